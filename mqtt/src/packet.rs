@@ -1,0 +1,221 @@
+//! The control packets as borrowed views of the read buffer.
+//!
+//! Invariant: a value that [`crate::decode`] made is valid throughout (strings are UTF-8 without NUL, identifiers are
+//! not zero, properties belong to the packet), so nothing behind the decoder checks again.
+
+use std::num::NonZeroU16;
+
+use crate::property::Properties;
+use crate::reason::ReasonCode;
+use crate::version::ProtocolVersion;
+
+/// A Packet Identifier: never zero [MQTT-2.2.1-3].
+pub type PacketIdentifier = NonZeroU16;
+
+/// Quality of Service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum QoS {
+    /// At most once: no acknowledgement.
+    AtMostOnce = 0,
+    /// At least once: PUBACK.
+    AtLeastOnce = 1,
+    /// Exactly once: PUBREC, PUBREL, PUBCOMP.
+    ExactlyOnce = 2,
+}
+
+/// Any control packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packet<'a> {
+    /// Client to server: opens a connection.
+    Connect(Connect<'a>),
+    /// Server to client: answers CONNECT.
+    ConnAck(ConnAck<'a>),
+    /// An application message.
+    Publish(Publish<'a>),
+    /// Answers a QoS 1 PUBLISH.
+    PubAck(Ack<'a>),
+    /// QoS 2, first answer.
+    PubRec(Ack<'a>),
+    /// QoS 2, release.
+    PubRel(Ack<'a>),
+    /// QoS 2, last answer.
+    PubComp(Ack<'a>),
+    /// Client to server: asks for subscriptions.
+    Subscribe(Subscribe<'a>),
+    /// Server to client: answers SUBSCRIBE.
+    SubAck(SubAck<'a>),
+    /// Client to server: ends subscriptions.
+    Unsubscribe(Unsubscribe<'a>),
+    /// Server to client: answers UNSUBSCRIBE.
+    UnsubAck(SubAck<'a>),
+    /// Client to server: shows that it is alive.
+    PingReq,
+    /// Server to client: answers PINGREQ.
+    PingResp,
+    /// The last packet of a connection.
+    Disconnect(Disconnect<'a>),
+    /// MQTT 5.0: enhanced authentication.
+    Auth(Auth<'a>),
+}
+
+/// CONNECT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connect<'a> {
+    /// Protocol version of the whole connection.
+    pub version: ProtocolVersion,
+    /// Clean Start (5.0), Clean Session (3.x).
+    pub clean_start: bool,
+    /// Keep Alive in seconds; 0 turns it off.
+    pub keep_alive_s: u16,
+    /// Properties (5.0), else empty.
+    pub properties: Properties<'a>,
+    /// Client Identifier; may be empty.
+    pub client_identifier: &'a str,
+    /// Will message.
+    pub will: Option<Will<'a>>,
+    /// User Name.
+    pub user_name: Option<&'a str>,
+    /// Password: binary data.
+    pub password: Option<&'a [u8]>,
+}
+
+/// The Will of a CONNECT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Will<'a> {
+    /// Will QoS.
+    pub qos: QoS,
+    /// Will Retain.
+    pub retain: bool,
+    /// Will Properties (5.0), else empty.
+    pub properties: Properties<'a>,
+    /// Will Topic: a topic name.
+    pub topic: &'a str,
+    /// Will Payload.
+    pub payload: &'a [u8],
+}
+
+/// CONNACK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnAck<'a> {
+    /// Session Present (not in MQTT 3.1, where it is decoded as false).
+    pub session_present: bool,
+    /// 5.0 reason code; the return codes of 3.x are mapped from and to it.
+    pub reason: ReasonCode,
+    /// Properties (5.0), else empty.
+    pub properties: Properties<'a>,
+}
+
+/// PUBLISH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publish<'a> {
+    /// DUP flag.
+    pub dup: bool,
+    /// QoS.
+    pub qos: QoS,
+    /// RETAIN flag.
+    pub retain: bool,
+    /// Topic Name; empty only in 5.0 with a Topic Alias.
+    pub topic: &'a str,
+    /// Packet Identifier: there when QoS > 0.
+    pub packet_identifier: Option<PacketIdentifier>,
+    /// Properties (5.0), else empty.
+    pub properties: Properties<'a>,
+    /// Payload.
+    pub payload: &'a [u8],
+}
+
+/// PUBACK, PUBREC, PUBREL or PUBCOMP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack<'a> {
+    /// Packet Identifier of the PUBLISH.
+    pub packet_identifier: PacketIdentifier,
+    /// Reason (5.0), else success.
+    pub reason: ReasonCode,
+    /// Properties (5.0), else empty.
+    pub properties: Properties<'a>,
+}
+
+/// SUBSCRIBE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscribe<'a> {
+    /// Packet Identifier.
+    pub packet_identifier: PacketIdentifier,
+    /// Properties (5.0), else empty.
+    pub properties: Properties<'a>,
+    /// The Topic Filters with their options: at least one.
+    pub filters: SubscribeFilters<'a>,
+}
+
+/// Retain Handling of a subscription (5.0).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum RetainHandling {
+    /// Send retained messages at each SUBSCRIBE.
+    SendAtSubscribe = 0,
+    /// Send them only if the subscription is new.
+    SendIfNew = 1,
+    /// Do not send them.
+    DoNotSend = 2,
+}
+
+/// Subscription Options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SubscriptionOptions {
+    /// Maximum QoS.
+    pub qos: QoS,
+    /// No Local (5.0).
+    pub no_local: bool,
+    /// Retain As Published (5.0).
+    pub retain_as_published: bool,
+    /// Retain Handling (5.0).
+    pub retain_handling: RetainHandling,
+}
+
+/// The payload of a SUBSCRIBE: iterate with [`SubscribeFilters::iter`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubscribeFilters<'a>(pub(crate) &'a [u8]);
+
+/// SUBACK or UNSUBACK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubAck<'a> {
+    /// Packet Identifier of the SUBSCRIBE or UNSUBSCRIBE.
+    pub packet_identifier: PacketIdentifier,
+    /// Properties (5.0), else empty.
+    pub properties: Properties<'a>,
+    /// One reason code for each filter, as on the wire; empty in an UNSUBACK of 3.x.
+    pub reason_codes: &'a [u8],
+}
+
+/// UNSUBSCRIBE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsubscribe<'a> {
+    /// Packet Identifier.
+    pub packet_identifier: PacketIdentifier,
+    /// Properties (5.0), else empty.
+    pub properties: Properties<'a>,
+    /// The Topic Filters: at least one.
+    pub filters: UnsubscribeFilters<'a>,
+}
+
+/// The payload of an UNSUBSCRIBE: iterate with [`UnsubscribeFilters::iter`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnsubscribeFilters<'a>(pub(crate) &'a [u8]);
+
+/// DISCONNECT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disconnect<'a> {
+    /// Reason (5.0), else normal disconnection.
+    pub reason: ReasonCode,
+    /// Properties (5.0), else empty.
+    pub properties: Properties<'a>,
+}
+
+/// AUTH (5.0).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Auth<'a> {
+    /// Reason: success, continue authentication, re-authenticate.
+    pub reason: ReasonCode,
+    /// Properties.
+    pub properties: Properties<'a>,
+}
