@@ -1,1 +1,3 @@
-//! placeholder
+//! The MQTT broker.
+
+pub mod settings;
