@@ -1,3 +1,5 @@
 //! The MQTT broker.
 
+pub mod limits;
+pub mod logic;
 pub mod settings;

@@ -59,9 +59,18 @@ pub const TIMER_STEP_NS: u64 = 100_000_000;
 pub const TOPIC_ALIASES_MAX: u16 = 1024;
 
 const _: () = {
-    assert!(PUMP_BYTES < OUT_BYTES_MAX, "a queue must be able to flow on before the client's buffer is full");
+    assert!(
+        PUMP_BYTES < OUT_BYTES_MAX,
+        "a queue must be able to flow on before the client's buffer is full"
+    );
     assert!(OUTBOX_BATCHES_MAX >= 2, "half empty must differ from empty");
     assert!(CONNECT_BYTES_MAX < PACKET_BYTES_MAX);
-    assert!(SESSIONS_MAX < (u32::MAX >> 1) as usize, "the highest bit of a subscriber marks a shard");
-    assert!(TIMER_STEP_NS < 1_000_000_000, "keep alive is in seconds: the step must be well below");
+    assert!(
+        SESSIONS_MAX < (u32::MAX >> 1) as usize,
+        "the highest bit of a subscriber marks a shard"
+    );
+    assert!(
+        TIMER_STEP_NS < 1_000_000_000,
+        "keep alive is in seconds: the step must be well below"
+    );
 };

@@ -136,6 +136,7 @@ impl Connection {
         if self.keep_alive_s == 0 {
             return Timestamp::NEVER;
         }
-        self.last_received.plus_ns(u64::from(self.keep_alive_s) * 1_500_000_000)
+        self.last_received
+            .plus_ns(u64::from(self.keep_alive_s) * 1_500_000_000)
     }
 }

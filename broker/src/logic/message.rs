@@ -35,7 +35,10 @@ pub(super) struct Publisher {
 
 impl Publisher {
     /// The broker, or a client of another shard: no session of this shard.
-    pub(super) const ELSEWHERE: Self = Self { session: u32::MAX, identity: 0 };
+    pub(super) const ELSEWHERE: Self = Self {
+        session: u32::MAX,
+        identity: 0,
+    };
 }
 
 /// A kept message; cloning shares it.
@@ -85,7 +88,10 @@ impl StoredMessage {
     /// The Topic Name.
     #[must_use]
     pub fn topic(&self) -> &str {
-        let bytes = self.0.get(HEADER_BYTES..self.header().topic_end).unwrap_or_default();
+        let bytes = self
+            .0
+            .get(HEADER_BYTES..self.header().topic_end)
+            .unwrap_or_default();
         std::str::from_utf8(bytes).unwrap_or_default()
     }
 
@@ -99,7 +105,11 @@ impl StoredMessage {
     #[must_use]
     pub fn properties(&self) -> Properties<'_> {
         let header = self.header();
-        Properties::from_validated(self.0.get(header.topic_end..header.properties_end).unwrap_or_default())
+        Properties::from_validated(
+            self.0
+                .get(header.topic_end..header.properties_end)
+                .unwrap_or_default(),
+        )
     }
 
     /// The QoS that it was published at.
@@ -151,7 +161,9 @@ impl StoredMessage {
             properties.clear();
             let left_s = u32::try_from(left_s).unwrap_or(u32::MAX);
             let pushed = properties.push(Property::MessageExpiryInterval(left_s));
-            pushed.and_then(|()| properties.extend_raw(self.properties())).ok()?;
+            pushed
+                .and_then(|()| properties.extend_raw(self.properties()))
+                .ok()?;
             properties.as_properties()
         };
         Some(Message {
@@ -160,15 +172,50 @@ impl StoredMessage {
             retain: self.retain(),
             properties,
             payload: self.payload(),
-            publisher: Publisher { session: u32::MAX, identity: header.publisher },
+            publisher: Publisher {
+                session: u32::MAX,
+                identity: header.publisher,
+            },
         })
     }
 
     fn header(&self) -> Header {
-        let Some((&[e0, e1, e2, e3, e4, e5, e6, e7, p0, p1, p2, p3, p4, p5, p6, p7, r0, r1, r2, r3, t0, t1, flags], _)) =
-            self.0.split_first_chunk::<HEADER_BYTES>()
+        let Some((
+            &[
+                e0,
+                e1,
+                e2,
+                e3,
+                e4,
+                e5,
+                e6,
+                e7,
+                p0,
+                p1,
+                p2,
+                p3,
+                p4,
+                p5,
+                p6,
+                p7,
+                r0,
+                r1,
+                r2,
+                r3,
+                t0,
+                t1,
+                flags,
+            ],
+            _,
+        )) = self.0.split_first_chunk::<HEADER_BYTES>()
         else {
-            return Header { expires_at: Timestamp(0), publisher: 0, topic_end: 0, properties_end: 0, flags: 0 };
+            return Header {
+                expires_at: Timestamp(0),
+                publisher: 0,
+                topic_end: 0,
+                properties_end: 0,
+                flags: 0,
+            };
         };
         let topic_end = HEADER_BYTES + usize::from(u16::from_le_bytes([t0, t1]));
         Header {
@@ -183,7 +230,10 @@ impl StoredMessage {
 
 /// Copies `properties` into `kept` but for the Message Expiry Interval.
 fn without_expiry(properties: Properties<'_>, kept: &mut PropertiesBuf) {
-    for property in properties.iter().filter(|property| !matches!(property, Property::MessageExpiryInterval(_))) {
+    for property in properties
+        .iter()
+        .filter(|property| !matches!(property, Property::MessageExpiryInterval(_)))
+    {
         // What was in one packet fits in another one.
         let _ = kept.push(property);
     }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::retained::Stamp;
 use super::time::Timestamp;
 use crate::limits;
 
@@ -19,7 +20,7 @@ pub(super) enum Timer {
     /// The Will of a session without a connection, held back by its Will Delay Interval.
     WillDelay { session: u32, generation: u32 },
     /// The expiry of a retained message, or the end of the mark of a deleted one.
-    Retained { node: u32 },
+    Retained { node: u32, stamp: Stamp },
     /// The next round of `$SYS`.
     Sys,
 }
@@ -62,7 +63,10 @@ mod tests {
         timers.set(Timestamp(1), Timer::Sys);
         assert_eq!(timers.next_deadline(), Some(Timestamp(limits::TIMER_STEP_NS)));
         assert!(timers.take_due(Timestamp(1)).is_none());
-        assert_eq!(timers.take_due(Timestamp(limits::TIMER_STEP_NS)), Some(vec![Timer::Sys]));
+        assert_eq!(
+            timers.take_due(Timestamp(limits::TIMER_STEP_NS)),
+            Some(vec![Timer::Sys])
+        );
         assert!(timers.next_deadline().is_none());
     }
 

@@ -133,11 +133,6 @@ impl Inflight {
         self.resend < self.resend_end
     }
 
-    /// All in flight, in their order.
-    pub(in crate::logic) fn len(&self) -> usize {
-        self.entries.iter().filter(|entry| entry.awaits != Awaits::Free).count()
-    }
-
     #[inline]
     fn offset(&self, identifier: PacketIdentifier) -> usize {
         let from_one = u32::from(identifier.get()) - 1;
@@ -147,9 +142,17 @@ impl Inflight {
 
     #[inline]
     fn pop_free(&mut self) {
-        while self.entries.front().is_some_and(|entry| entry.awaits == Awaits::Free) {
+        while self
+            .entries
+            .front()
+            .is_some_and(|entry| entry.awaits == Awaits::Free)
+        {
             self.entries.pop_front();
-            self.first = if self.first == limits::PACKET_IDENTIFIERS - 1 { 0 } else { self.first + 1 };
+            self.first = if self.first == limits::PACKET_IDENTIFIERS - 1 {
+                0
+            } else {
+                self.first + 1
+            };
             self.resend = self.resend.saturating_sub(1);
             self.resend_end = self.resend_end.saturating_sub(1);
         }
@@ -165,8 +168,17 @@ impl Entry {
         message: Option<StoredMessage>,
         identifiers: Option<Rc<PropertiesBuf>>,
     ) -> Self {
-        let awaits = if qos == QoS::ExactlyOnce { Awaits::PubRec } else { Awaits::PubAck };
-        Self { awaits, retain, message, identifiers }
+        let awaits = if qos == QoS::ExactlyOnce {
+            Awaits::PubRec
+        } else {
+            Awaits::PubAck
+        };
+        Self {
+            awaits,
+            retain,
+            message,
+            identifiers,
+        }
     }
 }
 
@@ -174,7 +186,10 @@ impl Entry {
 fn identifier_at(first: u16, offset: usize) -> PacketIdentifier {
     let identifiers = usize::from(limits::PACKET_IDENTIFIERS);
     let from_one = (usize::from(first) + offset) % identifiers + 1;
-    u16::try_from(from_one).ok().and_then(PacketIdentifier::new).unwrap_or(PacketIdentifier::MIN)
+    u16::try_from(from_one)
+        .ok()
+        .and_then(PacketIdentifier::new)
+        .unwrap_or(PacketIdentifier::MIN)
 }
 
 #[cfg(test)]
@@ -226,10 +241,19 @@ mod tests {
         let mut inflight = Inflight::default();
         let identifiers: Vec<_> = (0..3).map(|_| inflight.push(entry())).collect();
         inflight.reconnected();
-        assert_eq!(inflight.next_resend().map(|(identifier, _)| identifier), Some(identifiers[0]));
+        assert_eq!(
+            inflight.next_resend().map(|(identifier, _)| identifier),
+            Some(identifiers[0])
+        );
         assert!(inflight.finish(identifiers[0], Awaits::PubAck));
-        assert_eq!(inflight.next_resend().map(|(identifier, _)| identifier), Some(identifiers[1]));
-        assert_eq!(inflight.next_resend().map(|(identifier, _)| identifier), Some(identifiers[2]));
+        assert_eq!(
+            inflight.next_resend().map(|(identifier, _)| identifier),
+            Some(identifiers[1])
+        );
+        assert_eq!(
+            inflight.next_resend().map(|(identifier, _)| identifier),
+            Some(identifiers[2])
+        );
         assert!(inflight.next_resend().is_none() && !inflight.resends());
     }
 }

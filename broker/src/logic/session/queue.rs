@@ -76,20 +76,10 @@ impl Queue {
             self.messages = self.messages.saturating_sub(1);
             self.bytes = self.bytes.saturating_sub(queued.message.queue_bytes());
         }
-        self.qos0 = self.qos0.saturating_sub(usize::from(queued.qos == QoS::AtMostOnce));
+        self.qos0 = self
+            .qos0
+            .saturating_sub(usize::from(queued.qos == QoS::AtMostOnce));
         Some(queued)
-    }
-
-    /// Forgets the messages that `keep` does not want.
-    pub(in crate::logic) fn retain(&mut self, keep: impl Fn(&Queued) -> bool) -> u64 {
-        let before = self.entries.len();
-        let entries = std::mem::take(&mut self.entries);
-        let unbounded = Bounds { messages_max: u64::MAX, bytes_max: u64::MAX };
-        (self.messages, self.bytes, self.replays, self.qos0) = (0, 0, 0, 0);
-        for queued in entries.into_iter().filter(|queued| keep(queued)) {
-            self.push(queued, unbounded);
-        }
-        before.saturating_sub(self.entries.len()) as u64
     }
 
     pub(in crate::logic) fn is_empty(&self) -> bool {
@@ -98,6 +88,14 @@ impl Queue {
 
     pub(in crate::logic) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Topic and payload bytes of all.
+    pub(in crate::logic) fn bytes_all(&self) -> u64 {
+        self.entries
+            .iter()
+            .map(|queued| queued.message.queue_bytes())
+            .sum()
     }
 
     /// Whether QoS 0 messages wait: those published now go behind them.
