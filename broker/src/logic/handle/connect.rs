@@ -80,8 +80,13 @@ impl Shard {
         }
         let assigned = connect.client_identifier.is_empty();
         let client_identifier = if assigned {
-            let may =
-                listener.allow_zero_length_client_identifier && connect.version != ProtocolVersion::V3_1;
+            // Where the session is to outlive the connection, 3.1.1 has the client name itself [MQTT-3.1.3-8].
+            let may = match connect.version {
+                ProtocolVersion::V3_1 => false,
+                ProtocolVersion::V3_1_1 => connect.clean_start,
+                ProtocolVersion::V5 => true,
+            };
+            let may = may && listener.allow_zero_length_client_identifier;
             let identifier = peer.and_then(|peer| peer.assigned_client_identifier.as_deref());
             identifier
                 .filter(|_| may)
