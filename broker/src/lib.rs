@@ -1,3 +1,6 @@
 //! The MQTT broker.
 
+pub mod args;
+pub mod config;
+pub mod log;
 pub mod settings;
