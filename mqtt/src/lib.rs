@@ -17,6 +17,7 @@ pub mod publish_template;
 pub mod reason;
 pub mod topic;
 pub mod version;
+mod wire;
 
 pub use error::DecodeError;
 pub use packet::{Packet, PacketIdentifier, QoS};

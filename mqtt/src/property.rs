@@ -1,1 +1,494 @@
-//! placeholder
+//! Properties of MQTT 5.0: read in place, or collected in a buffer.
+//!
+//! Invariant: [`Properties`] that the decoder made belong to their packet, are there once (User Property and PUBLISH's
+//! Subscription Identifier excepted) and have allowed values. [`Properties::from_validated`] and [`PropertiesBuf::push`]
+//! trust their caller in that; on wrong bytes iteration ends early.
+
+use std::fmt;
+use std::num::{NonZeroU16, NonZeroU32};
+
+use crate::error::{DecodeErrorKind, EncodeError};
+use crate::frame::REMAINING_LENGTH_MAX;
+use crate::packet::QoS;
+use crate::topic;
+use crate::wire::{self, Reader};
+
+/// One property (MQTT 5.0, section 2.2.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Property<'a> {
+    /// Whether the payload is UTF-8.
+    PayloadFormatIndicator(bool),
+    /// Message Expiry Interval in seconds.
+    MessageExpiryInterval(u32),
+    /// Content Type.
+    ContentType(&'a str),
+    /// Response Topic: a Topic Name.
+    ResponseTopic(&'a str),
+    /// Correlation Data.
+    CorrelationData(&'a [u8]),
+    /// Subscription Identifier: 1 to 268,435,455.
+    SubscriptionIdentifier(u32),
+    /// Session Expiry Interval in seconds; 0xFFFFFFFF: never.
+    SessionExpiryInterval(u32),
+    /// Assigned Client Identifier.
+    AssignedClientIdentifier(&'a str),
+    /// Server Keep Alive in seconds.
+    ServerKeepAlive(u16),
+    /// Authentication Method.
+    AuthenticationMethod(&'a str),
+    /// Authentication Data.
+    AuthenticationData(&'a [u8]),
+    /// Request Problem Information.
+    RequestProblemInformation(bool),
+    /// Will Delay Interval in seconds.
+    WillDelayInterval(u32),
+    /// Request Response Information.
+    RequestResponseInformation(bool),
+    /// Response Information.
+    ResponseInformation(&'a str),
+    /// Server Reference.
+    ServerReference(&'a str),
+    /// Reason String.
+    ReasonString(&'a str),
+    /// Receive Maximum.
+    ReceiveMaximum(NonZeroU16),
+    /// Topic Alias Maximum.
+    TopicAliasMaximum(u16),
+    /// Topic Alias.
+    TopicAlias(NonZeroU16),
+    /// Maximum QoS: 0 or 1.
+    MaximumQoS(QoS),
+    /// Retain Available.
+    RetainAvailable(bool),
+    /// User Property: name and value.
+    UserProperty(&'a str, &'a str),
+    /// Maximum Packet Size in bytes.
+    MaximumPacketSize(NonZeroU32),
+    /// Wildcard Subscription Available.
+    WildcardSubscriptionAvailable(bool),
+    /// Subscription Identifiers Available.
+    SubscriptionIdentifierAvailable(bool),
+    /// Shared Subscription Available.
+    SharedSubscriptionAvailable(bool),
+}
+
+/// The properties of a packet, without their length.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Properties<'a>(&'a [u8]);
+
+impl<'a> Properties<'a> {
+    /// No properties.
+    pub const EMPTY: Self = Properties(&[]);
+
+    /// Properties of bytes that [`Properties::as_bytes`] gave once, for example from a store. Other bytes do no harm:
+    /// iteration ends where they stop to make sense.
+    pub fn from_validated(bytes: &'a [u8]) -> Self {
+        Properties(bytes)
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The properties as on the wire, without their length.
+    #[inline]
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The properties in their order.
+    pub fn iter(&self) -> impl Iterator<Item = Property<'a>> + use<'a> {
+        let mut reader = Reader::new(self.0);
+        std::iter::from_fn(move || {
+            if reader.is_empty() {
+                return None;
+            }
+            read_property(&mut reader).ok()
+        })
+    }
+
+    /// Reads and checks the properties of a packet with their length in front; returns them with the set of those seen.
+    #[inline]
+    pub(crate) fn read(
+        reader: &mut Reader<'a>,
+        allowed: PropertySet,
+    ) -> Result<(Self, PropertySet), DecodeErrorKind> {
+        let bytes = reader.variable_byte_integer()? as usize;
+        if bytes == 0 {
+            return Ok((Self::EMPTY, PropertySet::NONE));
+        }
+        let properties = Properties(reader.take(bytes)?);
+        let seen = properties.check(allowed)?;
+        Ok((properties, seen))
+    }
+
+    /// Bytes of the properties on the wire, their length included.
+    #[inline]
+    pub(crate) fn wire_bytes(&self) -> usize {
+        let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        wire::variable_byte_integer_bytes(length) + self.0.len()
+    }
+
+    fn check(self, allowed: PropertySet) -> Result<PropertySet, DecodeErrorKind> {
+        let mut reader = Reader::new(self.0);
+        let mut seen = PropertySet::NONE;
+        while !reader.is_empty() {
+            let identifier = reader.peek_u8();
+            read_property(&mut reader)?;
+            if !allowed.contains(identifier) {
+                return Err(DecodeErrorKind::PropertyForeign);
+            }
+            if seen.contains(identifier) && !allowed.may_repeat(identifier) {
+                return Err(DecodeErrorKind::PropertyDuplicate);
+            }
+            seen = seen.with(identifier);
+        }
+        if seen.contains(AUTHENTICATION_DATA) && !seen.contains(AUTHENTICATION_METHOD) {
+            return Err(DecodeErrorKind::AuthenticationDataWithoutMethod);
+        }
+        Ok(seen)
+    }
+}
+
+impl fmt::Debug for Properties<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+macro_rules! getters {
+    ($($(#[$doc:meta])* $name:ident: $variant:ident -> $type:ty;)*) => {
+        impl<'a> Properties<'a> {
+            $($(#[$doc])*
+            pub fn $name(&self) -> Option<$type> {
+                self.iter().find_map(|property| match property {
+                    Property::$variant(value) => Some(value),
+                    _ => None,
+                })
+            })*
+        }
+    };
+}
+
+getters! {
+    /// Payload Format Indicator: whether the payload is UTF-8.
+    payload_format_indicator: PayloadFormatIndicator -> bool;
+    /// Message Expiry Interval in seconds.
+    message_expiry_interval_s: MessageExpiryInterval -> u32;
+    /// Content Type.
+    content_type: ContentType -> &'a str;
+    /// Response Topic.
+    response_topic: ResponseTopic -> &'a str;
+    /// Correlation Data.
+    correlation_data: CorrelationData -> &'a [u8];
+    /// The first Subscription Identifier.
+    subscription_identifier: SubscriptionIdentifier -> u32;
+    /// Session Expiry Interval in seconds; 0xFFFFFFFF: never.
+    session_expiry_interval_s: SessionExpiryInterval -> u32;
+    /// Assigned Client Identifier.
+    assigned_client_identifier: AssignedClientIdentifier -> &'a str;
+    /// Server Keep Alive in seconds.
+    server_keep_alive_s: ServerKeepAlive -> u16;
+    /// Authentication Method.
+    authentication_method: AuthenticationMethod -> &'a str;
+    /// Authentication Data.
+    authentication_data: AuthenticationData -> &'a [u8];
+    /// Request Problem Information.
+    request_problem_information: RequestProblemInformation -> bool;
+    /// Will Delay Interval in seconds.
+    will_delay_interval_s: WillDelayInterval -> u32;
+    /// Request Response Information.
+    request_response_information: RequestResponseInformation -> bool;
+    /// Response Information.
+    response_information: ResponseInformation -> &'a str;
+    /// Server Reference.
+    server_reference: ServerReference -> &'a str;
+    /// Reason String.
+    reason_string: ReasonString -> &'a str;
+    /// Receive Maximum.
+    receive_maximum: ReceiveMaximum -> NonZeroU16;
+    /// Topic Alias Maximum.
+    topic_alias_maximum: TopicAliasMaximum -> u16;
+    /// Topic Alias.
+    topic_alias: TopicAlias -> NonZeroU16;
+    /// Maximum QoS.
+    maximum_qos: MaximumQoS -> QoS;
+    /// Retain Available.
+    retain_available: RetainAvailable -> bool;
+    /// Maximum Packet Size in bytes.
+    maximum_packet_size: MaximumPacketSize -> NonZeroU32;
+    /// Wildcard Subscription Available.
+    wildcard_subscription_available: WildcardSubscriptionAvailable -> bool;
+    /// Subscription Identifiers Available.
+    subscription_identifier_available: SubscriptionIdentifierAvailable -> bool;
+    /// Shared Subscription Available.
+    shared_subscription_available: SharedSubscriptionAvailable -> bool;
+}
+
+/// Properties being collected for a packet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PropertiesBuf {
+    bytes: Vec<u8>,
+}
+
+impl PropertiesBuf {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a property. That it belongs to the packet and is not there yet is the caller's to know.
+    ///
+    /// Errors: a string or data of more than 65,535 bytes, a Subscription Identifier out of range, more than 256 MiB in
+    /// all. The buffer is then as it was.
+    pub fn push(&mut self, property: Property<'_>) -> Result<(), EncodeError> {
+        let before = self.bytes.len();
+        let written = write_property(property, &mut self.bytes).and_then(|()| self.check_length());
+        if written.is_err() {
+            self.bytes.truncate(before);
+        }
+        written
+    }
+
+    /// Appends properties as they are.
+    pub fn extend_raw(&mut self, properties: Properties<'_>) -> Result<(), EncodeError> {
+        let before = self.bytes.len();
+        self.bytes.extend_from_slice(properties.as_bytes());
+        self.check_length().inspect_err(|_| self.bytes.truncate(before))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Takes all out and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
+    /// As properties to encode.
+    pub fn as_properties(&self) -> Properties<'_> {
+        Properties(&self.bytes)
+    }
+
+    fn check_length(&self) -> Result<(), EncodeError> {
+        if self.bytes.len() > REMAINING_LENGTH_MAX as usize {
+            return Err(EncodeError::PacketTooLarge);
+        }
+        Ok(())
+    }
+}
+
+/// A set of property identifiers. Bit 63 says that Subscription Identifier may repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PropertySet(u64);
+
+impl PropertySet {
+    pub(crate) const NONE: Self = Self(0);
+    pub(crate) const CONNECT: Self = Self::of(&[17, 33, 39, 34, 25, 23, USER_PROPERTY, 21, 22]);
+    pub(crate) const WILL: Self = Self::of(&[24, 1, 2, 3, 8, 9, USER_PROPERTY]);
+    pub(crate) const CONNACK: Self = Self::of(&[
+        17,
+        33,
+        36,
+        37,
+        39,
+        18,
+        34,
+        31,
+        USER_PROPERTY,
+        40,
+        41,
+        42,
+        19,
+        26,
+        28,
+        21,
+        22,
+    ]);
+    /// A server may send several Subscription Identifiers (MQTT 5.0, 3.3.2.3.8).
+    pub(crate) const PUBLISH: Self = Self::of(&[
+        1,
+        2,
+        TOPIC_ALIAS,
+        8,
+        9,
+        USER_PROPERTY,
+        SUBSCRIPTION_IDENTIFIER,
+        3,
+        SEVERAL_IDENTIFIERS,
+    ]);
+    /// PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK.
+    pub(crate) const ACKNOWLEDGEMENT: Self = Self::of(&[31, USER_PROPERTY]);
+    pub(crate) const SUBSCRIBE: Self = Self::of(&[SUBSCRIPTION_IDENTIFIER, USER_PROPERTY]);
+    pub(crate) const UNSUBSCRIBE: Self = Self::of(&[USER_PROPERTY]);
+    pub(crate) const DISCONNECT: Self = Self::of(&[17, 31, USER_PROPERTY, 28]);
+    pub(crate) const AUTH: Self = Self::of(&[21, 22, 31, USER_PROPERTY]);
+
+    const fn of(mut identifiers: &[u8]) -> Self {
+        let mut set = Self::NONE;
+        while let Some((&identifier, rest)) = identifiers.split_first() {
+            set = set.with(identifier);
+            identifiers = rest;
+        }
+        set
+    }
+
+    const fn with(self, identifier: u8) -> Self {
+        Self(self.0 | 1 << (identifier & 63))
+    }
+
+    /// Whether it is in the set; identifiers are below 63.
+    pub(crate) const fn contains(self, identifier: u8) -> bool {
+        self.0 & (1 << (identifier & 63)) != 0
+    }
+
+    const fn may_repeat(self, identifier: u8) -> bool {
+        identifier == USER_PROPERTY
+            || (identifier == SUBSCRIPTION_IDENTIFIER && self.contains(SEVERAL_IDENTIFIERS))
+    }
+}
+
+pub(crate) const TOPIC_ALIAS: u8 = 35;
+const SUBSCRIPTION_IDENTIFIER: u8 = 11;
+const AUTHENTICATION_METHOD: u8 = 21;
+const AUTHENTICATION_DATA: u8 = 22;
+const USER_PROPERTY: u8 = 38;
+const SEVERAL_IDENTIFIERS: u8 = 63;
+
+/// Reads one property; only that its value is allowed is checked here.
+fn read_property<'a>(reader: &mut Reader<'a>) -> Result<Property<'a>, DecodeErrorKind> {
+    let identifier = reader.variable_byte_integer()?;
+    Ok(match identifier {
+        1 => Property::PayloadFormatIndicator(read_bool(reader)?),
+        2 => Property::MessageExpiryInterval(reader.u32()?),
+        3 => Property::ContentType(reader.string()?),
+        8 => Property::ResponseTopic(read_response_topic(reader)?),
+        9 => Property::CorrelationData(reader.binary()?),
+        11 => Property::SubscriptionIdentifier(read_subscription_identifier(reader)?),
+        17 => Property::SessionExpiryInterval(reader.u32()?),
+        18 => Property::AssignedClientIdentifier(reader.string()?),
+        19 => Property::ServerKeepAlive(reader.u16()?),
+        21 => Property::AuthenticationMethod(reader.string()?),
+        22 => Property::AuthenticationData(reader.binary()?),
+        23 => Property::RequestProblemInformation(read_bool(reader)?),
+        24 => Property::WillDelayInterval(reader.u32()?),
+        25 => Property::RequestResponseInformation(read_bool(reader)?),
+        26 => Property::ResponseInformation(reader.string()?),
+        28 => Property::ServerReference(reader.string()?),
+        31 => Property::ReasonString(reader.string()?),
+        33 => {
+            let value = NonZeroU16::new(reader.u16()?);
+            Property::ReceiveMaximum(value.ok_or(DecodeErrorKind::ReceiveMaximumZero)?)
+        }
+        34 => Property::TopicAliasMaximum(reader.u16()?),
+        35 => {
+            // [MQTT-3.3.2-8]
+            Property::TopicAlias(NonZeroU16::new(reader.u16()?).ok_or(DecodeErrorKind::TopicAliasZero)?)
+        }
+        36 if read_bool(reader)? => Property::MaximumQoS(QoS::AtLeastOnce),
+        36 => Property::MaximumQoS(QoS::AtMostOnce),
+        37 => Property::RetainAvailable(read_bool(reader)?),
+        38 => Property::UserProperty(reader.string()?, reader.string()?),
+        39 => {
+            let value = NonZeroU32::new(reader.u32()?);
+            Property::MaximumPacketSize(value.ok_or(DecodeErrorKind::MaximumPacketSizeZero)?)
+        }
+        40 => Property::WildcardSubscriptionAvailable(read_bool(reader)?),
+        41 => Property::SubscriptionIdentifierAvailable(read_bool(reader)?),
+        42 => Property::SharedSubscriptionAvailable(read_bool(reader)?),
+        _ => return Err(DecodeErrorKind::PropertyUnknown),
+    })
+}
+
+/// [MQTT-3.3.2-13], [MQTT-3.3.2-14].
+fn read_response_topic<'a>(reader: &mut Reader<'a>) -> Result<&'a str, DecodeErrorKind> {
+    let response_topic = reader.string()?;
+    topic::check_name(response_topic).map_err(|_| DecodeErrorKind::ResponseTopic)?;
+    Ok(response_topic)
+}
+
+fn read_subscription_identifier(reader: &mut Reader<'_>) -> Result<u32, DecodeErrorKind> {
+    match reader.variable_byte_integer()? {
+        0 => Err(DecodeErrorKind::SubscriptionIdentifierZero),
+        identifier => Ok(identifier),
+    }
+}
+
+fn read_bool(reader: &mut Reader<'_>) -> Result<bool, DecodeErrorKind> {
+    match reader.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(DecodeErrorKind::PropertyValue),
+    }
+}
+
+fn write_property(property: Property<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    use Property as P;
+    match property {
+        P::PayloadFormatIndicator(value) => out.extend([1, u8::from(value)]),
+        P::MessageExpiryInterval(value) => write_u32(2, value, out),
+        P::ContentType(value) => write_string(3, value, out)?,
+        P::ResponseTopic(value) => write_string(8, value, out)?,
+        P::CorrelationData(value) => write_binary(9, value, out)?,
+        P::SubscriptionIdentifier(value) => write_subscription_identifier(value, out)?,
+        P::SessionExpiryInterval(value) => write_u32(17, value, out),
+        P::AssignedClientIdentifier(value) => write_string(18, value, out)?,
+        P::ServerKeepAlive(value) => write_u16(19, value, out),
+        P::AuthenticationMethod(value) => write_string(21, value, out)?,
+        P::AuthenticationData(value) => write_binary(22, value, out)?,
+        P::RequestProblemInformation(value) => out.extend([23, u8::from(value)]),
+        P::WillDelayInterval(value) => write_u32(24, value, out),
+        P::RequestResponseInformation(value) => out.extend([25, u8::from(value)]),
+        P::ResponseInformation(value) => write_string(26, value, out)?,
+        P::ServerReference(value) => write_string(28, value, out)?,
+        P::ReasonString(value) => write_string(31, value, out)?,
+        P::ReceiveMaximum(value) => write_u16(33, value.get(), out),
+        P::TopicAliasMaximum(value) => write_u16(34, value, out),
+        P::TopicAlias(value) => write_u16(35, value.get(), out),
+        // There is no other way to say 2 than to leave the property out.
+        P::MaximumQoS(QoS::ExactlyOnce) => {}
+        P::MaximumQoS(value) => out.extend([36, value as u8]),
+        P::RetainAvailable(value) => out.extend([37, u8::from(value)]),
+        P::UserProperty(name, value) => {
+            write_string(38, name, out)?;
+            wire::write_string(value, out)?;
+        }
+        P::MaximumPacketSize(value) => write_u32(39, value.get(), out),
+        P::WildcardSubscriptionAvailable(value) => out.extend([40, u8::from(value)]),
+        P::SubscriptionIdentifierAvailable(value) => out.extend([41, u8::from(value)]),
+        P::SharedSubscriptionAvailable(value) => out.extend([42, u8::from(value)]),
+    }
+    Ok(())
+}
+
+fn write_subscription_identifier(identifier: u32, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    if identifier == 0 || identifier > REMAINING_LENGTH_MAX {
+        return Err(EncodeError::SubscriptionIdentifier);
+    }
+    out.push(SUBSCRIPTION_IDENTIFIER);
+    wire::write_variable_byte_integer(identifier, out);
+    Ok(())
+}
+
+fn write_u16(identifier: u8, value: u16, out: &mut Vec<u8>) {
+    out.push(identifier);
+    out.extend(value.to_be_bytes());
+}
+
+fn write_u32(identifier: u8, value: u32, out: &mut Vec<u8>) {
+    out.push(identifier);
+    out.extend(value.to_be_bytes());
+}
+
+fn write_string(identifier: u8, value: &str, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    write_binary(identifier, value.as_bytes(), out)
+}
+
+fn write_binary(identifier: u8, value: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    out.push(identifier);
+    wire::write_binary(value, out)
+}

@@ -1,1 +1,154 @@
-//! placeholder
+//! Topic Names and Topic Filters: what they may look like, and which filter matches which name.
+//!
+//! Invariant: a filter that [`check_filter`] took has `#` only as its last level and `+` only as a whole level, which
+//! [`matches`] relies on: on other filters its answer means nothing, but it never panics.
+
+use thiserror::Error;
+
+/// Why a Topic Name or Topic Filter is not one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum TopicError {
+    /// It has no character [MQTT-4.7.3-1].
+    #[error("it is empty")]
+    Empty,
+    /// It is longer than 65,535 bytes [MQTT-4.7.3-3].
+    #[error("it is longer than 65,535 bytes")]
+    TooLong,
+    /// It has the character U+0000 [MQTT-4.7.3-2].
+    #[error("it contains the character U+0000")]
+    Nul,
+    /// A Topic Name has `+` or `#` [MQTT-4.7.0-1] (3.1.1: [MQTT-4.7.1-1]).
+    #[error("a Topic Name must not contain + or #")]
+    WildcardInName,
+    /// `#` is not the last level or not alone in it [MQTT-4.7.1-1] (3.1.1: [MQTT-4.7.1-2]).
+    #[error("# must be the whole last level")]
+    MultiLevelMisplaced,
+    /// `+` is not alone in its level [MQTT-4.7.1-2] (3.1.1: [MQTT-4.7.1-3]).
+    #[error("+ must be a whole level")]
+    SingleLevelMisplaced,
+    /// `$share//...`: no Share Name [MQTT-4.8.2-1].
+    #[error("the Share Name is empty")]
+    ShareNameEmpty,
+    /// The Share Name has `+` or `#` [MQTT-4.8.2-2].
+    #[error("the Share Name must not contain + or #")]
+    ShareNameWildcard,
+    /// `$share/group` or `$share/group/`: no Topic Filter [MQTT-4.8.2-2].
+    #[error("no Topic Filter follows the Share Name")]
+    ShareFilterMissing,
+}
+
+/// A Shared Subscription's Topic Filter, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedFilter<'a> {
+    /// The Share Name.
+    pub group: &'a str,
+    /// The Topic Filter behind it.
+    pub filter: &'a str,
+}
+
+/// Checks a Topic Name: not empty, no wildcard, no U+0000, at most 65,535 bytes.
+pub fn check_name(name: &str) -> Result<(), TopicError> {
+    check_length(name)?;
+    check_name_bytes(name.as_bytes())
+}
+
+/// Checks a Topic Filter: not empty, wildcards in their places, no U+0000, at most 65,535 bytes. The form of
+/// `$share/...` is [`shared`]'s.
+pub fn check_filter(filter: &str) -> Result<(), TopicError> {
+    check_length(filter)?;
+    let mut rest = filter.as_bytes();
+    loop {
+        let end = rest.iter().position(|&byte| byte == b'/');
+        let (level, behind) = match end.and_then(|at| rest.split_at_checked(at)) {
+            Some((level, behind)) => (level, behind.get(1..)),
+            None => (rest, None),
+        };
+        check_level(level, behind.is_none())?;
+        match behind {
+            Some(behind) => rest = behind,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Takes a Shared Subscription's filter apart: `None` for an ordinary one.
+///
+/// The filter inside is checked too, as [`check_filter`] does.
+pub fn shared(filter: &str) -> Result<Option<SharedFilter<'_>>, TopicError> {
+    let Some(rest) = filter.strip_prefix(SHARE_PREFIX) else {
+        return match filter {
+            "$share" => Err(TopicError::ShareFilterMissing),
+            _ => Ok(None),
+        };
+    };
+    let (group, inner) = rest.split_once('/').unwrap_or((rest, ""));
+    if group.is_empty() {
+        return Err(TopicError::ShareNameEmpty);
+    }
+    if group.contains(['+', '#']) {
+        return Err(TopicError::ShareNameWildcard);
+    }
+    if inner.is_empty() {
+        return Err(TopicError::ShareFilterMissing);
+    }
+    check_filter(inner)?;
+    Ok(Some(SharedFilter { group, filter: inner }))
+}
+
+/// Whether a Topic Filter matches a Topic Name [MQTT-4.7.1-1] to [MQTT-4.7.3-4]: byte by byte, `sport/#` matches
+/// `sport`, and a wildcard in the first level does not match a name that starts with `$` [MQTT-4.7.2-1].
+pub fn matches(filter: &str, name: &str) -> bool {
+    if name.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
+    let mut filter_levels = filter.split('/');
+    let mut name_levels = name.split('/');
+    loop {
+        match (filter_levels.next(), name_levels.next()) {
+            (Some("#"), _) | (None, None) => return true,
+            (Some("+"), Some(_)) => {}
+            (Some(expected), Some(level)) if expected == level => {}
+            _ => return false,
+        }
+    }
+}
+
+/// The levels of a Topic Name or Topic Filter; empty ones are levels too.
+pub fn levels(topic: &str) -> impl Iterator<Item = &str> {
+    topic.split('/')
+}
+
+/// The check of a Topic Name of at least one byte.
+pub(crate) fn check_name_bytes(name: &[u8]) -> Result<(), TopicError> {
+    for &byte in name {
+        match byte {
+            b'+' | b'#' => return Err(TopicError::WildcardInName),
+            0 => return Err(TopicError::Nul),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What the filter of a Shared Subscription starts with.
+pub(crate) const SHARE_PREFIX: &str = "$share/";
+
+fn check_length(topic: &str) -> Result<(), TopicError> {
+    match topic.len() {
+        0 => Err(TopicError::Empty),
+        1..=0xFFFF => Ok(()),
+        _ => Err(TopicError::TooLong),
+    }
+}
+
+fn check_level(level: &[u8], is_last: bool) -> Result<(), TopicError> {
+    for &byte in level {
+        match byte {
+            b'#' if level.len() > 1 || !is_last => return Err(TopicError::MultiLevelMisplaced),
+            b'+' if level.len() > 1 => return Err(TopicError::SingleLevelMisplaced),
+            0 => return Err(TopicError::Nul),
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! Clocks and what `/proc` says of a process.
+#![allow(unsafe_code, reason = "clock_getcpuclockid has no safe wrapper")]
+
+use std::io;
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// CLOCK_MONOTONIC in nanoseconds.
+pub fn monotonic_ns() -> u64 {
+    nanoseconds(clock_gettime(ClockId::Monotonic))
+}
+
+/// CPU time of the calling thread in nanoseconds.
+pub fn thread_cpu_ns() -> u64 {
+    nanoseconds(clock_gettime(ClockId::ThreadCPUTime))
+}
+
+/// CPU time of all threads of a process, ended ones too, in nanoseconds.
+///
+/// # Errors
+/// `NotFound` if there is no such process.
+pub fn process_cpu_ns(pid: u32) -> io::Result<u64> {
+    let mut clock = 0;
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: both calls write only to the variables whose addresses they get.
+    let failed = unsafe {
+        libc::clock_getcpuclockid(pid as libc::pid_t, &mut clock) != 0
+            || libc::clock_gettime(clock, &mut time) != 0
+    };
+    if failed {
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("no process {pid}"),
+        ));
+    }
+    Ok(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+/// Resident memory of a process in bytes, exact (`smaps_rollup`).
+///
+/// # Errors
+/// What reading `/proc/PID/smaps_rollup` gives.
+pub fn process_rss_bytes(pid: u32) -> io::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    text.lines()
+        .find_map(|line| {
+            line.strip_prefix("Rss:")?
+                .trim()
+                .strip_suffix("kB")?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        })
+        .map(|kib| kib * 1024)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no Rss line in smaps_rollup"))
+}
+
+fn nanoseconds(time: Timespec) -> u64 {
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}

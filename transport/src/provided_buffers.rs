@@ -1,0 +1,130 @@
+//! The ring of provided receive buffers that a thread shares with the kernel (`io_uring_register_buf_ring(3)`).
+//!
+//! Idle connections hold no buffer: the kernel takes one when bytes arrive. Invariants: a buffer is either in the ring
+//! (the kernel may write it) or out as one [`ReceiveBuffer`] (only we touch it); `ReceiveBuffer` is neither `Clone` nor
+//! made anywhere else, so a buffer cannot be given back twice. The memory outlives every request that may write it:
+//! [`crate::ring::Ring`] cancels all requests before it drops this.
+#![allow(unsafe_code, reason = "memory shared with the kernel")]
+
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::types::BufRingEntry;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+/// A filled receive buffer, to be given back by [`crate::ring::Ring::recycle`].
+#[derive(Debug)]
+#[must_use = "a buffer that is not recycled is lost to its ring"]
+pub struct ReceiveBuffer {
+    pub(crate) identifier: u16,
+    pub(crate) bytes: u32,
+}
+
+pub(crate) struct ProvidedBuffers {
+    entries: NonNull<BufRingEntry>,
+    memory: NonNull<u8>,
+    count: u16,
+    buffer_bytes: u32,
+    tail: u16,
+}
+
+impl ProvidedBuffers {
+    /// `count` buffers (a power of two, at most 32,768) of `buffer_bytes` each; all of them start in the ring.
+    pub(crate) fn new(count: u16, buffer_bytes: u32) -> io::Result<Self> {
+        assert!(
+            count.is_power_of_two() && count <= 1 << 15,
+            "kernel limit of a buffer ring"
+        );
+        let entries = map(entries_bytes(count))?.cast();
+        let memory = map(usize::from(count) * buffer_bytes as usize)?;
+        let mut buffers = ProvidedBuffers {
+            entries,
+            memory,
+            count,
+            buffer_bytes,
+            tail: 0,
+        };
+        for identifier in 0..count {
+            buffers.push(identifier);
+        }
+        buffers.publish();
+        Ok(buffers)
+    }
+
+    /// Address of the entries, for registration.
+    pub(crate) fn address(&self) -> u64 {
+        self.entries.as_ptr() as u64
+    }
+
+    pub(crate) fn count(&self) -> u16 {
+        self.count
+    }
+
+    /// The bytes that the kernel wrote into `buffer`.
+    pub(crate) fn bytes(&mut self, buffer: &ReceiveBuffer) -> &mut [u8] {
+        debug_assert!(buffer.identifier < self.count && buffer.bytes <= self.buffer_bytes);
+        let offset = usize::from(buffer.identifier) * self.buffer_bytes as usize;
+        // SAFETY: the identifier came from the kernel for this ring, so the range lies inside `memory`; the buffer is
+        // out of the ring while a ReceiveBuffer for it lives, so nobody else writes; the pages are zeroed or written.
+        unsafe { std::slice::from_raw_parts_mut(self.memory.as_ptr().add(offset), buffer.bytes as usize) }
+    }
+
+    pub(crate) fn recycle(&mut self, buffer: ReceiveBuffer) {
+        self.push(buffer.identifier);
+        self.publish();
+    }
+
+    fn push(&mut self, identifier: u16) {
+        let index = usize::from(self.tail & (self.count - 1));
+        let offset = usize::from(identifier) * self.buffer_bytes as usize;
+        // SAFETY: index < count, so the entry lies inside the mapping; the kernel does not read an entry before the
+        // tail has passed it. The reserved field of entry 0 is the ring's tail: `BufRingEntry`'s setters leave it.
+        unsafe {
+            let entry = &mut *self.entries.as_ptr().add(index);
+            entry.set_addr(self.memory.as_ptr().add(offset) as u64);
+            entry.set_len(self.buffer_bytes);
+            entry.set_bid(identifier);
+        }
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    fn publish(&mut self) {
+        // SAFETY: `entries` is the start of a live, registered or to be registered buffer ring; its tail is a u16 that
+        // only this thread writes and the kernel reads with acquire.
+        unsafe {
+            let tail = BufRingEntry::tail(self.entries.as_ptr()).cast::<AtomicU16>();
+            (*tail).store(self.tail, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for ProvidedBuffers {
+    fn drop(&mut self) {
+        // SAFETY: both mappings were made by `map` with these lengths and are not used after this.
+        unsafe {
+            let _ = munmap(self.entries.as_ptr().cast(), entries_bytes(self.count));
+            let _ = munmap(
+                self.memory.as_ptr().cast(),
+                usize::from(self.count) * self.buffer_bytes as usize,
+            );
+        }
+    }
+}
+
+fn entries_bytes(count: u16) -> usize {
+    usize::from(count) * size_of::<BufRingEntry>()
+}
+
+fn map(bytes: usize) -> io::Result<NonNull<u8>> {
+    // SAFETY: a fresh anonymous mapping at an address that the kernel chooses aliases nothing.
+    let address = unsafe {
+        mmap_anonymous(
+            std::ptr::null_mut(),
+            bytes,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::PRIVATE,
+        )?
+    };
+    NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mmap returned null"))
+}

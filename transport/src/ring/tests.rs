@@ -1,0 +1,172 @@
+//! The ring against real sockets on 127.0.0.1.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::socket;
+
+const LISTENER: Token = Token(1);
+const PEER: Token = Token(2);
+
+fn ring() -> Ring {
+    Ring::new(&RingOptions {
+        entries: 8,
+        completions: 64,
+        buffers: 4,
+        buffer_bytes: 64,
+    })
+    .unwrap()
+}
+
+/// Waits until `find` has taken what it wants from a completion.
+fn until<T>(ring: &mut Ring, mut find: impl FnMut(&mut Ring, Completion) -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < end {
+        ring.wait(Some(Duration::from_secs(1))).unwrap();
+        while let Some(completion) = ring.next() {
+            if let Some(found) = find(ring, completion) {
+                return found;
+            }
+        }
+    }
+    panic!("no such completion in ten seconds");
+}
+
+fn connected(ring: &mut Ring) -> (TcpStream, OwnedFd) {
+    let listener = socket::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), true).unwrap();
+    let client = TcpStream::connect(socket::local_address(listener.as_fd()).unwrap()).unwrap();
+    ring.accept(listener.as_fd(), LISTENER);
+    let server = until(ring, |_, completion| match completion {
+        Completion::Accepted {
+            token: LISTENER,
+            socket,
+            ..
+        } => Some(socket.unwrap()),
+        _ => None,
+    });
+    (client, server)
+}
+
+#[test]
+fn multishot_receive_goes_on_after_the_buffers_ran_out() {
+    let mut ring = ring();
+    let (mut client, server) = connected(&mut ring);
+    ring.receive_multishot(server.as_fd(), PEER);
+    let sent: Vec<u8> = (0..10_000u32).map(|i| i as u8).collect();
+    client.write_all(&sent).unwrap();
+    let mut got = Vec::new();
+    until(&mut ring, |ring, completion| {
+        let again = match completion {
+            Completion::Received { buffer, more, .. } => {
+                got.extend_from_slice(ring.bytes(&buffer));
+                ring.recycle(buffer);
+                !more
+            }
+            Completion::ReceiveEnded {
+                cause: ReceiveEnd::NoBuffers,
+                ..
+            } => true,
+            other => panic!("{other:?}"),
+        };
+        if again {
+            ring.receive_multishot(server.as_fd(), PEER);
+        }
+        (got.len() == sent.len()).then_some(())
+    });
+    assert_eq!(got, sent);
+}
+
+#[test]
+fn end_of_stream_and_cancel_end_a_receive() {
+    let mut ring = ring();
+    let (client, server) = connected(&mut ring);
+    let ended = |_: &mut Ring, completion| match completion {
+        Completion::ReceiveEnded { token: PEER, cause } => Some(cause),
+        _ => None,
+    };
+    ring.receive_multishot(server.as_fd(), PEER);
+    ring.cancel(PEER);
+    assert!(matches!(until(&mut ring, ended), ReceiveEnd::Cancelled));
+    ring.receive(server.as_fd(), PEER);
+    drop(client);
+    assert!(matches!(until(&mut ring, ended), ReceiveEnd::EndOfStream));
+}
+
+#[test]
+fn an_owned_send_waits_for_room_and_ends_when_shut_down() {
+    let mut ring = ring();
+    let (mut client, server) = connected(&mut ring);
+    let sent = |_: &mut Ring, completion| match completion {
+        Completion::Sent {
+            token: PEER,
+            bytes,
+            result,
+        } => Some((bytes, result)),
+        _ => None,
+    };
+    let payload = vec![7u8; 20 << 20];
+    ring.send(server.as_fd(), PEER, payload.clone(), 5);
+    ring.submit().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut all = vec![0; (20 << 20) - 5];
+        client.read_exact(&mut all).unwrap();
+        (client, all)
+    });
+    let (bytes, result) = until(&mut ring, sent);
+    result.unwrap();
+    assert_eq!(bytes.len(), payload.len());
+    let (_client, all) = reader.join().unwrap();
+    assert!(all.iter().all(|byte| *byte == 7));
+
+    ring.send(server.as_fd(), PEER, payload, 0);
+    ring.submit().unwrap();
+    socket::shut_down(server.as_fd());
+    let (_, result) = until(&mut ring, sent);
+    assert!(result.is_err(), "a send to a socket that was shut down fails");
+}
+
+#[test]
+fn wakes_come_from_threads_and_from_other_rings() {
+    let mut ring = ring();
+    let woken = |_: &mut Ring, completion| matches!(completion, Completion::Woken).then_some(());
+    for _ in 0..3 {
+        let waker = ring.waker();
+        std::thread::spawn(move || waker.wake()).join().unwrap();
+        until(&mut ring, woken);
+        let handle = ring.handle();
+        let other = std::thread::spawn(move || {
+            let mut other = super::Ring::new(&RingOptions::default()).unwrap();
+            other.wake(handle);
+            other.submit().unwrap();
+        });
+        other.join().unwrap();
+        until(&mut ring, woken);
+    }
+}
+
+#[test]
+fn a_wait_ends_when_its_time_is_over() {
+    let mut ring = ring();
+    let start = Instant::now();
+    ring.wait(Some(Duration::from_millis(30))).unwrap();
+    ring.wait(Some(Duration::from_millis(30))).unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(30) && ring.next().is_none());
+}
+
+#[test]
+fn connect_reports_refusal() {
+    let mut ring = ring();
+    let address = {
+        let listener = socket::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), true).unwrap();
+        socket::local_address(listener.as_fd()).unwrap()
+    };
+    let stream = socket::stream(address).unwrap();
+    ring.connect(stream.as_fd(), address, PEER);
+    let result = until(&mut ring, |_, completion| match completion {
+        Completion::Connected { token: PEER, result } => Some(result),
+        _ => None,
+    });
+    assert_eq!(result.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+}

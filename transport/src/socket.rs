@@ -1,0 +1,94 @@
+//! TCP sockets: made, asked, and sent to without waiting.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::net::{SendFlags, Shutdown};
+use rustix::process::{Resource, Rlimit};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+/// A listening socket; accepted connections inherit TCP_NODELAY from it. Without SO_REUSEPORT, so a second listener
+/// on the port is an error.
+///
+/// # Errors
+/// What `socket(2)`, `bind(2)` and `listen(2)` give.
+pub fn listen(address: SocketAddr, nodelay: bool) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(nodelay)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A non-blocking TCP socket without Nagle's delay, to connect to `address`.
+///
+/// # Errors
+/// What `socket(2)` gives.
+pub fn stream(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    Ok(socket.into())
+}
+
+/// Sends what fits now and says how much that was.
+///
+/// # Errors
+/// `WouldBlock` if nothing fits, else what `send(2)` gives.
+pub fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(
+        socket,
+        bytes,
+        SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+    )?)
+}
+
+/// The other end's address.
+///
+/// # Errors
+/// What `getpeername(2)` gives, for example when the peer is gone.
+pub fn peer_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    inet(SockRef::from(&socket).peer_addr()?)
+}
+
+/// This end's address.
+///
+/// # Errors
+/// What `getsockname(2)` gives.
+pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    inet(SockRef::from(&socket).local_addr()?)
+}
+
+/// Ends both directions: what is in flight on the socket completes.
+pub fn shut_down(socket: BorrowedFd<'_>) {
+    // It fails only where the connection has ended already.
+    let _ = rustix::net::shutdown(socket, Shutdown::Both);
+}
+
+/// Raises the limit of open descriptors to the hard limit and returns it.
+pub fn raise_descriptor_limit() -> u64 {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let current = match rustix::process::setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    current.unwrap_or(u64::MAX)
+}
+
+fn inet(address: socket2::SockAddr) -> io::Result<SocketAddr> {
+    address
+        .as_socket()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
+}
+
+/// Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn.
+const BACKLOG: i32 = 65_535;

@@ -1,0 +1,244 @@
+//! A stream as it is on the wire: plain, or TLS by rustls. Bytes in, bytes out, no I/O.
+//!
+//! Invariants: [`SecureStream::open`] leaves no readable byte inside (so one pass over received bytes is enough), and
+//! [`SecureStream::seal`] takes everything it is given (the owner bounds what it gives).
+
+use std::io::{BufRead, Write};
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+
+/// One connection's security layer.
+#[derive(Debug)]
+pub enum SecureStream {
+    /// Bytes as they are.
+    Plain,
+    /// TLS 1.2 or 1.3.
+    Tls(Box<Connection>),
+}
+
+/// What [`SecureStream::open`] found besides the plain bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The peer sent close_notify.
+    pub peer_closed: bool,
+}
+
+/// TLS failed: the connection is over, after what `wire_out` holds (an alert) is sent.
+#[derive(Debug, thiserror::Error)]
+#[error("TLS: {0}")]
+pub struct TlsError(#[from] pub rustls::Error);
+
+impl SecureStream {
+    /// The server's side.
+    ///
+    /// # Errors
+    /// None in practice: rustls checks the configuration.
+    pub fn server(config: Option<&Arc<ServerConfig>>) -> Result<SecureStream, TlsError> {
+        match config {
+            None => Ok(SecureStream::Plain),
+            Some(config) => {
+                let connection = ServerConnection::new(Arc::clone(config))?;
+                Ok(SecureStream::tls(Connection::Server(connection)))
+            }
+        }
+    }
+
+    /// The client's side; `server_name` is what the server's certificate must be for.
+    ///
+    /// # Errors
+    /// When `server_name` is neither a DNS name nor an IP address.
+    pub fn client(config: Option<&Arc<ClientConfig>>, server_name: &str) -> Result<SecureStream, TlsError> {
+        let Some(config) = config else {
+            return Ok(SecureStream::Plain);
+        };
+        let name = ServerName::try_from(server_name.to_owned())
+            .map_err(|_| rustls::Error::General(format!("not a server name: {server_name:?}")))?;
+        let connection = ClientConnection::new(Arc::clone(config), name)?;
+        Ok(SecureStream::tls(Connection::Client(connection)))
+    }
+
+    /// The client's first flight. A server or a plain stream has none.
+    pub fn start(&mut self, wire_out: &mut Vec<u8>) {
+        self.drain(wire_out);
+    }
+
+    /// Takes `wire` bytes, appends what became readable to `plain`, and what must be answered (handshake, alerts) to
+    /// `wire_out`.
+    ///
+    /// # Errors
+    /// What the peer did wrong. `wire_out` then ends with the alert to send.
+    pub fn open(
+        &mut self,
+        mut wire: &[u8],
+        plain: &mut Vec<u8>,
+        wire_out: &mut Vec<u8>,
+    ) -> Result<Opened, TlsError> {
+        let SecureStream::Tls(connection) = self else {
+            plain.extend_from_slice(wire);
+            return Ok(Opened { peer_closed: false });
+        };
+        let mut peer_closed = false;
+        while !wire.is_empty() {
+            connection
+                .read_tls(&mut wire)
+                .map_err(|error| rustls::Error::General(error.to_string()))?;
+            let processed = connection.process_new_packets();
+            if connection.wants_write() {
+                write_records(connection, wire_out);
+            }
+            peer_closed |= processed?.peer_has_closed();
+            take_plain(connection, plain);
+            if peer_closed {
+                break;
+            }
+        }
+        Ok(Opened { peer_closed })
+    }
+
+    /// Appends `plain` to `wire_out` as records; before the handshake is over they wait inside.
+    pub fn seal(&mut self, plain: &[u8], wire_out: &mut Vec<u8>) {
+        match self {
+            SecureStream::Plain => wire_out.extend_from_slice(plain),
+            SecureStream::Tls(connection) => {
+                // Without a buffer limit the writer takes all.
+                let _ = connection.writer().write_all(plain);
+                write_records(connection, wire_out);
+            }
+        }
+    }
+
+    /// Appends close_notify.
+    pub fn close(&mut self, wire_out: &mut Vec<u8>) {
+        if let SecureStream::Tls(connection) = self {
+            connection.send_close_notify();
+        }
+        self.drain(wire_out);
+    }
+
+    /// Whether application bytes cannot flow yet.
+    pub fn is_handshaking(&self) -> bool {
+        match self {
+            SecureStream::Plain => false,
+            SecureStream::Tls(connection) => connection.is_handshaking(),
+        }
+    }
+
+    /// Whether this is not TLS.
+    pub fn is_plain(&self) -> bool {
+        matches!(self, SecureStream::Plain)
+    }
+
+    /// The rustls connection, for what it negotiated.
+    pub fn tls(connection: Connection) -> SecureStream {
+        let mut connection = Box::new(connection);
+        connection.set_buffer_limit(None);
+        SecureStream::Tls(connection)
+    }
+
+    /// The negotiated version and cipher suite, for example `TLSv1_3 TLS13_AES_256_GCM_SHA384`; `None` if plain or not
+    /// negotiated yet.
+    pub fn negotiated(&self) -> Option<String> {
+        let SecureStream::Tls(connection) = self else {
+            return None;
+        };
+        let version = connection.protocol_version()?;
+        let suite = connection.negotiated_cipher_suite()?;
+        Some(format!("{version:?} {:?}", suite.suite()))
+    }
+
+    fn drain(&mut self, wire_out: &mut Vec<u8>) {
+        if let SecureStream::Tls(connection) = self {
+            write_records(connection, wire_out);
+        }
+    }
+}
+
+fn write_records(connection: &mut Connection, wire_out: &mut Vec<u8>) {
+    while connection.wants_write() {
+        // Writing to a Vec cannot fail.
+        if connection.write_tls(wire_out).is_err() {
+            return;
+        }
+    }
+}
+
+fn take_plain(connection: &mut Connection, plain: &mut Vec<u8>) {
+    let mut reader = connection.reader();
+    while let Ok(chunk) = reader.fill_buf() {
+        let taken = chunk.len();
+        if taken == 0 {
+            return;
+        }
+        plain.extend_from_slice(chunk);
+        reader.consume(taken);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::testing;
+
+    /// Moves bytes both ways until neither side has more to say.
+    fn shake(client: &mut SecureStream, server: &mut SecureStream) {
+        let (mut to_server, mut to_client, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+        client.start(&mut to_server);
+        while !to_server.is_empty() || !to_client.is_empty() {
+            server
+                .open(&std::mem::take(&mut to_server), &mut plain, &mut to_client)
+                .unwrap();
+            client
+                .open(&std::mem::take(&mut to_client), &mut plain, &mut to_server)
+                .unwrap();
+        }
+        assert!(!client.is_handshaking() && !server.is_handshaking() && plain.is_empty());
+    }
+
+    fn pair() -> (SecureStream, SecureStream) {
+        let (server_config, client_config) = testing::configurations();
+        let client = SecureStream::client(Some(&client_config), "localhost").unwrap();
+        (client, SecureStream::server(Some(&server_config)).unwrap())
+    }
+
+    #[test]
+    fn bytes_pass_both_ways_in_any_cut() {
+        let (mut client, mut server) = pair();
+        shake(&mut client, &mut server);
+        let message: Vec<u8> = (0..100_000u32).map(|i| i as u8).collect();
+        let (mut wire, mut plain, mut answer) = (Vec::new(), Vec::new(), Vec::new());
+        client.seal(&message, &mut wire);
+        assert!(wire.len() > message.len());
+        for piece in wire.chunks(1_234) {
+            server.open(piece, &mut plain, &mut answer).unwrap();
+        }
+        assert_eq!(plain, message);
+        plain.clear();
+        server.seal(b"back", &mut answer);
+        client.open(&answer, &mut plain, &mut Vec::new()).unwrap();
+        assert_eq!(plain, b"back");
+    }
+
+    #[test]
+    fn close_notify_is_seen() {
+        let (mut client, mut server) = pair();
+        shake(&mut client, &mut server);
+        let mut wire = Vec::new();
+        client.seal(b"last", &mut wire);
+        client.close(&mut wire);
+        let mut plain = Vec::new();
+        let opened = server.open(&wire, &mut plain, &mut Vec::new()).unwrap();
+        assert!(opened.peer_closed);
+        assert_eq!(plain, b"last");
+    }
+
+    #[test]
+    fn plain_bytes_to_a_tls_server_are_an_error_with_an_alert() {
+        let (_, mut server) = pair();
+        let mut answer = Vec::new();
+        let connect = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00";
+        assert!(server.open(connect, &mut Vec::new(), &mut answer).is_err());
+        assert_eq!(answer.first(), Some(&21), "record type alert");
+    }
+}

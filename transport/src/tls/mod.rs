@@ -1,0 +1,98 @@
+//! Configurations of rustls, made from files: one plain sentence for each thing that can be wrong with them.
+
+mod client;
+mod pem;
+mod server;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+
+pub use client::{ClientTls, client_config};
+pub use server::{ServerTls, server_config};
+
+/// A TLS version that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    Tls13,
+}
+
+impl TlsVersion {
+    /// `only`, or both when there is no wish.
+    fn supported(only: Option<TlsVersion>) -> &'static [&'static rustls::SupportedProtocolVersion] {
+        static TLS12: [&rustls::SupportedProtocolVersion; 1] = [&rustls::version::TLS12];
+        static TLS13: [&rustls::SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+        match only {
+            None => rustls::ALL_VERSIONS,
+            Some(TlsVersion::Tls12) => &TLS12,
+            Some(TlsVersion::Tls13) => &TLS13,
+        }
+    }
+}
+
+/// What is wrong with a file that TLS needs.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {what} {}: {source}; check the path and that the user who runs this may read it", path.display())]
+    Unreadable {
+        /// What the file is for.
+        what: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not PEM, or holds nothing of the kind.
+    #[error("{what} {} holds no PEM block of that kind ({detail}); `openssl x509 -in FILE -text` or `openssl pkey -in FILE` shows what it is", path.display())]
+    NotPem {
+        /// What the file is for.
+        what: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// What was found.
+        detail: String,
+    },
+    /// The private key is encrypted.
+    #[error("the private key {} is encrypted; write a plain copy with `openssl pkey -in FILE -out PLAIN` and protect it with chmod 600", path.display())]
+    EncryptedKey {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// rustls refuses the certificate or key.
+    #[error("certificate {} with key {}: {source}", certificate.display(), key.display())]
+    Refused {
+        /// The certificate's path.
+        certificate: PathBuf,
+        /// The key's path.
+        key: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// The CA's certificates cannot be used.
+    #[error("CA file {}: {detail}", path.display())]
+    Authority {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
+}
+
+/// aws-lc-rs without post-quantum key exchange: its key shares double the bytes and the cost of a handshake.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.kx_groups.retain(|group| {
+        use rustls::NamedGroup::{X25519, secp256r1, secp384r1};
+        [X25519, secp256r1, secp384r1].contains(&group.name())
+    });
+    Arc::new(provider)
+}

@@ -1,0 +1,27 @@
+//! A certificate made for a test, and both sides' configurations with it.
+
+use std::sync::Arc;
+
+use rustls::{ClientConfig, ServerConfig};
+
+use super::{ClientTls, ServerTls, client_config, server_config};
+
+pub(crate) fn configurations() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let directory = tempfile::tempdir().unwrap();
+    let (certificate, key) = (directory.path().join("c.pem"), directory.path().join("k.pem"));
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let server = ServerTls {
+        certificate_chain: &certificate,
+        private_key: &key,
+        client_ca: None,
+        require_client_certificate: false,
+        version: None,
+    };
+    let client = ClientTls {
+        ca: Some(&certificate),
+        ..ClientTls::default()
+    };
+    (server_config(&server).unwrap(), client_config(&client).unwrap())
+}
