@@ -1,1 +1,6 @@
-//! placeholder
+//! The MQTT broker.
+
+pub mod args;
+pub mod config;
+pub mod log;
+pub mod settings;
