@@ -101,6 +101,16 @@ impl Connection {
         &self.stream
     }
 
+    /// Whether [`Connection::flush`] would have something to send.
+    pub fn has_output(&self) -> bool {
+        !self.out.is_empty() || !self.wire.is_empty()
+    }
+
+    /// Ends both directions at once.
+    pub fn shut_down(&self) {
+        socket::shut_down(self.socket.as_fd());
+    }
+
     /// Whether the socket was full and its rest is still under way.
     pub fn is_blocked(&self) -> bool {
         self.sending
@@ -147,7 +157,7 @@ impl Connection {
     /// What `send(2)` gives.
     #[inline]
     pub fn flush(&mut self, ring: &mut Ring, scratch: &mut Scratch, now_ns: u64) -> Result<(), Broken> {
-        if self.sending || (self.out.is_empty() && self.wire.is_empty()) {
+        if self.sending || !self.has_output() {
             return Ok(());
         }
         self.sent_at_ns = now_ns;

@@ -133,6 +133,8 @@ pub struct Gauges {
     pub received: AtomicU64,
     /// QoS 1 and 2 messages that are not acknowledged.
     pub in_flight: AtomicU64,
+    /// Publishers with messages on their schedule.
+    pub unfinished: AtomicU64,
     /// Connections lost.
     pub broken: AtomicU64,
 }
@@ -146,6 +148,7 @@ pub struct Progress {
     pub expected: u64,
     pub received: u64,
     pub in_flight: u64,
+    pub unfinished: u64,
     pub broken: u64,
 }
 
@@ -253,6 +256,7 @@ impl Run {
             progress.expected += gauges.expected.load(Ordering::Relaxed);
             progress.received += gauges.received.load(Ordering::Relaxed);
             progress.in_flight += gauges.in_flight.load(Ordering::Relaxed);
+            progress.unfinished += gauges.unfinished.load(Ordering::Relaxed);
             progress.broken += gauges.broken.load(Ordering::Relaxed);
         }
         progress

@@ -9,6 +9,7 @@ use mqtt::property::Properties;
 use mqtt::publish_template::PublishTemplate;
 
 use crate::payload::{self, LAG_BYTES_FROM, Stamp};
+use crate::phase::Times;
 use crate::scenario::Scenario;
 use crate::schedule::{self, Schedule};
 use crate::window::Outstanding;
@@ -31,6 +32,12 @@ pub struct Publisher {
     pub held_up: bool,
     /// When its closed-loop window moved last, CLOCK_MONOTONIC ns.
     pub progress_at_ns: u64,
+    /// Whether it waits for its next intended time.
+    pub scheduled: bool,
+    /// Whether its load is over.
+    pub finished: bool,
+    /// Subscribers that hear it.
+    pub listeners: u32,
 }
 
 impl Publisher {
@@ -58,6 +65,9 @@ impl Publisher {
             outstanding: Outstanding::default(),
             held_up: false,
             progress_at_ns: 0,
+            scheduled: false,
+            finished: false,
+            listeners: 0,
         })
     }
 
@@ -69,6 +79,35 @@ impl Publisher {
     /// Messages sent so far.
     pub fn sent(&self) -> u64 {
         self.sent
+    }
+
+    /// Bytes of each PUBLISH.
+    pub fn packet_bytes(&self) -> usize {
+        self.template.bytes()
+    }
+
+    /// Intended time of its next message, CLOCK_MONOTONIC ns; the start of the load in closed loop.
+    #[inline]
+    pub fn next_at_ns(&self, times: &Times) -> u64 {
+        times.start_ns + self.schedule.as_ref().map_or(0, Schedule::next_ns)
+    }
+
+    /// Goes on to the next slot.
+    #[inline]
+    pub fn advance(&mut self) {
+        if let Some(schedule) = &mut self.schedule {
+            schedule.advance();
+        }
+    }
+
+    /// Counts the slots before the end of the load that nothing was sent in, using them up.
+    pub fn unsent(&mut self, times: &Times) -> u64 {
+        let mut unsent = 0;
+        while self.schedule.is_some() && self.next_at_ns(times) < times.stop_ns {
+            self.advance();
+            unsent += 1;
+        }
+        unsent
     }
 
     /// Whether a message may leave as far as acknowledgements go.
