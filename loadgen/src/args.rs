@@ -79,7 +79,13 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, clap:
 
 /// An MQTT load generator. Without -h it starts a broker of its own, over TLS, for the run.
 #[derive(Debug, Parser)]
-#[command(name = "loadgen", version, disable_help_flag = true, disable_version_flag = true, max_term_width = 110)]
+#[command(
+    name = "loadgen",
+    version,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    max_term_width = 110
+)]
 struct Arguments {
     /// Publishing connections
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -164,7 +170,13 @@ struct Arguments {
     #[arg(long, visible_alias = "certfile", value_name = "FILE", requires_all = ["host", "key"], help_heading = "Broker")]
     cert: Option<PathBuf>,
     /// Its private key
-    #[arg(long, visible_alias = "keyfile", value_name = "FILE", requires = "cert", help_heading = "Broker")]
+    #[arg(
+        long,
+        visible_alias = "keyfile",
+        value_name = "FILE",
+        requires = "cert",
+        help_heading = "Broker"
+    )]
     key: Option<PathBuf>,
     /// Trust any certificate (implies --tls)
     #[arg(long, requires = "host", help_heading = "Broker")]
@@ -173,13 +185,26 @@ struct Arguments {
     #[arg(short, long, value_name = "NAME", help_heading = "Broker")]
     username: Option<String>,
     /// Password
-    #[arg(short = 'P', long = "pw", visible_alias = "password", value_name = "TEXT", requires = "username", help_heading = "Broker")]
+    #[arg(
+        short = 'P',
+        long = "pw",
+        visible_alias = "password",
+        value_name = "TEXT",
+        requires = "username",
+        help_heading = "Broker"
+    )]
     password: Option<String>,
     /// Protocol version
     #[arg(short = 'V', long, value_name = "3|4|5", default_value = "mqttv311", value_parser = version, help_heading = "Broker")]
     protocol_version: ProtocolVersion,
     /// Keep alive, seconds
-    #[arg(short, long = "keepalive", value_name = "S", default_value_t = 60, help_heading = "Broker")]
+    #[arg(
+        short,
+        long = "keepalive",
+        value_name = "S",
+        default_value_t = 60,
+        help_heading = "Broker"
+    )]
     keep_alive: u16,
 
     /// Write the outcome to this file
@@ -195,25 +220,42 @@ struct Arguments {
 
 impl Arguments {
     fn request(self) -> Result<Request, String> {
-        let half_the_cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).div_euclid(2).max(1);
+        let half_the_cores = std::thread::available_parallelism()
+            .map_or(1, NonZeroUsize::get)
+            .div_euclid(2)
+            .max(1);
         let target = self.target(half_the_cores)?;
         let json = self.json.clone();
         let scenario = self.scenario(half_the_cores)?;
         scenario.check()?;
-        Ok(Request { scenario, target, json })
+        Ok(Request {
+            scenario,
+            target,
+            json,
+        })
     }
 
     fn target(&self, half_the_cores: usize) -> Result<TargetRequest, String> {
         let Some(host) = self.host.clone() else {
             let shards = self.broker_shards.map_or(half_the_cores, NonZeroUsize::get);
-            return Ok(TargetRequest::OwnBroker { shards, tls: !self.no_tls });
+            return Ok(TargetRequest::OwnBroker {
+                shards,
+                tls: !self.no_tls,
+            });
         };
         let tls = self.tls_request();
         if tls.as_ref().is_some_and(|tls| tls.ca.is_none() && !tls.insecure) {
-            return Err("--tls needs --cafile FILE, the CA of the broker's certificate (or --insecure)".to_owned());
+            return Err(
+                "--tls needs --cafile FILE, the CA of the broker's certificate (or --insecure)".to_owned(),
+            );
         }
         let port = self.port.unwrap_or(if tls.is_some() { 8883 } else { 1883 });
-        Ok(TargetRequest::Running { host, port, tls, pid: self.broker_pid })
+        Ok(TargetRequest::Running {
+            host,
+            port,
+            tls,
+            pid: self.broker_pid,
+        })
     }
 
     fn tls_request(&self) -> Option<TlsRequest> {
@@ -231,7 +273,10 @@ impl Arguments {
             Load::Paced { .. } => 20,
             Load::Saturating { window } => u16::try_from(window).unwrap_or(u16::MAX).max(1),
         });
-        let slo_p99 = self.slo_p99_ms.map(|limit_ms| seconds_of(limit_ms / 1e3)).transpose()?;
+        let slo_p99 = self
+            .slo_p99_ms
+            .map(|limit_ms| seconds_of(limit_ms / 1e3))
+            .transpose()?;
         Ok(Scenario {
             publishers: self.pubs,
             subscribers: self.subs,
@@ -251,17 +296,27 @@ impl Arguments {
             connect_timeout: self.connect_timeout,
             seed: self.seed,
             slo_p99,
-            credentials: Credentials { user_name: self.username, password: self.password },
+            credentials: Credentials {
+                user_name: self.username,
+                password: self.password,
+            },
         })
     }
 
     fn load(&self) -> Load {
-        let arrival = if self.poisson { Arrival::Poisson } else { Arrival::Uniform };
+        let arrival = if self.poisson {
+            Arrival::Poisson
+        } else {
+            Arrival::Uniform
+        };
         match self.rate {
             _ if self.max_rate => Load::Saturating { window: self.window },
             Some(Rate::Max) => Load::Saturating { window: self.window },
             Some(Rate::PerSecond(rate_per_s)) => Load::Paced { rate_per_s, arrival },
-            None => Load::Paced { rate_per_s: f64::from(self.pubs.max(1)), arrival },
+            None => Load::Paced {
+                rate_per_s: f64::from(self.pubs.max(1)),
+                arrival,
+            },
         }
     }
 }
@@ -278,7 +333,10 @@ impl std::str::FromStr for Rate {
     fn from_str(word: &str) -> Result<Rate, String> {
         match word {
             "max" => Ok(Rate::Max),
-            _ => word.parse().map(Rate::PerSecond).map_err(|_| "a number or `max`".to_owned()),
+            _ => word
+                .parse()
+                .map(Rate::PerSecond)
+                .map_err(|_| "a number or `max`".to_owned()),
         }
     }
 }
@@ -312,7 +370,11 @@ fn topics(word: &str) -> Result<Topics, String> {
 }
 
 fn seconds(word: &str) -> Result<Duration, String> {
-    seconds_of(word.trim_end_matches('s').parse().map_err(|_| "a number of seconds".to_owned())?)
+    seconds_of(
+        word.trim_end_matches('s')
+            .parse()
+            .map_err(|_| "a number of seconds".to_owned())?,
+    )
 }
 
 fn seconds_of(number: f64) -> Result<Duration, String> {
@@ -321,22 +383,62 @@ fn seconds_of(number: f64) -> Result<Duration, String> {
 
 /// Letters that do not mean the same to mosquitto_pub, mosquitto_sub and emqtt-bench.
 const CLASHING_LETTERS: &[(char, &str)] = &[
-    ('c', "it is a count to some tools and keeps the session to others; use --pubs and --subs for counts"),
-    ('C', "it is a count to some tools and a certificate to others; use --duration, --subs or --cert"),
-    ('D', "it is a property to some tools and a delay to others; use --duration for time"),
-    ('F', "it is an output format to some tools and an in-flight window to others; use --inflight or --json"),
-    ('i', "it is a client id to some tools and an interval to others; use --rate for pace"),
-    ('I', "it is a client id prefix to some tools and an interval to others; use --rate for pace"),
-    ('l', "it reads standard input for some tools and saves memory for others; there is no such option here"),
-    ('L', "it is a URL to some tools and a message limit to others; use --host and --port, or --duration"),
-    ('n', "it is an empty message to some tools and a number to others; use --size, --pubs or --subs"),
-    ('R', "it skips retained messages for some tools and is a rate to others; use --rate"),
-    ('S', "it is TLS to some tools and a service record to others; use --tls"),
-    ('W', "it is a timeout to some tools and a wait to others; use --duration or --connect-timeout"),
+    (
+        'c',
+        "it is a count to some tools and keeps the session to others; use --pubs and --subs for counts",
+    ),
+    (
+        'C',
+        "it is a count to some tools and a certificate to others; use --duration, --subs or --cert",
+    ),
+    (
+        'D',
+        "it is a property to some tools and a delay to others; use --duration for time",
+    ),
+    (
+        'F',
+        "it is an output format to some tools and an in-flight window to others; use --inflight or --json",
+    ),
+    (
+        'i',
+        "it is a client id to some tools and an interval to others; use --rate for pace",
+    ),
+    (
+        'I',
+        "it is a client id prefix to some tools and an interval to others; use --rate for pace",
+    ),
+    (
+        'l',
+        "it reads standard input for some tools and saves memory for others; there is no such option here",
+    ),
+    (
+        'L',
+        "it is a URL to some tools and a message limit to others; use --host and --port, or --duration",
+    ),
+    (
+        'n',
+        "it is an empty message to some tools and a number to others; use --size, --pubs or --subs",
+    ),
+    (
+        'R',
+        "it skips retained messages for some tools and is a rate to others; use --rate",
+    ),
+    (
+        'S',
+        "it is TLS to some tools and a service record to others; use --tls",
+    ),
+    (
+        'W',
+        "it is a timeout to some tools and a wait to others; use --duration or --connect-timeout",
+    ),
 ];
 
 fn refuse_clashing_letters(words: &[OsString]) -> Result<(), clap::Error> {
-    let letters = words.iter().skip(1).filter_map(|word| word.to_str()).filter_map(letter_of);
+    let letters = words
+        .iter()
+        .skip(1)
+        .filter_map(|word| word.to_str())
+        .filter_map(letter_of);
     for letter in letters {
         if let Some((_, why)) = CLASHING_LETTERS.iter().find(|(clashing, _)| *clashing == letter) {
             return Err(usage(&format!("-{letter} is not taken: {why}")));
@@ -347,7 +449,9 @@ fn refuse_clashing_letters(words: &[OsString]) -> Result<(), clap::Error> {
 
 fn letter_of(word: &str) -> Option<char> {
     let mut characters = word.chars();
-    let letter = (characters.next() == Some('-')).then(|| characters.next()).flatten()?;
+    let letter = (characters.next() == Some('-'))
+        .then(|| characters.next())
+        .flatten()?;
     letter.is_ascii_alphabetic().then_some(letter)
 }
 

@@ -77,7 +77,17 @@ impl Connection {
         let socket = socket::stream(address)?;
         ring.connect(socket.as_fd(), address, token);
         let (unread, out, wire) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Connection { socket, stream, token, packet_bytes_max, unread, out, wire, sending: false, sent_at_ns: 0 })
+        Ok(Connection {
+            socket,
+            stream,
+            token,
+            packet_bytes_max,
+            unread,
+            out,
+            wire,
+            sending: false,
+            sent_at_ns: 0,
+        })
     }
 
     /// The TCP connection is there: asks for its bytes and begins the TLS handshake.
@@ -136,13 +146,17 @@ impl Connection {
             received
         } else {
             scratch.plain.clear();
-            closed = self.stream.open(received, &mut scratch.plain, &mut self.wire)?.peer_closed;
+            closed = self
+                .stream
+                .open(received, &mut scratch.plain, &mut self.wire)?
+                .peer_closed;
             &scratch.plain
         };
         let maximum = self.packet_bytes_max;
         if self.unread.is_empty() {
             let taken = each_frame(plain, maximum, |frame| handle(frame, &mut self.out))?;
-            self.unread.extend_from_slice(plain.get(taken..).unwrap_or_default());
+            self.unread
+                .extend_from_slice(plain.get(taken..).unwrap_or_default());
         } else {
             self.unread.extend_from_slice(plain);
             let taken = each_frame(&self.unread, maximum, |frame| handle(frame, &mut self.out))?;

@@ -90,7 +90,11 @@ impl std::fmt::Display for Who {
 pub fn connect(run: &Run, who: Who, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let scenario = &run.scenario;
     let client_identifier = who.client_identifier(run);
-    let user_name = scenario.credentials.user_name.as_deref().map(|name| numbered(name, who.number()));
+    let user_name = scenario
+        .credentials
+        .user_name
+        .as_deref()
+        .map(|name| numbered(name, who.number()));
     let connect = Connect {
         version: scenario.version,
         clean_start: true,
@@ -109,15 +113,26 @@ pub fn connect(run: &Run, who: Who, out: &mut Vec<u8>) -> Result<(), EncodeError
 /// # Errors
 /// The refusal, or a packet that is not a CONNACK.
 pub fn connack(run: &Run, frame: &Frame<'_>, publish_bytes: usize) -> Result<Option<NonZeroU16>, Broken> {
-    let Packet::ConnAck(ConnAck { reason, properties, .. }) = decode::packet(frame, run.scenario.version)? else {
-        return Err(Broken::Refused(format!("the broker answered CONNECT with {:?}", frame.packet_type)));
+    let Packet::ConnAck(ConnAck {
+        reason, properties, ..
+    }) = decode::packet(frame, run.scenario.version)?
+    else {
+        return Err(Broken::Refused(format!(
+            "the broker answered CONNECT with {:?}",
+            frame.packet_type
+        )));
     };
     if reason != ReasonCode::Success {
-        return Err(Broken::Refused(format!("the broker refused the connection: {reason}")));
+        return Err(Broken::Refused(format!(
+            "the broker refused the connection: {reason}"
+        )));
     }
-    let maximum = properties.maximum_packet_size().map_or(u32::MAX, std::num::NonZeroU32::get);
+    let maximum = properties
+        .maximum_packet_size()
+        .map_or(u32::MAX, std::num::NonZeroU32::get);
     if u32::try_from(publish_bytes).is_ok_and(|bytes| bytes > maximum) {
-        let sentence = format!("the broker takes packets of {maximum} bytes, and a PUBLISH has {publish_bytes}");
+        let sentence =
+            format!("the broker takes packets of {maximum} bytes, and a PUBLISH has {publish_bytes}");
         return Err(Broken::Refused(sentence));
     }
     Ok(properties.receive_maximum())
@@ -151,14 +166,17 @@ pub fn subscribe(run: &Run, subscriber: u32, out: &mut Vec<u8>) -> Result<u32, E
 /// A refused or downgraded subscription, or a packet that is not a SUBACK.
 pub fn suback(run: &Run, frame: &Frame<'_>) -> Result<(), Broken> {
     let Packet::SubAck(suback) = decode::packet(frame, run.scenario.version)? else {
-        return Err(Broken::Refused(format!("the broker answered SUBSCRIBE with {:?}", frame.packet_type)));
+        return Err(Broken::Refused(format!(
+            "the broker answered SUBSCRIBE with {:?}",
+            frame.packet_type
+        )));
     };
     let asked = run.scenario.qos as u8;
     match suback.reason_codes.iter().find(|&&code| code != asked) {
         None => Ok(()),
-        Some(&code) if code <= QoS::ExactlyOnce as u8 => {
-            Err(Broken::Refused(format!("the broker granted QoS {code} where QoS {asked} was asked for")))
-        }
+        Some(&code) if code <= QoS::ExactlyOnce as u8 => Err(Broken::Refused(format!(
+            "the broker granted QoS {code} where QoS {asked} was asked for"
+        ))),
         Some(&code) => Err(Broken::Refused(match ReasonCode::from_u8(code) {
             Some(reason) => format!("the broker refused a subscription: {reason}"),
             None => format!("the broker refused a subscription with 0x{code:02X}"),

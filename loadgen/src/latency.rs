@@ -16,7 +16,10 @@ pub struct Latency(Histogram<u64>);
 
 impl Latency {
     /// An empty histogram: 1 ns to ten minutes, three significant digits.
-    #[expect(clippy::expect_used, reason = "the bounds are constants that the crate accepts")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the bounds are constants that the crate accepts"
+    )]
     pub fn new() -> Latency {
         Latency(Histogram::new_with_bounds(1, VALUE_NS_MAX, SIGNIFICANT_DIGITS).expect("constant bounds"))
     }

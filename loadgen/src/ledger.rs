@@ -21,7 +21,11 @@ impl Heard {
     #[inline]
     pub fn position(&self, publisher: u32) -> Option<usize> {
         let distance = publisher.checked_sub(self.first)?;
-        let position = if self.step == 1 { distance } else { exact_quotient(distance, self.step)? };
+        let position = match self.step {
+            1 => distance,
+            step if distance.is_multiple_of(step) => distance.checked_div(step)?,
+            _ => return None,
+        };
         (position < self.count).then_some(position as usize)
     }
 
@@ -88,13 +92,22 @@ impl Ledger {
     /// Empty books for the publishers `heard`.
     pub fn new(heard: Heard) -> Ledger {
         let pairs = vec![Pair::NEW; heard.count as usize].into_boxed_slice();
-        Ledger { heard, pairs, duplicate: 0, reordered: 0, foreign: 0 }
+        Ledger {
+            heard,
+            pairs,
+            duplicate: 0,
+            reordered: 0,
+            foreign: 0,
+        }
     }
 
     /// Enters a received message.
     #[inline]
     pub fn enter(&mut self, publisher: u32, sequence: u32) -> Entry {
-        let pair = self.heard.position(publisher).and_then(|position| self.pairs.get_mut(position));
+        let pair = self
+            .heard
+            .position(publisher)
+            .and_then(|position| self.pairs.get_mut(position));
         let entry = pair.map_or(Entry::Foreign, |pair| pair.enter(sequence));
         match entry {
             Entry::InOrder => {}
@@ -112,8 +125,12 @@ impl Ledger {
 
     /// Closes the books; `sent` tells how many messages a publisher sent.
     pub fn close(&self, sent: impl Fn(u32) -> u64) -> Totals {
-        let mut totals =
-            Totals { duplicate: self.duplicate, reordered: self.reordered, foreign: self.foreign, ..Totals::default() };
+        let mut totals = Totals {
+            duplicate: self.duplicate,
+            reordered: self.reordered,
+            foreign: self.foreign,
+            ..Totals::default()
+        };
         for (publisher, pair) in self.heard.publishers().zip(self.pairs.iter()) {
             let expected = sent(publisher);
             totals.expected += expected;
@@ -138,7 +155,12 @@ struct Pair {
 const SEEN_BITS: u32 = u128::BITS;
 
 impl Pair {
-    const NEW: Pair = Pair { seen: u128::MAX, unique: 0, missing_older: 0, next: 0 };
+    const NEW: Pair = Pair {
+        seen: u128::MAX,
+        unique: 0,
+        missing_older: 0,
+        next: 0,
+    };
 
     #[inline]
     fn enter(&mut self, sequence: u32) -> Entry {
@@ -149,7 +171,11 @@ impl Pair {
             return Entry::InOrder;
         }
         let ahead = sequence.wrapping_sub(self.next) as i32;
-        if ahead >= 0 { self.enter_ahead(ahead as u32) } else { self.enter_behind(ahead.unsigned_abs() - 1) }
+        if ahead >= 0 {
+            self.enter_ahead(ahead as u32)
+        } else {
+            self.enter_behind(ahead.unsigned_abs() - 1)
+        }
     }
 
     fn enter_ahead(&mut self, skipped: u32) -> Entry {
@@ -182,11 +208,18 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashSet;
 
-    const ONE: Heard = Heard { first: 0, step: 1, count: 1 };
+    const ONE: Heard = Heard {
+        first: 0,
+        step: 1,
+        count: 1,
+    };
 
     fn entries(sequences: &[u32]) -> Vec<Entry> {
         let mut ledger = Ledger::new(ONE);
-        sequences.iter().map(|&sequence| ledger.enter(0, sequence)).collect()
+        sequences
+            .iter()
+            .map(|&sequence| ledger.enter(0, sequence))
+            .collect()
     }
 
     #[test]
@@ -197,7 +230,10 @@ mod tests {
             (&[0, 2, 1, 3], &[InOrder, InOrder, Reordered, InOrder]),
             (&[0, 2, 1, 1], &[InOrder, InOrder, Reordered, Duplicate]),
             (&[5, 4, 4, 0], &[InOrder, Reordered, Duplicate, Reordered]),
-            (&[0, 500, 1, 0, 2], &[InOrder, InOrder, Reordered, Reordered, Reordered]),
+            (
+                &[0, 500, 1, 0, 2],
+                &[InOrder, InOrder, Reordered, Reordered, Reordered],
+            ),
         ];
         // The last row shows the documented limit: 0 came again, but 499 older messages are missing, so it counts as one.
         for (sequences, expected) in table {
@@ -212,19 +248,40 @@ mod tests {
             assert_eq!(ledger.enter(0, sequence), InOrder);
         }
         assert_eq!(ledger.enter(0, 3), Duplicate);
-        assert_eq!(ledger.close(|_| 1_000), Totals { expected: 1_000, received: 1_000, duplicate: 1, ..Totals::default() });
+        assert_eq!(
+            ledger.close(|_| 1_000),
+            Totals {
+                expected: 1_000,
+                received: 1_000,
+                duplicate: 1,
+                ..Totals::default()
+            }
+        );
     }
 
     #[test]
     fn what_never_came_is_lost_and_a_message_from_elsewhere_is_foreign() {
-        let mut ledger = Ledger::new(Heard { first: 2, step: 3, count: 2 });
+        let mut ledger = Ledger::new(Heard {
+            first: 2,
+            step: 3,
+            count: 2,
+        });
         assert_eq!(ledger.enter(2, 0), InOrder);
         assert_eq!(ledger.enter(5, 7), InOrder);
         for publisher in [0, 1, 3, 4, 8] {
             assert_eq!(ledger.enter(publisher, 0), Foreign, "{publisher}");
         }
         let totals = ledger.close(|publisher| if publisher == 2 { 1 } else { 10 });
-        assert_eq!(totals, Totals { expected: 11, received: 2, lost: 9, foreign: 5, ..Totals::default() });
+        assert_eq!(
+            totals,
+            Totals {
+                expected: 11,
+                received: 2,
+                lost: 9,
+                foreign: 5,
+                ..Totals::default()
+            }
+        );
     }
 
     #[test]

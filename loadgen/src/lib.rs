@@ -10,6 +10,7 @@
 //! those.
 
 pub mod args;
+pub mod certificates;
 pub mod connection;
 pub mod error;
 pub mod export;

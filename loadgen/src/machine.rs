@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::Path;
 
-use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustix::process::{Resource, getrlimit};
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use serde::Serialize;
 
 /// Where a run took place.
@@ -35,7 +35,8 @@ impl Machine {
     pub fn look() -> Machine {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let memory = field(&meminfo, "MemTotal").and_then(|text| text.trim_end_matches("kB").trim().parse().ok());
+        let memory =
+            field(&meminfo, "MemTotal").and_then(|text| text.trim_end_matches("kB").trim().parse().ok());
         Machine {
             cpu: field(&cpuinfo, "model name").or_else(|| field(&cpuinfo, "CPU part")),
             cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
@@ -44,7 +45,10 @@ impl Machine {
             cgroup_cpu: line("/sys/fs/cgroup/cpu.max"),
             descriptors_limit: getrlimit(Resource::Nofile).current,
             locked_memory_limit: getrlimit(Resource::Memlock).current,
-            sysctls: SYSCTLS.iter().filter_map(|name| Some(((*name).to_owned(), sysctl(name)?))).collect(),
+            sysctls: SYSCTLS
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), sysctl(name)?)))
+                .collect(),
         }
     }
 }
@@ -65,21 +69,34 @@ impl CpuTimes {
     fn parse(stat: &str) -> Option<CpuTimes> {
         let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
         // user nice system idle iowait irq softirq steal; guest time is in user already.
-        let jiffies: Vec<u64> = line.split_whitespace().take(8).map_while(|word| word.parse().ok()).collect();
-        Some(CpuTimes { total: jiffies.iter().sum(), steal: *jiffies.get(7)? })
+        let jiffies: Vec<u64> = line
+            .split_whitespace()
+            .take(8)
+            .map_while(|word| word.parse().ok())
+            .collect();
+        Some(CpuTimes {
+            total: jiffies.iter().sum(),
+            steal: *jiffies.get(7)?,
+        })
     }
 
     /// Share of the CPU time since `before` that the hypervisor took, in percent.
     pub fn steal_percent_since(&self, before: &CpuTimes) -> f64 {
         let total = self.total.saturating_sub(before.total);
-        if total == 0 { 0.0 } else { 100.0 * self.steal.saturating_sub(before.steal) as f64 / total as f64 }
+        if total == 0 {
+            0.0
+        } else {
+            100.0 * self.steal.saturating_sub(before.steal) as f64 / total as f64
+        }
     }
 }
 
 /// Local ports that one address can open to one address and port.
 pub fn local_ports() -> Option<u64> {
     let range = sysctl("net.ipv4.ip_local_port_range")?;
-    let mut ends = range.split_whitespace().map_while(|word| word.parse::<u64>().ok());
+    let mut ends = range
+        .split_whitespace()
+        .map_while(|word| word.parse::<u64>().ok());
     let (low, high) = (ends.next()?, ends.next()?);
     Some((high + 1).saturating_sub(low))
 }
@@ -87,7 +104,11 @@ pub fn local_ports() -> Option<u64> {
 /// SHA-256 of a file in hexadecimal; `None` if it cannot be read.
 pub fn sha256_of(path: &Path) -> Option<String> {
     let bytes = fs::read(path).ok()?;
-    let digest = TLS13_AES_128_GCM_SHA256.tls13()?.common.hash_provider.hash(&bytes);
+    let digest = TLS13_AES_128_GCM_SHA256
+        .tls13()?
+        .common
+        .hash_provider
+        .hash(&bytes);
     Some(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -138,7 +159,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"abc").unwrap();
         let digest = sha256_of(file.path()).unwrap();
-        assert_eq!(digest, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            digest,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert_eq!(sha256_of(Path::new("/nonexistent")), None);
     }
 }

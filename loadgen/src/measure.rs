@@ -32,8 +32,14 @@ pub struct Measurements {
 impl Measurements {
     /// Adds what another thread measured.
     pub fn merge(&mut self, other: &Measurements) {
-        self.latency.iter_mut().zip(&other.latency).for_each(|(mine, theirs)| mine.merge(theirs));
-        self.sent.iter_mut().zip(&other.sent).for_each(|(mine, theirs)| *mine += theirs);
+        self.latency
+            .iter_mut()
+            .zip(&other.latency)
+            .for_each(|(mine, theirs)| mine.merge(theirs));
+        self.sent
+            .iter_mut()
+            .zip(&other.sent)
+            .for_each(|(mine, theirs)| *mine += theirs);
         let pairs = [
             (&mut self.service, &other.service),
             (&mut self.acknowledged, &other.acknowledged),
@@ -51,7 +57,11 @@ impl Measurements {
     /// A message left that was meant to leave at `intended_ns`.
     #[inline]
     pub fn sent(&mut self, window: usize, lag_ns: u64, held_up: bool) {
-        let lag = if held_up { &mut self.lag_held_up } else { &mut self.lag_own };
+        let lag = if held_up {
+            &mut self.lag_held_up
+        } else {
+            &mut self.lag_own
+        };
         lag.record(lag_ns);
         if let Some(sent) = self.sent.get_mut(window) {
             *sent += 1;
@@ -87,7 +97,9 @@ impl Measurements {
 /// The window of the measured part that `intended_ns` lies in; `None` outside of it.
 #[inline]
 pub fn window_of(times: &Times, window_ns: u64, intended_ns: u64) -> Option<usize> {
-    let since_ns = times.is_measured(intended_ns).then(|| intended_ns - times.measure_from_ns)?;
+    let since_ns = times
+        .is_measured(intended_ns)
+        .then(|| intended_ns - times.measure_from_ns)?;
     Some((since_ns / window_ns.max(1)).min(WINDOWS as u64 - 1) as usize)
 }
 
@@ -98,6 +110,17 @@ pub struct ThreadUse {
     pub cpu_ns: u64,
     /// Wall time, ns.
     pub wall_ns: u64,
+}
+
+impl ThreadUse {
+    /// Share of a core, in percent.
+    pub fn cpu_percent(&self) -> f64 {
+        if self.wall_ns == 0 {
+            0.0
+        } else {
+            100.0 * self.cpu_ns as f64 / self.wall_ns as f64
+        }
+    }
 }
 
 /// What a thread hands over at the end of a run.
@@ -129,8 +152,13 @@ mod tests {
 
     #[test]
     fn windows_cut_the_measured_part() {
-        let times = Times { start_ns: 0, measure_from_ns: 100, stop_ns: 203 };
-        let windows = [99, 100, 119, 120, 199, 202, 203].map(|intended_ns| window_of(&times, 20, intended_ns));
+        let times = Times {
+            start_ns: 0,
+            measure_from_ns: 100,
+            stop_ns: 203,
+        };
+        let windows =
+            [99, 100, 119, 120, 199, 202, 203].map(|intended_ns| window_of(&times, 20, intended_ns));
         assert_eq!(windows, [None, Some(0), Some(0), Some(1), Some(4), Some(4), None]);
     }
 

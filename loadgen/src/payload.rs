@@ -34,7 +34,9 @@ impl Stamp {
     /// Writes the stamp over the head of `payload`; a payload shorter than [`STAMP_BYTES`] is left alone.
     #[inline]
     pub fn write(&self, payload: &mut [u8]) {
-        let Some((head, rest)) = payload.split_first_chunk_mut::<STAMP_BYTES>() else { return };
+        let Some((head, rest)) = payload.split_first_chunk_mut::<STAMP_BYTES>() else {
+            return;
+        };
         let run_and_time = (u64::from(self.run) << 48) | (self.intended_ns & INTENDED_NS_MAX);
         let publisher_and_sequence = (u64::from(self.publisher) << 32) | u64::from(self.sequence);
         *head = ((u128::from(run_and_time) << 64) | u128::from(publisher_and_sequence)).to_be_bytes();
@@ -85,7 +87,13 @@ mod tests {
 
     #[test]
     fn the_layout_is_the_documented_one() {
-        let stamp = Stamp { run: 0x0102, intended_ns: 0x0304_0506_0708, publisher: 0x090A_0B0C, sequence: 0x0D0E_0F10, lag_ns: Some(0x1112_1314) };
+        let stamp = Stamp {
+            run: 0x0102,
+            intended_ns: 0x0304_0506_0708,
+            publisher: 0x090A_0B0C,
+            sequence: 0x0D0E_0F10,
+            lag_ns: Some(0x1112_1314),
+        };
         let mut payload = [0xFF_u8; 21];
         stamp.write(&mut payload);
         let expected: Vec<u8> = (1..=20).chain([0xFF]).collect();
@@ -97,7 +105,14 @@ mod tests {
         assert_eq!(Stamp::read(&[0; 15]), None);
         assert_eq!(Stamp::read(&[0; 19]).and_then(|stamp| stamp.lag_ns), None);
         let mut short = [1_u8; 15];
-        Stamp { run: 0, intended_ns: 0, publisher: 0, sequence: 0, lag_ns: None }.write(&mut short);
+        Stamp {
+            run: 0,
+            intended_ns: 0,
+            publisher: 0,
+            sequence: 0,
+            lag_ns: None,
+        }
+        .write(&mut short);
         assert_eq!(short, [1; 15]);
     }
 }

@@ -58,14 +58,20 @@ impl Timeline {
     /// A timeline that has not begun.
     pub fn new() -> Timeline {
         let [start_ns, measure_from_ns, stop_ns] = [NOT_YET; 3].map(AtomicU64::new);
-        Timeline { start_ns, measure_from_ns, stop_ns, over: AtomicBool::new(false) }
+        Timeline {
+            start_ns,
+            measure_from_ns,
+            stop_ns,
+            over: AtomicBool::new(false),
+        }
     }
 
     /// Fixes the phases; the threads see it at their next look.
     pub fn begin(&self, start_ns: u64, warmup: Duration, duration: Duration) {
         let measure_from_ns = start_ns + nanoseconds(warmup);
         self.measure_from_ns.store(measure_from_ns, Ordering::Release);
-        self.stop_ns.store(measure_from_ns + nanoseconds(duration), Ordering::Release);
+        self.stop_ns
+            .store(measure_from_ns + nanoseconds(duration), Ordering::Release);
         self.start_ns.store(start_ns, Ordering::Release);
     }
 
@@ -226,13 +232,19 @@ pub struct Run {
 impl Run {
     /// The state of a run that has not begun.
     pub fn new(scenario: Scenario, endpoint: Endpoint, number: u16, epoch_ns: u64) -> Run {
-        let Scenario { publishers, subscribers, threads, load, .. } = scenario;
+        let Scenario {
+            publishers,
+            subscribers,
+            threads,
+            load,
+            ..
+        } = scenario;
         let plan = TopicPlan::new(scenario.topics.clone(), publishers, subscribers, number);
         let windows = match load {
             Load::Paced { .. } => Vec::new(),
-            Load::Saturating { window } => {
-                (0..publishers).map(|publisher| DeliveryWindow::new(window, plan.listeners(publisher))).collect()
-            }
+            Load::Saturating { window } => (0..publishers)
+                .map(|publisher| DeliveryWindow::new(window, plan.listeners(publisher)))
+                .collect(),
         };
         Run {
             scenario,
@@ -289,12 +301,27 @@ mod tests {
         timeline.begin(1_000, Duration::from_nanos(10), Duration::from_nanos(100));
         let times = timeline.times().unwrap();
         let phases = [1_000, 1_009, 1_010, 1_109, 1_110].map(|now_ns| times.phase(now_ns));
-        assert_eq!(phases, [Phase::WarmUp, Phase::WarmUp, Phase::Measuring, Phase::Measuring, Phase::Draining]);
-        assert_eq!([1_009, 1_010, 1_109, 1_110].map(|at| times.is_measured(at)), [false, true, true, false]);
+        assert_eq!(
+            phases,
+            [
+                Phase::WarmUp,
+                Phase::WarmUp,
+                Phase::Measuring,
+                Phase::Measuring,
+                Phase::Draining
+            ]
+        );
+        assert_eq!(
+            [1_009, 1_010, 1_109, 1_110].map(|at| times.is_measured(at)),
+            [false, true, true, false]
+        );
         timeline.stop_load(1_050);
         timeline.stop_load(1_070);
         assert_eq!(timeline.times().map(|times| times.stop_ns), Some(1_050));
         timeline.stop_load(1_005);
-        assert_eq!(timeline.times().map(|times| times.phase(1_006)), Some(Phase::Draining));
+        assert_eq!(
+            timeline.times().map(|times| times.phase(1_006)),
+            Some(Phase::Draining)
+        );
     }
 }

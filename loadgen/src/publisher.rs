@@ -45,15 +45,28 @@ impl Publisher {
     ///
     /// # Errors
     /// When the PUBLISH would be larger than the protocol allows.
-    pub fn new(scenario: &Scenario, run: u16, number: u32, topic: &str) -> Result<Publisher, mqtt::error::EncodeError> {
+    pub fn new(
+        scenario: &Scenario,
+        run: u16,
+        number: u32,
+        topic: &str,
+    ) -> Result<Publisher, mqtt::error::EncodeError> {
         let mut template = PublishTemplate::new();
         let payload = payload::filler(scenario.payload_bytes, scenario.seed ^ u64::from(number));
         let none = Properties::EMPTY;
-        template.encode(scenario.version, scenario.qos, scenario.retain, topic, none, none, &payload)?;
+        template.encode(
+            scenario.version,
+            scenario.qos,
+            scenario.retain,
+            topic,
+            none,
+            none,
+            &payload,
+        )?;
         let Scenario { load, seed, .. } = *scenario;
-        let schedule = scenario.interval_ns().map(|interval_ns| {
-            Schedule::new(load.arrival(), interval_ns, schedule::random_of(seed, number))
-        });
+        let schedule = scenario
+            .interval_ns()
+            .map(|interval_ns| Schedule::new(load.arrival(), interval_ns, schedule::random_of(seed, number)));
         Ok(Publisher {
             number,
             run,
@@ -151,7 +164,11 @@ const NOT_IN_FLIGHT: u64 = u64::MAX;
 impl Flights {
     /// At most `limit` messages at a time.
     pub fn new(limit: u16) -> Flights {
-        Flights { limit: limit.max(1), free: Vec::new(), left_at_ns: Vec::new() }
+        Flights {
+            limit: limit.max(1),
+            free: Vec::new(),
+            left_at_ns: Vec::new(),
+        }
     }
 
     /// Lowers the limit to what the broker takes (Receive Maximum [MQTT-3.3.4-9]).

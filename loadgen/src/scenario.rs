@@ -89,7 +89,11 @@ pub struct Credentials {
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let password = self.password.as_ref().map(|_| "(hidden)");
-        formatter.debug_struct("Credentials").field("user_name", &self.user_name).field("password", &password).finish()
+        formatter
+            .debug_struct("Credentials")
+            .field("user_name", &self.user_name)
+            .field("password", &password)
+            .finish()
     }
 }
 
@@ -109,19 +113,45 @@ impl Scenario {
     /// The first thing that is wrong.
     pub fn check(&self) -> Result<(), String> {
         let connections = u64::from(self.publishers) + u64::from(self.subscribers);
-        let total = self.warmup.saturating_add(self.duration).saturating_add(self.drain);
+        let total = self
+            .warmup
+            .saturating_add(self.duration)
+            .saturating_add(self.drain);
         let refusals = [
-            (connections == 0, "there is nothing to connect: give --pubs or --subs".to_owned()),
-            (connections > u64::from(CONNECTIONS_MAX), format!("at most {CONNECTIONS_MAX} connections in all")),
+            (
+                connections == 0,
+                "there is nothing to connect: give --pubs or --subs".to_owned(),
+            ),
+            (
+                connections > u64::from(CONNECTIONS_MAX),
+                format!("at most {CONNECTIONS_MAX} connections in all"),
+            ),
             (
                 !(STAMP_BYTES..=PAYLOAD_BYTES_MAX).contains(&self.payload_bytes),
-                format!("--size must be from {STAMP_BYTES} (the stamp at its head) to {PAYLOAD_BYTES_MAX} bytes"),
+                format!(
+                    "--size must be from {STAMP_BYTES} (the stamp at its head) to {PAYLOAD_BYTES_MAX} bytes"
+                ),
             ),
-            (self.duration.is_zero(), "--duration must be longer than 0".to_owned()),
-            (total.as_nanos() > u128::from(INTENDED_NS_MAX) / 2, "a run may last 39 hours at most".to_owned()),
-            (self.threads == 0 || self.threads > 1024, "--threads must be from 1 to 1024".to_owned()),
-            (self.connect_concurrency == 0, "--connect-concurrency must be at least 1".to_owned()),
-            (self.inflight == 0, "--inflight must be from 1 to 65535".to_owned()),
+            (
+                self.duration.is_zero(),
+                "--duration must be longer than 0".to_owned(),
+            ),
+            (
+                total.as_nanos() > u128::from(INTENDED_NS_MAX) / 2,
+                "a run may last 39 hours at most".to_owned(),
+            ),
+            (
+                self.threads == 0 || self.threads > 1024,
+                "--threads must be from 1 to 1024".to_owned(),
+            ),
+            (
+                self.connect_concurrency == 0,
+                "--connect-concurrency must be at least 1".to_owned(),
+            ),
+            (
+                self.inflight == 0,
+                "--inflight must be from 1 to 65535".to_owned(),
+            ),
             (
                 self.publishers == 0 && self.subscribers > 0 && matches!(self.load, Load::Saturating { .. }),
                 "without publishers there is nothing to send as fast as possible".to_owned(),
@@ -150,9 +180,12 @@ impl Scenario {
     }
 
     fn check_topics(&self) -> Result<(), String> {
-        let Topics::Pattern(pattern) = &self.topics else { return Ok(()) };
-        mqtt::topic::check_name(&crate::topics::numbered(pattern, 0))
-            .map_err(|error| format!("--topics {pattern:?} is not pairs, fan-out, fan-in or a topic name: {error}"))
+        let Topics::Pattern(pattern) = &self.topics else {
+            return Ok(());
+        };
+        mqtt::topic::check_name(&crate::topics::numbered(pattern, 0)).map_err(|error| {
+            format!("--topics {pattern:?} is not pairs, fan-out, fan-in or a topic name: {error}")
+        })
     }
 
     /// Mean interval between two messages of one publisher, in ns; `None` in closed loop.
@@ -168,7 +201,10 @@ fn serialize_qos<S: serde::Serializer>(qos: &QoS, serializer: S) -> Result<S::Ok
     serializer.serialize_u8(*qos as u8)
 }
 
-fn serialize_version<S: serde::Serializer>(version: &ProtocolVersion, serializer: S) -> Result<S::Ok, S::Error> {
+fn serialize_version<S: serde::Serializer>(
+    version: &ProtocolVersion,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(version_name(*version))
 }
 

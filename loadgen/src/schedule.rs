@@ -31,7 +31,14 @@ impl Schedule {
     /// A schedule with a mean interval of `interval_ns`; `random` gives the phase, or the intervals of
     /// [`Arrival::Poisson`].
     pub fn new(arrival: Arrival, interval_ns: f64, random: Rng) -> Schedule {
-        let mut schedule = Schedule { next_ns: 0, slot: 0, phase_ns: 0.0, interval_ns, arrival, random };
+        let mut schedule = Schedule {
+            next_ns: 0,
+            slot: 0,
+            phase_ns: 0.0,
+            interval_ns,
+            arrival,
+            random,
+        };
         schedule.phase_ns = match arrival {
             Arrival::Uniform => schedule.random.f64() * interval_ns,
             Arrival::Poisson => schedule.exponential_ns(),
@@ -93,7 +100,10 @@ mod tests {
             let schedule = Schedule::new(Arrival::Uniform, 1_000.0, random_of(42, publisher));
             tenths[(schedule.next_ns() / 100) as usize] += 1;
         }
-        assert!(tenths.iter().all(|&count| (850..1_150).contains(&count)), "{tenths:?}");
+        assert!(
+            tenths.iter().all(|&count| (850..1_150).contains(&count)),
+            "{tenths:?}"
+        );
     }
 
     #[test]
@@ -107,16 +117,29 @@ mod tests {
             schedule.advance();
         }
         let mean = intervals.iter().sum::<f64>() / intervals.len() as f64;
-        let variance = intervals.iter().map(|interval| (interval - mean).powi(2)).sum::<f64>() / intervals.len() as f64;
+        let variance = intervals
+            .iter()
+            .map(|interval| (interval - mean).powi(2))
+            .sum::<f64>()
+            / intervals.len() as f64;
         assert!((mean / 1_000_000.0 - 1.0).abs() < 0.02, "mean {mean}");
-        assert!((variance.sqrt() / mean - 1.0).abs() < 0.03, "deviation {}", variance.sqrt());
+        assert!(
+            (variance.sqrt() / mean - 1.0).abs() < 0.03,
+            "deviation {}",
+            variance.sqrt()
+        );
     }
 
     #[test]
     fn the_same_seed_gives_the_same_schedule_and_a_neighbour_another() {
         let slots = |seed, publisher| {
             let mut schedule = Schedule::new(Arrival::Poisson, 1e6, random_of(seed, publisher));
-            (0..20).map(|_| { schedule.advance(); schedule.next_ns() }).collect::<Vec<_>>()
+            (0..20)
+                .map(|_| {
+                    schedule.advance();
+                    schedule.next_ns()
+                })
+                .collect::<Vec<_>>()
         };
         assert_eq!(slots(9, 4), slots(9, 4));
         assert_ne!(slots(9, 4), slots(9, 5));

@@ -31,8 +31,11 @@ impl Subscriber {
     #[inline]
     pub fn receive(&mut self, publish: &Publish<'_>, out: &mut Vec<u8>) -> Option<Stamp> {
         if let Some(identifier) = publish.packet_identifier {
-            let answer =
-                if publish.qos == QoS::ExactlyOnce { PacketType::PubRec } else { PacketType::PubAck };
+            let answer = if publish.qos == QoS::ExactlyOnce {
+                PacketType::PubRec
+            } else {
+                PacketType::PubAck
+            };
             encode::ack(answer, identifier, ReasonCode::Success, self.version, out);
         }
         let Some(stamp) = Stamp::read(publish.payload).filter(|stamp| stamp.run == self.run) else {
@@ -61,18 +64,37 @@ mod tests {
 
     fn publish(qos: QoS, payload: &[u8]) -> Publish<'_> {
         let packet_identifier = (qos != QoS::AtMostOnce).then(|| PacketIdentifier::new(0x0102).unwrap());
-        Publish { dup: false, qos, retain: false, topic: "t", packet_identifier, properties: Properties::EMPTY, payload }
+        Publish {
+            dup: false,
+            qos,
+            retain: false,
+            topic: "t",
+            packet_identifier,
+            properties: Properties::EMPTY,
+            payload,
+        }
     }
 
     fn stamped(run: u16, sequence: u32) -> Vec<u8> {
         let mut payload = filler(16, 1);
-        Stamp { run, intended_ns: 5, publisher: 0, sequence, lag_ns: None }.write(&mut payload);
+        Stamp {
+            run,
+            intended_ns: 5,
+            publisher: 0,
+            sequence,
+            lag_ns: None,
+        }
+        .write(&mut payload);
         payload
     }
 
     #[test]
     fn each_qos_gets_its_acknowledgement_even_for_a_duplicate() {
-        let ledger = Ledger::new(Heard { first: 0, step: 1, count: 1 });
+        let ledger = Ledger::new(Heard {
+            first: 0,
+            step: 1,
+            count: 1,
+        });
         let mut subscriber = Subscriber::new(7, ProtocolVersion::V3_1_1, ledger);
         for (qos, answer) in [
             (QoS::AtMostOnce, &[][..]),
@@ -82,7 +104,10 @@ mod tests {
             let payload = stamped(7, qos as u32);
             for first in [true, false] {
                 let mut out = Vec::new();
-                assert_eq!(subscriber.receive(&publish(qos, &payload), &mut out).is_some(), first);
+                assert_eq!(
+                    subscriber.receive(&publish(qos, &payload), &mut out).is_some(),
+                    first
+                );
                 assert_eq!(out, answer);
             }
         }
@@ -92,11 +117,18 @@ mod tests {
 
     #[test]
     fn a_message_of_another_run_is_acknowledged_and_not_counted() {
-        let ledger = Ledger::new(Heard { first: 0, step: 1, count: 1 });
+        let ledger = Ledger::new(Heard {
+            first: 0,
+            step: 1,
+            count: 1,
+        });
         let mut subscriber = Subscriber::new(7, ProtocolVersion::V3_1_1, ledger);
         for payload in [stamped(8, 0), b"short".to_vec()] {
             let mut out = Vec::new();
-            assert_eq!(subscriber.receive(&publish(QoS::AtLeastOnce, &payload), &mut out), None);
+            assert_eq!(
+                subscriber.receive(&publish(QoS::AtLeastOnce, &payload), &mut out),
+                None
+            );
             assert_eq!(out.len(), 4);
         }
         assert_eq!(subscriber.into_ledger().close(|_| 0).foreign, 2);

@@ -34,7 +34,12 @@ pub struct TopicPlan {
 impl TopicPlan {
     /// A plan for a run with the number `run`.
     pub fn new(topics: Topics, publishers: u32, subscribers: u32, run: u16) -> TopicPlan {
-        TopicPlan { topics, publishers, subscribers, root: format!("loadgen/{run:04x}") }
+        TopicPlan {
+            topics,
+            publishers,
+            subscribers,
+            root: format!("loadgen/{run:04x}"),
+        }
     }
 
     /// The topic name of a publisher.
@@ -50,19 +55,29 @@ impl TopicPlan {
         match &self.topics {
             Topics::Pattern(pattern) => vec![numbered(pattern, subscriber)],
             Topics::FanIn => vec![format!("{}/+", self.root)],
-            Topics::Pairs | Topics::FanOut => {
-                self.heard(subscriber).publishers().map(|publisher| self.own(publisher)).collect()
-            }
+            Topics::Pairs | Topics::FanOut => self
+                .heard(subscriber)
+                .publishers()
+                .map(|publisher| self.own(publisher))
+                .collect(),
         }
     }
 
     /// The publishers that a subscriber hears.
     pub fn heard(&self, subscriber: u32) -> Heard {
-        let all = Heard { first: 0, step: 1, count: self.publishers };
+        let all = Heard {
+            first: 0,
+            step: 1,
+            count: self.publishers,
+        };
         match &self.topics {
             Topics::FanOut | Topics::FanIn => all,
             Topics::Pattern(pattern) if !pattern.contains(NUMBER) => all,
-            Topics::Pattern(_) => Heard { first: subscriber, step: 1, count: u32::from(subscriber < self.publishers) },
+            Topics::Pattern(_) => Heard {
+                first: subscriber,
+                step: 1,
+                count: u32::from(subscriber < self.publishers),
+            },
             Topics::Pairs => self.heard_in_pairs(subscriber),
         }
     }
@@ -82,10 +97,18 @@ impl TopicPlan {
     fn heard_in_pairs(&self, subscriber: u32) -> Heard {
         if self.subscribers >= self.publishers {
             let first = subscriber.checked_rem(self.publishers).unwrap_or(0);
-            return Heard { first, step: 1, count: 1.min(self.publishers) };
+            return Heard {
+                first,
+                step: 1,
+                count: 1.min(self.publishers),
+            };
         }
         let count = (self.publishers - subscriber).div_ceil(self.subscribers);
-        Heard { first: subscriber, step: self.subscribers, count }
+        Heard {
+            first: subscriber,
+            step: self.subscribers,
+            count,
+        }
     }
 
     fn own(&self, publisher: u32) -> String {
@@ -107,9 +130,26 @@ mod tests {
     /// The plan against the protocol's own matching, for many shapes.
     #[test]
     fn heard_and_listeners_agree_with_topic_matching() {
-        let shapes = [Topics::Pairs, Topics::FanOut, Topics::FanIn, Topics::Pattern("a/%i".into()), Topics::Pattern("a".into())];
+        let shapes = [
+            Topics::Pairs,
+            Topics::FanOut,
+            Topics::FanIn,
+            Topics::Pattern("a/%i".into()),
+            Topics::Pattern("a".into()),
+        ];
         for topics in shapes {
-            for (publishers, subscribers) in [(1, 1), (1, 7), (7, 1), (3, 3), (3, 8), (8, 3), (4, 8), (8, 4), (0, 3), (3, 0)] {
+            for (publishers, subscribers) in [
+                (1, 1),
+                (1, 7),
+                (7, 1),
+                (3, 3),
+                (3, 8),
+                (8, 3),
+                (4, 8),
+                (8, 4),
+                (0, 3),
+                (3, 0),
+            ] {
                 check(&TopicPlan::new(topics.clone(), publishers, subscribers, 0xBEEF));
             }
         }
@@ -121,15 +161,29 @@ mod tests {
             let filters = plan.filters(subscriber);
             let heard = plan.heard(subscriber);
             for publisher in 0..plan.publishers {
-                let matches = filters.iter().filter(|filter| mqtt::topic::matches(filter, &plan.name(publisher))).count();
-                assert_eq!(matches == 1, heard.position(publisher).is_some(), "{plan:?}: {subscriber} hears {publisher}");
+                let matches = filters
+                    .iter()
+                    .filter(|filter| mqtt::topic::matches(filter, &plan.name(publisher)))
+                    .count();
+                assert_eq!(
+                    matches == 1,
+                    heard.position(publisher).is_some(),
+                    "{plan:?}: {subscriber} hears {publisher}"
+                );
                 assert!(matches <= 1, "{plan:?}: overlapping filters");
                 listeners[publisher as usize] += matches as u32;
             }
-            assert!(heard.publishers().all(|publisher| publisher < plan.publishers), "{plan:?}");
+            assert!(
+                heard.publishers().all(|publisher| publisher < plan.publishers),
+                "{plan:?}"
+            );
         }
         for (publisher, &count) in listeners.iter().enumerate() {
-            assert_eq!(plan.listeners(publisher as u32), count, "{plan:?}: publisher {publisher}");
+            assert_eq!(
+                plan.listeners(publisher as u32),
+                count,
+                "{plan:?}: publisher {publisher}"
+            );
         }
     }
 }

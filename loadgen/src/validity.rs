@@ -122,8 +122,15 @@ pub fn judge(evidence: &Evidence) -> Verdict {
         (false, false, true) => EXIT_MISSED,
         (false, false, false) => EXIT_OK,
     };
-    findings.0.sort_by_key(|finding| std::cmp::Reverse(finding.gravity));
-    Verdict { exit_code, valid: !generator, limited_by, findings: findings.0 }
+    findings
+        .0
+        .sort_by_key(|finding| std::cmp::Reverse(finding.gravity));
+    Verdict {
+        exit_code,
+        valid: !generator,
+        limited_by,
+        findings: findings.0,
+    }
 }
 
 impl Evidence {
@@ -143,13 +150,22 @@ impl Evidence {
     }
 
     fn is_saturated(&self, limited_by: LimitedBy) -> bool {
-        let growing = self.steadiness.is_some_and(|steadiness| steadiness.backlog_grows());
+        let growing = self
+            .steadiness
+            .is_some_and(|steadiness| steadiness.backlog_grows());
         limited_by != LimitedBy::Nothing || (self.paced && growing)
     }
 
     /// Whether messages were delivered as the protocol and the load call for.
     fn check_ledger(&self, limited_by: LimitedBy, findings: &mut Findings) -> bool {
-        let Totals { expected, lost, duplicate, reordered, foreign, .. } = self.ledger;
+        let Totals {
+            expected,
+            lost,
+            duplicate,
+            reordered,
+            foreign,
+            ..
+        } = self.ledger;
         let acknowledged = self.qos.is_some_and(|qos| qos != QoS::AtMostOnce);
         let may_lose = !acknowledged && self.is_saturated(limited_by);
         let before = findings.faults();
@@ -160,24 +176,38 @@ impl Evidence {
                 (false, true) => "as QoS 0 allows a broker that is saturated",
                 (false, false) => "although the broker was not saturated",
             };
-            findings.add(!may_lose, format!("{lost} of {expected} deliveries were lost ({share:.3} %), {why}"));
+            findings.add(
+                !may_lose,
+                format!("{lost} of {expected} deliveries were lost ({share:.3} %), {why}"),
+            );
         }
         if duplicate > 0 {
             let allowed = self.qos == Some(QoS::AtLeastOnce);
             findings.add(!allowed, format!("{duplicate} deliveries came more than once"));
         }
         if reordered > 0 {
-            findings.add(true, format!("{reordered} deliveries came out of order [MQTT-4.6.0-6]"));
+            findings.add(
+                true,
+                format!("{reordered} deliveries came out of order [MQTT-4.6.0-6]"),
+            );
         }
         if foreign > 0 {
-            findings.warn(format!("{foreign} messages came that this run did not send there: is somebody else using its topics?"));
+            findings.warn(format!(
+                "{foreign} messages came that this run did not send there: is somebody else using its topics?"
+            ));
         }
         if self.broken > 0 {
             let causes = self.causes.join("; ");
-            findings.add(true, format!("{} connections broke during the load: {causes}", self.broken));
+            findings.add(
+                true,
+                format!("{} connections broke during the load: {causes}", self.broken),
+            );
         }
         if self.refused > 0 {
-            findings.add(true, format!("the broker refused {} publishes with a reason code", self.refused));
+            findings.add(
+                true,
+                format!("the broker refused {} publishes with a reason code", self.refused),
+            );
         }
         findings.faults() > before
     }
@@ -208,14 +238,27 @@ impl Evidence {
     fn check_objective(&self, limited_by: LimitedBy, findings: &mut Findings) -> bool {
         let before = findings.faults();
         if self.unsent > 0 && limited_by != LimitedBy::Generator && !self.interrupted {
-            findings.add(true, format!("{} messages of the schedule never left: the offered rate was not reached", self.unsent));
+            findings.add(
+                true,
+                format!(
+                    "{} messages of the schedule never left: the offered rate was not reached",
+                    self.unsent
+                ),
+            );
         }
         match (self.slo_p99, self.latency_p99_ns) {
             (Some(slo), Some(p99_ns)) if p99_ns > nanoseconds(slo) => findings.add(
                 true,
-                format!("p99 of the latency is {:.3} ms, above the objective of {:.3} ms", p99_ns as f64 / 1e6, slo.as_secs_f64() * 1e3),
+                format!(
+                    "p99 of the latency is {:.3} ms, above the objective of {:.3} ms",
+                    p99_ns as f64 / 1e6,
+                    slo.as_secs_f64() * 1e3
+                ),
             ),
-            (Some(_), None) => findings.add(true, "nothing was measured, so the objective was not reached".to_owned()),
+            (Some(_), None) => findings.add(
+                true,
+                "nothing was measured, so the objective was not reached".to_owned(),
+            ),
             _ => {}
         }
         findings.faults() > before
@@ -224,7 +267,9 @@ impl Evidence {
     fn check_surroundings(&self, findings: &mut Findings) {
         for (thread, &cpu) in self.thread_cpu_percent.iter().enumerate() {
             if cpu > THREAD_CPU_PERCENT_MAX && self.paced {
-                findings.warn(format!("generator thread {thread} used {cpu:.0} % of a core: its queueing is in the latency"));
+                findings.warn(format!(
+                    "generator thread {thread} used {cpu:.0} % of a core: its queueing is in the latency"
+                ));
             } else if cpu > THREAD_CPU_PERCENT_MAX {
                 findings.note(format!(
                     "generator thread {thread} used {cpu:.0} % of a core: the rate may be its limit; the broker's CPU per delivery stands"
@@ -232,7 +277,10 @@ impl Evidence {
             }
         }
         if self.steal_percent > STEAL_PERCENT_MAX {
-            findings.warn(format!("the hypervisor took {:.1} % of the CPU time", self.steal_percent));
+            findings.warn(format!(
+                "the hypervisor took {:.1} % of the CPU time",
+                self.steal_percent
+            ));
         }
         if let Some(unsteady) = self.steadiness.and_then(|steadiness| steadiness.complaint()) {
             findings.warn(unsteady);
@@ -253,15 +301,24 @@ impl Findings {
     }
 
     fn warn(&mut self, text: String) {
-        self.0.push(Finding { gravity: Gravity::Warning, text });
+        self.0.push(Finding {
+            gravity: Gravity::Warning,
+            text,
+        });
     }
 
     fn note(&mut self, text: String) {
-        self.0.push(Finding { gravity: Gravity::Note, text });
+        self.0.push(Finding {
+            gravity: Gravity::Note,
+            text,
+        });
     }
 
     fn faults(&self) -> usize {
-        self.0.iter().filter(|finding| finding.gravity == Gravity::Fault).count()
+        self.0
+            .iter()
+            .filter(|finding| finding.gravity == Gravity::Fault)
+            .count()
     }
 }
 
@@ -287,7 +344,8 @@ impl Steadiness {
         if values.len() < 2 || mean <= 0.0 {
             return None;
         }
-        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (values.len() - 1) as f64;
+        let variance =
+            values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (values.len() - 1) as f64;
         let total: f64 = values.iter().sum();
         let backlog: Vec<f64> = backlog.iter().map(|&count| count as f64).collect();
         Some(Steadiness {
@@ -306,13 +364,24 @@ impl Steadiness {
         // Few messages vary by chance alone.
         let by_chance = 200.0 / self.deliveries_mean.sqrt();
         let allowed = VARIATION_PERCENT_MAX.max(by_chance);
-        let Steadiness { variation_percent, trend_percent, backlog_percent, .. } = *self;
+        let Steadiness {
+            variation_percent,
+            trend_percent,
+            backlog_percent,
+            ..
+        } = *self;
         if variation_percent > allowed {
-            Some(format!("not steady: deliveries vary by {variation_percent:.1} % between five parts of the run"))
+            Some(format!(
+                "not steady: deliveries vary by {variation_percent:.1} % between five parts of the run"
+            ))
         } else if trend_percent.abs() > 2.0 * allowed {
-            Some(format!("not steady: deliveries change by {trend_percent:+.1} % over the run"))
+            Some(format!(
+                "not steady: deliveries change by {trend_percent:+.1} % over the run"
+            ))
         } else if self.backlog_grows() {
-            Some(format!("not steady: the backlog grew by {backlog_percent:.1} % of what was delivered"))
+            Some(format!(
+                "not steady: the backlog grew by {backlog_percent:.1} % of what was delivered"
+            ))
         } else {
             None
         }
@@ -329,13 +398,20 @@ fn rise(values: &[f64]) -> f64 {
         return 0.0;
     }
     let (mean_x, mean_y) = ((count - 1.0) / 2.0, values.iter().sum::<f64>() / count);
-    let points = values.iter().enumerate().map(|(index, &value)| (index as f64 - mean_x, value - mean_y));
+    let points = values
+        .iter()
+        .enumerate()
+        .map(|(index, &value)| (index as f64 - mean_x, value - mean_y));
     let (covariance, variance) = points.fold((0.0, 0.0), |(xy, xx), (x, y)| (xy + x * y, xx + x * x));
     covariance / variance * (count - 1.0)
 }
 
 fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        100.0 * part as f64 / whole as f64
+    }
 }
 
 #[cfg(test)]
@@ -343,7 +419,11 @@ mod tests {
     use super::*;
 
     fn good() -> Evidence {
-        let ledger = Totals { expected: 1_000, received: 1_000, ..Totals::default() };
+        let ledger = Totals {
+            expected: 1_000,
+            received: 1_000,
+            ..Totals::default()
+        };
         let steadiness = Steadiness::of(&[200, 200, 200, 200, 200], &[3, 2, 4, 3, 2]);
         Evidence {
             paced: true,
@@ -363,7 +443,12 @@ mod tests {
         change(&mut evidence);
         let verdict = judge(&evidence);
         assert_eq!(verdict.valid, verdict.limited_by != LimitedBy::Generator);
-        let text = verdict.findings.iter().map(|finding| finding.text.as_str()).collect::<Vec<_>>().join("\n");
+        let text = verdict
+            .findings
+            .iter()
+            .map(|finding| finding.text.as_str())
+            .collect::<Vec<_>>()
+            .join("\n");
         (verdict.exit_code, verdict.limited_by, text)
     }
 
@@ -408,7 +493,10 @@ mod tests {
                 evidence.ledger.lost = 1;
             });
             assert_eq!(exit_code, code, "{qos:?} {held_up}");
-            assert!(text.contains("1 of 1000 deliveries were lost (0.100 %)"), "{text}");
+            assert!(
+                text.contains("1 of 1000 deliveries were lost (0.100 %)"),
+                "{text}"
+            );
         }
     }
 
@@ -446,7 +534,14 @@ mod tests {
         let slow = |evidence: &mut Evidence| evidence.own_lag_p99_ns = 2 * OWN_LAG_NS_LIMIT;
         let missed = |evidence: &mut Evidence| evidence.slo_p99 = Some(Duration::from_millis(1));
         assert_eq!(verdict(missed).0, 1);
-        assert_eq!(verdict(|evidence| { slow(evidence); missed(evidence) }).0, 4);
+        assert_eq!(
+            verdict(|evidence| {
+                slow(evidence);
+                missed(evidence)
+            })
+            .0,
+            4
+        );
         let (code, ..) = verdict(|evidence| {
             slow(evidence);
             evidence.qos = Some(QoS::AtLeastOnce);
@@ -462,16 +557,32 @@ mod tests {
             evidence.steal_percent = 2.5;
         });
         assert_eq!(code, 0);
-        assert!(text.contains("thread 1 used 81 %") && text.contains("2.5 %"), "{text}");
+        assert!(
+            text.contains("thread 1 used 81 %") && text.contains("2.5 %"),
+            "{text}"
+        );
     }
 
     #[test]
     fn steadiness_of_windows() {
-        let complaint = |deliveries: &[u64], backlog: &[u64]| Steadiness::of(deliveries, backlog)?.complaint();
+        let complaint =
+            |deliveries: &[u64], backlog: &[u64]| Steadiness::of(deliveries, backlog)?.complaint();
         assert_eq!(complaint(&[10_000; 5], &[0; 5]), None);
-        assert!(complaint(&[10_000, 12_000, 9_000, 10_000, 11_000], &[]).unwrap().contains("vary"));
-        assert!(complaint(&[9_400, 9_700, 10_000, 10_300, 10_600], &[]).unwrap().contains("change by +12"));
-        assert!(complaint(&[10_000; 5], &[0, 1_000, 2_000]).unwrap().contains("backlog"));
+        assert!(
+            complaint(&[10_000, 12_000, 9_000, 10_000, 11_000], &[])
+                .unwrap()
+                .contains("vary")
+        );
+        assert!(
+            complaint(&[9_400, 9_700, 10_000, 10_300, 10_600], &[])
+                .unwrap()
+                .contains("change by +12")
+        );
+        assert!(
+            complaint(&[10_000; 5], &[0, 1_000, 2_000])
+                .unwrap()
+                .contains("backlog")
+        );
         assert_eq!(complaint(&[10, 12, 9, 10, 11], &[]), None, "by chance");
         assert_eq!(Steadiness::of(&[0; 5], &[]), None);
     }

@@ -21,14 +21,21 @@ impl DeliveryWindow {
     /// A window of `size` messages for a publisher that `listeners` subscribers hear.
     pub fn new(size: u32, listeners: u32) -> DeliveryWindow {
         let remaining = (0..size.next_power_of_two()).map(|_| AtomicU32::new(0)).collect();
-        DeliveryWindow { remaining, size, listeners, announced: AtomicBool::new(false) }
+        DeliveryWindow {
+            remaining,
+            size,
+            listeners,
+            announced: AtomicBool::new(false),
+        }
     }
 
     /// A subscriber received the message `sequence` for the first time. True if that makes room and the publisher
     /// has to be told.
     #[inline]
     pub fn received(&self, sequence: u32) -> bool {
-        let Some(remaining) = self.counter(sequence) else { return false };
+        let Some(remaining) = self.counter(sequence) else {
+            return false;
+        };
         remaining.fetch_sub(1, Ordering::AcqRel) == 1 && !self.announced.swap(true, Ordering::AcqRel)
     }
 
@@ -37,7 +44,8 @@ impl DeliveryWindow {
     }
 
     fn is_received(&self, sequence: u32) -> bool {
-        self.counter(sequence).is_none_or(|remaining| remaining.load(Ordering::Acquire) == 0)
+        self.counter(sequence)
+            .is_none_or(|remaining| remaining.load(Ordering::Acquire) == 0)
     }
 }
 
@@ -91,7 +99,10 @@ mod tests {
         assert!(window.received(1), "the second: told");
         assert_eq!(outstanding.room(&window), 0, "the oldest is still under way");
         assert!(!window.received(0));
-        assert!(window.received(0), "told again, because the publisher has looked since");
+        assert!(
+            window.received(0),
+            "told again, because the publisher has looked since"
+        );
         assert_eq!(outstanding.room(&window), 2);
     }
 

@@ -80,7 +80,10 @@ struct Client {
     dirty: bool,
 }
 
-#[expect(clippy::large_enum_variant, reason = "half of the clients are of either kind, and a box is a cache miss")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "half of the clients are of either kind, and a box is a cache miss"
+)]
 enum Role {
     Publisher(Publisher),
     Subscriber(Subscriber),
@@ -161,7 +164,9 @@ impl<'a> Worker<'a> {
 
     /// Waits for completions and handles them.
     fn turn(&mut self, timeout: Duration) -> Result<(), Failure> {
-        self.ring.wait(Some(timeout)).map_err(Failure::system("cannot wait for the ring"))?;
+        self.ring
+            .wait(Some(timeout))
+            .map_err(Failure::system("cannot wait for the ring"))?;
         while let Some(completion) = self.ring.next() {
             self.complete(completion);
         }
@@ -183,9 +188,20 @@ impl<'a> Worker<'a> {
         let now_ns = monotonic_ns();
         let slot = token.0 as usize;
         let mut result = Ok(());
-        if let Some(client) = self.clients.get_mut(slot).filter(|client| client.stage != Stage::Closed) {
+        if let Some(client) = self
+            .clients
+            .get_mut(slot)
+            .filter(|client| client.stage != Stage::Closed)
+        {
             let bytes = self.ring.bytes(&buffer);
-            result = client.take(bytes, &mut self.scratch, &mut self.load, self.run, slot as u32, now_ns);
+            result = client.take(
+                bytes,
+                &mut self.scratch,
+                &mut self.load,
+                self.run,
+                slot as u32,
+                now_ns,
+            );
         }
         self.ring.recycle(buffer);
         match (result, self.clients.get_mut(slot)) {
@@ -203,7 +219,9 @@ impl<'a> Worker<'a> {
 
     fn sent(&mut self, token: Token, result: std::io::Result<()>) {
         let slot = token.0 as usize;
-        let Some(client) = self.clients.get_mut(slot) else { return };
+        let Some(client) = self.clients.get_mut(slot) else {
+            return;
+        };
         if let Err(broken) = client.connection.sent(result) {
             return self.lose(slot, &broken);
         }
@@ -229,13 +247,22 @@ impl<'a> Worker<'a> {
 
     /// A connection is over before its time.
     fn lose(&mut self, slot: usize, broken: &Broken) {
-        let Some(client) = self.clients.get_mut(slot).filter(|client| client.stage != Stage::Closed) else {
+        let Some(client) = self
+            .clients
+            .get_mut(slot)
+            .filter(|client| client.stage != Stage::Closed)
+        else {
             return;
         };
-        self.load.causes.push(format!("{} ({}): {broken}", client.who, client.stage.name()));
+        self.load
+            .causes
+            .push(format!("{} ({}): {broken}", client.who, client.stage.name()));
         self.load.causes.truncate(CAUSES_MAX);
         if let Role::Publisher(publisher) = &mut client.role {
-            self.load.unfinished = self.load.unfinished.saturating_sub(u64::from(!publisher.finished));
+            self.load.unfinished = self
+                .load
+                .unfinished
+                .saturating_sub(u64::from(!publisher.finished));
             publisher.finished = true;
         }
         client.stage = Stage::Closed;
@@ -256,7 +283,9 @@ impl<'a> Worker<'a> {
         let now_ns = monotonic_ns();
         while let Some(slot) = self.dirty.pop() {
             let slot = slot as usize;
-            let Some(client) = self.clients.get_mut(slot) else { continue };
+            let Some(client) = self.clients.get_mut(slot) else {
+                continue;
+            };
             client.dirty = false;
             if let Err(broken) = client.connection.flush(&mut self.ring, &mut self.scratch, now_ns) {
                 self.lose(slot, &broken);
@@ -286,7 +315,11 @@ impl<'a> Worker<'a> {
             if thread == self.index {
                 let threads = self.run.scenario.threads as u32;
                 let subscribers = self.subscribers as u32;
-                self.load.resumed.extend(publishers.drain(..).map(|publisher| subscribers + publisher / threads));
+                self.load.resumed.extend(
+                    publishers
+                        .drain(..)
+                        .map(|publisher| subscribers + publisher / threads),
+                );
             } else if let Some(mailbox) = self.run.mailboxes.get(thread) {
                 mailbox.post(publishers);
             }
@@ -294,7 +327,9 @@ impl<'a> Worker<'a> {
     }
 
     fn publish_gauges(&self) {
-        let Some(gauges) = self.run.gauges.get(self.index) else { return };
+        let Some(gauges) = self.run.gauges.get(self.index) else {
+            return;
+        };
         gauges.ready.store(self.ready as u64, Ordering::Relaxed);
         gauges.sent.store(self.load.sent, Ordering::Relaxed);
         gauges.expected.store(self.load.expected, Ordering::Relaxed);
@@ -339,8 +374,14 @@ impl<'a> Worker<'a> {
         }
         for _ in 0..self.clients.len().div_ceil(looks as usize) {
             let slot = self.ping_cursor;
-            self.ping_cursor = if slot + 1 < self.clients.len() { slot + 1 } else { 0 };
-            let Some(client) = self.clients.get_mut(slot) else { return };
+            self.ping_cursor = if slot + 1 < self.clients.len() {
+                slot + 1
+            } else {
+                0
+            };
+            let Some(client) = self.clients.get_mut(slot) else {
+                return;
+            };
             let silent_ns = now_ns.saturating_sub(client.connection.sent_at_ns());
             if client.stage == Stage::Ready && silent_ns > keep_alive_ns / 2 {
                 mqtt::encode::pingreq(client.connection.out());
@@ -353,7 +394,11 @@ impl<'a> Worker<'a> {
     fn finish(mut self) -> WorkerOutcome {
         self.publish_gauges();
         let now_ns = monotonic_ns();
-        for client in self.clients.iter_mut().filter(|client| client.stage == Stage::Ready) {
+        for client in self
+            .clients
+            .iter_mut()
+            .filter(|client| client.stage == Stage::Ready)
+        {
             client.disconnect(self.run.scenario.version);
             client.connection.close(&mut self.ring, &mut self.scratch, now_ns);
         }
@@ -418,14 +463,25 @@ impl Usage {
         let (Some((cpu_from_ns, from_ns)), Some((cpu_to_ns, to_ns))) = (self.from, self.to) else {
             return ThreadUse::default();
         };
-        ThreadUse { cpu_ns: cpu_to_ns - cpu_from_ns, wall_ns: to_ns - from_ns }
+        ThreadUse {
+            cpu_ns: cpu_to_ns - cpu_from_ns,
+            wall_ns: to_ns - from_ns,
+        }
     }
 }
 
 /// Many small buffers for many connections, fewer large ones for a few.
 fn ring_options(clients: usize) -> RingOptions {
-    let (buffers, buffer_bytes) = if clients > 512 { (2048, 4 * 1024) } else { (512, 16 * 1024) };
-    RingOptions { buffers, buffer_bytes, ..RingOptions::default() }
+    let (buffers, buffer_bytes) = if clients > 512 {
+        (2048, 4 * 1024)
+    } else {
+        (512, 16 * 1024)
+    };
+    RingOptions {
+        buffers,
+        buffer_bytes,
+        ..RingOptions::default()
+    }
 }
 
 /// Longest sleep, and the pace of what is done now and then.

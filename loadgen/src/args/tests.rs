@@ -7,28 +7,58 @@ fn request(line: &str) -> Result<Request, clap::Error> {
 }
 
 fn scenario(line: &str) -> Scenario {
-    request(line).unwrap_or_else(|error| panic!("{line}: {error}")).scenario
+    request(line)
+        .unwrap_or_else(|error| panic!("{line}: {error}"))
+        .scenario
 }
 
 #[test]
 fn the_bare_command_starts_its_own_broker_over_tls_at_one_message_per_publisher() {
     let request = request("--pubs 1000 --subs 1000").unwrap();
     assert!(matches!(request.target, TargetRequest::OwnBroker { tls: true, shards } if shards >= 1));
-    assert_eq!(request.scenario.load, Load::Paced { rate_per_s: 1000.0, arrival: Arrival::Uniform });
-    assert_eq!((request.scenario.payload_bytes, request.scenario.qos), (64, QoS::AtMostOnce));
-    assert_eq!((request.scenario.warmup.as_secs(), request.scenario.duration.as_secs()), (5, 10));
-    assert_eq!(request, super::parse(["loadgen", "run", "--pubs", "1000", "--subs", "1000"].map(OsString::from)).unwrap());
+    assert_eq!(
+        request.scenario.load,
+        Load::Paced {
+            rate_per_s: 1000.0,
+            arrival: Arrival::Uniform
+        }
+    );
+    assert_eq!(
+        (request.scenario.payload_bytes, request.scenario.qos),
+        (64, QoS::AtMostOnce)
+    );
+    assert_eq!(
+        (
+            request.scenario.warmup.as_secs(),
+            request.scenario.duration.as_secs()
+        ),
+        (5, 10)
+    );
+    assert_eq!(
+        request,
+        super::parse(["loadgen", "run", "--pubs", "1000", "--subs", "1000"].map(OsString::from)).unwrap()
+    );
 }
 
 #[test]
 fn letters_mean_what_they_mean_to_mosquitto_pub() {
-    let request = request("-h broker.example -p 1999 -q 2 -u user%i -P secret -t a/%i -r -k 7 -V mqttv5 -s 100").unwrap();
-    let running = TargetRequest::Running { host: "broker.example".into(), port: 1999, tls: None, pid: None };
+    let request =
+        request("-h broker.example -p 1999 -q 2 -u user%i -P secret -t a/%i -r -k 7 -V mqttv5 -s 100")
+            .unwrap();
+    let running = TargetRequest::Running {
+        host: "broker.example".into(),
+        port: 1999,
+        tls: None,
+        pid: None,
+    };
     assert_eq!(request.target, running);
     let scenario = request.scenario;
     assert_eq!(scenario.qos, QoS::ExactlyOnce);
     assert_eq!(scenario.topics, Topics::Pattern("a/%i".into()));
-    assert_eq!((scenario.retain, scenario.keep_alive_s, scenario.payload_bytes), (true, 7, 100));
+    assert_eq!(
+        (scenario.retain, scenario.keep_alive_s, scenario.payload_bytes),
+        (true, 7, 100)
+    );
     assert_eq!(scenario.version, ProtocolVersion::V5);
     assert_eq!(scenario.credentials.user_name.as_deref(), Some("user%i"));
     assert_eq!(scenario.credentials.password.as_deref(), Some("secret"));
@@ -61,17 +91,39 @@ fn tls_to_a_running_broker() {
     assert_eq!(tls, port_and_tls("-h a --ca ca.crt").1);
     let (port, tls) = port_and_tls("-h a --insecure --cert c --key k -p 5");
     let certificate = Some((PathBuf::from("c"), PathBuf::from("k")));
-    assert_eq!((port, tls), (5, Some(TlsRequest { ca: None, certificate, insecure: true })));
+    assert_eq!(
+        (port, tls),
+        (
+            5,
+            Some(TlsRequest {
+                ca: None,
+                certificate,
+                insecure: true
+            })
+        )
+    );
 }
 
 #[test]
 fn paces() {
-    let uniform = |rate_per_s| Load::Paced { rate_per_s, arrival: Arrival::Uniform };
+    let uniform = |rate_per_s| Load::Paced {
+        rate_per_s,
+        arrival: Arrival::Uniform,
+    };
     assert_eq!(scenario("--pubs 7").load, uniform(7.0));
     assert_eq!(scenario("--rate 0.5").load, uniform(0.5));
-    assert_eq!(scenario("--rate 10 --poisson").load, Load::Paced { rate_per_s: 10.0, arrival: Arrival::Poisson });
+    assert_eq!(
+        scenario("--rate 10 --poisson").load,
+        Load::Paced {
+            rate_per_s: 10.0,
+            arrival: Arrival::Poisson
+        }
+    );
     assert_eq!(scenario("--rate max").load, Load::Saturating { window: 100 });
-    assert_eq!(scenario("--max-rate --window 1").load, Load::Saturating { window: 1 });
+    assert_eq!(
+        scenario("--max-rate --window 1").load,
+        Load::Saturating { window: 1 }
+    );
     assert_eq!(scenario("--pubs 1").inflight, 20);
     assert_eq!(scenario("--rate max --window 300").inflight, 300);
     assert_eq!(scenario("--rate max --window 300 --inflight 5").inflight, 5);
@@ -113,7 +165,10 @@ fn no_letter_is_both_taken_and_refused() {
     use clap::CommandFactory;
     let command = Arguments::command();
     let taken: Vec<char> = command.get_arguments().filter_map(clap::Arg::get_short).collect();
-    assert!(CLASHING_LETTERS.iter().all(|(letter, _)| !taken.contains(letter)), "{taken:?}");
+    assert!(
+        CLASHING_LETTERS.iter().all(|(letter, _)| !taken.contains(letter)),
+        "{taken:?}"
+    );
 }
 
 #[test]

@@ -19,7 +19,11 @@ use crate::subscriber::Subscriber;
 impl Worker<'_> {
     /// Connects all clients; the first that fails ends the run.
     pub(super) fn connect_all(&mut self) -> Result<(), Failure> {
-        let share = self.run.scenario.connect_concurrency.div_ceil(self.run.scenario.threads);
+        let share = self
+            .run
+            .scenario
+            .connect_concurrency
+            .div_ceil(self.run.scenario.threads);
         while self.ready < self.order.len() {
             if self.run.timeline.is_over() {
                 return Err(Failure::Interrupted);
@@ -40,7 +44,9 @@ impl Worker<'_> {
 
     fn start_next(&mut self) -> Result<(), Failure> {
         let slot = self.clients.len();
-        let Some(&who) = self.order.get(slot) else { return Ok(()) };
+        let Some(&who) = self.order.get(slot) else {
+            return Ok(());
+        };
         let client = self.new_client(who, Token(slot as u64));
         let client = client.map_err(|broken| Failure::Connect(format!("cannot connect {who}: {broken}")))?;
         self.clients.push(client);
@@ -64,7 +70,8 @@ impl Worker<'_> {
         let endpoint = &run.endpoint;
         let stream = SecureStream::client(endpoint.tls.as_ref(), &endpoint.server_name)?;
         let packet_bytes_max = (run.scenario.payload_bytes + PACKET_BYTES_SPARE) as u32;
-        let connection = Connection::start(&mut self.ring, endpoint.address, stream, token, packet_bytes_max)?;
+        let connection =
+            Connection::start(&mut self.ring, endpoint.address, stream, token, packet_bytes_max)?;
         let now_ns = monotonic_ns();
         Ok(Client {
             connection,
@@ -80,7 +87,9 @@ impl Worker<'_> {
     /// The TCP connection is there, or not.
     pub(super) fn connected(&mut self, token: Token, result: io::Result<()>) {
         let slot = token.0 as usize;
-        let Some(client) = self.clients.get_mut(slot) else { return };
+        let Some(client) = self.clients.get_mut(slot) else {
+            return;
+        };
         if let Err(error) = result {
             return self.lose(slot, &Broken::Socket(error));
         }
@@ -94,7 +103,9 @@ impl Worker<'_> {
 
     /// Goes from stage to stage as far as what came allows.
     pub(super) fn advance(&mut self, slot: usize, now_ns: u64) {
-        let Some(client) = self.clients.get_mut(slot) else { return };
+        let Some(client) = self.clients.get_mut(slot) else {
+            return;
+        };
         if client.stage == Stage::Tls && !client.connection.stream().is_handshaking() {
             if let Some(negotiated) = client.connection.stream().negotiated() {
                 self.load.measurements.tls.record(now_ns - client.entered_at_ns);

@@ -5,7 +5,6 @@ use std::cmp::Reverse;
 use transport::clock::monotonic_ns;
 
 use super::{Client, LoadState, Role, Worker};
-use crate::connection::Broken;
 use crate::handshake::Stage;
 use crate::measure::window_of;
 use crate::phase::{Run, Times};
@@ -17,14 +16,19 @@ impl Worker<'_> {
         if self.load.times.is_some() {
             return;
         }
-        let Some(times) = self.run.timeline.times() else { return };
+        let Some(times) = self.run.timeline.times() else {
+            return;
+        };
         self.load.times = Some(times);
         for (slot, client) in self.clients.iter_mut().enumerate() {
-            let Role::Publisher(publisher) = &mut client.role else { continue };
+            let Role::Publisher(publisher) = &mut client.role else {
+                continue;
+            };
             // In closed loop nothing is left to do when the time is over.
             self.load.unfinished += u64::from(publisher.schedule.is_some() && !publisher.finished);
             publisher.scheduled = true;
-            self.due.push(Reverse((publisher.next_at_ns(&times), slot as u32)));
+            self.due
+                .push(Reverse((publisher.next_at_ns(&times), slot as u32)));
         }
     }
 
@@ -43,12 +47,18 @@ impl Worker<'_> {
     /// Publishers whose time has come; a bounded number, so that receiving is not starved.
     pub(super) fn publish_due(&mut self) {
         for _ in 0..PUBLISHERS_A_TURN {
-            let Some(&Reverse((at_ns, slot))) = self.due.peek() else { return };
+            let Some(&Reverse((at_ns, slot))) = self.due.peek() else {
+                return;
+            };
             if at_ns > monotonic_ns() {
                 return;
             }
             self.due.pop();
-            if let Some(Client { role: Role::Publisher(publisher), .. }) = self.clients.get_mut(slot as usize) {
+            if let Some(Client {
+                role: Role::Publisher(publisher),
+                ..
+            }) = self.clients.get_mut(slot as usize)
+            {
                 publisher.scheduled = false;
             }
             self.publish_of(slot);
@@ -57,15 +67,32 @@ impl Worker<'_> {
 
     /// Sends what a publisher may send now, and says when it is due again.
     fn publish_of(&mut self, slot: u32) {
-        let (Some(times), Some(client)) = (self.load.times, self.clients.get_mut(slot as usize)) else { return };
-        let Client { connection, role: Role::Publisher(publisher), stage: Stage::Ready, .. } = client else { return };
+        let (Some(times), Some(client)) = (self.load.times, self.clients.get_mut(slot as usize)) else {
+            return;
+        };
+        let Client {
+            connection,
+            role: Role::Publisher(publisher),
+            stage: Stage::Ready,
+            ..
+        } = client
+        else {
+            return;
+        };
         if publisher.finished || connection.is_blocked() {
             publisher.held_up = true;
             return;
         }
         let now_ns = monotonic_ns();
         loop {
-            let next = fill(publisher, connection.out(), &mut self.load, self.run, &times, now_ns);
+            let next = fill(
+                publisher,
+                connection.out(),
+                &mut self.load,
+                self.run,
+                &times,
+                now_ns,
+            );
             if let Err(broken) = connection.flush(&mut self.ring, &mut self.scratch, now_ns) {
                 return self.lose(slot as usize, &broken);
             }
@@ -91,8 +118,11 @@ impl Worker<'_> {
     pub(super) fn give_up_stalled(&mut self, now_ns: u64) {
         let subscribers = self.subscribers;
         for (slot, client) in self.clients.iter_mut().enumerate().skip(subscribers) {
-            let Role::Publisher(publisher) = &mut client.role else { continue };
-            let stalled = publisher.progress_at_ns != 0 && now_ns.saturating_sub(publisher.progress_at_ns) > STALLED_NS;
+            let Role::Publisher(publisher) = &mut client.role else {
+                continue;
+            };
+            let stalled =
+                publisher.progress_at_ns != 0 && now_ns.saturating_sub(publisher.progress_at_ns) > STALLED_NS;
             if stalled && !publisher.finished && self.run.windows.get(publisher.number() as usize).is_some() {
                 publisher.progress_at_ns = now_ns;
                 self.load.given_up += u64::from(publisher.outstanding.give_up());
@@ -176,7 +206,9 @@ fn fill_window(
     if now_ns >= times.stop_ns {
         return Next::Finished;
     }
-    let Some(delivery) = run.windows.get(publisher.number() as usize) else { return Next::Finished };
+    let Some(delivery) = run.windows.get(publisher.number() as usize) else {
+        return Next::Finished;
+    };
     let measured = window_of(times, load.window_ns, now_ns);
     for _ in 0..publisher.outstanding.room(delivery) {
         if !publisher.may_publish() {
