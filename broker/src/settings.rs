@@ -1,0 +1,156 @@
+//! What the operator chose, typed: the shards' logic reads nothing else.
+//!
+//! Invariant: every value is usable as it stands. mosquitto's "0 means no limit" is resolved where the file is read
+//! (to [`UNLIMITED`] or the type's maximum), so no code behind it asks again. `Default` is mosquitto's default.
+
+use mqtt::QoS;
+
+/// The value of a count or size that is not limited.
+pub const UNLIMITED: u64 = u64::MAX;
+
+/// Settings of the whole broker; shared read-only by all shards.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// One for each listener, at the index of its [`ListenerId`].
+    pub listeners: Vec<ListenerSettings>,
+    /// `max_packet_size`: largest packet that a client may send, fixed header included, in bytes. Announced to 5.0
+    /// clients. Never above 268,435,460.
+    pub packet_bytes_max: u32,
+    /// `message_size_limit`: largest payload of a PUBLISH, in bytes; a larger one is refused with 0x95 (5.0) or
+    /// acknowledged and dropped (3.x).
+    pub payload_bytes_max: u32,
+    /// `max_inflight_messages`: QoS 1 and 2 messages in flight to one client (outbound window), and the Receive Maximum
+    /// announced to 5.0 clients (inbound window). mosquitto's 0 is 65,535 here.
+    pub inflight_messages_max: u16,
+    /// `max_inflight_bytes`: payload bytes in flight to one client.
+    pub inflight_bytes_max: u64,
+    /// `max_queued_messages`: QoS 1 and 2 messages queued for one session above those in flight.
+    pub queued_messages_max: u64,
+    /// `max_queued_bytes`: payload and topic bytes queued for one session above those in flight.
+    pub queued_bytes_max: u64,
+    /// `queue_qos0_messages`: QoS 0 messages are queued for sessions without a connection too.
+    pub queue_qos0_messages: bool,
+    /// `max_keepalive`: the longest keep alive of a 5.0 client (announced as Server Keep Alive). For 3.x, which cannot
+    /// be told, it bounds the time that the broker waits. 0 accepts any, also none at all.
+    pub keep_alive_s_max: u16,
+    /// `retain_available`: retained messages are accepted.
+    pub retain_available: bool,
+    /// `check_retain_source`: the access of a retained message's publisher is checked again on delivery.
+    pub check_retain_source: bool,
+    /// `retain_expiry_interval` in seconds: a retained message without an expiry of its own lives as long.
+    pub retain_expiry_s: Option<u64>,
+    /// `persistent_client_expiration` in seconds: a 3.x session without Clean Session, or a 5.0 session that never
+    /// expires, ends so long after its connection. `None`: never.
+    pub persistent_client_expiration_s: Option<u64>,
+    /// `sys_interval` in seconds: how often `$SYS` is published; 0 turns it off.
+    pub sys_interval_s: u32,
+    /// `max_topic_alias_broker`: topic aliases that the broker uses towards one client.
+    pub topic_alias_outbound_max: u16,
+    /// `upgrade_outgoing_qos`: messages go out at the QoS of the subscription even if published at a lower one.
+    pub upgrade_outgoing_qos: bool,
+    /// `global_max_clients`: sessions, connected or not, in the whole broker.
+    pub clients_max: u64,
+    /// `global_max_connections`: connections in the whole broker.
+    pub connections_max: u64,
+    /// `clientid_prefixes`: a client identifier must begin with it.
+    pub client_identifier_prefix: Option<String>,
+    /// `memory_limit` in bytes: above it messages for queues are refused.
+    pub memory_bytes_max: u64,
+    /// Levels of a topic name or filter at most; more are refused.
+    pub topic_levels_max: u16,
+}
+
+/// Which listener a connection came from: its index in [`Settings::listeners`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ListenerId(pub u16);
+
+/// What the logic has to know of one listener; sockets and TLS are the shell's.
+#[derive(Clone, Debug)]
+pub struct ListenerSettings {
+    /// `allow_anonymous`: clients without a user name are let in.
+    pub allow_anonymous: bool,
+    /// `max_connections`; counted for each shard's share by the shell, enforced at CONNECT.
+    pub connections_max: u64,
+    /// `max_qos`: highest QoS that a client may publish at; announced to 5.0 clients.
+    pub qos_max: QoS,
+    /// `max_topic_alias`: topic aliases that a 5.0 client may use; announced.
+    pub topic_alias_max: u16,
+    /// `allow_zero_length_clientid`: an empty client identifier gets one assigned.
+    pub allow_zero_length_client_identifier: bool,
+    /// `auto_id_prefix`: what an assigned client identifier begins with.
+    pub assigned_client_identifier_prefix: String,
+    /// `mount_point`: put before every topic of this listener's clients.
+    pub mount_point: Option<String>,
+    /// `accept_protocol_versions`: MQTT 3.1 is let in.
+    pub accept_v3_1: bool,
+    /// `accept_protocol_versions`: MQTT 3.1.1 is let in.
+    pub accept_v3_1_1: bool,
+    /// `accept_protocol_versions`: MQTT 5.0 is let in.
+    pub accept_v5: bool,
+    /// `use_identity_as_username` or `use_subject_as_username`: the certificate names the user.
+    pub certificate_names_user: bool,
+    /// `use_username_as_clientid`: the user name replaces the client identifier.
+    pub user_name_is_client_identifier: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listeners: vec![ListenerSettings::default()],
+            packet_bytes_max: 2_000_000,
+            payload_bytes_max: u32::MAX,
+            inflight_messages_max: 20,
+            inflight_bytes_max: UNLIMITED,
+            queued_messages_max: 1000,
+            queued_bytes_max: UNLIMITED,
+            queue_qos0_messages: false,
+            keep_alive_s_max: 0,
+            retain_available: true,
+            check_retain_source: true,
+            retain_expiry_s: None,
+            persistent_client_expiration_s: None,
+            sys_interval_s: 10,
+            topic_alias_outbound_max: 10,
+            upgrade_outgoing_qos: false,
+            clients_max: UNLIMITED,
+            connections_max: UNLIMITED,
+            client_identifier_prefix: None,
+            memory_bytes_max: UNLIMITED,
+            topic_levels_max: 200,
+        }
+    }
+}
+
+impl Default for ListenerSettings {
+    /// The listener of a broker without a configuration file: anonymous clients, everything allowed.
+    fn default() -> Self {
+        Self {
+            allow_anonymous: true,
+            connections_max: UNLIMITED,
+            qos_max: QoS::ExactlyOnce,
+            topic_alias_max: 10,
+            allow_zero_length_client_identifier: true,
+            assigned_client_identifier_prefix: "auto-".to_owned(),
+            mount_point: None,
+            accept_v3_1: true,
+            accept_v3_1_1: true,
+            accept_v5: true,
+            certificate_names_user: false,
+            user_name_is_client_identifier: false,
+        }
+    }
+}
+
+impl Settings {
+    /// The settings of a connection's listener; those of a default listener if there is none of that number.
+    #[must_use]
+    pub fn listener(&self, listener: ListenerId) -> &ListenerSettings {
+        static FALLBACK: std::sync::OnceLock<ListenerSettings> = std::sync::OnceLock::new();
+        self.listeners.get(usize::from(listener.0)).unwrap_or_else(|| {
+            FALLBACK.get_or_init(|| ListenerSettings {
+                allow_anonymous: false,
+                ..ListenerSettings::default()
+            })
+        })
+    }
+}
