@@ -34,7 +34,7 @@ pub struct Args {
 
     /// Not supported: systemd and its like put services in the background
     #[arg(short = 'd', long = "daemon", hide = true, action = ArgAction::SetTrue)]
-    daemon: bool,
+    pub(crate) daemon: bool,
 
     /// Threads that serve clients, each with its own core [default: the cores this process may use]
     #[arg(long, value_name = "N")]
@@ -54,7 +54,11 @@ where
     try_parse_from(arguments).unwrap_or_else(|error| {
         // A closed standard output must not turn help into a panic.
         let _printed = error.print();
-        std::process::exit(if error.use_stderr() { i32::from(EXIT_INVALID) } else { 0 })
+        std::process::exit(if error.use_stderr() {
+            i32::from(EXIT_INVALID)
+        } else {
+            0
+        })
     })
 }
 
@@ -91,7 +95,10 @@ mod tests {
         assert_eq!(args.config_file, Some(PathBuf::from("a.conf")));
         assert_eq!(args.ports, [1884, 1885]);
         assert!(args.verbose && !args.test_config);
-        assert_eq!(parse("broker --config-file b --port 1 --verbose").unwrap().ports, [1]);
+        assert_eq!(
+            parse("broker --config-file b --port 1 --verbose").unwrap().ports,
+            [1]
+        );
     }
 
     #[test]
@@ -103,7 +110,13 @@ mod tests {
 
     #[test]
     fn wrong_options_are_refused() {
-        for line in ["broker --shards 0", "broker -p 65536", "broker -p x", "broker --unknown", "broker file"] {
+        for line in [
+            "broker --shards 0",
+            "broker -p 65536",
+            "broker -p x",
+            "broker --unknown",
+            "broker file",
+        ] {
             assert!(parse(line).unwrap_err().use_stderr(), "{line}");
         }
         assert!(parse("broker -d").unwrap_err().to_string().contains("systemd"));

@@ -8,7 +8,7 @@
 
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -90,11 +90,20 @@ pub enum LogError {
 /// # Errors
 /// A log file cannot be opened, or the process has a log already.
 pub fn start(settings: &LogSettings) -> Result<(), LogError> {
-    let types = if settings.destinations.is_empty() { LogTypes::NONE } else { settings.types };
-    let lines = Lines { timestamp: Timestamp::new(&settings.timestamp) };
+    let types = if settings.destinations.is_empty() {
+        LogTypes::NONE
+    } else {
+        settings.types
+    };
+    let lines = Lines {
+        timestamp: Timestamp::new(&settings.timestamp),
+    };
     let writer = Destinations::open(&settings.destinations)?;
-    let filter = filter_fn(move |event| types.contains(type_of(event))).with_max_level_hint(types.level_max());
-    let layer = tracing_subscriber::fmt::layer().event_format(lines).with_writer(writer);
+    let filter =
+        filter_fn(move |event| types.contains(type_of(event))).with_max_level_hint(types.level_max());
+    let layer = tracing_subscriber::fmt::layer()
+        .event_format(lines)
+        .with_writer(writer);
     let subscriber = tracing_subscriber::registry().with(filter).with(layer);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Started)
 }
@@ -162,14 +171,19 @@ impl LogTypes {
     /// The type of a name in `log_type`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(known, _)| *known == name).map(|&(_, types)| types)
+        Self::NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|&(_, types)| types)
     }
 
     /// The names that make up the set; `none` for the empty one.
     #[must_use]
     pub fn names(self) -> Vec<&'static str> {
         let is_single = |types: Self| types.0.is_power_of_two();
-        let names = Self::NAMES.iter().filter(|&&(_, types)| is_single(types) && self.contains(types));
+        let names = Self::NAMES
+            .iter()
+            .filter(|&&(_, types)| is_single(types) && self.contains(types));
         let names: Vec<_> = names.map(|&(name, _)| name).collect();
         if names.is_empty() { vec!["none"] } else { names }
     }
@@ -187,7 +201,10 @@ impl LogTypes {
     }
 
     fn level_max(self) -> LevelFilter {
-        let targets = Self::NOTICE.with(Self::INFORMATION).with(Self::SUBSCRIBE).with(Self::UNSUBSCRIBE);
+        let targets = Self::NOTICE
+            .with(Self::INFORMATION)
+            .with(Self::SUBSCRIBE)
+            .with(Self::UNSUBSCRIBE);
         match self {
             types if types.contains(Self::DEBUG) => LevelFilter::DEBUG,
             types if types.contains(targets) => LevelFilter::INFO,
@@ -226,9 +243,9 @@ impl Timestamp {
         match setting {
             LogTimestamp::None => Self::None,
             LogTimestamp::EpochSeconds => Self::EpochSeconds,
-            LogTimestamp::Format(format) => {
-                StrftimeItems::new(format).parse_to_owned().map_or(Self::EpochSeconds, Self::Format)
-            }
+            LogTimestamp::Format(format) => StrftimeItems::new(format)
+                .parse_to_owned()
+                .map_or(Self::EpochSeconds, Self::Format),
         }
     }
 
@@ -254,7 +271,10 @@ where
             Level::WARN => line.write_str("Warning: ")?,
             _ => {}
         }
-        let mut fields = Fields { out: &mut line, result: Ok(()) };
+        let mut fields = Fields {
+            out: &mut line,
+            result: Ok(()),
+        };
         event.record(&mut fields);
         fields.result?;
         out.write_char('\n')
@@ -321,7 +341,9 @@ impl Destinations {
             LogDestination::File(path) => Some(path),
             LogDestination::Stdout | LogDestination::Stderr => None,
         });
-        let files = paths.map(|path| open_file(path).map(Mutex::new)).collect::<Result<Vec<_>, _>>()?;
+        let files = paths
+            .map(|path| open_file(path).map(Mutex::new))
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             stdout: settings.contains(&LogDestination::Stdout),
             stderr: settings.contains(&LogDestination::Stderr),
@@ -331,8 +353,15 @@ impl Destinations {
 }
 
 fn open_file(path: &Path) -> Result<File, LogError> {
-    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    opened.map_err(|cause| LogError::File { path: path.to_owned(), cause })
+    let opened = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path);
+    opened.map_err(|cause| LogError::File {
+        path: path.to_owned(),
+        cause,
+    })
 }
 
 impl<'a> MakeWriter<'a> for Destinations {

@@ -28,7 +28,10 @@ it is a warning.
 pub fn reference() -> String {
     let mut page = format!("{HEAD}{NOT_YET}");
     for (title, keys) in keys::SECTIONS {
-        let _written = write!(page, "\n## {title}\n\n| key | values | default | meaning |\n|---|---|---|---|\n");
+        let _written = write!(
+            page,
+            "\n## {title}\n\n| key | values | default | meaning |\n|---|---|---|---|\n"
+        );
         for key in *keys {
             push(&mut page, key);
         }
@@ -41,8 +44,16 @@ fn push(page: &mut String, key: &Key) {
         Status::Effective(value, _) => value.shape(),
         _ => String::new(),
     };
-    let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
-    let scope = if key.scope == Scope::Listener { " Per listener." } else { "" };
+    let default = if key.default.is_empty() {
+        String::new()
+    } else {
+        format!("`{}`", key.default)
+    };
+    let scope = if key.scope == Scope::Listener {
+        " Per listener."
+    } else {
+        ""
+    };
     let _written = writeln!(
         page,
         "| `{}` | {values} | {default} | {}{scope}{} |",

@@ -91,7 +91,10 @@ impl Draft {
         let file: Arc<Path> = Arc::from(file);
         for line in parse::lines(text) {
             let number = line.map_or_else(|(number, _)| number, |line| line.number);
-            self.place = Some(Place { file: Arc::clone(&file), line: number });
+            self.place = Some(Place {
+                file: Arc::clone(&file),
+                line: number,
+            });
             match line {
                 Ok(line) => self.apply(&line, may_include),
                 Err((_, wrong)) => self.problem(wrong.to_owned()),
@@ -109,7 +112,11 @@ impl Draft {
 
     /// What keys of [`Scope::Either`] set.
     pub(super) fn access(&mut self) -> &mut Access {
-        if self.per_listener_settings { &mut self.listener().access } else { &mut self.access }
+        if self.per_listener_settings {
+            &mut self.listener().access
+        } else {
+            &mut self.access
+        }
     }
 
     /// Begins a listener.
@@ -151,7 +158,10 @@ impl Draft {
             }
             Status::Ignored(why) => self.warn(&format!("{} has no effect: {why}", line.key)),
             Status::Pending(why) => {
-                self.warn(&format!("{} is known but not supported yet, it has no effect: {why}", line.key));
+                self.warn(&format!(
+                    "{} is known but not supported yet, it has no effect: {why}",
+                    line.key
+                ));
             }
             Status::Unsupported(why) => {
                 self.problem(format!("{} is known but not supported yet: {why}", line.key));
@@ -189,7 +199,8 @@ impl Draft {
     }
 
     fn read_directory(&mut self, directory: &Path) -> Result<(), String> {
-        let unreadable = |cause: io::Error| format!("include_dir {} cannot be read: {cause}", directory.display());
+        let unreadable =
+            |cause: io::Error| format!("include_dir {} cannot be read: {cause}", directory.display());
         let mut paths = Vec::new();
         for entry in directory.read_dir().map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
@@ -211,8 +222,14 @@ impl Draft {
         match read_bounded(path) {
             Ok(text) => self.read(path, &text, may_include),
             Err(cause) => {
-                let place = Place { file: Arc::from(path), line: 0 };
-                self.problems.push(Problem { place, text: format!("cannot be read: {cause}") });
+                let place = Place {
+                    file: Arc::from(path),
+                    line: 0,
+                };
+                self.problems.push(Problem {
+                    place,
+                    text: format!("cannot be read: {cause}"),
+                });
             }
         }
     }
@@ -238,7 +255,11 @@ impl LogDraft {
     pub(super) fn settings(self, verbose: bool) -> LogSettings {
         let default = LogSettings::default();
         LogSettings {
-            types: if verbose { LogTypes::ALL } else { self.types.unwrap_or(default.types) },
+            types: if verbose {
+                LogTypes::ALL
+            } else {
+                self.types.unwrap_or(default.types)
+            },
             destinations: match self.destinations {
                 _ if self.silent => Vec::new(),
                 destinations => destinations.unwrap_or(default.destinations),
@@ -273,15 +294,21 @@ fn flag(text: &str) -> Option<bool> {
 }
 
 fn is_in(number: i64, ranges: &[(i64, i64)]) -> bool {
-    ranges.iter().any(|&(minimum, maximum)| (minimum..=maximum).contains(&number))
+    ranges
+        .iter()
+        .any(|&(minimum, maximum)| (minimum..=maximum).contains(&number))
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    let read = File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)?;
+    let read = File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut text)?;
     if u64::try_from(read).is_ok_and(|read| read <= FILE_BYTES_MAX) {
         Ok(text)
     } else {
-        Err(io::Error::other("it is larger than a configuration file may be (1 MiB)"))
+        Err(io::Error::other(
+            "it is larger than a configuration file may be (1 MiB)",
+        ))
     }
 }

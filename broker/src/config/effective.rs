@@ -12,7 +12,12 @@ pub(super) fn text(configuration: &Configuration) -> String {
             push(&mut text, key.name, &show(configuration));
         }
     }
-    for (settings, socket) in configuration.settings.listeners.iter().zip(&configuration.listeners) {
+    for (settings, socket) in configuration
+        .settings
+        .listeners
+        .iter()
+        .zip(&configuration.listeners)
+    {
         text.push('\n');
         for key in keys::all() {
             if let Status::Effective(_, Show::Listener(show)) = &key.status {

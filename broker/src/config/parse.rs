@@ -45,12 +45,21 @@ fn read_line(line: &[u8], number: u32) -> Result<Option<Line<'_>>, (u32, &'stati
     if line.trim_ascii_start().first() == Some(&b'#') {
         return Ok(None);
     }
-    let line = std::str::from_utf8(line).map_err(|_| (number, "the line is not UTF-8"))?.trim();
-    if line.chars().any(|character| character.is_control() && character != '\t') {
+    let line = std::str::from_utf8(line)
+        .map_err(|_| (number, "the line is not UTF-8"))?
+        .trim();
+    if line
+        .chars()
+        .any(|character| character.is_control() && character != '\t')
+    {
         return Err((number, "the line has a control character"));
     }
     let (key, value) = line.split_once([' ', '\t']).unwrap_or((line, ""));
-    Ok((!key.is_empty()).then(|| Line { number, key, value: value.trim() }))
+    Ok((!key.is_empty()).then(|| Line {
+        number,
+        key,
+        value: value.trim(),
+    }))
 }
 
 #[cfg(test)]
@@ -63,8 +72,13 @@ mod tests {
 
     #[test]
     fn keys_values_comments() {
-        let text = "\u{feff}# comment\n\nport 1883  \r\n\tlog_dest \t file a b.log\npersistence\n  # port 1\n";
-        let expected = [(3, "port", "1883"), (4, "log_dest", "file a b.log"), (5, "persistence", "")];
+        let text =
+            "\u{feff}# comment\n\nport 1883  \r\n\tlog_dest \t file a b.log\npersistence\n  # port 1\n";
+        let expected = [
+            (3, "port", "1883"),
+            (4, "log_dest", "file a b.log"),
+            (5, "persistence", ""),
+        ];
         let expected = expected.map(|(number, key, value)| Ok(Line { number, key, value }));
         assert_eq!(read(text), expected);
     }
@@ -76,8 +90,15 @@ mod tests {
 
     #[test]
     fn unreadable_lines() {
-        assert_eq!(lines(b"port 1\nport \xff\n").nth(1), Some(Err((2, "the line is not UTF-8"))));
+        assert_eq!(
+            lines(b"port 1\nport \xff\n").nth(1),
+            Some(Err((2, "the line is not UTF-8")))
+        );
         assert_eq!(read("port 1\0"), [Err((1, "the line has a control character"))]);
-        assert_eq!(lines(b"# \xff caf\xe9\n").count(), 0, "a comment may be in any encoding");
+        assert_eq!(
+            lines(b"# \xff caf\xe9\n").count(),
+            0,
+            "a comment may be in any encoding"
+        );
     }
 }

@@ -27,11 +27,16 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
     for listener in draft.take_listeners(&args.ports) {
         match open(&listener, &draft, local_only) {
             Ok(listener) => opened.push(listener),
-            Err(text) => draft.problems.push(Problem { place: listener.place(), text }),
+            Err(text) => draft.problems.push(Problem {
+                place: listener.place(),
+                text,
+            }),
         }
     }
     if !draft.problems.is_empty() {
-        return Err(ConfigError { problems: draft.problems });
+        return Err(ConfigError {
+            problems: draft.problems,
+        });
     }
     let (settings, listeners) = opened.into_iter().unzip();
     draft.settings.listeners = settings;
@@ -48,7 +53,10 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
 
 /// The place of a mistake that no file has.
 pub(super) fn command_line() -> Place {
-    Place { file: Arc::from(Path::new("command line")), line: 0 }
+    Place {
+        file: Arc::from(Path::new("command line")),
+        line: 0,
+    }
 }
 
 impl Draft {
@@ -60,7 +68,8 @@ impl Draft {
     fn take_listeners(&mut self, ports: &[u16]) -> Vec<ListenerDraft> {
         let local_only = self.is_local_only();
         if !local_only && !ports.is_empty() {
-            self.warnings.push("command line: -p has no effect, the configuration file has a listener".to_owned());
+            self.warnings
+                .push("command line: -p has no effect, the configuration file has a listener".to_owned());
         }
         let default = std::mem::take(&mut self.default_listener);
         let mut listeners = Vec::new();
@@ -93,17 +102,26 @@ impl ListenerDraft {
     }
 
     fn at_local_port(&self, port: u16) -> Self {
-        Self { port: Some(port), host: Some(LOCAL_HOST.to_owned()), ..self.clone() }
+        Self {
+            port: Some(port),
+            host: Some(LOCAL_HOST.to_owned()),
+            ..self.clone()
+        }
     }
 
     fn has_tls_keys(&self) -> bool {
-        let has_files = self.certificate_chain.is_some() || self.private_key.is_some() || self.client_ca.is_some();
+        let has_files =
+            self.certificate_chain.is_some() || self.private_key.is_some() || self.client_ca.is_some();
         has_files || self.require_client_certificate || self.tls_version_min.is_some()
     }
 
     fn place(&self) -> Place {
         let first_key = self.first_key.as_ref().map(|(_, place)| place);
-        self.place.as_ref().or(first_key).cloned().unwrap_or_else(command_line)
+        self.place
+            .as_ref()
+            .or(first_key)
+            .cloned()
+            .unwrap_or_else(command_line)
     }
 }
 
@@ -112,7 +130,11 @@ fn open(
     draft: &Draft,
     local_only: bool,
 ) -> Result<(ListenerSettings, ListenerSocket), String> {
-    let access = if draft.per_listener_settings { &listener.access } else { &draft.access };
+    let access = if draft.per_listener_settings {
+        &listener.access
+    } else {
+        &draft.access
+    };
     let opens_by_default = local_only && !listener.has_tls_keys();
     let settings = settings(listener, access, opens_by_default);
     let port = listener.port.unwrap_or(DEFAULT_PORT);
@@ -129,7 +151,10 @@ fn open(
 fn settings(listener: &ListenerDraft, access: &Access, opens_by_default: bool) -> ListenerSettings {
     let mut settings = listener.settings.clone();
     let prefix = listener.assigned_client_identifier_prefix.as_ref();
-    settings.allow_anonymous = listener.allow_anonymous.or(access.allow_anonymous).unwrap_or(opens_by_default);
+    settings.allow_anonymous = listener
+        .allow_anonymous
+        .or(access.allow_anonymous)
+        .unwrap_or(opens_by_default);
     if let Some(allow) = access.allow_zero_length_client_identifier {
         settings.allow_zero_length_client_identifier = allow;
     }
@@ -150,7 +175,9 @@ fn tls(listener: &ListenerDraft) -> Result<Option<ListenerTls>, String> {
         (None, None) => return Ok(None),
     };
     if listener.require_client_certificate && listener.client_ca.is_none() {
-        return Err("require_certificate needs cafile, the authorities of the clients' certificates".to_owned());
+        return Err(
+            "require_certificate needs cafile, the authorities of the clients' certificates".to_owned(),
+        );
     }
     Ok(Some(ListenerTls {
         certificate_chain,
@@ -166,12 +193,21 @@ fn addresses(listener: &ListenerDraft, port: u16, local_only: bool) -> Result<Ve
         // Two free ports would not be the same one.
         Some(_) if port == 0 => vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))],
         Some(_) if local_only => {
-            vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))]
+            vec![
+                SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+                SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
+            ]
         }
         Some(host) => look_up(host, port)?,
-        None => vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))],
+        None => vec![
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
+        ],
     };
-    let addresses: Vec<_> = addresses.into_iter().filter(|address| is_of(address, listener.family)).collect();
+    let addresses: Vec<_> = addresses
+        .into_iter()
+        .filter(|address| is_of(address, listener.family))
+        .collect();
     if addresses.is_empty() {
         return Err("socket_domain leaves no address to listen on".to_owned());
     }
@@ -183,7 +219,9 @@ fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
     let found = (host, port).to_socket_addrs().map_err(|cause| {
-        format!("the address {host} cannot be found ({cause}): name an address or a host name of this machine")
+        format!(
+            "the address {host} cannot be found ({cause}): name an address or a host name of this machine"
+        )
     })?;
     let mut addresses = Vec::new();
     for address in found {

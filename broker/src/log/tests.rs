@@ -4,10 +4,14 @@ use super::*;
 fn logged(types: LogTypes, timestamp: LogTimestamp, events: impl FnOnce()) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
-    let lines = Lines { timestamp: Timestamp::new(&timestamp) };
+    let lines = Lines {
+        timestamp: Timestamp::new(&timestamp),
+    };
     let writer = Destinations::open(&[LogDestination::File(path.clone())]).unwrap();
     let filter = filter_fn(move |event| types.contains(type_of(event)));
-    let layer = tracing_subscriber::fmt::layer().event_format(lines).with_writer(writer);
+    let layer = tracing_subscriber::fmt::layer()
+        .event_format(lines)
+        .with_writer(writer);
     tracing::subscriber::with_default(tracing_subscriber::registry().with(filter).with(layer), events);
     std::fs::read_to_string(path).unwrap()
 }
@@ -27,15 +31,19 @@ fn lines_of_each_type() {
 
 #[test]
 fn only_chosen_types_are_logged() {
-    let text = logged(LogTypes::ERROR.with(LogTypes::SUBSCRIBE), LogTimestamp::None, || {
-        tracing::error!("error");
-        tracing::warn!("warning");
-        tracing::info!("information");
-        tracing::info!(target: NOTICE, "notice");
-        tracing::info!(target: SUBSCRIBE, "subscribe");
-        tracing::info!(target: UNSUBSCRIBE, "unsubscribe");
-        tracing::debug!("debug");
-    });
+    let text = logged(
+        LogTypes::ERROR.with(LogTypes::SUBSCRIBE),
+        LogTimestamp::None,
+        || {
+            tracing::error!("error");
+            tracing::warn!("warning");
+            tracing::info!("information");
+            tracing::info!(target: NOTICE, "notice");
+            tracing::info!(target: SUBSCRIBE, "subscribe");
+            tracing::info!(target: UNSUBSCRIBE, "unsubscribe");
+            tracing::debug!("debug");
+        },
+    );
     assert_eq!(text, "Error: error\nsubscribe\n");
 }
 
@@ -48,7 +56,10 @@ fn control_characters_are_escaped() {
     });
     assert_eq!(text.lines().count(), 1);
     assert!(text.ends_with('\n'));
-    assert!(text.starts_with(r"client a\u{1b}[31m\u{d}\u{a}Error: b\u{9b}\u{202e}\u{7f}é id=a\u{1b}[31m"), "{text}");
+    assert!(
+        text.starts_with(r"client a\u{1b}[31m\u{d}\u{a}Error: b\u{9b}\u{202e}\u{7f}é id=a\u{1b}[31m"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -60,7 +71,10 @@ fn timestamps() {
     let format = LogTimestamp::Format("%Y-%m-%dT%H:%M:%S".to_owned());
     let text = logged(LogTypes::ALL, format, || tracing::info!("x"));
     let time = text.strip_suffix(": x\n").unwrap();
-    assert!(chrono::NaiveDateTime::parse_from_str(time, "%Y-%m-%dT%H:%M:%S").is_ok(), "{time}");
+    assert!(
+        chrono::NaiveDateTime::parse_from_str(time, "%Y-%m-%dT%H:%M:%S").is_ok(),
+        "{time}"
+    );
 }
 
 #[test]
@@ -75,7 +89,10 @@ fn timestamp_formats_are_checked() {
 fn types_and_their_names() {
     assert_eq!(LogTypes::from_name("notice"), Some(LogTypes::NOTICE));
     assert_eq!(LogTypes::from_name("all").unwrap().names().len(), 9);
-    assert_eq!(LogTypes::USUAL.names(), ["error", "warning", "notice", "information"]);
+    assert_eq!(
+        LogTypes::USUAL.names(),
+        ["error", "warning", "notice", "information"]
+    );
     assert_eq!(LogTypes::NONE.names(), ["none"]);
     assert_eq!(LogTypes::from_name("loud"), None);
 }
@@ -85,7 +102,10 @@ fn levels_follow_the_types() {
     assert_eq!(LogTypes::ALL.level_max(), LevelFilter::DEBUG);
     assert_eq!(LogTypes::USUAL.level_max(), LevelFilter::INFO);
     assert_eq!(LogTypes::SUBSCRIBE.level_max(), LevelFilter::INFO);
-    assert_eq!(LogTypes::ERROR.with(LogTypes::WARNING).level_max(), LevelFilter::WARN);
+    assert_eq!(
+        LogTypes::ERROR.with(LogTypes::WARNING).level_max(),
+        LevelFilter::WARN
+    );
     assert_eq!(LogTypes::NONE.level_max(), LevelFilter::OFF);
 }
 
@@ -96,5 +116,8 @@ fn a_log_file_that_cannot_be_opened_is_named() {
         ..LogSettings::default()
     });
     let text = error.unwrap_err().to_string();
-    assert!(text.starts_with("the log file /nonexistent/broker.log cannot be opened: No such file"), "{text}");
+    assert!(
+        text.starts_with("the log file /nonexistent/broker.log cannot be opened: No such file"),
+        "{text}"
+    );
 }

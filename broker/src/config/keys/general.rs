@@ -23,11 +23,23 @@ const fn effective(
     value: Value,
     show: Show,
 ) -> Key {
-    Key { name, scope: Scope::Global, default, about, status: Status::Effective(value, show) }
+    Key {
+        name,
+        scope: Scope::Global,
+        default,
+        about,
+        status: Status::Effective(value, show),
+    }
 }
 
 const fn without_effect(name: &'static str, about: &'static str, status: Status) -> Key {
-    Key { name, scope: Scope::Global, default: "", about, status }
+    Key {
+        name,
+        scope: Scope::Global,
+        default: "",
+        about,
+        status,
+    }
 }
 
 const fn pending(name: &'static str, about: &'static str, why: &'static str) -> Key {
@@ -68,7 +80,9 @@ pub(super) const KEYS: &[Key] = &[
         "Largest payload of a published message, in bytes; larger ones are not passed on. 0: no limit.",
         Value::Integer {
             ranges: &[(0, PAYLOAD_BYTES_MAX)],
-            set: |draft, bytes| draft.settings.payload_bytes_max = if bytes == 0 { u32::MAX } else { to_u32(bytes) },
+            set: |draft, bytes| {
+                draft.settings.payload_bytes_max = if bytes == 0 { u32::MAX } else { to_u32(bytes) }
+            },
         },
         Show::Global(|c| match c.settings.payload_bytes_max {
             u32::MAX => shown(0),
@@ -154,8 +168,17 @@ pub(super) const KEYS: &[Key] = &[
         "persistent_client_expiration",
         "",
         "How long the session of a client that keeps it lives without a connection, such as `14d`; without it, for ever.",
-        Value::Text { shape: "a number and one of h, d, w, m, y", set: set_persistent_client_expiration },
-        Show::Global(|c| shown_if(c.settings.persistent_client_expiration_s.map(|s| format!("{}h", s / 3600)))),
+        Value::Text {
+            shape: "a number and one of h, d, w, m, y",
+            set: set_persistent_client_expiration,
+        },
+        Show::Global(|c| {
+            shown_if(
+                c.settings
+                    .persistent_client_expiration_s
+                    .map(|s| format!("{}h", s / 3600)),
+            )
+        }),
     ),
     effective(
         "sys_interval",
@@ -171,7 +194,10 @@ pub(super) const KEYS: &[Key] = &[
         "log_dest",
         "stderr",
         "Where the log goes: `stdout`, `stderr`, `file PATH` or `none`. May be given several times.",
-        Value::Text { shape: "stdout, stderr, file PATH or none", set: set_log_destination },
+        Value::Text {
+            shape: "stdout, stderr, file PATH or none",
+            set: set_log_destination,
+        },
         Show::Global(|c| match c.log.destinations.as_slice() {
             [] => shown("none"),
             destinations => destinations.iter().map(show_log_destination).collect(),
@@ -198,7 +224,10 @@ pub(super) const KEYS: &[Key] = &[
         "log_timestamp_format",
         "",
         "Format of that time, as in strftime(3), such as `%Y-%m-%dT%H:%M:%S`; without it, seconds since 1970.",
-        Value::Text { shape: "a format of strftime(3)", set: set_log_timestamp_format },
+        Value::Text {
+            shape: "a format of strftime(3)",
+            set: set_log_timestamp_format,
+        },
         Show::Global(|c| match &c.log.timestamp {
             LogTimestamp::Format(format) => shown(format),
             LogTimestamp::None | LogTimestamp::EpochSeconds => Vec::new(),
@@ -211,7 +240,11 @@ pub(super) const KEYS: &[Key] = &[
         Value::Flag(|draft, value| draft.log.without_connection_messages = !value),
         Show::Global(|c| shown(c.log.connection_messages)),
     ),
-    pending("log_facility", "The facility of syslog.", "systemd's journal takes standard error"),
+    pending(
+        "log_facility",
+        "The facility of syslog.",
+        "systemd's journal takes standard error",
+    ),
     effective(
         "pid_file",
         "",
@@ -229,7 +262,10 @@ pub(super) const KEYS: &[Key] = &[
         "user",
         "",
         "The user to become when started as root. Not supported yet: start the broker as that user.",
-        Value::Text { shape: "user name", set: set_user },
+        Value::Text {
+            shape: "user name",
+            set: set_user,
+        },
         Show::Nothing,
     ),
     effective(
@@ -257,8 +293,16 @@ pub(super) const KEYS: &[Key] = &[
     pending("persistence_location", "Folder of the stored state.", NOT_ON_DISK),
     pending("persistence_file", "File of the stored state.", NOT_ON_DISK),
     pending("autosave_interval", "How often the state is stored.", NOT_ON_DISK),
-    pending("autosave_on_changes", "Whether `autosave_interval` counts changes.", NOT_ON_DISK),
-    pending("retained_persistence", "Whether retained messages are stored.", NOT_ON_DISK),
+    pending(
+        "autosave_on_changes",
+        "Whether `autosave_interval` counts changes.",
+        NOT_ON_DISK,
+    ),
+    pending(
+        "retained_persistence",
+        "Whether retained messages are stored.",
+        NOT_ON_DISK,
+    ),
     pending(
         "upgrade_outgoing_qos",
         "Messages are delivered at the QoS of the subscription even if published at a lower one.",
@@ -304,12 +348,21 @@ pub(super) const KEYS: &[Key] = &[
         "How often an unacknowledged message is sent again.",
         "messages are sent again after a reconnect only, as the specification says",
     ),
-    ignored("packet_buffer_size", "Size of a buffer.", "buffers grow and shrink by themselves"),
-    ignored("websockets_headers_size", "A setting of libwebsockets.", "libwebsockets is not used"),
+    ignored(
+        "packet_buffer_size",
+        "Size of a buffer.",
+        "buffers grow and shrink by themselves",
+    ),
+    ignored(
+        "websockets_headers_size",
+        "A setting of libwebsockets.",
+        "libwebsockets is not used",
+    ),
 ];
 
 fn set_persistent_client_expiration(draft: &mut Draft, text: &str) -> Result<(), String> {
-    let duration_s = duration_s(text).ok_or("must be a number from 1 and one of h, d, w, m, y, such as 14d")?;
+    let duration_s =
+        duration_s(text).ok_or("must be a number from 1 and one of h, d, w, m, y, such as 14d")?;
     draft.settings.persistent_client_expiration_s = Some(duration_s);
     Ok(())
 }
@@ -325,7 +378,11 @@ fn duration_s(text: &str) -> Option<u64> {
         "y" => 365 * DAY_S,
         _ => return None,
     };
-    number.parse::<u64>().ok().filter(|&number| number > 0)?.checked_mul(unit_s)
+    number
+        .parse::<u64>()
+        .ok()
+        .filter(|&number| number > 0)?
+        .checked_mul(unit_s)
 }
 
 fn set_log_destination(draft: &mut Draft, text: &str) -> Result<(), String> {
@@ -335,9 +392,13 @@ fn set_log_destination(draft: &mut Draft, text: &str) -> Result<(), String> {
         ("stderr", "") => draft.log.add_destination(LogDestination::Stderr),
         ("none", "") => draft.log.silent = true,
         ("file", "") => return Err("the path of the file is missing".to_owned()),
-        ("file", path) => draft.log.add_destination(LogDestination::File(PathBuf::from(path))),
+        ("file", path) => draft
+            .log
+            .add_destination(LogDestination::File(PathBuf::from(path))),
         ("syslog" | "topic" | "dlt" | "android", _) => {
-            draft.warn(&format!("log_dest {kind} is known but not supported yet, it has no effect: use stdout, stderr or file"));
+            draft.warn(&format!(
+                "log_dest {kind} is known but not supported yet, it has no effect: use stdout, stderr or file"
+            ));
         }
         _ => return Err("must be stdout, stderr, file PATH or none".to_owned()),
     }

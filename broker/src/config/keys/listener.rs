@@ -20,7 +20,13 @@ const NO_RULES: &str = "leaving it out would let every client read and write eve
 const WEBSOCKETS: &str = "WebSockets are known but not supported yet: use `protocol mqtt`";
 
 const fn key(name: &'static str, scope: Scope, about: &'static str, status: Status) -> Key {
-    Key { name, scope, default: "", about, status }
+    Key {
+        name,
+        scope,
+        default: "",
+        about,
+        status,
+    }
 }
 
 const fn effective(name: &'static str, about: &'static str, value: Value, show: Show) -> Key {
@@ -28,7 +34,13 @@ const fn effective(name: &'static str, about: &'static str, value: Value, show: 
 }
 
 const fn or(default: &'static str, key: Key) -> Key {
-    Key { name: key.name, scope: key.scope, default, about: key.about, status: key.status }
+    Key {
+        name: key.name,
+        scope: key.scope,
+        default,
+        about: key.about,
+        status: key.status,
+    }
 }
 
 const fn either(name: &'static str, about: &'static str, value: Value, show: Show) -> Key {
@@ -44,7 +56,10 @@ pub(super) const KEYS: &[Key] = &[
         "listener",
         "Listens on a port, on all addresses or on those of a host name. The keys below it speak of it. May be given \
          several times.",
-        Value::Text { shape: "PORT [ADDRESS]", set: set_listener },
+        Value::Text {
+            shape: "PORT [ADDRESS]",
+            set: set_listener,
+        },
         Show::Listener(|_, socket| match &socket.host {
             Some(host) => shown(format!("{} {host}", socket.port)),
             None => shown(socket.port),
@@ -77,7 +92,10 @@ pub(super) const KEYS: &[Key] = &[
     effective(
         "socket_domain",
         "Listens on one address family only.",
-        Value::Text { shape: "ipv4 or ipv6", set: set_socket_domain },
+        Value::Text {
+            shape: "ipv4 or ipv6",
+            set: set_socket_domain,
+        },
         Show::Listener(|_, socket| {
             shown_if(socket.family.map(|family| match family {
                 AddressFamily::V4 => "ipv4",
@@ -90,7 +108,10 @@ pub(super) const KEYS: &[Key] = &[
         effective(
             "protocol",
             "What is spoken on the listener.",
-            Value::Text { shape: "mqtt", set: set_protocol },
+            Value::Text {
+                shape: "mqtt",
+                set: set_protocol,
+            },
             Show::Listener(|_, _| shown("mqtt")),
         ),
     ),
@@ -114,7 +135,12 @@ pub(super) const KEYS: &[Key] = &[
     ),
     or(
         "2",
-        effective("max_qos", "Highest QoS that clients may publish at; MQTT 5.0 clients are told.", QOS, Show::Listener(show_qos)),
+        effective(
+            "max_qos",
+            "Highest QoS that clients may publish at; MQTT 5.0 clients are told.",
+            QOS,
+            Show::Listener(show_qos),
+        ),
     ),
     effective("maximum_qos", "The same as `max_qos`.", QOS, Show::Nothing),
     or(
@@ -124,7 +150,9 @@ pub(super) const KEYS: &[Key] = &[
             "Topic aliases that an MQTT 5.0 client may use.",
             Value::Integer {
                 ranges: &[(0, 65_535)],
-                set: |draft, count| draft.listener().settings.topic_alias_max = u16::try_from(count).unwrap_or(u16::MAX),
+                set: |draft, count| {
+                    draft.listener().settings.topic_alias_max = u16::try_from(count).unwrap_or(u16::MAX)
+                },
             },
             Show::Listener(|settings, _| shown(settings.topic_alias_max)),
         ),
@@ -132,21 +160,36 @@ pub(super) const KEYS: &[Key] = &[
     effective(
         "certfile",
         "The server's certificate chain (PEM). Together with `keyfile` it turns TLS on.",
-        Value::Text { shape: "path", set: |draft, path| set_path(draft, path, |listener| &mut listener.certificate_chain) },
+        Value::Text {
+            shape: "path",
+            set: |draft, path| set_path(draft, path, |listener| &mut listener.certificate_chain),
+        },
         Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.certificate_chain.display()))),
     ),
     effective(
         "keyfile",
         "The private key of that certificate (PEM).",
-        Value::Text { shape: "path", set: |draft, path| set_path(draft, path, |listener| &mut listener.private_key) },
+        Value::Text {
+            shape: "path",
+            set: |draft, path| set_path(draft, path, |listener| &mut listener.private_key),
+        },
         Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.private_key.display()))),
     ),
     effective(
         "cafile",
         "Certificate authorities that clients' certificates must come from (PEM).",
-        Value::Text { shape: "path", set: |draft, path| set_path(draft, path, |listener| &mut listener.client_ca) },
+        Value::Text {
+            shape: "path",
+            set: |draft, path| set_path(draft, path, |listener| &mut listener.client_ca),
+        },
         Show::Listener(|_, socket| {
-            shown_if(socket.tls.as_ref().and_then(|tls| tls.client_ca.as_ref()).map(|path| path.display()))
+            shown_if(
+                socket
+                    .tls
+                    .as_ref()
+                    .and_then(|tls| tls.client_ca.as_ref())
+                    .map(|path| path.display()),
+            )
         }),
     ),
     or(
@@ -155,7 +198,9 @@ pub(super) const KEYS: &[Key] = &[
             "require_certificate",
             "Clients must show a certificate from `cafile`.",
             Value::Flag(|draft, value| draft.listener().require_client_certificate = value),
-            Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.require_client_certificate))),
+            Show::Listener(|_, socket| {
+                shown_if(socket.tls.as_ref().map(|tls| tls.require_client_certificate))
+            }),
         ),
     ),
     or(
@@ -163,7 +208,10 @@ pub(super) const KEYS: &[Key] = &[
         effective(
             "tls_version",
             "Lowest version of TLS; `tlsv1` and `tlsv1.1` are served as `tlsv1.2`, with a warning.",
-            Value::Text { shape: "tlsv1.2 or tlsv1.3", set: set_tls_version },
+            Value::Text {
+                shape: "tlsv1.2 or tlsv1.3",
+                set: set_tls_version,
+            },
             Show::Listener(|_, socket| {
                 shown_if(socket.tls.as_ref().map(|tls| match tls.version_min {
                     TlsVersion::V1_2 => "tlsv1.2",
@@ -184,8 +232,16 @@ pub(super) const KEYS: &[Key] = &[
         "Cipher suites of TLS 1.3.",
         Status::Pending("all suites of this TLS library are forward secret and authenticated"),
     ),
-    unsupported("capath", "Folder of certificate authorities.", "put the certificates into one file and name it with cafile"),
-    unsupported("crlfile", "Revoked client certificates.", "leaving it out would let revoked certificates in"),
+    unsupported(
+        "capath",
+        "Folder of certificate authorities.",
+        "put the certificates into one file and name it with cafile",
+    ),
+    unsupported(
+        "crlfile",
+        "Revoked client certificates.",
+        "leaving it out would let revoked certificates in",
+    ),
     key(
         "dhparamfile",
         Scope::Listener,
@@ -213,16 +269,37 @@ pub(super) const KEYS: &[Key] = &[
         "Accepts expired client certificates.",
         Status::Pending("expired certificates are refused"),
     ),
-    unsupported("bind_interface", "Listens on the addresses of one interface.", "name its address with listener"),
-    unsupported("mount_point", "A prefix before all topics of this listener's clients.", "leaving it out would mix clients that were kept apart"),
-    unsupported("accept_protocol_versions", "Versions of MQTT that are let in.", WOULD_OPEN),
+    unsupported(
+        "bind_interface",
+        "Listens on the addresses of one interface.",
+        "name its address with listener",
+    ),
+    unsupported(
+        "mount_point",
+        "A prefix before all topics of this listener's clients.",
+        "leaving it out would mix clients that were kept apart",
+    ),
+    unsupported(
+        "accept_protocol_versions",
+        "Versions of MQTT that are let in.",
+        WOULD_OPEN,
+    ),
     unsupported(
         "enable_proxy_protocol",
         "The PROXY protocol of load balancers.",
         "clients behind a load balancer that speaks it could not connect",
     ),
-    unsupported("proxy_protocol_v2_require_tls", "Clients must use TLS towards the load balancer.", WOULD_OPEN),
-    key("http_dir", Scope::Listener, "Files to serve over HTTP.", Status::Pending("there are no HTTP listeners")),
+    unsupported(
+        "proxy_protocol_v2_require_tls",
+        "Clients must use TLS towards the load balancer.",
+        WOULD_OPEN,
+    ),
+    key(
+        "http_dir",
+        Scope::Listener,
+        "Files to serve over HTTP.",
+        Status::Pending("there are no HTTP listeners"),
+    ),
     key(
         "websockets_origin",
         Scope::Listener,
@@ -238,7 +315,10 @@ pub(super) const ACCESS_KEYS: &[Key] = &[
             "per_listener_settings",
             Scope::Global,
             "Keys of this section speak of the listener above them instead of all listeners. Must stand above them.",
-            Status::Effective(Value::Flag(Draft::set_per_listener_settings), Show::Global(|_| shown(true))),
+            Status::Effective(
+                Value::Flag(Draft::set_per_listener_settings),
+                Show::Global(|_| shown(true)),
+            ),
         ),
     ),
     or(
@@ -292,10 +372,28 @@ pub(super) const ACCESS_KEYS: &[Key] = &[
         },
         Show::Nothing,
     ),
-    key("password_file", Scope::Either, "Users and their passwords.", Status::Unsupported(NO_USERS)),
-    key("acl_file", Scope::Either, "Who may read and write which topics.", Status::Unsupported(NO_RULES)),
-    unsupported("use_identity_as_username", "The certificate's common name is the user name.", NO_USERS),
-    unsupported("use_subject_as_username", "The certificate's subject is the user name.", NO_USERS),
+    key(
+        "password_file",
+        Scope::Either,
+        "Users and their passwords.",
+        Status::Unsupported(NO_USERS),
+    ),
+    key(
+        "acl_file",
+        Scope::Either,
+        "Who may read and write which topics.",
+        Status::Unsupported(NO_RULES),
+    ),
+    unsupported(
+        "use_identity_as_username",
+        "The certificate's common name is the user name.",
+        NO_USERS,
+    ),
+    unsupported(
+        "use_subject_as_username",
+        "The certificate's subject is the user name.",
+        NO_USERS,
+    ),
     unsupported(
         "use_username_as_clientid",
         "The user name replaces the client identifier.",
@@ -320,12 +418,16 @@ fn show_qos(settings: &crate::settings::ListenerSettings, _: &super::ListenerSoc
 
 fn set_listener(draft: &mut Draft, text: &str) -> Result<(), String> {
     let (port, host) = text.split_once([' ', '\t']).unwrap_or((text, ""));
-    let port: u16 = port.parse().map_err(|_| "must be a port from 1 to 65535 and perhaps an address")?;
+    let port: u16 = port
+        .parse()
+        .map_err(|_| "must be a port from 1 to 65535 and perhaps an address")?;
     let host = Some(host.trim()).filter(|host| !host.is_empty());
     match (port, host) {
         (0, Some(_)) => Err("Unix sockets are known but not supported yet: name a port".to_owned()),
         (0, None) => Err("the port must be from 1 to 65535".to_owned()),
-        (_, Some(host)) if host.contains(char::is_whitespace) => Err("must be one port and one address".to_owned()),
+        (_, Some(host)) if host.contains(char::is_whitespace) => {
+            Err("must be one port and one address".to_owned())
+        }
         _ if draft.listeners.len() >= LISTENERS_MAX => Err(format!("more than {LISTENERS_MAX} listeners")),
         _ => {
             draft.begin_listener(port, host);

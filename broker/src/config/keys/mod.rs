@@ -53,9 +53,15 @@ pub(super) enum Value {
     /// `true` or `false` (also `1` and `0`).
     Flag(fn(&mut Draft, bool)),
     /// A whole number inside one of the ranges.
-    Integer { ranges: &'static [(i64, i64)], set: fn(&mut Draft, i64) },
+    Integer {
+        ranges: &'static [(i64, i64)],
+        set: fn(&mut Draft, i64),
+    },
     /// Anything else: `set` says what is wrong with it.
-    Text { shape: &'static str, set: fn(&mut Draft, &str) -> Result<(), String> },
+    Text {
+        shape: &'static str,
+        set: fn(&mut Draft, &str) -> Result<(), String>,
+    },
     /// The files of a folder are read at this place.
     IncludeDirectory,
 }
@@ -88,7 +94,11 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
 
 /// The key of this name.
 pub(super) fn find(name: &str) -> Option<&'static Key> {
-    let known = if REFUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) { "plugin" } else { name };
+    let known = if REFUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        "plugin"
+    } else {
+        name
+    };
     all().find(|key| key.name == known)
 }
 

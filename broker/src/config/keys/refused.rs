@@ -13,7 +13,13 @@ const fn bridge(name: &'static str) -> Key {
 }
 
 const fn refused(name: &'static str, about: &'static str, why: &'static str) -> Key {
-    Key { name, scope: Scope::Global, default: "", about, status: Status::Refused(why) }
+    Key {
+        name,
+        scope: Scope::Global,
+        default: "",
+        about,
+        status: Status::Refused(why),
+    }
 }
 
 pub(super) const KEYS: &[Key] = &[
@@ -71,7 +77,11 @@ pub(super) const KEYS: &[Key] = &[
     refused("plugin_use", "A loaded plugin for this listener.", PLUGIN),
     refused("global_plugin", "A plugin for all listeners.", PLUGIN),
     refused("auth_plugin", "A plugin for authentication.", PLUGIN),
-    refused("auth_plugin_deny_special_chars", "A setting of authentication plugins.", PLUGIN),
+    refused(
+        "auth_plugin_deny_special_chars",
+        "A setting of authentication plugins.",
+        PLUGIN,
+    ),
     refused(
         "enable_control_api",
         "The control API of mosquitto 2.1.",
@@ -80,7 +90,11 @@ pub(super) const KEYS: &[Key] = &[
     refused("psk_file", "Pre-shared keys.", PSK),
     refused("psk_hint", "Turns pre-shared keys on.", PSK),
     refused("tls_engine", "An OpenSSL engine.", ENGINE),
-    refused("tls_engine_kpass_sha1", "The password of an OpenSSL engine.", ENGINE),
+    refused(
+        "tls_engine_kpass_sha1",
+        "The password of an OpenSSL engine.",
+        ENGINE,
+    ),
     refused(
         "websockets_log_level",
         "A setting of libwebsockets.",
