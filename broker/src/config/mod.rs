@@ -28,6 +28,7 @@ use crate::settings::Settings;
 pub use document::reference;
 pub use error::{ConfigError, Problem};
 pub use parse::Place;
+pub use transport::tls::TlsVersion;
 
 /// Everything the operator chose.
 #[derive(Clone, Debug)]
@@ -86,15 +87,6 @@ pub struct ListenerTls {
     pub require_client_certificate: bool,
     /// `tls_version`: the lowest version.
     pub version_min: TlsVersion,
-}
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TlsVersion {
-    /// TLS 1.2
-    V1_2,
-    /// TLS 1.3
-    V1_3,
 }
 
 /// The configuration that the command line asks for.
