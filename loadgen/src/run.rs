@@ -338,6 +338,7 @@ fn gather(
         sent: ledger.sent_measured,
         held_up: measurements.lag_held_up.count(),
         unsent: ledger.unsent,
+        own_lag_p50_ns: measurements.lag_own.quantile_ns(0.5),
         own_lag_p99_ns: measurements.lag_own.quantile_ns(0.99),
         thread_cpu_percent: generator
             .threads

@@ -14,7 +14,9 @@ use crate::ledger::Totals;
 use crate::phase::nanoseconds;
 
 /// p99 of the generator's own lag above which a run is invalid.
-pub const OWN_LAG_NS_LIMIT: u64 = 5_000_000;
+pub const OWN_LAG_NS_LIMIT: u64 = 10_000_000;
+/// Median of the generator's own lag above which a run is invalid: it does not keep up, rather than being disturbed.
+pub const OWN_LAG_NS_MEDIAN_LIMIT: u64 = 1_000_000;
 /// p99 of the generator's own lag above which it is worth a word.
 pub const OWN_LAG_NS_NOTABLE: u64 = 1_000_000;
 /// CPU of a generator thread above which its latencies are suspect, in percent.
@@ -39,6 +41,8 @@ pub struct Evidence {
     pub held_up: u64,
     /// Messages of the schedule that never left.
     pub unsent: u64,
+    /// Median of the generator's own lag.
+    pub own_lag_p50_ns: u64,
     /// p99 of the generator's own lag.
     pub own_lag_p99_ns: u64,
     /// CPU of each generator thread.
@@ -138,7 +142,9 @@ impl Evidence {
         let waited = self.held_up_percent() >= HELD_UP_PERCENT_SATURATED;
         match () {
             () if !self.paced => LimitedBy::Nothing,
-            () if self.own_lag_p99_ns > OWN_LAG_NS_LIMIT => LimitedBy::Generator,
+            () if self.own_lag_p99_ns > OWN_LAG_NS_LIMIT || self.own_lag_p50_ns > OWN_LAG_NS_MEDIAN_LIMIT => {
+                LimitedBy::Generator
+            }
             () if self.unsent > 0 && !waited && self.broken == 0 && !self.interrupted => LimitedBy::Generator,
             () if waited => LimitedBy::Broker,
             () => LimitedBy::Nothing,
@@ -462,6 +468,8 @@ mod tests {
         let (code, limited_by, text) = verdict(|evidence| evidence.own_lag_p99_ns = OWN_LAG_NS_LIMIT + 1);
         assert_eq!((code, limited_by), (4, LimitedBy::Generator));
         assert!(text.contains("invalid"), "{text}");
+        let (code, limited_by, _) = verdict(|evidence| evidence.own_lag_p50_ns = OWN_LAG_NS_MEDIAN_LIMIT + 1);
+        assert_eq!((code, limited_by), (4, LimitedBy::Generator));
         let (code, limited_by, _) = verdict(|evidence| evidence.unsent = 5);
         assert_eq!((code, limited_by), (4, LimitedBy::Generator));
     }

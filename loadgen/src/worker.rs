@@ -80,10 +80,6 @@ struct Client {
     dirty: bool,
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "half of the clients are of either kind, and a box is a cache miss"
-)]
 enum Role {
     Publisher(Publisher),
     Subscriber(Subscriber),
@@ -271,11 +267,12 @@ impl<'a> Worker<'a> {
     }
 
     fn mark_dirty(&mut self, slot: usize) {
-        if let Some(client) = self.clients.get_mut(slot) {
-            if !client.dirty && client.connection.has_output() {
-                client.dirty = true;
-                self.dirty.push(slot as u32);
-            }
+        let Some(client) = self.clients.get_mut(slot) else {
+            return;
+        };
+        if !client.dirty && client.connection.has_output() {
+            client.dirty = true;
+            self.dirty.push(slot as u32);
         }
     }
 
