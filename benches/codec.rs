@@ -12,10 +12,11 @@ use std::num::NonZeroU16;
 
 use bytes::BytesMut;
 use criterion::{Criterion, criterion_group, criterion_main};
+use mqtt::frame::PacketType;
 use mqtt::packet::{PacketIdentifier, Publish, QoS};
 use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::publish_template::PublishTemplate;
-use mqtt::{ProtocolVersion, decode, frame};
+use mqtt::{ProtocolVersion, ReasonCode, decode, encode, frame};
 
 const TOPIC: &str = "sensors/17/temperature";
 const PAYLOAD: [u8; 64] = [b'x'; 64];
@@ -85,6 +86,22 @@ fn bench_decode(c: &mut Criterion) {
             });
         });
     }
+    let mut puback = Vec::new();
+    encode::ack(
+        PacketType::PubAck,
+        PacketIdentifier::MIN,
+        ReasonCode::Success,
+        ProtocolVersion::V5,
+        &mut puback,
+    );
+    group.bench_function("PUBACK instead", |b| {
+        b.iter(|| {
+            let frame = frame::split(black_box(&puback), PACKET_BYTES_MAX)
+                .unwrap()
+                .unwrap();
+            decode::packet(&frame, ProtocolVersion::V5).unwrap()
+        });
+    });
     bench_decode_baseline(&mut group);
     group.finish();
 }

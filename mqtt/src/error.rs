@@ -278,6 +278,9 @@ pub enum EncodeError {
     /// Password without User Name in MQTT 3.x (3.1.1: [MQTT-3.1.2-22]).
     #[error("there is a Password without a User Name")]
     PasswordWithoutUserName,
+    /// PUBLISH with QoS 1 or 2 and no Packet Identifier [MQTT-2.2.1-3].
+    #[error("there is no Packet Identifier")]
+    NoPacketIdentifier,
     /// AUTH before MQTT 5.0.
     #[error("the protocol version does not have this packet")]
     NotInVersion,

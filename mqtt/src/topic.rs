@@ -1,7 +1,7 @@
 //! Topic Names and Topic Filters: what they may look like, and which filter matches which name.
 //!
 //! Invariant: a filter that [`check_filter`] took has `#` only as its last level and `+` only as a whole level, which
-//! [`matches`] relies on: on other filters its answer means nothing, but it never panics.
+//! [`matches()`] relies on: on other filters its answer means nothing, but it never panics.
 
 use thiserror::Error;
 
