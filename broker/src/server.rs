@@ -21,7 +21,7 @@ use transport::socket;
 use transport::tls::{ServerTls, TlsConfigError, server_config};
 
 use crate::config::{Configuration, ListenerTls};
-use crate::logic::{Shard, ShardCounters};
+use crate::logic::{Shard, shard_counters};
 use crate::settings::ListenerId;
 use crate::shard::{Links, Listening, ShardLoop, allowed_cpus, placement};
 
@@ -243,9 +243,7 @@ fn start_shards(
     shut_down: &Arc<AtomicBool>,
 ) -> Result<Vec<ShardHandle>, ServerError> {
     let settings = Arc::new(configuration.settings.clone());
-    let counters: Arc<[ShardCounters]> = (0..configuration.shards.get())
-        .map(|_| ShardCounters::default())
-        .collect();
+    let counters = shard_counters(configuration.shards.get());
     let cpus = allowed_cpus();
     let count = configuration.shards.get();
     let start = |shard: u16| {

@@ -7,7 +7,6 @@ use transport::socket;
 
 use super::ShardLoop;
 use super::token::Subject;
-use crate::limits;
 use crate::logic::ConnectionId;
 
 impl ShardLoop {
@@ -17,11 +16,12 @@ impl ShardLoop {
             self.flush_connection(id);
         }
         self.unflushed = unflushed;
-        let mut dirty = self.logic.take_dirty();
+        let mut dirty = std::mem::take(&mut self.dirty);
+        self.logic.swap_dirty(&mut dirty);
         for id in dirty.drain(..) {
             self.flush_connection(id);
         }
-        self.logic.recycle_dirty(dirty);
+        self.dirty = dirty;
     }
 
     fn flush_connection(&mut self, id: ConnectionId) {
@@ -31,7 +31,7 @@ impl ShardLoop {
         if connection.sending {
             return;
         }
-        let out = self.logic.take_out(id);
+        let out = std::mem::take(self.logic.out(id));
         let Some(wire) = self.seal(id, out) else {
             return self.flushed(id);
         };
@@ -40,7 +40,7 @@ impl ShardLoop {
         };
         match socket::send_now(connection.socket.as_fd(), &wire) {
             Ok(sent) if sent == wire.len() => {
-                self.keep_spare(wire);
+                self.logic.recycle_buffer(wire);
                 self.flushed(id);
             }
             Ok(sent) => self.send_rest(id, wire, sent),
@@ -58,10 +58,10 @@ impl ShardLoop {
         if out.is_empty() && connection.records.is_empty() {
             return None;
         }
-        let mut wire = self.spare.pop().unwrap_or_default();
+        let mut wire = self.logic.take_buffer();
         wire.append(&mut connection.records);
         connection.stream.seal(&out, &mut wire);
-        self.keep_spare(out);
+        self.logic.recycle_buffer(out);
         Some(wire)
     }
 
@@ -89,15 +89,6 @@ impl ShardLoop {
             self.close(id);
         } else {
             self.logic.flushed(self.now, id, 0);
-        }
-    }
-
-    /// Keeps an emptied buffer for the next connection, unless it is too large to hold on to.
-    pub(super) fn keep_spare(&mut self, mut buffer: Vec<u8>) {
-        buffer.clear();
-        let kept = 1..=limits::SPARE_BUFFER_BYTES_MAX;
-        if kept.contains(&buffer.capacity()) && self.spare.len() < limits::SPARE_BUFFERS_MAX {
-            self.spare.push(buffer);
         }
     }
 }
