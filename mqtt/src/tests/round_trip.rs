@@ -218,6 +218,12 @@ fn what_does_not_fit_leaves_the_output_as_it_was() {
         Err(EncodeError::PasswordWithoutUserName)
     );
     assert_eq!(out, b"before");
+}
+
+#[test]
+fn properties_that_cannot_be_written_are_left_out() {
+    use crate::error::EncodeError;
+    let long = "x".repeat(65_536);
     let mut properties = PropertiesBuf::new();
     assert_eq!(
         properties.push(Property::UserProperty("a", &long)),
