@@ -25,10 +25,12 @@ impl DecodeError {
             Kind::PacketTooLarge => ReasonCode::PacketTooLarge,
             Kind::ProtocolName | Kind::UnsupportedProtocolLevel(_) => ReasonCode::UnsupportedProtocolVersion,
             Kind::ClientIdentifierEmpty => ReasonCode::ClientIdentifierNotValid,
-            Kind::TopicNameWildcard | Kind::ResponseTopic => ReasonCode::TopicNameInvalid,
+            Kind::TopicNameWildcard => ReasonCode::TopicNameInvalid,
             Kind::TopicFilter(_) => ReasonCode::TopicFilterInvalid,
             Kind::TopicAliasZero => ReasonCode::TopicAliasInvalid,
-            Kind::TopicNameEmpty
+            // 0x90 would speak of the PUBLISH's own Topic Name.
+            Kind::ResponseTopic
+            | Kind::TopicNameEmpty
             | Kind::PropertyDuplicate
             | Kind::PropertyValue
             | Kind::ReceiveMaximumZero
