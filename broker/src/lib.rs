@@ -1,5 +1,59 @@
 //! The MQTT broker.
+//!
+//! The way of a message, by file names: `shard/accept.rs` accepts, `shard/greeting.rs` finds the CONNECT and with it the
+//! home shard, `shard/links.rs` carries the connection there; `shard/connection.rs` hands received bytes to the logic;
+//! `logic/handle/publish.rs` handles a PUBLISH, `logic/route.rs` finds its subscribers here and the shards with
+//! subscribers elsewhere, `shard/exchange.rs` hands batches over, `shard/flush.rs` sends. `docs/ARCHITECTURE.md` tells it
+//! whole.
 
+pub mod args;
+pub mod config;
 pub mod limits;
+pub mod log;
 pub mod logic;
+mod server;
 pub mod settings;
+mod shard;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+pub use server::{ServerError, serve};
+pub use shard::allowed_cpus;
+
+/// The broker as a program: reads its arguments and the configuration, and serves until SIGTERM or SIGINT.
+///
+/// Exit codes are mosquitto's: 0 after a signal, 1 if it could not start or failed, 3 for a wrong command line or
+/// configuration.
+pub fn run<I, T>(arguments: I) -> ExitCode
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let args = args::parse_from(arguments);
+    let configuration = match config::load(&args) {
+        Ok(configuration) => configuration,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(args::EXIT_INVALID);
+        }
+    };
+    if args.test_config {
+        print!("{}", configuration.effective());
+        return ExitCode::SUCCESS;
+    }
+    if let Err(error) = log::start(&configuration.log) {
+        eprintln!("Error: {error}");
+        return ExitCode::FAILURE;
+    }
+    for warning in &configuration.warnings {
+        tracing::warn!("Warning: {warning}");
+    }
+    match serve(&configuration) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("Error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -181,6 +181,12 @@ impl Shard {
         self.clients.counters().bytes_sent.add(bytes);
     }
 
+    /// Whether [`Self::swap_dirty`] has something to give.
+    #[must_use]
+    pub fn has_dirty(&self) -> bool {
+        !self.clients.dirty.is_empty()
+    }
+
     /// As [`Self::swap_dirty`], into a new list.
     pub fn take_dirty(&mut self) -> Vec<ConnectionId> {
         let mut taken = Vec::new();

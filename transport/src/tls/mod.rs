@@ -16,23 +16,31 @@ pub use client::{ClientTls, client_config};
 pub use server::{ServerTls, server_config};
 
 /// A TLS version that can be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsVersion {
     /// TLS 1.2 (RFC 5246).
-    Tls12,
+    V1_2,
     /// TLS 1.3 (RFC 8446).
-    Tls13,
+    V1_3,
 }
 
 impl TlsVersion {
-    /// `only`, or both when there is no wish.
+    /// This version and those after it.
+    fn and_newer(self) -> &'static [&'static rustls::SupportedProtocolVersion] {
+        match self {
+            TlsVersion::V1_2 => rustls::ALL_VERSIONS,
+            TlsVersion::V1_3 => TlsVersion::supported(Some(self)),
+        }
+    }
+
+    /// Only one of them, or both.
     fn supported(only: Option<TlsVersion>) -> &'static [&'static rustls::SupportedProtocolVersion] {
         static TLS12: [&rustls::SupportedProtocolVersion; 1] = [&rustls::version::TLS12];
         static TLS13: [&rustls::SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
         match only {
             None => rustls::ALL_VERSIONS,
-            Some(TlsVersion::Tls12) => &TLS12,
-            Some(TlsVersion::Tls13) => &TLS13,
+            Some(TlsVersion::V1_2) => &TLS12,
+            Some(TlsVersion::V1_3) => &TLS13,
         }
     }
 }

@@ -20,8 +20,8 @@ pub struct ServerTls<'a> {
     pub client_ca: Option<&'a Path>,
     /// Whether a client without a certificate is refused.
     pub require_client_certificate: bool,
-    /// Only this version.
-    pub version: Option<TlsVersion>,
+    /// The lowest version that is spoken.
+    pub version_min: TlsVersion,
 }
 
 /// Makes a configuration: sessions resume by tickets, one a handshake, and nothing is kept per client.
@@ -37,7 +37,7 @@ pub fn server_config(tls: &ServerTls<'_>) -> Result<Arc<ServerConfig>, TlsConfig
         source,
     };
     let builder = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(TlsVersion::supported(tls.version))
+        .with_protocol_versions(tls.version_min.and_newer())
         .map_err(refused)?;
     let builder = match tls.client_ca {
         None => builder.with_no_client_auth(),

@@ -17,7 +17,7 @@ pub(crate) fn configurations() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
         private_key: &key,
         client_ca: None,
         require_client_certificate: false,
-        version: None,
+        version_min: super::TlsVersion::V1_2,
     };
     let client = ClientTls {
         ca: Some(&certificate),

@@ -1,0 +1,131 @@
+//! The command line: mosquitto's options, and Midge's own.
+
+use std::ffi::OsString;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, Parser};
+
+/// Exit code for a command line or a configuration that cannot be used; mosquitto's.
+pub const EXIT_INVALID: u8 = 3;
+
+/// An MQTT broker.
+#[derive(Clone, Debug, Default, Parser)]
+#[command(
+    name = "broker",
+    version,
+    about = "An MQTT 3.1, 3.1.1 and 5.0 broker.",
+    after_help = "Without a configuration file that has a listener, only clients on this machine can connect."
+)]
+pub struct Args {
+    /// Configuration file in the syntax of mosquitto.conf
+    #[arg(short = 'c', long = "config-file", value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+
+    /// Port on the loopback addresses, instead of 1883; 0 takes a free one. Several are possible. Ignored if the
+    /// configuration file has a listener
+    #[arg(short = 'p', long = "port", value_name = "PORT")]
+    pub ports: Vec<u16>,
+
+    /// Log everything, whatever the configuration file says
+    #[arg(short = 'v', long = "verbose")]
+    pub verbose: bool,
+
+    /// Not supported: systemd and its like put services in the background
+    #[arg(short = 'd', long = "daemon", hide = true, action = ArgAction::SetTrue)]
+    pub(crate) daemon: bool,
+
+    /// Threads that serve clients, each with its own core [default: the cores this process may use]
+    #[arg(long, value_name = "N")]
+    pub shards: Option<NonZeroU16>,
+
+    /// Check the configuration, print what is in effect and exit
+    #[arg(long)]
+    pub test_config: bool,
+}
+
+/// The command line of this process. Prints help, version or the mistake and exits if there is nothing to run.
+pub fn parse_from<I, T>(arguments: I) -> Args
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    try_parse_from(arguments).unwrap_or_else(|error| {
+        // A closed standard output must not turn help into a panic.
+        let _printed = error.print();
+        std::process::exit(if error.use_stderr() {
+            i32::from(EXIT_INVALID)
+        } else {
+            0
+        })
+    })
+}
+
+/// As [`parse_from`], with the mistake as a value.
+///
+/// # Errors
+/// The command line has an unknown option or a wrong value, or asks for help or the version.
+pub fn try_parse_from<I, T>(arguments: I) -> Result<Args, clap::Error>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let args = Args::try_parse_from(arguments)?;
+    if args.daemon {
+        return Err(Args::command().error(
+            ErrorKind::ArgumentConflict,
+            "-d is not supported: run the broker in the foreground under systemd (Type=simple) or another supervisor",
+        ));
+    }
+    Ok(args)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn options_of_mosquitto() {
+        let args = parse("broker -c a.conf -p 1884 -p 1885 -v").unwrap();
+        assert_eq!(args.config_file, Some(PathBuf::from("a.conf")));
+        assert_eq!(args.ports, [1884, 1885]);
+        assert!(args.verbose && !args.test_config);
+        assert_eq!(
+            parse("broker --config-file b --port 1 --verbose").unwrap().ports,
+            [1]
+        );
+    }
+
+    #[test]
+    fn options_of_midge() {
+        let args = parse("broker --shards 2 --test-config").unwrap();
+        assert_eq!(args.shards, NonZeroU16::new(2));
+        assert!(args.test_config);
+    }
+
+    #[test]
+    fn wrong_options_are_refused() {
+        for line in [
+            "broker --shards 0",
+            "broker -p 65536",
+            "broker -p x",
+            "broker --unknown",
+            "broker file",
+        ] {
+            assert!(parse(line).unwrap_err().use_stderr(), "{line}");
+        }
+        assert!(parse("broker -d").unwrap_err().to_string().contains("systemd"));
+    }
+
+    #[test]
+    fn help_and_version_are_no_errors() {
+        for line in ["broker -h", "broker --help", "broker --version"] {
+            assert!(!parse(line).unwrap_err().use_stderr(), "{line}");
+        }
+    }
+}

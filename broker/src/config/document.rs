@@ -1,0 +1,74 @@
+//! docs/CONFIGURATION.md: the table of keys for operators.
+
+use std::fmt::Write as _;
+
+use super::keys::{self, Key, Scope, Status};
+
+const HEAD: &str = "\
+# Configuration
+
+<!-- Made from the table of keys in broker/src/config/keys; `MIDGE_WRITE_DOCS=1 cargo test -p broker` writes it again. -->
+
+`broker -c FILE` reads a file in the syntax of mosquitto.conf(5): one `key value` on a line, `#` begins a comment line.
+Keys of a listener speak of the last `listener` line above them. `broker -c FILE --test-config` checks the file and prints
+what is in effect; a mistake is named with file and line, and the exit code is 3.
+
+Without a file, or with one that has no `listener`, `port` or `bind_address`, the broker listens on port 1883 of the
+loopback addresses and lets anonymous clients in. As soon as a listener or TLS is configured, `allow_anonymous` is false
+unless the file says otherwise.
+";
+
+const NOT_YET: &str = "
+A key marked *not yet* is known but has no effect so far: it stops the start where leaving it out would be unsafe, otherwise
+it is a warning.
+";
+
+/// The page.
+#[must_use]
+pub fn reference() -> String {
+    let mut page = format!("{HEAD}{NOT_YET}");
+    for (title, keys) in keys::SECTIONS {
+        let _written = write!(
+            page,
+            "\n## {title}\n\n| key | values | default | meaning |\n|---|---|---|---|\n"
+        );
+        for key in *keys {
+            push(&mut page, key);
+        }
+    }
+    page
+}
+
+fn push(page: &mut String, key: &Key) {
+    let values = match &key.status {
+        Status::Effective(value, _) => value.shape(),
+        _ => String::new(),
+    };
+    let default = if key.default.is_empty() {
+        String::new()
+    } else {
+        format!("`{}`", key.default)
+    };
+    let scope = if key.scope == Scope::Listener {
+        " Per listener."
+    } else {
+        ""
+    };
+    let _written = writeln!(
+        page,
+        "| `{}` | {values} | {default} | {}{scope}{} |",
+        key.name,
+        key.about,
+        status(&key.status)
+    );
+}
+
+fn status(status: &Status) -> String {
+    match status {
+        Status::Effective(..) => String::new(),
+        Status::Ignored(why) => format!(" Accepted, without effect: {why}."),
+        Status::Pending(why) => format!(" *Not yet*, a warning: {why}."),
+        Status::Unsupported(why) => format!(" *Not yet*, an error: {why}."),
+        Status::Refused(why) => format!(" An error: {why}."),
+    }
+}

@@ -1,0 +1,36 @@
+//! A configuration as a configuration file again: reading that file gives the same configuration.
+
+use std::fmt::Write as _;
+
+use super::Configuration;
+use super::keys::{self, Show, Status};
+
+pub(super) fn text(configuration: &Configuration) -> String {
+    let mut text = format!("# shards: {}\n", configuration.shards);
+    for key in keys::all() {
+        if let Status::Effective(_, Show::Global(show)) = &key.status {
+            push(&mut text, key.name, &show(configuration));
+        }
+    }
+    for (settings, socket) in configuration
+        .settings
+        .listeners
+        .iter()
+        .zip(&configuration.listeners)
+    {
+        text.push('\n');
+        for key in keys::all() {
+            if let Status::Effective(_, Show::Listener(show)) = &key.status {
+                push(&mut text, key.name, &show(settings, socket));
+            }
+        }
+    }
+    text
+}
+
+fn push(text: &mut String, key: &str, values: &[String]) {
+    for value in values {
+        // Writing to a string does not fail.
+        let _written = writeln!(text, "{key} {value}");
+    }
+}

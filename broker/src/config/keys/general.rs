@@ -1,0 +1,471 @@
+//! Keys that speak of the whole broker.
+
+use std::path::PathBuf;
+
+use crate::log::{LogDestination, LogTimestamp, LogTypes, check_timestamp_format};
+use crate::settings::UNLIMITED;
+
+use super::super::draft::Draft;
+use super::{Key, Scope, Show, Status, Value, shown, shown_if};
+
+const PACKET_BYTES_MIN: i64 = 20;
+const PACKET_BYTES_MAX: i64 = 268_435_460;
+const PAYLOAD_BYTES_MAX: i64 = 268_435_455;
+const U16_MAX: i64 = 65_535;
+const DAY_S: u64 = 86_400;
+
+const NOT_ON_DISK: &str = "sessions and messages are kept in memory and are gone after a restart";
+
+const fn effective(
+    name: &'static str,
+    default: &'static str,
+    about: &'static str,
+    value: Value,
+    show: Show,
+) -> Key {
+    Key {
+        name,
+        scope: Scope::Global,
+        default,
+        about,
+        status: Status::Effective(value, show),
+    }
+}
+
+const fn without_effect(name: &'static str, about: &'static str, status: Status) -> Key {
+    Key {
+        name,
+        scope: Scope::Global,
+        default: "",
+        about,
+        status,
+    }
+}
+
+const fn pending(name: &'static str, about: &'static str, why: &'static str) -> Key {
+    without_effect(name, about, Status::Pending(why))
+}
+
+const fn unsupported(name: &'static str, about: &'static str, why: &'static str) -> Key {
+    without_effect(name, about, Status::Unsupported(why))
+}
+
+const fn ignored(name: &'static str, about: &'static str, why: &'static str) -> Key {
+    without_effect(name, about, Status::Ignored(why))
+}
+
+pub(super) const KEYS: &[Key] = &[
+    effective(
+        "include_dir",
+        "",
+        "Reads the files of a folder that end in `.conf`, in the order of their names, as if they stood here. Only in the \
+         main file.",
+        Value::IncludeDirectory,
+        Show::Nothing,
+    ),
+    effective(
+        "max_packet_size",
+        "2000000",
+        "Largest packet that a client may send, in bytes; MQTT 5.0 clients are told. A client that sends a larger one is \
+         disconnected.",
+        Value::Integer {
+            ranges: &[(PACKET_BYTES_MIN, PACKET_BYTES_MAX)],
+            set: |draft, bytes| draft.settings.packet_bytes_max = to_u32(bytes),
+        },
+        Show::Global(|c| shown(c.settings.packet_bytes_max)),
+    ),
+    effective(
+        "message_size_limit",
+        "0",
+        "Largest payload of a published message, in bytes; larger ones are not passed on. 0: no limit.",
+        Value::Integer {
+            ranges: &[(0, PAYLOAD_BYTES_MAX)],
+            set: |draft, bytes| {
+                draft.settings.payload_bytes_max = if bytes == 0 { u32::MAX } else { to_u32(bytes) }
+            },
+        },
+        Show::Global(|c| match c.settings.payload_bytes_max {
+            u32::MAX => shown(0),
+            bytes => shown(bytes),
+        }),
+    ),
+    effective(
+        "max_inflight_messages",
+        "20",
+        "QoS 1 and 2 messages that may be in flight to one client, and from it (MQTT 5.0 clients are told). 0: 65535, \
+         the most that the protocol has.",
+        Value::Integer {
+            ranges: &[(0, U16_MAX)],
+            set: |draft, count| {
+                draft.settings.inflight_messages_max = if count == 0 { u16::MAX } else { to_u16(count) };
+            },
+        },
+        Show::Global(|c| shown(c.settings.inflight_messages_max)),
+    ),
+    effective(
+        "max_inflight_bytes",
+        "0",
+        "Payload bytes of QoS 1 and 2 messages in flight to one client; one message always may be. 0: no limit.",
+        Value::Integer {
+            ranges: &[(0, i64::MAX)],
+            set: |draft, bytes| draft.settings.inflight_bytes_max = or_unlimited(bytes),
+        },
+        Show::Global(|c| shown(or_zero(c.settings.inflight_bytes_max))),
+    ),
+    effective(
+        "max_queued_messages",
+        "1000",
+        "QoS 1 and 2 messages that wait for one client beyond those in flight; more are dropped. 0: no limit.",
+        Value::Integer {
+            ranges: &[(0, i64::MAX)],
+            set: |draft, count| draft.settings.queued_messages_max = or_unlimited(count),
+        },
+        Show::Global(|c| shown(or_zero(c.settings.queued_messages_max))),
+    ),
+    effective(
+        "max_queued_bytes",
+        "0",
+        "Bytes of the messages that wait for one client beyond those in flight; more are dropped. 0: no limit.",
+        Value::Integer {
+            ranges: &[(0, i64::MAX)],
+            set: |draft, bytes| draft.settings.queued_bytes_max = or_unlimited(bytes),
+        },
+        Show::Global(|c| shown(or_zero(c.settings.queued_bytes_max))),
+    ),
+    effective(
+        "queue_qos0_messages",
+        "false",
+        "QoS 0 messages wait for a client without a connection too.",
+        Value::Flag(|draft, value| draft.settings.queue_qos0_messages = value),
+        Show::Global(|c| shown(c.settings.queue_qos0_messages)),
+    ),
+    effective(
+        "max_keepalive",
+        "0",
+        "Longest keep alive in seconds. MQTT 5.0 clients that ask for a longer one, or for none, are told to use this \
+         one; for older clients it bounds how long the broker waits. 0: any.",
+        Value::Integer {
+            ranges: &[(0, 0), (10, U16_MAX)],
+            set: |draft, seconds| draft.settings.keep_alive_s_max = to_u16(seconds),
+        },
+        Show::Global(|c| shown(c.settings.keep_alive_s_max)),
+    ),
+    effective(
+        "retain_available",
+        "true",
+        "Retained messages are accepted; otherwise a client that publishes one is disconnected.",
+        Value::Flag(|draft, value| draft.settings.retain_available = value),
+        Show::Global(|c| shown(c.settings.retain_available)),
+    ),
+    effective(
+        "check_retain_source",
+        "true",
+        "Whether the publisher of a retained message may still publish there is checked again on delivery.",
+        Value::Flag(|draft, value| draft.settings.check_retain_source = value),
+        Show::Global(|c| shown(c.settings.check_retain_source)),
+    ),
+    effective(
+        "persistent_client_expiration",
+        "",
+        "How long the session of a client that keeps it lives without a connection, such as `14d`; without it, for ever.",
+        Value::Text {
+            shape: "a number and one of h, d, w, m, y",
+            set: set_persistent_client_expiration,
+        },
+        Show::Global(|c| {
+            shown_if(
+                c.settings
+                    .persistent_client_expiration_s
+                    .map(|s| format!("{}h", s / 3600)),
+            )
+        }),
+    ),
+    effective(
+        "sys_interval",
+        "10",
+        "Seconds between two updates of the topics under `$SYS`; 0 turns them off.",
+        Value::Integer {
+            ranges: &[(0, U16_MAX)],
+            set: |draft, seconds| draft.settings.sys_interval_s = to_u32(seconds),
+        },
+        Show::Global(|c| shown(c.settings.sys_interval_s)),
+    ),
+    effective(
+        "log_dest",
+        "stderr",
+        "Where the log goes: `stdout`, `stderr`, `file PATH` or `none`. May be given several times.",
+        Value::Text {
+            shape: "stdout, stderr, file PATH or none",
+            set: set_log_destination,
+        },
+        Show::Global(|c| match c.log.destinations.as_slice() {
+            [] => shown("none"),
+            destinations => destinations.iter().map(show_log_destination).collect(),
+        }),
+    ),
+    effective(
+        "log_type",
+        "error, warning, notice, information",
+        "What is logged. May be given several times. `-v` is `all`.",
+        Value::Text {
+            shape: "error, warning, notice, information, debug, subscribe, unsubscribe, websockets, internal, all or none",
+            set: set_log_type,
+        },
+        Show::Global(|c| c.log.types.names().into_iter().map(str::to_owned).collect()),
+    ),
+    effective(
+        "log_timestamp",
+        "true",
+        "Each line of the log begins with the time.",
+        Value::Flag(|draft, value| draft.log.without_timestamp = !value),
+        Show::Global(|c| shown(c.log.timestamp != LogTimestamp::None)),
+    ),
+    effective(
+        "log_timestamp_format",
+        "",
+        "Format of that time, as in strftime(3), such as `%Y-%m-%dT%H:%M:%S`; without it, seconds since 1970.",
+        Value::Text {
+            shape: "a format of strftime(3)",
+            set: set_log_timestamp_format,
+        },
+        Show::Global(|c| match &c.log.timestamp {
+            LogTimestamp::Format(format) => shown(format),
+            LogTimestamp::None | LogTimestamp::EpochSeconds => Vec::new(),
+        }),
+    ),
+    effective(
+        "connection_messages",
+        "true",
+        "Clients that come and go are logged.",
+        Value::Flag(|draft, value| draft.log.without_connection_messages = !value),
+        Show::Global(|c| shown(c.log.connection_messages)),
+    ),
+    pending(
+        "log_facility",
+        "The facility of syslog.",
+        "systemd's journal takes standard error",
+    ),
+    effective(
+        "pid_file",
+        "",
+        "File to write the process identifier to.",
+        Value::Text {
+            shape: "path",
+            set: |draft, path| {
+                draft.pid_file = Some(PathBuf::from(path));
+                Ok(())
+            },
+        },
+        Show::Global(|c| shown_if(c.pid_file.as_ref().map(|path| path.display()))),
+    ),
+    effective(
+        "user",
+        "",
+        "The user to become when started as root. Not supported yet: start the broker as that user.",
+        Value::Text {
+            shape: "user name",
+            set: set_user,
+        },
+        Show::Nothing,
+    ),
+    effective(
+        "set_tcp_nodelay",
+        "true",
+        "Accepted; Nagle's algorithm is always off.",
+        Value::Flag(|draft, value| {
+            if !value {
+                draft.warn("set_tcp_nodelay false has no effect: Nagle's algorithm is always off");
+            }
+        }),
+        Show::Nothing,
+    ),
+    effective(
+        "persistence",
+        "false",
+        "Accepted; sessions and messages are kept in memory for now.",
+        Value::Flag(|draft, value| {
+            if value {
+                draft.warn(&format!("persistence is not supported yet: {NOT_ON_DISK}"));
+            }
+        }),
+        Show::Nothing,
+    ),
+    pending("persistence_location", "Folder of the stored state.", NOT_ON_DISK),
+    pending("persistence_file", "File of the stored state.", NOT_ON_DISK),
+    pending("autosave_interval", "How often the state is stored.", NOT_ON_DISK),
+    pending(
+        "autosave_on_changes",
+        "Whether `autosave_interval` counts changes.",
+        NOT_ON_DISK,
+    ),
+    pending(
+        "retained_persistence",
+        "Whether retained messages are stored.",
+        NOT_ON_DISK,
+    ),
+    pending(
+        "upgrade_outgoing_qos",
+        "Messages are delivered at the QoS of the subscription even if published at a lower one.",
+        "messages keep the lower QoS, as the specification says",
+    ),
+    pending(
+        "retain_expiry_interval",
+        "How long a retained message lives.",
+        "retained messages live until they are replaced or removed",
+    ),
+    pending(
+        "max_topic_alias_broker",
+        "Topic aliases that the broker uses towards a client.",
+        "the broker sends whole topic names",
+    ),
+    unsupported(
+        "memory_limit",
+        "Bound on the memory of the broker.",
+        "without it memory is not bounded: leave it out and bound the service (systemd: MemoryMax=)",
+    ),
+    unsupported(
+        "global_max_clients",
+        "Bound on sessions in the whole broker.",
+        "without it their number is not bounded: leave it out",
+    ),
+    unsupported(
+        "global_max_connections",
+        "Bound on connections in the whole broker.",
+        "use max_connections of each listener",
+    ),
+    unsupported(
+        "clientid_prefixes",
+        "What client identifiers must begin with.",
+        "leaving it out would let other clients in",
+    ),
+    ignored(
+        "allow_duplicate_messages",
+        "Whether overlapping subscriptions bring a message twice.",
+        "a client gets one copy",
+    ),
+    ignored(
+        "retry_interval",
+        "How often an unacknowledged message is sent again.",
+        "messages are sent again after a reconnect only, as the specification says",
+    ),
+    ignored(
+        "packet_buffer_size",
+        "Size of a buffer.",
+        "buffers grow and shrink by themselves",
+    ),
+    ignored(
+        "websockets_headers_size",
+        "A setting of libwebsockets.",
+        "libwebsockets is not used",
+    ),
+];
+
+fn set_persistent_client_expiration(draft: &mut Draft, text: &str) -> Result<(), String> {
+    let duration_s =
+        duration_s(text).ok_or("must be a number from 1 and one of h, d, w, m, y, such as 14d")?;
+    draft.settings.persistent_client_expiration_s = Some(duration_s);
+    Ok(())
+}
+
+/// `2h`, `14d`, `3w`, `1m` (30 days), `1y` (365 days), in seconds.
+fn duration_s(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let unit_s = match unit {
+        "h" => 3600,
+        "d" => DAY_S,
+        "w" => 7 * DAY_S,
+        "m" => 30 * DAY_S,
+        "y" => 365 * DAY_S,
+        _ => return None,
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .filter(|&number| number > 0)?
+        .checked_mul(unit_s)
+}
+
+fn set_log_destination(draft: &mut Draft, text: &str) -> Result<(), String> {
+    let (kind, path) = text.split_once([' ', '\t']).unwrap_or((text, ""));
+    match (kind, path.trim()) {
+        ("stdout", "") => draft.log.add_destination(LogDestination::Stdout),
+        ("stderr", "") => draft.log.add_destination(LogDestination::Stderr),
+        ("none", "") => draft.log.silent = true,
+        ("file", "") => return Err("the path of the file is missing".to_owned()),
+        ("file", path) => draft
+            .log
+            .add_destination(LogDestination::File(PathBuf::from(path))),
+        ("syslog" | "topic" | "dlt" | "android", _) => {
+            draft.warn(&format!(
+                "log_dest {kind} is known but not supported yet, it has no effect: use stdout, stderr or file"
+            ));
+        }
+        _ => return Err("must be stdout, stderr, file PATH or none".to_owned()),
+    }
+    Ok(())
+}
+
+fn show_log_destination(destination: &LogDestination) -> String {
+    match destination {
+        LogDestination::Stdout => "stdout".to_owned(),
+        LogDestination::Stderr => "stderr".to_owned(),
+        LogDestination::File(path) => format!("file {}", path.display()),
+    }
+}
+
+fn set_log_type(draft: &mut Draft, text: &str) -> Result<(), String> {
+    let types = LogTypes::from_name(text).ok_or_else(|| {
+        "must be error, warning, notice, information, debug, subscribe, unsubscribe, websockets, internal, all or none"
+            .to_owned()
+    })?;
+    draft.log.types = Some(match draft.log.types {
+        Some(before) if types != LogTypes::NONE => before.with(types),
+        _ => types,
+    });
+    Ok(())
+}
+
+fn set_log_timestamp_format(draft: &mut Draft, text: &str) -> Result<(), String> {
+    if !check_timestamp_format(text) {
+        return Err("must be a format of strftime(3), such as %Y-%m-%dT%H:%M:%S".to_owned());
+    }
+    draft.log.timestamp_format = Some(text.to_owned());
+    Ok(())
+}
+
+fn set_user(draft: &mut Draft, name: &str) -> Result<(), String> {
+    let is_root = rustix::process::geteuid().is_root();
+    match name {
+        "root" => Ok(()),
+        _ if is_root => {
+            Err("changing the user is known but not supported yet: start the broker as that user (systemd: User=), \
+                 or say `user root`"
+                .to_owned())
+        }
+        _ => {
+            draft.warn("user has no effect: the broker was not started as root");
+            Ok(())
+        }
+    }
+}
+
+fn or_unlimited(number: i64) -> u64 {
+    match u64::try_from(number) {
+        Ok(0) | Err(_) => UNLIMITED,
+        Ok(number) => number,
+    }
+}
+
+fn or_zero(number: u64) -> u64 {
+    if number == UNLIMITED { 0 } else { number }
+}
+
+/// For numbers whose range was checked.
+fn to_u32(number: i64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// For numbers whose range was checked.
+fn to_u16(number: i64) -> u16 {
+    u16::try_from(number).unwrap_or(u16::MAX)
+}

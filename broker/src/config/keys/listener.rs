@@ -1,0 +1,486 @@
+//! Keys that speak of a listener, and those for authentication and access.
+
+use std::path::PathBuf;
+
+use mqtt::QoS;
+
+use crate::settings::UNLIMITED;
+
+use super::super::draft::{Draft, ListenerDraft};
+use super::super::{AddressFamily, TlsVersion};
+use super::{Key, Scope, Show, Status, Value, shown, shown_if};
+
+const AUTO_ID_PREFIX_BYTES_MAX: usize = 50;
+const LISTENERS_MAX: usize = 1000;
+
+const WOULD_OPEN: &str = "leaving it out would let more clients in";
+const NO_USERS: &str = "leaving it out would change who may connect; a certificate authority (cafile, require_certificate) \
+                        can decide that already";
+const NO_RULES: &str = "leaving it out would let every client read and write every topic";
+const WEBSOCKETS: &str = "WebSockets are known but not supported yet: use `protocol mqtt`";
+
+const fn key(name: &'static str, scope: Scope, about: &'static str, status: Status) -> Key {
+    Key {
+        name,
+        scope,
+        default: "",
+        about,
+        status,
+    }
+}
+
+const fn effective(name: &'static str, about: &'static str, value: Value, show: Show) -> Key {
+    key(name, Scope::Listener, about, Status::Effective(value, show))
+}
+
+const fn or(default: &'static str, key: Key) -> Key {
+    Key {
+        name: key.name,
+        scope: key.scope,
+        default,
+        about: key.about,
+        status: key.status,
+    }
+}
+
+const fn either(name: &'static str, about: &'static str, value: Value, show: Show) -> Key {
+    key(name, Scope::Either, about, Status::Effective(value, show))
+}
+
+const fn unsupported(name: &'static str, about: &'static str, why: &'static str) -> Key {
+    key(name, Scope::Listener, about, Status::Unsupported(why))
+}
+
+pub(super) const KEYS: &[Key] = &[
+    effective(
+        "listener",
+        "Listens on a port, on all addresses or on those of a host name. The keys below it speak of it. May be given \
+         several times.",
+        Value::Text {
+            shape: "PORT [ADDRESS]",
+            set: set_listener,
+        },
+        Show::Listener(|_, socket| match &socket.host {
+            Some(host) => shown(format!("{} {host}", socket.port)),
+            None => shown(socket.port),
+        }),
+    ),
+    or(
+        "1883",
+        effective(
+            "port",
+            "Port of the default listener, the one without a `listener` line.",
+            Value::Integer {
+                ranges: &[(1, 65_535)],
+                set: |draft, port| draft.default_listener.port = u16::try_from(port).ok(),
+            },
+            Show::Nothing,
+        ),
+    ),
+    effective(
+        "bind_address",
+        "Address or host name of the default listener.",
+        Value::Text {
+            shape: "address or host name",
+            set: |draft, host| {
+                draft.default_listener.host = Some(host.to_owned());
+                Ok(())
+            },
+        },
+        Show::Nothing,
+    ),
+    effective(
+        "socket_domain",
+        "Listens on one address family only.",
+        Value::Text {
+            shape: "ipv4 or ipv6",
+            set: set_socket_domain,
+        },
+        Show::Listener(|_, socket| {
+            shown_if(socket.family.map(|family| match family {
+                AddressFamily::V4 => "ipv4",
+                AddressFamily::V6 => "ipv6",
+            }))
+        }),
+    ),
+    or(
+        "mqtt",
+        effective(
+            "protocol",
+            "What is spoken on the listener.",
+            Value::Text {
+                shape: "mqtt",
+                set: set_protocol,
+            },
+            Show::Listener(|_, _| shown("mqtt")),
+        ),
+    ),
+    or(
+        "-1",
+        effective(
+            "max_connections",
+            "Connections to this listener at the same time; -1 or 0: any number.",
+            Value::Integer {
+                ranges: &[(-1, i64::MAX)],
+                set: |draft, count| {
+                    let limit = u64::try_from(count).ok().filter(|&count| count > 0);
+                    draft.listener().settings.connections_max = limit.unwrap_or(UNLIMITED);
+                },
+            },
+            Show::Listener(|settings, _| match settings.connections_max {
+                UNLIMITED => shown(-1),
+                count => shown(count),
+            }),
+        ),
+    ),
+    or(
+        "2",
+        effective(
+            "max_qos",
+            "Highest QoS that clients may publish at; MQTT 5.0 clients are told.",
+            QOS,
+            Show::Listener(show_qos),
+        ),
+    ),
+    effective("maximum_qos", "The same as `max_qos`.", QOS, Show::Nothing),
+    or(
+        "10",
+        effective(
+            "max_topic_alias",
+            "Topic aliases that an MQTT 5.0 client may use.",
+            Value::Integer {
+                ranges: &[(0, 65_535)],
+                set: |draft, count| {
+                    draft.listener().settings.topic_alias_max = u16::try_from(count).unwrap_or(u16::MAX)
+                },
+            },
+            Show::Listener(|settings, _| shown(settings.topic_alias_max)),
+        ),
+    ),
+    effective(
+        "certfile",
+        "The server's certificate chain (PEM). Together with `keyfile` it turns TLS on.",
+        Value::Text {
+            shape: "path",
+            set: |draft, path| set_path(draft, path, |listener| &mut listener.certificate_chain),
+        },
+        Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.certificate_chain.display()))),
+    ),
+    effective(
+        "keyfile",
+        "The private key of that certificate (PEM).",
+        Value::Text {
+            shape: "path",
+            set: |draft, path| set_path(draft, path, |listener| &mut listener.private_key),
+        },
+        Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.private_key.display()))),
+    ),
+    effective(
+        "cafile",
+        "Certificate authorities that clients' certificates must come from (PEM).",
+        Value::Text {
+            shape: "path",
+            set: |draft, path| set_path(draft, path, |listener| &mut listener.client_ca),
+        },
+        Show::Listener(|_, socket| {
+            shown_if(
+                socket
+                    .tls
+                    .as_ref()
+                    .and_then(|tls| tls.client_ca.as_ref())
+                    .map(|path| path.display()),
+            )
+        }),
+    ),
+    or(
+        "false",
+        effective(
+            "require_certificate",
+            "Clients must show a certificate from `cafile`.",
+            Value::Flag(|draft, value| draft.listener().require_client_certificate = value),
+            Show::Listener(|_, socket| {
+                shown_if(socket.tls.as_ref().map(|tls| tls.require_client_certificate))
+            }),
+        ),
+    ),
+    or(
+        "tlsv1.2",
+        effective(
+            "tls_version",
+            "Lowest version of TLS; `tlsv1` and `tlsv1.1` are served as `tlsv1.2`, with a warning.",
+            Value::Text {
+                shape: "tlsv1.2 or tlsv1.3",
+                set: set_tls_version,
+            },
+            Show::Listener(|_, socket| {
+                shown_if(socket.tls.as_ref().map(|tls| match tls.version_min {
+                    TlsVersion::V1_2 => "tlsv1.2",
+                    TlsVersion::V1_3 => "tlsv1.3",
+                }))
+            }),
+        ),
+    ),
+    key(
+        "ciphers",
+        Scope::Listener,
+        "Cipher suites of TLS 1.2.",
+        Status::Pending("all suites of this TLS library are forward secret and authenticated"),
+    ),
+    key(
+        "ciphers_tls1.3",
+        Scope::Listener,
+        "Cipher suites of TLS 1.3.",
+        Status::Pending("all suites of this TLS library are forward secret and authenticated"),
+    ),
+    unsupported(
+        "capath",
+        "Folder of certificate authorities.",
+        "put the certificates into one file and name it with cafile",
+    ),
+    unsupported(
+        "crlfile",
+        "Revoked client certificates.",
+        "leaving it out would let revoked certificates in",
+    ),
+    key(
+        "dhparamfile",
+        Scope::Listener,
+        "Parameters of classic Diffie-Hellman.",
+        Status::Ignored("keys are exchanged over elliptic curves"),
+    ),
+    or(
+        "pem",
+        effective(
+            "tls_keyform",
+            "Form of the private key.",
+            Value::Text {
+                shape: "pem",
+                set: |_, form| match form {
+                    "pem" => Ok(()),
+                    _ => Err("must be pem; OpenSSL engines do not exist in this TLS library".to_owned()),
+                },
+            },
+            Show::Nothing,
+        ),
+    ),
+    key(
+        "disable_client_cert_date_checks",
+        Scope::Listener,
+        "Accepts expired client certificates.",
+        Status::Pending("expired certificates are refused"),
+    ),
+    unsupported(
+        "bind_interface",
+        "Listens on the addresses of one interface.",
+        "name its address with listener",
+    ),
+    unsupported(
+        "mount_point",
+        "A prefix before all topics of this listener's clients.",
+        "leaving it out would mix clients that were kept apart",
+    ),
+    unsupported(
+        "accept_protocol_versions",
+        "Versions of MQTT that are let in.",
+        WOULD_OPEN,
+    ),
+    unsupported(
+        "enable_proxy_protocol",
+        "The PROXY protocol of load balancers.",
+        "clients behind a load balancer that speaks it could not connect",
+    ),
+    unsupported(
+        "proxy_protocol_v2_require_tls",
+        "Clients must use TLS towards the load balancer.",
+        WOULD_OPEN,
+    ),
+    key(
+        "http_dir",
+        Scope::Listener,
+        "Files to serve over HTTP.",
+        Status::Pending("there are no HTTP listeners"),
+    ),
+    key(
+        "websockets_origin",
+        Scope::Listener,
+        "Origins that WebSocket clients may come from.",
+        Status::Pending("there are no WebSocket listeners"),
+    ),
+];
+
+pub(super) const ACCESS_KEYS: &[Key] = &[
+    or(
+        "false",
+        key(
+            "per_listener_settings",
+            Scope::Global,
+            "Keys of this section speak of the listener above them instead of all listeners. Must stand above them.",
+            Status::Effective(
+                Value::Flag(Draft::set_per_listener_settings),
+                Show::Global(|_| shown(true)),
+            ),
+        ),
+    ),
+    or(
+        "false; true if no listener is configured",
+        either(
+            "allow_anonymous",
+            "Clients without a user name are let in.",
+            Value::Flag(|draft, value| draft.access().allow_anonymous = Some(value)),
+            Show::Listener(|settings, _| shown(settings.allow_anonymous)),
+        ),
+    ),
+    effective(
+        "listener_allow_anonymous",
+        "`allow_anonymous` for one listener, whatever the key for all says.",
+        Value::Flag(|draft, value| draft.listener().allow_anonymous = Some(value)),
+        Show::Nothing,
+    ),
+    or(
+        "true",
+        either(
+            "allow_zero_length_clientid",
+            "A client without a client identifier gets one.",
+            Value::Flag(|draft, value| draft.access().allow_zero_length_client_identifier = Some(value)),
+            Show::Listener(|settings, _| shown(settings.allow_zero_length_client_identifier)),
+        ),
+    ),
+    or(
+        "auto-",
+        either(
+            "auto_id_prefix",
+            "What such client identifiers begin with.",
+            Value::Text {
+                shape: "at most 50 bytes",
+                set: |draft, prefix| {
+                    draft.access().assigned_client_identifier_prefix = Some(checked_prefix(prefix)?);
+                    Ok(())
+                },
+            },
+            Show::Listener(|settings, _| shown(&settings.assigned_client_identifier_prefix)),
+        ),
+    ),
+    effective(
+        "listener_auto_id_prefix",
+        "`auto_id_prefix` for one listener.",
+        Value::Text {
+            shape: "at most 50 bytes",
+            set: |draft, prefix| {
+                draft.listener().assigned_client_identifier_prefix = Some(checked_prefix(prefix)?);
+                Ok(())
+            },
+        },
+        Show::Nothing,
+    ),
+    key(
+        "password_file",
+        Scope::Either,
+        "Users and their passwords.",
+        Status::Unsupported(NO_USERS),
+    ),
+    key(
+        "acl_file",
+        Scope::Either,
+        "Who may read and write which topics.",
+        Status::Unsupported(NO_RULES),
+    ),
+    unsupported(
+        "use_identity_as_username",
+        "The certificate's common name is the user name.",
+        NO_USERS,
+    ),
+    unsupported(
+        "use_subject_as_username",
+        "The certificate's subject is the user name.",
+        NO_USERS,
+    ),
+    unsupported(
+        "use_username_as_clientid",
+        "The user name replaces the client identifier.",
+        "leaving it out would let users take each other's sessions",
+    ),
+];
+
+const QOS: Value = Value::Integer {
+    ranges: &[(0, 2)],
+    set: |draft, qos| {
+        draft.listener().settings.qos_max = match qos {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        };
+    },
+};
+
+fn show_qos(settings: &crate::settings::ListenerSettings, _: &super::ListenerSocket) -> Vec<String> {
+    shown(settings.qos_max as u8)
+}
+
+fn set_listener(draft: &mut Draft, text: &str) -> Result<(), String> {
+    let (port, host) = text.split_once([' ', '\t']).unwrap_or((text, ""));
+    let port: u16 = port
+        .parse()
+        .map_err(|_| "must be a port from 1 to 65535 and perhaps an address")?;
+    let host = Some(host.trim()).filter(|host| !host.is_empty());
+    match (port, host) {
+        (0, Some(_)) => Err("Unix sockets are known but not supported yet: name a port".to_owned()),
+        (0, None) => Err("the port must be from 1 to 65535".to_owned()),
+        (_, Some(host)) if host.contains(char::is_whitespace) => {
+            Err("must be one port and one address".to_owned())
+        }
+        _ if draft.listeners.len() >= LISTENERS_MAX => Err(format!("more than {LISTENERS_MAX} listeners")),
+        _ => {
+            draft.begin_listener(port, host);
+            Ok(())
+        }
+    }
+}
+
+fn set_socket_domain(draft: &mut Draft, text: &str) -> Result<(), String> {
+    draft.listener().family = Some(match text {
+        "ipv4" => AddressFamily::V4,
+        "ipv6" => AddressFamily::V6,
+        _ => return Err("must be ipv4 or ipv6".to_owned()),
+    });
+    Ok(())
+}
+
+fn set_protocol(_: &mut Draft, text: &str) -> Result<(), String> {
+    match text {
+        "mqtt" => Ok(()),
+        "websockets" => Err(WEBSOCKETS.to_owned()),
+        "http_api" => Err("the HTTP interface of mosquitto is not supported".to_owned()),
+        _ => Err("must be mqtt".to_owned()),
+    }
+}
+
+fn set_tls_version(draft: &mut Draft, text: &str) -> Result<(), String> {
+    draft.listener().tls_version_min = Some(match text {
+        "tlsv1.3" => TlsVersion::V1_3,
+        "tlsv1.2" => TlsVersion::V1_2,
+        "tlsv1" | "tlsv1.0" | "tlsv1.1" => {
+            draft.warn(&format!(
+                "tls_version {text} is not safe any more: TLS 1.2 and 1.3 are served, clients must use one of them"
+            ));
+            TlsVersion::V1_2
+        }
+        _ => return Err("must be tlsv1.2 or tlsv1.3".to_owned()),
+    });
+    Ok(())
+}
+
+fn set_path(
+    draft: &mut Draft,
+    path: &str,
+    field: fn(&mut ListenerDraft) -> &mut Option<PathBuf>,
+) -> Result<(), String> {
+    *field(draft.listener()) = Some(PathBuf::from(path));
+    Ok(())
+}
+
+fn checked_prefix(prefix: &str) -> Result<String, String> {
+    if prefix.len() > AUTO_ID_PREFIX_BYTES_MAX {
+        return Err(format!("must be at most {AUTO_ID_PREFIX_BYTES_MAX} bytes"));
+    }
+    Ok(prefix.to_owned())
+}

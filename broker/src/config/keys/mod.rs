@@ -1,0 +1,205 @@
+//! The one table of configuration keys: the parser, `--test-config` and docs/CONFIGURATION.md are made from it.
+//!
+//! Invariant: each key of mosquitto 2.0 and 2.1 stands here once, so that no key of a working mosquitto.conf is called
+//! unknown; guarded by the test `every_key_of_mosquitto_is_known`.
+
+mod general;
+mod listener;
+mod refused;
+
+use crate::settings::ListenerSettings;
+
+use super::draft::Draft;
+use super::{Configuration, ListenerSocket};
+
+/// A configuration key.
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) scope: Scope,
+    /// What holds if the key is not given; empty if there is nothing to say.
+    pub(super) default: &'static str,
+    /// What it does, one sentence or a few.
+    pub(super) about: &'static str,
+    pub(super) status: Status,
+}
+
+/// What a key speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The whole broker.
+    Global,
+    /// The last `listener` above it; the default listener if there is none.
+    Listener,
+    /// The whole broker, or with `per_listener_settings true` as [`Scope::Listener`].
+    Either,
+}
+
+/// What the broker makes of a key. The text of the last four says why, and what to do instead.
+pub(super) enum Status {
+    /// It does what it says.
+    Effective(Value, Show),
+    /// It is read and has no effect, on purpose: a warning.
+    Ignored(&'static str),
+    /// It is known and not supported yet, and the broker is as safe without it: a warning.
+    Pending(&'static str),
+    /// It is known and not supported yet, and leaving it out would open something or break it: an error.
+    Unsupported(&'static str),
+    /// It will not be supported: an error.
+    Refused(&'static str),
+}
+
+/// The values that a key takes, and what each sets.
+pub(super) enum Value {
+    /// `true` or `false` (also `1` and `0`).
+    Flag(fn(&mut Draft, bool)),
+    /// A whole number inside one of the ranges.
+    Integer {
+        ranges: &'static [(i64, i64)],
+        set: fn(&mut Draft, i64),
+    },
+    /// Anything else: `set` says what is wrong with it.
+    Text {
+        shape: &'static str,
+        set: fn(&mut Draft, &str) -> Result<(), String>,
+    },
+    /// The files of a folder are read at this place.
+    IncludeDirectory,
+}
+
+/// How `--test-config` shows a key: one line for each string.
+pub(super) enum Show {
+    /// From the configuration as a whole.
+    Global(fn(&Configuration) -> Vec<String>),
+    /// From each listener.
+    Listener(fn(&ListenerSettings, &ListenerSocket) -> Vec<String>),
+    /// Not at all: its effect shows elsewhere.
+    Nothing,
+}
+
+/// The table: sections with their titles.
+pub(super) const SECTIONS: &[(&str, &[Key])] = &[
+    ("Whole broker", general::KEYS),
+    ("Listeners", listener::KEYS),
+    ("Authentication and access", listener::ACCESS_KEYS),
+    ("Not supported", refused::KEYS),
+];
+
+/// Keys that only begin so: options of plugins.
+const REFUSED_PREFIXES: &[&str] = &["auth_opt_", "plugin_opt_"];
+
+/// All keys.
+pub(super) fn all() -> impl Iterator<Item = &'static Key> {
+    SECTIONS.iter().flat_map(|(_, keys)| keys.iter())
+}
+
+/// The key of this name.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    let known = if REFUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        "plugin"
+    } else {
+        name
+    };
+    all().find(|key| key.name == known)
+}
+
+/// The key that was probably meant.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    const LIKENESS_MIN: f64 = 0.6;
+    all()
+        .map(|key| (strsim::normalized_damerau_levenshtein(name, key.name), key.name))
+        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, key)| key)
+}
+
+impl Value {
+    /// What may be given, for messages and documentation.
+    pub(super) fn shape(&self) -> String {
+        match self {
+            Self::Flag(_) => "true or false".to_owned(),
+            Self::Integer { ranges, .. } => ranges.iter().map(range_shape).collect::<Vec<_>>().join(" or "),
+            Self::Text { shape, .. } => (*shape).to_owned(),
+            Self::IncludeDirectory => "folder".to_owned(),
+        }
+    }
+}
+
+fn range_shape(&(minimum, maximum): &(i64, i64)) -> String {
+    match (minimum, maximum) {
+        (minimum, i64::MAX) => format!("{minimum} or more"),
+        (minimum, maximum) if minimum == maximum => minimum.to_string(),
+        (minimum, maximum) => format!("{minimum} to {maximum}"),
+    }
+}
+
+/// A flag of the whole broker as `--test-config` shows it.
+fn shown(value: impl ToString) -> Vec<String> {
+    vec![value.to_string()]
+}
+
+/// As [`shown`], nothing if there is no value.
+fn shown_if(value: Option<impl ToString>) -> Vec<String> {
+    value.into_iter().map(|value| value.to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The keys of mosquitto 2.0.22 and 2.1, without the prefixes of plugins' options.
+    const MOSQUITTO: &str = "
+        listener port bind_address protocol socket_domain max_connections mount_point per_listener_settings
+        allow_anonymous password_file acl_file cafile capath certfile keyfile crlfile ciphers ciphers_tls1.3 tls_version
+        require_certificate use_identity_as_username use_subject_as_username use_username_as_clientid
+        allow_zero_length_clientid auto_id_prefix clientid_prefixes include_dir user pid_file log_dest log_type
+        log_timestamp log_timestamp_format log_facility connection_messages sys_interval max_keepalive max_packet_size
+        message_size_limit max_inflight_messages max_inflight_bytes max_queued_messages max_queued_bytes
+        queue_qos0_messages max_qos maximum_qos max_topic_alias retain_available memory_limit set_tcp_nodelay
+        upgrade_outgoing_qos persistent_client_expiration check_retain_source persistence persistence_location
+        persistence_file autosave_interval autosave_on_changes retained_persistence
+        bind_interface dhparamfile tls_keyform allow_duplicate_messages retry_interval http_dir websockets_headers_size
+        websockets_origin accept_protocol_versions global_max_clients global_max_connections listener_allow_anonymous
+        listener_auto_id_prefix max_topic_alias_broker packet_buffer_size enable_proxy_protocol
+        proxy_protocol_v2_require_tls disable_client_cert_date_checks retain_expiry_interval
+        address addresses bridge_alpn bridge_attempt_unsubscribe bridge_bind_address bridge_cafile bridge_capath
+        bridge_certfile bridge_ciphers bridge_ciphers_tls1.3 bridge_identity bridge_insecure bridge_keyfile
+        bridge_max_packet_size bridge_max_topic_alias bridge_outgoing_retain bridge_protocol_version bridge_psk
+        bridge_receive_maximum bridge_reload_type bridge_require_ocsp bridge_session_expiry_interval
+        bridge_tcp_keepalive bridge_tcp_user_timeout bridge_tls_use_os_certs bridge_tls_version cleansession clientid
+        connection idle_timeout keepalive_interval local_cleansession local_clientid local_password local_username
+        notification_topic notifications notifications_local_only password remote_clientid remote_password
+        remote_username restart_timeout round_robin start_type threshold topic try_private username
+        auth_plugin auth_plugin_deny_special_chars enable_control_api global_plugin plugin plugin_load plugin_use
+        psk_file psk_hint tls_engine tls_engine_kpass_sha1 websockets_log_level";
+
+    #[test]
+    fn every_key_of_mosquitto_is_known() {
+        for name in MOSQUITTO.split_whitespace().chain(["auth_opt_x", "plugin_opt_x"]) {
+            assert!(find(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_key_stands_once() {
+        let mut names: Vec<_> = all().map(|key| key.name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn nearest_keys() {
+        for (wrong, right) in [
+            ("allow_anonymus", Some("allow_anonymous")),
+            ("Port", Some("port")),
+            ("max_queue_messages", Some("max_queued_messages")),
+            ("cerfile", Some("certfile")),
+            ("log-type", Some("log_type")),
+            ("xyz", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(wrong), right, "{wrong}");
+        }
+    }
+}

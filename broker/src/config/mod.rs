@@ -1,0 +1,110 @@
+//! From a mosquitto.conf and the command line to typed settings.
+//!
+//! [`parse`] cuts a file into lines, [`keys`] is the table of what each key does to the [`draft`], and [`resolve`] makes
+//! the [`Configuration`] of it; [`effective`] shows that again as a file, and [`document`] makes the page for operators.
+//!
+//! Invariants: a configuration is usable whole or refused whole, with every mistake named by file and line; nothing that
+//! was asked for and would make the broker safer is left out in silence.
+
+mod document;
+mod draft;
+mod effective;
+mod error;
+mod keys;
+mod parse;
+mod resolve;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+
+use crate::args::Args;
+use crate::log::LogSettings;
+use crate::settings::Settings;
+
+pub use document::reference;
+pub use error::{ConfigError, Problem};
+pub use parse::Place;
+pub use transport::tls::TlsVersion;
+
+/// Everything the operator chose.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// What the shards' logic reads.
+    pub settings: Settings,
+    /// What the shell reads of each listener; at the same index as in [`Settings::listeners`].
+    pub listeners: Vec<ListenerSocket>,
+    /// What is logged, and where to.
+    pub log: LogSettings,
+    /// `--shards`: threads that serve clients.
+    pub shards: NonZeroU16,
+    /// `pid_file`: where to write the process identifier.
+    pub pid_file: Option<PathBuf>,
+    /// No listener was configured: only this machine can connect, without a user name.
+    pub local_only: bool,
+    /// Each setting that has no effect, or not the one that was asked for: one line each, to be logged at start.
+    pub warnings: Vec<String>,
+}
+
+/// The socket of a listener and what it speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerSocket {
+    /// The addresses to listen on, at least one. Those whose family or address this machine does not have may be left
+    /// out as long as one of them can be bound; `[::]` is meant for IPv6 alone, `0.0.0.0` stands beside it.
+    pub addresses: Vec<SocketAddr>,
+    /// The port; 0 only from the command line: a free one.
+    pub port: u16,
+    /// The address or host name as it was given.
+    pub host: Option<String>,
+    /// `socket_domain`: one address family only.
+    pub family: Option<AddressFamily>,
+    /// TLS; `None` is plain TCP.
+    pub tls: Option<ListenerTls>,
+}
+
+/// `socket_domain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressFamily {
+    /// `ipv4`
+    V4,
+    /// `ipv6`
+    V6,
+}
+
+/// The TLS of a listener. The files are read by whoever opens the listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// `certfile`: the server's certificate chain, PEM.
+    pub certificate_chain: PathBuf,
+    /// `keyfile`: its private key, PEM.
+    pub private_key: PathBuf,
+    /// `cafile`: certificate authorities for client certificates, PEM.
+    pub client_ca: Option<PathBuf>,
+    /// `require_certificate`: clients without a valid certificate are refused.
+    pub require_client_certificate: bool,
+    /// `tls_version`: the lowest version.
+    pub version_min: TlsVersion,
+}
+
+/// The configuration that the command line asks for.
+///
+/// # Errors
+/// A file cannot be read, a key is unknown or not supported, a value is wrong, or keys contradict each other.
+pub fn load(args: &Args) -> Result<Configuration, ConfigError> {
+    let mut draft = draft::Draft::default();
+    if let Some(path) = &args.config_file {
+        draft.read_file(path);
+    }
+    resolve::configuration(draft, args)
+}
+
+impl Configuration {
+    /// The configuration in effect as a configuration file, defaults included.
+    #[must_use]
+    pub fn effective(&self) -> String {
+        effective::text(self)
+    }
+}

@@ -1,0 +1,246 @@
+//! The configuration of a draft: defaults that depend on other keys, TLS as a whole, addresses of host names.
+//!
+//! Invariant: who configured a listener or TLS has closed the broker to anonymous clients, and without a `listener`,
+//! `port` or `bind_address` nobody but this machine can connect.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::num::NonZeroU16;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::args::Args;
+use crate::settings::ListenerSettings;
+
+use super::draft::{Access, Draft, ListenerDraft};
+use super::error::{ConfigError, Problem};
+use super::parse::Place;
+use super::{AddressFamily, Configuration, ListenerSocket, ListenerTls, TlsVersion};
+
+const DEFAULT_PORT: u16 = 1883;
+/// The host name of a listener that nobody asked for.
+const LOCAL_HOST: &str = "localhost";
+
+/// The configuration, or every mistake.
+pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configuration, ConfigError> {
+    let local_only = draft.is_local_only();
+    let mut opened = Vec::new();
+    for listener in draft.take_listeners(&args.ports) {
+        match open(&listener, &draft, local_only) {
+            Ok(listener) => opened.push(listener),
+            Err(text) => draft.problems.push(Problem {
+                place: listener.place(),
+                text,
+            }),
+        }
+    }
+    if !draft.problems.is_empty() {
+        return Err(ConfigError {
+            problems: draft.problems,
+        });
+    }
+    let (settings, listeners) = opened.into_iter().unzip();
+    draft.settings.listeners = settings;
+    Ok(Configuration {
+        settings: draft.settings,
+        listeners,
+        log: draft.log.settings(args.verbose),
+        shards: args.shards.unwrap_or_else(usable_cores),
+        pid_file: draft.pid_file,
+        local_only,
+        warnings: draft.warnings,
+    })
+}
+
+/// The place of a mistake that no file has.
+pub(super) fn command_line() -> Place {
+    Place {
+        file: Arc::from(Path::new("command line")),
+        line: 0,
+    }
+}
+
+impl Draft {
+    fn is_local_only(&self) -> bool {
+        self.listeners.is_empty() && !self.default_listener.is_placed()
+    }
+
+    /// The listeners to open. The default one opens where it has keys of its own, as with mosquitto.
+    fn take_listeners(&mut self, ports: &[u16]) -> Vec<ListenerDraft> {
+        let local_only = self.is_local_only();
+        if !local_only && !ports.is_empty() {
+            self.warnings
+                .push("command line: -p has no effect, the configuration file has a listener".to_owned());
+        }
+        let default = std::mem::take(&mut self.default_listener);
+        let mut listeners = Vec::new();
+        if local_only {
+            let default_port = [DEFAULT_PORT];
+            let ports = if ports.is_empty() { &default_port } else { ports };
+            listeners.extend(ports.iter().map(|&port| default.at_local_port(port)));
+        } else if default.is_placed() || default.first_key.is_some() {
+            self.warn_of_default_listener(&default);
+            listeners.push(default);
+        }
+        listeners.append(&mut self.listeners);
+        listeners
+    }
+
+    fn warn_of_default_listener(&mut self, default: &ListenerDraft) {
+        if let (false, Some((key, place))) = (default.is_placed(), &default.first_key) {
+            self.warnings.push(format!(
+                "{place}: {key} stands above the first listener, so it speaks of the default listener, which is opened \
+                 too, on port {DEFAULT_PORT}: move it below a listener if that was not meant"
+            ));
+        }
+    }
+}
+
+impl ListenerDraft {
+    /// Whether somebody said where the default listener is.
+    fn is_placed(&self) -> bool {
+        self.port.is_some() || self.host.is_some()
+    }
+
+    fn at_local_port(&self, port: u16) -> Self {
+        Self {
+            port: Some(port),
+            host: Some(LOCAL_HOST.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    fn has_tls_keys(&self) -> bool {
+        let has_files =
+            self.certificate_chain.is_some() || self.private_key.is_some() || self.client_ca.is_some();
+        has_files || self.require_client_certificate || self.tls_version_min.is_some()
+    }
+
+    fn place(&self) -> Place {
+        let first_key = self.first_key.as_ref().map(|(_, place)| place);
+        self.place
+            .as_ref()
+            .or(first_key)
+            .cloned()
+            .unwrap_or_else(command_line)
+    }
+}
+
+fn open(
+    listener: &ListenerDraft,
+    draft: &Draft,
+    local_only: bool,
+) -> Result<(ListenerSettings, ListenerSocket), String> {
+    let access = if draft.per_listener_settings {
+        &listener.access
+    } else {
+        &draft.access
+    };
+    let opens_by_default = local_only && !listener.has_tls_keys();
+    let settings = settings(listener, access, opens_by_default);
+    let port = listener.port.unwrap_or(DEFAULT_PORT);
+    let socket = ListenerSocket {
+        addresses: addresses(listener, port, local_only)?,
+        port,
+        host: listener.host.clone(),
+        family: listener.family,
+        tls: tls(listener)?,
+    };
+    Ok((settings, socket))
+}
+
+fn settings(listener: &ListenerDraft, access: &Access, opens_by_default: bool) -> ListenerSettings {
+    let mut settings = listener.settings.clone();
+    let prefix = listener.assigned_client_identifier_prefix.as_ref();
+    settings.allow_anonymous = listener
+        .allow_anonymous
+        .or(access.allow_anonymous)
+        .unwrap_or(opens_by_default);
+    if let Some(allow) = access.allow_zero_length_client_identifier {
+        settings.allow_zero_length_client_identifier = allow;
+    }
+    if let Some(prefix) = prefix.or(access.assigned_client_identifier_prefix.as_ref()) {
+        settings.assigned_client_identifier_prefix.clone_from(prefix);
+    }
+    settings
+}
+
+fn tls(listener: &ListenerDraft) -> Result<Option<ListenerTls>, String> {
+    let (certificate_chain, private_key) = match (&listener.certificate_chain, &listener.private_key) {
+        (Some(certificate_chain), Some(private_key)) => (certificate_chain.clone(), private_key.clone()),
+        (Some(_), None) => return Err("certfile needs keyfile, the certificate's private key".to_owned()),
+        (None, Some(_)) => return Err("keyfile needs certfile, the certificate of that key".to_owned()),
+        (None, None) if listener.has_tls_keys() => {
+            return Err("the listener would not use TLS: certfile and keyfile are missing".to_owned());
+        }
+        (None, None) => return Ok(None),
+    };
+    if listener.require_client_certificate && listener.client_ca.is_none() {
+        return Err(
+            "require_certificate needs cafile, the authorities of the clients' certificates".to_owned(),
+        );
+    }
+    Ok(Some(ListenerTls {
+        certificate_chain,
+        private_key,
+        client_ca: listener.client_ca.clone(),
+        require_client_certificate: listener.require_client_certificate,
+        version_min: listener.tls_version_min.unwrap_or(TlsVersion::V1_2),
+    }))
+}
+
+fn addresses(listener: &ListenerDraft, port: u16, local_only: bool) -> Result<Vec<SocketAddr>, String> {
+    let addresses = match &listener.host {
+        // Two free ports would not be the same one.
+        Some(_) if port == 0 => vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))],
+        Some(_) if local_only => {
+            vec![
+                SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+                SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
+            ]
+        }
+        Some(host) => look_up(host, port)?,
+        None => vec![
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
+        ],
+    };
+    let addresses: Vec<_> = addresses
+        .into_iter()
+        .filter(|address| is_of(address, listener.family))
+        .collect();
+    if addresses.is_empty() {
+        return Err("socket_domain leaves no address to listen on".to_owned());
+    }
+    Ok(addresses)
+}
+
+fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let found = (host, port).to_socket_addrs().map_err(|cause| {
+        format!(
+            "the address {host} cannot be found ({cause}): name an address or a host name of this machine"
+        )
+    })?;
+    let mut addresses = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
+}
+
+fn is_of(address: &SocketAddr, family: Option<AddressFamily>) -> bool {
+    match family {
+        None => true,
+        Some(AddressFamily::V4) => address.is_ipv4(),
+        Some(AddressFamily::V6) => address.is_ipv6(),
+    }
+}
+
+fn usable_cores() -> NonZeroU16 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    NonZeroU16::new(u16::try_from(cores).unwrap_or(u16::MAX)).unwrap_or(NonZeroU16::MIN)
+}

@@ -1,0 +1,123 @@
+use super::*;
+
+/// What the log writes to a file while `events` runs.
+fn logged(types: LogTypes, timestamp: LogTimestamp, events: impl FnOnce()) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let lines = Lines {
+        timestamp: Timestamp::new(&timestamp),
+    };
+    let writer = Destinations::open(&[LogDestination::File(path.clone())]).unwrap();
+    let filter = filter_fn(move |event| types.contains(type_of(event)));
+    let layer = tracing_subscriber::fmt::layer()
+        .event_format(lines)
+        .with_writer(writer);
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(filter).with(layer), events);
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn lines_of_each_type() {
+    let text = logged(LogTypes::ALL, LogTimestamp::None, || {
+        tracing::error!("a");
+        tracing::warn!("b");
+        tracing::info!("c");
+        tracing::info!(target: NOTICE, "d");
+        tracing::debug!("e {}", 1);
+        tracing::info!(client = "x", port = 5, "f");
+    });
+    assert_eq!(text, "Error: a\nWarning: b\nc\nd\ne 1\nf client=x port=5\n");
+}
+
+#[test]
+fn only_chosen_types_are_logged() {
+    let text = logged(
+        LogTypes::ERROR.with(LogTypes::SUBSCRIBE),
+        LogTimestamp::None,
+        || {
+            tracing::error!("error");
+            tracing::warn!("warning");
+            tracing::info!("information");
+            tracing::info!(target: NOTICE, "notice");
+            tracing::info!(target: SUBSCRIBE, "subscribe");
+            tracing::info!(target: UNSUBSCRIBE, "unsubscribe");
+            tracing::debug!("debug");
+        },
+    );
+    assert_eq!(text, "Error: error\nsubscribe\n");
+}
+
+/// V29
+#[test]
+fn control_characters_are_escaped() {
+    let text = logged(LogTypes::ALL, LogTimestamp::None, || {
+        let identifier = "a\x1b[31m\r\nError: b\u{9b}\u{202e}\u{7f}é";
+        tracing::info!(id = identifier, "client {identifier}");
+    });
+    assert_eq!(text.lines().count(), 1);
+    assert!(text.ends_with('\n'));
+    assert!(
+        text.starts_with(r"client a\u{1b}[31m\u{d}\u{a}Error: b\u{9b}\u{202e}\u{7f}é id=a\u{1b}[31m"),
+        "{text}"
+    );
+}
+
+#[test]
+fn timestamps() {
+    let epoch = logged(LogTypes::ALL, LogTimestamp::EpochSeconds, || tracing::info!("x"));
+    let seconds: i64 = epoch.strip_suffix(": x\n").unwrap().parse().unwrap();
+    assert!((chrono::Utc::now().timestamp() - seconds).abs() < 60);
+
+    let format = LogTimestamp::Format("%Y-%m-%dT%H:%M:%S".to_owned());
+    let text = logged(LogTypes::ALL, format, || tracing::info!("x"));
+    let time = text.strip_suffix(": x\n").unwrap();
+    assert!(
+        chrono::NaiveDateTime::parse_from_str(time, "%Y-%m-%dT%H:%M:%S").is_ok(),
+        "{time}"
+    );
+}
+
+#[test]
+fn timestamp_formats_are_checked() {
+    assert!(check_timestamp_format("%Y-%m-%d %H:%M:%S%z"));
+    assert!(check_timestamp_format("no field"));
+    assert!(!check_timestamp_format("%!"));
+    assert!(!check_timestamp_format("100 %"));
+}
+
+#[test]
+fn types_and_their_names() {
+    assert_eq!(LogTypes::from_name("notice"), Some(LogTypes::NOTICE));
+    assert_eq!(LogTypes::from_name("all").unwrap().names().len(), 9);
+    assert_eq!(
+        LogTypes::USUAL.names(),
+        ["error", "warning", "notice", "information"]
+    );
+    assert_eq!(LogTypes::NONE.names(), ["none"]);
+    assert_eq!(LogTypes::from_name("loud"), None);
+}
+
+#[test]
+fn levels_follow_the_types() {
+    assert_eq!(LogTypes::ALL.level_max(), LevelFilter::DEBUG);
+    assert_eq!(LogTypes::USUAL.level_max(), LevelFilter::INFO);
+    assert_eq!(LogTypes::SUBSCRIBE.level_max(), LevelFilter::INFO);
+    assert_eq!(
+        LogTypes::ERROR.with(LogTypes::WARNING).level_max(),
+        LevelFilter::WARN
+    );
+    assert_eq!(LogTypes::NONE.level_max(), LevelFilter::OFF);
+}
+
+#[test]
+fn a_log_file_that_cannot_be_opened_is_named() {
+    let error = start(&LogSettings {
+        destinations: vec![LogDestination::File(PathBuf::from("/nonexistent/broker.log"))],
+        ..LogSettings::default()
+    });
+    let text = error.unwrap_err().to_string();
+    assert!(
+        text.starts_with("the log file /nonexistent/broker.log cannot be opened: No such file"),
+        "{text}"
+    );
+}

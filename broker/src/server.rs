@@ -1,0 +1,341 @@
+//! The broker as a whole: sockets bound, one glommio executor for each shard, signals, and the end.
+//!
+//! Invariant: nothing is half started. Everything that can be wrong with files, ports and limits is found before the
+//! first shard runs.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::ServerConfig;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use transport::clock::monotonic_ns;
+use transport::ring::{Ring, RingError, RingOptions};
+use transport::socket;
+use transport::tls::{ServerTls, TlsConfigError, server_config};
+
+use crate::config::{Configuration, ListenerTls};
+use crate::logic::{Shard, shard_counters};
+use crate::settings::ListenerId;
+use crate::shard::{Links, Listening, ShardLoop, allowed_cpus, placement};
+
+/// Why a broker could not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// A port cannot be listened on.
+    #[error("cannot listen on {address}: {source}{hint}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+        /// What to do.
+        hint: &'static str,
+        /// This machine does not have the address or its family.
+        absent: bool,
+    },
+    /// A certificate, key or CA.
+    #[error("{0}")]
+    Tls(#[from] TlsConfigError),
+    /// io_uring.
+    #[error("{0}")]
+    Ring(#[from] RingError),
+    /// RLIMIT_MEMLOCK is below what glommio's rings need.
+    #[error(
+        "only {bytes} bytes of memory may be locked, and {needed} are needed: raise the limit, for example `ulimit -l 8192` or LimitMEMLOCK=8M in the systemd unit"
+    )]
+    LockedMemory {
+        /// The limit.
+        bytes: u64,
+        /// What is needed.
+        needed: u64,
+    },
+    /// An executor could not be made.
+    #[error("cannot start shard {shard}: {source}")]
+    Executor {
+        /// Which.
+        shard: u16,
+        /// Why.
+        source: GlommioError<()>,
+    },
+    /// A shard ended before it was told to.
+    #[error("shard {shard} failed: {detail}")]
+    Shard {
+        /// Which.
+        shard: u16,
+        /// Why.
+        detail: String,
+    },
+    /// `pid_file`.
+    #[error("cannot write the pid_file {}: {source}; its folder must exist and be writable", path.display())]
+    PidFile {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Signals cannot be caught.
+    #[error("cannot catch signals: {0}")]
+    Signals(#[source] io::Error),
+}
+
+/// Runs a broker until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Why it could not start or go on, in one sentence with what to do.
+pub fn serve(configuration: &Configuration) -> Result<(), ServerError> {
+    check_io_uring()?;
+    socket::raise_descriptor_limit();
+    let listening = bind_all(configuration)?;
+    let links = Arc::new(Links::new(configuration.shards.get()));
+    let shut_down = Arc::new(AtomicBool::new(false));
+    let signals = watch_signals(Arc::clone(&links), Arc::clone(&shut_down))?;
+    let executors = start_shards(configuration, &links, &listening, &shut_down)?;
+    let _pid_file = PidFile::write(configuration.pid_file.as_deref())?;
+    // The shards hold the listening sockets from here on: the last one to end closes them.
+    drop(listening);
+    let ended = join_all(executors);
+    signals.close();
+    ended
+}
+
+/// glommio panics where io_uring is not to be had, so this is found out before.
+fn check_io_uring() -> Result<(), ServerError> {
+    let limit = getrlimit(Resource::Memlock);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    // Only what is allowed is asked for, so this fails only where limits are forbidden; the check below stands.
+    let _ = setrlimit(Resource::Memlock, raised);
+    if let Some(bytes) = getrlimit(Resource::Memlock).current
+        && bytes < MEMLOCK_BYTES_MIN
+    {
+        return Err(ServerError::LockedMemory {
+            bytes,
+            needed: MEMLOCK_BYTES_MIN,
+        });
+    }
+    Ring::new(&RingOptions {
+        entries: 8,
+        completions: 16,
+        buffers: 1,
+        buffer_bytes: 4096,
+    })?;
+    Ok(())
+}
+
+fn bind_all(configuration: &Configuration) -> Result<Vec<Listening>, ServerError> {
+    let mut all = Vec::new();
+    for (index, listener) in (0u16..).zip(&configuration.listeners) {
+        let tls = listener.tls.as_ref().map(tls_config).transpose()?;
+        let settings = configuration.settings.listener(ListenerId(index));
+        let connections = Arc::new(AtomicU64::new(0));
+        for socket in bind_any(&listener.addresses)? {
+            let address = socket::local_address(socket.as_fd());
+            let kind = if tls.is_some() { " with TLS" } else { "" };
+            tracing::info!(
+                "Opening listen socket on {}{kind}.",
+                address.map_or_else(|_| "?".to_owned(), |a| a.to_string())
+            );
+            all.push(Listening {
+                socket: Arc::new(socket),
+                listener: ListenerId(index),
+                tls: tls.clone(),
+                connections: Arc::clone(&connections),
+                connections_max: settings.connections_max,
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// Binds a listener's addresses; those that this machine does not have may be missing as long as one is there.
+fn bind_any(addresses: &[SocketAddr]) -> Result<Vec<OwnedFd>, ServerError> {
+    let mut bound = Vec::new();
+    let mut missing = None;
+    for address in addresses {
+        match bind(*address) {
+            Ok(socket) => bound.push(socket),
+            Err(error @ ServerError::Bind { absent: true, .. }) => missing = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match missing {
+        Some(error) if bound.is_empty() => Err(error),
+        _ => Ok(bound),
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<OwnedFd, ServerError> {
+    socket::listen(address, true).map_err(|source| {
+        let hint = match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                "; another program has the port: stop it, or choose another port with -p or `listener`"
+            }
+            io::ErrorKind::PermissionDenied => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
+            io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
+            _ => "",
+        };
+        let absent = matches!(
+            source.raw_os_error(),
+            Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)
+        );
+        ServerError::Bind {
+            address,
+            source,
+            hint,
+            absent,
+        }
+    })
+}
+
+fn tls_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsConfigError> {
+    server_config(&ServerTls {
+        certificate_chain: &tls.certificate_chain,
+        private_key: &tls.private_key,
+        client_ca: tls.client_ca.as_deref(),
+        require_client_certificate: tls.require_client_certificate,
+        version_min: tls.version_min,
+    })
+}
+
+/// SIGTERM and SIGINT end the broker; a second one ends it at once.
+fn watch_signals(
+    links: Arc<Links>,
+    shut_down: Arc<AtomicBool>,
+) -> Result<signal_hook::iterator::Handle, ServerError> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(ServerError::Signals)?;
+    let handle = signals.handle();
+    let watch = move || {
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                tracing::warn!("Warning: SIGHUP does not reload anything yet.");
+                continue;
+            }
+            if shut_down.swap(true, Ordering::Relaxed) {
+                std::process::exit(1);
+            }
+            tracing::info!("Shutting down: signal {signal}.");
+            links.wake_all();
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(watch)
+        .map_err(ServerError::Signals)?;
+    Ok(handle)
+}
+
+type ShardHandle = ExecutorJoinHandle<Result<(), String>>;
+
+fn start_shards(
+    configuration: &Configuration,
+    links: &Arc<Links>,
+    listening: &[Listening],
+    shut_down: &Arc<AtomicBool>,
+) -> Result<Vec<ShardHandle>, ServerError> {
+    let mut settings = configuration.settings.clone();
+    settings.hash_seed = random_seed();
+    let settings = Arc::new(settings);
+    let counters = shard_counters(configuration.shards.get());
+    let cpus = allowed_cpus();
+    let count = configuration.shards.get();
+    let start = |shard: u16| {
+        let logic = (Arc::clone(&settings), Arc::clone(&counters));
+        let (links, listening) = (Arc::clone(links), listening.to_vec());
+        let shut_down = Arc::clone(shut_down);
+        LocalExecutorBuilder::new(placement(shard, count, &cpus))
+            .name(&format!("shard-{shard}"))
+            .io_memory(GLOMMIO_IO_MEMORY_BYTES)
+            .preempt_timer(Duration::from_millis(1))
+            .spawn(move || async move {
+                let _others = EndsWithMe {
+                    links: Arc::clone(&links),
+                    shut_down: Arc::clone(&shut_down),
+                };
+                let logic = Shard::new(shard, count, logic.0, logic.1);
+                let shard = ShardLoop::new(shard, count, logic, links, listening, shut_down);
+                match shard {
+                    Ok(shard) => shard.run().await.map_err(|error| error.to_string()),
+                    Err(error) => Err(error.to_string()),
+                }
+            })
+            .map_err(|source| ServerError::Executor { shard, source })
+    };
+    (0..count).map(start).collect()
+}
+
+/// So that no client can choose topics that fall together in our hash tables.
+fn random_seed() -> u64 {
+    let mut seed = [0; 8];
+    // Without random bytes the clock has to do: the seed is no secret key.
+    if getrandom::fill(&mut seed).is_err() {
+        return monotonic_ns();
+    }
+    u64::from_ne_bytes(seed)
+}
+
+/// `pid_file`, removed when the broker ends.
+struct PidFile<'a>(Option<&'a Path>);
+
+impl PidFile<'_> {
+    fn write(path: Option<&Path>) -> Result<PidFile<'_>, ServerError> {
+        if let Some(path) = path {
+            std::fs::write(path, format!("{}\n", std::process::id())).map_err(|source| {
+                ServerError::PidFile {
+                    path: path.to_owned(),
+                    source,
+                }
+            })?;
+        }
+        Ok(PidFile(path))
+    }
+}
+
+impl Drop for PidFile<'_> {
+    fn drop(&mut self) {
+        // Somebody may have removed it already.
+        let _ = self.0.map(std::fs::remove_file);
+    }
+}
+
+/// A shard that ends, in whatever way, ends the others too: half a broker is none.
+struct EndsWithMe {
+    links: Arc<Links>,
+    shut_down: Arc<AtomicBool>,
+}
+
+impl Drop for EndsWithMe {
+    fn drop(&mut self) {
+        self.shut_down.store(true, Ordering::Relaxed);
+        self.links.wake_all();
+    }
+}
+
+/// Waits for all shards; the first failure is the broker's.
+fn join_all(executors: Vec<ShardHandle>) -> Result<(), ServerError> {
+    let mut result = Ok(());
+    for (shard, executor) in (0u16..).zip(executors) {
+        let detail = match executor.join() {
+            Ok(Ok(())) => continue,
+            Ok(Err(detail)) => detail,
+            Err(error) => error.to_string(),
+        };
+        result = result.and(Err(ServerError::Shard { shard, detail }));
+    }
+    result
+}
+
+/// What glommio demands of RLIMIT_MEMLOCK.
+const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
+/// Registered memory for glommio's own files: the smallest it takes.
+const GLOMMIO_IO_MEMORY_BYTES: usize = 64 << 10;

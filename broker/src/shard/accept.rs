@@ -1,0 +1,201 @@
+//! From accept to the home shard.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use transport::ring::ReceiveBuffer;
+use transport::socket;
+use transport::stream::SecureStream;
+
+use super::admission::Admission;
+use super::greeting::{Greeting, Heard, hear};
+use super::links::Handoff;
+use super::token::{Place, Subject};
+use super::{Listening, ShardLoop};
+use crate::limits;
+use crate::logic::{Peer, home_shard};
+
+impl ShardLoop {
+    pub(super) fn accept_everywhere(&mut self) {
+        for (index, listening) in self.listening.iter().enumerate() {
+            self.ring
+                .accept(listening.socket.as_fd(), Subject::Listener(index).token());
+        }
+    }
+
+    pub(super) fn accepted(&mut self, index: usize, socket: io::Result<OwnedFd>, more: bool) {
+        match socket {
+            Ok(socket) if self.drain_until.is_none() => self.greet(index, socket),
+            Ok(_) => {}
+            Err(error) => return self.cannot_accept(index, &error, more),
+        }
+        if !more && self.drain_until.is_none() {
+            self.accept_on(index);
+        }
+    }
+
+    fn accept_on(&mut self, index: usize) {
+        if let Some(listening) = self.listening.get(index) {
+            self.ring
+                .accept(listening.socket.as_fd(), Subject::Listener(index).token());
+        }
+    }
+
+    /// Out of descriptors or memory: those who wait stay in the backlog until something was closed. The pause keeps
+    /// this from becoming a busy loop, and the log to a few lines.
+    fn cannot_accept(&mut self, index: usize, error: &io::Error, more: bool) {
+        if self.drain_until.is_some() || more {
+            return;
+        }
+        if error.kind() == io::ErrorKind::ConnectionAborted {
+            return self.accept_on(index);
+        }
+        if self.accept_again.is_none() {
+            tracing::error!(
+                "Error: Cannot accept connections: {error}. Raise the limit of open files (ulimit -n, LimitNOFILE=)."
+            );
+            // All listeners share the descriptors, so all of them stop; a second accept would answer twice.
+            for index in 0..self.listening.len() {
+                self.ring.cancel(Subject::Listener(index).token());
+            }
+            self.accept_again = Some(self.now.plus_ns(limits::ACCEPT_PAUSE_NS));
+        }
+    }
+
+    fn greet(&mut self, index: usize, socket: OwnedFd) {
+        let Some(greeting) = self
+            .listening
+            .get(index)
+            .and_then(|listening| greeting(listening, socket))
+        else {
+            return;
+        };
+        let place = self.greetings.insert(self.now, greeting);
+        self.listen_to(place);
+    }
+
+    fn listen_to(&mut self, place: Place) {
+        if let Some(greeting) = self.greetings.get(place) {
+            self.ring
+                .receive(greeting.socket.as_fd(), Subject::Greeting(place).token());
+        }
+    }
+
+    pub(super) fn greeting_received(&mut self, place: Place, buffer: ReceiveBuffer) {
+        let heard = match self.greetings.get(place) {
+            Some(greeting) => read(greeting, self.ring.bytes(&buffer)),
+            None => Heard::Refused("gone"),
+        };
+        self.ring.recycle(buffer);
+        match heard {
+            Heard::Incomplete => self.listen_to(place),
+            Heard::Refused(why) => {
+                if let Some(greeting) = self.greetings.remove(place) {
+                    tracing::info!("Client {} refused: {why}.", greeting.address);
+                    socket::shut_down(greeting.socket.as_fd());
+                }
+            }
+            Heard::Malformed => self.move_home(place, self.index, None),
+            Heard::Connect(client_identifier) => self.find_home(place, &client_identifier),
+        }
+    }
+
+    fn find_home(&mut self, place: Place, client_identifier: &str) {
+        if !client_identifier.is_empty() {
+            return self.move_home(place, home_shard(client_identifier, self.shards), None);
+        }
+        let Some(greeting) = self.greetings.get(place) else {
+            return;
+        };
+        let mut random = [0; 16];
+        if let Err(error) = getrandom::fill(&mut random) {
+            tracing::error!("Error: no random bytes for a client identifier: {error}");
+            return drop(self.greetings.remove(place));
+        }
+        let settings = self.logic.settings().listener(greeting.listener);
+        let assigned = assigned_client_identifier(&settings.assigned_client_identifier_prefix, random);
+        let home = home_shard(&assigned, self.shards);
+        self.move_home(place, home, Some(assigned));
+    }
+
+    fn move_home(&mut self, place: Place, home: u16, assigned_client_identifier: Option<Box<str>>) {
+        let Some(greeting) = self.greetings.remove(place) else {
+            return;
+        };
+        let peer = Peer {
+            address: greeting.address,
+            listener: greeting.listener,
+            tls: !greeting.stream.is_plain(),
+            assigned_client_identifier,
+            certificate_identity: None,
+        };
+        let Greeting {
+            socket,
+            stream,
+            admission,
+            plain,
+            ..
+        } = greeting;
+        let handoff = Handoff {
+            socket,
+            stream,
+            admission,
+            peer,
+            unread: plain,
+        };
+        if home == self.index {
+            return self.adopt(handoff);
+        }
+        self.handoffs.push((home, Box::new(handoff)));
+    }
+}
+
+/// A client identifier that nobody can guess, written as mosquitto does: `auto-` and a UUID.
+fn assigned_client_identifier(prefix: &str, random: [u8; 16]) -> Box<str> {
+    let hex = format!("{:032X}", u128::from_be_bytes(random));
+    let groups = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| hex.get(range).unwrap_or_default());
+    format!("{prefix}{}", groups.join("-")).into()
+}
+
+fn greeting(listening: &Listening, socket: OwnedFd) -> Option<Greeting> {
+    // A peer that is gone already has no address.
+    let address: SocketAddr = socket::peer_address(socket.as_fd()).ok()?;
+    let Some(admission) = Admission::enter(&listening.connections, listening.connections_max) else {
+        tracing::warn!("Client connection from {address} denied: max_connections exceeded.");
+        return None;
+    };
+    let stream = SecureStream::server(listening.tls.as_ref())
+        .inspect_err(|error| tracing::error!("Error: {error}"))
+        .ok()?;
+    let plain = Vec::new();
+    let listener = listening.listener;
+    Some(Greeting {
+        generation: 0,
+        socket,
+        stream,
+        admission,
+        address,
+        listener,
+        plain,
+    })
+}
+
+fn read(greeting: &mut Greeting, wire: &[u8]) -> Heard {
+    let mut answer = Vec::new();
+    let opened = greeting.stream.open(wire, &mut greeting.plain, &mut answer);
+    // A fresh socket takes a handshake's few kilobytes whole; one that does not is not worth waiting for.
+    let answered = answer.is_empty()
+        || socket::send_now(greeting.socket.as_fd(), &answer).is_ok_and(|sent| sent == answer.len());
+    match opened {
+        Err(error) => {
+            tracing::info!("Client {} disconnected: {error}.", greeting.address);
+            Heard::Refused("the TLS handshake failed")
+        }
+        Ok(_) if !answered => Heard::Refused("it does not read"),
+        Ok(opened) => match hear(&greeting.plain) {
+            Heard::Incomplete if opened.peer_closed => Heard::Refused("closed before CONNECT"),
+            heard => heard,
+        },
+    }
+}

@@ -1,0 +1,257 @@
+//! Connections at home: the shell's half (socket, TLS, what is in flight) of what the logic knows by the same id.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use transport::ring::ReceiveBuffer;
+use transport::socket;
+use transport::stream::SecureStream;
+
+use super::ShardLoop;
+use super::admission::Admission;
+use super::links::Handoff;
+use super::token::{Subject, same_generation};
+use crate::limits;
+use crate::log::CONNECTION;
+use crate::logic::{ConnectionId, LostCause, Timestamp};
+
+/// The shell's half of a connection.
+pub(super) struct Connection {
+    pub(super) generation: u32,
+    pub(super) socket: OwnedFd,
+    pub(super) stream: SecureStream,
+    _admission: Admission,
+    /// Records that TLS itself wants sent (a key update, an alert), before anything newer.
+    pub(super) records: Vec<u8>,
+    /// The ring holds a send; nothing else may be sent before it is over.
+    pub(super) sending: bool,
+    /// A receive is in flight.
+    receiving: bool,
+    /// It will be closed when everything is sent.
+    pub(super) closing: bool,
+}
+
+/// All connections of a shard, in the logic's slots.
+#[derive(Default)]
+pub(super) struct Connections {
+    slots: Vec<Option<Box<Connection>>>,
+    count: usize,
+    /// Connections that are to be closed but have bytes to send, in the order of their deadlines.
+    lingering: std::collections::VecDeque<(Timestamp, ConnectionId)>,
+}
+
+impl Connections {
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(super) fn get(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let connection = self.slots.get_mut(id.slot as usize)?.as_mut()?;
+        same_generation(connection.generation, id.generation).then_some(connection)
+    }
+
+    fn insert(&mut self, id: ConnectionId, connection: Connection) {
+        let slot = id.slot as usize;
+        if self.slots.len() <= slot {
+            self.slots.resize_with(slot + 1, || None);
+        }
+        if let Some(place) = self.slots.get_mut(slot) {
+            self.count += usize::from(place.is_none());
+            *place = Some(Box::new(connection));
+        }
+    }
+
+    fn remove(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
+        self.get(id)?;
+        self.count -= 1;
+        self.slots.get_mut(id.slot as usize)?.take()
+    }
+
+    pub(super) fn linger(&mut self, until: Timestamp, id: ConnectionId) {
+        self.lingering.push_back((until, id));
+    }
+
+    /// The next connection that had its time to take its last bytes.
+    pub(super) fn expired(&mut self, now: Timestamp) -> Option<ConnectionId> {
+        while let Some((until, id)) = self.lingering.front().copied() {
+            if until > now && self.get(id).is_some() {
+                return None;
+            }
+            self.lingering.pop_front();
+            if self.get(id).is_some() {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        self.lingering.front().map(|(until, _)| *until)
+    }
+}
+
+impl ShardLoop {
+    /// Takes a connection whose home is here.
+    pub(super) fn adopt(&mut self, handoff: Handoff) {
+        let Handoff {
+            socket,
+            stream,
+            admission,
+            peer,
+            unread,
+        } = handoff;
+        let address = peer.address;
+        let id = self.logic.open(self.now, peer);
+        self.ring
+            .receive_multishot(socket.as_fd(), Subject::Connection(id).token());
+        let connection = Connection {
+            generation: id.generation,
+            socket,
+            stream,
+            _admission: admission,
+            records: Vec::new(),
+            sending: false,
+            receiving: true,
+            closing: false,
+        };
+        self.connections.insert(id, connection);
+        self.logic.receive(self.now, id, &unread);
+        if let Some(client) = self.logic.client_identifier(id) {
+            tracing::info!(target: CONNECTION, "New client connected from {address} as {client}.");
+        }
+    }
+
+    pub(super) fn connection_received(&mut self, id: ConnectionId, buffer: ReceiveBuffer, more: bool) {
+        let ended = match self.connections.get(id) {
+            Some(connection) if !connection.closing => {
+                connection.receiving = more;
+                self.read(id, &buffer)
+            }
+            _ => None,
+        };
+        self.ring.recycle(buffer);
+        match ended {
+            Some(cause) => self.lose(id, cause),
+            None if !more => self.receive_again(id),
+            None => {}
+        }
+    }
+
+    /// Hands the bytes of a buffer to the logic; returns why the connection is over, if it is.
+    fn read(&mut self, id: ConnectionId, buffer: &ReceiveBuffer) -> Option<LostCause> {
+        let connection = self.connections.get(id)?;
+        let wire = self.ring.bytes(buffer);
+        if connection.stream.is_plain() {
+            self.logic.receive(self.now, id, wire);
+            return None;
+        }
+        self.plain.clear();
+        let mut answer = Vec::new();
+        let opened = connection.stream.open(wire, &mut self.plain, &mut answer);
+        self.logic.receive(self.now, id, &self.plain);
+        if !answer.is_empty() {
+            connection.records.append(&mut answer);
+            self.unflushed.push(id);
+        }
+        match opened {
+            Ok(opened) if opened.peer_closed => Some(LostCause::EndOfStream),
+            Ok(_) => None,
+            Err(error) => {
+                tracing::debug!("Connection {id:?}: {error}");
+                Some(LostCause::Error)
+            }
+        }
+    }
+
+    /// A receive ended without ending the connection: goes on, unless the logic does not want it.
+    pub(super) fn receive_again(&mut self, id: ConnectionId) {
+        let paused = self.logic.receive_paused(id);
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        connection.receiving = !connection.closing && !paused;
+        if connection.receiving {
+            self.ring
+                .receive_multishot(connection.socket.as_fd(), Subject::Connection(id).token());
+        }
+    }
+
+    /// Stops reading from publishers whose messages find no room, and goes on when there is some.
+    pub(super) fn change_receiving(&mut self) {
+        for (id, paused) in self.logic.take_receive_changes() {
+            match self.connections.get(id) {
+                Some(connection) if connection.receiving && paused => {
+                    self.ring.cancel(Subject::Connection(id).token());
+                }
+                Some(connection) if !connection.receiving && !paused => self.receive_again(id),
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn sent(&mut self, id: ConnectionId, bytes: Vec<u8>, result: io::Result<()>) {
+        self.keep_spare(bytes);
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        connection.sending = false;
+        match result {
+            Err(error) => self.fail(id, &error),
+            Ok(()) => {
+                self.logic.flushed(self.now, id, 0);
+                self.unflushed.push(id);
+            }
+        }
+    }
+
+    pub(super) fn fail(&mut self, id: ConnectionId, error: &io::Error) {
+        tracing::debug!("Connection {id:?}: {error}");
+        self.lose(id, LostCause::Error);
+    }
+
+    /// The connection ended by itself: the logic decides what becomes of its session.
+    pub(super) fn lose(&mut self, id: ConnectionId, cause: LostCause) {
+        if let Some(connection) = self.connections.remove(id) {
+            if let Some(client) = self.logic.client_identifier(id) {
+                tracing::info!(target: CONNECTION, "Client {client} {}.", departure(cause));
+            }
+            socket::shut_down(connection.socket.as_fd());
+            self.logic.lost(self.now, id, cause);
+        }
+    }
+
+    /// Ends a connection that the logic is done with.
+    pub(super) fn close(&mut self, id: ConnectionId) {
+        if let Some(mut connection) = self.connections.remove(id) {
+            if !connection.sending {
+                let mut goodbye = Vec::new();
+                connection.stream.close(&mut goodbye);
+                let _ = socket::send_now(connection.socket.as_fd(), &goodbye);
+            }
+            let client = self.logic.client_identifier(id).unwrap_or("<unknown>");
+            let why = self.logic.why_closing(id).unwrap_or("disconnected");
+            tracing::info!(target: CONNECTION, "Client {client} closed: {why}.");
+            socket::shut_down(connection.socket.as_fd());
+            self.logic.closed(self.now, id);
+        }
+    }
+
+    /// The logic is done with it, but not all bytes are out.
+    pub(super) fn linger(&mut self, id: ConnectionId) {
+        let until = self.now.plus_ns(limits::LINGER_NS_MAX);
+        if let Some(connection) = self.connections.get(id)
+            && !connection.closing
+        {
+            connection.closing = true;
+            self.connections.linger(until, id);
+        }
+    }
+}
+
+fn departure(cause: LostCause) -> &'static str {
+    match cause {
+        LostCause::EndOfStream => "closed its connection",
+        LostCause::Error => "disconnected by an error of its connection",
+        LostCause::Timeout => "disconnected: it took too long",
+    }
+}

@@ -1,0 +1,77 @@
+//! Parcels between shards: taken before completions, pushed before the flush.
+
+use std::io;
+
+use super::ShardLoop;
+use super::links::Parcel;
+
+impl ShardLoop {
+    pub(super) fn take_parcels(&mut self) {
+        for from in self.others() {
+            while let Some(parcel) = self.links.pop(self.index, from) {
+                match parcel {
+                    Parcel::Batch(batch) => {
+                        self.logic.receive_batch(self.now, from, &batch);
+                        self.links.give_back(self.index, from, batch);
+                    }
+                    Parcel::Handoff(handoff) => self.adopt(*handoff),
+                }
+            }
+        }
+    }
+
+    /// Pushes what is for other shards and wakes who sleeps; false if a queue is full. What does not fit stays with the
+    /// logic, which stops reading from those who fill it.
+    pub(super) fn push_parcels(&mut self) -> io::Result<bool> {
+        let mut woken = false;
+        let mut all = true;
+        for to in self.others() {
+            let (pushed, left) = self.push_to(to);
+            all &= !left;
+            if pushed && let Some(ring) = self.links.wake_needed(to) {
+                self.ring.wake(ring);
+                woken = true;
+            }
+        }
+        if woken {
+            self.ring.submit()?;
+        }
+        Ok(all)
+    }
+
+    /// Whether something waits for room in another shard's queue.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.others()
+            .any(|to| self.logic.has_batch(to) || self.handoffs.iter().any(|(home, _)| *home == to))
+    }
+
+    /// Pushes what is for one shard; says whether anything was, and whether anything is left.
+    fn push_to(&mut self, to: u16) -> (bool, bool) {
+        while let Some(batch) = self.links.take_back(self.index, to) {
+            self.logic.recycle_batch(batch);
+        }
+        let mut pushed = false;
+        while self.links.has_room(self.index, to) {
+            let Some(parcel) = self.next_parcel(to) else {
+                return (pushed, false);
+            };
+            // There is room, and nobody else pushes into this queue.
+            let _ = self.links.push(self.index, to, parcel);
+            pushed = true;
+        }
+        (pushed, true)
+    }
+
+    fn next_parcel(&mut self, to: u16) -> Option<Parcel> {
+        if let Some(batch) = self.logic.take_batch(to) {
+            return Some(Parcel::Batch(batch));
+        }
+        let at = self.handoffs.iter().position(|(home, _)| *home == to)?;
+        Some(Parcel::Handoff(self.handoffs.swap_remove(at).1))
+    }
+
+    fn others(&self) -> impl Iterator<Item = u16> + use<> {
+        let me = self.index;
+        (0..self.shards).filter(move |shard| *shard != me)
+    }
+}

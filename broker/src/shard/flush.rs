@@ -1,0 +1,104 @@
+//! The end of a turn: each connection with something to say is sealed and sent once.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use transport::socket;
+
+use super::ShardLoop;
+use super::token::Subject;
+use crate::limits;
+use crate::logic::ConnectionId;
+
+impl ShardLoop {
+    pub(super) fn flush(&mut self) {
+        let mut unflushed = std::mem::take(&mut self.unflushed);
+        for id in unflushed.drain(..) {
+            self.flush_connection(id);
+        }
+        self.unflushed = unflushed;
+        let mut dirty = std::mem::take(&mut self.dirty);
+        self.logic.swap_dirty(&mut dirty);
+        for id in dirty.drain(..) {
+            self.flush_connection(id);
+        }
+        self.dirty = dirty;
+    }
+
+    fn flush_connection(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        if connection.sending {
+            return;
+        }
+        let out = std::mem::take(self.logic.out(id));
+        let Some(wire) = self.seal(id, out) else {
+            return self.flushed(id);
+        };
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        match socket::send_now(connection.socket.as_fd(), &wire) {
+            Ok(sent) if sent == wire.len() => {
+                self.keep_spare(wire);
+                self.flushed(id);
+            }
+            Ok(sent) => self.send_rest(id, wire, sent),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.send_rest(id, wire, 0),
+            Err(error) => self.fail(id, &error),
+        }
+    }
+
+    /// Wire bytes of `out`; `None` if there are none.
+    fn seal(&mut self, id: ConnectionId, out: Vec<u8>) -> Option<Vec<u8>> {
+        let connection = self.connections.get(id)?;
+        if connection.stream.is_plain() {
+            return (!out.is_empty()).then_some(out);
+        }
+        if out.is_empty() && connection.records.is_empty() {
+            return None;
+        }
+        let mut wire = self.spare.pop().unwrap_or_default();
+        wire.append(&mut connection.records);
+        connection.stream.seal(&out, &mut wire);
+        self.keep_spare(out);
+        Some(wire)
+    }
+
+    /// The socket is full: the ring sends the rest as room comes.
+    fn send_rest(&mut self, id: ConnectionId, wire: Vec<u8>, from: usize) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        connection.sending = true;
+        let unsent_bytes = wire.len() - from;
+        self.ring.send(
+            connection.socket.as_fd(),
+            Subject::Connection(id).token(),
+            wire,
+            from,
+        );
+        self.logic.flushed(self.now, id, unsent_bytes);
+        if self.logic.closing(id) {
+            self.linger(id);
+        }
+    }
+
+    fn flushed(&mut self, id: ConnectionId) {
+        if self.logic.closing(id) {
+            self.close(id);
+        } else {
+            self.logic.flushed(self.now, id, 0);
+        }
+    }
+
+    /// Keeps an emptied buffer for the next connection, unless it is too large to hold on to.
+    pub(super) fn keep_spare(&mut self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let kept = 1..=limits::SPARE_BUFFER_BYTES_MAX;
+        if kept.contains(&buffer.capacity()) && self.spare.len() < limits::SPARE_BUFFERS_MAX {
+            self.spare.push(buffer);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Connections from accept until their CONNECT is whole: the TLS handshake, and finding the home shard.
+//!
+//! Invariants: one receive at most is in flight and none once the CONNECT is known, so the descriptor can move to
+//! another shard; at most [`limits::CONNECT_BYTES_MAX`] are kept for a client that has not said who it is, and nothing
+//! is reserved for bytes that were only announced; the whole takes at most [`limits::GREETING_NS_MAX`] from accept.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use mqtt::{DecodeError, ReasonCode, decode, frame};
+use slab::Slab;
+use transport::stream::SecureStream;
+
+use super::admission::Admission;
+use super::token::{Place, same_generation};
+use crate::limits;
+use crate::logic::Timestamp;
+use crate::settings::ListenerId;
+
+/// A connection that has not said who it is.
+pub(crate) struct Greeting {
+    pub(crate) generation: u32,
+    pub(crate) socket: OwnedFd,
+    pub(crate) stream: SecureStream,
+    pub(crate) admission: Admission,
+    pub(crate) address: SocketAddr,
+    pub(crate) listener: ListenerId,
+    /// Plain bytes so far.
+    pub(crate) plain: Vec<u8>,
+}
+
+/// All greetings of a shard.
+#[derive(Default)]
+pub(crate) struct Greetings {
+    slots: Slab<Greeting>,
+    /// In the order of accept, which is the order of the deadlines.
+    deadlines: VecDeque<(Timestamp, Place)>,
+    generation: u32,
+}
+
+/// What the bytes so far say.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// The CONNECT is not whole yet.
+    Incomplete,
+    /// It is; this is its client identifier, empty if the server has to assign one.
+    Connect(Box<str>),
+    /// It is, but wrong: its home is here, where it gets its refusal.
+    Malformed,
+    /// Not a client of ours: closed without an answer.
+    Refused(&'static str),
+}
+
+impl Greetings {
+    pub(crate) fn insert(&mut self, now: Timestamp, mut greeting: Greeting) -> Place {
+        self.generation = self.generation.wrapping_add(1);
+        greeting.generation = self.generation;
+        let slot = self.slots.insert(greeting) as u32;
+        let place = Place {
+            slot,
+            generation: self.generation,
+        };
+        self.deadlines
+            .push_back((now.plus_ns(limits::GREETING_NS_MAX), place));
+        place
+    }
+
+    pub(crate) fn get(&mut self, place: Place) -> Option<&mut Greeting> {
+        let greeting = self.slots.get_mut(place.slot as usize)?;
+        same_generation(greeting.generation, place.generation).then_some(greeting)
+    }
+
+    pub(crate) fn remove(&mut self, place: Place) -> Option<Greeting> {
+        self.get(place)?;
+        self.slots.try_remove(place.slot as usize)
+    }
+
+    /// The next greeting whose time is over.
+    pub(crate) fn expired(&mut self, now: Timestamp) -> Option<Greeting> {
+        while let Some((deadline, place)) = self.deadlines.front().copied() {
+            if deadline > now && self.get(place).is_some() {
+                return None;
+            }
+            self.deadlines.pop_front();
+            if let Some(greeting) = self.remove(place) {
+                return Some(greeting);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.front().map(|(deadline, _)| *deadline)
+    }
+
+    /// Ends all of them.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Greeting> {
+        self.deadlines.clear();
+        self.slots.drain()
+    }
+}
+
+/// Reads what has come: the first packet has to be a CONNECT [MQTT-3.1.0-1].
+pub(crate) fn hear(plain: &[u8]) -> Heard {
+    match frame::split(plain, limits::CONNECT_BYTES_MAX) {
+        Ok(None) => match plain.first() {
+            Some(first) if first >> 4 != 1 => Heard::Refused("the first packet is not CONNECT"),
+            _ => Heard::Incomplete,
+        },
+        Ok(Some(frame)) if frame.packet_type == frame::PacketType::Connect => heard(decode::connect(&frame)),
+        Ok(Some(_)) => Heard::Refused("the first packet is not CONNECT"),
+        Err(error) if error.reason() == ReasonCode::PacketTooLarge => {
+            Heard::Refused("a CONNECT above 64 KiB")
+        }
+        Err(_) if plain.first() == Some(&0x10) => Heard::Malformed,
+        Err(_) => Heard::Refused("the first packet is not MQTT"),
+    }
+}
+
+fn heard(connect: Result<mqtt::packet::Connect<'_>, DecodeError>) -> Heard {
+    match connect {
+        Ok(connect) => Heard::Connect(connect.client_identifier.into()),
+        Err(_) => Heard::Malformed,
+    }
+}

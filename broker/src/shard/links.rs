@@ -1,0 +1,159 @@
+//! What shards share: a bounded queue for each ordered pair of shards, the way back for emptied batches, and wakes.
+//!
+//! Invariants: a full queue never blocks, the sender keeps what does not fit and tries again in its next turn (policy of
+//! the queue: back-pressure on the sender's publishers). A parcel is never lost to sleep: the sender
+//! pushes before it reads `asleep`, the sleeper sets `asleep` before it looks at its queues once more (all SeqCst).
+
+use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam::queue::ArrayQueue;
+use transport::ring::{RingHandle, Waker};
+use transport::stream::SecureStream;
+
+use super::admission::Admission;
+use crate::limits;
+use crate::logic::{Batch, Peer};
+
+/// One thing on its way to another shard.
+pub(crate) enum Parcel {
+    /// Messages and interest.
+    Batch(Batch),
+    /// A connection that moves to its home shard.
+    Handoff(Box<Handoff>),
+}
+
+/// A connection between two shards: nothing is in flight on its socket.
+pub(crate) struct Handoff {
+    pub(crate) socket: OwnedFd,
+    pub(crate) stream: SecureStream,
+    pub(crate) admission: Admission,
+    pub(crate) peer: Peer,
+    /// Plain bytes that were read already, from the CONNECT on.
+    pub(crate) unread: Vec<u8>,
+}
+
+/// The queues between all shards.
+pub(crate) struct Links {
+    shards: Vec<Inbox>,
+}
+
+struct Inbox {
+    /// By sender.
+    parcels: Vec<ArrayQueue<Parcel>>,
+    /// Emptied batches on their way back, by the shard that emptied them.
+    returned: Vec<ArrayQueue<Batch>>,
+    asleep: AtomicBool,
+    ring: OnceLock<(RingHandle, Waker)>,
+}
+
+impl Links {
+    pub(crate) fn new(count: u16) -> Links {
+        let queues = || {
+            (0..count)
+                .map(|_| ArrayQueue::new(limits::INBOX_PARCELS_MAX))
+                .collect()
+        };
+        let returns = || {
+            (0..count)
+                .map(|_| ArrayQueue::new(limits::INBOX_PARCELS_MAX))
+                .collect()
+        };
+        let inbox = || Inbox {
+            parcels: queues(),
+            returned: returns(),
+            asleep: AtomicBool::new(false),
+            ring: OnceLock::new(),
+        };
+        Links {
+            shards: (0..count).map(|_| inbox()).collect(),
+        }
+    }
+
+    /// A shard says how its ring is woken; until then nobody can find it asleep.
+    pub(crate) fn introduce(&self, shard: u16, handle: RingHandle, waker: Waker) {
+        if let Some(inbox) = self.shards.get(usize::from(shard)) {
+            let _ = inbox.ring.set((handle, waker));
+        }
+    }
+
+    /// Puts a parcel into the queue, or gives it back if that is full.
+    pub(crate) fn push(&self, from: u16, to: u16, parcel: Parcel) -> Result<(), Parcel> {
+        match self
+            .shards
+            .get(usize::from(to))
+            .and_then(|inbox| inbox.parcels.get(usize::from(from)))
+        {
+            Some(queue) => queue.push(parcel),
+            None => Err(parcel),
+        }
+    }
+
+    /// Whether the next push succeeds; only the sender of the queue may rely on it.
+    pub(crate) fn has_room(&self, from: u16, to: u16) -> bool {
+        let queue = self
+            .shards
+            .get(usize::from(to))
+            .and_then(|inbox| inbox.parcels.get(usize::from(from)));
+        queue.is_some_and(|queue| !queue.is_full())
+    }
+
+    pub(crate) fn pop(&self, shard: u16, from: u16) -> Option<Parcel> {
+        self.shards
+            .get(usize::from(shard))?
+            .parcels
+            .get(usize::from(from))?
+            .pop()
+    }
+
+    /// Gives an emptied batch back to the shard that filled it; if the way back is full its memory is freed.
+    pub(crate) fn give_back(&self, emptied_by: u16, owner: u16, batch: Batch) {
+        if let Some(inbox) = self.shards.get(usize::from(owner))
+            && let Some(queue) = inbox.returned.get(usize::from(emptied_by))
+        {
+            let _ = queue.push(batch);
+        }
+    }
+
+    pub(crate) fn take_back(&self, owner: u16, emptied_by: u16) -> Option<Batch> {
+        self.shards
+            .get(usize::from(owner))?
+            .returned
+            .get(usize::from(emptied_by))?
+            .pop()
+    }
+
+    /// The ring to wake, if that shard was asleep: only one sender gets it.
+    pub(crate) fn wake_needed(&self, shard: u16) -> Option<RingHandle> {
+        let inbox = self.shards.get(usize::from(shard))?;
+        let (handle, _) = inbox.ring.get()?;
+        inbox.asleep.swap(false, Ordering::SeqCst).then_some(*handle)
+    }
+
+    /// Whether `shard` may sleep: says so to the others, then looks at its queues once more.
+    pub(crate) fn fall_asleep(&self, shard: u16) -> bool {
+        let Some(inbox) = self.shards.get(usize::from(shard)) else {
+            return true;
+        };
+        inbox.asleep.store(true, Ordering::SeqCst);
+        let empty = inbox.parcels.iter().all(ArrayQueue::is_empty);
+        if !empty {
+            inbox.asleep.store(false, Ordering::SeqCst);
+        }
+        empty
+    }
+
+    pub(crate) fn awake(&self, shard: u16) {
+        if let Some(inbox) = self.shards.get(usize::from(shard)) {
+            inbox.asleep.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Wakes every shard that has introduced itself: for threads without a ring.
+    pub(crate) fn wake_all(&self) {
+        for (_, waker) in self.shards.iter().filter_map(|inbox| inbox.ring.get()) {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The loop of a shard: the thin shell of sockets, ring and TLS around the sans-IO logic.
+//!
+//! One turn: wait for the ring; take what other shards sent; handle completions; run timers; hand over what is for other
+//! shards; flush each connection that has something to say, once.
+//!
+//! Invariant, the happens-before rule: parcels of other shards are taken after the wait and *before* completions, and
+//! own parcels are pushed *before* anything is flushed. So whatever a client was told (SUBACK, PUBACK) is known to every
+//! shard that later hears from a client who acts on it. While a queue is full nothing is flushed.
+//! The loop never blocks but in [`Ring::wait`], and no `.await` stands inside a turn.
+
+mod accept;
+mod admission;
+mod connection;
+mod exchange;
+mod flush;
+mod greeting;
+mod links;
+mod placement;
+mod token;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use transport::clock::monotonic_ns;
+use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, RingOptions, Token};
+
+use crate::limits;
+use crate::logic::{ConnectionId, LostCause, Shard, Timestamp};
+use crate::settings::ListenerId;
+use connection::Connections;
+use greeting::Greetings;
+use links::Handoff;
+pub(crate) use links::Links;
+pub use placement::allowed_cpus;
+pub(crate) use placement::placement;
+use token::Subject;
+
+/// A listening socket as a shard sees it; all shards accept from the same one.
+#[derive(Clone)]
+pub(crate) struct Listening {
+    pub(crate) socket: Arc<OwnedFd>,
+    pub(crate) listener: ListenerId,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) connections: Arc<AtomicU64>,
+    pub(crate) connections_max: u64,
+}
+
+/// One shard's sockets and logic.
+pub(crate) struct ShardLoop {
+    index: u16,
+    shards: u16,
+    now: Timestamp,
+    ring: Ring,
+    logic: Shard,
+    links: Arc<Links>,
+    listening: Vec<Listening>,
+    /// Listeners that could not accept, and when they try again.
+    accept_again: Option<Timestamp>,
+    greetings: Greetings,
+    connections: Connections,
+    /// Connections on their way to their home shards.
+    handoffs: Vec<(u16, Box<Handoff>)>,
+    shut_down: Arc<AtomicBool>,
+    /// Set while shutting down: when what is still open is cut.
+    drain_until: Option<Timestamp>,
+    /// Connections to flush for the shell's own reasons, beside those that the logic names.
+    unflushed: Vec<ConnectionId>,
+    /// Plain bytes out of a TLS stream, reused.
+    plain: Vec<u8>,
+    /// Emptied output buffers, reused.
+    spare: Vec<Vec<u8>>,
+    /// The logic's list of connections to flush, reused.
+    dirty: Vec<ConnectionId>,
+}
+
+impl ShardLoop {
+    /// Makes the ring of the calling thread and starts to accept.
+    ///
+    /// # Errors
+    /// When the ring cannot be made.
+    pub(crate) fn new(
+        index: u16,
+        shards: u16,
+        logic: Shard,
+        links: Arc<Links>,
+        listening: Vec<Listening>,
+        shut_down: Arc<AtomicBool>,
+    ) -> Result<ShardLoop, RingError> {
+        let ring = Ring::new(&RingOptions::default())?;
+        links.introduce(index, ring.handle(), ring.waker());
+        let mut shard = ShardLoop {
+            index,
+            shards,
+            now: Timestamp(monotonic_ns()),
+            ring,
+            logic,
+            links,
+            listening,
+            accept_again: None,
+            greetings: Greetings::default(),
+            connections: Connections::default(),
+            handoffs: Vec::new(),
+            shut_down,
+            drain_until: None,
+            unflushed: Vec::new(),
+            plain: Vec::new(),
+            spare: Vec::new(),
+            dirty: Vec::new(),
+        };
+        shard.accept_everywhere();
+        Ok(shard)
+    }
+
+    /// Turns until the broker is shut down, letting glommio's other tasks run every few milliseconds.
+    ///
+    /// # Errors
+    /// When the ring fails, which no peer can cause.
+    pub(crate) async fn run(mut self) -> io::Result<()> {
+        let mut yielded = self.now;
+        while !self.is_drained() {
+            self.turn()?;
+            if self.now.since_ns(yielded) > limits::YIELD_INTERVAL_NS {
+                yielded = self.now;
+                glommio::executor().yield_task_queue_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        self.wait()?;
+        self.now = Timestamp(monotonic_ns());
+        self.take_parcels();
+        while let Some(completion) = self.ring.next() {
+            self.handle(completion);
+        }
+        self.run_timers();
+        self.change_receiving();
+        if self.push_parcels()? {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let timeout = self.timeout();
+        if timeout != Some(Duration::ZERO) && self.links.fall_asleep(self.index) {
+            self.ring.wait(timeout)?;
+            self.links.awake(self.index);
+            return Ok(());
+        }
+        self.ring.wait(Some(Duration::ZERO))
+    }
+
+    /// How long the ring may wait.
+    fn timeout(&self) -> Option<Duration> {
+        if self.is_blocked() {
+            return Some(FULL_QUEUE_RETRY);
+        }
+        if self.logic.has_dirty() || !self.unflushed.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let deadlines = [
+            self.logic.next_deadline(),
+            self.greetings.next_deadline(),
+            self.connections.next_deadline(),
+            self.accept_again,
+            self.drain_until,
+        ];
+        let next = deadlines.into_iter().flatten().min()?;
+        let now = Timestamp(monotonic_ns());
+        Some(Duration::from_nanos(next.since_ns(now)))
+    }
+
+    fn handle(&mut self, completion: Completion) {
+        match completion {
+            Completion::Accepted { token, socket, more } => {
+                if let Subject::Listener(index) = Subject::of(token) {
+                    self.accepted(index, socket, more);
+                }
+            }
+            Completion::Received { token, buffer, more } => self.received(token, buffer, more),
+            Completion::ReceiveEnded { token, cause } => self.receive_ended(token, cause),
+            Completion::Sent { token, bytes, result } => {
+                if let Subject::Connection(id) = Subject::of(token) {
+                    self.sent(id, bytes, result);
+                }
+            }
+            Completion::Connected { .. } | Completion::Woken => {}
+        }
+    }
+
+    fn received(&mut self, token: Token, buffer: ReceiveBuffer, more: bool) {
+        match Subject::of(token) {
+            Subject::Greeting(place) => self.greeting_received(place, buffer),
+            Subject::Connection(id) => self.connection_received(id, buffer, more),
+            Subject::Listener(_) => self.ring.recycle(buffer),
+        }
+    }
+
+    fn receive_ended(&mut self, token: Token, cause: ReceiveEnd) {
+        match (Subject::of(token), cause) {
+            (Subject::Listener(_), _) => {}
+            (Subject::Greeting(place), ReceiveEnd::NoBuffers) => {
+                if let Some(greeting) = self.greetings.get(place) {
+                    self.ring.receive(greeting.socket.as_fd(), token);
+                }
+            }
+            (Subject::Greeting(place), _) => drop(self.greetings.remove(place)),
+            (Subject::Connection(id), ReceiveEnd::NoBuffers | ReceiveEnd::Cancelled) => {
+                self.receive_again(id)
+            }
+            (Subject::Connection(id), ReceiveEnd::EndOfStream) => self.lose(id, LostCause::EndOfStream),
+            (Subject::Connection(id), ReceiveEnd::Error(error)) => self.fail(id, &error),
+        }
+    }
+
+    fn run_timers(&mut self) {
+        let now = self.now;
+        while let Some(greeting) = self.greetings.expired(now) {
+            tracing::info!("Client {} closed: no CONNECT within 5 seconds.", greeting.address);
+        }
+        while let Some(id) = self.connections.expired(now) {
+            self.close(id);
+        }
+        if self.accept_again.is_some_and(|at| at <= now) {
+            self.accept_again = None;
+            self.accept_everywhere();
+        }
+        if self.shut_down.load(Ordering::Relaxed) && self.drain_until.is_none() {
+            self.begin_shut_down();
+        }
+        self.logic.tick(now);
+    }
+
+    /// Stops accepting, says goodbye to everybody, and gives them [`limits::DRAIN_NS_MAX`] to hear it.
+    fn begin_shut_down(&mut self) {
+        self.drain_until = Some(self.now.plus_ns(limits::DRAIN_NS_MAX));
+        for index in 0..self.listening.len() {
+            self.ring.cancel(Subject::Listener(index).token());
+        }
+        self.accept_again = None;
+        self.greetings.drain().for_each(drop);
+        self.logic.shut_down(self.now);
+    }
+
+    fn is_drained(&self) -> bool {
+        let empty = || self.connections.is_empty() && !self.is_blocked();
+        self.drain_until.is_some_and(|until| until <= self.now || empty())
+    }
+}
+
+/// How soon a full queue of another shard is tried again.
+const FULL_QUEUE_RETRY: Duration = Duration::from_micros(100);

@@ -1,0 +1,77 @@
+//! Names of requests on the ring: what kind of thing, its slot, and a generation that tells a slot's successive owners
+//! apart. A completion whose generation is not the slot's present one belongs to something that is gone.
+
+use transport::ring::Token;
+
+use crate::logic::ConnectionId;
+
+/// What a completion is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// A listening socket, by its index.
+    Listener(usize),
+    /// A connection whose CONNECT has not come yet.
+    Greeting(Place),
+    /// A connection at home.
+    Connection(ConnectionId),
+}
+
+/// A slot and its owner's generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+impl Subject {
+    pub(crate) fn token(self) -> Token {
+        let (kind, slot, generation) = match self {
+            Subject::Listener(index) => (0, index as u32, 0),
+            Subject::Greeting(place) => (1, place.slot, place.generation),
+            Subject::Connection(id) => (2, id.slot, id.generation),
+        };
+        Token(kind << 54 | u64::from(generation & GENERATION_MASK) << 32 | u64::from(slot))
+    }
+
+    pub(crate) fn of(token: Token) -> Subject {
+        let slot = token.0 as u32;
+        let generation = (token.0 >> 32) as u32 & GENERATION_MASK;
+        match token.0 >> 54 {
+            0 => Subject::Listener(slot as usize),
+            1 => Subject::Greeting(Place { slot, generation }),
+            _ => Subject::Connection(ConnectionId { slot, generation }),
+        }
+    }
+}
+
+/// Whether two generations are the same as far as a token can tell.
+pub(crate) fn same_generation(one: u32, other: u32) -> bool {
+    one & GENERATION_MASK == other & GENERATION_MASK
+}
+
+const GENERATION_MASK: u32 = (1 << 22) - 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_survive_the_ring() {
+        let place = Place {
+            slot: u32::MAX,
+            generation: GENERATION_MASK,
+        };
+        let id = ConnectionId {
+            slot: 7,
+            generation: 3,
+        };
+        for subject in [
+            Subject::Listener(2),
+            Subject::Greeting(place),
+            Subject::Connection(id),
+        ] {
+            assert_eq!(Subject::of(subject.token()), subject);
+            assert!(subject.token().0 < 1 << 56);
+        }
+    }
+}
