@@ -22,6 +22,8 @@ pub(super) struct Clients {
     pub(super) connections: Slab<Connection>,
     pub(super) sessions: Sessions,
     pub(super) dirty: Vec<ConnectionId>,
+    /// Emptied buffers for the next `out` that gets something.
+    pub(super) spare_outs: Vec<Vec<u8>>,
     pub(super) settings: Arc<Settings>,
     pub(super) store: Box<dyn Store>,
     counters: Arc<[ShardCounters]>,
@@ -44,6 +46,7 @@ impl Clients {
             sessions: Sessions::new(settings.hash_seed),
             upgrade: settings.upgrade_outgoing_qos,
             dirty: Vec::new(),
+            spare_outs: Vec::new(),
             settings,
             store,
             counters,
@@ -87,6 +90,7 @@ impl Clients {
         if connection.stage == Stage::Closing {
             return;
         }
+        open_out(connection, &mut self.spare_outs);
         let start = connection.out.len();
         write(&mut connection.out, connection.version);
         if connection.out.len() - start > connection.packet_bytes_max as usize {
@@ -118,5 +122,15 @@ pub(super) fn mark_dirty(slot: u32, connection: &mut Connection, dirty: &mut Vec
             slot,
             generation: connection.generation,
         });
+    }
+}
+
+/// Gives an `out` that has no memory one of the spare buffers.
+#[inline]
+pub(super) fn open_out(connection: &mut Connection, spare_outs: &mut Vec<Vec<u8>>) {
+    if connection.out.capacity() == 0
+        && let Some(buffer) = spare_outs.pop()
+    {
+        connection.out = buffer;
     }
 }

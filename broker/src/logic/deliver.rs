@@ -10,7 +10,7 @@ use mqtt::property::PropertiesBuf;
 use mqtt::publish_template::PublishTemplate;
 use mqtt::{ProtocolVersion, QoS};
 
-use super::clients::{Clients, mark_dirty};
+use super::clients::{Clients, mark_dirty, open_out};
 use super::connection::{Connection, NONE};
 use super::fan_out::FanOut;
 use super::message::Message;
@@ -56,6 +56,7 @@ impl Clients {
             fan_out.dropped += u64::from(run.count);
             return true;
         }
+        open_out(connection, &mut self.spare_outs);
         connection.out.extend_from_slice(run.packets);
         mark_dirty(slot, connection, &mut self.dirty);
         fan_out.sent += u64::from(run.count);
@@ -121,6 +122,7 @@ impl Clients {
         let template = fan_out.template(message, connection.version, QoS::AtMostOnce, retain, identifiers);
         match template {
             Some(template) if fits(connection, template) && connection.has_room(template.bytes()) => {
+                open_out(connection, &mut self.spare_outs);
                 template.append(&mut connection.out);
                 mark_dirty(slot, connection, &mut self.dirty);
                 fan_out.sent += 1;
@@ -175,6 +177,7 @@ impl Clients {
         } else {
             None
         };
+        open_out(connection, &mut self.spare_outs);
         let entry = Entry::new(qos, retain, kept, kept_identifiers);
         if let Some(message) = &entry.message {
             // The identifier that it is about to get is not known to the store before.

@@ -209,6 +209,16 @@ impl Shard {
         }
     }
 
+    /// Takes an emptied buffer, to be the `out` of a connection again: so that only those with something to say have one.
+    #[inline]
+    pub fn recycle_out(&mut self, mut buffer: Vec<u8>) {
+        let kept = 1..=limits::SPARE_BUFFER_BYTES_MAX;
+        if kept.contains(&buffer.capacity()) && self.clients.spare_outs.len() < limits::SPARE_BUFFERS_MAX {
+            buffer.clear();
+            self.clients.spare_outs.push(buffer);
+        }
+    }
+
     /// To be called after each flush of a connection, also a whole one: so many bytes of what was taken from `out` have not
     /// been taken by the socket yet. They count in the caps; as they fall, what waits in the session's queue flows
     /// on, and the connection may be dirty again.

@@ -6,7 +6,7 @@
 
 use mqtt::{PacketIdentifier, QoS};
 
-use super::clients::{Clients, mark_dirty};
+use super::clients::{Clients, mark_dirty, open_out};
 use super::deliver::fits;
 use super::message::Message;
 use super::session::Session;
@@ -195,6 +195,7 @@ impl Clients {
             template,
             properties,
             dirty,
+            spare_outs,
             ..
         } = self;
         let Some(connection) = connections.get_mut(slot as usize) else {
@@ -226,6 +227,7 @@ impl Clients {
         if encoded.is_err() || !fits(connection, template) {
             return false;
         }
+        open_out(connection, spare_outs);
         match identifier {
             Some(identifier) => template.append_with_identifier(identifier, dup, &mut connection.out),
             None => template.append(&mut connection.out),
