@@ -58,6 +58,31 @@ pub const TIMER_STEP_NS: u64 = 100_000_000;
 /// Topic aliases a client may set at most: the setting is cut to it, as the map is allocated when the first one comes.
 pub const TOPIC_ALIASES_MAX: u16 = 1024;
 
+/// Parcels (batches, connections) in the queue from one shard to another. Full: the sender keeps the rest, flushes nothing and
+/// tries again; its batches then reach [`OUTBOX_BATCHES_MAX`].
+pub const INBOX_PARCELS_MAX: usize = 64;
+
+/// Nanoseconds from accept to CONNECT, the TLS handshake included. Over: the connection is closed.
+pub const GREETING_NS_MAX: u64 = 5_000_000_000;
+
+/// Nanoseconds between two times that a shard lets glommio's other tasks run.
+pub const YIELD_INTERVAL_NS: u64 = 5_000_000;
+
+/// Nanoseconds that clients have to take their last bytes when the broker ends. Over: they are cut.
+pub const DRAIN_NS_MAX: u64 = 10_000_000_000;
+
+/// Nanoseconds that a client has to take its last bytes when it is closed. Over: it is cut.
+pub const LINGER_NS_MAX: u64 = 5_000_000_000;
+
+/// Nanoseconds until accept is tried again when it failed for want of descriptors or memory.
+pub const ACCEPT_PAUSE_NS: u64 = 100_000_000;
+
+/// Bytes up to which an emptied output buffer is kept for the next connection. Larger: it is freed.
+pub const SPARE_BUFFER_BYTES_MAX: usize = 256 * 1024;
+
+/// Emptied output buffers that are kept. Full: the next one is freed.
+pub const SPARE_BUFFERS_MAX: usize = 256;
+
 const _: () = {
     assert!(
         PUMP_BYTES < OUT_BYTES_MAX,

@@ -166,10 +166,13 @@ impl ShardLoop {
     /// A receive ended without ending the connection: goes on, unless the logic does not want it.
     pub(super) fn receive_again(&mut self, id: ConnectionId) {
         let paused = self.logic.receive_paused(id);
-        let Some(connection) = self.connections.get(id) else { return };
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
         connection.receiving = !connection.closing && !paused;
         if connection.receiving {
-            self.ring.receive_multishot(connection.socket.as_fd(), Subject::Connection(id).token());
+            self.ring
+                .receive_multishot(connection.socket.as_fd(), Subject::Connection(id).token());
         }
     }
 
@@ -187,7 +190,7 @@ impl ShardLoop {
     }
 
     pub(super) fn sent(&mut self, id: ConnectionId, bytes: Vec<u8>, result: io::Result<()>) {
-        self.logic.recycle_buffer(bytes);
+        self.keep_spare(bytes);
         let Some(connection) = self.connections.get(id) else {
             return;
         };

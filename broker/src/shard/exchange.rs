@@ -41,7 +41,8 @@ impl ShardLoop {
 
     /// Whether something waits for room in another shard's queue.
     pub(super) fn is_blocked(&self) -> bool {
-        self.others().any(|to| self.logic.has_batch(to) || self.handoffs.iter().any(|(home, _)| *home == to))
+        self.others()
+            .any(|to| self.logic.has_batch(to) || self.handoffs.iter().any(|(home, _)| *home == to))
     }
 
     /// Pushes what is for one shard; says whether anything was, and whether anything is left.
@@ -51,7 +52,9 @@ impl ShardLoop {
         }
         let mut pushed = false;
         while self.links.has_room(self.index, to) {
-            let Some(parcel) = self.next_parcel(to) else { return (pushed, false) };
+            let Some(parcel) = self.next_parcel(to) else {
+                return (pushed, false);
+            };
             // There is room, and nobody else pushes into this queue.
             let _ = self.links.push(self.index, to, parcel);
             pushed = true;

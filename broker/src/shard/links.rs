@@ -92,7 +92,10 @@ impl Links {
 
     /// Whether the next push succeeds; only the sender of the queue may rely on it.
     pub(crate) fn has_room(&self, from: u16, to: u16) -> bool {
-        let queue = self.shards.get(usize::from(to)).and_then(|inbox| inbox.parcels.get(usize::from(from)));
+        let queue = self
+            .shards
+            .get(usize::from(to))
+            .and_then(|inbox| inbox.parcels.get(usize::from(from)));
         queue.is_some_and(|queue| !queue.is_full())
     }
 

@@ -71,6 +71,8 @@ pub(crate) struct ShardLoop {
     unflushed: Vec<ConnectionId>,
     /// Plain bytes out of a TLS stream, reused.
     plain: Vec<u8>,
+    /// Emptied output buffers, reused.
+    spare: Vec<Vec<u8>>,
     /// The logic's list of connections to flush, reused.
     dirty: Vec<ConnectionId>,
 }
@@ -106,6 +108,7 @@ impl ShardLoop {
             drain_until: None,
             unflushed: Vec::new(),
             plain: Vec::new(),
+            spare: Vec::new(),
             dirty: Vec::new(),
         };
         shard.accept_everywhere();
@@ -208,7 +211,9 @@ impl ShardLoop {
                 }
             }
             (Subject::Greeting(place), _) => drop(self.greetings.remove(place)),
-            (Subject::Connection(id), ReceiveEnd::NoBuffers | ReceiveEnd::Cancelled) => self.receive_again(id),
+            (Subject::Connection(id), ReceiveEnd::NoBuffers | ReceiveEnd::Cancelled) => {
+                self.receive_again(id)
+            }
             (Subject::Connection(id), ReceiveEnd::EndOfStream) => self.lose(id, LostCause::EndOfStream),
             (Subject::Connection(id), ReceiveEnd::Error(error)) => self.fail(id, &error),
         }
