@@ -37,9 +37,13 @@ fn subscriber(broker: &Broker, arguments: &[&str]) -> Child {
     child
 }
 
-/// Subscriptions of the logged kind.
+/// Subscriptions so far: the log has `TIME: CLIENT QOS FILTER` for each.
 fn subscriptions(broker: &Broker) -> usize {
-    broker.log().matches("subscribed").count()
+    let is_subscription = |line: &&str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        matches!(words[..], [_, _, "0" | "1" | "2", _])
+    };
+    broker.log().lines().filter(is_subscription).count()
 }
 
 fn publish(broker: &Broker, arguments: &[&str]) {
