@@ -157,8 +157,8 @@ struct Arguments {
     /// Shards of the broker that is started [default: half of the cores]
     #[arg(long, value_name = "N", conflicts_with = "host", help_heading = "Broker")]
     broker_shards: Option<NonZeroUsize>,
-    /// Use TLS to the broker of -h
-    #[arg(long, requires = "host", help_heading = "Broker")]
+    /// Use TLS to the broker of -h; the broker that is started has it anyway
+    #[arg(long, help_heading = "Broker")]
     tls: bool,
     /// No TLS to the broker that is started
     #[arg(long, conflicts_with_all = ["host", "tls"], help_heading = "Broker")]

@@ -62,6 +62,8 @@ pub struct BrokerReport {
     pub address: String,
     /// What it is, if that is known.
     pub name: String,
+    /// Its configuration file, if it is known.
+    pub configuration: Option<String>,
     /// TLS version and cipher suite; `None` without TLS.
     pub tls: Option<String>,
     /// Its process.

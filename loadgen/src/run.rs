@@ -34,6 +34,8 @@ pub struct Subject {
     pub pid: Option<u32>,
     /// What it is.
     pub name: String,
+    /// Its configuration file, if it is known.
+    pub configuration: Option<String>,
 }
 
 /// Is told how a run goes on, ten times a second.
@@ -328,7 +330,13 @@ fn gather(
     let ledger = close_books(state, &outcomes, &measurements);
     let windows = window_reports(&measurements);
     let deliveries: Vec<u64> = windows.iter().map(|window| window.deliveries).collect();
-    let steadiness = Steadiness::of(&deliveries, &meter.backlog);
+    let interrupted = ends.interrupted.load(Ordering::Relaxed);
+    // The windows of a run that was cut short are not alike by nature.
+    let steadiness = if interrupted {
+        None
+    } else {
+        Steadiness::of(&deliveries, &meter.backlog)
+    };
     let latency = measurements.whole_latency();
     let generator = generator_report(&outcomes, &ledger, latency.count(), meter);
     let evidence = Evidence {
@@ -355,7 +363,7 @@ fn gather(
         latency_p99_ns: latency.summary().map(|summary| summary.p99_ns),
         slo_p99: state.scenario.slo_p99,
         steadiness,
-        interrupted: ends.interrupted.load(Ordering::Relaxed),
+        interrupted,
     };
     Outcome {
         schema: SCHEMA,
@@ -432,6 +440,7 @@ fn broker_report(subject: &Subject, meter: &Meter, outcomes: &[WorkerOutcome]) -
     BrokerReport {
         address: subject.endpoint.address.to_string(),
         name: subject.name.clone(),
+        configuration: subject.configuration.clone(),
         tls: outcomes.iter().find_map(|outcome| outcome.negotiated.clone()),
         pid: subject.pid,
         sha256: program.and_then(|program| machine::sha256_of(&program)),

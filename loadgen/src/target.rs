@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,6 +52,7 @@ impl Target {
                     endpoint,
                     pid: *pid,
                     name: format!("broker at {host}"),
+                    configuration: None,
                 };
                 Ok(Target { subject, own: None })
             }
@@ -136,6 +137,7 @@ impl OwnBroker {
             endpoint,
             pid: Some(own.process.id()),
             name,
+            configuration: Some(configuration.text),
         };
         remove(folder);
         Ok(Target {
@@ -261,7 +263,8 @@ pub fn become_broker(arguments: impl IntoIterator<Item = OsString>) -> ExitCode 
 }
 
 struct Configuration {
-    file: std::path::PathBuf,
+    file: PathBuf,
+    text: String,
 }
 
 /// Writes the configuration and, with TLS, the certificates.
@@ -270,6 +273,8 @@ fn configure(folder: &Path, address: SocketAddr, tls: bool) -> io::Result<Config
         format!("listener {} {}", address.port(), address.ip()),
         "allow_anonymous true".to_owned(),
         "persistence false".to_owned(),
+        // What a closed loop has under way may wait for one subscriber.
+        "max_queued_messages 0".to_owned(),
         "log_type error".to_owned(),
         "log_type warning".to_owned(),
     ];
@@ -279,8 +284,9 @@ fn configure(folder: &Path, address: SocketAddr, tls: bool) -> io::Result<Config
         lines.push(format!("keyfile {}", files.key.display()));
     }
     let file = folder.join("broker.conf");
-    write_private(&file, &(lines.join("\n") + "\n"))?;
-    Ok(Configuration { file })
+    let text = lines.join("\n") + "\n";
+    write_private(&file, &text)?;
+    Ok(Configuration { file, text })
 }
 
 /// The broker has read its files: they go now, so that nothing is left behind whatever happens later.

@@ -124,7 +124,7 @@ fn paces() {
         scenario("--max-rate --window 1").load,
         Load::Saturating { window: 1 }
     );
-    assert_eq!(scenario("--pubs 1").inflight, 20);
+    assert_eq!(scenario("--tls --pubs 1").inflight, 20);
     assert_eq!(scenario("--rate max --window 300").inflight, 300);
     assert_eq!(scenario("--rate max --window 300 --inflight 5").inflight, 5);
 }
@@ -144,7 +144,7 @@ fn what_cannot_be_is_refused_with_a_sentence_and_exit_2() {
         ("--duration 1000000", "39 hours"),
         ("--topics a/+", "--topics"),
         ("--tls -h a", "--cafile"),
-        ("--tls", "--host"),
+        ("--tls --no-tls", "--no-tls"),
         ("-p 1883", "--host"),
         ("--cert c -h a", "--key"),
         ("-c 10", "--pubs"),
