@@ -9,7 +9,8 @@ use crate::ledger::Totals;
 use crate::machine::Machine;
 use crate::measure::ThreadUse;
 use crate::scenario::Scenario;
-use crate::validity::{Steadiness, Verdict};
+use crate::steadiness::Steadiness;
+use crate::validity::Verdict;
 
 /// Version of the outcome's form in files.
 pub const SCHEMA: u32 = 1;

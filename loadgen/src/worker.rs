@@ -114,6 +114,11 @@ struct Usage {
 
 impl<'a> Worker<'a> {
     fn new(run: &'a Run, index: usize) -> Result<Worker<'a>, Failure> {
+        if let Some(cpus) = &run.scenario.cpus {
+            cpus.one(index)
+                .confine_this_thread()
+                .map_err(Failure::system("cannot pin a thread"))?;
+        }
         // Sleep until the intended time, not 50 µs longer. Where it is not allowed the lag tells.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let threads = run.scenario.threads;

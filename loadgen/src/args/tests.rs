@@ -15,7 +15,9 @@ fn scenario(line: &str) -> Scenario {
 #[test]
 fn the_bare_command_starts_its_own_broker_over_tls_at_one_message_per_publisher() {
     let request = request("--pubs 1000 --subs 1000").unwrap();
-    assert!(matches!(request.target, TargetRequest::OwnBroker { tls: true, shards } if shards >= 1));
+    assert!(
+        matches!(request.target, TargetRequest::OwnBroker { tls: true, shards, cpus: None } if shards >= 1)
+    );
     assert_eq!(
         request.scenario.load,
         Load::Paced {
