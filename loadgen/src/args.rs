@@ -142,7 +142,7 @@ struct Arguments {
     #[arg(long, value_name = "LIST")]
     cpus: Option<Cpus>,
     /// Connections that are being made at the same time
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, value_name = "N", default_value_t = 32)]
     connect_concurrency: usize,
     /// Seconds for each connection to become ready
     #[arg(long, value_name = "S", default_value = "30", value_parser = seconds)]

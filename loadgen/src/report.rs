@@ -161,9 +161,10 @@ fn write_connect(out: &mut String, outcome: &Outcome) -> fmt::Result {
     let seconds = connect.wall_ns as f64 / 1e9;
     writeln!(
         out,
-        "{:>24} {} in {seconds:.2} s\n",
+        "{:>24} {} in {seconds:.2} s, {} at a time\n",
         "connections",
-        grouped(connect.connections)
+        grouped(connect.connections),
+        outcome.scenario.connect_concurrency
     )
 }
 
@@ -418,7 +419,7 @@ mod tests {
             "2 publishers, 3 subscribers (pairs), QoS 1, 64 B, 1,500 msg/s\n",
             "127.0.0.1:1883 (a broker), MQTT 3.1.1, no TLS\n",
             "intended to receive     1.500",
-            "connections 5 in 0.25 s",
+            "connections 5 in 0.25 s, 32 at a time",
             "15,000 messages sent, 10,000 of them measured; 3 unsent",
             "1500 offered, 0 sent",
             "5.000 µs CPU for each delivery, 50.0 % of a core",
