@@ -231,9 +231,9 @@ impl<'a> Worker<'a> {
         else {
             return;
         };
-        self.load
-            .causes
-            .push(format!("{} ({}): {broken}", client.who, client.stage.name()));
+        let hint = hint(client.stage, broken, self.run.endpoint.tls.is_some());
+        let cause = format!("{} ({}): {broken}{hint}", client.who, client.stage.name());
+        self.load.causes.push(cause);
         self.load.causes.truncate(CAUSES_MAX);
         if let Role::Publisher(publisher) = &mut client.role {
             self.load.unfinished = self
@@ -324,6 +324,17 @@ impl<'a> Worker<'a> {
         }
         let next_ns = self.due.peek().map_or(u64::MAX, |Reverse((at_ns, _))| *at_ns);
         Duration::from_nanos(next_ns.saturating_sub(monotonic_ns())).min(LOOK_AROUND)
+    }
+}
+
+/// What may be behind a connection that ends while it is being made.
+fn hint(stage: Stage, broken: &Broken, tls: bool) -> &'static str {
+    match (stage, broken, tls) {
+        (Stage::ConnAck, Broken::Closed | Broken::Socket(_), false) => {
+            "; if the port speaks TLS, give --cafile"
+        }
+        (Stage::Tls, Broken::Closed | Broken::Socket(_), true) => "; if the port speaks no TLS, leave it out",
+        _ => "",
     }
 }
 

@@ -174,6 +174,7 @@ fn no_server_is_exit_3() {
 fn what_a_server_does_wrong_is_said_and_never_exit_0() {
     for (behaviour, line, exit_code, sentence) in [
         (Behaviour::RefusesConnect, "", 3, "Not authorized"),
+        (Behaviour::ClosesOnConnect, "", 3, "give --cafile"),
         (
             Behaviour::SaysNothing,
             "--connect-timeout 0.3",

@@ -15,6 +15,7 @@ use mqtt::version::ProtocolVersion::V3_1_1;
 pub(crate) enum Behaviour {
     RefusesConnect,
     SaysNothing,
+    ClosesOnConnect,
     RefusesSubscribe,
     GrantsLess,
     SendsRubbish,
@@ -57,6 +58,7 @@ fn converse(mut connection: TcpStream, behaviour: Behaviour) {
 /// Appends the answer; false closes the connection.
 fn respond(frame: &Frame<'_>, behaviour: Behaviour, answer: &mut Vec<u8>) -> bool {
     match mqtt::decode::packet(frame, V3_1_1).unwrap() {
+        Packet::Connect(_) if behaviour == Behaviour::ClosesOnConnect => return false,
         Packet::Connect(_) => match behaviour {
             Behaviour::SaysNothing => {}
             Behaviour::SendsRubbish => answer.extend_from_slice(&[0xFF; 8]),
