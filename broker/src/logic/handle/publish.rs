@@ -130,7 +130,7 @@ impl Shard {
             access => return self.deny(now, slot, access, publish.qos, publish.packet_identifier),
         }
         if publish.payload.len() > self.clients.settings.payload_bytes_max as usize {
-            return self.refuse_payload(now, slot, publish);
+            return self.refuse_payload(slot, publish);
         }
         if publish.qos == QoS::ExactlyOnce && !self.begin_exactly_once(now, slot, session, publish) {
             return;
@@ -267,18 +267,10 @@ impl Shard {
         self.acknowledge_with(slot, qos, identifier, ReasonCode::NotAuthorized);
     }
 
-    /// A payload above `message_size_limit`: 5.0 is told, 3.x has it acknowledged and dropped.
-    fn refuse_payload(&mut self, now: Timestamp, slot: u32, publish: &Publish<'_>) {
-        let version = self.clients.connection(slot).map(|connection| connection.version);
+    /// A payload above `message_size_limit`: acknowledged, which tells 5.0 of it, and dropped.
+    fn refuse_payload(&mut self, slot: u32, publish: &Publish<'_>) {
         self.clients.counters().publishes_dropped.add(1);
-        if version == Some(ProtocolVersion::V5) {
-            return self.disconnect(
-                now,
-                slot,
-                ReasonCode::PacketTooLarge,
-                "a payload above message_size_limit",
-            );
-        }
-        self.acknowledge_with(slot, publish.qos, publish.packet_identifier, ReasonCode::Success);
+        let reason = ReasonCode::ImplementationSpecificError;
+        self.acknowledge_with(slot, publish.qos, publish.packet_identifier, reason);
     }
 }
