@@ -73,8 +73,6 @@ pub(crate) struct ShardLoop {
     unflushed: Vec<ConnectionId>,
     /// Plain bytes out of a TLS stream, reused.
     plain: Vec<u8>,
-    /// Emptied output buffers, reused.
-    spare: Vec<Vec<u8>>,
     /// The logic's list of connections to flush, reused.
     dirty: Vec<ConnectionId>,
 }
@@ -111,7 +109,6 @@ impl ShardLoop {
             drain_until: None,
             unflushed: Vec::new(),
             plain: Vec::new(),
-            spare: Vec::new(),
             dirty: Vec::new(),
         };
         shard.accept_everywhere();
