@@ -155,3 +155,8 @@ impl Connection {
             .plus_ns(u64::from(self.keep_alive_s) * 1_500_000_000)
     }
 }
+
+const _: () = assert!(
+    size_of::<Connection>() <= 128,
+    "an idle connection is to stay small"
+);
