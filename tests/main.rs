@@ -15,6 +15,7 @@ mod connect;
 mod descriptors;
 mod greeting;
 mod keep_alive;
+mod load;
 mod malformed;
 mod qos;
 mod real_clients;
