@@ -106,6 +106,9 @@ pub const CONNECTIONS_MAX: u32 = 1_000_000;
 /// Largest payload: the protocol's largest packet less room for its header and topic.
 pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024 * 1024 - 70_000;
 
+/// Most pairs of publisher and subscriber in the ledger, at 32 bytes each.
+pub const LEDGER_PAIRS_MAX: u64 = 50_000_000;
+
 /// Largest [`Load::Saturating`] window.
 pub const WINDOW_MAX: u32 = 1 << 20;
 
@@ -186,6 +189,17 @@ impl Scenario {
     }
 
     fn check_topics(&self) -> Result<(), String> {
+        let pairs = u64::from(self.publishers) * u64::from(self.subscribers);
+        let everyone_hears_everyone = match &self.topics {
+            Topics::Pairs => false,
+            Topics::FanOut | Topics::FanIn => true,
+            Topics::Pattern(pattern) => !pattern.contains("%i"),
+        };
+        if everyone_hears_everyone && pairs > LEDGER_PAIRS_MAX {
+            return Err(format!(
+                "the ledger of {pairs} pairs of publisher and subscriber takes too much memory: at most {LEDGER_PAIRS_MAX}"
+            ));
+        }
         let Topics::Pattern(pattern) = &self.topics else {
             return Ok(());
         };
