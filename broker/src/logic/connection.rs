@@ -76,20 +76,29 @@ pub(super) struct Connection {
     pub(super) version: ProtocolVersion,
     pub(super) stage: Stage,
     pub(super) dirty: bool,
+    /// The session's queue holds messages.
+    pub(super) waits: bool,
     /// The session's queue holds QoS 0 messages (retained ones on their way): newer ones must not overtake them.
     pub(super) qos0_waits: bool,
     pub(super) receive_paused: bool,
-    pub(super) problem_information: bool,
     pub(super) keep_alive_s: u16,
     // What follows is touched once for each read.
     pub(super) last_received: Timestamp,
+    /// What the keep alive's timer is set to.
+    pub(super) watched_until: Timestamp,
     /// The beginning of a packet whose rest has not come.
     pub(super) partial: Vec<u8>,
+    pub(super) rare: Option<Box<Rare>>,
+    pub(super) listener: ListenerId,
+}
+
+/// What most connections have only before CONNECT and after their end.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Until CONNECT.
+    pub(super) peer: Option<Peer>,
     /// Inbound topic aliases (5.0); empty until the first is set.
     pub(super) aliases: Vec<Option<Box<str>>>,
-    pub(super) peer: Option<Box<Peer>>,
-    pub(super) address: SocketAddr,
-    pub(super) listener: ListenerId,
     pub(super) why_closing: Option<Box<str>>,
 }
 
@@ -105,18 +114,24 @@ impl Connection {
             version: ProtocolVersion::V3_1_1,
             stage: Stage::Opening,
             dirty: false,
+            waits: false,
             qos0_waits: false,
             receive_paused: false,
-            problem_information: true,
             keep_alive_s: 0,
             last_received: now,
+            watched_until: Timestamp::NEVER,
             partial: Vec::new(),
-            aliases: Vec::new(),
-            address: peer.address,
             listener: peer.listener,
-            peer: Some(Box::new(peer)),
-            why_closing: None,
+            rare: Some(Box::new(Rare {
+                peer: Some(peer),
+                ..Rare::default()
+            })),
         }
+    }
+
+    /// The rare state, made if there is none.
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     /// Bytes that wait for the socket.

@@ -11,7 +11,6 @@ use mqtt::{ProtocolVersion, ReasonCode};
 use super::Shard;
 use super::connection::{ConnectionId, NONE, Stage};
 use super::message::Message;
-use super::session::NEVER_EXPIRES;
 use super::session::will::Will;
 use super::store::Record;
 use super::time::Timestamp;
@@ -49,7 +48,7 @@ impl Shard {
         if connection.stage == Stage::Closing {
             return;
         }
-        connection.why_closing = Some(why.into());
+        connection.rare().why_closing = Some(why.into());
         connection.partial = Vec::new();
         self.detach(now, slot, with_will);
         if let Some(connection) = self.clients.connection(slot) {
@@ -64,44 +63,70 @@ impl Shard {
             return;
         };
         let session_slot = std::mem::replace(&mut connection.session, NONE);
-        connection.aliases = Vec::new();
+        if let Some(rare) = &mut connection.rare {
+            rare.aliases = Vec::new();
+        }
+        self.timers
+            .cancel(connection.watched_until, Timer::KeepAlive { slot });
         let Some(session) = self.clients.sessions.get_mut(session_slot) else {
             return;
         };
         session.disconnected_at = now;
-        let (expiry_s, generation) = (session.expiry_s, session.generation);
-        let expires_at = session.expires_at();
-        let will = session.will.take().filter(|_| with_will);
+        let (expiry_s, expires_at) = (session.expiry_s, session.expires_at());
+        let will = session.take_will().filter(|_| with_will);
         self.clients.sessions.set_link(session_slot, NONE);
         self.clients.counters().clients_connected.sub(1);
         if let Some(will) = will {
             if will.delay_s == 0 || expiry_s == 0 {
                 self.publish_will(now, &will);
             } else {
-                self.hold_will(now, session_slot, generation, will);
+                self.hold_will(now, session_slot, will);
             }
         }
         if expiry_s == 0 {
             self.end_session(now, session_slot);
-        } else if expiry_s != NEVER_EXPIRES {
+        } else {
             self.timers.set(
                 expires_at,
                 Timer::SessionExpiry {
                     session: session_slot,
-                    generation,
                 },
             );
         }
     }
 
     /// Keeps a Will back for its Will Delay Interval.
-    fn hold_will(&mut self, now: Timestamp, session: u32, generation: u32, will: Box<Will>) {
+    fn hold_will(&mut self, now: Timestamp, session_slot: u32, will: Box<Will>) {
         self.timers.set(
             now.plus_s(u64::from(will.delay_s)),
-            Timer::WillDelay { session, generation },
+            Timer::WillDelay {
+                session: session_slot,
+            },
         );
-        if let Some(session) = self.clients.sessions.get_mut(session) {
-            session.will = Some(will);
+        if let Some(session) = self.clients.sessions.get_mut(session_slot) {
+            session.set_will(Some(will));
+        }
+    }
+
+    /// A session without a connection gets one, or ends: its timers are to come up no more.
+    pub(super) fn cancel_session_timers(&mut self, session_slot: u32) {
+        let Some(session) = self.clients.sessions.get(session_slot) else {
+            return;
+        };
+        self.timers.cancel(
+            session.expires_at(),
+            Timer::SessionExpiry {
+                session: session_slot,
+            },
+        );
+        if let Some(will) = session.will() {
+            let due = session.disconnected_at.plus_s(u64::from(will.delay_s));
+            self.timers.cancel(
+                due,
+                Timer::WillDelay {
+                    session: session_slot,
+                },
+            );
         }
     }
 
@@ -129,6 +154,7 @@ impl Shard {
 
     /// Ends a session that has no connection.
     pub(super) fn end_session(&mut self, now: Timestamp, slot: u32) {
+        self.cancel_session_timers(slot);
         self.drop_subscriptions(slot);
         let Some(mut session) = self.clients.sessions.remove(slot) else {
             return;
@@ -140,7 +166,7 @@ impl Shard {
                 client_identifier: &session.client_identifier,
             });
         }
-        if let Some(will) = session.will.take() {
+        if let Some(will) = session.take_will() {
             // Its delay ends with the session at the latest [MQTT 5.0, 3.1.3.2.2].
             self.publish_will(now, &will);
         }
@@ -149,12 +175,7 @@ impl Shard {
     /// Says goodbye to all and closes: the process ends. Wills are published first, as after any connection that the
     /// client did not end itself.
     pub fn shut_down(&mut self, now: Timestamp) {
-        let all: Vec<ConnectionId> = self
-            .clients
-            .connections
-            .iter()
-            .filter_map(connection_id)
-            .collect();
+        let all: Vec<ConnectionId> = self.clients.connections.iter().map(connection_id).collect();
         for id in &all {
             let session = self
                 .clients
@@ -164,7 +185,7 @@ impl Shard {
                 .clients
                 .sessions
                 .get_mut(session)
-                .and_then(|session| session.will.take());
+                .and_then(|session| session.take_will());
             if let Some(will) = will {
                 self.publish_will(now, &will);
             }
@@ -180,9 +201,9 @@ impl Shard {
     }
 }
 
-fn connection_id((slot, connection): (usize, &super::Connection)) -> Option<ConnectionId> {
-    Some(ConnectionId {
-        slot: u32::try_from(slot).ok()?,
+fn connection_id((slot, connection): (u32, &super::Connection)) -> ConnectionId {
+    ConnectionId {
+        slot,
         generation: connection.generation,
-    })
+    }
 }

@@ -14,16 +14,20 @@ mod batch;
 mod clients;
 mod connection;
 mod counters;
+mod deliver;
+mod dispatch;
 mod end;
 mod fan_out;
 mod handle;
 mod interest;
 mod message;
 mod placement;
+mod pump;
 mod receive;
 mod retained;
 mod route;
 mod session;
+mod slots;
 mod store;
 mod subscription;
 mod sys;
@@ -111,7 +115,7 @@ impl Shard {
             index,
             subscriptions: Subscriptions::new(seed),
             routes: Routes::new(seed, settings.topic_levels_max),
-            retained: Retained::new(seed, index),
+            retained: Retained::new(seed, index, count),
             clients: Clients::new(index, settings, counters, store),
             fan_out: FanOut::default(),
             outboxes: (0..count).map(|_| Outbox::default()).collect(),
@@ -138,17 +142,14 @@ impl Shard {
             .connections
             .insert(Connection::new(now, generation, peer));
         self.clients.counters().connections_opened.add(1);
-        ConnectionId {
-            slot: u32::try_from(slot).unwrap_or(NONE),
-            generation,
-        }
+        ConnectionId { slot, generation }
     }
 
     /// The connection's socket is gone: the Will is published if one is due, the session stays or ends, the slot is free.
     pub fn lost(&mut self, now: Timestamp, id: ConnectionId, _cause: LostCause) {
         if self.clients.by_id(id).is_some() {
             self.detach(now, id.slot, true);
-            self.clients.connections.try_remove(id.slot as usize);
+            self.clients.connections.remove(id.slot);
         }
     }
 
@@ -206,15 +207,27 @@ impl Shard {
         }
     }
 
-    /// So many bytes of what was taken from `out` have not been taken by the socket yet: they count in the caps. As it
-    /// falls, what waits in the session's queue flows on; the connection may be dirty again then.
+    /// Takes an emptied buffer, to be the `out` of a connection again: so that only those with something to say have one.
+    #[inline]
+    pub fn recycle_out(&mut self, mut buffer: Vec<u8>) {
+        let kept = 1..=limits::SPARE_BUFFER_BYTES_MAX;
+        if kept.contains(&buffer.capacity()) && self.clients.spare_outs.len() < limits::SPARE_BUFFERS_MAX {
+            buffer.clear();
+            self.clients.spare_outs.push(buffer);
+        }
+    }
+
+    /// To be called after each flush of a connection, also a whole one: so many bytes of what was taken from `out` have not
+    /// been taken by the socket yet. They count in the caps; as they fall, what waits in the session's queue flows
+    /// on, and the connection may be dirty again.
+    #[inline]
     pub fn flushed(&mut self, now: Timestamp, id: ConnectionId, unsent_bytes: usize) {
         let Some(connection) = self.clients.by_id(id) else {
             return;
         };
         connection.unsent_bytes = unsent_bytes;
-        let session = connection.session;
-        if session != NONE && connection.waiting_bytes() < limits::PUMP_BYTES {
+        if connection.waits && connection.waiting_bytes() < limits::PUMP_BYTES {
+            let session = connection.session;
             self.clients.pump(now, session);
         }
     }
@@ -222,7 +235,7 @@ impl Shard {
     /// Whether the shell is to close the connection once its `out` is sent. It then calls [`Self::closed`].
     #[must_use]
     pub fn closing(&self, id: ConnectionId) -> bool {
-        match self.clients.connections.get(id.slot as usize) {
+        match self.clients.connections.get(id.slot) {
             Some(connection) if connection.generation == id.generation => connection.stage == Stage::Closing,
             _ => true,
         }
@@ -231,9 +244,11 @@ impl Shard {
     /// Why the broker closes the connection, for the log.
     #[must_use]
     pub fn why_closing(&self, id: ConnectionId) -> Option<&str> {
-        let connection = self.clients.connections.get(id.slot as usize)?;
+        let connection = self.clients.connections.get(id.slot)?;
         Some(connection)
             .filter(|connection| connection.generation == id.generation)?
+            .rare
+            .as_ref()?
             .why_closing
             .as_deref()
     }
@@ -241,7 +256,7 @@ impl Shard {
     /// The client identifier of a connection whose CONNECT was accepted, for the log.
     #[must_use]
     pub fn client_identifier(&self, id: ConnectionId) -> Option<&str> {
-        let connection = self.clients.connections.get(id.slot as usize)?;
+        let connection = self.clients.connections.get(id.slot)?;
         let connection = Some(connection).filter(|connection| connection.generation == id.generation)?;
         self.clients
             .sessions
@@ -252,14 +267,14 @@ impl Shard {
     /// Whether CONNECT was accepted and the connection is not closing.
     #[must_use]
     pub fn connected(&self, id: ConnectionId) -> bool {
-        let connection = self.clients.connections.get(id.slot as usize);
+        let connection = self.clients.connections.get(id.slot);
         connection.is_some_and(|c| c.generation == id.generation && c.stage == Stage::Connected)
     }
 
     /// Whether the shell is not to read from the connection for now: it publishes to a shard that is behind.
     #[must_use]
     pub fn receive_paused(&self, id: ConnectionId) -> bool {
-        let connection = self.clients.connections.get(id.slot as usize);
+        let connection = self.clients.connections.get(id.slot);
         connection
             .is_some_and(|connection| connection.generation == id.generation && connection.receive_paused)
     }
@@ -279,5 +294,16 @@ impl Shard {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.clients.settings
+    }
+}
+
+#[cfg(test)]
+impl Shard {
+    /// Whether nothing is left of any client.
+    fn is_bare(&self) -> bool {
+        self.clients.connections.is_empty()
+            && self.clients.sessions.is_empty()
+            && self.subscriptions.is_empty()
+            && self.timers.len() == 0
     }
 }

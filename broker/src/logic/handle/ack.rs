@@ -55,11 +55,11 @@ impl Shard {
             return;
         };
         let at = session
-            .unreleased
+            .unreleased()
             .iter()
             .position(|&identifier| identifier == packet_identifier.get());
         if let Some(at) = at {
-            session.unreleased.remove(at);
+            session.rare().unreleased.remove(at);
             if session.outlives_connection() {
                 let client_identifier = &*session.client_identifier;
                 self.clients.store.append(Record::ReceivedReleased {
@@ -93,16 +93,11 @@ impl Shard {
 
     #[inline]
     fn finish(&mut self, now: Timestamp, slot: u32, ack: &Ack<'_>, awaited: Awaits) {
-        let session = self.session_of(slot);
-        if !self.clients.finish(session, ack.packet_identifier, awaited) {
+        let Some(connection) = self.clients.connection(slot) else {
             return;
-        }
-        let waits = self
-            .clients
-            .sessions
-            .get(session)
-            .is_some_and(|s| !s.queue_is_empty() || s.inflight.resends());
-        if waits {
+        };
+        let (session, waits) = (connection.session, connection.waits);
+        if self.clients.finish(session, ack.packet_identifier, awaited) && waits {
             self.clients.pump(now, session);
         }
     }
