@@ -56,6 +56,9 @@ fn the_bare_command_loads_its_own_broker_over_tls_and_ends_it() {
     let outcome = outcome(&line, &[0]);
     assert_eq!(number(&outcome, "/schema"), 1);
     assert_eq!(keys(&outcome), SCHEMA_1);
+    assert_eq!(outcome.pointer("/scenario/duration_s"), Some(&Value::from(0.5)));
+    assert_eq!(outcome.pointer("/scenario/version"), Some(&Value::from("3.1.1")));
+    assert_eq!(outcome.pointer("/scenario/credentials"), None);
     assert!(number(&outcome, "/ledger/received") > 0);
     assert_eq!(
         number(&outcome, "/ledger/received"),
