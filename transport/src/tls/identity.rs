@@ -72,7 +72,7 @@ pub fn client_identity(stream: &SecureStream, kind: IdentityKind) -> Result<Stri
 }
 
 /// What V27 of the operators' table asks for: neither wildcards nor level separators, nothing that a log would garble.
-fn checked(name: String) -> Result<String, IdentityError> {
+pub(super) fn checked(name: String) -> Result<String, IdentityError> {
     let why = if name.is_empty() {
         "it is empty"
     } else if name.contains(['+', '#', '/']) {

@@ -217,8 +217,11 @@ pub(crate) fn explain(error: &Error, connection: &Connection) -> Option<&'static
              its certificate and key, for example mosquitto_pub --cert FILE --key FILE"
         }
         Error::AlertReceived(alert) => return of_alert(*alert, is_server),
+        // TLS 1.1 and older know no signature algorithms, which rustls looks for first.
         Error::PeerIncompatible(
-            PeerIncompatible::Tls12NotOffered | PeerIncompatible::Tls12NotOfferedOrEnabled,
+            PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
         ) if is_server => {
             "the client offers no version of TLS that is served here: set it to TLS 1.2 or 1.3, for example \
              mosquitto_pub --tls-version tlsv1.2"
