@@ -11,6 +11,7 @@ pub mod config;
 pub mod limits;
 pub mod log;
 pub mod logic;
+pub mod passphrase;
 mod server;
 pub mod settings;
 mod shard;

@@ -166,11 +166,10 @@ fn keys_belong_to_the_last_listener() {
     );
     assert_eq!(configuration.listeners[0].tls, None);
     let tls = ListenerTls {
-        certificate_chain: "server.crt".into(),
-        private_key: "server.key".into(),
         client_ca: Some("ca.crt".into()),
         require_client_certificate: true,
         version_min: TlsVersion::V1_3,
+        ..ListenerTls::new("server.crt".into(), "server.key".into())
     };
     assert_eq!(configuration.listeners[1].tls, Some(tls));
 }

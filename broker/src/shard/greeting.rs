@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use mqtt::{DecodeError, ReasonCode, decode, frame};
 use slab::Slab;
 use transport::stream::SecureStream;
+use transport::tls::IdentityKind;
 
 use super::admission::Admission;
 use super::token::{Place, same_generation};
@@ -26,6 +27,8 @@ pub(crate) struct Greeting {
     pub(crate) admission: Admission,
     pub(crate) address: SocketAddr,
     pub(crate) listener: ListenerId,
+    /// What of its certificate names the user, if something does.
+    pub(crate) identity: Option<IdentityKind>,
     /// Plain bytes so far.
     pub(crate) plain: Vec<u8>,
 }
