@@ -254,7 +254,7 @@ fn watch_signals(
     let watch = move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
-                tracing::warn!("Warning: SIGHUP does not reload anything yet.");
+                tracing::warn!("SIGHUP does not reload anything yet.");
                 continue;
             }
             if shut_down.swap(true, Ordering::Relaxed) {
@@ -292,7 +292,7 @@ fn start_shards(
         LocalExecutorBuilder::new(placement(shard, count, &cpus))
             .name(&format!("shard-{shard}"))
             .io_memory(GLOMMIO_IO_MEMORY_BYTES)
-            .preempt_timer(Duration::from_millis(1))
+            .preempt_timer(PREEMPT_TIMER)
             .spawn(move || async move {
                 let _others = EndsWithMe {
                     links: Arc::clone(&links),
@@ -371,6 +371,9 @@ fn join_all(executors: Vec<ShardHandle>) -> Result<(), ServerError> {
     result
 }
 
+/// Never, in effect: when this timer fires between glommio's poll and its look at the task queue, glommio parks although
+/// a task is ready. A shard would not start, or would sleep until something else wakes it.
+const PREEMPT_TIMER: Duration = Duration::from_secs(24 * 3600);
 /// What glommio demands of RLIMIT_MEMLOCK.
 const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
 /// Registered memory for glommio's own files: the smallest it takes.

@@ -9,6 +9,7 @@ use mqtt::packet::QoS;
 use mqtt::version::ProtocolVersion;
 use serde::Serialize;
 
+use crate::cpus::Cpus;
 use crate::payload::{INTENDED_NS_MAX, STAMP_BYTES};
 use crate::schedule::Arrival;
 use crate::topics::Topics;
@@ -46,6 +47,8 @@ pub struct Scenario {
     pub drain: Duration,
     /// Generator threads, each with a ring.
     pub threads: usize,
+    /// The CPUs that they are pinned to, in turns.
+    pub cpus: Option<Cpus>,
     /// Connections that are being made at the same time, in all.
     pub connect_concurrency: usize,
     /// Longest time from TCP connect to ready, for each connection.
@@ -159,6 +162,9 @@ impl Scenario {
         ];
         if let Some((_, sentence)) = refusals.into_iter().find(|(refused, _)| *refused) {
             return Err(sentence);
+        }
+        if let Some(cpu) = self.cpus.as_ref().and_then(Cpus::first_forbidden) {
+            return Err(format!("--cpus: this process may not use CPU {cpu}"));
         }
         self.check_load()?;
         self.check_topics()

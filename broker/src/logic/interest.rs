@@ -9,12 +9,11 @@ use mqtt::property::Properties;
 
 use super::Shard;
 use super::batch::{self, Batch, Control, Kind};
-use super::clients::Run;
 use super::connection::{ConnectionId, NONE};
+use super::deliver::Run;
 use super::message::{Message, Publisher, StoredMessage};
-use super::retained::{Change, Stamp};
+use super::retained::Stamp;
 use super::time::Timestamp;
-use super::timer::Timer;
 use crate::limits;
 
 impl Shard {
@@ -86,6 +85,7 @@ impl Shard {
             outboxes,
             spare_batches,
             index,
+            outbox_filled,
             ..
         } = self;
         for (_, outbox) in others(outboxes, *index) {
@@ -96,6 +96,7 @@ impl Shard {
                 Control::InterestRemove(filter)
             };
             outbox.control(control, spare_batches);
+            *outbox_filled |= outbox.len() > limits::OUTBOX_BATCHES_MAX;
         }
     }
 
@@ -138,22 +139,12 @@ impl Shard {
 
     /// Puts a retained message in place, in this shard.
     pub(super) fn apply_retained(&mut self, now: Timestamp, message: &StoredMessage, stamp: Stamp) {
-        let Change::Applied { node, deleted } = self.retained.apply(message.clone(), stamp) else {
-            return;
-        };
-        self.clients
-            .store
-            .append(super::store::Record::Retained { message });
-        let expires_at = message.expires_at();
-        if deleted && self.outboxes.len() > 1 {
-            self.timers
-                .set(now.plus_s(limits::TOMBSTONE_S), Timer::Retained { node, stamp });
-        } else if deleted {
-            self.retained.sweep(now, node, true);
-        } else if expires_at != Timestamp::NEVER {
-            self.timers.set(expires_at, Timer::Retained { node, stamp });
+        if self.retained.apply(now, message, stamp, &mut self.timers) {
+            self.clients
+                .store
+                .append(super::store::Record::Retained { message });
+            self.count_retained();
         }
-        self.count_retained();
     }
 
     /// Brings the counter up to date.
@@ -210,6 +201,7 @@ impl Shard {
             packets: record.packets,
             version,
             count: record.count,
+            payload_bytes: record.payload_bytes,
             packet_bytes_max: record.packet_bytes_max,
         };
         let route = self

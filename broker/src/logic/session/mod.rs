@@ -38,7 +38,6 @@ pub(super) struct Session {
     pub(super) window: u16,
     /// Session Expiry Interval in seconds; 0 ends it with its connection.
     pub(super) expiry_s: u32,
-    pub(super) generation: u32,
     /// Identifiers of inbound QoS 2 messages that await PUBREL [MQTT-4.3.3-10].
     pub(super) unreleased: Vec<u16>,
     pub(super) subscriptions: Vec<Held>,
@@ -86,7 +85,6 @@ pub(super) struct Sessions {
     links: Vec<u32>,
     by_client_identifier: HashTable<u32>,
     hasher: FixedState,
-    generation: u32,
 }
 
 impl Sessions {
@@ -96,7 +94,6 @@ impl Sessions {
             links: Vec::new(),
             by_client_identifier: HashTable::new(),
             hasher: FixedState::with_seed(seed),
-            generation: 0,
         }
     }
 
@@ -126,6 +123,11 @@ impl Sessions {
         self.slots.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty() && self.by_client_identifier.is_empty()
+    }
+
     pub(super) fn find(&self, client_identifier: &str) -> Option<u32> {
         let hash = self.identity(client_identifier);
         let is_it = |&slot: &u32| {
@@ -142,13 +144,11 @@ impl Sessions {
 
     /// A new session; there must be none of that client identifier.
     pub(super) fn insert(&mut self, client_identifier: &str, user: Option<Box<str>>) -> u32 {
-        self.generation = self.generation.wrapping_add(1);
         let session = Session {
             inflight: Inflight::default(),
             queue: None,
             window: 0,
             expiry_s: 0,
-            generation: self.generation,
             unreleased: Vec::new(),
             subscriptions: Vec::new(),
             will: None,
