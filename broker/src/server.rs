@@ -214,7 +214,7 @@ fn tls_configs(
     let make = |tls: &ListenerTls| {
         let side = tls_side(tls, passphrases)?;
         for warning in &side.warnings {
-            tracing::warn!("Warning: {warning}");
+            tracing::warn!("{warning}");
         }
         Ok(side.config)
     };

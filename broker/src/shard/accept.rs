@@ -105,6 +105,11 @@ impl ShardLoop {
                     socket::shut_down(greeting.socket.as_fd());
                 }
             }
+            Heard::Failed => {
+                if let Some(greeting) = self.greetings.remove(place) {
+                    socket::shut_down(greeting.socket.as_fd());
+                }
+            }
             Heard::Malformed => self.move_home(place, self.index, None),
             Heard::Connect(client_identifier) => self.find_home(place, &client_identifier),
         }
@@ -200,13 +205,13 @@ fn read(greeting: &mut Greeting, wire: &[u8]) -> Heard {
     match opened {
         Err(error) => {
             // In TLS 1.3 a client that is refused believes at first that it is connected: this line is where it shows.
-            tracing::warn!("Client {} disconnected: {error}.", greeting.address);
-            Heard::Refused("the TLS handshake failed")
+            tracing::warn!("Client {} refused: {error}.", greeting.address);
+            Heard::Failed
         }
         Ok(_) if !answered => Heard::Refused("it does not read"),
         Ok(opened) => {
             if let Some(warning) = &opened.warning {
-                tracing::warn!("Warning: Client {}: {warning}.", greeting.address);
+                tracing::warn!("Client {}: {warning}.", greeting.address);
             }
             match hear(&greeting.plain) {
                 Heard::Incomplete if opened.peer_closed => Heard::Refused("closed before CONNECT"),

@@ -59,6 +59,8 @@ pub(crate) enum Heard {
     Connect(Box<str>),
     /// It is, but wrong: its home is here, where it gets its refusal.
     Malformed,
+    /// Its TLS failed, which was logged.
+    Failed,
     /// Not a client of ours: closed without an answer.
     Refused(&'static str),
 }

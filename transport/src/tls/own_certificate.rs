@@ -1,5 +1,7 @@
 //! One's own certificate and key: what makes them useless is an error, what some peers will refuse is a warning.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,6 +50,7 @@ pub(super) fn own_certificate(
         )),
         None => {}
     }
+    warnings.extend(readable_by_all(key_path));
     let certified = CertifiedKey::new(chain, key);
     Ok(OwnCertificate { certified, warnings })
 }
@@ -178,6 +181,14 @@ fn weak_key(bits: u32, name: &str) -> String {
         "its RSA key has {bits} bits and at least {RSA_BITS_MIN} are needed; make a new key and certificate: {}",
         new_key(name)
     )
+}
+
+fn readable_by_all(key: &Path) -> Option<String> {
+    let mode = fs::metadata(key).ok()?.permissions().mode();
+    (mode & 0o004 != 0).then(|| {
+        let key = key.display();
+        format!("{key}: every user of this machine may read the private key: chmod 600 {key}")
+    })
 }
 
 fn word(purpose: Purpose) -> &'static str {

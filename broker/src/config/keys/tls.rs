@@ -93,33 +93,39 @@ pub(super) const KEYS: &[Key] = &[
             Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.ignore_client_dates))),
         ),
     ),
-    effective(
-        "use_identity_as_username",
-        "The common name of the client's certificate is its user name. It may not hold `+`, `#` or `/`. Needs \
+    or(
+        "false",
+        effective(
+            "use_identity_as_username",
+            "The common name of the client's certificate is its user name. It may not hold `+`, `#` or `/`. Needs \
          `require_certificate true`.",
-        Value::Flag(|draft, value| set_identity(draft, value, IdentityKind::CommonName)),
-        Show::Listener(|_, socket| {
-            shown_if(
-                socket
-                    .tls
-                    .as_ref()
-                    .map(|tls| tls.identity == Some(IdentityKind::CommonName)),
-            )
-        }),
+            Value::Flag(|draft, value| set_identity(draft, value, IdentityKind::CommonName)),
+            Show::Listener(|_, socket| {
+                shown_if(
+                    socket
+                        .tls
+                        .as_ref()
+                        .map(|tls| tls.identity == Some(IdentityKind::CommonName)),
+                )
+            }),
+        ),
     ),
-    effective(
-        "use_subject_as_username",
-        "The subject of the client's certificate is its user name, as `openssl x509 -noout -subject -nameopt RFC2253` \
+    or(
+        "false",
+        effective(
+            "use_subject_as_username",
+            "The subject of the client's certificate is its user name, as `openssl x509 -noout -subject -nameopt RFC2253` \
          prints it. It may not hold `+`, `#` or `/`. Needs `require_certificate true`.",
-        Value::Flag(|draft, value| set_identity(draft, value, IdentityKind::Subject)),
-        Show::Listener(|_, socket| {
-            shown_if(
-                socket
-                    .tls
-                    .as_ref()
-                    .map(|tls| tls.identity == Some(IdentityKind::Subject)),
-            )
-        }),
+            Value::Flag(|draft, value| set_identity(draft, value, IdentityKind::Subject)),
+            Show::Listener(|_, socket| {
+                shown_if(
+                    socket
+                        .tls
+                        .as_ref()
+                        .map(|tls| tls.identity == Some(IdentityKind::Subject)),
+                )
+            }),
+        ),
     ),
     or(
         "tlsv1.2",

@@ -49,6 +49,18 @@ fn what_some_clients_refuse_is_warned_about() {
     }
 }
 
+/// V28 of the operators' table.
+#[test]
+fn v28_a_key_that_everybody_may_read_is_warned_about() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Some(pki) = pki() else { return };
+    let open = pki.path("open.key");
+    std::fs::copy(pki.path("server.key"), &open).unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let warnings = warnings(pki, "server.crt", "open.key").unwrap();
+    assert_says(Some(&warnings.join("")), &["chmod 600", "open.key"]);
+}
+
 #[test]
 fn what_no_client_takes_refuses_the_start() {
     let Some(pki) = pki() else { return };
