@@ -88,11 +88,17 @@ pub(super) struct Connection {
     pub(super) watched_until: Timestamp,
     /// The beginning of a packet whose rest has not come.
     pub(super) partial: Vec<u8>,
+    pub(super) rare: Option<Box<Rare>>,
+    pub(super) listener: ListenerId,
+}
+
+/// What most connections have only before CONNECT and after their end.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Until CONNECT.
+    pub(super) peer: Option<Peer>,
     /// Inbound topic aliases (5.0); empty until the first is set.
     pub(super) aliases: Vec<Option<Box<str>>>,
-    pub(super) peer: Option<Box<Peer>>,
-    pub(super) address: SocketAddr,
-    pub(super) listener: ListenerId,
     pub(super) why_closing: Option<Box<str>>,
 }
 
@@ -115,12 +121,17 @@ impl Connection {
             last_received: now,
             watched_until: Timestamp::NEVER,
             partial: Vec::new(),
-            aliases: Vec::new(),
-            address: peer.address,
             listener: peer.listener,
-            peer: Some(Box::new(peer)),
-            why_closing: None,
+            rare: Some(Box::new(Rare {
+                peer: Some(peer),
+                ..Rare::default()
+            })),
         }
+    }
+
+    /// The rare state, made if there is none.
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     /// Bytes that wait for the socket.

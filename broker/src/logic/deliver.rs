@@ -39,7 +39,7 @@ impl Clients {
     #[inline]
     pub(super) fn deliver_run(&mut self, target: &Target, run: &Run<'_>, fan_out: &mut FanOut) -> bool {
         let slot = self.sessions.link(target.session);
-        let Some(connection) = self.connections.get_mut(slot as usize) else {
+        let Some(connection) = self.connections.get_mut(slot) else {
             return !self.settings.queue_qos0_messages;
         };
         let same_form = (connection.version == ProtocolVersion::V5) == (run.version == ProtocolVersion::V5);
@@ -112,7 +112,7 @@ impl Clients {
         fan_out: &mut FanOut,
     ) -> bool {
         let slot = self.sessions.link(session);
-        let Some(connection) = self.connections.get_mut(slot as usize) else {
+        let Some(connection) = self.connections.get_mut(slot) else {
             return !self.settings.queue_qos0_messages;
         };
         if connection.qos0_waits {
@@ -146,7 +146,7 @@ impl Clients {
         fan_out: &mut FanOut,
     ) -> bool {
         let slot = self.sessions.link(session);
-        let Some(connection) = self.connections.get_mut(slot as usize) else {
+        let Some(connection) = self.connections.get_mut(slot) else {
             return false;
         };
         let Some(session) = self.sessions.get_mut(session) else {

@@ -27,6 +27,7 @@ mod receive;
 mod retained;
 mod route;
 mod session;
+mod slots;
 mod store;
 mod subscription;
 mod sys;
@@ -141,17 +142,14 @@ impl Shard {
             .connections
             .insert(Connection::new(now, generation, peer));
         self.clients.counters().connections_opened.add(1);
-        ConnectionId {
-            slot: u32::try_from(slot).unwrap_or(NONE),
-            generation,
-        }
+        ConnectionId { slot, generation }
     }
 
     /// The connection's socket is gone: the Will is published if one is due, the session stays or ends, the slot is free.
     pub fn lost(&mut self, now: Timestamp, id: ConnectionId, _cause: LostCause) {
         if self.clients.by_id(id).is_some() {
             self.detach(now, id.slot, true);
-            self.clients.connections.try_remove(id.slot as usize);
+            self.clients.connections.remove(id.slot);
         }
     }
 
@@ -237,7 +235,7 @@ impl Shard {
     /// Whether the shell is to close the connection once its `out` is sent. It then calls [`Self::closed`].
     #[must_use]
     pub fn closing(&self, id: ConnectionId) -> bool {
-        match self.clients.connections.get(id.slot as usize) {
+        match self.clients.connections.get(id.slot) {
             Some(connection) if connection.generation == id.generation => connection.stage == Stage::Closing,
             _ => true,
         }
@@ -246,9 +244,11 @@ impl Shard {
     /// Why the broker closes the connection, for the log.
     #[must_use]
     pub fn why_closing(&self, id: ConnectionId) -> Option<&str> {
-        let connection = self.clients.connections.get(id.slot as usize)?;
+        let connection = self.clients.connections.get(id.slot)?;
         Some(connection)
             .filter(|connection| connection.generation == id.generation)?
+            .rare
+            .as_ref()?
             .why_closing
             .as_deref()
     }
@@ -256,7 +256,7 @@ impl Shard {
     /// The client identifier of a connection whose CONNECT was accepted, for the log.
     #[must_use]
     pub fn client_identifier(&self, id: ConnectionId) -> Option<&str> {
-        let connection = self.clients.connections.get(id.slot as usize)?;
+        let connection = self.clients.connections.get(id.slot)?;
         let connection = Some(connection).filter(|connection| connection.generation == id.generation)?;
         self.clients
             .sessions
@@ -267,14 +267,14 @@ impl Shard {
     /// Whether CONNECT was accepted and the connection is not closing.
     #[must_use]
     pub fn connected(&self, id: ConnectionId) -> bool {
-        let connection = self.clients.connections.get(id.slot as usize);
+        let connection = self.clients.connections.get(id.slot);
         connection.is_some_and(|c| c.generation == id.generation && c.stage == Stage::Connected)
     }
 
     /// Whether the shell is not to read from the connection for now: it publishes to a shard that is behind.
     #[must_use]
     pub fn receive_paused(&self, id: ConnectionId) -> bool {
-        let connection = self.clients.connections.get(id.slot as usize);
+        let connection = self.clients.connections.get(id.slot);
         connection
             .is_some_and(|connection| connection.generation == id.generation && connection.receive_paused)
     }

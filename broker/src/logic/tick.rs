@@ -60,7 +60,7 @@ impl Shard {
             .clients
             .sessions
             .get_mut(session)
-            .and_then(|session| session.will.take());
+            .and_then(|session| session.take_will());
         if let Some(will) = will {
             self.publish_will(now, &will);
         }
