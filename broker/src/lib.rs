@@ -7,10 +7,12 @@
 //! whole.
 
 pub mod args;
+pub mod certs;
 pub mod config;
 pub mod limits;
 pub mod log;
 pub mod logic;
+pub mod passphrase;
 mod server;
 pub mod settings;
 mod shard;
@@ -32,6 +34,9 @@ where
     T: Into<OsString> + Clone,
 {
     let args = args::parse_from(arguments);
+    if let Some(args::Command::Certs(certs)) = &args.command {
+        return certs::run(certs);
+    }
     let configuration = match config::load(&args) {
         Ok(configuration) => configuration,
         Err(error) => {

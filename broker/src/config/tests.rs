@@ -166,13 +166,47 @@ fn keys_belong_to_the_last_listener() {
     );
     assert_eq!(configuration.listeners[0].tls, None);
     let tls = ListenerTls {
-        certificate_chain: "server.crt".into(),
-        private_key: "server.key".into(),
         client_ca: Some("ca.crt".into()),
         require_client_certificate: true,
         version_min: TlsVersion::V1_3,
+        ..ListenerTls::new("server.crt".into(), "server.key".into())
     };
     assert_eq!(configuration.listeners[1].tls, Some(tls));
+}
+
+#[test]
+fn keys_of_tls() {
+    let text = "listener 8883 127.0.0.1\ncertfile server.crt\nkeyfile server.key\nkey_passphrase_file secret\ncapath folder\n\
+                crlfile crl.pem\nrequire_certificate true\nallow_v1_certificates false\n\
+                disable_client_cert_date_checks true\nuse_subject_as_username true\nciphers ECDHE-RSA-AES128-GCM-SHA256\n\
+                ciphers_tls1.3 TLS_AES_128_GCM_SHA256\nlistener 8884 127.0.0.1\ncertfile server.crt\nkeyfile server.key\n\
+                cafile ca.crt\nrequire_certificate true\nuse_identity_as_username true\nuse_subject_as_username false";
+    let configuration = read(text);
+    let tls = |index: usize| configuration.listeners[index].tls.clone().unwrap();
+    let first = ListenerTls {
+        key_passphrase_file: Some("secret".into()),
+        client_ca_folder: Some("folder".into()),
+        revocation_list: Some("crl.pem".into()),
+        require_client_certificate: true,
+        accept_version_1: false,
+        ignore_client_dates: true,
+        identity: Some(IdentityKind::Subject),
+        ciphers: Some("ECDHE-RSA-AES128-GCM-SHA256".to_owned()),
+        ciphers_tls13: Some("TLS_AES_128_GCM_SHA256".to_owned()),
+        ..ListenerTls::new("server.crt".into(), "server.key".into())
+    };
+    assert_eq!(tls(0), first);
+    assert_eq!(tls(1).identity, Some(IdentityKind::CommonName));
+    assert!(tls(1).accept_version_1 && !tls(1).ignore_client_dates);
+    assert!(
+        configuration
+            .settings
+            .listeners
+            .iter()
+            .all(|listener| listener.certificate_names_user)
+    );
+    let effective = configuration.effective();
+    assert_eq!(read(&effective).effective(), effective);
 }
 
 #[test]
@@ -427,7 +461,21 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "listener 1\ncertfile a\nkeyfile b\nrequire_certificate true",
-        "t.conf:1: require_certificate needs cafile, the authorities of the clients' certificates",
+        "t.conf:1: require_certificate needs cafile or capath, the authorities of the clients' certificates",
+    ),
+    (
+        "listener 1\ncertfile a\nkeyfile b\ncrlfile c",
+        "t.conf:1: crlfile needs cafile or capath, the authorities that the revocation lists are from",
+    ),
+    (
+        "listener 1\ncertfile a\nkeyfile b\ncafile c\nuse_identity_as_username true",
+        "t.conf:1: a user name from the certificate needs require_certificate true: without a certificate no client has a \
+             name",
+    ),
+    (
+        "listener 1\ncertfile a\nkeyfile b\ncafile c\nrequire_certificate true\nuse_identity_as_username true\n\
+         use_subject_as_username true",
+        "t.conf:1: use_identity_as_username and use_subject_as_username contradict each other: leave one out",
     ),
     (
         "listener 1 127.0.0.1\nsocket_domain ipv6",

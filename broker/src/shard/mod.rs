@@ -27,6 +27,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, RingOptions, Token};
+use transport::tls::IdentityKind;
 
 use crate::limits;
 use crate::logic::{ConnectionId, LostCause, Shard, Timestamp};
@@ -45,6 +46,8 @@ pub(crate) struct Listening {
     pub(crate) socket: Arc<OwnedFd>,
     pub(crate) listener: ListenerId,
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// What of a client's certificate names its user, if something does.
+    pub(crate) identity: Option<IdentityKind>,
     pub(crate) connections: Arc<AtomicU64>,
     pub(crate) connections_max: u64,
 }

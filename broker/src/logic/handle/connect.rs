@@ -75,7 +75,7 @@ impl Shard {
             return Err(ReasonCode::BadAuthenticationMethod);
         }
         let user = peer.and_then(|peer| peer.certificate_identity.clone());
-        if user.is_none() && !listener.allow_anonymous {
+        if user.is_none() && (listener.certificate_names_user || !listener.allow_anonymous) {
             return Err(ReasonCode::NotAuthorized);
         }
         let assigned = connect.client_identifier.is_empty();
