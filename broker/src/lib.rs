@@ -13,6 +13,7 @@ pub mod limits;
 pub mod log;
 pub mod logic;
 pub mod passphrase;
+mod reload;
 mod server;
 pub mod settings;
 mod shard;
@@ -49,14 +50,17 @@ where
         let _read = write!(std::io::stdout(), "{}", configuration.effective());
         return ExitCode::SUCCESS;
     }
-    if let Err(error) = log::start(&configuration.log) {
-        complain(&error);
-        return ExitCode::FAILURE;
-    }
+    let log = match log::start(&configuration.log) {
+        Ok(log) => log,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::FAILURE;
+        }
+    };
     for warning in &configuration.warnings {
         tracing::warn!("{warning}");
     }
-    match serve(&configuration) {
+    match serve(&args, &configuration, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

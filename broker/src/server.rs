@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,9 +22,12 @@ use transport::ring::{Ring, RingError, RingOptions};
 use transport::socket;
 use transport::tls::{self, ServerSide, ServerTls, TlsConfigError};
 
+use crate::args::Args;
 use crate::config::{Configuration, ListenerTls};
+use crate::log::Log;
 use crate::logic::{Shard, shard_counters};
 use crate::passphrase::Passphrases;
+use crate::reload::{Current, InEffect, ListenerTlsInEffect, Reloader};
 use crate::settings::ListenerId;
 use crate::shard::{Links, Listening, ShardLoop, allowed_cpus, placement};
 
@@ -92,17 +96,26 @@ pub enum ServerError {
 ///
 /// # Errors
 /// Why it could not start or go on, in one sentence with what to do.
-pub fn serve(configuration: &Configuration) -> Result<(), ServerError> {
+pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(), ServerError> {
     check_io_uring()?;
     socket::raise_descriptor_limit();
     let passphrases = Passphrases::default();
     let tls = tls_configs(configuration, &passphrases)?;
     passphrases.forget_terminal();
-    let listening = bind_all(configuration, &tls)?;
+    let listening = bind_all(configuration)?;
+    let current = Arc::new(Current::new(in_effect(configuration, tls), configuration.shards.get()));
+    let reloader = Reloader {
+        args: args.clone(),
+        log,
+        passphrases,
+        current: Arc::clone(&current),
+        listeners: configuration.listeners.clone(),
+        pid_file: configuration.pid_file.clone(),
+    };
     let links = Arc::new(Links::new(configuration.shards.get()));
     let shut_down = Arc::new(AtomicBool::new(false));
-    let signals = watch_signals(Arc::clone(&links), Arc::clone(&shut_down))?;
-    let executors = start_shards(configuration, &links, &listening, &shut_down)?;
+    let signals = watch_signals(Arc::clone(&links), Arc::clone(&shut_down), reloader)?;
+    let executors = start_shards(configuration.shards, &links, &listening, &current, &shut_down)?;
     let _pid_file = PidFile::write(configuration.pid_file.as_deref())?;
     // The shards hold the listening sockets from here on: the last one to end closes them.
     drop(listening);
@@ -137,18 +150,26 @@ fn check_io_uring() -> Result<(), ServerError> {
     Ok(())
 }
 
-fn bind_all(
-    configuration: &Configuration,
-    tls: &[Option<Arc<ServerConfig>>],
-) -> Result<Vec<Listening>, ServerError> {
+/// What the shards start with.
+fn in_effect(configuration: &Configuration, tls: Vec<Option<Arc<ServerConfig>>>) -> InEffect {
+    let mut settings = configuration.settings.clone();
+    settings.hash_seed = random_seed();
+    let listeners = configuration.listeners.iter().zip(tls);
+    InEffect {
+        settings: Arc::new(settings),
+        listeners: listeners
+            .map(|(socket, tls)| ListenerTlsInEffect::new(socket, tls))
+            .collect(),
+    }
+}
+
+fn bind_all(configuration: &Configuration) -> Result<Vec<Listening>, ServerError> {
     let mut all = Vec::new();
-    for ((index, listener), tls) in (0u16..).zip(&configuration.listeners).zip(tls) {
-        let identity = listener.tls.as_ref().and_then(|tls| tls.identity);
-        let settings = configuration.settings.listener(ListenerId(index));
+    for (index, listener) in (0u16..).zip(&configuration.listeners) {
         let connections = Arc::new(AtomicU64::new(0));
         for socket in bind_any(&listener.addresses)? {
             let address = socket::local_address(socket.as_fd());
-            let kind = if tls.is_some() { " with TLS" } else { "" };
+            let kind = if listener.tls.is_some() { " with TLS" } else { "" };
             tracing::info!(
                 "Opening listen socket on {}{kind}.",
                 address.map_or_else(|_| "?".to_owned(), |a| a.to_string())
@@ -156,10 +177,7 @@ fn bind_all(
             all.push(Listening {
                 socket: Arc::new(socket),
                 listener: ListenerId(index),
-                tls: tls.clone(),
-                identity,
                 connections: Arc::clone(&connections),
-                connections_max: settings.connections_max,
             });
         }
     }
@@ -207,7 +225,7 @@ fn bind(address: SocketAddr) -> Result<OwnedFd, ServerError> {
 }
 
 /// The TLS of every listener, at the index of the listener; passphrases are asked for here, before anything is opened.
-fn tls_configs(
+pub(crate) fn tls_configs(
     configuration: &Configuration,
     passphrases: &Passphrases,
 ) -> Result<Vec<Option<Arc<ServerConfig>>>, TlsConfigError> {
@@ -244,17 +262,20 @@ fn tls_side(tls: &ListenerTls, passphrases: &Passphrases) -> Result<ServerSide, 
     tls::server(&wanted, &source)
 }
 
-/// SIGTERM and SIGINT end the broker; a second one ends it at once.
+/// SIGTERM and SIGINT end the broker; a second one ends it at once. SIGHUP reads the configuration again.
 fn watch_signals(
     links: Arc<Links>,
     shut_down: Arc<AtomicBool>,
+    mut reloader: Reloader,
 ) -> Result<signal_hook::iterator::Handle, ServerError> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(ServerError::Signals)?;
     let handle = signals.handle();
     let watch = move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
-                tracing::warn!("SIGHUP does not reload anything yet.");
+                if reloader.reload() {
+                    links.wake_all();
+                }
                 continue;
             }
             if shut_down.swap(true, Ordering::Relaxed) {
@@ -274,19 +295,17 @@ fn watch_signals(
 type ShardHandle = ExecutorJoinHandle<Result<(), String>>;
 
 fn start_shards(
-    configuration: &Configuration,
+    shards: NonZeroU16,
     links: &Arc<Links>,
     listening: &[Listening],
+    current: &Arc<Current>,
     shut_down: &Arc<AtomicBool>,
 ) -> Result<Vec<ShardHandle>, ServerError> {
-    let mut settings = configuration.settings.clone();
-    settings.hash_seed = random_seed();
-    let settings = Arc::new(settings);
-    let counters = shard_counters(configuration.shards.get());
+    let count = shards.get();
+    let counters = shard_counters(count);
     let cpus = allowed_cpus();
-    let count = configuration.shards.get();
     let start = |shard: u16| {
-        let logic = (Arc::clone(&settings), Arc::clone(&counters));
+        let (counters, current) = (Arc::clone(&counters), Arc::clone(current));
         let (links, listening) = (Arc::clone(links), listening.to_vec());
         let shut_down = Arc::clone(shut_down);
         LocalExecutorBuilder::new(placement(shard, count, &cpus))
@@ -298,8 +317,8 @@ fn start_shards(
                     links: Arc::clone(&links),
                     shut_down: Arc::clone(&shut_down),
                 };
-                let logic = Shard::new(shard, count, logic.0, logic.1);
-                let shard = ShardLoop::new(shard, count, logic, links, listening, shut_down);
+                let logic = Shard::new(shard, count, Arc::clone(&current.get().settings), counters);
+                let shard = ShardLoop::new(shard, count, logic, links, listening, current, shut_down);
                 match shard {
                     Ok(shard) => shard.run().await.map_err(|error| error.to_string()),
                     Err(error) => Err(error.to_string()),
