@@ -21,6 +21,7 @@ mod load;
 mod malformed;
 mod qos;
 mod real_clients;
+mod reload;
 mod retained;
 mod session;
 mod shut_down;
