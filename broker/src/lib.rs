@@ -7,6 +7,7 @@
 //! whole.
 
 pub mod args;
+pub mod auth;
 pub mod config;
 pub mod limits;
 pub mod log;
