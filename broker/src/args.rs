@@ -34,7 +34,7 @@ pub struct Args {
 
     /// Not supported: systemd and its like put services in the background
     #[arg(short = 'd', long = "daemon", hide = true, action = ArgAction::SetTrue)]
-    daemon: bool,
+    pub(crate) daemon: bool,
 
     /// Threads that serve clients, each with its own core [default: the cores this process may use]
     #[arg(long, value_name = "N")]

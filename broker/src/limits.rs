@@ -1,11 +1,101 @@
-//! stub
-#![allow(missing_docs)]
+//! Every bound of the broker that is not a setting, and what happens when it is reached.
+//!
+//! Invariant: whatever a peer can make grow has its bound here or in [`crate::settings::Settings`]. The relations
+//! between the bounds are asserted at compile time, at the end.
+
+/// Bytes of the first packet (CONNECT) at most: larger is refused before anything more is read.
+pub const CONNECT_BYTES_MAX: u32 = 64 * 1024;
+
+/// Bytes of one packet at most in MQTT: a fixed header of 5 bytes and a body of 268,435,455.
+pub const PACKET_BYTES_MAX: u32 = 268_435_460;
+
+/// Bytes waiting for one client's socket (in `out`, and sent but not taken by the kernel).
+/// Full: a QoS 0 message is dropped for this client and counted; QoS 1 and 2 go to the session's queue.
+pub const OUT_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Bytes up to which a session's queue is poured into an empty `out` at once; the rest follows when they are gone.
+pub const PUMP_BYTES: usize = 128 * 1024;
+
+/// Retained messages waiting for one session after its SUBSCRIBE packets. Full: the rest of the retained messages of that
+/// SUBSCRIBE is dropped for this client and counted.
+pub const RETAINED_REPLAY_MAX: usize = 1_000_000;
+
+/// Packet identifiers there are: 1 to 65,535 [MQTT-2.2.1-3].
+/// All in flight: nothing is sent at QoS 1 and 2 until one is free, messages wait in the queue.
+pub const PACKET_IDENTIFIERS: u16 = u16::MAX;
+
+/// Bytes of publishes in one batch between shards. Full: the next batch of the same tick is begun.
+pub const BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// Control records in one batch between shards. Full: the next batch of the same tick is begun.
+pub const BATCH_CONTROL_MAX: usize = 4096;
+
+/// Batches that wait for one other shard. Full: the connections that fill it are not read from until it is half empty.
+pub const OUTBOX_BATCHES_MAX: usize = 16;
+
+/// Empty batches kept for use again. Full: a returned batch is freed.
+pub const BATCHES_SPARE_MAX: usize = 64;
+
+/// Topics in a shard's route cache. Full: the cache is dropped whole and fills again.
+pub const ROUTES_MAX: usize = 65_536;
+
+/// Sessions in one shard. Full: CONNECT is refused with 0x97 (5.0) or return code 3.
+pub const SESSIONS_MAX: usize = 1 << 30;
+
+/// Shards of one broker.
+pub const SHARDS_MAX: u16 = 1024;
+
+/// Subscriptions of one session. Full: the filter is refused with 0x97 (5.0) or 0x80.
+pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 2_000_000;
+
+/// Seconds that the mark of a deleted retained message lives, so that an older one which comes later from another shard is
+/// recognised. Longer than any batch waits.
+pub const TOMBSTONE_S: u64 = 60;
+
+/// The step of the timers in nanoseconds: deadlines are met late by at most this much.
+pub const TIMER_STEP_NS: u64 = 100_000_000;
+
+/// Topic aliases a client may set at most: the setting is cut to it, as the map is allocated when the first one comes.
+pub const TOPIC_ALIASES_MAX: u16 = 1024;
+
+/// Parcels (batches, connections) in the queue from one shard to another. Full: the sender keeps the rest, flushes nothing and
+/// tries again; its batches then reach [`OUTBOX_BATCHES_MAX`].
 pub const INBOX_PARCELS_MAX: usize = 64;
-pub const GREETING_BYTES_MAX: u32 = 65536;
+
+/// Nanoseconds from accept to CONNECT, the TLS handshake included. Over: the connection is closed.
 pub const GREETING_NS_MAX: u64 = 5_000_000_000;
+
+/// Nanoseconds between two times that a shard lets glommio's other tasks run.
 pub const YIELD_INTERVAL_NS: u64 = 5_000_000;
+
+/// Nanoseconds that clients have to take their last bytes when the broker ends. Over: they are cut.
 pub const DRAIN_NS_MAX: u64 = 10_000_000_000;
+
+/// Nanoseconds that a client has to take its last bytes when it is closed. Over: it is cut.
 pub const LINGER_NS_MAX: u64 = 5_000_000_000;
+
+/// Nanoseconds until accept is tried again when it failed for want of descriptors or memory.
 pub const ACCEPT_PAUSE_NS: u64 = 100_000_000;
-pub const SPARE_BUFFER_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes up to which an emptied output buffer is kept for the next connection. Larger: it is freed.
+pub const SPARE_BUFFER_BYTES_MAX: usize = 256 * 1024;
+
+/// Emptied output buffers that are kept. Full: the next one is freed.
 pub const SPARE_BUFFERS_MAX: usize = 256;
+
+const _: () = {
+    assert!(
+        PUMP_BYTES < OUT_BYTES_MAX,
+        "a queue must be able to flow on before the client's buffer is full"
+    );
+    assert!(OUTBOX_BATCHES_MAX >= 2, "half empty must differ from empty");
+    assert!(CONNECT_BYTES_MAX < PACKET_BYTES_MAX);
+    assert!(
+        SESSIONS_MAX < (u32::MAX >> 1) as usize,
+        "the highest bit of a subscriber marks a shard"
+    );
+    assert!(
+        TIMER_STEP_NS < 1_000_000_000,
+        "keep alive is in seconds: the step must be well below"
+    );
+};

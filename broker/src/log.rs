@@ -8,7 +8,7 @@
 
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -25,6 +25,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// Target of what an operator wants to see once: start, end, reload.
 pub const NOTICE: &str = "notice";
+/// Target of clients that come and go.
+pub const CONNECTION: &str = "connection";
 /// Target of subscriptions that were made.
 pub const SUBSCRIBE: &str = "subscribe";
 /// Target of subscriptions that were ended.
@@ -99,8 +101,11 @@ pub fn start(settings: &LogSettings) -> Result<(), LogError> {
         timestamp: Timestamp::new(&settings.timestamp),
     };
     let writer = Destinations::open(&settings.destinations)?;
-    let filter =
-        filter_fn(move |event| types.contains(type_of(event))).with_max_level_hint(types.level_max());
+    let connections = settings.connection_messages;
+    let wanted = move |event: &Metadata<'_>| {
+        types.contains(type_of(event)) && (connections || event.target() != CONNECTION)
+    };
+    let filter = filter_fn(wanted).with_max_level_hint(types.level_max());
     let layer = tracing_subscriber::fmt::layer()
         .event_format(lines)
         .with_writer(writer);
@@ -217,7 +222,7 @@ impl LogTypes {
 
 fn type_of(event: &Metadata<'_>) -> LogTypes {
     match (event.target(), *event.level()) {
-        (NOTICE, _) => LogTypes::NOTICE,
+        (NOTICE | CONNECTION, _) => LogTypes::NOTICE,
         (SUBSCRIBE, _) => LogTypes::SUBSCRIBE,
         (UNSUBSCRIBE, _) => LogTypes::UNSUBSCRIBE,
         (_, Level::ERROR) => LogTypes::ERROR,

@@ -16,12 +16,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ServerConfig;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use transport::clock::monotonic_ns;
 use transport::ring::{Ring, RingError, RingOptions};
 use transport::socket;
 use transport::tls::{ServerTls, TlsConfigError, server_config};
 
 use crate::config::{Configuration, ListenerTls};
-use crate::logic::{Shard, ShardCounters};
+use crate::logic::{Shard, shard_counters};
 use crate::settings::ListenerId;
 use crate::shard::{Links, Listening, ShardLoop, allowed_cpus, placement};
 
@@ -242,10 +243,10 @@ fn start_shards(
     listening: &[Listening],
     shut_down: &Arc<AtomicBool>,
 ) -> Result<Vec<ShardHandle>, ServerError> {
-    let settings = Arc::new(configuration.settings.clone());
-    let counters: Arc<[ShardCounters]> = (0..configuration.shards.get())
-        .map(|_| ShardCounters::default())
-        .collect();
+    let mut settings = configuration.settings.clone();
+    settings.hash_seed = random_seed();
+    let settings = Arc::new(settings);
+    let counters = shard_counters(configuration.shards.get());
     let cpus = allowed_cpus();
     let count = configuration.shards.get();
     let start = |shard: u16| {
@@ -271,6 +272,16 @@ fn start_shards(
             .map_err(|source| ServerError::Executor { shard, source })
     };
     (0..count).map(start).collect()
+}
+
+/// So that no client can choose topics that fall together in our hash tables.
+fn random_seed() -> u64 {
+    let mut seed = [0; 8];
+    // Without random bytes the clock has to do: the seed is no secret key.
+    if getrandom::fill(&mut seed).is_err() {
+        return monotonic_ns();
+    }
+    u64::from_ne_bytes(seed)
 }
 
 /// `pid_file`, removed when the broker ends.

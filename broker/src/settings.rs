@@ -58,6 +58,9 @@ pub struct Settings {
     pub memory_bytes_max: u64,
     /// Levels of a topic name or filter at most; more are refused.
     pub topic_levels_max: u16,
+    /// Seed of the hash tables that are keyed by what clients send: random at the start of the process, so that nobody can
+    /// prepare collisions; not in the configuration.
+    pub hash_seed: u64,
 }
 
 /// Which listener a connection came from: its index in [`Settings::listeners`].
@@ -117,6 +120,7 @@ impl Default for Settings {
             client_identifier_prefix: None,
             memory_bytes_max: UNLIMITED,
             topic_levels_max: 200,
+            hash_seed: 0,
         }
     }
 }

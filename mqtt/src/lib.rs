@@ -23,3 +23,6 @@ pub use error::DecodeError;
 pub use packet::{Packet, PacketIdentifier, QoS};
 pub use reason::ReasonCode;
 pub use version::ProtocolVersion;
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use transport::stream::SecureStream;
 
 use super::admission::Admission;
 use super::greeting::{Greeting, Heard, hear};
-use super::links::{Handoff, Parcel};
+use super::links::Handoff;
 use super::token::{Place, Subject};
 use super::{Listening, ShardLoop};
 use crate::limits;
@@ -102,9 +102,8 @@ impl ShardLoop {
     }
 
     fn find_home(&mut self, place: Place, client_identifier: &str) {
-        let shards = self.outgoing.len() as u16;
         if !client_identifier.is_empty() {
-            return self.move_home(place, home_shard(client_identifier, shards), None);
+            return self.move_home(place, home_shard(client_identifier, self.shards), None);
         }
         let Some(greeting) = self.greetings.get(place) else {
             return;
@@ -114,8 +113,9 @@ impl ShardLoop {
             tracing::error!("Error: no random bytes for a client identifier: {error}");
             return drop(self.greetings.remove(place));
         }
-        let assigned = self.logic.assigned_client_identifier(greeting.listener, random);
-        let home = home_shard(&assigned, shards);
+        let settings = self.logic.settings().listener(greeting.listener);
+        let assigned = assigned_client_identifier(&settings.assigned_client_identifier_prefix, random);
+        let home = home_shard(&assigned, self.shards);
         self.move_home(place, home, Some(assigned));
     }
 
@@ -147,10 +147,15 @@ impl ShardLoop {
         if home == self.index {
             return self.adopt(handoff);
         }
-        if let Some(parcels) = self.outgoing.get_mut(usize::from(home)) {
-            parcels.push_back(Parcel::Handoff(Box::new(handoff)));
-        }
+        self.handoffs.push((home, Box::new(handoff)));
     }
+}
+
+/// A client identifier that nobody can guess, written as mosquitto does: `auto-` and a UUID.
+fn assigned_client_identifier(prefix: &str, random: [u8; 16]) -> Box<str> {
+    let hex = format!("{:032X}", u128::from_be_bytes(random));
+    let groups = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| hex.get(range).unwrap_or_default());
+    format!("{prefix}{}", groups.join("-")).into()
 }
 
 fn greeting(listening: &Listening, socket: OwnedFd) -> Option<Greeting> {

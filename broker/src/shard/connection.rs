@@ -12,6 +12,7 @@ use super::admission::Admission;
 use super::links::Handoff;
 use super::token::{Subject, same_generation};
 use crate::limits;
+use crate::log::CONNECTION;
 use crate::logic::{ConnectionId, LostCause, Timestamp};
 
 /// The shell's half of a connection.
@@ -99,6 +100,7 @@ impl ShardLoop {
             peer,
             unread,
         } = handoff;
+        let address = peer.address;
         let id = self.logic.open(self.now, peer);
         self.ring
             .receive_multishot(socket.as_fd(), Subject::Connection(id).token());
@@ -114,6 +116,9 @@ impl ShardLoop {
         };
         self.connections.insert(id, connection);
         self.logic.receive(self.now, id, &unread);
+        if let Some(client) = self.logic.client_identifier(id) {
+            tracing::info!(target: CONNECTION, "New client connected from {address} as {client}.");
+        }
     }
 
     pub(super) fn connection_received(&mut self, id: ConnectionId, buffer: ReceiveBuffer, more: bool) {
@@ -158,25 +163,33 @@ impl ShardLoop {
         }
     }
 
+    /// A receive ended without ending the connection: goes on, unless the logic does not want it.
     pub(super) fn receive_again(&mut self, id: ConnectionId) {
+        let paused = self.logic.receive_paused(id);
         let Some(connection) = self.connections.get(id) else {
             return;
         };
-        if !connection.closing {
-            connection.receiving = true;
+        connection.receiving = !connection.closing && !paused;
+        if connection.receiving {
             self.ring
                 .receive_multishot(connection.socket.as_fd(), Subject::Connection(id).token());
         }
     }
 
-    pub(super) fn receive_paused(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get(id) {
-            connection.receiving = false;
+    /// Stops reading from publishers whose messages find no room, and goes on when there is some.
+    pub(super) fn change_receiving(&mut self) {
+        for (id, paused) in self.logic.take_receive_changes() {
+            match self.connections.get(id) {
+                Some(connection) if connection.receiving && paused => {
+                    self.ring.cancel(Subject::Connection(id).token());
+                }
+                Some(connection) if !connection.receiving && !paused => self.receive_again(id),
+                _ => {}
+            }
         }
     }
 
-    pub(super) fn sent(&mut self, id: ConnectionId, mut bytes: Vec<u8>, result: io::Result<()>) {
-        bytes.clear();
+    pub(super) fn sent(&mut self, id: ConnectionId, bytes: Vec<u8>, result: io::Result<()>) {
         self.keep_spare(bytes);
         let Some(connection) = self.connections.get(id) else {
             return;
@@ -199,6 +212,9 @@ impl ShardLoop {
     /// The connection ended by itself: the logic decides what becomes of its session.
     pub(super) fn lose(&mut self, id: ConnectionId, cause: LostCause) {
         if let Some(connection) = self.connections.remove(id) {
+            if let Some(client) = self.logic.client_identifier(id) {
+                tracing::info!(target: CONNECTION, "Client {client} {}.", departure(cause));
+            }
             socket::shut_down(connection.socket.as_fd());
             self.logic.lost(self.now, id, cause);
         }
@@ -212,6 +228,9 @@ impl ShardLoop {
                 connection.stream.close(&mut goodbye);
                 let _ = socket::send_now(connection.socket.as_fd(), &goodbye);
             }
+            let client = self.logic.client_identifier(id).unwrap_or("<unknown>");
+            let why = self.logic.why_closing(id).unwrap_or("disconnected");
+            tracing::info!(target: CONNECTION, "Client {client} closed: {why}.");
             socket::shut_down(connection.socket.as_fd());
             self.logic.closed(self.now, id);
         }
@@ -226,5 +245,13 @@ impl ShardLoop {
             connection.closing = true;
             self.connections.linger(until, id);
         }
+    }
+}
+
+fn departure(cause: LostCause) -> &'static str {
+    match cause {
+        LostCause::EndOfStream => "closed its connection",
+        LostCause::Error => "disconnected by an error of its connection",
+        LostCause::Timeout => "disconnected: it took too long",
     }
 }

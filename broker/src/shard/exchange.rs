@@ -20,42 +20,15 @@ impl ShardLoop {
         }
     }
 
-    /// Puts what the logic has for other shards behind what still waits to be pushed.
-    pub(super) fn collect_parcels(&mut self) {
-        for to in self.others() {
-            while let Some(batch) = self.links.take_back(self.index, to) {
-                self.logic.recycle_batch(batch);
-            }
-            let Some(parcels) = self.outgoing.get_mut(usize::from(to)) else {
-                continue;
-            };
-            while let Some(batch) = self.logic.take_batch(to) {
-                parcels.push_back(Parcel::Batch(batch));
-            }
-        }
-    }
-
-    fn others(&self) -> impl Iterator<Item = u16> + use<> {
-        let me = self.index;
-        (0..self.outgoing.len() as u16).filter(move |shard| *shard != me)
-    }
-
-    /// Pushes all parcels in order and wakes who sleeps; false if a queue is full.
+    /// Pushes what is for other shards and wakes who sleeps; false if a queue is full. What does not fit stays with the
+    /// logic, which stops reading from those who fill it.
     pub(super) fn push_parcels(&mut self) -> io::Result<bool> {
         let mut woken = false;
         let mut all = true;
-        for (to, parcels) in (0u16..).zip(&mut self.outgoing) {
-            if parcels.is_empty() {
-                continue;
-            }
-            while let Some(parcel) = parcels.pop_front() {
-                if let Err(parcel) = self.links.push(self.index, to, parcel) {
-                    parcels.push_front(parcel);
-                    all = false;
-                    break;
-                }
-            }
-            if let Some(ring) = self.links.wake_needed(to) {
+        for to in self.others() {
+            let (pushed, left) = self.push_to(to);
+            all &= !left;
+            if pushed && let Some(ring) = self.links.wake_needed(to) {
                 self.ring.wake(ring);
                 woken = true;
             }
@@ -63,7 +36,42 @@ impl ShardLoop {
         if woken {
             self.ring.submit()?;
         }
-        self.logic.set_outgoing_blocked(!all);
         Ok(all)
+    }
+
+    /// Whether something waits for room in another shard's queue.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.others()
+            .any(|to| self.logic.has_batch(to) || self.handoffs.iter().any(|(home, _)| *home == to))
+    }
+
+    /// Pushes what is for one shard; says whether anything was, and whether anything is left.
+    fn push_to(&mut self, to: u16) -> (bool, bool) {
+        while let Some(batch) = self.links.take_back(self.index, to) {
+            self.logic.recycle_batch(batch);
+        }
+        let mut pushed = false;
+        while self.links.has_room(self.index, to) {
+            let Some(parcel) = self.next_parcel(to) else {
+                return (pushed, false);
+            };
+            // There is room, and nobody else pushes into this queue.
+            let _ = self.links.push(self.index, to, parcel);
+            pushed = true;
+        }
+        (pushed, true)
+    }
+
+    fn next_parcel(&mut self, to: u16) -> Option<Parcel> {
+        if let Some(batch) = self.logic.take_batch(to) {
+            return Some(Parcel::Batch(batch));
+        }
+        let at = self.handoffs.iter().position(|(home, _)| *home == to)?;
+        Some(Parcel::Handoff(self.handoffs.swap_remove(at).1))
+    }
+
+    fn others(&self) -> impl Iterator<Item = u16> + use<> {
+        let me = self.index;
+        (0..self.shards).filter(move |shard| *shard != me)
     }
 }

@@ -17,11 +17,12 @@ impl ShardLoop {
             self.flush_connection(id);
         }
         self.unflushed = unflushed;
-        let mut dirty = self.logic.take_dirty();
+        let mut dirty = std::mem::take(&mut self.dirty);
+        self.logic.swap_dirty(&mut dirty);
         for id in dirty.drain(..) {
             self.flush_connection(id);
         }
-        self.logic.recycle_dirty(dirty);
+        self.dirty = dirty;
     }
 
     fn flush_connection(&mut self, id: ConnectionId) {
@@ -31,7 +32,7 @@ impl ShardLoop {
         if connection.sending {
             return;
         }
-        let out = self.logic.take_out(id);
+        let out = std::mem::take(self.logic.out(id));
         let Some(wire) = self.seal(id, out) else {
             return self.flushed(id);
         };

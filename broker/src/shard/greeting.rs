@@ -1,7 +1,7 @@
 //! Connections from accept until their CONNECT is whole: the TLS handshake, and finding the home shard.
 //!
 //! Invariants: one receive at most is in flight and none once the CONNECT is known, so the descriptor can move to
-//! another shard; at most [`limits::GREETING_BYTES_MAX`] are kept for a client that has not said who it is, and nothing
+//! another shard; at most [`limits::CONNECT_BYTES_MAX`] are kept for a client that has not said who it is, and nothing
 //! is reserved for bytes that were only announced; the whole takes at most [`limits::GREETING_NS_MAX`] from accept.
 
 use std::collections::VecDeque;
@@ -103,7 +103,7 @@ impl Greetings {
 
 /// Reads what has come: the first packet has to be a CONNECT [MQTT-3.1.0-1].
 pub(crate) fn hear(plain: &[u8]) -> Heard {
-    match frame::split(plain, limits::GREETING_BYTES_MAX) {
+    match frame::split(plain, limits::CONNECT_BYTES_MAX) {
         Ok(None) => match plain.first() {
             Some(first) if first >> 4 != 1 => Heard::Refused("the first packet is not CONNECT"),
             _ => Heard::Incomplete,

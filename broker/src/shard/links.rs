@@ -1,7 +1,7 @@
 //! What shards share: a bounded queue for each ordered pair of shards, the way back for emptied batches, and wakes.
 //!
-//! Invariants: a full queue never blocks, the parcel comes back to the sender, who keeps it and tries again in its next
-//! turn (policy of the queue: back-pressure on the sender's publishers). A parcel is never lost to sleep: the sender
+//! Invariants: a full queue never blocks, the sender keeps what does not fit and tries again in its next turn (policy of
+//! the queue: back-pressure on the sender's publishers). A parcel is never lost to sleep: the sender
 //! pushes before it reads `asleep`, the sleeper sets `asleep` before it looks at its queues once more (all SeqCst).
 
 use std::os::fd::OwnedFd;
@@ -88,6 +88,15 @@ impl Links {
             Some(queue) => queue.push(parcel),
             None => Err(parcel),
         }
+    }
+
+    /// Whether the next push succeeds; only the sender of the queue may rely on it.
+    pub(crate) fn has_room(&self, from: u16, to: u16) -> bool {
+        let queue = self
+            .shards
+            .get(usize::from(to))
+            .and_then(|inbox| inbox.parcels.get(usize::from(from)));
+        queue.is_some_and(|queue| !queue.is_full())
     }
 
     pub(crate) fn pop(&self, shard: u16, from: u16) -> Option<Parcel> {

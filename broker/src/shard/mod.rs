@@ -18,7 +18,6 @@ mod links;
 mod placement;
 mod token;
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -34,8 +33,8 @@ use crate::logic::{ConnectionId, LostCause, Shard, Timestamp};
 use crate::settings::ListenerId;
 use connection::Connections;
 use greeting::Greetings;
+use links::Handoff;
 pub(crate) use links::Links;
-use links::Parcel;
 pub use placement::allowed_cpus;
 pub(crate) use placement::placement;
 use token::Subject;
@@ -53,6 +52,7 @@ pub(crate) struct Listening {
 /// One shard's sockets and logic.
 pub(crate) struct ShardLoop {
     index: u16,
+    shards: u16,
     now: Timestamp,
     ring: Ring,
     logic: Shard,
@@ -62,8 +62,8 @@ pub(crate) struct ShardLoop {
     accept_again: Option<Timestamp>,
     greetings: Greetings,
     connections: Connections,
-    /// By destination: what did not fit into its queue yet, or was not offered yet.
-    outgoing: Vec<VecDeque<Parcel>>,
+    /// Connections on their way to their home shards.
+    handoffs: Vec<(u16, Box<Handoff>)>,
     shut_down: Arc<AtomicBool>,
     /// Set while shutting down: when what is still open is cut.
     drain_until: Option<Timestamp>,
@@ -73,6 +73,8 @@ pub(crate) struct ShardLoop {
     plain: Vec<u8>,
     /// Emptied output buffers, reused.
     spare: Vec<Vec<u8>>,
+    /// The logic's list of connections to flush, reused.
+    dirty: Vec<ConnectionId>,
 }
 
 impl ShardLoop {
@@ -92,6 +94,7 @@ impl ShardLoop {
         links.introduce(index, ring.handle(), ring.waker());
         let mut shard = ShardLoop {
             index,
+            shards,
             now: Timestamp(monotonic_ns()),
             ring,
             logic,
@@ -100,12 +103,13 @@ impl ShardLoop {
             accept_again: None,
             greetings: Greetings::default(),
             connections: Connections::default(),
-            outgoing: (0..shards).map(|_| VecDeque::new()).collect(),
+            handoffs: Vec::new(),
             shut_down,
             drain_until: None,
             unflushed: Vec::new(),
             plain: Vec::new(),
             spare: Vec::new(),
+            dirty: Vec::new(),
         };
         shard.accept_everywhere();
         Ok(shard)
@@ -135,7 +139,7 @@ impl ShardLoop {
             self.handle(completion);
         }
         self.run_timers();
-        self.collect_parcels();
+        self.change_receiving();
         if self.push_parcels()? {
             self.flush();
         }
@@ -154,7 +158,7 @@ impl ShardLoop {
 
     /// How long the ring may wait.
     fn timeout(&self) -> Option<Duration> {
-        if self.outgoing.iter().any(|parcels| !parcels.is_empty()) {
+        if self.is_blocked() {
             return Some(FULL_QUEUE_RETRY);
         }
         if self.logic.has_dirty() || !self.unflushed.is_empty() {
@@ -207,8 +211,9 @@ impl ShardLoop {
                 }
             }
             (Subject::Greeting(place), _) => drop(self.greetings.remove(place)),
-            (Subject::Connection(id), ReceiveEnd::NoBuffers) => self.receive_again(id),
-            (Subject::Connection(id), ReceiveEnd::Cancelled) => self.receive_paused(id),
+            (Subject::Connection(id), ReceiveEnd::NoBuffers | ReceiveEnd::Cancelled) => {
+                self.receive_again(id)
+            }
             (Subject::Connection(id), ReceiveEnd::EndOfStream) => self.lose(id, LostCause::EndOfStream),
             (Subject::Connection(id), ReceiveEnd::Error(error)) => self.fail(id, &error),
         }
@@ -244,7 +249,7 @@ impl ShardLoop {
     }
 
     fn is_drained(&self) -> bool {
-        let empty = || self.connections.is_empty() && self.outgoing.iter().all(VecDeque::is_empty);
+        let empty = || self.connections.is_empty() && !self.is_blocked();
         self.drain_until.is_some_and(|until| until <= self.now || empty())
     }
 }

@@ -1,0 +1,142 @@
+//! What is kept of one network connection.
+//!
+//! Invariants: `session` is set from an accepted CONNECT until the connection begins to close, and then the session's
+//! link points back here; `dirty` says that the connection is in the list for the shell. The fields that a delivery
+//! touches come first, to lie in one cache line.
+
+use std::net::SocketAddr;
+
+use mqtt::ProtocolVersion;
+
+use super::time::Timestamp;
+use crate::limits;
+use crate::settings::ListenerId;
+
+/// A connection as shell and logic name it. The slot is used again; the generation tells the uses apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    /// Index, small and dense.
+    pub slot: u32,
+    /// Counts the connections of the shard.
+    pub generation: u32,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The client's address.
+    pub address: SocketAddr,
+    /// The listener that accepted it.
+    pub listener: ListenerId,
+    /// Whether it is over TLS.
+    pub tls: bool,
+    /// The client identifier for a client that sends an empty one.
+    pub assigned_client_identifier: Option<Box<str>>,
+    /// The user that its certificate names, where the listener takes the user from there.
+    pub certificate_identity: Option<Box<str>>,
+}
+
+/// Why the shell lost a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostCause {
+    /// The client ended the stream.
+    EndOfStream,
+    /// The socket or TLS failed.
+    Error,
+    /// The time from accept to CONNACK ran out, or the client did not take what was sent before closing.
+    Timeout,
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Waiting for CONNECT.
+    Opening,
+    /// CONNECT was accepted.
+    Connected,
+    /// What is in `out` goes out, then the shell closes.
+    Closing,
+}
+
+/// No session, no connection, no route: the slot that is none.
+pub(super) const NONE: u32 = u32::MAX;
+
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Connection {
+    pub(super) out: Vec<u8>,
+    /// Bytes with the shell and the kernel that the socket has not taken.
+    pub(super) unsent_bytes: usize,
+    /// Largest packet that the client takes.
+    pub(super) packet_bytes_max: u32,
+    pub(super) generation: u32,
+    pub(super) session: u32,
+    /// The route of the last PUBLISH: the next one is likely to have the same topic.
+    pub(super) route: u32,
+    pub(super) version: ProtocolVersion,
+    pub(super) stage: Stage,
+    pub(super) dirty: bool,
+    /// The session's queue holds QoS 0 messages (retained ones on their way): newer ones must not overtake them.
+    pub(super) qos0_waits: bool,
+    pub(super) receive_paused: bool,
+    pub(super) problem_information: bool,
+    pub(super) keep_alive_s: u16,
+    // What follows is touched once for each read.
+    pub(super) last_received: Timestamp,
+    /// The beginning of a packet whose rest has not come.
+    pub(super) partial: Vec<u8>,
+    /// Inbound topic aliases (5.0); empty until the first is set.
+    pub(super) aliases: Vec<Option<Box<str>>>,
+    pub(super) peer: Option<Box<Peer>>,
+    pub(super) address: SocketAddr,
+    pub(super) listener: ListenerId,
+    pub(super) why_closing: Option<Box<str>>,
+}
+
+impl Connection {
+    pub(super) fn new(now: Timestamp, generation: u32, peer: Peer) -> Self {
+        Self {
+            out: Vec::new(),
+            unsent_bytes: 0,
+            packet_bytes_max: limits::PACKET_BYTES_MAX,
+            generation,
+            session: NONE,
+            route: NONE,
+            version: ProtocolVersion::V3_1_1,
+            stage: Stage::Opening,
+            dirty: false,
+            qos0_waits: false,
+            receive_paused: false,
+            problem_information: true,
+            keep_alive_s: 0,
+            last_received: now,
+            partial: Vec::new(),
+            aliases: Vec::new(),
+            address: peer.address,
+            listener: peer.listener,
+            peer: Some(Box::new(peer)),
+            why_closing: None,
+        }
+    }
+
+    /// Bytes that wait for the socket.
+    #[inline]
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.out.len().saturating_add(self.unsent_bytes)
+    }
+
+    /// Whether so many bytes more may wait for the socket.
+    #[inline]
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.waiting_bytes().saturating_add(bytes) <= limits::OUT_BYTES_MAX
+    }
+
+    /// When the client must have sent something: one and a half times the keep alive [MQTT-3.1.2-24].
+    pub(super) fn keep_alive_deadline(&self) -> Timestamp {
+        if self.keep_alive_s == 0 {
+            return Timestamp::NEVER;
+        }
+        self.last_received
+            .plus_ns(u64::from(self.keep_alive_s) * 1_500_000_000)
+    }
+}

@@ -1,0 +1,188 @@
+//! How connections and sessions end.
+//!
+//! Invariants: a session is detached from its connection at the moment that the connection begins to close, whatever the
+//! socket still takes; its Will is published or discarded then. A session that ends takes its subscriptions, its queue and
+//! its Will (published, if it waited) with it, and nothing of it stays.
+
+use mqtt::packet::Disconnect;
+use mqtt::property::{Properties, PropertiesBuf, Property};
+use mqtt::{ProtocolVersion, ReasonCode};
+
+use super::Shard;
+use super::connection::{ConnectionId, NONE, Stage};
+use super::message::Message;
+use super::session::NEVER_EXPIRES;
+use super::session::will::Will;
+use super::store::Record;
+use super::time::Timestamp;
+use super::timer::Timer;
+
+impl Shard {
+    /// The client broke the protocol: in 5.0 it is told why [MQTT-4.13.1-1], then the connection closes.
+    pub(super) fn protocol_error(&mut self, now: Timestamp, slot: u32, reason: ReasonCode, why: &str) {
+        self.clients.counters().protocol_errors.add(1);
+        self.disconnect(now, slot, reason, why);
+    }
+
+    /// Ends a connection with a DISCONNECT in 5.0, bare in 3.x. Its Will is published.
+    pub(super) fn disconnect(&mut self, now: Timestamp, slot: u32, reason: ReasonCode, why: &str) {
+        let Some(connection) = self.clients.connection(slot) else {
+            return;
+        };
+        if connection.stage == Stage::Connected && connection.version == ProtocolVersion::V5 {
+            self.clients.send(slot, |out, version| {
+                Disconnect {
+                    reason,
+                    properties: Properties::EMPTY,
+                }
+                .encode(version, out);
+            });
+        }
+        self.close(now, slot, why, true);
+    }
+
+    /// From now on the connection only drains; its session is detached.
+    pub(super) fn close(&mut self, now: Timestamp, slot: u32, why: &str, with_will: bool) {
+        let Some(connection) = self.clients.connection(slot) else {
+            return;
+        };
+        if connection.stage == Stage::Closing {
+            return;
+        }
+        connection.why_closing = Some(why.into());
+        connection.partial = Vec::new();
+        self.detach(now, slot, with_will);
+        if let Some(connection) = self.clients.connection(slot) {
+            connection.stage = Stage::Closing;
+        }
+        self.clients.mark_dirty(slot);
+    }
+
+    /// Separates a connection from its session; the session waits for another one, or ends.
+    pub(super) fn detach(&mut self, now: Timestamp, slot: u32, with_will: bool) {
+        let Some(connection) = self.clients.connection(slot) else {
+            return;
+        };
+        let session_slot = std::mem::replace(&mut connection.session, NONE);
+        connection.aliases = Vec::new();
+        let Some(session) = self.clients.sessions.get_mut(session_slot) else {
+            return;
+        };
+        session.disconnected_at = now;
+        let (expiry_s, generation) = (session.expiry_s, session.generation);
+        let expires_at = session.expires_at();
+        let will = session.will.take().filter(|_| with_will);
+        self.clients.sessions.set_link(session_slot, NONE);
+        self.clients.counters().clients_connected.sub(1);
+        if let Some(will) = will {
+            if will.delay_s == 0 || expiry_s == 0 {
+                self.publish_will(now, &will);
+            } else {
+                self.hold_will(now, session_slot, generation, will);
+            }
+        }
+        if expiry_s == 0 {
+            self.end_session(now, session_slot);
+        } else if expiry_s != NEVER_EXPIRES {
+            self.timers.set(
+                expires_at,
+                Timer::SessionExpiry {
+                    session: session_slot,
+                    generation,
+                },
+            );
+        }
+    }
+
+    /// Keeps a Will back for its Will Delay Interval.
+    fn hold_will(&mut self, now: Timestamp, session: u32, generation: u32, will: Box<Will>) {
+        self.timers.set(
+            now.plus_s(u64::from(will.delay_s)),
+            Timer::WillDelay { session, generation },
+        );
+        if let Some(session) = self.clients.sessions.get_mut(session) {
+            session.will = Some(will);
+        }
+    }
+
+    /// Publishes a Will [MQTT-3.1.2-8].
+    pub(super) fn publish_will(&mut self, now: Timestamp, will: &Will) {
+        let mut properties = PropertiesBuf::new();
+        if let Some(expiry_s) = will.expiry_s {
+            // Both fit a packet once.
+            let _ = properties.push(Property::MessageExpiryInterval(expiry_s));
+        }
+        let _ = properties.extend_raw(will.message.properties());
+        let message = Message {
+            topic: will.message.topic(),
+            qos: will.message.qos(),
+            retain: will.message.retain(),
+            properties: properties.as_properties(),
+            payload: will.message.payload(),
+            publisher: super::message::Publisher {
+                session: NONE,
+                identity: will.message.publisher(),
+            },
+        };
+        self.publish(now, &message, None);
+    }
+
+    /// Ends a session that has no connection.
+    pub(super) fn end_session(&mut self, now: Timestamp, slot: u32) {
+        self.drop_subscriptions(slot);
+        let Some(mut session) = self.clients.sessions.remove(slot) else {
+            return;
+        };
+        self.clients.forget_queue(&session);
+        self.clients.counters().sessions.sub(1);
+        if session.outlives_connection() {
+            self.clients.store.append(Record::SessionEnded {
+                client_identifier: &session.client_identifier,
+            });
+        }
+        if let Some(will) = session.will.take() {
+            // Its delay ends with the session at the latest [MQTT 5.0, 3.1.3.2.2].
+            self.publish_will(now, &will);
+        }
+    }
+
+    /// Says goodbye to all and closes: the process ends. Wills are published first, as after any connection that the
+    /// client did not end itself.
+    pub fn shut_down(&mut self, now: Timestamp) {
+        let all: Vec<ConnectionId> = self
+            .clients
+            .connections
+            .iter()
+            .filter_map(connection_id)
+            .collect();
+        for id in &all {
+            let session = self
+                .clients
+                .connection(id.slot)
+                .map_or(NONE, |connection| connection.session);
+            let will = self
+                .clients
+                .sessions
+                .get_mut(session)
+                .and_then(|session| session.will.take());
+            if let Some(will) = will {
+                self.publish_will(now, &will);
+            }
+        }
+        for id in all {
+            self.disconnect(
+                now,
+                id.slot,
+                ReasonCode::ServerShuttingDown,
+                "the broker shuts down",
+            );
+        }
+    }
+}
+
+fn connection_id((slot, connection): (usize, &super::Connection)) -> Option<ConnectionId> {
+    Some(ConnectionId {
+        slot: u32::try_from(slot).ok()?,
+        generation: connection.generation,
+    })
+}

@@ -1,0 +1,89 @@
+//! What one PUBLISH needs while it goes to its subscribers: each form encoded once, kept once.
+//!
+//! Invariant: a [`FanOut`] is of one message from [`FanOut::begin`] to the next; what it has encoded or kept is used for
+//! no other.
+
+use mqtt::property::{Properties, PropertiesBuf};
+use mqtt::publish_template::PublishTemplate;
+use mqtt::{ProtocolVersion, QoS};
+
+use super::message::{Message, StoredMessage};
+use super::time::Timestamp;
+
+/// Forms of a PUBLISH without Subscription Identifiers: two encodings, three QoS, RETAIN or not.
+const FORMS: usize = 12;
+
+#[derive(Debug, Default)]
+pub(super) struct FanOut {
+    templates: [PublishTemplate; FORMS],
+    encoded: u16,
+    identified: PublishTemplate,
+    stored: Option<StoredMessage>,
+    scratch: Vec<u8>,
+    /// Copies that went out, and their payload bytes' sum.
+    pub(super) sent: u64,
+    /// Copies that were dropped.
+    pub(super) dropped: u64,
+}
+
+impl FanOut {
+    /// The next message.
+    #[inline]
+    pub(super) fn begin(&mut self) {
+        self.encoded = 0;
+        self.stored = None;
+        self.sent = 0;
+        self.dropped = 0;
+    }
+
+    /// The message encoded for a subscriber; `None` if it cannot be.
+    #[inline]
+    pub(super) fn template(
+        &mut self,
+        message: &Message<'_>,
+        version: ProtocolVersion,
+        qos: QoS,
+        retain: bool,
+        identifiers: Option<&PropertiesBuf>,
+    ) -> Option<&PublishTemplate> {
+        let extra = match identifiers {
+            Some(identifiers) if version == ProtocolVersion::V5 => identifiers.as_properties(),
+            _ => Properties::EMPTY,
+        };
+        let Message {
+            topic,
+            properties,
+            payload,
+            ..
+        } = *message;
+        if !extra.is_empty() {
+            self.identified
+                .encode(version, qos, retain, topic, properties, extra, payload)
+                .ok()?;
+            return Some(&self.identified);
+        }
+        let is_v5 = usize::from(version == ProtocolVersion::V5);
+        let form = is_v5 * 6 + qos as usize * 2 + usize::from(retain);
+        let template = self.templates.get_mut(form)?;
+        if self.encoded & 1 << form == 0 {
+            template
+                .encode(version, qos, retain, topic, properties, extra, payload)
+                .ok()?;
+            self.encoded |= 1 << form;
+        }
+        Some(template)
+    }
+
+    /// The message to be kept, one for all who keep it.
+    pub(super) fn stored(&mut self, now: Timestamp, message: &Message<'_>) -> StoredMessage {
+        let scratch = &mut self.scratch;
+        self.stored
+            .get_or_insert_with(|| StoredMessage::new(now, message, scratch))
+            .clone()
+    }
+
+    /// What [`Self::stored`] is to give out: the message is kept already.
+    pub(super) fn set_stored(&mut self, stored: StoredMessage) {
+        self.stored = Some(stored);
+    }
+}

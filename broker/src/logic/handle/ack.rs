@@ -1,0 +1,109 @@
+//! PUBACK, PUBREC, PUBREL and PUBCOMP.
+//!
+//! Invariant: an acknowledgement of an identifier that is not awaited changes nothing; in 5.0 PUBREC and PUBREL are
+//! answered with 0x92.
+
+use mqtt::ReasonCode;
+use mqtt::frame::PacketType;
+use mqtt::packet::Ack;
+
+use super::super::Shard;
+use super::super::session::inflight::Awaits;
+use super::super::store::Record;
+use super::super::time::Timestamp;
+
+impl Shard {
+    /// A QoS 1 message of ours arrived.
+    #[inline]
+    pub(in crate::logic) fn handle_puback(&mut self, now: Timestamp, slot: u32, ack: &Ack<'_>) {
+        self.finish(now, slot, ack, Awaits::PubAck);
+    }
+
+    /// A QoS 2 message of ours arrived: releases it [MQTT-4.3.3-5], or ends it if it was refused [MQTT-4.3.3-4].
+    pub(in crate::logic) fn handle_pubrec(&mut self, now: Timestamp, slot: u32, ack: &Ack<'_>) {
+        if ack.reason.is_error() {
+            return self.finish(now, slot, ack, Awaits::PubRec);
+        }
+        let session = self.session_of(slot);
+        let packet_identifier = ack.packet_identifier;
+        let Some(session) = self.clients.sessions.get_mut(session) else {
+            return;
+        };
+        let known = session.inflight.release(packet_identifier);
+        if known && session.outlives_connection() {
+            let client_identifier = &*session.client_identifier;
+            self.clients.store.append(Record::Released {
+                client_identifier,
+                packet_identifier,
+            });
+        }
+        let reason = if known {
+            ReasonCode::Success
+        } else {
+            ReasonCode::PacketIdentifierNotFound
+        };
+        self.clients.send(slot, |out, version| {
+            mqtt::encode::ack(PacketType::PubRel, packet_identifier, reason, version, out);
+        });
+    }
+
+    /// A QoS 2 message of the client is complete: its identifier is free again [MQTT-4.3.3-11].
+    pub(in crate::logic) fn handle_pubrel(&mut self, slot: u32, ack: &Ack<'_>) {
+        let session = self.session_of(slot);
+        let packet_identifier = ack.packet_identifier;
+        let Some(session) = self.clients.sessions.get_mut(session) else {
+            return;
+        };
+        let at = session
+            .unreleased
+            .iter()
+            .position(|&identifier| identifier == packet_identifier.get());
+        if let Some(at) = at {
+            session.unreleased.remove(at);
+            if session.outlives_connection() {
+                let client_identifier = &*session.client_identifier;
+                self.clients.store.append(Record::ReceivedReleased {
+                    client_identifier,
+                    packet_identifier,
+                });
+            }
+        }
+        let reason = if at.is_some() {
+            ReasonCode::Success
+        } else {
+            ReasonCode::PacketIdentifierNotFound
+        };
+        self.clients.send(slot, |out, version| {
+            mqtt::encode::ack(PacketType::PubComp, packet_identifier, reason, version, out);
+        });
+    }
+
+    /// A QoS 2 message of ours is complete.
+    pub(in crate::logic) fn handle_pubcomp(&mut self, now: Timestamp, slot: u32, ack: &Ack<'_>) {
+        self.finish(now, slot, ack, Awaits::PubComp);
+    }
+
+    /// The slot of the connection's session.
+    #[inline]
+    pub(in crate::logic) fn session_of(&mut self, slot: u32) -> u32 {
+        self.clients
+            .connection(slot)
+            .map_or(super::super::NONE, |connection| connection.session)
+    }
+
+    #[inline]
+    fn finish(&mut self, now: Timestamp, slot: u32, ack: &Ack<'_>, awaited: Awaits) {
+        let session = self.session_of(slot);
+        if !self.clients.finish(session, ack.packet_identifier, awaited) {
+            return;
+        }
+        let waits = self
+            .clients
+            .sessions
+            .get(session)
+            .is_some_and(|s| !s.queue_is_empty() || s.inflight.resends());
+        if waits {
+            self.clients.pump(now, session);
+        }
+    }
+}

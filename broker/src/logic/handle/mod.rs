@@ -1,0 +1,9 @@
+//! One handler for each packet that a client sends.
+
+mod ack;
+mod connect;
+mod disconnect;
+mod ping;
+mod publish;
+mod subscribe;
+mod unsubscribe;

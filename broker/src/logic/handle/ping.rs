@@ -1,0 +1,10 @@
+//! PINGREQ.
+
+use super::super::Shard;
+
+impl Shard {
+    /// Answers PINGREQ [MQTT-3.12.4-1].
+    pub(in crate::logic) fn handle_pingreq(&mut self, slot: u32) {
+        self.clients.send(slot, |out, _| mqtt::encode::pingresp(out));
+    }
+}

@@ -1,0 +1,186 @@
+//! SUBSCRIBE.
+//!
+//! Invariants: the answer has one code for each filter, in their order [MQTT-3.8.4-6], and stands before the retained
+//! messages in `out`; the other shards' interest is in the outboxes before that. A filter that is refused changes nothing.
+
+use mqtt::packet::{RetainHandling, Subscribe, SubscriptionOptions};
+use mqtt::property::{Properties, PropertiesBuf, Property};
+use mqtt::{QoS, ReasonCode};
+
+use super::super::Shard;
+use super::super::message::StoredMessage;
+use super::super::session::Held;
+use super::super::session::queue::Queued;
+use super::super::store::Record;
+use super::super::subscription::{Added, Subscriber};
+use super::super::time::Timestamp;
+use crate::limits;
+
+/// One subscription asked for.
+#[derive(Clone, Copy, Debug)]
+struct Asked<'a> {
+    filter: &'a str,
+    options: SubscriptionOptions,
+    identifier: Option<u32>,
+}
+
+impl Shard {
+    /// Subscribes, answers, and sends the retained messages.
+    pub(in crate::logic) fn handle_subscribe(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        subscribe: &Subscribe<'_>,
+    ) {
+        let session = self.session_of(slot);
+        let identifier = subscribe.properties.subscription_identifier();
+        let mut reasons = Vec::new();
+        let mut replays = Vec::new();
+        for (filter, options) in subscribe.filters.iter() {
+            let asked = Asked {
+                filter,
+                options,
+                identifier,
+            };
+            match self.subscribe(session, asked) {
+                Ok(is_new) => {
+                    reasons.push(options.qos as u8);
+                    if sends_retained(options.retain_handling, is_new) {
+                        replays.push(asked);
+                    }
+                }
+                Err(reason) => reasons.push(reason as u8),
+            }
+        }
+        let packet_identifier = subscribe.packet_identifier;
+        self.clients.send(slot, |out, version| {
+            mqtt::encode::suback(packet_identifier, Properties::EMPTY, &reasons, version, out);
+        });
+        for asked in replays {
+            self.send_retained_to(now, session, asked);
+        }
+        self.clients.pump(now, session);
+    }
+
+    /// Whether the subscription is new, or why it is refused.
+    fn subscribe(&mut self, session_slot: u32, asked: Asked<'_>) -> Result<bool, ReasonCode> {
+        self.check_filter(asked.filter)?;
+        let filter = self.subscriptions.find_or_insert(asked.filter);
+        let subscriber = Subscriber::new(session_slot, asked.options, asked.identifier);
+        let held = self.held(session_slot, filter);
+        if held.is_none() && self.subscriptions_of(session_slot) >= limits::SUBSCRIPTIONS_PER_SESSION_MAX {
+            self.subscriptions.drop_unused(filter);
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        match held {
+            Some(held) => self.subscriptions.replace(filter, held.position, subscriber),
+            None => self.add_subscription(session_slot, filter, asked.filter, subscriber),
+        }
+        self.filter_changed(filter);
+        if let Some(session) = self
+            .clients
+            .sessions
+            .get(session_slot)
+            .filter(|session| session.outlives_connection())
+        {
+            let client_identifier = &*session.client_identifier;
+            let Asked {
+                filter,
+                options,
+                identifier,
+            } = asked;
+            self.clients.store.append(Record::Subscribed {
+                client_identifier,
+                filter,
+                options,
+                identifier,
+            });
+        }
+        Ok(held.is_none())
+    }
+
+    fn add_subscription(&mut self, session: u32, filter: u32, name: &str, subscriber: Subscriber) {
+        let Some(added) = self.subscriptions.add(filter, subscriber) else {
+            return;
+        };
+        let (Added::First { position } | Added::Another { position }) = added;
+        if let Some(session) = self.clients.sessions.get_mut(session) {
+            if session.subscriptions.is_empty() {
+                session.subscriptions.reserve_exact(1);
+            }
+            session.subscriptions.push(Held { filter, position });
+        }
+        self.clients.counters().subscriptions.add(1);
+        if matches!(added, Added::First { .. }) {
+            self.announce(name, true);
+        }
+    }
+
+    fn subscriptions_of(&self, session: u32) -> usize {
+        self.clients
+            .sessions
+            .get(session)
+            .map_or(0, |session| session.subscriptions.len())
+    }
+
+    /// What the broker does not take as a filter.
+    fn check_filter(&self, filter: &str) -> Result<(), ReasonCode> {
+        let levels_max = usize::from(self.clients.settings.topic_levels_max);
+        if mqtt::topic::levels(filter).count() > levels_max {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
+        match mqtt::topic::shared(filter) {
+            Err(_) => Err(ReasonCode::TopicFilterInvalid),
+            Ok(Some(_)) => Err(ReasonCode::SharedSubscriptionsNotSupported),
+            Ok(None) => Ok(()),
+        }
+    }
+
+    /// Queues the retained messages that a new subscription matches [MQTT-3.3.1-9]; the caller pumps.
+    fn send_retained_to(&mut self, now: Timestamp, session: u32, asked: Asked<'_>) {
+        let mut found = Vec::new();
+        self.retained.matching(now, asked.filter, &mut found);
+        let own = self
+            .clients
+            .sessions
+            .get(session)
+            .map_or(0, |s| self.clients.sessions.identity(&s.client_identifier));
+        let identifiers = asked.identifier.map(identifier_property);
+        let no_local = asked.options.no_local;
+        let goes = |message: &StoredMessage| !no_local || message.publisher() != own;
+        for message in found.into_iter().filter(goes) {
+            let qos: QoS = if self.clients.settings.upgrade_outgoing_qos {
+                asked.options.qos
+            } else {
+                asked.options.qos.min(message.qos())
+            };
+            let identifiers = identifiers.clone();
+            self.clients.replay(
+                session,
+                Queued {
+                    message,
+                    identifiers,
+                    qos,
+                    retain: true,
+                    replay: true,
+                },
+            );
+        }
+    }
+}
+
+fn sends_retained(handling: RetainHandling, is_new: bool) -> bool {
+    match handling {
+        // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
+        RetainHandling::SendAtSubscribe => true,
+        RetainHandling::SendIfNew => is_new,
+        RetainHandling::DoNotSend => false,
+    }
+}
+
+fn identifier_property(identifier: u32) -> std::rc::Rc<PropertiesBuf> {
+    let mut identifiers = PropertiesBuf::new();
+    // It came in a packet, so it is in its range.
+    let _ = identifiers.push(Property::SubscriptionIdentifier(identifier));
+    std::rc::Rc::new(identifiers)
+}

@@ -1,0 +1,240 @@
+//! An application message that outlives its packet: queued, in flight in a kept session, or retained.
+//!
+//! Invariant: it is one allocation, shared by all who hold it and by all shards, and never changes. What is a matter of one
+//! delivery (QoS, RETAIN, subscription identifiers) is not in it. Its properties are those that go on to subscribers;
+//! the Message Expiry Interval is taken out, as it is counted down from `expires_at` [MQTT-3.3.2-6].
+
+use std::sync::Arc;
+
+use mqtt::QoS;
+use mqtt::property::{Properties, PropertiesBuf, Property};
+
+use super::time::Timestamp;
+
+/// A message as it was published, or is to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Message<'a> {
+    pub(super) topic: &'a str,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    /// What goes on to 5.0 subscribers: no Topic Alias, no Subscription Identifier.
+    pub(super) properties: Properties<'a>,
+    pub(super) payload: &'a [u8],
+    /// Who published it.
+    pub(super) publisher: Publisher,
+}
+
+/// Who published a message: only No Local asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Publisher {
+    /// Its session in this shard, or [`Publisher::ELSEWHERE`]'s.
+    pub(super) session: u32,
+    /// A hash of its client identifier; 0 for the broker itself.
+    pub(super) identity: u64,
+}
+
+impl Publisher {
+    /// The broker, or a client of another shard: no session of this shard.
+    pub(super) const ELSEWHERE: Self = Self {
+        session: u32::MAX,
+        identity: 0,
+    };
+}
+
+/// A kept message; cloning shares it.
+///
+/// Layout: expires_at (8 bytes), publisher's identity (8), property bytes (4), topic bytes (2), QoS and RETAIN (1), then the
+/// topic, the properties and the payload.
+#[derive(Clone, Debug)]
+pub struct StoredMessage(Arc<[u8]>);
+
+const HEADER_BYTES: usize = 23;
+const RETAIN_FLAG: u8 = 0x80;
+
+struct Header {
+    expires_at: Timestamp,
+    publisher: u64,
+    topic_end: usize,
+    properties_end: usize,
+    flags: u8,
+}
+
+impl StoredMessage {
+    /// Keeps `message`, which came at `now`; `scratch` is overwritten.
+    pub(super) fn new(now: Timestamp, message: &Message<'_>, scratch: &mut Vec<u8>) -> Self {
+        let mut kept = PropertiesBuf::new();
+        let mut expires_at = Timestamp::NEVER;
+        let properties = match message.properties.message_expiry_interval_s() {
+            None => message.properties,
+            Some(interval_s) => {
+                expires_at = now.plus_s(u64::from(interval_s));
+                without_expiry(message.properties, &mut kept);
+                kept.as_properties()
+            }
+        };
+        let properties = properties.as_bytes();
+        scratch.clear();
+        scratch.extend_from_slice(&expires_at.0.to_le_bytes());
+        scratch.extend_from_slice(&message.publisher.identity.to_le_bytes());
+        scratch.extend_from_slice(&u32::try_from(properties.len()).unwrap_or(0).to_le_bytes());
+        scratch.extend_from_slice(&u16::try_from(message.topic.len()).unwrap_or(0).to_le_bytes());
+        scratch.push(message.qos as u8 | if message.retain { RETAIN_FLAG } else { 0 });
+        scratch.extend_from_slice(message.topic.as_bytes());
+        scratch.extend_from_slice(properties);
+        scratch.extend_from_slice(message.payload);
+        Self(Arc::from(scratch.as_slice()))
+    }
+
+    /// The Topic Name.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        let bytes = self
+            .0
+            .get(HEADER_BYTES..self.header().topic_end)
+            .unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.0.get(self.header().properties_end..).unwrap_or_default()
+    }
+
+    /// The properties that go on, without the Message Expiry Interval.
+    #[must_use]
+    pub fn properties(&self) -> Properties<'_> {
+        let header = self.header();
+        Properties::from_validated(
+            self.0
+                .get(header.topic_end..header.properties_end)
+                .unwrap_or_default(),
+        )
+    }
+
+    /// The QoS that it was published at.
+    #[must_use]
+    pub fn qos(&self) -> QoS {
+        match self.header().flags & !RETAIN_FLAG {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        }
+    }
+
+    /// Whether it was published with RETAIN.
+    #[must_use]
+    pub fn retain(&self) -> bool {
+        self.header().flags & RETAIN_FLAG != 0
+    }
+
+    /// When it expires.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.header().expires_at
+    }
+
+    /// The hash of its publisher's client identifier.
+    pub(super) fn publisher(&self) -> u64 {
+        self.header().publisher
+    }
+
+    /// Topic and payload bytes: what queues are bounded by.
+    #[must_use]
+    pub fn queue_bytes(&self) -> u64 {
+        let header = self.header();
+        let properties = header.properties_end.saturating_sub(header.topic_end);
+        self.0.len().saturating_sub(HEADER_BYTES + properties) as u64
+    }
+
+    /// As a message to be sent, with the properties in `properties`, which gets what is left of the Message Expiry
+    /// Interval in front; `None` if it has expired.
+    pub(super) fn at<'a>(&'a self, now: Timestamp, properties: &'a mut PropertiesBuf) -> Option<Message<'a>> {
+        let header = self.header();
+        let properties = if header.expires_at == Timestamp::NEVER {
+            self.properties()
+        } else {
+            if header.expires_at <= now {
+                return None;
+            }
+            let left_s = header.expires_at.since_ns(now).div_ceil(1_000_000_000);
+            properties.clear();
+            let left_s = u32::try_from(left_s).unwrap_or(u32::MAX);
+            let pushed = properties.push(Property::MessageExpiryInterval(left_s));
+            pushed
+                .and_then(|()| properties.extend_raw(self.properties()))
+                .ok()?;
+            properties.as_properties()
+        };
+        Some(Message {
+            topic: self.topic(),
+            qos: self.qos(),
+            retain: self.retain(),
+            properties,
+            payload: self.payload(),
+            publisher: Publisher {
+                session: u32::MAX,
+                identity: header.publisher,
+            },
+        })
+    }
+
+    fn header(&self) -> Header {
+        let Some((
+            &[
+                e0,
+                e1,
+                e2,
+                e3,
+                e4,
+                e5,
+                e6,
+                e7,
+                p0,
+                p1,
+                p2,
+                p3,
+                p4,
+                p5,
+                p6,
+                p7,
+                r0,
+                r1,
+                r2,
+                r3,
+                t0,
+                t1,
+                flags,
+            ],
+            _,
+        )) = self.0.split_first_chunk::<HEADER_BYTES>()
+        else {
+            return Header {
+                expires_at: Timestamp(0),
+                publisher: 0,
+                topic_end: 0,
+                properties_end: 0,
+                flags: 0,
+            };
+        };
+        let topic_end = HEADER_BYTES + usize::from(u16::from_le_bytes([t0, t1]));
+        Header {
+            expires_at: Timestamp(u64::from_le_bytes([e0, e1, e2, e3, e4, e5, e6, e7])),
+            publisher: u64::from_le_bytes([p0, p1, p2, p3, p4, p5, p6, p7]),
+            topic_end,
+            properties_end: topic_end + u32::from_le_bytes([r0, r1, r2, r3]) as usize,
+            flags,
+        }
+    }
+}
+
+/// Copies `properties` into `kept` but for the Message Expiry Interval.
+fn without_expiry(properties: Properties<'_>, kept: &mut PropertiesBuf) {
+    for property in properties
+        .iter()
+        .filter(|property| !matches!(property, Property::MessageExpiryInterval(_)))
+    {
+        // What was in one packet fits in another one.
+        let _ = kept.push(property);
+    }
+}

@@ -1,0 +1,283 @@
+//! The broker's logic without any I/O: what decides is here, what waits is in the shell.
+//!
+//! One [`Shard`] a core. Bytes, batches of other shards and the time come in by its methods; bytes for connections, batches
+//! and deadlines are fetched. The way of a message: [`Shard::receive`] (receive.rs: packets out of bytes, runs of QoS 0)
+//! -> handle/publish.rs -> route.rs (topic to targets, cached) -> clients.rs (each target's `out`, window or queue), and
+//! for other shards batch.rs -> [`Shard::receive_batch`] (interest.rs) -> the same from route.rs on.
+//!
+//! Invariants: no clock, socket or random source is read; nothing a peer sends panics or grows without a bound of
+//! [`crate::limits`] or [`crate::settings`]; the same inputs give the same outputs. The order that makes the shards agree:
+//! the shell pushes [`Shard::take_batches`] before it flushes connections, and gives batches to
+//! [`Shard::receive_batch`] before bytes to [`Shard::receive`].
+
+mod batch;
+mod clients;
+mod connection;
+mod counters;
+mod end;
+mod fan_out;
+mod handle;
+mod interest;
+mod message;
+mod placement;
+mod receive;
+mod retained;
+mod route;
+mod session;
+mod store;
+mod subscription;
+mod sys;
+mod tick;
+mod time;
+mod timer;
+
+pub mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use mqtt::property::PropertiesBuf;
+use mqtt::publish_template::PublishTemplate;
+
+use self::batch::Outbox;
+pub use self::batch::{Batch, Control};
+use self::clients::Clients;
+use self::connection::{Connection, NONE, Stage};
+pub use self::connection::{ConnectionId, LostCause, Peer};
+pub use self::counters::{Counter, ShardCounters, shard_counters};
+use self::fan_out::FanOut;
+pub use self::message::StoredMessage;
+pub use self::placement::home_shard;
+use self::retained::Retained;
+pub use self::retained::Stamp;
+use self::route::Routes;
+pub use self::store::{MemoryStore, Record, Store};
+use self::subscription::Subscriptions;
+use self::sys::Sys;
+pub use self::time::Timestamp;
+use self::timer::{Timer, Timers};
+use crate::limits;
+use crate::settings::Settings;
+
+/// The logic of one shard: its connections, sessions, subscriptions and retained messages.
+#[derive(Debug)]
+pub struct Shard {
+    index: u16,
+    clients: Clients,
+    subscriptions: Subscriptions,
+    routes: Routes,
+    retained: Retained,
+    fan_out: FanOut,
+    outboxes: Vec<Outbox>,
+    spare_batches: Vec<Batch>,
+    timers: Timers,
+    sys: Sys,
+    generation: u32,
+    /// A hint for the topics of the records of other shards.
+    batch_route: u32,
+    /// Set when the publish being handled filled an outbox.
+    outbox_filled: bool,
+    receive_changes: Vec<(ConnectionId, bool)>,
+    paused: Vec<ConnectionId>,
+    /// A run in the encoding that its publisher does not use.
+    translated: Vec<u8>,
+    remote_template: PublishTemplate,
+    properties: PropertiesBuf,
+}
+
+impl Shard {
+    /// The shard of that index out of `count`, with an in-memory store.
+    #[must_use]
+    pub fn new(index: u16, count: u16, settings: Arc<Settings>, counters: Arc<[ShardCounters]>) -> Self {
+        Self::with_store(index, count, settings, counters, Box::new(MemoryStore::default()))
+    }
+
+    /// The same with a store of the caller's.
+    #[must_use]
+    pub fn with_store(
+        index: u16,
+        count: u16,
+        settings: Arc<Settings>,
+        counters: Arc<[ShardCounters]>,
+        store: Box<dyn Store>,
+    ) -> Self {
+        let seed = settings.hash_seed;
+        let mut timers = Timers::default();
+        if index == 0 && settings.sys_interval_s > 0 {
+            timers.set(Timestamp(0), Timer::Sys);
+        }
+        Self {
+            index,
+            subscriptions: Subscriptions::new(seed),
+            routes: Routes::new(seed, settings.topic_levels_max),
+            retained: Retained::new(seed, index),
+            clients: Clients::new(index, settings, counters, store),
+            fan_out: FanOut::default(),
+            outboxes: (0..count).map(|_| Outbox::default()).collect(),
+            spare_batches: Vec::new(),
+            timers,
+            sys: Sys::default(),
+            generation: 0,
+            batch_route: NONE,
+            outbox_filled: false,
+            receive_changes: Vec::new(),
+            paused: Vec::new(),
+            translated: Vec::new(),
+            remote_template: PublishTemplate::new(),
+            properties: PropertiesBuf::new(),
+        }
+    }
+
+    /// A connection that arrived at its home; its first bytes (the CONNECT) follow by [`Self::receive`].
+    pub fn open(&mut self, now: Timestamp, peer: Peer) -> ConnectionId {
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        let slot = self
+            .clients
+            .connections
+            .insert(Connection::new(now, generation, peer));
+        self.clients.counters().connections_opened.add(1);
+        ConnectionId {
+            slot: u32::try_from(slot).unwrap_or(NONE),
+            generation,
+        }
+    }
+
+    /// The connection's socket is gone: the Will is published if one is due, the session stays or ends, the slot is free.
+    pub fn lost(&mut self, now: Timestamp, id: ConnectionId, _cause: LostCause) {
+        if self.clients.by_id(id).is_some() {
+            self.detach(now, id.slot, true);
+            self.clients.connections.try_remove(id.slot as usize);
+        }
+    }
+
+    /// The shell closed a connection that was [`Self::closing`]: the slot is free.
+    pub fn closed(&mut self, now: Timestamp, id: ConnectionId) {
+        self.lost(now, id, LostCause::EndOfStream);
+    }
+
+    /// When [`Self::tick`] has something to do next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.timers.next_deadline()
+    }
+
+    /// Bytes wait to be sent on these connections, or they are to be closed: each once. `taken` is swapped with the list, so
+    /// that both are used again.
+    pub fn swap_dirty(&mut self, taken: &mut Vec<ConnectionId>) {
+        taken.clear();
+        std::mem::swap(taken, &mut self.clients.dirty);
+        let mut bytes = 0;
+        for &id in taken.iter() {
+            if let Some(connection) = self.clients.by_id(id) {
+                connection.dirty = false;
+                bytes += connection.out.len() as u64;
+            }
+        }
+        self.clients.counters().bytes_sent.add(bytes);
+    }
+
+    /// Whether [`Self::swap_dirty`] has something to give.
+    #[must_use]
+    pub fn has_dirty(&self) -> bool {
+        !self.clients.dirty.is_empty()
+    }
+
+    /// As [`Self::swap_dirty`], into a new list.
+    pub fn take_dirty(&mut self) -> Vec<ConnectionId> {
+        let mut taken = Vec::new();
+        self.swap_dirty(&mut taken);
+        taken
+    }
+
+    /// What is to be sent on a connection; the shell takes it and may leave an empty buffer of its pool. For a connection
+    /// that is gone it is an empty buffer that nobody reads.
+    pub fn out(&mut self, id: ConnectionId) -> &mut Vec<u8> {
+        let Self {
+            clients, translated, ..
+        } = self;
+        match clients.by_id(id) {
+            Some(connection) => &mut connection.out,
+            None => {
+                translated.clear();
+                translated
+            }
+        }
+    }
+
+    /// So many bytes of what was taken from `out` have not been taken by the socket yet: they count in the caps. As it
+    /// falls, what waits in the session's queue flows on; the connection may be dirty again then.
+    pub fn flushed(&mut self, now: Timestamp, id: ConnectionId, unsent_bytes: usize) {
+        let Some(connection) = self.clients.by_id(id) else {
+            return;
+        };
+        connection.unsent_bytes = unsent_bytes;
+        let session = connection.session;
+        if session != NONE && connection.waiting_bytes() < limits::PUMP_BYTES {
+            self.clients.pump(now, session);
+        }
+    }
+
+    /// Whether the shell is to close the connection once its `out` is sent. It then calls [`Self::closed`].
+    #[must_use]
+    pub fn closing(&self, id: ConnectionId) -> bool {
+        match self.clients.connections.get(id.slot as usize) {
+            Some(connection) if connection.generation == id.generation => connection.stage == Stage::Closing,
+            _ => true,
+        }
+    }
+
+    /// Why the broker closes the connection, for the log.
+    #[must_use]
+    pub fn why_closing(&self, id: ConnectionId) -> Option<&str> {
+        let connection = self.clients.connections.get(id.slot as usize)?;
+        Some(connection)
+            .filter(|connection| connection.generation == id.generation)?
+            .why_closing
+            .as_deref()
+    }
+
+    /// The client identifier of a connection whose CONNECT was accepted, for the log.
+    #[must_use]
+    pub fn client_identifier(&self, id: ConnectionId) -> Option<&str> {
+        let connection = self.clients.connections.get(id.slot as usize)?;
+        let connection = Some(connection).filter(|connection| connection.generation == id.generation)?;
+        self.clients
+            .sessions
+            .get(connection.session)
+            .map(|session| &*session.client_identifier)
+    }
+
+    /// Whether CONNECT was accepted and the connection is not closing.
+    #[must_use]
+    pub fn connected(&self, id: ConnectionId) -> bool {
+        let connection = self.clients.connections.get(id.slot as usize);
+        connection.is_some_and(|c| c.generation == id.generation && c.stage == Stage::Connected)
+    }
+
+    /// Whether the shell is not to read from the connection for now: it publishes to a shard that is behind.
+    #[must_use]
+    pub fn receive_paused(&self, id: ConnectionId) -> bool {
+        let connection = self.clients.connections.get(id.slot as usize);
+        connection
+            .is_some_and(|connection| connection.generation == id.generation && connection.receive_paused)
+    }
+
+    /// Connections whose [`Self::receive_paused`] changed, with its new value, since the last call.
+    pub fn take_receive_changes(&mut self) -> Vec<(ConnectionId, bool)> {
+        std::mem::take(&mut self.receive_changes)
+    }
+
+    /// The counters of this shard.
+    #[must_use]
+    pub fn counters(&self) -> &ShardCounters {
+        self.clients.counters()
+    }
+
+    /// The settings of this shard.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.clients.settings
+    }
+}

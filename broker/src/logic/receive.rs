@@ -1,0 +1,290 @@
+//! From bytes to packets, and the packets to their handlers.
+//!
+//! Invariants: a packet is handled once, in the order of the bytes; whatever the reads cut, the outcome is the same. The
+//! beginning of a packet is kept as it came, nothing is reserved for what it announces. QoS 0 publishes that need nothing
+//! but passing on are gathered while they follow one another with one topic ([`Run`]) and passed on before anything
+//! else is handled, so their order with everything else is kept.
+
+use mqtt::frame::{Frame, PacketType};
+use mqtt::packet::Publish;
+use mqtt::{DecodeError, Packet, ProtocolVersion, QoS, ReasonCode};
+
+use super::Shard;
+use super::clients::Run;
+use super::connection::{ConnectionId, Stage};
+use super::time::Timestamp;
+use crate::limits;
+
+/// A run being gathered: where it lies in the bytes that are being read.
+#[derive(Clone, Copy, Debug)]
+struct Gathering<'a> {
+    topic: &'a str,
+    start: usize,
+    end: usize,
+    count: u32,
+    packet_bytes_max: u32,
+    payload_bytes: u64,
+}
+
+impl Shard {
+    /// Parses and handles every whole packet; an incomplete tail is kept inside, at most `max_packet_size` of it. What breaks the
+    /// protocol makes the connection [`Shard::closing`].
+    pub fn receive(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
+        let Some(connection) = self.clients.by_id(id) else {
+            return;
+        };
+        if connection.stage == Stage::Closing {
+            return;
+        }
+        connection.last_received = now;
+        let partial = std::mem::take(&mut connection.partial);
+        self.clients.counters().bytes_received.add(bytes.len() as u64);
+        let (partial, bytes) = self.complete(now, id.slot, partial, bytes);
+        let consumed = if partial.is_empty() {
+            self.consume(now, id.slot, bytes)
+        } else {
+            0
+        };
+        self.pause_if_filled(id);
+        let Some(connection) = self.clients.by_id(id) else {
+            return;
+        };
+        if connection.stage != Stage::Closing {
+            connection.partial = partial;
+            connection
+                .partial
+                .extend_from_slice(bytes.get(consumed..).unwrap_or_default());
+        }
+    }
+
+    /// Handles the packet whose beginning is in `partial`, if `bytes` end it; returns what is left of both.
+    fn complete<'a>(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        mut partial: Vec<u8>,
+        mut bytes: &'a [u8],
+    ) -> (Vec<u8>, &'a [u8]) {
+        while !partial.is_empty() {
+            let missing = missing_bytes(&partial).min(bytes.len());
+            let Some((taken, rest)) = bytes.split_at_checked(missing).filter(|_| missing > 0) else {
+                break;
+            };
+            partial.extend_from_slice(taken);
+            bytes = rest;
+            if self.consume(now, slot, &partial) > 0 || !self.is_open(slot) {
+                partial.clear();
+            }
+        }
+        (partial, bytes)
+    }
+
+    /// Handles all whole packets at the front of `bytes`; returns how many bytes they were.
+    fn consume(&mut self, now: Timestamp, slot: u32, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        let mut run: Option<Gathering<'_>> = None;
+        let mut packets = 0;
+        while let Some((version, stage, limit)) = self.reading(slot) {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let frame = match mqtt::frame::split(rest, limit) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(error) => {
+                    self.pass_on(now, slot, version, bytes, run.take());
+                    self.refuse_bytes(now, slot, error);
+                    break;
+                }
+            };
+            let (start, end) = (at, at + frame.wire_bytes);
+            at = end;
+            packets += 1;
+            if stage == Stage::Connected && frame.packet_type == PacketType::Publish {
+                let publish = match mqtt::decode::publish(&frame, version) {
+                    Ok(publish) => publish,
+                    Err(error) => {
+                        self.pass_on(now, slot, version, bytes, run.take());
+                        self.refuse_bytes(now, slot, error);
+                        break;
+                    }
+                };
+                if goes_on_as_it_is(&publish) && self.payload_fits(&publish) {
+                    match &mut run {
+                        Some(run) if run.topic == publish.topic && run.end == start => run.add(end, &publish),
+                        _ => {
+                            self.pass_on(now, slot, version, bytes, run.take());
+                            run = Some(Gathering::new(start, end, &publish));
+                        }
+                    }
+                    continue;
+                }
+                self.pass_on(now, slot, version, bytes, run.take());
+                let raw = bytes.get(start..end).unwrap_or_default();
+                self.handle_publish(now, slot, version, &publish, raw);
+                continue;
+            }
+            if let Some(run) = run.take() {
+                self.pass_on(now, slot, version, bytes, Some(run));
+            }
+            self.handle(now, slot, version, stage, &frame);
+        }
+        let version = self
+            .clients
+            .connection(slot)
+            .map_or(ProtocolVersion::V3_1_1, |connection| connection.version);
+        self.pass_on(now, slot, version, bytes, run);
+        self.clients.counters().packets_received.add(packets);
+        at
+    }
+
+    /// Passes a gathered run on.
+    #[inline]
+    fn pass_on(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        version: ProtocolVersion,
+        bytes: &[u8],
+        run: Option<Gathering<'_>>,
+    ) {
+        let Some(gathered) = run else { return };
+        let run = Run {
+            packets: bytes.get(gathered.start..gathered.end).unwrap_or_default(),
+            version,
+            count: gathered.count,
+            packet_bytes_max: gathered.packet_bytes_max,
+        };
+        self.publish_run(now, slot, gathered.topic, &run, gathered.payload_bytes);
+    }
+
+    /// How the connection is to be read, unless it is closing.
+    #[inline]
+    fn reading(&mut self, slot: u32) -> Option<(ProtocolVersion, Stage, u32)> {
+        let limit = self.clients.settings.packet_bytes_max;
+        let connection = self.clients.connection(slot)?;
+        match connection.stage {
+            Stage::Connected => Some((connection.version, Stage::Connected, limit)),
+            Stage::Opening => Some((
+                connection.version,
+                Stage::Opening,
+                limit.min(limits::CONNECT_BYTES_MAX),
+            )),
+            Stage::Closing => None,
+        }
+    }
+
+    fn is_open(&mut self, slot: u32) -> bool {
+        self.reading(slot).is_some()
+    }
+
+    #[inline]
+    fn payload_fits(&self, publish: &Publish<'_>) -> bool {
+        publish.payload.len() <= self.clients.settings.payload_bytes_max as usize
+    }
+
+    /// Everything but PUBLISH.
+    fn handle(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        version: ProtocolVersion,
+        stage: Stage,
+        frame: &Frame<'_>,
+    ) {
+        if stage == Stage::Opening {
+            return self.handle_first(now, slot, frame);
+        }
+        let packet = match mqtt::decode::packet(frame, version) {
+            Ok(packet) => packet,
+            Err(error) => return self.refuse_bytes(now, slot, error),
+        };
+        match packet {
+            Packet::PubAck(ack) => self.handle_puback(now, slot, &ack),
+            Packet::PubRec(ack) => self.handle_pubrec(now, slot, &ack),
+            Packet::PubRel(ack) => self.handle_pubrel(slot, &ack),
+            Packet::PubComp(ack) => self.handle_pubcomp(now, slot, &ack),
+            Packet::Subscribe(subscribe) => self.handle_subscribe(now, slot, &subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(slot, &unsubscribe),
+            Packet::PingReq => self.handle_pingreq(slot),
+            Packet::Disconnect(disconnect) => self.handle_disconnect(now, slot, &disconnect),
+            // A second CONNECT [MQTT-3.1.0-2], an AUTH without a method [MQTT-4.12.0-6], or what only servers send.
+            Packet::Connect(_) => {
+                self.protocol_error(now, slot, ReasonCode::ProtocolError, "a second CONNECT")
+            }
+            Packet::Auth(_) => {
+                self.protocol_error(
+                    now,
+                    slot,
+                    ReasonCode::ProtocolError,
+                    "AUTH without an Authentication Method",
+                );
+            }
+            Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp
+            | Packet::Publish(_) => {
+                self.protocol_error(
+                    now,
+                    slot,
+                    ReasonCode::ProtocolError,
+                    "a packet that only a server sends",
+                );
+            }
+        }
+    }
+
+    /// Bytes that are no packet: closes, in 5.0 with the reason [MQTT-4.13.1-1].
+    fn refuse_bytes(&mut self, now: Timestamp, slot: u32, error: DecodeError) {
+        let why = format!("{error} {}", error.statement());
+        self.protocol_error(now, slot, error.reason(), &why);
+    }
+}
+
+impl<'a> Gathering<'a> {
+    fn new(start: usize, end: usize, publish: &Publish<'a>) -> Self {
+        Self {
+            topic: publish.topic,
+            start,
+            end,
+            count: 1,
+            packet_bytes_max: packet_bytes(start, end),
+            payload_bytes: publish.payload.len() as u64,
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, end: usize, publish: &Publish<'_>) {
+        self.packet_bytes_max = self.packet_bytes_max.max(packet_bytes(self.end, end));
+        self.end = end;
+        self.count += 1;
+        self.payload_bytes += publish.payload.len() as u64;
+    }
+}
+
+fn packet_bytes(start: usize, end: usize) -> u32 {
+    u32::try_from(end - start).unwrap_or(u32::MAX)
+}
+
+/// Whether a PUBLISH may go to subscribers as the bytes that came: QoS 0, not retained, and no property that is meant for
+/// this hop alone.
+#[inline]
+fn goes_on_as_it_is(publish: &Publish<'_>) -> bool {
+    publish.qos == QoS::AtMostOnce
+        && !publish.retain
+        && !publish.topic.is_empty()
+        && (publish.properties.is_empty()
+            || (publish.properties.topic_alias().is_none()
+                && publish.properties.subscription_identifier().is_none()))
+}
+
+/// How many bytes a packet lacks whose beginning is `partial`; one if its length has not come whole.
+fn missing_bytes(partial: &[u8]) -> usize {
+    let mut body = 0_usize;
+    for (at, &byte) in partial.iter().skip(1).enumerate().take(4) {
+        body |= usize::from(byte & 0x7F) << (7 * at);
+        if byte & 0x80 == 0 {
+            return (2 + at + body).saturating_sub(partial.len());
+        }
+    }
+    1
+}

@@ -1,0 +1,236 @@
+//! From a topic to those who get its messages: resolved once, then taken from a cache.
+//!
+//! Invariants: a route is used only while it is of the present epoch. Every change of a subscription or interest ends the
+//! epoch of the routes that it may touch: of one topic for a filter without wildcards, of all for one with. So the
+//! sessions that a route names exist. A route's slot may be used for another topic later; whoever keeps a slot as a hint
+//! has the topic compared.
+
+use std::hash::BuildHasher;
+use std::rc::Rc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use mqtt::QoS;
+use mqtt::property::{PropertiesBuf, Property};
+use slab::Slab;
+
+use super::connection::NONE;
+use super::subscription::{Subscriber, Subscriptions};
+use crate::limits;
+
+/// One session that gets the messages of a topic, over all of its subscriptions that match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) session: u32,
+    /// Index in the route's `identifiers`, or [`NONE`].
+    pub(super) identifiers: u32,
+    /// The highest of its subscriptions [MQTT-3.3.4-2].
+    pub(super) qos: QoS,
+    pub(super) no_local: bool,
+    pub(super) retain_as_published: bool,
+}
+
+/// Whether clients may publish to a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Allowed,
+    /// `$SYS` is the broker's alone.
+    Denied,
+    /// More levels than `topic_levels_max`.
+    TooDeep,
+}
+
+#[derive(Debug)]
+pub(super) struct Route {
+    topic: Box<str>,
+    epoch: u64,
+    pub(super) access: Access,
+    pub(super) targets: Vec<Target>,
+    pub(super) shards: Vec<u16>,
+    identifiers: Vec<Rc<PropertiesBuf>>,
+}
+
+impl Route {
+    /// The Subscription Identifiers that go with the messages to a target.
+    #[inline]
+    pub(super) fn identifiers(&self, target: &Target) -> Option<&Rc<PropertiesBuf>> {
+        self.identifiers.get(target.identifiers as usize)
+    }
+
+    /// Whether nobody gets it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.targets.is_empty() && self.shards.is_empty()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Routes {
+    slots: Slab<Route>,
+    by_topic: HashTable<u32>,
+    hasher: FixedState,
+    epoch: u64,
+    levels_max: usize,
+    found: Vec<u32>,
+    gathered: Vec<Subscriber>,
+}
+
+/// The epoch of a route that is not valid.
+const STALE: u64 = 0;
+
+impl Routes {
+    pub(super) fn new(seed: u64, levels_max: u16) -> Self {
+        Self {
+            slots: Slab::new(),
+            by_topic: HashTable::new(),
+            hasher: FixedState::with_seed(seed),
+            epoch: STALE + 1,
+            levels_max: usize::from(levels_max),
+            found: Vec::new(),
+            gathered: Vec::new(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn get(&self, route: u32) -> Option<&Route> {
+        self.slots.get(route as usize)
+    }
+
+    /// The route of `topic`; `hint` is the slot where it may be.
+    #[inline]
+    pub(super) fn resolve(&mut self, topic: &str, hint: u32, subscriptions: &mut Subscriptions) -> u32 {
+        match self.slots.get(hint as usize) {
+            Some(route) if route.epoch == self.epoch && &*route.topic == topic => hint,
+            _ => self.look_up(topic, subscriptions),
+        }
+    }
+
+    /// The subscriptions to this filter, or the interest in it, changed.
+    pub(super) fn filter_changed(&mut self, filter: &str, is_wildcard: bool) {
+        if is_wildcard {
+            self.epoch += 1;
+        } else if let Some(route) = self
+            .find(filter)
+            .and_then(|slot| self.slots.get_mut(slot as usize))
+        {
+            route.epoch = STALE;
+        }
+    }
+
+    fn find(&self, topic: &str) -> Option<u32> {
+        let is_it = |&slot: &u32| self.get(slot).is_some_and(|route| &*route.topic == topic);
+        self.by_topic.find(self.hasher.hash_one(topic), is_it).copied()
+    }
+
+    fn look_up(&mut self, topic: &str, subscriptions: &mut Subscriptions) -> u32 {
+        let slot = self.find(topic).unwrap_or_else(|| self.insert(topic));
+        if self.get(slot).is_some_and(|route| route.epoch != self.epoch) {
+            self.build(slot, subscriptions);
+        }
+        slot
+    }
+
+    fn insert(&mut self, topic: &str) -> u32 {
+        if self.slots.len() >= limits::ROUTES_MAX {
+            self.slots.clear();
+            self.by_topic.clear();
+        }
+        let slot = self.slots.insert(Route {
+            topic: topic.into(),
+            epoch: STALE,
+            access: access(topic, self.levels_max),
+            targets: Vec::new(),
+            shards: Vec::new(),
+            identifiers: Vec::new(),
+        });
+        let slot = u32::try_from(slot).unwrap_or(NONE);
+        let Self {
+            slots,
+            by_topic,
+            hasher,
+            ..
+        } = self;
+        let hash = |&slot: &u32| {
+            slots
+                .get(slot as usize)
+                .map_or(0, |route| hasher.hash_one(&*route.topic))
+        };
+        by_topic.insert_unique(hasher.hash_one(topic), slot, hash);
+        slot
+    }
+
+    fn build(&mut self, slot: u32, subscriptions: &mut Subscriptions) {
+        let Some(route) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        route.epoch = self.epoch;
+        route.targets.clear();
+        route.shards.clear();
+        route.identifiers.clear();
+        self.gathered.clear();
+        subscriptions.matching(&route.topic, &mut self.found);
+        for filter in self
+            .found
+            .iter()
+            .filter_map(|&filter| subscriptions.filter(filter))
+        {
+            self.gathered.extend_from_slice(&filter.subscribers);
+            route.shards.extend_from_slice(filter.shards());
+        }
+        if self.found.len() > 1 {
+            self.gathered.sort_by_key(|subscriber| subscriber.session);
+            route.shards.sort_unstable();
+            route.shards.dedup();
+        }
+        let same_session = |a: &Subscriber, b: &Subscriber| a.session == b.session;
+        for subscriptions in self.gathered.chunk_by(same_session) {
+            route.add_target(subscriptions);
+        }
+    }
+}
+
+impl Route {
+    /// Adds a session with all of its subscriptions that match: it gets one copy, at the highest QoS [MQTT-3.3.4-2], with
+    /// the Subscription Identifiers of all [MQTT-3.3.4-4].
+    fn add_target(&mut self, subscriptions: &[Subscriber]) {
+        let Some(first) = subscriptions.first() else {
+            return;
+        };
+        let mut identifiers = PropertiesBuf::new();
+        for identifier in subscriptions
+            .iter()
+            .filter_map(|subscriber| subscriber.identifier())
+        {
+            // Five bytes each, for at most as many as the session has subscriptions.
+            let _ = identifiers.push(Property::SubscriptionIdentifier(identifier));
+        }
+        let index = if identifiers.is_empty() {
+            NONE
+        } else {
+            self.identifiers.push(Rc::new(identifiers));
+            u32::try_from(self.identifiers.len() - 1).unwrap_or(NONE)
+        };
+        self.targets.push(Target {
+            session: first.session,
+            identifiers: index,
+            qos: subscriptions
+                .iter()
+                .map(|subscriber| subscriber.qos())
+                .max()
+                .unwrap_or(QoS::AtMostOnce),
+            no_local: subscriptions.iter().all(|subscriber| subscriber.no_local()),
+            retain_as_published: subscriptions
+                .iter()
+                .any(|subscriber| subscriber.retain_as_published()),
+        });
+    }
+}
+
+fn access(topic: &str, levels_max: usize) -> Access {
+    if topic == "$SYS" || topic.starts_with("$SYS/") {
+        Access::Denied
+    } else if mqtt::topic::levels(topic).count() > levels_max {
+        Access::TooDeep
+    } else {
+        Access::Allowed
+    }
+}

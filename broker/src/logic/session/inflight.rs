@@ -1,0 +1,259 @@
+//! The QoS 1 and 2 messages on their way to one client.
+//!
+//! Invariants: identifiers are given out in order, 1 to 65,535 and again 1, so that the entry of an identifier is found by
+//! counting from the first one; the first entry is never a free one. An entry that is done before those in front of it
+//! stays as a free one: it costs its place, not time. Nothing is given out while all 65,535 places are taken.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use mqtt::property::PropertiesBuf;
+use mqtt::{PacketIdentifier, QoS};
+
+use super::super::message::StoredMessage;
+use crate::limits;
+
+/// What is awaited from the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::logic) enum Awaits {
+    /// Nothing: done.
+    Free,
+    /// PUBACK.
+    PubAck,
+    /// PUBREC.
+    PubRec,
+    /// PUBCOMP; the message is no longer needed.
+    PubComp,
+}
+
+/// One message in flight.
+#[derive(Clone, Debug)]
+pub(in crate::logic) struct Entry {
+    pub(in crate::logic) awaits: Awaits,
+    /// The RETAIN flag of this delivery.
+    pub(in crate::logic) retain: bool,
+    /// Kept only where the session outlives its connection.
+    pub(in crate::logic) message: Option<StoredMessage>,
+    /// The Subscription Identifiers of this delivery, encoded.
+    pub(in crate::logic) identifiers: Option<Rc<PropertiesBuf>>,
+}
+
+/// The window of one session.
+#[derive(Debug, Default)]
+pub(in crate::logic) struct Inflight {
+    entries: VecDeque<Entry>,
+    /// Identifier of the first entry, less one.
+    first: u16,
+    /// Sent on this connection and not done.
+    outstanding: u16,
+    /// Entries from here to `resend_end` are yet to be sent again on this connection.
+    resend: u16,
+    resend_end: u16,
+}
+
+impl Inflight {
+    /// Sent on this connection and not done: what the client's Receive Maximum counts.
+    #[inline]
+    pub(in crate::logic) fn outstanding(&self) -> u16 {
+        self.outstanding
+    }
+
+    /// Whether a new message may be given an identifier.
+    #[inline]
+    pub(in crate::logic) fn has_identifier(&self) -> bool {
+        self.entries.len() < usize::from(limits::PACKET_IDENTIFIERS)
+    }
+
+    /// Gives out the next identifier. Only if [`Self::has_identifier`].
+    #[inline]
+    pub(in crate::logic) fn push(&mut self, entry: Entry) -> PacketIdentifier {
+        let identifier = identifier_at(self.first, self.entries.len());
+        self.entries.push_back(entry);
+        self.outstanding = self.outstanding.saturating_add(1);
+        identifier
+    }
+
+    /// PUBACK came, or a PUBREC with an error: takes the message out if one awaits it.
+    #[inline]
+    pub(in crate::logic) fn finish(&mut self, identifier: PacketIdentifier, awaited: Awaits) -> bool {
+        let offset = self.offset(identifier);
+        match self.entries.get_mut(offset) {
+            Some(entry) if entry.awaits == awaited => {
+                entry.awaits = Awaits::Free;
+                entry.message = None;
+                entry.identifiers = None;
+                self.outstanding = self.outstanding.saturating_sub(1);
+                self.pop_free();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// PUBREC came: PUBREL is to go out. A repeated one is answered again.
+    pub(in crate::logic) fn release(&mut self, identifier: PacketIdentifier) -> bool {
+        let offset = self.offset(identifier);
+        match self.entries.get_mut(offset) {
+            Some(entry) if matches!(entry.awaits, Awaits::PubRec | Awaits::PubComp) => {
+                entry.awaits = Awaits::PubComp;
+                entry.message = None;
+                entry.identifiers = None;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A new connection: all are to be sent again, none of them is outstanding yet.
+    pub(in crate::logic) fn reconnected(&mut self) {
+        self.outstanding = 0;
+        self.resend = 0;
+        self.resend_end = u16::try_from(self.entries.len()).unwrap_or(u16::MAX);
+    }
+
+    /// The next to be sent again on this connection; it then counts as outstanding.
+    pub(in crate::logic) fn next_resend(&mut self) -> Option<(PacketIdentifier, Entry)> {
+        while self.resend < self.resend_end {
+            let offset = usize::from(self.resend);
+            self.resend += 1;
+            match self.entries.get(offset) {
+                Some(entry) if entry.awaits != Awaits::Free => {
+                    self.outstanding = self.outstanding.saturating_add(1);
+                    return Some((identifier_at(self.first, offset), entry.clone()));
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// Whether some are yet to be sent again: new ones must wait behind them.
+    #[inline]
+    pub(in crate::logic) fn resends(&self) -> bool {
+        self.resend < self.resend_end
+    }
+
+    #[inline]
+    fn offset(&self, identifier: PacketIdentifier) -> usize {
+        let from_one = u32::from(identifier.get()) - 1;
+        let identifiers = u32::from(limits::PACKET_IDENTIFIERS);
+        ((from_one + identifiers - u32::from(self.first)) % identifiers) as usize
+    }
+
+    #[inline]
+    fn pop_free(&mut self) {
+        while self
+            .entries
+            .front()
+            .is_some_and(|entry| entry.awaits == Awaits::Free)
+        {
+            self.entries.pop_front();
+            self.first = if self.first == limits::PACKET_IDENTIFIERS - 1 {
+                0
+            } else {
+                self.first + 1
+            };
+            self.resend = self.resend.saturating_sub(1);
+            self.resend_end = self.resend_end.saturating_sub(1);
+        }
+    }
+}
+
+impl Entry {
+    /// A message that is being sent at `qos`, which is not 0.
+    #[inline]
+    pub(in crate::logic) fn new(
+        qos: QoS,
+        retain: bool,
+        message: Option<StoredMessage>,
+        identifiers: Option<Rc<PropertiesBuf>>,
+    ) -> Self {
+        let awaits = if qos == QoS::ExactlyOnce {
+            Awaits::PubRec
+        } else {
+            Awaits::PubAck
+        };
+        Self {
+            awaits,
+            retain,
+            message,
+            identifiers,
+        }
+    }
+}
+
+#[inline]
+fn identifier_at(first: u16, offset: usize) -> PacketIdentifier {
+    let identifiers = usize::from(limits::PACKET_IDENTIFIERS);
+    let from_one = (usize::from(first) + offset) % identifiers + 1;
+    u16::try_from(from_one)
+        .ok()
+        .and_then(PacketIdentifier::new)
+        .unwrap_or(PacketIdentifier::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> Entry {
+        Entry::new(QoS::AtLeastOnce, false, None, None)
+    }
+
+    #[test]
+    fn identifiers_go_round_and_skip_zero() {
+        let mut inflight = Inflight::default();
+        for round in 0..140_000_u32 {
+            let identifier = inflight.push(entry());
+            assert_eq!(u32::from(identifier.get()), round % 65_535 + 1);
+            assert!(inflight.finish(identifier, Awaits::PubAck));
+        }
+        assert_eq!(inflight.outstanding(), 0);
+    }
+
+    #[test]
+    fn acknowledgements_in_any_order_free_their_places() {
+        let mut inflight = Inflight::default();
+        let identifiers: Vec<_> = (0..100).map(|_| inflight.push(entry())).collect();
+        for &identifier in identifiers.iter().skip(1).rev() {
+            assert!(inflight.finish(identifier, Awaits::PubAck));
+            assert!(!inflight.finish(identifier, Awaits::PubAck), "only once");
+        }
+        assert_eq!((inflight.outstanding(), inflight.entries.len()), (1, 100));
+        assert!(inflight.finish(identifiers[0], Awaits::PubAck));
+        assert_eq!((inflight.outstanding(), inflight.entries.len()), (0, 0));
+    }
+
+    #[test]
+    fn all_identifiers_in_use_gives_out_no_more() {
+        let mut inflight = Inflight::default();
+        for _ in 0..65_535 {
+            assert!(inflight.has_identifier());
+            inflight.push(entry());
+        }
+        assert!(!inflight.has_identifier());
+        assert!(inflight.finish(PacketIdentifier::MIN, Awaits::PubAck));
+        assert_eq!(inflight.push(entry()).get(), 1);
+    }
+
+    #[test]
+    fn resends_follow_the_front() {
+        let mut inflight = Inflight::default();
+        let identifiers: Vec<_> = (0..3).map(|_| inflight.push(entry())).collect();
+        inflight.reconnected();
+        assert_eq!(
+            inflight.next_resend().map(|(identifier, _)| identifier),
+            Some(identifiers[0])
+        );
+        assert!(inflight.finish(identifiers[0], Awaits::PubAck));
+        assert_eq!(
+            inflight.next_resend().map(|(identifier, _)| identifier),
+            Some(identifiers[1])
+        );
+        assert_eq!(
+            inflight.next_resend().map(|(identifier, _)| identifier),
+            Some(identifiers[2])
+        );
+        assert!(inflight.next_resend().is_none() && !inflight.resends());
+    }
+}

@@ -1,0 +1,188 @@
+//! Sessions: what is kept of a client beyond its connection.
+//!
+//! Invariants: a client identifier has one session at most, and always in the same shard, so a takeover is local. The link
+//! of a session (see [`Sessions::link`]) is the slot of its connection or [`NONE`]. `subscriptions` says for each filter at
+//! which position of its list the session stands; whoever moves a subscriber there tells the session.
+
+pub(super) mod inflight;
+pub(super) mod queue;
+pub(super) mod will;
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use slab::Slab;
+
+use self::inflight::Inflight;
+use self::queue::Queue;
+use self::will::Will;
+use super::connection::NONE;
+use super::time::Timestamp;
+
+/// A Session Expiry Interval that never ends [MQTT 5.0, 3.1.2.11.2].
+pub(super) const NEVER_EXPIRES: u32 = u32::MAX;
+
+/// One subscription of a session: the filter and the session's place in its list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) filter: u32,
+    pub(super) position: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) inflight: Inflight,
+    pub(super) queue: Option<Box<Queue>>,
+    /// Outbound window: the client's Receive Maximum or `max_inflight_messages`, whichever is smaller.
+    pub(super) window: u16,
+    /// Session Expiry Interval in seconds; 0 ends it with its connection.
+    pub(super) expiry_s: u32,
+    pub(super) generation: u32,
+    /// Identifiers of inbound QoS 2 messages that await PUBREL [MQTT-4.3.3-10].
+    pub(super) unreleased: Vec<u16>,
+    pub(super) subscriptions: Vec<Held>,
+    pub(super) will: Option<Box<Will>>,
+    pub(super) client_identifier: Box<str>,
+    /// The user whose session it is, where the user was proved.
+    pub(super) user: Option<Box<str>>,
+    pub(super) disconnected_at: Timestamp,
+}
+
+impl Session {
+    /// Whether it outlives its connection: then its messages are kept until they are acknowledged.
+    #[inline]
+    pub(super) fn outlives_connection(&self) -> bool {
+        self.expiry_s > 0
+    }
+
+    #[inline]
+    pub(super) fn queue_is_empty(&self) -> bool {
+        self.queue.as_ref().is_none_or(|queue| queue.is_empty())
+    }
+
+    /// Whether a QoS 1 or 2 message may go out now.
+    #[inline]
+    pub(super) fn window_is_open(&self) -> bool {
+        self.inflight.outstanding() < self.window
+            && self.inflight.has_identifier()
+            && !self.inflight.resends()
+    }
+
+    /// When it expires if no connection comes.
+    pub(super) fn expires_at(&self) -> Timestamp {
+        match self.expiry_s {
+            NEVER_EXPIRES => Timestamp::NEVER,
+            expiry_s => self.disconnected_at.plus_s(u64::from(expiry_s)),
+        }
+    }
+}
+
+/// The sessions of a shard.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    slots: Slab<Session>,
+    /// The connection of each session: apart from the rest, as each delivery needs it and nothing else at QoS 0.
+    links: Vec<u32>,
+    by_client_identifier: HashTable<u32>,
+    hasher: FixedState,
+    generation: u32,
+}
+
+impl Sessions {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            slots: Slab::new(),
+            links: Vec::new(),
+            by_client_identifier: HashTable::new(),
+            hasher: FixedState::with_seed(seed),
+            generation: 0,
+        }
+    }
+
+    #[inline]
+    pub(super) fn get(&self, slot: u32) -> Option<&Session> {
+        self.slots.get(slot as usize)
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Session> {
+        self.slots.get_mut(slot as usize)
+    }
+
+    /// The slot of the session's connection, or [`NONE`].
+    #[inline]
+    pub(super) fn link(&self, slot: u32) -> u32 {
+        self.links.get(slot as usize).copied().unwrap_or(NONE)
+    }
+
+    pub(super) fn set_link(&mut self, slot: u32, connection: u32) {
+        if let Some(link) = self.links.get_mut(slot as usize) {
+            *link = connection;
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn find(&self, client_identifier: &str) -> Option<u32> {
+        let hash = self.identity(client_identifier);
+        let is_it = |&slot: &u32| {
+            self.get(slot)
+                .is_some_and(|session| &*session.client_identifier == client_identifier)
+        };
+        self.by_client_identifier.find(hash, is_it).copied()
+    }
+
+    /// A hash of a client identifier.
+    pub(super) fn identity(&self, client_identifier: &str) -> u64 {
+        self.hasher.hash_one(client_identifier)
+    }
+
+    /// A new session; there must be none of that client identifier.
+    pub(super) fn insert(&mut self, client_identifier: &str, user: Option<Box<str>>) -> u32 {
+        self.generation = self.generation.wrapping_add(1);
+        let session = Session {
+            inflight: Inflight::default(),
+            queue: None,
+            window: 0,
+            expiry_s: 0,
+            generation: self.generation,
+            unreleased: Vec::new(),
+            subscriptions: Vec::new(),
+            will: None,
+            client_identifier: client_identifier.into(),
+            user,
+            disconnected_at: Timestamp::default(),
+        };
+        let slot = u32::try_from(self.slots.insert(session)).unwrap_or(NONE);
+        if self.links.len() <= slot as usize {
+            self.links.resize(slot as usize + 1, NONE);
+        }
+        self.set_link(slot, NONE);
+        let Self {
+            slots,
+            by_client_identifier,
+            hasher,
+            ..
+        } = self;
+        let hash = |&slot: &u32| {
+            slots
+                .get(slot as usize)
+                .map_or(0, |other| hasher.hash_one(&*other.client_identifier))
+        };
+        by_client_identifier.insert_unique(hasher.hash_one(client_identifier), slot, hash);
+        slot
+    }
+
+    pub(super) fn remove(&mut self, slot: u32) -> Option<Session> {
+        let session = self.slots.try_remove(slot as usize)?;
+        let hash = self.identity(&session.client_identifier);
+        if let Ok(entry) = self.by_client_identifier.find_entry(hash, |&other| other == slot) {
+            entry.remove();
+        }
+        self.set_link(slot, NONE);
+        Some(session)
+    }
+}

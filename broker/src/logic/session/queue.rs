@@ -1,0 +1,105 @@
+//! Messages that wait for one client: it is away, its window is full, or its socket is behind.
+//!
+//! Invariant: what is published is bounded in messages and bytes (`max_queued_messages`, `max_queued_bytes`); full, the
+//! newest is dropped and counted, as mosquitto does. Retained messages on their way after SUBSCRIBE are bounded on their
+//! own ([`crate::limits::RETAINED_REPLAY_MAX`]): they are shared, so each costs its entry only. Order is kept over both.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use mqtt::QoS;
+use mqtt::property::PropertiesBuf;
+
+use super::super::message::StoredMessage;
+use crate::limits;
+
+/// One waiting message.
+#[derive(Clone, Debug)]
+pub(in crate::logic) struct Queued {
+    pub(in crate::logic) message: StoredMessage,
+    pub(in crate::logic) identifiers: Option<Rc<PropertiesBuf>>,
+    pub(in crate::logic) qos: QoS,
+    /// The RETAIN flag of this delivery.
+    pub(in crate::logic) retain: bool,
+    /// A retained message after SUBSCRIBE, not one published since.
+    pub(in crate::logic) replay: bool,
+}
+
+/// The queue of one session.
+#[derive(Debug, Default)]
+pub(in crate::logic) struct Queue {
+    entries: VecDeque<Queued>,
+    /// Published messages and their bytes: what the settings bound.
+    messages: u64,
+    bytes: u64,
+    replays: usize,
+    qos0: usize,
+}
+
+/// The bounds of a queue, from the settings.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::logic) struct Bounds {
+    pub(in crate::logic) messages_max: u64,
+    pub(in crate::logic) bytes_max: u64,
+}
+
+impl Queue {
+    /// Takes the message in; false if it does not fit and is dropped.
+    pub(in crate::logic) fn push(&mut self, queued: Queued, bounds: Bounds) -> bool {
+        if queued.replay {
+            if self.replays >= limits::RETAINED_REPLAY_MAX {
+                return false;
+            }
+            self.replays += 1;
+        } else {
+            let bytes = self.bytes.saturating_add(queued.message.queue_bytes());
+            if self.messages >= bounds.messages_max || bytes > bounds.bytes_max {
+                return false;
+            }
+            self.messages += 1;
+            self.bytes = bytes;
+        }
+        self.qos0 += usize::from(queued.qos == QoS::AtMostOnce);
+        self.entries.push_back(queued);
+        true
+    }
+
+    pub(in crate::logic) fn front(&self) -> Option<&Queued> {
+        self.entries.front()
+    }
+
+    pub(in crate::logic) fn pop(&mut self) -> Option<Queued> {
+        let queued = self.entries.pop_front()?;
+        if queued.replay {
+            self.replays = self.replays.saturating_sub(1);
+        } else {
+            self.messages = self.messages.saturating_sub(1);
+            self.bytes = self.bytes.saturating_sub(queued.message.queue_bytes());
+        }
+        self.qos0 = self
+            .qos0
+            .saturating_sub(usize::from(queued.qos == QoS::AtMostOnce));
+        Some(queued)
+    }
+
+    pub(in crate::logic) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(in crate::logic) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Topic and payload bytes of all.
+    pub(in crate::logic) fn bytes_all(&self) -> u64 {
+        self.entries
+            .iter()
+            .map(|queued| queued.message.queue_bytes())
+            .sum()
+    }
+
+    /// Whether QoS 0 messages wait: those published now go behind them.
+    pub(in crate::logic) fn holds_qos0(&self) -> bool {
+        self.qos0 > 0
+    }
+}

@@ -1,0 +1,18 @@
+//! The Will of a connection.
+//!
+//! Invariant: it is published once, or discarded by a DISCONNECT with reason 0x00 [MQTT-3.1.2-10], and is gone in either
+//! case. With a Will Delay Interval it waits with the session, until that ends or its time has come, and a new connection
+//! of the session discards it [MQTT-3.1.3-9].
+
+use super::super::message::StoredMessage;
+
+/// A Will that may be published.
+#[derive(Debug)]
+pub(in crate::logic) struct Will {
+    /// With the QoS and RETAIN of the Will. Its expiry counts from its publication, so it is kept apart.
+    pub(in crate::logic) message: StoredMessage,
+    /// Will Delay Interval in seconds.
+    pub(in crate::logic) delay_s: u32,
+    /// Message Expiry Interval in seconds.
+    pub(in crate::logic) expiry_s: Option<u32>,
+}

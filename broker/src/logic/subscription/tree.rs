@@ -1,0 +1,405 @@
+//! A tree of topic levels with a value at some of its nodes: of filters with wildcards, to find those that match a name,
+//! and of the names of retained messages, to find those that match a filter.
+//!
+//! Invariants: no walk recurses, so a topic of 65,535 levels cannot exhaust the stack; a node without a value has children,
+//! or is the root. Children are found in one hash table keyed by parent and level, which costs less memory than a map in
+//! each node; a filter's `+` and `#` children are linked directly.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use slab::Slab;
+
+use super::super::connection::NONE;
+
+const ROOT: u32 = 0;
+
+#[derive(Debug)]
+struct Node<V> {
+    parent: u32,
+    first_child: u32,
+    next: u32,
+    previous: u32,
+    plus: u32,
+    hash: u32,
+    level: Box<str>,
+    value: Option<V>,
+}
+
+#[derive(Debug)]
+pub(in crate::logic) struct TopicTree<V> {
+    nodes: Slab<Node<V>>,
+    children: HashTable<u32>,
+    hasher: FixedState,
+    walk: Vec<(u32, Step)>,
+}
+
+/// What a walk has to do at a node.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Go on with the rest of the topic from this byte.
+    Rest(u32),
+    /// The topic is used up.
+    End,
+    /// Everything below belongs to it.
+    All,
+}
+
+impl<V> TopicTree<V> {
+    pub(in crate::logic) fn new(seed: u64) -> Self {
+        let mut nodes = Slab::new();
+        nodes.insert(Node::new(NONE, ""));
+        Self {
+            nodes,
+            children: HashTable::new(),
+            hasher: FixedState::with_seed(seed),
+            walk: Vec::new(),
+        }
+    }
+
+    pub(in crate::logic) fn value(&self, node: u32) -> Option<&V> {
+        self.nodes.get(node as usize)?.value.as_ref()
+    }
+
+    /// The node of exactly this topic, if it has a value.
+    pub(in crate::logic) fn find(&self, topic: &str) -> Option<u32> {
+        let mut node = ROOT;
+        for level in topic.split('/') {
+            node = self.child(node, level)?;
+        }
+        self.value(node).map(|_| node)
+    }
+
+    /// Sets the value of a topic; returns its node.
+    pub(in crate::logic) fn insert(&mut self, topic: &str, value: V) -> u32 {
+        let mut node = ROOT;
+        for level in topic.split('/') {
+            node = match self.child(node, level) {
+                Some(child) => child,
+                None => self.add_child(node, level),
+            };
+        }
+        if let Some(node) = self.nodes.get_mut(node as usize) {
+            node.value = Some(value);
+        }
+        node
+    }
+
+    /// Takes the value of a node away, and the nodes that it alone kept.
+    pub(in crate::logic) fn remove(&mut self, node: u32) -> Option<V> {
+        let value = self.nodes.get_mut(node as usize)?.value.take();
+        let mut node = node;
+        while node != ROOT
+            && let Some(found) = self.nodes.get(node as usize)
+            && found.value.is_none()
+            && found.first_child == NONE
+        {
+            let parent = found.parent;
+            self.unlink(node);
+            node = parent;
+        }
+        value
+    }
+
+    /// The nodes, read as filters, that match a topic name [MQTT-4.7.1-1] to [MQTT-4.7.3-4].
+    pub(in crate::logic) fn match_name(&mut self, name: &str, mut visit: impl FnMut(&V)) {
+        let mut walk = std::mem::take(&mut self.walk);
+        walk.push((ROOT, Step::Rest(0)));
+        let this = &*self;
+        while let Some((slot, step)) = walk.pop() {
+            let Some(node) = this.nodes.get(slot as usize) else {
+                continue;
+            };
+            let from = match step {
+                Step::Rest(from) => from,
+                Step::End | Step::All => {
+                    this.value(slot).into_iter().for_each(&mut visit);
+                    // `sport/#` matches `sport` [MQTT 5.0, 4.7.1.2].
+                    this.value(node.hash).into_iter().for_each(&mut visit);
+                    continue;
+                }
+            };
+            let (level, next) = level_from(name, from);
+            // Wildcards do not match a first level that begins with $ [MQTT-4.7.2-1].
+            if from > 0 || !name.starts_with('$') {
+                this.value(node.hash).into_iter().for_each(&mut visit);
+                if node.plus != NONE {
+                    walk.push((node.plus, next));
+                }
+            }
+            if node.first_child != NONE
+                && let Some(child) = this.child(slot, level)
+            {
+                walk.push((child, next));
+            }
+        }
+        self.walk = walk;
+    }
+
+    /// The nodes, read as names, that a filter matches.
+    pub(in crate::logic) fn match_filter(&mut self, filter: &str, mut visit: impl FnMut(u32, &V)) {
+        let mut walk = std::mem::take(&mut self.walk);
+        walk.push((ROOT, Step::Rest(0)));
+        let this = &*self;
+        while let Some((slot, step)) = walk.pop() {
+            if let (Step::End | Step::All, Some(value)) = (step, this.value(slot)) {
+                visit(slot, value);
+            }
+            match step {
+                Step::End => {}
+                Step::All => this.push_children(slot, Step::All, &mut walk),
+                Step::Rest(from) => match level_from(filter, from) {
+                    ("#", _) => {
+                        if let Some(value) = this.value(slot) {
+                            visit(slot, value);
+                        }
+                        this.push_children(slot, Step::All, &mut walk);
+                    }
+                    ("+", next) => this.push_children(slot, next, &mut walk),
+                    (level, next) => walk.extend(this.child(slot, level).map(|child| (child, next))),
+                },
+            }
+        }
+        self.walk = walk;
+    }
+
+    /// All children; of the root only those that do not begin with $ [MQTT-4.7.2-1].
+    fn push_children(&self, parent: u32, step: Step, walk: &mut Vec<(u32, Step)>) {
+        let mut child = self
+            .nodes
+            .get(parent as usize)
+            .map_or(NONE, |node| node.first_child);
+        while let Some(node) = self.nodes.get(child as usize) {
+            if parent != ROOT || !node.level.starts_with('$') {
+                walk.push((child, step));
+            }
+            child = node.next;
+        }
+    }
+
+    #[inline]
+    fn child(&self, parent: u32, level: &str) -> Option<u32> {
+        let is_it = |&slot: &u32| {
+            let node = self.nodes.get(slot as usize);
+            node.is_some_and(|node| node.parent == parent && &*node.level == level)
+        };
+        self.children
+            .find(child_hash(&self.hasher, parent, level), is_it)
+            .copied()
+    }
+
+    fn add_child(&mut self, parent: u32, level: &str) -> u32 {
+        let mut node = Node::new(parent, level);
+        node.next = self
+            .nodes
+            .get(parent as usize)
+            .map_or(NONE, |parent| parent.first_child);
+        let sibling = node.next;
+        let slot = u32::try_from(self.nodes.insert(node)).unwrap_or(NONE);
+        if let Some(sibling) = self.nodes.get_mut(sibling as usize) {
+            sibling.previous = slot;
+        }
+        if let Some(parent) = self.nodes.get_mut(parent as usize) {
+            parent.first_child = slot;
+            parent.set_wildcard(level, slot);
+        }
+        let Self {
+            nodes,
+            children,
+            hasher,
+            ..
+        } = self;
+        let hash = |&slot: &u32| {
+            let node = nodes.get(slot as usize);
+            node.map_or(0, |node| child_hash(hasher, node.parent, &node.level))
+        };
+        children.insert_unique(child_hash(hasher, parent, level), slot, hash);
+        slot
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let Some(node) = self.nodes.try_remove(slot as usize) else {
+            return;
+        };
+        if let Some(previous) = self.nodes.get_mut(node.previous as usize) {
+            previous.next = node.next;
+        } else if let Some(parent) = self.nodes.get_mut(node.parent as usize) {
+            parent.first_child = node.next;
+        }
+        if let Some(next) = self.nodes.get_mut(node.next as usize) {
+            next.previous = node.previous;
+        }
+        if let Some(parent) = self.nodes.get_mut(node.parent as usize) {
+            parent.set_wildcard(&node.level, NONE);
+        }
+        let hash = child_hash(&self.hasher, node.parent, &node.level);
+        if let Ok(entry) = self.children.find_entry(hash, |&other| other == slot) {
+            entry.remove();
+        }
+    }
+}
+
+impl<V> Node<V> {
+    fn new(parent: u32, level: &str) -> Self {
+        Self {
+            parent,
+            first_child: NONE,
+            next: NONE,
+            previous: NONE,
+            plus: NONE,
+            hash: NONE,
+            level: level.into(),
+            value: None,
+        }
+    }
+
+    fn set_wildcard(&mut self, level: &str, slot: u32) {
+        match level {
+            "+" => self.plus = slot,
+            "#" => self.hash = slot,
+            _ => {}
+        }
+    }
+}
+
+/// The level of a topic that begins at byte `from`, and what comes behind it.
+#[inline]
+fn level_from(topic: &str, from: u32) -> (&str, Step) {
+    let rest = topic.get(from as usize..).unwrap_or_default();
+    match rest.bytes().position(|byte| byte == b'/') {
+        Some(end) => {
+            let next = u32::try_from(end)
+                .unwrap_or(0)
+                .saturating_add(from)
+                .saturating_add(1);
+            (rest.get(..end).unwrap_or_default(), Step::Rest(next))
+        }
+        None => (rest, Step::End),
+    }
+}
+
+#[inline]
+fn child_hash(hasher: &FixedState, parent: u32, level: &str) -> u64 {
+    hasher.hash_one((parent, level))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOPICS: &[&str] = &[
+        "a",
+        "a/b",
+        "a/b/c",
+        "a//c",
+        "/",
+        "/a",
+        "a/",
+        "$SYS/x",
+        "$SYS",
+        "b/b",
+        "a/b/c/d",
+        "x/y/z",
+        "sport",
+        "sport/tennis",
+    ];
+    const FILTERS: &[&str] = &[
+        "#",
+        "+",
+        "+/+",
+        "a/#",
+        "a/+",
+        "a/+/c",
+        "+/b",
+        "a/b",
+        "/+",
+        "+/",
+        "$SYS/#",
+        "$SYS/+",
+        "+/x",
+        "a/b/#",
+        "+/+/#",
+        "sport/#",
+        "sport/tennis/#",
+        "//",
+        "a/+/+/d",
+        "/#",
+    ];
+
+    #[test]
+    fn names_find_the_filters_that_match() {
+        let mut tree = TopicTree::new(1);
+        for filter in FILTERS {
+            tree.insert(filter, *filter);
+        }
+        for name in TOPICS {
+            let mut found = Vec::new();
+            tree.match_name(name, |filter| found.push(*filter));
+            found.sort_unstable();
+            let mut expected: Vec<_> = FILTERS
+                .iter()
+                .copied()
+                .filter(|filter| mqtt::topic::matches(filter, name))
+                .collect();
+            expected.sort_unstable();
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn filters_find_the_names_that_match() {
+        let mut tree = TopicTree::new(1);
+        for name in TOPICS {
+            tree.insert(name, *name);
+        }
+        for filter in FILTERS {
+            let mut found = Vec::new();
+            tree.match_filter(filter, |_, name| found.push(*name));
+            found.sort_unstable();
+            let mut expected: Vec<_> = TOPICS
+                .iter()
+                .copied()
+                .filter(|name| mqtt::topic::matches(filter, name))
+                .collect();
+            expected.sort_unstable();
+            assert_eq!(found, expected, "{filter}");
+        }
+    }
+
+    #[test]
+    fn removing_all_leaves_the_root_alone() {
+        let mut tree = TopicTree::new(1);
+        let all: Vec<_> = TOPICS
+            .iter()
+            .chain(FILTERS)
+            .map(|topic| tree.insert(topic, ()))
+            .collect();
+        let mut once = all.clone();
+        once.sort_unstable();
+        once.dedup();
+        for node in once {
+            assert!(tree.remove(node).is_some());
+        }
+        assert_eq!((tree.nodes.len(), tree.children.len()), (1, 0));
+        assert_eq!(
+            tree.nodes
+                .get(0)
+                .map(|root| (root.first_child, root.plus, root.hash)),
+            Some((NONE, NONE, NONE))
+        );
+    }
+
+    #[test]
+    fn the_deepest_topic_does_not_deepen_the_stack() {
+        let deep = "/".repeat(65_535);
+        let mut tree = TopicTree::new(1);
+        let node = tree.insert(&deep, ());
+        let mut found = 0;
+        tree.match_filter("#", |_, ()| found += 1);
+        tree.match_name(&deep, |()| found += 1);
+        assert_eq!((found, tree.find(&deep)), (2, Some(node)));
+        tree.remove(node);
+        assert_eq!(tree.nodes.len(), 1);
+    }
+}

@@ -1,0 +1,160 @@
+//! `$SYS`: what the broker says of itself, under mosquitto's names.
+//!
+//! Invariant: shard 0 publishes for all, from the counters of all, every `sys_interval`, retained, and only what changed.
+
+use super::Shard;
+use super::counters::{Counter, ShardCounters};
+use super::time::Timestamp;
+use super::timer::Timer;
+
+/// What `$SYS` has to remember from one round to the next.
+#[derive(Debug, Default)]
+pub(super) struct Sys {
+    started_at: Option<Timestamp>,
+    published_at: Timestamp,
+    loads: [Load; LOADS.len()],
+    clients_max: u64,
+}
+
+/// A rate a minute, averaged over 1, 5 and 15 minutes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    total: u64,
+    averages: [f64; 3],
+}
+
+type Read = fn(&ShardCounters) -> &Counter;
+
+const LOADS: [(&str, Read); 9] = [
+    ("messages/received", |counters| &counters.packets_received),
+    ("messages/sent", |counters| &counters.packets_sent),
+    ("publish/dropped", |counters| &counters.publishes_dropped),
+    ("publish/received", |counters| &counters.publishes_received),
+    ("publish/sent", |counters| &counters.publishes_sent),
+    ("bytes/received", |counters| &counters.bytes_received),
+    ("bytes/sent", |counters| &counters.bytes_sent),
+    ("sockets", |counters| &counters.connections_opened),
+    ("connections", |counters| &counters.connects_accepted),
+];
+
+const TOTALS: [(&str, Read); 14] = [
+    ("clients/connected", |counters| &counters.clients_connected),
+    ("clients/active", |counters| &counters.clients_connected),
+    ("clients/total", |counters| &counters.sessions),
+    ("clients/expired", |counters| &counters.sessions_expired),
+    ("messages/received", |counters| &counters.packets_received),
+    ("messages/sent", |counters| &counters.packets_sent),
+    ("bytes/received", |counters| &counters.bytes_received),
+    ("bytes/sent", |counters| &counters.bytes_sent),
+    ("publish/messages/dropped", |counters| &counters.publishes_dropped),
+    ("publish/messages/received", |counters| {
+        &counters.publishes_received
+    }),
+    ("publish/messages/sent", |counters| &counters.publishes_sent),
+    ("publish/bytes/received", |counters| {
+        &counters.publish_bytes_received
+    }),
+    ("publish/bytes/sent", |counters| &counters.publish_bytes_sent),
+    ("subscriptions/count", |counters| &counters.subscriptions),
+];
+
+const MINUTES: [(&str, f64); 3] = [("1min", 60.0), ("5min", 300.0), ("15min", 900.0)];
+
+impl Shard {
+    /// Publishes a round and sets the timer for the next one.
+    pub(super) fn publish_sys(&mut self, now: Timestamp) {
+        if self.sys.started_at.is_none() {
+            self.sys.published_at = now;
+        }
+        let started_at = *self.sys.started_at.get_or_insert(now);
+        let interval_s = u64::from(self.clients.settings.sys_interval_s);
+        self.timers.set(now.plus_s(interval_s), Timer::Sys);
+        self.say(
+            now,
+            "version",
+            concat!("midge version ", env!("CARGO_PKG_VERSION")),
+        );
+        self.say(now, "uptime", &format!("{} seconds", now.since_s(started_at)));
+        self.say_clients(now);
+        self.say_loads(now);
+        for (name, read) in TOTALS {
+            self.say_number(now, name, self.sum(read));
+        }
+        let stored = self
+            .retained
+            .len()
+            .saturating_add(self.sum(|counters| &counters.queued_messages));
+        self.say_number(now, "messages/stored", stored);
+        self.say_number(now, "store/messages/count", stored);
+        self.say_number(
+            now,
+            "store/messages/bytes",
+            self.sum(|counters| &counters.queued_bytes),
+        );
+        self.say_number(now, "shared_subscriptions/count", 0);
+        self.say_number(now, "retained messages/count", self.retained.len());
+        self.sys.published_at = now;
+    }
+
+    fn say_clients(&mut self, now: Timestamp) {
+        let sessions = self.sum(|counters| &counters.sessions);
+        let connected = self.sum(|counters| &counters.clients_connected);
+        self.sys.clients_max = self.sys.clients_max.max(connected);
+        let away = sessions.saturating_sub(connected);
+        self.say_number(now, "clients/disconnected", away);
+        self.say_number(now, "clients/inactive", away);
+        self.say_number(now, "clients/maximum", self.sys.clients_max);
+    }
+
+    fn say_loads(&mut self, now: Timestamp) {
+        let elapsed_s = now.since_ns(self.sys.published_at) as f64 / 1e9;
+        for (at, (name, read)) in LOADS.into_iter().enumerate() {
+            let total = self.sum(read);
+            let Some(load) = self.sys.loads.get_mut(at) else {
+                continue;
+            };
+            load.add(total, elapsed_s);
+            for ((minutes, _), average) in MINUTES.into_iter().zip(load.averages) {
+                self.say(now, &format!("load/{name}/{minutes}"), &format!("{average:.2}"));
+            }
+        }
+    }
+
+    fn sum(&self, read: Read) -> u64 {
+        self.clients
+            .all_counters()
+            .iter()
+            .map(|counters| read(counters).get())
+            .fold(0, u64::wrapping_add)
+    }
+
+    fn say_number(&mut self, now: Timestamp, name: &str, number: u64) {
+        self.say(now, name, &number.to_string());
+    }
+
+    fn say(&mut self, now: Timestamp, name: &str, text: &str) {
+        let topic = format!("$SYS/broker/{name}");
+        if self
+            .retained
+            .get(&topic)
+            .is_none_or(|message| message.payload() != text.as_bytes())
+        {
+            self.publish_own(now, &topic, text.as_bytes());
+        }
+    }
+}
+
+impl Load {
+    /// Takes a new total in: the rate since the last one moves the averages.
+    fn add(&mut self, total: u64, elapsed_s: f64) {
+        let since = total.wrapping_sub(self.total);
+        self.total = total;
+        if elapsed_s <= 0.0 {
+            return;
+        }
+        let a_minute = since as f64 * 60.0 / elapsed_s;
+        for (average, (_, span_s)) in self.averages.iter_mut().zip(MINUTES) {
+            *average = a_minute + (*average - a_minute) * (-elapsed_s / span_s).exp();
+        }
+    }
+}

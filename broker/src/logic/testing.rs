@@ -1,0 +1,393 @@
+//! Several shards in one thread, with a clock that only the test moves and clients that speak packets.
+//!
+//! Invariant: the order of the shell's loop is kept (batches out, batches in, then flushes), and nothing is random, so the
+//! same calls give the same packets. With [`Cluster::hold_batches`] batches stay where they are until they are let go, to
+//! try what happens while shards do not know of one another.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use mqtt::packet::Connect;
+use mqtt::property::Properties;
+use mqtt::{Packet, ProtocolVersion};
+
+use super::{
+    Batch, ConnectionId, LostCause, Peer, Shard, ShardCounters, Timestamp, home_shard, shard_counters,
+};
+use crate::limits;
+use crate::settings::{ListenerId, Settings};
+
+/// A client of a [`Cluster`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client(usize);
+
+/// One packet that a client received.
+#[derive(Clone, Debug)]
+pub struct Received {
+    version: ProtocolVersion,
+    bytes: Vec<u8>,
+}
+
+impl Received {
+    /// The packet; `None` if the bytes are none in the client's version.
+    #[must_use]
+    pub fn packet(&self) -> Option<Packet<'_>> {
+        let frame = mqtt::frame::split(&self.bytes, limits::PACKET_BYTES_MAX).ok()??;
+        mqtt::decode::packet(&frame, self.version).ok()
+    }
+
+    /// The packet's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[derive(Debug)]
+struct Connected {
+    shard: usize,
+    id: ConnectionId,
+    version: ProtocolVersion,
+    /// Received and not taken by the test.
+    received: Vec<u8>,
+    /// Sent by the broker while the client does not read.
+    unread: Vec<u8>,
+    reads: bool,
+    closed: bool,
+}
+
+/// Shards, their queues and their clients.
+#[derive(Debug)]
+pub struct Cluster {
+    shards: Vec<Shard>,
+    counters: Arc<[ShardCounters]>,
+    now: Timestamp,
+    clients: Vec<Connected>,
+    /// Batches on their way: to, from.
+    on_the_way: Vec<VecDeque<(u16, Batch)>>,
+    hold: bool,
+}
+
+impl Cluster {
+    /// So many shards; `$SYS` is off unless the settings are the caller's own.
+    #[must_use]
+    pub fn new(shards: u16) -> Self {
+        Self::with_settings(
+            shards,
+            Settings {
+                sys_interval_s: 0,
+                ..Settings::default()
+            },
+        )
+    }
+
+    /// So many shards with these settings.
+    #[must_use]
+    pub fn with_settings(shards: u16, settings: Settings) -> Self {
+        let settings = Arc::new(settings);
+        let counters = shard_counters(shards);
+        let shard = |index| Shard::new(index, shards, Arc::clone(&settings), Arc::clone(&counters));
+        Self {
+            shards: (0..shards).map(shard).collect(),
+            counters: Arc::clone(&counters),
+            now: Timestamp(1_000_000_000),
+            clients: Vec::new(),
+            on_the_way: (0..shards).map(|_| VecDeque::new()).collect(),
+            hold: false,
+        }
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// A sum over the counters of all shards.
+    pub fn count(&self, read: impl Fn(&ShardCounters) -> u64) -> u64 {
+        self.counters.iter().map(read).sum()
+    }
+
+    /// A shard.
+    #[must_use]
+    pub fn shard(&self, index: usize) -> Option<&Shard> {
+        self.shards.get(index)
+    }
+
+    /// The shard of a client.
+    #[must_use]
+    pub fn shard_of(&self, client: Client) -> usize {
+        self.clients.get(client.0).map_or(0, |client| client.shard)
+    }
+
+    /// A connection at the home of that client identifier, without a CONNECT.
+    pub fn open(&mut self, client_identifier: &str, version: ProtocolVersion) -> Client {
+        self.open_from(client_identifier, version, None)
+    }
+
+    /// The same with the user that a certificate proved.
+    pub fn open_from(
+        &mut self,
+        client_identifier: &str,
+        version: ProtocolVersion,
+        user: Option<&str>,
+    ) -> Client {
+        let assigned = format!("auto-{}", self.clients.len());
+        let identifier = if client_identifier.is_empty() {
+            &assigned
+        } else {
+            client_identifier
+        };
+        let shards = u16::try_from(self.shards.len()).unwrap_or(1);
+        let shard = usize::from(home_shard(identifier, shards));
+        let peer = Peer {
+            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000),
+            listener: ListenerId(0),
+            tls: false,
+            assigned_client_identifier: Some(assigned.clone().into()),
+            certificate_identity: user.map(Into::into),
+        };
+        let now = self.now;
+        let nowhere = ConnectionId {
+            slot: u32::MAX,
+            generation: 0,
+        };
+        let id = self
+            .shards
+            .get_mut(shard)
+            .map_or(nowhere, |shard| shard.open(now, peer));
+        let (received, unread) = (Vec::new(), Vec::new());
+        self.clients.push(Connected {
+            shard,
+            id,
+            version,
+            received,
+            unread,
+            reads: true,
+            closed: false,
+        });
+        Client(self.clients.len() - 1)
+    }
+
+    /// A connection that has sent this CONNECT.
+    pub fn connect(&mut self, connect: &Connect<'_>) -> Client {
+        let client = self.open(connect.client_identifier, connect.version);
+        let mut bytes = Vec::new();
+        // One that cannot be encoded sends nothing: the test then misses its CONNACK.
+        let _ = connect.encode(&mut bytes);
+        self.send(client, &bytes);
+        client
+    }
+
+    /// The client sends bytes; everything they cause happens, also in other shards.
+    pub fn send(&mut self, client: Client, bytes: &[u8]) {
+        let Some(connected) = self.clients.get(client.0) else {
+            return;
+        };
+        let (shard, id, now) = (connected.shard, connected.id, self.now);
+        if let Some(shard) = self.shards.get_mut(shard).filter(|_| !connected.closed) {
+            shard.receive(now, id, bytes);
+        }
+        self.settle();
+    }
+
+    /// The client's connection breaks.
+    pub fn cut(&mut self, client: Client) {
+        let Some(connected) = self
+            .clients
+            .get_mut(client.0)
+            .filter(|connected| !connected.closed)
+        else {
+            return;
+        };
+        connected.closed = true;
+        let (shard, id, now) = (connected.shard, connected.id, self.now);
+        if let Some(shard) = self.shards.get_mut(shard) {
+            shard.lost(now, id, LostCause::EndOfStream);
+        }
+        self.settle();
+    }
+
+    /// Whether the client reads what it is sent; what it does not read stays in the broker's account.
+    pub fn set_reading(&mut self, client: Client, reads: bool) {
+        if let Some(connected) = self.clients.get_mut(client.0) {
+            connected.reads = reads;
+        }
+        self.settle();
+    }
+
+    /// Whether batches between shards stay on their way.
+    pub fn hold_batches(&mut self, hold: bool) {
+        self.hold = hold;
+        self.settle();
+    }
+
+    /// Lets time pass, with a tick at each deadline.
+    pub fn advance_ms(&mut self, milliseconds: u64) {
+        let until = self.now.plus_ns(milliseconds.saturating_mul(1_000_000));
+        while let Some(next) = self
+            .shards
+            .iter()
+            .filter_map(Shard::next_deadline)
+            .min()
+            .filter(|&next| next <= until)
+        {
+            self.now = self.now.max(next);
+            self.tick();
+        }
+        self.now = until;
+        self.tick();
+    }
+
+    /// Lets seconds pass.
+    pub fn advance_s(&mut self, seconds: u64) {
+        self.advance_ms(seconds.saturating_mul(1000));
+    }
+
+    /// The next packet that the client received.
+    pub fn next(&mut self, client: Client) -> Option<Received> {
+        let connected = self.clients.get_mut(client.0)?;
+        let wire_bytes = mqtt::frame::split(&connected.received, limits::PACKET_BYTES_MAX)
+            .ok()??
+            .wire_bytes;
+        let bytes = connected.received.drain(..wire_bytes).collect();
+        Some(Received {
+            version: connected.version,
+            bytes,
+        })
+    }
+
+    /// Bytes that the client received and that no [`Self::next`] took.
+    #[must_use]
+    pub fn received_bytes(&self, client: Client) -> usize {
+        self.clients
+            .get(client.0)
+            .map_or(0, |connected| connected.received.len())
+    }
+
+    /// The client's version.
+    #[must_use]
+    pub fn version(&self, client: Client) -> ProtocolVersion {
+        self.clients
+            .get(client.0)
+            .map_or(ProtocolVersion::V3_1_1, |connected| connected.version)
+    }
+
+    /// Whether the broker closed the connection.
+    #[must_use]
+    pub fn closed(&self, client: Client) -> bool {
+        self.clients
+            .get(client.0)
+            .is_none_or(|connected| connected.closed)
+    }
+
+    /// Whether the shell would not read from the client now.
+    #[must_use]
+    pub fn paused(&self, client: Client) -> bool {
+        let connected = self.clients.get(client.0);
+        let shard = connected.and_then(|connected| self.shards.get(connected.shard));
+        connected
+            .zip(shard)
+            .is_some_and(|(connected, shard)| shard.receive_paused(connected.id))
+    }
+
+    /// The broker goes.
+    pub fn shut_down(&mut self) {
+        let now = self.now;
+        self.shards.iter_mut().for_each(|shard| shard.shut_down(now));
+        self.settle();
+    }
+
+    /// Moves batches and bytes until nothing moves any more.
+    pub fn settle(&mut self) {
+        loop {
+            let batches = !self.hold && self.move_batches();
+            let flushed = self.flush();
+            if !batches && !flushed {
+                return;
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.now;
+        self.shards.iter_mut().for_each(|shard| shard.tick(now));
+        self.settle();
+    }
+
+    fn move_batches(&mut self) -> bool {
+        for (from, shard) in (0_u16..).zip(&mut self.shards) {
+            for (to, queue) in (0_u16..).zip(&mut self.on_the_way) {
+                queue.extend(shard.take_batches(to).map(|batch| (from, batch)));
+            }
+        }
+        let mut moved = false;
+        let now = self.now;
+        for (shard, queue) in self.shards.iter_mut().zip(&mut self.on_the_way) {
+            for (from, batch) in queue.drain(..) {
+                moved = true;
+                shard.receive_batch(now, from, &batch);
+                shard.recycle_batch(batch);
+            }
+        }
+        moved
+    }
+
+    fn flush(&mut self) -> bool {
+        let mut flushed = false;
+        for index in 0..self.shards.len() {
+            let Some(shard) = self.shards.get_mut(index) else {
+                continue;
+            };
+            for id in shard.take_dirty() {
+                flushed = true;
+                flush_one(
+                    shard,
+                    self.now,
+                    id,
+                    self.clients.iter_mut().find(|c| c.shard == index && c.id == id),
+                );
+            }
+        }
+        for connected in self
+            .clients
+            .iter_mut()
+            .filter(|connected| connected.reads && !connected.unread.is_empty())
+        {
+            flushed = true;
+            connected.received.append(&mut connected.unread);
+            if let Some(shard) = self.shards.get_mut(connected.shard).filter(|_| !connected.closed) {
+                shard.flushed(self.now, connected.id, 0);
+            }
+        }
+        flushed
+    }
+}
+
+fn flush_one(shard: &mut Shard, now: Timestamp, id: ConnectionId, connected: Option<&mut Connected>) {
+    let Some(connected) = connected else { return };
+    connected.unread.append(shard.out(id));
+    if shard.closing(id) {
+        connected.closed = true;
+        connected.received.append(&mut connected.unread);
+        shard.closed(now, id);
+    } else if !connected.reads {
+        shard.flushed(now, id, connected.unread.len());
+    }
+}
+
+/// A CONNECT with nothing particular about it: Clean Start, no keep alive, no Will.
+#[must_use]
+pub fn connect(version: ProtocolVersion, client_identifier: &str) -> Connect<'_> {
+    Connect {
+        version,
+        clean_start: true,
+        keep_alive_s: 0,
+        properties: Properties::EMPTY,
+        client_identifier,
+        will: None,
+        user_name: None,
+        password: None,
+    }
+}
