@@ -16,6 +16,7 @@ use mqtt::topic;
 
 use super::file::{self, Lines};
 use crate::config::ConfigError;
+use crate::settings::ListenerId;
 
 /// The rules of a file.
 #[derive(Debug, Default)]
@@ -29,9 +30,23 @@ pub struct AclFile {
 #[derive(Clone, Debug, Default)]
 pub struct Access(Option<Arc<Rules>>);
 
+/// Whom rules are made for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The listener, which decides the file.
+    pub listener: ListenerId,
+    /// The client identifier, for `%c`.
+    pub client_identifier: Box<str>,
+    /// The user name, for the section and `%u`.
+    pub user_name: Option<Box<str>>,
+}
+
 /// The rules that apply to one client.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Rules {
+    identity: Identity,
+    /// Of the [`super::Policy`] that they come from.
+    generation: u64,
     section: Arc<[Rule]>,
     /// With the client's names in place.
     patterns: Box<[Rule]>,
@@ -90,16 +105,19 @@ impl AclFile {
         Ok(draft.finish())
     }
 
-    /// What a client of that identifier and user name may do.
+    /// What a client may do; `generation` comes back from [`Access::generation`].
     #[must_use]
-    pub fn access(&self, client_identifier: &str, user_name: Option<&str>) -> Access {
+    pub fn access(&self, identity: Identity, generation: u64) -> Access {
+        let user_name = identity.user_name.as_deref();
         let section = match user_name {
             None => Some(&self.anonymous),
             Some(user) => self.users.get(user),
         };
         Access(Some(Arc::new(Rules {
             section: section.cloned().unwrap_or_default(),
-            patterns: self.patterns_for(client_identifier, user_name),
+            patterns: self.patterns_for(&identity.client_identifier, user_name),
+            identity,
+            generation,
         })))
     }
 
@@ -125,10 +143,16 @@ impl AclFile {
 }
 
 impl Access {
-    /// Nothing at all.
+    /// Whom the rules were made for, if there are any.
     #[must_use]
-    pub fn none() -> Access {
-        Access(Some(Arc::new(Rules { section: Arc::default(), patterns: Box::default() })))
+    pub fn identity(&self) -> Option<&Identity> {
+        self.0.as_ref().map(|rules| &rules.identity)
+    }
+
+    /// Which reading of the file the rules come from, if there are any.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        self.0.as_ref().map(|rules| rules.generation)
     }
 
     /// Whether there are no rules: everything is allowed.

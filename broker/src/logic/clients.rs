@@ -22,6 +22,7 @@ use super::session::queue::{Bounds, Queued};
 use super::session::{Session, Sessions};
 use super::store::{Record, Store};
 use super::time::Timestamp;
+use crate::auth::Policy;
 use crate::limits;
 use crate::settings::Settings;
 
@@ -31,6 +32,8 @@ pub(super) struct Clients {
     pub(super) sessions: Sessions,
     pub(super) dirty: Vec<ConnectionId>,
     pub(super) settings: Arc<Settings>,
+    /// Who may do what.
+    pub(super) policy: Arc<Policy>,
     pub(super) store: Box<dyn Store>,
     counters: Arc<[ShardCounters]>,
     index: usize,
@@ -61,6 +64,7 @@ impl Clients {
             sessions: Sessions::new(settings.hash_seed),
             dirty: Vec::new(),
             settings,
+            policy: Arc::default(),
             store,
             counters,
             index: usize::from(index),
@@ -438,7 +442,7 @@ impl Clients {
         }
     }
 
-    /// Encodes a kept message to a connection; false if it has expired or is too large for the client.
+    /// Encodes a kept message to a connection; false if it has expired, is too large for the client or not for its eyes.
     fn send_stored(
         &mut self,
         now: Timestamp,
@@ -449,6 +453,7 @@ impl Clients {
     ) -> bool {
         let Self {
             connections,
+            sessions,
             template,
             properties,
             dirty,
@@ -457,6 +462,10 @@ impl Clients {
         let Some(connection) = connections.get_mut(slot as usize) else {
             return false;
         };
+        // The rules may have changed while it waited.
+        if connection.restricted && !sessions.may_read(connection.session, queued.message.topic()) {
+            return false;
+        }
         let Some(message) = queued.message.at(now, properties) else {
             return false;
         };

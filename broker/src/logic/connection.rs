@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use mqtt::ProtocolVersion;
 
 use super::time::Timestamp;
+use crate::auth::Verdict;
 use crate::limits;
 use crate::settings::ListenerId;
 
@@ -34,6 +35,8 @@ pub struct Peer {
     pub assigned_client_identifier: Option<Box<str>>,
     /// The user that its certificate names, where the listener takes the user from there.
     pub certificate_identity: Option<Box<str>>,
+    /// What became of its user name and password.
+    pub verdict: Verdict,
 }
 
 /// Why the shell lost a connection.
@@ -80,6 +83,8 @@ pub(super) struct Connection {
     pub(super) qos0_waits: bool,
     pub(super) receive_paused: bool,
     pub(super) problem_information: bool,
+    /// The session has rules to be asked before a message is published.
+    pub(super) restricted: bool,
     pub(super) keep_alive_s: u16,
     // What follows is touched once for each read.
     pub(super) last_received: Timestamp,
@@ -108,6 +113,7 @@ impl Connection {
             qos0_waits: false,
             receive_paused: false,
             problem_information: true,
+            restricted: false,
             keep_alive_s: 0,
             last_received: now,
             partial: Vec::new(),

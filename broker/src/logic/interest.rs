@@ -15,6 +15,7 @@ use super::message::{Message, Publisher, StoredMessage};
 use super::retained::{Change, Stamp};
 use super::time::Timestamp;
 use super::timer::Timer;
+use crate::auth::acl::Access;
 use crate::limits;
 
 impl Shard {
@@ -33,9 +34,9 @@ impl Shard {
                 Kind::Run(version) => self.receive_run(now, version, &record),
                 Kind::Message(version) => self.receive_message(now, version, record.packets),
                 Kind::Retain => {
-                    if let Some(Control::Retain { message, stamp }) = batch.control.get(record.count as usize)
-                    {
-                        self.receive_retained(now, message, *stamp);
+                    let control = batch.control.get(record.count as usize);
+                    if let Some(Control::Retain { message, stamp, source }) = control {
+                        self.receive_retained(now, message, *stamp, source);
                     }
                 }
             }
@@ -122,7 +123,7 @@ impl Shard {
     }
 
     /// Sends a change of a retained message to all other shards.
-    pub(super) fn send_retained(&mut self, message: &StoredMessage, stamp: Stamp) {
+    pub(super) fn send_retained(&mut self, message: &StoredMessage, stamp: Stamp, source: &Access) {
         let Self {
             outboxes,
             spare_batches,
@@ -131,14 +132,21 @@ impl Shard {
             ..
         } = self;
         for (_, outbox) in others(outboxes, *index) {
-            outbox.retain(message.clone(), stamp, spare_batches);
+            outbox.retain(message.clone(), stamp, source.clone(), spare_batches);
             *outbox_filled |= outbox.len() > limits::OUTBOX_BATCHES_MAX;
         }
     }
 
     /// Puts a retained message in place, in this shard.
-    pub(super) fn apply_retained(&mut self, now: Timestamp, message: &StoredMessage, stamp: Stamp) {
-        let Change::Applied { node, deleted } = self.retained.apply(message.clone(), stamp) else {
+    pub(super) fn apply_retained(
+        &mut self,
+        now: Timestamp,
+        message: &StoredMessage,
+        stamp: Stamp,
+        source: &Access,
+    ) {
+        let Change::Applied { node, deleted } = self.retained.apply(message.clone(), stamp, source.clone())
+        else {
             return;
         };
         self.clients
@@ -214,7 +222,7 @@ impl Shard {
         };
         let route = self
             .routes
-            .resolve(first.topic, self.batch_route, &mut self.subscriptions);
+            .resolve(first.topic, self.batch_route, &mut self.subscriptions, &self.clients.sessions);
         self.batch_route = route;
         self.fan_out_run(now, route, &run, NONE);
     }
@@ -233,16 +241,16 @@ impl Shard {
         };
         let route = self
             .routes
-            .resolve(message.topic, self.batch_route, &mut self.subscriptions);
+            .resolve(message.topic, self.batch_route, &mut self.subscriptions, &self.clients.sessions);
         self.batch_route = route;
         self.fan_out_message(now, route, &message, None);
     }
 
-    fn receive_retained(&mut self, now: Timestamp, stored: &StoredMessage, stamp: Stamp) {
-        self.apply_retained(now, stored, stamp);
+    fn receive_retained(&mut self, now: Timestamp, stored: &StoredMessage, stamp: Stamp, source: &Access) {
+        self.apply_retained(now, stored, stamp, source);
         let mut properties = std::mem::take(&mut self.properties);
         if let Some(message) = stored.at(now, &mut properties) {
-            let route = self.routes.resolve(message.topic, NONE, &mut self.subscriptions);
+            let route = self.routes.resolve(message.topic, NONE, &mut self.subscriptions, &self.clients.sessions);
             self.fan_out_message(now, route, &message, Some(stored));
         }
         self.properties = properties;

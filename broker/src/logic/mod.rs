@@ -19,6 +19,7 @@ mod fan_out;
 mod handle;
 mod interest;
 mod message;
+mod policy;
 mod placement;
 mod receive;
 mod retained;

@@ -9,6 +9,8 @@ use super::connection::NONE;
 use super::message::StoredMessage;
 use super::subscription::tree::TopicTree;
 use super::time::Timestamp;
+use crate::auth::Policy;
+use crate::auth::acl::Access;
 
 /// When a retained message was changed, in an order that all shards agree on: the counter, and below it the shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +26,8 @@ const _: () = assert!(
 struct Kept {
     message: StoredMessage,
     stamp: Stamp,
+    /// What its publisher may do, for `check_retain_source`.
+    source: Access,
 }
 
 impl Kept {
@@ -67,7 +71,7 @@ impl Retained {
     }
 
     /// Puts a message in place of the topic's last one; one without payload deletes it [MQTT-3.3.1-6].
-    pub(super) fn apply(&mut self, message: StoredMessage, stamp: Stamp) -> Change {
+    pub(super) fn apply(&mut self, message: StoredMessage, stamp: Stamp, source: Access) -> Change {
         self.counter = self.counter.max(stamp.0 >> SHARD_BITS);
         let known = self.topics.find(message.topic());
         if let Some(kept) = known.and_then(|node| self.topics.value(node)) {
@@ -76,7 +80,7 @@ impl Retained {
             }
             self.messages -= u64::from(!kept.is_mark());
         }
-        let kept = Kept { message, stamp };
+        let kept = Kept { message, stamp, source };
         let deleted = kept.is_mark();
         self.messages += u64::from(!deleted);
         let topic = kept.message.clone();
@@ -102,10 +106,20 @@ impl Retained {
         self.topics.value(node).map(|kept| kept.stamp)
     }
 
-    /// The messages that match a filter and have not expired, into `found`.
-    pub(super) fn matching(&mut self, now: Timestamp, filter: &str, found: &mut Vec<StoredMessage>) {
+    /// The messages that match a filter and have not expired, into `found`; with `policy` only those whose publishers may
+    /// still publish there.
+    pub(super) fn matching(
+        &mut self,
+        now: Timestamp,
+        filter: &str,
+        policy: Option<&Policy>,
+        found: &mut Vec<StoredMessage>,
+    ) {
         self.topics.match_filter(filter, |_, kept| {
-            if !kept.is_mark() && kept.message.expires_at() > now {
+            let stands = |policy: &Policy| {
+                kept.source.is_unrestricted() || policy.renewed(&kept.source).may_write(kept.message.topic())
+            };
+            if !kept.is_mark() && kept.message.expires_at() > now && policy.is_none_or(stands) {
                 found.push(kept.message.clone());
             }
         });

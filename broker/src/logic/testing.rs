@@ -15,6 +15,7 @@ use mqtt::{Packet, ProtocolVersion};
 use super::{
     Batch, ConnectionId, LostCause, Peer, Shard, ShardCounters, Timestamp, home_shard, shard_counters,
 };
+use crate::auth::Verdict;
 use crate::limits;
 use crate::settings::{ListenerId, Settings};
 
@@ -147,6 +148,7 @@ impl Cluster {
             tls: false,
             assigned_client_identifier: Some(assigned.clone().into()),
             certificate_identity: user.map(Into::into),
+            verdict: Verdict::Unproved,
         };
         let now = self.now;
         let nowhere = ConnectionId {

@@ -18,6 +18,7 @@ use super::super::message::{Message, Publisher, StoredMessage};
 use super::super::route::Access;
 use super::super::store;
 use super::super::time::Timestamp;
+use crate::auth::acl as rules;
 use crate::limits;
 
 impl Shard {
@@ -37,11 +38,7 @@ impl Shard {
         let Some((route, session)) = self.resolve_for(slot, topic) else {
             return;
         };
-        match self
-            .routes
-            .get(route)
-            .map_or(Access::Denied, |route| route.access)
-        {
+        match self.access_to(slot, route, session, topic) {
             Access::Allowed => {}
             access => return self.deny(now, slot, access, QoS::AtMostOnce, None),
         }
@@ -187,11 +184,7 @@ impl Shard {
         let Some((route, session)) = self.resolve_for(slot, topic) else {
             return;
         };
-        match self
-            .routes
-            .get(route)
-            .map_or(Access::Denied, |route| route.access)
-        {
+        match self.access_to(slot, route, session, topic) {
             Access::Allowed => {}
             access => return self.deny(now, slot, access, publish.qos, publish.packet_identifier),
         }
@@ -202,21 +195,28 @@ impl Shard {
             return;
         }
         let message = message_of(publish, topic, properties, session);
-        let anybody = self.publish_on(now, route, message, raw);
+        let source = if publish.retain { self.access_of(session) } else { rules::Access::default() };
+        let anybody = self.publish_on(now, route, message, raw, &source);
         self.acknowledge(slot, publish.qos, publish.packet_identifier, anybody);
     }
 
     /// Publishes a message that no packet carries: a Will. `$SYS` is not for it.
-    pub(in crate::logic) fn publish(&mut self, now: Timestamp, message: &Message<'_>, hint: Option<u32>) {
+    pub(in crate::logic) fn publish(
+        &mut self,
+        now: Timestamp,
+        message: &Message<'_>,
+        hint: Option<u32>,
+        source: &rules::Access,
+    ) {
         let route = self
             .routes
-            .resolve(message.topic, hint.unwrap_or(NONE), &mut self.subscriptions);
+            .resolve(message.topic, hint.unwrap_or(NONE), &mut self.subscriptions, &self.clients.sessions);
         if self
             .routes
             .get(route)
             .is_some_and(|route| route.access == Access::Allowed)
         {
-            self.publish_on(now, route, *message, None);
+            self.publish_on(now, route, *message, None, source);
         }
     }
 
@@ -230,8 +230,8 @@ impl Shard {
             payload,
             publisher: Publisher::ELSEWHERE,
         };
-        let route = self.routes.resolve(topic, NONE, &mut self.subscriptions);
-        self.publish_on(now, route, message, None);
+        let route = self.routes.resolve(topic, NONE, &mut self.subscriptions, &self.clients.sessions);
+        self.publish_on(now, route, message, None, &rules::Access::default());
     }
 
     /// To the local sessions, the other shards, and the retained messages; false if nobody was there.
@@ -241,6 +241,7 @@ impl Shard {
         route: u32,
         mut message: Message<'_>,
         raw: Option<(ProtocolVersion, &[u8])>,
+        source: &rules::Access,
     ) -> bool {
         let anybody = message.retain || self.routes.get(route).is_some_and(|route| !route.is_empty());
         if message.retain {
@@ -249,8 +250,8 @@ impl Shard {
             }
             let stored = self.clients.store_message(now, &message);
             let stamp = self.retained.next_stamp();
-            self.apply_retained(now, &stored, stamp);
-            self.send_retained(&stored, stamp);
+            self.apply_retained(now, &stored, stamp, source);
+            self.send_retained(&stored, stamp, source);
             self.fan_out_message(now, route, &message, Some(&stored));
             return anybody;
         }
@@ -337,10 +338,27 @@ impl Shard {
             subscriptions,
             ..
         } = self;
-        let connection = clients.connection(slot)?;
-        let route = routes.resolve(topic, connection.route, subscriptions);
+        let connection = clients.connections.get_mut(slot as usize)?;
+        let route = routes.resolve(topic, connection.route, subscriptions, &clients.sessions);
         connection.route = route;
         Some((route, connection.session))
+    }
+
+    /// Whether the connection's client may publish to the topic of a route.
+    #[inline]
+    fn access_to(&mut self, slot: u32, route: u32, session: u32, topic: &str) -> Access {
+        let access = self.routes.get(route).map_or(Access::Denied, |route| route.access);
+        let restricted = self.clients.connection(slot).is_none_or(|connection| connection.restricted);
+        if restricted && access == Access::Allowed && !self.clients.sessions.may_write(session, topic) {
+            return Access::Denied;
+        }
+        access
+    }
+
+    /// What a session's client may do, to be kept with what it leaves.
+    fn access_of(&self, session: u32) -> rules::Access {
+        let rights = self.clients.sessions.get(session).and_then(|session| session.rights.as_ref());
+        rights.map(|rights| rights.access().clone()).unwrap_or_default()
     }
 
     /// What a client may not publish at all ends its connection.
@@ -440,7 +458,8 @@ impl Shard {
         });
     }
 
-    /// A topic that is not for clients: `$SYS` is dropped and acknowledged, with 0x87 in 5.0; too many levels close.
+    /// A topic that is not for clients (`$SYS`) or not for this one: dropped and acknowledged, with 0x87 in 5.0; too many
+    /// levels close.
     fn deny(
         &mut self,
         now: Timestamp,

@@ -6,6 +6,7 @@
 
 pub(super) mod inflight;
 pub(super) mod queue;
+pub(super) mod rights;
 pub(super) mod will;
 
 use std::hash::BuildHasher;
@@ -16,6 +17,7 @@ use slab::Slab;
 
 use self::inflight::Inflight;
 use self::queue::Queue;
+use self::rights::Rights;
 use self::will::Will;
 use super::connection::NONE;
 use super::time::Timestamp;
@@ -46,6 +48,8 @@ pub(super) struct Session {
     pub(super) client_identifier: Box<str>,
     /// The user whose session it is, where the user was proved.
     pub(super) user: Option<Box<str>>,
+    /// What its client may do, if there are rules.
+    pub(super) rights: Option<Box<Rights>>,
     pub(super) disconnected_at: Timestamp,
 }
 
@@ -122,6 +126,24 @@ impl Sessions {
         }
     }
 
+    /// Whether a message of that topic may be delivered to the session.
+    #[inline]
+    pub(super) fn may_read(&self, slot: u32, topic: &str) -> bool {
+        let rights = self.get(slot).and_then(|session| session.rights.as_ref());
+        rights.is_none_or(|rights| rights.access().may_read(topic))
+    }
+
+    /// Whether its client may publish to the topic.
+    pub(super) fn may_write(&mut self, slot: u32, topic: &str) -> bool {
+        let rights = self.get_mut(slot).and_then(|session| session.rights.as_mut());
+        rights.is_none_or(|rights| rights.may_write(topic))
+    }
+
+    /// Each session with its slot.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Session)> {
+        self.slots.iter_mut().filter_map(|(slot, session)| Some((u32::try_from(slot).ok()?, session)))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -154,6 +176,7 @@ impl Sessions {
             will: None,
             client_identifier: client_identifier.into(),
             user,
+            rights: None,
             disconnected_at: Timestamp::default(),
         };
         let slot = u32::try_from(self.slots.insert(session)).unwrap_or(NONE);
