@@ -40,8 +40,7 @@ where
         }
     };
     if args.test_config {
-        print!("{}", configuration.effective());
-        return ExitCode::SUCCESS;
+        return test(&configuration);
     }
     if let Err(error) = log::start(&configuration.log) {
         eprintln!("Error: {error}");
@@ -54,7 +53,20 @@ where
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("Error: {error}");
-            ExitCode::FAILURE
+            match error {
+                ServerError::Access(_) => ExitCode::from(args::EXIT_INVALID),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
+}
+
+/// `--test-config`: shows what would be in effect.
+fn test(configuration: &config::Configuration) -> ExitCode {
+    if let Err(error) = auth::Policy::load(&server::access_files(configuration), None) {
+        eprintln!("{error}");
+        return ExitCode::from(args::EXIT_INVALID);
+    }
+    print!("{}", configuration.effective());
+    ExitCode::SUCCESS
 }

@@ -134,7 +134,12 @@ impl Authentication {
     /// Decides at once what can be; else the answer with this ticket comes to [`Self::next_answer`] of the shard.
     #[must_use]
     pub fn check(&self, now: Timestamp, request: &Request<'_>, shard: u16, ticket: u64) -> Check {
+        let has_users =
+            self.files.get(usize::from(request.listener.0)).is_some_and(|files| files.password_file.is_some());
         let listener = self.settings.listener(request.listener);
+        if !has_users && !listener.certificate_names_user {
+            return Check::Decided(Verdict::Unproved);
+        }
         if listener.certificate_names_user {
             let proved = request.certificate_identity.map(|_| Verdict::Proved);
             return Check::Decided(proved.unwrap_or(Verdict::Refused(ReasonCode::NotAuthorized)));

@@ -15,6 +15,7 @@ mod exchange;
 mod flush;
 mod greeting;
 mod links;
+mod login;
 mod placement;
 mod token;
 
@@ -28,6 +29,7 @@ use rustls::ServerConfig;
 use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, RingOptions, Token};
 
+use crate::auth::Authentication;
 use crate::limits;
 use crate::logic::{ConnectionId, LostCause, Shard, Timestamp};
 use crate::settings::ListenerId;
@@ -64,6 +66,9 @@ pub(crate) struct ShardLoop {
     connections: Connections,
     /// Connections on their way to their home shards.
     handoffs: Vec<(u16, Box<Handoff>)>,
+    authentication: Arc<Authentication>,
+    /// Of the policy that the logic goes by.
+    policy_generation: u64,
     shut_down: Arc<AtomicBool>,
     /// Set while shutting down: when what is still open is cut.
     drain_until: Option<Timestamp>,
@@ -88,6 +93,7 @@ impl ShardLoop {
         logic: Shard,
         links: Arc<Links>,
         listening: Vec<Listening>,
+        authentication: Arc<Authentication>,
         shut_down: Arc<AtomicBool>,
     ) -> Result<ShardLoop, RingError> {
         let ring = Ring::new(&RingOptions::default())?;
@@ -104,6 +110,8 @@ impl ShardLoop {
             greetings: Greetings::default(),
             connections: Connections::default(),
             handoffs: Vec::new(),
+            authentication,
+            policy_generation: 0,
             shut_down,
             drain_until: None,
             unflushed: Vec::new(),
@@ -111,6 +119,7 @@ impl ShardLoop {
             spare: Vec::new(),
             dirty: Vec::new(),
         };
+        shard.take_policy();
         shard.accept_everywhere();
         Ok(shard)
     }
@@ -190,7 +199,8 @@ impl ShardLoop {
                     self.sent(id, bytes, result);
                 }
             }
-            Completion::Connected { .. } | Completion::Woken => {}
+            Completion::Woken => self.woken(),
+            Completion::Connected { .. } => {}
         }
     }
 
@@ -222,7 +232,12 @@ impl ShardLoop {
     fn run_timers(&mut self) {
         let now = self.now;
         while let Some(greeting) = self.greetings.expired(now) {
-            tracing::info!("Client {} closed: no CONNECT within 5 seconds.", greeting.address);
+            let what = if greeting.is_being_checked {
+                "its password could not be checked"
+            } else {
+                "no CONNECT"
+            };
+            tracing::info!("Client {} closed: {what} within 5 seconds.", greeting.address);
         }
         while let Some(id) = self.connections.expired(now) {
             self.close(id);
