@@ -224,7 +224,11 @@ fn tls_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsConfigError> {
 
 /// The password and ACL files of each listener.
 pub(crate) fn access_files(configuration: &Configuration) -> Vec<AccessFiles> {
-    configuration.listeners.iter().map(|listener| listener.access.clone()).collect()
+    configuration
+        .listeners
+        .iter()
+        .map(|listener| listener.access.clone())
+        .collect()
 }
 
 fn start_authentication(

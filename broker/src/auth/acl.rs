@@ -136,7 +136,10 @@ impl AclFile {
             if leads_to_dollar || topic::check_filter(&filter).is_err() {
                 return Box::default();
             }
-            rules.push(Rule { filter, grant: pattern.rule.grant });
+            rules.push(Rule {
+                filter,
+                grant: pattern.rule.grant,
+            });
         }
         rules.into()
     }
@@ -202,13 +205,21 @@ impl Rules {
 /// What the rules say of a topic, if anything; denials stand first.
 fn decide(rules: &[Rule], topic: &str, access: Use) -> Option<bool> {
     let says = |rule: &&Rule| rule.grant == Grant::Deny || rule.grant.allows(access);
-    let decisive = rules.iter().filter(says).find(|rule| topic::matches(&rule.filter, topic))?;
+    let decisive = rules
+        .iter()
+        .filter(says)
+        .find(|rule| topic::matches(&rule.filter, topic))?;
     Some(decisive.grant != Grant::Deny)
 }
 
 /// Whether a rule allows to read something under the filter that no denial takes away as a whole.
 fn readable(rules: &[Rule], earlier: &[Rule], filter: &str) -> bool {
-    let denials = || rules.iter().chain(earlier).filter(|rule| rule.grant == Grant::Deny);
+    let denials = || {
+        rules
+            .iter()
+            .chain(earlier)
+            .filter(|rule| rule.grant == Grant::Deny)
+    };
     let open = |rule: &Rule| {
         !denials().any(|denial| covers(&denial.filter, filter) || covers(&denial.filter, &rule.filter))
     };
@@ -240,7 +251,11 @@ impl Grant {
 impl Pattern {
     fn new(rule: Rule) -> Self {
         let (names_user, names_client) = (rule.filter.contains("%u"), rule.filter.contains("%c"));
-        Self { rule, names_user, names_client }
+        Self {
+            rule,
+            names_user,
+            names_client,
+        }
     }
 
     /// The filter with the names in place, once: what looks like `%u` in a client identifier stays as it is.
@@ -300,8 +315,15 @@ impl Draft {
     fn finish(self) -> AclFile {
         AclFile {
             anonymous: denials_first(self.anonymous).into(),
-            users: self.users.into_iter().map(|(user, rules)| (user, denials_first(rules).into())).collect(),
-            patterns: denials_first(self.patterns).into_iter().map(Pattern::new).collect(),
+            users: self
+                .users
+                .into_iter()
+                .map(|(user, rules)| (user, denials_first(rules).into()))
+                .collect(),
+            patterns: denials_first(self.patterns)
+                .into_iter()
+                .map(Pattern::new)
+                .collect(),
         }
     }
 }
@@ -332,7 +354,10 @@ fn word_and_filter(text: &str) -> Result<Rule, String> {
             (grant, filter)
         }
     };
-    Ok(Rule { filter: filter.into(), grant })
+    Ok(Rule {
+        filter: filter.into(),
+        grant,
+    })
 }
 
 fn cut(text: &str) -> (&str, &str) {

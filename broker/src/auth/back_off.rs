@@ -67,13 +67,17 @@ impl BackOff {
     /// A wrong password came from there.
     pub(super) fn failed(&self, now: Timestamp, source: Source) {
         if self.failures.len() >= limits::BACK_OFF_ADDRESSES_MAX && !self.failures.contains_key(&source) {
-            self.failures.retain(|_, failures| now.since_s(failures.last) < FORGET_S);
+            self.failures
+                .retain(|_, failures| now.since_s(failures.last) < FORGET_S);
             if self.failures.len() >= limits::BACK_OFF_ADDRESSES_MAX {
                 return;
             }
         }
-        let mut failures =
-            self.failures.entry(source).or_insert(Failures { count: 0, last: now, until: now });
+        let mut failures = self.failures.entry(source).or_insert(Failures {
+            count: 0,
+            last: now,
+            until: now,
+        });
         failures.count = failures.count.saturating_add(1);
         failures.last = now;
         failures.until = failures.until.max(now.plus_ns(delay_ns(failures.count)));
@@ -125,7 +129,10 @@ mod tests {
         (0..FREE + 5).for_each(|_| back_off.failed(now, source(1)));
         let later = now.plus_s(2);
         assert!(back_off.admits(later, source(1)));
-        assert!(!back_off.admits(later, source(1)), "before the first try has been decided");
+        assert!(
+            !back_off.admits(later, source(1)),
+            "before the first try has been decided"
+        );
     }
 
     #[test]

@@ -27,8 +27,13 @@ pub(super) fn is_world_readable(path: &Path) -> bool {
 
 /// A mistake that no line has.
 pub(super) fn problem(path: &Path, text: String) -> ConfigError {
-    let place = Place { file: Arc::from(path), line: 0 };
-    ConfigError { problems: vec![Problem { place, text }] }
+    let place = Place {
+        file: Arc::from(path),
+        line: 0,
+    };
+    ConfigError {
+        problems: vec![Problem { place, text }],
+    }
 }
 
 /// The lines of a file that say something, and the mistakes in them.
@@ -45,7 +50,12 @@ impl<'a> Lines<'a> {
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         // A file at its largest size still has fewer lines.
         let lines = text.split(is_end).enumerate().take(u32::MAX as usize - 1);
-        Self { file: Arc::from(path), lines, number: 0, problems: Vec::new() }
+        Self {
+            file: Arc::from(path),
+            lines,
+            number: 0,
+            problems: Vec::new(),
+        }
     }
 
     /// The next line that is neither empty nor a comment, blanks around it trimmed; UTF-8 without control characters.
@@ -70,7 +80,10 @@ impl<'a> Lines<'a> {
 
     /// The line that came last is wrong.
     pub(super) fn problem(&mut self, text: String) {
-        let place = Place { file: Arc::clone(&self.file), line: self.number };
+        let place = Place {
+            file: Arc::clone(&self.file),
+            line: self.number,
+        };
         self.problems.push(Problem { place, text });
     }
 
@@ -85,7 +98,9 @@ impl<'a> Lines<'a> {
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    let read = File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)?;
+    let read = File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut text)?;
     if read as u64 > FILE_BYTES_MAX {
         return Err(io::Error::other("it is larger than 256 MiB"));
     }

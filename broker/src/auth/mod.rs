@@ -128,14 +128,21 @@ impl Authentication {
             wake(job.shard);
         };
         let verifier = Verifier::start(threads.min(limits::PASSWORD_THREADS_MAX), now, answer)?;
-        Ok(Authentication { shared, verifier, files, settings })
+        Ok(Authentication {
+            shared,
+            verifier,
+            files,
+            settings,
+        })
     }
 
     /// Decides at once what can be; else the answer with this ticket comes to [`Self::next_answer`] of the shard.
     #[must_use]
     pub fn check(&self, now: Timestamp, request: &Request<'_>, shard: u16, ticket: u64) -> Check {
-        let has_users =
-            self.files.get(usize::from(request.listener.0)).is_some_and(|files| files.password_file.is_some());
+        let has_users = self
+            .files
+            .get(usize::from(request.listener.0))
+            .is_some_and(|files| files.password_file.is_some());
         let listener = self.settings.listener(request.listener);
         if !has_users && !listener.certificate_names_user {
             return Check::Decided(Verdict::Unproved);
@@ -148,7 +155,10 @@ impl Authentication {
         let (Some(file), Some(user)) = (policy.passwords(request.listener), request.user_name) else {
             return Check::Decided(Verdict::Unproved);
         };
-        let Some(password) = request.password.filter(|password| password.len() <= PASSWORD_BYTES_MAX) else {
+        let Some(password) = request
+            .password
+            .filter(|password| password.len() <= PASSWORD_BYTES_MAX)
+        else {
             return Check::Decided(Verdict::Refused(ReasonCode::BadUserNameOrPassword));
         };
         let candidate = file.find(user);
@@ -169,7 +179,11 @@ impl Authentication {
             ticket,
             generation: policy.generation(),
         });
-        if queued { Check::Pending } else { Check::Decided(Verdict::Refused(ReasonCode::ServerBusy)) }
+        if queued {
+            Check::Pending
+        } else {
+            Check::Decided(Verdict::Refused(ReasonCode::ServerBusy))
+        }
     }
 
     /// The next answer for a shard.
@@ -215,7 +229,10 @@ impl Shared {
             self.back_off.failed(now(), job.source);
         }
         if let Some(answers) = self.answers.get(usize::from(job.shard)) {
-            answers.push(Answer { ticket: job.ticket, verdict });
+            answers.push(Answer {
+                ticket: job.ticket,
+                verdict,
+            });
         }
     }
 }

@@ -79,8 +79,15 @@ const SALT_BYTES_MAX: usize = 1024;
 
 #[derive(Clone, PartialEq, Eq)]
 enum Form {
-    Sha512 { salt: Box<[u8]>, hash: [u8; SHA512_OUTPUT_LEN] },
-    Pbkdf2 { iterations: NonZeroU32, salt: Box<[u8]>, hash: [u8; SHA512_OUTPUT_LEN] },
+    Sha512 {
+        salt: Box<[u8]>,
+        hash: [u8; SHA512_OUTPUT_LEN],
+    },
+    Pbkdf2 {
+        iterations: NonZeroU32,
+        salt: Box<[u8]>,
+        hash: [u8; SHA512_OUTPUT_LEN],
+    },
     Argon2id(PasswordHashString),
 }
 
@@ -114,7 +121,11 @@ impl PasswordHash {
                 let salt: Box<[u8]> = random::<SALT_BYTES>()?.into();
                 let mut hash = [0; SHA512_OUTPUT_LEN];
                 pbkdf2::derive(PBKDF2_HMAC_SHA512, iterations, &salt, password, &mut hash);
-                Form::Pbkdf2 { iterations, salt, hash }
+                Form::Pbkdf2 {
+                    iterations,
+                    salt,
+                    hash,
+                }
             }
             Algorithm::Argon2id => Form::Argon2id(make_argon2id(password)?),
         }))
@@ -125,10 +136,14 @@ impl PasswordHash {
     pub fn verify(&self, password: &[u8]) -> bool {
         match &self.0 {
             Form::Sha512 { salt, hash } => verify_slices_are_equal(&digest_of(password, salt), hash).is_ok(),
-            Form::Pbkdf2 { iterations, salt, hash } => {
-                pbkdf2::verify(PBKDF2_HMAC_SHA512, *iterations, salt, password, hash).is_ok()
-            }
-            Form::Argon2id(hash) => Argon2::default().verify_password(password, &hash.password_hash()).is_ok(),
+            Form::Pbkdf2 {
+                iterations,
+                salt,
+                hash,
+            } => pbkdf2::verify(PBKDF2_HMAC_SHA512, *iterations, salt, password, hash).is_ok(),
+            Form::Argon2id(hash) => Argon2::default()
+                .verify_password(password, &hash.password_hash())
+                .is_ok(),
         }
     }
 }
@@ -137,9 +152,20 @@ impl PasswordHash {
 impl fmt::Display for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Form::Sha512 { salt, hash } => write!(f, "$6${}${}", STANDARD.encode(salt), STANDARD.encode(hash)),
-            Form::Pbkdf2 { iterations, salt, hash } => {
-                write!(f, "$7${iterations}${}${}", STANDARD.encode(salt), STANDARD.encode(hash))
+            Form::Sha512 { salt, hash } => {
+                write!(f, "$6${}${}", STANDARD.encode(salt), STANDARD.encode(hash))
+            }
+            Form::Pbkdf2 {
+                iterations,
+                salt,
+                hash,
+            } => {
+                write!(
+                    f,
+                    "$7${iterations}${}${}",
+                    STANDARD.encode(salt),
+                    STANDARD.encode(hash)
+                )
             }
             Form::Argon2id(hash) => f.write_str(hash.as_str()),
         }
@@ -174,7 +200,11 @@ fn pbkdf2(rest: &str) -> Result<Form, HashError> {
     if iterations.get() > ITERATIONS_MAX {
         return Err(HashError::TooExpensive);
     }
-    Ok(Form::Pbkdf2 { iterations, salt, hash })
+    Ok(Form::Pbkdf2 {
+        iterations,
+        salt,
+        hash,
+    })
 }
 
 fn salt_and_hash(text: &str) -> Result<(Box<[u8]>, [u8; SHA512_OUTPUT_LEN]), HashError> {
@@ -191,7 +221,8 @@ fn salt_and_hash(text: &str) -> Result<(Box<[u8]>, [u8; SHA512_OUTPUT_LEN]), Has
 /// A PHC string. Its parameters are checked here, so that [`PasswordHash::verify`] has no other reason to say no.
 fn argon2id(text: &str) -> Result<Form, HashError> {
     let hash = PasswordHashString::new(text).map_err(|_| HashError::Malformed)?;
-    if hash.salt().is_none() || hash.hash().is_none() || hash.version() != Some(argon2::Version::V0x13.into()) {
+    if hash.salt().is_none() || hash.hash().is_none() || hash.version() != Some(argon2::Version::V0x13.into())
+    {
         return Err(HashError::Malformed);
     }
     let params = Params::try_from(&hash.password_hash()).map_err(|_| HashError::Malformed)?;
@@ -208,7 +239,9 @@ fn make_argon2id(password: &[u8]) -> Result<PasswordHashString, MakeError> {
     let params = Params::new(ARGON2_KIB, 1, 1, None).map_err(|_| MakeError::Refused)?;
     let argon2 = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
     let salt = SaltString::encode_b64(&random::<ARGON2_SALT_BYTES>()?).map_err(|_| MakeError::Refused)?;
-    let hash = argon2.hash_password(password, &salt).map_err(|_| MakeError::Refused)?;
+    let hash = argon2
+        .hash_password(password, &salt)
+        .map_err(|_| MakeError::Refused)?;
     Ok(hash.serialize())
 }
 
@@ -238,7 +271,9 @@ mod tests {
     const SHA512_X: &str = "$6$JAb3f/OZ7AYTt1kc$f4gDNHPRv0u0qLKdkHcyKmURUO20wuqZoEkEqZf+TCB3EHjEe+4ZDye4KoeHtT77NvOX6xI8cjlYu4YXu3iwsQ==";
 
     fn cheap_pbkdf2() -> Algorithm {
-        Algorithm::Sha512Pbkdf2 { iterations: NonZeroU32::new(7).unwrap() }
+        Algorithm::Sha512Pbkdf2 {
+            iterations: NonZeroU32::new(7).unwrap(),
+        }
     }
 
     #[test]
@@ -260,13 +295,19 @@ mod tests {
             let read = PasswordHash::parse(&made.to_string()).unwrap();
             assert_eq!(read, made);
             assert!(read.verify(b"secret") && !read.verify(b"Secret"), "{algorithm:?}");
-            assert_ne!(PasswordHash::make(b"secret", algorithm).unwrap(), made, "a salt of its own");
+            assert_ne!(
+                PasswordHash::make(b"secret", algorithm).unwrap(),
+                made,
+                "a salt of its own"
+            );
         }
     }
 
     #[test]
     fn argon2id_has_mosquittos_form() {
-        let made = PasswordHash::make(b"secret", Algorithm::Argon2id).unwrap().to_string();
+        let made = PasswordHash::make(b"secret", Algorithm::Argon2id)
+            .unwrap()
+            .to_string();
         assert!(made.starts_with("$argon2id$v=19$m=47104,t=1,p=1$"), "{made}");
     }
 
@@ -278,7 +319,10 @@ mod tests {
             ("secret", HashError::Unknown),
             ("$", HashError::Unknown),
             ("$5$a$b", HashError::Unknown),
-            ("$argon2i$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo", HashError::Unknown),
+            (
+                "$argon2i$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo",
+                HashError::Unknown,
+            ),
             ("$6$", HashError::Malformed),
             ("$6$c2FsdA==", HashError::Malformed),
             ("$6$c2FsdA==$", HashError::Malformed),
@@ -292,12 +336,27 @@ mod tests {
             (&PBKDF2.replace("101", "+1"), HashError::Malformed),
             (&PBKDF2.replace("101", "99999999999"), HashError::Malformed),
             (&PBKDF2.replace("101", "10000001"), HashError::TooExpensive),
-            (&PBKDF2.replace("$7$101$7ph9hql0HPjKAApL$", "$7$101$$"), HashError::Malformed),
+            (
+                &PBKDF2.replace("$7$101$7ph9hql0HPjKAApL$", "$7$101$$"),
+                HashError::Malformed,
+            ),
             ("$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ", HashError::Malformed),
-            ("$argon2id$v=16$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo", HashError::Malformed),
-            ("$argon2id$v=19$m=2097152,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo", HashError::TooExpensive),
-            ("$argon2id$v=19$m=1024,t=65,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo", HashError::TooExpensive),
-            ("$argon2id$v=19$m=1,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo", HashError::Malformed),
+            (
+                "$argon2id$v=16$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo",
+                HashError::Malformed,
+            ),
+            (
+                "$argon2id$v=19$m=2097152,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo",
+                HashError::TooExpensive,
+            ),
+            (
+                "$argon2id$v=19$m=1024,t=65,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo",
+                HashError::TooExpensive,
+            ),
+            (
+                "$argon2id$v=19$m=1,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo",
+                HashError::Malformed,
+            ),
         ] {
             assert_eq!(PasswordHash::parse(text), Err(error), "{text}");
         }
@@ -305,7 +364,10 @@ mod tests {
 
     #[test]
     fn debug_shows_no_hash() {
-        assert_eq!(format!("{:?}", PasswordHash::parse(PBKDF2).unwrap()), "PasswordHash($7$)");
+        assert_eq!(
+            format!("{:?}", PasswordHash::parse(PBKDF2).unwrap()),
+            "PasswordHash($7$)"
+        );
     }
 
     proptest! {

@@ -71,7 +71,10 @@ impl PasswordFile {
                 hash_map::Entry::Occupied(_) => Err(format!("the user {user} stands twice")),
                 hash_map::Entry::Vacant(place) => {
                     place.insert(u32::try_from(entries.len()).map_err(|_| "too many users".to_owned())?);
-                    entries.push(Entry { hash, right: OnceLock::new() });
+                    entries.push(Entry {
+                        hash,
+                        right: OnceLock::new(),
+                    });
                     Ok(())
                 }
             });
@@ -81,7 +84,13 @@ impl PasswordFile {
         }
         lines.finish()?;
         let (key, nobody) = secrets().map_err(|error| file::problem(path, error.to_string()))?;
-        Ok(PasswordFile { users, entries, nobody, key, hasher: hash_map::RandomState::new() })
+        Ok(PasswordFile {
+            users,
+            entries,
+            nobody,
+            key,
+            hasher: hash_map::RandomState::new(),
+        })
     }
 
     /// How many users there are.
@@ -101,17 +110,28 @@ impl PasswordFile {
     #[must_use]
     pub fn find(&self, user: &str) -> Candidate {
         if let Some(entry) = self.users.get(user) {
-            return Candidate { entry: Some(*entry), known: true };
+            return Candidate {
+                entry: Some(*entry),
+                known: true,
+            };
         }
         let chosen = self.hasher.hash_one(user).checked_rem(self.entries.len() as u64);
-        Candidate { entry: chosen.and_then(|index| u32::try_from(index).ok()), known: false }
+        Candidate {
+            entry: chosen.and_then(|index| u32::try_from(index).ok()),
+            known: false,
+        }
     }
 
     /// Whether the password is known to be right from an earlier [`Self::verify`]; costs microseconds.
     #[must_use]
     pub fn recalls(&self, candidate: Candidate, password: &[u8]) -> bool {
-        let right = candidate.known.then(|| self.entry(candidate)?.right.get()).flatten();
-        right.is_some_and(|right| verify_slices_are_equal(right.as_ref(), self.digest(password).as_ref()).is_ok())
+        let right = candidate
+            .known
+            .then(|| self.entry(candidate)?.right.get())
+            .flatten();
+        right.is_some_and(|right| {
+            verify_slices_are_equal(right.as_ref(), self.digest(password).as_ref()).is_ok()
+        })
     }
 
     /// Whether the password is right; costs what its hash costs, also for an unknown user. Remembers a right one.
@@ -159,7 +179,9 @@ pub(super) fn entry(line: &str) -> Result<(&str, PasswordHash), String> {
 
 /// The user of a line, and what follows the colon, which may be anything.
 pub(super) fn user_and_rest(line: &str) -> Result<(&str, &str), String> {
-    let (user, rest) = line.split_once(':').ok_or("the line must be user:hash; there is no colon")?;
+    let (user, rest) = line
+        .split_once(':')
+        .ok_or("the line must be user:hash; there is no colon")?;
     let user = user.trim();
     if user.is_empty() {
         return Err("the user name is empty".to_owned());
@@ -177,7 +199,9 @@ pub(super) fn user_and_rest(line: &str) -> Result<(&str, &str), String> {
 fn secrets() -> Result<(hmac::Key, PasswordHash), MakeError> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|_| MakeError::NoRandom)?;
-    let cheap = Algorithm::Sha512Pbkdf2 { iterations: NonZeroU32::MIN.saturating_add(100) };
+    let cheap = Algorithm::Sha512Pbkdf2 {
+        iterations: NonZeroU32::MIN.saturating_add(100),
+    };
     let nobody = PasswordHash::make(&bytes, cheap)?;
     getrandom::fill(&mut bytes).map_err(|_| MakeError::NoRandom)?;
     Ok((hmac::Key::new(HMAC_SHA256, &bytes), nobody))
@@ -193,8 +217,12 @@ mod tests {
     use super::*;
 
     fn hash(password: &str) -> String {
-        let cheap = Algorithm::Sha512Pbkdf2 { iterations: NonZeroU32::MIN };
-        PasswordHash::make(password.as_bytes(), cheap).unwrap().to_string()
+        let cheap = Algorithm::Sha512Pbkdf2 {
+            iterations: NonZeroU32::MIN,
+        };
+        PasswordHash::make(password.as_bytes(), cheap)
+            .unwrap()
+            .to_string()
     }
 
     fn parse(text: &str) -> Result<PasswordFile, String> {
@@ -206,10 +234,18 @@ mod tests {
         let text = format!("# users\n\n  ann : {} \r\nbob:{}\n\t\n", hash("a"), hash("b"));
         let file = parse(&text).unwrap();
         assert_eq!(file.len(), 2);
-        for (user, password, right) in
-            [("ann", "a", true), ("bob", "b", true), ("ann", "b", false), ("eve", "a", false), ("", "", false)]
-        {
-            assert_eq!(file.verify(file.find(user), password.as_bytes()), right, "{user} {password}");
+        for (user, password, right) in [
+            ("ann", "a", true),
+            ("bob", "b", true),
+            ("ann", "b", false),
+            ("eve", "a", false),
+            ("", "", false),
+        ] {
+            assert_eq!(
+                file.verify(file.find(user), password.as_bytes()),
+                right,
+                "{user} {password}"
+            );
         }
     }
 
@@ -217,11 +253,17 @@ mod tests {
     fn a_right_password_is_recalled_and_nothing_else() {
         let file = parse(&format!("ann:{}\nbob:{}\n", hash("a"), hash("a"))).unwrap();
         let ann = file.find("ann");
-        assert!(!file.recalls(ann, b"a"), "nothing is known before the first check");
+        assert!(
+            !file.recalls(ann, b"a"),
+            "nothing is known before the first check"
+        );
         assert!(!file.verify(ann, b"b") && !file.recalls(ann, b"b"));
         assert!(file.verify(ann, b"a") && file.recalls(ann, b"a"));
         assert!(!file.recalls(ann, b"b") && !file.recalls(file.find("bob"), b"a"));
-        assert!(!file.recalls(file.find("eve"), b"a"), "who stands in for an unknown user lets nobody in");
+        assert!(
+            !file.recalls(file.find("eve"), b"a"),
+            "who stands in for an unknown user lets nobody in"
+        );
     }
 
     /// V15: a wrong line refuses the file; it never makes a user without a password.
@@ -229,16 +271,37 @@ mod tests {
     fn v15_wrong_lines_refuse_the_file() {
         let good = hash("a");
         for (text, problem) in [
-            ("ann\n".to_owned(), "passfile:1: the line must be user:hash; there is no colon"),
+            (
+                "ann\n".to_owned(),
+                "passfile:1: the line must be user:hash; there is no colon",
+            ),
             (format!("# c\n:{good}\n"), "passfile:2: the user name is empty"),
             (format!(" :{good}\n"), "passfile:1: the user name is empty"),
             ("\nann:\n".to_owned(), "passfile:2: the user ann has no password"),
-            (format!("ann:{good}\nann:{good}\n"), "passfile:2: the user ann stands twice"),
-            (format!("ann:{good}\n ann :{good}\n"), "passfile:2: the user ann stands twice"),
-            ("ann:$7$101$x$y\n".to_owned(), "passfile:1: the hash of the password is malformed"),
-            ("ann:secret\n".to_owned(), "passfile:1: the password is not hashed"),
-            (format!("ann:{good}:x\n"), "passfile:1: the hash of the password is malformed"),
-            (format!("a\0nn:{good}\n"), "passfile:1: the line has a control character"),
+            (
+                format!("ann:{good}\nann:{good}\n"),
+                "passfile:2: the user ann stands twice",
+            ),
+            (
+                format!("ann:{good}\n ann :{good}\n"),
+                "passfile:2: the user ann stands twice",
+            ),
+            (
+                "ann:$7$101$x$y\n".to_owned(),
+                "passfile:1: the hash of the password is malformed",
+            ),
+            (
+                "ann:secret\n".to_owned(),
+                "passfile:1: the password is not hashed",
+            ),
+            (
+                format!("ann:{good}:x\n"),
+                "passfile:1: the hash of the password is malformed",
+            ),
+            (
+                format!("a\0nn:{good}\n"),
+                "passfile:1: the line has a control character",
+            ),
         ] {
             let error = parse(&text).unwrap_err();
             assert!(error.starts_with(problem), "{text}: {error}");
@@ -262,7 +325,13 @@ mod tests {
         let (one, other) = (hash("a"), hash("a"));
         let before = parse(&format!("ann:{one}\nbob:{one}\ncat:{one}\n")).unwrap();
         let after = parse(&format!("ann:{one}\nbob:{other}\ndan:{one}\n")).unwrap();
-        for (user, kept) in [("ann", true), ("bob", false), ("cat", false), ("dan", false), ("eve", false)] {
+        for (user, kept) in [
+            ("ann", true),
+            ("bob", false),
+            ("cat", false),
+            ("dan", false),
+            ("eve", false),
+        ] {
             assert_eq!(after.keeps(&before, user), kept, "{user}");
         }
     }

@@ -51,10 +51,18 @@ impl Policy {
     /// # Errors
     /// Everything that is wrong in any of them.
     pub fn load(listeners: &[AccessFiles], before: Option<&Policy>) -> Result<Policy, ConfigError> {
-        let mut reader = Reader { before, policy: Policy::default(), acls: HashMap::new(), problems: Vec::new() };
+        let mut reader = Reader {
+            before,
+            policy: Policy::default(),
+            acls: HashMap::new(),
+            problems: Vec::new(),
+        };
         reader.policy.generation = before.map_or(0, |before| before.generation + 1);
         for files in listeners {
-            let passwords = files.password_file.as_deref().and_then(|path| reader.password_file(path));
+            let passwords = files
+                .password_file
+                .as_deref()
+                .and_then(|path| reader.password_file(path));
             let acl = files.acl_file.as_deref().and_then(|path| reader.acl_file(path));
             reader.policy.listeners.push(ListenerPolicy { passwords, acl });
         }
@@ -73,7 +81,10 @@ impl Policy {
     /// What a client may do.
     #[must_use]
     pub fn access(&self, listener: ListenerId, client_identifier: &str, user_name: Option<&str>) -> Access {
-        let rules = self.listeners.get(usize::from(listener.0)).and_then(|listener| listener.acl.as_ref());
+        let rules = self
+            .listeners
+            .get(usize::from(listener.0))
+            .and_then(|listener| listener.acl.as_ref());
         rules.map_or_else(Access::default, |rules| {
             let identity = Identity {
                 listener,
@@ -88,9 +99,11 @@ impl Policy {
     #[must_use]
     pub fn renewed(&self, access: &Access) -> Access {
         match access.identity() {
-            Some(identity) if access.generation() != Some(self.generation) => {
-                self.access(identity.listener, &identity.client_identifier, identity.user_name.as_deref())
-            }
+            Some(identity) if access.generation() != Some(self.generation) => self.access(
+                identity.listener,
+                &identity.client_identifier,
+                identity.user_name.as_deref(),
+            ),
             _ => access.clone(),
         }
     }
@@ -114,7 +127,10 @@ impl Policy {
 /// Files that everybody may read, for a warning.
 #[must_use]
 pub fn world_readable(listeners: &[AccessFiles]) -> Vec<&Path> {
-    let mut paths: Vec<_> = listeners.iter().filter_map(|files| files.password_file.as_deref()).collect();
+    let mut paths: Vec<_> = listeners
+        .iter()
+        .filter_map(|files| files.password_file.as_deref())
+        .collect();
     paths.sort_unstable();
     paths.dedup();
     paths.retain(|path| file::is_world_readable(path));
@@ -141,7 +157,10 @@ impl Reader<'_> {
             Some(known) => Arc::clone(&known.file),
             None => Arc::new(self.good(PasswordFile::parse(path, &text))?),
         };
-        let loaded = Loaded { file: Arc::clone(&file), digest };
+        let loaded = Loaded {
+            file: Arc::clone(&file),
+            digest,
+        };
         self.policy.password_files.insert(path.to_owned(), loaded);
         Some(file)
     }
@@ -156,7 +175,8 @@ impl Reader<'_> {
     }
 
     fn good<T>(&mut self, read: Result<T, ConfigError>) -> Option<T> {
-        read.map_err(|mut error| self.problems.append(&mut error.problems)).ok()
+        read.map_err(|mut error| self.problems.append(&mut error.problems))
+            .ok()
     }
 }
 
@@ -175,13 +195,21 @@ mod tests {
     use crate::auth::password::{Algorithm, PasswordHash};
 
     fn line(user: &str, password: &str) -> String {
-        let cheap = Algorithm::Sha512Pbkdf2 { iterations: NonZeroU32::MIN };
-        format!("{user}:{}\n", PasswordHash::make(password.as_bytes(), cheap).unwrap())
+        let cheap = Algorithm::Sha512Pbkdf2 {
+            iterations: NonZeroU32::MIN,
+        };
+        format!(
+            "{user}:{}\n",
+            PasswordHash::make(password.as_bytes(), cheap).unwrap()
+        )
     }
 
     fn files(folder: &Path, password: Option<&str>, acl: Option<&str>) -> AccessFiles {
         let path = |name: Option<&str>| name.map(|name| folder.join(name));
-        AccessFiles { password_file: path(password), acl_file: path(acl) }
+        AccessFiles {
+            password_file: path(password),
+            acl_file: path(acl),
+        }
     }
 
     /// V17: each listener has its own files, the first one too; without a file there are no rules.
@@ -202,7 +230,10 @@ mod tests {
             let listener = ListenerId(listener);
             let file = policy.passwords(listener).unwrap();
             for password in ["1", "2"] {
-                assert_eq!(file.verify(file.find("ann"), password.as_bytes()), password == right);
+                assert_eq!(
+                    file.verify(file.find("ann"), password.as_bytes()),
+                    password == right
+                );
             }
             let access = policy.access(listener, "c", Some("ann"));
             for other in ["one", "two"] {
@@ -222,7 +253,12 @@ mod tests {
         let policy = Policy::load(&listeners, None).unwrap();
         std::fs::write(&path, "ann\n").unwrap();
         let error = Policy::load(&listeners, Some(&policy)).unwrap_err();
-        assert!(error.to_string().ends_with("p:1: the line must be user:hash; there is no colon"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("p:1: the line must be user:hash; there is no colon"),
+            "{error}"
+        );
         std::fs::remove_file(&path).unwrap();
         let error = Policy::load(&listeners, Some(&policy)).unwrap_err();
         assert!(error.to_string().contains("cannot be read"), "{error}");

@@ -20,8 +20,13 @@ struct Broker {
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn line(user: &str, password: &str, iterations: u32) -> String {
-    let algorithm = Algorithm::Sha512Pbkdf2 { iterations: NonZeroU32::new(iterations).unwrap() };
-    format!("{user}:{}\n", PasswordHash::make(password.as_bytes(), algorithm).unwrap())
+    let algorithm = Algorithm::Sha512Pbkdf2 {
+        iterations: NonZeroU32::new(iterations).unwrap(),
+    };
+    format!(
+        "{user}:{}\n",
+        PasswordHash::make(password.as_bytes(), algorithm).unwrap()
+    )
 }
 
 impl Broker {
@@ -30,17 +35,28 @@ impl Broker {
         let path = folder.path().join("passfile");
         std::fs::write(&path, passwords).unwrap();
         let files = vec![
-            AccessFiles { password_file: Some(path), acl_file: None },
+            AccessFiles {
+                password_file: Some(path),
+                acl_file: None,
+            },
             AccessFiles::default(),
             AccessFiles::default(),
         ];
-        let mut settings = Settings { listeners: vec![ListenerSettings::default(); 3], ..Settings::default() };
+        let mut settings = Settings {
+            listeners: vec![ListenerSettings::default(); 3],
+            ..Settings::default()
+        };
         settings.listeners[2].certificate_names_user = true;
         let policy = Policy::load(&files, None).unwrap();
         let (sender, woken) = channel();
         let wake = move |shard| drop(sender.send(shard));
         let authentication = Authentication::start(Arc::new(settings), files, policy, 2, wake).unwrap();
-        Self { authentication, woken, tickets: 0.into(), _folder: folder }
+        Self {
+            authentication,
+            woken,
+            tickets: 0.into(),
+            _folder: folder,
+        }
     }
 
     fn path(&self) -> &Path {
@@ -88,7 +104,11 @@ fn verdicts() {
         (None, None, Verdict::Unproved, false),
         (None, Some("pw"), Verdict::Unproved, false),
     ] {
-        assert_eq!(broker.ask(&request(user, password)), (verdict, computed), "{user:?} {password:?}");
+        assert_eq!(
+            broker.ask(&request(user, password)),
+            (verdict, computed),
+            "{user:?} {password:?}"
+        );
     }
     let long = "x".repeat(PASSWORD_BYTES_MAX + 1);
     assert_eq!(broker.ask(&request(Some("ann"), Some(&long))), (WRONG, false));
@@ -97,11 +117,23 @@ fn verdicts() {
 #[test]
 fn listeners_without_passwords_and_with_certificates() {
     let broker = Broker::new(&line("ann", "pw", 1));
-    let open = Request { listener: ListenerId(1), ..request(Some("ann"), Some("wrong")) };
+    let open = Request {
+        listener: ListenerId(1),
+        ..request(Some("ann"), Some("wrong"))
+    };
     assert_eq!(broker.ask(&open).0, Verdict::Unproved);
-    let certificate = Request { listener: ListenerId(2), ..request(Some("ann"), Some("pw")) };
-    assert_eq!(broker.ask(&certificate).0, Verdict::Refused(ReasonCode::NotAuthorized));
-    let certificate = Request { certificate_identity: Some("bob"), ..certificate };
+    let certificate = Request {
+        listener: ListenerId(2),
+        ..request(Some("ann"), Some("pw"))
+    };
+    assert_eq!(
+        broker.ask(&certificate).0,
+        Verdict::Refused(ReasonCode::NotAuthorized)
+    );
+    let certificate = Request {
+        certificate_identity: Some("bob"),
+        ..certificate
+    };
     assert_eq!(broker.ask(&certificate).0, Verdict::Proved);
 }
 
@@ -117,7 +149,9 @@ fn v40_reconnects_do_not_cost_a_computation_each() {
     let broker = Broker::new(&text);
     let begun = Instant::now();
     let pending = (0..5000).filter(|&ticket| {
-        let check = broker.authentication.check(now(), &request(Some("ann"), Some("pw")), 0, ticket);
+        let check = broker
+            .authentication
+            .check(now(), &request(Some("ann"), Some("pw")), 0, ticket);
         assert!(matches!(check, Check::Pending | Check::Decided(Verdict::Proved)));
         check == Check::Pending
     });
@@ -128,11 +162,18 @@ fn v40_reconnects_do_not_cost_a_computation_each() {
         assert_eq!(answer.verdict, Some(Verdict::Proved));
     }
     for _ in 0..5000 {
-        assert_eq!(broker.ask(&request(Some("ann"), Some("pw"))), (Verdict::Proved, false));
+        assert_eq!(
+            broker.ask(&request(Some("ann"), Some("pw"))),
+            (Verdict::Proved, false)
+        );
     }
     // Each thread may be at it once before the first one knows; ten thousand would take minutes.
     let allowed = one * (limits::PASSWORD_THREADS_MAX as u32 + 1) * 10 + Duration::from_secs(2);
-    assert!(begun.elapsed() < allowed, "{:?} against {one:?} for one", begun.elapsed());
+    assert!(
+        begun.elapsed() < allowed,
+        "{:?} against {one:?} for one",
+        begun.elapsed()
+    );
 }
 
 /// V40: a guesser waits, and those who are known come in meanwhile.
@@ -147,11 +188,21 @@ fn v40_a_storm_of_wrong_passwords_does_not_lock_out_the_known() {
             (Verdict::Refused(ReasonCode::ConnectionRateExceeded), false) => refused_at_once += 1,
             other => assert_eq!(other, (WRONG, true)),
         }
-        assert_eq!(broker.ask(&request(Some("ann"), Some("pw"))), (Verdict::Proved, false));
+        assert_eq!(
+            broker.ask(&request(Some("ann"), Some("pw"))),
+            (Verdict::Proved, false)
+        );
     }
     assert!(refused_at_once > 150, "{refused_at_once}");
-    let elsewhere = Request { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), ..request(Some("ann"), Some("x")) };
-    assert_eq!(broker.ask(&elsewhere), (WRONG, true), "another address is not concerned");
+    let elsewhere = Request {
+        address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+        ..request(Some("ann"), Some("x"))
+    };
+    assert_eq!(
+        broker.ask(&elsewhere),
+        (WRONG, true),
+        "another address is not concerned"
+    );
 }
 
 /// V30: the time of a refusal does not tell whether the user exists.
@@ -192,16 +243,27 @@ fn v16_reload() {
     broker.authentication.reload().unwrap();
     assert_ne!(broker.authentication.generation(), generation);
     assert_eq!(broker.ask(&request(Some("ann"), Some("pw"))), (WRONG, true));
-    assert_eq!(broker.ask(&request(Some("bob"), Some("pw"))), (Verdict::Proved, true));
+    assert_eq!(
+        broker.ask(&request(Some("bob"), Some("pw"))),
+        (Verdict::Proved, true)
+    );
 }
 
 #[test]
 fn an_answer_of_before_a_reload_is_asked_for_again() {
     let broker = Broker::new(&line("ann", "pw", 300_000));
-    let check = broker.authentication.check(now(), &request(Some("ann"), Some("pw")), 0, 7);
+    let check = broker
+        .authentication
+        .check(now(), &request(Some("ann"), Some("pw")), 0, 7);
     assert_eq!(check, Check::Pending);
     std::fs::write(broker.path(), line("bob", "pw", 1)).unwrap();
     broker.authentication.reload().unwrap();
     assert_eq!(broker.woken.recv_timeout(Duration::from_secs(20)), Ok(0));
-    assert_eq!(broker.authentication.next_answer(0), Some(Answer { ticket: 7, verdict: None }));
+    assert_eq!(
+        broker.authentication.next_answer(0),
+        Some(Answer {
+            ticket: 7,
+            verdict: None
+        })
+    );
 }

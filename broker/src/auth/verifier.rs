@@ -30,7 +30,10 @@ pub(super) struct Job {
 /// Without the password: it does not belong into logs.
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job").field("source", &self.source).field("ticket", &self.ticket).finish_non_exhaustive()
+        f.debug_struct("Job")
+            .field("source", &self.source)
+            .field("ticket", &self.ticket)
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,17 +70,19 @@ impl Verifier {
         let answer = Arc::new(answer);
         for number in 0..threads.max(1) {
             let (shared, answer) = (Arc::clone(&shared), Arc::clone(&answer));
-            std::thread::Builder::new().name(format!("password-{number}")).spawn(move || {
-                give_way_to_shards();
-                while let Some(job) = shared.next() {
-                    if job.deadline <= now() {
-                        continue;
+            std::thread::Builder::new()
+                .name(format!("password-{number}"))
+                .spawn(move || {
+                    give_way_to_shards();
+                    while let Some(job) = shared.next() {
+                        if job.deadline <= now() {
+                            continue;
+                        }
+                        let right = job.file.recalls(job.candidate, &job.password)
+                            || job.file.verify(job.candidate, &job.password);
+                        answer(job, right);
                     }
-                    let right = job.file.recalls(job.candidate, &job.password)
-                        || job.file.verify(job.candidate, &job.password);
-                    answer(job, right);
-                }
-            })?;
+                })?;
         }
         Ok(Verifier { shared })
     }
@@ -189,11 +194,17 @@ mod tests {
     #[test]
     fn v40_the_queue_is_fair_and_bounded() {
         let (file, mut queue) = (file(), Queue::default());
-        let taken = (0..limits::PASSWORD_CHECKS_MAX as u64).filter(|&n| queue.push(job(&file, 1, n))).count();
+        let taken = (0..limits::PASSWORD_CHECKS_MAX as u64)
+            .filter(|&n| queue.push(job(&file, 1, n)))
+            .count();
         assert_eq!(taken, limits::PASSWORD_CHECKS_MAX / 2);
         assert!(queue.push(job(&file, 2, 1_000_000)));
         let order: Vec<u64> = (0..3).map(|_| queue.pop().unwrap().ticket).collect();
-        assert_eq!(order, [0, 1_000_000, 1], "the second address waits for one check only");
+        assert_eq!(
+            order,
+            [0, 1_000_000, 1],
+            "the second address waits for one check only"
+        );
         for address in 3.. {
             if !queue.push(job(&file, address, 0)) {
                 break;
@@ -222,8 +233,14 @@ mod tests {
         let verifier =
             Verifier::start(1, now, move |job, right| drop(sender.send((job.ticket, right)))).unwrap();
         let file = file();
-        assert!(verifier.submit(Job { deadline: Timestamp(100), ..job(&file, 1, 1) }));
-        assert!(verifier.submit(Job { deadline: Timestamp(101), ..job(&file, 1, 2) }));
+        assert!(verifier.submit(Job {
+            deadline: Timestamp(100),
+            ..job(&file, 1, 1)
+        }));
+        assert!(verifier.submit(Job {
+            deadline: Timestamp(101),
+            ..job(&file, 1, 2)
+        }));
         assert_eq!(answers.recv().unwrap(), (2, false));
         drop(verifier);
         assert!(answers.recv().is_err(), "the thread ended");

@@ -125,7 +125,11 @@ impl Draft {
     /// there to the folder of the configuration file. Absolute, so that messages say which file is meant.
     pub(super) fn path(&self, text: &str) -> PathBuf {
         let here = std::path::absolute(text).unwrap_or_else(|_| PathBuf::from(text));
-        let beside = self.place.as_ref().and_then(|place| place.file.parent()).map(|folder| folder.join(text));
+        let beside = self
+            .place
+            .as_ref()
+            .and_then(|place| place.file.parent())
+            .map(|folder| folder.join(text));
         match beside.and_then(|path| std::path::absolute(path).ok()) {
             Some(beside) if !here.exists() && beside.exists() => beside,
             _ => here,

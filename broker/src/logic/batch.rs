@@ -153,7 +153,11 @@ impl Outbox {
     ) {
         self.make_room(spare);
         let count = u32::try_from(self.current.control.len()).unwrap_or(u32::MAX);
-        self.current.control.push(Control::Retain { message, stamp, source });
+        self.current.control.push(Control::Retain {
+            message,
+            stamp,
+            source,
+        });
         self.log(Record {
             kind: Kind::Retain,
             count,

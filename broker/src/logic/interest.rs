@@ -35,7 +35,12 @@ impl Shard {
                 Kind::Message(version) => self.receive_message(now, version, record.packets),
                 Kind::Retain => {
                     let control = batch.control.get(record.count as usize);
-                    if let Some(Control::Retain { message, stamp, source }) = control {
+                    if let Some(Control::Retain {
+                        message,
+                        stamp,
+                        source,
+                    }) = control
+                    {
                         self.receive_retained(now, message, *stamp, source);
                     }
                 }
@@ -220,9 +225,12 @@ impl Shard {
             count: record.count,
             packet_bytes_max: record.packet_bytes_max,
         };
-        let route = self
-            .routes
-            .resolve(first.topic, self.batch_route, &mut self.subscriptions, &self.clients.sessions);
+        let route = self.routes.resolve(
+            first.topic,
+            self.batch_route,
+            &mut self.subscriptions,
+            &self.clients.sessions,
+        );
         self.batch_route = route;
         self.fan_out_run(now, route, &run, NONE);
     }
@@ -239,9 +247,12 @@ impl Shard {
             payload: publish.payload,
             publisher: Publisher::ELSEWHERE,
         };
-        let route = self
-            .routes
-            .resolve(message.topic, self.batch_route, &mut self.subscriptions, &self.clients.sessions);
+        let route = self.routes.resolve(
+            message.topic,
+            self.batch_route,
+            &mut self.subscriptions,
+            &self.clients.sessions,
+        );
         self.batch_route = route;
         self.fan_out_message(now, route, &message, None);
     }
@@ -250,7 +261,12 @@ impl Shard {
         self.apply_retained(now, stored, stamp, source);
         let mut properties = std::mem::take(&mut self.properties);
         if let Some(message) = stored.at(now, &mut properties) {
-            let route = self.routes.resolve(message.topic, NONE, &mut self.subscriptions, &self.clients.sessions);
+            let route = self.routes.resolve(
+                message.topic,
+                NONE,
+                &mut self.subscriptions,
+                &self.clients.sessions,
+            );
             self.fan_out_message(now, route, &message, Some(stored));
         }
         self.properties = properties;

@@ -44,7 +44,11 @@ impl Shard {
     fn disconnect_strangers(&mut self, now: Timestamp, before: &Policy, policy: &Policy) {
         let mut strangers = Vec::new();
         for (slot, connection) in &self.clients.connections {
-            let by_certificate = self.clients.settings.listener(connection.listener).certificate_names_user;
+            let by_certificate = self
+                .clients
+                .settings
+                .listener(connection.listener)
+                .certificate_names_user;
             let session = self.clients.sessions.get(connection.session);
             let user = session.and_then(|session| session.user.as_deref());
             let is_stranger = |user| !by_certificate && !policy.keeps(before, connection.listener, user);
@@ -53,7 +57,12 @@ impl Shard {
             }
         }
         for slot in strangers {
-            self.disconnect(now, slot, ReasonCode::NotAuthorized, "its user was removed or has another password");
+            self.disconnect(
+                now,
+                slot,
+                ReasonCode::NotAuthorized,
+                "its user was removed or has another password",
+            );
         }
     }
 }

@@ -80,7 +80,11 @@ impl Retained {
             }
             self.messages -= u64::from(!kept.is_mark());
         }
-        let kept = Kept { message, stamp, source };
+        let kept = Kept {
+            message,
+            stamp,
+            source,
+        };
         let deleted = kept.is_mark();
         self.messages += u64::from(!deleted);
         let topic = kept.message.clone();

@@ -186,8 +186,12 @@ impl Routes {
             .iter()
             .filter_map(|&filter| subscriptions.filter(filter))
         {
-            self.gathered
-                .extend(filter.subscribers.iter().filter(|s| sessions.may_read(s.session, &route.topic)));
+            self.gathered.extend(
+                filter
+                    .subscribers
+                    .iter()
+                    .filter(|s| sessions.may_read(s.session, &route.topic)),
+            );
             route.shards.extend_from_slice(filter.shards());
         }
         if self.found.len() > 1 {

@@ -14,8 +14,8 @@ use super::links::Handoff;
 use super::login::connect;
 use super::token::{Place, Subject};
 use super::{Listening, ShardLoop};
-use crate::limits;
 use crate::auth::Verdict;
+use crate::limits;
 use crate::logic::{Peer, home_shard};
 
 impl ShardLoop {

@@ -152,7 +152,11 @@ impl Links {
 
     /// Wakes a shard that has introduced itself: for threads without a ring.
     pub(crate) fn wake(&self, shard: u16) {
-        if let Some((_, waker)) = self.shards.get(usize::from(shard)).and_then(|inbox| inbox.ring.get()) {
+        if let Some((_, waker)) = self
+            .shards
+            .get(usize::from(shard))
+            .and_then(|inbox| inbox.ring.get())
+        {
             waker.wake();
         }
     }

@@ -27,7 +27,9 @@ impl ShardLoop {
             password: connect.password,
             certificate_identity: None,
         };
-        let check = self.authentication.check(self.now, &request, self.index, ticket(place));
+        let check = self
+            .authentication
+            .check(self.now, &request, self.index, ticket(place));
         greeting.is_being_checked = check == Check::Pending;
         if let Check::Decided(verdict) = check {
             self.find_home(place, verdict);
@@ -67,7 +69,10 @@ fn ticket(place: Place) -> u64 {
 }
 
 fn place(ticket: u64) -> Place {
-    Place { slot: ticket as u32, generation: (ticket >> 32) as u32 }
+    Place {
+        slot: ticket as u32,
+        generation: (ticket >> 32) as u32,
+    }
 }
 
 #[cfg(test)]

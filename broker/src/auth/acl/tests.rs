@@ -72,7 +72,11 @@ fn sections_and_words() {
         (Some("bob"), "$SYS/broker/uptime", ""),
         (Some("eve"), "news/a", ""),
     ] {
-        assert_eq!(rights(&access(&file, "c", user), topic), expected, "{user:?} {topic}");
+        assert_eq!(
+            rights(&access(&file, "c", user), topic),
+            expected,
+            "{user:?} {topic}"
+        );
     }
 }
 
@@ -92,28 +96,53 @@ fn patterns() {
         ("%u", Some("eve"), "to/eve/x", ""),
         ("a/b", Some("eve"), "to/a/b/x", "w"),
     ] {
-        assert_eq!(rights(&access(&file, client, user), topic), expected, "{client} {user:?} {topic}");
+        assert_eq!(
+            rights(&access(&file, client, user), topic),
+            expected,
+            "{client} {user:?} {topic}"
+        );
     }
     let of_bob = access(&file, "c1", Some("bob"));
-    assert_eq!(rights(&of_bob, "to/c1/never"), "rw", "the section goes before the patterns, as in mosquitto");
+    assert_eq!(
+        rights(&of_bob, "to/c1/never"),
+        "rw",
+        "the section goes before the patterns, as in mosquitto"
+    );
 }
 
 /// V13: what a client calls itself never widens a pattern.
 #[test]
 fn v13_names_never_widen_a_pattern() {
-    let file = parse("topic read open\nuser +\ntopic read own\npattern readwrite %c/#\npattern readwrite u/%u/#\n").unwrap();
-    for (client, user) in
-        [("+", None), ("#", None), ("a/+", None), ("a#", None), ("", None), ("c", Some("#")), ("c", Some("x+")), ("c", Some(""))]
-    {
+    let file =
+        parse("topic read open\nuser +\ntopic read own\npattern readwrite %c/#\npattern readwrite u/%u/#\n")
+            .unwrap();
+    for (client, user) in [
+        ("+", None),
+        ("#", None),
+        ("a/+", None),
+        ("a#", None),
+        ("", None),
+        ("c", Some("#")),
+        ("c", Some("x+")),
+        ("c", Some("")),
+    ] {
         let access = access(&file, client, user);
         for topic in ["a/x", "c/x", "u/a/x", "u//x", "a#/x", "x", "/x"] {
             assert_eq!(rights(&access, topic), "", "{client} {user:?} {topic}");
         }
     }
-    assert_eq!(rights(&access(&file, "+", None), "open"), "r", "what names nobody holds");
+    assert_eq!(
+        rights(&access(&file, "+", None), "open"),
+        "r",
+        "what names nobody holds"
+    );
     assert_eq!(rights(&access(&file, "c", Some("+")), "own"), "r");
     let system = access(&file, "$SYS", None);
-    assert_eq!(rights(&system, "$SYS/broker/uptime"), "", "nor does a name lead to $ topics");
+    assert_eq!(
+        rights(&system, "$SYS/broker/uptime"),
+        "",
+        "nor does a name lead to $ topics"
+    );
 }
 
 /// V14: an empty file denies everything.
@@ -163,7 +192,11 @@ fn v31_wholly_denied_filters() {
         ("cat", "$SYS/#", false),
         ("cat", "$share/g/$SYS/a", false),
     ] {
-        assert_eq!(access(&file, "c", Some(user)).may_subscribe(filter), expected, "{user} {filter}");
+        assert_eq!(
+            access(&file, "c", Some(user)).may_subscribe(filter),
+            expected,
+            "{user} {filter}"
+        );
     }
 }
 
@@ -172,7 +205,10 @@ fn wrong_lines_are_named() {
     for (text, problem) in [
         ("topic\n", "acl:1: the topic is missing"),
         ("\ntopic  \n", "acl:2: the topic is missing"),
-        ("topic my topic\n", "acl:1: my is none of read, write, readwrite and deny"),
+        (
+            "topic my topic\n",
+            "acl:1: my is none of read, write, readwrite and deny",
+        ),
         ("topic Read a\n", "acl:1: Read is none of"),
         ("user\n", "acl:1: the user name is missing"),
         ("topics a\n", "acl:1: topics is none of topic, pattern and user"),
@@ -180,7 +216,10 @@ fn wrong_lines_are_named() {
         ("topic read a+\n", "acl:1: a+: + must be a whole level"),
         ("pattern read %c#\n", "acl:1: %c#: # must be the whole last level"),
         ("topic \u{7}\n", "acl:1: the line has a control character"),
-        ("a\nb\n", "acl:1: a is none of topic, pattern and user\nacl:2: b is none of"),
+        (
+            "a\nb\n",
+            "acl:1: a is none of topic, pattern and user\nacl:2: b is none of",
+        ),
     ] {
         let error = parse(text).unwrap_err();
         assert!(error.starts_with(problem), "{text}: {error}");

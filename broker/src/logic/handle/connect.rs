@@ -79,7 +79,9 @@ impl Shard {
         if connect.properties.authentication_method().is_some() {
             return Err(ReasonCode::BadAuthenticationMethod);
         }
-        let named = peer.and_then(|peer| peer.certificate_identity.as_deref()).or(connect.user_name);
+        let named = peer
+            .and_then(|peer| peer.certificate_identity.as_deref())
+            .or(connect.user_name);
         let proved = match peer.map(|peer| peer.verdict).unwrap_or_default() {
             Verdict::Refused(reason) => return Err(reason),
             Verdict::Proved => true,

@@ -195,7 +195,11 @@ impl Shard {
             return;
         }
         let message = message_of(publish, topic, properties, session);
-        let source = if publish.retain { self.access_of(session) } else { rules::Access::default() };
+        let source = if publish.retain {
+            self.access_of(session)
+        } else {
+            rules::Access::default()
+        };
         let anybody = self.publish_on(now, route, message, raw, &source);
         self.acknowledge(slot, publish.qos, publish.packet_identifier, anybody);
     }
@@ -208,9 +212,12 @@ impl Shard {
         hint: Option<u32>,
         source: &rules::Access,
     ) {
-        let route = self
-            .routes
-            .resolve(message.topic, hint.unwrap_or(NONE), &mut self.subscriptions, &self.clients.sessions);
+        let route = self.routes.resolve(
+            message.topic,
+            hint.unwrap_or(NONE),
+            &mut self.subscriptions,
+            &self.clients.sessions,
+        );
         if self
             .routes
             .get(route)
@@ -230,7 +237,9 @@ impl Shard {
             payload,
             publisher: Publisher::ELSEWHERE,
         };
-        let route = self.routes.resolve(topic, NONE, &mut self.subscriptions, &self.clients.sessions);
+        let route = self
+            .routes
+            .resolve(topic, NONE, &mut self.subscriptions, &self.clients.sessions);
         self.publish_on(now, route, message, None, &rules::Access::default());
     }
 
@@ -347,8 +356,14 @@ impl Shard {
     /// Whether the connection's client may publish to the topic of a route.
     #[inline]
     fn access_to(&mut self, slot: u32, route: u32, session: u32, topic: &str) -> Access {
-        let access = self.routes.get(route).map_or(Access::Denied, |route| route.access);
-        let restricted = self.clients.connection(slot).is_none_or(|connection| connection.restricted);
+        let access = self
+            .routes
+            .get(route)
+            .map_or(Access::Denied, |route| route.access);
+        let restricted = self
+            .clients
+            .connection(slot)
+            .is_none_or(|connection| connection.restricted);
         if restricted && access == Access::Allowed && !self.clients.sessions.may_write(session, topic) {
             return Access::Denied;
         }
@@ -357,7 +372,11 @@ impl Shard {
 
     /// What a session's client may do, to be kept with what it leaves.
     fn access_of(&self, session: u32) -> rules::Access {
-        let rights = self.clients.sessions.get(session).and_then(|session| session.rights.as_ref());
+        let rights = self
+            .clients
+            .sessions
+            .get(session)
+            .and_then(|session| session.rights.as_ref());
         rights.map(|rights| rights.access().clone()).unwrap_or_default()
     }
 

@@ -126,7 +126,11 @@ impl Shard {
 
     /// A filter under which the client may not read anything is not worth a subscription.
     fn check_rights(&self, session: u32, filter: &str) -> Result<(), ReasonCode> {
-        let rights = self.clients.sessions.get(session).and_then(|session| session.rights.as_ref());
+        let rights = self
+            .clients
+            .sessions
+            .get(session)
+            .and_then(|session| session.rights.as_ref());
         match rights {
             Some(rights) if !rights.access().may_subscribe(filter) => Err(ReasonCode::NotAuthorized),
             _ => Ok(()),

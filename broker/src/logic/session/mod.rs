@@ -141,7 +141,9 @@ impl Sessions {
 
     /// Each session with its slot.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Session)> {
-        self.slots.iter_mut().filter_map(|(slot, session)| Some((u32::try_from(slot).ok()?, session)))
+        self.slots
+            .iter_mut()
+            .filter_map(|(slot, session)| Some((u32::try_from(slot).ok()?, session)))
     }
 
     pub(super) fn len(&self) -> usize {

@@ -16,7 +16,12 @@ pub(in crate::logic) struct Rights {
 impl Rights {
     /// `None` if everything is allowed.
     pub(in crate::logic) fn new(access: Access) -> Option<Box<Rights>> {
-        (!access.is_unrestricted()).then(|| Box::new(Rights { access, written: Box::default() }))
+        (!access.is_unrestricted()).then(|| {
+            Box::new(Rights {
+                access,
+                written: Box::default(),
+            })
+        })
     }
 
     pub(in crate::logic) fn access(&self) -> &Access {

@@ -8,6 +8,7 @@ use super::testing::{Client, Cluster, Received, connect};
 
 mod connecting;
 mod publishing;
+mod rules;
 
 pub(super) const V3: ProtocolVersion = ProtocolVersion::V3_1_1;
 pub(super) const V5: ProtocolVersion = ProtocolVersion::V5;
