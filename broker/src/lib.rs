@@ -17,6 +17,7 @@ pub mod settings;
 mod shard;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 pub use server::{ServerError, serve};
@@ -35,7 +36,7 @@ where
     let configuration = match config::load(&args) {
         Ok(configuration) => configuration,
         Err(error) => {
-            eprintln!("{error}");
+            complain(&error);
             return ExitCode::from(args::EXIT_INVALID);
         }
     };
@@ -43,16 +44,16 @@ where
         return test(&configuration);
     }
     if let Err(error) = log::start(&configuration.log) {
-        eprintln!("Error: {error}");
+        complain(&error);
         return ExitCode::FAILURE;
     }
     for warning in &configuration.warnings {
-        tracing::warn!("Warning: {warning}");
+        tracing::warn!("{warning}");
     }
     match serve(&configuration) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("Error: {error}");
+            tracing::error!("{error}");
             match error {
                 ServerError::Access(_) => ExitCode::from(args::EXIT_INVALID),
                 _ => ExitCode::FAILURE,
@@ -64,9 +65,15 @@ where
 /// `--test-config`: shows what would be in effect.
 fn test(configuration: &config::Configuration) -> ExitCode {
     if let Err(error) = auth::Policy::load(&server::access_files(configuration), None) {
-        eprintln!("{error}");
+        complain(&error);
         return ExitCode::from(args::EXIT_INVALID);
     }
-    print!("{}", configuration.effective());
+    // Whoever reads may stop reading before the end: that is no failure of the configuration.
+    let _read = write!(std::io::stdout(), "{}", configuration.effective());
     ExitCode::SUCCESS
+}
+
+/// Before there is a log. A standard error that cannot be written must not change the exit code.
+fn complain(error: &dyn std::error::Error) {
+    let _told = writeln!(std::io::stderr(), "Error: {error}");
 }

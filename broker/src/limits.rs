@@ -65,9 +65,6 @@ pub const INBOX_PARCELS_MAX: usize = 64;
 /// Nanoseconds from accept to CONNECT, the TLS handshake included. Over: the connection is closed.
 pub const GREETING_NS_MAX: u64 = 5_000_000_000;
 
-/// Nanoseconds between two times that a shard lets glommio's other tasks run.
-pub const YIELD_INTERVAL_NS: u64 = 5_000_000;
-
 /// Nanoseconds that clients have to take their last bytes when the broker ends. Over: they are cut.
 pub const DRAIN_NS_MAX: u64 = 10_000_000_000;
 
@@ -76,6 +73,9 @@ pub const LINGER_NS_MAX: u64 = 5_000_000_000;
 
 /// Nanoseconds until accept is tried again when it failed for want of descriptors or memory.
 pub const ACCEPT_PAUSE_NS: u64 = 100_000_000;
+
+/// Nanoseconds for which a failing accept is not logged again.
+pub const ACCEPT_QUIET_NS: u64 = 1_000_000_000;
 
 /// Bytes up to which an emptied output buffer is kept for the next connection. Larger: it is freed.
 pub const SPARE_BUFFER_BYTES_MAX: usize = 256 * 1024;

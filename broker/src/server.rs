@@ -239,7 +239,7 @@ fn start_authentication(
 ) -> Result<Arc<Authentication>, ServerError> {
     for path in world_readable(&files) {
         tracing::warn!(
-            "Warning: {} may be read by every user of this machine: `chmod 0600 {}` mends it.",
+            "{} may be read by every user of this machine: `chmod 0600 {}` mends it.",
             path.display(),
             path.display()
         );
@@ -259,7 +259,7 @@ fn reload(authentication: &Authentication, links: &Links) {
             tracing::info!("Reloaded the password and ACL files.");
             links.wake_all();
         }
-        Err(error) => tracing::error!("Error: The files of before stay in effect: {error}"),
+        Err(error) => tracing::error!("The files of before stay in effect: {error}"),
     }
 }
 
@@ -313,7 +313,7 @@ fn start_shards(
         LocalExecutorBuilder::new(placement(shard, count, &cpus))
             .name(&format!("shard-{shard}"))
             .io_memory(GLOMMIO_IO_MEMORY_BYTES)
-            .preempt_timer(Duration::from_millis(1))
+            .preempt_timer(PREEMPT_TIMER)
             .spawn(move || async move {
                 let _others = EndsWithMe {
                     links: Arc::clone(&links),
@@ -392,6 +392,9 @@ fn join_all(executors: Vec<ShardHandle>) -> Result<(), ServerError> {
     result
 }
 
+/// Never, in effect: when this timer fires between glommio's poll and its look at the task queue, glommio parks although
+/// a task is ready. A shard would not start, or would sleep until something else wakes it.
+const PREEMPT_TIMER: Duration = Duration::from_secs(24 * 3600);
 /// What glommio demands of RLIMIT_MEMLOCK.
 const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
 /// Registered memory for glommio's own files: the smallest it takes.

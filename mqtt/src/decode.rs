@@ -43,7 +43,7 @@ pub fn packet<'a>(frame: &Frame<'a>, version: ProtocolVersion) -> Result<Packet<
     })
 }
 
-/// Decodes a PUBLISH: the hot path.
+/// Decodes the frame of a PUBLISH: the hot path.
 #[inline]
 pub fn publish<'a>(frame: &Frame<'a>, version: ProtocolVersion) -> Result<Publish<'a>, DecodeError> {
     let mut reader = Reader::new(frame.body);

@@ -4,16 +4,18 @@
 //! before anything is written. What is encoded must be valid (names are names, properties belong to the packet): the
 //! encoder checks lengths alone.
 
+mod connect;
+mod subscribe;
+
 use crate::error::EncodeError;
 use crate::frame::{FLAG_DUP, PacketType, REMAINING_LENGTH_MAX};
-use crate::packet::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketIdentifier, Publish, SubAck, Subscribe,
-    SubscriptionOptions, Unsubscribe, Will,
-};
+use crate::packet::{Ack, Auth, Disconnect, Packet, PacketIdentifier, Publish, QoS};
 use crate::property::Properties;
 use crate::reason::ReasonCode;
 use crate::version::ProtocolVersion;
-use crate::wire::{write_binary, write_string, write_variable_byte_integer};
+use crate::wire::{write_string, write_variable_byte_integer};
+
+pub use subscribe::{suback, subscribe, unsuback, unsubscribe};
 
 impl Packet<'_> {
     /// Appends the packet. CONNECT uses its own version.
@@ -52,89 +54,25 @@ impl Packet<'_> {
     }
 }
 
-impl Connect<'_> {
-    /// Appends the packet in its own version.
-    ///
-    /// Errors: a field of more than 65,535 bytes, a packet that is too large, and in 3.x a Password without a User Name.
-    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        if self.password.is_some() && self.user_name.is_none() && self.version != ProtocolVersion::V5 {
-            return Err(EncodeError::PasswordWithoutUserName);
-        }
-        let body_bytes = self.body_bytes();
-        whole(out, |out| {
-            begin(PacketType::Connect.first_byte(), body_bytes, out)?;
-            write_string(protocol_name(self.version), out)?;
-            out.extend_from_slice(&[self.version as u8, self.flags()]);
-            out.extend_from_slice(&self.keep_alive_s.to_be_bytes());
-            write_properties(self.properties, self.version, out);
-            write_string(self.client_identifier, out)?;
-            self.will
-                .map_or(Ok(()), |will| write_will(will, self.version, out))?;
-            self.user_name
-                .map_or(Ok(()), |user_name| write_string(user_name, out))?;
-            self.password
-                .map_or(Ok(()), |password| write_binary(password, out))
-        })
-    }
-
-    fn flags(&self) -> u8 {
-        let will = self.will.map_or(0, |will| {
-            0x04 | ((will.qos as u8) << 3) | (u8::from(will.retain) << 5)
-        });
-        (u8::from(self.user_name.is_some()) << 7)
-            | (u8::from(self.password.is_some()) << 6)
-            | (u8::from(self.clean_start) << 1)
-            | will
-    }
-
-    fn body_bytes(&self) -> usize {
-        let will = self.will.map_or(0, |will| {
-            properties_bytes(will.properties, self.version) + 4 + will.topic.len() + will.payload.len()
-        });
-        let variable_header =
-            2 + protocol_name(self.version).len() + 4 + properties_bytes(self.properties, self.version);
-        variable_header
-            + 2
-            + self.client_identifier.len()
-            + will
-            + self.user_name.map_or(0, |user_name| 2 + user_name.len())
-            + self.password.map_or(0, |password| 2 + password.len())
-    }
-}
-
-impl ConnAck<'_> {
-    /// Appends the packet; in 3.x with the return code that comes nearest to the reason.
-    pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
-        // [MQTT-3.2.2-6]; MQTT 3.1 does not have Session Present.
-        let session_present = self.session_present && !self.reason.is_error();
-        let flags = u8::from(session_present && version != ProtocolVersion::V3_1);
-        let first = PacketType::ConnAck.first_byte();
-        if version != ProtocolVersion::V5 {
-            out.extend_from_slice(&[first, 2, flags, self.reason.to_v3_return_code()]);
-            return;
-        }
-        let properties = fitting(self.properties);
-        begin_checked(first, 2 + properties.wire_bytes(), out);
-        out.extend_from_slice(&[flags, self.reason as u8]);
-        write_properties(properties, version, out);
-    }
-}
-
 impl Publish<'_> {
-    /// Appends the packet. The Packet Identifier is written if and only if the QoS is not 0; without one nothing can be
-    /// delivered, so 1 stands in for it.
+    /// Appends the packet. Packet Identifier and DUP are written if and only if the QoS is not 0.
     ///
-    /// Errors: a Topic Name of more than 65,535 bytes, a packet that is too large.
+    /// Errors: a Topic Name of more than 65,535 bytes, a packet that is too large, no Packet Identifier though the QoS
+    /// is not 0.
     #[inline]
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        let identifier_bytes = if self.qos as u8 > 0 { 2 } else { 0 };
+        let identifier = match (self.qos, self.packet_identifier) {
+            (QoS::AtMostOnce, _) => None,
+            (_, None) => return Err(EncodeError::NoPacketIdentifier),
+            (_, identifier) => identifier,
+        };
+        check_field(self.topic.as_bytes())?;
         let body_bytes = 2
             + self.topic.len()
-            + identifier_bytes
+            + identifier.map_or(0, |_| 2)
             + properties_bytes(self.properties, version)
             + self.payload.len();
-        check_field(self.topic.as_bytes())?;
-        let dup = if self.dup && self.qos as u8 > 0 {
+        let dup = if self.dup && identifier.is_some() {
             FLAG_DUP
         } else {
             0
@@ -145,8 +83,7 @@ impl Publish<'_> {
             out,
         )?;
         write_string(self.topic, out)?;
-        if self.qos as u8 > 0 {
-            let identifier = self.packet_identifier.unwrap_or(PacketIdentifier::MIN);
+        if let Some(identifier) = identifier {
             out.extend_from_slice(&identifier.get().to_be_bytes());
         }
         write_properties(self.properties, version, out);
@@ -166,56 +103,6 @@ impl Ack<'_> {
         out.extend_from_slice(&self.packet_identifier.get().to_be_bytes());
         out.push(self.reason as u8);
         write_properties(properties, version, out);
-    }
-}
-
-impl Subscribe<'_> {
-    /// Appends the packet. Errors as [`subscribe`].
-    pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        subscribe_filters(
-            self.packet_identifier,
-            self.properties,
-            self.filters.iter(),
-            version,
-            out,
-        )
-    }
-}
-
-impl SubAck<'_> {
-    /// Appends the packet as a SUBACK or, by its type, as an UNSUBACK.
-    pub fn encode(&self, packet_type: PacketType, version: ProtocolVersion, out: &mut Vec<u8>) {
-        match packet_type {
-            PacketType::UnsubAck => {
-                unsuback(
-                    self.packet_identifier,
-                    self.properties,
-                    self.reason_codes,
-                    version,
-                    out,
-                );
-            }
-            _ => suback(
-                self.packet_identifier,
-                self.properties,
-                self.reason_codes,
-                version,
-                out,
-            ),
-        }
-    }
-}
-
-impl Unsubscribe<'_> {
-    /// Appends the packet. Errors as [`unsubscribe`].
-    pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        unsubscribe_filters(
-            self.packet_identifier,
-            self.properties,
-            self.filters.iter(),
-            version,
-            out,
-        )
     }
 }
 
@@ -252,73 +139,6 @@ pub fn ack(
     }
 }
 
-/// Appends a SUBSCRIBE; 3.x sends the QoS of the options alone.
-///
-/// Errors: no Topic Filter, one of more than 65,535 bytes, a packet that is too large.
-pub fn subscribe(
-    packet_identifier: PacketIdentifier,
-    properties: Properties<'_>,
-    filters: &[(&str, SubscriptionOptions)],
-    version: ProtocolVersion,
-    out: &mut Vec<u8>,
-) -> Result<(), EncodeError> {
-    subscribe_filters(
-        packet_identifier,
-        properties,
-        filters.iter().copied(),
-        version,
-        out,
-    )
-}
-
-/// Appends an UNSUBSCRIBE.
-///
-/// Errors: no Topic Filter, one of more than 65,535 bytes, a packet that is too large.
-pub fn unsubscribe(
-    packet_identifier: PacketIdentifier,
-    properties: Properties<'_>,
-    filters: &[&str],
-    version: ProtocolVersion,
-    out: &mut Vec<u8>,
-) -> Result<(), EncodeError> {
-    unsubscribe_filters(
-        packet_identifier,
-        properties,
-        filters.iter().copied(),
-        version,
-        out,
-    )
-}
-
-/// Appends a SUBACK; in 3.x every failure becomes 0x80 [MQTT-3.9.3-2].
-pub fn suback(
-    packet_identifier: PacketIdentifier,
-    properties: Properties<'_>,
-    reason_codes: &[u8],
-    version: ProtocolVersion,
-    out: &mut Vec<u8>,
-) {
-    let first = PacketType::SubAck.first_byte();
-    write_reason_codes(first, packet_identifier, properties, reason_codes, version, out);
-}
-
-/// Appends an UNSUBACK; 3.x has no reason codes there.
-pub fn unsuback(
-    packet_identifier: PacketIdentifier,
-    properties: Properties<'_>,
-    reason_codes: &[u8],
-    version: ProtocolVersion,
-    out: &mut Vec<u8>,
-) {
-    let first = PacketType::UnsubAck.first_byte();
-    let reason_codes = if version == ProtocolVersion::V5 {
-        reason_codes
-    } else {
-        &[]
-    };
-    write_reason_codes(first, packet_identifier, properties, reason_codes, version, out);
-}
-
 /// Appends a PINGREQ.
 pub fn pingreq(out: &mut Vec<u8>) {
     out.extend_from_slice(&[PacketType::PingReq.first_byte(), 0]);
@@ -327,19 +147,6 @@ pub fn pingreq(out: &mut Vec<u8>) {
 /// Appends a PINGRESP.
 pub fn pingresp(out: &mut Vec<u8>) {
     out.extend_from_slice(&[PacketType::PingResp.first_byte(), 0]);
-}
-
-impl SubscriptionOptions {
-    /// The Subscription Options byte; 3.x has the QoS alone.
-    pub fn to_byte(self, version: ProtocolVersion) -> u8 {
-        let qos = self.qos as u8;
-        if version != ProtocolVersion::V5 {
-            return qos;
-        }
-        qos | (u8::from(self.no_local) << 2)
-            | (u8::from(self.retain_as_published) << 3)
-            | ((self.retain_handling as u8) << 4)
-    }
 }
 
 /// The first byte of a PUBLISH without DUP.
@@ -412,92 +219,6 @@ fn fitting(properties: Properties<'_>) -> Properties<'_> {
         Properties::EMPTY
     } else {
         properties
-    }
-}
-
-fn protocol_name(version: ProtocolVersion) -> &'static str {
-    match version {
-        ProtocolVersion::V3_1 => "MQIsdp",
-        _ => "MQTT",
-    }
-}
-
-fn write_will(will: Will<'_>, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    write_properties(will.properties, version, out);
-    write_string(will.topic, out)?;
-    write_binary(will.payload, out)
-}
-
-fn subscribe_filters<'a>(
-    packet_identifier: PacketIdentifier,
-    properties: Properties<'_>,
-    filters: impl Iterator<Item = (&'a str, SubscriptionOptions)> + Clone,
-    version: ProtocolVersion,
-    out: &mut Vec<u8>,
-) -> Result<(), EncodeError> {
-    let filters_bytes: usize = filters.clone().map(|(filter, _)| 3 + filter.len()).sum();
-    if filters_bytes == 0 {
-        return Err(EncodeError::NoTopicFilter);
-    }
-    let body_bytes = 2 + properties_bytes(properties, version) + filters_bytes;
-    whole(out, |out| {
-        begin(PacketType::Subscribe.first_byte(), body_bytes, out)?;
-        out.extend_from_slice(&packet_identifier.get().to_be_bytes());
-        write_properties(properties, version, out);
-        for (filter, options) in filters {
-            write_string(filter, out)?;
-            out.push(options.to_byte(version));
-        }
-        Ok(())
-    })
-}
-
-fn unsubscribe_filters<'a>(
-    packet_identifier: PacketIdentifier,
-    properties: Properties<'_>,
-    filters: impl Iterator<Item = &'a str> + Clone,
-    version: ProtocolVersion,
-    out: &mut Vec<u8>,
-) -> Result<(), EncodeError> {
-    let filters_bytes: usize = filters.clone().map(|filter| 2 + filter.len()).sum();
-    if filters_bytes == 0 {
-        return Err(EncodeError::NoTopicFilter);
-    }
-    let body_bytes = 2 + properties_bytes(properties, version) + filters_bytes;
-    whole(out, |out| {
-        begin(PacketType::Unsubscribe.first_byte(), body_bytes, out)?;
-        out.extend_from_slice(&packet_identifier.get().to_be_bytes());
-        write_properties(properties, version, out);
-        for filter in filters {
-            write_string(filter, out)?;
-        }
-        Ok(())
-    })
-}
-
-fn write_reason_codes(
-    first: u8,
-    packet_identifier: PacketIdentifier,
-    properties: Properties<'_>,
-    reason_codes: &[u8],
-    version: ProtocolVersion,
-    out: &mut Vec<u8>,
-) {
-    let properties = fitting(properties);
-    // No SUBSCRIBE has as many filters as would not fit here.
-    let reason_codes = reason_codes
-        .get(..ANSWER_PROPERTIES_BYTES_MAX - 16)
-        .unwrap_or(reason_codes);
-    begin_checked(
-        first,
-        2 + properties_bytes(properties, version) + reason_codes.len(),
-        out,
-    );
-    out.extend_from_slice(&packet_identifier.get().to_be_bytes());
-    write_properties(properties, version, out);
-    match version {
-        ProtocolVersion::V5 => out.extend_from_slice(reason_codes),
-        _ => out.extend(reason_codes.iter().map(|&code| code.min(0x80))),
     }
 }
 

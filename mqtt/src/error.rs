@@ -25,10 +25,12 @@ impl DecodeError {
             Kind::PacketTooLarge => ReasonCode::PacketTooLarge,
             Kind::ProtocolName | Kind::UnsupportedProtocolLevel(_) => ReasonCode::UnsupportedProtocolVersion,
             Kind::ClientIdentifierEmpty => ReasonCode::ClientIdentifierNotValid,
-            Kind::TopicNameWildcard | Kind::ResponseTopic => ReasonCode::TopicNameInvalid,
+            Kind::TopicNameWildcard => ReasonCode::TopicNameInvalid,
             Kind::TopicFilter(_) => ReasonCode::TopicFilterInvalid,
             Kind::TopicAliasZero => ReasonCode::TopicAliasInvalid,
-            Kind::TopicNameEmpty
+            // 0x90 would speak of the PUBLISH's own Topic Name.
+            Kind::ResponseTopic
+            | Kind::TopicNameEmpty
             | Kind::PropertyDuplicate
             | Kind::PropertyValue
             | Kind::ReceiveMaximumZero
@@ -278,6 +280,9 @@ pub enum EncodeError {
     /// Password without User Name in MQTT 3.x (3.1.1: [MQTT-3.1.2-22]).
     #[error("there is a Password without a User Name")]
     PasswordWithoutUserName,
+    /// PUBLISH with QoS 1 or 2 and no Packet Identifier [MQTT-2.2.1-3].
+    #[error("there is no Packet Identifier")]
+    NoPacketIdentifier,
     /// AUTH before MQTT 5.0.
     #[error("the protocol version does not have this packet")]
     NotInVersion,

@@ -4,14 +4,21 @@
 //! Subscription Identifier excepted) and have allowed values. [`Properties::from_validated`] and [`PropertiesBuf::push`]
 //! trust their caller in that; on wrong bytes iteration ends early.
 
+mod buffer;
+mod set;
+
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
 
-use crate::error::{DecodeErrorKind, EncodeError};
-use crate::frame::REMAINING_LENGTH_MAX;
+use crate::error::DecodeErrorKind;
 use crate::packet::QoS;
 use crate::topic;
 use crate::wire::{self, Reader};
+
+pub use buffer::PropertiesBuf;
+pub(crate) use set::{
+    AUTHENTICATION_DATA, AUTHENTICATION_METHOD, PropertySet, SUBSCRIPTION_IDENTIFIER, TOPIC_ALIAS,
+};
 
 /// One property (MQTT 5.0, section 2.2.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,138 +234,6 @@ getters! {
     shared_subscription_available: SharedSubscriptionAvailable -> bool;
 }
 
-/// Properties being collected for a packet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PropertiesBuf {
-    bytes: Vec<u8>,
-}
-
-impl PropertiesBuf {
-    /// None yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Appends a property. That it belongs to the packet and is not there yet is the caller's to know.
-    ///
-    /// Errors: a string or data of more than 65,535 bytes, a Subscription Identifier out of range, more than 256 MiB in
-    /// all. The buffer is then as it was.
-    pub fn push(&mut self, property: Property<'_>) -> Result<(), EncodeError> {
-        let before = self.bytes.len();
-        let written = write_property(property, &mut self.bytes).and_then(|()| self.check_length());
-        if written.is_err() {
-            self.bytes.truncate(before);
-        }
-        written
-    }
-
-    /// Appends properties as they are.
-    pub fn extend_raw(&mut self, properties: Properties<'_>) -> Result<(), EncodeError> {
-        let before = self.bytes.len();
-        self.bytes.extend_from_slice(properties.as_bytes());
-        self.check_length().inspect_err(|_| self.bytes.truncate(before))
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    /// Takes all out and keeps the memory.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-    }
-
-    /// As properties to encode.
-    pub fn as_properties(&self) -> Properties<'_> {
-        Properties(&self.bytes)
-    }
-
-    fn check_length(&self) -> Result<(), EncodeError> {
-        if self.bytes.len() > REMAINING_LENGTH_MAX as usize {
-            return Err(EncodeError::PacketTooLarge);
-        }
-        Ok(())
-    }
-}
-
-/// A set of property identifiers. Bit 63 says that Subscription Identifier may repeat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PropertySet(u64);
-
-impl PropertySet {
-    pub(crate) const NONE: Self = Self(0);
-    pub(crate) const CONNECT: Self = Self::of(&[17, 33, 39, 34, 25, 23, USER_PROPERTY, 21, 22]);
-    pub(crate) const WILL: Self = Self::of(&[24, 1, 2, 3, 8, 9, USER_PROPERTY]);
-    pub(crate) const CONNACK: Self = Self::of(&[
-        17,
-        33,
-        36,
-        37,
-        39,
-        18,
-        34,
-        31,
-        USER_PROPERTY,
-        40,
-        41,
-        42,
-        19,
-        26,
-        28,
-        21,
-        22,
-    ]);
-    /// A server may send several Subscription Identifiers (MQTT 5.0, 3.3.2.3.8).
-    pub(crate) const PUBLISH: Self = Self::of(&[
-        1,
-        2,
-        TOPIC_ALIAS,
-        8,
-        9,
-        USER_PROPERTY,
-        SUBSCRIPTION_IDENTIFIER,
-        3,
-        SEVERAL_IDENTIFIERS,
-    ]);
-    /// PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK.
-    pub(crate) const ACKNOWLEDGEMENT: Self = Self::of(&[31, USER_PROPERTY]);
-    pub(crate) const SUBSCRIBE: Self = Self::of(&[SUBSCRIPTION_IDENTIFIER, USER_PROPERTY]);
-    pub(crate) const UNSUBSCRIBE: Self = Self::of(&[USER_PROPERTY]);
-    pub(crate) const DISCONNECT: Self = Self::of(&[17, 31, USER_PROPERTY, 28]);
-    pub(crate) const AUTH: Self = Self::of(&[21, 22, 31, USER_PROPERTY]);
-
-    const fn of(mut identifiers: &[u8]) -> Self {
-        let mut set = Self::NONE;
-        while let Some((&identifier, rest)) = identifiers.split_first() {
-            set = set.with(identifier);
-            identifiers = rest;
-        }
-        set
-    }
-
-    const fn with(self, identifier: u8) -> Self {
-        Self(self.0 | 1 << (identifier & 63))
-    }
-
-    /// Whether it is in the set; identifiers are below 63.
-    pub(crate) const fn contains(self, identifier: u8) -> bool {
-        self.0 & (1 << (identifier & 63)) != 0
-    }
-
-    const fn may_repeat(self, identifier: u8) -> bool {
-        identifier == USER_PROPERTY
-            || (identifier == SUBSCRIPTION_IDENTIFIER && self.contains(SEVERAL_IDENTIFIERS))
-    }
-}
-
-pub(crate) const TOPIC_ALIAS: u8 = 35;
-const SUBSCRIPTION_IDENTIFIER: u8 = 11;
-const AUTHENTICATION_METHOD: u8 = 21;
-const AUTHENTICATION_DATA: u8 = 22;
-const USER_PROPERTY: u8 = 38;
-const SEVERAL_IDENTIFIERS: u8 = 63;
-
 /// Reads one property; only that its value is allowed is checked here.
 fn read_property<'a>(reader: &mut Reader<'a>) -> Result<Property<'a>, DecodeErrorKind> {
     let identifier = reader.variable_byte_integer()?;
@@ -424,71 +299,4 @@ fn read_bool(reader: &mut Reader<'_>) -> Result<bool, DecodeErrorKind> {
         1 => Ok(true),
         _ => Err(DecodeErrorKind::PropertyValue),
     }
-}
-
-fn write_property(property: Property<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    use Property as P;
-    match property {
-        P::PayloadFormatIndicator(value) => out.extend([1, u8::from(value)]),
-        P::MessageExpiryInterval(value) => write_u32(2, value, out),
-        P::ContentType(value) => write_string(3, value, out)?,
-        P::ResponseTopic(value) => write_string(8, value, out)?,
-        P::CorrelationData(value) => write_binary(9, value, out)?,
-        P::SubscriptionIdentifier(value) => write_subscription_identifier(value, out)?,
-        P::SessionExpiryInterval(value) => write_u32(17, value, out),
-        P::AssignedClientIdentifier(value) => write_string(18, value, out)?,
-        P::ServerKeepAlive(value) => write_u16(19, value, out),
-        P::AuthenticationMethod(value) => write_string(21, value, out)?,
-        P::AuthenticationData(value) => write_binary(22, value, out)?,
-        P::RequestProblemInformation(value) => out.extend([23, u8::from(value)]),
-        P::WillDelayInterval(value) => write_u32(24, value, out),
-        P::RequestResponseInformation(value) => out.extend([25, u8::from(value)]),
-        P::ResponseInformation(value) => write_string(26, value, out)?,
-        P::ServerReference(value) => write_string(28, value, out)?,
-        P::ReasonString(value) => write_string(31, value, out)?,
-        P::ReceiveMaximum(value) => write_u16(33, value.get(), out),
-        P::TopicAliasMaximum(value) => write_u16(34, value, out),
-        P::TopicAlias(value) => write_u16(35, value.get(), out),
-        // There is no other way to say 2 than to leave the property out.
-        P::MaximumQoS(QoS::ExactlyOnce) => {}
-        P::MaximumQoS(value) => out.extend([36, value as u8]),
-        P::RetainAvailable(value) => out.extend([37, u8::from(value)]),
-        P::UserProperty(name, value) => {
-            write_string(38, name, out)?;
-            wire::write_string(value, out)?;
-        }
-        P::MaximumPacketSize(value) => write_u32(39, value.get(), out),
-        P::WildcardSubscriptionAvailable(value) => out.extend([40, u8::from(value)]),
-        P::SubscriptionIdentifierAvailable(value) => out.extend([41, u8::from(value)]),
-        P::SharedSubscriptionAvailable(value) => out.extend([42, u8::from(value)]),
-    }
-    Ok(())
-}
-
-fn write_subscription_identifier(identifier: u32, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    if identifier == 0 || identifier > REMAINING_LENGTH_MAX {
-        return Err(EncodeError::SubscriptionIdentifier);
-    }
-    out.push(SUBSCRIPTION_IDENTIFIER);
-    wire::write_variable_byte_integer(identifier, out);
-    Ok(())
-}
-
-fn write_u16(identifier: u8, value: u16, out: &mut Vec<u8>) {
-    out.push(identifier);
-    out.extend(value.to_be_bytes());
-}
-
-fn write_u32(identifier: u8, value: u32, out: &mut Vec<u8>) {
-    out.push(identifier);
-    out.extend(value.to_be_bytes());
-}
-
-fn write_string(identifier: u8, value: &str, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    write_binary(identifier, value.as_bytes(), out)
-}
-
-fn write_binary(identifier: u8, value: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    out.push(identifier);
-    wire::write_binary(value, out)
 }

@@ -4,6 +4,7 @@
 //! length, `[...]` for properties with their length (under 128 bytes).
 
 mod differential;
+mod fields;
 mod malformed;
 mod matching;
 mod round_trip;

@@ -1,7 +1,7 @@
 //! Topic Names and Topic Filters: what they may look like, and which filter matches which name.
 //!
 //! Invariant: a filter that [`check_filter`] took has `#` only as its last level and `+` only as a whole level, which
-//! [`matches`] relies on: on other filters its answer means nothing, but it never panics.
+//! [`matches()`] relies on: on other filters its answer means nothing, but it never panics.
 
 use thiserror::Error;
 
@@ -98,16 +98,21 @@ pub fn shared(filter: &str) -> Result<Option<SharedFilter<'_>>, TopicError> {
 /// Whether a Topic Filter matches a Topic Name [MQTT-4.7.1-1] to [MQTT-4.7.3-4]: byte by byte, `sport/#` matches
 /// `sport`, and a wildcard in the first level does not match a name that starts with `$` [MQTT-4.7.2-1].
 pub fn matches(filter: &str, name: &str) -> bool {
-    if name.starts_with('$') && filter.starts_with(['+', '#']) {
+    let (mut filter, mut name) = (filter.as_bytes(), name.as_bytes());
+    if let (Some(b'+' | b'#'), Some(b'$')) = (filter.first(), name.first()) {
         return false;
     }
-    let mut filter_levels = filter.split('/');
-    let mut name_levels = name.split('/');
     loop {
-        match (filter_levels.next(), name_levels.next()) {
-            (Some("#"), _) | (None, None) => return true,
-            (Some("+"), Some(_)) => {}
-            (Some(expected), Some(level)) if expected == level => {}
+        match (filter.split_first(), name.split_first()) {
+            (Some((b'#', _)), _) | (None, None) => return true,
+            (Some((b'+', rest)), _) => {
+                filter = rest;
+                name = behind_level(name);
+            }
+            (Some((expected, filter_rest)), Some((byte, name_rest))) if expected == byte => {
+                (filter, name) = (filter_rest, name_rest);
+            }
+            (Some(_), None) => return filter == b"/#",
             _ => return false,
         }
     }
@@ -119,15 +124,20 @@ pub fn levels(topic: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The check of a Topic Name of at least one byte.
+#[inline]
 pub(crate) fn check_name_bytes(name: &[u8]) -> Result<(), TopicError> {
-    for &byte in name {
-        match byte {
-            b'+' | b'#' => return Err(TopicError::WildcardInName),
-            0 => return Err(TopicError::Nul),
-            _ => {}
+    let special = match name.last_chunk::<8>() {
+        // The last eight bytes may have been looked at before: that costs less than single bytes.
+        Some(last) => {
+            let (chunks, _) = name.as_chunks::<8>();
+            has_special(*last)
+                | chunks
+                    .iter()
+                    .fold(false, |found, chunk| found | has_special(*chunk))
         }
-    }
-    Ok(())
+        None => name.iter().fold(false, |found, byte| found | is_special(*byte)),
+    };
+    if special { Err(special_error(name)) } else { Ok(()) }
 }
 
 /// What the filter of a Shared Subscription starts with.
@@ -138,6 +148,42 @@ fn check_length(topic: &str) -> Result<(), TopicError> {
         0 => Err(TopicError::Empty),
         1..=0xFFFF => Ok(()),
         _ => Err(TopicError::TooLong),
+    }
+}
+
+/// What is left of a name behind its first level: the slash and all that follows.
+fn behind_level(name: &[u8]) -> &[u8] {
+    let end = name.iter().position(|&byte| byte == b'/').unwrap_or(name.len());
+    name.get(end..).unwrap_or_default()
+}
+
+/// Whether one of eight bytes is NUL, `+` or `#`, which differ in one bit alone.
+#[inline]
+fn has_special(bytes: [u8; 8]) -> bool {
+    let bytes = u64::from_ne_bytes(bytes);
+    let wildcards = (bytes | (EACH_BYTE * u64::from(b'+' ^ b'#'))) ^ (EACH_BYTE * u64::from(b'+'));
+    (zero_bytes(bytes) | zero_bytes(wildcards)) != 0
+}
+
+/// Not zero if and only if a byte is zero.
+#[inline]
+fn zero_bytes(bytes: u64) -> u64 {
+    bytes.wrapping_sub(EACH_BYTE) & !bytes & (EACH_BYTE << 7)
+}
+
+/// 1 in each byte.
+const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
+
+#[inline]
+fn is_special(byte: u8) -> bool {
+    matches!(byte, 0 | b'+' | b'#')
+}
+
+#[cold]
+fn special_error(name: &[u8]) -> TopicError {
+    match name.iter().find(|byte| is_special(**byte)) {
+        Some(0) => TopicError::Nul,
+        _ => TopicError::WildcardInName,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What goes from one shard to another: one batch a tick and destination, so that a message costs no queue operation.
 //!
-//! Layout of a record in `publishes`: kind (1 byte), packets (4), bytes of the largest packet (4), bytes of all (4), then
+//! Layout of a record in `publishes`: kind (1 byte), packets (4), bytes of the largest packet (4), payload bytes (8), bytes of
+//! all (4), then
 //! whole PUBLISH packets. A `Retain` record has no packets: the number of packets is the index of its
 //! [`Control::Retain`]; it stands in the log too so that it keeps its place among the other publishes.
 //! Invariant: only [`Outbox`] writes records; [`Batch::records`] ends at the first that makes no sense.
@@ -58,10 +59,12 @@ pub(super) struct Record<'a> {
     /// Packets; for [`Kind::Retain`] the index.
     pub(super) count: u32,
     pub(super) packet_bytes_max: u32,
+    /// Sum over the packets.
+    pub(super) payload_bytes: u64,
     pub(super) packets: &'a [u8],
 }
 
-const HEADER_BYTES: usize = 13;
+const HEADER_BYTES: usize = 21;
 
 impl Batch {
     /// Whether there is nothing in it.
@@ -80,8 +83,32 @@ impl Batch {
     pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let mut rest = self.publishes.as_slice();
         std::iter::from_fn(move || {
-            let (&[kind, c0, c1, c2, c3, m0, m1, m2, m3, b0, b1, b2, b3], behind) =
-                rest.split_first_chunk::<HEADER_BYTES>()?;
+            let (
+                &[
+                    kind,
+                    c0,
+                    c1,
+                    c2,
+                    c3,
+                    m0,
+                    m1,
+                    m2,
+                    m3,
+                    p0,
+                    p1,
+                    p2,
+                    p3,
+                    p4,
+                    p5,
+                    p6,
+                    p7,
+                    b0,
+                    b1,
+                    b2,
+                    b3,
+                ],
+                behind,
+            ) = rest.split_first_chunk::<HEADER_BYTES>()?;
             let bytes = u32::from_le_bytes([b0, b1, b2, b3]) as usize;
             let (packets, behind) = behind.split_at_checked(bytes)?;
             rest = behind;
@@ -89,6 +116,7 @@ impl Batch {
                 kind: Kind::from_byte(kind)?,
                 count: u32::from_le_bytes([c0, c1, c2, c3]),
                 packet_bytes_max: u32::from_le_bytes([m0, m1, m2, m3]),
+                payload_bytes: u64::from_le_bytes([p0, p1, p2, p3, p4, p5, p6, p7]),
                 packets,
             })
         })
@@ -162,6 +190,7 @@ impl Outbox {
             kind: Kind::Retain,
             count,
             packet_bytes_max: 0,
+            payload_bytes: 0,
             packets: &[],
         });
     }
@@ -190,6 +219,7 @@ impl Outbox {
         log.push(record.kind.to_byte());
         log.extend_from_slice(&record.count.to_le_bytes());
         log.extend_from_slice(&record.packet_bytes_max.to_le_bytes());
+        log.extend_from_slice(&record.payload_bytes.to_le_bytes());
         log.extend_from_slice(&u32::try_from(record.packets.len()).unwrap_or(0).to_le_bytes());
         log.extend_from_slice(record.packets);
     }

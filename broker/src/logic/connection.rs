@@ -79,15 +79,18 @@ pub(super) struct Connection {
     pub(super) version: ProtocolVersion,
     pub(super) stage: Stage,
     pub(super) dirty: bool,
+    /// The session's queue holds messages.
+    pub(super) waits: bool,
     /// The session's queue holds QoS 0 messages (retained ones on their way): newer ones must not overtake them.
     pub(super) qos0_waits: bool,
     pub(super) receive_paused: bool,
-    pub(super) problem_information: bool,
     /// The session has rules to be asked before a message is published.
     pub(super) restricted: bool,
     pub(super) keep_alive_s: u16,
     // What follows is touched once for each read.
     pub(super) last_received: Timestamp,
+    /// What the keep alive's timer is set to.
+    pub(super) watched_until: Timestamp,
     /// The beginning of a packet whose rest has not come.
     pub(super) partial: Vec<u8>,
     /// Inbound topic aliases (5.0); empty until the first is set.
@@ -110,12 +113,13 @@ impl Connection {
             version: ProtocolVersion::V3_1_1,
             stage: Stage::Opening,
             dirty: false,
+            waits: false,
             qos0_waits: false,
             receive_paused: false,
-            problem_information: true,
             restricted: false,
             keep_alive_s: 0,
             last_received: now,
+            watched_until: Timestamp::NEVER,
             partial: Vec::new(),
             aliases: Vec::new(),
             address: peer.address,

@@ -11,7 +11,6 @@ use mqtt::{ProtocolVersion, ReasonCode};
 use super::Shard;
 use super::connection::{ConnectionId, NONE, Stage};
 use super::message::Message;
-use super::session::NEVER_EXPIRES;
 use super::session::will::Will;
 use super::store::Record;
 use super::time::Timestamp;
@@ -65,12 +64,13 @@ impl Shard {
         };
         let session_slot = std::mem::replace(&mut connection.session, NONE);
         connection.aliases = Vec::new();
+        self.timers
+            .cancel(connection.watched_until, Timer::KeepAlive { slot });
         let Some(session) = self.clients.sessions.get_mut(session_slot) else {
             return;
         };
         session.disconnected_at = now;
-        let (expiry_s, generation) = (session.expiry_s, session.generation);
-        let expires_at = session.expires_at();
+        let (expiry_s, expires_at) = (session.expiry_s, session.expires_at());
         let will = session.will.take().filter(|_| with_will);
         self.clients.sessions.set_link(session_slot, NONE);
         self.clients.counters().clients_connected.sub(1);
@@ -78,30 +78,53 @@ impl Shard {
             if will.delay_s == 0 || expiry_s == 0 {
                 self.publish_will(now, &will);
             } else {
-                self.hold_will(now, session_slot, generation, will);
+                self.hold_will(now, session_slot, will);
             }
         }
         if expiry_s == 0 {
             self.end_session(now, session_slot);
-        } else if expiry_s != NEVER_EXPIRES {
+        } else {
             self.timers.set(
                 expires_at,
                 Timer::SessionExpiry {
                     session: session_slot,
-                    generation,
                 },
             );
         }
     }
 
     /// Keeps a Will back for its Will Delay Interval.
-    fn hold_will(&mut self, now: Timestamp, session: u32, generation: u32, will: Box<Will>) {
+    fn hold_will(&mut self, now: Timestamp, session_slot: u32, will: Box<Will>) {
         self.timers.set(
             now.plus_s(u64::from(will.delay_s)),
-            Timer::WillDelay { session, generation },
+            Timer::WillDelay {
+                session: session_slot,
+            },
         );
-        if let Some(session) = self.clients.sessions.get_mut(session) {
+        if let Some(session) = self.clients.sessions.get_mut(session_slot) {
             session.will = Some(will);
+        }
+    }
+
+    /// A session without a connection gets one, or ends: its timers are to come up no more.
+    pub(super) fn cancel_session_timers(&mut self, session_slot: u32) {
+        let Some(session) = self.clients.sessions.get(session_slot) else {
+            return;
+        };
+        self.timers.cancel(
+            session.expires_at(),
+            Timer::SessionExpiry {
+                session: session_slot,
+            },
+        );
+        if let Some(will) = &session.will {
+            let due = session.disconnected_at.plus_s(u64::from(will.delay_s));
+            self.timers.cancel(
+                due,
+                Timer::WillDelay {
+                    session: session_slot,
+                },
+            );
         }
     }
 
@@ -134,6 +157,7 @@ impl Shard {
 
     /// Ends a session that has no connection.
     pub(super) fn end_session(&mut self, now: Timestamp, slot: u32) {
+        self.cancel_session_timers(slot);
         self.drop_subscriptions(slot);
         let Some(mut session) = self.clients.sessions.remove(slot) else {
             return;

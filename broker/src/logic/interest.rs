@@ -9,12 +9,11 @@ use mqtt::property::Properties;
 
 use super::Shard;
 use super::batch::{self, Batch, Control, Kind};
-use super::clients::Run;
 use super::connection::{ConnectionId, NONE};
+use super::deliver::Run;
 use super::message::{Message, Publisher, StoredMessage};
-use super::retained::{Change, Stamp};
+use super::retained::Stamp;
 use super::time::Timestamp;
-use super::timer::Timer;
 use crate::auth::acl::Access;
 use crate::limits;
 
@@ -92,6 +91,7 @@ impl Shard {
             outboxes,
             spare_batches,
             index,
+            outbox_filled,
             ..
         } = self;
         for (_, outbox) in others(outboxes, *index) {
@@ -102,6 +102,7 @@ impl Shard {
                 Control::InterestRemove(filter)
             };
             outbox.control(control, spare_batches);
+            *outbox_filled |= outbox.len() > limits::OUTBOX_BATCHES_MAX;
         }
     }
 
@@ -150,23 +151,12 @@ impl Shard {
         stamp: Stamp,
         source: &Access,
     ) {
-        let Change::Applied { node, deleted } = self.retained.apply(message.clone(), stamp, source.clone())
-        else {
-            return;
-        };
-        self.clients
-            .store
-            .append(super::store::Record::Retained { message });
-        let expires_at = message.expires_at();
-        if deleted && self.outboxes.len() > 1 {
-            self.timers
-                .set(now.plus_s(limits::TOMBSTONE_S), Timer::Retained { node, stamp });
-        } else if deleted {
-            self.retained.sweep(now, node, true);
-        } else if expires_at != Timestamp::NEVER {
-            self.timers.set(expires_at, Timer::Retained { node, stamp });
+        if self.retained.apply(now, message, stamp, source, &mut self.timers) {
+            self.clients
+                .store
+                .append(super::store::Record::Retained { message });
+            self.count_retained();
         }
-        self.count_retained();
     }
 
     /// Brings the counter up to date.
@@ -223,6 +213,7 @@ impl Shard {
             packets: record.packets,
             version,
             count: record.count,
+            payload_bytes: record.payload_bytes,
             packet_bytes_max: record.packet_bytes_max,
         };
         let route = self.routes.resolve(

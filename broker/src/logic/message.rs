@@ -134,6 +134,15 @@ impl StoredMessage {
         self.header().expires_at
     }
 
+    /// The same with another expiry; the copy is its own.
+    pub(super) fn expiring(&self, at: Timestamp) -> Self {
+        let mut bytes = self.0.to_vec();
+        if let Some(field) = bytes.first_chunk_mut::<8>() {
+            *field = at.0.to_le_bytes();
+        }
+        Self(Arc::from(bytes))
+    }
+
     /// The hash of its publisher's client identifier.
     pub(super) fn publisher(&self) -> u64 {
         self.header().publisher

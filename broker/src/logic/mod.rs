@@ -14,6 +14,8 @@ mod batch;
 mod clients;
 mod connection;
 mod counters;
+mod deliver;
+mod dispatch;
 mod end;
 mod fan_out;
 mod handle;
@@ -21,6 +23,7 @@ mod interest;
 mod message;
 mod placement;
 mod policy;
+mod pump;
 mod receive;
 mod retained;
 mod route;
@@ -112,7 +115,7 @@ impl Shard {
             index,
             subscriptions: Subscriptions::new(seed),
             routes: Routes::new(seed, settings.topic_levels_max),
-            retained: Retained::new(seed, index),
+            retained: Retained::new(seed, index, count),
             clients: Clients::new(index, settings, counters, store),
             fan_out: FanOut::default(),
             outboxes: (0..count).map(|_| Outbox::default()).collect(),
@@ -207,15 +210,27 @@ impl Shard {
         }
     }
 
-    /// So many bytes of what was taken from `out` have not been taken by the socket yet: they count in the caps. As it
-    /// falls, what waits in the session's queue flows on; the connection may be dirty again then.
+    /// Takes an emptied buffer, to be the `out` of a connection again: so that only those with something to say have one.
+    #[inline]
+    pub fn recycle_out(&mut self, mut buffer: Vec<u8>) {
+        let kept = 1..=limits::SPARE_BUFFER_BYTES_MAX;
+        if kept.contains(&buffer.capacity()) && self.clients.spare_outs.len() < limits::SPARE_BUFFERS_MAX {
+            buffer.clear();
+            self.clients.spare_outs.push(buffer);
+        }
+    }
+
+    /// To be called after each flush of a connection, also a whole one: so many bytes of what was taken from `out` have not
+    /// been taken by the socket yet. They count in the caps; as they fall, what waits in the session's queue flows
+    /// on, and the connection may be dirty again.
+    #[inline]
     pub fn flushed(&mut self, now: Timestamp, id: ConnectionId, unsent_bytes: usize) {
         let Some(connection) = self.clients.by_id(id) else {
             return;
         };
         connection.unsent_bytes = unsent_bytes;
-        let session = connection.session;
-        if session != NONE && connection.waiting_bytes() < limits::PUMP_BYTES {
+        if connection.waits && connection.waiting_bytes() < limits::PUMP_BYTES {
+            let session = connection.session;
             self.clients.pump(now, session);
         }
     }
@@ -280,5 +295,16 @@ impl Shard {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.clients.settings
+    }
+}
+
+#[cfg(test)]
+impl Shard {
+    /// Whether nothing is left of any client.
+    fn is_bare(&self) -> bool {
+        self.clients.connections.is_empty()
+            && self.clients.sessions.is_empty()
+            && self.subscriptions.is_empty()
+            && self.timers.len() == 0
     }
 }

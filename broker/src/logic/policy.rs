@@ -10,7 +10,6 @@ use mqtt::ReasonCode;
 
 use super::Shard;
 use super::connection::Stage;
-use super::session::rights::Rights;
 use super::time::Timestamp;
 use crate::auth::Policy;
 use crate::auth::acl::Access;
@@ -20,23 +19,13 @@ impl Shard {
     pub fn set_policy(&mut self, now: Timestamp, policy: Arc<Policy>) {
         let before = std::mem::replace(&mut self.clients.policy, Arc::clone(&policy));
         self.disconnect_strangers(now, &before, &policy);
-        for (_, session) in self.clients.sessions.iter_mut() {
-            if let Some(rights) = session.rights.take() {
-                session.rights = Rights::new(policy.renewed(rights.access()));
-            }
-        }
+        self.clients.sessions.renew_access(&policy);
         self.routes.rights_changed();
     }
 
     /// What the client of a session may do from now on.
     pub(super) fn give_rights(&mut self, session: u32, access: &Access) {
-        let Some(session) = self.clients.sessions.get_mut(session) else {
-            return;
-        };
-        // A session without rules before and after, the usual case, changes nothing for its subscriptions.
-        let changes = !access.is_unrestricted() || session.rights.is_some();
-        session.rights = Rights::new(access.clone());
-        if changes && !session.subscriptions.is_empty() {
+        if self.clients.sessions.set_access(session, access) {
             self.routes.rights_changed();
         }
     }

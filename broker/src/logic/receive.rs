@@ -10,8 +10,8 @@ use mqtt::packet::Publish;
 use mqtt::{DecodeError, Packet, ProtocolVersion, QoS, ReasonCode};
 
 use super::Shard;
-use super::clients::Run;
 use super::connection::{ConnectionId, Stage};
+use super::deliver::Run;
 use super::time::Timestamp;
 use crate::limits;
 
@@ -152,8 +152,9 @@ impl Shard {
             version,
             count: gathered.count,
             packet_bytes_max: gathered.packet_bytes_max,
+            payload_bytes: gathered.payload_bytes,
         };
-        self.publish_run(now, slot, gathered.topic, &run, gathered.payload_bytes);
+        self.publish_run(now, slot, gathered.topic, &run);
     }
 
     /// How the connection is to be read, unless it is closing.

@@ -3,14 +3,19 @@
 //! Invariants: the publishing shard stamps a change with a Lamport counter and its own number, and in every shard the highest
 //! stamp of a topic wins, so all shards come to hold the same whatever order the changes arrive in. A deleted message
 //! leaves a mark (a message without payload) that lives longer than any batch may wait, else an older change that comes
-//! later would bring it back. Memory: about 110 bytes a message besides topic and payload.
+//! later would bring it back. What expires, marks too, has one timer, at its `expires_at`. Memory: about 110 bytes a message
+//! besides topic and payload.
 
-use super::connection::NONE;
-use super::message::StoredMessage;
+use mqtt::QoS;
+use mqtt::property::Properties;
+
+use super::message::{Message, Publisher, StoredMessage};
 use super::subscription::tree::TopicTree;
 use super::time::Timestamp;
+use super::timer::{Timer, Timers};
 use crate::auth::Policy;
 use crate::auth::acl::Access;
+use crate::limits;
 
 /// When a retained message was changed, in an order that all shards agree on: the counter, and below it the shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,7 +23,7 @@ pub struct Stamp(u64);
 
 const SHARD_BITS: u32 = 10;
 const _: () = assert!(
-    crate::limits::SHARDS_MAX as u32 <= 1 << SHARD_BITS,
+    limits::SHARDS_MAX as u32 <= 1 << SHARD_BITS,
     "a stamp has room for the shard"
 );
 
@@ -42,24 +47,18 @@ pub(super) struct Retained {
     /// The highest counter seen.
     counter: u64,
     shard: u16,
+    /// There are other shards, so deletions leave marks.
+    shared: bool,
     messages: u64,
 }
 
-/// What a change came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    /// A newer one is known.
-    Older,
-    /// It is in place at this node.
-    Applied { node: u32, deleted: bool },
-}
-
 impl Retained {
-    pub(super) fn new(seed: u64, shard: u16) -> Self {
+    pub(super) fn new(seed: u64, shard: u16, shards: u16) -> Self {
         Self {
             topics: TopicTree::new(seed),
             counter: 0,
             shard,
+            shared: shards > 1,
             messages: 0,
         }
     }
@@ -70,44 +69,66 @@ impl Retained {
         Stamp(self.counter << SHARD_BITS | u64::from(self.shard))
     }
 
-    /// Puts a message in place of the topic's last one; one without payload deletes it [MQTT-3.3.1-6].
-    pub(super) fn apply(&mut self, message: StoredMessage, stamp: Stamp, source: Access) -> Change {
+    /// Puts a message in place of the topic's last one [MQTT-3.3.1-5]; one without payload deletes it [MQTT-3.3.1-6]. False
+    /// if a newer one is known.
+    pub(super) fn apply(
+        &mut self,
+        now: Timestamp,
+        message: &StoredMessage,
+        stamp: Stamp,
+        source: &Access,
+        timers: &mut Timers,
+    ) -> bool {
         self.counter = self.counter.max(stamp.0 >> SHARD_BITS);
-        let known = self.topics.find(message.topic());
-        if let Some(kept) = known.and_then(|node| self.topics.value(node)) {
+        let node = self.topics.node(message.topic());
+        let timer = Timer::Retained { node };
+        if let Some(kept) = self.topics.value(node) {
             if kept.stamp > stamp {
-                return Change::Older;
+                return false;
             }
+            timers.cancel(kept.message.expires_at(), timer);
             self.messages -= u64::from(!kept.is_mark());
         }
-        let kept = Kept {
-            message,
-            stamp,
-            source,
+        if !message.payload().is_empty() {
+            timers.set(message.expires_at(), timer);
+            self.messages += 1;
+            self.topics.set(
+                node,
+                Kept {
+                    message: message.clone(),
+                    stamp,
+                    source: source.clone(),
+                },
+            );
+        } else if self.shared {
+            let message = mark(now, message.topic());
+            timers.set(message.expires_at(), timer);
+            let source = Access::default();
+            self.topics.set(
+                node,
+                Kept {
+                    message,
+                    stamp,
+                    source,
+                },
+            );
+        } else {
+            self.topics.remove(node);
+        }
+        true
+    }
+
+    /// The node's timer came up.
+    pub(super) fn expire(&mut self, now: Timestamp, node: u32) {
+        let Some(kept) = self
+            .topics
+            .value(node)
+            .filter(|kept| kept.message.expires_at() <= now)
+        else {
+            return;
         };
-        let deleted = kept.is_mark();
-        self.messages += u64::from(!deleted);
-        let topic = kept.message.clone();
-        Change::Applied {
-            node: self.topics.insert(topic.topic(), kept),
-            deleted,
-        }
-    }
-
-    /// Takes the node's message away if it has expired at `now`, or if it is a mark and `marks_too`.
-    pub(super) fn sweep(&mut self, now: Timestamp, node: u32, marks_too: bool) -> Option<StoredMessage> {
-        let kept = self.topics.value(node)?;
-        let expired = kept.message.expires_at() <= now && !kept.is_mark();
-        if !expired && !(kept.is_mark() && marks_too) {
-            return None;
-        }
-        self.messages -= u64::from(expired);
-        self.topics.remove(node).map(|kept| kept.message)
-    }
-
-    /// The node's stamp, to see whether it is still what a timer was set for.
-    pub(super) fn stamp(&self, node: u32) -> Option<Stamp> {
-        self.topics.value(node).map(|kept| kept.stamp)
+        self.messages -= u64::from(!kept.is_mark());
+        self.topics.remove(node);
     }
 
     /// The messages that match a filter and have not expired, into `found`; with `policy` only those whose publishers may
@@ -131,12 +152,127 @@ impl Retained {
 
     /// The message of exactly this topic.
     pub(super) fn get(&self, topic: &str) -> Option<&StoredMessage> {
-        let kept = self.topics.value(self.topics.find(topic).unwrap_or(NONE))?;
+        let kept = self.topics.value(self.topics.find(topic)?)?;
         Some(&kept.message).filter(|_| !kept.is_mark())
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> u64 {
         self.messages
+    }
+}
+
+/// What stays of a deleted message.
+fn mark(now: Timestamp, topic: &str) -> StoredMessage {
+    let message = Message {
+        topic,
+        qos: QoS::AtMostOnce,
+        retain: true,
+        properties: Properties::EMPTY,
+        payload: &[],
+        publisher: Publisher::ELSEWHERE,
+    };
+    StoredMessage::new(now, &message, &mut Vec::new()).expiring(now.plus_s(limits::TOMBSTONE_S))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(payload: &str) -> StoredMessage {
+        let message = Message {
+            topic: "a/b",
+            qos: QoS::AtMostOnce,
+            retain: true,
+            properties: Properties::EMPTY,
+            payload: payload.as_bytes(),
+            publisher: Publisher::ELSEWHERE,
+        };
+        StoredMessage::new(Timestamp(0), &message, &mut Vec::new())
+    }
+
+    #[test]
+    fn any_order_of_changes_ends_the_same() {
+        let changes: Vec<_> = ["one", "", "two", "", "three"].into_iter().zip(1..).collect();
+        for last in 1..=changes.len() {
+            for turn in 0..last {
+                let mut order = changes[..last].to_vec();
+                order.rotate_left(turn);
+                for reverse in [false, true] {
+                    if reverse {
+                        order.reverse();
+                    }
+                    let mut retained = Retained::new(0, 1, 2);
+                    let mut timers = Timers::default();
+                    for &(payload, counter) in &order {
+                        let stamp = Stamp(counter << SHARD_BITS);
+                        retained.apply(
+                            Timestamp(0),
+                            &message(payload),
+                            stamp,
+                            &Access::default(),
+                            &mut timers,
+                        );
+                    }
+                    let expected = Some(changes[last - 1].0).filter(|payload| !payload.is_empty());
+                    assert_eq!(
+                        retained.get("a/b").map(StoredMessage::payload),
+                        expected.map(str::as_bytes)
+                    );
+                    assert_eq!(retained.len(), u64::from(expected.is_some()));
+                    assert!(timers.len() <= 1, "one timer a topic");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_counter_from_two_shards_is_decided_by_the_shard() {
+        let (mut one, mut two) = (Retained::new(0, 0, 2), Retained::new(0, 1, 2));
+        let (first, second) = (one.next_stamp(), two.next_stamp());
+        assert!(first < second);
+        assert!(one.apply(
+            Timestamp(0),
+            &message("x"),
+            second,
+            &Access::default(),
+            &mut Timers::default()
+        ));
+        assert!(!one.apply(
+            Timestamp(0),
+            &message("y"),
+            first,
+            &Access::default(),
+            &mut Timers::default()
+        ));
+        assert!(one.next_stamp() > second, "later than all it has seen");
+    }
+
+    #[test]
+    fn marks_go_after_their_time() {
+        let mut retained = Retained::new(0, 0, 2);
+        let mut timers = Timers::default();
+        let (first, second) = (retained.next_stamp(), retained.next_stamp());
+        retained.apply(
+            Timestamp(0),
+            &message("x"),
+            first,
+            &Access::default(),
+            &mut timers,
+        );
+        retained.apply(
+            Timestamp(0),
+            &message(""),
+            second,
+            &Access::default(),
+            &mut timers,
+        );
+        let end = Timestamp(0).plus_s(limits::TOMBSTONE_S);
+        assert_eq!(timers.next_deadline(), Some(end));
+        let Some(Timer::Retained { node }) = timers.take_due(end) else {
+            panic!("no timer")
+        };
+        retained.expire(end, node);
+        assert!(retained.topics.is_empty());
     }
 }

@@ -3,25 +3,20 @@
 use mqtt::ReasonCode;
 
 use super::Shard;
-use super::connection::{NONE, Stage};
-use super::retained::Stamp;
+use super::connection::Stage;
 use super::time::Timestamp;
 use super::timer::Timer;
 
 impl Shard {
     /// Does what is due at `now`.
     pub fn tick(&mut self, now: Timestamp) {
-        while let Some(due) = self.timers.take_due(now) {
-            for timer in due {
-                match timer {
-                    Timer::KeepAlive { slot, generation } => self.check_keep_alive(now, slot, generation),
-                    Timer::SessionExpiry { session, generation } => {
-                        self.check_expiry(now, session, generation)
-                    }
-                    Timer::WillDelay { session, generation } => self.check_will(now, session, generation),
-                    Timer::Retained { node, stamp } => self.check_retained(now, node, stamp),
-                    Timer::Sys => self.publish_sys(now),
-                }
+        while let Some(timer) = self.timers.take_due(now) {
+            match timer {
+                Timer::KeepAlive { slot } => self.check_keep_alive(now, slot),
+                Timer::SessionExpiry { session } => self.expire_session(now, session),
+                Timer::WillDelay { session } => self.publish_held_will(now, session),
+                Timer::Retained { node } => self.expire_retained(now, node),
+                Timer::Sys => self.publish_sys(now),
             }
         }
     }
@@ -31,18 +26,17 @@ impl Shard {
         let Some(connection) = self.clients.connection(slot) else {
             return;
         };
-        let (deadline, generation) = (connection.keep_alive_deadline(), connection.generation);
-        if deadline != Timestamp::NEVER {
-            self.timers.set(deadline, Timer::KeepAlive { slot, generation });
-        }
+        connection.watched_until = connection.keep_alive_deadline();
+        self.timers
+            .set(connection.watched_until, Timer::KeepAlive { slot });
     }
 
-    /// Nothing for one and a half times the keep alive: as if the network had failed [MQTT-3.1.2-24].
-    fn check_keep_alive(&mut self, now: Timestamp, slot: u32, generation: u32) {
+    /// Nothing for one and a half times the keep alive: as if the network had failed [MQTT-3.1.2-22].
+    fn check_keep_alive(&mut self, now: Timestamp, slot: u32) {
         let Some(connection) = self.clients.connection(slot) else {
             return;
         };
-        if connection.generation != generation || connection.stage != Stage::Connected {
+        if connection.stage != Stage::Connected {
             return;
         }
         // While the broker itself does not read, the client is not to blame.
@@ -56,40 +50,24 @@ impl Shard {
         }
     }
 
-    fn check_expiry(&mut self, now: Timestamp, slot: u32, generation: u32) {
-        let linked = self.clients.sessions.link(slot) != NONE;
-        let Some(session) = self.clients.sessions.get(slot) else {
-            return;
-        };
-        if linked || session.generation != generation || session.expires_at() > now {
-            return;
-        }
+    fn expire_session(&mut self, now: Timestamp, session: u32) {
         self.clients.counters().sessions_expired.add(1);
-        self.end_session(now, slot);
+        self.end_session(now, session);
     }
 
-    fn check_will(&mut self, now: Timestamp, slot: u32, generation: u32) {
-        let linked = self.clients.sessions.link(slot) != NONE;
-        let Some(session) = self.clients.sessions.get_mut(slot) else {
-            return;
-        };
-        let disconnected_at = session.disconnected_at;
-        let due = |delay_s: u32| disconnected_at.plus_s(u64::from(delay_s)) <= now;
-        if linked
-            || session.generation != generation
-            || !session.will.as_ref().is_some_and(|will| due(will.delay_s))
-        {
-            return;
-        }
-        if let Some(will) = session.will.take() {
+    fn publish_held_will(&mut self, now: Timestamp, session: u32) {
+        let will = self
+            .clients
+            .sessions
+            .get_mut(session)
+            .and_then(|session| session.will.take());
+        if let Some(will) = will {
             self.publish_will(now, &will);
         }
     }
 
-    fn check_retained(&mut self, now: Timestamp, node: u32, stamp: Stamp) {
-        if self.retained.stamp(node) == Some(stamp) {
-            self.retained.sweep(now, node, true);
-            self.count_retained();
-        }
+    fn expire_retained(&mut self, now: Timestamp, node: u32) {
+        self.retained.expire(now, node);
+        self.count_retained();
     }
 }

@@ -1,56 +1,70 @@
 //! The deadlines of one shard, in steps of [`limits::TIMER_STEP_NS`].
 //!
-//! Invariant: an entry is a hint, not an order. What it is for may have gone or have a later deadline by then: whoever
-//! gets it looks, and sets a new one if need be. So nothing is ever taken out before its time, and a connection has one
-//! entry for its keep alive however often it sends.
+//! Invariant: there is one entry at most for each thing that has a deadline, and it goes when the thing goes or its deadline
+//! changes: whoever sets one cancels the one before. So the timers take no more memory than what they belong to. A keep
+//! alive is the exception in its own way: it is not moved by each packet, but looks when it comes up.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use super::retained::Stamp;
 use super::time::Timestamp;
 use crate::limits;
 
 /// What is to be looked at when its time has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// The keep alive of a connection [MQTT-3.1.2-24].
-    KeepAlive { slot: u32, generation: u32 },
+    /// The keep alive of the connection in a slot [MQTT-3.1.2-22].
+    KeepAlive { slot: u32 },
     /// The end of a session without a connection.
-    SessionExpiry { session: u32, generation: u32 },
+    SessionExpiry { session: u32 },
     /// The Will of a session without a connection, held back by its Will Delay Interval.
-    WillDelay { session: u32, generation: u32 },
+    WillDelay { session: u32 },
     /// The expiry of a retained message, or the end of the mark of a deleted one.
-    Retained { node: u32, stamp: Stamp },
+    Retained { node: u32 },
     /// The next round of `$SYS`.
     Sys,
 }
 
-/// Timers in buckets of one step each.
+/// Timers, those of one step together.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    buckets: BTreeMap<u64, Vec<Timer>>,
+    entries: BTreeSet<(u64, Timer)>,
 }
 
 impl Timers {
-    /// `timer` comes up at `at` or at most one step later.
+    /// `timer` comes up at `at` or at most one step later; never, if that is [`Timestamp::NEVER`].
     pub(super) fn set(&mut self, at: Timestamp, timer: Timer) {
-        let bucket = at.0.div_ceil(limits::TIMER_STEP_NS);
-        self.buckets.entry(bucket).or_default().push(timer);
+        if at != Timestamp::NEVER {
+            self.entries.insert((step(at), timer));
+        }
+    }
+
+    /// Takes back what [`Self::set`] was called with; nothing if it was not.
+    pub(super) fn cancel(&mut self, at: Timestamp, timer: Timer) {
+        self.entries.remove(&(step(at), timer));
     }
 
     /// When the next timer comes up.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        let (bucket, _) = self.buckets.first_key_value()?;
-        Some(Timestamp(bucket.saturating_mul(limits::TIMER_STEP_NS)))
+        let (step, _) = self.entries.first()?;
+        Some(Timestamp(step.saturating_mul(limits::TIMER_STEP_NS)))
     }
 
-    /// The timers of one step that is due, if there is one.
-    pub(super) fn take_due(&mut self, now: Timestamp) -> Option<Vec<Timer>> {
+    /// A timer that is due, if there is one.
+    pub(super) fn take_due(&mut self, now: Timestamp) -> Option<Timer> {
         if self.next_deadline()? > now {
             return None;
         }
-        self.buckets.pop_first().map(|(_, timers)| timers)
+        self.entries.pop_first().map(|(_, timer)| timer)
     }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+fn step(at: Timestamp) -> u64 {
+    at.0.div_ceil(limits::TIMER_STEP_NS)
 }
 
 #[cfg(test)]
@@ -62,19 +76,34 @@ mod tests {
         let mut timers = Timers::default();
         timers.set(Timestamp(1), Timer::Sys);
         assert_eq!(timers.next_deadline(), Some(Timestamp(limits::TIMER_STEP_NS)));
-        assert!(timers.take_due(Timestamp(1)).is_none());
+        assert_eq!(timers.take_due(Timestamp(1)), None);
         assert_eq!(
             timers.take_due(Timestamp(limits::TIMER_STEP_NS)),
-            Some(vec![Timer::Sys])
+            Some(Timer::Sys)
         );
-        assert!(timers.next_deadline().is_none());
+        assert_eq!(timers.next_deadline(), None);
     }
 
     #[test]
-    fn never_does_not_overflow() {
+    fn cancelled_does_not_come_up() {
         let mut timers = Timers::default();
-        timers.set(Timestamp::NEVER.plus_s(u64::MAX), Timer::Sys);
-        assert!(timers.next_deadline().is_some());
-        assert!(timers.take_due(Timestamp(u64::MAX / 2)).is_none());
+        timers.set(Timestamp(5), Timer::KeepAlive { slot: 1 });
+        timers.set(Timestamp(5), Timer::KeepAlive { slot: 2 });
+        timers.cancel(Timestamp(5), Timer::KeepAlive { slot: 1 });
+        assert_eq!(
+            timers.take_due(Timestamp(u64::MAX)),
+            Some(Timer::KeepAlive { slot: 2 })
+        );
+        assert_eq!(timers.len(), 0);
+    }
+
+    #[test]
+    fn far_away_does_not_overflow() {
+        let mut timers = Timers::default();
+        timers.set(Timestamp(u64::MAX - 1), Timer::Sys);
+        assert_eq!(timers.take_due(Timestamp(u64::MAX / 2)), None);
+        assert_eq!(timers.len(), 1);
+        timers.set(Timestamp::NEVER.plus_s(1), Timer::Sys);
+        assert_eq!(timers.len(), 1);
     }
 }

@@ -54,15 +54,23 @@ impl ShardLoop {
             return self.accept_on(index);
         }
         if self.accept_again.is_none() {
-            tracing::error!(
-                "Error: Cannot accept connections: {error}. Raise the limit of open files (ulimit -n, LimitNOFILE=)."
-            );
+            self.complain_of_accept(error);
             // All listeners share the descriptors, so all of them stop; a second accept would answer twice.
             for index in 0..self.listening.len() {
                 self.ring.cancel(Subject::Listener(index).token());
             }
             self.accept_again = Some(self.now.plus_ns(limits::ACCEPT_PAUSE_NS));
         }
+    }
+
+    fn complain_of_accept(&mut self, error: &io::Error) {
+        if self.now < self.accept_quiet_until {
+            return;
+        }
+        self.accept_quiet_until = self.now.plus_ns(limits::ACCEPT_QUIET_NS);
+        tracing::error!(
+            "Cannot accept connections: {error}. Raise the limit of open files (ulimit -n, LimitNOFILE=)."
+        );
     }
 
     fn greet(&mut self, index: usize, socket: OwnedFd) {
@@ -115,7 +123,7 @@ impl ShardLoop {
         }
         let mut random = [0; 16];
         if let Err(error) = getrandom::fill(&mut random) {
-            tracing::error!("Error: no random bytes for a client identifier: {error}");
+            tracing::error!("no random bytes for a client identifier: {error}");
             return drop(self.greetings.remove(place));
         }
         let settings = self.logic.settings().listener(greeting.listener);
@@ -178,7 +186,7 @@ fn greeting(listening: &Listening, socket: OwnedFd) -> Option<Greeting> {
         return None;
     };
     let stream = SecureStream::server(listening.tls.as_ref())
-        .inspect_err(|error| tracing::error!("Error: {error}"))
+        .inspect_err(|error| tracing::error!("{error}"))
         .ok()?;
     let plain = Vec::new();
     let listener = listening.listener;

@@ -6,10 +6,11 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use mqtt::{DecodeError, ReasonCode, decode, frame};
 use slab::Slab;
+use transport::socket;
 use transport::stream::SecureStream;
 
 use super::admission::Admission;
@@ -30,6 +31,13 @@ pub(crate) struct Greeting {
     pub(crate) plain: Vec<u8>,
     /// The CONNECT is whole and its password is being checked.
     pub(crate) is_being_checked: bool,
+}
+
+impl Greeting {
+    /// Ends it. A close alone would send nothing while the ring holds a receive.
+    pub(crate) fn cut(self) {
+        socket::shut_down(self.socket.as_fd());
+    }
 }
 
 /// All greetings of a shard.

@@ -34,7 +34,7 @@ use crate::limits;
 use crate::logic::{ConnectionId, LostCause, Shard, Timestamp};
 use crate::settings::ListenerId;
 use connection::Connections;
-use greeting::Greetings;
+use greeting::{Greeting, Greetings};
 use links::Handoff;
 pub(crate) use links::Links;
 pub use placement::allowed_cpus;
@@ -62,6 +62,8 @@ pub(crate) struct ShardLoop {
     listening: Vec<Listening>,
     /// Listeners that could not accept, and when they try again.
     accept_again: Option<Timestamp>,
+    /// Until when it is not logged again that they cannot.
+    accept_quiet_until: Timestamp,
     greetings: Greetings,
     connections: Connections,
     /// Connections on their way to their home shards.
@@ -107,6 +109,7 @@ impl ShardLoop {
             links,
             listening,
             accept_again: None,
+            accept_quiet_until: Timestamp(0),
             greetings: Greetings::default(),
             connections: Connections::default(),
             handoffs: Vec::new(),
@@ -124,18 +127,16 @@ impl ShardLoop {
         Ok(shard)
     }
 
-    /// Turns until the broker is shut down, letting glommio's other tasks run every few milliseconds.
+    /// Turns until the broker is shut down.
+    ///
+    /// It never yields to glommio, so nothing else may run on this executor: a yield may end in glommio's own park,
+    /// where no completion of this ring wakes it.
     ///
     /// # Errors
     /// When the ring fails, which no peer can cause.
     pub(crate) async fn run(mut self) -> io::Result<()> {
-        let mut yielded = self.now;
         while !self.is_drained() {
             self.turn()?;
-            if self.now.since_ns(yielded) > limits::YIELD_INTERVAL_NS {
-                yielded = self.now;
-                glommio::executor().yield_task_queue_now().await;
-            }
         }
         Ok(())
     }
@@ -238,6 +239,7 @@ impl ShardLoop {
                 "no CONNECT"
             };
             tracing::info!("Client {} closed: {what} within 5 seconds.", greeting.address);
+            greeting.cut();
         }
         while let Some(id) = self.connections.expired(now) {
             self.close(id);
@@ -259,7 +261,7 @@ impl ShardLoop {
             self.ring.cancel(Subject::Listener(index).token());
         }
         self.accept_again = None;
-        self.greetings.drain().for_each(drop);
+        self.greetings.drain().for_each(Greeting::cut);
         self.logic.shut_down(self.now);
     }
 

@@ -10,7 +10,7 @@ use crate::property::PropertySet;
 use crate::version::ProtocolVersion;
 use crate::wire::Reader;
 
-/// Decodes a CONNECT by its own protocol level.
+/// Decodes the frame of a CONNECT by its own protocol level.
 ///
 /// An unsupported level is [`DecodeErrorKind::UnsupportedProtocolLevel`] with the level that was asked for: a server
 /// answers those below 5 with return code 1 and the others with reason code 0x84 [MQTT-3.1.2-2].

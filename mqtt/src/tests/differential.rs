@@ -9,7 +9,7 @@ use mqttbytes::{v4, v5};
 use proptest::prelude::*;
 
 use super::decode;
-use super::round_trip::Fields;
+use super::fields::Fields;
 use crate::packet::Packet;
 use crate::property::{Properties, Property};
 use crate::version::ProtocolVersion;

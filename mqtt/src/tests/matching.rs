@@ -99,6 +99,29 @@ fn names_are_checked() {
     assert_eq!(check_name(&"x".repeat(65_536)), Err(TopicError::TooLong));
 }
 
+/// The check looks at eight bytes at a time: each forbidden byte at each place of names of each length.
+#[test]
+fn names_are_checked_at_every_byte() {
+    for bytes in 1..=40 {
+        for at in 0..bytes {
+            for byte in 0..128_u8 {
+                let mut name = vec![b'x'; bytes];
+                name[at] = byte;
+                let error = match byte {
+                    0 => Err(TopicError::Nul),
+                    b'+' | b'#' => Err(TopicError::WildcardInName),
+                    _ => Ok(()),
+                };
+                assert_eq!(
+                    check_name(str::from_utf8(&name).unwrap()),
+                    error,
+                    "{byte:#04x} at {at} of {bytes}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn filters_are_checked() {
     for filter in [

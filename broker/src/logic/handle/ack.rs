@@ -93,16 +93,11 @@ impl Shard {
 
     #[inline]
     fn finish(&mut self, now: Timestamp, slot: u32, ack: &Ack<'_>, awaited: Awaits) {
-        let session = self.session_of(slot);
-        if !self.clients.finish(session, ack.packet_identifier, awaited) {
+        let Some(connection) = self.clients.connection(slot) else {
             return;
-        }
-        let waits = self
-            .clients
-            .sessions
-            .get(session)
-            .is_some_and(|s| !s.queue_is_empty() || s.inflight.resends());
-        if waits {
+        };
+        let (session, waits) = (connection.session, connection.waits);
+        if self.clients.finish(session, ack.packet_identifier, awaited) && waits {
             self.clients.pump(now, session);
         }
     }

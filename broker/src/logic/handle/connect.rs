@@ -93,8 +93,13 @@ impl Shard {
         let user: Option<Box<str>> = named.filter(|_| proved).map(Into::into);
         let assigned = connect.client_identifier.is_empty();
         let client_identifier = if assigned {
-            let may =
-                listener.allow_zero_length_client_identifier && connect.version != ProtocolVersion::V3_1;
+            // Where the session is to outlive the connection, 3.1.1 has the client name itself [MQTT-3.1.3-8].
+            let may = match connect.version {
+                ProtocolVersion::V3_1 => false,
+                ProtocolVersion::V3_1_1 => connect.clean_start,
+                ProtocolVersion::V5 => true,
+            };
+            let may = may && listener.allow_zero_length_client_identifier;
             let identifier = peer.and_then(|peer| peer.assigned_client_identifier.as_deref());
             identifier
                 .filter(|_| may)
@@ -181,6 +186,9 @@ impl Shard {
         if let Some(session) = known.take_if(|_| connect.clean_start) {
             self.end_session(now, session);
         }
+        if let Some(session) = known {
+            self.cancel_session_timers(session);
+        }
         let session_slot = known.unwrap_or_else(|| {
             self.clients.counters().sessions.add(1);
             self.clients
@@ -216,10 +224,12 @@ impl Shard {
                 .append(Record::SessionEnded { client_identifier });
         }
         let qos0_waits = session.queue.as_ref().is_some_and(|queue| queue.holds_qos0());
+        let waits = !session.queue_is_empty() || session.inflight.resends();
         self.clients.sessions.set_link(session_slot, slot);
         if let Some(connection) = self.clients.connection(slot) {
             connection.session = session_slot;
             connection.restricted = !admitted.access.is_unrestricted();
+            connection.waits = waits;
             connection.qos0_waits = qos0_waits;
         }
         known.is_some()
@@ -288,7 +298,6 @@ impl Shard {
         connection.packet_bytes_max = properties_of
             .maximum_packet_size()
             .map_or(limits::PACKET_BYTES_MAX, |maximum| maximum.get());
-        connection.problem_information = properties_of.request_problem_information().unwrap_or(true);
         let session = connection.session;
         // The bit is 3.1.1's and later [MQTT-3.2.2-2].
         let session_present = session_present && connect.version != ProtocolVersion::V3_1;

@@ -1,6 +1,7 @@
 //! One handler for each packet that a client sends.
 
 mod ack;
+mod alias;
 mod connect;
 mod disconnect;
 mod ping;

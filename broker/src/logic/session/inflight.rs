@@ -82,7 +82,10 @@ impl Inflight {
                 entry.awaits = Awaits::Free;
                 entry.message = None;
                 entry.identifiers = None;
-                self.outstanding = self.outstanding.saturating_sub(1);
+                // One that has not been sent again on this connection is not outstanding.
+                if !(usize::from(self.resend)..usize::from(self.resend_end)).contains(&offset) {
+                    self.outstanding = self.outstanding.saturating_sub(1);
+                }
                 self.pop_free();
                 true
             }

@@ -21,6 +21,8 @@ use self::rights::Rights;
 use self::will::Will;
 use super::connection::NONE;
 use super::time::Timestamp;
+use crate::auth::Policy;
+use crate::auth::acl::Access;
 
 /// A Session Expiry Interval that never ends [MQTT 5.0, 3.1.2.11.2].
 pub(super) const NEVER_EXPIRES: u32 = u32::MAX;
@@ -40,7 +42,6 @@ pub(super) struct Session {
     pub(super) window: u16,
     /// Session Expiry Interval in seconds; 0 ends it with its connection.
     pub(super) expiry_s: u32,
-    pub(super) generation: u32,
     /// Identifiers of inbound QoS 2 messages that await PUBREL [MQTT-4.3.3-10].
     pub(super) unreleased: Vec<u16>,
     pub(super) subscriptions: Vec<Held>,
@@ -90,7 +91,8 @@ pub(super) struct Sessions {
     links: Vec<u32>,
     by_client_identifier: HashTable<u32>,
     hasher: FixedState,
-    generation: u32,
+    /// There is, or was, a session with rules.
+    has_rules: bool,
 }
 
 impl Sessions {
@@ -100,7 +102,7 @@ impl Sessions {
             links: Vec::new(),
             by_client_identifier: HashTable::new(),
             hasher: FixedState::with_seed(seed),
-            generation: 0,
+            has_rules: false,
         }
     }
 
@@ -129,6 +131,9 @@ impl Sessions {
     /// Whether a message of that topic may be delivered to the session.
     #[inline]
     pub(super) fn may_read(&self, slot: u32, topic: &str) -> bool {
+        if !self.has_rules {
+            return true;
+        }
         let rights = self.get(slot).and_then(|session| session.rights.as_ref());
         rights.is_none_or(|rights| rights.access().may_read(topic))
     }
@@ -139,15 +144,34 @@ impl Sessions {
         rights.is_none_or(|rights| rights.may_write(topic))
     }
 
-    /// Each session with its slot.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Session)> {
-        self.slots
-            .iter_mut()
-            .filter_map(|(slot, session)| Some((u32::try_from(slot).ok()?, session)))
+    /// What the client of a session may do from now on. Whether deliveries may change by it.
+    pub(super) fn set_access(&mut self, slot: u32, access: &Access) -> bool {
+        self.has_rules |= !access.is_unrestricted();
+        let Some(session) = self.get_mut(slot) else {
+            return false;
+        };
+        // A session without rules before and after is the usual case.
+        let changes = !access.is_unrestricted() || session.rights.is_some();
+        session.rights = Rights::new(access.clone());
+        changes && !session.subscriptions.is_empty()
+    }
+
+    /// Brings the rules of all sessions up to date.
+    pub(super) fn renew_access(&mut self, policy: &Policy) {
+        for (_, session) in &mut self.slots {
+            if let Some(rights) = session.rights.take() {
+                session.rights = Rights::new(policy.renewed(rights.access()));
+            }
+        }
     }
 
     pub(super) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty() && self.by_client_identifier.is_empty()
     }
 
     pub(super) fn find(&self, client_identifier: &str) -> Option<u32> {
@@ -166,13 +190,11 @@ impl Sessions {
 
     /// A new session; there must be none of that client identifier.
     pub(super) fn insert(&mut self, client_identifier: &str, user: Option<Box<str>>) -> u32 {
-        self.generation = self.generation.wrapping_add(1);
         let session = Session {
             inflight: Inflight::default(),
             queue: None,
             window: 0,
             expiry_s: 0,
-            generation: self.generation,
             unreleased: Vec::new(),
             subscriptions: Vec::new(),
             will: None,

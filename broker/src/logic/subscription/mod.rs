@@ -63,20 +63,24 @@ impl Subscriber {
     }
 }
 
+/// Other shards with an interest in a filter.
+#[derive(Debug, Default)]
+struct Shards(Vec<u16>);
+
 /// A filter with all who want it.
 #[derive(Debug)]
 pub(super) struct Filter {
     pub(super) name: Box<str>,
     pub(super) subscribers: Vec<Subscriber>,
-    /// Other shards with an interest.
-    shards: Option<Box<Vec<u16>>>,
+    /// Other shards with an interest; mostly none, so it is kept small.
+    shards: Option<Box<Shards>>,
     /// Its node in the tree; [`NONE`] if it has no wildcards.
     node: u32,
 }
 
 impl Filter {
     pub(super) fn shards(&self) -> &[u16] {
-        self.shards.as_ref().map_or(&[], |shards| shards)
+        self.shards.as_ref().map_or(&[], |shards| &shards.0)
     }
 
     /// Whether it contains a wildcard.
@@ -209,8 +213,8 @@ impl Subscriptions {
             return;
         };
         let shards = filter.shards.get_or_insert_default();
-        if !shards.contains(&shard) {
-            shards.push(shard);
+        if !shards.0.contains(&shard) {
+            shards.0.push(shard);
         }
     }
 
@@ -220,9 +224,9 @@ impl Subscriptions {
             return;
         };
         if let Some(shards) = filter.shards.as_mut() {
-            shards.retain(|&other| other != shard);
+            shards.0.retain(|&other| other != shard);
         }
-        filter.shards.take_if(|shards| shards.is_empty());
+        filter.shards.take_if(|shards| shards.0.is_empty());
     }
 
     /// Forgets a filter that nobody wants.

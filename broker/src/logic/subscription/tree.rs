@@ -73,15 +73,31 @@ impl<V> TopicTree<V> {
 
     /// Sets the value of a topic; returns its node.
     pub(in crate::logic) fn insert(&mut self, topic: &str, value: V) -> u32 {
+        let node = self.node(topic);
+        self.set(node, value);
+        node
+    }
+
+    /// Sets the value of a node.
+    pub(in crate::logic) fn set(&mut self, node: u32, value: V) {
+        if let Some(node) = self.nodes.get_mut(node as usize) {
+            node.value = Some(value);
+        }
+    }
+
+    #[cfg(test)]
+    pub(in crate::logic) fn is_empty(&self) -> bool {
+        self.nodes.len() == 1
+    }
+
+    /// The node of a topic, made if there is none. It is to get a value, or to be removed.
+    pub(in crate::logic) fn node(&mut self, topic: &str) -> u32 {
         let mut node = ROOT;
         for level in topic.split('/') {
             node = match self.child(node, level) {
                 Some(child) => child,
                 None => self.add_child(node, level),
             };
-        }
-        if let Some(node) = self.nodes.get_mut(node as usize) {
-            node.value = Some(value);
         }
         node
     }

@@ -7,8 +7,15 @@ use mqtt::{Packet, PacketIdentifier, ProtocolVersion, QoS, ReasonCode};
 use super::testing::{Client, Cluster, Received, connect};
 
 mod connecting;
+mod delivering;
 mod publishing;
+mod retaining;
 mod rules;
+mod sessions;
+mod sharding;
+mod subscribing;
+mod sys;
+mod wills;
 
 pub(super) const V3: ProtocolVersion = ProtocolVersion::V3_1_1;
 pub(super) const V5: ProtocolVersion = ProtocolVersion::V5;

@@ -1,0 +1,209 @@
+//! A message to one session: at once if it may go, else into the session's queue.
+//!
+//! Invariants: a QoS 1 or 2 message never overtakes one that waits in the session's queue, nor a QoS 0 message another QoS 0
+//! message; a message goes out at QoS 1 or 2 only inside the window. A session that ends with its connection keeps no
+//! message in flight: only what is awaited is known. At QoS 0 nothing but the link and the connection is touched.
+
+use std::rc::Rc;
+
+use mqtt::property::PropertiesBuf;
+use mqtt::publish_template::PublishTemplate;
+use mqtt::{ProtocolVersion, QoS};
+
+use super::clients::{Clients, mark_dirty, open_out};
+use super::connection::{Connection, NONE};
+use super::fan_out::FanOut;
+use super::message::Message;
+use super::route::Target;
+use super::session::inflight::Entry;
+use super::session::queue::Queued;
+use super::store::Record;
+use super::time::Timestamp;
+
+/// PUBLISH packets of one topic at QoS 0 that go on as they came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run<'a> {
+    pub(super) packets: &'a [u8],
+    /// Of 3.x or 5.0.
+    pub(super) version: ProtocolVersion,
+    pub(super) count: u32,
+    /// Bytes of the largest packet.
+    pub(super) packet_bytes_max: u32,
+    /// Sum over the packets.
+    pub(super) payload_bytes: u64,
+}
+
+impl Clients {
+    /// Gives a run of QoS 0 packets, which are not retained, to one subscriber as they are. False if it takes more than
+    /// that: another form, a queue, one packet at a time.
+    #[inline]
+    pub(super) fn deliver_run(&mut self, target: &Target, run: &Run<'_>, fan_out: &mut FanOut) -> bool {
+        let slot = self.sessions.link(target.session);
+        let Some(connection) = self.connections.get_mut(slot as usize) else {
+            return !self.settings.queue_qos0_messages;
+        };
+        let same_form = (connection.version == ProtocolVersion::V5) == (run.version == ProtocolVersion::V5);
+        let at_qos0 = target.qos == QoS::AtMostOnce || !self.upgrade;
+        let plain = same_form && at_qos0 && target.identifiers == NONE && !connection.qos0_waits;
+        if !plain || run.packet_bytes_max > connection.packet_bytes_max {
+            return false;
+        }
+        if !connection.has_room(run.packets.len()) {
+            // The run may be larger than what is left: one at a time then, until it is full.
+            if run.count > 1 && connection.has_room(run.packet_bytes_max as usize) {
+                return false;
+            }
+            fan_out.dropped += u64::from(run.count);
+            return true;
+        }
+        open_out(connection, &mut self.spare_outs);
+        connection.out.extend_from_slice(run.packets);
+        mark_dirty(slot, connection, &mut self.dirty);
+        fan_out.sent += u64::from(run.count);
+        true
+    }
+
+    /// Gives a message to one subscriber.
+    #[inline]
+    pub(super) fn deliver(
+        &mut self,
+        now: Timestamp,
+        target: &Target,
+        identifiers: Option<&Rc<PropertiesBuf>>,
+        message: &Message<'_>,
+        fan_out: &mut FanOut,
+    ) {
+        if target.no_local && target.session == message.publisher.session {
+            // [MQTT-3.8.3-3]
+            return;
+        }
+        let qos = if self.upgrade {
+            target.qos
+        } else {
+            target.qos.min(message.qos)
+        };
+        let retain = target.retain_as_published && message.retain;
+        let sent = match qos {
+            QoS::AtMostOnce => self.deliver_qos0(target.session, retain, identifiers, message, fan_out),
+            _ => self.deliver_in_window(now, target.session, qos, retain, identifiers, message, fan_out),
+        };
+        if !sent {
+            let message = fan_out.stored(now, message);
+            let identifiers = identifiers.cloned();
+            let queued = Queued {
+                message,
+                identifiers,
+                qos,
+                retain,
+                replay: false,
+            };
+            fan_out.dropped += u64::from(!self.enqueue(target.session, queued));
+        }
+    }
+
+    /// False if it is to be queued.
+    #[inline]
+    fn deliver_qos0(
+        &mut self,
+        session: u32,
+        retain: bool,
+        identifiers: Option<&Rc<PropertiesBuf>>,
+        message: &Message<'_>,
+        fan_out: &mut FanOut,
+    ) -> bool {
+        let slot = self.sessions.link(session);
+        let Some(connection) = self.connections.get_mut(slot as usize) else {
+            return !self.settings.queue_qos0_messages;
+        };
+        if connection.qos0_waits {
+            return false;
+        }
+        let identifiers = identifiers.map(|identifiers| &**identifiers);
+        let template = fan_out.template(message, connection.version, QoS::AtMostOnce, retain, identifiers);
+        match template {
+            Some(template) if fits(connection, template) && connection.has_room(template.bytes()) => {
+                open_out(connection, &mut self.spare_outs);
+                template.append(&mut connection.out);
+                mark_dirty(slot, connection, &mut self.dirty);
+                fan_out.sent += 1;
+            }
+            _ => fan_out.dropped += 1,
+        }
+        true
+    }
+
+    /// False if it is to be queued.
+    #[inline]
+    #[allow(clippy::too_many_arguments, reason = "what a delivery is made of")]
+    fn deliver_in_window(
+        &mut self,
+        now: Timestamp,
+        session: u32,
+        qos: QoS,
+        retain: bool,
+        identifiers: Option<&Rc<PropertiesBuf>>,
+        message: &Message<'_>,
+        fan_out: &mut FanOut,
+    ) -> bool {
+        let slot = self.sessions.link(session);
+        let Some(connection) = self.connections.get_mut(slot as usize) else {
+            return false;
+        };
+        let Some(session) = self.sessions.get_mut(session) else {
+            return true;
+        };
+        if !session.window_is_open() || !session.queue_is_empty() {
+            return false;
+        }
+        let kept = session
+            .outlives_connection()
+            .then(|| fan_out.stored(now, message));
+        let template = fan_out.template(
+            message,
+            connection.version,
+            qos,
+            retain,
+            identifiers.map(|identifiers| &**identifiers),
+        );
+        let Some(template) = template.filter(|template| fits(connection, template)) else {
+            fan_out.dropped += 1;
+            return true;
+        };
+        if !connection.has_room(template.bytes()) {
+            return false;
+        }
+        let kept_identifiers = if kept.is_some() {
+            identifiers.cloned()
+        } else {
+            None
+        };
+        open_out(connection, &mut self.spare_outs);
+        let entry = Entry::new(qos, retain, kept, kept_identifiers);
+        if let Some(message) = &entry.message {
+            // The identifier that it is about to get is not known to the store before.
+            let message = message.clone();
+            let packet_identifier = session.inflight.push(entry);
+            let client_identifier = &*session.client_identifier;
+            self.store.append(Record::Sent {
+                client_identifier,
+                packet_identifier,
+                message: &message,
+                qos,
+                retain,
+            });
+            template.append_with_identifier(packet_identifier, false, &mut connection.out);
+        } else {
+            let packet_identifier = session.inflight.push(entry);
+            template.append_with_identifier(packet_identifier, false, &mut connection.out);
+        }
+        mark_dirty(slot, connection, &mut self.dirty);
+        fan_out.sent += 1;
+        true
+    }
+}
+
+/// Whether the client takes a packet of that size [MQTT-3.1.2-24].
+#[inline]
+pub(super) fn fits(connection: &Connection, template: &PublishTemplate) -> bool {
+    template.bytes() <= connection.packet_bytes_max as usize
+}

@@ -1,0 +1,109 @@
+//! Topic aliases of clients [MQTT 5.0, 3.3.2.3.4], and the other properties of a PUBLISH that concern this hop alone.
+//!
+//! Invariant: the map of a connection lives as long as the connection and has an entry for an alias only after a PUBLISH
+//! that came with both alias and topic.
+
+use mqtt::ReasonCode;
+use mqtt::packet::Publish;
+use mqtt::property::{Properties, PropertiesBuf, Property};
+
+use super::super::Shard;
+use super::super::time::Timestamp;
+use crate::limits;
+
+impl Shard {
+    /// The Topic Alias, if there is one. An error has closed the connection.
+    pub(super) fn check_properties(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        publish: &Publish<'_>,
+    ) -> Result<Option<u16>, ()> {
+        if publish.properties.subscription_identifier().is_some() {
+            // [MQTT-3.3.4-6]
+            self.protocol_error(
+                now,
+                slot,
+                ReasonCode::ProtocolError,
+                "a Subscription Identifier in a client's PUBLISH",
+            );
+            return Err(());
+        }
+        let Some(alias) = publish.properties.topic_alias() else {
+            return Ok(None);
+        };
+        let Some(connection) = self.clients.connections.get(slot as usize) else {
+            return Err(());
+        };
+        let alias_max = self
+            .clients
+            .settings
+            .listener(connection.listener)
+            .topic_alias_max;
+        if alias.get() > alias_max.min(limits::TOPIC_ALIASES_MAX) {
+            // [MQTT-3.3.2-9]
+            self.protocol_error(
+                now,
+                slot,
+                ReasonCode::TopicAliasInvalid,
+                "a Topic Alias above the maximum",
+            );
+            return Err(());
+        }
+        Ok(Some(alias.get()))
+    }
+
+    /// The topic that an alias stands for, taken out of the map; a topic that comes with it takes its place.
+    pub(super) fn resolve_alias(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        alias: u16,
+        topic: &str,
+    ) -> Option<Box<str>> {
+        if !topic.is_empty() {
+            return Some(topic.into());
+        }
+        let known = self
+            .clients
+            .connection(slot)?
+            .aliases
+            .get_mut(usize::from(alias))
+            .and_then(Option::take);
+        if known.is_none() {
+            // [MQTT-3.3.2-7] and section 3.3.2.3.4.
+            self.protocol_error(
+                now,
+                slot,
+                ReasonCode::ProtocolError,
+                "a Topic Alias that was not set",
+            );
+        }
+        known
+    }
+
+    pub(super) fn set_alias(&mut self, slot: u32, alias: u16, topic: Box<str>) {
+        let Some(connection) = self.clients.connection(slot) else {
+            return;
+        };
+        let at = usize::from(alias);
+        if connection.aliases.len() <= at {
+            connection.aliases.resize(at + 1, None);
+        }
+        if let Some(place) = connection.aliases.get_mut(at) {
+            *place = Some(topic);
+        }
+    }
+}
+
+pub(super) fn without_alias(properties: Properties<'_>) -> PropertiesBuf {
+    let mut kept = PropertiesBuf::new();
+    for property in properties
+        .iter()
+        .filter(|property| !matches!(property, Property::TopicAlias(_)))
+    {
+        // What was in one packet fits in another one.
+        let _ = kept.push(property);
+    }
+    kept
+}

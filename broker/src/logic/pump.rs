@@ -1,0 +1,277 @@
+//! What waits for a client, and how it flows on: after a CONNECT, an acknowledgement, a flush.
+//!
+//! Invariants: what was in flight before goes first, then the queue in its order; no more than [`limits::PUMP_BYTES`] at once,
+//! so that a queue of any length takes no more memory in `out`. What has expired or is too large for the client is
+//! dropped as if it were done [MQTT-3.1.2-25].
+
+use mqtt::{PacketIdentifier, QoS};
+
+use super::clients::{Clients, mark_dirty, open_out};
+use super::deliver::fits;
+use super::message::Message;
+use super::session::Session;
+use super::session::inflight::{Awaits, Entry};
+use super::session::queue::{Bounds, Queued};
+use super::store::Record;
+use super::time::Timestamp;
+use crate::limits;
+
+impl Clients {
+    /// Puts a message into a session's queue; false if it does not fit.
+    pub(super) fn enqueue(&mut self, session: u32, queued: Queued) -> bool {
+        let bounds = Bounds {
+            messages_max: self.settings.queued_messages_max,
+            bytes_max: self.settings.queued_bytes_max,
+        };
+        let slot = self.sessions.link(session);
+        let Some(session) = self.sessions.get_mut(session) else {
+            return false;
+        };
+        let bytes = queued.message.queue_bytes();
+        let (qos, retain, message) = (queued.qos, queued.retain, queued.message.clone());
+        if !session.queue.get_or_insert_default().push(queued, bounds) {
+            return false;
+        }
+        if session.outlives_connection() {
+            let client_identifier = &*session.client_identifier;
+            self.store.append(Record::Queued {
+                client_identifier,
+                message: &message,
+                qos,
+                retain,
+            });
+        }
+        if let Some(connection) = self.connections.get_mut(slot as usize) {
+            connection.waits = true;
+            connection.qos0_waits |= qos == QoS::AtMostOnce;
+        }
+        let counters = self.counters();
+        counters.queued_messages.add(1);
+        counters.queued_bytes.add(bytes);
+        true
+    }
+
+    /// Sends what a session has waiting as far as window and socket let it: first what is to be sent again, then the queue.
+    pub(super) fn pump(&mut self, now: Timestamp, session: u32) {
+        let slot = self.sessions.link(session);
+        self.resend(now, session, slot);
+        loop {
+            let Some(connection) = self.connections.get(slot as usize) else {
+                return;
+            };
+            let has_room = connection.waiting_bytes() < limits::PUMP_BYTES;
+            let Some(waiting) = self.sessions.get(session) else {
+                return;
+            };
+            let Some(next) = waiting.queue.as_ref().and_then(|queue| queue.front()) else {
+                break;
+            };
+            if !has_room || (next.qos != QoS::AtMostOnce && !waiting.window_is_open()) {
+                return;
+            }
+            self.send_first(now, session, slot);
+        }
+        if let Some(connection) = self.connections.get_mut(slot as usize) {
+            connection.waits = false;
+            connection.qos0_waits = false;
+        }
+    }
+
+    /// Sends again what was in flight on the connection before: PUBLISH with DUP, or PUBREL [MQTT-4.4.0-1].
+    fn resend(&mut self, now: Timestamp, session: u32, slot: u32) {
+        while let Some(waiting) = self.sessions.get_mut(session)
+            && waiting.inflight.outstanding() < waiting.window
+            && let Some((identifier, entry)) = waiting.inflight.next_resend()
+        {
+            let qos = match entry.awaits {
+                Awaits::PubAck => QoS::AtLeastOnce,
+                Awaits::PubRec => QoS::ExactlyOnce,
+                Awaits::PubComp | Awaits::Free => {
+                    self.send(slot, |out, version| {
+                        mqtt::encode::ack(
+                            mqtt::frame::PacketType::PubRel,
+                            identifier,
+                            mqtt::ReasonCode::Success,
+                            version,
+                            out,
+                        );
+                    });
+                    continue;
+                }
+            };
+            let queued = entry.message.map(|message| Queued {
+                message,
+                identifiers: entry.identifiers,
+                qos,
+                retain: entry.retain,
+                replay: false,
+            });
+            let sent =
+                queued.is_some_and(|queued| self.send_stored(now, slot, &queued, Some(identifier), true));
+            if !sent {
+                self.finish(session, identifier, entry.awaits);
+            }
+        }
+    }
+
+    /// Takes a message in flight off the books. False if it was not awaited.
+    pub(super) fn finish(
+        &mut self,
+        session: u32,
+        packet_identifier: PacketIdentifier,
+        awaited: Awaits,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(session) else {
+            return false;
+        };
+        let finished = session.inflight.finish(packet_identifier, awaited);
+        if finished && session.outlives_connection() {
+            let client_identifier = &*session.client_identifier;
+            self.store.append(Record::Completed {
+                client_identifier,
+                packet_identifier,
+            });
+        }
+        finished
+    }
+
+    /// Moves the first message of the queue to the socket. There is one, and it may go.
+    fn send_first(&mut self, now: Timestamp, session_slot: u32, slot: u32) {
+        let Some(session) = self.sessions.get_mut(session_slot) else {
+            return;
+        };
+        let Some(queued) = session.queue.as_mut().and_then(|queue| queue.pop()) else {
+            return;
+        };
+        session.queue.take_if(|queue| queue.is_empty());
+        let outlives = session.outlives_connection();
+        if outlives {
+            self.store.append(Record::Dequeued {
+                client_identifier: &session.client_identifier,
+            });
+        }
+        let identifier = (queued.qos != QoS::AtMostOnce).then(|| session.begin_flight(&queued, outlives));
+        if let (Some(packet_identifier), true) = (identifier, outlives) {
+            let Queued {
+                message, qos, retain, ..
+            } = &queued;
+            let client_identifier = &*session.client_identifier;
+            let (qos, retain) = (*qos, *retain);
+            self.store.append(Record::Sent {
+                client_identifier,
+                packet_identifier,
+                message,
+                qos,
+                retain,
+            });
+        }
+        let counters = self.counters();
+        counters.queued_messages.sub(1);
+        counters.queued_bytes.sub(queued.message.queue_bytes());
+        if !self.send_stored(now, slot, &queued, identifier, false) {
+            self.counters().publishes_dropped.add(1);
+            if let Some(identifier) = identifier {
+                let awaited = if queued.qos == QoS::ExactlyOnce {
+                    Awaits::PubRec
+                } else {
+                    Awaits::PubAck
+                };
+                self.finish(session_slot, identifier, awaited);
+            }
+        }
+    }
+
+    /// Encodes a kept message to a connection; false if it has expired, is too large for the client or not for it.
+    fn send_stored(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        queued: &Queued,
+        identifier: Option<PacketIdentifier>,
+        dup: bool,
+    ) -> bool {
+        let Self {
+            connections,
+            sessions,
+            template,
+            properties,
+            dirty,
+            spare_outs,
+            ..
+        } = self;
+        let Some(connection) = connections.get_mut(slot as usize) else {
+            return false;
+        };
+        // The rules may have changed while it waited.
+        if connection.restricted && !sessions.may_read(connection.session, queued.message.topic()) {
+            return false;
+        }
+        let Some(message) = queued.message.at(now, properties) else {
+            return false;
+        };
+        let extra = queued
+            .identifiers
+            .as_ref()
+            .map(|identifiers| identifiers.as_properties())
+            .unwrap_or_default();
+        let Message {
+            topic,
+            properties,
+            payload,
+            ..
+        } = message;
+        let encoded = template.encode(
+            connection.version,
+            queued.qos,
+            queued.retain,
+            topic,
+            properties,
+            extra,
+            payload,
+        );
+        if encoded.is_err() || !fits(connection, template) {
+            return false;
+        }
+        open_out(connection, spare_outs);
+        match identifier {
+            Some(identifier) => template.append_with_identifier(identifier, dup, &mut connection.out),
+            None => template.append(&mut connection.out),
+        }
+        mark_dirty(slot, connection, dirty);
+        let payload_bytes = payload.len() as u64;
+        let counters = self.counters();
+        counters.packets_sent.add(1);
+        counters.publishes_sent.add(1);
+        counters.publish_bytes_sent.add(payload_bytes);
+        true
+    }
+
+    /// Forgets the queue of a session that ends, in the counters.
+    pub(super) fn forget_queue(&mut self, session: &Session) {
+        if let Some(queue) = &session.queue {
+            let counters = self.counters();
+            counters.queued_messages.sub(queue.len() as u64);
+            counters.queued_bytes.sub(queue.bytes_all());
+        }
+    }
+
+    /// A kept message for a session: goes out now if it may, else waits.
+    pub(super) fn replay(&mut self, session: u32, queued: Queued) {
+        if !self.enqueue(session, queued) {
+            self.counters().publishes_dropped.add(1);
+        }
+    }
+}
+
+impl Session {
+    fn begin_flight(&mut self, queued: &Queued, outlives: bool) -> PacketIdentifier {
+        let kept = outlives.then(|| queued.message.clone());
+        let identifiers = if outlives {
+            queued.identifiers.clone()
+        } else {
+            None
+        };
+        self.inflight
+            .push(Entry::new(queued.qos, queued.retain, kept, identifiers))
+    }
+}

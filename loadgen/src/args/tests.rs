@@ -1,0 +1,193 @@
+//! Tables of command lines and what they mean; the help text as it is printed.
+
+use super::*;
+
+fn request(line: &str) -> Result<Request, clap::Error> {
+    parse(format!("loadgen {line}").split_whitespace().map(OsString::from))
+}
+
+fn scenario(line: &str) -> Scenario {
+    request(line)
+        .unwrap_or_else(|error| panic!("{line}: {error}"))
+        .scenario
+}
+
+#[test]
+fn the_bare_command_starts_its_own_broker_over_tls_at_one_message_per_publisher() {
+    let request = request("--pubs 1000 --subs 1000").unwrap();
+    assert!(
+        matches!(request.target, TargetRequest::OwnBroker { tls: true, shards, cpus: None } if shards >= 1)
+    );
+    assert_eq!(
+        request.scenario.load,
+        Load::Paced {
+            rate_per_s: 1000.0,
+            arrival: Arrival::Uniform
+        }
+    );
+    assert_eq!(
+        (request.scenario.payload_bytes, request.scenario.qos),
+        (64, QoS::AtMostOnce)
+    );
+    assert_eq!(
+        (
+            request.scenario.warmup.as_secs(),
+            request.scenario.duration.as_secs()
+        ),
+        (5, 10)
+    );
+    assert_eq!(
+        request,
+        super::parse(["loadgen", "run", "--pubs", "1000", "--subs", "1000"].map(OsString::from)).unwrap()
+    );
+}
+
+#[test]
+fn letters_mean_what_they_mean_to_mosquitto_pub() {
+    let request =
+        request("-h broker.example -p 1999 -q 2 -u user%i -P secret -t a/%i -r -k 7 -V mqttv5 -s 100")
+            .unwrap();
+    let running = TargetRequest::Running {
+        host: "broker.example".into(),
+        port: 1999,
+        tls: None,
+        pid: None,
+    };
+    assert_eq!(request.target, running);
+    let scenario = request.scenario;
+    assert_eq!(scenario.qos, QoS::ExactlyOnce);
+    assert_eq!(scenario.topics, Topics::Pattern("a/%i".into()));
+    assert_eq!(
+        (scenario.retain, scenario.keep_alive_s, scenario.payload_bytes),
+        (true, 7, 100)
+    );
+    assert_eq!(scenario.version, ProtocolVersion::V5);
+    assert_eq!(scenario.credentials.user_name.as_deref(), Some("user%i"));
+    assert_eq!(scenario.credentials.password.as_deref(), Some("secret"));
+}
+
+#[test]
+fn versions_in_all_spellings() {
+    for (word, version) in [
+        ("3", ProtocolVersion::V3_1),
+        ("mqttv31", ProtocolVersion::V3_1),
+        ("4", ProtocolVersion::V3_1_1),
+        ("mqttv311", ProtocolVersion::V3_1_1),
+        ("5", ProtocolVersion::V5),
+        ("mqttv5", ProtocolVersion::V5),
+    ] {
+        assert_eq!(scenario(&format!("-V {word}")).version, version, "{word}");
+    }
+}
+
+#[test]
+fn tls_to_a_running_broker() {
+    let port_and_tls = |line: &str| match request(line).unwrap().target {
+        TargetRequest::Running { port, tls, .. } => (port, tls),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(port_and_tls("-h a"), (1883, None));
+    let (port, tls) = port_and_tls("-h a --cafile ca.crt");
+    assert_eq!((port, tls.clone().unwrap().insecure), (8883, false));
+    assert_eq!(tls, port_and_tls("-h a --cacertfile ca.crt").1);
+    assert_eq!(tls, port_and_tls("-h a --ca ca.crt").1);
+    let (port, tls) = port_and_tls("-h a --insecure --cert c --key k -p 5");
+    let certificate = Some((PathBuf::from("c"), PathBuf::from("k")));
+    assert_eq!(
+        (port, tls),
+        (
+            5,
+            Some(TlsRequest {
+                ca: None,
+                certificate,
+                insecure: true
+            })
+        )
+    );
+}
+
+#[test]
+fn paces() {
+    let uniform = |rate_per_s| Load::Paced {
+        rate_per_s,
+        arrival: Arrival::Uniform,
+    };
+    assert_eq!(scenario("--pubs 7").load, uniform(7.0));
+    assert_eq!(scenario("--rate 0.5").load, uniform(0.5));
+    assert_eq!(
+        scenario("--rate 10 --poisson").load,
+        Load::Paced {
+            rate_per_s: 10.0,
+            arrival: Arrival::Poisson
+        }
+    );
+    assert_eq!(scenario("--rate max").load, Load::Saturating { window: 100 });
+    assert_eq!(
+        scenario("--max-rate --window 1").load,
+        Load::Saturating { window: 1 }
+    );
+    assert_eq!(scenario("--tls --pubs 1").inflight, 20);
+    assert_eq!(scenario("--rate max --window 300").inflight, 300);
+    assert_eq!(scenario("--rate max --window 300 --inflight 5").inflight, 5);
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_a_sentence_and_exit_2() {
+    for (line, part) in [
+        ("--size 15", "16"),
+        ("--rate 0", "--rate"),
+        ("--rate fast", "max"),
+        ("--rate -1", "-1"),
+        ("-q 3", "0, 1 or 2"),
+        ("--window 0 --rate max", "--window"),
+        ("--pubs 0 --subs 0", "nothing to connect"),
+        ("--subs 0 --rate max", "--subs"),
+        ("--duration 0", "--duration"),
+        ("--duration 1000000", "39 hours"),
+        ("--topics a/+", "--topics"),
+        ("--tls -h a", "--cafile"),
+        ("--tls --no-tls", "--no-tls"),
+        ("-p 1883", "--host"),
+        ("--cert c -h a", "--key"),
+        ("-c 10", "--pubs"),
+        ("-I 10", "--rate"),
+        ("-i10", "--rate"),
+        ("-h a -L mqtt://b", "--host"),
+        ("--pubs 999999 --subs 2", "1000000"),
+        ("--nonsense", "--nonsense"),
+    ] {
+        let error = request(line).expect_err(line);
+        assert_eq!(error.exit_code(), 2, "{line}");
+        assert!(error.to_string().contains(part), "{line}: {error}");
+    }
+}
+
+#[test]
+fn no_letter_is_both_taken_and_refused() {
+    use clap::CommandFactory;
+    let command = Arguments::command();
+    let taken: Vec<char> = command.get_arguments().filter_map(clap::Arg::get_short).collect();
+    assert!(
+        CLASHING_LETTERS.iter().all(|(letter, _)| !taken.contains(letter)),
+        "{taken:?}"
+    );
+}
+
+#[test]
+fn a_password_is_in_no_debug_output() {
+    let shown = format!("{:?}", scenario("-u a -P opensesame"));
+    assert!(!shown.contains("opensesame"), "{shown}");
+}
+
+/// The help text is part of the interface: a change shows in the diff of `help.txt`, which this test rewrites when
+/// `UPDATE_GOLDEN` is set.
+#[test]
+fn the_help_text_is_the_golden_one() {
+    let help = request("--help").unwrap_err();
+    assert_eq!(help.exit_code(), 0);
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/args/help.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(golden, help.to_string()).unwrap();
+    }
+    assert_eq!(help.to_string(), std::fs::read_to_string(golden).unwrap());
+}

@@ -1,0 +1,235 @@
+//! One connection to the broker: socket, TLS, the packet that is not whole yet, and what waits to be sent.
+//!
+//! Invariants: bytes leave in the order in which they were appended; while a send is under way in the ring nothing
+//! else is sent, and [`Connection::is_blocked`] says so; a whole packet is handled where it was received, without a
+//! copy (TLS: without a second one). What breaks them: sending around [`Connection::flush`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use mqtt::error::DecodeError;
+use mqtt::frame::{self, Frame};
+use transport::ring::{Ring, Token};
+use transport::socket;
+use transport::stream::{SecureStream, TlsError};
+
+/// Buffers that all connections of a thread share.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    plain: Vec<u8>,
+    wire: Vec<u8>,
+}
+
+/// Why a connection cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Broken {
+    /// The socket failed.
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+    /// The broker closed it.
+    #[error("the broker closed the connection")]
+    Closed,
+    /// TLS failed.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    /// The broker sent what the protocol forbids.
+    #[error("the broker sent a bad packet: {0}")]
+    Packet(#[from] DecodeError),
+    /// The broker refused or ended it with a reason, or answered what was not asked.
+    #[error("{0}")]
+    Refused(String),
+    /// It took too long.
+    #[error("no answer within {0} s")]
+    Timeout(u64),
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Connection {
+    socket: OwnedFd,
+    stream: SecureStream,
+    token: Token,
+    packet_bytes_max: u32,
+    /// The beginning of a packet whose rest has not come.
+    unread: Vec<u8>,
+    /// Packets for the next flush.
+    out: Vec<u8>,
+    /// TLS records that are neither sent nor in the ring.
+    wire: Vec<u8>,
+    sending: bool,
+    sent_at_ns: u64,
+}
+
+impl Connection {
+    /// Makes the socket and begins to connect it; [`transport::ring::Completion::Connected`] tells the end.
+    ///
+    /// # Errors
+    /// What `socket(2)` gives.
+    pub fn start(
+        ring: &mut Ring,
+        address: SocketAddr,
+        stream: SecureStream,
+        token: Token,
+        packet_bytes_max: u32,
+    ) -> Result<Connection, Broken> {
+        let socket = socket::stream(address)?;
+        ring.connect(socket.as_fd(), address, token);
+        let (unread, out, wire) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Connection {
+            socket,
+            stream,
+            token,
+            packet_bytes_max,
+            unread,
+            out,
+            wire,
+            sending: false,
+            sent_at_ns: 0,
+        })
+    }
+
+    /// The TCP connection is there: asks for its bytes and begins the TLS handshake.
+    pub fn connected(&mut self, ring: &mut Ring) {
+        self.receive(ring);
+        self.stream.start(&mut self.wire);
+    }
+
+    /// Asks for bytes until a completion says that no more will come by itself.
+    pub fn receive(&mut self, ring: &mut Ring) {
+        ring.receive_multishot(self.socket.as_fd(), self.token);
+    }
+
+    /// Where packets for the next flush are appended.
+    pub fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
+    /// The security layer.
+    pub fn stream(&self) -> &SecureStream {
+        &self.stream
+    }
+
+    /// Whether [`Connection::flush`] would have something to send.
+    pub fn has_output(&self) -> bool {
+        !self.out.is_empty() || !self.wire.is_empty()
+    }
+
+    /// Ends both directions at once.
+    pub fn shut_down(&self) {
+        socket::shut_down(self.socket.as_fd());
+    }
+
+    /// Whether the socket was full and its rest is still under way.
+    pub fn is_blocked(&self) -> bool {
+        self.sending
+    }
+
+    /// When something was sent last, CLOCK_MONOTONIC ns.
+    pub fn sent_at_ns(&self) -> u64 {
+        self.sent_at_ns
+    }
+
+    /// Takes received bytes and hands each whole packet to `handle`, with the buffer for answers.
+    ///
+    /// # Errors
+    /// Whatever ends the connection: TLS, the packet, or what `handle` gives.
+    pub fn take(
+        &mut self,
+        received: &[u8],
+        scratch: &mut Scratch,
+        mut handle: impl FnMut(&Frame<'_>, &mut Vec<u8>) -> Result<(), Broken>,
+    ) -> Result<(), Broken> {
+        let mut closed = false;
+        let plain = if self.stream.is_plain() {
+            received
+        } else {
+            scratch.plain.clear();
+            closed = self
+                .stream
+                .open(received, &mut scratch.plain, &mut self.wire)?
+                .peer_closed;
+            &scratch.plain
+        };
+        let maximum = self.packet_bytes_max;
+        if self.unread.is_empty() {
+            let taken = each_frame(plain, maximum, |frame| handle(frame, &mut self.out))?;
+            self.unread
+                .extend_from_slice(plain.get(taken..).unwrap_or_default());
+        } else {
+            self.unread.extend_from_slice(plain);
+            let taken = each_frame(&self.unread, maximum, |frame| handle(frame, &mut self.out))?;
+            self.unread.drain(..taken);
+        }
+        if closed { Err(Broken::Closed) } else { Ok(()) }
+    }
+
+    /// Sends what was appended, with one system call where the socket has room.
+    ///
+    /// # Errors
+    /// What `send(2)` gives.
+    #[inline]
+    pub fn flush(&mut self, ring: &mut Ring, scratch: &mut Scratch, now_ns: u64) -> Result<(), Broken> {
+        if self.sending || !self.has_output() {
+            return Ok(());
+        }
+        self.sent_at_ns = now_ns;
+        let bytes = if self.stream.is_plain() {
+            &self.out
+        } else {
+            scratch.wire.clear();
+            scratch.wire.append(&mut self.wire);
+            if !self.out.is_empty() {
+                self.stream.seal(&self.out, &mut scratch.wire);
+            }
+            &scratch.wire
+        };
+        let sent = match socket::send_now(self.socket.as_fd(), bytes) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error.into()),
+        };
+        if sent < bytes.len() {
+            ring.send(self.socket.as_fd(), self.token, bytes.clone(), sent);
+            self.sending = true;
+        }
+        self.out.clear();
+        Ok(())
+    }
+
+    /// The ring's send ended.
+    ///
+    /// # Errors
+    /// The send's.
+    pub fn sent(&mut self, result: io::Result<()>) -> Result<(), Broken> {
+        self.sending = false;
+        Ok(result?)
+    }
+
+    /// Appends the end of the TLS stream, for the last flush.
+    pub fn close(&mut self, ring: &mut Ring, scratch: &mut Scratch, now_ns: u64) {
+        if !self.stream.is_plain() && !self.sending {
+            self.stream.seal(&self.out, &mut self.wire);
+            self.out.clear();
+            self.stream.close(&mut self.wire);
+        }
+        // The run is over: a broker that is gone already loses nothing.
+        let _ = self.flush(ring, scratch, now_ns);
+    }
+}
+
+/// Hands each whole packet at the head of `bytes` to `handle`; returns how many bytes they took.
+#[inline]
+fn each_frame(
+    bytes: &[u8],
+    packet_bytes_max: u32,
+    mut handle: impl FnMut(&Frame<'_>) -> Result<(), Broken>,
+) -> Result<usize, Broken> {
+    let mut taken = 0;
+    while let Some(frame) = frame::split(bytes.get(taken..).unwrap_or_default(), packet_bytes_max)? {
+        handle(&frame)?;
+        taken += frame.wire_bytes;
+    }
+    Ok(taken)
+}

@@ -1,0 +1,188 @@
+//! From the TCP connection to a client that is ready: CONNECT, CONNACK, SUBSCRIBE, SUBACK.
+//!
+//! Invariant: a client is ready only when the broker has accepted it and granted every subscription, so that what it
+//! does not receive afterwards is lost and not unasked for.
+
+use std::num::NonZeroU16;
+
+use mqtt::decode;
+use mqtt::encode;
+use mqtt::error::EncodeError;
+use mqtt::frame::Frame;
+use mqtt::packet::{ConnAck, Connect, Packet, QoS, RetainHandling, SubscriptionOptions};
+use mqtt::property::Properties;
+use mqtt::reason::ReasonCode;
+
+use crate::connection::Broken;
+use crate::phase::Run;
+use crate::topics::numbered;
+
+/// How far a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// TCP.
+    Tcp,
+    /// TLS.
+    Tls,
+    /// Waits for CONNACK.
+    ConnAck,
+    /// Waits for so many SUBACKs.
+    SubAck(u32),
+    /// May publish or receive.
+    Ready,
+    /// Over.
+    Closed,
+}
+
+impl Stage {
+    /// What it is waiting for, for messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Tcp => "TCP connect",
+            Stage::Tls => "TLS handshake",
+            Stage::ConnAck => "CONNECT",
+            Stage::SubAck(_) => "SUBSCRIBE",
+            Stage::Ready => "load",
+            Stage::Closed => "closed",
+        }
+    }
+}
+
+/// Who a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The publisher with this number.
+    Publisher(u32),
+    /// The subscriber with this number.
+    Subscriber(u32),
+}
+
+impl Who {
+    fn client_identifier(self, run: &Run) -> String {
+        // At most 20 characters: MQTT 3.1 allows 23.
+        match self {
+            Who::Publisher(number) => format!("lg{:04x}p{number}", run.number),
+            Who::Subscriber(number) => format!("lg{:04x}s{number}", run.number),
+        }
+    }
+
+    /// The number among its kind.
+    pub fn number(self) -> u32 {
+        match self {
+            Who::Publisher(number) | Who::Subscriber(number) => number,
+        }
+    }
+}
+
+impl std::fmt::Display for Who {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Who::Publisher(number) => write!(formatter, "publisher {number}"),
+            Who::Subscriber(number) => write!(formatter, "subscriber {number}"),
+        }
+    }
+}
+
+/// Appends the CONNECT of a client.
+///
+/// # Errors
+/// A user name or password that is too long, or a password without a user name.
+pub fn connect(run: &Run, who: Who, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let scenario = &run.scenario;
+    let client_identifier = who.client_identifier(run);
+    let user_name = scenario
+        .credentials
+        .user_name
+        .as_deref()
+        .map(|name| numbered(name, who.number()));
+    let connect = Connect {
+        version: scenario.version,
+        clean_start: true,
+        keep_alive_s: scenario.keep_alive_s,
+        properties: Properties::EMPTY,
+        client_identifier: &client_identifier,
+        will: None,
+        user_name: user_name.as_deref(),
+        password: scenario.credentials.password.as_deref().map(str::as_bytes),
+    };
+    connect.encode(out)
+}
+
+/// Reads the CONNACK; gives the broker's Receive Maximum.
+///
+/// # Errors
+/// The refusal, or a packet that is not a CONNACK.
+pub fn connack(run: &Run, frame: &Frame<'_>, publish_bytes: usize) -> Result<Option<NonZeroU16>, Broken> {
+    let Packet::ConnAck(ConnAck {
+        reason, properties, ..
+    }) = decode::packet(frame, run.scenario.version)?
+    else {
+        return Err(Broken::Refused(format!(
+            "the broker answered CONNECT with {:?}",
+            frame.packet_type
+        )));
+    };
+    if reason != ReasonCode::Success {
+        return Err(Broken::Refused(format!(
+            "the broker refused the connection: {reason}"
+        )));
+    }
+    let maximum = properties
+        .maximum_packet_size()
+        .map_or(u32::MAX, std::num::NonZeroU32::get);
+    if u32::try_from(publish_bytes).is_ok_and(|bytes| bytes > maximum) {
+        let sentence =
+            format!("the broker takes packets of {maximum} bytes, and a PUBLISH has {publish_bytes}");
+        return Err(Broken::Refused(sentence));
+    }
+    Ok(properties.receive_maximum())
+}
+
+/// Appends a subscriber's SUBSCRIBEs and says how many they are.
+///
+/// # Errors
+/// A topic filter that is too long.
+pub fn subscribe(run: &Run, subscriber: u32, out: &mut Vec<u8>) -> Result<u32, EncodeError> {
+    let filters = run.plan.filters(subscriber);
+    let options = SubscriptionOptions {
+        qos: run.scenario.qos,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::DoNotSend,
+    };
+    let mut packets = 0;
+    for chunk in filters.chunks(FILTERS_A_PACKET) {
+        packets += 1;
+        let identifier = NonZeroU16::new(packets as u16).unwrap_or(NonZeroU16::MAX);
+        let filters: Vec<_> = chunk.iter().map(|filter| (filter.as_str(), options)).collect();
+        encode::subscribe(identifier, Properties::EMPTY, &filters, run.scenario.version, out)?;
+    }
+    Ok(packets)
+}
+
+/// Reads a SUBACK.
+///
+/// # Errors
+/// A refused or downgraded subscription, or a packet that is not a SUBACK.
+pub fn suback(run: &Run, frame: &Frame<'_>) -> Result<(), Broken> {
+    let Packet::SubAck(suback) = decode::packet(frame, run.scenario.version)? else {
+        return Err(Broken::Refused(format!(
+            "the broker answered SUBSCRIBE with {:?}",
+            frame.packet_type
+        )));
+    };
+    let asked = run.scenario.qos as u8;
+    match suback.reason_codes.iter().find(|&&code| code != asked) {
+        None => Ok(()),
+        Some(&code) if code <= QoS::ExactlyOnce as u8 => Err(Broken::Refused(format!(
+            "the broker granted QoS {code} where QoS {asked} was asked for"
+        ))),
+        Some(&code) => Err(Broken::Refused(match ReasonCode::from_u8(code) {
+            Some(reason) => format!("the broker refused a subscription: {reason}"),
+            None => format!("the broker refused a subscription with 0x{code:02X}"),
+        })),
+    }
+}
+
+/// Topic filters in one SUBSCRIBE: keeps the packet below what brokers take by default.
+const FILTERS_A_PACKET: usize = 500;

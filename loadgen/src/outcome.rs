@@ -1,0 +1,163 @@
+//! What a run found out: one value that reports print and files hold.
+//!
+//! Invariant: [`SCHEMA`] changes whenever a field changes its meaning or goes away; times are ns and say so.
+
+use serde::Serialize;
+
+use crate::latency::Summary;
+use crate::ledger::Totals;
+use crate::machine::Machine;
+use crate::measure::ThreadUse;
+use crate::scenario::Scenario;
+use crate::steadiness::Steadiness;
+use crate::validity::Verdict;
+
+/// Version of the outcome's form in files.
+pub const SCHEMA: u32 = 1;
+
+/// Everything that one run found out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Version of the generator.
+    pub loadgen_version: &'static str,
+    /// Wall clock at the beginning, seconds since 1970.
+    pub started_unix_s: u64,
+    /// What was asked for.
+    pub scenario: Scenario,
+    /// The broker.
+    pub broker: BrokerReport,
+    /// How connecting went.
+    pub connect: ConnectReport,
+    /// Intended send time to receive.
+    pub latency: Option<Summary>,
+    /// Write to receive; absent in closed loop and where payloads are too short to carry it.
+    pub service: Option<Summary>,
+    /// Write to PUBACK or PUBCOMP.
+    pub acknowledged: Option<Summary>,
+    /// Intended to actual send time.
+    pub lag: Option<Summary>,
+    /// The same, of the messages that did not wait for the broker.
+    pub lag_own: Option<Summary>,
+    /// The books.
+    pub ledger: LedgerReport,
+    /// Messages per second in the measured part.
+    pub rates: Rates,
+    /// The measured part in five.
+    pub windows: Vec<WindowReport>,
+    /// Whether they are alike.
+    pub steadiness: Option<Steadiness>,
+    /// The generator's own cost.
+    pub generator: GeneratorReport,
+    /// Where it ran.
+    pub machine: Machine,
+    /// Whether to believe it.
+    pub verdict: Verdict,
+}
+
+/// The broker of a run.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct BrokerReport {
+    /// Its address and port.
+    pub address: String,
+    /// What it is, if that is known.
+    pub name: String,
+    /// Its configuration file, if it is known.
+    pub configuration: Option<String>,
+    /// TLS version and cipher suite; `None` without TLS.
+    pub tls: Option<String>,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// SHA-256 of its program.
+    pub sha256: Option<String>,
+    /// What it used.
+    pub usage: Option<BrokerUse>,
+}
+
+/// What the broker used during the measured part.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct BrokerUse {
+    /// CPU time of all its threads, ns.
+    pub cpu_ns: u64,
+    /// Wall time of the same part, ns.
+    pub wall_ns: u64,
+    /// Deliveries in it.
+    pub deliveries: u64,
+    /// CPU time for each delivery, ns; `None` without deliveries.
+    pub cpu_ns_per_delivery: Option<f64>,
+    /// Resident memory before the first connection, bytes.
+    pub rss_bytes_before: Option<u64>,
+    /// With all connections ready and idle, bytes.
+    pub rss_bytes_connected: Option<u64>,
+    /// At the end of the load, bytes.
+    pub rss_bytes_loaded: Option<u64>,
+    /// CPU time while connecting, ns.
+    pub connect_cpu_ns: Option<u64>,
+}
+
+/// How connecting went.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct ConnectReport {
+    /// Connections made.
+    pub connections: u64,
+    /// Wall time for all, ns.
+    pub wall_ns: u64,
+    /// TCP connect.
+    pub tcp: Option<Summary>,
+    /// TLS handshake.
+    pub tls: Option<Summary>,
+    /// CONNECT to CONNACK.
+    pub connack: Option<Summary>,
+}
+
+/// The books of a run.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct LedgerReport {
+    /// Messages sent, warm-up included.
+    pub sent: u64,
+    /// Messages sent in the measured part.
+    pub sent_measured: u64,
+    /// Messages of the schedule that never left.
+    pub unsent: u64,
+    /// Closed loop: messages taken for lost because nothing moved any more.
+    pub given_up: u64,
+    /// Deliveries.
+    #[serde(flatten)]
+    pub totals: Totals,
+}
+
+/// Messages per second in the measured part.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Rates {
+    /// Length of the measured part, s.
+    pub measured_s: f64,
+    /// Asked for; `None` in closed loop.
+    pub offered_per_s: Option<f64>,
+    /// Sent.
+    pub sent_per_s: f64,
+    /// Received by subscribers.
+    pub delivered_per_s: f64,
+}
+
+/// One of the parts of the measured part.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct WindowReport {
+    /// Messages sent in it.
+    pub sent: u64,
+    /// Deliveries of these.
+    pub deliveries: u64,
+    /// Their latency.
+    pub latency: Option<Summary>,
+}
+
+/// The generator's own cost.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct GeneratorReport {
+    /// Each thread.
+    pub threads: Vec<ThreadUse>,
+    /// CPU time for each message sent or received, ns.
+    pub cpu_ns_per_message: Option<f64>,
+    /// CPU time of the machine that the hypervisor took, percent.
+    pub steal_percent: f64,
+}

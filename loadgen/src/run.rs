@@ -1,0 +1,261 @@
+//! One run: from a scenario and a broker to an outcome.
+//!
+//! Invariants: the load begins when every client is ready and not before; the broker's CPU time and the deliveries that
+//! it is divided by are read at the same moments; the threads are joined whatever happens.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use transport::clock::monotonic_ns;
+
+use crate::error::Failure;
+use crate::gather::{self, Circumstances};
+use crate::machine;
+use crate::measure::WorkerOutcome;
+use crate::meter::Meter;
+use crate::outcome::Outcome;
+use crate::phase::{Endpoint, Phase, Progress, Run, Times, nanoseconds};
+use crate::scenario::Scenario;
+use crate::worker::{Event, work};
+
+/// The broker of a run.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// Its process, if it is on this machine.
+    pub pid: Option<u32>,
+    /// What it is.
+    pub name: String,
+    /// Its configuration file, if it is known.
+    pub configuration: Option<String>,
+}
+
+/// Is told how a run goes on, ten times a second.
+pub trait Observer {
+    /// `elapsed` counts from the beginning of the load, in the connecting phase from the beginning of the run.
+    fn observe(&mut self, phase: Phase, elapsed: Duration, progress: &Progress);
+}
+
+/// Watches nothing.
+#[derive(Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn observe(&mut self, _: Phase, _: Duration, _: &Progress) {}
+}
+
+/// Runs a scenario against a broker. `interrupted` ends the load early; what was measured until then is the outcome.
+///
+/// # Errors
+/// When there is no outcome: the machine's limits, a client that cannot connect, an interruption before the load.
+pub fn run(
+    scenario: &Scenario,
+    subject: &Subject,
+    interrupted: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, Failure> {
+    check_limits(scenario, subject)?;
+    let started_unix_s = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let began_ns = monotonic_ns();
+    let number = run_number(began_ns);
+    let state = Arc::new(Run::new(
+        scenario.clone(),
+        subject.endpoint.clone(),
+        number,
+        began_ns,
+    ));
+    let mut meter = Meter::new(subject.pid);
+    let threads = Threads::start(&state)?;
+    let coordinated = coordinate(&state, &threads.events, interrupted, observer, &mut meter);
+    state.timeline.finish();
+    state.wake_all();
+    let workers = threads.join();
+    let circumstances = Circumstances {
+        started_unix_s,
+        connect_wall_ns: coordinated?,
+        interrupted: interrupted.load(Ordering::Relaxed),
+    };
+    Ok(gather::outcome(&state, subject, &meter, &workers?, circumstances))
+}
+
+struct Threads {
+    handles: Vec<JoinHandle<WorkerOutcome>>,
+    events: Receiver<Event>,
+}
+
+impl Threads {
+    fn start(state: &Arc<Run>) -> Result<Threads, Failure> {
+        let (sender, events) = channel();
+        let mut handles = Vec::new();
+        for index in 0..state.scenario.threads {
+            let (state, sender) = (Arc::clone(state), sender.clone());
+            let builder = std::thread::Builder::new().name(format!("load-{index}"));
+            let handle = builder.spawn(move || work(&state, index, &sender));
+            handles.push(handle.map_err(Failure::system("cannot start a thread"))?);
+        }
+        Ok(Threads { handles, events })
+    }
+
+    fn join(self) -> Result<Vec<WorkerOutcome>, Failure> {
+        let joined: Vec<_> = self.handles.into_iter().map(JoinHandle::join).collect();
+        joined
+            .into_iter()
+            .map(|outcome| outcome.map_err(|_| Failure::Thread))
+            .collect()
+    }
+}
+
+/// Takes the threads through the phases; gives the wall time of connecting, ns.
+fn coordinate(
+    state: &Run,
+    events: &Receiver<Event>,
+    interrupted: &AtomicBool,
+    observer: &mut dyn Observer,
+    meter: &mut Meter,
+) -> Result<u64, Failure> {
+    let began_ns = monotonic_ns();
+    for _ in 0..state.scenario.threads {
+        wait_for_a_thread(state, events, interrupted, observer, began_ns)?;
+    }
+    let connect_wall_ns = monotonic_ns() - began_ns;
+    meter.connected = meter.read(&state.progress());
+    let start_ns = monotonic_ns() + nanoseconds(LEAD);
+    state
+        .timeline
+        .begin(start_ns, state.scenario.warmup, state.scenario.duration);
+    state.wake_all();
+    drive_load(state, interrupted, observer, meter);
+    match events.try_recv() {
+        Ok(Event::Failed(failure)) => Err(failure),
+        _ => Ok(connect_wall_ns),
+    }
+}
+
+fn wait_for_a_thread(
+    state: &Run,
+    events: &Receiver<Event>,
+    interrupted: &AtomicBool,
+    observer: &mut dyn Observer,
+    began_ns: u64,
+) -> Result<(), Failure> {
+    loop {
+        match events.recv_timeout(LOOK) {
+            Ok(Event::Ready) => return Ok(()),
+            Ok(Event::Failed(failure)) => return Err(failure),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Failure::Thread);
+            }
+            Err(RecvTimeoutError::Timeout) if interrupted.load(Ordering::Relaxed) => {
+                return Err(Failure::Interrupted);
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let elapsed = Duration::from_nanos(monotonic_ns() - began_ns);
+                observer.observe(Phase::Connecting, elapsed, &state.progress());
+            }
+        }
+    }
+}
+
+/// Warm-up, measured part, drain.
+fn drive_load(state: &Run, interrupted: &AtomicBool, observer: &mut dyn Observer, meter: &mut Meter) {
+    let mut drain = Drain::default();
+    while let Some(times) = state.timeline.times() {
+        let now_ns = monotonic_ns();
+        if interrupted.load(Ordering::Relaxed) {
+            state.timeline.stop_load(now_ns);
+        }
+        let progress = state.progress();
+        let phase = times.phase(now_ns);
+        meter.look(phase, &progress);
+        observer.observe(
+            phase,
+            Duration::from_nanos(now_ns.saturating_sub(times.start_ns)),
+            &progress,
+        );
+        if phase == Phase::Draining && drain.is_over(state, &progress, now_ns) {
+            return;
+        }
+        std::thread::sleep(pause(&times, now_ns, phase));
+    }
+}
+
+/// Until the next look, or until the measured part begins or ends.
+fn pause(times: &Times, now_ns: u64, phase: Phase) -> Duration {
+    let next_ns = match phase {
+        Phase::WarmUp => times.measure_from_ns,
+        Phase::Measuring => times.stop_ns,
+        Phase::Connecting | Phase::Draining => now_ns + nanoseconds(LOOK) / 5,
+    };
+    Duration::from_nanos(next_ns.saturating_sub(now_ns)).min(LOOK)
+}
+
+/// When the outstanding deliveries have come, or will not come any more.
+#[derive(Default)]
+struct Drain {
+    began_ns: Option<u64>,
+    moved: Option<(u64, Progress)>,
+}
+
+impl Drain {
+    fn is_over(&mut self, state: &Run, progress: &Progress, now_ns: u64) -> bool {
+        let began_ns = *self.began_ns.get_or_insert(now_ns);
+        let Progress {
+            received,
+            expected,
+            in_flight,
+            unfinished,
+            ..
+        } = *progress;
+        let settled = received >= expected && in_flight == 0 && unfinished == 0;
+        // The gauges lag the threads by a turn of their loops: twice the same means at rest.
+        let at_rest = self.moved.is_some_and(|(_, before)| before == *progress);
+        if !at_rest {
+            self.moved = Some((now_ns, *progress));
+        }
+        let idle_ns = self.moved.map_or(0, |(moved_ns, _)| now_ns - moved_ns);
+        let quiet = idle_ns >= nanoseconds(QUIET) && unfinished == 0;
+        (settled && at_rest) || quiet || now_ns - began_ns >= nanoseconds(state.scenario.drain)
+    }
+}
+
+/// Descriptors and local ports, before anything is connected.
+fn check_limits(scenario: &Scenario, subject: &Subject) -> Result<(), Failure> {
+    let connections = u64::from(scenario.publishers) + u64::from(scenario.subscribers);
+    let needed = connections + DESCRIPTORS_SPARE;
+    let allowed = transport::socket::raise_descriptor_limit();
+    if allowed < needed {
+        return Err(Failure::Limits(format!(
+            "{connections} connections need {needed} descriptors and the hard limit is {allowed}: \
+             raise it with `ulimit -Hn {needed}` as root, LimitNOFILE={needed} in a systemd unit, or connect fewer"
+        )));
+    }
+    match machine::local_ports() {
+        Some(ports) if ports < connections => Err(Failure::Limits(format!(
+            "{connections} connections to {} need as many local ports and net.ipv4.ip_local_port_range has {ports}: \
+             widen it with `sysctl -w net.ipv4.ip_local_port_range='1024 65535'`, or connect fewer",
+            subject.endpoint.address
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Differs between runs that follow one another.
+fn run_number(now_ns: u64) -> u16 {
+    let mut random = fastrand::Rng::with_seed(now_ns ^ u64::from(std::process::id()) << 32);
+    random.u16(1..)
+}
+
+/// From "all are ready" to the beginning of the load.
+const LEAD: Duration = Duration::from_millis(100);
+/// Pace of looking at the threads.
+const LOOK: Duration = Duration::from_millis(100);
+/// Nothing moves for so long while draining: nothing will come.
+const QUIET: Duration = Duration::from_secs(3);
+/// Descriptors besides the connections: rings, files, the broker's pipes.
+const DESCRIPTORS_SPARE: u64 = 64;

@@ -1,0 +1,234 @@
+//! What is to be measured: one value, the same on every machine, that a run turns into an outcome.
+//!
+//! Invariant: a `Scenario` that passed [`Scenario::check`] can be run; nothing behind it checks again. Secrets are
+//! not part of what is written to files.
+
+use std::time::Duration;
+
+use mqtt::packet::QoS;
+use mqtt::version::ProtocolVersion;
+use serde::Serialize;
+
+use crate::cpus::Cpus;
+use crate::payload::{INTENDED_NS_MAX, STAMP_BYTES};
+use crate::schedule::Arrival;
+use crate::topics::Topics;
+
+/// A load, whatever broker it goes to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Scenario {
+    /// Number of publishing connections.
+    pub publishers: u32,
+    /// Number of subscribing connections.
+    pub subscribers: u32,
+    /// How messages are paced.
+    pub load: Load,
+    /// QoS of publishes and of subscriptions.
+    #[serde(serialize_with = "serialize_qos")]
+    pub qos: QoS,
+    /// Bytes of each payload.
+    pub payload_bytes: usize,
+    /// Whether messages are published with RETAIN.
+    pub retain: bool,
+    /// Who publishes where.
+    pub topics: Topics,
+    /// Protocol version.
+    #[serde(serialize_with = "serialize_version")]
+    pub version: ProtocolVersion,
+    /// Keep Alive of each connection, in seconds; 0 is off.
+    pub keep_alive_s: u16,
+    /// QoS 1 and 2: messages that a publisher has unacknowledged at most.
+    pub inflight: u16,
+    /// Load before the measured part.
+    pub warmup: Duration,
+    /// The measured part.
+    pub duration: Duration,
+    /// Longest wait for outstanding deliveries at the end.
+    pub drain: Duration,
+    /// Generator threads, each with a ring.
+    pub threads: usize,
+    /// The CPUs that they are pinned to, in turns.
+    pub cpus: Option<Cpus>,
+    /// Connections that are being made at the same time, in all.
+    pub connect_concurrency: usize,
+    /// Longest time from TCP connect to ready, for each connection.
+    pub connect_timeout: Duration,
+    /// Seed of phases, arrivals and payloads.
+    pub seed: u64,
+    /// p99 of the latency that the run must not exceed.
+    pub slo_p99: Option<Duration>,
+    /// User name and password; `%i` in the user name is the number of the client.
+    #[serde(skip)]
+    pub credentials: Credentials,
+}
+
+/// How messages are paced.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Load {
+    /// Open loop: at fixed intended times, whatever the broker does.
+    Paced {
+        /// Messages per second, all publishers together.
+        rate_per_s: f64,
+        /// How they are spread.
+        arrival: Arrival,
+    },
+    /// Closed loop: as fast as possible with a bounded number of messages under way.
+    Saturating {
+        /// Messages of one publisher that not all its subscribers have received, at most.
+        window: u32,
+    },
+}
+
+/// User name and password.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name pattern.
+    pub user_name: Option<String>,
+    /// Password.
+    pub password: Option<String>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let password = self.password.as_ref().map(|_| "(hidden)");
+        formatter
+            .debug_struct("Credentials")
+            .field("user_name", &self.user_name)
+            .field("password", &password)
+            .finish()
+    }
+}
+
+/// Most connections of one generator.
+pub const CONNECTIONS_MAX: u32 = 1_000_000;
+
+/// Largest payload: the protocol's largest packet less room for its header and topic.
+pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024 * 1024 - 70_000;
+
+/// Largest [`Load::Saturating`] window.
+pub const WINDOW_MAX: u32 = 1 << 20;
+
+impl Scenario {
+    /// Says in one sentence what cannot be run.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        let connections = u64::from(self.publishers) + u64::from(self.subscribers);
+        let total = self
+            .warmup
+            .saturating_add(self.duration)
+            .saturating_add(self.drain);
+        let refusals = [
+            (
+                connections == 0,
+                "there is nothing to connect: give --pubs or --subs".to_owned(),
+            ),
+            (
+                connections > u64::from(CONNECTIONS_MAX),
+                format!("at most {CONNECTIONS_MAX} connections in all"),
+            ),
+            (
+                !(STAMP_BYTES..=PAYLOAD_BYTES_MAX).contains(&self.payload_bytes),
+                format!(
+                    "--size must be from {STAMP_BYTES} (the stamp at its head) to {PAYLOAD_BYTES_MAX} bytes"
+                ),
+            ),
+            (
+                self.duration.is_zero(),
+                "--duration must be longer than 0".to_owned(),
+            ),
+            (
+                total.as_nanos() > u128::from(INTENDED_NS_MAX) / 2,
+                "a run may last 39 hours at most".to_owned(),
+            ),
+            (
+                self.threads == 0 || self.threads > 1024,
+                "--threads must be from 1 to 1024".to_owned(),
+            ),
+            (
+                self.connect_concurrency == 0,
+                "--connect-concurrency must be at least 1".to_owned(),
+            ),
+            (
+                self.inflight == 0,
+                "--inflight must be from 1 to 65535".to_owned(),
+            ),
+            (
+                self.publishers == 0 && self.subscribers > 0 && matches!(self.load, Load::Saturating { .. }),
+                "without publishers there is nothing to send as fast as possible".to_owned(),
+            ),
+        ];
+        if let Some((_, sentence)) = refusals.into_iter().find(|(refused, _)| *refused) {
+            return Err(sentence);
+        }
+        if let Some(cpu) = self.cpus.as_ref().and_then(Cpus::first_forbidden) {
+            return Err(format!("--cpus: this process may not use CPU {cpu}"));
+        }
+        self.check_load()?;
+        self.check_topics()
+    }
+
+    fn check_load(&self) -> Result<(), String> {
+        match self.load {
+            Load::Paced { rate_per_s, .. } if !(rate_per_s > 0.0 && rate_per_s <= 1e9) => {
+                Err("--rate must be more than 0 and at most 1,000,000,000 messages per second".to_owned())
+            }
+            Load::Saturating { window } if !(1..=WINDOW_MAX).contains(&window) => {
+                Err(format!("--window must be from 1 to {WINDOW_MAX}"))
+            }
+            Load::Saturating { .. } if self.subscribers == 0 => {
+                Err("--rate max counts what subscribers receive: give --subs".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_topics(&self) -> Result<(), String> {
+        let Topics::Pattern(pattern) = &self.topics else {
+            return Ok(());
+        };
+        mqtt::topic::check_name(&crate::topics::numbered(pattern, 0)).map_err(|error| {
+            format!("--topics {pattern:?} is not pairs, fan-out, fan-in or a topic name: {error}")
+        })
+    }
+
+    /// Mean interval between two messages of one publisher, in ns; `None` in closed loop.
+    pub fn interval_ns(&self) -> Option<f64> {
+        match self.load {
+            Load::Paced { rate_per_s, .. } => Some(f64::from(self.publishers) * 1e9 / rate_per_s),
+            Load::Saturating { .. } => None,
+        }
+    }
+}
+
+fn serialize_qos<S: serde::Serializer>(qos: &QoS, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u8(*qos as u8)
+}
+
+fn serialize_version<S: serde::Serializer>(
+    version: &ProtocolVersion,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(version_name(*version))
+}
+
+/// The version's number in the specifications' titles.
+pub fn version_name(version: ProtocolVersion) -> &'static str {
+    match version {
+        ProtocolVersion::V3_1 => "3.1",
+        ProtocolVersion::V3_1_1 => "3.1.1",
+        ProtocolVersion::V5 => "5.0",
+    }
+}
+
+impl Load {
+    /// How messages are spread in time; equal intervals where there is no schedule.
+    pub fn arrival(&self) -> Arrival {
+        match *self {
+            Load::Paced { arrival, .. } => arrival,
+            Load::Saturating { .. } => Arrival::Uniform,
+        }
+    }
+}

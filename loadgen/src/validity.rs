@@ -1,0 +1,341 @@
+//! The verdict of a run on the broker and on itself.
+//!
+//! Invariants: a result that the generator limited is never shown as the broker's; what was lost, doubled or out of
+//! order is said whatever the latency is. Lag of the generator's own is told from waiting for the broker by whether
+//! the socket or the in-flight window was full.
+
+use std::time::Duration;
+
+use mqtt::packet::QoS;
+use serde::Serialize;
+
+use crate::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK};
+use crate::ledger::Totals;
+use crate::phase::nanoseconds;
+use crate::steadiness::Steadiness;
+
+/// p99 of the generator's own lag above which a run is invalid.
+pub const OWN_LAG_NS_LIMIT: u64 = 10_000_000;
+/// Median of the generator's own lag above which a run is invalid: it does not keep up, rather than being disturbed.
+pub const OWN_LAG_NS_MEDIAN_LIMIT: u64 = 1_000_000;
+/// p99 of the generator's own lag above which it is worth a word.
+pub const OWN_LAG_NS_NOTABLE: u64 = 1_000_000;
+/// CPU of a generator thread above which its latencies are suspect, in percent.
+pub const THREAD_CPU_PERCENT_MAX: f64 = 80.0;
+/// CPU time that the hypervisor took above which all figures are suspect, in percent.
+pub const STEAL_PERCENT_MAX: f64 = 2.0;
+/// Share of messages that waited for the broker from which the run counts as saturated, in percent.
+pub const HELD_UP_PERCENT_SATURATED: f64 = 1.0;
+
+/// What the verdict rests on.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// Open loop.
+    pub paced: bool,
+    /// QoS of the load.
+    pub qos: Option<QoS>,
+    /// The books of all subscribers.
+    pub ledger: Totals,
+    /// Messages sent in the measured part.
+    pub sent: u64,
+    /// Of these, the ones that waited for the broker.
+    pub held_up: u64,
+    /// Messages of the schedule that never left.
+    pub unsent: u64,
+    /// Median of the generator's own lag.
+    pub own_lag_p50_ns: u64,
+    /// p99 of the generator's own lag.
+    pub own_lag_p99_ns: u64,
+    /// CPU of each generator thread.
+    pub thread_cpu_percent: Vec<f64>,
+    /// CPU time that the hypervisor took.
+    pub steal_percent: f64,
+    /// Connections that broke during the load, and why.
+    pub broken: u64,
+    /// The first causes.
+    pub causes: Vec<String>,
+    /// Publishes that the broker refused.
+    pub refused: u64,
+    /// p99 of the latency, if anything came.
+    pub latency_p99_ns: Option<u64>,
+    /// The objective for it.
+    pub slo_p99: Option<Duration>,
+    /// Whether the measured part was steady.
+    pub steadiness: Option<Steadiness>,
+    /// A signal ended the run early.
+    pub interrupted: bool,
+}
+
+/// What the run was limited by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LimitedBy {
+    /// Neither.
+    Nothing,
+    /// The broker did not take messages as fast as they were due.
+    Broker,
+    /// The generator: the result is invalid.
+    Generator,
+}
+
+/// How grave a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gravity {
+    /// Worth knowing.
+    Note,
+    /// The figures may be off.
+    Warning,
+    /// The run did not reach its aim.
+    Fault,
+}
+
+/// One sentence of the verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How grave it is.
+    pub gravity: Gravity,
+    /// The sentence.
+    pub text: String,
+}
+
+/// The verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// Exit code of the program.
+    pub exit_code: u8,
+    /// Whether the figures are the broker's.
+    pub valid: bool,
+    /// What the run was limited by.
+    pub limited_by: LimitedBy,
+    /// Why; the gravest first.
+    pub findings: Vec<Finding>,
+}
+
+/// Judges a run.
+pub fn judge(evidence: &Evidence) -> Verdict {
+    let limited_by = evidence.limited_by();
+    let mut findings = Findings::default();
+    let dishonest = evidence.check_ledger(limited_by, &mut findings);
+    evidence.check_pace(limited_by, &mut findings);
+    let missed = evidence.check_objective(limited_by, &mut findings);
+    evidence.check_surroundings(&mut findings);
+    let generator = limited_by == LimitedBy::Generator;
+    let exit_code = match (dishonest, generator, missed) {
+        (true, _, _) => EXIT_MISSED,
+        (false, true, _) => EXIT_GENERATOR,
+        (false, false, true) => EXIT_MISSED,
+        (false, false, false) => EXIT_OK,
+    };
+    findings
+        .0
+        .sort_by_key(|finding| std::cmp::Reverse(finding.gravity));
+    Verdict {
+        exit_code,
+        valid: !generator,
+        limited_by,
+        findings: findings.0,
+    }
+}
+
+impl Evidence {
+    fn limited_by(&self) -> LimitedBy {
+        let waited = self.held_up_percent() >= HELD_UP_PERCENT_SATURATED;
+        match () {
+            () if !self.paced => LimitedBy::Nothing,
+            () if self.own_lag_p99_ns > OWN_LAG_NS_LIMIT || self.own_lag_p50_ns > OWN_LAG_NS_MEDIAN_LIMIT => {
+                LimitedBy::Generator
+            }
+            () if self.unsent > 0 && !waited && self.broken == 0 && !self.interrupted => LimitedBy::Generator,
+            () if waited => LimitedBy::Broker,
+            () => LimitedBy::Nothing,
+        }
+    }
+
+    fn held_up_percent(&self) -> f64 {
+        percent(self.held_up, self.sent)
+    }
+
+    fn is_saturated(&self, limited_by: LimitedBy) -> bool {
+        let growing = self
+            .steadiness
+            .is_some_and(|steadiness| steadiness.backlog_grows());
+        limited_by != LimitedBy::Nothing || (self.paced && growing)
+    }
+
+    /// Whether messages were delivered as the protocol and the load call for.
+    fn check_ledger(&self, limited_by: LimitedBy, findings: &mut Findings) -> bool {
+        let Totals {
+            expected,
+            lost,
+            duplicate,
+            reordered,
+            foreign,
+            ..
+        } = self.ledger;
+        let acknowledged = self.qos.is_some_and(|qos| qos != QoS::AtMostOnce);
+        let may_lose = !acknowledged && self.is_saturated(limited_by);
+        let before = findings.faults();
+        if lost > 0 {
+            let share = percent(lost, expected);
+            let why = match (acknowledged, may_lose) {
+                (true, _) => "although they were published with QoS 1 or 2",
+                (false, true) => "as QoS 0 allows a broker that is saturated",
+                (false, false) => "although the broker was not saturated",
+            };
+            findings.add(
+                !may_lose,
+                format!("{lost} of {expected} deliveries were lost ({share:.3} %), {why}"),
+            );
+        }
+        if duplicate > 0 {
+            let allowed = self.qos == Some(QoS::AtLeastOnce);
+            findings.add(!allowed, format!("{duplicate} deliveries came more than once"));
+        }
+        if reordered > 0 {
+            findings.add(
+                true,
+                format!("{reordered} deliveries came out of order [MQTT-4.6.0-6]"),
+            );
+        }
+        if foreign > 0 {
+            findings.warn(format!(
+                "{foreign} messages came that this run did not send there: is somebody else using its topics?"
+            ));
+        }
+        if self.broken > 0 {
+            let causes = self.causes.join("; ");
+            findings.add(
+                true,
+                format!("{} connections broke during the load: {causes}", self.broken),
+            );
+        }
+        if self.refused > 0 {
+            findings.add(
+                true,
+                format!("the broker refused {} publishes with a reason code", self.refused),
+            );
+        }
+        findings.faults() > before
+    }
+
+    fn check_pace(&self, limited_by: LimitedBy, findings: &mut Findings) {
+        let lag_ms = self.own_lag_p99_ns as f64 / 1e6;
+        match limited_by {
+            LimitedBy::Generator => findings.add(
+                true,
+                format!(
+                    "the generator was the bottleneck (p99 of its own lag {lag_ms:.2} ms, {} messages never left): \
+                     the result is invalid; lower --rate, raise --threads or free CPU",
+                    self.unsent
+                ),
+            ),
+            LimitedBy::Broker => findings.warn(format!(
+                "the broker was the bottleneck: {:.1} % of the messages waited for it, {} never left",
+                self.held_up_percent(),
+                self.unsent
+            )),
+            LimitedBy::Nothing if self.paced && self.own_lag_p99_ns > OWN_LAG_NS_NOTABLE => {
+                findings.warn(format!("p99 of the generator's own lag is {lag_ms:.2} ms, and the latency holds it"));
+            }
+            LimitedBy::Nothing => {}
+        }
+    }
+
+    fn check_objective(&self, limited_by: LimitedBy, findings: &mut Findings) -> bool {
+        let before = findings.faults();
+        if self.unsent > 0 && limited_by != LimitedBy::Generator && !self.interrupted {
+            findings.add(
+                true,
+                format!(
+                    "{} messages of the schedule never left: the offered rate was not reached",
+                    self.unsent
+                ),
+            );
+        }
+        match (self.slo_p99, self.latency_p99_ns) {
+            (Some(slo), Some(p99_ns)) if p99_ns > nanoseconds(slo) => findings.add(
+                true,
+                format!(
+                    "p99 of the latency is {:.3} ms, above the objective of {:.3} ms",
+                    p99_ns as f64 / 1e6,
+                    slo.as_secs_f64() * 1e3
+                ),
+            ),
+            (Some(_), None) => findings.add(
+                true,
+                "nothing was measured, so the objective was not reached".to_owned(),
+            ),
+            _ => {}
+        }
+        findings.faults() > before
+    }
+
+    fn check_surroundings(&self, findings: &mut Findings) {
+        for (thread, &cpu) in self.thread_cpu_percent.iter().enumerate() {
+            if cpu > THREAD_CPU_PERCENT_MAX && self.paced {
+                findings.warn(format!(
+                    "generator thread {thread} used {cpu:.0} % of a core: its queueing is in the latency"
+                ));
+            } else if cpu > THREAD_CPU_PERCENT_MAX {
+                findings.note(format!(
+                    "generator thread {thread} used {cpu:.0} % of a core: the rate may be its limit; the broker's CPU per delivery stands"
+                ));
+            }
+        }
+        if self.steal_percent > STEAL_PERCENT_MAX {
+            findings.warn(format!(
+                "the hypervisor took {:.1} % of the CPU time",
+                self.steal_percent
+            ));
+        }
+        if let Some(unsteady) = self.steadiness.and_then(|steadiness| steadiness.complaint()) {
+            findings.warn(unsteady);
+        }
+        if self.interrupted {
+            findings.warn("a signal ended the run early".to_owned());
+        }
+    }
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, fault: bool, text: String) {
+        let gravity = if fault { Gravity::Fault } else { Gravity::Warning };
+        self.0.push(Finding { gravity, text });
+    }
+
+    fn warn(&mut self, text: String) {
+        self.0.push(Finding {
+            gravity: Gravity::Warning,
+            text,
+        });
+    }
+
+    fn note(&mut self, text: String) {
+        self.0.push(Finding {
+            gravity: Gravity::Note,
+            text,
+        });
+    }
+
+    fn faults(&self) -> usize {
+        self.0
+            .iter()
+            .filter(|finding| finding.gravity == Gravity::Fault)
+            .count()
+    }
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        0.0
+    } else {
+        100.0 * part as f64 / whole as f64
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,359 @@
+//! A thread of the generator: one ring, its share of the clients, and the loop that drives them.
+//!
+//! Invariants: a client belongs to one thread for good; each turn of the loop reaps what the ring has, publishes what
+//! is due, and flushes each connection once; between turns it sleeps in the ring until the next intended time. What
+//! breaks them: work in the loop that is not bounded, which shows as schedule lag.
+
+mod connect;
+mod publish;
+mod receive;
+mod state;
+mod upkeep;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::num::NonZeroU64;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use transport::clock::monotonic_ns;
+use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingOptions, Token};
+
+use crate::connection::{Broken, Connection, Scratch};
+use crate::error::Failure;
+use crate::handshake::{Stage, Who};
+use crate::measure::WorkerOutcome;
+use crate::phase::Run;
+use crate::publisher::Publisher;
+use crate::subscriber::Subscriber;
+use state::{LoadState, Usage};
+
+/// What a thread tells the coordinator.
+#[derive(Debug)]
+pub enum Event {
+    /// All of its clients are ready.
+    Ready,
+    /// It ended before that.
+    Failed(Failure),
+}
+
+/// Runs the clients of the thread `index` until the run is over.
+pub fn work(run: &Run, index: usize, events: &Sender<Event>) -> WorkerOutcome {
+    let ended = Worker::new(run, index).and_then(|mut worker| {
+        worker.connect_all()?;
+        // The coordinator outlives its threads.
+        let _ = events.send(Event::Ready);
+        worker.drive()?;
+        Ok(worker.finish())
+    });
+    ended.unwrap_or_else(|failure| {
+        let _ = events.send(Event::Failed(failure));
+        WorkerOutcome::default()
+    })
+}
+
+struct Worker<'a> {
+    ring: Ring,
+    run: &'a Run,
+    index: usize,
+    clients: Vec<Client>,
+    /// Who the clients are, in the order of their slots.
+    order: Vec<Who>,
+    subscribers: usize,
+    ready: usize,
+    /// Publishers by the intended time of their next message, CLOCK_MONOTONIC ns.
+    due: BinaryHeap<Reverse<(u64, u32)>>,
+    dirty: Vec<u32>,
+    load: LoadState,
+    scratch: Scratch,
+    looked_at_ns: u64,
+    ping_cursor: usize,
+    usage: Usage,
+}
+
+struct Client {
+    connection: Connection,
+    role: Role,
+    stage: Stage,
+    who: Who,
+    /// When it began, and when it entered its stage: CLOCK_MONOTONIC ns.
+    started_at_ns: u64,
+    entered_at_ns: u64,
+    dirty: bool,
+}
+
+enum Role {
+    Publisher(Publisher),
+    Subscriber(Subscriber),
+}
+
+impl<'a> Worker<'a> {
+    fn new(run: &'a Run, index: usize) -> Result<Worker<'a>, Failure> {
+        if let Some(cpus) = &run.scenario.cpus {
+            cpus.one(index)
+                .confine_this_thread()
+                .map_err(Failure::system("cannot pin a thread"))?;
+        }
+        // Sleep until the intended time, not 50 µs longer. Where it is not allowed the lag tells.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+        let threads = run.scenario.threads;
+        let mine = |count: u32| (0..count).filter(move |&client| run.thread_of(client) == index);
+        let mut order: Vec<Who> = mine(run.scenario.subscribers).map(Who::Subscriber).collect();
+        let subscribers = order.len();
+        order.extend(mine(run.scenario.publishers).map(Who::Publisher));
+        let ring = Ring::new(&ring_options(order.len()))?;
+        if let Some(mailbox) = run.mailboxes.get(index) {
+            mailbox.open(ring.waker());
+        }
+        Ok(Worker {
+            ring,
+            run,
+            index,
+            clients: Vec::with_capacity(order.len()),
+            order,
+            subscribers,
+            ready: 0,
+            due: BinaryHeap::new(),
+            dirty: Vec::new(),
+            load: LoadState::new(run, threads),
+            scratch: Scratch::default(),
+            looked_at_ns: 0,
+            ping_cursor: 0,
+            usage: Usage::default(),
+        })
+    }
+
+    /// The loop from "all are ready" to the end of the run.
+    fn drive(&mut self) -> Result<(), Failure> {
+        while !self.run.timeline.is_over() {
+            self.turn(self.sleep())?;
+            self.begin_load();
+            self.post_announcements();
+            self.resume_publishers();
+            self.publish_due();
+            self.flush_dirty();
+            self.publish_gauges();
+            self.look_around();
+        }
+        Ok(())
+    }
+
+    /// Waits for completions and handles them.
+    fn turn(&mut self, timeout: Duration) -> Result<(), Failure> {
+        self.ring
+            .wait(Some(timeout))
+            .map_err(Failure::system("cannot wait for the ring"))?;
+        while let Some(completion) = self.ring.next() {
+            self.complete(completion);
+        }
+        Ok(())
+    }
+
+    fn complete(&mut self, completion: Completion) {
+        match completion {
+            Completion::Received { token, buffer, more } => self.received(token, buffer, more),
+            Completion::Sent { token, result, .. } => self.sent(token, result),
+            Completion::Connected { token, result } => self.connected(token, result),
+            Completion::ReceiveEnded { token, cause } => self.receive_ended(token, cause),
+            Completion::Woken => self.read_mailbox(),
+            Completion::Accepted { .. } => {}
+        }
+    }
+
+    fn received(&mut self, token: Token, buffer: ReceiveBuffer, more: bool) {
+        let now_ns = monotonic_ns();
+        let slot = token.0 as usize;
+        let mut result = Ok(());
+        if let Some(client) = self
+            .clients
+            .get_mut(slot)
+            .filter(|client| client.stage != Stage::Closed)
+        {
+            let bytes = self.ring.bytes(&buffer);
+            result = client.take(
+                bytes,
+                &mut self.scratch,
+                &mut self.load,
+                self.run,
+                slot as u32,
+                now_ns,
+            );
+        }
+        self.ring.recycle(buffer);
+        match (result, self.clients.get_mut(slot)) {
+            (Err(broken), _) => self.lose(slot, &broken),
+            (Ok(()), Some(client)) => {
+                if !more {
+                    client.connection.receive(&mut self.ring);
+                }
+                self.advance(slot, now_ns);
+                self.mark_dirty(slot);
+            }
+            (Ok(()), None) => {}
+        }
+    }
+
+    fn sent(&mut self, token: Token, result: std::io::Result<()>) {
+        let slot = token.0 as usize;
+        let Some(client) = self.clients.get_mut(slot) else {
+            return;
+        };
+        if let Err(broken) = client.connection.sent(result) {
+            return self.lose(slot, &broken);
+        }
+        if matches!(client.role, Role::Publisher(_)) {
+            self.load.resumed.push(slot as u32);
+        }
+        self.mark_dirty(slot);
+    }
+
+    fn receive_ended(&mut self, token: Token, cause: ReceiveEnd) {
+        let slot = token.0 as usize;
+        match cause {
+            ReceiveEnd::NoBuffers => {
+                if let Some(client) = self.clients.get_mut(slot) {
+                    client.connection.receive(&mut self.ring);
+                }
+            }
+            ReceiveEnd::Cancelled => {}
+            ReceiveEnd::EndOfStream => self.lose(slot, &Broken::Closed),
+            ReceiveEnd::Error(error) => self.lose(slot, &Broken::Socket(error)),
+        }
+    }
+
+    /// A connection is over before its time.
+    fn lose(&mut self, slot: usize, broken: &Broken) {
+        let Some(client) = self
+            .clients
+            .get_mut(slot)
+            .filter(|client| client.stage != Stage::Closed)
+        else {
+            return;
+        };
+        let hint = hint(client.stage, broken, self.run.endpoint.tls.is_some());
+        let cause = format!("{} ({}): {broken}{hint}", client.who, client.stage.name());
+        self.load.causes.push(cause);
+        self.load.causes.truncate(CAUSES_MAX);
+        if let Role::Publisher(publisher) = &mut client.role {
+            self.load.unfinished = self
+                .load
+                .unfinished
+                .saturating_sub(u64::from(!publisher.finished));
+            publisher.finished = true;
+        }
+        client.stage = Stage::Closed;
+        client.connection.shut_down();
+        self.load.broken += 1;
+    }
+
+    fn mark_dirty(&mut self, slot: usize) {
+        let Some(client) = self.clients.get_mut(slot) else {
+            return;
+        };
+        if !client.dirty && client.connection.has_output() {
+            client.dirty = true;
+            self.dirty.push(slot as u32);
+        }
+    }
+
+    fn flush_dirty(&mut self) {
+        let now_ns = monotonic_ns();
+        while let Some(slot) = self.dirty.pop() {
+            let slot = slot as usize;
+            let Some(client) = self.clients.get_mut(slot) else {
+                continue;
+            };
+            client.dirty = false;
+            if let Err(broken) = client.connection.flush(&mut self.ring, &mut self.scratch, now_ns) {
+                self.lose(slot, &broken);
+            }
+        }
+    }
+
+    fn read_mailbox(&mut self) {
+        let mut publishers = Vec::new();
+        if let Some(mailbox) = self.run.mailboxes.get(self.index) {
+            mailbox.take(&mut publishers);
+        }
+        let slots = publishers.into_iter().map(|publisher| self.slot_of(publisher));
+        self.load.resumed.extend(slots.collect::<Vec<_>>());
+    }
+
+    /// The slot of a publisher of this thread.
+    fn slot_of(&self, publisher: u32) -> u32 {
+        self.subscribers as u32 + publisher / self.run.scenario.threads as u32
+    }
+
+    fn post_announcements(&mut self) {
+        for (thread, publishers) in self.load.announced.iter_mut().enumerate() {
+            if publishers.is_empty() {
+                continue;
+            }
+            if thread == self.index {
+                let threads = self.run.scenario.threads as u32;
+                let subscribers = self.subscribers as u32;
+                self.load.resumed.extend(
+                    publishers
+                        .drain(..)
+                        .map(|publisher| subscribers + publisher / threads),
+                );
+            } else if let Some(mailbox) = self.run.mailboxes.get(thread) {
+                mailbox.post(publishers);
+            }
+        }
+    }
+
+    fn publish_gauges(&self) {
+        let Some(gauges) = self.run.gauges.get(self.index) else {
+            return;
+        };
+        gauges.ready.store(self.ready as u64, Ordering::Relaxed);
+        gauges.sent.store(self.load.sent, Ordering::Relaxed);
+        gauges.expected.store(self.load.expected, Ordering::Relaxed);
+        gauges.received.store(self.load.received, Ordering::Relaxed);
+        gauges.in_flight.store(self.load.in_flight, Ordering::Relaxed);
+        gauges.unfinished.store(self.load.unfinished, Ordering::Relaxed);
+        gauges.broken.store(self.load.broken, Ordering::Relaxed);
+    }
+
+    /// How long the loop may sleep.
+    fn sleep(&self) -> Duration {
+        if !self.load.resumed.is_empty() {
+            return Duration::ZERO;
+        }
+        let next_ns = self.due.peek().map_or(u64::MAX, |Reverse((at_ns, _))| *at_ns);
+        Duration::from_nanos(next_ns.saturating_sub(monotonic_ns())).min(LOOK_AROUND)
+    }
+}
+
+/// What may be behind a connection that ends while it is being made.
+fn hint(stage: Stage, broken: &Broken, tls: bool) -> &'static str {
+    match (stage, broken, tls) {
+        (Stage::ConnAck, Broken::Closed | Broken::Socket(_), false) => {
+            "; if the port speaks TLS, give --cafile"
+        }
+        (Stage::Tls, Broken::Closed | Broken::Socket(_), true) => "; if the port speaks no TLS, leave it out",
+        _ => "",
+    }
+}
+
+/// Many small buffers for many connections, fewer large ones for a few.
+fn ring_options(clients: usize) -> RingOptions {
+    let (buffers, buffer_bytes) = if clients > 512 {
+        (2048, 4 * 1024)
+    } else {
+        (512, 16 * 1024)
+    };
+    RingOptions {
+        buffers,
+        buffer_bytes,
+        ..RingOptions::default()
+    }
+}
+
+/// Longest sleep, and the pace of what is done now and then.
+const LOOK_AROUND: Duration = Duration::from_millis(100);
+
+/// Causes of broken connections that are kept for the report.
+const CAUSES_MAX: usize = 5;

@@ -1,0 +1,150 @@
+//! Connecting with a bounded number of connections on their way.
+
+use std::io;
+use std::time::Duration;
+
+use transport::clock::monotonic_ns;
+use transport::ring::Token;
+use transport::stream::SecureStream;
+
+use super::{Client, Role, Worker};
+use crate::connection::{Broken, Connection};
+use crate::error::Failure;
+use crate::handshake::{self, Stage, Who};
+use crate::ledger::Ledger;
+use crate::phase::nanoseconds;
+use crate::publisher::Publisher;
+use crate::subscriber::Subscriber;
+
+impl Worker<'_> {
+    /// Connects all clients; the first that fails ends the run.
+    pub(super) fn connect_all(&mut self) -> Result<(), Failure> {
+        let share = self
+            .run
+            .scenario
+            .connect_concurrency
+            .div_ceil(self.run.scenario.threads);
+        while self.ready < self.order.len() {
+            if self.run.timeline.is_over() {
+                return Err(Failure::Interrupted);
+            }
+            while self.clients.len() < self.order.len() && self.clients.len() - self.ready < share {
+                self.start_next()?;
+            }
+            self.turn(TURN)?;
+            self.flush_dirty();
+            self.refuse_late();
+            self.publish_gauges();
+            if let Some(cause) = self.load.causes.first() {
+                return Err(Failure::Connect(format!("cannot connect {cause}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn start_next(&mut self) -> Result<(), Failure> {
+        let slot = self.clients.len();
+        let Some(&who) = self.order.get(slot) else {
+            return Ok(());
+        };
+        let client = self.new_client(who, Token(slot as u64));
+        let client = client.map_err(|broken| Failure::Connect(format!("cannot connect {who}: {broken}")))?;
+        self.clients.push(client);
+        Ok(())
+    }
+
+    fn new_client(&mut self, who: Who, token: Token) -> Result<Client, Broken> {
+        let run = self.run;
+        let role = match who {
+            Who::Publisher(number) => {
+                let mut publisher = Publisher::new(&run.scenario, run.number, number, &run.plan.name(number))
+                    .map_err(|error| Broken::Refused(error.to_string()))?;
+                publisher.listeners = run.plan.listeners(number);
+                Role::Publisher(publisher)
+            }
+            Who::Subscriber(number) => {
+                let ledger = Ledger::new(run.plan.heard(number));
+                Role::Subscriber(Subscriber::new(run.number, run.scenario.version, ledger))
+            }
+        };
+        let endpoint = &run.endpoint;
+        let stream = SecureStream::client(endpoint.tls.as_ref(), &endpoint.server_name)?;
+        let packet_bytes_max = (run.scenario.payload_bytes + PACKET_BYTES_SPARE) as u32;
+        let connection =
+            Connection::start(&mut self.ring, endpoint.address, stream, token, packet_bytes_max)?;
+        let now_ns = monotonic_ns();
+        Ok(Client {
+            connection,
+            role,
+            stage: Stage::Tcp,
+            who,
+            started_at_ns: now_ns,
+            entered_at_ns: now_ns,
+            dirty: false,
+        })
+    }
+
+    /// The TCP connection is there, or not.
+    pub(super) fn connected(&mut self, token: Token, result: io::Result<()>) {
+        let slot = token.0 as usize;
+        let Some(client) = self.clients.get_mut(slot) else {
+            return;
+        };
+        if let Err(error) = result {
+            return self.lose(slot, &Broken::Socket(error));
+        }
+        let now_ns = monotonic_ns();
+        self.load.measurements.tcp.record(now_ns - client.entered_at_ns);
+        client.enter(Stage::Tls, now_ns);
+        client.connection.connected(&mut self.ring);
+        self.advance(slot, now_ns);
+        self.mark_dirty(slot);
+    }
+
+    /// Goes from stage to stage as far as what came allows.
+    pub(super) fn advance(&mut self, slot: usize, now_ns: u64) {
+        let Some(client) = self.clients.get_mut(slot) else {
+            return;
+        };
+        if client.stage == Stage::Tls && !client.connection.stream().is_handshaking() {
+            if let Some(negotiated) = client.connection.stream().negotiated() {
+                self.load.measurements.tls.record(now_ns - client.entered_at_ns);
+                self.load.negotiated.get_or_insert(negotiated);
+            }
+            client.enter(Stage::ConnAck, now_ns);
+            if let Err(error) = handshake::connect(self.run, client.who, client.connection.out()) {
+                return self.lose(slot, &Broken::Refused(error.to_string()));
+            }
+        }
+        if client.stage == Stage::Ready && client.started_at_ns != 0 {
+            client.started_at_ns = 0;
+            self.ready += 1;
+        }
+    }
+
+    /// Ends the clients whose time to become ready is over.
+    fn refuse_late(&mut self) {
+        let timeout = self.run.scenario.connect_timeout;
+        let now_ns = monotonic_ns();
+        let late = |client: &Client| {
+            client.started_at_ns != 0 && now_ns.saturating_sub(client.started_at_ns) > nanoseconds(timeout)
+        };
+        if let Some(slot) = self.clients.iter().position(late) {
+            self.lose(slot, &Broken::Timeout(timeout.as_secs()));
+        }
+    }
+}
+
+impl Client {
+    /// Begins the next stage.
+    pub(super) fn enter(&mut self, stage: Stage, now_ns: u64) {
+        self.stage = stage;
+        self.entered_at_ns = now_ns;
+    }
+}
+
+/// Longest sleep while connections are being made.
+const TURN: Duration = Duration::from_millis(100);
+
+/// What a received packet may have besides the payload: header, topic, properties.
+const PACKET_BYTES_SPARE: usize = 64 * 1024 + 1024;

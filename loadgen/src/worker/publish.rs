@@ -1,0 +1,249 @@
+//! Sending: at the intended times, or as fast as the windows allow.
+
+use std::cmp::Reverse;
+
+use transport::clock::monotonic_ns;
+
+use super::{Client, LoadState, Role, Worker};
+use crate::handshake::Stage;
+use crate::measure::window_of;
+use crate::phase::{Run, Times};
+use crate::publisher::Publisher;
+
+impl Worker<'_> {
+    /// Puts every publisher on the schedule once the load has its times.
+    pub(super) fn begin_load(&mut self) {
+        if self.load.times.is_some() {
+            return;
+        }
+        let Some(times) = self.run.timeline.times() else {
+            return;
+        };
+        self.load.times = Some(times);
+        for (slot, client) in self.clients.iter_mut().enumerate() {
+            let Role::Publisher(publisher) = &mut client.role else {
+                continue;
+            };
+            // In closed loop nothing is left to do when the time is over.
+            self.load.unfinished += u64::from(publisher.schedule.is_some() && !publisher.finished);
+            publisher.scheduled = true;
+            self.due
+                .push(Reverse((publisher.next_at_ns(&times), slot as u32)));
+        }
+    }
+
+    /// Publishers that were held up, or have room in their window again.
+    pub(super) fn resume_publishers(&mut self) {
+        let mut resumed = std::mem::take(&mut self.load.resumed);
+        for slot in resumed.drain(..) {
+            self.publish_of(slot);
+        }
+        // What was announced meanwhile waits for the next turn.
+        if self.load.resumed.is_empty() {
+            self.load.resumed = resumed;
+        }
+    }
+
+    /// Publishers whose time has come; a bounded number, so that receiving is not starved.
+    pub(super) fn publish_due(&mut self) {
+        for _ in 0..PUBLISHERS_A_TURN {
+            let Some(&Reverse((at_ns, slot))) = self.due.peek() else {
+                return;
+            };
+            if at_ns > monotonic_ns() {
+                return;
+            }
+            self.due.pop();
+            if let Some(Client {
+                role: Role::Publisher(publisher),
+                ..
+            }) = self.clients.get_mut(slot as usize)
+            {
+                publisher.scheduled = false;
+            }
+            self.publish_of(slot);
+        }
+    }
+
+    /// Sends what a publisher may send now, and says when it is due again.
+    fn publish_of(&mut self, slot: u32) {
+        let (Some(times), Some(client)) = (self.load.times, self.clients.get_mut(slot as usize)) else {
+            return;
+        };
+        let Client {
+            connection,
+            role: Role::Publisher(publisher),
+            stage: Stage::Ready,
+            ..
+        } = client
+        else {
+            return;
+        };
+        if publisher.finished || connection.is_blocked() {
+            publisher.held_up = true;
+            return;
+        }
+        let now_ns = monotonic_ns();
+        loop {
+            let next = fill(
+                publisher,
+                connection.out(),
+                &mut self.load,
+                self.run,
+                &times,
+                now_ns,
+            );
+            if let Err(broken) = connection.flush(&mut self.ring, &mut self.scratch, now_ns) {
+                return self.lose(slot as usize, &broken);
+            }
+            match next {
+                Next::More if connection.is_blocked() => publisher.held_up = true,
+                Next::More => continue,
+                Next::At(at_ns) => {
+                    if !std::mem::replace(&mut publisher.scheduled, true) {
+                        self.due.push(Reverse((at_ns, slot)));
+                    }
+                }
+                Next::Resumed => {}
+                Next::Finished => {
+                    publisher.finished = true;
+                    self.load.unfinished = self.load.unfinished.saturating_sub(1);
+                }
+            }
+            return;
+        }
+    }
+
+    /// Closed loop: takes messages for lost that have not come for seconds, so that the run goes on and tells.
+    pub(super) fn give_up_stalled(&mut self, now_ns: u64) {
+        let subscribers = self.subscribers;
+        for (slot, client) in self.clients.iter_mut().enumerate().skip(subscribers) {
+            let Role::Publisher(publisher) = &mut client.role else {
+                continue;
+            };
+            let stalled =
+                publisher.progress_at_ns != 0 && now_ns.saturating_sub(publisher.progress_at_ns) > STALLED_NS;
+            if stalled && !publisher.finished && self.run.windows.get(publisher.number() as usize).is_some() {
+                publisher.progress_at_ns = now_ns;
+                self.load.given_up += u64::from(publisher.outstanding.give_up());
+                self.load.resumed.push(slot as u32);
+            }
+        }
+    }
+}
+
+/// When a publisher goes on.
+enum Next {
+    /// At once, after a flush.
+    More,
+    /// At this time, CLOCK_MONOTONIC ns.
+    At(u64),
+    /// When something that comes in resumes it.
+    Resumed,
+    /// Never: its load is over.
+    Finished,
+}
+
+fn fill(
+    publisher: &mut Publisher,
+    out: &mut Vec<u8>,
+    load: &mut LoadState,
+    run: &Run,
+    times: &Times,
+    now_ns: u64,
+) -> Next {
+    if run.windows.is_empty() {
+        fill_overdue(publisher, out, load, run, times, now_ns)
+    } else {
+        fill_window(publisher, out, load, run, times, now_ns)
+    }
+}
+
+/// Open loop: every message whose intended time is over.
+fn fill_overdue(
+    publisher: &mut Publisher,
+    out: &mut Vec<u8>,
+    load: &mut LoadState,
+    run: &Run,
+    times: &Times,
+    now_ns: u64,
+) -> Next {
+    loop {
+        let intended_ns = publisher.next_at_ns(times);
+        if intended_ns >= times.stop_ns {
+            return Next::Finished;
+        }
+        if intended_ns > now_ns {
+            publisher.held_up = false;
+            return Next::At(intended_ns);
+        }
+        if !publisher.may_publish() {
+            publisher.held_up = true;
+            return Next::Resumed;
+        }
+        if out.len() >= FLUSH_BYTES {
+            return Next::More;
+        }
+        let lag_ns = now_ns - intended_ns;
+        publisher.publish(intended_ns.saturating_sub(run.epoch_ns), lag_ns, now_ns, out);
+        publisher.advance();
+        load.count_sent(publisher);
+        if let Some(window) = window_of(times, load.window_ns, intended_ns) {
+            load.measurements.sent(window, lag_ns, publisher.held_up);
+        }
+    }
+}
+
+/// Closed loop: as many messages as the window has room for.
+fn fill_window(
+    publisher: &mut Publisher,
+    out: &mut Vec<u8>,
+    load: &mut LoadState,
+    run: &Run,
+    times: &Times,
+    now_ns: u64,
+) -> Next {
+    if now_ns >= times.stop_ns {
+        return Next::Finished;
+    }
+    let Some(delivery) = run.windows.get(publisher.number() as usize) else {
+        return Next::Finished;
+    };
+    let measured = window_of(times, load.window_ns, now_ns);
+    for _ in 0..publisher.outstanding.room(delivery) {
+        if !publisher.may_publish() {
+            publisher.held_up = true;
+            return Next::Resumed;
+        }
+        if out.len() >= FLUSH_BYTES {
+            return Next::More;
+        }
+        publisher.outstanding.leave(delivery);
+        publisher.publish(now_ns.saturating_sub(run.epoch_ns), 0, now_ns, out);
+        publisher.progress_at_ns = now_ns;
+        load.count_sent(publisher);
+        if let Some(sent) = measured.and_then(|window| load.measurements.sent.get_mut(window)) {
+            *sent += 1;
+        }
+    }
+    publisher.held_up = false;
+    Next::Resumed
+}
+
+impl LoadState {
+    #[inline]
+    fn count_sent(&mut self, publisher: &Publisher) {
+        self.sent += 1;
+        self.in_flight += u64::from(publisher.flights.is_some());
+        self.expected += u64::from(publisher.listeners);
+    }
+}
+
+/// Publishers served before the ring is looked at again.
+const PUBLISHERS_A_TURN: usize = 64;
+
+/// Bytes that are sent together at most.
+const FLUSH_BYTES: usize = 64 * 1024;
+
+/// How long nothing may move in a window before its messages count as lost.
+const STALLED_NS: u64 = 5_000_000_000;

@@ -1,0 +1,131 @@
+//! Properties being collected, and how each is written.
+//!
+//! Invariant: the buffer holds whole properties, at most as many bytes as a packet may have.
+
+use super::{Properties, Property, SUBSCRIPTION_IDENTIFIER};
+use crate::error::EncodeError;
+use crate::frame::REMAINING_LENGTH_MAX;
+use crate::packet::QoS;
+use crate::wire;
+
+/// Properties being collected for a packet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PropertiesBuf {
+    bytes: Vec<u8>,
+}
+
+impl PropertiesBuf {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a property. That it belongs to the packet and is not there yet is the caller's to know.
+    ///
+    /// Errors: a string or data of more than 65,535 bytes, a Subscription Identifier out of range, more than 256 MiB in
+    /// all. The buffer is then as it was.
+    pub fn push(&mut self, property: Property<'_>) -> Result<(), EncodeError> {
+        let before = self.bytes.len();
+        let written = write_property(property, &mut self.bytes).and_then(|()| self.check_length());
+        if written.is_err() {
+            self.bytes.truncate(before);
+        }
+        written
+    }
+
+    /// Appends properties as they are.
+    pub fn extend_raw(&mut self, properties: Properties<'_>) -> Result<(), EncodeError> {
+        let before = self.bytes.len();
+        self.bytes.extend_from_slice(properties.as_bytes());
+        self.check_length().inspect_err(|_| self.bytes.truncate(before))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Takes all out and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
+    /// As properties to encode.
+    pub fn as_properties(&self) -> Properties<'_> {
+        Properties::from_validated(&self.bytes)
+    }
+
+    fn check_length(&self) -> Result<(), EncodeError> {
+        if self.bytes.len() > REMAINING_LENGTH_MAX as usize {
+            return Err(EncodeError::PacketTooLarge);
+        }
+        Ok(())
+    }
+}
+
+fn write_property(property: Property<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    use Property as P;
+    match property {
+        P::PayloadFormatIndicator(value) => out.extend([1, u8::from(value)]),
+        P::MessageExpiryInterval(value) => write_u32(2, value, out),
+        P::ContentType(value) => write_string(3, value, out)?,
+        P::ResponseTopic(value) => write_string(8, value, out)?,
+        P::CorrelationData(value) => write_binary(9, value, out)?,
+        P::SubscriptionIdentifier(value) => write_subscription_identifier(value, out)?,
+        P::SessionExpiryInterval(value) => write_u32(17, value, out),
+        P::AssignedClientIdentifier(value) => write_string(18, value, out)?,
+        P::ServerKeepAlive(value) => write_u16(19, value, out),
+        P::AuthenticationMethod(value) => write_string(21, value, out)?,
+        P::AuthenticationData(value) => write_binary(22, value, out)?,
+        P::RequestProblemInformation(value) => out.extend([23, u8::from(value)]),
+        P::WillDelayInterval(value) => write_u32(24, value, out),
+        P::RequestResponseInformation(value) => out.extend([25, u8::from(value)]),
+        P::ResponseInformation(value) => write_string(26, value, out)?,
+        P::ServerReference(value) => write_string(28, value, out)?,
+        P::ReasonString(value) => write_string(31, value, out)?,
+        P::ReceiveMaximum(value) => write_u16(33, value.get(), out),
+        P::TopicAliasMaximum(value) => write_u16(34, value, out),
+        P::TopicAlias(value) => write_u16(35, value.get(), out),
+        // There is no other way to say 2 than to leave the property out.
+        P::MaximumQoS(QoS::ExactlyOnce) => {}
+        P::MaximumQoS(value) => out.extend([36, value as u8]),
+        P::RetainAvailable(value) => out.extend([37, u8::from(value)]),
+        P::UserProperty(name, value) => {
+            write_string(38, name, out)?;
+            wire::write_string(value, out)?;
+        }
+        P::MaximumPacketSize(value) => write_u32(39, value.get(), out),
+        P::WildcardSubscriptionAvailable(value) => out.extend([40, u8::from(value)]),
+        P::SubscriptionIdentifierAvailable(value) => out.extend([41, u8::from(value)]),
+        P::SharedSubscriptionAvailable(value) => out.extend([42, u8::from(value)]),
+    }
+    Ok(())
+}
+
+fn write_subscription_identifier(identifier: u32, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    if identifier == 0 || identifier > REMAINING_LENGTH_MAX {
+        return Err(EncodeError::SubscriptionIdentifier);
+    }
+    out.push(SUBSCRIPTION_IDENTIFIER);
+    wire::write_variable_byte_integer(identifier, out);
+    Ok(())
+}
+
+fn write_u16(identifier: u8, value: u16, out: &mut Vec<u8>) {
+    out.push(identifier);
+    out.extend(value.to_be_bytes());
+}
+
+fn write_u32(identifier: u8, value: u32, out: &mut Vec<u8>) {
+    out.push(identifier);
+    out.extend(value.to_be_bytes());
+}
+
+fn write_string(identifier: u8, value: &str, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    write_binary(identifier, value.as_bytes(), out)
+}
+
+fn write_binary(identifier: u8, value: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    out.push(identifier);
+    wire::write_binary(value, out)
+}

@@ -1,0 +1,134 @@
+//! Connections before their CONNECT: 5 seconds from accept to CONNACK, 64 KiB, nothing kept for announced bytes.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Broker, Certificates, Client, Options, Setup};
+
+const LIMIT: std::ops::Range<Duration> = Duration::from_secs(4)..Duration::from_secs(7);
+
+fn open(broker: &Broker) -> TcpStream {
+    let socket = TcpStream::connect(broker.address()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+    socket
+}
+
+/// Waits for the broker to close.
+fn closed_after(mut socket: TcpStream, begin: Instant) -> Duration {
+    let mut buffer = [0; 4096];
+    loop {
+        match socket.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
+            Err(error) => panic!("not closed after {:?}: {error}", begin.elapsed()),
+        }
+    }
+    begin.elapsed()
+}
+
+/// V12
+#[test]
+fn slow_clients_are_closed_after_five_seconds() {
+    let certificates = Certificates::new();
+    let plain = Broker::start();
+    let secure = Setup::default().tls(&certificates).start();
+    let half_connect = &b"\x10\x0d\x00\x04MQTT"[..];
+    // A record header that announces a ClientHello of 512 bytes, and its first bytes.
+    let half_hello = &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..];
+    std::thread::scope(|scope| {
+        for (broker, first) in [
+            (&plain, &b""[..]),
+            (&plain, half_connect),
+            (&secure, b""),
+            (&secure, half_hello),
+        ] {
+            scope.spawn(move || {
+                let mut socket = open(broker);
+                let begin = Instant::now();
+                socket.write_all(first).unwrap();
+                let elapsed = closed_after(socket, begin);
+                assert!(LIMIT.contains(&elapsed), "{first:x?}: {elapsed:?}");
+            });
+        }
+        scope.spawn(|| {
+            let mut socket = open(&plain);
+            let begin = Instant::now();
+            let mut dripping = socket.try_clone().unwrap();
+            scope.spawn(move || {
+                // One byte a second, until the broker has had enough.
+                for byte in b"\x10\x14\x00\x04MQTT\x04\x02\x00\x00\x00\x08" {
+                    if dripping.write_all(&[*byte]).is_err() {
+                        break;
+                    }
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+            });
+            let elapsed = closed_after(socket.try_clone().unwrap(), begin);
+            let _gone = socket.flush();
+            assert!(LIMIT.contains(&elapsed), "dripping: {elapsed:?}");
+        });
+    });
+}
+
+/// V01: [MQTT-3.1.0-1]
+#[test]
+fn what_is_not_a_connect_is_closed_at_once() {
+    let broker = Broker::start();
+    let publish = &b"\x30\x03\x00\x01t"[..];
+    let http = &b"GET / HTTP/1.1\r\n\r\n"[..];
+    let announces_256_mib = &b"\x10\xff\xff\xff\x7f"[..];
+    let five_bytes = &b"\x10\xff\xff\xff\xff\x01"[..];
+    for first in [
+        publish,
+        http,
+        announces_256_mib,
+        five_bytes,
+        b"\xc0\x00",
+        b"\xf0\x00",
+    ] {
+        let mut socket = open(&broker);
+        let begin = Instant::now();
+        socket.write_all(first).unwrap();
+        let elapsed = closed_after(socket, begin);
+        assert!(elapsed < Duration::from_secs(1), "{first:x?}: {elapsed:?}");
+    }
+}
+
+/// V01: nothing is allocated for bytes that were only announced.
+#[test]
+fn announced_bytes_cost_nothing() {
+    let broker = Broker::start();
+    Client::connect(&broker, &Options::new("warm")).ping();
+    let before_kib = broker.resident_kib();
+    let sockets: Vec<_> = (0..500)
+        .map(|_| {
+            let mut socket = open(&broker);
+            // A CONNECT of 60,000 bytes that never comes.
+            socket.write_all(b"\x10\xe0\xd4\x03\x00\x04MQTT").unwrap();
+            socket
+        })
+        .collect();
+    Client::connect(&broker, &Options::new("after")).ping();
+    let grown_kib = broker.resident_kib().saturating_sub(before_kib);
+    assert!(
+        grown_kib < 8 << 10,
+        "{grown_kib} KiB for {} connections",
+        sockets.len()
+    );
+}
+
+#[test]
+fn a_connect_may_come_byte_by_byte() {
+    let broker = Broker::start();
+    let mut socket = open(&broker);
+    socket.set_nodelay(true).unwrap();
+    for byte in b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a" {
+        socket.write_all(&[*byte]).unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut answer = [0; 4];
+    socket.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"\x20\x02\x00\x00");
+}

@@ -1,0 +1,489 @@
+//! A small blocking client that waits for what it expects and says what came instead.
+//!
+//! Messages that come while something else is awaited are kept and handed out later in their order.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mqtt::frame::PacketType;
+use mqtt::packet::{Connect, Packet, PacketIdentifier, Publish, RetainHandling, SubscriptionOptions, Will};
+use mqtt::property::{Properties, PropertiesBuf, Property};
+use mqtt::{ProtocolVersion, QoS, ReasonCode, encode};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use super::{Broker, Message, PATIENCE, Received};
+
+/// What a CONNECT says.
+#[derive(Clone)]
+pub(crate) struct Options {
+    client_identifier: String,
+    version: ProtocolVersion,
+    clean_start: bool,
+    keep_alive_s: u16,
+    session_expiry_s: Option<u32>,
+    receive_maximum: Option<u16>,
+    will: Option<(String, Vec<u8>, QoS, bool)>,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Options {
+    /// MQTT 3.1.1, a clean session, no keep alive.
+    pub(crate) fn new(client_identifier: &str) -> Self {
+        Self {
+            client_identifier: client_identifier.to_owned(),
+            version: ProtocolVersion::V3_1_1,
+            clean_start: true,
+            keep_alive_s: 0,
+            session_expiry_s: None,
+            receive_maximum: None,
+            will: None,
+            tls: None,
+        }
+    }
+
+    pub(crate) fn version(mut self, version: ProtocolVersion) -> Self {
+        self.version = version;
+        self
+    }
+
+    pub(crate) fn v5(self) -> Self {
+        self.version(ProtocolVersion::V5)
+    }
+
+    /// A session that outlives the connection, and goes on where it was.
+    pub(crate) fn persistent(mut self) -> Self {
+        self.clean_start = false;
+        self.session_expiry_s = (self.version == ProtocolVersion::V5).then_some(3600);
+        self
+    }
+
+    pub(crate) fn keep_alive_s(mut self, keep_alive_s: u16) -> Self {
+        self.keep_alive_s = keep_alive_s;
+        self
+    }
+
+    pub(crate) fn receive_maximum(mut self, receive_maximum: u16) -> Self {
+        self.receive_maximum = Some(receive_maximum);
+        self
+    }
+
+    pub(crate) fn will(mut self, topic: &str, payload: &[u8], qos: QoS, retain: bool) -> Self {
+        self.will = Some((topic.to_owned(), payload.to_vec(), qos, retain));
+        self
+    }
+
+    pub(crate) fn tls(mut self, config: Arc<ClientConfig>) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut properties = PropertiesBuf::new();
+        if let Some(expiry_s) = self.session_expiry_s {
+            properties
+                .push(Property::SessionExpiryInterval(expiry_s))
+                .unwrap();
+        }
+        if let Some(maximum) = self.receive_maximum {
+            properties
+                .push(Property::ReceiveMaximum(maximum.try_into().unwrap()))
+                .unwrap();
+        }
+        let will = self.will.as_ref().map(|(topic, payload, qos, retain)| Will {
+            qos: *qos,
+            retain: *retain,
+            properties: Properties::EMPTY,
+            topic,
+            payload,
+        });
+        let connect = Connect {
+            version: self.version,
+            clean_start: self.clean_start,
+            keep_alive_s: self.keep_alive_s,
+            properties: properties.as_properties(),
+            client_identifier: &self.client_identifier,
+            will,
+            user_name: None,
+            password: None,
+        };
+        let mut out = Vec::new();
+        connect.encode(&mut out).unwrap();
+        out
+    }
+}
+
+/// A connection to the broker.
+pub(crate) struct Client {
+    stream: Stream,
+    version: ProtocolVersion,
+    unread: Vec<u8>,
+    messages: VecDeque<Received>,
+    next_identifier: u16,
+}
+
+/// What came, if anything.
+#[derive(Debug)]
+enum Event {
+    Packet(Received),
+    Closed,
+    Nothing,
+}
+
+impl Client {
+    /// A connection without a CONNECT.
+    pub(crate) fn open(broker: &Broker) -> Self {
+        Self::open_at(broker.address(), &Options::new(""))
+    }
+
+    fn open_at(address: SocketAddr, options: &Options) -> Self {
+        let socket = TcpStream::connect(address).unwrap();
+        socket.set_nodelay(true).unwrap();
+        let stream = match &options.tls {
+            None => Stream::Plain(socket),
+            Some(config) => {
+                let name = "localhost".try_into().unwrap();
+                let connection = ClientConnection::new(Arc::clone(config), name).unwrap();
+                Stream::Tls(Box::new(StreamOwned::new(connection, socket)))
+            }
+        };
+        let version = options.version;
+        Self {
+            stream,
+            version,
+            unread: Vec::new(),
+            messages: VecDeque::new(),
+            next_identifier: 0,
+        }
+    }
+
+    /// A client of another listener, which accepted it.
+    pub(crate) fn connect_at(port: u16, options: &Options) -> Self {
+        let mut client = Self::open_at((Ipv4Addr::LOCALHOST, port).into(), options);
+        client.send(&options.encode());
+        client.expect(PacketType::ConnAck);
+        client
+    }
+
+    /// A client that the broker accepted.
+    pub(crate) fn connect(broker: &Broker, options: &Options) -> Self {
+        Self::connect_session(broker, options).0
+    }
+
+    /// As [`Client::connect`], with Session Present.
+    pub(crate) fn connect_session(broker: &Broker, options: &Options) -> (Self, bool) {
+        let (client, answer) = Self::try_connect(broker, options);
+        match answer.as_ref().map(Received::packet) {
+            Some(Packet::ConnAck(connack)) if connack.reason == ReasonCode::Success => {
+                (client, connack.session_present)
+            }
+            other => panic!(
+                "the broker did not accept {}: {other:?}",
+                options.client_identifier
+            ),
+        }
+    }
+
+    /// Sends the CONNECT; the broker's answer, or nothing if it closed.
+    pub(crate) fn try_connect(broker: &Broker, options: &Options) -> (Self, Option<Received>) {
+        let mut client = Self::open_at(broker.address(), options);
+        // A connection that the broker closes first is no mistake of the test's.
+        let _sent = client.stream.write_all(&options.encode());
+        let answer = match client.next(PATIENCE) {
+            Event::Packet(packet) => Some(packet),
+            Event::Closed => None,
+            Event::Nothing => panic!("no answer to CONNECT"),
+        };
+        (client, answer)
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// The next packet of this type, which must be the next one that is not a message.
+    pub(crate) fn expect(&mut self, packet_type: PacketType) -> Received {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.next(deadline.saturating_duration_since(Instant::now())) {
+                Event::Packet(packet) if packet.packet_type() == packet_type => return packet,
+                Event::Packet(packet) if packet.packet_type() == PacketType::Publish => {
+                    self.messages.push_back(packet)
+                }
+                other => panic!("{packet_type:?} was expected, not {other:?}"),
+            }
+        }
+    }
+
+    /// Publishes and waits until the broker has taken the message over.
+    pub(crate) fn publish(&mut self, topic: &str, payload: &[u8], qos: QoS) {
+        self.publish_with(topic, payload, qos, false);
+    }
+
+    pub(crate) fn publish_retained(&mut self, topic: &str, payload: &[u8], qos: QoS) {
+        self.publish_with(topic, payload, qos, true);
+    }
+
+    fn publish_with(&mut self, topic: &str, payload: &[u8], qos: QoS, retain: bool) {
+        let packet_identifier = self.send_publish(topic, payload, qos, retain);
+        match qos {
+            QoS::AtMostOnce => {}
+            QoS::AtLeastOnce => assert_eq!(self.expect(PacketType::PubAck).acknowledged(), packet_identifier),
+            QoS::ExactlyOnce => {
+                assert_eq!(self.expect(PacketType::PubRec).acknowledged(), packet_identifier);
+                self.acknowledge(PacketType::PubRel, packet_identifier.unwrap());
+                assert_eq!(self.expect(PacketType::PubComp).acknowledged(), packet_identifier);
+            }
+        }
+    }
+
+    /// Sends a PUBLISH and waits for nothing.
+    pub(crate) fn send_publish(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+        retain: bool,
+    ) -> Option<PacketIdentifier> {
+        let packet_identifier = (qos != QoS::AtMostOnce).then(|| self.take_identifier());
+        self.send_again(topic, payload, qos, retain, packet_identifier, false);
+        packet_identifier
+    }
+
+    /// Sends a PUBLISH with a packet identifier of the test's choice.
+    pub(crate) fn send_again(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+        retain: bool,
+        packet_identifier: Option<PacketIdentifier>,
+        dup: bool,
+    ) {
+        let properties = Properties::EMPTY;
+        let publish = Publish {
+            dup,
+            qos,
+            retain,
+            topic,
+            packet_identifier,
+            properties,
+            payload,
+        };
+        let mut out = Vec::new();
+        publish.encode(self.version, &mut out).unwrap();
+        self.send(&out);
+    }
+
+    /// Sends a PUBACK, PUBREC, PUBREL or PUBCOMP.
+    pub(crate) fn acknowledge(&mut self, packet_type: PacketType, packet_identifier: PacketIdentifier) {
+        let mut out = Vec::new();
+        encode::ack(
+            packet_type,
+            packet_identifier,
+            ReasonCode::Success,
+            self.version,
+            &mut out,
+        );
+        self.send(&out);
+    }
+
+    /// Subscribes to one filter; the reason code.
+    pub(crate) fn subscribe(&mut self, filter: &str, qos: QoS) -> u8 {
+        let packet_identifier = self.take_identifier();
+        let options = SubscriptionOptions {
+            qos,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: RetainHandling::SendAtSubscribe,
+        };
+        let mut out = Vec::new();
+        let filters = [(filter, options)];
+        encode::subscribe(
+            packet_identifier,
+            Properties::EMPTY,
+            &filters,
+            self.version,
+            &mut out,
+        )
+        .unwrap();
+        self.send(&out);
+        let answer = self.expect(PacketType::SubAck);
+        match answer.packet() {
+            Packet::SubAck(suback) if suback.packet_identifier == packet_identifier => suback.reason_codes[0],
+            other => panic!("another SUBACK: {other:?}"),
+        }
+    }
+
+    pub(crate) fn unsubscribe(&mut self, filter: &str) {
+        let packet_identifier = self.take_identifier();
+        let mut out = Vec::new();
+        encode::unsubscribe(
+            packet_identifier,
+            Properties::EMPTY,
+            &[filter],
+            self.version,
+            &mut out,
+        )
+        .unwrap();
+        self.send(&out);
+        assert_eq!(
+            self.expect(PacketType::UnsubAck).acknowledged(),
+            Some(packet_identifier)
+        );
+    }
+
+    /// The next message, acknowledged to its end.
+    pub(crate) fn message(&mut self) -> Message {
+        let message = self.message_unacknowledged();
+        match (message.qos, message.packet_identifier) {
+            (QoS::AtLeastOnce, Some(identifier)) => self.acknowledge(PacketType::PubAck, identifier),
+            (QoS::ExactlyOnce, Some(identifier)) => {
+                self.acknowledge(PacketType::PubRec, identifier);
+                assert_eq!(self.expect(PacketType::PubRel).acknowledged(), Some(identifier));
+                self.acknowledge(PacketType::PubComp, identifier);
+            }
+            _ => {}
+        }
+        message
+    }
+
+    /// The next message, not acknowledged.
+    pub(crate) fn message_unacknowledged(&mut self) -> Message {
+        match self.messages.pop_front() {
+            Some(packet) => packet.message(),
+            None => self.expect(PacketType::Publish).message(),
+        }
+    }
+
+    /// The payloads of the next messages, in their order.
+    pub(crate) fn payloads(&mut self, count: usize) -> Vec<String> {
+        (0..count)
+            .map(|_| String::from_utf8(self.message().payload).unwrap())
+            .collect()
+    }
+
+    /// Fails if anything comes for a while.
+    pub(crate) fn expect_nothing(&mut self) {
+        assert!(self.messages.is_empty(), "a message came: {:?}", self.messages);
+        match self.next(super::SILENCE) {
+            Event::Nothing => {}
+            other => panic!("nothing was expected, not {other:?}"),
+        }
+    }
+
+    /// Waits for the broker to close; the reason of its DISCONNECT if it sent one, and for how long it took.
+    pub(crate) fn expect_closed(&mut self) -> (Option<ReasonCode>, Duration) {
+        let begin = Instant::now();
+        let mut reason = None;
+        loop {
+            match self.next(PATIENCE) {
+                Event::Closed => return (reason, begin.elapsed()),
+                Event::Nothing => panic!("the broker did not close"),
+                Event::Packet(packet) => {
+                    if let Packet::Disconnect(disconnect) = packet.packet() {
+                        reason = Some(disconnect.reason);
+                    }
+                }
+            }
+        }
+    }
+
+    /// PINGREQ and its answer: everything sent before it has been handled.
+    pub(crate) fn ping(&mut self) {
+        let mut out = Vec::new();
+        encode::pingreq(&mut out);
+        self.send(&out);
+        self.expect(PacketType::PingResp);
+    }
+
+    /// DISCONNECT, then waits until the broker has closed too.
+    pub(crate) fn disconnect(mut self) {
+        self.send(&[0xe0, 0]);
+        self.expect_closed();
+    }
+
+    /// Every byte until the broker closes.
+    pub(crate) fn read_to_end(mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.stream.socket().set_read_timeout(Some(PATIENCE)).unwrap();
+        match self.stream.read_to_end(&mut bytes) {
+            Ok(_) => bytes,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => bytes,
+            Err(error) => panic!("the broker did not close: {error}"),
+        }
+    }
+
+    /// Cuts the connection without a word.
+    pub(crate) fn cut(self) {
+        drop(self);
+    }
+
+    fn take_identifier(&mut self) -> PacketIdentifier {
+        self.next_identifier = self.next_identifier.wrapping_add(1).max(1);
+        PacketIdentifier::new(self.next_identifier).unwrap()
+    }
+
+    fn next(&mut self, patience: Duration) -> Event {
+        let deadline = Instant::now() + patience;
+        let mut chunk = [0; 16 << 10];
+        loop {
+            if let Some(packet) = Received::take(&mut self.unread, self.version) {
+                return Event::Packet(packet);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Event::Nothing;
+            }
+            self.stream.socket().set_read_timeout(Some(left)).unwrap();
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Event::Closed,
+                Ok(read) => self.unread.extend_from_slice(&chunk[..read]),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Event::Closed,
+            }
+        }
+    }
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! A broker's process, a small blocking client, and certificates.
+
+mod broker;
+mod certificates;
+mod client;
+mod packet;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use broker::{Broker, Setup, free_port, run};
+pub(crate) use certificates::Certificates;
+pub(crate) use client::{Client, Options};
+pub(crate) use packet::{Message, Received};
+
+/// How long the tests wait for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long they listen for what must not come.
+pub(crate) const SILENCE: Duration = Duration::from_millis(300);
+
+/// Waits until `condition` holds.
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(
+            Instant::now() < deadline,
+            "did not happen in {PATIENCE:?}: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,28 @@
+//! The programs as a user meets them: real processes, real sockets, real clients. One file for each theme.
+//!
+//! Every test starts a broker of its own on a free port of 127.0.0.1; [`harness`] ends it and fails the test if it left
+//! with an error or a panic.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should panic, in the harness too"
+)]
+
+mod harness;
+
+mod connect;
+mod descriptors;
+mod greeting;
+mod keep_alive;
+mod malformed;
+mod qos;
+mod real_clients;
+mod retained;
+mod session;
+mod shut_down;
+mod start;
+mod takeover;
+mod tls;
+mod wildcards;
+mod will;

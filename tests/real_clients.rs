@@ -1,0 +1,175 @@
+//! Clients that others wrote, as people use them. On a machine without them a visible skip; in CI a failure.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use crate::harness::{Broker, Certificates, Setup, eventually};
+
+/// Says on standard error, past the test runner's capture, that a client is not there.
+fn skip(client: &str) {
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "{client} is not installed, and CI must not skip it"
+    );
+    let _told = writeln!(
+        std::io::stderr(),
+        "SKIPPED: {client} is not installed on this machine"
+    );
+}
+
+fn has_mosquitto_clients() -> bool {
+    ["mosquitto_pub", "mosquitto_sub"]
+        .iter()
+        .all(|program| Command::new(program).arg("--help").output().is_ok())
+}
+
+fn subscriber(broker: &Broker, arguments: &[&str]) -> Child {
+    let before = subscriptions(broker);
+    let child = Command::new("mosquitto_sub")
+        .args(["-h", "localhost", "-p", &broker.port().to_string(), "-W", "20"])
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    eventually("mosquitto_sub has subscribed", || subscriptions(broker) > before);
+    child
+}
+
+/// Subscriptions so far: the log has `TIME: CLIENT QOS FILTER` for each.
+fn subscriptions(broker: &Broker) -> usize {
+    let is_subscription = |line: &&str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        matches!(words[..], [_, _, "0" | "1" | "2", _])
+    };
+    broker.log().lines().filter(is_subscription).count()
+}
+
+fn publish(broker: &Broker, arguments: &[&str]) {
+    let status = Command::new("mosquitto_pub")
+        .args(["-h", "localhost", "-p", &broker.port().to_string()])
+        .args(arguments)
+        .status()
+        .unwrap();
+    assert!(status.success(), "{arguments:?}: {status:?}");
+}
+
+fn output(child: Child) -> String {
+    let Output { status, stdout, .. } = child.wait_with_output().unwrap();
+    assert!(status.success(), "{status:?}");
+    String::from_utf8(stdout).unwrap()
+}
+
+#[test]
+fn mosquitto_clients() {
+    if !has_mosquitto_clients() {
+        return skip("mosquitto-clients");
+    }
+    let broker = Setup::default().shards(2).global("log_type all").start();
+    for version in ["mqttv31", "mqttv311", "mqttv5"] {
+        for qos in ["0", "1", "2"] {
+            let topic = format!("{version}/{qos}");
+            let received = subscriber(
+                &broker,
+                &["-V", version, "-q", qos, "-t", &format!("{version}/+"), "-C", "2"],
+            );
+            publish(&broker, &["-V", version, "-q", qos, "-t", &topic, "-m", "one"]);
+            publish(&broker, &["-V", version, "-q", qos, "-t", &topic, "-m", "two"]);
+            assert_eq!(output(received), "one\ntwo\n", "{version} QoS {qos}");
+        }
+        publish(
+            &broker,
+            &["-V", version, "-q", "1", "-r", "-t", "kept", "-m", version],
+        );
+        let kept = Command::new("mosquitto_sub")
+            .args([
+                "-h",
+                "localhost",
+                "-p",
+                &broker.port().to_string(),
+                "-V",
+                version,
+                "-t",
+                "kept",
+                "-C",
+                "1",
+                "-W",
+                "20",
+            ])
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8(kept.stdout).unwrap(), format!("{version}\n"));
+    }
+}
+
+#[test]
+fn mosquitto_clients_over_tls() {
+    if !has_mosquitto_clients() {
+        return skip("mosquitto-clients");
+    }
+    let certificates = Certificates::new();
+    let setup = Setup::default()
+        .tls(&certificates)
+        .listener("require_certificate true")
+        .global("log_type all");
+    let broker = setup.start();
+    let path = |name: &str| certificates.path(name).display().to_string();
+    let (ca, certificate, key) = (path("ca.crt"), path("client.crt"), path("client.key"));
+    for version in ["tlsv1.2", "tlsv1.3"] {
+        let tls = [
+            "--cafile",
+            &ca,
+            "--cert",
+            &certificate,
+            "--key",
+            &key,
+            "--tls-version",
+            version,
+        ];
+        let received = subscriber(&broker, &[&tls[..], &["-t", "secure", "-C", "1"]].concat());
+        publish(
+            &broker,
+            &[&tls[..], &["-q", "1", "-t", "secure", "-m", version]].concat(),
+        );
+        assert_eq!(output(received), format!("{version}\n"));
+    }
+}
+
+/// A Python that has paho-mqtt: the one of the CI's own folder, or the system's.
+fn python_with_paho() -> Option<PathBuf> {
+    let of_ci = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers/bin/python");
+    [of_ci, PathBuf::from("python3")].into_iter().find(|python| {
+        let import = Command::new(python)
+            .args(["-c", "import paho.mqtt.client"])
+            .output();
+        import.is_ok_and(|output| output.status.success())
+    })
+}
+
+#[test]
+fn paho_python() {
+    let Some(python) = python_with_paho() else {
+        return skip("paho-mqtt (Python)");
+    };
+    let certificates = Certificates::new();
+    let plain = Setup::default().shards(2).start();
+    let secure = Setup::default().shards(2).tls(&certificates).start();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/paho_client.py");
+    for (broker, ca) in [(&plain, None), (&secure, Some(certificates.path("ca.crt")))] {
+        let mut command = Command::new(&python);
+        command.arg(&script).arg(broker.port().to_string()).args(ca);
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = command.output().unwrap();
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&stdout),
+            String::from_utf8_lossy(&stderr)
+        );
+        assert!(status.success(), "{said}");
+        assert!(said.contains("all passed"), "{said}");
+    }
+}

@@ -1,0 +1,86 @@
+//! Retained messages.
+
+use mqtt::QoS;
+
+use crate::harness::{Broker, Client, Options, Setup};
+
+/// [MQTT-3.3.1-5], [MQTT-3.3.1-8], [MQTT-3.3.1-9]
+#[test]
+fn a_new_subscriber_gets_the_last_retained_message() {
+    let broker = Setup::default().shards(2).start();
+    let mut publisher = Client::connect(&broker, &Options::new("p"));
+    let mut present = Client::connect(&broker, &Options::new("present"));
+    present.subscribe("a/#", QoS::AtLeastOnce);
+    publisher.publish_retained("a/b", b"old", QoS::AtLeastOnce);
+    publisher.publish_retained("a/b", b"new", QoS::AtLeastOnce);
+    publisher.publish("a/b", b"not kept", QoS::AtLeastOnce);
+    for expected in [&b"old"[..], b"new", b"not kept"] {
+        let message = present.message();
+        assert_eq!((message.payload.as_slice(), message.retain), (expected, false));
+    }
+    // A PUBACK means that every shard knows it: no subscriber may miss it, wherever it lives.
+    for number in 0..8 {
+        let mut late = Client::connect(&broker, &Options::new(&format!("late-{number}")));
+        late.subscribe("a/+", QoS::AtMostOnce);
+        let message = late.message();
+        assert_eq!(
+            (message.payload.as_slice(), message.retain, message.qos),
+            (&b"new"[..], true, QoS::AtMostOnce)
+        );
+        late.expect_nothing();
+    }
+}
+
+/// [MQTT-3.3.1-6], [MQTT-3.3.1-7]
+#[test]
+fn an_empty_payload_removes_it() {
+    let broker = Setup::default().shards(2).start();
+    let mut publisher = Client::connect(&broker, &Options::new("p"));
+    publisher.publish_retained("a", b"x", QoS::ExactlyOnce);
+    publisher.publish_retained("a", b"", QoS::ExactlyOnce);
+    for number in 0..4 {
+        let mut late = Client::connect(&broker, &Options::new(&format!("late-{number}")));
+        late.subscribe("#", QoS::AtMostOnce);
+        late.expect_nothing();
+    }
+}
+
+#[test]
+fn many_retained_messages_arrive_each_once() {
+    let broker = Setup::default().shards(2).global("max_queued_messages 0").start();
+    let mut publisher = Client::connect(&broker, &Options::new("p"));
+    for number in 0..500 {
+        publisher.publish_retained(&format!("many/{number}"), b"x", QoS::AtLeastOnce);
+    }
+    let mut subscriber = Client::connect(&broker, &Options::new("s"));
+    subscriber.subscribe("many/+", QoS::AtLeastOnce);
+    let mut topics: Vec<_> = (0..500).map(|_| subscriber.message().topic).collect();
+    topics.sort();
+    topics.dedup();
+    assert_eq!(topics.len(), 500);
+    subscriber.expect_nothing();
+}
+
+/// [MQTT-3.2.2-14]
+#[test]
+fn retained_messages_may_be_turned_off() {
+    let broker = Setup::default().global("retain_available false").start();
+    let (mut client, answer) = Client::try_connect(&broker, &Options::new("a").v5());
+    assert_eq!(answer.unwrap().properties().retain_available(), Some(false));
+    client.send_publish("t", b"x", QoS::AtLeastOnce, true);
+    assert_eq!(
+        client.expect_closed().0,
+        Some(mqtt::ReasonCode::RetainNotSupported)
+    );
+}
+
+#[test]
+fn a_retained_message_outlives_its_publisher() {
+    let broker = Broker::start();
+    let mut publisher = Client::connect(&broker, &Options::new("p"));
+    publisher.publish_retained("t", b"x", QoS::AtLeastOnce);
+    publisher.disconnect();
+    let mut subscriber = Client::connect(&broker, &Options::new("s"));
+    subscriber.subscribe("t", QoS::AtLeastOnce);
+    assert_eq!(subscriber.message().payload, b"x");
+}

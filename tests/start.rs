@@ -1,0 +1,224 @@
+//! The start: what is refused, with which exit code, and what is said about it.
+
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+
+use mqtt::QoS;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{Broker, Certificates, Client, Options, Setup, eventually, free_port, run};
+
+/// A configuration file in a folder of its own.
+fn configuration(text: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.conf");
+    std::fs::write(&path, text).unwrap();
+    let path = path.display().to_string();
+    (folder, path)
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_with_file_and_line() {
+    let (_folder, path) = configuration("listener 1883\n\nallow_anonymus true\nmax_qos 9\n");
+    for arguments in [vec!["-c", &path], vec!["-c", &path, "--test-config"]] {
+        let ended = run(&arguments);
+        assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+        let unknown = format!("{path}:3: unknown key allow_anonymus: did you mean allow_anonymous?");
+        assert!(ended.stderr.contains(&unknown), "{}", ended.stderr);
+        assert!(
+            ended
+                .stderr
+                .contains(&format!("{path}:4: max_qos 9: must be 0 to 2")),
+            "{}",
+            ended.stderr
+        );
+        assert_eq!(ended.stdout, "");
+    }
+}
+
+#[test]
+fn a_missing_configuration_is_named() {
+    let ended = run(&["-c", "/nonexistent/broker.conf"]);
+    assert_eq!(ended.code, Some(3));
+    assert!(
+        ended
+            .stderr
+            .contains("/nonexistent/broker.conf: cannot be read: No such file"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_wrong_command_line_is_refused() {
+    for arguments in [
+        vec!["--shards", "0"],
+        vec!["-p", "x"],
+        vec!["--unknown"],
+        vec!["-d"],
+    ] {
+        let ended = run(&arguments);
+        assert_eq!(ended.code, Some(3), "{arguments:?}: {}", ended.stderr);
+        assert!(!ended.stderr.is_empty());
+    }
+}
+
+#[test]
+fn help_and_version() {
+    let help = run(&["--help"]);
+    assert_eq!(help.code, Some(0));
+    for option in [
+        "--config-file",
+        "--port",
+        "--verbose",
+        "--shards",
+        "--test-config",
+    ] {
+        assert!(help.stdout.contains(option), "{option}");
+    }
+    assert!(run(&["--version"]).stdout.starts_with("broker "));
+}
+
+#[test]
+fn the_effective_configuration_is_printed() {
+    let (_folder, path) = configuration("max_queued_messages 7\nlistener 1885 127.0.0.1\nmax_qos 1\n");
+    let ended = run(&["-c", &path, "--test-config", "--shards", "3"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for line in [
+        "# shards: 3",
+        "max_queued_messages 7",
+        "listener 1885 127.0.0.1",
+        "max_qos 1",
+        "allow_anonymous false",
+    ] {
+        assert!(
+            ended.stdout.lines().any(|printed| printed == line),
+            "{line}\n{}",
+            ended.stdout
+        );
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let (_folder, path) = configuration(&format!("listener {port} 127.0.0.1\n"));
+    let ended = run(&["-c", &path, "--shards", "1"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains(&format!("127.0.0.1:{port}")),
+        "{}",
+        ended.stderr
+    );
+    assert!(ended.stderr.contains("another program"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_second_broker_on_a_port_is_refused() {
+    let broker = Broker::start();
+    let (_folder, path) = configuration(&format!("listener {} 127.0.0.1\n", broker.port()));
+    let ended = run(&["-c", &path, "--shards", "1"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_named() {
+    let certificates = Certificates::new();
+    let path = |name: &str| certificates.path(name).display().to_string();
+    std::fs::write(certificates.path("empty.pem"), "").unwrap();
+    for (certificate, key, named) in [
+        ("missing.crt", "server.key", "missing.crt"),
+        ("server.crt", "missing.key", "missing.key"),
+        ("empty.pem", "server.key", "empty.pem"),
+        ("server.crt", "empty.pem", "empty.pem"),
+        ("server.crt", "client.key", ""),
+    ] {
+        let text = format!(
+            "listener {} 127.0.0.1\ncertfile {}\nkeyfile {}\n",
+            free_port(),
+            path(certificate),
+            path(key)
+        );
+        let (_folder, file) = configuration(&text);
+        let ended = run(&["-c", &file, "--shards", "1"]);
+        assert_eq!(ended.code, Some(1), "{certificate} {key}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains(named),
+            "{certificate} {key}: {}",
+            ended.stderr
+        );
+        assert!(
+            !ended.stderr.contains("panicked"),
+            "{certificate} {key}: {}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn without_a_file_anonymous_clients_of_this_machine_are_let_in() {
+    let port = free_port();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_midge-broker"))
+        .args(["-p", &port.to_string(), "--shards", "1"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("the broker listens", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+    assert!(
+        TcpStream::connect(("127.0.0.2", port)).is_err(),
+        "it listens on one address only"
+    );
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_configured_listener_is_closed_to_anonymous_clients() {
+    let broker = Setup::default()
+        .listener("listener_allow_anonymous false")
+        .start();
+    let (_client, answer) = Client::try_connect(&broker, &Options::new("a"));
+    let Some(answer) = answer else {
+        panic!("closed without a CONNACK")
+    };
+    assert!(
+        !format!("{:?}", answer.packet()).contains("Success"),
+        "{:?}",
+        answer.packet()
+    );
+}
+
+#[test]
+fn several_listeners_share_topics() {
+    let port = free_port();
+    let broker = Setup::default()
+        .listener(&format!("listener {port} 127.0.0.1"))
+        .start();
+    let mut first = Client::connect(&broker, &Options::new("a"));
+    first.subscribe("t", QoS::AtMostOnce);
+    let mut second = Client::connect_at(port, &Options::new("b"));
+    second.publish("t", b"x", QoS::AtMostOnce);
+    assert_eq!(first.message().payload, b"x");
+}
+
+#[test]
+fn the_pid_file_is_there_while_the_broker_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("broker.pid");
+    let broker = Setup::default()
+        .global(&format!("pid_file {}", path.display()))
+        .start();
+    eventually("the pid file is written", || {
+        std::fs::read_to_string(&path).is_ok_and(|text| !text.is_empty())
+    });
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap().trim(),
+        broker.pid().to_string()
+    );
+    drop(broker);
+    assert!(!path.exists());
+}

@@ -1,0 +1,82 @@
+//! One connection for each client identifier [MQTT-3.1.4-3], on whichever shard it was accepted.
+
+use mqtt::frame::PacketType;
+use mqtt::{QoS, ReasonCode};
+
+use crate::harness::{Client, Options, Setup};
+
+#[test]
+fn the_newer_connection_wins() {
+    let broker = Setup::default().shards(2).start();
+    for number in 0..16 {
+        let identifier = format!("client-{number}");
+        let mut old = Client::connect(&broker, &Options::new(&identifier).v5());
+        let mut new = Client::connect(&broker, &Options::new(&identifier));
+        assert_eq!(
+            old.expect_closed().0,
+            Some(ReasonCode::SessionTakenOver),
+            "{identifier}"
+        );
+        new.ping();
+    }
+}
+
+#[test]
+fn the_session_goes_on() {
+    let broker = Setup::default().shards(2).start();
+    let options = Options::new("a").persistent();
+    let mut old = Client::connect(&broker, &options);
+    old.subscribe("t", QoS::AtLeastOnce);
+    let (mut new, session_present) = Client::connect_session(&broker, &options);
+    assert!(session_present);
+    old.expect_closed();
+    let mut publisher = Client::connect(&broker, &Options::new("p"));
+    publisher.publish("t", b"x", QoS::AtLeastOnce);
+    assert_eq!(new.payloads(1), ["x"]);
+}
+
+#[test]
+fn the_will_of_the_older_connection_is_published() {
+    let broker = Setup::default().shards(2).start();
+    let mut watcher = Client::connect(&broker, &Options::new("watcher"));
+    watcher.subscribe("will", QoS::AtMostOnce);
+    let _old = Client::connect(
+        &broker,
+        &Options::new("a").will("will", b"gone", QoS::AtMostOnce, false),
+    );
+    let _new = Client::connect(&broker, &Options::new("a"));
+    assert_eq!(watcher.payloads(1), ["gone"]);
+    watcher.expect_nothing();
+}
+
+/// Many connections at once fight for one identifier: one is left, and gets each message once.
+#[test]
+fn a_storm_leaves_one_connection() {
+    let broker = Setup::default().shards(2).start();
+    let options = Options::new("contested").v5();
+    let mut clients: Vec<Client> = std::thread::scope(|scope| {
+        let fighters: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    (0..10)
+                        .map(|_| Client::try_connect(&broker, &options).0)
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        fighters
+            .into_iter()
+            .flat_map(|fighter| fighter.join().unwrap())
+            .collect()
+    });
+    let mut last = Client::connect(&broker, &options);
+    for client in &mut clients {
+        client.expect_closed();
+    }
+    last.subscribe("t", QoS::AtLeastOnce);
+    let mut publisher = Client::connect(&broker, &Options::new("p"));
+    publisher.send_publish("t", b"x", QoS::AtLeastOnce, false);
+    publisher.expect(PacketType::PubAck);
+    assert_eq!(last.payloads(1), ["x"]);
+    last.expect_nothing();
+}

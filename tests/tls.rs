@@ -1,0 +1,105 @@
+//! TLS 1.2 and 1.3, with and without client certificates.
+
+use mqtt::QoS;
+use rustls::SupportedProtocolVersion;
+use rustls::version::{TLS12, TLS13};
+
+use crate::harness::{Broker, Certificates, Client, Options, Setup};
+
+const BOTH: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
+
+/// A client that TLS refused gets no CONNACK, whatever it believes itself.
+fn is_accepted(broker: &Broker, options: &Options) -> bool {
+    Client::try_connect(broker, options).1.is_some()
+}
+
+#[test]
+fn messages_pass_between_all_versions() {
+    let certificates = Certificates::new();
+    let broker = Setup::default().tls(&certificates).shards(2).start();
+    let payload = vec![7; 300_000];
+    for (from, from_version) in BOTH.into_iter().enumerate() {
+        for (to, to_version) in BOTH.into_iter().enumerate() {
+            let options =
+                Options::new(&format!("s{to}")).tls(certificates.client_config(&[to_version], false));
+            let mut subscriber = Client::connect(&broker, &options);
+            subscriber.subscribe("t", QoS::AtLeastOnce);
+            let options =
+                Options::new(&format!("p{from}")).tls(certificates.client_config(&[from_version], false));
+            let mut publisher = Client::connect(&broker, &options);
+            publisher.publish("t", &payload, QoS::AtLeastOnce);
+            assert!(subscriber.message().payload == payload);
+            publisher.disconnect();
+            subscriber.disconnect();
+        }
+    }
+}
+
+#[test]
+fn a_client_certificate_may_be_required() {
+    let certificates = Certificates::new();
+    let others = Certificates::new();
+    let broker = Setup::default()
+        .tls(&certificates)
+        .listener("require_certificate true")
+        .start();
+    for version in BOTH {
+        let with = |certificates: &Certificates, with_certificate| {
+            Options::new("a").tls(certificates.client_config(&[version], with_certificate))
+        };
+        assert!(is_accepted(&broker, &with(&certificates, true)), "{version:?}");
+        assert!(
+            !is_accepted(&broker, &with(&certificates, false)),
+            "{version:?} without a certificate"
+        );
+        // The authority that the client trusts is the broker's, its certificate is another's.
+        std::fs::copy(certificates.path("ca.crt"), others.path("ca.crt")).unwrap();
+        assert!(
+            !is_accepted(&broker, &with(&others, true)),
+            "{version:?} with another authority's certificate"
+        );
+    }
+}
+
+#[test]
+fn the_lowest_version_is_kept() {
+    let certificates = Certificates::new();
+    let broker = Setup::default()
+        .tls(&certificates)
+        .listener("tls_version tlsv1.3")
+        .start();
+    let with = |version| Options::new("a").tls(certificates.client_config(&[version], false));
+    assert!(is_accepted(&broker, &with(&TLS13)));
+    assert!(!is_accepted(&broker, &with(&TLS12)));
+}
+
+#[test]
+fn plain_mqtt_on_a_tls_listener_is_closed() {
+    let certificates = Certificates::new();
+    let broker = Setup::default().tls(&certificates).start();
+    let mut client = Client::open(&broker);
+    client.send(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a");
+    let mut answer = client.read_to_end();
+    // A TLS alert may come first.
+    if answer.first() == Some(&0x15) {
+        answer.clear();
+    }
+    assert_eq!(answer, b"");
+}
+
+#[test]
+fn a_client_may_leave_without_close_notify() {
+    let certificates = Certificates::new();
+    let broker = Setup::default().tls(&certificates).start();
+    let config = certificates.client_config(&BOTH, false);
+    let mut watcher = Client::connect(&broker, &Options::new("w").tls(config.clone()));
+    watcher.subscribe("will", QoS::AtMostOnce);
+    Client::connect(
+        &broker,
+        &Options::new("a")
+            .tls(config)
+            .will("will", b"gone", QoS::AtMostOnce, false),
+    )
+    .cut();
+    assert_eq!(watcher.payloads(1), ["gone"]);
+}
