@@ -11,6 +11,7 @@
 
 mod harness;
 
+mod auth;
 mod connect;
 mod descriptors;
 mod greeting;

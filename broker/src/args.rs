@@ -5,7 +5,9 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, CommandFactory, Parser};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+
+use crate::passwd::PasswdArgs;
 
 /// Exit code for a command line or a configuration that cannot be used; mosquitto's.
 pub const EXIT_INVALID: u8 = 3;
@@ -16,6 +18,7 @@ pub const EXIT_INVALID: u8 = 3;
     name = "broker",
     version,
     about = "An MQTT 3.1, 3.1.1 and 5.0 broker.",
+    args_conflicts_with_subcommands = true,
     after_help = "Without a configuration file that has a listener, only clients on this machine can connect."
 )]
 pub struct Args {
@@ -43,6 +46,17 @@ pub struct Args {
     /// Check the configuration, print what is in effect and exit
     #[arg(long)]
     pub test_config: bool,
+
+    /// Something else than to serve
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Make and change password files; they are those of mosquitto_passwd
+    Passwd(PasswdArgs),
 }
 
 /// The command line of this process. Prints help, version or the mistake and exits if there is nothing to run.

@@ -12,6 +12,7 @@ pub mod config;
 pub mod limits;
 pub mod log;
 pub mod logic;
+pub mod passwd;
 mod server;
 pub mod settings;
 mod shard;
@@ -33,6 +34,9 @@ where
     T: Into<OsString> + Clone,
 {
     let args = args::parse_from(arguments);
+    if let Some(args::Command::Passwd(args)) = &args.command {
+        return passwd::run(args);
+    }
     let configuration = match config::load(&args) {
         Ok(configuration) => configuration,
         Err(error) => {

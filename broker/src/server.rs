@@ -103,7 +103,6 @@ pub fn serve(configuration: &Configuration) -> Result<(), ServerError> {
     let policy = Policy::load(&files, None)?;
     check_io_uring()?;
     socket::raise_descriptor_limit();
-    let listening = bind_all(configuration)?;
     let links = Arc::new(Links::new(configuration.shards.get()));
     let shut_down = Arc::new(AtomicBool::new(false));
     let authentication = start_authentication(configuration, files, policy, &links)?;
@@ -112,6 +111,8 @@ pub fn serve(configuration: &Configuration) -> Result<(), ServerError> {
         Arc::clone(&authentication),
         Arc::clone(&shut_down),
     )?;
+    // Whoever can connect finds signals being watched.
+    let listening = bind_all(configuration)?;
     let executors = start_shards(configuration, &links, &listening, &authentication, &shut_down)?;
     let _pid_file = PidFile::write(configuration.pid_file.as_deref())?;
     // The shards hold the listening sockets from here on: the last one to end closes them.

@@ -2,10 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::iter::{Enumerate, Take};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::slice::Split;
 use std::sync::Arc;
 
 use crate::config::{ConfigError, Place, Problem};
@@ -39,20 +37,17 @@ pub(super) fn problem(path: &Path, text: String) -> ConfigError {
 /// The lines of a file that say something, and the mistakes in them.
 pub(super) struct Lines<'a> {
     file: Arc<Path>,
-    lines: Take<Enumerate<Split<'a, u8, fn(&u8) -> bool>>>,
+    rest: Option<&'a [u8]>,
     number: u32,
     problems: Vec<Problem>,
 }
 
 impl<'a> Lines<'a> {
     pub(super) fn new(path: &Path, text: &'a [u8]) -> Self {
-        let is_end: fn(&u8) -> bool = |byte| *byte == b'\n';
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-        // A file at its largest size still has fewer lines.
-        let lines = text.split(is_end).enumerate().take(u32::MAX as usize - 1);
         Self {
             file: Arc::from(path),
-            lines,
+            rest: Some(text),
             number: 0,
             problems: Vec::new(),
         }
@@ -61,9 +56,8 @@ impl<'a> Lines<'a> {
     /// The next line that is neither empty nor a comment, blanks around it trimmed; UTF-8 without control characters.
     pub(super) fn next(&mut self) -> Option<&'a str> {
         while self.problems.len() < PROBLEMS_MAX {
-            let (index, line) = self.lines.next()?;
-            self.number = u32::try_from(index + 1).unwrap_or(u32::MAX);
-            let line = line.trim_ascii();
+            let line = self.next_line()?.trim_ascii();
+            self.number = self.number.saturating_add(1);
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
@@ -76,6 +70,16 @@ impl<'a> Lines<'a> {
             }
         }
         None
+    }
+
+    fn next_line(&mut self) -> Option<&'a [u8]> {
+        let rest = self.rest.take()?;
+        let end = rest.iter().position(|&byte| byte == b'\n');
+        let Some((line, behind)) = end.and_then(|end| rest.split_at_checked(end)) else {
+            return Some(rest);
+        };
+        self.rest = behind.get(1..);
+        Some(line)
     }
 
     /// The line that came last is wrong.

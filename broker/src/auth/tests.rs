@@ -51,7 +51,7 @@ impl Broker {
         settings.listeners[2].certificate_names_user = true;
         let policy = Policy::load(&files, None).unwrap();
         let (sender, woken) = channel();
-        let wake = move |shard| drop(sender.send(shard));
+        let wake = move |shard| sender.send(shard).unwrap_or_default();
         let authentication = Authentication::start(Arc::new(settings), files, policy, 2, wake).unwrap();
         Self {
             authentication,

@@ -229,9 +229,9 @@ mod tests {
     #[test]
     fn what_nobody_waits_for_is_not_computed() {
         let (sender, answers) = std::sync::mpsc::channel();
+        let answer = move |job: Job, right| sender.send((job.ticket, right)).unwrap();
         let now = || Timestamp(100);
-        let verifier =
-            Verifier::start(1, now, move |job, right| drop(sender.send((job.ticket, right)))).unwrap();
+        let verifier = Verifier::start(1, now, answer).unwrap();
         let file = file();
         assert!(verifier.submit(Job {
             deadline: Timestamp(100),

@@ -100,6 +100,8 @@ impl ShardLoop {
     ) -> Result<ShardLoop, RingError> {
         let ring = Ring::new(&RingOptions::default())?;
         links.introduce(index, ring.handle(), ring.waker());
+        // What was set before the introduction could not wake this shard: the first turn looks.
+        links.wake(index);
         let mut shard = ShardLoop {
             index,
             shards,
