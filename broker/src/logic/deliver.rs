@@ -39,7 +39,7 @@ impl Clients {
     #[inline]
     pub(super) fn deliver_run(&mut self, target: &Target, run: &Run<'_>, fan_out: &mut FanOut) -> bool {
         let slot = self.sessions.link(target.session);
-        let Some(connection) = self.connections.get_mut(slot as usize) else {
+        let Some(connection) = self.connections.get_mut(slot) else {
             return !self.settings.queue_qos0_messages;
         };
         let same_form = (connection.version == ProtocolVersion::V5) == (run.version == ProtocolVersion::V5);
@@ -59,6 +59,7 @@ impl Clients {
         open_out(connection, &mut self.spare_outs);
         connection.out.extend_from_slice(run.packets);
         mark_dirty(slot, connection, &mut self.dirty);
+        self.pressure.feel(slot, connection);
         fan_out.sent += u64::from(run.count);
         true
     }
@@ -112,7 +113,7 @@ impl Clients {
         fan_out: &mut FanOut,
     ) -> bool {
         let slot = self.sessions.link(session);
-        let Some(connection) = self.connections.get_mut(slot as usize) else {
+        let Some(connection) = self.connections.get_mut(slot) else {
             return !self.settings.queue_qos0_messages;
         };
         if connection.qos0_waits {
@@ -125,6 +126,7 @@ impl Clients {
                 open_out(connection, &mut self.spare_outs);
                 template.append(&mut connection.out);
                 mark_dirty(slot, connection, &mut self.dirty);
+                self.pressure.feel(slot, connection);
                 fan_out.sent += 1;
             }
             _ => fan_out.dropped += 1,
@@ -146,7 +148,7 @@ impl Clients {
         fan_out: &mut FanOut,
     ) -> bool {
         let slot = self.sessions.link(session);
-        let Some(connection) = self.connections.get_mut(slot as usize) else {
+        let Some(connection) = self.connections.get_mut(slot) else {
             return false;
         };
         let Some(session) = self.sessions.get_mut(session) else {
@@ -197,6 +199,7 @@ impl Clients {
             template.append_with_identifier(packet_identifier, false, &mut connection.out);
         }
         mark_dirty(slot, connection, &mut self.dirty);
+        self.pressure.feel(slot, connection);
         fan_out.sent += 1;
         true
     }

@@ -32,17 +32,17 @@ impl Shard {
 
     fn disconnect_strangers(&mut self, now: Timestamp, before: &Policy, policy: &Policy) {
         let mut strangers = Vec::new();
-        for (slot, connection) in &self.clients.connections {
+        for (slot, connection) in self.clients.connections.iter() {
             let by_certificate = self
                 .clients
                 .settings
                 .listener(connection.listener)
                 .certificate_names_user;
             let session = self.clients.sessions.get(connection.session);
-            let user = session.and_then(|session| session.user.as_deref());
+            let user = session.and_then(|session| session.user());
             let is_stranger = |user| !by_certificate && !policy.keeps(before, connection.listener, user);
             if connection.stage == Stage::Connected && user.is_some_and(is_stranger) {
-                strangers.extend(u32::try_from(slot));
+                strangers.push(slot);
             }
         }
         for slot in strangers {

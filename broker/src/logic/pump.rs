@@ -41,7 +41,7 @@ impl Clients {
                 retain,
             });
         }
-        if let Some(connection) = self.connections.get_mut(slot as usize) {
+        if let Some(connection) = self.connections.get_mut(slot) {
             connection.waits = true;
             connection.qos0_waits |= qos == QoS::AtMostOnce;
         }
@@ -56,7 +56,7 @@ impl Clients {
         let slot = self.sessions.link(session);
         self.resend(now, session, slot);
         loop {
-            let Some(connection) = self.connections.get(slot as usize) else {
+            let Some(connection) = self.connections.get(slot) else {
                 return;
             };
             let has_room = connection.waiting_bytes() < limits::PUMP_BYTES;
@@ -71,7 +71,7 @@ impl Clients {
             }
             self.send_first(now, session, slot);
         }
-        if let Some(connection) = self.connections.get_mut(slot as usize) {
+        if let Some(connection) = self.connections.get_mut(slot) {
             connection.waits = false;
             connection.qos0_waits = false;
         }
@@ -199,7 +199,7 @@ impl Clients {
             spare_outs,
             ..
         } = self;
-        let Some(connection) = connections.get_mut(slot as usize) else {
+        let Some(connection) = connections.get_mut(slot) else {
             return false;
         };
         // The rules may have changed while it waited.

@@ -151,10 +151,11 @@ impl ShardLoop {
             self.handle(completion);
         }
         self.run_timers();
-        self.change_receiving();
         if self.push_parcels()? {
             self.flush();
         }
+        // Last, as the flush is what lets publishers go on.
+        self.change_receiving();
         Ok(())
     }
 
@@ -260,7 +261,7 @@ impl ShardLoop {
     fn begin_shut_down(&mut self) {
         self.drain_until = Some(self.now.plus_ns(limits::DRAIN_NS_MAX));
         for index in 0..self.listening.len() {
-            self.ring.cancel(Subject::Listener(index).token());
+            self.ring.cancel_accept(Subject::Listener(index).token());
         }
         self.accept_again = None;
         self.greetings.drain().for_each(Greeting::cut);

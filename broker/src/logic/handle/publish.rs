@@ -147,7 +147,7 @@ impl Shard {
             subscriptions,
             ..
         } = self;
-        let connection = clients.connections.get_mut(slot as usize)?;
+        let connection = clients.connections.get_mut(slot)?;
         let route = routes.resolve(topic, connection.route, subscriptions, &clients.sessions);
         connection.route = route;
         Some((route, connection.session))
@@ -176,14 +176,14 @@ impl Shard {
             .clients
             .sessions
             .get(session)
-            .and_then(|session| session.rights.as_ref());
+            .and_then(|session| session.rights());
         rights.map(|rights| rights.access().clone()).unwrap_or_default()
     }
 
     /// What a client may not publish at all ends its connection.
     fn may_publish(&mut self, now: Timestamp, slot: u32, publish: &Publish<'_>) -> bool {
         let settings = &self.clients.settings;
-        let Some(connection) = self.clients.connections.get(slot as usize) else {
+        let Some(connection) = self.clients.connections.get(slot) else {
             return false;
         };
         if publish.qos > settings.listener(connection.listener).qos_max {
@@ -222,11 +222,11 @@ impl Shard {
         let Some(session) = self.clients.sessions.get_mut(session) else {
             return false;
         };
-        if session.unreleased.contains(&packet_identifier.get()) {
+        if session.unreleased().contains(&packet_identifier.get()) {
             self.acknowledge(slot, publish.qos, publish.packet_identifier, true);
             return false;
         }
-        if session.unreleased.len() >= usize::from(receive_max) {
+        if session.unreleased().len() >= usize::from(receive_max) {
             // [MQTT-3.3.4-7], [MQTT-3.3.4-8]
             self.protocol_error(
                 now,
@@ -236,7 +236,7 @@ impl Shard {
             );
             return false;
         }
-        session.unreleased.push(packet_identifier.get());
+        session.rare().unreleased.push(packet_identifier.get());
         if session.outlives_connection() {
             let client_identifier = &*session.client_identifier;
             self.clients.store.append(store::Record::Received {

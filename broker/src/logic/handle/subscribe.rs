@@ -138,7 +138,7 @@ impl Shard {
             .clients
             .sessions
             .get(session)
-            .and_then(|session| session.rights.as_ref());
+            .and_then(|session| session.rights());
         match rights {
             Some(rights) if !rights.access().may_subscribe(filter) => Err(ReasonCode::NotAuthorized),
             _ => Ok(()),
@@ -160,6 +160,16 @@ impl Shard {
 
     /// Queues the retained messages that a new subscription matches [MQTT-3.3.1-9]; the caller pumps.
     fn send_retained_to(&mut self, now: Timestamp, session: u32, asked: Asked<'_>) {
+        let waiting = self
+            .clients
+            .sessions
+            .get(session)
+            .and_then(|session| session.queue.as_ref());
+        if waiting.is_some_and(|queue| queue.is_full_of_replays()) {
+            // Not even looked for: one packet may have thousands of filters that match everything.
+            self.clients.counters().publishes_dropped.add(1);
+            return;
+        }
         let mut found = Vec::new();
         let settings = &self.clients.settings;
         let policy = settings.check_retain_source.then_some(&*self.clients.policy);

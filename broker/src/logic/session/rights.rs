@@ -15,12 +15,10 @@ pub(in crate::logic) struct Rights {
 
 impl Rights {
     /// `None` if everything is allowed.
-    pub(in crate::logic) fn new(access: Access) -> Option<Box<Rights>> {
-        (!access.is_unrestricted()).then(|| {
-            Box::new(Rights {
-                access,
-                written: Box::default(),
-            })
+    pub(in crate::logic) fn new(access: Access) -> Option<Rights> {
+        (!access.is_unrestricted()).then(|| Rights {
+            access,
+            written: Box::default(),
         })
     }
 

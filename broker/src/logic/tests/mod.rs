@@ -9,6 +9,7 @@ use super::testing::{Client, Cluster, Received, connect};
 mod connecting;
 mod delivering;
 mod publishing;
+mod random;
 mod retaining;
 mod rules;
 mod sessions;

@@ -118,10 +118,9 @@ fn a_smaller_receive_maximum_holds_the_redelivery_too() {
     cluster.publish(publisher, "t", QoS::AtLeastOnce, "7");
     assert_eq!(cluster.payloads(subscriber), numbers(1, 2));
     // One that has not come again yet is acknowledged all the same.
-    for (identifier, next) in [(2, 3..=3), (5, 1..=0), (1, 4..=4), (3, 6..=6), (4, 7..=7)] {
+    for (identifier, next) in [(2, "3"), (5, ""), (1, "4"), (3, "6"), (4, "7")] {
         cluster.acknowledge(subscriber, PacketType::PubAck, identifier);
-        let expected: Vec<_> = next.map(|number: u16| number.to_string()).collect();
-        assert_eq!(cluster.payloads(subscriber), expected, "after {identifier}");
+        assert_eq!(cluster.payloads(subscriber).concat(), next, "after {identifier}");
     }
 }
 
