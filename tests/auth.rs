@@ -85,7 +85,7 @@ fn answer(broker: &Broker, options: &Options) -> ReasonCode {
             client.expect_closed();
             connack.reason
         }
-        other => panic!("{other:?}"),
+        other => panic!("no CONNACK but {other:?}:\n{}", broker.log()),
     }
 }
 
