@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
+use crate::certs::CertsArgs;
 use crate::passwd::PasswdArgs;
 
 /// Exit code for a command line or a configuration that cannot be used; mosquitto's.
@@ -18,8 +19,8 @@ pub const EXIT_INVALID: u8 = 3;
     name = "broker",
     version,
     about = "An MQTT 3.1, 3.1.1 and 5.0 broker.",
-    args_conflicts_with_subcommands = true,
-    after_help = "Without a configuration file that has a listener, only clients on this machine can connect."
+    after_help = "Without a configuration file that has a listener, only clients on this machine can connect.",
+    args_conflicts_with_subcommands = true
 )]
 pub struct Args {
     /// Configuration file in the syntax of mosquitto.conf
@@ -52,9 +53,11 @@ pub struct Args {
     pub command: Option<Command>,
 }
 
-/// What the program does instead of serving.
+/// What the program does besides serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Make an authority, a server's certificate and clients' certificates for a start with TLS
+    Certs(CertsArgs),
     /// Make and change password files; they are those of mosquitto_passwd
     Passwd(PasswdArgs),
 }
@@ -120,6 +123,14 @@ mod tests {
         let args = parse("broker --shards 2 --test-config").unwrap();
         assert_eq!(args.shards, NonZeroU16::new(2));
         assert!(args.test_config);
+    }
+
+    #[test]
+    fn subcommands_stand_alone() {
+        let args = parse("broker certs folder --name broker.example --client a --client b").unwrap();
+        assert!(matches!(args.command, Some(Command::Certs(_))));
+        assert!(parse("broker -c a.conf certs folder").is_err());
+        assert!(parse("broker certs").is_err());
     }
 
     #[test]

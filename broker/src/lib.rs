@@ -8,10 +8,12 @@
 
 pub mod args;
 pub mod auth;
+pub mod certs;
 pub mod config;
 pub mod limits;
 pub mod log;
 pub mod logic;
+pub mod passphrase;
 pub mod passwd;
 mod server;
 pub mod settings;
@@ -34,8 +36,10 @@ where
     T: Into<OsString> + Clone,
 {
     let args = args::parse_from(arguments);
-    if let Some(args::Command::Passwd(args)) = &args.command {
-        return passwd::run(args);
+    match &args.command {
+        Some(args::Command::Certs(certs)) => return certs::run(certs),
+        Some(args::Command::Passwd(passwd)) => return passwd::run(passwd),
+        None => {}
     }
     let configuration = match config::load(&args) {
         Ok(configuration) => configuration,

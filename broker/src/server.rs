@@ -19,11 +19,12 @@ use signal_hook::iterator::Signals;
 use transport::clock::monotonic_ns;
 use transport::ring::{Ring, RingError, RingOptions};
 use transport::socket;
-use transport::tls::{ServerTls, TlsConfigError, server_config};
+use transport::tls::{self, ServerSide, ServerTls, TlsConfigError};
 
 use crate::auth::{AccessFiles, Authentication, Policy, world_readable};
 use crate::config::{ConfigError, Configuration, ListenerTls};
 use crate::logic::{Shard, shard_counters};
+use crate::passphrase::Passphrases;
 use crate::settings::ListenerId;
 use crate::shard::{Links, Listening, ShardLoop, allowed_cpus, placement};
 
@@ -103,6 +104,9 @@ pub fn serve(configuration: &Configuration) -> Result<(), ServerError> {
     let policy = Policy::load(&files, None)?;
     check_io_uring()?;
     socket::raise_descriptor_limit();
+    let passphrases = Passphrases::default();
+    let tls = tls_configs(configuration, &passphrases)?;
+    passphrases.forget_terminal();
     let links = Arc::new(Links::new(configuration.shards.get()));
     let shut_down = Arc::new(AtomicBool::new(false));
     let authentication = start_authentication(configuration, files, policy, &links)?;
@@ -112,7 +116,7 @@ pub fn serve(configuration: &Configuration) -> Result<(), ServerError> {
         Arc::clone(&shut_down),
     )?;
     // Whoever can connect finds signals being watched.
-    let listening = bind_all(configuration)?;
+    let listening = bind_all(configuration, &tls)?;
     let executors = start_shards(configuration, &links, &listening, &authentication, &shut_down)?;
     let _pid_file = PidFile::write(configuration.pid_file.as_deref())?;
     // The shards hold the listening sockets from here on: the last one to end closes them.
@@ -148,10 +152,13 @@ fn check_io_uring() -> Result<(), ServerError> {
     Ok(())
 }
 
-fn bind_all(configuration: &Configuration) -> Result<Vec<Listening>, ServerError> {
+fn bind_all(
+    configuration: &Configuration,
+    tls: &[Option<Arc<ServerConfig>>],
+) -> Result<Vec<Listening>, ServerError> {
     let mut all = Vec::new();
-    for (index, listener) in (0u16..).zip(&configuration.listeners) {
-        let tls = listener.tls.as_ref().map(tls_config).transpose()?;
+    for ((index, listener), tls) in (0u16..).zip(&configuration.listeners).zip(tls) {
+        let identity = listener.tls.as_ref().and_then(|tls| tls.identity);
         let settings = configuration.settings.listener(ListenerId(index));
         let connections = Arc::new(AtomicU64::new(0));
         for socket in bind_any(&listener.addresses)? {
@@ -165,6 +172,7 @@ fn bind_all(configuration: &Configuration) -> Result<Vec<Listening>, ServerError
                 socket: Arc::new(socket),
                 listener: ListenerId(index),
                 tls: tls.clone(),
+                identity,
                 connections: Arc::clone(&connections),
                 connections_max: settings.connections_max,
             });
@@ -213,14 +221,42 @@ fn bind(address: SocketAddr) -> Result<OwnedFd, ServerError> {
     })
 }
 
-fn tls_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsConfigError> {
-    server_config(&ServerTls {
+/// The TLS of every listener, at the index of the listener; passphrases are asked for here, before anything is opened.
+fn tls_configs(
+    configuration: &Configuration,
+    passphrases: &Passphrases,
+) -> Result<Vec<Option<Arc<ServerConfig>>>, TlsConfigError> {
+    let make = |tls: &ListenerTls| {
+        let side = tls_side(tls, passphrases)?;
+        for warning in &side.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(side.config)
+    };
+    configuration
+        .listeners
+        .iter()
+        .map(|listener| listener.tls.as_ref().map(make).transpose())
+        .collect()
+}
+
+/// The TLS of a listener from its files as they are now.
+fn tls_side(tls: &ListenerTls, passphrases: &Passphrases) -> Result<ServerSide, TlsConfigError> {
+    let wanted = ServerTls {
         certificate_chain: &tls.certificate_chain,
         private_key: &tls.private_key,
         client_ca: tls.client_ca.as_deref(),
+        client_ca_folder: tls.client_ca_folder.as_deref(),
+        revocation_list: tls.revocation_list.as_deref(),
         require_client_certificate: tls.require_client_certificate,
+        accept_version_1: tls.accept_version_1,
+        ignore_client_dates: tls.ignore_client_dates,
         version_min: tls.version_min,
-    })
+        ciphers: tls.ciphers.as_deref(),
+        ciphers_tls13: tls.ciphers_tls13.as_deref(),
+    };
+    let source = passphrases.for_listener(tls.key_passphrase_file.as_deref());
+    tls::server(&wanted, &source)
 }
 
 /// The password and ACL files of each listener.

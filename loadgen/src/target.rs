@@ -88,7 +88,7 @@ fn endpoint(host: &str, port: u16, tls: Option<&TlsRequest>) -> Result<Endpoint,
             ca: tls.ca.as_deref(),
             certificate,
             insecure: tls.insecure,
-            version: None,
+            ..ClientTls::default()
         })
     });
     Ok(Endpoint {

@@ -35,7 +35,8 @@ use crate::settings::{ListenerId, Settings};
 /// What is known of a client that wants to connect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing is proved; whether such clients are let in is the listener's `allow_anonymous`.
+    /// No password proves anything; whether the client is let in is up to its certificate, where that names the user, or to
+    /// the listener's `allow_anonymous`.
     #[default]
     Unproved,
     /// The password is the user's.
@@ -55,8 +56,6 @@ pub struct Request<'a> {
     pub user_name: Option<&'a str>,
     /// Password.
     pub password: Option<&'a [u8]>,
-    /// The user that a certificate proved, where the listener takes it from there.
-    pub certificate_identity: Option<&'a str>,
 }
 
 /// What [`Authentication::check`] comes to.
@@ -139,17 +138,10 @@ impl Authentication {
     /// Decides at once what can be; else the answer with this ticket comes to [`Self::next_answer`] of the shard.
     #[must_use]
     pub fn check(&self, now: Timestamp, request: &Request<'_>, shard: u16, ticket: u64) -> Check {
-        let has_users = self
-            .files
-            .get(usize::from(request.listener.0))
-            .is_some_and(|files| files.password_file.is_some());
-        let listener = self.settings.listener(request.listener);
-        if !has_users && !listener.certificate_names_user {
+        let files = self.files.get(usize::from(request.listener.0));
+        let has_users = files.is_some_and(|files| files.password_file.is_some());
+        if !has_users || self.settings.listener(request.listener).certificate_names_user {
             return Check::Decided(Verdict::Unproved);
-        }
-        if listener.certificate_names_user {
-            let proved = request.certificate_identity.map(|_| Verdict::Proved);
-            return Check::Decided(proved.unwrap_or(Verdict::Refused(ReasonCode::NotAuthorized)));
         }
         let policy = self.policy();
         let (Some(file), Some(user)) = (policy.passwords(request.listener), request.user_name) else {

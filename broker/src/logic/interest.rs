@@ -56,16 +56,10 @@ impl Shard {
 
     /// The next batch for another shard.
     pub fn take_batch(&mut self, to: u16) -> Option<Batch> {
-        let batch = self
-            .outboxes
-            .get_mut(usize::from(to))?
-            .pop(&mut self.spare_batches);
-        if !self.paused.is_empty()
-            && self
-                .outboxes
-                .iter()
-                .all(|outbox| outbox.len() <= limits::OUTBOX_BATCHES_MAX / 2)
-        {
+        let outbox = self.outboxes.get_mut(usize::from(to))?;
+        let was_full = outbox.len() > limits::OUTBOX_BATCHES_MAX / 2;
+        let batch = outbox.pop(&mut self.spare_batches);
+        if was_full && outbox.len() <= limits::OUTBOX_BATCHES_MAX / 2 {
             self.resume_receiving();
         }
         batch

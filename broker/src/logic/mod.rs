@@ -214,6 +214,12 @@ impl Shard {
         }
     }
 
+    /// An empty buffer for the shell's own use, to be given back by [`Self::recycle_out`].
+    #[inline]
+    pub fn spare_out(&mut self) -> Vec<u8> {
+        self.clients.spare_outs.pop().unwrap_or_default()
+    }
+
     /// Takes an emptied buffer, to be the `out` of a connection again: so that only those with something to say have one.
     #[inline]
     pub fn recycle_out(&mut self, mut buffer: Vec<u8>) {

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use transport::ring::ReceiveBuffer;
 use transport::socket;
 use transport::stream::SecureStream;
+use transport::tls;
 
 use super::admission::Admission;
 use super::greeting::{Greeting, Heard, hear};
@@ -106,6 +107,11 @@ impl ShardLoop {
                     socket::shut_down(greeting.socket.as_fd());
                 }
             }
+            Heard::Failed => {
+                if let Some(greeting) = self.greetings.remove(place) {
+                    socket::shut_down(greeting.socket.as_fd());
+                }
+            }
             Heard::Malformed => self.move_home(place, self.index, None, Verdict::Unproved),
             Heard::Connect => self.authenticate(place),
         }
@@ -147,7 +153,7 @@ impl ShardLoop {
             listener: greeting.listener,
             tls: !greeting.stream.is_plain(),
             assigned_client_identifier,
-            certificate_identity: None,
+            certificate_identity: identity(&greeting),
             verdict,
         };
         let Greeting {
@@ -189,7 +195,7 @@ fn greeting(listening: &Listening, socket: OwnedFd) -> Option<Greeting> {
         .inspect_err(|error| tracing::error!("{error}"))
         .ok()?;
     let plain = Vec::new();
-    let listener = listening.listener;
+    let (listener, identity) = (listening.listener, listening.identity);
     Some(Greeting {
         generation: 0,
         socket,
@@ -197,6 +203,7 @@ fn greeting(listening: &Listening, socket: OwnedFd) -> Option<Greeting> {
         admission,
         address,
         listener,
+        identity,
         plain,
         is_being_checked: false,
     })
@@ -210,13 +217,29 @@ fn read(greeting: &mut Greeting, wire: &[u8]) -> Heard {
         || socket::send_now(greeting.socket.as_fd(), &answer).is_ok_and(|sent| sent == answer.len());
     match opened {
         Err(error) => {
-            tracing::info!("Client {} disconnected: {error}.", greeting.address);
-            Heard::Refused("the TLS handshake failed")
+            // In TLS 1.3 a client that is refused believes at first that it is connected: this line is where it shows.
+            tracing::warn!("Client {} refused: {error}.", greeting.address);
+            Heard::Failed
         }
         Ok(_) if !answered => Heard::Refused("it does not read"),
-        Ok(opened) => match hear(&greeting.plain) {
-            Heard::Incomplete if opened.peer_closed => Heard::Refused("closed before CONNECT"),
-            heard => heard,
-        },
+        Ok(opened) => {
+            if let Some(warning) = &opened.warning {
+                tracing::warn!("Client {}: {warning}.", greeting.address);
+            }
+            match hear(&greeting.plain) {
+                Heard::Incomplete if opened.peer_closed => Heard::Refused("closed before CONNECT"),
+                heard => heard,
+            }
+        }
     }
+}
+
+/// The user that the client's certificate names, where the listener asks for it. Without one the logic refuses the
+/// CONNECT.
+fn identity(greeting: &Greeting) -> Option<Box<str>> {
+    let named = tls::client_identity(&greeting.stream, greeting.identity?);
+    named
+        .inspect_err(|error| tracing::warn!("Client {} has no user name: {error}.", greeting.address))
+        .ok()
+        .map(String::into_boxed_str)
 }

@@ -12,6 +12,7 @@ use mqtt::{DecodeError, ReasonCode, decode, frame};
 use slab::Slab;
 use transport::socket;
 use transport::stream::SecureStream;
+use transport::tls::IdentityKind;
 
 use super::admission::Admission;
 use super::token::{Place, same_generation};
@@ -27,6 +28,8 @@ pub(crate) struct Greeting {
     pub(crate) admission: Admission,
     pub(crate) address: SocketAddr,
     pub(crate) listener: ListenerId,
+    /// What of its certificate names the user, if something does.
+    pub(crate) identity: Option<IdentityKind>,
     /// Plain bytes so far.
     pub(crate) plain: Vec<u8>,
     /// The CONNECT is whole and its password is being checked.
@@ -58,6 +61,8 @@ pub(crate) enum Heard {
     Connect,
     /// It is, but wrong: its home is here, where it gets its refusal.
     Malformed,
+    /// Its TLS failed, which was logged.
+    Failed,
     /// Not a client of ours: closed without an answer.
     Refused(&'static str),
 }

@@ -25,7 +25,6 @@ impl ShardLoop {
             address: greeting.address.ip(),
             user_name: connect.user_name,
             password: connect.password,
-            certificate_identity: None,
         };
         let check = self
             .authentication

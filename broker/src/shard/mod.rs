@@ -28,6 +28,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, RingOptions, Token};
+use transport::tls::IdentityKind;
 
 use crate::auth::Authentication;
 use crate::limits;
@@ -47,6 +48,8 @@ pub(crate) struct Listening {
     pub(crate) socket: Arc<OwnedFd>,
     pub(crate) listener: ListenerId,
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// What of a client's certificate names its user, if something does.
+    pub(crate) identity: Option<IdentityKind>,
     pub(crate) connections: Arc<AtomicU64>,
     pub(crate) connections_max: u64,
 }
@@ -78,8 +81,6 @@ pub(crate) struct ShardLoop {
     unflushed: Vec<ConnectionId>,
     /// Plain bytes out of a TLS stream, reused.
     plain: Vec<u8>,
-    /// Emptied output buffers, reused.
-    spare: Vec<Vec<u8>>,
     /// The logic's list of connections to flush, reused.
     dirty: Vec<ConnectionId>,
 }
@@ -121,7 +122,6 @@ impl ShardLoop {
             drain_until: None,
             unflushed: Vec::new(),
             plain: Vec::new(),
-            spare: Vec::new(),
             dirty: Vec::new(),
         };
         shard.take_policy();
@@ -242,6 +242,7 @@ impl ShardLoop {
                 "no CONNECT"
             };
             tracing::info!("Client {} closed: {what} within 5 seconds.", greeting.address);
+            self.submit_before_close();
             greeting.cut();
         }
         while let Some(id) = self.connections.expired(now) {

@@ -87,7 +87,7 @@ impl Shard {
             Verdict::Proved => true,
             Verdict::Unproved => peer.is_some_and(|peer| peer.certificate_identity.is_some()),
         };
-        if !proved && !listener.allow_anonymous {
+        if !proved && (listener.certificate_names_user || !listener.allow_anonymous) {
             return Err(ReasonCode::NotAuthorized);
         }
         let user: Option<Box<str>> = named.filter(|_| proved).map(Into::into);
