@@ -405,3 +405,42 @@ fn a_password_file_beside_the_configuration() {
         ended.stdout
     );
 }
+
+/// A refused connection's socket is closed in the turn that accepted it, and the next connection gets its number: what was
+/// still asked of the old one must not take the new one's bytes.
+#[test]
+fn refused_clients_take_nothing_from_the_next() {
+    let files = Files::new(&[("ann", "pw")]);
+    let broker = files.setup().start();
+    let ann = Options::new("a").user("ann", "pw");
+    for _ in 0..300 {
+        assert_eq!(answer(&broker, &Options::new("n")), ReasonCode::NotAuthorized);
+        assert_eq!(answer(&broker, &ann), ReasonCode::Success);
+    }
+}
+
+/// V16: a reload for which no descriptor is left keeps the old files.
+#[test]
+fn v16_a_reload_without_descriptors_keeps_the_old_files() {
+    let files = Files::new(&[("ann", "pw")]);
+    files.set_acl("user ann\ntopic own\n");
+    let broker = files
+        .setup()
+        .listener(&format!("acl_file {}", files.acl().display()))
+        .descriptors(64)
+        .start();
+    let mut ann = Client::connect(&broker, &Options::new("a").user("ann", "pw"));
+    let _others: Vec<_> = (0..80)
+        .map(|_| std::net::TcpStream::connect(broker.address()).unwrap())
+        .collect();
+    eventually("no descriptor is left", || {
+        broker.log().contains("Cannot accept connections")
+    });
+    files.set_acl("user ann\ntopic #\n");
+    broker.signal(Signal::HUP);
+    eventually("the reload fails", || {
+        reloads(&broker, "The files of before stay in effect") == 1
+    });
+    assert_eq!(ann.subscribe("other", QoS::AtMostOnce), 0x80);
+    assert_eq!(ann.subscribe("own", QoS::AtMostOnce), 0);
+}

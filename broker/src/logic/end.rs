@@ -135,7 +135,11 @@ impl Shard {
         // The rules may have changed since CONNECT.
         let access = self.clients.policy.renewed(&will.access);
         if !access.may_write(will.message.topic()) {
-            return;
+            let client = access
+                .identity()
+                .map_or("", |identity| &identity.client_identifier);
+            let topic = will.message.topic();
+            return tracing::warn!("The Will of {client} is dropped: it may not publish to {topic}.");
         }
         let mut properties = PropertiesBuf::new();
         if let Some(expiry_s) = will.expiry_s {
