@@ -293,8 +293,8 @@ fn start_authentication(
 fn reload(authentication: &Authentication, links: &Links) {
     match authentication.reload() {
         Ok(()) => {
-            tracing::info!("Reloaded the password and ACL files.");
             links.wake_all();
+            tracing::info!("Reloaded the password and ACL files.");
         }
         Err(error) => tracing::error!("The files of before stay in effect: {error}"),
     }

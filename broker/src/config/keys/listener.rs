@@ -12,8 +12,6 @@ const AUTO_ID_PREFIX_BYTES_MAX: usize = 50;
 const LISTENERS_MAX: usize = 1000;
 
 const WOULD_OPEN: &str = "leaving it out would let more clients in";
-const NO_USERS: &str = "leaving it out would change who may connect; a certificate authority (cafile, require_certificate) \
-                        can decide that already";
 const WEBSOCKETS: &str = "WebSockets are known but not supported yet: use `protocol mqtt`";
 
 pub(super) const fn key(name: &'static str, scope: Scope, about: &'static str, status: Status) -> Key {
