@@ -34,7 +34,9 @@ fn longest_ms(broker: &Broker) -> f64 {
 }
 
 fn is_accepted(broker: &Broker, options: &Options) -> bool {
-    Client::try_connect(broker, options).1.is_some_and(|answer| answer.reason() == ReasonCode::Success)
+    Client::try_connect(broker, options)
+        .1
+        .is_some_and(|answer| answer.reason() == ReasonCode::Success)
 }
 
 /// Puts the files of one set of certificates in place of another's.
@@ -72,7 +74,10 @@ fn other_certificates_hold_for_new_connections_alone() {
     assert!(is_accepted(&broker, &with("s", &second)));
     // A client that trusts the new server, with a certificate of the authority that is gone.
     replace(&first, &second, &["ca.crt"]);
-    assert!(!is_accepted(&broker, &with("f", &first)), "the old authority is gone");
+    assert!(
+        !is_accepted(&broker, &with("f", &first)),
+        "the old authority is gone"
+    );
 }
 
 /// V15, V16
@@ -84,10 +89,28 @@ fn a_mistake_leaves_everything_as_it_was() {
     let options = Options::new("a").tls(certificates.client_config(&[&rustls::version::TLS13], false));
     let mut early = Client::connect(&broker, &options);
     let mistakes = [
-        (setup.clone().global("max_qos 3").listener("allow_anonymous false"), "broker.conf:1: max_qos 3"),
-        (setup.clone().listener("tls_version tlsv1.3").listener("nonsense 1"), "unknown key nonsense"),
-        (setup.clone().listener("certfile /nonexistent/server.crt"), "/nonexistent/server.crt"),
-        (setup.clone().global("log_dest file /nonexistent/broker.log"), "/nonexistent/broker.log"),
+        (
+            setup
+                .clone()
+                .global("max_qos 3")
+                .listener("allow_anonymous false"),
+            "broker.conf:1: max_qos 3",
+        ),
+        (
+            setup
+                .clone()
+                .listener("tls_version tlsv1.3")
+                .listener("nonsense 1"),
+            "unknown key nonsense",
+        ),
+        (
+            setup.clone().listener("certfile /nonexistent/server.crt"),
+            "/nonexistent/server.crt",
+        ),
+        (
+            setup.clone().global("log_dest file /nonexistent/broker.log"),
+            "/nonexistent/broker.log",
+        ),
     ];
     for (mistaken, told) in mistakes {
         broker.configure(&mistaken);
@@ -170,5 +193,9 @@ fn log_files_that_were_moved_away_are_made_anew() {
     eventually("the new file has a line", || {
         std::fs::read_to_string(&path).is_ok_and(|text| text.contains(DONE))
     });
-    assert!(std::fs::read_to_string(&moved).unwrap().contains("Opening listen socket"));
+    assert!(
+        std::fs::read_to_string(&moved)
+            .unwrap()
+            .contains("Opening listen socket")
+    );
 }

@@ -13,10 +13,11 @@ use rustls::ServerConfig;
 use transport::tls::{IdentityKind, TlsConfigError};
 
 use crate::args::Args;
+use crate::auth::Authentication;
 use crate::config::{self, ConfigError, Configuration, ListenerSocket};
 use crate::log::{Log, LogError, NOTICE, PreparedLog};
 use crate::passphrase::Passphrases;
-use crate::server::tls_configs;
+use crate::server::{access_files, tls_configs, warn_of_modes};
 use crate::settings::{ListenerSettings, Settings};
 
 /// What a shard goes by; replaced whole.
@@ -117,6 +118,7 @@ pub(crate) struct Reloader {
     pub(crate) log: Log,
     pub(crate) passphrases: Passphrases,
     pub(crate) current: Arc<Current>,
+    pub(crate) authentication: Arc<Authentication>,
     /// The listeners that were opened at start, in the order of their numbers.
     pub(crate) listeners: Vec<ListenerSocket>,
     pub(crate) pid_file: Option<PathBuf>,
@@ -132,7 +134,7 @@ impl Reloader {
                 for line in error.to_string().lines() {
                     tracing::error!("{line}");
                 }
-                tracing::error!("The configuration was not reloaded: everything stays as it was.");
+                tracing::error!("The configuration was not reloaded. The files of before stay in effect.");
                 false
             }
         }
@@ -143,15 +145,21 @@ impl Reloader {
         let read = config::load(&self.args)?;
         let (configuration, warnings) = self.fit(read);
         let tls = tls_configs(&configuration, &self.passphrases)?;
+        let files = access_files(&configuration);
+        let policy = self.authentication.load(&files)?;
         let log = PreparedLog::open(&configuration.log)?;
         // Nothing can fail from here on.
         self.log.change(log);
         for warning in configuration.warnings.iter().chain(&warnings) {
             tracing::warn!("{warning}");
         }
+        warn_of_modes(&files);
+        let settings = Arc::new(configuration.settings);
+        self.authentication.replace(Arc::clone(&settings), files, policy);
+        tracing::info!("Reloaded the password and ACL files.");
         let listeners = configuration.listeners.iter().zip(tls);
         let in_effect = InEffect {
-            settings: Arc::new(configuration.settings),
+            settings,
             listeners: listeners
                 .map(|(socket, tls)| ListenerTlsInEffect::new(socket, tls))
                 .collect(),
@@ -165,7 +173,13 @@ impl Reloader {
     fn fit(&self, mut read: Configuration) -> (Configuration, Vec<String>) {
         let mut warnings = Vec::new();
         let before = self.current.get();
-        let mut offered: Vec<_> = read.settings.listeners.drain(..).zip(read.listeners.drain(..)).map(Some).collect();
+        let mut offered: Vec<_> = read
+            .settings
+            .listeners
+            .drain(..)
+            .zip(read.listeners.drain(..))
+            .map(Some)
+            .collect();
         for (index, socket) in self.listeners.iter().enumerate() {
             let found = offered
                 .iter_mut()
@@ -175,7 +189,10 @@ impl Reloader {
             let (settings, socket) = match found {
                 Some((settings, new)) => (keep_fixed(&old, settings, socket, &mut warnings), new),
                 None => {
-                    warnings.push(format!("{} is not in the configuration any more: it stays open until a restart", name(socket)));
+                    warnings.push(format!(
+                        "{} is not in the configuration any more: it stays open until a restart",
+                        name(socket)
+                    ));
                     (old, socket.clone())
                 }
             };
@@ -208,7 +225,10 @@ fn keep_fixed(
     warnings: &mut Vec<String>,
 ) -> ListenerSettings {
     if new.mount_point != old.mount_point {
-        warnings.push(format!("{}: mount_point has changed: that takes a restart", name(socket)));
+        warnings.push(format!(
+            "{}: mount_point has changed: that takes a restart",
+            name(socket)
+        ));
         new.mount_point.clone_from(&old.mount_point);
     }
     new

@@ -23,13 +23,14 @@ use transport::socket;
 use transport::tls::{self, ServerSide, ServerTls, TlsConfigError};
 
 use crate::args::Args;
-use crate::config::{Configuration, ListenerTls};
+use crate::auth::{AccessFiles, Authentication, Policy, world_readable};
+use crate::config::{ConfigError, Configuration, ListenerTls};
 use crate::log::Log;
 use crate::logic::{Shard, shard_counters};
 use crate::passphrase::Passphrases;
 use crate::reload::{Current, InEffect, ListenerTlsInEffect, Reloader};
 use crate::settings::ListenerId;
-use crate::shard::{Links, Listening, ShardLoop, allowed_cpus, placement};
+use crate::shard::{Links, Listening, ShardLoop, Shared, allowed_cpus, placement};
 
 /// Why a broker could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +88,12 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
+    /// Password or ACL files.
+    #[error("{0}")]
+    Access(#[from] ConfigError),
+    /// The threads that check passwords cannot be started.
+    #[error("cannot start the threads that check passwords: {0}")]
+    Authentication(#[source] io::Error),
     /// Signals cannot be caught.
     #[error("cannot catch signals: {0}")]
     Signals(#[source] io::Error),
@@ -97,25 +104,39 @@ pub enum ServerError {
 /// # Errors
 /// Why it could not start or go on, in one sentence with what to do.
 pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(), ServerError> {
+    let files = access_files(configuration);
+    let policy = Policy::load(&files, None)?;
     check_io_uring()?;
     socket::raise_descriptor_limit();
     let passphrases = Passphrases::default();
     let tls = tls_configs(configuration, &passphrases)?;
     passphrases.forget_terminal();
-    let listening = bind_all(configuration)?;
-    let current = Arc::new(Current::new(in_effect(configuration, tls), configuration.shards.get()));
+    let current = Arc::new(Current::new(
+        in_effect(configuration, tls),
+        configuration.shards.get(),
+    ));
+    let links = Arc::new(Links::new(configuration.shards.get()));
+    let shut_down = Arc::new(AtomicBool::new(false));
+    let authentication = start_authentication(configuration, files, policy, &links)?;
     let reloader = Reloader {
         args: args.clone(),
         log,
         passphrases,
         current: Arc::clone(&current),
+        authentication: Arc::clone(&authentication),
         listeners: configuration.listeners.clone(),
         pid_file: configuration.pid_file.clone(),
     };
-    let links = Arc::new(Links::new(configuration.shards.get()));
-    let shut_down = Arc::new(AtomicBool::new(false));
     let signals = watch_signals(Arc::clone(&links), Arc::clone(&shut_down), reloader)?;
-    let executors = start_shards(configuration.shards, &links, &listening, &current, &shut_down)?;
+    // Whoever can connect finds signals being watched.
+    let listening = bind_all(configuration)?;
+    let shared = Shared {
+        links,
+        current,
+        authentication,
+        shut_down,
+    };
+    let executors = start_shards(configuration.shards, &shared, &listening)?;
     let _pid_file = PidFile::write(configuration.pid_file.as_deref())?;
     // The shards hold the listening sockets from here on: the last one to end closes them.
     drop(listening);
@@ -262,6 +283,41 @@ fn tls_side(tls: &ListenerTls, passphrases: &Passphrases) -> Result<ServerSide, 
     tls::server(&wanted, &source)
 }
 
+/// The password and ACL files of each listener.
+pub(crate) fn access_files(configuration: &Configuration) -> Vec<AccessFiles> {
+    configuration
+        .listeners
+        .iter()
+        .map(|listener| listener.access.clone())
+        .collect()
+}
+
+/// Tells which of the files everybody may read.
+pub(crate) fn warn_of_modes(files: &[AccessFiles]) {
+    for path in world_readable(files) {
+        tracing::warn!(
+            "{} may be read by every user of this machine: `chmod 0600 {}` mends it.",
+            path.display(),
+            path.display()
+        );
+    }
+}
+
+fn start_authentication(
+    configuration: &Configuration,
+    files: Vec<AccessFiles>,
+    policy: Policy,
+    links: &Arc<Links>,
+) -> Result<Arc<Authentication>, ServerError> {
+    warn_of_modes(&files);
+    let settings = Arc::new(configuration.settings.clone());
+    let links = Arc::clone(links);
+    let shards = configuration.shards.get();
+    Authentication::start(settings, files, policy, shards, move |shard| links.wake(shard))
+        .map(Arc::new)
+        .map_err(ServerError::Authentication)
+}
+
 /// SIGTERM and SIGINT end the broker; a second one ends it at once. SIGHUP reads the configuration again.
 fn watch_signals(
     links: Arc<Links>,
@@ -296,29 +352,27 @@ type ShardHandle = ExecutorJoinHandle<Result<(), String>>;
 
 fn start_shards(
     shards: NonZeroU16,
-    links: &Arc<Links>,
+    shared: &Shared,
     listening: &[Listening],
-    current: &Arc<Current>,
-    shut_down: &Arc<AtomicBool>,
 ) -> Result<Vec<ShardHandle>, ServerError> {
     let count = shards.get();
     let counters = shard_counters(count);
     let cpus = allowed_cpus();
     let start = |shard: u16| {
-        let (counters, current) = (Arc::clone(&counters), Arc::clone(current));
-        let (links, listening) = (Arc::clone(links), listening.to_vec());
-        let shut_down = Arc::clone(shut_down);
+        let (counters, shared) = (Arc::clone(&counters), shared.clone());
+        let listening = listening.to_vec();
         LocalExecutorBuilder::new(placement(shard, count, &cpus))
             .name(&format!("shard-{shard}"))
             .io_memory(GLOMMIO_IO_MEMORY_BYTES)
             .preempt_timer(PREEMPT_TIMER)
             .spawn(move || async move {
                 let _others = EndsWithMe {
-                    links: Arc::clone(&links),
-                    shut_down: Arc::clone(&shut_down),
+                    links: Arc::clone(&shared.links),
+                    shut_down: Arc::clone(&shared.shut_down),
                 };
-                let logic = Shard::new(shard, count, Arc::clone(&current.get().settings), counters);
-                let shard = ShardLoop::new(shard, count, logic, links, listening, current, shut_down);
+                let settings = Arc::clone(&shared.current.get().settings);
+                let logic = Shard::new(shard, count, settings, counters);
+                let shard = ShardLoop::new(shard, count, logic, listening, shared);
                 match shard {
                     Ok(shard) => shard.run().await.map_err(|error| error.to_string()),
                     Err(error) => Err(error.to_string()),

@@ -15,6 +15,7 @@ mod exchange;
 mod flush;
 mod greeting;
 mod links;
+mod login;
 mod placement;
 mod token;
 
@@ -27,6 +28,7 @@ use std::time::Duration;
 use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, RingOptions, Token};
 
+use crate::auth::Authentication;
 use crate::limits;
 use crate::logic::{ConnectionId, LostCause, Shard, Timestamp};
 use crate::reload::{Current, InEffect};
@@ -45,6 +47,15 @@ pub(crate) struct Listening {
     pub(crate) socket: Arc<OwnedFd>,
     pub(crate) listener: ListenerId,
     pub(crate) connections: Arc<AtomicU64>,
+}
+
+/// What the shards of a broker have in common.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) links: Arc<Links>,
+    pub(crate) current: Arc<Current>,
+    pub(crate) authentication: Arc<Authentication>,
+    pub(crate) shut_down: Arc<AtomicBool>,
 }
 
 /// One shard's sockets and logic.
@@ -67,6 +78,9 @@ pub(crate) struct ShardLoop {
     connections: Connections,
     /// Connections on their way to their home shards.
     handoffs: Vec<(u16, Box<Handoff>)>,
+    authentication: Arc<Authentication>,
+    /// Of the policy that the logic goes by.
+    policy_generation: u64,
     shut_down: Arc<AtomicBool>,
     /// Set while shutting down: when what is still open is cut.
     drain_until: Option<Timestamp>,
@@ -87,14 +101,20 @@ impl ShardLoop {
         index: u16,
         shards: u16,
         logic: Shard,
-        links: Arc<Links>,
         listening: Vec<Listening>,
-        current: Arc<Current>,
-        shut_down: Arc<AtomicBool>,
+        shared: Shared,
     ) -> Result<ShardLoop, RingError> {
+        let Shared {
+            links,
+            current,
+            authentication,
+            shut_down,
+        } = shared;
         let ring = Ring::new(&RingOptions::default())?;
         links.introduce(index, ring.handle(), ring.waker());
         let in_effect = (0, current.get());
+        // What was set before the introduction could not wake this shard: the first turn looks.
+        links.wake(index);
         let mut shard = ShardLoop {
             index,
             shards,
@@ -110,12 +130,15 @@ impl ShardLoop {
             greetings: Greetings::default(),
             connections: Connections::default(),
             handoffs: Vec::new(),
+            authentication,
+            policy_generation: 0,
             shut_down,
             drain_until: None,
             unflushed: Vec::new(),
             plain: Vec::new(),
             dirty: Vec::new(),
         };
+        shard.take_policy();
         shard.accept_everywhere();
         Ok(shard)
     }
@@ -156,6 +179,7 @@ impl ShardLoop {
         if let Some(newer) = self.current.newer_than(self.in_effect.0) {
             self.logic.set_settings(self.now, Arc::clone(&newer.1.settings));
             self.in_effect = newer;
+            self.take_policy();
         }
     }
 
@@ -203,7 +227,8 @@ impl ShardLoop {
                     self.sent(id, bytes, result);
                 }
             }
-            Completion::Connected { .. } | Completion::Woken => {}
+            Completion::Woken => self.woken(),
+            Completion::Connected { .. } => {}
         }
     }
 
@@ -235,7 +260,13 @@ impl ShardLoop {
     fn run_timers(&mut self) {
         let now = self.now;
         while let Some(greeting) = self.greetings.expired(now) {
-            tracing::info!("Client {} closed: no CONNECT within 5 seconds.", greeting.address);
+            let what = if greeting.is_being_checked {
+                "its password could not be checked"
+            } else {
+                "no CONNECT"
+            };
+            tracing::info!("Client {} closed: {what} within 5 seconds.", greeting.address);
+            self.submit_before_close();
             greeting.cut();
         }
         while let Some(id) = self.connections.expired(now) {

@@ -254,7 +254,9 @@ pub(super) const KEYS: &[Key] = &[
         "The facility of syslog: 0 is `local0`, 7 is `local7`; without it, `daemon`.",
         Value::Integer {
             ranges: &[(0, 7)],
-            set: |draft, local| draft.log.facility = u8::try_from(local).ok().map(|local| FACILITY_LOCAL0 + local),
+            set: |draft, local| {
+                draft.log.facility = u8::try_from(local).ok().map(|local| FACILITY_LOCAL0 + local)
+            },
         },
         Show::Global(|c| shown_if(c.log.facility.checked_sub(FACILITY_LOCAL0))),
     ),
