@@ -17,6 +17,7 @@ mod descriptors;
 mod greeting;
 mod keep_alive;
 mod key_passphrase;
+mod load;
 mod malformed;
 mod qos;
 mod real_clients;

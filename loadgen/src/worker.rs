@@ -323,6 +323,9 @@ impl<'a> Worker<'a> {
             return Duration::ZERO;
         }
         let next_ns = self.due.peek().map_or(u64::MAX, |Reverse((at_ns, _))| *at_ns);
+        if !self.due.is_empty() && next_ns >= self.stop_ns() {
+            return Duration::ZERO;
+        }
         Duration::from_nanos(next_ns.saturating_sub(monotonic_ns())).min(LOOK_AROUND)
     }
 }

@@ -289,6 +289,28 @@ fn sessions_expire() {
 }
 
 #[test]
+fn who_is_let_in() {
+    let configuration = read(
+        "global_max_clients 5\nglobal_max_connections -1\nclientid_prefixes secure-\nupgrade_outgoing_qos true\n\
+         listener 1\naccept_protocol_versions 4,5\nlistener 2",
+    );
+    let settings = &configuration.settings;
+    assert_eq!((settings.clients_max, settings.connections_max), (5, UNLIMITED));
+    assert_eq!(settings.client_identifier_prefix.as_deref(), Some("secure-"));
+    assert!(settings.upgrade_outgoing_qos);
+    let accepted: Vec<_> = settings
+        .listeners
+        .iter()
+        .map(|l| (l.accept_v3_1, l.accept_v3_1_1, l.accept_v5))
+        .collect();
+    assert_eq!(accepted, [(false, true, true), (true, true, true)]);
+    assert_eq!(
+        read(&configuration.effective()).effective(),
+        configuration.effective()
+    );
+}
+
+#[test]
 fn log_settings() {
     let log = read("").log;
     assert_eq!(
@@ -340,6 +362,14 @@ fn identifiers_that_the_broker_makes() {
 
 /// Texts that cannot be used, and what is said of them.
 const MISTAKES: &[(&str, &str)] = &[
+    (
+        "accept_protocol_versions 3,6",
+        "t.conf:1: accept_protocol_versions 3,6: must be 3, 4 and 5, separated by commas",
+    ),
+    (
+        "global_max_clients 0",
+        "t.conf:1: global_max_clients 0: must be -1 or 1 or more",
+    ),
     (
         "\nallow_anonymus true",
         "t.conf:2: unknown key allow_anonymus: did you mean allow_anonymous?",

@@ -11,6 +11,7 @@ use mqtt::publish_template::PublishTemplate;
 use super::connection::{Connection, ConnectionId, Stage};
 use super::counters::ShardCounters;
 use super::message::{Message, StoredMessage};
+use super::pressure::Pressure;
 use super::session::Sessions;
 use super::slots::Slots;
 use super::store::Store;
@@ -22,6 +23,7 @@ pub(super) struct Clients {
     pub(super) connections: Slots<Connection>,
     pub(super) sessions: Sessions,
     pub(super) dirty: Vec<ConnectionId>,
+    pub(super) pressure: Pressure,
     /// Emptied buffers for the next `out` that gets something.
     pub(super) spare_outs: Vec<Vec<u8>>,
     pub(super) settings: Arc<Settings>,
@@ -46,6 +48,7 @@ impl Clients {
             sessions: Sessions::new(settings.hash_seed),
             upgrade: settings.upgrade_outgoing_qos,
             dirty: Vec::new(),
+            pressure: Pressure::default(),
             spare_outs: Vec::new(),
             settings,
             store,

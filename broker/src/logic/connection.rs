@@ -81,9 +81,15 @@ pub(super) struct Connection {
     /// The session's queue holds QoS 0 messages (retained ones on their way): newer ones must not overtake them.
     pub(super) qos0_waits: bool,
     pub(super) receive_paused: bool,
+    /// More waits for it than it should: others wait until it has caught up.
+    pub(super) pressing: bool,
+    /// It was behind for too long: nobody waits for it.
+    pub(super) slow: bool,
     pub(super) keep_alive_s: u16,
     // What follows is touched once for each read.
     pub(super) last_received: Timestamp,
+    /// What the timer of its patience is set to.
+    pub(super) patience_until: Timestamp,
     /// What the keep alive's timer is set to.
     pub(super) watched_until: Timestamp,
     /// The beginning of a packet whose rest has not come.
@@ -117,6 +123,9 @@ impl Connection {
             waits: false,
             qos0_waits: false,
             receive_paused: false,
+            pressing: false,
+            slow: false,
+            patience_until: Timestamp::NEVER,
             keep_alive_s: 0,
             last_received: now,
             watched_until: Timestamp::NEVER,
@@ -143,7 +152,18 @@ impl Connection {
     /// Whether so many bytes more may wait for the socket.
     #[inline]
     pub(super) fn has_room(&self, bytes: usize) -> bool {
-        self.waiting_bytes().saturating_add(bytes) <= limits::OUT_BYTES_MAX
+        let bytes_max = if self.slow {
+            limits::OUT_SLOW_BYTES_MAX
+        } else {
+            limits::OUT_BYTES_MAX
+        };
+        self.waiting_bytes().saturating_add(bytes) <= bytes_max
+    }
+
+    /// Whether more waits for the socket than a client that keeps up would let wait.
+    #[inline]
+    pub(super) fn is_behind(&self) -> bool {
+        self.waiting_bytes() > limits::OUT_PRESSURE_BYTES
     }
 
     /// When the client must have sent something: one and a half times the keep alive [MQTT-3.1.2-24].
@@ -155,3 +175,8 @@ impl Connection {
             .plus_ns(u64::from(self.keep_alive_s) * 1_500_000_000)
     }
 }
+
+const _: () = assert!(
+    size_of::<Connection>() <= 128,
+    "an idle connection is to stay small"
+);

@@ -59,6 +59,7 @@ impl Clients {
         open_out(connection, &mut self.spare_outs);
         connection.out.extend_from_slice(run.packets);
         mark_dirty(slot, connection, &mut self.dirty);
+        self.pressure.feel(slot, connection);
         fan_out.sent += u64::from(run.count);
         true
     }
@@ -125,6 +126,7 @@ impl Clients {
                 open_out(connection, &mut self.spare_outs);
                 template.append(&mut connection.out);
                 mark_dirty(slot, connection, &mut self.dirty);
+                self.pressure.feel(slot, connection);
                 fan_out.sent += 1;
             }
             _ => fan_out.dropped += 1,
@@ -197,6 +199,7 @@ impl Clients {
             template.append_with_identifier(packet_identifier, false, &mut connection.out);
         }
         mark_dirty(slot, connection, &mut self.dirty);
+        self.pressure.feel(slot, connection);
         fan_out.sent += 1;
         true
     }

@@ -22,6 +22,7 @@ mod handle;
 mod interest;
 mod message;
 mod placement;
+mod pressure;
 mod pump;
 mod receive;
 mod retained;
@@ -83,7 +84,10 @@ pub struct Shard {
     /// Set when the publish being handled filled an outbox.
     outbox_filled: bool,
     receive_changes: Vec<(ConnectionId, bool)>,
+    /// Connections that are not read from.
     paused: Vec<ConnectionId>,
+    /// Shards that hold their publishers back for a client of this one.
+    holding: Vec<u16>,
     /// A run in the encoding that its publisher does not use.
     translated: Vec<u8>,
     remote_template: PublishTemplate,
@@ -127,6 +131,7 @@ impl Shard {
             outbox_filled: false,
             receive_changes: Vec::new(),
             paused: Vec::new(),
+            holding: Vec::new(),
             translated: Vec::new(),
             remote_template: PublishTemplate::new(),
             properties: PropertiesBuf::new(),
@@ -149,6 +154,7 @@ impl Shard {
     pub fn lost(&mut self, now: Timestamp, id: ConnectionId, _cause: LostCause) {
         if self.clients.by_id(id).is_some() {
             self.detach(now, id.slot, true);
+            self.relieve_all(id.slot);
             self.clients.connections.remove(id.slot);
         }
     }
@@ -207,6 +213,12 @@ impl Shard {
         }
     }
 
+    /// An empty buffer for the shell's own use, to be given back by [`Self::recycle_out`].
+    #[inline]
+    pub fn spare_out(&mut self) -> Vec<u8> {
+        self.clients.spare_outs.pop().unwrap_or_default()
+    }
+
     /// Takes an emptied buffer, to be the `out` of a connection again: so that only those with something to say have one.
     #[inline]
     pub fn recycle_out(&mut self, mut buffer: Vec<u8>) {
@@ -226,9 +238,13 @@ impl Shard {
             return;
         };
         connection.unsent_bytes = unsent_bytes;
+        let waited_for = connection.pressing || connection.receive_paused;
         if connection.waits && connection.waiting_bytes() < limits::PUMP_BYTES {
             let session = connection.session;
             self.clients.pump(now, session);
+        }
+        if waited_for {
+            self.relieve(id.slot);
         }
     }
 

@@ -56,7 +56,7 @@ impl ShardLoop {
             self.complain_of_accept(error);
             // All listeners share the descriptors, so all of them stop; a second accept would answer twice.
             for index in 0..self.listening.len() {
-                self.ring.cancel(Subject::Listener(index).token());
+                self.ring.cancel_accept(Subject::Listener(index).token());
             }
             self.accept_again = Some(self.now.plus_ns(limits::ACCEPT_PAUSE_NS));
         }

@@ -76,8 +76,6 @@ pub(crate) struct ShardLoop {
     unflushed: Vec<ConnectionId>,
     /// Plain bytes out of a TLS stream, reused.
     plain: Vec<u8>,
-    /// Emptied output buffers, reused.
-    spare: Vec<Vec<u8>>,
     /// The logic's list of connections to flush, reused.
     dirty: Vec<ConnectionId>,
 }
@@ -114,7 +112,6 @@ impl ShardLoop {
             drain_until: None,
             unflushed: Vec::new(),
             plain: Vec::new(),
-            spare: Vec::new(),
             dirty: Vec::new(),
         };
         shard.accept_everywhere();
@@ -143,10 +140,11 @@ impl ShardLoop {
             self.handle(completion);
         }
         self.run_timers();
-        self.change_receiving();
         if self.push_parcels()? {
             self.flush();
         }
+        // Last, as the flush is what lets publishers go on.
+        self.change_receiving();
         Ok(())
     }
 
@@ -246,7 +244,7 @@ impl ShardLoop {
     fn begin_shut_down(&mut self) {
         self.drain_until = Some(self.now.plus_ns(limits::DRAIN_NS_MAX));
         for index in 0..self.listening.len() {
-            self.ring.cancel(Subject::Listener(index).token());
+            self.ring.cancel_accept(Subject::Listener(index).token());
         }
         self.accept_again = None;
         self.greetings.drain().for_each(Greeting::cut);

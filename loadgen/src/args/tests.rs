@@ -154,6 +154,7 @@ fn what_cannot_be_is_refused_with_a_sentence_and_exit_2() {
         ("-i10", "--rate"),
         ("-h a -L mqtt://b", "--host"),
         ("--pubs 999999 --subs 2", "1000000"),
+        ("-t fan-in --pubs 10000 --subs 10000", "100000000 pairs"),
         ("--nonsense", "--nonsense"),
     ] {
         let error = request(line).expect_err(line);

@@ -165,10 +165,28 @@ pub(super) const KEYS: &[Key] = &[
         "A prefix before all topics of this listener's clients.",
         "leaving it out would mix clients that were kept apart",
     ),
-    unsupported(
-        "accept_protocol_versions",
-        "Versions of MQTT that are let in.",
-        WOULD_OPEN,
+    or(
+        "3, 4, 5",
+        effective(
+            "accept_protocol_versions",
+            "Versions of MQTT that are let in: 3 is 3.1, 4 is 3.1.1, 5 is 5.0.",
+            Value::Text {
+                shape: "3, 4 and 5, separated by commas",
+                set: set_accepted_versions,
+            },
+            Show::Listener(|settings, _| {
+                let versions = [
+                    ("3", settings.accept_v3_1),
+                    ("4", settings.accept_v3_1_1),
+                    ("5", settings.accept_v5),
+                ];
+                let accepted = versions
+                    .iter()
+                    .filter(|(_, accepted)| *accepted)
+                    .map(|(version, _)| *version);
+                shown(accepted.collect::<Vec<_>>().join(", "))
+            }),
+        ),
     ),
     unsupported(
         "enable_proxy_protocol",
@@ -328,6 +346,20 @@ fn set_protocol(_: &mut Draft, text: &str) -> Result<(), String> {
         "http_api" => Err("the HTTP interface of mosquitto is not supported".to_owned()),
         _ => Err("must be mqtt".to_owned()),
     }
+}
+
+fn set_accepted_versions(draft: &mut Draft, text: &str) -> Result<(), String> {
+    let settings = &mut draft.listener().settings;
+    (settings.accept_v3_1, settings.accept_v3_1_1, settings.accept_v5) = (false, false, false);
+    for version in text.split(',') {
+        match version.trim() {
+            "3" => settings.accept_v3_1 = true,
+            "4" => settings.accept_v3_1_1 = true,
+            "5" => settings.accept_v5 = true,
+            _ => return Err("must be 3, 4 and 5, separated by commas".to_owned()),
+        }
+    }
+    Ok(())
 }
 
 fn checked_prefix(prefix: &str) -> Result<String, String> {

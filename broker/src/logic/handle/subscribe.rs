@@ -146,6 +146,16 @@ impl Shard {
 
     /// Queues the retained messages that a new subscription matches [MQTT-3.3.1-9]; the caller pumps.
     fn send_retained_to(&mut self, now: Timestamp, session: u32, asked: Asked<'_>) {
+        let waiting = self
+            .clients
+            .sessions
+            .get(session)
+            .and_then(|session| session.queue.as_ref());
+        if waiting.is_some_and(|queue| queue.is_full_of_replays()) {
+            // Not even looked for: one packet may have thousands of filters that match everything.
+            self.clients.counters().publishes_dropped.add(1);
+            return;
+        }
         let mut found = Vec::new();
         self.retained.matching(now, asked.filter, &mut found);
         let own = self

@@ -221,3 +221,5 @@ impl Sessions {
         Some(session)
     }
 }
+
+const _: () = assert!(size_of::<Session>() <= 144, "an idle session is to stay small");

@@ -8,6 +8,7 @@ use super::testing::{Client, Cluster, Received, connect};
 
 mod connecting;
 mod delivering;
+mod pressure;
 mod publishing;
 mod random;
 mod retaining;

@@ -35,74 +35,20 @@ fn whatever_clients_do_nothing_is_left_behind() {
         let mut random = Random(u64::wrapping_mul(seed, 0x9E37_79B9_7F4A_7C15));
         let shards = 1 + seed as u16 % 3;
         let mut cluster = Cluster::with_settings(shards, unbounded());
-        let names: Vec<_> = (0..6).map(|n| format!("client-{n}")).collect();
         let mut clients: Vec<Client> = Vec::new();
         for _ in 0..400 {
-            let version = VERSIONS[random.next(3)];
-            let name = &names[random.next(names.len())];
             if clients.is_empty() || random.next(10) == 0 {
-                let (clean_start, keep_alive_s) = (random.next(2) == 0, [0, 5][random.next(2)]);
-                clients.push(cluster.connect(&Connect {
-                    clean_start,
-                    keep_alive_s,
-                    ..connect(version, name)
-                }));
-                continue;
+                clients.push(come(&mut cluster, &mut random));
+            } else {
+                let client = clients[random.next(clients.len())];
+                act(&mut cluster, &mut random, client);
             }
-            let client = clients[random.next(clients.len())];
-            let version = cluster.version(client);
-            let mut bytes = Vec::new();
-            let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][random.next(3)];
-            let filter = FILTERS[random.next(FILTERS.len())];
-            match random.next(12) {
-                0 => cluster.cut(client),
-                1 => cluster.advance_ms(random.next(9000) as u64),
-                2 => cluster.set_reading(client, random.next(2) == 0),
-                3 => cluster.hold_batches(random.next(2) == 0),
-                4 => bytes = (0..random.next(20)).map(|_| random.next(256) as u8).collect(),
-                5 | 6 => {
-                    let filters = [(filter, options(qos))];
-                    mqtt::encode::subscribe(id(1), Properties::EMPTY, &filters, version, &mut bytes).unwrap();
-                }
-                7 => mqtt::encode::unsubscribe(id(1), Properties::EMPTY, &[filter], version, &mut bytes)
-                    .unwrap(),
-                8 => {
-                    let types = [
-                        PacketType::PubAck,
-                        PacketType::PubRec,
-                        PacketType::PubRel,
-                        PacketType::PubComp,
-                    ];
-                    let identifier = id(1 + random.next(9) as u16);
-                    mqtt::encode::ack(
-                        types[random.next(4)],
-                        identifier,
-                        ReasonCode::Success,
-                        version,
-                        &mut bytes,
-                    );
-                }
-                _ => {
-                    let payload = if random.next(4) == 0 { "" } else { "x" };
-                    let message = publish(TOPICS[random.next(TOPICS.len())], qos, payload);
-                    let retain = random.next(3) == 0;
-                    Publish { retain, ..message }.encode(version, &mut bytes).unwrap();
-                }
-            }
-            cluster.send(client, &bytes);
         }
         cluster.hold_batches(false);
         for client in clients {
             cluster.cut(client);
         }
-        for name in &names {
-            let last = cluster.connect(&connect(V3, name));
-            for topic in TOPICS {
-                cluster.publish_with(last, &retained(topic, QoS::AtMostOnce, ""));
-            }
-            cluster.cut(last);
-        }
-        cluster.advance_s(1000);
+        clean_up(&mut cluster);
         for shard in 0..usize::from(shards) {
             assert!(
                 cluster.shard(shard).unwrap().is_bare(),
@@ -119,6 +65,83 @@ fn whatever_clients_do_nothing_is_left_behind() {
         ];
         assert_eq!(now, [0; 6], "seed {seed}");
     }
+}
+
+const NAMES: [&str; 6] = ["c-0", "c-1", "c-2", "c-3", "c-4", "c-5"];
+
+fn come(cluster: &mut Cluster, random: &mut Random) -> Client {
+    let connect = connect(VERSIONS[random.next(3)], NAMES[random.next(NAMES.len())]);
+    let (clean_start, keep_alive_s) = (random.next(2) == 0, [0, 5][random.next(2)]);
+    cluster.connect(&Connect {
+        clean_start,
+        keep_alive_s,
+        ..connect
+    })
+}
+
+fn act(cluster: &mut Cluster, random: &mut Random, client: Client) {
+    match random.next(12) {
+        0 => cluster.cut(client),
+        1 => cluster.advance_ms(random.next(9000) as u64),
+        2 => cluster.set_reading(client, random.next(2) == 0),
+        3 => cluster.hold_batches(random.next(2) == 0),
+        4 => {
+            let bytes: Vec<u8> = (0..random.next(20)).map(|_| random.next(256) as u8).collect();
+            cluster.send(client, &bytes);
+        }
+        _ => {
+            let bytes = any_packet(random, cluster.version(client));
+            cluster.send(client, &bytes);
+        }
+    }
+}
+
+fn any_packet(random: &mut Random, version: ProtocolVersion) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][random.next(3)];
+    let filter = FILTERS[random.next(FILTERS.len())];
+    match random.next(7) {
+        0 | 1 => {
+            let filters = [(filter, options(qos))];
+            mqtt::encode::subscribe(id(1), Properties::EMPTY, &filters, version, &mut bytes).unwrap();
+        }
+        2 => mqtt::encode::unsubscribe(id(1), Properties::EMPTY, &[filter], version, &mut bytes).unwrap(),
+        3 => {
+            let types = [
+                PacketType::PubAck,
+                PacketType::PubRec,
+                PacketType::PubRel,
+                PacketType::PubComp,
+            ];
+            let identifier = id(1 + random.next(9) as u16);
+            mqtt::encode::ack(
+                types[random.next(4)],
+                identifier,
+                ReasonCode::Success,
+                version,
+                &mut bytes,
+            );
+        }
+        _ => {
+            let payload = if random.next(4) == 0 { "" } else { "x" };
+            let message = publish(TOPICS[random.next(TOPICS.len())], qos, payload);
+            let retain = random.next(3) == 0;
+            Publish { retain, ..message }.encode(version, &mut bytes).unwrap();
+        }
+    }
+    bytes
+}
+
+/// Ends the sessions of all clients, deletes the retained messages, and lets their marks go.
+fn clean_up(cluster: &mut Cluster) {
+    for name in NAMES {
+        let last = cluster.connect(&connect(V3, name));
+        for topic in TOPICS {
+            cluster.publish_with(last, &retained(topic, QoS::AtMostOnce, ""));
+        }
+        cluster.cut(last);
+    }
+    cluster.advance_s(1000);
 }
 
 #[test]
