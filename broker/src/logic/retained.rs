@@ -132,6 +132,11 @@ impl Retained {
         Some(&kept.message).filter(|_| !kept.is_mark())
     }
 
+    /// Nodes of the tree below its root.
+    pub(super) fn nodes(&self) -> usize {
+        self.topics.nodes()
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> u64 {
         self.messages
