@@ -47,7 +47,6 @@ impl Model {
         connected.version = request.version;
         connected.client.clone_from(&request.client);
         connected.session = Some(number);
-        connected.resumed = resumed.is_some();
         connected.keep_alive_s = request.keep_alive_s;
         connected.packet_bytes_max = request
             .packet_bytes_max
@@ -100,8 +99,10 @@ impl Model {
         if let Some(will) = session.will.take_if(|will| ends || will.delay_s == 0) {
             self.publish(self.connections[connection].shard, &will.message, at);
         }
-        if ends {
-            self.end_session(number, at);
+        match &mut self.ending {
+            _ if !ends => {}
+            Some(ending) => ending.push(number),
+            None => self.end_session(number, at),
         }
     }
 

@@ -65,7 +65,6 @@ pub struct Connection {
     client: String,
     /// The session, also after it was detached.
     session: Option<usize>,
-    resumed: bool,
     /// The broker is to end it, or did.
     closed: bool,
     /// Answers that the broker owes, in order.
@@ -103,6 +102,8 @@ pub struct Model {
     /// Messages on their way, from the first shard to the second one, with their numbers.
     on_the_way: Vec<Vec<VecDeque<Passing>>>,
     subscriptions_made: u64,
+    /// Sessions that end with this tick.
+    ending: Option<Vec<usize>>,
 }
 
 impl Model {
@@ -121,6 +122,7 @@ impl Model {
             arrived: vec![vec![0; shards]; shards],
             on_the_way: (0..shards).map(|_| on_the_way()).collect(),
             subscriptions_made: 0,
+            ending: None,
         }
     }
 
@@ -131,7 +133,6 @@ impl Model {
             version: ProtocolVersion::V3_1_1,
             client: String::new(),
             session: None,
-            resumed: false,
             closed: false,
             replies: VecDeque::new(),
             subacks: VecDeque::new(),
@@ -228,10 +229,10 @@ impl Model {
         Ok(entry)
     }
 
-    /// Whether the connection resumed a session.
+    /// Which session the connection has or had: no two sessions have the same number.
     #[must_use]
-    pub fn was_resumed(&self, connection: usize) -> bool {
-        self.connections[connection].resumed
+    pub fn session_number(&self, connection: usize) -> Option<usize> {
+        self.connections[connection].session
     }
 
     fn reply(&mut self, connection: usize, reply: Reply) {

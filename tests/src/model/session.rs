@@ -51,10 +51,15 @@ impl Entry {
         self.replay
     }
 
-    /// Whether it must still come.
+    /// Whether it must still be written.
     #[must_use]
     pub fn is_owed(&self, now: u64) -> bool {
-        self.owed && self.state == State::Waiting && now < self.expires_at.0
+        self.state == State::Waiting && self.must_arrive(now)
+    }
+
+    /// Whether the client must get it if it has not.
+    pub(super) fn must_arrive(&self, now: u64) -> bool {
+        self.owed && self.state != State::Dropped && now < self.expires_at.0
     }
 }
 

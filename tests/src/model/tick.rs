@@ -19,13 +19,15 @@ impl Model {
                 self.sessions[session].unsettled = true;
             }
         }
+        // Whether one of them gets the Will of another one depends on who comes first, which nothing tells.
+        self.ending = Some(Vec::new());
         for connection in silent.iter().copied() {
             self.say_goodbye(connection, Some(ReasonCode::KeepAliveTimeout));
             self.close(connection, true, at);
         }
         for number in 0..self.sessions.len() {
             let session = &mut self.sessions[number];
-            if !session.alive || session.shard != shard || session.connection.is_some() {
+            if !session.alive || session.shard != shard || session.connection.is_some() || session.unsettled {
                 continue;
             }
             let since = session.disconnected_at;
@@ -36,6 +38,9 @@ impl Model {
             if self.sessions[number].expires_at() <= at.now {
                 self.end_session(number, at);
             }
+        }
+        for session in self.ending.take().unwrap_or_default() {
+            self.end_session(session, at);
         }
         for connection in silent {
             if let Some(session) = self.connections[connection].session {

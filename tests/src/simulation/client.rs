@@ -43,6 +43,10 @@ pub(super) struct Client {
     /// CONNACK came.
     pub(super) connected: bool,
     clean_start: bool,
+    /// The session that its side belongs to.
+    session: Option<usize>,
+    /// It asked for a clean start and does not know whether it was heard: it asks again.
+    pub(super) owes_clean_start: bool,
     pub(super) pending: Vec<Pending>,
     next_identifier: u16,
     /// QoS 2 messages that were taken and not released.
@@ -73,6 +77,8 @@ impl Client {
             connection: None,
             connected: false,
             clean_start: true,
+            session: None,
+            owes_clean_start: false,
             pending: Vec::new(),
             next_identifier: 1,
             inbound: Vec::new(),
@@ -149,7 +155,7 @@ impl World {
     fn draw_connect(&mut self, client: usize) -> ConnectRequest {
         let name = self.clients[client].name.clone();
         let rng = &mut self.rng;
-        let clean_start = chance(rng, self.profile.clean);
+        let clean_start = chance(rng, self.profile.clean) || self.clients[client].owes_clean_start;
         let version = pick(rng, &VERSIONS);
         let session_expiry_s = match rng.u32(0..10) {
             0..=1 => 0,
@@ -243,6 +249,7 @@ impl World {
         connecting.received.clear();
         connecting.held_back.clear();
         if request.clean_start {
+            connecting.owes_clean_start = true;
             connecting.forget();
         }
         self.send(client, Packet::Connect(Box::new(request)), false)
@@ -443,9 +450,13 @@ impl World {
 
     /// Resumes the client's side of the session, or forgets it.
     fn take_connack(&mut self, client: usize, number: usize) -> Checked {
-        let resumed = self.model.was_resumed(self.connections[number].model);
+        // Session Present alone does not tell that it is the session of before: a CONNACK may have got lost in between.
+        let session = self.model.session_number(self.connections[number].model);
         let connecting = &mut self.clients[client];
+        let resumed = connecting.session == session;
+        connecting.session = session;
         connecting.connected = true;
+        connecting.owes_clean_start = false;
         if connecting.clean_start {
             return Ok(());
         }

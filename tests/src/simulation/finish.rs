@@ -35,7 +35,7 @@ impl World {
         for client in 0..self.clients.len() {
             let coming = &self.clients[client];
             if coming.connection.is_none() && self.model.session_of(&coming.name).is_some() {
-                let request = self.plain_connect(client, false);
+                let request = self.plain_connect(client, coming.owes_clean_start);
                 self.connect(client, request)?;
             }
         }

@@ -1,5 +1,6 @@
 //! The world of one seed: shards, sockets, clients, the model beside them, and the schedule.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use broker::limits;
@@ -23,6 +24,8 @@ pub(super) struct World {
     steps: u32,
     pub(super) step: u64,
     pub(super) now: Timestamp,
+    /// When no batch was on its way the last time that was looked.
+    exchanged_at: Timestamp,
     pub(super) shards: Vec<SimulatedShard>,
     pub(super) counters: Arc<[ShardCounters]>,
     pub(super) queues: Queues,
@@ -71,6 +74,7 @@ impl World {
             steps: options.steps,
             step: 0,
             now: Timestamp(1_000_000_000),
+            exchanged_at: Timestamp(1_000_000_000),
             counters,
             queues: (0..profile.shards).map(|_| queues()).collect(),
             connections: Vec::new(),
@@ -111,7 +115,7 @@ impl World {
 
     fn do_something(&mut self) -> Checked {
         if chance(&mut self.rng, self.profile.jumps) {
-            self.jump();
+            self.jump()?;
         }
         let client = self.rng.usize(0..self.clients.len());
         if self.profile.calm {
@@ -132,14 +136,33 @@ impl World {
         }
     }
 
-    fn jump(&mut self) {
+    /// Lets time pass. No batch waits for as long as the mark of a deleted retained message lives.
+    fn jump(&mut self) -> Checked {
         let steps = match self.rng.u32(0..20) {
             0..=13 => self.rng.u64(1..20),
             14..=18 => self.rng.u64(20..200),
             _ => self.rng.u64(1_000..10_000),
         };
-        self.now = self.now.plus_ns(steps * CLOCK_STEP_NS);
-        self.note(|| format!("{} ms pass", steps * CLOCK_STEP_NS / 1_000_000));
+        let passes_ns = steps * CLOCK_STEP_NS;
+        let waits = self.now.plus_ns(passes_ns).since_s(self.exchanged_at) >= limits::TOMBSTONE_S / 2;
+        while waits && !self.is_exchanged() {
+            for shard in 0..self.shards.len() {
+                self.run_turn(shard)?;
+            }
+        }
+        self.now = self.now.plus_ns(passes_ns);
+        if self.is_exchanged() {
+            self.exchanged_at = self.now;
+        }
+        self.note(|| format!("{} ms pass", passes_ns / 1_000_000));
+        Ok(())
+    }
+
+    /// Whether all that shards told one another has arrived, and no turn goes on.
+    fn is_exchanged(&self) -> bool {
+        let shards = self.shards.len();
+        let at_rest = |shard: &SimulatedShard| shard.phase == Phase::Wait && !shard.is_blocked(shards);
+        self.queues.iter().flatten().all(VecDeque::is_empty) && self.shards.iter().all(at_rest)
     }
 
     /// Runs everybody until nothing happens any more.
