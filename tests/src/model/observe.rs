@@ -165,11 +165,12 @@ impl Model {
             ));
         };
         let taken = waiting[at];
-        let owed_too = |entry: &usize| self.entries[*entry].owed && is_it(entry);
+        let owed_too = |entry: &usize| self.entries[*entry].is_owed(now) && is_it(entry);
         let twin = waiting[at + 1..].iter().copied().find(owed_too);
-        if let Some(twin) = twin.filter(|_| !self.entries[taken].owed) {
+        if let Some(twin) = twin.filter(|_| !self.entries[taken].is_owed(now)) {
             // Nobody can tell the two apart.
-            self.entries[taken].owed = std::mem::replace(&mut self.entries[twin].owed, false);
+            self.entries[taken].expires_at = self.entries[twin].expires_at;
+            self.entries[twin].owed = false;
         }
         let waiting = &self.sessions[number].waiting;
         let overtaken: Vec<usize> = waiting[..at]
@@ -192,6 +193,8 @@ impl Model {
         self.entries[taken].qos = publish.qos;
         // Now it is there, whether it had to come or not.
         self.entries[taken].owed = true;
+        // What 3.x does not show may be of another delivery that is like it else.
+        self.entries[taken].lenient |= version != ProtocolVersion::V5;
         let entries = &self.entries;
         self.sessions[number]
             .waiting
@@ -281,6 +284,9 @@ fn differs(
     }
     if entry.retain != publish.retain {
         return Some("RETAIN");
+    }
+    if now >= entry.expires_at.1 {
+        return Some("that it has expired");
     }
     if version != ProtocolVersion::V5 {
         return None;
