@@ -4,6 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use mqtt::QoS;
+
 use crate::harness::{Broker, Certificates, Client, Options, Setup};
 
 const LIMIT: std::ops::Range<Duration> = Duration::from_secs(4)..Duration::from_secs(7);
@@ -94,6 +96,18 @@ fn what_is_not_a_connect_is_closed_at_once() {
         let elapsed = closed_after(socket, begin);
         assert!(elapsed < Duration::from_secs(1), "{first:x?}: {elapsed:?}");
     }
+}
+
+/// At most 64 KiB are taken from a client that has not been let in.
+#[test]
+fn a_connect_may_have_64_kib() {
+    let broker = Broker::start();
+    let will = |bytes: usize| Options::new("a").will("will", &vec![b'x'; bytes], QoS::AtMostOnce, false);
+    Client::connect(&broker, &will(65_000)).disconnect();
+    let begin = Instant::now();
+    let (_client, answer) = Client::try_connect(&broker, &will(65_535));
+    assert!(answer.is_none(), "{answer:?}");
+    assert!(begin.elapsed() < Duration::from_secs(1));
 }
 
 /// V01: nothing is allocated for bytes that were only announced.

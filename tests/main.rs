@@ -11,10 +11,13 @@
 
 mod harness;
 
+mod client_certificates;
 mod connect;
 mod descriptors;
 mod greeting;
 mod keep_alive;
+mod key_passphrase;
+mod load;
 mod malformed;
 mod qos;
 mod real_clients;

@@ -5,7 +5,9 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, CommandFactory, Parser};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+
+use crate::certs::CertsArgs;
 
 /// Exit code for a command line or a configuration that cannot be used; mosquitto's.
 pub const EXIT_INVALID: u8 = 3;
@@ -16,7 +18,8 @@ pub const EXIT_INVALID: u8 = 3;
     name = "broker",
     version,
     about = "An MQTT 3.1, 3.1.1 and 5.0 broker.",
-    after_help = "Without a configuration file that has a listener, only clients on this machine can connect."
+    after_help = "Without a configuration file that has a listener, only clients on this machine can connect.",
+    args_conflicts_with_subcommands = true
 )]
 pub struct Args {
     /// Configuration file in the syntax of mosquitto.conf
@@ -43,6 +46,17 @@ pub struct Args {
     /// Check the configuration, print what is in effect and exit
     #[arg(long)]
     pub test_config: bool,
+
+    /// Something else than to serve
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does besides serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Make an authority, a server's certificate and clients' certificates for a start with TLS
+    Certs(CertsArgs),
 }
 
 /// The command line of this process. Prints help, version or the mistake and exits if there is nothing to run.
@@ -106,6 +120,14 @@ mod tests {
         let args = parse("broker --shards 2 --test-config").unwrap();
         assert_eq!(args.shards, NonZeroU16::new(2));
         assert!(args.test_config);
+    }
+
+    #[test]
+    fn subcommands_stand_alone() {
+        let args = parse("broker certs folder --name broker.example --client a --client b").unwrap();
+        assert!(matches!(args.command, Some(Command::Certs(_))));
+        assert!(parse("broker -c a.conf certs folder").is_err());
+        assert!(parse("broker certs").is_err());
     }
 
     #[test]

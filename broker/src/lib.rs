@@ -7,15 +7,18 @@
 //! whole.
 
 pub mod args;
+pub mod certs;
 pub mod config;
 pub mod limits;
 pub mod log;
 pub mod logic;
+pub mod passphrase;
 mod server;
 pub mod settings;
 mod shard;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 pub use server::{ServerError, serve};
@@ -31,29 +34,38 @@ where
     T: Into<OsString> + Clone,
 {
     let args = args::parse_from(arguments);
+    if let Some(args::Command::Certs(certs)) = &args.command {
+        return certs::run(certs);
+    }
     let configuration = match config::load(&args) {
         Ok(configuration) => configuration,
         Err(error) => {
-            eprintln!("{error}");
+            complain(&error);
             return ExitCode::from(args::EXIT_INVALID);
         }
     };
     if args.test_config {
-        print!("{}", configuration.effective());
+        // Whoever reads may stop reading before the end: that is no failure of the configuration.
+        let _read = write!(std::io::stdout(), "{}", configuration.effective());
         return ExitCode::SUCCESS;
     }
     if let Err(error) = log::start(&configuration.log) {
-        eprintln!("Error: {error}");
+        complain(&error);
         return ExitCode::FAILURE;
     }
     for warning in &configuration.warnings {
-        tracing::warn!("Warning: {warning}");
+        tracing::warn!("{warning}");
     }
     match serve(&configuration) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("Error: {error}");
+            tracing::error!("{error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Before there is a log. A standard error that cannot be written must not change the exit code.
+fn complain(error: &dyn std::error::Error) {
+    let _told = writeln!(std::io::stderr(), "Error: {error}");
 }

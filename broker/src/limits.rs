@@ -9,9 +9,22 @@ pub const CONNECT_BYTES_MAX: u32 = 64 * 1024;
 /// Bytes of one packet at most in MQTT: a fixed header of 5 bytes and a body of 268,435,455.
 pub const PACKET_BYTES_MAX: u32 = 268_435_460;
 
-/// Bytes waiting for one client's socket (in `out`, and sent but not taken by the kernel).
+/// Bytes waiting for one client's socket (in `out`, and sent but not taken by the kernel) above which those who publish to it
+/// are not read from until it has caught up. Twice what one turn of a shard can receive lies below [`OUT_BYTES_MAX`].
+pub const OUT_PRESSURE_BYTES: usize = 1024 * 1024;
+
+/// Bytes waiting for one client's socket at most.
 /// Full: a QoS 0 message is dropped for this client and counted; QoS 1 and 2 go to the session's queue.
-pub const OUT_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub const OUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The same for a client that was behind for longer than [`PATIENCE_NS`].
+pub const OUT_SLOW_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Nanoseconds that publishers wait for a client that is behind. Over: it is slow, see [`SLOW_NS`].
+pub const PATIENCE_NS: u64 = 500_000_000;
+
+/// Nanoseconds that nobody waits for a client that was behind for too long.
+pub const SLOW_NS: u64 = 60_000_000_000;
 
 /// Bytes up to which a session's queue is poured into an empty `out` at once; the rest follows when they are gone.
 pub const PUMP_BYTES: usize = 128 * 1024;
@@ -65,9 +78,6 @@ pub const INBOX_PARCELS_MAX: usize = 64;
 /// Nanoseconds from accept to CONNECT, the TLS handshake included. Over: the connection is closed.
 pub const GREETING_NS_MAX: u64 = 5_000_000_000;
 
-/// Nanoseconds between two times that a shard lets glommio's other tasks run.
-pub const YIELD_INTERVAL_NS: u64 = 5_000_000;
-
 /// Nanoseconds that clients have to take their last bytes when the broker ends. Over: they are cut.
 pub const DRAIN_NS_MAX: u64 = 10_000_000_000;
 
@@ -77,6 +87,9 @@ pub const LINGER_NS_MAX: u64 = 5_000_000_000;
 /// Nanoseconds until accept is tried again when it failed for want of descriptors or memory.
 pub const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 
+/// Nanoseconds for which a failing accept is not logged again.
+pub const ACCEPT_QUIET_NS: u64 = 1_000_000_000;
+
 /// Bytes up to which an emptied output buffer is kept for the next connection. Larger: it is freed.
 pub const SPARE_BUFFER_BYTES_MAX: usize = 256 * 1024;
 
@@ -84,8 +97,9 @@ pub const SPARE_BUFFER_BYTES_MAX: usize = 256 * 1024;
 pub const SPARE_BUFFERS_MAX: usize = 256;
 
 const _: () = {
+    assert!(OUT_PRESSURE_BYTES < OUT_SLOW_BYTES_MAX && OUT_SLOW_BYTES_MAX < OUT_BYTES_MAX);
     assert!(
-        PUMP_BYTES < OUT_BYTES_MAX,
+        PUMP_BYTES < OUT_PRESSURE_BYTES,
         "a queue must be able to flow on before the client's buffer is full"
     );
     assert!(OUTBOX_BATCHES_MAX >= 2, "half empty must differ from empty");

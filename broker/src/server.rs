@@ -19,10 +19,11 @@ use signal_hook::iterator::Signals;
 use transport::clock::monotonic_ns;
 use transport::ring::{Ring, RingError, RingOptions};
 use transport::socket;
-use transport::tls::{ServerTls, TlsConfigError, server_config};
+use transport::tls::{self, ServerSide, ServerTls, TlsConfigError};
 
 use crate::config::{Configuration, ListenerTls};
 use crate::logic::{Shard, shard_counters};
+use crate::passphrase::Passphrases;
 use crate::settings::ListenerId;
 use crate::shard::{Links, Listening, ShardLoop, allowed_cpus, placement};
 
@@ -94,7 +95,10 @@ pub enum ServerError {
 pub fn serve(configuration: &Configuration) -> Result<(), ServerError> {
     check_io_uring()?;
     socket::raise_descriptor_limit();
-    let listening = bind_all(configuration)?;
+    let passphrases = Passphrases::default();
+    let tls = tls_configs(configuration, &passphrases)?;
+    passphrases.forget_terminal();
+    let listening = bind_all(configuration, &tls)?;
     let links = Arc::new(Links::new(configuration.shards.get()));
     let shut_down = Arc::new(AtomicBool::new(false));
     let signals = watch_signals(Arc::clone(&links), Arc::clone(&shut_down))?;
@@ -133,10 +137,13 @@ fn check_io_uring() -> Result<(), ServerError> {
     Ok(())
 }
 
-fn bind_all(configuration: &Configuration) -> Result<Vec<Listening>, ServerError> {
+fn bind_all(
+    configuration: &Configuration,
+    tls: &[Option<Arc<ServerConfig>>],
+) -> Result<Vec<Listening>, ServerError> {
     let mut all = Vec::new();
-    for (index, listener) in (0u16..).zip(&configuration.listeners) {
-        let tls = listener.tls.as_ref().map(tls_config).transpose()?;
+    for ((index, listener), tls) in (0u16..).zip(&configuration.listeners).zip(tls) {
+        let identity = listener.tls.as_ref().and_then(|tls| tls.identity);
         let settings = configuration.settings.listener(ListenerId(index));
         let connections = Arc::new(AtomicU64::new(0));
         for socket in bind_any(&listener.addresses)? {
@@ -150,6 +157,7 @@ fn bind_all(configuration: &Configuration) -> Result<Vec<Listening>, ServerError
                 socket: Arc::new(socket),
                 listener: ListenerId(index),
                 tls: tls.clone(),
+                identity,
                 connections: Arc::clone(&connections),
                 connections_max: settings.connections_max,
             });
@@ -198,14 +206,42 @@ fn bind(address: SocketAddr) -> Result<OwnedFd, ServerError> {
     })
 }
 
-fn tls_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsConfigError> {
-    server_config(&ServerTls {
+/// The TLS of every listener, at the index of the listener; passphrases are asked for here, before anything is opened.
+fn tls_configs(
+    configuration: &Configuration,
+    passphrases: &Passphrases,
+) -> Result<Vec<Option<Arc<ServerConfig>>>, TlsConfigError> {
+    let make = |tls: &ListenerTls| {
+        let side = tls_side(tls, passphrases)?;
+        for warning in &side.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(side.config)
+    };
+    configuration
+        .listeners
+        .iter()
+        .map(|listener| listener.tls.as_ref().map(make).transpose())
+        .collect()
+}
+
+/// The TLS of a listener from its files as they are now.
+fn tls_side(tls: &ListenerTls, passphrases: &Passphrases) -> Result<ServerSide, TlsConfigError> {
+    let wanted = ServerTls {
         certificate_chain: &tls.certificate_chain,
         private_key: &tls.private_key,
         client_ca: tls.client_ca.as_deref(),
+        client_ca_folder: tls.client_ca_folder.as_deref(),
+        revocation_list: tls.revocation_list.as_deref(),
         require_client_certificate: tls.require_client_certificate,
+        accept_version_1: tls.accept_version_1,
+        ignore_client_dates: tls.ignore_client_dates,
         version_min: tls.version_min,
-    })
+        ciphers: tls.ciphers.as_deref(),
+        ciphers_tls13: tls.ciphers_tls13.as_deref(),
+    };
+    let source = passphrases.for_listener(tls.key_passphrase_file.as_deref());
+    tls::server(&wanted, &source)
 }
 
 /// SIGTERM and SIGINT end the broker; a second one ends it at once.
@@ -218,7 +254,7 @@ fn watch_signals(
     let watch = move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
-                tracing::warn!("Warning: SIGHUP does not reload anything yet.");
+                tracing::warn!("SIGHUP does not reload anything yet.");
                 continue;
             }
             if shut_down.swap(true, Ordering::Relaxed) {
@@ -256,7 +292,7 @@ fn start_shards(
         LocalExecutorBuilder::new(placement(shard, count, &cpus))
             .name(&format!("shard-{shard}"))
             .io_memory(GLOMMIO_IO_MEMORY_BYTES)
-            .preempt_timer(Duration::from_millis(1))
+            .preempt_timer(PREEMPT_TIMER)
             .spawn(move || async move {
                 let _others = EndsWithMe {
                     links: Arc::clone(&links),
@@ -335,6 +371,9 @@ fn join_all(executors: Vec<ShardHandle>) -> Result<(), ServerError> {
     result
 }
 
+/// Never, in effect: when this timer fires between glommio's poll and its look at the task queue, glommio parks although
+/// a task is ready. A shard would not start, or would sleep until something else wakes it.
+const PREEMPT_TIMER: Duration = Duration::from_secs(24 * 3600);
 /// What glommio demands of RLIMIT_MEMLOCK.
 const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
 /// Registered memory for glommio's own files: the smallest it takes.

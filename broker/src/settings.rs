@@ -16,8 +16,8 @@ pub struct Settings {
     /// `max_packet_size`: largest packet that a client may send, fixed header included, in bytes. Announced to 5.0
     /// clients. Never above 268,435,460.
     pub packet_bytes_max: u32,
-    /// `message_size_limit`: largest payload of a PUBLISH, in bytes; a larger one is refused with 0x95 (5.0) or
-    /// acknowledged and dropped (3.x).
+    /// `message_size_limit`: largest payload of a PUBLISH, in bytes; a larger one is acknowledged (5.0: with 0x83) and
+    /// dropped.
     pub payload_bytes_max: u32,
     /// `max_inflight_messages`: QoS 1 and 2 messages in flight to one client (outbound window), and the Receive Maximum
     /// announced to 5.0 clients (inbound window). mosquitto's 0 is 65,535 here.

@@ -14,6 +14,7 @@ use clap::error::ErrorKind;
 use mqtt::packet::QoS;
 use mqtt::version::ProtocolVersion;
 
+use crate::cpus::Cpus;
 use crate::scenario::{Credentials, Load, Scenario};
 use crate::schedule::Arrival;
 use crate::topics::Topics;
@@ -38,6 +39,8 @@ pub enum TargetRequest {
         shards: usize,
         /// Whether it listens with TLS.
         tls: bool,
+        /// The CPUs that it may use.
+        cpus: Option<Cpus>,
     },
     /// One that runs already.
     Running {
@@ -135,8 +138,11 @@ struct Arguments {
     /// Generator threads [default: half of the cores]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+    /// Pin them to these CPUs, in turns
+    #[arg(long, value_name = "LIST")]
+    cpus: Option<Cpus>,
     /// Connections that are being made at the same time
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, value_name = "N", default_value_t = 32)]
     connect_concurrency: usize,
     /// Seconds for each connection to become ready
     #[arg(long, value_name = "S", default_value = "30", value_parser = seconds)]
@@ -157,8 +163,11 @@ struct Arguments {
     /// Shards of the broker that is started [default: half of the cores]
     #[arg(long, value_name = "N", conflicts_with = "host", help_heading = "Broker")]
     broker_shards: Option<NonZeroUsize>,
-    /// Use TLS to the broker of -h
-    #[arg(long, requires = "host", help_heading = "Broker")]
+    /// CPUs that the broker that is started may use [default: those of this process]
+    #[arg(long, value_name = "LIST", conflicts_with = "host", help_heading = "Broker")]
+    broker_cpus: Option<Cpus>,
+    /// Use TLS to the broker of -h; the broker that is started has it anyway
+    #[arg(long, help_heading = "Broker")]
     tls: bool,
     /// No TLS to the broker that is started
     #[arg(long, conflicts_with_all = ["host", "tls"], help_heading = "Broker")]
@@ -238,9 +247,13 @@ impl Arguments {
     fn target(&self, half_the_cores: usize) -> Result<TargetRequest, String> {
         let Some(host) = self.host.clone() else {
             let shards = self.broker_shards.map_or(half_the_cores, NonZeroUsize::get);
+            if let Some(cpu) = self.broker_cpus.as_ref().and_then(Cpus::first_forbidden) {
+                return Err(format!("--broker-cpus: this process may not use CPU {cpu}"));
+            }
             return Ok(TargetRequest::OwnBroker {
                 shards,
                 tls: !self.no_tls,
+                cpus: self.broker_cpus.clone(),
             });
         };
         let tls = self.tls_request();
@@ -292,6 +305,7 @@ impl Arguments {
             duration: self.duration,
             drain: self.drain,
             threads: self.threads.map_or(half_the_cores, NonZeroUsize::get),
+            cpus: self.cpus,
             connect_concurrency: self.connect_concurrency,
             connect_timeout: self.connect_timeout,
             seed: self.seed,

@@ -83,19 +83,13 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
     use transport::stream::SecureStream;
-    use transport::tls::{ClientTls, ServerTls, TlsVersion, client_config, server_config};
+    use transport::tls::{ClientTls, ServerTls, client_config, server_config};
 
     #[test]
     fn a_client_that_trusts_the_ca_shakes_hands_for_both_names() {
         let folder = tempfile::tempdir().unwrap();
         let files = make(folder.path()).unwrap();
-        let server = server_config(&ServerTls {
-            certificate_chain: &files.certificate,
-            private_key: &files.key,
-            client_ca: None,
-            require_client_certificate: false,
-            version_min: TlsVersion::V1_2,
-        });
+        let server = server_config(&ServerTls::new(&files.certificate, &files.key));
         let server = server.unwrap();
         let client = client_config(&ClientTls {
             ca: Some(&files.ca),

@@ -41,6 +41,9 @@ pub enum Failure {
     /// The broker could not be started.
     #[error("{0}")]
     Broker(String),
+    /// A thread of the generator panicked.
+    #[error("a thread of the generator ended by a programming error; its message stands above")]
+    Thread,
     /// A signal came before the load began.
     #[error("interrupted")]
     Interrupted,
@@ -56,7 +59,7 @@ impl Failure {
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::Limits(_) | Failure::Ring(_) | Failure::System { .. } => EXIT_USAGE,
+            Failure::Limits(_) | Failure::Ring(_) | Failure::System { .. } | Failure::Thread => EXIT_USAGE,
             Failure::Connect(_) | Failure::Broker(_) => EXIT_CONNECT,
             Failure::Interrupted => EXIT_INTERRUPTED,
         }

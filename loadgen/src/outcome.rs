@@ -9,7 +9,8 @@ use crate::ledger::Totals;
 use crate::machine::Machine;
 use crate::measure::ThreadUse;
 use crate::scenario::Scenario;
-use crate::validity::{Steadiness, Verdict};
+use crate::steadiness::Steadiness;
+use crate::validity::Verdict;
 
 /// Version of the outcome's form in files.
 pub const SCHEMA: u32 = 1;
@@ -62,6 +63,8 @@ pub struct BrokerReport {
     pub address: String,
     /// What it is, if that is known.
     pub name: String,
+    /// Its configuration file, if it is known.
+    pub configuration: Option<String>,
     /// TLS version and cipher suite; `None` without TLS.
     pub tls: Option<String>,
     /// Its process.

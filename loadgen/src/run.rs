@@ -9,20 +9,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use transport::clock::{monotonic_ns, process_cpu_ns, process_rss_bytes};
+use transport::clock::monotonic_ns;
 
 use crate::error::Failure;
-use crate::latency::Latency;
-use crate::ledger::Totals;
-use crate::machine::{self, CpuTimes, Machine};
-use crate::measure::{Measurements, WorkerOutcome};
-use crate::outcome::{
-    BrokerReport, BrokerUse, ConnectReport, GeneratorReport, LedgerReport, Outcome, Rates, SCHEMA,
-    WindowReport,
-};
+use crate::gather::{self, Circumstances};
+use crate::machine;
+use crate::measure::WorkerOutcome;
+use crate::meter::Meter;
+use crate::outcome::Outcome;
 use crate::phase::{Endpoint, Phase, Progress, Run, Times, nanoseconds};
-use crate::scenario::{Load, Scenario};
-use crate::validity::{Evidence, Steadiness, judge};
+use crate::scenario::Scenario;
 use crate::worker::{Event, work};
 
 /// The broker of a run.
@@ -34,6 +30,8 @@ pub struct Subject {
     pub pid: Option<u32>,
     /// What it is.
     pub name: String,
+    /// Its configuration file, if it is known.
+    pub configuration: Option<String>,
 }
 
 /// Is told how a run goes on, ten times a second.
@@ -72,34 +70,18 @@ pub fn run(
         number,
         began_ns,
     ));
-    let mut meter = Meter {
-        pid: subject.pid,
-        ..Meter::default()
-    };
-    meter.before = meter.read(&Progress::default());
+    let mut meter = Meter::new(subject.pid);
     let threads = Threads::start(&state)?;
     let coordinated = coordinate(&state, &threads.events, interrupted, observer, &mut meter);
     state.timeline.finish();
     state.wake_all();
-    let outcomes = threads.join();
-    let connect_wall_ns = coordinated?;
-    Ok(gather(
-        &state,
-        subject,
-        &meter,
-        outcomes,
-        Ends {
-            started_unix_s,
-            connect_wall_ns,
-            interrupted,
-        },
-    ))
-}
-
-struct Ends<'a> {
-    started_unix_s: u64,
-    connect_wall_ns: u64,
-    interrupted: &'a AtomicBool,
+    let workers = threads.join();
+    let circumstances = Circumstances {
+        started_unix_s,
+        connect_wall_ns: coordinated?,
+        interrupted: interrupted.load(Ordering::Relaxed),
+    };
+    Ok(gather::outcome(&state, subject, &meter, &workers?, circumstances))
 }
 
 struct Threads {
@@ -120,11 +102,11 @@ impl Threads {
         Ok(Threads { handles, events })
     }
 
-    /// A thread that panicked has nothing to hand over.
-    fn join(self) -> Vec<WorkerOutcome> {
-        self.handles
+    fn join(self) -> Result<Vec<WorkerOutcome>, Failure> {
+        let joined: Vec<_> = self.handles.into_iter().map(JoinHandle::join).collect();
+        joined
             .into_iter()
-            .filter_map(|handle| handle.join().ok())
+            .map(|outcome| outcome.map_err(|_| Failure::Thread))
             .collect()
     }
 }
@@ -149,7 +131,10 @@ fn coordinate(
         .begin(start_ns, state.scenario.warmup, state.scenario.duration);
     state.wake_all();
     drive_load(state, interrupted, observer, meter);
-    Ok(connect_wall_ns)
+    match events.try_recv() {
+        Ok(Event::Failed(failure)) => Err(failure),
+        _ => Ok(connect_wall_ns),
+    }
 }
 
 fn wait_for_a_thread(
@@ -164,9 +149,7 @@ fn wait_for_a_thread(
             Ok(Event::Ready) => return Ok(()),
             Ok(Event::Failed(failure)) => return Err(failure),
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(Failure::Connect(
-                    "a generator thread ended before its clients were ready".to_owned(),
-                ));
+                return Err(Failure::Thread);
             }
             Err(RecvTimeoutError::Timeout) if interrupted.load(Ordering::Relaxed) => {
                 return Err(Failure::Interrupted);
@@ -238,239 +221,6 @@ impl Drain {
         let idle_ns = self.moved.map_or(0, |(moved_ns, _)| now_ns - moved_ns);
         let quiet = idle_ns >= nanoseconds(QUIET) && unfinished == 0;
         (settled && at_rest) || quiet || now_ns - began_ns >= nanoseconds(state.scenario.drain)
-    }
-}
-
-/// Reads the broker's use and the machine's steal at the moments that count.
-#[derive(Default)]
-struct Meter {
-    pid: Option<u32>,
-    before: Reading,
-    connected: Reading,
-    measured: Option<Reading>,
-    stopped: Option<Reading>,
-    backlog: Vec<u64>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Reading {
-    at_ns: u64,
-    cpu_ns: Option<u64>,
-    rss_bytes: Option<u64>,
-    received: u64,
-    machine: CpuTimes,
-}
-
-impl Meter {
-    fn read(&self, progress: &Progress) -> Reading {
-        Reading {
-            at_ns: monotonic_ns(),
-            cpu_ns: self.pid.and_then(|pid| process_cpu_ns(pid).ok()),
-            rss_bytes: self.pid.and_then(|pid| process_rss_bytes(pid).ok()),
-            received: progress.received,
-            machine: CpuTimes::now(),
-        }
-    }
-
-    fn look(&mut self, phase: Phase, progress: &Progress) {
-        if phase == Phase::Measuring {
-            self.backlog
-                .push(progress.expected.saturating_sub(progress.received));
-        }
-        if phase != Phase::WarmUp && self.measured.is_none() {
-            self.measured = Some(self.read(progress));
-        }
-        if phase == Phase::Draining && self.stopped.is_none() {
-            self.stopped = Some(self.read(progress));
-        }
-    }
-
-    fn usage(&self) -> Option<BrokerUse> {
-        let (from, to) = (self.measured?, self.stopped?);
-        let cpu_ns = to.cpu_ns?.checked_sub(from.cpu_ns?)?;
-        let deliveries = to.received - from.received;
-        Some(BrokerUse {
-            cpu_ns,
-            wall_ns: to.at_ns - from.at_ns,
-            deliveries,
-            cpu_ns_per_delivery: (deliveries > 0).then(|| cpu_ns as f64 / deliveries as f64),
-            rss_bytes_before: self.before.rss_bytes,
-            rss_bytes_connected: self.connected.rss_bytes,
-            rss_bytes_loaded: to.rss_bytes,
-            connect_cpu_ns: self
-                .connected
-                .cpu_ns
-                .zip(self.before.cpu_ns)
-                .map(|(after, before)| after - before),
-        })
-    }
-
-    fn steal_percent(&self) -> f64 {
-        match (self.measured, self.stopped) {
-            (Some(from), Some(to)) => to.machine.steal_percent_since(&from.machine),
-            _ => 0.0,
-        }
-    }
-}
-
-/// Puts together what the threads and the meter have.
-fn gather(
-    state: &Run,
-    subject: &Subject,
-    meter: &Meter,
-    outcomes: Vec<WorkerOutcome>,
-    ends: Ends<'_>,
-) -> Outcome {
-    let mut measurements = Measurements::default();
-    outcomes
-        .iter()
-        .for_each(|outcome| measurements.merge(&outcome.measurements));
-    let ledger = close_books(state, &outcomes, &measurements);
-    let windows = window_reports(&measurements);
-    let deliveries: Vec<u64> = windows.iter().map(|window| window.deliveries).collect();
-    let steadiness = Steadiness::of(&deliveries, &meter.backlog);
-    let latency = measurements.whole_latency();
-    let generator = generator_report(&outcomes, &ledger, latency.count(), meter);
-    let evidence = Evidence {
-        paced: matches!(state.scenario.load, Load::Paced { .. }),
-        qos: Some(state.scenario.qos),
-        ledger: ledger.totals,
-        sent: ledger.sent_measured,
-        held_up: measurements.lag_held_up.count(),
-        unsent: ledger.unsent,
-        own_lag_p50_ns: measurements.lag_own.quantile_ns(0.5),
-        own_lag_p99_ns: measurements.lag_own.quantile_ns(0.99),
-        thread_cpu_percent: generator
-            .threads
-            .iter()
-            .map(|thread| thread.cpu_percent())
-            .collect(),
-        steal_percent: generator.steal_percent,
-        broken: state.progress().broken,
-        causes: outcomes
-            .iter()
-            .flat_map(|outcome| outcome.broken.iter().cloned())
-            .collect(),
-        refused: outcomes.iter().map(|outcome| outcome.refused).sum(),
-        latency_p99_ns: latency.summary().map(|summary| summary.p99_ns),
-        slo_p99: state.scenario.slo_p99,
-        steadiness,
-        interrupted: ends.interrupted.load(Ordering::Relaxed),
-    };
-    Outcome {
-        schema: SCHEMA,
-        loadgen_version: env!("CARGO_PKG_VERSION"),
-        started_unix_s: ends.started_unix_s,
-        scenario: state.scenario.clone(),
-        broker: broker_report(subject, meter, &outcomes),
-        connect: connect_report(state, &measurements, ends.connect_wall_ns),
-        rates: rates(state, &ledger, latency.count()),
-        latency: latency.summary(),
-        service: measurements.service.summary(),
-        acknowledged: measurements.acknowledged.summary(),
-        lag: measurements.whole_lag().summary(),
-        lag_own: measurements.lag_own.summary(),
-        ledger,
-        windows,
-        steadiness,
-        generator,
-        machine: Machine::look(),
-        verdict: judge(&evidence),
-    }
-}
-
-fn close_books(state: &Run, outcomes: &[WorkerOutcome], measurements: &Measurements) -> LedgerReport {
-    let mut sent = vec![0; state.scenario.publishers as usize];
-    for (publisher, count) in outcomes.iter().flat_map(|outcome| &outcome.sent) {
-        if let Some(entry) = sent.get_mut(*publisher as usize) {
-            *entry = *count;
-        }
-    }
-    let mut totals = Totals::default();
-    for ledger in outcomes.iter().flat_map(|outcome| &outcome.ledgers) {
-        totals.add(&ledger.close(|publisher| sent.get(publisher as usize).copied().unwrap_or(0)));
-    }
-    LedgerReport {
-        sent: sent.iter().sum(),
-        sent_measured: measurements.sent.iter().sum(),
-        unsent: outcomes.iter().map(|outcome| outcome.unsent).sum(),
-        given_up: outcomes.iter().map(|outcome| outcome.given_up).sum(),
-        totals,
-    }
-}
-
-fn window_reports(measurements: &Measurements) -> Vec<WindowReport> {
-    let windows = measurements.sent.iter().zip(&measurements.latency);
-    let report = |(&sent, latency): (&u64, &Latency)| WindowReport {
-        sent,
-        deliveries: latency.count(),
-        latency: latency.summary(),
-    };
-    windows.map(report).collect()
-}
-
-fn generator_report(
-    outcomes: &[WorkerOutcome],
-    ledger: &LedgerReport,
-    deliveries: u64,
-    meter: &Meter,
-) -> GeneratorReport {
-    let threads: Vec<_> = outcomes.iter().map(|outcome| outcome.usage).collect();
-    let cpu_ns: u64 = threads.iter().map(|thread| thread.cpu_ns).sum();
-    let messages = ledger.sent_measured + deliveries;
-    GeneratorReport {
-        threads,
-        cpu_ns_per_message: (messages > 0).then(|| cpu_ns as f64 / messages as f64),
-        steal_percent: meter.steal_percent(),
-    }
-}
-
-fn broker_report(subject: &Subject, meter: &Meter, outcomes: &[WorkerOutcome]) -> BrokerReport {
-    let program = subject
-        .pid
-        .map(|pid| std::path::PathBuf::from(format!("/proc/{pid}/exe")));
-    BrokerReport {
-        address: subject.endpoint.address.to_string(),
-        name: subject.name.clone(),
-        tls: outcomes.iter().find_map(|outcome| outcome.negotiated.clone()),
-        pid: subject.pid,
-        sha256: program.and_then(|program| machine::sha256_of(&program)),
-        usage: meter.usage(),
-    }
-}
-
-fn connect_report(state: &Run, measurements: &Measurements, wall_ns: u64) -> ConnectReport {
-    ConnectReport {
-        connections: u64::from(state.scenario.publishers) + u64::from(state.scenario.subscribers),
-        wall_ns,
-        tcp: measurements.tcp.summary(),
-        tls: measurements.tls.summary(),
-        connack: measurements.connack.summary(),
-    }
-}
-
-fn rates(state: &Run, ledger: &LedgerReport, deliveries: u64) -> Rates {
-    let measured_ns = state
-        .timeline
-        .times()
-        .map_or(0, |times| times.stop_ns.saturating_sub(times.measure_from_ns));
-    let measured_s = measured_ns as f64 / 1e9;
-    let per_s = |count: u64| {
-        if measured_s > 0.0 {
-            count as f64 / measured_s
-        } else {
-            0.0
-        }
-    };
-    let offered_per_s = match state.scenario.load {
-        Load::Paced { rate_per_s, .. } => Some(rate_per_s),
-        Load::Saturating { .. } => None,
-    };
-    Rates {
-        measured_s,
-        offered_per_s,
-        sent_per_s: per_s(ledger.sent_measured),
-        delivered_per_s: per_s(deliveries),
     }
 }
 

@@ -9,6 +9,7 @@ use mqtt::packet::QoS;
 use mqtt::version::ProtocolVersion;
 use serde::Serialize;
 
+use crate::cpus::Cpus;
 use crate::payload::{INTENDED_NS_MAX, STAMP_BYTES};
 use crate::schedule::Arrival;
 use crate::topics::Topics;
@@ -39,20 +40,27 @@ pub struct Scenario {
     /// QoS 1 and 2: messages that a publisher has unacknowledged at most.
     pub inflight: u16,
     /// Load before the measured part.
+    #[serde(rename = "warmup_s", serialize_with = "serialize_seconds")]
     pub warmup: Duration,
     /// The measured part.
+    #[serde(rename = "duration_s", serialize_with = "serialize_seconds")]
     pub duration: Duration,
     /// Longest wait for outstanding deliveries at the end.
+    #[serde(rename = "drain_s", serialize_with = "serialize_seconds")]
     pub drain: Duration,
     /// Generator threads, each with a ring.
     pub threads: usize,
+    /// The CPUs that they are pinned to, in turns.
+    pub cpus: Option<Cpus>,
     /// Connections that are being made at the same time, in all.
     pub connect_concurrency: usize,
     /// Longest time from TCP connect to ready, for each connection.
+    #[serde(rename = "connect_timeout_s", serialize_with = "serialize_seconds")]
     pub connect_timeout: Duration,
     /// Seed of phases, arrivals and payloads.
     pub seed: u64,
     /// p99 of the latency that the run must not exceed.
+    #[serde(rename = "slo_p99_s", serialize_with = "serialize_optional_seconds")]
     pub slo_p99: Option<Duration>,
     /// User name and password; `%i` in the user name is the number of the client.
     #[serde(skip)]
@@ -102,6 +110,9 @@ pub const CONNECTIONS_MAX: u32 = 1_000_000;
 
 /// Largest payload: the protocol's largest packet less room for its header and topic.
 pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024 * 1024 - 70_000;
+
+/// Most pairs of publisher and subscriber in the ledger, at 32 bytes each.
+pub const LEDGER_PAIRS_MAX: u64 = 50_000_000;
 
 /// Largest [`Load::Saturating`] window.
 pub const WINDOW_MAX: u32 = 1 << 20;
@@ -160,6 +171,9 @@ impl Scenario {
         if let Some((_, sentence)) = refusals.into_iter().find(|(refused, _)| *refused) {
             return Err(sentence);
         }
+        if let Some(cpu) = self.cpus.as_ref().and_then(Cpus::first_forbidden) {
+            return Err(format!("--cpus: this process may not use CPU {cpu}"));
+        }
         self.check_load()?;
         self.check_topics()
     }
@@ -180,6 +194,17 @@ impl Scenario {
     }
 
     fn check_topics(&self) -> Result<(), String> {
+        let pairs = u64::from(self.publishers) * u64::from(self.subscribers);
+        let everyone_hears_everyone = match &self.topics {
+            Topics::Pairs => false,
+            Topics::FanOut | Topics::FanIn => true,
+            Topics::Pattern(pattern) => !pattern.contains("%i"),
+        };
+        if everyone_hears_everyone && pairs > LEDGER_PAIRS_MAX {
+            return Err(format!(
+                "the ledger of {pairs} pairs of publisher and subscriber takes too much memory: at most {LEDGER_PAIRS_MAX}"
+            ));
+        }
         let Topics::Pattern(pattern) = &self.topics else {
             return Ok(());
         };
@@ -199,6 +224,17 @@ impl Scenario {
 
 fn serialize_qos<S: serde::Serializer>(qos: &QoS, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u8(*qos as u8)
+}
+
+fn serialize_seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
+fn serialize_optional_seconds<S: serde::Serializer>(
+    time: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_secs_f64()).serialize(serializer)
 }
 
 fn serialize_version<S: serde::Serializer>(

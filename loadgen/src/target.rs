@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +22,7 @@ use transport::tls::{ClientTls, client_config};
 
 use crate::args::{TargetRequest, TlsRequest};
 use crate::certificates::{self, write_private};
+use crate::cpus::Cpus;
 use crate::error::Failure;
 use crate::phase::Endpoint;
 use crate::run::Subject;
@@ -45,13 +46,16 @@ impl Target {
     /// One sentence on what failed: starting, the certificate files, or the name.
     pub fn open(request: &TargetRequest, interrupted: &AtomicBool) -> Result<Target, Failure> {
         match request {
-            TargetRequest::OwnBroker { shards, tls } => OwnBroker::start(*shards, *tls, interrupted),
+            TargetRequest::OwnBroker { shards, tls, cpus } => {
+                OwnBroker::start(*shards, *tls, cpus.as_ref(), interrupted)
+            }
             TargetRequest::Running { host, port, tls, pid } => {
                 let endpoint = endpoint(host, *port, tls.as_ref())?;
                 let subject = Subject {
                     endpoint,
                     pid: *pid,
                     name: format!("broker at {host}"),
+                    configuration: None,
                 };
                 Ok(Target { subject, own: None })
             }
@@ -69,12 +73,12 @@ impl Target {
 
 fn endpoint(host: &str, port: u16, tls: Option<&TlsRequest>) -> Result<Endpoint, Failure> {
     let no_address = |why: String| Failure::Connect(format!("{host} has no address: {why}"));
-    let mut addresses = (host, port)
+    let found = (host, port)
         .to_socket_addrs()
         .map_err(|error| no_address(error.to_string()))?;
-    let address = addresses
-        .next()
-        .ok_or_else(|| no_address("the name is unknown".to_owned()))?;
+    let addresses: Vec<SocketAddr> = found.collect();
+    let address =
+        first_that_answers(&addresses).ok_or_else(|| no_address("the name is unknown".to_owned()))?;
     let tls = tls.map(|tls| {
         let certificate = tls
             .certificate
@@ -84,7 +88,7 @@ fn endpoint(host: &str, port: u16, tls: Option<&TlsRequest>) -> Result<Endpoint,
             ca: tls.ca.as_deref(),
             certificate,
             insecure: tls.insecure,
-            version: None,
+            ..ClientTls::default()
         })
     });
     Ok(Endpoint {
@@ -92,6 +96,16 @@ fn endpoint(host: &str, port: u16, tls: Option<&TlsRequest>) -> Result<Endpoint,
         server_name: host.to_owned(),
         tls: tls.transpose()?,
     })
+}
+
+/// Of several addresses the first that takes a connection; the first of all if none does, so that connecting tells
+/// why.
+fn first_that_answers(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let answers = |address: &&SocketAddr| TcpStream::connect_timeout(address, ANSWERS_WITHIN).is_ok();
+    match addresses {
+        [only] => Some(*only),
+        several => several.iter().find(answers).or(several.first()).copied(),
+    }
 }
 
 fn client_tls(tls: &ClientTls<'_>) -> Result<Arc<ClientConfig>, Failure> {
@@ -107,7 +121,12 @@ struct OwnBroker {
 }
 
 impl OwnBroker {
-    fn start(shards: usize, tls: bool, interrupted: &AtomicBool) -> Result<Target, Failure> {
+    fn start(
+        shards: usize,
+        tls: bool,
+        cpus: Option<&Cpus>,
+        interrupted: &AtomicBool,
+    ) -> Result<Target, Failure> {
         let folder = tempfile::Builder::new().prefix("loadgen-").tempdir();
         let folder = folder.map_err(Failure::system("cannot make a folder for the run"))?;
         let address = free_address().map_err(Failure::system("cannot find a free port on 127.0.0.1"))?;
@@ -121,7 +140,7 @@ impl OwnBroker {
             })
         });
         let tls = client.transpose()?;
-        let mut own = OwnBroker::spawn(&configuration.file, shards)?;
+        let mut own = OwnBroker::spawn(&configuration.file, shards, cpus)?;
         own.wait_until_it_listens(address, interrupted)?;
         let endpoint = Endpoint {
             address,
@@ -136,6 +155,7 @@ impl OwnBroker {
             endpoint,
             pid: Some(own.process.id()),
             name,
+            configuration: Some(configuration.text),
         };
         remove(folder);
         Ok(Target {
@@ -144,7 +164,7 @@ impl OwnBroker {
         })
     }
 
-    fn spawn(configuration: &Path, shards: usize) -> Result<OwnBroker, Failure> {
+    fn spawn(configuration: &Path, shards: usize, cpus: Option<&Cpus>) -> Result<OwnBroker, Failure> {
         let program = std::env::current_exe().map_err(Failure::system("cannot find this program's file"))?;
         let said =
             tempfile::tempfile().map_err(Failure::system("cannot make a file for the broker's log"))?;
@@ -153,7 +173,9 @@ impl OwnBroker {
             .map_err(Failure::system("cannot open the broker's log"))?;
         let mut command = Command::new(program);
         command
-            .args([BROKER_WORD, &std::process::id().to_string(), "-c"])
+            .args([BROKER_WORD, &std::process::id().to_string()])
+            .arg(cpus.map_or(ANY_CPU.to_owned(), Cpus::to_string))
+            .arg("-c")
             .arg(configuration)
             .args(["--shards", &shards.to_string()])
             .stdin(Stdio::null())
@@ -243,12 +265,13 @@ impl Drop for OwnBroker {
 }
 
 /// What this process does when its first argument is [`BROKER_WORD`]: the second is the process id of the generator,
-/// the rest goes to the broker.
+/// the third the CPUs to run on, the rest goes to the broker.
 pub fn become_broker(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments = arguments.into_iter();
     let parent = arguments
         .next()
         .and_then(|word| word.to_str()?.parse::<u32>().ok());
+    let cpus = arguments.next().unwrap_or_default();
     let is_child = || parent == Some(std::os::unix::process::parent_id());
     // Asked twice: the parent may end before the kernel watches it.
     if !is_child() || set_parent_process_death_signal(Some(Signal::KILL)).is_err() || !is_child() {
@@ -257,11 +280,20 @@ pub fn become_broker(arguments: impl IntoIterator<Item = OsString>) -> ExitCode 
         );
         return ExitCode::from(crate::error::EXIT_USAGE);
     }
+    let cpus = cpus.to_str().and_then(|list| list.parse::<Cpus>().ok());
+    if let Some(Err(error)) = cpus.as_ref().map(Cpus::confine_this_thread) {
+        eprintln!("cannot run on the CPUs of --broker-cpus: {error}");
+        return ExitCode::FAILURE;
+    }
     broker::run(std::iter::once(OsString::from(BROKER_WORD)).chain(arguments))
 }
 
+/// In the place of a list of CPUs: all that are allowed. Not a list.
+const ANY_CPU: &str = "any";
+
 struct Configuration {
-    file: std::path::PathBuf,
+    file: PathBuf,
+    text: String,
 }
 
 /// Writes the configuration and, with TLS, the certificates.
@@ -270,6 +302,8 @@ fn configure(folder: &Path, address: SocketAddr, tls: bool) -> io::Result<Config
         format!("listener {} {}", address.port(), address.ip()),
         "allow_anonymous true".to_owned(),
         "persistence false".to_owned(),
+        // What a closed loop has under way may wait for one subscriber.
+        "max_queued_messages 0".to_owned(),
         "log_type error".to_owned(),
         "log_type warning".to_owned(),
     ];
@@ -279,8 +313,9 @@ fn configure(folder: &Path, address: SocketAddr, tls: bool) -> io::Result<Config
         lines.push(format!("keyfile {}", files.key.display()));
     }
     let file = folder.join("broker.conf");
-    write_private(&file, &(lines.join("\n") + "\n"))?;
-    Ok(Configuration { file })
+    let text = lines.join("\n") + "\n";
+    write_private(&file, &text)?;
+    Ok(Configuration { file, text })
 }
 
 /// The broker has read its files: they go now, so that nothing is left behind whatever happens later.
@@ -294,6 +329,8 @@ fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0))?.local_addr()
 }
 
+/// Time for one of several addresses to take a connection.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 /// Time for the broker to listen.
 const LISTENS_WITHIN: Duration = Duration::from_secs(20);
 /// Time for the broker to end after SIGTERM.

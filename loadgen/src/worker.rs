@@ -7,6 +7,8 @@
 mod connect;
 mod publish;
 mod receive;
+mod state;
+mod upkeep;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,16 +17,17 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use transport::clock::{monotonic_ns, thread_cpu_ns};
+use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingOptions, Token};
 
 use crate::connection::{Broken, Connection, Scratch};
 use crate::error::Failure;
 use crate::handshake::{Stage, Who};
-use crate::measure::{Measurements, ThreadUse, WorkerOutcome};
-use crate::phase::{Run, Times, WINDOWS, nanoseconds};
+use crate::measure::WorkerOutcome;
+use crate::phase::Run;
 use crate::publisher::Publisher;
 use crate::subscriber::Subscriber;
+use state::{LoadState, Usage};
 
 /// What a thread tells the coordinator.
 #[derive(Debug)]
@@ -85,35 +88,13 @@ enum Role {
     Subscriber(Subscriber),
 }
 
-/// What all clients of a thread add to.
-struct LoadState {
-    measurements: Measurements,
-    times: Option<Times>,
-    window_ns: u64,
-    sent: u64,
-    expected: u64,
-    received: u64,
-    in_flight: u64,
-    refused: u64,
-    given_up: u64,
-    unfinished: u64,
-    broken: u64,
-    causes: Vec<String>,
-    negotiated: Option<String>,
-    /// Publishers (slots) that may go on: acknowledged, writable again, or with room in their window.
-    resumed: Vec<u32>,
-    /// For each thread: publishers (numbers) with room in their window.
-    announced: Vec<Vec<u32>>,
-}
-
-#[derive(Default)]
-struct Usage {
-    from: Option<(u64, u64)>,
-    to: Option<(u64, u64)>,
-}
-
 impl<'a> Worker<'a> {
     fn new(run: &'a Run, index: usize) -> Result<Worker<'a>, Failure> {
+        if let Some(cpus) = &run.scenario.cpus {
+            cpus.one(index)
+                .confine_this_thread()
+                .map_err(Failure::system("cannot pin a thread"))?;
+        }
         // Sleep until the intended time, not 50 µs longer. Where it is not allowed the lag tells.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let threads = run.scenario.threads;
@@ -250,9 +231,9 @@ impl<'a> Worker<'a> {
         else {
             return;
         };
-        self.load
-            .causes
-            .push(format!("{} ({}): {broken}", client.who, client.stage.name()));
+        let hint = hint(client.stage, broken, self.run.endpoint.tls.is_some());
+        let cause = format!("{} ({}): {broken}{hint}", client.who, client.stage.name());
+        self.load.causes.push(cause);
         self.load.causes.truncate(CAUSES_MAX);
         if let Role::Publisher(publisher) = &mut client.role {
             self.load.unfinished = self
@@ -342,128 +323,21 @@ impl<'a> Worker<'a> {
             return Duration::ZERO;
         }
         let next_ns = self.due.peek().map_or(u64::MAX, |Reverse((at_ns, _))| *at_ns);
+        if !self.due.is_empty() && next_ns >= self.stop_ns() {
+            return Duration::ZERO;
+        }
         Duration::from_nanos(next_ns.saturating_sub(monotonic_ns())).min(LOOK_AROUND)
     }
-
-    /// What is done about ten times a second.
-    fn look_around(&mut self) {
-        let now_ns = monotonic_ns();
-        if let Some(times) = self.run.timeline.times() {
-            self.load.times = Some(times);
-            self.usage.look(&times, now_ns);
-        }
-        if now_ns.saturating_sub(self.looked_at_ns) < nanoseconds(LOOK_AROUND) {
-            return;
-        }
-        self.looked_at_ns = now_ns;
-        self.ping_idle(now_ns);
-        self.give_up_stalled(now_ns);
-        self.flush_dirty();
-    }
-
-    /// Sends PINGREQ on some of the connections that have been silent for half of their Keep Alive; all connections
-    /// are looked at within a quarter of it.
-    fn ping_idle(&mut self, now_ns: u64) {
-        let keep_alive_ns = u64::from(self.run.scenario.keep_alive_s) * 1_000_000_000;
-        let looks = keep_alive_ns / 4 / nanoseconds(LOOK_AROUND);
-        if looks == 0 {
-            return;
-        }
-        for _ in 0..self.clients.len().div_ceil(looks as usize) {
-            let slot = self.ping_cursor;
-            self.ping_cursor = if slot + 1 < self.clients.len() {
-                slot + 1
-            } else {
-                0
-            };
-            let Some(client) = self.clients.get_mut(slot) else {
-                return;
-            };
-            let silent_ns = now_ns.saturating_sub(client.connection.sent_at_ns());
-            if client.stage == Stage::Ready && silent_ns > keep_alive_ns / 2 {
-                mqtt::encode::pingreq(client.connection.out());
-                self.mark_dirty(slot);
-            }
-        }
-    }
-
-    /// Says goodbye on every connection and gives what was measured.
-    fn finish(mut self) -> WorkerOutcome {
-        self.publish_gauges();
-        let now_ns = monotonic_ns();
-        for client in self
-            .clients
-            .iter_mut()
-            .filter(|client| client.stage == Stage::Ready)
-        {
-            client.disconnect(self.run.scenario.version);
-            client.connection.close(&mut self.ring, &mut self.scratch, now_ns);
-        }
-        let mut outcome = WorkerOutcome {
-            given_up: self.load.given_up,
-            refused: self.load.refused,
-            broken: self.load.causes,
-            usage: self.usage.whole(),
-            negotiated: self.load.negotiated,
-            measurements: self.load.measurements,
-            ..WorkerOutcome::default()
-        };
-        drop(self.ring);
-        let times = self.run.timeline.times();
-        for client in self.clients {
-            match client.role {
-                Role::Subscriber(subscriber) => outcome.ledgers.push(subscriber.into_ledger()),
-                Role::Publisher(mut publisher) => {
-                    outcome.sent.push((publisher.number(), publisher.sent()));
-                    outcome.unsent += times.map_or(0, |times| publisher.unsent(&times));
-                }
-            }
-        }
-        outcome
-    }
 }
 
-impl LoadState {
-    fn new(run: &Run, threads: usize) -> LoadState {
-        LoadState {
-            measurements: Measurements::default(),
-            times: None,
-            window_ns: nanoseconds(run.scenario.duration) / WINDOWS as u64,
-            sent: 0,
-            expected: 0,
-            received: 0,
-            in_flight: 0,
-            refused: 0,
-            given_up: 0,
-            unfinished: 0,
-            broken: 0,
-            causes: Vec::new(),
-            negotiated: None,
-            resumed: Vec::new(),
-            announced: vec![Vec::new(); threads],
+/// What may be behind a connection that ends while it is being made.
+fn hint(stage: Stage, broken: &Broken, tls: bool) -> &'static str {
+    match (stage, broken, tls) {
+        (Stage::ConnAck, Broken::Closed | Broken::Socket(_), false) => {
+            "; if the port speaks TLS, give --cafile"
         }
-    }
-}
-
-impl Usage {
-    /// Reads the thread's CPU clock when the measured part begins and when it ends.
-    fn look(&mut self, times: &Times, now_ns: u64) {
-        if now_ns >= times.measure_from_ns && self.from.is_none() {
-            self.from = Some((thread_cpu_ns(), now_ns));
-        }
-        if now_ns >= times.stop_ns && self.to.is_none() {
-            self.to = Some((thread_cpu_ns(), now_ns));
-        }
-    }
-
-    fn whole(&self) -> ThreadUse {
-        let (Some((cpu_from_ns, from_ns)), Some((cpu_to_ns, to_ns))) = (self.from, self.to) else {
-            return ThreadUse::default();
-        };
-        ThreadUse {
-            cpu_ns: cpu_to_ns - cpu_from_ns,
-            wall_ns: to_ns - from_ns,
-        }
+        (Stage::Tls, Broken::Closed | Broken::Socket(_), true) => "; if the port speaks no TLS, leave it out",
+        _ => "",
     }
 }
 

@@ -239,7 +239,8 @@ pub(crate) fn free_port() -> u16 {
         .port()
 }
 
-fn program() -> &'static str {
+/// The path of the broker.
+pub(crate) fn program() -> &'static str {
     env!("CARGO_BIN_EXE_midge-broker")
 }
 

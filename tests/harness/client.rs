@@ -203,11 +203,6 @@ impl Client {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// As [`Client::send`], for a broker that may have closed already.
-    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).is_ok()
-    }
-
     /// The next packet of this type, which must be the next one that is not a message.
     pub(crate) fn expect(&mut self, packet_type: PacketType) -> Received {
         let deadline = Instant::now() + PATIENCE;

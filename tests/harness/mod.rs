@@ -7,7 +7,7 @@ mod packet;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use broker::{Broker, Run, Setup, free_port, run};
+pub(crate) use broker::{Broker, Setup, free_port, program, run};
 pub(crate) use certificates::Certificates;
 pub(crate) use client::{Client, Options};
 pub(crate) use packet::{Message, Received};

@@ -259,12 +259,14 @@ impl Ring {
         self.push(entry, Operation::Receive, token.0);
     }
 
-    /// Cancels the receive or accept of `token`; if there is one, it ends with [`ReceiveEnd::Cancelled`].
+    /// Cancels the receive of `token`; if there is one, it ends with [`ReceiveEnd::Cancelled`].
     pub fn cancel(&mut self, token: Token) {
-        let receive = CancelBuilder::user_data(Operation::Receive.user_data(token.0));
-        self.push(opcode::AsyncCancel2::new(receive).build(), Operation::Ignore, 0);
-        let accept = CancelBuilder::user_data(Operation::Accept.user_data(token.0));
-        self.push(opcode::AsyncCancel2::new(accept).build(), Operation::Ignore, 0);
+        self.cancel_operation(Operation::Receive, token);
+    }
+
+    /// Cancels the accept of `token`; if there is one, it ends with an error.
+    pub fn cancel_accept(&mut self, token: Token) {
+        self.cancel_operation(Operation::Accept, token);
     }
 
     /// Sends `bytes[from..]` whole, waiting for room as long as it takes; the buffer comes back with
@@ -421,6 +423,11 @@ impl Ring {
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
             .build();
         self.push(entry, Operation::Send, key as u64);
+    }
+
+    fn cancel_operation(&mut self, operation: Operation, token: Token) {
+        let which = CancelBuilder::user_data(operation.user_data(token.0));
+        self.push(opcode::AsyncCancel2::new(which).build(), Operation::Ignore, 0);
     }
 
     fn watch_event(&mut self) {

@@ -3,11 +3,14 @@
 //! Invariants: [`SecureStream::open`] leaves no readable byte inside (so one pass over received bytes is enough), and
 //! [`SecureStream::seal`] takes everything it is given (the owner bounds what it gives).
 
+use std::fmt;
 use std::io::{BufRead, Write};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+
+use crate::tls::refusal;
 
 /// One connection's security layer.
 #[derive(Debug)]
@@ -19,16 +22,47 @@ pub enum SecureStream {
 }
 
 /// What [`SecureStream::open`] found besides the plain bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Opened {
     /// The peer sent close_notify.
     pub peer_closed: bool,
+    /// What the operator should know of the peer's certificate, though it was accepted: one sentence, once for each
+    /// certificate.
+    pub warning: Option<Box<str>>,
 }
 
 /// TLS failed: the connection is over, after what `wire_out` holds (an alert) is sent.
-#[derive(Debug, thiserror::Error)]
-#[error("TLS: {0}")]
-pub struct TlsError(#[from] pub rustls::Error);
+#[derive(Debug)]
+pub struct TlsError {
+    /// What rustls says.
+    pub source: rustls::Error,
+    /// Whose certificate, what is wrong and what mends it; `None` if rustls says all there is.
+    pub why: Option<Box<str>>,
+}
+
+impl TlsError {
+    fn of(source: rustls::Error, connection: &Connection) -> Self {
+        let why = refusal::take_reason().or_else(|| refusal::explain(&source, connection).map(Box::from));
+        Self { source, why }
+    }
+}
+
+impl From<rustls::Error> for TlsError {
+    fn from(source: rustls::Error) -> Self {
+        Self { source, why: None }
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.why {
+            Some(why) => write!(f, "TLS: {why}"),
+            None => write!(f, "TLS: {}", self.source),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}
 
 impl SecureStream {
     /// The server's side.
@@ -77,24 +111,29 @@ impl SecureStream {
     ) -> Result<Opened, TlsError> {
         let SecureStream::Tls(connection) = self else {
             plain.extend_from_slice(wire);
-            return Ok(Opened { peer_closed: false });
+            return Ok(Opened::default());
         };
-        let mut peer_closed = false;
+        let mut opened = Opened::default();
         while !wire.is_empty() {
             connection
                 .read_tls(&mut wire)
                 .map_err(|error| rustls::Error::General(error.to_string()))?;
+            let was_handshaking = connection.is_handshaking();
             let processed = connection.process_new_packets();
             if connection.wants_write() {
                 write_records(connection, wire_out);
             }
-            peer_closed |= processed?.peer_has_closed();
+            if was_handshaking {
+                opened.warning = refusal::take_warning().or(opened.warning);
+            }
+            let state = processed.map_err(|error| TlsError::of(error, connection))?;
+            opened.peer_closed |= state.peer_has_closed();
             take_plain(connection, plain);
-            if peer_closed {
+            if opened.peer_closed {
                 break;
             }
         }
-        Ok(Opened { peer_closed })
+        Ok(opened)
     }
 
     /// Appends `plain` to `wire_out` as records; before the handshake is over they wait inside.

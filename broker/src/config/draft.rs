@@ -5,6 +5,8 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use transport::tls::IdentityKind;
+
 use crate::log::{LogDestination, LogSettings, LogTypes};
 use crate::settings::{ListenerSettings, Settings};
 
@@ -73,11 +75,26 @@ pub(super) struct ListenerDraft {
     /// `listener_allow_anonymous`, stronger than `allow_anonymous`.
     pub(super) allow_anonymous: Option<bool>,
     pub(super) assigned_client_identifier_prefix: Option<String>,
+    pub(super) tls: TlsDraft,
+}
+
+/// The TLS of a listener in the making.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct TlsDraft {
     pub(super) certificate_chain: Option<PathBuf>,
     pub(super) private_key: Option<PathBuf>,
+    pub(super) key_passphrase_file: Option<PathBuf>,
     pub(super) client_ca: Option<PathBuf>,
+    pub(super) client_ca_folder: Option<PathBuf>,
+    pub(super) revocation_list: Option<PathBuf>,
     pub(super) require_client_certificate: bool,
-    pub(super) tls_version_min: Option<TlsVersion>,
+    pub(super) refuse_version_1: bool,
+    pub(super) ignore_client_dates: bool,
+    /// Both kinds were asked for if there are two.
+    pub(super) identities: Vec<IdentityKind>,
+    pub(super) version_min: Option<TlsVersion>,
+    pub(super) ciphers: Option<String>,
+    pub(super) ciphers_tls13: Option<String>,
 }
 
 impl Draft {

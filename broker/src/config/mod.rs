@@ -28,7 +28,7 @@ use crate::settings::Settings;
 pub use document::reference;
 pub use error::{ConfigError, Problem};
 pub use parse::Place;
-pub use transport::tls::TlsVersion;
+pub use transport::tls::{IdentityKind, TlsVersion};
 
 /// Everything the operator chose.
 #[derive(Clone, Debug)]
@@ -81,12 +81,50 @@ pub struct ListenerTls {
     pub certificate_chain: PathBuf,
     /// `keyfile`: its private key, PEM.
     pub private_key: PathBuf,
+    /// `key_passphrase_file`: the passphrase of the private key.
+    pub key_passphrase_file: Option<PathBuf>,
     /// `cafile`: certificate authorities for client certificates, PEM.
     pub client_ca: Option<PathBuf>,
+    /// `capath`: a folder of them.
+    pub client_ca_folder: Option<PathBuf>,
+    /// `crlfile`: revoked client certificates, PEM.
+    pub revocation_list: Option<PathBuf>,
     /// `require_certificate`: clients without a valid certificate are refused.
     pub require_client_certificate: bool,
+    /// `allow_v1_certificates`: clients' certificates of X.509 version 1 are accepted.
+    pub accept_version_1: bool,
+    /// `disable_client_cert_date_checks`: clients' certificates are accepted before and after their dates.
+    pub ignore_client_dates: bool,
+    /// `use_identity_as_username`, `use_subject_as_username`: what of the certificate names the user.
+    pub identity: Option<IdentityKind>,
     /// `tls_version`: the lowest version.
     pub version_min: TlsVersion,
+    /// `ciphers`: suites of TLS 1.2.
+    pub ciphers: Option<String>,
+    /// `ciphers_tls1.3`: suites of TLS 1.3.
+    pub ciphers_tls13: Option<String>,
+}
+
+impl ListenerTls {
+    /// TLS with this certificate chain and private key, and defaults for all else.
+    #[must_use]
+    pub fn new(certificate_chain: PathBuf, private_key: PathBuf) -> Self {
+        Self {
+            certificate_chain,
+            private_key,
+            key_passphrase_file: None,
+            client_ca: None,
+            client_ca_folder: None,
+            revocation_list: None,
+            require_client_certificate: false,
+            accept_version_1: true,
+            ignore_client_dates: false,
+            identity: None,
+            version_min: TlsVersion::V1_2,
+            ciphers: None,
+            ciphers_tls13: None,
+        }
+    }
 }
 
 /// The configuration that the command line asks for.

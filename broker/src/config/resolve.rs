@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::args::Args;
 use crate::settings::ListenerSettings;
 
-use super::draft::{Access, Draft, ListenerDraft};
+use super::draft::{Access, Draft, ListenerDraft, TlsDraft};
 use super::error::{ConfigError, Problem};
 use super::parse::Place;
 use super::{AddressFamily, Configuration, ListenerSocket, ListenerTls, TlsVersion};
@@ -110,9 +110,7 @@ impl ListenerDraft {
     }
 
     fn has_tls_keys(&self) -> bool {
-        let has_files =
-            self.certificate_chain.is_some() || self.private_key.is_some() || self.client_ca.is_some();
-        has_files || self.require_client_certificate || self.tls_version_min.is_some()
+        self.tls != TlsDraft::default()
     }
 
     fn place(&self) -> Place {
@@ -150,6 +148,7 @@ fn open(
 
 fn settings(listener: &ListenerDraft, access: &Access, opens_by_default: bool) -> ListenerSettings {
     let mut settings = listener.settings.clone();
+    settings.certificate_names_user = !listener.tls.identities.is_empty();
     let prefix = listener.assigned_client_identifier_prefix.as_ref();
     settings.allow_anonymous = listener
         .allow_anonymous
@@ -165,7 +164,8 @@ fn settings(listener: &ListenerDraft, access: &Access, opens_by_default: bool) -
 }
 
 fn tls(listener: &ListenerDraft) -> Result<Option<ListenerTls>, String> {
-    let (certificate_chain, private_key) = match (&listener.certificate_chain, &listener.private_key) {
+    let draft = &listener.tls;
+    let (certificate_chain, private_key) = match (&draft.certificate_chain, &draft.private_key) {
         (Some(certificate_chain), Some(private_key)) => (certificate_chain.clone(), private_key.clone()),
         (Some(_), None) => return Err("certfile needs keyfile, the certificate's private key".to_owned()),
         (None, Some(_)) => return Err("keyfile needs certfile, the certificate of that key".to_owned()),
@@ -174,18 +174,37 @@ fn tls(listener: &ListenerDraft) -> Result<Option<ListenerTls>, String> {
         }
         (None, None) => return Ok(None),
     };
-    if listener.require_client_certificate && listener.client_ca.is_none() {
-        return Err(
-            "require_certificate needs cafile, the authorities of the clients' certificates".to_owned(),
-        );
-    }
+    check_authorities(draft)?;
     Ok(Some(ListenerTls {
-        certificate_chain,
-        private_key,
-        client_ca: listener.client_ca.clone(),
-        require_client_certificate: listener.require_client_certificate,
-        version_min: listener.tls_version_min.unwrap_or(TlsVersion::V1_2),
+        key_passphrase_file: draft.key_passphrase_file.clone(),
+        client_ca: draft.client_ca.clone(),
+        client_ca_folder: draft.client_ca_folder.clone(),
+        revocation_list: draft.revocation_list.clone(),
+        require_client_certificate: draft.require_client_certificate,
+        accept_version_1: !draft.refuse_version_1,
+        ignore_client_dates: draft.ignore_client_dates,
+        identity: draft.identities.first().copied(),
+        version_min: draft.version_min.unwrap_or(TlsVersion::V1_2),
+        ciphers: draft.ciphers.clone(),
+        ciphers_tls13: draft.ciphers_tls13.clone(),
+        ..ListenerTls::new(certificate_chain, private_key)
     }))
+}
+
+fn check_authorities(tls: &TlsDraft) -> Result<(), String> {
+    let has_authorities = tls.client_ca.is_some() || tls.client_ca_folder.is_some();
+    let wrong = if tls.require_client_certificate && !has_authorities {
+        "require_certificate needs cafile or capath, the authorities of the clients' certificates"
+    } else if tls.revocation_list.is_some() && !has_authorities {
+        "crlfile needs cafile or capath, the authorities that the revocation lists are from"
+    } else if tls.identities.len() > 1 {
+        "use_identity_as_username and use_subject_as_username contradict each other: leave one out"
+    } else if !tls.identities.is_empty() && !tls.require_client_certificate {
+        "a user name from the certificate needs require_certificate true: without a certificate no client has a name"
+    } else {
+        return Ok(());
+    };
+    Err(wrong.to_owned())
 }
 
 fn addresses(listener: &ListenerDraft, port: u16, local_only: bool) -> Result<Vec<SocketAddr>, String> {

@@ -166,13 +166,47 @@ fn keys_belong_to_the_last_listener() {
     );
     assert_eq!(configuration.listeners[0].tls, None);
     let tls = ListenerTls {
-        certificate_chain: "server.crt".into(),
-        private_key: "server.key".into(),
         client_ca: Some("ca.crt".into()),
         require_client_certificate: true,
         version_min: TlsVersion::V1_3,
+        ..ListenerTls::new("server.crt".into(), "server.key".into())
     };
     assert_eq!(configuration.listeners[1].tls, Some(tls));
+}
+
+#[test]
+fn keys_of_tls() {
+    let text = "listener 8883 127.0.0.1\ncertfile server.crt\nkeyfile server.key\nkey_passphrase_file secret\ncapath folder\n\
+                crlfile crl.pem\nrequire_certificate true\nallow_v1_certificates false\n\
+                disable_client_cert_date_checks true\nuse_subject_as_username true\nciphers ECDHE-RSA-AES128-GCM-SHA256\n\
+                ciphers_tls1.3 TLS_AES_128_GCM_SHA256\nlistener 8884 127.0.0.1\ncertfile server.crt\nkeyfile server.key\n\
+                cafile ca.crt\nrequire_certificate true\nuse_identity_as_username true\nuse_subject_as_username false";
+    let configuration = read(text);
+    let tls = |index: usize| configuration.listeners[index].tls.clone().unwrap();
+    let first = ListenerTls {
+        key_passphrase_file: Some("secret".into()),
+        client_ca_folder: Some("folder".into()),
+        revocation_list: Some("crl.pem".into()),
+        require_client_certificate: true,
+        accept_version_1: false,
+        ignore_client_dates: true,
+        identity: Some(IdentityKind::Subject),
+        ciphers: Some("ECDHE-RSA-AES128-GCM-SHA256".to_owned()),
+        ciphers_tls13: Some("TLS_AES_128_GCM_SHA256".to_owned()),
+        ..ListenerTls::new("server.crt".into(), "server.key".into())
+    };
+    assert_eq!(tls(0), first);
+    assert_eq!(tls(1).identity, Some(IdentityKind::CommonName));
+    assert!(tls(1).accept_version_1 && !tls(1).ignore_client_dates);
+    assert!(
+        configuration
+            .settings
+            .listeners
+            .iter()
+            .all(|listener| listener.certificate_names_user)
+    );
+    let effective = configuration.effective();
+    assert_eq!(read(&effective).effective(), effective);
 }
 
 #[test]
@@ -255,6 +289,28 @@ fn sessions_expire() {
 }
 
 #[test]
+fn who_is_let_in() {
+    let configuration = read(
+        "global_max_clients 5\nglobal_max_connections -1\nclientid_prefixes secure-\nupgrade_outgoing_qos true\n\
+         listener 1\naccept_protocol_versions 4,5\nlistener 2",
+    );
+    let settings = &configuration.settings;
+    assert_eq!((settings.clients_max, settings.connections_max), (5, UNLIMITED));
+    assert_eq!(settings.client_identifier_prefix.as_deref(), Some("secure-"));
+    assert!(settings.upgrade_outgoing_qos);
+    let accepted: Vec<_> = settings
+        .listeners
+        .iter()
+        .map(|l| (l.accept_v3_1, l.accept_v3_1_1, l.accept_v5))
+        .collect();
+    assert_eq!(accepted, [(false, true, true), (true, true, true)]);
+    assert_eq!(
+        read(&configuration.effective()).effective(),
+        configuration.effective()
+    );
+}
+
+#[test]
 fn log_settings() {
     let log = read("").log;
     assert_eq!(
@@ -306,6 +362,14 @@ fn identifiers_that_the_broker_makes() {
 
 /// Texts that cannot be used, and what is said of them.
 const MISTAKES: &[(&str, &str)] = &[
+    (
+        "accept_protocol_versions 3,6",
+        "t.conf:1: accept_protocol_versions 3,6: must be 3, 4 and 5, separated by commas",
+    ),
+    (
+        "global_max_clients 0",
+        "t.conf:1: global_max_clients 0: must be -1 or 1 or more",
+    ),
     (
         "\nallow_anonymus true",
         "t.conf:2: unknown key allow_anonymus: did you mean allow_anonymous?",
@@ -397,7 +461,21 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "listener 1\ncertfile a\nkeyfile b\nrequire_certificate true",
-        "t.conf:1: require_certificate needs cafile, the authorities of the clients' certificates",
+        "t.conf:1: require_certificate needs cafile or capath, the authorities of the clients' certificates",
+    ),
+    (
+        "listener 1\ncertfile a\nkeyfile b\ncrlfile c",
+        "t.conf:1: crlfile needs cafile or capath, the authorities that the revocation lists are from",
+    ),
+    (
+        "listener 1\ncertfile a\nkeyfile b\ncafile c\nuse_identity_as_username true",
+        "t.conf:1: a user name from the certificate needs require_certificate true: without a certificate no client has a \
+             name",
+    ),
+    (
+        "listener 1\ncertfile a\nkeyfile b\ncafile c\nrequire_certificate true\nuse_identity_as_username true\n\
+         use_subject_as_username true",
+        "t.conf:1: use_identity_as_username and use_subject_as_username contradict each other: leave one out",
     ),
     (
         "listener 1 127.0.0.1\nsocket_domain ipv6",

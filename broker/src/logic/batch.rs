@@ -30,6 +30,8 @@ pub enum Control {
     InterestAdd(Box<str>),
     /// It has none any more.
     InterestRemove(Box<str>),
+    /// A client of the sender is behind: publishers to the sender are to be held back, or no more.
+    Hold(bool),
     /// A retained message was set, or deleted by one without payload. It is also a publish, see its record.
     Retain {
         /// The message with the QoS it was published at.
@@ -152,6 +154,8 @@ impl Kind {
 pub(super) struct Outbox {
     full: VecDeque<Batch>,
     current: Batch,
+    /// The shard asked for its publishers to be held back.
+    pub(super) held: bool,
 }
 
 impl Outbox {

@@ -7,21 +7,25 @@ use std::sync::Arc;
 use mqtt::ProtocolVersion;
 use mqtt::property::PropertiesBuf;
 use mqtt::publish_template::PublishTemplate;
-use slab::Slab;
 
 use super::connection::{Connection, ConnectionId, Stage};
 use super::counters::ShardCounters;
 use super::message::{Message, StoredMessage};
+use super::pressure::Pressure;
 use super::session::Sessions;
+use super::slots::Slots;
 use super::store::Store;
 use super::time::Timestamp;
 use crate::settings::Settings;
 
 #[derive(Debug)]
 pub(super) struct Clients {
-    pub(super) connections: Slab<Connection>,
+    pub(super) connections: Slots<Connection>,
     pub(super) sessions: Sessions,
     pub(super) dirty: Vec<ConnectionId>,
+    pub(super) pressure: Pressure,
+    /// Emptied buffers for the next `out` that gets something.
+    pub(super) spare_outs: Vec<Vec<u8>>,
     pub(super) settings: Arc<Settings>,
     pub(super) store: Box<dyn Store>,
     counters: Arc<[ShardCounters]>,
@@ -40,10 +44,12 @@ impl Clients {
         store: Box<dyn Store>,
     ) -> Self {
         Self {
-            connections: Slab::new(),
+            connections: Slots::new(),
             sessions: Sessions::new(settings.hash_seed),
             upgrade: settings.upgrade_outgoing_qos,
             dirty: Vec::new(),
+            pressure: Pressure::default(),
+            spare_outs: Vec::new(),
             settings,
             store,
             counters,
@@ -68,12 +74,12 @@ impl Clients {
     /// The connection in a slot.
     #[inline]
     pub(super) fn connection(&mut self, slot: u32) -> Option<&mut Connection> {
-        self.connections.get_mut(slot as usize)
+        self.connections.get_mut(slot)
     }
 
     /// The connection of that slot and generation.
     pub(super) fn by_id(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        let connection = self.connections.get_mut(id.slot as usize)?;
+        let connection = self.connections.get_mut(id.slot)?;
         Some(connection).filter(|connection| connection.generation == id.generation)
     }
 
@@ -81,12 +87,13 @@ impl Clients {
     /// [MQTT-3.1.2-24].
     #[inline]
     pub(super) fn send(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>, ProtocolVersion)) {
-        let Some(connection) = self.connections.get_mut(slot as usize) else {
+        let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
         if connection.stage == Stage::Closing {
             return;
         }
+        open_out(connection, &mut self.spare_outs);
         let start = connection.out.len();
         write(&mut connection.out, connection.version);
         if connection.out.len() - start > connection.packet_bytes_max as usize {
@@ -99,7 +106,7 @@ impl Clients {
 
     /// Puts the connection into the shell's list.
     pub(super) fn mark_dirty(&mut self, slot: u32) {
-        if let Some(connection) = self.connections.get_mut(slot as usize) {
+        if let Some(connection) = self.connections.get_mut(slot) {
             mark_dirty(slot, connection, &mut self.dirty);
         }
     }
@@ -118,5 +125,15 @@ pub(super) fn mark_dirty(slot: u32, connection: &mut Connection, dirty: &mut Vec
             slot,
             generation: connection.generation,
         });
+    }
+}
+
+/// Gives an `out` that has no memory one of the spare buffers.
+#[inline]
+pub(super) fn open_out(connection: &mut Connection, spare_outs: &mut Vec<Vec<u8>>) {
+    if connection.out.capacity() == 0
+        && let Some(buffer) = spare_outs.pop()
+    {
+        connection.out = buffer;
     }
 }

@@ -81,18 +81,30 @@ pub(super) struct Connection {
     /// The session's queue holds QoS 0 messages (retained ones on their way): newer ones must not overtake them.
     pub(super) qos0_waits: bool,
     pub(super) receive_paused: bool,
+    /// More waits for it than it should: others wait until it has caught up.
+    pub(super) pressing: bool,
+    /// It was behind for too long: nobody waits for it.
+    pub(super) slow: bool,
     pub(super) keep_alive_s: u16,
     // What follows is touched once for each read.
     pub(super) last_received: Timestamp,
+    /// What the timer of its patience is set to.
+    pub(super) patience_until: Timestamp,
     /// What the keep alive's timer is set to.
     pub(super) watched_until: Timestamp,
     /// The beginning of a packet whose rest has not come.
     pub(super) partial: Vec<u8>,
+    pub(super) rare: Option<Box<Rare>>,
+    pub(super) listener: ListenerId,
+}
+
+/// What most connections have only before CONNECT and after their end.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Until CONNECT.
+    pub(super) peer: Option<Peer>,
     /// Inbound topic aliases (5.0); empty until the first is set.
     pub(super) aliases: Vec<Option<Box<str>>>,
-    pub(super) peer: Option<Box<Peer>>,
-    pub(super) address: SocketAddr,
-    pub(super) listener: ListenerId,
     pub(super) why_closing: Option<Box<str>>,
 }
 
@@ -111,16 +123,24 @@ impl Connection {
             waits: false,
             qos0_waits: false,
             receive_paused: false,
+            pressing: false,
+            slow: false,
+            patience_until: Timestamp::NEVER,
             keep_alive_s: 0,
             last_received: now,
             watched_until: Timestamp::NEVER,
             partial: Vec::new(),
-            aliases: Vec::new(),
-            address: peer.address,
             listener: peer.listener,
-            peer: Some(Box::new(peer)),
-            why_closing: None,
+            rare: Some(Box::new(Rare {
+                peer: Some(peer),
+                ..Rare::default()
+            })),
         }
+    }
+
+    /// The rare state, made if there is none.
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     /// Bytes that wait for the socket.
@@ -132,7 +152,18 @@ impl Connection {
     /// Whether so many bytes more may wait for the socket.
     #[inline]
     pub(super) fn has_room(&self, bytes: usize) -> bool {
-        self.waiting_bytes().saturating_add(bytes) <= limits::OUT_BYTES_MAX
+        let bytes_max = if self.slow {
+            limits::OUT_SLOW_BYTES_MAX
+        } else {
+            limits::OUT_BYTES_MAX
+        };
+        self.waiting_bytes().saturating_add(bytes) <= bytes_max
+    }
+
+    /// Whether more waits for the socket than a client that keeps up would let wait.
+    #[inline]
+    pub(super) fn is_behind(&self) -> bool {
+        self.waiting_bytes() > limits::OUT_PRESSURE_BYTES
     }
 
     /// When the client must have sent something: one and a half times the keep alive [MQTT-3.1.2-24].
@@ -144,3 +175,8 @@ impl Connection {
             .plus_ns(u64::from(self.keep_alive_s) * 1_500_000_000)
     }
 }
+
+const _: () = assert!(
+    size_of::<Connection>() <= 128,
+    "an idle connection is to stay small"
+);

@@ -10,7 +10,7 @@ use mqtt::property::PropertiesBuf;
 use mqtt::publish_template::PublishTemplate;
 use mqtt::{ProtocolVersion, QoS};
 
-use super::clients::{Clients, mark_dirty};
+use super::clients::{Clients, mark_dirty, open_out};
 use super::connection::{Connection, NONE};
 use super::fan_out::FanOut;
 use super::message::Message;
@@ -39,7 +39,7 @@ impl Clients {
     #[inline]
     pub(super) fn deliver_run(&mut self, target: &Target, run: &Run<'_>, fan_out: &mut FanOut) -> bool {
         let slot = self.sessions.link(target.session);
-        let Some(connection) = self.connections.get_mut(slot as usize) else {
+        let Some(connection) = self.connections.get_mut(slot) else {
             return !self.settings.queue_qos0_messages;
         };
         let same_form = (connection.version == ProtocolVersion::V5) == (run.version == ProtocolVersion::V5);
@@ -56,8 +56,10 @@ impl Clients {
             fan_out.dropped += u64::from(run.count);
             return true;
         }
+        open_out(connection, &mut self.spare_outs);
         connection.out.extend_from_slice(run.packets);
         mark_dirty(slot, connection, &mut self.dirty);
+        self.pressure.feel(slot, connection);
         fan_out.sent += u64::from(run.count);
         true
     }
@@ -111,7 +113,7 @@ impl Clients {
         fan_out: &mut FanOut,
     ) -> bool {
         let slot = self.sessions.link(session);
-        let Some(connection) = self.connections.get_mut(slot as usize) else {
+        let Some(connection) = self.connections.get_mut(slot) else {
             return !self.settings.queue_qos0_messages;
         };
         if connection.qos0_waits {
@@ -121,8 +123,10 @@ impl Clients {
         let template = fan_out.template(message, connection.version, QoS::AtMostOnce, retain, identifiers);
         match template {
             Some(template) if fits(connection, template) && connection.has_room(template.bytes()) => {
+                open_out(connection, &mut self.spare_outs);
                 template.append(&mut connection.out);
                 mark_dirty(slot, connection, &mut self.dirty);
+                self.pressure.feel(slot, connection);
                 fan_out.sent += 1;
             }
             _ => fan_out.dropped += 1,
@@ -144,7 +148,7 @@ impl Clients {
         fan_out: &mut FanOut,
     ) -> bool {
         let slot = self.sessions.link(session);
-        let Some(connection) = self.connections.get_mut(slot as usize) else {
+        let Some(connection) = self.connections.get_mut(slot) else {
             return false;
         };
         let Some(session) = self.sessions.get_mut(session) else {
@@ -175,6 +179,7 @@ impl Clients {
         } else {
             None
         };
+        open_out(connection, &mut self.spare_outs);
         let entry = Entry::new(qos, retain, kept, kept_identifiers);
         if let Some(message) = &entry.message {
             // The identifier that it is about to get is not known to the store before.
@@ -194,6 +199,7 @@ impl Clients {
             template.append_with_identifier(packet_identifier, false, &mut connection.out);
         }
         mark_dirty(slot, connection, &mut self.dirty);
+        self.pressure.feel(slot, connection);
         fan_out.sent += 1;
         true
     }

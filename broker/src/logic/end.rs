@@ -48,7 +48,7 @@ impl Shard {
         if connection.stage == Stage::Closing {
             return;
         }
-        connection.why_closing = Some(why.into());
+        connection.rare().why_closing = Some(why.into());
         connection.partial = Vec::new();
         self.detach(now, slot, with_will);
         if let Some(connection) = self.clients.connection(slot) {
@@ -63,7 +63,9 @@ impl Shard {
             return;
         };
         let session_slot = std::mem::replace(&mut connection.session, NONE);
-        connection.aliases = Vec::new();
+        if let Some(rare) = &mut connection.rare {
+            rare.aliases = Vec::new();
+        }
         self.timers
             .cancel(connection.watched_until, Timer::KeepAlive { slot });
         let Some(session) = self.clients.sessions.get_mut(session_slot) else {
@@ -71,7 +73,7 @@ impl Shard {
         };
         session.disconnected_at = now;
         let (expiry_s, expires_at) = (session.expiry_s, session.expires_at());
-        let will = session.will.take().filter(|_| with_will);
+        let will = session.take_will().filter(|_| with_will);
         self.clients.sessions.set_link(session_slot, NONE);
         self.clients.counters().clients_connected.sub(1);
         if let Some(will) = will {
@@ -102,7 +104,7 @@ impl Shard {
             },
         );
         if let Some(session) = self.clients.sessions.get_mut(session_slot) {
-            session.will = Some(will);
+            session.set_will(Some(will));
         }
     }
 
@@ -117,7 +119,7 @@ impl Shard {
                 session: session_slot,
             },
         );
-        if let Some(will) = &session.will {
+        if let Some(will) = session.will() {
             let due = session.disconnected_at.plus_s(u64::from(will.delay_s));
             self.timers.cancel(
                 due,
@@ -164,7 +166,7 @@ impl Shard {
                 client_identifier: &session.client_identifier,
             });
         }
-        if let Some(will) = session.will.take() {
+        if let Some(will) = session.take_will() {
             // Its delay ends with the session at the latest [MQTT 5.0, 3.1.3.2.2].
             self.publish_will(now, &will);
         }
@@ -173,12 +175,7 @@ impl Shard {
     /// Says goodbye to all and closes: the process ends. Wills are published first, as after any connection that the
     /// client did not end itself.
     pub fn shut_down(&mut self, now: Timestamp) {
-        let all: Vec<ConnectionId> = self
-            .clients
-            .connections
-            .iter()
-            .filter_map(connection_id)
-            .collect();
+        let all: Vec<ConnectionId> = self.clients.connections.iter().map(connection_id).collect();
         for id in &all {
             let session = self
                 .clients
@@ -188,7 +185,7 @@ impl Shard {
                 .clients
                 .sessions
                 .get_mut(session)
-                .and_then(|session| session.will.take());
+                .and_then(|session| session.take_will());
             if let Some(will) = will {
                 self.publish_will(now, &will);
             }
@@ -204,9 +201,9 @@ impl Shard {
     }
 }
 
-fn connection_id((slot, connection): (usize, &super::Connection)) -> Option<ConnectionId> {
-    Some(ConnectionId {
-        slot: u32::try_from(slot).ok()?,
+fn connection_id((slot, connection): (u32, &super::Connection)) -> ConnectionId {
+    ConnectionId {
+        slot,
         generation: connection.generation,
-    })
+    }
 }

@@ -9,7 +9,7 @@ use mqtt::property::Properties;
 
 use super::Shard;
 use super::batch::{self, Batch, Control, Kind};
-use super::connection::{ConnectionId, NONE};
+use super::connection::NONE;
 use super::deliver::Run;
 use super::message::{Message, Publisher, StoredMessage};
 use super::retained::Stamp;
@@ -23,6 +23,7 @@ impl Shard {
             match control {
                 Control::InterestAdd(filter) => self.add_interest(from, filter),
                 Control::InterestRemove(filter) => self.remove_interest(from, filter),
+                Control::Hold(on) => self.hold(from, *on),
                 // Its record in the log says when.
                 Control::Retain { .. } => {}
             }
@@ -39,6 +40,7 @@ impl Shard {
                 }
             }
         }
+        self.settle_shard(now, from);
     }
 
     /// The batches for another shard, in order. Those not taken out of the iterator stay.
@@ -48,16 +50,10 @@ impl Shard {
 
     /// The next batch for another shard.
     pub fn take_batch(&mut self, to: u16) -> Option<Batch> {
-        let batch = self
-            .outboxes
-            .get_mut(usize::from(to))?
-            .pop(&mut self.spare_batches);
-        if !self.paused.is_empty()
-            && self
-                .outboxes
-                .iter()
-                .all(|outbox| outbox.len() <= limits::OUTBOX_BATCHES_MAX / 2)
-        {
+        let outbox = self.outboxes.get_mut(usize::from(to))?;
+        let was_full = outbox.len() > limits::OUTBOX_BATCHES_MAX / 2;
+        let batch = outbox.pop(&mut self.spare_batches);
+        if was_full && outbox.len() <= limits::OUTBOX_BATCHES_MAX / 2 {
             self.resume_receiving();
         }
         batch
@@ -116,7 +112,7 @@ impl Shard {
                 continue;
             };
             outbox.publish(record, spare_batches);
-            *outbox_filled |= outbox.len() > limits::OUTBOX_BATCHES_MAX;
+            *outbox_filled |= outbox.held || outbox.len() > limits::OUTBOX_BATCHES_MAX;
         }
         let sent = route.shards.len() as u64;
         self.clients.counters().batch_records_sent.add(sent);
@@ -152,30 +148,6 @@ impl Shard {
         let counter = &self.clients.counters().retained;
         counter.sub(counter.get());
         counter.add(self.retained.len());
-    }
-
-    /// Stops reading from a connection whose publishes filled an outbox.
-    pub(super) fn pause_if_filled(&mut self, id: ConnectionId) {
-        if !std::mem::take(&mut self.outbox_filled) {
-            return;
-        }
-        let Some(connection) = self.clients.by_id(id) else {
-            return;
-        };
-        if !connection.receive_paused {
-            connection.receive_paused = true;
-            self.paused.push(id);
-            self.receive_changes.push((id, true));
-        }
-    }
-
-    fn resume_receiving(&mut self) {
-        for id in std::mem::take(&mut self.paused) {
-            if let Some(connection) = self.clients.by_id(id) {
-                connection.receive_paused = false;
-                self.receive_changes.push((id, false));
-            }
-        }
     }
 
     fn add_interest(&mut self, from: u16, filter: &str) {

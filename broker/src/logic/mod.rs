@@ -22,11 +22,13 @@ mod handle;
 mod interest;
 mod message;
 mod placement;
+mod pressure;
 mod pump;
 mod receive;
 mod retained;
 mod route;
 mod session;
+mod slots;
 mod store;
 mod subscription;
 mod sys;
@@ -82,7 +84,10 @@ pub struct Shard {
     /// Set when the publish being handled filled an outbox.
     outbox_filled: bool,
     receive_changes: Vec<(ConnectionId, bool)>,
+    /// Connections that are not read from.
     paused: Vec<ConnectionId>,
+    /// Shards that hold their publishers back for a client of this one.
+    holding: Vec<u16>,
     /// A run in the encoding that its publisher does not use.
     translated: Vec<u8>,
     remote_template: PublishTemplate,
@@ -126,6 +131,7 @@ impl Shard {
             outbox_filled: false,
             receive_changes: Vec::new(),
             paused: Vec::new(),
+            holding: Vec::new(),
             translated: Vec::new(),
             remote_template: PublishTemplate::new(),
             properties: PropertiesBuf::new(),
@@ -141,17 +147,15 @@ impl Shard {
             .connections
             .insert(Connection::new(now, generation, peer));
         self.clients.counters().connections_opened.add(1);
-        ConnectionId {
-            slot: u32::try_from(slot).unwrap_or(NONE),
-            generation,
-        }
+        ConnectionId { slot, generation }
     }
 
     /// The connection's socket is gone: the Will is published if one is due, the session stays or ends, the slot is free.
     pub fn lost(&mut self, now: Timestamp, id: ConnectionId, _cause: LostCause) {
         if self.clients.by_id(id).is_some() {
             self.detach(now, id.slot, true);
-            self.clients.connections.try_remove(id.slot as usize);
+            self.relieve_all(id.slot);
+            self.clients.connections.remove(id.slot);
         }
     }
 
@@ -209,6 +213,22 @@ impl Shard {
         }
     }
 
+    /// An empty buffer for the shell's own use, to be given back by [`Self::recycle_out`].
+    #[inline]
+    pub fn spare_out(&mut self) -> Vec<u8> {
+        self.clients.spare_outs.pop().unwrap_or_default()
+    }
+
+    /// Takes an emptied buffer, to be the `out` of a connection again: so that only those with something to say have one.
+    #[inline]
+    pub fn recycle_out(&mut self, mut buffer: Vec<u8>) {
+        let kept = 1..=limits::SPARE_BUFFER_BYTES_MAX;
+        if kept.contains(&buffer.capacity()) && self.clients.spare_outs.len() < limits::SPARE_BUFFERS_MAX {
+            buffer.clear();
+            self.clients.spare_outs.push(buffer);
+        }
+    }
+
     /// To be called after each flush of a connection, also a whole one: so many bytes of what was taken from `out` have not
     /// been taken by the socket yet. They count in the caps; as they fall, what waits in the session's queue flows
     /// on, and the connection may be dirty again.
@@ -218,16 +238,20 @@ impl Shard {
             return;
         };
         connection.unsent_bytes = unsent_bytes;
+        let waited_for = connection.pressing || connection.receive_paused;
         if connection.waits && connection.waiting_bytes() < limits::PUMP_BYTES {
             let session = connection.session;
             self.clients.pump(now, session);
+        }
+        if waited_for {
+            self.relieve(id.slot);
         }
     }
 
     /// Whether the shell is to close the connection once its `out` is sent. It then calls [`Self::closed`].
     #[must_use]
     pub fn closing(&self, id: ConnectionId) -> bool {
-        match self.clients.connections.get(id.slot as usize) {
+        match self.clients.connections.get(id.slot) {
             Some(connection) if connection.generation == id.generation => connection.stage == Stage::Closing,
             _ => true,
         }
@@ -236,9 +260,11 @@ impl Shard {
     /// Why the broker closes the connection, for the log.
     #[must_use]
     pub fn why_closing(&self, id: ConnectionId) -> Option<&str> {
-        let connection = self.clients.connections.get(id.slot as usize)?;
+        let connection = self.clients.connections.get(id.slot)?;
         Some(connection)
             .filter(|connection| connection.generation == id.generation)?
+            .rare
+            .as_ref()?
             .why_closing
             .as_deref()
     }
@@ -246,7 +272,7 @@ impl Shard {
     /// The client identifier of a connection whose CONNECT was accepted, for the log.
     #[must_use]
     pub fn client_identifier(&self, id: ConnectionId) -> Option<&str> {
-        let connection = self.clients.connections.get(id.slot as usize)?;
+        let connection = self.clients.connections.get(id.slot)?;
         let connection = Some(connection).filter(|connection| connection.generation == id.generation)?;
         self.clients
             .sessions
@@ -257,14 +283,14 @@ impl Shard {
     /// Whether CONNECT was accepted and the connection is not closing.
     #[must_use]
     pub fn connected(&self, id: ConnectionId) -> bool {
-        let connection = self.clients.connections.get(id.slot as usize);
+        let connection = self.clients.connections.get(id.slot);
         connection.is_some_and(|c| c.generation == id.generation && c.stage == Stage::Connected)
     }
 
     /// Whether the shell is not to read from the connection for now: it publishes to a shard that is behind.
     #[must_use]
     pub fn receive_paused(&self, id: ConnectionId) -> bool {
-        let connection = self.clients.connections.get(id.slot as usize);
+        let connection = self.clients.connections.get(id.slot);
         connection
             .is_some_and(|connection| connection.generation == id.generation && connection.receive_paused)
     }

@@ -6,7 +6,7 @@
 
 use mqtt::{PacketIdentifier, QoS};
 
-use super::clients::{Clients, mark_dirty};
+use super::clients::{Clients, mark_dirty, open_out};
 use super::deliver::fits;
 use super::message::Message;
 use super::session::Session;
@@ -41,7 +41,7 @@ impl Clients {
                 retain,
             });
         }
-        if let Some(connection) = self.connections.get_mut(slot as usize) {
+        if let Some(connection) = self.connections.get_mut(slot) {
             connection.waits = true;
             connection.qos0_waits |= qos == QoS::AtMostOnce;
         }
@@ -56,7 +56,7 @@ impl Clients {
         let slot = self.sessions.link(session);
         self.resend(now, session, slot);
         loop {
-            let Some(connection) = self.connections.get(slot as usize) else {
+            let Some(connection) = self.connections.get(slot) else {
                 return;
             };
             let has_room = connection.waiting_bytes() < limits::PUMP_BYTES;
@@ -75,7 +75,7 @@ impl Clients {
             .sessions
             .get(session)
             .is_some_and(|session| session.inflight.resends());
-        if let Some(connection) = self.connections.get_mut(slot as usize) {
+        if let Some(connection) = self.connections.get_mut(slot) {
             // More may be in flight than the window of this connection takes at once.
             connection.waits = resends;
             connection.qos0_waits = false;
@@ -200,9 +200,10 @@ impl Clients {
             template,
             properties,
             dirty,
+            spare_outs,
             ..
         } = self;
-        let Some(connection) = connections.get_mut(slot as usize) else {
+        let Some(connection) = connections.get_mut(slot) else {
             return false;
         };
         let Some(message) = queued.message.at(now, properties) else {
@@ -231,6 +232,7 @@ impl Clients {
         if encoded.is_err() || !fits(connection, template) {
             return false;
         }
+        open_out(connection, spare_outs);
         match identifier {
             Some(identifier) => template.append_with_identifier(identifier, dup, &mut connection.out),
             None => template.append(&mut connection.out),

@@ -45,7 +45,7 @@ impl Shard {
         } else {
             0
         };
-        self.pause_if_filled(id);
+        self.settle_publisher(now, id);
         let Some(connection) = self.clients.by_id(id) else {
             return;
         };

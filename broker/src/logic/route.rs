@@ -12,9 +12,9 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use mqtt::QoS;
 use mqtt::property::{PropertiesBuf, Property};
-use slab::Slab;
 
 use super::connection::NONE;
+use super::slots::Slots;
 use super::subscription::{Subscriber, Subscriptions};
 use crate::limits;
 
@@ -31,8 +31,9 @@ pub(super) struct Target {
 }
 
 /// Whether clients may publish to a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Access {
+    #[default]
     Allowed,
     /// `$SYS` is the broker's alone.
     Denied,
@@ -40,7 +41,7 @@ pub(super) enum Access {
     TooDeep,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Route {
     topic: Box<str>,
     epoch: u64,
@@ -65,11 +66,13 @@ impl Route {
 
 #[derive(Debug)]
 pub(super) struct Routes {
-    slots: Slab<Route>,
+    slots: Slots<Route>,
     by_topic: HashTable<u32>,
     hasher: FixedState,
     epoch: u64,
     levels_max: usize,
+    /// For topics that were not seen before: most of them never come again, and are not worth a place.
+    seen: Vec<u32>,
     found: Vec<u32>,
     gathered: Vec<Subscriber>,
 }
@@ -77,14 +80,23 @@ pub(super) struct Routes {
 /// The epoch of a route that is not valid.
 const STALE: u64 = 0;
 
+/// The slot of the route that is resolved for one use, and is never of the present epoch.
+const FOR_ONCE: u32 = 0;
+
+/// Marks of topics that were seen once.
+const SEEN: usize = 4096;
+
 impl Routes {
     pub(super) fn new(seed: u64, levels_max: u16) -> Self {
+        let mut slots = Slots::new();
+        slots.insert(Route::default());
         Self {
-            slots: Slab::new(),
+            slots,
             by_topic: HashTable::new(),
             hasher: FixedState::with_seed(seed),
             epoch: STALE + 1,
             levels_max: usize::from(levels_max),
+            seen: vec![0; SEEN],
             found: Vec::new(),
             gathered: Vec::new(),
         }
@@ -92,13 +104,13 @@ impl Routes {
 
     #[inline]
     pub(super) fn get(&self, route: u32) -> Option<&Route> {
-        self.slots.get(route as usize)
+        self.slots.get(route)
     }
 
     /// The route of `topic`; `hint` is the slot where it may be.
     #[inline]
     pub(super) fn resolve(&mut self, topic: &str, hint: u32, subscriptions: &mut Subscriptions) -> u32 {
-        match self.slots.get(hint as usize) {
+        match self.slots.get(hint) {
             Some(route) if route.epoch == self.epoch && &*route.topic == topic => hint,
             _ => self.look_up(topic, subscriptions),
         }
@@ -108,10 +120,7 @@ impl Routes {
     pub(super) fn filter_changed(&mut self, filter: &str, is_wildcard: bool) {
         if is_wildcard {
             self.epoch += 1;
-        } else if let Some(route) = self
-            .find(filter)
-            .and_then(|slot| self.slots.get_mut(slot as usize))
-        {
+        } else if let Some(route) = self.find(filter).and_then(|slot| self.slots.get_mut(slot)) {
             route.epoch = STALE;
         }
     }
@@ -122,52 +131,67 @@ impl Routes {
     }
 
     fn look_up(&mut self, topic: &str, subscriptions: &mut Subscriptions) -> u32 {
-        let slot = self.find(topic).unwrap_or_else(|| self.insert(topic));
-        if self.get(slot).is_some_and(|route| route.epoch != self.epoch) {
-            self.build(slot, subscriptions);
+        if let Some(slot) = self.find(topic) {
+            if self.get(slot).is_some_and(|route| route.epoch != self.epoch) {
+                self.build(slot, topic, subscriptions);
+            }
+            return slot;
+        }
+        let again = self.was_seen(topic);
+        let slot = if again { self.insert(topic) } else { FOR_ONCE };
+        self.build(slot, topic, subscriptions);
+        if let Some(route) = self.slots.get_mut(FOR_ONCE) {
+            route.epoch = STALE;
         }
         slot
+    }
+
+    /// Whether the topic was looked up before, unless another one took its mark.
+    fn was_seen(&mut self, topic: &str) -> bool {
+        let hash = self.hasher.hash_one(topic);
+        let mark = (hash >> 32) as u32 | 1;
+        match self.seen.get_mut(hash as usize % SEEN) {
+            Some(place) if *place != mark => {
+                *place = mark;
+                false
+            }
+            _ => true,
+        }
     }
 
     fn insert(&mut self, topic: &str) -> u32 {
         if self.slots.len() >= limits::ROUTES_MAX {
             self.slots.clear();
             self.by_topic.clear();
+            self.slots.insert(Route::default());
         }
-        let slot = self.slots.insert(Route {
+        let route = Route {
             topic: topic.into(),
-            epoch: STALE,
-            access: access(topic, self.levels_max),
-            targets: Vec::new(),
-            shards: Vec::new(),
-            identifiers: Vec::new(),
-        });
-        let slot = u32::try_from(slot).unwrap_or(NONE);
+            ..Route::default()
+        };
+        let slot = self.slots.insert(route);
         let Self {
             slots,
             by_topic,
             hasher,
             ..
         } = self;
-        let hash = |&slot: &u32| {
-            slots
-                .get(slot as usize)
-                .map_or(0, |route| hasher.hash_one(&*route.topic))
-        };
+        let hash = |&slot: &u32| slots.get(slot).map_or(0, |route| hasher.hash_one(&*route.topic));
         by_topic.insert_unique(hasher.hash_one(topic), slot, hash);
         slot
     }
 
-    fn build(&mut self, slot: u32, subscriptions: &mut Subscriptions) {
-        let Some(route) = self.slots.get_mut(slot as usize) else {
+    fn build(&mut self, slot: u32, topic: &str, subscriptions: &mut Subscriptions) {
+        let Some(route) = self.slots.get_mut(slot) else {
             return;
         };
         route.epoch = self.epoch;
+        route.access = access(topic, self.levels_max);
         route.targets.clear();
         route.shards.clear();
         route.identifiers.clear();
         self.gathered.clear();
-        subscriptions.matching(&route.topic, &mut self.found);
+        subscriptions.matching(topic, &mut self.found);
         for filter in self
             .found
             .iter()

@@ -16,9 +16,11 @@ impl Shard {
                 Timer::SessionExpiry { session } => self.expire_session(now, session),
                 Timer::WillDelay { session } => self.publish_held_will(now, session),
                 Timer::Retained { node } => self.expire_retained(now, node),
+                Timer::Patience { slot } => self.patience_ended(now, slot),
                 Timer::Sys => self.publish_sys(now),
             }
         }
+        self.settle(now);
     }
 
     /// Sets the timer of a connection's keep alive, for its present deadline.
@@ -39,8 +41,8 @@ impl Shard {
         if connection.stage != Stage::Connected {
             return;
         }
-        // While the broker itself does not read, the client is not to blame.
-        if connection.receive_paused {
+        // While the broker does not read for others' sake, the client is not to blame.
+        if connection.receive_paused && !connection.is_behind() {
             connection.last_received = now;
         }
         if connection.keep_alive_deadline() > now {
@@ -60,7 +62,7 @@ impl Shard {
             .clients
             .sessions
             .get_mut(session)
-            .and_then(|session| session.will.take());
+            .and_then(|session| session.take_will());
         if let Some(will) = will {
             self.publish_will(now, &will);
         }

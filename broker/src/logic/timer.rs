@@ -20,6 +20,8 @@ pub(super) enum Timer {
     WillDelay { session: u32 },
     /// The expiry of a retained message, or the end of the mark of a deleted one.
     Retained { node: u32 },
+    /// The end of the time that others wait for a client that is behind, or that it counts as slow.
+    Patience { slot: u32 },
     /// The next round of `$SYS`.
     Sys,
 }

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use transport::ring::ReceiveBuffer;
 use transport::socket;
 use transport::stream::SecureStream;
+use transport::tls;
 
 use super::admission::Admission;
 use super::greeting::{Greeting, Heard, hear};
@@ -52,15 +53,23 @@ impl ShardLoop {
             return self.accept_on(index);
         }
         if self.accept_again.is_none() {
-            tracing::error!(
-                "Error: Cannot accept connections: {error}. Raise the limit of open files (ulimit -n, LimitNOFILE=)."
-            );
+            self.complain_of_accept(error);
             // All listeners share the descriptors, so all of them stop; a second accept would answer twice.
             for index in 0..self.listening.len() {
-                self.ring.cancel(Subject::Listener(index).token());
+                self.ring.cancel_accept(Subject::Listener(index).token());
             }
             self.accept_again = Some(self.now.plus_ns(limits::ACCEPT_PAUSE_NS));
         }
+    }
+
+    fn complain_of_accept(&mut self, error: &io::Error) {
+        if self.now < self.accept_quiet_until {
+            return;
+        }
+        self.accept_quiet_until = self.now.plus_ns(limits::ACCEPT_QUIET_NS);
+        tracing::error!(
+            "Cannot accept connections: {error}. Raise the limit of open files (ulimit -n, LimitNOFILE=)."
+        );
     }
 
     fn greet(&mut self, index: usize, socket: OwnedFd) {
@@ -96,6 +105,11 @@ impl ShardLoop {
                     socket::shut_down(greeting.socket.as_fd());
                 }
             }
+            Heard::Failed => {
+                if let Some(greeting) = self.greetings.remove(place) {
+                    socket::shut_down(greeting.socket.as_fd());
+                }
+            }
             Heard::Malformed => self.move_home(place, self.index, None),
             Heard::Connect(client_identifier) => self.find_home(place, &client_identifier),
         }
@@ -110,7 +124,7 @@ impl ShardLoop {
         };
         let mut random = [0; 16];
         if let Err(error) = getrandom::fill(&mut random) {
-            tracing::error!("Error: no random bytes for a client identifier: {error}");
+            tracing::error!("no random bytes for a client identifier: {error}");
             return drop(self.greetings.remove(place));
         }
         let settings = self.logic.settings().listener(greeting.listener);
@@ -128,7 +142,7 @@ impl ShardLoop {
             listener: greeting.listener,
             tls: !greeting.stream.is_plain(),
             assigned_client_identifier,
-            certificate_identity: None,
+            certificate_identity: identity(&greeting),
         };
         let Greeting {
             socket,
@@ -166,10 +180,10 @@ fn greeting(listening: &Listening, socket: OwnedFd) -> Option<Greeting> {
         return None;
     };
     let stream = SecureStream::server(listening.tls.as_ref())
-        .inspect_err(|error| tracing::error!("Error: {error}"))
+        .inspect_err(|error| tracing::error!("{error}"))
         .ok()?;
     let plain = Vec::new();
-    let listener = listening.listener;
+    let (listener, identity) = (listening.listener, listening.identity);
     Some(Greeting {
         generation: 0,
         socket,
@@ -177,6 +191,7 @@ fn greeting(listening: &Listening, socket: OwnedFd) -> Option<Greeting> {
         admission,
         address,
         listener,
+        identity,
         plain,
     })
 }
@@ -189,13 +204,29 @@ fn read(greeting: &mut Greeting, wire: &[u8]) -> Heard {
         || socket::send_now(greeting.socket.as_fd(), &answer).is_ok_and(|sent| sent == answer.len());
     match opened {
         Err(error) => {
-            tracing::info!("Client {} disconnected: {error}.", greeting.address);
-            Heard::Refused("the TLS handshake failed")
+            // In TLS 1.3 a client that is refused believes at first that it is connected: this line is where it shows.
+            tracing::warn!("Client {} refused: {error}.", greeting.address);
+            Heard::Failed
         }
         Ok(_) if !answered => Heard::Refused("it does not read"),
-        Ok(opened) => match hear(&greeting.plain) {
-            Heard::Incomplete if opened.peer_closed => Heard::Refused("closed before CONNECT"),
-            heard => heard,
-        },
+        Ok(opened) => {
+            if let Some(warning) = &opened.warning {
+                tracing::warn!("Client {}: {warning}.", greeting.address);
+            }
+            match hear(&greeting.plain) {
+                Heard::Incomplete if opened.peer_closed => Heard::Refused("closed before CONNECT"),
+                heard => heard,
+            }
+        }
     }
+}
+
+/// The user that the client's certificate names, where the listener asks for it. Without one the logic refuses the
+/// CONNECT.
+fn identity(greeting: &Greeting) -> Option<Box<str>> {
+    let named = tls::client_identity(&greeting.stream, greeting.identity?);
+    named
+        .inspect_err(|error| tracing::warn!("Client {} has no user name: {error}.", greeting.address))
+        .ok()
+        .map(String::into_boxed_str)
 }

@@ -190,7 +190,7 @@ impl ShardLoop {
     }
 
     pub(super) fn sent(&mut self, id: ConnectionId, bytes: Vec<u8>, result: io::Result<()>) {
-        self.keep_spare(bytes);
+        self.logic.recycle_out(bytes);
         let Some(connection) = self.connections.get(id) else {
             return;
         };

@@ -7,7 +7,6 @@ use transport::socket;
 
 use super::ShardLoop;
 use super::token::Subject;
-use crate::limits;
 use crate::logic::ConnectionId;
 
 impl ShardLoop {
@@ -41,7 +40,7 @@ impl ShardLoop {
         };
         match socket::send_now(connection.socket.as_fd(), &wire) {
             Ok(sent) if sent == wire.len() => {
-                self.keep_spare(wire);
+                self.logic.recycle_out(wire);
                 self.flushed(id);
             }
             Ok(sent) => self.send_rest(id, wire, sent),
@@ -59,10 +58,10 @@ impl ShardLoop {
         if out.is_empty() && connection.records.is_empty() {
             return None;
         }
-        let mut wire = self.spare.pop().unwrap_or_default();
+        let mut wire = self.logic.spare_out();
         wire.append(&mut connection.records);
         connection.stream.seal(&out, &mut wire);
-        self.keep_spare(out);
+        self.logic.recycle_out(out);
         Some(wire)
     }
 
@@ -90,15 +89,6 @@ impl ShardLoop {
             self.close(id);
         } else {
             self.logic.flushed(self.now, id, 0);
-        }
-    }
-
-    /// Keeps an emptied buffer for the next connection, unless it is too large to hold on to.
-    pub(super) fn keep_spare(&mut self, mut buffer: Vec<u8>) {
-        buffer.clear();
-        let kept = 1..=limits::SPARE_BUFFER_BYTES_MAX;
-        if kept.contains(&buffer.capacity()) && self.spare.len() < limits::SPARE_BUFFERS_MAX {
-            self.spare.push(buffer);
         }
     }
 }

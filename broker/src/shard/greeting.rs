@@ -6,11 +6,13 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use mqtt::{DecodeError, ReasonCode, decode, frame};
 use slab::Slab;
+use transport::socket;
 use transport::stream::SecureStream;
+use transport::tls::IdentityKind;
 
 use super::admission::Admission;
 use super::token::{Place, same_generation};
@@ -26,8 +28,17 @@ pub(crate) struct Greeting {
     pub(crate) admission: Admission,
     pub(crate) address: SocketAddr,
     pub(crate) listener: ListenerId,
+    /// What of its certificate names the user, if something does.
+    pub(crate) identity: Option<IdentityKind>,
     /// Plain bytes so far.
     pub(crate) plain: Vec<u8>,
+}
+
+impl Greeting {
+    /// Ends it. A close alone would send nothing while the ring holds a receive.
+    pub(crate) fn cut(self) {
+        socket::shut_down(self.socket.as_fd());
+    }
 }
 
 /// All greetings of a shard.
@@ -48,6 +59,8 @@ pub(crate) enum Heard {
     Connect(Box<str>),
     /// It is, but wrong: its home is here, where it gets its refusal.
     Malformed,
+    /// Its TLS failed, which was logged.
+    Failed,
     /// Not a client of ours: closed without an answer.
     Refused(&'static str),
 }

@@ -27,12 +27,13 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, RingOptions, Token};
+use transport::tls::IdentityKind;
 
 use crate::limits;
 use crate::logic::{ConnectionId, LostCause, Shard, Timestamp};
 use crate::settings::ListenerId;
 use connection::Connections;
-use greeting::Greetings;
+use greeting::{Greeting, Greetings};
 use links::Handoff;
 pub(crate) use links::Links;
 pub use placement::allowed_cpus;
@@ -45,6 +46,8 @@ pub(crate) struct Listening {
     pub(crate) socket: Arc<OwnedFd>,
     pub(crate) listener: ListenerId,
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// What of a client's certificate names its user, if something does.
+    pub(crate) identity: Option<IdentityKind>,
     pub(crate) connections: Arc<AtomicU64>,
     pub(crate) connections_max: u64,
 }
@@ -60,10 +63,14 @@ pub(crate) struct ShardLoop {
     listening: Vec<Listening>,
     /// Listeners that could not accept, and when they try again.
     accept_again: Option<Timestamp>,
+    /// Until when it is not logged again that they cannot.
+    accept_quiet_until: Timestamp,
     greetings: Greetings,
     connections: Connections,
     /// Connections on their way to their home shards.
     handoffs: Vec<(u16, Box<Handoff>)>,
+    /// Connections that came home and are adopted in the next turn.
+    arrived: Vec<Box<Handoff>>,
     shut_down: Arc<AtomicBool>,
     /// Set while shutting down: when what is still open is cut.
     drain_until: Option<Timestamp>,
@@ -71,8 +78,6 @@ pub(crate) struct ShardLoop {
     unflushed: Vec<ConnectionId>,
     /// Plain bytes out of a TLS stream, reused.
     plain: Vec<u8>,
-    /// Emptied output buffers, reused.
-    spare: Vec<Vec<u8>>,
     /// The logic's list of connections to flush, reused.
     dirty: Vec<ConnectionId>,
 }
@@ -101,32 +106,31 @@ impl ShardLoop {
             links,
             listening,
             accept_again: None,
+            accept_quiet_until: Timestamp(0),
             greetings: Greetings::default(),
             connections: Connections::default(),
             handoffs: Vec::new(),
+            arrived: Vec::new(),
             shut_down,
             drain_until: None,
             unflushed: Vec::new(),
             plain: Vec::new(),
-            spare: Vec::new(),
             dirty: Vec::new(),
         };
         shard.accept_everywhere();
         Ok(shard)
     }
 
-    /// Turns until the broker is shut down, letting glommio's other tasks run every few milliseconds.
+    /// Turns until the broker is shut down.
+    ///
+    /// It never yields to glommio, so nothing else may run on this executor: a yield may end in glommio's own park,
+    /// where no completion of this ring wakes it.
     ///
     /// # Errors
     /// When the ring fails, which no peer can cause.
     pub(crate) async fn run(mut self) -> io::Result<()> {
-        let mut yielded = self.now;
         while !self.is_drained() {
             self.turn()?;
-            if self.now.since_ns(yielded) > limits::YIELD_INTERVAL_NS {
-                yielded = self.now;
-                glommio::executor().yield_task_queue_now().await;
-            }
         }
         Ok(())
     }
@@ -139,10 +143,11 @@ impl ShardLoop {
             self.handle(completion);
         }
         self.run_timers();
-        self.change_receiving();
         if self.push_parcels()? {
             self.flush();
         }
+        // Last, as the flush is what lets publishers go on.
+        self.change_receiving();
         Ok(())
     }
 
@@ -161,7 +166,7 @@ impl ShardLoop {
         if self.is_blocked() {
             return Some(FULL_QUEUE_RETRY);
         }
-        if self.logic.has_dirty() || !self.unflushed.is_empty() {
+        if self.logic.has_dirty() || !self.unflushed.is_empty() || !self.arrived.is_empty() {
             return Some(Duration::ZERO);
         }
         let deadlines = [
@@ -223,6 +228,7 @@ impl ShardLoop {
         let now = self.now;
         while let Some(greeting) = self.greetings.expired(now) {
             tracing::info!("Client {} closed: no CONNECT within 5 seconds.", greeting.address);
+            greeting.cut();
         }
         while let Some(id) = self.connections.expired(now) {
             self.close(id);
@@ -241,15 +247,15 @@ impl ShardLoop {
     fn begin_shut_down(&mut self) {
         self.drain_until = Some(self.now.plus_ns(limits::DRAIN_NS_MAX));
         for index in 0..self.listening.len() {
-            self.ring.cancel(Subject::Listener(index).token());
+            self.ring.cancel_accept(Subject::Listener(index).token());
         }
         self.accept_again = None;
-        self.greetings.drain().for_each(drop);
+        self.greetings.drain().for_each(Greeting::cut);
         self.logic.shut_down(self.now);
     }
 
     fn is_drained(&self) -> bool {
-        let empty = || self.connections.is_empty() && !self.is_blocked();
+        let empty = || self.connections.is_empty() && self.arrived.is_empty() && !self.is_blocked();
         self.drain_until.is_some_and(|until| until <= self.now || empty())
     }
 }

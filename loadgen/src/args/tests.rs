@@ -15,7 +15,9 @@ fn scenario(line: &str) -> Scenario {
 #[test]
 fn the_bare_command_starts_its_own_broker_over_tls_at_one_message_per_publisher() {
     let request = request("--pubs 1000 --subs 1000").unwrap();
-    assert!(matches!(request.target, TargetRequest::OwnBroker { tls: true, shards } if shards >= 1));
+    assert!(
+        matches!(request.target, TargetRequest::OwnBroker { tls: true, shards, cpus: None } if shards >= 1)
+    );
     assert_eq!(
         request.scenario.load,
         Load::Paced {
@@ -124,7 +126,7 @@ fn paces() {
         scenario("--max-rate --window 1").load,
         Load::Saturating { window: 1 }
     );
-    assert_eq!(scenario("--pubs 1").inflight, 20);
+    assert_eq!(scenario("--tls --pubs 1").inflight, 20);
     assert_eq!(scenario("--rate max --window 300").inflight, 300);
     assert_eq!(scenario("--rate max --window 300 --inflight 5").inflight, 5);
 }
@@ -144,7 +146,7 @@ fn what_cannot_be_is_refused_with_a_sentence_and_exit_2() {
         ("--duration 1000000", "39 hours"),
         ("--topics a/+", "--topics"),
         ("--tls -h a", "--cafile"),
-        ("--tls", "--host"),
+        ("--tls --no-tls", "--no-tls"),
         ("-p 1883", "--host"),
         ("--cert c -h a", "--key"),
         ("-c 10", "--pubs"),
@@ -152,6 +154,7 @@ fn what_cannot_be_is_refused_with_a_sentence_and_exit_2() {
         ("-i10", "--rate"),
         ("-h a -L mqtt://b", "--host"),
         ("--pubs 999999 --subs 2", "1000000"),
+        ("-t fan-in --pubs 10000 --subs 10000", "100000000 pairs"),
         ("--nonsense", "--nonsense"),
     ] {
         let error = request(line).expect_err(line);

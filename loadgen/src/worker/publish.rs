@@ -50,7 +50,8 @@ impl Worker<'_> {
             let Some(&Reverse((at_ns, slot))) = self.due.peek() else {
                 return;
             };
-            if at_ns > monotonic_ns() {
+            // Behind the end of the load there is nothing to wait for: such publishers are finished.
+            if at_ns > monotonic_ns() && at_ns < self.stop_ns() {
                 return;
             }
             self.due.pop();
@@ -63,6 +64,11 @@ impl Worker<'_> {
             }
             self.publish_of(slot);
         }
+    }
+
+    /// When the load ends, as far as this thread knows.
+    pub(super) fn stop_ns(&self) -> u64 {
+        self.load.times.map_or(u64::MAX, |times| times.stop_ns)
     }
 
     /// Sends what a publisher may send now, and says when it is due again.

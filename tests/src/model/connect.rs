@@ -47,6 +47,7 @@ impl Model {
         connected.version = request.version;
         connected.client.clone_from(&request.client);
         connected.session = Some(number);
+        connected.resumed = resumed.is_some();
         connected.keep_alive_s = request.keep_alive_s;
         connected.packet_bytes_max = request
             .packet_bytes_max

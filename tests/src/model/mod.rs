@@ -65,6 +65,7 @@ pub struct Connection {
     client: String,
     /// The session, also after it was detached.
     session: Option<usize>,
+    resumed: bool,
     /// The broker is to end it, or did.
     closed: bool,
     /// Answers that the broker owes, in order.
@@ -133,6 +134,7 @@ impl Model {
             version: ProtocolVersion::V3_1_1,
             client: String::new(),
             session: None,
+            resumed: false,
             closed: false,
             replies: VecDeque::new(),
             subacks: VecDeque::new(),
@@ -233,6 +235,12 @@ impl Model {
     #[must_use]
     pub fn session_number(&self, connection: usize) -> Option<usize> {
         self.connections[connection].session
+    }
+
+    /// Whether the connection resumed a session.
+    #[must_use]
+    pub fn was_resumed(&self, connection: usize) -> bool {
+        self.connections[connection].resumed
     }
 
     fn reply(&mut self, connection: usize, reply: Reply) {

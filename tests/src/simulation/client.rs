@@ -411,6 +411,9 @@ impl World {
             let version = self.connections[number].version;
             let packet = mqtt::decode::packet(&frame, version).map_err(|error| error.to_string())?;
             self.take(client, number, &packet)?;
+            if self.clients[client].connection != Some(number) {
+                return Ok(());
+            }
         }
         self.clients[client].received = rest.to_vec();
         let connection = &self.connections[number];
@@ -455,6 +458,13 @@ impl World {
         let connecting = &mut self.clients[client];
         let resumed = connecting.session == session;
         connecting.session = session;
+        if !resumed && !connecting.clean_start && self.model.was_resumed(self.connections[number].model) {
+            // A session that an older connection of this client made behind its back.
+            connecting.forget();
+            connecting.owes_clean_start = true;
+            self.cut(client);
+            return Ok(());
+        }
         connecting.connected = true;
         connecting.owes_clean_start = false;
         if connecting.clean_start {

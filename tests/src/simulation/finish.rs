@@ -32,14 +32,17 @@ impl World {
 
     /// Clients with a session come back to it and finish what they began.
     fn come_back(&mut self) -> Checked {
-        for client in 0..self.clients.len() {
-            let coming = &self.clients[client];
-            if coming.connection.is_none() && self.model.session_of(&coming.name).is_some() {
-                let request = self.plain_connect(client, coming.owes_clean_start);
-                self.connect(client, request)?;
+        // Twice, as one may find that the session is not its own.
+        for _ in 0..2 {
+            for client in 0..self.clients.len() {
+                let coming = &self.clients[client];
+                if coming.connection.is_none() && self.model.session_of(&coming.name).is_some() {
+                    let request = self.plain_connect(client, coming.owes_clean_start);
+                    self.connect(client, request)?;
+                }
             }
+            self.settle()?;
         }
-        self.settle()?;
         self.check_one_connection()?;
         match self.clients.iter().find(|client| {
             client.connected && !client.pending.is_empty()

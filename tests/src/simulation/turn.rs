@@ -17,8 +17,14 @@ use crate::model::{Checked, Moment, Packet};
 pub(super) enum Phase {
     /// The completions are fixed.
     Wait,
-    /// What other shards sent is taken in.
-    Drain,
+    /// What the shard of that number sent is taken in. When all were looked at and connections have come, it is done once
+    /// more before they are adopted.
+    Drain {
+        /// From which shard.
+        from: usize,
+        /// For the second time.
+        again: bool,
+    },
     /// Completions are handled.
     Handle,
     /// Timers run, batches are pushed.
@@ -40,6 +46,9 @@ pub(super) struct SimulatedShard {
     /// Connections at home here.
     pub(super) connections: Vec<usize>,
     handoffs: Vec<usize>,
+    /// Connections that came home; those that are adopted in this turn.
+    pub(super) arrived: Vec<usize>,
+    adopts: Vec<usize>,
     unflushed: Vec<usize>,
 }
 
@@ -53,6 +62,8 @@ impl SimulatedShard {
             greetings: Vec::new(),
             connections: Vec::new(),
             handoffs: Vec::new(),
+            arrived: Vec::new(),
+            adopts: Vec::new(),
             unflushed: Vec::new(),
         }
     }
@@ -82,11 +93,15 @@ impl World {
         self.shards[shard].phase = match phase {
             Phase::Wait => {
                 self.wait(shard);
-                Phase::Drain
+                Phase::Drain { from: 0, again: false }
             }
-            Phase::Drain => {
-                self.drain(shard)?;
-                Phase::Handle
+            Phase::Drain { from, again } => {
+                self.drain(shard, from)?;
+                if from + 1 < self.shards.len() {
+                    Phase::Drain { from: from + 1, again }
+                } else {
+                    self.adopt_arrived(shard, again)?
+                }
             }
             Phase::Handle => {
                 self.handle_completions(shard)?;
@@ -129,25 +144,38 @@ impl World {
         }
     }
 
-    fn drain(&mut self, shard: usize) -> Checked {
-        for from in (0..self.shards.len()).filter(|&from| from != shard) {
-            while let Some(parcel) = self.queues[from][shard].pop_front() {
-                self.moved = true;
-                match parcel {
-                    Parcel::Batch(batch, published) => {
-                        let turning = &mut self.shards[shard];
-                        let now = turning.now;
-                        self.model.arrive(from, shard, published, now.0);
-                        turning.logic.receive_batch(now, index_of(from), &batch);
-                        self.shards[from].logic.recycle_batch(batch);
-                        self.note(|| format!("shard {shard} takes a batch of {from} (up to {published})"));
-                        self.observe(shard)?;
-                    }
-                    Parcel::Handoff(number) => self.adopt(number)?,
+    fn drain(&mut self, shard: usize, from: usize) -> Checked {
+        while let Some(parcel) = self.queues[from][shard].pop_front() {
+            self.moved = true;
+            match parcel {
+                Parcel::Batch(batch, published) => {
+                    let turning = &mut self.shards[shard];
+                    let now = turning.now;
+                    self.model.arrive(from, shard, published, now.0);
+                    turning.logic.receive_batch(now, index_of(from), &batch);
+                    self.shards[from].logic.recycle_batch(batch);
+                    self.note(|| format!("shard {shard} takes a batch of {from} (up to {published})"));
+                    self.observe(shard)?;
                 }
+                Parcel::Handoff(number) => self.shards[shard].arrived.push(number),
             }
         }
         Ok(())
+    }
+
+    /// All queues were looked at: adopts those who were there the time before, or looks at the queues once more.
+    fn adopt_arrived(&mut self, shard: usize, again: bool) -> Checked<Phase> {
+        let turning = &mut self.shards[shard];
+        if !again {
+            turning.adopts = std::mem::take(&mut turning.arrived);
+            if !turning.adopts.is_empty() {
+                return Ok(Phase::Drain { from: 0, again: true });
+            }
+        }
+        for number in std::mem::take(&mut turning.adopts) {
+            self.adopt(number)?;
+        }
+        Ok(Phase::Handle)
     }
 
     /// A connection comes home, with the bytes that were read until now.

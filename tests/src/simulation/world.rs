@@ -161,7 +161,9 @@ impl World {
     /// Whether all that shards told one another has arrived, and no turn goes on.
     fn is_exchanged(&self) -> bool {
         let shards = self.shards.len();
-        let at_rest = |shard: &SimulatedShard| shard.phase == Phase::Wait && !shard.is_blocked(shards);
+        let at_rest = |shard: &SimulatedShard| {
+            shard.phase == Phase::Wait && !shard.is_blocked(shards) && shard.arrived.is_empty()
+        };
         self.queues.iter().flatten().all(VecDeque::is_empty) && self.shards.iter().all(at_rest)
     }
 

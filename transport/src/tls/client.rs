@@ -5,11 +5,17 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, DigitallySignedStruct, Error, ProtocolVersion, RootCertStore, SignatureScheme};
 
-use super::{TlsConfigError, TlsVersion, pem, provider};
+use super::certificate::{Certificate, Purpose};
+use super::own_certificate::own_certificate;
+use super::passphrase::{KeyPassphrase, NoPassphrase};
+use super::server_verifier::ServerVerifier;
+use super::version1;
+use super::{TlsConfigError, TlsVersion, files, provider};
 
 /// What a TLS client is made of.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,54 +26,94 @@ pub struct ClientTls<'a> {
     pub certificate: Option<(&'a Path, &'a Path)>,
     /// Trusts any server certificate: for tests of a server that one knows otherwise.
     pub insecure: bool,
+    /// Takes the CN of a server certificate for its name if it has no subjectAltName, as OpenSSL does; such certificates
+    /// may be of X.509 version 1. The chain is checked all the same.
+    pub cn_fallback: bool,
     /// Only this version.
     pub version: Option<TlsVersion>,
 }
 
-/// Makes a configuration that never resumes a session: each connection is a full handshake.
+/// [`client`] for those who have no passphrases.
 ///
 /// # Errors
 /// What is wrong with which file.
 pub fn client_config(tls: &ClientTls<'_>) -> Result<Arc<ClientConfig>, TlsConfigError> {
+    client(tls, &NoPassphrase)
+}
+
+/// Makes a configuration that never resumes a session: each connection is a full handshake. `passphrase` is asked if the
+/// private key is encrypted.
+///
+/// # Errors
+/// What is wrong with which file.
+pub fn client(
+    tls: &ClientTls<'_>,
+    passphrase: &dyn KeyPassphrase,
+) -> Result<Arc<ClientConfig>, TlsConfigError> {
     let provider = provider();
-    let none = || Path::new("-").to_owned();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(TlsVersion::supported(tls.version))
         .map_err(|source| TlsConfigError::Refused {
-            certificate: none(),
-            key: none(),
+            certificate: Path::new("-").to_owned(),
+            key: Path::new("-").to_owned(),
             source,
         })?;
-    let builder = if tls.insecure {
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(TrustAnyone(provider)))
-    } else {
-        let roots = tls
-            .ca
-            .map_or_else(|| Ok(RootCertStore::empty()), pem::authorities)?;
-        builder.with_root_certificates(roots)
-    };
+    let builder = builder
+        .dangerous()
+        .with_custom_certificate_verifier(server_verifier(tls, &provider)?);
     let mut config = match tls.certificate {
         None => builder.with_no_client_auth(),
-        Some((certificate, key)) => builder
-            .with_client_auth_cert(
-                pem::certificates(certificate, "the certificate file")?,
-                pem::private_key(key)?,
-            )
-            .map_err(|source| TlsConfigError::Refused {
-                certificate: certificate.to_owned(),
-                key: key.to_owned(),
-                source,
-            })?,
+        Some(paths) => {
+            let own = own_certificate(paths, Purpose::Client, passphrase, &provider)?;
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own.certified)))
+        }
     };
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }
 
+fn server_verifier(
+    tls: &ClientTls<'_>,
+    provider: &CryptoProvider,
+) -> Result<Arc<dyn ServerCertVerifier>, TlsConfigError> {
+    let algorithms = provider.signature_verification_algorithms;
+    if tls.insecure {
+        return Ok(Arc::new(TrustAnyone(algorithms)));
+    }
+    let authorities = match tls.ca {
+        Some(path) => files::authorities(Some(path), None)?,
+        None => files::Authorities {
+            roots: RootCertStore::empty(),
+            certificates: Vec::new(),
+            source: String::new(),
+        },
+    };
+    Ok(Arc::new(ServerVerifier {
+        roots: authorities.roots,
+        authorities: authorities.certificates,
+        source: authorities.source,
+        algorithms,
+        cn_fallback: tls.cn_fallback,
+    }))
+}
+
 /// Checks that the server holds its certificate's key, and nothing about the certificate.
 #[derive(Debug)]
-struct TrustAnyone(Arc<CryptoProvider>);
+struct TrustAnyone(WebPkiSupportedAlgorithms);
+
+impl TrustAnyone {
+    fn verify_signature(
+        &self,
+        version: ProtocolVersion,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let certificate =
+            Certificate::parse(certificate).map_err(|_| rustls::CertificateError::BadEncoding)?;
+        version1::verify_handshake(version, message, &certificate, signature, &self.0)
+    }
+}
 
 impl ServerCertVerifier for TrustAnyone {
     fn verify_server_cert(
@@ -87,12 +133,7 @@ impl ServerCertVerifier for TrustAnyone {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
+        self.verify_signature(ProtocolVersion::TLSv1_2, message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -101,15 +142,10 @@ impl ServerCertVerifier for TrustAnyone {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
+        self.verify_signature(ProtocolVersion::TLSv1_3, message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.0.supported_schemes()
     }
 }

@@ -1,10 +1,26 @@
 //! Configurations of rustls, made from files: one plain sentence for each thing that can be wrong with them.
+//!
+//! [`server`] and [`client`] read what `files` and `private_key` find; `own_certificate` looks at one's own certificate
+//! before peers do, `client_verifier` and `server_verifier` check those of peers, `refusal` says what is wrong with them.
 
+mod certificate;
+mod ciphers;
 mod client;
-mod pem;
+mod client_verifier;
+mod files;
+mod identity;
+mod own_certificate;
+mod passphrase;
+mod private_key;
+pub(crate) mod refusal;
+mod revocation;
 mod server;
+mod server_verifier;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod version1;
 
 use std::io;
 use std::path::PathBuf;
@@ -12,8 +28,10 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
-pub use client::{ClientTls, client_config};
-pub use server::{ServerTls, server_config};
+pub use client::{ClientTls, client, client_config};
+pub use identity::{IdentityError, IdentityKind, client_identity};
+pub use passphrase::{KeyPassphrase, NoPassphrase, Passphrase};
+pub use server::{ServerSide, ServerTls, server, server_config};
 
 /// A TLS version that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,12 +87,55 @@ pub enum TlsConfigError {
         /// What was found.
         detail: String,
     },
-    /// The private key is encrypted.
+    /// The private key is encrypted, and the caller has no passphrases.
     #[error("the private key {} is encrypted; write a plain copy with `openssl pkey -in FILE -out PLAIN` and protect it with chmod 600", path.display())]
     EncryptedKey {
         /// Its path.
         path: PathBuf,
     },
+    /// The private key is encrypted, and there is no passphrase.
+    #[error("the private key {} is encrypted, and {detail}", path.display())]
+    NoPassphrase {
+        /// Its path.
+        path: PathBuf,
+        /// Why there is none, and what to do.
+        detail: String,
+    },
+    /// The passphrase does not open the private key.
+    #[error("wrong passphrase for the private key {}; `openssl pkey -noout -in FILE` asks for it and says whether it is right", path.display())]
+    WrongPassphrase {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// The private key is encrypted in a way that is not supported.
+    #[error("the private key {} is encrypted in a way that is not supported ({detail}); encrypt it anew with `openssl pkey -aes256 -in FILE -out NEW`", path.display())]
+    KeyEncryption {
+        /// Its path.
+        path: PathBuf,
+        /// What was found.
+        detail: String,
+    },
+    /// The certificate is not for this key.
+    #[error("the certificate {} and the private key {} do not belong together; `openssl x509 -noout -pubkey -in CERTIFICATE` and `openssl pkey -pubout -in KEY` must print the same: name the key that the certificate's request was made with, or make a new certificate for this key", certificate.display(), key.display())]
+    NotTogether {
+        /// The certificate's path.
+        certificate: PathBuf,
+        /// The key's path.
+        key: PathBuf,
+    },
+    /// The file is what it should be, but cannot be used.
+    #[error("{what} {}: {detail}", path.display())]
+    Unusable {
+        /// What the file is for.
+        what: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// Why, and what to do.
+        detail: String,
+    },
+    /// A list of cipher suites leaves none.
+    #[error("{0}")]
+    Ciphers(String),
     /// rustls refuses the certificate or key.
     #[error("certificate {} with key {}: {source}", certificate.display(), key.display())]
     Refused {

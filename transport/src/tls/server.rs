@@ -1,13 +1,25 @@
 //! The server's configuration.
+//!
+//! Invariant: a configuration is made whole from files or not at all, and holds nothing of an earlier one: neither its
+//! authorities nor the keys of its tickets. So taking a new one after a change is all that a reload needs, and sessions
+//! of the old one cannot be resumed past a new revocation list.
 
+use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
+use rustls::{CertRevocationListError, ServerConfig};
 
-use super::{TlsConfigError, TlsVersion, pem, provider};
+use super::certificate::Purpose;
+use super::client_verifier::ClientVerifier;
+use super::own_certificate::{own_certificate, warnings_about_authorities};
+use super::passphrase::{KeyPassphrase, NoPassphrase};
+use super::revocation::Revocations;
+use super::{TlsConfigError, TlsVersion, ciphers, files, provider};
 
 /// What a TLS listener is made of.
 #[derive(Clone, Copy, Debug)]
@@ -18,51 +30,153 @@ pub struct ServerTls<'a> {
     pub private_key: &'a Path,
     /// PEM file: whose client certificates are trusted.
     pub client_ca: Option<&'a Path>,
-    /// Whether a client without a certificate is refused.
+    /// Folder of such files, named as `openssl rehash` does.
+    pub client_ca_folder: Option<&'a Path>,
+    /// PEM file: lists of revoked client certificates.
+    pub revocation_list: Option<&'a Path>,
+    /// Whether a client without a certificate is refused. If not, no certificate is asked for, as with mosquitto.
     pub require_client_certificate: bool,
+    /// Whether clients' certificates of X.509 version 1 are accepted, with a warning.
+    pub accept_version_1: bool,
+    /// Whether clients' certificates are accepted before and after their dates.
+    pub ignore_client_dates: bool,
     /// The lowest version that is spoken.
     pub version_min: TlsVersion,
+    /// Suites of TLS 1.2, in OpenSSL's names.
+    pub ciphers: Option<&'a str>,
+    /// Suites of TLS 1.3, in OpenSSL's names.
+    pub ciphers_tls13: Option<&'a str>,
 }
 
-/// Makes a configuration: sessions resume by tickets, one a handshake, and nothing is kept per client.
+impl<'a> ServerTls<'a> {
+    /// A server with this certificate chain and private key, that asks its clients for none.
+    #[must_use]
+    pub fn new(certificate_chain: &'a Path, private_key: &'a Path) -> Self {
+        Self {
+            certificate_chain,
+            private_key,
+            client_ca: None,
+            client_ca_folder: None,
+            revocation_list: None,
+            require_client_certificate: false,
+            accept_version_1: true,
+            ignore_client_dates: false,
+            version_min: TlsVersion::V1_2,
+            ciphers: None,
+            ciphers_tls13: None,
+        }
+    }
+}
+
+/// A server's configuration, and what its operator should know.
+#[derive(Clone, Debug)]
+pub struct ServerSide {
+    /// For [`crate::stream::SecureStream::server`].
+    pub config: Arc<ServerConfig>,
+    /// One sentence for each thing that works but that some clients will refuse.
+    pub warnings: Vec<String>,
+}
+
+/// [`server`] for those who have no passphrases and read no warnings.
 ///
 /// # Errors
 /// What is wrong with which file.
 pub fn server_config(tls: &ServerTls<'_>) -> Result<Arc<ServerConfig>, TlsConfigError> {
-    let certificates = pem::certificates(tls.certificate_chain, "the certificate file")?;
-    let key = pem::private_key(tls.private_key)?;
+    server(tls, &NoPassphrase).map(|made| made.config)
+}
+
+/// Makes a configuration: sessions resume by tickets, one a handshake, and nothing is kept per client. `passphrase` is
+/// asked if the private key is encrypted.
+///
+/// # Errors
+/// What is wrong with which file.
+pub fn server(tls: &ServerTls<'_>, passphrase: &dyn KeyPassphrase) -> Result<ServerSide, TlsConfigError> {
     let refused = |source| TlsConfigError::Refused {
         certificate: tls.certificate_chain.to_owned(),
         key: tls.private_key.to_owned(),
         source,
     };
-    let builder = ServerConfig::builder_with_provider(provider())
+    let mut provider = CryptoProvider::clone(&provider());
+    let mut warnings =
+        ciphers::restrict(&mut provider, tls.ciphers, tls.ciphers_tls13).map_err(TlsConfigError::Ciphers)?;
+    let provider = Arc::new(provider);
+    let paths = (tls.certificate_chain, tls.private_key);
+    let own = own_certificate(paths, Purpose::Server, passphrase, &provider)?;
+    warnings.extend(own.warnings);
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(tls.version_min.and_newer())
         .map_err(refused)?;
-    let builder = match tls.client_ca {
+    let builder = match client_verifier(tls, &provider, &mut warnings)? {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
-        Some(path) => {
-            builder.with_client_cert_verifier(client_verifier(path, tls.require_client_certificate)?)
-        }
     };
-    let mut config = builder.with_single_cert(certificates, key).map_err(refused)?;
+    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(own.certified)));
+    // A list of suites is an order of preference, as with mosquitto.
+    config.ignore_client_order = tls.ciphers.is_some() || tls.ciphers_tls13.is_some();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(refused)?;
     config.send_tls13_tickets = 1;
-    Ok(Arc::new(config))
+    let config = Arc::new(config);
+    Ok(ServerSide { config, warnings })
 }
 
+/// `None` if clients are not asked for certificates. The files are read all the same: what is wrong with them is wrong.
 fn client_verifier(
-    path: &Path,
-    required: bool,
-) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsConfigError> {
-    let roots = Arc::new(pem::authorities(path)?);
-    let mut builder = WebPkiClientVerifier::builder_with_provider(roots, provider());
-    if !required {
-        builder = builder.allow_unauthenticated();
+    tls: &ServerTls<'_>,
+    provider: &Arc<CryptoProvider>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsConfigError> {
+    if tls.client_ca.is_none() && tls.client_ca_folder.is_none() {
+        return Ok(None);
     }
-    builder.build().map_err(|error| TlsConfigError::Authority {
-        path: path.to_owned(),
-        detail: error.to_string(),
-    })
+    let algorithms = provider.signature_verification_algorithms;
+    let authorities = files::authorities(tls.client_ca, tls.client_ca_folder)?;
+    warnings.extend(warnings_about_authorities(&authorities));
+    let mut builder =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(authorities.roots), Arc::clone(provider));
+    let mut revocations = None;
+    if let Some(path) = tls.revocation_list {
+        let lists = files::revocation_lists(path)?;
+        let read = Revocations::read(path, &lists, &authorities.certificates, &algorithms)?;
+        revocations = Some((read, path.display().to_string()));
+        // As mosquitto: the client's own certificate, and a list that is out of date vouches for nobody.
+        builder = builder
+            .with_crls(lists)
+            .only_check_end_entity_revocation()
+            .enforce_revocation_expiration();
+    }
+    let webpki = builder.build().map_err(|error| unusable(tls, &error))?;
+    if !tls.require_client_certificate {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(ClientVerifier {
+        webpki,
+        algorithms,
+        authorities: authorities.certificates,
+        source: authorities.source,
+        revocations,
+        accept_version_1: tls.accept_version_1,
+        ignore_dates: tls.ignore_client_dates,
+        warned: Mutex::new(HashSet::new()),
+    })))
+}
+
+fn unusable(tls: &ServerTls<'_>, error: &VerifierBuilderError) -> TlsConfigError {
+    let path = |path: Option<&Path>| path.map(Path::to_owned).unwrap_or_default();
+    match error {
+        VerifierBuilderError::InvalidCrl(error) => TlsConfigError::Unusable {
+            what: "the revocation list (crlfile)",
+            path: path(tls.revocation_list),
+            detail: match error {
+                CertRevocationListError::UnsupportedCrlVersion => {
+                    "it is of version 1: set `crlnumber` in the authority's openssl.cnf, then openssl ca -gencrl".to_owned()
+                }
+                error => format!("it cannot be used: {error:?}"),
+            },
+        },
+        error => TlsConfigError::Authority {
+            path: path(tls.client_ca.or(tls.client_ca_folder)),
+            detail: error.to_string(),
+        },
+    }
 }

@@ -12,13 +12,7 @@ pub(crate) fn configurations() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(&certificate, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let server = ServerTls {
-        certificate_chain: &certificate,
-        private_key: &key,
-        client_ca: None,
-        require_client_certificate: false,
-        version_min: super::TlsVersion::V1_2,
-    };
+    let server = ServerTls::new(&certificate, &key);
     let client = ClientTls {
         ca: Some(&certificate),
         ..ClientTls::default()

@@ -105,10 +105,15 @@ pub(super) const KEYS: &[Key] = &[
     effective(
         "max_inflight_bytes",
         "0",
-        "Payload bytes of QoS 1 and 2 messages in flight to one client; one message always may be. 0: no limit.",
+        "Payload bytes of QoS 1 and 2 messages in flight to one client. 0: no limit. Another value is *not yet* kept: a warning.",
         Value::Integer {
             ranges: &[(0, i64::MAX)],
-            set: |draft, bytes| draft.settings.inflight_bytes_max = or_unlimited(bytes),
+            set: |draft, bytes| {
+                draft.settings.inflight_bytes_max = or_unlimited(bytes);
+                if bytes > 0 {
+                    draft.warn("max_inflight_bytes is known but not supported yet, it has no effect: use max_inflight_messages");
+                }
+            },
         },
         Show::Global(|c| shown(or_zero(c.settings.inflight_bytes_max))),
     ),
@@ -303,10 +308,13 @@ pub(super) const KEYS: &[Key] = &[
         "Whether retained messages are stored.",
         NOT_ON_DISK,
     ),
-    pending(
+    effective(
         "upgrade_outgoing_qos",
-        "Messages are delivered at the QoS of the subscription even if published at a lower one.",
-        "messages keep the lower QoS, as the specification says",
+        "false",
+        "Messages are delivered at the QoS of the subscription even if published at a lower one, which the specification does \
+         not allow.",
+        Value::Flag(|draft, value| draft.settings.upgrade_outgoing_qos = value),
+        Show::Global(|c| shown(c.settings.upgrade_outgoing_qos)),
     ),
     pending(
         "retain_expiry_interval",
@@ -323,20 +331,39 @@ pub(super) const KEYS: &[Key] = &[
         "Bound on the memory of the broker.",
         "without it memory is not bounded: leave it out and bound the service (systemd: MemoryMax=)",
     ),
-    unsupported(
+    effective(
         "global_max_clients",
-        "Bound on sessions in the whole broker.",
-        "without it their number is not bounded: leave it out",
+        "-1",
+        "Sessions in the whole broker, with or without a connection; a client that would need one more is refused. -1: any \
+         number.",
+        Value::Integer {
+            ranges: &[(-1, -1), (1, i64::MAX)],
+            set: |draft, count| draft.settings.clients_max = u64::try_from(count).unwrap_or(UNLIMITED),
+        },
+        Show::Global(|c| shown(or_minus_one(c.settings.clients_max))),
     ),
-    unsupported(
+    effective(
         "global_max_connections",
-        "Bound on connections in the whole broker.",
-        "use max_connections of each listener",
+        "-1",
+        "Connected clients in the whole broker; one more is refused. -1: any number.",
+        Value::Integer {
+            ranges: &[(-1, -1), (1, i64::MAX)],
+            set: |draft, count| draft.settings.connections_max = u64::try_from(count).unwrap_or(UNLIMITED),
+        },
+        Show::Global(|c| shown(or_minus_one(c.settings.connections_max))),
     ),
-    unsupported(
+    effective(
         "clientid_prefixes",
-        "What client identifiers must begin with.",
-        "leaving it out would let other clients in",
+        "",
+        "What client identifiers must begin with; others are refused.",
+        Value::Text {
+            shape: "text",
+            set: |draft, prefix| {
+                draft.settings.client_identifier_prefix = Some(prefix.to_owned());
+                Ok(())
+            },
+        },
+        Show::Global(|c| shown_if(c.settings.client_identifier_prefix.as_ref())),
     ),
     ignored(
         "allow_duplicate_messages",
@@ -458,6 +485,10 @@ fn or_unlimited(number: i64) -> u64 {
 
 fn or_zero(number: u64) -> u64 {
     if number == UNLIMITED { 0 } else { number }
+}
+
+fn or_minus_one(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(-1)
 }
 
 /// For numbers whose range was checked.

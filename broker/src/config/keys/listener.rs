@@ -1,13 +1,11 @@
 //! Keys that speak of a listener, and those for authentication and access.
 
-use std::path::PathBuf;
-
 use mqtt::QoS;
 
 use crate::settings::UNLIMITED;
 
-use super::super::draft::{Draft, ListenerDraft};
-use super::super::{AddressFamily, TlsVersion};
+use super::super::AddressFamily;
+use super::super::draft::Draft;
 use super::{Key, Scope, Show, Status, Value, shown, shown_if};
 
 const AUTO_ID_PREFIX_BYTES_MAX: usize = 50;
@@ -19,7 +17,7 @@ const NO_USERS: &str = "leaving it out would change who may connect; a certifica
 const NO_RULES: &str = "leaving it out would let every client read and write every topic";
 const WEBSOCKETS: &str = "WebSockets are known but not supported yet: use `protocol mqtt`";
 
-const fn key(name: &'static str, scope: Scope, about: &'static str, status: Status) -> Key {
+pub(super) const fn key(name: &'static str, scope: Scope, about: &'static str, status: Status) -> Key {
     Key {
         name,
         scope,
@@ -29,11 +27,11 @@ const fn key(name: &'static str, scope: Scope, about: &'static str, status: Stat
     }
 }
 
-const fn effective(name: &'static str, about: &'static str, value: Value, show: Show) -> Key {
+pub(super) const fn effective(name: &'static str, about: &'static str, value: Value, show: Show) -> Key {
     key(name, Scope::Listener, about, Status::Effective(value, show))
 }
 
-const fn or(default: &'static str, key: Key) -> Key {
+pub(super) const fn or(default: &'static str, key: Key) -> Key {
     Key {
         name: key.name,
         scope: key.scope,
@@ -157,118 +155,6 @@ pub(super) const KEYS: &[Key] = &[
             Show::Listener(|settings, _| shown(settings.topic_alias_max)),
         ),
     ),
-    effective(
-        "certfile",
-        "The server's certificate chain (PEM). Together with `keyfile` it turns TLS on.",
-        Value::Text {
-            shape: "path",
-            set: |draft, path| set_path(draft, path, |listener| &mut listener.certificate_chain),
-        },
-        Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.certificate_chain.display()))),
-    ),
-    effective(
-        "keyfile",
-        "The private key of that certificate (PEM).",
-        Value::Text {
-            shape: "path",
-            set: |draft, path| set_path(draft, path, |listener| &mut listener.private_key),
-        },
-        Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.private_key.display()))),
-    ),
-    effective(
-        "cafile",
-        "Certificate authorities that clients' certificates must come from (PEM).",
-        Value::Text {
-            shape: "path",
-            set: |draft, path| set_path(draft, path, |listener| &mut listener.client_ca),
-        },
-        Show::Listener(|_, socket| {
-            shown_if(
-                socket
-                    .tls
-                    .as_ref()
-                    .and_then(|tls| tls.client_ca.as_ref())
-                    .map(|path| path.display()),
-            )
-        }),
-    ),
-    or(
-        "false",
-        effective(
-            "require_certificate",
-            "Clients must show a certificate from `cafile`.",
-            Value::Flag(|draft, value| draft.listener().require_client_certificate = value),
-            Show::Listener(|_, socket| {
-                shown_if(socket.tls.as_ref().map(|tls| tls.require_client_certificate))
-            }),
-        ),
-    ),
-    or(
-        "tlsv1.2",
-        effective(
-            "tls_version",
-            "Lowest version of TLS; `tlsv1` and `tlsv1.1` are served as `tlsv1.2`, with a warning.",
-            Value::Text {
-                shape: "tlsv1.2 or tlsv1.3",
-                set: set_tls_version,
-            },
-            Show::Listener(|_, socket| {
-                shown_if(socket.tls.as_ref().map(|tls| match tls.version_min {
-                    TlsVersion::V1_2 => "tlsv1.2",
-                    TlsVersion::V1_3 => "tlsv1.3",
-                }))
-            }),
-        ),
-    ),
-    key(
-        "ciphers",
-        Scope::Listener,
-        "Cipher suites of TLS 1.2.",
-        Status::Pending("all suites of this TLS library are forward secret and authenticated"),
-    ),
-    key(
-        "ciphers_tls1.3",
-        Scope::Listener,
-        "Cipher suites of TLS 1.3.",
-        Status::Pending("all suites of this TLS library are forward secret and authenticated"),
-    ),
-    unsupported(
-        "capath",
-        "Folder of certificate authorities.",
-        "put the certificates into one file and name it with cafile",
-    ),
-    unsupported(
-        "crlfile",
-        "Revoked client certificates.",
-        "leaving it out would let revoked certificates in",
-    ),
-    key(
-        "dhparamfile",
-        Scope::Listener,
-        "Parameters of classic Diffie-Hellman.",
-        Status::Ignored("keys are exchanged over elliptic curves"),
-    ),
-    or(
-        "pem",
-        effective(
-            "tls_keyform",
-            "Form of the private key.",
-            Value::Text {
-                shape: "pem",
-                set: |_, form| match form {
-                    "pem" => Ok(()),
-                    _ => Err("must be pem; OpenSSL engines do not exist in this TLS library".to_owned()),
-                },
-            },
-            Show::Nothing,
-        ),
-    ),
-    key(
-        "disable_client_cert_date_checks",
-        Scope::Listener,
-        "Accepts expired client certificates.",
-        Status::Pending("expired certificates are refused"),
-    ),
     unsupported(
         "bind_interface",
         "Listens on the addresses of one interface.",
@@ -279,10 +165,28 @@ pub(super) const KEYS: &[Key] = &[
         "A prefix before all topics of this listener's clients.",
         "leaving it out would mix clients that were kept apart",
     ),
-    unsupported(
-        "accept_protocol_versions",
-        "Versions of MQTT that are let in.",
-        WOULD_OPEN,
+    or(
+        "3, 4, 5",
+        effective(
+            "accept_protocol_versions",
+            "Versions of MQTT that are let in: 3 is 3.1, 4 is 3.1.1, 5 is 5.0.",
+            Value::Text {
+                shape: "3, 4 and 5, separated by commas",
+                set: set_accepted_versions,
+            },
+            Show::Listener(|settings, _| {
+                let versions = [
+                    ("3", settings.accept_v3_1),
+                    ("4", settings.accept_v3_1_1),
+                    ("5", settings.accept_v5),
+                ];
+                let accepted = versions
+                    .iter()
+                    .filter(|(_, accepted)| *accepted)
+                    .map(|(version, _)| *version);
+                shown(accepted.collect::<Vec<_>>().join(", "))
+            }),
+        ),
     ),
     unsupported(
         "enable_proxy_protocol",
@@ -385,16 +289,6 @@ pub(super) const ACCESS_KEYS: &[Key] = &[
         Status::Unsupported(NO_RULES),
     ),
     unsupported(
-        "use_identity_as_username",
-        "The certificate's common name is the user name.",
-        NO_USERS,
-    ),
-    unsupported(
-        "use_subject_as_username",
-        "The certificate's subject is the user name.",
-        NO_USERS,
-    ),
-    unsupported(
         "use_username_as_clientid",
         "The user name replaces the client identifier.",
         "leaving it out would let users take each other's sessions",
@@ -454,27 +348,17 @@ fn set_protocol(_: &mut Draft, text: &str) -> Result<(), String> {
     }
 }
 
-fn set_tls_version(draft: &mut Draft, text: &str) -> Result<(), String> {
-    draft.listener().tls_version_min = Some(match text {
-        "tlsv1.3" => TlsVersion::V1_3,
-        "tlsv1.2" => TlsVersion::V1_2,
-        "tlsv1" | "tlsv1.0" | "tlsv1.1" => {
-            draft.warn(&format!(
-                "tls_version {text} is not safe any more: TLS 1.2 and 1.3 are served, clients must use one of them"
-            ));
-            TlsVersion::V1_2
+fn set_accepted_versions(draft: &mut Draft, text: &str) -> Result<(), String> {
+    let settings = &mut draft.listener().settings;
+    (settings.accept_v3_1, settings.accept_v3_1_1, settings.accept_v5) = (false, false, false);
+    for version in text.split(',') {
+        match version.trim() {
+            "3" => settings.accept_v3_1 = true,
+            "4" => settings.accept_v3_1_1 = true,
+            "5" => settings.accept_v5 = true,
+            _ => return Err("must be 3, 4 and 5, separated by commas".to_owned()),
         }
-        _ => return Err("must be tlsv1.2 or tlsv1.3".to_owned()),
-    });
-    Ok(())
-}
-
-fn set_path(
-    draft: &mut Draft,
-    path: &str,
-    field: fn(&mut ListenerDraft) -> &mut Option<PathBuf>,
-) -> Result<(), String> {
-    *field(draft.listener()) = Some(PathBuf::from(path));
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 mod general;
 mod listener;
 mod refused;
+mod tls;
 
 use crate::settings::ListenerSettings;
 
@@ -80,6 +81,7 @@ pub(super) enum Show {
 pub(super) const SECTIONS: &[(&str, &[Key])] = &[
     ("Whole broker", general::KEYS),
     ("Listeners", listener::KEYS),
+    ("TLS of a listener", tls::KEYS),
     ("Authentication and access", listener::ACCESS_KEYS),
     ("Not supported", refused::KEYS),
 ];

@@ -55,11 +55,11 @@ impl Shard {
             return;
         };
         let at = session
-            .unreleased
+            .unreleased()
             .iter()
             .position(|&identifier| identifier == packet_identifier.get());
         if let Some(at) = at {
-            session.unreleased.remove(at);
+            session.rare().unreleased.remove(at);
             if session.outlives_connection() {
                 let client_identifier = &*session.client_identifier;
                 self.clients.store.append(Record::ReceivedReleased {

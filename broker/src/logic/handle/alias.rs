@@ -32,7 +32,7 @@ impl Shard {
         let Some(alias) = publish.properties.topic_alias() else {
             return Ok(None);
         };
-        let Some(connection) = self.clients.connections.get(slot as usize) else {
+        let Some(connection) = self.clients.connections.get(slot) else {
             return Err(());
         };
         let alias_max = self
@@ -64,12 +64,8 @@ impl Shard {
         if !topic.is_empty() {
             return Some(topic.into());
         }
-        let known = self
-            .clients
-            .connection(slot)?
-            .aliases
-            .get_mut(usize::from(alias))
-            .and_then(Option::take);
+        let aliases = &mut self.clients.connection(slot)?.rare().aliases;
+        let known = aliases.get_mut(usize::from(alias)).and_then(Option::take);
         if known.is_none() {
             // [MQTT-3.3.2-7] and section 3.3.2.3.4.
             self.protocol_error(
@@ -86,11 +82,12 @@ impl Shard {
         let Some(connection) = self.clients.connection(slot) else {
             return;
         };
+        let aliases = &mut connection.rare().aliases;
         let at = usize::from(alias);
-        if connection.aliases.len() <= at {
-            connection.aliases.resize(at + 1, None);
+        if aliases.len() <= at {
+            aliases.resize(at + 1, None);
         }
-        if let Some(place) = connection.aliases.get_mut(at) {
+        if let Some(place) = aliases.get_mut(at) {
             *place = Some(topic);
         }
     }

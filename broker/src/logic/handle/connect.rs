@@ -50,8 +50,8 @@ impl Shard {
             return;
         };
         connection.version = connect.version;
-        let peer = connection.peer.take();
-        let admitted = match self.admit(connect, peer.as_deref()) {
+        let peer = connection.rare.take().and_then(|rare| rare.peer);
+        let admitted = match self.admit(connect, peer.as_ref()) {
             Ok(admitted) => admitted,
             Err(reason) => return self.refuse_connect(now, slot, reason, reason.name()),
         };
@@ -75,7 +75,7 @@ impl Shard {
             return Err(ReasonCode::BadAuthenticationMethod);
         }
         let user = peer.and_then(|peer| peer.certificate_identity.clone());
-        if user.is_none() && !listener.allow_anonymous {
+        if user.is_none() && (listener.certificate_names_user || !listener.allow_anonymous) {
             return Err(ReasonCode::NotAuthorized);
         }
         let assigned = connect.client_identifier.is_empty();
@@ -123,7 +123,7 @@ impl Shard {
             .find(client_identifier)
             .and_then(|s| self.clients.sessions.get(s))
         {
-            return if session.user.as_deref() == user {
+            return if session.user() == user {
                 Ok(())
             } else {
                 Err(ReasonCode::NotAuthorized)
@@ -189,7 +189,7 @@ impl Shard {
         session.expiry_s = expiry_s;
         session.window = window;
         // A Will that was held back is discarded [MQTT-3.1.3-9].
-        session.will = will;
+        session.set_will(will);
         session.inflight.reconnected();
         let client_identifier = &*session.client_identifier;
         if expiry_s > 0 {
@@ -319,7 +319,7 @@ impl Shard {
             return properties;
         }
         let settings = &self.clients.settings;
-        let connection = self.clients.connections.get(slot as usize);
+        let connection = self.clients.connections.get(slot);
         let listener = settings.listener(
             connection
                 .map(|connection| connection.listener)

@@ -130,7 +130,7 @@ impl Shard {
             access => return self.deny(now, slot, access, publish.qos, publish.packet_identifier),
         }
         if publish.payload.len() > self.clients.settings.payload_bytes_max as usize {
-            return self.refuse_payload(now, slot, publish);
+            return self.refuse_payload(slot, publish);
         }
         if publish.qos == QoS::ExactlyOnce && !self.begin_exactly_once(now, slot, session, publish) {
             return;
@@ -158,7 +158,7 @@ impl Shard {
     /// What a client may not publish at all ends its connection.
     fn may_publish(&mut self, now: Timestamp, slot: u32, publish: &Publish<'_>) -> bool {
         let settings = &self.clients.settings;
-        let Some(connection) = self.clients.connections.get(slot as usize) else {
+        let Some(connection) = self.clients.connections.get(slot) else {
             return false;
         };
         if publish.qos > settings.listener(connection.listener).qos_max {
@@ -197,11 +197,11 @@ impl Shard {
         let Some(session) = self.clients.sessions.get_mut(session) else {
             return false;
         };
-        if session.unreleased.contains(&packet_identifier.get()) {
+        if session.unreleased().contains(&packet_identifier.get()) {
             self.acknowledge(slot, publish.qos, publish.packet_identifier, true);
             return false;
         }
-        if session.unreleased.len() >= usize::from(receive_max) {
+        if session.unreleased().len() >= usize::from(receive_max) {
             // [MQTT-3.3.4-7], [MQTT-3.3.4-8]
             self.protocol_error(
                 now,
@@ -211,7 +211,7 @@ impl Shard {
             );
             return false;
         }
-        session.unreleased.push(packet_identifier.get());
+        session.rare().unreleased.push(packet_identifier.get());
         if session.outlives_connection() {
             let client_identifier = &*session.client_identifier;
             self.clients.store.append(store::Record::Received {
@@ -267,18 +267,10 @@ impl Shard {
         self.acknowledge_with(slot, qos, identifier, ReasonCode::NotAuthorized);
     }
 
-    /// A payload above `message_size_limit`: 5.0 is told, 3.x has it acknowledged and dropped.
-    fn refuse_payload(&mut self, now: Timestamp, slot: u32, publish: &Publish<'_>) {
-        let version = self.clients.connection(slot).map(|connection| connection.version);
+    /// A payload above `message_size_limit`: acknowledged, which tells 5.0 of it, and dropped.
+    fn refuse_payload(&mut self, slot: u32, publish: &Publish<'_>) {
         self.clients.counters().publishes_dropped.add(1);
-        if version == Some(ProtocolVersion::V5) {
-            return self.disconnect(
-                now,
-                slot,
-                ReasonCode::PacketTooLarge,
-                "a payload above message_size_limit",
-            );
-        }
-        self.acknowledge_with(slot, publish.qos, publish.packet_identifier, ReasonCode::Success);
+        let reason = ReasonCode::ImplementationSpecificError;
+        self.acknowledge_with(slot, publish.qos, publish.packet_identifier, reason);
     }
 }

@@ -14,7 +14,7 @@ use super::super::session::queue::Queued;
 use super::super::store::Record;
 use super::super::subscription::{Added, Subscriber};
 use super::super::time::Timestamp;
-use crate::limits;
+use crate::{limits, log};
 
 /// One subscription asked for.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +44,7 @@ impl Shard {
             };
             match self.subscribe(session, asked) {
                 Ok(is_new) => {
+                    self.log_subscribed(session, &asked);
                     reasons.push(options.qos as u8);
                     if sends_retained(options.retain_handling, is_new) {
                         replays.push(asked);
@@ -60,6 +61,13 @@ impl Shard {
             self.send_retained_to(now, session, asked);
         }
         self.clients.pump(now, session);
+    }
+
+    fn log_subscribed(&self, session: u32, asked: &Asked<'_>) {
+        if let Some(session) = self.clients.sessions.get(session) {
+            let client = &*session.client_identifier;
+            tracing::info!(target: log::SUBSCRIBE, "{client} {} {}", asked.options.qos as u8, asked.filter);
+        }
     }
 
     /// Whether the subscription is new, or why it is refused.
@@ -138,6 +146,16 @@ impl Shard {
 
     /// Queues the retained messages that a new subscription matches [MQTT-3.3.1-9]; the caller pumps.
     fn send_retained_to(&mut self, now: Timestamp, session: u32, asked: Asked<'_>) {
+        let waiting = self
+            .clients
+            .sessions
+            .get(session)
+            .and_then(|session| session.queue.as_ref());
+        if waiting.is_some_and(|queue| queue.is_full_of_replays()) {
+            // Not even looked for: one packet may have thousands of filters that match everything.
+            self.clients.counters().publishes_dropped.add(1);
+            return;
+        }
         let mut found = Vec::new();
         self.retained.matching(now, asked.filter, &mut found);
         let own = self

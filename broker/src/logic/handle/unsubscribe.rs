@@ -11,6 +11,7 @@ use super::super::Shard;
 use super::super::connection::NONE;
 use super::super::session::Held;
 use super::super::store::Record;
+use crate::log;
 
 impl Shard {
     /// Takes subscriptions away, filter by filter [MQTT-3.10.4-6].
@@ -47,6 +48,9 @@ impl Shard {
         let Some(held) = found else {
             return ReasonCode::NoSubscriptionExisted;
         };
+        if let Some(session) = self.clients.sessions.get(session) {
+            tracing::info!(target: log::UNSUBSCRIBE, "{} {filter}", session.client_identifier);
+        }
         if let Some(session) = self
             .clients
             .sessions

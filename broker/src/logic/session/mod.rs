@@ -12,12 +12,12 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use slab::Slab;
 
 use self::inflight::Inflight;
 use self::queue::Queue;
 use self::will::Will;
 use super::connection::NONE;
+use super::slots::Slots;
 use super::time::Timestamp;
 
 /// A Session Expiry Interval that never ends [MQTT 5.0, 3.1.2.11.2].
@@ -38,17 +38,51 @@ pub(super) struct Session {
     pub(super) window: u16,
     /// Session Expiry Interval in seconds; 0 ends it with its connection.
     pub(super) expiry_s: u32,
-    /// Identifiers of inbound QoS 2 messages that await PUBREL [MQTT-4.3.3-10].
-    pub(super) unreleased: Vec<u16>,
     pub(super) subscriptions: Vec<Held>,
-    pub(super) will: Option<Box<Will>>,
     pub(super) client_identifier: Box<str>,
-    /// The user whose session it is, where the user was proved.
-    pub(super) user: Option<Box<str>>,
+    rare: Option<Box<Rare>>,
     pub(super) disconnected_at: Timestamp,
 }
 
+/// What most sessions do without.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Identifiers of inbound QoS 2 messages that await PUBREL [MQTT-4.3.3-10].
+    pub(super) unreleased: Vec<u16>,
+    will: Option<Box<Will>>,
+    /// The user whose session it is, where the user was proved.
+    user: Option<Box<str>>,
+}
+
 impl Session {
+    /// The rare state, made if there is none.
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(super) fn unreleased(&self) -> &[u16] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.unreleased)
+    }
+
+    pub(super) fn will(&self) -> Option<&Will> {
+        self.rare.as_ref()?.will.as_deref()
+    }
+
+    pub(super) fn take_will(&mut self) -> Option<Box<Will>> {
+        self.rare.as_mut()?.will.take()
+    }
+
+    pub(super) fn set_will(&mut self, will: Option<Box<Will>>) {
+        if will.is_some() || self.rare.is_some() {
+            self.rare().will = will;
+        }
+    }
+
+    /// The proved user whose session it is.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.rare.as_ref()?.user.as_deref()
+    }
+
     /// Whether it outlives its connection: then its messages are kept until they are acknowledged.
     #[inline]
     pub(super) fn outlives_connection(&self) -> bool {
@@ -80,7 +114,7 @@ impl Session {
 /// The sessions of a shard.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    slots: Slab<Session>,
+    slots: Slots<Session>,
     /// The connection of each session: apart from the rest, as each delivery needs it and nothing else at QoS 0.
     links: Vec<u32>,
     by_client_identifier: HashTable<u32>,
@@ -90,7 +124,7 @@ pub(super) struct Sessions {
 impl Sessions {
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            slots: Slab::new(),
+            slots: Slots::new(),
             links: Vec::new(),
             by_client_identifier: HashTable::new(),
             hasher: FixedState::with_seed(seed),
@@ -99,12 +133,12 @@ impl Sessions {
 
     #[inline]
     pub(super) fn get(&self, slot: u32) -> Option<&Session> {
-        self.slots.get(slot as usize)
+        self.slots.get(slot)
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Session> {
-        self.slots.get_mut(slot as usize)
+        self.slots.get_mut(slot)
     }
 
     /// The slot of the session's connection, or [`NONE`].
@@ -150,19 +184,20 @@ impl Sessions {
 
     /// A new session; there must be none of that client identifier.
     pub(super) fn insert(&mut self, client_identifier: &str, user: Option<Box<str>>) -> u32 {
-        let session = Session {
+        let mut session = Session {
             inflight: Inflight::default(),
             queue: None,
             window: 0,
             expiry_s: 0,
-            unreleased: Vec::new(),
             subscriptions: Vec::new(),
-            will: None,
             client_identifier: client_identifier.into(),
-            user,
+            rare: None,
             disconnected_at: Timestamp::default(),
         };
-        let slot = u32::try_from(self.slots.insert(session)).unwrap_or(NONE);
+        if user.is_some() {
+            session.rare().user = user;
+        }
+        let slot = self.slots.insert(session);
         if self.links.len() <= slot as usize {
             self.links.resize(slot as usize + 1, NONE);
         }
@@ -175,7 +210,7 @@ impl Sessions {
         } = self;
         let hash = |&slot: &u32| {
             slots
-                .get(slot as usize)
+                .get(slot)
                 .map_or(0, |other| hasher.hash_one(&*other.client_identifier))
         };
         by_client_identifier.insert_unique(hasher.hash_one(client_identifier), slot, hash);
@@ -183,7 +218,7 @@ impl Sessions {
     }
 
     pub(super) fn remove(&mut self, slot: u32) -> Option<Session> {
-        let session = self.slots.try_remove(slot as usize)?;
+        let session = self.slots.remove(slot)?;
         let hash = self.identity(&session.client_identifier);
         if let Ok(entry) = self.by_client_identifier.find_entry(hash, |&other| other == slot) {
             entry.remove();
@@ -192,3 +227,5 @@ impl Sessions {
         Some(session)
     }
 }
+
+const _: () = assert!(size_of::<Session>() <= 144, "an idle session is to stay small");

@@ -64,6 +64,11 @@ impl Queue {
         true
     }
 
+    /// Whether no more retained messages are taken in.
+    pub(in crate::logic) fn is_full_of_replays(&self) -> bool {
+        self.replays >= limits::RETAINED_REPLAY_MAX
+    }
+
     pub(in crate::logic) fn front(&self) -> Option<&Queued> {
         self.entries.front()
     }

@@ -12,10 +12,10 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use mqtt::QoS;
 use mqtt::packet::SubscriptionOptions;
-use slab::Slab;
 
 use self::tree::TopicTree;
 use super::connection::NONE;
+use super::slots::Slots;
 
 /// One session in the list of a filter, in 8 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ pub(super) struct Removed {
 
 #[derive(Debug)]
 pub(super) struct Subscriptions {
-    filters: Slab<Filter>,
+    filters: Slots<Filter>,
     by_name: HashTable<u32>,
     wildcards: TopicTree<u32>,
     hasher: FixedState,
@@ -118,7 +118,7 @@ pub(super) struct Subscriptions {
 impl Subscriptions {
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            filters: Slab::new(),
+            filters: Slots::new(),
             by_name: HashTable::new(),
             wildcards: TopicTree::new(seed),
             hasher: FixedState::with_seed(seed),
@@ -126,7 +126,7 @@ impl Subscriptions {
     }
 
     pub(super) fn filter(&self, filter: u32) -> Option<&Filter> {
-        self.filters.get(filter as usize)
+        self.filters.get(filter)
     }
 
     pub(super) fn find(&self, name: &str) -> Option<u32> {
@@ -146,10 +146,10 @@ impl Subscriptions {
             shards: None,
             node,
         };
-        let slot = u32::try_from(self.filters.insert(filter)).unwrap_or(NONE);
+        let slot = self.filters.insert(filter);
         if name.contains(['+', '#']) {
             let node = self.wildcards.insert(name, slot);
-            if let Some(filter) = self.filters.get_mut(slot as usize) {
+            if let Some(filter) = self.filters.get_mut(slot) {
                 filter.node = node;
             }
         }
@@ -161,7 +161,7 @@ impl Subscriptions {
         } = self;
         let hash = |&slot: &u32| {
             filters
-                .get(slot as usize)
+                .get(slot)
                 .map_or(0, |filter| hasher.hash_one(&*filter.name))
         };
         by_name.insert_unique(hasher.hash_one(name), slot, hash);
@@ -170,7 +170,7 @@ impl Subscriptions {
 
     /// Adds a session that is not in the list of this filter.
     pub(super) fn add(&mut self, filter: u32, subscriber: Subscriber) -> Option<Added> {
-        let subscribers = &mut self.filters.get_mut(filter as usize)?.subscribers;
+        let subscribers = &mut self.filters.get_mut(filter)?.subscribers;
         if subscribers.is_empty() {
             subscribers.reserve_exact(1);
         }
@@ -185,7 +185,7 @@ impl Subscriptions {
 
     /// Replaces what a session wants of a filter [MQTT-3.8.4-3].
     pub(super) fn replace(&mut self, filter: u32, position: u32, subscriber: Subscriber) {
-        let filter = self.filters.get_mut(filter as usize);
+        let filter = self.filters.get_mut(filter);
         if let Some(place) = filter.and_then(|filter| filter.subscribers.get_mut(position as usize)) {
             *place = subscriber;
         }
@@ -193,7 +193,7 @@ impl Subscriptions {
 
     /// Takes the session at `position` out. The filter itself goes with [`Self::drop_unused`].
     pub(super) fn remove(&mut self, filter: u32, position: u32) -> Option<Removed> {
-        let subscribers = &mut self.filters.get_mut(filter as usize)?.subscribers;
+        let subscribers = &mut self.filters.get_mut(filter)?.subscribers;
         if position as usize >= subscribers.len() {
             return None;
         }
@@ -209,7 +209,7 @@ impl Subscriptions {
 
     /// Another shard is interested.
     pub(super) fn add_shard(&mut self, filter: u32, shard: u16) {
-        let Some(filter) = self.filters.get_mut(filter as usize) else {
+        let Some(filter) = self.filters.get_mut(filter) else {
             return;
         };
         let shards = filter.shards.get_or_insert_default();
@@ -220,7 +220,7 @@ impl Subscriptions {
 
     /// Another shard is no longer interested.
     pub(super) fn remove_shard(&mut self, filter: u32, shard: u16) {
-        let Some(filter) = self.filters.get_mut(filter as usize) else {
+        let Some(filter) = self.filters.get_mut(filter) else {
             return;
         };
         if let Some(shards) = filter.shards.as_mut() {
@@ -231,7 +231,7 @@ impl Subscriptions {
 
     /// Forgets a filter that nobody wants.
     pub(super) fn drop_unused(&mut self, slot: u32) {
-        let Some(filter) = self.filters.get(slot as usize) else {
+        let Some(filter) = self.filters.get(slot) else {
             return;
         };
         if !filter.subscribers.is_empty() || filter.shards.is_some() {
@@ -244,7 +244,7 @@ impl Subscriptions {
         if let Ok(entry) = self.by_name.find_entry(hash, |&other| other == slot) {
             entry.remove();
         }
-        self.filters.try_remove(slot as usize);
+        self.filters.remove(slot);
     }
 
     /// All filters that match a topic name.

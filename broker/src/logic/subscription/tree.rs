@@ -9,9 +9,9 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use slab::Slab;
 
 use super::super::connection::NONE;
+use super::super::slots::Slots;
 
 const ROOT: u32 = 0;
 
@@ -29,7 +29,7 @@ struct Node<V> {
 
 #[derive(Debug)]
 pub(in crate::logic) struct TopicTree<V> {
-    nodes: Slab<Node<V>>,
+    nodes: Slots<Node<V>>,
     children: HashTable<u32>,
     hasher: FixedState,
     walk: Vec<(u32, Step)>,
@@ -48,7 +48,7 @@ enum Step {
 
 impl<V> TopicTree<V> {
     pub(in crate::logic) fn new(seed: u64) -> Self {
-        let mut nodes = Slab::new();
+        let mut nodes = Slots::new();
         nodes.insert(Node::new(NONE, ""));
         Self {
             nodes,
@@ -59,7 +59,7 @@ impl<V> TopicTree<V> {
     }
 
     pub(in crate::logic) fn value(&self, node: u32) -> Option<&V> {
-        self.nodes.get(node as usize)?.value.as_ref()
+        self.nodes.get(node)?.value.as_ref()
     }
 
     /// The node of exactly this topic, if it has a value.
@@ -80,7 +80,7 @@ impl<V> TopicTree<V> {
 
     /// Sets the value of a node.
     pub(in crate::logic) fn set(&mut self, node: u32, value: V) {
-        if let Some(node) = self.nodes.get_mut(node as usize) {
+        if let Some(node) = self.nodes.get_mut(node) {
             node.value = Some(value);
         }
     }
@@ -109,10 +109,10 @@ impl<V> TopicTree<V> {
 
     /// Takes the value of a node away, and the nodes that it alone kept.
     pub(in crate::logic) fn remove(&mut self, node: u32) -> Option<V> {
-        let value = self.nodes.get_mut(node as usize)?.value.take();
+        let value = self.nodes.get_mut(node)?.value.take();
         let mut node = node;
         while node != ROOT
-            && let Some(found) = self.nodes.get(node as usize)
+            && let Some(found) = self.nodes.get(node)
             && found.value.is_none()
             && found.first_child == NONE
         {
@@ -129,7 +129,7 @@ impl<V> TopicTree<V> {
         walk.push((ROOT, Step::Rest(0)));
         let this = &*self;
         while let Some((slot, step)) = walk.pop() {
-            let Some(node) = this.nodes.get(slot as usize) else {
+            let Some(node) = this.nodes.get(slot) else {
                 continue;
             };
             let from = match step {
@@ -187,11 +187,8 @@ impl<V> TopicTree<V> {
 
     /// All children; of the root only those that do not begin with $ [MQTT-4.7.2-1].
     fn push_children(&self, parent: u32, step: Step, walk: &mut Vec<(u32, Step)>) {
-        let mut child = self
-            .nodes
-            .get(parent as usize)
-            .map_or(NONE, |node| node.first_child);
-        while let Some(node) = self.nodes.get(child as usize) {
+        let mut child = self.nodes.get(parent).map_or(NONE, |node| node.first_child);
+        while let Some(node) = self.nodes.get(child) {
             if parent != ROOT || !node.level.starts_with('$') {
                 walk.push((child, step));
             }
@@ -202,7 +199,7 @@ impl<V> TopicTree<V> {
     #[inline]
     fn child(&self, parent: u32, level: &str) -> Option<u32> {
         let is_it = |&slot: &u32| {
-            let node = self.nodes.get(slot as usize);
+            let node = self.nodes.get(slot);
             node.is_some_and(|node| node.parent == parent && &*node.level == level)
         };
         self.children
@@ -212,16 +209,13 @@ impl<V> TopicTree<V> {
 
     fn add_child(&mut self, parent: u32, level: &str) -> u32 {
         let mut node = Node::new(parent, level);
-        node.next = self
-            .nodes
-            .get(parent as usize)
-            .map_or(NONE, |parent| parent.first_child);
+        node.next = self.nodes.get(parent).map_or(NONE, |parent| parent.first_child);
         let sibling = node.next;
-        let slot = u32::try_from(self.nodes.insert(node)).unwrap_or(NONE);
-        if let Some(sibling) = self.nodes.get_mut(sibling as usize) {
+        let slot = self.nodes.insert(node);
+        if let Some(sibling) = self.nodes.get_mut(sibling) {
             sibling.previous = slot;
         }
-        if let Some(parent) = self.nodes.get_mut(parent as usize) {
+        if let Some(parent) = self.nodes.get_mut(parent) {
             parent.first_child = slot;
             parent.set_wildcard(level, slot);
         }
@@ -232,7 +226,7 @@ impl<V> TopicTree<V> {
             ..
         } = self;
         let hash = |&slot: &u32| {
-            let node = nodes.get(slot as usize);
+            let node = nodes.get(slot);
             node.map_or(0, |node| child_hash(hasher, node.parent, &node.level))
         };
         children.insert_unique(child_hash(hasher, parent, level), slot, hash);
@@ -240,18 +234,18 @@ impl<V> TopicTree<V> {
     }
 
     fn unlink(&mut self, slot: u32) {
-        let Some(node) = self.nodes.try_remove(slot as usize) else {
+        let Some(node) = self.nodes.remove(slot) else {
             return;
         };
-        if let Some(previous) = self.nodes.get_mut(node.previous as usize) {
+        if let Some(previous) = self.nodes.get_mut(node.previous) {
             previous.next = node.next;
-        } else if let Some(parent) = self.nodes.get_mut(node.parent as usize) {
+        } else if let Some(parent) = self.nodes.get_mut(node.parent) {
             parent.first_child = node.next;
         }
-        if let Some(next) = self.nodes.get_mut(node.next as usize) {
+        if let Some(next) = self.nodes.get_mut(node.next) {
             next.previous = node.previous;
         }
-        if let Some(parent) = self.nodes.get_mut(node.parent as usize) {
+        if let Some(parent) = self.nodes.get_mut(node.parent) {
             parent.set_wildcard(&node.level, NONE);
         }
         let hash = child_hash(&self.hasher, node.parent, &node.level);

@@ -8,7 +8,9 @@ use super::testing::{Client, Cluster, Received, connect};
 
 mod connecting;
 mod delivering;
+mod pressure;
 mod publishing;
+mod random;
 mod retaining;
 mod sessions;
 mod sharding;

@@ -1,0 +1,419 @@
+//! `broker certs`: an authority, a server's certificate with its names and a certificate for each client, and the lines
+//! of configuration that use them.
+//!
+//! Invariants: no file is replaced; either all files are written or none is left; private keys are readable by their
+//! owner alone.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
+};
+
+use crate::args::EXIT_INVALID;
+
+/// `broker certs`
+#[derive(Clone, Debug, clap::Args)]
+pub struct CertsArgs {
+    /// Folder for the files; it is made if it is not there
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+
+    /// A name or address that clients connect to; several are possible [default: localhost]
+    #[arg(long = "name", value_name = "NAME")]
+    names: Vec<String>,
+
+    /// A client to make a certificate for; with `use_identity_as_username` this is its user name. Several are possible
+    #[arg(long = "client", value_name = "NAME")]
+    clients: Vec<String>,
+
+    /// Days that the server's and clients' certificates are valid
+    #[arg(long, value_name = "DAYS", default_value_t = 825, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    days: u32,
+}
+
+/// Why no certificates were made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertsError {
+    /// A name cannot be used.
+    #[error("the {what} {name:?} cannot be used: {why}")]
+    Name {
+        /// What it names.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A file is there already.
+    #[error("{} is there already and is not replaced: choose another folder, or move it away", .0.display())]
+    Exists(PathBuf),
+    /// A file or the folder cannot be written.
+    #[error("cannot write {}: {source}; check that the folder may be written to", path.display())]
+    Write {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A certificate cannot be made.
+    #[error("cannot make a certificate: {0}")]
+    Make(#[from] rcgen::Error),
+}
+
+/// Makes the files and prints the configuration.
+pub fn run(args: &CertsArgs) -> ExitCode {
+    match make(args) {
+        Ok(configuration) => {
+            print!("{configuration}");
+            ExitCode::SUCCESS
+        }
+        Err(error @ CertsError::Name { .. }) => {
+            eprintln!("Error: {error}");
+            ExitCode::from(EXIT_INVALID)
+        }
+        Err(error) => {
+            eprintln!("Error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Makes the files; the text is what to do with them.
+///
+/// # Errors
+/// A name cannot be used, or a file is there already or cannot be written. Nothing is left then.
+pub fn make(args: &CertsArgs) -> Result<String, CertsError> {
+    let names = server_names(&args.names);
+    for name in &args.clients {
+        check_client(name, &args.clients)?;
+    }
+    let files = generate(&names, &args.clients, args.days)?;
+    write_all(&args.folder, &files)?;
+    let folder = fs::canonicalize(&args.folder).unwrap_or_else(|_| args.folder.clone());
+    Ok(advice(&folder, &names, &args.clients))
+}
+
+/// A file to write.
+struct File {
+    name: String,
+    text: String,
+    is_secret: bool,
+}
+
+/// The names as given; `localhost` stands for its addresses too.
+fn server_names(given: &[String]) -> Vec<String> {
+    let mut names = given.to_vec();
+    if names.is_empty() {
+        names.push("localhost".to_owned());
+    }
+    if names.iter().any(|name| name == "localhost") {
+        for address in ["127.0.0.1", "::1"] {
+            if !names.iter().any(|name| name == address) {
+                names.push(address.to_owned());
+            }
+        }
+    }
+    names
+}
+
+/// A client's name is a file's name, a user's name and part of topics in access rules.
+fn check_client(name: &str, all: &[String]) -> Result<(), CertsError> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'@');
+    let why = if name.is_empty() || name.len() > 64 {
+        "it must have 1 to 64 characters"
+    } else if name.starts_with('.') || !name.bytes().all(is_plain) {
+        "it may have letters, digits and - _ . @ and not begin with a dot"
+    } else if matches!(name, "ca" | "server") {
+        "the file of that name is another one's"
+    } else if all.iter().filter(|other| *other == name).count() > 1 {
+        "it is given twice"
+    } else {
+        return Ok(());
+    };
+    Err(CertsError::Name {
+        what: "client",
+        name: name.to_owned(),
+        why,
+    })
+}
+
+fn generate(names: &[String], clients: &[String], days: u32) -> Result<Vec<File>, CertsError> {
+    let mut files = Vec::new();
+    let ca_key = KeyPair::generate()?;
+    let mut ca = params(Vec::new(), "Midge CA", CA_DAYS.max(days))?;
+    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    push(&mut files, "ca", &ca.self_signed(&ca_key)?.pem(), &ca_key);
+    let issuer = Issuer::new(ca, ca_key);
+
+    let first = names.first().map_or("localhost", String::as_str);
+    let mut server = params(names.to_vec(), first, days)?;
+    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate()?;
+    push(
+        &mut files,
+        "server",
+        &server.signed_by(&key, &issuer)?.pem(),
+        &key,
+    );
+
+    for name in clients {
+        let mut client = params(Vec::new(), name, days)?;
+        client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate()?;
+        push(&mut files, name, &client.signed_by(&key, &issuer)?.pem(), &key);
+    }
+    Ok(files)
+}
+
+/// Of X.509 version 3, valid from yesterday: clocks differ.
+fn params(names: Vec<String>, common_name: &str, days: u32) -> Result<CertificateParams, CertsError> {
+    let unusable = |_| CertsError::Name {
+        what: "name",
+        name: names.join(", "),
+        why: "it is neither a DNS name nor an address",
+    };
+    let mut params = CertificateParams::new(names.clone()).map_err(unusable)?;
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CommonName, common_name);
+    params.distinguished_name = subject;
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.use_authority_key_identifier_extension = true;
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = date_time_ymd(1970, 1, 1) + Duration::from_secs(since_epoch.as_secs());
+    params.not_before = now - DAY;
+    params.not_after = now + DAY * days;
+    Ok(params)
+}
+
+fn push(files: &mut Vec<File>, name: &str, certificate: &str, key: &KeyPair) {
+    files.push(File {
+        name: format!("{name}.crt"),
+        text: certificate.to_owned(),
+        is_secret: false,
+    });
+    files.push(File {
+        name: format!("{name}.key"),
+        text: key.serialize_pem(),
+        is_secret: true,
+    });
+}
+
+fn write_all(folder: &Path, files: &[File]) -> Result<(), CertsError> {
+    let unwritable = |path: &Path| {
+        let path = path.to_owned();
+        move |source| CertsError::Write { path, source }
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(folder)
+        .map_err(unwritable(folder))?;
+    let mut written: Vec<PathBuf> = Vec::new();
+    for file in files {
+        let path = folder.join(&file.name);
+        let result = write(&path, file);
+        if result.is_ok() || !is_exists(&result) {
+            written.push(path.clone());
+        }
+        if let Err(source) = result {
+            for path in written {
+                // What cannot be removed was not written.
+                let _ = fs::remove_file(path);
+            }
+            return Err(if source.kind() == io::ErrorKind::AlreadyExists {
+                CertsError::Exists(path)
+            } else {
+                CertsError::Write { path, source }
+            });
+        }
+    }
+    Ok(())
+}
+
+fn is_exists(result: &io::Result<()>) -> bool {
+    result
+        .as_ref()
+        .is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists)
+}
+
+fn write(path: &Path, file: &File) -> io::Result<()> {
+    let mode = if file.is_secret { 0o600 } else { 0o644 };
+    let mut out = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
+    out.write_all(file.text.as_bytes())?;
+    out.sync_all()
+}
+
+fn advice(folder: &Path, names: &[String], clients: &[String]) -> String {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let mut text = format!(
+        "# In the broker's configuration:\nlistener 8883\ncafile {}\ncertfile {}\nkeyfile {}\n",
+        path("ca.crt"),
+        path("server.crt"),
+        path("server.key")
+    );
+    text.push_str(match clients {
+        [] => "# and who may connect: password_file FILE, or allow_anonymous true\n",
+        _ => "require_certificate true\nuse_identity_as_username true\n",
+    });
+    let host = names.first().map_or("localhost", String::as_str);
+    let common = format!("-h {host} -p 8883 --cafile {}", path("ca.crt"));
+    text.push_str("\n# A client then connects with, for example:\n");
+    if clients.is_empty() {
+        text.push_str(&format!("mosquitto_sub {common} -t '#'\n"));
+    }
+    for client in clients {
+        let (certificate, key) = (path(&format!("{client}.crt")), path(&format!("{client}.key")));
+        text.push_str(&format!(
+            "mosquitto_sub {common} --cert {certificate} --key {key} -t '#'\n"
+        ));
+    }
+    text.push_str(&format!(
+        "\n# {} signs further certificates: keep it away from the broker's machine.\n",
+        path("ca.key")
+    ));
+    text
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// Days that the authority is valid.
+const CA_DAYS: u32 = 3650;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use transport::stream::SecureStream;
+    use transport::tls::{
+        ClientTls, IdentityKind, ServerTls, TlsVersion, client_config, client_identity, server_config,
+    };
+
+    use super::*;
+
+    fn args(folder: &Path, names: &[&str], clients: &[&str]) -> CertsArgs {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        CertsArgs {
+            folder: folder.to_owned(),
+            names: owned(names),
+            clients: owned(clients),
+            days: 30,
+        }
+    }
+
+    #[test]
+    fn the_files_serve_and_name_their_clients() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("made/here");
+        let text = make(&args(&folder, &[], &["publisher", "subscriber"])).unwrap();
+        let path = |name: &str| folder.join(name);
+        for line in [
+            "listener 8883",
+            "require_certificate true",
+            "use_identity_as_username true",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{text}");
+        }
+        let (certificate, key, ca) = (path("server.crt"), path("server.key"), path("ca.crt"));
+        let server = server_config(&ServerTls {
+            client_ca: Some(&ca),
+            require_client_certificate: true,
+            accept_version_1: false,
+            ..ServerTls::new(&certificate, &key)
+        });
+        let (certificate, key) = (path("publisher.crt"), path("publisher.key"));
+        let client = client_config(&ClientTls {
+            ca: Some(&ca),
+            certificate: Some((&certificate, &key)),
+            version: Some(TlsVersion::V1_3),
+            ..ClientTls::default()
+        });
+        let (server, client) = (server.unwrap(), client.unwrap());
+        for name in ["localhost", "127.0.0.1", "::1"] {
+            let mut server = SecureStream::server(Some(&server)).unwrap();
+            let mut client = SecureStream::client(Some(&client), name).unwrap();
+            let (mut there, mut back, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+            client.start(&mut there);
+            while !there.is_empty() {
+                server
+                    .open(&std::mem::take(&mut there), &mut plain, &mut back)
+                    .unwrap();
+                client
+                    .open(&std::mem::take(&mut back), &mut plain, &mut there)
+                    .unwrap();
+            }
+            let identity = client_identity(&server, IdentityKind::CommonName);
+            assert_eq!(identity.as_deref(), Ok("publisher"));
+        }
+    }
+
+    #[test]
+    fn keys_are_their_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        make(&args(folder.path(), &["broker.example"], &["a"])).unwrap();
+        for (name, mode) in [
+            ("ca.key", 0o600),
+            ("server.key", 0o600),
+            ("a.key", 0o600),
+            ("ca.crt", 0o644),
+        ] {
+            let found = fs::metadata(folder.path().join(name))
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(found & 0o177, mode & 0o177, "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_replaced_and_nothing_half_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("server.key"), "mine").unwrap();
+        let error = make(&args(folder.path(), &[], &["a"])).unwrap_err();
+        assert!(
+            matches!(&error, CertsError::Exists(path) if path.ends_with("server.key")),
+            "{error}"
+        );
+        let left: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["server.key"]);
+        assert_eq!(
+            fs::read_to_string(folder.path().join("server.key")).unwrap(),
+            "mine"
+        );
+    }
+
+    #[test]
+    fn names_that_cannot_be_used() {
+        let folder = tempfile::tempdir().unwrap();
+        for clients in [
+            &["a/b"][..],
+            &["../x"],
+            &[""],
+            &["a+b"],
+            &["ca"],
+            &["a", "a"],
+            &["é"],
+            &[".hidden"],
+        ] {
+            let error = make(&args(folder.path(), &[], clients)).unwrap_err();
+            assert!(matches!(error, CertsError::Name { .. }), "{clients:?}: {error}");
+        }
+        assert!(make(&args(folder.path(), &["bröker"], &[])).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,232 @@
+//! Keys that speak of a listener's TLS.
+
+use std::path::PathBuf;
+
+use transport::tls::IdentityKind;
+
+use super::super::TlsVersion;
+use super::super::draft::{Draft, TlsDraft};
+use super::listener::{effective, key, or};
+use super::{Key, Scope, Show, Status, Value, shown_if};
+
+pub(super) const KEYS: &[Key] = &[
+    effective(
+        "certfile",
+        "The server's certificate chain (PEM). Together with `keyfile` it turns TLS on.",
+        path(|draft, path| set_path(draft, path, |tls| &mut tls.certificate_chain)),
+        Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.certificate_chain.display()))),
+    ),
+    effective(
+        "keyfile",
+        "The private key of that certificate (PEM). If it is encrypted its passphrase comes from `key_passphrase_file`, \
+         the systemd credential `midge-key-passphrase`, the environment variable MIDGE_KEY_PASSPHRASE, or the terminal.",
+        path(|draft, path| set_path(draft, path, |tls| &mut tls.private_key)),
+        Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.private_key.display()))),
+    ),
+    effective(
+        "key_passphrase_file",
+        "A file whose first line is the passphrase of `keyfile`. Not a key of mosquitto.",
+        path(|draft, path| set_path(draft, path, |tls| &mut tls.key_passphrase_file)),
+        Show::Listener(|_, socket| {
+            let path = socket
+                .tls
+                .as_ref()
+                .and_then(|tls| tls.key_passphrase_file.as_ref());
+            shown_if(path.map(|path| path.display()))
+        }),
+    ),
+    effective(
+        "cafile",
+        "Certificate authorities that clients' certificates must come from (PEM).",
+        path(|draft, path| set_path(draft, path, |tls| &mut tls.client_ca)),
+        Show::Listener(|_, socket| {
+            let path = socket.tls.as_ref().and_then(|tls| tls.client_ca.as_ref());
+            shown_if(path.map(|path| path.display()))
+        }),
+    ),
+    effective(
+        "capath",
+        "Folder of such files, each named by its hash as `openssl rehash` does.",
+        path(|draft, path| set_path(draft, path, |tls| &mut tls.client_ca_folder)),
+        Show::Listener(|_, socket| {
+            let path = socket.tls.as_ref().and_then(|tls| tls.client_ca_folder.as_ref());
+            shown_if(path.map(|path| path.display()))
+        }),
+    ),
+    effective(
+        "crlfile",
+        "Revocation lists (PEM): clients whose certificate is on one are refused, and those whose authority has none that \
+         is up to date.",
+        path(|draft, path| set_path(draft, path, |tls| &mut tls.revocation_list)),
+        Show::Listener(|_, socket| {
+            let path = socket.tls.as_ref().and_then(|tls| tls.revocation_list.as_ref());
+            shown_if(path.map(|path| path.display()))
+        }),
+    ),
+    or(
+        "false",
+        effective(
+            "require_certificate",
+            "Clients must show a certificate from `cafile` or `capath`. If false, none is asked for.",
+            Value::Flag(|draft, value| draft.listener().tls.require_client_certificate = value),
+            Show::Listener(|_, socket| {
+                shown_if(socket.tls.as_ref().map(|tls| tls.require_client_certificate))
+            }),
+        ),
+    ),
+    or(
+        "true",
+        effective(
+            "allow_v1_certificates",
+            "Clients' certificates of X.509 version 1 are accepted, with a warning: `openssl x509 -req` before OpenSSL \
+             3.2 makes them. Not a key of mosquitto.",
+            Value::Flag(|draft, value| draft.listener().tls.refuse_version_1 = !value),
+            Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.accept_version_1))),
+        ),
+    ),
+    or(
+        "false",
+        effective(
+            "disable_client_cert_date_checks",
+            "Clients' certificates are accepted before and after their dates too.",
+            Value::Flag(|draft, value| draft.listener().tls.ignore_client_dates = value),
+            Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.ignore_client_dates))),
+        ),
+    ),
+    or(
+        "false",
+        effective(
+            "use_identity_as_username",
+            "The common name of the client's certificate is its user name. It may not hold `+`, `#` or `/`. Needs \
+         `require_certificate true`.",
+            Value::Flag(|draft, value| set_identity(draft, value, IdentityKind::CommonName)),
+            Show::Listener(|_, socket| {
+                shown_if(
+                    socket
+                        .tls
+                        .as_ref()
+                        .map(|tls| tls.identity == Some(IdentityKind::CommonName)),
+                )
+            }),
+        ),
+    ),
+    or(
+        "false",
+        effective(
+            "use_subject_as_username",
+            "The subject of the client's certificate is its user name, as `openssl x509 -noout -subject -nameopt RFC2253` \
+         prints it. It may not hold `+`, `#` or `/`. Needs `require_certificate true`.",
+            Value::Flag(|draft, value| set_identity(draft, value, IdentityKind::Subject)),
+            Show::Listener(|_, socket| {
+                shown_if(
+                    socket
+                        .tls
+                        .as_ref()
+                        .map(|tls| tls.identity == Some(IdentityKind::Subject)),
+                )
+            }),
+        ),
+    ),
+    or(
+        "tlsv1.2",
+        effective(
+            "tls_version",
+            "Lowest version of TLS; `tlsv1` and `tlsv1.1` are served as `tlsv1.2`, with a warning.",
+            Value::Text {
+                shape: "tlsv1.2 or tlsv1.3",
+                set: set_tls_version,
+            },
+            Show::Listener(|_, socket| {
+                shown_if(socket.tls.as_ref().map(|tls| match tls.version_min {
+                    TlsVersion::V1_2 => "tlsv1.2",
+                    TlsVersion::V1_3 => "tlsv1.3",
+                }))
+            }),
+        ),
+    ),
+    effective(
+        "ciphers",
+        "Cipher suites of TLS 1.2 in OpenSSL's words, the preferred ones first. Only suites with ECDHE and AES-GCM or \
+         ChaCha20 exist here; others are left out with a warning.",
+        Value::Text {
+            shape: "names with : between them",
+            set: |draft, list| set_text(draft, list, |tls| &mut tls.ciphers),
+        },
+        Show::Listener(|_, socket| shown_if(socket.tls.as_ref().and_then(|tls| tls.ciphers.as_ref()))),
+    ),
+    effective(
+        "ciphers_tls1.3",
+        "Cipher suites of TLS 1.3 in OpenSSL's names, the preferred ones first.",
+        Value::Text {
+            shape: "names with : between them",
+            set: |draft, list| set_text(draft, list, |tls| &mut tls.ciphers_tls13),
+        },
+        Show::Listener(|_, socket| shown_if(socket.tls.as_ref().and_then(|tls| tls.ciphers_tls13.as_ref()))),
+    ),
+    key(
+        "dhparamfile",
+        Scope::Listener,
+        "Parameters of classic Diffie-Hellman.",
+        Status::Ignored("keys are exchanged over elliptic curves"),
+    ),
+    or(
+        "pem",
+        effective(
+            "tls_keyform",
+            "Form of the private key.",
+            Value::Text {
+                shape: "pem",
+                set: |_, form| match form {
+                    "pem" => Ok(()),
+                    _ => Err("must be pem; OpenSSL engines do not exist in this TLS library".to_owned()),
+                },
+            },
+            Show::Nothing,
+        ),
+    ),
+];
+
+const fn path(set: fn(&mut Draft, &str) -> Result<(), String>) -> Value {
+    Value::Text { shape: "path", set }
+}
+
+fn set_path(
+    draft: &mut Draft,
+    path: &str,
+    field: fn(&mut TlsDraft) -> &mut Option<PathBuf>,
+) -> Result<(), String> {
+    *field(&mut draft.listener().tls) = Some(PathBuf::from(path));
+    Ok(())
+}
+
+fn set_text(
+    draft: &mut Draft,
+    text: &str,
+    field: fn(&mut TlsDraft) -> &mut Option<String>,
+) -> Result<(), String> {
+    *field(&mut draft.listener().tls) = Some(text.to_owned());
+    Ok(())
+}
+
+fn set_identity(draft: &mut Draft, value: bool, kind: IdentityKind) {
+    let kinds = &mut draft.listener().tls.identities;
+    kinds.retain(|other| *other != kind);
+    if value {
+        kinds.push(kind);
+    }
+}
+
+fn set_tls_version(draft: &mut Draft, text: &str) -> Result<(), String> {
+    draft.listener().tls.version_min = Some(match text {
+        "tlsv1.3" => TlsVersion::V1_3,
+        "tlsv1.2" => TlsVersion::V1_2,
+        "tlsv1" | "tlsv1.0" | "tlsv1.1" => {
+            draft.warn(&format!(
+                "tls_version {text} is not safe any more: TLS 1.2 and 1.3 are served, clients must use one of them"
+            ));
+            TlsVersion::V1_2
+        }
+        _ => return Err("must be tlsv1.2 or tlsv1.3".to_owned()),
+    });
+    Ok(())
+}

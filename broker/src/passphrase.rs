@@ -1,0 +1,225 @@
+//! Where the broker takes the passphrase of an encrypted private key from: the file that the listener names, a systemd
+//! credential, the environment, or the terminal, whichever comes first.
+//!
+//! Invariants: the terminal is asked only before the broker serves, so that a reload never waits for a person; what was
+//! typed then is remembered for reloads, in memory that is overwritten when it ends. No passphrase is ever logged.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use transport::tls::{KeyPassphrase, Passphrase};
+use zeroize::Zeroizing;
+
+/// The environment variable that may hold the passphrase.
+pub const VARIABLE: &str = "MIDGE_KEY_PASSPHRASE";
+/// The name of the systemd credential that may hold it.
+pub const CREDENTIAL: &str = "midge-key-passphrase";
+/// Bytes of a passphrase at most.
+const BYTES_MAX: usize = 4096;
+
+/// The passphrases of a broker's private keys.
+#[derive(Debug, Default)]
+pub struct Passphrases {
+    typed: Mutex<HashMap<PathBuf, Passphrase>>,
+    /// The broker serves: nobody is at the terminal any more.
+    serves: AtomicBool,
+}
+
+impl Passphrases {
+    /// From now on the terminal is not asked.
+    pub fn forget_terminal(&self) {
+        self.serves.store(true, Ordering::Relaxed);
+    }
+
+    /// The source for one listener, with its `key_passphrase_file`.
+    pub fn for_listener<'a>(&'a self, file: Option<&'a Path>) -> ListenerPassphrase<'a> {
+        ListenerPassphrase {
+            all: self,
+            file,
+            ask: ask_terminal,
+        }
+    }
+
+    fn remembered(&self, key: &Path) -> Option<Passphrase> {
+        let typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);
+        typed.get(key).cloned()
+    }
+
+    fn remember(&self, key: &Path, passphrase: &Passphrase) {
+        let mut typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);
+        typed.insert(key.to_owned(), passphrase.clone());
+    }
+}
+
+/// The source of the passphrase of one listener's key.
+#[derive(Clone, Copy, Debug)]
+pub struct ListenerPassphrase<'a> {
+    all: &'a Passphrases,
+    file: Option<&'a Path>,
+    ask: fn(&Path, u32) -> io::Result<String>,
+}
+
+impl KeyPassphrase for ListenerPassphrase<'_> {
+    fn passphrase(&self, key: &Path, refused: u32) -> Result<Option<Passphrase>, String> {
+        if let Some(found) = self.without_a_person() {
+            // Asked again, the same source would say the same.
+            return found.map(|passphrase| Some(passphrase).filter(|_| refused == 0));
+        }
+        let remembered = self.all.remembered(key);
+        if self.all.serves.load(Ordering::Relaxed) {
+            return match remembered {
+                Some(passphrase) => Ok(Some(passphrase).filter(|_| refused == 0)),
+                None => Err("a broker that serves asks for no passphrase: restart it".to_owned()),
+            };
+        }
+        if refused == 0 && remembered.is_some() {
+            // Another listener has the same key.
+            return Ok(remembered);
+        }
+        let typed = (self.ask)(key, refused).map_err(|error| no_terminal(&error))?;
+        let passphrase = Passphrase::new(typed.into_bytes());
+        self.all.remember(key, &passphrase);
+        Ok(Some(passphrase))
+    }
+}
+
+impl ListenerPassphrase<'_> {
+    /// What the file, the credential or the environment says.
+    fn without_a_person(&self) -> Option<Result<Passphrase, String>> {
+        if let Some(file) = self.file {
+            return Some(read(file, "key_passphrase_file"));
+        }
+        let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
+            .map(|folder| Path::new(&folder).join(CREDENTIAL))
+            .filter(|path| path.exists());
+        if let Some(path) = credential {
+            return Some(read(&path, "credential"));
+        }
+        let text = std::env::var_os(VARIABLE)?;
+        Some(Ok(Passphrase::new(text.into_encoded_bytes())))
+    }
+}
+
+/// The first line of a file.
+fn read(path: &Path, what: &str) -> Result<Passphrase, String> {
+    let unreadable = |error: io::Error| {
+        format!(
+            "its {what} {} cannot be read: {error}; check the path and that the user who runs this may read it",
+            path.display()
+        )
+    };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(BYTES_MAX + 1));
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() > BYTES_MAX {
+        return Err(format!(
+            "its {what} {} is no passphrase: it has more than {BYTES_MAX} bytes",
+            path.display()
+        ));
+    }
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(Passphrase::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
+}
+
+fn ask_terminal(key: &Path, refused: u32) -> io::Result<String> {
+    let again = if refused > 0 { "Wrong. " } else { "" };
+    rpassword::prompt_password(format!(
+        "{again}Passphrase of the private key {}: ",
+        key.display()
+    ))
+}
+
+fn no_terminal(error: &io::Error) -> String {
+    format!(
+        "there is no terminal to ask for its passphrase ({error}): put it into a file of mode 600 and name that with \
+         key_passphrase_file, or into the environment variable {VARIABLE}, or let systemd do it with \
+         LoadCredential={CREDENTIAL}:FILE"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn absent(_: &Path, _: u32) -> io::Result<String> {
+        Err(io::Error::from_raw_os_error(libc::ENXIO))
+    }
+
+    fn source<'a>(
+        all: &'a Passphrases,
+        file: Option<&'a Path>,
+        ask: fn(&Path, u32) -> io::Result<String>,
+    ) -> ListenerPassphrase<'a> {
+        ListenerPassphrase { all, file, ask }
+    }
+
+    /// What a `Passphrase` holds shows only in what it opens, so these tests compare whether there is one.
+    fn is_given(answer: &Result<Option<Passphrase>, String>) -> bool {
+        matches!(answer, Ok(Some(_)))
+    }
+
+    #[test]
+    fn a_file_comes_before_the_terminal_and_speaks_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("passphrase");
+        std::fs::write(&file, "secret\n").unwrap();
+        let all = Passphrases::default();
+        let source = source(&all, Some(&file), |_, _| panic!("the terminal is asked"));
+        assert!(is_given(&source.passphrase(Path::new("k"), 0)));
+        assert!(matches!(source.passphrase(Path::new("k"), 1), Ok(None)));
+    }
+
+    #[test]
+    fn files_that_are_no_passphrase() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("passphrase");
+        assert!(
+            read(&file, "key_passphrase_file")
+                .unwrap_err()
+                .contains("cannot be read")
+        );
+        std::fs::write(&file, vec![b'x'; BYTES_MAX + 1]).unwrap();
+        assert!(read(&file, "key_passphrase_file").unwrap_err().contains("4096"));
+        std::fs::write(&file, "secret\r\nmore").unwrap();
+        assert!(read(&file, "key_passphrase_file").is_ok());
+    }
+
+    #[test]
+    fn no_terminal_is_one_sentence_with_the_ways_out() {
+        let all = Passphrases::default();
+        let why = source(&all, None, absent)
+            .passphrase(Path::new("k"), 0)
+            .unwrap_err();
+        for word in ["no terminal", "key_passphrase_file", VARIABLE, "LoadCredential"] {
+            assert!(why.contains(word), "{why}");
+        }
+    }
+
+    #[test]
+    fn the_terminal_is_asked_again_and_remembered_for_reloads() {
+        let all = Passphrases::default();
+        let typing = source(&all, None, |_, refused| Ok(format!("attempt {refused}")));
+        assert!(is_given(&typing.passphrase(Path::new("k"), 0)));
+        assert!(is_given(&typing.passphrase(Path::new("k"), 1)));
+        let silent = source(&all, None, absent);
+        assert!(
+            is_given(&silent.passphrase(Path::new("k"), 0)),
+            "the same key again"
+        );
+        all.forget_terminal();
+        assert!(is_given(&typing.passphrase(Path::new("k"), 0)));
+        assert!(matches!(typing.passphrase(Path::new("k"), 1), Ok(None)));
+        assert!(
+            typing
+                .passphrase(Path::new("other"), 0)
+                .unwrap_err()
+                .contains("restart")
+        );
+    }
+}

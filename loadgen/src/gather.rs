@@ -1,0 +1,201 @@
+//! From what the threads and the meter hand over to the outcome.
+
+use crate::latency::Latency;
+use crate::ledger::Totals;
+use crate::machine::{self, Machine};
+use crate::measure::{Measurements, WorkerOutcome};
+use crate::meter::Meter;
+use crate::outcome::{
+    BrokerReport, ConnectReport, GeneratorReport, LedgerReport, Outcome, Rates, SCHEMA, WindowReport,
+};
+use crate::phase::Run;
+use crate::run::Subject;
+use crate::scenario::Load;
+use crate::steadiness::Steadiness;
+use crate::validity::{Evidence, judge};
+
+/// What only the coordinator knows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Circumstances {
+    /// Wall clock at the beginning, seconds since 1970.
+    pub(crate) started_unix_s: u64,
+    /// Time from the first connection's start to the last one's readiness.
+    pub(crate) connect_wall_ns: u64,
+    /// Whether a signal ended the run early.
+    pub(crate) interrupted: bool,
+}
+
+/// Puts together what the threads and the meter have.
+pub(crate) fn outcome(
+    state: &Run,
+    subject: &Subject,
+    meter: &Meter,
+    workers: &[WorkerOutcome],
+    circumstances: Circumstances,
+) -> Outcome {
+    let mut measurements = Measurements::default();
+    workers
+        .iter()
+        .for_each(|worker| measurements.merge(&worker.measurements));
+    let ledger = close_books(state, workers, &measurements);
+    let windows = window_reports(&measurements);
+    let deliveries: Vec<u64> = windows.iter().map(|window| window.deliveries).collect();
+    // The windows of a run that was cut short are not alike by nature.
+    let steadiness = if circumstances.interrupted {
+        None
+    } else {
+        Steadiness::of(&deliveries, &meter.backlog)
+    };
+    let latency = measurements.whole_latency();
+    let generator = generator_report(workers, &ledger, latency.count(), meter);
+    let evidence = Evidence {
+        ledger: ledger.totals,
+        sent: ledger.sent_measured,
+        unsent: ledger.unsent,
+        thread_cpu_percent: generator
+            .threads
+            .iter()
+            .map(|thread| thread.cpu_percent())
+            .collect(),
+        steal_percent: generator.steal_percent,
+        latency_p99_ns: latency.summary().map(|summary| summary.p99_ns),
+        steadiness,
+        interrupted: circumstances.interrupted,
+        ..evidence_of(state, workers, &measurements)
+    };
+    Outcome {
+        schema: SCHEMA,
+        loadgen_version: env!("CARGO_PKG_VERSION"),
+        started_unix_s: circumstances.started_unix_s,
+        scenario: state.scenario.clone(),
+        broker: broker_report(subject, meter, workers),
+        connect: connect_report(state, &measurements, circumstances.connect_wall_ns),
+        rates: rates(state, &ledger, latency.count()),
+        latency: latency.summary(),
+        service: measurements.service.summary(),
+        acknowledged: measurements.acknowledged.summary(),
+        lag: measurements.whole_lag().summary(),
+        lag_own: measurements.lag_own.summary(),
+        ledger,
+        windows,
+        steadiness,
+        generator,
+        machine: Machine::look(),
+        verdict: judge(&evidence),
+    }
+}
+
+/// What the scenario and the threads give for the verdict.
+fn evidence_of(state: &Run, workers: &[WorkerOutcome], measurements: &Measurements) -> Evidence {
+    Evidence {
+        paced: matches!(state.scenario.load, Load::Paced { .. }),
+        qos: Some(state.scenario.qos),
+        held_up: measurements.lag_held_up.count(),
+        own_lag_p50_ns: measurements.lag_own.quantile_ns(0.5),
+        own_lag_p99_ns: measurements.lag_own.quantile_ns(0.99),
+        broken: state.progress().broken,
+        causes: workers
+            .iter()
+            .flat_map(|worker| worker.broken.iter().cloned())
+            .collect(),
+        refused: workers.iter().map(|worker| worker.refused).sum(),
+        slo_p99: state.scenario.slo_p99,
+        ..Evidence::default()
+    }
+}
+
+fn close_books(state: &Run, outcomes: &[WorkerOutcome], measurements: &Measurements) -> LedgerReport {
+    let mut sent = vec![0; state.scenario.publishers as usize];
+    for (publisher, count) in outcomes.iter().flat_map(|outcome| &outcome.sent) {
+        if let Some(entry) = sent.get_mut(*publisher as usize) {
+            *entry = *count;
+        }
+    }
+    let mut totals = Totals::default();
+    for ledger in outcomes.iter().flat_map(|outcome| &outcome.ledgers) {
+        totals.add(&ledger.close(|publisher| sent.get(publisher as usize).copied().unwrap_or(0)));
+    }
+    LedgerReport {
+        sent: sent.iter().sum(),
+        sent_measured: measurements.sent.iter().sum(),
+        unsent: outcomes.iter().map(|outcome| outcome.unsent).sum(),
+        given_up: outcomes.iter().map(|outcome| outcome.given_up).sum(),
+        totals,
+    }
+}
+
+fn window_reports(measurements: &Measurements) -> Vec<WindowReport> {
+    let windows = measurements.sent.iter().zip(&measurements.latency);
+    let report = |(&sent, latency): (&u64, &Latency)| WindowReport {
+        sent,
+        deliveries: latency.count(),
+        latency: latency.summary(),
+    };
+    windows.map(report).collect()
+}
+
+fn generator_report(
+    outcomes: &[WorkerOutcome],
+    ledger: &LedgerReport,
+    deliveries: u64,
+    meter: &Meter,
+) -> GeneratorReport {
+    let threads: Vec<_> = outcomes.iter().map(|outcome| outcome.usage).collect();
+    let cpu_ns: u64 = threads.iter().map(|thread| thread.cpu_ns).sum();
+    let messages = ledger.sent_measured + deliveries;
+    GeneratorReport {
+        threads,
+        cpu_ns_per_message: (messages > 0).then(|| cpu_ns as f64 / messages as f64),
+        steal_percent: meter.steal_percent(),
+    }
+}
+
+fn broker_report(subject: &Subject, meter: &Meter, outcomes: &[WorkerOutcome]) -> BrokerReport {
+    let program = subject
+        .pid
+        .map(|pid| std::path::PathBuf::from(format!("/proc/{pid}/exe")));
+    BrokerReport {
+        address: subject.endpoint.address.to_string(),
+        name: subject.name.clone(),
+        configuration: subject.configuration.clone(),
+        tls: outcomes.iter().find_map(|outcome| outcome.negotiated.clone()),
+        pid: subject.pid,
+        sha256: program.and_then(|program| machine::sha256_of(&program)),
+        usage: meter.usage(),
+    }
+}
+
+fn connect_report(state: &Run, measurements: &Measurements, wall_ns: u64) -> ConnectReport {
+    ConnectReport {
+        connections: u64::from(state.scenario.publishers) + u64::from(state.scenario.subscribers),
+        wall_ns,
+        tcp: measurements.tcp.summary(),
+        tls: measurements.tls.summary(),
+        connack: measurements.connack.summary(),
+    }
+}
+
+fn rates(state: &Run, ledger: &LedgerReport, deliveries: u64) -> Rates {
+    let measured_ns = state
+        .timeline
+        .times()
+        .map_or(0, |times| times.stop_ns.saturating_sub(times.measure_from_ns));
+    let measured_s = measured_ns as f64 / 1e9;
+    let per_s = |count: u64| {
+        if measured_s > 0.0 {
+            count as f64 / measured_s
+        } else {
+            0.0
+        }
+    };
+    let offered_per_s = match state.scenario.load {
+        Load::Paced { rate_per_s, .. } => Some(rate_per_s),
+        Load::Saturating { .. } => None,
+    };
+    Rates {
+        measured_s,
+        offered_per_s,
+        sent_per_s: per_s(ledger.sent_measured),
+        delivered_per_s: per_s(deliveries),
+    }
+}

@@ -1,0 +1,93 @@
+//! The broker's use and the machine's steal, read at the moments that count.
+//!
+//! Invariant: CPU time and the deliveries that it is divided by are read together.
+
+use transport::clock::{monotonic_ns, process_cpu_ns, process_rss_bytes};
+
+use crate::machine::CpuTimes;
+use crate::outcome::BrokerUse;
+use crate::phase::{Phase, Progress};
+
+/// Reads, and keeps what it read.
+#[derive(Default)]
+pub(crate) struct Meter {
+    pid: Option<u32>,
+    before: Reading,
+    pub(crate) connected: Reading,
+    measured: Option<Reading>,
+    stopped: Option<Reading>,
+    /// Deliveries due and not received, ten times a second.
+    pub(crate) backlog: Vec<u64>,
+}
+
+/// What was read at one moment.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Reading {
+    at_ns: u64,
+    cpu_ns: Option<u64>,
+    rss_bytes: Option<u64>,
+    received: u64,
+    machine: CpuTimes,
+}
+
+impl Meter {
+    /// A meter of the process `pid`, read for the first time.
+    pub(crate) fn new(pid: Option<u32>) -> Meter {
+        let mut meter = Meter {
+            pid,
+            ..Meter::default()
+        };
+        meter.before = meter.read(&Progress::default());
+        meter
+    }
+
+    pub(crate) fn read(&self, progress: &Progress) -> Reading {
+        Reading {
+            at_ns: monotonic_ns(),
+            cpu_ns: self.pid.and_then(|pid| process_cpu_ns(pid).ok()),
+            rss_bytes: self.pid.and_then(|pid| process_rss_bytes(pid).ok()),
+            received: progress.received,
+            machine: CpuTimes::now(),
+        }
+    }
+
+    pub(crate) fn look(&mut self, phase: Phase, progress: &Progress) {
+        if phase == Phase::Measuring {
+            self.backlog
+                .push(progress.expected.saturating_sub(progress.received));
+        }
+        if phase != Phase::WarmUp && self.measured.is_none() {
+            self.measured = Some(self.read(progress));
+        }
+        if phase == Phase::Draining && self.stopped.is_none() {
+            self.stopped = Some(self.read(progress));
+        }
+    }
+
+    pub(crate) fn usage(&self) -> Option<BrokerUse> {
+        let (from, to) = (self.measured?, self.stopped?);
+        let cpu_ns = to.cpu_ns?.checked_sub(from.cpu_ns?)?;
+        let deliveries = to.received - from.received;
+        Some(BrokerUse {
+            cpu_ns,
+            wall_ns: to.at_ns - from.at_ns,
+            deliveries,
+            cpu_ns_per_delivery: (deliveries > 0).then(|| cpu_ns as f64 / deliveries as f64),
+            rss_bytes_before: self.before.rss_bytes,
+            rss_bytes_connected: self.connected.rss_bytes,
+            rss_bytes_loaded: to.rss_bytes,
+            connect_cpu_ns: self
+                .connected
+                .cpu_ns
+                .zip(self.before.cpu_ns)
+                .map(|(after, before)| after - before),
+        })
+    }
+
+    pub(crate) fn steal_percent(&self) -> f64 {
+        match (self.measured, self.stopped) {
+            (Some(from), Some(to)) => to.machine.steal_percent_since(&from.machine),
+            _ => 0.0,
+        }
+    }
+}

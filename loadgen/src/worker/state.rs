@@ -1,0 +1,77 @@
+//! What all clients of a thread add to.
+
+use transport::clock::thread_cpu_ns;
+
+use crate::measure::{Measurements, ThreadUse};
+use crate::phase::{Run, Times, WINDOWS, nanoseconds};
+
+/// What all clients of a thread add to.
+pub(super) struct LoadState {
+    pub(super) measurements: Measurements,
+    pub(super) times: Option<Times>,
+    pub(super) window_ns: u64,
+    pub(super) sent: u64,
+    pub(super) expected: u64,
+    pub(super) received: u64,
+    pub(super) in_flight: u64,
+    pub(super) refused: u64,
+    pub(super) given_up: u64,
+    pub(super) unfinished: u64,
+    pub(super) broken: u64,
+    pub(super) causes: Vec<String>,
+    pub(super) negotiated: Option<String>,
+    /// Publishers (slots) that may go on: acknowledged, writable again, or with room in their window.
+    pub(super) resumed: Vec<u32>,
+    /// For each thread: publishers (numbers) with room in their window.
+    pub(super) announced: Vec<Vec<u32>>,
+}
+
+#[derive(Default)]
+pub(super) struct Usage {
+    pub(super) from: Option<(u64, u64)>,
+    pub(super) to: Option<(u64, u64)>,
+}
+
+impl LoadState {
+    pub(super) fn new(run: &Run, threads: usize) -> LoadState {
+        LoadState {
+            measurements: Measurements::default(),
+            times: None,
+            window_ns: nanoseconds(run.scenario.duration) / WINDOWS as u64,
+            sent: 0,
+            expected: 0,
+            received: 0,
+            in_flight: 0,
+            refused: 0,
+            given_up: 0,
+            unfinished: 0,
+            broken: 0,
+            causes: Vec::new(),
+            negotiated: None,
+            resumed: Vec::new(),
+            announced: vec![Vec::new(); threads],
+        }
+    }
+}
+
+impl Usage {
+    /// Reads the thread's CPU clock when the measured part begins and when it ends.
+    pub(super) fn look(&mut self, times: &Times, now_ns: u64) {
+        if now_ns >= times.measure_from_ns && self.from.is_none() {
+            self.from = Some((thread_cpu_ns(), now_ns));
+        }
+        if now_ns >= times.stop_ns && self.to.is_none() {
+            self.to = Some((thread_cpu_ns(), now_ns));
+        }
+    }
+
+    pub(super) fn whole(&self) -> ThreadUse {
+        let (Some((cpu_from_ns, from_ns)), Some((cpu_to_ns, to_ns))) = (self.from, self.to) else {
+            return ThreadUse::default();
+        };
+        ThreadUse {
+            cpu_ns: cpu_to_ns - cpu_from_ns,
+            wall_ns: to_ns - from_ns,
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The program as a person starts it: against its own broker, and against servers that misbehave in one way each.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod fake;
+
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use fake::Behaviour;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_loadgen");
+
+/// In closed loop: a busy machine cannot make it invalid.
+const SHORT: &str = "--rate max --warmup 0.2 --duration 0.5 --drain 20";
+
+fn run(line: &str) -> Output {
+    Command::new(PROGRAM)
+        .args(line.split_whitespace())
+        .output()
+        .unwrap()
+}
+
+fn shown(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Runs and gives the outcome that it writes; the exit code is one of these.
+fn outcome(line: &str, exit_codes: &[i32]) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("outcome.json");
+    let output = run(&format!("{line} --json {}", file.display()));
+    let exit_code = output.status.code().unwrap();
+    assert!(
+        exit_codes.contains(&exit_code),
+        "{line}: {exit_code}\n{}",
+        shown(&output)
+    );
+    serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap()
+}
+
+fn number(outcome: &Value, path: &str) -> u64 {
+    let value = outcome.pointer(path).and_then(Value::as_u64);
+    value.unwrap_or_else(|| panic!("{path} in {outcome}"))
+}
+
+#[test]
+fn the_bare_command_loads_its_own_broker_over_tls_and_ends_it() {
+    let line = format!("--pubs 20 --subs 20 --window 4 --cpus 0 --broker-cpus 0 {SHORT}");
+    let outcome = outcome(&line, &[0]);
+    assert_eq!(number(&outcome, "/schema"), 1);
+    assert_eq!(keys(&outcome), SCHEMA_1);
+    assert_eq!(outcome.pointer("/scenario/duration_s"), Some(&Value::from(0.5)));
+    assert_eq!(outcome.pointer("/scenario/version"), Some(&Value::from("3.1.1")));
+    assert_eq!(outcome.pointer("/scenario/credentials"), None);
+    assert!(number(&outcome, "/ledger/received") > 0);
+    assert_eq!(
+        number(&outcome, "/ledger/received"),
+        number(&outcome, "/ledger/sent")
+    );
+    for nothing in ["lost", "duplicate", "reordered", "foreign"] {
+        assert_eq!(number(&outcome, &format!("/ledger/{nothing}")), 0, "{nothing}");
+    }
+    let tls = outcome.pointer("/broker/tls").and_then(Value::as_str).unwrap();
+    assert!(tls.starts_with("TLSv1_3 TLS13_"), "{tls}");
+    assert_eq!(number(&outcome, "/connect/tls/count"), 40);
+    assert!(number(&outcome, "/broker/usage/cpu_ns") > 0);
+    assert!(number(&outcome, "/broker/usage/rss_bytes_loaded") > 0);
+    assert!(
+        !is_alive(number(&outcome, "/broker/pid")),
+        "the broker is still there"
+    );
+}
+
+#[test]
+fn nothing_is_lost_in_any_shape_version_or_qos() {
+    for (line, listeners) in [
+        ("-q 0 -V 3 --pubs 6 --subs 6 --window 7", 1),
+        ("-q 1 -V 4 --pubs 6 --subs 3 --threads 2", 1),
+        ("-q 2 -V 5 --pubs 3 --subs 6 --threads 2", 2),
+        ("-q 0 -V 5 -t fan-out --pubs 2 --subs 30 --threads 2", 30),
+        ("-q 1 -V 5 -t fan-in --pubs 30 --subs 1", 1),
+        ("-q 2 -V 4 -t a/%i/b --pubs 4 --subs 4 -s 16", 1),
+        ("-q 1 -t one/topic --pubs 3 --subs 2 -s 100000 --window 1", 2),
+    ] {
+        let outcome = outcome(&format!("{line} --no-tls -u user%i -P any {SHORT}"), &[0]);
+        let [sent, received] =
+            ["sent", "received"].map(|count| number(&outcome, &format!("/ledger/{count}")));
+        assert!(sent > 0, "{line}");
+        assert_eq!(received, listeners * sent, "{line}");
+    }
+}
+
+/// On a busy machine the verdict may be "limited by the generator": the schedule is kept all the same.
+#[test]
+fn an_open_loop_run_sends_what_its_schedule_says() {
+    let line = "--rate 500 --warmup 0.4 --duration 1 --no-tls --pubs 10 --subs 10 -q 1";
+    let outcome = outcome(line, &[0, 4]);
+    assert!(number(&outcome, "/ledger/sent").abs_diff(700) <= 10, "{outcome}");
+    let measured = number(&outcome, "/ledger/sent_measured");
+    assert!(measured.abs_diff(500) <= 10, "{outcome}");
+    for histogram in ["latency", "service", "acknowledged", "lag"] {
+        let count = number(&outcome, &format!("/{histogram}/count"));
+        // An acknowledged message is measured by when it left, the others by when they were meant to.
+        let slack = if histogram == "acknowledged" { 50 } else { 0 };
+        assert!(
+            count.abs_diff(measured) <= slack,
+            "{histogram}: {count} of {measured}"
+        );
+    }
+    assert_eq!(
+        number(&outcome, "/ledger/lost") + number(&outcome, "/ledger/unsent"),
+        0
+    );
+}
+
+#[test]
+fn silent_clients_are_kept_alive() {
+    let output = run("--pubs 1 --subs 3 --rate 1 -k 1 --warmup 0 --duration 3 --no-tls");
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{}", shown(&output));
+    assert!(
+        !shown(&output).contains("broke during the load"),
+        "{}",
+        shown(&output)
+    );
+}
+
+#[test]
+fn an_interrupted_run_reports_and_leaves_no_broker() {
+    let mut long = LongRun::start();
+    kill_process(Pid::from_child(&long.program), Signal::INT).unwrap();
+    let began = Instant::now();
+    let status = long.program.wait().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    // 130 where the signal came before the load.
+    assert!(matches!(status.code(), Some(0 | 4 | 130)), "{status}");
+    assert!(!is_alive(long.broker), "the broker is still there");
+}
+
+#[test]
+fn a_killed_run_leaves_no_broker() {
+    let mut long = LongRun::start();
+    long.program.kill().unwrap();
+    long.program.wait().unwrap();
+    let began = Instant::now();
+    while is_alive(long.broker) {
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "the broker is still there"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn no_server_is_exit_3() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let output = run(&format!("-h 127.0.0.1 -p {} {SHORT}", address.port()));
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        shown(&output).contains("Connection refused"),
+        "{}",
+        shown(&output)
+    );
+}
+
+#[test]
+fn what_a_server_does_wrong_is_said_and_never_exit_0() {
+    for (behaviour, line, exit_code, sentence) in [
+        (Behaviour::RefusesConnect, "", 3, "Not authorized"),
+        (Behaviour::ClosesOnConnect, "", 3, "give --cafile"),
+        (
+            Behaviour::SaysNothing,
+            "--connect-timeout 0.3",
+            3,
+            "no answer within",
+        ),
+        (Behaviour::RefusesSubscribe, "", 3, "refused a subscription"),
+        (Behaviour::GrantsLess, "-q 1", 3, "granted QoS 0"),
+        (Behaviour::SendsRubbish, "", 3, "bad packet"),
+        (
+            Behaviour::DeliversNothing,
+            "-q 1 --rate 40 --drain 0.5",
+            1,
+            "with QoS 1 or 2",
+        ),
+        (
+            Behaviour::ClosesOnPublish,
+            "-q 1 --rate 40",
+            1,
+            "connections broke",
+        ),
+        (
+            Behaviour::AcknowledgesWrongly,
+            "-q 1 --rate 40",
+            1,
+            "not in flight",
+        ),
+    ] {
+        let port = fake::serve(behaviour);
+        let base = format!("-h 127.0.0.1 -p {port} --pubs 2 --subs 2 --warmup 0.1 --duration 0.5");
+        let output = run(&format!("{base} {line}"));
+        assert_eq!(
+            output.status.code(),
+            Some(exit_code),
+            "{behaviour:?}: {}",
+            shown(&output)
+        );
+        assert!(
+            shown(&output).contains(sentence),
+            "{behaviour:?}: {}",
+            shown(&output)
+        );
+    }
+}
+
+#[test]
+fn too_few_descriptors_are_said_before_anything_connects() {
+    let command = format!("ulimit -n 200 && exec {PROGRAM} --pubs 100 --subs 100 -h 127.0.0.1 -p 1");
+    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    assert!(shown(&output).contains("ulimit -Hn 264"), "{}", shown(&output));
+}
+
+/// A run that would take a minute, and its broker's process id; ended with the test.
+struct LongRun {
+    program: Child,
+    broker: u64,
+}
+
+impl LongRun {
+    fn start() -> LongRun {
+        let line = "--pubs 2 --subs 2 --rate 0.1 --warmup 0.1 --duration 60";
+        let (stdout, stderr) = (Stdio::null(), Stdio::null());
+        let mut program = Command::new(PROGRAM);
+        program
+            .args(line.split_whitespace())
+            .stdout(stdout)
+            .stderr(stderr);
+        let program = program.spawn().unwrap();
+        let mut long = LongRun { program, broker: 0 };
+        let children = format!("/proc/{0}/task/{0}/children", long.program.id());
+        let began = Instant::now();
+        while long.broker == 0 {
+            assert!(began.elapsed() < Duration::from_secs(20), "no broker was started");
+            std::thread::sleep(Duration::from_millis(10));
+            let children = std::fs::read_to_string(&children).unwrap();
+            long.broker = children
+                .split_whitespace()
+                .next()
+                .map_or(0, |pid| pid.parse().unwrap());
+        }
+        // In the middle of the run on most machines; what is asserted holds at any moment.
+        std::thread::sleep(Duration::from_millis(700));
+        long
+    }
+}
+
+impl Drop for LongRun {
+    fn drop(&mut self) {
+        // Both fail where the test has ended it already.
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
+
+/// What readers of files with schema 1 may rely on.
+const SCHEMA_1: [&str; 18] = [
+    "acknowledged",
+    "broker",
+    "connect",
+    "generator",
+    "lag",
+    "lag_own",
+    "latency",
+    "ledger",
+    "loadgen_version",
+    "machine",
+    "rates",
+    "scenario",
+    "schema",
+    "service",
+    "started_unix_s",
+    "steadiness",
+    "verdict",
+    "windows",
+];
+
+fn keys(outcome: &Value) -> Vec<&str> {
+    let mut keys: Vec<&str> = outcome.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+fn is_alive(pid: u64) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}

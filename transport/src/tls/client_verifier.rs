@@ -1,0 +1,218 @@
+//! The check of clients' certificates: webpki's, a second look for X.509 version 1, and words for every refusal.
+//!
+//! Invariants: webpki decides first and alone about certificates of version 3, except that the operator may let expired
+//! ones in; its error, and so the alert, is what a refused client gets. The way of a good certificate parses nothing
+//! besides webpki.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, ProtocolVersion, SignatureScheme,
+};
+
+use super::certificate::{Certificate, Purpose};
+use super::refusal::{self, Scene};
+use super::revocation::Revocations;
+use super::version1;
+
+/// Certificates that were warned about; beyond these nothing is said any more.
+const WARNED_MAX: usize = 1024;
+
+#[derive(Debug)]
+pub(super) struct ClientVerifier {
+    pub(super) webpki: Arc<dyn ClientCertVerifier>,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+    pub(super) authorities: Vec<Certificate>,
+    /// Where they came from.
+    pub(super) source: String,
+    /// The revocation lists, and their file.
+    pub(super) revocations: Option<(Revocations, String)>,
+    pub(super) accept_version_1: bool,
+    pub(super) ignore_dates: bool,
+    /// The certificates of version 1 that were warned about.
+    pub(super) warned: Mutex<HashSet<Box<[u8]>>>,
+}
+
+impl ClientVerifier {
+    /// webpki refused a certificate.
+    fn second_look(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        error: Error,
+    ) -> Result<ClientCertVerified, Error> {
+        let certificate = match Certificate::parse(leaf) {
+            Ok(certificate) => certificate,
+            Err(cause) => {
+                refusal::leave_reason(format!("the client's certificate cannot be read: {cause}"));
+                return Err(error);
+            }
+        };
+        let verified = if certificate.is_old_version() && self.accept_version_1 {
+            self.verify_old_version(&certificate, now)
+        } else if self.ignore_dates && is_of_dates(&error) {
+            self.verify_at_another_time(leaf, intermediates, &certificate, error)
+        } else {
+            Err(error)
+        };
+        verified.inspect_err(|error| self.say(&certificate, error, now))
+    }
+
+    fn verify_old_version(
+        &self,
+        certificate: &Certificate,
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let at = if self.ignore_dates {
+            valid_time(certificate)
+        } else {
+            now
+        };
+        let issuer = version1::verify(certificate, &self.authorities, &self.algorithms, at)?;
+        if let Some((revocations, _)) = &self.revocations {
+            revocations.check(certificate, issuer, now)?;
+        }
+        self.warn_once(certificate);
+        Ok(ClientCertVerified::assertion())
+    }
+
+    /// webpki takes no "at any time", so it is asked about a time at which the certificate was valid.
+    fn verify_at_another_time(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        certificate: &Certificate,
+        error: Error,
+    ) -> Result<ClientCertVerified, Error> {
+        self.webpki
+            .verify_client_cert(leaf, intermediates, valid_time(certificate))
+            .map_err(|other| if is_of_dates(&other) { error } else { other })
+    }
+
+    fn warn_once(&self, certificate: &Certificate) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.len() < WARNED_MAX && warned.insert(certificate.serial().into()) {
+            refusal::leave_warning(format!(
+                "the client's certificate {certificate} is of X.509 version {}, which has no way to say what it is for; it \
+                 is accepted, but make one of version 3: {}",
+                certificate.version(),
+                refusal::sign("client", Some("basicConstraints=CA:FALSE"))
+            ));
+        }
+    }
+
+    fn say(&self, certificate: &Certificate, error: &Error, now: UnixTime) {
+        let scene = Scene {
+            peer: Purpose::Client,
+            authorities: &self.authorities,
+            source: &self.source,
+            revocation_list: self.revocations.as_ref().map(|(_, file)| file.as_str()),
+            now,
+        };
+        refusal::leave_reason(scene.sentence(certificate, error));
+    }
+
+    /// The signature of a handshake did not pass webpki.
+    fn second_look_at_signature(
+        &self,
+        version: ProtocolVersion,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+        error: Error,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let Ok(certificate) = Certificate::parse(leaf) else {
+            return Err(error);
+        };
+        let verified = if certificate.is_old_version() && self.accept_version_1 {
+            version1::verify_handshake(version, message, &certificate, signature, &self.algorithms)
+        } else {
+            Err(error)
+        };
+        verified.inspect_err(|error| {
+            if certificate.weak_key_bits().is_some() {
+                return self.say(&certificate, error, UnixTime::now());
+            }
+            refusal::leave_reason(format!(
+                "the client with the certificate {certificate} does not prove that it holds the key: {error}"
+            ));
+        })
+    }
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn offer_client_auth(&self) -> bool {
+        self.webpki.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.webpki.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.webpki.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.webpki
+            .verify_client_cert(leaf, intermediates, now)
+            .or_else(|error| self.second_look(leaf, intermediates, now, error))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.webpki
+            .verify_tls12_signature(message, leaf, signature)
+            .or_else(|error| {
+                self.second_look_at_signature(ProtocolVersion::TLSv1_2, message, leaf, signature, error)
+            })
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.webpki
+            .verify_tls13_signature(message, leaf, signature)
+            .or_else(|error| {
+                self.second_look_at_signature(ProtocolVersion::TLSv1_3, message, leaf, signature, error)
+            })
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.webpki.supported_verify_schemes()
+    }
+}
+
+fn is_of_dates(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidCertificate(
+            CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. }
+        )
+    )
+}
+
+fn valid_time(certificate: &Certificate) -> UnixTime {
+    UnixTime::since_unix_epoch(certificate.not_before().to_unix_duration())
+}

@@ -1,0 +1,148 @@
+//! Certificates, authorities and revocation lists out of PEM files and folders.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+
+use super::TlsConfigError;
+use super::certificate::Certificate;
+
+/// Bytes of a PEM file at most; a larger one is another file by mistake.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Trusted authorities, as webpki wants them and as they can be looked at.
+pub(super) struct Authorities {
+    pub(super) roots: RootCertStore,
+    pub(super) certificates: Vec<Certificate>,
+    /// Where they came from, for messages.
+    pub(super) source: String,
+}
+
+/// All certificates of a file, at least one.
+pub(super) fn certificates(
+    path: &Path,
+    what: &'static str,
+) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
+    let bytes = read(path, what)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(not_pem(path, what, "no CERTIFICATE".to_owned())),
+        Ok(found) => Ok(found),
+        Err(error) => Err(not_pem(path, what, error.to_string())),
+    }
+}
+
+/// All revocation lists of a file, at least one.
+pub(super) fn revocation_lists(
+    path: &Path,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsConfigError> {
+    let what = "the revocation list (crlfile)";
+    let bytes = read(path, what)?;
+    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(not_pem(path, what, "no X509 CRL".to_owned())),
+        Ok(found) => Ok(found),
+        Err(error) => Err(not_pem(path, what, error.to_string())),
+    }
+}
+
+/// The authorities of a file, of a folder, or of both.
+pub(super) fn authorities(file: Option<&Path>, folder: Option<&Path>) -> Result<Authorities, TlsConfigError> {
+    let mut paths: Vec<PathBuf> = file.map(Path::to_owned).into_iter().collect();
+    if let Some(folder) = folder {
+        paths.extend(hashed_files(folder)?);
+    }
+    let mut authorities = Authorities {
+        roots: RootCertStore::empty(),
+        certificates: Vec::new(),
+        source: [file, folder]
+            .into_iter()
+            .flatten()
+            .map(|path| path.display().to_string())
+            .collect::<Vec<_>>()
+            .join(" and "),
+    };
+    for path in &paths {
+        authorities.add_file(path)?;
+    }
+    Ok(authorities)
+}
+
+impl Authorities {
+    fn add_file(&mut self, path: &Path) -> Result<(), TlsConfigError> {
+        for der in certificates(path, "the CA file")? {
+            let unusable = |detail: String| TlsConfigError::Authority {
+                path: path.to_owned(),
+                detail,
+            };
+            self.certificates
+                .push(Certificate::parse(&der).map_err(unusable)?);
+            self.roots.add(der).map_err(|error| unusable(error.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The files of a CA folder that OpenSSL would look at: those named by the hash of a subject, `0a1b2c3d.0`. The others
+/// may be anything, a server's own certificate for example, and must not become trusted.
+fn hashed_files(folder: &Path) -> Result<Vec<PathBuf>, TlsConfigError> {
+    let what = "the CA folder (capath)";
+    let unreadable = |source| TlsConfigError::Unreadable {
+        what,
+        path: folder.to_owned(),
+        source,
+    };
+    let mut paths = Vec::new();
+    for entry in folder.read_dir().map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(is_hashed)
+        {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    if paths.is_empty() {
+        return Err(TlsConfigError::Authority {
+            path: folder.to_owned(),
+            detail: format!(
+                "no certificate in this folder is named by its hash, as capath wants it: run `openssl rehash {}`",
+                folder.display()
+            ),
+        });
+    }
+    Ok(paths)
+}
+
+fn is_hashed(name: &str) -> bool {
+    name.split_once('.').is_some_and(|(hash, number)| {
+        let is_hash = hash.len() == 8 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hash && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+pub(super) fn read(path: &Path, what: &'static str) -> Result<Vec<u8>, TlsConfigError> {
+    let unreadable = |source| TlsConfigError::Unreadable {
+        what,
+        path: path.to_owned(),
+        source,
+    };
+    let bytes = fs::metadata(path).map_err(unreadable)?.len();
+    if bytes > FILE_BYTES_MAX {
+        return Err(not_pem(path, what, format!("it has {bytes} bytes")));
+    }
+    fs::read(path).map_err(unreadable)
+}
+
+fn not_pem(path: &Path, what: &'static str, detail: String) -> TlsConfigError {
+    TlsConfigError::NotPem {
+        what,
+        path: path.to_owned(),
+        detail,
+    }
+}

@@ -1,0 +1,223 @@
+//! One's own certificate and key: what makes them useless is an error, what some peers will refuse is a warning.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{PrivateKeyDer, UnixTime};
+use rustls::sign::{CertifiedKey, SigningKey};
+
+use super::certificate::{Certificate, Purpose, RSA_BITS_MIN};
+use super::passphrase::KeyPassphrase;
+use super::refusal::{alternative_name, new_key, sign};
+use super::{TlsConfigError, files, private_key};
+
+/// A certificate chain with its key, and what to warn about.
+pub(super) struct OwnCertificate {
+    pub(super) certified: CertifiedKey,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Reads a certificate chain and its private key, and checks that they can be used together.
+pub(super) fn own_certificate(
+    paths: (&Path, &Path),
+    purpose: Purpose,
+    passphrase: &dyn KeyPassphrase,
+    provider: &CryptoProvider,
+) -> Result<OwnCertificate, TlsConfigError> {
+    let (certificate_path, key_path) = paths;
+    let chain = files::certificates(certificate_path, "the certificate file")?;
+    let looked_into = chain.first().map(Certificate::parse);
+    if let Some(Ok(certificate)) = &looked_into {
+        check_certificate(certificate, certificate_path, purpose)?;
+    }
+    let key = private_key::private_key(key_path, passphrase)?;
+    let key = signing_key(key, paths, purpose, provider)?;
+    let mut warnings = Vec::new();
+    match &looked_into {
+        Some(Ok(certificate)) => {
+            check_pair(certificate, &*key, paths)?;
+            warnings = warnings_about(certificate, purpose)
+                .into_iter()
+                .map(|text| format!("{}: {text}", certificate_path.display()))
+                .collect();
+        }
+        Some(Err(cause)) => warnings.push(format!(
+            "{}: the certificate cannot be looked into: {cause}",
+            certificate_path.display()
+        )),
+        None => {}
+    }
+    warnings.extend(readable_by_all(key_path));
+    let certified = CertifiedKey::new(chain, key);
+    Ok(OwnCertificate { certified, warnings })
+}
+
+fn check_certificate(certificate: &Certificate, path: &Path, purpose: Purpose) -> Result<(), TlsConfigError> {
+    let name = word(purpose);
+    let detail = if let Some(bits) = certificate.weak_key_bits() {
+        weak_key(bits, name)
+    } else if let Some(hash) = certificate.weak_signature() {
+        format!(
+            "it is signed with {hash}, which is broken and which clients refuse; sign it again: {}",
+            sign(name, None)
+        )
+    } else {
+        return Ok(());
+    };
+    Err(TlsConfigError::Unusable {
+        what: "the certificate file",
+        path: path.to_owned(),
+        detail,
+    })
+}
+
+fn signing_key(
+    key: PrivateKeyDer<'static>,
+    (certificate_path, key_path): (&Path, &Path),
+    purpose: Purpose,
+    provider: &CryptoProvider,
+) -> Result<Arc<dyn SigningKey>, TlsConfigError> {
+    let bits = private_key::rsa_bits(&key).filter(|bits| *bits < RSA_BITS_MIN);
+    if let Some(bits) = bits {
+        return Err(TlsConfigError::Unusable {
+            what: "the private key file",
+            path: key_path.to_owned(),
+            detail: weak_key(bits, word(purpose)),
+        });
+    }
+    provider
+        .key_provider
+        .load_private_key(key)
+        .map_err(|source| TlsConfigError::Refused {
+            certificate: certificate_path.to_owned(),
+            key: key_path.to_owned(),
+            source,
+        })
+}
+
+/// rustls's own check of this cannot read certificates of version 1.
+fn check_pair(
+    certificate: &Certificate,
+    key: &dyn SigningKey,
+    (certificate_path, key_path): (&Path, &Path),
+) -> Result<(), TlsConfigError> {
+    let of_key = key.public_key();
+    let of_certificate = certificate.public_key();
+    match of_key.zip(of_certificate) {
+        Some((of_key, of_certificate)) if of_key.as_ref() != of_certificate.as_ref() => {
+            Err(TlsConfigError::NotTogether {
+                certificate: certificate_path.to_owned(),
+                key: key_path.to_owned(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What some peers refuse. Dates are warnings too: a clock that is set later, after the start, is no reason not to start.
+fn warnings_about(certificate: &Certificate, purpose: Purpose) -> Vec<String> {
+    let (now, name) = (UnixTime::now(), word(purpose));
+    let mut warnings = Vec::new();
+    if certificate.is_expired(now) {
+        let at = certificate.not_after();
+        warnings.push(format!(
+            "the certificate expired at {at}, so peers will refuse it; issue it again: {}",
+            sign(name, None)
+        ));
+    }
+    if certificate.is_not_yet_valid(now) {
+        let at = certificate.not_before();
+        warnings.push(format!(
+            "the certificate is valid only from {at}, so peers will refuse it until then; check this machine's clock with \
+             `date`"
+        ));
+    }
+    if certificate.is_authority() == Some(true) && !certificate.is_self_issued() {
+        warnings.push(format!(
+            "the certificate is an authority's (CA:TRUE), which some peers refuse; issue one with CA:FALSE: {}",
+            sign(name, Some("basicConstraints=CA:FALSE"))
+        ));
+    }
+    if !certificate.allows(purpose) {
+        let usage = match purpose {
+            Purpose::Server => "serverAuth",
+            Purpose::Client => "clientAuth",
+        };
+        warnings.push(format!(
+            "the certificate's extended key usage lacks {usage}, so peers will refuse it; issue one that has it: {}",
+            sign(name, Some(&format!("extendedKeyUsage={usage}")))
+        ));
+    }
+    warnings.extend(names(certificate, purpose));
+    warnings
+}
+
+fn names(certificate: &Certificate, purpose: Purpose) -> Option<String> {
+    let version = certificate.version();
+    if purpose == Purpose::Server && !certificate.has_alternative_names() {
+        let name = certificate.common_name().unwrap_or_default();
+        let only_cn = match version {
+            3 => "the certificate has its name only as CN".to_owned(),
+            _ => format!("the certificate is of X.509 version {version} and has its name only as CN"),
+        };
+        return Some(format!(
+            "{only_cn}, which many clients refuse (Go, rustls, browsers); issue one with subjectAltName: {}",
+            sign("server", Some(&alternative_name(&name)))
+        ));
+    }
+    (version < 3).then(|| {
+        format!(
+            "the certificate is of X.509 version {version}, which many peers refuse; make one of version 3: {}",
+            sign(word(purpose), Some("basicConstraints=CA:FALSE"))
+        )
+    })
+}
+
+fn weak_key(bits: u32, name: &str) -> String {
+    format!(
+        "its RSA key has {bits} bits and at least {RSA_BITS_MIN} are needed; make a new key and certificate: {}",
+        new_key(name)
+    )
+}
+
+fn readable_by_all(key: &Path) -> Option<String> {
+    let mode = fs::metadata(key).ok()?.permissions().mode();
+    (mode & 0o004 != 0).then(|| {
+        let key = key.display();
+        format!("{key}: every user of this machine may read the private key: chmod 600 {key}")
+    })
+}
+
+fn word(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Server => "server",
+        Purpose::Client => "client",
+    }
+}
+
+/// Warnings about authorities: their clients' certificates will be refused, or soon.
+pub(super) fn warnings_about_authorities(authorities: &files::Authorities) -> Vec<String> {
+    let now = UnixTime::now();
+    let mut warnings = Vec::new();
+    for authority in &authorities.certificates {
+        if let Some(bits) = authority.weak_key_bits() {
+            warnings.push(format!(
+                "{}: the RSA key of the authority {authority} has {bits} bits, so every certificate that it signed is \
+                 refused; make a new authority: openssl req -new -x509 -newkey rsa:2048 -days 3650 -keyout ca.key -out ca.crt",
+                authorities.source
+            ));
+        }
+        if authority.is_expired(now) {
+            warnings.push(format!(
+                "{}: the certificate of the authority {authority} expired at {}; clients that check it themselves refuse \
+                 it: openssl x509 -in ca.crt -signkey ca.key -days 3650 -out ca.crt",
+                authorities.source,
+                authority.not_after()
+            ));
+        }
+    }
+    warnings
+}

@@ -1,0 +1,317 @@
+//! Why a handshake failed, in words for the log: whose certificate, what is wrong with it, and the command that mends it.
+//!
+//! rustls has no place for such words that would leave the alert right that the peer gets. A verifier runs inside
+//! [`crate::stream::SecureStream::open`], on the same thread, so it leaves its words in a cell of the thread, and `open`
+//! takes them out again. Invariant: `open` takes them whenever a handshake fails, so no words outlive their connection.
+
+use std::cell::RefCell;
+
+use rustls::pki_types::UnixTime;
+use rustls::{
+    AlertDescription, CertRevocationListError, CertificateError, Connection, Error, InvalidMessage,
+    PeerIncompatible,
+};
+use x509_cert::der::DateTime;
+
+use super::certificate::{Certificate, Purpose};
+use super::identity;
+
+thread_local! {
+    static REASON: RefCell<Option<Box<str>>> = const { RefCell::new(None) };
+    static WARNING: RefCell<Option<Box<str>>> = const { RefCell::new(None) };
+}
+
+/// Leaves the words for a refusal.
+pub(super) fn leave_reason(text: String) {
+    REASON.set(Some(text.into()));
+}
+
+/// Leaves a warning about something that was accepted.
+pub(super) fn leave_warning(text: String) {
+    WARNING.set(Some(text.into()));
+}
+
+pub(crate) fn take_reason() -> Option<Box<str>> {
+    REASON.take()
+}
+
+pub(crate) fn take_warning() -> Option<Box<str>> {
+    WARNING.take()
+}
+
+/// What a verifier knows besides the certificate.
+pub(super) struct Scene<'a> {
+    /// Whose certificate it is.
+    pub(super) peer: Purpose,
+    pub(super) authorities: &'a [Certificate],
+    /// The CA file or folder.
+    pub(super) source: &'a str,
+    /// The revocation list, if there is one.
+    pub(super) revocation_list: Option<&'a str>,
+    pub(super) now: UnixTime,
+}
+
+impl Scene<'_> {
+    /// The sentence about a certificate that was refused with `error`.
+    pub(super) fn sentence(&self, certificate: &Certificate, error: &Error) -> String {
+        let peer = self.word();
+        let cause = self.cause(certificate, error);
+        format!("the {peer}'s certificate {certificate} is refused: {cause}")
+    }
+
+    fn word(&self) -> &'static str {
+        match self.peer {
+            Purpose::Server => "server",
+            Purpose::Client => "client",
+        }
+    }
+
+    fn cause(&self, certificate: &Certificate, error: &Error) -> String {
+        if let Some(cause) = self.by_error(certificate, error) {
+            return cause;
+        }
+        if let Some(bits) = certificate.weak_key_bits() {
+            return format!(
+                "its RSA key has {bits} bits and at least 2048 are needed; make a new key and certificate: {}",
+                new_key(self.word())
+            );
+        }
+        if let Some(hash) = certificate.weak_signature() {
+            return format!(
+                "it is signed with {hash}, which is broken; sign it again: {}",
+                sign(self.word(), None)
+            );
+        }
+        if certificate.is_old_version() {
+            if let Some(cause) = self.of_issuer(certificate, error) {
+                return cause;
+            }
+            return format!(
+                "it is of X.509 version {}, which is not accepted here; make one of version 3: {}",
+                certificate.version(),
+                sign(self.word(), Some("basicConstraints=CA:FALSE"))
+            );
+        }
+        if let Some(cause) = self.of_issuer(certificate, error) {
+            return cause;
+        }
+        self.of_purpose(certificate).unwrap_or_else(|| error.to_string())
+    }
+
+    /// Errors that say all themselves.
+    fn by_error(&self, certificate: &Certificate, error: &Error) -> Option<String> {
+        let error = match error {
+            Error::InvalidCertificate(error) => error,
+            Error::InvalidCertRevocationList(error) => return Some(self.of_list(error)),
+            _ => return None,
+        };
+        let list = self.revocation_list.unwrap_or("the revocation list");
+        Some(match error {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => self.expired(certificate),
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => format!(
+                "it is valid only from {} and here it is {}; set the clock that is wrong, or issue it again",
+                certificate.not_before(),
+                time(self.now)
+            ),
+            CertificateError::Revoked => format!(
+                "it is revoked in {list}; give that {} a new certificate: {}",
+                self.word(),
+                sign(self.word(), None)
+            ),
+            CertificateError::UnknownRevocationStatus => format!(
+                "{list} has no revocation list of its issuer {}; add one: openssl ca -gencrl -out crl.pem",
+                identity::shown(certificate.issuer())
+            ),
+            CertificateError::ExpiredRevocationList => expired_list(list, None),
+            CertificateError::ExpiredRevocationListContext { next_update, .. } => {
+                expired_list(list, Some(*next_update))
+            }
+            CertificateError::NotValidForNameContext { expected, presented } => format!(
+                "it is for {} and not for {}; connect to a name that it has, or issue it again: {}",
+                names(certificate, presented),
+                expected.to_str(),
+                sign("server", Some(&alternative_name(&expected.to_str())))
+            ),
+            _ => return None,
+        })
+    }
+
+    fn expired(&self, certificate: &Certificate) -> String {
+        if !certificate.is_expired(self.now) {
+            return "a certificate between it and its authority expired; renew that one".to_owned();
+        }
+        format!(
+            "it expired at {}; issue it again: {}",
+            certificate.not_after(),
+            sign(self.word(), None)
+        )
+    }
+
+    fn of_list(&self, error: &CertRevocationListError) -> String {
+        let list = self.revocation_list.unwrap_or("the revocation list");
+        format!(
+            "{list} cannot be used ({error:?}); make it again with the authority's key: openssl ca -gencrl -out crl.pem"
+        )
+    }
+
+    fn of_issuer(&self, certificate: &Certificate, error: &Error) -> Option<String> {
+        let (issuer, source) = (identity::shown(certificate.issuer()), self.source);
+        let is_known = self
+            .authorities
+            .iter()
+            .any(|authority| authority.subject() == certificate.issuer());
+        let mend = format!(
+            "put its issuer's certificate there, or have it signed by one that is there: {}",
+            sign(self.word(), None)
+        );
+        match error {
+            Error::InvalidCertificate(CertificateError::UnknownIssuer) if source.is_empty() => Some(
+                "no CA file was given to check it with; name one, for example --cafile ca.crt".to_owned(),
+            ),
+            Error::InvalidCertificate(CertificateError::UnknownIssuer) if certificate.is_self_issued() => {
+                Some(format!("it is signed by itself and not in {source}; {mend}"))
+            }
+            Error::InvalidCertificate(CertificateError::UnknownIssuer) if !is_known => {
+                Some(format!("its issuer {issuer} is not in {source}; {mend}"))
+            }
+            Error::InvalidCertificate(CertificateError::BadSignature | CertificateError::UnknownIssuer)
+                if is_known =>
+            {
+                Some(format!(
+                    "{source} has an authority named {issuer}, but that one did not sign it: a former authority of the \
+                     same name perhaps; {mend}"
+                ))
+            }
+            _ => None,
+        }
+    }
+
+    fn of_purpose(&self, certificate: &Certificate) -> Option<String> {
+        let word = self.word();
+        if certificate.is_authority() == Some(true) {
+            return Some(format!(
+                "it is an authority's certificate (CA:TRUE) and not a {word}'s; issue one with CA:FALSE: {}",
+                sign(word, Some("basicConstraints=CA:FALSE"))
+            ));
+        }
+        if !certificate.allows(self.peer) {
+            let purpose = match self.peer {
+                Purpose::Server => "serverAuth",
+                Purpose::Client => "clientAuth",
+            };
+            return Some(format!(
+                "its extended key usage lacks {purpose}; issue one that has it: {}",
+                sign(word, Some(&format!("extendedKeyUsage={purpose}")))
+            ));
+        }
+        None
+    }
+}
+
+/// What to say about an error that no certificate's words came with.
+pub(crate) fn explain(error: &Error, connection: &Connection) -> Option<&'static str> {
+    let is_server = matches!(connection, Connection::Server(_));
+    let text = match error {
+        Error::NoCertificatesPresented if is_server => {
+            "the client sent no certificate and this listener requires one (require_certificate true): give the client \
+             its certificate and key, for example mosquitto_pub --cert FILE --key FILE"
+        }
+        Error::AlertReceived(alert) => return of_alert(*alert, is_server),
+        // TLS 1.1 and older know no signature algorithms, which rustls looks for first.
+        Error::PeerIncompatible(
+            PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
+        ) if is_server => {
+            "the client offers no version of TLS that is served here: set it to TLS 1.2 or 1.3, for example \
+             mosquitto_pub --tls-version tlsv1.2"
+        }
+        Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => {
+            "client and server have no cipher suite in common: see `ciphers` and `ciphers_tls1.3` in the configuration \
+             and the client's settings"
+        }
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) if is_server => {
+            "the client does not speak TLS on this TLS port: give it --cafile, or let it use a plain port"
+        }
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "the server does not speak TLS on this port: use a TLS port, or connect without TLS"
+        }
+        _ => return None,
+    };
+    Some(text)
+}
+
+fn of_alert(alert: AlertDescription, is_server: bool) -> Option<&'static str> {
+    use AlertDescription as Alert;
+    let text = match alert {
+        Alert::UnknownCA if is_server => {
+            "the client does not trust the authority of this server's certificate: give the client that authority's \
+             file, for example --cafile ca.crt"
+        }
+        Alert::BadCertificate | Alert::CertificateUnknown | Alert::CertificateExpired if is_server => {
+            "the client refuses this server's certificate: check that it is for the name that the client connects to \
+             (openssl x509 -noout -ext subjectAltName -in FILE), its dates, and the client's CA file"
+        }
+        Alert::UnknownCA
+        | Alert::BadCertificate
+        | Alert::CertificateUnknown
+        | Alert::CertificateExpired
+        | Alert::CertificateRevoked
+        | Alert::UnsupportedCertificate
+        | Alert::DecryptError => "the server refuses the client's certificate; the server's log says why",
+        Alert::CertificateRequired => {
+            "the server requires a client's certificate: name one and its key, for example --cert FILE --key FILE"
+        }
+        Alert::ProtocolVersion => "the two sides have no version of TLS in common: both must have 1.2 or 1.3",
+        _ => return None,
+    };
+    Some(text)
+}
+
+/// The commands for a new RSA key, its request and the certificate.
+pub(super) fn new_key(name: &str) -> String {
+    format!(
+        "openssl genrsa -out {name}.key 2048 && openssl req -new -key {name}.key -out {name}.csr && {}",
+        sign(name, None)
+    )
+}
+
+/// The command that signs a request, with an extension.
+pub(super) fn sign(name: &str, extension: Option<&str>) -> String {
+    let extension = extension.map_or(String::new(), |text| format!(" -extfile <(echo {text})"));
+    format!(
+        "openssl x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 365 -sha256{extension} -out {name}.crt"
+    )
+}
+
+/// The subjectAltName extension for a name or address, as openssl's configuration writes it.
+pub(super) fn alternative_name(name: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'_');
+    match name {
+        _ if name.parse::<std::net::IpAddr>().is_ok() => format!("subjectAltName=IP:{name}"),
+        _ if !name.is_empty() && name.bytes().all(is_plain) => format!("subjectAltName=DNS:{name}"),
+        _ => "subjectAltName=DNS:NAME".to_owned(),
+    }
+}
+
+fn names(certificate: &Certificate, presented: &[String]) -> String {
+    if let Some(names) = certificate.alternative_names().filter(|names| !names.is_empty()) {
+        return names.join(", ").escape_default().to_string();
+    }
+    if presented.is_empty() {
+        return "no name (it has only a CN and no subjectAltName)".to_owned();
+    }
+    presented.join(", ").escape_default().to_string()
+}
+
+fn expired_list(list: &str, next_update: Option<UnixTime>) -> String {
+    let since = next_update.map_or(String::new(), |at| format!(" since {}", time(at)));
+    format!(
+        "{list} is out of date{since}, so nobody knows whether it is revoked; renew it: openssl ca -gencrl -out crl.pem"
+    )
+}
+
+fn time(at: UnixTime) -> String {
+    let duration = std::time::Duration::from_secs(at.as_secs());
+    DateTime::from_unix_duration(duration).map_or_else(|_| at.as_secs().to_string(), |time| time.to_string())
+}

@@ -1,0 +1,177 @@
+//! The client's check of a server's certificate, for clients that are to accept what OpenSSL's clients accept: a
+//! certificate that has the name only as CN, of X.509 version 1 perhaps.
+//!
+//! Invariant: the chain is always checked; only where the name is looked for is more than webpki allows.
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, ProtocolVersion, RootCertStore, SignatureScheme,
+};
+
+use super::certificate::{Certificate, Purpose};
+use super::refusal::{self, Scene};
+use super::version1;
+
+#[derive(Debug)]
+pub(super) struct ServerVerifier {
+    pub(super) roots: RootCertStore,
+    pub(super) authorities: Vec<Certificate>,
+    pub(super) source: String,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+    /// A certificate without alternative names may have the name as CN.
+    pub(super) cn_fallback: bool,
+}
+
+impl ServerVerifier {
+    fn verify_by_webpki(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let leaf = ParsedCertificate::try_from(leaf)?;
+        let algorithms = self.algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(&leaf, &self.roots, intermediates, now, algorithms)?;
+        verify_server_name(&leaf, name)
+    }
+
+    /// `error` is webpki's. It checks the chain before the name, so that an error of the name vouches for the chain.
+    fn verify_by_common_name(
+        &self,
+        certificate: &Certificate,
+        name: &ServerName<'_>,
+        now: UnixTime,
+        error: Error,
+    ) -> Result<(), Error> {
+        if !self.cn_fallback {
+            return Err(error);
+        }
+        if certificate.is_old_version() {
+            version1::verify(certificate, &self.authorities, &self.algorithms, now)?;
+        } else if !is_of_name(&error) || certificate.has_alternative_names() {
+            return Err(error);
+        }
+        let common_name = certificate.common_name();
+        if common_name.is_some_and(|common_name| is_for(&common_name, name)) {
+            return Ok(());
+        }
+        Err(CertificateError::NotValidForNameContext {
+            expected: name.to_owned(),
+            presented: certificate.common_name().into_iter().collect(),
+        }
+        .into())
+    }
+
+    fn say(&self, certificate: &Certificate, error: &Error, now: UnixTime) {
+        let scene = Scene {
+            peer: Purpose::Server,
+            authorities: &self.authorities,
+            source: &self.source,
+            revocation_list: None,
+            now,
+        };
+        let mut sentence = scene.sentence(certificate, error);
+        if !self.cn_fallback && !certificate.has_alternative_names() {
+            sentence.push_str("; or accept the name in its CN: --cn-fallback");
+        }
+        refusal::leave_reason(sentence);
+    }
+
+    fn second_look_at_signature(
+        &self,
+        version: ProtocolVersion,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+        error: Error,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match Certificate::parse(leaf) {
+            Ok(certificate) if certificate.is_old_version() && self.cn_fallback => {
+                version1::verify_handshake(version, message, &certificate, signature, &self.algorithms)
+            }
+            Ok(certificate) if certificate.weak_key_bits().is_some() => {
+                self.say(&certificate, &error, UnixTime::now());
+                Err(error)
+            }
+            _ => Err(error),
+        }
+    }
+}
+
+impl ServerCertVerifier for ServerVerifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified = self
+            .verify_by_webpki(leaf, intermediates, name, now)
+            .or_else(|error| match Certificate::parse(leaf) {
+                Err(_) => Err(error),
+                Ok(certificate) => self
+                    .verify_by_common_name(&certificate, name, now, error)
+                    .inspect_err(|error| self.say(&certificate, error, now)),
+            });
+        verified.map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, leaf, signature, &self.algorithms).or_else(|error| {
+            self.second_look_at_signature(ProtocolVersion::TLSv1_2, message, leaf, signature, error)
+        })
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, leaf, signature, &self.algorithms).or_else(|error| {
+            self.second_look_at_signature(ProtocolVersion::TLSv1_3, message, leaf, signature, error)
+        })
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+fn is_of_name(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+        )
+    )
+}
+
+/// RFC 6125, 6.4.4: a whole DNS name, or `*` for its first label. An address is never matched by a CN.
+fn is_for(common_name: &str, name: &ServerName<'_>) -> bool {
+    let ServerName::DnsName(name) = name else {
+        return false;
+    };
+    let name = name.as_ref();
+    if common_name.eq_ignore_ascii_case(name) {
+        return true;
+    }
+    let rest = name.split_once('.').map(|(_, rest)| rest);
+    let pattern = common_name.strip_prefix("*.");
+    // `*.com` would be for too many.
+    pattern
+        .zip(rest)
+        .is_some_and(|(pattern, rest)| pattern.contains('.') && pattern.eq_ignore_ascii_case(rest))
+}
