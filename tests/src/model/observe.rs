@@ -57,7 +57,9 @@ impl Model {
         let entry = match publish.packet_identifier.map(|identifier| identifier.get()) {
             Some(identifier) if publish.dup => self.observe_resent(number, identifier, now)?,
             identifier => {
-                self.give_up(number, None, now);
+                if identifier.is_some() {
+                    self.give_up(number, None, now);
+                }
                 let entry = self.take_waiting(number, connection, publish, now)?;
                 if let Some(identifier) = identifier {
                     self.take_off(number, identifier, entry)?;

@@ -32,8 +32,8 @@ impl World {
 
     /// Clients with a session come back to it and finish what they began.
     fn come_back(&mut self) -> Checked {
-        // Twice, as one may find that the session is not its own.
-        for _ in 0..2 {
+        // More than once, as one may find that the session is not its own.
+        for _ in 0..3 {
             for client in 0..self.clients.len() {
                 let coming = &self.clients[client];
                 if coming.connection.is_none() && self.model.session_of(&coming.name).is_some() {
