@@ -43,6 +43,7 @@ fn main() -> ExitCode {
     let options = Options {
         shards: arguments.shards.map(usize::from),
         steps: arguments.steps,
+        fault: None,
     };
     say_seed_in_panics(&options);
     match arguments.seed {

@@ -186,17 +186,19 @@ impl Model {
         Ok(())
     }
 
-    /// The client has read the next SUBACK: all that is sent after `step` is owed to those subscriptions.
-    pub fn suback_read(&mut self, connection: usize, step: u64) {
+    /// The client has read the next SUBACK: all that is sent after `step` is owed to those subscriptions. Returns a
+    /// filter of theirs.
+    pub fn suback_read(&mut self, connection: usize, step: u64) -> Option<&'static str> {
         let connected = &mut self.connections[connection];
-        let Some((session, numbers)) = connected.session.zip(connected.subacks.pop_front()) else {
-            return;
-        };
+        let (session, numbers) = connected.session.zip(connected.subacks.pop_front())?;
+        let mut filter = None;
         for subscription in &mut self.sessions[session].subscriptions {
             if numbers.contains(&subscription.number) {
                 subscription.known_since = subscription.known_since.min(step);
+                filter = Some(subscription.filter);
             }
         }
+        filter
     }
 
     pub(super) fn unsubscribe(

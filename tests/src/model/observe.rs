@@ -6,7 +6,7 @@ use mqtt::{Packet, ProtocolVersion, QoS};
 
 use super::reply::Reply;
 use super::session::{Awaits, Entry, Flight, State};
-use super::{Checked, Model, SECOND_NS, pop_front_if};
+use super::{Checked, Model, NEVER, SECOND_NS, pop_front_if};
 
 impl Model {
     /// The broker wrote a packet to a connection; returns the delivery that it is, if it is a PUBLISH.
@@ -167,6 +167,18 @@ impl Model {
             ));
         };
         let taken = waiting[at];
+        let twins: Vec<usize> = waiting[at..].iter().copied().filter(|entry| is_it(entry)).collect();
+        if twins.len() > 1 && version != ProtocolVersion::V5 {
+            // 3.x does not show which of them it is, so it may be the one that expires first or last.
+            let all = || twins.iter().map(|&twin| self.entries[twin].expires_at);
+            let first = all().map(|(lo, _)| lo).min().unwrap_or(NEVER);
+            let last = all().map(|(_, hi)| hi).max().unwrap_or(NEVER);
+            for &twin in &twins {
+                self.entries[twin].expires_at = (first, last);
+            }
+        }
+        let waiting = &self.sessions[number].waiting;
+        let is_it = |&entry: &usize| differs(&self.entries[entry], publish, version, now).is_none();
         let owed_too = |entry: &usize| self.entries[*entry].is_owed(now) && is_it(entry);
         let twin = waiting[at + 1..].iter().copied().find(owed_too);
         if let Some(twin) = twin.filter(|_| !self.entries[taken].is_owed(now)) {

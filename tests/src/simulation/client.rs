@@ -13,7 +13,7 @@ use mqtt::{Packet as Wire, ProtocolVersion, QoS};
 use super::bytes::encode;
 use super::connection::Connection;
 use super::profile::{chance, pick};
-use super::turn::index_of;
+use super::turn::{SimulatedShard, index_of};
 use super::world::World;
 use crate::model::{Checked, ConnectRequest, Message, Packet, WillRequest};
 
@@ -287,7 +287,12 @@ impl World {
 
     fn publish(&mut self, client: usize) -> Checked {
         let version = self.version_of(client);
-        let message = Rc::new(self.draw_message(client, version, false));
+        let message = self.draw_message(client, version, false);
+        self.publish_message(client, message)
+    }
+
+    fn publish_message(&mut self, client: usize, message: Message) -> Checked {
+        let message = Rc::new(message);
         let mut packet_identifier = 0;
         if message.qos != QoS::AtMostOnce {
             let publishing = &mut self.clients[client];
@@ -444,8 +449,8 @@ impl World {
                 self.send(client, Packet::PubRel(identifier), false)
             }
             Wire::SubAck(_) => {
-                self.model.suback_read(self.connections[number].model, self.step);
-                Ok(())
+                let filter = self.model.suback_read(self.connections[number].model, self.step);
+                filter.map_or(Ok(()), |filter| self.tell_of_subscription(client, filter))
             }
             _ => Ok(()),
         }
@@ -534,13 +539,85 @@ impl World {
         let Some(at) = pending.iter().position(|p| p.packet_identifier == identifier) else {
             return Ok(());
         };
-        self.model.puback_read(&pending[at].message, self.step);
+        let message = Rc::clone(&pending[at].message);
         if done {
             pending.remove(at);
         } else {
             pending[at].released = true;
         }
+        self.model.puback_read(&message, self.step);
+        if message.retain {
+            return self.tell_of_retained(client, &message.topic);
+        }
         Ok(())
+    }
+
+    /// Another client hears of a subscription and publishes what it matches.
+    fn tell_of_subscription(&mut self, client: usize, filter: &str) -> Checked {
+        let Some(other) = self.somebody_told(client)? else {
+            return Ok(());
+        };
+        let mut message = self.draw_message(other, self.version_of(other), false);
+        if let Some(topic) = TOPICS.iter().find(|topic| mqtt::topic::matches(filter, topic)) {
+            message.topic = (*topic).to_owned();
+        }
+        self.publish_message(other, message)?;
+        self.hurry(other)
+    }
+
+    /// Another client hears of a retained message and subscribes to it.
+    fn tell_of_retained(&mut self, client: usize, topic: &str) -> Checked {
+        let Some(other) = self.somebody_told(client)? else {
+            return Ok(());
+        };
+        let filters: Vec<&'static str> =
+            FILTERS.iter().copied().filter(|filter| mqtt::topic::matches(filter, topic)).collect();
+        if filters.is_empty() {
+            return Ok(());
+        }
+        let filter = pick(&mut self.rng, &filters);
+        let v5 = self.version_of(other) == ProtocolVersion::V5;
+        let options = draw_options(&mut self.rng, v5);
+        let packet = Packet::Subscribe {
+            packet_identifier: self.clients[other].identifier(),
+            identifier: None,
+            filters: vec![(filter, options)],
+        };
+        self.send(other, packet, false)?;
+        self.hurry(other)
+    }
+
+    /// A client that may act on what another one just read: connected, or newly connecting.
+    fn somebody_told(&mut self, client: usize) -> Checked<Option<usize>> {
+        if self.settling || self.profile.calm || !chance(&mut self.rng, self.profile.gossip) {
+            return Ok(None);
+        }
+        self.step += 1;
+        let other = self.rng.usize(0..self.clients.len());
+        if other == client {
+            return Ok(None);
+        }
+        if self.clients[other].connection.is_none() {
+            let mut request = self.draw_connect(other);
+            request.clean_start = true;
+            self.connect(other, request)?;
+            return Ok(Some(other));
+        }
+        Ok(Some(other).filter(|&other| self.clients[other].connected))
+    }
+
+    /// The shards that have a client's connection turn now, or not.
+    fn hurry(&mut self, client: usize) -> Checked {
+        let Some(number) = self.clients[client].connection.filter(|_| self.rng.bool()) else {
+            return Ok(());
+        };
+        let greets = |shard: &SimulatedShard| shard.greetings.contains(&number);
+        if let Some(accepted) = self.shards.iter().position(greets) {
+            self.run_turn(accepted)?;
+        }
+        let home = self.connections[number].home;
+        self.run_turn(home)?;
+        self.run_turn(home)
     }
 }
 

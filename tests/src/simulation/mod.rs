@@ -14,7 +14,7 @@ mod profile;
 mod turn;
 mod world;
 
-pub use self::profile::Options;
+pub use self::profile::{Fault, Options};
 use self::world::World;
 
 /// What a seed did.

@@ -4,6 +4,23 @@
 
 use fastrand::Rng;
 
+/// A shell that does not keep to its rules: the simulator must find each of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Connections are flushed before batches are pushed.
+    FlushesBeforePush,
+    /// Connections are flushed although a batch does not fit.
+    FlushesWhileBlocked,
+    /// A connection that comes home is adopted before all queues were taken.
+    AdoptsAtOnce,
+    /// A batch gets lost now and then.
+    LosesBatches,
+    /// A batch is handed to the logic twice now and then.
+    RepeatsBatches,
+    /// A shard does not look at the clock.
+    NeverTicks,
+}
+
 /// What the caller chooses.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -11,6 +28,8 @@ pub struct Options {
     pub shards: Option<usize>,
     /// Steps of the schedule.
     pub steps: u32,
+    /// What is wrong with the shell.
+    pub fault: Option<Fault>,
 }
 
 impl Default for Options {
@@ -18,6 +37,7 @@ impl Default for Options {
         Self {
             shards: None,
             steps: 150,
+            fault: None,
         }
     }
 }
@@ -59,6 +79,8 @@ pub(super) struct Profile {
     pub(super) clean: u32,
     /// Percent of the connections whose socket counts as full as soon as anything waits for it.
     pub(super) full_sockets: u32,
+    /// Percent of the SUBACKs, and of the acknowledgements of retained messages, that make another client act on them at once.
+    pub(super) gossip: u32,
     /// Whether clients send more before CONNACK.
     pub(super) pipelined: bool,
     /// Whether clients break the protocol.
@@ -83,6 +105,7 @@ impl Profile {
             cuts: pick(rng, &[0, 5, 15]),
             clean: pick(rng, &[5, 40, 80]),
             full_sockets: pick(rng, &[0, 30]),
+            gossip: pick(rng, &[0, 30, 100]),
             pipelined: rng.bool(),
             rude: rng.u32(0..4) == 0,
         }

@@ -8,7 +8,7 @@ use broker::logic::{Batch, ConnectionId, LostCause, Peer, Shard, Timestamp};
 use broker::settings::ListenerId;
 
 use super::connection::Place;
-use super::profile::chance;
+use super::profile::{Fault, chance};
 use super::world::World;
 use crate::model::{Checked, Moment, Packet};
 
@@ -31,6 +31,8 @@ pub(super) enum Phase {
     Push,
     /// Connections are flushed.
     Flush,
+    /// Batches are pushed after the flush, by a shell with that fault.
+    PushLate,
 }
 
 /// A shard with its shell.
@@ -109,7 +111,18 @@ impl World {
             }
             Phase::Push => {
                 self.run_timers(shard)?;
-                if self.push(shard) { Phase::Flush } else { Phase::Wait }
+                if self.fault == Some(Fault::FlushesBeforePush) {
+                    self.flush(shard)?;
+                    Phase::PushLate
+                } else if self.push(shard) || self.fault == Some(Fault::FlushesWhileBlocked) {
+                    Phase::Flush
+                } else {
+                    Phase::Wait
+                }
+            }
+            Phase::PushLate => {
+                self.push(shard);
+                Phase::Wait
             }
             Phase::Flush => {
                 self.flush(shard)?;
@@ -149,14 +162,21 @@ impl World {
             self.moved = true;
             match parcel {
                 Parcel::Batch(batch, published) => {
+                    let hit = self.fault.is_some() && chance(&mut self.rng, 20);
                     let turning = &mut self.shards[shard];
                     let now = turning.now;
                     self.model.arrive(from, shard, published, now.0);
-                    turning.logic.receive_batch(now, index_of(from), &batch);
+                    if !(hit && self.fault == Some(Fault::LosesBatches)) {
+                        turning.logic.receive_batch(now, index_of(from), &batch);
+                    }
+                    if hit && self.fault == Some(Fault::RepeatsBatches) {
+                        turning.logic.receive_batch(now, index_of(from), &batch);
+                    }
                     self.shards[from].logic.recycle_batch(batch);
                     self.note(|| format!("shard {shard} takes a batch of {from} (up to {published})"));
                     self.observe(shard)?;
                 }
+                Parcel::Handoff(number) if self.fault == Some(Fault::AdoptsAtOnce) => self.adopt(number)?,
                 Parcel::Handoff(number) => self.shards[shard].arrived.push(number),
             }
         }
@@ -338,7 +358,9 @@ impl World {
             cause: self.shards[shard].waited_at,
         };
         self.model.tick(shard, at);
-        self.shards[shard].logic.tick(now);
+        if self.fault != Some(Fault::NeverTicks) {
+            self.shards[shard].logic.tick(now);
+        }
         self.observe(shard)
     }
 

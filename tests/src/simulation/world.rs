@@ -11,7 +11,7 @@ use mqtt::Packet;
 
 use super::client::Client;
 use super::connection::{Connection, Place};
-use super::profile::{Options, Profile, chance};
+use super::profile::{Fault, Options, Profile, chance};
 use super::turn::{Phase, Queues, SimulatedShard, index_of};
 use super::Ran;
 use crate::model::{Bounds, Checked, Model};
@@ -22,6 +22,7 @@ pub(super) struct World {
     pub(super) rng: Rng,
     pub(super) profile: Profile,
     steps: u32,
+    pub(super) fault: Option<Fault>,
     pub(super) step: u64,
     pub(super) now: Timestamp,
     /// When no batch was on its way the last time that was looked.
@@ -72,6 +73,7 @@ impl World {
         };
         Self {
             steps: options.steps,
+            fault: options.fault,
             step: 0,
             now: Timestamp(1_000_000_000),
             exchanged_at: Timestamp(1_000_000_000),
