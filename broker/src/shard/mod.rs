@@ -69,6 +69,8 @@ pub(crate) struct ShardLoop {
     connections: Connections,
     /// Connections on their way to their home shards.
     handoffs: Vec<(u16, Box<Handoff>)>,
+    /// Connections that came home and are adopted in the next turn.
+    arrived: Vec<Box<Handoff>>,
     shut_down: Arc<AtomicBool>,
     /// Set while shutting down: when what is still open is cut.
     drain_until: Option<Timestamp>,
@@ -108,6 +110,7 @@ impl ShardLoop {
             greetings: Greetings::default(),
             connections: Connections::default(),
             handoffs: Vec::new(),
+            arrived: Vec::new(),
             shut_down,
             drain_until: None,
             unflushed: Vec::new(),
@@ -163,7 +166,7 @@ impl ShardLoop {
         if self.is_blocked() {
             return Some(FULL_QUEUE_RETRY);
         }
-        if self.logic.has_dirty() || !self.unflushed.is_empty() {
+        if self.logic.has_dirty() || !self.unflushed.is_empty() || !self.arrived.is_empty() {
             return Some(Duration::ZERO);
         }
         let deadlines = [
@@ -252,7 +255,7 @@ impl ShardLoop {
     }
 
     fn is_drained(&self) -> bool {
-        let empty = || self.connections.is_empty() && !self.is_blocked();
+        let empty = || self.connections.is_empty() && self.arrived.is_empty() && !self.is_blocked();
         self.drain_until.is_some_and(|until| until <= self.now || empty())
     }
 }
