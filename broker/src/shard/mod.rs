@@ -74,6 +74,8 @@ pub(crate) struct ShardLoop {
     authentication: Arc<Authentication>,
     /// Of the policy that the logic goes by.
     policy_generation: u64,
+    /// Connections that came home and are adopted in the next turn.
+    arrived: Vec<Box<Handoff>>,
     shut_down: Arc<AtomicBool>,
     /// Set while shutting down: when what is still open is cut.
     drain_until: Option<Timestamp>,
@@ -118,6 +120,7 @@ impl ShardLoop {
             handoffs: Vec::new(),
             authentication,
             policy_generation: 0,
+            arrived: Vec::new(),
             shut_down,
             drain_until: None,
             unflushed: Vec::new(),
@@ -174,7 +177,7 @@ impl ShardLoop {
         if self.is_blocked() {
             return Some(FULL_QUEUE_RETRY);
         }
-        if self.logic.has_dirty() || !self.unflushed.is_empty() {
+        if self.logic.has_dirty() || !self.unflushed.is_empty() || !self.arrived.is_empty() {
             return Some(Duration::ZERO);
         }
         let deadlines = [
@@ -270,7 +273,7 @@ impl ShardLoop {
     }
 
     fn is_drained(&self) -> bool {
-        let empty = || self.connections.is_empty() && !self.is_blocked();
+        let empty = || self.connections.is_empty() && self.arrived.is_empty() && !self.is_blocked();
         self.drain_until.is_some_and(|until| until <= self.now || empty())
     }
 }
