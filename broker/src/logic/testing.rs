@@ -14,11 +14,11 @@ use mqtt::packet::Connect;
 use mqtt::property::Properties;
 use mqtt::{Packet, ProtocolVersion};
 
+pub use self::remains::Remains;
 use super::{
     Batch, ConnectionId, LostCause, Peer, Shard, ShardCounters, Timestamp, home_shard, shard_counters,
 };
 use crate::auth::{Policy, Verdict};
-pub use self::remains::Remains;
 use crate::limits;
 use crate::settings::{ListenerId, Settings};
 

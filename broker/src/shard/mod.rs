@@ -71,11 +71,11 @@ pub(crate) struct ShardLoop {
     connections: Connections,
     /// Connections on their way to their home shards.
     handoffs: Vec<(u16, Box<Handoff>)>,
+    /// Connections that came home and are adopted in the next turn.
+    arrived: Vec<Handoff>,
     authentication: Arc<Authentication>,
     /// Of the policy that the logic goes by.
     policy_generation: u64,
-    /// Connections that came home and are adopted in the next turn.
-    arrived: Vec<Box<Handoff>>,
     shut_down: Arc<AtomicBool>,
     /// Set while shutting down: when what is still open is cut.
     drain_until: Option<Timestamp>,
@@ -118,9 +118,9 @@ impl ShardLoop {
             greetings: Greetings::default(),
             connections: Connections::default(),
             handoffs: Vec::new(),
+            arrived: Vec::new(),
             authentication,
             policy_generation: 0,
-            arrived: Vec::new(),
             shut_down,
             drain_until: None,
             unflushed: Vec::new(),

@@ -46,7 +46,10 @@ impl Options {
     /// The command that replays a seed.
     #[must_use]
     pub fn command(&self, seed: u64) -> String {
-        let shards = self.shards.map(|shards| format!(" --shards {shards}")).unwrap_or_default();
+        let shards = self
+            .shards
+            .map(|shards| format!(" --shards {shards}"))
+            .unwrap_or_default();
         format!(
             "cargo run --release -p tests --bin simulate -- --seed {seed} --steps {}{shards}",
             self.steps

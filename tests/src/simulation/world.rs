@@ -9,11 +9,11 @@ use broker::settings::Settings;
 use fastrand::Rng;
 use mqtt::Packet;
 
+use super::Ran;
 use super::client::Client;
 use super::connection::{Connection, Place};
 use super::profile::{Fault, Options, Profile, chance};
 use super::turn::{Phase, Queues, SimulatedShard, index_of};
-use super::Ran;
 use crate::model::{Bounds, Checked, Model};
 
 /// Everything there is.

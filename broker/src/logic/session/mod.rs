@@ -226,7 +226,10 @@ impl Sessions {
 
     /// Published messages in the longest queue.
     pub(super) fn longest_queue(&self) -> u64 {
-        let queues = self.slots.iter().filter_map(|(_, session)| session.queue.as_ref());
+        let queues = self
+            .slots
+            .iter()
+            .filter_map(|(_, session)| session.queue.as_ref());
         queues.map(|queue| queue.messages()).max().unwrap_or(0)
     }
 
