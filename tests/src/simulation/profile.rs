@@ -108,7 +108,7 @@ impl Profile {
             cuts: pick(rng, &[0, 5, 15]),
             clean: pick(rng, &[5, 40, 80]),
             full_sockets: pick(rng, &[0, 30]),
-            gossip: pick(rng, &[0, 30, 100]),
+            gossip: pick(rng, &[0, 50, 100]),
             pipelined: rng.bool(),
             rude: rng.u32(0..4) == 0,
         }

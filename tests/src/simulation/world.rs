@@ -134,7 +134,14 @@ impl World {
                 }
             }
             55..=84 => self.act(client),
-            _ => self.read(client),
+            _ => {
+                let has_bytes = |&client: &usize| {
+                    let connection = self.clients[client].connection;
+                    connection.is_some_and(|number| !self.connections[number].down.is_empty())
+                };
+                let behind = (client..self.clients.len()).chain(0..client).find(has_bytes);
+                self.read(behind.unwrap_or(client))
+            }
         }
     }
 
