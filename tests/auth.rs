@@ -118,7 +118,10 @@ fn users_are_let_in_with_their_passwords_only() {
         );
         assert_eq!(answer(&broker, &client("a")), ReasonCode::NotAuthorized);
     }
-    assert!(!broker.log().contains("s3cret"), "{}", broker.log());
+    let log = broker.log();
+    assert!(!log.contains("s3cret"), "{log}");
+    let refused = "Bad User Name or Password: client identifier \"e\", user eve, from 127.0.0.1:";
+    assert!(log.contains(refused), "{log}");
 }
 
 /// V22: who is not let in neither ends the connection nor the session of the client that has the identifier.

@@ -26,6 +26,7 @@ mod reload;
 mod retained;
 mod session;
 mod shut_down;
+mod simulation;
 mod start;
 mod takeover;
 mod tls;

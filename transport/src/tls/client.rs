@@ -33,7 +33,7 @@ pub struct ClientTls<'a> {
     pub version: Option<TlsVersion>,
 }
 
-/// [`client`] for those who have no passphrases.
+/// [`client()`] for those who have no passphrases.
 ///
 /// # Errors
 /// What is wrong with which file.

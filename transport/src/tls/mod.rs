@@ -1,6 +1,6 @@
 //! Configurations of rustls, made from files: one plain sentence for each thing that can be wrong with them.
 //!
-//! [`server`] and [`client`] read what `files` and `private_key` find; `own_certificate` looks at one's own certificate
+//! [`server()`] and [`client()`] read what `files` and `private_key` find; `own_certificate` looks at one's own certificate
 //! before peers do, `client_verifier` and `server_verifier` check those of peers, `refusal` says what is wrong with them.
 
 mod certificate;

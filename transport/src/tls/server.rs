@@ -77,7 +77,7 @@ pub struct ServerSide {
     pub warnings: Vec<String>,
 }
 
-/// [`server`] for those who have no passphrases and read no warnings.
+/// [`server()`] for those who have no passphrases and read no warnings.
 ///
 /// # Errors
 /// What is wrong with which file.

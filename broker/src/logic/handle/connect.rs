@@ -58,7 +58,10 @@ impl Shard {
         let peer = connection.rare.take().and_then(|rare| rare.peer);
         let admitted = match self.admit(connect, peer.as_ref()) {
             Ok(admitted) => admitted,
-            Err(reason) => return self.refuse_connect(now, slot, reason, reason.name()),
+            Err(reason) => {
+                let why = refusal(reason, connect, peer.as_ref());
+                return self.refuse_connect(now, slot, reason, &why);
+            }
         };
         let session_present = self.open_session(now, slot, connect, &admitted);
         self.accept(now, slot, connect, &admitted, session_present);
@@ -421,4 +424,18 @@ impl Shard {
         });
         self.close(now, slot, why, false);
     }
+}
+
+/// Who was refused and why, for the log.
+fn refusal(reason: ReasonCode, connect: &Connect<'_>, peer: Option<&Peer>) -> String {
+    let named = peer.and_then(|peer| peer.certificate_identity.as_deref());
+    let user = match named.or(connect.user_name) {
+        Some(user) => format!("user {user}"),
+        None => "no user".to_owned(),
+    };
+    let address = peer.map_or_else(String::new, |peer| format!(", from {}", peer.address));
+    format!(
+        "{reason}: client identifier {:?}, {user}{address}",
+        connect.client_identifier
+    )
 }
