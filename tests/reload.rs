@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mqtt::{QoS, ReasonCode};
+use mqtt::{Packet, QoS, ReasonCode};
 use rustix::process::Signal;
 
-use crate::harness::{Broker, Certificates, Client, Options, Setup, eventually};
+use crate::harness::{Broker, Certificates, Client, Options, Received, Setup, eventually};
 
 const DONE: &str = "Configuration reloaded in ";
 const REFUSED: &str = "The configuration was not reloaded";
@@ -34,9 +34,11 @@ fn longest_ms(broker: &Broker) -> f64 {
 }
 
 fn is_accepted(broker: &Broker, options: &Options) -> bool {
-    Client::try_connect(broker, options)
-        .1
-        .is_some_and(|answer| answer.reason() == ReasonCode::Success)
+    let (_, answer) = Client::try_connect(broker, options);
+    matches!(
+        answer.as_ref().map(Received::packet),
+        Some(Packet::ConnAck(connack)) if connack.reason == ReasonCode::Success
+    )
 }
 
 /// Puts the files of one set of certificates in place of another's.
@@ -112,6 +114,7 @@ fn a_mistake_leaves_everything_as_it_was() {
             "/nonexistent/broker.log",
         ),
     ];
+    let options = Options::new("b").tls(certificates.client_config(&[&rustls::version::TLS13], false));
     for (mistaken, told) in mistakes {
         broker.configure(&mistaken);
         reload(&broker, REFUSED);
@@ -162,7 +165,7 @@ fn nobody_is_dropped_and_nothing_lost_under_load() {
 fn settings_change_and_what_cannot_is_told() {
     let broker = Setup::default().start();
     let mut early = Client::connect(&broker, &Options::new("a"));
-    early.subscribe("t", QoS::AtMostOnce);
+    early.subscribe("t", QoS::AtLeastOnce);
     let other = Setup::default()
         .global("message_size_limit 4")
         .global("log_type all")

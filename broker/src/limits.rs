@@ -6,6 +6,9 @@
 /// Bytes of the first packet (CONNECT) at most: larger is refused before anything more is read.
 pub const CONNECT_BYTES_MAX: u32 = 64 * 1024;
 
+/// Bytes of a PROXY header at most: room for a certificate's names.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4096;
+
 /// Bytes of one packet at most in MQTT: a fixed header of 5 bytes and a body of 268,435,455.
 pub const PACKET_BYTES_MAX: u32 = 268_435_460;
 

@@ -10,12 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rustls::ServerConfig;
+use sd_notify::NotifyState;
 use transport::tls::{IdentityKind, TlsConfigError};
 
 use crate::args::Args;
 use crate::auth::Authentication;
-use crate::config::{self, ConfigError, Configuration, ListenerSocket};
+use crate::config::{self, ConfigError, Configuration, ListenerSocket, ProxyProtocol, RunAs};
 use crate::log::{Log, LogError, NOTICE, PreparedLog};
+use crate::monitor;
 use crate::passphrase::Passphrases;
 use crate::server::{access_files, tls_configs, warn_of_modes};
 use crate::settings::{ListenerSettings, Settings};
@@ -25,15 +27,17 @@ use crate::settings::{ListenerSettings, Settings};
 pub(crate) struct InEffect {
     pub(crate) settings: Arc<Settings>,
     /// At the index of the listener.
-    pub(crate) listeners: Vec<ListenerTlsInEffect>,
+    pub(crate) listeners: Vec<ListenerInEffect>,
 }
 
-/// How a listener makes the TLS of the connections that it accepts.
+/// How a listener treats the connections that it accepts.
 #[derive(Clone, Debug)]
-pub(crate) struct ListenerTlsInEffect {
+pub(crate) struct ListenerInEffect {
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// What of a client's certificate names its user, if something does.
     pub(crate) identity: Option<IdentityKind>,
+    /// A load balancer introduces the client first.
+    pub(crate) proxy: Option<ProxyProtocol>,
 }
 
 /// What is in effect, and how often it changed.
@@ -122,13 +126,17 @@ pub(crate) struct Reloader {
     /// The listeners that were opened at start, in the order of their numbers.
     pub(crate) listeners: Vec<ListenerSocket>,
     pub(crate) pid_file: Option<PathBuf>,
+    pub(crate) user: Option<RunAs>,
 }
 
 impl Reloader {
     /// Reads the files again; whether there is something new for the shards. Tells the log how it went.
     pub(crate) fn reload(&mut self) -> bool {
         tracing::info!(target: NOTICE, "Reloading the configuration.");
-        match self.try_reload() {
+        monitor::tell_reloading();
+        let outcome = self.try_reload();
+        monitor::tell(&[NotifyState::Ready]);
+        match outcome {
             Ok(()) => true,
             Err(error) => {
                 for line in error.to_string().lines() {
@@ -142,7 +150,13 @@ impl Reloader {
 
     fn try_reload(&mut self) -> Result<(), ReloadError> {
         let since = Instant::now();
-        let read = config::load(&self.args)?;
+        let mut read = config::load(&self.args)?;
+        if self.user.is_some() {
+            // Nobody but root can become somebody else, and the one who was root no longer is.
+            read.user.clone_from(&self.user);
+            read.warnings
+                .retain(|warning| !warning.contains("user has no effect"));
+        }
         let (configuration, warnings) = self.fit(read);
         let tls = tls_configs(&configuration, &self.passphrases)?;
         let files = access_files(&configuration);
@@ -161,7 +175,7 @@ impl Reloader {
         let in_effect = InEffect {
             settings,
             listeners: listeners
-                .map(|(socket, tls)| ListenerTlsInEffect::new(socket, tls))
+                .map(|(socket, tls)| ListenerInEffect::new(socket, tls))
                 .collect(),
         };
         self.current.replace(in_effect, since);
@@ -202,6 +216,9 @@ impl Reloader {
         for (_, socket) in offered.iter().flatten() {
             warnings.push(format!("{} is new: it will be opened by a restart", name(socket)));
         }
+        if read.user != self.user {
+            warnings.push("user has changed: that takes a restart".to_owned());
+        }
         if read.pid_file != self.pid_file {
             warnings.push("pid_file has changed: that takes a restart".to_owned());
         }
@@ -210,10 +227,11 @@ impl Reloader {
     }
 }
 
-impl ListenerTlsInEffect {
+impl ListenerInEffect {
     pub(crate) fn new(socket: &ListenerSocket, tls: Option<Arc<ServerConfig>>) -> Self {
         let identity = socket.tls.as_ref().and_then(|tls| tls.identity);
-        Self { tls, identity }
+        let proxy = socket.proxy;
+        Self { tls, identity, proxy }
     }
 }
 

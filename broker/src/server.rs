@@ -15,6 +15,7 @@ use std::time::Duration;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ServerConfig;
+use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use transport::clock::monotonic_ns;
@@ -27,8 +28,10 @@ use crate::auth::{AccessFiles, Authentication, Policy, world_readable};
 use crate::config::{ConfigError, Configuration, ListenerTls};
 use crate::log::Log;
 use crate::logic::{Shard, shard_counters};
+use crate::monitor::{self, Monitor, Pulse};
 use crate::passphrase::Passphrases;
-use crate::reload::{Current, InEffect, ListenerTlsInEffect, Reloader};
+use crate::privileges;
+use crate::reload::{Current, InEffect, ListenerInEffect, Reloader};
 use crate::settings::ListenerId;
 use crate::shard::{Links, Listening, ShardLoop, Shared, allowed_cpus, placement};
 
@@ -88,6 +91,17 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
+    /// `user`.
+    #[error("cannot become the user {name}: {source}")]
+    User {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The thread that looks after the shards.
+    #[error("cannot start the thread that watches memory and shards: {0}")]
+    Monitor(#[source] io::Error),
     /// Password or ACL files.
     #[error("{0}")]
     Access(#[from] ConfigError),
@@ -125,9 +139,17 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         current: Arc::clone(&current),
         authentication: Arc::clone(&authentication),
         listeners: configuration.listeners.clone(),
+        user: configuration.user.clone(),
         pid_file: configuration.pid_file.clone(),
     };
     let signals = watch_signals(Arc::clone(&links), Arc::clone(&shut_down), reloader)?;
+    let pulse = Arc::new(Pulse::new(configuration.shards.get()));
+    let monitor = Monitor {
+        pulse: Arc::clone(&pulse),
+        current: Arc::clone(&current),
+        links: Arc::clone(&links),
+    };
+    monitor.start().map_err(ServerError::Monitor)?;
     // Whoever can connect finds signals being watched.
     let listening = bind_all(configuration)?;
     let shared = Shared {
@@ -135,13 +157,17 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         current,
         authentication,
         shut_down,
+        pulse,
     };
+    let pid_file = PidFile::write(configuration.pid_file.as_deref())?;
+    become_user(configuration)?;
     let executors = start_shards(configuration.shards, &shared, &listening)?;
-    let _pid_file = PidFile::write(configuration.pid_file.as_deref())?;
+    monitor::tell(&[NotifyState::Ready]);
     // The shards hold the listening sockets from here on: the last one to end closes them.
     drop(listening);
     let ended = join_all(executors);
     signals.close();
+    drop(pid_file);
     ended
 }
 
@@ -179,16 +205,34 @@ fn in_effect(configuration: &Configuration, tls: Vec<Option<Arc<ServerConfig>>>)
     InEffect {
         settings: Arc::new(settings),
         listeners: listeners
-            .map(|(socket, tls)| ListenerTlsInEffect::new(socket, tls))
+            .map(|(socket, tls)| ListenerInEffect::new(socket, tls))
             .collect(),
     }
+}
+
+/// `user`. Everything that needs root is done.
+fn become_user(configuration: &Configuration) -> Result<(), ServerError> {
+    let Some(user) = &configuration.user else {
+        if privileges::is_root() {
+            tracing::warn!(
+                "The broker runs as root: `user NAME` in the configuration makes it give that up."
+            );
+        }
+        return Ok(());
+    };
+    privileges::drop_to(user, configuration).map_err(|source| ServerError::User {
+        name: user.name.clone(),
+        source,
+    })?;
+    tracing::info!("Running as the user {}.", user.name);
+    Ok(())
 }
 
 fn bind_all(configuration: &Configuration) -> Result<Vec<Listening>, ServerError> {
     let mut all = Vec::new();
     for (index, listener) in (0u16..).zip(&configuration.listeners) {
         let connections = Arc::new(AtomicU64::new(0));
-        for socket in bind_any(&listener.addresses)? {
+        for socket in bind_any(&listener.addresses, listener.interface.as_deref())? {
             let address = socket::local_address(socket.as_fd());
             let kind = if listener.tls.is_some() { " with TLS" } else { "" };
             tracing::info!(
@@ -206,11 +250,11 @@ fn bind_all(configuration: &Configuration) -> Result<Vec<Listening>, ServerError
 }
 
 /// Binds a listener's addresses; those that this machine does not have may be missing as long as one is there.
-fn bind_any(addresses: &[SocketAddr]) -> Result<Vec<OwnedFd>, ServerError> {
+fn bind_any(addresses: &[SocketAddr], interface: Option<&str>) -> Result<Vec<OwnedFd>, ServerError> {
     let mut bound = Vec::new();
     let mut missing = None;
     for address in addresses {
-        match bind(*address) {
+        match bind(*address, interface) {
             Ok(socket) => bound.push(socket),
             Err(error @ ServerError::Bind { absent: true, .. }) => missing = Some(error),
             Err(error) => return Err(error),
@@ -222,13 +266,14 @@ fn bind_any(addresses: &[SocketAddr]) -> Result<Vec<OwnedFd>, ServerError> {
     }
 }
 
-fn bind(address: SocketAddr) -> Result<OwnedFd, ServerError> {
-    socket::listen(address, true).map_err(|source| {
+fn bind(address: SocketAddr, interface: Option<&str>) -> Result<OwnedFd, ServerError> {
+    socket::listen_on(address, interface, true).map_err(|source| {
         let hint = match source.kind() {
             io::ErrorKind::AddrInUse => {
                 "; another program has the port: stop it, or choose another port with -p or `listener`"
             }
             io::ErrorKind::PermissionDenied => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
+            io::ErrorKind::NotFound => " (bind_interface): `ip link` shows those that there are",
             io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
             _ => "",
         };
@@ -338,6 +383,7 @@ fn watch_signals(
                 std::process::exit(1);
             }
             tracing::info!("Shutting down: signal {signal}.");
+            monitor::tell(&[NotifyState::Stopping]);
             links.wake_all();
         }
     };

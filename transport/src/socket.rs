@@ -14,15 +14,37 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 /// # Errors
 /// What `socket(2)`, `bind(2)` and `listen(2)` give.
 pub fn listen(address: SocketAddr, nodelay: bool) -> io::Result<OwnedFd> {
+    listen_on(address, None, nodelay)
+}
+
+/// The same on one network interface, such as `eth0`: what comes by another one is not for this socket.
+///
+/// # Errors
+/// What [`listen`] gives; `NotFound` if there is no such interface.
+pub fn listen_on(address: SocketAddr, interface: Option<&str>, nodelay: bool) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(nodelay)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    if let Some(interface) = interface {
+        socket
+            .bind_device(Some(interface.as_bytes()))
+            .map_err(absent_interface)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+fn absent_interface(error: io::Error) -> io::Error {
+    match rustix::io::Errno::from_io_error(&error) {
+        Some(rustix::io::Errno::NODEV) => {
+            io::Error::new(io::ErrorKind::NotFound, "there is no such interface")
+        }
+        _ => error,
+    }
 }
 
 /// A non-blocking TCP socket without Nagle's delay, to connect to `address`.

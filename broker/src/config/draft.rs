@@ -14,7 +14,7 @@ use crate::settings::{ListenerSettings, Settings};
 use super::error::Problem;
 use super::keys::{self, Key, Scope, Status, Value};
 use super::parse::{self, Line, Place};
-use super::{AddressFamily, TlsVersion};
+use super::{AddressFamily, RunAs, TlsVersion};
 
 /// Bytes of one configuration file at most; a larger one is another file by mistake.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -28,6 +28,7 @@ pub(super) struct Draft {
     pub(super) settings: Settings,
     pub(super) log: LogDraft,
     pub(super) pid_file: Option<PathBuf>,
+    pub(super) user: Option<RunAs>,
     pub(super) per_listener_settings: bool,
     /// Access for all listeners, unless `per_listener_settings`.
     pub(super) access: Access,
@@ -73,6 +74,11 @@ pub(super) struct ListenerDraft {
     pub(super) port: Option<u16>,
     pub(super) host: Option<String>,
     pub(super) family: Option<AddressFamily>,
+    pub(super) interface: Option<String>,
+    /// `enable_proxy_protocol`
+    pub(super) proxy_version: Option<u8>,
+    /// `proxy_protocol_v2_require_tls`
+    pub(super) proxy_requires_tls: bool,
     pub(super) settings: ListenerSettings,
     pub(super) access: Access,
     /// `listener_allow_anonymous`, stronger than `allow_anonymous`.

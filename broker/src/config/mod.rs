@@ -42,12 +42,25 @@ pub struct Configuration {
     pub log: LogSettings,
     /// `--shards`: threads that serve clients.
     pub shards: NonZeroU16,
+    /// `user`: who to become once the ports are open; only if the process is root's.
+    pub user: Option<RunAs>,
     /// `pid_file`: where to write the process identifier.
     pub pid_file: Option<PathBuf>,
     /// No listener was configured: only this machine can connect, without a user name.
     pub local_only: bool,
     /// Each setting that has no effect, or not the one that was asked for: one line each, to be logged at start.
     pub warnings: Vec<String>,
+}
+
+/// A user of this system, looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunAs {
+    /// The name.
+    pub name: String,
+    /// The user's number.
+    pub uid: u32,
+    /// The number of its primary group.
+    pub gid: u32,
 }
 
 /// The socket of a listener and what it speaks.
@@ -62,8 +75,12 @@ pub struct ListenerSocket {
     pub host: Option<String>,
     /// `socket_domain`: one address family only.
     pub family: Option<AddressFamily>,
+    /// `bind_interface`: only what comes by this network interface.
+    pub interface: Option<String>,
     /// TLS; `None` is plain TCP.
     pub tls: Option<ListenerTls>,
+    /// `enable_proxy_protocol`: a load balancer introduces the clients.
+    pub proxy: Option<ProxyProtocol>,
     /// `password_file`, `acl_file`: who may use it.
     pub access: AccessFiles,
 }
@@ -75,6 +92,19 @@ pub enum AddressFamily {
     V4,
     /// `ipv6`
     V6,
+}
+
+/// What a listener behind a load balancer expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// `enable_proxy_protocol`: 1 or 2.
+    pub version: u8,
+    /// `proxy_protocol_v2_require_tls`: clients must have come to the load balancer by TLS.
+    pub require_tls: bool,
+    /// `require_certificate`: the load balancer must have verified a certificate of the client.
+    pub require_certificate: bool,
+    /// `use_identity_as_username`: the common name of that certificate is the user name.
+    pub identity: bool,
 }
 
 /// The TLS of a listener. The files are read by whoever opens the listener.

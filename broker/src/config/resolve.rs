@@ -15,7 +15,9 @@ use crate::settings::ListenerSettings;
 use super::draft::{Access, Draft, ListenerDraft, TlsDraft};
 use super::error::{ConfigError, Problem};
 use super::parse::Place;
-use super::{AddressFamily, Configuration, ListenerSocket, ListenerTls, TlsVersion};
+use super::{
+    AddressFamily, Configuration, IdentityKind, ListenerSocket, ListenerTls, ProxyProtocol, TlsVersion,
+};
 
 const DEFAULT_PORT: u16 = 1883;
 /// The host name of a listener that nobody asked for.
@@ -46,6 +48,7 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
         listeners,
         log: draft.log.settings(args.verbose),
         shards: args.shards.unwrap_or_else(usable_cores),
+        user: draft.user,
         pid_file: draft.pid_file,
         local_only,
         warnings: draft.warnings,
@@ -137,13 +140,16 @@ fn open(
     let files = access.files.clone();
     let opens_by_default = local_only && !listener.has_tls_keys() && files == AccessFiles::default();
     let settings = settings(listener, access, opens_by_default);
+    let proxy = proxy(listener)?;
     let port = listener.port.unwrap_or(DEFAULT_PORT);
     let socket = ListenerSocket {
         addresses: addresses(listener, port, local_only)?,
         port,
         host: listener.host.clone(),
         family: listener.family,
-        tls: tls(listener)?,
+        interface: listener.interface.clone(),
+        tls: if proxy.is_some() { None } else { tls(listener)? },
+        proxy,
         access: files,
     };
     Ok((settings, socket))
@@ -164,6 +170,42 @@ fn settings(listener: &ListenerDraft, access: &Access, opens_by_default: bool) -
         settings.assigned_client_identifier_prefix.clone_from(prefix);
     }
     settings
+}
+
+/// `enable_proxy_protocol`: the load balancer has the TLS, and says what came of it.
+fn proxy(listener: &ListenerDraft) -> Result<Option<ProxyProtocol>, String> {
+    let draft = &listener.tls;
+    let Some(version) = listener.proxy_version else {
+        return if listener.proxy_requires_tls {
+            Err("proxy_protocol_v2_require_tls needs enable_proxy_protocol 2".to_owned())
+        } else {
+            Ok(None)
+        };
+    };
+    let asks = ProxyProtocol {
+        version,
+        require_tls: listener.proxy_requires_tls,
+        require_certificate: draft.require_client_certificate,
+        identity: !draft.identities.is_empty(),
+    };
+    let here = TlsDraft {
+        require_client_certificate: false,
+        identities: Vec::new(),
+        ..draft.clone()
+    };
+    let wrong = if here != TlsDraft::default() {
+        "enable_proxy_protocol leaves TLS to the load balancer: of its keys only require_certificate and \
+         use_identity_as_username may stand here"
+    } else if draft.identities.contains(&IdentityKind::Subject) {
+        "use_subject_as_username is not possible with enable_proxy_protocol: take use_identity_as_username"
+    } else if version == 1 && (asks.require_tls || asks.require_certificate || asks.identity) {
+        "what the load balancer knows of TLS and certificates needs enable_proxy_protocol 2"
+    } else if asks.identity && !asks.require_certificate {
+        "a user name from the certificate needs require_certificate true: without a certificate no client has a name"
+    } else {
+        return Ok(Some(asks));
+    };
+    Err(wrong.to_owned())
 }
 
 fn tls(listener: &ListenerDraft) -> Result<Option<ListenerTls>, String> {

@@ -433,7 +433,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "log_dest x",
-        "t.conf:1: log_dest x: must be stdout, stderr, file PATH or none",
+        "t.conf:1: log_dest x: must be stdout, stderr, syslog, file PATH or none",
     ),
     (
         "log_timestamp_format %!",
@@ -441,7 +441,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "persistent_client_expiration 0d",
-        "t.conf:1: persistent_client_expiration 0d: must be a number from 1 and one of h, d, w, m, y, such as 14d",
+        "t.conf:1: persistent_client_expiration 0d: must be a number from 1 and one of s, h, d, w, m, y, such as 14d",
     ),
     (
         "listener 1\ncertfile a",
@@ -484,6 +484,31 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "allow_anonymous true\nper_listener_settings true",
         "t.conf:2: per_listener_settings must stand above allow_anonymous",
+    ),
+    (
+        "http_dir x",
+        "t.conf:1: http_dir is known but not supported yet: there are no HTTP listeners: serve them with a web server",
+    ),
+    (
+        "listener 1\nmount_point a/#",
+        "t.conf:2: mount_point a/#: must be a topic without + and #, at most 1000 bytes",
+    ),
+    (
+        "listener 1\nproxy_protocol_v2_require_tls true",
+        "t.conf:1: proxy_protocol_v2_require_tls needs enable_proxy_protocol 2",
+    ),
+    (
+        "listener 1\nenable_proxy_protocol 2\ncertfile a\nkeyfile b",
+        "t.conf:1: enable_proxy_protocol leaves TLS to the load balancer: of its keys only require_certificate and \
+             use_identity_as_username may stand here",
+    ),
+    (
+        "listener 1\nenable_proxy_protocol 1\nrequire_certificate true",
+        "t.conf:1: what the load balancer knows of TLS and certificates needs enable_proxy_protocol 2",
+    ),
+    (
+        "autosave_interval x",
+        "t.conf:1: autosave_interval x: must be 0 or more",
     ),
     ("port 1\u{7}", "t.conf:1: the line has a control character"),
     (
@@ -579,7 +604,8 @@ fn all_mistakes_are_told_at_once_up_to_a_bound() {
 const WARNINGS: &[(&str, &str)] = &[
     (
         "persistence true",
-        "t.conf:1: persistence is not supported yet: sessions and messages are kept in memory and are gone after a restart",
+        "t.conf:1: persistence true: nothing is stored on disk yet, sessions and messages are kept in memory and are gone \
+             after a restart",
     ),
     (
         "set_tcp_nodelay false",
@@ -590,13 +616,12 @@ const WARNINGS: &[(&str, &str)] = &[
         "t.conf:1: dhparamfile has no effect: keys are exchanged over elliptic curves",
     ),
     (
-        "log_dest syslog",
-        "t.conf:1: log_dest syslog is known but not supported yet, it has no effect: use stdout, stderr or file",
+        "log_dest topic",
+        "t.conf:1: log_dest topic is known but not supported yet, it has no effect: use stdout, stderr, syslog or file",
     ),
     (
         "retain_expiry_interval 5",
-        "t.conf:1: retain_expiry_interval is known but not supported yet, it has no effect: retained messages live until \
-             they are replaced or removed",
+        "t.conf:1: retain_expiry_interval has no effect: each is removed when its Message Expiry Interval is over",
     ),
     (
         "listener 1\ncertfile a\nkeyfile b\ntls_version tlsv1",
@@ -700,6 +725,9 @@ fn the_effective_configuration_reads_as_itself() {
         "listener 1883\nsocket_domain ipv4\nlistener 8883 127.0.0.1\ncertfile a b\nkeyfile c\ncafile d\nmax_connections 5",
         "persistent_client_expiration 2w\nlog_dest none\nlog_type none\nlog_timestamp_format %H\npid_file x\nallow_anonymous true\n\
          listener 1 127.0.0.1\nlistener_allow_anonymous false\nlistener 2 ::1\nauto_id_prefix x",
+        "listener 1\nmount_point m/\nbind_interface lo\nuse_username_as_clientid true\nlistener 2\nenable_proxy_protocol 2\n\
+         proxy_protocol_v2_require_tls true\nrequire_certificate true\nuse_identity_as_username true\nlog_dest syslog\n\
+         log_facility 5\nmemory_limit 1000000\nmax_inflight_bytes 7\npersistent_client_expiration 90s",
         "message_size_limit 5\nmax_queued_messages 0\nmax_inflight_messages 0\nport 1884\ntls_version tlsv1.3\ncertfile a\nkeyfile b",
     ] {
         let effective = read(text).effective();
@@ -754,6 +782,85 @@ proptest! {
         for problem in &draft.problems {
             prop_assert!((1..=12).contains(&problem.place.line));
             prop_assert!(!problem.text.is_empty());
+        }
+    }
+}
+
+/// The numeric keys with the numbers at the edges of what they take.
+fn edges() -> Vec<(&'static str, i64)> {
+    let mut edges = Vec::new();
+    for key in keys::all() {
+        if let keys::Status::Effective(keys::Value::Integer { ranges, .. }, _) = &key.status {
+            let ends = ranges.iter().flat_map(|&(minimum, maximum)| [minimum, maximum]);
+            let around = ends.flat_map(|end| [end.saturating_sub(1), end, end.saturating_add(1)]);
+            edges.extend(around.chain([0, 1, i64::MAX]).map(|number| (key.name, number)));
+        }
+    }
+    edges
+}
+
+/// A client of each version connects, subscribes and publishes at each QoS, retained too; some time passes.
+fn exercise(settings: crate::settings::Settings) {
+    use crate::logic::testing::{Cluster, connect};
+    use mqtt::packet::{Publish, RetainHandling, SubscriptionOptions};
+    let mut cluster = Cluster::with_settings(2, settings);
+    for version in [mqtt::ProtocolVersion::V3_1_1, mqtt::ProtocolVersion::V5] {
+        let client = cluster.connect(&connect(version, "c"));
+        let mut bytes = Vec::new();
+        let options = SubscriptionOptions {
+            qos: QoS::ExactlyOnce,
+            no_local: false,
+            retain_as_published: true,
+            retain_handling: RetainHandling::SendAtSubscribe,
+        };
+        let identifier = mqtt::PacketIdentifier::MIN;
+        let none = mqtt::property::Properties::EMPTY;
+        mqtt::encode::subscribe(identifier, none, &[("#", options)], version, &mut bytes).unwrap();
+        for (number, qos) in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]
+            .into_iter()
+            .enumerate()
+        {
+            let publish = Publish {
+                dup: false,
+                qos,
+                retain: number % 2 == 0,
+                topic: "a/b",
+                packet_identifier: (qos != QoS::AtMostOnce).then_some(identifier),
+                properties: none,
+                payload: b"payload",
+            };
+            publish.encode(version, &mut bytes).unwrap();
+        }
+        cluster.send(client, &bytes);
+        cluster.advance_s(30);
+        cluster.cut(client);
+    }
+    cluster.advance_s(100);
+    cluster.shut_down();
+}
+
+/// V24: every number that a key takes is safe on its own.
+#[test]
+fn v24_numbers_at_their_edges() {
+    for (key, number) in edges() {
+        // A number outside of the range is refused, which is as safe.
+        if let Ok(configuration) =
+            read_with(&format!("allow_anonymous true\n{key} {number}"), &Args::default())
+        {
+            exercise(configuration.settings);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// V24: and together with any others.
+    #[test]
+    fn v24_numbers_at_their_edges_together(chosen in proptest::collection::vec(proptest::sample::select(edges()), 1..12)) {
+        let lines: Vec<_> = chosen.iter().map(|(key, number)| format!("{key} {number}")).collect();
+        if let Ok(configuration) = read_with(&format!("allow_anonymous true\n{}", lines.join("\n")), &Args::default()) {
+            exercise(configuration.settings);
         }
     }
 }

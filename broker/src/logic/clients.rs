@@ -35,6 +35,10 @@ pub(super) struct Clients {
     index: usize,
     /// `upgrade_outgoing_qos`
     pub(super) upgrade: bool,
+    /// `memory_limit` is reached.
+    pub(super) memory_full: bool,
+    /// `max_inflight_bytes`
+    pub(super) inflight_bytes_max: u64,
     pub(super) template: PublishTemplate,
     pub(super) properties: PropertiesBuf,
 }
@@ -50,6 +54,8 @@ impl Clients {
             connections: Slots::new(),
             sessions: Sessions::new(settings.hash_seed),
             upgrade: settings.upgrade_outgoing_qos,
+            memory_full: false,
+            inflight_bytes_max: settings.inflight_bytes_max,
             dirty: Vec::new(),
             pressure: Pressure::default(),
             spare_outs: Vec::new(),

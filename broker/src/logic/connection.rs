@@ -90,6 +90,8 @@ pub(super) struct Connection {
     pub(super) pressing: bool,
     /// It was behind for too long: nobody waits for it.
     pub(super) slow: bool,
+    /// Its listener has a mount point.
+    pub(super) mounted: bool,
     pub(super) keep_alive_s: u16,
     // What follows is touched once for each read.
     pub(super) last_received: Timestamp,
@@ -131,6 +133,7 @@ impl Connection {
             restricted: false,
             pressing: false,
             slow: false,
+            mounted: false,
             patience_until: Timestamp::NEVER,
             keep_alive_s: 0,
             last_received: now,

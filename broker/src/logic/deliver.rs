@@ -14,6 +14,7 @@ use super::clients::{Clients, mark_dirty, open_out};
 use super::connection::{Connection, NONE};
 use super::fan_out::FanOut;
 use super::message::Message;
+use super::mount::mount_point;
 use super::route::Target;
 use super::session::inflight::Entry;
 use super::session::queue::Queued;
@@ -44,7 +45,11 @@ impl Clients {
         };
         let same_form = (connection.version == ProtocolVersion::V5) == (run.version == ProtocolVersion::V5);
         let at_qos0 = target.qos == QoS::AtMostOnce || !self.upgrade;
-        let plain = same_form && at_qos0 && target.identifiers == NONE && !connection.qos0_waits;
+        let plain = same_form
+            && !connection.mounted
+            && at_qos0
+            && target.identifiers == NONE
+            && !connection.qos0_waits;
         if !plain || run.packet_bytes_max > connection.packet_bytes_max {
             return false;
         }
@@ -120,7 +125,16 @@ impl Clients {
             return false;
         }
         let identifiers = identifiers.map(|identifiers| &**identifiers);
-        let template = fan_out.template(message, connection.version, QoS::AtMostOnce, retain, identifiers);
+        let mount_point = mount_point(connection, &self.settings);
+        let version = connection.version;
+        let template = fan_out.template(
+            message,
+            version,
+            QoS::AtMostOnce,
+            retain,
+            identifiers,
+            mount_point,
+        );
         match template {
             Some(template) if fits(connection, template) && connection.has_room(template.bytes()) => {
                 open_out(connection, &mut self.spare_outs);
@@ -154,7 +168,7 @@ impl Clients {
         let Some(session) = self.sessions.get_mut(session) else {
             return true;
         };
-        if !session.window_is_open() || !session.queue_is_empty() {
+        if !session.window_is_open(self.inflight_bytes_max) || !session.queue_is_empty() {
             return false;
         }
         let kept = session
@@ -166,6 +180,7 @@ impl Clients {
             qos,
             retain,
             identifiers.map(|identifiers| &**identifiers),
+            mount_point(connection, &self.settings),
         );
         let Some(template) = template.filter(|template| fits(connection, template)) else {
             fan_out.dropped += 1;
@@ -180,7 +195,7 @@ impl Clients {
             None
         };
         open_out(connection, &mut self.spare_outs);
-        let entry = Entry::new(qos, retain, kept, kept_identifiers);
+        let entry = Entry::new(qos, retain, kept, kept_identifiers).of_bytes(message.payload.len());
         if let Some(message) = &entry.message {
             // The identifier that it is about to get is not known to the store before.
             let message = message.clone();

@@ -8,6 +8,7 @@ use mqtt::publish_template::PublishTemplate;
 use mqtt::{ProtocolVersion, QoS};
 
 use super::message::{Message, StoredMessage};
+use super::mount::seen;
 use super::time::Timestamp;
 
 /// Forms of a PUBLISH without Subscription Identifiers: two encodings, three QoS, RETAIN or not.
@@ -36,7 +37,7 @@ impl FanOut {
         self.dropped = 0;
     }
 
-    /// The message encoded for a subscriber; `None` if it cannot be.
+    /// The message encoded for a subscriber behind this mount point; `None` if it cannot be.
     #[inline]
     pub(super) fn template(
         &mut self,
@@ -45,6 +46,7 @@ impl FanOut {
         qos: QoS,
         retain: bool,
         identifiers: Option<&PropertiesBuf>,
+        mount_point: Option<&str>,
     ) -> Option<&PublishTemplate> {
         let extra = match identifiers {
             Some(identifiers) if version == ProtocolVersion::V5 => identifiers.as_properties(),
@@ -56,7 +58,8 @@ impl FanOut {
             payload,
             ..
         } = *message;
-        if !extra.is_empty() {
+        let topic = seen(topic, mount_point)?;
+        if !extra.is_empty() || mount_point.is_some() {
             self.identified
                 .encode(version, qos, retain, topic, properties, extra, payload)
                 .ok()?;

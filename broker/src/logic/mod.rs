@@ -21,6 +21,7 @@ mod fan_out;
 mod handle;
 mod interest;
 mod message;
+mod mount;
 mod placement;
 mod policy;
 mod pressure;
@@ -143,10 +144,10 @@ impl Shard {
     pub fn open(&mut self, now: Timestamp, peer: Peer) -> ConnectionId {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
-        let slot = self
-            .clients
-            .connections
-            .insert(Connection::new(now, generation, peer));
+        let mounted = self.settings().listener(peer.listener).mount_point.is_some();
+        let mut connection = Connection::new(now, generation, peer);
+        connection.mounted = mounted;
+        let slot = self.clients.connections.insert(connection);
         self.clients.counters().connections_opened.add(1);
         ConnectionId { slot, generation }
     }
@@ -312,12 +313,18 @@ impl Shard {
     pub fn set_settings(&mut self, now: Timestamp, settings: Arc<Settings>) {
         let sys_changed = settings.sys_interval_s != self.clients.settings.sys_interval_s;
         self.clients.upgrade = settings.upgrade_outgoing_qos;
+        self.clients.inflight_bytes_max = settings.inflight_bytes_max;
         self.clients.settings = settings;
         if self.index == 0 && sys_changed {
             self.timers.cancel(self.sys.due_at, Timer::Sys);
             self.sys.due_at = now;
             self.timers.set(now, Timer::Sys);
         }
+    }
+
+    /// Whether the process has reached `memory_limit`: while it has, nothing is queued or retained, and no session is made.
+    pub fn set_memory_full(&mut self, full: bool) {
+        self.clients.memory_full = full;
     }
 
     /// The settings of this shard.

@@ -9,6 +9,7 @@ use mqtt::{PacketIdentifier, QoS};
 use super::clients::{Clients, mark_dirty, open_out};
 use super::deliver::fits;
 use super::message::Message;
+use super::mount::{mount_point, seen};
 use super::session::Session;
 use super::session::inflight::{Awaits, Entry};
 use super::session::queue::{Bounds, Queued};
@@ -19,6 +20,9 @@ use crate::limits;
 impl Clients {
     /// Puts a message into a session's queue; false if it does not fit.
     pub(super) fn enqueue(&mut self, session: u32, queued: Queued) -> bool {
+        if self.memory_full && !queued.replay {
+            return false;
+        }
         let bounds = Bounds {
             messages_max: self.settings.queued_messages_max,
             bytes_max: self.settings.queued_bytes_max,
@@ -66,7 +70,8 @@ impl Clients {
             let Some(next) = waiting.queue.as_ref().and_then(|queue| queue.front()) else {
                 break;
             };
-            if !has_room || (next.qos != QoS::AtMostOnce && !waiting.window_is_open()) {
+            if !has_room || (next.qos != QoS::AtMostOnce && !waiting.window_is_open(self.inflight_bytes_max))
+            {
                 return;
             }
             self.send_first(now, session, slot);
@@ -202,6 +207,7 @@ impl Clients {
             properties,
             dirty,
             spare_outs,
+            settings,
             ..
         } = self;
         let Some(connection) = connections.get_mut(slot) else {
@@ -225,6 +231,9 @@ impl Clients {
             payload,
             ..
         } = message;
+        let Some(topic) = seen(topic, mount_point(connection, settings)) else {
+            return false;
+        };
         let encoded = template.encode(
             connection.version,
             queued.qos,
@@ -276,7 +285,7 @@ impl Session {
         } else {
             None
         };
-        self.inflight
-            .push(Entry::new(queued.qos, queued.retain, kept, identifiers))
+        let entry = Entry::new(queued.qos, queued.retain, kept, identifiers);
+        self.inflight.push(entry.of_bytes(queued.message.payload().len()))
     }
 }

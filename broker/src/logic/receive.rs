@@ -84,6 +84,10 @@ impl Shard {
         let mut at = 0;
         let mut run: Option<Gathering<'_>> = None;
         let mut packets = 0;
+        let mounted = self
+            .clients
+            .connection(slot)
+            .is_some_and(|connection| connection.mounted);
         while let Some((version, stage, limit)) = self.reading(slot) {
             let rest = bytes.get(at..).unwrap_or_default();
             let frame = match mqtt::frame::split(rest, limit) {
@@ -107,7 +111,7 @@ impl Shard {
                         break;
                     }
                 };
-                if goes_on_as_it_is(&publish) && self.payload_fits(&publish) {
+                if !mounted && goes_on_as_it_is(&publish) && self.payload_fits(&publish) {
                     match &mut run {
                         Some(run) if run.topic == publish.topic && run.end == start => run.add(end, &publish),
                         _ => {

@@ -71,6 +71,8 @@ pub struct Cluster {
     /// Batches on their way: to, from.
     on_the_way: Vec<VecDeque<(u16, Batch)>>,
     hold: bool,
+    /// Where connections come from.
+    listener: ListenerId,
 }
 
 impl Cluster {
@@ -99,6 +101,7 @@ impl Cluster {
             clients: Vec::new(),
             on_the_way: (0..shards).map(|_| VecDeque::new()).collect(),
             hold: false,
+            listener: ListenerId(0),
         }
     }
 
@@ -109,6 +112,27 @@ impl Cluster {
             shard.set_policy(now, Arc::clone(policy));
         }
         self.settle();
+    }
+
+    /// All shards take other settings.
+    pub fn set_settings(&mut self, settings: &Arc<Settings>) {
+        let now = self.now;
+        for shard in &mut self.shards {
+            shard.set_settings(now, Arc::clone(settings));
+        }
+        self.settle();
+    }
+
+    /// `memory_limit` is reached, or no longer.
+    pub fn set_memory_full(&mut self, full: bool) {
+        for shard in &mut self.shards {
+            shard.set_memory_full(full);
+        }
+    }
+
+    /// Connections that are opened from now on come by this listener.
+    pub fn set_listener(&mut self, listener: ListenerId) {
+        self.listener = listener;
     }
 
     /// The time now.
@@ -167,7 +191,7 @@ impl Cluster {
         let shard = usize::from(home_shard(identifier, shards));
         let peer = Peer {
             address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000),
-            listener: ListenerId(0),
+            listener: self.listener,
             tls: false,
             assigned_client_identifier: Some(assigned.clone().into()),
             certificate_identity: user.map(Into::into),

@@ -13,9 +13,11 @@ use super::admission::Admission;
 use super::greeting::{Greeting, Heard, hear};
 use super::links::Handoff;
 use super::login::connect;
+use super::proxy::{self, Introduction};
 use super::token::{Place, Subject};
 use super::{Listening, ShardLoop};
 use crate::auth::Verdict;
+use crate::config::ProxyProtocol;
 use crate::limits;
 use crate::logic::{Peer, home_shard};
 use crate::reload::InEffect;
@@ -123,9 +125,18 @@ impl ShardLoop {
         let Some(greeting) = self.greetings.get(place) else {
             return;
         };
-        let client_identifier = connect(&greeting.plain).map_or("", |connect| connect.client_identifier);
+        let settings = self.logic.settings().listener(greeting.listener);
+        let connect = connect(&greeting.plain);
+        let client_identifier = match connect {
+            // The logic takes the same one, and refuses who has none.
+            Some(connect) if settings.user_name_is_client_identifier => identity(greeting)
+                .or_else(|| connect.user_name.map(Box::from))
+                .unwrap_or_default(),
+            Some(connect) => connect.client_identifier.into(),
+            None => Box::default(),
+        };
         if !client_identifier.is_empty() {
-            let home = home_shard(client_identifier, self.shards);
+            let home = home_shard(&client_identifier, self.shards);
             return self.move_home(place, home, None, verdict);
         }
         let mut random = [0; 16];
@@ -133,7 +144,6 @@ impl ShardLoop {
             tracing::error!("no random bytes for a client identifier: {error}");
             return drop(self.greetings.remove(place));
         }
-        let settings = self.logic.settings().listener(greeting.listener);
         let assigned = assigned_client_identifier(&settings.assigned_client_identifier_prefix, random);
         let home = home_shard(&assigned, self.shards);
         self.move_home(place, home, Some(assigned), verdict);
@@ -152,7 +162,7 @@ impl ShardLoop {
         let peer = Peer {
             address: greeting.address,
             listener: greeting.listener,
-            tls: !greeting.stream.is_plain(),
+            tls: !greeting.stream.is_plain() || greeting.introduction.tls,
             assigned_client_identifier,
             certificate_identity: identity(&greeting),
             verdict,
@@ -207,12 +217,33 @@ fn greeting(listening: &Listening, in_effect: &InEffect, socket: OwnedFd) -> Opt
         address,
         listener,
         identity,
+        proxy: kind.proxy,
+        introduction: Introduction::default(),
         plain,
         is_being_checked: false,
     })
 }
 
+/// The header that comes before all else; such a listener has no TLS of its own.
+fn read_introduction(greeting: &mut Greeting, wanted: &ProxyProtocol, wire: &[u8]) -> Heard {
+    greeting.plain.extend_from_slice(wire);
+    match proxy::hear(&greeting.plain, wanted) {
+        proxy::Heard::Incomplete => Heard::Incomplete,
+        proxy::Heard::Refused(why) => Heard::Refused(why),
+        proxy::Heard::Whole(introduction, length) => {
+            greeting.proxy = None;
+            greeting.address = introduction.address.unwrap_or(greeting.address);
+            greeting.introduction = introduction;
+            greeting.plain.drain(..length.min(greeting.plain.len()));
+            hear(&greeting.plain)
+        }
+    }
+}
+
 fn read(greeting: &mut Greeting, wire: &[u8]) -> Heard {
+    if let Some(wanted) = greeting.proxy {
+        return read_introduction(greeting, &wanted, wire);
+    }
     let mut answer = Vec::new();
     let opened = greeting.stream.open(wire, &mut greeting.plain, &mut answer);
     // A fresh socket takes a handshake's few kilobytes whole; one that does not is not worth waiting for.
@@ -240,7 +271,10 @@ fn read(greeting: &mut Greeting, wire: &[u8]) -> Heard {
 /// The user that the client's certificate names, where the listener asks for it. Without one the logic refuses the
 /// CONNECT.
 fn identity(greeting: &Greeting) -> Option<Box<str>> {
-    let named = tls::client_identity(&greeting.stream, greeting.identity?);
+    let Some(kind) = greeting.identity else {
+        return greeting.introduction.identity.clone();
+    };
+    let named = tls::client_identity(&greeting.stream, kind);
     named
         .inspect_err(|error| tracing::warn!("Client {} has no user name: {error}.", greeting.address))
         .ok()

@@ -15,7 +15,9 @@ use transport::stream::SecureStream;
 use transport::tls::IdentityKind;
 
 use super::admission::Admission;
+use super::proxy::Introduction;
 use super::token::{Place, same_generation};
+use crate::config::ProxyProtocol;
 use crate::limits;
 use crate::logic::Timestamp;
 use crate::settings::ListenerId;
@@ -30,6 +32,10 @@ pub(crate) struct Greeting {
     pub(crate) listener: ListenerId,
     /// What of its certificate names the user, if something does.
     pub(crate) identity: Option<IdentityKind>,
+    /// A load balancer is to introduce it first.
+    pub(crate) proxy: Option<ProxyProtocol>,
+    /// What the load balancer said of it.
+    pub(crate) introduction: Introduction,
     /// Plain bytes so far.
     pub(crate) plain: Vec<u8>,
     /// The CONNECT is whole and its password is being checked.

@@ -17,6 +17,7 @@ mod greeting;
 mod links;
 mod login;
 mod placement;
+mod proxy;
 mod token;
 
 use std::io;
@@ -31,6 +32,7 @@ use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, Ri
 use crate::auth::Authentication;
 use crate::limits;
 use crate::logic::{ConnectionId, LostCause, Shard, Timestamp};
+use crate::monitor::Pulse;
 use crate::reload::{Current, InEffect};
 use crate::settings::ListenerId;
 use connection::Connections;
@@ -56,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) current: Arc<Current>,
     pub(crate) authentication: Arc<Authentication>,
     pub(crate) shut_down: Arc<AtomicBool>,
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 /// One shard's sockets and logic.
@@ -84,6 +87,7 @@ pub(crate) struct ShardLoop {
     /// Of the policy that the logic goes by.
     policy_generation: u64,
     shut_down: Arc<AtomicBool>,
+    pulse: Arc<Pulse>,
     /// Set while shutting down: when what is still open is cut.
     drain_until: Option<Timestamp>,
     /// Connections to flush for the shell's own reasons, beside those that the logic names.
@@ -111,6 +115,7 @@ impl ShardLoop {
             current,
             authentication,
             shut_down,
+            pulse,
         } = shared;
         let ring = Ring::new(&RingOptions::default())?;
         links.introduce(index, ring.handle(), ring.waker());
@@ -136,6 +141,7 @@ impl ShardLoop {
             authentication,
             policy_generation: 0,
             shut_down,
+            pulse,
             drain_until: None,
             unflushed: Vec::new(),
             plain: Vec::new(),
@@ -184,6 +190,9 @@ impl ShardLoop {
             self.in_effect = newer;
             self.take_policy();
         }
+        self.pulse.feel(self.index);
+        self.logic
+            .set_memory_full(self.pulse.memory_full.load(Ordering::Relaxed));
     }
 
     fn wait(&mut self) -> io::Result<()> {

@@ -72,7 +72,11 @@ pub fn client_identity(stream: &SecureStream, kind: IdentityKind) -> Result<Stri
 }
 
 /// What V27 of the operators' table asks for: neither wildcards nor level separators, nothing that a log would garble.
-pub(super) fn checked(name: String) -> Result<String, IdentityError> {
+/// The name, unless it cannot be a user's.
+///
+/// # Errors
+/// It is empty, or holds what has a meaning in topics or terminals.
+pub fn checked(name: String) -> Result<String, IdentityError> {
     let why = if name.is_empty() {
         "it is empty"
     } else if name.contains(['+', '#', '/']) {

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 pub use client::{ClientTls, client, client_config};
-pub use identity::{IdentityError, IdentityKind, client_identity};
+pub use identity::{IdentityError, IdentityKind, checked as checked_identity, client_identity};
 pub use passphrase::{KeyPassphrase, NoPassphrase, Passphrase};
 pub use server::{ServerSide, ServerTls, server, server_config};
 

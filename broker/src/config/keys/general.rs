@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::log::{LogDestination, LogTimestamp, LogTypes, check_timestamp_format};
+use crate::privileges;
 use crate::settings::UNLIMITED;
 
 use super::super::draft::Draft;
@@ -44,12 +45,23 @@ const fn without_effect(name: &'static str, about: &'static str, status: Status)
     }
 }
 
-const fn pending(name: &'static str, about: &'static str, why: &'static str) -> Key {
-    without_effect(name, about, Status::Pending(why))
+/// A key of what is stored: its value is checked, and that is all so far.
+const fn stored(name: &'static str, about: &'static str, value: Value) -> Key {
+    effective(name, "", about, value, Show::Nothing)
 }
 
-const fn unsupported(name: &'static str, about: &'static str, why: &'static str) -> Key {
-    without_effect(name, about, Status::Unsupported(why))
+const ANY_TEXT: Value = Value::Text {
+    shape: "path; accepted, nothing is stored yet",
+    set: |_, _| Ok(()),
+};
+const ANY_COUNT: Value = Value::Integer {
+    ranges: &[(0, i64::MAX)],
+    set: |_, _| {},
+};
+const ANY_FLAG: Value = Value::Flag(|_, _| {});
+
+const fn pending(name: &'static str, about: &'static str, why: &'static str) -> Key {
+    without_effect(name, about, Status::Pending(why))
 }
 
 const fn ignored(name: &'static str, about: &'static str, why: &'static str) -> Key {
@@ -107,15 +119,11 @@ pub(super) const KEYS: &[Key] = &[
     effective(
         "max_inflight_bytes",
         "0",
-        "Payload bytes of QoS 1 and 2 messages in flight to one client. 0: no limit. Another value is *not yet* kept: a warning.",
+        "Payload bytes of QoS 1 and 2 messages in flight to one client; the message that reaches it still goes. 0: no \
+         limit.",
         Value::Integer {
             ranges: &[(0, i64::MAX)],
-            set: |draft, bytes| {
-                draft.settings.inflight_bytes_max = or_unlimited(bytes);
-                if bytes > 0 {
-                    draft.warn("max_inflight_bytes is known but not supported yet, it has no effect: use max_inflight_messages");
-                }
-            },
+            set: |draft, bytes| draft.settings.inflight_bytes_max = or_unlimited(bytes),
         },
         Show::Global(|c| shown(or_zero(c.settings.inflight_bytes_max))),
     ),
@@ -150,7 +158,8 @@ pub(super) const KEYS: &[Key] = &[
         "max_keepalive",
         "0",
         "Longest keep alive in seconds. MQTT 5.0 clients that ask for a longer one, or for none, are told to use this \
-         one; for older clients it bounds how long the broker waits. 0: any.",
+         one; older clients, which cannot be told, are refused with the return code 2 (identifier rejected), as mosquitto \
+         does. 0: any.",
         Value::Integer {
             ranges: &[(0, 0), (10, U16_MAX)],
             set: |draft, seconds| draft.settings.keep_alive_s_max = to_u16(seconds),
@@ -176,15 +185,17 @@ pub(super) const KEYS: &[Key] = &[
         "",
         "How long the session of a client that keeps it lives without a connection, such as `14d`; without it, for ever.",
         Value::Text {
-            shape: "a number and one of h, d, w, m, y",
+            shape: "a number and one of s, h, d, w, m, y",
             set: set_persistent_client_expiration,
         },
         Show::Global(|c| {
-            shown_if(
-                c.settings
-                    .persistent_client_expiration_s
-                    .map(|s| format!("{}h", s / 3600)),
-            )
+            shown_if(c.settings.persistent_client_expiration_s.map(|s| {
+                if s % 3600 == 0 {
+                    format!("{}h", s / 3600)
+                } else {
+                    format!("{s}s")
+                }
+            }))
         }),
     ),
     effective(
@@ -276,12 +287,13 @@ pub(super) const KEYS: &[Key] = &[
     effective(
         "user",
         "",
-        "The user to become when started as root. Not supported yet: start the broker as that user.",
+        "The user to become when started as root, with its groups, once the ports are open and the files are read. Without \
+         it, or with `root`, the broker stays root. What SIGHUP reads again must be readable for that user.",
         Value::Text {
             shape: "user name",
             set: set_user,
         },
-        Show::Nothing,
+        Show::Global(|c| shown_if(c.user.as_ref().map(|user| &user.name))),
     ),
     effective(
         "set_tcp_nodelay",
@@ -297,26 +309,33 @@ pub(super) const KEYS: &[Key] = &[
     effective(
         "persistence",
         "false",
-        "Accepted; sessions and messages are kept in memory for now.",
+        "Whether state outlives the process. Nothing is stored yet: `true` is accepted with a warning, sessions and messages \
+         are kept in memory and are gone after a restart.",
         Value::Flag(|draft, value| {
             if value {
-                draft.warn(&format!("persistence is not supported yet: {NOT_ON_DISK}"));
+                draft.warn(&format!(
+                    "persistence true: nothing is stored on disk yet, {NOT_ON_DISK}"
+                ));
             }
         }),
         Show::Nothing,
     ),
-    pending("persistence_location", "Folder of the stored state.", NOT_ON_DISK),
-    pending("persistence_file", "File of the stored state.", NOT_ON_DISK),
-    pending("autosave_interval", "How often the state is stored.", NOT_ON_DISK),
-    pending(
+    stored("persistence_location", "Folder of the stored state.", ANY_TEXT),
+    stored("persistence_file", "File of the stored state.", ANY_TEXT),
+    stored(
+        "autosave_interval",
+        "Seconds after which the state is stored.",
+        ANY_COUNT,
+    ),
+    stored(
         "autosave_on_changes",
         "Whether `autosave_interval` counts changes.",
-        NOT_ON_DISK,
+        ANY_FLAG,
     ),
-    pending(
+    stored(
         "retained_persistence",
         "Whether retained messages are stored.",
-        NOT_ON_DISK,
+        ANY_FLAG,
     ),
     effective(
         "upgrade_outgoing_qos",
@@ -326,20 +345,26 @@ pub(super) const KEYS: &[Key] = &[
         Value::Flag(|draft, value| draft.settings.upgrade_outgoing_qos = value),
         Show::Global(|c| shown(c.settings.upgrade_outgoing_qos)),
     ),
-    pending(
+    ignored(
         "retain_expiry_interval",
-        "How long a retained message lives.",
-        "retained messages live until they are replaced or removed",
+        "How often, in minutes, expired retained messages are looked for.",
+        "each is removed when its Message Expiry Interval is over",
     ),
     pending(
         "max_topic_alias_broker",
         "Topic aliases that the broker uses towards a client.",
         "the broker sends whole topic names",
     ),
-    unsupported(
+    effective(
         "memory_limit",
-        "Bound on the memory of the broker.",
-        "without it memory is not bounded: leave it out and bound the service (systemd: MemoryMax=)",
+        "0",
+        "Bytes of memory (resident) above which nothing more is queued or retained and no session is made, until less is in \
+         use; looked at twenty times a second. 0: no limit. systemd's MemoryMax= is a harder bound.",
+        Value::Integer {
+            ranges: &[(0, i64::MAX)],
+            set: |draft, bytes| draft.settings.memory_bytes_max = or_unlimited(bytes),
+        },
+        Show::Global(|c| shown(or_zero(c.settings.memory_bytes_max))),
     ),
     effective(
         "global_max_clients",
@@ -387,7 +412,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     ignored(
         "packet_buffer_size",
-        "Size of a buffer.",
+        "Size of the buffer for reading.",
         "buffers grow and shrink by themselves",
     ),
     ignored(
@@ -399,15 +424,16 @@ pub(super) const KEYS: &[Key] = &[
 
 fn set_persistent_client_expiration(draft: &mut Draft, text: &str) -> Result<(), String> {
     let duration_s =
-        duration_s(text).ok_or("must be a number from 1 and one of h, d, w, m, y, such as 14d")?;
+        duration_s(text).ok_or("must be a number from 1 and one of s, h, d, w, m, y, such as 14d")?;
     draft.settings.persistent_client_expiration_s = Some(duration_s);
     Ok(())
 }
 
-/// `2h`, `14d`, `3w`, `1m` (30 days), `1y` (365 days), in seconds.
+/// `90s`, `2h`, `14d`, `3w`, `1m` (30 days), `1y` (365 days), in seconds.
 fn duration_s(text: &str) -> Option<u64> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let unit_s = match unit {
+        "s" => 1,
         "h" => 3600,
         "d" => DAY_S,
         "w" => 7 * DAY_S,
@@ -473,19 +499,14 @@ fn set_log_timestamp_format(draft: &mut Draft, text: &str) -> Result<(), String>
 }
 
 fn set_user(draft: &mut Draft, name: &str) -> Result<(), String> {
-    let is_root = rustix::process::geteuid().is_root();
-    match name {
-        "root" => Ok(()),
-        _ if is_root => {
-            Err("changing the user is known but not supported yet: start the broker as that user (systemd: User=), \
-                 or say `user root`"
-                .to_owned())
-        }
-        _ => {
-            draft.warn("user has no effect: the broker was not started as root");
-            Ok(())
-        }
+    if name == "root" {
+        draft.user = None;
+    } else if privileges::is_root() {
+        draft.user = Some(privileges::find(name)?);
+    } else {
+        draft.warn("user has no effect: the broker was not started as root");
     }
+    Ok(())
 }
 
 fn or_unlimited(number: i64) -> u64 {

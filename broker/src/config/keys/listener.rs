@@ -9,9 +9,11 @@ use super::super::draft::Draft;
 use super::{Key, Scope, Show, Status, Value, shown, shown_if};
 
 const AUTO_ID_PREFIX_BYTES_MAX: usize = 50;
+const MOUNT_POINT_BYTES_MAX: usize = 1000;
+/// IFNAMSIZ without its end.
+const INTERFACE_BYTES_MAX: usize = 15;
 const LISTENERS_MAX: usize = 1000;
 
-const WOULD_OPEN: &str = "leaving it out would let more clients in";
 const WEBSOCKETS: &str = "WebSockets are known but not supported yet: use `protocol mqtt`";
 
 pub(super) const fn key(name: &'static str, scope: Scope, about: &'static str, status: Status) -> Key {
@@ -152,15 +154,24 @@ pub(super) const KEYS: &[Key] = &[
             Show::Listener(|settings, _| shown(settings.topic_alias_max)),
         ),
     ),
-    unsupported(
+    effective(
         "bind_interface",
-        "Listens on the addresses of one interface.",
-        "name its address with listener",
+        "Listens on one network interface only, such as `eth0`.",
+        Value::Text {
+            shape: "name of an interface",
+            set: set_interface,
+        },
+        Show::Listener(|_, socket| shown_if(socket.interface.as_ref())),
     ),
-    unsupported(
+    effective(
         "mount_point",
-        "A prefix before all topics of this listener's clients.",
-        "leaving it out would mix clients that were kept apart",
+        "A prefix before all topics of this listener's clients, which they do not see: `m/` keeps them below `m/`. Access \
+         rules speak of topics with it.",
+        Value::Text {
+            shape: "a topic, at most 1000 bytes",
+            set: set_mount_point,
+        },
+        Show::Listener(|settings, _| shown_if(settings.mount_point.as_ref())),
     ),
     or(
         "3, 4, 5",
@@ -185,21 +196,30 @@ pub(super) const KEYS: &[Key] = &[
             }),
         ),
     ),
-    unsupported(
+    effective(
         "enable_proxy_protocol",
-        "The PROXY protocol of load balancers.",
-        "clients behind a load balancer that speaks it could not connect",
+        "The listener is behind a load balancer that introduces each client by the PROXY protocol of this version; nobody else \
+         may reach it. TLS is the load balancer's: with version 2 it says what came of it, and `require_certificate` and \
+         `use_identity_as_username` go by that.",
+        Value::Integer {
+            ranges: &[(1, 2)],
+            set: |draft, version| draft.listener().proxy_version = u8::try_from(version).ok(),
+        },
+        Show::Listener(|_, socket| shown_if(socket.proxy.map(|proxy| proxy.version))),
+    ),
+    or(
+        "false",
+        effective(
+            "proxy_protocol_v2_require_tls",
+            "Clients must have come to the load balancer by TLS.",
+            Value::Flag(|draft, value| draft.listener().proxy_requires_tls = value),
+            Show::Listener(|_, socket| shown_if(socket.proxy.map(|proxy| proxy.require_tls))),
+        ),
     ),
     unsupported(
-        "proxy_protocol_v2_require_tls",
-        "Clients must use TLS towards the load balancer.",
-        WOULD_OPEN,
-    ),
-    key(
         "http_dir",
-        Scope::Listener,
         "Files to serve over HTTP.",
-        Status::Pending("there are no HTTP listeners"),
+        "there are no HTTP listeners: serve them with a web server",
     ),
     key(
         "websockets_origin",
@@ -299,10 +319,15 @@ pub(super) const ACCESS_KEYS: &[Key] = &[
         },
         Show::Listener(|_, socket| shown_if(socket.access.acl_file.as_ref().map(|path| path.display()))),
     ),
-    unsupported(
-        "use_username_as_clientid",
-        "The user name replaces the client identifier.",
-        "leaving it out would let users take each other's sessions",
+    or(
+        "false",
+        effective(
+            "use_username_as_clientid",
+            "The user name replaces the client identifier, so that no user can end another's connection. Who has no user name \
+             is refused.",
+            Value::Flag(|draft, value| draft.listener().settings.user_name_is_client_identifier = value),
+            Show::Listener(|settings, _| shown(settings.user_name_is_client_identifier)),
+        ),
     ),
 ];
 
@@ -347,6 +372,24 @@ fn set_socket_domain(draft: &mut Draft, text: &str) -> Result<(), String> {
         "ipv6" => AddressFamily::V6,
         _ => return Err("must be ipv4 or ipv6".to_owned()),
     });
+    Ok(())
+}
+
+fn set_interface(draft: &mut Draft, name: &str) -> Result<(), String> {
+    if name.len() > INTERFACE_BYTES_MAX || name.contains(['/', ' ', '\t']) {
+        return Err("must be the name of a network interface, such as eth0".to_owned());
+    }
+    draft.listener().interface = Some(name.to_owned());
+    Ok(())
+}
+
+fn set_mount_point(draft: &mut Draft, prefix: &str) -> Result<(), String> {
+    if prefix.len() > MOUNT_POINT_BYTES_MAX || prefix.contains(['+', '#']) {
+        return Err(format!(
+            "must be a topic without + and #, at most {MOUNT_POINT_BYTES_MAX} bytes"
+        ));
+    }
+    draft.listener().settings.mount_point = Some(prefix.to_owned());
     Ok(())
 }
 

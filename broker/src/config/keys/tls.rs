@@ -70,7 +70,8 @@ pub(super) const KEYS: &[Key] = &[
             "Clients must show a certificate from `cafile` or `capath`. If false, none is asked for.",
             Value::Flag(|draft, value| draft.listener().tls.require_client_certificate = value),
             Show::Listener(|_, socket| {
-                shown_if(socket.tls.as_ref().map(|tls| tls.require_client_certificate))
+                let here = socket.tls.as_ref().map(|tls| tls.require_client_certificate);
+                shown_if(here.or(socket.proxy.map(|proxy| proxy.require_certificate)))
             }),
         ),
     ),
@@ -101,12 +102,11 @@ pub(super) const KEYS: &[Key] = &[
          `require_certificate true`.",
             Value::Flag(|draft, value| set_identity(draft, value, IdentityKind::CommonName)),
             Show::Listener(|_, socket| {
-                shown_if(
-                    socket
-                        .tls
-                        .as_ref()
-                        .map(|tls| tls.identity == Some(IdentityKind::CommonName)),
-                )
+                let here = socket
+                    .tls
+                    .as_ref()
+                    .map(|tls| tls.identity == Some(IdentityKind::CommonName));
+                shown_if(here.or(socket.proxy.map(|proxy| proxy.identity)))
             }),
         ),
     ),

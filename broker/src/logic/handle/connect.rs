@@ -4,6 +4,8 @@
 //! so the older one is ended first [MQTT-3.1.4-3]; the CONNACK stands before anything else in `out` [MQTT-3.2.0-1].
 //! Enhanced authentication will come between the decoding and [`Shard::admit`]; until then its method is refused.
 
+use std::borrow::Cow;
+
 use mqtt::error::{DecodeError, DecodeErrorKind};
 use mqtt::frame::{Frame, PacketType};
 use mqtt::packet::{ConnAck, Connect};
@@ -13,6 +15,7 @@ use mqtt::{ProtocolVersion, ReasonCode};
 use super::super::Shard;
 use super::super::connection::{NONE, Peer, Stage};
 use super::super::message::{Message, Publisher};
+use super::super::mount::whole;
 use super::super::session::NEVER_EXPIRES;
 use super::super::session::will::Will;
 use super::super::store::Record;
@@ -21,6 +24,7 @@ use super::disconnect::bounded_expiry_s;
 use crate::auth::Verdict;
 use crate::auth::acl::Access;
 use crate::limits;
+use crate::settings::ListenerSettings;
 
 /// A client that may connect.
 struct Admitted<'a> {
@@ -31,6 +35,8 @@ struct Admitted<'a> {
     user: Option<Box<str>>,
     /// What the client may do.
     access: Access,
+    /// The topic of its Will, as the broker sees it.
+    will_topic: Option<Cow<'a, str>>,
 }
 
 impl Shard {
@@ -95,21 +101,7 @@ impl Shard {
         }
         let user: Option<Box<str>> = named.filter(|_| proved).map(Into::into);
         let assigned = connect.client_identifier.is_empty();
-        let client_identifier = if assigned {
-            // Where the session is to outlive the connection, 3.1.1 has the client name itself [MQTT-3.1.3-8].
-            let may = match connect.version {
-                ProtocolVersion::V3_1 => false,
-                ProtocolVersion::V3_1_1 => connect.clean_start,
-                ProtocolVersion::V5 => true,
-            };
-            let may = may && listener.allow_zero_length_client_identifier;
-            let identifier = peer.and_then(|peer| peer.assigned_client_identifier.as_deref());
-            identifier
-                .filter(|_| may)
-                .ok_or(ReasonCode::ClientIdentifierNotValid)?
-        } else {
-            connect.client_identifier
-        };
+        let client_identifier = client_identifier(connect, peer, listener, named)?;
         if let Some(prefix) = &settings.client_identifier_prefix
             && !client_identifier.starts_with(prefix.as_str())
         {
@@ -123,10 +115,18 @@ impl Shard {
                 return Err(ReasonCode::QoSNotSupported);
             }
         }
+        if self.refuses_keep_alive(connect) {
+            return Err(ReasonCode::ClientIdentifierNotValid);
+        }
         self.check_capacity(client_identifier, user.as_deref())?;
+        let mount_point = listener.mount_point.as_deref();
+        let will_topic = connect
+            .will
+            .map(|will| whole(will.topic, mount_point).ok_or(ReasonCode::TopicNameInvalid));
+        let will_topic = will_topic.transpose()?;
         let listener = peer.map(|peer| peer.listener).unwrap_or_default();
         let access = self.clients.policy.access(listener, client_identifier, named);
-        let will_denied = connect.will.is_some_and(|will| !access.may_write(will.topic));
+        let will_denied = will_topic.as_ref().is_some_and(|topic| !access.may_write(topic));
         if will_denied && connect.version == ProtocolVersion::V5 {
             return Err(ReasonCode::NotAuthorized);
         }
@@ -135,6 +135,7 @@ impl Shard {
             assigned,
             user,
             access,
+            will_topic,
         })
     }
 
@@ -156,7 +157,8 @@ impl Shard {
         let all = self.clients.all_counters();
         let sessions: u64 = all.iter().map(|shard| shard.sessions.get()).sum();
         let connected: u64 = all.iter().map(|shard| shard.clients_connected.get()).sum();
-        let full = sessions >= settings.clients_max
+        let full = self.clients.memory_full
+            || sessions >= settings.clients_max
             || connected >= settings.connections_max
             || self.clients.sessions.len() >= limits::SESSIONS_MAX;
         if full {
@@ -263,7 +265,7 @@ impl Shard {
         }
         let identity = self.clients.sessions.identity(admitted.client_identifier);
         let message = Message {
-            topic: will.topic,
+            topic: admitted.will_topic.as_deref().unwrap_or(will.topic),
             qos: will.qos,
             retain: will.retain,
             properties: properties.as_properties(),
@@ -321,6 +323,12 @@ impl Shard {
             .clients_connected_max
             .raise(counters.clients_connected.get());
         self.clients.pump(now, session);
+    }
+
+    /// Whether `max_keepalive` forbids the keep alive of a client that cannot be told another one; mosquitto answers so.
+    fn refuses_keep_alive(&self, connect: &Connect<'_>) -> bool {
+        connect.version != ProtocolVersion::V5
+            && self.keep_alive_s(connect.keep_alive_s) != connect.keep_alive_s
     }
 
     /// The keep alive that holds: the client's, or `max_keepalive` if that is shorter.
@@ -438,4 +446,31 @@ fn refusal(reason: ReasonCode, connect: &Connect<'_>, peer: Option<&Peer>) -> St
         "{reason}: client identifier {:?}, {user}{address}",
         connect.client_identifier
     )
+}
+
+/// What the session is found by: the client's own identifier, the broker's, or the user name.
+fn client_identifier<'a>(
+    connect: &Connect<'a>,
+    peer: Option<&'a Peer>,
+    listener: &ListenerSettings,
+    named: Option<&'a str>,
+) -> Result<&'a str, ReasonCode> {
+    if listener.user_name_is_client_identifier {
+        let name = named.filter(|name| !name.is_empty());
+        return name.ok_or(ReasonCode::NotAuthorized);
+    }
+    if !connect.client_identifier.is_empty() {
+        return Ok(connect.client_identifier);
+    }
+    // Where the session is to outlive the connection, 3.1.1 has the client name itself [MQTT-3.1.3-8].
+    let may = match connect.version {
+        ProtocolVersion::V3_1 => false,
+        ProtocolVersion::V3_1_1 => connect.clean_start,
+        ProtocolVersion::V5 => true,
+    };
+    let may = may && listener.allow_zero_length_client_identifier;
+    let identifier = peer.and_then(|peer| peer.assigned_client_identifier.as_deref());
+    identifier
+        .filter(|_| may)
+        .ok_or(ReasonCode::ClientIdentifierNotValid)
 }

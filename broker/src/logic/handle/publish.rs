@@ -4,6 +4,8 @@
 //! identifier of a QoS 2 message that has not been released publishes nothing again [MQTT-4.3.3-10]. Nothing on the way of
 //! a QoS 0 message allocates, once the buffers have grown.
 
+use std::borrow::Cow;
+
 use mqtt::frame::PacketType;
 use mqtt::packet::Publish;
 use mqtt::property::Properties;
@@ -115,6 +117,12 @@ impl Shard {
         properties: Properties<'_>,
         raw: Option<(ProtocolVersion, &[u8])>,
     ) {
+        let Some(whole) = self.whole_topic(slot, topic) else {
+            return self.deny(now, slot, Access::TooDeep, publish.qos, publish.packet_identifier);
+        };
+        // What came is not what goes on where a mount point stands in front.
+        let raw = raw.filter(|_| matches!(whole, Cow::Borrowed(_)));
+        let topic = &*whole;
         let Some((route, session)) = self.resolve_for(slot, topic) else {
             return;
         };
@@ -124,6 +132,11 @@ impl Shard {
         }
         if publish.payload.len() > self.clients.settings.payload_bytes_max as usize {
             return self.refuse_payload(slot, publish);
+        }
+        if self.clients.memory_full && publish.retain && !publish.payload.is_empty() {
+            self.clients.counters().publishes_dropped.add(1);
+            let (qos, identifier) = (publish.qos, publish.packet_identifier);
+            return self.acknowledge_with(slot, qos, identifier, ReasonCode::QuotaExceeded);
         }
         if publish.qos == QoS::ExactlyOnce && !self.begin_exactly_once(now, slot, session, publish) {
             return;

@@ -36,7 +36,13 @@ impl Shard {
         let identifier = subscribe.properties.subscription_identifier();
         let mut reasons = Vec::new();
         let mut replays = Vec::new();
-        for (filter, options) in subscribe.filters.iter() {
+        let filters: Vec<_> = subscribe
+            .filters
+            .iter()
+            .map(|(filter, options)| (self.whole_filter(slot, filter), options))
+            .collect();
+        for (filter, options) in &filters {
+            let options = *options;
             let asked = Asked {
                 filter,
                 options,

@@ -20,7 +20,10 @@ impl Shard {
         let reasons: Vec<u8> = unsubscribe
             .filters
             .iter()
-            .map(|filter| self.unsubscribe(session, filter) as u8)
+            .map(|filter| {
+                let filter = self.whole_filter(slot, filter);
+                self.unsubscribe(session, &filter) as u8
+            })
             .collect();
         let packet_identifier = unsubscribe.packet_identifier;
         self.clients.send(slot, |out, version| {

@@ -32,6 +32,8 @@ pub(in crate::logic) struct Entry {
     pub(in crate::logic) awaits: Awaits,
     /// The RETAIN flag of this delivery.
     pub(in crate::logic) retain: bool,
+    /// Of its payload.
+    bytes: u32,
     /// Kept only where the session outlives its connection.
     pub(in crate::logic) message: Option<StoredMessage>,
     /// The Subscription Identifiers of this delivery, encoded.
@@ -46,6 +48,8 @@ pub(in crate::logic) struct Inflight {
     first: u16,
     /// Sent on this connection and not done.
     outstanding: u16,
+    /// Their payload bytes.
+    outstanding_bytes: u64,
     /// Entries from here to `resend_end` are yet to be sent again on this connection.
     resend: u16,
     resend_end: u16,
@@ -58,6 +62,12 @@ impl Inflight {
         self.outstanding
     }
 
+    /// The payload bytes of [`Self::outstanding`].
+    #[inline]
+    pub(in crate::logic) fn outstanding_bytes(&self) -> u64 {
+        self.outstanding_bytes
+    }
+
     /// Whether a new message may be given an identifier.
     #[inline]
     pub(in crate::logic) fn has_identifier(&self) -> bool {
@@ -68,6 +78,7 @@ impl Inflight {
     #[inline]
     pub(in crate::logic) fn push(&mut self, entry: Entry) -> PacketIdentifier {
         let identifier = identifier_at(self.first, self.entries.len());
+        self.outstanding_bytes += u64::from(entry.bytes);
         self.entries.push_back(entry);
         self.outstanding = self.outstanding.saturating_add(1);
         identifier
@@ -85,6 +96,7 @@ impl Inflight {
                 // One that has not been sent again on this connection is not outstanding.
                 if !(usize::from(self.resend)..usize::from(self.resend_end)).contains(&offset) {
                     self.outstanding = self.outstanding.saturating_sub(1);
+                    self.outstanding_bytes = self.outstanding_bytes.saturating_sub(u64::from(entry.bytes));
                 }
                 self.pop_free();
                 true
@@ -110,6 +122,7 @@ impl Inflight {
     /// A new connection: all are to be sent again, none of them is outstanding yet.
     pub(in crate::logic) fn reconnected(&mut self) {
         self.outstanding = 0;
+        self.outstanding_bytes = 0;
         self.resend = 0;
         self.resend_end = u16::try_from(self.entries.len()).unwrap_or(u16::MAX);
     }
@@ -122,6 +135,7 @@ impl Inflight {
             match self.entries.get(offset) {
                 Some(entry) if entry.awaits != Awaits::Free => {
                     self.outstanding = self.outstanding.saturating_add(1);
+                    self.outstanding_bytes += u64::from(entry.bytes);
                     return Some((identifier_at(self.first, offset), entry.clone()));
                 }
                 _ => {}
@@ -179,9 +193,17 @@ impl Entry {
         Self {
             awaits,
             retain,
+            bytes: 0,
             message,
             identifiers,
         }
+    }
+
+    /// The same with the size of its payload.
+    #[inline]
+    pub(in crate::logic) fn of_bytes(mut self, bytes: usize) -> Self {
+        self.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self
     }
 }
 
@@ -225,6 +247,25 @@ mod tests {
         assert_eq!((inflight.outstanding(), inflight.entries.len()), (1, 100));
         assert!(inflight.finish(identifiers[0], Awaits::PubAck));
         assert_eq!((inflight.outstanding(), inflight.entries.len()), (0, 0));
+    }
+
+    #[test]
+    fn bytes_count_while_they_are_outstanding() {
+        let mut inflight = Inflight::default();
+        let first = inflight.push(entry().of_bytes(10));
+        let second = inflight.push(entry().of_bytes(5));
+        assert_eq!(inflight.outstanding_bytes(), 15);
+        assert!(inflight.finish(second, Awaits::PubAck));
+        assert_eq!(inflight.outstanding_bytes(), 10);
+        inflight.reconnected();
+        assert_eq!(inflight.outstanding_bytes(), 0);
+        assert_eq!(
+            inflight.next_resend().map(|(identifier, _)| identifier),
+            Some(first)
+        );
+        assert_eq!(inflight.outstanding_bytes(), 10);
+        assert!(inflight.finish(first, Awaits::PubAck));
+        assert_eq!(inflight.outstanding_bytes(), 0);
     }
 
     #[test]

@@ -116,10 +116,11 @@ impl Session {
         self.queue.as_ref().is_none_or(|queue| queue.is_empty())
     }
 
-    /// Whether a QoS 1 or 2 message may go out now.
+    /// Whether a QoS 1 or 2 message may go out now, where payload bytes in flight have this bound.
     #[inline]
-    pub(super) fn window_is_open(&self) -> bool {
+    pub(super) fn window_is_open(&self, bytes_max: u64) -> bool {
         self.inflight.outstanding() < self.window
+            && self.inflight.outstanding_bytes() < bytes_max
             && self.inflight.has_identifier()
             && !self.inflight.resends()
     }

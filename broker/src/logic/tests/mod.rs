@@ -8,6 +8,7 @@ use super::testing::{Client, Cluster, Received, connect};
 
 mod connecting;
 mod delivering;
+mod operating;
 mod pressure;
 mod publishing;
 mod random;

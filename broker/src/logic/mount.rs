@@ -1,0 +1,105 @@
+//! `mount_point`: a listener's clients live below a topic that they never see.
+//!
+//! Invariants: inside the logic a topic is always whole, the mount point included: in subscriptions, queues, retained
+//! messages and access rules. It is put in front where a packet of such a client is read, and taken away where one is
+//! written; what lies outside of the mount point does not go to the client.
+
+use std::borrow::Cow;
+
+use super::Shard;
+use super::clients::Clients;
+use super::connection::Connection;
+use crate::settings::Settings;
+
+/// Bytes of a topic at most: its length is two bytes [MQTT-4.7.3-3].
+const TOPIC_BYTES_MAX: usize = 65_535;
+
+impl Clients {
+    /// The mount point of a connection's listener.
+    fn mount_point(&self, slot: u32) -> Option<&str> {
+        mount_point(self.connections.get(slot)?, &self.settings)
+    }
+}
+
+/// The mount point of a connection's listener: a look at a flag for those that have none.
+#[inline]
+pub(super) fn mount_point<'a>(connection: &Connection, settings: &'a Settings) -> Option<&'a str> {
+    if !connection.mounted {
+        return None;
+    }
+    settings.listener(connection.listener).mount_point.as_deref()
+}
+
+/// The topic that the client sees; `None` if it sees nothing of it.
+#[inline]
+pub(super) fn seen<'a>(topic: &'a str, mount_point: Option<&str>) -> Option<&'a str> {
+    match mount_point {
+        None => Some(topic),
+        Some(mount_point) => topic.strip_prefix(mount_point).filter(|seen| !seen.is_empty()),
+    }
+}
+
+/// A topic name as the broker sees it; `None` if it gets too long.
+pub(super) fn whole<'a>(topic: &'a str, mount_point: Option<&str>) -> Option<Cow<'a, str>> {
+    match mount_point {
+        None => Some(Cow::Borrowed(topic)),
+        Some(mount_point) if mount_point.len() + topic.len() > TOPIC_BYTES_MAX => None,
+        Some(mount_point) => Some(Cow::Owned(format!("{mount_point}{topic}"))),
+    }
+}
+
+/// The same of a filter: that of a shared subscription stands behind its group. One that gets too long is left as a filter
+/// that no client may have.
+fn whole_filter<'a>(filter: &'a str, mount_point: Option<&str>) -> Cow<'a, str> {
+    let Some(prefix) = mount_point else {
+        return Cow::Borrowed(filter);
+    };
+    let group_end = filter
+        .strip_prefix("$share/")
+        .and_then(|rest| rest.find('/'))
+        .map_or(0, |at| "$share/".len() + at + 1);
+    let (group, rest) = filter.split_at_checked(group_end).unwrap_or(("", filter));
+    match whole(rest, Some(prefix)) {
+        Some(rest) => Cow::Owned(format!("{group}{rest}")),
+        None => Cow::Borrowed("$share/"),
+    }
+}
+
+impl Shard {
+    /// A client's topic name as the broker sees it; `None` if it gets too long.
+    #[inline]
+    pub(super) fn whole_topic<'a>(&self, slot: u32, topic: &'a str) -> Option<Cow<'a, str>> {
+        whole(topic, self.clients.mount_point(slot))
+    }
+
+    /// A client's topic filter as the broker sees it.
+    pub(super) fn whole_filter<'a>(&self, slot: u32, filter: &'a str) -> Cow<'a, str> {
+        whole_filter(filter, self.clients.mount_point(slot))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_keep_their_group() {
+        let mounted = |filter| whole_filter(filter, Some("m/")).into_owned();
+        assert_eq!(mounted("a/#"), "m/a/#");
+        assert_eq!(mounted("$share/g/a/+"), "$share/g/m/a/+");
+        assert_eq!(mounted("$SYS/#"), "m/$SYS/#");
+        assert_eq!(mounted("$share/g"), "m/$share/g");
+        assert_eq!(mounted(&"x".repeat(65_535)), "$share/");
+        assert_eq!(whole_filter("a", None), "a");
+    }
+
+    #[test]
+    fn what_was_put_in_front_is_taken_away() {
+        assert_eq!(whole("a", Some("m/")).as_deref(), Some("m/a"));
+        assert_eq!(whole(&"x".repeat(65_534), Some("m/")), None);
+        assert_eq!(seen("m/a", Some("m/")), Some("a"));
+        assert_eq!(seen("m/", Some("m/")), None);
+        assert_eq!(seen("n/a", Some("m/")), None);
+        assert_eq!(seen("n/a", None), Some("n/a"));
+    }
+}

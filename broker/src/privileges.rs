@@ -1,0 +1,77 @@
+//! `user`: from root to a user that may do less, once the ports are open.
+//!
+//! Invariant: it is done whole or the broker does not start; groups before the user, as nothing may change groups after.
+
+use std::io;
+use std::path::Path;
+
+use nix::unistd::{Gid, Uid, User, initgroups, setgid, setuid};
+
+use crate::config::{Configuration, RunAs};
+use crate::log::LogDestination;
+
+/// The user of this name.
+///
+/// # Errors
+/// There is none, or the system's users cannot be read.
+pub(crate) fn find(name: &str) -> Result<RunAs, String> {
+    match User::from_name(name) {
+        Ok(Some(user)) => Ok(RunAs {
+            name: user.name,
+            uid: user.uid.as_raw(),
+            gid: user.gid.as_raw(),
+        }),
+        Ok(None) => Err("there is no such user on this system".to_owned()),
+        Err(error) => Err(format!("the system's users cannot be read: {error}")),
+    }
+}
+
+/// Becomes the configuration's user, with all threads. What was made as root and is written again later becomes that
+/// user's too.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn drop_to(user: &RunAs, configuration: &Configuration) -> io::Result<()> {
+    let logs = configuration
+        .log
+        .destinations
+        .iter()
+        .filter_map(|destination| match destination {
+            LogDestination::File(path) => Some(path.as_path()),
+            _ => None,
+        });
+    for path in logs.chain(configuration.pid_file.as_deref()) {
+        give(path, user)?;
+    }
+    let name = std::ffi::CString::new(user.name.as_str())?;
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    initgroups(&name, gid)?;
+    setgid(gid)?;
+    setuid(uid)?;
+    Ok(())
+}
+
+fn give(path: &Path, user: &RunAs) -> io::Result<()> {
+    // Only what lies on a disk: a log may go to a device.
+    if path.is_file() {
+        std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid))?;
+    }
+    Ok(())
+}
+
+/// Whether this process may become somebody else.
+pub(crate) fn is_root() -> bool {
+    Uid::effective().is_root()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_looked_up() {
+        let root = find("root").unwrap();
+        assert_eq!((root.uid, root.gid), (0, 0));
+        assert!(find("no-such-user-here").is_err());
+    }
+}

@@ -1,0 +1,289 @@
+//! The PROXY protocol: what a load balancer says of the client, before the client's own bytes.
+//!
+//! Invariants: a header is taken once, first, and only of the version that the listener was told; at most
+//! [`limits::PROXY_HEADER_BYTES_MAX`] are kept of one that is not whole. A listener that expects it takes nothing without it,
+//! so a client cannot do without the load balancer's checks by leaving it out.
+
+use std::net::SocketAddr;
+
+use ppp::{PartialResult as _, v1, v2};
+use transport::tls;
+
+use crate::config::ProxyProtocol;
+use crate::limits;
+
+/// What a load balancer said.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Introduction {
+    /// The client's address; `None` if it speaks for itself.
+    pub(super) address: Option<SocketAddr>,
+    /// Whether the client came by TLS.
+    pub(super) tls: bool,
+    /// The user that the client's certificate names.
+    pub(super) identity: Option<Box<str>>,
+}
+
+/// What the bytes so far say.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    Incomplete,
+    /// The header is whole, and so many bytes long.
+    Whole(Introduction, usize),
+    Refused(&'static str),
+}
+
+/// Reads the header at the front of `bytes`.
+pub(super) fn hear(bytes: &[u8], wanted: &ProxyProtocol) -> Heard {
+    let heard = match wanted.version {
+        1 => hear_text(bytes),
+        _ => hear_binary(bytes, wanted),
+    };
+    match heard {
+        Heard::Incomplete if bytes.len() >= limits::PROXY_HEADER_BYTES_MAX => {
+            Heard::Refused("its PROXY header is too long")
+        }
+        heard => heard,
+    }
+}
+
+fn hear_text(bytes: &[u8]) -> Heard {
+    // The line is looked for here: what follows it may be anything.
+    let line = bytes.get(..bytes.len().min(TEXT_BYTES_MAX)).unwrap_or_default();
+    let Some(end) = line.windows(2).position(|pair| pair == b"\r\n") else {
+        let begins = bytes.starts_with(TEXT_PREFIX) || TEXT_PREFIX.starts_with(bytes);
+        return if begins && bytes.len() < TEXT_BYTES_MAX {
+            Heard::Incomplete
+        } else {
+            Heard::Refused(NO_HEADER)
+        };
+    };
+    let length = end + 2;
+    let Ok(header) = v1::Header::try_from(line.get(..length).unwrap_or_default()) else {
+        return Heard::Refused(NO_HEADER);
+    };
+    let address = match header.addresses {
+        v1::Addresses::Tcp4(ip) => Some(SocketAddr::from((ip.source_address, ip.source_port))),
+        v1::Addresses::Tcp6(ip) => Some(SocketAddr::from((ip.source_address, ip.source_port))),
+        v1::Addresses::Unknown => None,
+    };
+    let introduction = Introduction {
+        address,
+        ..Introduction::default()
+    };
+    Heard::Whole(introduction, length)
+}
+
+fn hear_binary(bytes: &[u8], wanted: &ProxyProtocol) -> Heard {
+    let parsed = v2::Header::try_from(bytes);
+    if parsed.is_incomplete() {
+        return Heard::Incomplete;
+    }
+    let Ok(header) = parsed else {
+        return Heard::Refused(NO_HEADER);
+    };
+    if header.len() > limits::PROXY_HEADER_BYTES_MAX {
+        return Heard::Refused("its PROXY header is too long");
+    }
+    let tls = Tls::of(&header);
+    if wanted.require_tls && !tls.used {
+        return Heard::Refused(
+            "the load balancer says that it came without TLS (proxy_protocol_v2_require_tls)",
+        );
+    }
+    if wanted.require_certificate && !tls.certificate {
+        return Heard::Refused("the load balancer verified no certificate of it (require_certificate)");
+    }
+    let address = match (header.command, header.addresses) {
+        (v2::Command::Proxy, v2::Addresses::IPv4(ip)) => {
+            Some(SocketAddr::from((ip.source_address, ip.source_port)))
+        }
+        (v2::Command::Proxy, v2::Addresses::IPv6(ip)) => {
+            Some(SocketAddr::from((ip.source_address, ip.source_port)))
+        }
+        _ => None,
+    };
+    let identity = tls.common_name.filter(|_| wanted.identity && tls.certificate);
+    let identity = identity.and_then(|name| tls::checked_identity(name).ok());
+    let introduction = Introduction {
+        address,
+        tls: tls.used,
+        identity: identity.map(String::into_boxed_str),
+    };
+    Heard::Whole(introduction, header.len())
+}
+
+/// What PP2_TYPE_SSL says.
+#[derive(Debug, Default)]
+struct Tls {
+    used: bool,
+    /// The client has shown a certificate, and it was verified.
+    certificate: bool,
+    common_name: Option<String>,
+}
+
+impl Tls {
+    fn of(header: &v2::Header<'_>) -> Self {
+        let is_ssl = |kind| kind == u8::from(v2::Type::SSL);
+        let ssl = header.tlvs().map_while(Result::ok).find(|tlv| is_ssl(tlv.kind));
+        let Some(ssl) = ssl else { return Self::default() };
+        let Some((&[client, v0, v1, v2, v3], rest)) = ssl.value.split_first_chunk::<5>() else {
+            return Self::default();
+        };
+        let verified = u32::from_be_bytes([v0, v1, v2, v3]) == 0;
+        let common_name = v2::TypeLengthValues::from(rest)
+            .map_while(Result::ok)
+            .find(|tlv| tlv.kind == COMMON_NAME)
+            .and_then(|tlv| String::from_utf8(tlv.value.into_owned()).ok());
+        Self {
+            used: client & CLIENT_SSL != 0,
+            certificate: client & CLIENT_SSL != 0 && client & CLIENT_CERTIFICATE != 0 && verified,
+            common_name,
+        }
+    }
+}
+
+const NO_HEADER: &str =
+    "the listener expects the PROXY protocol (enable_proxy_protocol), and this is none of that version";
+const TEXT_PREFIX: &[u8] = b"PROXY ";
+/// The longest line of version 1.
+const TEXT_BYTES_MAX: usize = 107;
+/// PP2_CLIENT_SSL
+const CLIENT_SSL: u8 = 1;
+/// PP2_CLIENT_CERT_CONN or PP2_CLIENT_CERT_SESS
+const CLIENT_CERTIFICATE: u8 = 2 | 4;
+/// PP2_SUBTYPE_SSL_CN
+const COMMON_NAME: u8 = 0x22;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TEXT: ProxyProtocol = ProxyProtocol {
+        version: 1,
+        require_tls: false,
+        require_certificate: false,
+        identity: false,
+    };
+    const BINARY: ProxyProtocol = ProxyProtocol { version: 2, ..TEXT };
+
+    fn binary(command: u8, tlvs: &[u8]) -> Vec<u8> {
+        let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+        header.extend([0x20 | command, 0x11]);
+        header.extend(u16::try_from(12 + tlvs.len()).unwrap().to_be_bytes());
+        header.extend([192, 0, 2, 1, 192, 0, 2, 2, 0, 80, 7, 91]);
+        header.extend(tlvs);
+        header
+    }
+
+    /// PP2_TYPE_SSL with a common name.
+    fn ssl(client: u8, verify: u32, name: &str) -> Vec<u8> {
+        let mut value = vec![client];
+        value.extend(verify.to_be_bytes());
+        value.extend([COMMON_NAME, 0, u8::try_from(name.len()).unwrap()]);
+        value.extend(name.bytes());
+        let mut tlv = vec![0x20, 0, u8::try_from(value.len()).unwrap()];
+        tlv.extend(value);
+        tlv
+    }
+
+    #[test]
+    fn a_line_names_the_client() {
+        let text = b"PROXY TCP4 192.0.2.1 192.0.2.2 80 1883\r\n\x10rest";
+        let Heard::Whole(introduction, length) = hear(text, &TEXT) else {
+            panic!()
+        };
+        assert_eq!(introduction.address, Some("192.0.2.1:80".parse().unwrap()));
+        assert_eq!(&text[length..], b"\x10rest");
+        let six = b"PROXY TCP6 2001:db8::1 2001:db8::2 80 1883\r\n";
+        assert!(matches!(hear(six, &TEXT), Heard::Whole(..)));
+        assert_eq!(
+            hear(b"PROXY UNKNOWN\r\n", &TEXT),
+            Heard::Whole(Introduction::default(), 15)
+        );
+    }
+
+    #[test]
+    fn every_beginning_is_incomplete() {
+        let whole = [
+            (b"PROXY TCP4 192.0.2.1 192.0.2.2 80 1883\r\n".to_vec(), TEXT),
+            (binary(1, &ssl(7, 0, "a")), BINARY),
+        ];
+        for (bytes, wanted) in whole {
+            for end in 0..bytes.len() {
+                assert_eq!(hear(&bytes[..end], &wanted), Heard::Incomplete, "{end}");
+            }
+            assert!(matches!(hear(&bytes, &wanted), Heard::Whole(..)));
+        }
+    }
+
+    #[test]
+    fn what_is_none_is_refused() {
+        let connect = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a";
+        assert_eq!(hear(connect, &TEXT), Heard::Refused(NO_HEADER));
+        assert_eq!(hear(connect, &BINARY), Heard::Refused(NO_HEADER));
+        assert_eq!(
+            hear(&binary(1, &[]), &TEXT),
+            Heard::Refused(NO_HEADER),
+            "the other version"
+        );
+        assert_eq!(hear(b"PROXY UNKNOWN\r\n", &BINARY), Heard::Refused(NO_HEADER));
+        assert_eq!(hear(b"PROXY TCP4 x y 1 2\r\n", &TEXT), Heard::Refused(NO_HEADER));
+        let long = [b"PROXY UNKNOWN ".as_slice(), &[b'x'; 200]].concat();
+        assert_eq!(hear(&long, &TEXT), Heard::Refused(NO_HEADER));
+        assert!(matches!(hear(&binary(1, &[0; 5000]), &BINARY), Heard::Refused(_)));
+    }
+
+    #[test]
+    fn tls_and_certificates_are_what_the_load_balancer_verified() {
+        let strict = ProxyProtocol {
+            require_tls: true,
+            require_certificate: true,
+            identity: true,
+            ..BINARY
+        };
+        let Heard::Whole(introduction, _) = hear(&binary(1, &ssl(7, 0, "user")), &strict) else {
+            panic!()
+        };
+        assert_eq!(introduction.identity.as_deref(), Some("user"));
+        assert!(introduction.tls);
+        for tlv in [
+            Vec::new(),
+            ssl(0, 0, "user"),
+            ssl(1, 0, "user"),
+            ssl(7, 1, "user"),
+            vec![0x20, 0, 1, 7],
+        ] {
+            assert!(
+                matches!(hear(&binary(1, &tlv), &strict), Heard::Refused(_)),
+                "{tlv:?}"
+            );
+        }
+        let Heard::Whole(introduction, _) = hear(&binary(1, &ssl(7, 0, "a/#")), &strict) else {
+            panic!()
+        };
+        assert_eq!(introduction.identity, None, "no name for a user");
+    }
+
+    #[test]
+    fn a_load_balancer_may_speak_for_itself() {
+        assert!(matches!(
+            hear(&binary(0, &[]), &BINARY),
+            Heard::Whole(Introduction { address: None, .. }, 28)
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+            prefixed in any::<bool>(),
+        ) {
+            let mut header = if prefixed { b"\r\n\r\n\0\r\nQUIT\n".to_vec() } else { TEXT_PREFIX.to_vec() };
+            header.extend(bytes);
+            hear(&header, &TEXT);
+            hear(&header, &BINARY);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The broker as a service: systemd's notifications, the user that it becomes, its memory.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use mqtt::{QoS, ReasonCode};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{Client, Options, PATIENCE, Setup, eventually, free_port, program, run};
+
+/// Ends the process when the test is over.
+struct Started(Child);
+
+impl Started {
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+/// The next notification that has this line.
+fn notified(manager: &UnixDatagram, line: &str) -> String {
+    loop {
+        let mut bytes = [0; 4096];
+        let length = manager
+            .recv(&mut bytes)
+            .unwrap_or_else(|error| panic!("{line} did not come: {error}"));
+        let text = String::from_utf8(bytes[..length].to_vec()).unwrap();
+        if text.lines().any(|got| got == line) {
+            return text;
+        }
+    }
+}
+
+#[test]
+fn systemd_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let path = folder.path().join("broker.conf");
+    std::fs::write(&path, format!("listener {} 127.0.0.1\n", free_port())).unwrap();
+    let child = Command::new(program())
+        .args(["-c", path.to_str().unwrap(), "--shards", "2"])
+        .env("NOTIFY_SOCKET", &socket)
+        .env("WATCHDOG_USEC", "300000")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut started = Started(child);
+    notified(&manager, "READY=1");
+    for _ in 0..3 {
+        notified(&manager, "WATCHDOG=1");
+    }
+    started.signal(Signal::HUP);
+    assert!(notified(&manager, "RELOADING=1").contains("MONOTONIC_USEC="));
+    notified(&manager, "READY=1");
+    started.signal(Signal::TERM);
+    notified(&manager, "STOPPING=1");
+    assert!(started.0.wait().unwrap().success());
+}
+
+/// The user's number that the process has now.
+fn uid(pid: u32) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap();
+    line.split_whitespace().next().unwrap().to_owned()
+}
+
+#[test]
+fn root_becomes_the_user() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root can become somebody else");
+    }
+    let logs = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(logs.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    let log = logs.path().join("log");
+    let broker = Setup::default()
+        .shards(2)
+        .global("user nobody")
+        .global(&format!("log_dest file {}\nlog_dest stderr", log.display()))
+        .start();
+    std::fs::set_permissions(broker.path(""), PermissionsExt::from_mode(0o755)).unwrap();
+    eventually("root is given up", || uid(broker.pid()) != "0");
+    for thread in std::fs::read_dir(format!("/proc/{}/task", broker.pid())).unwrap() {
+        let status = std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        assert!(!status.contains("Uid:\t0\t"), "{status}");
+    }
+    let mut client = Client::connect(&broker, &Options::new("a"));
+    broker.signal(Signal::HUP);
+    eventually("the reload works", || {
+        broker.log().contains("Configuration reloaded in ")
+    });
+    assert!(!broker.log().contains("user has"), "{}", broker.log());
+    client.ping();
+}
+
+#[test]
+fn unknown_users_are_refused() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root can become somebody else");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c");
+    std::fs::write(&path, "port 1\nuser no-such-user-here\n").unwrap();
+    let ended = run(&["-c", path.to_str().unwrap(), "--test-config"]);
+    assert_eq!(ended.code, Some(3));
+    assert!(
+        ended
+            .stderr
+            .contains("c:2: user no-such-user-here: there is no such user"),
+        "{}",
+        ended.stderr
+    );
+}
+
+/// V35: memory_limit holds, clients that are in go on, and what is above it is dropped.
+#[test]
+fn memory_limit_holds() {
+    let idle_kib = Setup::default().start().resident_kib();
+    let limit = idle_kib * 1024 + (32 << 20);
+    let broker = Setup::default()
+        .global(&format!("memory_limit {limit}"))
+        .global("max_queued_messages 0")
+        .start();
+    let mut away = Client::connect(&broker, &Options::new("away").persistent());
+    away.subscribe("t", QoS::AtLeastOnce);
+    away.disconnect();
+    let mut writer = Client::connect(&broker, &Options::new("writer"));
+    let payload = vec![7; 100_000];
+    for _ in 0..1500 {
+        writer.publish("t", &payload, QoS::AtLeastOnce);
+    }
+    assert!(
+        broker.log().contains("memory_limit is reached"),
+        "{}",
+        broker.log()
+    );
+    let (_, answer) = Client::try_connect(&broker, &Options::new("new").v5());
+    match answer.as_ref().map(crate::harness::Received::packet) {
+        Some(mqtt::Packet::ConnAck(connack)) => assert_eq!(connack.reason, ReasonCode::QuotaExceeded),
+        other => panic!("no CONNACK but {other:?}"),
+    }
+    writer.ping();
+    std::thread::sleep(Duration::from_millis(100));
+    // 150 MB were published.
+    assert!(
+        broker.resident_kib() * 1024 < limit + (48 << 20),
+        "{}",
+        broker.resident_kib()
+    );
+}
