@@ -1,5 +1,6 @@
 //! The broker as a service: systemd's notifications, the user that it becomes, its memory.
 
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
@@ -83,14 +84,14 @@ fn root_becomes_the_user() {
         return eprintln!("skipped: only root can become somebody else");
     }
     let logs = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(logs.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    std::fs::set_permissions(logs.path(), Permissions::from_mode(0o777)).unwrap();
     let log = logs.path().join("log");
     let broker = Setup::default()
         .shards(2)
         .global("user nobody")
         .global(&format!("log_dest file {}\nlog_dest stderr", log.display()))
         .start();
-    std::fs::set_permissions(broker.path(""), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(broker.path(""), Permissions::from_mode(0o755)).unwrap();
     eventually("root is given up", || uid(broker.pid()) != "0");
     for thread in std::fs::read_dir(format!("/proc/{}/task", broker.pid())).unwrap() {
         let status = std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
