@@ -134,11 +134,13 @@ fn bench_publish(c: &mut Criterion) {
     group.finish();
 }
 
+type Filter = fn(usize) -> String;
+
 fn bench_subscribe(c: &mut Criterion) {
     let (mut shell, _) = shard();
     let client = shell.connect("newcomer");
     let mut group = c.benchmark_group("subscribe and unsubscribe among 110,000 filters");
-    let cases: [(&str, fn(usize) -> String); 3] = [
+    let cases: [(&str, Filter); 3] = [
         ("exact, new", |number| exact(number) + "/mean"),
         ("exact, others have it", exact),
         ("wildcard, new", |number| format!("plant/+/machine/{number}/mean")),
