@@ -14,10 +14,11 @@ use mqtt::packet::Connect;
 use mqtt::property::Properties;
 use mqtt::{Packet, ProtocolVersion};
 
+pub use self::remains::Remains;
 use super::{
     Batch, ConnectionId, LostCause, Peer, Shard, ShardCounters, Timestamp, home_shard, shard_counters,
 };
-pub use self::remains::Remains;
+use crate::auth::{Policy, Verdict};
 use crate::limits;
 use crate::settings::{ListenerId, Settings};
 
@@ -101,6 +102,15 @@ impl Cluster {
         }
     }
 
+    /// All shards take a policy.
+    pub fn set_policy(&mut self, policy: &Arc<Policy>) {
+        let now = self.now;
+        for shard in &mut self.shards {
+            shard.set_policy(now, Arc::clone(policy));
+        }
+        self.settle();
+    }
+
     /// The time now.
     #[must_use]
     pub fn now(&self) -> Timestamp {
@@ -136,6 +146,17 @@ impl Cluster {
         version: ProtocolVersion,
         user: Option<&str>,
     ) -> Client {
+        self.open_with(client_identifier, version, user, Verdict::Unproved)
+    }
+
+    /// The same with a verdict on user name and password.
+    pub fn open_with(
+        &mut self,
+        client_identifier: &str,
+        version: ProtocolVersion,
+        user: Option<&str>,
+        verdict: Verdict,
+    ) -> Client {
         let assigned = format!("auto-{}", self.clients.len());
         let identifier = if client_identifier.is_empty() {
             &assigned
@@ -150,6 +171,7 @@ impl Cluster {
             tls: false,
             assigned_client_identifier: Some(assigned.clone().into()),
             certificate_identity: user.map(Into::into),
+            verdict,
         };
         let now = self.now;
         let nowhere = ConnectionId {

@@ -17,7 +17,7 @@ impl ShardLoop {
         }
         self.take_queues();
         for handoff in arrived {
-            self.adopt(*handoff);
+            self.adopt(handoff);
         }
     }
 
@@ -29,7 +29,7 @@ impl ShardLoop {
                         self.logic.receive_batch(self.now, from, &batch);
                         self.links.give_back(self.index, from, batch);
                     }
-                    Parcel::Handoff(handoff) => self.arrived.push(handoff),
+                    Parcel::Handoff(handoff) => self.arrived.push(*handoff),
                 }
             }
         }

@@ -54,7 +54,9 @@ impl Model {
         if message.retain {
             self.write_retained(shard, number, message, at);
         }
-        let expires_at = message.expiry_s.map_or(NEVER, |s| at.now + u64::from(s) * SECOND_NS);
+        let expires_at = message
+            .expiry_s
+            .map_or(NEVER, |s| at.now + u64::from(s) * SECOND_NS);
         self.deliver(
             shard,
             &Arrival {
@@ -78,7 +80,9 @@ impl Model {
     pub fn arrive(&mut self, from: usize, to: usize, number: u64, now: u64) {
         self.arrived[to][from] = self.arrived[to][from].max(number);
         let queue = |model: &mut Self| {
-            pop_front_if(&mut model.on_the_way[from][to], |passing| passing.number <= number)
+            pop_front_if(&mut model.on_the_way[from][to], |passing| {
+                passing.number <= number
+            })
         };
         while let Some(Passing { message, sent, .. }) = queue(self) {
             let interval = message.expiry_s.map(|s| u64::from(s) * SECOND_NS);
@@ -131,12 +135,19 @@ impl Model {
             // [MQTT-3.8.3-3]
             return None;
         }
-        let highest = matching.iter().map(|subscription| subscription.options.qos).max()?;
+        let highest = matching
+            .iter()
+            .map(|subscription| subscription.options.qos)
+            .max()?;
         let qos = highest.min(message.qos);
         let retain = message.retain && matching.iter().any(|s| s.options.retain_as_published);
         let mut identifiers: Vec<u32> = matching.iter().filter_map(|s| s.identifier).collect();
         identifiers.sort_unstable();
-        let known = |cause: u64| matching.iter().any(|subscription| subscription.known_since < cause);
+        let known = |cause: u64| {
+            matching
+                .iter()
+                .any(|subscription| subscription.known_since < cause)
+        };
         let mut owed = arrival.cause.is_none_or(known) && now < arrival.expires_at.0;
         let waiting = session.waiting.len();
         match (qos, session.connection) {
@@ -205,7 +216,10 @@ fn packet_bytes(entry: &Entry) -> usize {
     let mut properties = PropertiesBuf::new();
     let pushed = properties.extend_raw(entry.message.properties.as_properties());
     debug_assert!(pushed.is_ok());
-    let extra = entry.identifiers.iter().map(|&i| Property::SubscriptionIdentifier(i));
+    let extra = entry
+        .identifiers
+        .iter()
+        .map(|&i| Property::SubscriptionIdentifier(i));
     let expiry = entry.message.expiry_s.map(Property::MessageExpiryInterval);
     for property in extra.chain(expiry) {
         let pushed = properties.push(property);

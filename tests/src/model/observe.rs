@@ -84,7 +84,11 @@ impl Model {
             Some(flight) if flight.awaits != Awaits::PubComp => Ok(flight.entry),
             flight => Err(format!(
                 "PUBLISH {identifier} sent again, which {}",
-                if flight.is_some() { "was received" } else { "is not due" }
+                if flight.is_some() {
+                    "was received"
+                } else {
+                    "is not due"
+                }
             )),
         }
     }
@@ -167,7 +171,11 @@ impl Model {
             ));
         };
         let taken = waiting[at];
-        let twins: Vec<usize> = waiting[at..].iter().copied().filter(|entry| is_it(entry)).collect();
+        let twins: Vec<usize> = waiting[at..]
+            .iter()
+            .copied()
+            .filter(|entry| is_it(entry))
+            .collect();
         if twins.len() > 1 && version != ProtocolVersion::V5 {
             // 3.x does not show which of them it is, so it may be the one that expires first or last.
             let all = || twins.iter().map(|&twin| self.entries[twin].expires_at);
@@ -226,7 +234,10 @@ impl Model {
             return Ok(());
         };
         if let Some(reply) = connected.replies.front() {
-            return Err(format!("{reply:?} is owed to {} and was not sent", connected.client));
+            return Err(format!(
+                "{reply:?} is owed to {} and was not sent",
+                connected.client
+            ));
         }
         let session = &self.sessions[number];
         let open = session.outstanding() < session.window;
@@ -280,12 +291,7 @@ fn comes_before(earlier: &Entry, later: &Entry) -> bool {
 }
 
 /// What of a PUBLISH is not as the delivery says.
-fn differs(
-    entry: &Entry,
-    publish: &Publish<'_>,
-    version: ProtocolVersion,
-    now: u64,
-) -> Option<&'static str> {
+fn differs(entry: &Entry, publish: &Publish<'_>, version: ProtocolVersion, now: u64) -> Option<&'static str> {
     let message = &entry.message;
     if message.topic != publish.topic {
         return Some("the topic");

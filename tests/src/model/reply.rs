@@ -5,7 +5,9 @@ use mqtt::{Packet, ProtocolVersion, ReasonCode};
 /// One answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
-    ConnAck { session_present: bool },
+    ConnAck {
+        session_present: bool,
+    },
     SubAck(u16, Vec<u8>),
     UnsubAck(u16, Vec<u8>),
     PubAck(u16),

@@ -98,7 +98,11 @@ impl Client {
         loop {
             let identifier = self.next_identifier;
             self.next_identifier = identifier % 100 + 1;
-            if !self.pending.iter().any(|pending| pending.packet_identifier == identifier) {
+            if !self
+                .pending
+                .iter()
+                .any(|pending| pending.packet_identifier == identifier)
+            {
                 return identifier;
             }
         }
@@ -209,7 +213,10 @@ impl World {
                 debug_assert!(pushed.is_ok());
             }
         }
-        let padding = pick(rng, &["", "", "", "...............................................", " "]);
+        let padding = pick(
+            rng,
+            &["", "", "", "...............................................", " "],
+        );
         let payload = if retain && !is_will && chance(rng, 25) {
             String::new()
         } else {
@@ -264,7 +271,9 @@ impl World {
         let bytes = encode(&packet, dup, connection.version)?;
         let step = self.step;
         if let Some(trace) = &mut self.trace {
-            trace.push(format!("{step} c{client} writes to connection {number}: {packet:?}"));
+            trace.push(format!(
+                "{step} c{client} writes to connection {number}: {packet:?}"
+            ));
         }
         connection.write(&bytes, packet, step);
         self.moved = true;
@@ -387,7 +396,11 @@ impl World {
             return Ok(());
         };
         let there = self.connections[number].down.len();
-        let bytes = if self.rng.bool() { there } else { self.rng.usize(0..=there) };
+        let bytes = if self.rng.bool() {
+            there
+        } else {
+            self.rng.usize(0..=there)
+        };
         self.read_bytes(client, number, bytes)
     }
 
@@ -510,7 +523,9 @@ impl World {
             let entry = self.model.take(entry)?;
             if entry.is_retained() {
                 let message = &entry.message;
-                taking.retained.push((message.topic.clone(), message.payload.clone()));
+                taking
+                    .retained
+                    .push((message.topic.clone(), message.payload.clone()));
             }
         }
         match qos {
@@ -570,8 +585,11 @@ impl World {
         let Some(other) = self.somebody_told(client)? else {
             return Ok(());
         };
-        let filters: Vec<&'static str> =
-            FILTERS.iter().copied().filter(|filter| mqtt::topic::matches(filter, topic)).collect();
+        let filters: Vec<&'static str> = FILTERS
+            .iter()
+            .copied()
+            .filter(|filter| mqtt::topic::matches(filter, topic))
+            .collect();
         if filters.is_empty() {
             return Ok(());
         }

@@ -44,10 +44,15 @@ impl World {
             self.settle()?;
         }
         self.check_one_connection()?;
-        match self.clients.iter().find(|client| {
-            client.connected && !client.pending.is_empty()
-        }) {
-            Some(client) => Err(format!("{} waits for acknowledgements: {:?}", client.name, client.pending)),
+        match self
+            .clients
+            .iter()
+            .find(|client| client.connected && !client.pending.is_empty())
+        {
+            Some(client) => Err(format!(
+                "{} waits for acknowledgements: {:?}",
+                client.name, client.pending
+            )),
             None => Ok(()),
         }
     }
@@ -159,7 +164,8 @@ impl World {
                 return Err(format!("in shard {shard} is left: {remains:?}"));
             }
         }
-        let sum = |read: fn(&broker::logic::ShardCounters) -> u64| self.counters.iter().map(read).sum::<u64>();
+        let sum =
+            |read: fn(&broker::logic::ShardCounters) -> u64| self.counters.iter().map(read).sum::<u64>();
         let counts = [
             ("sessions", sum(|c| c.sessions.get())),
             ("clients_connected", sum(|c| c.clients_connected.get())),

@@ -46,7 +46,10 @@ impl Options {
     /// The command that replays a seed.
     #[must_use]
     pub fn command(&self, seed: u64) -> String {
-        let shards = self.shards.map(|shards| format!(" --shards {shards}")).unwrap_or_default();
+        let shards = self
+            .shards
+            .map(|shards| format!(" --shards {shards}"))
+            .unwrap_or_default();
         format!(
             "cargo run --release -p tests --bin simulate -- --seed {seed} --steps {}{shards}",
             self.steps
@@ -105,7 +108,7 @@ impl Profile {
             cuts: pick(rng, &[0, 5, 15]),
             clean: pick(rng, &[5, 40, 80]),
             full_sockets: pick(rng, &[0, 30]),
-            gossip: pick(rng, &[0, 30, 100]),
+            gossip: pick(rng, &[0, 50, 100]),
             pipelined: rng.bool(),
             rude: rng.u32(0..4) == 0,
         }

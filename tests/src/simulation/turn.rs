@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use broker::auth::Verdict;
 use broker::limits;
 use broker::logic::{Batch, ConnectionId, LostCause, Peer, Shard, Timestamp};
 use broker::settings::ListenerId;
@@ -95,12 +96,18 @@ impl World {
         self.shards[shard].phase = match phase {
             Phase::Wait => {
                 self.wait(shard);
-                Phase::Drain { from: 0, again: false }
+                Phase::Drain {
+                    from: 0,
+                    again: false,
+                }
             }
             Phase::Drain { from, again } => {
                 self.drain(shard, from)?;
                 if from + 1 < self.shards.len() {
-                    Phase::Drain { from: from + 1, again }
+                    Phase::Drain {
+                        from: from + 1,
+                        again,
+                    }
                 } else {
                     self.adopt_arrived(shard, again)?
                 }
@@ -209,6 +216,7 @@ impl World {
             tls: false,
             assigned_client_identifier: None,
             certificate_identity: None,
+            verdict: Verdict::Unproved,
         };
         connection.place = Place::Home(turning.logic.open(turning.now, peer));
         connection.model = self.model.open(home, turning.now.0);
@@ -349,7 +357,10 @@ impl World {
     fn run_timers(&mut self, shard: usize) -> Checked {
         let now = self.shards[shard].now;
         for number in self.shards[shard].connections.clone() {
-            if self.connections[number].linger_until.is_some_and(|until| until <= now.0) {
+            if self.connections[number]
+                .linger_until
+                .is_some_and(|until| until <= now.0)
+            {
                 self.close(shard, number)?;
             }
         }
@@ -453,7 +464,8 @@ impl World {
             };
             let idle = connection.wire.is_empty() && self.shards[shard].logic.connected(id);
             if idle {
-                self.model.check_idle(connection.model, self.shards[shard].now.0)?;
+                self.model
+                    .check_idle(connection.model, self.shards[shard].now.0)?;
             }
         }
         Ok(())
@@ -464,11 +476,7 @@ impl World {
 fn ends_call(packet: &Packet) -> bool {
     matches!(
         packet,
-        Packet::Connect(_)
-            | Packet::PubAck(_)
-            | Packet::PubRec(_)
-            | Packet::PubRel(_)
-            | Packet::PubComp(_)
+        Packet::Connect(_) | Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubRel(_) | Packet::PubComp(_)
     )
 }
 

@@ -9,11 +9,11 @@ use broker::settings::Settings;
 use fastrand::Rng;
 use mqtt::Packet;
 
+use super::Ran;
 use super::client::Client;
 use super::connection::{Connection, Place};
 use super::profile::{Fault, Options, Profile, chance};
 use super::turn::{Phase, Queues, SimulatedShard, index_of};
-use super::Ran;
 use crate::model::{Bounds, Checked, Model};
 
 /// Everything there is.
@@ -134,7 +134,14 @@ impl World {
                 }
             }
             55..=84 => self.act(client),
-            _ => self.read(client),
+            _ => {
+                let has_bytes = |&client: &usize| {
+                    let connection = self.clients[client].connection;
+                    connection.is_some_and(|number| !self.connections[number].down.is_empty())
+                };
+                let behind = (client..self.clients.len()).chain(0..client).find(has_bytes);
+                self.read(behind.unwrap_or(client))
+            }
         }
     }
 
