@@ -12,6 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use broker::auth::Verdict;
 use broker::logic::{Batch, ConnectionId, Peer, Shard, ShardCounters, Timestamp, shard_counters, testing};
 use broker::settings::{ListenerId, Settings};
 use criterion::Criterion;
@@ -129,6 +130,7 @@ impl Shell {
             tls: false,
             assigned_client_identifier: None,
             certificate_identity: None,
+            verdict: Verdict::Unproved,
         };
         let id = self.logic.open(NOW, peer);
         let mut packet = Vec::new();
