@@ -13,6 +13,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use mqtt::packet::QoS;
 use mqtt::version::ProtocolVersion;
+use transport::tls::ClientTls;
 
 use crate::cpus::Cpus;
 use crate::scenario::{Credentials, Load, Scenario};
@@ -50,6 +51,8 @@ pub enum TargetRequest {
         port: u16,
         /// TLS, if it is wanted.
         tls: Option<TlsRequest>,
+        /// File with the passphrase of the clients' keys.
+        key_pass_file: Option<PathBuf>,
         /// Its process, if it is on this machine: for its CPU time and memory.
         pid: Option<u32>,
     },
@@ -60,10 +63,26 @@ pub enum TargetRequest {
 pub struct TlsRequest {
     /// PEM file of the CA.
     pub ca: Option<PathBuf>,
-    /// PEM files of the client's certificate and key.
+    /// PEM files of the client's certificate and key; `%i` in their paths is the number of the client.
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Trust any certificate.
     pub insecure: bool,
+    /// Take a CN for the broker's name.
+    pub cn_fallback: bool,
+}
+
+impl TlsRequest {
+    /// As the transport has it.
+    pub fn as_client(&self) -> ClientTls<'_> {
+        let certificate = self.certificate.as_ref();
+        ClientTls {
+            ca: self.ca.as_deref(),
+            certificate: certificate.map(|(chain, key)| (chain.as_path(), key.as_path())),
+            insecure: self.insecure,
+            cn_fallback: self.cn_fallback,
+            ..ClientTls::default()
+        }
+    }
 }
 
 /// Reads the command line, the program's name first.
@@ -87,7 +106,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, clap:
     version,
     disable_help_flag = true,
     disable_version_flag = true,
-    max_term_width = 110
+    max_term_width = 110,
+    after_help = "`loadgen pub` and `loadgen sub` publish and subscribe as mosquitto_pub and mosquitto_sub do: `loadgen pub --help`."
 )]
 struct Arguments {
     /// Publishing connections
@@ -175,10 +195,10 @@ struct Arguments {
     /// CA that the broker's certificate must come from (implies --tls)
     #[arg(long, visible_aliases = ["cacertfile", "ca"], value_name = "FILE", requires = "host", help_heading = "Broker")]
     cafile: Option<PathBuf>,
-    /// The clients' certificate (implies --tls)
+    /// The clients' certificate (implies --tls); %i is the client's number
     #[arg(long, visible_alias = "certfile", value_name = "FILE", requires_all = ["host", "key"], help_heading = "Broker")]
     cert: Option<PathBuf>,
-    /// Its private key
+    /// Its private key; %i is the client's number
     #[arg(
         long,
         visible_alias = "keyfile",
@@ -187,6 +207,12 @@ struct Arguments {
         help_heading = "Broker"
     )]
     key: Option<PathBuf>,
+    /// File with the passphrase of the keys; else MIDGE_KEY_PASSPHRASE, or the terminal is asked
+    #[arg(long, value_name = "FILE", requires = "key", help_heading = "Broker")]
+    key_pass_file: Option<PathBuf>,
+    /// Take the CN of a broker's certificate that has no subjectAltName for its name
+    #[arg(long, requires = "host", help_heading = "Broker")]
+    cn_fallback: bool,
     /// Trust any certificate (implies --tls)
     #[arg(long, requires = "host", help_heading = "Broker")]
     insecure: bool,
@@ -267,6 +293,7 @@ impl Arguments {
             host,
             port,
             tls,
+            key_pass_file: self.key_pass_file.clone(),
             pid: self.broker_pid,
         })
     }
@@ -277,6 +304,7 @@ impl Arguments {
             ca: self.cafile.clone(),
             certificate: self.cert.clone().zip(self.key.clone()),
             insecure: self.insecure,
+            cn_fallback: self.cn_fallback,
         })
     }
 
@@ -355,7 +383,7 @@ impl std::str::FromStr for Rate {
     }
 }
 
-fn qos(word: &str) -> Result<QoS, String> {
+pub(crate) fn qos(word: &str) -> Result<QoS, String> {
     match word {
         "0" => Ok(QoS::AtMostOnce),
         "1" => Ok(QoS::AtLeastOnce),
@@ -364,7 +392,7 @@ fn qos(word: &str) -> Result<QoS, String> {
     }
 }
 
-fn version(word: &str) -> Result<ProtocolVersion, String> {
+pub(crate) fn version(word: &str) -> Result<ProtocolVersion, String> {
     match word {
         "3" | "31" | "3.1" | "mqttv31" => Ok(ProtocolVersion::V3_1),
         "4" | "311" | "3.1.1" | "mqttv311" => Ok(ProtocolVersion::V3_1_1),
@@ -383,7 +411,7 @@ fn topics(word: &str) -> Result<Topics, String> {
     }
 }
 
-fn seconds(word: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(word: &str) -> Result<Duration, String> {
     seconds_of(
         word.trim_end_matches('s')
             .parse()

@@ -18,14 +18,16 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use rustls::ClientConfig;
 use tempfile::TempDir;
-use transport::tls::{ClientTls, client_config};
+use transport::tls::{ClientTls, KeyPassphrase, NoPassphrase};
 
 use crate::args::{TargetRequest, TlsRequest};
 use crate::certificates::{self, write_private};
 use crate::cpus::Cpus;
 use crate::error::Failure;
-use crate::phase::Endpoint;
+use crate::key_passphrase::ClientPassphrase;
+use crate::phase::{ClientConfigs, Endpoint};
 use crate::run::Subject;
+use crate::topics::numbered;
 
 /// The word that makes this program the broker of a run.
 pub const BROKER_WORD: &str = "broker";
@@ -40,17 +42,28 @@ pub struct Target {
 }
 
 impl Target {
-    /// Starts or finds the broker.
+    /// Starts or finds the broker; `clients` is one more than the highest number of a client.
     ///
     /// # Errors
     /// One sentence on what failed: starting, the certificate files, or the name.
-    pub fn open(request: &TargetRequest, interrupted: &AtomicBool) -> Result<Target, Failure> {
+    pub fn open(request: &TargetRequest, clients: u32, interrupted: &AtomicBool) -> Result<Target, Failure> {
         match request {
             TargetRequest::OwnBroker { shards, tls, cpus } => {
                 OwnBroker::start(*shards, *tls, cpus.as_ref(), interrupted)
             }
-            TargetRequest::Running { host, port, tls, pid } => {
-                let endpoint = endpoint(host, *port, tls.as_ref())?;
+            TargetRequest::Running {
+                host,
+                port,
+                tls,
+                key_pass_file,
+                pid,
+            } => {
+                let passphrase = ClientPassphrase::new(key_pass_file.clone(), None);
+                let tls = tls
+                    .as_ref()
+                    .map(|tls| client_configs(tls, clients, &passphrase))
+                    .transpose()?;
+                let endpoint = endpoint(host, *port, tls)?;
                 let subject = Subject {
                     endpoint,
                     pid: *pid,
@@ -71,7 +84,7 @@ impl Target {
     }
 }
 
-fn endpoint(host: &str, port: u16, tls: Option<&TlsRequest>) -> Result<Endpoint, Failure> {
+fn endpoint(host: &str, port: u16, tls: Option<ClientConfigs>) -> Result<Endpoint, Failure> {
     let no_address = |why: String| Failure::Connect(format!("{host} has no address: {why}"));
     let found = (host, port)
         .to_socket_addrs()
@@ -79,22 +92,10 @@ fn endpoint(host: &str, port: u16, tls: Option<&TlsRequest>) -> Result<Endpoint,
     let addresses: Vec<SocketAddr> = found.collect();
     let address =
         first_that_answers(&addresses).ok_or_else(|| no_address("the name is unknown".to_owned()))?;
-    let tls = tls.map(|tls| {
-        let certificate = tls
-            .certificate
-            .as_ref()
-            .map(|(chain, key)| (chain.as_path(), key.as_path()));
-        client_tls(&ClientTls {
-            ca: tls.ca.as_deref(),
-            certificate,
-            insecure: tls.insecure,
-            ..ClientTls::default()
-        })
-    });
     Ok(Endpoint {
         address,
         server_name: host.to_owned(),
-        tls: tls.transpose()?,
+        tls,
     })
 }
 
@@ -108,8 +109,32 @@ fn first_that_answers(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     }
 }
 
-fn client_tls(tls: &ClientTls<'_>) -> Result<Arc<ClientConfig>, Failure> {
-    client_config(tls).map_err(|error| Failure::Connect(error.to_string()))
+/// A client's configuration, or one sentence on what is wrong with its files.
+pub(crate) fn client_tls(
+    tls: &ClientTls<'_>,
+    passphrase: &dyn KeyPassphrase,
+) -> Result<Arc<ClientConfig>, Failure> {
+    transport::tls::client(tls, passphrase).map_err(|error| Failure::Connect(error.to_string()))
+}
+
+/// One configuration for all clients, or one for each number where the paths have `%i`.
+fn client_configs(
+    request: &TlsRequest,
+    clients: u32,
+    passphrase: &dyn KeyPassphrase,
+) -> Result<ClientConfigs, Failure> {
+    let is_pattern = |path: &Path| path.to_string_lossy().contains("%i");
+    let certificate = request.certificate.as_ref();
+    let each = certificate.is_some_and(|(chain, key)| is_pattern(chain) || is_pattern(key));
+    let configs = (0..if each { clients } else { 1 }).map(|number| {
+        let of_client = |path: &Path| PathBuf::from(numbered(&path.to_string_lossy(), number));
+        let mut own = request.clone();
+        if each {
+            own.certificate = certificate.map(|(chain, key)| (of_client(chain), of_client(key)));
+        }
+        client_tls(&own.as_client(), passphrase)
+    });
+    Ok(ClientConfigs::new(configs.collect::<Result<_, _>>()?))
 }
 
 /// A broker in a process of its own.
@@ -134,12 +159,15 @@ impl OwnBroker {
         let configuration = configure(folder.path(), address, tls.is_some())
             .map_err(Failure::system("cannot write the files of the run"))?;
         let client = tls.map(|folder| {
-            client_tls(&ClientTls {
-                ca: Some(&folder.join("ca.crt")),
-                ..ClientTls::default()
-            })
+            client_tls(
+                &ClientTls {
+                    ca: Some(&folder.join("ca.crt")),
+                    ..ClientTls::default()
+                },
+                &NoPassphrase,
+            )
         });
-        let tls = client.transpose()?;
+        let tls = client.transpose()?.map(|config| ClientConfigs::new(vec![config]));
         let mut own = OwnBroker::spawn(&configuration.file, shards, cpus)?;
         own.wait_until_it_listens(address, interrupted)?;
         let endpoint = Endpoint {
@@ -357,7 +385,7 @@ mod tests {
             ca: Some("/nonexistent/ca.crt".into()),
             ..TlsRequest::default()
         };
-        let error = endpoint("127.0.0.1", 8883, Some(&tls)).unwrap_err();
+        let error = client_configs(&tls, 1, &NoPassphrase).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/ca.crt"), "{error}");
     }
 

@@ -51,6 +51,7 @@ fn letters_mean_what_they_mean_to_mosquitto_pub() {
         host: "broker.example".into(),
         port: 1999,
         tls: None,
+        key_pass_file: None,
         pid: None,
     };
     assert_eq!(request.target, running);
@@ -100,7 +101,8 @@ fn tls_to_a_running_broker() {
             Some(TlsRequest {
                 ca: None,
                 certificate,
-                insecure: true
+                insecure: true,
+                cn_fallback: false
             })
         )
     );
