@@ -11,6 +11,7 @@
 
 mod harness;
 
+mod auth;
 mod client_certificates;
 mod connect;
 mod descriptors;

@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 use crate::certs::CertsArgs;
+use crate::passwd::PasswdArgs;
 
 /// Exit code for a command line or a configuration that cannot be used; mosquitto's.
 pub const EXIT_INVALID: u8 = 3;
@@ -57,6 +58,8 @@ pub struct Args {
 pub enum Command {
     /// Make an authority, a server's certificate and clients' certificates for a start with TLS
     Certs(CertsArgs),
+    /// Make and change password files; they are those of mosquitto_passwd
+    Passwd(PasswdArgs),
 }
 
 /// The command line of this process. Prints help, version or the mistake and exits if there is nothing to run.

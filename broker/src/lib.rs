@@ -1,18 +1,20 @@
 //! The MQTT broker.
 //!
 //! The way of a message, by file names: `shard/accept.rs` accepts, `shard/greeting.rs` finds the CONNECT and with it the
-//! home shard, `shard/links.rs` carries the connection there; `shard/connection.rs` hands received bytes to the logic;
+//! home shard, `shard/login.rs` has the password checked (`auth/`), `shard/links.rs` carries the connection there; `shard/connection.rs` hands received bytes to the logic;
 //! `logic/handle/publish.rs` handles a PUBLISH, `logic/route.rs` finds its subscribers here and the shards with
 //! subscribers elsewhere, `shard/exchange.rs` hands batches over, `shard/flush.rs` sends. `docs/ARCHITECTURE.md` tells it
 //! whole.
 
 pub mod args;
+pub mod auth;
 pub mod certs;
 pub mod config;
 pub mod limits;
 pub mod log;
 pub mod logic;
 pub mod passphrase;
+pub mod passwd;
 mod server;
 pub mod settings;
 mod shard;
@@ -34,8 +36,10 @@ where
     T: Into<OsString> + Clone,
 {
     let args = args::parse_from(arguments);
-    if let Some(args::Command::Certs(certs)) = &args.command {
-        return certs::run(certs);
+    match &args.command {
+        Some(args::Command::Certs(certs)) => return certs::run(certs),
+        Some(args::Command::Passwd(passwd)) => return passwd::run(passwd),
+        None => {}
     }
     let configuration = match config::load(&args) {
         Ok(configuration) => configuration,
@@ -45,9 +49,7 @@ where
         }
     };
     if args.test_config {
-        // Whoever reads may stop reading before the end: that is no failure of the configuration.
-        let _read = write!(std::io::stdout(), "{}", configuration.effective());
-        return ExitCode::SUCCESS;
+        return test(&configuration);
     }
     if let Err(error) = log::start(&configuration.log) {
         complain(&error);
@@ -60,9 +62,23 @@ where
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
-            ExitCode::FAILURE
+            match error {
+                ServerError::Access(_) => ExitCode::from(args::EXIT_INVALID),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
+}
+
+/// `--test-config`: shows what would be in effect.
+fn test(configuration: &config::Configuration) -> ExitCode {
+    if let Err(error) = auth::Policy::load(&server::access_files(configuration), None) {
+        complain(&error);
+        return ExitCode::from(args::EXIT_INVALID);
+    }
+    // Whoever reads may stop reading before the end: that is no failure of the configuration.
+    let _read = write!(std::io::stdout(), "{}", configuration.effective());
+    ExitCode::SUCCESS
 }
 
 /// Before there is a log. A standard error that cannot be written must not change the exit code.

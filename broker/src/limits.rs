@@ -96,6 +96,20 @@ pub const SPARE_BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// Emptied output buffers that are kept. Full: the next one is freed.
 pub const SPARE_BUFFERS_MAX: usize = 256;
 
+/// Passwords that wait to be checked; one address holds half of it at most. Full: CONNECT is refused with 0x89 (5.0) or return
+/// code 3, and the client comes again.
+pub const PASSWORD_CHECKS_MAX: usize = 16_384;
+
+/// Bytes of the passwords that wait. Full: as [`PASSWORD_CHECKS_MAX`].
+pub const PASSWORD_CHECK_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Threads that check passwords, of low priority; one argon2id check takes 46 MiB.
+pub const PASSWORD_THREADS_MAX: usize = 4;
+
+/// Addresses whose wrong passwords are counted. Full: those that were quiet for a minute are forgotten, else the new one is
+/// not counted.
+pub const BACK_OFF_ADDRESSES_MAX: usize = 65_536;
+
 const _: () = {
     assert!(OUT_PRESSURE_BYTES < OUT_SLOW_BYTES_MAX && OUT_SLOW_BYTES_MAX < OUT_BYTES_MAX);
     assert!(

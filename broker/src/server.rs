@@ -21,7 +21,8 @@ use transport::ring::{Ring, RingError, RingOptions};
 use transport::socket;
 use transport::tls::{self, ServerSide, ServerTls, TlsConfigError};
 
-use crate::config::{Configuration, ListenerTls};
+use crate::auth::{AccessFiles, Authentication, Policy, world_readable};
+use crate::config::{ConfigError, Configuration, ListenerTls};
 use crate::logic::{Shard, shard_counters};
 use crate::passphrase::Passphrases;
 use crate::settings::ListenerId;
@@ -83,6 +84,12 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
+    /// Password or ACL files.
+    #[error("{0}")]
+    Access(#[from] ConfigError),
+    /// The threads that check passwords cannot be started.
+    #[error("cannot start the threads that check passwords: {0}")]
+    Authentication(#[source] io::Error),
     /// Signals cannot be caught.
     #[error("cannot catch signals: {0}")]
     Signals(#[source] io::Error),
@@ -93,16 +100,24 @@ pub enum ServerError {
 /// # Errors
 /// Why it could not start or go on, in one sentence with what to do.
 pub fn serve(configuration: &Configuration) -> Result<(), ServerError> {
+    let files = access_files(configuration);
+    let policy = Policy::load(&files, None)?;
     check_io_uring()?;
     socket::raise_descriptor_limit();
     let passphrases = Passphrases::default();
     let tls = tls_configs(configuration, &passphrases)?;
     passphrases.forget_terminal();
-    let listening = bind_all(configuration, &tls)?;
     let links = Arc::new(Links::new(configuration.shards.get()));
     let shut_down = Arc::new(AtomicBool::new(false));
-    let signals = watch_signals(Arc::clone(&links), Arc::clone(&shut_down))?;
-    let executors = start_shards(configuration, &links, &listening, &shut_down)?;
+    let authentication = start_authentication(configuration, files, policy, &links)?;
+    let signals = watch_signals(
+        Arc::clone(&links),
+        Arc::clone(&authentication),
+        Arc::clone(&shut_down),
+    )?;
+    // Whoever can connect finds signals being watched.
+    let listening = bind_all(configuration, &tls)?;
+    let executors = start_shards(configuration, &links, &listening, &authentication, &shut_down)?;
     let _pid_file = PidFile::write(configuration.pid_file.as_deref())?;
     // The shards hold the listening sockets from here on: the last one to end closes them.
     drop(listening);
@@ -244,9 +259,51 @@ fn tls_side(tls: &ListenerTls, passphrases: &Passphrases) -> Result<ServerSide, 
     tls::server(&wanted, &source)
 }
 
-/// SIGTERM and SIGINT end the broker; a second one ends it at once.
+/// The password and ACL files of each listener.
+pub(crate) fn access_files(configuration: &Configuration) -> Vec<AccessFiles> {
+    configuration
+        .listeners
+        .iter()
+        .map(|listener| listener.access.clone())
+        .collect()
+}
+
+fn start_authentication(
+    configuration: &Configuration,
+    files: Vec<AccessFiles>,
+    policy: Policy,
+    links: &Arc<Links>,
+) -> Result<Arc<Authentication>, ServerError> {
+    for path in world_readable(&files) {
+        tracing::warn!(
+            "{} may be read by every user of this machine: `chmod 0600 {}` mends it.",
+            path.display(),
+            path.display()
+        );
+    }
+    let settings = Arc::new(configuration.settings.clone());
+    let links = Arc::clone(links);
+    let shards = configuration.shards.get();
+    Authentication::start(settings, files, policy, shards, move |shard| links.wake(shard))
+        .map(Arc::new)
+        .map_err(ServerError::Authentication)
+}
+
+/// Reads the password and ACL files again, for SIGHUP.
+fn reload(authentication: &Authentication, links: &Links) {
+    match authentication.reload() {
+        Ok(()) => {
+            links.wake_all();
+            tracing::info!("Reloaded the password and ACL files.");
+        }
+        Err(error) => tracing::error!("The files of before stay in effect: {error}"),
+    }
+}
+
+/// SIGTERM and SIGINT end the broker; a second one ends it at once. SIGHUP reads files again.
 fn watch_signals(
     links: Arc<Links>,
+    authentication: Arc<Authentication>,
     shut_down: Arc<AtomicBool>,
 ) -> Result<signal_hook::iterator::Handle, ServerError> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(ServerError::Signals)?;
@@ -254,7 +311,7 @@ fn watch_signals(
     let watch = move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
-                tracing::warn!("SIGHUP does not reload anything yet.");
+                reload(&authentication, &links);
                 continue;
             }
             if shut_down.swap(true, Ordering::Relaxed) {
@@ -277,6 +334,7 @@ fn start_shards(
     configuration: &Configuration,
     links: &Arc<Links>,
     listening: &[Listening],
+    authentication: &Arc<Authentication>,
     shut_down: &Arc<AtomicBool>,
 ) -> Result<Vec<ShardHandle>, ServerError> {
     let mut settings = configuration.settings.clone();
@@ -288,7 +346,7 @@ fn start_shards(
     let start = |shard: u16| {
         let logic = (Arc::clone(&settings), Arc::clone(&counters));
         let (links, listening) = (Arc::clone(links), listening.to_vec());
-        let shut_down = Arc::clone(shut_down);
+        let (authentication, shut_down) = (Arc::clone(authentication), Arc::clone(shut_down));
         LocalExecutorBuilder::new(placement(shard, count, &cpus))
             .name(&format!("shard-{shard}"))
             .io_memory(GLOMMIO_IO_MEMORY_BYTES)
@@ -299,7 +357,7 @@ fn start_shards(
                     shut_down: Arc::clone(&shut_down),
                 };
                 let logic = Shard::new(shard, count, logic.0, logic.1);
-                let shard = ShardLoop::new(shard, count, logic, links, listening, shut_down);
+                let shard = ShardLoop::new(shard, count, logic, links, listening, authentication, shut_down);
                 match shard {
                     Ok(shard) => shard.run().await.map_err(|error| error.to_string()),
                     Err(error) => Err(error.to_string()),

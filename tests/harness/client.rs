@@ -26,6 +26,8 @@ pub(crate) struct Options {
     session_expiry_s: Option<u32>,
     receive_maximum: Option<u16>,
     will: Option<(String, Vec<u8>, QoS, bool)>,
+    user_name: Option<String>,
+    password: Option<Vec<u8>>,
     tls: Option<Arc<ClientConfig>>,
 }
 
@@ -40,6 +42,8 @@ impl Options {
             session_expiry_s: None,
             receive_maximum: None,
             will: None,
+            user_name: None,
+            password: None,
             tls: None,
         }
     }
@@ -75,6 +79,12 @@ impl Options {
         self
     }
 
+    pub(crate) fn user(mut self, user_name: &str, password: &str) -> Self {
+        self.user_name = Some(user_name.to_owned());
+        self.password = Some(password.as_bytes().to_vec());
+        self
+    }
+
     pub(crate) fn tls(mut self, config: Arc<ClientConfig>) -> Self {
         self.tls = Some(config);
         self
@@ -106,8 +116,8 @@ impl Options {
             properties: properties.as_properties(),
             client_identifier: &self.client_identifier,
             will,
-            user_name: None,
-            password: None,
+            user_name: self.user_name.as_deref(),
+            password: self.password.as_deref(),
         };
         let mut out = Vec::new();
         connect.encode(&mut out).unwrap();

@@ -299,6 +299,11 @@ impl Ring {
         Waker(Arc::clone(&self.event))
     }
 
+    /// Whether requests wait for [`Ring::submit`] or [`Ring::wait`]. A socket that one of them names must stay open until then.
+    pub fn has_queued(&mut self) -> bool {
+        !self.io.submission().is_empty()
+    }
+
     /// Hands queued requests to the kernel without waiting.
     ///
     /// # Errors

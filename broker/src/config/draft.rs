@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::auth::AccessFiles;
 use transport::tls::IdentityKind;
 
 use crate::log::{LogDestination, LogSettings, LogTypes};
@@ -58,6 +59,7 @@ pub(super) struct Access {
     pub(super) allow_anonymous: Option<bool>,
     pub(super) allow_zero_length_client_identifier: Option<bool>,
     pub(super) assigned_client_identifier_prefix: Option<String>,
+    pub(super) files: AccessFiles,
 }
 
 /// A listener in the making.
@@ -133,6 +135,21 @@ impl Draft {
             &mut self.listener().access
         } else {
             &mut self.access
+        }
+    }
+
+    /// Where a relative path of the configuration leads: to the working directory, as with mosquitto, or if nothing is
+    /// there to the folder of the configuration file. Absolute, so that messages say which file is meant.
+    pub(super) fn path(&self, text: &str) -> PathBuf {
+        let here = std::path::absolute(text).unwrap_or_else(|_| PathBuf::from(text));
+        let beside = self
+            .place
+            .as_ref()
+            .and_then(|place| place.file.parent())
+            .map(|folder| folder.join(text));
+        match beside.and_then(|path| std::path::absolute(path).ok()) {
+            Some(beside) if !here.exists() && beside.exists() => beside,
+            _ => here,
         }
     }
 

@@ -22,6 +22,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use crate::args::Args;
+use crate::auth::AccessFiles;
 use crate::log::LogSettings;
 use crate::settings::Settings;
 
@@ -63,6 +64,8 @@ pub struct ListenerSocket {
     pub family: Option<AddressFamily>,
     /// TLS; `None` is plain TCP.
     pub tls: Option<ListenerTls>,
+    /// `password_file`, `acl_file`: who may use it.
+    pub access: AccessFiles,
 }
 
 /// `socket_domain`.

@@ -1,6 +1,6 @@
 //! The configuration of a draft: defaults that depend on other keys, TLS as a whole, addresses of host names.
 //!
-//! Invariant: who configured a listener or TLS has closed the broker to anonymous clients, and without a `listener`,
+//! Invariant: who configured a listener, TLS, users or access rules has closed the broker to anonymous clients, and without a `listener`,
 //! `port` or `bind_address` nobody but this machine can connect.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::args::Args;
+use crate::auth::AccessFiles;
 use crate::settings::ListenerSettings;
 
 use super::draft::{Access, Draft, ListenerDraft, TlsDraft};
@@ -133,7 +134,8 @@ fn open(
     } else {
         &draft.access
     };
-    let opens_by_default = local_only && !listener.has_tls_keys();
+    let files = access.files.clone();
+    let opens_by_default = local_only && !listener.has_tls_keys() && files == AccessFiles::default();
     let settings = settings(listener, access, opens_by_default);
     let port = listener.port.unwrap_or(DEFAULT_PORT);
     let socket = ListenerSocket {
@@ -142,6 +144,7 @@ fn open(
         host: listener.host.clone(),
         family: listener.family,
         tls: tls(listener)?,
+        access: files,
     };
     Ok((settings, socket))
 }

@@ -491,11 +491,6 @@ const MISTAKES: &[(&str, &str)] = &[
         "t.conf:1: include_dir /nonexistent cannot be read: No such file or directory (os error 2)",
     ),
     (
-        "password_file p",
-        "t.conf:1: password_file is known but not supported yet: leaving it out would change who may connect; a \
-             certificate authority (cafile, require_certificate) can decide that already",
-    ),
-    (
         "connection bridge-a",
         "t.conf:1: connection is not supported: bridges are not part of Midge: run `mosquitto` or another bridge beside \
              it as a client of both brokers",
@@ -506,6 +501,66 @@ const MISTAKES: &[(&str, &str)] = &[
              acl_file",
     ),
 ];
+
+/// V17: keys that say who may connect close the broker to all others; each listener has its own with
+/// `per_listener_settings`, the default listener too.
+#[test]
+fn v17_password_and_acl_files_close_the_broker() {
+    for text in ["password_file p", "acl_file a", "password_file p\nacl_file a"] {
+        let configuration = read(text);
+        assert!(!configuration.settings.listeners[0].allow_anonymous, "{text}");
+        let given = read(&format!("{text}\nallow_anonymous true"));
+        assert!(given.settings.listeners[0].allow_anonymous, "{text}");
+    }
+    let files = |text: &str| -> Vec<(bool, bool)> {
+        let listeners = read(text).listeners;
+        listeners
+            .iter()
+            .map(|listener| {
+                (
+                    listener.access.password_file.is_some(),
+                    listener.access.acl_file.is_some(),
+                )
+            })
+            .collect()
+    };
+    assert_eq!(
+        files("port 1\npassword_file p\nlistener 2\nacl_file a"),
+        [(true, true); 2]
+    );
+    assert_eq!(
+        files(
+            "per_listener_settings true\nport 1\npassword_file p\nlistener 2\nacl_file a\nlistener 3\n\
+             allow_anonymous true"
+        ),
+        [(true, false), (false, true), (false, false)]
+    );
+}
+
+#[test]
+fn relative_paths_lead_to_the_working_directory_then_beside_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("passfile"), "").unwrap();
+    let path = folder.path().join("t.conf");
+    std::fs::write(&path, "password_file passfile\nacl_file nowhere\n").unwrap();
+    let args = Args {
+        config_file: Some(path),
+        ..Args::default()
+    };
+    let access = load(&args).unwrap().listeners.remove(0).access;
+    assert_eq!(access.password_file, Some(folder.path().join("passfile")));
+    assert_eq!(
+        access.acl_file,
+        Some(std::env::current_dir().unwrap().join("nowhere"))
+    );
+    std::fs::write(folder.path().join("t.conf"), "password_file Cargo.toml\n").unwrap();
+    std::fs::write(folder.path().join("Cargo.toml"), "").unwrap();
+    let access = load(&args).unwrap().listeners.remove(0).access;
+    assert_eq!(
+        access.password_file,
+        Some(std::env::current_dir().unwrap().join("Cargo.toml"))
+    );
+}
 
 #[test]
 fn mistakes_name_the_line_and_what_is_right() {

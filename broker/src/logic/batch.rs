@@ -12,6 +12,7 @@ use mqtt::ProtocolVersion;
 
 use super::message::StoredMessage;
 use super::retained::Stamp;
+use crate::auth::acl::Access;
 use crate::limits;
 
 /// What one shard tells another, in order.
@@ -38,6 +39,8 @@ pub enum Control {
         message: StoredMessage,
         /// Orders it among the changes of its topic.
         stamp: Stamp,
+        /// What its publisher may do.
+        source: Access,
     },
 }
 
@@ -173,10 +176,20 @@ impl Outbox {
     }
 
     /// Appends a retained message, to both parts.
-    pub(super) fn retain(&mut self, message: StoredMessage, stamp: Stamp, spare: &mut Vec<Batch>) {
+    pub(super) fn retain(
+        &mut self,
+        message: StoredMessage,
+        stamp: Stamp,
+        source: Access,
+        spare: &mut Vec<Batch>,
+    ) {
         self.make_room(spare);
         let count = u32::try_from(self.current.control.len()).unwrap_or(u32::MAX);
-        self.current.control.push(Control::Retain { message, stamp });
+        self.current.control.push(Control::Retain {
+            message,
+            stamp,
+            source,
+        });
         self.log(Record {
             kind: Kind::Retain,
             count,

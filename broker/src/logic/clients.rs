@@ -16,6 +16,7 @@ use super::session::Sessions;
 use super::slots::Slots;
 use super::store::Store;
 use super::time::Timestamp;
+use crate::auth::Policy;
 use crate::settings::Settings;
 
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct Clients {
     /// Emptied buffers for the next `out` that gets something.
     pub(super) spare_outs: Vec<Vec<u8>>,
     pub(super) settings: Arc<Settings>,
+    /// Who may do what.
+    pub(super) policy: Arc<Policy>,
     pub(super) store: Box<dyn Store>,
     counters: Arc<[ShardCounters]>,
     index: usize,
@@ -51,6 +54,7 @@ impl Clients {
             pressure: Pressure::default(),
             spare_outs: Vec::new(),
             settings,
+            policy: Arc::default(),
             store,
             counters,
             index: usize::from(index),

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use mqtt::ProtocolVersion;
 
 use super::time::Timestamp;
+use crate::auth::Verdict;
 use crate::limits;
 use crate::settings::ListenerId;
 
@@ -34,6 +35,8 @@ pub struct Peer {
     pub assigned_client_identifier: Option<Box<str>>,
     /// The user that its certificate names, where the listener takes the user from there.
     pub certificate_identity: Option<Box<str>>,
+    /// What became of its user name and password.
+    pub verdict: Verdict,
 }
 
 /// Why the shell lost a connection.
@@ -81,6 +84,8 @@ pub(super) struct Connection {
     /// The session's queue holds QoS 0 messages (retained ones on their way): newer ones must not overtake them.
     pub(super) qos0_waits: bool,
     pub(super) receive_paused: bool,
+    /// The session has rules to be asked before a message is published.
+    pub(super) restricted: bool,
     /// More waits for it than it should: others wait until it has caught up.
     pub(super) pressing: bool,
     /// It was behind for too long: nobody waits for it.
@@ -123,6 +128,7 @@ impl Connection {
             waits: false,
             qos0_waits: false,
             receive_paused: false,
+            restricted: false,
             pressing: false,
             slow: false,
             patience_until: Timestamp::NEVER,

@@ -15,6 +15,7 @@ use super::interest::encode_message;
 use super::message::{Message, Publisher, StoredMessage};
 use super::route::Access;
 use super::time::Timestamp;
+use crate::auth::acl as rules;
 use crate::limits;
 
 impl Shard {
@@ -73,16 +74,25 @@ impl Shard {
     }
 
     /// Publishes a message that no packet carries: a Will. `$SYS` is not for it.
-    pub(super) fn publish(&mut self, now: Timestamp, message: &Message<'_>, hint: Option<u32>) {
-        let route = self
-            .routes
-            .resolve(message.topic, hint.unwrap_or(NONE), &mut self.subscriptions);
+    pub(super) fn publish(
+        &mut self,
+        now: Timestamp,
+        message: &Message<'_>,
+        hint: Option<u32>,
+        source: &rules::Access,
+    ) {
+        let route = self.routes.resolve(
+            message.topic,
+            hint.unwrap_or(NONE),
+            &mut self.subscriptions,
+            &self.clients.sessions,
+        );
         if self
             .routes
             .get(route)
             .is_some_and(|route| route.access == Access::Allowed)
         {
-            self.publish_on(now, route, *message, None);
+            self.publish_on(now, route, *message, None, source);
         }
     }
 
@@ -96,17 +106,21 @@ impl Shard {
             payload,
             publisher: Publisher::ELSEWHERE,
         };
-        let route = self.routes.resolve(topic, NONE, &mut self.subscriptions);
-        self.publish_on(now, route, message, None);
+        let route = self
+            .routes
+            .resolve(topic, NONE, &mut self.subscriptions, &self.clients.sessions);
+        self.publish_on(now, route, message, None, &rules::Access::default());
     }
 
-    /// To the local sessions, the other shards, and the retained messages; false if nobody was there.
+    /// To the local sessions, the other shards, and the retained messages (with what its publisher may do); false if nobody
+    /// was there.
     pub(super) fn publish_on(
         &mut self,
         now: Timestamp,
         route: u32,
         mut message: Message<'_>,
         raw: Option<(ProtocolVersion, &[u8])>,
+        source: &rules::Access,
     ) -> bool {
         let anybody = message.retain || self.routes.get(route).is_some_and(|route| !route.is_empty());
         if message.retain {
@@ -116,8 +130,8 @@ impl Shard {
             self.fan_out.begin();
             let stored = self.fan_out.stored(now, &message);
             let stamp = self.retained.next_stamp();
-            self.apply_retained(now, &stored, stamp);
-            self.send_retained(&stored, stamp);
+            self.apply_retained(now, &stored, stamp, source);
+            self.send_retained(&stored, stamp, source);
             self.fan_out_message(now, route, &message, Some(&stored));
             return anybody;
         }

@@ -132,6 +132,15 @@ impl Shard {
 
     /// Publishes a Will [MQTT-3.1.2-8].
     pub(super) fn publish_will(&mut self, now: Timestamp, will: &Will) {
+        // The rules may have changed since CONNECT.
+        let access = self.clients.policy.renewed(&will.access);
+        if !access.may_write(will.message.topic()) {
+            let client = access
+                .identity()
+                .map_or("", |identity| &identity.client_identifier);
+            let topic = will.message.topic();
+            return tracing::warn!("The Will of {client} is dropped: it may not publish to {topic}.");
+        }
         let mut properties = PropertiesBuf::new();
         if let Some(expiry_s) = will.expiry_s {
             // Both fit a packet once.
@@ -149,7 +158,7 @@ impl Shard {
                 identity: will.message.publisher(),
             },
         };
-        self.publish(now, &message, None);
+        self.publish(now, &message, None, &access);
     }
 
     /// Ends a session that has no connection.

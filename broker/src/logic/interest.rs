@@ -14,6 +14,7 @@ use super::deliver::Run;
 use super::message::{Message, Publisher, StoredMessage};
 use super::retained::Stamp;
 use super::time::Timestamp;
+use crate::auth::acl::Access;
 use crate::limits;
 
 impl Shard {
@@ -33,9 +34,14 @@ impl Shard {
                 Kind::Run(version) => self.receive_run(now, version, &record),
                 Kind::Message(version) => self.receive_message(now, version, record.packets),
                 Kind::Retain => {
-                    if let Some(Control::Retain { message, stamp }) = batch.control.get(record.count as usize)
+                    let control = batch.control.get(record.count as usize);
+                    if let Some(Control::Retain {
+                        message,
+                        stamp,
+                        source,
+                    }) = control
                     {
-                        self.receive_retained(now, message, *stamp);
+                        self.receive_retained(now, message, *stamp, source);
                     }
                 }
             }
@@ -119,7 +125,7 @@ impl Shard {
     }
 
     /// Sends a change of a retained message to all other shards.
-    pub(super) fn send_retained(&mut self, message: &StoredMessage, stamp: Stamp) {
+    pub(super) fn send_retained(&mut self, message: &StoredMessage, stamp: Stamp, source: &Access) {
         let Self {
             outboxes,
             spare_batches,
@@ -128,14 +134,20 @@ impl Shard {
             ..
         } = self;
         for (_, outbox) in others(outboxes, *index) {
-            outbox.retain(message.clone(), stamp, spare_batches);
+            outbox.retain(message.clone(), stamp, source.clone(), spare_batches);
             *outbox_filled |= outbox.len() > limits::OUTBOX_BATCHES_MAX;
         }
     }
 
     /// Puts a retained message in place, in this shard.
-    pub(super) fn apply_retained(&mut self, now: Timestamp, message: &StoredMessage, stamp: Stamp) {
-        if self.retained.apply(now, message, stamp, &mut self.timers) {
+    pub(super) fn apply_retained(
+        &mut self,
+        now: Timestamp,
+        message: &StoredMessage,
+        stamp: Stamp,
+        source: &Access,
+    ) {
+        if self.retained.apply(now, message, stamp, source, &mut self.timers) {
             self.clients
                 .store
                 .append(super::store::Record::Retained { message });
@@ -176,9 +188,12 @@ impl Shard {
             payload_bytes: record.payload_bytes,
             packet_bytes_max: record.packet_bytes_max,
         };
-        let route = self
-            .routes
-            .resolve(first.topic, self.batch_route, &mut self.subscriptions);
+        let route = self.routes.resolve(
+            first.topic,
+            self.batch_route,
+            &mut self.subscriptions,
+            &self.clients.sessions,
+        );
         self.batch_route = route;
         self.fan_out_run(now, route, &run, NONE);
     }
@@ -195,18 +210,26 @@ impl Shard {
             payload: publish.payload,
             publisher: Publisher::ELSEWHERE,
         };
-        let route = self
-            .routes
-            .resolve(message.topic, self.batch_route, &mut self.subscriptions);
+        let route = self.routes.resolve(
+            message.topic,
+            self.batch_route,
+            &mut self.subscriptions,
+            &self.clients.sessions,
+        );
         self.batch_route = route;
         self.fan_out_message(now, route, &message, None);
     }
 
-    fn receive_retained(&mut self, now: Timestamp, stored: &StoredMessage, stamp: Stamp) {
-        self.apply_retained(now, stored, stamp);
+    fn receive_retained(&mut self, now: Timestamp, stored: &StoredMessage, stamp: Stamp, source: &Access) {
+        self.apply_retained(now, stored, stamp, source);
         let mut properties = std::mem::take(&mut self.properties);
         if let Some(message) = stored.at(now, &mut properties) {
-            let route = self.routes.resolve(message.topic, NONE, &mut self.subscriptions);
+            let route = self.routes.resolve(
+                message.topic,
+                NONE,
+                &mut self.subscriptions,
+                &self.clients.sessions,
+            );
             self.fan_out_message(now, route, &message, Some(stored));
         }
         self.properties = properties;

@@ -22,6 +22,7 @@ mod handle;
 mod interest;
 mod message;
 mod placement;
+mod policy;
 mod pressure;
 mod pump;
 mod receive;

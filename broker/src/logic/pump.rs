@@ -181,7 +181,7 @@ impl Clients {
         }
     }
 
-    /// Encodes a kept message to a connection; false if it has expired or is too large for the client.
+    /// Encodes a kept message to a connection; false if it has expired, is too large for the client or not for it.
     fn send_stored(
         &mut self,
         now: Timestamp,
@@ -192,6 +192,7 @@ impl Clients {
     ) -> bool {
         let Self {
             connections,
+            sessions,
             template,
             properties,
             dirty,
@@ -201,6 +202,10 @@ impl Clients {
         let Some(connection) = connections.get_mut(slot) else {
             return false;
         };
+        // The rules may have changed while it waited.
+        if connection.restricted && !sessions.may_read(connection.session, queued.message.topic()) {
+            return false;
+        }
         let Some(message) = queued.message.at(now, properties) else {
             return false;
         };

@@ -13,6 +13,8 @@ use super::message::{Message, Publisher, StoredMessage};
 use super::subscription::tree::TopicTree;
 use super::time::Timestamp;
 use super::timer::{Timer, Timers};
+use crate::auth::Policy;
+use crate::auth::acl::Access;
 use crate::limits;
 
 /// When a retained message was changed, in an order that all shards agree on: the counter, and below it the shard.
@@ -29,6 +31,8 @@ const _: () = assert!(
 struct Kept {
     message: StoredMessage,
     stamp: Stamp,
+    /// What its publisher may do, for `check_retain_source`.
+    source: Access,
 }
 
 impl Kept {
@@ -72,6 +76,7 @@ impl Retained {
         now: Timestamp,
         message: &StoredMessage,
         stamp: Stamp,
+        source: &Access,
         timers: &mut Timers,
     ) -> bool {
         self.counter = self.counter.max(stamp.0 >> SHARD_BITS);
@@ -92,12 +97,21 @@ impl Retained {
                 Kept {
                     message: message.clone(),
                     stamp,
+                    source: source.clone(),
                 },
             );
         } else if self.shared {
             let message = mark(now, message.topic());
             timers.set(message.expires_at(), timer);
-            self.topics.set(node, Kept { message, stamp });
+            let source = Access::default();
+            self.topics.set(
+                node,
+                Kept {
+                    message,
+                    stamp,
+                    source,
+                },
+            );
         } else {
             self.topics.remove(node);
         }
@@ -117,10 +131,20 @@ impl Retained {
         self.topics.remove(node);
     }
 
-    /// The messages that match a filter and have not expired, into `found`.
-    pub(super) fn matching(&mut self, now: Timestamp, filter: &str, found: &mut Vec<StoredMessage>) {
+    /// The messages that match a filter and have not expired, into `found`; with `policy` only those whose publishers may
+    /// still publish there.
+    pub(super) fn matching(
+        &mut self,
+        now: Timestamp,
+        filter: &str,
+        policy: Option<&Policy>,
+        found: &mut Vec<StoredMessage>,
+    ) {
         self.topics.match_filter(filter, |_, kept| {
-            if !kept.is_mark() && kept.message.expires_at() > now {
+            let stands = |policy: &Policy| {
+                kept.source.is_unrestricted() || policy.renewed(&kept.source).may_write(kept.message.topic())
+            };
+            if !kept.is_mark() && kept.message.expires_at() > now && policy.is_none_or(stands) {
                 found.push(kept.message.clone());
             }
         });
@@ -182,7 +206,13 @@ mod tests {
                     let mut timers = Timers::default();
                     for &(payload, counter) in &order {
                         let stamp = Stamp(counter << SHARD_BITS);
-                        retained.apply(Timestamp(0), &message(payload), stamp, &mut timers);
+                        retained.apply(
+                            Timestamp(0),
+                            &message(payload),
+                            stamp,
+                            &Access::default(),
+                            &mut timers,
+                        );
                     }
                     let expected = Some(changes[last - 1].0).filter(|payload| !payload.is_empty());
                     assert_eq!(
@@ -201,8 +231,20 @@ mod tests {
         let (mut one, mut two) = (Retained::new(0, 0, 2), Retained::new(0, 1, 2));
         let (first, second) = (one.next_stamp(), two.next_stamp());
         assert!(first < second);
-        assert!(one.apply(Timestamp(0), &message("x"), second, &mut Timers::default()));
-        assert!(!one.apply(Timestamp(0), &message("y"), first, &mut Timers::default()));
+        assert!(one.apply(
+            Timestamp(0),
+            &message("x"),
+            second,
+            &Access::default(),
+            &mut Timers::default()
+        ));
+        assert!(!one.apply(
+            Timestamp(0),
+            &message("y"),
+            first,
+            &Access::default(),
+            &mut Timers::default()
+        ));
         assert!(one.next_stamp() > second, "later than all it has seen");
     }
 
@@ -211,8 +253,20 @@ mod tests {
         let mut retained = Retained::new(0, 0, 2);
         let mut timers = Timers::default();
         let (first, second) = (retained.next_stamp(), retained.next_stamp());
-        retained.apply(Timestamp(0), &message("x"), first, &mut timers);
-        retained.apply(Timestamp(0), &message(""), second, &mut timers);
+        retained.apply(
+            Timestamp(0),
+            &message("x"),
+            first,
+            &Access::default(),
+            &mut timers,
+        );
+        retained.apply(
+            Timestamp(0),
+            &message(""),
+            second,
+            &Access::default(),
+            &mut timers,
+        );
         let end = Timestamp(0).plus_s(limits::TOMBSTONE_S);
         assert_eq!(timers.next_deadline(), Some(end));
         let Some(Timer::Retained { node }) = timers.take_due(end) else {

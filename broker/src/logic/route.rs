@@ -1,8 +1,9 @@
 //! From a topic to those who get its messages: resolved once, then taken from a cache.
 //!
 //! Invariants: a route is used only while it is of the present epoch. Every change of a subscription or interest ends the
-//! epoch of the routes that it may touch: of one topic for a filter without wildcards, of all for one with. So the
-//! sessions that a route names exist. A route's slot may be used for another topic later; whoever keeps a slot as a hint
+//! epoch of the routes that it may touch: of one topic for a filter without wildcards, of all for one with; a change of
+//! what sessions may read that of all. So the
+//! sessions that a route names exist, and may read the topic. A route's slot may be used for another topic later; whoever keeps a slot as a hint
 //! has the topic compared.
 
 use std::hash::BuildHasher;
@@ -14,6 +15,7 @@ use mqtt::QoS;
 use mqtt::property::{PropertiesBuf, Property};
 
 use super::connection::NONE;
+use super::session::Sessions;
 use super::slots::Slots;
 use super::subscription::{Subscriber, Subscriptions};
 use crate::limits;
@@ -109,11 +111,22 @@ impl Routes {
 
     /// The route of `topic`; `hint` is the slot where it may be.
     #[inline]
-    pub(super) fn resolve(&mut self, topic: &str, hint: u32, subscriptions: &mut Subscriptions) -> u32 {
+    pub(super) fn resolve(
+        &mut self,
+        topic: &str,
+        hint: u32,
+        subscriptions: &mut Subscriptions,
+        sessions: &Sessions,
+    ) -> u32 {
         match self.slots.get(hint) {
             Some(route) if route.epoch == self.epoch && &*route.topic == topic => hint,
-            _ => self.look_up(topic, subscriptions),
+            _ => self.look_up(topic, subscriptions, sessions),
         }
+    }
+
+    /// What sessions may read changed.
+    pub(super) fn rights_changed(&mut self) {
+        self.epoch += 1;
     }
 
     /// The subscriptions to this filter, or the interest in it, changed.
@@ -130,16 +143,16 @@ impl Routes {
         self.by_topic.find(self.hasher.hash_one(topic), is_it).copied()
     }
 
-    fn look_up(&mut self, topic: &str, subscriptions: &mut Subscriptions) -> u32 {
+    fn look_up(&mut self, topic: &str, subscriptions: &mut Subscriptions, sessions: &Sessions) -> u32 {
         if let Some(slot) = self.find(topic) {
             if self.get(slot).is_some_and(|route| route.epoch != self.epoch) {
-                self.build(slot, topic, subscriptions);
+                self.build(slot, topic, subscriptions, sessions);
             }
             return slot;
         }
         let again = self.was_seen(topic);
         let slot = if again { self.insert(topic) } else { FOR_ONCE };
-        self.build(slot, topic, subscriptions);
+        self.build(slot, topic, subscriptions, sessions);
         if let Some(route) = self.slots.get_mut(FOR_ONCE) {
             route.epoch = STALE;
         }
@@ -181,7 +194,7 @@ impl Routes {
         slot
     }
 
-    fn build(&mut self, slot: u32, topic: &str, subscriptions: &mut Subscriptions) {
+    fn build(&mut self, slot: u32, topic: &str, subscriptions: &mut Subscriptions, sessions: &Sessions) {
         let Some(route) = self.slots.get_mut(slot) else {
             return;
         };
@@ -197,7 +210,12 @@ impl Routes {
             .iter()
             .filter_map(|&filter| subscriptions.filter(filter))
         {
-            self.gathered.extend_from_slice(&filter.subscribers);
+            self.gathered.extend(
+                filter
+                    .subscribers
+                    .iter()
+                    .filter(|s| sessions.may_read(s.session, topic)),
+            );
             route.shards.extend_from_slice(filter.shards());
         }
         if self.found.len() > 1 {

@@ -15,6 +15,7 @@ use mqtt::{Packet, ProtocolVersion};
 use super::{
     Batch, ConnectionId, LostCause, Peer, Shard, ShardCounters, Timestamp, home_shard, shard_counters,
 };
+use crate::auth::{Policy, Verdict};
 use crate::limits;
 use crate::settings::{ListenerId, Settings};
 
@@ -98,6 +99,15 @@ impl Cluster {
         }
     }
 
+    /// All shards take a policy.
+    pub fn set_policy(&mut self, policy: &Arc<Policy>) {
+        let now = self.now;
+        for shard in &mut self.shards {
+            shard.set_policy(now, Arc::clone(policy));
+        }
+        self.settle();
+    }
+
     /// The time now.
     #[must_use]
     pub fn now(&self) -> Timestamp {
@@ -133,6 +143,17 @@ impl Cluster {
         version: ProtocolVersion,
         user: Option<&str>,
     ) -> Client {
+        self.open_with(client_identifier, version, user, Verdict::Unproved)
+    }
+
+    /// The same with a verdict on user name and password.
+    pub fn open_with(
+        &mut self,
+        client_identifier: &str,
+        version: ProtocolVersion,
+        user: Option<&str>,
+        verdict: Verdict,
+    ) -> Client {
         let assigned = format!("auto-{}", self.clients.len());
         let identifier = if client_identifier.is_empty() {
             &assigned
@@ -147,6 +168,7 @@ impl Cluster {
             tls: false,
             assigned_client_identifier: Some(assigned.clone().into()),
             certificate_identity: user.map(Into::into),
+            verdict,
         };
         let now = self.now;
         let nowhere = ConnectionId {

@@ -12,8 +12,10 @@ use transport::tls;
 use super::admission::Admission;
 use super::greeting::{Greeting, Heard, hear};
 use super::links::Handoff;
+use super::login::connect;
 use super::token::{Place, Subject};
 use super::{Listening, ShardLoop};
+use crate::auth::Verdict;
 use crate::limits;
 use crate::logic::{Peer, home_shard};
 
@@ -110,18 +112,21 @@ impl ShardLoop {
                     socket::shut_down(greeting.socket.as_fd());
                 }
             }
-            Heard::Malformed => self.move_home(place, self.index, None),
-            Heard::Connect(client_identifier) => self.find_home(place, &client_identifier),
+            Heard::Malformed => self.move_home(place, self.index, None, Verdict::Unproved),
+            Heard::Connect => self.authenticate(place),
         }
     }
 
-    fn find_home(&mut self, place: Place, client_identifier: &str) {
-        if !client_identifier.is_empty() {
-            return self.move_home(place, home_shard(client_identifier, self.shards), None);
-        }
+    /// Sends the connection to the shard of its client identifier.
+    pub(super) fn find_home(&mut self, place: Place, verdict: Verdict) {
         let Some(greeting) = self.greetings.get(place) else {
             return;
         };
+        let client_identifier = connect(&greeting.plain).map_or("", |connect| connect.client_identifier);
+        if !client_identifier.is_empty() {
+            let home = home_shard(client_identifier, self.shards);
+            return self.move_home(place, home, None, verdict);
+        }
         let mut random = [0; 16];
         if let Err(error) = getrandom::fill(&mut random) {
             tracing::error!("no random bytes for a client identifier: {error}");
@@ -130,10 +135,16 @@ impl ShardLoop {
         let settings = self.logic.settings().listener(greeting.listener);
         let assigned = assigned_client_identifier(&settings.assigned_client_identifier_prefix, random);
         let home = home_shard(&assigned, self.shards);
-        self.move_home(place, home, Some(assigned));
+        self.move_home(place, home, Some(assigned), verdict);
     }
 
-    fn move_home(&mut self, place: Place, home: u16, assigned_client_identifier: Option<Box<str>>) {
+    fn move_home(
+        &mut self,
+        place: Place,
+        home: u16,
+        assigned_client_identifier: Option<Box<str>>,
+        verdict: Verdict,
+    ) {
         let Some(greeting) = self.greetings.remove(place) else {
             return;
         };
@@ -143,6 +154,7 @@ impl ShardLoop {
             tls: !greeting.stream.is_plain(),
             assigned_client_identifier,
             certificate_identity: identity(&greeting),
+            verdict,
         };
         let Greeting {
             socket,
@@ -193,6 +205,7 @@ fn greeting(listening: &Listening, socket: OwnedFd) -> Option<Greeting> {
         listener,
         identity,
         plain,
+        is_being_checked: false,
     })
 }
 

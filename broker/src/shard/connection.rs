@@ -102,8 +102,6 @@ impl ShardLoop {
         } = handoff;
         let address = peer.address;
         let id = self.logic.open(self.now, peer);
-        self.ring
-            .receive_multishot(socket.as_fd(), Subject::Connection(id).token());
         let connection = Connection {
             generation: id.generation,
             socket,
@@ -111,11 +109,14 @@ impl ShardLoop {
             _admission: admission,
             records: Vec::new(),
             sending: false,
-            receiving: true,
+            receiving: false,
             closing: false,
         };
         self.connections.insert(id, connection);
         self.logic.receive(self.now, id, &unread);
+        if !self.logic.closing(id) {
+            self.receive_again(id);
+        }
         if let Some(client) = self.logic.client_identifier(id) {
             tracing::info!(target: CONNECTION, "New client connected from {address} as {client}.");
         }
@@ -212,6 +213,7 @@ impl ShardLoop {
     /// The connection ended by itself: the logic decides what becomes of its session.
     pub(super) fn lose(&mut self, id: ConnectionId, cause: LostCause) {
         if let Some(connection) = self.connections.remove(id) {
+            self.submit_before_close();
             if let Some(client) = self.logic.client_identifier(id) {
                 tracing::info!(target: CONNECTION, "Client {client} {}.", departure(cause));
             }
@@ -223,6 +225,7 @@ impl ShardLoop {
     /// Ends a connection that the logic is done with.
     pub(super) fn close(&mut self, id: ConnectionId) {
         if let Some(mut connection) = self.connections.remove(id) {
+            self.submit_before_close();
             if !connection.sending {
                 let mut goodbye = Vec::new();
                 connection.stream.close(&mut goodbye);
@@ -233,6 +236,16 @@ impl ShardLoop {
             tracing::info!(target: CONNECTION, "Client {client} closed: {why}.");
             socket::shut_down(connection.socket.as_fd());
             self.logic.closed(self.now, id);
+        }
+    }
+
+    /// A request that is queued names its socket by number: were that closed first, the next connection would get the number,
+    /// and the request would take the next connection's bytes. So what is queued goes to the kernel before a socket is closed.
+    pub(super) fn submit_before_close(&mut self) {
+        if self.ring.has_queued()
+            && let Err(error) = self.ring.submit()
+        {
+            tracing::error!("io_uring: {error}");
         }
     }
 

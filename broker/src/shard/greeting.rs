@@ -32,6 +32,8 @@ pub(crate) struct Greeting {
     pub(crate) identity: Option<IdentityKind>,
     /// Plain bytes so far.
     pub(crate) plain: Vec<u8>,
+    /// The CONNECT is whole and its password is being checked.
+    pub(crate) is_being_checked: bool,
 }
 
 impl Greeting {
@@ -55,8 +57,8 @@ pub(crate) struct Greetings {
 pub(crate) enum Heard {
     /// The CONNECT is not whole yet.
     Incomplete,
-    /// It is; this is its client identifier, empty if the server has to assign one.
-    Connect(Box<str>),
+    /// It is.
+    Connect,
     /// It is, but wrong: its home is here, where it gets its refusal.
     Malformed,
     /// Its TLS failed, which was logged.
@@ -133,7 +135,7 @@ pub(crate) fn hear(plain: &[u8]) -> Heard {
 
 fn heard(connect: Result<mqtt::packet::Connect<'_>, DecodeError>) -> Heard {
     match connect {
-        Ok(connect) => Heard::Connect(connect.client_identifier.into()),
+        Ok(_) => Heard::Connect,
         Err(_) => Heard::Malformed,
     }
 }

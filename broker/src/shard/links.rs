@@ -150,6 +150,17 @@ impl Links {
         }
     }
 
+    /// Wakes a shard that has introduced itself: for threads without a ring.
+    pub(crate) fn wake(&self, shard: u16) {
+        if let Some((_, waker)) = self
+            .shards
+            .get(usize::from(shard))
+            .and_then(|inbox| inbox.ring.get())
+        {
+            waker.wake();
+        }
+    }
+
     /// Wakes every shard that has introduced itself: for threads without a ring.
     pub(crate) fn wake_all(&self) {
         for (_, waker) in self.shards.iter().filter_map(|inbox| inbox.ring.get()) {

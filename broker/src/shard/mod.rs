@@ -15,6 +15,7 @@ mod exchange;
 mod flush;
 mod greeting;
 mod links;
+mod login;
 mod placement;
 mod token;
 
@@ -29,6 +30,7 @@ use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, RingOptions, Token};
 use transport::tls::IdentityKind;
 
+use crate::auth::Authentication;
 use crate::limits;
 use crate::logic::{ConnectionId, LostCause, Shard, Timestamp};
 use crate::settings::ListenerId;
@@ -69,6 +71,9 @@ pub(crate) struct ShardLoop {
     connections: Connections,
     /// Connections on their way to their home shards.
     handoffs: Vec<(u16, Box<Handoff>)>,
+    authentication: Arc<Authentication>,
+    /// Of the policy that the logic goes by.
+    policy_generation: u64,
     shut_down: Arc<AtomicBool>,
     /// Set while shutting down: when what is still open is cut.
     drain_until: Option<Timestamp>,
@@ -91,10 +96,13 @@ impl ShardLoop {
         logic: Shard,
         links: Arc<Links>,
         listening: Vec<Listening>,
+        authentication: Arc<Authentication>,
         shut_down: Arc<AtomicBool>,
     ) -> Result<ShardLoop, RingError> {
         let ring = Ring::new(&RingOptions::default())?;
         links.introduce(index, ring.handle(), ring.waker());
+        // What was set before the introduction could not wake this shard: the first turn looks.
+        links.wake(index);
         let mut shard = ShardLoop {
             index,
             shards,
@@ -108,12 +116,15 @@ impl ShardLoop {
             greetings: Greetings::default(),
             connections: Connections::default(),
             handoffs: Vec::new(),
+            authentication,
+            policy_generation: 0,
             shut_down,
             drain_until: None,
             unflushed: Vec::new(),
             plain: Vec::new(),
             dirty: Vec::new(),
         };
+        shard.take_policy();
         shard.accept_everywhere();
         Ok(shard)
     }
@@ -192,7 +203,8 @@ impl ShardLoop {
                     self.sent(id, bytes, result);
                 }
             }
-            Completion::Connected { .. } | Completion::Woken => {}
+            Completion::Woken => self.woken(),
+            Completion::Connected { .. } => {}
         }
     }
 
@@ -224,7 +236,13 @@ impl ShardLoop {
     fn run_timers(&mut self) {
         let now = self.now;
         while let Some(greeting) = self.greetings.expired(now) {
-            tracing::info!("Client {} closed: no CONNECT within 5 seconds.", greeting.address);
+            let what = if greeting.is_being_checked {
+                "its password could not be checked"
+            } else {
+                "no CONNECT"
+            };
+            tracing::info!("Client {} closed: {what} within 5 seconds.", greeting.address);
+            self.submit_before_close();
             greeting.cut();
         }
         while let Some(id) = self.connections.expired(now) {

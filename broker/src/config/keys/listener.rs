@@ -12,9 +12,6 @@ const AUTO_ID_PREFIX_BYTES_MAX: usize = 50;
 const LISTENERS_MAX: usize = 1000;
 
 const WOULD_OPEN: &str = "leaving it out would let more clients in";
-const NO_USERS: &str = "leaving it out would change who may connect; a certificate authority (cafile, require_certificate) \
-                        can decide that already";
-const NO_RULES: &str = "leaving it out would let every client read and write every topic";
 const WEBSOCKETS: &str = "WebSockets are known but not supported yet: use `protocol mqtt`";
 
 pub(super) const fn key(name: &'static str, scope: Scope, about: &'static str, status: Status) -> Key {
@@ -226,7 +223,7 @@ pub(super) const ACCESS_KEYS: &[Key] = &[
         ),
     ),
     or(
-        "false; true if no listener is configured",
+        "false; true if no listener, TLS, password_file or acl_file is configured",
         either(
             "allow_anonymous",
             "Clients without a user name are let in.",
@@ -276,17 +273,31 @@ pub(super) const ACCESS_KEYS: &[Key] = &[
         },
         Show::Nothing,
     ),
-    key(
+    either(
         "password_file",
-        Scope::Either,
-        "Users and their passwords.",
-        Status::Unsupported(NO_USERS),
+        "Users and the hashes of their passwords, as `broker passwd` and mosquitto_passwd write them. A relative path is \
+         looked for in the working directory, then beside the configuration file. Read again at SIGHUP.",
+        Value::Text {
+            shape: "path",
+            set: |draft, path| {
+                draft.access().files.password_file = Some(draft.path(path));
+                Ok(())
+            },
+        },
+        Show::Listener(|_, socket| shown_if(socket.access.password_file.as_ref().map(|path| path.display()))),
     ),
-    key(
+    either(
         "acl_file",
-        Scope::Either,
-        "Who may read and write which topics.",
-        Status::Unsupported(NO_RULES),
+        "Who may read and write which topics, in the syntax of mosquitto. A relative path is looked for as that of \
+         `password_file`. Read again at SIGHUP.",
+        Value::Text {
+            shape: "path",
+            set: |draft, path| {
+                draft.access().files.acl_file = Some(draft.path(path));
+                Ok(())
+            },
+        },
+        Show::Listener(|_, socket| shown_if(socket.access.acl_file.as_ref().map(|path| path.display()))),
     ),
     unsupported(
         "use_username_as_clientid",

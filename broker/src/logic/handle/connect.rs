@@ -18,6 +18,8 @@ use super::super::session::will::Will;
 use super::super::store::Record;
 use super::super::time::Timestamp;
 use super::disconnect::bounded_expiry_s;
+use crate::auth::Verdict;
+use crate::auth::acl::Access;
 use crate::limits;
 
 /// A client that may connect.
@@ -25,7 +27,10 @@ struct Admitted<'a> {
     client_identifier: &'a str,
     /// The identifier is the broker's.
     assigned: bool,
+    /// The user, where it was proved: whose session it is.
     user: Option<Box<str>>,
+    /// What the client may do.
+    access: Access,
 }
 
 impl Shard {
@@ -53,7 +58,10 @@ impl Shard {
         let peer = connection.rare.take().and_then(|rare| rare.peer);
         let admitted = match self.admit(connect, peer.as_ref()) {
             Ok(admitted) => admitted,
-            Err(reason) => return self.refuse_connect(now, slot, reason, reason.name()),
+            Err(reason) => {
+                let why = refusal(reason, connect, peer.as_ref());
+                return self.refuse_connect(now, slot, reason, &why);
+            }
         };
         let session_present = self.open_session(now, slot, connect, &admitted);
         self.accept(now, slot, connect, &admitted, session_present);
@@ -74,10 +82,18 @@ impl Shard {
         if connect.properties.authentication_method().is_some() {
             return Err(ReasonCode::BadAuthenticationMethod);
         }
-        let user = peer.and_then(|peer| peer.certificate_identity.clone());
-        if user.is_none() && (listener.certificate_names_user || !listener.allow_anonymous) {
+        let named = peer
+            .and_then(|peer| peer.certificate_identity.as_deref())
+            .or(connect.user_name);
+        let proved = match peer.map(|peer| peer.verdict).unwrap_or_default() {
+            Verdict::Refused(reason) => return Err(reason),
+            Verdict::Proved => true,
+            Verdict::Unproved => peer.is_some_and(|peer| peer.certificate_identity.is_some()),
+        };
+        if !proved && (listener.certificate_names_user || !listener.allow_anonymous) {
             return Err(ReasonCode::NotAuthorized);
         }
+        let user: Option<Box<str>> = named.filter(|_| proved).map(Into::into);
         let assigned = connect.client_identifier.is_empty();
         let client_identifier = if assigned {
             // Where the session is to outlive the connection, 3.1.1 has the client name itself [MQTT-3.1.3-8].
@@ -108,10 +124,17 @@ impl Shard {
             }
         }
         self.check_capacity(client_identifier, user.as_deref())?;
+        let listener = peer.map(|peer| peer.listener).unwrap_or_default();
+        let access = self.clients.policy.access(listener, client_identifier, named);
+        let will_denied = connect.will.is_some_and(|will| !access.may_write(will.topic));
+        if will_denied && connect.version == ProtocolVersion::V5 {
+            return Err(ReasonCode::NotAuthorized);
+        }
         Ok(Admitted {
             client_identifier,
             assigned,
             user,
+            access,
         })
     }
 
@@ -182,6 +205,7 @@ impl Shard {
             .map_or(u16::MAX, |maximum| maximum.get());
         let window = window.min(self.clients.settings.inflight_messages_max);
         let will = self.will_of(now, connect, admitted);
+        self.give_rights(session_slot, &admitted.access);
         let Some(session) = self.clients.sessions.get_mut(session_slot) else {
             return false;
         };
@@ -207,6 +231,7 @@ impl Shard {
         self.clients.sessions.set_link(session_slot, slot);
         if let Some(connection) = self.clients.connection(slot) {
             connection.session = session_slot;
+            connection.restricted = !admitted.access.is_unrestricted();
             connection.waits = waits;
             connection.qos0_waits = qos0_waits;
         }
@@ -252,6 +277,7 @@ impl Shard {
             message: self.clients.store_message(now, &message),
             delay_s: will.properties.will_delay_interval_s().unwrap_or(0),
             expiry_s: will.properties.message_expiry_interval_s(),
+            access: admitted.access.clone(),
         }))
     }
 
@@ -398,4 +424,18 @@ impl Shard {
         });
         self.close(now, slot, why, false);
     }
+}
+
+/// Who was refused and why, for the log.
+fn refusal(reason: ReasonCode, connect: &Connect<'_>, peer: Option<&Peer>) -> String {
+    let named = peer.and_then(|peer| peer.certificate_identity.as_deref());
+    let user = match named.or(connect.user_name) {
+        Some(user) => format!("user {user}"),
+        None => "no user".to_owned(),
+    };
+    let address = peer.map_or_else(String::new, |peer| format!(", from {}", peer.address));
+    format!(
+        "{reason}: client identifier {:?}, {user}{address}",
+        connect.client_identifier
+    )
 }

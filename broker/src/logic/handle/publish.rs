@@ -17,6 +17,7 @@ use super::super::route::Access;
 use super::super::store;
 use super::super::time::Timestamp;
 use super::alias::without_alias;
+use crate::auth::acl as rules;
 use crate::limits;
 
 impl Shard {
@@ -29,11 +30,7 @@ impl Shard {
         let Some((route, session)) = self.resolve_for(slot, topic) else {
             return;
         };
-        match self
-            .routes
-            .get(route)
-            .map_or(Access::Denied, |route| route.access)
-        {
+        match self.access_to(slot, route, session, topic) {
             Access::Allowed => {}
             access => return self.deny(now, slot, access, QoS::AtMostOnce, None),
         }
@@ -121,11 +118,7 @@ impl Shard {
         let Some((route, session)) = self.resolve_for(slot, topic) else {
             return;
         };
-        match self
-            .routes
-            .get(route)
-            .map_or(Access::Denied, |route| route.access)
-        {
+        match self.access_to(slot, route, session, topic) {
             Access::Allowed => {}
             access => return self.deny(now, slot, access, publish.qos, publish.packet_identifier),
         }
@@ -136,7 +129,12 @@ impl Shard {
             return;
         }
         let message = message_of(publish, topic, properties, session);
-        let anybody = self.publish_on(now, route, message, raw);
+        let source = if publish.retain {
+            self.access_of(session)
+        } else {
+            rules::Access::default()
+        };
+        let anybody = self.publish_on(now, route, message, raw, &source);
         self.acknowledge(slot, publish.qos, publish.packet_identifier, anybody);
     }
 
@@ -149,10 +147,37 @@ impl Shard {
             subscriptions,
             ..
         } = self;
-        let connection = clients.connection(slot)?;
-        let route = routes.resolve(topic, connection.route, subscriptions);
+        let connection = clients.connections.get_mut(slot)?;
+        let route = routes.resolve(topic, connection.route, subscriptions, &clients.sessions);
         connection.route = route;
         Some((route, connection.session))
+    }
+
+    /// Whether the connection's client may publish to the topic of a route.
+    #[inline]
+    fn access_to(&mut self, slot: u32, route: u32, session: u32, topic: &str) -> Access {
+        let access = self
+            .routes
+            .get(route)
+            .map_or(Access::Denied, |route| route.access);
+        let restricted = self
+            .clients
+            .connection(slot)
+            .is_none_or(|connection| connection.restricted);
+        if restricted && access == Access::Allowed && !self.clients.sessions.may_write(session, topic) {
+            return Access::Denied;
+        }
+        access
+    }
+
+    /// What a session's client may do, to be kept with what it leaves.
+    fn access_of(&self, session: u32) -> rules::Access {
+        let rights = self
+            .clients
+            .sessions
+            .get(session)
+            .and_then(|session| session.rights());
+        rights.map(|rights| rights.access().clone()).unwrap_or_default()
     }
 
     /// What a client may not publish at all ends its connection.
@@ -252,7 +277,8 @@ impl Shard {
         });
     }
 
-    /// A topic that is not for clients: `$SYS` is dropped and acknowledged, with 0x87 in 5.0; too many levels close.
+    /// A topic that is not for clients (`$SYS`) or not for this one: dropped and acknowledged, with 0x87 in 5.0; too many
+    /// levels close.
     fn deny(
         &mut self,
         now: Timestamp,

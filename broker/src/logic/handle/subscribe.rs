@@ -73,6 +73,7 @@ impl Shard {
     /// Whether the subscription is new, or why it is refused.
     fn subscribe(&mut self, session_slot: u32, asked: Asked<'_>) -> Result<bool, ReasonCode> {
         self.check_filter(asked.filter)?;
+        self.check_rights(session_slot, asked.filter)?;
         let filter = self.subscriptions.find_or_insert(asked.filter);
         let subscriber = Subscriber::new(session_slot, asked.options, asked.identifier);
         let held = self.held(session_slot, filter);
@@ -131,6 +132,19 @@ impl Shard {
             .map_or(0, |session| session.subscriptions.len())
     }
 
+    /// A filter under which the client may not read anything is not worth a subscription.
+    fn check_rights(&self, session: u32, filter: &str) -> Result<(), ReasonCode> {
+        let rights = self
+            .clients
+            .sessions
+            .get(session)
+            .and_then(|session| session.rights());
+        match rights {
+            Some(rights) if !rights.access().may_subscribe(filter) => Err(ReasonCode::NotAuthorized),
+            _ => Ok(()),
+        }
+    }
+
     /// What the broker does not take as a filter.
     fn check_filter(&self, filter: &str) -> Result<(), ReasonCode> {
         let levels_max = usize::from(self.clients.settings.topic_levels_max);
@@ -157,7 +171,9 @@ impl Shard {
             return;
         }
         let mut found = Vec::new();
-        self.retained.matching(now, asked.filter, &mut found);
+        let settings = &self.clients.settings;
+        let policy = settings.check_retain_source.then_some(&*self.clients.policy);
+        self.retained.matching(now, asked.filter, policy, &mut found);
         let own = self
             .clients
             .sessions

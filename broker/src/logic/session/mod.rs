@@ -6,6 +6,7 @@
 
 pub(super) mod inflight;
 pub(super) mod queue;
+pub(super) mod rights;
 pub(super) mod will;
 
 use std::hash::BuildHasher;
@@ -15,10 +16,13 @@ use hashbrown::HashTable;
 
 use self::inflight::Inflight;
 use self::queue::Queue;
+use self::rights::Rights;
 use self::will::Will;
 use super::connection::NONE;
 use super::slots::Slots;
 use super::time::Timestamp;
+use crate::auth::Policy;
+use crate::auth::acl::Access;
 
 /// A Session Expiry Interval that never ends [MQTT 5.0, 3.1.2.11.2].
 pub(super) const NEVER_EXPIRES: u32 = u32::MAX;
@@ -52,6 +56,8 @@ pub(super) struct Rare {
     will: Option<Box<Will>>,
     /// The user whose session it is, where the user was proved.
     user: Option<Box<str>>,
+    /// What its client may do, if there are rules.
+    rights: Option<Rights>,
 }
 
 impl Session {
@@ -81,6 +87,22 @@ impl Session {
     /// The proved user whose session it is.
     pub(super) fn user(&self) -> Option<&str> {
         self.rare.as_ref()?.user.as_deref()
+    }
+
+    /// What its client may do, if there are rules.
+    pub(super) fn rights(&self) -> Option<&Rights> {
+        self.rare.as_ref()?.rights.as_ref()
+    }
+
+    /// Sets the rules; whether deliveries may change by it.
+    fn set_access(&mut self, access: &Access) -> bool {
+        let rights = Rights::new(access.clone());
+        // A session without rules before and after is the usual case.
+        if rights.is_none() && self.rights().is_none() {
+            return false;
+        }
+        self.rare().rights = rights;
+        !self.subscriptions.is_empty()
     }
 
     /// Whether it outlives its connection: then its messages are kept until they are acknowledged.
@@ -119,6 +141,8 @@ pub(super) struct Sessions {
     links: Vec<u32>,
     by_client_identifier: HashTable<u32>,
     hasher: FixedState,
+    /// There is, or was, a session with rules.
+    has_rules: bool,
 }
 
 impl Sessions {
@@ -128,6 +152,7 @@ impl Sessions {
             links: Vec::new(),
             by_client_identifier: HashTable::new(),
             hasher: FixedState::with_seed(seed),
+            has_rules: false,
         }
     }
 
@@ -150,6 +175,43 @@ impl Sessions {
     pub(super) fn set_link(&mut self, slot: u32, connection: u32) {
         if let Some(link) = self.links.get_mut(slot as usize) {
             *link = connection;
+        }
+    }
+
+    /// Whether a message of that topic may be delivered to the session.
+    #[inline]
+    pub(super) fn may_read(&self, slot: u32, topic: &str) -> bool {
+        if !self.has_rules {
+            return true;
+        }
+        let rights = self.get(slot).and_then(Session::rights);
+        rights.is_none_or(|rights| rights.access().may_read(topic))
+    }
+
+    /// Whether its client may publish to the topic.
+    pub(super) fn may_write(&mut self, slot: u32, topic: &str) -> bool {
+        let rights = self
+            .get_mut(slot)
+            .and_then(|session| session.rare.as_mut()?.rights.as_mut());
+        rights.is_none_or(|rights| rights.may_write(topic))
+    }
+
+    /// What the client of a session may do from now on. Whether deliveries may change by it.
+    pub(super) fn set_access(&mut self, slot: u32, access: &Access) -> bool {
+        self.has_rules |= !access.is_unrestricted();
+        self.get_mut(slot)
+            .is_some_and(|session| session.set_access(access))
+    }
+
+    /// Brings the rules of all sessions up to date.
+    pub(super) fn renew_access(&mut self, policy: &Policy) {
+        let renewed = |(slot, session): (u32, &Session)| {
+            let access = policy.renewed(session.rights()?.access());
+            Some((slot, access))
+        };
+        let renewed: Vec<(u32, Access)> = self.slots.iter().filter_map(renewed).collect();
+        for (slot, access) in renewed {
+            self.set_access(slot, &access);
         }
     }
 

@@ -5,6 +5,7 @@
 //! of the session discards it [MQTT-3.1.3-9].
 
 use super::super::message::StoredMessage;
+use crate::auth::acl::Access;
 
 /// A Will that may be published.
 #[derive(Debug)]
@@ -15,4 +16,6 @@ pub(in crate::logic) struct Will {
     pub(in crate::logic) delay_s: u32,
     /// Message Expiry Interval in seconds.
     pub(in crate::logic) expiry_s: Option<u32>,
+    /// What its client may do.
+    pub(in crate::logic) access: Access,
 }

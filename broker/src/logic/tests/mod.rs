@@ -12,6 +12,7 @@ mod pressure;
 mod publishing;
 mod random;
 mod retaining;
+mod rules;
 mod sessions;
 mod sharding;
 mod subscribing;

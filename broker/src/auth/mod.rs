@@ -1,0 +1,237 @@
+//! Who may connect, and who may read and write which topics.
+//!
+//! The way of a CONNECT: the accepting shard asks [`Authentication::check`] before the connection moves to its home, so
+//! nothing of a session is touched for a client that was not let in. What takes time is computed by the threads of
+//! `verifier.rs`, and the answer is fetched with [`Authentication::next_answer`]. The home shard then takes the client's
+//! [`acl::Access`] from the [`Policy`].
+//!
+//! Invariants: a password is neither kept nor logged. What a wrong password costs does not depend on whether the user
+//! exists. A reload replaces the policy as a whole or not at all.
+
+pub mod acl;
+mod back_off;
+mod file;
+pub mod password;
+pub mod password_file;
+mod policy;
+mod verifier;
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crossbeam::queue::SegQueue;
+use mqtt::ReasonCode;
+use transport::clock::monotonic_ns;
+
+use self::back_off::{BackOff, Source};
+pub use self::policy::{AccessFiles, Policy, world_readable};
+use self::verifier::{Job, Verifier};
+use crate::config::ConfigError;
+use crate::limits;
+use crate::logic::Timestamp;
+use crate::settings::{ListenerId, Settings};
+
+/// What is known of a client that wants to connect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verdict {
+    /// No password proves anything; whether the client is let in is up to its certificate, where that names the user, or to
+    /// the listener's `allow_anonymous`.
+    #[default]
+    Unproved,
+    /// The password is the user's.
+    Proved,
+    /// The client is not let in.
+    Refused(ReasonCode),
+}
+
+/// What a client said in CONNECT, and where it is.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The listener.
+    pub listener: ListenerId,
+    /// The client's address.
+    pub address: IpAddr,
+    /// User Name.
+    pub user_name: Option<&'a str>,
+    /// Password.
+    pub password: Option<&'a [u8]>,
+}
+
+/// What [`Authentication::check`] comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// The verdict.
+    Decided(Verdict),
+    /// An [`Answer`] with the ticket will come.
+    Pending,
+}
+
+/// The verdict for a ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The ticket of the question.
+    pub ticket: u64,
+    /// The verdict; `None` if the files were read anew meanwhile: ask again.
+    pub verdict: Option<Verdict>,
+}
+
+/// Decides who is let in; shared by all shards.
+#[derive(Debug)]
+pub struct Authentication {
+    shared: Arc<Shared>,
+    verifier: Verifier,
+    files: Vec<AccessFiles>,
+    settings: Arc<Settings>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    policy: RwLock<Arc<Policy>>,
+    generation: AtomicU64,
+    back_off: BackOff,
+    /// By shard.
+    answers: Vec<SegQueue<Answer>>,
+}
+
+/// Bytes of a password at most; a longer one is wrong.
+const PASSWORD_BYTES_MAX: usize = 4096;
+
+impl Authentication {
+    /// Starts with a policy that was made of `files`, one for each listener. `wake` is called with a shard for which there is
+    /// an answer, on another thread.
+    ///
+    /// # Errors
+    /// The threads cannot be started.
+    pub fn start(
+        settings: Arc<Settings>,
+        files: Vec<AccessFiles>,
+        policy: Policy,
+        shards: u16,
+        wake: impl Fn(u16) + Send + Sync + 'static,
+    ) -> std::io::Result<Authentication> {
+        let shared = Arc::new(Shared {
+            generation: AtomicU64::new(policy.generation()),
+            policy: RwLock::new(Arc::new(policy)),
+            back_off: BackOff::default(),
+            answers: (0..shards).map(|_| SegQueue::new()).collect(),
+        });
+        let threads = if files.iter().any(|files| files.password_file.is_some()) {
+            std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2)
+        } else {
+            1
+        };
+        let answering = Arc::clone(&shared);
+        let answer = move |job: Job, right: bool| {
+            answering.answer(&job, right);
+            wake(job.shard);
+        };
+        let verifier = Verifier::start(threads.min(limits::PASSWORD_THREADS_MAX), now, answer)?;
+        Ok(Authentication {
+            shared,
+            verifier,
+            files,
+            settings,
+        })
+    }
+
+    /// Decides at once what can be; else the answer with this ticket comes to [`Self::next_answer`] of the shard.
+    #[must_use]
+    pub fn check(&self, now: Timestamp, request: &Request<'_>, shard: u16, ticket: u64) -> Check {
+        let files = self.files.get(usize::from(request.listener.0));
+        let has_users = files.is_some_and(|files| files.password_file.is_some());
+        if !has_users || self.settings.listener(request.listener).certificate_names_user {
+            return Check::Decided(Verdict::Unproved);
+        }
+        let policy = self.policy();
+        let (Some(file), Some(user)) = (policy.passwords(request.listener), request.user_name) else {
+            return Check::Decided(Verdict::Unproved);
+        };
+        let Some(password) = request
+            .password
+            .filter(|password| password.len() <= PASSWORD_BYTES_MAX)
+        else {
+            return Check::Decided(Verdict::Refused(ReasonCode::BadUserNameOrPassword));
+        };
+        let candidate = file.find(user);
+        if file.recalls(candidate, password) {
+            return Check::Decided(Verdict::Proved);
+        }
+        let source = Source::of(request.address);
+        if !self.shared.back_off.admits(now, source) {
+            return Check::Decided(Verdict::Refused(ReasonCode::ConnectionRateExceeded));
+        }
+        let queued = self.verifier.submit(Job {
+            file: Arc::clone(file),
+            candidate,
+            password: password.into(),
+            source,
+            deadline: now.plus_ns(limits::GREETING_NS_MAX),
+            shard,
+            ticket,
+            generation: policy.generation(),
+        });
+        if queued {
+            Check::Pending
+        } else {
+            Check::Decided(Verdict::Refused(ReasonCode::ServerBusy))
+        }
+    }
+
+    /// The next answer for a shard.
+    #[must_use]
+    pub fn next_answer(&self, shard: u16) -> Option<Answer> {
+        self.shared.answers.get(usize::from(shard))?.pop()
+    }
+
+    /// The policy now.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.shared.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Counts the policies: another number than last time means that there is another policy.
+    #[inline]
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.shared.generation.load(Ordering::Acquire)
+    }
+
+    /// Reads the files again. The caller wakes the shards.
+    ///
+    /// # Errors
+    /// What is wrong with them; the old policy stays.
+    pub fn reload(&self) -> Result<(), ConfigError> {
+        let policy = Policy::load(&self.files, Some(&self.policy()))?;
+        let generation = policy.generation();
+        *self.shared.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        self.shared.generation.store(generation, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn answer(&self, job: &Job, right: bool) {
+        let verdict = match right {
+            true if job.generation != self.generation.load(Ordering::Acquire) => None,
+            true => Some(Verdict::Proved),
+            false => Some(Verdict::Refused(ReasonCode::BadUserNameOrPassword)),
+        };
+        if !right {
+            self.back_off.failed(now(), job.source);
+        }
+        if let Some(answers) = self.answers.get(usize::from(job.shard)) {
+            answers.push(Answer {
+                ticket: job.ticket,
+                verdict,
+            });
+        }
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp(monotonic_ns())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,351 @@
+//! `password_file`: users and the hashes of their passwords, one `user:hash` on a line.
+//!
+//! Invariants: a file is taken whole or not at all, so no line can leave a user without a password; a user stands once.
+//! What was found right once is known again without hashing: of each user at most one keyed digest is kept, in memory
+//! only and under a key that dies with this value, so a reload forgets it.
+
+use std::collections::HashMap;
+use std::collections::hash_map;
+use std::hash::BuildHasher as _;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
+
+use super::file::{self, Lines};
+use super::password::{Algorithm, MakeError, PasswordHash};
+use crate::config::ConfigError;
+
+/// Users and their passwords.
+#[derive(Debug)]
+pub struct PasswordFile {
+    users: HashMap<Box<str>, u32>,
+    entries: Vec<Entry>,
+    /// What the password of an unknown user is compared with if the file has no user at all.
+    nobody: PasswordHash,
+    /// Keys what is remembered, and chooses the entry that stands in for an unknown user.
+    key: hmac::Key,
+    hasher: hash_map::RandomState,
+}
+
+/// Whom a user name stands for, as [`PasswordFile::find`] found out. Says nothing that a client may learn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The entry whose hash is computed; none in an empty file.
+    entry: Option<u32>,
+    /// The user is in the file; otherwise another one's hash is computed for the time that it takes.
+    known: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    hash: PasswordHash,
+    /// Keyed digest of the right password, once it has been seen.
+    right: OnceLock<hmac::Tag>,
+}
+
+/// Bytes of a user name at most, the protocol's limit.
+const USER_BYTES_MAX: usize = 65_535;
+
+impl PasswordFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read or has a line that is wrong; each with its place.
+    pub fn read(path: &Path) -> Result<PasswordFile, ConfigError> {
+        Self::parse(path, &file::read(path)?)
+    }
+
+    /// Reads the text of a file of that name.
+    ///
+    /// # Errors
+    /// A line is wrong; each with its place.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<PasswordFile, ConfigError> {
+        let mut lines = Lines::new(path, text);
+        let mut users = HashMap::new();
+        let mut entries = Vec::new();
+        while let Some(line) = lines.next() {
+            let read = entry(line).and_then(|(user, hash)| match users.entry(Box::from(user)) {
+                hash_map::Entry::Occupied(_) => Err(format!("the user {user} stands twice")),
+                hash_map::Entry::Vacant(place) => {
+                    place.insert(u32::try_from(entries.len()).map_err(|_| "too many users".to_owned())?);
+                    entries.push(Entry {
+                        hash,
+                        right: OnceLock::new(),
+                    });
+                    Ok(())
+                }
+            });
+            if let Err(text) = read {
+                lines.problem(text);
+            }
+        }
+        lines.finish()?;
+        let (key, nobody) = secrets().map_err(|error| file::problem(path, error.to_string()))?;
+        Ok(PasswordFile {
+            users,
+            entries,
+            nobody,
+            key,
+            hasher: hash_map::RandomState::new(),
+        })
+    }
+
+    /// How many users there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no user.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whom to check a password against. Another user of the file stands in for an unknown one, always the same, so that
+    /// the time of the check does not tell whether a user exists.
+    #[must_use]
+    pub fn find(&self, user: &str) -> Candidate {
+        if let Some(entry) = self.users.get(user) {
+            return Candidate {
+                entry: Some(*entry),
+                known: true,
+            };
+        }
+        let chosen = self.hasher.hash_one(user).checked_rem(self.entries.len() as u64);
+        Candidate {
+            entry: chosen.and_then(|index| u32::try_from(index).ok()),
+            known: false,
+        }
+    }
+
+    /// Whether the password is known to be right from an earlier [`Self::verify`]; costs microseconds.
+    #[must_use]
+    pub fn recalls(&self, candidate: Candidate, password: &[u8]) -> bool {
+        let right = candidate
+            .known
+            .then(|| self.entry(candidate)?.right.get())
+            .flatten();
+        right.is_some_and(|right| {
+            verify_slices_are_equal(right.as_ref(), self.digest(password).as_ref()).is_ok()
+        })
+    }
+
+    /// Whether the password is right; costs what its hash costs, also for an unknown user. Remembers a right one.
+    #[must_use]
+    pub fn verify(&self, candidate: Candidate, password: &[u8]) -> bool {
+        let Some(entry) = self.entry(candidate) else {
+            let _same_time = self.nobody.verify(password);
+            return false;
+        };
+        let right = entry.hash.verify(password) && candidate.known;
+        if right {
+            entry.right.get_or_init(|| self.digest(password));
+        }
+        right
+    }
+
+    /// Whether the user has the same password here as in `before`: neither removed nor set anew.
+    #[must_use]
+    pub fn keeps(&self, before: &PasswordFile, user: &str) -> bool {
+        let hash = |file: &PasswordFile| Some(file.entry(file.find(user).known()?)?.hash.clone());
+        hash(self).is_some_and(|hash_here| hash(before).as_ref() == Some(&hash_here))
+    }
+
+    fn entry(&self, candidate: Candidate) -> Option<&Entry> {
+        self.entries.get(candidate.entry? as usize)
+    }
+
+    fn digest(&self, password: &[u8]) -> hmac::Tag {
+        hmac::sign(&self.key, password)
+    }
+}
+
+impl Candidate {
+    fn known(self) -> Option<Candidate> {
+        self.known.then_some(self)
+    }
+}
+
+/// `user:hash`, blanks around both trimmed.
+pub(super) fn entry(line: &str) -> Result<(&str, PasswordHash), String> {
+    let (user, hash) = user_and_rest(line)?;
+    let hash = PasswordHash::parse(hash).map_err(|error| error.to_string())?;
+    Ok((user, hash))
+}
+
+/// The user of a line, and what follows the colon, which may be anything.
+pub(super) fn user_and_rest(line: &str) -> Result<(&str, &str), String> {
+    let (user, rest) = line
+        .split_once(':')
+        .ok_or("the line must be user:hash; there is no colon")?;
+    let user = user.trim();
+    if user.is_empty() {
+        return Err("the user name is empty".to_owned());
+    }
+    if user.len() > USER_BYTES_MAX {
+        return Err("the user name is longer than 65535 bytes".to_owned());
+    }
+    let rest = rest.trim();
+    if rest.is_empty() {
+        return Err(format!("the user {user} has no password"));
+    }
+    Ok((user, rest))
+}
+
+fn secrets() -> Result<(hmac::Key, PasswordHash), MakeError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|_| MakeError::NoRandom)?;
+    let cheap = Algorithm::Sha512Pbkdf2 {
+        iterations: NonZeroU32::MIN.saturating_add(100),
+    };
+    let nobody = PasswordHash::make(&bytes, cheap)?;
+    getrandom::fill(&mut bytes).map_err(|_| MakeError::NoRandom)?;
+    Ok((hmac::Key::new(HMAC_SHA256, &bytes), nobody))
+}
+
+/// A file that is shared by the listeners that name it.
+pub type SharedPasswordFile = Arc<PasswordFile>;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hash(password: &str) -> String {
+        let cheap = Algorithm::Sha512Pbkdf2 {
+            iterations: NonZeroU32::MIN,
+        };
+        PasswordHash::make(password.as_bytes(), cheap)
+            .unwrap()
+            .to_string()
+    }
+
+    fn parse(text: &str) -> Result<PasswordFile, String> {
+        PasswordFile::parse(Path::new("passfile"), text.as_bytes()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn users_comments_and_blanks() {
+        let text = format!("# users\n\n  ann : {} \r\nbob:{}\n\t\n", hash("a"), hash("b"));
+        let file = parse(&text).unwrap();
+        assert_eq!(file.len(), 2);
+        for (user, password, right) in [
+            ("ann", "a", true),
+            ("bob", "b", true),
+            ("ann", "b", false),
+            ("eve", "a", false),
+            ("", "", false),
+        ] {
+            assert_eq!(
+                file.verify(file.find(user), password.as_bytes()),
+                right,
+                "{user} {password}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_right_password_is_recalled_and_nothing_else() {
+        let file = parse(&format!("ann:{}\nbob:{}\n", hash("a"), hash("a"))).unwrap();
+        let ann = file.find("ann");
+        assert!(
+            !file.recalls(ann, b"a"),
+            "nothing is known before the first check"
+        );
+        assert!(!file.verify(ann, b"b") && !file.recalls(ann, b"b"));
+        assert!(file.verify(ann, b"a") && file.recalls(ann, b"a"));
+        assert!(!file.recalls(ann, b"b") && !file.recalls(file.find("bob"), b"a"));
+        assert!(
+            !file.recalls(file.find("eve"), b"a"),
+            "who stands in for an unknown user lets nobody in"
+        );
+    }
+
+    /// V15: a wrong line refuses the file; it never makes a user without a password.
+    #[test]
+    fn v15_wrong_lines_refuse_the_file() {
+        let good = hash("a");
+        for (text, problem) in [
+            (
+                "ann\n".to_owned(),
+                "passfile:1: the line must be user:hash; there is no colon",
+            ),
+            (format!("# c\n:{good}\n"), "passfile:2: the user name is empty"),
+            (format!(" :{good}\n"), "passfile:1: the user name is empty"),
+            ("\nann:\n".to_owned(), "passfile:2: the user ann has no password"),
+            (
+                format!("ann:{good}\nann:{good}\n"),
+                "passfile:2: the user ann stands twice",
+            ),
+            (
+                format!("ann:{good}\n ann :{good}\n"),
+                "passfile:2: the user ann stands twice",
+            ),
+            (
+                "ann:$7$101$x$y\n".to_owned(),
+                "passfile:1: the hash of the password is malformed",
+            ),
+            (
+                "ann:secret\n".to_owned(),
+                "passfile:1: the password is not hashed",
+            ),
+            (
+                format!("ann:{good}:x\n"),
+                "passfile:1: the hash of the password is malformed",
+            ),
+            (
+                format!("a\0nn:{good}\n"),
+                "passfile:1: the line has a control character",
+            ),
+        ] {
+            let error = parse(&text).unwrap_err();
+            assert!(error.starts_with(problem), "{text}: {error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+        let not_utf8 = PasswordFile::parse(Path::new("p"), b"a\xff:x\n").unwrap_err();
+        assert_eq!(not_utf8.to_string(), "p:1: the line is not UTF-8");
+    }
+
+    #[test]
+    fn an_unknown_user_costs_what_one_of_the_file_costs() {
+        let file = parse(&format!("ann:{}\nbob:{}\n", hash("a"), hash("b"))).unwrap();
+        let eve = file.find("eve");
+        assert!(eve.entry.is_some() && !eve.known);
+        assert_eq!(eve, file.find("eve"), "always the same one");
+        assert!(parse("").unwrap().find("eve").entry.is_none());
+    }
+
+    #[test]
+    fn users_removed_or_set_anew_are_not_kept() {
+        let (one, other) = (hash("a"), hash("a"));
+        let before = parse(&format!("ann:{one}\nbob:{one}\ncat:{one}\n")).unwrap();
+        let after = parse(&format!("ann:{one}\nbob:{other}\ndan:{one}\n")).unwrap();
+        for (user, kept) in [
+            ("ann", true),
+            ("bob", false),
+            ("cat", false),
+            ("dan", false),
+            ("eve", false),
+        ] {
+            assert_eq!(after.keeps(&before, user), kept, "{user}");
+        }
+    }
+
+    proptest! {
+        /// V15: no text makes a user whose password was not hashed in the file.
+        #[test]
+        fn v15_any_file_is_read_without_panic(bytes: Vec<u8>, text in "([a-b:# ]{0,4}(\\$7\\$1\\$[A-Z=]{0,8}\\$)?\\n?){0,6}") {
+            for text in [&bytes, text.as_bytes()] {
+                if let Ok(file) = PasswordFile::parse(Path::new("p"), text) {
+                    prop_assert!(file.users.keys().all(|user| !user.is_empty()));
+                    prop_assert!(!file.verify(file.find("a"), b"") && !file.verify(file.find(""), b""));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! What the password and ACL files of all listeners say, read as a whole.
+//!
+//! Invariants: a policy never changes; a reload makes another one or, if any file is wrong, none at all, and then the old
+//! one goes on whole. Listeners that name the same file share it. A file that has not changed keeps what is known of it,
+//! so a reload for another file's sake costs no computation.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::acl::{Access, AclFile, Identity};
+use super::file;
+use super::password_file::PasswordFile;
+use crate::config::ConfigError;
+use crate::settings::ListenerId;
+
+/// The files of a listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessFiles {
+    /// `password_file`
+    pub password_file: Option<PathBuf>,
+    /// `acl_file`
+    pub acl_file: Option<PathBuf>,
+}
+
+/// Who may connect where, and do what.
+#[derive(Debug, Default)]
+pub struct Policy {
+    listeners: Vec<ListenerPolicy>,
+    /// Counts the policies of a broker.
+    generation: u64,
+    password_files: HashMap<PathBuf, Loaded<PasswordFile>>,
+}
+
+#[derive(Debug, Default)]
+struct ListenerPolicy {
+    passwords: Option<Arc<PasswordFile>>,
+    acl: Option<Arc<AclFile>>,
+}
+
+/// A file with the text that it was made from, as a hash.
+#[derive(Debug)]
+struct Loaded<T> {
+    file: Arc<T>,
+    digest: [u8; 32],
+}
+
+impl Policy {
+    /// Reads the files of all listeners; those that `before` has and that are the same are taken from there.
+    ///
+    /// # Errors
+    /// Everything that is wrong in any of them.
+    pub fn load(listeners: &[AccessFiles], before: Option<&Policy>) -> Result<Policy, ConfigError> {
+        let mut reader = Reader {
+            before,
+            policy: Policy::default(),
+            acls: HashMap::new(),
+            problems: Vec::new(),
+        };
+        reader.policy.generation = before.map_or(0, |before| before.generation + 1);
+        for files in listeners {
+            let passwords = files
+                .password_file
+                .as_deref()
+                .and_then(|path| reader.password_file(path));
+            let acl = files.acl_file.as_deref().and_then(|path| reader.acl_file(path));
+            reader.policy.listeners.push(ListenerPolicy { passwords, acl });
+        }
+        match reader.problems {
+            problems if problems.is_empty() => Ok(reader.policy),
+            problems => Err(ConfigError { problems }),
+        }
+    }
+
+    /// The users of a listener, if it has a password file.
+    #[must_use]
+    pub fn passwords(&self, listener: ListenerId) -> Option<&Arc<PasswordFile>> {
+        self.listeners.get(usize::from(listener.0))?.passwords.as_ref()
+    }
+
+    /// What a client may do.
+    #[must_use]
+    pub fn access(&self, listener: ListenerId, client_identifier: &str, user_name: Option<&str>) -> Access {
+        let rules = self
+            .listeners
+            .get(usize::from(listener.0))
+            .and_then(|listener| listener.acl.as_ref());
+        rules.map_or_else(Access::default, |rules| {
+            let identity = Identity {
+                listener,
+                client_identifier: client_identifier.into(),
+                user_name: user_name.map(Into::into),
+            };
+            rules.access(identity, self.generation)
+        })
+    }
+
+    /// The rules that this policy has for whom `access` was made for: the same if they are from here.
+    #[must_use]
+    pub fn renewed(&self, access: &Access) -> Access {
+        match access.identity() {
+            Some(identity) if access.generation() != Some(self.generation) => self.access(
+                identity.listener,
+                &identity.client_identifier,
+                identity.user_name.as_deref(),
+            ),
+            _ => access.clone(),
+        }
+    }
+
+    /// Whether a user who was let in under `before` would be now: neither removed nor given another password.
+    #[must_use]
+    pub fn keeps(&self, before: &Policy, listener: ListenerId, user_name: &str) -> bool {
+        match (self.passwords(listener), before.passwords(listener)) {
+            (Some(now), Some(before)) => Arc::ptr_eq(now, before) || now.keeps(before, user_name),
+            _ => true,
+        }
+    }
+
+    /// Counts the policies of a broker.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+/// Files that everybody may read, for a warning.
+#[must_use]
+pub fn world_readable(listeners: &[AccessFiles]) -> Vec<&Path> {
+    let mut paths: Vec<_> = listeners
+        .iter()
+        .filter_map(|files| files.password_file.as_deref())
+        .collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths.retain(|path| file::is_world_readable(path));
+    paths
+}
+
+/// A policy in the reading.
+struct Reader<'a> {
+    before: Option<&'a Policy>,
+    policy: Policy,
+    acls: HashMap<PathBuf, Arc<AclFile>>,
+    problems: Vec<crate::config::Problem>,
+}
+
+impl Reader<'_> {
+    fn password_file(&mut self, path: &Path) -> Option<Arc<PasswordFile>> {
+        if let Some(known) = self.policy.password_files.get(path) {
+            return Some(Arc::clone(&known.file));
+        }
+        let text = self.good(file::read(path))?;
+        let digest = digest(&text);
+        let before = self.before.and_then(|before| before.password_files.get(path));
+        let file = match before.filter(|known| known.digest == digest) {
+            Some(known) => Arc::clone(&known.file),
+            None => Arc::new(self.good(PasswordFile::parse(path, &text))?),
+        };
+        let loaded = Loaded {
+            file: Arc::clone(&file),
+            digest,
+        };
+        self.policy.password_files.insert(path.to_owned(), loaded);
+        Some(file)
+    }
+
+    fn acl_file(&mut self, path: &Path) -> Option<Arc<AclFile>> {
+        if let Some(known) = self.acls.get(path) {
+            return Some(Arc::clone(known));
+        }
+        let file = Arc::new(self.good(AclFile::read(path))?);
+        self.acls.insert(path.to_owned(), Arc::clone(&file));
+        Some(file)
+    }
+
+    fn good<T>(&mut self, read: Result<T, ConfigError>) -> Option<T> {
+        read.map_err(|mut error| self.problems.append(&mut error.problems))
+            .ok()
+    }
+}
+
+fn digest(text: &[u8]) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text);
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::auth::password::{Algorithm, PasswordHash};
+
+    fn line(user: &str, password: &str) -> String {
+        let cheap = Algorithm::Sha512Pbkdf2 {
+            iterations: NonZeroU32::MIN,
+        };
+        format!(
+            "{user}:{}\n",
+            PasswordHash::make(password.as_bytes(), cheap).unwrap()
+        )
+    }
+
+    fn files(folder: &Path, password: Option<&str>, acl: Option<&str>) -> AccessFiles {
+        let path = |name: Option<&str>| name.map(|name| folder.join(name));
+        AccessFiles {
+            password_file: path(password),
+            acl_file: path(acl),
+        }
+    }
+
+    /// V17: each listener has its own files, the first one too; without a file there are no rules.
+    #[test]
+    fn v17_files_of_each_listener() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("p1"), line("ann", "1")).unwrap();
+        std::fs::write(folder.path().join("p2"), line("ann", "2")).unwrap();
+        std::fs::write(folder.path().join("a1"), "user ann\ntopic one\n").unwrap();
+        std::fs::write(folder.path().join("a2"), "user ann\ntopic two\n").unwrap();
+        let listeners = [
+            files(folder.path(), Some("p1"), Some("a1")),
+            files(folder.path(), Some("p2"), Some("a2")),
+            files(folder.path(), None, None),
+        ];
+        let policy = Policy::load(&listeners, None).unwrap();
+        for (listener, right, topic) in [(0, "1", "one"), (1, "2", "two")] {
+            let listener = ListenerId(listener);
+            let file = policy.passwords(listener).unwrap();
+            for password in ["1", "2"] {
+                assert_eq!(
+                    file.verify(file.find("ann"), password.as_bytes()),
+                    password == right
+                );
+            }
+            let access = policy.access(listener, "c", Some("ann"));
+            for other in ["one", "two"] {
+                assert_eq!(access.may_write(other), other == topic, "{listener:?} {other}");
+            }
+        }
+        assert!(policy.passwords(ListenerId(2)).is_none());
+        assert!(policy.access(ListenerId(2), "c", None).is_unrestricted());
+    }
+
+    #[test]
+    fn a_reload_with_a_wrong_file_makes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p");
+        std::fs::write(&path, line("ann", "1")).unwrap();
+        let listeners = [files(folder.path(), Some("p"), None)];
+        let policy = Policy::load(&listeners, None).unwrap();
+        std::fs::write(&path, "ann\n").unwrap();
+        let error = Policy::load(&listeners, Some(&policy)).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("p:1: the line must be user:hash; there is no colon"),
+            "{error}"
+        );
+        std::fs::remove_file(&path).unwrap();
+        let error = Policy::load(&listeners, Some(&policy)).unwrap_err();
+        assert!(error.to_string().contains("cannot be read"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_the_same_keeps_what_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p");
+        let ann = line("ann", "1");
+        std::fs::write(&path, &ann).unwrap();
+        let listeners = [files(folder.path(), Some("p"), None)];
+        let first = Policy::load(&listeners, None).unwrap();
+        let file = first.passwords(ListenerId(0)).unwrap();
+        assert!(file.verify(file.find("ann"), b"1"));
+        let same = Policy::load(&listeners, Some(&first)).unwrap();
+        let file = same.passwords(ListenerId(0)).unwrap();
+        assert!(file.recalls(file.find("ann"), b"1"));
+        assert!(same.keeps(&first, ListenerId(0), "ann"));
+        std::fs::write(&path, format!("{ann}{}", line("bob", "1"))).unwrap();
+        let changed = Policy::load(&listeners, Some(&same)).unwrap();
+        let file = changed.passwords(ListenerId(0)).unwrap();
+        assert!(!file.recalls(file.find("ann"), b"1"), "a reload forgets");
+        assert!(changed.keeps(&same, ListenerId(0), "ann") && !same.keeps(&changed, ListenerId(0), "bob"));
+        assert_eq!((first.generation(), changed.generation()), (0, 2));
+    }
+}

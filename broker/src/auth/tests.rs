@@ -1,0 +1,267 @@
+//! Checks as a shard makes them, with the threads at work.
+
+use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use super::password::{Algorithm, PasswordHash};
+use transport::clock::thread_cpu_ns;
+
+use super::*;
+use crate::settings::ListenerSettings;
+
+struct Broker {
+    authentication: Authentication,
+    woken: Receiver<u16>,
+    tickets: std::cell::Cell<u64>,
+    _folder: tempfile::TempDir,
+}
+
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+fn line(user: &str, password: &str, iterations: u32) -> String {
+    let algorithm = Algorithm::Sha512Pbkdf2 {
+        iterations: NonZeroU32::new(iterations).unwrap(),
+    };
+    format!(
+        "{user}:{}\n",
+        PasswordHash::make(password.as_bytes(), algorithm).unwrap()
+    )
+}
+
+impl Broker {
+    fn new(passwords: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("passfile");
+        std::fs::write(&path, passwords).unwrap();
+        let files = vec![
+            AccessFiles {
+                password_file: Some(path),
+                acl_file: None,
+            },
+            AccessFiles::default(),
+            AccessFiles::default(),
+        ];
+        let mut settings = Settings {
+            listeners: vec![ListenerSettings::default(); 3],
+            ..Settings::default()
+        };
+        settings.listeners[2].certificate_names_user = true;
+        let policy = Policy::load(&files, None).unwrap();
+        let (sender, woken) = channel();
+        let wake = move |shard| sender.send(shard).unwrap_or_default();
+        let authentication = Authentication::start(Arc::new(settings), files, policy, 2, wake).unwrap();
+        Self {
+            authentication,
+            woken,
+            tickets: 0.into(),
+            _folder: folder,
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.authentication.files[0].password_file.as_deref().unwrap()
+    }
+
+    /// Asks, and waits for the answer if it takes one; whether it did.
+    fn ask(&self, request: &Request<'_>) -> (Verdict, bool) {
+        let ticket = self.tickets.replace(self.tickets.get() + 1);
+        match self.authentication.check(now(), request, 1, ticket) {
+            Check::Decided(verdict) => (verdict, false),
+            Check::Pending => {
+                assert_eq!(self.woken.recv_timeout(Duration::from_secs(20)), Ok(1));
+                let answer = self.authentication.next_answer(1).unwrap();
+                assert_eq!(answer.ticket, ticket);
+                (answer.verdict.unwrap(), true)
+            }
+        }
+    }
+}
+
+fn request<'a>(user: Option<&'a str>, password: Option<&'a str>) -> Request<'a> {
+    Request {
+        listener: ListenerId(0),
+        address: ADDRESS,
+        user_name: user,
+        password: password.map(str::as_bytes),
+    }
+}
+
+const WRONG: Verdict = Verdict::Refused(ReasonCode::BadUserNameOrPassword);
+
+#[test]
+fn verdicts() {
+    let broker = Broker::new(&line("ann", "pw", 1));
+    for (user, password, verdict, computed) in [
+        (Some("ann"), Some("pw"), Verdict::Proved, true),
+        (Some("ann"), Some("pw"), Verdict::Proved, false),
+        (Some("ann"), Some("wrong"), WRONG, true),
+        (Some("eve"), Some("pw"), WRONG, true),
+        (Some(""), Some("pw"), WRONG, true),
+        (Some("ann"), None, WRONG, false),
+        (Some("eve"), None, WRONG, false),
+        (None, None, Verdict::Unproved, false),
+        (None, Some("pw"), Verdict::Unproved, false),
+    ] {
+        assert_eq!(
+            broker.ask(&request(user, password)),
+            (verdict, computed),
+            "{user:?} {password:?}"
+        );
+    }
+    let long = "x".repeat(PASSWORD_BYTES_MAX + 1);
+    assert_eq!(broker.ask(&request(Some("ann"), Some(&long))), (WRONG, false));
+}
+
+#[test]
+fn listeners_without_passwords_and_with_certificates() {
+    let broker = Broker::new(&line("ann", "pw", 1));
+    let open = Request {
+        listener: ListenerId(1),
+        ..request(Some("ann"), Some("wrong"))
+    };
+    assert_eq!(broker.ask(&open).0, Verdict::Unproved);
+    let certificate = Request {
+        listener: ListenerId(2),
+        ..request(Some("ann"), Some("pw"))
+    };
+    assert_eq!(
+        broker.ask(&certificate).0,
+        Verdict::Unproved,
+        "its certificate decides"
+    );
+}
+
+/// V40: ten thousand reconnects cost one computation, also if they all come before it is done.
+#[test]
+fn v40_reconnects_do_not_cost_a_computation_each() {
+    const ITERATIONS: u32 = 100_000;
+    let text = line("ann", "pw", ITERATIONS);
+    let begun = Instant::now();
+    let file = super::password_file::PasswordFile::parse(Path::new("p"), text.as_bytes()).unwrap();
+    assert!(file.verify(file.find("ann"), b"pw"));
+    let one = begun.elapsed();
+    let broker = Broker::new(&text);
+    let begun = Instant::now();
+    let pending = (0..5000).filter(|&ticket| {
+        let check = broker
+            .authentication
+            .check(now(), &request(Some("ann"), Some("pw")), 0, ticket);
+        assert!(matches!(check, Check::Pending | Check::Decided(Verdict::Proved)));
+        check == Check::Pending
+    });
+    let pending = pending.count();
+    for _ in 0..pending {
+        assert_eq!(broker.woken.recv_timeout(Duration::from_secs(20)), Ok(0));
+        let answer = broker.authentication.next_answer(0).unwrap();
+        assert_eq!(answer.verdict, Some(Verdict::Proved));
+    }
+    for _ in 0..5000 {
+        assert_eq!(
+            broker.ask(&request(Some("ann"), Some("pw"))),
+            (Verdict::Proved, false)
+        );
+    }
+    // Each thread may be at it once before the first one knows; ten thousand would take minutes.
+    let allowed = one * (limits::PASSWORD_THREADS_MAX as u32 + 1) * 10 + Duration::from_secs(2);
+    assert!(
+        begun.elapsed() < allowed,
+        "{:?} against {one:?} for one",
+        begun.elapsed()
+    );
+}
+
+/// V40: a guesser waits, and those who are known come in meanwhile.
+#[test]
+fn v40_a_storm_of_wrong_passwords_does_not_lock_out_the_known() {
+    let broker = Broker::new(&line("ann", "pw", 1));
+    assert_eq!(broker.ask(&request(Some("ann"), Some("pw"))).0, Verdict::Proved);
+    let mut refused_at_once = 0;
+    for number in 0..200 {
+        let guess = number.to_string();
+        match broker.ask(&request(Some("ann"), Some(&guess))) {
+            (Verdict::Refused(ReasonCode::ConnectionRateExceeded), false) => refused_at_once += 1,
+            other => assert_eq!(other, (WRONG, true)),
+        }
+        assert_eq!(
+            broker.ask(&request(Some("ann"), Some("pw"))),
+            (Verdict::Proved, false)
+        );
+    }
+    assert!(refused_at_once > 150, "{refused_at_once}");
+    let elsewhere = Request {
+        address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+        ..request(Some("ann"), Some("x"))
+    };
+    assert_eq!(
+        broker.ask(&elsewhere),
+        (WRONG, true),
+        "another address is not concerned"
+    );
+}
+
+/// V30: the time of a refusal does not tell whether the user exists.
+#[test]
+fn v30_unknown_users_take_as_long() {
+    let text = line("ann", "pw", 5_000) + &line("bob", "pw", 5_000);
+    let file = super::password_file::PasswordFile::parse(Path::new("p"), text.as_bytes()).unwrap();
+    let cpu_ns = |user: &str| {
+        let begun = thread_cpu_ns();
+        assert!(!file.verify(file.find(user), b"wrong"));
+        thread_cpu_ns() - begun
+    };
+    // The least of many, in CPU time, so that a busy machine does not matter.
+    let (mut known, mut unknown) = (u64::MAX, u64::MAX);
+    for _ in 0..60 {
+        known = known.min(cpu_ns("ann"));
+        unknown = unknown.min(cpu_ns("nobody"));
+    }
+    let ratio = known as f64 / unknown as f64;
+    assert!((0.95..1.05).contains(&ratio), "{known} ns against {unknown} ns");
+}
+
+/// V15, V16: a reload with a wrong file, or without descriptors, keeps the old one whole; a good one is in effect at once.
+#[test]
+fn v16_reload() {
+    let ann = line("ann", "pw", 1);
+    let broker = Broker::new(&ann);
+    let generation = broker.authentication.generation();
+    for wrong in ["ann\n", ":x\n", "ann:\n", "\0"] {
+        std::fs::write(broker.path(), wrong).unwrap();
+        assert!(broker.authentication.reload().is_err(), "{wrong}");
+        assert_eq!(broker.authentication.generation(), generation);
+        assert_eq!(broker.ask(&request(Some("ann"), Some("pw"))).0, Verdict::Proved);
+    }
+    std::fs::remove_file(broker.path()).unwrap();
+    assert!(broker.authentication.reload().is_err());
+    assert_eq!(broker.ask(&request(Some("ann"), Some("pw"))).0, Verdict::Proved);
+    std::fs::write(broker.path(), line("bob", "pw", 1)).unwrap();
+    broker.authentication.reload().unwrap();
+    assert_ne!(broker.authentication.generation(), generation);
+    assert_eq!(broker.ask(&request(Some("ann"), Some("pw"))), (WRONG, true));
+    assert_eq!(
+        broker.ask(&request(Some("bob"), Some("pw"))),
+        (Verdict::Proved, true)
+    );
+}
+
+#[test]
+fn an_answer_of_before_a_reload_is_asked_for_again() {
+    let broker = Broker::new(&line("ann", "pw", 300_000));
+    let check = broker
+        .authentication
+        .check(now(), &request(Some("ann"), Some("pw")), 0, 7);
+    assert_eq!(check, Check::Pending);
+    std::fs::write(broker.path(), line("bob", "pw", 1)).unwrap();
+    broker.authentication.reload().unwrap();
+    assert_eq!(broker.woken.recv_timeout(Duration::from_secs(20)), Ok(0));
+    assert_eq!(
+        broker.authentication.next_answer(0),
+        Some(Answer {
+            ticket: 7,
+            verdict: None
+        })
+    );
+}

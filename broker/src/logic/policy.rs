@@ -1,0 +1,57 @@
+//! A new policy: the files that say who may do what were read again.
+//!
+//! Invariants: from then on nothing goes by the old rules: subscriptions stand but bring only what may be read, queued
+//! messages, retained messages and Wills are checked as they are delivered. Who lost the user name, or has another
+//! password now, is disconnected; nobody else notices.
+
+use std::sync::Arc;
+
+use mqtt::ReasonCode;
+
+use super::Shard;
+use super::connection::Stage;
+use super::time::Timestamp;
+use crate::auth::Policy;
+use crate::auth::acl::Access;
+
+impl Shard {
+    /// Takes a policy; the first one before any connection.
+    pub fn set_policy(&mut self, now: Timestamp, policy: Arc<Policy>) {
+        let before = std::mem::replace(&mut self.clients.policy, Arc::clone(&policy));
+        self.disconnect_strangers(now, &before, &policy);
+        self.clients.sessions.renew_access(&policy);
+        self.routes.rights_changed();
+    }
+
+    /// What the client of a session may do from now on.
+    pub(super) fn give_rights(&mut self, session: u32, access: &Access) {
+        if self.clients.sessions.set_access(session, access) {
+            self.routes.rights_changed();
+        }
+    }
+
+    fn disconnect_strangers(&mut self, now: Timestamp, before: &Policy, policy: &Policy) {
+        let mut strangers = Vec::new();
+        for (slot, connection) in self.clients.connections.iter() {
+            let by_certificate = self
+                .clients
+                .settings
+                .listener(connection.listener)
+                .certificate_names_user;
+            let session = self.clients.sessions.get(connection.session);
+            let user = session.and_then(|session| session.user());
+            let is_stranger = |user| !by_certificate && !policy.keeps(before, connection.listener, user);
+            if connection.stage == Stage::Connected && user.is_some_and(is_stranger) {
+                strangers.push(slot);
+            }
+        }
+        for slot in strangers {
+            self.disconnect(
+                now,
+                slot,
+                ReasonCode::NotAuthorized,
+                "its user was removed or has another password",
+            );
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! `broker passwd`: makes and changes password files, with the options of mosquitto_passwd.
+//!
+//! Invariants: a file is replaced whole, by one that only its owner may read, or stays as it was; lines of other users and
+//! comments are kept. A password is asked for twice and shows nowhere but in memory.
+
+mod edit;
+mod prompt;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::num::NonZeroU32;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{ArgAction, Parser, ValueEnum};
+
+use self::edit::{EditError, Lines};
+use crate::auth::password::{self, Algorithm, MakeError, PasswordHash};
+
+/// Make and change password files; they are those of mosquitto_passwd.
+#[derive(Clone, Debug, Default, Parser)]
+#[command(
+    after_help = "Without -b the password is asked for; if standard input is not a terminal it is read from there."
+)]
+pub struct PasswdArgs {
+    /// Create the file; one that exists is overwritten
+    #[arg(short = 'c', action = ArgAction::SetTrue, conflicts_with_all = ["delete", "update"])]
+    create: bool,
+
+    /// Take the password from the command line, where other users of the machine can see it
+    #[arg(short = 'b', action = ArgAction::SetTrue, conflicts_with_all = ["delete", "update"])]
+    batch: bool,
+
+    /// Delete the user
+    #[arg(short = 'D', action = ArgAction::SetTrue, conflicts_with = "update")]
+    delete: bool,
+
+    /// Hash all passwords of a file that has them in plain text; those that are hashed stay
+    #[arg(short = 'U', action = ArgAction::SetTrue)]
+    update: bool,
+
+    /// How passwords are hashed
+    #[arg(short = 'H', value_name = "HASH", default_value = "sha512-pbkdf2")]
+    hash: Hash,
+
+    /// Iterations of sha512-pbkdf2 [default: 10000]
+    #[arg(short = 'I', value_name = "ITERATIONS", value_parser = clap::value_parser!(u32).range(1..=i64::from(password::ITERATIONS_MAX)))]
+    iterations: Option<u32>,
+
+    /// The password file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// The user
+    #[arg(
+        value_name = "USER",
+        required_unless_present = "update",
+        conflicts_with = "update"
+    )]
+    user: Option<String>,
+
+    /// The password, with -b
+    #[arg(value_name = "PASSWORD", requires = "batch", required_if_eq("batch", "true"))]
+    password: Option<String>,
+}
+
+/// `-H`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Hash {
+    /// One round of SHA-512, for mosquitto 1.6 and earlier
+    Sha512,
+    /// PBKDF2, for mosquitto 2.0 and later
+    #[default]
+    #[value(name = "sha512-pbkdf2")]
+    Sha512Pbkdf2,
+    /// For mosquitto 2.1 and later
+    #[value(name = "argon2id")]
+    Argon2id,
+}
+
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+enum PasswdError {
+    #[error("{}: cannot be {what}: {source}", path.display())]
+    File {
+        path: PathBuf,
+        what: &'static str,
+        source: io::Error,
+    },
+    #[error("{}: {error}", path.display())]
+    Content { path: PathBuf, error: EditError },
+    #[error("the user name must not contain a colon")]
+    Colon,
+    #[error(
+        "the user name must not be empty, begin with # or have blanks at its ends or control characters in it"
+    )]
+    UserName,
+    #[error("the user name is longer than 65535 bytes")]
+    UserTooLong,
+    #[error("the password is empty")]
+    EmptyPassword,
+    #[error("the passwords do not match")]
+    Mismatch,
+    #[error("the password cannot be read: {0}")]
+    Prompt(#[source] io::Error),
+    #[error("{0}")]
+    Hash(#[from] MakeError),
+}
+
+/// Runs the command; the exit code is 0 or 1, as that of mosquitto_passwd.
+#[must_use]
+pub fn run(args: &PasswdArgs) -> ExitCode {
+    match args.act(&mut prompt::ask_twice) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // If nobody can be told, the exit code still says it.
+            let _told = writeln!(io::stderr(), "Error: {error}.");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Ask<'a> = &'a mut dyn FnMut() -> Result<String, PasswdError>;
+
+impl PasswdArgs {
+    fn act(&self, ask: Ask<'_>) -> Result<(), PasswdError> {
+        if self.update {
+            return self.change(|lines| lines.hash_all(|plain| self.hashed(plain)));
+        }
+        let user = self.user.as_deref().unwrap_or_default();
+        check_user(user)?;
+        if self.delete {
+            return self.change(|lines| lines.delete(user));
+        }
+        let password = match &self.password {
+            Some(password) => password.clone(),
+            None => ask()?,
+        };
+        if password.is_empty() {
+            return Err(PasswdError::EmptyPassword);
+        }
+        let hash = self.hashed(password.as_bytes())?;
+        if self.create {
+            let mut lines = Lines::default();
+            lines.set(user, &hash);
+            return replace(&self.file, &lines.to_text());
+        }
+        self.change(|lines| {
+            lines.set(user, &hash);
+            Ok(())
+        })
+    }
+
+    /// Reads the file, lets `edit` change it, and puts the result in its place.
+    fn change(&self, edit: impl FnOnce(&mut Lines) -> Result<(), EditError>) -> Result<(), PasswdError> {
+        let path = &self.file;
+        let text = fs::read_to_string(path).map_err(|source| failed(path, "read", source))?;
+        let content = |error| PasswdError::Content {
+            path: path.clone(),
+            error,
+        };
+        let mut lines = Lines::parse(&text).map_err(content)?;
+        edit(&mut lines).map_err(content)?;
+        replace(path, &lines.to_text())
+    }
+
+    fn hashed(&self, password: &[u8]) -> Result<PasswordHash, MakeError> {
+        let iterations = self.iterations.unwrap_or(password::ITERATIONS_DEFAULT);
+        let algorithm = match self.hash {
+            Hash::Sha512 => Algorithm::Sha512,
+            Hash::Sha512Pbkdf2 => Algorithm::Sha512Pbkdf2 {
+                iterations: NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN),
+            },
+            Hash::Argon2id => Algorithm::Argon2id,
+        };
+        PasswordHash::make(password, algorithm)
+    }
+}
+
+fn check_user(user: &str) -> Result<(), PasswdError> {
+    if user.contains(':') {
+        return Err(PasswdError::Colon);
+    }
+    if user.len() > 65_535 {
+        return Err(PasswdError::UserTooLong);
+    }
+    if user.is_empty() || user.starts_with('#') || user.trim() != user || user.contains(char::is_control) {
+        return Err(PasswdError::UserName);
+    }
+    Ok(())
+}
+
+fn failed(path: &Path, what: &'static str, source: io::Error) -> PasswdError {
+    PasswdError::File {
+        path: path.to_owned(),
+        what,
+        source,
+    }
+}
+
+/// Puts a file with this text into the place of `path`, all at once: whoever reads it sees the old one or the new one. A link
+/// stays a link, and the owner stays the owner, so that a broker that runs as another user can read it still.
+fn replace(path: &Path, text: &str) -> Result<(), PasswdError> {
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let written = |source| failed(path, "written", source);
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let result = write_new(&temporary, path, text).and_then(|()| fs::rename(&temporary, path));
+    if result.is_err() {
+        // It may not be there at all.
+        let _removed = fs::remove_file(&temporary);
+    }
+    result.map_err(written)?;
+    // The name is as durable as the content; where folders cannot be synchronised it is so a little later.
+    if let Some(Ok(folder)) = path.parent().map(File::open) {
+        let _synchronised = folder.sync_all();
+    }
+    Ok(())
+}
+
+fn write_new(temporary: &Path, replaced: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(temporary)?;
+    if let Ok(before) = fs::metadata(replaced) {
+        // Only root may give a file away; anybody else owned the old one too, or could not have the new one otherwise.
+        let _kept = std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid()));
+    }
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests;
