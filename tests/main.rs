@@ -28,5 +28,6 @@ mod shut_down;
 mod start;
 mod takeover;
 mod tls;
+mod tutorial;
 mod wildcards;
 mod will;
