@@ -5,6 +5,8 @@
 //! turned off here.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use mqtt::packet::QoS;
 use mqtt::version::ProtocolVersion;
 use transport::tls::ClientTls;
 
+use crate::certificates::CLIENT;
 use crate::cpus::Cpus;
 use crate::scenario::{Credentials, Load, Scenario};
 use crate::schedule::Arrival;
@@ -42,6 +45,8 @@ pub enum TargetRequest {
         tls: bool,
         /// The CPUs that it may use.
         cpus: Option<Cpus>,
+        /// Whether clients must have certificates, user names and passwords, as in the tutorial of TLS.
+        users: bool,
     },
     /// One that runs already.
     Running {
@@ -110,12 +115,15 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, clap:
     after_help = "`loadgen pub` and `loadgen sub` publish and subscribe as mosquitto_pub and mosquitto_sub do: `loadgen pub --help`."
 )]
 struct Arguments {
-    /// Publishing connections
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pubs: u32,
-    /// Subscribing connections
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    subs: u32,
+    /// A load with a name: mtls-tutorial, a broker of its own that wants certificates, users and passwords
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["host", "no_tls", "username"])]
+    scenario: Option<Named>,
+    /// Publishing connections [default: 100, in mtls-tutorial 500]
+    #[arg(long, value_name = "N")]
+    pubs: Option<u32>,
+    /// Subscribing connections [default: 100, in mtls-tutorial 500]
+    #[arg(long, value_name = "N")]
+    subs: Option<u32>,
     /// Messages per second, all publishers together, or `max` [default: one per publisher]
     #[arg(long, value_name = "N|max")]
     rate: Option<Rate>,
@@ -280,6 +288,7 @@ impl Arguments {
                 shards,
                 tls: !self.no_tls,
                 cpus: self.broker_cpus.clone(),
+                users: self.scenario == Some(Named::MtlsTutorial),
             });
         };
         let tls = self.tls_request();
@@ -318,9 +327,10 @@ impl Arguments {
             .slo_p99_ms
             .map(|limit_ms| seconds_of(limit_ms / 1e3))
             .transpose()?;
+        let credentials = self.credentials()?;
         Ok(Scenario {
-            publishers: self.pubs,
-            subscribers: self.subs,
+            publishers: self.publishers(),
+            subscribers: self.subs.unwrap_or(self.connections_default()),
             load,
             qos: self.qos,
             payload_bytes: self.size,
@@ -338,10 +348,35 @@ impl Arguments {
             connect_timeout: self.connect_timeout,
             seed: self.seed,
             slo_p99,
-            credentials: Credentials {
-                user_name: self.username,
-                password: self.password,
-            },
+            credentials,
+        })
+    }
+
+    fn connections_default(&self) -> u32 {
+        match self.scenario {
+            Some(Named::MtlsTutorial) => 500,
+            None => 100,
+        }
+    }
+
+    fn publishers(&self) -> u32 {
+        self.pubs.unwrap_or(self.connections_default())
+    }
+
+    /// Those of the command line; with a broker of users, a password that nobody else knows.
+    fn credentials(&self) -> Result<Credentials, String> {
+        if self.scenario != Some(Named::MtlsTutorial) {
+            return Ok(Credentials {
+                user_name: self.username.clone(),
+                password: self.password.clone(),
+            });
+        }
+        let mut random = [0; 16];
+        let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random));
+        read.map_err(|error| format!("no random bytes for a password: {error}"))?;
+        Ok(Credentials {
+            user_name: Some(format!("{CLIENT}%i")),
+            password: Some(format!("{:032x}", u128::from_ne_bytes(random))),
         })
     }
 
@@ -356,11 +391,17 @@ impl Arguments {
             Some(Rate::Max) => Load::Saturating { window: self.window },
             Some(Rate::PerSecond(rate_per_s)) => Load::Paced { rate_per_s, arrival },
             None => Load::Paced {
-                rate_per_s: f64::from(self.pubs.max(1)),
+                rate_per_s: f64::from(self.publishers().max(1)),
                 arrival,
             },
         }
     }
+}
+
+/// A load that has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Named {
+    MtlsTutorial,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

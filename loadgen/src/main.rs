@@ -59,8 +59,7 @@ fn load(request: &Request) -> ExitCode {
 
 fn measure(request: &Request) -> Result<u8, Failure> {
     let interrupted = watch_signals()?;
-    let clients = request.scenario.publishers.max(request.scenario.subscribers);
-    let mut target = Target::open(&request.target, clients, &interrupted)?;
+    let mut target = Target::open(&request.target, &request.scenario, &interrupted)?;
     let mut progress = ProgressLine::new(&request.scenario);
     let outcome = run::run(&request.scenario, &target.subject, &interrupted, &mut progress);
     progress.clear();
