@@ -63,10 +63,13 @@ fn mosquitto_clients() {
         return;
     }
     for user in ["publisher", "subscriber"] {
+        let key = files.path(&format!("{user}.key"));
+        let plain = files.path("plain.key");
         files.openssl(
-            &format!("pkey -in {user}.key -out {user}.key -passin pass:{user}-secret"),
+            &format!("pkey -in {user}.key -out plain.key -passin pass:{user}-secret"),
             "",
         );
+        std::fs::rename(plain, key).unwrap();
     }
     exchange(&files, &|files, served, user, text| {
         let mut command = match text {

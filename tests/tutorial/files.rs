@@ -112,8 +112,9 @@ impl Files {
     /// A list that revokes a certificate, in crl.pem.
     pub(super) fn revoke(&self, name: &str) {
         std::fs::write(self.path("index.txt"), "").unwrap();
+        std::fs::write(self.path("crlnumber"), "01\n").unwrap();
         let configuration = "[ca]\ndefault_ca = authority\n[authority]\ndatabase = index.txt\ndefault_md = sha256\n\
-                             default_crl_days = 30\ncertificate = m2mqtt_ca.crt\nprivate_key = m2mqtt_ca.key\n";
+                             default_crl_days = 30\ncrlnumber = crlnumber\ncertificate = m2mqtt_ca.crt\nprivate_key = m2mqtt_ca.key\n";
         std::fs::write(self.path("ca.cnf"), configuration).unwrap();
         let typed = format!("{CA_PASSPHRASE}\n");
         self.openssl(&format!("ca -config ca.cnf -revoke {name}.crt"), &typed);

@@ -101,6 +101,7 @@ fn named(program: &str, words: impl IntoIterator<Item = OsString>) -> impl Itera
 #[command(
     name = "loadgen pub",
     bin_name = "loadgen pub",
+    version,
     disable_help_flag = true,
     disable_version_flag = true,
     max_term_width = 110
@@ -151,6 +152,7 @@ struct PubArguments {
 #[command(
     name = "loadgen sub",
     bin_name = "loadgen sub",
+    version,
     disable_help_flag = true,
     disable_version_flag = true,
     max_term_width = 110

@@ -58,7 +58,7 @@ impl<'a> Session<'a> {
             .transpose()?;
         let to = format!("{} port {}", settings.host, settings.port);
         Session::connect(settings, tls.as_ref(), interrupted).map_err(|broken| match broken {
-            Broken::Closed if tls.is_none() => Failure::Connect(format!(
+            Broken::Closed | Broken::Packet(_) if tls.is_none() => Failure::Connect(format!(
                 "cannot connect to {to}: {broken}; if this port speaks TLS, give --cafile FILE"
             )),
             _ => Failure::Connect(format!("cannot connect to {to}: {broken}")),
