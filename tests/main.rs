@@ -25,6 +25,7 @@ mod real_clients;
 mod retained;
 mod session;
 mod shut_down;
+mod simulation;
 mod start;
 mod takeover;
 mod tls;

@@ -71,8 +71,13 @@ impl Clients {
             }
             self.send_first(now, session, slot);
         }
+        let resends = self
+            .sessions
+            .get(session)
+            .is_some_and(|session| session.inflight.resends());
         if let Some(connection) = self.connections.get_mut(slot) {
-            connection.waits = false;
+            // More may be in flight than the window of this connection takes at once.
+            connection.waits = resends;
             connection.qos0_waits = false;
         }
     }

@@ -118,8 +118,9 @@ impl Retained {
         true
     }
 
-    /// The node's timer came up.
-    pub(super) fn expire(&mut self, now: Timestamp, node: u32) {
+    /// The node's timer came up: the message goes, and leaves a mark too, or a change that lost against it in one shard
+    /// would be taken in where it comes after the end.
+    pub(super) fn expire(&mut self, now: Timestamp, node: u32, timers: &mut Timers) {
         let Some(kept) = self
             .topics
             .value(node)
@@ -127,8 +128,23 @@ impl Retained {
         else {
             return;
         };
-        self.messages -= u64::from(!kept.is_mark());
-        self.topics.remove(node);
+        let (is_mark, stamp) = (kept.is_mark(), kept.stamp);
+        self.messages -= u64::from(!is_mark);
+        if self.shared && !is_mark {
+            let message = mark(now, kept.message.topic());
+            timers.set(message.expires_at(), Timer::Retained { node });
+            let source = Access::default();
+            self.topics.set(
+                node,
+                Kept {
+                    message,
+                    stamp,
+                    source,
+                },
+            );
+        } else {
+            self.topics.remove(node);
+        }
     }
 
     /// The messages that match a filter and have not expired, into `found`; with `policy` only those whose publishers may
@@ -154,6 +170,11 @@ impl Retained {
     pub(super) fn get(&self, topic: &str) -> Option<&StoredMessage> {
         let kept = self.topics.value(self.topics.find(topic)?)?;
         Some(&kept.message).filter(|_| !kept.is_mark())
+    }
+
+    /// Nodes of the tree below its root.
+    pub(super) fn nodes(&self) -> usize {
+        self.topics.nodes()
     }
 
     /// How many there are.
@@ -272,7 +293,7 @@ mod tests {
         let Some(Timer::Retained { node }) = timers.take_due(end) else {
             panic!("no timer")
         };
-        retained.expire(end, node);
+        retained.expire(end, node, &mut timers);
         assert!(retained.topics.is_empty());
     }
 }

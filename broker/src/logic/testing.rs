@@ -4,6 +4,8 @@
 //! same calls give the same packets. With [`Cluster::hold_batches`] batches stay where they are until they are let go, to
 //! try what happens while shards do not know of one another.
 
+mod remains;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use mqtt::packet::Connect;
 use mqtt::property::Properties;
 use mqtt::{Packet, ProtocolVersion};
 
+pub use self::remains::Remains;
 use super::{
     Batch, ConnectionId, LostCause, Peer, Shard, ShardCounters, Timestamp, home_shard, shard_counters,
 };

@@ -69,7 +69,7 @@ impl Shard {
     }
 
     fn expire_retained(&mut self, now: Timestamp, node: u32) {
-        self.retained.expire(now, node);
+        self.retained.expire(now, node, &mut self.timers);
         self.count_retained();
     }
 }

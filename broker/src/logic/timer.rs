@@ -45,6 +45,11 @@ impl Timers {
         self.entries.remove(&(step(at), timer));
     }
 
+    /// Timers that have not come up.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// When the next timer comes up.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
         let (step, _) = self.entries.first()?;
@@ -57,11 +62,6 @@ impl Timers {
             return None;
         }
         self.entries.pop_first().map(|(_, timer)| timer)
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
     }
 }
 

@@ -6,7 +6,22 @@ use super::ShardLoop;
 use super::links::Parcel;
 
 impl ShardLoop {
+    /// Takes the batches that there are, then the connections that came before them: these bring bytes of their clients,
+    /// who may know what was pushed before, into queues that had been looked at already. So the queues are looked at once
+    /// more in between, and connections that come with that wait for the next turn.
     pub(super) fn take_parcels(&mut self) {
+        self.take_queues();
+        let arrived = std::mem::take(&mut self.arrived);
+        if arrived.is_empty() {
+            return;
+        }
+        self.take_queues();
+        for handoff in arrived {
+            self.adopt(handoff);
+        }
+    }
+
+    fn take_queues(&mut self) {
         for from in self.others() {
             while let Some(parcel) = self.links.pop(self.index, from) {
                 match parcel {
@@ -14,7 +29,7 @@ impl ShardLoop {
                         self.logic.receive_batch(self.now, from, &batch);
                         self.links.give_back(self.index, from, batch);
                     }
-                    Parcel::Handoff(handoff) => self.adopt(*handoff),
+                    Parcel::Handoff(handoff) => self.arrived.push(*handoff),
                 }
             }
         }

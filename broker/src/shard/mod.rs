@@ -71,6 +71,8 @@ pub(crate) struct ShardLoop {
     connections: Connections,
     /// Connections on their way to their home shards.
     handoffs: Vec<(u16, Box<Handoff>)>,
+    /// Connections that came home and are adopted in the next turn.
+    arrived: Vec<Handoff>,
     authentication: Arc<Authentication>,
     /// Of the policy that the logic goes by.
     policy_generation: u64,
@@ -116,6 +118,7 @@ impl ShardLoop {
             greetings: Greetings::default(),
             connections: Connections::default(),
             handoffs: Vec::new(),
+            arrived: Vec::new(),
             authentication,
             policy_generation: 0,
             shut_down,
@@ -174,7 +177,7 @@ impl ShardLoop {
         if self.is_blocked() {
             return Some(FULL_QUEUE_RETRY);
         }
-        if self.logic.has_dirty() || !self.unflushed.is_empty() {
+        if self.logic.has_dirty() || !self.unflushed.is_empty() || !self.arrived.is_empty() {
             return Some(Duration::ZERO);
         }
         let deadlines = [
@@ -270,7 +273,7 @@ impl ShardLoop {
     }
 
     fn is_drained(&self) -> bool {
-        let empty = || self.connections.is_empty() && !self.is_blocked();
+        let empty = || self.connections.is_empty() && self.arrived.is_empty() && !self.is_blocked();
         self.drain_until.is_some_and(|until| until <= self.now || empty())
     }
 }

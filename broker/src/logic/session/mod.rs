@@ -224,6 +224,15 @@ impl Sessions {
         self.slots.is_empty() && self.by_client_identifier.is_empty()
     }
 
+    /// Published messages in the longest queue.
+    pub(super) fn longest_queue(&self) -> u64 {
+        let queues = self
+            .slots
+            .iter()
+            .filter_map(|(_, session)| session.queue.as_ref());
+        queues.map(|queue| queue.messages()).max().unwrap_or(0)
+    }
+
     pub(super) fn find(&self, client_identifier: &str) -> Option<u32> {
         let hash = self.identity(client_identifier);
         let is_it = |&slot: &u32| {

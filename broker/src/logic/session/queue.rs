@@ -91,6 +91,11 @@ impl Queue {
         self.entries.is_empty()
     }
 
+    /// Published messages: what `max_queued_messages` bounds.
+    pub(in crate::logic) fn messages(&self) -> u64 {
+        self.messages
+    }
+
     pub(in crate::logic) fn len(&self) -> usize {
         self.entries.len()
     }

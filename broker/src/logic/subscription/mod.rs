@@ -254,6 +254,11 @@ impl Subscriptions {
         self.wildcards.match_name(name, |&filter| found.push(filter));
     }
 
+    /// Filters, and nodes of the tree of those with wildcards.
+    pub(super) fn held(&self) -> (usize, usize) {
+        (self.filters.len(), self.wildcards.nodes())
+    }
+
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.filters.is_empty() && self.by_name.is_empty()

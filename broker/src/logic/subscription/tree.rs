@@ -85,6 +85,11 @@ impl<V> TopicTree<V> {
         }
     }
 
+    /// Nodes below the root.
+    pub(in crate::logic) fn nodes(&self) -> usize {
+        self.nodes.len().saturating_sub(1)
+    }
+
     #[cfg(test)]
     pub(in crate::logic) fn is_empty(&self) -> bool {
         self.nodes.len() == 1

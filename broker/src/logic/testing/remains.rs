@@ -1,0 +1,54 @@
+//! What a shard holds at a moment: to see that nothing stays behind, and that bounds are kept.
+
+use super::super::Shard;
+
+/// What a shard holds. All are 0 when every client and every retained message has gone and all timers have come up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// Connections.
+    pub connections: usize,
+    /// Connections in the list for the shell.
+    pub dirty: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// Topic Filters that somebody in any shard wants.
+    pub filters: usize,
+    /// Nodes below the root of the tree of filters with wildcards.
+    pub filter_nodes: usize,
+    /// Nodes below the root of the tree of retained messages.
+    pub retained_nodes: usize,
+    /// Retained messages.
+    pub retained: u64,
+    /// Timers that have not come up.
+    pub timers: usize,
+    /// Connections that are not read from.
+    pub paused: usize,
+    /// Batches for other shards.
+    pub batches: usize,
+}
+
+impl Shard {
+    /// What is in this shard now.
+    #[must_use]
+    pub fn remains(&self) -> Remains {
+        let (filters, filter_nodes) = self.subscriptions.held();
+        Remains {
+            connections: self.clients.connections.len(),
+            dirty: self.clients.dirty.len(),
+            sessions: self.clients.sessions.len(),
+            filters,
+            filter_nodes,
+            retained_nodes: self.retained.nodes(),
+            retained: self.retained.len(),
+            timers: self.timers.len(),
+            paused: self.paused.len(),
+            batches: self.outboxes.iter().map(super::super::Outbox::len).sum(),
+        }
+    }
+
+    /// Messages in the longest queue of a session, retained ones after SUBSCRIBE not counted.
+    #[must_use]
+    pub fn longest_queue(&self) -> u64 {
+        self.clients.sessions.longest_queue()
+    }
+}

@@ -1,0 +1,71 @@
+//! The shards' logic under the simulator: seeds that find nothing, and faults of the shell that each are found.
+//!
+//! [MQTT-4.3.2-1], [MQTT-4.3.3-1], [MQTT-4.4.0-1], [MQTT-4.6.0-6], [MQTT-3.1.4-3], [MQTT-3.3.4-2], [MQTT-3.8.3-3]: what the
+//! model checks on each packet.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tests::simulation::{Fault, Options, run};
+
+const SEEDS: u64 = 3_000;
+
+#[test]
+fn thousands_of_seeds_find_nothing() {
+    let (options, next) = (Options::default(), AtomicU64::new(0));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= SEEDS {
+                        return;
+                    }
+                    if let Err(failure) = run(seed, &options) {
+                        panic!("{failure}");
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn each_fault_of_the_shell_is_found() {
+    for fault in [
+        Fault::FlushesBeforePush,
+        Fault::FlushesWhileBlocked,
+        Fault::AdoptsAtOnce,
+        Fault::LosesBatches,
+        Fault::RepeatsBatches,
+        Fault::NeverTicks,
+    ] {
+        let options = Options {
+            shards: Some(3),
+            fault: Some(fault),
+            ..Options::default()
+        };
+        let found = (0..SEEDS_TO_FIND).find(|&seed| run(seed, &options).is_err());
+        assert!(found.is_some(), "{fault:?} was not found");
+        println!("{fault:?} is found by seed {found:?}");
+    }
+}
+
+/// In so many seeds each fault is found.
+const SEEDS_TO_FIND: u64 = 5_000;
+
+#[test]
+fn a_failure_says_how_to_replay_it() {
+    let options = Options {
+        shards: Some(3),
+        steps: 100,
+        fault: Some(Fault::LosesBatches),
+    };
+    let failure = (0..SEEDS_TO_FIND).find_map(|seed| run(seed, &options).err());
+    let failure = failure.unwrap();
+    let text = failure.to_string();
+    let command = format!("-- --seed {} --steps 100 --shards 3", failure.seed);
+    assert!(text.contains(&command) && text.lines().count() > 5, "{text}");
+    let again = run(failure.seed, &options).unwrap_err();
+    assert_eq!(again.what, failure.what, "a seed replays");
+}

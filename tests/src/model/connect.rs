@@ -1,0 +1,273 @@
+//! Connections and sessions begin and end; subscriptions; acknowledgements.
+
+use mqtt::packet::{RetainHandling, SubscriptionOptions};
+use mqtt::{ProtocolVersion, ReasonCode};
+
+use super::message::ConnectRequest;
+use super::reply::Reply;
+use super::session::{Awaits, Session, Subscription};
+use super::{Checked, Model, Moment, NEVER, SECOND_NS};
+
+impl Model {
+    pub(super) fn connect(&mut self, connection: usize, request: &ConnectRequest, at: Moment) {
+        let older = self.alive(&request.client);
+        if let Some(older) = older.and_then(|session| self.sessions[session].connection) {
+            // [MQTT-3.1.4-3]
+            self.say_goodbye(older, Some(ReasonCode::SessionTakenOver));
+            self.close(older, true, at);
+        }
+        if request.clean_start
+            && let Some(older) = self.alive(&request.client)
+        {
+            self.end_session(older, at);
+        }
+        let resumed = self.alive(&request.client);
+        let shard = self.connections[connection].shard;
+        let number = resumed.unwrap_or_else(|| {
+            self.sessions.push(Session::new(&request.client, shard));
+            self.sessions.len() - 1
+        });
+        let v5 = request.version == ProtocolVersion::V5;
+        let session = &mut self.sessions[number];
+        session.connection = Some(connection);
+        session.expiry_s = match (v5, request.clean_start) {
+            (true, _) => request.session_expiry_s,
+            (false, true) => 0,
+            (false, false) => u32::MAX,
+        };
+        let receive_max = request.receive_max.filter(|_| v5).unwrap_or(u16::MAX);
+        session.window = usize::from(receive_max.min(self.bounds.inflight_messages_max));
+        session.will = request.will.clone();
+        session.resend = session
+            .flights
+            .iter()
+            .map(|flight| flight.packet_identifier)
+            .collect();
+        let connected = &mut self.connections[connection];
+        connected.version = request.version;
+        connected.client.clone_from(&request.client);
+        connected.session = Some(number);
+        connected.resumed = resumed.is_some();
+        connected.keep_alive_s = request.keep_alive_s;
+        connected.packet_bytes_max = request
+            .packet_bytes_max
+            .filter(|_| v5)
+            .map_or(usize::MAX, |bytes| bytes as usize);
+        self.reply(
+            connection,
+            Reply::ConnAck {
+                session_present: resumed.is_some(),
+            },
+        );
+        self.excuse_too_large(number);
+    }
+
+    fn alive(&self, client: &str) -> Option<usize> {
+        self.sessions
+            .iter()
+            .position(|session| session.alive && session.client == client)
+    }
+
+    /// In 5.0 the broker says why it closes.
+    pub(super) fn say_goodbye(&mut self, connection: usize, reason: Option<ReasonCode>) {
+        let connected = &self.connections[connection];
+        if connected.version == ProtocolVersion::V5 && connected.session.is_some() {
+            self.reply(connection, Reply::Disconnect(reason));
+        }
+    }
+
+    /// The connection ends; its session waits for another one, or ends too.
+    pub(super) fn close(&mut self, connection: usize, with_will: bool, at: Moment) {
+        if std::mem::replace(&mut self.connections[connection].closed, true) {
+            return;
+        }
+        let Some(number) = self.connections[connection].session else {
+            return;
+        };
+        let session = &mut self.sessions[number];
+        session.connection = None;
+        session.disconnected_at = at.now;
+        session.resend.clear();
+        for &entry in &session.waiting {
+            // What waits at QoS 0 may be kept or not.
+            let entry = &mut self.entries[entry];
+            entry.owed &= entry.qos != mqtt::QoS::AtMostOnce;
+        }
+        if !with_will {
+            session.will = None;
+        }
+        let ends = session.expiry_s == 0;
+        if let Some(will) = session.will.take_if(|will| ends || will.delay_s == 0) {
+            self.publish(self.connections[connection].shard, &will.message, at);
+        }
+        match &mut self.ending {
+            _ if !ends => {}
+            Some(ending) => ending.push(number),
+            None => self.end_session(number, at),
+        }
+    }
+
+    pub(super) fn end_session(&mut self, number: usize, at: Moment) {
+        let session = &mut self.sessions[number];
+        session.alive = false;
+        session.subscriptions.clear();
+        let shard = session.shard;
+        if let Some(will) = session.will.take() {
+            self.publish(shard, &will.message, at);
+        }
+    }
+
+    pub(super) fn disconnect(
+        &mut self,
+        connection: usize,
+        with_will: bool,
+        session_expiry_s: Option<u32>,
+        at: Moment,
+    ) {
+        let session = self.connections[connection].session;
+        if let (Some(number), Some(expiry_s)) = (session, session_expiry_s) {
+            if self.sessions[number].expiry_s == 0 && expiry_s > 0 {
+                self.say_goodbye(connection, Some(ReasonCode::ProtocolError));
+                return self.close(connection, true, at);
+            }
+            self.sessions[number].expiry_s = expiry_s;
+        }
+        self.close(connection, with_will, at);
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        connection: usize,
+        packet_identifier: u16,
+        identifier: Option<u32>,
+        filters: &[(&'static str, SubscriptionOptions)],
+        at: Moment,
+    ) -> Checked {
+        let Some(number) = self.connections[connection].session else {
+            return Ok(());
+        };
+        let codes = filters.iter().map(|(_, options)| options.qos as u8).collect();
+        self.reply(connection, Reply::SubAck(packet_identifier, codes));
+        let mut numbers = Vec::new();
+        for &(filter, options) in filters {
+            self.subscriptions_made += 1;
+            let mut made = Subscription {
+                number: self.subscriptions_made,
+                filter,
+                options,
+                identifier,
+                known_since: NEVER,
+            };
+            let held = &mut self.sessions[number].subscriptions;
+            let older = held.iter_mut().find(|older| older.filter == filter);
+            let is_new = older.is_none();
+            match older {
+                Some(older) => {
+                    made.number = older.number;
+                    made.known_since = older.known_since;
+                    numbers.push(made.number);
+                    *older = made;
+                }
+                None => {
+                    numbers.push(made.number);
+                    held.push(made);
+                }
+            }
+            let sends = match options.retain_handling {
+                RetainHandling::SendAtSubscribe => true,
+                RetainHandling::SendIfNew => is_new,
+                RetainHandling::DoNotSend => false,
+            };
+            if sends {
+                self.send_retained(number, filter, options, identifier, at)?;
+            }
+        }
+        self.connections[connection].subacks.push_back(numbers);
+        Ok(())
+    }
+
+    /// The client has read the next SUBACK: all that is sent after `step` is owed to those subscriptions. Returns a
+    /// filter of theirs.
+    pub fn suback_read(&mut self, connection: usize, step: u64) -> Option<&'static str> {
+        let connected = &mut self.connections[connection];
+        let (session, numbers) = connected.session.zip(connected.subacks.pop_front())?;
+        let mut filter = None;
+        for subscription in &mut self.sessions[session].subscriptions {
+            if numbers.contains(&subscription.number) {
+                subscription.known_since = subscription.known_since.min(step);
+                filter = Some(subscription.filter);
+            }
+        }
+        filter
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        connection: usize,
+        packet_identifier: u16,
+        filters: &[&'static str],
+    ) {
+        let Some(number) = self.connections[connection].session else {
+            return;
+        };
+        let held = &mut self.sessions[number].subscriptions;
+        let mut codes = Vec::new();
+        for filter in filters {
+            let known = held.len();
+            held.retain(|subscription| subscription.filter != *filter);
+            let reason = if held.len() < known {
+                ReasonCode::Success
+            } else {
+                ReasonCode::NoSubscriptionExisted
+            };
+            codes.push(reason as u8);
+        }
+        self.reply(connection, Reply::UnsubAck(packet_identifier, codes));
+    }
+
+    pub(super) fn puback(&mut self, connection: usize, identifier: u16) {
+        if let Some(session) = self.connections[connection].session {
+            self.sessions[session].finish(identifier, Awaits::PubAck);
+        }
+    }
+
+    pub(super) fn pubrec(&mut self, connection: usize, identifier: u16) {
+        let Some(session) = self.connections[connection].session else {
+            return;
+        };
+        let flight = self.sessions[session].flight(identifier);
+        let known = match flight.filter(|flight| flight.awaits != Awaits::PubAck) {
+            Some(flight) => {
+                flight.awaits = Awaits::PubComp;
+                true
+            }
+            None => false,
+        };
+        self.reply(connection, Reply::PubRel(identifier, known));
+    }
+
+    pub(super) fn pubrel(&mut self, connection: usize, identifier: u16) {
+        let Some(session) = self.connections[connection].session else {
+            return;
+        };
+        let unreleased = &mut self.sessions[session].unreleased;
+        let known = unreleased.contains(&identifier);
+        unreleased.retain(|&other| other != identifier);
+        self.reply(connection, Reply::PubComp(identifier, known));
+    }
+
+    pub(super) fn pubcomp(&mut self, connection: usize, identifier: u16) {
+        if let Some(session) = self.connections[connection].session {
+            self.sessions[session].finish(identifier, Awaits::PubComp);
+        }
+    }
+
+    /// When the client of a connection must have sent something.
+    pub(super) fn keep_alive_deadline(&self, connection: usize) -> u64 {
+        let connected = &self.connections[connection];
+        if connected.keep_alive_s == 0 {
+            return NEVER;
+        }
+        connected.last_received + u64::from(connected.keep_alive_s) * 3 * SECOND_NS / 2
+    }
+}

@@ -1,0 +1,241 @@
+//! Messages: published, on their way between shards, and to whom they go.
+
+use std::rc::Rc;
+
+use mqtt::packet::Publish;
+use mqtt::property::{PropertiesBuf, Property};
+use mqtt::{PacketIdentifier, ProtocolVersion, QoS};
+
+use super::message::Message;
+use super::reply::Reply;
+use super::session::{Entry, State, Subscription};
+use super::{Model, Moment, NEVER, Passing, SECOND_NS, pop_front_if};
+
+/// A message that reaches a shard.
+struct Arrival<'a> {
+    message: &'a Rc<Message>,
+    expires_at: (u64, u64),
+    /// The step from which on all subscriptions that a client knows of count; `None` if all do.
+    cause: Option<u64>,
+}
+
+impl Model {
+    /// A PUBLISH of a client.
+    pub(super) fn publish_from(
+        &mut self,
+        connection: usize,
+        message: &Rc<Message>,
+        packet_identifier: u16,
+        at: Moment,
+    ) {
+        let Some(session) = self.connections[connection].session else {
+            return;
+        };
+        match message.qos {
+            QoS::AtMostOnce => {}
+            QoS::AtLeastOnce => self.reply(connection, Reply::PubAck(packet_identifier)),
+            QoS::ExactlyOnce => {
+                self.reply(connection, Reply::PubRec(packet_identifier));
+                let unreleased = &mut self.sessions[session].unreleased;
+                if unreleased.contains(&packet_identifier) {
+                    // [MQTT-4.3.3-10]
+                    return;
+                }
+                unreleased.push(packet_identifier);
+            }
+        }
+        self.publish(self.connections[connection].shard, message, at);
+    }
+
+    /// A message is published in a shard: it goes to the sessions there, and on its way to the others.
+    pub(super) fn publish(&mut self, shard: usize, message: &Rc<Message>, at: Moment) {
+        self.published[shard] += 1;
+        let number = self.published[shard];
+        if message.retain {
+            self.write_retained(shard, number, message, at);
+        }
+        let expires_at = message
+            .expiry_s
+            .map_or(NEVER, |s| at.now + u64::from(s) * SECOND_NS);
+        self.deliver(
+            shard,
+            &Arrival {
+                message,
+                expires_at: (expires_at, expires_at),
+                cause: None,
+            },
+            at.now,
+        );
+        for to in (0..self.shards).filter(|&to| to != shard) {
+            let message = Rc::clone(message);
+            self.on_the_way[shard][to].push_back(Passing {
+                number,
+                message,
+                sent: at,
+            });
+        }
+    }
+
+    /// What one shard had published until its message of that number has arrived at another one.
+    pub fn arrive(&mut self, from: usize, to: usize, number: u64, now: u64) {
+        self.arrived[to][from] = self.arrived[to][from].max(number);
+        let queue = |model: &mut Self| {
+            pop_front_if(&mut model.on_the_way[from][to], |passing| {
+                passing.number <= number
+            })
+        };
+        while let Some(Passing { message, sent, .. }) = queue(self) {
+            let interval = message.expiry_s.map(|s| u64::from(s) * SECOND_NS);
+            let ends = |since: u64| interval.map_or(NEVER, |interval| since + interval);
+            let expires_at = (ends(now.min(sent.now)), ends(now.max(sent.now)));
+            let cause = (!message.retain).then_some(sent.cause);
+            self.deliver(
+                to,
+                &Arrival {
+                    message: &message,
+                    expires_at,
+                    cause,
+                },
+                now,
+            );
+        }
+    }
+
+    fn deliver(&mut self, shard: usize, arrival: &Arrival<'_>, now: u64) {
+        for number in 0..self.sessions.len() {
+            let session = &self.sessions[number];
+            if !session.alive || session.shard != shard {
+                continue;
+            }
+            let topic = arrival.message.topic.as_str();
+            let matching: Vec<&Subscription> = session
+                .subscriptions
+                .iter()
+                .filter(|subscription| mqtt::topic::matches(subscription.filter, topic))
+                .collect();
+            if let Some(entry) = self.entry_for(number, &matching, arrival, now) {
+                self.add(number, entry);
+            }
+        }
+    }
+
+    /// What a session gets by its subscriptions that match: one copy at the highest QoS [MQTT-3.3.4-2], with all Subscription
+    /// Identifiers [MQTT-3.3.4-4].
+    fn entry_for(
+        &self,
+        number: usize,
+        matching: &[&Subscription],
+        arrival: &Arrival<'_>,
+        now: u64,
+    ) -> Option<Entry> {
+        let (session, message) = (&self.sessions[number], arrival.message);
+        let own = message.publisher == session.client && !message.is_will;
+        let silent = matching.iter().filter(|s| s.options.no_local).count();
+        if own && silent == matching.len() {
+            // [MQTT-3.8.3-3]
+            return None;
+        }
+        let highest = matching
+            .iter()
+            .map(|subscription| subscription.options.qos)
+            .max()?;
+        let qos = highest.min(message.qos);
+        let retain = message.retain && matching.iter().any(|s| s.options.retain_as_published);
+        let mut identifiers: Vec<u32> = matching.iter().filter_map(|s| s.identifier).collect();
+        identifiers.sort_unstable();
+        let known = |cause: u64| {
+            matching
+                .iter()
+                .any(|subscription| subscription.known_since < cause)
+        };
+        let mut owed = arrival.cause.is_none_or(known) && now < arrival.expires_at.0;
+        let waiting = session.waiting.len();
+        match (qos, session.connection) {
+            (QoS::AtMostOnce, None) => {
+                if !session.unsettled {
+                    return None;
+                }
+                owed = false;
+            }
+            (QoS::AtMostOnce, Some(connection)) => {
+                let queues_full = waiting >= self.bounds.queued_messages_max;
+                owed &= !self.connections[connection].full && !queues_full && !session.unsettled;
+            }
+            _ => owed &= waiting < self.bounds.queued_messages_max,
+        }
+        Some(Entry {
+            message: Rc::clone(message),
+            qos,
+            state: State::Waiting,
+            received: 0,
+            retain,
+            identifiers,
+            owed,
+            replay: false,
+            lenient: own && silent > 0,
+            expires_at: arrival.expires_at,
+        })
+    }
+
+    pub(super) fn add(&mut self, session: usize, entry: Entry) {
+        let number = self.entries.len();
+        if entry.qos != QoS::AtMostOnce {
+            self.sessions[session].obligations.push(number);
+        }
+        self.entries.push(entry);
+        self.sessions[session].waiting.push(number);
+        self.excuse_too_large(session);
+    }
+
+    /// Nothing above the client's Maximum Packet Size is sent to it [MQTT-3.1.2-24].
+    pub(super) fn excuse_too_large(&mut self, session: usize) {
+        let session = &self.sessions[session];
+        let Some(connection) = session.connection else {
+            return;
+        };
+        let packet_bytes_max = self.connections[connection].packet_bytes_max;
+        if packet_bytes_max == usize::MAX {
+            return;
+        }
+        let flights = session.flights.iter().map(|flight| &flight.entry);
+        for &entry in session.waiting.iter().chain(flights) {
+            let entry = &mut self.entries[entry];
+            entry.owed &= packet_bytes(entry) <= packet_bytes_max;
+        }
+    }
+
+    /// Whether a message in flight may be given up instead of being sent again.
+    pub(super) fn may_give_up(&self, entry: usize, now: u64) -> bool {
+        let entry = &self.entries[entry];
+        !entry.owed || now >= entry.expires_at.0
+    }
+}
+
+/// Bytes of the PUBLISH of a delivery in 5.0.
+fn packet_bytes(entry: &Entry) -> usize {
+    let mut properties = PropertiesBuf::new();
+    let pushed = properties.extend_raw(entry.message.properties.as_properties());
+    debug_assert!(pushed.is_ok());
+    let extra = entry
+        .identifiers
+        .iter()
+        .map(|&i| Property::SubscriptionIdentifier(i));
+    let expiry = entry.message.expiry_s.map(Property::MessageExpiryInterval);
+    for property in extra.chain(expiry) {
+        let pushed = properties.push(property);
+        debug_assert!(pushed.is_ok());
+    }
+    let publish = Publish {
+        dup: false,
+        qos: entry.qos,
+        retain: entry.retain,
+        topic: &entry.message.topic,
+        packet_identifier: (entry.qos != QoS::AtMostOnce).then_some(PacketIdentifier::MIN),
+        properties: properties.as_properties(),
+        payload: entry.message.payload.as_bytes(),
+    };
+    let mut bytes = Vec::new();
+    publish
+        .encode(ProtocolVersion::V5, &mut bytes)
+        .map_or(usize::MAX, |()| bytes.len())
+}

@@ -1,0 +1,106 @@
+//! What clients send, as the model sees it.
+
+use mqtt::packet::SubscriptionOptions;
+use mqtt::property::PropertiesBuf;
+use mqtt::{ProtocolVersion, QoS};
+use std::rc::Rc;
+
+/// An application message.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Topic Name.
+    pub topic: String,
+    /// Payload: no two messages have the same, but those that are empty.
+    pub payload: String,
+    /// QoS that it was published at.
+    pub qos: QoS,
+    /// RETAIN.
+    pub retain: bool,
+    /// Properties that go on to subscribers, but the Message Expiry Interval.
+    pub properties: PropertiesBuf,
+    /// Message Expiry Interval in seconds.
+    pub expiry_s: Option<u32>,
+    /// Client Identifier of who published it.
+    pub publisher: String,
+    /// Whether it is a Will.
+    pub is_will: bool,
+}
+
+/// A Will.
+#[derive(Clone, Debug)]
+pub struct WillRequest {
+    /// What is published.
+    pub message: Rc<Message>,
+    /// Will Delay Interval in seconds.
+    pub delay_s: u32,
+}
+
+/// CONNECT.
+#[derive(Clone, Debug)]
+pub struct ConnectRequest {
+    /// Version of the connection.
+    pub version: ProtocolVersion,
+    /// Client Identifier.
+    pub client: String,
+    /// Clean Start or Clean Session.
+    pub clean_start: bool,
+    /// Keep Alive in seconds.
+    pub keep_alive_s: u16,
+    /// Session Expiry Interval in seconds as 5.0 has it; 0xFFFFFFFF never.
+    pub session_expiry_s: u32,
+    /// Receive Maximum.
+    pub receive_max: Option<u16>,
+    /// Maximum Packet Size.
+    pub packet_bytes_max: Option<u32>,
+    /// The Will.
+    pub will: Option<WillRequest>,
+}
+
+/// A packet of a client.
+#[derive(Clone, Debug)]
+pub enum Packet {
+    /// CONNECT.
+    Connect(Box<ConnectRequest>),
+    /// PUBLISH.
+    Publish {
+        /// What is published.
+        message: Rc<Message>,
+        /// Packet Identifier; 0 at QoS 0.
+        packet_identifier: u16,
+    },
+    /// SUBSCRIBE.
+    Subscribe {
+        /// Packet Identifier.
+        packet_identifier: u16,
+        /// Subscription Identifier.
+        identifier: Option<u32>,
+        /// Topic Filters.
+        filters: Vec<(&'static str, SubscriptionOptions)>,
+    },
+    /// UNSUBSCRIBE.
+    Unsubscribe {
+        /// Packet Identifier.
+        packet_identifier: u16,
+        /// Topic Filters.
+        filters: Vec<&'static str>,
+    },
+    /// PUBACK.
+    PubAck(u16),
+    /// PUBREC.
+    PubRec(u16),
+    /// PUBREL.
+    PubRel(u16),
+    /// PUBCOMP.
+    PubComp(u16),
+    /// PINGREQ.
+    Ping,
+    /// DISCONNECT.
+    Disconnect {
+        /// With reason 0x04.
+        with_will: bool,
+        /// Session Expiry Interval in seconds.
+        session_expiry_s: Option<u32>,
+    },
+    /// Bytes that are no packet.
+    Garbage,
+}

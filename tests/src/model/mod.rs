@@ -1,0 +1,258 @@
+//! A broker as naive as it can be, that says which deliveries are owed to each client and which are allowed.
+//!
+//! It has vectors and loops, no bytes, no indexes and no clock. Whoever drives it tells it in which order each shard
+//! handled what the clients sent, when what one shard told another arrived, and what the broker wrote to each
+//! connection; it answers with a violation if that is not what a broker does.
+//!
+//! What is owed does not follow from how shards tell one another of subscriptions, but from what a client can know: who has
+//! read its SUBACK gets every message that is sent after that. What is allowed is what matches a subscription when the
+//! message reaches the subscriber's shard.
+//!
+//! The model is the specification's, so it knows nothing of the broker's but these choices: full queues drop the newest message;
+//! QoS 0 is not kept for clients that are away; a message that is too large for a client is dropped for it alone.
+
+mod connect;
+mod deliver;
+mod message;
+mod observe;
+mod reply;
+mod retained;
+mod session;
+mod tick;
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use mqtt::ProtocolVersion;
+
+pub use self::message::{ConnectRequest, Message, Packet, WillRequest};
+use self::reply::Reply;
+use self::retained::Write;
+pub use self::session::{Entry, Session, State};
+
+/// What was wrong, in one sentence.
+pub type Checked<T = ()> = Result<T, String>;
+
+/// Nanoseconds of a second.
+pub const SECOND_NS: u64 = 1_000_000_000;
+
+/// A time that never comes.
+pub const NEVER: u64 = u64::MAX;
+
+/// Bounds that the broker was given.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Messages in flight to one client at most.
+    pub inflight_messages_max: u16,
+    /// Messages queued for one session at most.
+    pub queued_messages_max: usize,
+}
+
+/// When something happens: the virtual time of the shard, and the step of the schedule that caused it.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Nanoseconds.
+    pub now: u64,
+    /// The step at which whoever caused it did so: what a client had read before, it knew.
+    pub cause: u64,
+}
+
+/// One connection, from its CONNECT on.
+#[derive(Debug)]
+pub struct Connection {
+    shard: usize,
+    version: ProtocolVersion,
+    client: String,
+    /// The session, also after it was detached.
+    session: Option<usize>,
+    resumed: bool,
+    /// The broker is to end it, or did.
+    closed: bool,
+    /// Answers that the broker owes, in order.
+    replies: VecDeque<Reply>,
+    /// The subscriptions of each SUBACK that the client has not read.
+    subacks: VecDeque<Vec<u64>>,
+    keep_alive_s: u16,
+    last_received: u64,
+    packet_bytes_max: usize,
+    /// The broker was told that the socket takes no more: QoS 0 may be dropped.
+    full: bool,
+}
+
+/// A message on its way from one shard to another.
+#[derive(Debug)]
+struct Passing {
+    number: u64,
+    message: Rc<Message>,
+    sent: Moment,
+}
+
+/// The naive broker.
+#[derive(Debug)]
+pub struct Model {
+    bounds: Bounds,
+    shards: usize,
+    connections: Vec<Connection>,
+    sessions: Vec<Session>,
+    entries: Vec<Entry>,
+    writes: Vec<Write>,
+    /// Messages that each shard has published.
+    published: Vec<u64>,
+    /// How many messages of the second shard have arrived at the first one.
+    arrived: Vec<Vec<u64>>,
+    /// Messages on their way, from the first shard to the second one, with their numbers.
+    on_the_way: Vec<Vec<VecDeque<Passing>>>,
+    subscriptions_made: u64,
+    /// Sessions that end with this tick.
+    ending: Option<Vec<usize>>,
+}
+
+impl Model {
+    /// A broker with no clients.
+    #[must_use]
+    pub fn new(shards: usize, bounds: Bounds) -> Self {
+        let on_the_way = || (0..shards).map(|_| VecDeque::new()).collect();
+        Self {
+            bounds,
+            shards,
+            connections: Vec::new(),
+            sessions: Vec::new(),
+            entries: Vec::new(),
+            writes: Vec::new(),
+            published: vec![0; shards],
+            arrived: vec![vec![0; shards]; shards],
+            on_the_way: (0..shards).map(|_| on_the_way()).collect(),
+            subscriptions_made: 0,
+            ending: None,
+        }
+    }
+
+    /// A connection that reached its shard; returns its number.
+    pub fn open(&mut self, shard: usize, now: u64) -> usize {
+        self.connections.push(Connection {
+            shard,
+            version: ProtocolVersion::V3_1_1,
+            client: String::new(),
+            session: None,
+            resumed: false,
+            closed: false,
+            replies: VecDeque::new(),
+            subacks: VecDeque::new(),
+            keep_alive_s: 0,
+            last_received: now,
+            packet_bytes_max: usize::MAX,
+            full: false,
+        });
+        self.connections.len() - 1
+    }
+
+    /// The broker read something from a connection.
+    pub fn received(&mut self, connection: usize, now: u64) {
+        self.connections[connection].last_received = now;
+    }
+
+    /// What the broker was told of the connection's socket.
+    pub fn set_full(&mut self, connection: usize, full: bool) {
+        self.connections[connection].full = full;
+    }
+
+    /// The broker handled a packet.
+    pub fn handle(&mut self, connection: usize, packet: &Packet, at: Moment) -> Checked {
+        if self.connections[connection].closed {
+            return Ok(());
+        }
+        match packet {
+            Packet::Connect(request) => self.connect(connection, request, at),
+            Packet::Publish {
+                message,
+                packet_identifier,
+            } => self.publish_from(connection, message, *packet_identifier, at),
+            Packet::Subscribe {
+                packet_identifier,
+                identifier,
+                filters,
+            } => return self.subscribe(connection, *packet_identifier, *identifier, filters, at),
+            Packet::Unsubscribe {
+                packet_identifier,
+                filters,
+            } => self.unsubscribe(connection, *packet_identifier, filters),
+            Packet::PubAck(identifier) => self.puback(connection, *identifier),
+            Packet::PubRec(identifier) => self.pubrec(connection, *identifier),
+            Packet::PubRel(identifier) => self.pubrel(connection, *identifier),
+            Packet::PubComp(identifier) => self.pubcomp(connection, *identifier),
+            Packet::Ping => self.reply(connection, Reply::PingResp),
+            Packet::Disconnect {
+                with_will,
+                session_expiry_s,
+            } => self.disconnect(connection, *with_will, *session_expiry_s, at),
+            Packet::Garbage => {
+                self.say_goodbye(connection, None);
+                self.close(connection, true, at);
+            }
+        }
+        Ok(())
+    }
+
+    /// The connection's socket is gone.
+    pub fn lost(&mut self, connection: usize, at: Moment) {
+        self.close(connection, true, at);
+    }
+
+    /// Whether the broker is to close the connection.
+    #[must_use]
+    pub fn is_closed(&self, connection: usize) -> bool {
+        self.connections[connection].closed
+    }
+
+    /// How many messages a shard has published: what the others will know when all that it sent until now has arrived.
+    #[must_use]
+    pub fn published(&self, shard: usize) -> u64 {
+        self.published[shard]
+    }
+
+    /// The session of a client, if it has one.
+    #[must_use]
+    pub fn session_of(&self, client: &str) -> Option<&Session> {
+        self.sessions
+            .iter()
+            .find(|session| session.alive && session.client == client)
+    }
+
+    /// The client takes a delivery.
+    ///
+    /// # Errors
+    /// When it is the second time at QoS 2.
+    pub fn take(&mut self, entry: usize) -> Checked<&Entry> {
+        let entry = &mut self.entries[entry];
+        entry.received += 1;
+        if entry.qos == mqtt::QoS::ExactlyOnce && entry.received > 1 {
+            return Err(format!("{entry:?} came twice"));
+        }
+        Ok(entry)
+    }
+
+    /// Which session the connection has or had: no two sessions have the same number.
+    #[must_use]
+    pub fn session_number(&self, connection: usize) -> Option<usize> {
+        self.connections[connection].session
+    }
+
+    /// Whether the connection resumed a session.
+    #[must_use]
+    pub fn was_resumed(&self, connection: usize) -> bool {
+        self.connections[connection].resumed
+    }
+
+    fn reply(&mut self, connection: usize, reply: Reply) {
+        self.connections[connection].replies.push_back(reply);
+    }
+}
+
+/// Takes the first element if it is the one.
+fn pop_front_if<T>(queue: &mut VecDeque<T>, is_it: impl FnOnce(&T) -> bool) -> Option<T> {
+    if is_it(queue.front()?) {
+        queue.pop_front()
+    } else {
+        None
+    }
+}

@@ -1,0 +1,122 @@
+//! A connection: the bytes on their way in both directions, and where the broker's shell has it.
+
+use std::collections::VecDeque;
+
+use broker::logic::ConnectionId;
+use mqtt::ProtocolVersion;
+
+use crate::model::Packet;
+
+/// Where the shell has a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Accepted; the CONNECT has not come whole.
+    Greeting,
+    /// On its way to its home shard, or waiting for it.
+    Handoff,
+    /// At home, with the logic.
+    Home(ConnectionId),
+    /// Closed by the shell.
+    Gone,
+}
+
+/// A packet on its way to the broker.
+#[derive(Debug)]
+pub(super) struct Upward {
+    /// Bytes of the stream at its end.
+    pub(super) end: u64,
+    pub(super) packet: Packet,
+    /// The step at which it was written.
+    pub(super) step: u64,
+}
+
+/// A socket with both of its ends.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) client: usize,
+    pub(super) version: ProtocolVersion,
+    pub(super) home: usize,
+    pub(super) place: Place,
+    /// Its number in the model, once it is at home.
+    pub(super) model: usize,
+    /// Bytes to the broker that it has not read.
+    pub(super) up: VecDeque<u8>,
+    pub(super) packets: VecDeque<Upward>,
+    pub(super) written: u64,
+    pub(super) read: u64,
+    /// The client has ended the stream, at that step.
+    pub(super) ended: Option<u64>,
+    /// Bytes and end that this turn's completions hold.
+    pub(super) ready: usize,
+    pub(super) end_is_ready: bool,
+    /// Bytes that the client's socket holds, and how many it takes.
+    pub(super) down: VecDeque<u8>,
+    pub(super) down_max: usize,
+    /// Bytes with the shell's ring, as the socket took no more.
+    pub(super) wire: Vec<u8>,
+    /// The shell reports the socket as full whenever something is with the ring.
+    pub(super) counts_as_full: bool,
+    pub(super) linger_until: Option<u64>,
+    /// Bytes of the logic's `out` that were compared with the model.
+    pub(super) observed: usize,
+    /// The deliveries written to it that the client has not read, in order.
+    pub(super) entries: VecDeque<usize>,
+}
+
+impl Connection {
+    pub(super) fn new(client: usize, version: ProtocolVersion, home: usize) -> Self {
+        Self {
+            client,
+            version,
+            home,
+            place: Place::Greeting,
+            model: usize::MAX,
+            up: VecDeque::new(),
+            packets: VecDeque::new(),
+            written: 0,
+            read: 0,
+            ended: None,
+            ready: 0,
+            end_is_ready: false,
+            down: VecDeque::new(),
+            down_max: usize::MAX,
+            wire: Vec::new(),
+            counts_as_full: false,
+            linger_until: None,
+            observed: 0,
+            entries: VecDeque::new(),
+        }
+    }
+
+    /// The client writes a packet.
+    pub(super) fn write(&mut self, bytes: &[u8], packet: Packet, step: u64) {
+        self.up.extend(bytes);
+        self.written += bytes.len() as u64;
+        self.packets.push_back(Upward {
+            end: self.written,
+            packet,
+            step,
+        });
+    }
+
+    /// The connection breaks: only the first `kept` bytes on their way to the broker arrive.
+    pub(super) fn cut(&mut self, kept: usize, step: u64) {
+        self.up.truncate(kept);
+        self.written = self.read + self.up.len() as u64;
+        let written = self.written;
+        self.packets.retain(|packet| packet.end <= written);
+        self.ended = Some(step);
+        self.down.clear();
+        self.down_max = usize::MAX;
+    }
+
+    /// Bytes that the client's socket takes now.
+    pub(super) fn room(&self) -> usize {
+        self.down_max.saturating_sub(self.down.len())
+    }
+
+    /// Whether the broker's shell has closed it.
+    pub(super) fn is_gone(&self) -> bool {
+        self.place == Place::Gone
+    }
+}

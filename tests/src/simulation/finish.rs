@@ -1,0 +1,182 @@
+//! The end of a run: everything comes to rest, everybody gets what is owed, and nothing is left when all have gone.
+
+use mqtt::packet::{RetainHandling, SubscriptionOptions};
+use mqtt::property::PropertiesBuf;
+use mqtt::{ProtocolVersion, QoS};
+use std::rc::Rc;
+
+use broker::logic::home_shard;
+use broker::logic::testing::Remains;
+
+use super::client::Client;
+use super::turn::index_of;
+use super::world::World;
+use crate::model::{Checked, ConnectRequest, Message, Packet};
+
+impl World {
+    pub(super) fn finish(&mut self) -> Checked {
+        self.settling = true;
+        for connection in &mut self.connections {
+            connection.down_max = usize::MAX;
+        }
+        self.note(|| "everybody reads and acknowledges".to_owned());
+        self.settle()?;
+        self.come_back()?;
+        self.model.check_received(self.now.0)?;
+        let probes = self.clients.len();
+        self.compare_retained()?;
+        self.end_sessions(probes)?;
+        self.delete_retained(probes)?;
+        self.check_nothing_left()
+    }
+
+    /// Clients with a session come back to it and finish what they began.
+    fn come_back(&mut self) -> Checked {
+        // More than once, as one may find that the session is not its own.
+        for _ in 0..3 {
+            for client in 0..self.clients.len() {
+                let coming = &self.clients[client];
+                if coming.connection.is_none() && self.model.session_of(&coming.name).is_some() {
+                    let request = self.plain_connect(client, coming.owes_clean_start);
+                    self.connect(client, request)?;
+                }
+            }
+            self.settle()?;
+        }
+        self.check_one_connection()?;
+        match self
+            .clients
+            .iter()
+            .find(|client| client.connected && !client.pending.is_empty())
+        {
+            Some(client) => Err(format!(
+                "{} waits for acknowledgements: {:?}",
+                client.name, client.pending
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn plain_connect(&self, client: usize, clean_start: bool) -> ConnectRequest {
+        ConnectRequest {
+            version: ProtocolVersion::V5,
+            client: self.clients[client].name.clone(),
+            clean_start,
+            keep_alive_s: 0,
+            session_expiry_s: if clean_start { 0 } else { u32::MAX },
+            receive_max: None,
+            packet_bytes_max: None,
+            will: None,
+        }
+    }
+
+    /// A new client at each shard subscribes to everything: all get the same retained messages.
+    fn compare_retained(&mut self) -> Checked {
+        let shards = index_of(self.shards.len());
+        let probes = self.clients.len()..self.clients.len() + self.shards.len();
+        for shard in 0..shards {
+            let name = (0..).map(|n| format!("probe-{n}"));
+            let name = name.into_iter().find(|name| home_shard(name, shards) == shard);
+            self.clients.push(Client::new(&name.unwrap_or_default()));
+        }
+        let options = SubscriptionOptions {
+            qos: QoS::ExactlyOnce,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: RetainHandling::SendAtSubscribe,
+        };
+        for probe in probes.clone() {
+            let request = self.plain_connect(probe, true);
+            self.connect(probe, request)?;
+            let packet = Packet::Subscribe {
+                packet_identifier: 1,
+                identifier: None,
+                filters: vec![("#", options), ("$x/#", options)],
+            };
+            self.send(probe, packet, false)?;
+        }
+        self.settle()?;
+        let mut found = Vec::new();
+        for probe in &mut self.clients[probes] {
+            probe.retained.sort_unstable();
+            found.push(&probe.retained);
+        }
+        if found.windows(2).any(|pair| pair[0] != pair[1]) {
+            return Err(format!("the shards hold different retained messages: {found:?}"));
+        }
+        Ok(())
+    }
+
+    /// All clients but the probes end their sessions.
+    fn end_sessions(&mut self, clients: usize) -> Checked {
+        for client in 0..clients {
+            let request = self.plain_connect(client, true);
+            self.connect(client, request)?;
+            self.settle()?;
+            self.leave_for_good(client)?;
+        }
+        self.settle()
+    }
+
+    /// A probe deletes all retained messages; then the probes leave too.
+    fn delete_retained(&mut self, probe: usize) -> Checked {
+        for topic in self.model.retained_topics() {
+            let message = Rc::new(Message {
+                topic,
+                payload: String::new(),
+                qos: QoS::AtMostOnce,
+                retain: true,
+                properties: PropertiesBuf::new(),
+                expiry_s: None,
+                publisher: self.clients[probe].name.clone(),
+                is_will: false,
+            });
+            let packet = Packet::Publish {
+                message,
+                packet_identifier: 0,
+            };
+            self.send(probe, packet, false)?;
+        }
+        self.settle()?;
+        for probe in probe..self.clients.len() {
+            self.leave_for_good(probe)?;
+        }
+        self.settle()
+    }
+
+    fn leave_for_good(&mut self, client: usize) -> Checked {
+        let packet = Packet::Disconnect {
+            with_will: false,
+            session_expiry_s: None,
+        };
+        self.leave(client, packet)
+    }
+
+    /// A year later nothing is left in any shard.
+    fn check_nothing_left(&mut self) -> Checked {
+        for _ in 0..2 {
+            self.now = self.now.plus_s(365 * 86_400);
+            self.settle()?;
+        }
+        for (shard, simulated) in self.shards.iter().enumerate() {
+            let remains = simulated.logic.remains();
+            if remains != Remains::default() {
+                return Err(format!("in shard {shard} is left: {remains:?}"));
+            }
+        }
+        let sum =
+            |read: fn(&broker::logic::ShardCounters) -> u64| self.counters.iter().map(read).sum::<u64>();
+        let counts = [
+            ("sessions", sum(|c| c.sessions.get())),
+            ("clients_connected", sum(|c| c.clients_connected.get())),
+            ("subscriptions", sum(|c| c.subscriptions.get())),
+            ("retained", sum(|c| c.retained.get())),
+            ("queued_messages", sum(|c| c.queued_messages.get())),
+            ("queued_bytes", sum(|c| c.queued_bytes.get())),
+        ];
+        match counts.iter().find(|(_, count)| *count != 0) {
+            Some((name, count)) => Err(format!("{name} counts {count} when all have gone")),
+            None => Ok(()),
+        }
+    }
+}

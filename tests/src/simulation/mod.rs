@@ -1,0 +1,88 @@
+//! A whole broker without a machine: several shards, their queues, sockets, clients and a clock in one thread, under a
+//! scheduler that draws everything from one seed.
+//!
+//! Invariants: nothing but the seed and the options decides what happens, so a seed replays. The shards' turns are those of the
+//! broker's shell (turn.rs): the completions are fixed first, then what other shards sent is taken, own batches are pushed
+//! before anything is flushed, and nothing is flushed while one does not fit. Each turn is cut into phases, and other
+//! shards run between them. Everything that the logic writes is compared with the [`crate::model`] at once.
+
+mod bytes;
+mod client;
+mod connection;
+mod finish;
+mod profile;
+mod turn;
+mod world;
+
+pub use self::profile::{Fault, Options};
+use self::world::World;
+
+/// What a seed did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ran {
+    /// Messages that clients published.
+    pub published: u64,
+    /// Messages that clients received.
+    pub received: u64,
+    /// Connections made.
+    pub connections: u64,
+}
+
+/// What went wrong, and how to see it again.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// What was wrong.
+    pub what: String,
+    /// The last events before it.
+    pub trace: Vec<String>,
+    /// The command that replays it.
+    pub replay: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let from = self.trace.len().saturating_sub(TRACE_LINES);
+        for line in &self.trace[from..] {
+            writeln!(f, "  {line}")?;
+        }
+        writeln!(f, "seed {}: {}", self.seed, self.what)?;
+        write!(f, "replay: {}", self.replay)
+    }
+}
+
+/// Lines of a trace that a failure shows.
+const TRACE_LINES: usize = 60;
+
+/// Runs one seed.
+///
+/// # Errors
+/// When the broker did what it must not.
+pub fn run(seed: u64, options: &Options) -> Result<Ran, Box<Failure>> {
+    run_quietly(seed, options).map_err(|what| {
+        let mut world = World::new(seed, options, true);
+        let again = world.run();
+        debug_assert!(again.is_err(), "seed {seed} fails once and then does not");
+        Box::new(Failure {
+            seed,
+            what,
+            trace: world.take_trace(),
+            replay: options.command(seed),
+        })
+    })
+}
+
+/// Runs one seed and returns its whole trace.
+#[must_use]
+pub fn trace(seed: u64, options: &Options) -> Vec<String> {
+    let mut world = World::new(seed, options, true);
+    let ended = world.run();
+    let mut trace = world.take_trace();
+    trace.push(ended.map_or_else(|what| what, |ran| format!("{ran:?}")));
+    trace
+}
+
+fn run_quietly(seed: u64, options: &Options) -> Result<Ran, String> {
+    World::new(seed, options, false).run()
+}

@@ -1,0 +1,126 @@
+//! What a seed is like: how many shards and clients, how small the queues, how rude the clients.
+//!
+//! Each seed draws its own profile, so that some runs are calm, some have one fault often, and some all at once.
+
+use fastrand::Rng;
+
+/// A shell that does not keep to its rules: the simulator must find each of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Connections are flushed before batches are pushed.
+    FlushesBeforePush,
+    /// Connections are flushed although a batch does not fit.
+    FlushesWhileBlocked,
+    /// A connection that comes home is adopted before all queues were taken.
+    AdoptsAtOnce,
+    /// A batch gets lost now and then.
+    LosesBatches,
+    /// A batch is handed to the logic twice now and then.
+    RepeatsBatches,
+    /// A shard does not look at the clock.
+    NeverTicks,
+}
+
+/// What the caller chooses.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// So many shards; drawn if `None`.
+    pub shards: Option<usize>,
+    /// Steps of the schedule.
+    pub steps: u32,
+    /// What is wrong with the shell.
+    pub fault: Option<Fault>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            shards: None,
+            steps: 150,
+            fault: None,
+        }
+    }
+}
+
+impl Options {
+    /// The command that replays a seed.
+    #[must_use]
+    pub fn command(&self, seed: u64) -> String {
+        let shards = self
+            .shards
+            .map(|shards| format!(" --shards {shards}"))
+            .unwrap_or_default();
+        format!(
+            "cargo run --release -p tests --bin simulate -- --seed {seed} --steps {}{shards}",
+            self.steps
+        )
+    }
+}
+
+/// What a seed is like.
+#[derive(Clone, Debug)]
+pub(super) struct Profile {
+    pub(super) shards: usize,
+    pub(super) clients: usize,
+    /// Parcels in a queue between two shards.
+    pub(super) parcels_max: usize,
+    pub(super) inflight_messages_max: u16,
+    pub(super) queued_messages_max: usize,
+    /// Everything settles after each action of a client: what is left is a comparison with the model, packet by packet.
+    pub(super) calm: bool,
+    /// Percent of turns that run whole.
+    pub(super) whole_turns: u32,
+    /// Bytes that a client's socket takes.
+    pub(super) socket_bytes: usize,
+    /// Percent of acknowledgements that are held back.
+    pub(super) late_acknowledgements: u32,
+    /// Percent of steps that let time pass.
+    pub(super) jumps: u32,
+    /// Percent of clients' actions that cut the connection.
+    pub(super) cuts: u32,
+    /// Percent of the CONNECT packets that begin a clean session.
+    pub(super) clean: u32,
+    /// Percent of the connections whose socket counts as full as soon as anything waits for it.
+    pub(super) full_sockets: u32,
+    /// Percent of the SUBACKs, and of the acknowledgements of retained messages, that make another client act on them at once.
+    pub(super) gossip: u32,
+    /// Whether clients send more before CONNACK.
+    pub(super) pipelined: bool,
+    /// Whether clients break the protocol.
+    pub(super) rude: bool,
+}
+
+impl Profile {
+    pub(super) fn draw(rng: &mut Rng, options: &Options) -> Self {
+        let shards = options.shards.unwrap_or_else(|| rng.usize(1..=4));
+        let small_queues = rng.u32(0..4) == 0;
+        Self {
+            shards,
+            clients: rng.usize(2..=5),
+            parcels_max: pick(rng, &[1, 1, 2, 4, 64]),
+            inflight_messages_max: pick(rng, &[1, 2, 3, 20]),
+            queued_messages_max: if small_queues { rng.usize(1..4) } else { 1000 },
+            calm: rng.u32(0..4) == 0,
+            whole_turns: pick(rng, &[0, 50, 90]),
+            socket_bytes: pick(rng, &[10, 60, 400, 100_000]),
+            late_acknowledgements: pick(rng, &[0, 30, 80]),
+            jumps: pick(rng, &[0, 2, 8]),
+            cuts: pick(rng, &[0, 5, 15]),
+            clean: pick(rng, &[5, 40, 80]),
+            full_sockets: pick(rng, &[0, 30]),
+            gossip: pick(rng, &[0, 50, 100]),
+            pipelined: rng.bool(),
+            rude: rng.u32(0..4) == 0,
+        }
+    }
+}
+
+/// One of the choices.
+pub(super) fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
+    choices[rng.usize(0..choices.len())]
+}
+
+/// True in so many of a hundred cases.
+pub(super) fn chance(rng: &mut Rng, percent: u32) -> bool {
+    rng.u32(0..100) < percent
+}

@@ -1,0 +1,269 @@
+//! The world of one seed: shards, sockets, clients, the model beside them, and the schedule.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use broker::limits;
+use broker::logic::{Shard, ShardCounters, Timestamp, shard_counters};
+use broker::settings::Settings;
+use fastrand::Rng;
+use mqtt::Packet;
+
+use super::Ran;
+use super::client::Client;
+use super::connection::{Connection, Place};
+use super::profile::{Fault, Options, Profile, chance};
+use super::turn::{Phase, Queues, SimulatedShard, index_of};
+use crate::model::{Bounds, Checked, Model};
+
+/// Everything there is.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) rng: Rng,
+    pub(super) profile: Profile,
+    steps: u32,
+    pub(super) fault: Option<Fault>,
+    pub(super) step: u64,
+    pub(super) now: Timestamp,
+    /// When no batch was on its way the last time that was looked.
+    exchanged_at: Timestamp,
+    pub(super) shards: Vec<SimulatedShard>,
+    pub(super) counters: Arc<[ShardCounters]>,
+    pub(super) queues: Queues,
+    pub(super) connections: Vec<Connection>,
+    pub(super) clients: Vec<Client>,
+    pub(super) model: Model,
+    /// Something happened since it was last set to false.
+    pub(super) moved: bool,
+    /// Everybody is fast now.
+    pub(super) settling: bool,
+    pub(super) ran: Ran,
+    pub(super) trace: Option<Vec<String>>,
+}
+
+/// The clock moves in steps of the timers, so that a deadline is met exactly.
+const CLOCK_STEP_NS: u64 = limits::TIMER_STEP_NS;
+
+impl World {
+    pub(super) fn new(seed: u64, options: &Options, traced: bool) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let profile = Profile::draw(&mut rng, options);
+        let counters = shard_counters(index_of(profile.shards));
+        let settings = Arc::new(Settings {
+            sys_interval_s: 0,
+            inflight_messages_max: profile.inflight_messages_max,
+            queued_messages_max: profile.queued_messages_max as u64,
+            hash_seed: seed,
+            ..Settings::default()
+        });
+        let shard = |index| {
+            let (settings, counters) = (Arc::clone(&settings), Arc::clone(&counters));
+            SimulatedShard::new(Shard::new(
+                index_of(index),
+                index_of(profile.shards),
+                settings,
+                counters,
+            ))
+        };
+        let shards: Vec<_> = (0..profile.shards).map(shard).collect();
+        let queues = || (0..profile.shards).map(|_| Default::default()).collect();
+        let bounds = Bounds {
+            inflight_messages_max: profile.inflight_messages_max,
+            queued_messages_max: profile.queued_messages_max,
+        };
+        Self {
+            steps: options.steps,
+            fault: options.fault,
+            step: 0,
+            now: Timestamp(1_000_000_000),
+            exchanged_at: Timestamp(1_000_000_000),
+            counters,
+            queues: (0..profile.shards).map(|_| queues()).collect(),
+            connections: Vec::new(),
+            clients: (0..profile.clients)
+                .map(|number| Client::new(&format!("c{number}")))
+                .collect(),
+            model: Model::new(profile.shards, bounds),
+            moved: false,
+            settling: false,
+            ran: Ran::default(),
+            trace: traced.then(|| vec![format!("{profile:?}")]),
+            shards,
+            rng,
+            profile,
+        }
+    }
+
+    /// Runs the schedule, then lets everything come to rest and looks at what is left.
+    pub(super) fn run(&mut self) -> Checked<Ran> {
+        for _ in 0..self.steps {
+            self.step += 1;
+            self.do_something()?;
+        }
+        self.finish()?;
+        Ok(self.ran)
+    }
+
+    pub(super) fn take_trace(&mut self) -> Vec<String> {
+        self.trace.take().unwrap_or_default()
+    }
+
+    /// Writes a line into the trace, if there is one.
+    pub(super) fn note(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{} {}", self.step, line()));
+        }
+    }
+
+    fn do_something(&mut self) -> Checked {
+        if chance(&mut self.rng, self.profile.jumps) {
+            self.jump()?;
+        }
+        let client = self.rng.usize(0..self.clients.len());
+        if self.profile.calm {
+            self.act(client)?;
+            return self.settle();
+        }
+        match self.rng.u32(0..100) {
+            0..=54 => {
+                let shard = self.rng.usize(0..self.shards.len());
+                if chance(&mut self.rng, self.profile.whole_turns) {
+                    self.run_turn(shard)
+                } else {
+                    self.run_phase(shard)
+                }
+            }
+            55..=84 => self.act(client),
+            _ => {
+                let has_bytes = |&client: &usize| {
+                    let connection = self.clients[client].connection;
+                    connection.is_some_and(|number| !self.connections[number].down.is_empty())
+                };
+                let behind = (client..self.clients.len()).chain(0..client).find(has_bytes);
+                self.read(behind.unwrap_or(client))
+            }
+        }
+    }
+
+    /// Lets time pass. No batch waits for as long as the mark of a deleted retained message lives.
+    fn jump(&mut self) -> Checked {
+        let steps = match self.rng.u32(0..20) {
+            0..=13 => self.rng.u64(1..20),
+            14..=18 => self.rng.u64(20..200),
+            _ => self.rng.u64(1_000..10_000),
+        };
+        let passes_ns = steps * CLOCK_STEP_NS;
+        let waits = self.now.plus_ns(passes_ns).since_s(self.exchanged_at) >= limits::TOMBSTONE_S / 2;
+        while waits && !self.is_exchanged() {
+            for shard in 0..self.shards.len() {
+                self.run_turn(shard)?;
+            }
+        }
+        self.now = self.now.plus_ns(passes_ns);
+        if self.is_exchanged() {
+            self.exchanged_at = self.now;
+        }
+        self.note(|| format!("{} ms pass", passes_ns / 1_000_000));
+        Ok(())
+    }
+
+    /// Whether all that shards told one another has arrived, and no turn goes on.
+    fn is_exchanged(&self) -> bool {
+        let shards = self.shards.len();
+        let at_rest = |shard: &SimulatedShard| {
+            shard.phase == Phase::Wait && !shard.is_blocked(shards) && shard.arrived.is_empty()
+        };
+        self.queues.iter().flatten().all(VecDeque::is_empty) && self.shards.iter().all(at_rest)
+    }
+
+    /// Runs everybody until nothing happens any more.
+    pub(super) fn settle(&mut self) -> Checked {
+        for _ in 0..ROUNDS_MAX {
+            self.step += 1;
+            self.moved = false;
+            for shard in 0..self.shards.len() {
+                self.run_turn(shard)?;
+            }
+            for client in 0..self.clients.len() {
+                self.read_all(client)?;
+            }
+            let between = self.shards.iter().any(|shard| shard.phase != Phase::Wait);
+            if !self.moved && !between {
+                return Ok(());
+            }
+        }
+        Err("it does not come to rest".to_owned())
+    }
+
+    /// Compares what the logic of a shard has written since the last time with the model.
+    pub(super) fn observe(&mut self, shard: usize) -> Checked {
+        for at in 0..self.shards[shard].connections.len() {
+            let number = self.shards[shard].connections[at];
+            self.observe_connection(shard, number)?;
+        }
+        self.check_bounds(shard)
+    }
+
+    /// No queue is longer than the settings say.
+    fn check_bounds(&self, shard: usize) -> Checked {
+        let longest = self.shards[shard].logic.longest_queue();
+        if longest > self.profile.queued_messages_max as u64 {
+            return Err(format!("a queue of {longest} messages in shard {shard}"));
+        }
+        Ok(())
+    }
+
+    fn observe_connection(&mut self, shard: usize, number: usize) -> Checked {
+        let connection = &mut self.connections[number];
+        let Place::Home(id) = connection.place else {
+            return Ok(());
+        };
+        let turning = &mut self.shards[shard];
+        let now = turning.now.0;
+        let out = turning.logic.out(id);
+        while connection.observed < out.len() {
+            let unseen = &out[connection.observed..];
+            let frame = mqtt::frame::split(unseen, limits::PACKET_BYTES_MAX)
+                .map_err(|error| error.to_string())?
+                .ok_or("the broker wrote half a packet")?;
+            let version = connection.version;
+            let packet = mqtt::decode::packet(&frame, version).map_err(|error| error.to_string())?;
+            connection.observed += frame.wire_bytes;
+            if let Some(trace) = &mut self.trace {
+                trace.push(format!("{} to connection {number}: {packet:?}", self.step));
+            }
+            let delivery = self.model.observe(connection.model, &packet, now);
+            let delivery = delivery.map_err(|what| format!("connection {number}: {what}"))?;
+            if matches!(packet, Packet::Publish(_)) {
+                connection.entries.extend(delivery);
+            }
+        }
+        let closed = self.model.is_closed(connection.model);
+        if turning.logic.closing(id) != closed {
+            let why = turning.logic.why_closing(id).unwrap_or("nothing");
+            return Err(format!(
+                "connection {number}: closing is not {closed} as it should be, because of {why}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// At most one connection of a client is connected [MQTT-3.1.4-3].
+    pub(super) fn check_one_connection(&self) -> Checked {
+        for client in 0..self.clients.len() {
+            let connected = self.connections.iter().filter(|connection| {
+                let Place::Home(id) = connection.place else {
+                    return false;
+                };
+                connection.client == client && self.shards[connection.home].logic.connected(id)
+            });
+            if connected.count() > 1 {
+                return Err(format!("client {client} is connected twice"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rounds after which whatever goes on would go on for ever.
+const ROUNDS_MAX: usize = 10_000;
