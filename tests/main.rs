@@ -20,6 +20,7 @@ mod keep_alive;
 mod key_passphrase;
 mod load;
 mod malformed;
+mod pubsub;
 mod qos;
 mod real_clients;
 mod retained;

@@ -18,6 +18,7 @@ use mqtt::version::ProtocolVersion;
 use transport::tls::ClientTls;
 
 use crate::certificates::CLIENT;
+use crate::conceal::PASSWORD_VARIABLE;
 use crate::cpus::Cpus;
 use crate::scenario::{Credentials, Load, Scenario};
 use crate::schedule::Arrival;
@@ -102,6 +103,15 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, clap:
     refuse_clashing_letters(&words)?;
     let arguments = Arguments::try_parse_from(words)?;
     arguments.request().map_err(|sentence| usage(&sentence))
+}
+
+/// The password among the words, the program's name first, if they can be understood.
+pub fn password(words: impl IntoIterator<Item = OsString>) -> Option<String> {
+    let mut words: Vec<OsString> = words.into_iter().collect();
+    if words.get(1).is_some_and(|word| word == "run") {
+        words.remove(1);
+    }
+    Arguments::try_parse_from(words).ok()?.password
 }
 
 /// An MQTT load generator. Without -h it starts a broker of its own, over TLS, for the run.
@@ -227,7 +237,7 @@ struct Arguments {
     /// User name; %i is the client's number
     #[arg(short, long, value_name = "NAME", help_heading = "Broker")]
     username: Option<String>,
-    /// Password
+    /// Password; the environment variable MIDGE_PASSWORD is another way
     #[arg(
         short = 'P',
         long = "pw",
@@ -366,9 +376,11 @@ impl Arguments {
     /// Those of the command line; with a broker of users, a password that nobody else knows.
     fn credentials(&self) -> Result<Credentials, String> {
         if self.scenario != Some(Named::MtlsTutorial) {
+            let from_environment = || std::env::var(PASSWORD_VARIABLE).ok();
+            let password = self.password.clone().or_else(from_environment);
             return Ok(Credentials {
                 user_name: self.username.clone(),
-                password: self.password.clone(),
+                password: password.filter(|_| self.username.is_some()),
             });
         }
         let mut random = [0; 16];

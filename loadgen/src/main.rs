@@ -9,13 +9,14 @@ use loadgen::args::{self, Request};
 use loadgen::error::{EXIT_USAGE, Failure};
 use loadgen::report::{self, ProgressLine};
 use loadgen::target::{self, BROKER_WORD, Target};
-use loadgen::{export, pubsub, run};
+use loadgen::{conceal, export, pubsub, run};
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     if words.get(1).is_some_and(|word| word == BROKER_WORD) {
         return target::become_broker(words.into_iter().skip(2));
     }
+    conceal::password(&words, password);
     let is = |name: &str| words.get(1).is_some_and(|word| word == name);
     if is("pub") || is("sub") {
         return one_client(is("pub"), words);
@@ -27,6 +28,16 @@ fn main() -> ExitCode {
             let _ = error.print();
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE))
         }
+    }
+}
+
+fn password(words: &[OsString]) -> Option<String> {
+    let one_client = words.get(1).and_then(|word| word.to_str());
+    let behind = || words.iter().skip(2).cloned();
+    match one_client {
+        Some("pub") => pubsub::password(true, behind()),
+        Some("sub") => pubsub::password(false, behind()),
+        _ => args::password(words.iter().cloned()),
     }
 }
 

@@ -39,6 +39,11 @@ pub fn subscribe(words: impl IntoIterator<Item = OsString>, interrupted: &Arc<At
     }
 }
 
+/// The password among the words behind `pub` or `sub`.
+pub fn password(publishes: bool, words: impl IntoIterator<Item = OsString>) -> Option<String> {
+    args::password(publishes, words)
+}
+
 fn end(ended: Result<u8, Failure>) -> u8 {
     ended.unwrap_or_else(|failure| {
         eprintln!("loadgen: {failure}");

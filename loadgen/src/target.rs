@@ -24,6 +24,7 @@ use transport::tls::{ClientTls, KeyPassphrase, NoPassphrase};
 
 use crate::args::{TargetRequest, TlsRequest};
 use crate::certificates::{self, write_private};
+use crate::conceal::PASSWORD_VARIABLE;
 use crate::cpus::Cpus;
 use crate::error::Failure;
 use crate::key_passphrase::ClientPassphrase;
@@ -220,6 +221,8 @@ impl OwnBroker {
         let mut command = Command::new(program);
         command
             .args([BROKER_WORD, &std::process::id().to_string()])
+            // It is the clients' affair.
+            .env_remove(PASSWORD_VARIABLE)
             .arg(cpus.map_or(ANY_CPU.to_owned(), Cpus::to_string))
             .arg("-c")
             .arg(configuration)

@@ -4,7 +4,6 @@
 //! what a file of properties says.
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,11 +15,9 @@ use mqtt::version::ProtocolVersion;
 
 use super::properties::Properties;
 use crate::args::{TlsRequest, qos, seconds, version};
+use crate::conceal::PASSWORD_VARIABLE;
 use crate::key_passphrase::ClientPassphrase;
 use crate::scenario::Credentials;
-
-/// The environment variable that may hold the password.
-pub(crate) const PASSWORD_VARIABLE: &str = "MIDGE_PASSWORD";
 
 /// Where and as whom to connect.
 #[derive(Debug)]
@@ -37,6 +34,8 @@ pub(super) struct Settings {
     /// MQTT 5.0; 0: the session ends with the connection.
     pub(super) session_expiry_s: u32,
     pub(super) connect_timeout: Duration,
+    /// What the user should know, whole sentences.
+    pub(super) warnings: Vec<String>,
 }
 
 /// What `loadgen pub` is to do.
@@ -90,6 +89,16 @@ pub(super) fn subscribing(words: impl IntoIterator<Item = OsString>) -> Result<S
     let arguments = SubArguments::try_parse_from(named("loadgen sub", words))?;
     let request = arguments.request();
     request.map_err(|sentence| SubArguments::command().error(ErrorKind::InvalidValue, sentence))
+}
+
+/// The password among the words, if they can be understood.
+pub(super) fn password(publishes: bool, words: impl IntoIterator<Item = OsString>) -> Option<String> {
+    if publishes {
+        let arguments = PubArguments::try_parse_from(named("loadgen pub", words)).ok()?;
+        return arguments.connection.password;
+    }
+    let arguments = SubArguments::try_parse_from(named("loadgen sub", words)).ok()?;
+    arguments.connection.password
 }
 
 fn named(program: &str, words: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
@@ -314,10 +323,6 @@ impl ConnectionArguments {
             Some(path) => Properties::read(path)?,
             None => Properties::default(),
         };
-        for warning in &file.warnings {
-            // Who cannot be warned can still publish.
-            let _told = writeln!(std::io::stderr(), "loadgen: {warning}");
-        }
         let tls = self.tls(&file)?;
         let five = self.protocol_version == ProtocolVersion::V5;
         let forever = if self.disable_clean_session { u32::MAX } else { 0 };
@@ -347,6 +352,7 @@ impl ConnectionArguments {
             clean_start: !self.disable_clean_session,
             session_expiry_s: self.session_expiry_interval.unwrap_or(forever),
             connect_timeout: self.connect_timeout,
+            warnings: file.warnings,
         })
     }
 

@@ -62,18 +62,11 @@ impl From<Broken> for End {
 struct Publisher<'a> {
     request: &'a Publishing,
     session: Session<'a>,
-    /// What each Packet Identifier waits for.
-    in_flight: BTreeMap<PacketIdentifier, Awaits>,
+    /// The packet that each Packet Identifier waits for.
+    in_flight: BTreeMap<PacketIdentifier, PacketType>,
     next_identifier: PacketIdentifier,
     published: u64,
     refused: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Awaits {
-    PubAck,
-    PubRec,
-    PubComp,
 }
 
 impl<'a> Publisher<'a> {
@@ -144,8 +137,8 @@ impl<'a> Publisher<'a> {
         }
         if let Some(identifier) = packet_identifier {
             let awaits = match self.request.qos {
-                QoS::ExactlyOnce => Awaits::PubRec,
-                _ => Awaits::PubAck,
+                QoS::ExactlyOnce => PacketType::PubRec,
+                _ => PacketType::PubAck,
             };
             self.in_flight.insert(identifier, awaits);
         }
@@ -171,9 +164,9 @@ impl<'a> Publisher<'a> {
             Event::Interrupted => return Err(End::Interrupted),
         };
         match whole.packet(self.session.version)? {
-            Packet::PubAck(ack) => self.ended(ack, Awaits::PubAck),
-            Packet::PubComp(ack) => self.ended(ack, Awaits::PubComp),
-            Packet::PubRec(ack) if ack.reason.is_error() => self.ended(ack, Awaits::PubRec),
+            Packet::PubAck(ack) => self.ended(ack, PacketType::PubAck),
+            Packet::PubComp(ack) => self.ended(ack, PacketType::PubComp),
+            Packet::PubRec(ack) if ack.reason.is_error() => self.ended(ack, PacketType::PubRec),
             Packet::PubRec(ack) => self.release(ack)?,
             // Messages of a kept session: whoever publishes does not take them.
             _ => {}
@@ -181,7 +174,7 @@ impl<'a> Publisher<'a> {
         Ok(())
     }
 
-    fn ended(&mut self, ack: Ack<'_>, awaited: Awaits) {
+    fn ended(&mut self, ack: Ack<'_>, awaited: PacketType) {
         if self.in_flight.get(&ack.packet_identifier) != Some(&awaited) {
             return;
         }
@@ -197,7 +190,7 @@ impl<'a> Publisher<'a> {
 
     fn release(&mut self, ack: Ack<'_>) -> Result<(), Broken> {
         if let Some(awaits) = self.in_flight.get_mut(&ack.packet_identifier) {
-            *awaits = Awaits::PubComp;
+            *awaits = PacketType::PubComp;
         }
         let mut packet = Vec::new();
         encode::ack(

@@ -3,6 +3,7 @@
 //! Invariant: while [`Session::next`] is called at least once in half a keep alive, the connection is kept alive, and
 //! a broker that does not answer in a whole one is given up.
 
+use std::io::Write as _;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,6 +53,10 @@ pub(super) enum Event {
 impl<'a> Session<'a> {
     /// Connects.
     pub(super) fn open(settings: &Settings, interrupted: &'a AtomicBool) -> Result<Session<'a>, Failure> {
+        for warning in &settings.warnings {
+            // Who cannot be warned can still be connected.
+            let _told = writeln!(std::io::stderr(), "loadgen: {warning}");
+        }
         let tls = settings.tls.as_ref();
         let tls = tls
             .map(|tls| client_tls(&tls.as_client(), &settings.key_passphrase))

@@ -137,11 +137,7 @@ impl Subscriber<'_> {
 
     fn handle(&mut self, packet: Packet<'_>) -> Result<Option<End>, Broken> {
         match packet {
-            Packet::Publish(publish) => {
-                if !self.take(publish)? {
-                    return Ok(Some(End::Done));
-                }
-            }
+            Packet::Publish(publish) if !self.take(publish)? => return Ok(Some(End::Done)),
             Packet::PubRel(ack) => self.release(ack.packet_identifier)?,
             _ => {}
         }
