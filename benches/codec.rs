@@ -183,5 +183,5 @@ fn bench_template(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bench_decode, bench_encode, bench_template);
+criterion_group!(name = benches; config = benches::quick(); targets = bench_decode, bench_encode, bench_template);
 criterion_main!(benches);

@@ -42,5 +42,5 @@ fn bench_check(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bench_matches, bench_check);
+criterion_group!(name = benches; config = benches::quick(); targets = bench_matches, bench_check);
 criterion_main!(benches);

@@ -5,6 +5,8 @@
 //! turned off here.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +15,10 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use mqtt::packet::QoS;
 use mqtt::version::ProtocolVersion;
+use transport::tls::ClientTls;
 
+use crate::certificates::CLIENT;
+use crate::conceal::PASSWORD_VARIABLE;
 use crate::cpus::Cpus;
 use crate::scenario::{Credentials, Load, Scenario};
 use crate::schedule::Arrival;
@@ -41,6 +46,8 @@ pub enum TargetRequest {
         tls: bool,
         /// The CPUs that it may use.
         cpus: Option<Cpus>,
+        /// Whether clients must have certificates, user names and passwords, as in the tutorial of TLS.
+        users: bool,
     },
     /// One that runs already.
     Running {
@@ -50,6 +57,8 @@ pub enum TargetRequest {
         port: u16,
         /// TLS, if it is wanted.
         tls: Option<TlsRequest>,
+        /// File with the passphrase of the clients' keys.
+        key_pass_file: Option<PathBuf>,
         /// Its process, if it is on this machine: for its CPU time and memory.
         pid: Option<u32>,
     },
@@ -60,10 +69,26 @@ pub enum TargetRequest {
 pub struct TlsRequest {
     /// PEM file of the CA.
     pub ca: Option<PathBuf>,
-    /// PEM files of the client's certificate and key.
+    /// PEM files of the client's certificate and key; `%i` in their paths is the number of the client.
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Trust any certificate.
     pub insecure: bool,
+    /// Take a CN for the broker's name.
+    pub cn_fallback: bool,
+}
+
+impl TlsRequest {
+    /// As the transport has it.
+    pub fn as_client(&self) -> ClientTls<'_> {
+        let certificate = self.certificate.as_ref();
+        ClientTls {
+            ca: self.ca.as_deref(),
+            certificate: certificate.map(|(chain, key)| (chain.as_path(), key.as_path())),
+            insecure: self.insecure,
+            cn_fallback: self.cn_fallback,
+            ..ClientTls::default()
+        }
+    }
 }
 
 /// Reads the command line, the program's name first.
@@ -80,6 +105,15 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, clap:
     arguments.request().map_err(|sentence| usage(&sentence))
 }
 
+/// The password among the words, the program's name first, if they can be understood.
+pub fn password(words: impl IntoIterator<Item = OsString>) -> Option<String> {
+    let mut words: Vec<OsString> = words.into_iter().collect();
+    if words.get(1).is_some_and(|word| word == "run") {
+        words.remove(1);
+    }
+    Arguments::try_parse_from(words).ok()?.password
+}
+
 /// An MQTT load generator. Without -h it starts a broker of its own, over TLS, for the run.
 #[derive(Debug, Parser)]
 #[command(
@@ -87,15 +121,19 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, clap:
     version,
     disable_help_flag = true,
     disable_version_flag = true,
-    max_term_width = 110
+    max_term_width = 110,
+    after_help = "`loadgen pub` and `loadgen sub` publish and subscribe as mosquitto_pub and mosquitto_sub do: `loadgen pub --help`."
 )]
 struct Arguments {
-    /// Publishing connections
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pubs: u32,
-    /// Subscribing connections
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    subs: u32,
+    /// A load with a name: mtls-tutorial, a broker of its own that wants certificates, users and passwords
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["host", "no_tls", "username"])]
+    scenario: Option<Named>,
+    /// Publishing connections [default: 100, in mtls-tutorial 500]
+    #[arg(long, value_name = "N")]
+    pubs: Option<u32>,
+    /// Subscribing connections [default: 100, in mtls-tutorial 500]
+    #[arg(long, value_name = "N")]
+    subs: Option<u32>,
     /// Messages per second, all publishers together, or `max` [default: one per publisher]
     #[arg(long, value_name = "N|max")]
     rate: Option<Rate>,
@@ -175,10 +213,10 @@ struct Arguments {
     /// CA that the broker's certificate must come from (implies --tls)
     #[arg(long, visible_aliases = ["cacertfile", "ca"], value_name = "FILE", requires = "host", help_heading = "Broker")]
     cafile: Option<PathBuf>,
-    /// The clients' certificate (implies --tls)
+    /// The clients' certificate (implies --tls); %i is the client's number
     #[arg(long, visible_alias = "certfile", value_name = "FILE", requires_all = ["host", "key"], help_heading = "Broker")]
     cert: Option<PathBuf>,
-    /// Its private key
+    /// Its private key; %i is the client's number
     #[arg(
         long,
         visible_alias = "keyfile",
@@ -187,13 +225,19 @@ struct Arguments {
         help_heading = "Broker"
     )]
     key: Option<PathBuf>,
+    /// File with the passphrase of the keys; else MIDGE_KEY_PASSPHRASE, or the terminal is asked
+    #[arg(long, value_name = "FILE", requires = "key", help_heading = "Broker")]
+    key_pass_file: Option<PathBuf>,
+    /// Take the CN of a broker's certificate that has no subjectAltName for its name
+    #[arg(long, requires = "host", help_heading = "Broker")]
+    cn_fallback: bool,
     /// Trust any certificate (implies --tls)
     #[arg(long, requires = "host", help_heading = "Broker")]
     insecure: bool,
     /// User name; %i is the client's number
     #[arg(short, long, value_name = "NAME", help_heading = "Broker")]
     username: Option<String>,
-    /// Password
+    /// Password; the environment variable MIDGE_PASSWORD is another way
     #[arg(
         short = 'P',
         long = "pw",
@@ -254,6 +298,7 @@ impl Arguments {
                 shards,
                 tls: !self.no_tls,
                 cpus: self.broker_cpus.clone(),
+                users: self.scenario == Some(Named::MtlsTutorial),
             });
         };
         let tls = self.tls_request();
@@ -267,6 +312,7 @@ impl Arguments {
             host,
             port,
             tls,
+            key_pass_file: self.key_pass_file.clone(),
             pid: self.broker_pid,
         })
     }
@@ -277,6 +323,7 @@ impl Arguments {
             ca: self.cafile.clone(),
             certificate: self.cert.clone().zip(self.key.clone()),
             insecure: self.insecure,
+            cn_fallback: self.cn_fallback,
         })
     }
 
@@ -290,9 +337,10 @@ impl Arguments {
             .slo_p99_ms
             .map(|limit_ms| seconds_of(limit_ms / 1e3))
             .transpose()?;
+        let credentials = self.credentials()?;
         Ok(Scenario {
-            publishers: self.pubs,
-            subscribers: self.subs,
+            publishers: self.publishers(),
+            subscribers: self.subs.unwrap_or(self.connections_default()),
             load,
             qos: self.qos,
             payload_bytes: self.size,
@@ -310,10 +358,37 @@ impl Arguments {
             connect_timeout: self.connect_timeout,
             seed: self.seed,
             slo_p99,
-            credentials: Credentials {
-                user_name: self.username,
-                password: self.password,
-            },
+            credentials,
+        })
+    }
+
+    fn connections_default(&self) -> u32 {
+        match self.scenario {
+            Some(Named::MtlsTutorial) => 500,
+            None => 100,
+        }
+    }
+
+    fn publishers(&self) -> u32 {
+        self.pubs.unwrap_or(self.connections_default())
+    }
+
+    /// Those of the command line; with a broker of users, a password that nobody else knows.
+    fn credentials(&self) -> Result<Credentials, String> {
+        if self.scenario != Some(Named::MtlsTutorial) {
+            let from_environment = || std::env::var(PASSWORD_VARIABLE).ok();
+            let password = self.password.clone().or_else(from_environment);
+            return Ok(Credentials {
+                user_name: self.username.clone(),
+                password: password.filter(|_| self.username.is_some()),
+            });
+        }
+        let mut random = [0; 16];
+        let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random));
+        read.map_err(|error| format!("no random bytes for a password: {error}"))?;
+        Ok(Credentials {
+            user_name: Some(format!("{CLIENT}%i")),
+            password: Some(format!("{:032x}", u128::from_ne_bytes(random))),
         })
     }
 
@@ -328,11 +403,17 @@ impl Arguments {
             Some(Rate::Max) => Load::Saturating { window: self.window },
             Some(Rate::PerSecond(rate_per_s)) => Load::Paced { rate_per_s, arrival },
             None => Load::Paced {
-                rate_per_s: f64::from(self.pubs.max(1)),
+                rate_per_s: f64::from(self.publishers().max(1)),
                 arrival,
             },
         }
     }
+}
+
+/// A load that has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Named {
+    MtlsTutorial,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -355,7 +436,7 @@ impl std::str::FromStr for Rate {
     }
 }
 
-fn qos(word: &str) -> Result<QoS, String> {
+pub(crate) fn qos(word: &str) -> Result<QoS, String> {
     match word {
         "0" => Ok(QoS::AtMostOnce),
         "1" => Ok(QoS::AtLeastOnce),
@@ -364,7 +445,7 @@ fn qos(word: &str) -> Result<QoS, String> {
     }
 }
 
-fn version(word: &str) -> Result<ProtocolVersion, String> {
+pub(crate) fn version(word: &str) -> Result<ProtocolVersion, String> {
     match word {
         "3" | "31" | "3.1" | "mqttv31" => Ok(ProtocolVersion::V3_1),
         "4" | "311" | "3.1.1" | "mqttv311" => Ok(ProtocolVersion::V3_1_1),
@@ -383,7 +464,7 @@ fn topics(word: &str) -> Result<Topics, String> {
     }
 }
 
-fn seconds(word: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(word: &str) -> Result<Duration, String> {
     seconds_of(
         word.trim_end_matches('s')
             .parse()

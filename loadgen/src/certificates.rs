@@ -1,4 +1,4 @@
-//! Certificates for one run: a CA and a server certificate, gone with the run.
+//! Certificates for one run: a CA, a server's and, where they are wanted, clients', gone with the run.
 //!
 //! Invariant: private keys are readable by their owner only from the moment the file exists, and the CA's key is
 //! never written.
@@ -29,7 +29,17 @@ pub struct ServerCertificates {
 /// # Errors
 /// What writing the files gives.
 pub fn make(folder: &Path) -> io::Result<ServerCertificates> {
-    let (ca, certificate, key) = generate().map_err(io::Error::other)?;
+    make_with_clients(folder, 0)
+}
+
+/// As [`make`], and certificates of so many clients, each with a key (ECDSA P-256) and its own name as CN: the files
+/// are those of [`client_files`].
+///
+/// # Errors
+/// What writing the files gives.
+pub fn make_with_clients(folder: &Path, clients: u32) -> io::Result<ServerCertificates> {
+    let (ca, issuer) = authority().map_err(io::Error::other)?;
+    let (certificate, key) = server(&issuer).map_err(io::Error::other)?;
     let files = ServerCertificates {
         ca: folder.join("ca.crt"),
         certificate: folder.join("server.crt"),
@@ -38,7 +48,21 @@ pub fn make(folder: &Path) -> io::Result<ServerCertificates> {
     write_private(&files.ca, &ca)?;
     write_private(&files.certificate, &certificate)?;
     write_private(&files.key, &key)?;
+    for number in 0..clients {
+        let (certificate, key) = client(&issuer, number).map_err(io::Error::other)?;
+        let (certificate_path, key_path) = client_files(folder, number);
+        write_private(&certificate_path, &certificate)?;
+        write_private(&key_path, &key)?;
+    }
     Ok(files)
+}
+
+/// The files of a client's certificate and key.
+pub fn client_files(folder: &Path, number: u32) -> (PathBuf, PathBuf) {
+    (
+        folder.join(format!("{CLIENT}{number}.crt")),
+        folder.join(format!("{CLIENT}{number}.key")),
+    )
 }
 
 /// Writes a new file that only its owner may read.
@@ -54,23 +78,38 @@ pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
-fn generate() -> Result<(String, String, String), rcgen::Error> {
+fn authority() -> Result<(String, Issuer<'static, KeyPair>), rcgen::Error> {
     let ca_key = KeyPair::generate()?;
     let mut ca = CertificateParams::default();
     ca.distinguished_name = named("loadgen CA of one run");
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
     let ca_certificate = ca.self_signed(&ca_key)?;
-    let issuer = Issuer::new(ca, ca_key);
+    Ok((ca_certificate.pem(), Issuer::new(ca, ca_key)))
+}
 
+fn server(issuer: &Issuer<'_, KeyPair>) -> Result<(String, String), rcgen::Error> {
     let key = KeyPair::generate()?;
     let mut server = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
     server.distinguished_name = named("localhost");
     server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let certificate = server.signed_by(&key, &issuer)?;
-    Ok((ca_certificate.pem(), certificate.pem(), key.serialize_pem()))
+    let certificate = server.signed_by(&key, issuer)?;
+    Ok((certificate.pem(), key.serialize_pem()))
 }
+
+fn client(issuer: &Issuer<'_, KeyPair>, number: u32) -> Result<(String, String), rcgen::Error> {
+    let key = KeyPair::generate()?;
+    let mut client = CertificateParams::default();
+    client.distinguished_name = named(&format!("{CLIENT}{number}"));
+    client.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let certificate = client.signed_by(&key, issuer)?;
+    Ok((certificate.pem(), key.serialize_pem()))
+}
+
+/// The beginning of a client's name; its number follows.
+pub const CLIENT: &str = "client-";
 
 fn named(common_name: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();

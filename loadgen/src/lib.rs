@@ -6,17 +6,21 @@
 //! [`schedule`], [`payload`] stamps and, in closed loop, its [`window`]) and [`subscriber`] (with its [`ledger`]);
 //! [`measure`] and [`latency`] hold what was measured, [`validity`] judges it, [`report`] and [`export`] show it.
 //!
+//! Beside runs there are single clients, [`pubsub`].
+//!
 //! The load is open loop: messages have intended send times that do not depend on the broker, and latency counts from
 //! those.
 
 pub mod args;
 pub mod certificates;
+pub mod conceal;
 pub mod connection;
 pub mod cpus;
 pub mod error;
 pub mod export;
 mod gather;
 pub mod handshake;
+pub mod key_passphrase;
 pub mod latency;
 pub mod ledger;
 pub mod machine;
@@ -26,6 +30,7 @@ pub mod outcome;
 pub mod payload;
 pub mod phase;
 pub mod publisher;
+pub mod pubsub;
 pub mod report;
 pub mod run;
 pub mod scenario;

@@ -9,12 +9,17 @@ use loadgen::args::{self, Request};
 use loadgen::error::{EXIT_USAGE, Failure};
 use loadgen::report::{self, ProgressLine};
 use loadgen::target::{self, BROKER_WORD, Target};
-use loadgen::{export, run};
+use loadgen::{conceal, export, pubsub, run};
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     if words.get(1).is_some_and(|word| word == BROKER_WORD) {
         return target::become_broker(words.into_iter().skip(2));
+    }
+    conceal::password(&words, password);
+    let is = |name: &str| words.get(1).is_some_and(|word| word == name);
+    if is("pub") || is("sub") {
+        return one_client(is("pub"), words);
     }
     match args::parse(words) {
         Ok(request) => load(&request),
@@ -24,6 +29,33 @@ fn main() -> ExitCode {
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE))
         }
     }
+}
+
+fn password(words: &[OsString]) -> Option<String> {
+    let one_client = words.get(1).and_then(|word| word.to_str());
+    let behind = || words.iter().skip(2).cloned();
+    match one_client {
+        Some("pub") => pubsub::password(true, behind()),
+        Some("sub") => pubsub::password(false, behind()),
+        _ => args::password(words.iter().cloned()),
+    }
+}
+
+/// `loadgen pub` and `loadgen sub`.
+fn one_client(publishes: bool, words: Vec<OsString>) -> ExitCode {
+    let interrupted = match watch_signals() {
+        Ok(interrupted) => interrupted,
+        Err(failure) => {
+            eprintln!("loadgen: {failure}");
+            return ExitCode::from(failure.exit_code());
+        }
+    };
+    let words = words.into_iter().skip(2);
+    ExitCode::from(if publishes {
+        pubsub::publish(words, &interrupted)
+    } else {
+        pubsub::subscribe(words, &interrupted)
+    })
 }
 
 fn load(request: &Request) -> ExitCode {
@@ -38,7 +70,7 @@ fn load(request: &Request) -> ExitCode {
 
 fn measure(request: &Request) -> Result<u8, Failure> {
     let interrupted = watch_signals()?;
-    let mut target = Target::open(&request.target, &interrupted)?;
+    let mut target = Target::open(&request.target, &request.scenario, &interrupted)?;
     let mut progress = ProgressLine::new(&request.scenario);
     let outcome = run::run(&request.scenario, &target.subject, &interrupted, &mut progress);
     progress.clear();

@@ -166,7 +166,23 @@ pub struct Endpoint {
     /// The name that its certificate must bear.
     pub server_name: String,
     /// TLS, if it is spoken.
-    pub tls: Option<Arc<ClientConfig>>,
+    pub tls: Option<ClientConfigs>,
+}
+
+/// The TLS configurations of the clients: one for all, or one for each number.
+#[derive(Clone, Debug)]
+pub struct ClientConfigs(Arc<[Arc<ClientConfig>]>);
+
+impl ClientConfigs {
+    /// Client number i has the configuration i, or the only one.
+    pub fn new(configs: Vec<Arc<ClientConfig>>) -> ClientConfigs {
+        ClientConfigs(configs.into())
+    }
+
+    /// That of the clients with this number.
+    pub fn of(&self, number: u32) -> Option<&Arc<ClientConfig>> {
+        self.0.get(number as usize).or(self.0.first())
+    }
 }
 
 /// Publishers of another thread that have room again.

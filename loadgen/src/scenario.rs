@@ -213,6 +213,11 @@ impl Scenario {
         })
     }
 
+    /// One more than the highest number of a client.
+    pub fn numbers(&self) -> u32 {
+        self.publishers.max(self.subscribers)
+    }
+
     /// Mean interval between two messages of one publisher, in ns; `None` in closed loop.
     pub fn interval_ns(&self) -> Option<f64> {
         match self.load {

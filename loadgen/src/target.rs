@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::num::NonZeroU32;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -15,17 +16,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use broker::auth::password::{Algorithm, PasswordHash};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use rustls::ClientConfig;
 use tempfile::TempDir;
-use transport::tls::{ClientTls, client_config};
+use transport::tls::{ClientTls, KeyPassphrase, NoPassphrase};
 
 use crate::args::{TargetRequest, TlsRequest};
 use crate::certificates::{self, write_private};
+use crate::conceal::PASSWORD_VARIABLE;
 use crate::cpus::Cpus;
 use crate::error::Failure;
-use crate::phase::Endpoint;
+use crate::key_passphrase::ClientPassphrase;
+use crate::phase::{ClientConfigs, Endpoint};
 use crate::run::Subject;
+use crate::scenario::{Credentials, Scenario};
+use crate::topics::numbered;
 
 /// The word that makes this program the broker of a run.
 pub const BROKER_WORD: &str = "broker";
@@ -40,17 +46,42 @@ pub struct Target {
 }
 
 impl Target {
-    /// Starts or finds the broker.
+    /// Starts or finds the broker for the clients of a scenario.
     ///
     /// # Errors
     /// One sentence on what failed: starting, the certificate files, or the name.
-    pub fn open(request: &TargetRequest, interrupted: &AtomicBool) -> Result<Target, Failure> {
+    pub fn open(
+        request: &TargetRequest,
+        scenario: &Scenario,
+        interrupted: &AtomicBool,
+    ) -> Result<Target, Failure> {
         match request {
-            TargetRequest::OwnBroker { shards, tls, cpus } => {
-                OwnBroker::start(*shards, *tls, cpus.as_ref(), interrupted)
+            TargetRequest::OwnBroker {
+                shards,
+                tls,
+                cpus,
+                users,
+            } => {
+                let clients = match (tls, users) {
+                    (false, _) => Clients::Plain,
+                    (true, false) => Clients::Tls,
+                    (true, true) => Clients::Users(scenario),
+                };
+                OwnBroker::start(*shards, clients, cpus.as_ref(), interrupted)
             }
-            TargetRequest::Running { host, port, tls, pid } => {
-                let endpoint = endpoint(host, *port, tls.as_ref())?;
+            TargetRequest::Running {
+                host,
+                port,
+                tls,
+                key_pass_file,
+                pid,
+            } => {
+                let passphrase = ClientPassphrase::new(key_pass_file.clone(), None);
+                let tls = tls
+                    .as_ref()
+                    .map(|tls| client_configs(tls, scenario.numbers(), &passphrase))
+                    .transpose()?;
+                let endpoint = endpoint(host, *port, tls)?;
                 let subject = Subject {
                     endpoint,
                     pid: *pid,
@@ -71,7 +102,7 @@ impl Target {
     }
 }
 
-fn endpoint(host: &str, port: u16, tls: Option<&TlsRequest>) -> Result<Endpoint, Failure> {
+fn endpoint(host: &str, port: u16, tls: Option<ClientConfigs>) -> Result<Endpoint, Failure> {
     let no_address = |why: String| Failure::Connect(format!("{host} has no address: {why}"));
     let found = (host, port)
         .to_socket_addrs()
@@ -79,22 +110,10 @@ fn endpoint(host: &str, port: u16, tls: Option<&TlsRequest>) -> Result<Endpoint,
     let addresses: Vec<SocketAddr> = found.collect();
     let address =
         first_that_answers(&addresses).ok_or_else(|| no_address("the name is unknown".to_owned()))?;
-    let tls = tls.map(|tls| {
-        let certificate = tls
-            .certificate
-            .as_ref()
-            .map(|(chain, key)| (chain.as_path(), key.as_path()));
-        client_tls(&ClientTls {
-            ca: tls.ca.as_deref(),
-            certificate,
-            insecure: tls.insecure,
-            ..ClientTls::default()
-        })
-    });
     Ok(Endpoint {
         address,
         server_name: host.to_owned(),
-        tls: tls.transpose()?,
+        tls,
     })
 }
 
@@ -108,8 +127,43 @@ fn first_that_answers(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     }
 }
 
-fn client_tls(tls: &ClientTls<'_>) -> Result<Arc<ClientConfig>, Failure> {
-    client_config(tls).map_err(|error| Failure::Connect(error.to_string()))
+/// A client's configuration, or one sentence on what is wrong with its files.
+pub(crate) fn client_tls(
+    tls: &ClientTls<'_>,
+    passphrase: &dyn KeyPassphrase,
+) -> Result<Arc<ClientConfig>, Failure> {
+    transport::tls::client(tls, passphrase).map_err(|error| Failure::Connect(error.to_string()))
+}
+
+/// One configuration for all clients, or one for each number where the paths have `%i`.
+fn client_configs(
+    request: &TlsRequest,
+    clients: u32,
+    passphrase: &dyn KeyPassphrase,
+) -> Result<ClientConfigs, Failure> {
+    let is_pattern = |path: &Path| path.to_string_lossy().contains("%i");
+    let certificate = request.certificate.as_ref();
+    let each = certificate.is_some_and(|(chain, key)| is_pattern(chain) || is_pattern(key));
+    let configs = (0..if each { clients } else { 1 }).map(|number| {
+        let of_client = |path: &Path| PathBuf::from(numbered(&path.to_string_lossy(), number));
+        let mut own = request.clone();
+        if each {
+            own.certificate = certificate.map(|(chain, key)| (of_client(chain), of_client(key)));
+        }
+        client_tls(&own.as_client(), passphrase)
+    });
+    Ok(ClientConfigs::new(configs.collect::<Result<_, _>>()?))
+}
+
+/// Whom a broker of our own lets in.
+#[derive(Clone, Copy)]
+enum Clients<'a> {
+    /// Anyone.
+    Plain,
+    /// Anyone, over TLS.
+    Tls,
+    /// Those of a scenario, by certificate, user name and password.
+    Users(&'a Scenario),
 }
 
 /// A broker in a process of its own.
@@ -123,23 +177,16 @@ struct OwnBroker {
 impl OwnBroker {
     fn start(
         shards: usize,
-        tls: bool,
+        clients: Clients<'_>,
         cpus: Option<&Cpus>,
         interrupted: &AtomicBool,
     ) -> Result<Target, Failure> {
         let folder = tempfile::Builder::new().prefix("loadgen-").tempdir();
         let folder = folder.map_err(Failure::system("cannot make a folder for the run"))?;
         let address = free_address().map_err(Failure::system("cannot find a free port on 127.0.0.1"))?;
-        let tls = if tls { Some(folder.path()) } else { None };
-        let configuration = configure(folder.path(), address, tls.is_some())
+        let configuration = configure(folder.path(), address, clients)
             .map_err(Failure::system("cannot write the files of the run"))?;
-        let client = tls.map(|folder| {
-            client_tls(&ClientTls {
-                ca: Some(&folder.join("ca.crt")),
-                ..ClientTls::default()
-            })
-        });
-        let tls = client.transpose()?;
+        let tls = own_clients_tls(folder.path(), clients)?;
         let mut own = OwnBroker::spawn(&configuration.file, shards, cpus)?;
         own.wait_until_it_listens(address, interrupted)?;
         let endpoint = Endpoint {
@@ -174,6 +221,8 @@ impl OwnBroker {
         let mut command = Command::new(program);
         command
             .args([BROKER_WORD, &std::process::id().to_string()])
+            // It is the clients' affair.
+            .env_remove(PASSWORD_VARIABLE)
             .arg(cpus.map_or(ANY_CPU.to_owned(), Cpus::to_string))
             .arg("-c")
             .arg(configuration)
@@ -296,26 +345,78 @@ struct Configuration {
     text: String,
 }
 
-/// Writes the configuration and, with TLS, the certificates.
-fn configure(folder: &Path, address: SocketAddr, tls: bool) -> io::Result<Configuration> {
+/// Writes the configuration and what it names: certificates, and the users with their passwords.
+fn configure(folder: &Path, address: SocketAddr, clients: Clients<'_>) -> io::Result<Configuration> {
     let mut lines = vec![
         format!("listener {} {}", address.port(), address.ip()),
-        "allow_anonymous true".to_owned(),
         "persistence false".to_owned(),
         // What a closed loop has under way may wait for one subscriber.
         "max_queued_messages 0".to_owned(),
         "log_type error".to_owned(),
         "log_type warning".to_owned(),
     ];
-    if tls {
-        let files = certificates::make(folder)?;
+    let numbers = match clients {
+        Clients::Users(scenario) => scenario.numbers(),
+        Clients::Plain | Clients::Tls => 0,
+    };
+    if !matches!(clients, Clients::Plain) {
+        let files = certificates::make_with_clients(folder, numbers)?;
         lines.push(format!("certfile {}", files.certificate.display()));
         lines.push(format!("keyfile {}", files.key.display()));
+        if numbers > 0 {
+            lines.push(format!("cafile {}", files.ca.display()));
+            lines.push("require_certificate true".to_owned());
+        }
     }
+    if let Clients::Users(scenario) = clients {
+        let file = folder.join("passfile");
+        write_private(&file, &users(scenario)?)?;
+        lines.push(format!("password_file {}", file.display()));
+    }
+    lines.push(format!("allow_anonymous {}", numbers == 0));
     let file = folder.join("broker.conf");
     let text = lines.join("\n") + "\n";
     write_private(&file, &text)?;
     Ok(Configuration { file, text })
+}
+
+/// The lines of a password file as mosquitto_passwd writes them.
+fn users(scenario: &Scenario) -> io::Result<String> {
+    let Credentials {
+        user_name: Some(pattern),
+        password: Some(password),
+    } = &scenario.credentials
+    else {
+        return Err(io::Error::other("the scenario has no users"));
+    };
+    let algorithm = Algorithm::Sha512Pbkdf2 {
+        iterations: ITERATIONS,
+    };
+    let lines = (0..scenario.numbers()).map(|number| {
+        let hash = PasswordHash::make(password.as_bytes(), algorithm).map_err(io::Error::other)?;
+        Ok(format!("{}:{hash}\n", numbered(pattern, number)))
+    });
+    lines.collect()
+}
+
+/// How the clients of our own broker speak TLS.
+fn own_clients_tls(folder: &Path, clients: Clients<'_>) -> Result<Option<ClientConfigs>, Failure> {
+    let (numbers, with_certificates) = match clients {
+        Clients::Plain => return Ok(None),
+        Clients::Tls => (1, false),
+        Clients::Users(scenario) => (scenario.numbers(), true),
+    };
+    let ca = folder.join("ca.crt");
+    let configs = (0..numbers).map(|number| {
+        let (certificate, key) = certificates::client_files(folder, number);
+        let own = ClientTls {
+            ca: Some(&ca),
+            certificate: with_certificates.then_some((certificate.as_path(), key.as_path())),
+            ..ClientTls::default()
+        };
+        client_tls(&own, &NoPassphrase)
+    });
+    Ok(Some(ClientConfigs::new(configs.collect::<Result<_, _>>()?)))
 }
 
 /// The broker has read its files: they go now, so that nothing is left behind whatever happens later.
@@ -329,6 +430,8 @@ fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0))?.local_addr()
 }
 
+/// Iterations of a password's hash: mosquitto_passwd's.
+const ITERATIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(100);
 /// Time for one of several addresses to take a connection.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 /// Time for the broker to listen.
@@ -357,7 +460,7 @@ mod tests {
             ca: Some("/nonexistent/ca.crt".into()),
             ..TlsRequest::default()
         };
-        let error = endpoint("127.0.0.1", 8883, Some(&tls)).unwrap_err();
+        let error = client_configs(&tls, 1, &NoPassphrase).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/ca.crt"), "{error}");
     }
 
@@ -365,7 +468,7 @@ mod tests {
     fn the_configuration_names_listener_and_certificates() {
         let folder = tempfile::tempdir().unwrap();
         let address = free_address().unwrap();
-        let configuration = configure(folder.path(), address, true).unwrap();
+        let configuration = configure(folder.path(), address, Clients::Tls).unwrap();
         let text = std::fs::read_to_string(configuration.file).unwrap();
         assert!(
             text.contains(&format!("listener {} 127.0.0.1\n", address.port())),

@@ -16,7 +16,7 @@ fn scenario(line: &str) -> Scenario {
 fn the_bare_command_starts_its_own_broker_over_tls_at_one_message_per_publisher() {
     let request = request("--pubs 1000 --subs 1000").unwrap();
     assert!(
-        matches!(request.target, TargetRequest::OwnBroker { tls: true, shards, cpus: None } if shards >= 1)
+        matches!(request.target, TargetRequest::OwnBroker { tls: true, shards, cpus: None, users: false } if shards >= 1)
     );
     assert_eq!(
         request.scenario.load,
@@ -51,6 +51,7 @@ fn letters_mean_what_they_mean_to_mosquitto_pub() {
         host: "broker.example".into(),
         port: 1999,
         tls: None,
+        key_pass_file: None,
         pid: None,
     };
     assert_eq!(request.target, running);
@@ -100,7 +101,8 @@ fn tls_to_a_running_broker() {
             Some(TlsRequest {
                 ca: None,
                 certificate,
-                insecure: true
+                insecure: true,
+                cn_fallback: false
             })
         )
     );
@@ -132,6 +134,27 @@ fn paces() {
 }
 
 #[test]
+fn the_tutorial_has_a_thousand_clients_with_a_user_and_a_password_of_their_own() {
+    let one = request("--scenario mtls-tutorial").unwrap();
+    assert!(matches!(
+        one.target,
+        TargetRequest::OwnBroker {
+            tls: true,
+            users: true,
+            ..
+        }
+    ));
+    assert_eq!((one.scenario.publishers, one.scenario.subscribers), (500, 500));
+    assert_eq!(one.scenario.credentials.user_name.as_deref(), Some("client-%i"));
+    let other = request("run --scenario mtls-tutorial --pubs 3").unwrap();
+    assert_eq!((other.scenario.publishers, other.scenario.subscribers), (3, 500));
+    assert_ne!(
+        one.scenario.credentials.password,
+        other.scenario.credentials.password
+    );
+}
+
+#[test]
 fn what_cannot_be_is_refused_with_a_sentence_and_exit_2() {
     for (line, part) in [
         ("--size 15", "16"),
@@ -156,6 +179,9 @@ fn what_cannot_be_is_refused_with_a_sentence_and_exit_2() {
         ("--pubs 999999 --subs 2", "1000000"),
         ("-t fan-in --pubs 10000 --subs 10000", "100000000 pairs"),
         ("--nonsense", "--nonsense"),
+        ("--scenario other", "mtls-tutorial"),
+        ("--scenario mtls-tutorial --no-tls", "--no-tls"),
+        ("--scenario mtls-tutorial -u me", "--username"),
     ] {
         let error = request(line).expect_err(line);
         assert_eq!(error.exit_code(), 2, "{line}");

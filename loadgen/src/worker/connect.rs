@@ -68,7 +68,8 @@ impl Worker<'_> {
             }
         };
         let endpoint = &run.endpoint;
-        let stream = SecureStream::client(endpoint.tls.as_ref(), &endpoint.server_name)?;
+        let tls = endpoint.tls.as_ref().and_then(|tls| tls.of(who.number()));
+        let stream = SecureStream::client(tls, &endpoint.server_name)?;
         let packet_bytes_max = (run.scenario.payload_bytes + PACKET_BYTES_SPARE) as u32;
         let connection =
             Connection::start(&mut self.ring, endpoint.address, stream, token, packet_bytes_max)?;

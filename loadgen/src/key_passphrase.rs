@@ -1,0 +1,162 @@
+//! Where the passphrase of a client's encrypted private key comes from: a file, what the caller was given, the
+//! environment, or the terminal, whichever comes first.
+//!
+//! Invariant: a person is asked once, whatever the number of keys; no passphrase is part of any message.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use transport::tls::{KeyPassphrase, Passphrase};
+use zeroize::Zeroizing;
+
+/// The environment variable that may hold the passphrase; the broker's has the same name.
+pub const VARIABLE: &str = "MIDGE_KEY_PASSPHRASE";
+/// Bytes of a passphrase at most.
+const BYTES_MAX: usize = 4096;
+
+/// The passphrase of the keys of one or more clients.
+#[derive(Debug)]
+pub struct ClientPassphrase {
+    file: Option<PathBuf>,
+    given: Option<Passphrase>,
+    typed: Mutex<Option<Passphrase>>,
+    ask: fn(&Path, u32) -> io::Result<String>,
+}
+
+impl ClientPassphrase {
+    /// A source with the file of `--key-pass-file` and a passphrase that a file of properties gave.
+    pub fn new(file: Option<PathBuf>, given: Option<Passphrase>) -> ClientPassphrase {
+        ClientPassphrase {
+            file,
+            given,
+            typed: Mutex::new(None),
+            ask: ask_terminal,
+        }
+    }
+
+    fn without_a_person(&self) -> Option<Result<Passphrase, String>> {
+        if let Some(file) = &self.file {
+            return Some(read(file));
+        }
+        if let Some(given) = &self.given {
+            return Some(Ok(given.clone()));
+        }
+        let text = std::env::var_os(VARIABLE)?;
+        Some(Ok(Passphrase::new(text.into_encoded_bytes())))
+    }
+}
+
+impl KeyPassphrase for ClientPassphrase {
+    fn passphrase(&self, key: &Path, refused: u32) -> Result<Option<Passphrase>, String> {
+        if let Some(found) = self.without_a_person() {
+            // Asked again, the same source would say the same.
+            return found.map(|passphrase| Some(passphrase).filter(|_| refused == 0));
+        }
+        let mut typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused == 0 && typed.is_some() {
+            return Ok(typed.clone());
+        }
+        let text = (self.ask)(key, refused).map_err(|error| no_terminal(&error))?;
+        let passphrase = Passphrase::new(text.into_bytes());
+        *typed = Some(passphrase.clone());
+        Ok(Some(passphrase))
+    }
+}
+
+/// The first line of a file.
+fn read(path: &Path) -> Result<Passphrase, String> {
+    let unreadable = |error: io::Error| format!("--key-pass-file {} cannot be read: {error}", path.display());
+    let mut bytes = Zeroizing::new(Vec::with_capacity(BYTES_MAX + 1));
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() > BYTES_MAX {
+        return Err(format!(
+            "--key-pass-file {} is no passphrase: it has more than {BYTES_MAX} bytes",
+            path.display()
+        ));
+    }
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(Passphrase::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
+}
+
+fn ask_terminal(key: &Path, refused: u32) -> io::Result<String> {
+    let again = if refused > 0 { "Wrong. " } else { "" };
+    rpassword::prompt_password(format!(
+        "{again}Passphrase of the private key {}: ",
+        key.display()
+    ))
+}
+
+fn no_terminal(error: &io::Error) -> String {
+    format!(
+        "there is no terminal to ask for its passphrase ({error}): put it into a file of mode 600 and name that with \
+         --key-pass-file, into a file of properties as ssl.client.key.passphrase, or into the environment variable \
+         {VARIABLE}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typing(ask: fn(&Path, u32) -> io::Result<String>) -> ClientPassphrase {
+        ClientPassphrase {
+            ask,
+            ..ClientPassphrase::new(None, None)
+        }
+    }
+
+    #[test]
+    fn a_person_is_asked_once_for_all_keys_and_again_when_it_was_wrong() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static ASKED: AtomicU32 = AtomicU32::new(0);
+        let source = typing(|_, _| {
+            ASKED.fetch_add(1, Ordering::Relaxed);
+            Ok("secret".into())
+        });
+        for key in ["a", "b", "c"] {
+            assert!(source.passphrase(Path::new(key), 0).unwrap().is_some());
+        }
+        assert_eq!(ASKED.load(Ordering::Relaxed), 1);
+        assert!(source.passphrase(Path::new("c"), 1).unwrap().is_some());
+        assert_eq!(ASKED.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn what_was_given_comes_before_the_terminal_and_speaks_once() {
+        let given = ClientPassphrase {
+            ask: |_, _| panic!("the terminal is asked"),
+            ..ClientPassphrase::new(None, Some(Passphrase::new(b"secret".to_vec())))
+        };
+        assert!(given.passphrase(Path::new("k"), 0).unwrap().is_some());
+        assert!(given.passphrase(Path::new("k"), 1).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_file_that_is_no_passphrase_and_no_terminal_are_sentences() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pass");
+        let why = |file: &Path| {
+            ClientPassphrase::new(Some(file.to_owned()), None)
+                .passphrase(Path::new("k"), 0)
+                .unwrap_err()
+        };
+        assert!(why(&file).contains("cannot be read"));
+        std::fs::write(&file, vec![b'x'; BYTES_MAX + 1]).unwrap();
+        assert!(why(&file).contains("4096"));
+        let absent = typing(|_, _| Err(io::Error::from(io::ErrorKind::NotFound)));
+        let why = absent.passphrase(Path::new("k"), 0).unwrap_err();
+        for word in [
+            "no terminal",
+            "--key-pass-file",
+            VARIABLE,
+            "ssl.client.key.passphrase",
+        ] {
+            assert!(why.contains(word), "{why}");
+        }
+    }
+}

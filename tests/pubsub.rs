@@ -1,0 +1,177 @@
+//! `loadgen pub` and `loadgen sub` against the broker: QoS handshakes, sources of messages, ends and exit codes.
+
+use std::io::Write as _;
+use std::process::{Child, Command, Output, Stdio};
+
+use crate::harness::{Broker, Certificates, Setup, eventually};
+
+fn command(broker: &Broker, word: &str, line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_midge-loadgen"));
+    command
+        .args([word, "-h", "127.0.0.1", "-p", &broker.port().to_string()])
+        .args(line.split_whitespace())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn publish(broker: &Broker, line: &str) -> Output {
+    command(broker, "pub", line).output().unwrap()
+}
+
+/// Starts a subscriber and waits for its subscription: the log has `TIME: CLIENT QOS FILTER` for each.
+fn subscriber(broker: &Broker, line: &str) -> Child {
+    let subscriptions = || {
+        let is_subscription = |line: &&str| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            matches!(words[..], [_, _, "0" | "1" | "2", _])
+        };
+        broker.log().lines().filter(is_subscription).count()
+    };
+    let before = subscriptions();
+    let child = command(broker, "sub", line).spawn().unwrap();
+    eventually("the subscription", || subscriptions() > before);
+    child
+}
+
+fn ended(child: Child) -> (Option<i32>, String, String) {
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn verbose() -> Setup {
+    Setup::default().shards(2).global("log_type all")
+}
+
+#[test]
+fn each_version_and_qos() {
+    let broker = verbose().start();
+    for version in ["3", "4", "5"] {
+        for qos in ["0", "1", "2"] {
+            let receiving = subscriber(
+                &broker,
+                &format!("-V {version} -q {qos} -t a/{version}/+ -v -C 25"),
+            );
+            let line = format!("-V {version} -q {qos} -t a/{version}/{qos} -m x --repeat 25");
+            let published = publish(&broker, &line);
+            assert!(published.status.success(), "{published:?}");
+            let (code, printed, said) = ended(receiving);
+            assert_eq!((code, said.as_str()), (Some(0), ""), "{version} {qos}");
+            assert_eq!(printed, format!("a/{version}/{qos} x\n").repeat(25));
+        }
+    }
+}
+
+#[test]
+fn sources_of_messages() {
+    let broker = verbose().start();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "two\nlines").unwrap();
+    let receiving = subscriber(&broker, "-t t -q 2 -N -C 5");
+    assert!(
+        publish(&broker, &format!("-t t -q 1 -f {}", file.path().display()))
+            .status
+            .success()
+    );
+    assert!(publish(&broker, "-t t -q 2 -n").status.success());
+    let mut lines = command(&broker, "pub", "-t t -q 2 -l")
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    lines.stdin.take().unwrap().write_all(b"[a]\n[b]\r\n[c]").unwrap();
+    assert_eq!(ended(lines).0, Some(0));
+    let (code, printed, _) = ended(receiving);
+    assert_eq!((code, printed.as_str()), (Some(0), "two\nlines[a][b][c]"));
+}
+
+#[test]
+fn retained_messages_and_sessions() {
+    let broker = verbose().start();
+    assert!(publish(&broker, "-t kept -q 1 -r -m kept").status.success());
+    assert_eq!(ended(subscriber(&broker, "-t kept -C 1 -W 10")).1, "kept\n");
+    let (code, printed, _) = ended(subscriber(&broker, "-t kept -R -W 0.5"));
+    assert_eq!((code, printed.as_str()), (Some(27), ""));
+    for version in ["4", "5"] {
+        let line = format!("-V {version} -i holder{version} -c -t later -q 1");
+        assert_eq!(ended(subscriber(&broker, &format!("{line} -E"))).0, Some(0));
+        assert!(publish(&broker, "-t later -q 1 -m first").status.success());
+        assert!(publish(&broker, "-t later -q 1 -m second").status.success());
+        // What is not printed is not acknowledged: it is there the next time.
+        for message in ["first\n", "second\n"] {
+            let (code, printed, said) = ended(
+                command(&broker, "sub", &format!("{line} -C 1 -W 10"))
+                    .spawn()
+                    .unwrap(),
+            );
+            assert_eq!((code, printed.as_str()), (Some(0), message), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_broker_that_ends_is_an_error() {
+    let broker = verbose().start();
+    let receiving = subscriber(&broker, "-V 5 -t t");
+    broker.signal(rustix::process::Signal::TERM);
+    let (code, _, said) = ended(receiving);
+    assert_eq!(code, Some(3));
+    assert!(said.contains("Server shutting down"), "{said}");
+    assert!(broker.wait().0.success());
+}
+
+#[test]
+fn nobody_listens() {
+    let port = crate::harness::free_port().to_string();
+    let output = Command::new(env!("CARGO_BIN_EXE_midge-loadgen"))
+        .args(["pub", "-h", "127.0.0.1", "-p", &port, "-t", "t", "-n"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains(&format!("127.0.0.1 port {port}")) && said.contains("refused"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_message_that_is_too_large_is_refused_before_it_is_sent() {
+    let broker = verbose().global("max_packet_size 100").start();
+    let output = publish(&broker, &format!("-V 5 -t t -m {}", "x".repeat(200)));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("100 at most"), "{said}");
+}
+
+/// A password on the command line is not in the title of the process.
+#[test]
+fn a_password_is_in_no_process_title() {
+    let broker = verbose().start();
+    let child = subscriber(&broker, "-t t -u ann -P opensesame -C 1");
+    let title = std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap();
+    let title = String::from_utf8_lossy(&title).into_owned();
+    assert!(title.contains("ann") && !title.contains("opensesame"), "{title}");
+    assert!(
+        publish(&broker, "-t t -n -u ann -P opensesame -q 1")
+            .status
+            .success()
+    );
+    assert_eq!(ended(child).0, Some(0));
+    assert!(!broker.log().contains("opensesame"));
+}
+
+#[test]
+fn over_tls() {
+    let certificates = Certificates::new();
+    let broker = verbose().tls(&certificates).start();
+    let ca = certificates.path("ca.crt").display().to_string();
+    let receiving = subscriber(&broker, &format!("--cafile {ca} -t t -q 2 -C 1"));
+    assert!(
+        publish(&broker, "--insecure -t t -q 2 -m secure")
+            .status
+            .success()
+    );
+    assert_eq!(ended(receiving).1, "secure\n");
+}
