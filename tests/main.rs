@@ -23,6 +23,7 @@ mod malformed;
 mod pubsub;
 mod qos;
 mod real_clients;
+mod reload;
 mod retained;
 mod session;
 mod shut_down;

@@ -15,6 +15,7 @@ pub mod log;
 pub mod logic;
 pub mod passphrase;
 pub mod passwd;
+mod reload;
 mod server;
 pub mod settings;
 mod shard;
@@ -51,14 +52,17 @@ where
     if args.test_config {
         return test(&configuration);
     }
-    if let Err(error) = log::start(&configuration.log) {
-        complain(&error);
-        return ExitCode::FAILURE;
-    }
+    let log = match log::start(&configuration.log) {
+        Ok(log) => log,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::FAILURE;
+        }
+    };
     for warning in &configuration.warnings {
         tracing::warn!("{warning}");
     }
-    match serve(&configuration) {
+    match serve(&args, &configuration, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

@@ -6,23 +6,30 @@
 //!
 //! The types of mosquitto that are no level of `tracing` are targets: `tracing::info!(target: log::NOTICE, ...)`.
 
+mod syslog;
+
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use chrono::format::{Item, StrftimeItems};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Registry, reload};
 
+use self::syslog::Syslog;
+
+/// The facility of syslog(3) for services.
+pub const FACILITY_DAEMON: u8 = 3;
 /// Target of what an operator wants to see once: start, end, reload.
 pub const NOTICE: &str = "notice";
 /// Target of clients that come and go.
@@ -43,6 +50,8 @@ pub struct LogSettings {
     pub timestamp: LogTimestamp,
     /// `connection_messages`: clients that come and go are logged.
     pub connection_messages: bool,
+    /// `log_facility`: the facility of syslog(3), 3 (daemon) or 16 to 23 (local0 to local7).
+    pub facility: u8,
 }
 
 /// Where log lines go.
@@ -54,6 +63,8 @@ pub enum LogDestination {
     Stderr,
     /// The end of a file.
     File(PathBuf),
+    /// The system's log, by its socket.
+    Syslog,
 }
 
 /// How a line begins.
@@ -82,6 +93,9 @@ pub enum LogError {
         /// The system's reason.
         cause: io::Error,
     },
+    /// The system's log has no socket.
+    #[error("the system's log cannot be reached: {0}: choose another log_dest")]
+    Syslog(#[source] io::Error),
     /// The process has a log already.
     #[error("the log was started twice")]
     Started,
@@ -91,26 +105,76 @@ pub enum LogError {
 ///
 /// # Errors
 /// A log file cannot be opened, or the process has a log already.
-pub fn start(settings: &LogSettings) -> Result<(), LogError> {
+pub fn start(settings: &LogSettings) -> Result<Log, LogError> {
+    let (subscriber, log) = subscriber(settings)?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Started)?;
+    Ok(log)
+}
+
+fn subscriber(settings: &LogSettings) -> Result<(impl Subscriber + Send + Sync, Log), LogError> {
+    let output = Output::open(settings)?;
+    let (filter, filter_handle) = reload::Layer::new(filter(settings));
+    let layer = tracing_subscriber::fmt::layer()
+        .event_format(Lines)
+        .with_writer(output.clone());
+    let subscriber = tracing_subscriber::registry().with(filter).with(layer);
+    let log = Log {
+        output,
+        filter: filter_handle,
+    };
+    Ok((subscriber, log))
+}
+
+/// The log of this process, to change it.
+#[derive(Clone, Debug)]
+pub struct Log {
+    output: Output,
+    filter: reload::Handle<Filter, Registry>,
+}
+
+/// Destinations that are open, to be used by [`Log::change`].
+#[derive(Debug)]
+pub struct PreparedLog {
+    open: Arc<Open>,
+    filter: Filter,
+}
+
+impl PreparedLog {
+    /// Opens the destinations: files that another program has moved away are made anew.
+    ///
+    /// # Errors
+    /// A log file cannot be opened.
+    pub fn open(settings: &LogSettings) -> Result<Self, LogError> {
+        Ok(Self {
+            open: Arc::new(Open::new(settings)?),
+            filter: filter(settings),
+        })
+    }
+}
+
+impl Log {
+    /// From the next line on the log is this one.
+    pub fn change(&self, prepared: PreparedLog) {
+        *self.output.0.write().unwrap_or_else(PoisonError::into_inner) = prepared.open;
+        // It fails only where the subscriber is gone, and with it everything that is logged.
+        let _gone = self.filter.reload(prepared.filter);
+    }
+}
+
+type Filter = FilterFn<Box<dyn Fn(&Metadata<'_>) -> bool + Send + Sync>>;
+
+fn filter(settings: &LogSettings) -> Filter {
     let types = if settings.destinations.is_empty() {
         LogTypes::NONE
     } else {
         settings.types
     };
-    let lines = Lines {
-        timestamp: Timestamp::new(&settings.timestamp),
-    };
-    let writer = Destinations::open(&settings.destinations)?;
     let connections = settings.connection_messages;
     let wanted = move |event: &Metadata<'_>| {
         types.contains(type_of(event)) && (connections || event.target() != CONNECTION)
     };
-    let filter = filter_fn(wanted).with_max_level_hint(types.level_max());
-    let layer = tracing_subscriber::fmt::layer()
-        .event_format(lines)
-        .with_writer(writer);
-    let subscriber = tracing_subscriber::registry().with(filter).with(layer);
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Started)
+    let wanted: Box<dyn Fn(&Metadata<'_>) -> bool + Send + Sync> = Box::new(wanted);
+    FilterFn::new(wanted).with_max_level_hint(types.level_max())
 }
 
 /// Whether this is a usable format for [`LogTimestamp::Format`].
@@ -128,6 +192,7 @@ impl Default for LogSettings {
             destinations: vec![LogDestination::Stderr],
             timestamp: LogTimestamp::EpochSeconds,
             connection_messages: true,
+            facility: FACILITY_DAEMON,
         }
     }
 }
@@ -232,11 +297,39 @@ fn type_of(event: &Metadata<'_>) -> LogTypes {
     }
 }
 
-/// The form of a line.
-struct Lines {
+/// Where lines go and how they begin; shared, so that both can change while lines are written.
+#[derive(Clone, Debug)]
+struct Output(Arc<RwLock<Arc<Open>>>);
+
+#[derive(Debug)]
+struct Open {
     timestamp: Timestamp,
+    destinations: Destinations,
 }
 
+impl Output {
+    fn open(settings: &LogSettings) -> Result<Self, LogError> {
+        Ok(Self(Arc::new(RwLock::new(Arc::new(Open::new(settings)?)))))
+    }
+
+    fn get(&self) -> Arc<Open> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Open {
+    fn new(settings: &LogSettings) -> Result<Self, LogError> {
+        Ok(Self {
+            timestamp: Timestamp::new(&settings.timestamp),
+            destinations: Destinations::open(settings)?,
+        })
+    }
+}
+
+/// The form of a line, without the time: syslog has its own.
+struct Lines;
+
+#[derive(Debug)]
 enum Timestamp {
     None,
     EpochSeconds,
@@ -270,7 +363,6 @@ where
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut line = Escaped(&mut out);
-        self.timestamp.write(&mut line)?;
         match *event.metadata().level() {
             Level::ERROR => line.write_str("Error: ")?,
             Level::WARN => line.write_str("Warning: ")?,
@@ -333,27 +425,48 @@ fn is_unsafe(character: char) -> bool {
 }
 
 /// The open destinations. A line that one of them does not take is lost there.
-#[derive(Clone)]
+#[derive(Debug)]
 struct Destinations {
     stdout: bool,
     stderr: bool,
-    files: Arc<[Mutex<File>]>,
+    syslog: Option<Syslog>,
+    files: Vec<Mutex<File>>,
 }
 
 impl Destinations {
-    fn open(settings: &[LogDestination]) -> Result<Self, LogError> {
-        let paths = settings.iter().filter_map(|destination| match destination {
+    fn open(settings: &LogSettings) -> Result<Self, LogError> {
+        let destinations = &settings.destinations;
+        let paths = destinations.iter().filter_map(|destination| match destination {
             LogDestination::File(path) => Some(path),
-            LogDestination::Stdout | LogDestination::Stderr => None,
+            LogDestination::Stdout | LogDestination::Stderr | LogDestination::Syslog => None,
         });
         let files = paths
             .map(|path| open_file(path).map(Mutex::new))
             .collect::<Result<Vec<_>, _>>()?;
+        let wants_syslog = destinations.contains(&LogDestination::Syslog);
         Ok(Self {
-            stdout: settings.contains(&LogDestination::Stdout),
-            stderr: settings.contains(&LogDestination::Stderr),
-            files: files.into(),
+            stdout: destinations.contains(&LogDestination::Stdout),
+            stderr: destinations.contains(&LogDestination::Stderr),
+            syslog: wants_syslog
+                .then(|| Syslog::open(settings.facility))
+                .transpose()
+                .map_err(LogError::Syslog)?,
+            files,
         })
+    }
+
+    fn write(&self, line: &[u8]) {
+        // A full disk or a closed terminal must not stop the broker, and there is nowhere left to tell.
+        if self.stdout {
+            let _lost = io::stdout().lock().write_all(line);
+        }
+        if self.stderr {
+            let _lost = io::stderr().lock().write_all(line);
+        }
+        for file in &self.files {
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            let _lost = file.write_all(line);
+        }
     }
 }
 
@@ -369,27 +482,45 @@ fn open_file(path: &Path) -> Result<File, LogError> {
     })
 }
 
-impl<'a> MakeWriter<'a> for Destinations {
-    type Writer = Self;
+impl<'a> MakeWriter<'a> for Output {
+    type Writer = Line;
 
-    fn make_writer(&'a self) -> Self {
-        self.clone()
+    fn make_writer(&'a self) -> Line {
+        Line {
+            open: self.get(),
+            types: LogTypes::INFORMATION,
+        }
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Line {
+        Line {
+            open: self.get(),
+            types: type_of(event),
+        }
     }
 }
 
-impl io::Write for Destinations {
+/// Takes one line, whole, without its time.
+struct Line {
+    open: Arc<Open>,
+    types: LogTypes,
+}
+
+impl io::Write for Line {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // A full disk or a closed terminal must not stop the broker, and there is nowhere left to tell.
-        if self.stdout {
-            let _lost = io::stdout().lock().write_all(line);
+        let Open {
+            timestamp,
+            destinations,
+        } = &*self.open;
+        if let Some(syslog) = &destinations.syslog {
+            syslog.send(self.types, line);
         }
-        if self.stderr {
-            let _lost = io::stderr().lock().write_all(line);
-        }
-        for file in self.files.iter() {
-            let mut file = file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let _lost = file.write_all(line);
-        }
+        let mut time = String::new();
+        // The format was checked; a time that cannot be written is left out.
+        let _written = timestamp.write(&mut Escaped(&mut time));
+        let mut bytes = time.into_bytes();
+        bytes.extend_from_slice(line);
+        destinations.write(&bytes);
         Ok(line.len())
     }
 

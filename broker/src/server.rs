@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,12 +22,15 @@ use transport::ring::{Ring, RingError, RingOptions};
 use transport::socket;
 use transport::tls::{self, ServerSide, ServerTls, TlsConfigError};
 
+use crate::args::Args;
 use crate::auth::{AccessFiles, Authentication, Policy, world_readable};
 use crate::config::{ConfigError, Configuration, ListenerTls};
+use crate::log::Log;
 use crate::logic::{Shard, shard_counters};
 use crate::passphrase::Passphrases;
+use crate::reload::{Current, InEffect, ListenerTlsInEffect, Reloader};
 use crate::settings::ListenerId;
-use crate::shard::{Links, Listening, ShardLoop, allowed_cpus, placement};
+use crate::shard::{Links, Listening, ShardLoop, Shared, allowed_cpus, placement};
 
 /// Why a broker could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +103,7 @@ pub enum ServerError {
 ///
 /// # Errors
 /// Why it could not start or go on, in one sentence with what to do.
-pub fn serve(configuration: &Configuration) -> Result<(), ServerError> {
+pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(), ServerError> {
     let files = access_files(configuration);
     let policy = Policy::load(&files, None)?;
     check_io_uring()?;
@@ -107,17 +111,32 @@ pub fn serve(configuration: &Configuration) -> Result<(), ServerError> {
     let passphrases = Passphrases::default();
     let tls = tls_configs(configuration, &passphrases)?;
     passphrases.forget_terminal();
+    let current = Arc::new(Current::new(
+        in_effect(configuration, tls),
+        configuration.shards.get(),
+    ));
     let links = Arc::new(Links::new(configuration.shards.get()));
     let shut_down = Arc::new(AtomicBool::new(false));
     let authentication = start_authentication(configuration, files, policy, &links)?;
-    let signals = watch_signals(
-        Arc::clone(&links),
-        Arc::clone(&authentication),
-        Arc::clone(&shut_down),
-    )?;
+    let reloader = Reloader {
+        args: args.clone(),
+        log,
+        passphrases,
+        current: Arc::clone(&current),
+        authentication: Arc::clone(&authentication),
+        listeners: configuration.listeners.clone(),
+        pid_file: configuration.pid_file.clone(),
+    };
+    let signals = watch_signals(Arc::clone(&links), Arc::clone(&shut_down), reloader)?;
     // Whoever can connect finds signals being watched.
-    let listening = bind_all(configuration, &tls)?;
-    let executors = start_shards(configuration, &links, &listening, &authentication, &shut_down)?;
+    let listening = bind_all(configuration)?;
+    let shared = Shared {
+        links,
+        current,
+        authentication,
+        shut_down,
+    };
+    let executors = start_shards(configuration.shards, &shared, &listening)?;
     let _pid_file = PidFile::write(configuration.pid_file.as_deref())?;
     // The shards hold the listening sockets from here on: the last one to end closes them.
     drop(listening);
@@ -152,18 +171,26 @@ fn check_io_uring() -> Result<(), ServerError> {
     Ok(())
 }
 
-fn bind_all(
-    configuration: &Configuration,
-    tls: &[Option<Arc<ServerConfig>>],
-) -> Result<Vec<Listening>, ServerError> {
+/// What the shards start with.
+fn in_effect(configuration: &Configuration, tls: Vec<Option<Arc<ServerConfig>>>) -> InEffect {
+    let mut settings = configuration.settings.clone();
+    settings.hash_seed = random_seed();
+    let listeners = configuration.listeners.iter().zip(tls);
+    InEffect {
+        settings: Arc::new(settings),
+        listeners: listeners
+            .map(|(socket, tls)| ListenerTlsInEffect::new(socket, tls))
+            .collect(),
+    }
+}
+
+fn bind_all(configuration: &Configuration) -> Result<Vec<Listening>, ServerError> {
     let mut all = Vec::new();
-    for ((index, listener), tls) in (0u16..).zip(&configuration.listeners).zip(tls) {
-        let identity = listener.tls.as_ref().and_then(|tls| tls.identity);
-        let settings = configuration.settings.listener(ListenerId(index));
+    for (index, listener) in (0u16..).zip(&configuration.listeners) {
         let connections = Arc::new(AtomicU64::new(0));
         for socket in bind_any(&listener.addresses)? {
             let address = socket::local_address(socket.as_fd());
-            let kind = if tls.is_some() { " with TLS" } else { "" };
+            let kind = if listener.tls.is_some() { " with TLS" } else { "" };
             tracing::info!(
                 "Opening listen socket on {}{kind}.",
                 address.map_or_else(|_| "?".to_owned(), |a| a.to_string())
@@ -171,10 +198,7 @@ fn bind_all(
             all.push(Listening {
                 socket: Arc::new(socket),
                 listener: ListenerId(index),
-                tls: tls.clone(),
-                identity,
                 connections: Arc::clone(&connections),
-                connections_max: settings.connections_max,
             });
         }
     }
@@ -222,7 +246,7 @@ fn bind(address: SocketAddr) -> Result<OwnedFd, ServerError> {
 }
 
 /// The TLS of every listener, at the index of the listener; passphrases are asked for here, before anything is opened.
-fn tls_configs(
+pub(crate) fn tls_configs(
     configuration: &Configuration,
     passphrases: &Passphrases,
 ) -> Result<Vec<Option<Arc<ServerConfig>>>, TlsConfigError> {
@@ -268,19 +292,24 @@ pub(crate) fn access_files(configuration: &Configuration) -> Vec<AccessFiles> {
         .collect()
 }
 
-fn start_authentication(
-    configuration: &Configuration,
-    files: Vec<AccessFiles>,
-    policy: Policy,
-    links: &Arc<Links>,
-) -> Result<Arc<Authentication>, ServerError> {
-    for path in world_readable(&files) {
+/// Tells which of the files everybody may read.
+pub(crate) fn warn_of_modes(files: &[AccessFiles]) {
+    for path in world_readable(files) {
         tracing::warn!(
             "{} may be read by every user of this machine: `chmod 0600 {}` mends it.",
             path.display(),
             path.display()
         );
     }
+}
+
+fn start_authentication(
+    configuration: &Configuration,
+    files: Vec<AccessFiles>,
+    policy: Policy,
+    links: &Arc<Links>,
+) -> Result<Arc<Authentication>, ServerError> {
+    warn_of_modes(&files);
     let settings = Arc::new(configuration.settings.clone());
     let links = Arc::clone(links);
     let shards = configuration.shards.get();
@@ -289,29 +318,20 @@ fn start_authentication(
         .map_err(ServerError::Authentication)
 }
 
-/// Reads the password and ACL files again, for SIGHUP.
-fn reload(authentication: &Authentication, links: &Links) {
-    match authentication.reload() {
-        Ok(()) => {
-            links.wake_all();
-            tracing::info!("Reloaded the password and ACL files.");
-        }
-        Err(error) => tracing::error!("The files of before stay in effect: {error}"),
-    }
-}
-
-/// SIGTERM and SIGINT end the broker; a second one ends it at once. SIGHUP reads files again.
+/// SIGTERM and SIGINT end the broker; a second one ends it at once. SIGHUP reads the configuration again.
 fn watch_signals(
     links: Arc<Links>,
-    authentication: Arc<Authentication>,
     shut_down: Arc<AtomicBool>,
+    mut reloader: Reloader,
 ) -> Result<signal_hook::iterator::Handle, ServerError> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(ServerError::Signals)?;
     let handle = signals.handle();
     let watch = move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
-                reload(&authentication, &links);
+                if reloader.reload() {
+                    links.wake_all();
+                }
                 continue;
             }
             if shut_down.swap(true, Ordering::Relaxed) {
@@ -331,33 +351,28 @@ fn watch_signals(
 type ShardHandle = ExecutorJoinHandle<Result<(), String>>;
 
 fn start_shards(
-    configuration: &Configuration,
-    links: &Arc<Links>,
+    shards: NonZeroU16,
+    shared: &Shared,
     listening: &[Listening],
-    authentication: &Arc<Authentication>,
-    shut_down: &Arc<AtomicBool>,
 ) -> Result<Vec<ShardHandle>, ServerError> {
-    let mut settings = configuration.settings.clone();
-    settings.hash_seed = random_seed();
-    let settings = Arc::new(settings);
-    let counters = shard_counters(configuration.shards.get());
+    let count = shards.get();
+    let counters = shard_counters(count);
     let cpus = allowed_cpus();
-    let count = configuration.shards.get();
     let start = |shard: u16| {
-        let logic = (Arc::clone(&settings), Arc::clone(&counters));
-        let (links, listening) = (Arc::clone(links), listening.to_vec());
-        let (authentication, shut_down) = (Arc::clone(authentication), Arc::clone(shut_down));
+        let (counters, shared) = (Arc::clone(&counters), shared.clone());
+        let listening = listening.to_vec();
         LocalExecutorBuilder::new(placement(shard, count, &cpus))
             .name(&format!("shard-{shard}"))
             .io_memory(GLOMMIO_IO_MEMORY_BYTES)
             .preempt_timer(PREEMPT_TIMER)
             .spawn(move || async move {
                 let _others = EndsWithMe {
-                    links: Arc::clone(&links),
-                    shut_down: Arc::clone(&shut_down),
+                    links: Arc::clone(&shared.links),
+                    shut_down: Arc::clone(&shared.shut_down),
                 };
-                let logic = Shard::new(shard, count, logic.0, logic.1);
-                let shard = ShardLoop::new(shard, count, logic, links, listening, authentication, shut_down);
+                let settings = Arc::clone(&shared.current.get().settings);
+                let logic = Shard::new(shard, count, settings, counters);
+                let shard = ShardLoop::new(shard, count, logic, listening, shared);
                 match shard {
                     Ok(shard) => shard.run().await.map_err(|error| error.to_string()),
                     Err(error) => Err(error.to_string()),

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -35,7 +35,7 @@ pub(crate) struct Setup {
 pub(crate) struct Broker {
     process: Process,
     port: u16,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// A broker that ended by itself.
@@ -92,11 +92,7 @@ impl Setup {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let path = folder.path().join("broker.conf");
-        let text = format!(
-            "{}listener {port} 127.0.0.1\nallow_anonymous true\n{}",
-            self.global, self.listener
-        );
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, self.text(port)).unwrap();
         let mut process = Process::spawn(&mut self.command(&path));
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -118,8 +114,15 @@ impl Setup {
         Some(Broker {
             process,
             port,
-            _folder: folder,
+            folder,
         })
+    }
+
+    fn text(&self, port: u16) -> String {
+        format!(
+            "{}listener {port} 127.0.0.1\nallow_anonymous true\n{}",
+            self.global, self.listener
+        )
     }
 
     fn command(&self, configuration: &Path) -> Command {
@@ -163,6 +166,16 @@ impl Broker {
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         self.process.log().clone()
+    }
+
+    /// The folder of its configuration, for files of the test's own.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes another configuration in place of its own, without telling it.
+    pub(crate) fn configure(&self, setup: &Setup) {
+        std::fs::write(self.path("broker.conf"), setup.text(self.port)).unwrap();
     }
 
     /// Sends a signal.

@@ -81,6 +81,11 @@ pub struct Answer {
 pub struct Authentication {
     shared: Arc<Shared>,
     verifier: Verifier,
+}
+
+/// What the policy was made of, and goes with.
+#[derive(Clone, Debug)]
+struct Basis {
     files: Vec<AccessFiles>,
     settings: Arc<Settings>,
 }
@@ -88,6 +93,7 @@ pub struct Authentication {
 #[derive(Debug)]
 struct Shared {
     policy: RwLock<Arc<Policy>>,
+    basis: RwLock<Basis>,
     generation: AtomicU64,
     back_off: BackOff,
     /// By shard.
@@ -110,37 +116,31 @@ impl Authentication {
         shards: u16,
         wake: impl Fn(u16) + Send + Sync + 'static,
     ) -> std::io::Result<Authentication> {
-        let shared = Arc::new(Shared {
-            generation: AtomicU64::new(policy.generation()),
-            policy: RwLock::new(Arc::new(policy)),
-            back_off: BackOff::default(),
-            answers: (0..shards).map(|_| SegQueue::new()).collect(),
-        });
         let threads = if files.iter().any(|files| files.password_file.is_some()) {
             std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2)
         } else {
             1
         };
+        let shared = Arc::new(Shared {
+            basis: RwLock::new(Basis { files, settings }),
+            generation: AtomicU64::new(policy.generation()),
+            policy: RwLock::new(Arc::new(policy)),
+            back_off: BackOff::default(),
+            answers: (0..shards).map(|_| SegQueue::new()).collect(),
+        });
         let answering = Arc::clone(&shared);
         let answer = move |job: Job, right: bool| {
             answering.answer(&job, right);
             wake(job.shard);
         };
         let verifier = Verifier::start(threads.min(limits::PASSWORD_THREADS_MAX), now, answer)?;
-        Ok(Authentication {
-            shared,
-            verifier,
-            files,
-            settings,
-        })
+        Ok(Authentication { shared, verifier })
     }
 
     /// Decides at once what can be; else the answer with this ticket comes to [`Self::next_answer`] of the shard.
     #[must_use]
     pub fn check(&self, now: Timestamp, request: &Request<'_>, shard: u16, ticket: u64) -> Check {
-        let files = self.files.get(usize::from(request.listener.0));
-        let has_users = files.is_some_and(|files| files.password_file.is_some());
-        if !has_users || self.settings.listener(request.listener).certificate_names_user {
+        if self.certificate_names_user(request.listener) {
             return Check::Decided(Verdict::Unproved);
         }
         let policy = self.policy();
@@ -197,16 +197,42 @@ impl Authentication {
         self.shared.generation.load(Ordering::Acquire)
     }
 
-    /// Reads the files again. The caller wakes the shards.
+    /// Reads the same files again. The caller wakes the shards.
     ///
     /// # Errors
     /// What is wrong with them; the old policy stays.
     pub fn reload(&self) -> Result<(), ConfigError> {
-        let policy = Policy::load(&self.files, Some(&self.policy()))?;
-        let generation = policy.generation();
-        *self.shared.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
-        self.shared.generation.store(generation, Ordering::Release);
+        let Basis { files, settings } = self
+            .shared
+            .basis
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let policy = self.load(&files)?;
+        self.replace(settings, files, policy);
         Ok(())
+    }
+
+    /// Reads files, one pair for each listener, for [`Self::replace`].
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn load(&self, files: &[AccessFiles]) -> Result<Policy, ConfigError> {
+        Policy::load(files, Some(&self.policy()))
+    }
+
+    /// Puts a policy of [`Self::load`] in effect, with the settings that go with it. The caller wakes the shards.
+    pub fn replace(&self, settings: Arc<Settings>, files: Vec<AccessFiles>, policy: Policy) {
+        let generation = policy.generation();
+        let shared = &self.shared;
+        *shared.basis.write().unwrap_or_else(PoisonError::into_inner) = Basis { files, settings };
+        *shared.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        shared.generation.store(generation, Ordering::Release);
+    }
+
+    fn certificate_names_user(&self, listener: ListenerId) -> bool {
+        let basis = self.shared.basis.read().unwrap_or_else(PoisonError::into_inner);
+        basis.settings.listener(listener).certificate_names_user
     }
 }
 

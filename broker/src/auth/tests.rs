@@ -61,8 +61,9 @@ impl Broker {
         }
     }
 
-    fn path(&self) -> &Path {
-        self.authentication.files[0].password_file.as_deref().unwrap()
+    fn path(&self) -> std::path::PathBuf {
+        let basis = self.authentication.shared.basis.read().unwrap();
+        basis.files[0].password_file.clone().unwrap()
     }
 
     /// Asks, and waits for the answer if it takes one; whether it did.

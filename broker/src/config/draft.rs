@@ -51,6 +51,7 @@ pub(super) struct LogDraft {
     pub(super) without_timestamp: bool,
     pub(super) timestamp_format: Option<String>,
     pub(super) without_connection_messages: bool,
+    pub(super) facility: Option<u8>,
 }
 
 /// Keys of [`Scope::Either`].
@@ -304,6 +305,7 @@ impl LogDraft {
                 None => default.timestamp,
             },
             connection_messages: !self.without_connection_messages,
+            facility: self.facility.unwrap_or(default.facility),
         }
     }
 }

@@ -4,15 +4,14 @@ use super::*;
 fn logged(types: LogTypes, timestamp: LogTimestamp, events: impl FnOnce()) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
-    let lines = Lines {
-        timestamp: Timestamp::new(&timestamp),
+    let settings = LogSettings {
+        types,
+        destinations: vec![LogDestination::File(path.clone())],
+        timestamp,
+        ..LogSettings::default()
     };
-    let writer = Destinations::open(&[LogDestination::File(path.clone())]).unwrap();
-    let filter = filter_fn(move |event| types.contains(type_of(event)));
-    let layer = tracing_subscriber::fmt::layer()
-        .event_format(lines)
-        .with_writer(writer);
-    tracing::subscriber::with_default(tracing_subscriber::registry().with(filter).with(layer), events);
+    let (subscriber, _log) = subscriber(&settings).unwrap();
+    tracing::subscriber::with_default(subscriber, events);
     std::fs::read_to_string(path).unwrap()
 }
 
@@ -120,4 +119,31 @@ fn a_log_file_that_cannot_be_opened_is_named() {
         text.starts_with("the log file /nonexistent/broker.log cannot be opened: No such file"),
         "{text}"
     );
+}
+
+#[test]
+fn a_change_holds_from_the_next_line_on_and_makes_moved_files_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
+    let mut settings = LogSettings {
+        types: LogTypes::ERROR,
+        destinations: vec![LogDestination::File(path.clone())],
+        timestamp: LogTimestamp::None,
+        ..LogSettings::default()
+    };
+    let (subscriber, log) = subscriber(&settings).unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        let say = |text| tracing::info!("{text}");
+        say("not wanted");
+        tracing::error!("first");
+        std::fs::rename(&path, &moved).unwrap();
+        settings.types = LogTypes::USUAL;
+        log.change(PreparedLog::open(&settings).unwrap());
+        say("wanted now");
+        settings.destinations = vec![LogDestination::File(folder.path().join("no/log"))];
+        assert!(PreparedLog::open(&settings).is_err());
+        say("still");
+    });
+    assert_eq!(std::fs::read_to_string(moved).unwrap(), "Error: first\n");
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "wanted now\nstill\n");
 }

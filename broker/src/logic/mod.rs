@@ -307,6 +307,19 @@ impl Shard {
         self.clients.counters()
     }
 
+    /// From now on these settings hold, for clients that are connected too: windows and keep alives that were agreed on stay.
+    /// The seed of the hash tables, the listeners' numbers and their mount points must be the same as before.
+    pub fn set_settings(&mut self, now: Timestamp, settings: Arc<Settings>) {
+        let sys_changed = settings.sys_interval_s != self.clients.settings.sys_interval_s;
+        self.clients.upgrade = settings.upgrade_outgoing_qos;
+        self.clients.settings = settings;
+        if self.index == 0 && sys_changed {
+            self.timers.cancel(self.sys.due_at, Timer::Sys);
+            self.sys.due_at = now;
+            self.timers.set(now, Timer::Sys);
+        }
+    }
+
     /// The settings of this shard.
     #[must_use]
     pub fn settings(&self) -> &Settings {

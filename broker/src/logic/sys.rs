@@ -14,6 +14,8 @@ pub(super) struct Sys {
     published_at: Timestamp,
     loads: [Load; LOADS.len()],
     clients_max: u64,
+    /// What its timer is set to.
+    pub(super) due_at: Timestamp,
 }
 
 /// A rate a minute, averaged over 1, 5 and 15 minutes.
@@ -63,12 +65,16 @@ const MINUTES: [(&str, f64); 3] = [("1min", 60.0), ("5min", 300.0), ("15min", 90
 impl Shard {
     /// Publishes a round and sets the timer for the next one.
     pub(super) fn publish_sys(&mut self, now: Timestamp) {
+        let interval_s = u64::from(self.clients.settings.sys_interval_s);
+        if interval_s == 0 {
+            return;
+        }
         if self.sys.started_at.is_none() {
             self.sys.published_at = now;
         }
         let started_at = *self.sys.started_at.get_or_insert(now);
-        let interval_s = u64::from(self.clients.settings.sys_interval_s);
-        self.timers.set(now.plus_s(interval_s), Timer::Sys);
+        self.sys.due_at = now.plus_s(interval_s);
+        self.timers.set(self.sys.due_at, Timer::Sys);
         self.say(
             now,
             "version",

@@ -18,6 +18,7 @@ use super::{Listening, ShardLoop};
 use crate::auth::Verdict;
 use crate::limits;
 use crate::logic::{Peer, home_shard};
+use crate::reload::InEffect;
 
 impl ShardLoop {
     pub(super) fn accept_everywhere(&mut self) {
@@ -78,7 +79,7 @@ impl ShardLoop {
         let Some(greeting) = self
             .listening
             .get(index)
-            .and_then(|listening| greeting(listening, socket))
+            .and_then(|listening| greeting(listening, &self.in_effect.1, socket))
         else {
             return;
         };
@@ -184,18 +185,20 @@ fn assigned_client_identifier(prefix: &str, random: [u8; 16]) -> Box<str> {
     format!("{prefix}{}", groups.join("-")).into()
 }
 
-fn greeting(listening: &Listening, socket: OwnedFd) -> Option<Greeting> {
+fn greeting(listening: &Listening, in_effect: &InEffect, socket: OwnedFd) -> Option<Greeting> {
     // A peer that is gone already has no address.
     let address: SocketAddr = socket::peer_address(socket.as_fd()).ok()?;
-    let Some(admission) = Admission::enter(&listening.connections, listening.connections_max) else {
+    let connections_max = in_effect.settings.listener(listening.listener).connections_max;
+    let Some(admission) = Admission::enter(&listening.connections, connections_max) else {
         tracing::warn!("Client connection from {address} denied: max_connections exceeded.");
         return None;
     };
-    let stream = SecureStream::server(listening.tls.as_ref())
+    let kind = in_effect.listeners.get(usize::from(listening.listener.0))?;
+    let stream = SecureStream::server(kind.tls.as_ref())
         .inspect_err(|error| tracing::error!("{error}"))
         .ok()?;
     let plain = Vec::new();
-    let (listener, identity) = (listening.listener, listening.identity);
+    let (listener, identity) = (listening.listener, kind.identity);
     Some(Greeting {
         generation: 0,
         socket,

@@ -25,14 +25,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, RingOptions, Token};
-use transport::tls::IdentityKind;
 
 use crate::auth::Authentication;
 use crate::limits;
 use crate::logic::{ConnectionId, LostCause, Shard, Timestamp};
+use crate::reload::{Current, InEffect};
 use crate::settings::ListenerId;
 use connection::Connections;
 use greeting::{Greeting, Greetings};
@@ -47,11 +46,16 @@ use token::Subject;
 pub(crate) struct Listening {
     pub(crate) socket: Arc<OwnedFd>,
     pub(crate) listener: ListenerId,
-    pub(crate) tls: Option<Arc<ServerConfig>>,
-    /// What of a client's certificate names its user, if something does.
-    pub(crate) identity: Option<IdentityKind>,
     pub(crate) connections: Arc<AtomicU64>,
-    pub(crate) connections_max: u64,
+}
+
+/// What the shards of a broker have in common.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) links: Arc<Links>,
+    pub(crate) current: Arc<Current>,
+    pub(crate) authentication: Arc<Authentication>,
+    pub(crate) shut_down: Arc<AtomicBool>,
 }
 
 /// One shard's sockets and logic.
@@ -63,6 +67,9 @@ pub(crate) struct ShardLoop {
     logic: Shard,
     links: Arc<Links>,
     listening: Vec<Listening>,
+    current: Arc<Current>,
+    /// What of it this shard goes by, and its number.
+    in_effect: (u64, Arc<InEffect>),
     /// Listeners that could not accept, and when they try again.
     accept_again: Option<Timestamp>,
     /// Until when it is not logged again that they cannot.
@@ -96,13 +103,18 @@ impl ShardLoop {
         index: u16,
         shards: u16,
         logic: Shard,
-        links: Arc<Links>,
         listening: Vec<Listening>,
-        authentication: Arc<Authentication>,
-        shut_down: Arc<AtomicBool>,
+        shared: Shared,
     ) -> Result<ShardLoop, RingError> {
+        let Shared {
+            links,
+            current,
+            authentication,
+            shut_down,
+        } = shared;
         let ring = Ring::new(&RingOptions::default())?;
         links.introduce(index, ring.handle(), ring.waker());
+        let in_effect = (0, current.get());
         // What was set before the introduction could not wake this shard: the first turn looks.
         links.wake(index);
         let mut shard = ShardLoop {
@@ -113,6 +125,8 @@ impl ShardLoop {
             logic,
             links,
             listening,
+            current,
+            in_effect,
             accept_again: None,
             accept_quiet_until: Timestamp(0),
             greetings: Greetings::default(),
@@ -149,6 +163,7 @@ impl ShardLoop {
     fn turn(&mut self) -> io::Result<()> {
         self.wait()?;
         self.now = Timestamp(monotonic_ns());
+        self.take_settings();
         self.take_parcels();
         while let Some(completion) = self.ring.next() {
             self.handle(completion);
@@ -160,6 +175,15 @@ impl ShardLoop {
         // Last, as the flush is what lets publishers go on.
         self.change_receiving();
         Ok(())
+    }
+
+    /// After a reload: connections that are accepted from now on, and the logic, go by what was read.
+    fn take_settings(&mut self) {
+        if let Some(newer) = self.current.newer_than(self.in_effect.0) {
+            self.logic.set_settings(self.now, Arc::clone(&newer.1.settings));
+            self.in_effect = newer;
+            self.take_policy();
+        }
     }
 
     fn wait(&mut self) -> io::Result<()> {

@@ -227,7 +227,7 @@ impl Model {
 
     pub(super) fn puback(&mut self, connection: usize, identifier: u16) {
         if let Some(session) = self.connections[connection].session {
-            self.sessions[session].finish(identifier, Awaits::PubAck);
+            self.sessions[session].finish(identifier, Awaits::Acknowledged);
         }
     }
 
@@ -236,9 +236,9 @@ impl Model {
             return;
         };
         let flight = self.sessions[session].flight(identifier);
-        let known = match flight.filter(|flight| flight.awaits != Awaits::PubAck) {
+        let known = match flight.filter(|flight| flight.awaits != Awaits::Acknowledged) {
             Some(flight) => {
-                flight.awaits = Awaits::PubComp;
+                flight.awaits = Awaits::Completed;
                 true
             }
             None => false,
@@ -258,7 +258,7 @@ impl Model {
 
     pub(super) fn pubcomp(&mut self, connection: usize, identifier: u16) {
         if let Some(session) = self.connections[connection].session {
-            self.sessions[session].finish(identifier, Awaits::PubComp);
+            self.sessions[session].finish(identifier, Awaits::Completed);
         }
     }
 

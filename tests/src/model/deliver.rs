@@ -149,7 +149,9 @@ impl Model {
                 .any(|subscription| subscription.known_since < cause)
         };
         let mut owed = arrival.cause.is_none_or(known) && now < arrival.expires_at.0;
-        let waiting = session.waiting.len();
+        // In a tick nothing tells which Will comes first and finds room.
+        let wills = self.ending.as_ref().map_or(0, |_| self.sessions.len());
+        let waiting = session.waiting.len() + wills;
         match (qos, session.connection) {
             (QoS::AtMostOnce, None) => {
                 if !session.unsettled {

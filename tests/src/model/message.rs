@@ -1,12 +1,14 @@
 //! What clients send, as the model sees it.
 
+use std::fmt;
+use std::rc::Rc;
+
 use mqtt::packet::SubscriptionOptions;
 use mqtt::property::PropertiesBuf;
 use mqtt::{ProtocolVersion, QoS};
-use std::rc::Rc;
 
 /// An application message.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Message {
     /// Topic Name.
     pub topic: String,
@@ -24,6 +26,20 @@ pub struct Message {
     pub publisher: String,
     /// Whether it is a Will.
     pub is_will: bool,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, payload, .. } = self;
+        write!(f, "{:?} on {topic} {:?}", payload.trim_end_matches('.'), self.qos)?;
+        if self.retain {
+            f.write_str(" retained")?;
+        }
+        if let Some(expiry_s) = self.expiry_s {
+            write!(f, " for {expiry_s} s")?;
+        }
+        write!(f, " from {}", self.publisher)
+    }
 }
 
 /// A Will.

@@ -19,6 +19,7 @@ mod reply;
 mod retained;
 mod session;
 mod tick;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::rc::Rc;

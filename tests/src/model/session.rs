@@ -78,9 +78,12 @@ pub(super) struct Subscription {
 /// What is awaited from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Awaits {
-    PubAck,
-    PubRec,
-    PubComp,
+    /// PUBACK.
+    Acknowledged,
+    /// PUBREC.
+    Received,
+    /// PUBCOMP.
+    Completed,
 }
 
 /// A message in flight.

@@ -9,9 +9,13 @@
 mod bytes;
 mod client;
 mod connection;
+mod draw;
 mod finish;
+mod gossip;
 mod profile;
+mod reading;
 mod turn;
+mod wire;
 mod world;
 
 pub use self::profile::{Fault, Options};

@@ -230,7 +230,11 @@ impl World {
             let packet = mqtt::decode::packet(&frame, version).map_err(|error| error.to_string())?;
             connection.observed += frame.wire_bytes;
             if let Some(trace) = &mut self.trace {
-                trace.push(format!("{} to connection {number}: {packet:?}", self.step));
+                trace.push(format!(
+                    "{} to connection {number}: {}",
+                    self.step,
+                    describe(&packet)
+                ));
             }
             let delivery = self.model.observe(connection.model, &packet, now);
             let delivery = delivery.map_err(|what| format!("connection {number}: {what}"))?;
@@ -267,3 +271,22 @@ impl World {
 
 /// Rounds after which whatever goes on would go on for ever.
 const ROUNDS_MAX: usize = 10_000;
+
+/// A packet of the broker in a line.
+fn describe(packet: &Packet<'_>) -> String {
+    let Packet::Publish(publish) = packet else {
+        return format!("{packet:?}");
+    };
+    let identifier = publish.packet_identifier.map_or(0, |identifier| identifier.get());
+    let payload = String::from_utf8_lossy(publish.payload);
+    let flag = |set: bool, name: &'static str| if set { name } else { "" };
+    format!(
+        "PUBLISH {identifier} {:?} on {} {:?}{}{} {:?}",
+        payload.trim_end_matches('.'),
+        publish.topic,
+        publish.qos,
+        flag(publish.retain, " retained"),
+        flag(publish.dup, " again"),
+        publish.properties
+    )
+}

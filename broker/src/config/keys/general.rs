@@ -12,6 +12,8 @@ const PACKET_BYTES_MIN: i64 = 20;
 const PACKET_BYTES_MAX: i64 = 268_435_460;
 const PAYLOAD_BYTES_MAX: i64 = 268_435_455;
 const U16_MAX: i64 = 65_535;
+/// `local0` of syslog(3).
+const FACILITY_LOCAL0: u8 = 16;
 const DAY_S: u64 = 86_400;
 
 const NOT_ON_DISK: &str = "sessions and messages are kept in memory and are gone after a restart";
@@ -198,9 +200,10 @@ pub(super) const KEYS: &[Key] = &[
     effective(
         "log_dest",
         "stderr",
-        "Where the log goes: `stdout`, `stderr`, `file PATH` or `none`. May be given several times.",
+        "Where the log goes: `stdout`, `stderr`, `syslog`, `file PATH` or `none`. May be given several times. Files are \
+         opened anew on SIGHUP.",
         Value::Text {
-            shape: "stdout, stderr, file PATH or none",
+            shape: "stdout, stderr, syslog, file PATH or none",
             set: set_log_destination,
         },
         Show::Global(|c| match c.log.destinations.as_slice() {
@@ -245,10 +248,17 @@ pub(super) const KEYS: &[Key] = &[
         Value::Flag(|draft, value| draft.log.without_connection_messages = !value),
         Show::Global(|c| shown(c.log.connection_messages)),
     ),
-    pending(
+    effective(
         "log_facility",
-        "The facility of syslog.",
-        "systemd's journal takes standard error",
+        "",
+        "The facility of syslog: 0 is `local0`, 7 is `local7`; without it, `daemon`.",
+        Value::Integer {
+            ranges: &[(0, 7)],
+            set: |draft, local| {
+                draft.log.facility = u8::try_from(local).ok().map(|local| FACILITY_LOCAL0 + local)
+            },
+        },
+        Show::Global(|c| shown_if(c.log.facility.checked_sub(FACILITY_LOCAL0))),
     ),
     effective(
         "pid_file",
@@ -417,17 +427,18 @@ fn set_log_destination(draft: &mut Draft, text: &str) -> Result<(), String> {
     match (kind, path.trim()) {
         ("stdout", "") => draft.log.add_destination(LogDestination::Stdout),
         ("stderr", "") => draft.log.add_destination(LogDestination::Stderr),
+        ("syslog", "") => draft.log.add_destination(LogDestination::Syslog),
         ("none", "") => draft.log.silent = true,
         ("file", "") => return Err("the path of the file is missing".to_owned()),
         ("file", path) => draft
             .log
             .add_destination(LogDestination::File(PathBuf::from(path))),
-        ("syslog" | "topic" | "dlt" | "android", _) => {
+        ("topic" | "dlt" | "android", _) => {
             draft.warn(&format!(
-                "log_dest {kind} is known but not supported yet, it has no effect: use stdout, stderr or file"
+                "log_dest {kind} is known but not supported yet, it has no effect: use stdout, stderr, syslog or file"
             ));
         }
-        _ => return Err("must be stdout, stderr, file PATH or none".to_owned()),
+        _ => return Err("must be stdout, stderr, syslog, file PATH or none".to_owned()),
     }
     Ok(())
 }
@@ -436,6 +447,7 @@ fn show_log_destination(destination: &LogDestination) -> String {
     match destination {
         LogDestination::Stdout => "stdout".to_owned(),
         LogDestination::Stderr => "stderr".to_owned(),
+        LogDestination::Syslog => "syslog".to_owned(),
         LogDestination::File(path) => format!("file {}", path.display()),
     }
 }

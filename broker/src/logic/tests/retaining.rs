@@ -271,6 +271,34 @@ fn shards_agree_after_changes_at_the_same_time() {
 }
 
 #[test]
+fn an_older_change_that_comes_after_the_expiry_stays_older() {
+    let names: Vec<_> = (0..3)
+        .map(|shard: u16| {
+            (0..)
+                .map(|n| format!("p-{n}"))
+                .find(|name| super::super::home_shard(name, 3) == shard)
+                .unwrap()
+        })
+        .collect();
+    let mut cluster = Cluster::new(3);
+    let publishers: Vec<_> = names.iter().map(|name| cluster.join(V5, name)).collect();
+    let mut expiry = PropertiesBuf::new();
+    expiry.push(Property::MessageExpiryInterval(1)).unwrap();
+    cluster.hold_batches(true);
+    cluster.publish_with(publishers[0], &retained("a", QoS::AtMostOnce, "older"));
+    let newer = Publish {
+        properties: expiry.as_properties(),
+        ..retained("a", QoS::AtMostOnce, "newer")
+    };
+    cluster.publish_with(publishers[1], &newer);
+    cluster.advance_s(2);
+    cluster.hold_batches(false);
+    cluster.advance_s(1);
+    let found = all_shards(&mut cluster, "#");
+    assert!(found.iter().all(Vec::is_empty), "{found:?}");
+}
+
+#[test]
 fn a_subscriber_gets_a_concurrent_one_live_or_as_retained() {
     for subscribed_first in [true, false] {
         let mut cluster = Cluster::new(2);

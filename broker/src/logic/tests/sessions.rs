@@ -125,6 +125,34 @@ fn a_smaller_receive_maximum_holds_the_redelivery_too() {
 }
 
 #[test]
+fn the_redelivery_goes_on_when_nothing_new_waits() {
+    let mut cluster = Cluster::new(1);
+    let publisher = cluster.join(V3, "p");
+    let subscriber = cluster.join_with(&kept(V5, "s"));
+    cluster.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    for number in 1..=4 {
+        cluster.publish(publisher, "t", QoS::AtLeastOnce, &number.to_string());
+    }
+    assert_eq!(cluster.payloads(subscriber), numbers(1, 4));
+    cluster.cut(subscriber);
+    let mut properties = PropertiesBuf::new();
+    properties.push(Property::SessionExpiryInterval(100)).unwrap();
+    properties.push(Property::ReceiveMaximum(id(2))).unwrap();
+    let subscriber = resume(
+        &mut cluster,
+        &Connect {
+            properties: properties.as_properties(),
+            ..kept(V5, "s")
+        },
+    );
+    assert_eq!(cluster.payloads(subscriber), numbers(1, 2));
+    for (identifier, next) in [(1, "3"), (2, "4"), (3, ""), (4, "")] {
+        cluster.acknowledge(subscriber, PacketType::PubAck, identifier);
+        assert_eq!(cluster.payloads(subscriber).concat(), next, "after {identifier}");
+    }
+}
+
+#[test]
 fn qos2_goes_on_where_it_stood() {
     // [MQTT-4.3.3-6], [MQTT-4.4.0-1]
     for version in VERSIONS {

@@ -1,0 +1,246 @@
+//! SIGHUP: the configuration is read again, and what can change while clients stay connected is replaced.
+//!
+//! Invariants: what is in effect is replaced whole or not at all, so a mistake in any file leaves everything as it was; no
+//! connection is touched, those accepted later get the new TLS. Files are read and keys are checked on the caller's
+//! thread; a shard does no more than to take a pointer, in its next turn.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use rustls::ServerConfig;
+use transport::tls::{IdentityKind, TlsConfigError};
+
+use crate::args::Args;
+use crate::auth::Authentication;
+use crate::config::{self, ConfigError, Configuration, ListenerSocket};
+use crate::log::{Log, LogError, NOTICE, PreparedLog};
+use crate::passphrase::Passphrases;
+use crate::server::{access_files, tls_configs, warn_of_modes};
+use crate::settings::{ListenerSettings, Settings};
+
+/// What a shard goes by; replaced whole.
+#[derive(Debug)]
+pub(crate) struct InEffect {
+    pub(crate) settings: Arc<Settings>,
+    /// At the index of the listener.
+    pub(crate) listeners: Vec<ListenerTlsInEffect>,
+}
+
+/// How a listener makes the TLS of the connections that it accepts.
+#[derive(Clone, Debug)]
+pub(crate) struct ListenerTlsInEffect {
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// What of a client's certificate names its user, if something does.
+    pub(crate) identity: Option<IdentityKind>,
+}
+
+/// What is in effect, and how often it changed.
+#[derive(Debug)]
+pub(crate) struct Current {
+    number: AtomicU64,
+    newest: Mutex<Newest>,
+    shards: u16,
+}
+
+#[derive(Debug)]
+struct Newest {
+    in_effect: Arc<InEffect>,
+    number: u64,
+    /// Shards that go by an older one.
+    behind: u16,
+    since: Instant,
+}
+
+impl Current {
+    pub(crate) fn new(in_effect: InEffect, shards: u16) -> Self {
+        Self {
+            number: AtomicU64::new(0),
+            newest: Mutex::new(Newest {
+                in_effect: Arc::new(in_effect),
+                number: 0,
+                behind: 0,
+                since: Instant::now(),
+            }),
+            shards,
+        }
+    }
+
+    /// For a shard whose last one had this number: the newer one, if there is one.
+    #[inline]
+    pub(crate) fn newer_than(&self, number: u64) -> Option<(u64, Arc<InEffect>)> {
+        if self.number.load(Ordering::Acquire) == number {
+            return None;
+        }
+        let mut newest = self.newest();
+        newest.behind = newest.behind.saturating_sub(1);
+        if newest.behind == 0 {
+            let took_ms = newest.since.elapsed().as_secs_f64() * 1e3;
+            tracing::info!(target: NOTICE, "Configuration reloaded in {took_ms:.1} ms.");
+        }
+        Some((newest.number, Arc::clone(&newest.in_effect)))
+    }
+
+    pub(crate) fn get(&self) -> Arc<InEffect> {
+        Arc::clone(&self.newest().in_effect)
+    }
+
+    /// Puts another one in effect; `since` is when the reload began. The shards see it when they turn.
+    fn replace(&self, in_effect: InEffect, since: Instant) {
+        let mut newest = self.newest();
+        newest.in_effect = Arc::new(in_effect);
+        newest.number += 1;
+        newest.behind = self.shards;
+        newest.since = since;
+        self.number.store(newest.number, Ordering::Release);
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Newest> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why everything stays as it was.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReloadError {
+    #[error("{0}")]
+    Configuration(#[from] ConfigError),
+    #[error("{0}")]
+    Tls(#[from] TlsConfigError),
+    #[error("{0}")]
+    Log(#[from] LogError),
+}
+
+/// Reads everything again when it is told to.
+pub(crate) struct Reloader {
+    pub(crate) args: Args,
+    pub(crate) log: Log,
+    pub(crate) passphrases: Passphrases,
+    pub(crate) current: Arc<Current>,
+    pub(crate) authentication: Arc<Authentication>,
+    /// The listeners that were opened at start, in the order of their numbers.
+    pub(crate) listeners: Vec<ListenerSocket>,
+    pub(crate) pid_file: Option<PathBuf>,
+}
+
+impl Reloader {
+    /// Reads the files again; whether there is something new for the shards. Tells the log how it went.
+    pub(crate) fn reload(&mut self) -> bool {
+        tracing::info!(target: NOTICE, "Reloading the configuration.");
+        match self.try_reload() {
+            Ok(()) => true,
+            Err(error) => {
+                for line in error.to_string().lines() {
+                    tracing::error!("{line}");
+                }
+                tracing::error!("The configuration was not reloaded. The files of before stay in effect.");
+                false
+            }
+        }
+    }
+
+    fn try_reload(&mut self) -> Result<(), ReloadError> {
+        let since = Instant::now();
+        let read = config::load(&self.args)?;
+        let (configuration, warnings) = self.fit(read);
+        let tls = tls_configs(&configuration, &self.passphrases)?;
+        let files = access_files(&configuration);
+        let policy = self.authentication.load(&files)?;
+        let log = PreparedLog::open(&configuration.log)?;
+        // Nothing can fail from here on.
+        self.log.change(log);
+        for warning in configuration.warnings.iter().chain(&warnings) {
+            tracing::warn!("{warning}");
+        }
+        warn_of_modes(&files);
+        let settings = Arc::new(configuration.settings);
+        self.authentication.replace(Arc::clone(&settings), files, policy);
+        tracing::info!("Reloaded the password and ACL files.");
+        let listeners = configuration.listeners.iter().zip(tls);
+        let in_effect = InEffect {
+            settings,
+            listeners: listeners
+                .map(|(socket, tls)| ListenerTlsInEffect::new(socket, tls))
+                .collect(),
+        };
+        self.current.replace(in_effect, since);
+        self.listeners = configuration.listeners;
+        Ok(())
+    }
+
+    /// The configuration for the listeners that are open, in their order, and what of it needs a restart.
+    fn fit(&self, mut read: Configuration) -> (Configuration, Vec<String>) {
+        let mut warnings = Vec::new();
+        let before = self.current.get();
+        let mut offered: Vec<_> = read
+            .settings
+            .listeners
+            .drain(..)
+            .zip(read.listeners.drain(..))
+            .map(Some)
+            .collect();
+        for (index, socket) in self.listeners.iter().enumerate() {
+            let found = offered
+                .iter_mut()
+                .find(|offer| offer.as_ref().is_some_and(|(_, other)| is_same(socket, other)))
+                .and_then(Option::take);
+            let old = before.settings.listeners.get(index).cloned().unwrap_or_default();
+            let (settings, socket) = match found {
+                Some((settings, new)) => (keep_fixed(&old, settings, socket, &mut warnings), new),
+                None => {
+                    warnings.push(format!(
+                        "{} is not in the configuration any more: it stays open until a restart",
+                        name(socket)
+                    ));
+                    (old, socket.clone())
+                }
+            };
+            read.settings.listeners.push(settings);
+            read.listeners.push(socket);
+        }
+        for (_, socket) in offered.iter().flatten() {
+            warnings.push(format!("{} is new: it will be opened by a restart", name(socket)));
+        }
+        if read.pid_file != self.pid_file {
+            warnings.push("pid_file has changed: that takes a restart".to_owned());
+        }
+        read.settings.hash_seed = before.settings.hash_seed;
+        (read, warnings)
+    }
+}
+
+impl ListenerTlsInEffect {
+    pub(crate) fn new(socket: &ListenerSocket, tls: Option<Arc<ServerConfig>>) -> Self {
+        let identity = socket.tls.as_ref().and_then(|tls| tls.identity);
+        Self { tls, identity }
+    }
+}
+
+/// What cannot change under clients that are connected stays.
+fn keep_fixed(
+    old: &ListenerSettings,
+    mut new: ListenerSettings,
+    socket: &ListenerSocket,
+    warnings: &mut Vec<String>,
+) -> ListenerSettings {
+    if new.mount_point != old.mount_point {
+        warnings.push(format!(
+            "{}: mount_point has changed: that takes a restart",
+            name(socket)
+        ));
+        new.mount_point.clone_from(&old.mount_point);
+    }
+    new
+}
+
+fn is_same(one: &ListenerSocket, other: &ListenerSocket) -> bool {
+    (one.port, &one.host, one.family) == (other.port, &other.host, other.family)
+}
+
+fn name(socket: &ListenerSocket) -> String {
+    match &socket.host {
+        Some(host) => format!("listener {} {host}", socket.port),
+        None => format!("listener {}", socket.port),
+    }
+}

@@ -1,0 +1,201 @@
+//! SIGHUP: what is read again, what stays, and that nobody notices.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mqtt::{QoS, ReasonCode};
+use rustix::process::Signal;
+
+use crate::harness::{Broker, Certificates, Client, Options, Setup, eventually};
+
+const DONE: &str = "Configuration reloaded in ";
+const REFUSED: &str = "The configuration was not reloaded";
+
+/// How often a line of the log has this text.
+fn count(broker: &Broker, text: &str) -> usize {
+    broker.log().matches(text).count()
+}
+
+/// Reloads and waits until the log says how it went.
+fn reload(broker: &Broker, outcome: &str) {
+    let before = count(broker, outcome);
+    broker.signal(Signal::HUP);
+    eventually(outcome, || count(broker, outcome) > before);
+}
+
+/// The longest reload so far, in milliseconds.
+fn longest_ms(broker: &Broker) -> f64 {
+    let log = broker.log();
+    let times = log.split(DONE).skip(1).map(|rest| {
+        let (time, _) = rest.split_once(' ').unwrap();
+        time.parse::<f64>().unwrap()
+    });
+    times.fold(0.0, f64::max)
+}
+
+fn is_accepted(broker: &Broker, options: &Options) -> bool {
+    Client::try_connect(broker, options)
+        .1
+        .is_some_and(|answer| answer.reason() == ReasonCode::Success)
+}
+
+/// Puts the files of one set of certificates in place of another's.
+fn replace(old: &Certificates, new: &Certificates, names: &[&str]) {
+    for name in names {
+        std::fs::copy(new.path(name), old.path(name)).unwrap();
+    }
+}
+
+/// V34
+#[test]
+fn other_certificates_hold_for_new_connections_alone() {
+    let (first, second) = (Certificates::new(), Certificates::new());
+    let served = Certificates::new();
+    let files = ["ca.crt", "server.crt", "server.key"];
+    replace(&served, &first, &files);
+    let broker = Setup::default()
+        .shards(2)
+        .tls(&served)
+        .listener("require_certificate true")
+        .start();
+    let with = |id: &str, certificates: &Certificates| {
+        Options::new(id).tls(certificates.client_config(&[&rustls::version::TLS13], true))
+    };
+    let mut early: Vec<_> = (0..4)
+        .map(|number| Client::connect(&broker, &with(&format!("e{number}"), &first)))
+        .collect();
+    assert!(!is_accepted(&broker, &with("s", &second)));
+
+    replace(&served, &second, &files);
+    reload(&broker, DONE);
+    for client in &mut early {
+        client.ping();
+    }
+    assert!(is_accepted(&broker, &with("s", &second)));
+    // A client that trusts the new server, with a certificate of the authority that is gone.
+    replace(&first, &second, &["ca.crt"]);
+    assert!(
+        !is_accepted(&broker, &with("f", &first)),
+        "the old authority is gone"
+    );
+}
+
+/// V15, V16
+#[test]
+fn a_mistake_leaves_everything_as_it_was() {
+    let certificates = Certificates::new();
+    let setup = Setup::default().tls(&certificates);
+    let broker = setup.start();
+    let options = Options::new("a").tls(certificates.client_config(&[&rustls::version::TLS13], false));
+    let mut early = Client::connect(&broker, &options);
+    let mistakes = [
+        (
+            setup
+                .clone()
+                .global("max_qos 3")
+                .listener("allow_anonymous false"),
+            "broker.conf:1: max_qos 3",
+        ),
+        (
+            setup
+                .clone()
+                .listener("tls_version tlsv1.3")
+                .listener("nonsense 1"),
+            "unknown key nonsense",
+        ),
+        (
+            setup.clone().listener("certfile /nonexistent/server.crt"),
+            "/nonexistent/server.crt",
+        ),
+        (
+            setup.clone().global("log_dest file /nonexistent/broker.log"),
+            "/nonexistent/broker.log",
+        ),
+    ];
+    for (mistaken, told) in mistakes {
+        broker.configure(&mistaken);
+        reload(&broker, REFUSED);
+        assert!(broker.log().contains(told), "{told}:\n{}", broker.log());
+        early.ping();
+        assert!(is_accepted(&broker, &options));
+    }
+    broker.configure(&setup);
+    std::fs::write(certificates.path("server.key"), "no key").unwrap();
+    reload(&broker, REFUSED);
+    assert!(is_accepted(&broker, &options));
+}
+
+#[test]
+fn nobody_is_dropped_and_nothing_lost_under_load() {
+    let certificates = Certificates::new();
+    let setup = Setup::default().shards(2).tls(&certificates);
+    let broker = setup.start();
+    let config = certificates.client_config(&[&rustls::version::TLS13], false);
+    let connect = |id: &str| Client::connect(&broker, &Options::new(id).tls(config.clone()));
+    let (mut subscriber, mut publisher) = (connect("subscriber"), connect("publisher"));
+    subscriber.subscribe("load", QoS::AtLeastOnce);
+    let over = AtomicBool::new(false);
+    let sent = std::thread::scope(|scope| {
+        let publishing = scope.spawn(|| {
+            let mut sent = 0;
+            while !over.load(Ordering::Relaxed) {
+                publisher.publish("load", format!("{sent}").as_bytes(), QoS::AtLeastOnce);
+                sent += 1;
+                assert_eq!(subscriber.payloads(1), [format!("{}", sent - 1)]);
+            }
+            sent
+        });
+        for _ in 0..10 {
+            reload(&broker, DONE);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        over.store(true, Ordering::Relaxed);
+        publishing.join().unwrap()
+    });
+    assert!(sent >= 10, "{sent}");
+    subscriber.ping();
+    // The bound is for a machine that is not shared; this one may be busy with other tests.
+    assert!(longest_ms(&broker) < 1000.0, "{}", broker.log());
+}
+
+#[test]
+fn settings_change_and_what_cannot_is_told() {
+    let broker = Setup::default().start();
+    let mut early = Client::connect(&broker, &Options::new("a"));
+    early.subscribe("t", QoS::AtMostOnce);
+    let other = Setup::default()
+        .global("message_size_limit 4")
+        .global("log_type all")
+        .listener("max_connections 1")
+        .listener("mount_point m/")
+        .listener("listener 1 127.0.0.1");
+    broker.configure(&other);
+    reload(&broker, DONE);
+    early.publish("t", b"large", QoS::AtLeastOnce);
+    early.publish("t", b"tiny", QoS::AtLeastOnce);
+    assert_eq!(early.payloads(1), ["tiny"]);
+    assert!(!is_accepted(&broker, &Options::new("b")), "max_connections");
+    for told in ["mount_point has changed", "listener 1 127.0.0.1 is new"] {
+        assert!(broker.log().contains(told), "{told}:\n{}", broker.log());
+    }
+}
+
+#[test]
+fn log_files_that_were_moved_away_are_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
+    let broker = Setup::default()
+        .global(&format!("log_dest file {}", path.display()))
+        .global("log_dest stderr")
+        .start();
+    std::fs::rename(&path, &moved).unwrap();
+    reload(&broker, DONE);
+    eventually("the new file has a line", || {
+        std::fs::read_to_string(&path).is_ok_and(|text| text.contains(DONE))
+    });
+    assert!(
+        std::fs::read_to_string(&moved)
+            .unwrap()
+            .contains("Opening listen socket")
+    );
+}

@@ -1,0 +1,191 @@
+//! Which delivery a new PUBLISH is.
+
+use mqtt::ProtocolVersion;
+use mqtt::packet::Publish;
+use mqtt::property::Property;
+
+use super::session::{Entry, State};
+use super::{Checked, Model, NEVER, SECOND_NS};
+
+impl Model {
+    /// The delivery that a PUBLISH is; what it overtook must not have been owed.
+    pub(super) fn take_waiting(
+        &mut self,
+        number: usize,
+        connection: usize,
+        publish: &Publish<'_>,
+        now: u64,
+    ) -> Checked<usize> {
+        let version = self.connections[connection].version;
+        let at = self.find_waiting(number, publish, version, now)?;
+        self.mix_twins(number, at, publish, version, now);
+        self.overtake(number, at, now)?;
+        let taken = self.sessions[number].waiting[at];
+        let entry = &mut self.entries[taken];
+        entry.state = State::Sent;
+        entry.qos = publish.qos;
+        // Now it is there, whether it had to come or not.
+        entry.owed = true;
+        // What 3.x does not show may be of another delivery that is like it else.
+        entry.lenient |= version != ProtocolVersion::V5;
+        let entries = &self.entries;
+        self.sessions[number]
+            .waiting
+            .retain(|&entry| entries[entry].state == State::Waiting);
+        Ok(taken)
+    }
+
+    fn find_waiting(
+        &self,
+        number: usize,
+        publish: &Publish<'_>,
+        version: ProtocolVersion,
+        now: u64,
+    ) -> Checked<usize> {
+        let session = &self.sessions[number];
+        let is_like = |entry: &Entry| {
+            let message = &entry.message;
+            message.topic == publish.topic && message.payload.as_bytes() == publish.payload
+        };
+        let what_differs = |entry: usize| differs(&self.entries[entry], publish, version, now);
+        let is_own = |entry: &Entry| entry.lenient && is_like(entry);
+        let mut waiting = session.waiting.iter();
+        let exact = waiting.position(|&entry| what_differs(entry).is_none());
+        let mut waiting = session.waiting.iter();
+        let found = exact.or_else(|| waiting.position(|&entry| is_own(&self.entries[entry])));
+        let similar = || {
+            session
+                .waiting
+                .iter()
+                .find(|&&entry| is_like(&self.entries[entry]))
+        };
+        found.ok_or_else(|| match similar() {
+            Some(&entry) => {
+                let what = what_differs(entry).unwrap_or("nothing");
+                format!("to {} went {publish:?}: {what} differs", session.client)
+            }
+            None => format!(
+                "to {} went {publish:?}, which is neither owed nor allowed",
+                session.client
+            ),
+        })
+    }
+
+    /// Deliveries behind the one at `at` that nobody can tell from it on the wire: what holds for one may hold for another.
+    fn mix_twins(
+        &mut self,
+        number: usize,
+        at: usize,
+        publish: &Publish<'_>,
+        version: ProtocolVersion,
+        now: u64,
+    ) {
+        let is_it = |&entry: &usize| differs(&self.entries[entry], publish, version, now).is_none();
+        let waiting = self.sessions[number].waiting[at..].iter().copied();
+        let twins: Vec<usize> = waiting.filter(is_it).collect();
+        let Some((&taken, others)) = twins.split_first().filter(|(_, others)| !others.is_empty()) else {
+            return;
+        };
+        if version != ProtocolVersion::V5 {
+            // It may be the one that expires first or last.
+            let all = || twins.iter().map(|&twin| self.entries[twin].expires_at);
+            let first = all().map(|(first, _)| first).min().unwrap_or(NEVER);
+            let last = all().map(|(_, last)| last).max().unwrap_or(NEVER);
+            for &twin in &twins {
+                self.entries[twin].expires_at = (first, last);
+            }
+        }
+        let owed = others
+            .iter()
+            .copied()
+            .find(|&twin| self.entries[twin].is_owed(now));
+        if let Some(twin) = owed.filter(|_| !self.entries[taken].is_owed(now)) {
+            self.entries[taken].expires_at = self.entries[twin].expires_at;
+            self.entries[twin].owed = false;
+        }
+    }
+
+    /// What must be sent before the delivery at `at` and was not can only have been dropped.
+    fn overtake(&mut self, number: usize, at: usize, now: u64) -> Checked {
+        let session = &self.sessions[number];
+        let taken = session.waiting[at];
+        let overtaken: Vec<usize> = session.waiting[..at]
+            .iter()
+            .copied()
+            .filter(|&entry| comes_before(&self.entries[entry], &self.entries[taken]))
+            .collect();
+        for entry in overtaken {
+            if self.entries[entry].is_owed(now) {
+                return Err(format!(
+                    "{}: {:?} was overtaken by {:?}, or is lost",
+                    self.sessions[number].client, self.entries[entry].message, self.entries[taken].message
+                ));
+            }
+            self.entries[entry].state = State::Dropped;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the first must be sent before the second: one publisher, topic and QoS [MQTT-4.6.0-6].
+fn comes_before(earlier: &Entry, later: &Entry) -> bool {
+    !earlier.replay
+        && !later.replay
+        && earlier.qos == later.qos
+        && earlier.message.topic == later.message.topic
+        && earlier.message.publisher == later.message.publisher
+}
+
+/// What of a PUBLISH is not as the delivery says.
+pub(super) fn differs(
+    entry: &Entry,
+    publish: &Publish<'_>,
+    version: ProtocolVersion,
+    now: u64,
+) -> Option<&'static str> {
+    let message = &entry.message;
+    if message.topic != publish.topic {
+        return Some("the topic");
+    }
+    if message.payload.as_bytes() != publish.payload {
+        return Some("the payload");
+    }
+    if entry.qos != publish.qos {
+        return Some("the QoS");
+    }
+    if entry.retain != publish.retain {
+        return Some("RETAIN");
+    }
+    if now >= entry.expires_at.1 {
+        return Some("that it has expired");
+    }
+    if version != ProtocolVersion::V5 {
+        return None;
+    }
+    let (mut identifiers, mut expiry_s, mut others) = (Vec::new(), None, Vec::new());
+    for property in publish.properties.iter() {
+        match property {
+            Property::SubscriptionIdentifier(identifier) => identifiers.push(identifier),
+            Property::MessageExpiryInterval(seconds) => expiry_s = Some(u64::from(seconds)),
+            other => others.push(other),
+        }
+    }
+    identifiers.sort_unstable();
+    if identifiers != entry.identifiers {
+        return Some("the list of Subscription Identifiers");
+    }
+    if !message.properties.as_properties().iter().eq(others) {
+        return Some("a property");
+    }
+    let (lo, hi) = entry.expires_at;
+    let left = |at: u64| at.saturating_sub(now);
+    let fits = match expiry_s {
+        None => message.expiry_s.is_none(),
+        Some(seconds) => {
+            message.expiry_s.is_some()
+                && (left(lo) / SECOND_NS..=left(hi).div_ceil(SECOND_NS)).contains(&seconds)
+                && left(hi) > 0
+        }
+    };
+    (!fits).then_some("the Message Expiry Interval")
+}

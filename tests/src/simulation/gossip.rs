@@ -1,0 +1,82 @@
+//! What one client has read makes another one act at once: the order that shards must keep shows only then.
+
+use mqtt::ProtocolVersion;
+
+use super::draw::{FILTERS, TOPICS, draw_options};
+use super::profile::{chance, pick};
+use super::turn::SimulatedShard;
+use super::world::World;
+use crate::model::{Checked, Packet};
+
+impl World {
+    /// Another client hears of a subscription and publishes what it matches.
+    pub(super) fn tell_of_subscription(&mut self, client: usize, filter: &str) -> Checked {
+        let Some(other) = self.somebody_told(client)? else {
+            return Ok(());
+        };
+        let mut message = self.draw_message(other, self.version_of(other), false);
+        if let Some(topic) = TOPICS.iter().find(|topic| mqtt::topic::matches(filter, topic)) {
+            message.topic = (*topic).to_owned();
+        }
+        self.publish_message(other, message)?;
+        self.hurry(other)
+    }
+
+    /// Another client hears of a retained message and subscribes to it.
+    pub(super) fn tell_of_retained(&mut self, client: usize, topic: &str) -> Checked {
+        let Some(other) = self.somebody_told(client)? else {
+            return Ok(());
+        };
+        let filters: Vec<&'static str> = FILTERS
+            .iter()
+            .copied()
+            .filter(|filter| mqtt::topic::matches(filter, topic))
+            .collect();
+        if filters.is_empty() {
+            return Ok(());
+        }
+        let filter = pick(&mut self.rng, &filters);
+        let v5 = self.version_of(other) == ProtocolVersion::V5;
+        let options = draw_options(&mut self.rng, v5);
+        let packet = Packet::Subscribe {
+            packet_identifier: self.clients[other].identifier(),
+            identifier: None,
+            filters: vec![(filter, options)],
+        };
+        self.send(other, packet, false)?;
+        self.hurry(other)
+    }
+
+    /// A client that may act on what another one just read: connected, or newly connecting.
+    fn somebody_told(&mut self, client: usize) -> Checked<Option<usize>> {
+        if self.settling || self.profile.calm || !chance(&mut self.rng, self.profile.gossip) {
+            return Ok(None);
+        }
+        self.step += 1;
+        let other = self.rng.usize(0..self.clients.len());
+        if other == client {
+            return Ok(None);
+        }
+        if self.clients[other].connection.is_none() {
+            let mut request = self.draw_connect(other);
+            request.clean_start = true;
+            self.connect(other, request)?;
+            return Ok(Some(other));
+        }
+        Ok(Some(other).filter(|&other| self.clients[other].connected))
+    }
+
+    /// The shards that have a client's connection turn now, or not.
+    fn hurry(&mut self, client: usize) -> Checked {
+        let Some(number) = self.clients[client].connection.filter(|_| self.rng.bool()) else {
+            return Ok(());
+        };
+        let greets = |shard: &SimulatedShard| shard.greetings.contains(&number);
+        if let Some(accepted) = self.shards.iter().position(greets) {
+            self.run_turn(accepted)?;
+        }
+        let home = self.connections[number].home;
+        self.run_turn(home)?;
+        self.run_turn(home)
+    }
+}

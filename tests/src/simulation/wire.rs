@@ -1,0 +1,170 @@
+//! Bytes between sockets and logic, as the broker's shell moves them.
+
+use broker::limits;
+use broker::logic::{ConnectionId, LostCause};
+
+use super::connection::Place;
+use super::world::World;
+use crate::model::{Checked, Moment, Packet};
+
+impl World {
+    /// Hands bytes to the logic, and the packets that end in them to the model. A call ends with a CONNECT and with an
+    /// acknowledgement, so that the model sees what the logic wrote in between.
+    pub(super) fn feed(&mut self, number: usize, bytes: usize) -> Checked {
+        let Place::Home(id) = self.connections[number].place else {
+            return Ok(());
+        };
+        let shard = self.connections[number].home;
+        let now = self.shards[shard].now;
+        let mut left = bytes;
+        self.connections[number].ready = 0;
+        while left > 0 {
+            self.moved = true;
+            let connection = &mut self.connections[number];
+            self.model.received(connection.model, now.0);
+            let until = connection.read + left as u64;
+            let mut take = left;
+            while let Some(next) = connection.packets.front().filter(|packet| packet.end <= until) {
+                let at = Moment {
+                    now: now.0,
+                    cause: next.step,
+                };
+                let (ends, end) = (ends_call(&next.packet), next.end);
+                if let Some(trace) = &mut self.trace {
+                    trace.push(format!(
+                        "{} shard {shard} reads of connection {number}: {:?}",
+                        self.step, next.packet
+                    ));
+                }
+                self.model.handle(connection.model, &next.packet, at)?;
+                connection.packets.pop_front();
+                if ends {
+                    take = usize::try_from(end - connection.read).unwrap_or(left);
+                    break;
+                }
+            }
+            let chunk: Vec<u8> = connection.up.drain(..take).collect();
+            connection.read += take as u64;
+            left -= take;
+            self.shards[shard].logic.receive(now, id, &chunk);
+            self.observe(shard)?;
+        }
+        Ok(())
+    }
+
+    /// The socket takes what the ring held back.
+    pub(super) fn complete_send(&mut self, shard: usize, number: usize) -> Checked {
+        let connection = &mut self.connections[number];
+        let Place::Home(id) = connection.place else {
+            return Ok(());
+        };
+        if connection.wire.is_empty() {
+            return Ok(());
+        }
+        let sent = connection.room().min(connection.wire.len());
+        connection.down.extend(connection.wire.drain(..sent));
+        self.moved |= sent > 0;
+        if connection.wire.is_empty() {
+            let now = self.shards[shard].now;
+            self.model.set_full(connection.model, false);
+            self.shards[shard].unflushed.push(number);
+            self.shards[shard].logic.flushed(now, id, 0);
+            self.observe(shard)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn lose(&mut self, shard: usize, number: usize, id: ConnectionId) -> Checked {
+        let connection = &mut self.connections[number];
+        let at = Moment {
+            now: self.shards[shard].now.0,
+            cause: connection.ended.unwrap_or(self.step),
+        };
+        self.model.lost(connection.model, at);
+        self.remove(shard, number);
+        self.note(|| format!("shard {shard} loses connection {number}"));
+        let turning = &mut self.shards[shard];
+        turning.logic.lost(turning.now, id, LostCause::EndOfStream);
+        self.observe(shard)
+    }
+
+    pub(super) fn flush(&mut self, shard: usize) -> Checked {
+        for number in std::mem::take(&mut self.shards[shard].unflushed) {
+            self.flush_connection(shard, number)?;
+        }
+        let mut dirty = Vec::new();
+        self.shards[shard].logic.swap_dirty(&mut dirty);
+        for id in dirty {
+            let is_it = |&number: &usize| self.connections[number].place == Place::Home(id);
+            if let Some(number) = self.shards[shard].connections.iter().copied().find(is_it) {
+                self.flush_connection(shard, number)?;
+            }
+        }
+        self.check_idle(shard)
+    }
+
+    fn flush_connection(&mut self, shard: usize, number: usize) -> Checked {
+        let connection = &mut self.connections[number];
+        let Place::Home(id) = connection.place else {
+            return Ok(());
+        };
+        if !connection.wire.is_empty() {
+            return Ok(());
+        }
+        let turning = &mut self.shards[shard];
+        let mut out = std::mem::take(turning.logic.out(id));
+        connection.observed = 0;
+        self.moved |= !out.is_empty();
+        let taken = connection.room().min(out.len());
+        connection.down.extend(out.drain(..taken));
+        let closing = turning.logic.closing(id);
+        if out.is_empty() && closing {
+            return self.close(shard, number);
+        }
+        if closing {
+            let until = turning.now.0 + limits::LINGER_NS_MAX;
+            connection.linger_until.get_or_insert(until);
+        }
+        let full = connection.counts_as_full && !out.is_empty();
+        let unsent = if full { limits::OUT_BYTES_MAX } else { out.len() };
+        self.model.set_full(connection.model, full);
+        connection.wire = out;
+        turning.logic.flushed(turning.now, id, unsent);
+        self.observe(shard)
+    }
+
+    pub(super) fn close(&mut self, shard: usize, number: usize) -> Checked {
+        let Place::Home(id) = self.connections[number].place else {
+            return Ok(());
+        };
+        self.remove(shard, number);
+        self.note(|| format!("shard {shard} closes connection {number}"));
+        let turning = &mut self.shards[shard];
+        turning.logic.closed(turning.now, id);
+        self.observe(shard)
+    }
+
+    /// Whoever has an idle socket has got all that is owed.
+    fn check_idle(&mut self, shard: usize) -> Checked {
+        for &number in &self.shards[shard].connections {
+            let connection = &self.connections[number];
+            let Place::Home(id) = connection.place else {
+                continue;
+            };
+            let idle = connection.wire.is_empty() && self.shards[shard].logic.connected(id);
+            if idle {
+                self.model
+                    .check_idle(connection.model, self.shards[shard].now.0)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the logic is to be looked at before anything behind this packet is handed to it.
+fn ends_call(packet: &Packet) -> bool {
+    matches!(
+        packet,
+        Packet::Connect(_) | Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubRel(_) | Packet::PubComp(_)
+    )
+}
