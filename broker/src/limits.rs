@@ -41,7 +41,7 @@ pub const RETAINED_REPLAY_MAX: usize = 1_000_000;
 pub const PACKET_IDENTIFIERS: u16 = u16::MAX;
 
 /// Bytes of publishes in one batch between shards. Full: the next batch of the same tick is begun.
-pub const BATCH_BYTES_MAX: usize = 256 * 1024;
+pub const BATCH_BYTES_MAX: usize = 64 * 1024;
 
 /// Control records in one batch between shards. Full: the next batch of the same tick is begun.
 pub const BATCH_CONTROL_MAX: usize = 4096;
@@ -76,7 +76,10 @@ pub const TOPIC_ALIASES_MAX: u16 = 1024;
 
 /// Parcels (batches, connections) in the queue from one shard to another. Full: the sender keeps the rest, flushes nothing and
 /// tries again; its batches then reach [`OUTBOX_BATCHES_MAX`].
-pub const INBOX_PARCELS_MAX: usize = 64;
+pub const INBOX_PARCELS_MAX: usize = 16;
+
+/// Bytes received in one turn of a shard before it flushes. More: they wait for the next turn.
+pub const TURN_BYTES_MAX: usize = 512 * 1024;
 
 /// Nanoseconds from accept to CONNECT, the TLS handshake included. Over: the connection is closed.
 pub const GREETING_NS_MAX: u64 = 5_000_000_000;

@@ -1,7 +1,7 @@
 //! One io_uring of one thread: multishot accept and receive into provided buffers, owned sends, wakes.
 //!
-//! Invariants: a ring is used by the thread that made it (SINGLE_ISSUER, so it is not `Send`); completions appear only
-//! in [`Ring::wait`] (DEFER_TASKRUN), so the set that [`Ring::next`] yields is fixed while it is being handled; memory
+//! Invariants: a ring is used by the thread that made it (SINGLE_ISSUER, so it is not `Send`); [`Ring::next`] yields what
+//! [`Ring::wait`] found and nothing newer, whatever a submit in between brings in; memory
 //! that the kernel may touch (send buffers, socket addresses, receive buffers) is owned by the ring until the
 //! completion, and dropping a ring cancels what is in flight first.
 #![allow(unsafe_code, reason = "submission entries point to memory")]
@@ -172,6 +172,8 @@ pub struct Ring {
     connects: Slab<PendingConnect>,
     event: Arc<OwnedFd>,
     event_count: Box<[u8; 8]>,
+    /// Completions that the last wait found and that were not yielded yet.
+    reaped: usize,
     not_send: PhantomData<*const ()>,
 }
 
@@ -179,7 +181,6 @@ struct PendingSend {
     token: Token,
     bytes: Vec<u8>,
     from: usize,
-    socket: RawFd,
 }
 
 struct PendingConnect {
@@ -219,6 +220,7 @@ impl Ring {
             connects: Slab::new(),
             event: Arc::new(event),
             event_count: Box::new([0; 8]),
+            reaped: 0,
             not_send: PhantomData,
         };
         ring.watch_event();
@@ -272,13 +274,16 @@ impl Ring {
     /// Sends `bytes[from..]` whole, waiting for room as long as it takes; the buffer comes back with
     /// [`Completion::Sent`]. To give up, shut the socket down.
     pub fn send(&mut self, socket: BorrowedFd<'_>, token: Token, bytes: Vec<u8>, from: usize) {
-        let key = self.sends.insert(PendingSend {
-            token,
-            bytes,
-            from,
-            socket: socket.as_raw_fd(),
-        });
-        self.submit_send(key);
+        let key = self.sends.insert(PendingSend { token, bytes, from });
+        let Some(pending) = self.sends.get(key) else {
+            return;
+        };
+        let rest = pending.bytes.get(from..).unwrap_or_default();
+        let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+        let entry = opcode::Send::new(Fd(socket.as_raw_fd()), rest.as_ptr(), length)
+            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+            .build();
+        self.push(entry, Operation::Send, key as u64);
     }
 
     /// Makes the other ring's wait return (IORING_OP_MSG_RING). Goes out with the next [`Ring::submit`] or
@@ -318,6 +323,12 @@ impl Ring {
     /// # Errors
     /// What `io_uring_enter(2)` gives; interruptions and the end of `timeout` are not errors.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let waited = self.enter(timeout);
+        self.reaped = self.io.completion().len();
+        waited
+    }
+
+    fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         if !self.io.completion().is_empty() {
             return self.submit();
         }
@@ -341,12 +352,14 @@ impl Ring {
         reason = "a ring is not an iterator: its requests go on between calls"
     )]
     pub fn next(&mut self) -> Option<Completion> {
-        loop {
+        while self.reaped > 0 {
+            self.reaped -= 1;
             let entry = self.io.completion().next()?;
             if let Some(completion) = self.completion(&entry) {
                 return Some(completion);
             }
         }
+        None
     }
 
     /// The bytes in a receive buffer.
@@ -396,38 +409,20 @@ impl Ring {
         }
     }
 
-    /// A send made progress: goes on with the rest, or ends.
+    /// A send ended. With MSG_WAITALL the kernel goes on by itself until all bytes are out, so a short one ended with its
+    /// connection. It must not be asked for again: its descriptor may be another connection's by now.
     fn sent(&mut self, key: usize, result: io::Result<u32>) -> Option<Completion> {
-        let pending = self.sends.get_mut(key)?;
+        let pending = self.sends.try_remove(key)?;
         let result = match result {
-            Ok(count) => {
-                pending.from += count as usize;
-                if pending.from < pending.bytes.len() {
-                    self.submit_send(key);
-                    return None;
-                }
-                Ok(())
-            }
+            Ok(count) if pending.from + count as usize == pending.bytes.len() => Ok(()),
+            Ok(_) => Err(io::Error::from(io::ErrorKind::WriteZero)),
             Err(error) => Err(error),
         };
-        let pending = self.sends.try_remove(key)?;
         Some(Completion::Sent {
             token: pending.token,
             bytes: pending.bytes,
             result,
         })
-    }
-
-    fn submit_send(&mut self, key: usize) {
-        let Some(pending) = self.sends.get(key) else {
-            return;
-        };
-        let rest = pending.bytes.get(pending.from..).unwrap_or_default();
-        let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
-        let entry = opcode::Send::new(Fd(pending.socket), rest.as_ptr(), length)
-            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
-            .build();
-        self.push(entry, Operation::Send, key as u64);
     }
 
     fn cancel_operation(&mut self, operation: Operation, token: Token) {

@@ -22,6 +22,11 @@ pub struct ConnectionId {
     pub generation: u32,
 }
 
+impl ConnectionId {
+    /// How many generations there are before they begin again: what the shell's names of requests have room for.
+    pub const GENERATIONS: u32 = 1 << 22;
+}
+
 /// Where a connection comes from.
 #[derive(Clone, Debug)]
 pub struct Peer {

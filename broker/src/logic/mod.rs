@@ -142,7 +142,7 @@ impl Shard {
 
     /// A connection that arrived at its home; its first bytes (the CONNECT) follow by [`Self::receive`].
     pub fn open(&mut self, now: Timestamp, peer: Peer) -> ConnectionId {
-        self.generation = self.generation.wrapping_add(1);
+        self.generation = (self.generation + 1) % ConnectionId::GENERATIONS;
         let generation = self.generation;
         let mounted = self.settings().listener(peer.listener).mount_point.is_some();
         let mut connection = Connection::new(now, generation, peer);

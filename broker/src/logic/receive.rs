@@ -37,6 +37,12 @@ impl Shard {
             return;
         }
         connection.last_received = now;
+        // What others' deliveries met before is not this client's doing.
+        self.outbox_filled = false;
+        self.settle(now);
+        let Some(connection) = self.clients.by_id(id) else {
+            return;
+        };
         let partial = std::mem::take(&mut connection.partial);
         self.clients.counters().bytes_received.add(bytes.len() as u64);
         let (partial, bytes) = self.complete(now, id.slot, partial, bytes);

@@ -100,6 +100,11 @@ impl ShardLoop {
             peer,
             unread,
         } = handoff;
+        if self.drain_until.is_some() {
+            // It comes from a shard that did not know yet that the broker ends.
+            socket::shut_down(socket.as_fd());
+            return;
+        }
         let address = peer.address;
         let id = self.logic.open(self.now, peer);
         let connection = Connection {
@@ -132,6 +137,7 @@ impl ShardLoop {
         };
         self.ring.recycle(buffer);
         match ended {
+            Some(LostCause::EndOfStream) => self.ended.push(id),
             Some(cause) => self.lose(id, cause),
             None if !more => self.receive_again(id),
             None => {}
@@ -142,6 +148,7 @@ impl ShardLoop {
     fn read(&mut self, id: ConnectionId, buffer: &ReceiveBuffer) -> Option<LostCause> {
         let connection = self.connections.get(id)?;
         let wire = self.ring.bytes(buffer);
+        self.turn_bytes += wire.len();
         if connection.stream.is_plain() {
             self.logic.receive(self.now, id, wire);
             return None;
@@ -159,6 +166,10 @@ impl ShardLoop {
             Ok(_) => None,
             Err(error) => {
                 tracing::debug!("Connection {id:?}: {error}");
+                if !connection.sending {
+                    // The alert; one that does not fit is not worth waiting for.
+                    let _ = socket::send_now(connection.socket.as_fd(), &connection.records);
+                }
                 Some(LostCause::Error)
             }
         }
@@ -208,6 +219,13 @@ impl ShardLoop {
     pub(super) fn fail(&mut self, id: ConnectionId, error: &io::Error) {
         tracing::debug!("Connection {id:?}: {error}");
         self.lose(id, LostCause::Error);
+    }
+
+    /// Loses the connections whose clients ended the stream: their answers are out.
+    pub(super) fn lose_ended(&mut self) {
+        for id in std::mem::take(&mut self.ended) {
+            self.lose(id, LostCause::EndOfStream);
+        }
     }
 
     /// The connection ended by itself: the logic decides what becomes of its session.

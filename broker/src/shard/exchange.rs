@@ -23,7 +23,11 @@ impl ShardLoop {
 
     fn take_queues(&mut self) {
         for from in self.others() {
-            while let Some(parcel) = self.links.pop(self.index, from) {
+            // What comes while this goes on waits for the next turn, or a busy sender would keep this one for ever.
+            for _ in 0..self.links.waiting(self.index, from) {
+                let Some(parcel) = self.links.pop(self.index, from) else {
+                    break;
+                };
                 match parcel {
                     Parcel::Batch(batch) => {
                         self.logic.receive_batch(self.now, from, &batch);

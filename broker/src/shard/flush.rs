@@ -29,6 +29,9 @@ impl ShardLoop {
             return;
         };
         if connection.sending {
+            if self.logic.closing(id) {
+                self.linger(id);
+            }
             return;
         }
         let out = std::mem::take(self.logic.out(id));

@@ -99,6 +99,14 @@ impl Links {
         queue.is_some_and(|queue| !queue.is_full())
     }
 
+    /// Parcels in the queue from another shard.
+    pub(crate) fn waiting(&self, shard: u16, from: u16) -> usize {
+        let inbox = self.shards.get(usize::from(shard));
+        inbox
+            .and_then(|inbox| inbox.parcels.get(usize::from(from)))
+            .map_or(0, ArrayQueue::len)
+    }
+
     pub(crate) fn pop(&self, shard: u16, from: u16) -> Option<Parcel> {
         self.shards
             .get(usize::from(shard))?

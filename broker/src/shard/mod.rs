@@ -31,7 +31,7 @@ use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, Ri
 
 use crate::auth::Authentication;
 use crate::limits;
-use crate::logic::{ConnectionId, LostCause, Shard, Timestamp};
+use crate::logic::{ConnectionId, Shard, Timestamp};
 use crate::monitor::Pulse;
 use crate::reload::{Current, InEffect};
 use crate::settings::ListenerId;
@@ -90,6 +90,10 @@ pub(crate) struct ShardLoop {
     pulse: Arc<Pulse>,
     /// Set while shutting down: when what is still open is cut.
     drain_until: Option<Timestamp>,
+    /// Connections whose clients ended the stream, to be lost after the flush.
+    ended: Vec<ConnectionId>,
+    /// Bytes received in this turn.
+    turn_bytes: usize,
     /// Connections to flush for the shell's own reasons, beside those that the logic names.
     unflushed: Vec<ConnectionId>,
     /// Plain bytes out of a TLS stream, reused.
@@ -143,6 +147,8 @@ impl ShardLoop {
             shut_down,
             pulse,
             drain_until: None,
+            ended: Vec::new(),
+            turn_bytes: 0,
             unflushed: Vec::new(),
             plain: Vec::new(),
             dirty: Vec::new(),
@@ -171,12 +177,16 @@ impl ShardLoop {
         self.now = Timestamp(monotonic_ns());
         self.take_settings();
         self.take_parcels();
-        while let Some(completion) = self.ring.next() {
+        self.turn_bytes = 0;
+        while self.turn_bytes < limits::TURN_BYTES_MAX
+            && let Some(completion) = self.ring.next()
+        {
             self.handle(completion);
         }
         self.run_timers();
         if self.push_parcels()? {
             self.flush();
+            self.lose_ended();
         }
         // Last, as the flush is what lets publishers go on.
         self.change_receiving();
@@ -210,7 +220,8 @@ impl ShardLoop {
         if self.is_blocked() {
             return Some(FULL_QUEUE_RETRY);
         }
-        if self.logic.has_dirty() || !self.unflushed.is_empty() || !self.arrived.is_empty() {
+        let unfinished = !self.unflushed.is_empty() || !self.arrived.is_empty() || !self.ended.is_empty();
+        if self.logic.has_dirty() || unfinished {
             return Some(Duration::ZERO);
         }
         let deadlines = [
@@ -264,7 +275,8 @@ impl ShardLoop {
             (Subject::Connection(id), ReceiveEnd::NoBuffers | ReceiveEnd::Cancelled) => {
                 self.receive_again(id)
             }
-            (Subject::Connection(id), ReceiveEnd::EndOfStream) => self.lose(id, LostCause::EndOfStream),
+            // What it asked before is answered first.
+            (Subject::Connection(id), ReceiveEnd::EndOfStream) => self.ended.push(id),
             (Subject::Connection(id), ReceiveEnd::Error(error)) => self.fail(id, &error),
         }
     }

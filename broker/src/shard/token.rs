@@ -49,7 +49,8 @@ pub(crate) fn same_generation(one: u32, other: u32) -> bool {
     one & GENERATION_MASK == other & GENERATION_MASK
 }
 
-const GENERATION_MASK: u32 = (1 << 22) - 1;
+const GENERATION_MASK: u32 = ConnectionId::GENERATIONS - 1;
+const _: () = assert!(ConnectionId::GENERATIONS == 1 << 22, "what a token has room for");
 
 #[cfg(test)]
 mod tests {

@@ -170,3 +170,30 @@ fn connect_reports_refusal() {
     });
     assert_eq!(result.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
 }
+
+#[test]
+fn a_send_cut_short_is_not_continued_on_whoever_gets_its_descriptor() {
+    let mut ring = ring();
+    let (client, server) = connected(&mut ring);
+    ring.send(server.as_fd(), PEER, vec![7; 20 << 20], 0);
+    // Some of it goes out, the rest waits for room.
+    ring.wait(Some(Duration::from_millis(50))).unwrap();
+    assert!(ring.next().is_none());
+    socket::shut_down(server.as_fd());
+    drop(server);
+    let (mut stranger, _its_server) = connected(&mut ring);
+    let result = until(&mut ring, |_, completion| match completion {
+        Completion::Sent {
+            token: PEER, result, ..
+        } => Some(result),
+        _ => None,
+    });
+    assert!(result.is_err());
+    ring.wait(Some(Duration::from_millis(50))).unwrap();
+    stranger
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    let read = stranger.read(&mut [0; 16]);
+    assert!(read.is_err(), "nothing of another's bytes: {read:?}");
+    drop(client);
+}
