@@ -254,7 +254,7 @@ fn a_load_with_the_tutorials_files() {
     assert!(matches!(ended.status.code(), Some(0 | 4)), "{said}");
     assert!(said.contains("0 lost, 0 duplicate, 0 reordered"), "{said}");
     let log = served.end();
-    for user in ["user-0", "user-1"] {
-        assert!(log.contains(user), "{user} is not in\n{log}");
+    for name in ["CN=publisher", "CN=subscriber"] {
+        assert!(log.contains(name), "{name} is not in\n{log}");
     }
 }

@@ -74,7 +74,7 @@ pub(super) struct Routes {
     epoch: u64,
     levels_max: usize,
     /// For topics that were not seen before: most of them never come again, and are not worth a place.
-    seen: Vec<u32>,
+    seen: Vec<[u32; 4]>,
     found: Vec<u32>,
     gathered: Vec<Subscriber>,
 }
@@ -85,8 +85,9 @@ const STALE: u64 = 0;
 /// The slot of the route that is resolved for one use, and is never of the present epoch.
 const FOR_ONCE: u32 = 0;
 
-/// Marks of topics that were seen once.
-const SEEN: usize = 4096;
+/// Sets of marks of topics that were seen once. Four marks a set, and a set for each four topics that the cache takes: so
+/// topics that come in turn do not keep one another out.
+const SEEN: usize = limits::ROUTES_MAX / 4;
 
 impl Routes {
     pub(super) fn new(seed: u64, levels_max: u16) -> Self {
@@ -98,7 +99,7 @@ impl Routes {
             hasher: FixedState::with_seed(seed),
             epoch: STALE + 1,
             levels_max: usize::from(levels_max),
-            seen: vec![0; SEEN],
+            seen: vec![[0; 4]; SEEN],
             found: Vec::new(),
             gathered: Vec::new(),
         }
@@ -159,17 +160,19 @@ impl Routes {
         slot
     }
 
-    /// Whether the topic was looked up before, unless another one took its mark.
+    /// Whether the topic was looked up before, unless four others took its mark since.
     fn was_seen(&mut self, topic: &str) -> bool {
         let hash = self.hasher.hash_one(topic);
         let mark = (hash >> 32) as u32 | 1;
-        match self.seen.get_mut(hash as usize % SEEN) {
-            Some(place) if *place != mark => {
-                *place = mark;
-                false
-            }
-            _ => true,
+        let Some(marks) = self.seen.get_mut(hash as usize % SEEN) else {
+            return true;
+        };
+        if marks.contains(&mark) {
+            return true;
         }
+        let [first, second, third, _] = *marks;
+        *marks = [mark, first, second, third];
+        false
     }
 
     fn insert(&mut self, topic: &str) -> u32 {
