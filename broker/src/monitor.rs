@@ -11,6 +11,7 @@ use sd_notify::NotifyState;
 use transport::clock;
 
 use crate::reload::Current;
+use crate::settings::UNLIMITED;
 use crate::shard::Links;
 
 /// What the monitor and the shards tell each other.
@@ -98,7 +99,7 @@ impl Monitor {
     }
 
     fn pause(&self, watchdog: Option<Duration>) -> Duration {
-        let limited = self.current.get().settings.memory_bytes_max < u64::MAX;
+        let limited = self.current.get().settings.memory_bytes_max < UNLIMITED;
         let pause = if limited { MEMORY_PAUSE } else { IDLE_PAUSE };
         watchdog
             .map_or(pause, |every| pause.min(every / 2))
@@ -108,6 +109,9 @@ impl Monitor {
     fn watch_memory(&self) {
         let limit = self.current.get().settings.memory_bytes_max;
         let was_full = self.pulse.memory_full.load(Ordering::Relaxed);
+        if limit == UNLIMITED && !was_full {
+            return;
+        }
         // Where the system does not tell, there is no limit to keep.
         let used = clock::process_rss_bytes(std::process::id()).unwrap_or(0);
         let full = if was_full {

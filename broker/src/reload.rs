@@ -253,7 +253,15 @@ fn keep_fixed(
 }
 
 fn is_same(one: &ListenerSocket, other: &ListenerSocket) -> bool {
-    (one.port, &one.host, one.family) == (other.port, &other.host, other.family)
+    let place = |socket: &ListenerSocket| {
+        (
+            socket.port,
+            socket.host.clone(),
+            socket.family,
+            socket.interface.clone(),
+        )
+    };
+    place(one) == place(other)
 }
 
 fn name(socket: &ListenerSocket) -> String {

@@ -16,6 +16,11 @@ what is in effect; a mistake is named with file and line, and the exit code is 3
 Without a file, or with one that has no `listener`, `port` or `bind_address`, the broker listens on port 1883 of the
 loopback addresses and lets anonymous clients in. As soon as a listener or TLS is configured, `allow_anonymous` is false
 unless the file says otherwise.
+
+SIGHUP (`systemctl reload`) reads everything again: this file and those that it includes, certificates, authorities,
+revocation lists, password and ACL files; log files are opened anew. Connections stay, and new ones get what is new. If
+anything is wrong it is logged by file and line, and all stays as it was. A restart is needed for listeners that come or go,
+`bind_interface`, `mount_point`, `user` and `pid_file`, and for the command line.
 ";
 
 const NOT_YET: &str = "
