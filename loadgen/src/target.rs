@@ -1,6 +1,6 @@
 //! The broker of a run: one that runs already, or one of our own in a process of its own.
 //!
-//! Invariants: a broker that was started here is ended by its process id when the [`OwnBroker`] is dropped, and by the
+//! Invariants: a broker that was started here is ended by its process id when the `OwnBroker` is dropped, and by the
 //! kernel if the generator is killed before that; its key file is gone as soon as it listens. What breaks them:
 //! starting it from a thread that ends before the process does, because the kernel watches the thread.
 
