@@ -87,7 +87,6 @@ impl Model {
         let session = &mut self.sessions[number];
         session.connection = None;
         session.disconnected_at = at.now;
-        session.resend.clear();
         for &entry in &session.waiting {
             // What waits at QoS 0 may be kept or not.
             let entry = &mut self.entries[entry];

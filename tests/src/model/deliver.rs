@@ -163,7 +163,8 @@ impl Model {
                 let queues_full = waiting >= self.bounds.queued_messages_max;
                 owed &= !self.connections[connection].full && !queues_full && !session.unsettled;
             }
-            _ => owed &= waiting < self.bounds.queued_messages_max,
+            // One that loses its connection in this tick may have been found too small before that.
+            _ => owed &= waiting < self.bounds.queued_messages_max && !session.unsettled,
         }
         Some(Entry {
             message: Rc::clone(message),

@@ -73,7 +73,8 @@ impl World {
         let mut expiry_s = None;
         if version == ProtocolVersion::V5 {
             if chance(rng, 20) {
-                expiry_s = Some(rng.u32(1..20));
+                let longest_s = pick(rng, &[3, 20]);
+                expiry_s = Some(rng.u32(1..longest_s));
             }
             if chance(rng, 20) {
                 let pushed = properties.push(Property::UserProperty("n", "v"));
