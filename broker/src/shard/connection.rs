@@ -249,7 +249,13 @@ impl ShardLoop {
                 connection.stream.close(&mut goodbye);
                 let _ = socket::send_now(connection.socket.as_fd(), &goodbye);
             }
-            let client = self.logic.client_identifier(id).unwrap_or("<unknown>");
+            // Its session may be with another connection by now, so the address has to name it.
+            let address = socket::peer_address(connection.socket.as_fd()).map(|address| address.to_string());
+            let client = match (self.logic.client_identifier(id), &address) {
+                (Some(client), _) => client,
+                (None, Ok(address)) => address,
+                (None, Err(_)) => "<unknown>",
+            };
             let why = self.logic.why_closing(id).unwrap_or("disconnected");
             tracing::info!(target: CONNECTION, "Client {client} closed: {why}.");
             socket::shut_down(connection.socket.as_fd());
