@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mqtt::frame::PacketType;
-use mqtt::packet::{Connect, Packet, PacketIdentifier, Publish, RetainHandling, SubscriptionOptions, Will};
+use mqtt::packet::{Auth, Connect, Packet, PacketIdentifier, Publish, RetainHandling, SubscriptionOptions, Will};
 use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, QoS, ReasonCode, encode};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -29,6 +29,8 @@ pub(crate) struct Options {
     user_name: Option<String>,
     password: Option<Vec<u8>>,
     tls: Option<Arc<ClientConfig>>,
+    /// More properties of the CONNECT.
+    properties: PropertiesBuf,
 }
 
 impl Options {
@@ -45,7 +47,14 @@ impl Options {
             user_name: None,
             password: None,
             tls: None,
+            properties: PropertiesBuf::new(),
         }
+    }
+
+    /// A property of the CONNECT.
+    pub(crate) fn property(mut self, property: Property<'_>) -> Self {
+        self.properties.push(property).unwrap();
+        self
     }
 
     pub(crate) fn version(mut self, version: ProtocolVersion) -> Self {
@@ -91,7 +100,7 @@ impl Options {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut properties = PropertiesBuf::new();
+        let mut properties = self.properties.clone();
         if let Some(expiry_s) = self.session_expiry_s {
             properties
                 .push(Property::SessionExpiryInterval(expiry_s))
@@ -211,6 +220,20 @@ impl Client {
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Sends an AUTH.
+    pub(crate) fn send_auth(&mut self, reason: ReasonCode, method: &str, data: &[u8]) {
+        let mut properties = PropertiesBuf::new();
+        properties.push(Property::AuthenticationMethod(method)).unwrap();
+        properties.push(Property::AuthenticationData(data)).unwrap();
+        let mut out = Vec::new();
+        Auth {
+            reason,
+            properties: properties.as_properties(),
+        }
+        .encode(self.version, &mut out);
+        self.send(&out);
     }
 
     /// The next packet of this type, which must be the next one that is not a message.

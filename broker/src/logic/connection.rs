@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use mqtt::ProtocolVersion;
 
 use super::time::Timestamp;
+use super::handle::auth::Enhanced;
 use crate::auth::Verdict;
+use crate::auth::enhanced::Authenticated;
 use crate::limits;
 use crate::settings::ListenerId;
 
@@ -42,6 +44,8 @@ pub struct Peer {
     pub certificate_identity: Option<Box<str>>,
     /// What became of its user name and password.
     pub verdict: Verdict,
+    /// Who it proved to be in an exchange of AUTH packets.
+    pub authenticated: Option<Box<Authenticated>>,
 }
 
 /// Why the shell lost a connection.
@@ -108,6 +112,8 @@ pub(super) struct Connection {
     pub(super) partial: Vec<u8>,
     pub(super) rare: Option<Box<Rare>>,
     pub(super) listener: ListenerId,
+    /// Request Problem Information is 0: no Reason Strings.
+    pub(super) without_reasons: bool,
 }
 
 /// What most connections have only before CONNECT and after their end.
@@ -118,6 +124,8 @@ pub(super) struct Rare {
     /// Inbound topic aliases (5.0); empty until the first is set.
     pub(super) aliases: Vec<Option<Box<str>>>,
     pub(super) why_closing: Option<Box<str>>,
+    /// Of a connection that named an Authentication Method.
+    pub(super) enhanced: Option<Box<Enhanced>>,
 }
 
 impl Connection {
@@ -145,6 +153,7 @@ impl Connection {
             watched_until: Timestamp::NEVER,
             partial: Vec::new(),
             listener: peer.listener,
+            without_reasons: false,
             rare: Some(Box::new(Rare {
                 peer: Some(peer),
                 ..Rare::default()

@@ -26,6 +26,7 @@ mod placement;
 mod policy;
 mod pressure;
 mod pump;
+mod reason_string;
 mod receive;
 mod retained;
 mod route;

@@ -217,18 +217,11 @@ impl Shard {
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(slot, &unsubscribe),
             Packet::PingReq => self.handle_pingreq(slot),
             Packet::Disconnect(disconnect) => self.handle_disconnect(now, slot, &disconnect),
-            // A second CONNECT [MQTT-3.1.0-2], an AUTH without a method [MQTT-4.12.0-6], or what only servers send.
+            // A second CONNECT [MQTT-3.1.0-2], or what only servers send.
             Packet::Connect(_) => {
                 self.protocol_error(now, slot, ReasonCode::ProtocolError, "a second CONNECT")
             }
-            Packet::Auth(_) => {
-                self.protocol_error(
-                    now,
-                    slot,
-                    ReasonCode::ProtocolError,
-                    "AUTH without an Authentication Method",
-                );
-            }
+            Packet::Auth(auth) => self.handle_auth(now, slot, &auth),
             Packet::ConnAck(_)
             | Packet::SubAck(_)
             | Packet::UnsubAck(_)

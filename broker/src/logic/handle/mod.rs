@@ -2,6 +2,7 @@
 
 mod ack;
 mod alias;
+pub(in crate::logic) mod auth;
 mod connect;
 mod disconnect;
 mod ping;

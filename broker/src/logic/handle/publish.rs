@@ -285,9 +285,7 @@ impl Shard {
         } else {
             PacketType::PubAck
         };
-        self.clients.send(slot, |out, version| {
-            mqtt::encode::ack(packet_type, identifier, reason, version, out)
-        });
+        self.clients.send_ack(slot, packet_type, identifier, reason);
     }
 
     /// A topic that is not for clients (`$SYS`) or not for this one: dropped and acknowledged, with 0x87 in 5.0; too many
