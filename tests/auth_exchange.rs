@@ -251,7 +251,10 @@ fn an_exchange_that_is_not_ended_is_closed() {
     let (mut client, _) = Client::try_connect(&broker, &connecting("c", &scram));
     client.expect_closed();
     let took = begun.elapsed();
-    assert!(took > Duration::from_secs(4) && took < Duration::from_secs(9), "{took:?}");
+    assert!(
+        took > Duration::from_secs(4) && took < Duration::from_secs(9),
+        "{took:?}"
+    );
     eventually("a line in the log", || broker.log().contains("no answer to AUTH"));
 }
 
@@ -266,8 +269,15 @@ fn v40_wrong_proofs_are_slowed_down() {
         let client = prove(&broker, &connecting("c", &scram), &mut scram);
         reasons.push(refusal(client).0);
     }
-    assert!(reasons[..10].iter().all(|reason| *reason == ReasonCode::NotAuthorized));
-    assert!(reasons.contains(&ReasonCode::ConnectionRateExceeded), "{reasons:?}");
+    assert!(
+        reasons[..10]
+            .iter()
+            .all(|reason| *reason == ReasonCode::NotAuthorized)
+    );
+    assert!(
+        reasons.contains(&ReasonCode::ConnectionRateExceeded),
+        "{reasons:?}"
+    );
 }
 
 /// [MQTT-4.12.1-1]: messages flow meanwhile, and the connection goes on.
@@ -314,7 +324,11 @@ fn a_re_authentication_that_fails_ends_the_connection() {
         let challenge = challenge(&client.expect(PacketType::Auth));
         let last = scram.last(&challenge).unwrap();
         client.send_auth(ReasonCode::ContinueAuthentication, METHOD, last.as_bytes());
-        assert_eq!(client.expect_closed().0, Some(ReasonCode::NotAuthorized), "{user}");
+        assert_eq!(
+            client.expect_closed().0,
+            Some(ReasonCode::NotAuthorized),
+            "{user}"
+        );
     }
     let mut client = inside();
     client.send_auth(ReasonCode::ReAuthenticate, "SCRAM-SHA-1", b"x");

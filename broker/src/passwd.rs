@@ -106,7 +106,10 @@ enum PasswdError {
     EmptyPassword,
     #[error("the passwords do not match")]
     Mismatch,
-    #[error("scram-sha-256 takes at least {} iterations, as clients refuse fewer", password::SCRAM_ITERATIONS_MIN)]
+    #[error(
+        "scram-sha-256 takes at least {} iterations, as clients refuse fewer",
+        password::SCRAM_ITERATIONS_MIN
+    )]
     TooFewIterations,
     #[error("the password cannot be read: {0}")]
     Prompt(#[source] io::Error),

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mqtt::frame::PacketType;
-use mqtt::packet::{Auth, Connect, Packet, PacketIdentifier, Publish, RetainHandling, SubscriptionOptions, Will};
+use mqtt::packet::{
+    Auth, Connect, Packet, PacketIdentifier, Publish, RetainHandling, SubscriptionOptions, Will,
+};
 use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, QoS, ReasonCode, encode};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};

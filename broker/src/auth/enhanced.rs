@@ -92,7 +92,9 @@ impl Exchange {
     pub fn finish(self, file: Option<&Arc<PasswordFile>>, auth: &Auth<'_>) -> Result<Proof, Refusal> {
         // [MQTT-4.12.0-3]
         if auth.reason != ReasonCode::ContinueAuthentication {
-            return Err(Refusal::protocol_error("AUTH without reason code 0x18 during authentication"));
+            return Err(Refusal::protocol_error(
+                "AUTH without reason code 0x18 during authentication",
+            ));
         }
         check_method(auth)?;
         let data = bounded(auth.properties.authentication_data())?;

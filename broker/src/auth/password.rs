@@ -326,7 +326,12 @@ mod tests {
 
     #[test]
     fn own_hashes_are_read_back() {
-        for algorithm in [Algorithm::Sha512, cheap_pbkdf2(), Algorithm::Argon2id, CHEAP_SCRAM] {
+        for algorithm in [
+            Algorithm::Sha512,
+            cheap_pbkdf2(),
+            Algorithm::Argon2id,
+            CHEAP_SCRAM,
+        ] {
             let made = PasswordHash::make(b"secret", algorithm).unwrap();
             let read = PasswordHash::parse(&made.to_string()).unwrap();
             assert_eq!(read, made);

@@ -97,24 +97,25 @@ impl Clients {
     }
 
     /// Appends a packet to the connection's `out` with `write`; not one that is larger than the client takes
-    /// [MQTT-3.1.2-24].
+    /// [MQTT-3.1.2-24]. Whether it was appended.
     #[inline]
-    pub(super) fn send(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>, ProtocolVersion)) {
+    pub(super) fn send(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>, ProtocolVersion)) -> bool {
         let Some(connection) = self.connections.get_mut(slot) else {
-            return;
+            return false;
         };
         if connection.stage == Stage::Closing {
-            return;
+            return false;
         }
         open_out(connection, &mut self.spare_outs);
         let start = connection.out.len();
         write(&mut connection.out, connection.version);
         if connection.out.len() - start > connection.packet_bytes_max as usize {
             connection.out.truncate(start);
-            return;
+            return false;
         }
         mark_dirty(slot, connection, &mut self.dirty);
         self.counters().packets_sent.add(1);
+        true
     }
 
     /// As [`Self::send`] with a Reason String for a 5.0 client that wants such [MQTT-3.1.2-29], unless the packet would be larger
@@ -155,9 +156,10 @@ impl Clients {
         reason: ReasonCode,
     ) {
         if !reason.is_error() {
-            return self.send(slot, |out, version| {
+            self.send(slot, |out, version| {
                 mqtt::encode::ack(packet_type, packet_identifier, reason, version, out);
             });
+            return;
         }
         let why = reason_string::of(packet_type, reason);
         self.send_explained(slot, why, |out, version, properties| {

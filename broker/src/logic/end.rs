@@ -29,9 +29,10 @@ impl Shard {
             return;
         };
         if connection.stage == Stage::Connected && connection.version == ProtocolVersion::V5 {
-            self.clients.send_explained(slot, Some(why), |out, version, properties| {
-                Disconnect { reason, properties }.encode(version, out);
-            });
+            self.clients
+                .send_explained(slot, Some(why), |out, version, properties| {
+                    Disconnect { reason, properties }.encode(version, out);
+                });
         }
         self.close(now, slot, why, true);
     }
@@ -62,6 +63,7 @@ impl Shard {
         if let Some(rare) = &mut connection.rare {
             rare.aliases = Vec::new();
             rare.enhanced = None;
+            rare.outbound_aliases = None;
         }
         self.timers
             .cancel(connection.watched_until, Timer::KeepAlive { slot });

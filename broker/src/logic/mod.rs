@@ -10,6 +10,7 @@
 //! the shell pushes [`Shard::take_batches`] before it flushes connections, and gives batches to
 //! [`Shard::receive_batch`] before bytes to [`Shard::receive`].
 
+mod aliases;
 mod batch;
 mod clients;
 mod connection;

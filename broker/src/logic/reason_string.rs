@@ -38,12 +38,12 @@ fn connack(reason: ReasonCode) -> Option<&'static str> {
         ReasonCode::BadAuthenticationMethod => "the Authentication Method is not offered here",
         ReasonCode::TopicNameInvalid => "the Will Topic is too long",
         ReasonCode::QuotaExceeded => "the broker has as many clients as it may have",
-        ReasonCode::PayloadFormatInvalid => "the Will Payload is not UTF-8 as its Payload Format Indicator says",
+        ReasonCode::PayloadFormatInvalid => {
+            "the Will Payload is not UTF-8 as its Payload Format Indicator says"
+        }
         ReasonCode::RetainNotSupported => "retained messages are not available, and the Will is one",
         ReasonCode::QoSNotSupported => "the Will QoS is above the Maximum QoS of this listener",
-        ReasonCode::ConnectionRateExceeded => {
-            "too many wrong passwords from this address, try again later"
-        }
+        ReasonCode::ConnectionRateExceeded => "too many wrong passwords from this address, try again later",
         _ => return None,
     })
 }

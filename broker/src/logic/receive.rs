@@ -12,6 +12,7 @@ use mqtt::{DecodeError, Packet, ProtocolVersion, QoS, ReasonCode};
 use super::Shard;
 use super::connection::{ConnectionId, Stage};
 use super::deliver::Run;
+use super::handle::publish::is_as_indicated;
 use super::time::Timestamp;
 use crate::limits;
 
@@ -189,7 +190,11 @@ impl Shard {
 
     #[inline]
     fn payload_fits(&self, publish: &Publish<'_>) -> bool {
-        publish.payload.len() <= self.clients.settings.payload_bytes_max as usize
+        let settings = &self.clients.settings;
+        publish.payload.len() <= settings.payload_bytes_max as usize
+            && (publish.properties.is_empty()
+                || !settings.check_payload_format
+                || is_as_indicated(publish.properties, publish.payload))
     }
 
     /// Everything but PUBLISH.

@@ -102,10 +102,9 @@ impl ShardLoop {
             _ if greeting.plain.len() > end => Err(Refusal::protocol_error(
                 "a packet behind AUTH, before the authentication was over",
             )),
-            Some(auth) => {
-                self.authentication
-                    .finish_exchange(self.now, listener, address, exchange, &auth)
-            }
+            Some(auth) => self
+                .authentication
+                .finish_exchange(self.now, listener, address, exchange, &auth),
             None => Err(Refusal::protocol_error("a malformed AUTH")),
         };
         greeting.plain.truncate(begin);

@@ -53,9 +53,7 @@ impl<'a> ClientFirst<'a> {
         }
         let (user, rest) = bare.split_once(',').ok_or(ScramError::Malformed)?;
         let nonce = rest.split_once(',').map_or(rest, |(nonce, _)| nonce);
-        let header = text
-            .get(..text.len() - bare.len())
-            .ok_or(ScramError::Malformed)?;
+        let header = text.get(..text.len() - bare.len()).ok_or(ScramError::Malformed)?;
         Ok(Self {
             header,
             bare,
@@ -86,7 +84,9 @@ impl<'a> ClientFinal<'a> {
 /// The value of an attribute, which is not empty.
 fn value<'a>(attribute: &'a str, name: &str) -> Result<&'a str, ScramError> {
     let value = attribute.strip_prefix(name);
-    value.filter(|value| !value.is_empty()).ok_or(ScramError::Malformed)
+    value
+        .filter(|value| !value.is_empty())
+        .ok_or(ScramError::Malformed)
 }
 
 fn nonce(attribute: &str) -> Result<&str, ScramError> {

@@ -56,7 +56,10 @@ impl ScramClient {
         let key = client_key(&salted);
         let signature = hmac_sha256(&sha256(&key), &[signed.as_bytes()]);
         let mut proof: Key = key;
-        proof.iter_mut().zip(signature).for_each(|(byte, with)| *byte ^= with);
+        proof
+            .iter_mut()
+            .zip(signature)
+            .for_each(|(byte, with)| *byte ^= with);
         let expected = hmac_sha256(&server_key(&salted), &[signed.as_bytes()]);
         self.expected = Some(format!("v={}", STANDARD.encode(expected)));
         Some(format!("{without_proof},p={}", STANDARD.encode(proof)))

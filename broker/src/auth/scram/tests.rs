@@ -193,7 +193,10 @@ fn imitations_look_the_same_and_fit_nothing() {
     let real = cheap("pw").verifier;
     let (eve, again) = (real.imitation(b"key", "eve"), real.imitation(b"key", "eve"));
     assert_eq!(eve, again);
-    assert_eq!((eve.salt.len(), eve.iterations), (real.salt.len(), real.iterations));
+    assert_eq!(
+        (eve.salt.len(), eve.iterations),
+        (real.salt.len(), real.iterations)
+    );
     assert_ne!(eve.salt, real.imitation(b"key", "bob").salt);
     assert_ne!(eve.salt, real.imitation(b"other", "eve").salt);
     assert!(!eve.verify(b"pw"));

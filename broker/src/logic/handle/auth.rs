@@ -41,8 +41,7 @@ impl Shard {
     pub(in crate::logic) fn handle_auth(&mut self, now: Timestamp, slot: u32, auth: &Auth<'_>) {
         match self.reauthenticate(slot, auth) {
             Ok(Answer { reason, data }) => {
-                self.clients
-                    .send(slot, |out, _| encode_auth(reason, &data, out));
+                self.clients.send(slot, |out, _| encode_auth(reason, &data, out));
             }
             Err(Refusal { reason, why }) if reason == ReasonCode::ProtocolError => {
                 self.protocol_error(now, slot, reason, why);
@@ -84,9 +83,7 @@ impl Shard {
                 let data = proof.data.into_vec();
                 Ok(Answer { reason, data })
             }
-            _ => Err(Refusal::protocol_error(
-                "AUTH with a reason code that is not due",
-            )),
+            _ => Err(Refusal::protocol_error("AUTH with a reason code that is not due")),
         }
     }
 }

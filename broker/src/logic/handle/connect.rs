@@ -13,6 +13,7 @@ use mqtt::property::{PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, ReasonCode};
 
 use super::super::Shard;
+use super::super::aliases::Aliases;
 use super::super::connection::{NONE, Peer, Stage};
 use super::super::message::{Message, Publisher};
 use super::super::mount::whole;
@@ -23,6 +24,7 @@ use super::super::store::Record;
 use super::super::time::Timestamp;
 use super::auth::Enhanced;
 use super::disconnect::bounded_expiry_s;
+use super::publish::is_as_indicated;
 use crate::auth::Verdict;
 use crate::auth::acl::Access;
 use crate::auth::enhanced;
@@ -140,6 +142,9 @@ impl Shard {
             }
             if will.qos > listener.qos_max {
                 return Err(ReasonCode::QoSNotSupported);
+            }
+            if settings.check_payload_format && !is_as_indicated(will.properties, will.payload) {
+                return Err(ReasonCode::PayloadFormatInvalid);
             }
         }
         if self.refuses_keep_alive(connect) {
@@ -326,15 +331,22 @@ impl Shard {
             // [MQTT-4.12.0-5]; both are short.
             let _ = properties.extend_raw(enhanced::properties(&authenticated.data).as_properties());
         }
+        let settings = &self.clients.settings;
+        let (alias_max_own, seed) = (settings.topic_alias_outbound_max, settings.hash_seed);
         let Some(connection) = self.clients.connection(slot) else {
             return;
         };
         connection.stage = Stage::Connected;
         connection.keep_alive_s = keep_alive_s;
         let session = connection.session;
+        let alias_max = connect.properties.topic_alias_maximum().unwrap_or(0);
+        if let Some(aliases) = Aliases::new(alias_max.min(alias_max_own), seed) {
+            connection.rare().outbound_aliases = Some(aliases);
+            connection.aliased = true;
+        }
         // The bit is 3.1.1's and later [MQTT-3.2.2-2].
         let session_present = session_present && connect.version != ProtocolVersion::V3_1;
-        self.clients.send(slot, |out, version| {
+        let told = self.clients.send(slot, |out, version| {
             let properties = properties.as_properties();
             ConnAck {
                 session_present,
@@ -350,6 +362,15 @@ impl Shard {
         counters
             .clients_connected_max
             .raise(counters.clients_connected.get());
+        if !told {
+            // Nothing may stand before a CONNACK, and without one there is no connection.
+            return self.close(
+                now,
+                slot,
+                "its Maximum Packet Size has no room for the CONNACK",
+                false,
+            );
+        }
         self.clients.pump(now, session);
     }
 
@@ -424,7 +445,28 @@ impl Shard {
             // [MQTT-3.1.2-21]
             tell(Property::ServerKeepAlive(keep_alive_s));
         }
+        // [MQTT-3.1.2-28]
+        if connect.properties.request_response_information() == Some(true)
+            && let Some(information) = self.response_information(admitted)
+        {
+            tell(Property::ResponseInformation(&information));
+        }
         properties
+    }
+
+    /// `response_information` for a client. None for one whose names would make more or less than a level of a topic.
+    fn response_information(&self, admitted: &Admitted<'_>) -> Option<String> {
+        let pattern = self.clients.settings.response_information.as_deref()?;
+        let level = |name: &'_ str| !name.is_empty() && !name.contains(['/', '+', '#']);
+        let mut information = pattern.to_owned();
+        let user = admitted.user.as_deref().unwrap_or_default();
+        for (place, name) in [("%c", admitted.client_identifier), ("%u", user)] {
+            if pattern.contains(place) {
+                Some(name).filter(|name| level(name))?;
+                information = information.replace(place, name);
+            }
+        }
+        Some(information)
     }
 
     /// A CONNECT that is none: in 5.0, and where 3.x has a return code for it, it is answered before the end.
@@ -458,14 +500,15 @@ impl Shard {
         why: &str,
     ) {
         self.clients.counters().connects_refused.add(1);
-        self.clients.send_explained(slot, told, |out, version, properties| {
-            ConnAck {
-                session_present: false,
-                reason,
-                properties,
-            }
-            .encode(version, out);
-        });
+        self.clients
+            .send_explained(slot, told, |out, version, properties| {
+                ConnAck {
+                    session_present: false,
+                    reason,
+                    properties,
+                }
+                .encode(version, out);
+            });
         self.close(now, slot, why, false);
     }
 }

@@ -6,6 +6,6 @@ pub(in crate::logic) mod auth;
 mod connect;
 mod disconnect;
 mod ping;
-mod publish;
+pub(in crate::logic) mod publish;
 mod subscribe;
 mod unsubscribe;

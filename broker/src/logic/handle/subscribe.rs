@@ -63,9 +63,10 @@ impl Shard {
         }
         let packet_identifier = subscribe.packet_identifier;
         let why = reason_string::of_first(PacketType::SubAck, &reasons);
-        self.clients.send_explained(slot, why, |out, version, properties| {
-            mqtt::encode::suback(packet_identifier, properties, &reasons, version, out);
-        });
+        self.clients
+            .send_explained(slot, why, |out, version, properties| {
+                mqtt::encode::suback(packet_identifier, properties, &reasons, version, out);
+            });
         for asked in replays {
             self.send_retained_to(now, session, asked);
         }

@@ -28,9 +28,10 @@ impl Shard {
             .collect();
         let packet_identifier = unsubscribe.packet_identifier;
         let why = reason_string::of_first(PacketType::UnsubAck, &reasons);
-        self.clients.send_explained(slot, why, |out, version, properties| {
-            mqtt::encode::unsuback(packet_identifier, properties, &reasons, version, out);
-        });
+        self.clients
+            .send_explained(slot, why, |out, version, properties| {
+                mqtt::encode::unsuback(packet_identifier, properties, &reasons, version, out);
+            });
     }
 
     /// All subscriptions of a session that ends.
