@@ -7,18 +7,28 @@ use std::fmt;
 use std::io::{BufRead, Write};
 use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, ServerConfig};
 
+use crate::tls::handshake::Handshake;
+use crate::tls::records::Records;
 use crate::tls::refusal;
 
 /// One connection's security layer.
 #[derive(Debug)]
-pub enum SecureStream {
+pub struct SecureStream(Layer);
+
+#[derive(Debug)]
+enum Layer {
     /// Bytes as they are.
     Plain,
-    /// TLS 1.2 or 1.3.
-    Tls(Box<Connection>),
+    /// A client's side of TLS 1.2 or 1.3.
+    Client(Box<ClientConnection>),
+    /// A server's side of TLS 1.2 or 1.3 before the handshake is over, and after it.
+    Handshake(Box<Handshake>),
+    Records(Box<Records>),
+    /// TLS that ended between the two: nothing passes.
+    Broken,
 }
 
 /// What [`SecureStream::open`] found besides the plain bytes.
@@ -41,8 +51,8 @@ pub struct TlsError {
 }
 
 impl TlsError {
-    fn of(source: rustls::Error, connection: &Connection) -> Self {
-        let why = refusal::take_reason().or_else(|| refusal::explain(&source, connection).map(Box::from));
+    fn of(source: rustls::Error, is_server: bool) -> Self {
+        let why = refusal::take_reason().or_else(|| refusal::explain(&source, is_server).map(Box::from));
         Self { source, why }
     }
 }
@@ -65,17 +75,17 @@ impl fmt::Display for TlsError {
 impl std::error::Error for TlsError {}
 
 impl SecureStream {
-    /// The server's side.
+    /// Bytes as they are.
+    pub const PLAIN: SecureStream = SecureStream(Layer::Plain);
+
+    /// The server's side; `config` as [`crate::tls::server()`] makes it, which lets the handshake hand over its keys.
     ///
     /// # Errors
     /// None in practice: rustls checks the configuration.
     pub fn server(config: Option<&Arc<ServerConfig>>) -> Result<SecureStream, TlsError> {
         match config {
-            None => Ok(SecureStream::Plain),
-            Some(config) => {
-                let connection = ServerConnection::new(Arc::clone(config))?;
-                Ok(SecureStream::tls(Connection::Server(connection)))
-            }
+            None => Ok(Self::PLAIN),
+            Some(config) => Ok(SecureStream(Layer::Handshake(Box::new(Handshake::new(config)?)))),
         }
     }
 
@@ -85,17 +95,20 @@ impl SecureStream {
     /// When `server_name` is neither a DNS name nor an IP address.
     pub fn client(config: Option<&Arc<ClientConfig>>, server_name: &str) -> Result<SecureStream, TlsError> {
         let Some(config) = config else {
-            return Ok(SecureStream::Plain);
+            return Ok(Self::PLAIN);
         };
         let name = ServerName::try_from(server_name.to_owned())
             .map_err(|_| rustls::Error::General(format!("not a server name: {server_name:?}")))?;
-        let connection = ClientConnection::new(Arc::clone(config), name)?;
-        Ok(SecureStream::tls(Connection::Client(connection)))
+        let mut connection = ClientConnection::new(Arc::clone(config), name)?;
+        connection.set_buffer_limit(None);
+        Ok(SecureStream(Layer::Client(Box::new(connection))))
     }
 
     /// The client's first flight. A server or a plain stream has none.
     pub fn start(&mut self, wire_out: &mut Vec<u8>) {
-        self.drain(wire_out);
+        if let Layer::Client(connection) = &mut self.0 {
+            write_records(connection, wire_out);
+        }
     }
 
     /// Takes `wire` bytes, appends what became readable to `plain`, and what must be answered (handshake, alerts) to
@@ -105,96 +118,153 @@ impl SecureStream {
     /// What the peer did wrong. `wire_out` then ends with the alert to send.
     pub fn open(
         &mut self,
-        mut wire: &[u8],
+        wire: &[u8],
         plain: &mut Vec<u8>,
         wire_out: &mut Vec<u8>,
     ) -> Result<Opened, TlsError> {
-        let SecureStream::Tls(connection) = self else {
-            plain.extend_from_slice(wire);
-            return Ok(Opened::default());
-        };
-        let mut opened = Opened::default();
-        while !wire.is_empty() {
-            connection
-                .read_tls(&mut wire)
-                .map_err(|error| rustls::Error::General(error.to_string()))?;
-            let was_handshaking = connection.is_handshaking();
-            let processed = connection.process_new_packets();
-            if connection.wants_write() {
-                write_records(connection, wire_out);
+        match &mut self.0 {
+            Layer::Plain => {
+                plain.extend_from_slice(wire);
+                Ok(Opened::default())
             }
-            if was_handshaking {
-                opened.warning = refusal::take_warning().or(opened.warning);
+            Layer::Client(connection) => open_client(connection, wire, plain, wire_out),
+            Layer::Records(records) => {
+                let opened = records.open(wire, plain, wire_out);
+                let peer_closed = opened.map_err(|error| TlsError::of(error, true))?;
+                Ok(Opened {
+                    peer_closed,
+                    warning: None,
+                })
             }
-            let state = processed.map_err(|error| TlsError::of(error, connection))?;
-            opened.peer_closed |= state.peer_has_closed();
-            take_plain(connection, plain);
-            if opened.peer_closed {
-                break;
+            Layer::Handshake(handshake) => {
+                let shaken = handshake.open(wire, plain, wire_out);
+                let warning = refusal::take_warning();
+                let mut peer_closed = shaken.map_err(|error| TlsError::of(error, true))?;
+                if handshake.is_over() {
+                    peer_closed |= self.begin_records(plain, wire_out)?;
+                }
+                Ok(Opened { peer_closed, warning })
             }
+            Layer::Broken => Err(rustls::Error::General("TLS is over".to_owned()).into()),
         }
-        Ok(opened)
+    }
+
+    /// From the handshake to the records, with what has come and what waits; true if the peer has closed.
+    fn begin_records(&mut self, plain: &mut Vec<u8>, wire_out: &mut Vec<u8>) -> Result<bool, TlsError> {
+        let Layer::Handshake(handshake) = std::mem::replace(&mut self.0, Layer::Broken) else {
+            return Ok(false);
+        };
+        let (mut records, incoming, waiting) = handshake.into_records()?;
+        records.seal(&waiting, wire_out);
+        let opened = records.open(&incoming, plain, wire_out);
+        self.0 = Layer::Records(Box::new(records));
+        opened.map_err(|error| TlsError::of(error, true))
     }
 
     /// Appends `plain` to `wire_out` as records; before the handshake is over they wait inside.
     pub fn seal(&mut self, plain: &[u8], wire_out: &mut Vec<u8>) {
-        match self {
-            SecureStream::Plain => wire_out.extend_from_slice(plain),
-            SecureStream::Tls(connection) => {
+        match &mut self.0 {
+            Layer::Plain => wire_out.extend_from_slice(plain),
+            Layer::Records(records) => records.seal(plain, wire_out),
+            Layer::Handshake(handshake) => handshake.wait(plain),
+            Layer::Client(connection) => {
                 // Without a buffer limit the writer takes all.
                 let _ = connection.writer().write_all(plain);
+                write_records(connection, wire_out);
+            }
+            Layer::Broken => {}
+        }
+    }
+
+    /// Appends close_notify. A server whose handshake is not over has nothing to say: the socket's end says it.
+    pub fn close(&mut self, wire_out: &mut Vec<u8>) {
+        match &mut self.0 {
+            Layer::Plain | Layer::Handshake(_) | Layer::Broken => {}
+            Layer::Records(records) => records.close(wire_out),
+            Layer::Client(connection) => {
+                connection.send_close_notify();
                 write_records(connection, wire_out);
             }
         }
     }
 
-    /// Appends close_notify.
-    pub fn close(&mut self, wire_out: &mut Vec<u8>) {
-        if let SecureStream::Tls(connection) = self {
-            connection.send_close_notify();
-        }
-        self.drain(wire_out);
-    }
-
     /// Whether application bytes cannot flow yet.
     pub fn is_handshaking(&self) -> bool {
-        match self {
-            SecureStream::Plain => false,
-            SecureStream::Tls(connection) => connection.is_handshaking(),
+        match &self.0 {
+            Layer::Handshake(_) => true,
+            Layer::Client(connection) => connection.is_handshaking(),
+            Layer::Plain | Layer::Records(_) | Layer::Broken => false,
         }
     }
 
     /// Whether this is not TLS.
     pub fn is_plain(&self) -> bool {
-        matches!(self, SecureStream::Plain)
+        matches!(self.0, Layer::Plain)
     }
 
-    /// The rustls connection, for what it negotiated.
-    pub fn tls(connection: Connection) -> SecureStream {
-        let mut connection = Box::new(connection);
-        connection.set_buffer_limit(None);
-        SecureStream::Tls(connection)
+    /// The certificate that the client showed to this server, until [`SecureStream::forget_certificate`].
+    pub fn client_certificate(&self) -> Option<&CertificateDer<'static>> {
+        match &self.0 {
+            Layer::Records(records) => records.certificate(),
+            _ => None,
+        }
+    }
+
+    /// Gives its memory back when it is known who the client is.
+    pub fn forget_certificate(&mut self) {
+        if let Layer::Records(records) = &mut self.0 {
+            records.forget_certificate();
+        }
+    }
+
+    /// For tests: the server's key wears out after so many records.
+    #[cfg(test)]
+    pub(crate) fn limit_records(&mut self, records_max: u64) {
+        if let Layer::Records(records) = &mut self.0 {
+            records.limit_records(records_max);
+        }
     }
 
     /// The negotiated version and cipher suite, for example `TLSv1_3 TLS13_AES_256_GCM_SHA384`; `None` if plain or not
     /// negotiated yet.
     pub fn negotiated(&self) -> Option<String> {
-        let SecureStream::Tls(connection) = self else {
-            return None;
+        let (version, suite) = match &self.0 {
+            Layer::Client(connection) => (
+                connection.protocol_version()?,
+                connection.negotiated_cipher_suite()?,
+            ),
+            Layer::Records(records) => records.negotiated(),
+            Layer::Plain | Layer::Handshake(_) | Layer::Broken => return None,
         };
-        let version = connection.protocol_version()?;
-        let suite = connection.negotiated_cipher_suite()?;
         Some(format!("{version:?} {:?}", suite.suite()))
-    }
-
-    fn drain(&mut self, wire_out: &mut Vec<u8>) {
-        if let SecureStream::Tls(connection) = self {
-            write_records(connection, wire_out);
-        }
     }
 }
 
-fn write_records(connection: &mut Connection, wire_out: &mut Vec<u8>) {
+fn open_client(
+    connection: &mut ClientConnection,
+    mut wire: &[u8],
+    plain: &mut Vec<u8>,
+    wire_out: &mut Vec<u8>,
+) -> Result<Opened, TlsError> {
+    let mut opened = Opened::default();
+    while !wire.is_empty() && !opened.peer_closed {
+        connection
+            .read_tls(&mut wire)
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let was_handshaking = connection.is_handshaking();
+        let processed = connection.process_new_packets();
+        write_records(connection, wire_out);
+        if was_handshaking {
+            opened.warning = refusal::take_warning().or(opened.warning);
+        }
+        let state = processed.map_err(|error| TlsError::of(error, false))?;
+        opened.peer_closed = state.peer_has_closed();
+        take_plain(connection, plain);
+    }
+    Ok(opened)
+}
+
+fn write_records(connection: &mut ClientConnection, wire_out: &mut Vec<u8>) {
     while connection.wants_write() {
         // Writing to a Vec cannot fail.
         if connection.write_tls(wire_out).is_err() {
@@ -203,7 +273,7 @@ fn write_records(connection: &mut Connection, wire_out: &mut Vec<u8>) {
     }
 }
 
-fn take_plain(connection: &mut Connection, plain: &mut Vec<u8>) {
+fn take_plain(connection: &mut ClientConnection, plain: &mut Vec<u8>) {
     let mut reader = connection.reader();
     while let Ok(chunk) = reader.fill_buf() {
         let taken = chunk.len();

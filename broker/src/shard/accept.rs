@@ -169,11 +169,12 @@ impl ShardLoop {
         };
         let Greeting {
             socket,
-            stream,
+            mut stream,
             admission,
             plain,
             ..
         } = greeting;
+        stream.forget_certificate();
         let handoff = Handoff {
             socket,
             stream,
