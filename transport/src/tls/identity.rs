@@ -55,10 +55,7 @@ pub enum IdentityError {
 /// # Errors
 /// Why the certificate names nobody.
 pub fn client_identity(stream: &SecureStream, kind: IdentityKind) -> Result<String, IdentityError> {
-    let SecureStream::Tls(connection) = stream else {
-        return Err(IdentityError::NoCertificate);
-    };
-    let Connection::Server(server) = &**connection else {
+    let Some(Connection::Server(server)) = stream.connection() else {
         return Err(IdentityError::NoCertificate);
     };
     let leaf = server.peer_certificates().and_then(|chain| chain.first());
