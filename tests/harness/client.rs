@@ -14,6 +14,7 @@ use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, QoS, ReasonCode, encode};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
+use super::web_socket::WebSocketStream;
 use super::{Broker, Message, PATIENCE, Received};
 
 /// What a CONNECT says.
@@ -29,6 +30,7 @@ pub(crate) struct Options {
     user_name: Option<String>,
     password: Option<Vec<u8>>,
     tls: Option<Arc<ClientConfig>>,
+    web_socket: bool,
 }
 
 impl Options {
@@ -45,6 +47,7 @@ impl Options {
             user_name: None,
             password: None,
             tls: None,
+            web_socket: false,
         }
     }
 
@@ -87,6 +90,12 @@ impl Options {
 
     pub(crate) fn tls(mut self, config: Arc<ClientConfig>) -> Self {
         self.tls = Some(config);
+        self
+    }
+
+    /// Over WebSocket.
+    pub(crate) fn web_socket(mut self) -> Self {
+        self.web_socket = true;
         self
     }
 
@@ -158,6 +167,11 @@ impl Client {
                 let connection = ClientConnection::new(Arc::clone(config), name).unwrap();
                 Stream::Tls(Box::new(StreamOwned::new(connection, socket)))
             }
+        };
+        let stream = if options.web_socket {
+            Stream::WebSocket(Box::new(WebSocketStream::over(stream)))
+        } else {
+            stream
         };
         let version = options.version;
         Self {
@@ -459,16 +473,18 @@ impl Client {
     }
 }
 
-enum Stream {
+pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    WebSocket(Box<WebSocketStream>),
 }
 
 impl Stream {
-    fn socket(&self) -> &TcpStream {
+    pub(super) fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
             Self::Tls(stream) => &stream.sock,
+            Self::WebSocket(stream) => stream.socket(),
         }
     }
 }
@@ -478,6 +494,7 @@ impl Read for Stream {
         match self {
             Self::Plain(socket) => socket.read(buffer),
             Self::Tls(stream) => stream.read(buffer),
+            Self::WebSocket(stream) => stream.read(buffer),
         }
     }
 }
@@ -487,6 +504,7 @@ impl Write for Stream {
         match self {
             Self::Plain(socket) => socket.write(bytes),
             Self::Tls(stream) => stream.write(bytes),
+            Self::WebSocket(stream) => stream.write(bytes),
         }
     }
 
@@ -494,6 +512,7 @@ impl Write for Stream {
         match self {
             Self::Plain(socket) => socket.flush(),
             Self::Tls(stream) => stream.flush(),
+            Self::WebSocket(stream) => stream.flush(),
         }
     }
 }
