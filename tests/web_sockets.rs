@@ -61,7 +61,12 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
         }
     }
     frame.extend(mask);
-    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+    frame.extend(
+        payload
+            .iter()
+            .zip(mask.iter().cycle())
+            .map(|(byte, key)| byte ^ key),
+    );
     frame
 }
 
@@ -102,7 +107,7 @@ fn messages_pass_between_web_sockets_and_tcp() {
     let second = format!("listener {tcp} 127.0.0.1\nallow_anonymous true");
     let plain = setup().listener(&second).start();
     let secure = setup().tls(&certificates).start();
-    let config = certificates.client_config();
+    let config = certificates.client_config(&[&rustls::version::TLS13], false);
     for (broker, options) in [
         (&plain, Options::new("a").web_socket()),
         (&secure, Options::new("a").web_socket().tls(config.clone())),
@@ -138,7 +143,9 @@ fn packets_and_frames_need_not_agree() {
     // Several packets in a frame, with the request.
     let mut socket = open(&broker);
     let packets = [CONNECT, PINGREQ, PINGREQ].concat();
-    socket.write_all(&[REQUEST.as_bytes(), &frame(0x82, &packets)].concat()).unwrap();
+    socket
+        .write_all(&[REQUEST.as_bytes(), &frame(0x82, &packets)].concat())
+        .unwrap();
     let mut seen = Vec::new();
     while !seen.ends_with(b"\xd0\x00\xd0\x00") {
         let mut byte = [0];
@@ -160,8 +167,13 @@ fn packets_and_frames_need_not_agree() {
         socket.write_all(&[byte]).unwrap();
     }
     assert_eq!(next_frame(&mut socket), (0x8A, b"between".to_vec()));
-    assert_eq!(next_frame(&mut socket), (0x82, b"\x20\x02\x00\x00".to_vec()));
-    assert_eq!(next_frame(&mut socket), (0x82, b"\xd0\x00".to_vec()));
+    let mut packets = Vec::new();
+    while packets.len() < 6 {
+        let (first, payload) = next_frame(&mut socket);
+        assert_eq!(first, 0x82);
+        packets.extend(payload);
+    }
+    assert_eq!(packets, b"\x20\x02\x00\x00\xd0\x00");
     // A ping of a connected client, and the end.
     socket.write_all(&frame(0x89, b"later")).unwrap();
     assert_eq!(next_frame(&mut socket), (0x8A, b"later".to_vec()));
@@ -191,13 +203,19 @@ fn wrong_frames_end_the_connection_with_their_code() {
                 assert_eq!(next_frame(&mut socket).0, 0x82);
             }
             socket.write_all(&wire).unwrap();
-            assert_eq!(next_frame(&mut socket), (0x88, u16::to_be_bytes(code).to_vec()), "{wire:x?}");
+            assert_eq!(
+                next_frame(&mut socket),
+                (0x88, u16::to_be_bytes(code).to_vec()),
+                "{wire:x?}"
+            );
             rest(&socket);
         }
     }
     // Malformed MQTT in a right frame: the close frame is a plain goodbye.
     let mut socket = upgraded(&broker);
-    socket.write_all(&frame(0x82, &[CONNECT, b"\xf7\x00"].concat())).unwrap();
+    socket
+        .write_all(&frame(0x82, &[CONNECT, b"\xf7\x00"].concat()))
+        .unwrap();
     assert_eq!(next_frame(&mut socket).0, 0x82);
     assert_eq!(next_frame(&mut socket).0, 0x88);
     Client::connect(&broker, &Options::new("still there").web_socket()).ping();
@@ -244,9 +262,11 @@ fn before_connect_a_client_may_have_64_kib() {
         wire.extend(frame(0x82, &[0; 1000]));
     }
     // The broker may close before it has read all.
+    let begin = Instant::now();
     let _sent = socket.write_all(&wire);
     rest(&socket);
-    eventually("the log says why", || broker.log().contains("64 KiB") || broker.log().contains("closed"));
+    assert!(begin.elapsed() < Duration::from_secs(3));
+    eventually("the log says why", || broker.log().contains("a CONNECT above 64 KiB"));
 }
 
 #[test]
@@ -264,19 +284,34 @@ fn requests_are_refused_by_status() {
         (origin("http://example.org").replace(": mqtt", ": soap"), "400"),
         (origin("http://example.org").replace(": 13", ": 12"), "426"),
         (origin("http://example.org").replace("GET", "POST"), "400"),
-        (origin("http://example.org").replace("Host", &format!("Cookie: {}\r\nHost", "c".repeat(5000))), "431"),
+        (
+            origin("http://example.org").replace("Host", &format!("Cookie: {}\r\nHost", "c".repeat(5000))),
+            "431",
+        ),
         ("GET / HTTP/1.1\r\n\r\n".to_owned(), "426"),
         ("nonsense\r\n\r\n".to_owned(), "400"),
     ] {
         let answer = answer(&broker, &request);
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request} -> {answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{request} -> {answer}"
+        );
     }
-    assert_eq!(answer(&broker, "\x10\x0d\0\x04MQTT"), "", "MQTT without WebSocket gets no answer");
+    assert_eq!(
+        answer(&broker, "\x10\x0d\0\x04MQTT"),
+        "",
+        "MQTT without WebSocket gets no answer"
+    );
     eventually("the log says why", || {
         let log = broker.log();
-        ["websockets_origin", "websockets_headers_size", "http_dir", "protocol websockets"]
-            .iter()
-            .all(|why| log.contains(why))
+        [
+            "websockets_origin",
+            "websockets_headers_size",
+            "http_dir",
+            "protocol websockets",
+        ]
+        .iter()
+        .all(|why| log.contains(why))
     });
 }
 
@@ -307,8 +342,14 @@ fn pages_are_served_from_their_folder_alone() {
     let (_place, pages) = folder_of_pages();
     let broker = setup().listener(&format!("http_dir {}", pages.display())).start();
     let index = page(&broker, "/");
-    assert!(index.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/html"), "{index}");
-    assert!(index.contains("Content-Length: 12\r\n") && index.ends_with("\r\n\r\n<p>hello</p>"), "{index}");
+    assert!(
+        index.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/html"),
+        "{index}"
+    );
+    assert!(
+        index.contains("Content-Length: 12\r\n") && index.ends_with("\r\n\r\n<p>hello</p>"),
+        "{index}"
+    );
     assert_eq!(page(&broker, "/index.html?x=1"), index);
     let script = page(&broker, "/sub/app.js");
     assert!(script.contains("text/javascript"));
@@ -329,7 +370,10 @@ fn pages_are_served_from_their_folder_alone() {
         assert!(!answer.contains("secret\n") && !answer.ends_with("secret"));
     }
     let head = answer(&broker, "HEAD / HTTP/1.1\r\n\r\n");
-    assert!(head.contains("Content-Length: 12\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    assert!(
+        head.contains("Content-Length: 12\r\n") && head.ends_with("\r\n\r\n"),
+        "{head}"
+    );
     assert!(answer(&broker, "PUT / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
     Client::connect(&broker, &Options::new("beside").web_socket()).ping();
 }
@@ -342,7 +386,10 @@ fn pages_over_tls() {
         .tls(&certificates)
         .listener(&format!("http_dir {}", pages.display()))
         .start();
-    let mut client = Client::open_tls(&broker, certificates.client_config());
+    let mut client = Client::open_tls(
+        &broker,
+        certificates.client_config(&[&rustls::version::TLS13], false),
+    );
     client.send(b"GET /sub/app.js HTTP/1.1\r\n\r\n");
     let answer = client.read_to_end();
     assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
@@ -358,7 +405,9 @@ fn a_load_balancer_may_stand_before_web_sockets() {
     for piece in wire.chunks(7) {
         socket.write_all(piece).unwrap();
     }
-    eventually("the client is connected", || broker.log().contains("192.0.2.7:4660 as a"));
+    eventually("the client is connected", || {
+        broker.log().contains("192.0.2.7:4660 as a")
+    });
     let mut begin = [0; 12];
     socket.read_exact(&mut begin).unwrap();
     assert_eq!(&begin, b"HTTP/1.1 101");
@@ -379,7 +428,8 @@ fn a_client_that_pings_and_does_not_read_is_cut() {
         assert!(begin.elapsed() < Duration::from_secs(60), "never cut");
     }
     let grown_kib = broker.resident_kib().saturating_sub(before_kib);
-    assert!(grown_kib < 4 << 10, "{grown_kib} KiB");
+    // Two shards touch their receive buffers, 4 MiB each.
+    assert!(grown_kib < 24 << 10, "{grown_kib} KiB");
     Client::connect(&broker, &Options::new("other").web_socket()).ping();
 }
 
@@ -394,7 +444,11 @@ fn paho_python_over_web_sockets() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/paho_client.py");
     for (broker, ca) in [(&plain, None), (&secure, Some(certificates.path("ca.crt")))] {
         let mut command = Command::new(&python);
-        command.arg(&script).arg(broker.port().to_string()).args(ca).arg("--websockets");
+        command
+            .arg(&script)
+            .arg(broker.port().to_string())
+            .args(ca)
+            .arg("--websockets");
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(output.status.success() && said.contains("all passed"), "{said}");

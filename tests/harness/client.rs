@@ -51,6 +51,12 @@ impl Options {
         }
     }
 
+    /// The same for another client.
+    pub(crate) fn named(mut self, client_identifier: &str) -> Self {
+        client_identifier.clone_into(&mut self.client_identifier);
+        self
+    }
+
     pub(crate) fn version(mut self, version: ProtocolVersion) -> Self {
         self.version = version;
         self
@@ -155,6 +161,11 @@ impl Client {
     /// A connection without a CONNECT.
     pub(crate) fn open(broker: &Broker) -> Self {
         Self::open_at(broker.address(), &Options::new(""))
+    }
+
+    /// The same over TLS.
+    pub(crate) fn open_tls(broker: &Broker, config: Arc<ClientConfig>) -> Self {
+        Self::open_at(broker.address(), &Options::new("").tls(config))
     }
 
     fn open_at(address: SocketAddr, options: &Options) -> Self {

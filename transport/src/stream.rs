@@ -61,6 +61,12 @@ pub enum StreamError {
     WebSocket(#[from] WebSocketError),
 }
 
+impl From<rustls::Error> for StreamError {
+    fn from(source: rustls::Error) -> Self {
+        TlsError::from(source).into()
+    }
+}
+
 impl From<rustls::Error> for TlsError {
     fn from(source: rustls::Error) -> Self {
         Self { source, why: None }
@@ -83,7 +89,7 @@ impl SecureStream {
     ///
     /// # Errors
     /// None in practice: rustls checks the configuration.
-    pub fn server(config: Option<&Arc<ServerConfig>>) -> Result<SecureStream, TlsError> {
+    pub fn server(config: Option<&Arc<ServerConfig>>) -> Result<SecureStream, StreamError> {
         match config {
             None => Ok(SecureStream::Plain),
             Some(config) => {
@@ -97,7 +103,10 @@ impl SecureStream {
     ///
     /// # Errors
     /// When `server_name` is neither a DNS name nor an IP address.
-    pub fn client(config: Option<&Arc<ClientConfig>>, server_name: &str) -> Result<SecureStream, TlsError> {
+    pub fn client(
+        config: Option<&Arc<ClientConfig>>,
+        server_name: &str,
+    ) -> Result<SecureStream, StreamError> {
         let Some(config) = config else {
             return Ok(SecureStream::Plain);
         };

@@ -17,7 +17,8 @@ use super::draft::{Access, Draft, ListenerDraft, Spoken, TlsDraft};
 use super::error::{ConfigError, Problem};
 use super::parse::Place;
 use super::{
-    AddressFamily, Configuration, IdentityKind, ListenerSocket, ListenerTls, Protocol, ProxyProtocol, TlsVersion,
+    AddressFamily, Configuration, IdentityKind, ListenerSocket, ListenerTls, Protocol, ProxyProtocol,
+    TlsVersion,
 };
 
 const DEFAULT_PORT: u16 = 1883;
@@ -181,9 +182,7 @@ fn protocol(listener: &ListenerDraft, draft: &Draft) -> Protocol {
     match listener.spoken {
         Spoken::Mqtt => Protocol::Mqtt,
         Spoken::WebSockets => Protocol::WebSockets(Wanted {
-            header_bytes_max: draft
-                .websocket_header_bytes_max
-                .unwrap_or(WEBSOCKET_HEADER_BYTES),
+            header_bytes_max: draft.websocket_header_bytes_max.unwrap_or(WEBSOCKET_HEADER_BYTES),
             origins: listener.origins.clone(),
         }),
     }

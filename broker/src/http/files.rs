@@ -38,7 +38,11 @@ pub(super) fn serve(client: Client, page: &Page, folder: &Path) -> io::Result<&'
         }
         Found::Folder => {
             let path = page.target.split(['?', '#']).next().unwrap_or_default();
-            client.say("301 Moved Permanently", &format!("Location: {path}/\r\n"), head_only)
+            client.say(
+                "301 Moved Permanently",
+                &format!("Location: {path}/\r\n"),
+                head_only,
+            )
         }
         Found::Nothing => client.say("404 Not Found", "", head_only),
         Found::Error(error) => {
@@ -74,7 +78,9 @@ fn find(target: &str, folder: &Path) -> Found {
         },
         Ok((_, FileType::Directory, _)) if !is_folder => Found::Folder,
         Ok(_) => Found::Nothing,
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP | Errno::ACCESS | Errno::NAMETOOLONG) => Found::Nothing,
+        Err(
+            Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP | Errno::ACCESS | Errno::NAMETOOLONG,
+        ) => Found::Nothing,
         Err(error) => Found::Error(error.into()),
     }
 }
@@ -90,7 +96,12 @@ fn path(target: &str) -> Option<String> {
 }
 
 fn open(path: &str, folder: &Path) -> Result<(File, FileType, u64), Errno> {
-    let folder = openat(CWD, folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let folder = openat(
+        CWD,
+        folder,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     // Not to wait for whoever writes into a named pipe.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
@@ -185,14 +196,26 @@ mod tests {
         link("sub/index.html", "inside.html");
         link("itself", "itself");
         rustix::fs::mkfifoat(CWD, folder.join("pipe"), Mode::RWXU).unwrap();
-        for target in ["/out", "/absolute", "/up/secret", "/itself", "/pipe", "/sub/index.html/x", "/gone", "/"] {
+        for target in [
+            "/out",
+            "/absolute",
+            "/up/secret",
+            "/itself",
+            "/pipe",
+            "/sub/index.html/x",
+            "/gone",
+            "/",
+        ] {
             assert!(matches!(find(target, &folder), Found::Nothing), "{target}");
         }
         let long = format!("/{}", "x".repeat(5000));
         assert!(matches!(find(&long, &folder), Found::Nothing));
         assert!(matches!(find("/sub", &folder), Found::Folder));
         for target in ["/inside.html", "/sub/", "/sub/index.html"] {
-            let Found::File { bytes, content_type, .. } = find(target, &folder) else {
+            let Found::File {
+                bytes, content_type, ..
+            } = find(target, &folder)
+            else {
                 panic!("{target} is not found");
             };
             assert_eq!((bytes, content_type), (3, "text/html; charset=utf-8"));

@@ -49,9 +49,7 @@ fn begin_frames(greeting: &mut Greeting, request_bytes: usize, answer: &mut Vec<
     greeting.plain.clear();
     let beneath = std::mem::replace(&mut greeting.stream, SecureStream::Plain);
     greeting.stream = beneath.upgraded(limits::WEBSOCKET_FRAME_BYTES_MAX);
-    let opened = greeting
-        .stream
-        .open_frames(&frames, &mut greeting.plain, answer);
+    let opened = greeting.stream.open_frames(&frames, &mut greeting.plain, answer);
     read_opened(greeting, opened, answer)
 }
 
@@ -76,7 +74,8 @@ impl ShardLoop {
 }
 
 /// Who came here by a browser should learn what this is.
-const NO_PAGES: &[u8] = b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: close, Upgrade\r\n\
+const NO_PAGES: &[u8] =
+    b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: close, Upgrade\r\n\
 Content-Type: text/plain\r\nContent-Length: 47\r\n\r\nMQTT over WebSocket is spoken here, nothing else\n";
 
 #[cfg(test)]
@@ -87,6 +86,10 @@ mod tests {
     fn the_length_is_that_of_the_text() {
         let text = std::str::from_utf8(NO_PAGES).unwrap();
         let (header, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(header.ends_with(&format!("Content-Length: {}", body.len())), "{}", body.len());
+        assert!(
+            header.ends_with(&format!("Content-Length: {}", body.len())),
+            "{}",
+            body.len()
+        );
     }
 }

@@ -113,7 +113,10 @@ impl Reader {
                 self.header = Vec::new();
                 return self.begin(parsed).map(Some);
             }
-            debug_assert!(self.header.len() < HEADER_BYTES_MAX, "a header of 14 bytes is whole");
+            debug_assert!(
+                self.header.len() < HEADER_BYTES_MAX,
+                "a header of 14 bytes is whole"
+            );
         }
         Ok(None)
     }

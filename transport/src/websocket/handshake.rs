@@ -99,7 +99,10 @@ fn upgrade(bytes: &[u8], wanted: &Wanted) -> Heard {
             "it comes from another origin (websockets_origin)",
         );
     }
-    if headers.get("Sec-WebSocket-Version").is_none_or(|version| version != "13") {
+    if headers
+        .get("Sec-WebSocket-Version")
+        .is_none_or(|version| version != "13")
+    {
         return refused(
             "426 Upgrade Required",
             "Sec-WebSocket-Version: 13\r\n",
@@ -137,7 +140,9 @@ fn subprotocol<'a>(offered: &mut dyn Iterator<Item = &'a HeaderValue>) -> Option
         .flat_map(|value| value.split(','))
         .map(str::trim)
         .collect();
-    ["mqtt", "mqttv3.1"].into_iter().find(|known| names.contains(known))
+    ["mqtt", "mqttv3.1"]
+        .into_iter()
+        .find(|known| names.contains(known))
 }
 
 fn too_long() -> Heard {

@@ -2,10 +2,10 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
 use proptest::prelude::*;
+use tungstenite::Message;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame};
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
-use tungstenite::Message;
 
 use super::handshake::{self, Heard, Page, Wanted};
 use super::*;
@@ -113,7 +113,10 @@ fn malformed_frames_are_refused_by_code() {
         (vec![0x89, 0xFE, 0, 126, 0, 0, 0, 0], protocol),
         ([masked(0x02, 0), masked(0x82, 0)].concat(), protocol),
         (vec![0x82, 0xFF, 0, 0, 0, 0, 0, 0x10, 0, 1, 0, 0, 0, 0], size),
-        (vec![0x82, 0xFF, 0xFF, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0], size),
+        (
+            vec![0x82, 0xFF, 0xFF, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0],
+            size,
+        ),
         // Close frames: half a code, codes that never travel, a reason that is no text.
         (vec![0x88, 0x81, 0, 0, 0, 0, 3], protocol),
         (vec![0x88, 0x82, 0, 0, 0, 0, 3, 0xED], protocol),
@@ -139,7 +142,12 @@ fn nothing_is_read_after_a_close() {
     assert!(opened.peer_closed);
     assert_eq!(plain, b"last");
     assert!(matches!(client.hear(&answer), Message::Close(Some(close)) if close.code == CloseCode::Away));
-    assert!(stream.open(&[0x82, 0x80], &mut plain, &mut answer).unwrap().peer_closed);
+    assert!(
+        stream
+            .open(&[0x82, 0x80], &mut plain, &mut answer)
+            .unwrap()
+            .peer_closed
+    );
     answer.clear();
     stream.seal(b"late", &mut answer);
     stream.close(&mut answer);
@@ -175,7 +183,9 @@ fn a_flush_is_one_binary_frame() {
     stream.seal(b"", &mut wire);
     assert!(wire.is_empty(), "no empty frames");
     stream.close(&mut wire);
-    assert!(matches!(Client::new().hear(&wire), Message::Close(Some(close)) if close.code == CloseCode::Normal));
+    assert!(
+        matches!(Client::new().hear(&wire), Message::Close(Some(close)) if close.code == CloseCode::Normal)
+    );
 }
 
 #[test]
@@ -186,8 +196,12 @@ fn above_tls_a_flush_is_one_record() {
     let (mut to_server, mut to_client, mut plain) = (Vec::new(), Vec::new(), Vec::new());
     client.start(&mut to_server);
     while !to_server.is_empty() || !to_client.is_empty() {
-        server.open(&std::mem::take(&mut to_server), &mut plain, &mut to_client).unwrap();
-        client.open(&std::mem::take(&mut to_client), &mut plain, &mut to_server).unwrap();
+        server
+            .open(&std::mem::take(&mut to_server), &mut plain, &mut to_client)
+            .unwrap();
+        client
+            .open(&std::mem::take(&mut to_client), &mut plain, &mut to_server)
+            .unwrap();
     }
     let mut server = server.upgraded(FRAME_BYTES_MAX);
     assert!(server.is_tls() && !server.is_plain() && !server.is_handshaking());
@@ -221,7 +235,10 @@ fn status(request: &str, wanted: &Wanted) -> String {
         Heard::Refused { answer, .. } => {
             let answer = String::from_utf8(answer).unwrap();
             let (header, body) = answer.split_once("\r\n\r\n").unwrap();
-            assert!(header.contains(&format!("Content-Length: {}", body.len())), "{header}");
+            assert!(
+                header.contains(&format!("Content-Length: {}", body.len())),
+                "{header}"
+            );
             header["HTTP/1.1 ".len()..][..3].to_owned()
         }
         other => panic!("{request}: {other:?}"),
@@ -233,7 +250,11 @@ fn status(request: &str, wanted: &Wanted) -> String {
 fn an_upgrade_is_answered_when_it_is_whole() {
     let mut bytes = REQUEST.as_bytes().to_vec();
     for cut in 0..bytes.len() {
-        assert_eq!(handshake::hear(&bytes[..cut], &wanted()), Heard::Incomplete, "{cut}");
+        assert_eq!(
+            handshake::hear(&bytes[..cut], &wanted()),
+            Heard::Incomplete,
+            "{cut}"
+        );
     }
     bytes.extend(b"frames");
     let Heard::Upgrade { answer, length } = handshake::hear(&bytes, &wanted()) else {
@@ -242,7 +263,10 @@ fn an_upgrade_is_answered_when_it_is_whole() {
     assert_eq!(&bytes[length..], b"frames");
     let answer = String::from_utf8(answer).unwrap().to_lowercase();
     assert!(answer.starts_with("http/1.1 101 "), "{answer}");
-    assert!(answer.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n"), "{answer}");
+    assert!(
+        answer.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n"),
+        "{answer}"
+    );
     assert!(answer.contains("sec-websocket-protocol: mqtt\r\n"), "{answer}");
     let old = REQUEST.replace("chat, mqtt", "mqttv3.1");
     let Heard::Upgrade { answer, .. } = handshake::hear(old.as_bytes(), &wanted()) else {
@@ -272,7 +296,16 @@ fn malformed_upgrades_are_refused_by_status() {
         assert_eq!(status(&request, &wanted()), code, "{from} -> {to}");
     }
     let many: String = (0..200).map(|number| format!("A{number}: b\r\n")).collect();
-    assert_eq!(status(&REQUEST.replace("Host", &format!("{many}Host")), &Wanted { header_bytes_max: 65_536, ..wanted() }), "431");
+    assert_eq!(
+        status(
+            &REQUEST.replace("Host", &format!("{many}Host")),
+            &Wanted {
+                header_bytes_max: 65_536,
+                ..wanted()
+            }
+        ),
+        "431"
+    );
 }
 
 #[test]
@@ -283,7 +316,10 @@ fn headers_are_bounded_whole_or_not() {
     };
     assert_eq!(status(REQUEST, &small), "431");
     assert_eq!(status(&REQUEST[..100], &small), "431");
-    assert_eq!(handshake::hear(&REQUEST.as_bytes()[..99], &small), Heard::Incomplete);
+    assert_eq!(
+        handshake::hear(&REQUEST.as_bytes()[..99], &small),
+        Heard::Incomplete
+    );
 }
 
 #[test]
@@ -293,7 +329,10 @@ fn origins_are_compared_whole() {
         ..wanted()
     };
     let allowed = from(&["http://a", "http://example.org"]);
-    assert!(matches!(handshake::hear(REQUEST.as_bytes(), &allowed), Heard::Upgrade { .. }));
+    assert!(matches!(
+        handshake::hear(REQUEST.as_bytes(), &allowed),
+        Heard::Upgrade { .. }
+    ));
     assert_eq!(status(REQUEST, &from(&["http://example.org:80"])), "403");
     assert_eq!(status(REQUEST, &from(&["example.org"])), "403");
     assert_eq!(status(&REQUEST.replace("Origin", "X-Origin"), &allowed), "403");

@@ -427,10 +427,12 @@ pub(super) const KEYS: &[Key] = &[
                 draft.websocket_header_bytes_max = usize::try_from(bytes).ok().filter(|&bytes| bytes > 0);
             },
         },
-        Show::Global(|c| shown_if(c.listeners.iter().find_map(|listener| match &listener.protocol {
-            Protocol::WebSockets(wanted) => Some(wanted.header_bytes_max),
-            Protocol::Mqtt => None,
-        }))),
+        Show::Global(|c| {
+            shown_if(c.listeners.iter().find_map(|listener| match &listener.protocol {
+                Protocol::WebSockets(wanted) => Some(wanted.header_bytes_max),
+                Protocol::Mqtt => None,
+            }))
+        }),
     ),
 ];
 
