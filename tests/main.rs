@@ -34,5 +34,6 @@ mod start;
 mod takeover;
 mod tls;
 mod tutorial;
+mod web_sockets;
 mod wildcards;
 mod will;

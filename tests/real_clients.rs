@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use crate::harness::{Broker, Certificates, Setup, eventually};
 
 /// Says on standard error, past the test runner's capture, that a client is not there.
-fn skip(client: &str) {
+pub(crate) fn skip(client: &str) {
     assert!(
         std::env::var_os("CI").is_none(),
         "{client} is not installed, and CI must not skip it"
@@ -136,7 +136,7 @@ fn mosquitto_clients_over_tls() {
 }
 
 /// A Python that has paho-mqtt: the one of the CI's own folder, or the system's.
-fn python_with_paho() -> Option<PathBuf> {
+pub(crate) fn python_with_paho() -> Option<PathBuf> {
     let of_ci = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers/bin/python");
     [of_ci, PathBuf::from("python3")].into_iter().find(|python| {
         let import = Command::new(python)

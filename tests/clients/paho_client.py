@@ -1,6 +1,6 @@
 """paho-mqtt against a broker: QoS 0 to 2, retained, will, takeover, a persistent session, for 3.1.1 and 5.0.
 
-Usage: paho_client.py PORT [CA_FILE]; prints "all passed" and exits 0, or ends with an error.
+Usage: paho_client.py PORT [CA_FILE] [--websockets]; prints "all passed" and exits 0, or ends with an error.
 """
 import queue
 import sys
@@ -10,8 +10,10 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-PORT = int(sys.argv[1])
-CA_FILE = sys.argv[2] if len(sys.argv) > 2 else None
+TRANSPORT = "websockets" if "--websockets" in sys.argv else "tcp"
+ARGUMENTS = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
+PORT = int(ARGUMENTS[0])
+CA_FILE = ARGUMENTS[1] if len(ARGUMENTS) > 1 else None
 WAIT_S = 10
 
 
@@ -26,7 +28,8 @@ class Client:
         self.disconnected = threading.Event()
         five = version == mqtt.MQTTv5
         options = {} if five else {"clean_session": not persistent}
-        self.paho = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, identifier, protocol=version, **options)
+        callbacks = mqtt.CallbackAPIVersion.VERSION2
+        self.paho = mqtt.Client(callbacks, identifier, protocol=version, transport=TRANSPORT, **options)
         self.paho.on_connect = lambda client, data, flags, reason, properties: self.connected.put((flags, reason))
         self.paho.on_subscribe = lambda *arguments: self.subscribed.set()
         self.paho.on_disconnect = lambda *arguments: self.disconnected.set()

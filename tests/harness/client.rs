@@ -14,6 +14,7 @@ use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, QoS, ReasonCode, encode};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
+use super::web_socket::WebSocketStream;
 use super::{Broker, Message, PATIENCE, Received};
 
 /// What a CONNECT says.
@@ -29,6 +30,7 @@ pub(crate) struct Options {
     user_name: Option<String>,
     password: Option<Vec<u8>>,
     tls: Option<Arc<ClientConfig>>,
+    web_socket: bool,
 }
 
 impl Options {
@@ -45,7 +47,14 @@ impl Options {
             user_name: None,
             password: None,
             tls: None,
+            web_socket: false,
         }
+    }
+
+    /// The same for another client.
+    pub(crate) fn named(mut self, client_identifier: &str) -> Self {
+        client_identifier.clone_into(&mut self.client_identifier);
+        self
     }
 
     pub(crate) fn version(mut self, version: ProtocolVersion) -> Self {
@@ -87,6 +96,12 @@ impl Options {
 
     pub(crate) fn tls(mut self, config: Arc<ClientConfig>) -> Self {
         self.tls = Some(config);
+        self
+    }
+
+    /// Over WebSocket.
+    pub(crate) fn web_socket(mut self) -> Self {
+        self.web_socket = true;
         self
     }
 
@@ -148,6 +163,11 @@ impl Client {
         Self::open_at(broker.address(), &Options::new(""))
     }
 
+    /// The same over TLS.
+    pub(crate) fn open_tls(broker: &Broker, config: Arc<ClientConfig>) -> Self {
+        Self::open_at(broker.address(), &Options::new("").tls(config))
+    }
+
     fn open_at(address: SocketAddr, options: &Options) -> Self {
         let socket = TcpStream::connect(address).unwrap();
         socket.set_nodelay(true).unwrap();
@@ -158,6 +178,11 @@ impl Client {
                 let connection = ClientConnection::new(Arc::clone(config), name).unwrap();
                 Stream::Tls(Box::new(StreamOwned::new(connection, socket)))
             }
+        };
+        let stream = if options.web_socket {
+            Stream::WebSocket(Box::new(WebSocketStream::over(stream)))
+        } else {
+            stream
         };
         let version = options.version;
         Self {
@@ -459,16 +484,18 @@ impl Client {
     }
 }
 
-enum Stream {
+pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    WebSocket(Box<WebSocketStream>),
 }
 
 impl Stream {
-    fn socket(&self) -> &TcpStream {
+    pub(super) fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
             Self::Tls(stream) => &stream.sock,
+            Self::WebSocket(stream) => stream.socket(),
         }
     }
 }
@@ -478,6 +505,7 @@ impl Read for Stream {
         match self {
             Self::Plain(socket) => socket.read(buffer),
             Self::Tls(stream) => stream.read(buffer),
+            Self::WebSocket(stream) => stream.read(buffer),
         }
     }
 }
@@ -487,6 +515,7 @@ impl Write for Stream {
         match self {
             Self::Plain(socket) => socket.write(bytes),
             Self::Tls(stream) => stream.write(bytes),
+            Self::WebSocket(stream) => stream.write(bytes),
         }
     }
 
@@ -494,6 +523,7 @@ impl Write for Stream {
         match self {
             Self::Plain(socket) => socket.flush(),
             Self::Tls(stream) => stream.flush(),
+            Self::WebSocket(stream) => stream.flush(),
         }
     }
 }

@@ -26,6 +26,7 @@ use transport::clock::monotonic_ns;
 
 use self::back_off::{BackOff, Source};
 pub use self::policy::{AccessFiles, Policy, world_readable};
+pub(crate) use self::verifier::give_way_to_shards;
 use self::verifier::{Job, Verifier};
 use crate::config::ConfigError;
 use crate::limits;

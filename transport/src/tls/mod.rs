@@ -7,6 +7,7 @@ mod certificate;
 mod ciphers;
 mod client;
 mod client_verifier;
+pub(crate) mod connection;
 mod files;
 pub(crate) mod handshake;
 mod identity;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 pub use client::{ClientTls, client, client_config};
+pub use connection::TlsError;
 pub use identity::{IdentityError, IdentityKind, checked as checked_identity, client_identity};
 pub use passphrase::{KeyPassphrase, NoPassphrase, Passphrase};
 pub use server::{ServerSide, ServerTls, server, server_config};

@@ -132,7 +132,7 @@ fn without_a_certificate_there_is_no_identity() {
         &careless_client(pki, "good", TlsVersion::V1_3),
         "localhost",
     );
-    for stream in [&met.server, &SecureStream::PLAIN] {
+    for stream in [&met.server, &SecureStream::Plain] {
         assert_eq!(
             client_identity(stream, IdentityKind::CommonName),
             Err(IdentityError::NoCertificate)

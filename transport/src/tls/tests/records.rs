@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 
 use rustls::{AlertDescription, ClientConnection, Error};
 
-use crate::stream::{Opened, SecureStream, TlsError};
+use crate::stream::{Opened, SecureStream, StreamError};
 use crate::tls::{TlsVersion, testing};
 
 /// A client of rustls and our server, joined by their buffers.
@@ -45,7 +45,7 @@ impl Pair {
     }
 
     /// Hands it over in pieces, and the answers back.
-    fn client_sends(&mut self, piece_bytes: usize) -> Result<Opened, TlsError> {
+    fn client_sends(&mut self, piece_bytes: usize) -> Result<Opened, StreamError> {
         let wire = self.wire();
         let mut last = Ok(Opened::default());
         for piece in wire.chunks(piece_bytes.min(wire.len().max(1))) {
@@ -57,7 +57,7 @@ impl Pair {
         last
     }
 
-    fn open(&mut self, wire: &[u8]) -> Result<Opened, TlsError> {
+    fn open(&mut self, wire: &[u8]) -> Result<Opened, StreamError> {
         let mut answer = Vec::new();
         let opened = self.server.open(wire, &mut self.plain, &mut answer);
         self.client_takes(&answer);
