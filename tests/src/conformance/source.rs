@@ -54,8 +54,10 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn parse(file: &str, text: &str) -> Result<Self, String> {
         let syntax = syn::parse_file(text).map_err(|error| format!("{file}: {error}"))?;
-        let mut items = Items::default();
-        items.is_test_code = is_test_file(file);
+        let mut items = Items {
+            is_test_code: is_test_file(file),
+            ..Items::default()
+        };
         items.visit_file(&syntax);
         let items = items.found;
         let lines: Vec<_> = text.lines().collect();
