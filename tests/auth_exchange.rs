@@ -1,7 +1,7 @@
 //! Enhanced authentication by SCRAM-SHA-256 (MQTT 5.0, section 4.12), over live sockets.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use mqtt::{QoS, ReasonCode};
 use rustix::process::Signal;
 
 use crate::harness::{Broker, Certificates, Client, Options, Received, Setup, eventually};
+use crate::real_clients::{peer, script, skip};
 
 const METHOD: &str = "SCRAM-SHA-256";
 
@@ -339,4 +340,30 @@ fn a_re_authentication_that_fails_ends_the_connection() {
     let mut client = Client::connect(&broker, &Options::new("d").v5().user("ann", "ann-pw"));
     client.send_auth(ReasonCode::ReAuthenticate, METHOD, b"x");
     assert_eq!(client.expect_closed().0, Some(ReasonCode::ProtocolError));
+}
+
+/// With a client that others wrote, and their cryptography.
+#[test]
+fn mqtt_js_proves_itself() {
+    let modules = peer("node_modules");
+    let has_node = Command::new("node").arg("--version").output().is_ok();
+    if !has_node || !modules.join("mqtt").is_dir() {
+        return skip("mqtt.js");
+    }
+    let users = Users::new();
+    let broker = users.setup().start();
+    for (user, password, says) in [
+        ("ann", "ann-pw", "in"),
+        ("ann", "bob-pw", "refused 135"),
+        ("eve", "ann-pw", "refused 135"),
+    ] {
+        let mut command = script(Path::new("node"), "mqttjs_scram.js");
+        command
+            .env("NODE_PATH", &modules)
+            .args([&broker.port().to_string(), user, password]);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said.trim(), says, "{user}: {errors}");
+    }
 }

@@ -35,5 +35,6 @@ mod start;
 mod takeover;
 mod tls;
 mod tutorial;
+mod web_sockets;
 mod wildcards;
 mod will;

@@ -16,6 +16,7 @@ use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, QoS, ReasonCode, encode};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
+use super::web_socket::WebSocketStream;
 use super::{Broker, Message, PATIENCE, Received};
 
 /// What a CONNECT says.
@@ -31,6 +32,7 @@ pub(crate) struct Options {
     user_name: Option<String>,
     password: Option<Vec<u8>>,
     tls: Option<Arc<ClientConfig>>,
+    web_socket: bool,
     /// More properties of the CONNECT.
     properties: PropertiesBuf,
 }
@@ -49,6 +51,7 @@ impl Options {
             user_name: None,
             password: None,
             tls: None,
+            web_socket: false,
             properties: PropertiesBuf::new(),
         }
     }
@@ -56,6 +59,12 @@ impl Options {
     /// A property of the CONNECT.
     pub(crate) fn property(mut self, property: Property<'_>) -> Self {
         self.properties.push(property).unwrap();
+        self
+    }
+
+    /// The same for another client.
+    pub(crate) fn named(mut self, client_identifier: &str) -> Self {
+        client_identifier.clone_into(&mut self.client_identifier);
         self
     }
 
@@ -98,6 +107,12 @@ impl Options {
 
     pub(crate) fn tls(mut self, config: Arc<ClientConfig>) -> Self {
         self.tls = Some(config);
+        self
+    }
+
+    /// Over WebSocket.
+    pub(crate) fn web_socket(mut self) -> Self {
+        self.web_socket = true;
         self
     }
 
@@ -159,6 +174,11 @@ impl Client {
         Self::open_at(broker.address(), &Options::new(""))
     }
 
+    /// The same over TLS.
+    pub(crate) fn open_tls(broker: &Broker, config: Arc<ClientConfig>) -> Self {
+        Self::open_at(broker.address(), &Options::new("").tls(config))
+    }
+
     fn open_at(address: SocketAddr, options: &Options) -> Self {
         let socket = TcpStream::connect(address).unwrap();
         socket.set_nodelay(true).unwrap();
@@ -169,6 +189,11 @@ impl Client {
                 let connection = ClientConnection::new(Arc::clone(config), name).unwrap();
                 Stream::Tls(Box::new(StreamOwned::new(connection, socket)))
             }
+        };
+        let stream = if options.web_socket {
+            Stream::WebSocket(Box::new(WebSocketStream::over(stream)))
+        } else {
+            stream
         };
         let version = options.version;
         Self {
@@ -484,16 +509,18 @@ impl Client {
     }
 }
 
-enum Stream {
+pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    WebSocket(Box<WebSocketStream>),
 }
 
 impl Stream {
-    fn socket(&self) -> &TcpStream {
+    pub(super) fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
             Self::Tls(stream) => &stream.sock,
+            Self::WebSocket(stream) => stream.socket(),
         }
     }
 }
@@ -503,6 +530,7 @@ impl Read for Stream {
         match self {
             Self::Plain(socket) => socket.read(buffer),
             Self::Tls(stream) => stream.read(buffer),
+            Self::WebSocket(stream) => stream.read(buffer),
         }
     }
 }
@@ -512,6 +540,7 @@ impl Write for Stream {
         match self {
             Self::Plain(socket) => socket.write(bytes),
             Self::Tls(stream) => stream.write(bytes),
+            Self::WebSocket(stream) => stream.write(bytes),
         }
     }
 
@@ -519,6 +548,7 @@ impl Write for Stream {
         match self {
             Self::Plain(socket) => socket.flush(),
             Self::Tls(stream) => stream.flush(),
+            Self::WebSocket(stream) => stream.flush(),
         }
     }
 }

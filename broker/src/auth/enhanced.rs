@@ -71,7 +71,7 @@ impl Exchange {
         data: Option<&[u8]>,
         nonces: &mut Nonces,
     ) -> Result<(Exchange, Vec<u8>), Refusal> {
-        let file = file.filter(|file| method == METHOD && file.scram_challenge("").is_some());
+        let file = file.filter(|file| method == METHOD && file.offers_scram());
         let file = file.ok_or(Refusal {
             reason: ReasonCode::BadAuthenticationMethod,
             why: "the Authentication Method is not offered here",

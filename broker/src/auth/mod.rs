@@ -32,6 +32,7 @@ use self::back_off::{BackOff, Source};
 use self::enhanced::{Exchange, Nonces, Proof, Refusal};
 use self::password_file::PasswordFile;
 pub use self::policy::{AccessFiles, Policy, world_readable};
+pub(crate) use self::verifier::give_way_to_shards;
 use self::verifier::{Job, Verifier};
 use crate::config::ConfigError;
 use crate::limits;

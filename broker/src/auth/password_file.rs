@@ -158,6 +158,12 @@ impl PasswordFile {
         right
     }
 
+    /// Whether some user can prove itself by SCRAM.
+    #[must_use]
+    pub fn offers_scram(&self) -> bool {
+        self.scram_model.is_some()
+    }
+
     /// What a client that says it is `user` is challenged with; `None` if no user can be asked so.
     #[must_use]
     pub fn scram_challenge(&self, user: &str) -> Option<Challenge> {

@@ -204,7 +204,7 @@ impl Connection {
         self.waiting_bytes() > limits::OUT_PRESSURE_BYTES
     }
 
-    /// When the client must have sent something: one and a half times the keep alive [MQTT-3.1.2-24].
+    /// When the client must have sent something: one and a half times the keep alive [MQTT-3.1.2-22], [MQTT3-3.1.2-24].
     pub(super) fn keep_alive_deadline(&self) -> Timestamp {
         if self.keep_alive_s == 0 {
             return Timestamp::NEVER;

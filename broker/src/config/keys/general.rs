@@ -6,6 +6,7 @@ use crate::log::{LogDestination, LogTimestamp, LogTypes, check_timestamp_format}
 use crate::privileges;
 use crate::settings::UNLIMITED;
 
+use super::super::Protocol;
 use super::super::draft::Draft;
 use super::{Key, Scope, Show, Status, Value, shown, shown_if};
 
@@ -436,10 +437,23 @@ pub(super) const KEYS: &[Key] = &[
         "Size of the buffer for reading.",
         "buffers grow and shrink by themselves",
     ),
-    ignored(
+    effective(
         "websockets_headers_size",
-        "A setting of libwebsockets.",
-        "libwebsockets is not used",
+        "0",
+        "Bytes that the header of a request for WebSocket or a page may have; with a longer one, such as many cookies, it is \
+         refused. 0: 4096.",
+        Value::Integer {
+            ranges: &[(0, U16_MAX)],
+            set: |draft, bytes| {
+                draft.websocket_header_bytes_max = usize::try_from(bytes).ok().filter(|&bytes| bytes > 0);
+            },
+        },
+        Show::Global(|c| {
+            shown_if(c.listeners.iter().find_map(|listener| match &listener.protocol {
+                Protocol::WebSockets(wanted) => Some(wanted.header_bytes_max),
+                Protocol::Mqtt => None,
+            }))
+        }),
     ),
 ];
 

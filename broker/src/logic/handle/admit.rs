@@ -171,7 +171,7 @@ pub(super) fn refusal(refusal: Refusal, connect: &Connect<'_>, peer: Option<&Pee
     let address = peer.map_or_else(String::new, |peer| format!(", from {}", peer.address));
     let Refusal { reason, why } = refusal;
     format!(
-        "{reason} ({why}): client identifier {:?}, {user}{address}",
+        "{reason}: client identifier {:?}, {user}{address}: {why}",
         connect.client_identifier
     )
 }
