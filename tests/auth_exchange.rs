@@ -111,18 +111,27 @@ fn refusal(mut client: Client) -> (ReasonCode, String) {
     (connack.reason, why.to_owned())
 }
 
-/// [MQTT-4.12.0-2], [MQTT-4.12.0-3], [MQTT-4.12.0-5]: over TCP and TLS, on any shard.
+/// [MQTT-4.12.0-2], [MQTT-4.12.0-3], [MQTT-4.12.0-5]: over TCP, TLS and WebSocket, on any shard.
 #[test]
 fn who_proves_the_password_is_in() {
     let (users, certificates) = (Users::new(), Certificates::new());
-    for tls in [false, true] {
-        let setup = users.setup();
-        let broker = if tls { setup.tls(&certificates) } else { setup }.start();
+    for (tls, web_socket) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut setup = users.setup();
+        if tls {
+            setup = setup.tls(&certificates);
+        }
+        if web_socket {
+            setup = setup.listener("protocol websockets");
+        }
+        let broker = setup.start();
         for number in 0..4 {
             let mut scram = ScramClient::new("ann", "ann-pw", &format!("nonce{number}"));
             let mut connect = connecting(&format!("client{number}"), &scram);
             if tls {
                 connect = connect.tls(certificates.client_config(rustls::ALL_VERSIONS, false));
+            }
+            if web_socket {
+                connect = connect.web_socket();
             }
             let mut client = join(&broker, &connect, &mut scram);
             client.subscribe("t", QoS::AtLeastOnce);
@@ -164,6 +173,50 @@ fn wrong_and_unknown_users_look_the_same() {
     salts.truncate(3);
     salts.dedup();
     assert_eq!(salts.len(), 3);
+}
+
+/// The proved user is the one whom rules and the client identifier go by, though CONNECT names none.
+#[test]
+fn the_proved_user_is_the_user() {
+    let users = Users::new();
+    let acl = users.0.path().join("acl");
+    std::fs::write(&acl, "user ann\ntopic readwrite own/#\n").unwrap();
+    let broker = users
+        .setup()
+        .listener("use_username_as_clientid true")
+        .listener(&format!("acl_file {}", acl.display()))
+        .start();
+    let mut inside = Vec::new();
+    for number in 0..3 {
+        let mut scram = ScramClient::new("ann", "ann-pw", "nonce");
+        inside.push(join(
+            &broker,
+            &connecting(&format!("c{number}"), &scram),
+            &mut scram,
+        ));
+    }
+    let mut last = inside.pop().unwrap();
+    for mut older in inside {
+        assert_eq!(older.expect_closed().0, Some(ReasonCode::SessionTakenOver));
+    }
+    assert_eq!(last.subscribe("own/x", QoS::AtMostOnce), 0);
+    assert_eq!(
+        last.subscribe("other", QoS::AtMostOnce),
+        ReasonCode::NotAuthorized as u8
+    );
+}
+
+/// [MQTT-3.1.2-24]
+#[test]
+fn a_client_without_room_for_the_challenge_is_refused() {
+    let users = Users::new();
+    let broker = users.setup().start();
+    let scram = ScramClient::new("ann", "ann-pw", "nonce");
+    let small = Property::MaximumPacketSize(40.try_into().unwrap());
+    let answer = Client::try_connect(&broker, &connecting("c", &scram).property(small)).1;
+    assert!(
+        matches!(answer.unwrap().packet(), Packet::ConnAck(connack) if connack.reason == ReasonCode::PacketTooLarge)
+    );
 }
 
 /// A verifier proves a password that is sent, too.

@@ -142,6 +142,19 @@ fn the_session_is_the_proved_users() {
     assert!(!broker.cluster.closed(ann));
 }
 
+/// [MQTT-4.12.0-6]
+#[test]
+fn who_named_no_method_hears_of_none() {
+    let mut broker = Broker::new();
+    let client = broker.cluster.connect(&connect(V5, "c"));
+    let (_, reason, properties) = broker.cluster.connack(client);
+    assert_eq!(reason, ReasonCode::Success);
+    let properties = properties.as_properties();
+    assert_eq!(properties.authentication_method(), None);
+    assert_eq!(properties.authentication_data(), None);
+    broker.cluster.expect_nothing(client);
+}
+
 /// [MQTT-4.12.0-1], [MQTT-4.12.0-4]: what the exchange came to is told, and nobody's session is touched.
 #[test]
 fn who_failed_is_told_why() {
