@@ -8,13 +8,17 @@ use std::sync::atomic::AtomicBool;
 use loadgen::args::{self, Request};
 use loadgen::error::{EXIT_USAGE, Failure};
 use loadgen::report::{self, ProgressLine};
-use loadgen::target::{self, BROKER_WORD, Target};
+use loadgen::process::{self, BROKER_WORD, PEER_WORD};
+use loadgen::target::Target;
 use loadgen::{conceal, export, pubsub, run};
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     if words.get(1).is_some_and(|word| word == BROKER_WORD) {
-        return target::become_broker(words.into_iter().skip(2));
+        return process::become_broker(words.into_iter().skip(2));
+    }
+    if words.get(1).is_some_and(|word| word == PEER_WORD) {
+        return process::become_peer(words.into_iter().skip(2));
     }
     conceal::password(&words, password);
     let is = |name: &str| words.get(1).is_some_and(|word| word == name);
@@ -78,7 +82,7 @@ fn measure(request: &Request) -> Result<u8, Failure> {
     target.check_alive()?;
     let outcome = outcome?;
     print!("{}", report::text(&outcome));
-    if let Some(path) = &request.json {
+    if let Some(path) = &request.output.json {
         export::write_json(&outcome, path)
             .map_err(Failure::system(format!("cannot write {}", path.display())))?;
     }

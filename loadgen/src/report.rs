@@ -113,11 +113,13 @@ fn write_head(out: &mut String, outcome: &Outcome) -> fmt::Result {
         Topics::Pairs => "pairs",
         Topics::FanOut => "fan-out",
         Topics::FanIn => "fan-in",
+        Topics::Shared { .. } => "shared subscriptions",
         Topics::Pattern(pattern) => pattern,
     };
     let pace = match outcome.scenario.load {
         Load::Paced { rate_per_s, .. } => format!("{} msg/s", grouped(rate_per_s.round() as u64)),
         Load::Saturating { window } => format!("as fast as possible with a window of {window}"),
+        Load::Idle => "no messages".to_owned(),
     };
     let security = outcome.broker.tls.as_deref().unwrap_or("no TLS");
     writeln!(

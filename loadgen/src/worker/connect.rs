@@ -1,6 +1,7 @@
 //! Connecting with a bounded number of connections on their way.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use transport::clock::monotonic_ns;
@@ -14,7 +15,7 @@ use crate::handshake::{self, Stage, Who};
 use crate::ledger::Ledger;
 use crate::phase::nanoseconds;
 use crate::publisher::Publisher;
-use crate::subscriber::Subscriber;
+use crate::subscriber::{Books, Member, Subscriber};
 
 impl Worker<'_> {
     /// Connects all clients; the first that fails ends the run.
@@ -63,8 +64,12 @@ impl Worker<'_> {
                 Role::Publisher(publisher)
             }
             Who::Subscriber(number) => {
-                let ledger = Ledger::new(run.plan.heard(number));
-                Role::Subscriber(Subscriber::new(run.number, run.scenario.version, ledger))
+                let group = run.plan.group(number).and_then(|group| run.groups.get(group as usize));
+                let books = match group {
+                    Some(group) => Books::Group(Member::new(Arc::clone(group), run.scenario.publishers)),
+                    None => Books::Own(Ledger::new(run.plan.heard(number))),
+                };
+                Role::Subscriber(Subscriber::new(run.number, run.scenario.version, books))
             }
         };
         let endpoint = &run.endpoint;

@@ -1,0 +1,220 @@
+//! Loads with names, and loads in files: words that stand before those of the command line.
+//!
+//! Invariant: a name means the same load everywhere; what the command line changes of it can be seen in the outcome,
+//! which holds the scenario as it was run, its name and its scale.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use crate::scenario::Origin;
+
+/// A load that has a name.
+#[derive(Clone, Copy, Debug)]
+pub struct Named {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is, in one line.
+    pub title: &'static str,
+    /// Its command and options.
+    pub words: &'static str,
+}
+
+/// Puts the words of the scenario that `words` name, the program's name first, before the rest; tells where they are
+/// from.
+///
+/// # Errors
+/// A sentence on a name or a file that is not there or cannot be read.
+pub(crate) fn expand(words: Vec<OsString>) -> Result<(Vec<OsString>, Option<Origin>), String> {
+    let Some(chosen) = chosen(&words) else {
+        return Ok((words, None));
+    };
+    let found = find(&chosen)?;
+    let mut words = words.into_iter();
+    let mut expanded: Vec<OsString> = words.next().into_iter().collect();
+    expanded.extend(found.words);
+    expanded.extend(words);
+    let origin = Origin {
+        name: found.name,
+        scale: 1.0,
+    };
+    Ok((expanded, Some(origin)))
+}
+
+/// A scenario that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its options.
+    pub(crate) words: Vec<OsString>,
+}
+
+/// The scenario of this name, or in this file.
+///
+/// # Errors
+/// A sentence on what is wrong.
+pub(crate) fn find(chosen: &str) -> Result<Found, String> {
+    if let Some(named) = ALL.iter().find(|named| named.name == chosen) {
+        return Ok(Found {
+            name: named.name.to_owned(),
+            words: named.words.split_whitespace().map(OsString::from).collect(),
+        });
+    }
+    if chosen.ends_with(".toml") || chosen.contains('/') {
+        return from_file(Path::new(chosen));
+    }
+    let names: Vec<&str> = ALL.iter().map(|named| named.name).collect();
+    Err(format!(
+        "--scenario {chosen}: there is no such name; it is a file ending in .toml or one of {}",
+        names.join(", ")
+    ))
+}
+
+/// All loads with names, one a line, for people.
+pub fn list() -> String {
+    let lines = ALL.iter().map(|named| {
+        let Named { name, title, words } = named;
+        format!("{name}\n    {title}\n    {words}\n")
+    });
+    lines.collect()
+}
+
+fn chosen(words: &[OsString]) -> Option<String> {
+    let mut words = words.iter();
+    let mut chosen = None;
+    while let Some(word) = words.next() {
+        let word = word.to_string_lossy();
+        if word == "--scenario" {
+            chosen = words.next().map(|name| name.to_string_lossy().into_owned());
+        } else if let Some(name) = word.strip_prefix("--scenario=") {
+            chosen = Some(name.to_owned());
+        }
+    }
+    chosen
+}
+
+fn from_file(path: &Path) -> Result<Found, String> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("--scenario {shown}: {error}"))?;
+    let table: toml::Table = text
+        .parse()
+        .map_err(|error| format!("--scenario {shown}: {error}"))?;
+    let stem = path.file_stem().map(OsStr::to_string_lossy).unwrap_or_default();
+    let mut found = Found {
+        name: stem.into_owned(),
+        words: Vec::new(),
+    };
+    for (key, value) in &table {
+        match (key.as_str(), value) {
+            ("name", toml::Value::String(name)) => found.name.clone_from(name),
+            ("scenario", _) => {
+                return Err(format!("--scenario {shown}: a file cannot name another scenario"));
+            }
+            _ => found.words.extend(
+                option_words(key, value).map_err(|why| format!("--scenario {shown}: {key}: {why}"))?,
+            ),
+        }
+    }
+    Ok(found)
+}
+
+/// A key and its value as a long option.
+fn option_words(key: &str, value: &toml::Value) -> Result<Vec<OsString>, String> {
+    let option = format!("--{}", key.replace('_', "-"));
+    let with = |text: String| Ok(vec![OsString::from(format!("{option}={text}"))]);
+    match value {
+        toml::Value::Boolean(true) => Ok(vec![OsString::from(option)]),
+        toml::Value::Boolean(false) => Ok(Vec::new()),
+        toml::Value::Array(values) => {
+            let texts: Result<Vec<String>, String> = values.iter().map(scalar).collect();
+            with(texts?.join(","))
+        }
+        value => with(scalar(value)?),
+    }
+}
+
+fn scalar(value: &toml::Value) -> Result<String, String> {
+    match value {
+        toml::Value::String(text) => Ok(text.clone()),
+        toml::Value::Integer(number) => Ok(number.to_string()),
+        toml::Value::Float(number) => Ok(number.to_string()),
+        _ => Err("it must be a number, a text, true or false, or a list of these".to_owned()),
+    }
+}
+
+const fn named(name: &'static str, title: &'static str, words: &'static str) -> Named {
+    Named { name, title, words }
+}
+
+/// All loads with names. Those of the EMQX Open MQTT Benchmark Suite have its names.
+pub const ALL: &[Named] = &[
+    named(
+        "mtls-tutorial",
+        "the tutorial of TLS: a broker of its own that wants certificates, users and passwords, 1,000 clients",
+        "--users --pubs 500 --subs 500",
+    ),
+    named(
+        "tls-p2p-1K-1K",
+        "the headline: 1,000 publishers and 1,000 subscribers over TLS 1.3, one message a second each",
+        "--pubs 1000 --subs 1000 --rate 1000",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_command_line_has_the_last_word() {
+        let (expanded, origin) =
+            expand(words("loadgen --scenario tls-p2p-1K-1K --pubs 3")).unwrap();
+        let line: Vec<_> = expanded.iter().map(|word| word.to_string_lossy()).collect();
+        assert_eq!(
+            line.join(" "),
+            "loadgen --pubs 1000 --subs 1000 --rate 1000 --scenario tls-p2p-1K-1K --pubs 3"
+        );
+        assert_eq!(origin.unwrap().name, "tls-p2p-1K-1K");
+        assert_eq!(expand(words("loadgen --pubs 3")).unwrap(), (words("loadgen --pubs 3"), None));
+    }
+
+    #[test]
+    fn a_file_is_a_list_of_long_options() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mine.toml");
+        let text = "pubs = 3\nrate = \"max\"\nno_tls = true\nretain = false\nbind = [\"127.0.0.1\", \"127.0.0.2\"]\nduration = 0.5\n";
+        std::fs::write(&file, text).unwrap();
+        let found = find(file.to_str().unwrap()).unwrap();
+        assert_eq!(found.name, "mine");
+        let mut options: Vec<_> = found
+            .words
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        options.sort();
+        assert_eq!(
+            options,
+            ["--bind=127.0.0.1,127.0.0.2", "--duration=0.5", "--no-tls", "--pubs=3", "--rate=max"]
+        );
+    }
+
+    #[test]
+    fn what_a_file_cannot_say_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bad.toml");
+        for (text, part) in [
+            ("pubs = ", "bad.toml"),
+            ("scenario = \"x\"", "another scenario"),
+            ("[pubs]\na = 1", "pubs"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let error = find(file.to_str().unwrap()).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        assert!(find("/nonexistent.toml").unwrap_err().contains("nonexistent"));
+        assert!(find("other").unwrap_err().contains("mtls-tutorial"));
+    }
+}
