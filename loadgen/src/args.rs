@@ -20,7 +20,7 @@ use transport::tls::ClientTls;
 
 use crate::certificates::ServerKey;
 use crate::cpus::Cpus;
-use crate::named;
+use crate::named::{self, Command};
 use crate::scenario::Scenario;
 use broker::BrokerArguments;
 use load::LoadArguments;
@@ -115,7 +115,7 @@ impl TlsRequest {
 /// Help, version, or what is wrong; [`clap::Error::exit_code`] and its text are ready to be shown.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, clap::Error> {
     let words = words_of_a_run(words);
-    let (arguments, origin) = parsed::<Arguments>(words)?;
+    let (arguments, origin) = parsed::<Arguments>(words, Command::Run)?;
     let request = arguments.request(origin);
     request.map_err(|sentence| usage::<Arguments>(&sentence))
 }
@@ -137,10 +137,11 @@ fn words_of_a_run(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
 /// The arguments, with those of the scenario that they name.
 pub(crate) fn parsed<P: Parser + CommandFactory>(
     words: Vec<OsString>,
+    command: Command,
 ) -> Result<(P, Option<crate::scenario::Origin>), clap::Error> {
     let refuse = |sentence: String| usage::<P>(&sentence);
     letters::refuse_clashing_letters(&words).map_err(refuse)?;
-    let (words, origin) = named::expand(words).map_err(refuse)?;
+    let (words, origin) = named::expand(words, command).map_err(refuse)?;
     Ok((P::try_parse_from(words)?, origin))
 }
 

@@ -13,10 +13,34 @@ use crate::scenario::Origin;
 pub struct Named {
     /// Its name.
     pub name: &'static str,
+    /// The command that it is for.
+    pub command: Command,
     /// What it is, in one line.
     pub title: &'static str,
-    /// Its command and options.
+    /// Its options.
     pub words: &'static str,
+}
+
+/// The commands that scenarios are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `loadgen run`.
+    Run,
+    /// `loadgen conn`.
+    Conn,
+    /// `loadgen retained`.
+    Retained,
+}
+
+impl Command {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Command::Run => "run",
+            Command::Conn => "conn",
+            Command::Retained => "retained",
+        }
+    }
 }
 
 /// Puts the words of the scenario that `words` name, the program's name first, before the rest; tells where they are
@@ -24,11 +48,18 @@ pub struct Named {
 ///
 /// # Errors
 /// A sentence on a name or a file that is not there or cannot be read.
-pub(crate) fn expand(words: Vec<OsString>) -> Result<(Vec<OsString>, Option<Origin>), String> {
+pub(crate) fn expand(
+    words: Vec<OsString>,
+    command: Command,
+) -> Result<(Vec<OsString>, Option<Origin>), String> {
     let Some(chosen) = chosen(&words) else {
         return Ok((words, None));
     };
     let found = find(&chosen)?;
+    if found.command != command {
+        let right = found.command.word();
+        return Err(format!("--scenario {chosen} is for loadgen {right}, not loadgen {}", command.word()));
+    }
     let mut words = words.into_iter();
     let mut expanded: Vec<OsString> = words.next().into_iter().collect();
     expanded.extend(found.words);
@@ -45,6 +76,8 @@ pub(crate) fn expand(words: Vec<OsString>) -> Result<(Vec<OsString>, Option<Orig
 pub(crate) struct Found {
     /// Its name.
     pub(crate) name: String,
+    /// Its command.
+    pub(crate) command: Command,
     /// Its options.
     pub(crate) words: Vec<OsString>,
 }
@@ -57,6 +90,7 @@ pub(crate) fn find(chosen: &str) -> Result<Found, String> {
     if let Some(named) = ALL.iter().find(|named| named.name == chosen) {
         return Ok(Found {
             name: named.name.to_owned(),
+            command: named.command,
             words: named.words.split_whitespace().map(OsString::from).collect(),
         });
     }
@@ -73,8 +107,13 @@ pub(crate) fn find(chosen: &str) -> Result<Found, String> {
 /// All loads with names, one a line, for people.
 pub fn list() -> String {
     let lines = ALL.iter().map(|named| {
-        let Named { name, title, words } = named;
-        format!("{name}\n    {title}\n    {words}\n")
+        let Named {
+            name,
+            command,
+            title,
+            words,
+        } = named;
+        format!("{name}\n    {title}\n    loadgen {} {words}\n", command.word())
     });
     lines.collect()
 }
@@ -102,11 +141,19 @@ fn from_file(path: &Path) -> Result<Found, String> {
     let stem = path.file_stem().map(OsStr::to_string_lossy).unwrap_or_default();
     let mut found = Found {
         name: stem.into_owned(),
+        command: Command::Run,
         words: Vec::new(),
     };
     for (key, value) in &table {
         match (key.as_str(), value) {
             ("name", toml::Value::String(name)) => found.name.clone_from(name),
+            ("command", toml::Value::String(word)) => {
+                let commands = [Command::Run, Command::Conn, Command::Retained];
+                let known = commands.into_iter().find(|command| command.word() == word);
+                found.command = known.ok_or_else(|| {
+                    format!("--scenario {shown}: command must be run, conn or retained, not {word}")
+                })?;
+            }
             ("scenario", _) => {
                 return Err(format!("--scenario {shown}: a file cannot name another scenario"));
             }
@@ -142,21 +189,175 @@ fn scalar(value: &toml::Value) -> Result<String, String> {
     }
 }
 
-const fn named(name: &'static str, title: &'static str, words: &'static str) -> Named {
-    Named { name, title, words }
+const fn run(name: &'static str, title: &'static str, words: &'static str) -> Named {
+    named(name, Command::Run, title, words)
 }
 
-/// All loads with names. Those of the EMQX Open MQTT Benchmark Suite have its names.
+const fn named(name: &'static str, command: Command, title: &'static str, words: &'static str) -> Named {
+    Named {
+        name,
+        command,
+        title,
+        words,
+    }
+}
+
+/// All loads with names. Those of the EMQX Open MQTT Benchmark Suite have its names, sizes and rates.
 pub const ALL: &[Named] = &[
+    run(
+        "fanout-q0",
+        "one publisher to 100 subscribers, as fast as possible",
+        "--no-tls --pubs 1 --subs 100 -t fan-out --rate max --window 1000",
+    ),
+    run(
+        "pairs-q0",
+        "100 publishers to a subscriber each, as fast as possible",
+        "--no-tls --pubs 100 --subs 100 --rate max --window 1000",
+    ),
+    run(
+        "pairs-q1",
+        "the same with QoS 1",
+        "--no-tls --pubs 100 --subs 100 -q 1 --rate max --window 1000",
+    ),
+    run(
+        "pairs-q2",
+        "the same with QoS 2",
+        "--no-tls --pubs 100 --subs 100 -q 2 --rate max --window 100",
+    ),
+    run(
+        "fanin-q0",
+        "100 publishers to one wildcard subscriber, as fast as possible",
+        "--no-tls --pubs 100 --subs 1 -t fan-in --rate max --window 1000",
+    ),
+    run(
+        "pairs-1k",
+        "100 pairs with payloads of 1 KiB",
+        "--no-tls --pubs 100 --subs 100 -s 1024 --rate max --window 200",
+    ),
+    run(
+        "pairs-w1",
+        "100 pairs with one message under way each: nothing can be batched",
+        "--no-tls --pubs 100 --subs 100 --rate max --window 1",
+    ),
+    run(
+        "pairs-tls",
+        "100 pairs over TLS 1.3",
+        "--pubs 100 --subs 100 --rate max --window 1000",
+    ),
+    run(
+        "fanout-tls",
+        "one publisher to 100 subscribers over TLS 1.3",
+        "--pubs 1 --subs 100 -t fan-out --rate max --window 1000",
+    ),
+    run(
+        "paced-10k-q1",
+        "100 pairs at 10,000 messages a second with QoS 1",
+        "--no-tls --pubs 100 --subs 100 -q 1 --rate 10000",
+    ),
+    run(
+        "tls-p2p-1K-1K",
+        "the headline: 1,000 publishers and 1,000 subscribers over TLS 1.3, one message a second each",
+        "--pubs 1000 --subs 1000 --rate 1000",
+    ),
     named(
+        "conn-storm-plain",
+        Command::Conn,
+        "connections made and closed, as fast as possible",
+        "--no-tls --concurrency 32",
+    ),
+    named(
+        "conn-storm-tls",
+        Command::Conn,
+        "the same over TLS 1.3 with a P-256 key",
+        "--concurrency 32",
+    ),
+    named(
+        "conn-storm-tls-rsa",
+        Command::Conn,
+        "the same over TLS 1.3 with an RSA key of 2,048 bits",
+        "--broker-key rsa2048 --concurrency 32",
+    ),
+    run(
+        "idle-plain",
+        "5,000 connections with a subscription each that do nothing",
+        "--no-tls --pubs 0 --subs 5000 -t idle/%i --idle --warmup 1 --duration 2",
+    ),
+    run(
+        "idle-tls",
+        "the same over TLS 1.3",
+        "--pubs 0 --subs 5000 -t idle/%i --idle --warmup 1 --duration 2",
+    ),
+    named(
+        "retained-100k",
+        Command::Retained,
+        "100,000 retained messages of 64 B, then a subscriber of all",
+        "--messages 100000",
+    ),
+    named(
+        "retained-1M",
+        Command::Retained,
+        "a million of them",
+        "--messages 1000000",
+    ),
+    run(
         "mtls-tutorial",
         "the tutorial of TLS: a broker of its own that wants certificates, users and passwords, 1,000 clients",
         "--users --pubs 500 --subs 500",
     ),
-    named(
-        "tls-p2p-1K-1K",
-        "the headline: 1,000 publishers and 1,000 subscribers over TLS 1.3, one message a second each",
-        "--pubs 1000 --subs 1000 --rate 1000",
+    run(
+        "churn",
+        "200 messages a second while 200 connections a second come and go",
+        "--no-tls --pubs 100 --subs 100 -q 1 --rate 200 --churn 200",
+    ),
+    run(
+        "qos2-p2p",
+        "1,000 pairs with QoS 2, one message a second each",
+        "--no-tls --pubs 1000 --subs 1000 -q 2 --rate 1000",
+    ),
+    run(
+        "wildcard-deep",
+        "100 pairs on topics of 16 levels",
+        "--no-tls --pubs 100 --subs 100 --rate 10000 -t deep/1/2/3/4/5/6/7/8/9/10/11/12/13/14/%i",
+    ),
+    run(
+        "singlenode-conn-tcp-1M-5K",
+        "EMQX suite: a million connections, 5,000 made a second",
+        "--no-tls --pubs 0 --subs 1000000 -t conn/%i --idle --ramp 200 --connect-concurrency 1000 --duration 1800 -k 300",
+    ),
+    run(
+        "singlenode-fanout-5-1000-5-250K",
+        "EMQX suite: 5 publishers, 1,000 subscribers that hear all of them, 250,000 deliveries a second",
+        "--no-tls --pubs 5 --subs 1000 -t fan-in -q 1 -s 16 --rate 250 --duration 1800",
+    ),
+    run(
+        "singlenode-p2p-50K-50K-50K-50K",
+        "EMQX suite: 50,000 pairs, 50,000 messages a second",
+        "--no-tls --pubs 50000 --subs 50000 -q 1 -s 16 --rate 50000 --connect-concurrency 200 --duration 1800",
+    ),
+    run(
+        "singlenode-sharedsub-50K-500-50K-50K",
+        "EMQX suite: 50,000 publishers, 500 subscribers that share one subscription, 50,000 messages a second",
+        "--no-tls --pubs 50000 --subs 500 --share 1 -q 1 -s 16 --rate 50000 --connect-concurrency 200 --duration 1800",
+    ),
+    run(
+        "singlenode-conn-tcp-10K-100",
+        "EMQX suite: 10,000 connections, 100 made a second",
+        "--no-tls --pubs 0 --subs 10000 -t conn/%i --idle --ramp 100 --duration 300 -k 300",
+    ),
+    run(
+        "singlenode-fanout-1-1K-1-1K",
+        "EMQX suite: one publisher, 1,000 subscribers, 1,000 deliveries a second",
+        "--no-tls --pubs 1 --subs 1000 -t fan-in -q 1 -s 16 --rate 1 --duration 300",
+    ),
+    run(
+        "singlenode-p2p-1K-1K-1K-1K",
+        "EMQX suite: 1,000 pairs, 1,000 messages a second",
+        "--no-tls --pubs 1000 --subs 1000 -q 1 -s 16 --rate 1000 --duration 300",
+    ),
+    run(
+        "singlenode-sharedsub-1K-5-1K-1K",
+        "EMQX suite: 1,000 publishers, 5 subscribers that share one subscription, 1,000 messages a second",
+        "--no-tls --pubs 1000 --subs 5 --share 1 -q 1 -s 16 --rate 1000 --duration 300",
     ),
 ];
 
@@ -171,14 +372,14 @@ mod tests {
     #[test]
     fn the_command_line_has_the_last_word() {
         let (expanded, origin) =
-            expand(words("loadgen --scenario tls-p2p-1K-1K --pubs 3")).unwrap();
+            expand(words("loadgen --scenario tls-p2p-1K-1K --pubs 3"), Command::Run).unwrap();
         let line: Vec<_> = expanded.iter().map(|word| word.to_string_lossy()).collect();
         assert_eq!(
             line.join(" "),
             "loadgen --pubs 1000 --subs 1000 --rate 1000 --scenario tls-p2p-1K-1K --pubs 3"
         );
         assert_eq!(origin.unwrap().name, "tls-p2p-1K-1K");
-        assert_eq!(expand(words("loadgen --pubs 3")).unwrap(), (words("loadgen --pubs 3"), None));
+        assert_eq!(expand(words("loadgen --pubs 3"), Command::Run).unwrap(), (words("loadgen --pubs 3"), None));
     }
 
     #[test]

@@ -300,18 +300,18 @@ fn serialize_qos<S: serde::Serializer>(qos: &QoS, serializer: S) -> Result<S::Ok
     serializer.serialize_u8(*qos as u8)
 }
 
-fn serialize_seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize_seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.as_secs_f64())
 }
 
-fn serialize_optional_seconds<S: serde::Serializer>(
+pub(crate) fn serialize_optional_seconds<S: serde::Serializer>(
     time: &Option<Duration>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     time.map(|time| time.as_secs_f64()).serialize(serializer)
 }
 
-fn serialize_version<S: serde::Serializer>(
+pub(crate) fn serialize_version<S: serde::Serializer>(
     version: &ProtocolVersion,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

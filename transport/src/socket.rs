@@ -1,7 +1,7 @@
 //! TCP sockets: made, asked, and sent to without waiting.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::{SendFlags, Shutdown};
@@ -52,9 +52,20 @@ fn absent_interface(error: io::Error) -> io::Error {
 /// # Errors
 /// What `socket(2)` gives.
 pub fn stream(address: SocketAddr) -> io::Result<OwnedFd> {
+    stream_from(address, None)
+}
+
+/// The same from a local address, whose port the system chooses.
+///
+/// # Errors
+/// What `socket(2)` and `bind(2)` give.
+pub fn stream_from(address: SocketAddr, local: Option<IpAddr>) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
+    if let Some(local) = local {
+        socket.bind(&SocketAddr::new(local, 0).into())?;
+    }
     Ok(socket.into())
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct BrokerArguments {
     #[arg(long, conflicts_with = "tls")]
     no_tls: bool,
     /// Key of the certificate of the broker that is started
-    #[arg(long, value_name = "KIND", default_value = "p256", conflicts_with = "host")]
+    #[arg(long, value_name = "p256|rsa2048", default_value = "p256", hide_possible_values = true)]
     broker_key: ServerKey,
     /// The broker that is started wants a certificate, a user name and a password of each client
     #[arg(long, conflicts_with_all = ["host", "no_tls", "username"])]
@@ -82,10 +82,10 @@ pub(crate) struct BrokerArguments {
     password: Option<String>,
     /// Protocol version
     #[arg(short = 'V', long, value_name = "3|4|5", default_value = "mqttv311", value_parser = version)]
-    pub(super) protocol_version: ProtocolVersion,
+    pub(crate) protocol_version: ProtocolVersion,
     /// Keep alive, seconds
     #[arg(short, long = "keepalive", value_name = "S", default_value_t = 60)]
-    pub(super) keep_alive: u16,
+    pub(crate) keep_alive: u16,
 }
 
 impl BrokerArguments {

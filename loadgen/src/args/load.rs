@@ -54,7 +54,7 @@ pub(crate) struct LoadArguments {
     /// Publish with RETAIN
     #[arg(short, long)]
     retain: bool,
-    /// pairs, fan-out, fan-in, or a topic of your own: %i is the client's number, %c the publisher's client identifier, %u the user name
+    /// pairs, fan-out, fan-in, or a topic: %i is the client's number, %c the publisher's client id, %u the user
     #[arg(short, long, value_name = "SHAPE|TOPIC", default_value = "pairs", value_parser = topics)]
     topics: Topics,
     /// Shared subscriptions: the subscribers form so many groups, each of which hears every publisher
