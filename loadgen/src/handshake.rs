@@ -101,13 +101,12 @@ pub fn named_topics(scenario: &Scenario, run: u16) -> Topics {
         return scenario.topics.clone();
     };
     let user_name = scenario.credentials.user_name.as_deref().unwrap_or_default();
-    let identifiers = scenario.client_identifiers.as_deref().unwrap_or(DEFAULT_IDENTIFIERS);
+    let identifiers = scenario
+        .client_identifiers
+        .as_deref()
+        .unwrap_or(DEFAULT_IDENTIFIERS);
     let client_identifier = client_pattern(identifiers, run, "p");
-    Topics::Pattern(
-        pattern
-            .replace("%u", user_name)
-            .replace("%c", &client_identifier),
-    )
+    Topics::Pattern(pattern.replace("%u", user_name).replace("%c", &client_identifier))
 }
 
 fn client_pattern(pattern: &str, run: u16, kind: &str) -> String {
@@ -129,7 +128,10 @@ pub fn connect(run: &Run, who: Who, out: &mut Vec<u8>) -> Result<(), EncodeError
         .user_name
         .as_deref()
         .map(|name| numbered(name, who.number()));
-    let will_topic = scenario.will.as_ref().map(|will| numbered(&will.topic, who.number()));
+    let will_topic = scenario
+        .will
+        .as_ref()
+        .map(|will| numbered(&will.topic, who.number()));
     let will = scenario.will.as_ref().zip(will_topic.as_ref());
     let connect = Connect {
         version: scenario.version,

@@ -13,6 +13,7 @@
 
 pub mod args;
 pub mod certificates;
+pub mod compare;
 pub mod conceal;
 pub mod connection;
 pub mod cpus;

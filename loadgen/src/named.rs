@@ -58,7 +58,10 @@ pub(crate) fn expand(
     let found = find(&chosen)?;
     if found.command != command {
         let right = found.command.word();
-        return Err(format!("--scenario {chosen} is for loadgen {right}, not loadgen {}", command.word()));
+        return Err(format!(
+            "--scenario {chosen} is for loadgen {right}, not loadgen {}",
+            command.word()
+        ));
     }
     let mut words = words.into_iter();
     let mut expanded: Vec<OsString> = words.next().into_iter().collect();
@@ -157,9 +160,9 @@ fn from_file(path: &Path) -> Result<Found, String> {
             ("scenario", _) => {
                 return Err(format!("--scenario {shown}: a file cannot name another scenario"));
             }
-            _ => found.words.extend(
-                option_words(key, value).map_err(|why| format!("--scenario {shown}: {key}: {why}"))?,
-            ),
+            _ => found
+                .words
+                .extend(option_words(key, value).map_err(|why| format!("--scenario {shown}: {key}: {why}"))?),
         }
     }
     Ok(found)
@@ -379,7 +382,10 @@ mod tests {
             "loadgen --pubs 1000 --subs 1000 --rate 1000 --scenario tls-p2p-1K-1K --pubs 3"
         );
         assert_eq!(origin.unwrap().name, "tls-p2p-1K-1K");
-        assert_eq!(expand(words("loadgen --pubs 3"), Command::Run).unwrap(), (words("loadgen --pubs 3"), None));
+        assert_eq!(
+            expand(words("loadgen --pubs 3"), Command::Run).unwrap(),
+            (words("loadgen --pubs 3"), None)
+        );
     }
 
     #[test]
@@ -398,7 +404,13 @@ mod tests {
         options.sort();
         assert_eq!(
             options,
-            ["--bind=127.0.0.1,127.0.0.2", "--duration=0.5", "--no-tls", "--pubs=3", "--rate=max"]
+            [
+                "--bind=127.0.0.1,127.0.0.2",
+                "--duration=0.5",
+                "--no-tls",
+                "--pubs=3",
+                "--rate=max"
+            ]
         );
     }
 

@@ -65,7 +65,10 @@ impl BrokerProcess {
         let program = std::env::current_exe().map_err(Failure::system("cannot find this program's file"))?;
         let said =
             tempfile::tempfile().map_err(Failure::system("cannot make a file for the broker's log"))?;
-        let open_log = || said.try_clone().map_err(Failure::system("cannot open the broker's log"));
+        let open_log = || {
+            said.try_clone()
+                .map_err(Failure::system("cannot open the broker's log"))
+        };
         let (log, output) = (open_log()?, open_log()?);
         let mut command = Command::new(program);
         command

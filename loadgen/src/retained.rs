@@ -143,7 +143,9 @@ pub fn run(
         let grown = to?.saturating_sub(from?) as f64;
         (count > 0.0).then(|| grown / count)
     };
-    let program = subject.pid.map(|pid| std::path::PathBuf::from(format!("/proc/{pid}/exe")));
+    let program = subject
+        .pid
+        .map(|pid| std::path::PathBuf::from(format!("/proc/{pid}/exe")));
     Ok(RetainedOutcome {
         schema: SCHEMA,
         kind: "retained",
@@ -209,7 +211,8 @@ fn insert(
             let encoded = template.encode(V3_1_1, QoS::AtLeastOnce, true, &topic, none, none, &filler);
             encoded.map_err(|error| Broken::Refused(error.to_string()))?;
             let identifier = u16::try_from(next % u32::from(retained.inflight)).unwrap_or(0);
-            let identifier = PacketIdentifier::new(identifier.saturating_add(1)).unwrap_or(PacketIdentifier::MIN);
+            let identifier =
+                PacketIdentifier::new(identifier.saturating_add(1)).unwrap_or(PacketIdentifier::MIN);
             template.append_with_identifier(identifier, false, &mut packets);
             next += 1;
             unacknowledged += 1;
@@ -323,7 +326,12 @@ impl Client {
         let bytes = match self.socket.read(&mut self.chunk) {
             Ok(0) => return Err(Broken::Closed),
             Ok(bytes) => bytes,
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                ) =>
+            {
                 return Err(Broken::Timeout(ANSWER.as_secs()));
             }
             Err(error) => return Err(error.into()),
@@ -331,7 +339,8 @@ impl Client {
         self.unread
             .extend_from_slice(self.chunk.get(..bytes).unwrap_or_default());
         let mut taken = 0;
-        while let Some(frame) = frame::split(self.unread.get(taken..).unwrap_or_default(), PACKET_BYTES_MAX)? {
+        while let Some(frame) = frame::split(self.unread.get(taken..).unwrap_or_default(), PACKET_BYTES_MAX)?
+        {
             handle(&frame)?;
             taken += frame.wire_bytes;
         }

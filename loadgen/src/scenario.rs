@@ -300,7 +300,10 @@ fn serialize_qos<S: serde::Serializer>(qos: &QoS, serializer: S) -> Result<S::Ok
     serializer.serialize_u8(*qos as u8)
 }
 
-pub(crate) fn serialize_seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize_seconds<S: serde::Serializer>(
+    time: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.as_secs_f64())
 }
 

@@ -27,7 +27,9 @@ use crate::machine::{CpuTimes, Machine};
 use crate::outcome::SCHEMA;
 use crate::phase::{Phase, Progress, Timeline};
 use crate::run::{Observer, Subject};
-use crate::scenario::{Credentials, Origin, serialize_optional_seconds, serialize_seconds, serialize_version};
+use crate::scenario::{
+    Credentials, Origin, serialize_optional_seconds, serialize_seconds, serialize_version,
+};
 use outcome::{StormOutcome, StormUse};
 use worker::{StormCounts, StormResult};
 

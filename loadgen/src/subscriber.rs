@@ -237,13 +237,19 @@ mod tests {
         let entries = [(0, 0), (0, 2), (1, 1), (1, 3), (0, 3), (1, 0)]
             .map(|(member, sequence)| members[member].enter(0, sequence));
         use Entry::{Duplicate, InOrder};
-        assert_eq!(entries, [InOrder, InOrder, InOrder, InOrder, Duplicate, Duplicate]);
+        assert_eq!(
+            entries,
+            [InOrder, InOrder, InOrder, InOrder, Duplicate, Duplicate]
+        );
         let totals = close_group(&group, |_| 5);
         assert_eq!((totals.expected, totals.received, totals.lost), (5, 4, 1));
         assert_eq!((totals.duplicate, totals.reordered), (2, 0));
         assert_eq!(members[1].enter(0, 2), Duplicate);
         let late = Ledger::new(heard);
         let mut member = Member::new(Arc::new(Mutex::new(late)), 1);
-        assert_eq!([1, 0].map(|sequence| member.enter(0, sequence)), [InOrder, Entry::Reordered]);
+        assert_eq!(
+            [1, 0].map(|sequence| member.enter(0, sequence)),
+            [InOrder, Entry::Reordered]
+        );
     }
 }

@@ -55,27 +55,47 @@ impl Target {
                 };
                 start_own(own, clients, interrupted)
             }
-            TargetRequest::Running {
-                host,
-                port,
-                tls,
-                key_pass_file,
-                pid,
-            } => {
-                let passphrase = ClientPassphrase::new(key_pass_file.clone(), None);
-                let tls = tls
-                    .as_ref()
-                    .map(|tls| client_configs(tls, scenario.numbers(), &passphrase))
-                    .transpose()?;
-                let endpoint = endpoint(host, *port, tls)?;
-                let subject = Subject {
-                    endpoint,
-                    pid: *pid,
-                    name: format!("broker at {host}"),
-                    configuration: None,
-                };
-                Ok(Target { subject, own: None })
+            TargetRequest::Running { .. } => Target::open_running(request, scenario.numbers()),
+        }
+    }
+
+    fn open_running(request: &TargetRequest, numbers: u32) -> Result<Target, Failure> {
+        let TargetRequest::Running {
+            host,
+            port,
+            tls,
+            key_pass_file,
+            pid,
+        } = request
+        else {
+            return Err(Failure::Broker("there is no broker to find".to_owned()));
+        };
+        let passphrase = ClientPassphrase::new(key_pass_file.clone(), None);
+        let tls = tls
+            .as_ref()
+            .map(|tls| client_configs(tls, numbers, &passphrase))
+            .transpose()?;
+        let endpoint = endpoint(host, *port, tls)?;
+        let subject = Subject {
+            endpoint,
+            pid: *pid,
+            name: format!("broker at {host}"),
+            configuration: None,
+        };
+        Ok(Target { subject, own: None })
+    }
+
+    /// The same for clients that are all alike: without users of their own.
+    ///
+    /// # Errors
+    /// As [`Target::open`].
+    pub fn open_plainly(request: &TargetRequest, interrupted: &AtomicBool) -> Result<Target, Failure> {
+        match request {
+            TargetRequest::OwnBroker(own) => {
+                let clients = if own.tls { Clients::Tls } else { Clients::Plain };
+                start_own(own, clients, interrupted)
             }
+            TargetRequest::Running { .. } => Target::open_running(request, 1),
         }
     }
 

@@ -157,7 +157,10 @@ mod tests {
     fn a_group_hears_every_publisher_once() {
         let plan = TopicPlan::new(Topics::Shared { groups: 2 }, 3, 5, 1);
         assert_eq!(plan.filters(3), ["$share/g1/loadgen/0001/+"]);
-        assert_eq!([0, 1, 4].map(|subscriber| plan.group(subscriber)), [Some(0), Some(1), Some(0)]);
+        assert_eq!(
+            [0, 1, 4].map(|subscriber| plan.group(subscriber)),
+            [Some(0), Some(1), Some(0)]
+        );
         assert_eq!((plan.listeners(2), plan.heard(4).count), (2, 3));
     }
 

@@ -40,7 +40,12 @@ pub(crate) struct BrokerArguments {
     #[arg(long, conflicts_with = "tls")]
     no_tls: bool,
     /// Key of the certificate of the broker that is started
-    #[arg(long, value_name = "p256|rsa2048", default_value = "p256", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_name = "p256|rsa2048",
+        default_value = "p256",
+        hide_possible_values = true
+    )]
     broker_key: ServerKey,
     /// The broker that is started wants a certificate, a user name and a password of each client
     #[arg(long, conflicts_with_all = ["host", "no_tls", "username"])]
@@ -52,12 +57,7 @@ pub(crate) struct BrokerArguments {
     #[arg(long, visible_alias = "certfile", value_name = "FILE", requires_all = ["host", "key"])]
     cert: Option<PathBuf>,
     /// Its private key; %i is the client's number
-    #[arg(
-        long,
-        visible_alias = "keyfile",
-        value_name = "FILE",
-        requires = "cert"
-    )]
+    #[arg(long, visible_alias = "keyfile", value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
     /// File with the passphrase of the keys; else MIDGE_KEY_PASSPHRASE, or the terminal is asked
     #[arg(long, value_name = "FILE", requires = "key")]

@@ -157,9 +157,9 @@ impl LoadArguments {
             text,
             retain: self.retain,
             will: self.will(),
-            topics: self.share.map_or(self.topics, |groups| Topics::Shared {
-                groups: groups.get(),
-            }),
+            topics: self
+                .share
+                .map_or(self.topics, |groups| Topics::Shared { groups: groups.get() }),
             version: broker.protocol_version,
             keep_alive_s: broker.keep_alive,
             inflight,

@@ -98,8 +98,15 @@ mod tests {
     #[test]
     fn names_and_refusals() {
         let request = |line: &str| parse(format!("retained {line}").split_whitespace().map(OsString::from));
-        assert_eq!(request("--scenario retained-1M").unwrap().retained.messages, 1_000_000);
-        for (line, part) in [("--messages 0", "--messages"), ("--size 0", "--size"), ("--inflight 0", "--inflight")] {
+        assert_eq!(
+            request("--scenario retained-1M").unwrap().retained.messages,
+            1_000_000
+        );
+        for (line, part) in [
+            ("--messages 0", "--messages"),
+            ("--size 0", "--size"),
+            ("--inflight 0", "--inflight"),
+        ] {
             assert!(request(line).unwrap_err().to_string().contains(part), "{line}");
         }
     }

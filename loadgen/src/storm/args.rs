@@ -140,11 +140,19 @@ mod tests {
 
     #[test]
     fn paces_and_names() {
-        let pace = |line: &str| request(line).unwrap_or_else(|error| panic!("{line}: {error}")).storm.pace;
+        let pace = |line: &str| {
+            request(line)
+                .unwrap_or_else(|error| panic!("{line}: {error}"))
+                .storm
+                .pace
+        };
         assert_eq!(pace(""), StormPace::Closed { concurrency: 32 });
         assert_eq!(pace("--rate 50"), StormPace::Open { rate_per_s: 50.0 });
         let named = request("--scenario conn-storm-tls-rsa --duration 1").unwrap();
-        assert_eq!(named.storm.origin.map(|origin| origin.name).as_deref(), Some("conn-storm-tls-rsa"));
+        assert_eq!(
+            named.storm.origin.map(|origin| origin.name).as_deref(),
+            Some("conn-storm-tls-rsa")
+        );
         assert!(matches!(
             named.target,
             TargetRequest::OwnBroker(own) if own.tls && own.key == crate::certificates::ServerKey::Rsa2048

@@ -109,7 +109,12 @@ pub(super) struct Frame {
     pub(super) interrupted: bool,
 }
 
-pub(super) fn gather(state: &StormState, result: StormResult, readings: Readings, frame: Frame) -> StormOutcome {
+pub(super) fn gather(
+    state: &StormState,
+    result: StormResult,
+    readings: Readings,
+    frame: Frame,
+) -> StormOutcome {
     let storm = &state.storm;
     let usage = readings.usage();
     let times = state.timeline.times();
@@ -125,9 +130,17 @@ pub(super) fn gather(state: &StormState, result: StormResult, readings: Readings
         made: state.counts.made.load(Ordering::Relaxed),
         failed: state.counts.failed.load(Ordering::Relaxed),
     };
-    let verdict = judge(storm, &rates, &result, readings.steal_percent(), frame.interrupted);
+    let verdict = judge(
+        storm,
+        &rates,
+        &result,
+        readings.steal_percent(),
+        frame.interrupted,
+    );
     let subject = &state.subject;
-    let program = subject.pid.map(|pid| std::path::PathBuf::from(format!("/proc/{pid}/exe")));
+    let program = subject
+        .pid
+        .map(|pid| std::path::PathBuf::from(format!("/proc/{pid}/exe")));
     StormOutcome {
         schema: frame.schema,
         kind: "connections",
@@ -173,7 +186,10 @@ fn judge(
         add(Gravity::Fault, format!("{failed} connections failed: {causes}"));
     }
     if !nothing && result.whole.count() == 0 {
-        add(Gravity::Fault, "no connection was made in the measured part".to_owned());
+        add(
+            Gravity::Fault,
+            "no connection was made in the measured part".to_owned(),
+        );
     }
     if behind {
         let text = "the generator started connections late: the result is invalid; lower --rate or free CPU";
@@ -205,7 +221,11 @@ fn judge(
             _ => EXIT_OK,
         },
         valid: !behind && !nothing,
-        limited_by: if behind { LimitedBy::Generator } else { LimitedBy::Nothing },
+        limited_by: if behind {
+            LimitedBy::Generator
+        } else {
+            LimitedBy::Nothing
+        },
         findings,
     }
 }
@@ -225,13 +245,20 @@ fn write_all(out: &mut String, outcome: &StormOutcome) -> std::fmt::Result {
     };
     let security = outcome.broker.tls.as_deref().unwrap_or("no TLS");
     writeln!(out, "connections made and closed, {pace}")?;
-    writeln!(out, "{} ({}), {security}\n", outcome.broker.address, outcome.broker.name)?;
+    writeln!(
+        out,
+        "{} ({}), {security}\n",
+        outcome.broker.address, outcome.broker.name
+    )?;
     let rows = [
         ("TCP connect", outcome.tcp),
         ("TLS handshake", outcome.tls),
         ("CONNECT to CONNACK", outcome.connack),
         ("start to CONNACK", outcome.whole),
-        ("schedule lag", outcome.lag.filter(|_| outcome.rates.offered_per_s.is_some())),
+        (
+            "schedule lag",
+            outcome.lag.filter(|_| outcome.rates.offered_per_s.is_some()),
+        ),
     ];
     write_table(out, "connecting, ms", &rows)?;
     let rates = &outcome.rates;
@@ -247,7 +274,11 @@ fn write_all(out: &mut String, outcome: &StormOutcome) -> std::fmt::Result {
     if let Some(usage) = outcome.broker.usage {
         let each = usage.cpu_ns_per_connection.unwrap_or_default() / 1e3;
         let share = 100.0 * usage.cpu_ns as f64 / usage.wall_ns.max(1) as f64;
-        writeln!(out, "{:>24} {each:.1} µs CPU for each connection, {share:.1} % of a core", "broker")?;
+        writeln!(
+            out,
+            "{:>24} {each:.1} µs CPU for each connection, {share:.1} % of a core",
+            "broker"
+        )?;
     }
     let threads: Vec<String> = outcome
         .generator

@@ -219,7 +219,9 @@ impl<'a> StormWorker<'a> {
             }
             StormPace::Open { .. } => {
                 for _ in 0..STARTS_A_TURN {
-                    let Some(schedule) = &mut self.schedule else { return };
+                    let Some(schedule) = &mut self.schedule else {
+                        return;
+                    };
                     let intended_ns = times.start_ns + schedule.next_ns();
                     if intended_ns > now_ns || intended_ns >= times.stop_ns {
                         return;
@@ -260,7 +262,13 @@ impl<'a> StormWorker<'a> {
         }
     }
 
-    fn guest(&mut self, token: Token, intended_ns: u64, now_ns: u64, measured: bool) -> Result<Guest, Broken> {
+    fn guest(
+        &mut self,
+        token: Token,
+        intended_ns: u64,
+        now_ns: u64,
+        measured: bool,
+    ) -> Result<Guest, Broken> {
         let number = self.started;
         let endpoint = &self.state.subject.endpoint;
         let tls = endpoint.tls.as_ref().and_then(|tls| tls.of(number as u32));
@@ -375,7 +383,10 @@ impl<'a> StormWorker<'a> {
             if guest.stage == Stage::Farewell && since_ns > FAREWELL_NS {
                 self.end(token, None);
             } else if since_ns > timeout_ns {
-                self.end(token, Some(&Broken::Timeout(self.state.storm.connect_timeout.as_secs())));
+                self.end(
+                    token,
+                    Some(&Broken::Timeout(self.state.storm.connect_timeout.as_secs())),
+                );
             }
         }
     }
@@ -441,7 +452,10 @@ impl Guest {
     fn say_goodbye(&mut self, worker: &mut StormWorker<'_>) {
         let now_ns = self.enter(Stage::Farewell, worker, |result| &mut result.connack);
         if self.measured {
-            worker.result.whole.record(now_ns.saturating_sub(self.intended_ns));
+            worker
+                .result
+                .whole
+                .record(now_ns.saturating_sub(self.intended_ns));
         }
         worker.state.counts.made.fetch_add(1, Ordering::Relaxed);
         let goodbye = Disconnect {
@@ -483,7 +497,9 @@ fn accept(frame: &Frame<'_>, version: mqtt::version::ProtocolVersion) -> Result<
         Packet::ConnAck(ConnAck { reason, .. }) => Err(Broken::Refused(format!(
             "the broker refused the connection: {reason}"
         ))),
-        _ => Err(Broken::Refused("the broker answered CONNECT with another packet".to_owned())),
+        _ => Err(Broken::Refused(
+            "the broker answered CONNECT with another packet".to_owned(),
+        )),
     }
 }
 

@@ -35,7 +35,11 @@ impl Worker<'_> {
             while self.clients.len() < allowed && self.clients.len() - self.ready < share {
                 self.start_next()?;
             }
-            self.turn(if allowed < self.order.len() { RAMP_TURN } else { TURN })?;
+            self.turn(if allowed < self.order.len() {
+                RAMP_TURN
+            } else {
+                TURN
+            })?;
             self.flush_dirty();
             self.refuse_late();
             self.publish_gauges();
@@ -76,7 +80,10 @@ impl Worker<'_> {
                 Role::Publisher(publisher)
             }
             Who::Subscriber(number) => {
-                let group = run.plan.group(number).and_then(|group| run.groups.get(group as usize));
+                let group = run
+                    .plan
+                    .group(number)
+                    .and_then(|group| run.groups.get(group as usize));
                 let books = match group {
                     Some(group) => Books::Group(Member::new(Arc::clone(group), run.scenario.publishers)),
                     None => Books::Own(Ledger::new(run.plan.heard(number))),
@@ -89,8 +96,14 @@ impl Worker<'_> {
         let tls = endpoint.tls.as_ref().and_then(|tls| tls.of(who.number()));
         let stream = SecureStream::client(tls, &endpoint.server_name)?;
         let packet_bytes_max = (run.scenario.payload_bytes + PACKET_BYTES_SPARE) as u32;
-        let connection =
-            Connection::start(&mut self.ring, endpoint.address, local, stream, token, packet_bytes_max)?;
+        let connection = Connection::start(
+            &mut self.ring,
+            endpoint.address,
+            local,
+            stream,
+            token,
+            packet_bytes_max,
+        )?;
         let now_ns = monotonic_ns();
         Ok(Client {
             connection,
