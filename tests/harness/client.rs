@@ -56,15 +56,15 @@ impl Options {
         }
     }
 
-    /// A property of the CONNECT.
-    pub(crate) fn property(mut self, property: Property<'_>) -> Self {
-        self.properties.push(property).unwrap();
-        self
-    }
-
     /// The same for another client.
     pub(crate) fn named(mut self, client_identifier: &str) -> Self {
         client_identifier.clone_into(&mut self.client_identifier);
+        self
+    }
+
+    /// A property of the CONNECT.
+    pub(crate) fn property(mut self, property: Property<'_>) -> Self {
+        self.properties.push(property).unwrap();
         self
     }
 

@@ -1,5 +1,5 @@
-//! Connections from accept until their CONNECT is whole and their AUTH packets are exchanged: the TLS handshake, the upgrade to
-//! WebSocket, and finding the home shard.
+//! Connections from accept until their CONNECT is whole and their AUTH packets are exchanged: the TLS handshake, the upgrade
+//! to WebSocket, and finding the home shard.
 //!
 //! Invariants: one receive at most is in flight and none once the CONNECT is known, so the descriptor can move to
 //! another shard; at most [`limits::CONNECT_BYTES_MAX`] are kept for a client that has not said who it is, and nothing
