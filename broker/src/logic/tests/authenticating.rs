@@ -172,7 +172,8 @@ fn who_failed_is_told_why() {
     }
 }
 
-/// [MQTT-4.12.1-1]: again and again, each with a nonce of its own, and everything else goes on meanwhile.
+/// [MQTT-4.12.1-1]: again and again, each with a nonce of its own, and everything else goes on meanwhile. AUTH has the method
+/// and the data alone [MQTT-3.15.2-2], [MQTT-3.15.2-3].
 #[test]
 fn re_authentication() {
     let mut broker = Broker::new();
@@ -188,6 +189,7 @@ fn re_authentication() {
         match broker.cluster.expect(ann).packet() {
             Some(Packet::Auth(auth)) => {
                 assert_eq!(auth.reason, ReasonCode::Success);
+                assert_eq!(auth.properties.iter().count(), 2);
                 assert_eq!(auth.properties.authentication_method(), Some(METHOD));
                 assert!(scram.trusts(auth.properties.authentication_data().unwrap()));
             }
