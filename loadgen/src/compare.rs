@@ -56,6 +56,8 @@ pub fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<u8, Fai
     let tally = tally.map_err(written)?;
     let written = Failure::system(format!("cannot write into {}", folder.path().display()));
     let summary = folder.sum_up(request, &versions).map_err(written)?;
+    let written = Failure::system("cannot write the report");
+    crate::html::write(folder.path()).map_err(written)?;
     print!("{}", table::terminal(&summary));
     println!("\n{}", folder.path().display());
     Ok(tally.exit_code(interrupted))

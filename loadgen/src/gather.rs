@@ -6,17 +6,19 @@ use crate::machine::{self, Machine};
 use crate::measure::{Measurements, WorkerOutcome};
 use crate::meter::Meter;
 use crate::outcome::{
-    BrokerReport, ConnectReport, GeneratorReport, LedgerReport, Outcome, Rates, SCHEMA, WindowReport,
+    BrokerReport, ConnectReport, GeneratorReport, Histograms, LedgerReport, Outcome, Rates, SCHEMA,
+    WindowReport,
 };
 use crate::phase::Run;
 use crate::run::Subject;
 use crate::scenario::Load;
+use crate::series::Series;
 use crate::steadiness::Steadiness;
 use crate::subscriber::close_group;
 use crate::validity::{Evidence, judge};
 
 /// What only the coordinator knows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Circumstances {
     /// Wall clock at the beginning, seconds since 1970.
     pub(crate) started_unix_s: u64,
@@ -24,6 +26,8 @@ pub(crate) struct Circumstances {
     pub(crate) connect_wall_ns: u64,
     /// Whether a signal ended the run early.
     pub(crate) interrupted: bool,
+    /// The run in intervals.
+    pub(crate) series: Series,
 }
 
 /// Puts together what the threads and the meter have.
@@ -64,14 +68,16 @@ pub(crate) fn outcome(
         interrupted: circumstances.interrupted,
         ..evidence_of(state, workers, &measurements)
     };
+    let times = state.timeline.times();
+    let rates = rates(state, &ledger, latency.count());
     Outcome {
         schema: SCHEMA,
         loadgen_version: env!("CARGO_PKG_VERSION"),
         started_unix_s: circumstances.started_unix_s,
         scenario: state.scenario.clone(),
         broker: broker_report(subject, meter, workers),
-        connect: connect_report(state, &measurements, circumstances.connect_wall_ns),
-        rates: rates(state, &ledger, latency.count()),
+        connect: connect_report(state, &measurements, meter, circumstances.connect_wall_ns),
+        rates,
         latency: latency.summary(),
         service: measurements.service.summary(),
         acknowledged: measurements.acknowledged.summary(),
@@ -79,6 +85,12 @@ pub(crate) fn outcome(
         lag_own: measurements.lag_own.summary(),
         ledger,
         windows,
+        series: times.map_or(Vec::new(), |times| circumstances.series.reports(&times)),
+        quantiles: latency.quantiles(),
+        histograms: Histograms {
+            latency,
+            series: Some(circumstances.series),
+        },
         steadiness,
         generator,
         machine: Machine::look(),
@@ -170,10 +182,11 @@ fn broker_report(subject: &Subject, meter: &Meter, outcomes: &[WorkerOutcome]) -
     }
 }
 
-fn connect_report(state: &Run, measurements: &Measurements, wall_ns: u64) -> ConnectReport {
+fn connect_report(state: &Run, measurements: &Measurements, meter: &Meter, wall_ns: u64) -> ConnectReport {
     ConnectReport {
         connections: u64::from(state.scenario.publishers) + u64::from(state.scenario.subscribers),
         wall_ns,
+        rss: meter.rss.clone(),
         tcp: measurements.tcp.summary(),
         tls: measurements.tls.summary(),
         connack: measurements.connack.summary(),

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use loadgen::args::{self, Request};
-use loadgen::error::{EXIT_USAGE, Failure};
+use loadgen::error::{EXIT_OK, EXIT_USAGE, Failure};
+use loadgen::html::args::ReportRequest;
 use loadgen::process::{self, BROKER_WORD, PEER_WORD};
 use loadgen::report::{self, ProgressLine};
 use loadgen::retained::args::RetainedRequest;
 use loadgen::run::Silent;
 use loadgen::storm::args::StormRequest;
 use loadgen::target::Target;
-use loadgen::{compare, conceal, export, named, pubsub, retained, run, storm};
+use loadgen::{compare, conceal, export, html, named, pubsub, retained, run, storm};
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         "compare" => end(compare::args::parse(behind()), |request| {
             compare::run(request, &*watch_signals()?)
         }),
+        "report" => end(html::args::parse(behind()), report_of),
         "conn" => end(storm::args::parse(behind()), storm_of),
         "retained" => end(retained::args::parse(behind()), retained_of),
         _ => end(args::parse(words), measure),
@@ -61,6 +63,16 @@ fn end<R>(parsed: Result<R, clap::Error>, act: impl FnOnce(&R) -> Result<u8, Fai
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE))
         }
     }
+}
+
+fn report_of(request: &ReportRequest) -> Result<u8, Failure> {
+    let written = html::write(&request.folder);
+    let path = written.map_err(Failure::system(format!(
+        "cannot report on {}",
+        request.folder.display()
+    )))?;
+    println!("{}", path.display());
+    Ok(EXIT_OK)
 }
 
 fn storm_of(request: &StormRequest) -> Result<u8, Failure> {
@@ -119,6 +131,9 @@ fn one_client(publishes: bool, words: Vec<OsString>) -> ExitCode {
 
 fn measure(request: &Request) -> Result<u8, Failure> {
     let interrupted = watch_signals()?;
+    if let Some(folder) = &request.output.folder {
+        make_folder(folder)?;
+    }
     let mut target = Target::open(&request.target, &request.scenario, &interrupted)?;
     let mut progress = ProgressLine::new(&request.scenario);
     let outcome = run::run(&request.scenario, &target.subject, &interrupted, &mut progress);
@@ -128,7 +143,23 @@ fn measure(request: &Request) -> Result<u8, Failure> {
     let outcome = outcome?;
     print!("{}", report::text(&outcome));
     write_json(&outcome, request.output.json.as_deref())?;
+    if let Some(folder) = &request.output.folder {
+        let written = export::write_folder(&outcome, folder).and_then(|()| html::write(folder));
+        written.map_err(Failure::system(format!("cannot write into {}", folder.display())))?;
+    }
     Ok(outcome.verdict.exit_code)
+}
+
+/// Makes the new folder of an outcome before anything is measured, and writes the command into it.
+fn make_folder(folder: &Path) -> Result<(), Failure> {
+    let made = std::fs::create_dir(folder).and_then(|()| {
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        std::fs::write(folder.join("command"), format!("loadgen {}\n", words.join(" ")))
+    });
+    made.map_err(Failure::system(format!(
+        "cannot make the folder {}",
+        folder.display()
+    )))
 }
 
 /// The first SIGINT or SIGTERM ends the load early, the second the program.

@@ -402,6 +402,9 @@ mod tests {
                 ..Rates::default()
             },
             windows: Vec::new(),
+            series: Vec::new(),
+            quantiles: Vec::new(),
+            histograms: crate::outcome::Histograms::default(),
             steadiness: None,
             generator: GeneratorReport::default(),
             machine: crate::machine::Machine::default(),

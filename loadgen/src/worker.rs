@@ -26,6 +26,7 @@ use crate::handshake::{Stage, Who};
 use crate::measure::WorkerOutcome;
 use crate::phase::Run;
 use crate::publisher::Publisher;
+use crate::series::IntervalPart;
 use crate::subscriber::Subscriber;
 pub(crate) use connect::local_address;
 use state::LoadState;
@@ -38,11 +39,13 @@ pub enum Event {
     Ready,
     /// It ended before that.
     Failed(Failure),
+    /// An interval of the load is over.
+    Interval(Box<IntervalPart>),
 }
 
 /// Runs the clients of the thread `index` until the run is over.
 pub fn work(run: &Run, index: usize, events: &Sender<Event>) -> WorkerOutcome {
-    let ended = Worker::new(run, index).and_then(|mut worker| {
+    let ended = Worker::new(run, index, events).and_then(|mut worker| {
         worker.connect_all()?;
         // The coordinator outlives its threads.
         let _ = events.send(Event::Ready);
@@ -59,6 +62,7 @@ struct Worker<'a> {
     ring: Ring,
     run: &'a Run,
     index: usize,
+    events: &'a Sender<Event>,
     clients: Vec<Client>,
     /// Who the clients are, in the order of their slots.
     order: Vec<Who>,
@@ -91,7 +95,7 @@ enum Role {
 }
 
 impl<'a> Worker<'a> {
-    fn new(run: &'a Run, index: usize) -> Result<Worker<'a>, Failure> {
+    fn new(run: &'a Run, index: usize, events: &'a Sender<Event>) -> Result<Worker<'a>, Failure> {
         if let Some(cpus) = &run.scenario.cpus {
             cpus.one(index)
                 .confine_this_thread()
@@ -112,6 +116,7 @@ impl<'a> Worker<'a> {
             ring,
             run,
             index,
+            events,
             clients: Vec::with_capacity(order.len()),
             order,
             subscribers,

@@ -274,7 +274,7 @@ impl Drop for LongRun {
 }
 
 /// What readers of files with schema 1 may rely on.
-const SCHEMA_1: [&str; 18] = [
+const SCHEMA_1: [&str; 20] = [
     "acknowledged",
     "broker",
     "connect",
@@ -285,9 +285,11 @@ const SCHEMA_1: [&str; 18] = [
     "ledger",
     "loadgen_version",
     "machine",
+    "quantiles",
     "rates",
     "scenario",
     "schema",
+    "series",
     "service",
     "started_unix_s",
     "steadiness",

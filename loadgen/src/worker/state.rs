@@ -4,12 +4,16 @@ use transport::clock::thread_cpu_ns;
 
 use crate::measure::{Measurements, ThreadUse};
 use crate::phase::{Run, Times, WINDOWS, nanoseconds};
+use crate::series::IntervalPart;
 
 /// What all clients of a thread add to.
 pub(super) struct LoadState {
     pub(super) measurements: Measurements,
     pub(super) times: Option<Times>,
     pub(super) window_ns: u64,
+    /// What happens in the interval that ends then, CLOCK_MONOTONIC ns.
+    pub(super) interval: Box<IntervalPart>,
+    pub(super) interval_ends_ns: u64,
     pub(super) sent: u64,
     pub(super) expected: u64,
     pub(super) received: u64,
@@ -39,6 +43,8 @@ impl LoadState {
             measurements: Measurements::default(),
             times: None,
             window_ns: nanoseconds(run.scenario.duration) / WINDOWS as u64,
+            interval: Box::default(),
+            interval_ends_ns: u64::MAX,
             sent: 0,
             expected: 0,
             received: 0,
