@@ -29,6 +29,7 @@ use crate::machine::{self, Machine};
 use crate::phase::{ClientConfigs, Endpoint};
 use crate::process::{BrokerProcess, free_address};
 use crate::run::{Silent, Subject};
+use crate::selftest::Selftest;
 use crate::target::client_tls;
 use crate::{retained, run, storm};
 use args::CompareRequest;
@@ -51,6 +52,14 @@ pub fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<u8, Fai
     let folder = Folder::make(request).map_err(Failure::system("cannot make the folder of the results"))?;
     let written = Failure::system(format!("cannot write into {}", folder.path().display()));
     let versions = versions(&request.contenders);
+    let selftest = Selftest {
+        duration: SELFTEST,
+        cpus: Some(request.frame.cpus.clone()),
+    };
+    let ceiling = crate::selftest::run(&selftest, interrupted)?;
+    print!("{}", crate::selftest::text(&ceiling));
+    let kept = folder.write_json("selftest.json", &ceiling);
+    kept.map_err(Failure::system("cannot keep the selftest"))?;
     let begun = write_frame(&folder, request, &versions);
     let tally = begun.and_then(|()| measure_all(request, &certificates, &folder, interrupted));
     let tally = tally.map_err(written)?;
@@ -62,6 +71,9 @@ pub fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<u8, Fai
     println!("\n{}", folder.path().display());
     Ok(tally.exit_code(interrupted))
 }
+
+/// Length of each run of the selftest that stands before a comparison.
+const SELFTEST: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What became of the runs.
 #[derive(Debug, Default)]

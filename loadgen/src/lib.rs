@@ -40,6 +40,8 @@ pub mod retained;
 pub mod run;
 pub mod scenario;
 pub mod schedule;
+pub mod search;
+pub mod selftest;
 pub mod series;
 pub mod steadiness;
 pub mod storm;

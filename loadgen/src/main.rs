@@ -13,9 +13,11 @@ use loadgen::process::{self, BROKER_WORD, PEER_WORD};
 use loadgen::report::{self, ProgressLine};
 use loadgen::retained::args::RetainedRequest;
 use loadgen::run::Silent;
+use loadgen::search::args::SearchRequest;
+use loadgen::selftest::args::SelftestRequest;
 use loadgen::storm::args::StormRequest;
 use loadgen::target::Target;
-use loadgen::{compare, conceal, export, html, named, pubsub, retained, run, storm};
+use loadgen::{compare, conceal, export, html, named, pubsub, retained, run, search, selftest, storm};
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
@@ -41,6 +43,8 @@ fn main() -> ExitCode {
             compare::run(request, &*watch_signals()?)
         }),
         "report" => end(html::args::parse(behind()), report_of),
+        "search" => end(search::args::parse(behind()), search_of),
+        "selftest" => end(selftest::args::parse(behind()), selftest_of),
         "conn" => end(storm::args::parse(behind()), storm_of),
         "retained" => end(retained::args::parse(behind()), retained_of),
         _ => end(args::parse(words), measure),
@@ -73,6 +77,33 @@ fn report_of(request: &ReportRequest) -> Result<u8, Failure> {
     )))?;
     println!("{}", path.display());
     Ok(EXIT_OK)
+}
+
+fn search_of(request: &SearchRequest) -> Result<u8, Failure> {
+    let interrupted = watch_signals()?;
+    if let Some(folder) = &request.out {
+        make_folder(folder)?;
+    }
+    let mut target = Target::open(&request.target, &request.scenario, &interrupted)?;
+    let mut progress = ProgressLine::new(&request.scenario);
+    let outcome = search::run(&request.scenario, &target.subject, &interrupted, &mut progress);
+    progress.clear();
+    target.check_alive()?;
+    let outcome = outcome?;
+    print!("{}", search::text(&outcome));
+    if let Some(folder) = &request.out {
+        write_json(&outcome, Some(&folder.join("search.json")))?;
+        let written = html::write(folder);
+        written.map_err(Failure::system(format!("cannot write into {}", folder.display())))?;
+    }
+    Ok(outcome.exit_code())
+}
+
+fn selftest_of(request: &SelftestRequest) -> Result<u8, Failure> {
+    let outcome = selftest::run(&request.selftest, &*watch_signals()?)?;
+    print!("{}", selftest::text(&outcome));
+    write_json(&outcome, request.json.as_deref())?;
+    Ok(outcome.exit_code)
 }
 
 fn storm_of(request: &StormRequest) -> Result<u8, Failure> {

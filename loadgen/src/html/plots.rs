@@ -154,6 +154,7 @@ pub(super) fn whiskers(title: &str, names: &[String], points: &[Whisker]) -> io:
     drawn(height, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(8)
+            .margin_right(40)
             .x_label_area_size(44)
             .y_label_area_size(150)
             .build_cartesian_2d(low..high, (rows - 0.5)..-0.5)?;
@@ -236,7 +237,7 @@ fn axes<'a, 'b>(
 ) -> Result<Chart<'a, 'b>, Drawing> {
     let mut chart = ChartBuilder::on(area)
         .margin(8)
-        .margin_right(24)
+        .margin_right(40)
         .x_label_area_size(44)
         .y_label_area_size(76)
         .build_cartesian_2d(from_x..to_x, from_y..to_y)?;
