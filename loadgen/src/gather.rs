@@ -1,5 +1,6 @@
 //! From what the threads and the meter hand over to the outcome.
 
+use crate::churn::ChurnReport;
 use crate::latency::Latency;
 use crate::ledger::Totals;
 use crate::machine::{self, Machine};
@@ -24,6 +25,8 @@ pub(crate) struct Circumstances {
     pub(crate) started_unix_s: u64,
     /// Time from the first connection's start to the last one's readiness.
     pub(crate) connect_wall_ns: u64,
+    /// What came and went beside the load.
+    pub(crate) churn: Option<ChurnReport>,
     /// Whether a signal ended the run early.
     pub(crate) interrupted: bool,
     /// The run in intervals.
@@ -66,6 +69,7 @@ pub(crate) fn outcome(
         latency_p99_ns: latency.summary().map(|summary| summary.p99_ns),
         steadiness,
         interrupted: circumstances.interrupted,
+        churn_failed: circumstances.churn.as_ref().map_or(0, |churn| churn.failed),
         ..evidence_of(state, workers, &measurements)
     };
     let times = state.timeline.times();
@@ -76,6 +80,7 @@ pub(crate) fn outcome(
         started_unix_s: circumstances.started_unix_s,
         scenario: state.scenario.clone(),
         broker: broker_report(subject, meter, workers),
+        churn: circumstances.churn.clone(),
         connect: connect_report(state, &measurements, meter, circumstances.connect_wall_ns),
         rates,
         latency: latency.summary(),
@@ -102,6 +107,10 @@ pub(crate) fn outcome(
 fn evidence_of(state: &Run, workers: &[WorkerOutcome], measurements: &Measurements) -> Evidence {
     Evidence {
         paced: matches!(state.scenario.load, Load::Paced { .. }),
+        idle: state.scenario.load == Load::Idle,
+        subscribers: state.scenario.subscribers,
+        reconnected: workers.iter().map(|worker| worker.reconnected).sum(),
+        reconnects: state.scenario.reconnect,
         qos: Some(state.scenario.qos),
         held_up: measurements.lag_held_up.count(),
         own_lag_p50_ns: measurements.lag_own.quantile_ns(0.5),

@@ -13,6 +13,7 @@
 
 pub mod args;
 pub mod certificates;
+pub mod churn;
 pub mod compare;
 pub mod conceal;
 pub mod connection;
@@ -28,6 +29,7 @@ pub mod ledger;
 pub mod machine;
 pub mod measure;
 pub mod meter;
+pub mod metrics;
 pub mod named;
 pub mod outcome;
 pub mod payload;

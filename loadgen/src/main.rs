@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use loadgen::args::{self, Request};
 use loadgen::error::{EXIT_OK, EXIT_USAGE, Failure};
 use loadgen::html::args::ReportRequest;
+use loadgen::metrics::{Both, MetricsServer};
 use loadgen::process::{self, BROKER_WORD, PEER_WORD};
 use loadgen::report::{self, ProgressLine};
 use loadgen::retained::args::RetainedRequest;
@@ -139,6 +140,8 @@ fn password(words: &[OsString]) -> Option<String> {
     match one_client {
         Some("pub") => pubsub::password(true, behind()),
         Some("sub") => pubsub::password(false, behind()),
+        Some("conn") => storm::args::password(words.iter().skip(1).cloned()),
+        Some("search") => search::args::password(words.iter().skip(1).cloned()),
         _ => args::password(words.iter().cloned()),
     }
 }
@@ -167,7 +170,15 @@ fn measure(request: &Request) -> Result<u8, Failure> {
     }
     let mut target = Target::open(&request.target, &request.scenario, &interrupted)?;
     let mut progress = ProgressLine::new(&request.scenario);
-    let outcome = run::run(&request.scenario, &target.subject, &interrupted, &mut progress);
+    let served = request.output.metrics.map(MetricsServer::start).transpose();
+    let outcome = match served.map_err(Failure::system("cannot serve metrics"))? {
+        Some(mut metrics) => {
+            eprintln!("loadgen: metrics on http://{}/metrics", metrics.address());
+            let mut both = Both(&mut progress, &mut metrics);
+            run::run(&request.scenario, &target.subject, &interrupted, &mut both)
+        }
+        None => run::run(&request.scenario, &target.subject, &interrupted, &mut progress),
+    };
     progress.clear();
     // A broker that has died explains more than what the clients saw of it.
     target.check_alive()?;

@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 
+use crate::churn::ChurnReport;
 use crate::latency::{Latency, Summary};
 use crate::ledger::Totals;
 use crate::machine::Machine;
@@ -31,6 +32,8 @@ pub struct Outcome {
     pub broker: BrokerReport,
     /// How connecting went.
     pub connect: ConnectReport,
+    /// What came and went beside the load.
+    pub churn: Option<ChurnReport>,
     /// Intended send time to receive.
     pub latency: Option<Summary>,
     /// Write to receive; absent in closed loop and where payloads are too short to carry it.

@@ -167,6 +167,17 @@ fn write_connect(out: &mut String, outcome: &Outcome) -> fmt::Result {
         "connections",
         grouped(connect.connections),
         outcome.scenario.connect_concurrency
+    )?;
+    let Some(churn) = &outcome.churn else {
+        return Ok(());
+    };
+    let p50_ms = churn.whole.map_or(0.0, |whole| whole.p50_ns as f64 / 1e6);
+    writeln!(
+        out,
+        "{:>24} {} came and went beside the load, {} failed; {p50_ms:.3} ms to CONNACK in the median\n",
+        "churn",
+        grouped(churn.made),
+        grouped(churn.failed)
     )
 }
 
@@ -385,6 +396,7 @@ mod tests {
                 wall_ns: 250_000_000,
                 ..ConnectReport::default()
             },
+            churn: None,
             latency: latency.summary(),
             service: None,
             acknowledged: None,

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use transport::clock::monotonic_ns;
 
+use crate::churn::{Churn, ChurnReport};
 use crate::error::Failure;
 use crate::gather::{self, Circumstances};
 use crate::machine;
@@ -77,7 +78,12 @@ pub fn run(
     let mut meter = Meter::new(subject.pid);
     let mut series = Series::new(state.interval_ns, scenario.threads);
     let Threads { handles, events } = Threads::start(&state)?;
-    let coordinated = coordinate(&state, &events, interrupted, observer, &mut meter, &mut series);
+    let mut watch = Watch {
+        observer,
+        meter: &mut meter,
+        series: &mut series,
+    };
+    let coordinated = coordinate(&state, subject, &events, interrupted, &mut watch);
     state.timeline.finish();
     state.wake_all();
     let workers = join(handles);
@@ -86,9 +92,14 @@ pub fn run(
             series.add(&part);
         }
     });
+    let Coordinated {
+        connect_wall_ns,
+        churn,
+    } = coordinated?;
     let circumstances = Circumstances {
         started_unix_s,
-        connect_wall_ns: coordinated?,
+        connect_wall_ns,
+        churn,
         interrupted: interrupted.load(Ordering::Relaxed),
         series,
     };
@@ -122,34 +133,41 @@ fn join(handles: Vec<JoinHandle<WorkerOutcome>>) -> Result<Vec<WorkerOutcome>, F
         .collect()
 }
 
-/// Takes the threads through the phases; gives the wall time of connecting, ns.
+/// What the coordinator knows at the end.
+struct Coordinated {
+    /// Wall time of connecting, ns.
+    connect_wall_ns: u64,
+    churn: Option<ChurnReport>,
+}
+
+/// Takes the threads through the phases.
 fn coordinate(
     state: &Run,
+    subject: &Subject,
     events: &Receiver<Event>,
     interrupted: &AtomicBool,
-    observer: &mut dyn Observer,
-    meter: &mut Meter,
-    series: &mut Series,
-) -> Result<u64, Failure> {
+    watch: &mut Watch<'_>,
+) -> Result<Coordinated, Failure> {
     let began_ns = monotonic_ns();
     for _ in 0..state.scenario.threads {
-        wait_for_a_thread(state, events, interrupted, observer, meter, began_ns)?;
+        wait_for_a_thread(state, events, interrupted, watch, began_ns)?;
     }
     let connect_wall_ns = monotonic_ns() - began_ns;
-    meter.connected = meter.read(&state.progress());
-    meter.look_at_memory(state.progress().ready);
+    watch.meter.connected = watch.meter.read(&state.progress());
+    watch.meter.look_at_memory(state.progress().ready);
     let start_ns = monotonic_ns() + nanoseconds(LEAD);
     state
         .timeline
         .begin(start_ns, state.scenario.warmup, state.scenario.duration);
     state.wake_all();
-    let mut watch = Watch {
-        observer,
-        meter,
-        series,
-    };
-    drive_load(state, events, interrupted, &mut watch)?;
-    Ok(connect_wall_ns)
+    let churn = Churn::start(state, subject)?;
+    let driven = drive_load(state, events, interrupted, watch);
+    let churn = churn.map(|churn| churn.finish(monotonic_ns())).transpose();
+    driven?;
+    Ok(Coordinated {
+        connect_wall_ns,
+        churn: churn?,
+    })
 }
 
 /// Those who are told how the load goes on.
@@ -191,8 +209,7 @@ fn wait_for_a_thread(
     state: &Run,
     events: &Receiver<Event>,
     interrupted: &AtomicBool,
-    observer: &mut dyn Observer,
-    meter: &mut Meter,
+    watch: &mut Watch<'_>,
     began_ns: u64,
 ) -> Result<(), Failure> {
     loop {
@@ -208,8 +225,8 @@ fn wait_for_a_thread(
             Err(RecvTimeoutError::Timeout) => {
                 let elapsed = Duration::from_nanos(monotonic_ns() - began_ns);
                 let progress = state.progress();
-                meter.look_at_memory(progress.ready);
-                observer.observe(Phase::Connecting, elapsed, &progress);
+                watch.meter.look_at_memory(progress.ready);
+                watch.observer.observe(Phase::Connecting, elapsed, &progress);
             }
         }
     }

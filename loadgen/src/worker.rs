@@ -83,6 +83,10 @@ struct Client {
     role: Role,
     stage: Stage,
     who: Who,
+    /// How many connections it had before: what comes late for those is not for this one.
+    generation: u64,
+    /// When it is to connect again, CLOCK_MONOTONIC ns; 0: it is not.
+    again_at_ns: u64,
     /// When it began, and when it entered its stage: CLOCK_MONOTONIC ns.
     started_at_ns: u64,
     entered_at_ns: u64,
@@ -170,7 +174,9 @@ impl<'a> Worker<'a> {
 
     fn received(&mut self, token: Token, buffer: ReceiveBuffer, more: bool) {
         let now_ns = monotonic_ns();
-        let slot = token.0 as usize;
+        let Some(slot) = self.slot_of_token(token) else {
+            return self.ring.recycle(buffer);
+        };
         let mut result = Ok(());
         if let Some(client) = self
             .clients
@@ -202,7 +208,9 @@ impl<'a> Worker<'a> {
     }
 
     fn sent(&mut self, token: Token, result: std::io::Result<()>) {
-        let slot = token.0 as usize;
+        let Some(slot) = self.slot_of_token(token) else {
+            return;
+        };
         let Some(client) = self.clients.get_mut(slot) else {
             return;
         };
@@ -216,7 +224,9 @@ impl<'a> Worker<'a> {
     }
 
     fn receive_ended(&mut self, token: Token, cause: ReceiveEnd) {
-        let slot = token.0 as usize;
+        let Some(slot) = self.slot_of_token(token) else {
+            return;
+        };
         match cause {
             ReceiveEnd::NoBuffers => {
                 if let Some(client) = self.clients.get_mut(slot) {
@@ -242,16 +252,33 @@ impl<'a> Worker<'a> {
         let cause = format!("{} ({}): {broken}{hint}", client.who, client.stage.name());
         self.load.causes.push(cause);
         self.load.causes.truncate(CAUSES_MAX);
+        let again = self.run.scenario.reconnect && self.load.times.is_some();
+        let was_ready = client.stage == Stage::Ready && client.started_at_ns == 0;
         if let Role::Publisher(publisher) = &mut client.role {
-            self.load.unfinished = self
-                .load
-                .unfinished
-                .saturating_sub(u64::from(!publisher.finished));
-            publisher.finished = true;
+            let flights = publisher.forget_flights();
+            if again {
+                self.load.in_flight = self.load.in_flight.saturating_sub(flights);
+            } else {
+                let unfinished = u64::from(!publisher.finished);
+                self.load.unfinished = self.load.unfinished.saturating_sub(unfinished);
+                publisher.finished = true;
+            }
+        }
+        if again {
+            client.again_at_ns = monotonic_ns() + AGAIN_AFTER_NS;
         }
         client.stage = Stage::Closed;
         client.connection.shut_down();
-        self.load.broken += 1;
+        self.ready -= usize::from(was_ready);
+        // What fails while it is made again was counted when it broke.
+        self.load.broken += u64::from(was_ready || !again);
+    }
+
+    /// The slot of a completion's client, if it is for the connection that the client has now.
+    fn slot_of_token(&self, token: Token) -> Option<usize> {
+        let slot = (token.0 & SLOT_MASK) as usize;
+        let client = self.clients.get(slot)?;
+        (client.generation & GENERATION_MASK == token.0 >> SLOT_BITS).then_some(slot)
     }
 
     fn mark_dirty(&mut self, slot: usize) {
@@ -347,6 +374,18 @@ fn hint(stage: Stage, broken: &Broken, tls: bool) -> &'static str {
         _ => "",
     }
 }
+
+/// The token of a slot's connection: the slot in the low bits, how often it was made above.
+fn token_of(slot: usize, generation: u64) -> Token {
+    Token((generation & GENERATION_MASK) << SLOT_BITS | slot as u64)
+}
+
+const SLOT_BITS: u32 = 32;
+const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
+const GENERATION_MASK: u64 = (1 << 20) - 1;
+
+/// How long a client waits before it connects again.
+const AGAIN_AFTER_NS: u64 = 100_000_000;
 
 /// Many small buffers for many connections, fewer large ones for a few.
 fn ring_options(clients: usize) -> RingOptions {

@@ -239,7 +239,7 @@ struct LongRun {
 
 impl LongRun {
     fn start() -> LongRun {
-        let line = "--pubs 2 --subs 2 --rate 0.1 --warmup 0.1 --duration 60";
+        let line = "--pubs 2 --subs 2 --rate 50 --warmup 0.1 --duration 60";
         let (stdout, stderr) = (Stdio::null(), Stdio::null());
         let mut program = Command::new(PROGRAM);
         program
@@ -274,9 +274,10 @@ impl Drop for LongRun {
 }
 
 /// What readers of files with schema 1 may rely on.
-const SCHEMA_1: [&str; 20] = [
+const SCHEMA_1: [&str; 21] = [
     "acknowledged",
     "broker",
+    "churn",
     "connect",
     "generator",
     "lag",

@@ -22,6 +22,7 @@ pub(super) struct LoadState {
     pub(super) given_up: u64,
     pub(super) unfinished: u64,
     pub(super) broken: u64,
+    pub(super) reconnected: u64,
     pub(super) causes: Vec<String>,
     pub(super) negotiated: Option<String>,
     /// Publishers (slots) that may go on: acknowledged, writable again, or with room in their window.
@@ -53,6 +54,7 @@ impl LoadState {
             given_up: 0,
             unfinished: 0,
             broken: 0,
+            reconnected: 0,
             causes: Vec::new(),
             negotiated: None,
             resumed: Vec::new(),

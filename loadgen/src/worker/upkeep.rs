@@ -25,6 +25,7 @@ impl Worker<'_> {
         self.looked_at_ns = now_ns;
         self.ping_idle(now_ns);
         self.give_up_stalled(now_ns);
+        self.reconnect_lost(now_ns);
         self.flush_dirty();
     }
 
@@ -87,6 +88,7 @@ impl Worker<'_> {
         let mut outcome = WorkerOutcome {
             given_up: self.load.given_up,
             refused: self.load.refused,
+            reconnected: self.load.reconnected,
             broken: self.load.causes,
             usage: self.usage.whole(),
             negotiated: self.load.negotiated,
