@@ -27,7 +27,7 @@ use crate::certificates::{self, ServerCertificates, ServerKey};
 use crate::error::{EXIT_GENERATOR, EXIT_INTERRUPTED, EXIT_MISSED, EXIT_OK, Failure};
 use crate::machine::{self, Machine};
 use crate::phase::{ClientConfigs, Endpoint};
-use crate::process::{BrokerProcess, free_address};
+use crate::process::{BrokerProcess, FreeAddress};
 use crate::run::{Silent, Subject};
 use crate::selftest::Selftest;
 use crate::target::client_tls;
@@ -229,7 +229,8 @@ impl Started {
         let folder = folder.map_err(Failure::system("cannot make a folder for a broker"))?;
         // A broker may give its privileges up, and then has to get at its own files.
         open_to_all(folder.path())?;
-        let address = free_address()?;
+        let free = FreeAddress::find()?;
+        let address = free.address;
         let files = tls.map(|key| certificates.of(key));
         let setting = Setting {
             port: address.port(),

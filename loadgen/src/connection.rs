@@ -12,7 +12,7 @@ use mqtt::error::DecodeError;
 use mqtt::frame::{self, Frame};
 use transport::ring::{Ring, Token};
 use transport::socket;
-use transport::stream::{SecureStream, TlsError};
+use transport::stream::{SecureStream, StreamError};
 
 /// Buffers that all connections of a thread share.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ pub enum Broken {
     Closed,
     /// TLS failed.
     #[error("{0}")]
-    Tls(#[from] TlsError),
+    Tls(#[from] StreamError),
     /// The broker sent what the protocol forbids.
     #[error("the broker sent a bad packet: {0}")]
     Packet(#[from] DecodeError),

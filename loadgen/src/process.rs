@@ -8,13 +8,15 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, parent_id};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use transport::socket::reserve_port;
 
 use crate::conceal::PASSWORD_VARIABLE;
 use crate::cpus::Cpus;
@@ -222,15 +224,28 @@ fn settle(kind: &str, arguments: &mut impl Iterator<Item = OsString>) -> Result<
     Ok(())
 }
 
-/// A free port of 127.0.0.1, as far as a port can be known to be free.
-///
-/// # Errors
-/// What binding gives.
-pub fn free_address() -> Result<SocketAddr, Failure> {
-    let bound = TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
-    bound
-        .and_then(|listener| listener.local_addr())
-        .map_err(Failure::system("cannot find a free port on 127.0.0.1"))
+/// A free port of 127.0.0.1, which the kernel gives to nobody else as long as this is held.
+#[derive(Debug)]
+pub struct FreeAddress {
+    /// The address.
+    pub address: SocketAddr,
+    _reserved: OwnedFd,
+}
+
+impl FreeAddress {
+    /// Finds one.
+    ///
+    /// # Errors
+    /// What binding gives.
+    pub fn find() -> Result<FreeAddress, Failure> {
+        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let (reserved, port) =
+            reserve_port(localhost).map_err(Failure::system("cannot find a free port on 127.0.0.1"))?;
+        Ok(FreeAddress {
+            address: SocketAddr::new(localhost, port),
+            _reserved: reserved,
+        })
+    }
 }
 
 /// The first line that a program prints when it is asked with `words`; `None` if it cannot be started.

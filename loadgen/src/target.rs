@@ -22,7 +22,7 @@ use crate::certificates::{self, ServerKey, write_private};
 use crate::error::Failure;
 use crate::key_passphrase::ClientPassphrase;
 use crate::phase::{ClientConfigs, Endpoint};
-use crate::process::{BrokerProcess, free_address};
+use crate::process::{BrokerProcess, FreeAddress};
 use crate::run::Subject;
 use crate::scenario::{Credentials, Scenario};
 use crate::topics::numbered;
@@ -176,7 +176,8 @@ enum Clients<'a> {
 fn start_own(own: &OwnRequest, clients: Clients<'_>, interrupted: &AtomicBool) -> Result<Target, Failure> {
     let folder = tempfile::Builder::new().prefix("loadgen-").tempdir();
     let folder = folder.map_err(Failure::system("cannot make a folder for the run"))?;
-    let address = free_address()?;
+    let free = FreeAddress::find()?;
+    let address = free.address;
     let configuration = configure(folder.path(), address, own.key, clients)
         .map_err(Failure::system("cannot write the files of the run"))?;
     let tls = own_clients_tls(folder.path(), clients)?;
@@ -331,7 +332,7 @@ mod tests {
     #[test]
     fn the_configuration_names_listener_and_certificates() {
         let folder = tempfile::tempdir().unwrap();
-        let address = free_address().unwrap();
+        let address = FreeAddress::find().unwrap().address;
         let configuration = configure(folder.path(), address, ServerKey::P256, Clients::Tls).unwrap();
         let text = std::fs::read_to_string(configuration.file).unwrap();
         assert!(
