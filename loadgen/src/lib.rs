@@ -35,6 +35,7 @@ pub mod outcome;
 pub mod payload;
 pub mod phase;
 pub mod process;
+pub mod progress;
 pub mod publisher;
 pub mod pubsub;
 pub mod report;

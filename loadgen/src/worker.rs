@@ -5,6 +5,7 @@
 //! breaks them: work in the loop that is not bounded, which shows as schedule lag.
 
 mod connect;
+mod lose;
 mod publish;
 mod receive;
 mod state;
@@ -29,6 +30,7 @@ use crate::publisher::Publisher;
 use crate::series::IntervalPart;
 use crate::subscriber::Subscriber;
 pub(crate) use connect::local_address;
+use lose::token_of;
 use state::LoadState;
 pub(crate) use state::Usage;
 
@@ -239,48 +241,6 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// A connection is over before its time.
-    fn lose(&mut self, slot: usize, broken: &Broken) {
-        let Some(client) = self
-            .clients
-            .get_mut(slot)
-            .filter(|client| client.stage != Stage::Closed)
-        else {
-            return;
-        };
-        let hint = hint(client.stage, broken, self.run.endpoint.tls.is_some());
-        let cause = format!("{} ({}): {broken}{hint}", client.who, client.stage.name());
-        self.load.causes.push(cause);
-        self.load.causes.truncate(CAUSES_MAX);
-        let again = self.run.scenario.reconnect && self.load.times.is_some();
-        let was_ready = client.stage == Stage::Ready && client.started_at_ns == 0;
-        if let Role::Publisher(publisher) = &mut client.role {
-            let flights = publisher.forget_flights();
-            if again {
-                self.load.in_flight = self.load.in_flight.saturating_sub(flights);
-            } else {
-                let unfinished = u64::from(!publisher.finished);
-                self.load.unfinished = self.load.unfinished.saturating_sub(unfinished);
-                publisher.finished = true;
-            }
-        }
-        if again {
-            client.again_at_ns = monotonic_ns() + AGAIN_AFTER_NS;
-        }
-        client.stage = Stage::Closed;
-        client.connection.shut_down();
-        self.ready -= usize::from(was_ready);
-        // What fails while it is made again was counted when it broke.
-        self.load.broken += u64::from(was_ready || !again);
-    }
-
-    /// The slot of a completion's client, if it is for the connection that the client has now.
-    fn slot_of_token(&self, token: Token) -> Option<usize> {
-        let slot = (token.0 & SLOT_MASK) as usize;
-        let client = self.clients.get(slot)?;
-        (client.generation & GENERATION_MASK == token.0 >> SLOT_BITS).then_some(slot)
-    }
-
     fn mark_dirty(&mut self, slot: usize) {
         let Some(client) = self.clients.get_mut(slot) else {
             return;
@@ -364,29 +324,6 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// What may be behind a connection that ends while it is being made.
-fn hint(stage: Stage, broken: &Broken, tls: bool) -> &'static str {
-    match (stage, broken, tls) {
-        (Stage::ConnAck, Broken::Closed | Broken::Socket(_), false) => {
-            "; if the port speaks TLS, give --cafile"
-        }
-        (Stage::Tls, Broken::Closed | Broken::Socket(_), true) => "; if the port speaks no TLS, leave it out",
-        _ => "",
-    }
-}
-
-/// The token of a slot's connection: the slot in the low bits, how often it was made above.
-fn token_of(slot: usize, generation: u64) -> Token {
-    Token((generation & GENERATION_MASK) << SLOT_BITS | slot as u64)
-}
-
-const SLOT_BITS: u32 = 32;
-const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
-const GENERATION_MASK: u64 = (1 << 20) - 1;
-
-/// How long a client waits before it connects again.
-const AGAIN_AFTER_NS: u64 = 100_000_000;
-
 /// Many small buffers for many connections, fewer large ones for a few.
 fn ring_options(clients: usize) -> RingOptions {
     let (buffers, buffer_bytes) = if clients > 512 {
@@ -403,6 +340,3 @@ fn ring_options(clients: usize) -> RingOptions {
 
 /// Longest sleep, and the pace of what is done now and then.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
-
-/// Causes of broken connections that are kept for the report.
-const CAUSES_MAX: usize = 5;

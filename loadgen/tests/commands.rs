@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+#[expect(dead_code, reason = "each test program uses some of it")]
 mod fake;
 
 use std::io::{BufRead, BufReader, Read, Write};

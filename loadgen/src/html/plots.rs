@@ -214,7 +214,7 @@ fn ranges(x: Scale, y: Scale, points: impl Iterator<Item = (f64, f64)>) -> Optio
         Scale::Even => {
             let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             high.is_finite()
-                .then(|| (0.0, if high > 0.0 { high * 1.05 } else { 1.0 }))
+                .then_some((0.0, if high > 0.0 { high * 1.05 } else { 1.0 }))
         }
         Scale::Decades | Scale::Percentiles => decades(values.into_iter()),
     };
@@ -227,7 +227,7 @@ fn decades(values: impl Iterator<Item = f64>) -> Option<Range> {
         (low.min(value), high.max(value))
     });
     let (low, high) = (ends.0.floor(), ends.1.ceil());
-    (low.is_finite() && high.is_finite()).then(|| (low, if high > low { high } else { low + 1.0 }))
+    (low.is_finite() && high.is_finite()).then_some((low, if high > low { high } else { low + 1.0 }))
 }
 
 fn axes<'a, 'b>(
