@@ -10,9 +10,10 @@
 mod fake;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use fake::Behaviour;
 use serde_json::Value;
@@ -199,16 +200,66 @@ fn a_scenario_file_says_what_is_run() {
     assert!(number(&outcome, "/ledger/received") > 0.0);
 }
 
+/// Against mosquitto, so that the books are proved with a broker that is not ours.
 #[test]
 fn each_group_of_a_shared_subscription_gets_each_message_once() {
-    let outcome = outcome(
-        &format!("--share 2 --pubs 4 --subs 6 -q 1 --threads 2 {SHORT}"),
-        &[0],
+    let Some(mosquitto) = Mosquitto::start() else {
+        return;
+    };
+    let line = format!(
+        "-h 127.0.0.1 -p {} --share 2 --pubs 4 --subs 6 -q 1 --threads 2 --rate max --window 5 --warmup 0.2 --duration 0.5 --drain 20",
+        mosquitto.port
     );
+    let outcome = outcome(&line, &[0]);
     let [sent, expected, received] =
         ["sent", "expected", "received"].map(|count| number(&outcome, &format!("/ledger/{count}")));
     assert!(sent > 0.0);
     assert_eq!((expected, received), (2.0 * sent, 2.0 * sent));
+}
+
+/// Ended with the test.
+struct Mosquitto {
+    process: Child,
+    port: u16,
+}
+
+impl Mosquitto {
+    /// `None`, with a line, where it is not installed; in CI it has to be.
+    fn start() -> Option<Mosquitto> {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let started = Command::new("mosquitto")
+            .args(["-p", &port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let Ok(process) = started else {
+            assert!(std::env::var_os("CI").is_none(), "mosquitto is not installed");
+            eprintln!("skipped: mosquitto is not installed");
+            return None;
+        };
+        let mosquitto = Mosquitto { process, port };
+        let began = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "mosquitto does not listen"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(mosquitto)
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        // Both fail where it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 #[test]
