@@ -1,6 +1,6 @@
 //! The HTML report of a folder of results: one file that needs nothing else.
 //!
-//! [`folder`] reads what is there: a run, a comparison, a search; [`plots`] draws it; `page.html` is the template.
+//! `folder` reads what is there: a run, a comparison, a search; `plots` draws it; `page.html` is the template.
 //!
 //! Invariants: everything is read from the folder's files, so a report can be made again at any time; the page loads
 //! nothing; what comes from files is escaped. What breaks the last: a name that does not end in `.html`, by which the

@@ -6,7 +6,10 @@
 //! [`schedule`], [`payload`] stamps and, in closed loop, its [`window`]) and [`subscriber`] (with its [`ledger`]);
 //! [`measure`] and [`latency`] hold what was measured, [`validity`] judges it, [`report`] and [`export`] show it.
 //!
-//! Beside runs there are single clients, [`pubsub`].
+//! Made of runs: [`compare`] (Midge and other brokers in turns), [`search`] (the highest rate within an objective) and
+//! [`selftest`] (against a sink). Beside runs: [`storm`] (connections), [`retained`] and single clients, [`pubsub`].
+//! [`named`] has the loads with names, [`series`] the run over time, [`html`] the report of a folder, [`metrics`] what is
+//! served while it runs.
 //!
 //! The load is open loop: messages have intended send times that do not depend on the broker, and latency counts from
 //! those.

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use loadgen::args::{self, Request};
+use loadgen::cpus::Cpus;
 use loadgen::error::{EXIT_OK, EXIT_USAGE, Failure};
 use loadgen::html::args::ReportRequest;
 use loadgen::metrics::{Both, MetricsServer};
@@ -16,6 +18,7 @@ use loadgen::report;
 use loadgen::retained::args::RetainedRequest;
 use loadgen::run::Silent;
 use loadgen::search::args::SearchRequest;
+use loadgen::selftest::Selftest;
 use loadgen::selftest::args::SelftestRequest;
 use loadgen::storm::args::StormRequest;
 use loadgen::target::Target;
@@ -94,6 +97,7 @@ fn search_of(request: &SearchRequest) -> Result<u8, Failure> {
     let outcome = outcome?;
     print!("{}", search::text(&outcome));
     if let Some(folder) = &request.out {
+        keep_ceiling(folder, request.scenario.cpus.clone(), &interrupted)?;
         write_json(&outcome, Some(&folder.join("search.json")))?;
         let written = html::write(folder);
         written.map_err(Failure::system(format!("cannot write into {}", folder.display())))?;
@@ -187,11 +191,28 @@ fn measure(request: &Request) -> Result<u8, Failure> {
     print!("{}", report::text(&outcome));
     write_json(&outcome, request.output.json.as_deref())?;
     if let Some(folder) = &request.output.folder {
+        keep_ceiling(folder, request.scenario.cpus.clone(), &interrupted)?;
         let written = export::write_folder(&outcome, folder).and_then(|()| html::write(folder));
         written.map_err(Failure::system(format!("cannot write into {}", folder.display())))?;
     }
     Ok(outcome.verdict.exit_code)
 }
+
+/// What the generator itself can do stands beside each result: a short selftest.
+fn keep_ceiling(folder: &Path, cpus: Option<Cpus>, interrupted: &AtomicBool) -> Result<(), Failure> {
+    let selftest = Selftest {
+        duration: CEILING,
+        cpus,
+    };
+    match selftest::run(&selftest, interrupted) {
+        Ok(ceiling) => write_json(&ceiling, Some(&folder.join("selftest.json"))),
+        // What was measured is kept all the same.
+        Err(Failure::Interrupted) => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+const CEILING: Duration = Duration::from_millis(500);
 
 /// Makes the new folder of an outcome before anything is measured, and writes the command into it.
 fn make_folder(folder: &Path) -> Result<(), Failure> {

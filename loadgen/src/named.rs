@@ -66,6 +66,7 @@ pub(crate) fn expand(
             command.word()
         ));
     }
+    let published_duration_s = duration_of(&found.words);
     let mut words = words.into_iter();
     let mut expanded: Vec<OsString> = words.next().into_iter().collect();
     expanded.extend(found.words);
@@ -73,8 +74,23 @@ pub(crate) fn expand(
     let origin = Origin {
         name: found.name,
         scale: 1.0,
+        published_duration_s,
     };
     Ok((expanded, Some(origin)))
+}
+
+/// The duration among the words, `--duration 5` or `--duration=5`.
+fn duration_of(words: &[OsString]) -> Option<f64> {
+    let mut words = words.iter().map(|word| word.to_string_lossy());
+    while let Some(word) = words.next() {
+        if word == "--duration" {
+            return words.next()?.parse().ok();
+        }
+        if let Some(seconds) = word.strip_prefix("--duration=") {
+            return seconds.parse().ok();
+        }
+    }
+    None
 }
 
 /// A scenario that was found.
@@ -212,7 +228,16 @@ mod tests {
             line.join(" "),
             "loadgen --pubs 1000 --subs 1000 --rate 1000 --scenario tls-p2p-1K-1K --pubs 3"
         );
-        assert_eq!(origin.unwrap().name, "tls-p2p-1K-1K");
+        let origin = origin.unwrap();
+        assert_eq!(
+            (origin.name.as_str(), origin.published_duration_s),
+            ("tls-p2p-1K-1K", None)
+        );
+        let long = expand(
+            words("loadgen --scenario singlenode-p2p-1K-1K-1K-1K"),
+            Command::Run,
+        );
+        assert_eq!(long.unwrap().1.unwrap().published_duration_s, Some(300.0));
         assert_eq!(
             expand(words("loadgen --pubs 3"), Command::Run).unwrap(),
             (words("loadgen --pubs 3"), None)

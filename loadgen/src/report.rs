@@ -48,6 +48,16 @@ fn write_head(out: &mut String, outcome: &Outcome) -> fmt::Result {
         Load::Saturating { window } => format!("as fast as possible with a window of {window}"),
         Load::Idle => "no messages".to_owned(),
     };
+    if let Some(origin) = &outcome.scenario.origin {
+        let published = origin.published_duration_s;
+        let length = published.map_or(String::new(), |seconds| format!(" of {seconds} s"));
+        let measured_s = outcome.scenario.duration.as_secs_f64();
+        writeln!(
+            out,
+            "scenario {}, scale {}, {measured_s} s{length} measured",
+            origin.name, origin.scale
+        )?;
+    }
     let security = outcome.broker.tls.as_deref().unwrap_or("no TLS");
     writeln!(
         out,

@@ -45,8 +45,19 @@ fn lead(outcome: &Value) -> String {
         Some(rate) => format!("{} messages a second offered", digits(rate)),
         None => "as fast as possible".to_owned(),
     };
+    let name = outcome
+        .pointer("/scenario/origin")
+        .filter(|origin| !origin.is_null())
+        .map_or(String::new(), |origin| {
+            let scale = origin.get("scale").and_then(Value::as_f64).unwrap_or(1.0);
+            let published = origin.get("published_duration_s").and_then(Value::as_f64);
+            let length = published.map_or(String::new(), |seconds| {
+                format!(", published with {} s", digits(seconds))
+            });
+            format!("Scale {scale}{length}. ")
+        });
     format!(
-        "{} publishers, {} subscribers, QoS {}, payloads of {} B, {pace}; {} s measured after {} s of warm-up; MQTT {}, {}; {}.",
+        "{name}{} publishers, {} subscribers, QoS {}, payloads of {} B, {pace}; {} s measured after {} s of warm-up; MQTT {}, {}; {}.",
         count("/scenario/publishers"),
         count("/scenario/subscribers"),
         count("/scenario/qos"),
