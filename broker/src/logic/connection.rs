@@ -97,6 +97,8 @@ pub(super) struct Connection {
     pub(super) slow: bool,
     /// Its listener has a mount point.
     pub(super) mounted: bool,
+    /// A group counts its session as busy.
+    pub(super) busy_in_group: bool,
     pub(super) keep_alive_s: u16,
     // What follows is touched once for each read.
     pub(super) last_received: Timestamp,
@@ -139,6 +141,7 @@ impl Connection {
             pressing: false,
             slow: false,
             mounted: false,
+            busy_in_group: false,
             patience_until: Timestamp::NEVER,
             keep_alive_s: 0,
             last_received: now,

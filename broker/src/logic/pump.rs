@@ -7,7 +7,7 @@
 use mqtt::{PacketIdentifier, QoS};
 
 use super::clients::{Clients, mark_dirty, open_out};
-use super::deliver::fits;
+use super::deliver::{belongs_to_group, fits};
 use super::message::Message;
 use super::mount::{mount_point, seen};
 use super::session::Session;
@@ -111,7 +111,7 @@ impl Clients {
             };
             let queued = entry.message.map(|message| Queued {
                 message,
-                identifiers: entry.identifiers,
+                via: entry.via,
                 qos,
                 retain: entry.retain,
                 replay: false,
@@ -221,9 +221,9 @@ impl Clients {
             return false;
         };
         let extra = queued
-            .identifiers
+            .via
             .as_ref()
-            .map(|identifiers| identifiers.as_properties())
+            .map(|via| via.identifiers.as_properties())
             .unwrap_or_default();
         let Message {
             topic,
@@ -279,13 +279,10 @@ impl Clients {
 
 impl Session {
     fn begin_flight(&mut self, queued: &Queued, outlives: bool) -> PacketIdentifier {
-        let kept = outlives.then(|| queued.message.clone());
-        let identifiers = if outlives {
-            queued.identifiers.clone()
-        } else {
-            None
-        };
-        let entry = Entry::new(queued.qos, queued.retain, kept, identifiers);
+        let keeps = outlives || belongs_to_group(queued.via.as_ref(), queued.qos);
+        let kept = keeps.then(|| queued.message.clone());
+        let via = if keeps { queued.via.clone() } else { None };
+        let entry = Entry::new(queued.qos, queued.retain, kept, via);
         self.inflight.push(entry.of_bytes(queued.message.payload().len()))
     }
 }

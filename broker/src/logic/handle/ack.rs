@@ -97,8 +97,12 @@ impl Shard {
             return;
         };
         let (session, waits) = (connection.session, connection.waits);
+        let busy_in_group = connection.busy_in_group;
         if self.clients.finish(session, ack.packet_identifier, awaited) && waits {
             self.clients.pump(now, session);
+        }
+        if busy_in_group {
+            self.offer_again(now, slot);
         }
     }
 }

@@ -37,6 +37,7 @@ impl Shard {
             access => return self.deny(now, slot, access, QoS::AtMostOnce, None),
         }
         self.fan_out_run(now, route, run, session);
+        self.share_run(now, route, run);
         let kind = Kind::Run(run.version);
         let Run {
             packets,

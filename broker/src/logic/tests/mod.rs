@@ -15,6 +15,7 @@ mod random;
 mod retaining;
 mod rules;
 mod sessions;
+mod sharing;
 mod sharding;
 mod subscribing;
 mod sys;
