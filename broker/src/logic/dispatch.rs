@@ -137,7 +137,6 @@ impl Shard {
             return anybody;
         }
         self.fan_out_message(now, route, &message, None);
-        self.share_message(now, route, &message, raw);
         if self
             .routes
             .get(route)
@@ -145,6 +144,7 @@ impl Shard {
         {
             self.send_message(route, &message, raw);
         }
+        self.share_message(now, route, &message, raw);
         anybody
     }
 

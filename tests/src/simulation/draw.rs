@@ -14,6 +14,14 @@ pub(super) const TOPICS: [&str; 6] = ["a", "a/b", "a/c", "b/c", "a/b/c", "$x/y"]
 pub(super) const FILTERS: [&str; 11] = [
     "a", "a/b", "b/c", "a/+", "+/c", "#", "a/#", "+/+", "+", "$x/#", "w/#",
 ];
+/// Filters that are shared: some sets of topics by two groups, some that clients have to themselves too.
+pub(super) const SHARED: [&str; 5] = [
+    "$share/g/a/b",
+    "$share/g/a/+",
+    "$share/h/a/+",
+    "$share/g/#",
+    "$share/h/b/c",
+];
 const VERSIONS: [ProtocolVersion; 4] = [
     ProtocolVersion::V3_1,
     ProtocolVersion::V3_1_1,

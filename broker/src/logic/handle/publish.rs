@@ -37,7 +37,6 @@ impl Shard {
             access => return self.deny(now, slot, access, QoS::AtMostOnce, None),
         }
         self.fan_out_run(now, route, run, session);
-        self.share_run(now, route, run);
         let kind = Kind::Run(run.version);
         let Run {
             packets,
@@ -56,6 +55,7 @@ impl Shard {
                 packets,
             },
         );
+        self.share_run(now, route, run);
     }
 
     /// A PUBLISH that is more than a QoS 0 message to be passed on.
