@@ -86,14 +86,15 @@ impl Model {
         let version = self.connections[connection].version;
         let is_it = |&entry: &usize| differs(&self.entries[entry], publish, version, now).is_none();
         let waiting = &self.sessions[number].waiting;
-        let own = waiting.iter().copied().find(is_it);
-        let is_next = |own: usize| {
+        let mut like = waiting.iter().copied().filter(is_it);
+        let own = like.clone().find(|&own| self.entries[own].is_owed(now)).or(like.next());
+        let overtakes = |own: usize| {
             let mut earlier = waiting.iter().take_while(|&&entry| entry != own);
             let (entries, own) = (&self.entries, &self.entries[own]);
-            own.is_owed(now)
-                && !earlier.any(|&entry| comes_before(&entries[entry], own) && entries[entry].is_owed(now))
+            earlier.any(|&entry| comes_before(&entries[entry], own) && entries[entry].is_owed(now))
         };
-        if !own.is_some_and(is_next)
+        let own = own.filter(|&own| !overtakes(own));
+        if !own.is_some_and(|own| self.entries[own].is_owed(now))
             && let Some(entry) = self.take_share(number, (publish, version), own, now)
         {
             return Ok(entry);

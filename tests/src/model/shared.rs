@@ -244,7 +244,7 @@ impl Model {
                 let entry = &self.entries[entry];
                 self.sessions[session].alive && entry.received == 0 && entry.must_arrive(now)
             });
-            if missing && now < share.expires_at.0 && self.is_owed(share) {
+            if missing && self.is_owed(share) {
                 return Err(format!("{:?} did not reach {}", share.message, share.filter));
             }
         }
@@ -268,6 +268,9 @@ impl Model {
         };
         share.message.qos != QoS::AtMostOnce
             && !share.excused
+            // Which of several without a payload it is does not show.
+            && !share.message.payload.is_empty()
+            && share.message.expiry_s.is_none()
             && self.bounds.queued_messages_max >= QUEUE_OF_ALL
             && self.sessions.iter().any(stayed)
             && !self.sessions.iter().any(may_lose)
