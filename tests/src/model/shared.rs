@@ -268,8 +268,6 @@ impl Model {
         };
         share.message.qos != QoS::AtMostOnce
             && !share.excused
-            // Which of several without a payload it is does not show.
-            && !share.message.payload.is_empty()
             && share.message.expiry_s.is_none()
             && self.bounds.queued_messages_max >= QUEUE_OF_ALL
             && self.sessions.iter().any(stayed)

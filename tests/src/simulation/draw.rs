@@ -93,13 +93,19 @@ impl World {
             rng,
             &["", "", "", "...............................................", " "],
         );
-        let payload = if retain && !is_will && chance(rng, 25) {
+        let mut topic = pick(rng, &TOPICS);
+        let deletes = retain && !is_will && chance(rng, 25);
+        if deletes && self.profile.shared > 0 {
+            // Of messages that look alike nothing would tell which one a group got: on this topic none is shared.
+            topic = "$x/y";
+        }
+        let payload = if deletes {
             String::new()
         } else {
             format!("m{}{padding}", self.ran.published)
         };
         Message {
-            topic: pick(rng, &TOPICS).to_owned(),
+            topic: topic.to_owned(),
             payload,
             qos: pick(rng, &LEVELS),
             retain,
