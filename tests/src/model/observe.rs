@@ -211,7 +211,7 @@ impl Model {
     ///
     /// # Errors
     /// When there is one that was not received.
-    pub fn check_received(&self, now: u64) -> Checked {
+    pub fn check_received(&mut self, now: u64) -> Checked {
         for session in self.sessions.iter().filter(|session| session.alive) {
             for &entry in &session.obligations {
                 let entry = &self.entries[entry];
