@@ -241,9 +241,13 @@ impl World {
             if !chance(rng, shared) {
                 return (pick(rng, &FILTERS), options);
             }
-            // [MQTT-3.8.3-4]
-            let no_local = false;
-            (pick(rng, &SHARED), SubscriptionOptions { no_local, ..options })
+            // [MQTT-3.8.3-4]; and with RETAIN a message would look like a retained one after SUBSCRIBE.
+            let options = SubscriptionOptions {
+                no_local: false,
+                retain_as_published: false,
+                ..options
+            };
+            (pick(rng, &SHARED), options)
         };
         let filters = (0..rng.usize(1..=3)).map(|_| draw(rng)).collect();
         let identifier = (v5 && rng.bool()).then(|| rng.u32(1..300));
