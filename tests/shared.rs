@@ -87,7 +87,11 @@ fn what_a_member_that_is_cut_did_not_acknowledge_goes_to_the_others() {
                 member.expect_nothing();
             }
             let different: BTreeSet<_> = got.iter().collect();
-            assert_eq!((got.len(), different.len()), (handed, handed), "{shards} shards, {qos:?}");
+            assert_eq!(
+                (got.len(), different.len()),
+                (handed, handed),
+                "{shards} shards, {qos:?}"
+            );
         }
     }
 }

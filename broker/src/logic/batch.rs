@@ -239,13 +239,16 @@ impl Outbox {
             stamp,
             source,
         });
-        self.log(Record {
-            kind: Kind::Retain,
-            count,
-            packet_bytes_max: 0,
-            payload_bytes: 0,
-            packets: &[],
-        }, &[]);
+        self.log(
+            Record {
+                kind: Kind::Retain,
+                count,
+                packet_bytes_max: 0,
+                payload_bytes: 0,
+                packets: &[],
+            },
+            &[],
+        );
     }
 
     /// Batches that wait.

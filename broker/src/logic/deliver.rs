@@ -46,11 +46,8 @@ impl Clients {
         };
         let same_form = (connection.version == ProtocolVersion::V5) == (run.version == ProtocolVersion::V5);
         let at_qos0 = target.qos == QoS::AtMostOnce || !self.upgrade;
-        let plain = same_form
-            && !connection.mounted
-            && at_qos0
-            && target.via == NONE
-            && !connection.qos0_waits;
+        let plain =
+            same_form && !connection.mounted && at_qos0 && target.via == NONE && !connection.qos0_waits;
         if !plain || run.packet_bytes_max > connection.packet_bytes_max {
             return false;
         }

@@ -244,7 +244,10 @@ pub(super) fn first_publish(packets: &[u8], version: ProtocolVersion) -> Option<
     mqtt::decode::publish(&frame, version).ok()
 }
 
-pub(super) fn others(outboxes: &mut [batch::Outbox], index: u16) -> impl Iterator<Item = (usize, &mut batch::Outbox)> {
+pub(super) fn others(
+    outboxes: &mut [batch::Outbox],
+    index: u16,
+) -> impl Iterator<Item = (usize, &mut batch::Outbox)> {
     outboxes
         .iter_mut()
         .enumerate()

@@ -11,21 +11,23 @@
 //! session held for a group (queued, or at QoS 1 not acknowledged) goes to another member when the session ends;
 //! at QoS 2 what was sent stays where it is [MQTT-4.8.2-4], [MQTT-4.8.2-5].
 
-use std::rc::Rc;
+mod choice;
+mod members;
+
 use std::sync::Arc;
 
 use mqtt::{PacketIdentifier, ProtocolVersion, QoS};
 
+use self::choice::{Choice, shard_in_turn};
 use super::Shard;
-use super::batch::{self, Control};
+use super::batch;
 use super::deliver::Run;
 use super::dispatch::{message_of, packets_with_bytes};
-use super::interest::{encode_message, first_publish, others};
+use super::interest::{encode_message, first_publish};
 use super::message::{Message, Publisher, StoredMessage};
 use super::route::Target;
-use super::session::{Held, Session};
-use super::subscription::Subscriber;
-use super::subscription::shared::{Group, Member, MemberCounts, Part, Standing, Via};
+use super::session::Session;
+use super::subscription::shared::{Group, MemberCounts, Part, Standing};
 use super::time::Timestamp;
 use super::timer::Timer;
 use crate::limits;
@@ -85,7 +87,12 @@ impl Shard {
     }
 
     /// Takes in a message that another shard chose this one for.
-    pub(super) fn receive_shared(&mut self, now: Timestamp, version: ProtocolVersion, record: &batch::Record<'_>) {
+    pub(super) fn receive_shared(
+        &mut self,
+        now: Timestamp,
+        version: ProtocolVersion,
+        record: &batch::Record<'_>,
+    ) {
         let Some((hops, name, packet)) = record.shared() else {
             return;
         };
@@ -100,9 +107,11 @@ impl Shard {
             raw: Some((version, packet)),
             hops,
         };
-        self.counting(message.payload.len(), |shard| match shard.subscriptions.groups.find(name) {
-            Some(group) => shard.place(now, group, &parcel),
-            None => shard.keep_unclaimed(now, name.into(), &message),
+        self.counting(message.payload.len(), |shard| {
+            match shard.subscriptions.groups.find(name) {
+                Some(group) => shard.place(now, group, &parcel),
+                None => shard.keep_unclaimed(now, name.into(), &message),
+            }
         });
     }
 
@@ -159,9 +168,11 @@ impl Shard {
                 raw: None,
                 hops: 0,
             };
-            self.counting(message.payload.len(), |shard| match shard.subscriptions.groups.find(name) {
-                Some(group) => shard.place_anywhere(now, group, &parcel),
-                None => shard.keep_unclaimed(now, Arc::clone(name), &message),
+            self.counting(message.payload.len(), |shard| {
+                match shard.subscriptions.groups.find(name) {
+                    Some(group) => shard.place_anywhere(now, group, &parcel),
+                    None => shard.keep_unclaimed(now, Arc::clone(name), &message),
+                }
             });
         }
         self.properties = properties;
@@ -179,27 +190,6 @@ impl Shard {
         counters.publishes_dropped.add(self.fan_out.dropped - before.1);
     }
 
-    /// To whom in the broker a message goes that is here first.
-    fn choose(&mut self, group: u32, qos: QoS) -> Choice {
-        let (index, strategy) = (self.index, self.clients.settings.shared_subscription_strategy);
-        let waits_away = qos != QoS::AtMostOnce || self.clients.upgrade || self.clients.settings.queue_qos0_messages;
-        let Some(group) = self.subscriptions.groups.get_mut(group) else {
-            return Choice::Nobody;
-        };
-        if group.elsewhere().is_empty() {
-            return Choice::Here;
-        }
-        if strategy == SharedSubscriptionStrategy::Sticky
-            && let Some(shard) = shard_of_oldest(group, index)
-        {
-            return Choice::of(shard, index);
-        }
-        let parts = [Part::Ready, Part::Connected, Part::All];
-        let parts = if waits_away { &parts[..] } else { &parts[..2] };
-        let shard = parts.iter().find_map(|&part| shard_in_turn(group, index, part, true));
-        shard.map_or(Choice::Nobody, |shard| Choice::of(shard, index))
-    }
-
     /// Gives a message to a member here, or passes it on.
     fn place(&mut self, now: Timestamp, group: u32, parcel: &Parcel<'_>) {
         let dropped = self.fan_out.dropped;
@@ -214,8 +204,16 @@ impl Shard {
             shard_in_turn(group, index, part, false)
         };
         // Whoever is connected here is full: only one that is ready is better.
-        let here = self.subscriptions.groups.get(group).map_or(MemberCounts::NONE, Group::here);
-        let part = if here.connected > 0 { Part::Ready } else { Part::Connected };
+        let here = self
+            .subscriptions
+            .groups
+            .get(group)
+            .map_or(MemberCounts::NONE, Group::here);
+        let part = if here.connected > 0 {
+            Part::Ready
+        } else {
+            Part::Connected
+        };
         if let Some(to) = other(self, part) {
             self.fan_out.dropped = dropped;
             return self.pass_on_to(to, group, parcel);
@@ -244,7 +242,11 @@ impl Shard {
         {
             return true;
         }
-        let mut left = self.subscriptions.groups.get(group).map_or(0, |group| group.here().ready);
+        let mut left = self
+            .subscriptions
+            .groups
+            .get(group)
+            .map_or(0, |group| group.here().ready);
         while left > 0
             && let Some(position) = self.next_of(group, Standing::Ready)
         {
@@ -263,7 +265,11 @@ impl Shard {
 
     /// Whether one of the members of a standing took it.
     fn give_to_one(&mut self, now: Timestamp, group: u32, standing: Standing, message: &Message<'_>) -> bool {
-        let among = self.subscriptions.groups.get(group).map_or(0, |group| group.count(standing));
+        let among = self
+            .subscriptions
+            .groups
+            .get(group)
+            .map_or(0, |group| group.count(standing));
         (0..among.min(limits::GROUP_TRIES_MAX)).any(|_| {
             let position = self.next_of(group, standing);
             position.is_some_and(|position| self.give(now, group, position, message))
@@ -278,7 +284,11 @@ impl Shard {
             fan_out,
             ..
         } = self;
-        let Some(member) = subscriptions.groups.get(group).and_then(|group| group.member(position)) else {
+        let Some(member) = subscriptions
+            .groups
+            .get(group)
+            .and_then(|group| group.member(position))
+        else {
             return false;
         };
         let subscriber = member.subscriber;
@@ -302,7 +312,12 @@ impl Shard {
     fn position_of_oldest(&self, group: u32) -> Option<u32> {
         let oldest = self.subscriptions.groups.get(group)?.oldest()?;
         let held_at = self.share_of(oldest, group)?;
-        let held = self.clients.sessions.get(oldest)?.shares().get(held_at as usize)?;
+        let held = self
+            .clients
+            .sessions
+            .get(oldest)?
+            .shares()
+            .get(held_at as usize)?;
         Some(held.position)
     }
 
@@ -316,10 +331,9 @@ impl Shard {
             translated,
             ..
         } = self;
-        let (Some(group), Some(outbox)) = (
-            subscriptions.groups.get(group),
-            outboxes.get_mut(usize::from(to)),
-        ) else {
+        let (Some(group), Some(outbox)) =
+            (subscriptions.groups.get(group), outboxes.get_mut(usize::from(to)))
+        else {
             return;
         };
         let (version, packet) = match parcel.raw {
@@ -349,297 +363,5 @@ impl Shard {
         }
         let message = self.fan_out.stored(now, message);
         self.unclaimed.push(Unclaimed { group, message });
-    }
-}
-
-/// Members come, go, and are busy for a while.
-impl Shard {
-    /// The group of that whole text, made if there is none. It is to get a member, or [`Self::drop_unused_group`].
-    pub(super) fn group_named(&mut self, name: &str) -> u32 {
-        let (group, changed) = self.subscriptions.find_or_insert_group(name);
-        if let Some(filter) = changed {
-            self.filter_changed(filter);
-        }
-        group
-    }
-
-    /// Forgets a group without members in any shard.
-    pub(super) fn drop_unused_group(&mut self, group: u32) {
-        if let Some(filter) = self.subscriptions.drop_unused_group(group) {
-            self.filter_changed(filter);
-            self.subscriptions.drop_unused(filter);
-        }
-    }
-
-    /// The place of a group in the list of a session: looked for in the shorter of their two lists.
-    pub(super) fn share_of(&self, session: u32, group: u32) -> Option<u32> {
-        let members = self.subscriptions.groups.get(group)?.members();
-        let shares = self.clients.sessions.get(session)?.shares();
-        if shares.len() <= members.len() {
-            let at = shares.iter().position(|held| held.filter == group)?;
-            return u32::try_from(at).ok();
-        }
-        let member = members.iter().find(|member| member.subscriber.session == session)?;
-        Some(member.subscriber.held_at)
-    }
-
-    /// A session that is connected joins a group that it is not in.
-    pub(super) fn join_group(&mut self, now: Timestamp, group: u32, subscriber: Subscriber, via: Rc<Via>) {
-        let Self {
-            clients,
-            subscriptions,
-            ..
-        } = self;
-        let (Some(session), Some(joined)) = (
-            clients.sessions.get_mut(subscriber.session),
-            subscriptions.groups.get_mut(group),
-        ) else {
-            return;
-        };
-        let shares = &mut session.rare().shares;
-        let held_at = u32::try_from(shares.len()).unwrap_or(u32::MAX);
-        let position = joined.add(subscriber.held_at(held_at), via);
-        shares.push(Held { filter: group, position });
-        self.clients.counters().shared_subscriptions.add(1);
-        self.set_standing(now, group, position, Standing::Ready);
-    }
-
-    /// A member subscribed again: with other options from now on.
-    pub(super) fn replace_member(&mut self, group: u32, held_at: u32, subscriber: Subscriber, via: Rc<Via>) {
-        let session = self.clients.sessions.get(subscriber.session);
-        let Some(held) = session.and_then(|session| session.shares().get(held_at as usize)) else {
-            return;
-        };
-        let group = self.subscriptions.groups.get_mut(group);
-        if let Some(member) = group.and_then(|group| group.member_mut(held.position)) {
-            member.subscriber = subscriber.held_at(held_at);
-            member.via = via;
-        }
-    }
-
-    /// Takes the Shared Subscription at a place of the session's list away.
-    pub(super) fn leave_group(&mut self, session: u32, at: u32) {
-        self.offer_all(Timestamp::NEVER, session);
-        let Some(leaving) = self.clients.sessions.get_mut(session) else {
-            return;
-        };
-        let shares = &mut leaving.rare().shares;
-        if at as usize >= shares.len() {
-            return;
-        }
-        let Held { filter: group, position } = shares.swap_remove(at as usize);
-        let moved = shares.get(at as usize).copied();
-        if let Some(Held { filter, position }) = moved
-            && let Some(group) = self.subscriptions.groups.get_mut(filter)
-            && let Some(member) = group.member_mut(position)
-        {
-            member.subscriber.held_at = at;
-        }
-        let Self {
-            clients,
-            subscriptions,
-            ..
-        } = self;
-        if let Some(group) = subscriptions.groups.get_mut(group) {
-            let sessions = &mut clients.sessions;
-            // The one that leaves is in the list no more.
-            group.remove(position, &mut |member: &Member, position| {
-                if member.subscriber.session != session {
-                    tell_position(sessions, member, position);
-                }
-            });
-        }
-        self.clients.counters().shared_subscriptions.sub(1);
-        self.announce_members(group);
-        self.drop_unused_group(group);
-    }
-
-    /// A session has a connection now.
-    pub(super) fn member_came(&mut self, now: Timestamp, session: u32) {
-        self.set_all_standings(now, session, Standing::Ready);
-    }
-
-    /// A session has no connection any more.
-    pub(super) fn member_went(&mut self, now: Timestamp, session: u32) {
-        if let Some(session) = self.clients.sessions.get_mut(session)
-            && !session.shares().is_empty()
-        {
-            session.rare().busy_in = Vec::new();
-        }
-        self.set_all_standings(now, session, Standing::Away);
-    }
-
-    /// A client that groups count as busy may be ready again, with half of its window free.
-    pub(super) fn offer_again(&mut self, now: Timestamp, slot: u32) {
-        let Some(connection) = self.clients.connections.get_mut(slot).filter(|c| c.busy_in_group) else {
-            return;
-        };
-        let session = connection.session;
-        let Some(member) = self.clients.sessions.get(session) else {
-            return;
-        };
-        let free = member.inflight.outstanding() <= member.window / 2;
-        if free && self.clients.takes_at_once(session) {
-            self.offer_all(now, session);
-        }
-    }
-
-    /// Another shard said how many members it has.
-    pub(super) fn set_members(&mut self, from: u16, name: &str, counts: MemberCounts) {
-        let group = self.group_named(name);
-        if let Some(group) = self.subscriptions.groups.get_mut(group) {
-            group.set_elsewhere(from, counts);
-        }
-        self.drop_unused_group(group);
-    }
-
-    /// In no group does the session count as busy.
-    fn offer_all(&mut self, now: Timestamp, session: u32) {
-        let Some(offered) = self.clients.sessions.get_mut(session) else {
-            return;
-        };
-        if offered.shares().is_empty() {
-            return;
-        }
-        for held_at in std::mem::take(&mut offered.rare().busy_in) {
-            let session = self.clients.sessions.get(session);
-            let held = session.and_then(|session| session.shares().get(held_at as usize)).copied();
-            if let Some(Held { filter, position }) = held {
-                self.set_standing(now, filter, position, Standing::Ready);
-            }
-        }
-        let slot = self.clients.sessions.link(session);
-        if let Some(connection) = self.clients.connection(slot) {
-            connection.busy_in_group = false;
-        }
-    }
-
-    /// A member was to be ready and is not.
-    fn mark_busy(&mut self, now: Timestamp, group: u32, position: u32) {
-        let groups = &self.subscriptions.groups;
-        let Some(member) = groups.get(group).and_then(|group| group.member(position)) else {
-            return;
-        };
-        let Subscriber { session, held_at, .. } = member.subscriber;
-        if let Some(session) = self.clients.sessions.get_mut(session) {
-            session.rare().busy_in.push(held_at);
-        }
-        let slot = self.clients.sessions.link(session);
-        if let Some(connection) = self.clients.connection(slot) {
-            connection.busy_in_group = true;
-        }
-        self.set_standing(now, group, position, Standing::Busy);
-    }
-
-    fn takes_at_once(&self, group: u32, position: u32) -> bool {
-        let groups = &self.subscriptions.groups;
-        let member = groups.get(group).and_then(|group| group.member(position));
-        member.is_some_and(|member| self.clients.takes_at_once(member.subscriber.session))
-    }
-
-    fn set_all_standings(&mut self, now: Timestamp, session: u32, standing: Standing) {
-        let mut at = 0;
-        while let Some(member) = self.clients.sessions.get(session)
-            && let Some(&Held { filter, position }) = member.shares().get(at)
-        {
-            at += 1;
-            self.set_standing(now, filter, position, standing);
-        }
-    }
-
-    fn set_standing(&mut self, now: Timestamp, group: u32, position: u32, standing: Standing) {
-        let Self {
-            clients,
-            subscriptions,
-            ..
-        } = self;
-        if let Some(group) = subscriptions.groups.get_mut(group) {
-            let sessions = &mut clients.sessions;
-            group.set_standing(now, position, standing, &mut |member: &Member, position| {
-                tell_position(sessions, member, position);
-            });
-        }
-        self.announce_members(group);
-    }
-
-    /// Tells the other shards, if there is something new.
-    fn announce_members(&mut self, group: u32) {
-        let Self {
-            outboxes,
-            spare_batches,
-            index,
-            outbox_filled,
-            subscriptions,
-            ..
-        } = self;
-        let Some(group) = subscriptions.groups.get_mut(group) else {
-            return;
-        };
-        let Some(counts) = group.take_news() else {
-            return;
-        };
-        for (_, outbox) in others(outboxes, *index) {
-            let group = Arc::clone(&group.name);
-            outbox.control(Control::Members { group, counts }, spare_batches);
-            *outbox_filled |= outbox.len() > limits::OUTBOX_BATCHES_MAX;
-        }
-    }
-}
-
-/// Where a message goes that was published here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Choice {
-    Here,
-    Shard(u16),
-    Nobody,
-}
-
-impl Choice {
-    fn of(shard: u16, here: u16) -> Self {
-        if shard == here {
-            Self::Here
-        } else {
-            Self::Shard(shard)
-        }
-    }
-}
-
-/// The shard of the member whose turn it is in that part of the group; among the other shards alone, or this one too.
-fn shard_in_turn(group: &mut Group, here: u16, part: Part, or_here: bool) -> Option<u16> {
-    let own = if or_here { group.here().of(part) } else { 0 };
-    let others = group.elsewhere().iter().map(|(_, counts)| counts.of(part));
-    let among = others.fold(own, u32::saturating_add);
-    if among == 0 {
-        return None;
-    }
-    let mut turn = group.next_of_all(among);
-    if turn < own {
-        return Some(here);
-    }
-    turn -= own;
-    for &(shard, counts) in group.elsewhere() {
-        let members = counts.of(part);
-        if turn < members {
-            return Some(shard);
-        }
-        turn -= members;
-    }
-    None
-}
-
-/// The shard of the member that has been connected longest.
-fn shard_of_oldest(group: &Group, here: u16) -> Option<u16> {
-    let elsewhere = group.elsewhere().iter().copied();
-    let all = elsewhere.chain(std::iter::once((here, group.here())));
-    let connected = all.filter(|(_, counts)| counts.connected > 0);
-    let oldest = connected.min_by_key(|(shard, counts)| (counts.oldest, *shard));
-    oldest.map(|(shard, _)| shard)
-}
-
-fn tell_position(sessions: &mut super::session::Sessions, member: &Member, position: u32) {
-    let session = sessions.get_mut(member.subscriber.session);
-    let held = session.and_then(|session| session.share_mut(member.subscriber.held_at));
-    if let Some(held) = held {
-        held.position = position;
     }
 }

@@ -87,7 +87,10 @@ impl Model {
         let is_it = |&entry: &usize| differs(&self.entries[entry], publish, version, now).is_none();
         let waiting = &self.sessions[number].waiting;
         let mut like = waiting.iter().copied().filter(is_it);
-        let own = like.clone().find(|&own| self.entries[own].is_owed(now)).or(like.next());
+        let own = like
+            .clone()
+            .find(|&own| self.entries[own].is_owed(now))
+            .or(like.next());
         let overtakes = |own: usize| {
             let mut earlier = waiting.iter().take_while(|&&entry| entry != own);
             let (entries, own) = (&self.entries, &self.entries[own]);

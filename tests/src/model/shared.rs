@@ -183,12 +183,20 @@ impl Model {
             Some((at, entry))
         });
         let (mut may_be, mut entries): (Vec<usize>, Vec<Entry>) = fitting.unzip();
+        let mut taken = entries.pop()?;
+        // What 3.x does not show may be by another membership.
+        taken.lenient = version != ProtocolVersion::V5;
+        let entry = self.entries.len();
+        if !self.sessions[number].alive && taken.qos == QoS::AtLeastOnce {
+            // Written before the session ended, and seen after that: another member may have it already.
+            self.entries.push(taken);
+            return Some(entry);
+        }
         // Of those that look alike it is rather the one that somebody waits for.
         may_be.sort_by_key(|&at| !self.is_owed(&self.shares[at]));
         if own.is_some() && !may_be.first().is_some_and(|&at| self.is_owed(&self.shares[at])) {
             return None;
         }
-        let entry = self.entries.len();
         self.deliveries.push(Delivery {
             session: number,
             entry,
@@ -196,17 +204,10 @@ impl Model {
             own: None,
         });
         let delivery = self.deliveries.len() - 1;
-        let found = self.assign(delivery, &mut Vec::new());
-        let mut taken = entries.pop().filter(|_| found)?;
-        // What 3.x does not show may be by another membership.
-        taken.lenient = version != ProtocolVersion::V5;
-        self.deliveries[delivery].own = own;
-        if !self.sessions[number].alive && taken.qos == QoS::AtLeastOnce {
-            // It was written before the session ended, and seen after that.
-            for share in &mut self.shares {
-                share.delivery.take_if(|held| *held == delivery);
-            }
+        if !self.assign(delivery, &mut Vec::new()) {
+            return None;
         }
+        self.deliveries[delivery].own = own;
         self.entries.push(taken);
         Some(entry)
     }
@@ -286,14 +287,11 @@ impl Model {
         let stayed = |session: &Session| {
             let subscriptions = &mut session.subscriptions.iter();
             session.alive
-                && subscriptions
-                    .any(|held| held.filter == share.filter && held.known_since < share.cause)
+                && subscriptions.any(|held| held.filter == share.filter && held.known_since < share.cause)
         };
         let may_lose = |session: &Session| {
             let mut memberships = session.memberships_since(share);
-            memberships.any(|membership| {
-                session.was_small || membership.options.qos == QoS::AtMostOnce
-            })
+            memberships.any(|membership| session.was_small || membership.options.qos == QoS::AtMostOnce)
         };
         share.message.qos != QoS::AtMostOnce
             && !share.excused

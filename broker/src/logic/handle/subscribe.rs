@@ -91,12 +91,7 @@ impl Shard {
     }
 
     /// What was made of it, or why it is refused.
-    fn subscribe(
-        &mut self,
-        now: Timestamp,
-        session: u32,
-        asked: Asked<'_>,
-    ) -> Result<Made, ReasonCode> {
+    fn subscribe(&mut self, now: Timestamp, session: u32, asked: Asked<'_>) -> Result<Made, ReasonCode> {
         let is_shared = self.check_filter(asked.filter)?;
         self.check_rights(session, asked.filter)?;
         let made = if is_shared {
@@ -143,7 +138,11 @@ impl Shard {
             return Err(ReasonCode::QuotaExceeded);
         }
         let subscriber = Subscriber::new(session, asked.options, None);
-        let name = self.subscriptions.groups.get(group).map(|group| Arc::clone(&group.name));
+        let name = self
+            .subscriptions
+            .groups
+            .get(group)
+            .map(|group| Arc::clone(&group.name));
         let via = Rc::new(via(asked, name));
         match held_at {
             Some(held_at) => self.replace_member(group, held_at, subscriber, via),

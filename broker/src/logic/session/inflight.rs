@@ -147,7 +147,10 @@ impl Inflight {
     pub(in crate::logic) fn into_shared(self) -> impl Iterator<Item = (StoredMessage, Rc<Via>)> {
         let of_group = |entry: Entry| {
             let via = entry.via.filter(|via| via.group.is_some())?;
-            entry.message.zip(Some(via)).filter(|_| entry.awaits == Awaits::PubAck)
+            entry
+                .message
+                .zip(Some(via))
+                .filter(|_| entry.awaits == Awaits::PubAck)
         };
         self.entries.into_iter().filter_map(of_group)
     }

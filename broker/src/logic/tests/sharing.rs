@@ -325,7 +325,12 @@ fn a_full_window_is_passed_over() {
         let mut total = 0;
         // The first acknowledges nothing: when its window of 20 is full, the others get all.
         for round in 0..60 {
-            publish_numbers(&mut cluster, publisher, QoS::AtLeastOnce, round * 3..round * 3 + 3);
+            publish_numbers(
+                &mut cluster,
+                publisher,
+                QoS::AtLeastOnce,
+                round * 3..round * 3 + 3,
+            );
             for &member in &members[1..] {
                 for got in std::iter::from_fn(|| cluster.got(member)).collect::<Vec<_>>() {
                     cluster.acknowledge(member, PacketType::PubAck, got.identifier.unwrap().get());
@@ -353,7 +358,11 @@ fn a_sticky_group_keeps_to_one_member_until_it_goes() {
             ..Settings::default()
         };
         let mut cluster = Cluster::with_settings(shards, settings);
-        let publishers = [cluster.join(V5, "p"), cluster.join(V5, "q"), cluster.join(V5, "r")];
+        let publishers = [
+            cluster.join(V5, "p"),
+            cluster.join(V5, "q"),
+            cluster.join(V5, "r"),
+        ];
         let mut members = Vec::new();
         for number in 0..4 {
             cluster.advance_ms(10);
@@ -367,7 +376,11 @@ fn a_sticky_group_keeps_to_one_member_until_it_goes() {
             }
             for (number, &member) in members.iter().enumerate() {
                 let got = cluster.payloads(member).len();
-                assert_eq!(got, if number == gone { 15 } else { 0 }, "{shards} shards, {gone} gone");
+                assert_eq!(
+                    got,
+                    if number == gone { 15 } else { 0 },
+                    "{shards} shards, {gone} gone"
+                );
             }
             cluster.cut(members[gone]);
         }
@@ -399,7 +412,11 @@ fn a_message_that_finds_no_member_is_passed_on() {
         }
         for message in more {
             cluster.acknowledge(members[0], PacketType::PubAck, message.identifier.unwrap().get());
-            assert!(got.insert(message.payload.clone()), "{} came twice", message.payload);
+            assert!(
+                got.insert(message.payload.clone()),
+                "{} came twice",
+                message.payload
+            );
         }
     }
     assert_eq!(got.len(), 80);
