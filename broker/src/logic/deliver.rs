@@ -7,20 +7,23 @@
 
 use std::rc::Rc;
 
+use mqtt::property::PropertiesBuf;
 use mqtt::publish_template::PublishTemplate;
 use mqtt::{ProtocolVersion, QoS};
 
+use super::aliases::Outgoing;
 use super::clients::{Clients, mark_dirty, open_out};
 use super::connection::{Connection, NONE};
 use super::fan_out::FanOut;
 use super::message::Message;
-use super::mount::mount_point;
+use super::mount::{mount_point, seen};
 use super::route::Target;
 use super::session::inflight::Entry;
 use super::session::queue::Queued;
 use super::store::Record;
 use super::subscription::shared::Via;
 use super::time::Timestamp;
+use crate::settings::Settings;
 
 /// PUBLISH packets of one topic at QoS 0 that go on as they came.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +49,12 @@ impl Clients {
         };
         let same_form = (connection.version == ProtocolVersion::V5) == (run.version == ProtocolVersion::V5);
         let at_qos0 = target.qos == QoS::AtMostOnce || !self.upgrade;
-        let plain =
-            same_form && !connection.mounted && at_qos0 && target.via == NONE && !connection.qos0_waits;
+        let plain = same_form
+            && !connection.mounted
+            && !connection.aliased
+            && at_qos0
+            && target.via == NONE
+            && !connection.qos0_waits;
         if !plain || run.packet_bytes_max > connection.packet_bytes_max {
             return false;
         }
@@ -141,21 +148,20 @@ impl Clients {
         if connection.qos0_waits {
             return Delivery::Waits;
         }
-        let identifiers = via.map(|via| &via.identifiers);
-        let mount_point = mount_point(connection, &self.settings);
-        let version = connection.version;
-        let template = fan_out.template(
+        let template = encoded(
+            fan_out,
+            connection,
+            &self.settings,
             message,
-            version,
             QoS::AtMostOnce,
             retain,
-            identifiers,
-            mount_point,
+            via,
         );
         match template {
             Some(template) if fits(connection, template) && connection.has_room(template.bytes()) => {
                 open_out(connection, &mut self.spare_outs);
                 template.append(&mut connection.out);
+                commit_alias(connection);
                 mark_dirty(slot, connection, &mut self.dirty);
                 self.pressure.feel(slot, connection);
                 fan_out.sent += 1;
@@ -192,14 +198,7 @@ impl Clients {
         }
         let outlives = session.outlives_connection();
         let kept = (outlives || belongs_to_group(via, qos)).then(|| fan_out.stored(now, message));
-        let template = fan_out.template(
-            message,
-            connection.version,
-            qos,
-            retain,
-            via.map(|via| &via.identifiers),
-            mount_point(connection, &self.settings),
-        );
+        let template = encoded(fan_out, connection, &self.settings, message, qos, retain, via);
         let Some(template) = template.filter(|template| fits(connection, template)) else {
             fan_out.dropped += 1;
             return Delivery::Dropped;
@@ -227,6 +226,7 @@ impl Clients {
             let packet_identifier = session.inflight.push(entry);
             template.append_with_identifier(packet_identifier, false, &mut connection.out);
         }
+        commit_alias(connection);
         mark_dirty(slot, connection, &mut self.dirty);
         self.pressure.feel(slot, connection);
         fan_out.sent += 1;
@@ -247,6 +247,44 @@ enum Delivery {
 #[inline]
 pub(super) fn belongs_to_group(via: Option<&Rc<Via>>, qos: QoS) -> bool {
     qos == QoS::AtLeastOnce && via.is_some_and(|via| via.group.is_some())
+}
+
+/// A message as a connection is to get it; `None` if it cannot be encoded. After it was appended comes [`commit_alias`].
+#[inline]
+fn encoded<'a>(
+    fan_out: &'a mut FanOut,
+    connection: &mut Connection,
+    settings: &Settings,
+    message: &Message<'_>,
+    qos: QoS,
+    retain: bool,
+    via: Option<&Rc<Via>>,
+) -> Option<&'a PublishTemplate> {
+    let mount_point = mount_point(connection, settings);
+    let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
+    let identifiers = via.map(|via| &via.identifiers);
+    if let Some(aliases) = connection.outbound_aliases() {
+        let outgoing = Outgoing {
+            qos,
+            retain,
+            topic: seen(message.topic, mount_point)?,
+            properties: message.properties,
+            identifiers: identifiers.map(PropertiesBuf::as_properties).unwrap_or_default(),
+            payload: message.payload,
+        };
+        if aliases.encode(&outgoing, bytes_max, fan_out.own_template()) {
+            return Some(fan_out.own_template());
+        }
+    }
+    fan_out.template(message, version, qos, retain, identifiers, mount_point)
+}
+
+/// The packet that was encoded last for the connection is in its `out`.
+#[inline]
+pub(super) fn commit_alias(connection: &mut Connection) {
+    if let Some(aliases) = connection.outbound_aliases() {
+        aliases.commit();
+    }
 }
 
 /// Whether the client takes a packet of that size [MQTT-3.1.2-24].

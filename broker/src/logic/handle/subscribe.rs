@@ -7,12 +7,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use mqtt::frame::PacketType;
 use mqtt::packet::{RetainHandling, Subscribe, SubscriptionOptions};
-use mqtt::property::{Properties, Property};
+use mqtt::property::Property;
 use mqtt::{QoS, ReasonCode};
 
 use super::super::Shard;
 use super::super::message::StoredMessage;
+use super::super::reason_string;
 use super::super::session::Held;
 use super::super::session::queue::Queued;
 use super::super::store::Record;
@@ -74,9 +76,11 @@ impl Shard {
             }
         }
         let packet_identifier = subscribe.packet_identifier;
-        self.clients.send(slot, |out, version| {
-            mqtt::encode::suback(packet_identifier, Properties::EMPTY, &reasons, version, out);
-        });
+        let why = reason_string::of_first(PacketType::SubAck, &reasons);
+        self.clients
+            .send_explained(slot, why, |out, version, properties| {
+                mqtt::encode::suback(packet_identifier, properties, &reasons, version, out);
+            });
         for asked in replays {
             self.send_retained_to(now, session, asked);
         }
