@@ -179,6 +179,7 @@ impl Shard {
             // Its delay ends with the session at the latest [MQTT 5.0, 3.1.3.2.2].
             self.publish_will(now, &will);
         }
+        // [MQTT-4.8.2-5]
         self.hand_over(now, session);
     }
 

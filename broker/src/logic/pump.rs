@@ -88,7 +88,8 @@ impl Clients {
         }
     }
 
-    /// Sends again what was in flight on the connection before: PUBLISH with DUP, or PUBREL [MQTT-4.4.0-1].
+    /// Sends again what was in flight on the connection before: PUBLISH with DUP, or PUBREL [MQTT-4.4.0-1]; that of a group
+    /// too [MQTT-4.8.2-4].
     fn resend(&mut self, now: Timestamp, session: u32, slot: u32) {
         while let Some(waiting) = self.sessions.get_mut(session)
             && waiting.inflight.outstanding() < waiting.window
