@@ -119,6 +119,7 @@ impl Model {
                 && entry.message.topic == other.message.topic
                 && entry.message.payload == other.message.payload
         };
+        let mut unclear_which: Vec<usize> = Vec::new();
         for share in &mut self.shares {
             let delivery = share.delivery.map(|delivery| &self.deliveries[delivery]);
             let Some(delivery) = delivery.filter(|delivery| delivery.session == session) else {
@@ -131,10 +132,15 @@ impl Model {
             // Which of two that look alike was acknowledged does not show.
             let twins = ended.written.iter().filter(|&&entry| like(entry, delivery.entry));
             let unclear = twins.count() > 1 && flights.clone().any(|f| like(f.entry, delivery.entry));
-            share.excused |= unclear;
+            if unclear {
+                unclear_which.extend(&delivery.may_be);
+            }
             if unacknowledged || unclear {
                 share.delivery = None;
             }
+        }
+        for at in unclear_which {
+            self.shares[at].excused = true;
         }
     }
 
