@@ -19,6 +19,7 @@ mod rules;
 mod sessions;
 mod sharding;
 mod sharing;
+mod storing;
 mod subscribing;
 mod sys;
 mod telling;
