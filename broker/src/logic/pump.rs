@@ -8,7 +8,7 @@ use mqtt::{PacketIdentifier, QoS};
 
 use super::aliases::Outgoing;
 use super::clients::{Clients, mark_dirty, open_out};
-use super::deliver::{commit_alias, fits};
+use super::deliver::{belongs_to_group, commit_alias, fits};
 use super::message::Message;
 use super::mount::{mount_point, seen};
 use super::session::Session;
@@ -88,7 +88,8 @@ impl Clients {
         }
     }
 
-    /// Sends again what was in flight on the connection before: PUBLISH with DUP, or PUBREL [MQTT-4.4.0-1].
+    /// Sends again what was in flight on the connection before: PUBLISH with DUP, or PUBREL [MQTT-4.4.0-1]; that of a group
+    /// too [MQTT-4.8.2-4].
     fn resend(&mut self, now: Timestamp, session: u32, slot: u32) {
         while let Some(waiting) = self.sessions.get_mut(session)
             && waiting.inflight.outstanding() < waiting.window
@@ -112,7 +113,7 @@ impl Clients {
             };
             let queued = entry.message.map(|message| Queued {
                 message,
-                identifiers: entry.identifiers,
+                via: entry.via,
                 qos,
                 retain: entry.retain,
                 replay: false,
@@ -222,9 +223,9 @@ impl Clients {
             return false;
         };
         let extra = queued
-            .identifiers
+            .via
             .as_ref()
-            .map(|identifiers| identifiers.as_properties())
+            .map(|via| via.identifiers.as_properties())
             .unwrap_or_default();
         let Message {
             topic,
@@ -288,13 +289,10 @@ impl Clients {
 
 impl Session {
     fn begin_flight(&mut self, queued: &Queued, outlives: bool) -> PacketIdentifier {
-        let kept = outlives.then(|| queued.message.clone());
-        let identifiers = if outlives {
-            queued.identifiers.clone()
-        } else {
-            None
-        };
-        let entry = Entry::new(queued.qos, queued.retain, kept, identifiers);
+        let keeps = outlives || belongs_to_group(queued.via.as_ref(), queued.qos);
+        let kept = keeps.then(|| queued.message.clone());
+        let via = if keeps { queued.via.clone() } else { None };
+        let entry = Entry::new(queued.qos, queued.retain, kept, via);
         self.inflight.push(entry.of_bytes(queued.message.payload().len()))
     }
 }
