@@ -11,6 +11,8 @@ use mqtt::publish_template::PublishTemplate;
 use super::connection::{Connection, ConnectionId, Stage};
 use super::counters::ShardCounters;
 use super::message::{Message, StoredMessage};
+use super::output::Output;
+use super::patience::Patience;
 use super::pressure::Pressure;
 use super::session::Sessions;
 use super::slots::Slots;
@@ -25,6 +27,8 @@ pub(super) struct Clients {
     pub(super) sessions: Sessions,
     pub(super) dirty: Vec<ConnectionId>,
     pub(super) pressure: Pressure,
+    pub(super) patience: Patience,
+    pub(super) output: Output,
     /// Emptied buffers for the next `out` that gets something.
     pub(super) spare_outs: Vec<Vec<u8>>,
     pub(super) settings: Arc<Settings>,
@@ -58,6 +62,8 @@ impl Clients {
             inflight_bytes_max: settings.inflight_bytes_max,
             dirty: Vec::new(),
             pressure: Pressure::default(),
+            patience: Patience::default(),
+            output: Output::default(),
             spare_outs: Vec::new(),
             settings,
             policy: Arc::default(),

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use mqtt::ProtocolVersion;
 
+use super::output::Caps;
 use super::time::Timestamp;
 use crate::auth::Verdict;
 use crate::limits;
@@ -93,6 +94,12 @@ pub(super) struct Connection {
     pub(super) restricted: bool,
     /// More waits for it than it should: others wait until it has caught up.
     pub(super) pressing: bool,
+    /// It presses with its session's queue: its acknowledgements are needed, so it is read from.
+    pub(super) queue_presses: bool,
+    /// It is not read from as it does not take its own answers.
+    pub(super) answers_wait: bool,
+    /// It pressed once and caught up.
+    pub(super) caught_up: bool,
     /// It was behind for too long: nobody waits for it.
     pub(super) slow: bool,
     /// Its listener has a mount point.
@@ -107,6 +114,8 @@ pub(super) struct Connection {
     /// The beginning of a packet whose rest has not come.
     pub(super) partial: Vec<u8>,
     pub(super) rare: Option<Box<Rare>>,
+    /// Its bytes in the sum over the shard, see output.rs.
+    pub(super) counted_bytes: u32,
     pub(super) listener: ListenerId,
 }
 
@@ -118,6 +127,8 @@ pub(super) struct Rare {
     /// Inbound topic aliases (5.0); empty until the first is set.
     pub(super) aliases: Vec<Option<Box<str>>>,
     pub(super) why_closing: Option<Box<str>>,
+    /// Whose connection it was, once it begins to close.
+    pub(super) client_identifier: Option<Box<str>>,
 }
 
 impl Connection {
@@ -137,6 +148,9 @@ impl Connection {
             receive_paused: false,
             restricted: false,
             pressing: false,
+            queue_presses: false,
+            answers_wait: false,
+            caught_up: false,
             slow: false,
             mounted: false,
             patience_until: Timestamp::NEVER,
@@ -144,6 +158,7 @@ impl Connection {
             last_received: now,
             watched_until: Timestamp::NEVER,
             partial: Vec::new(),
+            counted_bytes: 0,
             listener: peer.listener,
             rare: Some(Box::new(Rare {
                 peer: Some(peer),
@@ -165,12 +180,8 @@ impl Connection {
 
     /// Whether so many bytes more may wait for the socket.
     #[inline]
-    pub(super) fn has_room(&self, bytes: usize) -> bool {
-        let bytes_max = if self.slow {
-            limits::OUT_SLOW_BYTES_MAX
-        } else {
-            limits::OUT_BYTES_MAX
-        };
+    pub(super) fn has_room(&self, bytes: usize, caps: &Caps) -> bool {
+        let bytes_max = if self.slow { caps.slow_bytes } else { caps.bytes };
         self.waiting_bytes().saturating_add(bytes) <= bytes_max
     }
 

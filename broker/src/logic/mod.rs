@@ -22,6 +22,8 @@ mod handle;
 mod interest;
 mod message;
 mod mount;
+mod output;
+mod patience;
 mod placement;
 mod policy;
 mod pressure;
@@ -85,7 +87,11 @@ pub struct Shard {
     batch_route: u32,
     /// Set when the publish being handled filled an outbox.
     outbox_filled: bool,
+    /// Set when the publish being handled went to a shard that asked for its publishers to be held back.
+    outbox_held: bool,
     receive_changes: Vec<(ConnectionId, bool)>,
+    /// The broker ends: nobody is let in.
+    shuts_down: bool,
     /// Connections that are not read from.
     paused: Vec<ConnectionId>,
     /// Shards that hold their publishers back for a client of this one.
@@ -131,7 +137,9 @@ impl Shard {
             generation: 0,
             batch_route: NONE,
             outbox_filled: false,
+            outbox_held: false,
             receive_changes: Vec::new(),
+            shuts_down: false,
             paused: Vec::new(),
             holding: Vec::new(),
             translated: Vec::new(),
@@ -156,7 +164,7 @@ impl Shard {
     pub fn lost(&mut self, now: Timestamp, id: ConnectionId, _cause: LostCause) {
         if self.clients.by_id(id).is_some() {
             self.detach(now, id.slot, true);
-            self.relieve_all(id.slot);
+            self.relieve_all(id);
             self.clients.connections.remove(id.slot);
         }
     }
@@ -178,12 +186,18 @@ impl Shard {
         taken.clear();
         std::mem::swap(taken, &mut self.clients.dirty);
         let mut bytes = 0;
+        let Clients {
+            connections, output, ..
+        } = &mut self.clients;
         for &id in taken.iter() {
-            if let Some(connection) = self.clients.by_id(id) {
+            let connection = connections.get_mut(id.slot);
+            if let Some(connection) = connection.filter(|connection| connection.generation == id.generation) {
                 connection.dirty = false;
                 bytes += connection.out.len() as u64;
+                output.count(connection);
             }
         }
+        output.begin_turn();
         self.clients.counters().bytes_sent.add(bytes);
     }
 
@@ -236,15 +250,21 @@ impl Shard {
     /// on, and the connection may be dirty again.
     #[inline]
     pub fn flushed(&mut self, now: Timestamp, id: ConnectionId, unsent_bytes: usize) {
-        let Some(connection) = self.clients.by_id(id) else {
+        let Clients {
+            connections, output, ..
+        } = &mut self.clients;
+        let connection = connections.get_mut(id.slot);
+        let Some(connection) = connection.filter(|connection| connection.generation == id.generation) else {
             return;
         };
         connection.unsent_bytes = unsent_bytes;
-        let waited_for = connection.pressing || connection.receive_paused;
+        output.count(connection);
+        let waited_for = connection.pressing || connection.answers_wait;
         if connection.waits && connection.waiting_bytes() < limits::PUMP_BYTES {
             let session = connection.session;
             self.clients.pump(now, session);
         }
+        self.relieve_output();
         if waited_for {
             self.relieve(id.slot);
         }
@@ -271,15 +291,16 @@ impl Shard {
             .as_deref()
     }
 
-    /// The client identifier of a connection whose CONNECT was accepted, for the log.
+    /// The client identifier of a connection whose CONNECT was accepted, for the log; also while it is closing.
     #[must_use]
     pub fn client_identifier(&self, id: ConnectionId) -> Option<&str> {
         let connection = self.clients.connections.get(id.slot)?;
         let connection = Some(connection).filter(|connection| connection.generation == id.generation)?;
-        self.clients
-            .sessions
-            .get(connection.session)
+        let session = self.clients.sessions.get(connection.session);
+        let before = || connection.rare.as_ref()?.client_identifier.as_deref();
+        session
             .map(|session| &*session.client_identifier)
+            .or_else(before)
     }
 
     /// Whether CONNECT was accepted and the connection is not closing.
@@ -325,6 +346,11 @@ impl Shard {
     /// Whether the process has reached `memory_limit`: while it has, nothing is queued or retained, and no session is made.
     pub fn set_memory_full(&mut self, full: bool) {
         self.clients.memory_full = full;
+        self.clients.output.set_memory_full(full);
+        if full {
+            self.clients.spare_outs = Vec::new();
+            self.spare_batches = Vec::new();
+        }
     }
 
     /// The settings of this shard.

@@ -85,6 +85,10 @@ impl Shard {
         if !speaks {
             return Err(ReasonCode::UnsupportedProtocolVersion);
         }
+        if self.shuts_down {
+            // 0x8B may not stand in a CONNACK, nor a DISCONNECT before it [MQTT-3.14.0-1].
+            return Err(ReasonCode::ServerUnavailable);
+        }
         if connect.properties.authentication_method().is_some() {
             return Err(ReasonCode::BadAuthenticationMethod);
         }
@@ -216,7 +220,7 @@ impl Shard {
         session.window = window;
         // A Will that was held back is discarded [MQTT-3.1.3-9].
         session.set_will(will);
-        session.inflight.reconnected();
+        session.reconnected();
         let client_identifier = &*session.client_identifier;
         if expiry_s > 0 {
             self.clients.store.append(Record::Session {
@@ -316,6 +320,7 @@ impl Shard {
             .encode(version, out);
         });
         self.watch_keep_alive(slot);
+        self.recall_slow(now, slot, session);
         let counters = self.clients.counters();
         counters.connects_accepted.add(1);
         counters.clients_connected.add(1);

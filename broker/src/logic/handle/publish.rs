@@ -239,7 +239,7 @@ impl Shard {
             self.acknowledge(slot, publish.qos, publish.packet_identifier, true);
             return false;
         }
-        if session.unreleased().len() >= usize::from(receive_max) {
+        if session.unreleased_now() >= usize::from(receive_max) {
             // [MQTT-3.3.4-7], [MQTT-3.3.4-8]
             self.protocol_error(
                 now,
@@ -249,7 +249,7 @@ impl Shard {
             );
             return false;
         }
-        session.rare().unreleased.push(packet_identifier.get());
+        session.begin_release(packet_identifier.get());
         if session.outlives_connection() {
             let client_identifier = &*session.client_identifier;
             self.clients.store.append(store::Record::Received {
