@@ -86,6 +86,14 @@ pub const PUMP_BYTES: usize = 128 * 1024;
 /// SUBSCRIBE is dropped for this client and counted.
 pub const RETAINED_REPLAY_MAX: usize = 1_000_000;
 
+/// Nodes of the tree of retained messages that a shard walks over in one turn, for all subscriptions. More: the walk goes on
+/// in the next turn.
+pub const REPLAY_NODES_MAX: usize = 8192;
+
+/// Bytes of the filters of one session whose retained messages are still to be found. Full: those of further filters are
+/// dropped for this client and counted.
+pub const REPLAY_FILTER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Packet identifiers there are: 1 to 65,535 [MQTT-2.2.1-3].
 /// All in flight: nothing is sent at QoS 1 and 2 until one is free, messages wait in the queue.
 pub const PACKET_IDENTIFIERS: u16 = u16::MAX;
@@ -111,12 +119,16 @@ pub const SESSIONS_MAX: usize = 1 << 30;
 /// Shards of one broker.
 pub const SHARDS_MAX: u16 = 1024;
 
-/// Subscriptions of one session. Full: the filter is refused with 0x97 (5.0) or 0x80.
+/// Subscriptions of one session, whatever `max_subscriptions` says. Full: the filter is refused with 0x97 (5.0) or 0x80.
 pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 2_000_000;
 
 /// Seconds that the mark of a deleted retained message lives, so that an older one which comes later from another shard is
 /// recognised. Longer than any batch waits.
 pub const TOMBSTONE_S: u64 = 60;
+
+/// Marks of deleted retained messages in one shard. Full: the oldest goes before its time. A change of that topic which has
+/// been under way for longer would then be taken in where it comes last, so this is more than is deleted while a batch waits.
+pub const TOMBSTONES_MAX: usize = 262_144;
 
 /// The step of the timers in nanoseconds: deadlines are met late by at most this much.
 pub const TIMER_STEP_NS: u64 = 100_000_000;

@@ -14,7 +14,7 @@ use super::message::{Message, StoredMessage};
 use super::output::Output;
 use super::patience::Patience;
 use super::pressure::Pressure;
-use super::session::Sessions;
+use super::session::{Session, Sessions};
 use super::slots::Slots;
 use super::store::Store;
 use super::time::Timestamp;
@@ -85,6 +85,18 @@ impl Clients {
     /// The counters of all shards.
     pub(super) fn all_counters(&self) -> &[ShardCounters] {
         &self.counters
+    }
+
+    /// Sessions of a user, in all shards.
+    pub(super) fn sessions_of_user(&self, user: &str) -> u64 {
+        self.counters.iter().map(|shard| shard.sessions_of(user)).sum()
+    }
+
+    /// A session begins or ends: its user has one more or one less.
+    pub(super) fn count_user(&self, session: &Session, begins: bool) {
+        if let Some(user) = session.user() {
+            self.counters().count_session_of(user, begins);
+        }
     }
 
     /// The connection in a slot.

@@ -152,10 +152,12 @@ impl Shard {
             let _ = properties.push(Property::MessageExpiryInterval(expiry_s));
         }
         let _ = properties.extend_raw(will.message.properties());
+        let (topic, payload) = (will.message.topic(), will.message.payload());
+        let retain = will.message.retain() && !self.refuses_retained(topic, payload);
         let message = Message {
             topic: will.message.topic(),
             qos: will.message.qos(),
-            retain: will.message.retain(),
+            retain,
             properties: properties.as_properties(),
             payload: will.message.payload(),
             publisher: super::message::Publisher {
@@ -169,11 +171,13 @@ impl Shard {
     /// Ends a session that has no connection.
     pub(super) fn end_session(&mut self, now: Timestamp, slot: u32) {
         self.cancel_session_timers(slot);
+        self.replays.forget(slot);
         self.drop_subscriptions(slot);
         let Some(mut session) = self.clients.sessions.remove(slot) else {
             return;
         };
         self.clients.forget_queue(&session);
+        self.clients.count_user(&session, false);
         self.clients.counters().sessions.sub(1);
         if session.outlives_connection() {
             self.clients.store.append(Record::SessionEnded {

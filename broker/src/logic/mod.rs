@@ -29,6 +29,7 @@ mod policy;
 mod pressure;
 mod pump;
 mod receive;
+mod replay;
 mod retained;
 mod route;
 mod session;
@@ -58,6 +59,7 @@ pub use self::counters::{Counter, ShardCounters, shard_counters};
 use self::fan_out::FanOut;
 pub use self::message::StoredMessage;
 pub use self::placement::home_shard;
+use self::replay::Replays;
 use self::retained::Retained;
 pub use self::retained::Stamp;
 use self::route::Routes;
@@ -77,6 +79,7 @@ pub struct Shard {
     subscriptions: Subscriptions,
     routes: Routes,
     retained: Retained,
+    replays: Replays,
     fan_out: FanOut,
     outboxes: Vec<Outbox>,
     spare_batches: Vec<Batch>,
@@ -128,6 +131,7 @@ impl Shard {
             subscriptions: Subscriptions::new(seed),
             routes: Routes::new(seed, settings.topic_levels_max),
             retained: Retained::new(seed, index, count),
+            replays: Replays::default(),
             clients: Clients::new(index, settings, counters, store),
             fan_out: FanOut::default(),
             outboxes: (0..count).map(|_| Outbox::default()).collect(),
@@ -177,6 +181,10 @@ impl Shard {
     /// When [`Self::tick`] has something to do next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
+        // A timer's time never comes before that of the next turn.
+        if self.has_replays() {
+            return Some(Timestamp(0));
+        }
         self.timers.next_deadline()
     }
 
@@ -362,6 +370,11 @@ impl Shard {
 
 #[cfg(test)]
 impl Shard {
+    /// As if so many connections had been.
+    pub(crate) fn begin_generations_at(&mut self, generation: u32) {
+        self.generation = generation;
+    }
+
     /// Whether nothing is left of any client.
     fn is_bare(&self) -> bool {
         self.clients.connections.is_empty()

@@ -10,6 +10,7 @@ use super::timer::Timer;
 impl Shard {
     /// Does what is due at `now`.
     pub fn tick(&mut self, now: Timestamp) {
+        self.continue_replays(now);
         while let Some(timer) = self.timers.take_due(now) {
             match timer {
                 Timer::KeepAlive { slot } => self.check_keep_alive(now, slot),

@@ -115,6 +115,16 @@ impl Greetings {
         self.deadlines.front().map(|(deadline, _)| *deadline)
     }
 
+    #[cfg(test)]
+    pub(crate) fn begin_generations_at(&mut self, generation: u32) {
+        self.generation = generation;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Those whose CONNECT is whole.
     pub(crate) fn being_checked(&self) -> Vec<Place> {
         let places = self.deadlines.iter().map(|(_, place)| *place);

@@ -20,6 +20,9 @@ mod placement;
 mod proxy;
 mod token;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;

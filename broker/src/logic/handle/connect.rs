@@ -24,7 +24,7 @@ use super::disconnect::bounded_expiry_s;
 use crate::auth::Verdict;
 use crate::auth::acl::Access;
 use crate::limits;
-use crate::settings::ListenerSettings;
+use crate::settings::{ListenerSettings, UNLIMITED};
 
 /// A client that may connect.
 struct Admitted<'a> {
@@ -164,12 +164,19 @@ impl Shard {
         let full = self.clients.memory_full
             || sessions >= settings.clients_max
             || connected >= settings.connections_max
+            || user.is_some_and(|user| self.user_is_full(user))
             || self.clients.sessions.len() >= limits::SESSIONS_MAX;
         if full {
             Err(ReasonCode::QuotaExceeded)
         } else {
             Ok(())
         }
+    }
+
+    /// Whether `max_sessions_per_user` is reached. Shards that ask at the same time may each let one in.
+    fn user_is_full(&self, user: &str) -> bool {
+        let sessions_max = self.clients.settings.user_sessions_max;
+        sessions_max < UNLIMITED && self.clients.sessions_of_user(user) >= sessions_max
     }
 
     /// Ends an older connection of the client, makes or resumes the session, and links it; whether it was there.
@@ -200,9 +207,12 @@ impl Shard {
         }
         let session_slot = known.unwrap_or_else(|| {
             self.clients.counters().sessions.add(1);
-            self.clients
-                .sessions
-                .insert(admitted.client_identifier, admitted.user.clone())
+            let (client_identifier, user) = (admitted.client_identifier, admitted.user.clone());
+            let session = self.clients.sessions.insert(client_identifier, user);
+            if let Some(session) = self.clients.sessions.get(session) {
+                self.clients.count_user(session, true);
+            }
+            session
         });
         let expiry_s = self.expiry_s(connect);
         let window = connect

@@ -133,7 +133,7 @@ impl Shard {
         if publish.payload.len() > self.clients.settings.payload_bytes_max as usize {
             return self.refuse_payload(slot, publish);
         }
-        if self.clients.memory_full && publish.retain && !publish.payload.is_empty() {
+        if publish.retain && self.refuses_retained(topic, publish.payload) {
             self.clients.counters().publishes_dropped.add(1);
             let (qos, identifier) = (publish.qos, publish.packet_identifier);
             return self.acknowledge_with(slot, qos, identifier, ReasonCode::QuotaExceeded);
@@ -149,6 +149,15 @@ impl Shard {
         };
         let anybody = self.publish_on(now, route, message, raw, &source);
         self.acknowledge(slot, publish.qos, publish.packet_identifier, anybody);
+    }
+
+    /// Whether there is no room for one more retained message.
+    pub(in crate::logic) fn refuses_retained(&self, topic: &str, payload: &[u8]) -> bool {
+        let is_full = || {
+            let settings = &self.clients.settings;
+            self.clients.memory_full || self.retained.is_full_for(topic, payload.len(), settings)
+        };
+        !payload.is_empty() && is_full()
     }
 
     /// The route of a topic for a connection, and the connection's session.

@@ -5,16 +5,15 @@
 
 use mqtt::packet::{RetainHandling, Subscribe, SubscriptionOptions};
 use mqtt::property::{Properties, PropertiesBuf, Property};
-use mqtt::{QoS, ReasonCode};
+use mqtt::ReasonCode;
 
 use super::super::Shard;
-use super::super::message::StoredMessage;
+use super::super::replay::Replay;
 use super::super::session::Held;
-use super::super::session::queue::Queued;
 use super::super::store::Record;
 use super::super::subscription::{Added, Subscriber};
 use super::super::time::Timestamp;
-use crate::{limits, log};
+use crate::log;
 
 /// One subscription asked for.
 #[derive(Clone, Copy, Debug)]
@@ -63,10 +62,17 @@ impl Shard {
         self.clients.send(slot, |out, version| {
             mqtt::encode::suback(packet_identifier, Properties::EMPTY, &reasons, version, out);
         });
-        for asked in replays {
-            self.send_retained_to(now, session, asked);
+        for Asked {
+            filter,
+            options,
+            identifier,
+        } in replays
+        {
+            let identifiers = identifier.map(identifier_property);
+            let replay = Replay::new(filter, options.qos, options.no_local, identifiers);
+            self.begin_replay(session, replay);
         }
-        self.clients.pump(now, session);
+        self.walk_replays(now);
     }
 
     fn log_subscribed(&self, session: u32, asked: &Asked<'_>) {
@@ -83,7 +89,7 @@ impl Shard {
         let filter = self.subscriptions.find_or_insert(asked.filter);
         let subscriber = Subscriber::new(session_slot, asked.options, asked.identifier);
         let held = self.held(session_slot, filter);
-        if held.is_none() && self.subscriptions_of(session_slot) >= limits::SUBSCRIPTIONS_PER_SESSION_MAX {
+        if held.is_none() && self.subscriptions_of(session_slot) >= self.clients.settings.subscriptions_max {
             self.subscriptions.drop_unused(filter);
             return Err(ReasonCode::QuotaExceeded);
         }
@@ -161,50 +167,6 @@ impl Shard {
             Err(_) => Err(ReasonCode::TopicFilterInvalid),
             Ok(Some(_)) => Err(ReasonCode::SharedSubscriptionsNotSupported),
             Ok(None) => Ok(()),
-        }
-    }
-
-    /// Queues the retained messages that a new subscription matches [MQTT-3.3.1-9]; the caller pumps.
-    fn send_retained_to(&mut self, now: Timestamp, session: u32, asked: Asked<'_>) {
-        let waiting = self
-            .clients
-            .sessions
-            .get(session)
-            .and_then(|session| session.queue.as_ref());
-        if waiting.is_some_and(|queue| queue.is_full_of_replays()) {
-            // Not even looked for: one packet may have thousands of filters that match everything.
-            self.clients.counters().publishes_dropped.add(1);
-            return;
-        }
-        let mut found = Vec::new();
-        let settings = &self.clients.settings;
-        let policy = settings.check_retain_source.then_some(&*self.clients.policy);
-        self.retained.matching(now, asked.filter, policy, &mut found);
-        let own = self
-            .clients
-            .sessions
-            .get(session)
-            .map_or(0, |s| self.clients.sessions.identity(&s.client_identifier));
-        let identifiers = asked.identifier.map(identifier_property);
-        let no_local = asked.options.no_local;
-        let goes = |message: &StoredMessage| !no_local || message.publisher() != own;
-        for message in found.into_iter().filter(goes) {
-            let qos: QoS = if self.clients.settings.upgrade_outgoing_qos {
-                asked.options.qos
-            } else {
-                asked.options.qos.min(message.qos())
-            };
-            let identifiers = identifiers.clone();
-            self.clients.replay(
-                session,
-                Queued {
-                    message,
-                    identifiers,
-                    qos,
-                    retain: true,
-                    replay: true,
-                },
-            );
         }
     }
 }

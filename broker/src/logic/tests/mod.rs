@@ -6,6 +6,7 @@ use mqtt::{Packet, PacketIdentifier, ProtocolVersion, QoS, ReasonCode};
 
 use super::testing::{Client, Cluster, Received, connect};
 
+mod bounds;
 mod connecting;
 mod delivering;
 mod operating;
