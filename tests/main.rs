@@ -12,6 +12,7 @@
 mod harness;
 
 mod auth;
+mod bounds;
 mod client_certificates;
 mod connect;
 mod descriptors;

@@ -138,8 +138,7 @@ impl Clients {
         );
         match template {
             Some(template)
-                if fits(connection, template)
-                    && connection.has_room(template.bytes(), &self.output.caps) =>
+                if fits(connection, template) && connection.has_room(template.bytes(), &self.output.caps) =>
             {
                 open_out(connection, &mut self.spare_outs);
                 template.append(&mut connection.out);

@@ -306,9 +306,7 @@ impl Shard {
         let connection = Some(connection).filter(|connection| connection.generation == id.generation)?;
         let session = self.clients.sessions.get(connection.session);
         let before = || connection.rare.as_ref()?.client_identifier.as_deref();
-        session
-            .map(|session| &*session.client_identifier)
-            .or_else(before)
+        session.map(|session| &*session.client_identifier).or_else(before)
     }
 
     /// Whether CONNECT was accepted and the connection is not closing.

@@ -56,8 +56,7 @@ impl Patience {
 
     /// The client is slow until then.
     pub(super) fn remember(&mut self, now: Timestamp, client: u64, until: Timestamp) {
-        self.slow
-            .retain(|&(other, until)| other != client && until > now);
+        self.slow.retain(|&(other, until)| other != client && until > now);
         if self.slow.len() >= limits::SLOW_CLIENTS_MAX {
             self.slow.pop_front();
         }
@@ -98,7 +97,10 @@ mod tests {
             patience.waited_in_vain(now);
         }
         let budget_ns = limits::PATIENCE_BUDGET_NS;
-        assert!((budget_ns..budget_ns + budget_ns / 5).contains(&waited_ns), "{waited_ns}");
+        assert!(
+            (budget_ns..budget_ns + budget_ns / 5).contains(&waited_ns),
+            "{waited_ns}"
+        );
         assert!(patience.granted_ns(now, false) < limits::PATIENCE_NS / 10);
         assert_eq!(patience.granted_ns(now, true), limits::PATIENCE_NS / 2);
         now = now.plus_ns(budget_ns * limits::PATIENCE_BUDGET_SHARE);

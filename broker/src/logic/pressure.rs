@@ -209,7 +209,9 @@ impl Shard {
             } else {
                 self.set_slow(slot, false);
             }
-        } else if (connection.queue_presses && queue_is_long) || waiting_bytes > limits::OUT_PRESSURE_BYTES / 2 {
+        } else if (connection.queue_presses && queue_is_long)
+            || waiting_bytes > limits::OUT_PRESSURE_BYTES / 2
+        {
             self.clients.patience.waited_in_vain(now);
             self.judge_slow(now, slot);
         } else {
@@ -237,7 +239,10 @@ impl Shard {
             ..
         } = self;
         paused.retain(|&id| match clients.by_id(id) {
-            Some(connection) if connection.is_behind() => true,
+            Some(connection) if connection.is_behind() => {
+                connection.answers_wait = true;
+                true
+            }
             Some(connection) => {
                 connection.receive_paused = false;
                 receive_changes.push((id, false));

@@ -26,7 +26,10 @@ impl Clients {
         let bounds = self.queue_bounds();
         let slot = self.sessions.link(session);
         // One that others wait for gets all that was on its way when they were told to.
-        let waited_for = self.connections.get(slot).is_some_and(|connection| !connection.slow);
+        let waited_for = self
+            .connections
+            .get(slot)
+            .is_some_and(|connection| !connection.slow);
         let Some(session) = self.sessions.get_mut(session) else {
             return false;
         };

@@ -32,7 +32,12 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    pub(super) fn new(filter: &str, qos: QoS, no_local: bool, identifiers: Option<Rc<PropertiesBuf>>) -> Self {
+    pub(super) fn new(
+        filter: &str,
+        qos: QoS,
+        no_local: bool,
+        identifiers: Option<Rc<PropertiesBuf>>,
+    ) -> Self {
         Self {
             filter: filter.into(),
             qos,

@@ -236,7 +236,10 @@ impl Retained {
         }
         let before = self.get(topic).map(StoredMessage::queue_bytes);
         let bytes = (topic.len() + payload_bytes) as u64;
-        let all_bytes = self.bytes.saturating_sub(before.unwrap_or(0)).saturating_add(bytes);
+        let all_bytes = self
+            .bytes
+            .saturating_sub(before.unwrap_or(0))
+            .saturating_add(bytes);
         (before.is_none() && self.messages >= messages_max) || all_bytes > bytes_max
     }
 

@@ -34,7 +34,10 @@ impl ShardLoop {
         match socket {
             Ok(_) if self.drain_until.is_some() => {}
             // The one free descriptor is for this: the client learns at once that it is not let in.
-            Ok(_) if self.reserve.is_none() => self.refused_for_descriptors += 1,
+            Ok(_) if self.reserve.is_none() => {
+                self.refused_for_descriptors += 1;
+                self.is_refusing = true;
+            }
             Ok(socket) => self.greet(index, socket),
             Err(error) => return self.cannot_accept(index, &error, more),
         }
@@ -64,7 +67,9 @@ impl ShardLoop {
         let pause_until = self.now.plus_ns(limits::ACCEPT_PAUSE_NS);
         self.accept_again.get_or_insert(pause_until);
         let of_descriptors = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
-        if of_descriptors && self.reserve.take().is_some() {
+        // With the reserve gone each connection that was closed makes room for the next one.
+        let makes_room = std::mem::take(&mut self.is_refusing) || self.reserve.take().is_some();
+        if of_descriptors && makes_room && !self.accept_stopped {
             return self.accept_on(index);
         }
         if !std::mem::replace(&mut self.accept_stopped, true) {

@@ -86,6 +86,8 @@ pub(crate) struct ShardLoop {
     reserve: Option<OwnedFd>,
     /// Connections that were closed at once for want of descriptors and not logged yet.
     refused_for_descriptors: u64,
+    /// One was since accept last failed.
+    is_refusing: bool,
     greetings: Greetings,
     connections: Connections,
     /// Connections on their way to their home shards.
@@ -154,6 +156,7 @@ impl ShardLoop {
             accept_stopped: false,
             reserve: None,
             refused_for_descriptors: 0,
+            is_refusing: false,
             greetings: Greetings::default(),
             connections: Connections::default(),
             handoffs: Vec::new(),

@@ -179,7 +179,10 @@ fn publish(topic: &str) -> Vec<u8> {
 /// A name of a client whose home is that shard.
 fn at_home_in(shard: u16, shards: u16, name: &str) -> String {
     let names = (0..).map(|number| format!("{name}-{number}"));
-    names.into_iter().find(|name| home_shard(name, shards) == shard).unwrap()
+    names
+        .into_iter()
+        .find(|name| home_shard(name, shards) == shard)
+        .unwrap()
 }
 
 /// Names of connections begin again from the front: none is taken for another one, and none is lost.
@@ -188,7 +191,9 @@ fn connections_go_on_when_the_generations_begin_again() {
     let mut loops = Loops::new(2);
     for shard in &mut loops.shards {
         shard.logic.begin_generations_at(ConnectionId::GENERATIONS - 3);
-        shard.greetings.begin_generations_at(ConnectionId::GENERATIONS - 3);
+        shard
+            .greetings
+            .begin_generations_at(ConnectionId::GENERATIONS - 3);
     }
     let mut clients: Vec<_> = (0..12).map(|number| loops.join(&format!("c{number}"))).collect();
     for client in &mut clients {
@@ -252,7 +257,13 @@ fn late_arrivals_are_told_that_the_broker_ends() {
     loops.turn(1);
     let mut late: Vec<_> = (0..16).map(|_| open(loops.address)).collect();
     // They are accepted, and have not said who they are.
-    while loops.shards.iter().map(|shard| shard.greetings.len()).sum::<usize>() < late.len() {
+    while loops
+        .shards
+        .iter()
+        .map(|shard| shard.greetings.len())
+        .sum::<usize>()
+        < late.len()
+    {
         loops.turn(0);
         loops.turn(1);
     }
@@ -264,7 +275,9 @@ fn late_arrivals_are_told_that_the_broker_ends() {
         } else {
             ProtocolVersion::V5
         };
-        client.write_all(&bytes_of(&connect(version, &format!("late-{number}")))).unwrap();
+        client
+            .write_all(&bytes_of(&connect(version, &format!("late-{number}"))))
+            .unwrap();
     }
     // This one does not know yet: some of its connections leave for the other one.
     loops.turn(0);
@@ -326,7 +339,10 @@ fn a_will_of_the_flush_goes_out_after_its_batch() {
         loops.turn(0);
         filled += read_some(&mut watcher, &mut got[filled..]);
         told = got[..filled].ends_with(&publish("will"));
-        assert!(!told || loops.links.waiting(1, 0) > before, "a client knows of it, and the other shard does not");
+        assert!(
+            !told || loops.links.waiting(1, 0) > before,
+            "a client knows of it, and the other shard does not"
+        );
     }
     assert_eq!(loops.read(&mut elsewhere, publish("will").len()), publish("will"));
     assert_eq!(u8::from(got[0] >> 4), PacketType::Publish as u8);

@@ -3,9 +3,9 @@
 //! Invariants: the answer has one code for each filter, in their order [MQTT-3.8.4-6], and stands before the retained
 //! messages in `out`; the other shards' interest is in the outboxes before that. A filter that is refused changes nothing.
 
+use mqtt::ReasonCode;
 use mqtt::packet::{RetainHandling, Subscribe, SubscriptionOptions};
 use mqtt::property::{Properties, PropertiesBuf, Property};
-use mqtt::ReasonCode;
 
 use super::super::Shard;
 use super::super::replay::Replay;

@@ -82,7 +82,11 @@ impl Session {
         let Some(rare) = self.rare.as_mut() else {
             return false;
         };
-        let Some(at) = rare.unreleased.iter().position(|&other| other == packet_identifier) else {
+        let Some(at) = rare
+            .unreleased
+            .iter()
+            .position(|&other| other == packet_identifier)
+        else {
             return false;
         };
         rare.unreleased.remove(at);

@@ -476,7 +476,11 @@ mod tests {
             }
             for name in TOPICS.iter().filter(|name| mqtt::topic::matches(filter, name)) {
                 let times = found.iter().filter(|other| *other == name).count();
-                let fits = if gone.contains(name) { times <= 1 } else { times == 1 };
+                let fits = if gone.contains(name) {
+                    times <= 1
+                } else {
+                    times == 1
+                };
                 assert!(fits, "{name} {times} times for {filter} in round {round}");
             }
             assert!(found.iter().all(|name| mqtt::topic::matches(filter, name)));

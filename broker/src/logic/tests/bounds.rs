@@ -37,16 +37,29 @@ fn v36_retained_messages_are_bounded_in_number() {
         let (first, second) = apart(shards);
         let writers = [cluster.join(V5, first), cluster.join(V5, &second)];
         for (number, writer) in writers.into_iter().cycle().take(3).enumerate() {
-            assert_eq!(retain(&mut cluster, writer, &format!("t/{number}"), "x"), ReasonCode::Success);
+            assert_eq!(
+                retain(&mut cluster, writer, &format!("t/{number}"), "x"),
+                ReasonCode::Success
+            );
         }
         for writer in writers {
-            assert_eq!(retain(&mut cluster, writer, "t/3", "x"), ReasonCode::QuotaExceeded);
-            assert_eq!(retain(&mut cluster, writer, "t/0", "other"), ReasonCode::Success, "in its place");
+            assert_eq!(
+                retain(&mut cluster, writer, "t/3", "x"),
+                ReasonCode::QuotaExceeded
+            );
+            assert_eq!(
+                retain(&mut cluster, writer, "t/0", "other"),
+                ReasonCode::Success,
+                "in its place"
+            );
         }
         let [writer, _] = writers;
         assert_eq!(retain(&mut cluster, writer, "t/0", ""), ReasonCode::Success);
         assert_eq!(retain(&mut cluster, writer, "t/3", "x"), ReasonCode::Success);
-        assert_eq!(cluster.count(|counters| counters.retained.get()), 3 * u64::from(shards));
+        assert_eq!(
+            cluster.count(|counters| counters.retained.get()),
+            3 * u64::from(shards)
+        );
     }
 }
 
@@ -54,14 +67,26 @@ fn v36_retained_messages_are_bounded_in_number() {
 fn v36_retained_messages_are_bounded_in_bytes() {
     let mut cluster = with(1, |settings| settings.retained_bytes_max = 20);
     let writer = cluster.join(V5, "w");
-    assert_eq!(retain(&mut cluster, writer, "a", "123456789"), ReasonCode::Success);
-    assert_eq!(retain(&mut cluster, writer, "b", "123456789"), ReasonCode::Success);
+    assert_eq!(
+        retain(&mut cluster, writer, "a", "123456789"),
+        ReasonCode::Success
+    );
+    assert_eq!(
+        retain(&mut cluster, writer, "b", "123456789"),
+        ReasonCode::Success
+    );
     assert_eq!(retain(&mut cluster, writer, "c", "x"), ReasonCode::QuotaExceeded);
-    assert_eq!(retain(&mut cluster, writer, "b", "1234567890"), ReasonCode::QuotaExceeded);
+    assert_eq!(
+        retain(&mut cluster, writer, "b", "1234567890"),
+        ReasonCode::QuotaExceeded
+    );
     assert_eq!(retain(&mut cluster, writer, "b", "1"), ReasonCode::Success);
     assert_eq!(retain(&mut cluster, writer, "c", "1234567"), ReasonCode::Success);
     assert_eq!(retain(&mut cluster, writer, "a", ""), ReasonCode::Success);
-    assert_eq!(retain(&mut cluster, writer, "d", "123456789"), ReasonCode::Success);
+    assert_eq!(
+        retain(&mut cluster, writer, "d", "123456789"),
+        ReasonCode::Success
+    );
     assert_eq!(cluster.count(|counters| counters.publishes_dropped.get()), 2);
 }
 
@@ -229,10 +254,15 @@ fn many_filters_over_many_retained_messages_are_spread_over_turns() {
     let mut alone = Alone::new();
     let writer = alone.join(&connect(V5, "w"));
     for number in 0..TOPICS {
-        alone.publish(writer, &retained(&format!("n{number}/t{number}"), QoS::AtMostOnce, "x"));
+        alone.publish(
+            writer,
+            &retained(&format!("n{number}/t{number}"), QoS::AtMostOnce, "x"),
+        );
     }
     let reader = alone.join(&connect(V5, "r"));
-    let names: Vec<_> = (0..FILTERS).map(|number| format!("+/t{}", number * 100)).collect();
+    let names: Vec<_> = (0..FILTERS)
+        .map(|number| format!("+/t{}", number * 100))
+        .collect();
     let filters: Vec<_> = names
         .iter()
         .map(|name| (name.as_str(), options(QoS::AtMostOnce)))
@@ -245,12 +275,23 @@ fn many_filters_over_many_retained_messages_are_spread_over_turns() {
 
     let other = alone.join(&connect(V5, "other"));
     let mut bytes = Vec::new();
-    mqtt::encode::subscribe(id(1), Properties::EMPTY, &[("n7/#", options(QoS::AtMostOnce))], V5, &mut bytes).unwrap();
+    mqtt::encode::subscribe(
+        id(1),
+        Properties::EMPTY,
+        &[("n7/#", options(QoS::AtMostOnce))],
+        V5,
+        &mut bytes,
+    )
+    .unwrap();
     alone.shard.receive(alone.now, other, &bytes);
     let mut others = alone.read(other);
     let mut turns = 0;
     while alone.shard.has_replays() {
-        assert_eq!(alone.shard.next_deadline(), Some(Timestamp(0)), "the shell does not sleep");
+        assert_eq!(
+            alone.shard.next_deadline(),
+            Some(Timestamp(0)),
+            "the shell does not sleep"
+        );
         turns += 1;
         if turns == 3 {
             assert_eq!(count(&others, PacketType::Publish), 1, "others have their turn");
@@ -263,10 +304,18 @@ fn many_filters_over_many_retained_messages_are_spread_over_turns() {
         got.extend(alone.read(reader));
         others.extend(alone.read(other));
     }
-    assert!(turns > FILTERS * TOPICS / limits::REPLAY_NODES_MAX / 2, "{turns} turns");
+    assert!(
+        turns > FILTERS * TOPICS / limits::REPLAY_NODES_MAX / 2,
+        "{turns} turns"
+    );
     let found = count(&got, PacketType::Publish);
-    let gone = (1..=turns).map(|turn| turn * 37 + 1).filter(|number| number % 100 == 0 && number / 100 < FILTERS);
-    assert!((FILTERS - gone.count()..=FILTERS).contains(&found), "{found} of {FILTERS}");
+    let gone = (1..=turns)
+        .map(|turn| turn * 37 + 1)
+        .filter(|number| number % 100 == 0 && number / 100 < FILTERS);
+    assert!(
+        (FILTERS - gone.count()..=FILTERS).contains(&found),
+        "{found} of {FILTERS}"
+    );
 }
 
 #[test]
@@ -302,9 +351,15 @@ fn walks_over_retained_messages_end_with_their_session_or_subscription() {
 fn v38_the_longest_intervals_and_a_clock_that_jumps_end_nothing_early() {
     let mut alone = Alone::new();
     let (mut session, mut will_properties) = (PropertiesBuf::new(), PropertiesBuf::new());
-    session.push(Property::SessionExpiryInterval(u32::MAX - 1)).unwrap();
-    will_properties.push(Property::WillDelayInterval(u32::MAX)).unwrap();
-    will_properties.push(Property::MessageExpiryInterval(u32::MAX)).unwrap();
+    session
+        .push(Property::SessionExpiryInterval(u32::MAX - 1))
+        .unwrap();
+    will_properties
+        .push(Property::WillDelayInterval(u32::MAX))
+        .unwrap();
+    will_properties
+        .push(Property::MessageExpiryInterval(u32::MAX))
+        .unwrap();
     let kept = Connect {
         clean_start: false,
         keep_alive_s: u16::MAX,
@@ -331,14 +386,25 @@ fn v38_the_longest_intervals_and_a_clock_that_jumps_end_nothing_early() {
     alone.shard.lost(alone.now, client, LostCause::EndOfStream);
     let watcher = alone.join(&connect(V5, "watcher"));
     let mut bytes = Vec::new();
-    mqtt::encode::subscribe(id(1), Properties::EMPTY, &[("#", options(QoS::AtMostOnce))], V5, &mut bytes).unwrap();
+    mqtt::encode::subscribe(
+        id(1),
+        Properties::EMPTY,
+        &[("#", options(QoS::AtMostOnce))],
+        V5,
+        &mut bytes,
+    )
+    .unwrap();
     alone.shard.receive(alone.now, watcher, &bytes);
     assert_eq!(count(&alone.read(watcher), PacketType::Publish), 1);
 
     // A hundred years forward, a day back, and on.
     let start = alone.now;
     let century = start.plus_s(100 * 365 * 86_400);
-    for now in [century, Timestamp(century.0 - 86_400_000_000_000), century.plus_s(1)] {
+    for now in [
+        century,
+        Timestamp(century.0 - 86_400_000_000_000),
+        century.plus_s(1),
+    ] {
         alone.now = now;
         alone.shard.tick(now);
         assert_eq!(count(&alone.read(watcher), PacketType::Publish), 0, "no Will yet");
@@ -347,7 +413,11 @@ fn v38_the_longest_intervals_and_a_clock_that_jumps_end_nothing_early() {
     }
     alone.now = start.plus_s(u64::from(u32::MAX)).plus_ns(limits::TIMER_STEP_NS);
     alone.shard.tick(alone.now);
-    assert_eq!(count(&alone.read(watcher), PacketType::Publish), 1, "the Will, with the session's end");
+    assert_eq!(
+        count(&alone.read(watcher), PacketType::Publish),
+        1,
+        "the Will, with the session's end"
+    );
     assert_eq!(alone.shard.counters().sessions.get(), 1);
     // The end of time.
     alone.now = Timestamp(u64::MAX);
@@ -365,16 +435,24 @@ fn a_full_outbox_is_not_blamed_on_a_bystander() {
     let (first, second) = apart(2);
     let many = cluster.join(V3, first);
     let batches = limits::OUTBOX_BATCHES_MAX + 2;
-    let names: Vec<_> = (0..batches * limits::BATCH_CONTROL_MAX).map(|n| n.to_string()).collect();
+    let names: Vec<_> = (0..batches * limits::BATCH_CONTROL_MAX)
+        .map(|n| n.to_string())
+        .collect();
     for names in names.chunks(10_000) {
-        let filters: Vec<_> = names.iter().map(|name| (name.as_str(), options(QoS::AtMostOnce))).collect();
+        let filters: Vec<_> = names
+            .iter()
+            .map(|name| (name.as_str(), options(QoS::AtMostOnce)))
+            .collect();
         let mut bytes = Vec::new();
         mqtt::encode::subscribe(id(1), Properties::EMPTY, &filters, V3, &mut bytes).unwrap();
         cluster.send(many, &bytes);
     }
     let home = crate::logic::home_shard(first, 2);
     let names = (0..).map(|number| format!("beside-{number}"));
-    let name = names.into_iter().find(|name| crate::logic::home_shard(name, 2) == home).unwrap();
+    let name = names
+        .into_iter()
+        .find(|name| crate::logic::home_shard(name, 2) == home)
+        .unwrap();
     let beside = cluster.open(&name, V3);
     let mut bytes = Vec::new();
     connect(V3, &name).encode(&mut bytes).unwrap();

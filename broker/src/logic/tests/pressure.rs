@@ -264,7 +264,10 @@ fn new_client_identifiers_use_up_the_patience_of_a_shard() {
     assert!(waited_ms <= budget_ms * 2, "{waited_ms} ms in 40 attempts");
     cluster.set_reading(honest, false);
     fill_topic(&mut cluster, publisher, "h");
-    assert!(cluster.paused(publisher), "who has caught up before is waited for");
+    assert!(
+        cluster.paused(publisher),
+        "who has caught up before is waited for"
+    );
 }
 
 const SUBSCRIBERS: usize = 300;
@@ -296,7 +299,10 @@ fn v35_publishers_wait_for_the_sum_over_a_shard_too() {
             assert!(cluster.paused(publisher), "{shards} shards");
             let waiting = cluster.shard(shard).unwrap().output_bytes();
             let bound = limits::SHARD_OUT_PRESSURE_BYTES + 2 * SUBSCRIBERS * PAYLOAD_BYTES;
-            assert!((limits::SHARD_OUT_PRESSURE_BYTES..bound).contains(&waiting), "{waiting}");
+            assert!(
+                (limits::SHARD_OUT_PRESSURE_BYTES..bound).contains(&waiting),
+                "{waiting}"
+            );
             for &subscriber in &subscribers {
                 cluster.set_reading(subscriber, true);
             }
@@ -330,7 +336,11 @@ fn v35_who_holds_the_most_of_the_sum_is_slow_when_the_patience_is_over() {
         let bound = limits::SHARD_OUT_PRESSURE_BYTES + limits::SHARD_OUT_SLOW_BYTES_MAX;
         assert!(waiting < bound, "{waiting}");
     }
-    assert_eq!(cluster.payloads(healthy).len(), sent, "nothing is lost for the others");
+    assert_eq!(
+        cluster.payloads(healthy).len(),
+        sent,
+        "nothing is lost for the others"
+    );
     assert!(dropped(&cluster) > 0);
     for subscriber in subscribers {
         cluster.cut(subscriber);
