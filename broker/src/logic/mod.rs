@@ -10,6 +10,7 @@
 //! the shell pushes [`Shard::take_batches`] before it flushes connections, and gives batches to
 //! [`Shard::receive_batch`] before bytes to [`Shard::receive`].
 
+mod aliases;
 mod batch;
 mod clients;
 mod connection;
@@ -28,6 +29,7 @@ mod placement;
 mod policy;
 mod pressure;
 mod pump;
+mod reason_string;
 mod receive;
 mod replay;
 mod retained;

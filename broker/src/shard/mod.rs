@@ -10,6 +10,7 @@
 
 mod accept;
 mod admission;
+mod challenge;
 mod connection;
 mod exchange;
 mod flush;
@@ -19,6 +20,7 @@ mod login;
 mod placement;
 mod proxy;
 mod token;
+mod upgrade;
 
 #[cfg(test)]
 mod tests;
@@ -33,11 +35,13 @@ use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, RingOptions, Token};
 
 use crate::auth::Authentication;
+use crate::http::Pages;
 use crate::limits;
 use crate::logic::{ConnectionId, LostCause, Shard, Timestamp};
 use crate::monitor::Pulse;
 use crate::reload::{Current, InEffect};
 use crate::settings::ListenerId;
+pub(crate) use admission::Admission;
 use connection::Connections;
 use greeting::{Greeting, Greetings};
 use links::Handoff;
@@ -62,6 +66,7 @@ pub(crate) struct Shared {
     pub(crate) authentication: Arc<Authentication>,
     pub(crate) shut_down: Arc<AtomicBool>,
     pub(crate) pulse: Arc<Pulse>,
+    pub(crate) pages: Pages,
 }
 
 /// One shard's sockets and logic.
@@ -99,6 +104,8 @@ pub(crate) struct ShardLoop {
     policy_generation: u64,
     shut_down: Arc<AtomicBool>,
     pulse: Arc<Pulse>,
+    /// Who serves the files of `http_dir`.
+    pages: Pages,
     /// Set while shutting down: when what is still open is cut.
     drain_until: Option<Timestamp>,
     /// Set with it: until when connections that were accepted before may say who they are.
@@ -135,6 +142,7 @@ impl ShardLoop {
             authentication,
             shut_down,
             pulse,
+            pages,
         } = shared;
         let ring = Ring::new(&RingOptions::default())?;
         links.introduce(index, ring.handle(), ring.waker());
@@ -165,6 +173,7 @@ impl ShardLoop {
             policy_generation: 0,
             shut_down,
             pulse,
+            pages,
             drain_until: None,
             greet_until: None,
             leaves: false,
@@ -316,6 +325,8 @@ impl ShardLoop {
         while let Some(greeting) = self.greetings.expired(now) {
             let what = if greeting.is_being_checked {
                 "its password could not be checked"
+            } else if greeting.challenged.is_some() {
+                "no answer to AUTH"
             } else {
                 "no CONNECT"
             };

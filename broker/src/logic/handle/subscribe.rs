@@ -4,10 +4,12 @@
 //! messages in `out`; the other shards' interest is in the outboxes before that. A filter that is refused changes nothing.
 
 use mqtt::ReasonCode;
+use mqtt::frame::PacketType;
 use mqtt::packet::{RetainHandling, Subscribe, SubscriptionOptions};
-use mqtt::property::{Properties, PropertiesBuf, Property};
+use mqtt::property::{PropertiesBuf, Property};
 
 use super::super::Shard;
+use super::super::reason_string;
 use super::super::replay::Replay;
 use super::super::session::Held;
 use super::super::store::Record;
@@ -59,9 +61,11 @@ impl Shard {
             }
         }
         let packet_identifier = subscribe.packet_identifier;
-        self.clients.send(slot, |out, version| {
-            mqtt::encode::suback(packet_identifier, Properties::EMPTY, &reasons, version, out);
-        });
+        let why = reason_string::of_first(PacketType::SubAck, &reasons);
+        self.clients
+            .send_explained(slot, why, |out, version, properties| {
+                mqtt::encode::suback(packet_identifier, properties, &reasons, version, out);
+            });
         for Asked {
             filter,
             options,
