@@ -35,6 +35,7 @@ impl Loops {
             tls: None,
             identity: None,
             proxy: None,
+            upgrade: None,
         };
         let in_effect = InEffect {
             settings: Arc::clone(&settings),
@@ -51,6 +52,7 @@ impl Loops {
             authentication: Arc::new(authentication),
             shut_down: Arc::clone(&shut_down),
             pulse: Arc::new(Pulse::new(count)),
+            pages: Pages::default(),
         };
         let socket = socket::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), true).unwrap();
         let address = socket::local_address(socket.as_fd()).unwrap();

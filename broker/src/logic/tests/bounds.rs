@@ -210,6 +210,7 @@ impl Alone {
             assigned_client_identifier: None,
             certificate_identity: None,
             verdict: Verdict::Unproved,
+            authenticated: None,
         };
         let id = self.shard.open(self.now, peer);
         let mut bytes = Vec::new();
