@@ -288,10 +288,10 @@ fn late_arrivals_are_told_that_the_broker_ends() {
     for (number, client) in late.iter_mut().enumerate() {
         let answer = loops.read_to_end(client);
         refused += match (number % 2, answer.as_slice()) {
-            (0, [0x20, 2, 0, 3]) | (1, [0x20, 3, 0, 0x88, 0]) => 1,
+            (0, [0x20, 2, 0, 3]) | (1, [0x20, _, 0, 0x88, ..]) => 1,
             // It was at home in the other one, and let in just before.
             (0, [0x20, 2, 0, 0]) => 0,
-            (1, [0x20, .., 0xE0, 2, 0x8B, 0]) => 0,
+            (1, [0x20, _, 0, 0, ..]) if answer.contains(&0x8B) => 0,
             _ => panic!("{answer:?}"),
         };
     }

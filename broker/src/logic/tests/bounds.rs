@@ -298,7 +298,7 @@ fn many_filters_over_many_retained_messages_are_spread_over_turns() {
             assert_eq!(count(&others, PacketType::Publish), 1, "others have their turn");
         }
         // Topics go and come in the middle of the walk.
-        let gone = format!("n{0}/t{0}", turns * 37 + 1);
+        let gone = format!("n{0}/t{0}", turns * 100 + 1);
         alone.publish(writer, &retained(&gone, QoS::AtMostOnce, ""));
         alone.publish(writer, &retained(&format!("new/{turns}"), QoS::AtMostOnce, "x"));
         alone.shard.tick(alone.now);
@@ -309,14 +309,7 @@ fn many_filters_over_many_retained_messages_are_spread_over_turns() {
         turns > FILTERS * TOPICS / limits::REPLAY_NODES_MAX / 2,
         "{turns} turns"
     );
-    let found = count(&got, PacketType::Publish);
-    let gone = (1..=turns)
-        .map(|turn| turn * 37 + 1)
-        .filter(|number| number % 100 == 0 && number / 100 < FILTERS);
-    assert!(
-        (FILTERS - gone.count()..=FILTERS).contains(&found),
-        "{found} of {FILTERS}"
-    );
+    assert_eq!(count(&got, PacketType::Publish), FILTERS);
 }
 
 #[test]
