@@ -335,7 +335,7 @@ fn a_will_of_the_flush_goes_out_after_its_batch() {
     writer.write_all(&publish("t")).unwrap();
     let before = loops.links.waiting(1, 0);
     let mut told = false;
-    let mut got = vec![0; 64];
+    let mut got = [0; 64];
     let mut filled = 0;
     while !told {
         loops.turn(0);
@@ -347,5 +347,5 @@ fn a_will_of_the_flush_goes_out_after_its_batch() {
         );
     }
     assert_eq!(loops.read(&mut elsewhere, publish("will").len()), publish("will"));
-    assert_eq!(u8::from(got[0] >> 4), PacketType::Publish as u8);
+    assert_eq!(got[0] >> 4, PacketType::Publish as u8);
 }

@@ -97,18 +97,7 @@ impl Shard {
     fn admit<'a>(&self, connect: &Connect<'a>, peer: Option<&'a Peer>) -> Result<Admitted<'a>, ReasonCode> {
         let settings = &self.clients.settings;
         let listener = settings.listener(peer.map(|peer| peer.listener).unwrap_or_default());
-        let speaks = match connect.version {
-            ProtocolVersion::V3_1 => listener.accept_v3_1,
-            ProtocolVersion::V3_1_1 => listener.accept_v3_1_1,
-            ProtocolVersion::V5 => listener.accept_v5,
-        };
-        if !speaks {
-            return Err(ReasonCode::UnsupportedProtocolVersion);
-        }
-        if self.shuts_down {
-            // 0x8B may not stand in a CONNACK, nor a DISCONNECT before it [MQTT-3.14.0-1].
-            return Err(ReasonCode::ServerUnavailable);
-        }
+        self.check_available(connect.version, listener)?;
         let authenticated = peer.and_then(|peer| peer.authenticated.as_deref());
         let named = peer
             .and_then(|peer| peer.certificate_identity.as_deref())
@@ -173,6 +162,27 @@ impl Shard {
             access,
             will_topic,
         })
+    }
+
+    /// The listener takes clients of that version, and the broker any at all.
+    fn check_available(
+        &self,
+        version: ProtocolVersion,
+        listener: &ListenerSettings,
+    ) -> Result<(), ReasonCode> {
+        let speaks = match version {
+            ProtocolVersion::V3_1 => listener.accept_v3_1,
+            ProtocolVersion::V3_1_1 => listener.accept_v3_1_1,
+            ProtocolVersion::V5 => listener.accept_v5,
+        };
+        if !speaks {
+            return Err(ReasonCode::UnsupportedProtocolVersion);
+        }
+        if self.shuts_down {
+            // 0x8B may not stand in a CONNACK, nor a DISCONNECT before it [MQTT-3.14.0-1].
+            return Err(ReasonCode::ServerUnavailable);
+        }
+        Ok(())
     }
 
     /// Room for one more, and the session is this user's, if there is one.

@@ -229,6 +229,16 @@ impl Alone {
         out
     }
 
+    fn subscribe(&mut self, connection: ConnectionId, filters: &[&str]) {
+        let filters: Vec<_> = filters
+            .iter()
+            .map(|&filter| (filter, options(QoS::AtMostOnce)))
+            .collect();
+        let mut bytes = Vec::new();
+        mqtt::encode::subscribe(id(1), Properties::EMPTY, &filters, V5, &mut bytes).unwrap();
+        self.shard.receive(self.now, connection, &bytes);
+    }
+
     fn publish(&mut self, id: ConnectionId, publish: &Publish<'_>) {
         let mut bytes = Vec::new();
         publish.encode(V5, &mut bytes).unwrap();
@@ -275,16 +285,7 @@ fn many_filters_over_many_retained_messages_are_spread_over_turns() {
     assert_eq!(count(&got, PacketType::SubAck), 1, "at once");
 
     let other = alone.join(&connect(V5, "other"));
-    let mut bytes = Vec::new();
-    mqtt::encode::subscribe(
-        id(1),
-        Properties::EMPTY,
-        &[("n7/#", options(QoS::AtMostOnce))],
-        V5,
-        &mut bytes,
-    )
-    .unwrap();
-    alone.shard.receive(alone.now, other, &bytes);
+    alone.subscribe(other, &["n7/#"]);
     let mut others = alone.read(other);
     let mut turns = 0;
     while alone.shard.has_replays() {
@@ -379,16 +380,7 @@ fn v38_the_longest_intervals_and_a_clock_that_jumps_end_nothing_early() {
     );
     alone.shard.lost(alone.now, client, LostCause::EndOfStream);
     let watcher = alone.join(&connect(V5, "watcher"));
-    let mut bytes = Vec::new();
-    mqtt::encode::subscribe(
-        id(1),
-        Properties::EMPTY,
-        &[("#", options(QoS::AtMostOnce))],
-        V5,
-        &mut bytes,
-    )
-    .unwrap();
-    alone.shard.receive(alone.now, watcher, &bytes);
+    alone.subscribe(watcher, &["#"]);
     assert_eq!(count(&alone.read(watcher), PacketType::Publish), 1);
 
     // A hundred years forward, a day back, and on.
