@@ -19,6 +19,7 @@ mod retaining;
 mod rules;
 mod sessions;
 mod sharding;
+mod storing;
 mod subscribing;
 mod sys;
 mod telling;
