@@ -114,7 +114,7 @@ impl Shard {
         let over = self.settle_output(now);
         let pressure = &mut self.clients.pressure;
         let mut felt = std::mem::take(&mut pressure.felt);
-        if felt.any() {
+        if !pressure.begun.is_empty() {
             for slot in std::mem::take(&mut pressure.begun) {
                 felt.judged |= self.begin_patience(now, slot);
             }
@@ -253,6 +253,9 @@ impl Shard {
     }
 
     pub(super) fn let_go(&mut self) {
+        // Whoever is handled now met a client that may have caught up since: it would wait for nobody. If another one still
+        // presses, it meets that one again.
+        self.clients.pressure.felt = Felt::default();
         if self.clients.output.over_until.is_some() {
             // They wait for the sum over the shard too.
             return;

@@ -358,3 +358,36 @@ fn v35_the_memory_limit_bounds_output_too() {
     let bound = limits::SHARD_OUT_PRESSURE_BYTES_LOW + 2 * SUBSCRIBERS * PAYLOAD_BYTES;
     assert!(waiting < bound, "{waiting}");
 }
+
+/// It publishes to itself, and acknowledges in the same piece of bytes what made room: nobody is left to wait for.
+#[test]
+fn who_catches_up_in_the_same_bytes_is_read_on() {
+    let mut cluster = Cluster::new(1);
+    let client = join_unacknowledging(&mut cluster, "c");
+    cluster.send(client, &burst(0..20 + 500));
+    assert!(!cluster.paused(client));
+    let mut bytes = burst(520..521);
+    for identifier in 1..=20 {
+        mqtt::encode::ack(
+            PacketType::PubAck,
+            id(identifier),
+            ReasonCode::Success,
+            V3,
+            &mut bytes,
+        );
+    }
+    cluster.send(client, &bytes);
+    let rest = (1..30).flat_map(|round: u16| (1..=20).map(move |identifier| round * 20 + identifier));
+    let mut bytes = Vec::new();
+    for identifier in rest {
+        mqtt::encode::ack(
+            PacketType::PubAck,
+            id(identifier),
+            ReasonCode::Success,
+            V3,
+            &mut bytes,
+        );
+    }
+    cluster.send(client, &[burst(521..523), bytes].concat());
+    assert!(!cluster.paused(client));
+}
