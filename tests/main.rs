@@ -13,6 +13,7 @@ mod harness;
 
 mod auth;
 mod auth_exchange;
+mod bounds;
 mod client_certificates;
 mod connect;
 mod descriptors;
