@@ -13,6 +13,7 @@ mod harness;
 
 mod auth;
 mod client_certificates;
+mod conformance;
 mod connect;
 mod descriptors;
 mod greeting;

@@ -105,7 +105,8 @@ impl Shard {
         if let Some(prefix) = &settings.client_identifier_prefix
             && !client_identifier.starts_with(prefix.as_str())
         {
-            return Err(ReasonCode::NotAuthorized);
+            // A rejected identifier, not a rejected user [MQTT3-3.1.3-9], [MQTT-3.1.3-8].
+            return Err(ReasonCode::ClientIdentifierNotValid);
         }
         if let Some(will) = &connect.will {
             if will.retain && !settings.retain_available {
