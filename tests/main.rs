@@ -12,6 +12,7 @@
 mod harness;
 
 mod auth;
+mod auth_exchange;
 mod client_certificates;
 mod conformance;
 mod connect;
@@ -35,5 +36,6 @@ mod start;
 mod takeover;
 mod tls;
 mod tutorial;
+mod web_sockets;
 mod wildcards;
 mod will;

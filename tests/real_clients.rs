@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use crate::harness::{Broker, Certificates, Setup, eventually};
 
 /// Says on standard error, past the test runner's capture, that a client is not there.
-fn skip(client: &str) {
+pub(crate) fn skip(client: &str) {
     assert!(
         std::env::var_os("CI").is_none(),
         "{client} is not installed, and CI must not skip it"
@@ -183,10 +183,15 @@ fn all_pass(client: impl Fn() -> Command) {
     }
 }
 
+/// A Python that has paho-mqtt: the one of the CI's own folder, or the system's.
+pub(crate) fn python_with_paho() -> Option<PathBuf> {
+    let pythons = [peer("bin/python"), PathBuf::from("python3")];
+    python_with("paho.mqtt.client", &pythons)
+}
+
 #[test]
 fn paho_python() {
-    let pythons = [peer("bin/python"), PathBuf::from("python3")];
-    let Some(python) = python_with("paho.mqtt.client", &pythons) else {
+    let Some(python) = python_with_paho() else {
         return skip("paho-mqtt (Python)");
     };
     all_pass(|| script(&python, "paho_client.py"));

@@ -10,6 +10,7 @@ pub mod args;
 pub mod auth;
 pub mod certs;
 pub mod config;
+mod http;
 pub mod limits;
 pub mod log;
 pub mod logic;

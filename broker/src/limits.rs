@@ -9,6 +9,22 @@ pub const CONNECT_BYTES_MAX: u32 = 64 * 1024;
 /// Bytes of a PROXY header at most: room for a certificate's names.
 pub const PROXY_HEADER_BYTES_MAX: usize = 4096;
 
+/// Bytes of one WebSocket frame's payload at most; its bytes go on as they come, so this bounds no memory. Larger: the
+/// connection is closed with the code 1009.
+pub const WEBSOCKET_FRAME_BYTES_MAX: u64 = PACKET_BYTES_MAX as u64;
+
+/// Bytes that TLS and WebSocket themselves have to say (key updates, pongs) while a client takes none. More: it is cut.
+pub const RECORDS_BYTES_MAX: usize = 64 * 1024;
+
+/// Requests for pages that wait to be served. Full: the connection is closed.
+pub const PAGE_REQUESTS_MAX: usize = 64;
+
+/// Requests for pages that are served at the same time, each by a thread. Full: they wait.
+pub const PAGE_THREADS_MAX: usize = 8;
+
+/// Nanoseconds that a client has to take a page. Over: it is cut.
+pub const PAGE_NS_MAX: u64 = 30_000_000_000;
+
 /// Bytes of one packet at most in MQTT: a fixed header of 5 bytes and a body of 268,435,455.
 pub const PACKET_BYTES_MAX: u32 = 268_435_460;
 
@@ -112,6 +128,12 @@ pub const PASSWORD_CHECK_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Threads that check passwords, of low priority; one argon2id check takes 46 MiB.
 pub const PASSWORD_THREADS_MAX: usize = 4;
 
+/// Bytes of the Authentication Data that a client sends at once: more are refused with 0x87.
+pub const AUTHENTICATION_DATA_BYTES_MAX: usize = 4096;
+
+/// Bytes of an AUTH during a CONNECT: larger is refused before anything more is read.
+pub const AUTH_BYTES_MAX: u32 = 8 * 1024;
+
 /// Addresses whose wrong passwords are counted. Full: those that were quiet for a minute are forgotten, else the new one is
 /// not counted.
 pub const BACK_OFF_ADDRESSES_MAX: usize = 65_536;
@@ -124,6 +146,7 @@ const _: () = {
     );
     assert!(OUTBOX_BATCHES_MAX >= 2, "half empty must differ from empty");
     assert!(CONNECT_BYTES_MAX < PACKET_BYTES_MAX);
+    assert!(AUTHENTICATION_DATA_BYTES_MAX < AUTH_BYTES_MAX as usize);
     assert!(
         SESSIONS_MAX < (u32::MAX >> 1) as usize,
         "the highest bit of a subscriber marks a shard"

@@ -4,7 +4,7 @@
 //! connection is touched, those accepted later get the new TLS. Files are read and keys are checked on the caller's
 //! thread; a shard does no more than to take a pointer, in its next turn.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -12,10 +12,11 @@ use std::time::Instant;
 use rustls::ServerConfig;
 use sd_notify::NotifyState;
 use transport::tls::{IdentityKind, TlsConfigError};
+use transport::websocket::handshake::Wanted;
 
 use crate::args::Args;
 use crate::auth::Authentication;
-use crate::config::{self, ConfigError, Configuration, ListenerSocket, ProxyProtocol, RunAs};
+use crate::config::{self, ConfigError, Configuration, ListenerSocket, Protocol, ProxyProtocol, RunAs};
 use crate::log::{Log, LogError, NOTICE, PreparedLog};
 use crate::monitor;
 use crate::passphrase::Passphrases;
@@ -38,6 +39,16 @@ pub(crate) struct ListenerInEffect {
     pub(crate) identity: Option<IdentityKind>,
     /// A load balancer introduces the client first.
     pub(crate) proxy: Option<ProxyProtocol>,
+    /// Clients come by WebSocket.
+    pub(crate) upgrade: Option<Arc<Upgrade>>,
+}
+
+/// What `protocol websockets` asks of those who come, and what it has for others.
+#[derive(Debug)]
+pub(crate) struct Upgrade {
+    pub(crate) wanted: Wanted,
+    /// `http_dir`
+    pub(crate) pages: Option<Arc<Path>>,
 }
 
 /// What is in effect, and how often it changed.
@@ -230,8 +241,19 @@ impl Reloader {
 impl ListenerInEffect {
     pub(crate) fn new(socket: &ListenerSocket, tls: Option<Arc<ServerConfig>>) -> Self {
         let identity = socket.tls.as_ref().and_then(|tls| tls.identity);
-        let proxy = socket.proxy;
-        Self { tls, identity, proxy }
+        let upgrade = match &socket.protocol {
+            Protocol::Mqtt => None,
+            Protocol::WebSockets(wanted) => Some(Arc::new(Upgrade {
+                wanted: wanted.clone(),
+                pages: socket.pages.as_deref().map(Arc::from),
+            })),
+        };
+        Self {
+            tls,
+            identity,
+            proxy: socket.proxy,
+            upgrade,
+        }
     }
 }
 
@@ -259,6 +281,7 @@ fn is_same(one: &ListenerSocket, other: &ListenerSocket) -> bool {
             socket.host.clone(),
             socket.family,
             socket.interface.clone(),
+            std::mem::discriminant(&socket.protocol),
         )
     };
     place(one) == place(other)

@@ -25,7 +25,8 @@ use transport::tls::{self, ServerSide, ServerTls, TlsConfigError};
 
 use crate::args::Args;
 use crate::auth::{AccessFiles, Authentication, Policy, world_readable};
-use crate::config::{ConfigError, Configuration, ListenerTls};
+use crate::config::{ConfigError, Configuration, ListenerSocket, ListenerTls, Protocol};
+use crate::http::Pages;
 use crate::log::Log;
 use crate::logic::{Shard, shard_counters};
 use crate::monitor::{self, Monitor, Pulse};
@@ -102,6 +103,9 @@ pub enum ServerError {
     /// The thread that looks after the shards.
     #[error("cannot start the thread that watches memory and shards: {0}")]
     Monitor(#[source] io::Error),
+    /// The threads of `http_dir`.
+    #[error("cannot start the threads that serve pages: {0}")]
+    Pages(#[source] io::Error),
     /// Password or ACL files.
     #[error("{0}")]
     Access(#[from] ConfigError),
@@ -150,6 +154,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         links: Arc::clone(&links),
     };
     monitor.start().map_err(ServerError::Monitor)?;
+    let pages = start_pages(configuration)?;
     // Whoever can connect finds signals being watched.
     let listening = bind_all(configuration)?;
     let shared = Shared {
@@ -158,6 +163,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         authentication,
         shut_down,
         pulse,
+        pages,
     };
     let pid_file = PidFile::write(configuration.pid_file.as_deref())?;
     become_user(configuration)?;
@@ -228,15 +234,28 @@ fn become_user(configuration: &Configuration) -> Result<(), ServerError> {
     Ok(())
 }
 
+/// The threads of `http_dir`, if a listener may need them: a reload can name a folder where there was none.
+fn start_pages(configuration: &Configuration) -> Result<Pages, ServerError> {
+    let speaks_http = |listener: &ListenerSocket| listener.protocol != Protocol::Mqtt;
+    if configuration.listeners.iter().any(speaks_http) {
+        return Pages::start().map_err(ServerError::Pages);
+    }
+    Ok(Pages::default())
+}
+
 fn bind_all(configuration: &Configuration) -> Result<Vec<Listening>, ServerError> {
     let mut all = Vec::new();
     for (index, listener) in (0u16..).zip(&configuration.listeners) {
         let connections = Arc::new(AtomicU64::new(0));
         for socket in bind_any(&listener.addresses, listener.interface.as_deref())? {
             let address = socket::local_address(socket.as_fd());
-            let kind = if listener.tls.is_some() { " with TLS" } else { "" };
+            let kind = match listener.protocol {
+                Protocol::Mqtt => "listen",
+                Protocol::WebSockets(_) => "websockets listen",
+            };
+            let tls = if listener.tls.is_some() { " with TLS" } else { "" };
             tracing::info!(
-                "Opening listen socket on {}{kind}.",
+                "Opening {kind} socket on {}{tls}.",
                 address.map_or_else(|_| "?".to_owned(), |a| a.to_string())
             );
             all.push(Listening {

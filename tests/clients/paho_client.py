@@ -1,7 +1,7 @@
 """paho-mqtt (1.6 or 2.x) against a broker: QoS 0 to 2, retained, will, takeover, a persistent session, for 3.1.1 and 5.0,
 and what 5.0 adds.
 
-Usage: paho_client.py PORT [CA_FILE]; prints "all passed" and exits 0, or ends with an error.
+Usage: paho_client.py PORT [CA_FILE] [--websockets]; prints "all passed" and exits 0, or ends with an error.
 """
 import queue
 import sys
@@ -13,8 +13,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-PORT = int(sys.argv[1])
-CA_FILE = sys.argv[2] if len(sys.argv) > 2 else None
+TRANSPORT = "websockets" if "--websockets" in sys.argv else "tcp"
+ARGUMENTS = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
+PORT = int(ARGUMENTS[0])
+CA_FILE = ARGUMENTS[1] if len(ARGUMENTS) > 1 else None
 WAIT_S = 10
 # paho-mqtt 2 wants to know which callbacks it may call.
 CALLBACKS = (mqtt.CallbackAPIVersion.VERSION2,) if hasattr(mqtt, "CallbackAPIVersion") else ()
@@ -31,7 +33,7 @@ class Client:
         self.disconnected = threading.Event()
         five = version == mqtt.MQTTv5
         options = {} if five else {"clean_session": not persistent}
-        self.paho = mqtt.Client(*CALLBACKS, identifier, protocol=version, **options)
+        self.paho = mqtt.Client(*CALLBACKS, identifier, protocol=version, transport=TRANSPORT, **options)
         self.paho.on_connect = lambda client, data, flags, reason, *rest: self.connected.put((flags, reason, *rest))
         self.paho.on_subscribe = lambda *arguments: self.subscribed.set()
         self.paho.on_disconnect = lambda *arguments: self.disconnected.set()

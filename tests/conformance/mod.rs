@@ -6,6 +6,7 @@
 mod connect;
 mod delivery;
 mod errors;
+mod problems;
 mod publish;
 mod session;
 mod strings;

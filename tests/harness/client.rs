@@ -9,11 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mqtt::frame::PacketType;
-use mqtt::packet::{Connect, Packet, PacketIdentifier, Publish, RetainHandling, SubscriptionOptions, Will};
+use mqtt::packet::{
+    Auth, Connect, Packet, PacketIdentifier, Publish, RetainHandling, SubscriptionOptions, Will,
+};
 use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, QoS, ReasonCode, encode};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
+use super::web_socket::WebSocketStream;
 use super::{Broker, Message, PATIENCE, Received};
 
 /// What a CONNECT says.
@@ -29,6 +32,9 @@ pub(crate) struct Options {
     user_name: Option<String>,
     password: Option<Vec<u8>>,
     tls: Option<Arc<ClientConfig>>,
+    web_socket: bool,
+    /// More properties of the CONNECT.
+    properties: PropertiesBuf,
 }
 
 impl Options {
@@ -45,7 +51,21 @@ impl Options {
             user_name: None,
             password: None,
             tls: None,
+            web_socket: false,
+            properties: PropertiesBuf::new(),
         }
+    }
+
+    /// The same for another client.
+    pub(crate) fn named(mut self, client_identifier: &str) -> Self {
+        client_identifier.clone_into(&mut self.client_identifier);
+        self
+    }
+
+    /// A property of the CONNECT.
+    pub(crate) fn property(mut self, property: Property<'_>) -> Self {
+        self.properties.push(property).unwrap();
+        self
     }
 
     pub(crate) fn version(mut self, version: ProtocolVersion) -> Self {
@@ -90,8 +110,14 @@ impl Options {
         self
     }
 
+    /// Over WebSocket.
+    pub(crate) fn web_socket(mut self) -> Self {
+        self.web_socket = true;
+        self
+    }
+
     fn encode(&self) -> Vec<u8> {
-        let mut properties = PropertiesBuf::new();
+        let mut properties = self.properties.clone();
         if let Some(expiry_s) = self.session_expiry_s {
             properties
                 .push(Property::SessionExpiryInterval(expiry_s))
@@ -153,6 +179,11 @@ impl Client {
         Self::open_at(broker.address(), &Options::new("").version(version))
     }
 
+    /// The same over TLS.
+    pub(crate) fn open_tls(broker: &Broker, config: Arc<ClientConfig>) -> Self {
+        Self::open_at(broker.address(), &Options::new("").tls(config))
+    }
+
     fn open_at(address: SocketAddr, options: &Options) -> Self {
         let socket = TcpStream::connect(address).unwrap();
         socket.set_nodelay(true).unwrap();
@@ -163,6 +194,11 @@ impl Client {
                 let connection = ClientConnection::new(Arc::clone(config), name).unwrap();
                 Stream::Tls(Box::new(StreamOwned::new(connection, socket)))
             }
+        };
+        let stream = if options.web_socket {
+            Stream::WebSocket(Box::new(WebSocketStream::over(stream)))
+        } else {
+            stream
         };
         let version = options.version;
         Self {
@@ -216,6 +252,20 @@ impl Client {
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Sends an AUTH.
+    pub(crate) fn send_auth(&mut self, reason: ReasonCode, method: &str, data: &[u8]) {
+        let mut properties = PropertiesBuf::new();
+        properties.push(Property::AuthenticationMethod(method)).unwrap();
+        properties.push(Property::AuthenticationData(data)).unwrap();
+        let mut out = Vec::new();
+        Auth {
+            reason,
+            properties: properties.as_properties(),
+        }
+        .encode(self.version, &mut out);
+        self.send(&out);
     }
 
     /// The next packet of this type, which must be the next one that is not a message.
@@ -476,16 +526,18 @@ impl Client {
     }
 }
 
-enum Stream {
+pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    WebSocket(Box<WebSocketStream>),
 }
 
 impl Stream {
-    fn socket(&self) -> &TcpStream {
+    pub(super) fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
             Self::Tls(stream) => &stream.sock,
+            Self::WebSocket(stream) => stream.socket(),
         }
     }
 }
@@ -495,6 +547,7 @@ impl Read for Stream {
         match self {
             Self::Plain(socket) => socket.read(buffer),
             Self::Tls(stream) => stream.read(buffer),
+            Self::WebSocket(stream) => stream.read(buffer),
         }
     }
 }
@@ -504,6 +557,7 @@ impl Write for Stream {
         match self {
             Self::Plain(socket) => socket.write(bytes),
             Self::Tls(stream) => stream.write(bytes),
+            Self::WebSocket(stream) => stream.write(bytes),
         }
     }
 
@@ -511,6 +565,7 @@ impl Write for Stream {
         match self {
             Self::Plain(socket) => socket.flush(),
             Self::Tls(stream) => stream.flush(),
+            Self::WebSocket(stream) => stream.flush(),
         }
     }
 }

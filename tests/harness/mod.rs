@@ -4,6 +4,7 @@ mod broker;
 mod certificates;
 mod client;
 mod packet;
+mod web_socket;
 
 use std::time::{Duration, Instant};
 

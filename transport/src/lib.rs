@@ -11,3 +11,4 @@ pub mod ring;
 pub mod socket;
 pub mod stream;
 pub mod tls;
+pub mod websocket;

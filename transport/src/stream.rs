@@ -1,24 +1,26 @@
-//! A stream as it is on the wire: plain, or TLS by rustls. Bytes in, bytes out, no I/O.
+//! A stream as it is on the wire: plain, or TLS by rustls, or WebSocket above either. Bytes in, bytes out, no I/O.
 //!
 //! Invariants: [`SecureStream::open`] leaves no readable byte inside (so one pass over received bytes is enough), and
 //! [`SecureStream::seal`] takes everything it is given (the owner bounds what it gives).
 
-use std::fmt;
-use std::io::{BufRead, Write};
 use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, ServerConfig};
 
-use crate::tls::refusal;
+use crate::tls::TlsError;
+use crate::tls::connection::TlsConnection;
+use crate::websocket::{WebSocket, WebSocketError};
 
-/// One connection's security layer.
+/// What lies between one connection's socket and its packets.
 #[derive(Debug)]
 pub enum SecureStream {
     /// Bytes as they are.
     Plain,
     /// TLS 1.2 or 1.3.
-    Tls(Box<Connection>),
+    Tls(TlsConnection),
+    /// Binary frames, above TCP or TLS.
+    WebSocket(Box<WebSocket>),
 }
 
 /// What [`SecureStream::open`] found besides the plain bytes.
@@ -31,187 +33,170 @@ pub struct Opened {
     pub warning: Option<Box<str>>,
 }
 
-/// TLS failed: the connection is over, after what `wire_out` holds (an alert) is sent.
-#[derive(Debug)]
-pub struct TlsError {
-    /// What rustls says.
-    pub source: rustls::Error,
-    /// Whose certificate, what is wrong and what mends it; `None` if rustls says all there is.
-    pub why: Option<Box<str>>,
+/// What the peer did wrong below MQTT.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// In TLS.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    /// In WebSocket.
+    #[error("{0}")]
+    WebSocket(#[from] WebSocketError),
 }
-
-impl TlsError {
-    fn of(source: rustls::Error, connection: &Connection) -> Self {
-        let why = refusal::take_reason().or_else(|| refusal::explain(&source, connection).map(Box::from));
-        Self { source, why }
-    }
-}
-
-impl From<rustls::Error> for TlsError {
-    fn from(source: rustls::Error) -> Self {
-        Self { source, why: None }
-    }
-}
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.why {
-            Some(why) => write!(f, "TLS: {why}"),
-            None => write!(f, "TLS: {}", self.source),
-        }
-    }
-}
-
-impl std::error::Error for TlsError {}
 
 impl SecureStream {
-    /// The server's side.
+    /// The server's side; `config` as [`crate::tls::server()`] makes it, which lets the handshake hand over its keys.
     ///
     /// # Errors
     /// None in practice: rustls checks the configuration.
-    pub fn server(config: Option<&Arc<ServerConfig>>) -> Result<SecureStream, TlsError> {
-        match config {
-            None => Ok(SecureStream::Plain),
-            Some(config) => {
-                let connection = ServerConnection::new(Arc::clone(config))?;
-                Ok(SecureStream::tls(Connection::Server(connection)))
-            }
-        }
+    pub fn server(config: Option<&Arc<ServerConfig>>) -> Result<SecureStream, StreamError> {
+        Ok(match config {
+            None => SecureStream::Plain,
+            Some(config) => SecureStream::Tls(TlsConnection::server(config)?),
+        })
     }
 
     /// The client's side; `server_name` is what the server's certificate must be for.
     ///
     /// # Errors
     /// When `server_name` is neither a DNS name nor an IP address.
-    pub fn client(config: Option<&Arc<ClientConfig>>, server_name: &str) -> Result<SecureStream, TlsError> {
-        let Some(config) = config else {
-            return Ok(SecureStream::Plain);
-        };
-        let name = ServerName::try_from(server_name.to_owned())
-            .map_err(|_| rustls::Error::General(format!("not a server name: {server_name:?}")))?;
-        let connection = ClientConnection::new(Arc::clone(config), name)?;
-        Ok(SecureStream::tls(Connection::Client(connection)))
+    pub fn client(
+        config: Option<&Arc<ClientConfig>>,
+        server_name: &str,
+    ) -> Result<SecureStream, StreamError> {
+        Ok(match config {
+            None => SecureStream::Plain,
+            Some(config) => SecureStream::Tls(TlsConnection::client(config, server_name)?),
+        })
     }
 
     /// The client's first flight. A server or a plain stream has none.
     pub fn start(&mut self, wire_out: &mut Vec<u8>) {
-        self.drain(wire_out);
+        if let SecureStream::Tls(connection) = self {
+            connection.start(wire_out);
+        }
     }
 
-    /// Takes `wire` bytes, appends what became readable to `plain`, and what must be answered (handshake, alerts) to
+    /// From here on frames of WebSocket travel on this stream, which is not one of them yet; the answer to the upgrade was
+    /// sealed. A frame of the peer may have `frame_bytes_max` bytes of payload.
+    #[must_use]
+    pub fn upgraded(self, frame_bytes_max: u64) -> SecureStream {
+        let tls = match self {
+            SecureStream::Plain => None,
+            SecureStream::Tls(connection) => Some(connection),
+            SecureStream::WebSocket(_) => return self,
+        };
+        SecureStream::WebSocket(Box::new(WebSocket::new(tls, frame_bytes_max)))
+    }
+
+    /// [`SecureStream::open`] of frames that TLS was taken from already: those that came with the request for the upgrade.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_frames(
+        &mut self,
+        frames: &[u8],
+        plain: &mut Vec<u8>,
+        wire_out: &mut Vec<u8>,
+    ) -> Result<Opened, StreamError> {
+        let SecureStream::WebSocket(socket) = self else {
+            return Ok(Opened::default());
+        };
+        let peer_closed = socket.read(frames, plain, wire_out)?;
+        Ok(Opened {
+            peer_closed,
+            ..Opened::default()
+        })
+    }
+
+    /// Takes `wire` bytes, appends what became readable to `plain`, and what must be answered (handshake, alerts, pongs) to
     /// `wire_out`.
     ///
     /// # Errors
-    /// What the peer did wrong. `wire_out` then ends with the alert to send.
+    /// What the peer did wrong. `wire_out` then ends with the alert or close frame to send.
     pub fn open(
         &mut self,
-        mut wire: &[u8],
+        wire: &[u8],
         plain: &mut Vec<u8>,
         wire_out: &mut Vec<u8>,
-    ) -> Result<Opened, TlsError> {
-        let SecureStream::Tls(connection) = self else {
-            plain.extend_from_slice(wire);
-            return Ok(Opened::default());
-        };
-        let mut opened = Opened::default();
-        while !wire.is_empty() {
-            connection
-                .read_tls(&mut wire)
-                .map_err(|error| rustls::Error::General(error.to_string()))?;
-            let was_handshaking = connection.is_handshaking();
-            let processed = connection.process_new_packets();
-            if connection.wants_write() {
-                write_records(connection, wire_out);
+    ) -> Result<Opened, StreamError> {
+        match self {
+            SecureStream::Plain => {
+                plain.extend_from_slice(wire);
+                Ok(Opened::default())
             }
-            if was_handshaking {
-                opened.warning = refusal::take_warning().or(opened.warning);
-            }
-            let state = processed.map_err(|error| TlsError::of(error, connection))?;
-            opened.peer_closed |= state.peer_has_closed();
-            take_plain(connection, plain);
-            if opened.peer_closed {
-                break;
-            }
+            SecureStream::Tls(connection) => Ok(connection.open(wire, plain, wire_out)?),
+            SecureStream::WebSocket(socket) => socket.open(wire, plain, wire_out),
         }
-        Ok(opened)
     }
 
-    /// Appends `plain` to `wire_out` as records; before the handshake is over they wait inside.
+    /// Appends `plain` to `wire_out` as records, or as one frame; before the handshake is over they wait inside.
     pub fn seal(&mut self, plain: &[u8], wire_out: &mut Vec<u8>) {
         match self {
             SecureStream::Plain => wire_out.extend_from_slice(plain),
-            SecureStream::Tls(connection) => {
-                // Without a buffer limit the writer takes all.
-                let _ = connection.writer().write_all(plain);
-                write_records(connection, wire_out);
-            }
+            SecureStream::Tls(connection) => connection.seal(plain, wire_out),
+            SecureStream::WebSocket(socket) => socket.seal(plain, wire_out),
         }
     }
 
-    /// Appends close_notify.
+    /// Appends the end of the stream: close_notify, a close frame.
     pub fn close(&mut self, wire_out: &mut Vec<u8>) {
-        if let SecureStream::Tls(connection) = self {
-            connection.send_close_notify();
+        match self {
+            SecureStream::Plain => {}
+            SecureStream::Tls(connection) => connection.close(wire_out),
+            SecureStream::WebSocket(socket) => socket.close(wire_out),
         }
-        self.drain(wire_out);
     }
 
     /// Whether application bytes cannot flow yet.
     pub fn is_handshaking(&self) -> bool {
+        self.connection().is_some_and(TlsConnection::is_handshaking)
+    }
+
+    /// Whether there is TLS, below whatever else.
+    pub fn is_tls(&self) -> bool {
+        self.connection().is_some()
+    }
+
+    /// The certificate that the client showed to this server, until [`SecureStream::forget_certificate`].
+    pub fn client_certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.connection()?.client_certificate()
+    }
+
+    /// Gives its memory back when it is known who the client is.
+    pub fn forget_certificate(&mut self) {
         match self {
-            SecureStream::Plain => false,
-            SecureStream::Tls(connection) => connection.is_handshaking(),
+            SecureStream::Plain => {}
+            SecureStream::Tls(connection) => connection.forget_certificate(),
+            SecureStream::WebSocket(socket) => socket.forget_certificate(),
         }
     }
 
-    /// Whether this is not TLS.
-    pub fn is_plain(&self) -> bool {
-        matches!(self, SecureStream::Plain)
+    fn connection(&self) -> Option<&TlsConnection> {
+        match self {
+            SecureStream::Plain => None,
+            SecureStream::Tls(connection) => Some(connection),
+            SecureStream::WebSocket(socket) => socket.tls(),
+        }
     }
 
-    /// The rustls connection, for what it negotiated.
-    pub fn tls(connection: Connection) -> SecureStream {
-        let mut connection = Box::new(connection);
-        connection.set_buffer_limit(None);
-        SecureStream::Tls(connection)
+    /// Whether bytes on the wire are those of the packets.
+    pub fn is_plain(&self) -> bool {
+        matches!(self, SecureStream::Plain)
     }
 
     /// The negotiated version and cipher suite, for example `TLSv1_3 TLS13_AES_256_GCM_SHA384`; `None` if plain or not
     /// negotiated yet.
     pub fn negotiated(&self) -> Option<String> {
-        let SecureStream::Tls(connection) = self else {
-            return None;
-        };
-        let version = connection.protocol_version()?;
-        let suite = connection.negotiated_cipher_suite()?;
-        Some(format!("{version:?} {:?}", suite.suite()))
+        self.connection()?.negotiated()
     }
 
-    fn drain(&mut self, wire_out: &mut Vec<u8>) {
+    /// For tests: the server's key wears out after so many records.
+    #[cfg(test)]
+    pub(crate) fn limit_records(&mut self, records_max: u64) {
         if let SecureStream::Tls(connection) = self {
-            write_records(connection, wire_out);
+            connection.limit_records(records_max);
         }
-    }
-}
-
-fn write_records(connection: &mut Connection, wire_out: &mut Vec<u8>) {
-    while connection.wants_write() {
-        // Writing to a Vec cannot fail.
-        if connection.write_tls(wire_out).is_err() {
-            return;
-        }
-    }
-}
-
-fn take_plain(connection: &mut Connection, plain: &mut Vec<u8>) {
-    let mut reader = connection.reader();
-    while let Ok(chunk) = reader.fill_buf() {
-        let taken = chunk.len();
-        if taken == 0 {
-            return;
-        }
-        plain.extend_from_slice(chunk);
-        reader.consume(taken);
     }
 }
 

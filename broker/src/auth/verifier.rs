@@ -161,7 +161,7 @@ impl Queue {
 
 /// Shards and these threads share the cores: a shard that has something to do goes first. Not by more, or on a machine that
 /// has much to do a check would take longer than a client waits.
-fn give_way_to_shards() {
+pub(crate) fn give_way_to_shards() {
     const NICE: i32 = 5;
     // Without it the priority is that of the shards, which is slower for them and right all the same.
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);

@@ -24,8 +24,7 @@ anything is wrong it is logged by file and line, and all stays as it was. A rest
 ";
 
 const NOT_YET: &str = "
-A key marked *not yet* is known but has no effect so far: it stops the start where leaving it out would be unsafe, otherwise
-it is a warning.
+A key marked *not yet* is known but has no effect so far, which is told by a warning.
 ";
 
 /// The page.
@@ -73,7 +72,6 @@ fn status(status: &Status) -> String {
         Status::Effective(..) => String::new(),
         Status::Ignored(why) => format!(" Accepted, without effect: {why}."),
         Status::Pending(why) => format!(" *Not yet*, a warning: {why}."),
-        Status::Unsupported(why) => format!(" *Not yet*, an error: {why}."),
         Status::Refused(why) => format!(" An error: {why}."),
     }
 }

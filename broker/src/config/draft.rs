@@ -30,6 +30,8 @@ pub(super) struct Draft {
     pub(super) pid_file: Option<PathBuf>,
     pub(super) user: Option<RunAs>,
     pub(super) per_listener_settings: bool,
+    /// `websockets_headers_size`
+    pub(super) websocket_header_bytes_max: Option<usize>,
     /// Access for all listeners, unless `per_listener_settings`.
     pub(super) access: Access,
     pub(super) default_listener: ListenerDraft,
@@ -79,12 +81,25 @@ pub(super) struct ListenerDraft {
     pub(super) proxy_version: Option<u8>,
     /// `proxy_protocol_v2_require_tls`
     pub(super) proxy_requires_tls: bool,
+    pub(super) spoken: Spoken,
+    /// `websockets_origin`
+    pub(super) origins: Vec<String>,
+    /// `http_dir`
+    pub(super) pages: Option<PathBuf>,
     pub(super) settings: ListenerSettings,
     pub(super) access: Access,
     /// `listener_allow_anonymous`, stronger than `allow_anonymous`.
     pub(super) allow_anonymous: Option<bool>,
     pub(super) assigned_client_identifier_prefix: Option<String>,
     pub(super) tls: TlsDraft,
+}
+
+/// `protocol`, before what belongs to it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Spoken {
+    #[default]
+    Mqtt,
+    WebSockets,
 }
 
 /// The TLS of a listener in the making.
@@ -203,9 +218,6 @@ impl Draft {
                     "{} is known but not supported yet, it has no effect: {why}",
                     line.key
                 ));
-            }
-            Status::Unsupported(why) => {
-                self.problem(format!("{} is known but not supported yet: {why}", line.key));
             }
             Status::Refused(why) => self.problem(format!("{} is not supported: {why}", line.key)),
         }

@@ -30,6 +30,7 @@ pub use document::reference;
 pub use error::{ConfigError, Problem};
 pub use parse::Place;
 pub use transport::tls::{IdentityKind, TlsVersion};
+use transport::websocket;
 
 /// Everything the operator chose.
 #[derive(Clone, Debug)]
@@ -83,6 +84,19 @@ pub struct ListenerSocket {
     pub proxy: Option<ProxyProtocol>,
     /// `password_file`, `acl_file`: who may use it.
     pub access: AccessFiles,
+    /// `protocol`: what is spoken on it.
+    pub protocol: Protocol,
+    /// `http_dir`: a folder whose files are served to those who ask for a page.
+    pub pages: Option<PathBuf>,
+}
+
+/// `protocol`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// `mqtt`
+    Mqtt,
+    /// `websockets`: MQTT in binary frames, after an upgrade from HTTP.
+    WebSockets(websocket::handshake::Wanted),
 }
 
 /// `socket_domain`.

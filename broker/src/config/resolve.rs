@@ -11,15 +11,19 @@ use std::sync::Arc;
 use crate::args::Args;
 use crate::auth::AccessFiles;
 use crate::settings::ListenerSettings;
+use transport::websocket::handshake::Wanted;
 
-use super::draft::{Access, Draft, ListenerDraft, TlsDraft};
+use super::draft::{Access, Draft, ListenerDraft, Spoken, TlsDraft};
 use super::error::{ConfigError, Problem};
 use super::parse::Place;
 use super::{
-    AddressFamily, Configuration, IdentityKind, ListenerSocket, ListenerTls, ProxyProtocol, TlsVersion,
+    AddressFamily, Configuration, IdentityKind, ListenerSocket, ListenerTls, Protocol, ProxyProtocol,
+    TlsVersion,
 };
 
 const DEFAULT_PORT: u16 = 1883;
+/// `websockets_headers_size` if it is not given or 0, as in mosquitto 2.1.
+const WEBSOCKET_HEADER_BYTES: usize = 4096;
 /// The host name of a listener that nobody asked for.
 const LOCAL_HOST: &str = "localhost";
 
@@ -28,6 +32,7 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
     let local_only = draft.is_local_only();
     let mut opened = Vec::new();
     for listener in draft.take_listeners(&args.ports) {
+        draft.warn_of_pages(&listener);
         match open(&listener, &draft, local_only) {
             Ok(listener) => opened.push(listener),
             Err(text) => draft.problems.push(Problem {
@@ -87,6 +92,22 @@ impl Draft {
         }
         listeners.append(&mut self.listeners);
         listeners
+    }
+
+    /// Keys that speak of HTTP on a listener that does not.
+    fn warn_of_pages(&mut self, listener: &ListenerDraft) {
+        let place = listener.place();
+        let mut warn = |key| {
+            self.warnings.push(format!(
+                "{place}: {key} has no effect on this listener: it needs `protocol websockets`"
+            ));
+        };
+        if listener.spoken == Spoken::Mqtt && listener.pages.is_some() {
+            warn("http_dir");
+        }
+        if listener.spoken == Spoken::Mqtt && !listener.origins.is_empty() {
+            warn("websockets_origin");
+        }
     }
 
     fn warn_of_default_listener(&mut self, default: &ListenerDraft) {
@@ -151,8 +172,20 @@ fn open(
         tls: if proxy.is_some() { None } else { tls(listener)? },
         proxy,
         access: files,
+        protocol: protocol(listener, draft),
+        pages: listener.pages.clone(),
     };
     Ok((settings, socket))
+}
+
+fn protocol(listener: &ListenerDraft, draft: &Draft) -> Protocol {
+    match listener.spoken {
+        Spoken::Mqtt => Protocol::Mqtt,
+        Spoken::WebSockets => Protocol::WebSockets(Wanted {
+            header_bytes_max: draft.websocket_header_bytes_max.unwrap_or(WEBSOCKET_HEADER_BYTES),
+            origins: listener.origins.clone(),
+        }),
+    }
 }
 
 fn settings(listener: &ListenerDraft, access: &Access, opens_by_default: bool) -> ListenerSettings {

@@ -420,8 +420,8 @@ const MISTAKES: &[(&str, &str)] = &[
         "t.conf:1: socket_domain ipv5: must be ipv4 or ipv6",
     ),
     (
-        "protocol websockets",
-        "t.conf:1: protocol websockets: WebSockets are known but not supported yet: use `protocol mqtt`",
+        "protocol soap",
+        "t.conf:1: protocol soap: must be mqtt or websockets",
     ),
     (
         "tls_version sslv3",
@@ -486,8 +486,8 @@ const MISTAKES: &[(&str, &str)] = &[
         "t.conf:2: per_listener_settings must stand above allow_anonymous",
     ),
     (
-        "http_dir x",
-        "t.conf:1: http_dir is known but not supported yet: there are no HTTP listeners: serve them with a web server",
+        "http_dir /nonexistent",
+        "t.conf:1: http_dir /nonexistent: /nonexistent is not a folder",
     ),
     (
         "listener 1\nmount_point a/#",
@@ -624,6 +624,14 @@ const WARNINGS: &[(&str, &str)] = &[
         "t.conf:1: retain_expiry_interval has no effect: each is removed when its Message Expiry Interval is over",
     ),
     (
+        "listener 1\nhttp_dir /",
+        "t.conf:1: http_dir has no effect on this listener: it needs `protocol websockets`",
+    ),
+    (
+        "listener 1\nwebsockets_origin http://a",
+        "t.conf:1: websockets_origin has no effect on this listener: it needs `protocol websockets`",
+    ),
+    (
         "listener 1\ncertfile a\nkeyfile b\ntls_version tlsv1",
         "t.conf:4: tls_version tlsv1 is not safe any more: TLS 1.2 and 1.3 are served, clients must use one of them",
     ),
@@ -728,6 +736,8 @@ fn the_effective_configuration_reads_as_itself() {
         "listener 1\nmount_point m/\nbind_interface lo\nuse_username_as_clientid true\nlistener 2\nenable_proxy_protocol 2\n\
          proxy_protocol_v2_require_tls true\nrequire_certificate true\nuse_identity_as_username true\nlog_dest syslog\n\
          log_facility 5\nmemory_limit 1000000\nmax_inflight_bytes 7\npersistent_client_expiration 90s",
+        "websockets_headers_size 9000\nlistener 1\nprotocol websockets\nhttp_dir /\nwebsockets_origin http://a\n\
+         websockets_origin http://b:80\nlistener 2",
         "message_size_limit 5\nmax_queued_messages 0\nmax_inflight_messages 0\nport 1884\ntls_version tlsv1.3\ncertfile a\nkeyfile b",
     ] {
         let effective = read(text).effective();

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use transport::ring::ReceiveBuffer;
 use transport::socket;
-use transport::stream::SecureStream;
+use transport::stream::{Opened, SecureStream, StreamError};
 use transport::tls;
 
 use super::admission::Admission;
@@ -15,7 +15,7 @@ use super::links::Handoff;
 use super::login::connect;
 use super::proxy::{self, Introduction};
 use super::token::{Place, Subject};
-use super::{Listening, ShardLoop};
+use super::{Listening, ShardLoop, upgrade};
 use crate::auth::Verdict;
 use crate::config::ProxyProtocol;
 use crate::limits;
@@ -89,7 +89,7 @@ impl ShardLoop {
         self.listen_to(place);
     }
 
-    fn listen_to(&mut self, place: Place) {
+    pub(super) fn listen_to(&mut self, place: Place) {
         if let Some(greeting) = self.greetings.get(place) {
             self.ring
                 .receive(greeting.socket.as_fd(), Subject::Greeting(place).token());
@@ -115,6 +115,7 @@ impl ShardLoop {
                     socket::shut_down(greeting.socket.as_fd());
                 }
             }
+            Heard::Page(page, folder) => self.serve(place, page, folder),
             Heard::Malformed => self.move_home(place, self.index, None, Verdict::Unproved),
             Heard::Connect => self.authenticate(place),
         }
@@ -130,6 +131,7 @@ impl ShardLoop {
         let client_identifier = match connect {
             // The logic takes the same one, and refuses who has none.
             Some(connect) if settings.user_name_is_client_identifier => identity(greeting)
+                .or_else(|| greeting.authenticated.as_ref().map(|proved| proved.user.clone()))
                 .or_else(|| connect.user_name.map(Box::from))
                 .unwrap_or_default(),
             Some(connect) => connect.client_identifier.into(),
@@ -156,24 +158,26 @@ impl ShardLoop {
         assigned_client_identifier: Option<Box<str>>,
         verdict: Verdict,
     ) {
-        let Some(greeting) = self.greetings.remove(place) else {
+        let Some(mut greeting) = self.greetings.remove(place) else {
             return;
         };
         let peer = Peer {
             address: greeting.address,
             listener: greeting.listener,
-            tls: !greeting.stream.is_plain() || greeting.introduction.tls,
+            tls: greeting.stream.is_tls() || greeting.introduction.tls,
             assigned_client_identifier,
             certificate_identity: identity(&greeting),
             verdict,
+            authenticated: greeting.authenticated.take(),
         };
         let Greeting {
             socket,
-            stream,
+            mut stream,
             admission,
             plain,
             ..
         } = greeting;
+        stream.forget_certificate();
         let handoff = Handoff {
             socket,
             stream,
@@ -218,14 +222,38 @@ fn greeting(listening: &Listening, in_effect: &InEffect, socket: OwnedFd) -> Opt
         listener,
         identity,
         proxy: kind.proxy,
+        upgrade: kind.upgrade.clone(),
         introduction: Introduction::default(),
         plain,
         is_being_checked: false,
+        challenged: None,
+        authenticated: None,
     })
 }
 
+fn read(greeting: &mut Greeting, wire: &[u8]) -> Heard {
+    let mut answer = Vec::new();
+    let heard = match greeting.proxy {
+        Some(wanted) => read_introduction(greeting, &wanted, wire, &mut answer),
+        None => read_stream(greeting, wire, &mut answer),
+    };
+    // A fresh socket takes a handshake's few kilobytes whole; one that does not is not worth waiting for.
+    let answered = answer.is_empty()
+        || socket::send_now(greeting.socket.as_fd(), &answer).is_ok_and(|sent| sent == answer.len());
+    match heard {
+        Heard::Failed | Heard::Refused(_) => heard,
+        _ if !answered => Heard::Refused("it does not read"),
+        heard => heard,
+    }
+}
+
 /// The header that comes before all else; such a listener has no TLS of its own.
-fn read_introduction(greeting: &mut Greeting, wanted: &ProxyProtocol, wire: &[u8]) -> Heard {
+fn read_introduction(
+    greeting: &mut Greeting,
+    wanted: &ProxyProtocol,
+    wire: &[u8],
+    answer: &mut Vec<u8>,
+) -> Heard {
     greeting.plain.extend_from_slice(wire);
     match proxy::hear(&greeting.plain, wanted) {
         proxy::Heard::Incomplete => Heard::Incomplete,
@@ -235,36 +263,43 @@ fn read_introduction(greeting: &mut Greeting, wanted: &ProxyProtocol, wire: &[u8
             greeting.address = introduction.address.unwrap_or(greeting.address);
             greeting.introduction = introduction;
             greeting.plain.drain(..length.min(greeting.plain.len()));
-            hear(&greeting.plain)
+            read_plain(greeting, answer)
         }
     }
 }
 
-fn read(greeting: &mut Greeting, wire: &[u8]) -> Heard {
-    if let Some(wanted) = greeting.proxy {
-        return read_introduction(greeting, &wanted, wire);
-    }
-    let mut answer = Vec::new();
-    let opened = greeting.stream.open(wire, &mut greeting.plain, &mut answer);
-    // A fresh socket takes a handshake's few kilobytes whole; one that does not is not worth waiting for.
-    let answered = answer.is_empty()
-        || socket::send_now(greeting.socket.as_fd(), &answer).is_ok_and(|sent| sent == answer.len());
-    match opened {
+fn read_stream(greeting: &mut Greeting, wire: &[u8], answer: &mut Vec<u8>) -> Heard {
+    let opened = greeting.stream.open(wire, &mut greeting.plain, answer);
+    read_opened(greeting, opened, answer)
+}
+
+/// Goes on with what a stream has opened.
+pub(super) fn read_opened(
+    greeting: &mut Greeting,
+    opened: Result<Opened, StreamError>,
+    answer: &mut Vec<u8>,
+) -> Heard {
+    let opened = match opened {
+        Ok(opened) => opened,
         Err(error) => {
             // In TLS 1.3 a client that is refused believes at first that it is connected: this line is where it shows.
             tracing::warn!("Client {} refused: {error}.", greeting.address);
-            Heard::Failed
+            return Heard::Failed;
         }
-        Ok(_) if !answered => Heard::Refused("it does not read"),
-        Ok(opened) => {
-            if let Some(warning) = &opened.warning {
-                tracing::warn!("Client {}: {warning}.", greeting.address);
-            }
-            match hear(&greeting.plain) {
-                Heard::Incomplete if opened.peer_closed => Heard::Refused("closed before CONNECT"),
-                heard => heard,
-            }
-        }
+    };
+    if let Some(warning) = &opened.warning {
+        tracing::warn!("Client {}: {warning}.", greeting.address);
+    }
+    match read_plain(greeting, answer) {
+        Heard::Incomplete if opened.peer_closed => Heard::Refused("closed before CONNECT"),
+        heard => heard,
+    }
+}
+
+fn read_plain(greeting: &mut Greeting, answer: &mut Vec<u8>) -> Heard {
+    match greeting.upgrade.clone() {
+        Some(upgrade) => upgrade::read(greeting, &upgrade, answer),
+        None => hear(&greeting.plain),
     }
 }
 

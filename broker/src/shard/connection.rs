@@ -163,6 +163,7 @@ impl ShardLoop {
         }
         match opened {
             Ok(opened) if opened.peer_closed => Some(LostCause::EndOfStream),
+            Ok(_) if connection.records.len() > limits::RECORDS_BYTES_MAX => Some(LostCause::Timeout),
             Ok(_) => None,
             Err(error) => {
                 tracing::debug!("Connection {id:?}: {error}");

@@ -1,4 +1,5 @@
-//! Connections from accept until their CONNECT is whole: the TLS handshake, and finding the home shard.
+//! Connections from accept until their CONNECT is whole and their AUTH packets are exchanged: the TLS handshake, the upgrade
+//! to WebSocket, and finding the home shard.
 //!
 //! Invariants: one receive at most is in flight and none once the CONNECT is known, so the descriptor can move to
 //! another shard; at most [`limits::CONNECT_BYTES_MAX`] are kept for a client that has not said who it is, and nothing
@@ -7,19 +8,25 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
 
 use mqtt::{DecodeError, ReasonCode, decode, frame};
 use slab::Slab;
 use transport::socket;
 use transport::stream::SecureStream;
 use transport::tls::IdentityKind;
+use transport::websocket::handshake::Page;
 
 use super::admission::Admission;
+use super::challenge::Challenged;
 use super::proxy::Introduction;
 use super::token::{Place, same_generation};
+use crate::auth::enhanced::Authenticated;
 use crate::config::ProxyProtocol;
 use crate::limits;
 use crate::logic::Timestamp;
+use crate::reload::Upgrade;
 use crate::settings::ListenerId;
 
 /// A connection that has not said who it is.
@@ -34,12 +41,18 @@ pub(crate) struct Greeting {
     pub(crate) identity: Option<IdentityKind>,
     /// A load balancer is to introduce it first.
     pub(crate) proxy: Option<ProxyProtocol>,
+    /// It is to ask for WebSocket first.
+    pub(crate) upgrade: Option<Arc<Upgrade>>,
     /// What the load balancer said of it.
     pub(crate) introduction: Introduction,
     /// Plain bytes so far.
     pub(crate) plain: Vec<u8>,
     /// The CONNECT is whole and its password is being checked.
     pub(crate) is_being_checked: bool,
+    /// The CONNECT is whole and the client is to prove who it is by AUTH.
+    pub(super) challenged: Option<Box<Challenged>>,
+    /// It has.
+    pub(crate) authenticated: Option<Box<Authenticated>>,
 }
 
 impl Greeting {
@@ -63,11 +76,13 @@ pub(crate) struct Greetings {
 pub(crate) enum Heard {
     /// The CONNECT is not whole yet.
     Incomplete,
-    /// It is.
+    /// It is; what follows it is for whoever asked for more.
     Connect,
     /// It is, but wrong: its home is here, where it gets its refusal.
     Malformed,
-    /// Its TLS failed, which was logged.
+    /// It asks for a page, of this folder.
+    Page(Page, Arc<Path>),
+    /// Its TLS or WebSocket failed, which was logged.
     Failed,
     /// Not a client of ours: closed without an answer.
     Refused(&'static str),

@@ -10,6 +10,7 @@
 
 mod accept;
 mod admission;
+mod challenge;
 mod connection;
 mod exchange;
 mod flush;
@@ -19,6 +20,7 @@ mod login;
 mod placement;
 mod proxy;
 mod token;
+mod upgrade;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,11 +32,13 @@ use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, RingOptions, Token};
 
 use crate::auth::Authentication;
+use crate::http::Pages;
 use crate::limits;
 use crate::logic::{ConnectionId, Shard, Timestamp};
 use crate::monitor::Pulse;
 use crate::reload::{Current, InEffect};
 use crate::settings::ListenerId;
+pub(crate) use admission::Admission;
 use connection::Connections;
 use greeting::{Greeting, Greetings};
 use links::Handoff;
@@ -59,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) authentication: Arc<Authentication>,
     pub(crate) shut_down: Arc<AtomicBool>,
     pub(crate) pulse: Arc<Pulse>,
+    pub(crate) pages: Pages,
 }
 
 /// One shard's sockets and logic.
@@ -88,6 +93,8 @@ pub(crate) struct ShardLoop {
     policy_generation: u64,
     shut_down: Arc<AtomicBool>,
     pulse: Arc<Pulse>,
+    /// Who serves the files of `http_dir`.
+    pages: Pages,
     /// Set while shutting down: when what is still open is cut.
     drain_until: Option<Timestamp>,
     /// Connections whose clients ended the stream, to be lost after the flush.
@@ -120,6 +127,7 @@ impl ShardLoop {
             authentication,
             shut_down,
             pulse,
+            pages,
         } = shared;
         let ring = Ring::new(&RingOptions::default())?;
         links.introduce(index, ring.handle(), ring.waker());
@@ -146,6 +154,7 @@ impl ShardLoop {
             policy_generation: 0,
             shut_down,
             pulse,
+            pages,
             drain_until: None,
             ended: Vec::new(),
             turn_bytes: 0,
@@ -286,6 +295,8 @@ impl ShardLoop {
         while let Some(greeting) = self.greetings.expired(now) {
             let what = if greeting.is_being_checked {
                 "its password could not be checked"
+            } else if greeting.challenged.is_some() {
+                "no answer to AUTH"
             } else {
                 "no CONNECT"
             };

@@ -6,6 +6,7 @@ use crate::log::{LogDestination, LogTimestamp, LogTypes, check_timestamp_format}
 use crate::privileges;
 use crate::settings::UNLIMITED;
 
+use super::super::Protocol;
 use super::super::draft::Draft;
 use super::{Key, Scope, Show, Status, Value, shown, shown_if};
 
@@ -59,10 +60,6 @@ const ANY_COUNT: Value = Value::Integer {
     set: |_, _| {},
 };
 const ANY_FLAG: Value = Value::Flag(|_, _| {});
-
-const fn pending(name: &'static str, about: &'static str, why: &'static str) -> Key {
-    without_effect(name, about, Status::Pending(why))
-}
 
 const fn ignored(name: &'static str, about: &'static str, why: &'static str) -> Key {
     without_effect(name, about, Status::Ignored(why))
@@ -350,10 +347,35 @@ pub(super) const KEYS: &[Key] = &[
         "How often, in minutes, expired retained messages are looked for.",
         "each is removed when its Message Expiry Interval is over",
     ),
-    pending(
+    effective(
         "max_topic_alias_broker",
-        "Topic aliases that the broker uses towards a client.",
-        "the broker sends whole topic names",
+        "10",
+        "Topic aliases that the broker uses towards an MQTT 5.0 client that takes some; 1024 at most are used.",
+        Value::Integer {
+            ranges: &[(0, U16_MAX)],
+            set: |draft, count| draft.settings.topic_alias_outbound_max = to_u16(count),
+        },
+        Show::Global(|c| shown(c.settings.topic_alias_outbound_max)),
+    ),
+    effective(
+        "response_information",
+        "",
+        "Midge's own. What an MQTT 5.0 client that asks for Response Information is told: the beginning of the topics that it \
+         may have answers sent to. `%c` stands for its client identifier and `%u` for its user; a client whose names are no \
+         level of a topic is told nothing. That it may read there is up to `acl_file`.",
+        Value::Text {
+            shape: "beginning of a topic",
+            set: set_response_information,
+        },
+        Show::Global(|c| shown_if(c.settings.response_information.clone())),
+    ),
+    effective(
+        "check_payload_format",
+        "false",
+        "Midge's own. Messages of MQTT 5.0 clients whose Payload Format Indicator says UTF-8 and whose payloads are not are \
+         refused with 0x99, Wills too.",
+        Value::Flag(|draft, value| draft.settings.check_payload_format = value),
+        Show::Global(|c| shown(c.settings.check_payload_format)),
     ),
     effective(
         "memory_limit",
@@ -415,10 +437,23 @@ pub(super) const KEYS: &[Key] = &[
         "Size of the buffer for reading.",
         "buffers grow and shrink by themselves",
     ),
-    ignored(
+    effective(
         "websockets_headers_size",
-        "A setting of libwebsockets.",
-        "libwebsockets is not used",
+        "0",
+        "Bytes that the header of a request for WebSocket or a page may have; with a longer one, such as many cookies, it is \
+         refused. 0: 4096.",
+        Value::Integer {
+            ranges: &[(0, U16_MAX)],
+            set: |draft, bytes| {
+                draft.websocket_header_bytes_max = usize::try_from(bytes).ok().filter(|&bytes| bytes > 0);
+            },
+        },
+        Show::Global(|c| {
+            shown_if(c.listeners.iter().find_map(|listener| match &listener.protocol {
+                Protocol::WebSockets(wanted) => Some(wanted.header_bytes_max),
+                Protocol::Mqtt => None,
+            }))
+        }),
     ),
 ];
 
@@ -530,6 +565,17 @@ fn to_u32(number: i64) -> u32 {
 }
 
 /// For numbers whose range was checked.
+fn set_response_information(draft: &mut Draft, text: &str) -> Result<(), String> {
+    const BYTES_MAX: usize = 1000;
+    if text.contains(['+', '#', '\0']) || text.len() > BYTES_MAX {
+        return Err(format!(
+            "must be the beginning of a topic of at most {BYTES_MAX} bytes, without + and #"
+        ));
+    }
+    draft.settings.response_information = Some(text.to_owned());
+    Ok(())
+}
+
 fn to_u16(number: i64) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX)
 }

@@ -4,8 +4,8 @@ use mqtt::QoS;
 
 use crate::settings::UNLIMITED;
 
-use super::super::AddressFamily;
-use super::super::draft::Draft;
+use super::super::draft::{Draft, Spoken};
+use super::super::{AddressFamily, Protocol};
 use super::{Key, Scope, Show, Status, Value, shown, shown_if};
 
 const AUTO_ID_PREFIX_BYTES_MAX: usize = 50;
@@ -13,8 +13,6 @@ const MOUNT_POINT_BYTES_MAX: usize = 1000;
 /// IFNAMSIZ without its end.
 const INTERFACE_BYTES_MAX: usize = 15;
 const LISTENERS_MAX: usize = 1000;
-
-const WEBSOCKETS: &str = "WebSockets are known but not supported yet: use `protocol mqtt`";
 
 pub(super) const fn key(name: &'static str, scope: Scope, about: &'static str, status: Status) -> Key {
     Key {
@@ -42,10 +40,6 @@ pub(super) const fn or(default: &'static str, key: Key) -> Key {
 
 const fn either(name: &'static str, about: &'static str, value: Value, show: Show) -> Key {
     key(name, Scope::Either, about, Status::Effective(value, show))
-}
-
-const fn unsupported(name: &'static str, about: &'static str, why: &'static str) -> Key {
-    key(name, Scope::Listener, about, Status::Unsupported(why))
 }
 
 pub(super) const KEYS: &[Key] = &[
@@ -104,12 +98,16 @@ pub(super) const KEYS: &[Key] = &[
         "mqtt",
         effective(
             "protocol",
-            "What is spoken on the listener.",
+            "What is spoken on the listener: `websockets` is MQTT over WebSocket, at any path, with TLS if there is a \
+             certificate.",
             Value::Text {
-                shape: "mqtt",
+                shape: "mqtt or websockets",
                 set: set_protocol,
             },
-            Show::Listener(|_, _| shown("mqtt")),
+            Show::Listener(|_, socket| match socket.protocol {
+                Protocol::Mqtt => shown("mqtt"),
+                Protocol::WebSockets(_) => shown("websockets"),
+            }),
         ),
     ),
     or(
@@ -216,16 +214,31 @@ pub(super) const KEYS: &[Key] = &[
             Show::Listener(|_, socket| shown_if(socket.proxy.map(|proxy| proxy.require_tls))),
         ),
     ),
-    unsupported(
+    effective(
         "http_dir",
-        "Files to serve over HTTP.",
-        "there are no HTTP listeners: serve them with a web server",
+        "A folder whose files are served to those who ask for a page instead of an upgrade, `index.html` for a folder. Only \
+         with `protocol websockets`. Symbolic links that lead out of it are not followed.",
+        Value::Text {
+            shape: "path of a folder",
+            set: set_pages,
+        },
+        Show::Listener(|_, socket| shown_if(socket.pages.as_ref().map(|path| path.display()))),
     ),
-    key(
+    effective(
         "websockets_origin",
-        Scope::Listener,
-        "Origins that WebSocket clients may come from.",
-        Status::Pending("there are no WebSocket listeners"),
+        "A page that browsers may come from, as they name it in the Origin header: `http://example.org:8080`. May be given \
+         several times; without it, any.",
+        Value::Text {
+            shape: "an origin",
+            set: |draft, origin| {
+                draft.listener().origins.push(origin.to_owned());
+                Ok(())
+            },
+        },
+        Show::Listener(|_, socket| match &socket.protocol {
+            Protocol::WebSockets(wanted) => wanted.origins.clone(),
+            Protocol::Mqtt => Vec::new(),
+        }),
     ),
 ];
 
@@ -393,13 +406,23 @@ fn set_mount_point(draft: &mut Draft, prefix: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn set_protocol(_: &mut Draft, text: &str) -> Result<(), String> {
-    match text {
-        "mqtt" => Ok(()),
-        "websockets" => Err(WEBSOCKETS.to_owned()),
-        "http_api" => Err("the HTTP interface of mosquitto is not supported".to_owned()),
-        _ => Err("must be mqtt".to_owned()),
+fn set_protocol(draft: &mut Draft, text: &str) -> Result<(), String> {
+    draft.listener().spoken = match text {
+        "mqtt" => Spoken::Mqtt,
+        "websockets" => Spoken::WebSockets,
+        "http_api" => return Err("the HTTP interface of mosquitto is not supported".to_owned()),
+        _ => return Err("must be mqtt or websockets".to_owned()),
+    };
+    Ok(())
+}
+
+fn set_pages(draft: &mut Draft, text: &str) -> Result<(), String> {
+    let path = draft.path(text);
+    if !path.is_dir() {
+        return Err(format!("{} is not a folder", path.display()));
     }
+    draft.listener().pages = Some(path);
+    Ok(())
 }
 
 fn set_accepted_versions(draft: &mut Draft, text: &str) -> Result<(), String> {

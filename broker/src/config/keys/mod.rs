@@ -35,7 +35,7 @@ pub(super) enum Scope {
     Either,
 }
 
-/// What the broker makes of a key. The text of the last four says why, and what to do instead.
+/// What the broker makes of a key. The text of the last three says why, and what to do instead.
 pub(super) enum Status {
     /// It does what it says.
     Effective(Value, Show),
@@ -43,8 +43,6 @@ pub(super) enum Status {
     Ignored(&'static str),
     /// It is known and not supported yet, and the broker is as safe without it: a warning.
     Pending(&'static str),
-    /// It is known and not supported yet, and leaving it out would open something or break it: an error.
-    Unsupported(&'static str),
     /// It will not be supported: an error.
     Refused(&'static str),
 }

@@ -199,7 +199,7 @@ fn another_user_does_not_get_the_session() {
 }
 
 #[test]
-fn an_authentication_method_is_refused_for_now() {
+fn a_method_that_went_through_no_exchange_is_refused() {
     // [MQTT-4.12.0-1]
     let mut properties = PropertiesBuf::new();
     properties
@@ -247,7 +247,7 @@ fn a_full_broker_refuses_new_clients_and_keeps_known_ones() {
     let prefixed = with(|settings| settings.client_identifier_prefix = Some("ok-".to_owned()));
     assert_eq!(
         refused(&mut { prefixed }, &connect(V3, "other")),
-        ReasonCode::NotAuthorized
+        ReasonCode::ClientIdentifierNotValid
     );
 }
 

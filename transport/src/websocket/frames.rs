@@ -1,0 +1,262 @@
+//! Frames of RFC 6455, section 5, as a server reads and writes them.
+//!
+//! Invariant: between two calls no byte of a frame's data is kept, only the place in it; guarded by the test
+//! `bytes_come_out_in_any_cut`.
+
+use std::io::Cursor;
+
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
+
+use super::WebSocketError;
+
+/// Bytes of a frame header at most: two, eight of the length, four of the mask.
+const HEADER_BYTES_MAX: usize = 14;
+/// RFC 6455, section 5.5.
+const CONTROL_BYTES_MAX: u64 = 125;
+
+/// Takes frames apart.
+#[derive(Debug)]
+pub(super) struct Reader {
+    frame_bytes_max: u64,
+    /// Bytes of a header that is not whole.
+    header: Vec<u8>,
+    /// The frame that is being read.
+    frame: Option<Frame>,
+    /// A message of several frames is not at its end.
+    in_message: bool,
+}
+
+/// A frame of which the header was read.
+#[derive(Debug)]
+struct Frame {
+    kind: Kind,
+    /// Bytes of payload that have not come.
+    left: u64,
+    /// Turned so that the next byte is masked with the first.
+    mask: [u8; 4],
+}
+
+#[derive(Debug)]
+enum Kind {
+    Data,
+    /// A control frame with its payload so far.
+    Control(Control, Vec<u8>),
+}
+
+/// How the reader stands after what it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Goes,
+    /// The peer said goodbye and was answered.
+    Closed,
+}
+
+impl Reader {
+    pub(super) fn new(frame_bytes_max: u64) -> Self {
+        Self {
+            frame_bytes_max,
+            header: Vec::new(),
+            frame: None,
+            in_message: false,
+        }
+    }
+
+    /// Appends the payload of binary frames to `plain`, and to `answer` what control frames ask for.
+    pub(super) fn read(
+        &mut self,
+        mut bytes: &[u8],
+        plain: &mut Vec<u8>,
+        answer: &mut Vec<u8>,
+    ) -> Result<Step, WebSocketError> {
+        // Of several pings the last is answered: RFC 6455, section 5.5.3. So an answer never outgrows its question.
+        let mut pong = None;
+        let step = loop {
+            if self.frame.is_none() {
+                self.frame = self.read_header(&mut bytes)?;
+            }
+            let Some(frame) = &mut self.frame else {
+                break Step::Goes;
+            };
+            frame.read(&mut bytes, plain);
+            if frame.left > 0 {
+                break Step::Goes;
+            }
+            match self.frame.take().map(|frame| frame.kind) {
+                Some(Kind::Control(Control::Close, payload)) => {
+                    push_close(close_code(&payload)?, answer);
+                    break Step::Closed;
+                }
+                Some(Kind::Control(Control::Ping, payload)) => pong = Some(payload),
+                _ => {}
+            }
+        };
+        if let Some(payload) = pong.filter(|_| step == Step::Goes) {
+            push_control(Control::Pong, &payload, answer);
+        }
+        Ok(step)
+    }
+
+    /// The next frame, when its header is whole.
+    fn read_header(&mut self, bytes: &mut &[u8]) -> Result<Option<Frame>, WebSocketError> {
+        if self.header.is_empty() {
+            let mut cursor = Cursor::new(*bytes);
+            if let Some(parsed) = parse(&mut cursor)? {
+                *bytes = bytes.get(cursor.position() as usize..).unwrap_or_default();
+                return self.begin(parsed).map(Some);
+            }
+        }
+        while let Some((byte, rest)) = bytes.split_first() {
+            self.header.push(*byte);
+            *bytes = rest;
+            if let Some(parsed) = parse(&mut Cursor::new(self.header.as_slice()))? {
+                self.header = Vec::new();
+                return self.begin(parsed).map(Some);
+            }
+            debug_assert!(
+                self.header.len() < HEADER_BYTES_MAX,
+                "a header of 14 bytes is whole"
+            );
+        }
+        Ok(None)
+    }
+
+    fn begin(&mut self, (header, length): (FrameHeader, u64)) -> Result<Frame, WebSocketError> {
+        if header.rsv1 || header.rsv2 || header.rsv3 {
+            return Err(protocol("a frame of an extension that was not agreed on"));
+        }
+        let Some(mask) = header.mask else {
+            return Err(protocol("a frame without a mask"));
+        };
+        let kind = match header.opcode {
+            OpCode::Data(data) => self.begin_data(data, header.is_final, length)?,
+            OpCode::Control(_) if !header.is_final => return Err(protocol("a control frame in pieces")),
+            OpCode::Control(_) if length > CONTROL_BYTES_MAX => {
+                return Err(protocol("a control frame above 125 bytes"));
+            }
+            OpCode::Control(control) => Kind::Control(control, Vec::new()),
+        };
+        Ok(Frame {
+            kind,
+            left: length,
+            mask,
+        })
+    }
+
+    fn begin_data(&mut self, data: Data, is_final: bool, length: u64) -> Result<Kind, WebSocketError> {
+        match data {
+            // [MQTT-6.0.0-1]
+            Data::Text => {
+                return Err(WebSocketError {
+                    code: CloseCode::Unsupported.into(),
+                    why: "a text frame, and MQTT needs binary ones",
+                });
+            }
+            Data::Continue if !self.in_message => {
+                return Err(protocol("a continuation of nothing"));
+            }
+            Data::Binary if self.in_message => {
+                return Err(protocol("a new message inside another"));
+            }
+            _ => {}
+        }
+        if length > self.frame_bytes_max {
+            return Err(WebSocketError {
+                code: CloseCode::Size.into(),
+                why: "a frame that is larger than any packet",
+            });
+        }
+        self.in_message = !is_final;
+        Ok(Kind::Data)
+    }
+}
+
+impl Frame {
+    /// Takes what has come of the payload.
+    fn read(&mut self, bytes: &mut &[u8], plain: &mut Vec<u8>) {
+        let here = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
+        let (payload, rest) = bytes.split_at_checked(here).unwrap_or((bytes, &[]));
+        *bytes = rest;
+        self.left -= payload.len() as u64;
+        let into = match &mut self.kind {
+            Kind::Data => plain,
+            Kind::Control(_, gathered) => gathered,
+        };
+        let from = into.len();
+        into.extend_from_slice(payload);
+        unmask(into.get_mut(from..).unwrap_or_default(), self.mask);
+        self.mask.rotate_left(payload.len() % 4);
+    }
+}
+
+fn parse(cursor: &mut Cursor<&[u8]>) -> Result<Option<(FrameHeader, u64)>, WebSocketError> {
+    FrameHeader::parse(cursor).map_err(|_| protocol("a frame of an unknown kind"))
+}
+
+fn protocol(why: &'static str) -> WebSocketError {
+    WebSocketError {
+        code: CloseCode::Protocol.into(),
+        why,
+    }
+}
+
+/// RFC 6455, section 5.3, eight bytes at a time.
+fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
+    let [a, b, c, d] = mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (words, rest) = bytes.as_chunks_mut::<8>();
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip([a, b, c, d, a, b, c]) {
+        *byte ^= key;
+    }
+}
+
+/// The code to answer a close frame with: the peer's own.
+fn close_code(payload: &[u8]) -> Result<CloseCode, WebSocketError> {
+    let Some((code, reason)) = payload.split_first_chunk::<2>() else {
+        return if payload.is_empty() {
+            Ok(CloseCode::Normal)
+        } else {
+            Err(protocol("a close frame with half a code"))
+        };
+    };
+    let code = CloseCode::from(u16::from_be_bytes(*code));
+    if !code.is_allowed() {
+        return Err(protocol("a close frame with a code that is not for it"));
+    }
+    if std::str::from_utf8(reason).is_err() {
+        return Err(protocol("a close frame whose reason is not UTF-8"));
+    }
+    Ok(code)
+}
+
+pub(super) fn push_close(code: CloseCode, out: &mut Vec<u8>) {
+    push_control(Control::Close, &u16::from(code).to_be_bytes(), out);
+}
+
+/// `payload` has at most 125 bytes.
+fn push_control(control: Control, payload: &[u8], out: &mut Vec<u8>) {
+    let header = FrameHeader {
+        opcode: OpCode::Control(control),
+        ..FrameHeader::default()
+    };
+    // Writing to a Vec cannot fail.
+    let _written = header.format(payload.len() as u64, out);
+    out.extend_from_slice(payload);
+}
+
+/// The header of a whole binary message of so many bytes, and its length.
+pub(super) fn binary_header(length: usize) -> ([u8; HEADER_BYTES_MAX], usize) {
+    let header = FrameHeader {
+        opcode: OpCode::Data(Data::Binary),
+        ..FrameHeader::default()
+    };
+    let mut bytes = [0; HEADER_BYTES_MAX];
+    let mut cursor = Cursor::new(bytes.as_mut_slice());
+    // There is room for the longest.
+    let _written = header.format(length as u64, &mut cursor);
+    let written = cursor.position() as usize;
+    (bytes, written)
+}

@@ -1,0 +1,168 @@
+//! The upgrade from HTTP to WebSocket: RFC 6455, section 4.2.
+//!
+//! Invariant: a request is judged when its header is whole, and never kept above the given bound; nothing is answered
+//! before.
+
+use tungstenite::handshake::machine::TryParse as _;
+use tungstenite::handshake::server::{Request, create_response, write_response};
+use tungstenite::http::HeaderValue;
+use tungstenite::http::header::{ORIGIN, SEC_WEBSOCKET_PROTOCOL};
+
+/// What a listener wants of those who come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Bytes of a request's header at most.
+    pub header_bytes_max: usize,
+    /// Pages that clients may come from, as browsers name them; empty: any.
+    pub origins: Vec<String>,
+}
+
+/// What the bytes so far say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// The header is not whole.
+    Incomplete,
+    /// An upgrade to MQTT: `answer` is to be sent, and frames begin `length` bytes from the front.
+    Upgrade {
+        /// The response.
+        answer: Vec<u8>,
+        /// Bytes of the request.
+        length: usize,
+    },
+    /// A request for something else, whole.
+    Page(Page),
+    /// Not to be let in: `answer` is to be sent, and that is all.
+    Refused {
+        /// The response; empty if it was no HTTP.
+        answer: Vec<u8>,
+        /// Why, for the log.
+        why: &'static str,
+    },
+}
+
+/// A request that asks for no upgrade.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// `GET`, or another.
+    pub method: String,
+    /// What is asked for: percent-encoded, with its query.
+    pub target: String,
+}
+
+/// Reads the request at the front of `bytes`.
+#[must_use]
+pub fn hear(bytes: &[u8], wanted: &Wanted) -> Heard {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut headers);
+    match request.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) if length > wanted.header_bytes_max => too_long(),
+        Ok(httparse::Status::Complete(_)) => match page(&request) {
+            Some(page) => Heard::Page(page),
+            None => upgrade(bytes, wanted),
+        },
+        Ok(httparse::Status::Partial) if bytes.len() >= wanted.header_bytes_max => too_long(),
+        Ok(httparse::Status::Partial) => Heard::Incomplete,
+        Err(httparse::Error::TooManyHeaders) => too_long(),
+        // An MQTT client, most probably.
+        Err(_) if bytes.first().is_some_and(|byte| !byte.is_ascii_graphic()) => Heard::Refused {
+            answer: Vec::new(),
+            why: "it does not speak HTTP, and the listener has `protocol websockets`",
+        },
+        Err(_) => refused("400 Bad Request", "", "its HTTP request is malformed"),
+    }
+}
+
+/// What is asked for, unless it is an upgrade.
+fn page(request: &httparse::Request<'_, '_>) -> Option<Page> {
+    let is_upgrade = request
+        .headers
+        .iter()
+        .any(|header| header.name.eq_ignore_ascii_case("Upgrade"));
+    if is_upgrade {
+        return None;
+    }
+    Some(Page {
+        method: request.method.unwrap_or_default().to_owned(),
+        target: request.path.unwrap_or_default().to_owned(),
+    })
+}
+
+fn upgrade(bytes: &[u8], wanted: &Wanted) -> Heard {
+    let Ok(Some((length, request))) = Request::try_parse(bytes) else {
+        return refused("400 Bad Request", "", "its upgrade is malformed");
+    };
+    let headers = request.headers();
+    if !wanted.origins.is_empty() && !is_from(headers.get(ORIGIN), &wanted.origins) {
+        return refused(
+            "403 Forbidden",
+            "",
+            "it comes from another origin (websockets_origin)",
+        );
+    }
+    if headers
+        .get("Sec-WebSocket-Version")
+        .is_none_or(|version| version != "13")
+    {
+        return refused(
+            "426 Upgrade Required",
+            "Sec-WebSocket-Version: 13\r\n",
+            "it asks for another version of WebSocket than 13",
+        );
+    }
+    let mut offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
+    let Some(protocol) = subprotocol(&mut offered) else {
+        return refused(
+            "400 Bad Request",
+            "",
+            "it does not offer the WebSocket subprotocol mqtt",
+        );
+    };
+    let Ok(mut response) = create_response(&request) else {
+        return refused("400 Bad Request", "", "its upgrade is malformed");
+    };
+    response
+        .headers_mut()
+        .insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+    let mut answer = Vec::new();
+    // Writing to a Vec cannot fail.
+    let _written = write_response(&mut answer, &response);
+    Heard::Upgrade { answer, length }
+}
+
+fn is_from(origin: Option<&HeaderValue>, origins: &[String]) -> bool {
+    origin.is_some_and(|origin| origins.iter().any(|allowed| origin == allowed.as_str()))
+}
+
+/// `mqtt` [MQTT-6.0.0-4], or the name that MQTT 3.1 clients use.
+fn subprotocol(offered: &mut dyn Iterator<Item = &HeaderValue>) -> Option<&'static str> {
+    let names: Vec<_> = offered
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
+    ["mqtt", "mqttv3.1"]
+        .into_iter()
+        .find(|known| names.contains(known))
+}
+
+fn too_long() -> Heard {
+    refused(
+        "431 Request Header Fields Too Large",
+        "",
+        "the header of its HTTP request is too long (websockets_headers_size)",
+    )
+}
+
+fn refused(status: &str, headers: &str, why: &'static str) -> Heard {
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nConnection: close\r\n{headers}Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{why}\n",
+        why.len() + 1
+    );
+    Heard::Refused {
+        answer: answer.into_bytes(),
+        why,
+    }
+}
+
+/// Lines of a request's header at most.
+const HEADERS_MAX: usize = 100;
