@@ -6,7 +6,9 @@
 mod connect;
 mod delivery;
 mod errors;
+mod malformed;
 mod problems;
+mod properties;
 mod publish;
 mod session;
 mod strings;
@@ -103,6 +105,22 @@ fn accepted(broker: &Broker, version: ProtocolVersion, identifier: &str) -> Clie
         (CONNACK, 0, 0),
         "{identifier}"
     );
+    client
+}
+
+/// The same of a client that wants no reason strings (Request Problem Information 0).
+fn accepted_without_words(broker: &Broker, version: ProtocolVersion, identifier: &str) -> Client {
+    let properties: &[u8] = if version == ProtocolVersion::V5 {
+        b"\x02\x17\x00"
+    } else {
+        b""
+    };
+    let mut client = open(
+        broker,
+        version,
+        &connect_with(version, CLEAN, properties, &[&field(identifier)]),
+    );
+    assert_eq!(client.expect_bytes()[2..4], [0, 0], "{identifier}");
     client
 }
 
