@@ -188,7 +188,7 @@ fn subscription_options() {
 
 /// Subscription Identifiers: of the matching subscription, of several in one copy, none where none was given.
 ///
-/// [MQTT-3.3.4-2] to [MQTT-3.3.4-5]
+/// [MQTT-3.3.4-2] to [MQTT-3.3.4-4]
 #[test]
 fn subscription_identifiers_come_with_messages() {
     let broker = Setup::default().shards(2).start();

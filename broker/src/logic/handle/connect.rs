@@ -61,6 +61,7 @@ impl Shard {
         }
     }
 
+    // [MQTT3-3.1.4-2], [MQTT3-3.1.4-3], [MQTT3-3.1.4-4], [MQTT-3.1.4-4], [MQTT-3.1.4-5]
     fn handle_connect(&mut self, now: Timestamp, slot: u32, connect: &Connect<'_>) {
         let Some(connection) = self.clients.connection(slot) else {
             return;
@@ -94,6 +95,8 @@ impl Shard {
     }
 
     /// Whether the client may connect; nothing is changed.
+    ///
+    /// [MQTT3-3.1.3-5], [MQTT-3.1.3-5], [MQTT-3.1.4-2], [MQTT-3.2.2-12], [MQTT-3.2.2-13]
     fn admit<'a>(&self, connect: &Connect<'a>, peer: Option<&'a Peer>) -> Result<Admitted<'a>, ReasonCode> {
         let settings = &self.clients.settings;
         let listener = settings.listener(peer.map(|peer| peer.listener).unwrap_or_default());
@@ -202,6 +205,8 @@ impl Shard {
     }
 
     /// Ends an older connection of the client, makes or resumes the session, and links it; whether it was there.
+    ///
+    /// [MQTT3-3.1.2-4], [MQTT3-3.1.2-6], [MQTT-3.1.2-4], [MQTT-3.1.2-5], [MQTT-3.1.2-6], [MQTT-3.1.2-23]
     fn open_session(
         &mut self,
         now: Timestamp,
@@ -283,6 +288,7 @@ impl Shard {
         bounded_expiry_s(expiry_s, self.clients.settings.persistent_client_expiration_s)
     }
 
+    // [MQTT3-3.1.2-8], [MQTT3-3.1.2-9], [MQTT3-3.1.2-12], [MQTT-3.1.2-7], [MQTT-3.1.2-9], [MQTT-3.1.3-10]
     fn will_of(&self, now: Timestamp, connect: &Connect<'_>, admitted: &Admitted<'_>) -> Option<Box<Will>> {
         let will = connect.will?;
         let mut properties = PropertiesBuf::new();
@@ -317,6 +323,9 @@ impl Shard {
     }
 
     /// CONNACK, then what waited for the client.
+    ///
+    /// [MQTT3-3.2.0-1], [MQTT3-3.2.2-1], [MQTT3-3.2.2-2], [MQTT3-3.2.2-3], [MQTT-3.2.0-2], [MQTT-3.2.2-3],
+    /// [MQTT-4.12.0-6]
     fn accept(
         &mut self,
         now: Timestamp,
@@ -382,6 +391,8 @@ impl Shard {
     }
 
     /// The keep alive that holds: the client's, or `max_keepalive` if that is shorter.
+    ///
+    /// [MQTT-3.2.2-22]
     fn keep_alive_s(&self, asked_s: u16) -> u16 {
         match self.clients.settings.keep_alive_s_max {
             0 => asked_s,
@@ -391,6 +402,8 @@ impl Shard {
     }
 
     /// What a 5.0 client is told of the broker: only what differs from the specification's default.
+    ///
+    /// [MQTT-3.2.2-9], [MQTT-3.2.2-16], [MQTT-3.2.2-20], [MQTT-3.3.2-12]
     fn capabilities(
         &self,
         slot: u32,
@@ -471,6 +484,8 @@ impl Shard {
     }
 
     /// A CONNECT that is none: in 5.0, and where 3.x has a return code for it, it is answered before the end.
+    ///
+    /// [MQTT3-3.1.4-1], [MQTT3-3.2.2-6], [MQTT-3.1.4-1], [MQTT-3.14.0-1]
     fn refuse_malformed(&mut self, now: Timestamp, slot: u32, frame: &Frame<'_>, error: DecodeError) {
         let version = mqtt::decode::connect_version(frame);
         let why = format!("{error} {}", error.statement());
@@ -492,6 +507,8 @@ impl Shard {
     }
 
     /// CONNACK with an error, and the end [MQTT-3.2.2-7]. The client is told less than the log.
+    ///
+    /// [MQTT3-3.1.4-5], [MQTT3-3.2.2-5], [MQTT-3.1.4-6], [MQTT-4.12.0-4]
     fn refuse_connect(
         &mut self,
         now: Timestamp,
@@ -533,6 +550,8 @@ fn refusal(reason: ReasonCode, told: Option<&str>, connect: &Connect<'_>, peer: 
 }
 
 /// What the session is found by: the client's own identifier, the broker's, or the user name.
+///
+/// [MQTT3-3.1.3-6], [MQTT3-3.1.3-8], [MQTT-3.1.3-6]
 fn client_identifier<'a>(
     connect: &Connect<'a>,
     peer: Option<&'a Peer>,

@@ -28,6 +28,8 @@ struct Asked<'a> {
 
 impl Shard {
     /// Subscribes, answers, and sends the retained messages.
+    ///
+    /// [MQTT3-3.8.4-1], [MQTT3-3.8.4-4], [MQTT3-3.9.3-1], [MQTT-3.8.4-1], [MQTT-3.8.4-5], [MQTT-3.9.3-1]
     pub(in crate::logic) fn handle_subscribe(
         &mut self,
         now: Timestamp,
@@ -81,6 +83,8 @@ impl Shard {
     }
 
     /// Whether the subscription is new, or why it is refused.
+    ///
+    /// [MQTT-3.2.2-10]
     fn subscribe(&mut self, session_slot: u32, asked: Asked<'_>) -> Result<bool, ReasonCode> {
         self.check_filter(asked.filter)?;
         self.check_rights(session_slot, asked.filter)?;

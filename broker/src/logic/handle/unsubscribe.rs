@@ -16,6 +16,8 @@ use crate::log;
 
 impl Shard {
     /// Takes subscriptions away, filter by filter [MQTT-3.10.4-6].
+    ///
+    /// [MQTT3-3.10.4-5], [MQTT3-3.10.4-6], [MQTT-3.10.4-4], [MQTT-3.11.3-1]
     pub(in crate::logic) fn handle_unsubscribe(&mut self, slot: u32, unsubscribe: &Unsubscribe<'_>) {
         let session = self.session_of(slot);
         let reasons: Vec<u8> = unsubscribe
@@ -46,6 +48,7 @@ impl Shard {
         }
     }
 
+    // [MQTT3-3.10.4-1]
     fn unsubscribe(&mut self, session: u32, filter: &str) -> ReasonCode {
         let found = self
             .subscriptions
@@ -74,6 +77,8 @@ impl Shard {
     }
 
     /// The subscription of a session to a filter: looked for in the shorter of their two lists.
+    ///
+    /// [MQTT-3.10.4-1]
     pub(in crate::logic) fn held(&self, session: u32, filter: u32) -> Option<Held> {
         let subscribers = &self.subscriptions.filter(filter)?.subscribers;
         let held = &self.clients.sessions.get(session)?.subscriptions;
@@ -89,6 +94,7 @@ impl Shard {
         })
     }
 
+    // [MQTT3-3.10.4-2], [MQTT3-3.10.4-3]
     fn drop_subscription(&mut self, session: u32, held: Held) {
         let filter = held.filter;
         if let Some(session) = self.clients.sessions.get_mut(session)
