@@ -71,7 +71,6 @@ fn status(status: &Status) -> String {
     match status {
         Status::Effective(..) => String::new(),
         Status::Ignored(why) => format!(" Accepted, without effect: {why}."),
-        Status::Pending(why) => format!(" *Not yet*, a warning: {why}."),
         Status::Refused(why) => format!(" An error: {why}."),
     }
 }

@@ -41,8 +41,6 @@ pub(super) enum Status {
     Effective(Value, Show),
     /// It is read and has no effect, on purpose: a warning.
     Ignored(&'static str),
-    /// It is known and not supported yet, and the broker is as safe without it: a warning.
-    Pending(&'static str),
     /// It will not be supported: an error.
     Refused(&'static str),
 }
