@@ -15,6 +15,7 @@ mod auth;
 mod auth_exchange;
 mod bounds;
 mod client_certificates;
+mod conformance;
 mod connect;
 mod descriptors;
 mod greeting;

@@ -76,6 +76,8 @@ impl Clients {
     }
 
     /// Gives a message to one subscriber; false if it was dropped for this one.
+    ///
+    /// [MQTT3-3.8.4-6], [MQTT-3.3.1-12], [MQTT-3.3.1-13], [MQTT-3.8.4-8]
     #[inline]
     pub(super) fn deliver(
         &mut self,
@@ -129,6 +131,7 @@ impl Clients {
         })
     }
 
+    // [MQTT3-4.3.1-1], [MQTT-3.3.4-10]
     #[inline]
     fn deliver_qos0(
         &mut self,
@@ -178,6 +181,8 @@ impl Clients {
         }
     }
 
+    // [MQTT3-2.3.1-4], [MQTT3-4.3.2-1], [MQTT3-4.3.3-1], [MQTT-4.3.2-1], [MQTT-4.3.2-2], [MQTT-4.3.3-1],
+    // [MQTT-4.3.3-2], [MQTT-4.9.0-2]
     #[inline]
     #[allow(clippy::too_many_arguments, reason = "what a delivery is made of")]
     fn deliver_in_window(

@@ -24,6 +24,8 @@ impl Shard {
     }
 
     /// Ends a connection with a DISCONNECT in 5.0, bare in 3.x. Its Will is published.
+    ///
+    /// [MQTT-3.14.2-2], [MQTT-3.14.4-1], [MQTT-3.14.4-2]
     pub(super) fn disconnect(&mut self, now: Timestamp, slot: u32, reason: ReasonCode, why: &str) {
         let Some(connection) = self.clients.connection(slot) else {
             return;
@@ -59,6 +61,8 @@ impl Shard {
     }
 
     /// Separates a connection from its session; the session waits for another one, or ends.
+    ///
+    /// [MQTT3-3.1.2-10], [MQTT3-4.1.0-2], [MQTT-4.1.0-1], [MQTT-4.1.0-2]
     pub(super) fn detach(&mut self, now: Timestamp, slot: u32, with_will: bool) {
         let Some(connection) = self.clients.connection(slot) else {
             return;
@@ -136,6 +140,8 @@ impl Shard {
     }
 
     /// Publishes a Will [MQTT-3.1.2-8].
+    ///
+    /// [MQTT3-3.1.2-8], [MQTT3-3.1.2-16], [MQTT3-3.1.2-17], [MQTT-3.1.2-14], [MQTT-3.1.2-15]
     pub(super) fn publish_will(&mut self, now: Timestamp, will: &Will) {
         // The rules may have changed since CONNECT.
         let access = self.clients.policy.renewed(&will.access);

@@ -20,6 +20,8 @@ use crate::limits;
 
 impl Clients {
     /// Puts a message into a session's queue; false if it does not fit.
+    ///
+    /// [MQTT3-3.1.2-5], [MQTT3-4.1.0-1], [MQTT3-4.5.0-1], [MQTT-4.5.0-1]
     pub(super) fn enqueue(&mut self, session: u32, queued: Queued) -> bool {
         if self.memory_full && !queued.replay {
             return false;
@@ -65,6 +67,10 @@ impl Clients {
     }
 
     /// Sends what a session has waiting as far as window and socket let it: first what is to be sent again, then the queue.
+    ///
+    /// [MQTT3-4.6.0-5], [MQTT3-4.6.0-6], [MQTT-4.6.0-5]
+    ///
+    /// [MQTT-4.6.0-6]
     pub(super) fn pump(&mut self, now: Timestamp, session: u32) {
         let slot = self.sessions.link(session);
         self.resend(now, session, slot);
@@ -98,6 +104,8 @@ impl Clients {
 
     /// Sends again what was in flight on the connection before: PUBLISH with DUP, or PUBREL [MQTT-4.4.0-1]; that of a group
     /// too [MQTT-4.8.2-4].
+    ///
+    /// [MQTT3-3.3.1-1], [MQTT3-4.4.0-1], [MQTT3-4.6.0-1], [MQTT-3.3.1-1], [MQTT-4.3.3-6], [MQTT-4.3.3-7]
     fn resend(&mut self, now: Timestamp, session: u32, slot: u32) {
         while let Some(waiting) = self.sessions.get_mut(session)
             && waiting.inflight.outstanding() < waiting.window
@@ -156,6 +164,8 @@ impl Clients {
     }
 
     /// Moves the first message of the queue to the socket. There is one, and it may go.
+    ///
+    /// [MQTT-3.3.2-5], [MQTT-4.9.0-1]
     fn send_first(&mut self, now: Timestamp, session_slot: u32, slot: u32) {
         let Some(session) = self.sessions.get_mut(session_slot) else {
             return;
@@ -290,6 +300,8 @@ impl Clients {
     }
 
     /// A kept message for a session: goes out now if it may, else waits.
+    ///
+    /// [MQTT3-3.3.1-6], [MQTT3-3.3.1-8]
     pub(super) fn replay(&mut self, session: u32, queued: Queued) {
         if !self.enqueue(session, queued) {
             self.counters().publishes_dropped.add(1);

@@ -80,6 +80,8 @@ impl Retained {
 
     /// Puts a message in place of the topic's last one [MQTT-3.3.1-5]; one without payload deletes it [MQTT-3.3.1-6]. False
     /// if a newer one is known.
+    ///
+    /// [MQTT3-3.1.2-7], [MQTT3-3.3.1-5], [MQTT3-3.3.1-7], [MQTT3-3.3.1-10], [MQTT3-3.3.1-11], [MQTT-3.3.1-7]
     pub(super) fn apply(
         &mut self,
         now: Timestamp,

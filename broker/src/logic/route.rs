@@ -241,6 +241,8 @@ impl Routes {
 impl Route {
     /// Adds a session with all of its subscriptions that match: it gets one copy, at the highest QoS [MQTT-3.3.4-2], with
     /// the Subscription Identifiers of all [MQTT-3.3.4-4].
+    ///
+    /// [MQTT3-3.3.5-1], [MQTT-3.3.4-3]
     fn add_target(&mut self, subscriptions: &[Subscriber]) {
         let Some(first) = subscriptions.first() else {
             return;

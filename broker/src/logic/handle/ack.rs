@@ -15,12 +15,16 @@ use super::super::time::Timestamp;
 
 impl Shard {
     /// A QoS 1 message of ours arrived, or was refused: then no other member of a group gets it either [MQTT-4.8.2-6].
+    ///
+    /// [MQTT3-4.3.2-1], [MQTT-4.3.2-3], [MQTT-4.4.0-2]
     #[inline]
     pub(in crate::logic) fn handle_puback(&mut self, now: Timestamp, slot: u32, ack: &Ack<'_>) {
         self.finish(now, slot, ack, Awaits::PubAck);
     }
 
     /// A QoS 2 message of ours arrived: releases it [MQTT-4.3.3-5], or ends it if it was refused [MQTT-4.3.3-4].
+    ///
+    /// [MQTT3-4.3.3-1], [MQTT-4.4.0-2]
     pub(in crate::logic) fn handle_pubrec(&mut self, now: Timestamp, slot: u32, ack: &Ack<'_>) {
         if ack.reason.is_error() {
             return self.finish(now, slot, ack, Awaits::PubRec);
@@ -48,6 +52,8 @@ impl Shard {
     }
 
     /// A QoS 2 message of the client is complete: its identifier is free again [MQTT-4.3.3-11].
+    ///
+    /// [MQTT3-4.3.3-2], [MQTT-4.3.3-13]
     pub(in crate::logic) fn handle_pubrel(&mut self, slot: u32, ack: &Ack<'_>) {
         let session = self.session_of(slot);
         let packet_identifier = ack.packet_identifier;

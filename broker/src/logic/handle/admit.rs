@@ -33,6 +33,8 @@ pub(super) struct Admitted<'a> {
 
 impl Shard {
     /// Whether the client may connect; nothing is changed.
+    ///
+    /// [MQTT3-3.1.3-5], [MQTT-3.1.3-5], [MQTT-3.1.4-2], [MQTT-3.2.2-12], [MQTT-3.2.2-13]
     pub(super) fn admit<'a>(
         &self,
         connect: &Connect<'a>,
@@ -53,7 +55,11 @@ impl Shard {
         if let Some(prefix) = &settings.client_identifier_prefix
             && !client_identifier.starts_with(prefix.as_str())
         {
-            return Err(not_authorized(reason_string::CLIENT_IDENTIFIER_PREFIX));
+            // A rejected identifier, not a rejected user [MQTT3-3.1.3-9], [MQTT-3.1.3-8].
+            return Err(Refusal {
+                reason: ReasonCode::ClientIdentifierNotValid,
+                why: reason_string::CLIENT_IDENTIFIER_PREFIX,
+            });
         }
         if let Some(will) = &connect.will {
             self.check_will(will, listener).map_err(reason_string::refusal)?;
@@ -199,6 +205,8 @@ pub(super) fn refusal(refusal: Refusal, connect: &Connect<'_>, peer: Option<&Pee
 }
 
 /// What the session is found by: the client's own identifier, the broker's, or the user name.
+///
+/// [MQTT3-3.1.3-6], [MQTT3-3.1.3-8], [MQTT-3.1.3-6]
 fn client_identifier<'a>(
     connect: &Connect<'a>,
     peer: Option<&'a Peer>,

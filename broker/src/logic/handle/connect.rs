@@ -38,6 +38,7 @@ impl Shard {
         }
     }
 
+    // [MQTT3-3.1.4-2], [MQTT3-3.1.4-3], [MQTT3-3.1.4-4], [MQTT-3.1.4-4], [MQTT-3.1.4-5]
     fn handle_connect(&mut self, now: Timestamp, slot: u32, connect: &Connect<'_>) {
         let Some(connection) = self.clients.connection(slot) else {
             return;
@@ -67,6 +68,8 @@ impl Shard {
     }
 
     /// Ends an older connection of the client, makes or resumes the session, and links it; whether it was there.
+    ///
+    /// [MQTT3-3.1.2-4], [MQTT3-3.1.2-6], [MQTT-3.1.2-4], [MQTT-3.1.2-5], [MQTT-3.1.2-6], [MQTT-3.1.2-23]
     fn open_session(
         &mut self,
         now: Timestamp,
@@ -152,6 +155,7 @@ impl Shard {
         bounded_expiry_s(expiry_s, self.clients.settings.persistent_client_expiration_s)
     }
 
+    // [MQTT3-3.1.2-8], [MQTT3-3.1.2-9], [MQTT3-3.1.2-12], [MQTT-3.1.2-7], [MQTT-3.1.2-9], [MQTT-3.1.3-10]
     fn will_of(&self, now: Timestamp, connect: &Connect<'_>, admitted: &Admitted<'_>) -> Option<Box<Will>> {
         let will = connect.will?;
         let mut properties = PropertiesBuf::new();

@@ -59,6 +59,8 @@ impl Shard {
     }
 
     /// A PUBLISH that is more than a QoS 0 message to be passed on.
+    ///
+    /// [MQTT3-3.3.4-1], [MQTT3-4.3.2-2], [MQTT3-4.3.3-2], [MQTT-3.3.4-1], [MQTT-4.3.2-5]
     pub(in crate::logic) fn handle_publish(
         &mut self,
         now: Timestamp,
@@ -109,6 +111,8 @@ impl Shard {
     }
 
     /// Publishes a message of a client, acknowledges it.
+    ///
+    /// [MQTT3-3.3.1-9], [MQTT3-3.3.1-12], [MQTT-3.3.1-8]
     fn publish_from(
         &mut self,
         now: Timestamp,
@@ -238,6 +242,8 @@ impl Shard {
     }
 
     /// Takes a QoS 2 message in; false if it is here already, or one too many.
+    ///
+    /// [MQTT3-4.3.3-2], [MQTT-4.3.3-12], [MQTT-4.3.3-9]
     fn begin_exactly_once(&mut self, now: Timestamp, slot: u32, session: u32, publish: &Publish<'_>) -> bool {
         let Some(packet_identifier) = publish.packet_identifier else {
             return false;
@@ -305,6 +311,8 @@ impl Shard {
 
     /// A topic that is not for clients (`$SYS`) or not for this one: dropped and acknowledged, with 0x87 in 5.0; too many
     /// levels close.
+    ///
+    /// [MQTT3-3.3.5-2]
     fn deny(
         &mut self,
         now: Timestamp,

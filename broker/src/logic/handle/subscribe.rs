@@ -41,6 +41,8 @@ enum Made {
 
 impl Shard {
     /// Subscribes, answers, and sends the retained messages.
+    ///
+    /// [MQTT3-3.8.4-1], [MQTT3-3.8.4-4], [MQTT3-3.9.3-1], [MQTT-3.8.4-1], [MQTT-3.8.4-5], [MQTT-3.9.3-1]
     pub(in crate::logic) fn handle_subscribe(
         &mut self,
         now: Timestamp,
@@ -96,6 +98,8 @@ impl Shard {
     }
 
     /// What was made of it, or why it is refused.
+    ///
+    /// [MQTT-3.2.2-10]
     fn subscribe(&mut self, now: Timestamp, session: u32, asked: Asked<'_>) -> Result<Made, ReasonCode> {
         let is_shared = self.check_filter(asked.filter)?;
         self.check_rights(session, asked.filter)?;

@@ -17,6 +17,8 @@ use crate::log;
 
 impl Shard {
     /// Takes subscriptions away, filter by filter [MQTT-3.10.4-6].
+    ///
+    /// [MQTT3-3.10.4-5], [MQTT3-3.10.4-6], [MQTT-3.10.4-4], [MQTT-3.11.3-1]
     pub(in crate::logic) fn handle_unsubscribe(&mut self, slot: u32, unsubscribe: &Unsubscribe<'_>) {
         let session = self.session_of(slot);
         let reasons: Vec<u8> = unsubscribe
@@ -50,6 +52,7 @@ impl Shard {
         }
     }
 
+    // [MQTT3-3.10.4-1]
     fn unsubscribe(&mut self, session: u32, filter: &str) -> ReasonCode {
         if !self.drop_named(session, filter) {
             return ReasonCode::NoSubscriptionExisted;
@@ -81,6 +84,8 @@ impl Shard {
 
     /// The subscription of a session to a filter and its place in the session's list: looked for in the shorter of their two
     /// lists.
+    ///
+    /// [MQTT-3.10.4-1]
     pub(in crate::logic) fn held(&self, session: u32, filter: u32) -> Option<(u32, Held)> {
         let subscribers = &self.subscriptions.filter(filter)?.subscribers;
         let held = &self.clients.sessions.get(session)?.subscriptions;
@@ -95,6 +100,7 @@ impl Shard {
     }
 
     /// Takes the subscription at a place of the session's list away.
+    // [MQTT3-3.10.4-2], [MQTT3-3.10.4-3]
     fn drop_subscription(&mut self, session: u32, at: u32) {
         let Some(leaving) = self.clients.sessions.get_mut(session) else {
             return;

@@ -74,6 +74,8 @@ impl Inflight {
     }
 
     /// Gives out the next identifier. Only if [`Self::has_identifier`].
+    ///
+    /// [MQTT3-2.3.1-4], [MQTT-2.2.1-4]
     #[inline]
     pub(in crate::logic) fn push(&mut self, entry: Entry) -> PacketIdentifier {
         let identifier = identifier_at(self.first, self.entries.len());
@@ -105,6 +107,8 @@ impl Inflight {
     }
 
     /// PUBREC came: PUBREL is to go out. A repeated one is answered again.
+    ///
+    /// [MQTT-4.3.3-3]
     pub(in crate::logic) fn release(&mut self, identifier: PacketIdentifier) -> bool {
         let offset = self.offset(identifier);
         match self.entries.get_mut(offset) {

@@ -170,6 +170,8 @@ impl Session {
     }
 
     /// Whether a QoS 1 or 2 message may go out now, where payload bytes in flight have this bound.
+    ///
+    /// [MQTT-3.3.4-9]
     #[inline]
     pub(super) fn window_is_open(&self, bytes_max: u64) -> bool {
         self.inflight.outstanding() < self.window

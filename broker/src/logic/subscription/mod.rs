@@ -214,6 +214,8 @@ impl Subscriptions {
     }
 
     /// Replaces what a session wants of a filter [MQTT-3.8.4-3].
+    ///
+    /// [MQTT3-3.8.4-3], [MQTT-3.8.4-4]
     pub(super) fn replace(&mut self, filter: u32, position: u32, subscriber: Subscriber) {
         let filter = self.filters.get_mut(filter);
         if let Some(place) = filter.and_then(|filter| filter.subscribers.get_mut(position as usize)) {

@@ -247,7 +247,7 @@ fn a_full_broker_refuses_new_clients_and_keeps_known_ones() {
     let prefixed = with(|settings| settings.client_identifier_prefix = Some("ok-".to_owned()));
     assert_eq!(
         refused(&mut { prefixed }, &connect(V3, "other")),
-        ReasonCode::NotAuthorized
+        ReasonCode::ClientIdentifierNotValid
     );
 }
 

@@ -35,7 +35,7 @@ fn wildcards_match_as_specified_on_any_shard() {
 
 #[test]
 fn overlapping_subscriptions_give_one_copy_at_the_highest_qos() {
-    // [MQTT-3.3.4-2], [MQTT-3.3.4-3], [MQTT-3.3.4-4], [MQTT-3.3.4-5], [MQTT-3.8.4-8]
+    // [MQTT-3.3.4-2], [MQTT-3.3.4-3], [MQTT-3.3.4-4], [MQTT-3.8.4-8]
     for shards in [1, 2] {
         let mut cluster = Cluster::new(shards);
         let (first, second) = apart(shards);
