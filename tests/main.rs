@@ -21,6 +21,7 @@ mod key_passphrase;
 mod listeners;
 mod load;
 mod malformed;
+mod operators;
 mod pubsub;
 mod qos;
 mod real_clients;

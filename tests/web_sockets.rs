@@ -266,7 +266,9 @@ fn before_connect_a_client_may_have_64_kib() {
     let _sent = socket.write_all(&wire);
     rest(&socket);
     assert!(begin.elapsed() < Duration::from_secs(3));
-    eventually("the log says why", || broker.log().contains("a CONNECT above 64 KiB"));
+    eventually("the log says why", || {
+        broker.log().contains("a CONNECT above 64 KiB")
+    });
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 pub mod args;
 pub mod auth;
+mod bind;
 pub mod certs;
 pub mod config;
 mod http;

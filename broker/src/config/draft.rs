@@ -100,6 +100,7 @@ pub(super) enum Spoken {
     #[default]
     Mqtt,
     WebSockets,
+    HttpApi,
 }
 
 /// The TLS of a listener in the making.

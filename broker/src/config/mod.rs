@@ -97,6 +97,8 @@ pub enum Protocol {
     Mqtt,
     /// `websockets`: MQTT in binary frames, after an upgrade from HTTP.
     WebSockets(websocket::handshake::Wanted),
+    /// `http_api`: what operators ask by HTTP.
+    HttpApi,
 }
 
 /// `socket_domain`.

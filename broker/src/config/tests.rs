@@ -141,6 +141,14 @@ fn addresses_of_listeners() {
         ("port 1884", vec!["0.0.0.0:1884", "[::]:1884"]),
         ("bind_address 127.0.0.2\nport 1884", vec!["127.0.0.2:1884"]),
         ("bind_address 127.0.0.2", vec!["127.0.0.2:1883"]),
+        (
+            "listener 9883\nprotocol http_api",
+            vec!["127.0.0.1:9883", "[::1]:9883"],
+        ),
+        (
+            "listener 9883 127.0.0.2\nprotocol http_api",
+            vec!["127.0.0.2:9883"],
+        ),
     ] {
         assert_eq!(addresses(&read(text)), [socket_addresses(&expected)], "{text}");
     }
@@ -421,7 +429,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "protocol soap",
-        "t.conf:1: protocol soap: must be mqtt or websockets",
+        "t.conf:1: protocol soap: must be mqtt, websockets or http_api",
     ),
     (
         "tls_version sslv3",
@@ -505,6 +513,10 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "listener 1\nenable_proxy_protocol 1\nrequire_certificate true",
         "t.conf:1: what the load balancer knows of TLS and certificates needs enable_proxy_protocol 2",
+    ),
+    (
+        "listener 1\nprotocol http_api\nenable_proxy_protocol 1",
+        "t.conf:1: enable_proxy_protocol is for MQTT: leave it out with `protocol http_api`",
     ),
     (
         "autosave_interval x",

@@ -134,7 +134,7 @@ fn is_from(origin: Option<&HeaderValue>, origins: &[String]) -> bool {
 }
 
 /// `mqtt` [MQTT-6.0.0-4], or the name that MQTT 3.1 clients use.
-fn subprotocol<'a>(offered: &mut dyn Iterator<Item = &'a HeaderValue>) -> Option<&'static str> {
+fn subprotocol(offered: &mut dyn Iterator<Item = &HeaderValue>) -> Option<&'static str> {
     let names: Vec<_> = offered
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))

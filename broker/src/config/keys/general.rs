@@ -430,7 +430,7 @@ pub(super) const KEYS: &[Key] = &[
         Show::Global(|c| {
             shown_if(c.listeners.iter().find_map(|listener| match &listener.protocol {
                 Protocol::WebSockets(wanted) => Some(wanted.header_bytes_max),
-                Protocol::Mqtt => None,
+                Protocol::Mqtt | Protocol::HttpApi => None,
             }))
         }),
     ),
