@@ -131,6 +131,7 @@ impl Shell {
             assigned_client_identifier: None,
             certificate_identity: None,
             verdict: Verdict::Unproved,
+            authenticated: None,
         };
         let id = self.logic.open(NOW, peer);
         let mut packet = Vec::new();

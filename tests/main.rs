@@ -12,6 +12,7 @@
 mod harness;
 
 mod auth;
+mod auth_exchange;
 mod client_certificates;
 mod connect;
 mod descriptors;

@@ -146,7 +146,7 @@ fn each_ends_its_own_connection_with_the_right_reason() {
     }
 }
 
-/// MQTT 3.1.1 has no DISCONNECT from the server: it just closes [MQTT-4.8.0-1].
+/// MQTT 3.1.1 has no DISCONNECT from the server: it just closes [MQTT3-4.8.0-1].
 #[test]
 fn older_clients_are_closed() {
     let broker = Setup::default().start();

@@ -135,29 +135,39 @@ fn mosquitto_clients_over_tls() {
     }
 }
 
-/// A Python that has paho-mqtt: the one of the CI's own folder, or the system's.
-pub(crate) fn python_with_paho() -> Option<PathBuf> {
-    let of_ci = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers/bin/python");
-    [of_ci, PathBuf::from("python3")].into_iter().find(|python| {
-        let import = Command::new(python)
-            .args(["-c", "import paho.mqtt.client"])
-            .output();
-        import.is_ok_and(|output| output.status.success())
-    })
+/// A file that `.ci/run` installed for these tests.
+fn peer(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../target/peers")
+        .join(path)
 }
 
-#[test]
-fn paho_python() {
-    let Some(python) = python_with_paho() else {
-        return skip("paho-mqtt (Python)");
+/// The first of these Pythons that has the module.
+fn python_with(module: &str, pythons: &[PathBuf]) -> Option<PathBuf> {
+    let imports = |python: &&PathBuf| {
+        let import = Command::new(python)
+            .args(["-c", &format!("import {module}")])
+            .output();
+        import.is_ok_and(|output| output.status.success())
     };
+    pythons.iter().find(imports).cloned()
+}
+
+/// A program of `tests/clients` in a language with an interpreter.
+fn script(interpreter: &Path, name: &str) -> Command {
+    let mut command = Command::new(interpreter);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name));
+    command
+}
+
+/// Runs a client's checks, which take a port and perhaps a CA, over TCP and over TLS.
+fn all_pass(client: impl Fn() -> Command) {
     let certificates = Certificates::new();
     let plain = Setup::default().shards(2).start();
     let secure = Setup::default().shards(2).tls(&certificates).start();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/paho_client.py");
     for (broker, ca) in [(&plain, None), (&secure, Some(certificates.path("ca.crt")))] {
-        let mut command = Command::new(&python);
-        command.arg(&script).arg(broker.port().to_string()).args(ca);
+        let mut command = client();
+        command.arg(broker.port().to_string()).args(ca);
         let Output {
             status,
             stdout,
@@ -171,4 +181,58 @@ fn paho_python() {
         assert!(status.success(), "{said}");
         assert!(said.contains("all passed"), "{said}");
     }
+}
+
+/// A Python that has paho-mqtt: the one of the CI's own folder, or the system's.
+pub(crate) fn python_with_paho() -> Option<PathBuf> {
+    let pythons = [peer("bin/python"), PathBuf::from("python3")];
+    python_with("paho.mqtt.client", &pythons)
+}
+
+#[test]
+fn paho_python() {
+    let Some(python) = python_with_paho() else {
+        return skip("paho-mqtt (Python)");
+    };
+    all_pass(|| script(&python, "paho_client.py"));
+}
+
+/// The version that many still have, whose callbacks are others.
+#[test]
+fn paho_python_1() {
+    let Some(python) = python_with("paho.mqtt.client", &[peer("paho1/bin/python")]) else {
+        return skip("paho-mqtt 1.6 (Python)");
+    };
+    all_pass(|| script(&python, "paho_client.py"));
+}
+
+#[test]
+fn gmqtt_python() {
+    let Some(python) = python_with("gmqtt", &[peer("bin/python"), PathBuf::from("python3")]) else {
+        return skip("gmqtt (Python)");
+    };
+    all_pass(|| script(&python, "gmqtt_client.py"));
+}
+
+#[test]
+fn mqtt_js() {
+    let modules = peer("node_modules");
+    let has_node = Command::new("node").arg("--version").output().is_ok();
+    if !has_node || !modules.join("mqtt").is_dir() {
+        return skip("mqtt.js");
+    }
+    all_pass(|| {
+        let mut command = script(Path::new("node"), "mqttjs_client.js");
+        command.env("NODE_PATH", &modules);
+        command
+    });
+}
+
+#[test]
+fn rumqttc() {
+    let program = peer("rumqttc/debug/rumqttc-client");
+    if !program.is_file() {
+        return skip("rumqttc");
+    }
+    all_pass(|| Command::new(&program));
 }

@@ -28,6 +28,7 @@ fn messages_wait_for_a_client_that_is_away() {
                 publisher.publish("t", payload.as_bytes(), qos);
             }
             publisher.publish("t", b"not kept", QoS::AtMostOnce);
+            publisher.ping();
             let (mut client, session_present) = Client::connect_session(&broker, &options);
             assert!(session_present);
             assert_eq!(client.payloads(3), ["1", "2", "3"]);

@@ -4,7 +4,8 @@ use mqtt::QoS;
 
 use crate::harness::{Broker, Client, Options, Setup};
 
-/// Filters, and which of [`TOPICS`] they match [MQTT-4.7.1-1] to [MQTT-4.7.3-1].
+/// Filters, and which of [`TOPICS`] they match [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.2-1],
+/// [MQTT-4.7.3-4]; [MQTT3-4.7.1-2], [MQTT3-4.7.1-3], [MQTT3-4.7.2-1], [MQTT3-4.7.3-4].
 const FILTERS: &[(&str, &[&str])] = &[
     (
         "#",
@@ -63,7 +64,7 @@ fn filters_match_as_the_specification_says() {
     }
 }
 
-/// [MQTT-3.3.5-1]
+/// [MQTT-3.3.4-2], [MQTT3-3.3.5-1]
 #[test]
 fn overlapping_subscriptions_bring_one_copy_at_the_highest_qos() {
     let broker = Broker::start();

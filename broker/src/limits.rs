@@ -137,6 +137,12 @@ pub const PASSWORD_CHECK_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Threads that check passwords, of low priority; one argon2id check takes 46 MiB.
 pub const PASSWORD_THREADS_MAX: usize = 4;
 
+/// Bytes of the Authentication Data that a client sends at once: more are refused with 0x87.
+pub const AUTHENTICATION_DATA_BYTES_MAX: usize = 4096;
+
+/// Bytes of an AUTH during a CONNECT: larger is refused before anything more is read.
+pub const AUTH_BYTES_MAX: u32 = 8 * 1024;
+
 /// Addresses whose wrong passwords are counted. Full: those that were quiet for a minute are forgotten, else the new one is
 /// not counted.
 pub const BACK_OFF_ADDRESSES_MAX: usize = 65_536;
@@ -149,6 +155,7 @@ const _: () = {
     );
     assert!(OUTBOX_BATCHES_MAX >= 2, "half empty must differ from empty");
     assert!(CONNECT_BYTES_MAX < PACKET_BYTES_MAX);
+    assert!(AUTHENTICATION_DATA_BYTES_MAX < AUTH_BYTES_MAX as usize);
     assert!(
         SESSIONS_MAX < (u32::MAX >> 1) as usize,
         "the highest bit of a subscriber marks a shard"

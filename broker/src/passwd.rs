@@ -44,7 +44,7 @@ pub struct PasswdArgs {
     #[arg(short = 'H', value_name = "HASH", default_value = "sha512-pbkdf2")]
     hash: Hash,
 
-    /// Iterations of sha512-pbkdf2 [default: 10000]
+    /// Iterations of sha512-pbkdf2 and scram-sha-256 [default: 10000]
     #[arg(short = 'I', value_name = "ITERATIONS", value_parser = clap::value_parser!(u32).range(1..=i64::from(password::ITERATIONS_MAX)))]
     iterations: Option<u32>,
 
@@ -77,6 +77,10 @@ enum Hash {
     /// For mosquitto 2.1 and later
     #[value(name = "argon2id")]
     Argon2id,
+    /// For MQTT 5.0 clients that prove the password without sending it (SCRAM-SHA-256); it may be sent too. As PostgreSQL
+    /// writes it; mosquitto does not read it
+    #[value(name = "scram-sha-256")]
+    ScramSha256,
 }
 
 /// Why it was not done.
@@ -102,6 +106,11 @@ enum PasswdError {
     EmptyPassword,
     #[error("the passwords do not match")]
     Mismatch,
+    #[error(
+        "scram-sha-256 takes at least {} iterations, as clients refuse fewer",
+        password::SCRAM_ITERATIONS_MIN
+    )]
+    TooFewIterations,
     #[error("the password cannot be read: {0}")]
     Prompt(#[source] io::Error),
     #[error("{0}")]
@@ -125,6 +134,12 @@ type Ask<'a> = &'a mut dyn FnMut() -> Result<String, PasswdError>;
 
 impl PasswdArgs {
     fn act(&self, ask: Ask<'_>) -> Result<(), PasswdError> {
+        let few = self
+            .iterations
+            .is_some_and(|iterations| iterations < password::SCRAM_ITERATIONS_MIN);
+        if few && self.hash == Hash::ScramSha256 {
+            return Err(PasswdError::TooFewIterations);
+        }
         if self.update {
             return self.change(|lines| lines.hash_all(|plain| self.hashed(plain)));
         }
@@ -167,12 +182,12 @@ impl PasswdArgs {
 
     fn hashed(&self, password: &[u8]) -> Result<PasswordHash, MakeError> {
         let iterations = self.iterations.unwrap_or(password::ITERATIONS_DEFAULT);
+        let iterations = NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN);
         let algorithm = match self.hash {
             Hash::Sha512 => Algorithm::Sha512,
-            Hash::Sha512Pbkdf2 => Algorithm::Sha512Pbkdf2 {
-                iterations: NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN),
-            },
+            Hash::Sha512Pbkdf2 => Algorithm::Sha512Pbkdf2 { iterations },
             Hash::Argon2id => Algorithm::Argon2id,
+            Hash::ScramSha256 => Algorithm::ScramSha256 { iterations },
         };
         PasswordHash::make(password, algorithm)
     }

@@ -44,8 +44,14 @@ pub struct Settings {
     pub persistent_client_expiration_s: Option<u64>,
     /// `sys_interval` in seconds: how often `$SYS` is published; 0 turns it off.
     pub sys_interval_s: u32,
-    /// `max_topic_alias_broker`: topic aliases that the broker uses towards one client.
+    /// `max_topic_alias_broker`: topic aliases that the broker uses towards one 5.0 client that takes some; bounded by
+    /// [`crate::limits::TOPIC_ALIASES_MAX`].
     pub topic_alias_outbound_max: u16,
+    /// `response_information`: what a 5.0 client that asks is told to make Response Topics of; `%c` stands for its client
+    /// identifier and `%u` for its user.
+    pub response_information: Option<String>,
+    /// `check_payload_format`: payloads that are to be UTF-8 are looked at.
+    pub check_payload_format: bool,
     /// `upgrade_outgoing_qos`: messages go out at the QoS of the subscription even if published at a lower one.
     pub upgrade_outgoing_qos: bool,
     /// `global_max_clients`: sessions, connected or not, in the whole broker.
@@ -114,6 +120,8 @@ impl Default for Settings {
             persistent_client_expiration_s: None,
             sys_interval_s: 10,
             topic_alias_outbound_max: 10,
+            response_information: None,
+            check_payload_format: false,
             upgrade_outgoing_qos: false,
             clients_max: UNLIMITED,
             connections_max: UNLIMITED,

@@ -12,7 +12,7 @@ pub fn check(mut bytes: &[u8], version: ProtocolVersion) {
             Err(error) => {
                 assert!(error.reason().is_error(), "{error}");
                 assert!(error.statement().starts_with("[MQTT-"), "{error}");
-                assert!(error.statement_v3().starts_with("[MQTT-"), "{error}");
+                assert!(error.statement_v3().starts_with("[MQTT3-"), "{error}");
             }
         }
     }

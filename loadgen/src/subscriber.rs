@@ -1,7 +1,7 @@
 //! A subscriber: acknowledges what comes and keeps the books of it.
 //!
 //! Invariants: each QoS 1 PUBLISH is answered by one PUBACK, each QoS 2 PUBLISH by PUBREC and each PUBREL by PUBCOMP
-//! [MQTT-4.3.2-2, MQTT-4.3.3-2]; a QoS 2 message counts when its PUBLISH comes, and a second PUBLISH of it is a
+//! [MQTT-4.3.2-4], [MQTT-4.3.3-8]; a QoS 2 message counts when its PUBLISH comes, and a second PUBLISH of it is a
 //! duplicate in the ledger.
 
 use mqtt::encode;

@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::num::NonZeroU32;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use broker::auth::password::{Algorithm, PasswordHash};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use rustls::ClientConfig;
 use tempfile::TempDir;
+use transport::socket::reserve_port;
 use transport::tls::{ClientTls, KeyPassphrase, NoPassphrase};
 
 use crate::args::{TargetRequest, TlsRequest};
@@ -183,12 +184,16 @@ impl OwnBroker {
     ) -> Result<Target, Failure> {
         let folder = tempfile::Builder::new().prefix("loadgen-").tempdir();
         let folder = folder.map_err(Failure::system("cannot make a folder for the run"))?;
-        let address = free_address().map_err(Failure::system("cannot find a free port on 127.0.0.1"))?;
+        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let (reserved, port) =
+            reserve_port(localhost).map_err(Failure::system("cannot find a free port on 127.0.0.1"))?;
+        let address = SocketAddr::new(localhost, port);
         let configuration = configure(folder.path(), address, clients)
             .map_err(Failure::system("cannot write the files of the run"))?;
         let tls = own_clients_tls(folder.path(), clients)?;
         let mut own = OwnBroker::spawn(&configuration.file, shards, cpus)?;
         own.wait_until_it_listens(address, interrupted)?;
+        drop(reserved);
         let endpoint = Endpoint {
             address,
             server_name: "localhost".to_owned(),
@@ -426,10 +431,6 @@ fn remove(folder: TempDir) {
     }
 }
 
-fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0))?.local_addr()
-}
-
 /// Iterations of a password's hash: mosquitto_passwd's.
 const ITERATIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(100);
 /// Time for one of several addresses to take a connection.
@@ -467,7 +468,7 @@ mod tests {
     #[test]
     fn the_configuration_names_listener_and_certificates() {
         let folder = tempfile::tempdir().unwrap();
-        let address = free_address().unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1883));
         let configuration = configure(folder.path(), address, Clients::Tls).unwrap();
         let text = std::fs::read_to_string(configuration.file).unwrap();
         assert!(

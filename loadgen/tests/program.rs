@@ -8,6 +8,8 @@
 
 mod fake;
 
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -133,19 +135,25 @@ fn silent_clients_are_kept_alive() {
 
 #[test]
 fn an_interrupted_run_reports_and_leaves_no_broker() {
-    let mut long = LongRun::start();
-    kill_process(Pid::from_child(&long.program), Signal::INT).unwrap();
-    let began = Instant::now();
-    let status = long.program.wait().unwrap();
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
-    // 130 where the signal came before the load.
-    assert!(matches!(status.code(), Some(0 | 4 | 130)), "{status}");
-    assert!(!is_alive(long.broker), "the broker is still there");
+    // Before it listens, while clients connect, in the warm-up, in the middle of the load.
+    for after_ms in [0, 60, 120, 700] {
+        let mut long = LongRun::start();
+        std::thread::sleep(Duration::from_millis(after_ms));
+        kill_process(Pid::from_child(&long.program), Signal::INT).unwrap();
+        let began = Instant::now();
+        let status = long.program.wait().unwrap();
+        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+        // 130 where the signal came before the load.
+        let is_expected = matches!(status.code(), Some(0 | 4 | 130));
+        assert!(is_expected, "after {after_ms} ms {status}: {}", long.said());
+        assert!(!is_alive(long.broker), "the broker is still there");
+    }
 }
 
 #[test]
 fn a_killed_run_leaves_no_broker() {
     let mut long = LongRun::start();
+    std::thread::sleep(Duration::from_millis(700));
     long.program.kill().unwrap();
     long.program.wait().unwrap();
     let began = Instant::now();
@@ -235,19 +243,24 @@ fn too_few_descriptors_are_said_before_anything_connects() {
 struct LongRun {
     program: Child,
     broker: u64,
+    stderr: File,
 }
 
 impl LongRun {
     fn start() -> LongRun {
         let line = "--pubs 2 --subs 2 --rate 0.1 --warmup 0.1 --duration 60";
-        let (stdout, stderr) = (Stdio::null(), Stdio::null());
+        let stderr = tempfile::tempfile().unwrap();
         let mut program = Command::new(PROGRAM);
         program
             .args(line.split_whitespace())
-            .stdout(stdout)
-            .stderr(stderr);
+            .stdout(Stdio::null())
+            .stderr(stderr.try_clone().unwrap());
         let program = program.spawn().unwrap();
-        let mut long = LongRun { program, broker: 0 };
+        let mut long = LongRun {
+            program,
+            broker: 0,
+            stderr,
+        };
         let children = format!("/proc/{0}/task/{0}/children", long.program.id());
         let began = Instant::now();
         while long.broker == 0 {
@@ -259,9 +272,14 @@ impl LongRun {
                 .next()
                 .map_or(0, |pid| pid.parse().unwrap());
         }
-        // In the middle of the run on most machines; what is asserted holds at any moment.
-        std::thread::sleep(Duration::from_millis(700));
         long
+    }
+
+    fn said(&mut self) -> String {
+        let mut said = String::new();
+        self.stderr.rewind().unwrap();
+        self.stderr.read_to_string(&mut said).unwrap();
+        said
     }
 }
 

@@ -54,7 +54,7 @@ impl DecodeError {
         self.kind.statements().0
     }
 
-    /// The statement of MQTT 3.1.1 that is broken.
+    /// The statement of MQTT 3.1.1 that is broken, as `[MQTT3-2.3.1-1]`.
     pub fn statement_v3(&self) -> &'static str {
         self.kind.statements().1
     }
@@ -229,32 +229,32 @@ impl DecodeErrorKind {
             Self::ReservedFlags(packet_type) => reserved_flags_statements(packet_type),
             Self::ReasonCodeInvalid(packet_type) => reason_code_statements(packet_type),
             Self::LengthTooLong | Self::LengthNotMinimal => ("[MQTT-1.5.5-1]", GENERAL_V3),
-            Self::InvalidUtf8 => ("[MQTT-1.5.4-1]", "[MQTT-1.5.3-1]"),
-            Self::NulInString => ("[MQTT-1.5.4-2]", "[MQTT-1.5.3-2]"),
+            Self::InvalidUtf8 => ("[MQTT-1.5.4-1]", "[MQTT3-1.5.3-1]"),
+            Self::NulInString => ("[MQTT-1.5.4-2]", "[MQTT3-1.5.3-2]"),
             Self::PacketTooLarge => ("[MQTT-3.2.2-15]", GENERAL_V3),
-            Self::PacketIdentifierZero => ("[MQTT-2.2.1-3]", "[MQTT-2.3.1-1]"),
-            Self::QoS3 => ("[MQTT-3.3.1-4]", "[MQTT-3.3.1-4]"),
-            Self::DupWithQoS0 => ("[MQTT-3.3.1-2]", "[MQTT-3.3.1-2]"),
-            Self::TopicNameEmpty => ("[MQTT-4.7.3-1]", "[MQTT-4.7.3-1]"),
-            Self::TopicNameWildcard => ("[MQTT-3.3.2-2]", "[MQTT-3.3.2-2]"),
+            Self::PacketIdentifierZero => ("[MQTT-2.2.1-3]", "[MQTT3-2.3.1-1]"),
+            Self::QoS3 => ("[MQTT-3.3.1-4]", "[MQTT3-3.3.1-4]"),
+            Self::DupWithQoS0 => ("[MQTT-3.3.1-2]", "[MQTT3-3.3.1-2]"),
+            Self::TopicNameEmpty => ("[MQTT-4.7.3-1]", "[MQTT3-4.7.3-1]"),
+            Self::TopicNameWildcard => ("[MQTT-3.3.2-2]", "[MQTT3-3.3.2-2]"),
             Self::ResponseTopic => ("[MQTT-3.3.2-14]", GENERAL_V3),
-            Self::TopicFilter(FilterError::Empty) => ("[MQTT-4.7.3-1]", "[MQTT-4.7.3-1]"),
-            Self::TopicFilter(FilterError::MultiLevelMisplaced) => ("[MQTT-4.7.1-1]", "[MQTT-4.7.1-2]"),
-            Self::TopicFilter(FilterError::SingleLevelMisplaced) => ("[MQTT-4.7.1-2]", "[MQTT-4.7.1-3]"),
+            Self::TopicFilter(FilterError::Empty) => ("[MQTT-4.7.3-1]", "[MQTT3-4.7.3-1]"),
+            Self::TopicFilter(FilterError::MultiLevelMisplaced) => ("[MQTT-4.7.1-1]", "[MQTT3-4.7.1-2]"),
+            Self::TopicFilter(FilterError::SingleLevelMisplaced) => ("[MQTT-4.7.1-2]", "[MQTT3-4.7.1-3]"),
             Self::TopicAliasZero => ("[MQTT-3.3.2-8]", GENERAL_V3),
-            Self::ProtocolName => ("[MQTT-3.1.2-1]", "[MQTT-3.1.2-1]"),
-            Self::UnsupportedProtocolLevel(_) => ("[MQTT-3.1.2-2]", "[MQTT-3.1.2-2]"),
-            Self::ConnectReservedFlag => ("[MQTT-3.1.2-3]", "[MQTT-3.1.2-3]"),
-            Self::WillQoSWithoutWill => ("[MQTT-3.1.2-11]", "[MQTT-3.1.2-13]"),
-            Self::WillQoS3 => ("[MQTT-3.1.2-12]", "[MQTT-3.1.2-14]"),
-            Self::WillRetainWithoutWill => ("[MQTT-3.1.2-13]", "[MQTT-3.1.2-15]"),
-            Self::PasswordWithoutUserName => (GENERAL_V5, "[MQTT-3.1.2-22]"),
+            Self::ProtocolName => ("[MQTT-3.1.2-1]", "[MQTT3-3.1.2-1]"),
+            Self::UnsupportedProtocolLevel(_) => ("[MQTT-3.1.2-2]", "[MQTT3-3.1.2-2]"),
+            Self::ConnectReservedFlag => ("[MQTT-3.1.2-3]", "[MQTT3-3.1.2-3]"),
+            Self::WillQoSWithoutWill => ("[MQTT-3.1.2-11]", "[MQTT3-3.1.2-13]"),
+            Self::WillQoS3 => ("[MQTT-3.1.2-12]", "[MQTT3-3.1.2-14]"),
+            Self::WillRetainWithoutWill => ("[MQTT-3.1.2-13]", "[MQTT3-3.1.2-15]"),
+            Self::PasswordWithoutUserName => (GENERAL_V5, "[MQTT3-3.1.2-22]"),
             Self::ConnectAcknowledgeFlags => ("[MQTT-3.2.2-1]", GENERAL_V3),
-            Self::SessionPresentWithError => ("[MQTT-3.2.2-6]", "[MQTT-3.2.2-4]"),
-            Self::SubscribeEmpty => ("[MQTT-3.8.3-2]", "[MQTT-3.8.3-3]"),
-            Self::UnsubscribeEmpty => ("[MQTT-3.10.3-2]", "[MQTT-3.10.3-2]"),
-            Self::SubscriptionOptionsReserved => ("[MQTT-3.8.3-5]", "[MQTT-3-8.3-4]"),
-            Self::SubscriptionQoS3 => (GENERAL_V5, "[MQTT-3-8.3-4]"),
+            Self::SessionPresentWithError => ("[MQTT-3.2.2-6]", "[MQTT3-3.2.2-4]"),
+            Self::SubscribeEmpty => ("[MQTT-3.8.3-2]", "[MQTT3-3.8.3-3]"),
+            Self::UnsubscribeEmpty => ("[MQTT-3.10.3-2]", "[MQTT3-3.10.3-2]"),
+            Self::SubscriptionOptionsReserved => ("[MQTT-3.8.3-5]", "[MQTT3-3.8.3-4]"),
+            Self::SubscriptionQoS3 => (GENERAL_V5, "[MQTT3-3.8.3-4]"),
             Self::NoLocalOnShared => ("[MQTT-3.8.3-4]", GENERAL_V3),
             _ => (GENERAL_V5, GENERAL_V3),
         }
@@ -277,7 +277,7 @@ pub enum EncodeError {
     /// SUBSCRIBE or UNSUBSCRIBE without a Topic Filter [MQTT-3.8.3-2], [MQTT-3.10.3-2].
     #[error("there is no Topic Filter")]
     NoTopicFilter,
-    /// Password without User Name in MQTT 3.x (3.1.1: [MQTT-3.1.2-22]).
+    /// Password without User Name in MQTT 3.x [MQTT3-3.1.2-22].
     #[error("there is a Password without a User Name")]
     PasswordWithoutUserName,
     /// PUBLISH with QoS 1 or 2 and no Packet Identifier [MQTT-2.2.1-3].
@@ -291,16 +291,16 @@ pub enum EncodeError {
 /// A malformed packet or protocol error closes the connection (5.0).
 const GENERAL_V5: &str = "[MQTT-4.13.1-1]";
 /// A protocol violation closes the connection (3.1.1).
-const GENERAL_V3: &str = "[MQTT-4.8.0-1]";
+const GENERAL_V3: &str = "[MQTT3-4.8.0-1]";
 
 fn reserved_flags_statements(packet_type: PacketType) -> (&'static str, &'static str) {
     match packet_type {
-        PacketType::PubRel => ("[MQTT-3.6.1-1]", "[MQTT-3.6.1-1]"),
-        PacketType::Subscribe => ("[MQTT-3.8.1-1]", "[MQTT-3.8.1-1]"),
-        PacketType::Unsubscribe => ("[MQTT-3.10.1-1]", "[MQTT-3.10.1-1]"),
-        PacketType::Disconnect => ("[MQTT-3.14.1-1]", "[MQTT-3.14.1-1]"),
+        PacketType::PubRel => ("[MQTT-3.6.1-1]", "[MQTT3-3.6.1-1]"),
+        PacketType::Subscribe => ("[MQTT-3.8.1-1]", "[MQTT3-3.8.1-1]"),
+        PacketType::Unsubscribe => ("[MQTT-3.10.1-1]", "[MQTT3-3.10.1-1]"),
+        PacketType::Disconnect => ("[MQTT-3.14.1-1]", "[MQTT3-3.14.1-1]"),
         PacketType::Auth => ("[MQTT-3.15.1-1]", GENERAL_V3),
-        _ => ("[MQTT-2.1.3-1]", "[MQTT-2.2.2-2]"),
+        _ => ("[MQTT-2.1.3-1]", "[MQTT3-2.2.2-2]"),
     }
 }
 
@@ -311,7 +311,7 @@ fn reason_code_statements(packet_type: PacketType) -> (&'static str, &'static st
         PacketType::PubRec => ("[MQTT-3.5.2-1]", GENERAL_V3),
         PacketType::PubRel => ("[MQTT-3.6.2-1]", GENERAL_V3),
         PacketType::PubComp => ("[MQTT-3.7.2-1]", GENERAL_V3),
-        PacketType::SubAck => ("[MQTT-3.9.3-2]", "[MQTT-3.9.3-2]"),
+        PacketType::SubAck => ("[MQTT-3.9.3-2]", "[MQTT3-3.9.3-2]"),
         PacketType::UnsubAck => ("[MQTT-3.11.3-2]", GENERAL_V3),
         PacketType::Disconnect => ("[MQTT-3.14.2-1]", GENERAL_V3),
         PacketType::Auth => ("[MQTT-3.15.2-1]", GENERAL_V3),

@@ -182,7 +182,7 @@ impl ReasonCode {
         }
     }
 
-    /// The reason code of a return code in a 3.x CONNACK [MQTT-3.2.2-6 of 3.1.1].
+    /// The reason code of a return code in a 3.x CONNACK [MQTT3-3.2.2-6].
     pub fn from_v3_return_code(return_code: u8) -> Option<Self> {
         match return_code {
             0 => Some(Self::Success),

@@ -20,10 +20,10 @@ pub enum TopicError {
     /// A Topic Name has `+` or `#` [MQTT-4.7.0-1] (3.1.1: [MQTT-4.7.1-1]).
     #[error("a Topic Name must not contain + or #")]
     WildcardInName,
-    /// `#` is not the last level or not alone in it [MQTT-4.7.1-1] (3.1.1: [MQTT-4.7.1-2]).
+    /// `#` is not the last level or not alone in it [MQTT-4.7.1-1], [MQTT3-4.7.1-2].
     #[error("# must be the whole last level")]
     MultiLevelMisplaced,
-    /// `+` is not alone in its level [MQTT-4.7.1-2] (3.1.1: [MQTT-4.7.1-3]).
+    /// `+` is not alone in its level [MQTT-4.7.1-2], [MQTT3-4.7.1-3].
     #[error("+ must be a whole level")]
     SingleLevelMisplaced,
     /// `$share//...`: no Share Name [MQTT-4.8.2-1].
@@ -95,8 +95,8 @@ pub fn shared(filter: &str) -> Result<Option<SharedFilter<'_>>, TopicError> {
     Ok(Some(SharedFilter { group, filter: inner }))
 }
 
-/// Whether a Topic Filter matches a Topic Name [MQTT-4.7.1-1] to [MQTT-4.7.3-4]: byte by byte, `sport/#` matches
-/// `sport`, and a wildcard in the first level does not match a name that starts with `$` [MQTT-4.7.2-1].
+/// Whether a Topic Filter matches a Topic Name [MQTT-4.7.1-1], [MQTT-4.7.1-2]: byte by byte [MQTT-4.7.3-4], `sport/#`
+/// matches `sport`, and a wildcard in the first level does not match a name that starts with `$` [MQTT-4.7.2-1].
 pub fn matches(filter: &str, name: &str) -> bool {
     let (mut filter, mut name) = (filter.as_bytes(), name.as_bytes());
     if let (Some(b'+' | b'#'), Some(b'$')) = (filter.first(), name.first()) {

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,13 +14,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use transport::socket::reserve_port;
 
 use super::{Certificates, PATIENCE};
 
 /// Longer than the broker's own time for saying goodbye.
 const END_PATIENCE: Duration = Duration::from_secs(15);
-/// Another process may take a free port first.
-const START_ATTEMPTS: usize = 5;
 
 /// What a broker is started with.
 #[derive(Clone, Default)]
@@ -80,15 +79,6 @@ impl Setup {
 
     /// Starts the broker and waits until it takes connections.
     pub(crate) fn start(&self) -> Broker {
-        for _ in 0..START_ATTEMPTS {
-            if let Some(broker) = self.try_start() {
-                return broker;
-            }
-        }
-        panic!("no port was free in {START_ATTEMPTS} attempts");
-    }
-
-    fn try_start(&self) -> Option<Broker> {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let path = folder.path().join("broker.conf");
@@ -97,12 +87,7 @@ impl Setup {
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             if process.has_ended() {
-                let log = process.take_log();
-                assert!(
-                    log.contains("cannot listen on"),
-                    "the broker did not start:\n{log}"
-                );
-                return None;
+                panic!("the broker did not start:\n{}", process.take_log());
             }
             assert!(
                 Instant::now() < deadline,
@@ -111,11 +96,11 @@ impl Setup {
             );
             std::thread::sleep(Duration::from_millis(10));
         }
-        Some(Broker {
+        Broker {
             process,
             port,
             folder,
-        })
+        }
     }
 
     fn text(&self, port: u16) -> String {
@@ -243,13 +228,12 @@ pub(crate) fn run(arguments: &[&str]) -> Run {
     }
 }
 
-/// A port of 127.0.0.1 that nobody listened on a moment ago.
+/// A port of 127.0.0.1 that the kernel gives to nobody else while these tests run.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    let (reserved, port) = reserve_port(Ipv4Addr::LOCALHOST.into()).unwrap();
+    // Held until the process ends: a broker may be started on it again.
+    std::mem::forget(reserved);
+    port
 }
 
 /// The path of the broker.

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mqtt::frame::PacketType;
-use mqtt::packet::{Connect, Packet, PacketIdentifier, Publish, RetainHandling, SubscriptionOptions, Will};
+use mqtt::packet::{
+    Auth, Connect, Packet, PacketIdentifier, Publish, RetainHandling, SubscriptionOptions, Will,
+};
 use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, QoS, ReasonCode, encode};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -31,6 +33,8 @@ pub(crate) struct Options {
     password: Option<Vec<u8>>,
     tls: Option<Arc<ClientConfig>>,
     web_socket: bool,
+    /// More properties of the CONNECT.
+    properties: PropertiesBuf,
 }
 
 impl Options {
@@ -48,12 +52,19 @@ impl Options {
             password: None,
             tls: None,
             web_socket: false,
+            properties: PropertiesBuf::new(),
         }
     }
 
     /// The same for another client.
     pub(crate) fn named(mut self, client_identifier: &str) -> Self {
         client_identifier.clone_into(&mut self.client_identifier);
+        self
+    }
+
+    /// A property of the CONNECT.
+    pub(crate) fn property(mut self, property: Property<'_>) -> Self {
+        self.properties.push(property).unwrap();
         self
     }
 
@@ -106,7 +117,7 @@ impl Options {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut properties = PropertiesBuf::new();
+        let mut properties = self.properties.clone();
         if let Some(expiry_s) = self.session_expiry_s {
             properties
                 .push(Property::SessionExpiryInterval(expiry_s))
@@ -236,6 +247,20 @@ impl Client {
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Sends an AUTH.
+    pub(crate) fn send_auth(&mut self, reason: ReasonCode, method: &str, data: &[u8]) {
+        let mut properties = PropertiesBuf::new();
+        properties.push(Property::AuthenticationMethod(method)).unwrap();
+        properties.push(Property::AuthenticationData(data)).unwrap();
+        let mut out = Vec::new();
+        Auth {
+            reason,
+            properties: properties.as_properties(),
+        }
+        .encode(self.version, &mut out);
+        self.send(&out);
     }
 
     /// The next packet of this type, which must be the next one that is not a message.

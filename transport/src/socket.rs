@@ -1,7 +1,7 @@
 //! TCP sockets: made, asked, and sent to without waiting.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::{SendFlags, Shutdown};
@@ -45,6 +45,21 @@ fn absent_interface(error: io::Error) -> io::Error {
         }
         _ => error,
     }
+}
+
+/// A free port of the address, which stays free for [`listen`] as long as the socket is held: the kernel gives it to nobody
+/// who asks for any port, and refuses connections to it.
+///
+/// # Errors
+/// What `socket(2)` and `bind(2)` give.
+pub fn reserve_port(address: IpAddr) -> io::Result<(OwnedFd, u16)> {
+    let any_port = SocketAddr::new(address, 0);
+    let socket = Socket::new(Domain::for_address(any_port), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&any_port.into())?;
+    let bound = socket.local_addr()?;
+    let port = bound.as_socket().map_or(0, |bound| bound.port());
+    Ok((socket.into(), port))
 }
 
 /// A non-blocking TCP socket without Nagle's delay, to connect to `address`.

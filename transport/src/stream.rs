@@ -3,14 +3,13 @@
 //! Invariants: [`SecureStream::open`] leaves no readable byte inside (so one pass over received bytes is enough), and
 //! [`SecureStream::seal`] takes everything it is given (the owner bounds what it gives).
 
-use std::fmt;
-use std::io::{BufRead, IoSlice, Write};
 use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, ServerConfig};
 
-use crate::tls::refusal;
+use crate::tls::TlsError;
+use crate::tls::connection::TlsConnection;
 use crate::websocket::{WebSocket, WebSocketError};
 
 /// What lies between one connection's socket and its packets.
@@ -19,7 +18,7 @@ pub enum SecureStream {
     /// Bytes as they are.
     Plain,
     /// TLS 1.2 or 1.3.
-    Tls(Box<Connection>),
+    Tls(TlsConnection),
     /// Binary frames, above TCP or TLS.
     WebSocket(Box<WebSocket>),
 }
@@ -34,22 +33,6 @@ pub struct Opened {
     pub warning: Option<Box<str>>,
 }
 
-/// TLS failed: the connection is over, after what `wire_out` holds (an alert) is sent.
-#[derive(Debug)]
-pub struct TlsError {
-    /// What rustls says.
-    pub source: rustls::Error,
-    /// Whose certificate, what is wrong and what mends it; `None` if rustls says all there is.
-    pub why: Option<Box<str>>,
-}
-
-impl TlsError {
-    fn of(source: rustls::Error, connection: &Connection) -> Self {
-        let why = refusal::take_reason().or_else(|| refusal::explain(&source, connection).map(Box::from));
-        Self { source, why }
-    }
-}
-
 /// What the peer did wrong below MQTT.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
@@ -61,42 +44,16 @@ pub enum StreamError {
     WebSocket(#[from] WebSocketError),
 }
 
-impl From<rustls::Error> for StreamError {
-    fn from(source: rustls::Error) -> Self {
-        TlsError::from(source).into()
-    }
-}
-
-impl From<rustls::Error> for TlsError {
-    fn from(source: rustls::Error) -> Self {
-        Self { source, why: None }
-    }
-}
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.why {
-            Some(why) => write!(f, "TLS: {why}"),
-            None => write!(f, "TLS: {}", self.source),
-        }
-    }
-}
-
-impl std::error::Error for TlsError {}
-
 impl SecureStream {
-    /// The server's side.
+    /// The server's side; `config` as [`crate::tls::server()`] makes it, which lets the handshake hand over its keys.
     ///
     /// # Errors
     /// None in practice: rustls checks the configuration.
     pub fn server(config: Option<&Arc<ServerConfig>>) -> Result<SecureStream, StreamError> {
-        match config {
-            None => Ok(SecureStream::Plain),
-            Some(config) => {
-                let connection = ServerConnection::new(Arc::clone(config))?;
-                Ok(SecureStream::tls(Connection::Server(connection)))
-            }
-        }
+        Ok(match config {
+            None => SecureStream::Plain,
+            Some(config) => SecureStream::Tls(TlsConnection::server(config)?),
+        })
     }
 
     /// The client's side; `server_name` is what the server's certificate must be for.
@@ -107,19 +64,16 @@ impl SecureStream {
         config: Option<&Arc<ClientConfig>>,
         server_name: &str,
     ) -> Result<SecureStream, StreamError> {
-        let Some(config) = config else {
-            return Ok(SecureStream::Plain);
-        };
-        let name = ServerName::try_from(server_name.to_owned())
-            .map_err(|_| rustls::Error::General(format!("not a server name: {server_name:?}")))?;
-        let connection = ClientConnection::new(Arc::clone(config), name)?;
-        Ok(SecureStream::tls(Connection::Client(connection)))
+        Ok(match config {
+            None => SecureStream::Plain,
+            Some(config) => SecureStream::Tls(TlsConnection::client(config, server_name)?),
+        })
     }
 
     /// The client's first flight. A server or a plain stream has none.
     pub fn start(&mut self, wire_out: &mut Vec<u8>) {
         if let SecureStream::Tls(connection) = self {
-            write_records(connection, wire_out);
+            connection.start(wire_out);
         }
     }
 
@@ -171,7 +125,7 @@ impl SecureStream {
                 plain.extend_from_slice(wire);
                 Ok(Opened::default())
             }
-            SecureStream::Tls(connection) => Ok(open_tls(connection, wire, plain, wire_out)?),
+            SecureStream::Tls(connection) => Ok(connection.open(wire, plain, wire_out)?),
             SecureStream::WebSocket(socket) => socket.open(wire, plain, wire_out),
         }
     }
@@ -180,7 +134,7 @@ impl SecureStream {
     pub fn seal(&mut self, plain: &[u8], wire_out: &mut Vec<u8>) {
         match self {
             SecureStream::Plain => wire_out.extend_from_slice(plain),
-            SecureStream::Tls(connection) => seal_tls(connection, &[IoSlice::new(plain)], wire_out),
+            SecureStream::Tls(connection) => connection.seal(plain, wire_out),
             SecureStream::WebSocket(socket) => socket.seal(plain, wire_out),
         }
     }
@@ -189,14 +143,14 @@ impl SecureStream {
     pub fn close(&mut self, wire_out: &mut Vec<u8>) {
         match self {
             SecureStream::Plain => {}
-            SecureStream::Tls(connection) => close_tls(connection, wire_out),
+            SecureStream::Tls(connection) => connection.close(wire_out),
             SecureStream::WebSocket(socket) => socket.close(wire_out),
         }
     }
 
     /// Whether application bytes cannot flow yet.
     pub fn is_handshaking(&self) -> bool {
-        self.connection().is_some_and(|tls| tls.is_handshaking())
+        self.connection().is_some_and(TlsConnection::is_handshaking)
     }
 
     /// Whether there is TLS, below whatever else.
@@ -204,8 +158,21 @@ impl SecureStream {
         self.connection().is_some()
     }
 
-    /// The connection of rustls, if there is one.
-    pub fn connection(&self) -> Option<&Connection> {
+    /// The certificate that the client showed to this server, until [`SecureStream::forget_certificate`].
+    pub fn client_certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.connection()?.client_certificate()
+    }
+
+    /// Gives its memory back when it is known who the client is.
+    pub fn forget_certificate(&mut self) {
+        match self {
+            SecureStream::Plain => {}
+            SecureStream::Tls(connection) => connection.forget_certificate(),
+            SecureStream::WebSocket(socket) => socket.forget_certificate(),
+        }
+    }
+
+    fn connection(&self) -> Option<&TlsConnection> {
         match self {
             SecureStream::Plain => None,
             SecureStream::Tls(connection) => Some(connection),
@@ -218,84 +185,18 @@ impl SecureStream {
         matches!(self, SecureStream::Plain)
     }
 
-    /// The rustls connection, for what it negotiated.
-    pub fn tls(connection: Connection) -> SecureStream {
-        let mut connection = Box::new(connection);
-        connection.set_buffer_limit(None);
-        SecureStream::Tls(connection)
-    }
-
     /// The negotiated version and cipher suite, for example `TLSv1_3 TLS13_AES_256_GCM_SHA384`; `None` if plain or not
     /// negotiated yet.
     pub fn negotiated(&self) -> Option<String> {
-        let connection = self.connection()?;
-        let version = connection.protocol_version()?;
-        let suite = connection.negotiated_cipher_suite()?;
-        Some(format!("{version:?} {:?}", suite.suite()))
+        self.connection()?.negotiated()
     }
-}
 
-/// [`SecureStream::open`] of TLS.
-pub(crate) fn open_tls(
-    connection: &mut Connection,
-    mut wire: &[u8],
-    plain: &mut Vec<u8>,
-    wire_out: &mut Vec<u8>,
-) -> Result<Opened, TlsError> {
-    let mut opened = Opened::default();
-    while !wire.is_empty() {
-        connection
-            .read_tls(&mut wire)
-            .map_err(|error| rustls::Error::General(error.to_string()))?;
-        let was_handshaking = connection.is_handshaking();
-        let processed = connection.process_new_packets();
-        if connection.wants_write() {
-            write_records(connection, wire_out);
+    /// For tests: the server's key wears out after so many records.
+    #[cfg(test)]
+    pub(crate) fn limit_records(&mut self, records_max: u64) {
+        if let SecureStream::Tls(connection) = self {
+            connection.limit_records(records_max);
         }
-        if was_handshaking {
-            opened.warning = refusal::take_warning().or(opened.warning);
-        }
-        let state = processed.map_err(|error| TlsError::of(error, connection))?;
-        opened.peer_closed |= state.peer_has_closed();
-        take_plain(connection, plain);
-        if opened.peer_closed {
-            break;
-        }
-    }
-    Ok(opened)
-}
-
-/// Appends the slices as records, as if they were one.
-pub(crate) fn seal_tls(connection: &mut Connection, plain: &[IoSlice<'_>], wire_out: &mut Vec<u8>) {
-    // Without a buffer limit the writer takes all.
-    let _ = connection.writer().write_vectored(plain);
-    write_records(connection, wire_out);
-}
-
-/// Appends close_notify.
-pub(crate) fn close_tls(connection: &mut Connection, wire_out: &mut Vec<u8>) {
-    connection.send_close_notify();
-    write_records(connection, wire_out);
-}
-
-fn write_records(connection: &mut Connection, wire_out: &mut Vec<u8>) {
-    while connection.wants_write() {
-        // Writing to a Vec cannot fail.
-        if connection.write_tls(wire_out).is_err() {
-            return;
-        }
-    }
-}
-
-fn take_plain(connection: &mut Connection, plain: &mut Vec<u8>) {
-    let mut reader = connection.reader();
-    while let Ok(chunk) = reader.fill_buf() {
-        let taken = chunk.len();
-        if taken == 0 {
-            return;
-        }
-        plain.extend_from_slice(chunk);
-        reader.consume(taken);
     }
 }
 

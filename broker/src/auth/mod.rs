@@ -3,17 +3,20 @@
 //! The way of a CONNECT: the accepting shard asks [`Authentication::check`] before the connection moves to its home, so
 //! nothing of a session is touched for a client that was not let in. What takes time is computed by the threads of
 //! `verifier.rs`, and the answer is fetched with [`Authentication::next_answer`]. The home shard then takes the client's
-//! [`acl::Access`] from the [`Policy`].
+//! [`acl::Access`] from the [`Policy`]. A CONNECT that names an Authentication Method goes by
+//! [`Authentication::begin_exchange`] instead, and is as decided before it moves.
 //!
 //! Invariants: a password is neither kept nor logged. What a wrong password costs does not depend on whether the user
 //! exists. A reload replaces the policy as a whole or not at all.
 
 pub mod acl;
 mod back_off;
+pub mod enhanced;
 mod file;
 pub mod password;
 pub mod password_file;
 mod policy;
+pub mod scram;
 mod verifier;
 
 use std::net::IpAddr;
@@ -22,9 +25,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crossbeam::queue::SegQueue;
 use mqtt::ReasonCode;
+use mqtt::packet::Auth;
 use transport::clock::monotonic_ns;
 
 use self::back_off::{BackOff, Source};
+use self::enhanced::{Exchange, Nonces, Proof, Refusal};
+use self::password_file::PasswordFile;
 pub use self::policy::{AccessFiles, Policy, world_readable};
 pub(crate) use self::verifier::give_way_to_shards;
 use self::verifier::{Job, Verifier};
@@ -44,6 +50,8 @@ pub enum Verdict {
     Proved,
     /// The client is not let in.
     Refused(ReasonCode),
+    /// Enhanced authentication did not let the client in.
+    Failed(Refusal),
 }
 
 /// What a client said in CONNECT, and where it is.
@@ -177,6 +185,52 @@ impl Authentication {
         } else {
             Check::Decided(Verdict::Refused(ReasonCode::ServerBusy))
         }
+    }
+
+    /// Begins an exchange for a CONNECT with this method and data; it costs microseconds.
+    ///
+    /// # Errors
+    /// There is none to begin.
+    pub fn begin_exchange(
+        &self,
+        listener: ListenerId,
+        method: &str,
+        data: Option<&[u8]>,
+        nonces: &mut Nonces,
+    ) -> Result<(Exchange, Vec<u8>), Refusal> {
+        Exchange::begin(self.scram_file(listener).as_ref(), method, data, nonces)
+    }
+
+    /// Ends an exchange with the client's AUTH. Who failed often has to wait here as with passwords.
+    ///
+    /// # Errors
+    /// The client is not let in.
+    pub fn finish_exchange(
+        &self,
+        now: Timestamp,
+        listener: ListenerId,
+        address: IpAddr,
+        exchange: Exchange,
+        auth: &Auth<'_>,
+    ) -> Result<Proof, Refusal> {
+        let source = Source::of(address);
+        if !self.shared.back_off.admits(now, source) {
+            return Err(Refusal {
+                reason: ReasonCode::ConnectionRateExceeded,
+                why: "too many wrong passwords from this address, try again later",
+            });
+        }
+        exchange
+            .finish(self.scram_file(listener).as_ref(), auth)
+            .inspect_err(|_| self.shared.back_off.failed(now, source))
+    }
+
+    /// The users that may prove themselves in an exchange; none where certificates name the users.
+    fn scram_file(&self, listener: ListenerId) -> Option<Arc<PasswordFile>> {
+        if self.certificate_names_user(listener) {
+            return None;
+        }
+        self.policy().passwords(listener).cloned()
     }
 
     /// The next answer for a shard.

@@ -1,4 +1,5 @@
-//! Hashes of passwords as mosquitto writes them: `$6$` (salted SHA-512), `$7$` (PBKDF2-HMAC-SHA512) and `$argon2id$`.
+//! Hashes of passwords as mosquitto writes them: `$6$` (salted SHA-512), `$7$` (PBKDF2-HMAC-SHA512) and `$argon2id$`; and the
+//! verifiers of SCRAM-SHA-256, which prove a password that is sent too.
 //!
 //! Invariants: a [`PasswordHash`] is complete and affordable (bounded iterations and memory), so checking a password
 //! against it cannot fail for another reason than the password; the comparison takes the same time whatever differs.
@@ -14,6 +15,8 @@ use aws_lc_rs::digest::{self, SHA512, SHA512_OUTPUT_LEN};
 use aws_lc_rs::pbkdf2::{self, PBKDF2_HMAC_SHA512};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+
+use super::scram::Verifier;
 
 /// A hash of a password with everything that checking one needs.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,6 +34,11 @@ pub enum Algorithm {
     },
     /// `$argon2id$`, 46 MiB and one pass as mosquitto 2.1 makes it.
     Argon2id,
+    /// `SCRAM-SHA-256$`: for clients that prove the password without sending it, too.
+    ScramSha256 {
+        /// At most [`ITERATIONS_MAX`]; clients ask for [`SCRAM_ITERATIONS_MIN`].
+        iterations: NonZeroU32,
+    },
 }
 
 /// Why a text is not a hash that can be used.
@@ -38,7 +46,7 @@ pub enum Algorithm {
 pub enum HashError {
     /// Does not begin as one of the known forms: a password in plain text, most likely.
     #[error(
-        "the password is not hashed, or in an unknown way ($6$, $7$ and $argon2id$ are known): hash it with `broker passwd`"
+        "the password is not hashed, or in an unknown way ($6$, $7$, $argon2id$ and SCRAM-SHA-256$ are known): hash it with `broker passwd`"
     )]
     Unknown,
     /// A part is missing or cannot be read.
@@ -64,6 +72,8 @@ pub enum MakeError {
 pub const ITERATIONS_MAX: u32 = 10_000_000;
 /// Iterations of a new `$7$` hash: a few milliseconds, a hundred times what mosquitto 2.0 takes. mosquitto reads it.
 pub const ITERATIONS_DEFAULT: u32 = 10_000;
+/// Iterations of SCRAM-SHA-256 that a client has to refuse less of (RFC 7677, section 4).
+pub const SCRAM_ITERATIONS_MIN: u32 = 4096;
 
 /// Memory of one argon2 check at most, in KiB.
 const ARGON2_KIB_MAX: u32 = 1 << 20;
@@ -74,6 +84,8 @@ const ARGON2_KIB: u32 = 47_104;
 const ARGON2_SALT_BYTES: usize = 16;
 /// Bytes of a salt: what mosquitto 2.0 writes and both versions read.
 const SALT_BYTES: usize = 12;
+/// What PostgreSQL takes.
+const SCRAM_SALT_BYTES: usize = 16;
 /// Bytes of a salt that is read at most; mosquitto 2.1 writes 64.
 const SALT_BYTES_MAX: usize = 1024;
 
@@ -89,6 +101,7 @@ enum Form {
         hash: [u8; SHA512_OUTPUT_LEN],
     },
     Argon2id(PasswordHashString),
+    Scram(Verifier),
 }
 
 impl PasswordHash {
@@ -97,6 +110,9 @@ impl PasswordHash {
     /// # Errors
     /// It is none, or one that cannot be used.
     pub fn parse(text: &str) -> Result<PasswordHash, HashError> {
+        if let Some(verifier) = Verifier::parse(text) {
+            return Ok(PasswordHash(Form::Scram(verifier?)));
+        }
         let form = match text.strip_prefix('$').and_then(|rest| rest.split_once('$')) {
             Some(("6", rest)) => sha512(rest)?,
             Some(("7", rest)) => pbkdf2(rest)?,
@@ -128,6 +144,10 @@ impl PasswordHash {
                 }
             }
             Algorithm::Argon2id => Form::Argon2id(make_argon2id(password)?),
+            Algorithm::ScramSha256 { iterations } => {
+                let salt = random::<SCRAM_SALT_BYTES>()?;
+                Form::Scram(Verifier::make(password, iterations, &salt))
+            }
         }))
     }
 
@@ -144,6 +164,16 @@ impl PasswordHash {
             Form::Argon2id(hash) => Argon2::default()
                 .verify_password(password, &hash.password_hash())
                 .is_ok(),
+            Form::Scram(verifier) => verifier.verify(password),
+        }
+    }
+
+    /// What SCRAM-SHA-256 goes by, if the hash is of that kind.
+    #[must_use]
+    pub fn scram(&self) -> Option<&Verifier> {
+        match &self.0 {
+            Form::Scram(verifier) => Some(verifier),
+            _ => None,
         }
     }
 }
@@ -168,6 +198,7 @@ impl fmt::Display for PasswordHash {
                 )
             }
             Form::Argon2id(hash) => f.write_str(hash.as_str()),
+            Form::Scram(verifier) => verifier.fmt(f),
         }
     }
 }
@@ -179,6 +210,7 @@ impl fmt::Debug for PasswordHash {
             Form::Sha512 { .. } => "PasswordHash($6$)",
             Form::Pbkdf2 { .. } => "PasswordHash($7$)",
             Form::Argon2id(_) => "PasswordHash($argon2id$)",
+            Form::Scram(_) => "PasswordHash(SCRAM-SHA-256$)",
         })
     }
 }
@@ -270,6 +302,10 @@ mod tests {
     const PBKDF2: &str = "$7$101$7ph9hql0HPjKAApL$DZI44za4vmBMaLVxfEWNyY14sPel590RC3kxA6LuX1ASnptSc3XkjO7t7SA3T4XFfruPvRdoqwhMj2K7jSA0RQ==";
     const SHA512_X: &str = "$6$JAb3f/OZ7AYTt1kc$f4gDNHPRv0u0qLKdkHcyKmURUO20wuqZoEkEqZf+TCB3EHjEe+4ZDye4KoeHtT77NvOX6xI8cjlYu4YXu3iwsQ==";
 
+    const CHEAP_SCRAM: Algorithm = Algorithm::ScramSha256 {
+        iterations: NonZeroU32::MIN,
+    };
+
     fn cheap_pbkdf2() -> Algorithm {
         Algorithm::Sha512Pbkdf2 {
             iterations: NonZeroU32::new(7).unwrap(),
@@ -290,7 +326,12 @@ mod tests {
 
     #[test]
     fn own_hashes_are_read_back() {
-        for algorithm in [Algorithm::Sha512, cheap_pbkdf2(), Algorithm::Argon2id] {
+        for algorithm in [
+            Algorithm::Sha512,
+            cheap_pbkdf2(),
+            Algorithm::Argon2id,
+            CHEAP_SCRAM,
+        ] {
             let made = PasswordHash::make(b"secret", algorithm).unwrap();
             let read = PasswordHash::parse(&made.to_string()).unwrap();
             assert_eq!(read, made);
@@ -331,6 +372,8 @@ mod tests {
             ("$7$101$c2FsdA==", HashError::Malformed),
             ("$7$$c2FsdA==$aGFzaA==", HashError::Malformed),
             (short, HashError::Malformed),
+            ("SCRAM-SHA-256$4096:c2FsdA==", HashError::Malformed),
+            ("SCRAM-SHA-1$4096:c2FsdA==$a:b", HashError::Unknown),
             (&PBKDF2.replace("101", "0"), HashError::Malformed),
             (&PBKDF2.replace("101", "-1"), HashError::Malformed),
             (&PBKDF2.replace("101", "+1"), HashError::Malformed),
@@ -372,7 +415,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_without_panic(text in r"(\$(6|7|argon2id)\$)?[$0-9A-Za-z+/=,vmtp]{0,80}") {
+        fn any_text_is_read_without_panic(text in r"(\$(6|7|argon2id)\$|SCRAM-SHA-256\$1:)?[$0-9A-Za-z+/=,:vmtp]{0,80}") {
             if let Ok(hash) = PasswordHash::parse(&text) {
                 prop_assert_eq!(PasswordHash::parse(&hash.to_string()), Ok(hash));
             }

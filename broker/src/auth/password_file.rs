@@ -2,7 +2,8 @@
 //!
 //! Invariants: a file is taken whole or not at all, so no line can leave a user without a password; a user stands once.
 //! What was found right once is known again without hashing: of each user at most one keyed digest is kept, in memory
-//! only and under a key that dies with this value, so a reload forgets it.
+//! only and under a key that dies with this value, so a reload forgets it. Who cannot prove itself by SCRAM gets a
+//! challenge all the same, which stays as long as the process lives: a reload does not tell it from a real one.
 
 use std::collections::HashMap;
 use std::collections::hash_map;
@@ -16,6 +17,7 @@ use aws_lc_rs::hmac::{self, HMAC_SHA256};
 
 use super::file::{self, Lines};
 use super::password::{Algorithm, MakeError, PasswordHash};
+use super::scram::Challenge;
 use crate::config::ConfigError;
 
 /// Users and their passwords.
@@ -25,6 +27,10 @@ pub struct PasswordFile {
     entries: Vec<Entry>,
     /// What the password of an unknown user is compared with if the file has no user at all.
     nobody: PasswordHash,
+    /// The first entry that SCRAM can be done with: those that are not there look like it.
+    scram_model: Option<u32>,
+    /// Keys the challenges of those that are not there.
+    imitation_key: [u8; 32],
     /// Keys what is remembered, and chooses the entry that stands in for an unknown user.
     key: hmac::Key,
     hasher: hash_map::RandomState,
@@ -83,11 +89,15 @@ impl PasswordFile {
             }
         }
         lines.finish()?;
-        let (key, nobody) = secrets().map_err(|error| file::problem(path, error.to_string()))?;
+        let no_secrets = |error: MakeError| file::problem(path, error.to_string());
+        let (key, nobody) = secrets().map_err(no_secrets)?;
+        let scram_model = entries.iter().position(|entry| entry.hash.scram().is_some());
         Ok(PasswordFile {
             users,
             entries,
             nobody,
+            scram_model: scram_model.and_then(|index| u32::try_from(index).ok()),
+            imitation_key: imitation_key().map_err(no_secrets)?,
             key,
             hasher: hash_map::RandomState::new(),
         })
@@ -148,6 +158,23 @@ impl PasswordFile {
         right
     }
 
+    /// What a client that says it is `user` is challenged with; `None` if no user can be asked so.
+    #[must_use]
+    pub fn scram_challenge(&self, user: &str) -> Option<Challenge> {
+        let verifier = |entry: &u32| self.entries.get(*entry as usize)?.hash.scram();
+        let model = verifier(self.scram_model.as_ref()?)?;
+        Some(match self.users.get(user).and_then(verifier) {
+            Some(verifier) => Challenge {
+                verifier: verifier.clone(),
+                known: true,
+            },
+            None => Challenge {
+                verifier: model.imitation(&self.imitation_key, user),
+                known: false,
+            },
+        })
+    }
+
     /// Whether the user has the same password here as in `before`: neither removed nor set anew.
     #[must_use]
     pub fn keeps(&self, before: &PasswordFile, user: &str) -> bool {
@@ -205,6 +232,17 @@ fn secrets() -> Result<(hmac::Key, PasswordHash), MakeError> {
     let nobody = PasswordHash::make(&bytes, cheap)?;
     getrandom::fill(&mut bytes).map_err(|_| MakeError::NoRandom)?;
     Ok((hmac::Key::new(HMAC_SHA256, &bytes), nobody))
+}
+
+/// One for the whole life of the process.
+fn imitation_key() -> Result<[u8; 32], MakeError> {
+    static KEY: OnceLock<[u8; 32]> = OnceLock::new();
+    if let Some(key) = KEY.get() {
+        return Ok(*key);
+    }
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|_| MakeError::NoRandom)?;
+    Ok(*KEY.get_or_init(|| key))
 }
 
 /// A file that is shared by the listeners that name it.
@@ -318,6 +356,34 @@ mod tests {
         assert!(eve.entry.is_some() && !eve.known);
         assert_eq!(eve, file.find("eve"), "always the same one");
         assert!(parse("").unwrap().find("eve").entry.is_none());
+    }
+
+    #[test]
+    fn who_cannot_do_scram_is_challenged_all_the_same() {
+        let scram = |password: &str| {
+            let iterations = NonZeroU32::new(17).unwrap();
+            let made = PasswordHash::make(password.as_bytes(), Algorithm::ScramSha256 { iterations });
+            made.unwrap().to_string()
+        };
+        let text = format!("bob:{}\nann:{}\n", hash("b"), scram("a"));
+        let (file, again) = (parse(&text).unwrap(), parse(&text).unwrap());
+        let ann = file.scram_challenge("ann").unwrap();
+        assert!(ann.known && ann.verifier.verify(b"a"));
+        for user in ["bob", "eve", ""] {
+            let challenge = file.scram_challenge(user).unwrap();
+            assert!(!challenge.known, "{user}");
+            assert_eq!(
+                again.scram_challenge(user).unwrap().verifier,
+                challenge.verifier,
+                "a reload does not tell"
+            );
+            let text = challenge.verifier.to_string();
+            assert!(text.starts_with("SCRAM-SHA-256$17:"), "{text}");
+            assert_eq!(text.len(), ann.verifier.to_string().len());
+        }
+        assert!(file.verify(file.find("ann"), b"a") && !file.verify(file.find("ann"), b"b"));
+        let without = parse(&format!("bob:{}\n", hash("b"))).unwrap();
+        assert!(without.scram_challenge("bob").is_none());
     }
 
     #[test]

@@ -4,14 +4,17 @@
 
 use std::sync::Arc;
 
-use mqtt::ProtocolVersion;
-use mqtt::property::PropertiesBuf;
+use mqtt::frame::PacketType;
+use mqtt::packet::Ack;
+use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::publish_template::PublishTemplate;
+use mqtt::{PacketIdentifier, ProtocolVersion, ReasonCode};
 
 use super::connection::{Connection, ConnectionId, Stage};
 use super::counters::ShardCounters;
 use super::message::{Message, StoredMessage};
 use super::pressure::Pressure;
+use super::reason_string;
 use super::session::Sessions;
 use super::slots::Slots;
 use super::store::Store;
@@ -94,24 +97,79 @@ impl Clients {
     }
 
     /// Appends a packet to the connection's `out` with `write`; not one that is larger than the client takes
-    /// [MQTT-3.1.2-24].
+    /// [MQTT-3.1.2-24]. Whether it was appended.
     #[inline]
-    pub(super) fn send(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>, ProtocolVersion)) {
+    pub(super) fn send(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>, ProtocolVersion)) -> bool {
         let Some(connection) = self.connections.get_mut(slot) else {
-            return;
+            return false;
         };
         if connection.stage == Stage::Closing {
-            return;
+            return false;
         }
         open_out(connection, &mut self.spare_outs);
         let start = connection.out.len();
         write(&mut connection.out, connection.version);
         if connection.out.len() - start > connection.packet_bytes_max as usize {
             connection.out.truncate(start);
-            return;
+            return false;
         }
         mark_dirty(slot, connection, &mut self.dirty);
         self.counters().packets_sent.add(1);
+        true
+    }
+
+    /// As [`Self::send`] with a Reason String for a 5.0 client that wants such [MQTT-3.1.2-29], unless the packet would be larger
+    /// than the client takes ([MQTT-3.2.2-19] and its like for each packet type).
+    pub(super) fn send_explained(
+        &mut self,
+        slot: u32,
+        why: Option<&str>,
+        write: impl Fn(&mut Vec<u8>, ProtocolVersion, Properties<'_>),
+    ) {
+        let Some(connection) = self.connections.get(slot) else {
+            return;
+        };
+        let bytes_max = connection.packet_bytes_max as usize;
+        let tells = connection.version == ProtocolVersion::V5 && !connection.without_reasons;
+        let mut reason = PropertiesBuf::new();
+        if let Some(why) = why.filter(|_| tells) {
+            // Ours are shorter than what a string may have.
+            let _ = reason.push(Property::ReasonString(why));
+        }
+        self.send(slot, |out, version| {
+            let start = out.len();
+            write(out, version, reason.as_properties());
+            if out.len() - start > bytes_max && !reason.is_empty() {
+                out.truncate(start);
+                write(out, version, Properties::EMPTY);
+            }
+        });
+    }
+
+    /// Sends a PUBACK, PUBREC, PUBREL or PUBCOMP; an error with a Reason String.
+    #[inline]
+    pub(super) fn send_ack(
+        &mut self,
+        slot: u32,
+        packet_type: PacketType,
+        packet_identifier: PacketIdentifier,
+        reason: ReasonCode,
+    ) {
+        if !reason.is_error() {
+            self.send(slot, |out, version| {
+                mqtt::encode::ack(packet_type, packet_identifier, reason, version, out);
+            });
+            return;
+        }
+        let why = reason_string::of(packet_type, reason);
+        self.send_explained(slot, why, |out, version, properties| {
+            let ack = Ack {
+                packet_identifier,
+                reason,
+                properties,
+            };
+            ack.encode(packet_type, version, out);
+        });
     }
 
     /// Puts the connection into the shell's list.

@@ -8,8 +8,11 @@ use std::net::SocketAddr;
 
 use mqtt::ProtocolVersion;
 
+use super::aliases::Aliases;
+use super::handle::auth::Enhanced;
 use super::time::Timestamp;
 use crate::auth::Verdict;
+use crate::auth::enhanced::Authenticated;
 use crate::limits;
 use crate::settings::ListenerId;
 
@@ -42,6 +45,8 @@ pub struct Peer {
     pub certificate_identity: Option<Box<str>>,
     /// What became of its user name and password.
     pub verdict: Verdict,
+    /// Who it proved to be in an exchange of AUTH packets.
+    pub authenticated: Option<Box<Authenticated>>,
 }
 
 /// Why the shell lost a connection.
@@ -97,6 +102,8 @@ pub(super) struct Connection {
     pub(super) slow: bool,
     /// Its listener has a mount point.
     pub(super) mounted: bool,
+    /// It has Topic Aliases for what it is sent.
+    pub(super) aliased: bool,
     pub(super) keep_alive_s: u16,
     // What follows is touched once for each read.
     pub(super) last_received: Timestamp,
@@ -108,6 +115,8 @@ pub(super) struct Connection {
     pub(super) partial: Vec<u8>,
     pub(super) rare: Option<Box<Rare>>,
     pub(super) listener: ListenerId,
+    /// Request Problem Information is 0: no Reason Strings.
+    pub(super) without_reasons: bool,
 }
 
 /// What most connections have only before CONNECT and after their end.
@@ -118,6 +127,10 @@ pub(super) struct Rare {
     /// Inbound topic aliases (5.0); empty until the first is set.
     pub(super) aliases: Vec<Option<Box<str>>>,
     pub(super) why_closing: Option<Box<str>>,
+    /// Outbound topic aliases (5.0), if the client takes some.
+    pub(super) outbound_aliases: Option<Box<Aliases>>,
+    /// Of a connection that named an Authentication Method.
+    pub(super) enhanced: Option<Box<Enhanced>>,
 }
 
 impl Connection {
@@ -139,12 +152,14 @@ impl Connection {
             pressing: false,
             slow: false,
             mounted: false,
+            aliased: false,
             patience_until: Timestamp::NEVER,
             keep_alive_s: 0,
             last_received: now,
             watched_until: Timestamp::NEVER,
             partial: Vec::new(),
             listener: peer.listener,
+            without_reasons: false,
             rare: Some(Box::new(Rare {
                 peer: Some(peer),
                 ..Rare::default()
@@ -155,6 +170,15 @@ impl Connection {
     /// The rare state, made if there is none.
     pub(super) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    /// Its Topic Aliases: a look at a flag for those that have none.
+    #[inline]
+    pub(super) fn outbound_aliases(&mut self) -> Option<&mut Aliases> {
+        if !self.aliased {
+            return None;
+        }
+        self.rare.as_mut()?.outbound_aliases.as_deref_mut()
     }
 
     /// Bytes that wait for the socket.
@@ -180,7 +204,7 @@ impl Connection {
         self.waiting_bytes() > limits::OUT_PRESSURE_BYTES
     }
 
-    /// When the client must have sent something: one and a half times the keep alive [MQTT-3.1.2-24].
+    /// When the client must have sent something: one and a half times the keep alive [MQTT-3.1.2-22], [MQTT3-3.1.2-24].
     pub(super) fn keep_alive_deadline(&self) -> Timestamp {
         if self.keep_alive_s == 0 {
             return Timestamp::NEVER;

@@ -10,16 +10,18 @@ use mqtt::property::PropertiesBuf;
 use mqtt::publish_template::PublishTemplate;
 use mqtt::{ProtocolVersion, QoS};
 
+use super::aliases::Outgoing;
 use super::clients::{Clients, mark_dirty, open_out};
 use super::connection::{Connection, NONE};
 use super::fan_out::FanOut;
 use super::message::Message;
-use super::mount::mount_point;
+use super::mount::{mount_point, seen};
 use super::route::Target;
 use super::session::inflight::Entry;
 use super::session::queue::Queued;
 use super::store::Record;
 use super::time::Timestamp;
+use crate::settings::Settings;
 
 /// PUBLISH packets of one topic at QoS 0 that go on as they came.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +49,7 @@ impl Clients {
         let at_qos0 = target.qos == QoS::AtMostOnce || !self.upgrade;
         let plain = same_form
             && !connection.mounted
+            && !connection.aliased
             && at_qos0
             && target.identifiers == NONE
             && !connection.qos0_waits;
@@ -125,20 +128,20 @@ impl Clients {
             return false;
         }
         let identifiers = identifiers.map(|identifiers| &**identifiers);
-        let mount_point = mount_point(connection, &self.settings);
-        let version = connection.version;
-        let template = fan_out.template(
+        let template = encoded(
+            fan_out,
+            connection,
+            &self.settings,
             message,
-            version,
             QoS::AtMostOnce,
             retain,
             identifiers,
-            mount_point,
         );
         match template {
             Some(template) if fits(connection, template) && connection.has_room(template.bytes()) => {
                 open_out(connection, &mut self.spare_outs);
                 template.append(&mut connection.out);
+                commit_alias(connection);
                 mark_dirty(slot, connection, &mut self.dirty);
                 self.pressure.feel(slot, connection);
                 fan_out.sent += 1;
@@ -174,13 +177,14 @@ impl Clients {
         let kept = session
             .outlives_connection()
             .then(|| fan_out.stored(now, message));
-        let template = fan_out.template(
+        let template = encoded(
+            fan_out,
+            connection,
+            &self.settings,
             message,
-            connection.version,
             qos,
             retain,
             identifiers.map(|identifiers| &**identifiers),
-            mount_point(connection, &self.settings),
         );
         let Some(template) = template.filter(|template| fits(connection, template)) else {
             fan_out.dropped += 1;
@@ -213,10 +217,48 @@ impl Clients {
             let packet_identifier = session.inflight.push(entry);
             template.append_with_identifier(packet_identifier, false, &mut connection.out);
         }
+        commit_alias(connection);
         mark_dirty(slot, connection, &mut self.dirty);
         self.pressure.feel(slot, connection);
         fan_out.sent += 1;
         true
+    }
+}
+
+/// A message as a connection is to get it; `None` if it cannot be encoded. After it was appended comes [`commit_alias`].
+#[inline]
+fn encoded<'a>(
+    fan_out: &'a mut FanOut,
+    connection: &mut Connection,
+    settings: &Settings,
+    message: &Message<'_>,
+    qos: QoS,
+    retain: bool,
+    identifiers: Option<&PropertiesBuf>,
+) -> Option<&'a PublishTemplate> {
+    let mount_point = mount_point(connection, settings);
+    let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
+    if let Some(aliases) = connection.outbound_aliases() {
+        let outgoing = Outgoing {
+            qos,
+            retain,
+            topic: seen(message.topic, mount_point)?,
+            properties: message.properties,
+            identifiers: identifiers.map(PropertiesBuf::as_properties).unwrap_or_default(),
+            payload: message.payload,
+        };
+        if aliases.encode(&outgoing, bytes_max, fan_out.own_template()) {
+            return Some(fan_out.own_template());
+        }
+    }
+    fan_out.template(message, version, qos, retain, identifiers, mount_point)
+}
+
+/// The packet that was encoded last for the connection is in its `out`.
+#[inline]
+pub(super) fn commit_alias(connection: &mut Connection) {
+    if let Some(aliases) = connection.outbound_aliases() {
+        aliases.commit();
     }
 }
 

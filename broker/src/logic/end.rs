@@ -5,7 +5,7 @@
 //! its Will (published, if it waited) with it, and nothing of it stays.
 
 use mqtt::packet::Disconnect;
-use mqtt::property::{Properties, PropertiesBuf, Property};
+use mqtt::property::{PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, ReasonCode};
 
 use super::Shard;
@@ -29,13 +29,10 @@ impl Shard {
             return;
         };
         if connection.stage == Stage::Connected && connection.version == ProtocolVersion::V5 {
-            self.clients.send(slot, |out, version| {
-                Disconnect {
-                    reason,
-                    properties: Properties::EMPTY,
-                }
-                .encode(version, out);
-            });
+            self.clients
+                .send_explained(slot, Some(why), |out, version, properties| {
+                    Disconnect { reason, properties }.encode(version, out);
+                });
         }
         self.close(now, slot, why, true);
     }
@@ -65,6 +62,8 @@ impl Shard {
         let session_slot = std::mem::replace(&mut connection.session, NONE);
         if let Some(rare) = &mut connection.rare {
             rare.aliases = Vec::new();
+            rare.enhanced = None;
+            rare.outbound_aliases = None;
         }
         self.timers
             .cancel(connection.watched_until, Timer::KeepAlive { slot });

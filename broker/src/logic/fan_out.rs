@@ -77,6 +77,11 @@ impl FanOut {
         Some(template)
     }
 
+    /// Where a form that is one subscriber's own is encoded.
+    pub(super) fn own_template(&mut self) -> &mut PublishTemplate {
+        &mut self.identified
+    }
+
     /// The message to be kept, one for all who keep it.
     pub(super) fn stored(&mut self, now: Timestamp, message: &Message<'_>) -> StoredMessage {
         let scratch = &mut self.scratch;

@@ -10,6 +10,7 @@
 //! the shell pushes [`Shard::take_batches`] before it flushes connections, and gives batches to
 //! [`Shard::receive_batch`] before bytes to [`Shard::receive`].
 
+mod aliases;
 mod batch;
 mod clients;
 mod connection;
@@ -26,6 +27,7 @@ mod placement;
 mod policy;
 mod pressure;
 mod pump;
+mod reason_string;
 mod receive;
 mod retained;
 mod route;

@@ -6,8 +6,9 @@
 
 use mqtt::{PacketIdentifier, QoS};
 
+use super::aliases::Outgoing;
 use super::clients::{Clients, mark_dirty, open_out};
-use super::deliver::fits;
+use super::deliver::{commit_alias, fits};
 use super::message::Message;
 use super::mount::{mount_point, seen};
 use super::session::Session;
@@ -234,23 +235,31 @@ impl Clients {
         let Some(topic) = seen(topic, mount_point(connection, settings)) else {
             return false;
         };
-        let encoded = template.encode(
-            connection.version,
-            queued.qos,
-            queued.retain,
+        let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
+        let (qos, retain) = (queued.qos, queued.retain);
+        let outgoing = Outgoing {
+            qos,
+            retain,
             topic,
             properties,
-            extra,
+            identifiers: extra,
             payload,
-        );
-        if encoded.is_err() || !fits(connection, template) {
-            return false;
+        };
+        let aliased = connection
+            .outbound_aliases()
+            .is_some_and(|aliases| aliases.encode(&outgoing, bytes_max, template));
+        if !aliased {
+            let encoded = template.encode(version, qos, retain, topic, properties, extra, payload);
+            if encoded.is_err() || !fits(connection, template) {
+                return false;
+            }
         }
         open_out(connection, spare_outs);
         match identifier {
             Some(identifier) => template.append_with_identifier(identifier, dup, &mut connection.out),
             None => template.append(&mut connection.out),
         }
+        commit_alias(connection);
         mark_dirty(slot, connection, dirty);
         let payload_bytes = payload.len() as u64;
         let counters = self.counters();

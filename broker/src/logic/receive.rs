@@ -12,6 +12,7 @@ use mqtt::{DecodeError, Packet, ProtocolVersion, QoS, ReasonCode};
 use super::Shard;
 use super::connection::{ConnectionId, Stage};
 use super::deliver::Run;
+use super::handle::publish::is_as_indicated;
 use super::time::Timestamp;
 use crate::limits;
 
@@ -189,7 +190,11 @@ impl Shard {
 
     #[inline]
     fn payload_fits(&self, publish: &Publish<'_>) -> bool {
-        publish.payload.len() <= self.clients.settings.payload_bytes_max as usize
+        let settings = &self.clients.settings;
+        publish.payload.len() <= settings.payload_bytes_max as usize
+            && (publish.properties.is_empty()
+                || !settings.check_payload_format
+                || is_as_indicated(publish.properties, publish.payload))
     }
 
     /// Everything but PUBLISH.
@@ -217,18 +222,11 @@ impl Shard {
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(slot, &unsubscribe),
             Packet::PingReq => self.handle_pingreq(slot),
             Packet::Disconnect(disconnect) => self.handle_disconnect(now, slot, &disconnect),
-            // A second CONNECT [MQTT-3.1.0-2], an AUTH without a method [MQTT-4.12.0-6], or what only servers send.
+            // A second CONNECT [MQTT-3.1.0-2], or what only servers send.
             Packet::Connect(_) => {
                 self.protocol_error(now, slot, ReasonCode::ProtocolError, "a second CONNECT")
             }
-            Packet::Auth(_) => {
-                self.protocol_error(
-                    now,
-                    slot,
-                    ReasonCode::ProtocolError,
-                    "AUTH without an Authentication Method",
-                );
-            }
+            Packet::Auth(auth) => self.handle_auth(now, slot, &auth),
             Packet::ConnAck(_)
             | Packet::SubAck(_)
             | Packet::UnsubAck(_)

@@ -18,6 +18,7 @@ pub use self::remains::Remains;
 use super::{
     Batch, ConnectionId, LostCause, Peer, Shard, ShardCounters, Timestamp, home_shard, shard_counters,
 };
+use crate::auth::enhanced::Authenticated;
 use crate::auth::{Policy, Verdict};
 use crate::limits;
 use crate::settings::{ListenerId, Settings};
@@ -73,6 +74,8 @@ pub struct Cluster {
     hold: bool,
     /// Where connections come from.
     listener: ListenerId,
+    /// Who the next connection proved to be.
+    authenticated: Option<Box<Authenticated>>,
 }
 
 impl Cluster {
@@ -102,6 +105,7 @@ impl Cluster {
             on_the_way: (0..shards).map(|_| VecDeque::new()).collect(),
             hold: false,
             listener: ListenerId(0),
+            authenticated: None,
         }
     }
 
@@ -133,6 +137,11 @@ impl Cluster {
     /// Connections that are opened from now on come by this listener.
     pub fn set_listener(&mut self, listener: ListenerId) {
         self.listener = listener;
+    }
+
+    /// The next connection has proved itself in an exchange of AUTH packets.
+    pub fn set_authenticated(&mut self, authenticated: Authenticated) {
+        self.authenticated = Some(Box::new(authenticated));
     }
 
     /// The time now.
@@ -196,6 +205,7 @@ impl Cluster {
             assigned_client_identifier: Some(assigned.clone().into()),
             certificate_identity: user.map(Into::into),
             verdict,
+            authenticated: self.authenticated.take(),
         };
         let now = self.now;
         let nowhere = ConnectionId {

@@ -33,7 +33,9 @@ impl Folder {
             .map(|word| if word == "FILE" { path.as_str() } else { word });
         let mut args = PasswdArgs::try_parse_from(["passwd"].into_iter().chain(words))
             .map_err(|error| error.to_string())?;
-        args.iterations.get_or_insert(3);
+        if args.hash != Hash::ScramSha256 {
+            args.iterations.get_or_insert(3);
+        }
         args.act(&mut || Ok(typed.to_owned()))
             .map_err(|error| error.to_string())
     }
@@ -74,6 +76,7 @@ fn each_hash() {
         ("sha512", "$6$"),
         ("sha512-pbkdf2", "$7$3$"),
         ("argon2id", "$argon2id$"),
+        ("scram-sha-256", "SCRAM-SHA-256$10000:"),
     ] {
         folder.run(&format!("-H {hash} FILE {hash}"), "pw").unwrap();
         assert!(
@@ -85,6 +88,12 @@ fn each_hash() {
     }
     assert!(folder.text().starts_with("default:$7$3$"));
     assert!(folder.run("-H md5 FILE x", "pw").is_err());
+    let few = folder.run("-H scram-sha-256 -I 4095 FILE x", "pw").unwrap_err();
+    assert!(few.contains("at least 4096"), "{few}");
+    folder.run("-H scram-sha-256 -I 4096 FILE x", "pw").unwrap();
+    let written = folder.text();
+    folder.run("-U FILE", "").unwrap();
+    assert_eq!(folder.text(), written, "a verifier is no plain text");
 }
 
 #[test]

@@ -89,7 +89,7 @@ impl ShardLoop {
         self.listen_to(place);
     }
 
-    fn listen_to(&mut self, place: Place) {
+    pub(super) fn listen_to(&mut self, place: Place) {
         if let Some(greeting) = self.greetings.get(place) {
             self.ring
                 .receive(greeting.socket.as_fd(), Subject::Greeting(place).token());
@@ -131,6 +131,7 @@ impl ShardLoop {
         let client_identifier = match connect {
             // The logic takes the same one, and refuses who has none.
             Some(connect) if settings.user_name_is_client_identifier => identity(greeting)
+                .or_else(|| greeting.authenticated.as_ref().map(|proved| proved.user.clone()))
                 .or_else(|| connect.user_name.map(Box::from))
                 .unwrap_or_default(),
             Some(connect) => connect.client_identifier.into(),
@@ -157,7 +158,7 @@ impl ShardLoop {
         assigned_client_identifier: Option<Box<str>>,
         verdict: Verdict,
     ) {
-        let Some(greeting) = self.greetings.remove(place) else {
+        let Some(mut greeting) = self.greetings.remove(place) else {
             return;
         };
         let peer = Peer {
@@ -167,14 +168,16 @@ impl ShardLoop {
             assigned_client_identifier,
             certificate_identity: identity(&greeting),
             verdict,
+            authenticated: greeting.authenticated.take(),
         };
         let Greeting {
             socket,
-            stream,
+            mut stream,
             admission,
             plain,
             ..
         } = greeting;
+        stream.forget_certificate();
         let handoff = Handoff {
             socket,
             stream,
@@ -223,6 +226,8 @@ fn greeting(listening: &Listening, in_effect: &InEffect, socket: OwnedFd) -> Opt
         introduction: Introduction::default(),
         plain,
         is_being_checked: false,
+        challenged: None,
+        authenticated: None,
     })
 }
 

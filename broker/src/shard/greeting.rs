@@ -1,5 +1,5 @@
-//! Connections from accept until their CONNECT is whole: the TLS handshake, the upgrade to WebSocket, and finding the home
-//! shard.
+//! Connections from accept until their CONNECT is whole and their AUTH packets are exchanged: the TLS handshake, the upgrade
+//! to WebSocket, and finding the home shard.
 //!
 //! Invariants: one receive at most is in flight and none once the CONNECT is known, so the descriptor can move to
 //! another shard; at most [`limits::CONNECT_BYTES_MAX`] are kept for a client that has not said who it is, and nothing
@@ -19,8 +19,10 @@ use transport::tls::IdentityKind;
 use transport::websocket::handshake::Page;
 
 use super::admission::Admission;
+use super::challenge::Challenged;
 use super::proxy::Introduction;
 use super::token::{Place, same_generation};
+use crate::auth::enhanced::Authenticated;
 use crate::config::ProxyProtocol;
 use crate::limits;
 use crate::logic::Timestamp;
@@ -47,6 +49,10 @@ pub(crate) struct Greeting {
     pub(crate) plain: Vec<u8>,
     /// The CONNECT is whole and its password is being checked.
     pub(crate) is_being_checked: bool,
+    /// The CONNECT is whole and the client is to prove who it is by AUTH.
+    pub(super) challenged: Option<Box<Challenged>>,
+    /// It has.
+    pub(crate) authenticated: Option<Box<Authenticated>>,
 }
 
 impl Greeting {
@@ -70,7 +76,7 @@ pub(crate) struct Greetings {
 pub(crate) enum Heard {
     /// The CONNECT is not whole yet.
     Incomplete,
-    /// It is.
+    /// It is; what follows it is for whoever asked for more.
     Connect,
     /// It is, but wrong: its home is here, where it gets its refusal.
     Malformed,

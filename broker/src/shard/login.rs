@@ -1,4 +1,5 @@
-//! From CONNECT to the home shard: who the client is, as far as user name and password tell.
+//! From CONNECT to the home shard: who the client is, as far as user name and password tell; with an Authentication Method
+//! `challenge.rs` finds it out.
 //!
 //! Invariants: a connection leaves for its home with a verdict, so nothing of a session is touched before. While the
 //! password is checked elsewhere nothing is received on the connection, and its time from accept runs on.
@@ -20,6 +21,12 @@ impl ShardLoop {
         let Some(connect) = connect(&greeting.plain) else {
             return self.find_home(place, Verdict::Unproved);
         };
+        if greeting.challenged.is_some() {
+            return self.answered(place);
+        }
+        if connect.properties.authentication_method().is_some() {
+            return self.challenge(place);
+        }
         let request = Request {
             listener: greeting.listener,
             address: greeting.address.ip(),

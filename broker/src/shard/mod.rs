@@ -10,6 +10,7 @@
 
 mod accept;
 mod admission;
+mod challenge;
 mod connection;
 mod exchange;
 mod flush;
@@ -294,6 +295,8 @@ impl ShardLoop {
         while let Some(greeting) = self.greetings.expired(now) {
             let what = if greeting.is_being_checked {
                 "its password could not be checked"
+            } else if greeting.challenged.is_some() {
+                "no answer to AUTH"
             } else {
                 "no CONNECT"
             };

@@ -124,7 +124,7 @@ impl LoadState {
     }
 }
 
-/// A PUBREL came to a subscriber: always answered, known or not [MQTT-4.3.3-2].
+/// A PUBREL came to a subscriber: always answered, known or not [MQTT-4.3.3-11].
 fn release(frame: &Frame<'_>, out: &mut Vec<u8>, version: ProtocolVersion) -> Result<(), Broken> {
     if let Packet::PubRel(Ack {
         packet_identifier, ..

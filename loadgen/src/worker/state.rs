@@ -69,9 +69,10 @@ impl Usage {
         let (Some((cpu_from_ns, from_ns)), Some((cpu_to_ns, to_ns))) = (self.from, self.to) else {
             return ThreadUse::default();
         };
+        // A run that is interrupted in its warm-up has no measured part: it ends before it begins.
         ThreadUse {
-            cpu_ns: cpu_to_ns - cpu_from_ns,
-            wall_ns: to_ns - from_ns,
+            cpu_ns: cpu_to_ns.saturating_sub(cpu_from_ns),
+            wall_ns: to_ns.saturating_sub(from_ns),
         }
     }
 }

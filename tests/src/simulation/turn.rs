@@ -216,6 +216,7 @@ impl World {
             assigned_client_identifier: None,
             certificate_identity: None,
             verdict: Verdict::Unproved,
+            authenticated: None,
         };
         connection.place = Place::Home(turning.logic.open(turning.now, peer));
         connection.model = self.model.open(home, turning.now.0);

@@ -5,7 +5,6 @@
 
 use std::fmt::Write as _;
 
-use rustls::Connection;
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{Encode, Tag, Tagged};
@@ -55,10 +54,7 @@ pub enum IdentityError {
 /// # Errors
 /// Why the certificate names nobody.
 pub fn client_identity(stream: &SecureStream, kind: IdentityKind) -> Result<String, IdentityError> {
-    let Some(Connection::Server(server)) = stream.connection() else {
-        return Err(IdentityError::NoCertificate);
-    };
-    let leaf = server.peer_certificates().and_then(|chain| chain.first());
+    let leaf = stream.client_certificate();
     let leaf = leaf.ok_or(IdentityError::NoCertificate)?;
     let certificate = Certificate::parse(leaf).map_err(IdentityError::Unreadable)?;
     let name = match kind {

@@ -8,8 +8,7 @@ use std::cell::RefCell;
 
 use rustls::pki_types::UnixTime;
 use rustls::{
-    AlertDescription, CertRevocationListError, CertificateError, Connection, Error, InvalidMessage,
-    PeerIncompatible,
+    AlertDescription, CertRevocationListError, CertificateError, Error, InvalidMessage, PeerIncompatible,
 };
 use x509_cert::der::DateTime;
 
@@ -209,8 +208,7 @@ impl Scene<'_> {
 }
 
 /// What to say about an error that no certificate's words came with.
-pub(crate) fn explain(error: &Error, connection: &Connection) -> Option<&'static str> {
-    let is_server = matches!(connection, Connection::Server(_));
+pub(crate) fn explain(error: &Error, is_server: bool) -> Option<&'static str> {
     let text = match error {
         Error::NoCertificatesPresented if is_server => {
             "the client sent no certificate and this listener requires one (require_certificate true): give the client \

@@ -8,18 +8,17 @@ mod frames;
 pub mod handshake;
 
 use std::fmt;
-use std::io::IoSlice;
 
-use rustls::Connection;
 use tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::stream::{Opened, StreamError, close_tls, open_tls, seal_tls};
+use crate::stream::{Opened, StreamError};
+use crate::tls::connection::TlsConnection;
 use frames::{Reader, Step};
 
 /// A connection that was upgraded, above TCP or TLS.
 #[derive(Debug)]
 pub struct WebSocket {
-    tls: Option<Box<Connection>>,
+    tls: Option<TlsConnection>,
     reader: Reader,
     /// A close frame was sent: nothing may follow it.
     closed: bool,
@@ -44,7 +43,7 @@ impl std::error::Error for WebSocketError {}
 
 impl WebSocket {
     /// What follows the answer to the upgrade.
-    pub(crate) fn new(tls: Option<Box<Connection>>, frame_bytes_max: u64) -> Self {
+    pub(crate) fn new(tls: Option<TlsConnection>, frame_bytes_max: u64) -> Self {
         Self {
             tls,
             reader: Reader::new(frame_bytes_max),
@@ -52,8 +51,14 @@ impl WebSocket {
         }
     }
 
-    pub(crate) fn tls(&self) -> Option<&Connection> {
-        self.tls.as_deref()
+    pub(crate) fn tls(&self) -> Option<&TlsConnection> {
+        self.tls.as_ref()
+    }
+
+    pub(crate) fn forget_certificate(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.forget_certificate();
+        }
     }
 
     /// [`crate::stream::SecureStream::open`].
@@ -70,7 +75,7 @@ impl WebSocket {
             });
         };
         let mut frames = Vec::new();
-        let opened = open_tls(tls, wire, &mut frames, wire_out);
+        let opened = tls.open(wire, &mut frames, wire_out);
         // What came before a fault of TLS counts.
         let peer_closed = self.read(&frames, plain, wire_out)?;
         let opened = opened?;
@@ -96,7 +101,7 @@ impl WebSocket {
             frames::push_close(CloseCode::from(error.code), &mut answer);
         }
         self.closed = step != Ok(Step::Goes);
-        self.send(&[IoSlice::new(&answer)], wire_out);
+        self.send(&[&answer], wire_out);
         step.map(|step| step == Step::Closed)
     }
 
@@ -105,7 +110,7 @@ impl WebSocket {
         if !self.closed && !plain.is_empty() {
             let (header, length) = frames::binary_header(plain.len());
             let header = header.get(..length).unwrap_or_default();
-            self.send(&[IoSlice::new(header), IoSlice::new(plain)], wire_out);
+            self.send(&[header, plain], wire_out);
         }
     }
 
@@ -115,17 +120,17 @@ impl WebSocket {
             self.closed = true;
             let mut close = Vec::new();
             frames::push_close(CloseCode::Normal, &mut close);
-            self.send(&[IoSlice::new(&close)], wire_out);
+            self.send(&[&close], wire_out);
         }
         if let Some(tls) = &mut self.tls {
-            close_tls(tls, wire_out);
+            tls.close(wire_out);
         }
     }
 
-    fn send(&mut self, parts: &[IoSlice<'_>], wire_out: &mut Vec<u8>) {
+    fn send(&mut self, parts: &[&[u8]], wire_out: &mut Vec<u8>) {
         match &mut self.tls {
-            Some(tls) if parts.iter().any(|part| !part.is_empty()) => seal_tls(tls, parts, wire_out),
-            Some(_) => {}
+            // In one record.
+            Some(tls) => tls.seal(&parts.concat(), wire_out),
             None => parts.iter().for_each(|part| wire_out.extend_from_slice(part)),
         }
     }

@@ -61,10 +61,6 @@ const ANY_COUNT: Value = Value::Integer {
 };
 const ANY_FLAG: Value = Value::Flag(|_, _| {});
 
-const fn pending(name: &'static str, about: &'static str, why: &'static str) -> Key {
-    without_effect(name, about, Status::Pending(why))
-}
-
 const fn ignored(name: &'static str, about: &'static str, why: &'static str) -> Key {
     without_effect(name, about, Status::Ignored(why))
 }
@@ -351,10 +347,35 @@ pub(super) const KEYS: &[Key] = &[
         "How often, in minutes, expired retained messages are looked for.",
         "each is removed when its Message Expiry Interval is over",
     ),
-    pending(
+    effective(
         "max_topic_alias_broker",
-        "Topic aliases that the broker uses towards a client.",
-        "the broker sends whole topic names",
+        "10",
+        "Topic aliases that the broker uses towards an MQTT 5.0 client that takes some; 1024 at most are used.",
+        Value::Integer {
+            ranges: &[(0, U16_MAX)],
+            set: |draft, count| draft.settings.topic_alias_outbound_max = to_u16(count),
+        },
+        Show::Global(|c| shown(c.settings.topic_alias_outbound_max)),
+    ),
+    effective(
+        "response_information",
+        "",
+        "Midge's own. What an MQTT 5.0 client that asks for Response Information is told: the beginning of the topics that it \
+         may have answers sent to. `%c` stands for its client identifier and `%u` for its user; a client whose names are no \
+         level of a topic is told nothing. That it may read there is up to `acl_file`.",
+        Value::Text {
+            shape: "beginning of a topic",
+            set: set_response_information,
+        },
+        Show::Global(|c| shown_if(c.settings.response_information.clone())),
+    ),
+    effective(
+        "check_payload_format",
+        "false",
+        "Midge's own. Messages of MQTT 5.0 clients whose Payload Format Indicator says UTF-8 and whose payloads are not are \
+         refused with 0x99, Wills too.",
+        Value::Flag(|draft, value| draft.settings.check_payload_format = value),
+        Show::Global(|c| shown(c.settings.check_payload_format)),
     ),
     effective(
         "memory_limit",
@@ -544,6 +565,17 @@ fn to_u32(number: i64) -> u32 {
 }
 
 /// For numbers whose range was checked.
+fn set_response_information(draft: &mut Draft, text: &str) -> Result<(), String> {
+    const BYTES_MAX: usize = 1000;
+    if text.contains(['+', '#', '\0']) || text.len() > BYTES_MAX {
+        return Err(format!(
+            "must be the beginning of a topic of at most {BYTES_MAX} bytes, without + and #"
+        ));
+    }
+    draft.settings.response_information = Some(text.to_owned());
+    Ok(())
+}
+
 fn to_u16(number: i64) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX)
 }

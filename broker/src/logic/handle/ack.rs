@@ -42,9 +42,8 @@ impl Shard {
         } else {
             ReasonCode::PacketIdentifierNotFound
         };
-        self.clients.send(slot, |out, version| {
-            mqtt::encode::ack(PacketType::PubRel, packet_identifier, reason, version, out);
-        });
+        self.clients
+            .send_ack(slot, PacketType::PubRel, packet_identifier, reason);
     }
 
     /// A QoS 2 message of the client is complete: its identifier is free again [MQTT-4.3.3-11].
@@ -73,9 +72,8 @@ impl Shard {
         } else {
             ReasonCode::PacketIdentifierNotFound
         };
-        self.clients.send(slot, |out, version| {
-            mqtt::encode::ack(PacketType::PubComp, packet_identifier, reason, version, out);
-        });
+        self.clients
+            .send_ack(slot, PacketType::PubComp, packet_identifier, reason);
     }
 
     /// A QoS 2 message of ours is complete.

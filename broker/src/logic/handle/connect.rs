@@ -2,27 +2,32 @@
 //!
 //! Invariants: nothing of a session is touched before the client was let in; one connection at most is linked to a session,
 //! so the older one is ended first [MQTT-3.1.4-3]; the CONNACK stands before anything else in `out` [MQTT-3.2.0-1].
-//! Enhanced authentication will come between the decoding and [`Shard::admit`]; until then its method is refused.
+//! Who named an Authentication Method has been through its exchange before it came here.
 
 use std::borrow::Cow;
 
 use mqtt::error::{DecodeError, DecodeErrorKind};
 use mqtt::frame::{Frame, PacketType};
 use mqtt::packet::{ConnAck, Connect};
-use mqtt::property::{Properties, PropertiesBuf, Property};
+use mqtt::property::{PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, ReasonCode};
 
 use super::super::Shard;
+use super::super::aliases::Aliases;
 use super::super::connection::{NONE, Peer, Stage};
 use super::super::message::{Message, Publisher};
 use super::super::mount::whole;
+use super::super::reason_string;
 use super::super::session::NEVER_EXPIRES;
 use super::super::session::will::Will;
 use super::super::store::Record;
 use super::super::time::Timestamp;
+use super::auth::Enhanced;
 use super::disconnect::bounded_expiry_s;
+use super::publish::is_as_indicated;
 use crate::auth::Verdict;
 use crate::auth::acl::Access;
+use crate::auth::enhanced;
 use crate::limits;
 use crate::settings::ListenerSettings;
 
@@ -61,16 +66,31 @@ impl Shard {
             return;
         };
         connection.version = connect.version;
+        connection.packet_bytes_max = connect
+            .properties
+            .maximum_packet_size()
+            .map_or(limits::PACKET_BYTES_MAX, |maximum| maximum.get());
+        connection.without_reasons = connect.properties.request_problem_information() == Some(false);
         let peer = connection.rare.take().and_then(|rare| rare.peer);
         let admitted = match self.admit(connect, peer.as_ref()) {
             Ok(admitted) => admitted,
             Err(reason) => {
-                let why = refusal(reason, connect, peer.as_ref());
-                return self.refuse_connect(now, slot, reason, &why);
+                let told = match peer.as_ref().map(|peer| peer.verdict) {
+                    Some(Verdict::Failed(refusal)) => Some(refusal.why),
+                    _ => reason_string::of(PacketType::ConnAck, reason),
+                };
+                let why = refusal(reason, told, connect, peer.as_ref());
+                return self.refuse_connect(now, slot, reason, told, &why);
             }
         };
         let session_present = self.open_session(now, slot, connect, &admitted);
-        self.accept(now, slot, connect, &admitted, session_present);
+        let authenticated = peer.as_ref().and_then(|peer| peer.authenticated.as_deref());
+        self.accept(now, slot, connect, &admitted, session_present, authenticated);
+        drop(admitted);
+        let authenticated = peer.and_then(|peer| peer.authenticated);
+        if let (Some(connection), Some(authenticated)) = (self.clients.connection(slot), authenticated) {
+            connection.rare().enhanced = Some(Box::new(Enhanced::new(*authenticated)));
+        }
     }
 
     /// Whether the client may connect; nothing is changed.
@@ -85,17 +105,26 @@ impl Shard {
         if !speaks {
             return Err(ReasonCode::UnsupportedProtocolVersion);
         }
-        if connect.properties.authentication_method().is_some() {
-            return Err(ReasonCode::BadAuthenticationMethod);
-        }
+        let authenticated = peer.and_then(|peer| peer.authenticated.as_deref());
         let named = peer
             .and_then(|peer| peer.certificate_identity.as_deref())
+            .or(authenticated.map(|authenticated| &*authenticated.user))
             .or(connect.user_name);
         let proved = match peer.map(|peer| peer.verdict).unwrap_or_default() {
             Verdict::Refused(reason) => return Err(reason),
+            Verdict::Failed(refusal) => return Err(refusal.reason),
             Verdict::Proved => true,
             Verdict::Unproved => peer.is_some_and(|peer| peer.certificate_identity.is_some()),
         };
+        if connect.properties.authentication_method().is_some() {
+            let Some(authenticated) = authenticated else {
+                return Err(ReasonCode::BadAuthenticationMethod);
+            };
+            // One connection is one user's.
+            if connect.user_name.is_some_and(|name| name != &*authenticated.user) {
+                return Err(ReasonCode::BadUserNameOrPassword);
+            }
+        }
         if !proved && (listener.certificate_names_user || !listener.allow_anonymous) {
             return Err(ReasonCode::NotAuthorized);
         }
@@ -113,6 +142,9 @@ impl Shard {
             }
             if will.qos > listener.qos_max {
                 return Err(ReasonCode::QoSNotSupported);
+            }
+            if settings.check_payload_format && !is_as_indicated(will.properties, will.payload) {
+                return Err(ReasonCode::PayloadFormatInvalid);
             }
         }
         if self.refuses_keep_alive(connect) {
@@ -291,22 +323,30 @@ impl Shard {
         connect: &Connect<'_>,
         admitted: &Admitted<'_>,
         session_present: bool,
+        authenticated: Option<&enhanced::Authenticated>,
     ) {
         let keep_alive_s = self.keep_alive_s(connect.keep_alive_s);
-        let properties = self.capabilities(slot, connect, admitted, keep_alive_s);
+        let mut properties = self.capabilities(slot, connect, admitted, keep_alive_s);
+        if let Some(authenticated) = authenticated {
+            // [MQTT-4.12.0-5]; both are short.
+            let _ = properties.extend_raw(enhanced::properties(&authenticated.data).as_properties());
+        }
+        let settings = &self.clients.settings;
+        let (alias_max_own, seed) = (settings.topic_alias_outbound_max, settings.hash_seed);
         let Some(connection) = self.clients.connection(slot) else {
             return;
         };
         connection.stage = Stage::Connected;
         connection.keep_alive_s = keep_alive_s;
-        let properties_of = connect.properties;
-        connection.packet_bytes_max = properties_of
-            .maximum_packet_size()
-            .map_or(limits::PACKET_BYTES_MAX, |maximum| maximum.get());
         let session = connection.session;
+        let alias_max = connect.properties.topic_alias_maximum().unwrap_or(0);
+        if let Some(aliases) = Aliases::new(alias_max.min(alias_max_own), seed) {
+            connection.rare().outbound_aliases = Some(aliases);
+            connection.aliased = true;
+        }
         // The bit is 3.1.1's and later [MQTT-3.2.2-2].
         let session_present = session_present && connect.version != ProtocolVersion::V3_1;
-        self.clients.send(slot, |out, version| {
+        let told = self.clients.send(slot, |out, version| {
             let properties = properties.as_properties();
             ConnAck {
                 session_present,
@@ -322,6 +362,15 @@ impl Shard {
         counters
             .clients_connected_max
             .raise(counters.clients_connected.get());
+        if !told {
+            // Nothing may stand before a CONNACK, and without one there is no connection.
+            return self.close(
+                now,
+                slot,
+                "its Maximum Packet Size has no room for the CONNACK",
+                false,
+            );
+        }
         self.clients.pump(now, session);
     }
 
@@ -396,7 +445,28 @@ impl Shard {
             // [MQTT-3.1.2-21]
             tell(Property::ServerKeepAlive(keep_alive_s));
         }
+        // [MQTT-3.1.2-28]
+        if connect.properties.request_response_information() == Some(true)
+            && let Some(information) = self.response_information(admitted)
+        {
+            tell(Property::ResponseInformation(&information));
+        }
         properties
+    }
+
+    /// `response_information` for a client. None for one whose names would make more or less than a level of a topic.
+    fn response_information(&self, admitted: &Admitted<'_>) -> Option<String> {
+        let pattern = self.clients.settings.response_information.as_deref()?;
+        let level = |name: &'_ str| !name.is_empty() && !name.contains(['/', '+', '#']);
+        let mut information = pattern.to_owned();
+        let user = admitted.user.as_deref().unwrap_or_default();
+        for (place, name) in [("%c", admitted.client_identifier), ("%u", user)] {
+            if pattern.contains(place) {
+                Some(name).filter(|name| level(name))?;
+                information = information.replace(place, name);
+            }
+        }
+        Some(information)
     }
 
     /// A CONNECT that is none: in 5.0, and where 3.x has a return code for it, it is answered before the end.
@@ -416,34 +486,47 @@ impl Shard {
         connection.version = version;
         let reason = Some(error.reason()).filter(|reason| reason.belongs_to(PacketType::ConnAck));
         self.clients.counters().protocol_errors.add(1);
-        self.refuse_connect(now, slot, reason.unwrap_or(ReasonCode::MalformedPacket), &why);
+        let reason = reason.unwrap_or(ReasonCode::MalformedPacket);
+        self.refuse_connect(now, slot, reason, Some(&why), &why);
     }
 
-    /// CONNACK with an error, and the end [MQTT-3.2.2-7].
-    fn refuse_connect(&mut self, now: Timestamp, slot: u32, reason: ReasonCode, why: &str) {
+    /// CONNACK with an error, and the end [MQTT-3.2.2-7]. The client is told less than the log.
+    fn refuse_connect(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        reason: ReasonCode,
+        told: Option<&str>,
+        why: &str,
+    ) {
         self.clients.counters().connects_refused.add(1);
-        self.clients.send(slot, |out, version| {
-            ConnAck {
-                session_present: false,
-                reason,
-                properties: Properties::EMPTY,
-            }
-            .encode(version, out);
-        });
+        self.clients
+            .send_explained(slot, told, |out, version, properties| {
+                ConnAck {
+                    session_present: false,
+                    reason,
+                    properties,
+                }
+                .encode(version, out);
+            });
         self.close(now, slot, why, false);
     }
 }
 
 /// Who was refused and why, for the log.
-fn refusal(reason: ReasonCode, connect: &Connect<'_>, peer: Option<&Peer>) -> String {
+fn refusal(reason: ReasonCode, told: Option<&str>, connect: &Connect<'_>, peer: Option<&Peer>) -> String {
     let named = peer.and_then(|peer| peer.certificate_identity.as_deref());
     let user = match named.or(connect.user_name) {
         Some(user) => format!("user {user}"),
         None => "no user".to_owned(),
     };
     let address = peer.map_or_else(String::new, |peer| format!(", from {}", peer.address));
+    let method = match (connect.properties.authentication_method(), told) {
+        (Some(method), Some(told)) => format!(", method {method:?}: {told}"),
+        _ => String::new(),
+    };
     format!(
-        "{reason}: client identifier {:?}, {user}{address}",
+        "{reason}: client identifier {:?}, {user}{address}{method}",
         connect.client_identifier
     )
 }

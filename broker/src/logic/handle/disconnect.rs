@@ -5,6 +5,7 @@ use mqtt::{ProtocolVersion, ReasonCode};
 
 use super::super::Shard;
 use super::super::session::NEVER_EXPIRES;
+use super::super::store::Record;
 use super::super::time::Timestamp;
 
 impl Shard {
@@ -46,7 +47,19 @@ impl Shard {
         if session.expiry_s == 0 && expiry_s > 0 {
             return false;
         }
+        let outlived = session.outlives_connection();
         session.expiry_s = bounded_expiry_s(expiry_s, persistent_s);
+        let (client_identifier, expiry_s) = (&*session.client_identifier, session.expiry_s);
+        if expiry_s > 0 {
+            self.clients.store.append(Record::Session {
+                client_identifier,
+                expiry_s,
+            });
+        } else if outlived {
+            self.clients
+                .store
+                .append(Record::SessionEnded { client_identifier });
+        }
         true
     }
 }

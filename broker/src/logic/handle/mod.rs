@@ -2,9 +2,10 @@
 
 mod ack;
 mod alias;
+pub(in crate::logic) mod auth;
 mod connect;
 mod disconnect;
 mod ping;
-mod publish;
+pub(in crate::logic) mod publish;
 mod subscribe;
 mod unsubscribe;

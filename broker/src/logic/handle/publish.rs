@@ -133,6 +133,11 @@ impl Shard {
         if publish.payload.len() > self.clients.settings.payload_bytes_max as usize {
             return self.refuse_payload(slot, publish);
         }
+        if self.clients.settings.check_payload_format && !is_as_indicated(properties, publish.payload) {
+            self.clients.counters().publishes_dropped.add(1);
+            let (qos, identifier) = (publish.qos, publish.packet_identifier);
+            return self.acknowledge_with(slot, qos, identifier, ReasonCode::PayloadFormatInvalid);
+        }
         if self.clients.memory_full && publish.retain && !publish.payload.is_empty() {
             self.clients.counters().publishes_dropped.add(1);
             let (qos, identifier) = (publish.qos, publish.packet_identifier);
@@ -285,9 +290,7 @@ impl Shard {
         } else {
             PacketType::PubAck
         };
-        self.clients.send(slot, |out, version| {
-            mqtt::encode::ack(packet_type, identifier, reason, version, out)
-        });
+        self.clients.send_ack(slot, packet_type, identifier, reason);
     }
 
     /// A topic that is not for clients (`$SYS`) or not for this one: dropped and acknowledged, with 0x87 in 5.0; too many
@@ -312,4 +315,9 @@ impl Shard {
         let reason = ReasonCode::ImplementationSpecificError;
         self.acknowledge_with(slot, publish.qos, publish.packet_identifier, reason);
     }
+}
+
+/// Whether a payload is UTF-8 where its Payload Format Indicator says so.
+pub(in crate::logic) fn is_as_indicated(properties: Properties<'_>, payload: &[u8]) -> bool {
+    properties.payload_format_indicator() != Some(true) || std::str::from_utf8(payload).is_ok()
 }

@@ -3,12 +3,14 @@
 //! Invariants: the answer has one code for each filter, in their order [MQTT-3.8.4-6], and stands before the retained
 //! messages in `out`; the other shards' interest is in the outboxes before that. A filter that is refused changes nothing.
 
+use mqtt::frame::PacketType;
 use mqtt::packet::{RetainHandling, Subscribe, SubscriptionOptions};
-use mqtt::property::{Properties, PropertiesBuf, Property};
+use mqtt::property::{PropertiesBuf, Property};
 use mqtt::{QoS, ReasonCode};
 
 use super::super::Shard;
 use super::super::message::StoredMessage;
+use super::super::reason_string;
 use super::super::session::Held;
 use super::super::session::queue::Queued;
 use super::super::store::Record;
@@ -60,9 +62,11 @@ impl Shard {
             }
         }
         let packet_identifier = subscribe.packet_identifier;
-        self.clients.send(slot, |out, version| {
-            mqtt::encode::suback(packet_identifier, Properties::EMPTY, &reasons, version, out);
-        });
+        let why = reason_string::of_first(PacketType::SubAck, &reasons);
+        self.clients
+            .send_explained(slot, why, |out, version, properties| {
+                mqtt::encode::suback(packet_identifier, properties, &reasons, version, out);
+            });
         for asked in replays {
             self.send_retained_to(now, session, asked);
         }

@@ -4,11 +4,12 @@
 //! what is in flight or queued is still delivered [MQTT-3.10.4-3].
 
 use mqtt::ReasonCode;
+use mqtt::frame::PacketType;
 use mqtt::packet::Unsubscribe;
-use mqtt::property::Properties;
 
 use super::super::Shard;
 use super::super::connection::NONE;
+use super::super::reason_string;
 use super::super::session::Held;
 use super::super::store::Record;
 use crate::log;
@@ -26,9 +27,11 @@ impl Shard {
             })
             .collect();
         let packet_identifier = unsubscribe.packet_identifier;
-        self.clients.send(slot, |out, version| {
-            mqtt::encode::unsuback(packet_identifier, Properties::EMPTY, &reasons, version, out);
-        });
+        let why = reason_string::of_first(PacketType::UnsubAck, &reasons);
+        self.clients
+            .send_explained(slot, why, |out, version, properties| {
+                mqtt::encode::unsuback(packet_identifier, properties, &reasons, version, out);
+            });
     }
 
     /// All subscriptions of a session that ends.

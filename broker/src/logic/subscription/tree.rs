@@ -123,7 +123,8 @@ impl<V> TopicTree<V> {
         value
     }
 
-    /// The nodes, read as filters, that match a topic name [MQTT-4.7.1-1] to [MQTT-4.7.3-4].
+    /// The nodes, read as filters, that match a topic name [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.2-1],
+    /// [MQTT-4.7.3-4]; [MQTT3-4.7.1-2], [MQTT3-4.7.1-3], [MQTT3-4.7.2-1], [MQTT3-4.7.3-4].
     pub(in crate::logic) fn match_name(&mut self, name: &str, mut visit: impl FnMut(&V)) {
         let mut walk = std::mem::take(&mut self.walk);
         walk.push((ROOT, Step::Rest(0)));

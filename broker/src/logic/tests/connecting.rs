@@ -199,7 +199,7 @@ fn another_user_does_not_get_the_session() {
 }
 
 #[test]
-fn an_authentication_method_is_refused_for_now() {
+fn a_method_that_went_through_no_exchange_is_refused() {
     // [MQTT-4.12.0-1]
     let mut properties = PropertiesBuf::new();
     properties
@@ -277,7 +277,7 @@ fn capabilities_are_told_to_5_0() {
 
 #[test]
 fn a_takeover_ends_the_older_connection() {
-    // [MQTT-3.1.4-2 of 3.1.1], [MQTT-3.1.4-3]
+    // [MQTT3-3.1.4-2], [MQTT-3.1.4-3]
     for version in VERSIONS {
         let mut cluster = Cluster::new(2);
         let kept = Connect {
@@ -391,7 +391,7 @@ fn persistent_client_expiration_bounds_what_never_ends() {
 
 #[test]
 fn keep_alive_ends_silent_connections_at_one_and_a_half_times() {
-    // [MQTT-3.1.2-22], [MQTT-3.1.2-24 of 3.1.1]
+    // [MQTT-3.1.2-22], [MQTT3-3.1.2-24]
     for version in VERSIONS {
         let mut cluster = Cluster::new(1);
         let client = cluster.join_with(&Connect {
@@ -425,7 +425,7 @@ fn a_shut_down_says_goodbye() {
 
 #[test]
 fn malformed_packets_end_only_their_connection() {
-    // [MQTT-4.13.1-1], [MQTT-4.8.0-1 of 3.1.1]
+    // [MQTT-4.13.1-1], [MQTT3-4.8.0-1]
     let cases: [(&[u8], ReasonCode); 8] = [
         (&[0x36, 3, 0, 1, b'a'], ReasonCode::MalformedPacket),
         (&[0x32, 5, 0, 1, b'a', 0, 0], ReasonCode::ProtocolError),

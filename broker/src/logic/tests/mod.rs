@@ -6,6 +6,8 @@ use mqtt::{Packet, PacketIdentifier, ProtocolVersion, QoS, ReasonCode};
 
 use super::testing::{Client, Cluster, Received, connect};
 
+mod aliasing;
+mod authenticating;
 mod connecting;
 mod delivering;
 mod operating;
@@ -18,6 +20,8 @@ mod sessions;
 mod sharding;
 mod subscribing;
 mod sys;
+mod telling;
+mod versions;
 mod wills;
 
 pub(super) const V3: ProtocolVersion = ProtocolVersion::V3_1_1;

@@ -33,7 +33,7 @@ fn acknowledgement(cluster: &mut Cluster, client: Client) -> (PacketType, u16, R
 
 #[test]
 fn qos0_goes_to_subscribers_of_every_version_on_any_shard() {
-    // [MQTT-3.3.5-1], [MQTT-4.3.1-1]
+    // [MQTT-3.3.4-1], [MQTT3-3.3.4-1], [MQTT-4.3.1-1]
     for shards in 1..4 {
         for from in VERSIONS {
             for to in VERSIONS {

@@ -32,7 +32,7 @@ fn all_shards(cluster: &mut Cluster, filter: &str) -> Vec<Vec<(String, String)>>
 
 #[test]
 fn the_last_one_is_given_to_new_subscriptions() {
-    // [MQTT-3.3.1-5], [MQTT-3.3.1-8 of 3.1.1], [MQTT-3.3.1-9]
+    // [MQTT-3.3.1-5], [MQTT3-3.3.1-8], [MQTT-3.3.1-9]
     for version in VERSIONS {
         let mut cluster = Cluster::new(3);
         let publisher = cluster.join(version, "p");
@@ -61,7 +61,7 @@ fn the_last_one_is_given_to_new_subscriptions() {
 
 #[test]
 fn an_empty_payload_deletes_and_is_passed_on() {
-    // [MQTT-3.3.1-6], [MQTT-3.3.1-7], [MQTT-3.3.1-11 of 3.1.1]
+    // [MQTT-3.3.1-6], [MQTT-3.3.1-7], [MQTT3-3.3.1-11]
     for shards in [1, 3] {
         let mut cluster = Cluster::new(shards);
         let publisher = cluster.join(V3, "p");

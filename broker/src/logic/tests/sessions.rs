@@ -207,7 +207,7 @@ fn qos2_goes_on_where_it_stood() {
 
 #[test]
 fn messages_wait_for_a_client_that_is_away() {
-    // [MQTT-3.1.2-4 of 3.1.1], [MQTT-4.1.0-1]
+    // [MQTT3-3.1.2-4], [MQTT-4.1.0-1]
     for version in VERSIONS {
         for shards in [1, 2] {
             let mut cluster = Cluster::new(shards);

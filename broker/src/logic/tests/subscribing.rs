@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn wildcards_match_as_specified_on_any_shard() {
-    // [MQTT-4.7.1-1] to [MQTT-4.7.3-4]
+    // [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.2-1], [MQTT-4.7.3-4]
     let filters = [
         "#", "+", "+/+", "a/#", "a/+", "a/b", "/+", "+/b/#", "$SYS/#", "$x/+", "/", "a//b", "a/b/+",
     ];

@@ -117,8 +117,7 @@ fn alerts_stay_those_of_the_cause() {
     let server = server_config(&demanding(&paths)).unwrap();
     for (client, alert) in [("expired", 45), ("stranger", 48), ("server_only", 43)] {
         let config = careless_client(pki, client, TlsVersion::V1_2);
-        let connection = rustls::ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
-        let mut client = crate::stream::SecureStream::tls(connection.into());
+        let mut client = crate::stream::SecureStream::client(Some(&config), "localhost").unwrap();
         let mut stream = crate::stream::SecureStream::server(Some(&server)).unwrap();
         let (mut to_server, mut to_client, mut plain) = (Vec::new(), Vec::new(), Vec::new());
         client.start(&mut to_server);

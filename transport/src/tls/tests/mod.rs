@@ -7,6 +7,7 @@ mod identities;
 mod keys;
 mod openssl_clients;
 mod pki;
+mod records;
 mod servers;
 
 use std::sync::Arc;

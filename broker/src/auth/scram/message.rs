@@ -1,0 +1,120 @@
+//! The client's messages of RFC 5802, section 7.
+//!
+//! Invariant: what is parsed is as the grammar says; attributes that the grammar leaves open ("extensions") are passed over.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::ScramError;
+use super::verifier::KEY_BYTES;
+
+/// client-first-message
+#[derive(Debug)]
+pub(super) struct ClientFirst<'a> {
+    /// The header up to its second comma, that included.
+    pub(super) header: &'a str,
+    /// What follows it.
+    pub(super) bare: &'a str,
+    /// Whom the client wants to act as.
+    pub(super) identity: Option<String>,
+    /// The user name, prepared.
+    pub(super) user: String,
+    pub(super) nonce: &'a str,
+}
+
+/// client-final-message
+#[derive(Debug)]
+pub(super) struct ClientFinal<'a> {
+    pub(super) binding: &'a str,
+    pub(super) nonce: &'a str,
+    pub(super) without_proof: &'a str,
+    pub(super) proof: [u8; KEY_BYTES],
+}
+
+impl<'a> ClientFirst<'a> {
+    pub(super) fn parse(message: &'a [u8]) -> Result<Self, ScramError> {
+        let text = std::str::from_utf8(message).map_err(|_| ScramError::Malformed)?;
+        let (flag, rest) = text.split_once(',').ok_or(ScramError::Malformed)?;
+        match flag {
+            // `y`: the client could do channel binding and takes us for one who cannot, which is right.
+            "n" | "y" => {}
+            _ if flag.starts_with("p=") => return Err(ScramError::Unsupported),
+            _ => return Err(ScramError::Malformed),
+        }
+        let (identity, bare) = rest.split_once(',').ok_or(ScramError::Malformed)?;
+        let identity = match identity {
+            "" => None,
+            identity => Some(prepared(value(identity, "a=")?)?),
+        };
+        if bare.starts_with("m=") {
+            return Err(ScramError::Unsupported);
+        }
+        let (user, rest) = bare.split_once(',').ok_or(ScramError::Malformed)?;
+        let nonce = rest.split_once(',').map_or(rest, |(nonce, _)| nonce);
+        let header = text.get(..text.len() - bare.len()).ok_or(ScramError::Malformed)?;
+        Ok(Self {
+            header,
+            bare,
+            identity,
+            user: prepared(value(user, "n=")?)?,
+            nonce: self::nonce(nonce)?,
+        })
+    }
+}
+
+impl<'a> ClientFinal<'a> {
+    pub(super) fn parse(message: &'a [u8]) -> Result<Self, ScramError> {
+        let text = std::str::from_utf8(message).map_err(|_| ScramError::Malformed)?;
+        let (without_proof, proof) = text.rsplit_once(',').ok_or(ScramError::Malformed)?;
+        let proof = STANDARD.decode(value(proof, "p=")?).ok();
+        let proof = proof.and_then(|proof| proof.try_into().ok());
+        let (binding, rest) = without_proof.split_once(',').ok_or(ScramError::Malformed)?;
+        let nonce = rest.split_once(',').map_or(rest, |(nonce, _)| nonce);
+        Ok(Self {
+            binding: value(binding, "c=")?,
+            nonce: self::nonce(nonce)?,
+            without_proof,
+            proof: proof.ok_or(ScramError::Malformed)?,
+        })
+    }
+}
+
+/// The value of an attribute, which is not empty.
+fn value<'a>(attribute: &'a str, name: &str) -> Result<&'a str, ScramError> {
+    let value = attribute.strip_prefix(name);
+    value
+        .filter(|value| !value.is_empty())
+        .ok_or(ScramError::Malformed)
+}
+
+fn nonce(attribute: &str) -> Result<&str, ScramError> {
+    let nonce = value(attribute, "r=")?;
+    if nonce.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',') {
+        Ok(nonce)
+    } else {
+        Err(ScramError::Malformed)
+    }
+}
+
+/// saslname: `,` and `=` are written `=2C` and `=3D`. As SASLprep prepares it.
+fn prepared(name: &str) -> Result<String, ScramError> {
+    let mut plain = String::with_capacity(name.len());
+    let mut parts = name.split('=');
+    plain.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let (character, rest) = match part.split_at_checked(2) {
+            Some(("2C", rest)) => (',', rest),
+            Some(("3D", rest)) => ('=', rest),
+            _ => return Err(ScramError::Malformed),
+        };
+        plain.push(character);
+        plain.push_str(rest);
+    }
+    let prepared = stringprep::saslprep(&plain).map_err(|_| ScramError::Malformed)?;
+    if prepared.is_empty() {
+        return Err(ScramError::Malformed);
+    }
+    Ok(Cow::into_owned(prepared))
+}

@@ -1,0 +1,241 @@
+//! Topic Aliases towards one client (MQTT 5.0, section 3.3.2.3.4): topics that come again are sent as a number.
+//!
+//! Invariants: there is a table only for a connection whose client announced a Topic Alias Maximum, and it ends with the
+//! connection; no alias is 0 or above that maximum [MQTT-3.3.2-11], [MQTT-3.1.2-26], [MQTT-3.1.2-27]. An alias stands for a
+//! topic once the PUBLISH that says so is in `out`, which is what [`Aliases::commit`] is for: what is encoded and then not
+//! sent changes nothing. A full table takes a topic in only when it comes again soon, so topics that come once do not
+//! drive out those that come often.
+
+use std::hash::BuildHasher as _;
+use std::num::NonZeroU16;
+
+use foldhash::fast::FixedState;
+use mqtt::property::{Properties, PropertiesBuf, Property};
+use mqtt::publish_template::PublishTemplate;
+use mqtt::{ProtocolVersion, QoS};
+
+use crate::limits;
+
+/// The aliases of one connection.
+#[derive(Debug)]
+pub(super) struct Aliases {
+    /// Hashes of the topics: alias 1 stands first. Apart from the topics, as they are looked through.
+    hashes: Vec<u64>,
+    topics: Vec<Box<str>>,
+    /// Whether the alias was used since the hand last passed.
+    used: Vec<bool>,
+    hand: usize,
+    /// Topics that came lately and have no alias, by a part of their hashes.
+    lately: [u64; LATELY],
+    alias_max: u16,
+    pending: Option<Pending>,
+    hasher: FixedState,
+    /// Properties of the packet being encoded, used again.
+    extra: PropertiesBuf,
+}
+
+/// What one PUBLISH says, apart from its Topic Alias.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outgoing<'a> {
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) topic: &'a str,
+    pub(super) properties: Properties<'a>,
+    /// Subscription Identifiers.
+    pub(super) identifiers: Properties<'a>,
+    pub(super) payload: &'a [u8],
+}
+
+/// An alias that was encoded with its topic and not sent yet.
+#[derive(Debug)]
+struct Pending {
+    index: usize,
+    hash: u64,
+    topic: Box<str>,
+}
+
+const LATELY: usize = 8;
+/// Bytes of a Topic Alias property: shorter topics are shorter than their alias.
+const ALIAS_BYTES: usize = 3;
+
+impl Aliases {
+    /// For a client with this Topic Alias Maximum; none if there is nothing to use it for.
+    pub(super) fn new(alias_max: u16, seed: u64) -> Option<Box<Aliases>> {
+        let alias_max = alias_max.min(limits::TOPIC_ALIASES_MAX);
+        (alias_max > 0).then(|| {
+            Box::new(Self {
+                hashes: Vec::new(),
+                topics: Vec::new(),
+                used: Vec::new(),
+                hand: 0,
+                lately: [0; LATELY],
+                alias_max,
+                pending: None,
+                hasher: FixedState::with_seed(seed),
+                extra: PropertiesBuf::new(),
+            })
+        })
+    }
+
+    /// Encodes a PUBLISH with an alias; false if the topic gets none, or the packet got too large by it.
+    pub(super) fn encode(
+        &mut self,
+        outgoing: &Outgoing<'_>,
+        bytes_max: u32,
+        template: &mut PublishTemplate,
+    ) -> bool {
+        let Some((alias, is_known)) = self.choose(outgoing.topic) else {
+            return false;
+        };
+        self.extra.clear();
+        let extra = self
+            .extra
+            .extend_raw(outgoing.identifiers)
+            .and_then(|()| self.extra.push(Property::TopicAlias(alias)));
+        let topic = if is_known { "" } else { outgoing.topic };
+        let encoded = extra.and_then(|()| {
+            template.encode(
+                ProtocolVersion::V5,
+                outgoing.qos,
+                outgoing.retain,
+                topic,
+                outgoing.properties,
+                self.extra.as_properties(),
+                outgoing.payload,
+            )
+        });
+        let fits = encoded.is_ok() && template.bytes() <= bytes_max as usize;
+        if !fits {
+            // It goes out as a whole topic, or not at all.
+            self.pending = None;
+        }
+        fits
+    }
+
+    /// What was encoded last is on its way.
+    pub(super) fn commit(&mut self) {
+        let Some(Pending { index, hash, topic }) = self.pending.take() else {
+            return;
+        };
+        match (
+            self.hashes.get_mut(index),
+            self.topics.get_mut(index),
+            self.used.get_mut(index),
+        ) {
+            (Some(known), Some(name), Some(used)) => (*known, *name, *used) = (hash, topic, true),
+            _ => {
+                self.hashes.push(hash);
+                self.topics.push(topic);
+                self.used.push(true);
+            }
+        }
+    }
+
+    /// The alias of a topic, and whether the client knows it.
+    fn choose(&mut self, topic: &str) -> Option<(NonZeroU16, bool)> {
+        self.pending = None;
+        if topic.len() <= ALIAS_BYTES {
+            return None;
+        }
+        let hash = self.hasher.hash_one(topic);
+        let known = self.hashes.iter().position(|&known| known == hash);
+        if let Some(index) =
+            known.filter(|&index| self.topics.get(index).is_some_and(|name| **name == *topic))
+        {
+            if let Some(used) = self.used.get_mut(index) {
+                *used = true;
+            }
+            return Some((alias(index)?, true));
+        }
+        let index = self.place_for(hash)?;
+        let alias = alias(index)?;
+        self.pending = Some(Pending {
+            index,
+            hash,
+            topic: topic.into(),
+        });
+        Some((alias, false))
+    }
+
+    /// Where a topic without an alias goes: into a free place, or the place of one that was not used for long.
+    fn place_for(&mut self, hash: u64) -> Option<usize> {
+        if self.hashes.len() < usize::from(self.alias_max) {
+            return Some(self.hashes.len());
+        }
+        let lately = self.lately.get_mut(hash as usize % LATELY)?;
+        if std::mem::replace(lately, hash) != hash {
+            return None;
+        }
+        // Twice around at most: what was used loses its mark the first time.
+        for _ in 0..2 * self.used.len() {
+            let index = self.hand;
+            self.hand = (self.hand + 1) % self.used.len().max(1);
+            match self.used.get_mut(index) {
+                Some(used) if *used => *used = false,
+                _ => return Some(index),
+            }
+        }
+        None
+    }
+}
+
+fn alias(index: usize) -> Option<NonZeroU16> {
+    NonZeroU16::new(u16::try_from(index + 1).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn send(aliases: &mut Aliases, topic: &str) -> Option<(u16, bool)> {
+        let chosen = aliases.choose(topic);
+        aliases.commit();
+        chosen.map(|(alias, is_known)| (alias.get(), is_known))
+    }
+
+    /// [MQTT-3.3.2-8], [MQTT-3.3.2-11]
+    #[test]
+    fn topics_get_aliases_up_to_the_maximum() {
+        let mut aliases = Aliases::new(2, 0).unwrap();
+        assert_eq!(send(&mut aliases, "topic/one"), Some((1, false)));
+        assert_eq!(send(&mut aliases, "topic/one"), Some((1, true)));
+        assert_eq!(send(&mut aliases, "topic/two"), Some((2, false)));
+        assert_eq!(send(&mut aliases, "topic/three"), None, "it has come once");
+        assert_eq!(send(&mut aliases, "a/b"), None, "shorter than its alias");
+        assert!(Aliases::new(0, 0).is_none());
+    }
+
+    #[test]
+    fn what_comes_often_drives_out_what_does_not() {
+        let mut aliases = Aliases::new(2, 0).unwrap();
+        for topic in ["topic/one", "topic/two"] {
+            send(&mut aliases, topic);
+        }
+        assert_eq!(send(&mut aliases, "topic/three"), None);
+        let (alias, is_known) = send(&mut aliases, "topic/three").unwrap();
+        assert!(!is_known && (1..=2).contains(&alias));
+        assert_eq!(send(&mut aliases, "topic/three"), Some((alias, true)));
+        let stays = if alias == 1 { "topic/two" } else { "topic/one" };
+        assert_eq!(send(&mut aliases, stays), Some((3 - alias, true)));
+    }
+
+    #[test]
+    fn topics_that_come_once_take_nothing() {
+        let mut aliases = Aliases::new(2, 0).unwrap();
+        send(&mut aliases, "topic/one");
+        send(&mut aliases, "topic/two");
+        for number in 0..1000 {
+            assert_eq!(send(&mut aliases, &format!("once/{number}")), None);
+        }
+        assert_eq!(send(&mut aliases, "topic/one"), Some((1, true)));
+    }
+
+    #[test]
+    fn what_is_not_sent_is_not_known() {
+        let mut aliases = Aliases::new(2, 0).unwrap();
+        assert_eq!(aliases.choose("topic/one").map(|chosen| chosen.1), Some(false));
+        assert_eq!(send(&mut aliases, "topic/two"), Some((1, false)));
+        assert_eq!(send(&mut aliases, "topic/one"), Some((2, false)));
+        assert_eq!(send(&mut aliases, "topic/one"), Some((2, true)));
+    }
+}

@@ -1,0 +1,89 @@
+//! AUTH on a connection that is in: re-authentication (MQTT 5.0, section 4.12.1).
+//!
+//! Invariants: who named no method in CONNECT sends no AUTH [MQTT-4.12.0-7]; the method stays, and so does the user, to whom
+//! the session belongs. Everything else goes on meanwhile as it was; what fails ends the connection [MQTT-4.12.1-2].
+
+use mqtt::ReasonCode;
+use mqtt::packet::Auth;
+
+use super::super::Shard;
+use super::super::time::Timestamp;
+use crate::auth::enhanced::{Authenticated, Exchange, Nonces, Refusal, check_method, encode_auth};
+
+/// What a connection that named an Authentication Method needs to do it again.
+#[derive(Debug)]
+pub(in crate::logic) struct Enhanced {
+    user: Box<str>,
+    nonces: Nonces,
+    /// Of a re-authentication that has begun.
+    exchange: Option<Exchange>,
+}
+
+/// What an AUTH is answered with.
+struct Answer {
+    reason: ReasonCode,
+    data: Vec<u8>,
+}
+
+impl Enhanced {
+    pub(super) fn new(authenticated: Authenticated) -> Self {
+        let Authenticated { user, nonces, .. } = authenticated;
+        Self {
+            user,
+            nonces,
+            exchange: None,
+        }
+    }
+}
+
+impl Shard {
+    /// A step of a re-authentication [MQTT-4.12.1-1].
+    pub(in crate::logic) fn handle_auth(&mut self, now: Timestamp, slot: u32, auth: &Auth<'_>) {
+        match self.reauthenticate(slot, auth) {
+            Ok(Answer { reason, data }) => {
+                self.clients.send(slot, |out, _| encode_auth(reason, &data, out));
+            }
+            Err(Refusal { reason, why }) if reason == ReasonCode::ProtocolError => {
+                self.protocol_error(now, slot, reason, why);
+            }
+            Err(Refusal { reason, why }) => self.disconnect(now, slot, reason, why),
+        }
+    }
+
+    fn reauthenticate(&mut self, slot: u32, auth: &Auth<'_>) -> Result<Answer, Refusal> {
+        let policy = &self.clients.policy;
+        let connection = self.clients.connections.get_mut(slot);
+        let file = connection
+            .as_ref()
+            .and_then(|connection| policy.passwords(connection.listener));
+        let enhanced = connection
+            .and_then(|connection| connection.rare.as_mut()?.enhanced.as_deref_mut())
+            .ok_or(Refusal::protocol_error(
+                "AUTH though CONNECT named no Authentication Method",
+            ))?;
+        check_method(auth)?;
+        match (auth.reason, enhanced.exchange.take()) {
+            (ReasonCode::ReAuthenticate, None) => {
+                let method = auth.properties.authentication_method().unwrap_or_default();
+                let data = auth.properties.authentication_data();
+                let (exchange, data) = Exchange::begin(file, method, data, &mut enhanced.nonces)?;
+                enhanced.exchange = Some(exchange);
+                let reason = ReasonCode::ContinueAuthentication;
+                Ok(Answer { reason, data })
+            }
+            (ReasonCode::ContinueAuthentication, Some(exchange)) => {
+                let proof = exchange.finish(file, auth)?;
+                if proof.user != enhanced.user {
+                    return Err(Refusal {
+                        reason: ReasonCode::NotAuthorized,
+                        why: "re-authentication as another user",
+                    });
+                }
+                let reason = ReasonCode::Success;
+                let data = proof.data.into_vec();
+                Ok(Answer { reason, data })
+            }
+            _ => Err(Refusal::protocol_error("AUTH with a reason code that is not due")),
+        }
+    }
+}

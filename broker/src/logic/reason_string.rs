@@ -1,0 +1,100 @@
+//! What 5.0 clients are told in words beside a reason code: the one place where the sentences for acknowledgements live. A
+//! DISCONNECT, and a CONNACK that refuses what is malformed, carry the sentence that stands in the log.
+//!
+//! Invariant: a sentence says nothing that its receiver may not know: not whether a user or a topic exists.
+
+use mqtt::ReasonCode;
+use mqtt::frame::PacketType;
+
+/// The sentence for a reason code in a packet; none where there is nothing to mend.
+pub(super) fn of(packet_type: PacketType, reason: ReasonCode) -> Option<&'static str> {
+    if !reason.is_error() {
+        return None;
+    }
+    match packet_type {
+        PacketType::ConnAck => connack(reason),
+        PacketType::PubAck | PacketType::PubRec => publish(reason),
+        PacketType::PubRel | PacketType::PubComp => Some("the Packet Identifier is not in use"),
+        PacketType::SubAck | PacketType::UnsubAck => subscribe(reason),
+        _ => None,
+    }
+}
+
+/// The sentence for the first error among the codes of a SUBACK or UNSUBACK.
+pub(super) fn of_first(packet_type: PacketType, codes: &[u8]) -> Option<&'static str> {
+    let mut reasons = codes.iter().filter_map(|&code| ReasonCode::from_u8(code));
+    reasons.find_map(|reason| of(packet_type, reason))
+}
+
+fn connack(reason: ReasonCode) -> Option<&'static str> {
+    Some(match reason {
+        ReasonCode::UnsupportedProtocolVersion => "this listener does not take this protocol version",
+        ReasonCode::ClientIdentifierNotValid => "this listener wants a Client Identifier",
+        ReasonCode::BadUserNameOrPassword => "the user name or the password is wrong",
+        ReasonCode::NotAuthorized => {
+            "anonymous, or the Client Identifier, the session or the Will is not for this user"
+        }
+        ReasonCode::ServerBusy => "too many clients connect at once, try again later",
+        ReasonCode::BadAuthenticationMethod => "the Authentication Method is not offered here",
+        ReasonCode::TopicNameInvalid => "the Will Topic is too long",
+        ReasonCode::QuotaExceeded => "the broker has as many clients as it may have",
+        ReasonCode::PayloadFormatInvalid => {
+            "the Will Payload is not UTF-8 as its Payload Format Indicator says"
+        }
+        ReasonCode::RetainNotSupported => "retained messages are not available, and the Will is one",
+        ReasonCode::QoSNotSupported => "the Will QoS is above the Maximum QoS of this listener",
+        ReasonCode::ConnectionRateExceeded => "too many wrong passwords from this address, try again later",
+        _ => return None,
+    })
+}
+
+fn publish(reason: ReasonCode) -> Option<&'static str> {
+    Some(match reason {
+        ReasonCode::ImplementationSpecificError => "the payload is larger than this broker takes",
+        ReasonCode::NotAuthorized => "the client may not publish to this topic",
+        ReasonCode::QuotaExceeded => "the broker has no memory for another retained message",
+        ReasonCode::PayloadFormatInvalid => "the payload is not UTF-8 as its Payload Format Indicator says",
+        _ => return None,
+    })
+}
+
+fn subscribe(reason: ReasonCode) -> Option<&'static str> {
+    Some(match reason {
+        ReasonCode::NotAuthorized => "the client may read nothing under a filter",
+        ReasonCode::TopicFilterInvalid => "a filter has too many levels, or is no shared subscription",
+        ReasonCode::QuotaExceeded => "the session has as many subscriptions as it may have",
+        ReasonCode::SharedSubscriptionsNotSupported => "shared subscriptions are not available",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_are_short_and_for_errors_alone() {
+        let packet_types = [
+            PacketType::ConnAck,
+            PacketType::PubAck,
+            PacketType::PubRec,
+            PacketType::PubRel,
+            PacketType::PubComp,
+            PacketType::SubAck,
+            PacketType::UnsubAck,
+        ];
+        for packet_type in packet_types {
+            for &reason in ReasonCode::ALL {
+                let sentence = of(packet_type, reason).unwrap_or_default();
+                assert!(sentence.len() <= 100, "{sentence}");
+                assert!(reason.is_error() || sentence.is_empty(), "{reason:?}");
+            }
+        }
+        let codes = [0, 2, ReasonCode::NotAuthorized as u8, 0xFF];
+        assert_eq!(
+            of_first(PacketType::SubAck, &codes),
+            of(PacketType::SubAck, ReasonCode::NotAuthorized)
+        );
+        assert_eq!(of_first(PacketType::UnsubAck, &[0, 0x11]), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! The page in Markdown.
+
+use std::fmt::Write as _;
+
+use super::source::Place;
+use super::statement::{Mark, Version, Whom};
+use super::{Conformance, Row};
+
+/// Where the page is, from the root of the tree.
+pub const PAGE: &str = "docs/CONFORMANCE.md";
+
+const HEAD: &str = "# Conformance
+
+<!-- Made from tests/statements and from the tags in code and tests; `MIDGE_WRITE_DOCS=1 cargo test -p tests conformance` or
+     `cargo run -p tests --bin conformance` writes it again. -->
+
+Every numbered statement of MQTT 3.1.1 and MQTT 5.0 (their Appendix B) in our own words, the code that carries its tag, and
+the tests that prove it. The statement's own text is in the specification: [3.1.1](https://docs.oasis-open.org/mqtt/mqtt/v3.1.1/os/mqtt-v3.1.1-os.html),
+[5.0](https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html).
+
+A tag is `[MQTT-3.1.2-24]` for 5.0 and `[MQTT3-3.1.2-24]` for 3.1.1. A test fails where a statement about the server has no
+test, where a tag names no statement, and where this page is not what the tree says. Statements about clients bind the load
+generator; the broker refuses what breaks them where it can see it.
+";
+
+pub(super) fn render(conformance: &Conformance) -> String {
+    let mut page = HEAD.to_owned();
+    for version in [Version::V3_1_1, Version::V5] {
+        let rows: Vec<_> = conformance
+            .rows
+            .iter()
+            .filter(|row| row.statement.version == version)
+            .collect();
+        let _written = write!(page, "\n## MQTT {version}\n\n{}\n", summary(&rows));
+        page.push_str("\n| statement | whom | what it asks for | code | tests |\n|---|---|---|---|---|\n");
+        for row in rows {
+            page.push_str(&line(row));
+        }
+    }
+    page
+}
+
+fn summary(rows: &[&Row]) -> String {
+    let count = |condition: fn(&Row) -> bool| rows.iter().filter(|row| condition(row)).count();
+    let of_server = count(|row| row.statement.whom != Whom::Client);
+    let proved = count(|row| row.statement.whom != Whom::Client && !row.tests.is_empty());
+    let exempt = count(|row| matches!(row.statement.mark, Some(Mark::Exempt(_))));
+    let open = count(|row| matches!(row.statement.mark, Some(Mark::Open(_))) && row.tests.is_empty());
+    let all = rows.len();
+    let mut text = format!("{all} statements, {of_server} of them about the server: {proved} have tests");
+    if exempt > 0 {
+        let _written = write!(text, ", {exempt} do not apply");
+    }
+    if open > 0 {
+        let _written = write!(text, ", {open} are open");
+    }
+    text.push('.');
+    text
+}
+
+fn line(row: &Row) -> String {
+    let statement = &row.statement;
+    let tests = match &statement.mark {
+        Some(Mark::Exempt(why)) => format!("does not apply: {why}"),
+        Some(Mark::Open(what)) if row.tests.is_empty() => format!("open: {what}"),
+        _ => places(&row.tests),
+    };
+    let (number, whom, text) = (&statement.number, statement.whom, &statement.text);
+    format!(
+        "| {number} | {whom} | {text} | {} | {tests} |\n",
+        places(&row.code)
+    )
+}
+
+/// `[file](../file): item, item; [file](../file): item`
+fn places(places: &[Place]) -> String {
+    let mut text = String::new();
+    let mut file = "";
+    for place in places {
+        if place.file == file {
+            text.push_str(", ");
+        } else {
+            file = &place.file;
+            let separator = if text.is_empty() { "" } else { "; " };
+            let _written = write!(text, "{separator}[{file}](../{file})");
+            text.push_str(if place.item.is_empty() { "" } else { ": " });
+        }
+        if !place.item.is_empty() {
+            let _written = write!(text, "`{}`", place.item);
+        }
+    }
+    text
+}

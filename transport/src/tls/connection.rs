@@ -1,0 +1,240 @@
+//! One connection's TLS: a client's side by rustls, a server's side as a handshake by rustls and then as records.
+
+use std::fmt;
+use std::io::{BufRead, Write};
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, ServerConfig};
+
+use super::handshake::Handshake;
+use super::records::Records;
+use super::refusal;
+use crate::stream::Opened;
+
+/// A connection's TLS 1.2 or 1.3.
+#[derive(Debug)]
+pub struct TlsConnection(State);
+
+#[derive(Debug)]
+enum State {
+    /// A client's side.
+    Client(Box<ClientConnection>),
+    /// A server's side before the handshake is over, and after it.
+    Handshake(Box<Handshake>),
+    Records(Box<Records>),
+    /// It ended between the two: nothing passes.
+    Broken,
+}
+
+/// TLS failed: the connection is over, after what `wire_out` holds (an alert) is sent.
+#[derive(Debug)]
+pub struct TlsError {
+    /// What rustls says.
+    pub source: rustls::Error,
+    /// Whose certificate, what is wrong and what mends it; `None` if rustls says all there is.
+    pub why: Option<Box<str>>,
+}
+
+impl TlsError {
+    fn of(source: rustls::Error, is_server: bool) -> Self {
+        let why = refusal::take_reason().or_else(|| refusal::explain(&source, is_server).map(Box::from));
+        Self { source, why }
+    }
+}
+
+impl From<rustls::Error> for TlsError {
+    fn from(source: rustls::Error) -> Self {
+        Self { source, why: None }
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.why {
+            Some(why) => write!(f, "TLS: {why}"),
+            None => write!(f, "TLS: {}", self.source),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+impl TlsConnection {
+    pub(crate) fn server(config: &Arc<ServerConfig>) -> Result<TlsConnection, TlsError> {
+        Ok(TlsConnection(State::Handshake(Box::new(Handshake::new(config)?))))
+    }
+
+    pub(crate) fn client(config: &Arc<ClientConfig>, server_name: &str) -> Result<TlsConnection, TlsError> {
+        let name = ServerName::try_from(server_name.to_owned())
+            .map_err(|_| rustls::Error::General(format!("not a server name: {server_name:?}")))?;
+        let mut connection = ClientConnection::new(Arc::clone(config), name)?;
+        connection.set_buffer_limit(None);
+        Ok(TlsConnection(State::Client(Box::new(connection))))
+    }
+
+    /// [`crate::stream::SecureStream::start`].
+    pub(crate) fn start(&mut self, wire_out: &mut Vec<u8>) {
+        if let State::Client(connection) = &mut self.0 {
+            write_records(connection, wire_out);
+        }
+    }
+
+    /// [`crate::stream::SecureStream::open`].
+    pub(crate) fn open(
+        &mut self,
+        wire: &[u8],
+        plain: &mut Vec<u8>,
+        wire_out: &mut Vec<u8>,
+    ) -> Result<Opened, TlsError> {
+        match &mut self.0 {
+            State::Client(connection) => open_client(connection, wire, plain, wire_out),
+            State::Records(records) => {
+                let opened = records.open(wire, plain, wire_out);
+                let peer_closed = opened.map_err(|error| TlsError::of(error, true))?;
+                Ok(Opened {
+                    peer_closed,
+                    warning: None,
+                })
+            }
+            State::Handshake(handshake) => {
+                let shaken = handshake.open(wire, plain, wire_out);
+                let warning = refusal::take_warning();
+                let mut peer_closed = shaken.map_err(|error| TlsError::of(error, true))?;
+                if handshake.is_over() {
+                    peer_closed |= self.begin_records(plain, wire_out)?;
+                }
+                Ok(Opened { peer_closed, warning })
+            }
+            State::Broken => Err(rustls::Error::General("TLS is over".to_owned()).into()),
+        }
+    }
+
+    /// From the handshake to the records, with what has come and what waits; true if the peer has closed.
+    fn begin_records(&mut self, plain: &mut Vec<u8>, wire_out: &mut Vec<u8>) -> Result<bool, TlsError> {
+        let State::Handshake(handshake) = std::mem::replace(&mut self.0, State::Broken) else {
+            return Ok(false);
+        };
+        let (mut records, incoming, waiting) = handshake.into_records()?;
+        records.seal(&waiting, wire_out);
+        let opened = records.open(&incoming, plain, wire_out);
+        self.0 = State::Records(Box::new(records));
+        opened.map_err(|error| TlsError::of(error, true))
+    }
+
+    /// [`crate::stream::SecureStream::seal`].
+    pub(crate) fn seal(&mut self, plain: &[u8], wire_out: &mut Vec<u8>) {
+        match &mut self.0 {
+            State::Records(records) => records.seal(plain, wire_out),
+            State::Handshake(handshake) => handshake.wait(plain),
+            State::Client(connection) => {
+                // Without a buffer limit the writer takes all.
+                let _ = connection.writer().write_all(plain);
+                write_records(connection, wire_out);
+            }
+            State::Broken => {}
+        }
+    }
+
+    /// Appends close_notify. A server whose handshake is not over has nothing to say: the socket's end says it.
+    pub(crate) fn close(&mut self, wire_out: &mut Vec<u8>) {
+        match &mut self.0 {
+            State::Handshake(_) | State::Broken => {}
+            State::Records(records) => records.close(wire_out),
+            State::Client(connection) => {
+                connection.send_close_notify();
+                write_records(connection, wire_out);
+            }
+        }
+    }
+
+    /// Whether application bytes cannot flow yet.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        match &self.0 {
+            State::Handshake(_) => true,
+            State::Client(connection) => connection.is_handshaking(),
+            State::Records(_) | State::Broken => false,
+        }
+    }
+
+    /// The certificate that the client showed to this server, unless it is forgotten.
+    pub(crate) fn client_certificate(&self) -> Option<&CertificateDer<'static>> {
+        match &self.0 {
+            State::Records(records) => records.certificate(),
+            _ => None,
+        }
+    }
+
+    /// Gives its memory back when it is known who the client is.
+    pub(crate) fn forget_certificate(&mut self) {
+        if let State::Records(records) = &mut self.0 {
+            records.forget_certificate();
+        }
+    }
+
+    /// For tests: the server's key wears out after so many records.
+    #[cfg(test)]
+    pub(crate) fn limit_records(&mut self, records_max: u64) {
+        if let State::Records(records) = &mut self.0 {
+            records.limit_records(records_max);
+        }
+    }
+
+    /// [`crate::stream::SecureStream::negotiated`].
+    pub(crate) fn negotiated(&self) -> Option<String> {
+        let (version, suite) = match &self.0 {
+            State::Client(connection) => (
+                connection.protocol_version()?,
+                connection.negotiated_cipher_suite()?,
+            ),
+            State::Records(records) => records.negotiated(),
+            State::Handshake(_) | State::Broken => return None,
+        };
+        Some(format!("{version:?} {:?}", suite.suite()))
+    }
+}
+
+fn open_client(
+    connection: &mut ClientConnection,
+    mut wire: &[u8],
+    plain: &mut Vec<u8>,
+    wire_out: &mut Vec<u8>,
+) -> Result<Opened, TlsError> {
+    let mut opened = Opened::default();
+    while !wire.is_empty() && !opened.peer_closed {
+        connection
+            .read_tls(&mut wire)
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let was_handshaking = connection.is_handshaking();
+        let processed = connection.process_new_packets();
+        write_records(connection, wire_out);
+        if was_handshaking {
+            opened.warning = refusal::take_warning().or(opened.warning);
+        }
+        let state = processed.map_err(|error| TlsError::of(error, false))?;
+        opened.peer_closed = state.peer_has_closed();
+        take_plain(connection, plain);
+    }
+    Ok(opened)
+}
+
+fn write_records(connection: &mut ClientConnection, wire_out: &mut Vec<u8>) {
+    while connection.wants_write() {
+        // Writing to a Vec cannot fail.
+        if connection.write_tls(wire_out).is_err() {
+            return;
+        }
+    }
+}
+
+fn take_plain(connection: &mut ClientConnection, plain: &mut Vec<u8>) {
+    let mut reader = connection.reader();
+    while let Ok(chunk) = reader.fill_buf() {
+        let taken = chunk.len();
+        if taken == 0 {
+            return;
+        }
+        plain.extend_from_slice(chunk);
+        reader.consume(taken);
+    }
+}

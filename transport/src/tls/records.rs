@@ -1,0 +1,320 @@
+//! The server's side of a connection whose handshake is over: records only. rustls made the keys and makes the next ones when
+//! they are renewed; its buffers and the state of its handshake are gone, which is most of what a connection costs in memory.
+//!
+//! Invariants: nothing plain is kept inside, and of the wire at most one unfinished record. After an alert of ours, or a
+//! close, nothing is sealed any more.
+
+use std::fmt;
+
+use rustls::kernel::KernelConnection;
+use rustls::pki_types::CertificateDer;
+use rustls::server::ServerConnectionData;
+use rustls::{
+    AlertDescription, ContentType, Error, ExtractedSecrets, HandshakeType, InvalidMessage, PeerMisbehaved,
+    ProtocolVersion, SupportedCipherSuite,
+};
+
+use super::protection::{FRAGMENT_BYTES_MAX, HEADER_BYTES, Protection};
+
+/// What a sealed record may be longer than its content: RFC 5246, 6.2.3; TLS 1.3 allows 256.
+const EXPANSION_BYTES_MAX: usize = 2048;
+/// Renewed keys without application data between them: each costs this side a key schedule.
+const KEY_UPDATES_MAX: u8 = 32;
+/// Warnings of TLS 1.2 without application data between them.
+const WARNINGS_MAX: u8 = 4;
+const WARNING: u8 = 1;
+const FATAL: u8 = 2;
+
+/// An established connection.
+pub(crate) struct Records {
+    opener: Protection,
+    sealer: Protection,
+    keys: KernelConnection<ServerConnectionData>,
+    /// For the client's identity.
+    certificate: Option<CertificateDer<'static>>,
+    /// The beginning of a record that has not come whole.
+    partial: Vec<u8>,
+    /// Records that a key may seal: the suite's confidentiality limit.
+    records_max: u64,
+    /// Key updates or warnings since the last application data.
+    idle_messages: u8,
+    peer_closed: bool,
+    closed: bool,
+}
+
+/// Without the keys.
+impl fmt::Debug for Records {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Records").finish_non_exhaustive()
+    }
+}
+
+impl Records {
+    pub(super) fn new(
+        secrets: ExtractedSecrets,
+        keys: KernelConnection<ServerConnectionData>,
+        certificate: Option<CertificateDer<'static>>,
+    ) -> Result<Self, Error> {
+        let version = keys.protocol_version();
+        let suite = match keys.negotiated_cipher_suite() {
+            SupportedCipherSuite::Tls12(suite) => &suite.common,
+            SupportedCipherSuite::Tls13(suite) => &suite.common,
+        };
+        Ok(Self {
+            opener: Protection::new(secrets.rx, version)?,
+            sealer: Protection::new(secrets.tx, version)?,
+            // One is kept for the message that says that the key changes.
+            records_max: suite.confidentiality_limit.saturating_sub(1),
+            keys,
+            certificate,
+            partial: Vec::new(),
+            idle_messages: 0,
+            peer_closed: false,
+            closed: false,
+        })
+    }
+
+    /// The client's certificate.
+    pub(crate) fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.certificate.as_ref()
+    }
+
+    /// The certificate is needed no more.
+    pub(crate) fn forget_certificate(&mut self) {
+        self.certificate = None;
+    }
+
+    pub(crate) fn negotiated(&self) -> (ProtocolVersion, SupportedCipherSuite) {
+        (self.keys.protocol_version(), self.keys.negotiated_cipher_suite())
+    }
+
+    /// As [`crate::stream::SecureStream::open`]; true if the peer has closed.
+    pub(crate) fn open(
+        &mut self,
+        mut wire: &[u8],
+        plain: &mut Vec<u8>,
+        wire_out: &mut Vec<u8>,
+    ) -> Result<bool, Error> {
+        let result = loop {
+            if self.peer_closed || wire.is_empty() {
+                break Ok(self.peer_closed);
+            }
+            if let Err(error) = self.open_some(&mut wire, plain, wire_out) {
+                break Err(error);
+            }
+        };
+        if let Err(error) = &result {
+            self.refuse(error, wire_out);
+        }
+        result
+    }
+
+    /// Appends `plain` as records; nothing after a close.
+    pub(crate) fn seal(&mut self, plain: &[u8], wire_out: &mut Vec<u8>) {
+        for fragment in plain.chunks(FRAGMENT_BYTES_MAX) {
+            if self.sealer.sequence() >= self.records_max && self.renew_key(wire_out).is_err() {
+                // TLS 1.2 cannot renew: the client connects again.
+                self.close(wire_out);
+            }
+            self.send(ContentType::ApplicationData, fragment, wire_out);
+        }
+    }
+
+    /// Appends close_notify, once.
+    pub(crate) fn close(&mut self, wire_out: &mut Vec<u8>) {
+        self.alert(WARNING, AlertDescription::CloseNotify, wire_out);
+        self.closed = true;
+    }
+
+    /// For tests: a key wears out sooner.
+    #[cfg(test)]
+    pub(crate) fn limit_records(&mut self, records_max: u64) {
+        self.records_max = records_max;
+    }
+
+    /// Takes a record, or what there is of one.
+    fn open_some(
+        &mut self,
+        wire: &mut &[u8],
+        plain: &mut Vec<u8>,
+        wire_out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        if self.partial.is_empty()
+            && let Some(bytes) = record_bytes(wire)?
+            && let Some((record, rest)) = wire.split_at_checked(bytes)
+        {
+            *wire = rest;
+            return self.open_record(record, plain, wire_out);
+        }
+        let wanted = record_bytes(&self.partial)?.unwrap_or(HEADER_BYTES);
+        let (taken, rest) = wire.split_at(wire.len().min(wanted.saturating_sub(self.partial.len())));
+        *wire = rest;
+        self.partial
+            .reserve_exact(wanted.saturating_sub(self.partial.len()));
+        self.partial.extend_from_slice(taken);
+        if record_bytes(&self.partial)? == Some(self.partial.len()) {
+            let record = std::mem::take(&mut self.partial);
+            return self.open_record(&record, plain, wire_out);
+        }
+        Ok(())
+    }
+
+    fn open_record(
+        &mut self,
+        record: &[u8],
+        plain: &mut Vec<u8>,
+        wire_out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let Some((&[outer_type, ..], body)) = record.split_first_chunk::<HEADER_BYTES>() else {
+            return Ok(());
+        };
+        self.check_outer_type(outer_type)?;
+        let start = plain.len();
+        plain.extend_from_slice(body);
+        let opened = self
+            .opener
+            .open(outer_type, plain.get_mut(start..).unwrap_or_default());
+        let (content_type, range) = opened.inspect_err(|_| plain.truncate(start))?;
+        if range.start > 0 {
+            plain.copy_within(start + range.start..start + range.end, start);
+        }
+        plain.truncate(start + range.len());
+        if content_type == u8::from(ContentType::ApplicationData) {
+            self.idle_messages = 0;
+            return Ok(());
+        }
+        let message = plain.split_off(start);
+        self.handle(ContentType::from(content_type), &message, wire_out)
+    }
+
+    /// In TLS 1.3 everything looks like application data by now.
+    fn check_outer_type(&self, outer_type: u8) -> Result<(), Error> {
+        let outer_type = ContentType::from(outer_type);
+        let is_expected = match self.keys.protocol_version() {
+            ProtocolVersion::TLSv1_3 => outer_type == ContentType::ApplicationData,
+            _ => matches!(
+                outer_type,
+                ContentType::ApplicationData | ContentType::Alert | ContentType::Handshake
+            ),
+        };
+        if is_expected {
+            Ok(())
+        } else {
+            Err(unexpected(outer_type))
+        }
+    }
+
+    fn handle(
+        &mut self,
+        content_type: ContentType,
+        message: &[u8],
+        wire_out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        match (content_type, message) {
+            (ContentType::Alert, &[level, description]) => {
+                self.handle_alert(level, AlertDescription::from(description))
+            }
+            (ContentType::Handshake, _) if self.keys.protocol_version() != ProtocolVersion::TLSv1_3 => {
+                self.alert(WARNING, AlertDescription::NoRenegotiation, wire_out);
+                Err(Error::PeerMisbehaved(
+                    PeerMisbehaved::TooManyRenegotiationRequests,
+                ))
+            }
+            // RFC 8446, 4.6.3: KeyUpdate ends its record, and one byte says whether it wants to be answered.
+            (ContentType::Handshake, &[24, 0, 0, 1, wants_answer @ (0 | 1)]) => {
+                self.handle_key_update(wants_answer == 1, wire_out)
+            }
+            _ => Err(unexpected(content_type)),
+        }
+    }
+
+    fn handle_alert(&mut self, level: u8, description: AlertDescription) -> Result<(), Error> {
+        let is_tls13 = self.keys.protocol_version() == ProtocolVersion::TLSv1_3;
+        match description {
+            AlertDescription::CloseNotify => self.peer_closed = true,
+            AlertDescription::UserCanceled if is_tls13 => self.count_idle(WARNINGS_MAX, TOO_MANY_WARNINGS)?,
+            _ if level == WARNING && !is_tls13 => self.count_idle(WARNINGS_MAX, TOO_MANY_WARNINGS)?,
+            _ => return Err(Error::AlertReceived(description)),
+        }
+        Ok(())
+    }
+
+    fn handle_key_update(&mut self, wants_answer: bool, wire_out: &mut Vec<u8>) -> Result<(), Error> {
+        self.count_idle(KEY_UPDATES_MAX, PeerMisbehaved::TooManyKeyUpdateRequests)?;
+        let next = self.keys.update_rx_secret()?;
+        self.opener = Protection::new(next, ProtocolVersion::TLSv1_3)?;
+        if wants_answer {
+            self.renew_key(wire_out)?;
+        }
+        Ok(())
+    }
+
+    fn count_idle(&mut self, max: u8, too_many: PeerMisbehaved) -> Result<(), Error> {
+        self.idle_messages += 1;
+        if self.idle_messages > max {
+            return Err(Error::PeerMisbehaved(too_many));
+        }
+        Ok(())
+    }
+
+    /// KeyUpdate under the old key, then the new one. An error in TLS 1.2, which has none.
+    fn renew_key(&mut self, wire_out: &mut Vec<u8>) -> Result<(), Error> {
+        let next = self.keys.update_tx_secret()?;
+        let update = [u8::from(HandshakeType::KeyUpdate), 0, 0, 1, 0];
+        self.send(ContentType::Handshake, &update, wire_out);
+        self.sealer = Protection::new(next, ProtocolVersion::TLSv1_3)?;
+        Ok(())
+    }
+
+    /// The alert for what the peer did wrong, the last record.
+    fn refuse(&mut self, error: &Error, wire_out: &mut Vec<u8>) {
+        let description = match error {
+            // The peer has ended the connection already.
+            Error::AlertReceived(_) => None,
+            Error::DecryptError => Some(AlertDescription::BadRecordMac),
+            Error::PeerSentOversizedRecord => Some(AlertDescription::RecordOverflow),
+            Error::General(_) | Error::EncryptError => Some(AlertDescription::InternalError),
+            _ => Some(AlertDescription::UnexpectedMessage),
+        };
+        if let Some(description) = description {
+            self.alert(FATAL, description, wire_out);
+        }
+        self.closed = true;
+    }
+
+    fn alert(&mut self, level: u8, description: AlertDescription, wire_out: &mut Vec<u8>) {
+        self.send(ContentType::Alert, &[level, u8::from(description)], wire_out);
+    }
+
+    fn send(&mut self, content_type: ContentType, plain: &[u8], wire_out: &mut Vec<u8>) {
+        if !self.closed {
+            // It fails for more bytes than a record has, only.
+            let sealed = self.sealer.seal(u8::from(content_type), plain, wire_out);
+            self.closed = sealed.is_err();
+        }
+    }
+}
+
+const TOO_MANY_WARNINGS: PeerMisbehaved = PeerMisbehaved::TooManyWarningAlertsReceived;
+
+/// Bytes of the record that begins here, its header included; `None` before the header is whole.
+fn record_bytes(wire: &[u8]) -> Result<Option<usize>, Error> {
+    let Some(&[_, major, _, high, low]) = wire.first_chunk::<HEADER_BYTES>() else {
+        return Ok(None);
+    };
+    if major != 3 {
+        return Err(Error::InvalidMessage(InvalidMessage::UnknownProtocolVersion));
+    }
+    let bytes = usize::from(u16::from_be_bytes([high, low]));
+    if bytes > FRAGMENT_BYTES_MAX + EXPANSION_BYTES_MAX {
+        return Err(Error::PeerSentOversizedRecord);
+    }
+    Ok(Some(HEADER_BYTES + bytes))
+}
+
+fn unexpected(got: ContentType) -> Error {
+    Error::InappropriateMessage {
+        expect_types: vec![ContentType::ApplicationData, ContentType::Alert],
+        got_type: got,
+    }
+}

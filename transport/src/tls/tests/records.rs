@@ -1,0 +1,253 @@
+//! Records after the handshake, against rustls' own client: every suite, renewed keys, and what a peer can do wrong.
+
+use std::io::{Read as _, Write as _};
+
+use rustls::{AlertDescription, ClientConnection, Error};
+
+use crate::stream::{Opened, SecureStream, StreamError};
+use crate::tls::{TlsVersion, testing};
+
+/// A client of rustls and our server, joined by their buffers.
+struct Pair {
+    client: ClientConnection,
+    server: SecureStream,
+    /// What the server and what the client have read.
+    plain: Vec<u8>,
+    client_plain: Vec<u8>,
+}
+
+impl Pair {
+    fn new() -> Pair {
+        Pair::of(None, None)
+    }
+
+    fn of(version: Option<TlsVersion>, suite: Option<&str>) -> Pair {
+        let (server, client) = testing::configurations_of(version, suite);
+        let mut pair = Pair {
+            client: ClientConnection::new(client, "localhost".try_into().unwrap()).unwrap(),
+            server: SecureStream::server(Some(&server)).unwrap(),
+            plain: Vec::new(),
+            client_plain: Vec::new(),
+        };
+        while pair.client.is_handshaking() || pair.server.is_handshaking() {
+            pair.client_sends(usize::MAX).unwrap();
+        }
+        pair
+    }
+
+    /// What the client has to send, in one piece.
+    fn wire(&mut self) -> Vec<u8> {
+        let mut wire = Vec::new();
+        while self.client.wants_write() {
+            self.client.write_tls(&mut wire).unwrap();
+        }
+        wire
+    }
+
+    /// Hands it over in pieces, and the answers back.
+    fn client_sends(&mut self, piece_bytes: usize) -> Result<Opened, StreamError> {
+        let wire = self.wire();
+        let mut last = Ok(Opened::default());
+        for piece in wire.chunks(piece_bytes.min(wire.len().max(1))) {
+            last = self.open(piece);
+            if last.is_err() {
+                break;
+            }
+        }
+        last
+    }
+
+    fn open(&mut self, wire: &[u8]) -> Result<Opened, StreamError> {
+        let mut answer = Vec::new();
+        let opened = self.server.open(wire, &mut self.plain, &mut answer);
+        self.client_takes(&answer);
+        opened
+    }
+
+    fn client_takes(&mut self, mut wire: &[u8]) {
+        while !wire.is_empty() {
+            self.client.read_tls(&mut wire).unwrap();
+            self.client.process_new_packets().unwrap();
+            // The end, or nothing more for now.
+            let _ = self.client.reader().read_to_end(&mut self.client_plain);
+        }
+    }
+
+    fn seal(&mut self, plain: &[u8]) {
+        let mut wire = Vec::new();
+        self.server.seal(plain, &mut wire);
+        self.client_takes(&wire);
+    }
+
+    /// A few messages both ways.
+    fn talk(&mut self) {
+        for message in [&b"up"[..], &[7; 20_000], b""] {
+            self.client.writer().write_all(message).unwrap();
+            self.client_sends(977).unwrap();
+            assert_eq!(std::mem::take(&mut self.plain), message);
+        }
+        for message in [&b"down"[..], &[9; 40_000]] {
+            self.seal(message);
+            assert_eq!(std::mem::take(&mut self.client_plain), message);
+        }
+    }
+}
+
+#[test]
+fn every_cipher_suite() {
+    for (version, suite) in [
+        (TlsVersion::V1_3, "TLS_AES_128_GCM_SHA256"),
+        (TlsVersion::V1_3, "TLS_AES_256_GCM_SHA384"),
+        (TlsVersion::V1_3, "TLS_CHACHA20_POLY1305_SHA256"),
+        (TlsVersion::V1_2, "ECDHE-ECDSA-AES128-GCM-SHA256"),
+        (TlsVersion::V1_2, "ECDHE-ECDSA-AES256-GCM-SHA384"),
+        (TlsVersion::V1_2, "ECDHE-ECDSA-CHACHA20-POLY1305"),
+    ] {
+        let mut pair = Pair::of(Some(version), Some(suite));
+        let negotiated = pair.client.negotiated_cipher_suite().unwrap().suite();
+        assert!(
+            pair.server
+                .negotiated()
+                .unwrap()
+                .ends_with(&format!("{negotiated:?}"))
+        );
+        for _ in 0..3 {
+            pair.talk();
+        }
+    }
+}
+
+/// AES-GCM may seal 2^24 records with a key of TLS 1.3: the server renews it by itself.
+#[test]
+fn keys_are_renewed_before_they_wear_out() {
+    let mut pair = Pair::of(Some(TlsVersion::V1_3), Some("TLS_AES_128_GCM_SHA256"));
+    pair.server.limit_records(5);
+    for _ in 0..100 {
+        pair.talk();
+    }
+}
+
+/// TLS 1.2 cannot: the connection is closed in order.
+#[test]
+fn a_connection_of_tls_1_2_ends_when_its_key_is_worn_out() {
+    let mut pair = Pair::of(Some(TlsVersion::V1_2), Some("ECDHE-ECDSA-AES128-GCM-SHA256"));
+    pair.server.limit_records(5);
+    let mut wire = Vec::new();
+    for _ in 0..100 {
+        pair.server.seal(b"message", &mut wire);
+    }
+    pair.client_takes(&wire);
+    // An end without close_notify would be an error.
+    assert_eq!(pair.client.reader().read(&mut [0; 8]).unwrap(), 0);
+    assert!(pair.client_plain.len() < 5 * b"message".len());
+}
+
+#[test]
+fn keys_are_renewed_when_the_client_asks() {
+    let mut pair = Pair::new();
+    for _ in 0..100 {
+        pair.client.refresh_traffic_keys().unwrap();
+        pair.talk();
+    }
+}
+
+#[test]
+fn a_client_that_only_renews_keys_is_sent_away() {
+    let mut pair = Pair::new();
+    for _ in 0..32 {
+        pair.client.refresh_traffic_keys().unwrap();
+        pair.client_sends(usize::MAX).unwrap();
+    }
+    pair.client.refresh_traffic_keys().unwrap();
+    let wire = pair.wire();
+    assert_alert(&mut pair, &wire, AlertDescription::UnexpectedMessage);
+}
+
+#[test]
+fn a_changed_record_is_refused_and_nothing_of_it_is_read() {
+    let mut pair = Pair::new();
+    pair.client.writer().write_all(b"good").unwrap();
+    let good = pair.wire();
+    pair.client.writer().write_all(b"changed").unwrap();
+    let mut wire = pair.wire();
+    *wire.last_mut().unwrap() ^= 1;
+    assert_alert(&mut pair, &[good, wire].concat(), AlertDescription::BadRecordMac);
+    assert_eq!(pair.plain, b"good");
+}
+
+#[test]
+fn headers_that_no_record_has_are_refused() {
+    for (header, alert) in [
+        // More than a record may have.
+        ([23, 3, 3, 0x48, 1], AlertDescription::RecordOverflow),
+        // A version that is none.
+        ([23, 2, 3, 0, 20], AlertDescription::UnexpectedMessage),
+        // Plain content types under keys.
+        ([21, 3, 3, 0, 2], AlertDescription::UnexpectedMessage),
+        ([20, 3, 3, 0, 1], AlertDescription::UnexpectedMessage),
+        // Too short for a tag.
+        ([23, 3, 3, 0, 2], AlertDescription::BadRecordMac),
+    ] {
+        let body = vec![1; usize::from(header[4])];
+        assert_alert(&mut Pair::new(), &[&header[..], &body].concat(), alert);
+    }
+}
+
+#[test]
+fn nothing_follows_a_close() {
+    let mut pair = Pair::new();
+    let mut wire = Vec::new();
+    pair.server.close(&mut wire);
+    let closed_bytes = wire.len();
+    pair.server.seal(b"late", &mut wire);
+    pair.server.close(&mut wire);
+    assert_eq!(wire.len(), closed_bytes);
+    pair.client_takes(&wire);
+    assert_eq!(pair.client.reader().read(&mut [0; 8]).unwrap(), 0);
+    pair.client.send_close_notify();
+    assert!(pair.client_sends(1).unwrap().peer_closed);
+    assert!(pair.open(b"whatever").unwrap().peer_closed);
+    assert!(pair.plain.is_empty());
+}
+
+#[test]
+fn what_comes_with_the_last_flight_is_read() {
+    let (server, client) = testing::configurations();
+    for piece_bytes in [1, 7, usize::MAX] {
+        let mut client = SecureStream::client(Some(&client), "localhost").unwrap();
+        let mut server = SecureStream::server(Some(&server)).unwrap();
+        let (mut to_server, mut to_client, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+        // The client's goes after its first flight, both wait for the keys.
+        client.seal(b"CONNECT", &mut to_server);
+        server.seal(b"waits", &mut to_client);
+        assert!(to_client.is_empty());
+        let mut read = Vec::new();
+        while !to_server.is_empty() {
+            let wire = std::mem::take(&mut to_server);
+            for piece in wire.chunks(piece_bytes.min(wire.len())) {
+                server.open(piece, &mut plain, &mut to_client).unwrap();
+            }
+            client.open(&to_client, &mut read, &mut to_server).unwrap();
+            to_client.clear();
+        }
+        assert_eq!((&plain[..], &read[..]), (&b"CONNECT"[..], &b"waits"[..]));
+    }
+}
+
+/// The server refuses `wire` with this alert, and is silent from then on.
+fn assert_alert(pair: &mut Pair, wire: &[u8], alert: AlertDescription) {
+    let mut answer = Vec::new();
+    pair.server.open(wire, &mut pair.plain, &mut answer).unwrap_err();
+    let mut rest = &answer[..];
+    let told = loop {
+        pair.client.read_tls(&mut rest).unwrap();
+        match pair.client.process_new_packets() {
+            Ok(_) => assert!(!rest.is_empty(), "no alert"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(told, Error::AlertReceived(alert));
+    answer.clear();
+    pair.server.seal(b"late", &mut answer);
+    assert!(answer.is_empty());
+}
