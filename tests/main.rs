@@ -36,6 +36,7 @@ mod start;
 mod takeover;
 mod tls;
 mod tutorial;
+mod vulnerabilities;
 mod web_sockets;
 mod wildcards;
 mod will;
