@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose,
+    KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize,
 };
 
 /// PEM files in a folder.
@@ -20,8 +20,19 @@ pub struct ServerCertificates {
     pub ca: PathBuf,
     /// The server's certificate for localhost and 127.0.0.1.
     pub certificate: PathBuf,
-    /// Its key (ECDSA P-256).
+    /// Its key.
     pub key: PathBuf,
+}
+
+/// The kind of the server's key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerKey {
+    /// ECDSA P-256.
+    #[default]
+    P256,
+    /// RSA, 2048 bits.
+    Rsa2048,
 }
 
 /// Makes a CA and a server certificate for localhost in `folder`.
@@ -29,7 +40,7 @@ pub struct ServerCertificates {
 /// # Errors
 /// What writing the files gives.
 pub fn make(folder: &Path) -> io::Result<ServerCertificates> {
-    make_with_clients(folder, 0)
+    make_with_clients(folder, ServerKey::P256, 0)
 }
 
 /// As [`make`], and certificates of so many clients, each with a key (ECDSA P-256) and its own name as CN: the files
@@ -37,9 +48,9 @@ pub fn make(folder: &Path) -> io::Result<ServerCertificates> {
 ///
 /// # Errors
 /// What writing the files gives.
-pub fn make_with_clients(folder: &Path, clients: u32) -> io::Result<ServerCertificates> {
+pub fn make_with_clients(folder: &Path, key: ServerKey, clients: u32) -> io::Result<ServerCertificates> {
     let (ca, issuer) = authority().map_err(io::Error::other)?;
-    let (certificate, key) = server(&issuer).map_err(io::Error::other)?;
+    let (certificate, key) = server(&issuer, key).map_err(io::Error::other)?;
     let files = ServerCertificates {
         ca: folder.join("ca.crt"),
         certificate: folder.join("server.crt"),
@@ -88,8 +99,11 @@ fn authority() -> Result<(String, Issuer<'static, KeyPair>), rcgen::Error> {
     Ok((ca_certificate.pem(), Issuer::new(ca, ca_key)))
 }
 
-fn server(issuer: &Issuer<'_, KeyPair>) -> Result<(String, String), rcgen::Error> {
-    let key = KeyPair::generate()?;
+fn server(issuer: &Issuer<'_, KeyPair>, key: ServerKey) -> Result<(String, String), rcgen::Error> {
+    let key = match key {
+        ServerKey::P256 => KeyPair::generate()?,
+        ServerKey::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?,
+    };
     let mut server = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
     server.distinguished_name = named("localhost");
     server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -126,8 +140,14 @@ mod tests {
 
     #[test]
     fn a_client_that_trusts_the_ca_shakes_hands_for_both_names() {
+        for key in [ServerKey::P256, ServerKey::Rsa2048] {
+            shakes_hands(key);
+        }
+    }
+
+    fn shakes_hands(key: ServerKey) {
         let folder = tempfile::tempdir().unwrap();
-        let files = make(folder.path()).unwrap();
+        let files = make_with_clients(folder.path(), key, 0).unwrap();
         let server = server_config(&ServerTls::new(&files.certificate, &files.key));
         let server = server.unwrap();
         let client = client_config(&ClientTls {

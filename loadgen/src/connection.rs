@@ -5,7 +5,7 @@
 //! copy (TLS: without a second one). What breaks them: sending around [`Connection::flush`].
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use mqtt::error::DecodeError;
@@ -63,18 +63,19 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Makes the socket and begins to connect it; [`transport::ring::Completion::Connected`] tells the end.
+    /// Makes the socket, at `local` if that is given, and begins to connect it; [`transport::ring::Completion::Connected`] tells the end.
     ///
     /// # Errors
-    /// What `socket(2)` gives.
+    /// What `socket(2)` and `bind(2)` give.
     pub fn start(
         ring: &mut Ring,
         address: SocketAddr,
+        local: Option<IpAddr>,
         stream: SecureStream,
         token: Token,
         packet_bytes_max: u32,
     ) -> Result<Connection, Broken> {
-        let socket = socket::stream(address)?;
+        let socket = socket::stream_from(address, local)?;
         ring.connect(socket.as_fd(), address, token);
         let (unread, out, wire) = (Vec::new(), Vec::new(), Vec::new());
         Ok(Connection {

@@ -37,6 +37,29 @@ impl Cpus {
         )
     }
 
+    /// Those that this process may use.
+    pub fn allowed() -> Cpus {
+        let allowed = sched_getaffinity(None);
+        let is_allowed = |cpu: &usize| allowed.as_ref().is_ok_and(|allowed| allowed.is_set(*cpu));
+        Cpus((0..CpuSet::MAX_CPU).filter(is_allowed).collect())
+    }
+
+    /// These without others; `None` if nothing is left.
+    pub fn except(&self, others: &Cpus) -> Option<Cpus> {
+        let rest: Vec<usize> = self
+            .0
+            .iter()
+            .copied()
+            .filter(|cpu| !others.0.contains(cpu))
+            .collect();
+        (!rest.is_empty()).then_some(Cpus(rest))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// The first that this process may not use.
     pub fn first_forbidden(&self) -> Option<usize> {
         let allowed = sched_getaffinity(None).ok()?;

@@ -3,13 +3,11 @@
 use std::io;
 use std::path::Path;
 
-use crate::outcome::Outcome;
-
 /// Writes the outcome as JSON, whole or not at all.
 ///
 /// # Errors
 /// What writing gives.
-pub fn write_json(outcome: &Outcome, path: &Path) -> io::Result<()> {
+pub fn write_json<T: serde::Serialize>(outcome: &T, path: &Path) -> io::Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())

@@ -12,6 +12,7 @@ use crate::phase::Run;
 use crate::run::Subject;
 use crate::scenario::Load;
 use crate::steadiness::Steadiness;
+use crate::subscriber::close_group;
 use crate::validity::{Evidence, judge};
 
 /// What only the coordinator knows.
@@ -112,8 +113,12 @@ fn close_books(state: &Run, outcomes: &[WorkerOutcome], measurements: &Measureme
         }
     }
     let mut totals = Totals::default();
-    for ledger in outcomes.iter().flat_map(|outcome| &outcome.ledgers) {
-        totals.add(&ledger.close(|publisher| sent.get(publisher as usize).copied().unwrap_or(0)));
+    let sent_by = |publisher: u32| sent.get(publisher as usize).copied().unwrap_or(0);
+    for books in outcomes.iter().flat_map(|outcome| &outcome.books) {
+        totals.add(&books.close(sent_by));
+    }
+    for group in &state.groups {
+        totals.add(&close_group(group, sent_by));
     }
     LedgerReport {
         sent: sent.iter().sum(),
@@ -190,7 +195,7 @@ fn rates(state: &Run, ledger: &LedgerReport, deliveries: u64) -> Rates {
     };
     let offered_per_s = match state.scenario.load {
         Load::Paced { rate_per_s, .. } => Some(rate_per_s),
-        Load::Saturating { .. } => None,
+        Load::Saturating { .. } | Load::Idle => None,
     };
     Rates {
         measured_s,

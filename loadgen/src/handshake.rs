@@ -15,7 +15,8 @@ use mqtt::reason::ReasonCode;
 
 use crate::connection::Broken;
 use crate::phase::Run;
-use crate::topics::numbered;
+use crate::scenario::Scenario;
+use crate::topics::{Topics, numbered};
 
 /// How far a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +60,20 @@ pub enum Who {
 
 impl Who {
     fn client_identifier(self, run: &Run) -> String {
+        if let Some(pattern) = &run.scenario.client_identifiers {
+            return numbered(&client_pattern(pattern, run.number, self.kind()), self.number());
+        }
         // At most 20 characters: MQTT 3.1 allows 23.
         match self {
             Who::Publisher(number) => format!("lg{:04x}p{number}", run.number),
             Who::Subscriber(number) => format!("lg{:04x}s{number}", run.number),
+        }
+    }
+
+    fn kind(self) -> &'static str {
+        match self {
+            Who::Publisher(_) => "p",
+            Who::Subscriber(_) => "s",
         }
     }
 
@@ -83,6 +94,28 @@ impl std::fmt::Display for Who {
     }
 }
 
+/// A scenario's topics with everything but the client's number in the place of its letters: `%u` is the user name, `%c`
+/// the client identifier of the publisher.
+pub fn named_topics(scenario: &Scenario, run: u16) -> Topics {
+    let Topics::Pattern(pattern) = &scenario.topics else {
+        return scenario.topics.clone();
+    };
+    let user_name = scenario.credentials.user_name.as_deref().unwrap_or_default();
+    let identifiers = scenario
+        .client_identifiers
+        .as_deref()
+        .unwrap_or(DEFAULT_IDENTIFIERS);
+    let client_identifier = client_pattern(identifiers, run, "p");
+    Topics::Pattern(pattern.replace("%u", user_name).replace("%c", &client_identifier))
+}
+
+fn client_pattern(pattern: &str, run: u16, kind: &str) -> String {
+    pattern.replace("%k", kind).replace("%r", &format!("{run:04x}"))
+}
+
+/// The pattern of the client identifiers where none is given.
+const DEFAULT_IDENTIFIERS: &str = "lg%r%k%i";
+
 /// Appends the CONNECT of a client.
 ///
 /// # Errors
@@ -95,13 +128,24 @@ pub fn connect(run: &Run, who: Who, out: &mut Vec<u8>) -> Result<(), EncodeError
         .user_name
         .as_deref()
         .map(|name| numbered(name, who.number()));
+    let will_topic = scenario
+        .will
+        .as_ref()
+        .map(|will| numbered(&will.topic, who.number()));
+    let will = scenario.will.as_ref().zip(will_topic.as_ref());
     let connect = Connect {
         version: scenario.version,
         clean_start: true,
         keep_alive_s: scenario.keep_alive_s,
         properties: Properties::EMPTY,
         client_identifier: &client_identifier,
-        will: None,
+        will: will.map(|(will, topic)| mqtt::packet::Will {
+            topic,
+            payload: will.payload.as_bytes(),
+            qos: will.qos,
+            retain: will.retain,
+            properties: Properties::EMPTY,
+        }),
         user_name: user_name.as_deref(),
         password: scenario.credentials.password.as_deref().map(str::as_bytes),
     };

@@ -13,6 +13,7 @@
 
 pub mod args;
 pub mod certificates;
+pub mod compare;
 pub mod conceal;
 pub mod connection;
 pub mod cpus;
@@ -26,16 +27,20 @@ pub mod ledger;
 pub mod machine;
 pub mod measure;
 pub mod meter;
+pub mod named;
 pub mod outcome;
 pub mod payload;
 pub mod phase;
+pub mod process;
 pub mod publisher;
 pub mod pubsub;
 pub mod report;
+pub mod retained;
 pub mod run;
 pub mod scenario;
 pub mod schedule;
 pub mod steadiness;
+pub mod storm;
 pub mod subscriber;
 pub mod target;
 pub mod topics;

@@ -1,34 +1,93 @@
 //! The load generator as a program: command line in, report out, exit code.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use loadgen::args::{self, Request};
 use loadgen::error::{EXIT_USAGE, Failure};
+use loadgen::process::{self, BROKER_WORD, PEER_WORD};
 use loadgen::report::{self, ProgressLine};
-use loadgen::target::{self, BROKER_WORD, Target};
-use loadgen::{conceal, export, pubsub, run};
+use loadgen::retained::args::RetainedRequest;
+use loadgen::run::Silent;
+use loadgen::storm::args::StormRequest;
+use loadgen::target::Target;
+use loadgen::{compare, conceal, export, named, pubsub, retained, run, storm};
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     if words.get(1).is_some_and(|word| word == BROKER_WORD) {
-        return target::become_broker(words.into_iter().skip(2));
+        return process::become_broker(words.into_iter().skip(2));
+    }
+    if words.get(1).is_some_and(|word| word == PEER_WORD) {
+        return process::become_peer(words.into_iter().skip(2));
     }
     conceal::password(&words, password);
-    let is = |name: &str| words.get(1).is_some_and(|word| word == name);
-    if is("pub") || is("sub") {
-        return one_client(is("pub"), words);
+    let command = words.get(1).and_then(|word| word.to_str()).unwrap_or_default();
+    match command {
+        "pub" | "sub" => return one_client(command == "pub", words),
+        "scenarios" => {
+            print!("{}", named::list());
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
     }
-    match args::parse(words) {
-        Ok(request) => load(&request),
+    let behind = || words.iter().skip(1).cloned();
+    match command {
+        "compare" => end(compare::args::parse(behind()), |request| {
+            compare::run(request, &*watch_signals()?)
+        }),
+        "conn" => end(storm::args::parse(behind()), storm_of),
+        "retained" => end(retained::args::parse(behind()), retained_of),
+        _ => end(args::parse(words), measure),
+    }
+}
+
+/// Does what was asked for, or says what is wrong with the words.
+fn end<R>(parsed: Result<R, clap::Error>, act: impl FnOnce(&R) -> Result<u8, Failure>) -> ExitCode {
+    match parsed {
+        Ok(request) => match act(&request) {
+            Ok(exit_code) => ExitCode::from(exit_code),
+            Err(failure) => {
+                eprintln!("loadgen: {failure}");
+                ExitCode::from(failure.exit_code())
+            }
+        },
         Err(error) => {
             // Without a place to print to, the exit code has to do.
             let _ = error.print();
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE))
         }
     }
+}
+
+fn storm_of(request: &StormRequest) -> Result<u8, Failure> {
+    let interrupted = watch_signals()?;
+    let mut target = Target::open_plainly(&request.target, &interrupted)?;
+    let outcome = storm::run(&request.storm, &target.subject, &interrupted, &mut Silent);
+    target.check_alive()?;
+    let outcome = outcome?;
+    print!("{}", storm::outcome::text(&outcome));
+    write_json(&outcome, request.json.as_deref())?;
+    Ok(outcome.verdict.exit_code)
+}
+
+fn retained_of(request: &RetainedRequest) -> Result<u8, Failure> {
+    let interrupted = watch_signals()?;
+    let mut target = Target::open_plainly(&request.target, &interrupted)?;
+    let outcome = retained::run(&request.retained, &target.subject, &interrupted);
+    target.check_alive()?;
+    let outcome = outcome?;
+    print!("{}", retained::text(&outcome));
+    write_json(&outcome, request.json.as_deref())?;
+    Ok(outcome.verdict.exit_code)
+}
+
+fn write_json<T: serde::Serialize>(outcome: &T, path: Option<&Path>) -> Result<(), Failure> {
+    let Some(path) = path else { return Ok(()) };
+    export::write_json(outcome, path).map_err(Failure::system(format!("cannot write {}", path.display())))
 }
 
 fn password(words: &[OsString]) -> Option<String> {
@@ -58,16 +117,6 @@ fn one_client(publishes: bool, words: Vec<OsString>) -> ExitCode {
     })
 }
 
-fn load(request: &Request) -> ExitCode {
-    match measure(request) {
-        Ok(exit_code) => ExitCode::from(exit_code),
-        Err(failure) => {
-            eprintln!("loadgen: {failure}");
-            ExitCode::from(failure.exit_code())
-        }
-    }
-}
-
 fn measure(request: &Request) -> Result<u8, Failure> {
     let interrupted = watch_signals()?;
     let mut target = Target::open(&request.target, &request.scenario, &interrupted)?;
@@ -78,10 +127,7 @@ fn measure(request: &Request) -> Result<u8, Failure> {
     target.check_alive()?;
     let outcome = outcome?;
     print!("{}", report::text(&outcome));
-    if let Some(path) = &request.json {
-        export::write_json(&outcome, path)
-            .map_err(Failure::system(format!("cannot write {}", path.display())))?;
-    }
+    write_json(&outcome, request.output.json.as_deref())?;
     Ok(outcome.verdict.exit_code)
 }
 

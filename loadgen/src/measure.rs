@@ -3,8 +3,8 @@
 //! Invariant: only messages whose intended time lies in the measured part enter the histograms; the ledger holds all.
 
 use crate::latency::Latency;
-use crate::ledger::Ledger;
 use crate::phase::{Times, WINDOWS};
+use crate::subscriber::Books;
 
 /// The histograms of one thread, or of all of them merged.
 #[derive(Clone, Debug, Default)]
@@ -129,7 +129,7 @@ pub struct WorkerOutcome {
     /// Its histograms.
     pub measurements: Measurements,
     /// The books of its subscribers.
-    pub ledgers: Vec<Ledger>,
+    pub books: Vec<Books>,
     /// Publisher number and messages sent.
     pub sent: Vec<(u32, u64)>,
     /// Messages of the schedule that never left.

@@ -6,6 +6,12 @@
 //! Invariant: a stamp of another run is never counted (the run number differs, or the payload is foreign). What
 //! breaks it: two generators that draw the same run number and share topics; topics therefore carry the number too.
 
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+use crate::topics::numbered;
+
 /// Bytes of the stamp: the least payload size.
 pub const STAMP_BYTES: usize = 16;
 
@@ -60,6 +66,55 @@ impl Stamp {
     }
 }
 
+/// What follows the stamp in the payloads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PayloadText(Source);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    File(Arc<[u8]>),
+    Template(String),
+}
+
+impl PayloadText {
+    /// The bytes of a file.
+    pub fn file(bytes: Vec<u8>) -> PayloadText {
+        PayloadText(Source::File(bytes.into()))
+    }
+
+    /// A text in which `%i` is the number of the publisher.
+    pub fn template(text: String) -> PayloadText {
+        PayloadText(Source::Template(text))
+    }
+
+    /// Bytes of the longest that any publisher has.
+    pub fn longest_bytes(&self) -> usize {
+        match &self.0 {
+            Source::File(bytes) => bytes.len(),
+            Source::Template(text) => numbered(text, u32::MAX).len(),
+        }
+    }
+
+    /// The payload of a publisher, with room for stamp and lag at its head.
+    pub fn payload(&self, publisher: u32) -> Vec<u8> {
+        let mut payload = vec![0; LAG_BYTES_FROM];
+        match &self.0 {
+            Source::File(bytes) => payload.extend_from_slice(bytes),
+            Source::Template(text) => payload.extend_from_slice(numbered(text, publisher).as_bytes()),
+        }
+        payload
+    }
+}
+
+impl Serialize for PayloadText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Source::File(bytes) => serializer.serialize_str(&format!("a file of {} bytes", bytes.len())),
+            Source::Template(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
 /// A payload of `bytes` bytes that does not compress, the same for the same seed.
 pub fn filler(bytes: usize, seed: u64) -> Vec<u8> {
     let mut payload = vec![0; bytes];
@@ -83,6 +138,14 @@ mod tests {
             stamp.write(&mut payload);
             prop_assert_eq!(Stamp::read(&payload), Some(stamp));
         }
+    }
+
+    #[test]
+    fn a_text_stands_behind_the_stamp_with_the_publishers_number() {
+        let text = PayloadText::template("sensor %i: on".to_owned());
+        assert_eq!(text.payload(12)[LAG_BYTES_FROM..], *b"sensor 12: on");
+        assert!(text.longest_bytes() >= text.payload(u32::MAX).len() - LAG_BYTES_FROM);
+        assert_eq!(PayloadText::file(vec![7; 3]).payload(0).len(), LAG_BYTES_FROM + 3);
     }
 
     #[test]

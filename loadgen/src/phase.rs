@@ -12,6 +12,8 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use transport::ring::Waker;
 
+use crate::handshake;
+use crate::ledger::Ledger;
 use crate::scenario::{Load, Scenario};
 use crate::topics::TopicPlan;
 use crate::window::DeliveryWindow;
@@ -243,6 +245,8 @@ pub struct Run {
     pub mailboxes: Vec<Mailbox>,
     /// One for each publisher; empty in open loop.
     pub windows: Vec<DeliveryWindow>,
+    /// The books of the groups of a shared subscription.
+    pub groups: Vec<Arc<Mutex<Ledger>>>,
 }
 
 impl Run {
@@ -255,9 +259,12 @@ impl Run {
             load,
             ..
         } = scenario;
-        let plan = TopicPlan::new(scenario.topics.clone(), publishers, subscribers, number);
+        let topics = handshake::named_topics(&scenario, number);
+        let plan = TopicPlan::new(topics, publishers, subscribers, number);
+        let group = || Arc::new(Mutex::new(Ledger::new(plan.heard(0))));
+        let groups = (0..plan.groups()).map(|_| group()).collect();
         let windows = match load {
-            Load::Paced { .. } => Vec::new(),
+            Load::Paced { .. } | Load::Idle => Vec::new(),
             Load::Saturating { window } => (0..publishers)
                 .map(|publisher| DeliveryWindow::new(window, plan.listeners(publisher)))
                 .collect(),
@@ -272,6 +279,7 @@ impl Run {
             gauges: (0..threads).map(|_| Gauges::default()).collect(),
             mailboxes: (0..threads).map(|_| Mailbox::default()).collect(),
             windows,
+            groups,
         }
     }
 

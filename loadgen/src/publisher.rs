@@ -52,7 +52,9 @@ impl Publisher {
         topic: &str,
     ) -> Result<Publisher, mqtt::error::EncodeError> {
         let mut template = PublishTemplate::new();
-        let payload = payload::filler(scenario.payload_bytes, scenario.seed ^ u64::from(number));
+        let random = || payload::filler(scenario.payload_bytes, scenario.seed ^ u64::from(number));
+        let text = scenario.text.as_ref();
+        let payload = text.map_or_else(random, |text| text.payload(number));
         let none = Properties::EMPTY;
         template.encode(
             scenario.version,
@@ -71,7 +73,7 @@ impl Publisher {
             number,
             run,
             template,
-            payload_bytes: scenario.payload_bytes,
+            payload_bytes: payload.len(),
             sent: 0,
             flights: (scenario.qos != QoS::AtMostOnce).then(|| Flights::new(scenario.inflight)),
             schedule,

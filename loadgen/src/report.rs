@@ -13,7 +13,7 @@ use crate::phase::{Phase, Progress};
 use crate::run::Observer;
 use crate::scenario::{Load, Scenario, version_name};
 use crate::topics::Topics;
-use crate::validity::{Gravity, LimitedBy};
+use crate::validity::{Gravity, LimitedBy, Verdict};
 
 /// The progress line; silent where standard error is no terminal.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ fn write_all(out: &mut String, outcome: &Outcome) -> fmt::Result {
     write_connect(out, outcome)?;
     write_ledger(out, outcome)?;
     write_costs(out, outcome)?;
-    write_verdict(out, outcome)
+    write_findings(out, &outcome.verdict)
 }
 
 fn write_head(out: &mut String, outcome: &Outcome) -> fmt::Result {
@@ -113,11 +113,13 @@ fn write_head(out: &mut String, outcome: &Outcome) -> fmt::Result {
         Topics::Pairs => "pairs",
         Topics::FanOut => "fan-out",
         Topics::FanIn => "fan-in",
+        Topics::Shared { .. } => "shared subscriptions",
         Topics::Pattern(pattern) => pattern,
     };
     let pace = match outcome.scenario.load {
         Load::Paced { rate_per_s, .. } => format!("{} msg/s", grouped(rate_per_s.round() as u64)),
         Load::Saturating { window } => format!("as fast as possible with a window of {window}"),
+        Load::Idle => "no messages".to_owned(),
     };
     let security = outcome.broker.tls.as_deref().unwrap_or("no TLS");
     writeln!(
@@ -168,7 +170,7 @@ fn write_connect(out: &mut String, outcome: &Outcome) -> fmt::Result {
     )
 }
 
-fn write_table(out: &mut String, title: &str, rows: &[(&str, Option<Summary>)]) -> fmt::Result {
+pub(crate) fn write_table(out: &mut String, title: &str, rows: &[(&str, Option<Summary>)]) -> fmt::Result {
     let heads = ["p50", "p90", "p99", "p99.9", "max", "mean"];
     write!(out, "{title:>24}")?;
     heads.iter().try_for_each(|head| write!(out, "{head:>10}"))?;
@@ -293,8 +295,8 @@ fn write_broker_use(out: &mut String, outcome: &Outcome, usage: &BrokerUse) -> f
     writeln!(out)
 }
 
-fn write_verdict(out: &mut String, outcome: &Outcome) -> fmt::Result {
-    let verdict = &outcome.verdict;
+/// The verdict with its findings.
+pub(crate) fn write_findings(out: &mut String, verdict: &Verdict) -> fmt::Result {
     let headline = match (verdict.limited_by, verdict.exit_code) {
         (LimitedBy::Generator, _) => "INVALID: limited by the generator",
         (LimitedBy::Broker, 0) => "valid; limited by the broker",
@@ -315,7 +317,7 @@ fn write_verdict(out: &mut String, outcome: &Outcome) -> fmt::Result {
 }
 
 /// 1234567 as 1,234,567.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {

@@ -186,7 +186,7 @@ fn drive_load(state: &Run, interrupted: &AtomicBool, observer: &mut dyn Observer
 }
 
 /// Until the next look, or until the measured part begins or ends.
-fn pause(times: &Times, now_ns: u64, phase: Phase) -> Duration {
+pub(crate) fn pause(times: &Times, now_ns: u64, phase: Phase) -> Duration {
     let next_ns = match phase {
         Phase::WarmUp => times.measure_from_ns,
         Phase::Measuring => times.stop_ns,
@@ -235,10 +235,11 @@ fn check_limits(scenario: &Scenario, subject: &Subject) -> Result<(), Failure> {
              raise it with `ulimit -Hn {needed}` as root, LimitNOFILE={needed} in a systemd unit, or connect fewer"
         )));
     }
-    match machine::local_ports() {
+    let ports = machine::local_ports().map(|ports| ports * scenario.bind.len().max(1) as u64);
+    match ports {
         Some(ports) if ports < connections => Err(Failure::Limits(format!(
             "{connections} connections to {} need as many local ports and net.ipv4.ip_local_port_range has {ports}: \
-             widen it with `sysctl -w net.ipv4.ip_local_port_range='1024 65535'`, or connect fewer",
+             widen it with `sysctl -w net.ipv4.ip_local_port_range='1024 65535'`, add addresses with --bind, or connect fewer",
             subject.endpoint.address
         ))),
         _ => Ok(()),
@@ -246,7 +247,7 @@ fn check_limits(scenario: &Scenario, subject: &Subject) -> Result<(), Failure> {
 }
 
 /// Differs between runs that follow one another.
-fn run_number(now_ns: u64) -> u16 {
+pub(crate) fn run_number(now_ns: u64) -> u16 {
     let mut random = fastrand::Rng::with_seed(now_ns ^ u64::from(std::process::id()) << 32);
     random.u16(1..)
 }

@@ -3,6 +3,7 @@
 //! Invariant: a `Scenario` that passed [`Scenario::check`] can be run; nothing behind it checks again. Secrets are
 //! not part of what is written to files.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use mqtt::packet::QoS;
@@ -10,13 +11,15 @@ use mqtt::version::ProtocolVersion;
 use serde::Serialize;
 
 use crate::cpus::Cpus;
-use crate::payload::{INTENDED_NS_MAX, STAMP_BYTES};
+use crate::payload::{INTENDED_NS_MAX, PayloadText, STAMP_BYTES};
 use crate::schedule::Arrival;
 use crate::topics::Topics;
 
 /// A load, whatever broker it goes to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Scenario {
+    /// Its name, if it has one, and its scale.
+    pub origin: Option<Origin>,
     /// Number of publishing connections.
     pub publishers: u32,
     /// Number of subscribing connections.
@@ -26,8 +29,12 @@ pub struct Scenario {
     /// QoS of publishes and of subscriptions.
     #[serde(serialize_with = "serialize_qos")]
     pub qos: QoS,
-    /// Bytes of each payload.
+    /// Bytes of each payload; of the longest, where a text differs between publishers.
     pub payload_bytes: usize,
+    /// What follows the stamp at the head of each payload; random bytes if there is none.
+    pub text: Option<PayloadText>,
+    /// The Will of each client.
+    pub will: Option<Will>,
     /// Whether messages are published with RETAIN.
     pub retain: bool,
     /// Who publishes where.
@@ -57,11 +64,22 @@ pub struct Scenario {
     /// Longest time from TCP connect to ready, for each connection.
     #[serde(rename = "connect_timeout_s", serialize_with = "serialize_seconds")]
     pub connect_timeout: Duration,
+    /// Time over which the connections are spread; `None`: as fast as the concurrency allows.
+    #[serde(rename = "ramp_s", serialize_with = "serialize_optional_seconds")]
+    pub ramp: Option<Duration>,
+    /// Whether a connection that breaks during the load is made again.
+    pub reconnect: bool,
+    /// Connections per second that come and go beside the load.
+    pub churn_per_s: f64,
+    /// Local addresses to connect from, in turns; none: the system's choice.
+    pub bind: Vec<IpAddr>,
     /// Seed of phases, arrivals and payloads.
     pub seed: u64,
     /// p99 of the latency that the run must not exceed.
     #[serde(rename = "slo_p99_s", serialize_with = "serialize_optional_seconds")]
     pub slo_p99: Option<Duration>,
+    /// Pattern of the client identifiers: `%i` is the number, `%k` the kind, `%r` the run.
+    pub client_identifiers: Option<String>,
     /// User name and password; `%i` in the user name is the number of the client.
     #[serde(skip)]
     pub credentials: Credentials,
@@ -83,6 +101,31 @@ pub enum Load {
         /// Messages of one publisher that not all its subscribers have received, at most.
         window: u32,
     },
+    /// No messages: the connections are held.
+    Idle,
+}
+
+/// Where a scenario is from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Origin {
+    /// Its name.
+    pub name: String,
+    /// Factor of its publishers, subscribers and rate.
+    pub scale: f64,
+}
+
+/// A Will.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Will {
+    /// Its topic; `%i` is the number of the client.
+    pub topic: String,
+    /// Its payload.
+    pub payload: String,
+    /// Its QoS.
+    #[serde(serialize_with = "serialize_qos")]
+    pub qos: QoS,
+    /// Whether it is retained.
+    pub retain: bool,
 }
 
 /// User name and password.
@@ -164,6 +207,10 @@ impl Scenario {
                 "--inflight must be from 1 to 65535".to_owned(),
             ),
             (
+                !(self.churn_per_s >= 0.0 && self.churn_per_s <= 100_000.0),
+                "--churn must be from 0 to 100,000 connections per second".to_owned(),
+            ),
+            (
                 self.publishers == 0 && self.subscribers > 0 && matches!(self.load, Load::Saturating { .. }),
                 "without publishers there is nothing to send as fast as possible".to_owned(),
             ),
@@ -175,6 +222,7 @@ impl Scenario {
             return Err(format!("--cpus: this process may not use CPU {cpu}"));
         }
         self.check_load()?;
+        self.check_client_identifiers()?;
         self.check_topics()
     }
 
@@ -193,11 +241,32 @@ impl Scenario {
         }
     }
 
+    fn check_client_identifiers(&self) -> Result<(), String> {
+        let Some(pattern) = &self.client_identifiers else {
+            return Ok(());
+        };
+        let both = self.publishers > 0 && self.subscribers > 0;
+        if (self.numbers() > 1 && !pattern.contains("%i")) || (both && !pattern.contains("%k")) {
+            return Err(format!(
+                "--client-id {pattern:?} is the same for several clients: it needs %i, their number, and %k, their kind"
+            ));
+        }
+        Ok(())
+    }
+
     fn check_topics(&self) -> Result<(), String> {
         let pairs = u64::from(self.publishers) * u64::from(self.subscribers);
         let everyone_hears_everyone = match &self.topics {
             Topics::Pairs => false,
             Topics::FanOut | Topics::FanIn => true,
+            // One book for each group and publisher, and four bytes for each member.
+            Topics::Shared { groups } => {
+                return if *groups > self.subscribers {
+                    Err(format!("--share {groups} needs as many subscribers"))
+                } else {
+                    Ok(())
+                };
+            }
             Topics::Pattern(pattern) => !pattern.contains("%i"),
         };
         if everyone_hears_everyone && pairs > LEDGER_PAIRS_MAX {
@@ -222,7 +291,7 @@ impl Scenario {
     pub fn interval_ns(&self) -> Option<f64> {
         match self.load {
             Load::Paced { rate_per_s, .. } => Some(f64::from(self.publishers) * 1e9 / rate_per_s),
-            Load::Saturating { .. } => None,
+            Load::Saturating { .. } | Load::Idle => None,
         }
     }
 }
@@ -231,18 +300,21 @@ fn serialize_qos<S: serde::Serializer>(qos: &QoS, serializer: S) -> Result<S::Ok
     serializer.serialize_u8(*qos as u8)
 }
 
-fn serialize_seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize_seconds<S: serde::Serializer>(
+    time: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.as_secs_f64())
 }
 
-fn serialize_optional_seconds<S: serde::Serializer>(
+pub(crate) fn serialize_optional_seconds<S: serde::Serializer>(
     time: &Option<Duration>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     time.map(|time| time.as_secs_f64()).serialize(serializer)
 }
 
-fn serialize_version<S: serde::Serializer>(
+pub(crate) fn serialize_version<S: serde::Serializer>(
     version: &ProtocolVersion,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
@@ -263,7 +335,7 @@ impl Load {
     pub fn arrival(&self) -> Arrival {
         match *self {
             Load::Paced { arrival, .. } => arrival,
-            Load::Saturating { .. } => Arrival::Uniform,
+            Load::Saturating { .. } | Load::Idle => Arrival::Uniform,
         }
     }
 }

@@ -1,41 +1,31 @@
 //! The broker of a run: one that runs already, or one of our own in a process of its own.
 //!
-//! Invariants: a broker that was started here is ended by its process id when the `OwnBroker` is dropped, and by the
-//! kernel if the generator is killed before that; its key file is gone as soon as it listens. What breaks them:
-//! starting it from a thread that ends before the process does, because the kernel watches the thread.
+//! Invariant: the key file of a broker of our own is gone as soon as it listens; the broker itself ends with its
+//! [`BrokerProcess`].
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read, Seek};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::io;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::num::NonZeroU32;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use broker::auth::password::{Algorithm, PasswordHash};
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use rustls::ClientConfig;
 use tempfile::TempDir;
-use transport::socket::reserve_port;
 use transport::tls::{ClientTls, KeyPassphrase, NoPassphrase};
 
-use crate::args::{TargetRequest, TlsRequest};
-use crate::certificates::{self, write_private};
-use crate::conceal::PASSWORD_VARIABLE;
-use crate::cpus::Cpus;
+use crate::args::{OwnRequest, TargetRequest, TlsRequest};
+use crate::certificates::{self, ServerKey, write_private};
 use crate::error::Failure;
 use crate::key_passphrase::ClientPassphrase;
 use crate::phase::{ClientConfigs, Endpoint};
+use crate::process::{BrokerProcess, FreeAddress};
 use crate::run::Subject;
 use crate::scenario::{Credentials, Scenario};
 use crate::topics::numbered;
-
-/// The word that makes this program the broker of a run.
-pub const BROKER_WORD: &str = "broker";
 
 /// A broker to load.
 #[derive(Debug)]
@@ -43,7 +33,7 @@ pub struct Target {
     /// Where and what it is.
     pub subject: Subject,
     /// Ends it when dropped.
-    own: Option<OwnBroker>,
+    own: Option<BrokerProcess>,
 }
 
 impl Target {
@@ -57,40 +47,55 @@ impl Target {
         interrupted: &AtomicBool,
     ) -> Result<Target, Failure> {
         match request {
-            TargetRequest::OwnBroker {
-                shards,
-                tls,
-                cpus,
-                users,
-            } => {
-                let clients = match (tls, users) {
+            TargetRequest::OwnBroker(own) => {
+                let clients = match (own.tls, own.users) {
                     (false, _) => Clients::Plain,
                     (true, false) => Clients::Tls,
                     (true, true) => Clients::Users(scenario),
                 };
-                OwnBroker::start(*shards, clients, cpus.as_ref(), interrupted)
+                start_own(own, clients, interrupted)
             }
-            TargetRequest::Running {
-                host,
-                port,
-                tls,
-                key_pass_file,
-                pid,
-            } => {
-                let passphrase = ClientPassphrase::new(key_pass_file.clone(), None);
-                let tls = tls
-                    .as_ref()
-                    .map(|tls| client_configs(tls, scenario.numbers(), &passphrase))
-                    .transpose()?;
-                let endpoint = endpoint(host, *port, tls)?;
-                let subject = Subject {
-                    endpoint,
-                    pid: *pid,
-                    name: format!("broker at {host}"),
-                    configuration: None,
-                };
-                Ok(Target { subject, own: None })
+            TargetRequest::Running { .. } => Target::open_running(request, scenario.numbers()),
+        }
+    }
+
+    fn open_running(request: &TargetRequest, numbers: u32) -> Result<Target, Failure> {
+        let TargetRequest::Running {
+            host,
+            port,
+            tls,
+            key_pass_file,
+            pid,
+        } = request
+        else {
+            return Err(Failure::Broker("there is no broker to find".to_owned()));
+        };
+        let passphrase = ClientPassphrase::new(key_pass_file.clone(), None);
+        let tls = tls
+            .as_ref()
+            .map(|tls| client_configs(tls, numbers, &passphrase))
+            .transpose()?;
+        let endpoint = endpoint(host, *port, tls)?;
+        let subject = Subject {
+            endpoint,
+            pid: *pid,
+            name: format!("broker at {host}"),
+            configuration: None,
+        };
+        Ok(Target { subject, own: None })
+    }
+
+    /// The same for clients that are all alike: without users of their own.
+    ///
+    /// # Errors
+    /// As [`Target::open`].
+    pub fn open_plainly(request: &TargetRequest, interrupted: &AtomicBool) -> Result<Target, Failure> {
+        match request {
+            TargetRequest::OwnBroker(own) => {
+                let clients = if own.tls { Clients::Tls } else { Clients::Plain };
+                start_own(own, clients, interrupted)
             }
+            TargetRequest::Running { .. } => Target::open_running(request, 1),
         }
     }
 
@@ -167,183 +172,45 @@ enum Clients<'a> {
     Users(&'a Scenario),
 }
 
-/// A broker in a process of its own.
-#[derive(Debug)]
-struct OwnBroker {
-    process: Child,
-    /// What it writes to its standard error.
-    said: File,
+/// Starts a broker of our own and waits until it listens.
+fn start_own(own: &OwnRequest, clients: Clients<'_>, interrupted: &AtomicBool) -> Result<Target, Failure> {
+    let folder = tempfile::Builder::new().prefix("loadgen-").tempdir();
+    let folder = folder.map_err(Failure::system("cannot make a folder for the run"))?;
+    let free = FreeAddress::find()?;
+    let address = free.address;
+    let configuration = configure(folder.path(), address, own.key, clients)
+        .map_err(Failure::system("cannot write the files of the run"))?;
+    let tls = own_clients_tls(folder.path(), clients)?;
+    let shards = own.shards;
+    let words = [
+        OsString::from("-c"),
+        configuration.file.into_os_string(),
+        "--shards".into(),
+        shards.to_string().into(),
+    ];
+    let mut process = BrokerProcess::own(words, own.cpus.as_ref())?;
+    process.wait_until_it_listens(address, interrupted)?;
+    let endpoint = Endpoint {
+        address,
+        server_name: "localhost".to_owned(),
+        tls,
+    };
+    let name = format!(
+        "own broker, {shards} {}",
+        if shards == 1 { "shard" } else { "shards" }
+    );
+    let subject = Subject {
+        endpoint,
+        pid: Some(process.pid()),
+        name,
+        configuration: Some(configuration.text),
+    };
+    remove(folder);
+    Ok(Target {
+        subject,
+        own: Some(process),
+    })
 }
-
-impl OwnBroker {
-    fn start(
-        shards: usize,
-        clients: Clients<'_>,
-        cpus: Option<&Cpus>,
-        interrupted: &AtomicBool,
-    ) -> Result<Target, Failure> {
-        let folder = tempfile::Builder::new().prefix("loadgen-").tempdir();
-        let folder = folder.map_err(Failure::system("cannot make a folder for the run"))?;
-        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let (reserved, port) =
-            reserve_port(localhost).map_err(Failure::system("cannot find a free port on 127.0.0.1"))?;
-        let address = SocketAddr::new(localhost, port);
-        let configuration = configure(folder.path(), address, clients)
-            .map_err(Failure::system("cannot write the files of the run"))?;
-        let tls = own_clients_tls(folder.path(), clients)?;
-        let mut own = OwnBroker::spawn(&configuration.file, shards, cpus)?;
-        own.wait_until_it_listens(address, interrupted)?;
-        drop(reserved);
-        let endpoint = Endpoint {
-            address,
-            server_name: "localhost".to_owned(),
-            tls,
-        };
-        let name = format!(
-            "own broker, {shards} {}",
-            if shards == 1 { "shard" } else { "shards" }
-        );
-        let subject = Subject {
-            endpoint,
-            pid: Some(own.process.id()),
-            name,
-            configuration: Some(configuration.text),
-        };
-        remove(folder);
-        Ok(Target {
-            subject,
-            own: Some(own),
-        })
-    }
-
-    fn spawn(configuration: &Path, shards: usize, cpus: Option<&Cpus>) -> Result<OwnBroker, Failure> {
-        let program = std::env::current_exe().map_err(Failure::system("cannot find this program's file"))?;
-        let said =
-            tempfile::tempfile().map_err(Failure::system("cannot make a file for the broker's log"))?;
-        let log = said
-            .try_clone()
-            .map_err(Failure::system("cannot open the broker's log"))?;
-        let mut command = Command::new(program);
-        command
-            .args([BROKER_WORD, &std::process::id().to_string()])
-            // It is the clients' affair.
-            .env_remove(PASSWORD_VARIABLE)
-            .arg(cpus.map_or(ANY_CPU.to_owned(), Cpus::to_string))
-            .arg("-c")
-            .arg(configuration)
-            .args(["--shards", &shards.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            // A signal from the terminal is for the generator, which ends the broker after its report.
-            .process_group(0);
-        let process = command
-            .spawn()
-            .map_err(Failure::system("cannot start the broker"))?;
-        Ok(OwnBroker { process, said })
-    }
-
-    fn wait_until_it_listens(
-        &mut self,
-        address: SocketAddr,
-        interrupted: &AtomicBool,
-    ) -> Result<(), Failure> {
-        let began = Instant::now();
-        while began.elapsed() < LISTENS_WITHIN {
-            self.check_alive()?;
-            if interrupted.load(Ordering::Relaxed) {
-                return Err(Failure::Interrupted);
-            }
-            if TcpStream::connect_timeout(&address, LISTENS_WITHIN).is_ok() {
-                return Ok(());
-            }
-            std::thread::sleep(POLL);
-        }
-        let said = self.last_words();
-        Err(Failure::Broker(format!(
-            "the broker does not listen on {address} after {LISTENS_WITHIN:?}{said}"
-        )))
-    }
-
-    fn check_alive(&mut self) -> Result<(), Failure> {
-        match self.process.try_wait() {
-            Ok(None) => Ok(()),
-            Ok(Some(status)) => Err(Failure::Broker(format!(
-                "the broker ended ({status}){}",
-                self.last_words()
-            ))),
-            Err(error) => Err(Failure::Broker(format!("cannot watch the broker: {error}"))),
-        }
-    }
-
-    /// The end of what the broker wrote to its standard error.
-    fn last_words(&mut self) -> String {
-        let mut said = Vec::new();
-        let read = self.said.rewind().and_then(|()| self.said.read_to_end(&mut said));
-        let said = String::from_utf8_lossy(&said);
-        match said.trim() {
-            "" => String::new(),
-            _ if read.is_err() => String::new(),
-            said => {
-                let lines: Vec<&str> = said.lines().rev().take(LAST_WORDS_LINES).collect();
-                format!(
-                    "; it said:\n  {}",
-                    lines.into_iter().rev().collect::<Vec<_>>().join("\n  ")
-                )
-            }
-        }
-    }
-
-    fn has_ended(&mut self) -> bool {
-        !matches!(self.process.try_wait(), Ok(None))
-    }
-}
-
-impl Drop for OwnBroker {
-    fn drop(&mut self) {
-        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
-        let began = Instant::now();
-        if let Some(pid) = pid.filter(|_| !self.has_ended()) {
-            // It fails only if the process has just ended.
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        while began.elapsed() < ENDS_WITHIN {
-            if self.has_ended() {
-                return;
-            }
-            std::thread::sleep(POLL);
-        }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// What this process does when its first argument is [`BROKER_WORD`]: the second is the process id of the generator,
-/// the third the CPUs to run on, the rest goes to the broker.
-pub fn become_broker(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let mut arguments = arguments.into_iter();
-    let parent = arguments
-        .next()
-        .and_then(|word| word.to_str()?.parse::<u32>().ok());
-    let cpus = arguments.next().unwrap_or_default();
-    let is_child = || parent == Some(std::os::unix::process::parent_id());
-    // Asked twice: the parent may end before the kernel watches it.
-    if !is_child() || set_parent_process_death_signal(Some(Signal::KILL)).is_err() || !is_child() {
-        eprintln!(
-            "loadgen {BROKER_WORD} is started by loadgen only; the broker itself is the program `broker`"
-        );
-        return ExitCode::from(crate::error::EXIT_USAGE);
-    }
-    let cpus = cpus.to_str().and_then(|list| list.parse::<Cpus>().ok());
-    if let Some(Err(error)) = cpus.as_ref().map(Cpus::confine_this_thread) {
-        eprintln!("cannot run on the CPUs of --broker-cpus: {error}");
-        return ExitCode::FAILURE;
-    }
-    broker::run(std::iter::once(OsString::from(BROKER_WORD)).chain(arguments))
-}
-
-/// In the place of a list of CPUs: all that are allowed. Not a list.
-const ANY_CPU: &str = "any";
 
 struct Configuration {
     file: PathBuf,
@@ -351,7 +218,12 @@ struct Configuration {
 }
 
 /// Writes the configuration and what it names: certificates, and the users with their passwords.
-fn configure(folder: &Path, address: SocketAddr, clients: Clients<'_>) -> io::Result<Configuration> {
+fn configure(
+    folder: &Path,
+    address: SocketAddr,
+    key: ServerKey,
+    clients: Clients<'_>,
+) -> io::Result<Configuration> {
     let mut lines = vec![
         format!("listener {} {}", address.port(), address.ip()),
         "persistence false".to_owned(),
@@ -365,7 +237,7 @@ fn configure(folder: &Path, address: SocketAddr, clients: Clients<'_>) -> io::Re
         Clients::Plain | Clients::Tls => 0,
     };
     if !matches!(clients, Clients::Plain) {
-        let files = certificates::make_with_clients(folder, numbers)?;
+        let files = certificates::make_with_clients(folder, key, numbers)?;
         lines.push(format!("certfile {}", files.certificate.display()));
         lines.push(format!("keyfile {}", files.key.display()));
         if numbers > 0 {
@@ -435,14 +307,6 @@ fn remove(folder: TempDir) {
 const ITERATIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(100);
 /// Time for one of several addresses to take a connection.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
-/// Time for the broker to listen.
-const LISTENS_WITHIN: Duration = Duration::from_secs(20);
-/// Time for the broker to end after SIGTERM.
-const ENDS_WITHIN: Duration = Duration::from_secs(5);
-/// Pace of looking at it.
-const POLL: Duration = Duration::from_millis(20);
-/// Lines of its log that are shown.
-const LAST_WORDS_LINES: usize = 10;
 
 #[cfg(test)]
 mod tests {
@@ -468,21 +332,13 @@ mod tests {
     #[test]
     fn the_configuration_names_listener_and_certificates() {
         let folder = tempfile::tempdir().unwrap();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1883));
-        let configuration = configure(folder.path(), address, Clients::Tls).unwrap();
+        let address = FreeAddress::find().unwrap().address;
+        let configuration = configure(folder.path(), address, ServerKey::P256, Clients::Tls).unwrap();
         let text = std::fs::read_to_string(configuration.file).unwrap();
         assert!(
             text.contains(&format!("listener {} 127.0.0.1\n", address.port())),
             "{text}"
         );
         assert!(text.contains("certfile ") && text.contains("keyfile "), "{text}");
-    }
-
-    #[test]
-    fn nobody_becomes_the_broker_of_a_foreign_parent() {
-        assert_eq!(
-            format!("{:?}", become_broker([OsString::from("x")])),
-            format!("{:?}", ExitCode::from(2))
-        );
     }
 }

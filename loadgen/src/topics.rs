@@ -17,6 +17,11 @@ pub enum Topics {
     FanOut,
     /// Every subscriber hears all publishers through one wildcard.
     FanIn,
+    /// Publishers as in `FanIn`; the subscribers form groups of a shared subscription, in turns.
+    Shared {
+        /// How many groups.
+        groups: u32,
+    },
     /// A topic of the caller's, in which `%i` is the number of the client.
     Pattern(String),
 }
@@ -55,6 +60,10 @@ impl TopicPlan {
         match &self.topics {
             Topics::Pattern(pattern) => vec![numbered(pattern, subscriber)],
             Topics::FanIn => vec![format!("{}/+", self.root)],
+            Topics::Shared { .. } => {
+                let group = self.group(subscriber).unwrap_or(0);
+                vec![format!("$share/g{group}/{}/+", self.root)]
+            }
             Topics::Pairs | Topics::FanOut => self
                 .heard(subscriber)
                 .publishers()
@@ -71,7 +80,7 @@ impl TopicPlan {
             count: self.publishers,
         };
         match &self.topics {
-            Topics::FanOut | Topics::FanIn => all,
+            Topics::FanOut | Topics::FanIn | Topics::Shared { .. } => all,
             Topics::Pattern(pattern) if !pattern.contains(NUMBER) => all,
             Topics::Pattern(_) => Heard {
                 first: subscriber,
@@ -86,11 +95,28 @@ impl TopicPlan {
     pub fn listeners(&self, publisher: u32) -> u32 {
         match &self.topics {
             Topics::FanOut | Topics::FanIn => self.subscribers,
+            Topics::Shared { groups } => *groups,
             Topics::Pattern(pattern) if !pattern.contains(NUMBER) => self.subscribers,
             Topics::Pattern(_) => u32::from(publisher < self.subscribers),
             Topics::Pairs if self.subscribers == 0 => 0,
             Topics::Pairs if self.subscribers <= self.publishers => 1,
             Topics::Pairs => (self.subscribers - publisher).div_ceil(self.publishers),
+        }
+    }
+
+    /// The group of a subscriber; `None` where subscriptions are not shared.
+    pub fn group(&self, subscriber: u32) -> Option<u32> {
+        match self.topics {
+            Topics::Shared { groups } => Some(subscriber % groups.max(1)),
+            _ => None,
+        }
+    }
+
+    /// How many groups there are.
+    pub fn groups(&self) -> u32 {
+        match self.topics {
+            Topics::Shared { groups } => groups,
+            _ => 0,
         }
     }
 
@@ -126,6 +152,17 @@ const NUMBER: &str = "%i";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_hears_every_publisher_once() {
+        let plan = TopicPlan::new(Topics::Shared { groups: 2 }, 3, 5, 1);
+        assert_eq!(plan.filters(3), ["$share/g1/loadgen/0001/+"]);
+        assert_eq!(
+            [0, 1, 4].map(|subscriber| plan.group(subscriber)),
+            [Some(0), Some(1), Some(0)]
+        );
+        assert_eq!((plan.listeners(2), plan.heard(4).count), (2, 3));
+    }
 
     /// The plan against the protocol's own matching, for many shapes.
     #[test]

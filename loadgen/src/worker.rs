@@ -27,7 +27,9 @@ use crate::measure::WorkerOutcome;
 use crate::phase::Run;
 use crate::publisher::Publisher;
 use crate::subscriber::Subscriber;
-use state::{LoadState, Usage};
+pub(crate) use connect::local_address;
+use state::LoadState;
+pub(crate) use state::Usage;
 
 /// What a thread tells the coordinator.
 #[derive(Debug)]

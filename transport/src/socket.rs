@@ -67,9 +67,20 @@ pub fn reserve_port(address: IpAddr) -> io::Result<(OwnedFd, u16)> {
 /// # Errors
 /// What `socket(2)` gives.
 pub fn stream(address: SocketAddr) -> io::Result<OwnedFd> {
+    stream_from(address, None)
+}
+
+/// The same from a local address, whose port the system chooses.
+///
+/// # Errors
+/// What `socket(2)` and `bind(2)` give.
+pub fn stream_from(address: SocketAddr, local: Option<IpAddr>) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
+    if let Some(local) = local {
+        socket.bind(&SocketAddr::new(local, 0).into())?;
+    }
     Ok(socket.into())
 }
 

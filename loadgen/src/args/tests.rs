@@ -1,6 +1,13 @@
 //! Tables of command lines and what they mean; the help text as it is printed.
 
+use mqtt::packet::QoS;
+use mqtt::version::ProtocolVersion;
+
+use super::letters::CLASHING_LETTERS;
 use super::*;
+use crate::scenario::Load;
+use crate::schedule::Arrival;
+use crate::topics::Topics;
 
 fn request(line: &str) -> Result<Request, clap::Error> {
     parse(format!("loadgen {line}").split_whitespace().map(OsString::from))
@@ -16,7 +23,7 @@ fn scenario(line: &str) -> Scenario {
 fn the_bare_command_starts_its_own_broker_over_tls_at_one_message_per_publisher() {
     let request = request("--pubs 1000 --subs 1000").unwrap();
     assert!(
-        matches!(request.target, TargetRequest::OwnBroker { tls: true, shards, cpus: None, users: false } if shards >= 1)
+        matches!(request.target, TargetRequest::OwnBroker(OwnRequest { tls: true, shards, cpus: None, users: false, .. }) if shards >= 1)
     );
     assert_eq!(
         request.scenario.load,
@@ -138,11 +145,11 @@ fn the_tutorial_has_a_thousand_clients_with_a_user_and_a_password_of_their_own()
     let one = request("--scenario mtls-tutorial").unwrap();
     assert!(matches!(
         one.target,
-        TargetRequest::OwnBroker {
+        TargetRequest::OwnBroker(OwnRequest {
             tls: true,
             users: true,
             ..
-        }
+        })
     ));
     assert_eq!((one.scenario.publishers, one.scenario.subscribers), (500, 500));
     assert_eq!(one.scenario.credentials.user_name.as_deref(), Some("client-%i"));
@@ -191,7 +198,6 @@ fn what_cannot_be_is_refused_with_a_sentence_and_exit_2() {
 
 #[test]
 fn no_letter_is_both_taken_and_refused() {
-    use clap::CommandFactory;
     let command = Arguments::command();
     let taken: Vec<char> = command.get_arguments().filter_map(clap::Arg::get_short).collect();
     assert!(

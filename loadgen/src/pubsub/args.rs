@@ -14,7 +14,8 @@ use mqtt::topic;
 use mqtt::version::ProtocolVersion;
 
 use super::properties::Properties;
-use crate::args::{TlsRequest, qos, seconds, version};
+use crate::args::TlsRequest;
+use crate::args::words::{qos, seconds, version};
 use crate::conceal::PASSWORD_VARIABLE;
 use crate::key_passphrase::ClientPassphrase;
 use crate::scenario::Credentials;

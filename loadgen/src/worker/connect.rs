@@ -1,6 +1,8 @@
 //! Connecting with a bounded number of connections on their way.
 
 use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use transport::clock::monotonic_ns;
@@ -14,7 +16,7 @@ use crate::handshake::{self, Stage, Who};
 use crate::ledger::Ledger;
 use crate::phase::nanoseconds;
 use crate::publisher::Publisher;
-use crate::subscriber::Subscriber;
+use crate::subscriber::{Books, Member, Subscriber};
 
 impl Worker<'_> {
     /// Connects all clients; the first that fails ends the run.
@@ -24,14 +26,20 @@ impl Worker<'_> {
             .scenario
             .connect_concurrency
             .div_ceil(self.run.scenario.threads);
+        let began_ns = monotonic_ns();
         while self.ready < self.order.len() {
             if self.run.timeline.is_over() {
                 return Err(Failure::Interrupted);
             }
-            while self.clients.len() < self.order.len() && self.clients.len() - self.ready < share {
+            let allowed = self.allowed(began_ns);
+            while self.clients.len() < allowed && self.clients.len() - self.ready < share {
                 self.start_next()?;
             }
-            self.turn(TURN)?;
+            self.turn(if allowed < self.order.len() {
+                RAMP_TURN
+            } else {
+                TURN
+            })?;
             self.flush_dirty();
             self.refuse_late();
             self.publish_gauges();
@@ -40,6 +48,15 @@ impl Worker<'_> {
             }
         }
         Ok(())
+    }
+
+    /// How many connections may have begun by now: all, or those that the ramp has come to.
+    fn allowed(&self, began_ns: u64) -> usize {
+        let Some(ramp) = self.run.scenario.ramp.filter(|ramp| !ramp.is_zero()) else {
+            return self.order.len();
+        };
+        let share = (monotonic_ns() - began_ns) as f64 / nanoseconds(ramp) as f64;
+        ((share * self.order.len() as f64) as usize + 1).min(self.order.len())
     }
 
     fn start_next(&mut self) -> Result<(), Failure> {
@@ -63,16 +80,30 @@ impl Worker<'_> {
                 Role::Publisher(publisher)
             }
             Who::Subscriber(number) => {
-                let ledger = Ledger::new(run.plan.heard(number));
-                Role::Subscriber(Subscriber::new(run.number, run.scenario.version, ledger))
+                let group = run
+                    .plan
+                    .group(number)
+                    .and_then(|group| run.groups.get(group as usize));
+                let books = match group {
+                    Some(group) => Books::Group(Member::new(Arc::clone(group), run.scenario.publishers)),
+                    None => Books::Own(Ledger::new(run.plan.heard(number))),
+                };
+                Role::Subscriber(Subscriber::new(run.number, run.scenario.version, books))
             }
         };
         let endpoint = &run.endpoint;
+        let local = local_address(&run.scenario.bind, token.0 as usize);
         let tls = endpoint.tls.as_ref().and_then(|tls| tls.of(who.number()));
         let stream = SecureStream::client(tls, &endpoint.server_name)?;
         let packet_bytes_max = (run.scenario.payload_bytes + PACKET_BYTES_SPARE) as u32;
-        let connection =
-            Connection::start(&mut self.ring, endpoint.address, stream, token, packet_bytes_max)?;
+        let connection = Connection::start(
+            &mut self.ring,
+            endpoint.address,
+            local,
+            stream,
+            token,
+            packet_bytes_max,
+        )?;
         let now_ns = monotonic_ns();
         Ok(Client {
             connection,
@@ -144,8 +175,16 @@ impl Client {
     }
 }
 
+/// The address that a connection leaves from: they take turns.
+pub(crate) fn local_address(bind: &[IpAddr], index: usize) -> Option<IpAddr> {
+    bind.get(index.checked_rem(bind.len())?).copied()
+}
+
 /// Longest sleep while connections are being made.
 const TURN: Duration = Duration::from_millis(100);
+
+/// The same while a ramp says when the next one begins.
+const RAMP_TURN: Duration = Duration::from_millis(1);
 
 /// What a received packet may have besides the payload: header, topic, properties.
 const PACKET_BYTES_SPARE: usize = 64 * 1024 + 1024;

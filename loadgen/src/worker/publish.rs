@@ -9,6 +9,7 @@ use crate::handshake::Stage;
 use crate::measure::window_of;
 use crate::phase::{Run, Times};
 use crate::publisher::Publisher;
+use crate::scenario::Load;
 
 impl Worker<'_> {
     /// Puts every publisher on the schedule once the load has its times.
@@ -24,6 +25,10 @@ impl Worker<'_> {
             let Role::Publisher(publisher) = &mut client.role else {
                 continue;
             };
+            if self.run.scenario.load == Load::Idle {
+                publisher.finished = true;
+                continue;
+            }
             // In closed loop nothing is left to do when the time is over.
             self.load.unfinished += u64::from(publisher.schedule.is_some() && !publisher.finished);
             publisher.scheduled = true;

@@ -26,8 +26,9 @@ pub(super) struct LoadState {
     pub(super) announced: Vec<Vec<u32>>,
 }
 
-#[derive(Default)]
-pub(super) struct Usage {
+/// A thread's CPU clock at both ends of the measured part.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
     pub(super) from: Option<(u64, u64)>,
     pub(super) to: Option<(u64, u64)>,
 }
@@ -56,7 +57,7 @@ impl LoadState {
 
 impl Usage {
     /// Reads the thread's CPU clock when the measured part begins and when it ends.
-    pub(super) fn look(&mut self, times: &Times, now_ns: u64) {
+    pub(crate) fn look(&mut self, times: &Times, now_ns: u64) {
         if now_ns >= times.measure_from_ns && self.from.is_none() {
             self.from = Some((thread_cpu_ns(), now_ns));
         }
@@ -65,7 +66,7 @@ impl Usage {
         }
     }
 
-    pub(super) fn whole(&self) -> ThreadUse {
+    pub(crate) fn whole(&self) -> ThreadUse {
         let (Some((cpu_from_ns, from_ns)), Some((cpu_to_ns, to_ns))) = (self.from, self.to) else {
             return ThreadUse::default();
         };

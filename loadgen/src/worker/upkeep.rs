@@ -75,7 +75,7 @@ impl Worker<'_> {
         let times = self.run.timeline.times();
         for client in self.clients {
             match client.role {
-                Role::Subscriber(subscriber) => outcome.ledgers.push(subscriber.into_ledger()),
+                Role::Subscriber(subscriber) => outcome.books.push(subscriber.into_books()),
                 Role::Publisher(mut publisher) => {
                     outcome.sent.push((publisher.number(), publisher.sent()));
                     outcome.unsent += times.map_or(0, |times| publisher.unsent(&times));

@@ -1,0 +1,154 @@
+//! The command line of `loadgen compare`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+use super::peers::Peer;
+use super::plan::{self, Contender, FULL, Frame, Row, SHORT};
+use crate::args::usage;
+use crate::args::words::seconds;
+use crate::cpus::Cpus;
+
+/// What the command line asks for.
+#[derive(Clone, Debug)]
+pub struct CompareRequest {
+    /// What is measured.
+    pub rows: Vec<Row>,
+    /// Who takes part.
+    pub contenders: Vec<Contender>,
+    /// Who was asked for and is not installed.
+    pub missing: Vec<&'static Peer>,
+    /// Rounds.
+    pub rounds: u32,
+    /// The brokers' CPUs.
+    pub cores: Cpus,
+    /// Length and place of the runs.
+    pub frame: Frame,
+    /// The folder of the results; `None`: a new one under `results/`.
+    pub out: Option<PathBuf>,
+    /// The command line.
+    pub line: String,
+}
+
+/// Reads the command line, the word `compare` first.
+///
+/// # Errors
+/// Help, or what is wrong.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<CompareRequest, clap::Error> {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let line: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    let line = format!("loadgen {}", line.join(" "));
+    let arguments = Arguments::try_parse_from(words)?;
+    let request = arguments.request(line);
+    request.map_err(|sentence| usage::<Arguments>(&sentence))
+}
+
+/// Starts Midge and other brokers in turns, gives them the same work, and shows what each cost.
+#[derive(Debug, Parser)]
+#[command(
+    name = "loadgen compare",
+    disable_help_flag = true,
+    disable_version_flag = true,
+    args_override_self = true,
+    max_term_width = 110
+)]
+struct Arguments {
+    /// The others: mosquitto, flashmq, nanomq, rumqttd, rmqtt, nats
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
+    with: Vec<String>,
+    /// A scenario by its name or file; may be repeated [default: a short set]
+    #[arg(long, value_name = "NAME|FILE", conflicts_with = "full")]
+    scenario: Vec<String>,
+    /// All scenarios, with 5 s of warm-up and 5 s measured
+    #[arg(long)]
+    full: bool,
+    /// Rounds; the brokers take turns, and every second round goes the other way round
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Seconds of each measured part [default: 2, with --full 5]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    duration: Option<Duration>,
+    /// Seconds of load before it [default: 1, with --full 5]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    warmup: Option<Duration>,
+    /// CPUs of the broker; the generator has the others [default: the first]
+    #[arg(long, value_name = "LIST")]
+    cores: Option<Cpus>,
+    /// Folder of the results [default: results/DATE-HOST-NAMES]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+}
+
+impl Arguments {
+    fn request(self, line: String) -> Result<CompareRequest, String> {
+        let allowed = Cpus::allowed();
+        let cores = self.cores.unwrap_or_else(|| allowed.one(0));
+        if let Some(cpu) = cores.first_forbidden() {
+            return Err(format!("--cores: this process may not use CPU {cpu}"));
+        }
+        // With nothing left over the generator shares the brokers' cores: it says so in its verdicts.
+        let cpus = allowed.except(&cores).unwrap_or_else(|| cores.clone());
+        let length = if self.full { (5.0, 5.0) } else { (2.0, 1.0) };
+        let frame = Frame {
+            duration: self.duration.unwrap_or(Duration::from_secs_f64(length.0)),
+            warmup: self.warmup.unwrap_or(Duration::from_secs_f64(length.1)),
+            cpus,
+        };
+        let names: Vec<&str> = match (self.scenario.is_empty(), self.full) {
+            (false, _) => self.scenario.iter().map(String::as_str).collect(),
+            (true, true) => FULL.to_vec(),
+            (true, false) => SHORT.to_vec(),
+        };
+        let rows: Result<Vec<Row>, String> = names.iter().map(|name| Row::of(name, &frame)).collect();
+        let (contenders, missing) = plan::contenders(&self.with)?;
+        if contenders.len() == 1 {
+            let names: Vec<String> = missing
+                .iter()
+                .map(|peer| format!("{} ({})", peer.name, peer.from))
+                .collect();
+            return Err(format!(
+                "there is nothing to compare with: not installed: {}",
+                names.join(", ")
+            ));
+        }
+        Ok(CompareRequest {
+            rows: rows?,
+            contenders,
+            missing,
+            rounds: self.rounds,
+            cores,
+            frame,
+            out: self.out,
+            line,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_compared_is_refused() {
+        for (line, part) in [
+            ("", "--with"),
+            ("--with emqx", "emqx"),
+            ("--with mosquitto --rounds 0", "--rounds"),
+            ("--with mosquitto --scenario nothing", "nothing"),
+            ("--with mosquitto --duration 0", "--duration"),
+            ("--with mosquitto --cores 1023", "CPU 1023"),
+            ("--with mosquitto --full --scenario pairs-q0", "--full"),
+        ] {
+            let words = format!("compare {line}");
+            let error = parse(words.split_whitespace().map(OsString::from)).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(part), "{line}: {error}");
+        }
+    }
+}

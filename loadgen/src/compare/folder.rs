@@ -1,0 +1,230 @@
+//! The folder of a comparison: everything that is needed to believe it and to repeat it.
+//!
+//! Invariant: nothing of an older comparison is overwritten; the folder is new.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::args::CompareRequest;
+use super::plan::Contender;
+use super::summary::{self, Summary};
+use super::table;
+
+/// A broker in the list of versions.
+#[derive(Clone, Debug, Serialize)]
+pub struct Version {
+    /// Its name in this comparison.
+    pub broker: String,
+    /// What it says of its version.
+    pub version: String,
+    /// SHA-256 of its program.
+    pub sha256: Option<String>,
+}
+
+/// The folder.
+#[derive(Clone, Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes it: the one that was asked for, or the next free name under `results/`.
+    ///
+    /// # Errors
+    /// What making it gives, `AlreadyExists` where it was asked for.
+    pub fn make(request: &CompareRequest) -> io::Result<Folder> {
+        if let Some(out) = &request.out {
+            if let Some(parent) = out.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            fs::create_dir(out)?;
+            return Ok(Folder(out.clone()));
+        }
+        let peers: Vec<&str> = request
+            .contenders
+            .iter()
+            .skip(1)
+            .filter(|contender| contender.nodelay)
+            .map(|contender| contender.label.as_str())
+            .collect();
+        new_under(Path::new("results"), &peers.join("-")).map(Folder)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file, with the folders above it.
+    ///
+    /// # Errors
+    /// What writing gives.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.0.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::File::create(path)?.write_all(bytes)
+    }
+
+    /// Writes a value as JSON.
+    ///
+    /// # Errors
+    /// What writing gives.
+    pub fn write_json<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
+        let mut bytes = serde_json::to_vec_pretty(value)?;
+        bytes.push(b'\n');
+        self.write(name, &bytes)
+    }
+
+    /// Keeps the configuration that a broker was started with, once for each.
+    ///
+    /// # Errors
+    /// What writing gives.
+    pub fn keep_configuration(&self, contender: &Contender, tls: bool, text: &str) -> io::Result<()> {
+        let security = if tls { "-tls" } else { "" };
+        self.write(
+            &format!("configurations/{}{security}.conf", contender.label),
+            text.as_bytes(),
+        )
+    }
+
+    /// Keeps the outcome of a run.
+    ///
+    /// # Errors
+    /// What writing gives.
+    pub fn keep_outcome(&self, row: &str, contender: &str, round: u32, outcome: &Value) -> io::Result<()> {
+        self.write_json(&format!("raw/{row}/{contender}/{round}.json"), outcome)
+    }
+
+    /// Reads what was kept and writes the summary: JSON, CSV and Markdown.
+    ///
+    /// # Errors
+    /// What reading and writing give.
+    pub fn sum_up(&self, request: &CompareRequest, versions: &[Version]) -> io::Result<Summary> {
+        let order: Vec<String> = request.rows.iter().map(|row| row.name.clone()).collect();
+        let summary = summary::sum_up(&summary::read(&self.0)?, &order);
+        self.write_json("summary.json", &summary)?;
+        let csv = table::csv(&summary).map_err(io::Error::other)?;
+        self.write("summary.csv", &csv)?;
+        self.write("README.md", readme(request, versions, &summary).as_bytes())?;
+        Ok(summary)
+    }
+}
+
+/// Makes `results/DATE-HOST-SUBJECT`, with a number behind it if that is taken.
+///
+/// # Errors
+/// What making it gives.
+pub fn new_under(results: &Path, subject: &str) -> io::Result<PathBuf> {
+    fs::create_dir_all(results)?;
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let date = chrono::Local::now().format("%Y-%m-%d");
+    let name = format!("{date}-{}-{}", word(host.trim()), word(subject));
+    for number in 1..1_000 {
+        let name = if number == 1 {
+            name.clone()
+        } else {
+            format!("{name}-{number}")
+        };
+        let path = results.join(name);
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.map(|()| path),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::AlreadyExists,
+        "a thousand results of one day",
+    ))
+}
+
+/// A word for a file's name.
+fn word(text: &str) -> String {
+    let allowed = |character: char| character.is_ascii_alphanumeric() || character == '-' || character == '.';
+    let word: String = text
+        .chars()
+        .map(|character| if allowed(character) { character } else { '-' })
+        .collect();
+    if word.is_empty() {
+        "unknown".to_owned()
+    } else {
+        word
+    }
+}
+
+fn readme(request: &CompareRequest, versions: &[Version], summary: &Summary) -> String {
+    let frame = &request.frame;
+    let versions: Vec<String> = versions
+        .iter()
+        .map(|version| format!("{}: {}", version.broker, version.version))
+        .collect();
+    let mut text = format!(
+        "# Midge beside other brokers\n\n`{}`\n\n{}\n\n\
+         Each broker alone on CPU {}, the generator on CPU {}, {} rounds in turns (A B B A), {} s measured after {} s of \
+         warm-up. Medians with 95 % bootstrap intervals; \"better\" only where the interval of the difference does not hold \
+         0. `mosquitto-nagle` is mosquitto with its default, `set_tcp_nodelay false`. `configurations/` has what each was \
+         started with, `raw/` every round, `machine.json` the machine, `report.html` the plots.\n\n",
+        request.line,
+        versions.join("; "),
+        request.cores,
+        frame.cpus,
+        request.rounds,
+        frame.duration.as_secs_f64(),
+        frame.warmup.as_secs_f64()
+    );
+    if !request.missing.is_empty() {
+        let missing: Vec<&str> = request.missing.iter().map(|peer| peer.name).collect();
+        text.push_str(&format!(
+            "Asked for and not installed: {}.\n\n",
+            missing.join(", ")
+        ));
+    }
+    text.push_str(&table::markdown(summary));
+    text.push_str(&remarks(summary));
+    text
+}
+
+/// What was lost, and what the runs said of themselves.
+fn remarks(summary: &Summary) -> String {
+    let mut text = String::new();
+    for row in &summary.rows {
+        for (contender, count) in row.wrong.iter().filter(|(_, count)| **count > 0) {
+            text.push_str(&format!(
+                "- {}: {contender}: {count} deliveries lost, twice or out of order\n",
+                row.scenario
+            ));
+        }
+        for (contender, findings) in &row.findings {
+            for (finding, count) in findings {
+                text.push_str(&format!(
+                    "- {}: {contender}, {count} runs: {finding}\n",
+                    row.scenario
+                ));
+            }
+        }
+    }
+    if text.is_empty() {
+        text
+    } else {
+        format!("\n## What the runs said of themselves\n\n{text}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_new_each_time_and_its_name_a_word() {
+        let results = tempfile::tempdir().unwrap();
+        let first = new_under(results.path(), "mosquitto 2.0/x").unwrap();
+        let second = new_under(results.path(), "mosquitto 2.0/x").unwrap();
+        let name = first.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(name.ends_with("-mosquitto-2.0-x"), "{name}");
+        assert_eq!(second.file_name().unwrap().to_string_lossy(), format!("{name}-2"));
+        assert_eq!(word(""), "unknown");
+    }
+}

@@ -1,0 +1,283 @@
+//! What is measured: the rows of a comparison, and who takes part.
+//!
+//! Invariant: a row is a named scenario, and only its length and its threads are the comparison's; so each row can be
+//! run alone with `loadgen run|conn|retained --scenario NAME`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::peers::Peer;
+use crate::args::{self, TargetRequest};
+use crate::certificates::ServerKey;
+use crate::cpus::Cpus;
+use crate::named::{self, Command};
+use crate::retained::{self, Retained};
+use crate::scenario::Scenario;
+use crate::storm::{self, Storm};
+
+/// A row.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The scenario's name.
+    pub name: String,
+    /// What it is, in one line.
+    pub title: String,
+    /// What is done.
+    pub work: Work,
+    /// The key of the brokers' certificate; `None` without TLS.
+    pub tls: Option<ServerKey>,
+}
+
+/// What is done.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// Messages.
+    Load(Box<Scenario>),
+    /// Connections.
+    Storm(Box<Storm>),
+    /// Retained messages.
+    Retained(Retained),
+}
+
+/// The length of the runs and where the generator has its threads.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Seconds of the measured part.
+    pub duration: Duration,
+    /// Seconds before it.
+    pub warmup: Duration,
+    /// The generator's CPUs.
+    pub cpus: Cpus,
+}
+
+/// Who takes part.
+#[derive(Clone, Debug)]
+pub struct Contender {
+    /// Its name in files.
+    pub label: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Whether Nagle's delay is off.
+    pub nodelay: bool,
+}
+
+/// What a contender is.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// Our own broker.
+    Midge,
+    /// Another one and its program.
+    Peer(&'static Peer, PathBuf),
+}
+
+/// Our own name.
+pub const MIDGE: &str = "midge";
+
+/// The rows of a short comparison, which takes a few minutes.
+pub const SHORT: &[&str] = &[
+    "fanout-q0",
+    "pairs-q0",
+    "pairs-q1",
+    "paced-10k-q1",
+    "conn-storm-tls",
+    "idle-plain",
+];
+
+/// All rows.
+pub const FULL: &[&str] = &[
+    "fanout-q0",
+    "pairs-q0",
+    "pairs-q1",
+    "pairs-q2",
+    "fanin-q0",
+    "pairs-1k",
+    "pairs-tls",
+    "fanout-tls",
+    "pairs-w1",
+    "paced-10k-q1",
+    "tls-p2p-1K-1K",
+    "conn-storm-tls",
+    "conn-storm-tls-rsa",
+    "conn-storm-plain",
+    "idle-plain",
+    "idle-tls",
+    "retained-100k",
+];
+
+impl Row {
+    /// The row of a scenario's name or file.
+    ///
+    /// # Errors
+    /// A sentence on what is wrong with it.
+    pub fn of(chosen: &str, frame: &Frame) -> Result<Row, String> {
+        let found = named::find(chosen)?;
+        let known = named::ALL.iter().find(|named| named.name == found.name);
+        let title = known.map_or(found.name.as_str(), |named| named.title).to_owned();
+        let words = |extra: &[(&str, String)]| {
+            let mut words = vec![OsString::from("loadgen"), "--scenario".into(), chosen.into()];
+            for (option, value) in extra {
+                words.push(OsString::from(format!("--{option}={value}")));
+            }
+            words
+        };
+        let length = [
+            ("duration", frame.duration.as_secs_f64().to_string()),
+            ("warmup", frame.warmup.as_secs_f64().to_string()),
+            ("cpus", frame.cpus.to_string()),
+            ("threads", frame.cpus.count().to_string()),
+        ];
+        let refuse = |error: clap::Error| format!("{chosen}: {error}");
+        let (work, target) = match found.command {
+            Command::Run => {
+                let request = args::parse(words(&length)).map_err(refuse)?;
+                (Work::Load(Box::new(request.scenario)), request.target)
+            }
+            Command::Conn => {
+                let request = storm::args::parse(words(&length)).map_err(refuse)?;
+                (Work::Storm(Box::new(request.storm)), request.target)
+            }
+            Command::Retained => {
+                let request = retained::args::parse(words(&[])).map_err(refuse)?;
+                (Work::Retained(request.retained), request.target)
+            }
+        };
+        let tls = match target {
+            TargetRequest::OwnBroker(own) if own.users => {
+                return Err(format!(
+                    "{chosen} wants users, which not every broker here can be given"
+                ));
+            }
+            TargetRequest::OwnBroker(own) => own.tls.then_some(own.key),
+            TargetRequest::Running { .. } => {
+                return Err(format!("{chosen} names a broker: a comparison starts its own"));
+            }
+        };
+        Ok(Row {
+            name: found.name,
+            title,
+            work,
+            tls,
+        })
+    }
+
+    /// Whether Nagle's delay can matter: where little is under way, so that it is waited for.
+    pub fn shows_nagle(&self) -> bool {
+        match &self.work {
+            Work::Load(scenario) => match scenario.load {
+                crate::scenario::Load::Paced { .. } => true,
+                crate::scenario::Load::Saturating { window } => window == 1,
+                crate::scenario::Load::Idle => false,
+            },
+            Work::Storm(_) | Work::Retained(_) => false,
+        }
+    }
+
+    /// Those of `contenders` that take part.
+    pub fn contenders<'a>(&self, contenders: &'a [Contender]) -> Vec<&'a Contender> {
+        let takes_part = |contender: &&Contender| contender.nodelay || self.shows_nagle();
+        contenders.iter().filter(takes_part).collect()
+    }
+}
+
+/// Midge, and the peers of these names that are installed; behind them the names of those that are not.
+///
+/// # Errors
+/// A name that no peer has.
+pub fn contenders(names: &[String]) -> Result<(Vec<Contender>, Vec<&'static Peer>), String> {
+    let mut contenders = vec![Contender {
+        label: MIDGE.to_owned(),
+        kind: Kind::Midge,
+        nodelay: true,
+    }];
+    let mut missing = Vec::new();
+    for name in names {
+        let peer = Peer::of(name).ok_or_else(|| {
+            let known: Vec<&str> = super::peers::ALL.iter().map(|peer| peer.name).collect();
+            format!("--with {name}: the peers are {}", known.join(", "))
+        })?;
+        if contenders.iter().any(|contender| contender.label == peer.name) {
+            continue;
+        }
+        let Some(program) = peer.find() else {
+            missing.push(peer);
+            continue;
+        };
+        let contender = |label: &str, nodelay: bool| Contender {
+            label: label.to_owned(),
+            kind: Kind::Peer(peer, program.clone()),
+            nodelay,
+        };
+        contenders.push(contender(peer.name, true));
+        if peer.name == "mosquitto" {
+            contenders.push(contender("mosquitto-nagle", false));
+        }
+    }
+    Ok((contenders, missing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame() -> Frame {
+        Frame {
+            duration: Duration::from_secs(2),
+            warmup: Duration::from_millis(500),
+            cpus: "0".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn every_row_can_be_run() {
+        for name in FULL {
+            let row = Row::of(name, &frame()).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(&row.name, name);
+            assert_eq!(row.tls.is_some(), name.contains("tls"), "{name}");
+        }
+        assert!(SHORT.iter().all(|name| FULL.contains(name)));
+        let rsa = Row::of("conn-storm-tls-rsa", &frame()).unwrap();
+        assert_eq!(rsa.tls, Some(ServerKey::Rsa2048));
+    }
+
+    #[test]
+    fn the_length_is_the_comparisons() {
+        let row = Row::of("pairs-q1", &frame()).unwrap();
+        let Work::Load(scenario) = row.work else { panic!() };
+        assert_eq!(
+            (scenario.duration.as_secs(), scenario.warmup.as_millis()),
+            (2, 500)
+        );
+        assert_eq!(
+            scenario.origin.map(|origin| origin.name).as_deref(),
+            Some("pairs-q1")
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_said() {
+        for (name, part) in [("mtls-tutorial", "users"), ("no-such", "no such name")] {
+            assert!(Row::of(name, &frame()).unwrap_err().contains(part), "{name}");
+        }
+        assert!(contenders(&["emqx".to_owned()]).unwrap_err().contains("flashmq"));
+    }
+
+    #[test]
+    fn both_rows_of_nagle_stand_where_it_matters() {
+        let contender = |label: &str, nodelay| Contender {
+            label: label.to_owned(),
+            kind: Kind::Midge,
+            nodelay,
+        };
+        let all = [
+            contender("midge", true),
+            contender("mosquitto", true),
+            contender("mosquitto-nagle", false),
+        ];
+        let count = |name: &str| Row::of(name, &frame()).unwrap().contenders(&all).len();
+        assert_eq!(
+            (count("paced-10k-q1"), count("pairs-w1"), count("pairs-q0")),
+            (3, 3, 2)
+        );
+    }
+}

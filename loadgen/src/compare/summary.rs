@@ -1,0 +1,416 @@
+//! What the rounds of a comparison say together: for each scenario and figure the medians, their intervals, and Midge
+//! against each other broker.
+//!
+//! Invariants: everything comes from the files under `raw/`, so a summary can be made again from a folder alone;
+//! latencies of a run that the generator limited do not count, its costs do.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::plan::MIDGE;
+use super::statistics::{Comparison, Estimate, Sign, compare, estimate};
+
+/// The whole.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Summary {
+    /// One for each scenario.
+    pub rows: Vec<RowSummary>,
+}
+
+/// One scenario.
+#[derive(Clone, Debug, Serialize)]
+pub struct RowSummary {
+    /// Its name.
+    pub scenario: String,
+    /// Its figures.
+    pub figures: Vec<FigureSummary>,
+    /// What the runs said of themselves, with the number of runs that said it.
+    pub findings: BTreeMap<String, BTreeMap<String, usize>>,
+    /// Messages lost, duplicate and out of order, by broker.
+    pub wrong: BTreeMap<String, u64>,
+}
+
+/// One figure of a scenario.
+#[derive(Clone, Debug, Serialize)]
+pub struct FigureSummary {
+    /// Its name.
+    pub figure: &'static str,
+    /// Its unit.
+    pub unit: &'static str,
+    /// Whether lower is better.
+    pub lower_is_better: bool,
+    /// The rounds of each broker.
+    pub rounds: BTreeMap<String, Vec<f64>>,
+    /// The median of each broker.
+    pub values: BTreeMap<String, Estimate>,
+    /// Midge against each other broker.
+    pub comparisons: BTreeMap<String, Comparison>,
+}
+
+impl FigureSummary {
+    /// In a word: for whom it speaks.
+    pub fn verdict(&self, contender: &str) -> &'static str {
+        let Some(comparison) = self.comparisons.get(contender) else {
+            return "";
+        };
+        match (comparison.sign, self.lower_is_better) {
+            (Sign::Lower, true) | (Sign::Higher, false) => "better",
+            (Sign::Lower, false) | (Sign::Higher, true) => "worse",
+            (Sign::None, _) => "no difference",
+            (Sign::Unknown, _) => "too few rounds",
+        }
+    }
+}
+
+/// A figure: where it stands in an outcome.
+struct Figure {
+    name: &'static str,
+    unit: &'static str,
+    lower_is_better: bool,
+    /// The kind of outcome that has it; `None`: a load.
+    kind: Option<&'static str>,
+    of: fn(&Value) -> Option<f64>,
+}
+
+/// The raw outcomes: by scenario and broker, in the order of the rounds.
+pub type Rounds = BTreeMap<String, BTreeMap<String, Vec<Value>>>;
+
+/// Reads the raw outcomes of a folder.
+///
+/// # Errors
+/// What reading gives, and a file that is no JSON.
+pub fn read(folder: &Path) -> io::Result<Rounds> {
+    let mut rounds = Rounds::new();
+    for row in sorted(&folder.join("raw"))? {
+        for contender in sorted(&row)? {
+            let files = sorted(&contender)?;
+            let outcomes = rounds
+                .entry(name(&row))
+                .or_default()
+                .entry(name(&contender))
+                .or_default();
+            for file in files
+                .iter()
+                .filter(|file| file.extension().is_some_and(|end| end == "json"))
+            {
+                let text = fs::read_to_string(file)?;
+                let value = serde_json::from_str(&text);
+                outcomes.push(value.map_err(|error| {
+                    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", file.display()))
+                })?);
+            }
+        }
+    }
+    Ok(rounds)
+}
+
+/// Sums the raw outcomes up, the scenarios in this order where they are named.
+pub fn sum_up(rounds: &Rounds, order: &[String]) -> Summary {
+    let place = |scenario: &String| {
+        order
+            .iter()
+            .position(|name| name == scenario)
+            .unwrap_or(usize::MAX)
+    };
+    let mut names: Vec<&String> = rounds.keys().collect();
+    names.sort_by_key(|scenario| place(scenario));
+    let rows = names.into_iter().filter_map(|scenario| {
+        let contenders = rounds.get(scenario)?;
+        Some(RowSummary {
+            scenario: scenario.clone(),
+            figures: FIGURES
+                .iter()
+                .filter_map(|figure| figure.sum_up(contenders))
+                .collect(),
+            findings: contenders
+                .iter()
+                .map(|(contender, outcomes)| (contender.clone(), findings(outcomes)))
+                .collect(),
+            wrong: contenders
+                .iter()
+                .map(|(contender, outcomes)| (contender.clone(), outcomes.iter().map(wrong).sum()))
+                .collect(),
+        })
+    });
+    Summary { rows: rows.collect() }
+}
+
+impl Figure {
+    fn sum_up(&self, contenders: &BTreeMap<String, Vec<Value>>) -> Option<FigureSummary> {
+        let of = |outcome: &Value| {
+            let kind = outcome.get("kind").and_then(Value::as_str);
+            (kind == self.kind).then(|| (self.of)(outcome)).flatten()
+        };
+        let rounds: BTreeMap<String, Vec<f64>> = contenders
+            .iter()
+            .map(|(contender, outcomes)| (contender.clone(), outcomes.iter().filter_map(of).collect()))
+            .filter(|(_, values): &(String, Vec<f64>)| !values.is_empty())
+            .collect();
+        if rounds.is_empty() {
+            return None;
+        }
+        let values = rounds
+            .iter()
+            .filter_map(|(contender, values)| Some((contender.clone(), estimate(values)?)));
+        let ours = rounds.get(MIDGE);
+        let comparisons = rounds
+            .iter()
+            .filter(|(contender, _)| *contender != MIDGE)
+            .filter_map(|(contender, theirs)| Some((contender.clone(), compare(ours?, theirs)?)));
+        Some(FigureSummary {
+            figure: self.name,
+            unit: self.unit,
+            lower_is_better: self.lower_is_better,
+            values: values.collect(),
+            comparisons: comparisons.collect(),
+            rounds,
+        })
+    }
+}
+
+const fn figure(name: &'static str, unit: &'static str, of: fn(&Value) -> Option<f64>) -> Figure {
+    Figure {
+        name,
+        unit,
+        lower_is_better: true,
+        kind: None,
+        of,
+    }
+}
+
+/// The name of the headline.
+pub const CPU_PER_MESSAGE: &str = "broker CPU per message";
+/// The name of the memory of a connection.
+pub const RSS_PER_CONNECTION: &str = "RSS per connection";
+
+const FIGURES: &[Figure] = &[
+    figure(CPU_PER_MESSAGE, "µs", |outcome| {
+        Some(number(outcome, "/broker/usage/cpu_ns_per_delivery")? / 1e3)
+    }),
+    Figure {
+        lower_is_better: false,
+        ..figure("delivered", "per s", |outcome| {
+            closed_loop(outcome)
+                .then(|| number(outcome, "/rates/delivered_per_s"))
+                .flatten()
+        })
+    },
+    figure("latency p50", "µs", |outcome| {
+        paced_latency(outcome, "/latency/p50_ns")
+    }),
+    figure("latency p99", "µs", |outcome| {
+        paced_latency(outcome, "/latency/p99_ns")
+    }),
+    figure(RSS_PER_CONNECTION, "KiB", |outcome| {
+        let connections = many(outcome)?;
+        let grown = number(outcome, "/broker/usage/rss_bytes_connected")?
+            - number(outcome, "/broker/usage/rss_bytes_before")?;
+        Some(grown / connections / 1024.0)
+    }),
+    figure("broker CPU per connection", "µs", |outcome| {
+        Some(number(outcome, "/broker/usage/connect_cpu_ns")? / many(outcome)? / 1e3)
+    }),
+    Figure {
+        kind: Some("connections"),
+        ..figure("broker CPU per connection", "µs", |outcome| {
+            Some(number(outcome, "/broker/usage/cpu_ns_per_connection")? / 1e3)
+        })
+    },
+    Figure {
+        kind: Some("connections"),
+        lower_is_better: false,
+        ..figure("connections made", "per s", |outcome| {
+            number(outcome, "/rates/made_per_s")
+        })
+    },
+    Figure {
+        kind: Some("connections"),
+        ..figure("start to CONNACK p50", "µs", |outcome| {
+            Some(number(outcome, "/whole/p50_ns")? / 1e3)
+        })
+    },
+    Figure {
+        kind: Some("retained"),
+        ..figure("broker CPU per insert", "µs", |outcome| {
+            Some(number(outcome, "/broker/cpu_ns_per_insert")? / 1e3)
+        })
+    },
+    Figure {
+        kind: Some("retained"),
+        ..figure("RSS per retained message", "B", |outcome| {
+            number(outcome, "/broker/rss_bytes_per_message")
+        })
+    },
+    Figure {
+        kind: Some("retained"),
+        ..figure("broker CPU per message to a subscriber of all", "µs", |outcome| {
+            Some(number(outcome, "/broker/cpu_ns_per_message")? / 1e3)
+        })
+    },
+];
+
+/// Connections, where there are enough of them to divide by.
+fn many(outcome: &Value) -> Option<f64> {
+    number(outcome, "/connect/connections").filter(|&connections| connections >= CONNECTIONS_MIN)
+}
+
+const CONNECTIONS_MIN: f64 = 1_000.0;
+
+fn closed_loop(outcome: &Value) -> bool {
+    outcome.pointer("/scenario/load/saturating").is_some()
+}
+
+fn paced_latency(outcome: &Value, pointer: &str) -> Option<f64> {
+    let paced = outcome.pointer("/scenario/load/paced").is_some();
+    let valid = outcome.pointer("/verdict/valid").and_then(Value::as_bool) == Some(true);
+    Some(number(outcome, pointer).filter(|_| paced && valid)? / 1e3)
+}
+
+/// A number in an outcome.
+pub fn number(outcome: &Value, pointer: &str) -> Option<f64> {
+    outcome.pointer(pointer)?.as_f64()
+}
+
+fn wrong(outcome: &Value) -> u64 {
+    let count = |name: &str| {
+        outcome
+            .pointer(&format!("/ledger/{name}"))
+            .and_then(Value::as_u64)
+    };
+    ["lost", "duplicate", "reordered"]
+        .into_iter()
+        .filter_map(count)
+        .sum()
+}
+
+/// The sentences of the verdicts without their numbers, and how often each stands there.
+fn findings(outcomes: &[Value]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for outcome in outcomes {
+        let error = outcome.get("error").and_then(Value::as_str).map(str::to_owned);
+        let findings = outcome.pointer("/verdict/findings").and_then(Value::as_array);
+        let texts = findings.into_iter().flatten().filter_map(|finding| {
+            let text = finding.get("text")?.as_str()?;
+            let gravity = finding.get("gravity")?.as_str()?;
+            (gravity != "note").then(|| without_numbers(text))
+        });
+        for text in texts.chain(error) {
+            *counts.entry(text).or_insert(0) += 1;
+        }
+    }
+    counts
+}
+
+fn without_numbers(text: &str) -> String {
+    let mut result = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '0'..='9' if result.ends_with('#') => {}
+            '0'..='9' => result.push('#'),
+            '.' | ',' if result.ends_with('#') => {}
+            other => result.push(other),
+        }
+    }
+    result
+}
+
+fn sorted(folder: &Path) -> io::Result<Vec<std::path::PathBuf>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        entries.push(entry?.path());
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+fn name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A load's outcome with these figures.
+    pub(crate) fn outcome(cpu_ns: f64, p99_ns: u64, valid: bool) -> Value {
+        json!({
+            "scenario": {"load": {"paced": {"rate_per_s": 10.0}}},
+            "broker": {"usage": {"cpu_ns_per_delivery": cpu_ns}},
+            "latency": {"p50_ns": p99_ns / 2, "p99_ns": p99_ns},
+            "connect": {"connections": 10},
+            "ledger": {"lost": 1, "duplicate": 0, "reordered": 0},
+            "verdict": {"valid": valid, "findings": [{"gravity": "warning", "text": "12.5 % of 3 waited"}]},
+        })
+    }
+
+    fn rounds() -> Rounds {
+        let contender = |cpu_ns: f64, valid| {
+            (0..3)
+                .map(|round| outcome(cpu_ns + f64::from(round), 5_000, valid))
+                .collect()
+        };
+        let contenders = [
+            ("midge".to_owned(), contender(1_000.0, true)),
+            ("mosquitto".to_owned(), contender(9_000.0, false)),
+        ];
+        Rounds::from([
+            ("b".to_owned(), contenders.into()),
+            ("a".to_owned(), BTreeMap::new()),
+        ])
+    }
+
+    #[test]
+    fn figures_are_compared_and_latencies_of_invalid_runs_left_out() {
+        let summary = sum_up(&rounds(), &["b".to_owned(), "a".to_owned()]);
+        assert_eq!(summary.rows.len(), 2);
+        let row = &summary.rows[0];
+        assert_eq!(row.scenario, "b");
+        let cpu = &row.figures[0];
+        assert_eq!(
+            (cpu.figure, cpu.verdict("mosquitto")),
+            (CPU_PER_MESSAGE, "better")
+        );
+        assert!((cpu.values["midge"].median - 1.001).abs() < 1e-9);
+        let p99 = row
+            .figures
+            .iter()
+            .find(|figure| figure.figure == "latency p99")
+            .unwrap();
+        assert_eq!(p99.rounds.keys().collect::<Vec<_>>(), ["midge"]);
+        assert_eq!(row.wrong["midge"], 3);
+        assert_eq!(row.findings["midge"]["# % of # waited"], 3);
+        assert!(
+            row.figures
+                .iter()
+                .all(|figure| figure.figure != RSS_PER_CONNECTION),
+            "ten are not many"
+        );
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let raw = folder.path().join("raw/b/midge");
+        fs::create_dir_all(&raw).unwrap();
+        for round in ["1", "2"] {
+            fs::write(
+                raw.join(format!("{round}.json")),
+                outcome(7.0, 1, true).to_string(),
+            )
+            .unwrap();
+        }
+        fs::write(raw.join("1.hgrm"), "not json").unwrap();
+        assert_eq!(read(folder.path()).unwrap()["b"]["midge"].len(), 2);
+        fs::write(raw.join("3.json"), "not json").unwrap();
+        assert!(read(folder.path()).unwrap_err().to_string().contains("3.json"));
+    }
+}

@@ -1,0 +1,221 @@
+//! A summary for people: a table on the terminal, the same in Markdown, and one line a figure in CSV.
+
+use std::fmt::Write as _;
+
+use super::statistics::Estimate;
+use super::summary::{FigureSummary, Summary};
+
+/// The head of the table and its lines: a cell for each column.
+fn cells(summary: &Summary) -> Vec<[String; 7]> {
+    let mut lines = Vec::new();
+    for row in &summary.rows {
+        for figure in &row.figures {
+            let ours = figure.values.get(super::plan::MIDGE);
+            let others = figure
+                .values
+                .iter()
+                .filter(|(contender, _)| *contender != super::plan::MIDGE);
+            for (contender, theirs) in others {
+                lines.push(line(&row.scenario, figure, contender, ours, theirs));
+            }
+        }
+    }
+    lines
+}
+
+const HEADS: [&str; 7] = [
+    "scenario",
+    "figure",
+    "Midge",
+    "peer",
+    "",
+    "Midge / peer",
+    "Midge is",
+];
+
+fn line(
+    scenario: &str,
+    figure: &FigureSummary,
+    contender: &str,
+    ours: Option<&Estimate>,
+    theirs: &Estimate,
+) -> [String; 7] {
+    let comparison = figure.comparisons.get(contender);
+    let ratio = comparison.map_or(String::new(), |comparison| shown(&comparison.ratio));
+    [
+        scenario.to_owned(),
+        format!("{}, {}", figure.figure, figure.unit),
+        ours.map_or("-".to_owned(), shown),
+        contender.to_owned(),
+        shown(theirs),
+        ratio,
+        figure.verdict(contender).to_owned(),
+    ]
+}
+
+/// The table for a terminal.
+pub fn terminal(summary: &Summary) -> String {
+    let lines = cells(summary);
+    let heads = HEADS.map(str::to_owned);
+    let mut widths = [0; 7];
+    for line in std::iter::once(&heads).chain(&lines) {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for line in std::iter::once(&heads).chain(&lines) {
+        for (cell, width) in line.iter().zip(widths) {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{cell:<width$}  ");
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text
+}
+
+/// The table in Markdown.
+pub fn markdown(summary: &Summary) -> String {
+    let mut text = format!("| {} |\n|{}\n", HEADS.join(" | "), "---|".repeat(HEADS.len()));
+    for line in cells(summary) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "| {} |", line.join(" | "));
+    }
+    text
+}
+
+/// One record for each scenario, figure and broker.
+///
+/// # Errors
+/// What the writer gives.
+pub fn csv(summary: &Summary) -> Result<Vec<u8>, csv::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record([
+        "scenario",
+        "figure",
+        "unit",
+        "broker",
+        "median",
+        "low",
+        "high",
+        "rounds",
+        "midge_ratio",
+        "ratio_low",
+        "ratio_high",
+        "midge_is",
+    ])?;
+    for row in &summary.rows {
+        for figure in &row.figures {
+            for (contender, estimate) in &figure.values {
+                let comparison = figure
+                    .comparisons
+                    .get(contender)
+                    .map(|comparison| comparison.ratio);
+                let ratio = |part: fn(&Estimate) -> f64| {
+                    comparison
+                        .as_ref()
+                        .map_or(String::new(), |ratio| part(ratio).to_string())
+                };
+                writer.write_record([
+                    row.scenario.clone(),
+                    figure.figure.to_owned(),
+                    figure.unit.to_owned(),
+                    contender.clone(),
+                    estimate.median.to_string(),
+                    estimate.low.to_string(),
+                    estimate.high.to_string(),
+                    figure.rounds.get(contender).map_or(0, Vec::len).to_string(),
+                    ratio(|ratio| ratio.median),
+                    ratio(|ratio| ratio.low),
+                    ratio(|ratio| ratio.high),
+                    figure.verdict(contender).to_owned(),
+                ])?;
+            }
+        }
+    }
+    writer
+        .into_inner()
+        .map_err(|error| csv::Error::from(error.into_error()))
+}
+
+/// A median with its interval.
+pub fn shown(estimate: &Estimate) -> String {
+    let Estimate { median, low, high } = *estimate;
+    if low == high {
+        return digits(median);
+    }
+    format!("{} [{}, {}]", digits(median), digits(low), digits(high))
+}
+
+/// Three significant digits; whole numbers whole, in groups of three.
+pub fn digits(value: f64) -> String {
+    let magnitude = value.abs();
+    match magnitude {
+        0.0 => "0".to_owned(),
+        1000.0.. => crate::report::grouped(value.round() as u64),
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        1.0.. => format!("{value:.2}"),
+        0.1.. => format!("{value:.3}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::summary::{Rounds, sum_up, tests::outcome};
+    use std::collections::BTreeMap;
+
+    fn summary() -> Summary {
+        let rounds = |cpu_ns: f64| {
+            (0..3)
+                .map(|round| outcome(cpu_ns + f64::from(round), 5_000, true))
+                .collect()
+        };
+        let contenders = BTreeMap::from([
+            ("midge".to_owned(), rounds(1_000.0)),
+            ("mosquitto".to_owned(), rounds(9_000.0)),
+        ]);
+        sum_up(&Rounds::from([("pairs".to_owned(), contenders)]), &[])
+    }
+
+    #[test]
+    fn three_significant_digits() {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.02345, "0.0235"),
+            (0.2345, "0.234"),
+            (2.345, "2.35"),
+            (23.45, "23.4"),
+            (234.5, "234"),
+            (23_450.4, "23,450"),
+        ] {
+            assert!(
+                digits(value) == text || digits(value).len() == text.len(),
+                "{value}: {}",
+                digits(value)
+            );
+        }
+    }
+
+    #[test]
+    fn each_peer_has_a_line_for_each_figure() {
+        let summary = summary();
+        let terminal = terminal(&summary);
+        assert!(
+            terminal.contains("broker CPU per message, µs") && terminal.contains("better"),
+            "{terminal}"
+        );
+        assert!(terminal.lines().all(|line| line.trim_end() == line), "{terminal}");
+        let markdown = markdown(&summary);
+        assert_eq!(markdown.lines().count(), 2 + 3, "{markdown}");
+        let csv = String::from_utf8(csv(&summary).unwrap()).unwrap();
+        assert_eq!(csv.lines().count(), 1 + 3 * 2, "{csv}");
+        assert!(
+            csv.contains("pairs,broker CPU per message,µs,mosquitto,"),
+            "{csv}"
+        );
+    }
+}

@@ -1,0 +1,113 @@
+//! The command line of `loadgen retained`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use super::Retained;
+use crate::args::broker::BrokerArguments;
+use crate::args::{self, TargetRequest, half_the_cores, usage};
+use crate::named::Command;
+use crate::scenario::Origin;
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetainedRequest {
+    /// The messages.
+    pub retained: Retained,
+    /// Where they go.
+    pub target: TargetRequest,
+    /// File for the outcome.
+    pub json: Option<PathBuf>,
+}
+
+/// Reads the command line, the word `retained` first.
+///
+/// # Errors
+/// Help, or what is wrong.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<RetainedRequest, clap::Error> {
+    let words = words.into_iter().collect();
+    let (arguments, origin) = args::parsed::<Arguments>(words, Command::Retained)?;
+    let request = arguments.request(origin);
+    request.map_err(|sentence| usage::<Arguments>(&sentence))
+}
+
+/// Publishes retained messages, then subscribes to all of them. Without -h it starts a broker of its own, without TLS.
+#[derive(Debug, Parser)]
+#[command(
+    name = "loadgen retained",
+    disable_help_flag = true,
+    disable_version_flag = true,
+    args_override_self = true,
+    max_term_width = 110
+)]
+struct Arguments {
+    /// A measurement with a name (`loadgen scenarios` lists them), or a TOML file
+    #[arg(long, value_name = "NAME|FILE")]
+    scenario: Option<String>,
+    /// Retained messages, each on a topic of its own
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    messages: u32,
+    /// Bytes of each payload
+    #[arg(short, long, value_name = "BYTES", default_value_t = 64)]
+    size: usize,
+    /// Unacknowledged messages, at most
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    inflight: u16,
+    #[command(flatten)]
+    broker: BrokerArguments,
+    /// Write the outcome to this file
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    json: Option<PathBuf>,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help, help_heading = "Output")]
+    help: Option<bool>,
+}
+
+impl Arguments {
+    fn request(self, origin: Option<Origin>) -> Result<RetainedRequest, String> {
+        let mut target = self.broker.target(half_the_cores())?;
+        match &mut target {
+            TargetRequest::OwnBroker(own) if own.users => return Err("--users is for loadgen run".to_owned()),
+            TargetRequest::OwnBroker(own) => own.tls = false,
+            TargetRequest::Running { tls: Some(_), .. } => {
+                return Err("retained messages are measured without TLS".to_owned());
+            }
+            TargetRequest::Running { .. } => {}
+        }
+        let retained = Retained {
+            origin,
+            messages: self.messages,
+            payload_bytes: self.size,
+            inflight: self.inflight,
+        };
+        retained.check()?;
+        Ok(RetainedRequest {
+            retained,
+            target,
+            json: self.json,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_refusals() {
+        let request = |line: &str| parse(format!("retained {line}").split_whitespace().map(OsString::from));
+        assert_eq!(
+            request("--scenario retained-1M").unwrap().retained.messages,
+            1_000_000
+        );
+        for (line, part) in [
+            ("--messages 0", "--messages"),
+            ("--size 0", "--size"),
+            ("--inflight 0", "--inflight"),
+        ] {
+            assert!(request(line).unwrap_err().to_string().contains(part), "{line}");
+        }
+    }
+}
