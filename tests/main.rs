@@ -28,6 +28,7 @@ mod qos;
 mod real_clients;
 mod reload;
 mod retained;
+mod security;
 mod service;
 mod session;
 mod shut_down;

@@ -50,7 +50,7 @@ fn replace(old: &Certificates, new: &Certificates, names: &[&str]) {
 
 /// V34
 #[test]
-fn other_certificates_hold_for_new_connections_alone() {
+fn v34_other_certificates_hold_for_new_connections_alone() {
     let (first, second) = (Certificates::new(), Certificates::new());
     let served = Certificates::new();
     let files = ["ca.crt", "server.crt", "server.key"];

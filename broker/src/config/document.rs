@@ -23,14 +23,10 @@ anything is wrong it is logged by file and line, and all stays as it was. A rest
 `bind_interface`, `mount_point`, `user` and `pid_file`, and for the command line.
 ";
 
-const NOT_YET: &str = "
-A key marked *not yet* is known but has no effect so far, which is told by a warning.
-";
-
 /// The page.
 #[must_use]
 pub fn reference() -> String {
-    let mut page = format!("{HEAD}{NOT_YET}");
+    let mut page = HEAD.to_owned();
     for (title, keys) in keys::SECTIONS {
         let _written = write!(
             page,
@@ -71,7 +67,6 @@ fn status(status: &Status) -> String {
     match status {
         Status::Effective(..) => String::new(),
         Status::Ignored(why) => format!(" Accepted, without effect: {why}."),
-        Status::Pending(why) => format!(" *Not yet*, a warning: {why}."),
         Status::Refused(why) => format!(" An error: {why}."),
     }
 }

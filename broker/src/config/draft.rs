@@ -214,12 +214,6 @@ impl Draft {
                 }
             }
             Status::Ignored(why) => self.warn(&format!("{} has no effect: {why}", line.key)),
-            Status::Pending(why) => {
-                self.warn(&format!(
-                    "{} is known but not supported yet, it has no effect: {why}",
-                    line.key
-                ));
-            }
             Status::Refused(why) => self.problem(format!("{} is not supported: {why}", line.key)),
         }
     }

@@ -389,6 +389,17 @@ pub(super) const KEYS: &[Key] = &[
         Show::Global(|c| shown(or_zero(c.settings.memory_bytes_max))),
     ),
     effective(
+        "max_topic_levels",
+        "200",
+        "Levels that a topic name or filter may have; a client that uses more is refused. Not a key of mosquitto, which \
+         has this number built in.",
+        Value::Integer {
+            ranges: &[(1, U16_MAX)],
+            set: |draft, levels| draft.settings.topic_levels_max = to_u16(levels),
+        },
+        Show::Global(|c| shown(c.settings.topic_levels_max)),
+    ),
+    effective(
         "global_max_clients",
         "-1",
         "Sessions in the whole broker, with or without a connection; a client that would need one more is refused. -1: any \

@@ -35,14 +35,12 @@ pub(super) enum Scope {
     Either,
 }
 
-/// What the broker makes of a key. The text of the last three says why, and what to do instead.
+/// What the broker makes of a key. The text of the last two says why, and what to do instead.
 pub(super) enum Status {
     /// It does what it says.
     Effective(Value, Show),
     /// It is read and has no effect, on purpose: a warning.
     Ignored(&'static str),
-    /// It is known and not supported yet, and the broker is as safe without it: a warning.
-    Pending(&'static str),
     /// It will not be supported: an error.
     Refused(&'static str),
 }
