@@ -221,19 +221,27 @@ fn in_effect(configuration: &Configuration, tls: Vec<Option<Arc<ServerConfig>>>)
 
 /// `user`. Everything that needs root is done.
 fn become_user(configuration: &Configuration) -> Result<(), ServerError> {
-    let Some(user) = &configuration.user else {
-        if privileges::is_root() {
-            tracing::warn!(
-                "The broker runs as root: `user NAME` in the configuration makes it give that up."
-            );
-        }
+    if !privileges::is_root() {
+        return Ok(());
+    }
+    let default = || privileges::default().filter(|_| !configuration.stays_root);
+    let Some(user) = configuration.user.clone().or_else(default) else {
+        tracing::warn!("The broker runs as root: `user NAME` in the configuration makes it give that up.");
         return Ok(());
     };
-    privileges::drop_to(user, configuration).map_err(|source| ServerError::User {
+    privileges::drop_to(&user, configuration).map_err(|source| ServerError::User {
         name: user.name.clone(),
         source,
     })?;
-    tracing::info!("Running as the user {}.", user.name);
+    if configuration.user.is_some() {
+        tracing::info!("Running as the user {}.", user.name);
+    } else {
+        tracing::warn!(
+            "The broker was started as root and has become the user {}, who must be able to read what SIGHUP reads again: \
+             `user NAME` in the configuration chooses another one, `user root` none.",
+            user.name
+        );
+    }
     Ok(())
 }
 

@@ -54,6 +54,7 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
         log: draft.log.settings(args.verbose),
         shards: args.shards.unwrap_or_else(usable_cores),
         user: draft.user,
+        stays_root: draft.stays_root,
         pid_file: draft.pid_file,
         local_only,
         warnings: draft.warnings,

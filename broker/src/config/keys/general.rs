@@ -285,12 +285,16 @@ pub(super) const KEYS: &[Key] = &[
         "user",
         "",
         "The user to become when started as root, with its groups, once the ports are open and the files are read. Without \
-         it, or with `root`, the broker stays root. What SIGHUP reads again must be readable for that user.",
+         it `mosquitto`, or `nobody` if there is no such user, with a warning; `root` stays root. What SIGHUP reads again, and \
+         `http_dir`, must be readable for that user.",
         Value::Text {
             shape: "user name",
             set: set_user,
         },
-        Show::Global(|c| shown_if(c.user.as_ref().map(|user| &user.name))),
+        Show::Global(|c| match &c.user {
+            Some(user) => shown(&user.name),
+            None => shown_if(c.stays_root.then_some("root")),
+        }),
     ),
     effective(
         "set_tcp_nodelay",
@@ -444,6 +448,11 @@ pub(super) const KEYS: &[Key] = &[
         "messages are sent again after a reconnect only, as the specification says",
     ),
     ignored(
+        "mptcp",
+        "Whether a listener takes Multipath TCP.",
+        "plain TCP is used",
+    ),
+    ignored(
         "packet_buffer_size",
         "Size of the buffer for reading.",
         "buffers grow and shrink by themselves",
@@ -545,7 +554,8 @@ fn set_log_timestamp_format(draft: &mut Draft, text: &str) -> Result<(), String>
 }
 
 fn set_user(draft: &mut Draft, name: &str) -> Result<(), String> {
-    if name == "root" {
+    draft.stays_root = name == "root";
+    if draft.stays_root {
         draft.user = None;
     } else if privileges::is_root() {
         draft.user = Some(privileges::find(name)?);
