@@ -170,6 +170,32 @@ fn v04_a_subscribe_counts_whole_or_not_at_all() {
 }
 
 #[test]
+fn v05_shared_and_plain_subscriptions_are_different_ones() {
+    let broker = Setup::default().shards(2).start();
+    let mut publisher = Client::connect(&broker, &Options::new("publisher"));
+    let mut publish = |payload: &[u8]| publisher.publish("t", payload, QoS::AtLeastOnce);
+    for (kept, ended) in [
+        ("t", "$share/g/t"),
+        ("$share/g/t", "t"),
+        ("$share/g/t", "$share/h/t"),
+    ] {
+        let mut client = Client::connect(&broker, &Options::new("client").v5());
+        let granted = client.subscribe(kept, QoS::AtLeastOnce);
+        client.subscribe(ended, QoS::AtLeastOnce);
+        client.unsubscribe(ended);
+        client.unsubscribe(ended);
+        publish(b"once");
+        if granted <= 2 {
+            assert_eq!(client.payloads(1), ["once"], "{kept} without {ended}");
+        }
+        client.unsubscribe(kept);
+        publish(b"nobody's");
+        client.expect_nothing();
+        client.disconnect();
+    }
+}
+
+#[test]
 fn v06_levels_are_bounded() {
     let broker = Broker::start();
     let levels = |count: usize| vec!["a"; count].join("/");
