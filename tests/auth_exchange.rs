@@ -1,7 +1,7 @@
 //! Enhanced authentication by SCRAM-SHA-256 (MQTT 5.0, section 4.12), over live sockets.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use mqtt::{QoS, ReasonCode};
 use rustix::process::Signal;
 
 use crate::harness::{Broker, Certificates, Client, Options, Received, Setup, eventually};
+use crate::real_clients::{peer, script, skip};
 
 const METHOD: &str = "SCRAM-SHA-256";
 
@@ -110,18 +111,27 @@ fn refusal(mut client: Client) -> (ReasonCode, String) {
     (connack.reason, why.to_owned())
 }
 
-/// [MQTT-4.12.0-2], [MQTT-4.12.0-3], [MQTT-4.12.0-5]: over TCP and TLS, on any shard.
+/// [MQTT-4.12.0-2], [MQTT-4.12.0-3], [MQTT-4.12.0-5]: over TCP, TLS and WebSocket, on any shard.
 #[test]
 fn who_proves_the_password_is_in() {
     let (users, certificates) = (Users::new(), Certificates::new());
-    for tls in [false, true] {
-        let setup = users.setup();
-        let broker = if tls { setup.tls(&certificates) } else { setup }.start();
+    for (tls, web_socket) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut setup = users.setup();
+        if tls {
+            setup = setup.tls(&certificates);
+        }
+        if web_socket {
+            setup = setup.listener("protocol websockets");
+        }
+        let broker = setup.start();
         for number in 0..4 {
             let mut scram = ScramClient::new("ann", "ann-pw", &format!("nonce{number}"));
             let mut connect = connecting(&format!("client{number}"), &scram);
             if tls {
                 connect = connect.tls(certificates.client_config(rustls::ALL_VERSIONS, false));
+            }
+            if web_socket {
+                connect = connect.web_socket();
             }
             let mut client = join(&broker, &connect, &mut scram);
             client.subscribe("t", QoS::AtLeastOnce);
@@ -163,6 +173,50 @@ fn wrong_and_unknown_users_look_the_same() {
     salts.truncate(3);
     salts.dedup();
     assert_eq!(salts.len(), 3);
+}
+
+/// The proved user is the one whom rules and the client identifier go by, though CONNECT names none.
+#[test]
+fn the_proved_user_is_the_user() {
+    let users = Users::new();
+    let acl = users.0.path().join("acl");
+    std::fs::write(&acl, "user ann\ntopic readwrite own/#\n").unwrap();
+    let broker = users
+        .setup()
+        .listener("use_username_as_clientid true")
+        .listener(&format!("acl_file {}", acl.display()))
+        .start();
+    let mut inside = Vec::new();
+    for number in 0..3 {
+        let mut scram = ScramClient::new("ann", "ann-pw", "nonce");
+        inside.push(join(
+            &broker,
+            &connecting(&format!("c{number}"), &scram),
+            &mut scram,
+        ));
+    }
+    let mut last = inside.pop().unwrap();
+    for mut older in inside {
+        assert_eq!(older.expect_closed().0, Some(ReasonCode::SessionTakenOver));
+    }
+    assert_eq!(last.subscribe("own/x", QoS::AtMostOnce), 0);
+    assert_eq!(
+        last.subscribe("other", QoS::AtMostOnce),
+        ReasonCode::NotAuthorized as u8
+    );
+}
+
+/// [MQTT-3.1.2-24]
+#[test]
+fn a_client_without_room_for_the_challenge_is_refused() {
+    let users = Users::new();
+    let broker = users.setup().start();
+    let scram = ScramClient::new("ann", "ann-pw", "nonce");
+    let small = Property::MaximumPacketSize(40.try_into().unwrap());
+    let answer = Client::try_connect(&broker, &connecting("c", &scram).property(small)).1;
+    assert!(
+        matches!(answer.unwrap().packet(), Packet::ConnAck(connack) if connack.reason == ReasonCode::PacketTooLarge)
+    );
 }
 
 /// A verifier proves a password that is sent, too.
@@ -339,4 +393,30 @@ fn a_re_authentication_that_fails_ends_the_connection() {
     let mut client = Client::connect(&broker, &Options::new("d").v5().user("ann", "ann-pw"));
     client.send_auth(ReasonCode::ReAuthenticate, METHOD, b"x");
     assert_eq!(client.expect_closed().0, Some(ReasonCode::ProtocolError));
+}
+
+/// With a client that others wrote, and their cryptography.
+#[test]
+fn mqtt_js_proves_itself() {
+    let modules = peer("node_modules");
+    let has_node = Command::new("node").arg("--version").output().is_ok();
+    if !has_node || !modules.join("mqtt").is_dir() {
+        return skip("mqtt.js");
+    }
+    let users = Users::new();
+    let broker = users.setup().start();
+    for (user, password, says) in [
+        ("ann", "ann-pw", "in"),
+        ("ann", "bob-pw", "refused 135"),
+        ("eve", "ann-pw", "refused 135"),
+    ] {
+        let mut command = script(Path::new("node"), "mqttjs_scram.js");
+        command
+            .env("NODE_PATH", &modules)
+            .args([&broker.port().to_string(), user, password]);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said.trim(), says, "{user}: {errors}");
+    }
 }

@@ -136,7 +136,7 @@ fn mosquitto_clients_over_tls() {
 }
 
 /// A file that `.ci/run` installed for these tests.
-fn peer(path: &str) -> PathBuf {
+pub(crate) fn peer(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../target/peers")
         .join(path)
@@ -154,7 +154,7 @@ fn python_with(module: &str, pythons: &[PathBuf]) -> Option<PathBuf> {
 }
 
 /// A program of `tests/clients` in a language with an interpreter.
-fn script(interpreter: &Path, name: &str) -> Command {
+pub(crate) fn script(interpreter: &Path, name: &str) -> Command {
     let mut command = Command::new(interpreter);
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name));
     command

@@ -94,7 +94,7 @@ fn v02_refused_connects_keep_no_memory() {
     body.extend(b"\0\x04will\0\x07payload\0\x04user\0\x04pass");
     let malformed = |number: usize| {
         let at = number % body.len();
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             return packet(0x10, &body[..at]);
         }
         let mut changed = body.clone();

@@ -99,6 +99,9 @@ pub const TIMER_STEP_NS: u64 = 100_000_000;
 /// Topic aliases a client may set at most: the setting is cut to it, as the map is allocated when the first one comes.
 pub const TOPIC_ALIASES_MAX: u16 = 1024;
 
+/// Bytes of a topic that is kept for an alias towards a client. Longer ones are sent whole each time.
+pub const ALIASED_TOPIC_BYTES_MAX: usize = 1024;
+
 /// Parcels (batches, connections) in the queue from one shard to another. Full: the sender keeps the rest, flushes nothing and
 /// tries again; its batches then reach [`OUTBOX_BATCHES_MAX`].
 pub const INBOX_PARCELS_MAX: usize = 16;

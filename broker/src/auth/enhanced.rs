@@ -1,8 +1,8 @@
 //! Enhanced authentication (MQTT 5.0, section 4.12): the client proves who it is in an exchange of AUTH packets.
 //!
-//! Invariants: an exchange is one AUTH to the client and one from it, and is used up by that; it goes by one password file,
-//! and comes to nothing if its user has another password by its end. Nothing here reads a clock or a random source: the
-//! nonces come from a seed of the connection.
+//! Invariants: an exchange is one AUTH to the client and one from it, and is used up by that. It comes to nothing if its user
+//! has another password by its end, and keeps no password file alive until then: clients may let it wait as long as they
+//! like. Nothing here reads a clock or a random source: the nonces come from a seed of the connection.
 
 use std::sync::Arc;
 
@@ -20,7 +20,6 @@ use crate::limits;
 #[derive(Debug)]
 pub struct Exchange {
     scram: scram::Exchange,
-    file: Arc<PasswordFile>,
 }
 
 /// A client that proved who it is.
@@ -71,18 +70,14 @@ impl Exchange {
         data: Option<&[u8]>,
         nonces: &mut Nonces,
     ) -> Result<(Exchange, Vec<u8>), Refusal> {
-        let file = file.filter(|file| method == METHOD && file.scram_challenge("").is_some());
+        let file = file.filter(|file| method == METHOD && file.offers_scram());
         let file = file.ok_or(Refusal {
             reason: ReasonCode::BadAuthenticationMethod,
             why: "the Authentication Method is not offered here",
         })?;
         let find = |user: &str| file.scram_challenge(user);
         let (scram, first) = scram::Exchange::begin(bounded(data)?, &nonces.next(), find).map_err(refused)?;
-        let exchange = Exchange {
-            scram,
-            file: Arc::clone(file),
-        };
-        Ok((exchange, first.into_bytes()))
+        Ok((Exchange { scram }, first.into_bytes()))
     }
 
     /// Ends with the client's AUTH. `file` is the one that is in effect now.
@@ -98,8 +93,13 @@ impl Exchange {
         }
         check_method(auth)?;
         let data = bounded(auth.properties.authentication_data())?;
-        let (user, last) = self.scram.finish(data).map_err(refused)?;
-        if !file.is_some_and(|file| Arc::ptr_eq(file, &self.file) || file.keeps(&self.file, &user)) {
+        let scram::Proof {
+            user,
+            verifier,
+            server_final,
+        } = self.scram.finish(data).map_err(refused)?;
+        let now = file.and_then(|file| file.scram_challenge(&user));
+        if !now.is_some_and(|now| now.known && now.verifier == verifier) {
             return Err(Refusal {
                 reason: ReasonCode::NotAuthorized,
                 why: "the password was changed during authentication",
@@ -107,7 +107,7 @@ impl Exchange {
         }
         Ok(Proof {
             user,
-            data: last.into_bytes().into(),
+            data: server_final.into_bytes().into(),
         })
     }
 }
@@ -191,4 +191,66 @@ fn bounded(data: Option<&[u8]>) -> Result<&[u8], Refusal> {
         });
     }
     Ok(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::path::Path;
+
+    use super::super::password::{Algorithm, PasswordHash};
+    use super::super::scram::testing::ScramClient;
+    use super::*;
+
+    fn file(password: &str) -> Arc<PasswordFile> {
+        let cheap = Algorithm::ScramSha256 {
+            iterations: NonZeroU32::MIN,
+        };
+        let hash = PasswordHash::make(password.as_bytes(), cheap).unwrap();
+        let text = format!("ann:{hash}\n");
+        Arc::new(PasswordFile::parse(Path::new("p"), text.as_bytes()).unwrap())
+    }
+
+    /// What an exchange comes to that begins with one file and ends with another one.
+    fn exchanged(before: &Arc<PasswordFile>, after: Option<&Arc<PasswordFile>>) -> Result<Proof, ReasonCode> {
+        let mut scram = ScramClient::new("ann", "pw", "n");
+        let mut nonces = Nonces::new([1; 32]);
+        let begun = Exchange::begin(Some(before), METHOD, Some(scram.first().as_bytes()), &mut nonces);
+        let (exchange, challenge) = begun.unwrap();
+        let last = scram.last(&challenge).unwrap();
+        let properties = properties(last.as_bytes());
+        let auth = Auth {
+            reason: ReasonCode::ContinueAuthentication,
+            properties: properties.as_properties(),
+        };
+        exchange.finish(after, &auth).map_err(|refusal| refusal.reason)
+    }
+
+    #[test]
+    fn the_password_must_be_the_same_at_the_end() {
+        let before = file("pw");
+        assert_eq!(&*exchanged(&before, Some(&before)).unwrap().user, "ann");
+        let anew = file("pw");
+        assert_eq!(exchanged(&before, Some(&anew)), Err(ReasonCode::NotAuthorized));
+        assert_eq!(exchanged(&before, None), Err(ReasonCode::NotAuthorized));
+    }
+
+    #[test]
+    fn an_exchange_keeps_no_file_alive() {
+        let file = file("pw");
+        let first = ScramClient::new("ann", "pw", "n").first();
+        let mut nonces = Nonces::new([1; 32]);
+        let begun = Exchange::begin(Some(&file), METHOD, Some(first.as_bytes()), &mut nonces);
+        assert!(begun.is_ok());
+        assert_eq!(Arc::strong_count(&file), 1);
+    }
+
+    #[test]
+    fn nonces_differ_and_depend_on_the_seed() {
+        let mut one = Nonces::new([1; 32]);
+        let mut other = Nonces::new([2; 32]);
+        let all = [one.next(), one.next(), other.next()];
+        assert!(all[0] != all[1] && all[0] != all[2]);
+        assert!(all.iter().all(|nonce| !nonce.contains(',')));
+    }
 }

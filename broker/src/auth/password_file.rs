@@ -158,20 +158,23 @@ impl PasswordFile {
         right
     }
 
-    /// What a client that says it is `user` is challenged with; `None` if no user can be asked so.
+    /// Whether some user can prove itself by SCRAM.
+    #[must_use]
+    pub fn offers_scram(&self) -> bool {
+        self.scram_model.is_some()
+    }
+
+    /// What a client that says it is `user` is challenged with; `None` if no user can be asked so. Names are compared as
+    /// SASLprep leaves them, so one in the file that it would change is never found. Takes as long for an unknown user.
     #[must_use]
     pub fn scram_challenge(&self, user: &str) -> Option<Challenge> {
         let verifier = |entry: &u32| self.entries.get(*entry as usize)?.hash.scram();
         let model = verifier(self.scram_model.as_ref()?)?;
-        Some(match self.users.get(user).and_then(verifier) {
-            Some(verifier) => Challenge {
-                verifier: verifier.clone(),
-                known: true,
-            },
-            None => Challenge {
-                verifier: model.imitation(&self.imitation_key, user),
-                known: false,
-            },
+        let imitation = model.imitation(&self.imitation_key, user);
+        let found = self.users.get(user).and_then(verifier);
+        Some(Challenge {
+            verifier: found.unwrap_or(&imitation).clone(),
+            known: found.is_some(),
         })
     }
 

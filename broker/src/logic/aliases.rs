@@ -134,7 +134,7 @@ impl Aliases {
     /// The alias of a topic, and whether the client knows it.
     fn choose(&mut self, topic: &str) -> Option<(NonZeroU16, bool)> {
         self.pending = None;
-        if topic.len() <= ALIAS_BYTES {
+        if !(ALIAS_BYTES + 1..=limits::ALIASED_TOPIC_BYTES_MAX).contains(&topic.len()) {
             return None;
         }
         let hash = self.hasher.hash_one(topic);
@@ -202,6 +202,14 @@ mod tests {
         assert_eq!(send(&mut aliases, "topic/two"), Some((2, false)));
         assert_eq!(send(&mut aliases, "topic/three"), None, "it has come once");
         assert_eq!(send(&mut aliases, "a/b"), None, "shorter than its alias");
+        let long = "x".repeat(limits::ALIASED_TOPIC_BYTES_MAX);
+        let mut aliases = Aliases::new(2, 0).unwrap();
+        assert_eq!(
+            send(&mut aliases, &(long.clone() + "x")),
+            None,
+            "too long to be kept"
+        );
+        assert_eq!(send(&mut aliases, &long), Some((1, false)));
         assert!(Aliases::new(0, 0).is_none());
     }
 

@@ -6,6 +6,24 @@
 use mqtt::ReasonCode;
 use mqtt::frame::PacketType;
 
+use crate::auth::enhanced::Refusal;
+
+/// Why a client is not let in at all.
+pub(super) const ANONYMOUS: &str = "anonymous clients are not let in here";
+/// `clientid_prefixes`
+pub(super) const CLIENT_IDENTIFIER_PREFIX: &str =
+    "the Client Identifier begins with a prefix that is not let in";
+/// A session is the user's who made it.
+pub(super) const OTHERS_SESSION: &str = "the Client Identifier is another user's";
+/// A Will is a message like others.
+pub(super) const WILL_DENIED: &str = "the client may not publish to its Will Topic";
+
+/// A refusal in CONNACK with its sentence.
+pub(super) fn refusal(reason: ReasonCode) -> Refusal {
+    let why = of(PacketType::ConnAck, reason).unwrap_or(reason.name());
+    Refusal { reason, why }
+}
+
 /// The sentence for a reason code in a packet; none where there is nothing to mend.
 pub(super) fn of(packet_type: PacketType, reason: ReasonCode) -> Option<&'static str> {
     if !reason.is_error() {
@@ -29,11 +47,8 @@ pub(super) fn of_first(packet_type: PacketType, codes: &[u8]) -> Option<&'static
 fn connack(reason: ReasonCode) -> Option<&'static str> {
     Some(match reason {
         ReasonCode::UnsupportedProtocolVersion => "this listener does not take this protocol version",
-        ReasonCode::ClientIdentifierNotValid => "this listener wants a Client Identifier",
+        ReasonCode::ClientIdentifierNotValid => "the Client Identifier or the Keep Alive is not allowed here",
         ReasonCode::BadUserNameOrPassword => "the user name or the password is wrong",
-        ReasonCode::NotAuthorized => {
-            "anonymous, or the Client Identifier, the session or the Will is not for this user"
-        }
         ReasonCode::ServerBusy => "too many clients connect at once, try again later",
         ReasonCode::BadAuthenticationMethod => "the Authentication Method is not offered here",
         ReasonCode::TopicNameInvalid => "the Will Topic is too long",

@@ -68,6 +68,8 @@ pub struct ConnectRequest {
     pub receive_max: Option<u16>,
     /// Maximum Packet Size.
     pub packet_bytes_max: Option<u32>,
+    /// Topic Alias Maximum.
+    pub topic_alias_max: Option<u16>,
     /// The Will.
     pub will: Option<WillRequest>,
 }

@@ -75,6 +75,9 @@ fn encode_connect(request: &ConnectRequest, out: &mut Vec<u8>) -> Checked {
     if let Some(bytes) = request.packet_bytes_max.filter(|_| v5).and_then(NonZeroU32::new) {
         push(&mut properties, Property::MaximumPacketSize(bytes))?;
     }
+    if let Some(alias_max) = request.topic_alias_max.filter(|_| v5) {
+        push(&mut properties, Property::TopicAliasMaximum(alias_max))?;
+    }
     let mut will_properties = PropertiesBuf::new();
     if let Some(will) = request.will.as_ref().filter(|_| v5) {
         fill_will(will, &mut will_properties)?;

@@ -150,6 +150,7 @@ impl World {
         let home = usize::from(home_shard(&request.client, shards));
         let version = request.version;
         let mut connection = Connection::new(client, version, home);
+        connection.aliases.maximum = request.topic_alias_max.unwrap_or(0);
         if !self.settling {
             connection.down_max = self.profile.socket_bytes;
             connection.counts_as_full = chance(&mut self.rng, self.profile.full_sockets);

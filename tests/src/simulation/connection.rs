@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use broker::logic::ConnectionId;
 use mqtt::ProtocolVersion;
 
+use super::alias::Aliases;
 use crate::model::Packet;
 
 /// Where the shell has a connection.
@@ -59,6 +60,8 @@ pub(super) struct Connection {
     pub(super) linger_until: Option<u64>,
     /// Bytes of the logic's `out` that were compared with the model.
     pub(super) observed: usize,
+    /// What the broker's Topic Aliases stand for.
+    pub(super) aliases: Aliases,
     /// The deliveries written to it that the client has not read, in order.
     pub(super) entries: VecDeque<usize>,
 }
@@ -84,6 +87,7 @@ impl Connection {
             counts_as_full: false,
             linger_until: None,
             observed: 0,
+            aliases: Aliases::default(),
             entries: VecDeque::new(),
         }
     }

@@ -10,7 +10,7 @@ use super::profile::{chance, pick};
 use super::world::World;
 use crate::model::{ConnectRequest, Message, WillRequest};
 
-pub(super) const TOPICS: [&str; 6] = ["a", "a/b", "a/c", "b/c", "a/b/c", "$x/y"];
+pub(super) const TOPICS: [&str; 6] = ["a", "a/b", "a/cc", "b/c", "a/b/c", "$x/y"];
 pub(super) const FILTERS: [&str; 11] = [
     "a", "a/b", "b/c", "a/+", "+/c", "#", "a/#", "+/+", "+", "$x/#", "w/#",
 ];
@@ -35,6 +35,7 @@ impl World {
         };
         let receive_max = chance(rng, 30).then(|| rng.u16(1..4));
         let packet_bytes_max = chance(rng, 10).then(|| rng.u32(40..90));
+        let topic_alias_max = chance(rng, 40).then(|| rng.u16(1..4));
         let keep_alive_s = if chance(rng, 40) { rng.u16(1..20) } else { 0 };
         let with_will = chance(rng, 30);
         ConnectRequest {
@@ -45,6 +46,7 @@ impl World {
             session_expiry_s,
             receive_max,
             packet_bytes_max,
+            topic_alias_max,
             will: with_will.then(|| self.draw_will(client, version)),
         }
     }

@@ -66,6 +66,7 @@ impl World {
             session_expiry_s: if clean_start { 0 } else { u32::MAX },
             receive_max: None,
             packet_bytes_max: None,
+            topic_alias_max: None,
             will: None,
         }
     }

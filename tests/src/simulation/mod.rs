@@ -6,6 +6,7 @@
 //! before anything is flushed, and nothing is flushed while one does not fit. Each turn is cut into phases, and other
 //! shards run between them. Everything that the logic writes is compared with the [`crate::model`] at once.
 
+mod alias;
 mod bytes;
 mod client;
 mod connection;

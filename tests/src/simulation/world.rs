@@ -8,6 +8,7 @@ use broker::logic::{Shard, ShardCounters, Timestamp, shard_counters};
 use broker::settings::Settings;
 use fastrand::Rng;
 use mqtt::Packet;
+use mqtt::packet::Publish;
 
 use super::Ran;
 use super::client::Client;
@@ -236,6 +237,18 @@ impl World {
                     describe(&packet)
                 ));
             }
+            let resolved = match &packet {
+                Packet::Publish(publish) => connection.aliases.resolve(publish)?,
+                _ => None,
+            };
+            let packet = match (packet, &resolved) {
+                (Packet::Publish(publish), Some((topic, properties))) => Packet::Publish(Publish {
+                    topic,
+                    properties: properties.as_properties(),
+                    ..publish
+                }),
+                (packet, _) => packet,
+            };
             let delivery = self.model.observe(connection.model, &packet, now);
             let delivery = delivery.map_err(|what| format!("connection {number}: {what}"))?;
             if matches!(packet, Packet::Publish(_)) {

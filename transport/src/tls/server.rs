@@ -111,8 +111,8 @@ pub fn server(tls: &ServerTls<'_>, passphrase: &dyn KeyPassphrase) -> Result<Ser
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(own.certified)));
-    // A list of suites is an order of preference, as with mosquitto.
-    config.ignore_client_order = tls.ciphers.is_some() || tls.ciphers_tls13.is_some();
+    // The order of the suites is the order of preference.
+    config.ignore_client_order = true;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(refused)?;
     config.send_tls13_tickets = 1;

@@ -44,6 +44,17 @@ pub struct Exchange {
     transcript: String,
 }
 
+/// What an exchange comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// Who the client is.
+    pub user: Box<str>,
+    /// What proved it.
+    pub verifier: Verifier,
+    /// The server's last message, which proves the server to the client.
+    pub server_final: String,
+}
+
 /// Why an exchange came to nothing. No text tells whether there is such a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScramError {
@@ -105,23 +116,27 @@ impl Exchange {
         Ok((exchange, server_first))
     }
 
-    /// Takes the client's last message; the user and the server's last message, which proves the server to the client.
+    /// Takes the client's last message.
     ///
     /// # Errors
     /// The client has not proved anything.
-    pub fn finish(self, client_final: &[u8]) -> Result<(Box<str>, String), ScramError> {
+    pub fn finish(self, client_final: &[u8]) -> Result<Proof, ScramError> {
         let last = ClientFinal::parse(client_final)?;
         if last.binding != self.binding || last.nonce != self.nonce {
             return Err(ScramError::Mismatch);
         }
         let signed = format!("{},{}", self.transcript, last.without_proof);
-        let verifier = &self.challenge.verifier;
-        let fits = proof_fits(verifier, signed.as_bytes(), &last.proof);
-        if !(fits && self.challenge.known) {
+        let Challenge { verifier, known } = self.challenge;
+        let fits = proof_fits(&verifier, signed.as_bytes(), &last.proof);
+        if !(fits && known) {
             return Err(ScramError::Proof);
         }
         let signature = hmac_sha256(&verifier.server_key, &[signed.as_bytes()]);
-        Ok((self.user, format!("v={}", STANDARD.encode(signature))))
+        Ok(Proof {
+            user: self.user,
+            verifier,
+            server_final: format!("v={}", STANDARD.encode(signature)),
+        })
     }
 }
 

@@ -22,7 +22,7 @@ fn asks(password: &str) -> Option<Challenge> {
     Some(cheap(password))
 }
 
-fn exchange(client: &mut ScramClient, challenge: Challenge) -> Result<(Box<str>, String), ScramError> {
+fn exchange(client: &mut ScramClient, challenge: Challenge) -> Result<Proof, ScramError> {
     let (exchange, first) = Exchange::begin(client.first().as_bytes(), "ours", |_| Some(challenge))?;
     exchange.finish(client.last(first.as_bytes()).unwrap().as_bytes())
 }
@@ -46,9 +46,9 @@ fn the_example_of_the_rfc() {
         "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
     );
     let last = b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
-    let (user, server_final) = exchange.finish(last).unwrap();
+    let proof = exchange.finish(last).unwrap();
     assert_eq!(
-        (&*user, &*server_final),
+        (&*proof.user, &*proof.server_final),
         ("user", "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=")
     );
 }
@@ -59,9 +59,9 @@ fn only_the_password_itself_is_proved() {
         let mut client = ScramClient::new("ann", password, "theirs");
         let finished = exchange(&mut client, cheap("pencil"));
         assert_eq!(finished.is_ok(), right, "{password}");
-        if let Ok((user, server_final)) = finished {
-            assert_eq!(&*user, "ann");
-            assert!(client.trusts(server_final.as_bytes()) && !client.trusts(b"v=AAAA"));
+        if let Ok(proof) = finished {
+            assert_eq!(&*proof.user, "ann");
+            assert!(client.trusts(proof.server_final.as_bytes()) && !client.trusts(b"v=AAAA"));
         }
     }
 }

@@ -311,7 +311,9 @@ pub(super) const ACCESS_KEYS: &[Key] = &[
     ),
     either(
         "password_file",
-        "Users and the hashes of their passwords, as `broker passwd` and mosquitto_passwd write them. A relative path is \
+        "Users and the hashes of their passwords, as `broker passwd` and mosquitto_passwd write them. Users with a \
+         SCRAM-SHA-256 verifier (`broker passwd -H scram-sha-256`, or copied from PostgreSQL) may also prove themselves by \
+         AUTH packets. A relative path is \
          looked for in the working directory, then beside the configuration file. Read again at SIGHUP.",
         Value::Text {
             shape: "path",

@@ -156,7 +156,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     effective(
         "ciphers_tls1.3",
-        "Cipher suites of TLS 1.3 in OpenSSL's names, the preferred ones first.",
+        "Cipher suites of TLS 1.3 in OpenSSL's names, the preferred ones first; without it the server prefers TLS_AES_128_GCM_SHA256.",
         Value::Text {
             shape: "names with : between them",
             set: |draft, list| set_text(draft, list, |tls| &mut tls.ciphers_tls13),

@@ -142,6 +142,19 @@ fn the_session_is_the_proved_users() {
     assert!(!broker.cluster.closed(ann));
 }
 
+/// [MQTT-4.12.0-6]
+#[test]
+fn who_named_no_method_hears_of_none() {
+    let mut broker = Broker::new();
+    let client = broker.cluster.connect(&connect(V5, "c"));
+    let (_, reason, properties) = broker.cluster.connack(client);
+    assert_eq!(reason, ReasonCode::Success);
+    let properties = properties.as_properties();
+    assert_eq!(properties.authentication_method(), None);
+    assert_eq!(properties.authentication_data(), None);
+    broker.cluster.expect_nothing(client);
+}
+
 /// [MQTT-4.12.0-1], [MQTT-4.12.0-4]: what the exchange came to is told, and nobody's session is touched.
 #[test]
 fn who_failed_is_told_why() {
@@ -159,7 +172,8 @@ fn who_failed_is_told_why() {
     }
 }
 
-/// [MQTT-4.12.1-1]: again and again, each with a nonce of its own, and everything else goes on meanwhile.
+/// [MQTT-4.12.1-1]: again and again, each with a nonce of its own, and everything else goes on meanwhile. AUTH has the method
+/// and the data alone [MQTT-3.15.2-2], [MQTT-3.15.2-3].
 #[test]
 fn re_authentication() {
     let mut broker = Broker::new();
@@ -175,6 +189,7 @@ fn re_authentication() {
         match broker.cluster.expect(ann).packet() {
             Some(Packet::Auth(auth)) => {
                 assert_eq!(auth.reason, ReasonCode::Success);
+                assert_eq!(auth.properties.iter().count(), 2);
                 assert_eq!(auth.properties.authentication_method(), Some(METHOD));
                 assert!(scram.trusts(auth.properties.authentication_data().unwrap()));
             }

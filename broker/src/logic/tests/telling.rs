@@ -35,9 +35,14 @@ fn told(cluster: &mut Cluster, client: Client) -> (PacketType, Option<String>) {
         Packet::PubRel(packet) => (PacketType::PubRel, packet.properties),
         Packet::PubComp(packet) => (PacketType::PubComp, packet.properties),
         Packet::SubAck(packet) => (PacketType::SubAck, packet.properties),
+        Packet::UnsubAck(packet) => (PacketType::UnsubAck, packet.properties),
         Packet::Disconnect(packet) => (PacketType::Disconnect, packet.properties),
         other => panic!("{other:?}"),
     };
+    let has_user_property = properties
+        .iter()
+        .any(|property| matches!(property, Property::UserProperty(..)));
+    assert!(!has_user_property, "the broker has none to tell");
     (packet_type, properties.reason_string().map(str::to_owned))
 }
 
@@ -72,6 +77,15 @@ fn errors(cluster: &mut Cluster, client: Client) -> Vec<(PacketType, Option<Stri
     mqtt::encode::subscribe(id(3), Properties::EMPTY, &filters, V5, &mut bytes).unwrap();
     cluster.send(client, &bytes);
     all.push(told(cluster, client));
+    bytes.clear();
+    mqtt::encode::unsubscribe(id(4), Properties::EMPTY, &["none"], V5, &mut bytes).unwrap();
+    cluster.send(client, &bytes);
+    let unsuback = told(cluster, client);
+    assert_eq!(
+        unsuback,
+        (PacketType::UnsubAck, None),
+        "that there was none is no error"
+    );
     cluster.publish(client, &deep, QoS::AtMostOnce, "x");
     all.push(told(cluster, client));
     assert!(cluster.closed(client));
@@ -112,7 +126,9 @@ fn who_wants_no_problem_information_gets_none() {
     }
 }
 
-/// [MQTT-3.2.2-19], [MQTT-3.4.2-2], [MQTT-3.5.2-2], [MQTT-3.6.2-2], [MQTT-3.7.2-2], [MQTT-3.9.2-1], [MQTT-3.14.2-3]
+/// [MQTT-3.2.2-19], [MQTT-3.4.2-2], [MQTT-3.5.2-2], [MQTT-3.6.2-2], [MQTT-3.7.2-2], [MQTT-3.9.2-1], [MQTT-3.11.2-1],
+/// [MQTT-3.14.2-3]; and there are no User Properties, so [MQTT-3.2.2-20], [MQTT-3.4.2-3], [MQTT-3.5.2-3], [MQTT-3.6.2-3],
+/// [MQTT-3.7.2-3], [MQTT-3.9.2-2], [MQTT-3.11.2-2], [MQTT-3.14.2-4].
 #[test]
 fn a_reason_string_makes_no_packet_too_large() {
     let mut cluster = small_payloads();

@@ -1,0 +1,204 @@
+//! Whether a client that sent CONNECT may come in.
+//!
+//! Invariant: nothing is changed here, so who is refused has touched nobody's session.
+
+use std::borrow::Cow;
+
+use mqtt::packet::{Connect, Will};
+use mqtt::{ProtocolVersion, ReasonCode};
+
+use super::super::Shard;
+use super::super::connection::Peer;
+use super::super::mount::whole;
+use super::super::reason_string;
+use super::publish::is_as_indicated;
+use crate::auth::Verdict;
+use crate::auth::acl::Access;
+use crate::auth::enhanced::Refusal;
+use crate::limits;
+use crate::settings::ListenerSettings;
+
+/// A client that may connect.
+pub(super) struct Admitted<'a> {
+    pub(super) client_identifier: &'a str,
+    /// The identifier is the broker's.
+    pub(super) assigned: bool,
+    /// The user, where it was proved: whose session it is.
+    pub(super) user: Option<Box<str>>,
+    /// What the client may do.
+    pub(super) access: Access,
+    /// The topic of its Will, as the broker sees it.
+    pub(super) will_topic: Option<Cow<'a, str>>,
+}
+
+impl Shard {
+    /// Whether the client may connect; nothing is changed.
+    pub(super) fn admit<'a>(
+        &self,
+        connect: &Connect<'a>,
+        peer: Option<&'a Peer>,
+    ) -> Result<Admitted<'a>, Refusal> {
+        let settings = &self.clients.settings;
+        let listener = settings.listener(peer.map(|peer| peer.listener).unwrap_or_default());
+        let speaks = match connect.version {
+            ProtocolVersion::V3_1 => listener.accept_v3_1,
+            ProtocolVersion::V3_1_1 => listener.accept_v3_1_1,
+            ProtocolVersion::V5 => listener.accept_v5,
+        };
+        if !speaks {
+            return Err(reason_string::refusal(ReasonCode::UnsupportedProtocolVersion));
+        }
+        let (named, proved) = who(connect, peer)?;
+        if !proved && (listener.certificate_names_user || !listener.allow_anonymous) {
+            return Err(not_authorized(reason_string::ANONYMOUS));
+        }
+        let user: Option<Box<str>> = named.filter(|_| proved).map(Into::into);
+        let assigned = connect.client_identifier.is_empty();
+        let client_identifier =
+            client_identifier(connect, peer, listener, named).map_err(reason_string::refusal)?;
+        if let Some(prefix) = &settings.client_identifier_prefix
+            && !client_identifier.starts_with(prefix.as_str())
+        {
+            return Err(not_authorized(reason_string::CLIENT_IDENTIFIER_PREFIX));
+        }
+        if let Some(will) = &connect.will {
+            self.check_will(will, listener).map_err(reason_string::refusal)?;
+        }
+        if self.refuses_keep_alive(connect) {
+            return Err(reason_string::refusal(ReasonCode::ClientIdentifierNotValid));
+        }
+        self.check_capacity(client_identifier, user.as_deref())?;
+        let mount_point = listener.mount_point.as_deref();
+        let will_topic = connect.will.map(|will| {
+            whole(will.topic, mount_point).ok_or(reason_string::refusal(ReasonCode::TopicNameInvalid))
+        });
+        let will_topic = will_topic.transpose()?;
+        let listener = peer.map(|peer| peer.listener).unwrap_or_default();
+        let access = self.clients.policy.access(listener, client_identifier, named);
+        let will_denied = will_topic.as_ref().is_some_and(|topic| !access.may_write(topic));
+        if will_denied && connect.version == ProtocolVersion::V5 {
+            return Err(not_authorized(reason_string::WILL_DENIED));
+        }
+        Ok(Admitted {
+            client_identifier,
+            assigned,
+            user,
+            access,
+            will_topic,
+        })
+    }
+
+    /// A Will that the broker could not publish is refused at once [MQTT-3.2.2-12], [MQTT-3.2.2-13].
+    fn check_will(&self, will: &Will<'_>, listener: &ListenerSettings) -> Result<(), ReasonCode> {
+        let settings = &self.clients.settings;
+        if will.retain && !settings.retain_available {
+            return Err(ReasonCode::RetainNotSupported);
+        }
+        if will.qos > listener.qos_max {
+            return Err(ReasonCode::QoSNotSupported);
+        }
+        if settings.check_payload_format && !is_as_indicated(will.properties, will.payload) {
+            return Err(ReasonCode::PayloadFormatInvalid);
+        }
+        Ok(())
+    }
+
+    /// Room for one more, and the session is this user's, if there is one.
+    fn check_capacity(&self, client_identifier: &str, user: Option<&str>) -> Result<(), Refusal> {
+        if let Some(session) = self
+            .clients
+            .sessions
+            .find(client_identifier)
+            .and_then(|s| self.clients.sessions.get(s))
+        {
+            return if session.user() == user {
+                Ok(())
+            } else {
+                Err(not_authorized(reason_string::OTHERS_SESSION))
+            };
+        }
+        let settings = &self.clients.settings;
+        let all = self.clients.all_counters();
+        let sessions: u64 = all.iter().map(|shard| shard.sessions.get()).sum();
+        let connected: u64 = all.iter().map(|shard| shard.clients_connected.get()).sum();
+        let full = self.clients.memory_full
+            || sessions >= settings.clients_max
+            || connected >= settings.connections_max
+            || self.clients.sessions.len() >= limits::SESSIONS_MAX;
+        if full {
+            Err(reason_string::refusal(ReasonCode::QuotaExceeded))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The user whom the client names, and whether that is proved.
+fn who<'a>(connect: &Connect<'a>, peer: Option<&'a Peer>) -> Result<(Option<&'a str>, bool), Refusal> {
+    let identity = peer.and_then(|peer| peer.certificate_identity.as_deref());
+    let authenticated = peer.and_then(|peer| peer.authenticated.as_deref());
+    let authenticated = authenticated.map(|authenticated| &*authenticated.user);
+    let proved = match peer.map(|peer| peer.verdict).unwrap_or_default() {
+        Verdict::Refused(reason) => return Err(reason_string::refusal(reason)),
+        Verdict::Failed(refusal) => return Err(refusal),
+        Verdict::Proved => true,
+        Verdict::Unproved => identity.is_some(),
+    };
+    if connect.properties.authentication_method().is_some() {
+        let Some(user) = authenticated else {
+            return Err(reason_string::refusal(ReasonCode::BadAuthenticationMethod));
+        };
+        // One connection is one user's.
+        if connect.user_name.is_some_and(|name| name != user) {
+            return Err(reason_string::refusal(ReasonCode::BadUserNameOrPassword));
+        }
+    }
+    Ok((identity.or(authenticated).or(connect.user_name), proved))
+}
+
+fn not_authorized(why: &'static str) -> Refusal {
+    let reason = ReasonCode::NotAuthorized;
+    Refusal { reason, why }
+}
+
+/// Who was refused and why, for the log.
+pub(super) fn refusal(refusal: Refusal, connect: &Connect<'_>, peer: Option<&Peer>) -> String {
+    let named = peer.and_then(|peer| peer.certificate_identity.as_deref());
+    let user = match named.or(connect.user_name) {
+        Some(user) => format!("user {user}"),
+        None => "no user".to_owned(),
+    };
+    let address = peer.map_or_else(String::new, |peer| format!(", from {}", peer.address));
+    let Refusal { reason, why } = refusal;
+    format!(
+        "{reason}: client identifier {:?}, {user}{address}: {why}",
+        connect.client_identifier
+    )
+}
+
+/// What the session is found by: the client's own identifier, the broker's, or the user name.
+fn client_identifier<'a>(
+    connect: &Connect<'a>,
+    peer: Option<&'a Peer>,
+    listener: &ListenerSettings,
+    named: Option<&'a str>,
+) -> Result<&'a str, ReasonCode> {
+    if listener.user_name_is_client_identifier {
+        let name = named.filter(|name| !name.is_empty());
+        return name.ok_or(ReasonCode::NotAuthorized);
+    }
+    if !connect.client_identifier.is_empty() {
+        return Ok(connect.client_identifier);
+    }
+    // Where the session is to outlive the connection, 3.1.1 has the client name itself [MQTT-3.1.3-8].
+    let may = match connect.version {
+        ProtocolVersion::V3_1 => false,
+        ProtocolVersion::V3_1_1 => connect.clean_start,
+        ProtocolVersion::V5 => true,
+    };
+    let may = may && listener.allow_zero_length_client_identifier;
+    let identifier = peer.and_then(|peer| peer.assigned_client_identifier.as_deref());
+    identifier
+        .filter(|_| may)
+        .ok_or(ReasonCode::ClientIdentifierNotValid)
+}

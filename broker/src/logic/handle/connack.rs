@@ -1,0 +1,222 @@
+//! CONNACK: the client is in, with what it has to know of the broker, or it is refused.
+//!
+//! Invariant: of a refusal the client is told less than the log.
+
+use mqtt::error::{DecodeError, DecodeErrorKind};
+use mqtt::frame::{Frame, PacketType};
+use mqtt::packet::{ConnAck, Connect};
+use mqtt::property::{PropertiesBuf, Property};
+use mqtt::{ProtocolVersion, ReasonCode};
+
+use super::super::Shard;
+use super::super::aliases::Aliases;
+use super::super::connection::Stage;
+use super::super::time::Timestamp;
+use super::admit::Admitted;
+use crate::auth::enhanced;
+use crate::limits;
+
+impl Shard {
+    /// CONNACK, then what waited for the client.
+    pub(super) fn accept(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        connect: &Connect<'_>,
+        admitted: &Admitted<'_>,
+        session_present: bool,
+        authenticated: Option<&enhanced::Authenticated>,
+    ) {
+        let keep_alive_s = self.keep_alive_s(connect.keep_alive_s);
+        let mut properties = self.capabilities(slot, connect, admitted, keep_alive_s);
+        if let Some(authenticated) = authenticated {
+            // [MQTT-4.12.0-5]; both are short.
+            let _ = properties.extend_raw(enhanced::properties(&authenticated.data).as_properties());
+        }
+        let settings = &self.clients.settings;
+        let (alias_max_own, seed) = (settings.topic_alias_outbound_max, settings.hash_seed);
+        let Some(connection) = self.clients.connection(slot) else {
+            return;
+        };
+        connection.stage = Stage::Connected;
+        connection.keep_alive_s = keep_alive_s;
+        let session = connection.session;
+        let alias_max = connect.properties.topic_alias_maximum().unwrap_or(0);
+        if let Some(aliases) = Aliases::new(alias_max.min(alias_max_own), seed) {
+            connection.rare().outbound_aliases = Some(aliases);
+            connection.aliased = true;
+        }
+        // The bit is 3.1.1's and later [MQTT-3.2.2-2].
+        let session_present = session_present && connect.version != ProtocolVersion::V3_1;
+        let told = self.clients.send(slot, |out, version| {
+            let properties = properties.as_properties();
+            ConnAck {
+                session_present,
+                reason: ReasonCode::Success,
+                properties,
+            }
+            .encode(version, out);
+        });
+        self.watch_keep_alive(slot);
+        let counters = self.clients.counters();
+        counters.connects_accepted.add(1);
+        counters.clients_connected.add(1);
+        counters
+            .clients_connected_max
+            .raise(counters.clients_connected.get());
+        if !told {
+            // Nothing may stand before a CONNACK, and without one there is no connection.
+            return self.close(
+                now,
+                slot,
+                "its Maximum Packet Size has no room for the CONNACK",
+                false,
+            );
+        }
+        self.clients.pump(now, session);
+    }
+
+    /// Whether `max_keepalive` forbids the keep alive of a client that cannot be told another one; mosquitto answers so.
+    pub(super) fn refuses_keep_alive(&self, connect: &Connect<'_>) -> bool {
+        connect.version != ProtocolVersion::V5
+            && self.keep_alive_s(connect.keep_alive_s) != connect.keep_alive_s
+    }
+
+    /// The keep alive that holds: the client's, or `max_keepalive` if that is shorter.
+    pub(super) fn keep_alive_s(&self, asked_s: u16) -> u16 {
+        match self.clients.settings.keep_alive_s_max {
+            0 => asked_s,
+            keep_alive_s_max if asked_s == 0 => keep_alive_s_max,
+            keep_alive_s_max => asked_s.min(keep_alive_s_max),
+        }
+    }
+
+    /// What a 5.0 client is told of the broker: only what differs from the specification's default.
+    fn capabilities(
+        &self,
+        slot: u32,
+        connect: &Connect<'_>,
+        admitted: &Admitted<'_>,
+        keep_alive_s: u16,
+    ) -> PropertiesBuf {
+        let mut properties = PropertiesBuf::new();
+        if connect.version != ProtocolVersion::V5 {
+            return properties;
+        }
+        let settings = &self.clients.settings;
+        let connection = self.clients.connections.get(slot);
+        let listener = settings.listener(
+            connection
+                .map(|connection| connection.listener)
+                .unwrap_or_default(),
+        );
+        let mut tell = |property: Property<'_>| {
+            // Each is short, and there are few.
+            let _ = properties.push(property);
+        };
+        let expiry_s = self.expiry_s(connect);
+        if expiry_s != connect.properties.session_expiry_interval_s().unwrap_or(0) {
+            tell(Property::SessionExpiryInterval(expiry_s));
+        }
+        if let Some(receive_max) =
+            std::num::NonZeroU16::new(settings.inflight_messages_max).filter(|m| m.get() < u16::MAX)
+        {
+            tell(Property::ReceiveMaximum(receive_max));
+        }
+        if listener.qos_max < mqtt::QoS::ExactlyOnce {
+            tell(Property::MaximumQoS(listener.qos_max));
+        }
+        if !settings.retain_available {
+            tell(Property::RetainAvailable(false));
+        }
+        if let Some(maximum) = std::num::NonZeroU32::new(settings.packet_bytes_max)
+            .filter(|m| m.get() < limits::PACKET_BYTES_MAX)
+        {
+            tell(Property::MaximumPacketSize(maximum));
+        }
+        if admitted.assigned {
+            // [MQTT-3.1.3-7]
+            tell(Property::AssignedClientIdentifier(admitted.client_identifier));
+        }
+        let topic_alias_max = listener.topic_alias_max.min(limits::TOPIC_ALIASES_MAX);
+        if topic_alias_max > 0 {
+            tell(Property::TopicAliasMaximum(topic_alias_max));
+        }
+        tell(Property::SharedSubscriptionAvailable(false));
+        if keep_alive_s != connect.keep_alive_s {
+            // [MQTT-3.1.2-21]
+            tell(Property::ServerKeepAlive(keep_alive_s));
+        }
+        // [MQTT-3.1.2-28]
+        if connect.properties.request_response_information() == Some(true)
+            && let Some(information) = self.response_information(admitted)
+        {
+            tell(Property::ResponseInformation(&information));
+        }
+        properties
+    }
+
+    /// `response_information` for a client. None for one whose names would make more or less than a level of a topic.
+    fn response_information(&self, admitted: &Admitted<'_>) -> Option<String> {
+        let pattern = self.clients.settings.response_information.as_deref()?;
+        let level = |name: &'_ str| !name.is_empty() && !name.contains(['/', '+', '#']);
+        let mut information = pattern.to_owned();
+        let user = admitted.user.as_deref().unwrap_or_default();
+        for (place, name) in [("%c", admitted.client_identifier), ("%u", user)] {
+            if pattern.contains(place) {
+                Some(name).filter(|name| level(name))?;
+                information = information.replace(place, name);
+            }
+        }
+        Some(information)
+    }
+
+    /// A CONNECT that is none: in 5.0, and where 3.x has a return code for it, it is answered before the end.
+    pub(super) fn refuse_malformed(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        frame: &Frame<'_>,
+        error: DecodeError,
+    ) {
+        let version = mqtt::decode::connect_version(frame);
+        let why = format!("{error} {}", error.statement());
+        let answered = match (error.kind, version) {
+            // A level that nobody knows gets the answer of 3.1.1 [MQTT-3.1.2-2].
+            (DecodeErrorKind::UnsupportedProtocolLevel(_), _) => Some(ProtocolVersion::V3_1_1),
+            (DecodeErrorKind::ClientIdentifierEmpty, version) => version,
+            (_, Some(ProtocolVersion::V5)) => version,
+            _ => None,
+        };
+        let (Some(version), Some(connection)) = (answered, self.clients.connection(slot)) else {
+            return self.protocol_error(now, slot, error.reason(), &why);
+        };
+        connection.version = version;
+        let reason = Some(error.reason()).filter(|reason| reason.belongs_to(PacketType::ConnAck));
+        self.clients.counters().protocol_errors.add(1);
+        let reason = reason.unwrap_or(ReasonCode::MalformedPacket);
+        self.refuse_connect(now, slot, reason, &why, &why);
+    }
+
+    /// CONNACK with an error, and the end [MQTT-3.2.2-7]. The client is told less than the log.
+    pub(super) fn refuse_connect(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        reason: ReasonCode,
+        told: &str,
+        why: &str,
+    ) {
+        self.clients.counters().connects_refused.add(1);
+        self.clients
+            .send_explained(slot, Some(told), |out, version, properties| {
+                ConnAck {
+                    session_present: false,
+                    reason,
+                    properties,
+                }
+                .encode(version, out);
+            });
+        self.close(now, slot, why, false);
+    }
+}

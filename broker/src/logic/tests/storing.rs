@@ -1,0 +1,96 @@
+//! What a store is told.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use mqtt::packet::Disconnect;
+
+use super::*;
+use crate::auth::Verdict;
+use crate::logic::{ConnectionId, Peer, Record, Shard, Store, Timestamp, shard_counters};
+use crate::settings::{ListenerId, Settings};
+
+/// A store that keeps what it is told of sessions, in words.
+#[derive(Debug, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl Store for Told {
+    fn append(&mut self, record: Record<'_>) -> u64 {
+        let mut told = self.0.lock().unwrap();
+        match record {
+            Record::Session { expiry_s, .. } => told.push(format!("session {expiry_s}")),
+            Record::SessionEnded { .. } => told.push("ended".to_owned()),
+            _ => {}
+        }
+        told.len() as u64
+    }
+
+    fn durable(&self) -> u64 {
+        self.0.lock().unwrap().len() as u64
+    }
+}
+
+fn expiring(expiry_s: u32) -> PropertiesBuf {
+    let mut properties = PropertiesBuf::new();
+    properties
+        .push(Property::SessionExpiryInterval(expiry_s))
+        .unwrap();
+    properties
+}
+
+fn join(shard: &mut Shard, expiry_s: u32) -> ConnectionId {
+    let peer = Peer {
+        address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000),
+        listener: ListenerId(0),
+        tls: false,
+        assigned_client_identifier: None,
+        certificate_identity: None,
+        verdict: Verdict::Unproved,
+        authenticated: None,
+    };
+    let id = shard.open(Timestamp(0), peer);
+    let mut bytes = Vec::new();
+    let properties = expiring(expiry_s);
+    let asked = Connect {
+        clean_start: false,
+        properties: properties.as_properties(),
+        ..connect(V5, "c")
+    };
+    asked.encode(&mut bytes).unwrap();
+    shard.receive(Timestamp(0), id, &bytes);
+    assert!(shard.connected(id));
+    id
+}
+
+fn leave(shard: &mut Shard, id: ConnectionId, expiry_s: u32) {
+    let mut bytes = Vec::new();
+    let properties = expiring(expiry_s);
+    Disconnect {
+        reason: ReasonCode::NormalDisconnection,
+        properties: properties.as_properties(),
+    }
+    .encode(V5, &mut bytes);
+    shard.receive(Timestamp(0), id, &bytes);
+    shard.closed(Timestamp(0), id);
+}
+
+/// MQTT 5.0, section 3.14.2.2.2: a store keeps a session as long as the DISCONNECT says.
+#[test]
+fn an_expiry_that_a_disconnect_changes() {
+    let store = Told::default();
+    let told = Arc::clone(&store.0);
+    let settings = Arc::new(Settings {
+        sys_interval_s: 0,
+        ..Settings::default()
+    });
+    let mut shard = Shard::with_store(0, 1, settings, shard_counters(1), Box::new(store));
+    let take = || std::mem::take(&mut *told.lock().unwrap());
+    let id = join(&mut shard, 100);
+    assert_eq!(take(), ["session 100"]);
+    leave(&mut shard, id, 50);
+    assert_eq!(take(), ["session 50"]);
+    let id = join(&mut shard, 100);
+    assert_eq!(take(), ["session 100"]);
+    leave(&mut shard, id, 0);
+    assert_eq!(take(), ["ended"]);
+}
