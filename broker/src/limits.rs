@@ -25,6 +25,15 @@ pub const PAGE_THREADS_MAX: usize = 8;
 /// Nanoseconds that a client has to take a page. Over: it is cut.
 pub const PAGE_NS_MAX: u64 = 30_000_000_000;
 
+/// Requests of operators that wait to be answered. Full: the connection is closed.
+pub const API_REQUESTS_MAX: usize = 16;
+
+/// Threads that answer operators.
+pub const API_THREADS_MAX: usize = 2;
+
+/// Nanoseconds from accept until an operator has its answer. Over: it is cut.
+pub const API_NS_MAX: u64 = 5_000_000_000;
+
 /// Bytes of one packet at most in MQTT: a fixed header of 5 bytes and a body of 268,435,455.
 pub const PACKET_BYTES_MAX: u32 = 268_435_460;
 

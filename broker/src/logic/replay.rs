@@ -32,12 +32,7 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    pub(super) fn new(
-        filter: &str,
-        qos: QoS,
-        no_local: bool,
-        via: Option<Rc<Via>>,
-    ) -> Self {
+    pub(super) fn new(filter: &str, qos: QoS, no_local: bool, via: Option<Rc<Via>>) -> Self {
         Self {
             filter: filter.into(),
             qos,

@@ -36,6 +36,7 @@ impl Loops {
             identity: None,
             proxy: None,
             upgrade: None,
+            pages: None,
         };
         let in_effect = InEffect {
             settings: Arc::clone(&settings),

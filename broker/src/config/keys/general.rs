@@ -304,12 +304,16 @@ pub(super) const KEYS: &[Key] = &[
         "user",
         "",
         "The user to become when started as root, with its groups, once the ports are open and the files are read. Without \
-         it, or with `root`, the broker stays root. What SIGHUP reads again must be readable for that user.",
+         it `mosquitto`, or `nobody` if there is no such user, with a warning; `root` stays root. What SIGHUP reads again, and \
+         `http_dir`, must be readable for that user.",
         Value::Text {
             shape: "user name",
             set: set_user,
         },
-        Show::Global(|c| shown_if(c.user.as_ref().map(|user| &user.name))),
+        Show::Global(|c| match &c.user {
+            Some(user) => shown(&user.name),
+            None => shown_if(c.stays_root.then_some("root")),
+        }),
     ),
     effective(
         "set_tcp_nodelay",
@@ -453,6 +457,17 @@ pub(super) const KEYS: &[Key] = &[
         Show::Global(|c| shown(or_zero(c.settings.memory_bytes_max))),
     ),
     effective(
+        "max_topic_levels",
+        "200",
+        "Levels that a topic name or filter may have; a client that uses more is refused. Not a key of mosquitto, which \
+         has this number built in.",
+        Value::Integer {
+            ranges: &[(1, U16_MAX)],
+            set: |draft, levels| draft.settings.topic_levels_max = to_u16(levels),
+        },
+        Show::Global(|c| shown(c.settings.topic_levels_max)),
+    ),
+    effective(
         "global_max_clients",
         "-1",
         "Sessions in the whole broker, with or without a connection; a client that would need one more is refused. -1: any \
@@ -497,6 +512,11 @@ pub(super) const KEYS: &[Key] = &[
         "messages are sent again after a reconnect only, as the specification says",
     ),
     ignored(
+        "mptcp",
+        "Whether a listener takes Multipath TCP.",
+        "plain TCP is used",
+    ),
+    ignored(
         "packet_buffer_size",
         "Size of the buffer for reading.",
         "buffers grow and shrink by themselves",
@@ -515,7 +535,7 @@ pub(super) const KEYS: &[Key] = &[
         Show::Global(|c| {
             shown_if(c.listeners.iter().find_map(|listener| match &listener.protocol {
                 Protocol::WebSockets(wanted) => Some(wanted.header_bytes_max),
-                Protocol::Mqtt => None,
+                Protocol::Mqtt | Protocol::HttpApi => None,
             }))
         }),
     ),
@@ -607,7 +627,8 @@ fn set_log_timestamp_format(draft: &mut Draft, text: &str) -> Result<(), String>
 }
 
 fn set_user(draft: &mut Draft, name: &str) -> Result<(), String> {
-    if name == "root" {
+    draft.stays_root = name == "root";
+    if draft.stays_root {
         draft.user = None;
     } else if privileges::is_root() {
         draft.user = Some(privileges::find(name)?);
