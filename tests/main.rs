@@ -13,6 +13,7 @@ mod harness;
 
 mod auth;
 mod auth_exchange;
+mod bounds;
 mod client_certificates;
 mod connect;
 mod descriptors;
@@ -29,6 +30,7 @@ mod reload;
 mod retained;
 mod service;
 mod session;
+mod shared;
 mod shut_down;
 mod simulation;
 mod start;

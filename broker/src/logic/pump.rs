@@ -8,12 +8,12 @@ use mqtt::{PacketIdentifier, QoS};
 
 use super::aliases::Outgoing;
 use super::clients::{Clients, mark_dirty, open_out};
-use super::deliver::{commit_alias, fits};
+use super::deliver::{belongs_to_group, commit_alias, fits};
 use super::message::Message;
 use super::mount::{mount_point, seen};
 use super::session::Session;
 use super::session::inflight::{Awaits, Entry};
-use super::session::queue::{Bounds, Queued};
+use super::session::queue::Queued;
 use super::store::Record;
 use super::time::Timestamp;
 use crate::limits;
@@ -24,19 +24,24 @@ impl Clients {
         if self.memory_full && !queued.replay {
             return false;
         }
-        let bounds = Bounds {
-            messages_max: self.settings.queued_messages_max,
-            bytes_max: self.settings.queued_bytes_max,
-        };
+        let bounds = self.queue_bounds();
         let slot = self.sessions.link(session);
+        // One that others wait for gets all that was on its way when they were told to.
+        let waited_for = self
+            .connections
+            .get(slot)
+            .is_some_and(|connection| !connection.slow);
         let Some(session) = self.sessions.get_mut(session) else {
             return false;
         };
         let bytes = queued.message.queue_bytes();
         let (qos, retain, message) = (queued.qos, queued.retain, queued.message.clone());
-        if !session.queue.get_or_insert_default().push(queued, bounds) {
+        let queue = session.queue.get_or_insert_default();
+        let taken_up_to = if waited_for { bounds.with_overrun() } else { bounds };
+        if !queue.push(queued, taken_up_to) {
             return false;
         }
+        let presses = queue.presses(bounds);
         if session.outlives_connection() {
             let client_identifier = &*session.client_identifier;
             self.store.append(Record::Queued {
@@ -49,6 +54,9 @@ impl Clients {
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.waits = true;
             connection.qos0_waits |= qos == QoS::AtMostOnce;
+            if presses {
+                self.pressure.feel_queue(slot, connection);
+            }
         }
         let counters = self.counters();
         counters.queued_messages.add(1);
@@ -88,7 +96,8 @@ impl Clients {
         }
     }
 
-    /// Sends again what was in flight on the connection before: PUBLISH with DUP, or PUBREL [MQTT-4.4.0-1].
+    /// Sends again what was in flight on the connection before: PUBLISH with DUP, or PUBREL [MQTT-4.4.0-1]; that of a group
+    /// too [MQTT-4.8.2-4].
     fn resend(&mut self, now: Timestamp, session: u32, slot: u32) {
         while let Some(waiting) = self.sessions.get_mut(session)
             && waiting.inflight.outstanding() < waiting.window
@@ -112,7 +121,7 @@ impl Clients {
             };
             let queued = entry.message.map(|message| Queued {
                 message,
-                identifiers: entry.identifiers,
+                via: entry.via,
                 qos,
                 retain: entry.retain,
                 replay: false,
@@ -209,6 +218,7 @@ impl Clients {
             dirty,
             spare_outs,
             settings,
+            output,
             ..
         } = self;
         let Some(connection) = connections.get_mut(slot) else {
@@ -222,9 +232,9 @@ impl Clients {
             return false;
         };
         let extra = queued
-            .identifiers
+            .via
             .as_ref()
-            .map(|identifiers| identifiers.as_properties())
+            .map(|via| via.identifiers.as_properties())
             .unwrap_or_default();
         let Message {
             topic,
@@ -261,6 +271,7 @@ impl Clients {
         }
         commit_alias(connection);
         mark_dirty(slot, connection, dirty);
+        output.wrote(template.bytes());
         let payload_bytes = payload.len() as u64;
         let counters = self.counters();
         counters.packets_sent.add(1);
@@ -288,13 +299,10 @@ impl Clients {
 
 impl Session {
     fn begin_flight(&mut self, queued: &Queued, outlives: bool) -> PacketIdentifier {
-        let kept = outlives.then(|| queued.message.clone());
-        let identifiers = if outlives {
-            queued.identifiers.clone()
-        } else {
-            None
-        };
-        let entry = Entry::new(queued.qos, queued.retain, kept, identifiers);
+        let keeps = outlives || belongs_to_group(queued.via.as_ref(), queued.qos);
+        let kept = keeps.then(|| queued.message.clone());
+        let via = if keeps { queued.via.clone() } else { None };
+        let entry = Entry::new(queued.qos, queued.retain, kept, via);
         self.inflight.push(entry.of_bytes(queued.message.payload().len()))
     }
 }

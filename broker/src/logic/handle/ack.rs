@@ -8,12 +8,13 @@ use mqtt::frame::PacketType;
 use mqtt::packet::Ack;
 
 use super::super::Shard;
+use super::super::connection::Connection;
 use super::super::session::inflight::Awaits;
 use super::super::store::Record;
 use super::super::time::Timestamp;
 
 impl Shard {
-    /// A QoS 1 message of ours arrived.
+    /// A QoS 1 message of ours arrived, or was refused: then no other member of a group gets it either [MQTT-4.8.2-6].
     #[inline]
     pub(in crate::logic) fn handle_puback(&mut self, now: Timestamp, slot: u32, ack: &Ack<'_>) {
         self.finish(now, slot, ack, Awaits::PubAck);
@@ -53,21 +54,15 @@ impl Shard {
         let Some(session) = self.clients.sessions.get_mut(session) else {
             return;
         };
-        let at = session
-            .unreleased()
-            .iter()
-            .position(|&identifier| identifier == packet_identifier.get());
-        if let Some(at) = at {
-            session.rare().unreleased.remove(at);
-            if session.outlives_connection() {
-                let client_identifier = &*session.client_identifier;
-                self.clients.store.append(Record::ReceivedReleased {
-                    client_identifier,
-                    packet_identifier,
-                });
-            }
+        let known = session.release(packet_identifier.get());
+        if known && session.outlives_connection() {
+            let client_identifier = &*session.client_identifier;
+            self.clients.store.append(Record::ReceivedReleased {
+                client_identifier,
+                packet_identifier,
+            });
         }
-        let reason = if at.is_some() {
+        let reason = if known {
             ReasonCode::Success
         } else {
             ReasonCode::PacketIdentifierNotFound
@@ -95,8 +90,16 @@ impl Shard {
             return;
         };
         let (session, waits) = (connection.session, connection.waits);
+        let busy_in_group = connection.busy_in_group;
         if self.clients.finish(session, ack.packet_identifier, awaited) && waits {
             self.clients.pump(now, session);
+            let presses = |connection: &mut Connection| connection.queue_presses;
+            if self.clients.connection(slot).is_some_and(presses) {
+                self.relieve(slot);
+            }
+        }
+        if busy_in_group {
+            self.offer_again(now, slot);
         }
     }
 }

@@ -58,6 +58,7 @@ impl Shard {
             .encode(version, out);
         });
         self.watch_keep_alive(slot);
+        self.recall_slow(now, slot, session);
         let counters = self.clients.counters();
         counters.connects_accepted.add(1);
         counters.clients_connected.add(1);
@@ -142,7 +143,6 @@ impl Shard {
         if topic_alias_max > 0 {
             tell(Property::TopicAliasMaximum(topic_alias_max));
         }
-        tell(Property::SharedSubscriptionAvailable(false));
         if keep_alive_s != connect.keep_alive_s {
             // [MQTT-3.1.2-21]
             tell(Property::ServerKeepAlive(keep_alive_s));

@@ -94,9 +94,12 @@ impl Shard {
         }
         let session_slot = known.unwrap_or_else(|| {
             self.clients.counters().sessions.add(1);
-            self.clients
-                .sessions
-                .insert(admitted.client_identifier, admitted.user.clone())
+            let (client_identifier, user) = (admitted.client_identifier, admitted.user.clone());
+            let session = self.clients.sessions.insert(client_identifier, user);
+            if let Some(session) = self.clients.sessions.get(session) {
+                self.clients.count_user(session, true);
+            }
+            session
         });
         let expiry_s = self.expiry_s(connect);
         let window = connect
@@ -114,7 +117,7 @@ impl Shard {
         session.window = window;
         // A Will that was held back is discarded [MQTT-3.1.3-9].
         session.set_will(will);
-        session.inflight.reconnected();
+        session.reconnected();
         let client_identifier = &*session.client_identifier;
         if expiry_s > 0 {
             self.clients.store.append(Record::Session {
@@ -129,6 +132,7 @@ impl Shard {
         let qos0_waits = session.queue.as_ref().is_some_and(|queue| queue.holds_qos0());
         let waits = !session.queue_is_empty() || session.inflight.resends();
         self.clients.sessions.set_link(session_slot, slot);
+        self.member_came(now, session_slot);
         if let Some(connection) = self.clients.connection(slot) {
             connection.session = session_slot;
             connection.restricted = !admitted.access.is_unrestricted();
