@@ -45,7 +45,7 @@ fn an_empty_client_identifier_gets_one() {
     }
 }
 
-/// [MQTT-3.1.3-8]
+/// [MQTT3-3.1.3-8]
 #[test]
 fn an_empty_client_identifier_with_a_kept_session_is_refused() {
     let broker = Broker::start();
@@ -73,7 +73,7 @@ fn an_empty_client_identifier_may_be_forbidden() {
     }
 }
 
-/// [MQTT-3.1.2-2]
+/// [MQTT3-3.1.2-2], [MQTT-3.1.2-2]
 #[test]
 fn an_unknown_protocol_level_is_refused() {
     let broker = Broker::start();

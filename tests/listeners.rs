@@ -57,7 +57,7 @@ fn client_identifiers_must_begin_as_it_is_said() {
     );
     assert_eq!(
         reason(&broker, &Options::new("1").v5()),
-        ReasonCode::NotAuthorized
+        ReasonCode::ClientIdentifierNotValid
     );
 }
 

@@ -13,7 +13,9 @@ mod harness;
 
 mod auth;
 mod auth_exchange;
+mod bounds;
 mod client_certificates;
+mod conformance;
 mod connect;
 mod descriptors;
 mod greeting;
@@ -31,6 +33,7 @@ mod retained;
 mod security;
 mod service;
 mod session;
+mod shared;
 mod shut_down;
 mod simulation;
 mod start;

@@ -7,7 +7,7 @@ use crate::harness::{Broker, Client, Options, Setup};
 
 const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
-/// [MQTT-3.8.4-8]
+/// [MQTT-3.8.4-8], [MQTT3-3.8.4-6]
 #[test]
 fn messages_come_at_the_lower_qos() {
     let broker = Setup::default().shards(2).start();
@@ -39,7 +39,7 @@ fn messages_come_at_the_lower_qos() {
     }
 }
 
-/// [MQTT-4.6.0-6]; the publisher and the subscriber live on any shards.
+/// [MQTT3-4.6.0-6]; the publisher and the subscriber live on any shards.
 #[test]
 fn order_is_kept() {
     let broker = Setup::default().shards(2).global("max_queued_messages 0").start();
@@ -57,7 +57,7 @@ fn order_is_kept() {
     }
 }
 
-/// [MQTT-4.3.3-10]: a PUBLISH that comes again before its PUBREL is not delivered again.
+/// [MQTT3-4.3.3-2]: a PUBLISH that comes again before its PUBREL is not delivered again.
 #[test]
 fn a_repeated_qos_2_publish_is_delivered_once() {
     let broker = Broker::start();
@@ -72,7 +72,7 @@ fn a_repeated_qos_2_publish_is_delivered_once() {
     publisher.expect(PacketType::PubRec);
     publisher.acknowledge(PacketType::PubRel, identifier);
     publisher.expect(PacketType::PubComp);
-    // A PUBREL that comes again is answered again [MQTT-4.3.3-11].
+    // A PUBREL that comes again is answered again.
     publisher.acknowledge(PacketType::PubRel, identifier);
     publisher.expect(PacketType::PubComp);
     assert_eq!(subscriber.payloads(1), ["once"]);

@@ -4,7 +4,7 @@ use mqtt::QoS;
 
 use crate::harness::{Broker, Client, Options, Setup};
 
-/// [MQTT-3.3.1-5], [MQTT-3.3.1-8], [MQTT-3.3.1-9]
+/// [MQTT3-3.3.1-5], [MQTT3-3.3.1-6], [MQTT3-3.3.1-8], [MQTT3-3.3.1-9], [MQTT3-3.3.1-12]
 #[test]
 fn a_new_subscriber_gets_the_last_retained_message() {
     let broker = Setup::default().shards(2).start();
@@ -31,7 +31,7 @@ fn a_new_subscriber_gets_the_last_retained_message() {
     }
 }
 
-/// [MQTT-3.3.1-6], [MQTT-3.3.1-7]
+/// [MQTT3-3.3.1-10], [MQTT3-3.3.1-11]
 #[test]
 fn an_empty_payload_removes_it() {
     let broker = Setup::default().shards(2).start();

@@ -12,7 +12,7 @@ fn subscribed(broker: &Broker, options: &Options, qos: QoS) -> Client {
     client
 }
 
-/// [MQTT-3.1.2-4], [MQTT-3.1.2-5], [MQTT-3.2.2-2]
+/// [MQTT3-3.1.2-4], [MQTT3-3.1.2-5], [MQTT3-3.2.2-2], [MQTT-3.1.2-5], [MQTT-3.2.2-3]
 #[test]
 fn messages_wait_for_a_client_that_is_away() {
     let broker = Setup::default().shards(2).start();
@@ -50,7 +50,7 @@ fn qos_0_messages_wait_if_asked_for() {
     assert_eq!(Client::connect(&broker, &options).payloads(1), ["kept"]);
 }
 
-/// [MQTT-4.4.0-1]
+/// [MQTT3-4.4.0-1], [MQTT3-3.3.1-1]
 #[test]
 fn what_was_not_acknowledged_comes_again_with_dup() {
     let broker = Broker::start();
@@ -72,7 +72,7 @@ fn what_was_not_acknowledged_comes_again_with_dup() {
     client.expect_nothing();
 }
 
-/// [MQTT-4.3.3-13]: a QoS 2 message goes on where it was.
+/// [MQTT3-4.4.0-1], [MQTT3-4.3.3-1]: a QoS 2 message goes on where it was.
 #[test]
 fn qos_2_goes_on_after_a_reconnect() {
     let broker = Broker::start();
@@ -90,7 +90,7 @@ fn qos_2_goes_on_after_a_reconnect() {
     client.expect_nothing();
 }
 
-/// [MQTT-4.3.3-10], over two connections of the publisher.
+/// [MQTT3-4.3.3-2], over two connections of the publisher.
 #[test]
 fn a_qos_2_publish_that_comes_again_after_a_reconnect_is_delivered_once() {
     let broker = Broker::start();
@@ -110,7 +110,7 @@ fn a_qos_2_publish_that_comes_again_after_a_reconnect_is_delivered_once() {
     subscriber.expect_nothing();
 }
 
-/// [MQTT-3.1.2-6]
+/// [MQTT3-3.1.2-6]
 #[test]
 fn a_clean_start_forgets() {
     let broker = Broker::start();

@@ -137,6 +137,7 @@ fn messages_pass_between_web_sockets_and_tcp() {
     assert_eq!(over_tcp.message().payload, b"hello");
 }
 
+/// [MQTT-6.0.0-2], [MQTT3-6.0.0-2]
 #[test]
 fn packets_and_frames_need_not_agree() {
     let broker = setup().start();
@@ -182,7 +183,7 @@ fn packets_and_frames_need_not_agree() {
     assert!(rest(&socket).is_empty());
 }
 
-/// Before CONNECT and after it.
+/// Before CONNECT and after it [MQTT-6.0.0-1], [MQTT3-6.0.0-1].
 #[test]
 fn wrong_frames_end_the_connection_with_their_code() {
     let broker = setup().start();

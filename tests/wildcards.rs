@@ -64,7 +64,7 @@ fn filters_match_as_the_specification_says() {
     }
 }
 
-/// [MQTT-3.3.4-2], [MQTT3-3.3.5-1]
+/// [MQTT3-3.3.5-1]
 #[test]
 fn overlapping_subscriptions_bring_one_copy_at_the_highest_qos() {
     let broker = Broker::start();
@@ -78,7 +78,7 @@ fn overlapping_subscriptions_bring_one_copy_at_the_highest_qos() {
     subscriber.expect_nothing();
 }
 
-/// [MQTT-3.8.4-3]
+/// [MQTT3-3.8.4-3]
 #[test]
 fn a_subscription_made_again_replaces_the_first() {
     let broker = Broker::start();

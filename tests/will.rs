@@ -14,7 +14,7 @@ fn with_will(identifier: &str) -> Options {
     Options::new(identifier).will(&format!("will/{identifier}"), b"gone", QoS::AtLeastOnce, false)
 }
 
-/// [MQTT-3.1.2-8]
+/// [MQTT3-3.1.2-8], [MQTT-3.1.2-8]
 #[test]
 fn a_connection_that_is_cut_publishes_it() {
     let broker = Setup::default().shards(2).start();
@@ -31,7 +31,7 @@ fn a_connection_that_is_cut_publishes_it() {
     }
 }
 
-/// [MQTT-3.1.2-10], [MQTT-3.14.4-3]
+/// [MQTT3-3.1.2-10], [MQTT3-3.14.4-3], [MQTT-3.1.2-10], [MQTT-3.14.4-3]
 #[test]
 fn a_disconnect_removes_it() {
     let broker = Broker::start();
@@ -67,7 +67,7 @@ fn a_client_that_falls_silent_publishes_it() {
     assert_eq!(watcher.message().topic, "will/a");
 }
 
-/// [MQTT-3.1.2-15]
+/// [MQTT3-3.1.2-17]
 #[test]
 fn it_may_be_retained() {
     let broker = Broker::start();

@@ -404,6 +404,7 @@ fn start_shards(
                 let _others = EndsWithMe {
                     links: Arc::clone(&shared.links),
                     shut_down: Arc::clone(&shared.shut_down),
+                    shard,
                 };
                 let settings = Arc::clone(&shared.current.get().settings);
                 let logic = Shard::new(shard, count, settings, counters);
@@ -456,12 +457,13 @@ impl Drop for PidFile<'_> {
 struct EndsWithMe {
     links: Arc<Links>,
     shut_down: Arc<AtomicBool>,
+    shard: u16,
 }
 
 impl Drop for EndsWithMe {
     fn drop(&mut self) {
         self.shut_down.store(true, Ordering::Relaxed);
-        self.links.wake_all();
+        self.links.end(self.shard);
     }
 }
 

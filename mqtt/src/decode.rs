@@ -44,6 +44,8 @@ pub fn packet<'a>(frame: &Frame<'a>, version: ProtocolVersion) -> Result<Packet<
 }
 
 /// Decodes the frame of a PUBLISH: the hot path.
+///
+/// [MQTT3-2.3.1-5], [MQTT-2.2.1-2], [MQTT-3.3.2-19]
 #[inline]
 pub fn publish<'a>(frame: &Frame<'a>, version: ProtocolVersion) -> Result<Publish<'a>, DecodeError> {
     let mut reader = Reader::new(frame.body);
@@ -77,6 +79,8 @@ pub fn publish<'a>(frame: &Frame<'a>, version: ProtocolVersion) -> Result<Publis
 }
 
 /// What [`crate::frame::split`] could not know: the DUP flag of PUBREL, SUBSCRIBE and UNSUBSCRIBE is MQTT 3.1's alone.
+///
+/// [MQTT3-2.2.2-1]
 fn check_flags(frame: &Frame<'_>, version: ProtocolVersion) -> Result<(), DecodeErrorKind> {
     let packet_type = frame.packet_type;
     let reserved = packet_type.reserved_flags();
@@ -193,6 +197,7 @@ fn subscribe<'a>(
     })
 }
 
+// [MQTT3-3.8.3-1], [MQTT3-3.10.3-1], [MQTT-3.8.3-1], [MQTT-3.10.3-1]
 fn topic_filter<'a>(reader: &mut Reader<'a>) -> Result<&'a str, DecodeErrorKind> {
     let filter = reader.string()?;
     topic::check_filter(filter).map_err(DecodeErrorKind::of_filter)?;

@@ -123,6 +123,8 @@ impl Auth<'_> {
 }
 
 /// Appends a PUBACK, PUBREC, PUBREL or PUBCOMP without properties: 4 bytes, or 5 for a 5.0 reason other than success.
+///
+/// [MQTT3-2.3.1-6], [MQTT-2.2.1-5]
 #[inline]
 pub fn ack(
     packet_type: PacketType,
@@ -166,6 +168,8 @@ pub(crate) fn begin(first: u8, body_bytes: usize, out: &mut Vec<u8>) -> Result<(
 }
 
 /// That a string or binary field fits its two bytes of length.
+///
+/// [MQTT3-4.7.3-3]
 #[inline]
 pub(crate) fn check_field(bytes: &[u8]) -> Result<(), EncodeError> {
     if bytes.len() > usize::from(u16::MAX) {
@@ -176,6 +180,8 @@ pub(crate) fn check_field(bytes: &[u8]) -> Result<(), EncodeError> {
 }
 
 /// Writes properties with their length; nothing before 5.0.
+///
+/// [MQTT-2.2.2-1]
 #[inline]
 pub(crate) fn write_properties(properties: Properties<'_>, version: ProtocolVersion, out: &mut Vec<u8>) {
     if version == ProtocolVersion::V5 {

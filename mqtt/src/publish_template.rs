@@ -28,6 +28,8 @@ impl PublishTemplate {
     /// and the like) behind them.
     ///
     /// Errors: a Topic Name of more than 65,535 bytes, a packet that is too large. Then there is nothing to append.
+    ///
+    /// [MQTT3-3.3.2-3], [MQTT3-4.3.1-1], [MQTT-3.3.2-3], [MQTT-4.3.1-1]
     #[allow(clippy::too_many_arguments, reason = "they are the fields of the packet")]
     pub fn encode(
         &mut self,
@@ -75,6 +77,8 @@ impl PublishTemplate {
     }
 
     /// Appends the packet with its Packet Identifier and DUP flag: QoS 1 and 2. At QoS 0 it is [`Self::append`].
+    ///
+    /// [MQTT3-3.3.1-1], [MQTT3-3.3.1-3], [MQTT-3.3.1-1], [MQTT-3.3.1-3]
     #[inline]
     pub fn append_with_identifier(&self, packet_identifier: PacketIdentifier, dup: bool, out: &mut Vec<u8>) {
         let start = out.len();

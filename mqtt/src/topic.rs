@@ -47,6 +47,8 @@ pub struct SharedFilter<'a> {
 }
 
 /// Checks a Topic Name: not empty, no wildcard, no U+0000, at most 65,535 bytes.
+///
+/// [MQTT3-4.7.1-1], [MQTT3-4.7.3-1], [MQTT3-4.7.3-2], [MQTT3-4.7.3-3], [MQTT-4.7.0-1]
 pub fn check_name(name: &str) -> Result<(), TopicError> {
     check_length(name)?;
     check_name_bytes(name.as_bytes())
@@ -97,6 +99,8 @@ pub fn shared(filter: &str) -> Result<Option<SharedFilter<'_>>, TopicError> {
 
 /// Whether a Topic Filter matches a Topic Name [MQTT-4.7.1-1], [MQTT-4.7.1-2]: byte by byte [MQTT-4.7.3-4], `sport/#`
 /// matches `sport`, and a wildcard in the first level does not match a name that starts with `$` [MQTT-4.7.2-1].
+///
+/// [MQTT3-4.7.1-2], [MQTT3-4.7.1-3], [MQTT3-4.7.2-1], [MQTT3-4.7.3-4]
 pub fn matches(filter: &str, name: &str) -> bool {
     let (mut filter, mut name) = (filter.as_bytes(), name.as_bytes());
     if let (Some(b'+' | b'#'), Some(b'$')) = (filter.first(), name.first()) {

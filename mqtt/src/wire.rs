@@ -92,6 +92,8 @@ impl<'a> Reader<'a> {
     }
 
     /// A UTF-8 Encoded String [MQTT-1.5.4-1], [MQTT-1.5.4-2].
+    ///
+    /// [MQTT3-1.5.3-1], [MQTT3-1.5.3-2], [MQTT3-1.5.3-3], [MQTT-1.5.4-3], [MQTT-1.5.7-1]
     pub(crate) fn string(&mut self) -> Result<&'a str, DecodeErrorKind> {
         let bytes = self.binary()?;
         if bytes.contains(&0) {
@@ -101,6 +103,8 @@ impl<'a> Reader<'a> {
     }
 
     /// A Topic Name, which may be empty here: only PUBLISH knows whether it may be.
+    ///
+    /// [MQTT3-3.1.3-10], [MQTT3-3.3.2-1], [MQTT-3.1.3-11], [MQTT-3.3.2-1], [MQTT-3.3.2-13]
     #[inline]
     pub(crate) fn topic_name(&mut self) -> Result<&'a str, DecodeErrorKind> {
         let bytes = self.binary()?;

@@ -174,6 +174,11 @@ impl Client {
         Self::open_at(broker.address(), &Options::new(""))
     }
 
+    /// A connection without a CONNECT, whose packets are read as those of `version`.
+    pub(crate) fn open_as(broker: &Broker, version: ProtocolVersion) -> Self {
+        Self::open_at(broker.address(), &Options::new("").version(version))
+    }
+
     /// The same over TLS.
     pub(crate) fn open_tls(broker: &Broker, config: Arc<ClientConfig>) -> Self {
         Self::open_at(broker.address(), &Options::new("").tls(config))
@@ -274,6 +279,18 @@ impl Client {
                 }
                 other => panic!("{packet_type:?} was expected, not {other:?}"),
             }
+        }
+    }
+
+    /// The bytes of the next packet, whatever it is.
+    pub(crate) fn expect_bytes(&mut self) -> Vec<u8> {
+        match self
+            .messages
+            .pop_front()
+            .map_or_else(|| self.next(PATIENCE), Event::Packet)
+        {
+            Event::Packet(packet) => packet.bytes().to_vec(),
+            other => panic!("a packet was expected, not {other:?}"),
         }
     }
 
@@ -425,6 +442,12 @@ impl Client {
             .collect()
     }
 
+    /// The payloads of the messages that are there: what was acknowledged to its publisher before is among them.
+    pub(crate) fn arrived(&mut self) -> Vec<String> {
+        self.ping();
+        self.payloads(self.messages.len())
+    }
+
     /// Fails if anything comes for a while.
     pub(crate) fn expect_nothing(&mut self) {
         assert!(self.messages.is_empty(), "a message came: {:?}", self.messages);
@@ -467,7 +490,7 @@ impl Client {
 
     /// Every byte until the broker closes.
     pub(crate) fn read_to_end(mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        let mut bytes = std::mem::take(&mut self.unread);
         self.stream.socket().set_read_timeout(Some(PATIENCE)).unwrap();
         match self.stream.read_to_end(&mut bytes) {
             Ok(_) => bytes,

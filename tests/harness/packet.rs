@@ -34,6 +34,11 @@ impl Received {
         })
     }
 
+    /// The whole packet.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     pub(crate) fn packet_type(&self) -> PacketType {
         PacketType::from_first_byte(self.bytes[0]).unwrap()
     }

@@ -1,9 +1,12 @@
 //! What a shard counts, for `$SYS` and metrics.
 //!
-//! Invariant: only its own shard writes a [`ShardCounters`], so a plain load and store is exact; anybody may read. Each
+//! Invariant: only its own shard writes a [`ShardCounters`], so a plain load and store is exact; anybody may read. The map of
+//! users is locked, by whoever makes or ends a session and nowhere else. Each
 //! has its own cache lines, so that counting on one core does not slow another.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One number that its shard writes and everybody reads.
 #[derive(Debug, Default)]
@@ -72,8 +75,10 @@ pub struct ShardCounters {
     pub sessions: Counter,
     /// Sessions that expired.
     pub sessions_expired: Counter,
-    /// Now: subscriptions.
+    /// Now: subscriptions, those that are shared not counted.
     pub subscriptions: Counter,
+    /// Now: Shared Subscriptions.
+    pub shared_subscriptions: Counter,
     /// Now: retained messages (the same in every shard, once they have converged).
     pub retained: Counter,
     /// Now: messages in sessions' queues.
@@ -84,6 +89,32 @@ pub struct ShardCounters {
     pub batch_records_sent: Counter,
     /// Connections ended for a protocol error or malformed packet.
     pub protocol_errors: Counter,
+    /// Now: sessions of each user who was proved.
+    users: Mutex<HashMap<Box<str>, u64>>,
+}
+
+impl ShardCounters {
+    /// Sessions that a user has in this shard.
+    #[must_use]
+    pub fn sessions_of(&self, user: &str) -> u64 {
+        self.users().get(user).copied().unwrap_or(0)
+    }
+
+    /// A user's session begins or ends.
+    pub(super) fn count_session_of(&self, user: &str, begins: bool) {
+        let mut users = self.users();
+        match (users.get_mut(user), begins) {
+            (Some(count), true) => *count += 1,
+            (Some(count), false) if *count > 1 => *count -= 1,
+            (None, true) => drop(users.insert(user.into(), 1)),
+            (_, false) => drop(users.remove(user)),
+        }
+    }
+
+    fn users(&self) -> MutexGuard<'_, HashMap<Box<str>, u64>> {
+        // Whoever panicked with it left it whole.
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A counter as it is shown outside: its name, what it says, and how shards' values become one.

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a session is detached from its connection at the moment that the connection begins to close, whatever the
 //! socket still takes; its Will is published or discarded then. A session that ends takes its subscriptions, its queue and
-//! its Will (published, if it waited) with it, and nothing of it stays.
+//! its Will (published, if it waited) with it, and nothing of it stays; what it held for a group goes to another member.
 
 use mqtt::packet::Disconnect;
 use mqtt::property::{PropertiesBuf, Property};
@@ -24,6 +24,8 @@ impl Shard {
     }
 
     /// Ends a connection with a DISCONNECT in 5.0, bare in 3.x. Its Will is published.
+    ///
+    /// [MQTT-3.14.2-2], [MQTT-3.14.4-1], [MQTT-3.14.4-2]
     pub(super) fn disconnect(&mut self, now: Timestamp, slot: u32, reason: ReasonCode, why: &str) {
         let Some(connection) = self.clients.connection(slot) else {
             return;
@@ -39,13 +41,17 @@ impl Shard {
 
     /// From now on the connection only drains; its session is detached.
     pub(super) fn close(&mut self, now: Timestamp, slot: u32, why: &str, with_will: bool) {
-        let Some(connection) = self.clients.connection(slot) else {
+        let Some(connection) = self.clients.connections.get_mut(slot) else {
             return;
         };
         if connection.stage == Stage::Closing {
             return;
         }
-        connection.rare().why_closing = Some(why.into());
+        let session = self.clients.sessions.get(connection.session);
+        let client_identifier = session.map(|session| session.client_identifier.clone());
+        let rare = connection.rare();
+        rare.client_identifier = client_identifier;
+        rare.why_closing = Some(why.into());
         connection.partial = Vec::new();
         self.detach(now, slot, with_will);
         if let Some(connection) = self.clients.connection(slot) {
@@ -55,6 +61,8 @@ impl Shard {
     }
 
     /// Separates a connection from its session; the session waits for another one, or ends.
+    ///
+    /// [MQTT3-3.1.2-10], [MQTT3-4.1.0-2], [MQTT-4.1.0-1], [MQTT-4.1.0-2]
     pub(super) fn detach(&mut self, now: Timestamp, slot: u32, with_will: bool) {
         let Some(connection) = self.clients.connection(slot) else {
             return;
@@ -67,6 +75,7 @@ impl Shard {
         }
         self.timers
             .cancel(connection.watched_until, Timer::KeepAlive { slot });
+        self.remember_pressing(now, slot, session_slot);
         let Some(session) = self.clients.sessions.get_mut(session_slot) else {
             return;
         };
@@ -74,6 +83,7 @@ impl Shard {
         let (expiry_s, expires_at) = (session.expiry_s, session.expires_at());
         let will = session.take_will().filter(|_| with_will);
         self.clients.sessions.set_link(session_slot, NONE);
+        self.member_went(now, session_slot);
         self.clients.counters().clients_connected.sub(1);
         if let Some(will) = will {
             if will.delay_s == 0 || expiry_s == 0 {
@@ -130,6 +140,8 @@ impl Shard {
     }
 
     /// Publishes a Will [MQTT-3.1.2-8].
+    ///
+    /// [MQTT3-3.1.2-8], [MQTT3-3.1.2-16], [MQTT3-3.1.2-17], [MQTT-3.1.2-14], [MQTT-3.1.2-15]
     pub(super) fn publish_will(&mut self, now: Timestamp, will: &Will) {
         // The rules may have changed since CONNECT.
         let access = self.clients.policy.renewed(&will.access);
@@ -146,10 +158,12 @@ impl Shard {
             let _ = properties.push(Property::MessageExpiryInterval(expiry_s));
         }
         let _ = properties.extend_raw(will.message.properties());
+        let (topic, payload) = (will.message.topic(), will.message.payload());
+        let retain = will.message.retain() && !self.refuses_retained(topic, payload);
         let message = Message {
             topic: will.message.topic(),
             qos: will.message.qos(),
-            retain: will.message.retain(),
+            retain,
             properties: properties.as_properties(),
             payload: will.message.payload(),
             publisher: super::message::Publisher {
@@ -163,11 +177,13 @@ impl Shard {
     /// Ends a session that has no connection.
     pub(super) fn end_session(&mut self, now: Timestamp, slot: u32) {
         self.cancel_session_timers(slot);
+        self.replays.forget(slot);
         self.drop_subscriptions(slot);
         let Some(mut session) = self.clients.sessions.remove(slot) else {
             return;
         };
         self.clients.forget_queue(&session);
+        self.clients.count_user(&session, false);
         self.clients.counters().sessions.sub(1);
         if session.outlives_connection() {
             self.clients.store.append(Record::SessionEnded {
@@ -178,11 +194,14 @@ impl Shard {
             // Its delay ends with the session at the latest [MQTT 5.0, 3.1.3.2.2].
             self.publish_will(now, &will);
         }
+        // [MQTT-4.8.2-5]
+        self.hand_over(now, session);
     }
 
     /// Says goodbye to all and closes: the process ends. Wills are published first, as after any connection that the
-    /// client did not end itself.
+    /// client did not end itself. Whoever comes from now on is told that the broker is not available.
     pub fn shut_down(&mut self, now: Timestamp) {
+        self.shuts_down = true;
         let all: Vec<ConnectionId> = self.clients.connections.iter().map(connection_id).collect();
         for id in &all {
             let session = self

@@ -61,6 +61,8 @@ struct Header {
 
 impl StoredMessage {
     /// Keeps `message`, which came at `now`; `scratch` is overwritten.
+    ///
+    /// [MQTT-3.3.2-4], [MQTT-3.3.2-15], [MQTT-3.3.2-16], [MQTT-3.3.2-17], [MQTT-3.3.2-18], [MQTT-3.3.2-20]
     pub(super) fn new(now: Timestamp, message: &Message<'_>, scratch: &mut Vec<u8>) -> Self {
         let mut kept = PropertiesBuf::new();
         let mut expires_at = Timestamp::NEVER;

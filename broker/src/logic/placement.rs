@@ -3,6 +3,8 @@
 //! Invariant: the same in every process and version, for a store keeps sessions by it.
 
 /// The home of a client identifier among `shards` shards: FNV-1a, mixed, modulo.
+///
+/// [MQTT3-3.1.3-2], [MQTT-3.1.3-2]
 #[must_use]
 pub fn home_shard(client_identifier: &str, shards: u16) -> u16 {
     let mut hash: u64 = 0xCBF2_9CE4_8422_2325;

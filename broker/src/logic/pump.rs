@@ -8,35 +8,42 @@ use mqtt::{PacketIdentifier, QoS};
 
 use super::aliases::Outgoing;
 use super::clients::{Clients, mark_dirty, open_out};
-use super::deliver::{commit_alias, fits};
+use super::deliver::{belongs_to_group, commit_alias, fits};
 use super::message::Message;
 use super::mount::{mount_point, seen};
 use super::session::Session;
 use super::session::inflight::{Awaits, Entry};
-use super::session::queue::{Bounds, Queued};
+use super::session::queue::Queued;
 use super::store::Record;
 use super::time::Timestamp;
 use crate::limits;
 
 impl Clients {
     /// Puts a message into a session's queue; false if it does not fit.
+    ///
+    /// [MQTT3-3.1.2-5], [MQTT3-4.1.0-1], [MQTT3-4.5.0-1], [MQTT-4.5.0-1]
     pub(super) fn enqueue(&mut self, session: u32, queued: Queued) -> bool {
         if self.memory_full && !queued.replay {
             return false;
         }
-        let bounds = Bounds {
-            messages_max: self.settings.queued_messages_max,
-            bytes_max: self.settings.queued_bytes_max,
-        };
+        let bounds = self.queue_bounds();
         let slot = self.sessions.link(session);
+        // One that others wait for gets all that was on its way when they were told to.
+        let waited_for = self
+            .connections
+            .get(slot)
+            .is_some_and(|connection| !connection.slow);
         let Some(session) = self.sessions.get_mut(session) else {
             return false;
         };
         let bytes = queued.message.queue_bytes();
         let (qos, retain, message) = (queued.qos, queued.retain, queued.message.clone());
-        if !session.queue.get_or_insert_default().push(queued, bounds) {
+        let queue = session.queue.get_or_insert_default();
+        let taken_up_to = if waited_for { bounds.with_overrun() } else { bounds };
+        if !queue.push(queued, taken_up_to) {
             return false;
         }
+        let presses = queue.presses(bounds);
         if session.outlives_connection() {
             let client_identifier = &*session.client_identifier;
             self.store.append(Record::Queued {
@@ -49,6 +56,9 @@ impl Clients {
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.waits = true;
             connection.qos0_waits |= qos == QoS::AtMostOnce;
+            if presses {
+                self.pressure.feel_queue(slot, connection);
+            }
         }
         let counters = self.counters();
         counters.queued_messages.add(1);
@@ -57,6 +67,10 @@ impl Clients {
     }
 
     /// Sends what a session has waiting as far as window and socket let it: first what is to be sent again, then the queue.
+    ///
+    /// [MQTT3-4.6.0-5], [MQTT3-4.6.0-6], [MQTT-4.6.0-5]
+    ///
+    /// [MQTT-4.6.0-6]
     pub(super) fn pump(&mut self, now: Timestamp, session: u32) {
         let slot = self.sessions.link(session);
         self.resend(now, session, slot);
@@ -88,7 +102,10 @@ impl Clients {
         }
     }
 
-    /// Sends again what was in flight on the connection before: PUBLISH with DUP, or PUBREL [MQTT-4.4.0-1].
+    /// Sends again what was in flight on the connection before: PUBLISH with DUP, or PUBREL [MQTT-4.4.0-1]; that of a group
+    /// too [MQTT-4.8.2-4].
+    ///
+    /// [MQTT3-3.3.1-1], [MQTT3-4.4.0-1], [MQTT3-4.6.0-1], [MQTT-3.3.1-1], [MQTT-4.3.3-6], [MQTT-4.3.3-7]
     fn resend(&mut self, now: Timestamp, session: u32, slot: u32) {
         while let Some(waiting) = self.sessions.get_mut(session)
             && waiting.inflight.outstanding() < waiting.window
@@ -112,7 +129,7 @@ impl Clients {
             };
             let queued = entry.message.map(|message| Queued {
                 message,
-                identifiers: entry.identifiers,
+                via: entry.via,
                 qos,
                 retain: entry.retain,
                 replay: false,
@@ -147,6 +164,8 @@ impl Clients {
     }
 
     /// Moves the first message of the queue to the socket. There is one, and it may go.
+    ///
+    /// [MQTT-3.3.2-5], [MQTT-4.9.0-1]
     fn send_first(&mut self, now: Timestamp, session_slot: u32, slot: u32) {
         let Some(session) = self.sessions.get_mut(session_slot) else {
             return;
@@ -209,6 +228,7 @@ impl Clients {
             dirty,
             spare_outs,
             settings,
+            output,
             ..
         } = self;
         let Some(connection) = connections.get_mut(slot) else {
@@ -222,9 +242,9 @@ impl Clients {
             return false;
         };
         let extra = queued
-            .identifiers
+            .via
             .as_ref()
-            .map(|identifiers| identifiers.as_properties())
+            .map(|via| via.identifiers.as_properties())
             .unwrap_or_default();
         let Message {
             topic,
@@ -261,6 +281,7 @@ impl Clients {
         }
         commit_alias(connection);
         mark_dirty(slot, connection, dirty);
+        output.wrote(template.bytes());
         let payload_bytes = payload.len() as u64;
         let counters = self.counters();
         counters.packets_sent.add(1);
@@ -279,6 +300,8 @@ impl Clients {
     }
 
     /// A kept message for a session: goes out now if it may, else waits.
+    ///
+    /// [MQTT3-3.3.1-6], [MQTT3-3.3.1-8]
     pub(super) fn replay(&mut self, session: u32, queued: Queued) {
         if !self.enqueue(session, queued) {
             self.counters().publishes_dropped.add(1);
@@ -288,13 +311,10 @@ impl Clients {
 
 impl Session {
     fn begin_flight(&mut self, queued: &Queued, outlives: bool) -> PacketIdentifier {
-        let kept = outlives.then(|| queued.message.clone());
-        let identifiers = if outlives {
-            queued.identifiers.clone()
-        } else {
-            None
-        };
-        let entry = Entry::new(queued.qos, queued.retain, kept, identifiers);
+        let keeps = outlives || belongs_to_group(queued.via.as_ref(), queued.qos);
+        let kept = keeps.then(|| queued.message.clone());
+        let via = if keeps { queued.via.clone() } else { None };
+        let entry = Entry::new(queued.qos, queued.retain, kept, via);
         self.inflight.push(entry.of_bytes(queued.message.payload().len()))
     }
 }

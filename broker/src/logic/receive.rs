@@ -30,6 +30,8 @@ struct Gathering<'a> {
 impl Shard {
     /// Parses and handles every whole packet; an incomplete tail is kept inside, at most `max_packet_size` of it. What breaks the
     /// protocol makes the connection [`Shard::closing`].
+    ///
+    /// [MQTT3-7.1.1-1], [MQTT3-7.0.0-2], [MQTT-4.2.0-1]
     pub fn receive(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
         let Some(connection) = self.clients.by_id(id) else {
             return;
@@ -40,6 +42,7 @@ impl Shard {
         connection.last_received = now;
         // What others' deliveries met before is not this client's doing.
         self.outbox_filled = false;
+        self.outbox_held = false;
         self.settle(now);
         let Some(connection) = self.clients.by_id(id) else {
             return;
@@ -188,6 +191,7 @@ impl Shard {
         self.reading(slot).is_some()
     }
 
+    // [MQTT3-4.8.0-2]
     #[inline]
     fn payload_fits(&self, publish: &Publish<'_>) -> bool {
         let settings = &self.clients.settings;
@@ -198,6 +202,8 @@ impl Shard {
     }
 
     /// Everything but PUBLISH.
+    ///
+    /// [MQTT3-3.1.0-2]
     fn handle(
         &mut self,
         now: Timestamp,

@@ -14,6 +14,10 @@ use crate::wire::Reader;
 ///
 /// An unsupported level is [`DecodeErrorKind::UnsupportedProtocolLevel`] with the level that was asked for: a server
 /// answers those below 5 with return code 1 and the others with reason code 0x84 [MQTT-3.1.2-2].
+///
+/// [MQTT3-3.1.2-9], [MQTT3-3.1.2-18], [MQTT3-3.1.2-19], [MQTT3-3.1.2-20], [MQTT3-3.1.2-21], [MQTT3-3.1.3-1],
+/// [MQTT3-3.1.3-3], [MQTT3-3.1.3-4], [MQTT3-3.1.3-11], [MQTT-3.1.2-9], [MQTT-3.1.2-16], [MQTT-3.1.2-17],
+/// [MQTT-3.1.2-18], [MQTT-3.1.2-19], [MQTT-3.1.3-1], [MQTT-3.1.3-3], [MQTT-3.1.3-4], [MQTT-3.1.3-12]
 pub fn connect<'a>(frame: &Frame<'a>) -> Result<Connect<'a>, DecodeError> {
     let mut reader = Reader::new(frame.body);
     let version = read_version(&mut reader)?;
@@ -67,6 +71,7 @@ struct ConnectFlags {
 }
 
 impl ConnectFlags {
+    // [MQTT3-3.1.2-11]
     fn read(byte: u8, version: ProtocolVersion) -> Result<Self, DecodeErrorKind> {
         let flags = Self {
             user_name: byte & 0x80 != 0,

@@ -101,6 +101,8 @@ pub fn unsubscribe(
 }
 
 /// Appends a SUBACK; in 3.x every failure becomes 0x80 [MQTT-3.9.3-2].
+///
+/// [MQTT3-2.3.1-7], [MQTT3-3.8.4-2], [MQTT3-3.8.4-5], [MQTT-2.2.1-6], [MQTT-3.8.4-2], [MQTT-3.8.4-7]
 pub fn suback(
     packet_identifier: PacketIdentifier,
     properties: Properties<'_>,
@@ -113,6 +115,8 @@ pub fn suback(
 }
 
 /// Appends an UNSUBACK; 3.x has no reason codes there.
+///
+/// [MQTT3-2.3.1-7], [MQTT3-3.10.4-4], [MQTT-2.2.1-6], [MQTT-3.10.4-5]
 pub fn unsuback(
     packet_identifier: PacketIdentifier,
     properties: Properties<'_>,

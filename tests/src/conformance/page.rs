@@ -19,7 +19,7 @@ the tests that prove it. The statement's own text is in the specification: [3.1.
 [5.0](https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html).
 
 A tag is `[MQTT-3.1.2-24]` for 5.0 and `[MQTT3-3.1.2-24]` for 3.1.1. A test fails where a statement about the server has no
-test, where a tag names no statement, and where this page is not what the tree says. Statements about clients bind the load
+code or no test, where a tag names no statement, and where this page is not what the tree says. Statements about clients bind the load
 generator; the broker refuses what breaks them where it can see it.
 ";
 

@@ -63,6 +63,8 @@ impl Reader {
     }
 
     /// Appends the payload of binary frames to `plain`, and to `answer` what control frames ask for.
+    ///
+    /// [MQTT3-6.0.0-2], [MQTT-6.0.0-2]
     pub(super) fn read(
         &mut self,
         mut bytes: &[u8],
@@ -143,6 +145,7 @@ impl Reader {
         })
     }
 
+    // [MQTT3-6.0.0-1]
     fn begin_data(&mut self, data: Data, is_final: bool, length: u64) -> Result<Kind, WebSocketError> {
         match data {
             // [MQTT-6.0.0-1]

@@ -134,6 +134,8 @@ fn is_from(origin: Option<&HeaderValue>, origins: &[String]) -> bool {
 }
 
 /// `mqtt` [MQTT-6.0.0-4], or the name that MQTT 3.1 clients use.
+///
+/// [MQTT3-6.0.0-4]
 fn subprotocol(offered: &mut dyn Iterator<Item = &HeaderValue>) -> Option<&'static str> {
     let names: Vec<_> = offered
         .filter_map(|value| value.to_str().ok())

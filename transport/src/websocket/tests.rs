@@ -245,7 +245,7 @@ fn status(request: &str, wanted: &Wanted) -> String {
     }
 }
 
-/// [MQTT-6.0.0-3], [MQTT-6.0.0-4]; the key and its answer are those of RFC 6455, section 1.3.
+/// [MQTT-6.0.0-3], [MQTT-6.0.0-4], [MQTT3-6.0.0-4]; the key and its answer are those of RFC 6455, section 1.3.
 #[test]
 fn an_upgrade_is_answered_when_it_is_whole() {
     let mut bytes = REQUEST.as_bytes().to_vec();

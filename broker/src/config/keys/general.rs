@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::limits;
 use crate::log::{LogDestination, LogTimestamp, LogTypes, check_timestamp_format};
 use crate::privileges;
-use crate::settings::UNLIMITED;
+use crate::settings::{SharedSubscriptionStrategy, UNLIMITED};
 
 use super::super::Protocol;
 use super::super::draft::Draft;
@@ -14,6 +15,7 @@ const PACKET_BYTES_MIN: i64 = 20;
 const PACKET_BYTES_MAX: i64 = 268_435_460;
 const PAYLOAD_BYTES_MAX: i64 = 268_435_455;
 const U16_MAX: i64 = 65_535;
+const SUBSCRIPTIONS_MAX: i64 = limits::SUBSCRIPTIONS_PER_SESSION_MAX as i64;
 /// `local0` of syslog(3).
 const FACILITY_LOCAL0: u8 = 16;
 const DAY_S: u64 = 86_400;
@@ -150,6 +152,23 @@ pub(super) const KEYS: &[Key] = &[
         "QoS 0 messages wait for a client without a connection too.",
         Value::Flag(|draft, value| draft.settings.queue_qos0_messages = value),
         Show::Global(|c| shown(c.settings.queue_qos0_messages)),
+    ),
+    effective(
+        "shared_subscription_strategy",
+        "fair",
+        "Who of the clients that share a subscription (`$share/NAME/FILTER`) gets a message: `fair` lets those that are \
+         connected take turns, `sticky` keeps to the one that has been connected longest. One whose window or queue is \
+         full is passed over.",
+        Value::Text {
+            shape: "fair or sticky",
+            set: set_shared_subscription_strategy,
+        },
+        Show::Global(|c| {
+            shown(match c.settings.shared_subscription_strategy {
+                SharedSubscriptionStrategy::Fair => "fair",
+                SharedSubscriptionStrategy::Sticky => "sticky",
+            })
+        }),
     ),
     effective(
         "max_keepalive",
@@ -382,10 +401,55 @@ pub(super) const KEYS: &[Key] = &[
         Show::Global(|c| shown(c.settings.check_payload_format)),
     ),
     effective(
+        "max_retained_messages",
+        "0",
+        "Retained messages in the broker, those under `$SYS` too; a message that would be one more is refused (QoS 1 and 2 \
+         in MQTT 5.0: with 0x97), and a retained Will is published without being retained. 0: no limit.",
+        Value::Integer {
+            ranges: &[(0, i64::MAX)],
+            set: |draft, count| draft.settings.retained_messages_max = or_unlimited(count),
+        },
+        Show::Global(|c| shown(or_zero(c.settings.retained_messages_max))),
+    ),
+    effective(
+        "max_retained_bytes",
+        "0",
+        "Topic and payload bytes of all retained messages; as `max_retained_messages`. 0: no limit.",
+        Value::Integer {
+            ranges: &[(0, i64::MAX)],
+            set: |draft, bytes| draft.settings.retained_bytes_max = or_unlimited(bytes),
+        },
+        Show::Global(|c| shown(or_zero(c.settings.retained_bytes_max))),
+    ),
+    effective(
+        "max_subscriptions",
+        "200000",
+        "Subscriptions of one client; more are refused with 0x97 (MQTT 5.0) or 0x80. 0: the most that there may be, 2000000.",
+        Value::Integer {
+            ranges: &[(0, SUBSCRIPTIONS_MAX)],
+            set: |draft, count| {
+                let count = usize::try_from(count).ok().filter(|&count| count > 0);
+                draft.settings.subscriptions_max = count.unwrap_or(limits::SUBSCRIPTIONS_PER_SESSION_MAX);
+            },
+        },
+        Show::Global(|c| shown(c.settings.subscriptions_max)),
+    ),
+    effective(
+        "max_sessions_per_user",
+        "0",
+        "Sessions of one user, with or without a connection; a client that would need one more is refused. Users are those \
+         whose password or certificate was checked. 0: no limit.",
+        Value::Integer {
+            ranges: &[(0, i64::MAX)],
+            set: |draft, count| draft.settings.user_sessions_max = or_unlimited(count),
+        },
+        Show::Global(|c| shown(or_zero(c.settings.user_sessions_max))),
+    ),
+    effective(
         "memory_limit",
         "0",
-        "Bytes of memory (resident) above which nothing more is queued or retained and no session is made, until less is in \
-         use; looked at twenty times a second. 0: no limit. systemd's MemoryMax= is a harder bound.",
+        "Bytes of memory (resident) above which nothing more is queued or retained, no session is made and less waits for \
+         sockets, until less is in use; looked at twenty times a second. 0: no limit. systemd's MemoryMax= is a harder bound.",
         Value::Integer {
             ranges: &[(0, i64::MAX)],
             set: |draft, bytes| draft.settings.memory_bytes_max = or_unlimited(bytes),
@@ -476,6 +540,15 @@ pub(super) const KEYS: &[Key] = &[
         }),
     ),
 ];
+
+fn set_shared_subscription_strategy(draft: &mut Draft, text: &str) -> Result<(), String> {
+    draft.settings.shared_subscription_strategy = match text {
+        "fair" => SharedSubscriptionStrategy::Fair,
+        "sticky" => SharedSubscriptionStrategy::Sticky,
+        _ => return Err("must be fair or sticky".to_owned()),
+    };
+    Ok(())
+}
 
 fn set_persistent_client_expiration(draft: &mut Draft, text: &str) -> Result<(), String> {
     let duration_s =

@@ -153,3 +153,26 @@ fn the_reference_for_operators_is_up_to_date() {
         "docs/CONFIGURATION.md is old: run MIDGE_WRITE_DOCS=1 cargo test -p broker"
     );
 }
+
+/// V33, V36, V37: the caps on what clients may make the broker hold.
+#[test]
+fn v33_v36_v37_caps_are_settings_with_zero_for_no_limit() {
+    let text =
+        "max_retained_messages 5\nmax_retained_bytes 6\nmax_subscriptions 7\nmax_sessions_per_user 8\n";
+    let settings = read(text).settings;
+    assert_eq!(
+        (settings.retained_messages_max, settings.retained_bytes_max),
+        (5, 6)
+    );
+    assert_eq!((settings.subscriptions_max, settings.user_sessions_max), (7, 8));
+    let text =
+        "max_retained_messages 0\nmax_retained_bytes 0\nmax_subscriptions 0\nmax_sessions_per_user 0\n";
+    let settings = read(text).settings;
+    assert_eq!(settings.retained_messages_max, UNLIMITED);
+    assert_eq!(settings.retained_bytes_max, UNLIMITED);
+    assert_eq!(
+        settings.subscriptions_max,
+        crate::limits::SUBSCRIPTIONS_PER_SESSION_MAX
+    );
+    assert_eq!(settings.user_sessions_max, UNLIMITED);
+}

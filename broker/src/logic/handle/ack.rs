@@ -8,18 +8,23 @@ use mqtt::frame::PacketType;
 use mqtt::packet::Ack;
 
 use super::super::Shard;
+use super::super::connection::Connection;
 use super::super::session::inflight::Awaits;
 use super::super::store::Record;
 use super::super::time::Timestamp;
 
 impl Shard {
-    /// A QoS 1 message of ours arrived.
+    /// A QoS 1 message of ours arrived, or was refused: then no other member of a group gets it either [MQTT-4.8.2-6].
+    ///
+    /// [MQTT3-4.3.2-1], [MQTT-4.3.2-3], [MQTT-4.4.0-2]
     #[inline]
     pub(in crate::logic) fn handle_puback(&mut self, now: Timestamp, slot: u32, ack: &Ack<'_>) {
         self.finish(now, slot, ack, Awaits::PubAck);
     }
 
     /// A QoS 2 message of ours arrived: releases it [MQTT-4.3.3-5], or ends it if it was refused [MQTT-4.3.3-4].
+    ///
+    /// [MQTT3-4.3.3-1], [MQTT-4.4.0-2]
     pub(in crate::logic) fn handle_pubrec(&mut self, now: Timestamp, slot: u32, ack: &Ack<'_>) {
         if ack.reason.is_error() {
             return self.finish(now, slot, ack, Awaits::PubRec);
@@ -47,27 +52,23 @@ impl Shard {
     }
 
     /// A QoS 2 message of the client is complete: its identifier is free again [MQTT-4.3.3-11].
+    ///
+    /// [MQTT3-4.3.3-2], [MQTT-4.3.3-13]
     pub(in crate::logic) fn handle_pubrel(&mut self, slot: u32, ack: &Ack<'_>) {
         let session = self.session_of(slot);
         let packet_identifier = ack.packet_identifier;
         let Some(session) = self.clients.sessions.get_mut(session) else {
             return;
         };
-        let at = session
-            .unreleased()
-            .iter()
-            .position(|&identifier| identifier == packet_identifier.get());
-        if let Some(at) = at {
-            session.rare().unreleased.remove(at);
-            if session.outlives_connection() {
-                let client_identifier = &*session.client_identifier;
-                self.clients.store.append(Record::ReceivedReleased {
-                    client_identifier,
-                    packet_identifier,
-                });
-            }
+        let known = session.release(packet_identifier.get());
+        if known && session.outlives_connection() {
+            let client_identifier = &*session.client_identifier;
+            self.clients.store.append(Record::ReceivedReleased {
+                client_identifier,
+                packet_identifier,
+            });
         }
-        let reason = if at.is_some() {
+        let reason = if known {
             ReasonCode::Success
         } else {
             ReasonCode::PacketIdentifierNotFound
@@ -95,8 +96,16 @@ impl Shard {
             return;
         };
         let (session, waits) = (connection.session, connection.waits);
+        let busy_in_group = connection.busy_in_group;
         if self.clients.finish(session, ack.packet_identifier, awaited) && waits {
             self.clients.pump(now, session);
+            let presses = |connection: &mut Connection| connection.queue_presses;
+            if self.clients.connection(slot).is_some_and(presses) {
+                self.relieve(slot);
+            }
+        }
+        if busy_in_group {
+            self.offer_again(now, slot);
         }
     }
 }

@@ -18,6 +18,9 @@ use crate::limits;
 
 impl Shard {
     /// CONNACK, then what waited for the client.
+    ///
+    /// [MQTT3-3.2.0-1], [MQTT3-3.2.2-1], [MQTT3-3.2.2-2], [MQTT3-3.2.2-3], [MQTT-3.2.0-2], [MQTT-3.2.2-3],
+    /// [MQTT-4.12.0-6]
     pub(super) fn accept(
         &mut self,
         now: Timestamp,
@@ -58,6 +61,7 @@ impl Shard {
             .encode(version, out);
         });
         self.watch_keep_alive(slot);
+        self.recall_slow(now, slot, session);
         let counters = self.clients.counters();
         counters.connects_accepted.add(1);
         counters.clients_connected.add(1);
@@ -83,6 +87,8 @@ impl Shard {
     }
 
     /// The keep alive that holds: the client's, or `max_keepalive` if that is shorter.
+    ///
+    /// [MQTT-3.2.2-22]
     pub(super) fn keep_alive_s(&self, asked_s: u16) -> u16 {
         match self.clients.settings.keep_alive_s_max {
             0 => asked_s,
@@ -92,6 +98,8 @@ impl Shard {
     }
 
     /// What a 5.0 client is told of the broker: only what differs from the specification's default.
+    ///
+    /// [MQTT-3.2.2-9], [MQTT-3.2.2-16], [MQTT-3.2.2-20], [MQTT-3.3.2-12]
     fn capabilities(
         &self,
         slot: u32,
@@ -142,7 +150,6 @@ impl Shard {
         if topic_alias_max > 0 {
             tell(Property::TopicAliasMaximum(topic_alias_max));
         }
-        tell(Property::SharedSubscriptionAvailable(false));
         if keep_alive_s != connect.keep_alive_s {
             // [MQTT-3.1.2-21]
             tell(Property::ServerKeepAlive(keep_alive_s));
@@ -172,6 +179,8 @@ impl Shard {
     }
 
     /// A CONNECT that is none: in 5.0, and where 3.x has a return code for it, it is answered before the end.
+    ///
+    /// [MQTT3-3.1.4-1], [MQTT3-3.2.2-6], [MQTT-3.1.4-1], [MQTT-3.14.0-1]
     pub(super) fn refuse_malformed(
         &mut self,
         now: Timestamp,
@@ -199,6 +208,8 @@ impl Shard {
     }
 
     /// CONNACK with an error, and the end [MQTT-3.2.2-7]. The client is told less than the log.
+    ///
+    /// [MQTT3-3.1.4-5], [MQTT3-3.2.2-5], [MQTT-3.1.4-6], [MQTT-4.12.0-4]
     pub(super) fn refuse_connect(
         &mut self,
         now: Timestamp,

@@ -38,6 +38,7 @@ impl Shard {
         }
     }
 
+    // [MQTT3-3.1.4-2], [MQTT3-3.1.4-3], [MQTT3-3.1.4-4], [MQTT-3.1.4-4], [MQTT-3.1.4-5]
     fn handle_connect(&mut self, now: Timestamp, slot: u32, connect: &Connect<'_>) {
         let Some(connection) = self.clients.connection(slot) else {
             return;
@@ -67,6 +68,8 @@ impl Shard {
     }
 
     /// Ends an older connection of the client, makes or resumes the session, and links it; whether it was there.
+    ///
+    /// [MQTT3-3.1.2-4], [MQTT3-3.1.2-6], [MQTT-3.1.2-4], [MQTT-3.1.2-5], [MQTT-3.1.2-6], [MQTT-3.1.2-23]
     fn open_session(
         &mut self,
         now: Timestamp,
@@ -94,9 +97,12 @@ impl Shard {
         }
         let session_slot = known.unwrap_or_else(|| {
             self.clients.counters().sessions.add(1);
-            self.clients
-                .sessions
-                .insert(admitted.client_identifier, admitted.user.clone())
+            let (client_identifier, user) = (admitted.client_identifier, admitted.user.clone());
+            let session = self.clients.sessions.insert(client_identifier, user);
+            if let Some(session) = self.clients.sessions.get(session) {
+                self.clients.count_user(session, true);
+            }
+            session
         });
         let expiry_s = self.expiry_s(connect);
         let window = connect
@@ -114,7 +120,7 @@ impl Shard {
         session.window = window;
         // A Will that was held back is discarded [MQTT-3.1.3-9].
         session.set_will(will);
-        session.inflight.reconnected();
+        session.reconnected();
         let client_identifier = &*session.client_identifier;
         if expiry_s > 0 {
             self.clients.store.append(Record::Session {
@@ -129,6 +135,7 @@ impl Shard {
         let qos0_waits = session.queue.as_ref().is_some_and(|queue| queue.holds_qos0());
         let waits = !session.queue_is_empty() || session.inflight.resends();
         self.clients.sessions.set_link(session_slot, slot);
+        self.member_came(now, session_slot);
         if let Some(connection) = self.clients.connection(slot) {
             connection.session = session_slot;
             connection.restricted = !admitted.access.is_unrestricted();
@@ -148,6 +155,7 @@ impl Shard {
         bounded_expiry_s(expiry_s, self.clients.settings.persistent_client_expiration_s)
     }
 
+    // [MQTT3-3.1.2-8], [MQTT3-3.1.2-9], [MQTT3-3.1.2-12], [MQTT-3.1.2-7], [MQTT-3.1.2-9], [MQTT-3.1.3-10]
     fn will_of(&self, now: Timestamp, connect: &Connect<'_>, admitted: &Admitted<'_>) -> Option<Box<Will>> {
         let will = connect.will?;
         let mut properties = PropertiesBuf::new();

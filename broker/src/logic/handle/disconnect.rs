@@ -10,6 +10,8 @@ use super::super::time::Timestamp;
 
 impl Shard {
     /// Closes; without the Will unless it is asked for [MQTT-3.14.4-3].
+    ///
+    /// [MQTT3-3.14.4-3], [MQTT-4.13.2-1]
     pub(in crate::logic) fn handle_disconnect(
         &mut self,
         now: Timestamp,

@@ -4,6 +4,8 @@ use super::super::Shard;
 
 impl Shard {
     /// Answers PINGREQ [MQTT-3.12.4-1].
+    ///
+    /// [MQTT3-3.12.4-1], [MQTT-4.9.0-3]
     pub(in crate::logic) fn handle_pingreq(&mut self, slot: u32) {
         self.clients.send(slot, |out, _| mqtt::encode::pingresp(out));
     }

@@ -55,9 +55,12 @@ impl Shard {
                 packets,
             },
         );
+        self.share_run(now, route, run);
     }
 
     /// A PUBLISH that is more than a QoS 0 message to be passed on.
+    ///
+    /// [MQTT3-3.3.4-1], [MQTT3-4.3.2-2], [MQTT3-4.3.3-2], [MQTT-3.3.4-1], [MQTT-4.3.2-5]
     pub(in crate::logic) fn handle_publish(
         &mut self,
         now: Timestamp,
@@ -108,6 +111,8 @@ impl Shard {
     }
 
     /// Publishes a message of a client, acknowledges it.
+    ///
+    /// [MQTT3-3.3.1-9], [MQTT3-3.3.1-12], [MQTT-3.3.1-8]
     fn publish_from(
         &mut self,
         now: Timestamp,
@@ -138,7 +143,7 @@ impl Shard {
             let (qos, identifier) = (publish.qos, publish.packet_identifier);
             return self.acknowledge_with(slot, qos, identifier, ReasonCode::PayloadFormatInvalid);
         }
-        if self.clients.memory_full && publish.retain && !publish.payload.is_empty() {
+        if publish.retain && self.refuses_retained(topic, publish.payload) {
             self.clients.counters().publishes_dropped.add(1);
             let (qos, identifier) = (publish.qos, publish.packet_identifier);
             return self.acknowledge_with(slot, qos, identifier, ReasonCode::QuotaExceeded);
@@ -154,6 +159,15 @@ impl Shard {
         };
         let anybody = self.publish_on(now, route, message, raw, &source);
         self.acknowledge(slot, publish.qos, publish.packet_identifier, anybody);
+    }
+
+    /// Whether there is no room for one more retained message.
+    pub(in crate::logic) fn refuses_retained(&self, topic: &str, payload: &[u8]) -> bool {
+        let is_full = || {
+            let settings = &self.clients.settings;
+            self.clients.memory_full || self.retained.is_full_for(topic, payload.len(), settings)
+        };
+        !payload.is_empty() && is_full()
     }
 
     /// The route of a topic for a connection, and the connection's session.
@@ -228,6 +242,8 @@ impl Shard {
     }
 
     /// Takes a QoS 2 message in; false if it is here already, or one too many.
+    ///
+    /// [MQTT3-4.3.3-2], [MQTT-4.3.3-12], [MQTT-4.3.3-9]
     fn begin_exactly_once(&mut self, now: Timestamp, slot: u32, session: u32, publish: &Publish<'_>) -> bool {
         let Some(packet_identifier) = publish.packet_identifier else {
             return false;
@@ -244,7 +260,7 @@ impl Shard {
             self.acknowledge(slot, publish.qos, publish.packet_identifier, true);
             return false;
         }
-        if session.unreleased().len() >= usize::from(receive_max) {
+        if session.unreleased_now() >= usize::from(receive_max) {
             // [MQTT-3.3.4-7], [MQTT-3.3.4-8]
             self.protocol_error(
                 now,
@@ -254,7 +270,7 @@ impl Shard {
             );
             return false;
         }
-        session.rare().unreleased.push(packet_identifier.get());
+        session.begin_release(packet_identifier.get());
         if session.outlives_connection() {
             let client_identifier = &*session.client_identifier;
             self.clients.store.append(store::Record::Received {
@@ -295,6 +311,8 @@ impl Shard {
 
     /// A topic that is not for clients (`$SYS`) or not for this one: dropped and acknowledged, with 0x87 in 5.0; too many
     /// levels close.
+    ///
+    /// [MQTT3-3.3.5-2]
     fn deny(
         &mut self,
         now: Timestamp,

@@ -7,10 +7,10 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use mqtt::property::PropertiesBuf;
 use mqtt::{PacketIdentifier, QoS};
 
 use super::super::message::StoredMessage;
+use super::super::subscription::shared::Via;
 use crate::limits;
 
 /// What is awaited from the client.
@@ -34,10 +34,9 @@ pub(in crate::logic) struct Entry {
     pub(in crate::logic) retain: bool,
     /// Of its payload.
     bytes: u32,
-    /// Kept only where the session outlives its connection.
+    /// Kept only where the session outlives its connection, or the message belongs to a group.
     pub(in crate::logic) message: Option<StoredMessage>,
-    /// The Subscription Identifiers of this delivery, encoded.
-    pub(in crate::logic) identifiers: Option<Rc<PropertiesBuf>>,
+    pub(in crate::logic) via: Option<Rc<Via>>,
 }
 
 /// The window of one session.
@@ -75,6 +74,8 @@ impl Inflight {
     }
 
     /// Gives out the next identifier. Only if [`Self::has_identifier`].
+    ///
+    /// [MQTT3-2.3.1-4], [MQTT-2.2.1-4]
     #[inline]
     pub(in crate::logic) fn push(&mut self, entry: Entry) -> PacketIdentifier {
         let identifier = identifier_at(self.first, self.entries.len());
@@ -92,7 +93,7 @@ impl Inflight {
             Some(entry) if entry.awaits == awaited => {
                 entry.awaits = Awaits::Free;
                 entry.message = None;
-                entry.identifiers = None;
+                entry.via = None;
                 // One that has not been sent again on this connection is not outstanding.
                 if !(usize::from(self.resend)..usize::from(self.resend_end)).contains(&offset) {
                     self.outstanding = self.outstanding.saturating_sub(1);
@@ -106,13 +107,15 @@ impl Inflight {
     }
 
     /// PUBREC came: PUBREL is to go out. A repeated one is answered again.
+    ///
+    /// [MQTT-4.3.3-3]
     pub(in crate::logic) fn release(&mut self, identifier: PacketIdentifier) -> bool {
         let offset = self.offset(identifier);
         match self.entries.get_mut(offset) {
             Some(entry) if matches!(entry.awaits, Awaits::PubRec | Awaits::PubComp) => {
                 entry.awaits = Awaits::PubComp;
                 entry.message = None;
-                entry.identifiers = None;
+                entry.via = None;
                 true
             }
             _ => false,
@@ -142,6 +145,18 @@ impl Inflight {
             }
         }
         None
+    }
+
+    /// The QoS 1 messages in flight that belong to a group, in their order.
+    pub(in crate::logic) fn into_shared(self) -> impl Iterator<Item = (StoredMessage, Rc<Via>)> {
+        let of_group = |entry: Entry| {
+            let via = entry.via.filter(|via| via.group.is_some())?;
+            entry
+                .message
+                .zip(Some(via))
+                .filter(|_| entry.awaits == Awaits::PubAck)
+        };
+        self.entries.into_iter().filter_map(of_group)
     }
 
     /// Whether some are yet to be sent again: new ones must wait behind them.
@@ -183,7 +198,7 @@ impl Entry {
         qos: QoS,
         retain: bool,
         message: Option<StoredMessage>,
-        identifiers: Option<Rc<PropertiesBuf>>,
+        via: Option<Rc<Via>>,
     ) -> Self {
         let awaits = if qos == QoS::ExactlyOnce {
             Awaits::PubRec
@@ -195,7 +210,7 @@ impl Entry {
             retain,
             bytes: 0,
             message,
-            identifiers,
+            via,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a client identifier has one session at most, and always in the same shard, so a takeover is local. The link
 //! of a session (see [`Sessions::link`]) is the slot of its connection or [`NONE`]. `subscriptions` says for each filter at
-//! which position of its list the session stands; whoever moves a subscriber there tells the session.
+//! which position of its list the session stands, and `shares` the same of groups; whoever moves one there tells the session.
 
 pub(super) mod inflight;
 pub(super) mod queue;
@@ -15,7 +15,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use self::inflight::Inflight;
-use self::queue::Queue;
+use self::queue::{Bounds, Queue};
 use self::rights::Rights;
 use self::will::Will;
 use super::connection::NONE;
@@ -27,7 +27,7 @@ use crate::auth::acl::Access;
 /// A Session Expiry Interval that never ends [MQTT 5.0, 3.1.2.11.2].
 pub(super) const NEVER_EXPIRES: u32 = u32::MAX;
 
-/// One subscription of a session: the filter and the session's place in its list.
+/// One subscription of a session: the filter, or the group that shares one, and the session's position in its list.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
     pub(super) filter: u32,
@@ -52,12 +52,18 @@ pub(super) struct Session {
 #[derive(Debug, Default)]
 pub(super) struct Rare {
     /// Identifiers of inbound QoS 2 messages that await PUBREL [MQTT-4.3.3-10].
-    pub(super) unreleased: Vec<u16>,
+    unreleased: Vec<u16>,
+    /// So many in front are of earlier connections: this one's Receive Maximum does not count them.
+    unreleased_before: usize,
     will: Option<Box<Will>>,
     /// The user whose session it is, where the user was proved.
     user: Option<Box<str>>,
     /// What its client may do, if there are rules.
     rights: Option<Rights>,
+    /// Shared Subscriptions.
+    pub(super) shares: Vec<Held>,
+    /// Those of them, by their places, whose groups count the session as busy.
+    pub(super) busy_in: Vec<u32>,
 }
 
 impl Session {
@@ -68,6 +74,42 @@ impl Session {
 
     pub(super) fn unreleased(&self) -> &[u16] {
         self.rare.as_ref().map_or(&[], |rare| &rare.unreleased)
+    }
+
+    /// A QoS 2 message came; its identifier is not to be in [`Self::unreleased`].
+    pub(super) fn begin_release(&mut self, packet_identifier: u16) {
+        self.rare().unreleased.push(packet_identifier);
+    }
+
+    /// PUBREL came: whether the identifier was awaited.
+    pub(super) fn release(&mut self, packet_identifier: u16) -> bool {
+        let Some(rare) = self.rare.as_mut() else {
+            return false;
+        };
+        let Some(at) = rare
+            .unreleased
+            .iter()
+            .position(|&other| other == packet_identifier)
+        else {
+            return false;
+        };
+        rare.unreleased.remove(at);
+        rare.unreleased_before -= usize::from(at < rare.unreleased_before);
+        true
+    }
+
+    /// QoS 2 messages of this connection that await PUBREL: what its Receive Maximum counts.
+    pub(super) fn unreleased_now(&self) -> usize {
+        let count = |rare: &Rare| rare.unreleased.len().saturating_sub(rare.unreleased_before);
+        self.rare.as_deref().map_or(0, count)
+    }
+
+    /// A new connection: in both directions the quota is whole again [MQTT 5.0, 4.9].
+    pub(super) fn reconnected(&mut self) {
+        self.inflight.reconnected();
+        if let Some(rare) = &mut self.rare {
+            rare.unreleased_before = rare.unreleased.len();
+        }
     }
 
     pub(super) fn will(&self) -> Option<&Will> {
@@ -82,6 +124,16 @@ impl Session {
         if will.is_some() || self.rare.is_some() {
             self.rare().will = will;
         }
+    }
+
+    /// Its Shared Subscriptions.
+    pub(super) fn shares(&self) -> &[Held] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.shares)
+    }
+
+    /// The place of its Shared Subscription that has this number.
+    pub(super) fn share_mut(&mut self, held_at: u32) -> Option<&mut Held> {
+        self.rare.as_mut()?.shares.get_mut(held_at as usize)
     }
 
     /// The proved user whose session it is.
@@ -102,6 +154,7 @@ impl Session {
             return false;
         }
         self.rare().rights = rights;
+        // Who of a group may read is asked at each message.
         !self.subscriptions.is_empty()
     }
 
@@ -117,6 +170,8 @@ impl Session {
     }
 
     /// Whether a QoS 1 or 2 message may go out now, where payload bytes in flight have this bound.
+    ///
+    /// [MQTT-3.3.4-9]
     #[inline]
     pub(super) fn window_is_open(&self, bytes_max: u64) -> bool {
         self.inflight.outstanding() < self.window
@@ -223,6 +278,12 @@ impl Sessions {
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty() && self.by_client_identifier.is_empty()
+    }
+
+    /// Whether so much waits in a session's queue that publishers go on waiting for its client.
+    pub(super) fn queue_is_long(&self, slot: u32, bounds: Bounds) -> bool {
+        let queue = self.get(slot).and_then(|session| session.queue.as_ref());
+        queue.is_some_and(|queue| queue.is_long(bounds))
     }
 
     /// Published messages in the longest queue.

@@ -8,6 +8,7 @@ use super::testing::{Client, Cluster, Received, connect};
 
 mod aliasing;
 mod authenticating;
+mod bounds;
 mod connecting;
 mod delivering;
 mod operating;
@@ -18,6 +19,7 @@ mod retaining;
 mod rules;
 mod sessions;
 mod sharding;
+mod sharing;
 mod storing;
 mod subscribing;
 mod sys;

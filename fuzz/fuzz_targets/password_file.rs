@@ -1,0 +1,21 @@
+//! Password files: each is read whole or refused by line, and what is in it can be looked up. No password is checked: hashes
+//! are made to be slow.
+#![no_main]
+
+use std::path::Path;
+
+use broker::auth::password_file::PasswordFile;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &[u8]| {
+    match PasswordFile::parse(Path::new("passfile"), text) {
+        Ok(file) => {
+            let lines = text.split(|byte| *byte == b'\n').count();
+            assert!(file.len() <= lines, "a line has one user");
+            let _somebody_or_not = file.find("user");
+            let _challenge_or_none = file.scram_challenge("user");
+            assert!(file.keeps(&file, "user"), "a file keeps its own users");
+        }
+        Err(error) => assert!(error.to_string().contains("passfile"), "{error}"),
+    }
+});
