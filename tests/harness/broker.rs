@@ -111,7 +111,7 @@ impl Setup {
             ""
         };
         format!(
-            "{user}{}listener {port} 127.0.0.1\nallow_anonymous true\n{}",
+            "{}{user}listener {port} 127.0.0.1\nallow_anonymous true\n{}",
             self.global, self.listener
         )
     }

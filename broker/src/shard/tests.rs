@@ -32,6 +32,7 @@ impl Loops {
             ..Settings::default()
         });
         let listener = ListenerInEffect {
+            pages: None,
             tls: None,
             identity: None,
             proxy: None,
