@@ -30,6 +30,7 @@ mod reload;
 mod retained;
 mod service;
 mod session;
+mod shared;
 mod shut_down;
 mod simulation;
 mod start;

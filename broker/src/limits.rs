@@ -80,6 +80,18 @@ pub const SHARDS_MAX: u16 = 1024;
 /// Subscriptions of one session. Full: the filter is refused with 0x97 (5.0) or 0x80.
 pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 2_000_000;
 
+/// Members of a group that are tried where each would have to queue the message. All full: it goes to another shard's
+/// members that are ready, or is dropped and counted.
+pub const GROUP_TRIES_MAX: usize = 16;
+
+/// Shards that a message for a group is passed on through while members come and go. All used up: it waits for
+/// [`TIMER_STEP_NS`] where it is, and begins anew.
+pub const GROUP_HOPS_MAX: u32 = 8;
+
+/// Messages of groups whose last member left, in one shard, that wait for [`TIMER_STEP_NS`] for another one. Full: dropped and
+/// counted.
+pub const UNCLAIMED_MAX: usize = 100_000;
+
 /// Seconds that the mark of a deleted retained message lives, so that an older one which comes later from another shard is
 /// recognised. Longer than any batch waits.
 pub const TOMBSTONE_S: u64 = 60;

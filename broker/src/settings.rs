@@ -64,9 +64,21 @@ pub struct Settings {
     pub memory_bytes_max: u64,
     /// Levels of a topic name or filter at most; more are refused.
     pub topic_levels_max: u16,
+    /// `shared_subscription_strategy`: who of a group gets a message.
+    pub shared_subscription_strategy: SharedSubscriptionStrategy,
     /// Seed of the hash tables that are keyed by what clients send: random at the start of the process, so that nobody can
     /// prepare collisions; not in the configuration.
     pub hash_seed: u64,
+}
+
+/// Who of those who share a subscription gets a message, among the members that are connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SharedSubscriptionStrategy {
+    /// They take turns.
+    #[default]
+    Fair,
+    /// The member that has been connected longest, until it goes.
+    Sticky,
 }
 
 /// Which listener a connection came from: its index in [`Settings::listeners`].
@@ -128,6 +140,7 @@ impl Default for Settings {
             client_identifier_prefix: None,
             memory_bytes_max: UNLIMITED,
             topic_levels_max: 200,
+            shared_subscription_strategy: SharedSubscriptionStrategy::Fair,
             hash_seed: 0,
         }
     }

@@ -10,31 +10,27 @@ pub mod args;
 pub mod folder;
 pub mod peers;
 pub mod plan;
+mod start;
 pub mod statistics;
 pub mod summary;
 pub mod table;
 
-use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::certificates::{self, ServerCertificates, ServerKey};
 use crate::error::{EXIT_GENERATOR, EXIT_INTERRUPTED, EXIT_MISSED, EXIT_OK, Failure};
 use crate::machine::{self, Machine};
-use crate::phase::{ClientConfigs, Endpoint};
-use crate::process::{BrokerProcess, FreeAddress};
-use crate::run::{Silent, Subject};
-use crate::target::client_tls;
+use crate::run::Silent;
+use crate::selftest::Selftest;
 use crate::{retained, run, storm};
 use args::CompareRequest;
 use folder::{Folder, Version};
-use peers::{Configured, Setting};
 use plan::{Contender, Kind, Row, Work};
+use start::{Certificates, Started};
 
 /// Runs a comparison; gives the exit code.
 ///
@@ -51,15 +47,28 @@ pub fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<u8, Fai
     let folder = Folder::make(request).map_err(Failure::system("cannot make the folder of the results"))?;
     let written = Failure::system(format!("cannot write into {}", folder.path().display()));
     let versions = versions(&request.contenders);
+    let selftest = Selftest {
+        duration: SELFTEST,
+        cpus: Some(request.frame.cpus.clone()),
+    };
+    let ceiling = crate::selftest::run(&selftest, interrupted)?;
+    print!("{}", crate::selftest::text(&ceiling));
+    let kept = folder.write_json("selftest.json", &ceiling);
+    kept.map_err(Failure::system("cannot keep the selftest"))?;
     let begun = write_frame(&folder, request, &versions);
     let tally = begun.and_then(|()| measure_all(request, &certificates, &folder, interrupted));
     let tally = tally.map_err(written)?;
     let written = Failure::system(format!("cannot write into {}", folder.path().display()));
     let summary = folder.sum_up(request, &versions).map_err(written)?;
+    let written = Failure::system("cannot write the report");
+    crate::html::write(folder.path()).map_err(written)?;
     print!("{}", table::terminal(&summary));
     println!("\n{}", folder.path().display());
     Ok(tally.exit_code(interrupted))
 }
+
+/// Length of each run of the selftest that stands before a comparison.
+const SELFTEST: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What became of the runs.
 #[derive(Debug, Default)]
@@ -195,91 +204,6 @@ fn to_value<T: serde::Serialize>(outcome: &T) -> Result<Value, Failure> {
     })
 }
 
-/// A broker that takes connections.
-struct Started {
-    subject: Subject,
-    process: BrokerProcess,
-    configuration: String,
-    _folder: TempDir,
-}
-
-impl Started {
-    fn new(
-        request: &CompareRequest,
-        tls: Option<ServerKey>,
-        contender: &Contender,
-        certificates: &Certificates,
-        interrupted: &AtomicBool,
-    ) -> Result<Started, Failure> {
-        let folder = tempfile::Builder::new().prefix("loadgen-").tempdir();
-        let folder = folder.map_err(Failure::system("cannot make a folder for a broker"))?;
-        // A broker may give its privileges up, and then has to get at its own files.
-        open_to_all(folder.path())?;
-        let free = FreeAddress::find()?;
-        let address = free.address;
-        let files = tls.map(|key| certificates.of(key));
-        let setting = Setting {
-            port: address.port(),
-            tls: files,
-            folder: folder.path(),
-            nodelay: contender.nodelay,
-            threads: request.cores.count(),
-        };
-        let (mut process, configured) = start(contender, &setting, request)?;
-        process.wait_until_it_listens(address, interrupted)?;
-        let tls = tls.map(|key| certificates.clients(key)).transpose()?;
-        let subject = Subject {
-            endpoint: Endpoint {
-                address,
-                server_name: "localhost".to_owned(),
-                tls,
-            },
-            pid: Some(process.pid()),
-            name: contender.label.clone(),
-            configuration: Some(configured.text.clone()),
-        };
-        Ok(Started {
-            subject,
-            process,
-            configuration: configured.text,
-            _folder: folder,
-        })
-    }
-}
-
-fn start(
-    contender: &Contender,
-    setting: &Setting<'_>,
-    request: &CompareRequest,
-) -> Result<(BrokerProcess, Configured), Failure> {
-    let cores = Some(&request.cores);
-    let cannot = |error: io::Error| Failure::System {
-        what: "cannot write a broker's configuration".to_owned(),
-        source: error,
-    };
-    match &contender.kind {
-        Kind::Peer(peer, program) => {
-            let configured = peer.configure(setting).map_err(cannot)?;
-            let process = BrokerProcess::peer(peer.command(program, &configured.file), cores)?;
-            Ok((process, configured))
-        }
-        Kind::Midge => {
-            let text = peers::mosquitto(setting);
-            let file = setting.folder.join("midge.conf");
-            std::fs::write(&file, &text).map_err(cannot)?;
-            let shards = request.cores.count().to_string();
-            let words = [
-                "-c".into(),
-                file.clone().into_os_string(),
-                "--shards".into(),
-                shards.into(),
-            ];
-            let process = BrokerProcess::own(words as [OsString; 4], cores)?;
-            Ok((process, Configured { text, file }))
-        }
-    }
-}
-
 fn versions(contenders: &[Contender]) -> Vec<Version> {
     let version = |contender: &Contender| {
         let (version, program): (String, Option<PathBuf>) = match &contender.kind {
@@ -296,70 +220,6 @@ fn versions(contenders: &[Contender]) -> Vec<Version> {
         }
     };
     contenders.iter().map(version).collect()
-}
-
-/// The certificates of one comparison: one set for each kind of key.
-struct Certificates {
-    _folder: TempDir,
-    p256: ServerCertificates,
-    rsa2048: ServerCertificates,
-}
-
-impl Certificates {
-    fn make() -> Result<Certificates, Failure> {
-        let folder = tempfile::Builder::new().prefix("loadgen-").tempdir();
-        let folder = folder.map_err(Failure::system("cannot make a folder for certificates"))?;
-        open_to_all(folder.path())?;
-        let make = |name: &str, key: ServerKey| {
-            let path = folder.path().join(name);
-            std::fs::create_dir(&path)?;
-            let files = certificates::make_with_clients(&path, key, 0)?;
-            for file in [&files.ca, &files.certificate, &files.key] {
-                readable(file, 0o644)?;
-            }
-            readable(&path, 0o755)?;
-            Ok(files)
-        };
-        let cannot = |error| Failure::System {
-            what: "cannot make certificates".to_owned(),
-            source: error,
-        };
-        let p256 = make("p256", ServerKey::P256).map_err(cannot)?;
-        let rsa2048 = make("rsa2048", ServerKey::Rsa2048).map_err(cannot)?;
-        Ok(Certificates {
-            _folder: folder,
-            p256,
-            rsa2048,
-        })
-    }
-
-    fn of(&self, key: ServerKey) -> &ServerCertificates {
-        match key {
-            ServerKey::P256 => &self.p256,
-            ServerKey::Rsa2048 => &self.rsa2048,
-        }
-    }
-
-    fn clients(&self, key: ServerKey) -> Result<ClientConfigs, Failure> {
-        let tls = transport::tls::ClientTls {
-            ca: Some(&self.of(key).ca),
-            ..transport::tls::ClientTls::default()
-        };
-        Ok(ClientConfigs::new(vec![client_tls(
-            &tls,
-            &transport::tls::NoPassphrase,
-        )?]))
-    }
-}
-
-/// The keys are of this comparison alone and gone with it: brokers that give up their privileges must read them.
-fn readable(path: &Path, mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-}
-
-fn open_to_all(folder: &Path) -> Result<(), Failure> {
-    readable(folder, 0o755).map_err(Failure::system("cannot open a folder to the brokers"))
 }
 
 #[cfg(test)]

@@ -1,9 +1,19 @@
 //! The outcome in files.
+//!
+//! `windows` is the time series as CSV, `hgrm` the percentiles as HdrHistogram's plotters read them, `hlog` the
+//! histogram of each interval as its log readers do.
 
+mod hgrm;
+mod hlog;
+mod windows;
+
+use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Writes the outcome as JSON, whole or not at all.
+use crate::outcome::Outcome;
+
+/// Writes an outcome as JSON, whole or not at all.
 ///
 /// # Errors
 /// What writing gives.
@@ -18,3 +28,23 @@ pub fn write_json<T: serde::Serialize>(outcome: &T, path: &Path) -> io::Result<(
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }
+
+/// Writes a run's outcome, time series and histograms into a folder.
+///
+/// # Errors
+/// What writing gives.
+pub fn write_folder(outcome: &Outcome, folder: &Path) -> io::Result<()> {
+    write_json(outcome, &folder.join("result.json"))?;
+    fs::write(folder.join("windows.csv"), windows::csv(&outcome.series)?)?;
+    fs::write(
+        folder.join("latency.hgrm"),
+        hgrm::text(&outcome.histograms.latency),
+    )?;
+    fs::write(
+        folder.join("latency.hlog"),
+        hlog::bytes(&outcome.histograms, outcome.started_unix_s)?,
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,29 +1,36 @@
 //! From what the threads and the meter hand over to the outcome.
 
+use crate::churn::ChurnReport;
 use crate::latency::Latency;
 use crate::ledger::Totals;
 use crate::machine::{self, Machine};
 use crate::measure::{Measurements, WorkerOutcome};
 use crate::meter::Meter;
 use crate::outcome::{
-    BrokerReport, ConnectReport, GeneratorReport, LedgerReport, Outcome, Rates, SCHEMA, WindowReport,
+    BrokerReport, ConnectReport, GeneratorReport, Histograms, LedgerReport, Outcome, Rates, SCHEMA,
+    WindowReport,
 };
 use crate::phase::Run;
 use crate::run::Subject;
 use crate::scenario::Load;
+use crate::series::Series;
 use crate::steadiness::Steadiness;
 use crate::subscriber::close_group;
 use crate::validity::{Evidence, judge};
 
 /// What only the coordinator knows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Circumstances {
     /// Wall clock at the beginning, seconds since 1970.
     pub(crate) started_unix_s: u64,
     /// Time from the first connection's start to the last one's readiness.
     pub(crate) connect_wall_ns: u64,
+    /// What came and went beside the load.
+    pub(crate) churn: Option<ChurnReport>,
     /// Whether a signal ended the run early.
     pub(crate) interrupted: bool,
+    /// The run in intervals.
+    pub(crate) series: Series,
 }
 
 /// Puts together what the threads and the meter have.
@@ -62,16 +69,20 @@ pub(crate) fn outcome(
         latency_p99_ns: latency.summary().map(|summary| summary.p99_ns),
         steadiness,
         interrupted: circumstances.interrupted,
+        churn_failed: circumstances.churn.as_ref().map_or(0, |churn| churn.failed),
         ..evidence_of(state, workers, &measurements)
     };
+    let times = state.timeline.times();
+    let rates = rates(state, &ledger, latency.count());
     Outcome {
         schema: SCHEMA,
         loadgen_version: env!("CARGO_PKG_VERSION"),
         started_unix_s: circumstances.started_unix_s,
         scenario: state.scenario.clone(),
         broker: broker_report(subject, meter, workers),
-        connect: connect_report(state, &measurements, circumstances.connect_wall_ns),
-        rates: rates(state, &ledger, latency.count()),
+        churn: circumstances.churn.clone(),
+        connect: connect_report(state, &measurements, meter, circumstances.connect_wall_ns),
+        rates,
         latency: latency.summary(),
         service: measurements.service.summary(),
         acknowledged: measurements.acknowledged.summary(),
@@ -79,6 +90,12 @@ pub(crate) fn outcome(
         lag_own: measurements.lag_own.summary(),
         ledger,
         windows,
+        series: times.map_or(Vec::new(), |times| circumstances.series.reports(&times)),
+        quantiles: latency.quantiles(),
+        histograms: Histograms {
+            latency,
+            series: Some(circumstances.series),
+        },
         steadiness,
         generator,
         machine: Machine::look(),
@@ -90,6 +107,10 @@ pub(crate) fn outcome(
 fn evidence_of(state: &Run, workers: &[WorkerOutcome], measurements: &Measurements) -> Evidence {
     Evidence {
         paced: matches!(state.scenario.load, Load::Paced { .. }),
+        idle: state.scenario.load == Load::Idle,
+        subscribers: state.scenario.subscribers,
+        reconnected: workers.iter().map(|worker| worker.reconnected).sum(),
+        reconnects: state.scenario.reconnect,
         qos: Some(state.scenario.qos),
         held_up: measurements.lag_held_up.count(),
         own_lag_p50_ns: measurements.lag_own.quantile_ns(0.5),
@@ -170,10 +191,11 @@ fn broker_report(subject: &Subject, meter: &Meter, outcomes: &[WorkerOutcome]) -
     }
 }
 
-fn connect_report(state: &Run, measurements: &Measurements, wall_ns: u64) -> ConnectReport {
+fn connect_report(state: &Run, measurements: &Measurements, meter: &Meter, wall_ns: u64) -> ConnectReport {
     ConnectReport {
         connections: u64::from(state.scenario.publishers) + u64::from(state.scenario.subscribers),
         wall_ns,
+        rss: meter.rss.clone(),
         tcp: measurements.tcp.summary(),
         tls: measurements.tls.summary(),
         connack: measurements.connack.summary(),

@@ -63,6 +63,21 @@ impl Latency {
         })
     }
 
+    /// The latency at quantiles that lie evenly on the scale of 1 / (1 - quantile), as far as there are values.
+    pub fn quantiles(&self) -> Vec<(f64, u64)> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let steps = (0..).map(|step| 10_f64.powf(f64::from(step) / 8.0));
+        let count = self.0.len() as f64;
+        steps
+            .take_while(|inverse| *inverse <= count)
+            .map(|inverse| 1.0 - 1.0 / inverse)
+            .chain([1.0])
+            .map(|quantile| (quantile, self.quantile_ns(quantile)))
+            .collect()
+    }
+
     /// The histogram itself, for exporters.
     pub fn histogram(&self) -> &Histogram<u64> {
         &self.0
@@ -109,6 +124,19 @@ mod tests {
         let summary = latency.summary().unwrap();
         assert_eq!(summary.count, 2);
         assert!(summary.max_ns >= VALUE_NS_MAX);
+    }
+
+    #[test]
+    fn quantiles_rise_to_the_maximum() {
+        let mut latency = Latency::new();
+        assert!(latency.quantiles().is_empty());
+        (1..=1_000).for_each(|value| latency.record(value));
+        let quantiles = latency.quantiles();
+        assert!(
+            quantiles.is_sorted_by(|one, other| one.0 < other.0 && one.1 <= other.1),
+            "{quantiles:?}"
+        );
+        assert_eq!(quantiles.last(), Some(&(1.0, 1_000)));
     }
 
     proptest! {

@@ -5,16 +5,24 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use loadgen::args::{self, Request};
-use loadgen::error::{EXIT_USAGE, Failure};
+use loadgen::cpus::Cpus;
+use loadgen::error::{EXIT_OK, EXIT_USAGE, Failure};
+use loadgen::html::args::ReportRequest;
+use loadgen::metrics::{Both, MetricsServer};
 use loadgen::process::{self, BROKER_WORD, PEER_WORD};
-use loadgen::report::{self, ProgressLine};
+use loadgen::progress::ProgressLine;
+use loadgen::report;
 use loadgen::retained::args::RetainedRequest;
 use loadgen::run::Silent;
+use loadgen::search::args::SearchRequest;
+use loadgen::selftest::Selftest;
+use loadgen::selftest::args::SelftestRequest;
 use loadgen::storm::args::StormRequest;
 use loadgen::target::Target;
-use loadgen::{compare, conceal, export, named, pubsub, retained, run, storm};
+use loadgen::{compare, conceal, export, html, named, pubsub, retained, run, search, selftest, storm};
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
@@ -39,6 +47,9 @@ fn main() -> ExitCode {
         "compare" => end(compare::args::parse(behind()), |request| {
             compare::run(request, &*watch_signals()?)
         }),
+        "report" => end(html::args::parse(behind()), report_of),
+        "search" => end(search::args::parse(behind()), search_of),
+        "selftest" => end(selftest::args::parse(behind()), selftest_of),
         "conn" => end(storm::args::parse(behind()), storm_of),
         "retained" => end(retained::args::parse(behind()), retained_of),
         _ => end(args::parse(words), measure),
@@ -61,6 +72,44 @@ fn end<R>(parsed: Result<R, clap::Error>, act: impl FnOnce(&R) -> Result<u8, Fai
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE))
         }
     }
+}
+
+fn report_of(request: &ReportRequest) -> Result<u8, Failure> {
+    let written = html::write(&request.folder);
+    let path = written.map_err(Failure::system(format!(
+        "cannot report on {}",
+        request.folder.display()
+    )))?;
+    println!("{}", path.display());
+    Ok(EXIT_OK)
+}
+
+fn search_of(request: &SearchRequest) -> Result<u8, Failure> {
+    let interrupted = watch_signals()?;
+    if let Some(folder) = &request.out {
+        make_folder(folder)?;
+    }
+    let mut target = Target::open(&request.target, &request.scenario, &interrupted)?;
+    let mut progress = ProgressLine::new(&request.scenario);
+    let outcome = search::run(&request.scenario, &target.subject, &interrupted, &mut progress);
+    progress.clear();
+    target.check_alive()?;
+    let outcome = outcome?;
+    print!("{}", search::text(&outcome));
+    if let Some(folder) = &request.out {
+        keep_ceiling(folder, request.scenario.cpus.clone(), &interrupted)?;
+        write_json(&outcome, Some(&folder.join("search.json")))?;
+        let written = html::write(folder);
+        written.map_err(Failure::system(format!("cannot write into {}", folder.display())))?;
+    }
+    Ok(outcome.exit_code())
+}
+
+fn selftest_of(request: &SelftestRequest) -> Result<u8, Failure> {
+    let outcome = selftest::run(&request.selftest, &*watch_signals()?)?;
+    print!("{}", selftest::text(&outcome));
+    write_json(&outcome, request.json.as_deref())?;
+    Ok(outcome.exit_code)
 }
 
 fn storm_of(request: &StormRequest) -> Result<u8, Failure> {
@@ -96,6 +145,8 @@ fn password(words: &[OsString]) -> Option<String> {
     match one_client {
         Some("pub") => pubsub::password(true, behind()),
         Some("sub") => pubsub::password(false, behind()),
+        Some("conn") => storm::args::password(words.iter().skip(1).cloned()),
+        Some("search") => search::args::password(words.iter().skip(1).cloned()),
         _ => args::password(words.iter().cloned()),
     }
 }
@@ -119,16 +170,60 @@ fn one_client(publishes: bool, words: Vec<OsString>) -> ExitCode {
 
 fn measure(request: &Request) -> Result<u8, Failure> {
     let interrupted = watch_signals()?;
+    if let Some(folder) = &request.output.folder {
+        make_folder(folder)?;
+    }
     let mut target = Target::open(&request.target, &request.scenario, &interrupted)?;
     let mut progress = ProgressLine::new(&request.scenario);
-    let outcome = run::run(&request.scenario, &target.subject, &interrupted, &mut progress);
+    let served = request.output.metrics.map(MetricsServer::start).transpose();
+    let outcome = match served.map_err(Failure::system("cannot serve metrics"))? {
+        Some(mut metrics) => {
+            eprintln!("loadgen: metrics on http://{}/metrics", metrics.address());
+            let mut both = Both(&mut progress, &mut metrics);
+            run::run(&request.scenario, &target.subject, &interrupted, &mut both)
+        }
+        None => run::run(&request.scenario, &target.subject, &interrupted, &mut progress),
+    };
     progress.clear();
     // A broker that has died explains more than what the clients saw of it.
     target.check_alive()?;
     let outcome = outcome?;
     print!("{}", report::text(&outcome));
     write_json(&outcome, request.output.json.as_deref())?;
+    if let Some(folder) = &request.output.folder {
+        keep_ceiling(folder, request.scenario.cpus.clone(), &interrupted)?;
+        let written = export::write_folder(&outcome, folder).and_then(|()| html::write(folder));
+        written.map_err(Failure::system(format!("cannot write into {}", folder.display())))?;
+    }
     Ok(outcome.verdict.exit_code)
+}
+
+/// What the generator itself can do stands beside each result: a short selftest.
+fn keep_ceiling(folder: &Path, cpus: Option<Cpus>, interrupted: &AtomicBool) -> Result<(), Failure> {
+    let selftest = Selftest {
+        duration: CEILING,
+        cpus,
+    };
+    match selftest::run(&selftest, interrupted) {
+        Ok(ceiling) => write_json(&ceiling, Some(&folder.join("selftest.json"))),
+        // What was measured is kept all the same.
+        Err(Failure::Interrupted) => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+const CEILING: Duration = Duration::from_millis(500);
+
+/// Makes the new folder of an outcome before anything is measured, and writes the command into it.
+fn make_folder(folder: &Path) -> Result<(), Failure> {
+    let made = std::fs::create_dir(folder).and_then(|()| {
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        std::fs::write(folder.join("command"), format!("loadgen {}\n", words.join(" ")))
+    });
+    made.map_err(Failure::system(format!(
+        "cannot make the folder {}",
+        folder.display()
+    )))
 }
 
 /// The first SIGINT or SIGTERM ends the load early, the second the program.

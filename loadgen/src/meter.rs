@@ -18,6 +18,8 @@ pub(crate) struct Meter {
     stopped: Option<Reading>,
     /// Deliveries due and not received, ten times a second.
     pub(crate) backlog: Vec<u64>,
+    /// Connections and resident memory while they are made.
+    pub(crate) rss: Vec<(u64, u64)>,
 }
 
 /// What was read at one moment.
@@ -48,6 +50,15 @@ impl Meter {
             rss_bytes: self.pid.and_then(|pid| process_rss_bytes(pid).ok()),
             received: progress.received,
             machine: CpuTimes::now(),
+        }
+    }
+
+    /// Reads the memory while connections are made.
+    pub(crate) fn look_at_memory(&mut self, ready: u64) {
+        let rss_bytes = self.pid.and_then(|pid| process_rss_bytes(pid).ok());
+        let grown = self.rss.last().is_none_or(|(before, _)| *before < ready);
+        if let Some(rss_bytes) = rss_bytes.filter(|_| grown && self.rss.len() < RSS_READINGS_MAX) {
+            self.rss.push((ready, rss_bytes));
         }
     }
 
@@ -91,3 +102,6 @@ impl Meter {
         }
     }
 }
+
+/// Readings of the memory that are kept: with more connections than can be made in this time the rest is not drawn.
+const RSS_READINGS_MAX: usize = 600;

@@ -4,11 +4,13 @@
 
 use serde::Serialize;
 
-use crate::latency::Summary;
+use crate::churn::ChurnReport;
+use crate::latency::{Latency, Summary};
 use crate::ledger::Totals;
 use crate::machine::Machine;
 use crate::measure::ThreadUse;
 use crate::scenario::Scenario;
+use crate::series::{IntervalReport, Series};
 use crate::steadiness::Steadiness;
 use crate::validity::Verdict;
 
@@ -30,6 +32,8 @@ pub struct Outcome {
     pub broker: BrokerReport,
     /// How connecting went.
     pub connect: ConnectReport,
+    /// What came and went beside the load.
+    pub churn: Option<ChurnReport>,
     /// Intended send time to receive.
     pub latency: Option<Summary>,
     /// Write to receive; absent in closed loop and where payloads are too short to carry it.
@@ -46,6 +50,13 @@ pub struct Outcome {
     pub rates: Rates,
     /// The measured part in five.
     pub windows: Vec<WindowReport>,
+    /// The whole run in short intervals.
+    pub series: Vec<IntervalReport>,
+    /// The latency at many quantiles: quantile and ns.
+    pub quantiles: Vec<(f64, u64)>,
+    /// The histograms themselves, for files of their own.
+    #[serde(skip)]
+    pub histograms: Histograms,
     /// Whether they are alike.
     pub steadiness: Option<Steadiness>,
     /// The generator's own cost.
@@ -54,6 +65,15 @@ pub struct Outcome {
     pub machine: Machine,
     /// Whether to believe it.
     pub verdict: Verdict,
+}
+
+/// Histograms of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Histograms {
+    /// Intended send time to receive, of the measured part.
+    pub latency: Latency,
+    /// The same for each interval of the whole run.
+    pub series: Option<Series>,
 }
 
 /// The broker of a run.
@@ -97,12 +117,14 @@ pub struct BrokerUse {
 }
 
 /// How connecting went.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct ConnectReport {
     /// Connections made.
     pub connections: u64,
     /// Wall time for all, ns.
     pub wall_ns: u64,
+    /// The broker's resident memory while they were made: connections and bytes.
+    pub rss: Vec<(u64, u64)>,
     /// TCP connect.
     pub tcp: Option<Summary>,
     /// TLS handshake.

@@ -15,6 +15,7 @@ use transport::ring::Waker;
 use crate::handshake;
 use crate::ledger::Ledger;
 use crate::scenario::{Load, Scenario};
+use crate::series;
 use crate::topics::TopicPlan;
 use crate::window::DeliveryWindow;
 
@@ -237,6 +238,8 @@ pub struct Run {
     pub epoch_ns: u64,
     /// The broker.
     pub endpoint: Endpoint,
+    /// Length of the intervals of the time series, ns.
+    pub interval_ns: u64,
     /// The phases.
     pub timeline: Timeline,
     /// One for each thread.
@@ -270,6 +273,7 @@ impl Run {
                 .collect(),
         };
         Run {
+            interval_ns: series::interval_ns(&scenario),
             scenario,
             plan,
             number,

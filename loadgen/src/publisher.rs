@@ -131,6 +131,16 @@ impl Publisher {
         self.flights.as_ref().is_none_or(Flights::has_room)
     }
 
+    /// Forgets what is in flight, because the connection is gone; says how much that was.
+    pub fn forget_flights(&mut self) -> u64 {
+        let Some(flights) = &mut self.flights else {
+            return 0;
+        };
+        let count = flights.count() as u64;
+        *flights = Flights::new(flights.limit);
+        count
+    }
+
     /// Appends the next message. `intended_ns` counts from the run's epoch, `lag_ns` is how much later it leaves,
     /// `now_ns` is CLOCK_MONOTONIC.
     #[inline]

@@ -1,87 +1,14 @@
-//! The outcome for people: a progress line while it runs, figures at the end.
+//! The outcome for people.
 //!
 //! Invariant: every figure has its unit in sight, and the verdict stands last, where it is read.
 
 use std::fmt::{self, Write};
-use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::latency::Summary;
 use crate::outcome::{BrokerUse, Outcome};
-use crate::phase::{Phase, Progress};
-use crate::run::Observer;
 use crate::scenario::{Load, Scenario, version_name};
 use crate::topics::Topics;
 use crate::validity::{Gravity, LimitedBy, Verdict};
-
-/// The progress line; silent where standard error is no terminal.
-#[derive(Debug)]
-pub struct ProgressLine {
-    bar: ProgressBar,
-    connections: u64,
-    whole: Duration,
-    before: Option<(Duration, u64)>,
-}
-
-impl ProgressLine {
-    /// A line for this scenario.
-    pub fn new(scenario: &Scenario) -> ProgressLine {
-        let connections = u64::from(scenario.publishers) + u64::from(scenario.subscribers);
-        let bar = ProgressBar::new(100);
-        if let Ok(style) = ProgressStyle::with_template("{prefix:>10} {wide_bar} {msg}") {
-            bar.set_style(style);
-        }
-        ProgressLine {
-            bar,
-            connections,
-            whole: scenario.warmup + scenario.duration,
-            before: None,
-        }
-    }
-
-    /// Takes the line away.
-    pub fn clear(&self) {
-        self.bar.finish_and_clear();
-    }
-
-    fn per_second(&mut self, elapsed: Duration, received: u64) -> f64 {
-        let (then, before) = self
-            .before
-            .replace((elapsed, received))
-            .unwrap_or((elapsed, received));
-        let seconds = elapsed.saturating_sub(then).as_secs_f64();
-        if seconds > 0.0 {
-            (received - before) as f64 / seconds
-        } else {
-            0.0
-        }
-    }
-}
-
-impl Observer for ProgressLine {
-    fn observe(&mut self, phase: Phase, elapsed: Duration, progress: &Progress) {
-        let (name, share) = match phase {
-            Phase::Connecting => (
-                "connecting",
-                progress.ready as f64 / self.connections.max(1) as f64,
-            ),
-            Phase::WarmUp => ("warm-up", elapsed.as_secs_f64() / self.whole.as_secs_f64()),
-            Phase::Measuring => ("measuring", elapsed.as_secs_f64() / self.whole.as_secs_f64()),
-            Phase::Draining => ("draining", 1.0),
-        };
-        self.bar.set_prefix(name);
-        self.bar.set_position((share * 100.0).min(100.0) as u64);
-        let message = if phase == Phase::Connecting {
-            format!("{} of {}", progress.ready, self.connections)
-        } else {
-            let delivered_per_s = self.per_second(elapsed, progress.received);
-            let behind = progress.expected.saturating_sub(progress.received);
-            format!("{delivered_per_s:.0}/s delivered, {behind} under way")
-        };
-        self.bar.set_message(message);
-    }
-}
 
 /// The outcome as text.
 pub fn text(outcome: &Outcome) -> String {
@@ -121,6 +48,16 @@ fn write_head(out: &mut String, outcome: &Outcome) -> fmt::Result {
         Load::Saturating { window } => format!("as fast as possible with a window of {window}"),
         Load::Idle => "no messages".to_owned(),
     };
+    if let Some(origin) = &outcome.scenario.origin {
+        let published = origin.published_duration_s;
+        let length = published.map_or(String::new(), |seconds| format!(" of {seconds} s"));
+        let measured_s = outcome.scenario.duration.as_secs_f64();
+        writeln!(
+            out,
+            "scenario {}, scale {}, {measured_s} s{length} measured",
+            origin.name, origin.scale
+        )?;
+    }
     let security = outcome.broker.tls.as_deref().unwrap_or("no TLS");
     writeln!(
         out,
@@ -167,6 +104,17 @@ fn write_connect(out: &mut String, outcome: &Outcome) -> fmt::Result {
         "connections",
         grouped(connect.connections),
         outcome.scenario.connect_concurrency
+    )?;
+    let Some(churn) = &outcome.churn else {
+        return Ok(());
+    };
+    let p50_ms = churn.whole.map_or(0.0, |whole| whole.p50_ns as f64 / 1e6);
+    writeln!(
+        out,
+        "{:>24} {} came and went beside the load, {} failed; {p50_ms:.3} ms to CONNACK in the median\n",
+        "churn",
+        grouped(churn.made),
+        grouped(churn.failed)
     )
 }
 
@@ -385,6 +333,7 @@ mod tests {
                 wall_ns: 250_000_000,
                 ..ConnectReport::default()
             },
+            churn: None,
             latency: latency.summary(),
             service: None,
             acknowledged: None,
@@ -402,6 +351,9 @@ mod tests {
                 ..Rates::default()
             },
             windows: Vec::new(),
+            series: Vec::new(),
+            quantiles: Vec::new(),
+            histograms: crate::outcome::Histograms::default(),
             steadiness: None,
             generator: GeneratorReport::default(),
             machine: crate::machine::Machine::default(),

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use transport::clock::monotonic_ns;
 
+use crate::churn::{Churn, ChurnReport};
 use crate::error::Failure;
 use crate::gather::{self, Circumstances};
 use crate::machine;
@@ -19,6 +20,7 @@ use crate::meter::Meter;
 use crate::outcome::Outcome;
 use crate::phase::{Endpoint, Phase, Progress, Run, Times, nanoseconds};
 use crate::scenario::Scenario;
+use crate::series::{IntervalReport, Series};
 use crate::worker::{Event, work};
 
 /// The broker of a run.
@@ -38,6 +40,9 @@ pub struct Subject {
 pub trait Observer {
     /// `elapsed` counts from the beginning of the load, in the connecting phase from the beginning of the run.
     fn observe(&mut self, phase: Phase, elapsed: Duration, progress: &Progress);
+
+    /// An interval of the time series is complete.
+    fn interval(&mut self, _interval: &IntervalReport) {}
 }
 
 /// Watches nothing.
@@ -71,15 +76,32 @@ pub fn run(
         began_ns,
     ));
     let mut meter = Meter::new(subject.pid);
-    let threads = Threads::start(&state)?;
-    let coordinated = coordinate(&state, &threads.events, interrupted, observer, &mut meter);
+    let mut series = Series::new(state.interval_ns, scenario.threads);
+    let Threads { handles, events } = Threads::start(&state)?;
+    let mut watch = Watch {
+        observer,
+        meter: &mut meter,
+        series: &mut series,
+    };
+    let coordinated = coordinate(&state, subject, &events, interrupted, &mut watch);
     state.timeline.finish();
     state.wake_all();
-    let workers = threads.join();
+    let workers = join(handles);
+    events.try_iter().for_each(|event| {
+        if let Event::Interval(part) = event {
+            series.add(&part);
+        }
+    });
+    let Coordinated {
+        connect_wall_ns,
+        churn,
+    } = coordinated?;
     let circumstances = Circumstances {
         started_unix_s,
-        connect_wall_ns: coordinated?,
+        connect_wall_ns,
+        churn,
         interrupted: interrupted.load(Ordering::Relaxed),
+        series,
     };
     Ok(gather::outcome(&state, subject, &meter, &workers?, circumstances))
 }
@@ -101,39 +123,85 @@ impl Threads {
         }
         Ok(Threads { handles, events })
     }
-
-    fn join(self) -> Result<Vec<WorkerOutcome>, Failure> {
-        let joined: Vec<_> = self.handles.into_iter().map(JoinHandle::join).collect();
-        joined
-            .into_iter()
-            .map(|outcome| outcome.map_err(|_| Failure::Thread))
-            .collect()
-    }
 }
 
-/// Takes the threads through the phases; gives the wall time of connecting, ns.
+fn join(handles: Vec<JoinHandle<WorkerOutcome>>) -> Result<Vec<WorkerOutcome>, Failure> {
+    let joined: Vec<_> = handles.into_iter().map(JoinHandle::join).collect();
+    joined
+        .into_iter()
+        .map(|outcome| outcome.map_err(|_| Failure::Thread))
+        .collect()
+}
+
+/// What the coordinator knows at the end.
+struct Coordinated {
+    /// Wall time of connecting, ns.
+    connect_wall_ns: u64,
+    churn: Option<ChurnReport>,
+}
+
+/// Takes the threads through the phases.
 fn coordinate(
     state: &Run,
+    subject: &Subject,
     events: &Receiver<Event>,
     interrupted: &AtomicBool,
-    observer: &mut dyn Observer,
-    meter: &mut Meter,
-) -> Result<u64, Failure> {
+    watch: &mut Watch<'_>,
+) -> Result<Coordinated, Failure> {
     let began_ns = monotonic_ns();
     for _ in 0..state.scenario.threads {
-        wait_for_a_thread(state, events, interrupted, observer, began_ns)?;
+        wait_for_a_thread(state, events, interrupted, watch, began_ns)?;
     }
     let connect_wall_ns = monotonic_ns() - began_ns;
-    meter.connected = meter.read(&state.progress());
+    watch.meter.connected = watch.meter.read(&state.progress());
+    watch.meter.look_at_memory(state.progress().ready);
     let start_ns = monotonic_ns() + nanoseconds(LEAD);
     state
         .timeline
         .begin(start_ns, state.scenario.warmup, state.scenario.duration);
     state.wake_all();
-    drive_load(state, interrupted, observer, meter);
-    match events.try_recv() {
-        Ok(Event::Failed(failure)) => Err(failure),
-        _ => Ok(connect_wall_ns),
+    let churn = Churn::start(state, subject)?;
+    let driven = drive_load(state, events, interrupted, watch);
+    let churn = churn.map(|churn| churn.finish(monotonic_ns())).transpose();
+    driven?;
+    Ok(Coordinated {
+        connect_wall_ns,
+        churn: churn?,
+    })
+}
+
+/// Those who are told how the load goes on.
+struct Watch<'a> {
+    observer: &'a mut dyn Observer,
+    meter: &'a mut Meter,
+    series: &'a mut Series,
+}
+
+impl Watch<'_> {
+    /// Takes what the threads have told since the last look.
+    fn listen(&mut self, events: &Receiver<Event>, times: &Times) -> Result<(), Failure> {
+        for event in events.try_iter() {
+            match event {
+                Event::Failed(failure) => return Err(failure),
+                Event::Interval(part) => self.series.add(&part),
+                Event::Ready => {}
+            }
+        }
+        while let Some(interval) = self.series.next_complete(times) {
+            self.observer.interval(&interval);
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, times: &Times, now_ns: u64, phase: Phase, progress: &Progress) {
+        let since_ns = now_ns.saturating_sub(times.start_ns);
+        self.meter.look(phase, progress);
+        self.observer
+            .observe(phase, Duration::from_nanos(since_ns), progress);
+        if now_ns >= times.start_ns {
+            let backlog = progress.expected.saturating_sub(progress.received);
+            self.series.note_backlog(since_ns, backlog);
+        }
     }
 }
 
@@ -141,12 +209,12 @@ fn wait_for_a_thread(
     state: &Run,
     events: &Receiver<Event>,
     interrupted: &AtomicBool,
-    observer: &mut dyn Observer,
+    watch: &mut Watch<'_>,
     began_ns: u64,
 ) -> Result<(), Failure> {
     loop {
         match events.recv_timeout(LOOK) {
-            Ok(Event::Ready) => return Ok(()),
+            Ok(Event::Ready | Event::Interval(_)) => return Ok(()),
             Ok(Event::Failed(failure)) => return Err(failure),
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(Failure::Thread);
@@ -156,14 +224,21 @@ fn wait_for_a_thread(
             }
             Err(RecvTimeoutError::Timeout) => {
                 let elapsed = Duration::from_nanos(monotonic_ns() - began_ns);
-                observer.observe(Phase::Connecting, elapsed, &state.progress());
+                let progress = state.progress();
+                watch.meter.look_at_memory(progress.ready);
+                watch.observer.observe(Phase::Connecting, elapsed, &progress);
             }
         }
     }
 }
 
 /// Warm-up, measured part, drain.
-fn drive_load(state: &Run, interrupted: &AtomicBool, observer: &mut dyn Observer, meter: &mut Meter) {
+fn drive_load(
+    state: &Run,
+    events: &Receiver<Event>,
+    interrupted: &AtomicBool,
+    watch: &mut Watch<'_>,
+) -> Result<(), Failure> {
     let mut drain = Drain::default();
     while let Some(times) = state.timeline.times() {
         let now_ns = monotonic_ns();
@@ -172,17 +247,14 @@ fn drive_load(state: &Run, interrupted: &AtomicBool, observer: &mut dyn Observer
         }
         let progress = state.progress();
         let phase = times.phase(now_ns);
-        meter.look(phase, &progress);
-        observer.observe(
-            phase,
-            Duration::from_nanos(now_ns.saturating_sub(times.start_ns)),
-            &progress,
-        );
+        watch.look(&times, now_ns, phase, &progress);
+        watch.listen(events, &times)?;
         if phase == Phase::Draining && drain.is_over(state, &progress, now_ns) {
-            return;
+            break;
         }
         std::thread::sleep(pause(&times, now_ns, phase));
     }
+    Ok(())
 }
 
 /// Until the next look, or until the measured part begins or ends.

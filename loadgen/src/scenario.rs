@@ -112,6 +112,8 @@ pub struct Origin {
     pub name: String,
     /// Factor of its publishers, subscribers and rate.
     pub scale: f64,
+    /// Seconds that it says itself: what was measured may be shorter.
+    pub published_duration_s: Option<f64>,
 }
 
 /// A Will.

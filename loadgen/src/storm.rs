@@ -9,6 +9,7 @@
 //! [`worker::FAREWELL_NS`] a connection.
 
 pub mod args;
+mod guest;
 pub mod outcome;
 pub mod worker;
 

@@ -32,6 +32,16 @@ pub const HELD_UP_PERCENT_SATURATED: f64 = 1.0;
 pub struct Evidence {
     /// Open loop.
     pub paced: bool,
+    /// No messages are wanted.
+    pub idle: bool,
+    /// Subscribing connections.
+    pub subscribers: u32,
+    /// Whether broken connections are to be made again.
+    pub reconnects: bool,
+    /// Connections that were made again.
+    pub reconnected: u64,
+    /// Connections beside the load that failed.
+    pub churn_failed: u64,
     /// QoS of the load.
     pub qos: Option<QoS>,
     /// The books of all subscribers.
@@ -119,6 +129,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     let dishonest = evidence.check_ledger(limited_by, &mut findings);
     evidence.check_pace(limited_by, &mut findings);
     let missed = evidence.check_objective(limited_by, &mut findings);
+    let missed = evidence.check_substance(&mut findings) || missed;
     evidence.check_surroundings(&mut findings);
     let generator = limited_by == LimitedBy::Generator;
     let exit_code = match (dishonest, generator, missed) {
@@ -206,14 +217,52 @@ impl Evidence {
         if self.broken > 0 {
             let causes = self.causes.join("; ");
             findings.add(
-                true,
-                format!("{} connections broke during the load: {causes}", self.broken),
+                !self.reconnects,
+                format!(
+                    "{} connections broke during the load, {} were made again: {causes}",
+                    self.broken, self.reconnected
+                ),
             );
         }
         if self.refused > 0 {
             findings.add(
                 true,
                 format!("the broker refused {} publishes with a reason code", self.refused),
+            );
+        }
+        findings.faults() > before
+    }
+
+    /// Whether anything was done that can be judged: a run of nothing is no success.
+    fn check_substance(&self, findings: &mut Findings) -> bool {
+        let before = findings.faults();
+        let acknowledged = self.qos.is_some_and(|qos| qos != QoS::AtMostOnce);
+        match () {
+            () if self.idle => {}
+            () if self.sent == 0 => {
+                let text =
+                    "nothing was sent in the measured part (--idle holds connections without messages)";
+                findings.add(true, text.to_owned());
+            }
+            () if self.ledger.expected > 0 => {}
+            () if self.subscribers > 0 => {
+                findings.add(
+                    true,
+                    "no subscriber hears any publisher: nothing was expected".to_owned(),
+                );
+            }
+            () if acknowledged => findings
+                .note("without subscribers only acknowledgements show that anything arrived".to_owned()),
+            () => findings.add(
+                true,
+                "without subscribers and with QoS 0 nothing shows that anything arrived: give --subs or -q 1"
+                    .to_owned(),
+            ),
+        }
+        if self.churn_failed > 0 {
+            findings.add(
+                true,
+                format!("{} connections beside the load failed", self.churn_failed),
             );
         }
         findings.faults() > before

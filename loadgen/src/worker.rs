@@ -5,6 +5,7 @@
 //! breaks them: work in the loop that is not bounded, which shows as schedule lag.
 
 mod connect;
+mod lose;
 mod publish;
 mod receive;
 mod state;
@@ -26,8 +27,10 @@ use crate::handshake::{Stage, Who};
 use crate::measure::WorkerOutcome;
 use crate::phase::Run;
 use crate::publisher::Publisher;
+use crate::series::IntervalPart;
 use crate::subscriber::Subscriber;
 pub(crate) use connect::local_address;
+use lose::token_of;
 use state::LoadState;
 pub(crate) use state::Usage;
 
@@ -38,11 +41,13 @@ pub enum Event {
     Ready,
     /// It ended before that.
     Failed(Failure),
+    /// An interval of the load is over.
+    Interval(Box<IntervalPart>),
 }
 
 /// Runs the clients of the thread `index` until the run is over.
 pub fn work(run: &Run, index: usize, events: &Sender<Event>) -> WorkerOutcome {
-    let ended = Worker::new(run, index).and_then(|mut worker| {
+    let ended = Worker::new(run, index, events).and_then(|mut worker| {
         worker.connect_all()?;
         // The coordinator outlives its threads.
         let _ = events.send(Event::Ready);
@@ -59,6 +64,7 @@ struct Worker<'a> {
     ring: Ring,
     run: &'a Run,
     index: usize,
+    events: &'a Sender<Event>,
     clients: Vec<Client>,
     /// Who the clients are, in the order of their slots.
     order: Vec<Who>,
@@ -79,6 +85,10 @@ struct Client {
     role: Role,
     stage: Stage,
     who: Who,
+    /// How many connections it had before: what comes late for those is not for this one.
+    generation: u64,
+    /// When it is to connect again, CLOCK_MONOTONIC ns; 0: it is not.
+    again_at_ns: u64,
     /// When it began, and when it entered its stage: CLOCK_MONOTONIC ns.
     started_at_ns: u64,
     entered_at_ns: u64,
@@ -91,7 +101,7 @@ enum Role {
 }
 
 impl<'a> Worker<'a> {
-    fn new(run: &'a Run, index: usize) -> Result<Worker<'a>, Failure> {
+    fn new(run: &'a Run, index: usize, events: &'a Sender<Event>) -> Result<Worker<'a>, Failure> {
         if let Some(cpus) = &run.scenario.cpus {
             cpus.one(index)
                 .confine_this_thread()
@@ -112,6 +122,7 @@ impl<'a> Worker<'a> {
             ring,
             run,
             index,
+            events,
             clients: Vec::with_capacity(order.len()),
             order,
             subscribers,
@@ -165,7 +176,9 @@ impl<'a> Worker<'a> {
 
     fn received(&mut self, token: Token, buffer: ReceiveBuffer, more: bool) {
         let now_ns = monotonic_ns();
-        let slot = token.0 as usize;
+        let Some(slot) = self.slot_of_token(token) else {
+            return self.ring.recycle(buffer);
+        };
         let mut result = Ok(());
         if let Some(client) = self
             .clients
@@ -197,7 +210,9 @@ impl<'a> Worker<'a> {
     }
 
     fn sent(&mut self, token: Token, result: std::io::Result<()>) {
-        let slot = token.0 as usize;
+        let Some(slot) = self.slot_of_token(token) else {
+            return;
+        };
         let Some(client) = self.clients.get_mut(slot) else {
             return;
         };
@@ -211,7 +226,9 @@ impl<'a> Worker<'a> {
     }
 
     fn receive_ended(&mut self, token: Token, cause: ReceiveEnd) {
-        let slot = token.0 as usize;
+        let Some(slot) = self.slot_of_token(token) else {
+            return;
+        };
         match cause {
             ReceiveEnd::NoBuffers => {
                 if let Some(client) = self.clients.get_mut(slot) {
@@ -222,31 +239,6 @@ impl<'a> Worker<'a> {
             ReceiveEnd::EndOfStream => self.lose(slot, &Broken::Closed),
             ReceiveEnd::Error(error) => self.lose(slot, &Broken::Socket(error)),
         }
-    }
-
-    /// A connection is over before its time.
-    fn lose(&mut self, slot: usize, broken: &Broken) {
-        let Some(client) = self
-            .clients
-            .get_mut(slot)
-            .filter(|client| client.stage != Stage::Closed)
-        else {
-            return;
-        };
-        let hint = hint(client.stage, broken, self.run.endpoint.tls.is_some());
-        let cause = format!("{} ({}): {broken}{hint}", client.who, client.stage.name());
-        self.load.causes.push(cause);
-        self.load.causes.truncate(CAUSES_MAX);
-        if let Role::Publisher(publisher) = &mut client.role {
-            self.load.unfinished = self
-                .load
-                .unfinished
-                .saturating_sub(u64::from(!publisher.finished));
-            publisher.finished = true;
-        }
-        client.stage = Stage::Closed;
-        client.connection.shut_down();
-        self.load.broken += 1;
     }
 
     fn mark_dirty(&mut self, slot: usize) {
@@ -332,17 +324,6 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// What may be behind a connection that ends while it is being made.
-fn hint(stage: Stage, broken: &Broken, tls: bool) -> &'static str {
-    match (stage, broken, tls) {
-        (Stage::ConnAck, Broken::Closed | Broken::Socket(_), false) => {
-            "; if the port speaks TLS, give --cafile"
-        }
-        (Stage::Tls, Broken::Closed | Broken::Socket(_), true) => "; if the port speaks no TLS, leave it out",
-        _ => "",
-    }
-}
-
 /// Many small buffers for many connections, fewer large ones for a few.
 fn ring_options(clients: usize) -> RingOptions {
     let (buffers, buffer_bytes) = if clients > 512 {
@@ -359,6 +340,3 @@ fn ring_options(clients: usize) -> RingOptions {
 
 /// Longest sleep, and the pace of what is done now and then.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
-
-/// Causes of broken connections that are kept for the report.
-const CAUSES_MAX: usize = 5;

@@ -248,7 +248,7 @@ struct LongRun {
 
 impl LongRun {
     fn start() -> LongRun {
-        let line = "--pubs 2 --subs 2 --rate 0.1 --warmup 0.1 --duration 60";
+        let line = "--pubs 2 --subs 2 --rate 50 --warmup 0.1 --duration 60";
         let stderr = tempfile::tempfile().unwrap();
         let mut program = Command::new(PROGRAM);
         program
@@ -292,9 +292,10 @@ impl Drop for LongRun {
 }
 
 /// What readers of files with schema 1 may rely on.
-const SCHEMA_1: [&str; 18] = [
+const SCHEMA_1: [&str; 21] = [
     "acknowledged",
     "broker",
+    "churn",
     "connect",
     "generator",
     "lag",
@@ -303,9 +304,11 @@ const SCHEMA_1: [&str; 18] = [
     "ledger",
     "loadgen_version",
     "machine",
+    "quantiles",
     "rates",
     "scenario",
     "schema",
+    "series",
     "service",
     "started_unix_s",
     "steadiness",

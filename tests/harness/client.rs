@@ -442,6 +442,12 @@ impl Client {
             .collect()
     }
 
+    /// The payloads of the messages that are there: what was acknowledged to its publisher before is among them.
+    pub(crate) fn arrived(&mut self) -> Vec<String> {
+        self.ping();
+        self.payloads(self.messages.len())
+    }
+
     /// Fails if anything comes for a while.
     pub(crate) fn expect_nothing(&mut self) {
         assert!(self.messages.is_empty(), "a message came: {:?}", self.messages);

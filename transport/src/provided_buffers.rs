@@ -2,7 +2,8 @@
 //!
 //! Idle connections hold no buffer: the kernel takes one when bytes arrive. Invariants: a buffer is either in the ring
 //! (the kernel may write it) or out as one [`ReceiveBuffer`] (only we touch it); `ReceiveBuffer` is neither `Clone` nor
-//! made anywhere else, so a buffer cannot be given back twice. The memory outlives every request that may write it:
+//! made anywhere else, so a buffer cannot be given back twice. The ring begins with a few buffers and gets more when
+//! they ran out: what was never needed stays untouched memory, and what is used stays in the processor's caches. The memory outlives every request that may write it:
 //! [`crate::ring::Ring`] cancels all requests before it drops this.
 #![allow(unsafe_code, reason = "memory shared with the kernel")]
 
@@ -25,12 +26,17 @@ pub(crate) struct ProvidedBuffers {
     entries: NonNull<BufRingEntry>,
     memory: NonNull<u8>,
     count: u16,
+    /// Buffers that have been in the ring: identifiers from here on are untouched.
+    begun: u16,
     buffer_bytes: u32,
     tail: u16,
 }
 
+/// Buffers in the ring at its start.
+const FIRST_BUFFERS: u16 = 32;
+
 impl ProvidedBuffers {
-    /// `count` buffers (a power of two, at most 32,768) of `buffer_bytes` each; all of them start in the ring.
+    /// At most `count` buffers (a power of two, at most 32,768) of `buffer_bytes` each.
     pub(crate) fn new(count: u16, buffer_bytes: u32) -> io::Result<Self> {
         assert!(
             count.is_power_of_two() && count <= 1 << 15,
@@ -42,14 +48,26 @@ impl ProvidedBuffers {
             entries,
             memory,
             count,
+            begun: 0,
             buffer_bytes,
             tail: 0,
         };
-        for identifier in 0..count {
-            buffers.push(identifier);
-        }
-        buffers.publish();
+        buffers.begin(FIRST_BUFFERS);
         Ok(buffers)
+    }
+
+    /// Twice as many as before, up to all.
+    pub(crate) fn grow(&mut self) {
+        self.begin(self.begun);
+    }
+
+    fn begin(&mut self, more: u16) {
+        let end = self.begun.saturating_add(more).min(self.count);
+        for identifier in self.begun..end {
+            self.push(identifier);
+        }
+        self.begun = end;
+        self.publish();
     }
 
     /// Address of the entries, for registration.
@@ -63,7 +81,7 @@ impl ProvidedBuffers {
 
     /// The bytes that the kernel wrote into `buffer`.
     pub(crate) fn bytes(&mut self, buffer: &ReceiveBuffer) -> &mut [u8] {
-        debug_assert!(buffer.identifier < self.count && buffer.bytes <= self.buffer_bytes);
+        debug_assert!(buffer.identifier < self.begun && buffer.bytes <= self.buffer_bytes);
         let offset = usize::from(buffer.identifier) * self.buffer_bytes as usize;
         // SAFETY: the identifier came from the kernel for this ring, so the range lies inside `memory`; the buffer is
         // out of the ring while a ReceiveBuffer for it lives, so nobody else writes; the pages are zeroed or written.

@@ -33,7 +33,7 @@ pub struct RingOptions {
     pub entries: u32,
     /// Completion queue entries.
     pub completions: u32,
-    /// Provided receive buffers: a power of two.
+    /// Provided receive buffers, at most: a power of two. A ring begins with a few and takes more when they ran out.
     pub buffers: u16,
     /// Bytes of a receive buffer.
     pub buffer_bytes: u32,
@@ -174,6 +174,8 @@ pub struct Ring {
     event_count: Box<[u8; 8]>,
     /// Completions that the last wait found and that were not yielded yet.
     reaped: usize,
+    /// The receive buffers ran out in what the last wait found, and there are more now.
+    grown: bool,
     not_send: PhantomData<*const ()>,
 }
 
@@ -221,6 +223,7 @@ impl Ring {
             event: Arc::new(event),
             event_count: Box::new([0; 8]),
             reaped: 0,
+            grown: false,
             not_send: PhantomData,
         };
         ring.watch_event();
@@ -325,6 +328,7 @@ impl Ring {
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let waited = self.enter(timeout);
         self.reaped = self.io.completion().len();
+        self.grown = false;
         waited
     }
 
@@ -377,10 +381,23 @@ impl Ring {
         }
     }
 
+    /// Once for all receives that found none.
+    fn grow_buffers(&mut self) {
+        if let Some(buffers) = &mut self.buffers
+            && !self.grown
+        {
+            buffers.grow();
+            self.grown = true;
+        }
+    }
+
     fn completion(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
         let (operation, value) = Operation::of(entry.user_data());
         let more = cqueue::more(entry.flags());
         let result = result_of(entry.result());
+        if entry.result() == -libc::ENOBUFS {
+            self.grow_buffers();
+        }
         match operation {
             Operation::Accept => {
                 // SAFETY: a successful accept gives a descriptor that nobody else owns.

@@ -3,15 +3,19 @@
 //! Layout of a record in `publishes`: kind (1 byte), packets (4), bytes of the largest packet (4), payload bytes (8), bytes of
 //! all (4), then
 //! whole PUBLISH packets. A `Retain` record has no packets: the number of packets is the index of its
-//! [`Control::Retain`]; it stands in the log too so that it keeps its place among the other publishes.
+//! [`Control::Retain`]; it stands in the log too so that it keeps its place among the other publishes. A `Shared` record has
+//! the text of its group in front of its one packet: the number of packets is the bytes of that text, and above them (from
+//! bit 16 on) how many shards it came through.
 //! Invariant: only [`Outbox`] writes records; [`Batch::records`] ends at the first that makes no sense.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use mqtt::ProtocolVersion;
 
 use super::message::StoredMessage;
 use super::retained::Stamp;
+use super::subscription::shared::MemberCounts;
 use crate::auth::acl::Access;
 use crate::limits;
 
@@ -31,6 +35,13 @@ pub enum Control {
     InterestAdd(Box<str>),
     /// It has none any more.
     InterestRemove(Box<str>),
+    /// The sender has so many members of a group.
+    Members {
+        /// The whole text of the Shared Subscription.
+        group: Arc<str>,
+        /// How many.
+        counts: MemberCounts,
+    },
     /// A client of the sender is behind: publishers to the sender are to be held back, or no more.
     Hold(bool),
     /// A retained message was set, or deleted by one without payload. It is also a publish, see its record.
@@ -53,12 +64,14 @@ pub(super) enum Kind {
     Message(ProtocolVersion),
     /// A retained message: the [`Control::Retain`] of that index.
     Retain,
+    /// A group and one PUBLISH packet, which is for one of its members.
+    Shared(ProtocolVersion),
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record<'a> {
     pub(super) kind: Kind,
-    /// Packets; for [`Kind::Retain`] the index.
+    /// Packets; for [`Kind::Retain`] the index, for [`Kind::Shared`] see the layout above.
     pub(super) count: u32,
     pub(super) packet_bytes_max: u32,
     /// Sum over the packets.
@@ -67,6 +80,16 @@ pub(super) struct Record<'a> {
 }
 
 const HEADER_BYTES: usize = 21;
+const HOPS_SHIFT: u32 = 16;
+
+impl<'a> Record<'a> {
+    /// Of a [`Kind::Shared`]: the shards that it came through, the group and the packet.
+    pub(super) fn shared(&self) -> Option<(u32, &'a str, &'a [u8])> {
+        let name_bytes = (self.count & 0xFFFF) as usize;
+        let (name, packet) = self.packets.split_at_checked(name_bytes)?;
+        Some((self.count >> HOPS_SHIFT, std::str::from_utf8(name).ok()?, packet))
+    }
+}
 
 impl Batch {
     /// Whether there is nothing in it.
@@ -137,6 +160,8 @@ impl Kind {
             Self::Run(_) => 2,
             Self::Message(ProtocolVersion::V5) => 3,
             Self::Message(_) => 4,
+            Self::Shared(ProtocolVersion::V5) => 5,
+            Self::Shared(_) => 6,
         }
     }
 
@@ -147,6 +172,8 @@ impl Kind {
             2 => Self::Run(ProtocolVersion::V3_1_1),
             3 => Self::Message(ProtocolVersion::V5),
             4 => Self::Message(ProtocolVersion::V3_1_1),
+            5 => Self::Shared(ProtocolVersion::V5),
+            6 => Self::Shared(ProtocolVersion::V3_1_1),
             _ => return None,
         })
     }
@@ -172,7 +199,29 @@ impl Outbox {
     #[inline]
     pub(super) fn publish(&mut self, record: Record<'_>, spare: &mut Vec<Batch>) {
         self.make_room(spare);
-        self.log(record);
+        self.log(record, &[]);
+    }
+
+    /// Appends a message for one member of a group.
+    pub(super) fn share(
+        &mut self,
+        version: ProtocolVersion,
+        hops: u32,
+        group: &str,
+        packet: &[u8],
+        spare: &mut Vec<Batch>,
+    ) {
+        self.make_room(spare);
+        // A filter is a string of a packet: its length fits into 16 bits.
+        let name_bytes = u32::try_from(group.len()).unwrap_or(0) & 0xFFFF;
+        let record = Record {
+            kind: Kind::Shared(version),
+            count: hops << HOPS_SHIFT | name_bytes,
+            packet_bytes_max: 0,
+            payload_bytes: 0,
+            packets: group.as_bytes(),
+        };
+        self.log(record, packet);
     }
 
     /// Appends a retained message, to both parts.
@@ -190,13 +239,16 @@ impl Outbox {
             stamp,
             source,
         });
-        self.log(Record {
-            kind: Kind::Retain,
-            count,
-            packet_bytes_max: 0,
-            payload_bytes: 0,
-            packets: &[],
-        });
+        self.log(
+            Record {
+                kind: Kind::Retain,
+                count,
+                packet_bytes_max: 0,
+                payload_bytes: 0,
+                packets: &[],
+            },
+            &[],
+        );
     }
 
     /// Batches that wait.
@@ -218,14 +270,16 @@ impl Outbox {
     }
 
     #[inline]
-    fn log(&mut self, record: Record<'_>) {
+    fn log(&mut self, record: Record<'_>, behind: &[u8]) {
         let log = &mut self.current.publishes;
         log.push(record.kind.to_byte());
         log.extend_from_slice(&record.count.to_le_bytes());
         log.extend_from_slice(&record.packet_bytes_max.to_le_bytes());
         log.extend_from_slice(&record.payload_bytes.to_le_bytes());
-        log.extend_from_slice(&u32::try_from(record.packets.len()).unwrap_or(0).to_le_bytes());
+        let bytes = record.packets.len() + behind.len();
+        log.extend_from_slice(&u32::try_from(bytes).unwrap_or(0).to_le_bytes());
         log.extend_from_slice(record.packets);
+        log.extend_from_slice(behind);
     }
 
     #[inline]

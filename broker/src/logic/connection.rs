@@ -102,6 +102,8 @@ pub(super) struct Connection {
     pub(super) slow: bool,
     /// Its listener has a mount point.
     pub(super) mounted: bool,
+    /// A group counts its session as busy.
+    pub(super) busy_in_group: bool,
     /// It has Topic Aliases for what it is sent.
     pub(super) aliased: bool,
     pub(super) keep_alive_s: u16,
@@ -152,6 +154,7 @@ impl Connection {
             pressing: false,
             slow: false,
             mounted: false,
+            busy_in_group: false,
             aliased: false,
             patience_until: Timestamp::NEVER,
             keep_alive_s: 0,

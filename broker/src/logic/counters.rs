@@ -72,8 +72,10 @@ pub struct ShardCounters {
     pub sessions: Counter,
     /// Sessions that expired.
     pub sessions_expired: Counter,
-    /// Now: subscriptions.
+    /// Now: subscriptions, those that are shared not counted.
     pub subscriptions: Counter,
+    /// Now: Shared Subscriptions.
+    pub shared_subscriptions: Counter,
     /// Now: retained messages (the same in every shard, once they have converged).
     pub retained: Counter,
     /// Now: messages in sessions' queues.

@@ -2,7 +2,8 @@
 //!
 //! Invariants: a QoS 1 or 2 message never overtakes one that waits in the session's queue, nor a QoS 0 message another QoS 0
 //! message; a message goes out at QoS 1 or 2 only inside the window. A session that ends with its connection keeps no
-//! message in flight: only what is awaited is known. At QoS 0 nothing but the link and the connection is touched.
+//! message in flight, but for those that then go to another member of a group: only what is awaited is known. At QoS 0
+//! nothing but the link and the connection is touched.
 
 use std::rc::Rc;
 
@@ -20,6 +21,7 @@ use super::route::Target;
 use super::session::inflight::Entry;
 use super::session::queue::Queued;
 use super::store::Record;
+use super::subscription::shared::Via;
 use super::time::Timestamp;
 use crate::settings::Settings;
 
@@ -51,7 +53,7 @@ impl Clients {
             && !connection.mounted
             && !connection.aliased
             && at_qos0
-            && target.identifiers == NONE
+            && target.via == NONE
             && !connection.qos0_waits;
         if !plain || run.packet_bytes_max > connection.packet_bytes_max {
             return false;
@@ -72,7 +74,7 @@ impl Clients {
         true
     }
 
-    /// Gives a message to one subscriber.
+    /// Gives a message to one subscriber; false if it was dropped for this one.
     ///
     /// [MQTT3-3.8.4-6], [MQTT-3.3.1-12], [MQTT-3.3.1-13], [MQTT-3.8.4-8]
     #[inline]
@@ -80,13 +82,13 @@ impl Clients {
         &mut self,
         now: Timestamp,
         target: &Target,
-        identifiers: Option<&Rc<PropertiesBuf>>,
+        via: Option<&Rc<Via>>,
         message: &Message<'_>,
         fan_out: &mut FanOut,
-    ) {
+    ) -> bool {
         if target.no_local && target.session == message.publisher.session {
             // [MQTT-3.8.3-3]
-            return;
+            return true;
         }
         let qos = if self.upgrade {
             target.qos
@@ -94,44 +96,61 @@ impl Clients {
             target.qos.min(message.qos)
         };
         let retain = target.retain_as_published && message.retain;
-        let sent = match qos {
-            QoS::AtMostOnce => self.deliver_qos0(target.session, retain, identifiers, message, fan_out),
-            _ => self.deliver_in_window(now, target.session, qos, retain, identifiers, message, fan_out),
+        let delivery = match qos {
+            QoS::AtMostOnce => self.deliver_qos0(target.session, retain, via, message, fan_out),
+            _ => self.deliver_in_window(now, target.session, qos, retain, via, message, fan_out),
         };
-        if !sent {
-            let message = fan_out.stored(now, message);
-            let identifiers = identifiers.cloned();
-            let queued = Queued {
-                message,
-                identifiers,
-                qos,
-                retain,
-                replay: false,
-            };
-            fan_out.dropped += u64::from(!self.enqueue(target.session, queued));
+        match delivery {
+            Delivery::Sent => true,
+            Delivery::Dropped => false,
+            Delivery::Waits => {
+                let queued = Queued {
+                    message: fan_out.stored(now, message),
+                    via: via.cloned(),
+                    qos,
+                    retain,
+                    replay: false,
+                };
+                let fits = self.enqueue(target.session, queued);
+                fan_out.dropped += u64::from(!fits);
+                fits
+            }
         }
     }
 
-    /// False if it is to be queued.
-    ///
-    /// [MQTT3-4.3.1-1], [MQTT-3.3.4-10]
+    /// Whether a session takes a message at once, at any QoS: it is connected, keeps up, and its window is open.
+    pub(super) fn takes_at_once(&self, session: u32) -> bool {
+        let Some(connection) = self.connections.get(self.sessions.link(session)) else {
+            return false;
+        };
+        let keeps_up = !connection.pressing && !connection.slow && !connection.waits;
+        let session = self.sessions.get(session).filter(|_| keeps_up);
+        session.is_some_and(|session| {
+            session.queue_is_empty() && session.window_is_open(self.inflight_bytes_max)
+        })
+    }
+
+    // [MQTT3-4.3.1-1], [MQTT-3.3.4-10]
     #[inline]
     fn deliver_qos0(
         &mut self,
         session: u32,
         retain: bool,
-        identifiers: Option<&Rc<PropertiesBuf>>,
+        via: Option<&Rc<Via>>,
         message: &Message<'_>,
         fan_out: &mut FanOut,
-    ) -> bool {
+    ) -> Delivery {
         let slot = self.sessions.link(session);
         let Some(connection) = self.connections.get_mut(slot) else {
-            return !self.settings.queue_qos0_messages;
+            return if self.settings.queue_qos0_messages {
+                Delivery::Waits
+            } else {
+                Delivery::Dropped
+            };
         };
         if connection.qos0_waits {
-            return false;
+            return Delivery::Waits;
         }
-        let identifiers = identifiers.map(|identifiers| &**identifiers);
         let template = encoded(
             fan_out,
             connection,
@@ -139,7 +158,7 @@ impl Clients {
             message,
             QoS::AtMostOnce,
             retain,
-            identifiers,
+            via,
         );
         match template {
             Some(template) if fits(connection, template) && connection.has_room(template.bytes()) => {
@@ -149,16 +168,17 @@ impl Clients {
                 mark_dirty(slot, connection, &mut self.dirty);
                 self.pressure.feel(slot, connection);
                 fan_out.sent += 1;
+                Delivery::Sent
             }
-            _ => fan_out.dropped += 1,
+            _ => {
+                fan_out.dropped += 1;
+                Delivery::Dropped
+            }
         }
-        true
     }
 
-    /// False if it is to be queued.
-    ///
-    /// [MQTT3-2.3.1-4], [MQTT3-4.3.2-1], [MQTT3-4.3.3-1], [MQTT-4.3.2-1], [MQTT-4.3.2-2], [MQTT-4.3.3-1],
-    /// [MQTT-4.3.3-2], [MQTT-4.9.0-2]
+    // [MQTT3-2.3.1-4], [MQTT3-4.3.2-1], [MQTT3-4.3.3-1], [MQTT-4.3.2-1], [MQTT-4.3.2-2], [MQTT-4.3.3-1],
+    // [MQTT-4.3.3-2], [MQTT-4.9.0-2]
     #[inline]
     #[allow(clippy::too_many_arguments, reason = "what a delivery is made of")]
     fn deliver_in_window(
@@ -167,47 +187,34 @@ impl Clients {
         session: u32,
         qos: QoS,
         retain: bool,
-        identifiers: Option<&Rc<PropertiesBuf>>,
+        via: Option<&Rc<Via>>,
         message: &Message<'_>,
         fan_out: &mut FanOut,
-    ) -> bool {
+    ) -> Delivery {
         let slot = self.sessions.link(session);
         let Some(connection) = self.connections.get_mut(slot) else {
-            return false;
+            return Delivery::Waits;
         };
         let Some(session) = self.sessions.get_mut(session) else {
-            return true;
+            return Delivery::Dropped;
         };
         if !session.window_is_open(self.inflight_bytes_max) || !session.queue_is_empty() {
-            return false;
+            return Delivery::Waits;
         }
-        let kept = session
-            .outlives_connection()
-            .then(|| fan_out.stored(now, message));
-        let template = encoded(
-            fan_out,
-            connection,
-            &self.settings,
-            message,
-            qos,
-            retain,
-            identifiers.map(|identifiers| &**identifiers),
-        );
+        let outlives = session.outlives_connection();
+        let kept = (outlives || belongs_to_group(via, qos)).then(|| fan_out.stored(now, message));
+        let template = encoded(fan_out, connection, &self.settings, message, qos, retain, via);
         let Some(template) = template.filter(|template| fits(connection, template)) else {
             fan_out.dropped += 1;
-            return true;
+            return Delivery::Dropped;
         };
         if !connection.has_room(template.bytes()) {
-            return false;
+            return Delivery::Waits;
         }
-        let kept_identifiers = if kept.is_some() {
-            identifiers.cloned()
-        } else {
-            None
-        };
+        let kept_via = if kept.is_some() { via.cloned() } else { None };
         open_out(connection, &mut self.spare_outs);
-        let entry = Entry::new(qos, retain, kept, kept_identifiers).of_bytes(message.payload.len());
-        if let Some(message) = &entry.message {
+        let entry = Entry::new(qos, retain, kept, kept_via).of_bytes(message.payload.len());
+        if let (Some(message), true) = (&entry.message, outlives) {
             // The identifier that it is about to get is not known to the store before.
             let message = message.clone();
             let packet_identifier = session.inflight.push(entry);
@@ -228,8 +235,23 @@ impl Clients {
         mark_dirty(slot, connection, &mut self.dirty);
         self.pressure.feel(slot, connection);
         fan_out.sent += 1;
-        true
+        Delivery::Sent
     }
+}
+
+/// What became of a message for one subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivery {
+    Sent,
+    /// It is to be queued.
+    Waits,
+    Dropped,
+}
+
+/// Whether a message in flight goes to another member of its group when the session ends: at QoS 1 alone [MQTT-4.8.2-5].
+#[inline]
+pub(super) fn belongs_to_group(via: Option<&Rc<Via>>, qos: QoS) -> bool {
+    qos == QoS::AtLeastOnce && via.is_some_and(|via| via.group.is_some())
 }
 
 /// A message as a connection is to get it; `None` if it cannot be encoded. After it was appended comes [`commit_alias`].
@@ -241,10 +263,11 @@ fn encoded<'a>(
     message: &Message<'_>,
     qos: QoS,
     retain: bool,
-    identifiers: Option<&PropertiesBuf>,
+    via: Option<&Rc<Via>>,
 ) -> Option<&'a PublishTemplate> {
     let mount_point = mount_point(connection, settings);
     let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
+    let identifiers = via.map(|via| &via.identifiers);
     if let Some(aliases) = connection.outbound_aliases() {
         let outgoing = Outgoing {
             qos,

@@ -1,7 +1,7 @@
 //! A message on its way out of this shard: to the local sessions, to the other shards, into the retained messages.
 //!
-//! Invariants: a message goes to each session once and to each interested shard once; a retained one goes to all shards. A run
-//! goes out as the bytes that came wherever the subscriber takes them so, and else packet by packet.
+//! Invariants: a message goes to each session once and to each interested shard once, and to one member of each group in the
+//! whole broker (share.rs); a retained one goes to all shards. A run goes out as the bytes that came wherever the subscriber takes them so, and else packet by packet.
 
 use mqtt::packet::Publish;
 use mqtt::property::Properties;
@@ -55,7 +55,7 @@ impl Shard {
             for publish in packets(run) {
                 let message = message_of(&publish, publish.topic, publish.properties, publisher);
                 fan_out.begin();
-                clients.deliver(now, target, route.identifiers(target), &message, fan_out);
+                clients.deliver(now, target, route.via(target), &message, fan_out);
                 sent += fan_out.sent;
                 dropped += fan_out.dropped;
             }
@@ -133,6 +133,7 @@ impl Shard {
             self.apply_retained(now, &stored, stamp, source);
             self.send_retained(&stored, stamp, source);
             self.fan_out_message(now, route, &message, Some(&stored));
+            self.share_message(now, route, &message, raw);
             return anybody;
         }
         self.fan_out_message(now, route, &message, None);
@@ -143,6 +144,7 @@ impl Shard {
         {
             self.send_message(route, &message, raw);
         }
+        self.share_message(now, route, &message, raw);
         anybody
     }
 
@@ -167,7 +169,7 @@ impl Shard {
             fan_out.set_stored(stored.clone());
         }
         for target in &route.targets {
-            clients.deliver(now, target, route.identifiers(target), message, fan_out);
+            clients.deliver(now, target, route.via(target), message, fan_out);
         }
         let counters = clients.counters();
         counters.packets_sent.add(fan_out.sent);
@@ -231,11 +233,19 @@ pub(super) fn message_of<'a>(
 
 /// The packets of a run.
 fn packets<'a>(run: &Run<'a>) -> impl Iterator<Item = Publish<'a>> + use<'a> {
+    packets_with_bytes(run).map(|(publish, _)| publish)
+}
+
+/// The packets of a run, each with its bytes.
+pub(super) fn packets_with_bytes<'a>(
+    run: &Run<'a>,
+) -> impl Iterator<Item = (Publish<'a>, &'a [u8])> + use<'a> {
     let (mut rest, version) = (run.packets, run.version);
     std::iter::from_fn(move || {
         let frame = mqtt::frame::split(rest, limits::PACKET_BYTES_MAX).ok()??;
-        rest = rest.get(frame.wire_bytes..)?;
-        mqtt::decode::publish(&frame, version).ok()
+        let (packet, behind) = rest.split_at_checked(frame.wire_bytes)?;
+        rest = behind;
+        Some((mqtt::decode::publish(&frame, version).ok()?, packet))
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a session is detached from its connection at the moment that the connection begins to close, whatever the
 //! socket still takes; its Will is published or discarded then. A session that ends takes its subscriptions, its queue and
-//! its Will (published, if it waited) with it, and nothing of it stays.
+//! its Will (published, if it waited) with it, and nothing of it stays; what it held for a group goes to another member.
 
 use mqtt::packet::Disconnect;
 use mqtt::property::{PropertiesBuf, Property};
@@ -78,6 +78,7 @@ impl Shard {
         let (expiry_s, expires_at) = (session.expiry_s, session.expires_at());
         let will = session.take_will().filter(|_| with_will);
         self.clients.sessions.set_link(session_slot, NONE);
+        self.member_went(now, session_slot);
         self.clients.counters().clients_connected.sub(1);
         if let Some(will) = will {
             if will.delay_s == 0 || expiry_s == 0 {
@@ -184,11 +185,14 @@ impl Shard {
             // Its delay ends with the session at the latest [MQTT 5.0, 3.1.3.2.2].
             self.publish_will(now, &will);
         }
+        // [MQTT-4.8.2-5]
+        self.hand_over(now, session);
     }
 
     /// Says goodbye to all and closes: the process ends. Wills are published first, as after any connection that the
     /// client did not end itself.
     pub fn shut_down(&mut self, now: Timestamp) {
+        self.ending = true;
         let all: Vec<ConnectionId> = self.clients.connections.iter().map(connection_id).collect();
         for id in &all {
             let session = self

@@ -24,6 +24,7 @@ impl Shard {
             match control {
                 Control::InterestAdd(filter) => self.add_interest(from, filter),
                 Control::InterestRemove(filter) => self.remove_interest(from, filter),
+                Control::Members { group, counts } => self.set_members(from, group, *counts),
                 Control::Hold(on) => self.hold(from, *on),
                 // Its record in the log says when.
                 Control::Retain { .. } => {}
@@ -33,6 +34,7 @@ impl Shard {
             match record.kind {
                 Kind::Run(version) => self.receive_run(now, version, &record),
                 Kind::Message(version) => self.receive_message(now, version, record.packets),
+                Kind::Shared(version) => self.receive_shared(now, version, &record),
                 Kind::Retain => {
                     let control = batch.control.get(record.count as usize);
                     if let Some(Control::Retain {
@@ -237,12 +239,15 @@ impl Shard {
 }
 
 /// The PUBLISH at the front of the packets of a record.
-fn first_publish(packets: &[u8], version: ProtocolVersion) -> Option<mqtt::packet::Publish<'_>> {
+pub(super) fn first_publish(packets: &[u8], version: ProtocolVersion) -> Option<mqtt::packet::Publish<'_>> {
     let frame = mqtt::frame::split(packets, limits::PACKET_BYTES_MAX).ok()??;
     mqtt::decode::publish(&frame, version).ok()
 }
 
-fn others(outboxes: &mut [batch::Outbox], index: u16) -> impl Iterator<Item = (usize, &mut batch::Outbox)> {
+pub(super) fn others(
+    outboxes: &mut [batch::Outbox],
+    index: u16,
+) -> impl Iterator<Item = (usize, &mut batch::Outbox)> {
     outboxes
         .iter_mut()
         .enumerate()

@@ -32,6 +32,7 @@ mod receive;
 mod retained;
 mod route;
 mod session;
+mod share;
 mod slots;
 mod store;
 mod subscription;
@@ -61,8 +62,10 @@ pub use self::placement::home_shard;
 use self::retained::Retained;
 pub use self::retained::Stamp;
 use self::route::Routes;
+use self::share::Unclaimed;
 pub use self::store::{MemoryStore, Record, Store};
 use self::subscription::Subscriptions;
+pub use self::subscription::shared::MemberCounts;
 use self::sys::Sys;
 pub use self::time::Timestamp;
 use self::timer::{Timer, Timers};
@@ -92,6 +95,10 @@ pub struct Shard {
     paused: Vec<ConnectionId>,
     /// Shards that hold their publishers back for a client of this one.
     holding: Vec<u16>,
+    /// Messages of groups that had no member.
+    unclaimed: Vec<Unclaimed>,
+    /// The broker ends: what members leave behind goes to nobody.
+    ending: bool,
     /// A run in the encoding that its publisher does not use.
     translated: Vec<u8>,
     remote_template: PublishTemplate,
@@ -136,6 +143,8 @@ impl Shard {
             receive_changes: Vec::new(),
             paused: Vec::new(),
             holding: Vec::new(),
+            unclaimed: Vec::new(),
+            ending: false,
             translated: Vec::new(),
             remote_template: PublishTemplate::new(),
             properties: PropertiesBuf::new(),
@@ -242,6 +251,7 @@ impl Shard {
             return;
         };
         connection.unsent_bytes = unsent_bytes;
+        let busy_in_group = connection.busy_in_group;
         let waited_for = connection.pressing || connection.receive_paused;
         if connection.waits && connection.waiting_bytes() < limits::PUMP_BYTES {
             let session = connection.session;
@@ -249,6 +259,9 @@ impl Shard {
         }
         if waited_for {
             self.relieve(id.slot);
+        }
+        if busy_in_group {
+            self.offer_again(now, id.slot);
         }
     }
 
@@ -344,5 +357,6 @@ impl Shard {
             && self.clients.sessions.is_empty()
             && self.subscriptions.is_empty()
             && self.timers.len() == 0
+            && self.unclaimed.is_empty()
     }
 }

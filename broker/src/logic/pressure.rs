@@ -131,6 +131,7 @@ impl Shard {
         if connection.slow {
             self.be_patient(now.plus_ns(limits::SLOW_NS), slot);
         }
+        self.offer_again(now, slot);
         self.let_go();
     }
 

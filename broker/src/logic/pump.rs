@@ -8,7 +8,7 @@ use mqtt::{PacketIdentifier, QoS};
 
 use super::aliases::Outgoing;
 use super::clients::{Clients, mark_dirty, open_out};
-use super::deliver::{commit_alias, fits};
+use super::deliver::{belongs_to_group, commit_alias, fits};
 use super::message::Message;
 use super::mount::{mount_point, seen};
 use super::session::Session;
@@ -60,9 +60,7 @@ impl Clients {
 
     /// Sends what a session has waiting as far as window and socket let it: first what is to be sent again, then the queue.
     ///
-    /// [MQTT3-4.6.0-5], [MQTT3-4.6.0-6], [MQTT-4.6.0-5]
-    ///
-    /// [MQTT-4.6.0-6]
+    /// [MQTT3-4.6.0-5], [MQTT3-4.6.0-6], [MQTT-4.6.0-5], [MQTT-4.6.0-6]
     pub(super) fn pump(&mut self, now: Timestamp, session: u32) {
         let slot = self.sessions.link(session);
         self.resend(now, session, slot);
@@ -94,7 +92,8 @@ impl Clients {
         }
     }
 
-    /// Sends again what was in flight on the connection before: PUBLISH with DUP, or PUBREL [MQTT-4.4.0-1].
+    /// Sends again what was in flight on the connection before: PUBLISH with DUP, or PUBREL [MQTT-4.4.0-1]; that of a group
+    /// too [MQTT-4.8.2-4].
     ///
     /// [MQTT3-3.3.1-1], [MQTT3-4.4.0-1], [MQTT3-4.6.0-1], [MQTT-3.3.1-1], [MQTT-4.3.3-6], [MQTT-4.3.3-7]
     fn resend(&mut self, now: Timestamp, session: u32, slot: u32) {
@@ -120,7 +119,7 @@ impl Clients {
             };
             let queued = entry.message.map(|message| Queued {
                 message,
-                identifiers: entry.identifiers,
+                via: entry.via,
                 qos,
                 retain: entry.retain,
                 replay: false,
@@ -232,9 +231,9 @@ impl Clients {
             return false;
         };
         let extra = queued
-            .identifiers
+            .via
             .as_ref()
-            .map(|identifiers| identifiers.as_properties())
+            .map(|via| via.identifiers.as_properties())
             .unwrap_or_default();
         let Message {
             topic,
@@ -300,13 +299,10 @@ impl Clients {
 
 impl Session {
     fn begin_flight(&mut self, queued: &Queued, outlives: bool) -> PacketIdentifier {
-        let kept = outlives.then(|| queued.message.clone());
-        let identifiers = if outlives {
-            queued.identifiers.clone()
-        } else {
-            None
-        };
-        let entry = Entry::new(queued.qos, queued.retain, kept, identifiers);
+        let keeps = outlives || belongs_to_group(queued.via.as_ref(), queued.qos);
+        let kept = keeps.then(|| queued.message.clone());
+        let via = if keeps { queued.via.clone() } else { None };
+        let entry = Entry::new(queued.qos, queued.retain, kept, via);
         self.inflight.push(entry.of_bytes(queued.message.payload().len()))
     }
 }

@@ -12,11 +12,12 @@ use std::rc::Rc;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use mqtt::QoS;
-use mqtt::property::{PropertiesBuf, Property};
+use mqtt::property::Property;
 
 use super::connection::NONE;
 use super::session::Sessions;
 use super::slots::Slots;
+use super::subscription::shared::Via;
 use super::subscription::{Subscriber, Subscriptions};
 use crate::limits;
 
@@ -24,8 +25,8 @@ use crate::limits;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) session: u32,
-    /// Index in the route's `identifiers`, or [`NONE`].
-    pub(super) identifiers: u32,
+    /// Index in the route's `via`, or [`NONE`] if there are no Subscription Identifiers.
+    pub(super) via: u32,
     /// The highest of its subscriptions [MQTT-3.3.4-2].
     pub(super) qos: QoS,
     pub(super) no_local: bool,
@@ -50,19 +51,21 @@ pub(super) struct Route {
     pub(super) access: Access,
     pub(super) targets: Vec<Target>,
     pub(super) shards: Vec<u16>,
-    identifiers: Vec<Rc<PropertiesBuf>>,
+    /// Groups of which one member in the whole broker gets it.
+    pub(super) groups: Vec<u32>,
+    via: Vec<Rc<Via>>,
 }
 
 impl Route {
     /// The Subscription Identifiers that go with the messages to a target.
     #[inline]
-    pub(super) fn identifiers(&self, target: &Target) -> Option<&Rc<PropertiesBuf>> {
-        self.identifiers.get(target.identifiers as usize)
+    pub(super) fn via(&self, target: &Target) -> Option<&Rc<Via>> {
+        self.via.get(target.via as usize)
     }
 
     /// Whether nobody gets it.
     pub(super) fn is_empty(&self) -> bool {
-        self.targets.is_empty() && self.shards.is_empty()
+        self.targets.is_empty() && self.shards.is_empty() && self.groups.is_empty()
     }
 }
 
@@ -205,7 +208,8 @@ impl Routes {
         route.access = access(topic, self.levels_max);
         route.targets.clear();
         route.shards.clear();
-        route.identifiers.clear();
+        route.groups.clear();
+        route.via.clear();
         self.gathered.clear();
         subscriptions.matching(topic, &mut self.found);
         for filter in self
@@ -220,6 +224,7 @@ impl Routes {
                     .filter(|s| sessions.may_read(s.session, topic)),
             );
             route.shards.extend_from_slice(filter.shards());
+            route.groups.extend_from_slice(filter.groups());
         }
         if self.found.len() > 1 {
             self.gathered.sort_by_key(|subscriber| subscriber.session);
@@ -242,23 +247,23 @@ impl Route {
         let Some(first) = subscriptions.first() else {
             return;
         };
-        let mut identifiers = PropertiesBuf::new();
+        let mut via = Via::default();
         for identifier in subscriptions
             .iter()
             .filter_map(|subscriber| subscriber.identifier())
         {
             // Five bytes each, for at most as many as the session has subscriptions.
-            let _ = identifiers.push(Property::SubscriptionIdentifier(identifier));
+            let _ = via.identifiers.push(Property::SubscriptionIdentifier(identifier));
         }
-        let index = if identifiers.is_empty() {
+        let index = if via.identifiers.is_empty() {
             NONE
         } else {
-            self.identifiers.push(Rc::new(identifiers));
-            u32::try_from(self.identifiers.len() - 1).unwrap_or(NONE)
+            self.via.push(Rc::new(via));
+            u32::try_from(self.via.len() - 1).unwrap_or(NONE)
         };
         self.targets.push(Target {
             session: first.session,
-            identifiers: index,
+            via: index,
             qos: subscriptions
                 .iter()
                 .map(|subscriber| subscriber.qos())

@@ -39,7 +39,7 @@ const LOADS: [(&str, Read); 9] = [
     ("connections", |counters| &counters.connects_accepted),
 ];
 
-const TOTALS: [(&str, Read); 14] = [
+const TOTALS: [(&str, Read); 15] = [
     ("clients/connected", |counters| &counters.clients_connected),
     ("clients/active", |counters| &counters.clients_connected),
     ("clients/total", |counters| &counters.sessions),
@@ -58,6 +58,9 @@ const TOTALS: [(&str, Read); 14] = [
     }),
     ("publish/bytes/sent", |counters| &counters.publish_bytes_sent),
     ("subscriptions/count", |counters| &counters.subscriptions),
+    ("shared_subscriptions/count", |counters| {
+        &counters.shared_subscriptions
+    }),
 ];
 
 const MINUTES: [(&str, f64); 3] = [("1min", 60.0), ("5min", 300.0), ("15min", 900.0)];
@@ -97,7 +100,6 @@ impl Shard {
             "store/messages/bytes",
             self.sum(|counters| &counters.queued_bytes),
         );
-        self.say_number(now, "shared_subscriptions/count", 0);
         self.say_number(now, "retained messages/count", self.retained.len());
         self.sys.published_at = now;
     }

@@ -17,6 +17,7 @@ impl Shard {
                 Timer::WillDelay { session } => self.publish_held_will(now, session),
                 Timer::Retained { node } => self.expire_retained(now, node),
                 Timer::Patience { slot } => self.patience_ended(now, slot),
+                Timer::Unclaimed => self.place_unclaimed(now),
                 Timer::Sys => self.publish_sys(now),
             }
         }

@@ -22,6 +22,8 @@ pub(super) enum Timer {
     Retained { node: u32 },
     /// The end of the time that others wait for a client that is behind, or that it counts as slow.
     Patience { slot: u32 },
+    /// Messages of groups that nobody has taken.
+    Unclaimed,
     /// The next round of `$SYS`.
     Sys,
 }

@@ -136,7 +136,7 @@ fn interval(median: f64, sorted: Vec<f64>) -> Estimate {
 }
 
 const RESAMPLES: usize = 2_000;
-const SEED: u64 = 0x6d69_6467_65;
+const SEED: u64 = 0x6d69_6467;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use super::statistics::Estimate;
 use super::summary::{FigureSummary, Summary};
 
 /// The head of the table and its lines: a cell for each column.
-fn cells(summary: &Summary) -> Vec<[String; 7]> {
+pub(crate) fn cells(summary: &Summary) -> Vec<[String; 7]> {
     let mut lines = Vec::new();
     for row in &summary.rows {
         for figure in &row.figures {
@@ -23,7 +23,8 @@ fn cells(summary: &Summary) -> Vec<[String; 7]> {
     lines
 }
 
-const HEADS: [&str; 7] = [
+/// The heads of the columns.
+pub(crate) const HEADS: [&str; 7] = [
     "scenario",
     "figure",
     "Midge",
@@ -153,6 +154,7 @@ pub fn digits(value: f64) -> String {
     let magnitude = value.abs();
     match magnitude {
         0.0 => "0".to_owned(),
+        magnitude if magnitude < 1000.0 && value.fract() == 0.0 => format!("{value:.0}"),
         1000.0.. => crate::report::grouped(value.round() as u64),
         100.0.. => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),

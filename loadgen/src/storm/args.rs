@@ -38,6 +38,11 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<StormRequest, 
     request.map_err(|sentence| usage::<Arguments>(&sentence))
 }
 
+/// The password among the words, if they can be understood.
+pub fn password(words: impl IntoIterator<Item = OsString>) -> Option<String> {
+    Arguments::try_parse_from(words).ok()?.broker.password()
+}
+
 /// Makes connections and closes them again. Without -h it starts a broker of its own, over TLS.
 #[derive(Debug, Parser)]
 #[command(

@@ -7,14 +7,11 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mqtt::frame::Frame;
-use mqtt::packet::{ConnAck, Connect, Disconnect, Packet};
-use mqtt::property::Properties;
-use mqtt::reason::ReasonCode;
 use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveEnd, Ring, RingOptions, Token};
 use transport::stream::SecureStream;
 
+use super::guest::{Guest, Stage};
 use super::{StormPace, StormState};
 use crate::connection::{Broken, Connection, Scratch};
 use crate::error::Failure;
@@ -22,7 +19,6 @@ use crate::latency::Latency;
 use crate::measure::ThreadUse;
 use crate::phase::{Times, nanoseconds};
 use crate::schedule::{Arrival, Schedule, random_of};
-use crate::topics::numbered;
 use crate::worker::{Usage, local_address};
 
 /// What all threads have done so far.
@@ -86,17 +82,17 @@ pub fn work(state: &StormState, index: usize) -> Result<StormResult, Failure> {
     Ok(worker.result)
 }
 
-struct StormWorker<'a> {
-    ring: Ring,
-    state: &'a StormState,
-    index: usize,
+pub(super) struct StormWorker<'a> {
+    pub(super) ring: Ring,
+    pub(super) state: &'a StormState,
+    pub(super) index: usize,
     slots: Vec<Slot>,
     free: Vec<usize>,
     pace: StormPace,
     schedule: Option<Schedule>,
     started: u64,
-    scratch: Scratch,
-    result: StormResult,
+    pub(super) scratch: Scratch,
+    pub(super) result: StormResult,
     usage: Usage,
     looked_at_ns: u64,
 }
@@ -105,24 +101,6 @@ struct StormWorker<'a> {
 struct Slot {
     generation: u64,
     guest: Option<Guest>,
-}
-
-/// A connection on its way.
-struct Guest {
-    connection: Connection,
-    stage: Stage,
-    number: u64,
-    intended_ns: u64,
-    entered_at_ns: u64,
-    measured: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Tcp,
-    Tls,
-    ConnAck,
-    Farewell,
 }
 
 impl<'a> StormWorker<'a> {
@@ -392,120 +370,8 @@ impl<'a> StormWorker<'a> {
     }
 }
 
-impl Guest {
-    fn connected(&mut self, worker: &mut StormWorker<'_>) -> Result<(), Broken> {
-        self.enter(Stage::Tls, worker, |result| &mut result.tcp);
-        self.connection.connected(&mut worker.ring);
-        self.go_on(worker)
-    }
-
-    fn received(&mut self, bytes: &[u8], more: bool, worker: &mut StormWorker<'_>) -> Result<(), Broken> {
-        let mut accepted = false;
-        let version = worker.state.storm.version;
-        self.connection.take(bytes, &mut worker.scratch, |frame, _| {
-            accepted = true;
-            accept(frame, version)
-        })?;
-        if accepted && self.stage == Stage::ConnAck {
-            self.say_goodbye(worker);
-        }
-        if !more {
-            self.connection.receive(&mut worker.ring);
-        }
-        self.go_on(worker)
-    }
-
-    /// CONNECT, once TLS is there; and what waits to be sent.
-    fn go_on(&mut self, worker: &mut StormWorker<'_>) -> Result<(), Broken> {
-        if self.stage == Stage::Tls && !self.connection.stream().is_handshaking() {
-            match self.connection.stream().negotiated() {
-                Some(negotiated) => {
-                    self.enter(Stage::ConnAck, worker, |result| &mut result.tls);
-                    worker.result.negotiated.get_or_insert(negotiated);
-                }
-                None => self.stage = Stage::ConnAck,
-            }
-            self.connect(worker)?;
-        }
-        self.flush(worker)
-    }
-
-    fn connect(&mut self, worker: &StormWorker<'_>) -> Result<(), Broken> {
-        let storm = &worker.state.storm;
-        let client_identifier = format!("lg{:04x}c{}x{}", worker.state.number, worker.index, self.number);
-        let user_name = storm.credentials.user_name.as_deref();
-        let user_name = user_name.map(|name| numbered(name, self.number as u32));
-        let connect = Connect {
-            version: storm.version,
-            clean_start: true,
-            keep_alive_s: KEEP_ALIVE_S,
-            properties: Properties::EMPTY,
-            client_identifier: &client_identifier,
-            will: None,
-            user_name: user_name.as_deref(),
-            password: storm.credentials.password.as_deref().map(str::as_bytes),
-        };
-        let encoded = connect.encode(self.connection.out());
-        encoded.map_err(|error| Broken::Refused(error.to_string()))
-    }
-
-    fn say_goodbye(&mut self, worker: &mut StormWorker<'_>) {
-        let now_ns = self.enter(Stage::Farewell, worker, |result| &mut result.connack);
-        if self.measured {
-            worker
-                .result
-                .whole
-                .record(now_ns.saturating_sub(self.intended_ns));
-        }
-        worker.state.counts.made.fetch_add(1, Ordering::Relaxed);
-        let goodbye = Disconnect {
-            reason: ReasonCode::Success,
-            properties: Properties::EMPTY,
-        };
-        goodbye.encode(worker.state.storm.version, self.connection.out());
-        self.connection
-            .close(&mut worker.ring, &mut worker.scratch, now_ns);
-    }
-
-    fn enter(
-        &mut self,
-        stage: Stage,
-        worker: &mut StormWorker<'_>,
-        histogram: impl FnOnce(&mut StormResult) -> &mut Latency,
-    ) -> u64 {
-        let now_ns = monotonic_ns();
-        if self.measured {
-            histogram(&mut worker.result).record(now_ns.saturating_sub(self.entered_at_ns));
-        }
-        self.stage = stage;
-        self.entered_at_ns = now_ns;
-        now_ns
-    }
-
-    fn flush(&mut self, worker: &mut StormWorker<'_>) -> Result<(), Broken> {
-        self.connection
-            .flush(&mut worker.ring, &mut worker.scratch, monotonic_ns())
-    }
-}
-
-fn accept(frame: &Frame<'_>, version: mqtt::version::ProtocolVersion) -> Result<(), Broken> {
-    match mqtt::decode::packet(frame, version)? {
-        Packet::ConnAck(ConnAck {
-            reason: ReasonCode::Success,
-            ..
-        }) => Ok(()),
-        Packet::ConnAck(ConnAck { reason, .. }) => Err(Broken::Refused(format!(
-            "the broker refused the connection: {reason}"
-        ))),
-        _ => Err(Broken::Refused(
-            "the broker answered CONNECT with another packet".to_owned(),
-        )),
-    }
-}
-
 /// How long a connection waits for the broker to close it after DISCONNECT.
 pub const FAREWELL_NS: u64 = 1_000_000_000;
-const KEEP_ALIVE_S: u16 = 60;
 const LOOK_NS: u64 = 100_000_000;
 const STARTS_A_TURN: usize = 64;
 const CAUSES_MAX: usize = 5;

@@ -9,7 +9,7 @@ use transport::clock::monotonic_ns;
 use transport::ring::Token;
 use transport::stream::SecureStream;
 
-use super::{Client, Role, Worker};
+use super::{Client, Role, Worker, token_of};
 use crate::connection::{Broken, Connection};
 use crate::error::Failure;
 use crate::handshake::{self, Stage, Who};
@@ -64,7 +64,7 @@ impl Worker<'_> {
         let Some(&who) = self.order.get(slot) else {
             return Ok(());
         };
-        let client = self.new_client(who, Token(slot as u64));
+        let client = self.new_client(who, token_of(slot, 0));
         let client = client.map_err(|broken| Failure::Connect(format!("cannot connect {who}: {broken}")))?;
         self.clients.push(client);
         Ok(())
@@ -91,34 +91,74 @@ impl Worker<'_> {
                 Role::Subscriber(Subscriber::new(run.number, run.scenario.version, books))
             }
         };
-        let endpoint = &run.endpoint;
-        let local = local_address(&run.scenario.bind, token.0 as usize);
-        let tls = endpoint.tls.as_ref().and_then(|tls| tls.of(who.number()));
-        let stream = SecureStream::client(tls, &endpoint.server_name)?;
-        let packet_bytes_max = (run.scenario.payload_bytes + PACKET_BYTES_SPARE) as u32;
-        let connection = Connection::start(
-            &mut self.ring,
-            endpoint.address,
-            local,
-            stream,
-            token,
-            packet_bytes_max,
-        )?;
+        let connection = self.new_connection(who, token)?;
         let now_ns = monotonic_ns();
         Ok(Client {
             connection,
             role,
             stage: Stage::Tcp,
             who,
+            generation: 0,
+            again_at_ns: 0,
             started_at_ns: now_ns,
             entered_at_ns: now_ns,
             dirty: false,
         })
     }
 
+    fn new_connection(&mut self, who: Who, token: Token) -> Result<Connection, Broken> {
+        let run = self.run;
+        let endpoint = &run.endpoint;
+        let local = local_address(&run.scenario.bind, who.number() as usize);
+        let tls = endpoint.tls.as_ref().and_then(|tls| tls.of(who.number()));
+        let stream = SecureStream::client(tls, &endpoint.server_name)?;
+        let packet_bytes_max = (run.scenario.payload_bytes + PACKET_BYTES_SPARE) as u32;
+        Connection::start(
+            &mut self.ring,
+            endpoint.address,
+            local,
+            stream,
+            token,
+            packet_bytes_max,
+        )
+    }
+
+    /// Connects the clients again whose time has come; their books and schedules go on.
+    pub(super) fn reconnect_lost(&mut self, now_ns: u64) {
+        if !self.run.scenario.reconnect {
+            return;
+        }
+        self.refuse_late();
+        for slot in 0..self.clients.len() {
+            let Some(client) = self.clients.get_mut(slot) else {
+                return;
+            };
+            if client.again_at_ns == 0 || client.again_at_ns > now_ns || client.stage != Stage::Closed {
+                continue;
+            }
+            client.generation += 1;
+            client.again_at_ns = 0;
+            let (who, token) = (client.who, token_of(slot, client.generation));
+            let connection = self.new_connection(who, token);
+            let Some(client) = self.clients.get_mut(slot) else {
+                return;
+            };
+            match connection {
+                Ok(connection) => {
+                    client.connection = connection;
+                    client.enter(Stage::Tcp, now_ns);
+                    client.started_at_ns = now_ns;
+                }
+                Err(_) => client.again_at_ns = now_ns + nanoseconds(TURN),
+            }
+        }
+    }
+
     /// The TCP connection is there, or not.
     pub(super) fn connected(&mut self, token: Token, result: io::Result<()>) {
-        let slot = token.0 as usize;
+        let Some(slot) = self.slot_of_token(token) else {
+            return;
+        };
         let Some(client) = self.clients.get_mut(slot) else {
             return;
         };
@@ -151,6 +191,10 @@ impl Worker<'_> {
         if client.stage == Stage::Ready && client.started_at_ns != 0 {
             client.started_at_ns = 0;
             self.ready += 1;
+            if client.generation > 0 {
+                self.load.reconnected += 1;
+                self.load.resumed.push(slot as u32);
+            }
         }
     }
 

@@ -21,6 +21,8 @@ impl Worker<'_> {
             return;
         };
         self.load.times = Some(times);
+        self.load.interval.thread = self.index;
+        self.load.interval_ends_ns = times.start_ns + self.run.interval_ns;
         for (slot, client) in self.clients.iter_mut().enumerate() {
             let Role::Publisher(publisher) = &mut client.role else {
                 continue;
@@ -196,6 +198,7 @@ fn fill_overdue(
             return Next::More;
         }
         let lag_ns = now_ns - intended_ns;
+        load.interval.lag.record(lag_ns);
         publisher.publish(intended_ns.saturating_sub(run.epoch_ns), lag_ns, now_ns, out);
         publisher.advance();
         load.count_sent(publisher);
@@ -245,6 +248,7 @@ impl LoadState {
     #[inline]
     fn count_sent(&mut self, publisher: &Publisher) {
         self.sent += 1;
+        self.interval.sent += 1;
         self.in_flight += u64::from(publisher.flights.is_some());
         self.expected += u64::from(publisher.listeners);
     }

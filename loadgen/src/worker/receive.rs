@@ -105,6 +105,8 @@ impl LoadState {
     fn count(&mut self, stamp: &Stamp, arrived: Arrived<'_>) {
         self.received += 1;
         let intended_ns = arrived.run.epoch_ns + stamp.intended_ns;
+        let latency_ns = arrived.now_ns.saturating_sub(intended_ns);
+        self.interval.latency.record(latency_ns);
         let window = self
             .times
             .and_then(|times| window_of(&times, self.window_ns, intended_ns));
@@ -112,8 +114,7 @@ impl LoadState {
         if let Some(window) = window {
             // In closed loop a message leaves when it is meant to: one histogram says it all.
             let lag_ns = stamp.lag_ns.filter(|_| delivery.is_none());
-            self.measurements
-                .received(window, arrived.now_ns.saturating_sub(intended_ns), lag_ns);
+            self.measurements.received(window, latency_ns, lag_ns);
         }
         if delivery.is_some_and(|delivery| delivery.received(stamp.sequence)) {
             let thread = arrived.run.thread_of(stamp.publisher);

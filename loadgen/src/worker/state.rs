@@ -4,12 +4,16 @@ use transport::clock::thread_cpu_ns;
 
 use crate::measure::{Measurements, ThreadUse};
 use crate::phase::{Run, Times, WINDOWS, nanoseconds};
+use crate::series::IntervalPart;
 
 /// What all clients of a thread add to.
 pub(super) struct LoadState {
     pub(super) measurements: Measurements,
     pub(super) times: Option<Times>,
     pub(super) window_ns: u64,
+    /// What happens in the interval that ends then, CLOCK_MONOTONIC ns.
+    pub(super) interval: Box<IntervalPart>,
+    pub(super) interval_ends_ns: u64,
     pub(super) sent: u64,
     pub(super) expected: u64,
     pub(super) received: u64,
@@ -18,6 +22,7 @@ pub(super) struct LoadState {
     pub(super) given_up: u64,
     pub(super) unfinished: u64,
     pub(super) broken: u64,
+    pub(super) reconnected: u64,
     pub(super) causes: Vec<String>,
     pub(super) negotiated: Option<String>,
     /// Publishers (slots) that may go on: acknowledged, writable again, or with room in their window.
@@ -39,6 +44,8 @@ impl LoadState {
             measurements: Measurements::default(),
             times: None,
             window_ns: nanoseconds(run.scenario.duration) / WINDOWS as u64,
+            interval: Box::default(),
+            interval_ends_ns: u64::MAX,
             sent: 0,
             expected: 0,
             received: 0,
@@ -47,6 +54,7 @@ impl LoadState {
             given_up: 0,
             unfinished: 0,
             broken: 0,
+            reconnected: 0,
             causes: Vec::new(),
             negotiated: None,
             resumed: Vec::new(),

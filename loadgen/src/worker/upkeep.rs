@@ -2,10 +2,11 @@
 
 use transport::clock::monotonic_ns;
 
-use super::{LOOK_AROUND, Role, Worker};
+use super::{Event, LOOK_AROUND, Role, Worker};
 use crate::handshake::Stage;
 use crate::measure::WorkerOutcome;
 use crate::phase::nanoseconds;
+use crate::series::IntervalPart;
 
 impl Worker<'_> {
     /// What is done about ten times a second.
@@ -14,6 +15,9 @@ impl Worker<'_> {
         if let Some(times) = self.run.timeline.times() {
             self.load.times = Some(times);
             self.usage.look(&times, now_ns);
+            if now_ns >= self.load.interval_ends_ns {
+                self.end_interval(times.start_ns, now_ns);
+            }
         }
         if now_ns.saturating_sub(self.looked_at_ns) < nanoseconds(LOOK_AROUND) {
             return;
@@ -21,7 +25,23 @@ impl Worker<'_> {
         self.looked_at_ns = now_ns;
         self.ping_idle(now_ns);
         self.give_up_stalled(now_ns);
+        self.reconnect_lost(now_ns);
         self.flush_dirty();
+    }
+
+    /// Hands over what the interval saw and begins the one that `now_ns` lies in.
+    fn end_interval(&mut self, start_ns: u64, now_ns: u64) {
+        let interval_ns = self.run.interval_ns;
+        let index = now_ns.saturating_sub(start_ns) / interval_ns;
+        let next = IntervalPart {
+            thread: self.index,
+            index: index as usize,
+            ..IntervalPart::default()
+        };
+        self.load.interval_ends_ns = start_ns + (index + 1) * interval_ns;
+        let ended = std::mem::replace(&mut self.load.interval, Box::new(next));
+        // The coordinator outlives its threads.
+        let _ = self.events.send(Event::Interval(ended));
     }
 
     /// Sends PINGREQ on some of the connections that have been silent for half of their Keep Alive; all connections
@@ -54,6 +74,9 @@ impl Worker<'_> {
     pub(super) fn finish(mut self) -> WorkerOutcome {
         self.publish_gauges();
         let now_ns = monotonic_ns();
+        if let Some(times) = self.load.times {
+            self.end_interval(times.start_ns, now_ns);
+        }
         for client in self
             .clients
             .iter_mut()
@@ -65,6 +88,7 @@ impl Worker<'_> {
         let mut outcome = WorkerOutcome {
             given_up: self.load.given_up,
             refused: self.load.refused,
+            reconnected: self.load.reconnected,
             broken: self.load.causes,
             usage: self.usage.whole(),
             negotiated: self.load.negotiated,

@@ -6,6 +6,7 @@ use mqtt::{ProtocolVersion, ReasonCode};
 use super::message::ConnectRequest;
 use super::reply::Reply;
 use super::session::{Awaits, Session, Subscription};
+use super::shared::is_shared;
 use super::{Checked, Model, Moment, NEVER, SECOND_NS};
 
 impl Model {
@@ -53,6 +54,8 @@ impl Model {
             .packet_bytes_max
             .filter(|_| v5)
             .map_or(usize::MAX, |bytes| bytes as usize);
+        let is_small = connected.packet_bytes_max < usize::MAX;
+        self.sessions[number].was_small |= is_small;
         self.reply(
             connection,
             Reply::ConnAck {
@@ -111,6 +114,8 @@ impl Model {
         session.alive = false;
         session.subscriptions.clear();
         let shard = session.shard;
+        self.leave_all(number);
+        let session = &mut self.sessions[number];
         if let Some(will) = session.will.take() {
             self.publish(shard, &will.message, at);
         }
@@ -172,7 +177,12 @@ impl Model {
                     held.push(made);
                 }
             }
+            if is_shared(filter) {
+                self.join(number, filter, options, identifier);
+            }
             let sends = match options.retain_handling {
+                // [MQTT 5.0, 4.8.2]
+                _ if is_shared(filter) => false,
                 RetainHandling::SendAtSubscribe => true,
                 RetainHandling::SendIfNew => is_new,
                 RetainHandling::DoNotSend => false,
@@ -209,9 +219,10 @@ impl Model {
         let Some(number) = self.connections[connection].session else {
             return;
         };
-        let held = &mut self.sessions[number].subscriptions;
         let mut codes = Vec::new();
         for filter in filters {
+            self.leave(number, filter);
+            let held = &mut self.sessions[number].subscriptions;
             let known = held.len();
             held.retain(|subscription| subscription.filter != *filter);
             let reason = if held.len() < known {

@@ -66,6 +66,7 @@ impl Model {
             },
             at.now,
         );
+        self.share(message, at);
         for to in (0..self.shards).filter(|&to| to != shard) {
             let message = Rc::clone(message);
             self.on_the_way[shard][to].push_back(Passing {
@@ -152,6 +153,8 @@ impl Model {
         // In a tick nothing tells which Will comes first and finds room.
         let wills = self.ending.as_ref().map_or(0, |_| self.sessions.len());
         let waiting = session.waiting.len() + wills;
+        // What waits there for a group does not show.
+        let crowded = session.shares() && self.bounds.queued_messages_max < 1000;
         match (qos, session.connection) {
             (QoS::AtMostOnce, None) => {
                 if !session.unsettled {
@@ -160,11 +163,11 @@ impl Model {
                 owed = false;
             }
             (QoS::AtMostOnce, Some(connection)) => {
-                let queues_full = waiting >= self.bounds.queued_messages_max;
+                let queues_full = waiting >= self.bounds.queued_messages_max || crowded;
                 owed &= !self.connections[connection].full && !queues_full && !session.unsettled;
             }
             // One that loses its connection in this tick may have been found too small before that.
-            _ => owed &= waiting < self.bounds.queued_messages_max && !session.unsettled,
+            _ => owed &= waiting < self.bounds.queued_messages_max && !crowded && !session.unsettled,
         }
         Some(Entry {
             message: Rc::clone(message),

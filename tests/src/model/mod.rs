@@ -18,6 +18,7 @@ mod observe;
 mod reply;
 mod retained;
 mod session;
+mod shared;
 mod tick;
 mod waiting;
 
@@ -30,6 +31,7 @@ pub use self::message::{ConnectRequest, Message, Packet, WillRequest};
 use self::reply::Reply;
 use self::retained::Write;
 pub use self::session::{Entry, Session, State};
+use self::shared::{Delivery, Share};
 
 /// What was wrong, in one sentence.
 pub type Checked<T = ()> = Result<T, String>;
@@ -104,6 +106,12 @@ pub struct Model {
     /// Messages on their way, from the first shard to the second one, with their numbers.
     on_the_way: Vec<Vec<VecDeque<Passing>>>,
     subscriptions_made: u64,
+    /// Messages for groups.
+    shares: Vec<Share>,
+    /// Deliveries that were such messages.
+    deliveries: Vec<Delivery>,
+    /// Counts what the messages for groups are ordered by.
+    changes: u64,
     /// Sessions that end with this tick.
     ending: Option<Vec<usize>>,
 }
@@ -124,6 +132,9 @@ impl Model {
             arrived: vec![vec![0; shards]; shards],
             on_the_way: (0..shards).map(|_| on_the_way()).collect(),
             subscriptions_made: 0,
+            shares: Vec::new(),
+            deliveries: Vec::new(),
+            changes: 0,
             ending: None,
         }
     }

@@ -5,7 +5,7 @@ use mqtt::{Packet, QoS};
 
 use super::reply::Reply;
 use super::session::{Awaits, Flight, State};
-use super::waiting::differs;
+use super::waiting::{comes_before, differs};
 use super::{Checked, Model, pop_front_if};
 
 impl Model {
@@ -60,7 +60,7 @@ impl Model {
                 if identifier.is_some() {
                     self.give_up(number, None, now);
                 }
-                let entry = self.take_waiting(number, connection, publish, now)?;
+                let entry = self.take_new(number, connection, publish, now)?;
                 if let Some(identifier) = identifier {
                     self.take_off(number, identifier, entry)?;
                 }
@@ -73,6 +73,36 @@ impl Model {
         }
         differs(&self.entries[entry], publish, version, now)
             .map_or(Ok(entry), |what| Err(format!("{what} differs in {publish:?}")))
+    }
+
+    /// A message that is new to the session: by its own subscriptions, or by one that it shares.
+    fn take_new(
+        &mut self,
+        number: usize,
+        connection: usize,
+        publish: &Publish<'_>,
+        now: u64,
+    ) -> Checked<usize> {
+        let version = self.connections[connection].version;
+        let is_it = |&entry: &usize| differs(&self.entries[entry], publish, version, now).is_none();
+        let waiting = &self.sessions[number].waiting;
+        let mut like = waiting.iter().copied().filter(is_it);
+        let own = like
+            .clone()
+            .find(|&own| self.entries[own].is_owed(now))
+            .or(like.next());
+        let overtakes = |own: usize| {
+            let mut earlier = waiting.iter().take_while(|&&entry| entry != own);
+            let (entries, own) = (&self.entries, &self.entries[own]);
+            earlier.any(|&entry| comes_before(&entries[entry], own) && entries[entry].is_owed(now))
+        };
+        let own = own.filter(|&own| !overtakes(own));
+        if !own.is_some_and(|own| self.entries[own].is_owed(now))
+            && let Some(entry) = self.take_share(number, (publish, version), own, now)
+        {
+            return Ok(entry);
+        }
+        self.take_waiting(number, connection, publish, now)
     }
 
     /// A message sent again: the next one of those that are due, with its identifier.
@@ -124,6 +154,7 @@ impl Model {
                 session.resend
             ));
         }
+        session.written.push(entry);
         session.flights.push(Flight {
             packet_identifier,
             entry,
@@ -164,7 +195,8 @@ impl Model {
         }
         // A queue is one line: what waits for the window holds up what is behind it, at QoS 0 too.
         let in_window = |&&entry: &&usize| self.entries[entry].qos != QoS::AtMostOnce;
-        let held_up = !open && session.waiting.iter().any(|entry| in_window(&entry));
+        let in_line = session.shares() || session.waiting.iter().any(|entry| in_window(&entry));
+        let held_up = !open && in_line;
         let stuck = session
             .waiting
             .iter()
@@ -182,7 +214,7 @@ impl Model {
     ///
     /// # Errors
     /// When there is one that was not received.
-    pub fn check_received(&self, now: u64) -> Checked {
+    pub fn check_received(&mut self, now: u64) -> Checked {
         for session in self.sessions.iter().filter(|session| session.alive) {
             for &entry in &session.obligations {
                 let entry = &self.entries[entry];
@@ -191,6 +223,6 @@ impl Model {
                 }
             }
         }
-        Ok(())
+        self.check_shares(now)
     }
 }

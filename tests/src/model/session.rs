@@ -7,6 +7,7 @@ use mqtt::QoS;
 use mqtt::packet::SubscriptionOptions;
 
 use super::message::{Message, WillRequest};
+use super::shared::Membership;
 use super::{NEVER, SECOND_NS};
 
 /// What became of a delivery.
@@ -116,7 +117,13 @@ pub struct Session {
     pub(super) disconnected_at: u64,
     /// It loses its connection in this tick, before or after what else happens in it.
     pub(super) unsettled: bool,
-    /// Every delivery of its life at QoS 1 and 2.
+    /// The groups that it is in, and was.
+    pub(super) memberships: Vec<Membership>,
+    /// It had a connection with a Maximum Packet Size.
+    pub(super) was_small: bool,
+    /// Every delivery that was sent to it at QoS 1 and 2.
+    pub(super) written: Vec<usize>,
+    /// Every delivery of its life at QoS 1 and 2, those of groups not counted.
     pub(super) obligations: Vec<usize>,
 }
 
@@ -137,6 +144,9 @@ impl Session {
             will: None,
             disconnected_at: 0,
             unsettled: false,
+            memberships: Vec::new(),
+            was_small: false,
+            written: Vec::new(),
             obligations: Vec::new(),
         }
     }

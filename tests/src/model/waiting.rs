@@ -128,7 +128,7 @@ impl Model {
 }
 
 /// Whether the first must be sent before the second: one publisher, topic and QoS [MQTT-4.6.0-6].
-fn comes_before(earlier: &Entry, later: &Entry) -> bool {
+pub(super) fn comes_before(earlier: &Entry, later: &Entry) -> bool {
     !earlier.replay
         && !later.replay
         && earlier.qos == later.qos

@@ -6,11 +6,13 @@
 use std::rc::Rc;
 
 use broker::logic::home_shard;
+use fastrand::Rng;
+use mqtt::packet::SubscriptionOptions;
 use mqtt::{ProtocolVersion, QoS};
 
 use super::bytes::encode;
 use super::connection::Connection;
-use super::draw::{FILTERS, draw_options};
+use super::draw::{FILTERS, SHARED, draw_options};
 use super::profile::{chance, pick};
 use super::turn::index_of;
 use super::world::World;
@@ -234,10 +236,21 @@ impl World {
 
     fn subscribe(&mut self, client: usize) -> Checked {
         let v5 = self.version_of(client) == ProtocolVersion::V5;
-        let rng = &mut self.rng;
-        let filters = (0..rng.usize(1..=3))
-            .map(|_| (pick(rng, &FILTERS), draw_options(rng, v5)))
-            .collect();
+        let (rng, shared) = (&mut self.rng, self.profile.shared);
+        let draw = |rng: &mut Rng| {
+            let options = draw_options(rng, v5);
+            if !chance(rng, shared) {
+                return (pick(rng, &FILTERS), options);
+            }
+            // [MQTT-3.8.3-4]; and with RETAIN a message would look like a retained one after SUBSCRIBE.
+            let options = SubscriptionOptions {
+                no_local: false,
+                retain_as_published: false,
+                ..options
+            };
+            (pick(rng, &SHARED), options)
+        };
+        let filters = (0..rng.usize(1..=3)).map(|_| draw(rng)).collect();
         let identifier = (v5 && rng.bool()).then(|| rng.u32(1..300));
         let packet_identifier = self.clients[client].identifier();
         let packet = Packet::Subscribe {
@@ -251,7 +264,8 @@ impl World {
     fn unsubscribe(&mut self, client: usize) -> Checked {
         let held = self.model.session_of(&self.clients[client].name);
         let is_held = |filter: &&str| held.is_none_or(|session| session.subscribes(filter));
-        let held: Vec<&'static str> = FILTERS.iter().copied().filter(is_held).collect();
+        let all = FILTERS.iter().chain(&SHARED).copied();
+        let held: Vec<&'static str> = all.filter(is_held).collect();
         if held.is_empty() {
             return Ok(());
         }

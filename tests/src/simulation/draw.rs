@@ -14,6 +14,14 @@ pub(super) const TOPICS: [&str; 6] = ["a", "a/b", "a/cc", "b/c", "a/b/c", "$x/y"
 pub(super) const FILTERS: [&str; 11] = [
     "a", "a/b", "b/c", "a/+", "+/c", "#", "a/#", "+/+", "+", "$x/#", "w/#",
 ];
+/// Filters that are shared: some sets of topics by two groups, some that clients have to themselves too.
+pub(super) const SHARED: [&str; 5] = [
+    "$share/g/a/b",
+    "$share/g/a/+",
+    "$share/h/a/+",
+    "$share/g/#",
+    "$share/h/b/c",
+];
 const VERSIONS: [ProtocolVersion; 4] = [
     ProtocolVersion::V3_1,
     ProtocolVersion::V3_1_1,
@@ -87,13 +95,19 @@ impl World {
             rng,
             &["", "", "", "...............................................", " "],
         );
-        let payload = if retain && !is_will && chance(rng, 25) {
+        let mut topic = pick(rng, &TOPICS);
+        let deletes = retain && !is_will && chance(rng, 25);
+        if deletes && self.profile.shared > 0 {
+            // Of messages that look alike nothing would tell which one a group got: on this topic none is shared.
+            topic = "$x/y";
+        }
+        let payload = if deletes {
             String::new()
         } else {
             format!("m{}{padding}", self.ran.published)
         };
         Message {
-            topic: pick(rng, &TOPICS).to_owned(),
+            topic: topic.to_owned(),
             payload,
             qos: pick(rng, &LEVELS),
             retain,

@@ -5,6 +5,7 @@ use mqtt::property::PropertiesBuf;
 use mqtt::{ProtocolVersion, QoS};
 use std::rc::Rc;
 
+use broker::limits;
 use broker::logic::home_shard;
 use broker::logic::testing::Remains;
 
@@ -21,6 +22,9 @@ impl World {
         }
         self.note(|| "everybody reads and acknowledges".to_owned());
         self.settle()?;
+        self.come_back()?;
+        // What found no member waits for the next step of the timers.
+        self.now = self.now.plus_ns(2 * limits::TIMER_STEP_NS);
         self.come_back()?;
         self.model.check_received(self.now.0)?;
         let probes = self.clients.len();
@@ -171,6 +175,7 @@ impl World {
             ("sessions", sum(|c| c.sessions.get())),
             ("clients_connected", sum(|c| c.clients_connected.get())),
             ("subscriptions", sum(|c| c.subscriptions.get())),
+            ("shared_subscriptions", sum(|c| c.shared_subscriptions.get())),
             ("retained", sum(|c| c.retained.get())),
             ("queued_messages", sum(|c| c.queued_messages.get())),
             ("queued_bytes", sum(|c| c.queued_bytes.get())),

@@ -15,6 +15,10 @@ impl World {
             return Ok(());
         };
         let mut message = self.draw_message(other, self.version_of(other), false);
+        let filter = match mqtt::topic::shared(filter) {
+            Ok(Some(shared)) => shared.filter,
+            _ => filter,
+        };
         if let Some(topic) = TOPICS.iter().find(|topic| mqtt::topic::matches(filter, topic)) {
             message.topic = (*topic).to_owned();
         }

@@ -84,6 +84,8 @@ pub(super) struct Profile {
     pub(super) full_sockets: u32,
     /// Percent of the SUBACKs, and of the acknowledgements of retained messages, that make another client act on them at once.
     pub(super) gossip: u32,
+    /// Percent of the subscriptions that are shared.
+    pub(super) shared: u32,
     /// Whether clients send more before CONNACK.
     pub(super) pipelined: bool,
     /// Whether clients break the protocol.
@@ -109,6 +111,7 @@ impl Profile {
             clean: pick(rng, &[5, 40, 80]),
             full_sockets: pick(rng, &[0, 30]),
             gossip: pick(rng, &[0, 50, 100]),
+            shared: pick(rng, &[0, 30, 80]),
             pipelined: rng.bool(),
             rude: rng.u32(0..4) == 0,
         }

@@ -79,6 +79,37 @@ fn multishot_receive_goes_on_after_the_buffers_ran_out() {
 }
 
 #[test]
+fn more_buffers_are_there_after_they_ran_out() {
+    let mut ring = Ring::new(&RingOptions {
+        buffers: 128,
+        buffer_bytes: 64,
+        ..RingOptions::default()
+    })
+    .unwrap();
+    let (mut client, server) = connected(&mut ring);
+    let sent = [7; 128 * 64];
+    client.write_all(&sent).unwrap();
+    // Whoever holds every buffer that comes gets all of them in the end.
+    let mut held = Vec::new();
+    ring.receive_multishot(server.as_fd(), PEER);
+    until(&mut ring, |ring, completion| {
+        match completion {
+            Completion::Received { buffer, .. } => held.push(buffer),
+            Completion::ReceiveEnded {
+                cause: ReceiveEnd::NoBuffers,
+                ..
+            } => ring.receive_multishot(server.as_fd(), PEER),
+            other => panic!("{other:?}"),
+        }
+        (held.len() == 128).then_some(())
+    });
+    for buffer in held {
+        assert_eq!(ring.bytes(&buffer), [7; 64]);
+        ring.recycle(buffer);
+    }
+}
+
+#[test]
 fn end_of_stream_and_cancel_end_a_receive() {
     let mut ring = ring();
     let (client, server) = connected(&mut ring);

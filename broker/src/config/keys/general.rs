@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::log::{LogDestination, LogTimestamp, LogTypes, check_timestamp_format};
 use crate::privileges;
-use crate::settings::UNLIMITED;
+use crate::settings::{SharedSubscriptionStrategy, UNLIMITED};
 
 use super::super::Protocol;
 use super::super::draft::Draft;
@@ -150,6 +150,23 @@ pub(super) const KEYS: &[Key] = &[
         "QoS 0 messages wait for a client without a connection too.",
         Value::Flag(|draft, value| draft.settings.queue_qos0_messages = value),
         Show::Global(|c| shown(c.settings.queue_qos0_messages)),
+    ),
+    effective(
+        "shared_subscription_strategy",
+        "fair",
+        "Who of the clients that share a subscription (`$share/NAME/FILTER`) gets a message: `fair` lets those that are \
+         connected take turns, `sticky` keeps to the one that has been connected longest. One whose window or queue is \
+         full is passed over.",
+        Value::Text {
+            shape: "fair or sticky",
+            set: set_shared_subscription_strategy,
+        },
+        Show::Global(|c| {
+            shown(match c.settings.shared_subscription_strategy {
+                SharedSubscriptionStrategy::Fair => "fair",
+                SharedSubscriptionStrategy::Sticky => "sticky",
+            })
+        }),
     ),
     effective(
         "max_keepalive",
@@ -456,6 +473,15 @@ pub(super) const KEYS: &[Key] = &[
         }),
     ),
 ];
+
+fn set_shared_subscription_strategy(draft: &mut Draft, text: &str) -> Result<(), String> {
+    draft.settings.shared_subscription_strategy = match text {
+        "fair" => SharedSubscriptionStrategy::Fair,
+        "sticky" => SharedSubscriptionStrategy::Sticky,
+        _ => return Err("must be fair or sticky".to_owned()),
+    };
+    Ok(())
+}
 
 fn set_persistent_client_expiration(draft: &mut Draft, text: &str) -> Result<(), String> {
     let duration_s =

@@ -13,7 +13,7 @@ use super::super::store::Record;
 use super::super::time::Timestamp;
 
 impl Shard {
-    /// A QoS 1 message of ours arrived.
+    /// A QoS 1 message of ours arrived, or was refused: then no other member of a group gets it either [MQTT-4.8.2-6].
     ///
     /// [MQTT3-4.3.2-1], [MQTT-4.3.2-3], [MQTT-4.4.0-2]
     #[inline]
@@ -101,8 +101,12 @@ impl Shard {
             return;
         };
         let (session, waits) = (connection.session, connection.waits);
+        let busy_in_group = connection.busy_in_group;
         if self.clients.finish(session, ack.packet_identifier, awaited) && waits {
             self.clients.pump(now, session);
+        }
+        if busy_in_group {
+            self.offer_again(now, slot);
         }
     }
 }

@@ -149,7 +149,6 @@ impl Shard {
         if topic_alias_max > 0 {
             tell(Property::TopicAliasMaximum(topic_alias_max));
         }
-        tell(Property::SharedSubscriptionAvailable(false));
         if keep_alive_s != connect.keep_alive_s {
             // [MQTT-3.1.2-21]
             tell(Property::ServerKeepAlive(keep_alive_s));

@@ -132,6 +132,7 @@ impl Shard {
         let qos0_waits = session.queue.as_ref().is_some_and(|queue| queue.holds_qos0());
         let waits = !session.queue_is_empty() || session.inflight.resends();
         self.clients.sessions.set_link(session_slot, slot);
+        self.member_came(now, session_slot);
         if let Some(connection) = self.clients.connection(slot) {
             connection.session = session_slot;
             connection.restricted = !admitted.access.is_unrestricted();

@@ -55,6 +55,7 @@ impl Shard {
                 packets,
             },
         );
+        self.share_run(now, route, run);
     }
 
     /// A PUBLISH that is more than a QoS 0 message to be passed on.

@@ -1,11 +1,15 @@
 //! SUBSCRIBE.
 //!
 //! Invariants: the answer has one code for each filter, in their order [MQTT-3.8.4-6], and stands before the retained
-//! messages in `out`; the other shards' interest is in the outboxes before that. A filter that is refused changes nothing.
+//! messages in `out`; the other shards' interest is in the outboxes before that. A filter that is refused changes nothing. A
+//! Shared Subscription gets no retained messages [MQTT 5.0, 4.8.2].
+
+use std::rc::Rc;
+use std::sync::Arc;
 
 use mqtt::frame::PacketType;
 use mqtt::packet::{RetainHandling, Subscribe, SubscriptionOptions};
-use mqtt::property::{PropertiesBuf, Property};
+use mqtt::property::Property;
 use mqtt::{QoS, ReasonCode};
 
 use super::super::Shard;
@@ -14,8 +18,10 @@ use super::super::reason_string;
 use super::super::session::Held;
 use super::super::session::queue::Queued;
 use super::super::store::Record;
+use super::super::subscription::shared::Via;
 use super::super::subscription::{Added, Subscriber};
 use super::super::time::Timestamp;
+use super::unsubscribe::place_at;
 use crate::{limits, log};
 
 /// One subscription asked for.
@@ -24,6 +30,14 @@ struct Asked<'a> {
     filter: &'a str,
     options: SubscriptionOptions,
     identifier: Option<u32>,
+}
+
+/// What a subscription turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Made {
+    New,
+    Replaced,
+    Shared,
 }
 
 impl Shard {
@@ -52,11 +66,11 @@ impl Shard {
                 options,
                 identifier,
             };
-            match self.subscribe(session, asked) {
-                Ok(is_new) => {
+            match self.subscribe(now, session, asked) {
+                Ok(made) => {
                     self.log_subscribed(session, &asked);
                     reasons.push(options.qos as u8);
-                    if sends_retained(options.retain_handling, is_new) {
+                    if sends_retained(options.retain_handling, made) {
                         replays.push(asked);
                     }
                 }
@@ -82,28 +96,74 @@ impl Shard {
         }
     }
 
-    /// Whether the subscription is new, or why it is refused.
+    /// What was made of it, or why it is refused.
     ///
     /// [MQTT-3.2.2-10]
-    fn subscribe(&mut self, session_slot: u32, asked: Asked<'_>) -> Result<bool, ReasonCode> {
-        self.check_filter(asked.filter)?;
-        self.check_rights(session_slot, asked.filter)?;
+    fn subscribe(&mut self, now: Timestamp, session: u32, asked: Asked<'_>) -> Result<Made, ReasonCode> {
+        let is_shared = self.check_filter(asked.filter)?;
+        self.check_rights(session, asked.filter)?;
+        let made = if is_shared {
+            self.subscribe_shared(now, session, &asked)?
+        } else {
+            self.subscribe_alone(session, &asked)?
+        };
+        self.record_subscribed(session, asked);
+        Ok(made)
+    }
+
+    fn subscribe_alone(&mut self, session: u32, asked: &Asked<'_>) -> Result<Made, ReasonCode> {
         let filter = self.subscriptions.find_or_insert(asked.filter);
-        let subscriber = Subscriber::new(session_slot, asked.options, asked.identifier);
-        let held = self.held(session_slot, filter);
-        if held.is_none() && self.subscriptions_of(session_slot) >= limits::SUBSCRIPTIONS_PER_SESSION_MAX {
+        let subscriber = Subscriber::new(session, asked.options, asked.identifier);
+        let held = self.held(session, filter);
+        if held.is_none() && self.subscriptions_of(session) >= limits::SUBSCRIPTIONS_PER_SESSION_MAX {
             self.subscriptions.drop_unused(filter);
             return Err(ReasonCode::QuotaExceeded);
         }
-        match held {
-            Some(held) => self.subscriptions.replace(filter, held.position, subscriber),
-            None => self.add_subscription(session_slot, filter, asked.filter, subscriber),
-        }
+        let made = match held {
+            Some((_, held)) => {
+                self.subscriptions.replace(filter, held.position, subscriber);
+                Made::Replaced
+            }
+            None => {
+                self.add_subscription(session, filter, asked.filter, subscriber);
+                Made::New
+            }
+        };
         self.filter_changed(filter);
+        Ok(made)
+    }
+
+    fn subscribe_shared(
+        &mut self,
+        now: Timestamp,
+        session: u32,
+        asked: &Asked<'_>,
+    ) -> Result<Made, ReasonCode> {
+        let group = self.group_named(asked.filter);
+        let held_at = self.share_of(session, group);
+        if held_at.is_none() && self.subscriptions_of(session) >= limits::SUBSCRIPTIONS_PER_SESSION_MAX {
+            self.drop_unused_group(group);
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let subscriber = Subscriber::new(session, asked.options, None);
+        let name = self
+            .subscriptions
+            .groups
+            .get(group)
+            .map(|group| Arc::clone(&group.name));
+        let via = Rc::new(via(asked, name));
+        match held_at {
+            Some(held_at) => self.replace_member(group, held_at, subscriber, via),
+            None => self.join_group(now, group, subscriber, via),
+        }
+        Ok(Made::Shared)
+    }
+
+    fn record_subscribed(&mut self, session: u32, asked: Asked<'_>) {
         if let Some(session) = self
             .clients
             .sessions
-            .get(session_slot)
+            .get(session)
             .filter(|session| session.outlives_connection())
         {
             let client_identifier = &*session.client_identifier;
@@ -119,11 +179,15 @@ impl Shard {
                 identifier,
             });
         }
-        Ok(held.is_none())
     }
 
     fn add_subscription(&mut self, session: u32, filter: u32, name: &str, subscriber: Subscriber) {
-        let Some(added) = self.subscriptions.add(filter, subscriber) else {
+        let held_at = self
+            .clients
+            .sessions
+            .get(session)
+            .map_or(0, |session| place_at(session.subscriptions.len()));
+        let Some(added) = self.subscriptions.add(filter, subscriber.held_at(held_at)) else {
             return;
         };
         let (Added::First { position } | Added::Another { position }) = added;
@@ -143,7 +207,7 @@ impl Shard {
         self.clients
             .sessions
             .get(session)
-            .map_or(0, |session| session.subscriptions.len())
+            .map_or(0, |session| session.subscriptions.len() + session.shares().len())
     }
 
     /// A filter under which the client may not read anything is not worth a subscription.
@@ -159,17 +223,15 @@ impl Shard {
         }
     }
 
-    /// What the broker does not take as a filter.
-    fn check_filter(&self, filter: &str) -> Result<(), ReasonCode> {
+    /// What the broker does not take as a filter; whether it is shared [MQTT-4.8.2-1], [MQTT-4.8.2-2].
+    fn check_filter(&self, filter: &str) -> Result<bool, ReasonCode> {
         let levels_max = usize::from(self.clients.settings.topic_levels_max);
-        if mqtt::topic::levels(filter).count() > levels_max {
+        let shared = mqtt::topic::shared(filter).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        let levels = mqtt::topic::levels(shared.map_or(filter, |shared| shared.filter));
+        if levels.count() > levels_max {
             return Err(ReasonCode::TopicFilterInvalid);
         }
-        match mqtt::topic::shared(filter) {
-            Err(_) => Err(ReasonCode::TopicFilterInvalid),
-            Ok(Some(_)) => Err(ReasonCode::SharedSubscriptionsNotSupported),
-            Ok(None) => Ok(()),
-        }
+        Ok(shared.is_some())
     }
 
     /// Queues the retained messages that a new subscription matches [MQTT-3.3.1-9]; the caller pumps.
@@ -193,7 +255,7 @@ impl Shard {
             .sessions
             .get(session)
             .map_or(0, |s| self.clients.sessions.identity(&s.client_identifier));
-        let identifiers = asked.identifier.map(identifier_property);
+        let via = asked.identifier.map(|_| Rc::new(via(&asked, None)));
         let no_local = asked.options.no_local;
         let goes = |message: &StoredMessage| !no_local || message.publisher() != own;
         for message in found.into_iter().filter(goes) {
@@ -202,12 +264,12 @@ impl Shard {
             } else {
                 asked.options.qos.min(message.qos())
             };
-            let identifiers = identifiers.clone();
+            let via = via.clone();
             self.clients.replay(
                 session,
                 Queued {
                     message,
-                    identifiers,
+                    via,
                     qos,
                     retain: true,
                     replay: true,
@@ -217,18 +279,24 @@ impl Shard {
     }
 }
 
-fn sends_retained(handling: RetainHandling, is_new: bool) -> bool {
+fn sends_retained(handling: RetainHandling, made: Made) -> bool {
     match handling {
+        _ if made == Made::Shared => false,
         // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
         RetainHandling::SendAtSubscribe => true,
-        RetainHandling::SendIfNew => is_new,
+        RetainHandling::SendIfNew => made == Made::New,
         RetainHandling::DoNotSend => false,
     }
 }
 
-fn identifier_property(identifier: u32) -> std::rc::Rc<PropertiesBuf> {
-    let mut identifiers = PropertiesBuf::new();
-    // It came in a packet, so it is in its range.
-    let _ = identifiers.push(Property::SubscriptionIdentifier(identifier));
-    std::rc::Rc::new(identifiers)
+fn via(asked: &Asked<'_>, group: Option<Arc<str>>) -> Via {
+    let mut via = Via {
+        group,
+        ..Via::default()
+    };
+    if let Some(identifier) = asked.identifier {
+        // It came in a packet, so it is in its range.
+        let _ = via.identifiers.push(Property::SubscriptionIdentifier(identifier));
+    }
+    via
 }

@@ -1,7 +1,8 @@
 //! UNSUBSCRIBE.
 //!
-//! Invariant: once the UNSUBACK is out no message published later goes to the session by that filter [MQTT-3.10.4-2];
-//! what is in flight or queued is still delivered [MQTT-3.10.4-3].
+//! Invariants: once the UNSUBACK is out no message published later goes to the session by that filter [MQTT-3.10.4-2];
+//! what is in flight or queued is still delivered [MQTT-3.10.4-3], that of a group too. A Shared Subscription goes by its whole
+//! text and by nothing else. Whatever leaves takes a fixed number of steps.
 
 use mqtt::ReasonCode;
 use mqtt::frame::PacketType;
@@ -38,78 +39,88 @@ impl Shard {
 
     /// All subscriptions of a session that ends.
     pub(in crate::logic) fn drop_subscriptions(&mut self, session: u32) {
-        while let Some(&held) = self
-            .clients
-            .sessions
-            .get(session)
-            .and_then(|session| session.subscriptions.last())
+        let last = |held: &[Held]| u32::try_from(held.len()).ok()?.checked_sub(1);
+        while let Some(session_left) = self.clients.sessions.get(session)
+            && let Some(at) = last(&session_left.subscriptions)
         {
-            self.drop_subscription(session, held);
+            self.drop_subscription(session, at);
+        }
+        while let Some(session_left) = self.clients.sessions.get(session)
+            && let Some(at) = last(session_left.shares())
+        {
+            self.leave_group(session, at);
         }
     }
 
     // [MQTT3-3.10.4-1]
     fn unsubscribe(&mut self, session: u32, filter: &str) -> ReasonCode {
-        let found = self
-            .subscriptions
-            .find(filter)
-            .and_then(|filter| self.held(session, filter));
-        let Some(held) = found else {
+        if !self.drop_named(session, filter) {
             return ReasonCode::NoSubscriptionExisted;
-        };
+        }
         if let Some(session) = self.clients.sessions.get(session) {
-            tracing::info!(target: log::UNSUBSCRIBE, "{} {filter}", session.client_identifier);
-        }
-        if let Some(session) = self
-            .clients
-            .sessions
-            .get(session)
-            .filter(|session| session.outlives_connection())
-        {
             let client_identifier = &*session.client_identifier;
-            self.clients.store.append(Record::Unsubscribed {
-                client_identifier,
-                filter,
-            });
+            tracing::info!(target: log::UNSUBSCRIBE, "{client_identifier} {filter}");
+            if session.outlives_connection() {
+                self.clients.store.append(Record::Unsubscribed {
+                    client_identifier,
+                    filter,
+                });
+            }
         }
-        self.drop_subscription(session, held);
         ReasonCode::Success
     }
 
-    /// The subscription of a session to a filter: looked for in the shorter of their two lists.
+    /// Whether there was a subscription of that whole text.
+    fn drop_named(&mut self, session: u32, filter: &str) -> bool {
+        if let Some(group) = self.subscriptions.groups.find(filter) {
+            let at = self.share_of(session, group);
+            return at.inspect(|&at| self.leave_group(session, at)).is_some();
+        }
+        let filter = self.subscriptions.find(filter);
+        let held = filter.and_then(|filter| self.held(session, filter));
+        held.inspect(|&(at, _)| self.drop_subscription(session, at))
+            .is_some()
+    }
+
+    /// The subscription of a session to a filter and its place in the session's list: looked for in the shorter of their two
+    /// lists.
     ///
     /// [MQTT-3.10.4-1]
-    pub(in crate::logic) fn held(&self, session: u32, filter: u32) -> Option<Held> {
+    pub(in crate::logic) fn held(&self, session: u32, filter: u32) -> Option<(u32, Held)> {
         let subscribers = &self.subscriptions.filter(filter)?.subscribers;
         let held = &self.clients.sessions.get(session)?.subscriptions;
         if held.len() <= subscribers.len() {
-            return held.iter().find(|held| held.filter == filter).copied();
+            let (at, held) = (0..).zip(held).find(|(_, held)| held.filter == filter)?;
+            return Some((at, *held));
         }
-        let position = subscribers
-            .iter()
-            .position(|subscriber| subscriber.session == session)?;
-        Some(Held {
-            filter,
-            position: u32::try_from(position).unwrap_or(NONE),
-        })
+        let (position, subscriber) = (0..)
+            .zip(subscribers)
+            .find(|(_, subscriber)| subscriber.session == session)?;
+        Some((subscriber.held_at, Held { filter, position }))
     }
 
-    // [MQTT3-3.10.4-2], [MQTT3-3.10.4-3]
-    fn drop_subscription(&mut self, session: u32, held: Held) {
-        let filter = held.filter;
-        if let Some(session) = self.clients.sessions.get_mut(session)
-            && let Some(at) = session
-                .subscriptions
-                .iter()
-                .rposition(|other| other.filter == filter)
-        {
-            session.subscriptions.swap_remove(at);
-        }
-        let Some(removed) = self.subscriptions.remove(filter, held.position) else {
+    /// Takes the subscription at a place of the session's list away.
+    ///
+    /// [MQTT3-3.10.4-2], [MQTT3-3.10.4-3]
+    fn drop_subscription(&mut self, session: u32, at: u32) {
+        let Some(leaving) = self.clients.sessions.get_mut(session) else {
             return;
         };
-        if let Some(moved) = removed.moved {
-            self.move_subscription(moved, filter, held.position);
+        if at as usize >= leaving.subscriptions.len() {
+            return;
+        }
+        let Held { filter, position } = leaving.subscriptions.swap_remove(at as usize);
+        if let Some(moved) = leaving.subscriptions.get(at as usize) {
+            self.subscriptions.set_held_at(moved.filter, moved.position, at);
+        }
+        let Some(removed) = self.subscriptions.remove(filter, position) else {
+            return;
+        };
+        if let Some(moved) = removed.moved
+            && let Some(session) = self.clients.sessions.get_mut(moved.session)
+            && let Some(held) = session.subscriptions.get_mut(moved.held_at as usize)
+        {
+            held.position = position;
         }
         self.clients.counters().subscriptions.sub(1);
         self.filter_changed(filter);
@@ -123,24 +134,15 @@ impl Shard {
         }
     }
 
-    /// A session's place in a filter's list changed.
-    fn move_subscription(&mut self, session: u32, filter: u32, position: u32) {
-        let Some(session) = self.clients.sessions.get_mut(session) else {
-            return;
-        };
-        if let Some(held) = session
-            .subscriptions
-            .iter_mut()
-            .find(|held| held.filter == filter)
-        {
-            held.position = position;
-        }
-    }
-
     /// The routes of a filter's topics are to be resolved again.
     pub(in crate::logic) fn filter_changed(&mut self, filter: u32) {
         if let Some(filter) = self.subscriptions.filter(filter) {
             self.routes.filter_changed(&filter.name, filter.is_wildcard());
         }
     }
+}
+
+/// A place in a session's list.
+pub(in crate::logic) fn place_at(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(NONE)
 }

@@ -7,10 +7,10 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use mqtt::property::PropertiesBuf;
 use mqtt::{PacketIdentifier, QoS};
 
 use super::super::message::StoredMessage;
+use super::super::subscription::shared::Via;
 use crate::limits;
 
 /// What is awaited from the client.
@@ -34,10 +34,9 @@ pub(in crate::logic) struct Entry {
     pub(in crate::logic) retain: bool,
     /// Of its payload.
     bytes: u32,
-    /// Kept only where the session outlives its connection.
+    /// Kept only where the session outlives its connection, or the message belongs to a group.
     pub(in crate::logic) message: Option<StoredMessage>,
-    /// The Subscription Identifiers of this delivery, encoded.
-    pub(in crate::logic) identifiers: Option<Rc<PropertiesBuf>>,
+    pub(in crate::logic) via: Option<Rc<Via>>,
 }
 
 /// The window of one session.
@@ -94,7 +93,7 @@ impl Inflight {
             Some(entry) if entry.awaits == awaited => {
                 entry.awaits = Awaits::Free;
                 entry.message = None;
-                entry.identifiers = None;
+                entry.via = None;
                 // One that has not been sent again on this connection is not outstanding.
                 if !(usize::from(self.resend)..usize::from(self.resend_end)).contains(&offset) {
                     self.outstanding = self.outstanding.saturating_sub(1);
@@ -116,7 +115,7 @@ impl Inflight {
             Some(entry) if matches!(entry.awaits, Awaits::PubRec | Awaits::PubComp) => {
                 entry.awaits = Awaits::PubComp;
                 entry.message = None;
-                entry.identifiers = None;
+                entry.via = None;
                 true
             }
             _ => false,
@@ -146,6 +145,18 @@ impl Inflight {
             }
         }
         None
+    }
+
+    /// The QoS 1 messages in flight that belong to a group, in their order.
+    pub(in crate::logic) fn into_shared(self) -> impl Iterator<Item = (StoredMessage, Rc<Via>)> {
+        let of_group = |entry: Entry| {
+            let via = entry.via.filter(|via| via.group.is_some())?;
+            entry
+                .message
+                .zip(Some(via))
+                .filter(|_| entry.awaits == Awaits::PubAck)
+        };
+        self.entries.into_iter().filter_map(of_group)
     }
 
     /// Whether some are yet to be sent again: new ones must wait behind them.
@@ -187,7 +198,7 @@ impl Entry {
         qos: QoS,
         retain: bool,
         message: Option<StoredMessage>,
-        identifiers: Option<Rc<PropertiesBuf>>,
+        via: Option<Rc<Via>>,
     ) -> Self {
         let awaits = if qos == QoS::ExactlyOnce {
             Awaits::PubRec
@@ -199,7 +210,7 @@ impl Entry {
             retain,
             bytes: 0,
             message,
-            identifiers,
+            via,
         }
     }
 

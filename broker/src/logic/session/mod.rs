@@ -2,7 +2,7 @@
 //!
 //! Invariants: a client identifier has one session at most, and always in the same shard, so a takeover is local. The link
 //! of a session (see [`Sessions::link`]) is the slot of its connection or [`NONE`]. `subscriptions` says for each filter at
-//! which position of its list the session stands; whoever moves a subscriber there tells the session.
+//! which position of its list the session stands, and `shares` the same of groups; whoever moves one there tells the session.
 
 pub(super) mod inflight;
 pub(super) mod queue;
@@ -27,7 +27,7 @@ use crate::auth::acl::Access;
 /// A Session Expiry Interval that never ends [MQTT 5.0, 3.1.2.11.2].
 pub(super) const NEVER_EXPIRES: u32 = u32::MAX;
 
-/// One subscription of a session: the filter and the session's place in its list.
+/// One subscription of a session: the filter, or the group that shares one, and the session's position in its list.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
     pub(super) filter: u32,
@@ -58,6 +58,10 @@ pub(super) struct Rare {
     user: Option<Box<str>>,
     /// What its client may do, if there are rules.
     rights: Option<Rights>,
+    /// Shared Subscriptions.
+    pub(super) shares: Vec<Held>,
+    /// Those of them, by their places, whose groups count the session as busy.
+    pub(super) busy_in: Vec<u32>,
 }
 
 impl Session {
@@ -84,6 +88,16 @@ impl Session {
         }
     }
 
+    /// Its Shared Subscriptions.
+    pub(super) fn shares(&self) -> &[Held] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.shares)
+    }
+
+    /// The place of its Shared Subscription that has this number.
+    pub(super) fn share_mut(&mut self, held_at: u32) -> Option<&mut Held> {
+        self.rare.as_mut()?.shares.get_mut(held_at as usize)
+    }
+
     /// The proved user whose session it is.
     pub(super) fn user(&self) -> Option<&str> {
         self.rare.as_ref()?.user.as_deref()
@@ -102,6 +116,7 @@ impl Session {
             return false;
         }
         self.rare().rights = rights;
+        // Who of a group may read is asked at each message.
         !self.subscriptions.is_empty()
     }
 

@@ -8,16 +8,16 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use mqtt::QoS;
-use mqtt::property::PropertiesBuf;
 
 use super::super::message::StoredMessage;
+use super::super::subscription::shared::Via;
 use crate::limits;
 
 /// One waiting message.
 #[derive(Clone, Debug)]
 pub(in crate::logic) struct Queued {
     pub(in crate::logic) message: StoredMessage,
-    pub(in crate::logic) identifiers: Option<Rc<PropertiesBuf>>,
+    pub(in crate::logic) via: Option<Rc<Via>>,
     pub(in crate::logic) qos: QoS,
     /// The RETAIN flag of this delivery.
     pub(in crate::logic) retain: bool,
@@ -85,6 +85,15 @@ impl Queue {
             .qos0
             .saturating_sub(usize::from(queued.qos == QoS::AtMostOnce));
         Some(queued)
+    }
+
+    /// The messages that belong to a group, in their order.
+    pub(in crate::logic) fn into_shared(self) -> impl Iterator<Item = (StoredMessage, Rc<Via>)> {
+        let of_group = |queued: Queued| {
+            let via = queued.via.filter(|via| via.group.is_some())?;
+            Some((queued.message, via))
+        };
+        self.entries.into_iter().filter_map(of_group)
     }
 
     pub(in crate::logic) fn is_empty(&self) -> bool {

@@ -1,9 +1,11 @@
 //! Who wants what: the subscriptions of this shard's sessions, and the interests of the other shards.
 //!
-//! Invariants: a filter is kept while a session subscribes to it or another shard is interested in it. Filters without
-//! wildcards are found by one look-up, those with wildcards through the tree. A session stands in a filter's list once,
-//! at the position that its own list says. Memory: about 100 bytes a subscription besides the filter's text.
+//! Invariants: a filter is kept while a session subscribes to it, another shard is interested in it or a group shares it.
+//! Filters without wildcards are found by one look-up, those with wildcards through the tree. A session stands in a filter's
+//! list once, at the position that its own list says, and knows there where in its own list that is: so whoever leaves moves
+//! others in a fixed number of steps. Memory: about 100 bytes a subscription besides the filter's text.
 
+pub(super) mod shared;
 pub(super) mod tree;
 
 use std::hash::BuildHasher;
@@ -13,14 +15,17 @@ use hashbrown::HashTable;
 use mqtt::QoS;
 use mqtt::packet::SubscriptionOptions;
 
+use self::shared::Groups;
 use self::tree::TopicTree;
 use super::connection::NONE;
 use super::slots::Slots;
 
-/// One session in the list of a filter, in 8 bytes.
+/// One session in the list of a filter, in 12 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Subscriber {
     pub(super) session: u32,
+    /// The place of the filter in the session's list.
+    pub(super) held_at: u32,
     /// The Subscription Identifier (28 bits, 0 for none), and above it QoS (2 bits), No Local and Retain As Published.
     packed: u32,
 }
@@ -39,7 +44,16 @@ impl Subscriber {
         if options.retain_as_published {
             packed |= RETAIN_AS_PUBLISHED;
         }
-        Self { session, packed }
+        Self {
+            session,
+            held_at: NONE,
+            packed,
+        }
+    }
+
+    /// The same with the place of the filter in the session's list.
+    pub(super) fn held_at(self, held_at: u32) -> Self {
+        Self { held_at, ..self }
     }
 
     pub(super) fn qos(self) -> QoS {
@@ -63,24 +77,38 @@ impl Subscriber {
     }
 }
 
-/// Other shards with an interest in a filter.
+/// What most filters do without.
 #[derive(Debug, Default)]
-struct Shards(Vec<u16>);
+struct Rare {
+    /// Other shards with an interest.
+    shards: Vec<u16>,
+    /// Groups that share it.
+    groups: Vec<u32>,
+}
 
 /// A filter with all who want it.
 #[derive(Debug)]
 pub(super) struct Filter {
     pub(super) name: Box<str>,
     pub(super) subscribers: Vec<Subscriber>,
-    /// Other shards with an interest; mostly none, so it is kept small.
-    shards: Option<Box<Shards>>,
+    rare: Option<Box<Rare>>,
     /// Its node in the tree; [`NONE`] if it has no wildcards.
     node: u32,
 }
 
 impl Filter {
     pub(super) fn shards(&self) -> &[u16] {
-        self.shards.as_ref().map_or(&[], |shards| &shards.0)
+        self.rare.as_ref().map_or(&[], |rare| &rare.shards)
+    }
+
+    /// The groups that share it.
+    pub(super) fn groups(&self) -> &[u32] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.groups)
+    }
+
+    fn drop_rare(&mut self) {
+        self.rare
+            .take_if(|rare| rare.shards.is_empty() && rare.groups.is_empty());
     }
 
     /// Whether it contains a wildcard.
@@ -101,8 +129,8 @@ pub(super) enum Added {
 /// What a session's leaving of a filter did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Removed {
-    /// The session that now stands at the position that was left.
-    pub(super) moved: Option<u32>,
+    /// The one that now stands at the position that was left.
+    pub(super) moved: Option<Subscriber>,
     /// No session is left: the other shards must know.
     pub(super) last: bool,
 }
@@ -113,6 +141,7 @@ pub(super) struct Subscriptions {
     by_name: HashTable<u32>,
     wildcards: TopicTree<u32>,
     hasher: FixedState,
+    pub(super) groups: Groups,
 }
 
 impl Subscriptions {
@@ -122,6 +151,7 @@ impl Subscriptions {
             by_name: HashTable::new(),
             wildcards: TopicTree::new(seed),
             hasher: FixedState::with_seed(seed),
+            groups: Groups::new(seed),
         }
     }
 
@@ -143,7 +173,7 @@ impl Subscriptions {
         let filter = Filter {
             name: name.into(),
             subscribers: Vec::new(),
-            shards: None,
+            rare: None,
             node,
         };
         let slot = self.filters.insert(filter);
@@ -168,7 +198,7 @@ impl Subscriptions {
         slot
     }
 
-    /// Adds a session that is not in the list of this filter.
+    /// Adds a session that is not in the list of this filter. It keeps the filter at the place that it says.
     pub(super) fn add(&mut self, filter: u32, subscriber: Subscriber) -> Option<Added> {
         let subscribers = &mut self.filters.get_mut(filter)?.subscribers;
         if subscribers.is_empty() {
@@ -189,7 +219,16 @@ impl Subscriptions {
     pub(super) fn replace(&mut self, filter: u32, position: u32, subscriber: Subscriber) {
         let filter = self.filters.get_mut(filter);
         if let Some(place) = filter.and_then(|filter| filter.subscribers.get_mut(position as usize)) {
-            *place = subscriber;
+            let held_at = place.held_at;
+            *place = subscriber.held_at(held_at);
+        }
+    }
+
+    /// The session at `position` keeps the filter at another place of its list now.
+    pub(super) fn set_held_at(&mut self, filter: u32, position: u32, held_at: u32) {
+        let filter = self.filters.get_mut(filter);
+        if let Some(place) = filter.and_then(|filter| filter.subscribers.get_mut(position as usize)) {
+            place.held_at = held_at;
         }
     }
 
@@ -200,9 +239,7 @@ impl Subscriptions {
             return None;
         }
         subscribers.swap_remove(position as usize);
-        let moved = subscribers
-            .get(position as usize)
-            .map(|subscriber| subscriber.session);
+        let moved = subscribers.get(position as usize).copied();
         Some(Removed {
             moved,
             last: subscribers.is_empty(),
@@ -214,9 +251,9 @@ impl Subscriptions {
         let Some(filter) = self.filters.get_mut(filter) else {
             return;
         };
-        let shards = filter.shards.get_or_insert_default();
-        if !shards.0.contains(&shard) {
-            shards.0.push(shard);
+        let rare = filter.rare.get_or_insert_default();
+        if !rare.shards.contains(&shard) {
+            rare.shards.push(shard);
         }
     }
 
@@ -225,10 +262,10 @@ impl Subscriptions {
         let Some(filter) = self.filters.get_mut(filter) else {
             return;
         };
-        if let Some(shards) = filter.shards.as_mut() {
-            shards.0.retain(|&other| other != shard);
+        if let Some(rare) = filter.rare.as_mut() {
+            rare.shards.retain(|&other| other != shard);
         }
-        filter.shards.take_if(|shards| shards.0.is_empty());
+        filter.drop_rare();
     }
 
     /// Forgets a filter that nobody wants.
@@ -236,7 +273,7 @@ impl Subscriptions {
         let Some(filter) = self.filters.get(slot) else {
             return;
         };
-        if !filter.subscribers.is_empty() || filter.shards.is_some() {
+        if !filter.subscribers.is_empty() || filter.rare.is_some() {
             return;
         }
         let hash = self.hasher.hash_one(&*filter.name);
@@ -261,8 +298,37 @@ impl Subscriptions {
         (self.filters.len(), self.wildcards.nodes())
     }
 
+    /// The group of that whole text, made if there is none: then the filter that it shares has changed, and is returned too.
+    pub(super) fn find_or_insert_group(&mut self, name: &str) -> (u32, Option<u32>) {
+        if let Some(group) = self.groups.find(name) {
+            return (group, None);
+        }
+        let shared = match mqtt::topic::shared(name) {
+            Ok(Some(shared)) => shared.filter,
+            _ => name,
+        };
+        let filter = self.find_or_insert(shared);
+        let group = self.groups.insert(name, filter);
+        if let Some(filter) = self.filters.get_mut(filter) {
+            filter.rare.get_or_insert_default().groups.push(group);
+        }
+        (group, Some(filter))
+    }
+
+    /// Forgets a group without members in any shard. What it shared has changed then, and is returned; the caller drops that
+    /// with [`Self::drop_unused`].
+    pub(super) fn drop_unused_group(&mut self, group: u32) -> Option<u32> {
+        let slot = self.groups.remove_unused(group)?;
+        let filter = self.filters.get_mut(slot)?;
+        if let Some(rare) = filter.rare.as_mut() {
+            rare.groups.retain(|&other| other != group);
+        }
+        filter.drop_rare();
+        Some(slot)
+    }
+
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.filters.is_empty() && self.by_name.is_empty()
+        self.filters.is_empty() && self.by_name.is_empty() && self.groups.len() == 0
     }
 }

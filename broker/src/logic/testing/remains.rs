@@ -13,6 +13,10 @@ pub struct Remains {
     pub sessions: usize,
     /// Topic Filters that somebody in any shard wants.
     pub filters: usize,
+    /// Groups that have members in any shard.
+    pub groups: usize,
+    /// Messages of groups that nobody has taken.
+    pub unclaimed: usize,
     /// Nodes below the root of the tree of filters with wildcards.
     pub filter_nodes: usize,
     /// Nodes below the root of the tree of retained messages.
@@ -37,6 +41,8 @@ impl Shard {
             dirty: self.clients.dirty.len(),
             sessions: self.clients.sessions.len(),
             filters,
+            groups: self.subscriptions.groups.len(),
+            unclaimed: self.unclaimed.len(),
             filter_nodes,
             retained_nodes: self.retained.nodes(),
             retained: self.retained.len(),

@@ -271,7 +271,7 @@ fn capabilities_are_told_to_5_0() {
     assert_eq!(properties.receive_maximum().map(u16::from), Some(20));
     assert_eq!(properties.maximum_packet_size().map(u32::from), Some(2_000_000));
     assert_eq!(properties.topic_alias_maximum(), Some(10));
-    assert_eq!(properties.shared_subscription_available(), Some(false));
+    assert_eq!(properties.shared_subscription_available(), None);
     assert_eq!(properties.assigned_client_identifier(), None);
 }
 

@@ -18,6 +18,7 @@ mod retaining;
 mod rules;
 mod sessions;
 mod sharding;
+mod sharing;
 mod storing;
 mod subscribing;
 mod sys;

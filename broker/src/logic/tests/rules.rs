@@ -153,6 +153,41 @@ fn a_delivery_needs_the_right_to_read() {
 
 /// V31: a filter under which nothing may be read is refused: 0x87 in 5.0, 0x80 in 3.1.1.
 #[test]
+fn a_member_that_may_not_read_is_passed_over() {
+    for shards in [1, 2, 4] {
+        let acl = "user p\ntopic write t/#\nuser all\ntopic read t/#\nuser some\ntopic read t/x\nuser none\ntopic read u\n";
+        let mut ruled = Ruled::new(shards, acl);
+        let publisher = ruled.join_as(V5, "p", "p");
+        let some: Vec<_> = (0..4)
+            .map(|number| {
+                let member = ruled.join_as(V5, &format!("some-{number}"), "some");
+                ruled.cluster.subscribe(member, "$share/g/t/#", QoS::AtLeastOnce);
+                member
+            })
+            .collect();
+        let all = ruled.join_as(V5, "all", "all");
+        ruled.cluster.subscribe(all, "$share/g/t/#", QoS::AtLeastOnce);
+        let none = ruled.join_as(V5, "none", "none");
+        let refused = ruled
+            .cluster
+            .subscribe_with(none, "$share/g/t/#", options(QoS::AtLeastOnce), None);
+        assert_eq!(refused, ReasonCode::NotAuthorized);
+        for _ in 0..10 {
+            for topic in ["t/x", "t/y"] {
+                ruled.cluster.publish(publisher, topic, QoS::AtMostOnce, topic);
+            }
+        }
+        let mut got: Vec<_> = some
+            .iter()
+            .flat_map(|&member| ruled.cluster.payloads(member))
+            .collect();
+        assert!(got.iter().all(|topic| topic == "t/x"), "{shards} shards");
+        got.extend(ruled.cluster.payloads(all));
+        assert_eq!(got.len(), 20, "{shards} shards");
+    }
+}
+
+#[test]
 fn v31_wholly_denied_filters_are_refused() {
     for version in [V3, V5] {
         let mut broker = Ruled::new(1, FILE);

@@ -13,6 +13,8 @@ fn records_come_out_of_a_batch_as_they_went_in() {
         Kind::Message(V3),
         Kind::Message(V5),
         Kind::Retain,
+        Kind::Shared(V3),
+        Kind::Shared(V5),
     ];
     let packets: Vec<u8> = (0..200).collect();
     for (count, kind) in (1..).zip(kinds) {
@@ -43,14 +45,32 @@ fn records_come_out_of_a_batch_as_they_went_in() {
         );
         expected += 1;
     }
-    assert_eq!(expected, 6);
+    assert_eq!(expected, 8);
     for cut in 0..batch.publishes.len() {
         let shorter = super::super::Batch {
             control: Vec::new(),
             publishes: batch.publishes[..cut].to_vec(),
         };
-        assert!(shorter.records().count() < 5, "a cut record is none");
+        assert!(shorter.records().count() < 7, "a cut record is none");
     }
+}
+
+#[test]
+fn a_record_for_a_group_says_which_and_how_far_it_came() {
+    let mut outbox = Outbox::default();
+    let name = "$share/g/".to_owned() + &"x".repeat(65_526);
+    for (hops, group) in [(0, "$share/g/t"), (8, name.as_str())] {
+        outbox.share(V5, hops, group, b"packet", &mut Vec::new());
+    }
+    let batch = outbox.pop(&mut Vec::new()).unwrap();
+    let shared: Vec<_> = batch.records().map(|record| record.shared()).collect();
+    assert_eq!(
+        shared,
+        [
+            Some((0, "$share/g/t", b"packet".as_slice())),
+            Some((8, &*name, b"packet".as_slice()))
+        ]
+    );
 }
 
 #[test]

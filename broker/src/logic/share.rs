@@ -1,0 +1,367 @@
+//! A message to one member of a group: which shard, which member, and what becomes of it when the member goes.
+//!
+//! The shard where a message is published chooses among all members of the broker, by the counts that the shards tell one
+//! another: those that are ready before those that are busy, and those before the ones that are away. It hands the message to
+//! one of its own members, or sends it to the chosen shard, which picks a member of its own. If none is there any more,
+//! it passes the message on by what it knows itself.
+//!
+//! Invariants: a message that is published once is held once, by one session or as unclaimed or by one record on its way,
+//! until a member has it, or its bound drops it. A shard that finds no member anywhere keeps the message for one more turn
+//! before it gives up: whoever was told SUBACK before the message was published is known by then. What a
+//! session held for a group (queued, or at QoS 1 not acknowledged) goes to another member when the session ends;
+//! at QoS 2 what was sent stays where it is [MQTT-4.8.2-4], [MQTT-4.8.2-5].
+
+mod choice;
+mod members;
+
+use std::sync::Arc;
+
+use mqtt::{PacketIdentifier, ProtocolVersion, QoS};
+
+use self::choice::{Choice, shard_in_turn};
+use super::Shard;
+use super::batch;
+use super::deliver::Run;
+use super::dispatch::{message_of, packets_with_bytes};
+use super::interest::{encode_message, first_publish};
+use super::message::{Message, Publisher, StoredMessage};
+use super::route::Target;
+use super::session::Session;
+use super::subscription::shared::{Group, MemberCounts, Part, Standing};
+use super::time::Timestamp;
+use super::timer::Timer;
+use crate::limits;
+use crate::settings::SharedSubscriptionStrategy;
+
+/// A message of a group that had no member.
+#[derive(Debug)]
+pub(super) struct Unclaimed {
+    group: Arc<str>,
+    message: StoredMessage,
+}
+
+/// A message on its way to a group, and the packet that it came in.
+#[derive(Clone, Copy, Debug)]
+struct Parcel<'a> {
+    message: &'a Message<'a>,
+    raw: Option<(ProtocolVersion, &'a [u8])>,
+    /// Shards that it came through.
+    hops: u32,
+}
+
+impl Shard {
+    /// Gives a message that was published here to the groups of its route; the fan-out of the message is begun.
+    #[inline]
+    pub(super) fn share_message(
+        &mut self,
+        now: Timestamp,
+        route: u32,
+        message: &Message<'_>,
+        raw: Option<(ProtocolVersion, &[u8])>,
+    ) {
+        let groups = self.routes.get(route).map_or(0, |route| route.groups.len());
+        if groups > 0 {
+            let hops = 0;
+            self.share_among(now, route, groups, &Parcel { message, raw, hops });
+        }
+    }
+
+    /// The same of a run, packet by packet.
+    #[inline]
+    pub(super) fn share_run(&mut self, now: Timestamp, route: u32, run: &Run<'_>) {
+        let groups = self.routes.get(route).map_or(0, |route| route.groups.len());
+        if groups == 0 {
+            return;
+        }
+        for (publish, packet) in packets_with_bytes(run) {
+            let publisher = Publisher::ELSEWHERE.session;
+            let message = message_of(&publish, publish.topic, publish.properties, publisher);
+            self.fan_out.begin();
+            let parcel = Parcel {
+                message: &message,
+                raw: Some((run.version, packet)),
+                hops: 0,
+            };
+            self.share_among(now, route, groups, &parcel);
+        }
+    }
+
+    /// Takes in a message that another shard chose this one for.
+    pub(super) fn receive_shared(
+        &mut self,
+        now: Timestamp,
+        version: ProtocolVersion,
+        record: &batch::Record<'_>,
+    ) {
+        let Some((hops, name, packet)) = record.shared() else {
+            return;
+        };
+        let Some(publish) = first_publish(packet, version) else {
+            return;
+        };
+        let session = Publisher::ELSEWHERE.session;
+        let message = message_of(&publish, publish.topic, publish.properties, session);
+        self.fan_out.begin();
+        let parcel = Parcel {
+            message: &message,
+            raw: Some((version, packet)),
+            hops,
+        };
+        self.counting(message.payload.len(), |shard| {
+            match shard.subscriptions.groups.find(name) {
+                Some(group) => shard.place(now, group, &parcel),
+                None => shard.keep_unclaimed(now, name.into(), &message),
+            }
+        });
+    }
+
+    /// What a session that has ended held for groups goes to other members.
+    pub(super) fn hand_over(&mut self, now: Timestamp, session: Session) {
+        if self.ending {
+            return;
+        }
+        let Session { inflight, queue, .. } = session;
+        let queued = queue.into_iter().flat_map(|queue| queue.into_shared());
+        for (message, via) in inflight.into_shared().chain(queued) {
+            if let Some(group) = &via.group {
+                self.place_stored(now, group, &message);
+            }
+        }
+    }
+
+    /// Messages that found no member have waited: those for whom nobody has come are dropped.
+    pub(super) fn place_unclaimed(&mut self, now: Timestamp) {
+        for Unclaimed { group, message } in std::mem::take(&mut self.unclaimed) {
+            if self.subscriptions.groups.find(&group).is_some() {
+                self.place_stored(now, &group, &message);
+            }
+        }
+    }
+
+    fn share_among(&mut self, now: Timestamp, route: u32, groups: usize, parcel: &Parcel<'_>) {
+        self.counting(parcel.message.payload.len(), |shard| {
+            for at in 0..groups {
+                let route = shard.routes.get(route);
+                let Some(&group) = route.and_then(|route| route.groups.get(at)) else {
+                    return;
+                };
+                shard.place_anywhere(now, group, parcel);
+            }
+        });
+    }
+
+    fn place_anywhere(&mut self, now: Timestamp, group: u32, parcel: &Parcel<'_>) {
+        match self.choose(group, parcel.message.qos) {
+            Choice::Here => self.place(now, group, parcel),
+            Choice::Shard(to) => self.pass_on_to(to, group, parcel),
+            Choice::Nobody => {}
+        }
+    }
+
+    fn place_stored(&mut self, now: Timestamp, name: &Arc<str>, stored: &StoredMessage) {
+        let mut properties = std::mem::take(&mut self.properties);
+        if let Some(message) = stored.at(now, &mut properties) {
+            self.fan_out.begin();
+            self.fan_out.set_stored(stored.clone());
+            let parcel = Parcel {
+                message: &message,
+                raw: None,
+                hops: 0,
+            };
+            self.counting(message.payload.len(), |shard| {
+                match shard.subscriptions.groups.find(name) {
+                    Some(group) => shard.place_anywhere(now, group, &parcel),
+                    None => shard.keep_unclaimed(now, Arc::clone(name), &message),
+                }
+            });
+        }
+        self.properties = properties;
+    }
+
+    /// Counts what goes out and is dropped meanwhile.
+    fn counting(&mut self, payload_bytes: usize, share: impl FnOnce(&mut Self)) {
+        let before = (self.fan_out.sent, self.fan_out.dropped);
+        share(self);
+        let sent = self.fan_out.sent - before.0;
+        let counters = self.clients.counters();
+        counters.packets_sent.add(sent);
+        counters.publishes_sent.add(sent);
+        counters.publish_bytes_sent.add(sent * payload_bytes as u64);
+        counters.publishes_dropped.add(self.fan_out.dropped - before.1);
+    }
+
+    /// Gives a message to a member here, or passes it on.
+    fn place(&mut self, now: Timestamp, group: u32, parcel: &Parcel<'_>) {
+        let dropped = self.fan_out.dropped;
+        if self.give_to_connected(now, group, parcel.message) {
+            self.fan_out.dropped = dropped;
+            return;
+        }
+        let may_hop = parcel.hops < limits::GROUP_HOPS_MAX;
+        let index = self.index;
+        let other = |shard: &mut Self, part| {
+            let group = shard.subscriptions.groups.get_mut(group).filter(|_| may_hop)?;
+            shard_in_turn(group, index, part, false)
+        };
+        // Whoever is connected here is full: only one that is ready is better.
+        let here = self
+            .subscriptions
+            .groups
+            .get(group)
+            .map_or(MemberCounts::NONE, Group::here);
+        let part = if here.connected > 0 {
+            Part::Ready
+        } else {
+            Part::Connected
+        };
+        if let Some(to) = other(self, part) {
+            self.fan_out.dropped = dropped;
+            return self.pass_on_to(to, group, parcel);
+        }
+        let given = self.give_to_one(now, group, Standing::Away, parcel.message);
+        self.fan_out.dropped = dropped;
+        if given {
+            return;
+        }
+        if here.all > 0 {
+            let counts = here.connected > 0 || parcel.message.qos != QoS::AtMostOnce;
+            self.fan_out.dropped += u64::from(counts);
+        } else if let Some(to) = other(self, Part::All) {
+            self.pass_on_to(to, group, parcel);
+        } else if let Some(group) = self.subscriptions.groups.get(group) {
+            let name = Arc::clone(&group.name);
+            self.keep_unclaimed(now, name, parcel.message);
+        }
+    }
+
+    /// Whether a member that is connected took it: one that is ready, or else one for which it waits.
+    fn give_to_connected(&mut self, now: Timestamp, group: u32, message: &Message<'_>) -> bool {
+        if self.clients.settings.shared_subscription_strategy == SharedSubscriptionStrategy::Sticky
+            && let Some(position) = self.position_of_oldest(group)
+            && self.give(now, group, position, message)
+        {
+            return true;
+        }
+        let mut left = self
+            .subscriptions
+            .groups
+            .get(group)
+            .map_or(0, |group| group.here().ready);
+        while left > 0
+            && let Some(position) = self.next_of(group, Standing::Ready)
+        {
+            left -= 1;
+            if !self.takes_at_once(group, position) {
+                self.mark_busy(now, group, position);
+            } else if self.give(now, group, position, message) {
+                if !self.takes_at_once(group, position) {
+                    self.mark_busy(now, group, position);
+                }
+                return true;
+            }
+        }
+        self.give_to_one(now, group, Standing::Busy, message)
+    }
+
+    /// Whether one of the members of a standing took it.
+    fn give_to_one(&mut self, now: Timestamp, group: u32, standing: Standing, message: &Message<'_>) -> bool {
+        let among = self
+            .subscriptions
+            .groups
+            .get(group)
+            .map_or(0, |group| group.count(standing));
+        (0..among.min(limits::GROUP_TRIES_MAX)).any(|_| {
+            let position = self.next_of(group, standing);
+            position.is_some_and(|position| self.give(now, group, position, message))
+        })
+    }
+
+    /// Whether that member took it, at the QoS that was granted to it [MQTT-4.8.2-3].
+    fn give(&mut self, now: Timestamp, group: u32, position: u32, message: &Message<'_>) -> bool {
+        let Self {
+            clients,
+            subscriptions,
+            fan_out,
+            ..
+        } = self;
+        let Some(member) = subscriptions
+            .groups
+            .get(group)
+            .and_then(|group| group.member(position))
+        else {
+            return false;
+        };
+        let subscriber = member.subscriber;
+        if !clients.sessions.may_read(subscriber.session, message.topic) {
+            return false;
+        }
+        let target = Target {
+            session: subscriber.session,
+            via: 0,
+            qos: subscriber.qos(),
+            no_local: false,
+            retain_as_published: subscriber.retain_as_published(),
+        };
+        clients.deliver(now, &target, Some(&member.via), message, fan_out)
+    }
+
+    fn next_of(&mut self, group: u32, standing: Standing) -> Option<u32> {
+        self.subscriptions.groups.get_mut(group)?.next(standing)
+    }
+
+    fn position_of_oldest(&self, group: u32) -> Option<u32> {
+        let oldest = self.subscriptions.groups.get(group)?.oldest()?;
+        let held_at = self.share_of(oldest, group)?;
+        let held = self
+            .clients
+            .sessions
+            .get(oldest)?
+            .shares()
+            .get(held_at as usize)?;
+        Some(held.position)
+    }
+
+    fn pass_on_to(&mut self, to: u16, group: u32, parcel: &Parcel<'_>) {
+        let Self {
+            subscriptions,
+            outboxes,
+            spare_batches,
+            outbox_filled,
+            remote_template,
+            translated,
+            ..
+        } = self;
+        let (Some(group), Some(outbox)) =
+            (subscriptions.groups.get(group), outboxes.get_mut(usize::from(to)))
+        else {
+            return;
+        };
+        let (version, packet) = match parcel.raw {
+            Some(raw) => raw,
+            None if encode_message(remote_template, parcel.message) => {
+                translated.clear();
+                remote_template.append_with_identifier(PacketIdentifier::MIN, false, translated);
+                (ProtocolVersion::V5, translated.as_slice())
+            }
+            None => return,
+        };
+        outbox.share(version, parcel.hops + 1, &group.name, packet, spare_batches);
+        *outbox_filled |= outbox.held || outbox.len() > limits::OUTBOX_BATCHES_MAX;
+        self.clients.counters().batch_records_sent.add(1);
+    }
+
+    fn keep_unclaimed(&mut self, now: Timestamp, group: Arc<str>, message: &Message<'_>) {
+        if message.qos == QoS::AtMostOnce {
+            return;
+        }
+        if self.unclaimed.len() >= limits::UNCLAIMED_MAX {
+            self.fan_out.dropped += 1;
+            return;
+        }
+        if self.unclaimed.is_empty() {
+            self.timers.set(now.plus_ns(1), Timer::Unclaimed);
+        }
+        let message = self.fan_out.stored(now, message);
+        self.unclaimed.push(Unclaimed { group, message });
+    }
+}

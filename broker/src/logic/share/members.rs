@@ -1,0 +1,280 @@
+//! Members of groups come and go, and are busy for a while.
+//!
+//! Invariants: a session without a connection is away in all of its groups, and never ready; whatever its groups count it as
+//! busy for ends with a call of [`Shard::offer_again`]; what a shard has of a group is told to the others before anything
+//! else leaves it in that turn.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::super::Shard;
+use super::super::batch::Control;
+use super::super::interest::others;
+use super::super::session::{Held, Sessions};
+use super::super::subscription::Subscriber;
+use super::super::subscription::shared::{Member, MemberCounts, Standing, Via};
+use super::super::time::Timestamp;
+use crate::limits;
+
+impl Shard {
+    /// The group of that whole text, made if there is none. It is to get a member, or [`Self::drop_unused_group`].
+    pub(in crate::logic) fn group_named(&mut self, name: &str) -> u32 {
+        let (group, changed) = self.subscriptions.find_or_insert_group(name);
+        if let Some(filter) = changed {
+            self.filter_changed(filter);
+        }
+        group
+    }
+
+    /// Forgets a group without members in any shard.
+    pub(in crate::logic) fn drop_unused_group(&mut self, group: u32) {
+        if let Some(filter) = self.subscriptions.drop_unused_group(group) {
+            self.filter_changed(filter);
+            self.subscriptions.drop_unused(filter);
+        }
+    }
+
+    /// The place of a group in the list of a session: looked for in the shorter of their two lists.
+    pub(in crate::logic) fn share_of(&self, session: u32, group: u32) -> Option<u32> {
+        let members = self.subscriptions.groups.get(group)?.members();
+        let shares = self.clients.sessions.get(session)?.shares();
+        if shares.len() <= members.len() {
+            let at = shares.iter().position(|held| held.filter == group)?;
+            return u32::try_from(at).ok();
+        }
+        let member = members
+            .iter()
+            .find(|member| member.subscriber.session == session)?;
+        Some(member.subscriber.held_at)
+    }
+
+    /// A session that is connected joins a group that it is not in.
+    pub(in crate::logic) fn join_group(
+        &mut self,
+        now: Timestamp,
+        group: u32,
+        subscriber: Subscriber,
+        via: Rc<Via>,
+    ) {
+        let Self {
+            clients,
+            subscriptions,
+            ..
+        } = self;
+        let (Some(session), Some(joined)) = (
+            clients.sessions.get_mut(subscriber.session),
+            subscriptions.groups.get_mut(group),
+        ) else {
+            return;
+        };
+        let shares = &mut session.rare().shares;
+        let held_at = u32::try_from(shares.len()).unwrap_or(u32::MAX);
+        let position = joined.add(subscriber.held_at(held_at), via);
+        shares.push(Held {
+            filter: group,
+            position,
+        });
+        self.clients.counters().shared_subscriptions.add(1);
+        self.set_standing(now, group, position, Standing::Ready);
+    }
+
+    /// A member subscribed again: with other options from now on.
+    pub(in crate::logic) fn replace_member(
+        &mut self,
+        group: u32,
+        held_at: u32,
+        subscriber: Subscriber,
+        via: Rc<Via>,
+    ) {
+        let session = self.clients.sessions.get(subscriber.session);
+        let Some(held) = session.and_then(|session| session.shares().get(held_at as usize)) else {
+            return;
+        };
+        let group = self.subscriptions.groups.get_mut(group);
+        if let Some(member) = group.and_then(|group| group.member_mut(held.position)) {
+            member.subscriber = subscriber.held_at(held_at);
+            member.via = via;
+        }
+    }
+
+    /// Takes the Shared Subscription at a place of the session's list away.
+    pub(in crate::logic) fn leave_group(&mut self, session: u32, at: u32) {
+        self.offer_all(Timestamp::NEVER, session);
+        let Some(leaving) = self.clients.sessions.get_mut(session) else {
+            return;
+        };
+        let shares = &mut leaving.rare().shares;
+        if at as usize >= shares.len() {
+            return;
+        }
+        let Held {
+            filter: group,
+            position,
+        } = shares.swap_remove(at as usize);
+        let moved = shares.get(at as usize).copied();
+        if let Some(Held { filter, position }) = moved
+            && let Some(group) = self.subscriptions.groups.get_mut(filter)
+            && let Some(member) = group.member_mut(position)
+        {
+            member.subscriber.held_at = at;
+        }
+        let Self {
+            clients,
+            subscriptions,
+            ..
+        } = self;
+        if let Some(group) = subscriptions.groups.get_mut(group) {
+            let sessions = &mut clients.sessions;
+            // The one that leaves is in the list no more.
+            group.remove(position, &mut |member: &Member, position| {
+                if member.subscriber.session != session {
+                    tell_position(sessions, member, position);
+                }
+            });
+        }
+        self.clients.counters().shared_subscriptions.sub(1);
+        self.announce_members(group);
+        self.drop_unused_group(group);
+    }
+
+    /// A session has a connection now.
+    pub(in crate::logic) fn member_came(&mut self, now: Timestamp, session: u32) {
+        self.set_all_standings(now, session, Standing::Ready);
+    }
+
+    /// A session has no connection any more.
+    pub(in crate::logic) fn member_went(&mut self, now: Timestamp, session: u32) {
+        if let Some(session) = self.clients.sessions.get_mut(session)
+            && !session.shares().is_empty()
+        {
+            session.rare().busy_in = Vec::new();
+        }
+        self.set_all_standings(now, session, Standing::Away);
+    }
+
+    /// A client that groups count as busy may be ready again, with half of its window free.
+    pub(in crate::logic) fn offer_again(&mut self, now: Timestamp, slot: u32) {
+        let Some(connection) = self.clients.connections.get_mut(slot).filter(|c| c.busy_in_group) else {
+            return;
+        };
+        let session = connection.session;
+        let Some(member) = self.clients.sessions.get(session) else {
+            return;
+        };
+        let free = member.inflight.outstanding() <= member.window / 2;
+        if free && self.clients.takes_at_once(session) {
+            self.offer_all(now, session);
+        }
+    }
+
+    /// Another shard said how many members it has.
+    pub(in crate::logic) fn set_members(&mut self, from: u16, name: &str, counts: MemberCounts) {
+        let group = self.group_named(name);
+        if let Some(group) = self.subscriptions.groups.get_mut(group) {
+            group.set_elsewhere(from, counts);
+        }
+        self.drop_unused_group(group);
+    }
+
+    /// In no group does the session count as busy.
+    fn offer_all(&mut self, now: Timestamp, session: u32) {
+        let Some(offered) = self.clients.sessions.get_mut(session) else {
+            return;
+        };
+        if offered.shares().is_empty() {
+            return;
+        }
+        for held_at in std::mem::take(&mut offered.rare().busy_in) {
+            let session = self.clients.sessions.get(session);
+            let held = session
+                .and_then(|session| session.shares().get(held_at as usize))
+                .copied();
+            if let Some(Held { filter, position }) = held {
+                self.set_standing(now, filter, position, Standing::Ready);
+            }
+        }
+        let slot = self.clients.sessions.link(session);
+        if let Some(connection) = self.clients.connection(slot) {
+            connection.busy_in_group = false;
+        }
+    }
+
+    /// A member was to be ready and is not.
+    pub(super) fn mark_busy(&mut self, now: Timestamp, group: u32, position: u32) {
+        let groups = &self.subscriptions.groups;
+        let Some(member) = groups.get(group).and_then(|group| group.member(position)) else {
+            return;
+        };
+        let Subscriber { session, held_at, .. } = member.subscriber;
+        if let Some(session) = self.clients.sessions.get_mut(session) {
+            session.rare().busy_in.push(held_at);
+        }
+        let slot = self.clients.sessions.link(session);
+        if let Some(connection) = self.clients.connection(slot) {
+            connection.busy_in_group = true;
+        }
+        self.set_standing(now, group, position, Standing::Busy);
+    }
+
+    pub(super) fn takes_at_once(&self, group: u32, position: u32) -> bool {
+        let groups = &self.subscriptions.groups;
+        let member = groups.get(group).and_then(|group| group.member(position));
+        member.is_some_and(|member| self.clients.takes_at_once(member.subscriber.session))
+    }
+
+    fn set_all_standings(&mut self, now: Timestamp, session: u32, standing: Standing) {
+        let mut at = 0;
+        while let Some(member) = self.clients.sessions.get(session)
+            && let Some(&Held { filter, position }) = member.shares().get(at)
+        {
+            at += 1;
+            self.set_standing(now, filter, position, standing);
+        }
+    }
+
+    fn set_standing(&mut self, now: Timestamp, group: u32, position: u32, standing: Standing) {
+        let Self {
+            clients,
+            subscriptions,
+            ..
+        } = self;
+        if let Some(group) = subscriptions.groups.get_mut(group) {
+            let sessions = &mut clients.sessions;
+            group.set_standing(now, position, standing, &mut |member: &Member, position| {
+                tell_position(sessions, member, position);
+            });
+        }
+        self.announce_members(group);
+    }
+
+    /// Tells the other shards, if there is something new.
+    fn announce_members(&mut self, group: u32) {
+        let Self {
+            outboxes,
+            spare_batches,
+            index,
+            outbox_filled,
+            subscriptions,
+            ..
+        } = self;
+        let Some(group) = subscriptions.groups.get_mut(group) else {
+            return;
+        };
+        let Some(counts) = group.take_news() else {
+            return;
+        };
+        for (_, outbox) in others(outboxes, *index) {
+            let group = Arc::clone(&group.name);
+            outbox.control(Control::Members { group, counts }, spare_batches);
+            *outbox_filled |= outbox.len() > limits::OUTBOX_BATCHES_MAX;
+        }
+    }
+}
+
+fn tell_position(sessions: &mut Sessions, member: &Member, position: u32) {
+    let session = sessions.get_mut(member.subscriber.session);
+    let held = session.and_then(|session| session.share_mut(member.subscriber.held_at));
+    if let Some(held) = held {
+        held.position = position;
+    }
+}

@@ -1,0 +1,356 @@
+//! Shared Subscriptions: the groups, their members in this shard, and how many there are in the others.
+//!
+//! Invariants: a group's members stand in three parts, the ready ones first, then the busy ones, then those that are away; a
+//! session stands in it once, at the position that its own list says. A group is kept while it has members in any shard.
+//! How many a shard has is told to the others whenever it changes, so what is known here of the others is as old as the
+//! batches that are on their way. A ready member may turn out not to be ready: whoever picks it looks, and moves it.
+
+use std::hash::BuildHasher;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use mqtt::property::PropertiesBuf;
+
+use super::super::slots::Slots;
+use super::super::time::Timestamp;
+use super::Subscriber;
+
+/// By which subscriptions a message comes to a session.
+#[derive(Debug, Default)]
+pub(in crate::logic) struct Via {
+    /// Their Subscription Identifiers, encoded.
+    pub(in crate::logic) identifiers: PropertiesBuf,
+    /// The whole text of the Shared Subscription, if it is one: the message then belongs to the group.
+    pub(in crate::logic) group: Option<Arc<str>>,
+}
+
+/// What a shard tells the others of its members of a group. Each number counts those before it too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberCounts {
+    /// Members that take a message at once, as far as is known.
+    pub ready: u32,
+    /// Members that are connected.
+    pub connected: u32,
+    /// Members.
+    pub all: u32,
+    /// Since when the member is there that has been connected longest; [`Timestamp::NEVER`] if none is.
+    pub oldest: Timestamp,
+}
+
+impl MemberCounts {
+    pub(in crate::logic) const NONE: Self = Self {
+        ready: 0,
+        connected: 0,
+        all: 0,
+        oldest: Timestamp::NEVER,
+    };
+
+    pub(in crate::logic) fn of(&self, part: Part) -> u32 {
+        match part {
+            Part::Ready => self.ready,
+            Part::Connected => self.connected,
+            Part::All => self.all,
+        }
+    }
+}
+
+/// Whom of a group a message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::logic) enum Part {
+    Ready,
+    Connected,
+    All,
+}
+
+/// How a member stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::logic) enum Standing {
+    /// It takes messages.
+    Ready,
+    /// It is connected, and messages would wait for it.
+    Busy,
+    /// It has a session and no connection.
+    Away,
+}
+
+/// One session in a group.
+#[derive(Debug)]
+pub(in crate::logic) struct Member {
+    pub(in crate::logic) subscriber: Subscriber,
+    pub(in crate::logic) via: Rc<Via>,
+    /// Since when it is connected and in the group.
+    since: Timestamp,
+}
+
+/// All who share one filter under one Share Name.
+#[derive(Debug)]
+pub(in crate::logic) struct Group {
+    /// The whole text: `$share/{ShareName}/{filter}`.
+    pub(in crate::logic) name: Arc<str>,
+    filter: u32,
+    members: Vec<Member>,
+    /// Where the busy members begin, and where those that are away.
+    ready: usize,
+    connected: usize,
+    /// The session that has been connected longest, and since when.
+    oldest: Option<(Timestamp, u32)>,
+    elsewhere: Vec<(u16, MemberCounts)>,
+    announced: MemberCounts,
+    /// Count messages, to take turns among shards and among the members here.
+    shard_turn: u32,
+    member_turn: u32,
+}
+
+/// A session was moved within its group: the session, its own place of the group, its new position there.
+pub(in crate::logic) type Moved<'a> = &'a mut dyn FnMut(&Member, u32);
+
+impl Group {
+    fn new(name: &str, filter: u32) -> Self {
+        Self {
+            name: name.into(),
+            filter,
+            members: Vec::new(),
+            ready: 0,
+            connected: 0,
+            oldest: None,
+            elsewhere: Vec::new(),
+            announced: MemberCounts::NONE,
+            shard_turn: 0,
+            member_turn: 0,
+        }
+    }
+
+    pub(in crate::logic) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    pub(in crate::logic) fn member(&self, position: u32) -> Option<&Member> {
+        self.members.get(position as usize)
+    }
+
+    pub(in crate::logic) fn member_mut(&mut self, position: u32) -> Option<&mut Member> {
+        self.members.get_mut(position as usize)
+    }
+
+    /// The members of this shard.
+    pub(in crate::logic) fn here(&self) -> MemberCounts {
+        let count = |members: usize| u32::try_from(members).unwrap_or(u32::MAX);
+        MemberCounts {
+            ready: count(self.ready),
+            connected: count(self.connected),
+            all: count(self.members.len()),
+            oldest: self.oldest.map_or(Timestamp::NEVER, |(since, _)| since),
+        }
+    }
+
+    /// The members of this shard, if that is news for the others.
+    pub(in crate::logic) fn take_news(&mut self) -> Option<MemberCounts> {
+        let here = self.here();
+        let before = std::mem::replace(&mut self.announced, here);
+        (before != here).then_some(here)
+    }
+
+    /// What other shards said; each has members.
+    pub(in crate::logic) fn elsewhere(&self) -> &[(u16, MemberCounts)] {
+        &self.elsewhere
+    }
+
+    /// The session that has been connected longest.
+    pub(in crate::logic) fn oldest(&self) -> Option<u32> {
+        self.oldest.map(|(_, session)| session)
+    }
+
+    /// Another shard said how many members it has.
+    pub(in crate::logic) fn set_elsewhere(&mut self, shard: u16, counts: MemberCounts) {
+        self.elsewhere.retain(|(other, _)| *other != shard);
+        if counts.all > 0 {
+            self.elsewhere.push((shard, counts));
+            self.elsewhere.sort_unstable_by_key(|(shard, _)| *shard);
+        }
+    }
+
+    /// Whose turn it is of the first `among`, all over the broker.
+    pub(in crate::logic) fn next_of_all(&mut self, among: u32) -> u32 {
+        self.shard_turn = self.shard_turn.wrapping_add(1);
+        self.shard_turn.wrapping_sub(1) % among.max(1)
+    }
+
+    /// The position of the member whose turn it is among those of a standing; `None` if there are none.
+    pub(in crate::logic) fn next(&mut self, standing: Standing) -> Option<u32> {
+        let part = self.part(standing);
+        let among = u32::try_from(part.len()).ok().filter(|&among| among > 0)?;
+        let turn = self.member_turn % among;
+        self.member_turn = self.member_turn.wrapping_add(1);
+        u32::try_from(part.start).ok()?.checked_add(turn)
+    }
+
+    /// Members of a standing.
+    pub(in crate::logic) fn count(&self, standing: Standing) -> usize {
+        self.part(standing).len()
+    }
+
+    fn part(&self, standing: Standing) -> std::ops::Range<usize> {
+        match standing {
+            Standing::Ready => 0..self.ready,
+            Standing::Busy => self.ready..self.connected,
+            Standing::Away => self.connected..self.members.len(),
+        }
+    }
+
+    pub(in crate::logic) fn standing(&self, position: u32) -> Standing {
+        match position as usize {
+            position if position < self.ready => Standing::Ready,
+            position if position < self.connected => Standing::Busy,
+            _ => Standing::Away,
+        }
+    }
+
+    /// Adds a session that is not in it, as one that is away; returns its position.
+    pub(in crate::logic) fn add(&mut self, subscriber: Subscriber, via: Rc<Via>) -> u32 {
+        self.members.push(Member {
+            subscriber,
+            via,
+            since: Timestamp::NEVER,
+        });
+        u32::try_from(self.members.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Takes a member out.
+    pub(in crate::logic) fn remove(&mut self, position: u32, moved: Moved<'_>) {
+        let position = self.set_standing(Timestamp::NEVER, position, Standing::Away, moved);
+        if (position as usize) < self.members.len() {
+            self.members.swap_remove(position as usize);
+            if let Some(member) = self.member(position) {
+                moved(member, position);
+            }
+        }
+    }
+
+    /// Moves a member to the part of its standing, in a fixed number of steps; returns its new position.
+    pub(in crate::logic) fn set_standing(
+        &mut self,
+        now: Timestamp,
+        position: u32,
+        standing: Standing,
+        moved: Moved<'_>,
+    ) -> u32 {
+        let before = self.standing(position);
+        let mut at = position as usize;
+        if before == Standing::Away && standing < Standing::Away {
+            at = self.swap(at, self.connected, moved);
+            self.connected += 1;
+            self.came(now, at);
+        }
+        if before > Standing::Ready && standing == Standing::Ready {
+            at = self.swap(at, self.ready, moved);
+            self.ready += 1;
+        }
+        if before == Standing::Ready && standing > Standing::Ready {
+            self.ready -= 1;
+            at = self.swap(at, self.ready, moved);
+        }
+        if before < Standing::Away && standing == Standing::Away {
+            self.connected -= 1;
+            at = self.swap(at, self.connected, moved);
+            self.went(at);
+        }
+        u32::try_from(at).unwrap_or(u32::MAX)
+    }
+
+    /// Swaps two members; returns where the first one is now.
+    fn swap(&mut self, first: usize, second: usize, moved: Moved<'_>) -> usize {
+        if first == second || first.max(second) >= self.members.len() {
+            return first;
+        }
+        self.members.swap(first, second);
+        for position in [first, second] {
+            if let Some(member) = self.members.get(position) {
+                moved(member, u32::try_from(position).unwrap_or(u32::MAX));
+            }
+        }
+        second
+    }
+
+    fn came(&mut self, now: Timestamp, at: usize) {
+        if let Some(member) = self.members.get_mut(at) {
+            member.since = now;
+            self.oldest.get_or_insert((now, member.subscriber.session));
+        }
+    }
+
+    fn went(&mut self, at: usize) {
+        let gone = self.members.get(at).map(|member| member.subscriber.session);
+        if gone.is_some() && self.oldest() == gone {
+            let connected = self.members.iter().take(self.connected);
+            self.oldest = connected
+                .map(|member| (member.since, member.subscriber.session))
+                .min();
+        }
+    }
+}
+
+/// The groups of a shard.
+#[derive(Debug)]
+pub(in crate::logic) struct Groups {
+    slots: Slots<Group>,
+    by_name: HashTable<u32>,
+    hasher: FixedState,
+}
+
+impl Groups {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            slots: Slots::new(),
+            by_name: HashTable::new(),
+            hasher: FixedState::with_seed(seed),
+        }
+    }
+
+    pub(in crate::logic) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    #[inline]
+    pub(in crate::logic) fn get(&self, group: u32) -> Option<&Group> {
+        self.slots.get(group)
+    }
+
+    #[inline]
+    pub(in crate::logic) fn get_mut(&mut self, group: u32) -> Option<&mut Group> {
+        self.slots.get_mut(group)
+    }
+
+    /// The group of that whole text.
+    pub(in crate::logic) fn find(&self, name: &str) -> Option<u32> {
+        let is_it = |&slot: &u32| self.get(slot).is_some_and(|group| &*group.name == name);
+        self.by_name.find(self.hasher.hash_one(name), is_it).copied()
+    }
+
+    pub(super) fn insert(&mut self, name: &str, filter: u32) -> u32 {
+        let slot = self.slots.insert(Group::new(name, filter));
+        let Self {
+            slots,
+            by_name,
+            hasher,
+        } = self;
+        let hash = |&slot: &u32| slots.get(slot).map_or(0, |group| hasher.hash_one(&*group.name));
+        by_name.insert_unique(hasher.hash_one(name), slot, hash);
+        slot
+    }
+
+    /// Removes a group without members in any shard; returns the filter that it shared.
+    pub(super) fn remove_unused(&mut self, slot: u32) -> Option<u32> {
+        let group = self.get(slot)?;
+        if !group.members.is_empty() || !group.elsewhere.is_empty() {
+            return None;
+        }
+        let (hash, filter) = (self.hasher.hash_one(&*group.name), group.filter);
+        if let Ok(entry) = self.by_name.find_entry(hash, |&other| other == slot) {
+            entry.remove();
+        }
+        self.slots.remove(slot);
+        Some(filter)
+    }
+}

@@ -1,0 +1,175 @@
+//! One broker of a comparison: its folder, its configuration, its process.
+//!
+//! Invariant: the private keys are of one comparison alone and gone with it; they are readable by all, because a broker
+//! that gives up its privileges must read them.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use tempfile::TempDir;
+
+use super::args::CompareRequest;
+use super::peers::{self, Configured, Setting};
+use super::plan::{Contender, Kind};
+use crate::certificates::{self, ServerCertificates, ServerKey};
+use crate::error::Failure;
+use crate::phase::{ClientConfigs, Endpoint};
+use crate::process::{BrokerProcess, FreeAddress};
+use crate::run::Subject;
+use crate::target::client_tls;
+
+/// A broker that takes connections.
+pub(super) struct Started {
+    /// What the clients are told.
+    pub(super) subject: Subject,
+    /// Its process.
+    pub(super) process: BrokerProcess,
+    /// What it was started with.
+    pub(super) configuration: String,
+    _folder: TempDir,
+}
+
+impl Started {
+    /// Starts a contender and waits until it listens.
+    pub(super) fn new(
+        request: &CompareRequest,
+        tls: Option<ServerKey>,
+        contender: &Contender,
+        certificates: &Certificates,
+        interrupted: &AtomicBool,
+    ) -> Result<Started, Failure> {
+        let folder = tempfile::Builder::new().prefix("loadgen-").tempdir();
+        let folder = folder.map_err(Failure::system("cannot make a folder for a broker"))?;
+        // A broker may give its privileges up, and then has to get at its own files.
+        open_to_all(folder.path())?;
+        let free = FreeAddress::find()?;
+        let address = free.address;
+        let files = tls.map(|key| certificates.of(key));
+        let setting = Setting {
+            port: address.port(),
+            tls: files,
+            folder: folder.path(),
+            nodelay: contender.nodelay,
+            threads: request.cores.count(),
+        };
+        let (mut process, configured) = start(contender, &setting, request)?;
+        process.wait_until_it_listens(address, interrupted)?;
+        let tls = tls.map(|key| certificates.clients(key)).transpose()?;
+        let subject = Subject {
+            endpoint: Endpoint {
+                address,
+                server_name: "localhost".to_owned(),
+                tls,
+            },
+            pid: Some(process.pid()),
+            name: contender.label.clone(),
+            configuration: Some(configured.text.clone()),
+        };
+        Ok(Started {
+            subject,
+            process,
+            configuration: configured.text,
+            _folder: folder,
+        })
+    }
+}
+
+fn start(
+    contender: &Contender,
+    setting: &Setting<'_>,
+    request: &CompareRequest,
+) -> Result<(BrokerProcess, Configured), Failure> {
+    let cores = Some(&request.cores);
+    let cannot = |error: io::Error| Failure::System {
+        what: "cannot write a broker's configuration".to_owned(),
+        source: error,
+    };
+    match &contender.kind {
+        Kind::Peer(peer, program) => {
+            let configured = peer.configure(setting).map_err(cannot)?;
+            let process = BrokerProcess::peer(peer.command(program, &configured.file), cores)?;
+            Ok((process, configured))
+        }
+        Kind::Midge => {
+            let text = peers::mosquitto(setting);
+            let file = setting.folder.join("midge.conf");
+            std::fs::write(&file, &text).map_err(cannot)?;
+            let shards = request.cores.count().to_string();
+            let words = [
+                "-c".into(),
+                file.clone().into_os_string(),
+                "--shards".into(),
+                shards.into(),
+            ];
+            let process = BrokerProcess::own(words as [OsString; 4], cores)?;
+            Ok((process, Configured { text, file }))
+        }
+    }
+}
+
+/// The certificates of one comparison: one set for each kind of key.
+pub(super) struct Certificates {
+    _folder: TempDir,
+    p256: ServerCertificates,
+    rsa2048: ServerCertificates,
+}
+
+impl Certificates {
+    /// Makes them.
+    pub(super) fn make() -> Result<Certificates, Failure> {
+        let folder = tempfile::Builder::new().prefix("loadgen-").tempdir();
+        let folder = folder.map_err(Failure::system("cannot make a folder for certificates"))?;
+        open_to_all(folder.path())?;
+        let make = |name: &str, key: ServerKey| {
+            let path = folder.path().join(name);
+            std::fs::create_dir(&path)?;
+            let files = certificates::make_with_clients(&path, key, 0)?;
+            for file in [&files.ca, &files.certificate, &files.key] {
+                readable(file, 0o644)?;
+            }
+            readable(&path, 0o755)?;
+            Ok(files)
+        };
+        let cannot = |error| Failure::System {
+            what: "cannot make certificates".to_owned(),
+            source: error,
+        };
+        let p256 = make("p256", ServerKey::P256).map_err(cannot)?;
+        let rsa2048 = make("rsa2048", ServerKey::Rsa2048).map_err(cannot)?;
+        Ok(Certificates {
+            _folder: folder,
+            p256,
+            rsa2048,
+        })
+    }
+
+    fn of(&self, key: ServerKey) -> &ServerCertificates {
+        match key {
+            ServerKey::P256 => &self.p256,
+            ServerKey::Rsa2048 => &self.rsa2048,
+        }
+    }
+
+    fn clients(&self, key: ServerKey) -> Result<ClientConfigs, Failure> {
+        let tls = transport::tls::ClientTls {
+            ca: Some(&self.of(key).ca),
+            ..transport::tls::ClientTls::default()
+        };
+        Ok(ClientConfigs::new(vec![client_tls(
+            &tls,
+            &transport::tls::NoPassphrase,
+        )?]))
+    }
+}
+
+/// The keys are of this comparison alone and gone with it: brokers that give up their privileges must read them.
+fn readable(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+fn open_to_all(folder: &Path) -> Result<(), Failure> {
+    readable(folder, 0o755).map_err(Failure::system("cannot open a folder to the brokers"))
+}

@@ -1,0 +1,78 @@
+//! Summaries of made-up outcomes.
+
+use super::*;
+use serde_json::json;
+
+/// A load's outcome with these figures.
+pub(crate) fn outcome(cpu_ns: f64, p99_ns: u64, valid: bool) -> Value {
+    json!({
+        "scenario": {"load": {"paced": {"rate_per_s": 10.0}}},
+        "broker": {"usage": {"cpu_ns_per_delivery": cpu_ns}},
+        "latency": {"p50_ns": p99_ns / 2, "p99_ns": p99_ns},
+        "connect": {"connections": 10},
+        "ledger": {"lost": 1, "duplicate": 0, "reordered": 0},
+        "verdict": {"valid": valid, "findings": [{"gravity": "warning", "text": "12.5 % of 3 waited"}]},
+    })
+}
+
+fn rounds() -> Rounds {
+    let contender = |cpu_ns: f64, valid| {
+        (0..3)
+            .map(|round| outcome(cpu_ns + f64::from(round), 5_000, valid))
+            .collect()
+    };
+    let contenders = [
+        ("midge".to_owned(), contender(1_000.0, true)),
+        ("mosquitto".to_owned(), contender(9_000.0, false)),
+    ];
+    Rounds::from([
+        ("b".to_owned(), contenders.into()),
+        ("a".to_owned(), BTreeMap::new()),
+    ])
+}
+
+#[test]
+fn figures_are_compared_and_latencies_of_invalid_runs_left_out() {
+    let summary = sum_up(&rounds(), &["b".to_owned(), "a".to_owned()]);
+    assert_eq!(summary.rows.len(), 2);
+    let row = &summary.rows[0];
+    assert_eq!(row.scenario, "b");
+    let cpu = &row.figures[0];
+    assert_eq!(
+        (cpu.figure, cpu.verdict("mosquitto")),
+        (CPU_PER_MESSAGE, "better")
+    );
+    assert!((cpu.values["midge"].median - 1.001).abs() < 1e-9);
+    let p99 = row
+        .figures
+        .iter()
+        .find(|figure| figure.figure == "latency p99")
+        .unwrap();
+    assert_eq!(p99.rounds.keys().collect::<Vec<_>>(), ["midge"]);
+    assert_eq!(row.wrong["midge"], 3);
+    assert_eq!(row.findings["midge"]["# % of # waited"], 3);
+    assert!(
+        row.figures
+            .iter()
+            .all(|figure| figure.figure != RSS_PER_CONNECTION),
+        "ten are not many"
+    );
+}
+
+#[test]
+fn what_was_written_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let raw = folder.path().join("raw/b/midge");
+    fs::create_dir_all(&raw).unwrap();
+    for round in ["1", "2"] {
+        fs::write(
+            raw.join(format!("{round}.json")),
+            outcome(7.0, 1, true).to_string(),
+        )
+        .unwrap();
+    }
+    fs::write(raw.join("1.hgrm"), "not json").unwrap();
+    assert_eq!(read(folder.path()).unwrap()["b"]["midge"].len(), 2);
+    fs::write(raw.join("3.json"), "not json").unwrap();
+    assert!(read(folder.path()).unwrap_err().to_string().contains("3.json"));
+}

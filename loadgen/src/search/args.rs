@@ -1,0 +1,116 @@
+//! The command line of `loadgen search`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::args::broker::BrokerArguments;
+use crate::args::load::LoadArguments;
+use crate::args::{self, TargetRequest, half_the_cores, usage};
+use crate::named::Command;
+use crate::scenario::{Load, Origin, Scenario};
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SearchRequest {
+    /// The load; its rate is the first that is tried.
+    pub scenario: Scenario,
+    /// Where it goes.
+    pub target: TargetRequest,
+    /// New folder for search.json and report.html.
+    pub out: Option<PathBuf>,
+}
+
+/// Reads the command line, the word `search` first.
+///
+/// # Errors
+/// Help, or what is wrong.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<SearchRequest, clap::Error> {
+    let words = words.into_iter().collect();
+    let (arguments, origin) = args::parsed::<Arguments>(words, Command::Run)?;
+    let request = arguments.request(origin);
+    request.map_err(|sentence| usage::<Arguments>(&sentence))
+}
+
+/// The password among the words, if they can be understood.
+pub fn password(words: impl IntoIterator<Item = OsString>) -> Option<String> {
+    Arguments::try_parse_from(words).ok()?.broker.password()
+}
+
+/// The highest rate with a p99 within --slo-p99-ms (10 ms if not given): doubles, bisects to 3 %, confirms three times.
+#[derive(Debug, Parser)]
+#[command(
+    name = "loadgen search",
+    disable_help_flag = true,
+    disable_version_flag = true,
+    args_override_self = true,
+    max_term_width = 110
+)]
+struct Arguments {
+    /// A load with a name (`loadgen scenarios` lists them), or a TOML file
+    #[arg(long, value_name = "NAME|FILE")]
+    scenario: Option<String>,
+    #[command(flatten)]
+    load: LoadArguments,
+    #[command(flatten)]
+    broker: BrokerArguments,
+    /// Write search.json and report.html into this new folder
+    #[arg(long, value_name = "FOLDER", help_heading = "Output")]
+    out: Option<PathBuf>,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help, help_heading = "Output")]
+    help: Option<bool>,
+}
+
+impl Arguments {
+    fn request(self, origin: Option<Origin>) -> Result<SearchRequest, String> {
+        let half_the_cores = half_the_cores();
+        let target = self.broker.target(half_the_cores)?;
+        let mut scenario = self.load.scenario(&self.broker, origin, half_the_cores)?;
+        scenario.slo_p99 = scenario.slo_p99.or(Some(SLO_P99_DEFAULT));
+        scenario.check()?;
+        if !matches!(scenario.load, Load::Paced { .. }) {
+            return Err(
+                "a search varies the rate: --rate gives the first one, neither max nor --idle".to_owned(),
+            );
+        }
+        if scenario.subscribers == 0 {
+            return Err("a search looks at what subscribers receive: give --subs".to_owned());
+        }
+        Ok(SearchRequest {
+            scenario,
+            target,
+            out: self.out,
+        })
+    }
+}
+
+const SLO_P99_DEFAULT: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_objective_has_a_default_and_the_load_a_rate() {
+        let request = |line: &str| parse(format!("search {line}").split_whitespace().map(OsString::from));
+        let plain = request("--pubs 10 --subs 10").unwrap().scenario;
+        assert_eq!(plain.slo_p99, Some(SLO_P99_DEFAULT));
+        let given = request("--slo-p99-ms 2 --scenario singlenode-p2p-1K-1K-1K-1K")
+            .unwrap()
+            .scenario;
+        assert_eq!(
+            (given.slo_p99, given.publishers),
+            (Some(Duration::from_millis(2)), 1_000)
+        );
+        for (line, part) in [
+            ("--rate max", "--rate"),
+            ("--idle", "--idle"),
+            ("--subs 0", "--subs"),
+        ] {
+            assert!(request(line).unwrap_err().to_string().contains(part), "{line}");
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The commands beside `run`, and what `run` has beside messages, as a person starts them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[expect(dead_code, reason = "each test program uses some of it")]
+mod fake;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use fake::Behaviour;
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_loadgen");
+
+/// In closed loop: a busy machine cannot make it invalid.
+const SHORT: &str = "--no-tls --rate max --window 10 --warmup 0.2 --duration 0.5 --drain 20";
+
+fn run(line: &str) -> Output {
+    Command::new(PROGRAM)
+        .args(line.split_whitespace())
+        .output()
+        .unwrap()
+}
+
+fn shown(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Runs with `--json`; the exit code is one of these.
+fn outcome(line: &str, exit_codes: &[i32]) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("outcome.json");
+    let output = run(&format!("{line} --json {}", file.display()));
+    expect(line, &output, exit_codes);
+    json(&file)
+}
+
+fn expect(line: &str, output: &Output, exit_codes: &[i32]) {
+    let code = output.status.code().unwrap();
+    assert!(exit_codes.contains(&code), "{line}: {code}\n{}", shown(output));
+}
+
+fn json(file: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+}
+
+fn number(outcome: &Value, path: &str) -> f64 {
+    let value = outcome.pointer(path).and_then(Value::as_f64);
+    value.unwrap_or_else(|| panic!("{path} in {outcome}"))
+}
+
+#[test]
+fn connections_are_made_and_closed_with_and_without_tls() {
+    for line in ["--no-tls", "", "--broker-key rsa2048 -V 5"] {
+        let line = format!("conn {line} --concurrency 4 --warmup 0.2 --duration 0.5");
+        let outcome = outcome(&line, &[0]);
+        assert!(number(&outcome, "/rates/made") > 0.0);
+        assert_eq!(number(&outcome, "/rates/failed"), 0.0);
+        assert!(number(&outcome, "/whole/count") > 0.0);
+        assert!(number(&outcome, "/broker/usage/cpu_ns_per_connection") > 0.0);
+        let tls = outcome.pointer("/tls").unwrap();
+        assert_eq!(tls.is_null(), line.contains("--no-tls"), "{line}");
+    }
+}
+
+/// On a busy machine connections may start late, which is said: they are all made nevertheless.
+#[test]
+fn connections_in_open_loop_are_as_many_as_were_asked_for() {
+    let outcome = outcome("conn --no-tls --rate 100 --warmup 0.2 --duration 1", &[0, 4]);
+    let made = number(&outcome, "/whole/count");
+    assert!((made - 100.0).abs() <= 3.0, "{made}");
+}
+
+#[test]
+fn a_broker_that_refuses_everybody_is_exit_3() {
+    let port = fake::serve(Behaviour::RefusesConnect);
+    let output = run(&format!("conn -h 127.0.0.1 -p {port} --duration 0.2 --warmup 0"));
+    expect("conn", &output, &[3]);
+    assert!(shown(&output).contains("Not authorized"), "{}", shown(&output));
+}
+
+#[test]
+fn every_retained_message_comes_back() {
+    let outcome = outcome("retained --messages 3000 --size 20", &[0]);
+    assert_eq!(number(&outcome, "/received"), 3_000.0);
+    assert!(number(&outcome, "/broker/cpu_ns_per_insert") > 0.0);
+}
+
+#[test]
+fn the_selftest_states_its_ceilings() {
+    let outcome = outcome("selftest --duration 0.3", &[0, 4]);
+    for part in ["single", "batched", "received"] {
+        assert!(number(&outcome, &format!("/{part}/per_s")) > 0.0, "{outcome}");
+        assert!(
+            number(&outcome, &format!("/{part}/cpu_ns_per_message")) > 0.0,
+            "{outcome}"
+        );
+    }
+    assert_eq!(number(&outcome, "/pacer/unsent"), 0.0);
+}
+
+#[test]
+fn a_search_ends_and_keeps_what_it_saw() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("search");
+    let line = format!(
+        "search --no-tls --pubs 4 --subs 4 --rate 50 --slo-p99-ms 0.001 --warmup 0 --duration 0.2 --out {}",
+        out.display()
+    );
+    // No broker delivers within a microsecond.
+    expect(&line, &run(&line), &[1, 4]);
+    let search = json(&out.join("search.json"));
+    assert!(search["points"].as_array().unwrap().len() >= 3);
+    assert!(search["found_per_s"].is_null());
+    assert!(
+        std::fs::read_to_string(out.join("report.html"))
+            .unwrap()
+            .contains("<svg")
+    );
+}
+
+#[test]
+fn a_run_fills_its_folder_and_the_report_can_be_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let line = format!("run --pubs 4 --subs 4 {SHORT} --out {}", out.display());
+    expect(&line, &run(&line), &[0]);
+    for name in [
+        "result.json",
+        "windows.csv",
+        "latency.hgrm",
+        "latency.hlog",
+        "report.html",
+        "command",
+    ] {
+        assert!(out.join(name).metadata().unwrap().len() > 0, "{name}");
+    }
+    let result = json(&out.join("result.json"));
+    let received: f64 = result["series"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|interval| number(interval, "/received"))
+        .sum();
+    assert_eq!(
+        received,
+        number(&result, "/ledger/received"),
+        "every delivery is in an interval"
+    );
+    std::fs::remove_file(out.join("report.html")).unwrap();
+    let again = format!("report {}", out.display());
+    expect(&again, &run(&again), &[0]);
+    assert!(
+        std::fs::read_to_string(out.join("report.html"))
+            .unwrap()
+            .contains("<svg")
+    );
+    expect(&line, &run(&line), &[2]);
+    let nothing = format!("report {}", folder.path().display());
+    expect(&nothing, &run(&nothing), &[2]);
+}
+
+#[test]
+fn a_named_scenario_is_stamped_with_its_name_and_scale() {
+    let line = "--scenario singlenode-p2p-1K-1K-1K-1K --scale 0.01 --rate 2000 --warmup 0.1 --duration 0.5";
+    let outcome = outcome(line, &[0, 4]);
+    assert_eq!(
+        outcome.pointer("/scenario/origin/name"),
+        Some(&Value::from("singlenode-p2p-1K-1K-1K-1K"))
+    );
+    assert_eq!(number(&outcome, "/scenario/origin/scale"), 0.01);
+    assert_eq!(number(&outcome, "/scenario/publishers"), 10.0);
+    assert_eq!(number(&outcome, "/scenario/duration_s"), 0.5);
+    assert_eq!(number(&outcome, "/rates/offered_per_s"), 20.0);
+    assert!(shown(&run("scenarios")).contains("singlenode-sharedsub-50K-500-50K-50K"));
+}
+
+#[test]
+fn a_scenario_file_says_what_is_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("two.toml");
+    std::fs::write(
+        &file,
+        "pubs = 2\nsubs = 2\nqos = 1\nrate = \"max\"\nwindow = 3\nno_tls = true\nwarmup = 0.1\n",
+    )
+    .unwrap();
+    let outcome = outcome(&format!("--scenario {} --duration 0.3", file.display()), &[0]);
+    assert_eq!(
+        outcome.pointer("/scenario/origin/name"),
+        Some(&Value::from("two"))
+    );
+    assert!(number(&outcome, "/ledger/received") > 0.0);
+}
+
+/// Against mosquitto, so that the books are proved with a broker that is not ours.
+#[test]
+fn each_group_of_a_shared_subscription_gets_each_message_once() {
+    let Some(mosquitto) = Mosquitto::start() else {
+        return;
+    };
+    let line = format!(
+        "-h 127.0.0.1 -p {} --share 2 --pubs 4 --subs 6 -q 1 --threads 2 --rate max --window 5 --warmup 0.2 --duration 0.5 --drain 20",
+        mosquitto.port
+    );
+    let outcome = outcome(&line, &[0]);
+    let [sent, expected, received] =
+        ["sent", "expected", "received"].map(|count| number(&outcome, &format!("/ledger/{count}")));
+    assert!(sent > 0.0);
+    assert_eq!((expected, received), (2.0 * sent, 2.0 * sent));
+}
+
+/// Ended with the test.
+struct Mosquitto {
+    process: Child,
+    port: u16,
+}
+
+impl Mosquitto {
+    /// `None`, with a line, where it is not installed; in CI it has to be.
+    fn start() -> Option<Mosquitto> {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let started = Command::new("mosquitto")
+            .args(["-p", &port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let Ok(process) = started else {
+            assert!(std::env::var_os("CI").is_none(), "mosquitto is not installed");
+            eprintln!("skipped: mosquitto is not installed");
+            return None;
+        };
+        let mosquitto = Mosquitto { process, port };
+        let began = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "mosquitto does not listen"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(mosquitto)
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        // Both fail where it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn clients_have_the_addresses_names_wills_and_payloads_that_were_asked_for() {
+    let line = format!(
+        "--bind 127.0.0.2,127.0.0.3 --client-id my-%k-%i --will-topic gone/%i --will-payload bye -u user%i -P any \
+         -t of/%u/%c --payload n=%i --ramp 0.2 --pubs 3 --subs 3 {SHORT}"
+    );
+    let outcome = outcome(&line, &[0]);
+    assert!(number(&outcome, "/ledger/received") > 0.0);
+    assert!(
+        number(&outcome, "/connect/wall_ns") >= 100e6,
+        "the ramp takes its time"
+    );
+}
+
+#[test]
+fn a_run_of_nothing_is_no_success() {
+    for (line, exit_code, part) in [
+        ("--pubs 0 --subs 2", 1, "nothing was sent"),
+        ("--pubs 2 --subs 0 --rate 100", 1, "give --subs or -q 1"),
+        ("--pubs 2 --subs 2 -t own/%i --rate 0.001", 1, "nothing was sent"),
+        ("--pubs 2 --subs 2 --idle", 0, "no messages"),
+    ] {
+        let output = run(&format!("{line} --no-tls --warmup 0 --duration 0.3"));
+        expect(line, &output, &[exit_code]);
+        assert!(shown(&output).contains(part), "{line}: {}", shown(&output));
+    }
+}
+
+#[test]
+fn connections_come_and_go_beside_a_load() {
+    let outcome = outcome(&format!("--churn 100 --pubs 2 --subs 2 {SHORT}"), &[0]);
+    let made = number(&outcome, "/churn/made");
+    assert!((30.0..=80.0).contains(&made), "{made}");
+    assert_eq!(number(&outcome, "/churn/failed"), 0.0);
+}
+
+#[test]
+fn what_breaks_is_connected_again_where_that_is_wanted() {
+    let port = fake::serve(Behaviour::ClosesOnPublish);
+    let line = format!(
+        "-h 127.0.0.1 -p {port} --pubs 2 --subs 1 -q 1 --rate 20 --reconnect --warmup 0 --duration 1 --drain 0.3"
+    );
+    let output = run(&line);
+    let text = shown(&output);
+    assert!(text.contains("were made again"), "{text}");
+    assert!(!text.contains(" 0 were made again"), "{text}");
+}
+
+#[test]
+fn metrics_are_served_while_it_runs() {
+    let mut child = Command::new(PROGRAM)
+        .args(
+            "--no-tls --pubs 1 --subs 1 --rate 100 --warmup 0 --duration 3 --metrics 127.0.0.1:0"
+                .split_whitespace(),
+        )
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("loadgen_messages_sent_total"), "{answer}");
+    assert!(matches!(child.wait().unwrap().code(), Some(0 | 4)));
+}
+
+#[test]
+fn midge_and_mosquitto_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("results");
+    let line = format!(
+        "compare --with mosquitto,no-such --scenario pairs-w1 --rounds 1 --duration 0.3 --warmup 0.1 --out {}",
+        out.display()
+    );
+    let output = run(&line);
+    expect(&line, &output, &[2]);
+    assert!(shown(&output).contains("no-such"), "{}", shown(&output));
+    let line = line.replace(",no-such", "");
+    let output = run(&line);
+    if shown(&output).contains("not installed") {
+        assert!(std::env::var_os("CI").is_none(), "mosquitto is not installed");
+        eprintln!("skipped: mosquitto is not installed");
+        return;
+    }
+    expect(&line, &output, &[0, 4]);
+    for broker in ["midge", "mosquitto", "mosquitto-nagle"] {
+        let raw = json(&out.join(format!("raw/pairs-w1/{broker}/1.json")));
+        assert!(
+            number(&raw, "/broker/usage/cpu_ns_per_delivery") > 0.0,
+            "{broker}"
+        );
+        assert!(
+            out.join(format!("configurations/{broker}.conf")).exists(),
+            "{broker}"
+        );
+    }
+    for name in [
+        "README.md",
+        "command",
+        "machine.json",
+        "report.html",
+        "selftest.json",
+        "summary.csv",
+        "summary.json",
+        "versions.json",
+    ] {
+        assert!(out.join(name).metadata().unwrap().len() > 0, "{name}");
+    }
+    assert!(
+        shown(&output).contains("broker CPU per message"),
+        "{}",
+        shown(&output)
+    );
+}
