@@ -441,6 +441,8 @@ fn v16_a_reload_without_descriptors_keeps_the_old_files() {
     eventually("no descriptor is left", || {
         broker.log().contains("Cannot accept connections")
     });
+    // The one in reserve is taken back once nobody waits to be turned away.
+    std::thread::sleep(std::time::Duration::from_millis(500));
     files.set_acl("user ann\ntopic #\n");
     broker.signal(Signal::HUP);
     eventually("the reload fails", || {

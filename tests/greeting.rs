@@ -32,7 +32,7 @@ fn closed_after(mut socket: TcpStream, begin: Instant) -> Duration {
 
 /// V12
 #[test]
-fn slow_clients_are_closed_after_five_seconds() {
+fn v12_slow_clients_are_closed_after_five_seconds() {
     let certificates = Certificates::new();
     let plain = Broker::start();
     let secure = Setup::default().tls(&certificates).start();
@@ -76,7 +76,7 @@ fn slow_clients_are_closed_after_five_seconds() {
 
 /// V01: [MQTT-3.1.0-1]
 #[test]
-fn what_is_not_a_connect_is_closed_at_once() {
+fn v01_what_is_not_a_connect_is_closed_at_once() {
     let broker = Broker::start();
     let publish = &b"\x30\x03\x00\x01t"[..];
     let http = &b"GET / HTTP/1.1\r\n\r\n"[..];
@@ -112,7 +112,7 @@ fn a_connect_may_have_64_kib() {
 
 /// V01: nothing is allocated for bytes that were only announced.
 #[test]
-fn announced_bytes_cost_nothing() {
+fn v01_announced_bytes_cost_nothing() {
     let broker = Broker::start();
     Client::connect(&broker, &Options::new("warm")).ping();
     let before_kib = broker.resident_kib();

@@ -110,14 +110,67 @@ fn retained_messages_and_sessions() {
     }
 }
 
+/// As mosquitto_sub: a connection that is lost is made again, with its subscriptions.
 #[test]
-fn a_broker_that_ends_is_an_error() {
+fn a_lost_connection_is_made_again() {
+    let port = crate::harness::free_port();
+    let setup = verbose().listener(&format!("listener {port} 127.0.0.1\nallow_anonymous true"));
+    let first = setup.start();
+    let receiving = {
+        let before = first.log().lines().count();
+        let child = Command::new(env!("CARGO_BIN_EXE_midge-loadgen"))
+            .args([
+                "sub",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port.to_string(),
+                "-V",
+                "5",
+                "-t",
+                "t",
+                "-C",
+                "1",
+                "-W",
+                "30",
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        eventually("the subscription", || {
+            first
+                .log()
+                .lines()
+                .skip(before)
+                .any(|line| line.ends_with(" 0 t"))
+        });
+        child
+    };
+    first.signal(rustix::process::Signal::TERM);
+    assert!(first.wait().0.success());
+    let second = setup.start();
+    eventually("the subscription again", || {
+        second.log().lines().any(|line| line.ends_with(" 0 t"))
+    });
+    assert!(publish(&second, "-t t -q 1 -m hello").status.success());
+    let (code, printed, said) = ended(receiving);
+    assert_eq!((code, printed.as_str()), (Some(0), "hello\n"), "{said}");
+    assert!(
+        said.contains("Server shutting down") && said.contains("; connecting again"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_broker_that_stays_away_ends_with_the_time() {
     let broker = verbose().start();
-    let receiving = subscriber(&broker, "-V 5 -t t");
+    let receiving = subscriber(&broker, "-V 4 -t t -W 3");
     broker.signal(rustix::process::Signal::TERM);
     let (code, _, said) = ended(receiving);
-    assert_eq!(code, Some(3));
-    assert!(said.contains("Server shutting down"), "{said}");
+    assert_eq!(code, Some(27), "{said}");
+    assert!(said.contains("connecting again"), "{said}");
     assert!(broker.wait().0.success());
 }
 

@@ -48,7 +48,8 @@ fn systemd_is_told() {
     let manager = UnixDatagram::bind(&socket).unwrap();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     let path = folder.path().join("broker.conf");
-    std::fs::write(&path, format!("listener {} 127.0.0.1\n", free_port())).unwrap();
+    // The socket of this test is for its own user.
+    std::fs::write(&path, format!("user root\nlistener {} 127.0.0.1\n", free_port())).unwrap();
     let child = Command::new(program())
         .args(["-c", path.to_str().unwrap(), "--shards", "2"])
         .env("NOTIFY_SOCKET", &socket)
@@ -104,6 +105,37 @@ fn root_becomes_the_user() {
     });
     assert!(!broker.log().contains("user has"), "{}", broker.log());
     client.ping();
+}
+
+/// As mosquitto does: `mosquitto`, or `nobody`; and it says so.
+#[test]
+fn root_gives_itself_up_without_being_told() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root can become somebody else");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("broker.conf");
+    let port = free_port();
+    std::fs::write(
+        &path,
+        format!("listener {port} 127.0.0.1\nallow_anonymous true\n"),
+    )
+    .unwrap();
+    let log = folder.path().join("log");
+    let child = Command::new(program())
+        .args(["-c", path.to_str().unwrap(), "--shards", "1"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let mut started = Started(child);
+    let said = || std::fs::read_to_string(&log).unwrap();
+    eventually("root is given up", || uid(started.0.id()) != "0");
+    eventually("it says so", || said().contains("`user root` none"));
+    Client::connect_at(port, &Options::new("a")).ping();
+    started.signal(Signal::TERM);
+    assert!(started.0.wait().unwrap().success(), "{}", said());
 }
 
 #[test]

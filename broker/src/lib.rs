@@ -8,6 +8,7 @@
 
 pub mod args;
 pub mod auth;
+mod bind;
 pub mod certs;
 pub mod config;
 mod http;
@@ -83,12 +84,32 @@ fn test(configuration: &config::Configuration) -> ExitCode {
         complain(&error);
         return ExitCode::from(args::EXIT_INVALID);
     }
+    if let Some(sentence) = configuration.listeners.iter().find_map(unreadable_tls_file) {
+        complain(&sentence);
+        return ExitCode::from(args::EXIT_INVALID);
+    }
     // Whoever reads may stop reading before the end: that is no failure of the configuration.
     let _read = write!(std::io::stdout(), "{}", configuration.effective());
     ExitCode::SUCCESS
 }
 
+/// A file of the listener's TLS that cannot be opened. What is in it is looked at by a start, which may ask for a passphrase.
+fn unreadable_tls_file(listener: &config::ListenerSocket) -> Option<String> {
+    let tls = listener.tls.as_ref()?;
+    let files = [
+        ("certfile", Some(&tls.certificate_chain)),
+        ("keyfile", Some(&tls.private_key)),
+        ("cafile", tls.client_ca.as_ref()),
+        ("crlfile", tls.revocation_list.as_ref()),
+    ];
+    files.into_iter().find_map(|(key, path)| {
+        let path = path?;
+        let cause = std::fs::File::open(path).err()?;
+        Some(format!("{key} {} cannot be read: {cause}", path.display()))
+    })
+}
+
 /// Before there is a log. A standard error that cannot be written must not change the exit code.
-fn complain(error: &dyn std::error::Error) {
+fn complain(error: &dyn std::fmt::Display) {
     let _told = writeln!(std::io::stderr(), "Error: {error}");
 }

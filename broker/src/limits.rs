@@ -25,25 +25,84 @@ pub const PAGE_THREADS_MAX: usize = 8;
 /// Nanoseconds that a client has to take a page. Over: it is cut.
 pub const PAGE_NS_MAX: u64 = 30_000_000_000;
 
+/// Requests of operators that wait to be answered. Full: the connection is closed.
+pub const API_REQUESTS_MAX: usize = 16;
+
+/// Threads that answer operators.
+pub const API_THREADS_MAX: usize = 2;
+
+/// Nanoseconds from accept until an operator has its answer. Over: it is cut.
+pub const API_NS_MAX: u64 = 5_000_000_000;
+
 /// Bytes of one packet at most in MQTT: a fixed header of 5 bytes and a body of 268,435,455.
 pub const PACKET_BYTES_MAX: u32 = 268_435_460;
 
 /// Bytes waiting for one client's socket (in `out`, and sent but not taken by the kernel) above which those who publish to it
-/// are not read from until it has caught up. Twice what one turn of a shard can receive lies below [`OUT_BYTES_MAX`].
+/// are not read from until it has caught up.
 pub const OUT_PRESSURE_BYTES: usize = 1024 * 1024;
 
-/// Bytes waiting for one client's socket at most.
+/// Bytes waiting for one client's socket at most. What was on its way when its publishers were told to wait finds room: from
+/// this shard what one turn receives, from each other shard the batches in between (at most [`OUTBOX_BATCHES_MAX`] and
+/// [`INBOX_PARCELS_MAX`] of [`BATCH_BYTES_MAX`], 2 MiB). So with up to seven other shards that all flood one client nothing is
+/// lost.
 /// Full: a QoS 0 message is dropped for this client and counted; QoS 1 and 2 go to the session's queue.
 pub const OUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The same for a client that was behind for longer than [`PATIENCE_NS`].
 pub const OUT_SLOW_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// Bytes waiting for all sockets of a shard above which whoever publishes to its clients, here or in another shard, is not
+/// read from until half of them are gone; slow clients' bytes do not count. Over for [`PATIENCE_NS`]: those with more than
+/// [`OUT_SHARE_BYTES`] are slow.
+pub const SHARD_OUT_PRESSURE_BYTES: usize = 64 * 1024 * 1024;
+
+/// The same while `memory_limit` is reached.
+pub const SHARD_OUT_PRESSURE_BYTES_LOW: usize = 8 * 1024 * 1024;
+
+/// Bytes waiting for the sockets of all slow clients of a shard. Full: QoS 0 is dropped for them, whatever each has waiting.
+pub const SHARD_OUT_SLOW_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes waiting for all sockets of a shard at most: a fan-out to very many clients at once can reach it before its
+/// publishers are told to wait.
+/// Full: as [`OUT_BYTES_MAX`] for each of them; while `memory_limit` is reached, already at [`SHARD_OUT_PRESSURE_BYTES`]. Half
+/// full when the patience is over: the slow clients with the most waiting are disconnected until a quarter is left.
+pub const SHARD_OUT_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Bytes that may wait for one client when its shard is over its bound, without calling it slow.
+pub const OUT_SHARE_BYTES: usize = 64 * 1024;
+
+/// Bytes written for clients in one turn of a shard before it flushes. More: what else has come waits until they are with
+/// the kernel.
+pub const TURN_OUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Nanoseconds that publishers wait for a client that is behind. Over: it is slow, see [`SLOW_NS`].
 pub const PATIENCE_NS: u64 = 500_000_000;
 
+/// What is left of the patience when nobody waits at all: deadlines are met in steps of [`TIMER_STEP_NS`].
+pub const PATIENCE_NS_MIN: u64 = 50_000_000;
+
 /// Nanoseconds that nobody waits for a client that was behind for too long.
 pub const SLOW_NS: u64 = 60_000_000_000;
+
+/// Client identifiers that are known to be slow, so that another connection of theirs is too. Full: the one that has been
+/// slow for longest is forgotten.
+pub const SLOW_CLIENTS_MAX: usize = 4096;
+
+/// Nanoseconds that a shard's publishers may have waited in vain. Spent: nobody waits for clients that never caught up, see [`PATIENCE_NS_MIN`].
+pub const PATIENCE_BUDGET_NS: u64 = 2_000_000_000;
+
+/// One nanosecond of [`PATIENCE_BUDGET_NS`] comes back in so many.
+pub const PATIENCE_BUDGET_SHARE: u64 = 20;
+
+/// Messages that a session's queue takes beyond its bound, and their bytes, while its client is connected and waited for:
+/// those that were on their way when its publishers were told to wait. Full: as the bound itself.
+pub const QUEUE_OVERRUN_MESSAGES: u64 = 65_536;
+
+/// See [`QUEUE_OVERRUN_MESSAGES`].
+pub const QUEUE_OVERRUN_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Bytes in a session's queue above which its publishers wait for a connected client, where the settings allow more.
+pub const QUEUE_PRESSURE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Bytes up to which a session's queue is poured into an empty `out` at once; the rest follows when they are gone.
 pub const PUMP_BYTES: usize = 128 * 1024;
@@ -51,6 +110,14 @@ pub const PUMP_BYTES: usize = 128 * 1024;
 /// Retained messages waiting for one session after its SUBSCRIBE packets. Full: the rest of the retained messages of that
 /// SUBSCRIBE is dropped for this client and counted.
 pub const RETAINED_REPLAY_MAX: usize = 1_000_000;
+
+/// Nodes of the tree of retained messages that a shard walks over in one turn, for all subscriptions. More: the walk goes on
+/// in the next turn.
+pub const REPLAY_NODES_MAX: usize = 8192;
+
+/// Bytes of the filters of one session whose retained messages are still to be found. Full: those of further filters are
+/// dropped for this client and counted.
+pub const REPLAY_FILTER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Packet identifiers there are: 1 to 65,535 [MQTT-2.2.1-3].
 /// All in flight: nothing is sent at QoS 1 and 2 until one is free, messages wait in the queue.
@@ -77,7 +144,7 @@ pub const SESSIONS_MAX: usize = 1 << 30;
 /// Shards of one broker.
 pub const SHARDS_MAX: u16 = 1024;
 
-/// Subscriptions of one session. Full: the filter is refused with 0x97 (5.0) or 0x80.
+/// Subscriptions of one session, whatever `max_subscriptions` says. Full: the filter is refused with 0x97 (5.0) or 0x80.
 pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 2_000_000;
 
 /// Members of a group that are tried where each would have to queue the message. All full: it goes to another shard's
@@ -95,6 +162,10 @@ pub const UNCLAIMED_MAX: usize = 100_000;
 /// Seconds that the mark of a deleted retained message lives, so that an older one which comes later from another shard is
 /// recognised. Longer than any batch waits.
 pub const TOMBSTONE_S: u64 = 60;
+
+/// Marks of deleted retained messages in one shard. Full: the oldest goes before its time. A change of that topic which has
+/// been under way for longer would then be taken in where it comes last, so this is more than is deleted while a batch waits.
+pub const TOMBSTONES_MAX: usize = 262_144;
 
 /// The step of the timers in nanoseconds: deadlines are met late by at most this much.
 pub const TIMER_STEP_NS: u64 = 100_000_000;
@@ -118,7 +189,10 @@ pub const GREETING_NS_MAX: u64 = 5_000_000_000;
 /// Nanoseconds that clients have to take their last bytes when the broker ends. Over: they are cut.
 pub const DRAIN_NS_MAX: u64 = 10_000_000_000;
 
-/// Nanoseconds that a client has to take its last bytes when it is closed. Over: it is cut.
+/// Nanoseconds that connections which are there when the broker ends have for their CONNECT, to be told so. Over: they are cut.
+pub const LATE_GREETING_NS_MAX: u64 = 1_000_000_000;
+
+/// Nanoseconds that a client has to take its last bytes when it is closed while the broker goes on. Over: it is cut.
 pub const LINGER_NS_MAX: u64 = 5_000_000_000;
 
 /// Nanoseconds until accept is tried again when it failed for want of descriptors or memory.
@@ -155,6 +229,16 @@ pub const BACK_OFF_ADDRESSES_MAX: usize = 65_536;
 
 const _: () = {
     assert!(OUT_PRESSURE_BYTES < OUT_SLOW_BYTES_MAX && OUT_SLOW_BYTES_MAX < OUT_BYTES_MAX);
+    let on_the_way = (OUTBOX_BATCHES_MAX + INBOX_PARCELS_MAX) * BATCH_BYTES_MAX;
+    assert!(
+        OUT_PRESSURE_BYTES + TURN_BYTES_MAX + 7 * on_the_way <= OUT_BYTES_MAX,
+        "what is on its way finds room"
+    );
+    assert!(
+        OUT_SHARE_BYTES < OUT_PRESSURE_BYTES
+            && SHARD_OUT_PRESSURE_BYTES_LOW < SHARD_OUT_PRESSURE_BYTES
+            && SHARD_OUT_PRESSURE_BYTES + SHARD_OUT_SLOW_BYTES_MAX < SHARD_OUT_BYTES_MAX / 2
+    );
     assert!(
         PUMP_BYTES < OUT_PRESSURE_BYTES,
         "a queue must be able to flow on before the client's buffer is full"

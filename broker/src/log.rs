@@ -1,7 +1,7 @@
 //! Log lines as mosquitto writes them: `<time>: text`, each on one line.
 //!
 //! Invariants: a line never holds a control character of its own, whatever a client put into its identifier or topic
-//! (test `control_characters_are_escaped`); a destination that cannot be written never stops the broker; an event whose
+//! (test `v29_control_characters_are_escaped`); a destination that cannot be written never stops the broker; an event whose
 //! type is off costs one look at a cached flag.
 //!
 //! The types of mosquitto that are no level of `tracing` are targets: `tracing::info!(target: log::NOTICE, ...)`.

@@ -46,12 +46,21 @@ impl Pulse {
 
     /// Whether all shards have turned since the last call.
     fn is_alive(&self) -> bool {
-        let beat = self.beat.load(Ordering::Relaxed);
-        let alive = self.seen.iter().all(|seen| seen.load(Ordering::Relaxed) == beat);
+        let alive = self.was_felt(self.beat.load(Ordering::Relaxed));
         if alive {
-            self.beat.store(beat + 1, Ordering::Relaxed);
+            self.raise();
         }
         alive
+    }
+
+    /// Another beat, for the shards to feel.
+    pub(crate) fn raise(&self) -> u64 {
+        self.beat.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether all shards have turned since this beat.
+    pub(crate) fn was_felt(&self, beat: u64) -> bool {
+        self.seen.iter().all(|seen| seen.load(Ordering::Relaxed) >= beat)
     }
 }
 

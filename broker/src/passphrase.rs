@@ -5,21 +5,17 @@
 //! typed then is remembered for reloads, in memory that is overwritten when it ends. No passphrase is ever logged.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use transport::tls::{KeyPassphrase, Passphrase};
-use zeroize::Zeroizing;
 
 /// The environment variable that may hold the passphrase.
 pub const VARIABLE: &str = "MIDGE_KEY_PASSPHRASE";
 /// The name of the systemd credential that may hold it.
 pub const CREDENTIAL: &str = "midge-key-passphrase";
-/// Bytes of a passphrase at most.
-const BYTES_MAX: usize = 4096;
 
 /// The passphrases of a broker's private keys.
 #[derive(Debug, Default)]
@@ -91,40 +87,17 @@ impl ListenerPassphrase<'_> {
     /// What the file, the credential or the environment says.
     fn without_a_person(&self) -> Option<Result<Passphrase, String>> {
         if let Some(file) = self.file {
-            return Some(read(file, "key_passphrase_file"));
+            return Some(Passphrase::from_file(file, "key_passphrase_file"));
         }
         let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
             .map(|folder| Path::new(&folder).join(CREDENTIAL))
             .filter(|path| path.exists());
         if let Some(path) = credential {
-            return Some(read(&path, "credential"));
+            return Some(Passphrase::from_file(&path, "credential"));
         }
         let text = std::env::var_os(VARIABLE)?;
         Some(Ok(Passphrase::new(text.into_encoded_bytes())))
     }
-}
-
-/// The first line of a file.
-fn read(path: &Path, what: &str) -> Result<Passphrase, String> {
-    let unreadable = |error: io::Error| {
-        format!(
-            "its {what} {} cannot be read: {error}; check the path and that the user who runs this may read it",
-            path.display()
-        )
-    };
-    let mut bytes = Zeroizing::new(Vec::with_capacity(BYTES_MAX + 1));
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() > BYTES_MAX {
-        return Err(format!(
-            "its {what} {} is no passphrase: it has more than {BYTES_MAX} bytes",
-            path.display()
-        ));
-    }
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    Ok(Passphrase::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
 }
 
 fn ask_terminal(key: &Path, refused: u32) -> io::Result<String> {
@@ -173,21 +146,6 @@ mod tests {
         let source = source(&all, Some(&file), |_, _| panic!("the terminal is asked"));
         assert!(is_given(&source.passphrase(Path::new("k"), 0)));
         assert!(matches!(source.passphrase(Path::new("k"), 1), Ok(None)));
-    }
-
-    #[test]
-    fn files_that_are_no_passphrase() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("passphrase");
-        assert!(
-            read(&file, "key_passphrase_file")
-                .unwrap_err()
-                .contains("cannot be read")
-        );
-        std::fs::write(&file, vec![b'x'; BYTES_MAX + 1]).unwrap();
-        assert!(read(&file, "key_passphrase_file").unwrap_err().contains("4096"));
-        std::fs::write(&file, "secret\r\nmore").unwrap();
-        assert!(read(&file, "key_passphrase_file").is_ok());
     }
 
     #[test]

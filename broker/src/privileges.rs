@@ -26,6 +26,13 @@ pub(crate) fn find(name: &str) -> Result<RunAs, String> {
     }
 }
 
+/// Who a broker becomes that was started as root and told nothing, as with mosquitto; `None` where there is neither user.
+pub(crate) fn default() -> Option<RunAs> {
+    DEFAULTS.into_iter().find_map(|name| find(name).ok())
+}
+
+const DEFAULTS: [&str; 2] = ["mosquitto", "nobody"];
+
 /// Becomes the configuration's user, with all threads. What was made as root and is written again later becomes that
 /// user's too.
 ///
@@ -73,5 +80,6 @@ mod tests {
         let root = find("root").unwrap();
         assert_eq!((root.uid, root.gid), (0, 0));
         assert!(find("no-such-user-here").is_err());
+        assert!(default().is_none_or(|user| user.uid != 0));
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct ListenerInEffect {
     pub(crate) proxy: Option<ProxyProtocol>,
     /// Clients come by WebSocket.
     pub(crate) upgrade: Option<Arc<Upgrade>>,
+    /// `http_dir` of an operators' listener.
+    pub(crate) pages: Option<Arc<Path>>,
 }
 
 /// What `protocol websockets` asks of those who come, and what it has for others.
@@ -241,11 +243,12 @@ impl Reloader {
 impl ListenerInEffect {
     pub(crate) fn new(socket: &ListenerSocket, tls: Option<Arc<ServerConfig>>) -> Self {
         let identity = socket.tls.as_ref().and_then(|tls| tls.identity);
+        let pages: Option<Arc<Path>> = socket.pages.as_deref().map(Arc::from);
         let upgrade = match &socket.protocol {
-            Protocol::Mqtt => None,
+            Protocol::Mqtt | Protocol::HttpApi => None,
             Protocol::WebSockets(wanted) => Some(Arc::new(Upgrade {
                 wanted: wanted.clone(),
-                pages: socket.pages.as_deref().map(Arc::from),
+                pages: pages.clone(),
             })),
         };
         Self {
@@ -253,6 +256,7 @@ impl ListenerInEffect {
             identity,
             proxy: socket.proxy,
             upgrade,
+            pages,
         }
     }
 }

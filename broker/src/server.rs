@@ -6,11 +6,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -25,10 +25,11 @@ use transport::tls::{self, ServerSide, ServerTls, TlsConfigError};
 
 use crate::args::Args;
 use crate::auth::{AccessFiles, Authentication, Policy, world_readable};
+use crate::bind;
 use crate::config::{ConfigError, Configuration, ListenerSocket, ListenerTls, Protocol};
-use crate::http::Pages;
+use crate::http::{Api, Pages, State, described};
 use crate::log::Log;
-use crate::logic::{Shard, shard_counters};
+use crate::logic::{Shard, ShardCounters, shard_counters};
 use crate::monitor::{self, Monitor, Pulse};
 use crate::passphrase::Passphrases;
 use crate::privileges;
@@ -103,8 +104,8 @@ pub enum ServerError {
     /// The thread that looks after the shards.
     #[error("cannot start the thread that watches memory and shards: {0}")]
     Monitor(#[source] io::Error),
-    /// The threads of `http_dir`.
-    #[error("cannot start the threads that serve pages: {0}")]
+    /// The threads of `http_dir` and `http_api`.
+    #[error("cannot start the threads that answer HTTP: {0}")]
     Pages(#[source] io::Error),
     /// Password or ACL files.
     #[error("{0}")]
@@ -156,7 +157,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     monitor.start().map_err(ServerError::Monitor)?;
     let pages = start_pages(configuration)?;
     // Whoever can connect finds signals being watched.
-    let listening = bind_all(configuration)?;
+    let bound = bind::all(configuration)?;
     let shared = Shared {
         links,
         current,
@@ -167,10 +168,12 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     };
     let pid_file = PidFile::write(configuration.pid_file.as_deref())?;
     become_user(configuration)?;
-    let executors = start_shards(configuration.shards, &shared, &listening)?;
+    let counters = shard_counters(configuration.shards.get());
+    let executors = start_shards(configuration.shards, &shared, &bound.clients, &counters)?;
+    start_api(configuration, bound.operators, &shared, counters)?;
     monitor::tell(&[NotifyState::Ready]);
     // The shards hold the listening sockets from here on: the last one to end closes them.
-    drop(listening);
+    drop(bound.clients);
     let ended = join_all(executors);
     signals.close();
     drop(pid_file);
@@ -218,95 +221,62 @@ fn in_effect(configuration: &Configuration, tls: Vec<Option<Arc<ServerConfig>>>)
 
 /// `user`. Everything that needs root is done.
 fn become_user(configuration: &Configuration) -> Result<(), ServerError> {
-    let Some(user) = &configuration.user else {
-        if privileges::is_root() {
-            tracing::warn!(
-                "The broker runs as root: `user NAME` in the configuration makes it give that up."
-            );
-        }
+    if !privileges::is_root() {
+        return Ok(());
+    }
+    let default = || privileges::default().filter(|_| !configuration.stays_root);
+    let Some(user) = configuration.user.clone().or_else(default) else {
+        tracing::warn!("The broker runs as root: `user NAME` in the configuration makes it give that up.");
         return Ok(());
     };
-    privileges::drop_to(user, configuration).map_err(|source| ServerError::User {
+    privileges::drop_to(&user, configuration).map_err(|source| ServerError::User {
         name: user.name.clone(),
         source,
     })?;
-    tracing::info!("Running as the user {}.", user.name);
+    if configuration.user.is_some() {
+        tracing::info!("Running as the user {}.", user.name);
+    } else {
+        tracing::warn!(
+            "The broker was started as root and has become the user {}, who must be able to read what SIGHUP reads again: \
+             `user NAME` in the configuration chooses another one, `user root` none.",
+            user.name
+        );
+    }
     Ok(())
 }
 
 /// The threads of `http_dir`, if a listener may need them: a reload can name a folder where there was none.
 fn start_pages(configuration: &Configuration) -> Result<Pages, ServerError> {
-    let speaks_http = |listener: &ListenerSocket| listener.protocol != Protocol::Mqtt;
-    if configuration.listeners.iter().any(speaks_http) {
+    let may_have_pages = |listener: &ListenerSocket| matches!(listener.protocol, Protocol::WebSockets(_));
+    if configuration.listeners.iter().any(may_have_pages) {
         return Pages::start().map_err(ServerError::Pages);
     }
     Ok(Pages::default())
 }
 
-fn bind_all(configuration: &Configuration) -> Result<Vec<Listening>, ServerError> {
-    let mut all = Vec::new();
-    for (index, listener) in (0u16..).zip(&configuration.listeners) {
-        let connections = Arc::new(AtomicU64::new(0));
-        for socket in bind_any(&listener.addresses, listener.interface.as_deref())? {
-            let address = socket::local_address(socket.as_fd());
-            let kind = match listener.protocol {
-                Protocol::Mqtt => "listen",
-                Protocol::WebSockets(_) => "websockets listen",
-            };
-            let tls = if listener.tls.is_some() { " with TLS" } else { "" };
-            tracing::info!(
-                "Opening {kind} socket on {}{tls}.",
-                address.map_or_else(|_| "?".to_owned(), |a| a.to_string())
-            );
-            all.push(Listening {
-                socket: Arc::new(socket),
-                listener: ListenerId(index),
-                connections: Arc::clone(&connections),
-            });
-        }
-    }
-    Ok(all)
-}
-
-/// Binds a listener's addresses; those that this machine does not have may be missing as long as one is there.
-fn bind_any(addresses: &[SocketAddr], interface: Option<&str>) -> Result<Vec<OwnedFd>, ServerError> {
-    let mut bound = Vec::new();
-    let mut missing = None;
-    for address in addresses {
-        match bind(*address, interface) {
-            Ok(socket) => bound.push(socket),
-            Err(error @ ServerError::Bind { absent: true, .. }) => missing = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    match missing {
-        Some(error) if bound.is_empty() => Err(error),
-        _ => Ok(bound),
-    }
-}
-
-fn bind(address: SocketAddr, interface: Option<&str>) -> Result<OwnedFd, ServerError> {
-    socket::listen_on(address, interface, true).map_err(|source| {
-        let hint = match source.kind() {
-            io::ErrorKind::AddrInUse => {
-                "; another program has the port: stop it, or choose another port with -p or `listener`"
-            }
-            io::ErrorKind::PermissionDenied => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
-            io::ErrorKind::NotFound => " (bind_interface): `ip link` shows those that there are",
-            io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
-            _ => "",
-        };
-        let absent = matches!(
-            source.raw_os_error(),
-            Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)
-        );
-        ServerError::Bind {
-            address,
-            source,
-            hint,
-            absent,
-        }
-    })
+/// The listeners of operators.
+fn start_api(
+    configuration: &Configuration,
+    sockets: Vec<(OwnedFd, ListenerId)>,
+    shared: &Shared,
+    counters: Arc<[ShardCounters]>,
+) -> Result<(), ServerError> {
+    let listeners = configuration
+        .listeners
+        .iter()
+        .zip(&configuration.settings.listeners);
+    let state = State {
+        counters,
+        pulse: Arc::clone(&shared.pulse),
+        links: Arc::clone(&shared.links),
+        current: Arc::clone(&shared.current),
+        shut_down: Arc::clone(&shared.shut_down),
+        started_at: SystemTime::now(),
+        listeners: listeners
+            .map(|(socket, settings)| described(socket, settings))
+            .collect(),
+    };
+    Api::start(sockets, state).map_err(ServerError::Pages)
 }
 
 /// The TLS of every listener, at the index of the listener; passphrases are asked for here, before anything is opened.
@@ -419,12 +389,12 @@ fn start_shards(
     shards: NonZeroU16,
     shared: &Shared,
     listening: &[Listening],
+    counters: &Arc<[ShardCounters]>,
 ) -> Result<Vec<ShardHandle>, ServerError> {
     let count = shards.get();
-    let counters = shard_counters(count);
     let cpus = allowed_cpus();
     let start = |shard: u16| {
-        let (counters, shared) = (Arc::clone(&counters), shared.clone());
+        let (counters, shared) = (Arc::clone(counters), shared.clone());
         let listening = listening.to_vec();
         LocalExecutorBuilder::new(placement(shard, count, &cpus))
             .name(&format!("shard-{shard}"))
@@ -434,6 +404,7 @@ fn start_shards(
                 let _others = EndsWithMe {
                     links: Arc::clone(&shared.links),
                     shut_down: Arc::clone(&shared.shut_down),
+                    shard,
                 };
                 let settings = Arc::clone(&shared.current.get().settings);
                 let logic = Shard::new(shard, count, settings, counters);
@@ -486,12 +457,13 @@ impl Drop for PidFile<'_> {
 struct EndsWithMe {
     links: Arc<Links>,
     shut_down: Arc<AtomicBool>,
+    shard: u16,
 }
 
 impl Drop for EndsWithMe {
     fn drop(&mut self) {
         self.shut_down.store(true, Ordering::Relaxed);
-        self.links.wake_all();
+        self.links.end(self.shard);
     }
 }
 

@@ -60,6 +60,15 @@ pub struct Settings {
     pub connections_max: u64,
     /// `clientid_prefixes`: a client identifier must begin with it.
     pub client_identifier_prefix: Option<String>,
+    /// `max_retained_messages`: retained messages; another topic's is refused with 0x97.
+    pub retained_messages_max: u64,
+    /// `max_retained_bytes`: topic and payload bytes of the retained messages; what would exceed it is refused with 0x97.
+    pub retained_bytes_max: u64,
+    /// `max_subscriptions`: subscriptions of one session. Never above
+    /// [`crate::limits::SUBSCRIPTIONS_PER_SESSION_MAX`].
+    pub subscriptions_max: usize,
+    /// `max_sessions_per_user`: sessions, connected or not, of one user whose password or certificate was checked.
+    pub user_sessions_max: u64,
     /// `memory_limit` in bytes: above it messages for queues are refused.
     pub memory_bytes_max: u64,
     /// Levels of a topic name or filter at most; more are refused.
@@ -138,6 +147,10 @@ impl Default for Settings {
             clients_max: UNLIMITED,
             connections_max: UNLIMITED,
             client_identifier_prefix: None,
+            retained_messages_max: UNLIMITED,
+            retained_bytes_max: UNLIMITED,
+            subscriptions_max: 200_000,
+            user_sessions_max: UNLIMITED,
             memory_bytes_max: UNLIMITED,
             topic_levels_max: 200,
             shared_subscription_strategy: SharedSubscriptionStrategy::Fair,

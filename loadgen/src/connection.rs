@@ -40,6 +40,9 @@ pub enum Broken {
     /// The broker refused or ended it with a reason, or answered what was not asked.
     #[error("{0}")]
     Refused(String),
+    /// The broker said DISCONNECT with this reason.
+    #[error("the broker ended the connection: {1}")]
+    Disconnected(mqtt::ReasonCode, String),
     /// It took too long.
     #[error("no answer within {0} s")]
     Timeout(u64),

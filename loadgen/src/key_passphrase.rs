@@ -3,18 +3,14 @@
 //!
 //! Invariant: a person is asked once, whatever the number of keys; no passphrase is part of any message.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use transport::tls::{KeyPassphrase, Passphrase};
-use zeroize::Zeroizing;
 
 /// The environment variable that may hold the passphrase; the broker's has the same name.
 pub const VARIABLE: &str = "MIDGE_KEY_PASSPHRASE";
-/// Bytes of a passphrase at most.
-const BYTES_MAX: usize = 4096;
 
 /// The passphrase of the keys of one or more clients.
 #[derive(Debug)]
@@ -38,7 +34,7 @@ impl ClientPassphrase {
 
     fn without_a_person(&self) -> Option<Result<Passphrase, String>> {
         if let Some(file) = &self.file {
-            return Some(read(file));
+            return Some(Passphrase::from_file(file, "--key-pass-file"));
         }
         if let Some(given) = &self.given {
             return Some(Ok(given.clone()));
@@ -63,24 +59,6 @@ impl KeyPassphrase for ClientPassphrase {
         *typed = Some(passphrase.clone());
         Ok(Some(passphrase))
     }
-}
-
-/// The first line of a file.
-fn read(path: &Path) -> Result<Passphrase, String> {
-    let unreadable = |error: io::Error| format!("--key-pass-file {} cannot be read: {error}", path.display());
-    let mut bytes = Zeroizing::new(Vec::with_capacity(BYTES_MAX + 1));
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() > BYTES_MAX {
-        return Err(format!(
-            "--key-pass-file {} is no passphrase: it has more than {BYTES_MAX} bytes",
-            path.display()
-        ));
-    }
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    Ok(Passphrase::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
 }
 
 fn ask_terminal(key: &Path, refused: u32) -> io::Result<String> {
@@ -146,8 +124,6 @@ mod tests {
                 .unwrap_err()
         };
         assert!(why(&file).contains("cannot be read"));
-        std::fs::write(&file, vec![b'x'; BYTES_MAX + 1]).unwrap();
-        assert!(why(&file).contains("4096"));
         let absent = typing(|_, _| Err(io::Error::from(io::ErrorKind::NotFound)));
         let why = absent.passphrase(Path::new("k"), 0).unwrap_err();
         for word in [

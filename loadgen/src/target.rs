@@ -225,6 +225,8 @@ fn configure(
     clients: Clients<'_>,
 ) -> io::Result<Configuration> {
     let mut lines = vec![
+        // Who becomes somebody else is no longer ended with its parent.
+        "user root".to_owned(),
         format!("listener {} {}", address.port(), address.ip()),
         "persistence false".to_owned(),
         // What a closed loop has under way may wait for one subscriber.

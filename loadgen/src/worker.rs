@@ -170,7 +170,7 @@ impl<'a> Worker<'a> {
             Completion::Connected { token, result } => self.connected(token, result),
             Completion::ReceiveEnded { token, cause } => self.receive_ended(token, cause),
             Completion::Woken => self.read_mailbox(),
-            Completion::Accepted { .. } => {}
+            Completion::Accepted { .. } | Completion::NotWoken { .. } => {}
         }
     }
 

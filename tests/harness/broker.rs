@@ -104,8 +104,14 @@ impl Setup {
     }
 
     fn text(&self, port: u16) -> String {
+        // What a test writes into its folders later is for its own user alone.
+        let user = if rustix::process::geteuid().is_root() && !self.global.contains("user ") {
+            "user root\n"
+        } else {
+            ""
+        };
         format!(
-            "{}listener {port} 127.0.0.1\nallow_anonymous true\n{}",
+            "{user}{}listener {port} 127.0.0.1\nallow_anonymous true\n{}",
             self.global, self.listener
         )
     }

@@ -133,6 +133,13 @@ pub enum Completion {
     },
     /// Another thread called [`Waker::wake`], or another ring [`Ring::wake`].
     Woken,
+    /// [`Ring::wake`] did not reach the other ring: it is to be woken by its [`Waker`].
+    NotWoken {
+        /// The request's token.
+        token: Token,
+        /// Why.
+        error: io::Error,
+    },
 }
 
 /// Why a receive ended without bytes.
@@ -290,11 +297,11 @@ impl Ring {
     }
 
     /// Makes the other ring's wait return (IORING_OP_MSG_RING). Goes out with the next [`Ring::submit`] or
-    /// [`Ring::wait`].
-    pub fn wake(&mut self, other: RingHandle) {
+    /// [`Ring::wait`]; a failure comes back as [`Completion::NotWoken`].
+    pub fn wake(&mut self, other: RingHandle, token: Token) {
         let user_data = Operation::Woken.user_data(0);
         let entry = opcode::MsgRingData::new(Fd(other.0), 0, user_data, None).build();
-        self.push(entry, Operation::Ignore, 0);
+        self.push(entry, Operation::Wake, token.0);
     }
 
     /// This ring as another ring's target.
@@ -408,7 +415,7 @@ impl Ring {
                     more,
                 })
             }
-            Operation::Receive => Some(received(Token(value), entry, result, more)),
+            Operation::Receive => Some(self.received(Token(value), entry, result, more)),
             Operation::Connect => {
                 let pending = self.connects.try_remove(value as usize)?;
                 Some(Completion::Connected {
@@ -422,7 +429,38 @@ impl Ring {
                 Some(Completion::Woken)
             }
             Operation::Woken => Some(Completion::Woken),
+            Operation::Wake => result.err().map(|error| Completion::NotWoken {
+                token: Token(value),
+                error,
+            }),
             Operation::Ignore => None,
+        }
+    }
+
+    fn received(
+        &mut self,
+        token: Token,
+        entry: &cqueue::Entry,
+        result: io::Result<u32>,
+        more: bool,
+    ) -> Completion {
+        let buffer = cqueue::buffer_select(entry.flags());
+        if let (Ok(bytes), Some(identifier)) = (&result, buffer)
+            && *bytes > 0
+        {
+            let buffer = ReceiveBuffer {
+                identifier,
+                bytes: *bytes,
+            };
+            return Completion::Received { token, buffer, more };
+        }
+        if let Some(identifier) = buffer {
+            // The end of a stream may come with a buffer too: it is ours, and goes back.
+            self.recycle(ReceiveBuffer { identifier, bytes: 0 });
+        }
+        Completion::ReceiveEnded {
+            token,
+            cause: receive_end(result),
         }
     }
 
@@ -503,6 +541,7 @@ enum Operation {
     Send = 4,
     Event = 5,
     Woken = 6,
+    Wake = 7,
 }
 
 impl Operation {
@@ -519,29 +558,22 @@ impl Operation {
             4 => Operation::Send,
             5 => Operation::Event,
             6 => Operation::Woken,
+            7 => Operation::Wake,
             _ => Operation::Ignore,
         };
         (operation, user_data & VALUE_MASK)
     }
 }
 
-fn received(token: Token, entry: &cqueue::Entry, result: io::Result<u32>, more: bool) -> Completion {
-    let cause = match (result, cqueue::buffer_select(entry.flags())) {
-        (Ok(bytes), Some(identifier)) if bytes > 0 => {
-            return Completion::Received {
-                token,
-                buffer: ReceiveBuffer { identifier, bytes },
-                more,
-            };
-        }
-        (Ok(_), _) => ReceiveEnd::EndOfStream,
-        (Err(error), _) => match error.raw_os_error() {
+fn receive_end(result: io::Result<u32>) -> ReceiveEnd {
+    match result {
+        Ok(_) => ReceiveEnd::EndOfStream,
+        Err(error) => match error.raw_os_error() {
             Some(libc::ENOBUFS) => ReceiveEnd::NoBuffers,
             Some(libc::ECANCELED) => ReceiveEnd::Cancelled,
             _ => ReceiveEnd::Error(error),
         },
-    };
-    Completion::ReceiveEnded { token, cause }
+    }
 }
 
 fn result_of(result: i32) -> io::Result<u32> {

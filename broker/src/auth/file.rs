@@ -15,7 +15,10 @@ const PROBLEMS_MAX: usize = 20;
 
 /// The text of a file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    read_bounded(path).map_err(|cause| problem(path, format!("cannot be read: {cause}")))
+    read_bounded(path).map_err(|cause| {
+        let hint = "check the path (password_file, acl_file) and that the user who runs this may read it";
+        problem(path, format!("cannot be read: {cause}; {hint}"))
+    })
 }
 
 /// Whether users other than its owner and group may read the file, which is a warning.

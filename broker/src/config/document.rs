@@ -23,14 +23,10 @@ anything is wrong it is logged by file and line, and all stays as it was. A rest
 `bind_interface`, `mount_point`, `user` and `pid_file`, and for the command line.
 ";
 
-const NOT_YET: &str = "
-A key marked *not yet* is known but has no effect so far, which is told by a warning.
-";
-
 /// The page.
 #[must_use]
 pub fn reference() -> String {
-    let mut page = format!("{HEAD}{NOT_YET}");
+    let mut page = HEAD.to_owned();
     for (title, keys) in keys::SECTIONS {
         let _written = write!(
             page,

@@ -29,6 +29,8 @@ pub(super) struct Draft {
     pub(super) log: LogDraft,
     pub(super) pid_file: Option<PathBuf>,
     pub(super) user: Option<RunAs>,
+    /// `user root`
+    pub(super) stays_root: bool,
     pub(super) per_listener_settings: bool,
     /// `websockets_headers_size`
     pub(super) websocket_header_bytes_max: Option<usize>,
@@ -100,6 +102,7 @@ pub(super) enum Spoken {
     #[default]
     Mqtt,
     WebSockets,
+    HttpApi,
 }
 
 /// The TLS of a listener in the making.

@@ -45,6 +45,8 @@ pub struct Configuration {
     pub shards: NonZeroU16,
     /// `user`: who to become once the ports are open; only if the process is root's.
     pub user: Option<RunAs>,
+    /// `user root`: the broker stays root if it was started so.
+    pub stays_root: bool,
     /// `pid_file`: where to write the process identifier.
     pub pid_file: Option<PathBuf>,
     /// No listener was configured: only this machine can connect, without a user name.
@@ -97,6 +99,8 @@ pub enum Protocol {
     Mqtt,
     /// `websockets`: MQTT in binary frames, after an upgrade from HTTP.
     WebSockets(websocket::handshake::Wanted),
+    /// `http_api`: what operators ask by HTTP.
+    HttpApi,
 }
 
 /// `socket_domain`.

@@ -54,6 +54,7 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
         log: draft.log.settings(args.verbose),
         shards: args.shards.unwrap_or_else(usable_cores),
         user: draft.user,
+        stays_root: draft.stays_root,
         pid_file: draft.pid_file,
         local_only,
         warnings: draft.warnings,
@@ -105,7 +106,7 @@ impl Draft {
         if listener.spoken == Spoken::Mqtt && listener.pages.is_some() {
             warn("http_dir");
         }
-        if listener.spoken == Spoken::Mqtt && !listener.origins.is_empty() {
+        if listener.spoken != Spoken::WebSockets && !listener.origins.is_empty() {
             warn("websockets_origin");
         }
     }
@@ -162,6 +163,9 @@ fn open(
     let opens_by_default = local_only && !listener.has_tls_keys() && files == AccessFiles::default();
     let settings = settings(listener, access, opens_by_default);
     let proxy = proxy(listener)?;
+    if listener.spoken == Spoken::HttpApi && proxy.is_some() {
+        return Err("enable_proxy_protocol is for MQTT: leave it out with `protocol http_api`".to_owned());
+    }
     let port = listener.port.unwrap_or(DEFAULT_PORT);
     let socket = ListenerSocket {
         addresses: addresses(listener, port, local_only)?,
@@ -181,6 +185,7 @@ fn open(
 fn protocol(listener: &ListenerDraft, draft: &Draft) -> Protocol {
     match listener.spoken {
         Spoken::Mqtt => Protocol::Mqtt,
+        Spoken::HttpApi => Protocol::HttpApi,
         Spoken::WebSockets => Protocol::WebSockets(Wanted {
             header_bytes_max: draft.websocket_header_bytes_max.unwrap_or(WEBSOCKET_HEADER_BYTES),
             origins: listener.origins.clone(),
@@ -286,16 +291,19 @@ fn check_authorities(tls: &TlsDraft) -> Result<(), String> {
 }
 
 fn addresses(listener: &ListenerDraft, port: u16, local_only: bool) -> Result<Vec<SocketAddr>, String> {
+    let loopback = || {
+        vec![
+            SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
+        ]
+    };
     let addresses = match &listener.host {
         // Two free ports would not be the same one.
         Some(_) if port == 0 => vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))],
-        Some(_) if local_only => {
-            vec![
-                SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-                SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
-            ]
-        }
+        Some(_) if local_only => loopback(),
         Some(host) => look_up(host, port)?,
+        // Whoever reaches it is answered.
+        None if listener.spoken == Spoken::HttpApi => loopback(),
         None => vec![
             SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
             SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),

@@ -12,7 +12,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, opena
 use rustix::io::Errno;
 use transport::websocket::handshake::Page;
 
-use super::answer::{Client, Head};
+use super::client::{Client, Head};
 
 /// Answers a request, and says with what status.
 pub(super) fn serve(client: Client, page: &Page, folder: &Path) -> io::Result<&'static str> {

@@ -1,26 +1,32 @@
-//! HTTP beside MQTT, for `http_dir`: a shard hands over sockets of clients that ask for a page, and is done with them.
+//! HTTP beside MQTT: the files of `http_dir`, and the operators' `protocol http_api`.
 //!
-//! Invariants: a shard never waits and never touches a file for a page; requests that wait, threads that serve, and the
-//! time of each are bounded, see [`crate::limits`]. One connection is one request.
+//! Invariants: a shard never waits and never touches a file for a page, it hands the socket over and is done with it; the
+//! threads here only read what shards count. Requests that wait, threads that serve, and the time of each are bounded, see
+//! [`crate::limits`]; operators have threads of their own. One connection is one request.
 
-mod answer;
+mod api;
+mod client;
 mod files;
+mod metrics;
+mod pool;
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use transport::stream::SecureStream;
 use transport::websocket::handshake::Page;
 
 use crate::limits;
 use crate::shard::Admission;
-use answer::Client;
+pub(crate) use api::{Api, State, described};
+use client::Client;
+use pool::Pool;
 
-/// A client that asks for a page; nothing is in flight on its socket.
+/// A client of a WebSocket listener that asks for a page; nothing is in flight on its socket.
 pub(crate) struct Request {
     pub(crate) socket: OwnedFd,
     pub(crate) stream: SecureStream,
@@ -34,7 +40,7 @@ pub(crate) struct Request {
 
 /// Where shards hand requests over.
 #[derive(Clone, Default)]
-pub(crate) struct Pages(Option<SyncSender<Request>>);
+pub(crate) struct Pages(Option<Pool<Request>>);
 
 impl Pages {
     /// Starts the threads.
@@ -42,33 +48,18 @@ impl Pages {
     /// # Errors
     /// When the system does not give one.
     pub(crate) fn start() -> io::Result<Pages> {
-        let (requests, waiting) = sync_channel(limits::PAGE_REQUESTS_MAX);
-        let waiting = Arc::new(Mutex::new(waiting));
-        for number in 0..limits::PAGE_THREADS_MAX {
-            let waiting = Arc::clone(&waiting);
-            std::thread::Builder::new()
-                .name(format!("http-{number}"))
-                .spawn(move || serve_all(&waiting))?;
-        }
-        Ok(Pages(Some(requests)))
+        let pool = Pool::start(
+            "pages",
+            limits::PAGE_THREADS_MAX,
+            limits::PAGE_REQUESTS_MAX,
+            serve,
+        )?;
+        Ok(Pages(Some(pool)))
     }
 
     /// Whether there was room for the request; if not, the connection is closed.
     pub(crate) fn serve(&self, request: Request) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|requests| requests.try_send(request).is_ok())
-    }
-}
-
-fn serve_all(waiting: &Mutex<Receiver<Request>>) {
-    crate::auth::give_way_to_shards();
-    loop {
-        let request = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(request) = request else {
-            return;
-        };
-        serve(request);
+        self.0.as_ref().is_some_and(|pool| pool.give(request))
     }
 }
 
@@ -81,7 +72,16 @@ fn serve(request: Request) {
         folder,
         _admission,
     } = request;
-    let told = Client::new(socket, stream).and_then(|client| files::serve(client, &page, &folder));
+    let until = Instant::now() + Duration::from_nanos(limits::PAGE_NS_MAX);
+    let client = Client::new(socket, stream, until);
+    log(
+        address,
+        &page,
+        &client.and_then(|client| files::serve(client, &page, &folder)),
+    );
+}
+
+fn log(address: SocketAddr, page: &Page, told: &io::Result<&'static str>) {
     match told {
         Ok(status) => tracing::debug!("Client {address} asked for {}: {status}.", page.target),
         Err(error) => tracing::debug!("Client {address} asked for {}: {error}.", page.target),

@@ -48,7 +48,7 @@ fn only_chosen_types_are_logged() {
 
 /// V29
 #[test]
-fn control_characters_are_escaped() {
+fn v29_control_characters_are_escaped() {
     let text = logged(LogTypes::ALL, LogTimestamp::None, || {
         let identifier = "a\x1b[31m\r\nError: b\u{9b}\u{202e}\u{7f}é";
         tracing::info!(id = identifier, "client {identifier}");

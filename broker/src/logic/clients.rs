@@ -13,9 +13,11 @@ use mqtt::{PacketIdentifier, ProtocolVersion, ReasonCode};
 use super::connection::{Connection, ConnectionId, Stage};
 use super::counters::ShardCounters;
 use super::message::{Message, StoredMessage};
+use super::output::Output;
+use super::patience::Patience;
 use super::pressure::Pressure;
 use super::reason_string;
-use super::session::Sessions;
+use super::session::{Session, Sessions};
 use super::slots::Slots;
 use super::store::Store;
 use super::time::Timestamp;
@@ -28,6 +30,8 @@ pub(super) struct Clients {
     pub(super) sessions: Sessions,
     pub(super) dirty: Vec<ConnectionId>,
     pub(super) pressure: Pressure,
+    pub(super) patience: Patience,
+    pub(super) output: Output,
     /// Emptied buffers for the next `out` that gets something.
     pub(super) spare_outs: Vec<Vec<u8>>,
     pub(super) settings: Arc<Settings>,
@@ -61,6 +65,8 @@ impl Clients {
             inflight_bytes_max: settings.inflight_bytes_max,
             dirty: Vec::new(),
             pressure: Pressure::default(),
+            patience: Patience::default(),
+            output: Output::default(),
             spare_outs: Vec::new(),
             settings,
             policy: Arc::default(),
@@ -82,6 +88,18 @@ impl Clients {
     /// The counters of all shards.
     pub(super) fn all_counters(&self) -> &[ShardCounters] {
         &self.counters
+    }
+
+    /// Sessions of a user, in all shards.
+    pub(super) fn sessions_of_user(&self, user: &str) -> u64 {
+        self.counters.iter().map(|shard| shard.sessions_of(user)).sum()
+    }
+
+    /// A session begins or ends: its user has one more or one less.
+    pub(super) fn count_user(&self, session: &Session, begins: bool) {
+        if let Some(user) = session.user() {
+            self.counters().count_session_of(user, begins);
+        }
     }
 
     /// The connection in a slot.

@@ -10,6 +10,7 @@ use mqtt::ProtocolVersion;
 
 use super::aliases::Aliases;
 use super::handle::auth::Enhanced;
+use super::output::Caps;
 use super::time::Timestamp;
 use crate::auth::Verdict;
 use crate::auth::enhanced::Authenticated;
@@ -98,6 +99,12 @@ pub(super) struct Connection {
     pub(super) restricted: bool,
     /// More waits for it than it should: others wait until it has caught up.
     pub(super) pressing: bool,
+    /// It presses with its session's queue: its acknowledgements are needed, so it is read from.
+    pub(super) queue_presses: bool,
+    /// It is not read from as it does not take its own answers.
+    pub(super) answers_wait: bool,
+    /// It pressed once and caught up.
+    pub(super) caught_up: bool,
     /// It was behind for too long: nobody waits for it.
     pub(super) slow: bool,
     /// Its listener has a mount point.
@@ -106,7 +113,8 @@ pub(super) struct Connection {
     pub(super) busy_in_group: bool,
     /// It has Topic Aliases for what it is sent.
     pub(super) aliased: bool,
-    pub(super) keep_alive_s: u16,
+    /// Request Problem Information is 0: no Reason Strings.
+    pub(super) without_reasons: bool,
     // What follows is touched once for each read.
     pub(super) last_received: Timestamp,
     /// What the timer of its patience is set to.
@@ -116,9 +124,10 @@ pub(super) struct Connection {
     /// The beginning of a packet whose rest has not come.
     pub(super) partial: Vec<u8>,
     pub(super) rare: Option<Box<Rare>>,
+    /// Its bytes in the sum over the shard, see output.rs.
+    pub(super) counted_bytes: u32,
     pub(super) listener: ListenerId,
-    /// Request Problem Information is 0: no Reason Strings.
-    pub(super) without_reasons: bool,
+    pub(super) keep_alive_s: u16,
 }
 
 /// What most connections have only before CONNECT and after their end.
@@ -129,6 +138,8 @@ pub(super) struct Rare {
     /// Inbound topic aliases (5.0); empty until the first is set.
     pub(super) aliases: Vec<Option<Box<str>>>,
     pub(super) why_closing: Option<Box<str>>,
+    /// Whose connection it was, once it begins to close.
+    pub(super) client_identifier: Option<Box<str>>,
     /// Outbound topic aliases (5.0), if the client takes some.
     pub(super) outbound_aliases: Option<Box<Aliases>>,
     /// Of a connection that named an Authentication Method.
@@ -152,6 +163,9 @@ impl Connection {
             receive_paused: false,
             restricted: false,
             pressing: false,
+            queue_presses: false,
+            answers_wait: false,
+            caught_up: false,
             slow: false,
             mounted: false,
             busy_in_group: false,
@@ -161,6 +175,7 @@ impl Connection {
             last_received: now,
             watched_until: Timestamp::NEVER,
             partial: Vec::new(),
+            counted_bytes: 0,
             listener: peer.listener,
             without_reasons: false,
             rare: Some(Box::new(Rare {
@@ -192,12 +207,8 @@ impl Connection {
 
     /// Whether so many bytes more may wait for the socket.
     #[inline]
-    pub(super) fn has_room(&self, bytes: usize) -> bool {
-        let bytes_max = if self.slow {
-            limits::OUT_SLOW_BYTES_MAX
-        } else {
-            limits::OUT_BYTES_MAX
-        };
+    pub(super) fn has_room(&self, bytes: usize, caps: &Caps) -> bool {
+        let bytes_max = if self.slow { caps.slow_bytes } else { caps.bytes };
         self.waiting_bytes().saturating_add(bytes) <= bytes_max
     }
 

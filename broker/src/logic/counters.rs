@@ -1,9 +1,12 @@
 //! What a shard counts, for `$SYS` and metrics.
 //!
-//! Invariant: only its own shard writes a [`ShardCounters`], so a plain load and store is exact; anybody may read. Each
+//! Invariant: only its own shard writes a [`ShardCounters`], so a plain load and store is exact; anybody may read. The map of
+//! users is locked, by whoever makes or ends a session and nowhere else. Each
 //! has its own cache lines, so that counting on one core does not slow another.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One number that its shard writes and everybody reads.
 #[derive(Debug, Default)]
@@ -86,10 +89,137 @@ pub struct ShardCounters {
     pub batch_records_sent: Counter,
     /// Connections ended for a protocol error or malformed packet.
     pub protocol_errors: Counter,
+    /// Now: sessions of each user who was proved.
+    users: Mutex<HashMap<Box<str>, u64>>,
 }
+
+impl ShardCounters {
+    /// Sessions that a user has in this shard.
+    #[must_use]
+    pub fn sessions_of(&self, user: &str) -> u64 {
+        self.users().get(user).copied().unwrap_or(0)
+    }
+
+    /// A user's session begins or ends.
+    pub(super) fn count_session_of(&self, user: &str, begins: bool) {
+        let mut users = self.users();
+        match (users.get_mut(user), begins) {
+            (Some(count), true) => *count += 1,
+            (Some(count), false) if *count > 1 => *count -= 1,
+            (None, true) => drop(users.insert(user.into(), 1)),
+            (_, false) => drop(users.remove(user)),
+        }
+    }
+
+    fn users(&self) -> MutexGuard<'_, HashMap<Box<str>, u64>> {
+        // Whoever panicked with it left it whole.
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A counter as it is shown outside: its name, what it says, and how shards' values become one.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    /// The name of its field.
+    pub name: &'static str,
+    /// One sentence.
+    pub about: &'static str,
+    /// How it behaves.
+    pub kind: Kind,
+    /// Where it is.
+    pub read: fn(&ShardCounters) -> &Counter,
+}
+
+/// How a counter behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows; the broker's value is the sum.
+    Total,
+    /// It goes up and down; the broker's value is the sum.
+    Now,
+    /// The broker's value is the highest.
+    Highest,
+}
+
+impl Shown {
+    /// The broker's value.
+    #[must_use]
+    pub fn of(&self, shards: &[ShardCounters]) -> u64 {
+        let values = shards.iter().map(|counters| (self.read)(counters).get());
+        match self.kind {
+            Kind::Total | Kind::Now => values.fold(0, u64::wrapping_add),
+            Kind::Highest => values.max().unwrap_or(0),
+        }
+    }
+}
+
+macro_rules! shown {
+    ($($kind:ident $name:ident $about:literal,)*) => {
+        &[$(Shown {
+            name: stringify!($name),
+            about: $about,
+            kind: Kind::$kind,
+            read: |counters| &counters.$name,
+        }),*]
+    };
+}
+
+/// Every counter.
+pub const SHOWN: &[Shown] = shown![
+    Total bytes_received "Bytes received from clients, after TLS.",
+    Total bytes_sent "Bytes handed over for sending to clients, before TLS.",
+    Total packets_received "Control packets received.",
+    Total packets_sent "Control packets sent.",
+    Total publishes_received "PUBLISH packets received.",
+    Total publishes_sent "PUBLISH packets sent.",
+    Total publish_bytes_received "Payload bytes of received PUBLISH packets.",
+    Total publish_bytes_sent "Payload bytes of sent PUBLISH packets.",
+    Total publishes_dropped "Messages dropped for one client: a bound was reached, too large for it, or expired.",
+    Total connections_opened "Connections opened.",
+    Total connects_accepted "CONNECT packets accepted.",
+    Total connects_refused "CONNECT packets refused.",
+    Now clients_connected "Clients connected.",
+    Highest clients_connected_max "Most clients that were connected at once in one shard.",
+    Now sessions "Sessions, with or without a connection.",
+    Total sessions_expired "Sessions that expired.",
+    Now subscriptions "Subscriptions.",
+    Highest retained "Retained messages.",
+    Now queued_messages "Messages in queues of sessions.",
+    Now queued_bytes "Payload and topic bytes in queues of sessions.",
+    Total batch_records_sent "Messages and notes that went from shard to shard.",
+    Total protocol_errors "Connections ended for a protocol error or a malformed packet.",
+];
 
 /// Makes the counters of `shards` shards.
 #[must_use]
 pub fn shard_counters(shards: u16) -> std::sync::Arc<[ShardCounters]> {
     (0..shards).map(|_| ShardCounters::default()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_is_shown() {
+        let fields = format!("{:#?}", ShardCounters::default());
+        let fields: Vec<_> = fields
+            .lines()
+            .filter_map(|line| line.strip_prefix("    ")?.split_once(": Counter"))
+            .map(|(name, _)| name)
+            .collect();
+        let shown: Vec<_> = SHOWN.iter().map(|shown| shown.name).collect();
+        assert_eq!(fields, shown);
+    }
+
+    #[test]
+    fn shards_become_one_number() {
+        let shards = shard_counters(3);
+        for (counters, value) in shards.iter().zip([5, 7, 6]) {
+            counters.packets_sent.add(value);
+            counters.retained.add(value);
+        }
+        let of = |name: &str| SHOWN.iter().find(|shown| shown.name == name).unwrap().of(&shards);
+        assert_eq!((of("packets_sent"), of("retained"), of("sessions")), (18, 7, 0));
+    }
 }

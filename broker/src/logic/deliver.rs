@@ -58,9 +58,9 @@ impl Clients {
         if !plain || run.packet_bytes_max > connection.packet_bytes_max {
             return false;
         }
-        if !connection.has_room(run.packets.len()) {
+        if !connection.has_room(run.packets.len(), &self.output.caps) {
             // The run may be larger than what is left: one at a time then, until it is full.
-            if run.count > 1 && connection.has_room(run.packet_bytes_max as usize) {
+            if run.count > 1 && connection.has_room(run.packet_bytes_max as usize, &self.output.caps) {
                 return false;
             }
             fan_out.dropped += u64::from(run.count);
@@ -70,6 +70,7 @@ impl Clients {
         connection.out.extend_from_slice(run.packets);
         mark_dirty(slot, connection, &mut self.dirty);
         self.pressure.feel(slot, connection);
+        self.output.wrote(run.packets.len());
         fan_out.sent += u64::from(run.count);
         true
     }
@@ -161,12 +162,15 @@ impl Clients {
             via,
         );
         match template {
-            Some(template) if fits(connection, template) && connection.has_room(template.bytes()) => {
+            Some(template)
+                if fits(connection, template) && connection.has_room(template.bytes(), &self.output.caps) =>
+            {
                 open_out(connection, &mut self.spare_outs);
                 template.append(&mut connection.out);
                 commit_alias(connection);
                 mark_dirty(slot, connection, &mut self.dirty);
                 self.pressure.feel(slot, connection);
+                self.output.wrote(template.bytes());
                 fan_out.sent += 1;
                 Delivery::Sent
             }
@@ -208,7 +212,7 @@ impl Clients {
             fan_out.dropped += 1;
             return Delivery::Dropped;
         };
-        if !connection.has_room(template.bytes()) {
+        if !connection.has_room(template.bytes(), &self.output.caps) {
             return Delivery::Waits;
         }
         let kept_via = if kept.is_some() { via.cloned() } else { None };
@@ -234,6 +238,7 @@ impl Clients {
         commit_alias(connection);
         mark_dirty(slot, connection, &mut self.dirty);
         self.pressure.feel(slot, connection);
+        self.output.wrote(template.bytes());
         fan_out.sent += 1;
         Delivery::Sent
     }

@@ -64,6 +64,7 @@ impl Shard {
         }
         sent += fan_out.sent;
         dropped += fan_out.dropped;
+        clients.output.limit();
         let counters = clients.counters();
         counters.packets_sent.add(sent);
         counters.publishes_sent.add(sent);
@@ -171,6 +172,7 @@ impl Shard {
         for target in &route.targets {
             clients.deliver(now, target, route.via(target), message, fan_out);
         }
+        clients.output.limit();
         let counters = clients.counters();
         counters.packets_sent.add(fan_out.sent);
         counters.publishes_sent.add(fan_out.sent);

@@ -41,13 +41,17 @@ impl Shard {
 
     /// From now on the connection only drains; its session is detached.
     pub(super) fn close(&mut self, now: Timestamp, slot: u32, why: &str, with_will: bool) {
-        let Some(connection) = self.clients.connection(slot) else {
+        let Some(connection) = self.clients.connections.get_mut(slot) else {
             return;
         };
         if connection.stage == Stage::Closing {
             return;
         }
-        connection.rare().why_closing = Some(why.into());
+        let session = self.clients.sessions.get(connection.session);
+        let client_identifier = session.map(|session| session.client_identifier.clone());
+        let rare = connection.rare();
+        rare.client_identifier = client_identifier;
+        rare.why_closing = Some(why.into());
         connection.partial = Vec::new();
         self.detach(now, slot, with_will);
         if let Some(connection) = self.clients.connection(slot) {
@@ -71,6 +75,7 @@ impl Shard {
         }
         self.timers
             .cancel(connection.watched_until, Timer::KeepAlive { slot });
+        self.remember_pressing(now, slot, session_slot);
         let Some(session) = self.clients.sessions.get_mut(session_slot) else {
             return;
         };
@@ -153,10 +158,12 @@ impl Shard {
             let _ = properties.push(Property::MessageExpiryInterval(expiry_s));
         }
         let _ = properties.extend_raw(will.message.properties());
+        let (topic, payload) = (will.message.topic(), will.message.payload());
+        let retain = will.message.retain() && !self.refuses_retained(topic, payload);
         let message = Message {
             topic: will.message.topic(),
             qos: will.message.qos(),
-            retain: will.message.retain(),
+            retain,
             properties: properties.as_properties(),
             payload: will.message.payload(),
             publisher: super::message::Publisher {
@@ -170,11 +177,13 @@ impl Shard {
     /// Ends a session that has no connection.
     pub(super) fn end_session(&mut self, now: Timestamp, slot: u32) {
         self.cancel_session_timers(slot);
+        self.replays.forget(slot);
         self.drop_subscriptions(slot);
         let Some(mut session) = self.clients.sessions.remove(slot) else {
             return;
         };
         self.clients.forget_queue(&session);
+        self.clients.count_user(&session, false);
         self.clients.counters().sessions.sub(1);
         if session.outlives_connection() {
             self.clients.store.append(Record::SessionEnded {
@@ -190,9 +199,9 @@ impl Shard {
     }
 
     /// Says goodbye to all and closes: the process ends. Wills are published first, as after any connection that the
-    /// client did not end itself.
+    /// client did not end itself. Whoever comes from now on is told that the broker is not available.
     pub fn shut_down(&mut self, now: Timestamp) {
-        self.ending = true;
+        self.shuts_down = true;
         let all: Vec<ConnectionId> = self.clients.connections.iter().map(connection_id).collect();
         for id in &all {
             let session = self

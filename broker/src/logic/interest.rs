@@ -112,6 +112,7 @@ impl Shard {
             outboxes,
             spare_batches,
             outbox_filled,
+            outbox_held,
             ..
         } = self;
         let Some(route) = routes.get(route) else { return };
@@ -120,7 +121,8 @@ impl Shard {
                 continue;
             };
             outbox.publish(record, spare_batches);
-            *outbox_filled |= outbox.held || outbox.len() > limits::OUTBOX_BATCHES_MAX;
+            *outbox_held |= outbox.held;
+            *outbox_filled |= outbox.len() > limits::OUTBOX_BATCHES_MAX;
         }
         let sent = route.shards.len() as u64;
         self.clients.counters().batch_records_sent.add(sent);

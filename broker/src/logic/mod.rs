@@ -23,12 +23,15 @@ mod handle;
 mod interest;
 mod message;
 mod mount;
+mod output;
+mod patience;
 mod placement;
 mod policy;
 mod pressure;
 mod pump;
 mod reason_string;
 mod receive;
+mod replay;
 mod retained;
 mod route;
 mod session;
@@ -55,10 +58,11 @@ pub use self::batch::{Batch, Control};
 use self::clients::Clients;
 use self::connection::{Connection, NONE, Stage};
 pub use self::connection::{ConnectionId, LostCause, Peer};
-pub use self::counters::{Counter, ShardCounters, shard_counters};
+pub use self::counters::{Counter, Kind, SHOWN, ShardCounters, Shown, shard_counters};
 use self::fan_out::FanOut;
 pub use self::message::StoredMessage;
 pub use self::placement::home_shard;
+use self::replay::Replays;
 use self::retained::Retained;
 pub use self::retained::Stamp;
 use self::route::Routes;
@@ -67,6 +71,7 @@ pub use self::store::{MemoryStore, Record, Store};
 use self::subscription::Subscriptions;
 pub use self::subscription::shared::MemberCounts;
 use self::sys::Sys;
+pub use self::sys::sys_totals;
 pub use self::time::Timestamp;
 use self::timer::{Timer, Timers};
 use crate::limits;
@@ -80,6 +85,7 @@ pub struct Shard {
     subscriptions: Subscriptions,
     routes: Routes,
     retained: Retained,
+    replays: Replays,
     fan_out: FanOut,
     outboxes: Vec<Outbox>,
     spare_batches: Vec<Batch>,
@@ -90,15 +96,17 @@ pub struct Shard {
     batch_route: u32,
     /// Set when the publish being handled filled an outbox.
     outbox_filled: bool,
+    /// Set when the publish being handled went to a shard that asked for its publishers to be held back.
+    outbox_held: bool,
     receive_changes: Vec<(ConnectionId, bool)>,
+    /// The broker ends: nobody is let in, and what members of groups leave behind goes to nobody.
+    shuts_down: bool,
     /// Connections that are not read from.
     paused: Vec<ConnectionId>,
     /// Shards that hold their publishers back for a client of this one.
     holding: Vec<u16>,
     /// Messages of groups that had no member.
     unclaimed: Vec<Unclaimed>,
-    /// The broker ends: what members leave behind goes to nobody.
-    ending: bool,
     /// A run in the encoding that its publisher does not use.
     translated: Vec<u8>,
     remote_template: PublishTemplate,
@@ -131,6 +139,7 @@ impl Shard {
             subscriptions: Subscriptions::new(seed),
             routes: Routes::new(seed, settings.topic_levels_max),
             retained: Retained::new(seed, index, count),
+            replays: Replays::default(),
             clients: Clients::new(index, settings, counters, store),
             fan_out: FanOut::default(),
             outboxes: (0..count).map(|_| Outbox::default()).collect(),
@@ -140,11 +149,12 @@ impl Shard {
             generation: 0,
             batch_route: NONE,
             outbox_filled: false,
+            outbox_held: false,
             receive_changes: Vec::new(),
+            shuts_down: false,
             paused: Vec::new(),
             holding: Vec::new(),
             unclaimed: Vec::new(),
-            ending: false,
             translated: Vec::new(),
             remote_template: PublishTemplate::new(),
             properties: PropertiesBuf::new(),
@@ -167,7 +177,7 @@ impl Shard {
     pub fn lost(&mut self, now: Timestamp, id: ConnectionId, _cause: LostCause) {
         if self.clients.by_id(id).is_some() {
             self.detach(now, id.slot, true);
-            self.relieve_all(id.slot);
+            self.relieve_all(id);
             self.clients.connections.remove(id.slot);
         }
     }
@@ -180,6 +190,10 @@ impl Shard {
     /// When [`Self::tick`] has something to do next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
+        // A timer's time never comes before that of the next turn.
+        if self.has_replays() {
+            return Some(Timestamp(0));
+        }
         self.timers.next_deadline()
     }
 
@@ -189,12 +203,18 @@ impl Shard {
         taken.clear();
         std::mem::swap(taken, &mut self.clients.dirty);
         let mut bytes = 0;
+        let Clients {
+            connections, output, ..
+        } = &mut self.clients;
         for &id in taken.iter() {
-            if let Some(connection) = self.clients.by_id(id) {
+            let connection = connections.get_mut(id.slot);
+            if let Some(connection) = connection.filter(|connection| connection.generation == id.generation) {
                 connection.dirty = false;
                 bytes += connection.out.len() as u64;
+                output.count(connection);
             }
         }
+        output.begin_turn();
         self.clients.counters().bytes_sent.add(bytes);
     }
 
@@ -247,16 +267,22 @@ impl Shard {
     /// on, and the connection may be dirty again.
     #[inline]
     pub fn flushed(&mut self, now: Timestamp, id: ConnectionId, unsent_bytes: usize) {
-        let Some(connection) = self.clients.by_id(id) else {
+        let Clients {
+            connections, output, ..
+        } = &mut self.clients;
+        let connection = connections.get_mut(id.slot);
+        let Some(connection) = connection.filter(|connection| connection.generation == id.generation) else {
             return;
         };
         connection.unsent_bytes = unsent_bytes;
+        output.count(connection);
         let busy_in_group = connection.busy_in_group;
-        let waited_for = connection.pressing || connection.receive_paused;
+        let waited_for = connection.pressing || connection.answers_wait;
         if connection.waits && connection.waiting_bytes() < limits::PUMP_BYTES {
             let session = connection.session;
             self.clients.pump(now, session);
         }
+        self.relieve_output();
         if waited_for {
             self.relieve(id.slot);
         }
@@ -286,15 +312,14 @@ impl Shard {
             .as_deref()
     }
 
-    /// The client identifier of a connection whose CONNECT was accepted, for the log.
+    /// The client identifier of a connection whose CONNECT was accepted, for the log; also while it is closing.
     #[must_use]
     pub fn client_identifier(&self, id: ConnectionId) -> Option<&str> {
         let connection = self.clients.connections.get(id.slot)?;
         let connection = Some(connection).filter(|connection| connection.generation == id.generation)?;
-        self.clients
-            .sessions
-            .get(connection.session)
-            .map(|session| &*session.client_identifier)
+        let session = self.clients.sessions.get(connection.session);
+        let before = || connection.rare.as_ref()?.client_identifier.as_deref();
+        session.map(|session| &*session.client_identifier).or_else(before)
     }
 
     /// Whether CONNECT was accepted and the connection is not closing.
@@ -340,6 +365,11 @@ impl Shard {
     /// Whether the process has reached `memory_limit`: while it has, nothing is queued or retained, and no session is made.
     pub fn set_memory_full(&mut self, full: bool) {
         self.clients.memory_full = full;
+        self.clients.output.set_memory_full(full);
+        if full {
+            self.clients.spare_outs = Vec::new();
+            self.spare_batches = Vec::new();
+        }
     }
 
     /// The settings of this shard.
@@ -351,6 +381,11 @@ impl Shard {
 
 #[cfg(test)]
 impl Shard {
+    /// As if so many connections had been.
+    pub(crate) fn begin_generations_at(&mut self, generation: u32) {
+        self.generation = generation;
+    }
+
     /// Whether nothing is left of any client.
     fn is_bare(&self) -> bool {
         self.clients.connections.is_empty()

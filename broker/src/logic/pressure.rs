@@ -1,9 +1,15 @@
 //! Back-pressure: who publishes faster than a client takes it is not read from until the client has caught up.
 //!
-//! A client presses while more than [`limits::OUT_PRESSURE_BYTES`] wait for it. Whoever publishes to it, in this shard or
-//! in another, is not read from until it is down to half of that. A client that presses longer than
+//! A client presses while more than [`limits::OUT_PRESSURE_BYTES`] wait for its socket, or its session's queue is more than
+//! half full. Whoever publishes to it, in this shard or in another, is not read from until it is down to half of the bytes
+//! and a quarter of the queue. A client that presses longer than
 //! [`limits::PATIENCE_NS`] is slow: for [`limits::SLOW_NS`] nobody waits for it, and it gets what its smaller bound
-//! ([`limits::OUT_SLOW_BYTES_MAX`]) lets through. A client whose own answers wait is not read from either.
+//! ([`limits::OUT_SLOW_BYTES_MAX`]) and its queue let through; another connection of the same client is slow too
+//! (`patience.rs`). A client whose own answers wait is not read from either. The same holds for the sum over all clients of
+//! a shard (`output.rs`).
+//!
+//! A client whose queue presses is not kept waiting for another one's queue, or for another shard: its acknowledgements are
+//! what its own publishers wait for, and two clients that publish to each other would wait for ever.
 //!
 //! Invariants: a client can hold others up for its patience and no longer; each paused connection is in `paused`, and
 //! whatever may have been its reason ends with a call of [`Shard::resume_receiving`] (a paused one may be resumed too early:
@@ -12,6 +18,7 @@
 use super::Shard;
 use super::batch::Control;
 use super::connection::{Connection, ConnectionId};
+use super::session::queue::Bounds;
 use super::time::Timestamp;
 use super::timer::Timer;
 use crate::limits;
@@ -19,10 +26,26 @@ use crate::limits;
 /// What deliveries met, until the shard looks at it.
 #[derive(Debug, Default)]
 pub(super) struct Pressure {
-    /// A delivery met a client that presses.
-    felt: bool,
+    felt: Felt,
     /// Slots of clients that have just begun to press.
     begun: Vec<u32>,
+}
+
+/// Whom publishers have to wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Felt {
+    /// A client whose socket is behind, or all of them.
+    pub(super) socket: bool,
+    /// A client whose acknowledgements are behind.
+    pub(super) queue: bool,
+    /// One of them is slow at once: the patience of the shard is used up.
+    judged: bool,
+}
+
+impl Felt {
+    fn any(self) -> bool {
+        self.socket || self.queue
+    }
 }
 
 impl Pressure {
@@ -30,11 +53,24 @@ impl Pressure {
     #[inline]
     pub(super) fn feel(&mut self, slot: u32, connection: &mut Connection) {
         if connection.is_behind() && !connection.slow {
-            self.felt = true;
+            self.felt.socket = true;
             if !connection.pressing {
                 connection.pressing = true;
                 self.begun.push(slot);
             }
+        }
+    }
+
+    /// To be called when a session's queue is more than half full.
+    pub(super) fn feel_queue(&mut self, slot: u32, connection: &mut Connection) {
+        if connection.slow {
+            return;
+        }
+        self.felt.queue = true;
+        if !connection.queue_presses {
+            connection.queue_presses = true;
+            connection.pressing = true;
+            self.begun.push(slot);
         }
     }
 }
@@ -44,41 +80,47 @@ impl Shard {
     pub(super) fn settle_publisher(&mut self, now: Timestamp, id: ConnectionId) {
         let felt = self.settle(now);
         let filled = std::mem::take(&mut self.outbox_filled);
+        let held = std::mem::take(&mut self.outbox_held);
         let Some(connection) = self.clients.by_id(id) else {
             return;
         };
-        if (felt || filled || connection.is_behind()) && !connection.receive_paused {
+        connection.answers_wait = connection.is_behind();
+        let waits = filled || felt.socket || connection.answers_wait;
+        let waits = waits || ((held || felt.queue) && !connection.queue_presses);
+        if waits && !connection.receive_paused {
             connection.receive_paused = true;
             self.paused.push(id);
             self.receive_changes.push((id, true));
+        }
+        if felt.judged {
+            self.let_go();
         }
     }
 
     /// After another shard's batch: asks it to hold its publishers back if a client here is behind.
     pub(super) fn settle_shard(&mut self, now: Timestamp, from: u16) {
-        if self.settle(now) && !self.holding.contains(&from) {
+        let felt = self.settle(now);
+        if felt.any() && !self.holding.contains(&from) {
             self.holding.push(from);
             self.tell(from, Control::Hold(true));
         }
+        if felt.judged {
+            self.let_go();
+        }
     }
 
-    /// Whether a delivery since the last call met a client that presses.
-    pub(super) fn settle(&mut self, now: Timestamp) -> bool {
+    /// Whom deliveries since the last call have met that presses.
+    pub(super) fn settle(&mut self, now: Timestamp) -> Felt {
+        let over = self.settle_output(now);
         let pressure = &mut self.clients.pressure;
-        if !std::mem::take(&mut pressure.felt) {
-            return false;
-        }
-        for slot in std::mem::take(&mut pressure.begun) {
-            // It may be gone or have caught up already.
-            if self
-                .clients
-                .connection(slot)
-                .is_some_and(|connection| connection.pressing)
-            {
-                self.be_patient(now.plus_ns(limits::PATIENCE_NS), slot);
+        let mut felt = std::mem::take(&mut pressure.felt);
+        if !pressure.begun.is_empty() {
+            for slot in std::mem::take(&mut pressure.begun) {
+                felt.judged |= self.begin_patience(now, slot);
             }
         }
-        true
+        felt.socket |= over;
+        felt
     }
 
     /// Another shard asks for its publishers to be held back, or no more.
@@ -91,48 +133,102 @@ impl Shard {
         }
     }
 
-    /// The client took bytes: if it has caught up, those who waited for it go on.
+    /// The client took bytes or acknowledged: if it has caught up, those who waited for it go on.
     pub(super) fn relieve(&mut self, slot: u32) {
-        let Some(connection) = self.clients.connection(slot) else {
+        let bounds = self.clients.queue_bounds();
+        let Some(connection) = self.clients.connections.get_mut(slot) else {
             return;
         };
         if connection.waiting_bytes() > limits::OUT_PRESSURE_BYTES / 2 {
             return;
         }
-        let (pressing, paused) = (connection.pressing, connection.receive_paused);
-        connection.pressing = false;
+        let pressing = connection.pressing
+            && !(connection.queue_presses && self.clients.sessions.queue_is_long(connection.session, bounds));
+        if pressing {
+            connection.pressing = false;
+            connection.queue_presses = false;
+            connection.caught_up = true;
+        }
+        let answered = std::mem::take(&mut connection.answers_wait);
         if pressing {
             self.stop_patience(slot);
         }
-        if pressing || paused {
+        if pressing || answered {
             self.let_go();
         }
     }
 
     /// The connection ends: nobody waits for it.
-    pub(super) fn relieve_all(&mut self, slot: u32) {
-        let Some(connection) = self.clients.connection(slot) else {
+    pub(super) fn relieve_all(&mut self, id: ConnectionId) {
+        let Some(connection) = self.clients.connection(id.slot) else {
             return;
         };
-        let pressing = connection.pressing;
-        self.stop_patience(slot);
+        let (pressing, paused) = (connection.pressing, connection.receive_paused);
+        self.clients.forget_output(id.slot);
+        self.stop_patience(id.slot);
+        if paused {
+            self.paused.retain(|&other| other != id);
+        }
+        self.relieve_output();
         if pressing {
             self.let_go();
         }
     }
 
-    /// The time is over that others wait for a client, or that a client is slow.
-    pub(super) fn patience_ended(&mut self, now: Timestamp, slot: u32) {
-        let Some(connection) = self.clients.connection(slot) else {
+    /// A client that others wait for, or that is slow, parts from its session: its next connection is slow.
+    pub(super) fn remember_pressing(&mut self, now: Timestamp, slot: u32, session: u32) {
+        let is_pressing = |connection: &mut Connection| connection.pressing;
+        if self.clients.connection(slot).is_some_and(is_pressing) {
+            self.remember_slow(now, session);
+        }
+    }
+
+    /// A client connects: it may be known as slow.
+    pub(super) fn recall_slow(&mut self, now: Timestamp, slot: u32, session: u32) {
+        let Some(client) = self.clients.identity_of(session) else {
             return;
         };
-        connection.pressing = false;
-        connection.slow = !connection.slow || connection.is_behind();
+        if let Some(until) = self.clients.patience.slow_until(now, client) {
+            self.set_slow(slot, true);
+            self.be_patient(until, slot);
+        }
+    }
+
+    /// The time is over that others wait for a client, or that a client is slow.
+    pub(super) fn patience_ended(&mut self, now: Timestamp, slot: u32) {
+        let bounds = self.clients.queue_bounds();
+        let Some(connection) = self.clients.connections.get_mut(slot) else {
+            return;
+        };
+        connection.patience_until = Timestamp::NEVER;
+        let queue_is_long = self.clients.sessions.queue_is_long(connection.session, bounds);
+        let waiting_bytes = connection.waiting_bytes();
         if connection.slow {
-            self.be_patient(now.plus_ns(limits::SLOW_NS), slot);
+            if queue_is_long || connection.is_behind() {
+                self.judge_slow(now, slot);
+            } else {
+                self.set_slow(slot, false);
+            }
+        } else if (connection.queue_presses && queue_is_long)
+            || waiting_bytes > limits::OUT_PRESSURE_BYTES / 2
+        {
+            self.clients.patience.waited_in_vain(now);
+            self.judge_slow(now, slot);
+        } else {
+            connection.pressing = false;
+            connection.queue_presses = false;
         }
         self.offer_again(now, slot);
         self.let_go();
+    }
+
+    /// From now on nobody waits for the client; the caller lets its publishers go.
+    pub(super) fn judge_slow(&mut self, now: Timestamp, slot: u32) {
+        self.stop_patience(slot);
+        self.set_slow(slot, true);
+        self.be_patient(now.plus_ns(limits::SLOW_NS), slot);
+        let session = self.session_of(slot);
+        self.remember_slow(now, session);
     }
 
     /// Reads again from all who were paused, but for those who do not take their own answers.
@@ -144,7 +240,10 @@ impl Shard {
             ..
         } = self;
         paused.retain(|&id| match clients.by_id(id) {
-            Some(connection) if connection.is_behind() => true,
+            Some(connection) if connection.is_behind() => {
+                connection.answers_wait = true;
+                true
+            }
             Some(connection) => {
                 connection.receive_paused = false;
                 receive_changes.push((id, false));
@@ -154,11 +253,60 @@ impl Shard {
         });
     }
 
-    fn let_go(&mut self) {
+    pub(super) fn let_go(&mut self) {
+        // Whoever is handled now met a client that may have caught up since: it would wait for nobody. If another one still
+        // presses, it meets that one again.
+        self.clients.pressure.felt = Felt::default();
+        if self.clients.output.over_until.is_some() {
+            // They wait for the sum over the shard too.
+            return;
+        }
         for shard in std::mem::take(&mut self.holding) {
             self.tell(shard, Control::Hold(false));
         }
         self.resume_receiving();
+    }
+
+    /// A client has begun to press, or its queue has. True if nobody has patience for it.
+    fn begin_patience(&mut self, now: Timestamp, slot: u32) -> bool {
+        // It may be gone or have caught up already.
+        let Some(connection) = self.clients.connections.get_mut(slot).filter(|c| c.pressing) else {
+            return false;
+        };
+        if connection.queue_presses && connection.receive_paused && !connection.is_behind() {
+            connection.receive_paused = false;
+            let id = ConnectionId {
+                slot,
+                generation: connection.generation,
+            };
+            self.paused.retain(|&other| other != id);
+            self.receive_changes.push((id, false));
+        }
+        if connection.patience_until != Timestamp::NEVER {
+            return false;
+        }
+        let granted_ns = self.clients.patience.granted_ns(now, connection.caught_up);
+        if granted_ns < limits::PATIENCE_NS_MIN {
+            self.judge_slow(now, slot);
+            return true;
+        }
+        self.be_patient(now.plus_ns(granted_ns), slot);
+        false
+    }
+
+    fn set_slow(&mut self, slot: u32, slow: bool) {
+        if let Some(connection) = self.clients.connections.get_mut(slot) {
+            connection.pressing = false;
+            connection.queue_presses = false;
+            self.clients.output.set_slow(connection, slow);
+        }
+    }
+
+    fn remember_slow(&mut self, now: Timestamp, session: u32) {
+        if let Some(client) = self.clients.identity_of(session) {
+            let until = now.plus_ns(limits::SLOW_NS);
+            self.clients.patience.remember(now, client, until);
+        }
     }
 
     fn tell(&mut self, shard: u16, control: Control) {
@@ -176,8 +324,30 @@ impl Shard {
 
     fn stop_patience(&mut self, slot: u32) {
         if let Some(connection) = self.clients.connection(slot) {
-            self.timers
-                .cancel(connection.patience_until, Timer::Patience { slot });
+            let until = std::mem::replace(&mut connection.patience_until, Timestamp::NEVER);
+            self.timers.cancel(until, Timer::Patience { slot });
+        }
+    }
+}
+
+impl super::clients::Clients {
+    /// The bounds of a session's queue.
+    pub(super) fn queue_bounds(&self) -> Bounds {
+        Bounds {
+            messages_max: self.settings.queued_messages_max,
+            bytes_max: self.settings.queued_bytes_max,
+        }
+    }
+
+    /// The hash of a session's client identifier.
+    fn identity_of(&self, session: u32) -> Option<u64> {
+        let session = self.sessions.get(session)?;
+        Some(self.sessions.identity(&session.client_identifier))
+    }
+
+    fn forget_output(&mut self, slot: u32) {
+        if let Some(connection) = self.connections.get_mut(slot) {
+            self.output.forget(connection);
         }
     }
 }

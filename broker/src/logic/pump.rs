@@ -13,7 +13,7 @@ use super::message::Message;
 use super::mount::{mount_point, seen};
 use super::session::Session;
 use super::session::inflight::{Awaits, Entry};
-use super::session::queue::{Bounds, Queued};
+use super::session::queue::Queued;
 use super::store::Record;
 use super::time::Timestamp;
 use crate::limits;
@@ -26,19 +26,24 @@ impl Clients {
         if self.memory_full && !queued.replay {
             return false;
         }
-        let bounds = Bounds {
-            messages_max: self.settings.queued_messages_max,
-            bytes_max: self.settings.queued_bytes_max,
-        };
+        let bounds = self.queue_bounds();
         let slot = self.sessions.link(session);
+        // One that others wait for gets all that was on its way when they were told to.
+        let waited_for = self
+            .connections
+            .get(slot)
+            .is_some_and(|connection| !connection.slow);
         let Some(session) = self.sessions.get_mut(session) else {
             return false;
         };
         let bytes = queued.message.queue_bytes();
         let (qos, retain, message) = (queued.qos, queued.retain, queued.message.clone());
-        if !session.queue.get_or_insert_default().push(queued, bounds) {
+        let queue = session.queue.get_or_insert_default();
+        let taken_up_to = if waited_for { bounds.with_overrun() } else { bounds };
+        if !queue.push(queued, taken_up_to) {
             return false;
         }
+        let presses = queue.presses(bounds);
         if session.outlives_connection() {
             let client_identifier = &*session.client_identifier;
             self.store.append(Record::Queued {
@@ -51,6 +56,9 @@ impl Clients {
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.waits = true;
             connection.qos0_waits |= qos == QoS::AtMostOnce;
+            if presses {
+                self.pressure.feel_queue(slot, connection);
+            }
         }
         let counters = self.counters();
         counters.queued_messages.add(1);
@@ -218,6 +226,7 @@ impl Clients {
             dirty,
             spare_outs,
             settings,
+            output,
             ..
         } = self;
         let Some(connection) = connections.get_mut(slot) else {
@@ -270,6 +279,7 @@ impl Clients {
         }
         commit_alias(connection);
         mark_dirty(slot, connection, dirty);
+        output.wrote(template.bytes());
         let payload_bytes = payload.len() as u64;
         let counters = self.counters();
         counters.packets_sent.add(1);

@@ -42,6 +42,7 @@ impl Shard {
         connection.last_received = now;
         // What others' deliveries met before is not this client's doing.
         self.outbox_filled = false;
+        self.outbox_held = false;
         self.settle(now);
         let Some(connection) = self.clients.by_id(id) else {
             return;

@@ -6,16 +6,19 @@
 //! later would bring it back. What expires, marks too, has one timer, at its `expires_at`. Memory: about 110 bytes a message
 //! besides topic and payload.
 
+use std::collections::VecDeque;
+
 use mqtt::QoS;
 use mqtt::property::Properties;
 
 use super::message::{Message, Publisher, StoredMessage};
-use super::subscription::tree::TopicTree;
+use super::subscription::tree::{TopicTree, Walk};
 use super::time::Timestamp;
 use super::timer::{Timer, Timers};
 use crate::auth::Policy;
 use crate::auth::acl::Access;
 use crate::limits;
+use crate::settings::{Settings, UNLIMITED};
 
 /// When a retained message was changed, in an order that all shards agree on: the counter, and below it the shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +53,10 @@ pub(super) struct Retained {
     /// There are other shards, so deletions leave marks.
     shared: bool,
     messages: u64,
+    /// Topic and payload bytes of the messages.
+    bytes: u64,
+    /// The marks in the order that they were made in, with some that are none any more behind the first.
+    marks: VecDeque<(u32, Stamp)>,
 }
 
 impl Retained {
@@ -60,6 +67,8 @@ impl Retained {
             shard,
             shared: shards > 1,
             messages: 0,
+            bytes: 0,
+            marks: VecDeque::new(),
         }
     }
 
@@ -89,11 +98,15 @@ impl Retained {
                 return false;
             }
             timers.cancel(kept.message.expires_at(), timer);
-            self.messages -= u64::from(!kept.is_mark());
+            if !kept.is_mark() {
+                self.messages -= 1;
+                self.bytes -= kept.message.queue_bytes();
+            }
         }
         if !message.payload().is_empty() {
             timers.set(message.expires_at(), timer);
             self.messages += 1;
+            self.bytes += message.queue_bytes();
             self.topics.set(
                 node,
                 Kept {
@@ -104,16 +117,7 @@ impl Retained {
             );
         } else if self.shared {
             let message = mark(now, message.topic());
-            timers.set(message.expires_at(), timer);
-            let source = Access::default();
-            self.topics.set(
-                node,
-                Kept {
-                    message,
-                    stamp,
-                    source,
-                },
-            );
+            self.set_mark(node, message, stamp, timers);
         } else {
             self.topics.remove(node);
         }
@@ -131,41 +135,88 @@ impl Retained {
             return;
         };
         let (is_mark, stamp) = (kept.is_mark(), kept.stamp);
-        self.messages -= u64::from(!is_mark);
+        if !is_mark {
+            self.messages -= 1;
+            self.bytes -= kept.message.queue_bytes();
+        }
         if self.shared && !is_mark {
             let message = mark(now, kept.message.topic());
-            timers.set(message.expires_at(), Timer::Retained { node });
-            let source = Access::default();
-            self.topics.set(
-                node,
-                Kept {
-                    message,
-                    stamp,
-                    source,
-                },
-            );
+            self.set_mark(node, message, stamp, timers);
         } else {
+            self.topics.remove(node);
+            self.drop_past_marks();
+        }
+    }
+
+    /// Puts a mark in place of a message, and forgets the oldest one if there are too many.
+    fn set_mark(&mut self, node: u32, message: StoredMessage, stamp: Stamp, timers: &mut Timers) {
+        timers.set(message.expires_at(), Timer::Retained { node });
+        let source = Access::default();
+        self.topics.set(
+            node,
+            Kept {
+                message,
+                stamp,
+                source,
+            },
+        );
+        self.marks.push_back((node, stamp));
+        if self.marks.len() <= limits::TOMBSTONES_MAX {
+            return;
+        }
+        self.drop_past_marks();
+        if self.marks.len() > limits::TOMBSTONES_MAX
+            && let Some((node, stamp)) = self.marks.pop_front()
+            && let Some(kept) = self.mark_at(node, stamp)
+        {
+            timers.cancel(kept.message.expires_at(), Timer::Retained { node });
             self.topics.remove(node);
         }
     }
 
+    /// Takes those out of the front of the marks that are none any more.
+    fn drop_past_marks(&mut self) {
+        while let Some(&(node, stamp)) = self.marks.front()
+            && self.mark_at(node, stamp).is_none()
+        {
+            self.marks.pop_front();
+        }
+    }
+
+    fn mark_at(&self, node: u32, stamp: Stamp) -> Option<&Kept> {
+        let kept = self.topics.value(node)?;
+        Some(kept).filter(|kept| kept.is_mark() && kept.stamp == stamp)
+    }
+
     /// The messages that match a filter and have not expired, into `found`; with `policy` only those whose publishers may
-    /// still publish there.
+    /// still publish there. A piece of the walk, see [`TopicTree::match_filter`].
     pub(super) fn matching(
-        &mut self,
+        &self,
         now: Timestamp,
         filter: &str,
         policy: Option<&Policy>,
+        walk: &mut Walk,
+        nodes_left: &mut usize,
         found: &mut Vec<StoredMessage>,
-    ) {
-        self.topics.match_filter(filter, |_, kept| {
+    ) -> bool {
+        self.topics.match_filter(filter, walk, nodes_left, |kept| {
             let stands = |policy: &Policy| {
                 kept.source.is_unrestricted() || policy.renewed(&kept.source).may_write(kept.message.topic())
             };
             if !kept.is_mark() && kept.message.expires_at() > now && policy.is_none_or(stands) {
                 found.push(kept.message.clone());
             }
-        });
+        })
+    }
+
+    /// Whether [`Self::take_removed`] is to know of topics that go from now on.
+    pub(super) fn watch_removals(&mut self, watch: bool) {
+        self.topics.watch_removals(watch);
+    }
+
+    /// See [`TopicTree::take_removed`].
+    pub(super) fn take_removed(&mut self) -> Vec<(u32, u32)> {
+        self.topics.take_removed()
     }
 
     /// The message of exactly this topic.
@@ -177,6 +228,21 @@ impl Retained {
     /// Nodes of the tree below its root.
     pub(super) fn nodes(&self) -> usize {
         self.topics.nodes()
+    }
+
+    /// Whether a message of so many bytes, topic and payload, is one too many.
+    pub(super) fn is_full_for(&self, topic: &str, payload_bytes: usize, settings: &Settings) -> bool {
+        let (messages_max, bytes_max) = (settings.retained_messages_max, settings.retained_bytes_max);
+        if self.messages < messages_max && bytes_max == UNLIMITED {
+            return false;
+        }
+        let before = self.get(topic).map(StoredMessage::queue_bytes);
+        let bytes = (topic.len() + payload_bytes) as u64;
+        let all_bytes = self
+            .bytes
+            .saturating_sub(before.unwrap_or(0))
+            .saturating_add(bytes);
+        (before.is_none() && self.messages >= messages_max) || all_bytes > bytes_max
     }
 
     /// How many there are.
@@ -269,6 +335,44 @@ mod tests {
             &mut Timers::default()
         ));
         assert!(one.next_stamp() > second, "later than all it has seen");
+    }
+
+    fn apply(retained: &mut Retained, topic: &str, payload: &str, timers: &mut Timers) {
+        let message = Message {
+            topic,
+            qos: QoS::AtMostOnce,
+            retain: true,
+            properties: Properties::EMPTY,
+            payload: payload.as_bytes(),
+            publisher: Publisher::ELSEWHERE,
+        };
+        let message = StoredMessage::new(Timestamp(0), &message, &mut Vec::new());
+        let stamp = retained.next_stamp();
+        retained.apply(Timestamp(0), &message, stamp, &Access::default(), timers);
+    }
+
+    #[test]
+    fn marks_are_bounded() {
+        let mut retained = Retained::new(0, 0, 2);
+        let mut timers = Timers::default();
+        apply(&mut retained, "kept", "x", &mut timers);
+        for number in 0..limits::TOMBSTONES_MAX + 1000 {
+            apply(&mut retained, &number.to_string(), "", &mut timers);
+        }
+        assert_eq!(retained.marks.len(), limits::TOMBSTONES_MAX);
+        assert_eq!(retained.nodes(), limits::TOMBSTONES_MAX + 1, "the oldest went");
+        assert_eq!(timers.len(), limits::TOMBSTONES_MAX);
+        assert_eq!((retained.len(), retained.bytes), (1, 5));
+        // One topic that comes and goes takes one place at most.
+        for _ in 0..1000 {
+            apply(&mut retained, "kept", "", &mut timers);
+            apply(&mut retained, "kept", "x", &mut timers);
+        }
+        assert!(retained.marks.len() <= limits::TOMBSTONES_MAX);
+        while let Some(Timer::Retained { node }) = timers.take_due(Timestamp(u64::MAX)) {
+            retained.expire(Timestamp(u64::MAX), node, &mut timers);
+        }
+        assert_eq!((retained.marks.len(), retained.nodes()), (0, 1));
     }
 
     #[test]

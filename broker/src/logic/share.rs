@@ -117,7 +117,7 @@ impl Shard {
 
     /// What a session that has ended held for groups goes to other members.
     pub(super) fn hand_over(&mut self, now: Timestamp, session: Session) {
-        if self.ending {
+        if self.shuts_down {
             return;
         }
         let Session { inflight, queue, .. } = session;

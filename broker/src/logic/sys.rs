@@ -65,6 +65,17 @@ const TOTALS: [(&str, Read); 15] = [
 
 const MINUTES: [(&str, f64); 3] = [("1min", 60.0), ("5min", 300.0), ("15min", 900.0)];
 
+/// The numbers under `$SYS/broker` that are counted, with their topics: those that a round of `$SYS` publishes.
+pub fn sys_totals(shards: &[ShardCounters]) -> impl Iterator<Item = (String, u64)> {
+    TOTALS.into_iter().map(|(name, read)| {
+        let sum = shards
+            .iter()
+            .map(|counters| read(counters).get())
+            .fold(0, u64::wrapping_add);
+        (format!("$SYS/broker/{name}"), sum)
+    })
+}
+
 impl Shard {
     /// Publishes a round and sets the timer for the next one.
     pub(super) fn publish_sys(&mut self, now: Timestamp) {

@@ -362,8 +362,9 @@ impl Cluster {
     pub fn settle(&mut self) {
         loop {
             let batches = !self.hold && self.move_batches();
+            let replays = self.continue_replays();
             let flushed = self.flush();
-            if !batches && !flushed {
+            if !batches && !flushed && !replays {
                 return;
             }
         }
@@ -373,6 +374,17 @@ impl Cluster {
         let now = self.now;
         self.shards.iter_mut().for_each(|shard| shard.tick(now));
         self.settle();
+    }
+
+    /// As a tick does, which a test's clock does not bring by itself. True if there was something to go on with.
+    fn continue_replays(&mut self) -> bool {
+        let now = self.now;
+        let mut went_on = false;
+        for shard in &mut self.shards {
+            went_on |= shard.has_replays();
+            shard.continue_replays(now);
+        }
+        went_on
     }
 
     fn move_batches(&mut self) -> bool {

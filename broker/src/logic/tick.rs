@@ -10,6 +10,7 @@ use super::timer::Timer;
 impl Shard {
     /// Does what is due at `now`.
     pub fn tick(&mut self, now: Timestamp) {
+        self.continue_replays(now);
         while let Some(timer) = self.timers.take_due(now) {
             match timer {
                 Timer::KeepAlive { slot } => self.check_keep_alive(now, slot),
@@ -18,6 +19,7 @@ impl Shard {
                 Timer::Retained { node } => self.expire_retained(now, node),
                 Timer::Patience { slot } => self.patience_ended(now, slot),
                 Timer::Unclaimed => self.place_unclaimed(now),
+                Timer::Output => self.output_patience_ended(now),
                 Timer::Sys => self.publish_sys(now),
             }
         }

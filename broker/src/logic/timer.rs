@@ -24,6 +24,8 @@ pub(super) enum Timer {
     Patience { slot: u32 },
     /// Messages of groups that nobody has taken.
     Unclaimed,
+    /// The end of the time that publishers wait for the sum over all sockets.
+    Output,
     /// The next round of `$SYS`.
     Sys,
 }

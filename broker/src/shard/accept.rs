@@ -32,8 +32,13 @@ impl ShardLoop {
 
     pub(super) fn accepted(&mut self, index: usize, socket: io::Result<OwnedFd>, more: bool) {
         match socket {
-            Ok(socket) if self.drain_until.is_none() => self.greet(index, socket),
-            Ok(_) => {}
+            Ok(_) if self.drain_until.is_some() => {}
+            // The one free descriptor is for this: the client learns at once that it is not let in.
+            Ok(_) if self.reserve.is_none() => {
+                self.refused_for_descriptors += 1;
+                self.is_refusing = true;
+            }
+            Ok(socket) => self.greet(index, socket),
             Err(error) => return self.cannot_accept(index, &error, more),
         }
         if !more && self.drain_until.is_none() {
@@ -48,8 +53,9 @@ impl ShardLoop {
         }
     }
 
-    /// Out of descriptors or memory: those who wait stay in the backlog until something was closed. The pause keeps
-    /// this from becoming a busy loop, and the log to a few lines.
+    /// Out of descriptors or memory. The descriptor in reserve is given up, so that those who wait are accepted and closed at
+    /// once; without one they stay in the backlog. After a pause, which keeps this from becoming a busy loop, it is as
+    /// before, if there is something free.
     fn cannot_accept(&mut self, index: usize, error: &io::Error, more: bool) {
         if self.drain_until.is_some() || more {
             return;
@@ -57,13 +63,40 @@ impl ShardLoop {
         if error.kind() == io::ErrorKind::ConnectionAborted {
             return self.accept_on(index);
         }
-        if self.accept_again.is_none() {
-            self.complain_of_accept(error);
+        self.complain_of_accept(error);
+        let pause_until = self.now.plus_ns(limits::ACCEPT_PAUSE_NS);
+        self.accept_again.get_or_insert(pause_until);
+        let of_descriptors = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+        // With the reserve gone each connection that was closed makes room for the next one.
+        let makes_room = std::mem::take(&mut self.is_refusing) || self.reserve.take().is_some();
+        if of_descriptors && makes_room && !self.accept_stopped {
+            return self.accept_on(index);
+        }
+        if !std::mem::replace(&mut self.accept_stopped, true) {
             // All listeners share the descriptors, so all of them stop; a second accept would answer twice.
             for index in 0..self.listening.len() {
                 self.ring.cancel_accept(Subject::Listener(index).token());
             }
+        }
+    }
+
+    /// The pause is over: accepts as before, if there is a descriptor to keep in reserve.
+    pub(super) fn accept_after_pause(&mut self) {
+        self.accept_again = None;
+        self.keep_reserve();
+        if self.reserve.is_none() {
             self.accept_again = Some(self.now.plus_ns(limits::ACCEPT_PAUSE_NS));
+        }
+        if std::mem::take(&mut self.accept_stopped) {
+            self.accept_everywhere();
+        }
+    }
+
+    /// Takes a descriptor that is given up when there is no other one.
+    pub(super) fn keep_reserve(&mut self) {
+        if self.reserve.is_none() {
+            let any = self.listening.first();
+            self.reserve = any.and_then(|listening| listening.socket.try_clone().ok());
         }
     }
 
@@ -72,8 +105,10 @@ impl ShardLoop {
             return;
         }
         self.accept_quiet_until = self.now.plus_ns(limits::ACCEPT_QUIET_NS);
+        let refused = std::mem::take(&mut self.refused_for_descriptors);
         tracing::error!(
-            "Cannot accept connections: {error}. Raise the limit of open files (ulimit -n, LimitNOFILE=)."
+            "Cannot accept connections: {error}; {refused} were closed at once since this was last said. Raise the limit of \
+             open files (ulimit -n, LimitNOFILE=)."
         );
     }
 
@@ -117,12 +152,21 @@ impl ShardLoop {
             }
             Heard::Page(page, folder) => self.serve(place, page, folder),
             Heard::Malformed => self.move_home(place, self.index, None, Verdict::Unproved),
+            Heard::Connect if self.drain_until.is_some() => self.turn_away(place),
             Heard::Connect => self.authenticate(place),
         }
     }
 
+    /// The broker ends: the connection stays here, where the logic answers that, and touches no session.
+    pub(super) fn turn_away(&mut self, place: Place) {
+        self.move_home(place, self.index, None, Verdict::Unproved);
+    }
+
     /// Sends the connection to the shard of its client identifier.
     pub(super) fn find_home(&mut self, place: Place, verdict: Verdict) {
+        if self.drain_until.is_some() {
+            return self.turn_away(place);
+        }
         let Some(greeting) = self.greetings.get(place) else {
             return;
         };

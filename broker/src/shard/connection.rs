@@ -100,11 +100,6 @@ impl ShardLoop {
             peer,
             unread,
         } = handoff;
-        if self.drain_until.is_some() {
-            // It comes from a shard that did not know yet that the broker ends.
-            socket::shut_down(socket.as_fd());
-            return;
-        }
         let address = peer.address;
         let id = self.logic.open(self.now, peer);
         let connection = Connection {
@@ -137,7 +132,7 @@ impl ShardLoop {
         };
         self.ring.recycle(buffer);
         match ended {
-            Some(LostCause::EndOfStream) => self.ended.push(id),
+            Some(cause @ LostCause::EndOfStream) => self.ended.push((id, cause)),
             Some(cause) => self.lose(id, cause),
             None if !more => self.receive_again(id),
             None => {}
@@ -222,10 +217,10 @@ impl ShardLoop {
         self.lose(id, LostCause::Error);
     }
 
-    /// Loses the connections whose clients ended the stream: their answers are out.
+    /// Loses the connections whose clients ended the stream, as their answers are out, and those that broke in the flush.
     pub(super) fn lose_ended(&mut self) {
-        for id in std::mem::take(&mut self.ended) {
-            self.lose(id, LostCause::EndOfStream);
+        for (id, cause) in std::mem::take(&mut self.ended) {
+            self.lose(id, cause);
         }
     }
 
@@ -234,6 +229,7 @@ impl ShardLoop {
         if let Some(connection) = self.connections.remove(id) {
             self.submit_before_close();
             if let Some(client) = self.logic.client_identifier(id) {
+                let client = named(Some(client), &connection.socket);
                 tracing::info!(target: CONNECTION, "Client {client} {}.", departure(cause));
             }
             socket::shut_down(connection.socket.as_fd());
@@ -250,13 +246,8 @@ impl ShardLoop {
                 connection.stream.close(&mut goodbye);
                 let _ = socket::send_now(connection.socket.as_fd(), &goodbye);
             }
-            // Its session may be with another connection by now, so the address has to name it.
-            let address = socket::peer_address(connection.socket.as_fd()).map(|address| address.to_string());
-            let client = match (self.logic.client_identifier(id), &address) {
-                (Some(client), _) => client,
-                (None, Ok(address)) => address,
-                (None, Err(_)) => "<unknown>",
-            };
+            // Another connection may have the same client identifier by now: the address tells them apart.
+            let client = named(self.logic.client_identifier(id), &connection.socket);
             let why = self.logic.why_closing(id).unwrap_or("disconnected");
             tracing::info!(target: CONNECTION, "Client {client} closed: {why}.");
             socket::shut_down(connection.socket.as_fd());
@@ -276,13 +267,25 @@ impl ShardLoop {
 
     /// The logic is done with it, but not all bytes are out.
     pub(super) fn linger(&mut self, id: ConnectionId) {
-        let until = self.now.plus_ns(limits::LINGER_NS_MAX);
+        let until = self
+            .drain_until
+            .unwrap_or(self.now.plus_ns(limits::LINGER_NS_MAX));
         if let Some(connection) = self.connections.get(id)
             && !connection.closing
         {
             connection.closing = true;
             self.connections.linger(until, id);
         }
+    }
+}
+
+/// Who a client is and where, as far as it is known.
+fn named(client: Option<&str>, socket: &OwnedFd) -> String {
+    match (client, socket::peer_address(socket.as_fd())) {
+        (Some(client), Ok(address)) => format!("{client} ({address})"),
+        (Some(client), Err(_)) => client.to_owned(),
+        (None, Ok(address)) => address.to_string(),
+        (None, Err(_)) => "<unknown>".to_owned(),
     }
 }
 

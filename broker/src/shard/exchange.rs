@@ -2,6 +2,8 @@
 
 use std::io;
 
+use transport::ring::Token;
+
 use super::ShardLoop;
 use super::links::Parcel;
 
@@ -9,19 +11,22 @@ impl ShardLoop {
     /// Takes the batches that there are, then the connections that came before them: these bring bytes of their clients,
     /// who may know what was pushed before, into queues that had been looked at already. So the queues are looked at once
     /// more in between, and connections that come with that wait for the next turn.
-    pub(super) fn take_parcels(&mut self) {
-        self.take_queues();
+    ///
+    /// What they bring for clients is flushed in between when it is much: one batch may go to thousands of subscribers.
+    pub(super) fn take_parcels(&mut self) -> io::Result<()> {
+        self.take_queues()?;
         let arrived = std::mem::take(&mut self.arrived);
         if arrived.is_empty() {
-            return;
+            return Ok(());
         }
-        self.take_queues();
+        self.take_queues()?;
         for handoff in arrived {
             self.adopt(handoff);
         }
+        Ok(())
     }
 
-    fn take_queues(&mut self) {
+    fn take_queues(&mut self) -> io::Result<()> {
         for from in self.others() {
             // What comes while this goes on waits for the next turn, or a busy sender would keep this one for ever.
             for _ in 0..self.links.waiting(self.index, from) {
@@ -35,8 +40,13 @@ impl ShardLoop {
                     }
                     Parcel::Handoff(handoff) => self.arrived.push(*handoff),
                 }
+                // As at the end of a turn: own parcels first.
+                if self.logic.turn_is_full() && self.push_parcels()? {
+                    self.flush();
+                }
             }
         }
+        Ok(())
     }
 
     /// Pushes what is for other shards and wakes who sleeps; false if a queue is full. What does not fit stays with the
@@ -48,7 +58,7 @@ impl ShardLoop {
             let (pushed, left) = self.push_to(to);
             all &= !left;
             if pushed && let Some(ring) = self.links.wake_needed(to) {
-                self.ring.wake(ring);
+                self.ring.wake(ring, Token(u64::from(to)));
                 woken = true;
             }
         }
@@ -89,7 +99,7 @@ impl ShardLoop {
         Some(Parcel::Handoff(self.handoffs.swap_remove(at).1))
     }
 
-    fn others(&self) -> impl Iterator<Item = u16> + use<> {
+    pub(super) fn others(&self) -> impl Iterator<Item = u16> + use<> {
         let me = self.index;
         (0..self.shards).filter(move |shard| *shard != me)
     }

@@ -1,4 +1,7 @@
 //! The end of a turn: each connection with something to say is sealed and sent once.
+//!
+//! Invariant: nothing that happens here writes for another connection: what does (a connection that broke has a Will) waits
+//! until all are flushed, and goes out in the next turn, after its batches.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -7,7 +10,7 @@ use transport::socket;
 
 use super::ShardLoop;
 use super::token::Subject;
-use crate::logic::ConnectionId;
+use crate::logic::{ConnectionId, LostCause};
 
 impl ShardLoop {
     pub(super) fn flush(&mut self) {
@@ -48,7 +51,11 @@ impl ShardLoop {
             }
             Ok(sent) => self.send_rest(id, wire, sent),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.send_rest(id, wire, 0),
-            Err(error) => self.fail(id, &error),
+            Err(error) => {
+                // Lost after the flush: its Will must not reach a client before other shards have it.
+                tracing::debug!("Connection {id:?}: {error}");
+                self.ended.push((id, LostCause::Error));
+            }
         }
     }
 

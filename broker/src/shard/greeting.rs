@@ -130,6 +130,30 @@ impl Greetings {
         self.deadlines.front().map(|(deadline, _)| *deadline)
     }
 
+    #[cfg(test)]
+    pub(crate) fn begin_generations_at(&mut self, generation: u32) {
+        self.generation = generation;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Those whose CONNECT is whole.
+    pub(crate) fn being_checked(&self) -> Vec<Place> {
+        let places = self.deadlines.iter().map(|(_, place)| *place);
+        let is_being_checked = |place: &Place| {
+            let greeting = self.slots.get(place.slot as usize);
+            greeting.is_some_and(|g| g.is_being_checked && same_generation(g.generation, place.generation))
+        };
+        places.filter(is_being_checked).collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     /// Ends all of them.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Greeting> {
         self.deadlines.clear();

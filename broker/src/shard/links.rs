@@ -45,6 +45,10 @@ struct Inbox {
     /// Emptied batches on their way back, by the shard that emptied them.
     returned: Vec<ArrayQueue<Batch>>,
     asleep: AtomicBool,
+    /// The shard ends, and sends no more connections to others.
+    leaving: AtomicBool,
+    /// It has ended: what is for it goes nowhere.
+    gone: AtomicBool,
     ring: OnceLock<(RingHandle, Waker)>,
 }
 
@@ -64,6 +68,8 @@ impl Links {
             parcels: queues(),
             returned: returns(),
             asleep: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             ring: OnceLock::new(),
         };
         Links {
@@ -96,7 +102,34 @@ impl Links {
             .shards
             .get(usize::from(to))
             .and_then(|inbox| inbox.parcels.get(usize::from(from)));
-        queue.is_some_and(|queue| !queue.is_full())
+        queue.is_some_and(|queue| !queue.is_full()) || self.is_gone(to)
+    }
+
+    /// The shard ends, and sends no more connections to others.
+    pub(crate) fn leave(&self, shard: u16) {
+        if let Some(inbox) = self.shards.get(usize::from(shard)) {
+            inbox.leaving.store(true, Ordering::Release);
+        }
+        self.wake_all();
+    }
+
+    /// Whether no shard sends a connection any more.
+    pub(crate) fn all_leave(&self) -> bool {
+        let mut shards = self.shards.iter();
+        shards.all(|inbox| inbox.leaving.load(Ordering::Acquire))
+    }
+
+    /// The shard has ended.
+    pub(crate) fn end(&self, shard: u16) {
+        if let Some(inbox) = self.shards.get(usize::from(shard)) {
+            inbox.gone.store(true, Ordering::Release);
+        }
+        self.leave(shard);
+    }
+
+    fn is_gone(&self, shard: u16) -> bool {
+        let inbox = self.shards.get(usize::from(shard));
+        inbox.is_some_and(|inbox| inbox.gone.load(Ordering::Acquire))
     }
 
     /// Parcels in the queue from another shard.

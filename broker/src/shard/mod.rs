@@ -22,6 +22,9 @@ mod proxy;
 mod token;
 mod upgrade;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -34,7 +37,7 @@ use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, Ri
 use crate::auth::Authentication;
 use crate::http::Pages;
 use crate::limits;
-use crate::logic::{ConnectionId, Shard, Timestamp};
+use crate::logic::{ConnectionId, LostCause, Shard, Timestamp};
 use crate::monitor::Pulse;
 use crate::reload::{Current, InEffect};
 use crate::settings::ListenerId;
@@ -82,6 +85,14 @@ pub(crate) struct ShardLoop {
     accept_again: Option<Timestamp>,
     /// Until when it is not logged again that they cannot.
     accept_quiet_until: Timestamp,
+    /// Accept was cancelled on all listeners until then.
+    accept_stopped: bool,
+    /// A descriptor to be given up when there is no other one.
+    reserve: Option<OwnedFd>,
+    /// Connections that were closed at once for want of descriptors and not logged yet.
+    refused_for_descriptors: u64,
+    /// One was since accept last failed.
+    is_refusing: bool,
     greetings: Greetings,
     connections: Connections,
     /// Connections on their way to their home shards.
@@ -97,8 +108,12 @@ pub(crate) struct ShardLoop {
     pages: Pages,
     /// Set while shutting down: when what is still open is cut.
     drain_until: Option<Timestamp>,
-    /// Connections whose clients ended the stream, to be lost after the flush.
-    ended: Vec<ConnectionId>,
+    /// Set with it: until when connections that were accepted before may say who they are.
+    greet_until: Option<Timestamp>,
+    /// The other shards know that this one ends.
+    leaves: bool,
+    /// Connections that ended, to be lost after the flush.
+    ended: Vec<(ConnectionId, LostCause)>,
     /// Bytes received in this turn.
     turn_bytes: usize,
     /// Connections to flush for the shell's own reasons, beside those that the logic names.
@@ -146,6 +161,10 @@ impl ShardLoop {
             in_effect,
             accept_again: None,
             accept_quiet_until: Timestamp(0),
+            accept_stopped: false,
+            reserve: None,
+            refused_for_descriptors: 0,
+            is_refusing: false,
             greetings: Greetings::default(),
             connections: Connections::default(),
             handoffs: Vec::new(),
@@ -156,6 +175,8 @@ impl ShardLoop {
             pulse,
             pages,
             drain_until: None,
+            greet_until: None,
+            leaves: false,
             ended: Vec::new(),
             turn_bytes: 0,
             unflushed: Vec::new(),
@@ -163,6 +184,7 @@ impl ShardLoop {
             dirty: Vec::new(),
         };
         shard.take_policy();
+        shard.keep_reserve();
         shard.accept_everywhere();
         Ok(shard)
     }
@@ -185,9 +207,10 @@ impl ShardLoop {
         self.wait()?;
         self.now = Timestamp(monotonic_ns());
         self.take_settings();
-        self.take_parcels();
+        self.take_parcels()?;
         self.turn_bytes = 0;
         while self.turn_bytes < limits::TURN_BYTES_MAX
+            && !self.logic.turn_is_full()
             && let Some(completion) = self.ring.next()
         {
             self.handle(completion);
@@ -239,6 +262,7 @@ impl ShardLoop {
             self.connections.next_deadline(),
             self.accept_again,
             self.drain_until,
+            self.greet_until,
         ];
         let next = deadlines.into_iter().flatten().min()?;
         let now = Timestamp(monotonic_ns());
@@ -260,6 +284,10 @@ impl ShardLoop {
                 }
             }
             Completion::Woken => self.woken(),
+            Completion::NotWoken { token, error } => {
+                tracing::debug!("Shard {} is woken by its descriptor: {error}", token.0);
+                self.links.wake(token.0 as u16);
+            }
             Completion::Connected { .. } => {}
         }
     }
@@ -285,7 +313,9 @@ impl ShardLoop {
                 self.receive_again(id)
             }
             // What it asked before is answered first.
-            (Subject::Connection(id), ReceiveEnd::EndOfStream) => self.ended.push(id),
+            (Subject::Connection(id), ReceiveEnd::EndOfStream) => {
+                self.ended.push((id, LostCause::EndOfStream));
+            }
             (Subject::Connection(id), ReceiveEnd::Error(error)) => self.fail(id, &error),
         }
     }
@@ -308,11 +338,13 @@ impl ShardLoop {
             self.close(id);
         }
         if self.accept_again.is_some_and(|at| at <= now) {
-            self.accept_again = None;
-            self.accept_everywhere();
+            self.accept_after_pause();
         }
         if self.shut_down.load(Ordering::Relaxed) && self.drain_until.is_none() {
             self.begin_shut_down();
+        }
+        if self.drain_until.is_some() {
+            self.go_on_shutting_down();
         }
         self.logic.tick(now);
     }
@@ -324,13 +356,38 @@ impl ShardLoop {
             self.ring.cancel_accept(Subject::Listener(index).token());
         }
         self.accept_again = None;
-        self.greetings.drain().for_each(Greeting::cut);
+        self.greet_until = Some(self.now.plus_ns(limits::LATE_GREETING_NS_MAX));
+        for place in self.greetings.being_checked() {
+            self.turn_away(place);
+        }
         self.logic.shut_down(self.now);
     }
 
+    /// Connections may have been on their way to another shard. From now on each is answered where it was accepted, so once
+    /// the last ones are with their homes nobody has to wait for more.
+    fn go_on_shutting_down(&mut self) {
+        if self.greet_until.is_some_and(|until| until <= self.now) {
+            self.greet_until = None;
+            self.submit_before_close();
+            self.greetings.drain().for_each(Greeting::cut);
+        }
+        if self.greetings.is_empty() {
+            self.greet_until = None;
+        }
+        if !self.leaves && self.handoffs.is_empty() {
+            self.leaves = true;
+            self.links.leave(self.index);
+        }
+    }
+
     fn is_drained(&self) -> bool {
-        let empty = || self.connections.is_empty() && self.arrived.is_empty() && !self.is_blocked();
-        self.drain_until.is_some_and(|until| until <= self.now || empty())
+        let Some(until) = self.drain_until else {
+            return false;
+        };
+        let is_quiet = |from| self.links.waiting(self.index, from) == 0;
+        let nothing_comes = || self.links.all_leave() && self.others().all(is_quiet);
+        let empty = || self.connections.is_empty() && self.arrived.is_empty() && self.greetings.is_empty();
+        until <= self.now || (empty() && nothing_comes() && !self.is_blocked())
     }
 }
 

@@ -76,7 +76,7 @@ impl ShardLoop {
 /// Who came here by a browser should learn what this is.
 const NO_PAGES: &[u8] =
     b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: close, Upgrade\r\n\
-Content-Type: text/plain\r\nContent-Length: 47\r\n\r\nMQTT over WebSocket is spoken here, nothing else\n";
+Content-Type: text/plain\r\nContent-Length: 49\r\n\r\nMQTT over WebSocket is spoken here, nothing else\n";
 
 #[cfg(test)]
 mod tests {

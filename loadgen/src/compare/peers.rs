@@ -147,6 +147,8 @@ pub const ALL: &[Peer] = &[
 /// Also what Midge reads.
 pub fn mosquitto(setting: &Setting<'_>) -> String {
     let mut lines = vec![
+        // Who becomes somebody else is no longer ended with its parent.
+        "user root".to_owned(),
         format!("listener {} 127.0.0.1", setting.port),
         "allow_anonymous true".to_owned(),
         format!("set_tcp_nodelay {}", setting.nodelay),

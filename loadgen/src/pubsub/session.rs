@@ -57,10 +57,7 @@ impl<'a> Session<'a> {
             // Who cannot be warned can still be connected.
             let _told = writeln!(std::io::stderr(), "loadgen: {warning}");
         }
-        let tls = settings.tls.as_ref();
-        let tls = tls
-            .map(|tls| client_tls(&tls.as_client(), &settings.key_passphrase))
-            .transpose()?;
+        let tls = tls_config(settings)?;
         let to = format!("{} port {}", settings.host, settings.port);
         Session::connect(settings, tls.as_ref(), interrupted).map_err(|broken| match broken {
             Broken::Closed | Broken::Packet(_) if tls.is_none() => Failure::Connect(format!(
@@ -68,6 +65,23 @@ impl<'a> Session<'a> {
             )),
             _ => Failure::Connect(format!("cannot connect to {to}: {broken}")),
         })
+    }
+
+    /// Connects once more, with what [`Session::open`] has warned of and asked for.
+    pub(super) fn open_again(
+        settings: &Settings,
+        interrupted: &'a AtomicBool,
+    ) -> Result<Session<'a>, Broken> {
+        let tls = tls_config(settings).map_err(|failure| Broken::Refused(failure.to_string()))?;
+        Session::connect(settings, tls.as_ref(), interrupted)
+    }
+
+    /// Waits for a while; whether the user wants to end meanwhile.
+    pub(super) fn pause(&self, until: Instant) -> bool {
+        while Instant::now() < until && !self.interrupted.load(Ordering::Relaxed) {
+            std::thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
+        }
+        self.interrupted.load(Ordering::Relaxed)
     }
 
     fn connect(
@@ -149,11 +163,7 @@ impl<'a> Session<'a> {
             match whole.packet(self.version)? {
                 Packet::PingResp => self.asked = None,
                 Packet::Disconnect(Disconnect { reason, properties }) => {
-                    let sentence = format!(
-                        "the broker ended the connection: {}",
-                        detailed(reason, properties)
-                    );
-                    return Err(Broken::Refused(sentence));
+                    return Err(Broken::Disconnected(reason, detailed(reason, properties)));
                 }
                 _ => return Ok(Event::Packet(whole)),
             }
@@ -189,6 +199,12 @@ impl<'a> Session<'a> {
             self.link.close();
         }
     }
+}
+
+fn tls_config(settings: &Settings) -> Result<Option<Arc<ClientConfig>>, Failure> {
+    let tls = settings.tls.as_ref();
+    tls.map(|tls| client_tls(&tls.as_client(), &settings.key_passphrase))
+        .transpose()
 }
 
 fn encode_connect(settings: &Settings) -> Result<Vec<u8>, Broken> {

@@ -1,7 +1,8 @@
 //! `loadgen sub`: messages to standard output.
 //!
 //! Invariants: a QoS 2 message is printed once, when it comes first; what is not printed is not acknowledged, so that a
-//! kept session has it the next time.
+//! kept session has it the next time. A connection that is lost after it was there is made again, as mosquitto_sub does; a
+//! broker that refuses is not asked again.
 
 use std::collections::HashSet;
 use std::io::{self, ErrorKind, Write as _};
@@ -27,14 +28,13 @@ pub(super) fn run(request: &Subscribing, interrupted: &AtomicBool) -> Result<u8,
     let mut subscriber = Subscriber {
         request,
         session,
+        interrupted,
         received: 0,
         unreleased: HashSet::new(),
     };
-    let ended = subscriber.subscribe(until).and_then(|end| match end {
-        None => subscriber.receive_all(until),
-        Some(end) => Ok(end),
-    });
-    let end = ended.map_err(|broken| Failure::Connect(broken.to_string()))?;
+    let end = subscriber
+        .run(until)
+        .map_err(|broken| Failure::Connect(broken.to_string()))?;
     subscriber.session.close();
     Ok(match end {
         End::Done => EXIT_OK,
@@ -56,12 +56,55 @@ enum End {
 struct Subscriber<'a> {
     request: &'a Subscribing,
     session: Session<'a>,
+    interrupted: &'a AtomicBool,
     received: u64,
     /// QoS 2 messages whose PUBREL has not come.
     unreleased: HashSet<PacketIdentifier>,
 }
 
 impl Subscriber<'_> {
+    fn run(&mut self, until: Option<Instant>) -> Result<End, Broken> {
+        loop {
+            let ended = self.subscribe(until).and_then(|end| match end {
+                None => self.receive_all(until),
+                Some(end) => Ok(end),
+            });
+            let lost = match ended {
+                Err(broken) if is_loss(&broken) => broken,
+                ended => return ended,
+            };
+            // Who cannot be told can still be connected.
+            let _told = writeln!(io::stderr(), "loadgen: {lost}; connecting again");
+            if let Some(end) = self.connect_again(until)? {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// Tries until there is a connection, or another end.
+    fn connect_again(&mut self, until: Option<Instant>) -> Result<Option<End>, Broken> {
+        if self.request.settings.clean_start {
+            self.unreleased.clear();
+        }
+        loop {
+            let next = Instant::now() + RECONNECT;
+            if self.session.pause(until.map_or(next, |until| until.min(next))) {
+                return Ok(Some(End::Done));
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(Some(End::TimedOut));
+            }
+            match Session::open_again(&self.request.settings, self.interrupted) {
+                Ok(session) => {
+                    self.session = session;
+                    return Ok(None);
+                }
+                Err(broken) if is_loss(&broken) => {}
+                Err(broken) => return Err(broken),
+            }
+        }
+    }
+
     fn subscribe(&mut self, until: Option<Instant>) -> Result<Option<End>, Broken> {
         let options = SubscriptionOptions {
             qos: self.request.qos,
@@ -217,5 +260,22 @@ impl Subscriber<'_> {
     }
 }
 
+/// Whether the connection is gone for a reason that may pass.
+fn is_loss(broken: &Broken) -> bool {
+    match broken {
+        Broken::Socket(_) | Broken::Closed | Broken::Timeout(_) => true,
+        Broken::Disconnected(reason, _) => matches!(
+            reason,
+            ReasonCode::ServerShuttingDown
+                | ReasonCode::ServerBusy
+                | ReasonCode::KeepAliveTimeout
+                | ReasonCode::ConnectionRateExceeded
+        ),
+        _ => false,
+    }
+}
+
+/// Pause between two attempts to connect again.
+const RECONNECT: Duration = Duration::from_secs(1);
 /// Time for the broker to release the last messages.
 const RELEASE: Duration = Duration::from_secs(5);

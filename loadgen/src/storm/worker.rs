@@ -294,7 +294,7 @@ impl<'a> StormWorker<'a> {
                 guest.connection.sent(result)?;
                 guest.flush(worker)
             }),
-            Completion::Accepted { .. } | Completion::Woken => {}
+            Completion::Accepted { .. } | Completion::Woken | Completion::NotWoken { .. } => {}
         }
     }
 

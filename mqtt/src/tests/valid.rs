@@ -129,9 +129,9 @@ fn what_may_be_left_out_may_be_there() {
     }
 }
 
-/// Cut anywhere, a packet is incomplete; with its Remaining Length cut along, it is malformed.
+/// V10: cut anywhere, a packet is incomplete; with its Remaining Length cut along, it is malformed.
 #[test]
-fn packets_cut_short_at_every_byte_are_refused() {
+fn v10_packets_cut_short_at_every_byte_are_refused() {
     for (what, version, first, body, lawful) in CANONICAL {
         let whole = packet_bytes(*first, body);
         for bytes in 0..whole.len() {

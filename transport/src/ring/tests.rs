@@ -169,12 +169,65 @@ fn wakes_come_from_threads_and_from_other_rings() {
         let handle = ring.handle();
         let other = std::thread::spawn(move || {
             let mut other = super::Ring::new(&RingOptions::default()).unwrap();
-            other.wake(handle);
+            other.wake(handle, PEER);
             other.submit().unwrap();
         });
         other.join().unwrap();
         until(&mut ring, woken);
     }
+}
+
+#[test]
+fn a_wake_that_does_not_arrive_is_told() {
+    let mut ring = ring();
+    // Not a ring: as if the other one were gone.
+    let nobody = RingHandle(ring.event.as_raw_fd());
+    ring.wake(nobody, PEER);
+    let error = until(&mut ring, |_, completion| match completion {
+        Completion::NotWoken { token: PEER, error } => Some(error),
+        _ => None,
+    });
+    assert!(error.raw_os_error().is_some(), "{error}");
+}
+
+/// A stream's end takes no buffer with it: more streams end here than there are buffers.
+#[test]
+fn ends_of_streams_lose_no_buffers() {
+    let mut ring = ring();
+    for multishot in [false, true].repeat(6) {
+        let (mut client, server) = connected(&mut ring);
+        if multishot {
+            ring.receive_multishot(server.as_fd(), PEER);
+        } else {
+            ring.receive(server.as_fd(), PEER);
+        }
+        ring.submit().unwrap();
+        if multishot {
+            client.write_all(b"last").unwrap();
+        }
+        drop(client);
+        let cause = until(&mut ring, |ring, completion| match completion {
+            Completion::Received { buffer, .. } => {
+                ring.recycle(buffer);
+                None
+            }
+            Completion::ReceiveEnded { cause, .. } => Some(cause),
+            _ => None,
+        });
+        assert!(matches!(cause, ReceiveEnd::EndOfStream), "{cause:?}");
+    }
+    let (mut client, server) = connected(&mut ring);
+    ring.receive_multishot(server.as_fd(), PEER);
+    // As many as there are, all of them full at once.
+    client.write_all(&[1; 4 * 64]).unwrap();
+    let mut held = Vec::new();
+    until(&mut ring, |_, completion| {
+        if let Completion::Received { buffer, .. } = completion {
+            held.push(buffer);
+        }
+        (held.len() == 4).then_some(())
+    });
+    held.into_iter().for_each(|buffer| ring.recycle(buffer));
 }
 
 #[test]

@@ -1,8 +1,11 @@
-//! Where the passphrase of an encrypted private key comes from: the caller knows, this crate only asks.
+//! Where the passphrase of an encrypted private key comes from: the caller knows, this crate only asks, and reads the file
+//! that the caller names.
 //!
 //! Invariant: a passphrase is overwritten in memory when it is dropped, and never shows in a `Debug` text.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -16,6 +19,32 @@ impl Passphrase {
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
+    }
+
+    /// The first line of a file; `name` is what the caller's user calls the file, for the message.
+    ///
+    /// # Errors
+    /// It cannot be read, or is too large for a passphrase.
+    pub fn from_file(path: &Path, name: &str) -> Result<Passphrase, String> {
+        let unreadable = |error: io::Error| {
+            format!(
+                "its {name} {} cannot be read: {error}; check the path and that the user who runs this may read it",
+                path.display()
+            )
+        };
+        let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX + 1));
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(FILE_BYTES_MAX as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
+        if bytes.len() > FILE_BYTES_MAX {
+            return Err(format!(
+                "its {name} {} is no passphrase: it has more than {FILE_BYTES_MAX} bytes",
+                path.display()
+            ));
+        }
+        let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        Ok(Self::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -46,5 +75,27 @@ pub struct NoPassphrase;
 impl KeyPassphrase for NoPassphrase {
     fn passphrase(&self, _: &Path, _: u32) -> Result<Option<Passphrase>, String> {
         Ok(None)
+    }
+}
+
+/// Bytes of a passphrase's file at most.
+const FILE_BYTES_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_of_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("passphrase");
+        let read = || Passphrase::from_file(&file, "key_passphrase_file");
+        assert!(read().unwrap_err().contains("cannot be read"));
+        for text in ["secret", "secret\n", "secret\r\nmore"] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(read().unwrap().as_bytes(), b"secret");
+        }
+        std::fs::write(&file, vec![b'x'; FILE_BYTES_MAX + 1]).unwrap();
+        assert!(read().unwrap_err().contains("4096"));
     }
 }

@@ -11,7 +11,7 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateRevocationListDer, UnixTime};
 use x509_cert::certificate::Raw;
 use x509_cert::crl::CertificateList;
-use x509_cert::der::Decode;
+use x509_cert::der::{AnyRef, Decode, SliceReader, Tag, Tagged};
 use x509_cert::name::Name;
 
 use super::TlsConfigError;
@@ -84,12 +84,12 @@ fn read_list(
     authorities: &[Certificate],
     algorithms: &WebPkiSupportedAlgorithms,
 ) -> Result<Option<List>, String> {
-    let list =
-        CertificateList::<Raw>::from_der(der).map_err(|error| format!("it cannot be read ({error})"))?;
+    let list = CertificateList::<Raw>::from_der(der).map_err(|error| match has_no_version(der) {
+        true => VERSION_1.to_owned(),
+        false => format!("it cannot be read ({error})"),
+    })?;
     let fields = &list.tbs_cert_list;
-    let extensions = fields.crl_extensions.as_ref().ok_or(
-        "it is of version 1: set `crlnumber` in the authority's openssl.cnf, then openssl ca -gencrl",
-    )?;
+    let extensions = fields.crl_extensions.as_ref().ok_or(VERSION_1)?;
     if extensions.iter().any(|extension| extension.critical) {
         return Err("it covers only a part of the certificates; a list of all is needed".to_owned());
     }
@@ -122,4 +122,33 @@ fn read_list(
             .map(|entry| without_leading_zeros(entry.serial_number.as_bytes()).into())
             .collect(),
     }))
+}
+
+/// Whether the list begins without the field that version 2 begins with.
+fn has_no_version(der: &[u8]) -> bool {
+    let first_field = |der: &[u8]| -> Option<Tag> {
+        let list = AnyRef::from_der(der).ok()?;
+        let fields = AnyRef::decode(&mut SliceReader::new(list.value()).ok()?).ok()?;
+        let first = AnyRef::decode(&mut SliceReader::new(fields.value()).ok()?).ok()?;
+        Some(first.tag())
+    };
+    first_field(der) == Some(Tag::Sequence)
+}
+
+const VERSION_1: &str =
+    "it is of version 1: set `crlnumber` in the authority's openssl.cnf, then openssl ca -gencrl";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_1_is_told_apart() {
+        let version_1 = b"\x30\x04\x30\x02\x30\x00";
+        let version_2 = b"\x30\x05\x30\x03\x02\x01\x01";
+        assert!(has_no_version(version_1));
+        for other in [&version_2[..], b"", b"\x30\x00", b"\x30\x02\x30\x00", b"text"] {
+            assert!(!has_no_version(other), "{other:x?}");
+        }
+    }
 }

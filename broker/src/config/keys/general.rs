@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::limits;
 use crate::log::{LogDestination, LogTimestamp, LogTypes, check_timestamp_format};
 use crate::privileges;
 use crate::settings::{SharedSubscriptionStrategy, UNLIMITED};
@@ -14,6 +15,7 @@ const PACKET_BYTES_MIN: i64 = 20;
 const PACKET_BYTES_MAX: i64 = 268_435_460;
 const PAYLOAD_BYTES_MAX: i64 = 268_435_455;
 const U16_MAX: i64 = 65_535;
+const SUBSCRIPTIONS_MAX: i64 = limits::SUBSCRIPTIONS_PER_SESSION_MAX as i64;
 /// `local0` of syslog(3).
 const FACILITY_LOCAL0: u8 = 16;
 const DAY_S: u64 = 86_400;
@@ -302,12 +304,16 @@ pub(super) const KEYS: &[Key] = &[
         "user",
         "",
         "The user to become when started as root, with its groups, once the ports are open and the files are read. Without \
-         it, or with `root`, the broker stays root. What SIGHUP reads again must be readable for that user.",
+         it `mosquitto`, or `nobody` if there is no such user, with a warning; `root` stays root. What SIGHUP reads again, and \
+         `http_dir`, must be readable for that user.",
         Value::Text {
             shape: "user name",
             set: set_user,
         },
-        Show::Global(|c| shown_if(c.user.as_ref().map(|user| &user.name))),
+        Show::Global(|c| match &c.user {
+            Some(user) => shown(&user.name),
+            None => shown_if(c.stays_root.then_some("root")),
+        }),
     ),
     effective(
         "set_tcp_nodelay",
@@ -395,15 +401,71 @@ pub(super) const KEYS: &[Key] = &[
         Show::Global(|c| shown(c.settings.check_payload_format)),
     ),
     effective(
+        "max_retained_messages",
+        "0",
+        "Retained messages in the broker, those under `$SYS` too; a message that would be one more is refused (QoS 1 and 2 \
+         in MQTT 5.0: with 0x97), and a retained Will is published without being retained. 0: no limit.",
+        Value::Integer {
+            ranges: &[(0, i64::MAX)],
+            set: |draft, count| draft.settings.retained_messages_max = or_unlimited(count),
+        },
+        Show::Global(|c| shown(or_zero(c.settings.retained_messages_max))),
+    ),
+    effective(
+        "max_retained_bytes",
+        "0",
+        "Topic and payload bytes of all retained messages; as `max_retained_messages`. 0: no limit.",
+        Value::Integer {
+            ranges: &[(0, i64::MAX)],
+            set: |draft, bytes| draft.settings.retained_bytes_max = or_unlimited(bytes),
+        },
+        Show::Global(|c| shown(or_zero(c.settings.retained_bytes_max))),
+    ),
+    effective(
+        "max_subscriptions",
+        "200000",
+        "Subscriptions of one client; more are refused with 0x97 (MQTT 5.0) or 0x80. 0: the most that there may be, 2000000.",
+        Value::Integer {
+            ranges: &[(0, SUBSCRIPTIONS_MAX)],
+            set: |draft, count| {
+                let count = usize::try_from(count).ok().filter(|&count| count > 0);
+                draft.settings.subscriptions_max = count.unwrap_or(limits::SUBSCRIPTIONS_PER_SESSION_MAX);
+            },
+        },
+        Show::Global(|c| shown(c.settings.subscriptions_max)),
+    ),
+    effective(
+        "max_sessions_per_user",
+        "0",
+        "Sessions of one user, with or without a connection; a client that would need one more is refused. Users are those \
+         whose password or certificate was checked. 0: no limit.",
+        Value::Integer {
+            ranges: &[(0, i64::MAX)],
+            set: |draft, count| draft.settings.user_sessions_max = or_unlimited(count),
+        },
+        Show::Global(|c| shown(or_zero(c.settings.user_sessions_max))),
+    ),
+    effective(
         "memory_limit",
         "0",
-        "Bytes of memory (resident) above which nothing more is queued or retained and no session is made, until less is in \
-         use; looked at twenty times a second. 0: no limit. systemd's MemoryMax= is a harder bound.",
+        "Bytes of memory (resident) above which nothing more is queued or retained, no session is made and less waits for \
+         sockets, until less is in use; looked at twenty times a second. 0: no limit. systemd's MemoryMax= is a harder bound.",
         Value::Integer {
             ranges: &[(0, i64::MAX)],
             set: |draft, bytes| draft.settings.memory_bytes_max = or_unlimited(bytes),
         },
         Show::Global(|c| shown(or_zero(c.settings.memory_bytes_max))),
+    ),
+    effective(
+        "max_topic_levels",
+        "200",
+        "Levels that a topic name or filter may have; a client that uses more is refused. Not a key of mosquitto, which \
+         has this number built in.",
+        Value::Integer {
+            ranges: &[(1, U16_MAX)],
+            set: |draft, levels| draft.settings.topic_levels_max = to_u16(levels),
+        },
+        Show::Global(|c| shown(c.settings.topic_levels_max)),
     ),
     effective(
         "global_max_clients",
@@ -450,6 +512,11 @@ pub(super) const KEYS: &[Key] = &[
         "messages are sent again after a reconnect only, as the specification says",
     ),
     ignored(
+        "mptcp",
+        "Whether a listener takes Multipath TCP.",
+        "plain TCP is used",
+    ),
+    ignored(
         "packet_buffer_size",
         "Size of the buffer for reading.",
         "buffers grow and shrink by themselves",
@@ -468,7 +535,7 @@ pub(super) const KEYS: &[Key] = &[
         Show::Global(|c| {
             shown_if(c.listeners.iter().find_map(|listener| match &listener.protocol {
                 Protocol::WebSockets(wanted) => Some(wanted.header_bytes_max),
-                Protocol::Mqtt => None,
+                Protocol::Mqtt | Protocol::HttpApi => None,
             }))
         }),
     ),
@@ -560,7 +627,8 @@ fn set_log_timestamp_format(draft: &mut Draft, text: &str) -> Result<(), String>
 }
 
 fn set_user(draft: &mut Draft, name: &str) -> Result<(), String> {
-    if name == "root" {
+    draft.stays_root = name == "root";
+    if draft.stays_root {
         draft.user = None;
     } else if privileges::is_root() {
         draft.user = Some(privileges::find(name)?);

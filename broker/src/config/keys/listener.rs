@@ -99,14 +99,17 @@ pub(super) const KEYS: &[Key] = &[
         effective(
             "protocol",
             "What is spoken on the listener: `websockets` is MQTT over WebSocket, at any path, with TLS if there is a \
-             certificate.",
+             certificate. `http_api` is for operators: `/metrics` (OpenMetrics), `/healthz`, `/readyz`, and as in mosquitto \
+             2.1 `/api/v1/systree`, `/api/v1/listeners` and `/api/v1/version`; it asks for no user, so without an address it \
+             listens on the loopback addresses only.",
             Value::Text {
-                shape: "mqtt or websockets",
+                shape: "mqtt, websockets or http_api",
                 set: set_protocol,
             },
             Show::Listener(|_, socket| match socket.protocol {
                 Protocol::Mqtt => shown("mqtt"),
                 Protocol::WebSockets(_) => shown("websockets"),
+                Protocol::HttpApi => shown("http_api"),
             }),
         ),
     ),
@@ -217,7 +220,7 @@ pub(super) const KEYS: &[Key] = &[
     effective(
         "http_dir",
         "A folder whose files are served to those who ask for a page instead of an upgrade, `index.html` for a folder. Only \
-         with `protocol websockets`. Symbolic links that lead out of it are not followed.",
+         with `protocol websockets` or `http_api`. Symbolic links that lead out of it are not followed.",
         Value::Text {
             shape: "path of a folder",
             set: set_pages,
@@ -237,7 +240,7 @@ pub(super) const KEYS: &[Key] = &[
         },
         Show::Listener(|_, socket| match &socket.protocol {
             Protocol::WebSockets(wanted) => wanted.origins.clone(),
-            Protocol::Mqtt => Vec::new(),
+            Protocol::Mqtt | Protocol::HttpApi => Vec::new(),
         }),
     ),
 ];
@@ -412,8 +415,8 @@ fn set_protocol(draft: &mut Draft, text: &str) -> Result<(), String> {
     draft.listener().spoken = match text {
         "mqtt" => Spoken::Mqtt,
         "websockets" => Spoken::WebSockets,
-        "http_api" => return Err("the HTTP interface of mosquitto is not supported".to_owned()),
-        _ => return Err("must be mqtt or websockets".to_owned()),
+        "http_api" => Spoken::HttpApi,
+        _ => return Err("must be mqtt, websockets or http_api".to_owned()),
     };
     Ok(())
 }

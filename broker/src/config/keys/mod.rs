@@ -35,7 +35,7 @@ pub(super) enum Scope {
     Either,
 }
 
-/// What the broker makes of a key. The text of the last three says why, and what to do instead.
+/// What the broker makes of a key. The text of the last two says why, and what to do instead.
 pub(super) enum Status {
     /// It does what it says.
     Effective(Value, Show),
@@ -158,7 +158,7 @@ mod tests {
         bind_interface dhparamfile tls_keyform allow_duplicate_messages retry_interval http_dir websockets_headers_size
         websockets_origin accept_protocol_versions global_max_clients global_max_connections listener_allow_anonymous
         listener_auto_id_prefix max_topic_alias_broker packet_buffer_size enable_proxy_protocol
-        proxy_protocol_v2_require_tls disable_client_cert_date_checks retain_expiry_interval
+        proxy_protocol_v2_require_tls disable_client_cert_date_checks retain_expiry_interval mptcp
         address addresses bridge_alpn bridge_attempt_unsubscribe bridge_bind_address bridge_cafile bridge_capath
         bridge_certfile bridge_ciphers bridge_ciphers_tls1.3 bridge_identity bridge_insecure bridge_keyfile
         bridge_max_packet_size bridge_max_topic_alias bridge_outgoing_retain bridge_protocol_version bridge_psk

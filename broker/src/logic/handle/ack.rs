@@ -8,6 +8,7 @@ use mqtt::frame::PacketType;
 use mqtt::packet::Ack;
 
 use super::super::Shard;
+use super::super::connection::Connection;
 use super::super::session::inflight::Awaits;
 use super::super::store::Record;
 use super::super::time::Timestamp;
@@ -59,21 +60,15 @@ impl Shard {
         let Some(session) = self.clients.sessions.get_mut(session) else {
             return;
         };
-        let at = session
-            .unreleased()
-            .iter()
-            .position(|&identifier| identifier == packet_identifier.get());
-        if let Some(at) = at {
-            session.rare().unreleased.remove(at);
-            if session.outlives_connection() {
-                let client_identifier = &*session.client_identifier;
-                self.clients.store.append(Record::ReceivedReleased {
-                    client_identifier,
-                    packet_identifier,
-                });
-            }
+        let known = session.release(packet_identifier.get());
+        if known && session.outlives_connection() {
+            let client_identifier = &*session.client_identifier;
+            self.clients.store.append(Record::ReceivedReleased {
+                client_identifier,
+                packet_identifier,
+            });
         }
-        let reason = if at.is_some() {
+        let reason = if known {
             ReasonCode::Success
         } else {
             ReasonCode::PacketIdentifierNotFound
@@ -104,6 +99,10 @@ impl Shard {
         let busy_in_group = connection.busy_in_group;
         if self.clients.finish(session, ack.packet_identifier, awaited) && waits {
             self.clients.pump(now, session);
+            let presses = |connection: &mut Connection| connection.queue_presses;
+            if self.clients.connection(slot).is_some_and(presses) {
+                self.relieve(slot);
+            }
         }
         if busy_in_group {
             self.offer_again(now, slot);

@@ -16,7 +16,7 @@ use crate::auth::Verdict;
 use crate::auth::acl::Access;
 use crate::auth::enhanced::Refusal;
 use crate::limits;
-use crate::settings::ListenerSettings;
+use crate::settings::{ListenerSettings, UNLIMITED};
 
 /// A client that may connect.
 pub(super) struct Admitted<'a> {
@@ -42,14 +42,8 @@ impl Shard {
     ) -> Result<Admitted<'a>, Refusal> {
         let settings = &self.clients.settings;
         let listener = settings.listener(peer.map(|peer| peer.listener).unwrap_or_default());
-        let speaks = match connect.version {
-            ProtocolVersion::V3_1 => listener.accept_v3_1,
-            ProtocolVersion::V3_1_1 => listener.accept_v3_1_1,
-            ProtocolVersion::V5 => listener.accept_v5,
-        };
-        if !speaks {
-            return Err(reason_string::refusal(ReasonCode::UnsupportedProtocolVersion));
-        }
+        self.check_available(connect.version, listener)
+            .map_err(reason_string::refusal)?;
         let (named, proved) = who(connect, peer)?;
         if !proved && (listener.certificate_names_user || !listener.allow_anonymous) {
             return Err(not_authorized(reason_string::ANONYMOUS));
@@ -130,12 +124,40 @@ impl Shard {
         let full = self.clients.memory_full
             || sessions >= settings.clients_max
             || connected >= settings.connections_max
+            || user.is_some_and(|user| self.user_is_full(user))
             || self.clients.sessions.len() >= limits::SESSIONS_MAX;
         if full {
             Err(reason_string::refusal(ReasonCode::QuotaExceeded))
         } else {
             Ok(())
         }
+    }
+
+    /// Whether `max_sessions_per_user` is reached. Shards that ask at the same time may each let one in.
+    fn user_is_full(&self, user: &str) -> bool {
+        let sessions_max = self.clients.settings.user_sessions_max;
+        sessions_max < UNLIMITED && self.clients.sessions_of_user(user) >= sessions_max
+    }
+
+    /// The listener takes clients of that version, and the broker any at all.
+    fn check_available(
+        &self,
+        version: ProtocolVersion,
+        listener: &ListenerSettings,
+    ) -> Result<(), ReasonCode> {
+        let speaks = match version {
+            ProtocolVersion::V3_1 => listener.accept_v3_1,
+            ProtocolVersion::V3_1_1 => listener.accept_v3_1_1,
+            ProtocolVersion::V5 => listener.accept_v5,
+        };
+        if !speaks {
+            return Err(ReasonCode::UnsupportedProtocolVersion);
+        }
+        if self.shuts_down {
+            // 0x8B may not stand in a CONNACK, nor a DISCONNECT before it [MQTT-3.14.0-1].
+            return Err(ReasonCode::ServerUnavailable);
+        }
+        Ok(())
     }
 }
 

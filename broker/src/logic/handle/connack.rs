@@ -61,6 +61,7 @@ impl Shard {
             .encode(version, out);
         });
         self.watch_keep_alive(slot);
+        self.recall_slow(now, slot, session);
         let counters = self.clients.counters();
         counters.connects_accepted.add(1);
         counters.clients_connected.add(1);

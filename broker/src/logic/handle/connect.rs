@@ -97,9 +97,12 @@ impl Shard {
         }
         let session_slot = known.unwrap_or_else(|| {
             self.clients.counters().sessions.add(1);
-            self.clients
-                .sessions
-                .insert(admitted.client_identifier, admitted.user.clone())
+            let (client_identifier, user) = (admitted.client_identifier, admitted.user.clone());
+            let session = self.clients.sessions.insert(client_identifier, user);
+            if let Some(session) = self.clients.sessions.get(session) {
+                self.clients.count_user(session, true);
+            }
+            session
         });
         let expiry_s = self.expiry_s(connect);
         let window = connect
@@ -117,7 +120,7 @@ impl Shard {
         session.window = window;
         // A Will that was held back is discarded [MQTT-3.1.3-9].
         session.set_will(will);
-        session.inflight.reconnected();
+        session.reconnected();
         let client_identifier = &*session.client_identifier;
         if expiry_s > 0 {
             self.clients.store.append(Record::Session {

@@ -143,7 +143,7 @@ impl Shard {
             let (qos, identifier) = (publish.qos, publish.packet_identifier);
             return self.acknowledge_with(slot, qos, identifier, ReasonCode::PayloadFormatInvalid);
         }
-        if self.clients.memory_full && publish.retain && !publish.payload.is_empty() {
+        if publish.retain && self.refuses_retained(topic, publish.payload) {
             self.clients.counters().publishes_dropped.add(1);
             let (qos, identifier) = (publish.qos, publish.packet_identifier);
             return self.acknowledge_with(slot, qos, identifier, ReasonCode::QuotaExceeded);
@@ -159,6 +159,15 @@ impl Shard {
         };
         let anybody = self.publish_on(now, route, message, raw, &source);
         self.acknowledge(slot, publish.qos, publish.packet_identifier, anybody);
+    }
+
+    /// Whether there is no room for one more retained message.
+    pub(in crate::logic) fn refuses_retained(&self, topic: &str, payload: &[u8]) -> bool {
+        let is_full = || {
+            let settings = &self.clients.settings;
+            self.clients.memory_full || self.retained.is_full_for(topic, payload.len(), settings)
+        };
+        !payload.is_empty() && is_full()
     }
 
     /// The route of a topic for a connection, and the connection's session.
@@ -251,7 +260,7 @@ impl Shard {
             self.acknowledge(slot, publish.qos, publish.packet_identifier, true);
             return false;
         }
-        if session.unreleased().len() >= usize::from(receive_max) {
+        if session.unreleased_now() >= usize::from(receive_max) {
             // [MQTT-3.3.4-7], [MQTT-3.3.4-8]
             self.protocol_error(
                 now,
@@ -261,7 +270,7 @@ impl Shard {
             );
             return false;
         }
-        session.rare().unreleased.push(packet_identifier.get());
+        session.begin_release(packet_identifier.get());
         if session.outlives_connection() {
             let client_identifier = &*session.client_identifier;
             self.clients.store.append(store::Record::Received {

@@ -7,22 +7,21 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use mqtt::ReasonCode;
 use mqtt::frame::PacketType;
 use mqtt::packet::{RetainHandling, Subscribe, SubscriptionOptions};
 use mqtt::property::Property;
-use mqtt::{QoS, ReasonCode};
 
 use super::super::Shard;
-use super::super::message::StoredMessage;
 use super::super::reason_string;
+use super::super::replay::Replay;
 use super::super::session::Held;
-use super::super::session::queue::Queued;
 use super::super::store::Record;
 use super::super::subscription::shared::Via;
 use super::super::subscription::{Added, Subscriber};
 use super::super::time::Timestamp;
 use super::unsubscribe::place_at;
-use crate::{limits, log};
+use crate::log;
 
 /// One subscription asked for.
 #[derive(Clone, Copy, Debug)]
@@ -84,9 +83,11 @@ impl Shard {
                 mqtt::encode::suback(packet_identifier, properties, &reasons, version, out);
             });
         for asked in replays {
-            self.send_retained_to(now, session, asked);
+            let via = asked.identifier.map(|_| Rc::new(via(&asked, None)));
+            let replay = Replay::new(asked.filter, asked.options.qos, asked.options.no_local, via);
+            self.begin_replay(session, replay);
         }
-        self.clients.pump(now, session);
+        self.walk_replays(now);
     }
 
     fn log_subscribed(&self, session: u32, asked: &Asked<'_>) {
@@ -115,7 +116,7 @@ impl Shard {
         let filter = self.subscriptions.find_or_insert(asked.filter);
         let subscriber = Subscriber::new(session, asked.options, asked.identifier);
         let held = self.held(session, filter);
-        if held.is_none() && self.subscriptions_of(session) >= limits::SUBSCRIPTIONS_PER_SESSION_MAX {
+        if held.is_none() && self.subscriptions_of(session) >= self.clients.settings.subscriptions_max {
             self.subscriptions.drop_unused(filter);
             return Err(ReasonCode::QuotaExceeded);
         }
@@ -141,7 +142,7 @@ impl Shard {
     ) -> Result<Made, ReasonCode> {
         let group = self.group_named(asked.filter);
         let held_at = self.share_of(session, group);
-        if held_at.is_none() && self.subscriptions_of(session) >= limits::SUBSCRIPTIONS_PER_SESSION_MAX {
+        if held_at.is_none() && self.subscriptions_of(session) >= self.clients.settings.subscriptions_max {
             self.drop_unused_group(group);
             return Err(ReasonCode::QuotaExceeded);
         }
@@ -232,50 +233,6 @@ impl Shard {
             return Err(ReasonCode::TopicFilterInvalid);
         }
         Ok(shared.is_some())
-    }
-
-    /// Queues the retained messages that a new subscription matches [MQTT-3.3.1-9]; the caller pumps.
-    fn send_retained_to(&mut self, now: Timestamp, session: u32, asked: Asked<'_>) {
-        let waiting = self
-            .clients
-            .sessions
-            .get(session)
-            .and_then(|session| session.queue.as_ref());
-        if waiting.is_some_and(|queue| queue.is_full_of_replays()) {
-            // Not even looked for: one packet may have thousands of filters that match everything.
-            self.clients.counters().publishes_dropped.add(1);
-            return;
-        }
-        let mut found = Vec::new();
-        let settings = &self.clients.settings;
-        let policy = settings.check_retain_source.then_some(&*self.clients.policy);
-        self.retained.matching(now, asked.filter, policy, &mut found);
-        let own = self
-            .clients
-            .sessions
-            .get(session)
-            .map_or(0, |s| self.clients.sessions.identity(&s.client_identifier));
-        let via = asked.identifier.map(|_| Rc::new(via(&asked, None)));
-        let no_local = asked.options.no_local;
-        let goes = |message: &StoredMessage| !no_local || message.publisher() != own;
-        for message in found.into_iter().filter(goes) {
-            let qos: QoS = if self.clients.settings.upgrade_outgoing_qos {
-                asked.options.qos
-            } else {
-                asked.options.qos.min(message.qos())
-            };
-            let via = via.clone();
-            self.clients.replay(
-                session,
-                Queued {
-                    message,
-                    via,
-                    qos,
-                    retain: true,
-                    replay: true,
-                },
-            );
-        }
     }
 }
 

@@ -15,7 +15,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use self::inflight::Inflight;
-use self::queue::Queue;
+use self::queue::{Bounds, Queue};
 use self::rights::Rights;
 use self::will::Will;
 use super::connection::NONE;
@@ -52,7 +52,9 @@ pub(super) struct Session {
 #[derive(Debug, Default)]
 pub(super) struct Rare {
     /// Identifiers of inbound QoS 2 messages that await PUBREL [MQTT-4.3.3-10].
-    pub(super) unreleased: Vec<u16>,
+    unreleased: Vec<u16>,
+    /// So many in front are of earlier connections: this one's Receive Maximum does not count them.
+    unreleased_before: usize,
     will: Option<Box<Will>>,
     /// The user whose session it is, where the user was proved.
     user: Option<Box<str>>,
@@ -72,6 +74,42 @@ impl Session {
 
     pub(super) fn unreleased(&self) -> &[u16] {
         self.rare.as_ref().map_or(&[], |rare| &rare.unreleased)
+    }
+
+    /// A QoS 2 message came; its identifier is not to be in [`Self::unreleased`].
+    pub(super) fn begin_release(&mut self, packet_identifier: u16) {
+        self.rare().unreleased.push(packet_identifier);
+    }
+
+    /// PUBREL came: whether the identifier was awaited.
+    pub(super) fn release(&mut self, packet_identifier: u16) -> bool {
+        let Some(rare) = self.rare.as_mut() else {
+            return false;
+        };
+        let Some(at) = rare
+            .unreleased
+            .iter()
+            .position(|&other| other == packet_identifier)
+        else {
+            return false;
+        };
+        rare.unreleased.remove(at);
+        rare.unreleased_before -= usize::from(at < rare.unreleased_before);
+        true
+    }
+
+    /// QoS 2 messages of this connection that await PUBREL: what its Receive Maximum counts.
+    pub(super) fn unreleased_now(&self) -> usize {
+        let count = |rare: &Rare| rare.unreleased.len().saturating_sub(rare.unreleased_before);
+        self.rare.as_deref().map_or(0, count)
+    }
+
+    /// A new connection: in both directions the quota is whole again [MQTT 5.0, 4.9].
+    pub(super) fn reconnected(&mut self) {
+        self.inflight.reconnected();
+        if let Some(rare) = &mut self.rare {
+            rare.unreleased_before = rare.unreleased.len();
+        }
     }
 
     pub(super) fn will(&self) -> Option<&Will> {
@@ -240,6 +278,12 @@ impl Sessions {
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty() && self.by_client_identifier.is_empty()
+    }
+
+    /// Whether so much waits in a session's queue that publishers go on waiting for its client.
+    pub(super) fn queue_is_long(&self, slot: u32, bounds: Bounds) -> bool {
+        let queue = self.get(slot).and_then(|session| session.queue.as_ref());
+        queue.is_some_and(|queue| queue.is_long(bounds))
     }
 
     /// Published messages in the longest queue.

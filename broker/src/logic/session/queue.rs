@@ -1,7 +1,8 @@
 //! Messages that wait for one client: it is away, its window is full, or its socket is behind.
 //!
 //! Invariant: what is published is bounded in messages and bytes (`max_queued_messages`, `max_queued_bytes`); full, the
-//! newest is dropped and counted, as mosquitto does. Retained messages on their way after SUBSCRIBE are bounded on their
+//! newest is dropped and counted, as mosquitto does. Before that the publishers of a connected client wait for it
+//! (`pressure.rs`), and what is on its way then goes in beyond the bound ([`Bounds::with_overrun`]). Retained messages on their way after SUBSCRIBE are bounded on their
 //! own ([`crate::limits::RETAINED_REPLAY_MAX`]): they are shared, so each costs its entry only. Order is kept over both.
 
 use std::collections::VecDeque;
@@ -43,6 +44,16 @@ pub(in crate::logic) struct Bounds {
     pub(in crate::logic) bytes_max: u64,
 }
 
+impl Bounds {
+    /// With room for what was on its way when the publishers were told to wait.
+    pub(in crate::logic) fn with_overrun(self) -> Self {
+        Self {
+            messages_max: self.messages_max.saturating_add(limits::QUEUE_OVERRUN_MESSAGES),
+            bytes_max: self.bytes_max.saturating_add(limits::QUEUE_OVERRUN_BYTES),
+        }
+    }
+}
+
 impl Queue {
     /// Takes the message in; false if it does not fit and is dropped.
     pub(in crate::logic) fn push(&mut self, queued: Queued, bounds: Bounds) -> bool {
@@ -62,6 +73,18 @@ impl Queue {
         self.qos0 += usize::from(queued.qos == QoS::AtMostOnce);
         self.entries.push_back(queued);
         true
+    }
+
+    /// Whether more than half of the bounds is used: publishers are to wait.
+    pub(in crate::logic) fn presses(&self, bounds: Bounds) -> bool {
+        self.messages > bounds.messages_max / 2
+            || self.bytes > (bounds.bytes_max / 2).min(limits::QUEUE_PRESSURE_BYTES)
+    }
+
+    /// Whether more than a quarter is used: publishers that wait go on waiting.
+    pub(in crate::logic) fn is_long(&self, bounds: Bounds) -> bool {
+        self.messages > bounds.messages_max / 4
+            || self.bytes > (bounds.bytes_max / 4).min(limits::QUEUE_PRESSURE_BYTES / 2)
     }
 
     /// Whether no more retained messages are taken in.

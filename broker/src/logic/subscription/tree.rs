@@ -33,6 +33,50 @@ pub(in crate::logic) struct TopicTree<V> {
     children: HashTable<u32>,
     hasher: FixedState,
     walk: Vec<(u32, Step)>,
+    watched: bool,
+    removed: Vec<(u32, u32)>,
+}
+
+/// Where a walk over the names that match a filter goes on: as many places as the deepest topic has levels, at most twice.
+#[derive(Debug)]
+pub(in crate::logic) struct Walk {
+    stack: Vec<Place>,
+}
+
+/// A node that is yet to be looked at.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    node: u32,
+    step: Step,
+    /// And after it those that follow it below the same parent.
+    siblings: bool,
+}
+
+impl Walk {
+    pub(in crate::logic) fn new() -> Self {
+        let mut walk = Self { stack: Vec::new() };
+        walk.push(ROOT, Step::Rest(0), false);
+        walk
+    }
+
+    /// Nodes went while the walk stood still: it goes on with those that followed them.
+    pub(in crate::logic) fn skip(&mut self, removed: &[(u32, u32)]) {
+        for &(node, next) in removed {
+            self.stack.retain_mut(|place| {
+                if place.node != node {
+                    return true;
+                }
+                place.node = next;
+                place.siblings && next != NONE
+            });
+        }
+    }
+
+    fn push(&mut self, node: u32, step: Step, siblings: bool) {
+        if node != NONE {
+            self.stack.push(Place { node, step, siblings });
+        }
+    }
 }
 
 /// What a walk has to do at a node.
@@ -55,6 +99,8 @@ impl<V> TopicTree<V> {
             children: HashTable::new(),
             hasher: FixedState::with_seed(seed),
             walk: Vec::new(),
+            watched: false,
+            removed: Vec::new(),
         }
     }
 
@@ -159,42 +205,55 @@ impl<V> TopicTree<V> {
         self.walk = walk;
     }
 
-    /// The nodes, read as names, that a filter matches.
-    pub(in crate::logic) fn match_filter(&mut self, filter: &str, mut visit: impl FnMut(u32, &V)) {
-        let mut walk = std::mem::take(&mut self.walk);
-        walk.push((ROOT, Step::Rest(0)));
-        let this = &*self;
-        while let Some((slot, step)) = walk.pop() {
-            if let (Step::End | Step::All, Some(value)) = (step, this.value(slot)) {
-                visit(slot, value);
+    /// The nodes, read as names, that a filter matches: the next piece of a walk, of `nodes_left` nodes at most, which is
+    /// counted down. True at the end of the walk.
+    pub(in crate::logic) fn match_filter(
+        &self,
+        filter: &str,
+        walk: &mut Walk,
+        nodes_left: &mut usize,
+        mut visit: impl FnMut(&V),
+    ) -> bool {
+        while *nodes_left > 0 {
+            let Some(place) = walk.stack.pop() else {
+                return true;
+            };
+            *nodes_left -= 1;
+            let Some(node) = self.nodes.get(place.node) else {
+                continue;
+            };
+            if place.siblings {
+                walk.push(node.next, place.step, true);
+                // [MQTT-4.7.2-1]
+                if node.parent == ROOT && node.level.starts_with('$') {
+                    continue;
+                }
             }
-            match step {
-                Step::End => {}
-                Step::All => this.push_children(slot, Step::All, &mut walk),
+            let (visits, child, step, siblings) = match place.step {
+                Step::End => (true, NONE, Step::End, false),
+                Step::All => (true, node.first_child, Step::All, true),
                 Step::Rest(from) => match level_from(filter, from) {
-                    ("#", _) => {
-                        if let Some(value) = this.value(slot) {
-                            visit(slot, value);
-                        }
-                        this.push_children(slot, Step::All, &mut walk);
-                    }
-                    ("+", next) => this.push_children(slot, next, &mut walk),
-                    (level, next) => walk.extend(this.child(slot, level).map(|child| (child, next))),
+                    ("#", _) => (true, node.first_child, Step::All, true),
+                    ("+", next) => (false, node.first_child, next, true),
+                    (level, next) => (false, self.child(place.node, level).unwrap_or(NONE), next, false),
                 },
+            };
+            walk.push(child, step, siblings);
+            if visits {
+                node.value.iter().for_each(&mut visit);
             }
         }
-        self.walk = walk;
+        walk.stack.is_empty()
     }
 
-    /// All children; of the root only those that do not begin with $ [MQTT-4.7.2-1].
-    fn push_children(&self, parent: u32, step: Step, walk: &mut Vec<(u32, Step)>) {
-        let mut child = self.nodes.get(parent).map_or(NONE, |node| node.first_child);
-        while let Some(node) = self.nodes.get(child) {
-            if parent != ROOT || !node.level.starts_with('$') {
-                walk.push((child, step));
-            }
-            child = node.next;
-        }
+    /// Whether [`Self::take_removed`] is to know of nodes that go from now on.
+    pub(in crate::logic) fn watch_removals(&mut self, watch: bool) {
+        self.watched = watch;
+    }
+
+    /// The nodes that went since the last call, each with its next sibling then, in their order.
+    pub(in crate::logic) fn take_removed(&mut self) -> Vec<(u32, u32)> {
+        std::mem::take(&mut self.removed)
     }
 
     #[inline]
@@ -238,6 +297,9 @@ impl<V> TopicTree<V> {
         let Some(node) = self.nodes.remove(slot) else {
             return;
         };
+        if self.watched {
+            self.removed.push((slot, node.next));
+        }
         if let Some(previous) = self.nodes.get_mut(node.previous) {
             previous.next = node.next;
         } else if let Some(parent) = self.nodes.get_mut(node.parent) {
@@ -371,7 +433,8 @@ mod tests {
         }
         for filter in FILTERS {
             let mut found = Vec::new();
-            tree.match_filter(filter, |_, name| found.push(*name));
+            let mut walk = Walk::new();
+            assert!(tree.match_filter(filter, &mut walk, &mut 1000, |name| found.push(*name)));
             found.sort_unstable();
             let mut expected: Vec<_> = TOPICS
                 .iter()
@@ -380,6 +443,48 @@ mod tests {
                 .collect();
             expected.sort_unstable();
             assert_eq!(found, expected, "{filter}");
+        }
+    }
+
+    /// A walk in the smallest steps, between which topics come and go, finds each that stays, once.
+    #[test]
+    fn walks_go_on_where_they_were_whatever_comes_and_goes() {
+        let mut rng = 1_u64;
+        let mut draw = |below: usize| {
+            rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (rng >> 33) as usize % below
+        };
+        for round in 0..400 {
+            let mut tree = TopicTree::new(round);
+            for name in TOPICS {
+                tree.insert(name, *name);
+            }
+            let filter = FILTERS[draw(FILTERS.len())];
+            let mut gone = Vec::new();
+            let mut found: Vec<&str> = Vec::new();
+            let mut walk = Walk::new();
+            tree.watch_removals(true);
+            while !tree.match_filter(filter, &mut walk, &mut 1, |name| found.push(*name)) {
+                let name = TOPICS[draw(TOPICS.len())];
+                if let Some(node) = tree.find(name) {
+                    tree.remove(node);
+                    gone.push(name);
+                } else if draw(2) == 0 {
+                    // In the place of one that went, perhaps.
+                    tree.insert("new/and/other", "new/and/other");
+                }
+                walk.skip(&tree.take_removed());
+            }
+            for name in TOPICS.iter().filter(|name| mqtt::topic::matches(filter, name)) {
+                let times = found.iter().filter(|other| *other == name).count();
+                let fits = if gone.contains(name) {
+                    times <= 1
+                } else {
+                    times == 1
+                };
+                assert!(fits, "{name} {times} times for {filter} in round {round}");
+            }
+            assert!(found.iter().all(|name| mqtt::topic::matches(filter, name)));
         }
     }
 
@@ -412,7 +517,7 @@ mod tests {
         let mut tree = TopicTree::new(1);
         let node = tree.insert(&deep, ());
         let mut found = 0;
-        tree.match_filter("#", |_, ()| found += 1);
+        tree.match_filter("#", &mut Walk::new(), &mut 100_000, |()| found += 1);
         tree.match_name(&deep, |()| found += 1);
         assert_eq!((found, tree.find(&deep)), (2, Some(node)));
         tree.remove(node);

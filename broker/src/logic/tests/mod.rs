@@ -8,6 +8,7 @@ use super::testing::{Client, Cluster, Received, connect};
 
 mod aliasing;
 mod authenticating;
+mod bounds;
 mod connecting;
 mod delivering;
 mod operating;

@@ -1,5 +1,7 @@
 //! Publishers wait for clients that are behind, and not for ever.
 
+use mqtt::frame::PacketType;
+
 use super::*;
 use crate::limits;
 
@@ -7,10 +9,14 @@ const PAYLOAD_BYTES: usize = 60_000;
 
 /// Publishes until the publisher is paused, or the time is over that this may take.
 fn fill(cluster: &mut Cluster, publisher: Client) -> usize {
+    fill_topic(cluster, publisher, "t")
+}
+
+fn fill_topic(cluster: &mut Cluster, publisher: Client, topic: &str) -> usize {
     let payload = "x".repeat(PAYLOAD_BYTES);
     let mut sent = 0;
     while !cluster.paused(publisher) && sent * PAYLOAD_BYTES < limits::OUT_BYTES_MAX {
-        cluster.publish(publisher, "t", QoS::AtMostOnce, &payload);
+        cluster.publish(publisher, topic, QoS::AtMostOnce, &payload);
         sent += 1;
     }
     sent
@@ -106,5 +112,282 @@ fn a_client_that_does_not_take_its_answers_is_not_read_from() {
     assert!(cluster.paused(client), "whatever resumes others");
     cluster.set_reading(client, true);
     cluster.settle();
+    assert!(!cluster.paused(client));
+}
+
+/// A client that takes QoS 1 messages but acknowledges none yet.
+fn join_unacknowledging(cluster: &mut Cluster, name: &str) -> Client {
+    let client = cluster.join(V3, name);
+    cluster.subscribe(client, "t", QoS::AtLeastOnce);
+    client
+}
+
+/// PUBLISH packets with these numbers as payloads, in one piece.
+fn burst(numbers: std::ops::Range<usize>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for number in numbers {
+        let payload = number.to_string();
+        publish("t", QoS::AtLeastOnce, &payload)
+            .encode(V3, &mut bytes)
+            .unwrap();
+    }
+    bytes
+}
+
+/// Acknowledges all that comes until nothing comes any more.
+fn acknowledge_all(cluster: &mut Cluster, client: Client) -> Vec<String> {
+    let mut payloads = Vec::new();
+    while let Some(received) = cluster.next(client) {
+        if let Some(Packet::Publish(publish)) = received.packet() {
+            payloads.push(String::from_utf8(publish.payload.to_vec()).unwrap());
+            if let Some(identifier) = publish.packet_identifier {
+                cluster.acknowledge(client, PacketType::PubAck, identifier.get());
+            }
+        }
+    }
+    payloads
+}
+
+#[test]
+fn publishers_wait_for_acknowledgements_before_a_queue_is_full() {
+    for shards in [1, 2] {
+        let mut cluster = Cluster::new(shards);
+        let (first, second) = apart(shards);
+        let publisher = cluster.join(V3, first);
+        let subscriber = join_unacknowledging(&mut cluster, &second);
+        let mut sent = 0;
+        for _ in 0..4 {
+            // What has been received already when the publisher is told to wait is more than the queue takes.
+            while !cluster.paused(publisher) {
+                cluster.send(publisher, &burst(sent..sent + 400));
+                sent += 400;
+            }
+            let waiting = cluster.count(|counters| counters.queued_messages.get());
+            assert!(waiting > 500, "{waiting}");
+            cluster.send(publisher, &burst(sent..sent + 2000));
+            sent += 2000;
+            let mut got = acknowledge_all(&mut cluster, subscriber);
+            assert!(!cluster.paused(publisher), "it goes on below a quarter");
+            got.sort_by_key(|payload| payload.parse::<usize>().unwrap());
+            got.dedup();
+            assert_eq!(got.last().unwrap(), &(sent - 1).to_string());
+        }
+        assert_eq!(dropped(&cluster), 0, "{shards} shards");
+    }
+}
+
+#[test]
+fn nobody_waits_for_acknowledgements_that_do_not_come() {
+    let mut cluster = Cluster::new(1);
+    let publisher = cluster.join(V3, "p");
+    join_unacknowledging(&mut cluster, "s");
+    cluster.send(publisher, &burst(0..1500));
+    assert!(cluster.paused(publisher), "its own answers do not set it free");
+    assert_eq!(dropped(&cluster), 0);
+    cluster.advance_ms(patience_ms());
+    assert!(!cluster.paused(publisher));
+    cluster.send(publisher, &burst(1500..1600));
+    assert!(!cluster.paused(publisher));
+    assert_eq!(dropped(&cluster), 100, "the queue is full for one that is slow");
+}
+
+#[test]
+fn clients_that_publish_to_each_other_do_not_wait_for_each_other() {
+    for shards in [1, 2] {
+        let mut cluster = Cluster::new(shards);
+        let (first, second) = apart(shards);
+        let clients = [first, second.as_str()].map(|name| join_unacknowledging(&mut cluster, name));
+        for client in clients {
+            cluster.send(client, &burst(0..700));
+        }
+        for client in clients {
+            assert!(!cluster.paused(client), "its acknowledgements are needed");
+        }
+        for _ in 0..2 {
+            for client in clients {
+                acknowledge_all(&mut cluster, client);
+            }
+        }
+        assert_eq!(cluster.count(|counters| counters.queued_messages.get()), 0);
+        assert_eq!(dropped(&cluster), 0);
+    }
+}
+
+#[test]
+fn who_connects_again_is_slow_still() {
+    let mut cluster = Cluster::new(1);
+    let publisher = cluster.join(V3, "p");
+    for attempt in 0..5 {
+        let hostile = cluster.join(V3, "hostile");
+        cluster.subscribe(hostile, "t", QoS::AtMostOnce);
+        cluster.set_reading(hostile, false);
+        fill(&mut cluster, publisher);
+        assert_eq!(cluster.paused(publisher), attempt == 0, "attempt {attempt}");
+        // It goes before anybody's patience is over.
+        cluster.advance_ms(100);
+        cluster.cut(hostile);
+        assert!(!cluster.paused(publisher));
+    }
+    cluster.advance_ms(limits::SLOW_NS / 1_000_000 + 1000);
+    let again = cluster.join(V3, "hostile");
+    cluster.subscribe(again, "t", QoS::AtMostOnce);
+    cluster.set_reading(again, false);
+    fill(&mut cluster, publisher);
+    assert!(cluster.paused(publisher), "its minute is over");
+}
+
+#[test]
+fn new_client_identifiers_use_up_the_patience_of_a_shard() {
+    let mut cluster = Cluster::new(1);
+    let publisher = cluster.join(V3, "p");
+    let honest = cluster.join(V3, "honest");
+    cluster.subscribe(honest, "h", QoS::AtMostOnce);
+    cluster.set_reading(honest, false);
+    fill_topic(&mut cluster, publisher, "h");
+    cluster.set_reading(honest, true);
+    cluster.settle();
+    assert!(!cluster.paused(publisher));
+    cluster.payloads(honest);
+    let mut waited_ms = 0;
+    for attempt in 0..40 {
+        let hostile = cluster.join(V3, &format!("hostile-{attempt}"));
+        cluster.subscribe(hostile, "t", QoS::AtMostOnce);
+        cluster.set_reading(hostile, false);
+        fill(&mut cluster, publisher);
+        while cluster.paused(publisher) {
+            cluster.advance_ms(10);
+            waited_ms += 10;
+        }
+        cluster.cut(hostile);
+    }
+    let budget_ms = limits::PATIENCE_BUDGET_NS / 1_000_000;
+    assert!(waited_ms <= budget_ms * 2, "{waited_ms} ms in 40 attempts");
+    cluster.set_reading(honest, false);
+    fill_topic(&mut cluster, publisher, "h");
+    assert!(
+        cluster.paused(publisher),
+        "who has caught up before is waited for"
+    );
+}
+
+const SUBSCRIBERS: usize = 300;
+
+/// That many subscribers, each of which may have much without being behind, and a publisher in another shard if there is one.
+fn crowd(shards: u16) -> (Cluster, Client, Vec<Client>) {
+    let mut cluster = Cluster::new(shards);
+    let publisher = cluster.join(V3, "first");
+    let home = crate::logic::home_shard("first", shards);
+    let names = (0..).map(|number| format!("s{number}"));
+    let elsewhere = |name: &String| shards == 1 || crate::logic::home_shard(name, shards) != home;
+    let names: Vec<_> = names.filter(elsewhere).take(SUBSCRIBERS).collect();
+    let subscribers: Vec<_> = names.iter().map(|name| cluster.join(V3, name)).collect();
+    for &subscriber in &subscribers {
+        cluster.subscribe(subscriber, "t", QoS::AtMostOnce);
+        cluster.set_reading(subscriber, false);
+    }
+    (cluster, publisher, subscribers)
+}
+
+#[test]
+fn v35_publishers_wait_for_the_sum_over_a_shard_too() {
+    for shards in [1, 2] {
+        let (mut cluster, publisher, subscribers) = crowd(shards);
+        let shard = cluster.shard_of(subscribers[0]);
+        let mut sent = 0;
+        for _ in 0..2 {
+            sent += fill(&mut cluster, publisher);
+            assert!(cluster.paused(publisher), "{shards} shards");
+            let waiting = cluster.shard(shard).unwrap().output_bytes();
+            let bound = limits::SHARD_OUT_PRESSURE_BYTES + 2 * SUBSCRIBERS * PAYLOAD_BYTES;
+            assert!(
+                (limits::SHARD_OUT_PRESSURE_BYTES..bound).contains(&waiting),
+                "{waiting}"
+            );
+            for &subscriber in &subscribers {
+                cluster.set_reading(subscriber, true);
+            }
+            assert!(!cluster.paused(publisher));
+            assert_eq!(cluster.shard(shard).unwrap().output_bytes(), 0);
+            for &subscriber in &subscribers {
+                cluster.set_reading(subscriber, false);
+            }
+        }
+        for subscriber in subscribers {
+            cluster.set_reading(subscriber, true);
+            assert_eq!(cluster.payloads(subscriber).len(), sent);
+        }
+        assert_eq!(dropped(&cluster), 0);
+    }
+}
+
+#[test]
+fn v35_who_holds_the_most_of_the_sum_is_slow_when_the_patience_is_over() {
+    let (mut cluster, publisher, subscribers) = crowd(1);
+    let healthy = cluster.join(V3, "healthy");
+    cluster.subscribe(healthy, "t", QoS::AtMostOnce);
+    let mut sent = fill(&mut cluster, publisher);
+    cluster.advance_ms(patience_ms());
+    assert!(!cluster.paused(publisher));
+    for _ in 0..200 {
+        sent += 1;
+        cluster.publish(publisher, "t", QoS::AtMostOnce, &"x".repeat(PAYLOAD_BYTES));
+        assert!(!cluster.paused(publisher), "nobody waits for them");
+        let waiting = cluster.shard(0).unwrap().output_bytes();
+        let bound = limits::SHARD_OUT_PRESSURE_BYTES + limits::SHARD_OUT_SLOW_BYTES_MAX;
+        assert!(waiting < bound, "{waiting}");
+    }
+    assert_eq!(
+        cluster.payloads(healthy).len(),
+        sent,
+        "nothing is lost for the others"
+    );
+    assert!(dropped(&cluster) > 0);
+    for subscriber in subscribers {
+        cluster.cut(subscriber);
+    }
+    assert_eq!(cluster.shard(0).unwrap().output_bytes(), 0);
+}
+
+#[test]
+fn v35_the_memory_limit_bounds_output_too() {
+    let (mut cluster, publisher, _) = crowd(1);
+    cluster.set_memory_full(true);
+    fill(&mut cluster, publisher);
+    assert!(cluster.paused(publisher));
+    let waiting = cluster.shard(0).unwrap().output_bytes();
+    let bound = limits::SHARD_OUT_PRESSURE_BYTES_LOW + 2 * SUBSCRIBERS * PAYLOAD_BYTES;
+    assert!(waiting < bound, "{waiting}");
+}
+
+/// It publishes to itself, and acknowledges in the same piece of bytes what made room: nobody is left to wait for.
+#[test]
+fn who_catches_up_in_the_same_bytes_is_read_on() {
+    let mut cluster = Cluster::new(1);
+    let client = join_unacknowledging(&mut cluster, "c");
+    cluster.send(client, &burst(0..20 + 500));
+    assert!(!cluster.paused(client));
+    let mut bytes = burst(520..521);
+    for identifier in 1..=20 {
+        mqtt::encode::ack(
+            PacketType::PubAck,
+            id(identifier),
+            ReasonCode::Success,
+            V3,
+            &mut bytes,
+        );
+    }
+    cluster.send(client, &bytes);
+    let rest = (1..30).flat_map(|round: u16| (1..=20).map(move |identifier| round * 20 + identifier));
+    let mut bytes = Vec::new();
+    for identifier in rest {
+        mqtt::encode::ack(
+            PacketType::PubAck,
+            id(identifier),
+            ReasonCode::Success,
+            V3,
+            &mut bytes,
+        );
+    }
+    cluster.send(client, &[burst(521..523), bytes].concat());
     assert!(!cluster.paused(client));
 }

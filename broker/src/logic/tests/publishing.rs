@@ -217,6 +217,63 @@ fn receive_maximum_is_enforced() {
     }
 }
 
+/// V25: the quota is the connection's [MQTT 5.0, 4.9], what awaits PUBREL is the session's.
+#[test]
+fn v25_a_new_connection_has_its_whole_receive_maximum() {
+    let mut forever = PropertiesBuf::new();
+    forever.push(Property::SessionExpiryInterval(u32::MAX)).unwrap();
+    let kept = Connect {
+        clean_start: false,
+        properties: forever.as_properties(),
+        ..connect(V5, "c")
+    };
+    let mut cluster = Cluster::new(1);
+    let subscriber = cluster.join(V5, "s");
+    cluster.subscribe(subscriber, "t", QoS::AtMostOnce);
+    let publish_as = |cluster: &mut Cluster, client, number| {
+        let message = publish("t", QoS::ExactlyOnce, "x");
+        let packet_identifier = Some(id(number));
+        cluster.publish_with(
+            client,
+            &Publish {
+                packet_identifier,
+                ..message
+            },
+        );
+        assert_eq!(acknowledgement(cluster, client).0, PacketType::PubRec);
+    };
+    for connection in 0..3 {
+        let client = cluster.join_with(&kept);
+        for number in 1..=20 {
+            publish_as(&mut cluster, client, connection * 20 + number);
+        }
+        assert_eq!(cluster.payloads(subscriber).len(), 20);
+        cluster.cut(client);
+    }
+    let client = cluster.join_with(&kept);
+    for number in 1..=20 {
+        publish_as(&mut cluster, client, number);
+    }
+    cluster.expect_nothing(subscriber);
+    for number in [5, 60, 33] {
+        cluster.acknowledge(client, PacketType::PubRel, number);
+        let answer = acknowledgement(&mut cluster, client);
+        assert_eq!(answer, (PacketType::PubComp, number, ReasonCode::Success));
+    }
+    for number in 100..120 {
+        publish_as(&mut cluster, client, number);
+    }
+    let message = publish("t", QoS::ExactlyOnce, "x");
+    cluster.publish_with(
+        client,
+        &Publish {
+            packet_identifier: Some(id(120)),
+            ..message
+        },
+    );
+    cluster.expect_disconnect(client, ReasonCode::ReceiveMaximumExceeded);
+}
+
 #[test]
 fn topic_aliases_stand_for_topics_on_their_connection() {
     // [MQTT-3.3.2-7], [MQTT-3.3.2-9], [MQTT-3.3.2-12]

@@ -1,4 +1,4 @@
-//! An answer to a client, sent within its time.
+//! A client of HTTP: its request and its answer, within their time.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
@@ -7,8 +7,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use transport::stream::SecureStream;
-
-use crate::limits;
+use transport::websocket::handshake::{self, Heard, Page, Wanted};
 
 /// A client that waits for its answer.
 pub(super) struct Client {
@@ -30,15 +29,53 @@ pub(super) struct Head<'a> {
 }
 
 impl Client {
-    pub(super) fn new(socket: OwnedFd, stream: SecureStream) -> io::Result<Client> {
+    /// All is to be over then.
+    pub(super) fn new(socket: OwnedFd, stream: SecureStream, until: Instant) -> io::Result<Client> {
         let socket = TcpStream::from(socket);
         socket.set_nonblocking(false)?;
         Ok(Client {
             socket,
             stream,
-            until: Instant::now() + Duration::from_nanos(limits::PAGE_NS_MAX),
+            until,
             wire: Vec::new(),
         })
+    }
+
+    /// Waits for the request; `None` if it was none that can be answered, and has been told so.
+    pub(super) fn read(&mut self, wanted: &Wanted) -> io::Result<Option<Page>> {
+        let mut plain = Vec::new();
+        let mut chunk = [0; 4096];
+        loop {
+            self.socket.set_read_timeout(Some(self.left()?))?;
+            let read = self.socket.read(&mut chunk)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let received = chunk.get(..read).unwrap_or_default();
+            let opened = self.stream.open(received, &mut plain, &mut self.wire);
+            self.flush()?;
+            opened.map_err(|error| io::Error::other(error.to_string()))?;
+            match handshake::hear(&plain, wanted) {
+                Heard::Incomplete => {}
+                Heard::Page(page) => return Ok(Some(page)),
+                Heard::Refused { answer, .. } => {
+                    self.stream.seal(&answer, &mut self.wire);
+                    self.flush()?;
+                    return Ok(None);
+                }
+                // Nobody sees more of it.
+                Heard::Upgrade { .. } => return Ok(None),
+            }
+        }
+    }
+
+    /// The time that is left.
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(left)
     }
 
     /// Sends an answer with a body that is a line for people, and ends the connection.
@@ -83,11 +120,7 @@ impl Client {
     fn flush(&mut self) -> io::Result<()> {
         let mut wire = self.wire.as_slice();
         while !wire.is_empty() {
-            let left = self.until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            self.socket.set_write_timeout(Some(left))?;
+            self.socket.set_write_timeout(Some(self.left()?))?;
             let written = self.socket.write(wire)?;
             wire = wire.get(written..).unwrap_or_default();
         }

@@ -1,0 +1,119 @@
+//! Listening sockets: bound before anything runs.
+//!
+//! Invariant: a port that is another's, or an address that this machine does not have, is told with what to do, and nothing
+//! is half started.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use transport::socket;
+
+use crate::config::{Configuration, ListenerSocket, Protocol};
+use crate::server::ServerError;
+use crate::settings::ListenerId;
+use crate::shard::Listening;
+
+/// The sockets of clients, and those of operators.
+#[derive(Default)]
+pub(crate) struct Bound {
+    pub(crate) clients: Vec<Listening>,
+    pub(crate) operators: Vec<(OwnedFd, ListenerId)>,
+}
+
+/// Binds every listener.
+///
+/// # Errors
+/// Which address cannot be listened on, and what to do.
+pub(crate) fn all(configuration: &Configuration) -> Result<Bound, ServerError> {
+    let mut bound = Bound::default();
+    for (index, listener) in (0u16..).zip(&configuration.listeners) {
+        let connections = Arc::new(AtomicU64::new(0));
+        for socket in any(&listener.addresses, listener.interface.as_deref())? {
+            tell(listener, &socket);
+            match listener.protocol {
+                Protocol::HttpApi => bound.operators.push((socket, ListenerId(index))),
+                Protocol::Mqtt | Protocol::WebSockets(_) => bound.clients.push(Listening {
+                    socket: Arc::new(socket),
+                    listener: ListenerId(index),
+                    connections: Arc::clone(&connections),
+                }),
+            }
+        }
+        warn_of_open_api(listener);
+    }
+    Ok(bound)
+}
+
+fn tell(listener: &ListenerSocket, socket: &OwnedFd) {
+    let kind = match listener.protocol {
+        Protocol::Mqtt => "listen",
+        Protocol::WebSockets(_) => "websockets listen",
+        Protocol::HttpApi => "http_api listen",
+    };
+    let address = socket::local_address(socket.as_fd()).map_or_else(|_| "?".to_owned(), |a| a.to_string());
+    let tls = if listener.tls.is_some() { " with TLS" } else { "" };
+    tracing::info!("Opening {kind} socket on {address}{tls}.");
+}
+
+fn warn_of_open_api(listener: &ListenerSocket) {
+    let is_local = listener
+        .addresses
+        .iter()
+        .all(|address| address.ip().is_loopback());
+    let asks = listener
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.require_client_certificate);
+    if listener.protocol == Protocol::HttpApi && !is_local && !asks {
+        tracing::warn!(
+            "The http_api on port {} answers everybody who can reach it: `listener {} 127.0.0.1` keeps it to this machine, \
+             require_certificate to those with a certificate.",
+            listener.port,
+            listener.port
+        );
+    }
+}
+
+/// Binds a listener's addresses; those that this machine does not have may be missing as long as one is there.
+fn any(addresses: &[SocketAddr], interface: Option<&str>) -> Result<Vec<OwnedFd>, ServerError> {
+    let mut bound = Vec::new();
+    let mut missing = None;
+    for address in addresses {
+        match one(*address, interface) {
+            Ok(socket) => bound.push(socket),
+            Err(error @ ServerError::Bind { absent: true, .. }) => missing = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match missing {
+        Some(error) if bound.is_empty() => Err(error),
+        _ => Ok(bound),
+    }
+}
+
+fn one(address: SocketAddr, interface: Option<&str>) -> Result<OwnedFd, ServerError> {
+    socket::listen_on(address, interface, true).map_err(|source| {
+        let hint = match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                "; another program has the port: stop it, or choose another port with -p or `listener`"
+            }
+            io::ErrorKind::PermissionDenied => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
+            io::ErrorKind::NotFound => " (bind_interface): `ip link` shows those that there are",
+            io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
+            _ => "",
+        };
+        let absent = matches!(
+            source.raw_os_error(),
+            Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)
+        );
+        ServerError::Bind {
+            address,
+            source,
+            hint,
+            absent,
+        }
+    })
+}

@@ -1,0 +1,36 @@
+//! The configuration as its files and texts make it: one file for each theme.
+
+mod any;
+mod files;
+mod listeners;
+mod mistakes;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::draft::Draft;
+use super::*;
+use crate::settings::UNLIMITED;
+
+fn read_with(text: &str, args: &Args) -> Result<Configuration, ConfigError> {
+    let mut draft = Draft::default();
+    draft.read(Path::new("t.conf"), text.as_bytes(), true);
+    resolve::configuration(draft, args)
+}
+
+fn read(text: &str) -> Configuration {
+    read_with(text, &Args::default()).unwrap_or_else(|error| panic!("{text}\n{error}"))
+}
+
+fn addresses(configuration: &Configuration) -> Vec<Vec<SocketAddr>> {
+    configuration
+        .listeners
+        .iter()
+        .map(|listener| listener.addresses.clone())
+        .collect()
+}
+
+fn socket_addresses(texts: &[&str]) -> Vec<SocketAddr> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}

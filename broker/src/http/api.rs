@@ -1,0 +1,249 @@
+//! `protocol http_api`: what operators and their programs ask a broker.
+//!
+//! Invariant: nothing can be changed here, and nothing of a client's (names, topics, payloads) can be read.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::{Value, json};
+use transport::clock;
+use transport::socket;
+use transport::stream::SecureStream;
+use transport::websocket::handshake::{Page, Wanted};
+
+use super::client::{Client, Head};
+use super::metrics::{self, OPEN_METRICS, Process};
+use super::pool::Pool;
+use super::{files, log};
+use crate::config::{ListenerSocket, ListenerTls, Protocol};
+use crate::limits;
+use crate::logic::ShardCounters;
+use crate::monitor::Pulse;
+use crate::reload::Current;
+use crate::settings::{ListenerId, ListenerSettings};
+use crate::shard::Links;
+
+/// What there is to know.
+pub(crate) struct State {
+    pub(crate) counters: Arc<[ShardCounters]>,
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) links: Arc<Links>,
+    pub(crate) current: Arc<Current>,
+    pub(crate) shut_down: Arc<AtomicBool>,
+    pub(crate) started_at: SystemTime,
+    /// Of each listener, for `/api/v1/listeners`.
+    pub(crate) listeners: Vec<Value>,
+}
+
+/// The listeners of operators.
+pub(crate) struct Api;
+
+/// A listener for `/api/v1/listeners`.
+pub(crate) fn described(socket: &ListenerSocket, settings: &ListenerSettings) -> Value {
+    let requires_certificate = |tls: &ListenerTls| tls.require_client_certificate;
+    json!({
+        "port": socket.port,
+        "protocol": match socket.protocol {
+            Protocol::Mqtt => "mqtt",
+            Protocol::WebSockets(_) => "websockets",
+            Protocol::HttpApi => "httpapi",
+        },
+        "tls": socket.tls.is_some(),
+        "mtls": socket.tls.as_ref().is_some_and(requires_certificate),
+        "allow_anonymous": settings.allow_anonymous,
+    })
+}
+
+/// A connection that was accepted.
+struct Accepted {
+    socket: OwnedFd,
+    address: SocketAddr,
+    listener: ListenerId,
+    /// When it is cut.
+    until: Instant,
+}
+
+impl Api {
+    /// Serves the sockets as long as the process lives.
+    ///
+    /// # Errors
+    /// When the system does not give a thread.
+    pub(crate) fn start(sockets: Vec<(OwnedFd, ListenerId)>, state: State) -> io::Result<()> {
+        if sockets.is_empty() {
+            return Ok(());
+        }
+        let state = Arc::new(state);
+        let work = move |accepted| serve(&state, accepted);
+        let pool = Pool::start("api", limits::API_THREADS_MAX, limits::API_REQUESTS_MAX, work)?;
+        for (socket, listener) in sockets {
+            let pool = pool.clone();
+            std::thread::Builder::new()
+                .name("api-accept".to_owned())
+                .spawn(move || accept_all(&socket, listener, &pool))?;
+        }
+        Ok(())
+    }
+}
+
+fn accept_all(listening: &OwnedFd, listener: ListenerId, pool: &Pool<Accepted>) {
+    loop {
+        let accepted = rustix::net::accept_with(listening, rustix::net::SocketFlags::CLOEXEC)
+            .map_err(io::Error::from)
+            .and_then(|socket| Ok((socket::peer_address(socket.as_fd())?, socket)));
+        match accepted {
+            // Without room it is closed.
+            Ok((address, socket)) => {
+                let _taken = pool.give(Accepted {
+                    socket,
+                    address,
+                    listener,
+                    until: Instant::now() + Duration::from_nanos(limits::API_NS_MAX),
+                });
+            }
+            // Out of descriptors, or a client that has gone: not in a busy loop.
+            Err(_) => std::thread::sleep(Duration::from_nanos(limits::ACCEPT_PAUSE_NS)),
+        }
+    }
+}
+
+fn serve(state: &State, accepted: Accepted) {
+    let Accepted {
+        socket,
+        address,
+        listener,
+        until,
+    } = accepted;
+    let in_effect = state.current.get();
+    let Some(kind) = in_effect.listeners.get(usize::from(listener.0)) else {
+        return;
+    };
+    let serve = || -> io::Result<()> {
+        let stream = SecureStream::server(kind.tls.as_ref()).map_err(io::Error::other)?;
+        let mut client = Client::new(socket, stream, until)?;
+        let Some(page) = client.read(&WANTED)? else {
+            return Ok(());
+        };
+        let told = match answer(state, &page) {
+            Some(Answer { status, kind, body }) => tell(client, &page, status, kind, &body),
+            None => match &kind.pages {
+                Some(folder) => files::serve(client, &page, folder),
+                None => client.say("404 Not Found", "", page.method == "HEAD"),
+            },
+        };
+        log(address, &page, &told);
+        Ok(())
+    };
+    if let Err(error) = serve() {
+        tracing::debug!("Client {address} of the http_api: {error}.");
+    }
+}
+
+struct Answer {
+    status: &'static str,
+    kind: &'static str,
+    body: String,
+}
+
+/// The answer, unless there is nothing of that name.
+fn answer(state: &State, page: &Page) -> Option<Answer> {
+    let ok = |kind, body| {
+        Some(Answer {
+            status: "200 OK",
+            kind,
+            body,
+        })
+    };
+    match page.target.split('?').next().unwrap_or_default() {
+        "/metrics" => ok(
+            OPEN_METRICS,
+            metrics::open_metrics(&state.counters, &state.process()),
+        ),
+        "/healthz" => Some(verdict(state.is_healthy())),
+        "/readyz" => Some(verdict(state.is_ready())),
+        "/api/v1/systree" => ok(JSON, metrics::systree(&state.counters, &state.process())),
+        "/api/v1/version" => ok(TEXT, concat!(env!("CARGO_PKG_VERSION"), "\n").to_owned()),
+        "/api/v1/listeners" => ok(JSON, format!("{:#}\n", json!({ "listeners": state.listeners }))),
+        _ => None,
+    }
+}
+
+fn verdict(verdict: Result<(), &'static str>) -> Answer {
+    let (status, body) = match verdict {
+        Ok(()) => ("200 OK", "ok"),
+        Err(why) => ("503 Service Unavailable", why),
+    };
+    Answer {
+        status,
+        kind: TEXT,
+        body: format!("{body}\n"),
+    }
+}
+
+fn tell(
+    client: Client,
+    page: &Page,
+    status: &'static str,
+    content_type: &str,
+    body: &str,
+) -> io::Result<&'static str> {
+    let head_only = match page.method.as_str() {
+        "GET" => false,
+        "HEAD" => true,
+        _ => return client.say("405 Method Not Allowed", "Allow: GET, HEAD\r\n", false),
+    };
+    let head = Head {
+        status,
+        content_type,
+        more: "Cache-Control: no-store\r\n",
+        body_bytes: body.len() as u64,
+    };
+    client.send(&head, if head_only { "" } else { body }.as_bytes())?;
+    Ok(status)
+}
+
+impl State {
+    fn process(&self) -> Process {
+        let pid = std::process::id();
+        Process {
+            started_at: self.started_at,
+            resident_bytes: clock::process_rss_bytes(pid).ok(),
+            cpu_ns: clock::process_cpu_ns(pid).ok(),
+            memory_full: self.pulse.memory_full.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether every shard turns: they are woken, and have a while to do so.
+    fn is_healthy(&self) -> Result<(), &'static str> {
+        let beat = self.pulse.raise();
+        self.links.wake_all();
+        let until = Instant::now() + TURN_PATIENCE;
+        while !self.pulse.was_felt(beat) {
+            if Instant::now() > until {
+                return Err("a shard does not turn");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Whether clients should come here.
+    fn is_ready(&self) -> Result<(), &'static str> {
+        if self.shut_down.load(Ordering::Relaxed) {
+            return Err("the broker is shutting down");
+        }
+        self.is_healthy()
+    }
+}
+
+/// A request needs no more.
+const WANTED: Wanted = Wanted {
+    header_bytes_max: 8192,
+    origins: Vec::new(),
+};
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+const TURN_PATIENCE: Duration = Duration::from_secs(2);

@@ -1,0 +1,192 @@
+//! What shards count, as OpenMetrics and as JSON.
+//!
+//! Invariant: a page is one pass over the counters without a lock, so asking for it costs the shards nothing.
+
+use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value};
+
+use crate::logic::{Kind, SHOWN, ShardCounters, sys_totals};
+
+/// What is known of the process, besides what shards count.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Process {
+    pub(super) started_at: SystemTime,
+    pub(super) resident_bytes: Option<u64>,
+    pub(super) cpu_ns: Option<u64>,
+    pub(super) memory_full: bool,
+}
+
+/// The type of [`open_metrics`].
+pub(super) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A page for Prometheus and its like.
+pub(super) fn open_metrics(shards: &[ShardCounters], process: &Process) -> String {
+    let mut page = Page::default();
+    page.family("midge_build", "info", "The version of the broker.");
+    page.sample(
+        "midge_build_info{version=\"",
+        &format!("{}\"}} 1", env!("CARGO_PKG_VERSION")),
+    );
+    for shown in SHOWN {
+        let name = format!("midge_{}", shown.name);
+        match shown.kind {
+            Kind::Total => page.counter(&name, shown.about, shown.of(shards)),
+            Kind::Now | Kind::Highest => page.gauge(&name, shown.about, shown.of(shards)),
+        }
+    }
+    page.gauge("midge_shards", "Threads that serve clients.", shards.len());
+    page.gauge(
+        "midge_memory_full",
+        "Whether memory_limit is reached, so that nothing is queued or retained.",
+        u8::from(process.memory_full),
+    );
+    if let Some(bytes) = process.resident_bytes {
+        page.gauge("process_resident_memory_bytes", "Resident memory.", bytes);
+    }
+    if let Some(nanoseconds) = process.cpu_ns {
+        page.counter(
+            "process_cpu_seconds",
+            "CPU time of all threads.",
+            nanoseconds as f64 / 1e9,
+        );
+    }
+    page.gauge(
+        "process_start_time_seconds",
+        "When the broker started, in seconds since 1970.",
+        seconds_since_1970(process.started_at),
+    );
+    page.end()
+}
+
+/// The same numbers as mosquitto's `/api/v1/systree` has them.
+pub(super) fn systree(shards: &[ShardCounters], process: &Process) -> String {
+    let mut tree: Map<String, Value> = sys_totals(shards)
+        .map(|(topic, number)| (topic, Value::from(number)))
+        .collect();
+    let now = |name: &str| {
+        SHOWN
+            .iter()
+            .find(|shown| shown.name == name)
+            .map_or(0, |shown| shown.of(shards))
+    };
+    let away = now("sessions").saturating_sub(now("clients_connected"));
+    let uptime_s = process.started_at.elapsed().map_or(0, |uptime| uptime.as_secs());
+    for (name, number) in [
+        ("clients/disconnected", away),
+        ("clients/inactive", away),
+        ("retained messages/count", now("retained")),
+        ("store/messages/bytes", now("queued_bytes")),
+        ("uptime", uptime_s),
+    ] {
+        tree.insert(format!("$SYS/broker/{name}"), Value::from(number));
+    }
+    format!("{:#}\n", Value::Object(tree))
+}
+
+fn seconds_since_1970(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, about: &str) {
+        // Writing to a string does not fail.
+        let _written = write!(self.0, "# TYPE {name} {kind}\n# HELP {name} {about}\n");
+    }
+
+    fn sample(&mut self, name: &str, rest: &str) {
+        let _written = writeln!(self.0, "{name}{rest}");
+    }
+
+    /// A counter's samples end in `_total`.
+    fn counter(&mut self, name: &str, about: &str, value: impl ToString) {
+        self.family(name, "counter", about);
+        self.sample(name, &format!("_total {}", value.to_string()));
+    }
+
+    fn gauge(&mut self, name: &str, about: &str, value: impl ToString) {
+        self.family(name, "gauge", about);
+        self.sample(name, &format!(" {}", value.to_string()));
+    }
+
+    fn end(mut self) -> String {
+        self.0.push_str("# EOF\n");
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::logic::shard_counters;
+
+    fn process() -> Process {
+        Process {
+            started_at: SystemTime::now() - Duration::from_secs(90),
+            resident_bytes: Some(4096),
+            cpu_ns: Some(1_500_000_000),
+            memory_full: false,
+        }
+    }
+
+    /// The samples, after a look at the rules of OpenMetrics: a TYPE and a HELP before each family's sample, `_total` at the
+    /// end of each counter, `# EOF` at the end of all.
+    fn samples(page: &str) -> HashMap<String, f64> {
+        let body = page.strip_suffix("# EOF\n").unwrap();
+        let mut samples = HashMap::new();
+        let mut lines = body.lines();
+        while let Some(kind) = lines.next() {
+            let (family, kind) = kind.strip_prefix("# TYPE ").unwrap().split_once(' ').unwrap();
+            let help = lines.next().unwrap();
+            assert!(
+                help.starts_with(&format!("# HELP {family} ")) && help.ends_with('.'),
+                "{help}"
+            );
+            let (name, value) = lines.next().unwrap().rsplit_once(' ').unwrap();
+            let suffix = name.strip_prefix(family).unwrap();
+            match kind {
+                "counter" => assert_eq!(suffix, "_total"),
+                "gauge" => assert_eq!(suffix, ""),
+                "info" => assert!(suffix.starts_with("_info{"), "{suffix}"),
+                other => panic!("{other}"),
+            }
+            assert!(
+                samples.insert(name.to_owned(), value.parse().unwrap()).is_none(),
+                "{name} twice"
+            );
+        }
+        samples
+    }
+
+    #[test]
+    fn every_counter_is_on_the_page() {
+        let shards = shard_counters(2);
+        for (counters, value) in shards.iter().zip([3, 4]) {
+            counters.publishes_received.add(value);
+            counters.sessions.add(value);
+        }
+        let samples = samples(&open_metrics(&shards, &process()));
+        assert!(samples.len() > SHOWN.len());
+        assert_eq!(samples["midge_publishes_received_total"], 7.0);
+        assert_eq!(samples["midge_sessions"], 7.0);
+        assert_eq!(samples["midge_shards"], 2.0);
+        assert_eq!(samples["process_cpu_seconds_total"], 1.5);
+    }
+
+    #[test]
+    fn the_same_numbers_as_json() {
+        let shards = shard_counters(1);
+        shards[0].publishes_received.add(7);
+        let tree: Value = serde_json::from_str(&systree(&shards, &process())).unwrap();
+        assert_eq!(tree["$SYS/broker/publish/messages/received"], 7);
+        assert!(tree["$SYS/broker/uptime"].as_u64().unwrap() >= 90);
+    }
+}

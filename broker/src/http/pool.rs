@@ -1,0 +1,77 @@
+//! A few threads behind a bounded queue.
+
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::auth::give_way_to_shards;
+
+/// Threads of low priority that take jobs in their order.
+pub(super) struct Pool<J>(SyncSender<J>);
+
+impl<J> Clone for Pool<J> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<J: Send + 'static> Pool<J> {
+    /// Starts `threads` of this name; `waiting_max` jobs may wait for them.
+    pub(super) fn start(
+        name: &str,
+        threads: usize,
+        waiting_max: usize,
+        work: impl Fn(J) + Clone + Send + 'static,
+    ) -> io::Result<Self> {
+        let (jobs, waiting) = sync_channel(waiting_max);
+        let waiting = Arc::new(Mutex::new(waiting));
+        for number in 0..threads {
+            let (waiting, work) = (Arc::clone(&waiting), work.clone());
+            std::thread::Builder::new()
+                .name(format!("{name}-{number}"))
+                .spawn(move || work_all(&waiting, &work))?;
+        }
+        Ok(Self(jobs))
+    }
+
+    /// Whether there was room for the job; never waits.
+    pub(super) fn give(&self, job: J) -> bool {
+        self.0.try_send(job).is_ok()
+    }
+}
+
+fn work_all<J>(waiting: &Mutex<Receiver<J>>, work: &impl Fn(J)) {
+    give_way_to_shards();
+    loop {
+        let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = job else {
+            return;
+        };
+        work(job);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn jobs_beyond_the_bound_are_refused() {
+        let (begun, has_begun) = channel();
+        let (go, wait) = channel::<()>();
+        let wait = Arc::new(Mutex::new(wait));
+        let work = move |number: i32| {
+            begun.send(number).unwrap();
+            let _told = wait.lock().unwrap().recv();
+        };
+        let pool = Pool::start("test", 1, 2, work).unwrap();
+        assert!(pool.give(0));
+        assert_eq!(has_begun.recv(), Ok(0));
+        assert!(pool.give(1) && pool.give(2));
+        assert!(!pool.give(3));
+        drop(go);
+        assert_eq!([has_begun.recv(), has_begun.recv()], [Ok(1), Ok(2)]);
+    }
+}

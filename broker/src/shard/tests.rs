@@ -1,0 +1,352 @@
+//! The loop of a shard with real sockets and a real ring, turned by hand: what a test does falls between two turns.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Instant;
+
+use mqtt::ProtocolVersion;
+use mqtt::frame::PacketType;
+use mqtt::packet::{Connect, Publish, Will};
+use mqtt::property::Properties;
+use transport::socket;
+
+use super::*;
+use crate::auth::{AccessFiles, Policy};
+use crate::logic::testing::connect;
+use crate::logic::{Batch, Control, home_shard, shard_counters};
+use crate::reload::ListenerInEffect;
+use crate::settings::Settings;
+
+/// Shards of one thread, and where they listen.
+struct Loops {
+    shards: Vec<ShardLoop>,
+    links: Arc<Links>,
+    shut_down: Arc<AtomicBool>,
+    address: SocketAddr,
+}
+
+impl Loops {
+    fn new(count: u16) -> Self {
+        let settings = Arc::new(Settings {
+            sys_interval_s: 0,
+            ..Settings::default()
+        });
+        let listener = ListenerInEffect {
+            tls: None,
+            identity: None,
+            proxy: None,
+            upgrade: None,
+            pages: None,
+        };
+        let in_effect = InEffect {
+            settings: Arc::clone(&settings),
+            listeners: vec![listener],
+        };
+        let links = Arc::new(Links::new(count));
+        let files = vec![AccessFiles::default()];
+        let authentication =
+            Authentication::start(Arc::clone(&settings), files, Policy::default(), count, |_| {}).unwrap();
+        let shut_down = Arc::new(AtomicBool::new(false));
+        let shared = Shared {
+            links: Arc::clone(&links),
+            current: Arc::new(Current::new(in_effect, count)),
+            authentication: Arc::new(authentication),
+            shut_down: Arc::clone(&shut_down),
+            pulse: Arc::new(Pulse::new(count)),
+            pages: Pages::default(),
+        };
+        let socket = socket::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), true).unwrap();
+        let address = socket::local_address(socket.as_fd()).unwrap();
+        let listening = Listening {
+            socket: Arc::new(socket),
+            listener: ListenerId(0),
+            connections: Arc::new(AtomicU64::new(0)),
+        };
+        let counters = shard_counters(count);
+        let shard = |index| {
+            let logic = Shard::new(index, count, Arc::clone(&settings), Arc::clone(&counters));
+            ShardLoop::new(index, count, logic, vec![listening.clone()], shared.clone()).unwrap()
+        };
+        Self {
+            shards: (0..count).map(shard).collect(),
+            links,
+            shut_down,
+            address,
+        }
+    }
+
+    fn turn(&mut self, shard: usize) {
+        self.links.wake(u16::try_from(shard).unwrap());
+        self.shards[shard].turn().unwrap();
+    }
+
+    /// Turns all shards until the client has so many bytes to read, which are returned.
+    fn read(&mut self, client: &mut TcpStream, bytes: usize) -> Vec<u8> {
+        let mut got = vec![0; bytes];
+        let mut filled = 0;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while filled < bytes {
+            assert!(Instant::now() < deadline, "{:?} and no more", &got[..filled]);
+            (0..self.shards.len()).for_each(|shard| self.turn(shard));
+            filled += read_some(client, &mut got[filled..]);
+        }
+        got
+    }
+
+    /// Turns all shards until the client's connection is closed.
+    fn read_to_end(&mut self, client: &mut TcpStream) -> Vec<u8> {
+        let mut got = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            assert!(Instant::now() < deadline, "{got:?} and no end");
+            (0..self.shards.len()).for_each(|shard| self.turn(shard));
+            match client.read_to_end(&mut got) {
+                Ok(_) => return got,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// A client that was let in.
+    fn join(&mut self, name: &str) -> TcpStream {
+        self.join_with(&connect(ProtocolVersion::V3_1_1, name))
+    }
+
+    fn join_with(&mut self, connect: &Connect<'_>) -> TcpStream {
+        let mut client = open(self.address);
+        client.write_all(&bytes_of(connect)).unwrap();
+        assert_eq!(self.read(&mut client, 4), [0x20, 2, 0, 0]);
+        client
+    }
+
+    fn subscribe(&mut self, client: &mut TcpStream, filter: &str) {
+        let mut bytes = vec![0x82, u8::try_from(filter.len() + 5).unwrap(), 0, 1, 0];
+        bytes.push(u8::try_from(filter.len()).unwrap());
+        bytes.extend_from_slice(filter.as_bytes());
+        bytes.push(0);
+        client.write_all(&bytes).unwrap();
+        assert_eq!(self.read(client, 5), [0x90, 3, 0, 1, 0]);
+    }
+
+    fn ping(&mut self, client: &mut TcpStream) {
+        client.write_all(&[0xC0, 0]).unwrap();
+        assert_eq!(self.read(client, 2), [0xD0, 0]);
+    }
+
+    /// The connection of a client in a shard.
+    fn connection(&self, shard: usize, name: &str) -> ConnectionId {
+        let ids = (0..64).flat_map(|slot| (0..64).map(move |generation| ConnectionId { slot, generation }));
+        let is_it = |id: &ConnectionId| self.shards[shard].logic.client_identifier(*id) == Some(name);
+        ids.into_iter().find(is_it).unwrap()
+    }
+}
+
+fn open(address: SocketAddr) -> TcpStream {
+    let client = TcpStream::connect(address).unwrap();
+    client.set_nodelay(true).unwrap();
+    client.set_nonblocking(true).unwrap();
+    client
+}
+
+fn read_some(client: &mut TcpStream, into: &mut [u8]) -> usize {
+    match client.read(into) {
+        Ok(0) => panic!("closed"),
+        Ok(read) => read,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn bytes_of(connect: &Connect<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    connect.encode(&mut bytes).unwrap();
+    bytes
+}
+
+fn publish(topic: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let publish = Publish {
+        dup: false,
+        qos: mqtt::QoS::AtMostOnce,
+        retain: false,
+        topic,
+        packet_identifier: None,
+        properties: Properties::EMPTY,
+        payload: b"x",
+    };
+    publish.encode(ProtocolVersion::V3_1_1, &mut bytes).unwrap();
+    bytes
+}
+
+/// A name of a client whose home is that shard.
+fn at_home_in(shard: u16, shards: u16, name: &str) -> String {
+    let names = (0..).map(|number| format!("{name}-{number}"));
+    names
+        .into_iter()
+        .find(|name| home_shard(name, shards) == shard)
+        .unwrap()
+}
+
+/// Names of connections begin again from the front: none is taken for another one, and none is lost.
+#[test]
+fn connections_go_on_when_the_generations_begin_again() {
+    let mut loops = Loops::new(2);
+    for shard in &mut loops.shards {
+        shard.logic.begin_generations_at(ConnectionId::GENERATIONS - 3);
+        shard
+            .greetings
+            .begin_generations_at(ConnectionId::GENERATIONS - 3);
+    }
+    let mut clients: Vec<_> = (0..12).map(|number| loops.join(&format!("c{number}"))).collect();
+    for client in &mut clients {
+        loops.ping(client);
+    }
+    for number in (0..12).step_by(2) {
+        clients[number] = loops.join(&format!("again-{number}"));
+    }
+    for client in &mut clients {
+        loops.ping(client);
+        loops.subscribe(client, "t");
+    }
+    clients[0].write_all(&publish("t")).unwrap();
+    for client in &mut clients {
+        assert_eq!(loops.read(client, publish("t").len()), publish("t"));
+    }
+}
+
+/// Another shard that pushes as fast as this one takes does not keep it from its clients.
+#[test]
+fn a_turn_ends_though_batches_keep_coming() {
+    let mut loops = Loops::new(2);
+    let name = at_home_in(0, 2, "c");
+    let mut client = loops.join(&name);
+    let stop = Arc::new(AtomicBool::new(false));
+    let pusher = {
+        let (links, stop) = (Arc::clone(&loops.links), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            let end = Instant::now() + Duration::from_secs(20);
+            while !stop.load(Ordering::Relaxed) && Instant::now() < end {
+                if links.has_room(1, 0) {
+                    let control = |number| match number % 2 {
+                        0 => Control::InterestAdd("a/+/b".into()),
+                        _ => Control::InterestRemove("a/+/b".into()),
+                    };
+                    let batch = Batch {
+                        control: (0..limits::BATCH_CONTROL_MAX).map(control).collect(),
+                        publishes: Vec::new(),
+                    };
+                    let _ = links.push(1, 0, links::Parcel::Batch(batch));
+                }
+            }
+        })
+    };
+    let begin = Instant::now();
+    for _ in 0..3 {
+        loops.turn(0);
+    }
+    loops.ping(&mut client);
+    let elapsed = begin.elapsed();
+    stop.store(true, Ordering::Relaxed);
+    pusher.join().unwrap();
+    assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
+}
+
+/// Connections that arrive when the broker already ends are told so, wherever they are on their way.
+#[test]
+fn late_arrivals_are_told_that_the_broker_ends() {
+    let mut loops = Loops::new(2);
+    loops.turn(0);
+    loops.turn(1);
+    let mut late: Vec<_> = (0..16).map(|_| open(loops.address)).collect();
+    // They are accepted, and have not said who they are.
+    while loops
+        .shards
+        .iter()
+        .map(|shard| shard.greetings.len())
+        .sum::<usize>()
+        < late.len()
+    {
+        loops.turn(0);
+        loops.turn(1);
+    }
+    loops.shut_down.store(true, Ordering::Relaxed);
+    loops.turn(1);
+    for (number, client) in late.iter_mut().enumerate() {
+        let version = if number % 2 == 0 {
+            ProtocolVersion::V3_1_1
+        } else {
+            ProtocolVersion::V5
+        };
+        client
+            .write_all(&bytes_of(&connect(version, &format!("late-{number}"))))
+            .unwrap();
+    }
+    // This one does not know yet: some of its connections leave for the other one.
+    loops.turn(0);
+    assert!(!loops.shards[1].is_drained(), "it waits for them");
+    let mut refused = 0;
+    for (number, client) in late.iter_mut().enumerate() {
+        let answer = loops.read_to_end(client);
+        refused += match (number % 2, answer.as_slice()) {
+            (0, [0x20, 2, 0, 3]) | (1, [0x20, _, 0, 0x88, ..]) => 1,
+            // It was at home in the other one, and let in just before.
+            (0, [0x20, 2, 0, 0]) => 0,
+            (1, [0x20, _, 0, 0, ..]) if answer.contains(&0x8B) => 0,
+            _ => panic!("{answer:?}"),
+        };
+    }
+    assert!(refused > 0);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !loops.shards.iter().all(ShardLoop::is_drained) {
+        assert!(Instant::now() < deadline, "the shards do not end");
+        loops.turn(0);
+        loops.turn(1);
+    }
+}
+
+/// A connection breaks in the flush: its Will goes to other shards before a client here learns of it.
+#[test]
+fn a_will_of_the_flush_goes_out_after_its_batch() {
+    let mut loops = Loops::new(2);
+    let names = ["dying", "watcher", "writer"].map(|name| at_home_in(0, 2, name));
+    let [dying_name, watcher_name, writer_name] = &names;
+    let will = Will {
+        qos: mqtt::QoS::AtMostOnce,
+        retain: false,
+        properties: Properties::EMPTY,
+        topic: "will",
+        payload: b"x",
+    };
+    let mut dying = loops.join_with(&Connect {
+        will: Some(will),
+        ..connect(ProtocolVersion::V3_1_1, dying_name)
+    });
+    loops.subscribe(&mut dying, "t");
+    let mut watcher = loops.join(watcher_name);
+    loops.subscribe(&mut watcher, "+");
+    let mut elsewhere = loops.join(&at_home_in(1, 2, "elsewhere"));
+    loops.subscribe(&mut elsewhere, "will");
+    let mut writer = loops.join(writer_name);
+    loops.ping(&mut writer);
+
+    let id = loops.connection(0, dying_name);
+    let connection = loops.shards[0].connections.get(id).unwrap();
+    socket::shut_down(connection.socket.as_fd());
+    writer.write_all(&publish("t")).unwrap();
+    let before = loops.links.waiting(1, 0);
+    let mut told = false;
+    let mut got = [0; 64];
+    let mut filled = 0;
+    while !told {
+        loops.turn(0);
+        filled += read_some(&mut watcher, &mut got[filled..]);
+        told = got[..filled].ends_with(&publish("will"));
+        assert!(
+            !told || loops.links.waiting(1, 0) > before,
+            "a client knows of it, and the other shard does not"
+        );
+    }
+    assert_eq!(loops.read(&mut elsewhere, publish("will").len()), publish("will"));
+    assert_eq!(got[0] >> 4, PacketType::Publish as u8);
+}

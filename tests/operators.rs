@@ -1,0 +1,205 @@
+//! `protocol http_api`: what operators ask a broker by HTTP.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use mqtt::QoS;
+use rustix::process::Signal;
+
+use crate::harness::{Broker, Certificates, Client, Options, Setup, eventually, free_port};
+
+/// A broker with an http_api beside MQTT, and its port.
+fn start(keys: &str) -> (Broker, u16) {
+    let port = free_port();
+    let broker = Setup::default()
+        .shards(2)
+        .listener(&format!("listener {port} 127.0.0.1\nprotocol http_api\n{keys}"))
+        .start();
+    (broker, port)
+}
+
+fn open(port: u16) -> TcpStream {
+    let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket
+}
+
+/// Everything that a request is answered with.
+fn ask(port: u16, request: &str) -> String {
+    let mut socket = open(port);
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Status, header and body.
+fn get(port: u16, target: &str) -> (String, String, String) {
+    let answer = ask(port, &format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    let (header, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(
+        header.contains(&format!("Content-Length: {}", body.len())),
+        "{header}"
+    );
+    (
+        header["HTTP/1.1 ".len()..][..3].to_owned(),
+        header.to_owned(),
+        body.to_owned(),
+    )
+}
+
+/// A sample of `/metrics`.
+fn metric(port: u16, name: &str) -> f64 {
+    let (status, header, body) = get(port, "/metrics");
+    assert_eq!(status, "200");
+    assert!(
+        header.contains("Content-Type: application/openmetrics-text; version=1.0.0"),
+        "{header}"
+    );
+    assert!(body.ends_with("# EOF\n"));
+    let line = body
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("{name} ")));
+    line.unwrap_or_else(|| panic!("no {name} in {body}"))
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn metrics_follow_what_clients_do() {
+    let (broker, port) = start("");
+    assert_eq!(metric(port, "midge_clients_connected"), 0.0);
+    let mut clients: Vec<_> = ["a", "b", "c"]
+        .map(|name| Client::connect(&broker, &Options::new(name)))
+        .into();
+    for client in &mut clients {
+        client.subscribe("t", QoS::AtMostOnce);
+    }
+    for _ in 0..5 {
+        clients[0].publish("t", b"1234", QoS::AtLeastOnce);
+    }
+    for client in &mut clients {
+        assert_eq!(client.payloads(5).len(), 5);
+    }
+    assert_eq!(metric(port, "midge_clients_connected"), 3.0);
+    assert_eq!(metric(port, "midge_subscriptions"), 3.0);
+    assert_eq!(metric(port, "midge_publishes_received_total"), 5.0);
+    assert_eq!(metric(port, "midge_publishes_sent_total"), 15.0);
+    assert_eq!(metric(port, "midge_publish_bytes_received_total"), 20.0);
+    assert_eq!(metric(port, "midge_shards"), 2.0);
+    assert!(metric(port, "process_resident_memory_bytes") > 1e6);
+    let tree = get(port, "/api/v1/systree").2;
+    assert!(
+        tree.contains("\"$SYS/broker/publish/messages/received\": 5"),
+        "{tree}"
+    );
+    assert!(tree.contains("\"$SYS/broker/clients/connected\": 3"), "{tree}");
+}
+
+#[test]
+fn health_readiness_and_what_it_is() {
+    let (broker, port) = start("");
+    for target in ["/healthz", "/readyz"] {
+        let (status, _, body) = get(port, target);
+        assert_eq!((status.as_str(), body.as_str()), ("200", "ok\n"));
+    }
+    assert!(get(port, "/api/v1/version").2.starts_with(char::is_numeric));
+    let listeners = get(port, "/api/v1/listeners").2;
+    assert!(listeners.contains("\"httpapi\"") && listeners.contains(&format!("\"port\": {}", broker.port())));
+    // A broker that says goodbye to a client who does not listen is not ready any more.
+    let mut deaf = Client::connect(&broker, &Options::new("deaf"));
+    deaf.subscribe("#", QoS::AtMostOnce);
+    let mut publisher = Client::connect(&broker, &Options::new("p"));
+    for _ in 0..20 {
+        publisher.publish("t", &vec![b'x'; 1_000_000], QoS::AtMostOnce);
+    }
+    publisher.ping();
+    broker.signal(Signal::TERM);
+    eventually("not ready", || get(port, "/readyz").0 == "503");
+    assert_eq!(get(port, "/readyz").2, "the broker is shutting down\n");
+    deaf.cut();
+    let (status, log) = broker.wait();
+    assert!(status.success(), "{log}");
+}
+
+#[test]
+fn requests_that_are_none() {
+    let (broker, port) = start("");
+    for (request, status) in [
+        ("GET /nothing HTTP/1.1\r\n\r\n", "404"),
+        ("GET /api/v1/ HTTP/1.1\r\n\r\n", "404"),
+        ("GET /metrics/../x HTTP/1.1\r\n\r\n", "404"),
+        ("POST /metrics HTTP/1.1\r\n\r\n", "405"),
+        ("nonsense\r\n\r\n", "400"),
+    ] {
+        let answer = ask(port, request);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{request}: {answer}"
+        );
+    }
+    let head = ask(port, "HEAD /healthz HTTP/1.1\r\n\r\n");
+    assert!(
+        head.ends_with("\r\n\r\n") && head.contains("Content-Length: 3"),
+        "{head}"
+    );
+    let long = format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(20_000));
+    let mut socket = open(port);
+    let _sent = socket.write_all(long.as_bytes());
+    let mut answer = Vec::new();
+    let _read = socket.read_to_end(&mut answer);
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431 "));
+    Client::connect(&broker, &Options::new("a")).ping();
+}
+
+/// Who says nothing is cut after 5 seconds, and keeps neither clients nor, for longer, operators waiting.
+#[test]
+fn silent_operators_are_cut() {
+    let (broker, port) = start("");
+    let begin = Instant::now();
+    let mut silent: Vec<_> = (0..40).map(|_| open(port)).collect();
+    Client::connect(&broker, &Options::new("a")).ping();
+    for socket in &mut silent {
+        let mut answer = Vec::new();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let _read = socket.read_to_end(&mut answer);
+        assert!(answer.is_empty());
+    }
+    assert!(begin.elapsed() < Duration::from_secs(9), "{:?}", begin.elapsed());
+    assert_eq!(get(port, "/healthz").0, "200");
+}
+
+#[test]
+fn over_tls_with_a_certificate() {
+    let certificates = Certificates::new();
+    let path = |name: &str| certificates.path(name).display().to_string();
+    let (_broker, port) = start(&format!(
+        "certfile {}\nkeyfile {}\ncafile {}\nrequire_certificate true",
+        path("server.crt"),
+        path("server.key"),
+        path("ca.crt")
+    ));
+    let ask = |with_certificate: bool| {
+        let config = certificates.client_config(&[&rustls::version::TLS13], with_certificate);
+        let name = "localhost".try_into().unwrap();
+        let connection = rustls::ClientConnection::new(config, name).unwrap();
+        let mut stream = rustls::StreamOwned::new(connection, open(port));
+        let mut answer = Vec::new();
+        let _sent = stream.write_all(b"GET /healthz HTTP/1.1\r\n\r\n");
+        let _read = stream.read_to_end(&mut answer);
+        String::from_utf8(answer).unwrap()
+    };
+    assert!(ask(true).ends_with("\r\n\r\nok\n"));
+    assert_eq!(ask(false), "");
+}
+
+#[test]
+fn a_folder_may_be_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("index.html"), "dashboard").unwrap();
+    let (_broker, port) = start(&format!("http_dir {}", folder.path().display()));
+    assert_eq!(get(port, "/").2, "dashboard");
+    assert_eq!(get(port, "/healthz").2, "ok\n");
+    assert_eq!(get(port, "/../etc/passwd").0, "404");
+}
