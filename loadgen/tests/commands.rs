@@ -285,7 +285,9 @@ fn a_run_of_nothing_is_no_success() {
         ("--pubs 2 --subs 2 --idle", 0, "no messages"),
     ] {
         let output = run(&format!("{line} --no-tls --warmup 0 --duration 0.3"));
-        expect(line, &output, &[exit_code]);
+        // On a busy machine the generator may be late besides, which is said first.
+        let busy = if exit_code == 1 { 4 } else { exit_code };
+        expect(line, &output, &[exit_code, busy]);
         assert!(shown(&output).contains(part), "{line}: {}", shown(&output));
     }
 }

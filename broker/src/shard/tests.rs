@@ -32,11 +32,11 @@ impl Loops {
             ..Settings::default()
         });
         let listener = ListenerInEffect {
-            pages: None,
             tls: None,
             identity: None,
             proxy: None,
             upgrade: None,
+            pages: None,
         };
         let in_effect = InEffect {
             settings: Arc::clone(&settings),

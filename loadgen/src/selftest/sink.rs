@@ -166,7 +166,7 @@ impl Server {
                     _ => self.leave(slot),
                 }
             }
-            Completion::Connected { .. } | Completion::Woken => {}
+            Completion::Connected { .. } | Completion::Woken | Completion::NotWoken { .. } => {}
         }
     }
 
