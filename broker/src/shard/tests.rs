@@ -32,7 +32,6 @@ impl Loops {
             ..Settings::default()
         });
         let listener = ListenerInEffect {
-            pages: None,
             tls: None,
             identity: None,
             proxy: None,
