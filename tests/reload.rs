@@ -128,7 +128,7 @@ fn a_mistake_leaves_everything_as_it_was() {
                 .clone()
                 .global("max_qos 3")
                 .listener("allow_anonymous false"),
-            "broker.conf:1: max_qos 3",
+            "max_qos 3: must be 0 to 2",
         ),
         (
             setup

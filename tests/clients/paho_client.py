@@ -149,8 +149,8 @@ def message_properties():
     sent.UserProperty = [("b", "2"), ("a", "1"), ("b", "3")]
     sent.TopicAlias = 3
     publisher.publish("paho/five/x", b"first", 2, properties=sent)
-    got = subscriber.expect("paho/five/x", b"first", 2)
     publisher.publish("", b"by alias", 2, properties=alias(3))
+    got = subscriber.expect("paho/five/x", b"first", 2)
     assert got.PayloadFormatIndicator == 1 and got.ContentType == "text/plain", got
     assert got.ResponseTopic == "answer/here" and got.CorrelationData == b"\x00\x01", got
     assert got.UserProperty == [("b", "2"), ("a", "1"), ("b", "3")], got

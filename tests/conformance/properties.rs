@@ -126,7 +126,9 @@ fn said_to(broker: &Broker, place: In, bytes: &[u8]) -> Vec<u8> {
     }
     // An answer to the packet itself, PINGRESP, CONNACK or DISCONNECT: the last tells.
     let mut said = client.expect_bytes();
-    while ![PINGRESP[0], 0xe0].contains(&said[0]) && !(said[0] == CONNACK && said[3] != 0) {
+    let is_last =
+        |said: &[u8]| [PINGRESP[0], 0xe0].contains(&said[0]) || (said[0] == CONNACK && said[3] != 0);
+    while !is_last(&said) {
         said = client.expect_bytes();
     }
     if said == PINGRESP {

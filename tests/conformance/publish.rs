@@ -7,6 +7,9 @@ use crate::harness::Setup;
 
 const RETAIN: u8 = 0x01;
 
+/// Flags, payload, and the retained payload and QoS bits after it.
+type Step = (u8, &'static str, Option<(&'static str, u8)>);
+
 /// What a new subscriber to `filter` gets at once.
 fn retained(broker: &Broker, version: ProtocolVersion, filter: &str, qos: u8, count: usize) -> Vec<Vec<u8>> {
     let mut client = accepted(broker, version, "late");
@@ -29,7 +32,7 @@ fn retained_messages() {
         let mut present = accepted(&broker, version, "present");
         subscribed(&mut present, version, "r/#", 0);
         let mut publisher = accepted(&broker, version, "publisher");
-        let steps: &[(u8, &str, Option<(&str, u8)>)] = &[
+        let steps: &[Step] = &[
             (0x02, "not retained", None),
             (0x02 | RETAIN, "first", Some(("first", 0x02))),
             (0x02, "not retained", Some(("first", 0x02))),

@@ -3,79 +3,82 @@
 use super::*;
 use crate::harness::Setup;
 
+const TOPICS: [&str; 14] = [
+    "a",
+    "A",
+    "/a",
+    "a/",
+    "a/b",
+    "a//b",
+    "a/b/c",
+    "/",
+    "//",
+    "$x",
+    "$x/a",
+    "$X/a",
+    " a",
+    "a\u{feff}",
+];
+
+/// Filters, and those of [`TOPICS`] that they match.
+const FILTERS: [(&str, &[&str]); 14] = [
+    (
+        "#",
+        &[
+            "a",
+            "A",
+            "/a",
+            "a/",
+            "a/b",
+            "a//b",
+            "a/b/c",
+            "/",
+            "//",
+            " a",
+            "a\u{feff}",
+        ],
+    ),
+    ("+", &["a", "A", " a", "a\u{feff}"]),
+    ("+/+", &["/a", "a/", "a/b", "/"]),
+    ("/+", &["/a", "/"]),
+    (
+        "+/#",
+        &[
+            "a",
+            "A",
+            "/a",
+            "a/",
+            "a/b",
+            "a//b",
+            "a/b/c",
+            "/",
+            "//",
+            " a",
+            "a\u{feff}",
+        ],
+    ),
+    ("a/#", &["a", "a/", "a/b", "a//b", "a/b/c"]),
+    ("a/+", &["a/", "a/b"]),
+    ("a/+/b", &["a//b"]),
+    ("+/+/+", &["a//b", "a/b/c", "//"]),
+    ("$x/#", &["$x", "$x/a"]),
+    ("$x/+", &["$x/a"]),
+    ("+/a", &["/a"]),
+    ("a", &["a"]),
+    ("/", &["/"]),
+];
+
 /// Which topics a filter gets, of those that are published, over the wire.
 ///
 /// [MQTT3-4.7.1-2], [MQTT3-4.7.1-3], [MQTT3-4.7.2-1], [MQTT3-4.7.3-4], [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.2-1],
 /// [MQTT-4.7.3-4]
 #[test]
 fn filters_match_as_they_should() {
-    const TOPICS: [&str; 14] = [
-        "a",
-        "A",
-        "/a",
-        "a/",
-        "a/b",
-        "a//b",
-        "a/b/c",
-        "/",
-        "//",
-        "$x",
-        "$x/a",
-        "$X/a",
-        " a",
-        "a\u{feff}",
-    ];
-    let filters: [(&str, &[&str]); 14] = [
-        (
-            "#",
-            &[
-                "a",
-                "A",
-                "/a",
-                "a/",
-                "a/b",
-                "a//b",
-                "a/b/c",
-                "/",
-                "//",
-                " a",
-                "a\u{feff}",
-            ],
-        ),
-        ("+", &["a", "A", " a", "a\u{feff}"]),
-        ("+/+", &["/a", "a/", "a/b", "/"]),
-        ("/+", &["/a", "/"]),
-        (
-            "+/#",
-            &[
-                "a",
-                "A",
-                "/a",
-                "a/",
-                "a/b",
-                "a//b",
-                "a/b/c",
-                "/",
-                "//",
-                " a",
-                "a\u{feff}",
-            ],
-        ),
-        ("a/#", &["a", "a/", "a/b", "a//b", "a/b/c"]),
-        ("a/+", &["a/", "a/b"]),
-        ("a/+/b", &["a//b"]),
-        ("+/+/+", &["a//b", "a/b/c", "//"]),
-        ("$x/#", &["$x", "$x/a"]),
-        ("$x/+", &["$x/a"]),
-        ("+/a", &["/a"]),
-        ("a", &["a"]),
-        ("/", &["/"]),
-    ];
     for shards in [1, 2] {
         let broker = Setup::default().shards(shards).start();
         for version in VERSIONS {
             let mut publisher = accepted(&broker, version, "publisher");
-            for (filter, expected) in filters {
+            for (filter, expected) in FILTERS {
                 let mut client = accepted(&broker, version, "client");
                 subscribed(&mut client, version, filter, 0);
                 subscribed(&mut client, version, "$end", 0);

@@ -72,6 +72,16 @@ pub(super) enum Stage {
     Closing,
 }
 
+/// Whether the broker takes a client's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    Open,
+    /// The client waits for others, or for itself.
+    Paused,
+    /// It is read again, and what it sent meanwhile may come only now.
+    Resumed,
+}
+
 /// No session, no connection, no route: the slot that is none.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -94,7 +104,7 @@ pub(super) struct Connection {
     pub(super) waits: bool,
     /// The session's queue holds QoS 0 messages (retained ones on their way): newer ones must not overtake them.
     pub(super) qos0_waits: bool,
-    pub(super) receive_paused: bool,
+    pub(super) reading: Reading,
     /// The session has rules to be asked before a message is published.
     pub(super) restricted: bool,
     /// More waits for it than it should: others wait until it has caught up.
@@ -160,7 +170,7 @@ impl Connection {
             dirty: false,
             waits: false,
             qos0_waits: false,
-            receive_paused: false,
+            reading: Reading::Open,
             restricted: false,
             pressing: false,
             queue_presses: false,
@@ -197,6 +207,12 @@ impl Connection {
             return None;
         }
         self.rare.as_mut()?.outbound_aliases.as_deref_mut()
+    }
+
+    /// Whether it is not read from.
+    #[inline]
+    pub(super) fn is_paused(&self) -> bool {
+        self.reading == Reading::Paused
     }
 
     /// Bytes that wait for the socket.

@@ -333,8 +333,7 @@ impl Shard {
     #[must_use]
     pub fn receive_paused(&self, id: ConnectionId) -> bool {
         let connection = self.clients.connections.get(id.slot);
-        connection
-            .is_some_and(|connection| connection.generation == id.generation && connection.receive_paused)
+        connection.is_some_and(|connection| connection.generation == id.generation && connection.is_paused())
     }
 
     /// Connections whose [`Self::receive_paused`] changed, with its new value, since the last call.

@@ -17,7 +17,7 @@
 
 use super::Shard;
 use super::batch::Control;
-use super::connection::{Connection, ConnectionId};
+use super::connection::{Connection, ConnectionId, Reading};
 use super::session::queue::Bounds;
 use super::time::Timestamp;
 use super::timer::Timer;
@@ -87,8 +87,8 @@ impl Shard {
         connection.answers_wait = connection.is_behind();
         let waits = filled || felt.socket || connection.answers_wait;
         let waits = waits || ((held || felt.queue) && !connection.queue_presses);
-        if waits && !connection.receive_paused {
-            connection.receive_paused = true;
+        if waits && !connection.is_paused() {
+            connection.reading = Reading::Paused;
             self.paused.push(id);
             self.receive_changes.push((id, true));
         }
@@ -163,7 +163,7 @@ impl Shard {
         let Some(connection) = self.clients.connection(id.slot) else {
             return;
         };
-        let (pressing, paused) = (connection.pressing, connection.receive_paused);
+        let (pressing, paused) = (connection.pressing, connection.is_paused());
         self.clients.forget_output(id.slot);
         self.stop_patience(id.slot);
         if paused {
@@ -245,7 +245,7 @@ impl Shard {
                 true
             }
             Some(connection) => {
-                connection.receive_paused = false;
+                connection.reading = Reading::Resumed;
                 receive_changes.push((id, false));
                 false
             }
@@ -273,8 +273,8 @@ impl Shard {
         let Some(connection) = self.clients.connections.get_mut(slot).filter(|c| c.pressing) else {
             return false;
         };
-        if connection.queue_presses && connection.receive_paused && !connection.is_behind() {
-            connection.receive_paused = false;
+        if connection.queue_presses && connection.is_paused() && !connection.is_behind() {
+            connection.reading = Reading::Resumed;
             let id = ConnectionId {
                 slot,
                 generation: connection.generation,

@@ -68,9 +68,7 @@ impl Clients {
 
     /// Sends what a session has waiting as far as window and socket let it: first what is to be sent again, then the queue.
     ///
-    /// [MQTT3-4.6.0-5], [MQTT3-4.6.0-6], [MQTT-4.6.0-5]
-    ///
-    /// [MQTT-4.6.0-6]
+    /// [MQTT3-4.6.0-5], [MQTT3-4.6.0-6], [MQTT-4.6.0-5], [MQTT-4.6.0-6]
     pub(super) fn pump(&mut self, now: Timestamp, session: u32) {
         let slot = self.sessions.link(session);
         self.resend(now, session, slot);

@@ -3,7 +3,7 @@
 use mqtt::ReasonCode;
 
 use super::Shard;
-use super::connection::Stage;
+use super::connection::{Reading, Stage};
 use super::time::Timestamp;
 use super::timer::Timer;
 
@@ -45,8 +45,11 @@ impl Shard {
             return;
         }
         // While the broker does not read for others' sake, the client is not to blame.
-        if connection.receive_paused && !connection.is_behind() {
+        if connection.reading != Reading::Open && !connection.is_behind() {
             connection.last_received = now;
+        }
+        if connection.reading == Reading::Resumed {
+            connection.reading = Reading::Open;
         }
         if connection.keep_alive_deadline() > now {
             self.watch_keep_alive(slot);

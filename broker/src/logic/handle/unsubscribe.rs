@@ -100,7 +100,8 @@ impl Shard {
     }
 
     /// Takes the subscription at a place of the session's list away.
-    // [MQTT3-3.10.4-2], [MQTT3-3.10.4-3]
+    ///
+    /// [MQTT3-3.10.4-2], [MQTT3-3.10.4-3]
     fn drop_subscription(&mut self, session: u32, at: u32) {
         let Some(leaving) = self.clients.sessions.get_mut(session) else {
             return;
