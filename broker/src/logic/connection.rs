@@ -215,6 +215,11 @@ impl Connection {
         self.reading == Reading::Paused
     }
 
+    /// Whether its silence is not its own: it was not read from since its keep alive was last looked at, for the sake of others.
+    pub(super) fn is_excused(&self) -> bool {
+        self.reading != Reading::Open && !self.is_behind()
+    }
+
     /// Bytes that wait for the socket.
     #[inline]
     pub(super) fn waiting_bytes(&self) -> usize {

@@ -336,6 +336,13 @@ impl Shard {
         connection.is_some_and(|connection| connection.generation == id.generation && connection.is_paused())
     }
 
+    /// Whether the client is not to blame for its silence: it was not read from, for the sake of others.
+    #[must_use]
+    pub fn is_excused(&self, id: ConnectionId) -> bool {
+        let connection = self.clients.connections.get(id.slot);
+        connection.is_some_and(|connection| connection.generation == id.generation && connection.is_excused())
+    }
+
     /// Connections whose [`Self::receive_paused`] changed, with its new value, since the last call.
     pub fn take_receive_changes(&mut self) -> Vec<(ConnectionId, bool)> {
         std::mem::take(&mut self.receive_changes)

@@ -44,8 +44,7 @@ impl Shard {
         if connection.stage != Stage::Connected {
             return;
         }
-        // While the broker does not read for others' sake, the client is not to blame.
-        if connection.reading != Reading::Open && !connection.is_behind() {
+        if connection.is_excused() {
             connection.last_received = now;
         }
         if connection.reading == Reading::Resumed {

@@ -161,7 +161,7 @@ impl World {
             }
         }
         self.now = self.now.plus_ns(passes_ns);
-        self.excuse_paused();
+        self.excuse();
         if self.is_exchanged() {
             self.exchanged_at = self.now;
         }
@@ -170,10 +170,10 @@ impl World {
     }
 
     /// Those that the broker did not read from meanwhile are not to blame for their silence.
-    fn excuse_paused(&mut self) {
+    fn excuse(&mut self) {
         for connection in &self.connections {
             if let Place::Home(id) = connection.place
-                && self.shards[connection.home].logic.receive_paused(id)
+                && self.shards[connection.home].logic.is_excused(id)
             {
                 self.model.received(connection.model, self.now.0);
             }
