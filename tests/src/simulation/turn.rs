@@ -287,11 +287,22 @@ impl World {
             now: now.0,
             cause: self.shards[shard].waited_at,
         };
+        self.excuse(shard, now);
         self.model.tick(shard, at);
         if self.fault != Some(Fault::NeverTicks) {
             self.shards[shard].logic.tick(now);
         }
         self.observe(shard)
+    }
+
+    /// Those that the broker did not read from are not to blame for their silence.
+    fn excuse(&mut self, shard: usize, now: Timestamp) {
+        for &number in &self.shards[shard].connections {
+            let connection = &self.connections[number];
+            if matches!(connection.place, Place::Home(id) if self.shards[shard].logic.is_excused(id)) {
+                self.model.received(connection.model, now.0);
+            }
+        }
     }
 
     /// Pushes what fits; false if something does not.

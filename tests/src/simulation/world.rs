@@ -161,23 +161,11 @@ impl World {
             }
         }
         self.now = self.now.plus_ns(passes_ns);
-        self.excuse();
         if self.is_exchanged() {
             self.exchanged_at = self.now;
         }
         self.note(|| format!("{} ms pass", passes_ns / 1_000_000));
         Ok(())
-    }
-
-    /// Those that the broker did not read from meanwhile are not to blame for their silence.
-    fn excuse(&mut self) {
-        for connection in &self.connections {
-            if let Place::Home(id) = connection.place
-                && self.shards[connection.home].logic.is_excused(id)
-            {
-                self.model.received(connection.model, self.now.0);
-            }
-        }
     }
 
     /// Whether all that shards told one another has arrived, and no turn goes on.
