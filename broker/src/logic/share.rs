@@ -327,6 +327,7 @@ impl Shard {
             outboxes,
             spare_batches,
             outbox_filled,
+            outbox_held,
             remote_template,
             translated,
             ..
@@ -346,7 +347,8 @@ impl Shard {
             None => return,
         };
         outbox.share(version, parcel.hops + 1, &group.name, packet, spare_batches);
-        *outbox_filled |= outbox.held || outbox.len() > limits::OUTBOX_BATCHES_MAX;
+        *outbox_held |= outbox.held;
+        *outbox_filled |= outbox.len() > limits::OUTBOX_BATCHES_MAX;
         self.clients.counters().batch_records_sent.add(1);
     }
 
