@@ -200,7 +200,9 @@ impl Model {
         }
         // Of those that look alike it is rather the one that somebody waits for.
         may_be.sort_by_key(|&at| !self.is_owed(&self.shares[at]));
-        if own.is_some() && !may_be.first().is_some_and(|&at| self.is_owed(&self.shares[at])) {
+        // One of its own is as good, unless others would count as dropped by it.
+        let as_good = own.is_some_and(|own| !self.overtakes(number, own, |_| true));
+        if as_good && !may_be.first().is_some_and(|&at| self.is_owed(&self.shares[at])) {
             return None;
         }
         self.deliveries.push(Delivery {
