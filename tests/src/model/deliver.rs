@@ -206,7 +206,8 @@ impl Model {
         let flights = session.flights.iter().map(|flight| &flight.entry);
         for &entry in session.waiting.iter().chain(flights) {
             let entry = &mut self.entries[entry];
-            entry.owed &= packet_bytes(entry) <= packet_bytes_max;
+            // Which Subscription Identifiers are on it may not have shown.
+            entry.owed &= !entry.lenient && packet_bytes(entry) <= packet_bytes_max;
         }
     }
 

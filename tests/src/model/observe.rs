@@ -5,7 +5,7 @@ use mqtt::{Packet, QoS};
 
 use super::reply::Reply;
 use super::session::{Awaits, Flight, State};
-use super::waiting::{comes_before, differs};
+use super::waiting::differs;
 use super::{Checked, Model, pop_front_if};
 
 impl Model {
@@ -91,12 +91,7 @@ impl Model {
             .clone()
             .find(|&own| self.entries[own].is_owed(now))
             .or(like.next());
-        let overtakes = |own: usize| {
-            let mut earlier = waiting.iter().take_while(|&&entry| entry != own);
-            let (entries, own) = (&self.entries, &self.entries[own]);
-            earlier.any(|&entry| comes_before(&entries[entry], own) && entries[entry].is_owed(now))
-        };
-        let own = own.filter(|&own| !overtakes(own));
+        let own = own.filter(|&own| !self.overtakes(number, own, |entry| entry.is_owed(now)));
         if !own.is_some_and(|own| self.entries[own].is_owed(now))
             && let Some(entry) = self.take_share(number, (publish, version), own, now)
         {

@@ -200,7 +200,9 @@ impl Model {
         }
         // Of those that look alike it is rather the one that somebody waits for.
         may_be.sort_by_key(|&at| !self.is_owed(&self.shares[at]));
-        if own.is_some() && !may_be.first().is_some_and(|&at| self.is_owed(&self.shares[at])) {
+        // One of its own is as good, unless others would count as dropped by it.
+        let as_good = own.is_some_and(|own| !self.overtakes(number, own, |_| true));
+        if as_good && !may_be.first().is_some_and(|&at| self.is_owed(&self.shares[at])) {
             return None;
         }
         self.deliveries.push(Delivery {
@@ -210,7 +212,7 @@ impl Model {
             own: None,
         });
         let delivery = self.deliveries.len() - 1;
-        if !self.assign(delivery, &mut Vec::new()) {
+        if !self.assign(delivery, false, &mut Vec::new()) && !self.assign(delivery, true, &mut Vec::new()) {
             return None;
         }
         self.deliveries[delivery].own = own;
@@ -218,18 +220,22 @@ impl Model {
         Some(entry)
     }
 
-    /// Finds the message that a delivery is; others that it was taken for may have to be others.
-    fn assign(&mut self, delivery: usize, seen: &mut Vec<usize>) -> bool {
+    /// Finds the message that a delivery is; others that it was taken for may have to be others. Only where no message is
+    /// free for one of them is one what its session's own subscriptions allow: that is not owed, a message of a group may be.
+    fn assign(&mut self, delivery: usize, or_own: bool, seen: &mut Vec<usize>) -> bool {
         for at in self.deliveries[delivery].may_be.clone() {
             if seen.contains(&at) {
                 continue;
             }
             seen.push(at);
             let other = self.shares[at].delivery;
-            if other.is_none_or(|other| self.assign(other, seen)) {
+            if other.is_none_or(|other| self.assign(other, or_own, seen)) {
                 self.shares[at].delivery = Some(delivery);
                 return true;
             }
+        }
+        if !or_own {
+            return false;
         }
         let own = self.deliveries[delivery].own.take();
         let own = own.filter(|&own| self.entries[own].state != State::Sent);

@@ -105,6 +105,15 @@ impl Model {
         }
     }
 
+    /// Whether a delivery that waits stands behind such a one that must be sent before it.
+    pub(super) fn overtakes(&self, number: usize, waiting: usize, such: impl Fn(&Entry) -> bool) -> bool {
+        let entries = &self.entries;
+        let line = self.sessions[number].waiting.iter();
+        line.take_while(|&&earlier| earlier != waiting)
+            .map(|&earlier| &entries[earlier])
+            .any(|earlier| comes_before(earlier, &entries[waiting]) && such(earlier))
+    }
+
     /// What must be sent before the delivery at `at` and was not can only have been dropped.
     fn overtake(&mut self, number: usize, at: usize, now: u64) -> Checked {
         let session = &self.sessions[number];
@@ -128,7 +137,7 @@ impl Model {
 }
 
 /// Whether the first must be sent before the second: one publisher, topic and QoS [MQTT-4.6.0-6].
-pub(super) fn comes_before(earlier: &Entry, later: &Entry) -> bool {
+fn comes_before(earlier: &Entry, later: &Entry) -> bool {
     !earlier.replay
         && !later.replay
         && earlier.qos == later.qos
