@@ -147,11 +147,14 @@ fn wills_are_published_unless_the_client_says_goodbye() {
                 let mut client = open(&broker, version, &with_will(version, name, flags));
                 client.expect_bytes();
                 client.send(bytes);
-                client.cut();
                 if is_published {
+                    client.cut();
                     let message = watcher.message();
                     let seen = (message.payload, message.qos as u8, message.retain);
                     assert_eq!(seen, (name.as_bytes().to_vec(), qos, false));
+                } else {
+                    // A reset could overtake the last packet.
+                    client.read_to_end();
                 }
             }
         }
