@@ -1,7 +1,8 @@
 //! A message on its way out of this shard: to the local sessions, to the other shards, into the retained messages.
 //!
 //! Invariants: a message goes to each session once and to each interested shard once, and to one member of each group in the
-//! whole broker (share.rs); a retained one goes to all shards. A run goes out as the bytes that came wherever the subscriber takes them so, and else packet by packet.
+//! whole broker (share.rs); a retained one goes to all shards. A run goes out as the bytes that came wherever the subscriber
+//! takes them so, and else packet by packet.
 
 use mqtt::packet::Publish;
 use mqtt::property::Properties;

@@ -1,5 +1,6 @@
 //! Connections at home: the shell's half (socket, TLS, what is in flight) of what the logic knows by the same id.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -229,7 +230,7 @@ impl ShardLoop {
         if let Some(connection) = self.connections.remove(id) {
             self.submit_before_close();
             if let Some(client) = self.logic.client_identifier(id) {
-                let client = named(Some(client), &connection.socket);
+                let client = Named(Some(client), &connection.socket);
                 tracing::info!(target: CONNECTION, "Client {client} {}.", departure(cause));
             }
             socket::shut_down(connection.socket.as_fd());
@@ -247,7 +248,7 @@ impl ShardLoop {
                 let _ = socket::send_now(connection.socket.as_fd(), &goodbye);
             }
             // Another connection may have the same client identifier by now: the address tells them apart.
-            let client = named(self.logic.client_identifier(id), &connection.socket);
+            let client = Named(self.logic.client_identifier(id), &connection.socket);
             let why = self.logic.why_closing(id).unwrap_or("disconnected");
             tracing::info!(target: CONNECTION, "Client {client} closed: {why}.");
             socket::shut_down(connection.socket.as_fd());
@@ -279,13 +280,17 @@ impl ShardLoop {
     }
 }
 
-/// Who a client is and where, as far as it is known.
-fn named(client: Option<&str>, socket: &OwnedFd) -> String {
-    match (client, socket::peer_address(socket.as_fd())) {
-        (Some(client), Ok(address)) => format!("{client} ({address})"),
-        (Some(client), Err(_)) => client.to_owned(),
-        (None, Ok(address)) => address.to_string(),
-        (None, Err(_)) => "<unknown>".to_owned(),
+/// Who a client is and where, as far as it is known; the system is asked only if the line is logged.
+struct Named<'a>(Option<&'a str>, &'a OwnedFd);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0, socket::peer_address(self.1.as_fd())) {
+            (Some(client), Ok(address)) => write!(f, "{client} ({address})"),
+            (Some(client), Err(_)) => f.write_str(client),
+            (None, Ok(address)) => write!(f, "{address}"),
+            (None, Err(_)) => f.write_str("<unknown>"),
+        }
     }
 }
 
