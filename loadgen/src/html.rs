@@ -13,7 +13,7 @@ mod plots;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use minijinja::{AutoEscape, Environment, context};
+use minijinja::{AutoEscape, Environment, Value, context};
 use serde::Serialize;
 
 /// The content of a page.
@@ -46,28 +46,46 @@ struct Plot {
     svg: String,
 }
 
-/// Writes `report.html` into a folder of results; gives its path.
+/// Writes `report.html` into a folder of results, and its first plot as `plot.svg`; gives the path of the page.
 ///
 /// # Errors
 /// What reading and writing give; `InvalidData` where the folder has no results.
 pub fn write(folder: &Path) -> io::Result<PathBuf> {
     let page = folder::read(folder)?;
     let path = folder.join("report.html");
-    std::fs::write(&path, render(&page)?)?;
+    std::fs::write(&path, render_page(&page)?)?;
+    if let Some(plot) = page.plots.first() {
+        std::fs::write(folder.join("plot.svg"), render_plot(plot)?)?;
+    }
     Ok(path)
 }
 
-fn render(page: &Page) -> io::Result<String> {
+fn render_page(page: &Page) -> io::Result<String> {
+    render(PAGE, context! { page, colours => COLOURS, style => STYLE })
+}
+
+/// A plot that stands alone: with its legend and the page's colours.
+fn render_plot(plot: &Plot) -> io::Result<String> {
+    // `<svg width="900" height="254" ...`: of what `plots` draws.
+    let mut sizes = plot.svg.split('"').skip(1).step_by(2);
+    let mut size = || sizes.next().and_then(|size| size.parse::<u32>().ok());
+    let (width, height) = (size(), size());
+    render(PLOT, context! { plot, width, height, colours => COLOURS })
+}
+
+fn render(template: &str, content: Value) -> io::Result<String> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     let template = environment
-        .template_from_str(TEMPLATE)
+        .template_from_str(template)
         .map_err(io::Error::other)?;
-    let rendered = template.render(context! { page, style => STYLE });
-    rendered.map_err(io::Error::other)
+    template.render(content).map_err(io::Error::other)
 }
 
-const TEMPLATE: &str = include_str!("html/page.html");
+const PAGE: &str = include_str!("html/page.html");
+const PLOT: &str = include_str!("html/plot.svg");
+/// Of page and plots, for light and dark.
+const COLOURS: &str = include_str!("html/colours.css");
 const STYLE: &str = include_str!("html/style.css");
 
 #[cfg(test)]

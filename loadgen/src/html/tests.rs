@@ -105,3 +105,15 @@ fn an_empty_folder_has_no_report() {
             .contains("result.json")
     );
 }
+
+#[test]
+fn a_plot_stands_alone_with_its_legend_and_colours() {
+    let plot = Plot {
+        legend: vec![(0, "Midge".to_owned()), (1, "a < b".to_owned())],
+        svg: "<svg width=\"900\" height=\"254\"></svg>".to_owned(),
+        ..Plot::default()
+    };
+    let svg = render_plot(&plot).unwrap();
+    assert!(svg.contains("viewBox=\"0 0 900 288\""), "{svg}");
+    assert!(svg.contains("a &lt; b") && svg.contains("--s1: #"), "{svg}");
+}
