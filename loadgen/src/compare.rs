@@ -127,7 +127,7 @@ fn measure_all(
                 if interrupted.load(Ordering::Relaxed) {
                     return Ok(tally);
                 }
-                let outcome = measure(request, row, contender, certificates, folder, interrupted);
+                let outcome = measure(row, contender, certificates, folder, interrupted);
                 let outcome = outcome.unwrap_or_else(|failure| json!({ "error": failure.to_string() }));
                 tally.count(contender, &outcome);
                 folder.keep_outcome(&row.name, &contender.label, round, &outcome)?;
@@ -175,14 +175,13 @@ fn tell(
 
 /// One run with a broker of its own.
 fn measure(
-    request: &CompareRequest,
     row: &Row,
     contender: &Contender,
     certificates: &Certificates,
     folder: &Folder,
     interrupted: &AtomicBool,
 ) -> Result<Value, Failure> {
-    let started = Started::new(request, row.tls, contender, certificates, interrupted)?;
+    let started = Started::new(row.tls, contender, certificates, interrupted)?;
     folder
         .keep_configuration(contender, row.tls.is_some(), &started.configuration)
         .map_err(Failure::system("cannot keep a configuration"))?;
@@ -225,12 +224,14 @@ fn versions(contenders: &[Contender]) -> Vec<Version> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpus::Cpus;
 
     fn contender(label: &str) -> Contender {
         Contender {
             label: label.to_owned(),
             kind: Kind::Midge,
             nodelay: true,
+            cores: Cpus::allowed().first(1),
         }
     }
 

@@ -55,6 +55,11 @@ impl Cpus {
         (!rest.is_empty()).then_some(Cpus(rest))
     }
 
+    /// The first `count` of them.
+    pub fn first(&self, count: usize) -> Cpus {
+        Cpus(self.0.iter().copied().take(count).collect())
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.len()

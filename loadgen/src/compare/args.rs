@@ -57,8 +57,17 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<CompareRequest
 )]
 struct Arguments {
     /// The others: mosquitto, flashmq, nanomq, rumqttd, rmqtt, nats
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        required_unless_present = "shards"
+    )]
     with: Vec<String>,
+    /// Shards of Midge, each on a CPU of --cores; of several numbers the first is compared with the others [default: one
+    /// for each CPU of --cores]
+    #[arg(long, value_name = "N,N...", value_delimiter = ',')]
+    shards: Vec<usize>,
     /// A scenario by its name or file; may be repeated [default: a short set]
     #[arg(long, value_name = "NAME|FILE", conflicts_with = "full")]
     scenario: Vec<String>,
@@ -106,16 +115,15 @@ impl Arguments {
             (true, false) => SHORT.to_vec(),
         };
         let rows: Result<Vec<Row>, String> = names.iter().map(|name| Row::of(name, &frame)).collect();
-        let (contenders, missing) = plan::contenders(&self.with)?;
+        let all_cores = [cores.count()];
+        let shards = if self.shards.is_empty() {
+            &all_cores
+        } else {
+            self.shards.as_slice()
+        };
+        let (contenders, missing) = plan::contenders(shards, &self.with, &cores)?;
         if contenders.len() == 1 {
-            let names: Vec<String> = missing
-                .iter()
-                .map(|peer| format!("{} ({})", peer.name, peer.from))
-                .collect();
-            return Err(format!(
-                "there is nothing to compare with: not installed: {}",
-                names.join(", ")
-            ));
+            return Err(nothing_to_compare_with(&missing));
         }
         Ok(CompareRequest {
             rows: rows?,
@@ -128,6 +136,21 @@ impl Arguments {
             line,
         })
     }
+}
+
+fn nothing_to_compare_with(missing: &[&Peer]) -> String {
+    let names: Vec<String> = missing
+        .iter()
+        .map(|peer| format!("{} ({})", peer.name, peer.from))
+        .collect();
+    if names.is_empty() {
+        return "there is nothing to compare with: name others by --with, or several numbers by --shards"
+            .to_owned();
+    }
+    format!(
+        "there is nothing to compare with: not installed: {}",
+        names.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -143,6 +166,8 @@ mod tests {
             ("--with mosquitto --scenario nothing", "nothing"),
             ("--with mosquitto --duration 0", "--duration"),
             ("--with mosquitto --cores 1023", "CPU 1023"),
+            ("--shards 1,2 --cores 0", "--shards 2"),
+            ("--shards 1 --cores 0", "nothing to compare"),
             ("--with mosquitto --full --scenario pairs-q0", "--full"),
         ] {
             let words = format!("compare {line}");

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::args::CompareRequest;
-use super::plan::Contender;
+use super::plan::{Contender, Kind};
 use super::summary::{self, Summary};
 use super::table;
 
@@ -162,14 +162,16 @@ fn readme(request: &CompareRequest, versions: &[Version], summary: &Summary) -> 
         .map(|version| format!("{}: {}", version.broker, version.version))
         .collect();
     let mut text = format!(
-        "# Midge beside other brokers\n\n`{}`\n\n{}\n\n\
-         Each broker alone on CPU {}, the generator on CPU {}, {} rounds in turns (A B B A), {} s measured after {} s of \
+        "# {}\n\n`{}`\n\n{}\n\n\
+         Each broker alone on CPU {}{}, the generator on CPU {}, {} rounds in turns (A B B A), {} s measured after {} s of \
          warm-up. Medians with 95 % bootstrap intervals; \"better\" only where the interval of the difference does not hold \
          0. `mosquitto-nagle` is mosquitto with its default, `set_tcp_nodelay false`. `configurations/` has what each was \
          started with, `raw/` every round, `machine.json` the machine, `report.html` the plots.\n\n",
+        title(request),
         request.line,
         versions.join("; "),
         request.cores,
+        shards(request),
         frame.cpus,
         request.rounds,
         frame.duration.as_secs_f64(),
@@ -185,6 +187,32 @@ fn readme(request: &CompareRequest, versions: &[Version], summary: &Summary) -> 
     text.push_str(&table::markdown(summary));
     text.push_str(&remarks(summary));
     text
+}
+
+fn title(request: &CompareRequest) -> &'static str {
+    let is_midge = |contender: &Contender| matches!(contender.kind, Kind::Midge);
+    if request.contenders.iter().all(is_midge) {
+        "Midge with different numbers of shards"
+    } else {
+        "Midge beside other brokers"
+    }
+}
+
+/// What is to be said of shards where Midge takes part with several numbers of them.
+fn shards(request: &CompareRequest) -> String {
+    let ours: Vec<String> = request
+        .contenders
+        .iter()
+        .filter(|contender| matches!(contender.kind, Kind::Midge))
+        .map(|contender| format!("`{}` has {}", contender.label, contender.cores.count()))
+        .collect();
+    if ours.len() < 2 {
+        return String::new();
+    }
+    format!(
+        " or the first of them (Midge has a shard on each: {})",
+        ours.join(", ")
+    )
 }
 
 /// What was lost, and what the runs said of themselves.

@@ -60,6 +60,8 @@ pub struct Contender {
     pub kind: Kind,
     /// Whether Nagle's delay is off.
     pub nodelay: bool,
+    /// Its CPUs; Midge has a shard on each.
+    pub cores: Cpus,
 }
 
 /// What a contender is.
@@ -180,16 +182,45 @@ impl Row {
     }
 }
 
-/// Midge, and the peers of these names that are installed; behind them the names of those that are not.
+/// Midge with each of these numbers of shards, and the peers of these names that are installed, all on the first of
+/// `cores`; behind them the peers that are not.
 ///
 /// # Errors
-/// A name that no peer has.
-pub fn contenders(names: &[String]) -> Result<(Vec<Contender>, Vec<&'static Peer>), String> {
-    let mut contenders = vec![Contender {
-        label: MIDGE.to_owned(),
-        kind: Kind::Midge,
-        nodelay: true,
-    }];
+/// A name that no peer has, or more shards than cores.
+pub fn contenders(
+    shards: &[usize],
+    names: &[String],
+    cores: &Cpus,
+) -> Result<(Vec<Contender>, Vec<&'static Peer>), String> {
+    let mut contenders = Vec::new();
+    for (place, &count) in shards.iter().enumerate() {
+        if count == 0 || count > cores.count() {
+            return Err(format!(
+                "--shards {count}: from 1 to the number of --cores, {}",
+                cores.count()
+            ));
+        }
+        let label = if place == 0 {
+            MIDGE.to_owned()
+        } else {
+            format!("{MIDGE}-{count}")
+        };
+        contenders.push(Contender {
+            label,
+            kind: Kind::Midge,
+            nodelay: true,
+            cores: cores.first(count),
+        });
+    }
+    let missing = add_peers(&mut contenders, names, cores)?;
+    Ok((contenders, missing))
+}
+
+fn add_peers(
+    contenders: &mut Vec<Contender>,
+    names: &[String],
+    cores: &Cpus,
+) -> Result<Vec<&'static Peer>, String> {
     let mut missing = Vec::new();
     for name in names {
         let peer = Peer::of(name).ok_or_else(|| {
@@ -207,13 +238,14 @@ pub fn contenders(names: &[String]) -> Result<(Vec<Contender>, Vec<&'static Peer
             label: label.to_owned(),
             kind: Kind::Peer(peer, program.clone()),
             nodelay,
+            cores: cores.clone(),
         };
         contenders.push(contender(peer.name, true));
         if peer.name == "mosquitto" {
             contenders.push(contender("mosquitto-nagle", false));
         }
     }
-    Ok((contenders, missing))
+    Ok(missing)
 }
 
 #[cfg(test)]
@@ -259,7 +291,31 @@ mod tests {
         for (name, part) in [("mtls-tutorial", "users"), ("no-such", "no such name")] {
             assert!(Row::of(name, &frame()).unwrap_err().contains(part), "{name}");
         }
-        assert!(contenders(&["emqx".to_owned()]).unwrap_err().contains("flashmq"));
+        let cores: Cpus = "0-3".parse().unwrap();
+        let error = contenders(&[1], &["emqx".to_owned()], &cores).unwrap_err();
+        assert!(error.contains("flashmq"), "{error}");
+        for shards in [0, 5] {
+            let error = contenders(&[1, shards], &[], &cores).unwrap_err();
+            assert!(error.contains("from 1 to"), "{error}");
+        }
+    }
+
+    #[test]
+    fn midge_with_several_numbers_of_shards_has_a_core_for_each() {
+        let (contenders, missing) = contenders(&[1, 2, 4], &[], &"0,2,4,6".parse().unwrap()).unwrap();
+        let shown: Vec<(&str, String)> = contenders
+            .iter()
+            .map(|contender| (contender.label.as_str(), contender.cores.to_string()))
+            .collect();
+        let cores = ["0", "0,2", "0,2,4,6"].map(str::to_owned);
+        assert_eq!(
+            shown,
+            [MIDGE, "midge-2", "midge-4"]
+                .into_iter()
+                .zip(cores)
+                .collect::<Vec<_>>()
+        );
+        assert!(missing.is_empty());
     }
 
     #[test]
@@ -268,6 +324,7 @@ mod tests {
             label: label.to_owned(),
             kind: Kind::Midge,
             nodelay,
+            cores: "0".parse().unwrap(),
         };
         let all = [
             contender("midge", true),

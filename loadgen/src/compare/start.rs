@@ -10,7 +10,6 @@ use std::sync::atomic::AtomicBool;
 
 use tempfile::TempDir;
 
-use super::args::CompareRequest;
 use super::peers::{self, Configured, Setting};
 use super::plan::{Contender, Kind};
 use crate::certificates::{self, ServerCertificates, ServerKey};
@@ -34,7 +33,6 @@ pub(super) struct Started {
 impl Started {
     /// Starts a contender and waits until it listens.
     pub(super) fn new(
-        request: &CompareRequest,
         tls: Option<ServerKey>,
         contender: &Contender,
         certificates: &Certificates,
@@ -52,9 +50,9 @@ impl Started {
             tls: files,
             folder: folder.path(),
             nodelay: contender.nodelay,
-            threads: request.cores.count(),
+            threads: contender.cores.count(),
         };
-        let (mut process, configured) = start(contender, &setting, request)?;
+        let (mut process, configured) = start(contender, &setting)?;
         process.wait_until_it_listens(address, interrupted)?;
         let tls = tls.map(|key| certificates.clients(key)).transpose()?;
         let subject = Subject {
@@ -76,12 +74,8 @@ impl Started {
     }
 }
 
-fn start(
-    contender: &Contender,
-    setting: &Setting<'_>,
-    request: &CompareRequest,
-) -> Result<(BrokerProcess, Configured), Failure> {
-    let cores = Some(&request.cores);
+fn start(contender: &Contender, setting: &Setting<'_>) -> Result<(BrokerProcess, Configured), Failure> {
+    let cores = Some(&contender.cores);
     let cannot = |error: io::Error| Failure::System {
         what: "cannot write a broker's configuration".to_owned(),
         source: error,
@@ -96,7 +90,7 @@ fn start(
             let text = peers::mosquitto(setting);
             let file = setting.folder.join("midge.conf");
             std::fs::write(&file, &text).map_err(cannot)?;
-            let shards = request.cores.count().to_string();
+            let shards = contender.cores.count().to_string();
             let words = [
                 "-c".into(),
                 file.clone().into_os_string(),
