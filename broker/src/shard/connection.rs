@@ -1,7 +1,7 @@
 //! Connections at home: the shell's half (socket, TLS, what is in flight) of what the logic knows by the same id.
 
-use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use transport::ring::ReceiveBuffer;
@@ -21,6 +21,8 @@ pub(super) struct Connection {
     pub(super) generation: u32,
     pub(super) socket: OwnedFd,
     pub(super) stream: SecureStream,
+    /// The client's, for the log: the socket does not tell it any more when the client has gone.
+    address: SocketAddr,
     _admission: Admission,
     /// Records that TLS itself wants sent (a key update, an alert), before anything newer.
     pub(super) records: Vec<u8>,
@@ -107,6 +109,7 @@ impl ShardLoop {
             generation: id.generation,
             socket,
             stream,
+            address,
             _admission: admission,
             records: Vec::new(),
             sending: false,
@@ -230,8 +233,8 @@ impl ShardLoop {
         if let Some(connection) = self.connections.remove(id) {
             self.submit_before_close();
             if let Some(client) = self.logic.client_identifier(id) {
-                let client = Named(Some(client), &connection.socket);
-                tracing::info!(target: CONNECTION, "Client {client} {}.", departure(cause));
+                let address = connection.address;
+                tracing::info!(target: CONNECTION, "Client {client} ({address}) {}.", departure(cause));
             }
             socket::shut_down(connection.socket.as_fd());
             self.logic.lost(self.now, id, cause);
@@ -242,15 +245,20 @@ impl ShardLoop {
     pub(super) fn close(&mut self, id: ConnectionId) {
         if let Some(mut connection) = self.connections.remove(id) {
             self.submit_before_close();
-            if !connection.sending {
+            if !connection.sending && !connection.stream.is_plain() {
                 let mut goodbye = Vec::new();
                 connection.stream.close(&mut goodbye);
                 let _ = socket::send_now(connection.socket.as_fd(), &goodbye);
             }
-            // Another connection may have the same client identifier by now: the address tells them apart.
-            let client = Named(self.logic.client_identifier(id), &connection.socket);
+            let address = connection.address;
             let why = self.logic.why_closing(id).unwrap_or("disconnected");
-            tracing::info!(target: CONNECTION, "Client {client} closed: {why}.");
+            // Another connection may have the same client identifier by now: the address tells them apart.
+            match self.logic.client_identifier(id) {
+                Some(client) => {
+                    tracing::info!(target: CONNECTION, "Client {client} ({address}) closed: {why}.");
+                }
+                None => tracing::info!(target: CONNECTION, "Client {address} closed: {why}."),
+            }
             socket::shut_down(connection.socket.as_fd());
             self.logic.closed(self.now, id);
         }
@@ -276,20 +284,6 @@ impl ShardLoop {
         {
             connection.closing = true;
             self.connections.linger(until, id);
-        }
-    }
-}
-
-/// Who a client is and where, as far as it is known; the system is asked only if the line is logged.
-struct Named<'a>(Option<&'a str>, &'a OwnedFd);
-
-impl fmt::Display for Named<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0, socket::peer_address(self.1.as_fd())) {
-            (Some(client), Ok(address)) => write!(f, "{client} ({address})"),
-            (Some(client), Err(_)) => f.write_str(client),
-            (None, Ok(address)) => write!(f, "{address}"),
-            (None, Err(_)) => f.write_str("<unknown>"),
         }
     }
 }
