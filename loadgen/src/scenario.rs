@@ -37,6 +37,8 @@ pub struct Scenario {
     pub will: Option<Will>,
     /// Whether messages are published with RETAIN.
     pub retain: bool,
+    /// Whether each message has a write of its own, even if several are due together.
+    pub one_per_write: bool,
     /// Who publishes where.
     pub topics: Topics,
     /// Protocol version.

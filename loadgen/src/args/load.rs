@@ -39,6 +39,9 @@ pub(crate) struct LoadArguments {
     /// Exponential instead of equal intervals
     #[arg(long)]
     poisson: bool,
+    /// Each message in a write of its own, even if several are due together
+    #[arg(long)]
+    one_per_write: bool,
     /// QoS of publishes and subscriptions
     #[arg(short, long, value_name = "0|1|2", default_value = "0", value_parser = qos)]
     qos: QoS,
@@ -156,6 +159,7 @@ impl LoadArguments {
             payload_bytes,
             text,
             retain: self.retain,
+            one_per_write: self.one_per_write,
             will: self.will(),
             topics: self
                 .share

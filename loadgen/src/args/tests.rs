@@ -135,6 +135,7 @@ fn paces() {
         scenario("--max-rate --window 1").load,
         Load::Saturating { window: 1 }
     );
+    assert!(scenario("--one-per-write").one_per_write && !scenario("--rate max").one_per_write);
     assert_eq!(scenario("--tls --pubs 1").inflight, 20);
     assert_eq!(scenario("--rate max --window 300").inflight, 300);
     assert_eq!(scenario("--rate max --window 300 --inflight 5").inflight, 5);

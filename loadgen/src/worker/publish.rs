@@ -97,7 +97,7 @@ impl Worker<'_> {
             return;
         }
         let now_ns = monotonic_ns();
-        loop {
+        for _ in 0..FLUSHES_A_VISIT {
             let next = fill(
                 publisher,
                 connection.out(),
@@ -125,6 +125,7 @@ impl Worker<'_> {
             }
             return;
         }
+        self.load.resumed.push(slot);
     }
 
     /// Closed loop: takes messages for lost that have not come for seconds, so that the run goes on and tells.
@@ -194,7 +195,7 @@ fn fill_overdue(
             publisher.held_up = true;
             return Next::Resumed;
         }
-        if out.len() >= FLUSH_BYTES {
+        if out.len() >= load.flush_bytes {
             return Next::More;
         }
         let lag_ns = now_ns - intended_ns;
@@ -229,7 +230,7 @@ fn fill_window(
             publisher.held_up = true;
             return Next::Resumed;
         }
-        if out.len() >= FLUSH_BYTES {
+        if out.len() >= load.flush_bytes {
             return Next::More;
         }
         publisher.outstanding.leave(delivery);
@@ -257,8 +258,8 @@ impl LoadState {
 /// Publishers served before the ring is looked at again.
 const PUBLISHERS_A_TURN: usize = 64;
 
-/// Bytes that are sent together at most.
-const FLUSH_BYTES: usize = 64 * 1024;
+/// Writes of a publisher before others have their turn.
+const FLUSHES_A_VISIT: usize = 16;
 
 /// How long nothing may move in a window before its messages count as lost.
 const STALLED_NS: u64 = 5_000_000_000;

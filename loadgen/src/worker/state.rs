@@ -11,6 +11,8 @@ pub(super) struct LoadState {
     pub(super) measurements: Measurements,
     pub(super) times: Option<Times>,
     pub(super) window_ns: u64,
+    /// Bytes of a publisher that are sent together at most.
+    pub(super) flush_bytes: usize,
     /// What happens in the interval that ends then, CLOCK_MONOTONIC ns.
     pub(super) interval: Box<IntervalPart>,
     pub(super) interval_ends_ns: u64,
@@ -44,6 +46,7 @@ impl LoadState {
             measurements: Measurements::default(),
             times: None,
             window_ns: nanoseconds(run.scenario.duration) / WINDOWS as u64,
+            flush_bytes: if run.scenario.one_per_write { 1 } else { FLUSH_BYTES },
             interval: Box::default(),
             interval_ends_ns: u64::MAX,
             sent: 0,
@@ -85,3 +88,6 @@ impl Usage {
         }
     }
 }
+
+/// Bytes that are sent together at most, where nothing else is asked for.
+const FLUSH_BYTES: usize = 64 * 1024;
