@@ -29,14 +29,21 @@ impl DeliveryWindow {
         }
     }
 
-    /// A subscriber received the message `sequence` for the first time. True if that makes room and the publisher
+    /// So many subscribers received the message `sequence` for the first time. True if that makes room and the publisher
     /// has to be told.
     #[inline]
-    pub fn received(&self, sequence: u32) -> bool {
+    pub fn received(&self, sequence: u32, subscribers: u32) -> bool {
         let Some(remaining) = self.counter(sequence) else {
             return false;
         };
-        remaining.fetch_sub(1, Ordering::AcqRel) == 1 && !self.announced.swap(true, Ordering::AcqRel)
+        remaining.fetch_sub(subscribers, Ordering::AcqRel) == subscribers
+            && !self.announced.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether more than one subscriber hears the publisher: then a [`Tally`] is worth its memory.
+    #[inline]
+    pub fn is_heard_by_many(&self) -> bool {
+        self.listeners > 1
     }
 
     fn counter(&self, sequence: u32) -> Option<&AtomicU32> {
@@ -46,6 +53,54 @@ impl DeliveryWindow {
     fn is_received(&self, sequence: u32) -> bool {
         self.counter(sequence)
             .is_none_or(|remaining| remaining.load(Ordering::Acquire) == 0)
+    }
+}
+
+/// What one thread's subscribers have received in a turn of its loop, so that threads meet at a counter once a turn and
+/// message, and not once a delivery.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// By publisher and sequence, as in the window; 0 between turns.
+    counts: Vec<Box<[u32]>>,
+    /// Publishers and sequences whose count is not 0.
+    touched: Vec<(u32, u32)>,
+}
+
+impl Tally {
+    /// A subscriber of this thread received the message `sequence` of `publisher` for the first time.
+    #[inline]
+    pub fn count(&mut self, window: &DeliveryWindow, publisher: u32, sequence: u32) {
+        let place = publisher as usize;
+        if self.counts.len() <= place {
+            self.counts.resize_with(place + 1, Box::default);
+        }
+        let Some(counts) = self.counts.get_mut(place) else {
+            return;
+        };
+        if counts.is_empty() {
+            *counts = vec![0; window.remaining.len()].into();
+        }
+        let mask = counts.len() - 1;
+        if let Some(count) = counts.get_mut(sequence as usize & mask) {
+            if *count == 0 {
+                self.touched.push((publisher, sequence));
+            }
+            *count += 1;
+        }
+    }
+
+    /// Hands the counts over; `announce` is told of each publisher that has to be told of room.
+    pub fn settle(&mut self, windows: &[DeliveryWindow], mut announce: impl FnMut(u32)) {
+        for (publisher, sequence) in self.touched.drain(..) {
+            let counts = self.counts.get_mut(publisher as usize);
+            let mask = counts.as_ref().map_or(0, |counts| counts.len() - 1);
+            let count = counts.and_then(|counts| counts.get_mut(sequence as usize & mask));
+            if let (Some(count), Some(window)) = (count, windows.get(publisher as usize))
+                && window.received(sequence, std::mem::take(count))
+            {
+                announce(publisher);
+            }
+        }
     }
 }
 
@@ -95,12 +150,12 @@ mod tests {
         outstanding.leave(&window);
         outstanding.leave(&window);
         assert_eq!(outstanding.room(&window), 0);
-        assert!(!window.received(1), "one of two listeners");
-        assert!(window.received(1), "the second: told");
+        assert!(!window.received(1, 1), "one of two listeners");
+        assert!(window.received(1, 1), "the second: told");
         assert_eq!(outstanding.room(&window), 0, "the oldest is still under way");
-        assert!(!window.received(0));
+        assert!(!window.received(0, 1));
         assert!(
-            window.received(0),
+            window.received(0, 1),
             "told again, because the publisher has looked since"
         );
         assert_eq!(outstanding.room(&window), 2);
@@ -111,9 +166,9 @@ mod tests {
         let window = DeliveryWindow::new(3, 1);
         let mut outstanding = Outstanding::default();
         (0..3).for_each(|_| outstanding.leave(&window));
-        assert_eq!([window.received(0), window.received(1)], [true, false]);
+        assert_eq!([window.received(0, 1), window.received(1, 1)], [true, false]);
         assert_eq!(outstanding.room(&window), 2);
-        assert!(window.received(2));
+        assert!(window.received(2, 1));
     }
 
     #[test]
@@ -121,9 +176,32 @@ mod tests {
         let window = DeliveryWindow::new(3, 1);
         let mut outstanding = Outstanding::default();
         (0..3).for_each(|_| outstanding.leave(&window));
-        assert!(window.received(0));
+        assert!(window.received(0, 1));
         assert_eq!(outstanding.room(&window), 1);
         assert_eq!(outstanding.give_up(), 2);
         assert_eq!(outstanding.room(&window), 3);
+    }
+
+    #[test]
+    fn a_thread_tells_once_a_turn_what_its_subscribers_received() {
+        let windows = [DeliveryWindow::new(2, 1), DeliveryWindow::new(3, 5)];
+        let window = &windows[1];
+        let mut outstanding = Outstanding::default();
+        (0..3).for_each(|_| outstanding.leave(window));
+        let mut told = Vec::new();
+        let (mut one, mut other) = (Tally::default(), Tally::default());
+        for _ in 0..3 {
+            one.count(window, 1, 0);
+        }
+        one.count(window, 1, 1);
+        one.settle(&windows, |publisher| told.push(publisher));
+        other.count(window, 1, 0);
+        other.count(window, 1, 0);
+        assert_eq!((outstanding.room(window), told.len()), (0, 0), "not settled yet");
+        other.settle(&windows, |publisher| told.push(publisher));
+        assert_eq!((outstanding.room(window), told), (1, vec![1]));
+        let again = |publisher| panic!("{publisher} is told of what was told already");
+        one.settle(&windows, again);
+        assert_eq!(outstanding.room(window), 1);
     }
 }

@@ -142,6 +142,7 @@ impl<'a> Worker<'a> {
         while !self.run.timeline.is_over() {
             self.turn(self.sleep())?;
             self.begin_load();
+            self.load.settle_windows(self.run);
             self.post_announcements();
             self.resume_publishers();
             self.publish_due();

@@ -116,12 +116,29 @@ impl LoadState {
             let lag_ns = stamp.lag_ns.filter(|_| delivery.is_none());
             self.measurements.received(window, latency_ns, lag_ns);
         }
-        if delivery.is_some_and(|delivery| delivery.received(stamp.sequence)) {
-            let thread = arrived.run.thread_of(stamp.publisher);
-            if let Some(announced) = self.announced.get_mut(thread) {
-                announced.push(stamp.publisher);
+        match delivery {
+            Some(delivery) if delivery.is_heard_by_many() => {
+                self.tally.count(delivery, stamp.publisher, stamp.sequence);
             }
+            Some(delivery) if delivery.received(stamp.sequence, 1) => {
+                announce(&mut self.announced, arrived.run, stamp.publisher);
+            }
+            _ => {}
         }
+    }
+
+    /// At the end of a turn: what was received makes room in the windows.
+    pub(super) fn settle_windows(&mut self, run: &Run) {
+        let announced = &mut self.announced;
+        self.tally
+            .settle(&run.windows, |publisher| announce(announced, run, publisher));
+    }
+}
+
+/// The publisher's thread is to be told that there is room.
+fn announce(announced: &mut [Vec<u32>], run: &Run, publisher: u32) {
+    if let Some(announced) = announced.get_mut(run.thread_of(publisher)) {
+        announced.push(publisher);
     }
 }
 

@@ -5,6 +5,7 @@ use transport::clock::thread_cpu_ns;
 use crate::measure::{Measurements, ThreadUse};
 use crate::phase::{Run, Times, WINDOWS, nanoseconds};
 use crate::series::IntervalPart;
+use crate::window::Tally;
 
 /// What all clients of a thread add to.
 pub(super) struct LoadState {
@@ -29,6 +30,8 @@ pub(super) struct LoadState {
     pub(super) negotiated: Option<String>,
     /// Publishers (slots) that may go on: acknowledged, writable again, or with room in their window.
     pub(super) resumed: Vec<u32>,
+    /// What this turn's messages take from the windows.
+    pub(super) tally: Tally,
     /// For each thread: publishers (numbers) with room in their window.
     pub(super) announced: Vec<Vec<u32>>,
 }
@@ -46,7 +49,11 @@ impl LoadState {
             measurements: Measurements::default(),
             times: None,
             window_ns: nanoseconds(run.scenario.duration) / WINDOWS as u64,
-            flush_bytes: if run.scenario.one_per_write { 1 } else { FLUSH_BYTES },
+            flush_bytes: if run.scenario.one_per_write {
+                1
+            } else {
+                FLUSH_BYTES
+            },
             interval: Box::default(),
             interval_ends_ns: u64::MAX,
             sent: 0,
@@ -61,6 +68,7 @@ impl LoadState {
             causes: Vec::new(),
             negotiated: None,
             resumed: Vec::new(),
+            tally: Tally::default(),
             announced: vec![Vec::new(); threads],
         }
     }
