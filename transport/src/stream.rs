@@ -148,6 +148,11 @@ impl SecureStream {
         }
     }
 
+    /// Whether TLS can send nothing any more: after a close or an error of ours, or with a key that is worn out.
+    pub fn is_closed(&self) -> bool {
+        self.connection().is_some_and(TlsConnection::is_closed)
+    }
+
     /// Whether application bytes cannot flow yet.
     pub fn is_handshaking(&self) -> bool {
         self.connection().is_some_and(TlsConnection::is_handshaking)
@@ -193,9 +198,10 @@ impl SecureStream {
 
     /// For tests: the server's key wears out after so many records.
     #[cfg(test)]
-    pub(crate) fn limit_records(&mut self, records_max: u64) {
-        if let SecureStream::Tls(connection) = self {
-            connection.limit_records(records_max);
+    pub(crate) fn limit_records(&mut self, records_max: u64) -> Option<u64> {
+        match self {
+            SecureStream::Tls(connection) => connection.limit_records(records_max),
+            _ => None,
         }
     }
 }

@@ -142,12 +142,12 @@ impl ShardLoop {
             Heard::Refused(why) => {
                 if let Some(greeting) = self.greetings.remove(place) {
                     tracing::info!("Client {} refused: {why}.", greeting.address);
-                    socket::shut_down(greeting.socket.as_fd());
+                    greeting.cut();
                 }
             }
             Heard::Failed => {
                 if let Some(greeting) = self.greetings.remove(place) {
-                    socket::shut_down(greeting.socket.as_fd());
+                    greeting.cut();
                 }
             }
             Heard::Page(page, folder) => self.serve(place, page, folder),

@@ -93,6 +93,20 @@ impl Connections {
     }
 }
 
+impl Connection {
+    /// Ends the stream in order (RFC 8446, 6.1), behind an alert if there is one. What does not fit is not worth waiting for.
+    fn say_goodbye(&mut self) {
+        if self.sending || self.stream.is_plain() {
+            return;
+        }
+        let mut goodbye = std::mem::take(&mut self.records);
+        self.stream.close(&mut goodbye);
+        if !goodbye.is_empty() {
+            let _ = socket::send_now(self.socket.as_fd(), &goodbye);
+        }
+    }
+}
+
 impl ShardLoop {
     /// Takes a connection whose home is here.
     pub(super) fn adopt(&mut self, handoff: Handoff) {
@@ -155,7 +169,10 @@ impl ShardLoop {
         self.plain.clear();
         let mut answer = Vec::new();
         let opened = connection.stream.open(wire, &mut self.plain, &mut answer);
-        self.logic.receive(self.now, id, &self.plain);
+        // Records without content are no sign of life of the client.
+        if !self.plain.is_empty() {
+            self.logic.receive(self.now, id, &self.plain);
+        }
         if !answer.is_empty() {
             connection.records.append(&mut answer);
             self.unflushed.push(id);
@@ -166,10 +183,6 @@ impl ShardLoop {
             Ok(_) => None,
             Err(error) => {
                 tracing::debug!("Connection {id:?}: {error}");
-                if !connection.sending {
-                    // The alert; one that does not fit is not worth waiting for.
-                    let _ = socket::send_now(connection.socket.as_fd(), &connection.records);
-                }
                 Some(LostCause::Error)
             }
         }
@@ -230,8 +243,9 @@ impl ShardLoop {
 
     /// The connection ended by itself: the logic decides what becomes of its session.
     pub(super) fn lose(&mut self, id: ConnectionId, cause: LostCause) {
-        if let Some(connection) = self.connections.remove(id) {
+        if let Some(mut connection) = self.connections.remove(id) {
             self.submit_before_close();
+            connection.say_goodbye();
             if let Some(client) = self.logic.client_identifier(id) {
                 let address = connection.address;
                 tracing::info!(target: CONNECTION, "Client {client} ({address}) {}.", departure(cause));
@@ -245,11 +259,7 @@ impl ShardLoop {
     pub(super) fn close(&mut self, id: ConnectionId) {
         if let Some(mut connection) = self.connections.remove(id) {
             self.submit_before_close();
-            if !connection.sending && !connection.stream.is_plain() {
-                let mut goodbye = Vec::new();
-                connection.stream.close(&mut goodbye);
-                let _ = socket::send_now(connection.socket.as_fd(), &goodbye);
-            }
+            connection.say_goodbye();
             let address = connection.address;
             let why = self.logic.why_closing(id).unwrap_or("disconnected");
             // Another connection may have the same client identifier by now: the address tells them apart.

@@ -96,9 +96,13 @@ impl ShardLoop {
 
     fn flushed(&mut self, id: ConnectionId) {
         if self.logic.closing(id) {
-            self.close(id);
-        } else {
-            self.logic.flushed(self.now, id, 0);
+            return self.close(id);
+        }
+        self.logic.flushed(self.now, id, 0);
+        let connection = self.connections.get(id);
+        if connection.is_some_and(|connection| connection.stream.is_closed()) {
+            tracing::info!("Connection {id:?}: its key of TLS 1.2 is worn out.");
+            self.ended.push((id, LostCause::Error));
         }
     }
 }

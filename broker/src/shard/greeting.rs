@@ -56,8 +56,13 @@ pub(crate) struct Greeting {
 }
 
 impl Greeting {
-    /// Ends it. A close alone would send nothing while the ring holds a receive.
-    pub(crate) fn cut(self) {
+    /// Ends it, in order if its TLS is established. A close alone would send nothing while the ring holds a receive.
+    pub(crate) fn cut(mut self) {
+        let mut goodbye = Vec::new();
+        self.stream.close(&mut goodbye);
+        if !goodbye.is_empty() {
+            let _ = socket::send_now(self.socket.as_fd(), &goodbye);
+        }
         socket::shut_down(self.socket.as_fd());
     }
 }

@@ -165,7 +165,16 @@ impl TlsConnection {
         }
     }
 
-    /// Gives its memory back when it is known who the client is.
+    /// Whether nothing can be sent any more: after a close or an error of ours, or with a key that is worn out.
+    pub(crate) fn is_closed(&self) -> bool {
+        match &self.0 {
+            State::Records(records) => records.is_closed(),
+            State::Broken => true,
+            State::Client(_) | State::Handshake(_) => false,
+        }
+    }
+
+    /// Gives our copy back when it is known who the client is.
     pub(crate) fn forget_certificate(&mut self) {
         if let State::Records(records) = &mut self.0 {
             records.forget_certificate();
@@ -174,9 +183,10 @@ impl TlsConnection {
 
     /// For tests: the server's key wears out after so many records.
     #[cfg(test)]
-    pub(crate) fn limit_records(&mut self, records_max: u64) {
-        if let State::Records(records) = &mut self.0 {
-            records.limit_records(records_max);
+    pub(crate) fn limit_records(&mut self, records_max: u64) -> Option<u64> {
+        match &mut self.0 {
+            State::Records(records) => Some(records.limit_records(records_max)),
+            _ => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The server's side of a handshake, by rustls: bytes in, flights out, until [`Records`] take over.
 //!
-//! Invariant: an error leaves the alert for it in `wire_out`, and the connection is over.
+//! Invariants: an error leaves the alert for it in `wire_out`, and the connection is over. rustls is given one record at a time
+//! and none behind the handshake: what it made of those (the answer to a KeyUpdate) would be lost with its buffers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,13 +11,15 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use rustls::{Error, ServerConfig};
 
-use super::records::Records;
+use super::records::{EXPANSION_BYTES_MAX, Records, record_bytes};
 
 /// A connection whose handshake is not over.
 pub(crate) struct Handshake {
     connection: UnbufferedServerConnection,
-    /// What has come and is not used: less than a message of the handshake.
+    /// What has come and is not used.
     incoming: Vec<u8>,
+    /// Bytes at its front that rustls is given: whole records, which may hold less than a message of the handshake.
+    fed: usize,
     /// What is to be sealed when there are keys.
     waiting: Vec<u8>,
 }
@@ -32,6 +35,7 @@ impl Handshake {
         Ok(Self {
             connection: UnbufferedServerConnection::new(Arc::clone(config))?,
             incoming: Vec::new(),
+            fed: 0,
             waiting: Vec::new(),
         })
     }
@@ -45,37 +49,52 @@ impl Handshake {
     ) -> Result<bool, Error> {
         self.incoming.extend_from_slice(wire);
         loop {
-            let UnbufferedStatus { discard, state, .. } =
-                self.connection.process_tls_records(&mut self.incoming);
-            let (goes_on, peer_closed) = match state {
+            let fed = self.incoming.get_mut(..self.fed).unwrap_or_default();
+            let UnbufferedStatus { discard, state, .. } = self.connection.process_tls_records(fed);
+            let met = match state {
                 Ok(ConnectionState::EncodeTlsData(data)) => {
                     encode(data, wire_out);
-                    (true, false)
+                    Met::Work
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
                     data.done();
-                    (true, false)
+                    Met::Work
                 }
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
                         plain.extend_from_slice(record?.payload);
                     }
-                    (true, false)
+                    Met::Work
                 }
-                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => (false, true),
+                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Met::End,
                 // Blocked, or over.
-                Ok(_) => (false, false),
+                Ok(_) => Met::Nothing,
                 Err(error) => {
-                    self.discard(discard);
                     self.send_alert(wire_out);
                     return Err(error);
                 }
             };
             self.discard(discard);
-            if !goes_on {
-                return Ok(peer_closed);
+            match met {
+                Met::Work => {}
+                Met::End => return Ok(true),
+                Met::Nothing if self.is_over() || !self.feed() => return Ok(false),
+                Met::Nothing => {}
             }
         }
+    }
+
+    /// Gives rustls one more record; false if none has come whole.
+    fn feed(&mut self) -> bool {
+        let rest = self.incoming.get(self.fed..).unwrap_or_default();
+        let more = match record_bytes(rest, EXPANSION_BYTES_MAX) {
+            Ok(Some(bytes)) if bytes <= rest.len() => bytes,
+            Ok(_) => 0,
+            // No record: rustls says what is wrong with it.
+            Err(_) => rest.len(),
+        };
+        self.fed += more;
+        more > 0
     }
 
     /// Keeps what is to be sealed later.
@@ -100,15 +119,30 @@ impl Handshake {
 
     fn discard(&mut self, bytes: usize) {
         self.incoming.drain(..bytes.min(self.incoming.len()));
+        self.fed = self.fed.saturating_sub(bytes);
     }
 
-    /// What rustls queued after an error.
+    /// What rustls queued before and after an error.
     fn send_alert(&mut self, wire_out: &mut Vec<u8>) {
-        let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut self.incoming);
-        if let Ok(ConnectionState::EncodeTlsData(data)) = state {
-            encode(data, wire_out);
+        while self.connection.wants_write() {
+            let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut []);
+            match state {
+                Ok(ConnectionState::EncodeTlsData(data)) => encode(data, wire_out),
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                _ => return,
+            }
         }
     }
+}
+
+/// What rustls found.
+enum Met {
+    /// Something that was done, so there may be more.
+    Work,
+    /// No more than a part of what it waits for, or nothing.
+    Nothing,
+    /// The peer's end of the connection.
+    End,
 }
 
 /// Appends the flight. It is asked for its length first.

@@ -2,7 +2,8 @@
 //! with RFC 5288 and RFC 7905 for TLS 1.2). Records are sealed and opened in place, in the buffers where they stay.
 //!
 //! Invariant: a sequence number meets a key once. It goes on from where rustls, which made the key, stopped; only a new key
-//! begins again at 0. Guarded by the exchange with rustls' and OpenSSL's clients in `tests`.
+//! begins again at 0. Guarded by the exchange with rustls' and OpenSSL's clients in `tests`, and, where the nonce is sent, by
+//! `no_nonce_is_sent_twice`.
 
 use std::ops::Range;
 
@@ -76,13 +77,14 @@ impl Protection {
         self.sequence
     }
 
-    /// Appends one record of at most [`FRAGMENT_BYTES_MAX`] plain bytes.
+    /// Appends one record of at most [`FRAGMENT_BYTES_MAX`] plain bytes; nothing if it cannot be sealed.
     pub(super) fn seal(
         &mut self,
         content_type: u8,
         plain: &[u8],
         wire_out: &mut Vec<u8>,
     ) -> Result<(), Error> {
+        let start = wire_out.len();
         let (outer_type, extra_bytes) = match self.form {
             Form::Tls13 => (APPLICATION_DATA, 1),
             Form::ExplicitNonce => (content_type, EXPLICIT_NONCE_BYTES),
@@ -111,34 +113,47 @@ impl Protection {
                 self.key.seal_in_place_separate_tag(nonce, aad, body)
             }
         };
-        wire_out.extend_from_slice(tag.map_err(|_| Error::EncryptError)?.as_ref());
+        let Ok(tag) = tag else {
+            wire_out.truncate(start);
+            return Err(Error::EncryptError);
+        };
+        wire_out.extend_from_slice(tag.as_ref());
         self.sequence += 1;
         Ok(())
     }
 
     /// Opens the `body` of a record (what follows its header) in place; gives the type and where the plain bytes are.
-    pub(super) fn open(&mut self, outer_type: u8, body: &mut [u8]) -> Result<(u8, Range<usize>), Error> {
+    pub(super) fn open(
+        &mut self,
+        header: &[u8; HEADER_BYTES],
+        body: &mut [u8],
+    ) -> Result<(u8, Range<usize>), Error> {
+        let &[outer_type, major, minor, ..] = header;
         let (nonce, from) = match self.form {
             Form::Tls13 | Form::ImplicitNonce => (self.nonce(), 0),
             Form::ExplicitNonce => (self.explicit_nonce(body)?, EXPLICIT_NONCE_BYTES),
         };
         let nonce = Nonce::assume_unique_for_key(nonce);
-        let sealed_bytes = body.len();
         let sealed = body.get_mut(from..).ok_or(Error::DecryptError)?;
         let plain_bytes = sealed.len().checked_sub(TAG_BYTES).ok_or(Error::DecryptError)?;
         let opened = match self.form {
             Form::Tls13 => {
-                let aad = Aad::from(header(outer_type, sealed_bytes));
+                let aad = Aad::from(*header);
                 self.key.open_in_place(nonce, aad, sealed)
             }
             _ => {
-                let aad = Aad::from(self.aad_of_tls12(outer_type, plain_bytes));
-                self.key.open_in_place(nonce, aad, sealed)
+                let mut aad = self.aad_of_tls12(outer_type, plain_bytes);
+                aad[9..11].copy_from_slice(&[major, minor]);
+                self.key.open_in_place(nonce, Aad::from(aad), sealed)
             }
         };
         let plain = opened.map_err(|_| Error::DecryptError)?;
         self.sequence += 1;
         let (content_type, plain_bytes) = match self.form {
+            // RFC 8446, 5.4: the padding counts.
+            Form::Tls13 if plain.len() > FRAGMENT_BYTES_MAX + 1 => {
+                return Err(Error::PeerSentOversizedRecord);
+            }
             Form::Tls13 => inner_type(plain)?,
             _ => (outer_type, plain_bytes),
         };

@@ -2,7 +2,8 @@
 //! they are renewed; its buffers and the state of its handshake are gone, which is most of what a connection costs in memory.
 //!
 //! Invariants: nothing plain is kept inside, and of the wire at most one unfinished record. After an alert of ours, or a
-//! close, nothing is sealed any more.
+//! close, nothing is sealed any more; after an error nothing is opened any more. A KeyUpdate has to come in one record, as
+//! everybody sends it.
 
 use std::fmt;
 
@@ -16,10 +17,14 @@ use rustls::{
 
 use super::protection::{FRAGMENT_BYTES_MAX, HEADER_BYTES, Protection};
 
-/// What a sealed record may be longer than its content: RFC 5246, 6.2.3; TLS 1.3 allows 256.
-const EXPANSION_BYTES_MAX: usize = 2048;
+/// What a sealed record may be longer than its content: RFC 5246, 6.2.3.
+pub(super) const EXPANSION_BYTES_MAX: usize = 2048;
+/// The same in TLS 1.3: RFC 8446, 5.2.
+const EXPANSION_BYTES_MAX_TLS13: usize = 256;
 /// Renewed keys without application data between them: each costs this side a key schedule.
 const KEY_UPDATES_MAX: u8 = 32;
+/// Records of application data without any, with nothing else between them: as rustls has it.
+const EMPTY_RECORDS_MAX: u8 = 32;
 /// Warnings of TLS 1.2 without application data between them.
 const WARNINGS_MAX: u8 = 4;
 const WARNING: u8 = 1;
@@ -29,16 +34,20 @@ const FATAL: u8 = 2;
 pub(crate) struct Records {
     opener: Protection,
     sealer: Protection,
-    keys: KernelConnection<ServerConnectionData>,
+    version: ProtocolVersion,
+    suite: SupportedCipherSuite,
+    /// Makes the next keys; in TLS 1.2 there are none.
+    keys: Option<KernelConnection<ServerConnectionData>>,
     /// For the client's identity.
     certificate: Option<CertificateDer<'static>>,
     /// The beginning of a record that has not come whole.
     partial: Vec<u8>,
     /// Records that a key may seal: the suite's confidentiality limit.
     records_max: u64,
-    /// Key updates or warnings since the last application data.
+    /// Key updates, warnings or empty records since the last application data.
     idle_messages: u8,
     peer_closed: bool,
+    failed: bool,
     closed: bool,
 }
 
@@ -56,7 +65,8 @@ impl Records {
         certificate: Option<CertificateDer<'static>>,
     ) -> Result<Self, Error> {
         let version = keys.protocol_version();
-        let suite = match keys.negotiated_cipher_suite() {
+        let suite = keys.negotiated_cipher_suite();
+        let common = match suite {
             SupportedCipherSuite::Tls12(suite) => &suite.common,
             SupportedCipherSuite::Tls13(suite) => &suite.common,
         };
@@ -64,12 +74,15 @@ impl Records {
             opener: Protection::new(secrets.rx, version)?,
             sealer: Protection::new(secrets.tx, version)?,
             // One is kept for the message that says that the key changes.
-            records_max: suite.confidentiality_limit.saturating_sub(1),
-            keys,
+            records_max: common.confidentiality_limit.saturating_sub(1),
+            keys: (version == ProtocolVersion::TLSv1_3).then_some(keys),
+            version,
+            suite,
             certificate,
             partial: Vec::new(),
             idle_messages: 0,
             peer_closed: false,
+            failed: false,
             closed: false,
         })
     }
@@ -79,13 +92,18 @@ impl Records {
         self.certificate.as_ref()
     }
 
-    /// The certificate is needed no more.
+    /// The certificate is needed no more. What rustls makes the next keys with keeps one of its own.
     pub(crate) fn forget_certificate(&mut self) {
         self.certificate = None;
     }
 
     pub(crate) fn negotiated(&self) -> (ProtocolVersion, SupportedCipherSuite) {
-        (self.keys.protocol_version(), self.keys.negotiated_cipher_suite())
+        (self.version, self.suite)
+    }
+
+    /// Whether nothing can be sent any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// As [`crate::stream::SecureStream::open`]; true if the peer has closed.
@@ -95,6 +113,9 @@ impl Records {
         plain: &mut Vec<u8>,
         wire_out: &mut Vec<u8>,
     ) -> Result<bool, Error> {
+        if self.failed {
+            return Err(Error::General("TLS is over".to_owned()));
+        }
         let result = loop {
             if self.peer_closed || wire.is_empty() {
                 break Ok(self.peer_closed);
@@ -104,6 +125,7 @@ impl Records {
             }
         };
         if let Err(error) = &result {
+            self.failed = true;
             self.refuse(error, wire_out);
         }
         result
@@ -126,10 +148,10 @@ impl Records {
         self.closed = true;
     }
 
-    /// For tests: a key wears out sooner.
+    /// For tests: a key wears out sooner; gives the limit that it had.
     #[cfg(test)]
-    pub(crate) fn limit_records(&mut self, records_max: u64) {
-        self.records_max = records_max;
+    pub(crate) fn limit_records(&mut self, records_max: u64) -> u64 {
+        std::mem::replace(&mut self.records_max, records_max)
     }
 
     /// Takes a record, or what there is of one.
@@ -140,23 +162,38 @@ impl Records {
         wire_out: &mut Vec<u8>,
     ) -> Result<(), Error> {
         if self.partial.is_empty()
-            && let Some(bytes) = record_bytes(wire)?
+            && let Some(bytes) = self.record_bytes(wire)?
             && let Some((record, rest)) = wire.split_at_checked(bytes)
         {
             *wire = rest;
             return self.open_record(record, plain, wire_out);
         }
-        let wanted = record_bytes(&self.partial)?.unwrap_or(HEADER_BYTES);
+        let wanted = self.record_bytes(&self.partial)?.unwrap_or(HEADER_BYTES);
         let (taken, rest) = wire.split_at(wire.len().min(wanted.saturating_sub(self.partial.len())));
         *wire = rest;
         self.partial
             .reserve_exact(wanted.saturating_sub(self.partial.len()));
         self.partial.extend_from_slice(taken);
-        if record_bytes(&self.partial)? == Some(self.partial.len()) {
+        if self.record_bytes(&self.partial)? == Some(self.partial.len()) {
             let record = std::mem::take(&mut self.partial);
             return self.open_record(&record, plain, wire_out);
         }
         Ok(())
+    }
+
+    fn record_bytes(&self, wire: &[u8]) -> Result<Option<usize>, Error> {
+        record_bytes(
+            wire,
+            if self.is_tls13() {
+                EXPANSION_BYTES_MAX_TLS13
+            } else {
+                EXPANSION_BYTES_MAX
+            },
+        )
+    }
+
+    fn is_tls13(&self) -> bool {
+        self.version == ProtocolVersion::TLSv1_3
     }
 
     fn open_record(
@@ -165,21 +202,24 @@ impl Records {
         plain: &mut Vec<u8>,
         wire_out: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        let Some((&[outer_type, ..], body)) = record.split_first_chunk::<HEADER_BYTES>() else {
+        let Some((header, body)) = record.split_first_chunk::<HEADER_BYTES>() else {
             return Ok(());
         };
-        self.check_outer_type(outer_type)?;
+        self.check_outer_type(header[0])?;
         let start = plain.len();
         plain.extend_from_slice(body);
         let opened = self
             .opener
-            .open(outer_type, plain.get_mut(start..).unwrap_or_default());
+            .open(header, plain.get_mut(start..).unwrap_or_default());
         let (content_type, range) = opened.inspect_err(|_| plain.truncate(start))?;
         if range.start > 0 {
             plain.copy_within(start + range.start..start + range.end, start);
         }
         plain.truncate(start + range.len());
         if content_type == u8::from(ContentType::ApplicationData) {
+            if range.is_empty() {
+                return self.count_idle(EMPTY_RECORDS_MAX, PeerMisbehaved::TooManyEmptyFragments);
+            }
             self.idle_messages = 0;
             return Ok(());
         }
@@ -190,7 +230,7 @@ impl Records {
     /// In TLS 1.3 everything looks like application data by now.
     fn check_outer_type(&self, outer_type: u8) -> Result<(), Error> {
         let outer_type = ContentType::from(outer_type);
-        let is_expected = match self.keys.protocol_version() {
+        let is_expected = match self.version {
             ProtocolVersion::TLSv1_3 => outer_type == ContentType::ApplicationData,
             _ => matches!(
                 outer_type,
@@ -214,7 +254,7 @@ impl Records {
             (ContentType::Alert, &[level, description]) => {
                 self.handle_alert(level, AlertDescription::from(description))
             }
-            (ContentType::Handshake, _) if self.keys.protocol_version() != ProtocolVersion::TLSv1_3 => {
+            (ContentType::Handshake, _) if !self.is_tls13() => {
                 self.alert(WARNING, AlertDescription::NoRenegotiation, wire_out);
                 Err(Error::PeerMisbehaved(
                     PeerMisbehaved::TooManyRenegotiationRequests,
@@ -224,12 +264,15 @@ impl Records {
             (ContentType::Handshake, &[24, 0, 0, 1, wants_answer @ (0 | 1)]) => {
                 self.handle_key_update(wants_answer == 1, wire_out)
             }
+            (ContentType::Handshake, &[24, 0, 0, 1, _]) => {
+                Err(Error::InvalidMessage(InvalidMessage::InvalidKeyUpdate))
+            }
             _ => Err(unexpected(content_type)),
         }
     }
 
     fn handle_alert(&mut self, level: u8, description: AlertDescription) -> Result<(), Error> {
-        let is_tls13 = self.keys.protocol_version() == ProtocolVersion::TLSv1_3;
+        let is_tls13 = self.is_tls13();
         match description {
             AlertDescription::CloseNotify => self.peer_closed = true,
             AlertDescription::UserCanceled if is_tls13 => self.count_idle(WARNINGS_MAX, TOO_MANY_WARNINGS)?,
@@ -241,7 +284,7 @@ impl Records {
 
     fn handle_key_update(&mut self, wants_answer: bool, wire_out: &mut Vec<u8>) -> Result<(), Error> {
         self.count_idle(KEY_UPDATES_MAX, PeerMisbehaved::TooManyKeyUpdateRequests)?;
-        let next = self.keys.update_rx_secret()?;
+        let next = self.keys.as_mut().ok_or(NO_RENEWAL)?.update_rx_secret()?;
         self.opener = Protection::new(next, ProtocolVersion::TLSv1_3)?;
         if wants_answer {
             self.renew_key(wire_out)?;
@@ -259,7 +302,7 @@ impl Records {
 
     /// KeyUpdate under the old key, then the new one. An error in TLS 1.2, which has none.
     fn renew_key(&mut self, wire_out: &mut Vec<u8>) -> Result<(), Error> {
-        let next = self.keys.update_tx_secret()?;
+        let next = self.keys.as_mut().ok_or(NO_RENEWAL)?.update_tx_secret()?;
         let update = [u8::from(HandshakeType::KeyUpdate), 0, 0, 1, 0];
         self.send(ContentType::Handshake, &update, wire_out);
         self.sealer = Protection::new(next, ProtocolVersion::TLSv1_3)?;
@@ -274,6 +317,9 @@ impl Records {
             Error::DecryptError => Some(AlertDescription::BadRecordMac),
             Error::PeerSentOversizedRecord => Some(AlertDescription::RecordOverflow),
             Error::General(_) | Error::EncryptError => Some(AlertDescription::InternalError),
+            Error::InvalidMessage(InvalidMessage::InvalidKeyUpdate) => {
+                Some(AlertDescription::IllegalParameter)
+            }
             _ => Some(AlertDescription::UnexpectedMessage),
         };
         if let Some(description) = description {
@@ -287,8 +333,8 @@ impl Records {
     }
 
     fn send(&mut self, content_type: ContentType, plain: &[u8], wire_out: &mut Vec<u8>) {
+        debug_assert!(plain.len() <= FRAGMENT_BYTES_MAX, "fragments are cut before");
         if !self.closed {
-            // It fails for more bytes than a record has, only.
             let sealed = self.sealer.seal(u8::from(content_type), plain, wire_out);
             self.closed = sealed.is_err();
         }
@@ -296,9 +342,12 @@ impl Records {
 }
 
 const TOO_MANY_WARNINGS: PeerMisbehaved = PeerMisbehaved::TooManyWarningAlertsReceived;
+/// TLS 1.2 has no KeyUpdate.
+const NO_RENEWAL: Error = Error::HandshakeNotComplete;
 
-/// Bytes of the record that begins here, its header included; `None` before the header is whole.
-fn record_bytes(wire: &[u8]) -> Result<Option<usize>, Error> {
+/// Bytes of the record that begins here, its header included; `None` before the header is whole. It may be so much longer
+/// than its content.
+pub(super) fn record_bytes(wire: &[u8], expansion_bytes_max: usize) -> Result<Option<usize>, Error> {
     let Some(&[_, major, _, high, low]) = wire.first_chunk::<HEADER_BYTES>() else {
         return Ok(None);
     };
@@ -306,7 +355,7 @@ fn record_bytes(wire: &[u8]) -> Result<Option<usize>, Error> {
         return Err(Error::InvalidMessage(InvalidMessage::UnknownProtocolVersion));
     }
     let bytes = usize::from(u16::from_be_bytes([high, low]));
-    if bytes > FRAGMENT_BYTES_MAX + EXPANSION_BYTES_MAX {
+    if bytes > FRAGMENT_BYTES_MAX + expansion_bytes_max {
         return Err(Error::PeerSentOversizedRecord);
     }
     Ok(Some(HEADER_BYTES + bytes))

@@ -3,6 +3,7 @@
 //! Without an `openssl` these tests say so on stderr and pass; where `CI` is `true` that is a failure.
 
 mod clients;
+mod forged_records;
 mod identities;
 mod keys;
 mod openssl_clients;

@@ -1,5 +1,6 @@
 //! Records after the handshake, against rustls' own client: every suite, renewed keys, and what a peer can do wrong.
 
+use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 
 use rustls::{AlertDescription, ClientConnection, Error};
@@ -21,14 +22,19 @@ impl Pair {
         Pair::of(None, None)
     }
 
-    fn of(version: Option<TlsVersion>, suite: Option<&str>) -> Pair {
+    /// Before the handshake.
+    fn shaking(version: Option<TlsVersion>, suite: Option<&str>) -> Pair {
         let (server, client) = testing::configurations_of(version, suite);
-        let mut pair = Pair {
+        Pair {
             client: ClientConnection::new(client, "localhost".try_into().unwrap()).unwrap(),
             server: SecureStream::server(Some(&server)).unwrap(),
             plain: Vec::new(),
             client_plain: Vec::new(),
-        };
+        }
+    }
+
+    fn of(version: Option<TlsVersion>, suite: Option<&str>) -> Pair {
+        let mut pair = Pair::shaking(version, suite);
         while pair.client.is_handshaking() || pair.server.is_handshaking() {
             pair.client_sends(usize::MAX).unwrap();
         }
@@ -93,16 +99,18 @@ impl Pair {
     }
 }
 
+const SUITES: [(TlsVersion, &str); 6] = [
+    (TlsVersion::V1_3, "TLS_AES_128_GCM_SHA256"),
+    (TlsVersion::V1_3, "TLS_AES_256_GCM_SHA384"),
+    (TlsVersion::V1_3, "TLS_CHACHA20_POLY1305_SHA256"),
+    (TlsVersion::V1_2, "ECDHE-ECDSA-AES128-GCM-SHA256"),
+    (TlsVersion::V1_2, "ECDHE-ECDSA-AES256-GCM-SHA384"),
+    (TlsVersion::V1_2, "ECDHE-ECDSA-CHACHA20-POLY1305"),
+];
+
 #[test]
 fn every_cipher_suite() {
-    for (version, suite) in [
-        (TlsVersion::V1_3, "TLS_AES_128_GCM_SHA256"),
-        (TlsVersion::V1_3, "TLS_AES_256_GCM_SHA384"),
-        (TlsVersion::V1_3, "TLS_CHACHA20_POLY1305_SHA256"),
-        (TlsVersion::V1_2, "ECDHE-ECDSA-AES128-GCM-SHA256"),
-        (TlsVersion::V1_2, "ECDHE-ECDSA-AES256-GCM-SHA384"),
-        (TlsVersion::V1_2, "ECDHE-ECDSA-CHACHA20-POLY1305"),
-    ] {
+    for (version, suite) in SUITES {
         let mut pair = Pair::of(Some(version), Some(suite));
         let negotiated = pair.client.negotiated_cipher_suite().unwrap().suite();
         assert!(
@@ -121,10 +129,16 @@ fn every_cipher_suite() {
 #[test]
 fn keys_are_renewed_before_they_wear_out() {
     let mut pair = Pair::of(Some(TlsVersion::V1_3), Some("TLS_AES_128_GCM_SHA256"));
-    pair.server.limit_records(5);
+    assert_eq!(pair.server.limit_records(5), Some((1 << 24) - 1));
     for _ in 0..100 {
         pair.talk();
     }
+    let mut wire = Vec::new();
+    (0..100).for_each(|_| pair.server.seal(b"message", &mut wire));
+    // After each five of a key, and the message that says that there is a new one.
+    assert_eq!(records(&wire).len(), 100 + 100 / 5);
+    pair.client_takes(&wire);
+    assert_eq!(pair.client_plain.len(), 100 * b"message".len());
 }
 
 /// TLS 1.2 cannot: the connection is closed in order.
@@ -147,8 +161,38 @@ fn keys_are_renewed_when_the_client_asks() {
     let mut pair = Pair::new();
     for _ in 0..100 {
         pair.client.refresh_traffic_keys().unwrap();
+        let (wire, mut answer) = (pair.wire(), Vec::new());
+        pair.server.open(&wire, &mut pair.plain, &mut answer).unwrap();
+        assert_eq!(records(&answer).len(), 1, "KeyUpdate");
+        pair.client_takes(&answer);
         pair.talk();
     }
+}
+
+/// What rustls has not sent when its keys are taken over would be lost.
+#[test]
+fn a_key_may_be_renewed_right_behind_the_handshake() {
+    for piece_bytes in [1, 7, usize::MAX] {
+        let mut pair = Pair::shaking(None, None);
+        pair.client_sends(usize::MAX).unwrap();
+        assert!(!pair.client.is_handshaking() && pair.server.is_handshaking());
+        pair.client.refresh_traffic_keys().unwrap();
+        pair.client.writer().write_all(b"CONNECT").unwrap();
+        pair.client_sends(piece_bytes).unwrap();
+        assert_eq!(std::mem::take(&mut pair.plain), b"CONNECT");
+        pair.talk();
+    }
+}
+
+#[test]
+fn nothing_is_read_behind_a_close_that_comes_with_the_handshake() {
+    let mut pair = Pair::shaking(None, None);
+    pair.client_sends(usize::MAX).unwrap();
+    pair.client.writer().write_all(b"last").unwrap();
+    pair.client.send_close_notify();
+    let wire = [pair.wire(), b"whatever".to_vec()].concat();
+    assert!(pair.open(&wire).unwrap().peer_closed);
+    assert_eq!(pair.plain, b"last");
 }
 
 #[test]
@@ -234,7 +278,48 @@ fn what_comes_with_the_last_flight_is_read() {
     }
 }
 
-/// The server refuses `wire` with this alert, and is silent from then on.
+/// A record of TLS 1.2 with AES-GCM says a part of its nonce, and never the same one twice.
+#[test]
+fn no_nonce_is_sent_twice() {
+    let mut pair = Pair::of(Some(TlsVersion::V1_2), Some("ECDHE-ECDSA-AES128-GCM-SHA256"));
+    let mut wire = Vec::new();
+    (0..1_000).for_each(|_| pair.server.seal(b"message", &mut wire));
+    let nonces: HashSet<&[u8]> = records(&wire).into_iter().map(|record| &record[5..13]).collect();
+    assert_eq!(nonces.len(), 1_000);
+}
+
+#[test]
+fn no_bit_of_a_record_may_be_changed() {
+    for (version, suite) in SUITES {
+        for bit in 0..8 * 30 {
+            let mut pair = Pair::of(Some(version), Some(suite));
+            pair.client.writer().write_all(b"message").unwrap();
+            let mut wire = pair.wire();
+            // A length that is changed to more would only wait for that.
+            if bit / 8 == 3 || bit / 8 == 4 || bit / 8 >= wire.len() {
+                continue;
+            }
+            wire[bit / 8] ^= 1 << (bit % 8);
+            pair.server
+                .open(&wire, &mut pair.plain, &mut Vec::new())
+                .unwrap_err();
+            assert!(pair.plain.is_empty(), "{suite}: bit {bit}");
+        }
+    }
+}
+
+/// The records in `wire`, with their headers.
+fn records(mut wire: &[u8]) -> Vec<&[u8]> {
+    let mut records = Vec::new();
+    while let [_, _, _, high, low, ..] = *wire {
+        let (record, rest) = wire.split_at(5 + usize::from(u16::from_be_bytes([high, low])));
+        records.push(record);
+        wire = rest;
+    }
+    records
+}
+
+/// The server refuses `wire` with this alert, and is silent and deaf from then on.
 fn assert_alert(pair: &mut Pair, wire: &[u8], alert: AlertDescription) {
     let mut answer = Vec::new();
     pair.server.open(wire, &mut pair.plain, &mut answer).unwrap_err();
@@ -249,5 +334,8 @@ fn assert_alert(pair: &mut Pair, wire: &[u8], alert: AlertDescription) {
     assert_eq!(told, Error::AlertReceived(alert));
     answer.clear();
     pair.server.seal(b"late", &mut answer);
-    assert!(answer.is_empty());
+    assert!(answer.is_empty() && pair.server.is_closed());
+    let read = pair.plain.len();
+    pair.server.open(wire, &mut pair.plain, &mut answer).unwrap_err();
+    assert!(answer.is_empty() && pair.plain.len() == read);
 }
