@@ -25,6 +25,8 @@ pub enum Stage {
     Tcp,
     /// TLS.
     Tls,
+    /// The upgrade to WebSocket.
+    WebSocket,
     /// Waits for CONNACK.
     ConnAck,
     /// Waits for so many SUBACKs.
@@ -41,6 +43,7 @@ impl Stage {
         match self {
             Stage::Tcp => "TCP connect",
             Stage::Tls => "TLS handshake",
+            Stage::WebSocket => "WebSocket upgrade",
             Stage::ConnAck => "CONNECT",
             Stage::SubAck(_) => "SUBSCRIBE",
             Stage::Ready => "load",

@@ -25,6 +25,8 @@ pub struct Measurements {
     pub tcp: Latency,
     /// TLS handshake.
     pub tls: Latency,
+    /// Upgrade to WebSocket.
+    pub web_socket: Latency,
     /// CONNECT to CONNACK.
     pub connack: Latency,
 }
@@ -47,6 +49,7 @@ impl Measurements {
             (&mut self.lag_held_up, &other.lag_held_up),
             (&mut self.tcp, &other.tcp),
             (&mut self.tls, &other.tls),
+            (&mut self.web_socket, &other.web_socket),
             (&mut self.connack, &other.connack),
         ];
         for (mine, theirs) in pairs {

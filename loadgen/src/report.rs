@@ -58,7 +58,7 @@ fn write_head(out: &mut String, outcome: &Outcome) -> fmt::Result {
             origin.name, origin.scale
         )?;
     }
-    let security = outcome.broker.tls.as_deref().unwrap_or("no TLS");
+    let security = security(outcome.broker.web_socket, outcome.broker.tls.as_deref());
     writeln!(
         out,
         "{publishers} publishers, {subscribers} subscribers ({shape}), QoS {}, {payload_bytes} B, {pace}",
@@ -94,6 +94,7 @@ fn write_connect(out: &mut String, outcome: &Outcome) -> fmt::Result {
     let rows = [
         ("TCP connect", connect.tcp),
         ("TLS handshake", connect.tls),
+        ("WebSocket upgrade", connect.web_socket),
         ("CONNECT to CONNACK", connect.connack),
     ];
     write_table(out, "connecting, ms", &rows)?;
@@ -262,6 +263,12 @@ pub(crate) fn write_findings(out: &mut String, verdict: &Verdict) -> fmt::Result
         writeln!(out, "{gravity:>24} {}", finding.text)?;
     }
     Ok(())
+}
+
+/// What lies below MQTT.
+pub(crate) fn security(web_socket: bool, tls: Option<&str>) -> String {
+    let beneath = if web_socket { "WebSocket, " } else { "" };
+    format!("{beneath}{}", tls.unwrap_or("no TLS"))
 }
 
 /// 1234567 as 1,234,567.

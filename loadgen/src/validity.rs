@@ -38,6 +38,8 @@ pub struct Evidence {
     pub subscribers: u32,
     /// Whether broken connections are to be made again.
     pub reconnects: bool,
+    /// Whether subscribers hear publishers that are on other hosts.
+    pub crosses_hosts: bool,
     /// Connections that were made again.
     pub reconnected: u64,
     /// Connections beside the load that failed.
@@ -194,9 +196,14 @@ impl Evidence {
                 (false, true) => "as QoS 0 allows a broker that is saturated",
                 (false, false) => "although the broker was not saturated",
             };
+            let bridged = if self.crosses_hosts {
+                "; subscribers hear publishers on other hosts, which only brokers that are bridged pass on"
+            } else {
+                ""
+            };
             findings.add(
                 !may_lose,
-                format!("{lost} of {expected} deliveries were lost ({share:.3} %), {why}"),
+                format!("{lost} of {expected} deliveries were lost ({share:.3} %), {why}{bridged}"),
             );
         }
         if duplicate > 0 {

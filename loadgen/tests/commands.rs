@@ -80,6 +80,124 @@ fn connections_in_open_loop_are_as_many_as_were_asked_for() {
 }
 
 #[test]
+fn web_sockets_are_a_stage_of_their_own_with_and_without_tls() {
+    for (line, tls) in [("--ws --no-tls", false), ("--ws -V 5", true)] {
+        let conn = format!("conn {line} --concurrency 4 --warmup 0.2 --duration 0.5");
+        let conn = outcome(&conn, &[0]);
+        assert!(number(&conn, "/rates/made") > 0.0);
+        assert_eq!(number(&conn, "/rates/failed"), 0.0);
+        assert!(number(&conn, "/web_socket/count") > 0.0);
+        assert_eq!(conn.pointer("/tls").unwrap().is_null(), !tls, "{line}");
+        let short = SHORT.replace("--no-tls ", "");
+        let load = format!("run {line} --pubs 3 --subs 3 -q 2 {short}");
+        let load = outcome(&load, &[0]);
+        assert!(number(&load, "/ledger/received") > 0.0);
+        assert_eq!(number(&load, "/connect/web_socket/count"), 6.0, "{line}");
+        assert_eq!(load.pointer("/broker/web_socket"), Some(&Value::from(true)));
+        assert_eq!(load.pointer("/connect/tls").unwrap().is_null(), !tls, "{line}");
+    }
+}
+
+/// Against mosquitto: its frames and its answer to the upgrade are another library's.
+#[test]
+fn web_sockets_to_mosquitto() {
+    // mosquitto 2.0.11 wants a listener of its own protocol besides.
+    let other = free_port();
+    let lines = format!("protocol websockets\nlistener {other} 127.0.0.1\n");
+    let Some(mosquitto) = Mosquitto::start_with(&lines) else {
+        return;
+    };
+    let at = format!("-h 127.0.0.1 -p {} --ws", mosquitto.port);
+    let line =
+        format!("{at} --pubs 2 --subs 2 -q 1 --size 70000 --rate max --window 5 --warmup 0.2 --duration 0.5");
+    assert!(number(&outcome(&line, &[0]), "/ledger/received") > 0.0);
+    let wrong = run(&format!(
+        "conn -h 127.0.0.1 -p {} --duration 0.2 --warmup 0",
+        mosquitto.port
+    ));
+    expect("conn without --ws", &wrong, &[3]);
+    let publish = format!("pub {at} -t kept -m value -r -q 1");
+    expect(&publish, &run(&publish), &[0]);
+    let subscribe = run(&format!("sub {at} -t kept -C 1 -W 10"));
+    expect("sub", &subscribe, &[0]);
+    assert_eq!(shown(&subscribe), "value\n");
+}
+
+#[test]
+fn who_answers_no_upgrade_is_named_with_what_may_be_wrong() {
+    let port = fake::serve(Behaviour::ClosesOnConnect);
+    let http = http_server();
+    for (line, part) in [
+        (format!("-h 127.0.0.1 -p {port}"), "--ws"),
+        (
+            format!("-h 127.0.0.1 -p {http} --ws"),
+            "404 Not Found; is --ws-path right?",
+        ),
+        (
+            format!("-h 127.0.0.1 -p {http} --ws"),
+            &format!("publisher 0 to 127.0.0.1:{http} (WebSocket upgrade)"),
+        ),
+    ] {
+        let output = run(&format!("run {line} --pubs 1 --subs 0 --rate 1"));
+        expect(&line, &output, &[3]);
+        assert!(shown(&output).contains(part), "{line}: {}", shown(&output));
+    }
+    let sub = run(&format!("sub -h 127.0.0.1 -p {http} --ws -t a"));
+    expect("sub", &sub, &[3]);
+    assert!(shown(&sub).contains("404 Not Found"), "{}", shown(&sub));
+}
+
+/// A server of which no path is MQTT's.
+fn http_server() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            // The request is short: it comes at once.
+            let read = connection.read(&mut [0; 4096]);
+            assert!(read.is_ok());
+            connection
+                .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                .unwrap();
+        }
+    });
+    port
+}
+
+#[test]
+fn clients_are_spread_over_hosts_by_their_numbers() {
+    let (Some(first), Some(second)) = (Mosquitto::start(), Mosquitto::start()) else {
+        return;
+    };
+    let hosts = format!("-h 127.0.0.1:{},localhost:{}", first.port, second.port);
+    let load = "-q 1 --rate max --window 5 --warmup 0.2 --duration 0.5 --drain 5";
+    let pairs = outcome(&format!("run {hosts} --pubs 4 --subs 4 {load}"), &[0]);
+    assert!(number(&pairs, "/ledger/received") > 0.0);
+    let address = pairs.pointer("/broker/address").and_then(Value::as_str).unwrap();
+    assert!(
+        address.contains(&first.port.to_string()) && address.contains(&second.port.to_string()),
+        "{address}"
+    );
+    let conn = format!("conn {hosts} --concurrency 2 --warmup 0 --duration 0.3");
+    assert_eq!(number(&outcome(&conn, &[0]), "/rates/failed"), 0.0);
+    // What is published on one host does not come on the other, and the verdict says why.
+    let line = format!(
+        "run {hosts} --topics fan-in --pubs 2 --subs 1 -q 1 --rate 20 --warmup 0 --duration 0.3 --drain 0.3"
+    );
+    let output = run(&line);
+    expect(&line, &output, &[1]);
+    assert!(shown(&output).contains("bridged"), "{}", shown(&output));
+    drop(second);
+    let output = run(&format!("run {hosts} --pubs 2 --subs 0 --rate 2"));
+    expect(&line, &output, &[3]);
+    assert!(
+        shown(&output).contains("publisher 1 to localhost"),
+        "{}",
+        shown(&output)
+    );
+}
+
+#[test]
 fn a_broker_that_refuses_everybody_is_exit_3() {
     let port = fake::serve(Behaviour::RefusesConnect);
     let output = run(&format!("conn -h 127.0.0.1 -p {port} --duration 0.2 --warmup 0"));
@@ -217,6 +335,11 @@ fn each_group_of_a_shared_subscription_gets_each_message_once() {
     assert_eq!((expected, received), (2.0 * sent, 2.0 * sent));
 }
 
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 /// Ended with the test.
 struct Mosquitto {
     process: Child,
@@ -226,13 +349,22 @@ struct Mosquitto {
 impl Mosquitto {
     /// `None`, with a line, where it is not installed; in CI it has to be.
     fn start() -> Option<Mosquitto> {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        Mosquitto::start_with("")
+    }
+
+    /// With more lines for its listener.
+    fn start_with(lines: &str) -> Option<Mosquitto> {
+        let port = free_port();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mosquitto.conf");
+        std::fs::write(
+            &file,
+            format!("listener {port} 127.0.0.1\nallow_anonymous true\n{lines}"),
+        )
+        .unwrap();
         let started = Command::new("mosquitto")
-            .args(["-p", &port.to_string()])
+            .arg("-c")
+            .arg(&file)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();

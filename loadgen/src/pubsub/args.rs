@@ -15,7 +15,8 @@ use mqtt::version::ProtocolVersion;
 
 use super::properties::Properties;
 use crate::args::TlsRequest;
-use crate::args::words::{qos, seconds, version};
+use crate::args::broker::WEB_SOCKET_PATH;
+use crate::args::words::{default_port, qos, seconds, version, web_socket_path};
 use crate::conceal::PASSWORD_VARIABLE;
 use crate::key_passphrase::ClientPassphrase;
 use crate::scenario::Credentials;
@@ -26,6 +27,8 @@ pub(super) struct Settings {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) tls: Option<TlsRequest>,
+    /// Path of WebSocket, if that is wanted.
+    pub(super) web_socket: Option<String>,
     pub(super) key_passphrase: ClientPassphrase,
     pub(super) client_identifier: String,
     pub(super) credentials: Credentials,
@@ -202,7 +205,7 @@ struct ConnectionArguments {
     /// Host [default: localhost]
     #[arg(short, long)]
     host: Option<String>,
-    /// Port [default: 1883, with TLS 8883]
+    /// Port [default: 1883, with TLS 8883, with --ws 8083 and 8084]
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// Client identifier [default: one that nobody else has]
@@ -236,6 +239,12 @@ struct ConnectionArguments {
     /// Seconds for connecting
     #[arg(long, value_name = "S", default_value = "30", value_parser = seconds)]
     connect_timeout: Duration,
+    /// MQTT over WebSocket
+    #[arg(long)]
+    ws: bool,
+    /// Its path
+    #[arg(long, value_name = "PATH", default_value = WEB_SOCKET_PATH, value_parser = web_socket_path)]
+    ws_path: String,
     /// Use TLS
     #[arg(long)]
     tls: bool,
@@ -334,11 +343,12 @@ impl ConnectionArguments {
             .password
             .or_else(|| std::env::var(PASSWORD_VARIABLE).ok())
             .filter(|_| self.username.is_some());
-        let plain_or_tls = if tls.is_some() { 8883 } else { 1883 };
+        let port = default_port(tls.is_some(), self.ws);
         Ok(Settings {
             host: self.host.or(file.host).unwrap_or_else(|| "localhost".to_owned()),
-            port: self.port.or(file.port).unwrap_or(plain_or_tls),
+            port: self.port.or(file.port).unwrap_or(port),
             tls,
+            web_socket: self.ws.then_some(self.ws_path),
             key_passphrase: ClientPassphrase::new(self.key_pass_file, file.key_passphrase),
             // At most 23 characters: MQTT 3.1 allows no more.
             client_identifier: self

@@ -20,7 +20,7 @@ use super::args::Settings;
 use super::link::{Link, Whole};
 use crate::connection::Broken;
 use crate::error::Failure;
-use crate::target::client_tls;
+use crate::target::{client_tls, resource};
 
 /// A connection that the broker has accepted.
 #[derive(Debug)]
@@ -91,7 +91,12 @@ impl<'a> Session<'a> {
     ) -> Result<Session<'a>, Broken> {
         let deadline = Instant::now() + settings.connect_timeout;
         let connect = encode_connect(settings)?;
-        let link = Link::connect(&settings.host, settings.port, tls, deadline)?;
+        let path = settings.web_socket.as_deref();
+        let resource = path.map(|path| resource(&settings.host, settings.port, path));
+        let resource = resource
+            .transpose()
+            .map_err(|failure| Broken::Refused(failure.to_string()))?;
+        let link = Link::connect(&settings.host, settings.port, tls, resource.as_ref(), deadline)?;
         let keep_alive =
             (settings.keep_alive_s > 0).then(|| Duration::from_secs(settings.keep_alive_s.into()));
         let mut session = Session {

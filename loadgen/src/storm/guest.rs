@@ -29,6 +29,7 @@ pub(super) struct Guest {
 pub(super) enum Stage {
     Tcp,
     Tls,
+    WebSocket,
     ConnAck,
     Farewell,
 }
@@ -63,15 +64,22 @@ impl Guest {
         self.go_on(worker)
     }
 
-    /// CONNECT, once TLS is there; and what waits to be sent.
+    /// CONNECT, once TLS and WebSocket are there; and what waits to be sent.
     fn go_on(&mut self, worker: &mut StormWorker<'_>) -> Result<(), Broken> {
-        if self.stage == Stage::Tls && !self.connection.stream().is_handshaking() {
+        if self.stage == Stage::Tls && !self.connection.stream().is_securing() {
             match self.connection.stream().negotiated() {
                 Some(negotiated) => {
-                    self.enter(Stage::ConnAck, worker, |result| &mut result.tls);
+                    self.enter(Stage::WebSocket, worker, |result| &mut result.tls);
                     worker.result.negotiated.get_or_insert(negotiated);
                 }
-                None => self.stage = Stage::ConnAck,
+                None => self.stage = Stage::WebSocket,
+            }
+        }
+        if self.stage == Stage::WebSocket && !self.connection.stream().is_handshaking() {
+            if self.connection.stream().is_web_socket() {
+                self.enter(Stage::ConnAck, worker, |result| &mut result.web_socket);
+            } else {
+                self.stage = Stage::ConnAck;
             }
             self.connect(worker)?;
         }

@@ -83,7 +83,12 @@ fn both_sides_of_this_crate_understand_one_another_in_any_cut() {
     assert_eq!(plain, [b"early", message.as_slice()].concat());
     to_server.clear();
     client.close(&mut to_server);
-    assert!(server.open(&to_server, &mut plain, &mut to_client).unwrap().peer_closed);
+    assert!(
+        server
+            .open(&to_server, &mut plain, &mut to_client)
+            .unwrap()
+            .peer_closed
+    );
 }
 
 #[test]
@@ -140,7 +145,13 @@ fn the_other_implementation_takes_what_a_client_sends() {
         assert_eq!(message, Message::binary(vec![b'x'; size]));
     }
     let read = socket.read(&mut pipe).unwrap();
-    assert!(matches!(read, Message::Close(Some(CloseFrame { code: CloseCode::Normal, .. }))));
+    assert!(matches!(
+        read,
+        Message::Close(Some(CloseFrame {
+            code: CloseCode::Normal,
+            ..
+        }))
+    ));
 }
 
 #[test]
@@ -162,11 +173,20 @@ fn each_frame_has_a_masking_key_of_its_own() {
 fn a_ping_is_answered_with_a_masked_pong() {
     let mut client = upgraded();
     let (mut plain, mut answer) = (Vec::new(), Vec::new());
-    client.open(b"\x89\x02hi\x82\x01x", &mut plain, &mut answer).unwrap();
+    client
+        .open(b"\x89\x02hi\x82\x01x", &mut plain, &mut answer)
+        .unwrap();
     assert_eq!(plain, b"x");
     let key = &answer[2..6];
-    let payload: Vec<u8> = answer[6..].iter().zip(key).map(|(byte, key)| byte ^ key).collect();
-    assert_eq!((&answer[..2], payload.as_slice()), (&[0x8A, 0x82][..], &b"hi"[..]));
+    let payload: Vec<u8> = answer[6..]
+        .iter()
+        .zip(key)
+        .map(|(byte, key)| byte ^ key)
+        .collect();
+    assert_eq!(
+        (&answer[..2], payload.as_slice()),
+        (&[0x8A, 0x82][..], &b"hi"[..])
+    );
 }
 
 #[test]
@@ -191,7 +211,11 @@ fn answers_that_are_no_agreement_say_why() {
         ("Accept: ", "Accept: x", "Sec-WebSocket-Accept"),
         ("protocol: mqtt", "protocol: chat", "subprotocol mqtt"),
         ("sec-websocket-protocol", "x-protocol", "subprotocol mqtt"),
-        ("Upgrade:", "Sec-WebSocket-Extensions: permessage-deflate\r\nUpgrade:", "extension"),
+        (
+            "Upgrade:",
+            "Sec-WebSocket-Extensions: permessage-deflate\r\nUpgrade:",
+            "extension",
+        ),
     ] {
         let (mut client, request) = begun();
         let answer = answer_to(&request).replacen(from, to, 1);
@@ -243,7 +267,10 @@ fn resources_cannot_break_a_request() {
     let mut request = Vec::new();
     SecureStream::Plain.upgrading(&resource).start(&mut request);
     let text = String::from_utf8(request).unwrap();
-    assert!(text.starts_with("GET /a?b=%20 HTTP/1.1\r\nHost: [::1]:80\r\n"), "{text}");
+    assert!(
+        text.starts_with("GET /a?b=%20 HTTP/1.1\r\nHost: [::1]:80\r\n"),
+        "{text}"
+    );
 }
 
 proptest! {

@@ -74,7 +74,10 @@ impl WebSocket {
         if let Some(tls) = &mut self.tls {
             tls.start(wire_out);
         }
-        let request = self.upgrade.as_mut().map(|upgrade| std::mem::take(&mut upgrade.request));
+        let request = self
+            .upgrade
+            .as_mut()
+            .map(|upgrade| std::mem::take(&mut upgrade.request));
         // TLS keeps it until its handshake is over.
         self.send(&[&request.unwrap_or_default()], wire_out);
     }
