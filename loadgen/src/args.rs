@@ -8,6 +8,7 @@ pub(crate) mod broker;
 pub(crate) mod hosts;
 pub(crate) mod letters;
 pub(crate) mod load;
+pub(crate) mod properties;
 pub(crate) mod words;
 
 use std::ffi::OsString;

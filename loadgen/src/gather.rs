@@ -111,6 +111,7 @@ fn evidence_of(state: &Run, workers: &[WorkerOutcome], measurements: &Measuremen
         subscribers: state.scenario.subscribers,
         reconnected: workers.iter().map(|worker| worker.reconnected).sum(),
         reconnects: state.scenario.reconnect,
+        without_alias: workers.iter().map(|worker| worker.without_alias).sum(),
         crosses_hosts: state.plan.crosses(state.endpoint.hosts()),
         qos: Some(state.scenario.qos),
         held_up: measurements.lag_held_up.count(),

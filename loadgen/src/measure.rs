@@ -141,6 +141,8 @@ pub struct WorkerOutcome {
     pub given_up: u64,
     /// Publishes that the broker refused with a reason code.
     pub refused: u64,
+    /// Publishers that could not use the Topic Alias that was asked for.
+    pub without_alias: u64,
     /// Connections that were made again.
     pub reconnected: u64,
     /// Why connections broke during the load; the first few.

@@ -38,6 +38,8 @@ pub struct Evidence {
     pub subscribers: u32,
     /// Whether broken connections are to be made again.
     pub reconnects: bool,
+    /// Publishers that could not use the Topic Alias that was asked for.
+    pub without_alias: u64,
     /// Whether subscribers hear publishers that are on other hosts.
     pub crosses_hosts: bool,
     /// Connections that were made again.
@@ -132,6 +134,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     evidence.check_pace(limited_by, &mut findings);
     let missed = evidence.check_objective(limited_by, &mut findings);
     let missed = evidence.check_substance(&mut findings) || missed;
+    evidence.check_aliases(&mut findings);
     evidence.check_surroundings(&mut findings);
     let generator = limited_by == LimitedBy::Generator;
     let exit_code = match (dishonest, generator, missed) {
@@ -238,6 +241,16 @@ impl Evidence {
             );
         }
         findings.faults() > before
+    }
+
+    /// Whether what was sent is what was asked for.
+    fn check_aliases(&self, findings: &mut Findings) {
+        if self.without_alias > 0 {
+            let count = self.without_alias;
+            findings.warn(format!(
+                "{count} publishers sent their topic each time: the broker's Topic Alias Maximum is below the alias"
+            ));
+        }
     }
 
     /// Whether anything was done that can be judged: a run of nothing is no success.

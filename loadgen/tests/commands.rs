@@ -147,6 +147,89 @@ fn who_answers_no_upgrade_is_named_with_what_may_be_wrong() {
     assert!(shown(&sub).contains("404 Not Found"), "{}", shown(&sub));
 }
 
+/// Everything at once against our own broker and against mosquitto, both of which take ten aliases.
+#[test]
+fn properties_leave_the_ledger_clean() {
+    let properties = "-V 5 -D connect session-expiry-interval 5 -D connect receive-maximum 10 -D connect maximum-packet-size 1000 \
+         -D connect user-property client %i -D connect topic-alias-maximum 5 -D publish message-expiry-interval 60 \
+         -D publish content-type text -D publish response-topic reply/%i -D publish correlation-data c%i \
+         -D publish payload-format-indicator 0 -D publish user-property a b -D publish user-property a c \
+         -D publish topic-alias 10 -D subscribe subscription-identifier 9 -D subscribe user-property d e \
+         -D will will-delay-interval 1 --will-topic gone/%i --no-local --retain-as-published --retain-handling new";
+    let mosquitto = Mosquitto::start();
+    let at = mosquitto.map(|mosquitto| (format!("-h 127.0.0.1 -p {}", mosquitto.port), mosquitto));
+    let at = at.iter().map(|(line, _)| line.as_str());
+    for at in std::iter::once("--no-tls").chain(at) {
+        for qos in ["0", "1", "2"] {
+            let short = SHORT.replace("--no-tls ", "");
+            let line = format!("run {at} --pubs 3 --subs 3 -q {qos} {properties} {short}");
+            let outcome = outcome(&line, &[0]);
+            assert!(number(&outcome, "/ledger/received") > 0.0, "{line}");
+            let findings = outcome.pointer("/verdict/findings").unwrap().to_string();
+            assert!(!findings.contains("Alias"), "{findings}");
+        }
+    }
+    let line = format!("run --no-tls --pubs 2 --subs 2 -V 5 -D publish topic-alias 65535 {SHORT}");
+    let shown = shown(&run(&line));
+    assert!(
+        shown.contains("2 publishers sent their topic each time"),
+        "{shown}"
+    );
+}
+
+/// What a client that is not ours makes of them.
+#[test]
+fn mosquitto_sub_sees_the_properties() {
+    let Some(mosquitto) = Mosquitto::start() else {
+        return;
+    };
+    let port = mosquitto.port.to_string();
+    let sub = Command::new("mosquitto_sub")
+        .args([
+            "-V",
+            "5",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-t",
+            "seen/#",
+            "-C",
+            "4",
+            "-W",
+            "20",
+        ])
+        .args(["-F", "%t %C %R %D %E %P"])
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(sub) = sub else {
+        eprintln!("skipped: mosquitto_sub is not installed");
+        return;
+    };
+    // It says nothing when it is subscribed: retained messages wait for it.
+    let properties = "-V 5 -D publish content-type text/x -D publish response-topic reply/to -D publish correlation-data 12 \
+         -D publish message-expiry-interval 100 -D publish user-property key value -D publish topic-alias 1";
+    for topic in ["seen/one", "seen/two"] {
+        let line = format!("pub -h 127.0.0.1 -p {port} -q 1 -r -t {topic} -m x {properties}");
+        expect(&line, &run(&line), &[0]);
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let load = format!(
+        "run -h 127.0.0.1 -p {port} -t seen/load/%i --pubs 2 --subs 0 -q 1 --rate 20 --warmup 0 --duration 0.2 {properties}"
+    );
+    expect(&load, &run(&load), &[0, 4]);
+    let seen = String::from_utf8(sub.wait_with_output().unwrap().stdout).unwrap();
+    let lines: Vec<&str> = seen.lines().collect();
+    assert_eq!(lines.len(), 4, "{seen}");
+    for topic in ["seen/one", "seen/two", "seen/load/"] {
+        let line = lines
+            .iter()
+            .find(|line| line.starts_with(topic))
+            .unwrap_or_else(|| panic!("{topic} in {seen}"));
+        assert!(line.ends_with("text/x reply/to 12 100 key:value"), "{line}");
+    }
+}
+
 /// A server of which no path is MQTT's.
 fn http_server() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,10 +1,13 @@
 //! Tables of command lines and what they mean; the help text as it is printed.
 
-use mqtt::packet::QoS;
+use std::num::NonZeroU16;
+
+use mqtt::packet::{QoS, RetainHandling};
 use mqtt::version::ProtocolVersion;
 
 use super::letters::CLASHING_LETTERS;
 use super::*;
+use crate::properties::Carrier;
 use crate::scenario::Load;
 use crate::schedule::Arrival;
 use crate::topics::Topics;
@@ -151,6 +154,19 @@ fn several_hosts_have_the_port_of_all_or_their_own() {
 }
 
 #[test]
+fn properties_and_the_options_of_subscriptions() {
+    let line = "-V 5 -D publish content-type text -D connect user-property a b --retain-handling new -D publish topic-alias 2";
+    let scenario = scenario(line);
+    let connect = scenario.properties.of(Carrier::Connect, Some(0)).unwrap();
+    assert_eq!(connect.as_properties().iter().count(), 1);
+    assert_eq!(scenario.properties.topic_alias().map(NonZeroU16::get), Some(2));
+    assert_eq!(
+        scenario.subscription.retain_handling,
+        Some(RetainHandling::SendIfNew)
+    );
+}
+
+#[test]
 fn paces() {
     let uniform = |rate_per_s| Load::Paced {
         rate_per_s,
@@ -225,6 +241,15 @@ fn what_cannot_be_is_refused_with_a_sentence_and_exit_2() {
         ("--pubs 999999 --subs 2", "1000000"),
         ("-t fan-in --pubs 10000 --subs 10000", "100000000 pairs"),
         ("--nonsense", "--nonsense"),
+        ("-D publish content-type text", "-V 5"),
+        ("-D 5", "3 values required"),
+        ("-V 5 -D will content-type text", "--will-topic"),
+        (
+            "-V 5 -D publish content-type a -D publish content-type b",
+            "already",
+        ),
+        ("--retain-as-published", "-V 5"),
+        ("--share 2 --no-local -V 5", "--no-local"),
         ("--scenario other", "mtls-tutorial"),
         ("--scenario mtls-tutorial --no-tls", "--no-tls"),
         ("--scenario mtls-tutorial -u me", "--username"),

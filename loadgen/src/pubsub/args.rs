@@ -16,10 +16,13 @@ use mqtt::version::ProtocolVersion;
 use super::properties::Properties;
 use crate::args::TlsRequest;
 use crate::args::broker::WEB_SOCKET_PATH;
+use crate::args::properties::{PropertyArguments, SubscriptionArguments};
 use crate::args::words::{default_port, qos, seconds, version, web_socket_path};
 use crate::conceal::PASSWORD_VARIABLE;
 use crate::key_passphrase::ClientPassphrase;
+use crate::properties::{Carrier, GivenProperties, SESSION_EXPIRY_INTERVAL};
 use crate::scenario::Credentials;
+use crate::subscription::SubscriptionWishes;
 
 /// Where and as whom to connect.
 #[derive(Debug)]
@@ -35,9 +38,11 @@ pub(super) struct Settings {
     pub(super) version: ProtocolVersion,
     pub(super) keep_alive_s: u16,
     pub(super) clean_start: bool,
-    /// MQTT 5.0; 0: the session ends with the connection.
+    /// MQTT 5.0; 0: the session ends with the connection, or the properties say when.
     pub(super) session_expiry_s: u32,
     pub(super) connect_timeout: Duration,
+    /// Properties of its packets.
+    pub(super) properties: GivenProperties,
     /// What the user should know, whole sentences.
     pub(super) warnings: Vec<String>,
 }
@@ -79,6 +84,7 @@ pub(super) struct Subscribing {
     pub(super) no_newline: bool,
     pub(super) no_retained: bool,
     pub(super) exit_when_subscribed: bool,
+    pub(super) subscription: SubscriptionWishes,
 }
 
 /// Reads the words of `loadgen pub`.
@@ -196,6 +202,8 @@ struct SubArguments {
     #[arg(short = 'E')]
     exit_when_subscribed: bool,
     #[command(flatten)]
+    subscription: SubscriptionArguments,
+    #[command(flatten)]
     connection: ConnectionArguments,
 }
 
@@ -245,6 +253,8 @@ struct ConnectionArguments {
     /// Its path
     #[arg(long, value_name = "PATH", default_value = WEB_SOCKET_PATH, value_parser = web_socket_path)]
     ws_path: String,
+    #[command(flatten)]
+    packet_properties: PropertyArguments,
     /// Use TLS
     #[arg(long)]
     tls: bool,
@@ -296,7 +306,9 @@ impl PubArguments {
             return Err("nothing to publish: give -m TEXT, -f FILE, -l, -s or -n".to_owned());
         };
         Ok(Publishing {
-            settings: self.connection.settings("pub")?,
+            settings: self
+                .connection
+                .settings("pub", &[Carrier::Connect, Carrier::Publish])?,
             topic: self.topic,
             message,
             qos: self.qos,
@@ -313,8 +325,16 @@ impl SubArguments {
             topic::check_filter(filter)
                 .map_err(|error| format!("-t {filter:?} is not a topic filter: {error}"))?;
         }
+        let subscription = self.subscription.wishes(self.connection.protocol_version)?;
+        // [MQTT-3.8.3-4]
+        if subscription.no_local && self.topics.iter().any(|filter| filter.starts_with("$share/")) {
+            return Err("--no-local is not for shared subscriptions".to_owned());
+        }
         Ok(Subscribing {
-            settings: self.connection.settings("sub")?,
+            settings: self
+                .connection
+                .settings("sub", &[Carrier::Connect, Carrier::Subscribe])?,
+            subscription,
             filters: self.topics,
             qos: self.qos,
             count: self.count,
@@ -328,14 +348,25 @@ impl SubArguments {
 }
 
 impl ConnectionArguments {
-    fn settings(self, kind: &str) -> Result<Settings, String> {
+    fn settings(self, kind: &str, carriers: &[Carrier]) -> Result<Settings, String> {
         let file = match &self.properties {
             Some(path) => Properties::read(path)?,
             None => Properties::default(),
         };
         let tls = self.tls(&file)?;
         let five = self.protocol_version == ProtocolVersion::V5;
-        let forever = if self.disable_clean_session { u32::MAX } else { 0 };
+        let properties = self.packet_properties.given(carriers, self.protocol_version)?;
+        let expires = properties.has(Carrier::Connect, SESSION_EXPIRY_INTERVAL);
+        if expires && self.session_expiry_interval.is_some() {
+            return Err(format!(
+                "-x and -D connect {SESSION_EXPIRY_INTERVAL} say the same: give one"
+            ));
+        }
+        let forever = if self.disable_clean_session && !expires {
+            u32::MAX
+        } else {
+            0
+        };
         if self.session_expiry_interval.is_some() && !five {
             return Err("-x is for MQTT 5.0: add -V 5".to_owned());
         }
@@ -363,6 +394,7 @@ impl ConnectionArguments {
             clean_start: !self.disable_clean_session,
             session_expiry_s: self.session_expiry_interval.unwrap_or(forever),
             connect_timeout: self.connect_timeout,
+            properties,
             warnings: file.warnings,
         })
     }
@@ -409,6 +441,7 @@ impl ConnectionArguments {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mqtt::packet::RetainHandling;
 
     fn words(line: &str) -> Vec<OsString> {
         line.split_whitespace().map(OsString::from).collect()
@@ -466,6 +499,23 @@ mod tests {
     }
 
     #[test]
+    fn properties_are_those_of_mosquitto_pub_and_mosquitto_sub() {
+        let line = "-V 5 -D publish user-property a b -t t -D publish content-type c -D connect receive-maximum 9 -m x -c -i id -D connect session-expiry-interval 7";
+        let settings = publishing(words(line)).unwrap().settings;
+        let publish = settings.properties.of(Carrier::Publish, None).unwrap();
+        assert_eq!(publish.as_properties().iter().count(), 2);
+        assert_eq!(settings.session_expiry_s, 0, "the property says it");
+        let line = "-V 5 -t a --no-local --retain-as-published --retain-handling new -D subscribe subscription-identifier 4";
+        let request = subscribing(words(line)).unwrap();
+        assert!(request.subscription.no_local && request.subscription.retain_as_published);
+        assert_eq!(
+            request.subscription.retain_handling,
+            Some(RetainHandling::SendIfNew)
+        );
+        assert!(request.settings.properties.any_of(Carrier::Subscribe));
+    }
+
+    #[test]
     fn the_command_line_goes_before_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("p");
@@ -492,6 +542,13 @@ mod tests {
             ("-t t -m x -c", "--id"),
             ("-t t -m x -P y", "--username"),
             ("-t t -m x -x 5", "-V 5"),
+            ("-t t -m x -D publish content-type a", "-V 5"),
+            ("-t t -m x -V 5 -D publish content-type", "3 values required"),
+            (
+                "-t t -m x -V 5 -D subscribe user-property a b",
+                "one of connect, publish",
+            ),
+            ("-t t -m x -V 5 -x 5 -D connect session-expiry-interval 7", "-x"),
             ("-t t -m x --tls", "--cafile"),
             ("-t t -m x --cafile a --cert b", "--key"),
             ("-t t -m x --cafile a --key b", "--cert"),
@@ -507,6 +564,9 @@ mod tests {
             ("", "--topic"),
             ("-t a#", "not a topic filter"),
             ("-t a -C 0", "-C"),
+            ("-t a --no-local", "-V 5"),
+            ("-t $share/g/a --no-local -V 5", "--no-local"),
+            ("-t a --retain-handling some -V 5", "never"),
         ] {
             let error = subscribing(words(line)).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
+use mqtt::error::EncodeError;
 use mqtt::frame::Frame;
 use mqtt::packet::{ConnAck, Connect, Disconnect, Packet};
 use mqtt::property::Properties;
@@ -13,6 +14,7 @@ use transport::clock::monotonic_ns;
 use super::worker::{StormResult, StormWorker};
 use crate::connection::{Broken, Connection};
 use crate::latency::Latency;
+use crate::properties::Carrier;
 use crate::topics::numbered;
 
 /// A connection on its way.
@@ -91,18 +93,20 @@ impl Guest {
         let client_identifier = format!("lg{:04x}c{}x{}", worker.state.number, worker.index, self.number);
         let user_name = storm.credentials.user_name.as_deref();
         let user_name = user_name.map(|name| numbered(name, self.number as u32));
+        let refused = |error: EncodeError| Broken::Refused(error.to_string());
+        let properties = storm.properties.of(Carrier::Connect, Some(self.number as u32));
+        let properties = properties.map_err(refused)?;
         let connect = Connect {
             version: storm.version,
             clean_start: true,
             keep_alive_s: KEEP_ALIVE_S,
-            properties: Properties::EMPTY,
+            properties: properties.as_properties(),
             client_identifier: &client_identifier,
             will: None,
             user_name: user_name.as_deref(),
             password: storm.credentials.password.as_deref().map(str::as_bytes),
         };
-        let encoded = connect.encode(self.connection.out());
-        encoded.map_err(|error| Broken::Refused(error.to_string()))
+        connect.encode(self.connection.out()).map_err(refused)
     }
 
     fn say_goodbye(&mut self, worker: &mut StormWorker<'_>) {

@@ -15,6 +15,7 @@ use crate::handshake::{self, Stage, Who};
 use crate::ledger::Ledger;
 use crate::phase::nanoseconds;
 use crate::publisher::Publisher;
+use crate::scenario::Scenario;
 use crate::subscriber::{Books, Member, Subscriber};
 
 impl Worker<'_> {
@@ -112,7 +113,12 @@ impl Worker<'_> {
         let endpoint = &run.endpoint;
         let local = local_address(&run.scenario.bind, who.number() as usize);
         let stream = endpoint.stream(who.number())?;
-        let packet_bytes_max = (run.scenario.payload_bytes + PACKET_BYTES_SPARE) as u32;
+        let Scenario {
+            payload_bytes,
+            properties,
+            ..
+        } = &run.scenario;
+        let packet_bytes_max = (payload_bytes + properties.bytes_max() + PACKET_BYTES_SPARE) as u32;
         Connection::start(
             &mut self.ring,
             endpoint.host(who.number()).address,
@@ -237,5 +243,5 @@ const TURN: Duration = Duration::from_millis(100);
 /// The same while a ramp says when the next one begins.
 const RAMP_TURN: Duration = Duration::from_millis(1);
 
-/// What a received packet may have besides the payload: header, topic, properties.
+/// What a received packet may have besides the payload and the properties that were given: header, topic, more of them.
 const PACKET_BYTES_SPARE: usize = 64 * 1024 + 1024;
