@@ -187,3 +187,9 @@ pub struct GeneratorReport {
     /// CPU time of the machine that the hypervisor took, percent.
     pub steal_percent: f64,
 }
+
+/// What lies below MQTT.
+pub(crate) fn security(web_socket: bool, tls: Option<&str>) -> String {
+    let beneath = if web_socket { "WebSocket, " } else { "" };
+    format!("{beneath}{}", tls.unwrap_or("no TLS"))
+}

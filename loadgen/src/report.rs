@@ -5,7 +5,7 @@
 use std::fmt::{self, Write};
 
 use crate::latency::Summary;
-use crate::outcome::{BrokerUse, Outcome};
+use crate::outcome::{BrokerUse, Outcome, security};
 use crate::scenario::{Load, Scenario, version_name};
 use crate::topics::Topics;
 use crate::validity::{Gravity, LimitedBy, Verdict};
@@ -263,12 +263,6 @@ pub(crate) fn write_findings(out: &mut String, verdict: &Verdict) -> fmt::Result
         writeln!(out, "{gravity:>24} {}", finding.text)?;
     }
     Ok(())
-}
-
-/// What lies below MQTT.
-pub(crate) fn security(web_socket: bool, tls: Option<&str>) -> String {
-    let beneath = if web_socket { "WebSocket, " } else { "" };
-    format!("{beneath}{}", tls.unwrap_or("no TLS"))
 }
 
 /// 1234567 as 1,234,567.

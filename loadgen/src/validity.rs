@@ -134,7 +134,6 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     evidence.check_pace(limited_by, &mut findings);
     let missed = evidence.check_objective(limited_by, &mut findings);
     let missed = evidence.check_substance(&mut findings) || missed;
-    evidence.check_aliases(&mut findings);
     evidence.check_surroundings(&mut findings);
     let generator = limited_by == LimitedBy::Generator;
     let exit_code = match (dishonest, generator, missed) {
@@ -241,16 +240,6 @@ impl Evidence {
             );
         }
         findings.faults() > before
-    }
-
-    /// Whether what was sent is what was asked for.
-    fn check_aliases(&self, findings: &mut Findings) {
-        if self.without_alias > 0 {
-            let count = self.without_alias;
-            findings.warn(format!(
-                "{count} publishers sent their topic each time: the broker's Topic Alias Maximum is below the alias"
-            ));
-        }
     }
 
     /// Whether anything was done that can be judged: a run of nothing is no success.
@@ -360,6 +349,12 @@ impl Evidence {
         }
         if let Some(unsteady) = self.steadiness.and_then(|steadiness| steadiness.complaint()) {
             findings.warn(unsteady);
+        }
+        if self.without_alias > 0 {
+            findings.warn(format!(
+                "{} publishers sent their topic each time: the broker's Topic Alias Maximum is below the alias",
+                self.without_alias
+            ));
         }
         if self.interrupted {
             findings.warn("a signal ended the run early".to_owned());

@@ -13,8 +13,9 @@ use crate::error::{EXIT_CONNECT, EXIT_GENERATOR, EXIT_MISSED, EXIT_OK};
 use crate::latency::Summary;
 use crate::machine::{self, Machine};
 use crate::measure::ThreadUse;
+use crate::outcome::security;
 use crate::phase::nanoseconds;
-use crate::report::{grouped, security, write_findings, write_table};
+use crate::report::{grouped, write_findings, write_table};
 use crate::validity::{Finding, Gravity, LimitedBy, OWN_LAG_NS_LIMIT, STEAL_PERCENT_MAX, Verdict};
 
 /// Everything that a storm found out.
