@@ -109,7 +109,8 @@ impl Publisher {
     }
 
     /// A connection begins whose broker takes aliases up to this one: if that is enough for the alias that was asked for,
-    /// the first message says what it stands for and the others have it in the place of their topic [MQTT-3.3.2-7].
+    /// the first message says what it stands for and the others have it in the place of their topic [MQTT-3.3.2-7],
+    /// [MQTT-3.3.2-9].
     pub fn begin_aliases(&mut self, topic_alias_maximum: u16) {
         let Some(aliased) = &mut self.aliased else {
             return;
@@ -255,7 +256,7 @@ impl Flights {
         }
     }
 
-    /// Lowers the limit to what the broker takes (Receive Maximum [MQTT-3.3.4-9]).
+    /// Lowers the limit to what the broker takes (Receive Maximum [MQTT-3.3.4-7]).
     pub fn restrict(&mut self, receive_maximum: u16) {
         self.limit = self.limit.min(receive_maximum).max(1);
     }
@@ -319,6 +320,7 @@ mod tests {
         (publish.topic.to_owned(), alias)
     }
 
+    /// [MQTT-3.3.2-7], [MQTT-3.3.2-9]
     #[test]
     fn an_alias_is_introduced_on_each_connection_whose_broker_takes_it() {
         for qos in ["0", "1"] {

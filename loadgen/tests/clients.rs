@@ -117,6 +117,22 @@ fn properties_leave_the_ledger_clean() {
     );
 }
 
+/// mosquitto 2 ends a connection that has more in flight than its Receive Maximum [MQTT-3.3.4-7].
+#[test]
+fn the_receive_maximum_of_a_server_is_kept() {
+    let Some(mosquitto) = Mosquitto::start_with("max_inflight_messages 3\n") else {
+        return;
+    };
+    for qos in ["1", "2"] {
+        let line = format!(
+            "run -h 127.0.0.1 -p {} -V 5 -q {qos} --pubs 2 --subs 2 --rate max --window 50 --inflight 50 \
+             --warmup 0.2 --duration 0.5 --drain 20",
+            mosquitto.port
+        );
+        assert!(number(&outcome(&line, &[0]), "/ledger/received") > 0.0);
+    }
+}
+
 /// What a client that is not ours makes of them.
 #[test]
 fn mosquitto_sub_sees_the_properties() {

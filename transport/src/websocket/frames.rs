@@ -8,7 +8,7 @@ use std::io::Cursor;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
-use super::WebSocketError;
+use super::{WebSocketError, masking};
 
 /// Bytes of a frame header at most: two, eight of the length, four of the mask.
 pub(super) const HEADER_BYTES_MAX: usize = 14;
@@ -267,7 +267,7 @@ pub(super) fn push_binary(payload: &[u8], side: Side, out: &mut Vec<u8>) {
 }
 
 fn push_frame(opcode: OpCode, payload: &[u8], side: Side, out: &mut Vec<u8>) {
-    let mask = (side == Side::Client).then(masking_key);
+    let mask = (side == Side::Client).then(masking::key);
     let header = FrameHeader {
         opcode,
         mask,
@@ -280,14 +280,6 @@ fn push_frame(opcode: OpCode, payload: &[u8], side: Side, out: &mut Vec<u8>) {
     if let Some(mask) = mask {
         mask_all(out.get_mut(from..).unwrap_or_default(), mask);
     }
-}
-
-/// A new one for each frame, which nobody can foretell: RFC 6455, section 5.3.
-fn masking_key() -> [u8; 4] {
-    let mut key = [0; 4];
-    // It fails on a system without random numbers, where TLS does not work either.
-    let _filled = aws_lc_rs::rand::fill(&mut key);
-    key
 }
 
 /// The header of a whole binary message of so many bytes, and its length.

@@ -10,6 +10,7 @@
 pub mod client;
 mod frames;
 pub mod handshake;
+mod masking;
 
 use std::fmt;
 
