@@ -1,7 +1,7 @@
 //! The client's half of the upgrade from HTTP to WebSocket: RFC 6455, section 4.1.
 //!
 //! Invariants: a [`Resource`] has no byte that could end a line of the request; an answer is judged when its header is
-//! whole, and never kept above [`HEADER_BYTES_MAX`].
+//! whole, and never kept above 16 KiB.
 
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
