@@ -1,4 +1,4 @@
-//! Properties of MQTT 5.0 that the user gives, in the words of mosquitto_pub and mosquitto_sub: PACKET NAME VALUE [VALUE].
+//! Properties of MQTT 5.0 that the user gives, in the words of mosquitto_pub and mosquitto_sub: `PACKET NAME VALUE [VALUE]`.
 //!
 //! Invariant: what is in [`GivenProperties`] was understood: it belongs to its packet, is there once (user properties
 //! excepted) and has a value that the protocol allows. `%i` in it is the number of the client.
