@@ -87,12 +87,50 @@ fn sources_of_messages() {
 }
 
 #[test]
+fn aliases_of_both_directions_stand_for_their_topic() {
+    let broker = verbose().start();
+    let topic = "a/topic/that/is/longer/than/its/alias";
+    let line =
+        "-V 5 -D connect topic-alias-maximum 5 -D subscribe subscription-identifier 3 -t a/# -v -q 1 -C 6";
+    let receiving = subscriber(&broker, line);
+    let line =
+        format!("-q 1 -t {topic} -m x --repeat 3 -V 5 -D publish user-property a b -D publish topic-alias");
+    let aliased = publish(&broker, &format!("{line} 1"));
+    assert!(
+        aliased.status.success() && aliased.stderr.is_empty(),
+        "{aliased:?}"
+    );
+    let refused = publish(&broker, &format!("{line} 65535"));
+    assert!(refused.status.success(), "{refused:?}");
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("the topic is sent each time"), "{said}");
+    let (code, printed, said) = ended(receiving);
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    assert_eq!(printed, format!("{topic} x\n").repeat(6));
+}
+
+#[test]
+fn web_sockets_with_and_without_tls() {
+    let certificates = Certificates::new();
+    let ca = format!("--cafile {}", certificates.path("ca.crt").display());
+    for (setup, tls) in [(verbose(), String::new()), (verbose().tls(&certificates), ca)] {
+        let broker = setup.listener("protocol websockets").start();
+        let receiving = subscriber(&broker, &format!("--ws {tls} -t a -q 2 -C 3"));
+        let published = publish(&broker, &format!("--ws {tls} -t a -q 2 -m x --repeat 3"));
+        assert!(published.status.success(), "{published:?}");
+        assert_eq!(ended(receiving), (Some(0), "x\n".repeat(3), String::new()));
+    }
+}
+
+#[test]
 fn retained_messages_and_sessions() {
     let broker = verbose().start();
     assert!(publish(&broker, "-t kept -q 1 -r -m kept").status.success());
     assert_eq!(ended(subscriber(&broker, "-t kept -C 1 -W 10")).1, "kept\n");
     let (code, printed, _) = ended(subscriber(&broker, "-t kept -R -W 0.5"));
     assert_eq!((code, printed.as_str()), (Some(27), ""));
+    let never = subscriber(&broker, "-V 5 --retain-handling never -t kept -W 0.5");
+    assert_eq!(ended(never).1, "");
     for version in ["4", "5"] {
         let line = format!("-V {version} -i holder{version} -c -t later -q 1");
         assert_eq!(ended(subscriber(&broker, &format!("{line} -E"))).0, Some(0));

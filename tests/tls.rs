@@ -73,6 +73,23 @@ fn the_lowest_version_is_kept() {
     assert!(!is_accepted(&broker, &with(&TLS12)));
 }
 
+/// RFC 8446, 6.1: who gets no close_notify cannot tell an end from a cut.
+#[test]
+fn the_end_of_a_stream_is_answered_in_order() {
+    let certificates = Certificates::new();
+    let broker = Setup::default().tls(&certificates).start();
+    for version in BOTH {
+        let config = certificates.client_config(&[version], false);
+        let mut client = Client::connect(&broker, &Options::new("a").tls(config.clone()));
+        client.end_tls();
+        assert!(client.read_to_end().is_empty(), "{version:?}");
+        // Not even a CONNECT.
+        let mut client = Client::open_tls(&broker, config);
+        client.send(b"GET / HTTP/1.1\r\n\r\n");
+        assert!(client.read_to_end().is_empty(), "{version:?}");
+    }
+}
+
 #[test]
 fn plain_mqtt_on_a_tls_listener_is_closed() {
     let certificates = Certificates::new();

@@ -5,8 +5,10 @@
 //! turned off here. A scenario's words stand before those of the command line, so that these have the last word.
 
 pub(crate) mod broker;
+pub(crate) mod hosts;
 pub(crate) mod letters;
 pub(crate) mod load;
+pub(crate) mod properties;
 pub(crate) mod words;
 
 use std::ffi::OsString;
@@ -54,12 +56,12 @@ pub enum TargetRequest {
     OwnBroker(OwnRequest),
     /// One that runs already.
     Running {
-        /// Name or address.
-        host: String,
-        /// Port.
-        port: u16,
+        /// Names or addresses with their ports: at least one.
+        hosts: Vec<(String, u16)>,
         /// TLS, if it is wanted.
         tls: Option<TlsRequest>,
+        /// Path of WebSocket, if that is wanted.
+        web_socket: Option<String>,
         /// File with the passphrase of the clients' keys.
         key_pass_file: Option<PathBuf>,
         /// Its process, if it is on this machine: for its CPU time and memory.
@@ -76,6 +78,8 @@ pub struct OwnRequest {
     pub tls: bool,
     /// The key of its certificate.
     pub key: ServerKey,
+    /// Path of WebSocket, if clients come by it.
+    pub web_socket: Option<String>,
     /// The CPUs that it may use.
     pub cpus: Option<Cpus>,
     /// Whether clients must have certificates, user names and passwords, as in the tutorial of TLS.

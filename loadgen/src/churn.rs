@@ -56,6 +56,7 @@ impl Churn {
             cpus: scenario.cpus.clone(),
             bind: scenario.bind.clone(),
             slo_p99: None,
+            properties: scenario.properties.clone(),
             seed: scenario.seed,
             credentials: scenario.credentials.clone(),
         };

@@ -31,7 +31,7 @@ pub enum Broken {
     /// The broker closed it.
     #[error("the broker closed the connection")]
     Closed,
-    /// TLS failed.
+    /// TLS or WebSocket failed.
     #[error("{0}")]
     Tls(#[from] StreamError),
     /// The broker sent what the protocol forbids.

@@ -111,6 +111,8 @@ fn evidence_of(state: &Run, workers: &[WorkerOutcome], measurements: &Measuremen
         subscribers: state.scenario.subscribers,
         reconnected: workers.iter().map(|worker| worker.reconnected).sum(),
         reconnects: state.scenario.reconnect,
+        without_alias: workers.iter().map(|worker| worker.without_alias).sum(),
+        crosses_hosts: state.plan.crosses(state.endpoint.hosts()),
         qos: Some(state.scenario.qos),
         held_up: measurements.lag_held_up.count(),
         own_lag_p50_ns: measurements.lag_own.quantile_ns(0.5),
@@ -181,7 +183,8 @@ fn broker_report(subject: &Subject, meter: &Meter, outcomes: &[WorkerOutcome]) -
         .pid
         .map(|pid| std::path::PathBuf::from(format!("/proc/{pid}/exe")));
     BrokerReport {
-        address: subject.endpoint.address.to_string(),
+        address: subject.endpoint.addresses(),
+        web_socket: subject.endpoint.web_socket,
         name: subject.name.clone(),
         configuration: subject.configuration.clone(),
         tls: outcomes.iter().find_map(|outcome| outcome.negotiated.clone()),
@@ -198,6 +201,7 @@ fn connect_report(state: &Run, measurements: &Measurements, meter: &Meter, wall_
         rss: meter.rss.clone(),
         tcp: measurements.tcp.summary(),
         tls: measurements.tls.summary(),
+        web_socket: measurements.web_socket.summary(),
         connack: measurements.connack.summary(),
     }
 }

@@ -9,12 +9,12 @@ use mqtt::decode;
 use mqtt::encode;
 use mqtt::error::EncodeError;
 use mqtt::frame::Frame;
-use mqtt::packet::{ConnAck, Connect, Packet, QoS, RetainHandling, SubscriptionOptions};
-use mqtt::property::Properties;
+use mqtt::packet::{ConnAck, Connect, Packet, QoS, RetainHandling};
 use mqtt::reason::ReasonCode;
 
 use crate::connection::Broken;
 use crate::phase::Run;
+use crate::properties::Carrier;
 use crate::scenario::Scenario;
 use crate::topics::{Topics, numbered};
 
@@ -25,6 +25,8 @@ pub enum Stage {
     Tcp,
     /// TLS.
     Tls,
+    /// The upgrade to WebSocket.
+    WebSocket,
     /// Waits for CONNACK.
     ConnAck,
     /// Waits for so many SUBACKs.
@@ -41,6 +43,7 @@ impl Stage {
         match self {
             Stage::Tcp => "TCP connect",
             Stage::Tls => "TLS handshake",
+            Stage::WebSocket => "WebSocket upgrade",
             Stage::ConnAck => "CONNECT",
             Stage::SubAck(_) => "SUBSCRIBE",
             Stage::Ready => "load",
@@ -133,18 +136,21 @@ pub fn connect(run: &Run, who: Who, out: &mut Vec<u8>) -> Result<(), EncodeError
         .as_ref()
         .map(|will| numbered(&will.topic, who.number()));
     let will = scenario.will.as_ref().zip(will_topic.as_ref());
+    let number = Some(who.number());
+    let properties = scenario.properties.of(Carrier::Connect, number)?;
+    let will_properties = scenario.properties.of(Carrier::Will, number)?;
     let connect = Connect {
         version: scenario.version,
         clean_start: true,
         keep_alive_s: scenario.keep_alive_s,
-        properties: Properties::EMPTY,
+        properties: properties.as_properties(),
         client_identifier: &client_identifier,
         will: will.map(|(will, topic)| mqtt::packet::Will {
             topic,
             payload: will.payload.as_bytes(),
             qos: will.qos,
             retain: will.retain,
-            properties: Properties::EMPTY,
+            properties: will_properties.as_properties(),
         }),
         user_name: user_name.as_deref(),
         password: scenario.credentials.password.as_deref().map(str::as_bytes),
@@ -152,11 +158,20 @@ pub fn connect(run: &Run, who: Who, out: &mut Vec<u8>) -> Result<(), EncodeError
     connect.encode(out)
 }
 
-/// Reads the CONNACK; gives the broker's Receive Maximum.
+/// What the broker allows a publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// Receive Maximum: messages that are not acknowledged.
+    pub receive_maximum: Option<NonZeroU16>,
+    /// Topic Alias Maximum; 0 if there are none.
+    pub topic_alias_maximum: u16,
+}
+
+/// Reads the CONNACK.
 ///
 /// # Errors
 /// The refusal, or a packet that is not a CONNACK.
-pub fn connack(run: &Run, frame: &Frame<'_>, publish_bytes: usize) -> Result<Option<NonZeroU16>, Broken> {
+pub fn connack(run: &Run, frame: &Frame<'_>, publish_bytes: usize) -> Result<Allowed, Broken> {
     let Packet::ConnAck(ConnAck {
         reason, properties, ..
     }) = decode::packet(frame, run.scenario.version)?
@@ -179,7 +194,10 @@ pub fn connack(run: &Run, frame: &Frame<'_>, publish_bytes: usize) -> Result<Opt
             format!("the broker takes packets of {maximum} bytes, and a PUBLISH has {publish_bytes}");
         return Err(Broken::Refused(sentence));
     }
-    Ok(properties.receive_maximum())
+    Ok(Allowed {
+        receive_maximum: properties.receive_maximum(),
+        topic_alias_maximum: properties.topic_alias_maximum().unwrap_or(0),
+    })
 }
 
 /// Appends a subscriber's SUBSCRIBEs and says how many they are.
@@ -188,18 +206,18 @@ pub fn connack(run: &Run, frame: &Frame<'_>, publish_bytes: usize) -> Result<Opt
 /// A topic filter that is too long.
 pub fn subscribe(run: &Run, subscriber: u32, out: &mut Vec<u8>) -> Result<u32, EncodeError> {
     let filters = run.plan.filters(subscriber);
-    let options = SubscriptionOptions {
-        qos: run.scenario.qos,
-        no_local: false,
-        retain_as_published: false,
-        retain_handling: RetainHandling::DoNotSend,
-    };
+    let Scenario {
+        subscription, qos, ..
+    } = &run.scenario;
+    let options = subscription.options(*qos, RetainHandling::DoNotSend);
+    let properties = run.scenario.properties.of(Carrier::Subscribe, Some(subscriber))?;
     let mut packets = 0;
     for chunk in filters.chunks(FILTERS_A_PACKET) {
         packets += 1;
         let identifier = NonZeroU16::new(packets as u16).unwrap_or(NonZeroU16::MAX);
         let filters: Vec<_> = chunk.iter().map(|filter| (filter.as_str(), options)).collect();
-        encode::subscribe(identifier, Properties::EMPTY, &filters, run.scenario.version, out)?;
+        let properties = properties.as_properties();
+        encode::subscribe(identifier, properties, &filters, run.scenario.version, out)?;
     }
     Ok(packets)
 }

@@ -1,7 +1,7 @@
 //! The MQTT load generator. The files in the order in which a run passes through them:
 //!
 //! [`args`] turns the command line into a [`scenario::Scenario`] and a target; [`target`] starts a broker or finds the
-//! running one; [`run`] connects all clients, drives the [`phase`]s and gathers the [`outcome::Outcome`]; each
+//! running one, an [`endpoint`]; [`run`] connects all clients, drives the [`phase`]s and gathers the [`outcome::Outcome`]; each
 //! [`worker`] is a thread with a ring that drives its [`connection`]s through [`handshake`], [`publisher`] (with its
 //! [`schedule`], [`payload`] stamps and, in closed loop, its [`window`]) and [`subscriber`] (with its [`ledger`]);
 //! [`measure`] and [`latency`] hold what was measured, [`validity`] judges it, [`report`] and [`export`] show it.
@@ -21,6 +21,7 @@ pub mod compare;
 pub mod conceal;
 pub mod connection;
 pub mod cpus;
+pub mod endpoint;
 pub mod error;
 pub mod export;
 mod gather;
@@ -39,6 +40,7 @@ pub mod payload;
 pub mod phase;
 pub mod process;
 pub mod progress;
+pub mod properties;
 pub mod publisher;
 pub mod pubsub;
 pub mod report;
@@ -52,6 +54,7 @@ pub mod series;
 pub mod steadiness;
 pub mod storm;
 pub mod subscriber;
+pub mod subscription;
 pub mod target;
 pub mod topics;
 pub mod validity;

@@ -25,6 +25,8 @@ pub struct Measurements {
     pub tcp: Latency,
     /// TLS handshake.
     pub tls: Latency,
+    /// Upgrade to WebSocket.
+    pub web_socket: Latency,
     /// CONNECT to CONNACK.
     pub connack: Latency,
 }
@@ -47,6 +49,7 @@ impl Measurements {
             (&mut self.lag_held_up, &other.lag_held_up),
             (&mut self.tcp, &other.tcp),
             (&mut self.tls, &other.tls),
+            (&mut self.web_socket, &other.web_socket),
             (&mut self.connack, &other.connack),
         ];
         for (mine, theirs) in pairs {
@@ -138,6 +141,8 @@ pub struct WorkerOutcome {
     pub given_up: u64,
     /// Publishes that the broker refused with a reason code.
     pub refused: u64,
+    /// Publishers that could not use the Topic Alias that was asked for.
+    pub without_alias: u64,
     /// Connections that were made again.
     pub reconnected: u64,
     /// Why connections broke during the load; the first few.

@@ -194,6 +194,18 @@ fn option_words(key: &str, value: &toml::Value) -> Result<Vec<OsString>, String>
     match value {
         toml::Value::Boolean(true) => Ok(vec![OsString::from(option)]),
         toml::Value::Boolean(false) => Ok(Vec::new()),
+        // An option of several words, as often as there are lists of them.
+        toml::Value::Array(values) if values.first().is_some_and(toml::Value::is_array) => {
+            let mut words = Vec::new();
+            for list in values {
+                let list = list.as_array().ok_or("a list of lists has nothing else in it")?;
+                words.push(OsString::from(option.clone()));
+                for value in list {
+                    words.push(OsString::from(scalar(value)?));
+                }
+            }
+            Ok(words)
+        }
         toml::Value::Array(values) => {
             let texts: Result<Vec<String>, String> = values.iter().map(scalar).collect();
             with(texts?.join(","))
@@ -214,6 +226,7 @@ fn scalar(value: &toml::Value) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::properties::Carrier;
 
     fn words(line: &str) -> Vec<OsString> {
         line.split_whitespace().map(OsString::from).collect()
@@ -271,6 +284,19 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_lists_is_an_option_of_several_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("five.toml");
+        let text = "protocol_version = 5\nproperty = [[\"publish\", \"content-type\", \"a b\"], [\"connect\", \"receive-maximum\", 7]]\n";
+        std::fs::write(&file, text).unwrap();
+        let line = ["loadgen", "--scenario", file.to_str().unwrap()].map(OsString::from);
+        let scenario = crate::args::parse(line).unwrap().scenario;
+        assert!(scenario.properties.has(Carrier::Connect, "receive-maximum"));
+        let publish = scenario.properties.of(Carrier::Publish, None).unwrap();
+        assert_eq!(publish.as_properties().content_type(), Some("a b"));
+    }
+
+    #[test]
     fn what_a_file_cannot_say_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("bad.toml");
@@ -278,6 +304,7 @@ mod tests {
             ("pubs = ", "bad.toml"),
             ("scenario = \"x\"", "another scenario"),
             ("[pubs]\na = 1", "pubs"),
+            ("property = [[\"publish\"], 1]", "list of lists"),
         ] {
             std::fs::write(&file, text).unwrap();
             let error = find(file.to_str().unwrap()).unwrap_err();

@@ -79,12 +79,14 @@ pub struct Histograms {
 /// The broker of a run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct BrokerReport {
-    /// Its address and port.
+    /// Its address and port; those of all hosts.
     pub address: String,
     /// What it is, if that is known.
     pub name: String,
     /// Its configuration file, if it is known.
     pub configuration: Option<String>,
+    /// Whether MQTT travelled in WebSocket frames.
+    pub web_socket: bool,
     /// TLS version and cipher suite; `None` without TLS.
     pub tls: Option<String>,
     /// Its process.
@@ -129,6 +131,8 @@ pub struct ConnectReport {
     pub tcp: Option<Summary>,
     /// TLS handshake.
     pub tls: Option<Summary>,
+    /// Upgrade to WebSocket.
+    pub web_socket: Option<Summary>,
     /// CONNECT to CONNACK.
     pub connack: Option<Summary>,
 }
@@ -182,4 +186,10 @@ pub struct GeneratorReport {
     pub cpu_ns_per_message: Option<f64>,
     /// CPU time of the machine that the hypervisor took, percent.
     pub steal_percent: f64,
+}
+
+/// What lies below MQTT.
+pub(crate) fn security(web_socket: bool, tls: Option<&str>) -> String {
+    let beneath = if web_socket { "WebSocket, " } else { "" };
+    format!("{beneath}{}", tls.unwrap_or("no TLS"))
 }

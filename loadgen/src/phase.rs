@@ -4,14 +4,13 @@
 //! writer, its thread, and is read by the coordinator only. What breaks them: moving the start of the measured part
 //! after the load has begun.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use transport::ring::Waker;
 
+use crate::endpoint::Endpoint;
 use crate::handshake;
 use crate::ledger::Ledger;
 use crate::scenario::{Load, Scenario};
@@ -159,33 +158,6 @@ pub struct Progress {
     pub in_flight: u64,
     pub unfinished: u64,
     pub broken: u64,
-}
-
-/// Where the broker is and how it is spoken to.
-#[derive(Clone, Debug)]
-pub struct Endpoint {
-    /// Its address.
-    pub address: SocketAddr,
-    /// The name that its certificate must bear.
-    pub server_name: String,
-    /// TLS, if it is spoken.
-    pub tls: Option<ClientConfigs>,
-}
-
-/// The TLS configurations of the clients: one for all, or one for each number.
-#[derive(Clone, Debug)]
-pub struct ClientConfigs(Arc<[Arc<ClientConfig>]>);
-
-impl ClientConfigs {
-    /// Client number i has the configuration i, or the only one.
-    pub fn new(configs: Vec<Arc<ClientConfig>>) -> ClientConfigs {
-        ClientConfigs(configs.into())
-    }
-
-    /// That of the clients with this number.
-    pub fn of(&self, number: u32) -> Option<&Arc<ClientConfig>> {
-        self.0.get(number as usize).or(self.0.first())
-    }
 }
 
 /// Publishers of another thread that have room again.

@@ -4,12 +4,16 @@
 //! in use from the PUBLISH to the PUBACK or PUBCOMP [MQTT-2.2.1-4]. What breaks them: a payload shorter than the stamp,
 //! which [`crate::scenario::Scenario::check`] refuses.
 
+use std::num::NonZeroU16;
+
+use mqtt::error::EncodeError;
 use mqtt::packet::{PacketIdentifier, QoS};
-use mqtt::property::Properties;
+use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::publish_template::PublishTemplate;
 
 use crate::payload::{self, LAG_BYTES_FROM, Stamp};
 use crate::phase::Times;
+use crate::properties::Carrier;
 use crate::scenario::Scenario;
 use crate::schedule::{self, Schedule};
 use crate::window::Outstanding;
@@ -20,6 +24,9 @@ pub struct Publisher {
     number: u32,
     run: u16,
     template: PublishTemplate,
+    /// The next message is the one that tells the broker what the alias stands for.
+    introduces: bool,
+    aliased: Option<Box<Aliased>>,
     payload_bytes: usize,
     sent: u64,
     /// Its QoS 1 and 2 messages; `None` at QoS 0.
@@ -45,26 +52,23 @@ impl Publisher {
     ///
     /// # Errors
     /// When the PUBLISH would be larger than the protocol allows.
-    pub fn new(
-        scenario: &Scenario,
-        run: u16,
-        number: u32,
-        topic: &str,
-    ) -> Result<Publisher, mqtt::error::EncodeError> {
-        let mut template = PublishTemplate::new();
+    pub fn new(scenario: &Scenario, run: u16, number: u32, topic: &str) -> Result<Publisher, EncodeError> {
         let random = || payload::filler(scenario.payload_bytes, scenario.seed ^ u64::from(number));
         let text = scenario.text.as_ref();
         let payload = text.map_or_else(random, |text| text.payload(number));
-        let none = Properties::EMPTY;
-        template.encode(
-            scenario.version,
-            scenario.qos,
-            scenario.retain,
-            topic,
-            none,
-            none,
-            &payload,
-        )?;
+        let properties = scenario.properties.of(Carrier::Publish, Some(number))?;
+        let encode = |topic: &str, alias: Properties<'_>| {
+            let mut template = PublishTemplate::new();
+            let (version, qos, retain) = (scenario.version, scenario.qos, scenario.retain);
+            let properties = properties.as_properties();
+            template.encode(version, qos, retain, topic, properties, alias, &payload)?;
+            Ok::<_, EncodeError>(template)
+        };
+        let template = encode(topic, Properties::EMPTY)?;
+        let alias = scenario.properties.topic_alias();
+        let aliased = alias
+            .map(|alias| Aliased::new(alias, topic, encode))
+            .transpose()?;
         let Scenario { load, seed, .. } = *scenario;
         let schedule = scenario
             .interval_ns()
@@ -73,6 +77,8 @@ impl Publisher {
             number,
             run,
             template,
+            introduces: false,
+            aliased: aliased.map(Box::new),
             payload_bytes: payload.len(),
             sent: 0,
             flights: (scenario.qos != QoS::AtMostOnce).then(|| Flights::new(scenario.inflight)),
@@ -96,9 +102,41 @@ impl Publisher {
         self.sent
     }
 
-    /// Bytes of each PUBLISH.
+    /// Bytes of the largest PUBLISH.
     pub fn packet_bytes(&self) -> usize {
-        self.template.bytes()
+        let aliased = self.aliased.as_ref();
+        aliased.map_or(self.template.bytes(), |aliased| aliased.first.bytes())
+    }
+
+    /// A connection begins whose broker takes aliases up to this one: if that is enough for the alias that was asked for,
+    /// the first message says what it stands for and the others have it in the place of their topic [MQTT-3.3.2-7],
+    /// [MQTT-3.3.2-9].
+    pub fn begin_aliases(&mut self, topic_alias_maximum: u16) {
+        let Some(aliased) = &mut self.aliased else {
+            return;
+        };
+        aliased.allowed = aliased.alias.get() <= topic_alias_maximum;
+        self.introduces = aliased.allowed;
+        let template = if aliased.allowed {
+            &aliased.first
+        } else {
+            &aliased.without
+        };
+        self.template.clone_from(template);
+    }
+
+    /// Whether an alias was asked for that the broker does not take.
+    pub fn lacks_alias(&self) -> bool {
+        self.aliased.as_ref().is_some_and(|aliased| !aliased.allowed)
+    }
+
+    /// The first message with the alias is on its way: the others are shorter.
+    #[cold]
+    fn end_introduction(&mut self) {
+        self.introduces = false;
+        if let Some(aliased) = &self.aliased {
+            self.template.clone_from(&aliased.others);
+        }
     }
 
     /// Intended time of its next message, CLOCK_MONOTONIC ns; the start of the load in closed loop.
@@ -159,6 +197,41 @@ impl Publisher {
         let payload_at = out.len().saturating_sub(self.payload_bytes);
         stamp.write(out.get_mut(payload_at..).unwrap_or_default());
         self.sent += 1;
+        if self.introduces {
+            self.end_introduction();
+        }
+    }
+}
+
+/// The packets of a publisher with a Topic Alias.
+#[derive(Debug)]
+struct Aliased {
+    alias: NonZeroU16,
+    /// Topic and alias.
+    first: PublishTemplate,
+    /// The alias alone.
+    others: PublishTemplate,
+    /// The topic alone, for a broker that does not take the alias.
+    without: PublishTemplate,
+    /// Whether the broker takes it.
+    allowed: bool,
+}
+
+impl Aliased {
+    fn new(
+        alias: NonZeroU16,
+        topic: &str,
+        encode: impl Fn(&str, Properties<'_>) -> Result<PublishTemplate, EncodeError>,
+    ) -> Result<Aliased, EncodeError> {
+        let mut property = PropertiesBuf::new();
+        property.push(Property::TopicAlias(alias))?;
+        Ok(Aliased {
+            alias,
+            first: encode(topic, property.as_properties())?,
+            others: encode("", property.as_properties())?,
+            without: encode(topic, Properties::EMPTY)?,
+            allowed: false,
+        })
     }
 }
 
@@ -183,7 +256,7 @@ impl Flights {
         }
     }
 
-    /// Lowers the limit to what the broker takes (Receive Maximum [MQTT-3.3.4-9]).
+    /// Lowers the limit to what the broker takes (Receive Maximum [MQTT-3.3.4-7]).
     pub fn restrict(&mut self, receive_maximum: u16) {
         self.limit = self.limit.min(receive_maximum).max(1);
     }
@@ -227,6 +300,48 @@ impl Flights {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mqtt::version::ProtocolVersion;
+
+    /// What one message says: its topic and its alias; with the stamp where it belongs.
+    fn published(publisher: &mut Publisher, sequence: u32) -> (String, Option<u16>) {
+        let mut out = Vec::new();
+        publisher.publish(5, 0, 7, &mut out);
+        let frame = mqtt::frame::split(&out, u32::MAX).unwrap().unwrap();
+        assert_eq!(frame.wire_bytes, out.len());
+        let publish = mqtt::decode::publish(&frame, ProtocolVersion::V5).unwrap();
+        assert_eq!(publish.properties.content_type(), Some("text"));
+        assert_eq!(publish.payload.len(), 64);
+        let stamp = Stamp::read(publish.payload).unwrap();
+        assert_eq!(
+            (stamp.publisher, stamp.sequence, stamp.intended_ns),
+            (3, sequence, 5)
+        );
+        let alias = publish.properties.topic_alias().map(NonZeroU16::get);
+        (publish.topic.to_owned(), alias)
+    }
+
+    /// [MQTT-3.3.2-7], [MQTT-3.3.2-9]
+    #[test]
+    fn an_alias_is_introduced_on_each_connection_whose_broker_takes_it() {
+        for qos in ["0", "1"] {
+            let line = format!("loadgen -V 5 -q {qos} -D publish topic-alias 2 -D publish content-type text");
+            let request = crate::args::parse(line.split(' ').map(Into::into)).unwrap();
+            let mut publisher = Publisher::new(&request.scenario, 9, 3, "a/long/topic").unwrap();
+            let topic = || "a/long/topic".to_owned();
+            publisher.begin_aliases(2);
+            assert!(!publisher.lacks_alias());
+            assert_eq!(published(&mut publisher, 0), (topic(), Some(2)));
+            assert_eq!(published(&mut publisher, 1), (String::new(), Some(2)));
+            assert_eq!(published(&mut publisher, 2), (String::new(), Some(2)));
+            publisher.begin_aliases(u16::MAX);
+            assert_eq!(published(&mut publisher, 3), (topic(), Some(2)));
+            assert_eq!(published(&mut publisher, 4), (String::new(), Some(2)));
+            publisher.begin_aliases(1);
+            assert!(publisher.lacks_alias());
+            assert_eq!(published(&mut publisher, 5), (topic(), None));
+            assert_eq!(published(&mut publisher, 6), (topic(), None));
+        }
+    }
 
     fn identifier(number: u16) -> PacketIdentifier {
         PacketIdentifier::new(number).unwrap()

@@ -5,7 +5,7 @@
 use std::fmt::{self, Write};
 
 use crate::latency::Summary;
-use crate::outcome::{BrokerUse, Outcome};
+use crate::outcome::{BrokerUse, Outcome, security};
 use crate::scenario::{Load, Scenario, version_name};
 use crate::topics::Topics;
 use crate::validity::{Gravity, LimitedBy, Verdict};
@@ -58,7 +58,7 @@ fn write_head(out: &mut String, outcome: &Outcome) -> fmt::Result {
             origin.name, origin.scale
         )?;
     }
-    let security = outcome.broker.tls.as_deref().unwrap_or("no TLS");
+    let security = security(outcome.broker.web_socket, outcome.broker.tls.as_deref());
     writeln!(
         out,
         "{publishers} publishers, {subscribers} subscribers ({shape}), QoS {}, {payload_bytes} B, {pace}",
@@ -94,6 +94,7 @@ fn write_connect(out: &mut String, outcome: &Outcome) -> fmt::Result {
     let rows = [
         ("TCP connect", connect.tcp),
         ("TLS handshake", connect.tls),
+        ("WebSocket upgrade", connect.web_socket),
         ("CONNECT to CONNACK", connect.connack),
     ];
     write_table(out, "connecting, ms", &rows)?;

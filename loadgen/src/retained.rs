@@ -129,7 +129,7 @@ pub fn run(
         rss_bytes: pid.and_then(|pid| process_rss_bytes(pid).ok()),
         at: Instant::now(),
     };
-    let address = subject.endpoint.address;
+    let address = subject.endpoint.host(0).address;
     let before = meter(subject.pid);
     insert(retained, address, &root, interrupted).map_err(failed)?;
     if interrupted.load(Ordering::Relaxed) {

@@ -12,13 +12,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use transport::clock::monotonic_ns;
 
 use crate::churn::{Churn, ChurnReport};
+use crate::endpoint::Endpoint;
 use crate::error::Failure;
 use crate::gather::{self, Circumstances};
 use crate::machine;
 use crate::measure::WorkerOutcome;
 use crate::meter::Meter;
 use crate::outcome::Outcome;
-use crate::phase::{Endpoint, Phase, Progress, Run, Times, nanoseconds};
+use crate::phase::{Phase, Progress, Run, Times, nanoseconds};
 use crate::scenario::Scenario;
 use crate::series::{IntervalReport, Series};
 use crate::worker::{Event, work};
@@ -307,12 +308,13 @@ fn check_limits(scenario: &Scenario, subject: &Subject) -> Result<(), Failure> {
              raise it with `ulimit -Hn {needed}` as root, LimitNOFILE={needed} in a systemd unit, or connect fewer"
         )));
     }
-    let ports = machine::local_ports().map(|ports| ports * scenario.bind.len().max(1) as u64);
+    let pairs = scenario.bind.len().max(1) as u64 * u64::from(subject.endpoint.hosts());
+    let ports = machine::local_ports().map(|ports| ports * pairs);
     match ports {
         Some(ports) if ports < connections => Err(Failure::Limits(format!(
             "{connections} connections to {} need as many local ports and net.ipv4.ip_local_port_range has {ports}: \
              widen it with `sysctl -w net.ipv4.ip_local_port_range='1024 65535'`, add addresses with --bind, or connect fewer",
-            subject.endpoint.address
+            subject.endpoint.addresses()
         ))),
         _ => Ok(()),
     }

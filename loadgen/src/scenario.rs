@@ -12,7 +12,9 @@ use serde::Serialize;
 
 use crate::cpus::Cpus;
 use crate::payload::{INTENDED_NS_MAX, PayloadText, STAMP_BYTES};
+use crate::properties::{Carrier, GivenProperties};
 use crate::schedule::Arrival;
+use crate::subscription::SubscriptionWishes;
 use crate::topics::Topics;
 
 /// A load, whatever broker it goes to.
@@ -41,6 +43,10 @@ pub struct Scenario {
     pub one_per_write: bool,
     /// Who publishes where.
     pub topics: Topics,
+    /// Properties of MQTT 5.0 in the packets of the clients.
+    pub properties: GivenProperties,
+    /// What subscriptions ask for besides the QoS.
+    pub subscription: SubscriptionWishes,
     /// Protocol version.
     #[serde(serialize_with = "serialize_version")]
     pub version: ProtocolVersion,
@@ -225,9 +231,21 @@ impl Scenario {
         if let Some(cpu) = self.cpus.as_ref().and_then(Cpus::first_forbidden) {
             return Err(format!("--cpus: this process may not use CPU {cpu}"));
         }
+        self.check_properties()?;
         self.check_load()?;
         self.check_client_identifiers()?;
         self.check_topics()
+    }
+
+    fn check_properties(&self) -> Result<(), String> {
+        // [MQTT-3.8.3-4]
+        if self.subscription.no_local && matches!(self.topics, Topics::Shared { .. }) {
+            return Err("--no-local is not for shared subscriptions".to_owned());
+        }
+        if self.will.is_none() && self.properties.any_of(Carrier::Will) {
+            return Err("properties of the Will need --will-topic".to_owned());
+        }
+        Ok(())
     }
 
     fn check_load(&self) -> Result<(), String> {

@@ -16,10 +16,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cpus::Cpus;
+use crate::endpoint::Endpoint;
 use crate::error::{EXIT_GENERATOR, EXIT_OK, Failure};
 use crate::machine::Machine;
 use crate::outcome::{Outcome, SCHEMA};
-use crate::phase::Endpoint;
 use crate::run::{self, Silent, Subject};
 use crate::scenario::Scenario;
 use sink::Sink;
@@ -98,11 +98,7 @@ pub const RECEIVED_NS_AIM: f64 = 1_200.0;
 pub fn run(selftest: &Selftest, interrupted: &AtomicBool) -> Result<SelftestOutcome, Failure> {
     let sink = Sink::start()?;
     let subject = Subject {
-        endpoint: Endpoint {
-            address: sink.address(),
-            server_name: "localhost".to_owned(),
-            tls: None,
-        },
+        endpoint: Endpoint::one(sink.address(), "localhost", None),
         pid: None,
         name: "sink".to_owned(),
         configuration: None,

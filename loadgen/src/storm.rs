@@ -27,6 +27,7 @@ use crate::error::Failure;
 use crate::machine::{CpuTimes, Machine};
 use crate::outcome::SCHEMA;
 use crate::phase::{Phase, Progress, Timeline};
+use crate::properties::GivenProperties;
 use crate::run::{Observer, Subject};
 use crate::scenario::{
     Credentials, Origin, serialize_optional_seconds, serialize_seconds, serialize_version,
@@ -62,6 +63,8 @@ pub struct Storm {
     /// p99 of the time to CONNACK that must not be exceeded.
     #[serde(rename = "slo_p99_s", serialize_with = "serialize_optional_seconds")]
     pub slo_p99: Option<Duration>,
+    /// Properties of MQTT 5.0 in the CONNECT.
+    pub properties: GivenProperties,
     /// Seed of the phases.
     pub seed: u64,
     /// User name and password.

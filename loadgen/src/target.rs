@@ -16,12 +16,13 @@ use broker::auth::password::{Algorithm, PasswordHash};
 use rustls::ClientConfig;
 use tempfile::TempDir;
 use transport::tls::{ClientTls, KeyPassphrase, NoPassphrase};
+use transport::websocket::client::Resource;
 
 use crate::args::{OwnRequest, TargetRequest, TlsRequest};
-use crate::certificates::{self, ServerKey, write_private};
+use crate::certificates::{self, write_private};
+use crate::endpoint::{ClientConfigs, Endpoint, Host};
 use crate::error::Failure;
 use crate::key_passphrase::ClientPassphrase;
-use crate::phase::{ClientConfigs, Endpoint};
 use crate::process::{BrokerProcess, FreeAddress};
 use crate::run::Subject;
 use crate::scenario::{Credentials, Scenario};
@@ -61,9 +62,9 @@ impl Target {
 
     fn open_running(request: &TargetRequest, numbers: u32) -> Result<Target, Failure> {
         let TargetRequest::Running {
-            host,
-            port,
+            hosts,
             tls,
+            web_socket,
             key_pass_file,
             pid,
         } = request
@@ -75,11 +76,11 @@ impl Target {
             .as_ref()
             .map(|tls| client_configs(tls, numbers, &passphrase))
             .transpose()?;
-        let endpoint = endpoint(host, *port, tls)?;
+        let names: Vec<&str> = hosts.iter().map(|(name, _)| name.as_str()).collect();
         let subject = Subject {
-            endpoint,
+            endpoint: endpoint(hosts, web_socket.as_deref(), tls)?,
             pid: *pid,
-            name: format!("broker at {host}"),
+            name: format!("broker at {}", names.join(", ")),
             configuration: None,
         };
         Ok(Target { subject, own: None })
@@ -108,19 +109,44 @@ impl Target {
     }
 }
 
-fn endpoint(host: &str, port: u16, tls: Option<ClientConfigs>) -> Result<Endpoint, Failure> {
-    let no_address = |why: String| Failure::Connect(format!("{host} has no address: {why}"));
-    let found = (host, port)
+fn endpoint(
+    hosts: &[(String, u16)],
+    web_socket: Option<&str>,
+    tls: Option<ClientConfigs>,
+) -> Result<Endpoint, Failure> {
+    let found = hosts.iter().map(|(name, port)| find(name, *port, web_socket));
+    let mut found = found.collect::<Result<Vec<_>, _>>()?.into_iter();
+    let first = found
+        .next()
+        .ok_or_else(|| Failure::Connect("there is no host to connect to".to_owned()))?;
+    Ok(Endpoint::new(first, found.collect(), tls))
+}
+
+/// Looks a host up.
+fn find(name: &str, port: u16, web_socket: Option<&str>) -> Result<Host, Failure> {
+    let no_address = |why: String| Failure::Connect(format!("{name} has no address: {why}"));
+    let found = (name, port)
         .to_socket_addrs()
         .map_err(|error| no_address(error.to_string()))?;
     let addresses: Vec<SocketAddr> = found.collect();
     let address =
         first_that_answers(&addresses).ok_or_else(|| no_address("the name is unknown".to_owned()))?;
-    Ok(Endpoint {
+    let resource = web_socket.map(|path| resource(name, port, path)).transpose()?;
+    Ok(Host {
         address,
-        server_name: host.to_owned(),
-        tls,
+        server_name: name.to_owned(),
+        resource,
     })
+}
+
+/// What a WebSocket client asks a host for.
+pub(crate) fn resource(host: &str, port: u16, path: &str) -> Result<Resource, Failure> {
+    let authority = if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    };
+    Resource::new(&authority, path).map_err(|why| Failure::Connect(format!("{host}: {why}")))
 }
 
 /// Of several addresses the first that takes a connection; the first of all if none does, so that connecting tells
@@ -178,7 +204,7 @@ fn start_own(own: &OwnRequest, clients: Clients<'_>, interrupted: &AtomicBool) -
     let folder = folder.map_err(Failure::system("cannot make a folder for the run"))?;
     let free = FreeAddress::find()?;
     let address = free.address;
-    let configuration = configure(folder.path(), address, own.key, clients)
+    let configuration = configure(folder.path(), address, own, clients)
         .map_err(Failure::system("cannot write the files of the run"))?;
     let tls = own_clients_tls(folder.path(), clients)?;
     let shards = own.shards;
@@ -190,11 +216,15 @@ fn start_own(own: &OwnRequest, clients: Clients<'_>, interrupted: &AtomicBool) -
     ];
     let mut process = BrokerProcess::own(words, own.cpus.as_ref())?;
     process.wait_until_it_listens(address, interrupted)?;
-    let endpoint = Endpoint {
+    let path = own.web_socket.as_deref();
+    let host = Host {
         address,
         server_name: "localhost".to_owned(),
-        tls,
+        resource: path
+            .map(|path| resource("localhost", address.port(), path))
+            .transpose()?,
     };
+    let endpoint = Endpoint::new(host, Vec::new(), tls);
     let name = format!(
         "own broker, {shards} {}",
         if shards == 1 { "shard" } else { "shards" }
@@ -221,7 +251,7 @@ struct Configuration {
 fn configure(
     folder: &Path,
     address: SocketAddr,
-    key: ServerKey,
+    own: &OwnRequest,
     clients: Clients<'_>,
 ) -> io::Result<Configuration> {
     let mut lines = vec![
@@ -234,12 +264,15 @@ fn configure(
         "log_type error".to_owned(),
         "log_type warning".to_owned(),
     ];
+    if own.web_socket.is_some() {
+        lines.push("protocol websockets".to_owned());
+    }
     let numbers = match clients {
         Clients::Users(scenario) => scenario.numbers(),
         Clients::Plain | Clients::Tls => 0,
     };
     if !matches!(clients, Clients::Plain) {
-        let files = certificates::make_with_clients(folder, key, numbers)?;
+        let files = certificates::make_with_clients(folder, own.key, numbers)?;
         lines.push(format!("certfile {}", files.certificate.display()));
         lines.push(format!("keyfile {}", files.key.display()));
         if numbers > 0 {
@@ -313,10 +346,12 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificates::ServerKey;
 
     #[test]
     fn an_unknown_name_is_a_sentence() {
-        let error = endpoint("no-such-host.invalid", 1883, None).unwrap_err();
+        let hosts = ["127.0.0.1", "no-such-host.invalid"].map(|name| (name.to_owned(), 1883));
+        let error = endpoint(&hosts, None, None).unwrap_err();
         assert!(error.to_string().contains("no-such-host.invalid"), "{error}");
         assert_eq!(error.exit_code(), 3);
     }
@@ -335,12 +370,21 @@ mod tests {
     fn the_configuration_names_listener_and_certificates() {
         let folder = tempfile::tempdir().unwrap();
         let address = FreeAddress::find().unwrap().address;
-        let configuration = configure(folder.path(), address, ServerKey::P256, Clients::Tls).unwrap();
+        let own = OwnRequest {
+            shards: 1,
+            tls: true,
+            web_socket: Some("/mqtt".to_owned()),
+            key: ServerKey::P256,
+            cpus: None,
+            users: false,
+        };
+        let configuration = configure(folder.path(), address, &own, Clients::Tls).unwrap();
         let text = std::fs::read_to_string(configuration.file).unwrap();
         assert!(
             text.contains(&format!("listener {} 127.0.0.1\n", address.port())),
             "{text}"
         );
+        assert!(text.contains("protocol websockets\n"), "{text}");
         assert!(text.contains("certfile ") && text.contains("keyfile "), "{text}");
     }
 }

@@ -104,6 +104,18 @@ impl TopicPlan {
         }
     }
 
+    /// Whether a subscriber hears a publisher that is on another of so many hosts, on which clients take turns by their
+    /// numbers.
+    pub fn crosses(&self, hosts: u32) -> bool {
+        let hosts = hosts.max(1);
+        let is_elsewhere = |subscriber: u32, publisher: u32| subscriber % hosts != publisher % hosts;
+        hosts > 1
+            && (0..self.subscribers).any(|subscriber| {
+                let mut publishers = self.heard(subscriber).publishers();
+                publishers.any(|publisher| is_elsewhere(subscriber, publisher))
+            })
+    }
+
     /// The group of a subscriber; `None` where subscriptions are not shared.
     pub fn group(&self, subscriber: u32) -> Option<u32> {
         match self.topics {
@@ -189,6 +201,23 @@ mod tests {
             ] {
                 check(&TopicPlan::new(topics.clone(), publishers, subscribers, 0xBEEF));
             }
+        }
+    }
+
+    #[test]
+    fn pairs_meet_on_one_host_and_others_do_not() {
+        for (topics, publishers, subscribers, crosses) in [
+            (Topics::Pairs, 4, 4, false),
+            (Topics::Pairs, 8, 4, false),
+            (Topics::Pairs, 3, 4, true),
+            (Topics::Pattern("a/%i".into()), 5, 3, false),
+            (Topics::FanOut, 2, 2, true),
+            (Topics::FanIn, 2, 1, true),
+            (Topics::FanOut, 1, 1, false),
+        ] {
+            let plan = TopicPlan::new(topics, publishers, subscribers, 1);
+            assert_eq!(plan.crosses(2), crosses, "{plan:?}");
+            assert!(!plan.crosses(1));
         }
     }
 

@@ -38,6 +38,10 @@ pub struct Evidence {
     pub subscribers: u32,
     /// Whether broken connections are to be made again.
     pub reconnects: bool,
+    /// Publishers that could not use the Topic Alias that was asked for.
+    pub without_alias: u64,
+    /// Whether subscribers hear publishers that are on other hosts.
+    pub crosses_hosts: bool,
     /// Connections that were made again.
     pub reconnected: u64,
     /// Connections beside the load that failed.
@@ -194,9 +198,14 @@ impl Evidence {
                 (false, true) => "as QoS 0 allows a broker that is saturated",
                 (false, false) => "although the broker was not saturated",
             };
+            let bridged = if self.crosses_hosts {
+                "; subscribers hear publishers on other hosts, which only brokers that are bridged pass on"
+            } else {
+                ""
+            };
             findings.add(
                 !may_lose,
-                format!("{lost} of {expected} deliveries were lost ({share:.3} %), {why}"),
+                format!("{lost} of {expected} deliveries were lost ({share:.3} %), {why}{bridged}"),
             );
         }
         if duplicate > 0 {
@@ -340,6 +349,12 @@ impl Evidence {
         }
         if let Some(unsteady) = self.steadiness.and_then(|steadiness| steadiness.complaint()) {
             findings.warn(unsteady);
+        }
+        if self.without_alias > 0 {
+            findings.warn(format!(
+                "{} publishers sent their topic each time: the broker's Topic Alias Maximum is below the alias",
+                self.without_alias
+            ));
         }
         if self.interrupted {
             findings.warn("a signal ended the run early".to_owned());

@@ -8,54 +8,15 @@
 
 #[expect(dead_code, reason = "each test program uses some of it")]
 mod fake;
+mod harness;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 
 use fake::Behaviour;
+use harness::{Mosquitto, PROGRAM, SHORT, expect, json, number, outcome, run, shown};
 use serde_json::Value;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_loadgen");
-
-/// In closed loop: a busy machine cannot make it invalid.
-const SHORT: &str = "--no-tls --rate max --window 10 --warmup 0.2 --duration 0.5 --drain 20";
-
-fn run(line: &str) -> Output {
-    Command::new(PROGRAM)
-        .args(line.split_whitespace())
-        .output()
-        .unwrap()
-}
-
-fn shown(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-/// Runs with `--json`; the exit code is one of these.
-fn outcome(line: &str, exit_codes: &[i32]) -> Value {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("outcome.json");
-    let output = run(&format!("{line} --json {}", file.display()));
-    expect(line, &output, exit_codes);
-    json(&file)
-}
-
-fn expect(line: &str, output: &Output, exit_codes: &[i32]) {
-    let code = output.status.code().unwrap();
-    assert!(exit_codes.contains(&code), "{line}: {code}\n{}", shown(output));
-}
-
-fn json(file: &Path) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
-}
-
-fn number(outcome: &Value, path: &str) -> f64 {
-    let value = outcome.pointer(path).and_then(Value::as_f64);
-    value.unwrap_or_else(|| panic!("{path} in {outcome}"))
-}
 
 #[test]
 fn connections_are_made_and_closed_with_and_without_tls() {
@@ -215,51 +176,6 @@ fn each_group_of_a_shared_subscription_gets_each_message_once() {
         ["sent", "expected", "received"].map(|count| number(&outcome, &format!("/ledger/{count}")));
     assert!(sent > 0.0);
     assert_eq!((expected, received), (2.0 * sent, 2.0 * sent));
-}
-
-/// Ended with the test.
-struct Mosquitto {
-    process: Child,
-    port: u16,
-}
-
-impl Mosquitto {
-    /// `None`, with a line, where it is not installed; in CI it has to be.
-    fn start() -> Option<Mosquitto> {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let started = Command::new("mosquitto")
-            .args(["-p", &port.to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let Ok(process) = started else {
-            assert!(std::env::var_os("CI").is_none(), "mosquitto is not installed");
-            eprintln!("skipped: mosquitto is not installed");
-            return None;
-        };
-        let mosquitto = Mosquitto { process, port };
-        let began = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(
-                began.elapsed() < Duration::from_secs(20),
-                "mosquitto does not listen"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Some(mosquitto)
-    }
-}
-
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        // Both fail where it has ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 #[test]

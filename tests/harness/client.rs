@@ -499,6 +499,14 @@ impl Client {
         }
     }
 
+    /// Says by TLS that nothing more comes, and nothing by MQTT.
+    pub(crate) fn end_tls(&mut self) {
+        if let Stream::Tls(stream) = &mut self.stream {
+            stream.conn.send_close_notify();
+            stream.flush().unwrap();
+        }
+    }
+
     /// Cuts the connection without a word.
     pub(crate) fn cut(self) {
         drop(self);

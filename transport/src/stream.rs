@@ -10,6 +10,7 @@ use rustls::{ClientConfig, ServerConfig};
 
 use crate::tls::TlsError;
 use crate::tls::connection::TlsConnection;
+use crate::websocket::client::{Resource, UpgradeError};
 use crate::websocket::{WebSocket, WebSocketError};
 
 /// What lies between one connection's socket and its packets.
@@ -42,6 +43,9 @@ pub enum StreamError {
     /// In WebSocket.
     #[error("{0}")]
     WebSocket(#[from] WebSocketError),
+    /// In the upgrade to WebSocket.
+    #[error("{0}")]
+    Upgrade(#[from] UpgradeError),
 }
 
 impl SecureStream {
@@ -70,10 +74,24 @@ impl SecureStream {
         })
     }
 
-    /// The client's first flight. A server or a plain stream has none.
+    /// The client's side with WebSocket above; its first flight and what is sealed wait for what they need.
+    #[must_use]
+    pub fn upgrading(self, resource: &Resource) -> SecureStream {
+        let tls = match self {
+            SecureStream::Plain => None,
+            SecureStream::Tls(connection) => Some(connection),
+            SecureStream::WebSocket(_) => return self,
+        };
+        SecureStream::WebSocket(Box::new(WebSocket::client(tls, resource)))
+    }
+
+    /// The client's first flight: of TLS, and the request for the upgrade to WebSocket, which TLS keeps until it is there.
+    /// A server or a plain stream has none.
     pub fn start(&mut self, wire_out: &mut Vec<u8>) {
-        if let SecureStream::Tls(connection) = self {
-            connection.start(wire_out);
+        match self {
+            SecureStream::Plain => {}
+            SecureStream::Tls(connection) => connection.start(wire_out),
+            SecureStream::WebSocket(socket) => socket.start(wire_out),
         }
     }
 
@@ -86,7 +104,7 @@ impl SecureStream {
             SecureStream::Tls(connection) => Some(connection),
             SecureStream::WebSocket(_) => return self,
         };
-        SecureStream::WebSocket(Box::new(WebSocket::new(tls, frame_bytes_max)))
+        SecureStream::WebSocket(Box::new(WebSocket::server(tls, frame_bytes_max)))
     }
 
     /// [`SecureStream::open`] of frames that TLS was taken from already: those that came with the request for the upgrade.
@@ -153,9 +171,23 @@ impl SecureStream {
         self.connection().is_some_and(TlsConnection::is_closed)
     }
 
-    /// Whether application bytes cannot flow yet.
+    /// Whether application bytes cannot flow yet, because of TLS or of an upgrade.
     pub fn is_handshaking(&self) -> bool {
+        match self {
+            SecureStream::Plain => false,
+            SecureStream::Tls(connection) => connection.is_handshaking(),
+            SecureStream::WebSocket(socket) => socket.is_upgrading() || self.is_securing(),
+        }
+    }
+
+    /// Whether TLS is not there yet, below whatever else.
+    pub fn is_securing(&self) -> bool {
         self.connection().is_some_and(TlsConnection::is_handshaking)
+    }
+
+    /// Whether WebSocket frames travel, or will.
+    pub fn is_web_socket(&self) -> bool {
+        matches!(self, SecureStream::WebSocket(_))
     }
 
     /// Whether there is TLS, below whatever else.

@@ -7,21 +7,26 @@ use std::path::PathBuf;
 
 use mqtt::version::ProtocolVersion;
 
-use super::words::version;
+use super::hosts::HostWords;
+use super::words::{default_port, version, web_socket_path};
 use super::{OwnRequest, TargetRequest, TlsRequest};
 use crate::certificates::{CLIENT, ServerKey};
 use crate::conceal::PASSWORD_VARIABLE;
 use crate::cpus::Cpus;
 use crate::scenario::Credentials;
 
+/// The path of WebSocket where none is given: that of most brokers.
+pub(crate) const WEB_SOCKET_PATH: &str = "/mqtt";
+
 /// The broker's options.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Broker")]
 pub(crate) struct BrokerArguments {
-    /// Load this running broker instead of starting one
-    #[arg(short, long, value_name = "HOST")]
-    host: Option<String>,
-    /// Its port [default: 1883, with TLS 8883]
+    /// Load this running broker instead of starting one; of several hosts, HOST[:PORT] with commas between, client
+    /// number n takes the one whose turn it is, so that pair n is on one host
+    #[arg(short, long, value_name = "HOST[,HOST]")]
+    host: Option<HostWords>,
+    /// Its port [default: 1883, with TLS 8883, with --ws 8083 and 8084]
     #[arg(short, long, value_name = "PORT", requires = "host")]
     port: Option<u16>,
     /// Its process on this machine: reports its CPU time and memory
@@ -39,6 +44,12 @@ pub(crate) struct BrokerArguments {
     /// No TLS to the broker that is started
     #[arg(long, conflicts_with = "tls")]
     no_tls: bool,
+    /// MQTT over WebSocket
+    #[arg(long)]
+    ws: bool,
+    /// Its path
+    #[arg(long, value_name = "PATH", default_value = WEB_SOCKET_PATH, value_parser = web_socket_path)]
+    ws_path: String,
     /// Key of the certificate of the broker that is started
     #[arg(
         long,
@@ -98,6 +109,7 @@ impl BrokerArguments {
             return Ok(TargetRequest::OwnBroker(OwnRequest {
                 shards: self.broker_shards.map_or(half_the_cores, NonZeroUsize::get),
                 tls: !self.no_tls,
+                web_socket: self.web_socket(),
                 key: self.broker_key,
                 cpus: self.broker_cpus.clone(),
                 users: self.users,
@@ -109,11 +121,15 @@ impl BrokerArguments {
                 "--tls needs --cafile FILE, the CA of the broker's certificate (or --insecure)".to_owned(),
             );
         }
-        let port = self.port.unwrap_or(if tls.is_some() { 8883 } else { 1883 });
+        if host.0.len() > 1 && self.broker_pid.is_some() {
+            return Err("--broker-pid is for one host".to_owned());
+        }
+        let port = self.port.unwrap_or(default_port(tls.is_some(), self.ws));
+        let hosts = host.0.into_iter();
         Ok(TargetRequest::Running {
-            host,
-            port,
+            hosts: hosts.map(|host| (host.name, host.port.unwrap_or(port))).collect(),
             tls,
+            web_socket: self.web_socket(),
             key_pass_file: self.key_pass_file.clone(),
             pid: self.broker_pid,
         })
@@ -127,6 +143,10 @@ impl BrokerArguments {
             insecure: self.insecure,
             cn_fallback: self.cn_fallback,
         })
+    }
+
+    fn web_socket(&self) -> Option<String> {
+        self.ws.then(|| self.ws_path.clone())
     }
 
     /// The password that they have, if any.

@@ -15,10 +15,6 @@ pub(crate) const CLASHING_LETTERS: &[(char, &str)] = &[
         "it is a count to some tools and a certificate to others; use --duration, --subs or --cert",
     ),
     (
-        'D',
-        "it is a property to some tools and a delay to others; use --duration for time",
-    ),
-    (
         'F',
         "it is an output format to some tools and an in-flight window to others; use --inflight or --json",
     ),

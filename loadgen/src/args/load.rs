@@ -8,9 +8,11 @@ use std::time::Duration;
 use mqtt::packet::QoS;
 
 use super::broker::BrokerArguments;
+use super::properties::{PropertyArguments, SubscriptionArguments};
 use super::words::{Rate, qos, seconds, seconds_of, topics};
 use crate::cpus::Cpus;
 use crate::payload::{LAG_BYTES_FROM, PayloadText};
+use crate::properties::Carrier;
 use crate::scenario::{Load, Origin, Scenario, Will};
 use crate::schedule::Arrival;
 use crate::topics::Topics;
@@ -78,6 +80,10 @@ pub(crate) struct LoadArguments {
     /// Will Retain
     #[arg(long, requires = "will_topic")]
     will_retain: bool,
+    #[command(flatten)]
+    properties: PropertyArguments,
+    #[command(flatten)]
+    subscription: SubscriptionArguments,
     /// Seconds of the measured part
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
     duration: Duration,
@@ -164,6 +170,8 @@ impl LoadArguments {
             topics: self
                 .share
                 .map_or(self.topics, |groups| Topics::Shared { groups: groups.get() }),
+            properties: self.properties.given(CARRIERS, broker.protocol_version)?,
+            subscription: self.subscription.wishes(broker.protocol_version)?,
             version: broker.protocol_version,
             keep_alive_s: broker.keep_alive,
             inflight,
@@ -231,6 +239,14 @@ impl LoadArguments {
         })
     }
 }
+
+/// The packets of a load that carry properties.
+const CARRIERS: &[Carrier] = &[
+    Carrier::Connect,
+    Carrier::Will,
+    Carrier::Publish,
+    Carrier::Subscribe,
+];
 
 /// Connections of a kind that nothing was said about.
 const CONNECTIONS_DEFAULT: u32 = 100;

@@ -1,10 +1,13 @@
 //! Tables of command lines and what they mean; the help text as it is printed.
 
-use mqtt::packet::QoS;
+use std::num::NonZeroU16;
+
+use mqtt::packet::{QoS, RetainHandling};
 use mqtt::version::ProtocolVersion;
 
 use super::letters::CLASHING_LETTERS;
 use super::*;
+use crate::properties::Carrier;
 use crate::scenario::Load;
 use crate::schedule::Arrival;
 use crate::topics::Topics;
@@ -55,9 +58,9 @@ fn letters_mean_what_they_mean_to_mosquitto_pub() {
         request("-h broker.example -p 1999 -q 2 -u user%i -P secret -t a/%i -r -k 7 -V mqttv5 -s 100")
             .unwrap();
     let running = TargetRequest::Running {
-        host: "broker.example".into(),
-        port: 1999,
+        hosts: vec![("broker.example".into(), 1999)],
         tls: None,
+        web_socket: None,
         key_pass_file: None,
         pid: None,
     };
@@ -91,7 +94,7 @@ fn versions_in_all_spellings() {
 #[test]
 fn tls_to_a_running_broker() {
     let port_and_tls = |line: &str| match request(line).unwrap().target {
-        TargetRequest::Running { port, tls, .. } => (port, tls),
+        TargetRequest::Running { hosts, tls, .. } => (hosts[0].1, tls),
         other => panic!("{other:?}"),
     };
     assert_eq!(port_and_tls("-h a"), (1883, None));
@@ -112,6 +115,54 @@ fn tls_to_a_running_broker() {
                 cn_fallback: false
             })
         )
+    );
+}
+
+#[test]
+fn web_sockets_have_a_path_and_ports_of_their_own() {
+    let target = |line: &str| {
+        request(line)
+            .unwrap_or_else(|error| panic!("{line}: {error}"))
+            .target
+    };
+    for (line, port, path) in [
+        ("-h a", 1883, None),
+        ("-h a --ws", 8083, Some("/mqtt")),
+        ("-h a --ws --ws-path /x?y=1 --insecure", 8084, Some("/x?y=1")),
+        ("-h a --ws -p 80", 80, Some("/mqtt")),
+    ] {
+        let TargetRequest::Running {
+            hosts, web_socket, ..
+        } = target(line)
+        else {
+            panic!("{line}");
+        };
+        assert_eq!((hosts[0].1, web_socket.as_deref()), (port, path), "{line}");
+    }
+    assert!(matches!(
+        target("--ws"),
+        TargetRequest::OwnBroker(OwnRequest { tls: true, web_socket: Some(path), .. }) if path == "/mqtt"
+    ));
+}
+
+#[test]
+fn several_hosts_have_the_port_of_all_or_their_own() {
+    let TargetRequest::Running { hosts, .. } = request("-h a,b:5,[::1]:6 -p 7").unwrap().target else {
+        panic!("no hosts");
+    };
+    assert_eq!(hosts, [("a".into(), 7), ("b".into(), 5), ("::1".into(), 6)]);
+}
+
+#[test]
+fn properties_and_the_options_of_subscriptions() {
+    let line = "-V 5 -D publish content-type text -D connect user-property a b --retain-handling new -D publish topic-alias 2";
+    let scenario = scenario(line);
+    let connect = scenario.properties.of(Carrier::Connect, Some(0)).unwrap();
+    assert_eq!(connect.as_properties().iter().count(), 1);
+    assert_eq!(scenario.properties.topic_alias().map(NonZeroU16::get), Some(2));
+    assert_eq!(
+        scenario.subscription.retain_handling,
+        Some(RetainHandling::SendIfNew)
     );
 }
 
@@ -177,6 +228,10 @@ fn what_cannot_be_is_refused_with_a_sentence_and_exit_2() {
         ("--duration 1000000", "39 hours"),
         ("--topics a/+", "--topics"),
         ("--tls -h a", "--cafile"),
+        ("-h a,,b", "not a host"),
+        ("-h a:x", "no port"),
+        ("-h a,b --broker-pid 1", "--broker-pid"),
+        ("--ws --ws-path mqtt", "begins with /"),
         ("--tls --no-tls", "--no-tls"),
         ("-p 1883", "--host"),
         ("--cert c -h a", "--key"),
@@ -187,6 +242,15 @@ fn what_cannot_be_is_refused_with_a_sentence_and_exit_2() {
         ("--pubs 999999 --subs 2", "1000000"),
         ("-t fan-in --pubs 10000 --subs 10000", "100000000 pairs"),
         ("--nonsense", "--nonsense"),
+        ("-D publish content-type text", "-V 5"),
+        ("-D 5", "3 values required"),
+        ("-V 5 -D will content-type text", "--will-topic"),
+        (
+            "-V 5 -D publish content-type a -D publish content-type b",
+            "already",
+        ),
+        ("--retain-as-published", "-V 5"),
+        ("--share 2 --no-local -V 5", "--no-local"),
         ("--scenario other", "mtls-tutorial"),
         ("--scenario mtls-tutorial --no-tls", "--no-tls"),
         ("--scenario mtls-tutorial -u me", "--username"),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mqtt::packet::QoS;
 use mqtt::version::ProtocolVersion;
+use transport::websocket::client::Resource;
 
 use crate::topics::Topics;
 
@@ -47,6 +48,21 @@ pub(crate) fn version(word: &str) -> Result<ProtocolVersion, String> {
         "4" | "311" | "3.1.1" | "mqttv311" => Ok(ProtocolVersion::V3_1_1),
         "5" | "5.0" | "mqttv5" => Ok(ProtocolVersion::V5),
         _ => Err("3, 4, 5, mqttv31, mqttv311 or mqttv5".to_owned()),
+    }
+}
+
+/// A path of WebSocket.
+pub(crate) fn web_socket_path(word: &str) -> Result<String, &'static str> {
+    Resource::new("localhost", word).map(|_| word.to_owned())
+}
+
+/// The port where none is given; for WebSocket there is no custom but EMQX's.
+pub(crate) fn default_port(tls: bool, web_socket: bool) -> u16 {
+    match (tls, web_socket) {
+        (false, false) => 1883,
+        (true, false) => 8883,
+        (false, true) => 8083,
+        (true, true) => 8084,
     }
 }
 

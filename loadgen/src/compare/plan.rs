@@ -145,6 +145,9 @@ impl Row {
             }
         };
         let tls = match target {
+            TargetRequest::OwnBroker(own) if own.web_socket.is_some() => {
+                return Err(format!("{chosen}: brokers are compared without WebSocket"));
+            }
             TargetRequest::OwnBroker(own) if own.users => {
                 return Err(format!(
                     "{chosen} wants users, which not every broker here can be given"

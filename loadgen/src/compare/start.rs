@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use super::peers::{self, Configured, Setting};
 use super::plan::{Contender, Kind};
 use crate::certificates::{self, ServerCertificates, ServerKey};
+use crate::endpoint::{ClientConfigs, Endpoint};
 use crate::error::Failure;
-use crate::phase::{ClientConfigs, Endpoint};
 use crate::process::{BrokerProcess, FreeAddress};
 use crate::run::Subject;
 use crate::target::client_tls;
@@ -56,11 +56,7 @@ impl Started {
         process.wait_until_it_listens(address, interrupted)?;
         let tls = tls.map(|key| certificates.clients(key)).transpose()?;
         let subject = Subject {
-            endpoint: Endpoint {
-                address,
-                server_name: "localhost".to_owned(),
-                tls,
-            },
+            endpoint: Endpoint::one(address, "localhost", tls),
             pid: Some(process.pid()),
             name: contender.label.clone(),
             configuration: Some(configured.text.clone()),

@@ -3,22 +3,26 @@
 //! Invariant: a letter means what it means to mosquitto_pub and mosquitto_sub. What the command line says goes before
 //! what a file of properties says.
 
+mod connection;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, Parser};
+use clap::{CommandFactory, Parser};
 use mqtt::packet::QoS;
 use mqtt::topic;
 use mqtt::version::ProtocolVersion;
 
-use super::properties::Properties;
 use crate::args::TlsRequest;
-use crate::args::words::{qos, seconds, version};
-use crate::conceal::PASSWORD_VARIABLE;
+use crate::args::properties::SubscriptionArguments;
+use crate::args::words::{qos, seconds};
 use crate::key_passphrase::ClientPassphrase;
+use crate::properties::{Carrier, GivenProperties};
 use crate::scenario::Credentials;
+use crate::subscription::SubscriptionWishes;
+use connection::ConnectionArguments;
 
 /// Where and as whom to connect.
 #[derive(Debug)]
@@ -26,15 +30,19 @@ pub(super) struct Settings {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) tls: Option<TlsRequest>,
+    /// Path of WebSocket, if that is wanted.
+    pub(super) web_socket: Option<String>,
     pub(super) key_passphrase: ClientPassphrase,
     pub(super) client_identifier: String,
     pub(super) credentials: Credentials,
     pub(super) version: ProtocolVersion,
     pub(super) keep_alive_s: u16,
     pub(super) clean_start: bool,
-    /// MQTT 5.0; 0: the session ends with the connection.
+    /// MQTT 5.0; 0: the session ends with the connection, or the properties say when.
     pub(super) session_expiry_s: u32,
     pub(super) connect_timeout: Duration,
+    /// Properties of its packets.
+    pub(super) properties: GivenProperties,
     /// What the user should know, whole sentences.
     pub(super) warnings: Vec<String>,
 }
@@ -76,6 +84,7 @@ pub(super) struct Subscribing {
     pub(super) no_newline: bool,
     pub(super) no_retained: bool,
     pub(super) exit_when_subscribed: bool,
+    pub(super) subscription: SubscriptionWishes,
 }
 
 /// Reads the words of `loadgen pub`.
@@ -193,80 +202,9 @@ struct SubArguments {
     #[arg(short = 'E')]
     exit_when_subscribed: bool,
     #[command(flatten)]
+    subscription: SubscriptionArguments,
+    #[command(flatten)]
     connection: ConnectionArguments,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Broker")]
-struct ConnectionArguments {
-    /// Host [default: localhost]
-    #[arg(short, long)]
-    host: Option<String>,
-    /// Port [default: 1883, with TLS 8883]
-    #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
-    port: Option<u16>,
-    /// Client identifier [default: one that nobody else has]
-    #[arg(short, long, value_name = "ID")]
-    id: Option<String>,
-    /// User name
-    #[arg(short, long, value_name = "NAME")]
-    username: Option<String>,
-    /// Password; the environment variable MIDGE_PASSWORD is another way
-    #[arg(
-        short = 'P',
-        long = "pw",
-        visible_alias = "password",
-        value_name = "TEXT",
-        requires = "username",
-        allow_hyphen_values = true
-    )]
-    password: Option<String>,
-    /// Keep alive, seconds
-    #[arg(short, long = "keepalive", value_name = "S", default_value_t = 60)]
-    keep_alive: u16,
-    /// Protocol version
-    #[arg(short = 'V', long, value_name = "3|4|5", default_value = "mqttv311", value_parser = version)]
-    protocol_version: ProtocolVersion,
-    /// Keep the session
-    #[arg(short = 'c', long, requires = "id")]
-    disable_clean_session: bool,
-    /// MQTT 5.0: seconds that the session is kept [default: with -c forever]
-    #[arg(short = 'x', long, value_name = "S")]
-    session_expiry_interval: Option<u32>,
-    /// Seconds for connecting
-    #[arg(long, value_name = "S", default_value = "30", value_parser = seconds)]
-    connect_timeout: Duration,
-    /// Use TLS
-    #[arg(long)]
-    tls: bool,
-    /// Java properties with ssl.ca.certificate.path, ssl.client.certificate.path, ssl.client.key.path,
-    /// ssl.client.key.passphrase, host, port
-    #[arg(long, value_name = "FILE")]
-    properties: Option<PathBuf>,
-    /// CA that the broker's certificate must come from (implies --tls)
-    #[arg(long, value_name = "FILE")]
-    cafile: Option<PathBuf>,
-    /// The client's certificate (implies --tls)
-    #[arg(long, value_name = "FILE")]
-    cert: Option<PathBuf>,
-    /// Its private key
-    #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
-    /// File with the passphrase of the key; else MIDGE_KEY_PASSPHRASE, or the terminal is asked
-    #[arg(long, value_name = "FILE")]
-    key_pass_file: Option<PathBuf>,
-    /// Take the CN of a broker's certificate that has no subjectAltName for its name
-    #[arg(long)]
-    cn_fallback: bool,
-    /// Trust any certificate (implies --tls)
-    #[arg(long)]
-    insecure: bool,
-    /// Print help
-    #[arg(long, action = ArgAction::Help)]
-    help: Option<bool>,
-    /// Print the version
-    #[arg(long, action = ArgAction::Version)]
-    version: Option<bool>,
 }
 
 impl PubArguments {
@@ -287,7 +225,9 @@ impl PubArguments {
             return Err("nothing to publish: give -m TEXT, -f FILE, -l, -s or -n".to_owned());
         };
         Ok(Publishing {
-            settings: self.connection.settings("pub")?,
+            settings: self
+                .connection
+                .settings("pub", &[Carrier::Connect, Carrier::Publish])?,
             topic: self.topic,
             message,
             qos: self.qos,
@@ -304,8 +244,16 @@ impl SubArguments {
             topic::check_filter(filter)
                 .map_err(|error| format!("-t {filter:?} is not a topic filter: {error}"))?;
         }
+        let subscription = self.subscription.wishes(self.connection.protocol_version)?;
+        // [MQTT-3.8.3-4]
+        if subscription.no_local && self.topics.iter().any(|filter| filter.starts_with("$share/")) {
+            return Err("--no-local is not for shared subscriptions".to_owned());
+        }
         Ok(Subscribing {
-            settings: self.connection.settings("sub")?,
+            settings: self
+                .connection
+                .settings("sub", &[Carrier::Connect, Carrier::Subscribe])?,
+            subscription,
             filters: self.topics,
             qos: self.qos,
             count: self.count,
@@ -318,195 +266,5 @@ impl SubArguments {
     }
 }
 
-impl ConnectionArguments {
-    fn settings(self, kind: &str) -> Result<Settings, String> {
-        let file = match &self.properties {
-            Some(path) => Properties::read(path)?,
-            None => Properties::default(),
-        };
-        let tls = self.tls(&file)?;
-        let five = self.protocol_version == ProtocolVersion::V5;
-        let forever = if self.disable_clean_session { u32::MAX } else { 0 };
-        if self.session_expiry_interval.is_some() && !five {
-            return Err("-x is for MQTT 5.0: add -V 5".to_owned());
-        }
-        let password = self
-            .password
-            .or_else(|| std::env::var(PASSWORD_VARIABLE).ok())
-            .filter(|_| self.username.is_some());
-        let plain_or_tls = if tls.is_some() { 8883 } else { 1883 };
-        Ok(Settings {
-            host: self.host.or(file.host).unwrap_or_else(|| "localhost".to_owned()),
-            port: self.port.or(file.port).unwrap_or(plain_or_tls),
-            tls,
-            key_passphrase: ClientPassphrase::new(self.key_pass_file, file.key_passphrase),
-            // At most 23 characters: MQTT 3.1 allows no more.
-            client_identifier: self
-                .id
-                .unwrap_or_else(|| format!("loadgen-{kind}-{:08x}", fastrand::u32(..))),
-            credentials: Credentials {
-                user_name: self.username,
-                password,
-            },
-            version: self.protocol_version,
-            keep_alive_s: self.keep_alive,
-            clean_start: !self.disable_clean_session,
-            session_expiry_s: self.session_expiry_interval.unwrap_or(forever),
-            connect_timeout: self.connect_timeout,
-            warnings: file.warnings,
-        })
-    }
-
-    fn tls(&self, file: &Properties) -> Result<Option<TlsRequest>, String> {
-        let ca = self.cafile.clone().or_else(|| file.ca.clone());
-        let certificate = self.cert.clone().or_else(|| file.certificate.clone());
-        let key = self.key.clone().or_else(|| file.key.clone());
-        let wanted = self.tls || self.insecure || ca.is_some() || certificate.is_some() || key.is_some();
-        if !wanted {
-            return Ok(None);
-        }
-        if ca.is_none() && !self.insecure {
-            return Err(
-                "TLS needs --cafile FILE, the CA of the broker's certificate (or --insecure); in a file of \
-                        properties it is ssl.ca.certificate.path"
-                    .to_owned(),
-            );
-        }
-        let certificate = match (certificate, key) {
-            (None, None) => None,
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (Some(_), None) => {
-                return Err(
-                    "the client's certificate needs its key: --key FILE, or ssl.client.key.path".to_owned(),
-                );
-            }
-            (None, Some(_)) => {
-                return Err(
-                    "the client's key needs its certificate: --cert FILE, or ssl.client.certificate.path"
-                        .to_owned(),
-                );
-            }
-        };
-        Ok(Some(TlsRequest {
-            ca,
-            certificate,
-            insecure: self.insecure,
-            cn_fallback: self.cn_fallback,
-        }))
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(line: &str) -> Vec<OsString> {
-        line.split_whitespace().map(OsString::from).collect()
-    }
-
-    #[test]
-    fn letters_of_mosquitto_pub() {
-        let line = "-h a -p 1 -t t -m -1 -q 2 -r -i id -u ann -P -pw -k 7 -V 5 -c --repeat 3";
-        let request = publishing(words(line)).unwrap();
-        let settings = &request.settings;
-        assert_eq!(
-            (settings.host.as_str(), settings.port, settings.keep_alive_s),
-            ("a", 1, 7)
-        );
-        assert_eq!(
-            (settings.client_identifier.as_str(), settings.clean_start),
-            ("id", false)
-        );
-        assert_eq!(settings.session_expiry_s, u32::MAX);
-        assert_eq!(settings.credentials.password.as_deref(), Some("-pw"));
-        assert_eq!(request.message, Message::Text(b"-1".to_vec()));
-        assert_eq!(
-            (request.qos, request.retain, request.repeat),
-            (QoS::ExactlyOnce, true, 3)
-        );
-        assert!(settings.tls.is_none());
-        for (line, message) in [
-            ("-t t -f file", Message::File("file".into())),
-            ("-t t -l", Message::Lines),
-            ("-t t -s", Message::StandardInput),
-            ("-t t -n", Message::Text(Vec::new())),
-        ] {
-            assert_eq!(publishing(words(line)).unwrap().message, message, "{line}");
-        }
-    }
-
-    #[test]
-    fn letters_of_mosquitto_sub() {
-        let line = "-t a/+ -t b -C 2 -W 3 -v -q 1 --cafile ca --cert c --key k --cn-fallback";
-        let request = subscribing(words(line)).unwrap();
-        assert_eq!(request.filters, ["a/+", "b"]);
-        assert_eq!(
-            (request.count, request.timeout),
-            (Some(2), Some(Duration::from_secs(3)))
-        );
-        assert!(request.verbose && request.settings.clean_start);
-        assert_eq!(
-            (request.settings.host.as_str(), request.settings.port),
-            ("localhost", 8883)
-        );
-        let tls = request.settings.tls.unwrap();
-        assert_eq!(tls.certificate, Some(("c".into(), "k".into())));
-        assert!(tls.cn_fallback && !tls.insecure);
-        assert!(request.settings.client_identifier.len() <= 23);
-    }
-
-    #[test]
-    fn the_command_line_goes_before_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("p");
-        std::fs::write(&file, "host=h\nport=5\nssl.ca.certificate.path=file.crt\n").unwrap();
-        let line = format!("-t t -n --properties {}", file.display());
-        let from_file = publishing(words(&line)).unwrap().settings;
-        assert_eq!((from_file.host.as_str(), from_file.port), ("h", 5));
-        assert_eq!(from_file.tls.unwrap().ca, Some("file.crt".into()));
-        let both = publishing(words(&format!("{line} -h x -p 6 --cafile own.crt")))
-            .unwrap()
-            .settings;
-        assert_eq!((both.host.as_str(), both.port), ("x", 6));
-        assert_eq!(both.tls.unwrap().ca, Some("own.crt".into()));
-    }
-
-    #[test]
-    fn what_cannot_be_is_a_sentence_and_exit_2() {
-        for (line, part) in [
-            ("-t t", "nothing to publish"),
-            ("-m x", "--topic"),
-            ("-t a/# -m x", "not a topic name"),
-            ("-t t -m x -n", "--null-message"),
-            ("-t t -m x -q 3", "0, 1 or 2"),
-            ("-t t -m x -c", "--id"),
-            ("-t t -m x -P y", "--username"),
-            ("-t t -m x -x 5", "-V 5"),
-            ("-t t -m x --tls", "--cafile"),
-            ("-t t -m x --cafile a --cert b", "--key"),
-            ("-t t -m x --cafile a --key b", "--cert"),
-            ("-t t -m x -p 0", "0"),
-            ("-t t -l --repeat 2", "--repeat"),
-            ("-t t -m x --properties /nonexistent", "/nonexistent"),
-        ] {
-            let error = publishing(words(line)).expect_err(line);
-            assert_eq!(error.exit_code(), 2, "{line}");
-            assert!(error.to_string().contains(part), "{line}: {error}");
-        }
-        for (line, part) in [
-            ("", "--topic"),
-            ("-t a#", "not a topic filter"),
-            ("-t a -C 0", "-C"),
-        ] {
-            let error = subscribing(words(line)).expect_err(line);
-            assert_eq!(error.exit_code(), 2, "{line}");
-            assert!(error.to_string().contains(part), "{line}: {error}");
-        }
-    }
-
-    #[test]
-    fn secrets_show_in_no_debug_text() {
-        let request = publishing(words("-t t -n -u a -P opensesame")).unwrap();
-        assert!(!format!("{request:?}").contains("opensesame"));
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! A blocking socket with its TLS: packets out, whole packets in.
+//! A blocking socket with its TLS and WebSocket: packets out, whole packets in.
 //!
 //! Invariant: what was sent has reached the kernel when [`Link::send`] returns, and the broker has read it when
 //! [`Link::close`] returns, unless the broker is gone or silent.
@@ -13,6 +13,7 @@ use mqtt::packet::Packet;
 use mqtt::version::ProtocolVersion;
 use rustls::ClientConfig;
 use transport::stream::SecureStream;
+use transport::websocket::client::Resource;
 
 use crate::connection::Broken;
 
@@ -39,14 +40,19 @@ impl Whole {
 }
 
 impl Link {
-    /// Connects to the first of the host's addresses that answers, TLS included.
+    /// Connects to the first of the host's addresses that answers, TLS and the upgrade to WebSocket included.
     pub(super) fn connect(
         host: &str,
         port: u16,
         tls: Option<&Arc<ClientConfig>>,
+        resource: Option<&Resource>,
         deadline: Instant,
     ) -> Result<Link, Broken> {
         let stream = SecureStream::client(tls, host)?;
+        let stream = match resource {
+            Some(resource) => stream.upgrading(resource),
+            None => stream,
+        };
         let socket = dial(host, port, deadline)?;
         socket.set_nodelay(true)?;
         let mut link = Link {
@@ -60,9 +66,12 @@ impl Link {
         link.write(&hello)?;
         while link.stream.is_handshaking() {
             if !link.fill(deadline)? {
-                return Err(Broken::Refused(
-                    "no answer to the TLS handshake in time".to_owned(),
-                ));
+                let what = if link.stream.is_securing() {
+                    "TLS handshake"
+                } else {
+                    "upgrade to WebSocket"
+                };
+                return Err(Broken::Refused(format!("no answer to the {what} in time")));
             }
             if link.closed {
                 return Err(Broken::Closed);

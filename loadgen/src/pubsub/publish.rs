@@ -5,21 +5,24 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Read as _};
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
 use mqtt::encode;
+use mqtt::error::EncodeError;
 use mqtt::frame::PacketType;
 use mqtt::packet::{Ack, Packet, PacketIdentifier, Publish, QoS};
-use mqtt::property::Properties;
+use mqtt::property::{PropertiesBuf, Property};
 use mqtt::reason::ReasonCode;
 
 use super::args::{Message, Publishing};
 use super::session::{Event, Session, detailed};
 use crate::connection::Broken;
 use crate::error::{EXIT_MISSED, EXIT_OK, Failure};
+use crate::properties::Carrier;
 
 /// Publishes what was asked for; gives the exit code.
 pub(super) fn run(request: &Publishing, interrupted: &AtomicBool) -> Result<u8, Failure> {
@@ -67,6 +70,10 @@ struct Publisher<'a> {
     next_identifier: PacketIdentifier,
     published: u64,
     refused: u64,
+    /// The Topic Alias, if one was given that the broker takes.
+    alias: Option<NonZeroU16>,
+    /// The broker knows what it stands for.
+    introduced: bool,
 }
 
 impl<'a> Publisher<'a> {
@@ -82,6 +89,12 @@ impl<'a> Publisher<'a> {
                 "the broker takes no retained messages".to_owned(),
             ));
         }
+        let wanted = request.settings.properties.topic_alias();
+        let alias = wanted.filter(|alias| alias.get() <= session.topic_alias_maximum);
+        if wanted.is_some() && alias.is_none() {
+            let maximum = session.topic_alias_maximum;
+            eprintln!("loadgen: the broker takes Topic Aliases up to {maximum}: the topic is sent each time");
+        }
         Ok(Publisher {
             request,
             session,
@@ -89,6 +102,8 @@ impl<'a> Publisher<'a> {
             next_identifier: PacketIdentifier::MIN,
             published: 0,
             refused: 0,
+            alias,
+            introduced: false,
         })
     }
 
@@ -112,22 +127,21 @@ impl<'a> Publisher<'a> {
 
     fn publish(&mut self, payload: &[u8]) -> Result<(), End> {
         let packet_identifier = (self.request.qos != QoS::AtMostOnce).then(|| self.free_identifier());
+        let too_large =
+            |error: EncodeError| Failure::Limits(format!("the message cannot be published: {error}"));
+        let properties = self.properties().map_err(too_large).map_err(End::Failed)?;
         let publish = Publish {
             dup: false,
             qos: self.request.qos,
             retain: self.request.retain,
-            topic: &self.request.topic,
+            topic: if self.introduced { "" } else { &self.request.topic },
             packet_identifier,
-            properties: Properties::EMPTY,
+            properties: properties.as_properties(),
             payload,
         };
         let mut packet = Vec::with_capacity(payload.len() + self.request.topic.len() + 16);
         let encoded = publish.encode(self.session.version, &mut packet);
-        encoded.map_err(|error| {
-            End::Failed(Failure::Limits(format!(
-                "the message cannot be published: {error}"
-            )))
-        })?;
+        encoded.map_err(too_large).map_err(End::Failed)?;
         if packet.len() > self.session.packet_bytes_max {
             return Err(End::Failed(Failure::Limits(format!(
                 "the message makes a packet of {} bytes, and the broker takes {} at most",
@@ -144,7 +158,17 @@ impl<'a> Publisher<'a> {
         }
         self.session.send(&packet)?;
         self.published += 1;
+        self.introduced = self.alias.is_some();
         Ok(())
+    }
+
+    /// Those that were given, with the alias.
+    fn properties(&self) -> Result<PropertiesBuf, EncodeError> {
+        let mut properties = self.request.settings.properties.of(Carrier::Publish, None)?;
+        if let Some(alias) = self.alias {
+            properties.push(Property::TopicAlias(alias))?;
+        }
+        Ok(properties)
     }
 
     /// There are fewer in flight than identifiers.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use mqtt::encode;
 use mqtt::packet::{ConnAck, Connect, Disconnect, Packet, QoS};
-use mqtt::property::{Properties, PropertiesBuf, Property};
+use mqtt::property::{Properties, Property};
 use mqtt::reason::ReasonCode;
 use mqtt::version::ProtocolVersion;
 use rustls::ClientConfig;
@@ -20,7 +20,8 @@ use super::args::Settings;
 use super::link::{Link, Whole};
 use crate::connection::Broken;
 use crate::error::Failure;
-use crate::target::client_tls;
+use crate::properties::Carrier;
+use crate::target::{client_tls, resource};
 
 /// A connection that the broker has accepted.
 #[derive(Debug)]
@@ -33,6 +34,7 @@ pub(super) struct Session<'a> {
     pub(super) packet_bytes_max: usize,
     pub(super) maximum_qos: QoS,
     pub(super) retain_available: bool,
+    pub(super) topic_alias_maximum: u16,
     keep_alive: Option<Duration>,
     sent: Instant,
     asked: Option<Instant>,
@@ -91,7 +93,12 @@ impl<'a> Session<'a> {
     ) -> Result<Session<'a>, Broken> {
         let deadline = Instant::now() + settings.connect_timeout;
         let connect = encode_connect(settings)?;
-        let link = Link::connect(&settings.host, settings.port, tls, deadline)?;
+        let path = settings.web_socket.as_deref();
+        let resource = path.map(|path| resource(&settings.host, settings.port, path));
+        let resource = resource
+            .transpose()
+            .map_err(|failure| Broken::Refused(failure.to_string()))?;
+        let link = Link::connect(&settings.host, settings.port, tls, resource.as_ref(), deadline)?;
         let keep_alive =
             (settings.keep_alive_s > 0).then(|| Duration::from_secs(settings.keep_alive_s.into()));
         let mut session = Session {
@@ -101,6 +108,7 @@ impl<'a> Session<'a> {
             packet_bytes_max: usize::MAX,
             maximum_qos: QoS::ExactlyOnce,
             retain_available: true,
+            topic_alias_maximum: 0,
             keep_alive,
             sent: Instant::now(),
             asked: None,
@@ -131,6 +139,7 @@ impl<'a> Session<'a> {
         let bytes = properties.maximum_packet_size();
         self.packet_bytes_max = bytes.map_or(usize::MAX, |bytes| bytes.get() as usize);
         self.maximum_qos = properties.maximum_qos().unwrap_or(QoS::ExactlyOnce);
+        self.topic_alias_maximum = properties.topic_alias_maximum().unwrap_or(0);
         self.retain_available = properties.retain_available().unwrap_or(true);
         if let Some(seconds) = properties.server_keep_alive_s() {
             self.keep_alive = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
@@ -208,8 +217,9 @@ fn tls_config(settings: &Settings) -> Result<Option<Arc<ClientConfig>>, Failure>
 }
 
 fn encode_connect(settings: &Settings) -> Result<Vec<u8>, Broken> {
-    let mut properties = PropertiesBuf::new();
     let too_large = |error: mqtt::error::EncodeError| Broken::Refused(error.to_string());
+    let given = settings.properties.of(Carrier::Connect, None);
+    let mut properties = given.map_err(too_large)?;
     if settings.version == ProtocolVersion::V5 && settings.session_expiry_s > 0 {
         properties
             .push(Property::SessionExpiryInterval(settings.session_expiry_s))

@@ -4,15 +4,16 @@
 //! kept session has it the next time. A connection that is lost after it was there is made again, as mosquitto_sub does; a
 //! broker that refuses is not asked again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind, Write as _};
+use std::num::NonZeroU16;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use mqtt::encode;
+use mqtt::error::EncodeError;
 use mqtt::frame::PacketType;
-use mqtt::packet::{Packet, PacketIdentifier, Publish, QoS, RetainHandling, SubAck, SubscriptionOptions};
-use mqtt::property::Properties;
+use mqtt::packet::{Packet, PacketIdentifier, Publish, QoS, RetainHandling, SubAck};
 use mqtt::reason::ReasonCode;
 
 use super::EXIT_TIMEOUT;
@@ -20,6 +21,7 @@ use super::args::Subscribing;
 use super::session::{Event, Session};
 use crate::connection::Broken;
 use crate::error::{EXIT_MISSED, EXIT_OK, Failure};
+use crate::properties::Carrier;
 
 /// Subscribes and prints until the end that was asked for; gives the exit code.
 pub(super) fn run(request: &Subscribing, interrupted: &AtomicBool) -> Result<u8, Failure> {
@@ -31,6 +33,7 @@ pub(super) fn run(request: &Subscribing, interrupted: &AtomicBool) -> Result<u8,
         interrupted,
         received: 0,
         unreleased: HashSet::new(),
+        aliases: HashMap::new(),
     };
     let end = subscriber
         .run(until)
@@ -60,6 +63,8 @@ struct Subscriber<'a> {
     received: u64,
     /// QoS 2 messages whose PUBREL has not come.
     unreleased: HashSet<PacketIdentifier>,
+    /// What the broker's Topic Aliases stand for, on this connection.
+    aliases: HashMap<NonZeroU16, String>,
 }
 
 impl Subscriber<'_> {
@@ -97,6 +102,7 @@ impl Subscriber<'_> {
             match Session::open_again(&self.request.settings, self.interrupted) {
                 Ok(session) => {
                     self.session = session;
+                    self.aliases.clear();
                     return Ok(None);
                 }
                 Err(broken) if is_loss(&broken) => {}
@@ -106,12 +112,11 @@ impl Subscriber<'_> {
     }
 
     fn subscribe(&mut self, until: Option<Instant>) -> Result<Option<End>, Broken> {
-        let options = SubscriptionOptions {
-            qos: self.request.qos,
-            no_local: false,
-            retain_as_published: false,
-            retain_handling: RetainHandling::SendAtSubscribe,
-        };
+        let wishes = self.request.subscription;
+        let options = wishes.options(self.request.qos, RetainHandling::SendAtSubscribe);
+        let too_large = |error: EncodeError| Broken::Refused(error.to_string());
+        let properties = self.request.settings.properties.of(Carrier::Subscribe, None);
+        let properties = properties.map_err(too_large)?;
         let filters: Vec<_> = self
             .request
             .filters
@@ -121,12 +126,12 @@ impl Subscriber<'_> {
         let mut packet = Vec::new();
         encode::subscribe(
             PacketIdentifier::MIN,
-            Properties::EMPTY,
+            properties.as_properties(),
             &filters,
             self.session.version,
             &mut packet,
         )
-        .map_err(|error| Broken::Refused(error.to_string()))?;
+        .map_err(too_large)?;
         self.session.send(&packet)?;
         loop {
             let whole = match self.session.next(until)? {
@@ -193,6 +198,9 @@ impl Subscriber<'_> {
 
     /// Prints and acknowledges a message; false if nobody reads what is printed.
     fn take(&mut self, publish: Publish<'_>) -> Result<bool, Broken> {
+        if let (Some(alias), false) = (publish.properties.topic_alias(), publish.topic.is_empty()) {
+            self.aliases.insert(alias, publish.topic.to_owned());
+        }
         let is_new = match (publish.qos, publish.packet_identifier) {
             (QoS::ExactlyOnce, Some(identifier)) => self.unreleased.insert(identifier),
             _ => true,
@@ -219,7 +227,9 @@ impl Subscriber<'_> {
     fn print(&self, publish: Publish<'_>) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if self.request.verbose {
-            write!(out, "{} ", publish.topic)?;
+            let alias = publish.properties.topic_alias();
+            let topic = alias.and_then(|alias| self.aliases.get(&alias));
+            write!(out, "{} ", topic.map_or(publish.topic, String::as_str))?;
         }
         out.write_all(publish.payload)?;
         if !self.request.no_newline {

@@ -7,7 +7,7 @@ use clap::Parser;
 
 use super::Retained;
 use crate::args::broker::BrokerArguments;
-use crate::args::{self, TargetRequest, half_the_cores, usage};
+use crate::args::{self, OwnRequest, TargetRequest, half_the_cores, usage};
 use crate::named::Command;
 use crate::scenario::Origin;
 
@@ -69,6 +69,15 @@ impl Arguments {
     fn request(self, origin: Option<Origin>) -> Result<RetainedRequest, String> {
         let mut target = self.broker.target(half_the_cores())?;
         match &mut target {
+            TargetRequest::OwnBroker(OwnRequest {
+                web_socket: Some(_), ..
+            })
+            | TargetRequest::Running {
+                web_socket: Some(_), ..
+            } => return Err("retained messages are measured without WebSocket".to_owned()),
+            TargetRequest::Running { hosts, .. } if hosts.len() > 1 => {
+                return Err("retained messages are those of one host".to_owned());
+            }
             TargetRequest::OwnBroker(own) if own.users => return Err("--users is for loadgen run".to_owned()),
             TargetRequest::OwnBroker(own) => own.tls = false,
             TargetRequest::Running { tls: Some(_), .. } => {
@@ -106,6 +115,9 @@ mod tests {
             ("--messages 0", "--messages"),
             ("--size 0", "--size"),
             ("--inflight 0", "--inflight"),
+            ("--ws", "WebSocket"),
+            ("-h a --ws", "WebSocket"),
+            ("-h a,b", "one host"),
         ] {
             assert!(request(line).unwrap_err().to_string().contains(part), "{line}");
         }

@@ -10,10 +10,12 @@ use clap::Parser;
 
 use super::{Storm, StormPace};
 use crate::args::broker::BrokerArguments;
+use crate::args::properties::PropertyArguments;
 use crate::args::words::{seconds, seconds_of};
 use crate::args::{self, TargetRequest, half_the_cores, usage};
 use crate::cpus::Cpus;
 use crate::named::Command;
+use crate::properties::Carrier;
 use crate::scenario::Origin;
 
 /// What the command line asks for.
@@ -83,6 +85,8 @@ struct Arguments {
     /// Local addresses to connect from, in turns
     #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
     bind: Vec<IpAddr>,
+    #[command(flatten)]
+    properties: PropertyArguments,
     /// Seed of the phases
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -123,6 +127,9 @@ impl Arguments {
             cpus: self.cpus,
             bind: self.bind,
             slo_p99,
+            properties: self
+                .properties
+                .given(&[Carrier::Connect], self.broker.protocol_version)?,
             seed: self.seed,
             credentials: self.broker.credentials()?,
         };
@@ -171,6 +178,8 @@ mod tests {
             ("--concurrency 0", "--concurrency"),
             ("--duration 0", "--duration"),
             ("--users", "loadgen run"),
+            ("-V 5 -D publish content-type a", "one of connect"),
+            ("-D connect receive-maximum 5", "-V 5"),
             ("--scenario pairs-q0", "loadgen run"),
         ] {
             let error = request(line).expect_err(line);

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
+use mqtt::error::EncodeError;
 use mqtt::frame::Frame;
 use mqtt::packet::{ConnAck, Connect, Disconnect, Packet};
 use mqtt::property::Properties;
@@ -13,6 +14,7 @@ use transport::clock::monotonic_ns;
 use super::worker::{StormResult, StormWorker};
 use crate::connection::{Broken, Connection};
 use crate::latency::Latency;
+use crate::properties::Carrier;
 use crate::topics::numbered;
 
 /// A connection on its way.
@@ -29,6 +31,7 @@ pub(super) struct Guest {
 pub(super) enum Stage {
     Tcp,
     Tls,
+    WebSocket,
     ConnAck,
     Farewell,
 }
@@ -63,15 +66,22 @@ impl Guest {
         self.go_on(worker)
     }
 
-    /// CONNECT, once TLS is there; and what waits to be sent.
+    /// CONNECT, once TLS and WebSocket are there; and what waits to be sent.
     fn go_on(&mut self, worker: &mut StormWorker<'_>) -> Result<(), Broken> {
-        if self.stage == Stage::Tls && !self.connection.stream().is_handshaking() {
+        if self.stage == Stage::Tls && !self.connection.stream().is_securing() {
             match self.connection.stream().negotiated() {
                 Some(negotiated) => {
-                    self.enter(Stage::ConnAck, worker, |result| &mut result.tls);
+                    self.enter(Stage::WebSocket, worker, |result| &mut result.tls);
                     worker.result.negotiated.get_or_insert(negotiated);
                 }
-                None => self.stage = Stage::ConnAck,
+                None => self.stage = Stage::WebSocket,
+            }
+        }
+        if self.stage == Stage::WebSocket && !self.connection.stream().is_handshaking() {
+            if self.connection.stream().is_web_socket() {
+                self.enter(Stage::ConnAck, worker, |result| &mut result.web_socket);
+            } else {
+                self.stage = Stage::ConnAck;
             }
             self.connect(worker)?;
         }
@@ -83,18 +93,20 @@ impl Guest {
         let client_identifier = format!("lg{:04x}c{}x{}", worker.state.number, worker.index, self.number);
         let user_name = storm.credentials.user_name.as_deref();
         let user_name = user_name.map(|name| numbered(name, self.number as u32));
+        let refused = |error: EncodeError| Broken::Refused(error.to_string());
+        let properties = storm.properties.of(Carrier::Connect, Some(self.number as u32));
+        let properties = properties.map_err(refused)?;
         let connect = Connect {
             version: storm.version,
             clean_start: true,
             keep_alive_s: KEEP_ALIVE_S,
-            properties: Properties::EMPTY,
+            properties: properties.as_properties(),
             client_identifier: &client_identifier,
             will: None,
             user_name: user_name.as_deref(),
             password: storm.credentials.password.as_deref().map(str::as_bytes),
         };
-        let encoded = connect.encode(self.connection.out());
-        encoded.map_err(|error| Broken::Refused(error.to_string()))
+        connect.encode(self.connection.out()).map_err(refused)
     }
 
     fn say_goodbye(&mut self, worker: &mut StormWorker<'_>) {

@@ -13,6 +13,7 @@ use crate::error::{EXIT_CONNECT, EXIT_GENERATOR, EXIT_MISSED, EXIT_OK};
 use crate::latency::Summary;
 use crate::machine::{self, Machine};
 use crate::measure::ThreadUse;
+use crate::outcome::security;
 use crate::phase::nanoseconds;
 use crate::report::{grouped, write_findings, write_table};
 use crate::validity::{Finding, Gravity, LimitedBy, OWN_LAG_NS_LIMIT, STEAL_PERCENT_MAX, Verdict};
@@ -38,6 +39,8 @@ pub struct StormOutcome {
     pub tcp: Option<Summary>,
     /// TLS handshake.
     pub tls: Option<Summary>,
+    /// Upgrade to WebSocket.
+    pub web_socket: Option<Summary>,
     /// CONNECT to CONNACK.
     pub connack: Option<Summary>,
     /// Intended start to CONNACK.
@@ -55,12 +58,14 @@ pub struct StormOutcome {
 /// The broker of a storm.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct StormBroker {
-    /// Its address and port.
+    /// Its address and port; those of all hosts.
     pub address: String,
     /// What it is.
     pub name: String,
     /// Its configuration, if it is known.
     pub configuration: Option<String>,
+    /// Whether MQTT travelled in WebSocket frames.
+    pub web_socket: bool,
     /// TLS version and cipher suite; `None` without TLS.
     pub tls: Option<String>,
     /// SHA-256 of its program.
@@ -148,7 +153,8 @@ pub(super) fn gather(
         started_unix_s: frame.started_unix_s,
         scenario: storm.clone(),
         broker: StormBroker {
-            address: subject.endpoint.address.to_string(),
+            address: subject.endpoint.addresses(),
+            web_socket: subject.endpoint.web_socket,
             name: subject.name.clone(),
             configuration: subject.configuration.clone(),
             tls: result.negotiated.clone(),
@@ -158,6 +164,7 @@ pub(super) fn gather(
         rates,
         tcp: result.tcp.summary(),
         tls: result.tls.summary(),
+        web_socket: result.web_socket.summary(),
         connack: result.connack.summary(),
         whole: result.whole.summary(),
         lag: result.lag.summary(),
@@ -243,7 +250,7 @@ fn write_all(out: &mut String, outcome: &StormOutcome) -> std::fmt::Result {
         StormPace::Closed { concurrency } => format!("{concurrency} at a time, as fast as possible"),
         StormPace::Open { rate_per_s } => format!("{rate_per_s} per second"),
     };
-    let security = outcome.broker.tls.as_deref().unwrap_or("no TLS");
+    let security = security(outcome.broker.web_socket, outcome.broker.tls.as_deref());
     writeln!(out, "connections made and closed, {pace}")?;
     writeln!(
         out,
@@ -253,6 +260,7 @@ fn write_all(out: &mut String, outcome: &StormOutcome) -> std::fmt::Result {
     let rows = [
         ("TCP connect", outcome.tcp),
         ("TLS handshake", outcome.tls),
+        ("WebSocket upgrade", outcome.web_socket),
         ("CONNECT to CONNACK", outcome.connack),
         ("start to CONNACK", outcome.whole),
         (

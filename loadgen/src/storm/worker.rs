@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveEnd, Ring, RingOptions, Token};
-use transport::stream::SecureStream;
 
 use super::guest::{Guest, Stage};
 use super::{StormPace, StormState};
@@ -39,6 +38,8 @@ pub struct StormResult {
     pub tcp: Latency,
     /// TLS handshake.
     pub tls: Latency,
+    /// Upgrade to WebSocket.
+    pub web_socket: Latency,
     /// CONNECT to CONNACK.
     pub connack: Latency,
     /// Intended start to CONNACK.
@@ -59,6 +60,7 @@ impl StormResult {
         let pairs = [
             (&mut self.tcp, &other.tcp),
             (&mut self.tls, &other.tls),
+            (&mut self.web_socket, &other.web_socket),
             (&mut self.connack, &other.connack),
             (&mut self.whole, &other.whole),
             (&mut self.lag, &other.lag),
@@ -220,6 +222,7 @@ impl<'a> StormWorker<'a> {
         let generation = self.slots.get(slot).map_or(0, |slot| slot.generation);
         let token = Token((generation & GENERATION_MASK) << SLOT_BITS | slot as u64);
         let measured = times.is_measured(intended_ns);
+        let number = self.started;
         let guest = self.guest(token, intended_ns, now_ns, measured);
         self.started += 1;
         match guest {
@@ -233,7 +236,7 @@ impl<'a> StormWorker<'a> {
                 true
             }
             Err(broken) => {
-                self.fail(&broken, Stage::Tcp);
+                self.fail(&broken, Stage::Tcp, number);
                 self.free.push(slot);
                 false
             }
@@ -249,12 +252,11 @@ impl<'a> StormWorker<'a> {
     ) -> Result<Guest, Broken> {
         let number = self.started;
         let endpoint = &self.state.subject.endpoint;
-        let tls = endpoint.tls.as_ref().and_then(|tls| tls.of(number as u32));
-        let stream = SecureStream::client(tls, &endpoint.server_name)?;
+        let stream = endpoint.stream(number as u32)?;
         let local = local_address(&self.state.storm.bind, number as usize);
         let connection = Connection::start(
             &mut self.ring,
-            endpoint.address,
+            endpoint.host(number as u32).address,
             local,
             stream,
             token,
@@ -333,15 +335,16 @@ impl<'a> StormWorker<'a> {
             (Stage::Farewell, _) => {
                 self.state.counts.closed.fetch_add(1, Ordering::Relaxed);
             }
-            (stage, Some(broken)) => self.fail(broken, stage),
-            (stage, None) => self.fail(&Broken::Closed, stage),
+            (stage, Some(broken)) => self.fail(broken, stage, guest.number),
+            (stage, None) => self.fail(&Broken::Closed, stage, guest.number),
         }
     }
 
-    fn fail(&mut self, broken: &Broken, stage: Stage) {
+    fn fail(&mut self, broken: &Broken, stage: Stage, number: u64) {
         self.state.counts.failed.fetch_add(1, Ordering::Relaxed);
         if self.result.causes.len() < CAUSES_MAX {
-            self.result.causes.push(format!("{stage:?}: {broken}"));
+            let host = self.state.subject.endpoint.host(number as u32);
+            self.result.causes.push(format!("{host}: {stage:?}: {broken}"));
         }
     }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use transport::clock::monotonic_ns;
 use transport::ring::Token;
-use transport::stream::SecureStream;
 
 use super::{Client, Role, Worker, token_of};
 use crate::connection::{Broken, Connection};
@@ -16,6 +15,7 @@ use crate::handshake::{self, Stage, Who};
 use crate::ledger::Ledger;
 use crate::phase::nanoseconds;
 use crate::publisher::Publisher;
+use crate::scenario::Scenario;
 use crate::subscriber::{Books, Member, Subscriber};
 
 impl Worker<'_> {
@@ -65,7 +65,9 @@ impl Worker<'_> {
             return Ok(());
         };
         let client = self.new_client(who, token_of(slot, 0));
-        let client = client.map_err(|broken| Failure::Connect(format!("cannot connect {who}: {broken}")))?;
+        let host = self.run.endpoint.host(who.number());
+        let client =
+            client.map_err(|broken| Failure::Connect(format!("cannot connect {who} to {host}: {broken}")))?;
         self.clients.push(client);
         Ok(())
     }
@@ -110,12 +112,16 @@ impl Worker<'_> {
         let run = self.run;
         let endpoint = &run.endpoint;
         let local = local_address(&run.scenario.bind, who.number() as usize);
-        let tls = endpoint.tls.as_ref().and_then(|tls| tls.of(who.number()));
-        let stream = SecureStream::client(tls, &endpoint.server_name)?;
-        let packet_bytes_max = (run.scenario.payload_bytes + PACKET_BYTES_SPARE) as u32;
+        let stream = endpoint.stream(who.number())?;
+        let Scenario {
+            payload_bytes,
+            properties,
+            ..
+        } = &run.scenario;
+        let packet_bytes_max = (payload_bytes + properties.bytes_max() + PACKET_BYTES_SPARE) as u32;
         Connection::start(
             &mut self.ring,
-            endpoint.address,
+            endpoint.host(who.number()).address,
             local,
             stream,
             token,
@@ -178,10 +184,17 @@ impl Worker<'_> {
         let Some(client) = self.clients.get_mut(slot) else {
             return;
         };
-        if client.stage == Stage::Tls && !client.connection.stream().is_handshaking() {
+        if client.stage == Stage::Tls && !client.connection.stream().is_securing() {
             if let Some(negotiated) = client.connection.stream().negotiated() {
                 self.load.measurements.tls.record(now_ns - client.entered_at_ns);
                 self.load.negotiated.get_or_insert(negotiated);
+            }
+            client.enter(Stage::WebSocket, now_ns);
+        }
+        if client.stage == Stage::WebSocket && !client.connection.stream().is_handshaking() {
+            if client.connection.stream().is_web_socket() {
+                let took_ns = now_ns - client.entered_at_ns;
+                self.load.measurements.web_socket.record(took_ns);
             }
             client.enter(Stage::ConnAck, now_ns);
             if let Err(error) = handshake::connect(self.run, client.who, client.connection.out()) {
@@ -230,5 +243,5 @@ const TURN: Duration = Duration::from_millis(100);
 /// The same while a ramp says when the next one begins.
 const RAMP_TURN: Duration = Duration::from_millis(1);
 
-/// What a received packet may have besides the payload: header, topic, properties.
+/// What a received packet may have besides the payload and the properties that were given: header, topic, more of them.
 const PACKET_BYTES_SPARE: usize = 64 * 1024 + 1024;

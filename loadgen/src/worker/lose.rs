@@ -2,9 +2,12 @@
 
 use transport::clock::monotonic_ns;
 use transport::ring::Token;
+use transport::stream::StreamError;
+use transport::websocket::client::UpgradeError;
 
 use super::{Role, Worker};
 use crate::connection::Broken;
+use crate::endpoint::Endpoint;
 use crate::handshake::Stage;
 
 impl Worker<'_> {
@@ -17,8 +20,10 @@ impl Worker<'_> {
         else {
             return;
         };
-        let hint = hint(client.stage, broken, self.run.endpoint.tls.is_some());
-        let cause = format!("{} ({}): {broken}{hint}", client.who, client.stage.name());
+        let endpoint = &self.run.endpoint;
+        let hint = hint(client.stage, broken, endpoint);
+        let (who, host) = (client.who, endpoint.host(client.who.number()));
+        let cause = format!("{who} to {host} ({}): {broken}{hint}", client.stage.name());
         self.load.causes.push(cause);
         self.load.causes.truncate(CAUSES_MAX);
         let again = self.run.scenario.reconnect && self.load.times.is_some();
@@ -52,10 +57,21 @@ impl Worker<'_> {
 }
 
 /// What may be behind a connection that ends while it is being made.
-fn hint(stage: Stage, broken: &Broken, tls: bool) -> &'static str {
-    match (stage, broken, tls) {
+fn hint(stage: Stage, broken: &Broken, endpoint: &Endpoint) -> &'static str {
+    match (stage, broken, endpoint.is_tls()) {
+        (Stage::ConnAck | Stage::WebSocket, Broken::Closed | Broken::Socket(_), false)
+            if endpoint.web_socket =>
+        {
+            "; if the port speaks TLS, give --cafile, and if it speaks no WebSocket, leave --ws out"
+        }
         (Stage::ConnAck, Broken::Closed | Broken::Socket(_), false) => {
-            "; if the port speaks TLS, give --cafile"
+            "; if the port speaks TLS, give --cafile, and if it speaks WebSocket, --ws"
+        }
+        (Stage::WebSocket, Broken::Closed | Broken::Socket(_), true) => {
+            "; if the port speaks no WebSocket, leave --ws out"
+        }
+        (Stage::WebSocket, Broken::Tls(StreamError::Upgrade(UpgradeError::Status(..))), _) => {
+            "; is --ws-path right?"
         }
         (Stage::Tls, Broken::Closed | Broken::Socket(_), true) => "; if the port speaks no TLS, leave it out",
         _ => "",

@@ -242,12 +242,13 @@ fn accepted(
         Role::Publisher(publisher) => publisher.packet_bytes(),
         Role::Subscriber(_) => 0,
     };
-    let receive_maximum = handshake::connack(arrived.run, frame, publish_bytes)?;
+    let allowed = handshake::connack(arrived.run, frame, publish_bytes)?;
     match (role, arrived.who) {
         (Role::Publisher(publisher), _) => {
-            if let (Some(flights), Some(maximum)) = (publisher.flights.as_mut(), receive_maximum) {
+            if let (Some(flights), Some(maximum)) = (publisher.flights.as_mut(), allowed.receive_maximum) {
                 flights.restrict(maximum.get());
             }
+            publisher.begin_aliases(allowed.topic_alias_maximum);
             Ok(Stage::Ready)
         }
         (Role::Subscriber(_), who) => {

@@ -102,6 +102,7 @@ impl Worker<'_> {
                 Role::Subscriber(subscriber) => outcome.books.push(subscriber.into_books()),
                 Role::Publisher(mut publisher) => {
                     outcome.sent.push((publisher.number(), publisher.sent()));
+                    outcome.without_alias += u64::from(publisher.lacks_alias());
                     outcome.unsent += times.map_or(0, |times| publisher.unsent(&times));
                 }
             }

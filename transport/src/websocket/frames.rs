@@ -1,4 +1,4 @@
-//! Frames of RFC 6455, section 5, as a server reads and writes them.
+//! Frames of RFC 6455, section 5, as either side reads and writes them.
 //!
 //! Invariant: between two calls no byte of a frame's data is kept, only the place in it; guarded by the test
 //! `bytes_come_out_in_any_cut`.
@@ -8,16 +8,26 @@ use std::io::Cursor;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
-use super::WebSocketError;
+use super::{WebSocketError, masking};
 
 /// Bytes of a frame header at most: two, eight of the length, four of the mask.
-const HEADER_BYTES_MAX: usize = 14;
+pub(super) const HEADER_BYTES_MAX: usize = 14;
 /// RFC 6455, section 5.5.
 const CONTROL_BYTES_MAX: u64 = 125;
+/// The mask that changes nothing.
+const UNMASKED: [u8; 4] = [0; 4];
+
+/// Which end of a connection this is: a client masks what it sends, a server does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Server,
+    Client,
+}
 
 /// Takes frames apart.
 #[derive(Debug)]
 pub(super) struct Reader {
+    side: Side,
     frame_bytes_max: u64,
     /// Bytes of a header that is not whole.
     header: Vec<u8>,
@@ -53,13 +63,18 @@ pub(super) enum Step {
 }
 
 impl Reader {
-    pub(super) fn new(frame_bytes_max: u64) -> Self {
+    pub(super) fn new(side: Side, frame_bytes_max: u64) -> Self {
         Self {
+            side,
             frame_bytes_max,
             header: Vec::new(),
             frame: None,
             in_message: false,
         }
+    }
+
+    pub(super) fn side(&self) -> Side {
+        self.side
     }
 
     /// Appends the payload of binary frames to `plain`, and to `answer` what control frames ask for.
@@ -86,7 +101,7 @@ impl Reader {
             }
             match self.frame.take().map(|frame| frame.kind) {
                 Some(Kind::Control(Control::Close, payload)) => {
-                    push_close(close_code(&payload)?, answer);
+                    push_close(close_code(&payload)?, self.side, answer);
                     break Step::Closed;
                 }
                 Some(Kind::Control(Control::Ping, payload)) => pong = Some(payload),
@@ -94,7 +109,7 @@ impl Reader {
             }
         };
         if let Some(payload) = pong.filter(|_| step == Step::Goes) {
-            push_control(Control::Pong, &payload, answer);
+            push_frame(OpCode::Control(Control::Pong), &payload, self.side, answer);
         }
         Ok(step)
     }
@@ -127,8 +142,12 @@ impl Reader {
         if header.rsv1 || header.rsv2 || header.rsv3 {
             return Err(protocol("a frame of an extension that was not agreed on"));
         }
-        let Some(mask) = header.mask else {
-            return Err(protocol("a frame without a mask"));
+        // RFC 6455, section 5.1.
+        let mask = match (self.side, header.mask) {
+            (Side::Server, Some(mask)) => mask,
+            (Side::Server, None) => return Err(protocol("a frame without a mask")),
+            (Side::Client, None) => UNMASKED,
+            (Side::Client, Some(_)) => return Err(protocol("a frame with a mask")),
         };
         let kind = match header.opcode {
             OpCode::Data(data) => self.begin_data(data, header.is_final, length)?,
@@ -187,8 +206,10 @@ impl Frame {
         };
         let from = into.len();
         into.extend_from_slice(payload);
-        unmask(into.get_mut(from..).unwrap_or_default(), self.mask);
-        self.mask.rotate_left(payload.len() % 4);
+        if self.mask != UNMASKED {
+            mask_all(into.get_mut(from..).unwrap_or_default(), self.mask);
+            self.mask.rotate_left(payload.len() % 4);
+        }
     }
 }
 
@@ -203,8 +224,8 @@ fn protocol(why: &'static str) -> WebSocketError {
     }
 }
 
-/// RFC 6455, section 5.3, eight bytes at a time.
-fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
+/// RFC 6455, section 5.3, eight bytes at a time: masks what is not masked, and the other way round.
+fn mask_all(bytes: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let (words, rest) = bytes.as_chunks_mut::<8>();
@@ -235,19 +256,30 @@ fn close_code(payload: &[u8]) -> Result<CloseCode, WebSocketError> {
     Ok(code)
 }
 
-pub(super) fn push_close(code: CloseCode, out: &mut Vec<u8>) {
-    push_control(Control::Close, &u16::from(code).to_be_bytes(), out);
+pub(super) fn push_close(code: CloseCode, side: Side, out: &mut Vec<u8>) {
+    let payload = u16::from(code).to_be_bytes();
+    push_frame(OpCode::Control(Control::Close), &payload, side, out);
 }
 
-/// `payload` has at most 125 bytes.
-fn push_control(control: Control, payload: &[u8], out: &mut Vec<u8>) {
+/// A whole binary message.
+pub(super) fn push_binary(payload: &[u8], side: Side, out: &mut Vec<u8>) {
+    push_frame(OpCode::Data(Data::Binary), payload, side, out);
+}
+
+fn push_frame(opcode: OpCode, payload: &[u8], side: Side, out: &mut Vec<u8>) {
+    let mask = (side == Side::Client).then(masking::key);
     let header = FrameHeader {
-        opcode: OpCode::Control(control),
+        opcode,
+        mask,
         ..FrameHeader::default()
     };
     // Writing to a Vec cannot fail.
     let _written = header.format(payload.len() as u64, out);
+    let from = out.len();
     out.extend_from_slice(payload);
+    if let Some(mask) = mask {
+        mask_all(out.get_mut(from..).unwrap_or_default(), mask);
+    }
 }
 
 /// The header of a whole binary message of so many bytes, and its length.

@@ -1,11 +1,16 @@
-//! WebSocket (RFC 6455), the server's side: the upgrade from HTTP, and frames in and out. Bytes in, bytes out, no I/O.
+//! WebSocket (RFC 6455), both sides: the upgrade from HTTP, and frames in and out. Bytes in, bytes out, no I/O.
+//!
+//! The server's half of the upgrade is in [`handshake`], before there is a [`WebSocket`]; the client's half is in
+//! [`client`], and a [`WebSocket`] waits for its answer.
 //!
 //! Invariants: a frame is never gathered, its bytes go on as they come, so a connection holds the state of one frame header
 //! and at most one control frame's payload (125 bytes). Whatever the peer does wrong is answered by a close frame with
 //! its code, and nothing is read after that.
 
+pub mod client;
 mod frames;
 pub mod handshake;
+mod masking;
 
 use std::fmt;
 
@@ -13,13 +18,16 @@ use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::stream::{Opened, StreamError};
 use crate::tls::connection::TlsConnection;
-use frames::{Reader, Step};
+use client::{Resource, Upgrade};
+use frames::{Reader, Side, Step};
 
 /// A connection that was upgraded, above TCP or TLS.
 #[derive(Debug)]
 pub struct WebSocket {
     tls: Option<TlsConnection>,
     reader: Reader,
+    /// A client's upgrade that was not answered.
+    upgrade: Option<Box<Upgrade>>,
     /// A close frame was sent: nothing may follow it.
     closed: bool,
 }
@@ -42,13 +50,42 @@ impl fmt::Display for WebSocketError {
 impl std::error::Error for WebSocketError {}
 
 impl WebSocket {
-    /// What follows the answer to the upgrade.
-    pub(crate) fn new(tls: Option<TlsConnection>, frame_bytes_max: u64) -> Self {
+    /// A server's side: what follows the answer to the upgrade.
+    pub(crate) fn server(tls: Option<TlsConnection>, frame_bytes_max: u64) -> Self {
         Self {
             tls,
-            reader: Reader::new(frame_bytes_max),
+            reader: Reader::new(Side::Server, frame_bytes_max),
+            upgrade: None,
             closed: false,
         }
+    }
+
+    /// A client's side, from the upgrade on. A frame may be of any length: none is gathered here.
+    pub(crate) fn client(tls: Option<TlsConnection>, resource: &Resource) -> Self {
+        Self {
+            tls,
+            reader: Reader::new(Side::Client, u64::MAX),
+            upgrade: Some(Box::new(Upgrade::new(resource))),
+            closed: false,
+        }
+    }
+
+    /// [`crate::stream::SecureStream::start`].
+    pub(crate) fn start(&mut self, wire_out: &mut Vec<u8>) {
+        if let Some(tls) = &mut self.tls {
+            tls.start(wire_out);
+        }
+        let request = self
+            .upgrade
+            .as_mut()
+            .map(|upgrade| std::mem::take(&mut upgrade.request));
+        // TLS keeps it until its handshake is over.
+        self.send(&[&request.unwrap_or_default()], wire_out);
+    }
+
+    /// Whether the upgrade was not answered yet.
+    pub(crate) fn is_upgrading(&self) -> bool {
+        self.upgrade.is_some()
     }
 
     pub(crate) fn tls(&self) -> Option<&TlsConnection> {
@@ -85,43 +122,76 @@ impl WebSocket {
         })
     }
 
-    /// Reads frames, past TLS; whether the peer closed.
+    /// Reads what comes past TLS: a client's answer to its upgrade, and frames; whether the peer closed.
     pub(crate) fn read(
+        &mut self,
+        bytes: &[u8],
+        plain: &mut Vec<u8>,
+        wire_out: &mut Vec<u8>,
+    ) -> Result<bool, StreamError> {
+        if self.closed {
+            return Ok(true);
+        }
+        let Some(upgrade) = &mut self.upgrade else {
+            return self.read_frames(bytes, plain, wire_out);
+        };
+        let answered = upgrade.read(bytes);
+        self.closed = answered.is_err();
+        let Some(frames) = answered? else {
+            return Ok(false);
+        };
+        let waiting = self.upgrade.take().map(|upgrade| upgrade.waiting);
+        self.seal(&waiting.unwrap_or_default(), wire_out);
+        self.read_frames(&frames, plain, wire_out)
+    }
+
+    fn read_frames(
         &mut self,
         frames: &[u8],
         plain: &mut Vec<u8>,
         wire_out: &mut Vec<u8>,
-    ) -> Result<bool, WebSocketError> {
-        if self.closed {
-            return Ok(true);
-        }
+    ) -> Result<bool, StreamError> {
         let mut answer = Vec::new();
         let step = self.reader.read(frames, plain, &mut answer);
         if let Err(error) = &step {
-            frames::push_close(CloseCode::from(error.code), &mut answer);
+            frames::push_close(CloseCode::from(error.code), self.reader.side(), &mut answer);
         }
         self.closed = step != Ok(Step::Goes);
         self.send(&[&answer], wire_out);
-        step.map(|step| step == Step::Closed)
+        Ok(step? == Step::Closed)
     }
 
-    /// One binary frame.
+    /// One binary frame; what is for the time behind the upgrade waits for it.
     pub(crate) fn seal(&mut self, plain: &[u8], wire_out: &mut Vec<u8>) {
-        if !self.closed && !plain.is_empty() {
-            let (header, length) = frames::binary_header(plain.len());
-            let header = header.get(..length).unwrap_or_default();
-            self.send(&[header, plain], wire_out);
+        if self.closed || plain.is_empty() {
+            return;
+        }
+        if let Some(upgrade) = &mut self.upgrade {
+            return upgrade.waiting.extend_from_slice(plain);
+        }
+        match (self.reader.side(), &mut self.tls) {
+            (Side::Server, _) => {
+                let (header, length) = frames::binary_header(plain.len());
+                let header = header.get(..length).unwrap_or_default();
+                self.send(&[header, plain], wire_out);
+            }
+            (Side::Client, None) => frames::push_binary(plain, Side::Client, wire_out),
+            (Side::Client, Some(tls)) => {
+                let mut frame = Vec::with_capacity(plain.len() + frames::HEADER_BYTES_MAX);
+                frames::push_binary(plain, Side::Client, &mut frame);
+                tls.seal(&frame, wire_out);
+            }
         }
     }
 
     /// A close frame, and the end of TLS.
     pub(crate) fn close(&mut self, wire_out: &mut Vec<u8>) {
-        if !self.closed {
-            self.closed = true;
+        if !self.closed && self.upgrade.is_none() {
             let mut close = Vec::new();
-            frames::push_close(CloseCode::Normal, &mut close);
+            frames::push_close(CloseCode::Normal, self.reader.side(), &mut close);
             self.send(&[&close], wire_out);
         }
+        self.closed = true;
         if let Some(tls) = &mut self.tls {
             tls.close(wire_out);
         }
@@ -136,5 +206,7 @@ impl WebSocket {
     }
 }
 
+#[cfg(test)]
+mod client_tests;
 #[cfg(test)]
 mod tests;

@@ -93,6 +93,7 @@ fn latencies(outcome: &Value) -> Table {
         ("schedule lag", "lag"),
         ("TCP connect", "connect/tcp"),
         ("TLS handshake", "connect/tls"),
+        ("WebSocket upgrade", "connect/web_socket"),
         ("CONNECT to CONNACK", "connect/connack"),
     ];
     let figures = ["p50_ns", "p90_ns", "p99_ns", "p99_9_ns", "max_ns", "mean_ns"];

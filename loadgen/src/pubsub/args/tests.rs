@@ -1,0 +1,141 @@
+//! Tables of command lines and what they mean.
+
+use super::*;
+use mqtt::packet::RetainHandling;
+
+fn words(line: &str) -> Vec<OsString> {
+    line.split_whitespace().map(OsString::from).collect()
+}
+
+#[test]
+fn letters_of_mosquitto_pub() {
+    let line = "-h a -p 1 -t t -m -1 -q 2 -r -i id -u ann -P -pw -k 7 -V 5 -c --repeat 3";
+    let request = publishing(words(line)).unwrap();
+    let settings = &request.settings;
+    assert_eq!(
+        (settings.host.as_str(), settings.port, settings.keep_alive_s),
+        ("a", 1, 7)
+    );
+    assert_eq!(
+        (settings.client_identifier.as_str(), settings.clean_start),
+        ("id", false)
+    );
+    assert_eq!(settings.session_expiry_s, u32::MAX);
+    assert_eq!(settings.credentials.password.as_deref(), Some("-pw"));
+    assert_eq!(request.message, Message::Text(b"-1".to_vec()));
+    assert_eq!(
+        (request.qos, request.retain, request.repeat),
+        (QoS::ExactlyOnce, true, 3)
+    );
+    assert!(settings.tls.is_none());
+    for (line, message) in [
+        ("-t t -f file", Message::File("file".into())),
+        ("-t t -l", Message::Lines),
+        ("-t t -s", Message::StandardInput),
+        ("-t t -n", Message::Text(Vec::new())),
+    ] {
+        assert_eq!(publishing(words(line)).unwrap().message, message, "{line}");
+    }
+}
+
+#[test]
+fn letters_of_mosquitto_sub() {
+    let line = "-t a/+ -t b -C 2 -W 3 -v -q 1 --cafile ca --cert c --key k --cn-fallback";
+    let request = subscribing(words(line)).unwrap();
+    assert_eq!(request.filters, ["a/+", "b"]);
+    assert_eq!(
+        (request.count, request.timeout),
+        (Some(2), Some(Duration::from_secs(3)))
+    );
+    assert!(request.verbose && request.settings.clean_start);
+    assert_eq!(
+        (request.settings.host.as_str(), request.settings.port),
+        ("localhost", 8883)
+    );
+    let tls = request.settings.tls.unwrap();
+    assert_eq!(tls.certificate, Some(("c".into(), "k".into())));
+    assert!(tls.cn_fallback && !tls.insecure);
+    assert!(request.settings.client_identifier.len() <= 23);
+}
+
+#[test]
+fn properties_are_those_of_mosquitto_pub_and_mosquitto_sub() {
+    let line = "-V 5 -D publish user-property a b -t t -D publish content-type c -D connect receive-maximum 9 -m x -c -i id -D connect session-expiry-interval 7";
+    let settings = publishing(words(line)).unwrap().settings;
+    let publish = settings.properties.of(Carrier::Publish, None).unwrap();
+    assert_eq!(publish.as_properties().iter().count(), 2);
+    assert_eq!(settings.session_expiry_s, 0, "the property says it");
+    let line = "-V 5 -t a --no-local --retain-as-published --retain-handling new -D subscribe subscription-identifier 4";
+    let request = subscribing(words(line)).unwrap();
+    assert!(request.subscription.no_local && request.subscription.retain_as_published);
+    assert_eq!(
+        request.subscription.retain_handling,
+        Some(RetainHandling::SendIfNew)
+    );
+    assert!(request.settings.properties.any_of(Carrier::Subscribe));
+}
+
+#[test]
+fn the_command_line_goes_before_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p");
+    std::fs::write(&file, "host=h\nport=5\nssl.ca.certificate.path=file.crt\n").unwrap();
+    let line = format!("-t t -n --properties {}", file.display());
+    let from_file = publishing(words(&line)).unwrap().settings;
+    assert_eq!((from_file.host.as_str(), from_file.port), ("h", 5));
+    assert_eq!(from_file.tls.unwrap().ca, Some("file.crt".into()));
+    let both = publishing(words(&format!("{line} -h x -p 6 --cafile own.crt")))
+        .unwrap()
+        .settings;
+    assert_eq!((both.host.as_str(), both.port), ("x", 6));
+    assert_eq!(both.tls.unwrap().ca, Some("own.crt".into()));
+}
+
+#[test]
+fn what_cannot_be_is_a_sentence_and_exit_2() {
+    for (line, part) in [
+        ("-t t", "nothing to publish"),
+        ("-m x", "--topic"),
+        ("-t a/# -m x", "not a topic name"),
+        ("-t t -m x -n", "--null-message"),
+        ("-t t -m x -q 3", "0, 1 or 2"),
+        ("-t t -m x -c", "--id"),
+        ("-t t -m x -P y", "--username"),
+        ("-t t -m x -x 5", "-V 5"),
+        ("-t t -m x -D publish content-type a", "-V 5"),
+        ("-t t -m x -V 5 -D publish content-type", "3 values required"),
+        (
+            "-t t -m x -V 5 -D subscribe user-property a b",
+            "one of connect, publish",
+        ),
+        ("-t t -m x -V 5 -x 5 -D connect session-expiry-interval 7", "-x"),
+        ("-t t -m x --tls", "--cafile"),
+        ("-t t -m x --cafile a --cert b", "--key"),
+        ("-t t -m x --cafile a --key b", "--cert"),
+        ("-t t -m x -p 0", "0"),
+        ("-t t -l --repeat 2", "--repeat"),
+        ("-t t -m x --properties /nonexistent", "/nonexistent"),
+    ] {
+        let error = publishing(words(line)).expect_err(line);
+        assert_eq!(error.exit_code(), 2, "{line}");
+        assert!(error.to_string().contains(part), "{line}: {error}");
+    }
+    for (line, part) in [
+        ("", "--topic"),
+        ("-t a#", "not a topic filter"),
+        ("-t a -C 0", "-C"),
+        ("-t a --no-local", "-V 5"),
+        ("-t $share/g/a --no-local -V 5", "--no-local"),
+        ("-t a --retain-handling some -V 5", "never"),
+    ] {
+        let error = subscribing(words(line)).expect_err(line);
+        assert_eq!(error.exit_code(), 2, "{line}");
+        assert!(error.to_string().contains(part), "{line}: {error}");
+    }
+}
+
+#[test]
+fn secrets_show_in_no_debug_text() {
+    let request = publishing(words("-t t -n -u a -P opensesame")).unwrap();
+    assert!(!format!("{request:?}").contains("opensesame"));
+}

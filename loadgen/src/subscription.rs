@@ -1,0 +1,80 @@
+//! The options of subscriptions that MQTT 5.0 has besides the QoS.
+
+use mqtt::packet::{QoS, RetainHandling, SubscriptionOptions};
+use serde::{Serialize, Serializer};
+
+/// What a user wants of subscriptions besides their QoS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SubscriptionWishes {
+    /// No Local.
+    pub no_local: bool,
+    /// Retain As Published.
+    pub retain_as_published: bool,
+    /// Retain Handling; `None` if it was not given.
+    #[serde(serialize_with = "serialize_retain_handling")]
+    pub retain_handling: Option<RetainHandling>,
+}
+
+impl SubscriptionWishes {
+    /// As a SUBSCRIBE has them; `retain_handling` where none was given.
+    pub fn options(&self, qos: QoS, retain_handling: RetainHandling) -> SubscriptionOptions {
+        SubscriptionOptions {
+            qos,
+            no_local: self.no_local,
+            retain_as_published: self.retain_as_published,
+            retain_handling: self.retain_handling.unwrap_or(retain_handling),
+        }
+    }
+}
+
+const HANDLINGS: [(&str, RetainHandling); 3] = [
+    ("always", RetainHandling::SendAtSubscribe),
+    ("new", RetainHandling::SendIfNew),
+    ("never", RetainHandling::DoNotSend),
+];
+
+/// A Retain Handling by its word.
+///
+/// # Errors
+/// The words that there are.
+pub(crate) fn retain_handling(word: &str) -> Result<RetainHandling, String> {
+    let mut handlings = HANDLINGS.into_iter();
+    let found = handlings.find(|(known, _)| *known == word);
+    found
+        .map(|(_, handling)| handling)
+        .ok_or_else(|| "always, new or never".to_owned())
+}
+
+fn serialize_retain_handling<S: Serializer>(
+    handling: &Option<RetainHandling>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut handlings = HANDLINGS.iter();
+    let word = handlings.find(|(_, known)| Some(*known) == *handling);
+    word.map(|(word, _)| *word).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wishes_go_before_what_is_usual() {
+        let usual = SubscriptionWishes::default().options(QoS::AtLeastOnce, RetainHandling::DoNotSend);
+        assert_eq!(usual.retain_handling, RetainHandling::DoNotSend);
+        assert!(!usual.no_local && !usual.retain_as_published);
+        for (word, handling) in HANDLINGS {
+            let wishes = SubscriptionWishes {
+                no_local: true,
+                retain_as_published: true,
+                retain_handling: Some(retain_handling(word).unwrap()),
+            };
+            let options = wishes.options(QoS::AtMostOnce, RetainHandling::DoNotSend);
+            assert_eq!(options.retain_handling, handling);
+            assert!(options.no_local && options.retain_as_published);
+            let written = serde_json::to_value(wishes).unwrap();
+            assert_eq!(written["retain_handling"], word);
+        }
+        assert!(retain_handling("sometimes").is_err());
+    }
+}

@@ -1,0 +1,52 @@
+//! Keys that a client masks its frames with: RFC 6455, section 5.3.
+//!
+//! Invariant: each frame has a key of its own that nobody can foretell, from the system's generator of TLS keys. That one is
+//! asked for many keys at once, because asking costs more than all the rest of a short frame.
+
+use std::cell::RefCell;
+
+/// The next key of this thread.
+pub(super) fn key() -> [u8; 4] {
+    KEYS.with_borrow_mut(Keys::next)
+}
+
+thread_local! {
+    static KEYS: RefCell<Keys> = const { RefCell::new(Keys { random: [0; BYTES], used: BYTES }) };
+}
+
+struct Keys {
+    random: [u8; BYTES],
+    used: usize,
+}
+
+impl Keys {
+    fn next(&mut self) -> [u8; 4] {
+        if self.used >= self.random.len() {
+            // It fails on a system without random numbers, where TLS does not work either.
+            let _filled = aws_lc_rs::rand::fill(&mut self.random);
+            self.used = 0;
+        }
+        let unused = self.random.get(self.used..).unwrap_or_default();
+        self.used += 4;
+        unused.first_chunk().copied().unwrap_or_default()
+    }
+}
+
+/// Bytes that are asked for at once: 256 keys.
+const BYTES: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn keys_do_not_come_again() {
+        let keys: HashSet<[u8; 4]> = (0..1_000).map(|_| key()).collect();
+        // Of four thousand million, so that one may come twice by chance, and not the whole of a part.
+        assert!(keys.len() > 990, "{}", keys.len());
+        let elsewhere = std::thread::spawn(|| (0..1_000).map(|_| key()).collect::<HashSet<_>>());
+        let elsewhere = elsewhere.join().unwrap();
+        assert!(keys.intersection(&elsewhere).count() < 10);
+    }
+}
