@@ -60,6 +60,7 @@ impl Client {
                 Heard::Page(page) => return Ok(Some(page)),
                 Heard::Refused { answer, .. } => {
                     self.stream.seal(&answer, &mut self.wire);
+                    self.stream.close(&mut self.wire);
                     self.flush()?;
                     return Ok(None);
                 }
