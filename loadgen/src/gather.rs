@@ -69,11 +69,12 @@ pub(crate) fn outcome(
         latency_p99_ns: latency.summary().map(|summary| summary.p99_ns),
         steadiness,
         interrupted: circumstances.interrupted,
+        drain_cut_off: meter.drain().cut_off.then_some(state.scenario.drain),
         churn_failed: circumstances.churn.as_ref().map_or(0, |churn| churn.failed),
         ..evidence_of(state, workers, &measurements)
     };
     let times = state.timeline.times();
-    let rates = rates(state, &ledger, latency.count());
+    let rates = rates(state, &ledger, latency.count(), meter);
     Outcome {
         schema: SCHEMA,
         loadgen_version: env!("CARGO_PKG_VERSION"),
@@ -83,6 +84,7 @@ pub(crate) fn outcome(
         churn: circumstances.churn.clone(),
         connect: connect_report(state, &measurements, meter, circumstances.connect_wall_ns),
         rates,
+        drain: meter.drain(),
         latency: latency.summary(),
         service: measurements.service.summary(),
         acknowledged: measurements.acknowledged.summary(),
@@ -108,6 +110,8 @@ fn evidence_of(state: &Run, workers: &[WorkerOutcome], measurements: &Measuremen
     Evidence {
         paced: matches!(state.scenario.load, Load::Paced { .. }),
         idle: state.scenario.load == Load::Idle,
+        flood: state.scenario.load == Load::Flood,
+        no_loss: state.scenario.no_loss,
         subscribers: state.scenario.subscribers,
         reconnected: workers.iter().map(|worker| worker.reconnected).sum(),
         reconnects: state.scenario.reconnect,
@@ -202,7 +206,7 @@ fn connect_report(state: &Run, measurements: &Measurements, meter: &Meter, wall_
     }
 }
 
-fn rates(state: &Run, ledger: &LedgerReport, deliveries: u64) -> Rates {
+fn rates(state: &Run, ledger: &LedgerReport, deliveries: u64, meter: &Meter) -> Rates {
     let measured_ns = state
         .timeline
         .times()
@@ -217,12 +221,15 @@ fn rates(state: &Run, ledger: &LedgerReport, deliveries: u64) -> Rates {
     };
     let offered_per_s = match state.scenario.load {
         Load::Paced { rate_per_s, .. } => Some(rate_per_s),
-        Load::Saturating { .. } | Load::Idle => None,
+        Load::Saturating { .. } | Load::Flood | Load::Idle => None,
     };
+    let came_per_s = meter
+        .delivered_per_s()
+        .filter(|_| state.scenario.load == Load::Flood);
     Rates {
         measured_s,
         offered_per_s,
         sent_per_s: per_s(ledger.sent_measured),
-        delivered_per_s: per_s(deliveries),
+        delivered_per_s: came_per_s.unwrap_or_else(|| per_s(deliveries)),
     }
 }

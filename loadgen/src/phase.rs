@@ -267,7 +267,7 @@ impl Run {
         let group = || Arc::new(Mutex::new(Ledger::new(plan.heard(0))));
         let groups = (0..plan.groups()).map(|_| group()).collect();
         let windows = match load {
-            Load::Paced { .. } | Load::Idle => Vec::new(),
+            Load::Paced { .. } | Load::Flood | Load::Idle => Vec::new(),
             Load::Saturating { window } => (0..publishers)
                 .map(|publisher| DeliveryWindow::new(window, plan.listeners(publisher)))
                 .collect(),

@@ -249,7 +249,10 @@ fn drive_load(
         let phase = times.phase(now_ns);
         watch.look(&times, now_ns, phase, &progress);
         watch.listen(events, &times)?;
-        if phase == Phase::Draining && drain.is_over(state, &progress, now_ns) {
+        if phase == Phase::Draining
+            && let Some(end) = drain.end(state, &progress, now_ns)
+        {
+            watch.meter.end(&progress, end == DrainEnd::CutOff);
             break;
         }
         std::thread::sleep(pause(&times, now_ns, phase));
@@ -274,8 +277,17 @@ struct Drain {
     moved: Option<(u64, Progress)>,
 }
 
+/// Why the wait for outstanding deliveries is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DrainEnd {
+    /// All came, or nothing comes any more.
+    AtRest,
+    /// The time is over, and some were still coming.
+    CutOff,
+}
+
 impl Drain {
-    fn is_over(&mut self, state: &Run, progress: &Progress, now_ns: u64) -> bool {
+    fn end(&mut self, state: &Run, progress: &Progress, now_ns: u64) -> Option<DrainEnd> {
         let began_ns = *self.began_ns.get_or_insert(now_ns);
         let Progress {
             received,
@@ -292,7 +304,12 @@ impl Drain {
         }
         let idle_ns = self.moved.map_or(0, |(moved_ns, _)| now_ns - moved_ns);
         let quiet = idle_ns >= nanoseconds(QUIET) && unfinished == 0;
-        (settled && at_rest) || quiet || now_ns - began_ns >= nanoseconds(state.scenario.drain)
+        match () {
+            () if (settled && at_rest) || quiet => Some(DrainEnd::AtRest),
+            () if now_ns - began_ns < nanoseconds(state.scenario.drain) => None,
+            () if idle_ns < nanoseconds(LOOK) => Some(DrainEnd::CutOff),
+            () => Some(DrainEnd::AtRest),
+        }
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Scenario {
     /// p99 of the latency that the run must not exceed.
     #[serde(rename = "slo_p99_s", serialize_with = "serialize_optional_seconds")]
     pub slo_p99: Option<Duration>,
+    /// Whether a loss is a failure even where QoS 0 allows it.
+    pub no_loss: bool,
     /// Pattern of the client identifiers: `%i` is the number, `%k` the kind, `%r` the run.
     pub client_identifiers: Option<String>,
     /// User name and password; `%i` in the user name is the number of the client.
@@ -101,6 +103,8 @@ pub enum Load {
         /// Messages of one publisher that not all its subscribers have received, at most.
         window: u32,
     },
+    /// A flood: as fast as the publishers' sockets take it, whatever has been received.
+    Flood,
     /// No messages: the connections are held.
     Idle,
 }
@@ -213,7 +217,9 @@ impl Scenario {
                 "--churn must be from 0 to 100,000 connections per second".to_owned(),
             ),
             (
-                self.publishers == 0 && self.subscribers > 0 && matches!(self.load, Load::Saturating { .. }),
+                self.publishers == 0
+                    && self.subscribers > 0
+                    && matches!(self.load, Load::Saturating { .. } | Load::Flood),
                 "without publishers there is nothing to send as fast as possible".to_owned(),
             ),
         ];
@@ -236,8 +242,8 @@ impl Scenario {
             Load::Saturating { window } if !(1..=WINDOW_MAX).contains(&window) => {
                 Err(format!("--window must be from 1 to {WINDOW_MAX}"))
             }
-            Load::Saturating { .. } if self.subscribers == 0 => {
-                Err("--rate max counts what subscribers receive: give --subs".to_owned())
+            Load::Saturating { .. } | Load::Flood if self.subscribers == 0 => {
+                Err("--rate max and flood count what subscribers receive: give --subs".to_owned())
             }
             _ => Ok(()),
         }
@@ -289,11 +295,11 @@ impl Scenario {
         self.publishers.max(self.subscribers)
     }
 
-    /// Mean interval between two messages of one publisher, in ns; `None` in closed loop.
+    /// Mean interval between two messages of one publisher, in ns; `None` where there is no schedule.
     pub fn interval_ns(&self) -> Option<f64> {
         match self.load {
             Load::Paced { rate_per_s, .. } => Some(f64::from(self.publishers) * 1e9 / rate_per_s),
-            Load::Saturating { .. } | Load::Idle => None,
+            Load::Saturating { .. } | Load::Flood | Load::Idle => None,
         }
     }
 }
@@ -337,7 +343,7 @@ impl Load {
     pub fn arrival(&self) -> Arrival {
         match *self {
             Load::Paced { arrival, .. } => arrival,
-            Load::Saturating { .. } | Load::Idle => Arrival::Uniform,
+            Load::Saturating { .. } | Load::Flood | Load::Idle => Arrival::Uniform,
         }
     }
 }

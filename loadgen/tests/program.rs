@@ -99,6 +99,24 @@ fn nothing_is_lost_in_any_shape_version_or_qos() {
     }
 }
 
+#[test]
+fn a_flood_waits_for_no_delivery_and_its_losses_are_a_figure() {
+    let line = "--rate flood --no-tls --pubs 8 --subs 8 --warmup 0.2 --duration 0.5 --drain 20";
+    let outcome = outcome(line, &[0]);
+    assert_eq!(outcome.pointer("/scenario/load"), Some(&Value::from("flood")));
+    let [sent, received, lost] =
+        ["sent", "received", "lost"].map(|count| number(&outcome, &format!("/ledger/{count}")));
+    assert!(received > 0);
+    assert_eq!(sent, received + lost);
+    assert!(number(&outcome, "/broker/usage/rss_bytes_peak") > 0);
+    assert!(number(&outcome, "/broker/usage/rss_bytes_drained") > 0);
+    assert!(number(&outcome, "/drain/backlog") <= sent);
+    // With acknowledgements the in-flight window is what holds it back, and nothing may be lost.
+    let outcome = self::outcome(&format!("{line} -q 1"), &[0]);
+    assert!(number(&outcome, "/ledger/received") > 0);
+    assert_eq!(number(&outcome, "/ledger/lost"), 0);
+}
+
 /// On a busy machine the verdict may be "limited by the generator": the schedule is kept all the same.
 #[test]
 fn an_open_loop_run_sends_what_its_schedule_says() {
@@ -292,11 +310,12 @@ impl Drop for LongRun {
 }
 
 /// What readers of files with schema 1 may rely on.
-const SCHEMA_1: [&str; 21] = [
+const SCHEMA_1: [&str; 22] = [
     "acknowledged",
     "broker",
     "churn",
     "connect",
+    "drain",
     "generator",
     "lag",
     "lag_own",

@@ -58,6 +58,18 @@ pub fn process_rss_bytes(pid: u32) -> io::Result<u64> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no Rss line in smaps_rollup"))
 }
 
+/// Resident memory of a process in bytes as the kernel counts it by the way (`statm`): some pages off for each thread, and
+/// cheap however large the process is.
+///
+/// # Errors
+/// What reading `/proc/PID/statm` gives.
+pub fn process_rss_bytes_about(pid: u32) -> io::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm"))?;
+    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    let bytes = pages.map(|pages| pages.saturating_mul(rustix::param::page_size() as u64));
+    bytes.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no resident pages in statm"))
+}
+
 fn nanoseconds(time: Timespec) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

@@ -24,8 +24,8 @@ pub(crate) struct LoadArguments {
     /// Subscribing connections [default: 100]
     #[arg(long, value_name = "N")]
     subs: Option<u32>,
-    /// Messages per second, all publishers together, or `max` [default: one per publisher]
-    #[arg(long, value_name = "N|max")]
+    /// Messages per second, all publishers together; `max`: closed loop; `flood`: as the sockets take it [default: one per publisher]
+    #[arg(long, value_name = "N|max|flood")]
     rate: Option<Rate>,
     /// Closed loop, as fast as possible: the same as --rate max
     #[arg(long, overrides_with = "rate")]
@@ -87,6 +87,9 @@ pub(crate) struct LoadArguments {
     /// Exit 1 if the p99 of the latency is above this
     #[arg(long, value_name = "MS")]
     slo_p99_ms: Option<f64>,
+    /// Exit 1 if anything is lost, even where QoS 0 allows it: a flood, a broker that is saturated
+    #[arg(long)]
+    no_loss: bool,
     /// QoS 1 and 2: unacknowledged messages of a publisher, at most [default: 20, with --rate max the window]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     inflight: Option<u16>,
@@ -135,7 +138,7 @@ impl LoadArguments {
         }
         let load = self.load();
         let inflight = self.inflight.unwrap_or(match load {
-            Load::Paced { .. } | Load::Idle => 20,
+            Load::Paced { .. } | Load::Flood | Load::Idle => 20,
             Load::Saturating { window } => u16::try_from(window).unwrap_or(u16::MAX).max(1),
         });
         let slo_p99 = self
@@ -176,6 +179,7 @@ impl LoadArguments {
             bind: self.bind,
             seed: self.seed,
             slo_p99,
+            no_loss: self.no_loss,
             client_identifiers: self.client_id,
             credentials: broker.credentials()?,
         })
@@ -195,6 +199,7 @@ impl LoadArguments {
             _ if self.idle => Load::Idle,
             _ if self.max_rate => Load::Saturating { window: self.window },
             Some(Rate::Max) => Load::Saturating { window: self.window },
+            Some(Rate::Flood) => Load::Flood,
             Some(Rate::PerSecond(rate_per_s)) => Load::Paced {
                 rate_per_s: rate_per_s * self.scale,
                 arrival,

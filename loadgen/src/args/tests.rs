@@ -135,6 +135,7 @@ fn paces() {
         scenario("--max-rate --window 1").load,
         Load::Saturating { window: 1 }
     );
+    assert_eq!(scenario("--rate flood").load, Load::Flood);
     assert_eq!(scenario("--tls --pubs 1").inflight, 20);
     assert_eq!(scenario("--rate max --window 300").inflight, 300);
     assert_eq!(scenario("--rate max --window 300 --inflight 5").inflight, 5);
@@ -172,6 +173,8 @@ fn what_cannot_be_is_refused_with_a_sentence_and_exit_2() {
         ("--window 0 --rate max", "--window"),
         ("--pubs 0 --subs 0", "nothing to connect"),
         ("--subs 0 --rate max", "--subs"),
+        ("--subs 0 --rate flood", "--subs"),
+        ("--pubs 0 --rate flood", "without publishers"),
         ("--duration 0", "--duration"),
         ("--duration 1000000", "39 hours"),
         ("--topics a/+", "--topics"),

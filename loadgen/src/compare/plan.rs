@@ -95,6 +95,7 @@ pub const FULL: &[&str] = &[
     "pairs-tls",
     "fanout-tls",
     "pairs-w1",
+    "flood-q0",
     "paced-10k-q1",
     "tls-p2p-1K-1K",
     "conn-storm-tls",
@@ -167,7 +168,7 @@ impl Row {
             Work::Load(scenario) => match scenario.load {
                 crate::scenario::Load::Paced { .. } => true,
                 crate::scenario::Load::Saturating { window } => window == 1,
-                crate::scenario::Load::Idle => false,
+                crate::scenario::Load::Flood | crate::scenario::Load::Idle => false,
             },
             Work::Storm(_) | Work::Retained(_) => false,
         }

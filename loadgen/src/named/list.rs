@@ -63,6 +63,11 @@ pub const ALL: &[Named] = &[
         "--pubs 1 --subs 100 -t fan-out --rate max --window 1000",
     ),
     run(
+        "flood-q0",
+        "100 pairs, publishers that write as fast as their sockets take it and wait for nobody",
+        "--no-tls --pubs 100 --subs 100 --rate flood --drain 30",
+    ),
+    run(
         "paced-10k-q1",
         "100 pairs at 10,000 messages a second with QoS 1",
         "--no-tls --pubs 100 --subs 100 -q 1 --rate 10000",

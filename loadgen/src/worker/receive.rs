@@ -112,8 +112,8 @@ impl LoadState {
             .and_then(|times| window_of(&times, self.window_ns, intended_ns));
         let delivery = arrived.run.windows.get(stamp.publisher as usize);
         if let Some(window) = window {
-            // In closed loop a message leaves when it is meant to: one histogram says it all.
-            let lag_ns = stamp.lag_ns.filter(|_| delivery.is_none());
+            // Without a schedule a message leaves when it is meant to: one histogram says it all.
+            let lag_ns = stamp.lag_ns.filter(|_| self.paced);
             self.measurements.received(window, latency_ns, lag_ns);
         }
         if delivery.is_some_and(|delivery| delivery.received(stamp.sequence)) {

@@ -4,12 +4,14 @@ use transport::clock::thread_cpu_ns;
 
 use crate::measure::{Measurements, ThreadUse};
 use crate::phase::{Run, Times, WINDOWS, nanoseconds};
+use crate::scenario::Load;
 use crate::series::IntervalPart;
 
 /// What all clients of a thread add to.
 pub(super) struct LoadState {
     pub(super) measurements: Measurements,
     pub(super) times: Option<Times>,
+    pub(super) paced: bool,
     pub(super) window_ns: u64,
     /// What happens in the interval that ends then, CLOCK_MONOTONIC ns.
     pub(super) interval: Box<IntervalPart>,
@@ -43,6 +45,7 @@ impl LoadState {
         LoadState {
             measurements: Measurements::default(),
             times: None,
+            paced: matches!(run.scenario.load, Load::Paced { .. }),
             window_ns: nanoseconds(run.scenario.duration) / WINDOWS as u64,
             interval: Box::default(),
             interval_ends_ns: u64::MAX,
