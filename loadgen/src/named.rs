@@ -29,6 +29,8 @@ pub struct Named {
 pub enum Command {
     /// `loadgen run`.
     Run,
+    /// `loadgen sweep`.
+    Sweep,
     /// `loadgen conn`.
     Conn,
     /// `loadgen retained`.
@@ -40,6 +42,7 @@ impl Command {
     pub fn word(self) -> &'static str {
         match self {
             Command::Run => "run",
+            Command::Sweep => "sweep",
             Command::Conn => "conn",
             Command::Retained => "retained",
         }
@@ -59,7 +62,9 @@ pub(crate) fn expand(
         return Ok((words, None));
     };
     let found = find(&chosen)?;
-    if found.command != command {
+    // What is run at one rate can be run at several.
+    let swept = (found.command, command) == (Command::Run, Command::Sweep);
+    if found.command != command && !swept {
         let right = found.command.word();
         return Err(format!(
             "--scenario {chosen} is for loadgen {right}, not loadgen {}",
@@ -170,10 +175,10 @@ fn from_file(path: &Path) -> Result<Found, String> {
         match (key.as_str(), value) {
             ("name", toml::Value::String(name)) => found.name.clone_from(name),
             ("command", toml::Value::String(word)) => {
-                let commands = [Command::Run, Command::Conn, Command::Retained];
+                let commands = [Command::Run, Command::Sweep, Command::Conn, Command::Retained];
                 let known = commands.into_iter().find(|command| command.word() == word);
                 found.command = known.ok_or_else(|| {
-                    format!("--scenario {shown}: command must be run, conn or retained, not {word}")
+                    format!("--scenario {shown}: command must be run, sweep, conn or retained, not {word}")
                 })?;
             }
             ("scenario", _) => {
@@ -293,6 +298,7 @@ mod tests {
             let line = format!("loadgen --scenario {}", named.name);
             let parsed = match named.command {
                 Command::Run => crate::args::parse(words(&line)).map(drop),
+                Command::Sweep => crate::sweep::args::parse(words(&line)).map(drop),
                 Command::Conn => crate::storm::args::parse(words(&line)).map(drop),
                 Command::Retained => crate::retained::args::parse(words(&line)).map(drop),
             };

@@ -15,6 +15,7 @@ use crate::named::{self, Command};
 use crate::retained::{self, Retained};
 use crate::scenario::Scenario;
 use crate::storm::{self, Storm};
+use crate::sweep::{self, Sweep};
 
 /// A row.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct Row {
 pub enum Work {
     /// Messages.
     Load(Box<Scenario>),
+    /// Messages at one rate after the other.
+    Sweep(Box<Sweep>),
     /// Connections.
     Storm(Box<Storm>),
     /// Retained messages.
@@ -134,6 +137,10 @@ impl Row {
                 let request = args::parse(words(&length)).map_err(refuse)?;
                 (Work::Load(Box::new(request.scenario)), request.target)
             }
+            Command::Sweep => {
+                let request = sweep::args::parse(words(&length)).map_err(refuse)?;
+                (Work::Sweep(Box::new(request.sweep)), request.target)
+            }
             Command::Conn => {
                 let request = storm::args::parse(words(&length)).map_err(refuse)?;
                 (Work::Storm(Box::new(request.storm)), request.target)
@@ -170,6 +177,7 @@ impl Row {
                 crate::scenario::Load::Saturating { window } => window == 1,
                 crate::scenario::Load::Flood | crate::scenario::Load::Idle => false,
             },
+            Work::Sweep(_) => true,
             Work::Storm(_) | Work::Retained(_) => false,
         }
     }
@@ -231,7 +239,8 @@ mod tests {
 
     #[test]
     fn every_row_can_be_run() {
-        for name in FULL {
+        let sweeps = ["hockey-p2p", "hockey-fanout", "hockey-tls-p2p"];
+        for name in FULL.iter().chain(&sweeps) {
             let row = Row::of(name, &frame()).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(&row.name, name);
             assert_eq!(row.tls.is_some(), name.contains("tls"), "{name}");

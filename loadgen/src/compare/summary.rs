@@ -233,6 +233,13 @@ const FIGURES: &[Figure] = &[
         Some(number(outcome, "/broker/usage/connect_cpu_ns")? / many(outcome)? / 1e3)
     }),
     Figure {
+        kind: Some("sweep"),
+        lower_is_better: Some(false),
+        ..figure("highest rate within the objective", "per s", |outcome| {
+            number(outcome, "/highest_per_s")
+        })
+    },
+    Figure {
         kind: Some("connections"),
         ..figure("broker CPU per connection", "µs", |outcome| {
             Some(number(outcome, "/broker/usage/cpu_ns_per_connection")? / 1e3)

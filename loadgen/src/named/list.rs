@@ -78,6 +78,24 @@ pub const ALL: &[Named] = &[
         "--pubs 1000 --subs 1000 --rate 1000",
     ),
     named(
+        "hockey-p2p",
+        Command::Sweep,
+        "100 pairs with QoS 1 at one rate after the other, until two steps behind a p99 of 10 ms",
+        "--no-tls --pubs 100 --subs 100 -q 1 --rate 2000",
+    ),
+    named(
+        "hockey-fanout",
+        Command::Sweep,
+        "the same for one publisher to 100 subscribers with QoS 0",
+        "--no-tls --pubs 1 --subs 100 -t fan-out --rate 50",
+    ),
+    named(
+        "hockey-tls-p2p",
+        Command::Sweep,
+        "100 pairs over TLS 1.3 in the same way",
+        "--pubs 100 --subs 100 -q 1 --rate 2000",
+    ),
+    named(
         "conn-storm-plain",
         Command::Conn,
         "connections made and closed, as fast as possible",
