@@ -50,6 +50,8 @@ pub struct Outcome {
     pub rates: Rates,
     /// What came behind the end of the load.
     pub drain: DrainReport,
+    /// The slow subscribers and what they did to the others.
+    pub slow: Option<SlowReport>,
     /// The measured part in five.
     pub windows: Vec<WindowReport>,
     /// The whole run in short intervals.
@@ -177,6 +179,23 @@ pub struct DrainReport {
     pub wall_ns: u64,
     /// Whether deliveries were still coming when the time to wait for them was over: they count as lost.
     pub cut_off: bool,
+}
+
+/// Subscribers that stop reading, and what they do to the others.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SlowReport {
+    /// How many there are.
+    pub subscribers: u32,
+    /// How many of them lost their connection.
+    pub disconnected: u64,
+    /// Their books; what they got behind the end of the load counts.
+    pub ledger: Totals,
+    /// Latency of the others while all read: the first two fifths of the measured part.
+    pub reading: Option<Summary>,
+    /// Latency of the others while the slow ones did not read: the rest of it.
+    pub stalled: Option<Summary>,
+    /// The p99 of the second by that of the first.
+    pub p99_ratio: Option<f64>,
 }
 
 /// One of the parts of the measured part.

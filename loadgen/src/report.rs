@@ -5,7 +5,7 @@
 use std::fmt::{self, Write};
 
 use crate::latency::Summary;
-use crate::outcome::{BrokerUse, Outcome};
+use crate::outcome::{BrokerUse, Outcome, SlowReport};
 use crate::scenario::{Load, Scenario, version_name};
 use crate::topics::Topics;
 use crate::validity::{Gravity, LimitedBy, Verdict};
@@ -83,6 +83,8 @@ fn write_latencies(out: &mut String, outcome: &Outcome) -> fmt::Result {
     };
     let rows = [
         (first, outcome.latency),
+        ("all reading", outcome.slow.and_then(|slow| slow.reading)),
+        ("slow ones stalled", outcome.slow.and_then(|slow| slow.stalled)),
         ("write to receive", outcome.service),
         ("write to acknowledged", outcome.acknowledged),
         ("schedule lag", outcome.lag),
@@ -173,6 +175,9 @@ fn write_ledger(out: &mut String, outcome: &Outcome) -> fmt::Result {
         grouped(totals.duplicate),
         grouped(totals.reordered)
     )?;
+    if let Some(slow) = &outcome.slow {
+        write_slow(out, slow)?;
+    }
     let drain = &outcome.drain;
     if outcome.scenario.load == Load::Flood || drain.wall_ns > DRAIN_NS_NOTABLE {
         writeln!(
@@ -191,6 +196,24 @@ fn write_ledger(out: &mut String, outcome: &Outcome) -> fmt::Result {
         out,
         "{:>24} {offered}{:.0} sent, {:.0} delivered, over {:.1} s\n",
         "messages per second", rates.sent_per_s, rates.delivered_per_s, rates.measured_s
+    )
+}
+
+fn write_slow(out: &mut String, slow: &SlowReport) -> fmt::Result {
+    let ratio = slow.p99_ratio.map_or(String::new(), |ratio| {
+        format!("; p99 of the others times {ratio:.2} since they did not read")
+    });
+    writeln!(
+        out,
+        "{:>24} {} expected, {} received, {} lost, {} duplicate, {} reordered; {} of {} disconnected{ratio}",
+        "to slow subscribers",
+        grouped(slow.ledger.expected),
+        grouped(slow.ledger.received),
+        grouped(slow.ledger.lost),
+        grouped(slow.ledger.duplicate),
+        grouped(slow.ledger.reordered),
+        slow.disconnected,
+        slow.subscribers
     )
 }
 

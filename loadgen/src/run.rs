@@ -296,7 +296,9 @@ impl Drain {
             unfinished,
             ..
         } = *progress;
-        let settled = received >= expected && in_flight == 0 && unfinished == 0;
+        // What slow subscribers are still to get is not counted: they are done when nothing comes any more.
+        let settled =
+            state.scenario.slow_subscribers == 0 && received >= expected && in_flight == 0 && unfinished == 0;
         // The gauges lag the threads by a turn of their loops: twice the same means at rest.
         let at_rest = self.moved.is_some_and(|(_, before)| before == *progress);
         if !at_rest {
@@ -315,7 +317,7 @@ impl Drain {
 
 /// Descriptors and local ports, before anything is connected.
 fn check_limits(scenario: &Scenario, subject: &Subject) -> Result<(), Failure> {
-    let connections = u64::from(scenario.publishers) + u64::from(scenario.subscribers);
+    let connections = scenario.connections();
     let needed = connections + DESCRIPTORS_SPARE;
     let allowed = transport::socket::raise_descriptor_limit();
     if allowed < needed {

@@ -24,6 +24,8 @@ pub struct Scenario {
     pub publishers: u32,
     /// Number of subscribing connections.
     pub subscribers: u32,
+    /// Subscribers beside those that stop reading in the measured part; each has the topics of one of those.
+    pub slow_subscribers: u32,
     /// How messages are paced.
     pub load: Load,
     /// QoS of publishes and of subscriptions.
@@ -172,7 +174,7 @@ impl Scenario {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(&self) -> Result<(), String> {
-        let connections = u64::from(self.publishers) + u64::from(self.subscribers);
+        let connections = self.connections();
         let total = self
             .warmup
             .saturating_add(self.duration)
@@ -217,6 +219,11 @@ impl Scenario {
                 "--churn must be from 0 to 100,000 connections per second".to_owned(),
             ),
             (
+                self.slow_subscribers > 0
+                    && (self.subscribers == 0 || matches!(self.topics, Topics::Shared { .. })),
+                "--slow-subs have the topics of the others: give --subs, and not --share".to_owned(),
+            ),
+            (
                 self.publishers == 0
                     && self.subscribers > 0
                     && matches!(self.load, Load::Saturating { .. } | Load::Flood),
@@ -253,7 +260,7 @@ impl Scenario {
         let Some(pattern) = &self.client_identifiers else {
             return Ok(());
         };
-        let both = self.publishers > 0 && self.subscribers > 0;
+        let both = self.subscribers > 0 && (self.publishers > 0 || self.slow_subscribers > 0);
         if (self.numbers() > 1 && !pattern.contains("%i")) || (both && !pattern.contains("%k")) {
             return Err(format!(
                 "--client-id {pattern:?} is the same for several clients: it needs %i, their number, and %k, their kind"
@@ -263,7 +270,8 @@ impl Scenario {
     }
 
     fn check_topics(&self) -> Result<(), String> {
-        let pairs = u64::from(self.publishers) * u64::from(self.subscribers);
+        let listeners = u64::from(self.subscribers) + u64::from(self.slow_subscribers);
+        let pairs = u64::from(self.publishers) * listeners;
         let everyone_hears_everyone = match &self.topics {
             Topics::Pairs => false,
             Topics::FanOut | Topics::FanIn => true,
@@ -292,7 +300,20 @@ impl Scenario {
 
     /// One more than the highest number of a client.
     pub fn numbers(&self) -> u32 {
-        self.publishers.max(self.subscribers)
+        self.publishers.max(self.subscribers).max(self.slow_subscribers)
+    }
+
+    /// Connections that are made and held.
+    pub fn connections(&self) -> u64 {
+        [self.publishers, self.subscribers, self.slow_subscribers]
+            .map(u64::from)
+            .iter()
+            .sum()
+    }
+
+    /// The subscriber whose topics a slow one has.
+    pub fn model_of(&self, slow: u32) -> u32 {
+        slow.checked_rem(self.subscribers).unwrap_or(0)
     }
 
     /// Mean interval between two messages of one publisher, in ns; `None` where there is no schedule.

@@ -24,6 +24,9 @@ pub(crate) struct LoadArguments {
     /// Subscribing connections [default: 100]
     #[arg(long, value_name = "N")]
     subs: Option<u32>,
+    /// Subscribers beside them, of the same topics, that stop reading for the last three fifths of the measured part
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    slow_subs: u32,
     /// Messages per second, all publishers together; `max`: closed loop; `flood`: as the sockets take it [default: one per publisher]
     #[arg(long, value_name = "N|max|flood")]
     rate: Option<Rate>,
@@ -60,7 +63,7 @@ pub(crate) struct LoadArguments {
     /// Shared subscriptions: the subscribers form so many groups, each of which hears every publisher
     #[arg(long, value_name = "GROUPS", conflicts_with = "topics")]
     share: Option<NonZeroU32>,
-    /// Client identifiers: %i is the client's number, %k its kind (p or s), %r the run
+    /// Client identifiers: %i is the client's number, %k its kind (p, s, or z if slow), %r the run
     #[arg(long, value_name = "PATTERN")]
     client_id: Option<String>,
     /// Will Topic of each client; %i is its number
@@ -154,6 +157,7 @@ impl LoadArguments {
             origin: origin.map(|origin| Origin { scale, ..origin }),
             publishers: self.publishers(),
             subscribers: scaled(self.subs.unwrap_or(CONNECTIONS_DEFAULT), scale),
+            slow_subscribers: scaled(self.slow_subs, scale),
             load,
             qos: self.qos,
             payload_bytes,

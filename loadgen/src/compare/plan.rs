@@ -100,6 +100,7 @@ pub const FULL: &[&str] = &[
     "pairs-w1",
     "flood-q0",
     "paced-10k-q1",
+    "slow-sub",
     "tls-p2p-1K-1K",
     "conn-storm-tls",
     "conn-storm-tls-rsa",

@@ -207,8 +207,19 @@ const FIGURES: &[Figure] = &[
     },
     figure("RSS at most", "MiB", |outcome| {
         let bytes = number(outcome, "/broker/usage/rss_bytes_peak");
-        Some(bytes.filter(|_| flood(outcome))? / (1024.0 * 1024.0))
+        Some(bytes.filter(|_| flood(outcome) || has_slow(outcome))? / (1024.0 * 1024.0))
     }),
+    figure("p99 of the others by that while all read", "times", |outcome| {
+        number(outcome, "/slow/p99_ratio")
+    }),
+    figure(
+        "lost to the slow, or not come while it was waited for",
+        "%",
+        |outcome| {
+            let expected = number(outcome, "/slow/ledger/expected").filter(|&expected| expected > 0.0)?;
+            Some(100.0 * number(outcome, "/slow/ledger/lost")? / expected)
+        },
+    ),
     figure("last delivery after the end", "ms", |outcome| {
         Some(number(outcome, "/drain/wall_ns").filter(|_| flood(outcome))? / 1e6)
     }),
@@ -287,6 +298,10 @@ const CONNECTIONS_MIN: f64 = 1_000.0;
 
 fn closed_loop(outcome: &Value) -> bool {
     outcome.pointer("/scenario/load/saturating").is_some()
+}
+
+fn has_slow(outcome: &Value) -> bool {
+    outcome.pointer("/slow/subscribers").is_some()
 }
 
 fn flood(outcome: &Value) -> bool {

@@ -77,6 +77,11 @@ pub const ALL: &[Named] = &[
         "the headline: 1,000 publishers and 1,000 subscribers over TLS 1.3, one message a second each",
         "--pubs 1000 --subs 1000 --rate 1000",
     ),
+    run(
+        "slow-sub",
+        "20 subscribers of 1,000 messages of 4 KiB a second, and 2 more that stop reading",
+        "--no-tls --pubs 10 --subs 20 -t fan-out --rate 1000 -s 4096 --slow-subs 2",
+    ),
     named(
         "hockey-p2p",
         Command::Sweep,

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::latency::Latency;
+use crate::ledger::Totals;
 use crate::outcome::{
-    BrokerReport, ConnectReport, DrainReport, GeneratorReport, LedgerReport, Rates, SCHEMA,
+    BrokerReport, ConnectReport, DrainReport, GeneratorReport, LedgerReport, Rates, SCHEMA, SlowReport,
 };
 use crate::validity::{Finding, Verdict};
 
@@ -32,6 +33,20 @@ fn usage() -> BrokerUse {
         rss_bytes_peak: Some(3 << 20),
         rss_bytes_drained: None,
         connect_cpu_ns: Some(50_000),
+    }
+}
+
+fn slow(others: Option<Summary>) -> SlowReport {
+    SlowReport {
+        subscribers: 2,
+        disconnected: 1,
+        ledger: Totals {
+            lost: 1_234,
+            ..Totals::default()
+        },
+        reading: others,
+        stalled: others,
+        p99_ratio: Some(1.5),
     }
 }
 
@@ -84,6 +99,7 @@ fn outcome() -> Outcome {
             wall_ns: 1_250_000_000,
             cut_off: false,
         },
+        slow: Some(slow(latency.summary())),
         windows: Vec::new(),
         series: Vec::new(),
         quantiles: Vec::new(),
@@ -111,6 +127,8 @@ fn every_part_is_in_the_text() {
         "15,000 messages sent, 10,000 of them measured; 3 unsent",
         "1500 offered, 0 sent",
         "7,000 deliveries outstanding when the load ended, the last of them came 1.25 s later",
+        "1,234 lost, 0 duplicate, 0 reordered; 1 of 2 disconnected; p99 of the others times 1.50",
+        "slow ones stalled     1.500",
         "5.000 µs CPU for each delivery, 50.0 % of a core",
         "10.0 µs CPU for each connection made",
         "RSS 1.0 MiB before, 1.0 MiB connected, ? MiB loaded, 3.0 MiB at most, ? MiB drained (2.0 KiB for each connection)",

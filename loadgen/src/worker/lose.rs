@@ -5,7 +5,7 @@ use transport::ring::Token;
 
 use super::{Role, Worker};
 use crate::connection::Broken;
-use crate::handshake::Stage;
+use crate::handshake::{Stage, Who};
 
 impl Worker<'_> {
     /// A connection is over before its time.
@@ -17,6 +17,14 @@ impl Worker<'_> {
         else {
             return;
         };
+        if matches!(client.who, Who::Slow(_)) && self.load.times.is_some() {
+            // That a broker parts with one that does not read is its policy and no failure of the load.
+            client.stage = Stage::Closed;
+            client.connection.shut_down();
+            self.ready -= 1;
+            self.load.slow_broken += 1;
+            return;
+        }
         let hint = hint(client.stage, broken, self.run.endpoint.tls.is_some());
         let cause = format!("{} ({}): {broken}{hint}", client.who, client.stage.name());
         self.load.causes.push(cause);

@@ -91,6 +91,8 @@ fn verdict(outcome: &Value) -> Vec<String> {
 fn latencies(outcome: &Value) -> Table {
     let rows = [
         ("intended to receive", "latency"),
+        ("the others, while all read", "slow/reading"),
+        ("the others, while the slow ones did not", "slow/stalled"),
         ("write to receive (service time)", "service"),
         ("write to acknowledged", "acknowledged"),
         ("schedule lag", "lag"),
@@ -127,6 +129,8 @@ fn books(outcome: &Value) -> Table {
         ("lost", "/ledger/lost", 1.0),
         ("twice", "/ledger/duplicate", 1.0),
         ("out of order", "/ledger/reordered", 1.0),
+        ("lost to slow subscribers", "/slow/ledger/lost", 1.0),
+        ("slow subscribers disconnected", "/slow/disconnected", 1.0),
         ("sent per second", "/rates/sent_per_s", 1.0),
         ("delivered per second", "/rates/delivered_per_s", 1.0),
         ("outstanding at the end of the load", "/drain/backlog", 1.0),
