@@ -242,7 +242,7 @@ mod tests {
             words("loadgen --scenario singlenode-p2p-1K-1K-1K-1K"),
             Command::Run,
         );
-        assert_eq!(long.unwrap().1.unwrap().published_duration_s, Some(300.0));
+        assert_eq!(long.unwrap().1.unwrap().published_duration_s, Some(1_800.0));
         assert_eq!(
             expand(words("loadgen --pubs 3"), Command::Run).unwrap(),
             (words("loadgen --pubs 3"), None)
@@ -290,6 +290,48 @@ mod tests {
         }
         assert!(find("/nonexistent.toml").unwrap_err().contains("nonexistent"));
         assert!(find("other").unwrap_err().contains("mtls-tutorial"));
+    }
+
+    /// As the README of github.com/emqx/mqttbs describes them.
+    #[test]
+    fn the_suite_has_its_own_sizes_and_rates() {
+        let suite = ALL.iter().filter(|named| named.name.starts_with("singlenode-"));
+        let mut count = 0;
+        for named in suite {
+            count += 1;
+            let line = format!("loadgen --scenario {}", named.name);
+            let scenario = crate::args::parse(words(&line)).unwrap().scenario;
+            let name = named.name;
+            assert_eq!(
+                (scenario.duration.as_secs(), scenario.keep_alive_s),
+                (1_800, 300),
+                "{name}"
+            );
+            if name.contains("-conn-") {
+                assert_eq!(
+                    (scenario.subscribers, scenario.load),
+                    (0, crate::scenario::Load::Idle)
+                );
+                let per_s = scenario.connections() as f64 / scenario.ramp.unwrap().as_secs_f64();
+                assert!(
+                    name.ends_with(if per_s == 5_000.0 { "1M-5K" } else { "10K-100" }),
+                    "{per_s}"
+                );
+                continue;
+            }
+            assert_eq!((scenario.qos as u8, scenario.payload_bytes), (1, 16), "{name}");
+            let shared = name.contains("sharedsub");
+            assert_eq!(
+                scenario.version == mqtt::version::ProtocolVersion::V5,
+                shared,
+                "{name}"
+            );
+            let each_ns = if name.contains("fanout-5") { 2e7 } else { 1e9 };
+            assert_eq!(scenario.interval_ns(), Some(each_ns), "{name}");
+            let fan_out = scenario.topics == crate::topics::Topics::FanOut;
+            assert_eq!(fan_out, name.contains("fanout"), "{name}");
+        }
+        assert_eq!(count, 8);
     }
 
     #[test]

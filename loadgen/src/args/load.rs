@@ -123,7 +123,7 @@ pub(crate) struct LoadArguments {
     /// Seed of phases, intervals and payloads
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Publishers, subscribers and rates of the scenario times this
+    /// Publishers, subscribers and rates times this; the outcome says so, and how long the scenario itself would last
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     scale: f64,
 }
@@ -179,7 +179,7 @@ impl LoadArguments {
             connect_timeout: self.connect_timeout,
             ramp: self.ramp,
             reconnect: self.reconnect,
-            churn_per_s: self.churn,
+            churn_per_s: self.churn * scale,
             bind: self.bind,
             seed: self.seed,
             slo_p99,

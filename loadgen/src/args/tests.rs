@@ -136,6 +136,12 @@ fn paces() {
         Load::Saturating { window: 1 }
     );
     assert_eq!(scenario("--rate flood").load, Load::Flood);
+    let tenth = scenario("--pubs 50 --subs 20 --slow-subs 10 --rate 100 --churn 30 --scale 0.1");
+    assert_eq!((tenth.load, tenth.churn_per_s), (uniform(10.0), 3.0));
+    assert_eq!(
+        (tenth.publishers, tenth.subscribers, tenth.slow_subscribers),
+        (5, 2, 1)
+    );
     assert_eq!(scenario("--tls --pubs 1").inflight, 20);
     assert_eq!(scenario("--rate max --window 300").inflight, 300);
     assert_eq!(scenario("--rate max --window 300 --inflight 5").inflight, 5);

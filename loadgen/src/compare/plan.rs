@@ -52,6 +52,8 @@ pub struct Frame {
     pub warmup: Duration,
     /// The generator's CPUs.
     pub cpus: Cpus,
+    /// Factor of the clients and rates of loads of messages.
+    pub scale: f64,
 }
 
 /// Who takes part.
@@ -132,14 +134,15 @@ impl Row {
             ("cpus", frame.cpus.to_string()),
             ("threads", frame.cpus.count().to_string()),
         ];
+        let scaled = [&length[..], &[("scale", frame.scale.to_string())]].concat();
         let refuse = |error: clap::Error| format!("{chosen}: {error}");
         let (work, target) = match found.command {
             Command::Run => {
-                let request = args::parse(words(&length)).map_err(refuse)?;
+                let request = args::parse(words(&scaled)).map_err(refuse)?;
                 (Work::Load(Box::new(request.scenario)), request.target)
             }
             Command::Sweep => {
-                let request = sweep::args::parse(words(&length)).map_err(refuse)?;
+                let request = sweep::args::parse(words(&scaled)).map_err(refuse)?;
                 (Work::Sweep(Box::new(request.sweep)), request.target)
             }
             Command::Conn => {
@@ -235,6 +238,7 @@ mod tests {
             duration: Duration::from_secs(2),
             warmup: Duration::from_millis(500),
             cpus: "0".parse().unwrap(),
+            scale: 1.0,
         }
     }
 
@@ -262,6 +266,37 @@ mod tests {
         assert_eq!(
             scenario.origin.map(|origin| origin.name).as_deref(),
             Some("pairs-q1")
+        );
+    }
+
+    #[test]
+    fn a_load_of_messages_can_be_scaled() {
+        let tenth = Frame {
+            scale: 0.1,
+            ..frame()
+        };
+        let row = Row::of("singlenode-p2p-50K-50K-50K-50K", &tenth).unwrap();
+        let Work::Load(scenario) = row.work else { panic!() };
+        let origin = scenario.origin.clone().unwrap();
+        assert_eq!((scenario.publishers, origin.scale), (5_000, 0.1));
+        assert_eq!(
+            origin.published_duration_s,
+            Some(1_800.0),
+            "it says what was cut short"
+        );
+        assert!(
+            Row::of("conn-storm-tls", &tenth).is_ok(),
+            "a storm has no clients to scale"
+        );
+        assert!(
+            Row::of(
+                "pairs-q0",
+                &Frame {
+                    scale: 0.0,
+                    ..frame()
+                }
+            )
+            .is_err()
         );
     }
 

@@ -148,7 +148,7 @@ fn sweep(rounds: &Rounds, scenario: &str, brokers: &[String]) -> io::Result<Opti
     Ok(plot(
         &format!("{scenario}: latency at the offered rate"),
         &format!(
-            "p99 from the intended send time to receipt, the median of the rounds; the level line is the objective, {} µs. \
+            "p99 from the intended send time to receipt, the median of the rounds; the dashed line is the objective, {} µs. \
              Hollow: the generator limited the run, so it says nothing of the broker.",
             table::digits(slo_us)
         ),

@@ -41,7 +41,7 @@ pub(super) fn page(search: &Value) -> io::Result<Page> {
         .enumerate()
         .collect();
     let caption = format!(
-        "The level line is the objective for the p99, {} µs. Hollow: the generator limited the run, so it says nothing of \
+        "The dashed line is the objective for the p99, {} µs. Hollow: the generator limited the run, so it says nothing of \
          the broker.",
         digits(slo_us)
     );
