@@ -73,3 +73,27 @@ pub fn process_rss_bytes_about(pid: u32) -> io::Result<u64> {
 fn nanoseconds(time: Timespec) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_readings_of_the_memory_see_a_block_come() {
+        let pid = std::process::id();
+        let read = || {
+            [
+                process_rss_bytes(pid).unwrap(),
+                process_rss_bytes_about(pid).unwrap(),
+            ]
+        };
+        let before = read();
+        let block = vec![1_u8; 64 << 20];
+        for (before, after) in before.into_iter().zip(read()) {
+            assert!(after > before + (32 << 20), "{before} {after}");
+        }
+        drop(std::hint::black_box(block));
+        // No process has this number.
+        assert!(process_rss_bytes_about(u32::MAX).is_err());
+    }
+}

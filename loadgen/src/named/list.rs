@@ -80,8 +80,8 @@ pub const ALL: &[Named] = &[
     ),
     run(
         "slow-sub",
-        "20 subscribers of 1,000 messages of 4 KiB a second, and 2 more that stop reading",
-        "--no-tls --pubs 10 --subs 20 -t fan-out --rate 1000 -s 4096 --slow-subs 2",
+        "10 subscribers of 1,000 messages of 16 KiB a second, and 2 more that stop reading",
+        "--no-tls --pubs 10 --subs 10 -t fan-out --rate 1000 -s 16384 --slow-subs 2",
     ),
     named(
         "hockey-p2p",
@@ -150,6 +150,11 @@ pub const ALL: &[Named] = &[
         "churn",
         "200 messages a second while 200 connections a second come and go",
         "--no-tls --pubs 100 --subs 100 -q 1 --rate 200 --churn 200",
+    ),
+    run(
+        "composite",
+        "over TLS 1.3: 500 pairs with QoS 1 and RETAIN, 1,500 idle connections, 20 connections a second that come and go",
+        "--pubs 500 --subs 2000 -t composite/%i -q 1 --rate 1000 --retain --churn 20",
     ),
     run(
         "qos2-p2p",

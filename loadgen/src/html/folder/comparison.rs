@@ -62,6 +62,8 @@ pub(super) fn page(folder: &Path) -> io::Result<Page> {
     })
 }
 
+/// Readings of a broker's memory that make a plot.
+const READINGS_MIN: usize = 5;
 const PACED_MAX: usize = 4;
 
 /// All brokers, ours first: the place is the number of the colour.
@@ -274,6 +276,11 @@ fn connections(rounds: &Rounds, brokers: &[String]) -> io::Result<Option<Plot>> 
     let Some((scenario, contenders)) = most else {
         return Ok(None);
     };
+    // A few hundred connections are there before there is a line to draw.
+    let readings = contenders.values().flatten().map(|outcome| memory(outcome).len());
+    if readings.max().unwrap_or(0) < READINGS_MIN {
+        return Ok(None);
+    }
     let mut shown = BTreeSet::new();
     let mut drawn = Vec::new();
     for (broker, outcomes) in contenders {
