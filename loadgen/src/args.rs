@@ -236,6 +236,7 @@ Commands, each with a --help of its own:
   loadgen run        the same as without a word
   loadgen compare    Midge and other brokers on the same work, side by side
   loadgen search     the highest rate within an objective
+  loadgen sweep      the latency at one rate after the other
   loadgen conn       connections made and closed again
   loadgen selftest   what the generator itself can do
   loadgen report     the HTML report of a folder of results

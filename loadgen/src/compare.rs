@@ -26,7 +26,7 @@ use crate::error::{EXIT_GENERATOR, EXIT_INTERRUPTED, EXIT_MISSED, EXIT_OK, Failu
 use crate::machine::{self, Machine};
 use crate::run::Silent;
 use crate::selftest::Selftest;
-use crate::{retained, run, storm};
+use crate::{retained, run, storm, sweep};
 use args::CompareRequest;
 use folder::{Folder, Version};
 use plan::{Contender, Kind, Row, Work};
@@ -164,6 +164,13 @@ fn tell(
         let us = summary::number(outcome, pointer)? / 1e3;
         Some(format!("{} µs CPU {each}", table::digits(us)))
     });
+    let cost = cost.or_else(|| {
+        let rate = summary::number(outcome, "/highest_per_s")?;
+        Some(format!(
+            "within the objective up to {} per s",
+            table::digits(rate)
+        ))
+    });
     let error = outcome.get("error").and_then(Value::as_str);
     let said = error.map(str::to_owned).or(cost).unwrap_or_default();
     let minutes = began.elapsed().as_secs_f64() / 60.0;
@@ -188,6 +195,7 @@ fn measure(
     let subject = &started.subject;
     let value = match &row.work {
         Work::Load(scenario) => to_value(&run::run(scenario, subject, interrupted, &mut Silent)?),
+        Work::Sweep(sweep) => to_value(&sweep::run(sweep, subject, interrupted, &mut Silent)?),
         Work::Storm(storm) => to_value(&storm::run(storm, subject, interrupted, &mut Silent)?),
         Work::Retained(retained) => to_value(&retained::run(retained, subject, interrupted)?),
     };

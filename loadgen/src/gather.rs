@@ -1,16 +1,16 @@
 //! From what the threads and the meter hand over to the outcome.
 
 use crate::churn::ChurnReport;
-use crate::latency::Latency;
+use crate::latency::{Latency, Summary};
 use crate::ledger::Totals;
 use crate::machine::{self, Machine};
 use crate::measure::{Measurements, WorkerOutcome};
 use crate::meter::Meter;
 use crate::outcome::{
     BrokerReport, ConnectReport, GeneratorReport, Histograms, LedgerReport, Outcome, Rates, SCHEMA,
-    WindowReport,
+    SlowReport, WindowReport,
 };
-use crate::phase::Run;
+use crate::phase::{READING_WINDOWS, Run, WINDOWS};
 use crate::run::Subject;
 use crate::scenario::Load;
 use crate::series::Series;
@@ -69,11 +69,12 @@ pub(crate) fn outcome(
         latency_p99_ns: latency.summary().map(|summary| summary.p99_ns),
         steadiness,
         interrupted: circumstances.interrupted,
+        drain_cut_off: meter.drain().cut_off.then_some(state.scenario.drain),
         churn_failed: circumstances.churn.as_ref().map_or(0, |churn| churn.failed),
         ..evidence_of(state, workers, &measurements)
     };
     let times = state.timeline.times();
-    let rates = rates(state, &ledger, latency.count());
+    let rates = rates(state, &ledger, latency.count(), meter);
     Outcome {
         schema: SCHEMA,
         loadgen_version: env!("CARGO_PKG_VERSION"),
@@ -83,6 +84,8 @@ pub(crate) fn outcome(
         churn: circumstances.churn.clone(),
         connect: connect_report(state, &measurements, meter, circumstances.connect_wall_ns),
         rates,
+        drain: meter.drain(),
+        slow: slow_report(state, workers, &measurements),
         latency: latency.summary(),
         service: measurements.service.summary(),
         acknowledged: measurements.acknowledged.summary(),
@@ -108,6 +111,8 @@ fn evidence_of(state: &Run, workers: &[WorkerOutcome], measurements: &Measuremen
     Evidence {
         paced: matches!(state.scenario.load, Load::Paced { .. }),
         idle: state.scenario.load == Load::Idle,
+        flood: state.scenario.load == Load::Flood,
+        no_loss: state.scenario.no_loss,
         subscribers: state.scenario.subscribers,
         reconnected: workers.iter().map(|worker| worker.reconnected).sum(),
         reconnects: state.scenario.reconnect,
@@ -128,13 +133,41 @@ fn evidence_of(state: &Run, workers: &[WorkerOutcome], measurements: &Measuremen
     }
 }
 
-fn close_books(state: &Run, outcomes: &[WorkerOutcome], measurements: &Measurements) -> LedgerReport {
+/// Messages sent by each publisher.
+fn sent(state: &Run, outcomes: &[WorkerOutcome]) -> Vec<u64> {
     let mut sent = vec![0; state.scenario.publishers as usize];
     for (publisher, count) in outcomes.iter().flat_map(|outcome| &outcome.sent) {
         if let Some(entry) = sent.get_mut(*publisher as usize) {
             *entry = *count;
         }
     }
+    sent
+}
+
+fn slow_report(state: &Run, outcomes: &[WorkerOutcome], measurements: &Measurements) -> Option<SlowReport> {
+    let subscribers = Some(state.scenario.slow_subscribers).filter(|&count| count > 0)?;
+    let sent = sent(state, outcomes);
+    let mut ledger = Totals::default();
+    for books in outcomes.iter().flat_map(|outcome| &outcome.slow_books) {
+        ledger.add(&books.close(|publisher| sent.get(publisher as usize).copied().unwrap_or(0)));
+    }
+    let reading = measurements.latency_of(0..READING_WINDOWS).summary();
+    let stalled = measurements.latency_of(READING_WINDOWS..WINDOWS).summary();
+    let ratio = |reading: Summary, stalled: Summary| stalled.p99_ns as f64 / reading.p99_ns.max(1) as f64;
+    Some(SlowReport {
+        subscribers,
+        disconnected: outcomes.iter().map(|outcome| outcome.slow_broken).sum(),
+        ledger,
+        reading,
+        stalled,
+        p99_ratio: reading
+            .zip(stalled)
+            .map(|(reading, stalled)| ratio(reading, stalled)),
+    })
+}
+
+fn close_books(state: &Run, outcomes: &[WorkerOutcome], measurements: &Measurements) -> LedgerReport {
+    let sent = sent(state, outcomes);
     let mut totals = Totals::default();
     let sent_by = |publisher: u32| sent.get(publisher as usize).copied().unwrap_or(0);
     for books in outcomes.iter().flat_map(|outcome| &outcome.books) {
@@ -196,7 +229,7 @@ fn broker_report(subject: &Subject, meter: &Meter, outcomes: &[WorkerOutcome]) -
 
 fn connect_report(state: &Run, measurements: &Measurements, meter: &Meter, wall_ns: u64) -> ConnectReport {
     ConnectReport {
-        connections: u64::from(state.scenario.publishers) + u64::from(state.scenario.subscribers),
+        connections: state.scenario.connections(),
         wall_ns,
         rss: meter.rss.clone(),
         tcp: measurements.tcp.summary(),
@@ -206,7 +239,7 @@ fn connect_report(state: &Run, measurements: &Measurements, meter: &Meter, wall_
     }
 }
 
-fn rates(state: &Run, ledger: &LedgerReport, deliveries: u64) -> Rates {
+fn rates(state: &Run, ledger: &LedgerReport, deliveries: u64, meter: &Meter) -> Rates {
     let measured_ns = state
         .timeline
         .times()
@@ -221,12 +254,15 @@ fn rates(state: &Run, ledger: &LedgerReport, deliveries: u64) -> Rates {
     };
     let offered_per_s = match state.scenario.load {
         Load::Paced { rate_per_s, .. } => Some(rate_per_s),
-        Load::Saturating { .. } | Load::Idle => None,
+        Load::Saturating { .. } | Load::Flood | Load::Idle => None,
     };
+    let came_per_s = meter
+        .delivered_per_s()
+        .filter(|_| state.scenario.load == Load::Flood);
     Rates {
         measured_s,
         offered_per_s,
         sent_per_s: per_s(ledger.sent_measured),
-        delivered_per_s: per_s(deliveries),
+        delivered_per_s: came_per_s.unwrap_or_else(|| per_s(deliveries)),
     }
 }

@@ -59,6 +59,8 @@ pub enum Who {
     Publisher(u32),
     /// The subscriber with this number.
     Subscriber(u32),
+    /// The slow subscriber with this number.
+    Slow(u32),
 }
 
 impl Who {
@@ -70,6 +72,7 @@ impl Who {
         match self {
             Who::Publisher(number) => format!("lg{:04x}p{number}", run.number),
             Who::Subscriber(number) => format!("lg{:04x}s{number}", run.number),
+            Who::Slow(number) => format!("lg{:04x}z{number}", run.number),
         }
     }
 
@@ -77,13 +80,14 @@ impl Who {
         match self {
             Who::Publisher(_) => "p",
             Who::Subscriber(_) => "s",
+            Who::Slow(_) => "z",
         }
     }
 
     /// The number among its kind.
     pub fn number(self) -> u32 {
         match self {
-            Who::Publisher(number) | Who::Subscriber(number) => number,
+            Who::Publisher(number) | Who::Subscriber(number) | Who::Slow(number) => number,
         }
     }
 }
@@ -93,6 +97,7 @@ impl std::fmt::Display for Who {
         match self {
             Who::Publisher(number) => write!(formatter, "publisher {number}"),
             Who::Subscriber(number) => write!(formatter, "subscriber {number}"),
+            Who::Slow(number) => write!(formatter, "slow subscriber {number}"),
         }
     }
 }

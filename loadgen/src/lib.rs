@@ -6,8 +6,8 @@
 //! [`schedule`], [`payload`] stamps and, in closed loop, its [`window`]) and [`subscriber`] (with its [`ledger`]);
 //! [`measure`] and [`latency`] hold what was measured, [`validity`] judges it, [`report`] and [`export`] show it.
 //!
-//! Made of runs: [`compare`] (Midge and other brokers in turns), [`search`] (the highest rate within an objective) and
-//! [`selftest`] (against a sink). Beside runs: [`storm`] (connections), [`retained`] and single clients, [`pubsub`].
+//! Made of runs: [`compare`] (Midge and other brokers in turns), [`search`] (the highest rate within an objective),
+//! [`sweep`] (one rate after the other) and [`selftest`] (against a sink). Beside runs: [`storm`] (connections), [`retained`] and single clients, [`pubsub`].
 //! [`named`] has the loads with names, [`series`] the run over time, [`html`] the report of a folder, [`metrics`] what is
 //! served while it runs.
 //!
@@ -55,6 +55,7 @@ pub mod steadiness;
 pub mod storm;
 pub mod subscriber;
 pub mod subscription;
+pub mod sweep;
 pub mod target;
 pub mod topics;
 pub mod validity;

@@ -21,8 +21,9 @@ use loadgen::search::args::SearchRequest;
 use loadgen::selftest::Selftest;
 use loadgen::selftest::args::SelftestRequest;
 use loadgen::storm::args::StormRequest;
+use loadgen::sweep::args::SweepRequest;
 use loadgen::target::Target;
-use loadgen::{compare, conceal, export, html, named, pubsub, retained, run, search, selftest, storm};
+use loadgen::{compare, conceal, export, html, named, pubsub, retained, run, search, selftest, storm, sweep};
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         }),
         "report" => end(html::args::parse(behind()), report_of),
         "search" => end(search::args::parse(behind()), search_of),
+        "sweep" => end(sweep::args::parse(behind()), sweep_of),
         "selftest" => end(selftest::args::parse(behind()), selftest_of),
         "conn" => end(storm::args::parse(behind()), storm_of),
         "retained" => end(retained::args::parse(behind()), retained_of),
@@ -97,12 +99,50 @@ fn search_of(request: &SearchRequest) -> Result<u8, Failure> {
     let outcome = outcome?;
     print!("{}", search::text(&outcome));
     if let Some(folder) = &request.out {
-        keep_ceiling(folder, request.scenario.cpus.clone(), &interrupted)?;
-        write_json(&outcome, Some(&folder.join("search.json")))?;
-        let written = html::write(folder);
-        written.map_err(Failure::system(format!("cannot write into {}", folder.display())))?;
+        let cpus = request.scenario.cpus.clone();
+        keep_with_ceiling(&outcome, folder, "search.json", cpus, &interrupted)?;
     }
     Ok(outcome.exit_code())
+}
+
+fn sweep_of(request: &SweepRequest) -> Result<u8, Failure> {
+    let interrupted = watch_signals()?;
+    if let Some(folder) = &request.out {
+        make_folder(folder)?;
+    }
+    let scenario = &request.sweep.scenario;
+    let mut target = Target::open(&request.target, scenario, &interrupted)?;
+    let mut progress = ProgressLine::new(scenario);
+    let outcome = sweep::run(&request.sweep, &target.subject, &interrupted, &mut progress);
+    progress.clear();
+    target.check_alive()?;
+    let outcome = outcome?;
+    print!("{}", sweep::text(&outcome));
+    if let Some(folder) = &request.out {
+        keep_with_ceiling(
+            &outcome,
+            folder,
+            "sweep.json",
+            scenario.cpus.clone(),
+            &interrupted,
+        )?;
+    }
+    Ok(outcome.verdict.exit_code)
+}
+
+/// Writes the outcome of several runs into its folder, with the generator's ceiling and the report.
+fn keep_with_ceiling<T: serde::Serialize>(
+    outcome: &T,
+    folder: &Path,
+    name: &str,
+    cpus: Option<Cpus>,
+    interrupted: &AtomicBool,
+) -> Result<(), Failure> {
+    keep_ceiling(folder, cpus, interrupted)?;
+    write_json(outcome, Some(&folder.join(name)))?;
+    let written = html::write(folder);
+    written.map_err(Failure::system(format!("cannot write into {}", folder.display())))?;
+    Ok(())
 }
 
 fn selftest_of(request: &SelftestRequest) -> Result<u8, Failure> {
@@ -146,6 +186,7 @@ fn password(words: &[OsString]) -> Option<String> {
         Some("pub") => pubsub::password(true, behind()),
         Some("sub") => pubsub::password(false, behind()),
         Some("conn") => storm::args::password(words.iter().skip(1).cloned()),
+        Some("sweep") => sweep::args::password(words.iter().skip(1).cloned()),
         Some("search") => search::args::password(words.iter().skip(1).cloned()),
         _ => args::password(words.iter().cloned()),
     }

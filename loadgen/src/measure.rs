@@ -82,11 +82,17 @@ impl Measurements {
         }
     }
 
+    /// The latency of some windows together.
+    pub fn latency_of(&self, windows: std::ops::Range<usize>) -> Latency {
+        let mut whole = Latency::new();
+        let windows = self.latency.get(windows).unwrap_or_default();
+        windows.iter().for_each(|window| whole.merge(window));
+        whole
+    }
+
     /// The latency of all windows together.
     pub fn whole_latency(&self) -> Latency {
-        let mut whole = Latency::new();
-        self.latency.iter().for_each(|window| whole.merge(window));
-        whole
+        self.latency_of(0..WINDOWS)
     }
 
     /// The lag of all messages.
@@ -133,6 +139,10 @@ pub struct WorkerOutcome {
     pub measurements: Measurements,
     /// The books of its subscribers.
     pub books: Vec<Books>,
+    /// The books of its slow subscribers.
+    pub slow_books: Vec<Books>,
+    /// Slow subscribers that lost their connection.
+    pub slow_broken: u64,
     /// Publisher number and messages sent.
     pub sent: Vec<(u32, u64)>,
     /// Messages of the schedule that never left.

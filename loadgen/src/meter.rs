@@ -2,10 +2,10 @@
 //!
 //! Invariant: CPU time and the deliveries that it is divided by are read together.
 
-use transport::clock::{monotonic_ns, process_cpu_ns, process_rss_bytes};
+use transport::clock::{monotonic_ns, process_cpu_ns, process_rss_bytes, process_rss_bytes_about};
 
 use crate::machine::CpuTimes;
-use crate::outcome::BrokerUse;
+use crate::outcome::{BrokerUse, DrainReport};
 use crate::phase::{Phase, Progress};
 
 /// Reads, and keeps what it read.
@@ -16,6 +16,11 @@ pub(crate) struct Meter {
     pub(crate) connected: Reading,
     measured: Option<Reading>,
     stopped: Option<Reading>,
+    drained: Option<Reading>,
+    /// What the end of the load left, and when the last of it came.
+    drain: DrainReport,
+    received: u64,
+    rss_bytes_peak: Option<u64>,
     /// Deliveries due and not received, ten times a second.
     pub(crate) backlog: Vec<u64>,
     /// Connections and resident memory while they are made.
@@ -70,9 +75,37 @@ impl Meter {
         if phase != Phase::WarmUp && self.measured.is_none() {
             self.measured = Some(self.read(progress));
         }
-        if phase == Phase::Draining && self.stopped.is_none() {
-            self.stopped = Some(self.read(progress));
+        match self.stopped {
+            Some(stopped) if progress.received > self.received => {
+                self.drain.wall_ns = monotonic_ns().saturating_sub(stopped.at_ns);
+            }
+            None if phase == Phase::Draining => {
+                self.stopped = Some(self.read(progress));
+                self.drain.backlog = progress.expected.saturating_sub(progress.received);
+            }
+            _ => {}
         }
+        self.received = progress.received;
+        let rss_bytes = self.pid.and_then(|pid| process_rss_bytes_about(pid).ok());
+        self.rss_bytes_peak = self.rss_bytes_peak.max(rss_bytes);
+    }
+
+    /// The run is over: nothing will come any more, or it is not waited for.
+    pub(crate) fn end(&mut self, progress: &Progress, cut_off: bool) {
+        self.drained = Some(self.read(progress));
+        self.drain.cut_off = cut_off;
+    }
+
+    /// What came behind the end of the load.
+    pub(crate) fn drain(&self) -> DrainReport {
+        self.drain
+    }
+
+    /// Deliveries per second that came in the measured part, whenever they were sent.
+    pub(crate) fn delivered_per_s(&self) -> Option<f64> {
+        let (from, to) = (self.measured?, self.stopped?);
+        let wall_ns = to.at_ns.saturating_sub(from.at_ns);
+        (wall_ns > 0).then(|| (to.received - from.received) as f64 * 1e9 / wall_ns as f64)
     }
 
     pub(crate) fn usage(&self) -> Option<BrokerUse> {
@@ -87,6 +120,8 @@ impl Meter {
             rss_bytes_before: self.before.rss_bytes,
             rss_bytes_connected: self.connected.rss_bytes,
             rss_bytes_loaded: to.rss_bytes,
+            rss_bytes_peak: self.rss_bytes_peak,
+            rss_bytes_drained: self.drained.and_then(|drained| drained.rss_bytes),
             connect_cpu_ns: self
                 .connected
                 .cpu_ns

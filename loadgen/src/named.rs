@@ -29,6 +29,8 @@ pub struct Named {
 pub enum Command {
     /// `loadgen run`.
     Run,
+    /// `loadgen sweep`.
+    Sweep,
     /// `loadgen conn`.
     Conn,
     /// `loadgen retained`.
@@ -40,6 +42,7 @@ impl Command {
     pub fn word(self) -> &'static str {
         match self {
             Command::Run => "run",
+            Command::Sweep => "sweep",
             Command::Conn => "conn",
             Command::Retained => "retained",
         }
@@ -59,7 +62,9 @@ pub(crate) fn expand(
         return Ok((words, None));
     };
     let found = find(&chosen)?;
-    if found.command != command {
+    // What is run at one rate can be run at several.
+    let swept = (found.command, command) == (Command::Run, Command::Sweep);
+    if found.command != command && !swept {
         let right = found.command.word();
         return Err(format!(
             "--scenario {chosen} is for loadgen {right}, not loadgen {}",
@@ -170,10 +175,10 @@ fn from_file(path: &Path) -> Result<Found, String> {
         match (key.as_str(), value) {
             ("name", toml::Value::String(name)) => found.name.clone_from(name),
             ("command", toml::Value::String(word)) => {
-                let commands = [Command::Run, Command::Conn, Command::Retained];
+                let commands = [Command::Run, Command::Sweep, Command::Conn, Command::Retained];
                 let known = commands.into_iter().find(|command| command.word() == word);
                 found.command = known.ok_or_else(|| {
-                    format!("--scenario {shown}: command must be run, conn or retained, not {word}")
+                    format!("--scenario {shown}: command must be run, sweep, conn or retained, not {word}")
                 })?;
             }
             ("scenario", _) => {
@@ -250,7 +255,7 @@ mod tests {
             words("loadgen --scenario singlenode-p2p-1K-1K-1K-1K"),
             Command::Run,
         );
-        assert_eq!(long.unwrap().1.unwrap().published_duration_s, Some(300.0));
+        assert_eq!(long.unwrap().1.unwrap().published_duration_s, Some(1_800.0));
         assert_eq!(
             expand(words("loadgen --pubs 3"), Command::Run).unwrap(),
             (words("loadgen --pubs 3"), None)
@@ -314,12 +319,55 @@ mod tests {
         assert!(find("other").unwrap_err().contains("mtls-tutorial"));
     }
 
+    /// As the README of github.com/emqx/mqttbs describes them.
+    #[test]
+    fn the_suite_has_its_own_sizes_and_rates() {
+        let suite = ALL.iter().filter(|named| named.name.starts_with("singlenode-"));
+        let mut count = 0;
+        for named in suite {
+            count += 1;
+            let line = format!("loadgen --scenario {}", named.name);
+            let scenario = crate::args::parse(words(&line)).unwrap().scenario;
+            let name = named.name;
+            assert_eq!(
+                (scenario.duration.as_secs(), scenario.keep_alive_s),
+                (1_800, 300),
+                "{name}"
+            );
+            if name.contains("-conn-") {
+                assert_eq!(
+                    (scenario.subscribers, scenario.load),
+                    (0, crate::scenario::Load::Idle)
+                );
+                let per_s = scenario.connections() as f64 / scenario.ramp.unwrap().as_secs_f64();
+                assert!(
+                    name.ends_with(if per_s == 5_000.0 { "1M-5K" } else { "10K-100" }),
+                    "{per_s}"
+                );
+                continue;
+            }
+            assert_eq!((scenario.qos as u8, scenario.payload_bytes), (1, 16), "{name}");
+            let shared = name.contains("sharedsub");
+            assert_eq!(
+                scenario.version == mqtt::version::ProtocolVersion::V5,
+                shared,
+                "{name}"
+            );
+            let each_ns = if name.contains("fanout-5") { 2e7 } else { 1e9 };
+            assert_eq!(scenario.interval_ns(), Some(each_ns), "{name}");
+            let fan_out = scenario.topics == crate::topics::Topics::FanOut;
+            assert_eq!(fan_out, name.contains("fanout"), "{name}");
+        }
+        assert_eq!(count, 8);
+    }
+
     #[test]
     fn every_named_scenario_can_be_run() {
         for named in ALL {
             let line = format!("loadgen --scenario {}", named.name);
             let parsed = match named.command {
                 Command::Run => crate::args::parse(words(&line)).map(drop),
+                Command::Sweep => crate::sweep::args::parse(words(&line)).map(drop),
                 Command::Conn => crate::storm::args::parse(words(&line)).map(drop),
                 Command::Retained => crate::retained::args::parse(words(&line)).map(drop),
             };

@@ -36,7 +36,7 @@ pub struct Outcome {
     pub churn: Option<ChurnReport>,
     /// Intended send time to receive.
     pub latency: Option<Summary>,
-    /// Write to receive; absent in closed loop and where payloads are too short to carry it.
+    /// Write to receive; absent without a schedule and where payloads are too short to carry it.
     pub service: Option<Summary>,
     /// Write to PUBACK or PUBCOMP.
     pub acknowledged: Option<Summary>,
@@ -48,6 +48,10 @@ pub struct Outcome {
     pub ledger: LedgerReport,
     /// Messages per second in the measured part.
     pub rates: Rates,
+    /// What came behind the end of the load.
+    pub drain: DrainReport,
+    /// The slow subscribers and what they did to the others.
+    pub slow: Option<SlowReport>,
     /// The measured part in five.
     pub windows: Vec<WindowReport>,
     /// The whole run in short intervals.
@@ -114,6 +118,10 @@ pub struct BrokerUse {
     pub rss_bytes_connected: Option<u64>,
     /// At the end of the load, bytes.
     pub rss_bytes_loaded: Option<u64>,
+    /// The highest that was seen from the beginning of the load to the end of the run, ten times a second, bytes.
+    pub rss_bytes_peak: Option<u64>,
+    /// When the outstanding deliveries had come, bytes.
+    pub rss_bytes_drained: Option<u64>,
     /// CPU time while connecting, ns.
     pub connect_cpu_ns: Option<u64>,
 }
@@ -158,12 +166,40 @@ pub struct LedgerReport {
 pub struct Rates {
     /// Length of the measured part, s.
     pub measured_s: f64,
-    /// Asked for; `None` in closed loop.
+    /// Asked for; `None` where there is no schedule.
     pub offered_per_s: Option<f64>,
     /// Sent.
     pub sent_per_s: f64,
-    /// Received by subscribers.
+    /// Received by subscribers: of what was sent in it; in a flood what came in it, whenever it was sent.
     pub delivered_per_s: f64,
+}
+
+/// What came behind the end of the load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DrainReport {
+    /// Deliveries that were due and had not come when the load ended.
+    pub backlog: u64,
+    /// From then to the last delivery that came, to some 20 ms, ns.
+    pub wall_ns: u64,
+    /// Whether deliveries were still coming when the time to wait for them was over: they count as lost.
+    pub cut_off: bool,
+}
+
+/// Subscribers that stop reading, and what they do to the others.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SlowReport {
+    /// How many there are.
+    pub subscribers: u32,
+    /// How many of them lost their connection.
+    pub disconnected: u64,
+    /// Their books; what they got behind the end of the load counts.
+    pub ledger: Totals,
+    /// Latency of the others while all read: the first two fifths of the measured part.
+    pub reading: Option<Summary>,
+    /// Latency of the others while the slow ones did not read: the rest of it.
+    pub stalled: Option<Summary>,
+    /// The p99 of the second by that of the first.
+    pub p99_ratio: Option<f64>,
 }
 
 /// One of the parts of the measured part.

@@ -34,6 +34,9 @@ pub enum Phase {
 /// How the measured part is cut for the check of its steadiness.
 pub const WINDOWS: usize = 5;
 
+/// Windows of the measured part in which slow subscribers still read: what the others have to be compared with.
+pub const READING_WINDOWS: usize = 2;
+
 /// When the phases begin, CLOCK_MONOTONIC ns.
 #[derive(Debug)]
 pub struct Timeline {
@@ -117,6 +120,12 @@ impl Times {
         (self.measure_from_ns..self.stop_ns).contains(&intended_ns)
     }
 
+    /// When slow subscribers stop reading: behind the first [`READING_WINDOWS`] windows of the measured part.
+    pub fn stall_from_ns(&self) -> u64 {
+        let measured_ns = self.stop_ns.saturating_sub(self.measure_from_ns);
+        self.measure_from_ns + measured_ns / WINDOWS as u64 * READING_WINDOWS as u64
+    }
+
     /// The phase at `now_ns`.
     pub fn phase(&self, now_ns: u64) -> Phase {
         match now_ns {
@@ -143,6 +152,8 @@ pub struct Gauges {
     pub in_flight: AtomicU64,
     /// Publishers with messages on their schedule.
     pub unfinished: AtomicU64,
+    /// Deliveries to slow subscribers received.
+    pub slow_received: AtomicU64,
     /// Connections lost.
     pub broken: AtomicU64,
 }
@@ -157,6 +168,7 @@ pub struct Progress {
     pub received: u64,
     pub in_flight: u64,
     pub unfinished: u64,
+    pub slow_received: u64,
     pub broken: u64,
 }
 
@@ -239,7 +251,7 @@ impl Run {
         let group = || Arc::new(Mutex::new(Ledger::new(plan.heard(0))));
         let groups = (0..plan.groups()).map(|_| group()).collect();
         let windows = match load {
-            Load::Paced { .. } | Load::Idle => Vec::new(),
+            Load::Paced { .. } | Load::Flood | Load::Idle => Vec::new(),
             Load::Saturating { window } => (0..publishers)
                 .map(|publisher| DeliveryWindow::new(window, plan.listeners(publisher)))
                 .collect(),
@@ -269,6 +281,7 @@ impl Run {
             progress.received += gauges.received.load(Ordering::Relaxed);
             progress.in_flight += gauges.in_flight.load(Ordering::Relaxed);
             progress.unfinished += gauges.unfinished.load(Ordering::Relaxed);
+            progress.slow_received += gauges.slow_received.load(Ordering::Relaxed);
             progress.broken += gauges.broken.load(Ordering::Relaxed);
         }
         progress

@@ -22,7 +22,7 @@ pub struct ProgressLine {
 impl ProgressLine {
     /// A line for this scenario.
     pub fn new(scenario: &Scenario) -> ProgressLine {
-        let connections = u64::from(scenario.publishers) + u64::from(scenario.subscribers);
+        let connections = scenario.connections();
         let bar = ProgressBar::new(100);
         if let Ok(style) = ProgressStyle::with_template("{prefix:>10} {wide_bar} {msg}") {
             bar.set_style(style);

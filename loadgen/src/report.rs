@@ -5,7 +5,7 @@
 use std::fmt::{self, Write};
 
 use crate::latency::Summary;
-use crate::outcome::{BrokerUse, Outcome, security};
+use crate::outcome::{BrokerUse, Outcome, SlowReport, security};
 use crate::scenario::{Load, Scenario, version_name};
 use crate::topics::Topics;
 use crate::validity::{Gravity, LimitedBy, Verdict};
@@ -46,6 +46,7 @@ fn write_head(out: &mut String, outcome: &Outcome) -> fmt::Result {
     let pace = match outcome.scenario.load {
         Load::Paced { rate_per_s, .. } => format!("{} msg/s", grouped(rate_per_s.round() as u64)),
         Load::Saturating { window } => format!("as fast as possible with a window of {window}"),
+        Load::Flood => "a flood, as fast as the sockets take it".to_owned(),
         Load::Idle => "no messages".to_owned(),
     };
     if let Some(origin) = &outcome.scenario.origin {
@@ -82,6 +83,8 @@ fn write_latencies(out: &mut String, outcome: &Outcome) -> fmt::Result {
     };
     let rows = [
         (first, outcome.latency),
+        ("all reading", outcome.slow.and_then(|slow| slow.reading)),
+        ("slow ones stalled", outcome.slow.and_then(|slow| slow.stalled)),
         ("write to receive", outcome.service),
         ("write to acknowledged", outcome.acknowledged),
         ("schedule lag", outcome.lag),
@@ -173,6 +176,19 @@ fn write_ledger(out: &mut String, outcome: &Outcome) -> fmt::Result {
         grouped(totals.duplicate),
         grouped(totals.reordered)
     )?;
+    if let Some(slow) = &outcome.slow {
+        write_slow(out, slow)?;
+    }
+    let drain = &outcome.drain;
+    if outcome.scenario.load == Load::Flood || drain.wall_ns > DRAIN_NS_NOTABLE {
+        writeln!(
+            out,
+            "{:>24} {} deliveries outstanding when the load ended, the last of them came {:.2} s later",
+            "backlog",
+            grouped(drain.backlog),
+            drain.wall_ns as f64 / 1e9
+        )?;
+    }
     let rates = &outcome.rates;
     let offered = rates
         .offered_per_s
@@ -181,6 +197,24 @@ fn write_ledger(out: &mut String, outcome: &Outcome) -> fmt::Result {
         out,
         "{:>24} {offered}{:.0} sent, {:.0} delivered, over {:.1} s\n",
         "messages per second", rates.sent_per_s, rates.delivered_per_s, rates.measured_s
+    )
+}
+
+fn write_slow(out: &mut String, slow: &SlowReport) -> fmt::Result {
+    let ratio = slow.p99_ratio.map_or(String::new(), |ratio| {
+        format!("; p99 of the others times {ratio:.2} since they did not read")
+    });
+    writeln!(
+        out,
+        "{:>24} {} expected, {} received, {} lost, {} duplicate, {} reordered; {} of {} disconnected{ratio}",
+        "to slow subscribers",
+        grouped(slow.ledger.expected),
+        grouped(slow.ledger.received),
+        grouped(slow.ledger.lost),
+        grouped(slow.ledger.duplicate),
+        grouped(slow.ledger.reordered),
+        slow.disconnected,
+        slow.subscribers
     )
 }
 
@@ -228,11 +262,13 @@ fn write_broker_use(out: &mut String, outcome: &Outcome, usage: &BrokerUse) -> f
     };
     write!(
         out,
-        "{:>24} RSS {} MiB before, {} MiB connected, {} MiB loaded",
+        "{:>24} RSS {} MiB before, {} MiB connected, {} MiB loaded, {} MiB at most, {} MiB drained",
         "",
         mib(usage.rss_bytes_before),
         mib(usage.rss_bytes_connected),
-        mib(usage.rss_bytes_loaded)
+        mib(usage.rss_bytes_loaded),
+        mib(usage.rss_bytes_peak),
+        mib(usage.rss_bytes_drained)
     )?;
     if let (Some(before), Some(connected)) = (usage.rss_bytes_before, usage.rss_bytes_connected) {
         write!(
@@ -243,6 +279,9 @@ fn write_broker_use(out: &mut String, outcome: &Outcome, usage: &BrokerUse) -> f
     }
     writeln!(out)
 }
+
+/// How late the last delivery has to come to be worth a line.
+const DRAIN_NS_NOTABLE: u64 = 200_000_000;
 
 /// The verdict with its findings.
 pub(crate) fn write_findings(out: &mut String, verdict: &Verdict) -> fmt::Result {
@@ -279,118 +318,4 @@ pub(crate) fn grouped(number: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::latency::Latency;
-    use crate::outcome::{BrokerReport, ConnectReport, GeneratorReport, LedgerReport, Rates, SCHEMA};
-    use crate::validity::{Finding, Verdict};
-
-    #[test]
-    fn digits_in_groups() {
-        for (number, text) in [
-            (0, "0"),
-            (999, "999"),
-            (1_000, "1,000"),
-            (1_234_567, "1,234,567"),
-            (100_000, "100,000"),
-        ] {
-            assert_eq!(grouped(number), text);
-        }
-    }
-
-    fn outcome() -> Outcome {
-        let words = [
-            "loadgen", "--pubs", "2", "--subs", "3", "-q", "1", "--rate", "1500",
-        ]
-        .map(std::ffi::OsString::from);
-        let mut latency = Latency::new();
-        latency.record(1_500_000);
-        let finding = Finding {
-            gravity: Gravity::Fault,
-            text: "seven were lost".to_owned(),
-        };
-        Outcome {
-            schema: SCHEMA,
-            loadgen_version: "0",
-            started_unix_s: 0,
-            scenario: crate::args::parse(words).unwrap().scenario,
-            broker: BrokerReport {
-                address: "127.0.0.1:1883".to_owned(),
-                name: "a broker".to_owned(),
-                usage: Some(BrokerUse {
-                    cpu_ns: 500_000_000,
-                    wall_ns: 1_000_000_000,
-                    deliveries: 100_000,
-                    cpu_ns_per_delivery: Some(5_000.0),
-                    rss_bytes_before: Some(1 << 20),
-                    rss_bytes_connected: Some((1 << 20) + 5 * 2_048),
-                    rss_bytes_loaded: None,
-                    connect_cpu_ns: Some(50_000),
-                }),
-                ..BrokerReport::default()
-            },
-            connect: ConnectReport {
-                connections: 5,
-                wall_ns: 250_000_000,
-                ..ConnectReport::default()
-            },
-            churn: None,
-            latency: latency.summary(),
-            service: None,
-            acknowledged: None,
-            lag: None,
-            lag_own: None,
-            ledger: LedgerReport {
-                sent: 15_000,
-                sent_measured: 10_000,
-                unsent: 3,
-                ..LedgerReport::default()
-            },
-            rates: Rates {
-                measured_s: 10.0,
-                offered_per_s: Some(1_500.0),
-                ..Rates::default()
-            },
-            windows: Vec::new(),
-            series: Vec::new(),
-            quantiles: Vec::new(),
-            histograms: crate::outcome::Histograms::default(),
-            steadiness: None,
-            generator: GeneratorReport::default(),
-            machine: crate::machine::Machine::default(),
-            verdict: Verdict {
-                exit_code: 1,
-                valid: true,
-                limited_by: LimitedBy::Nothing,
-                findings: vec![finding],
-            },
-        }
-    }
-
-    #[test]
-    fn every_part_is_in_the_text() {
-        let text = text(&outcome());
-        for part in [
-            "2 publishers, 3 subscribers (pairs), QoS 1, 64 B, 1,500 msg/s\n",
-            "127.0.0.1:1883 (a broker), MQTT 3.1.1, no TLS\n",
-            "intended to receive     1.500",
-            "connections 5 in 0.25 s, 32 at a time",
-            "15,000 messages sent, 10,000 of them measured; 3 unsent",
-            "1500 offered, 0 sent",
-            "5.000 µs CPU for each delivery, 50.0 % of a core",
-            "10.0 µs CPU for each connection made",
-            "RSS 1.0 MiB before, 1.0 MiB connected, ? MiB loaded (2.0 KiB for each connection)",
-            "verdict FAILED\n",
-            "fault seven were lost\n",
-        ] {
-            assert!(text.contains(part), "{part:?} in\n{text}");
-        }
-    }
-
-    #[test]
-    fn a_run_that_the_generator_limited_is_called_invalid() {
-        let mut outcome = outcome();
-        outcome.verdict.limited_by = LimitedBy::Generator;
-        assert!(text(&outcome).contains("verdict INVALID"));
-    }
-}
+mod tests;

@@ -250,7 +250,10 @@ fn drive_load(
         let phase = times.phase(now_ns);
         watch.look(&times, now_ns, phase, &progress);
         watch.listen(events, &times)?;
-        if phase == Phase::Draining && drain.is_over(state, &progress, now_ns) {
+        if phase == Phase::Draining
+            && let Some(end) = drain.end(state, &progress, now_ns)
+        {
+            watch.meter.end(&progress, end == DrainEnd::CutOff);
             break;
         }
         std::thread::sleep(pause(&times, now_ns, phase));
@@ -275,8 +278,17 @@ struct Drain {
     moved: Option<(u64, Progress)>,
 }
 
+/// Why the wait for outstanding deliveries is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DrainEnd {
+    /// All came, or nothing comes any more.
+    AtRest,
+    /// The time is over, and some were still coming.
+    CutOff,
+}
+
 impl Drain {
-    fn is_over(&mut self, state: &Run, progress: &Progress, now_ns: u64) -> bool {
+    fn end(&mut self, state: &Run, progress: &Progress, now_ns: u64) -> Option<DrainEnd> {
         let began_ns = *self.began_ns.get_or_insert(now_ns);
         let Progress {
             received,
@@ -285,7 +297,9 @@ impl Drain {
             unfinished,
             ..
         } = *progress;
-        let settled = received >= expected && in_flight == 0 && unfinished == 0;
+        // What slow subscribers are still to get is not counted: they are done when nothing comes any more.
+        let settled =
+            state.scenario.slow_subscribers == 0 && received >= expected && in_flight == 0 && unfinished == 0;
         // The gauges lag the threads by a turn of their loops: twice the same means at rest.
         let at_rest = self.moved.is_some_and(|(_, before)| before == *progress);
         if !at_rest {
@@ -293,13 +307,18 @@ impl Drain {
         }
         let idle_ns = self.moved.map_or(0, |(moved_ns, _)| now_ns - moved_ns);
         let quiet = idle_ns >= nanoseconds(QUIET) && unfinished == 0;
-        (settled && at_rest) || quiet || now_ns - began_ns >= nanoseconds(state.scenario.drain)
+        match () {
+            () if (settled && at_rest) || quiet => Some(DrainEnd::AtRest),
+            () if now_ns - began_ns < nanoseconds(state.scenario.drain) => None,
+            () if idle_ns < nanoseconds(LOOK) => Some(DrainEnd::CutOff),
+            () => Some(DrainEnd::AtRest),
+        }
     }
 }
 
 /// Descriptors and local ports, before anything is connected.
 fn check_limits(scenario: &Scenario, subject: &Subject) -> Result<(), Failure> {
-    let connections = u64::from(scenario.publishers) + u64::from(scenario.subscribers);
+    let connections = scenario.connections();
     let needed = connections + DESCRIPTORS_SPARE;
     let allowed = transport::socket::raise_descriptor_limit();
     if allowed < needed {

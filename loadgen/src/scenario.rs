@@ -26,6 +26,8 @@ pub struct Scenario {
     pub publishers: u32,
     /// Number of subscribing connections.
     pub subscribers: u32,
+    /// Subscribers beside those that stop reading in the measured part; each has the topics of one of those.
+    pub slow_subscribers: u32,
     /// How messages are paced.
     pub load: Load,
     /// QoS of publishes and of subscriptions.
@@ -86,6 +88,8 @@ pub struct Scenario {
     /// p99 of the latency that the run must not exceed.
     #[serde(rename = "slo_p99_s", serialize_with = "serialize_optional_seconds")]
     pub slo_p99: Option<Duration>,
+    /// Whether a loss is a failure even where QoS 0 allows it.
+    pub no_loss: bool,
     /// Pattern of the client identifiers: `%i` is the number, `%k` the kind, `%r` the run.
     pub client_identifiers: Option<String>,
     /// User name and password; `%i` in the user name is the number of the client.
@@ -109,6 +113,8 @@ pub enum Load {
         /// Messages of one publisher that not all its subscribers have received, at most.
         window: u32,
     },
+    /// A flood: as fast as the publishers' sockets take it, whatever has been received.
+    Flood,
     /// No messages: the connections are held.
     Idle,
 }
@@ -176,7 +182,7 @@ impl Scenario {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(&self) -> Result<(), String> {
-        let connections = u64::from(self.publishers) + u64::from(self.subscribers);
+        let connections = self.connections();
         let total = self
             .warmup
             .saturating_add(self.duration)
@@ -221,7 +227,14 @@ impl Scenario {
                 "--churn must be from 0 to 100,000 connections per second".to_owned(),
             ),
             (
-                self.publishers == 0 && self.subscribers > 0 && matches!(self.load, Load::Saturating { .. }),
+                self.slow_subscribers > 0
+                    && (self.subscribers == 0 || matches!(self.topics, Topics::Shared { .. })),
+                "--slow-subs have the topics of the others: give --subs, and not --share".to_owned(),
+            ),
+            (
+                self.publishers == 0
+                    && self.subscribers > 0
+                    && matches!(self.load, Load::Saturating { .. } | Load::Flood),
                 "without publishers there is nothing to send as fast as possible".to_owned(),
             ),
         ];
@@ -256,8 +269,8 @@ impl Scenario {
             Load::Saturating { window } if !(1..=WINDOW_MAX).contains(&window) => {
                 Err(format!("--window must be from 1 to {WINDOW_MAX}"))
             }
-            Load::Saturating { .. } if self.subscribers == 0 => {
-                Err("--rate max counts what subscribers receive: give --subs".to_owned())
+            Load::Saturating { .. } | Load::Flood if self.subscribers == 0 => {
+                Err("--rate max and flood count what subscribers receive: give --subs".to_owned())
             }
             _ => Ok(()),
         }
@@ -267,7 +280,7 @@ impl Scenario {
         let Some(pattern) = &self.client_identifiers else {
             return Ok(());
         };
-        let both = self.publishers > 0 && self.subscribers > 0;
+        let both = self.subscribers > 0 && (self.publishers > 0 || self.slow_subscribers > 0);
         if (self.numbers() > 1 && !pattern.contains("%i")) || (both && !pattern.contains("%k")) {
             return Err(format!(
                 "--client-id {pattern:?} is the same for several clients: it needs %i, their number, and %k, their kind"
@@ -277,7 +290,8 @@ impl Scenario {
     }
 
     fn check_topics(&self) -> Result<(), String> {
-        let pairs = u64::from(self.publishers) * u64::from(self.subscribers);
+        let listeners = u64::from(self.subscribers) + u64::from(self.slow_subscribers);
+        let pairs = u64::from(self.publishers) * listeners;
         let everyone_hears_everyone = match &self.topics {
             Topics::Pairs => false,
             Topics::FanOut | Topics::FanIn => true,
@@ -306,14 +320,27 @@ impl Scenario {
 
     /// One more than the highest number of a client.
     pub fn numbers(&self) -> u32 {
-        self.publishers.max(self.subscribers)
+        self.publishers.max(self.subscribers).max(self.slow_subscribers)
     }
 
-    /// Mean interval between two messages of one publisher, in ns; `None` in closed loop.
+    /// Connections that are made and held.
+    pub fn connections(&self) -> u64 {
+        [self.publishers, self.subscribers, self.slow_subscribers]
+            .map(u64::from)
+            .iter()
+            .sum()
+    }
+
+    /// The subscriber whose topics a slow one has.
+    pub fn model_of(&self, slow: u32) -> u32 {
+        slow.checked_rem(self.subscribers).unwrap_or(0)
+    }
+
+    /// Mean interval between two messages of one publisher, in ns; `None` where there is no schedule.
     pub fn interval_ns(&self) -> Option<f64> {
         match self.load {
             Load::Paced { rate_per_s, .. } => Some(f64::from(self.publishers) * 1e9 / rate_per_s),
-            Load::Saturating { .. } | Load::Idle => None,
+            Load::Saturating { .. } | Load::Flood | Load::Idle => None,
         }
     }
 }
@@ -357,7 +384,7 @@ impl Load {
     pub fn arrival(&self) -> Arrival {
         match *self {
             Load::Paced { arrival, .. } => arrival,
-            Load::Saturating { .. } | Load::Idle => Arrival::Uniform,
+            Load::Saturating { .. } | Load::Flood | Load::Idle => Arrival::Uniform,
         }
     }
 }

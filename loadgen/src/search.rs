@@ -95,10 +95,8 @@ pub fn run(
     interrupted: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<SearchOutcome, Failure> {
-    let slo_ns = scenario.slo_p99.map_or(u64::MAX, crate::phase::nanoseconds);
     let Load::Paced {
-        rate_per_s: start,
-        arrival,
+        rate_per_s: start, ..
     } = scenario.load
     else {
         return Err(Failure::Limits(
@@ -106,17 +104,8 @@ pub fn run(
         ));
     };
     let mut points = Vec::new();
-    let found = find(start, |rate_per_s| {
-        if interrupted.load(Ordering::Relaxed) {
-            return Err(Failure::Interrupted);
-        }
-        let scenario = Scenario {
-            load: Load::Paced { rate_per_s, arrival },
-            ..scenario.clone()
-        };
-        let outcome = run::run(&scenario, subject, interrupted, observer)?;
-        let point = Point::of(&outcome, rate_per_s, slo_ns);
-        eprintln!("{}", line(&point));
+    let found = find(start, |rate_per_s| -> Result<Step, Failure> {
+        let point = measure(scenario, rate_per_s, subject, interrupted, observer)?;
         points.push(point);
         Ok(match point {
             Point { valid: false, .. } => Step::Invalid,
@@ -136,6 +125,38 @@ pub fn run(
         lower_bound: found.lower_bound,
         machine: Machine::look(),
     })
+}
+
+/// One run of the scenario with another rate, told on standard error.
+///
+/// # Errors
+/// An interruption, and what the run gives.
+pub(crate) fn measure(
+    scenario: &Scenario,
+    rate_per_s: f64,
+    subject: &Subject,
+    interrupted: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Point, Failure> {
+    if interrupted.load(Ordering::Relaxed) {
+        return Err(Failure::Interrupted);
+    }
+    let scenario = Scenario {
+        load: Load::Paced {
+            rate_per_s,
+            arrival: scenario.load.arrival(),
+        },
+        ..scenario.clone()
+    };
+    let slo_ns = scenario.slo_p99.map_or(u64::MAX, crate::phase::nanoseconds);
+    let outcome = run::run(&scenario, subject, interrupted, observer)?;
+    // What a signal cut short says nothing of its rate.
+    if interrupted.load(Ordering::Relaxed) {
+        return Err(Failure::Interrupted);
+    }
+    let point = Point::of(&outcome, rate_per_s, slo_ns);
+    eprintln!("{}", line(&point));
+    Ok(point)
 }
 
 impl Point {

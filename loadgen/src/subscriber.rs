@@ -21,6 +21,7 @@ pub struct Subscriber {
     run: u16,
     version: ProtocolVersion,
     books: Books,
+    slow: bool,
 }
 
 /// Where a subscriber enters what comes.
@@ -115,7 +116,26 @@ fn lock(group: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
 impl Subscriber {
     /// A subscriber of the run `run` with these books.
     pub fn new(run: u16, version: ProtocolVersion, books: Books) -> Subscriber {
-        Subscriber { run, version, books }
+        Subscriber {
+            run,
+            version,
+            books,
+            slow: false,
+        }
+    }
+
+    /// One of the slow ones: its messages are in books of their own and in no latency.
+    pub fn slow(run: u16, version: ProtocolVersion, books: Books) -> Subscriber {
+        Subscriber {
+            slow: true,
+            ..Subscriber::new(run, version, books)
+        }
+    }
+
+    /// Whether it is one of the slow ones.
+    #[inline]
+    pub fn is_slow(&self) -> bool {
+        self.slow
     }
 
     /// Acknowledges a message and enters it. Gives its stamp if it counts: received for the first time.

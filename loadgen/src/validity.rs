@@ -4,6 +4,8 @@
 //! order is said whatever the latency is. Lag of the generator's own is told from waiting for the broker by whether
 //! the socket or the in-flight window was full.
 
+mod finding;
+
 use std::time::Duration;
 
 use mqtt::packet::QoS;
@@ -13,6 +15,8 @@ use crate::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK};
 use crate::ledger::Totals;
 use crate::phase::nanoseconds;
 use crate::steadiness::Steadiness;
+use finding::Findings;
+pub use finding::{Finding, Gravity};
 
 /// p99 of the generator's own lag above which a run is invalid.
 pub const OWN_LAG_NS_LIMIT: u64 = 10_000_000;
@@ -34,6 +38,12 @@ pub struct Evidence {
     pub paced: bool,
     /// No messages are wanted.
     pub idle: bool,
+    /// More is sent than anybody can take: losses at QoS 0 are a figure.
+    pub flood: bool,
+    /// The time to wait for deliveries, where it was over while some still came.
+    pub drain_cut_off: Option<Duration>,
+    /// A loss is a failure, whatever the QoS and the load.
+    pub no_loss: bool,
     /// Subscribing connections.
     pub subscribers: u32,
     /// Whether broken connections are to be made again.
@@ -90,27 +100,6 @@ pub enum LimitedBy {
     Broker,
     /// The generator: the result is invalid.
     Generator,
-}
-
-/// How grave a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Gravity {
-    /// Worth knowing.
-    Note,
-    /// The figures may be off.
-    Warning,
-    /// The run did not reach its aim.
-    Fault,
-}
-
-/// One sentence of the verdict.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// How grave it is.
-    pub gravity: Gravity,
-    /// The sentence.
-    pub text: String,
 }
 
 /// The verdict.
@@ -175,7 +164,7 @@ impl Evidence {
         let growing = self
             .steadiness
             .is_some_and(|steadiness| steadiness.backlog_grows());
-        limited_by != LimitedBy::Nothing || (self.paced && growing)
+        self.flood || limited_by != LimitedBy::Nothing || (self.paced && growing)
     }
 
     /// Whether messages were delivered as the protocol and the load call for.
@@ -190,11 +179,13 @@ impl Evidence {
         } = self.ledger;
         let acknowledged = self.qos.is_some_and(|qos| qos != QoS::AtMostOnce);
         let may_lose = !acknowledged && self.is_saturated(limited_by);
+        let fault = !may_lose || self.no_loss;
         let before = findings.faults();
         if lost > 0 {
             let share = percent(lost, expected);
             let why = match (acknowledged, may_lose) {
                 (true, _) => "although they were published with QoS 1 or 2",
+                (false, true) if self.flood => "as QoS 0 allows in a flood",
                 (false, true) => "as QoS 0 allows a broker that is saturated",
                 (false, false) => "although the broker was not saturated",
             };
@@ -204,9 +195,15 @@ impl Evidence {
                 ""
             };
             findings.add(
-                !may_lose,
+                fault,
                 format!("{lost} of {expected} deliveries were lost ({share:.3} %), {why}{bridged}"),
             );
+            if let Some(drain) = self.drain_cut_off {
+                findings.warn(format!(
+                    "deliveries were still coming {} s after the load and counted as lost from then on: a longer --drain tells",
+                    drain.as_secs_f64()
+                ));
+            }
         }
         if duplicate > 0 {
             let allowed = self.qos == Some(QoS::AtLeastOnce);
@@ -347,7 +344,9 @@ impl Evidence {
                 self.steal_percent
             ));
         }
-        if let Some(unsteady) = self.steadiness.and_then(|steadiness| steadiness.complaint()) {
+        // The windows hold what was sent in them, and a flood is no steady state.
+        let steadiness = self.steadiness.filter(|_| !self.flood);
+        if let Some(unsteady) = steadiness.and_then(|steadiness| steadiness.complaint()) {
             findings.warn(unsteady);
         }
         if self.without_alias > 0 {
@@ -359,37 +358,6 @@ impl Evidence {
         if self.interrupted {
             findings.warn("a signal ended the run early".to_owned());
         }
-    }
-}
-
-#[derive(Default)]
-struct Findings(Vec<Finding>);
-
-impl Findings {
-    fn add(&mut self, fault: bool, text: String) {
-        let gravity = if fault { Gravity::Fault } else { Gravity::Warning };
-        self.0.push(Finding { gravity, text });
-    }
-
-    fn warn(&mut self, text: String) {
-        self.0.push(Finding {
-            gravity: Gravity::Warning,
-            text,
-        });
-    }
-
-    fn note(&mut self, text: String) {
-        self.0.push(Finding {
-            gravity: Gravity::Note,
-            text,
-        });
-    }
-
-    fn faults(&self) -> usize {
-        self.0
-            .iter()
-            .filter(|finding| finding.gravity == Gravity::Fault)
-            .count()
     }
 }
 

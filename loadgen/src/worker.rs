@@ -8,6 +8,7 @@ mod connect;
 mod lose;
 mod publish;
 mod receive;
+mod stall;
 mod state;
 mod upkeep;
 
@@ -68,6 +69,7 @@ struct Worker<'a> {
     clients: Vec<Client>,
     /// Who the clients are, in the order of their slots.
     order: Vec<Who>,
+    /// How many of them are subscribers, slow ones included: these stand first.
     subscribers: usize,
     ready: usize,
     /// Publishers by the intended time of their next message, CLOCK_MONOTONIC ns.
@@ -77,6 +79,8 @@ struct Worker<'a> {
     scratch: Scratch,
     looked_at_ns: u64,
     ping_cursor: usize,
+    /// Whether the slow subscribers do not read for now.
+    stalled: bool,
     usage: Usage,
 }
 
@@ -87,6 +91,8 @@ struct Client {
     who: Who,
     /// How many connections it had before: what comes late for those is not for this one.
     generation: u64,
+    /// Whether it does not read for now.
+    stalled: bool,
     /// When it is to connect again, CLOCK_MONOTONIC ns; 0: it is not.
     again_at_ns: u64,
     /// When it began, and when it entered its stage: CLOCK_MONOTONIC ns.
@@ -112,6 +118,7 @@ impl<'a> Worker<'a> {
         let threads = run.scenario.threads;
         let mine = |count: u32| (0..count).filter(move |&client| run.thread_of(client) == index);
         let mut order: Vec<Who> = mine(run.scenario.subscribers).map(Who::Subscriber).collect();
+        order.extend(mine(run.scenario.slow_subscribers).map(Who::Slow));
         let subscribers = order.len();
         order.extend(mine(run.scenario.publishers).map(Who::Publisher));
         let ring = Ring::new(&ring_options(order.len()))?;
@@ -133,6 +140,7 @@ impl<'a> Worker<'a> {
             scratch: Scratch::default(),
             looked_at_ns: 0,
             ping_cursor: 0,
+            stalled: false,
             usage: Usage::default(),
         })
     }
@@ -200,7 +208,7 @@ impl<'a> Worker<'a> {
         match (result, self.clients.get_mut(slot)) {
             (Err(broken), _) => self.lose(slot, &broken),
             (Ok(()), Some(client)) => {
-                if !more {
+                if !more && !client.stalled {
                     client.connection.receive(&mut self.ring);
                 }
                 self.advance(slot, now_ns);
@@ -232,7 +240,7 @@ impl<'a> Worker<'a> {
         };
         match cause {
             ReceiveEnd::NoBuffers => {
-                if let Some(client) = self.clients.get_mut(slot) {
+                if let Some(client) = self.clients.get_mut(slot).filter(|client| !client.stalled) {
                     client.connection.receive(&mut self.ring);
                 }
             }
@@ -309,6 +317,9 @@ impl<'a> Worker<'a> {
         gauges.received.store(self.load.received, Ordering::Relaxed);
         gauges.in_flight.store(self.load.in_flight, Ordering::Relaxed);
         gauges.unfinished.store(self.load.unfinished, Ordering::Relaxed);
+        gauges
+            .slow_received
+            .store(self.load.slow_received, Ordering::Relaxed);
         gauges.broken.store(self.load.broken, Ordering::Relaxed);
     }
 

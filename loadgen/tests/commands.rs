@@ -89,6 +89,39 @@ fn a_search_ends_and_keeps_what_it_saw() {
 }
 
 #[test]
+fn a_sweep_goes_up_and_ends_behind_the_bend() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("sweep");
+    let line = format!(
+        "sweep --no-tls --pubs 4 --subs 4 --rate 50 --slo-p99-ms 0.001 --warmup 0 --duration 0.2 --out {}",
+        out.display()
+    );
+    // No broker delivers within a microsecond: it ends two steps behind the first.
+    expect(&line, &run(&line), &[1, 4]);
+    let sweep = json(&out.join("sweep.json"));
+    let rates: Vec<f64> = sweep["points"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|point| number(point, "/rate_per_s"))
+        .collect();
+    assert_eq!(rates, [50.0, 100.0, 200.0]);
+    assert!(sweep["highest_per_s"].is_null());
+    assert!(
+        std::fs::read_to_string(out.join("report.html"))
+            .unwrap()
+            .contains("<svg")
+    );
+    // With room to spare it goes to the last.
+    let line =
+        "sweep --no-tls --pubs 2 --subs 2 --rate 20 --steps 2 --slo-p99-ms 60000 --warmup 0 --duration 0.2";
+    let output = run(line);
+    expect(line, &output, &[0, 4]);
+    let shown = shown(&output);
+    assert!(shown.contains("40 per s"), "{shown}");
+}
+
+#[test]
 fn a_run_fills_its_folder_and_the_report_can_be_made_again() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");

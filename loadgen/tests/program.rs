@@ -99,6 +99,43 @@ fn nothing_is_lost_in_any_shape_version_or_qos() {
     }
 }
 
+#[test]
+fn a_flood_waits_for_no_delivery_and_its_losses_are_a_figure() {
+    let line = "--rate flood --no-tls --pubs 8 --subs 8 --warmup 0.2 --duration 0.5 --drain 20";
+    let outcome = outcome(line, &[0]);
+    assert_eq!(outcome.pointer("/scenario/load"), Some(&Value::from("flood")));
+    let [sent, received, lost] =
+        ["sent", "received", "lost"].map(|count| number(&outcome, &format!("/ledger/{count}")));
+    assert!(received > 0);
+    assert_eq!(sent, received + lost);
+    assert!(number(&outcome, "/broker/usage/rss_bytes_peak") > 0);
+    assert!(number(&outcome, "/broker/usage/rss_bytes_drained") > 0);
+    assert!(number(&outcome, "/drain/backlog") <= sent);
+    // With acknowledgements the in-flight window is what holds it back, and nothing may be lost.
+    let outcome = self::outcome(&format!("{line} -q 1"), &[0]);
+    assert!(number(&outcome, "/ledger/received") > 0);
+    assert_eq!(number(&outcome, "/ledger/lost"), 0);
+}
+
+/// At QoS 1, so that every message that the slow ones did not read while they could comes when they read again.
+#[test]
+fn slow_subscribers_stop_reading_and_have_books_of_their_own() {
+    let line = "--slow-subs 2 --no-tls -q 1 --pubs 2 --subs 3 -t fan-out --rate 2000 -s 20000 --warmup 0 --duration 1 --threads 2";
+    let outcome = outcome(line, &[0, 4]);
+    let [sent, received] = ["sent", "received"].map(|count| number(&outcome, &format!("/ledger/{count}")));
+    assert_eq!(received, 3 * sent, "the others have everything");
+    assert_eq!(number(&outcome, "/slow/ledger/expected"), 2 * sent);
+    assert_eq!(number(&outcome, "/slow/ledger/received"), 2 * sent, "{outcome}");
+    let [reading, stalled] =
+        ["reading", "stalled"].map(|part| number(&outcome, &format!("/slow/{part}/count")));
+    assert_eq!(reading + stalled, number(&outcome, "/latency/count"));
+    assert!(reading > 0 && stalled > reading, "{reading} {stalled}");
+    // 60 % of 2,000 messages of 20 kB are more than sockets hold: the broker kept them.
+    let [peak, connected] =
+        ["peak", "connected"].map(|part| number(&outcome, &format!("/broker/usage/rss_bytes_{part}")));
+    assert!(peak > connected + 1_000_000, "{peak} {connected}");
+}
+
 /// On a busy machine the verdict may be "limited by the generator": the schedule is kept all the same.
 #[test]
 fn an_open_loop_run_sends_what_its_schedule_says() {
@@ -292,11 +329,12 @@ impl Drop for LongRun {
 }
 
 /// What readers of files with schema 1 may rely on.
-const SCHEMA_1: [&str; 21] = [
+const SCHEMA_1: [&str; 23] = [
     "acknowledged",
     "broker",
     "churn",
     "connect",
+    "drain",
     "generator",
     "lag",
     "lag_own",
@@ -310,6 +348,7 @@ const SCHEMA_1: [&str; 21] = [
     "schema",
     "series",
     "service",
+    "slow",
     "started_unix_s",
     "steadiness",
     "verdict",

@@ -58,6 +58,42 @@ pub fn process_rss_bytes(pid: u32) -> io::Result<u64> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no Rss line in smaps_rollup"))
 }
 
+/// Resident memory of a process in bytes as the kernel counts it by the way (`statm`): some pages off for each thread, and
+/// cheap however large the process is.
+///
+/// # Errors
+/// What reading `/proc/PID/statm` gives.
+pub fn process_rss_bytes_about(pid: u32) -> io::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm"))?;
+    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    let bytes = pages.map(|pages| pages.saturating_mul(rustix::param::page_size() as u64));
+    bytes.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no resident pages in statm"))
+}
+
 fn nanoseconds(time: Timespec) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_readings_of_the_memory_see_a_block_come() {
+        let pid = std::process::id();
+        let read = || {
+            [
+                process_rss_bytes(pid).unwrap(),
+                process_rss_bytes_about(pid).unwrap(),
+            ]
+        };
+        let before = read();
+        let block = vec![1_u8; 64 << 20];
+        for (before, after) in before.into_iter().zip(read()) {
+            assert!(after > before + (32 << 20), "{before} {after}");
+        }
+        drop(std::hint::black_box(block));
+        // No process has this number.
+        assert!(process_rss_bytes_about(u32::MAX).is_err());
+    }
 }

@@ -26,8 +26,11 @@ pub(crate) struct LoadArguments {
     /// Subscribing connections [default: 100]
     #[arg(long, value_name = "N")]
     subs: Option<u32>,
-    /// Messages per second, all publishers together, or `max` [default: one per publisher]
-    #[arg(long, value_name = "N|max")]
+    /// Subscribers beside them, of the same topics, that stop reading for the last three fifths of the measured part
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    slow_subs: u32,
+    /// Messages per second, all publishers together; `max`: closed loop; `flood`: as the sockets take it [default: one per publisher]
+    #[arg(long, value_name = "N|max|flood")]
     rate: Option<Rate>,
     /// Closed loop, as fast as possible: the same as --rate max
     #[arg(long, overrides_with = "rate")]
@@ -65,7 +68,7 @@ pub(crate) struct LoadArguments {
     /// Shared subscriptions: the subscribers form so many groups, each of which hears every publisher
     #[arg(long, value_name = "GROUPS", conflicts_with = "topics")]
     share: Option<NonZeroU32>,
-    /// Client identifiers: %i is the client's number, %k its kind (p or s), %r the run
+    /// Client identifiers: %i is the client's number, %k its kind (p, s, or z if slow), %r the run
     #[arg(long, value_name = "PATTERN")]
     client_id: Option<String>,
     /// Will Topic of each client; %i is its number
@@ -96,6 +99,9 @@ pub(crate) struct LoadArguments {
     /// Exit 1 if the p99 of the latency is above this
     #[arg(long, value_name = "MS")]
     slo_p99_ms: Option<f64>,
+    /// Exit 1 if anything is lost, even where QoS 0 allows it: a flood, a broker that is saturated
+    #[arg(long)]
+    no_loss: bool,
     /// QoS 1 and 2: unacknowledged messages of a publisher, at most [default: 20, with --rate max the window]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     inflight: Option<u16>,
@@ -126,7 +132,7 @@ pub(crate) struct LoadArguments {
     /// Seed of phases, intervals and payloads
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Publishers, subscribers and rates of the scenario times this
+    /// Publishers, subscribers and rates times this; the outcome says so, and how long the scenario itself would last
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     scale: f64,
 }
@@ -144,7 +150,7 @@ impl LoadArguments {
         }
         let load = self.load();
         let inflight = self.inflight.unwrap_or(match load {
-            Load::Paced { .. } | Load::Idle => 20,
+            Load::Paced { .. } | Load::Flood | Load::Idle => 20,
             Load::Saturating { window } => u16::try_from(window).unwrap_or(u16::MAX).max(1),
         });
         let slo_p99 = self
@@ -160,6 +166,7 @@ impl LoadArguments {
             origin: origin.map(|origin| Origin { scale, ..origin }),
             publishers: self.publishers(),
             subscribers: scaled(self.subs.unwrap_or(CONNECTIONS_DEFAULT), scale),
+            slow_subscribers: scaled(self.slow_subs, scale),
             load,
             qos: self.qos,
             payload_bytes,
@@ -184,10 +191,11 @@ impl LoadArguments {
             connect_timeout: self.connect_timeout,
             ramp: self.ramp,
             reconnect: self.reconnect,
-            churn_per_s: self.churn,
+            churn_per_s: self.churn * scale,
             bind: self.bind,
             seed: self.seed,
             slo_p99,
+            no_loss: self.no_loss,
             client_identifiers: self.client_id,
             credentials: broker.credentials()?,
         })
@@ -207,6 +215,7 @@ impl LoadArguments {
             _ if self.idle => Load::Idle,
             _ if self.max_rate => Load::Saturating { window: self.window },
             Some(Rate::Max) => Load::Saturating { window: self.window },
+            Some(Rate::Flood) => Load::Flood,
             Some(Rate::PerSecond(rate_per_s)) => Load::Paced {
                 rate_per_s: rate_per_s * self.scale,
                 arrival,

@@ -187,6 +187,13 @@ fn paces() {
         Load::Saturating { window: 1 }
     );
     assert!(scenario("--one-per-write").one_per_write && !scenario("--rate max").one_per_write);
+    assert_eq!(scenario("--rate flood").load, Load::Flood);
+    let tenth = scenario("--pubs 50 --subs 20 --slow-subs 10 --rate 100 --churn 30 --scale 0.1");
+    assert_eq!((tenth.load, tenth.churn_per_s), (uniform(10.0), 3.0));
+    assert_eq!(
+        (tenth.publishers, tenth.subscribers, tenth.slow_subscribers),
+        (5, 2, 1)
+    );
     assert_eq!(scenario("--tls --pubs 1").inflight, 20);
     assert_eq!(scenario("--rate max --window 300").inflight, 300);
     assert_eq!(scenario("--rate max --window 300 --inflight 5").inflight, 5);
@@ -224,6 +231,11 @@ fn what_cannot_be_is_refused_with_a_sentence_and_exit_2() {
         ("--window 0 --rate max", "--window"),
         ("--pubs 0 --subs 0", "nothing to connect"),
         ("--subs 0 --rate max", "--subs"),
+        ("--subs 0 --rate flood", "--subs"),
+        ("--pubs 0 --rate flood", "without publishers"),
+        ("--subs 0 --slow-subs 1", "--slow-subs"),
+        ("--share 2 --slow-subs 1", "--slow-subs"),
+        ("--pubs 0 --slow-subs 1 --client-id a%i --idle", "%k"),
         ("--duration 0", "--duration"),
         ("--duration 1000000", "39 hours"),
         ("--topics a/+", "--topics"),

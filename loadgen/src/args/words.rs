@@ -15,6 +15,8 @@ pub(crate) enum Rate {
     PerSecond(f64),
     /// As fast as possible.
     Max,
+    /// As fast as the sockets take it.
+    Flood,
 }
 
 impl std::str::FromStr for Rate {
@@ -23,10 +25,11 @@ impl std::str::FromStr for Rate {
     fn from_str(word: &str) -> Result<Rate, String> {
         match word {
             "max" => Ok(Rate::Max),
+            "flood" => Ok(Rate::Flood),
             _ => word
                 .parse()
                 .map(Rate::PerSecond)
-                .map_err(|_| "a number or `max`".to_owned()),
+                .map_err(|_| "a number, `max` or `flood`".to_owned()),
         }
     }
 }

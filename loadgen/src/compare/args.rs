@@ -83,6 +83,9 @@ struct Arguments {
     /// Seconds of load before it [default: 1, with --full 5]
     #[arg(long, value_name = "S", value_parser = seconds)]
     warmup: Option<Duration>,
+    /// Publishers, subscribers and rates of loads of messages times this
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    scale: f64,
     /// CPUs of the broker; the generator has the others [default: the first]
     #[arg(long, value_name = "LIST")]
     cores: Option<Cpus>,
@@ -108,6 +111,7 @@ impl Arguments {
             duration: self.duration.unwrap_or(Duration::from_secs_f64(length.0)),
             warmup: self.warmup.unwrap_or(Duration::from_secs_f64(length.1)),
             cpus,
+            scale: self.scale,
         };
         let names: Vec<&str> = match (self.scenario.is_empty(), self.full) {
             (false, _) => self.scenario.iter().map(String::as_str).collect(),

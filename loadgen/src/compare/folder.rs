@@ -177,6 +177,12 @@ fn readme(request: &CompareRequest, versions: &[Version], summary: &Summary) -> 
         frame.duration.as_secs_f64(),
         frame.warmup.as_secs_f64()
     );
+    if frame.scale != 1.0 {
+        text.push_str(&format!(
+            "Publishers, subscribers and rates of loads of messages times {}.\n\n",
+            frame.scale
+        ));
+    }
     if !request.missing.is_empty() {
         let missing: Vec<&str> = request.missing.iter().map(|peer| peer.name).collect();
         text.push_str(&format!(

@@ -15,6 +15,7 @@ use crate::named::{self, Command};
 use crate::retained::{self, Retained};
 use crate::scenario::Scenario;
 use crate::storm::{self, Storm};
+use crate::sweep::{self, Sweep};
 
 /// A row.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct Row {
 pub enum Work {
     /// Messages.
     Load(Box<Scenario>),
+    /// Messages at one rate after the other.
+    Sweep(Box<Sweep>),
     /// Connections.
     Storm(Box<Storm>),
     /// Retained messages.
@@ -49,6 +52,8 @@ pub struct Frame {
     pub warmup: Duration,
     /// The generator's CPUs.
     pub cpus: Cpus,
+    /// Factor of the clients and rates of loads of messages.
+    pub scale: f64,
 }
 
 /// Who takes part.
@@ -97,7 +102,9 @@ pub const FULL: &[&str] = &[
     "pairs-tls",
     "fanout-tls",
     "pairs-w1",
+    "flood-q0",
     "paced-10k-q1",
+    "slow-sub",
     "tls-p2p-1K-1K",
     "conn-storm-tls",
     "conn-storm-tls-rsa",
@@ -129,11 +136,16 @@ impl Row {
             ("cpus", frame.cpus.to_string()),
             ("threads", frame.cpus.count().to_string()),
         ];
+        let scaled = [&length[..], &[("scale", frame.scale.to_string())]].concat();
         let refuse = |error: clap::Error| format!("{chosen}: {error}");
         let (work, target) = match found.command {
             Command::Run => {
-                let request = args::parse(words(&length)).map_err(refuse)?;
+                let request = args::parse(words(&scaled)).map_err(refuse)?;
                 (Work::Load(Box::new(request.scenario)), request.target)
+            }
+            Command::Sweep => {
+                let request = sweep::args::parse(words(&scaled)).map_err(refuse)?;
+                (Work::Sweep(Box::new(request.sweep)), request.target)
             }
             Command::Conn => {
                 let request = storm::args::parse(words(&length)).map_err(refuse)?;
@@ -172,8 +184,9 @@ impl Row {
             Work::Load(scenario) => match scenario.load {
                 crate::scenario::Load::Paced { .. } => true,
                 crate::scenario::Load::Saturating { window } => window == 1,
-                crate::scenario::Load::Idle => false,
+                crate::scenario::Load::Flood | crate::scenario::Load::Idle => false,
             },
+            Work::Sweep(_) => true,
             Work::Storm(_) | Work::Retained(_) => false,
         }
     }
@@ -260,12 +273,14 @@ mod tests {
             duration: Duration::from_secs(2),
             warmup: Duration::from_millis(500),
             cpus: "0".parse().unwrap(),
+            scale: 1.0,
         }
     }
 
     #[test]
     fn every_row_can_be_run() {
-        for name in FULL {
+        let sweeps = ["hockey-p2p", "hockey-fanout", "hockey-tls-p2p"];
+        for name in FULL.iter().chain(&sweeps) {
             let row = Row::of(name, &frame()).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(&row.name, name);
             assert_eq!(row.tls.is_some(), name.contains("tls"), "{name}");
@@ -286,6 +301,37 @@ mod tests {
         assert_eq!(
             scenario.origin.map(|origin| origin.name).as_deref(),
             Some("pairs-q1")
+        );
+    }
+
+    #[test]
+    fn a_load_of_messages_can_be_scaled() {
+        let tenth = Frame {
+            scale: 0.1,
+            ..frame()
+        };
+        let row = Row::of("singlenode-p2p-50K-50K-50K-50K", &tenth).unwrap();
+        let Work::Load(scenario) = row.work else { panic!() };
+        let origin = scenario.origin.clone().unwrap();
+        assert_eq!((scenario.publishers, origin.scale), (5_000, 0.1));
+        assert_eq!(
+            origin.published_duration_s,
+            Some(1_800.0),
+            "it says what was cut short"
+        );
+        assert!(
+            Row::of("conn-storm-tls", &tenth).is_ok(),
+            "a storm has no clients to scale"
+        );
+        assert!(
+            Row::of(
+                "pairs-q0",
+                &Frame {
+                    scale: 0.0,
+                    ..frame()
+                }
+            )
+            .is_err()
         );
     }
 

@@ -42,8 +42,8 @@ pub struct FigureSummary {
     pub figure: &'static str,
     /// Its unit.
     pub unit: &'static str,
-    /// Whether lower is better.
-    pub lower_is_better: bool,
+    /// Whether lower is better; `None` where neither is.
+    pub lower_is_better: Option<bool>,
     /// The rounds of each broker.
     pub rounds: BTreeMap<String, Vec<f64>>,
     /// The median of each broker.
@@ -59,8 +59,9 @@ impl FigureSummary {
             return "";
         };
         match (comparison.sign, self.lower_is_better) {
-            (Sign::Lower, true) | (Sign::Higher, false) => "better",
-            (Sign::Lower, false) | (Sign::Higher, true) => "worse",
+            (_, None) => "",
+            (Sign::Lower, Some(true)) | (Sign::Higher, Some(false)) => "better",
+            (Sign::Lower, Some(false)) | (Sign::Higher, Some(true)) => "worse",
             (Sign::None, _) => "no difference",
             (Sign::Unknown, _) => "too few rounds",
         }
@@ -71,7 +72,7 @@ impl FigureSummary {
 struct Figure {
     name: &'static str,
     unit: &'static str,
-    lower_is_better: bool,
+    lower_is_better: Option<bool>,
     /// The kind of outcome that has it; `None`: a load.
     kind: Option<&'static str>,
     of: fn(&Value) -> Option<f64>,
@@ -177,7 +178,7 @@ const fn figure(name: &'static str, unit: &'static str, of: fn(&Value) -> Option
     Figure {
         name,
         unit,
-        lower_is_better: true,
+        lower_is_better: Some(true),
         kind: None,
         of,
     }
@@ -193,13 +194,40 @@ const FIGURES: &[Figure] = &[
         Some(number(outcome, "/broker/usage/cpu_ns_per_delivery")? / 1e3)
     }),
     Figure {
-        lower_is_better: false,
+        lower_is_better: Some(false),
         ..figure("delivered", "per s", |outcome| {
-            closed_loop(outcome)
-                .then(|| number(outcome, "/rates/delivered_per_s"))
-                .flatten()
+            number(outcome, "/rates/delivered_per_s").filter(|_| closed_loop(outcome) || flood(outcome))
         })
     },
+    Figure {
+        lower_is_better: None,
+        ..figure("offered", "per s", |outcome| {
+            number(outcome, "/rates/sent_per_s").filter(|_| flood(outcome))
+        })
+    },
+    figure("RSS at most", "MiB", |outcome| {
+        let bytes = number(outcome, "/broker/usage/rss_bytes_peak");
+        Some(bytes.filter(|_| flood(outcome) || has_slow(outcome))? / (1024.0 * 1024.0))
+    }),
+    figure("p99 of the others by that while all read", "times", |outcome| {
+        number(outcome, "/slow/p99_ratio")
+    }),
+    figure(
+        "lost to the slow, or not come while it was waited for",
+        "%",
+        |outcome| {
+            let expected = number(outcome, "/slow/ledger/expected").filter(|&expected| expected > 0.0)?;
+            Some(100.0 * number(outcome, "/slow/ledger/lost")? / expected)
+        },
+    ),
+    figure("last delivery after the end", "ms", |outcome| {
+        Some(number(outcome, "/drain/wall_ns").filter(|_| flood(outcome))? / 1e6)
+    }),
+    figure("lost, or not come while it was waited for", "%", |outcome| {
+        let expected =
+            number(outcome, "/ledger/expected").filter(|&expected| flood(outcome) && expected > 0.0)?;
+        Some(100.0 * number(outcome, "/ledger/lost")? / expected)
+    }),
     figure("latency p50", "µs", |outcome| {
         paced_latency(outcome, "/latency/p50_ns")
     }),
@@ -216,6 +244,13 @@ const FIGURES: &[Figure] = &[
         Some(number(outcome, "/broker/usage/connect_cpu_ns")? / many(outcome)? / 1e3)
     }),
     Figure {
+        kind: Some("sweep"),
+        lower_is_better: Some(false),
+        ..figure("highest rate within the objective", "per s", |outcome| {
+            number(outcome, "/highest_per_s")
+        })
+    },
+    Figure {
         kind: Some("connections"),
         ..figure("broker CPU per connection", "µs", |outcome| {
             Some(number(outcome, "/broker/usage/cpu_ns_per_connection")? / 1e3)
@@ -223,7 +258,7 @@ const FIGURES: &[Figure] = &[
     },
     Figure {
         kind: Some("connections"),
-        lower_is_better: false,
+        lower_is_better: Some(false),
         ..figure("connections made", "per s", |outcome| {
             number(outcome, "/rates/made_per_s")
         })
@@ -263,6 +298,14 @@ const CONNECTIONS_MIN: f64 = 1_000.0;
 
 fn closed_loop(outcome: &Value) -> bool {
     outcome.pointer("/scenario/load/saturating").is_some()
+}
+
+fn has_slow(outcome: &Value) -> bool {
+    outcome.pointer("/slow/subscribers").is_some()
+}
+
+fn flood(outcome: &Value) -> bool {
+    outcome.pointer("/scenario/load").and_then(Value::as_str) == Some("flood")
 }
 
 fn paced_latency(outcome: &Value, pointer: &str) -> Option<f64> {

@@ -25,9 +25,11 @@ pub(super) fn read(folder: &Path) -> io::Result<Page> {
         one_run::page(&outcome)?
     } else if let Some(search) = json(folder, "search.json")? {
         search::page(&search)?
+    } else if let Some(sweep) = json(folder, "sweep.json")? {
+        search::page(&sweep)?
     } else {
         return Err(invalid(format!(
-            "{} has no results: neither raw/ nor result.json nor search.json",
+            "{} has no results: none of raw/, result.json, search.json and sweep.json",
             folder.display()
         )));
     };

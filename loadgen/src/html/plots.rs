@@ -10,6 +10,7 @@ use plotters::chart::{ChartBuilder, ChartContext};
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// A line of a plot: points of x and y.
 #[derive(Clone, Debug, Default)]
@@ -115,8 +116,11 @@ pub(super) fn marks(x: Axis<'_>, y: Axis<'_>, marks: &[Mark], level: f64) -> io:
     drawn(HEIGHT, |area| {
         let mut chart = axes(area, (x, range_x), (y, range_y))?;
         if let Some((_, at)) = level_at {
-            let style = INK.stroke_width(1);
-            chart.draw_series(LineSeries::new([(range_x.0, at), (range_x.1, at)], style))?;
+            let (ends, style) = ([(range_x.0, at), (range_x.1, at)], INK.stroke_width(1));
+            chart.draw_series(DashedLineSeries::new(ends, 6, 4, style))?;
+            let above = text().pos(Pos::new(HPos::Left, VPos::Bottom));
+            let name = EmptyElement::at((range_x.0, at)) + Text::new("objective", (6, -3), above);
+            chart.draw_series([name])?;
         }
         for colour in 0..COLOURS {
             let own: Vec<(f64, f64)> = placed
@@ -263,13 +267,23 @@ fn axes<'a, 'b>(
 
 fn label(scale: Scale, value: f64) -> String {
     match scale {
-        Scale::Even => crate::compare::table::digits(value),
+        Scale::Even => even(value),
         Scale::Decades => decade(value),
         Scale::Percentiles if value < 0.5 => "0 %".to_owned(),
         Scale::Percentiles => {
             let decimals = (value.round() as usize).saturating_sub(2);
             format!("{:.decimals$} %", 100.0 - 100.0 / 10_f64.powf(value))
         }
+    }
+}
+
+/// A label of an even scale: as many decimals as it needs.
+fn even(value: f64) -> String {
+    let digits = crate::compare::table::digits(value);
+    if digits.contains('.') {
+        digits.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        digits
     }
 }
 
@@ -325,69 +339,4 @@ const WIDTH: u32 = 900;
 const HEIGHT: u32 = 380;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const X: Axis<'_> = Axis {
-        title: "time, s",
-        scale: Scale::Even,
-    };
-    const Y: Axis<'_> = Axis {
-        title: "latency, µs",
-        scale: Scale::Decades,
-    };
-
-    #[test]
-    fn no_colour_is_left_that_the_page_does_not_know() {
-        let line = Line {
-            colour: 3,
-            points: vec![(0.0, 10.0), (1.0, 1_000.0), (2.0, 0.0)],
-            faint: false,
-        };
-        let svg = lines(X, Y, &[line]).unwrap().unwrap();
-        assert!(
-            svg.contains("var(--s3)") && svg.contains("var(--grid)") && !svg.contains("=\"#"),
-            "{svg}"
-        );
-        assert!(svg.contains(">1,000") || svg.contains("1,000\n"), "{svg}");
-    }
-
-    #[test]
-    fn nothing_is_drawn_of_nothing() {
-        assert_eq!(lines(X, Y, &[]).unwrap(), None);
-        let below = Line {
-            points: vec![(0.0, 0.0)],
-            ..Line::default()
-        };
-        assert_eq!(lines(X, Y, &[below]).unwrap(), None);
-        assert_eq!(whiskers("x", &[], &[]).unwrap(), None);
-        assert_eq!(marks(X, Y, &[], 0.0).unwrap(), None);
-    }
-
-    #[test]
-    fn labels_of_scales() {
-        let labels = [0.0, 1.0, 2.0, 3.0, 4.0].map(|value| label(Scale::Percentiles, value));
-        assert_eq!(labels, ["0 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
-        let labels = [-2.0, 0.0, 2.0, 6.0].map(decade);
-        assert_eq!(labels, ["0.01", "1", "100", "1,000,000"]);
-    }
-
-    #[test]
-    fn an_invalid_point_is_hollow() {
-        let mark = |valid| Mark {
-            colour: 0,
-            x: 10.0,
-            y: 5.0,
-            valid,
-        };
-        let solid = marks(X, Y, &[mark(true)], 3.0).unwrap().unwrap();
-        let hollow = marks(X, Y, &[mark(false)], 3.0).unwrap().unwrap();
-        let circle = |svg: &str| {
-            svg.lines()
-                .find(|line| line.contains("<circle"))
-                .unwrap()
-                .to_owned()
-        };
-        assert!(circle(&hollow).contains("fill=\"none\"") && !circle(&solid).contains("fill=\"none\""));
-    }
-}
+mod tests;

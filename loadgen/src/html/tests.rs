@@ -93,6 +93,31 @@ fn a_search_has_its_objective() {
 }
 
 #[test]
+fn a_sweep_has_a_page_and_a_comparison_of_sweeps_one_plot_for_all() {
+    let point = |rate: f64, valid: bool| json!({"rate_per_s": rate, "p50_ns": 50_000, "p99_ns": 90_000, "p99_9_ns": 99_000, "delivered_percent": 100.0, "valid": valid, "passed": valid});
+    let sweep = json!({"kind": "sweep", "slo_p99_s": 0.01, "highest_per_s": 2_000.0, "points": [point(1_000.0, true), point(2_000.0, true), point(4_000.0, false)]});
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("sweep.json"), sweep.to_string()).unwrap();
+    let html = page_of(folder.path());
+    assert!(
+        html.contains("2,000 messages per second, and at every step below"),
+        "{html}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    for broker in ["midge", "mosquitto"] {
+        let raw = folder.path().join("raw/hockey-p2p").join(broker);
+        std::fs::create_dir_all(&raw).unwrap();
+        for round in 1..=3 {
+            std::fs::write(raw.join(format!("{round}.json")), sweep.to_string()).unwrap();
+        }
+    }
+    let html = page_of(folder.path());
+    assert!(html.contains("hockey-p2p: latency at the offered rate"), "{html}");
+    // Of each broker two filled points and a hollow one, not one for each round.
+    assert_eq!(html.matches("<circle").count(), 6, "{html}");
+}
+
+#[test]
 fn an_empty_folder_has_no_report() {
     let folder = tempfile::tempdir().unwrap();
     let error = write(folder.path()).unwrap_err();

@@ -15,7 +15,8 @@ const fn named(name: &'static str, command: Command, title: &'static str, words:
     }
 }
 
-/// All loads with names. Those of the EMQX Open MQTT Benchmark Suite have its names, sizes and rates.
+/// All loads with names. Those of the EMQX Open MQTT Benchmark Suite have the names that its results were published under
+/// in 2023, and its sizes, rates, durations and Keep Alive (github.com/emqx/mqttbs); `sharedsub` is its `sharesub`.
 pub const ALL: &[Named] = &[
     run(
         "fanout-q0",
@@ -63,6 +64,11 @@ pub const ALL: &[Named] = &[
         "--pubs 1 --subs 100 -t fan-out --rate max --window 1000",
     ),
     run(
+        "flood-q0",
+        "100 pairs, publishers that write as fast as their sockets take it and wait for nobody",
+        "--no-tls --pubs 100 --subs 100 --rate flood --drain 30",
+    ),
+    run(
         "paced-10k-q1",
         "100 pairs at 10,000 messages a second with QoS 1",
         "--no-tls --pubs 100 --subs 100 -q 1 --rate 10000",
@@ -71,6 +77,29 @@ pub const ALL: &[Named] = &[
         "tls-p2p-1K-1K",
         "the headline: 1,000 publishers and 1,000 subscribers over TLS 1.3, one message a second each",
         "--pubs 1000 --subs 1000 --rate 1000",
+    ),
+    run(
+        "slow-sub",
+        "10 subscribers of 1,000 messages of 16 KiB a second, and 2 more that stop reading",
+        "--no-tls --pubs 10 --subs 10 -t fan-out --rate 1000 -s 16384 --slow-subs 2",
+    ),
+    named(
+        "hockey-p2p",
+        Command::Sweep,
+        "100 pairs with QoS 1 at one rate after the other, until two steps behind a p99 of 10 ms",
+        "--no-tls --pubs 100 --subs 100 -q 1 --rate 2000",
+    ),
+    named(
+        "hockey-fanout",
+        Command::Sweep,
+        "the same for one publisher to 100 subscribers with QoS 0",
+        "--no-tls --pubs 1 --subs 100 -t fan-out --rate 50",
+    ),
+    named(
+        "hockey-tls-p2p",
+        Command::Sweep,
+        "100 pairs over TLS 1.3 in the same way",
+        "--pubs 100 --subs 100 -q 1 --rate 2000",
     ),
     named(
         "conn-storm-plain",
@@ -123,6 +152,11 @@ pub const ALL: &[Named] = &[
         "--no-tls --pubs 100 --subs 100 -q 1 --rate 200 --churn 200",
     ),
     run(
+        "composite",
+        "over TLS 1.3: 500 pairs with QoS 1 and RETAIN, 1,500 idle connections, 20 connections a second that come and go",
+        "--pubs 500 --subs 2000 -t composite/%i -q 1 --rate 1000 --retain --churn 20",
+    ),
+    run(
         "qos2-p2p",
         "1,000 pairs with QoS 2, one message a second each",
         "--no-tls --pubs 1000 --subs 1000 -q 2 --rate 1000",
@@ -135,41 +169,41 @@ pub const ALL: &[Named] = &[
     run(
         "singlenode-conn-tcp-1M-5K",
         "EMQX suite: a million connections, 5,000 made a second",
-        "--no-tls --pubs 0 --subs 1000000 -t conn/%i --idle --ramp 200 --connect-concurrency 1000 --duration 1800 -k 300",
+        "--no-tls --pubs 1000000 --subs 0 --idle --ramp 200 --connect-concurrency 1000 --duration 1800 -k 300",
     ),
     run(
         "singlenode-fanout-5-1000-5-250K",
         "EMQX suite: 5 publishers, 1,000 subscribers that hear all of them, 250,000 deliveries a second",
-        "--no-tls --pubs 5 --subs 1000 -t fan-in -q 1 -s 16 --rate 250 --duration 1800",
+        "--no-tls --pubs 5 --subs 1000 -t fan-out -q 1 -s 16 --rate 250 --duration 1800 -k 300",
     ),
     run(
         "singlenode-p2p-50K-50K-50K-50K",
         "EMQX suite: 50,000 pairs, 50,000 messages a second",
-        "--no-tls --pubs 50000 --subs 50000 -q 1 -s 16 --rate 50000 --connect-concurrency 200 --duration 1800",
+        "--no-tls --pubs 50000 --subs 50000 -q 1 -s 16 --rate 50000 --connect-concurrency 200 --duration 1800 -k 300",
     ),
     run(
         "singlenode-sharedsub-50K-500-50K-50K",
         "EMQX suite: 50,000 publishers, 500 subscribers that share one subscription, 50,000 messages a second",
-        "--no-tls --pubs 50000 --subs 500 --share 1 -q 1 -s 16 --rate 50000 --connect-concurrency 200 --duration 1800",
+        "--no-tls --pubs 50000 --subs 500 --share 1 -q 1 -s 16 --rate 50000 --connect-concurrency 200 --duration 1800 -k 300 -V 5",
     ),
     run(
         "singlenode-conn-tcp-10K-100",
         "EMQX suite: 10,000 connections, 100 made a second",
-        "--no-tls --pubs 0 --subs 10000 -t conn/%i --idle --ramp 100 --duration 300 -k 300",
+        "--no-tls --pubs 10000 --subs 0 --idle --ramp 100 --duration 1800 -k 300",
     ),
     run(
         "singlenode-fanout-1-1K-1-1K",
         "EMQX suite: one publisher, 1,000 subscribers, 1,000 deliveries a second",
-        "--no-tls --pubs 1 --subs 1000 -t fan-in -q 1 -s 16 --rate 1 --duration 300",
+        "--no-tls --pubs 1 --subs 1000 -t fan-out -q 1 -s 16 --rate 1 --duration 1800 -k 300",
     ),
     run(
         "singlenode-p2p-1K-1K-1K-1K",
         "EMQX suite: 1,000 pairs, 1,000 messages a second",
-        "--no-tls --pubs 1000 --subs 1000 -q 1 -s 16 --rate 1000 --duration 300",
+        "--no-tls --pubs 1000 --subs 1000 -q 1 -s 16 --rate 1000 --duration 1800 -k 300",
     ),
     run(
         "singlenode-sharedsub-1K-5-1K-1K",
         "EMQX suite: 1,000 publishers, 5 subscribers that share one subscription, 1,000 messages a second",
-        "--no-tls --pubs 1000 --subs 5 --share 1 -q 1 -s 16 --rate 1000 --duration 300",
+        "--no-tls --pubs 1000 --subs 5 --share 1 -q 1 -s 16 --rate 1000 --duration 1800 -k 300 -V 5",
     ),
 ];

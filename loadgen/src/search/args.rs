@@ -70,15 +70,7 @@ impl Arguments {
         let target = self.broker.target(half_the_cores)?;
         let mut scenario = self.load.scenario(&self.broker, origin, half_the_cores)?;
         scenario.slo_p99 = scenario.slo_p99.or(Some(SLO_P99_DEFAULT));
-        scenario.check()?;
-        if !matches!(scenario.load, Load::Paced { .. }) {
-            return Err(
-                "a search varies the rate: --rate gives the first one, neither max nor --idle".to_owned(),
-            );
-        }
-        if scenario.subscribers == 0 {
-            return Err("a search looks at what subscribers receive: give --subs".to_owned());
-        }
+        check(&scenario)?;
         Ok(SearchRequest {
             scenario,
             target,
@@ -87,7 +79,23 @@ impl Arguments {
     }
 }
 
-const SLO_P99_DEFAULT: Duration = Duration::from_millis(10);
+/// Whether a scenario can be run at other rates than its own.
+///
+/// # Errors
+/// A sentence on why not.
+pub(crate) fn check(scenario: &Scenario) -> Result<(), String> {
+    scenario.check()?;
+    if !matches!(scenario.load, Load::Paced { .. }) {
+        return Err("the rate is varied: --rate gives the first one, not max, flood or --idle".to_owned());
+    }
+    if scenario.subscribers == 0 {
+        return Err("what subscribers receive is looked at: give --subs".to_owned());
+    }
+    Ok(())
+}
+
+/// The objective where none is given.
+pub(crate) const SLO_P99_DEFAULT: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {

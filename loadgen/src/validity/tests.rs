@@ -87,6 +87,34 @@ fn losses_by_qos_and_load() {
 }
 
 #[test]
+fn a_flood_may_lose_at_qos_0_unless_it_must_not() {
+    for (qos, no_loss, code) in [
+        (QoS::AtMostOnce, false, 0),
+        (QoS::AtMostOnce, true, 1),
+        (QoS::AtLeastOnce, false, 1),
+    ] {
+        let (exit_code, _, text) = verdict(|evidence| {
+            evidence.paced = false;
+            evidence.flood = true;
+            evidence.drain_cut_off = Some(Duration::from_secs(7));
+            evidence.no_loss = no_loss;
+            evidence.qos = Some(qos);
+            evidence.ledger.lost = 1;
+            evidence.steadiness = Steadiness::of(&[200, 100, 50, 25, 12], &[0, 1_000]);
+        });
+        assert_eq!(exit_code, code, "{qos:?} {no_loss}");
+        assert!(text.contains("lost") && !text.contains("steady"), "{text}");
+        assert!(text.contains("7 s after the load"), "{text}");
+    }
+    let (code, ..) = verdict(|evidence| {
+        evidence.held_up = 500;
+        evidence.no_loss = true;
+        evidence.ledger.lost = 1;
+    });
+    assert_eq!(code, 1, "a saturated broker must not either");
+}
+
+#[test]
 fn a_growing_backlog_is_saturation_too() {
     let (code, _, text) = verdict(|evidence| {
         evidence.steadiness = Steadiness::of(&[200; 5], &[0, 25, 50, 75, 100]);

@@ -81,6 +81,11 @@ impl Worker<'_> {
                 publisher.listeners = run.plan.listeners(number);
                 Role::Publisher(publisher)
             }
+            Who::Slow(number) => {
+                let heard = run.plan.heard(run.scenario.model_of(number));
+                let books = Books::Own(Ledger::new(heard));
+                Role::Subscriber(Subscriber::slow(run.number, run.scenario.version, books))
+            }
             Who::Subscriber(number) => {
                 let group = run
                     .plan
@@ -101,6 +106,7 @@ impl Worker<'_> {
             stage: Stage::Tcp,
             who,
             generation: 0,
+            stalled: false,
             again_at_ns: 0,
             started_at_ns: now_ns,
             entered_at_ns: now_ns,

@@ -8,7 +8,7 @@ use transport::websocket::client::UpgradeError;
 use super::{Role, Worker};
 use crate::connection::Broken;
 use crate::endpoint::Endpoint;
-use crate::handshake::Stage;
+use crate::handshake::{Stage, Who};
 
 impl Worker<'_> {
     /// A connection is over before its time.
@@ -20,6 +20,14 @@ impl Worker<'_> {
         else {
             return;
         };
+        if matches!(client.who, Who::Slow(_)) && self.load.times.is_some() {
+            // That a broker parts with one that does not read is its policy and no failure of the load.
+            client.stage = Stage::Closed;
+            client.connection.shut_down();
+            self.ready -= 1;
+            self.load.slow_broken += 1;
+            return;
+        }
         let endpoint = &self.run.endpoint;
         let hint = hint(client.stage, broken, endpoint);
         let (who, host) = (client.who, endpoint.host(client.who.number()));

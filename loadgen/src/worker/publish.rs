@@ -1,4 +1,4 @@
-//! Sending: at the intended times, or as fast as the windows allow.
+//! Sending: at the intended times, as fast as the windows allow, or as the sockets take it.
 
 use std::cmp::Reverse;
 
@@ -31,7 +31,7 @@ impl Worker<'_> {
                 publisher.finished = true;
                 continue;
             }
-            // In closed loop nothing is left to do when the time is over.
+            // Without a schedule nothing is left to do when the time is over.
             self.load.unfinished += u64::from(publisher.schedule.is_some() && !publisher.finished);
             publisher.scheduled = true;
             self.due
@@ -109,19 +109,24 @@ impl Worker<'_> {
             if let Err(broken) = connection.flush(&mut self.ring, &mut self.scratch, now_ns) {
                 return self.lose(slot as usize, &broken);
             }
-            match next {
-                Next::More if connection.is_blocked() => publisher.held_up = true,
-                Next::More => continue,
-                Next::At(at_ns) => {
-                    if !std::mem::replace(&mut publisher.scheduled, true) {
-                        self.due.push(Reverse((at_ns, slot)));
-                    }
+            let at_ns = match next {
+                // The ring tells when the rest has left.
+                Next::More | Next::InTurn if connection.is_blocked() => {
+                    publisher.held_up = true;
+                    return;
                 }
-                Next::Resumed => {}
+                Next::More => continue,
+                Next::InTurn => now_ns,
+                Next::At(at_ns) => at_ns,
+                Next::Resumed => return,
                 Next::Finished => {
                     publisher.finished = true;
                     self.load.unfinished = self.load.unfinished.saturating_sub(1);
+                    return;
                 }
+            };
+            if !std::mem::replace(&mut publisher.scheduled, true) {
+                self.due.push(Reverse((at_ns, slot)));
             }
             return;
         }
@@ -150,6 +155,8 @@ impl Worker<'_> {
 enum Next {
     /// At once, after a flush.
     More,
+    /// When those that are due have had their turn.
+    InTurn,
     /// At this time, CLOCK_MONOTONIC ns.
     At(u64),
     /// When something that comes in resumes it.
@@ -166,10 +173,10 @@ fn fill(
     times: &Times,
     now_ns: u64,
 ) -> Next {
-    if run.windows.is_empty() {
-        fill_overdue(publisher, out, load, run, times, now_ns)
-    } else {
-        fill_window(publisher, out, load, run, times, now_ns)
+    match run.scenario.load {
+        Load::Saturating { .. } => fill_window(publisher, out, load, run, times, now_ns),
+        Load::Flood => fill_flood(publisher, out, load, run, times, now_ns),
+        Load::Paced { .. } | Load::Idle => fill_overdue(publisher, out, load, run, times, now_ns),
     }
 }
 
@@ -243,6 +250,34 @@ fn fill_window(
     }
     publisher.held_up = false;
     Next::Resumed
+}
+
+/// Flood: one buffer full, then the other publishers have their turn. A full socket ends it until it is writable.
+fn fill_flood(
+    publisher: &mut Publisher,
+    out: &mut Vec<u8>,
+    load: &mut LoadState,
+    run: &Run,
+    times: &Times,
+    now_ns: u64,
+) -> Next {
+    if now_ns >= times.stop_ns {
+        return Next::Finished;
+    }
+    let measured = window_of(times, load.window_ns, now_ns);
+    while out.len() < load.flush_bytes {
+        if !publisher.may_publish() {
+            publisher.held_up = true;
+            return Next::Resumed;
+        }
+        publisher.publish(now_ns.saturating_sub(run.epoch_ns), 0, now_ns, out);
+        load.count_sent(publisher);
+        if let Some(sent) = measured.and_then(|window| load.measurements.sent.get_mut(window)) {
+            *sent += 1;
+        }
+    }
+    publisher.held_up = false;
+    Next::InTurn
 }
 
 impl LoadState {

@@ -93,8 +93,10 @@ fn message(
     arrived: Arrived<'_>,
 ) -> Result<(), Broken> {
     let publish = decode::publish(frame, arrived.run.scenario.version)?;
-    if let Some(stamp) = subscriber.receive(&publish, out) {
-        load.count(&stamp, arrived);
+    match subscriber.receive(&publish, out) {
+        Some(_) if subscriber.is_slow() => load.slow_received += 1,
+        Some(stamp) => load.count(&stamp, arrived),
+        None => {}
     }
     Ok(())
 }
@@ -112,8 +114,8 @@ impl LoadState {
             .and_then(|times| window_of(&times, self.window_ns, intended_ns));
         let delivery = arrived.run.windows.get(stamp.publisher as usize);
         if let Some(window) = window {
-            // In closed loop a message leaves when it is meant to: one histogram says it all.
-            let lag_ns = stamp.lag_ns.filter(|_| delivery.is_none());
+            // Without a schedule a message leaves when it is meant to: one histogram says it all.
+            let lag_ns = stamp.lag_ns.filter(|_| self.paced);
             self.measurements.received(window, latency_ns, lag_ns);
         }
         match delivery {
@@ -252,7 +254,11 @@ fn accepted(
             Ok(Stage::Ready)
         }
         (Role::Subscriber(_), who) => {
-            let due = handshake::subscribe(arrived.run, who.number(), out)
+            let number = match who {
+                Who::Slow(number) => arrived.run.scenario.model_of(number),
+                who => who.number(),
+            };
+            let due = handshake::subscribe(arrived.run, number, out)
                 .map_err(|error| Broken::Refused(error.to_string()))?;
             Ok(if due > 0 { Stage::SubAck(due) } else { Stage::Ready })
         }

@@ -4,6 +4,7 @@ use transport::clock::thread_cpu_ns;
 
 use crate::measure::{Measurements, ThreadUse};
 use crate::phase::{Run, Times, WINDOWS, nanoseconds};
+use crate::scenario::Load;
 use crate::series::IntervalPart;
 use crate::window::Tally;
 
@@ -11,6 +12,7 @@ use crate::window::Tally;
 pub(super) struct LoadState {
     pub(super) measurements: Measurements,
     pub(super) times: Option<Times>,
+    pub(super) paced: bool,
     pub(super) window_ns: u64,
     /// Bytes of a publisher that are sent together at most.
     pub(super) flush_bytes: usize,
@@ -20,11 +22,13 @@ pub(super) struct LoadState {
     pub(super) sent: u64,
     pub(super) expected: u64,
     pub(super) received: u64,
+    pub(super) slow_received: u64,
     pub(super) in_flight: u64,
     pub(super) refused: u64,
     pub(super) given_up: u64,
     pub(super) unfinished: u64,
     pub(super) broken: u64,
+    pub(super) slow_broken: u64,
     pub(super) reconnected: u64,
     pub(super) causes: Vec<String>,
     pub(super) negotiated: Option<String>,
@@ -48,6 +52,7 @@ impl LoadState {
         LoadState {
             measurements: Measurements::default(),
             times: None,
+            paced: matches!(run.scenario.load, Load::Paced { .. }),
             window_ns: nanoseconds(run.scenario.duration) / WINDOWS as u64,
             flush_bytes: if run.scenario.one_per_write {
                 1
@@ -59,11 +64,13 @@ impl LoadState {
             sent: 0,
             expected: 0,
             received: 0,
+            slow_received: 0,
             in_flight: 0,
             refused: 0,
             given_up: 0,
             unfinished: 0,
             broken: 0,
+            slow_broken: 0,
             reconnected: 0,
             causes: Vec::new(),
             negotiated: None,

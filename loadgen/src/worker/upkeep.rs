@@ -25,6 +25,7 @@ impl Worker<'_> {
         self.looked_at_ns = now_ns;
         self.ping_idle(now_ns);
         self.give_up_stalled(now_ns);
+        self.stall_slow(now_ns);
         self.reconnect_lost(now_ns);
         self.flush_dirty();
     }
@@ -89,6 +90,7 @@ impl Worker<'_> {
             given_up: self.load.given_up,
             refused: self.load.refused,
             reconnected: self.load.reconnected,
+            slow_broken: self.load.slow_broken,
             broken: self.load.causes,
             usage: self.usage.whole(),
             negotiated: self.load.negotiated,
@@ -99,6 +101,9 @@ impl Worker<'_> {
         let times = self.run.timeline.times();
         for client in self.clients {
             match client.role {
+                Role::Subscriber(subscriber) if subscriber.is_slow() => {
+                    outcome.slow_books.push(subscriber.into_books());
+                }
                 Role::Subscriber(subscriber) => outcome.books.push(subscriber.into_books()),
                 Role::Publisher(mut publisher) => {
                     outcome.sent.push((publisher.number(), publisher.sent()));

@@ -60,6 +60,45 @@ fn figures_are_compared_and_latencies_of_invalid_runs_left_out() {
 }
 
 #[test]
+fn a_flood_has_figures_of_its_own_and_what_was_offered_is_no_merit() {
+    let flood = |offered: f64| {
+        json!({
+            "scenario": {"load": "flood"},
+            "rates": {"sent_per_s": offered, "delivered_per_s": 1_000.0},
+            "broker": {"usage": {"rss_bytes_peak": 2 << 20}},
+            "drain": {"wall_ns": 1_500_000_000_u64},
+            "ledger": {"expected": 200, "lost": 1},
+        })
+    };
+    let contenders = [
+        ("midge".to_owned(), vec![flood(1.0); 3]),
+        ("mosquitto".to_owned(), vec![flood(9.0); 3]),
+    ];
+    let summary = sum_up(&Rounds::from([("flood-q0".to_owned(), contenders.into())]), &[]);
+    let figures: Vec<_> = summary.rows[0]
+        .figures
+        .iter()
+        .map(|figure| {
+            (
+                figure.figure,
+                figure.values["midge"].median,
+                figure.verdict("mosquitto"),
+            )
+        })
+        .collect();
+    assert_eq!(
+        figures,
+        [
+            ("delivered", 1_000.0, "no difference"),
+            ("offered", 1.0, ""),
+            ("RSS at most", 2.0, "no difference"),
+            ("last delivery after the end", 1_500.0, "no difference"),
+            ("lost, or not come while it was waited for", 0.5, "no difference"),
+        ]
+    );
+}
+
+#[test]
 fn what_was_written_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let raw = folder.path().join("raw/b/midge");

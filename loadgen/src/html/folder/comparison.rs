@@ -11,7 +11,7 @@ use crate::compare::plan::{FULL, MIDGE};
 use crate::compare::statistics::median;
 use crate::compare::summary::{self, CPU_PER_MESSAGE, Rounds, Summary};
 use crate::compare::table;
-use crate::html::plots::{Axis, Line, Scale, Whisker, lines, whiskers};
+use crate::html::plots::{Axis, Line, Mark, Scale, Whisker, lines, marks, whiskers};
 use crate::html::{Page, Plot, Table};
 
 pub(super) fn page(folder: &Path) -> io::Result<Page> {
@@ -32,6 +32,9 @@ pub(super) fn page(folder: &Path) -> io::Result<Page> {
         "broker CPU per connection",
         "a connection made",
     )?);
+    for row in &summary.rows {
+        plots.extend(sweep(&rounds, &row.scenario, &brokers)?);
+    }
     for row in summary
         .rows
         .iter()
@@ -59,6 +62,8 @@ pub(super) fn page(folder: &Path) -> io::Result<Page> {
     })
 }
 
+/// Readings of a broker's memory that make a plot.
+const READINGS_MIN: usize = 5;
 const PACED_MAX: usize = 4;
 
 /// All brokers, ours first: the place is the number of the colour.
@@ -120,6 +125,67 @@ fn costs(summary: &Summary, brokers: &[String], figure: &str, each: &str) -> io:
 
 /// Distance of two brokers in a row.
 const ROW_STEP: f64 = 0.18;
+
+/// The p99 of all brokers at each offered rate.
+fn sweep(rounds: &Rounds, scenario: &str, brokers: &[String]) -> io::Result<Option<Plot>> {
+    let (mut shown, mut drawn, mut slo_us) = (BTreeSet::new(), Vec::new(), 0.0);
+    for (broker, outcomes) in rounds.get(scenario).into_iter().flatten() {
+        let sweeps = outcomes
+            .iter()
+            .filter(|outcome| outcome.get("kind").and_then(Value::as_str) == Some("sweep"));
+        let points: Vec<&Value> = sweeps
+            .inspect(|sweep| slo_us = summary::number(sweep, "/slo_p99_s").unwrap_or_default() * 1e6)
+            .filter_map(|sweep| sweep.get("points")?.as_array())
+            .flatten()
+            .collect();
+        let colour = colour(brokers, broker);
+        shown.extend((!points.is_empty()).then_some(colour));
+        drawn.extend(median_marks(&points, colour));
+    }
+    let x = Axis {
+        title: "messages per second offered",
+        scale: Scale::Decades,
+    };
+    let svg = marks(x, LATENCY, &drawn, slo_us)?.filter(|_| !drawn.is_empty());
+    Ok(plot(
+        &format!("{scenario}: latency at the offered rate"),
+        &format!(
+            "p99 from the intended send time to receipt, the median of the rounds; the dashed line is the objective, {} µs. \
+             Hollow: the generator limited the run, so it says nothing of the broker.",
+            table::digits(slo_us)
+        ),
+        legend(brokers, &shown),
+        svg,
+    ))
+}
+
+/// For each rate one mark: the median of the rounds that are valid, a hollow one where none is.
+fn median_marks(points: &[&Value], colour: usize) -> Vec<Mark> {
+    let mut by_rate: BTreeMap<u64, (f64, Vec<f64>, Vec<f64>)> = BTreeMap::new();
+    for point in points {
+        let figure = |name: &str| point.get(name).and_then(Value::as_f64);
+        let (Some(rate), Some(p99_ns)) = (figure("rate_per_s"), figure("p99_ns")) else {
+            continue;
+        };
+        let (_, valid, invalid) =
+            by_rate
+                .entry((rate * 1e3) as u64)
+                .or_insert((rate, Vec::new(), Vec::new()));
+        let is_valid = point.get("valid").and_then(Value::as_bool) == Some(true);
+        if is_valid { valid } else { invalid }.push(p99_ns / 1e3);
+    }
+    by_rate
+        .into_values()
+        .filter_map(|(x, valid, invalid)| {
+            Some(Mark {
+                colour,
+                x,
+                y: median(&valid).or_else(|| median(&invalid))?,
+                valid: !valid.is_empty(),
+            })
+        })
+        .collect()
+}
 
 fn percentiles(rounds: &Rounds, scenario: &str, brokers: &[String]) -> io::Result<Option<Plot>> {
     let mut shown = BTreeSet::new();
@@ -210,6 +276,11 @@ fn connections(rounds: &Rounds, brokers: &[String]) -> io::Result<Option<Plot>> 
     let Some((scenario, contenders)) = most else {
         return Ok(None);
     };
+    // A few hundred connections are there before there is a line to draw.
+    let readings = contenders.values().flatten().map(|outcome| memory(outcome).len());
+    if readings.max().unwrap_or(0) < READINGS_MIN {
+        return Ok(None);
+    }
     let mut shown = BTreeSet::new();
     let mut drawn = Vec::new();
     for (broker, outcomes) in contenders {

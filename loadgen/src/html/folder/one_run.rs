@@ -41,9 +41,12 @@ fn lead(outcome: &Value) -> String {
             .unwrap_or(none)
             .to_owned()
     };
-    let pace = match number(outcome, "/rates/offered_per_s") {
-        Some(rate) => format!("{} messages a second offered", digits(rate)),
-        None => "as fast as possible".to_owned(),
+    let unpaced = outcome.pointer("/scenario/load").and_then(Value::as_str);
+    let pace = match (number(outcome, "/rates/offered_per_s"), unpaced) {
+        (Some(rate), _) => format!("{} messages a second offered", digits(rate)),
+        (None, Some("flood")) => "a flood, as fast as the sockets take it".to_owned(),
+        (None, Some("idle")) => "no messages".to_owned(),
+        (None, _) => "as fast as possible in closed loop".to_owned(),
     };
     let name = outcome
         .pointer("/scenario/origin")
@@ -88,6 +91,8 @@ fn verdict(outcome: &Value) -> Vec<String> {
 fn latencies(outcome: &Value) -> Table {
     let rows = [
         ("intended to receive", "latency"),
+        ("the others, while all read", "slow/reading"),
+        ("the others, while the slow ones did not", "slow/stalled"),
         ("write to receive (service time)", "service"),
         ("write to acknowledged", "acknowledged"),
         ("schedule lag", "lag"),
@@ -125,12 +130,24 @@ fn books(outcome: &Value) -> Table {
         ("lost", "/ledger/lost", 1.0),
         ("twice", "/ledger/duplicate", 1.0),
         ("out of order", "/ledger/reordered", 1.0),
+        ("lost to slow subscribers", "/slow/ledger/lost", 1.0),
+        ("slow subscribers disconnected", "/slow/disconnected", 1.0),
+        ("sent per second", "/rates/sent_per_s", 1.0),
         ("delivered per second", "/rates/delivered_per_s", 1.0),
+        ("outstanding at the end of the load", "/drain/backlog", 1.0),
+        ("the last of them after it, s", "/drain/wall_ns", 1e-9),
         (
             "broker CPU for each delivery, µs",
             "/broker/usage/cpu_ns_per_delivery",
             1e-3,
         ),
+        (
+            "broker RSS connected, MiB",
+            "/broker/usage/rss_bytes_connected",
+            MIB,
+        ),
+        ("broker RSS at most, MiB", "/broker/usage/rss_bytes_peak", MIB),
+        ("broker RSS drained, MiB", "/broker/usage/rss_bytes_drained", MIB),
         (
             "generator CPU for each message sent or received, µs",
             "/generator/cpu_ns_per_message",
@@ -146,6 +163,8 @@ fn books(outcome: &Value) -> Table {
         rows: rows.collect(),
     }
 }
+
+const MIB: f64 = 1.0 / (1024.0 * 1024.0);
 
 fn line(colour: usize, points: Vec<(f64, f64)>) -> Line {
     Line {

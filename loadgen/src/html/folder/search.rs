@@ -1,4 +1,4 @@
-//! The page of a search.
+//! The page of a search, or of a sweep.
 
 use std::io;
 
@@ -41,15 +41,25 @@ pub(super) fn page(search: &Value) -> io::Result<Page> {
         .enumerate()
         .collect();
     let caption = format!(
-        "The level line is the objective for the p99, {} µs. Hollow: the generator limited the run, so it says nothing of \
+        "The dashed line is the objective for the p99, {} µs. Hollow: the generator limited the run, so it says nothing of \
          the broker.",
         digits(slo_us)
     );
-    let found = number(search, "/found_per_s");
+    let found = number(search, "/found_per_s").map(|rate| (rate, "confirmed three times"));
+    let kept = number(search, "/highest_per_s").map(|rate| (rate, "and at every step below"));
+    let swept = search.get("kind").and_then(Value::as_str) == Some("sweep");
     Ok(Page {
-        title: "The highest rate within the objective".to_owned(),
-        lead: match found {
-            Some(rate) => format!("{} messages per second, confirmed three times.", digits(rate)),
+        title: if swept {
+            "The latency at one rate after the other".to_owned()
+        } else {
+            "The highest rate within the objective".to_owned()
+        },
+        lead: match found.or(kept) {
+            Some((rate, how)) => format!(
+                "A p99 of at most {} ms at {} messages per second, {how}.",
+                digits(slo_us / 1e3),
+                digits(rate)
+            ),
             None => "No rate passed.".to_owned(),
         },
         tables: vec![table(points)],

@@ -1,0 +1,237 @@
+//! `loadgen sweep`: the latency at one offered rate after the other, from little to more than the broker can take.
+//!
+//! Invariants: the rates are fixed before the first run, so brokers can be compared at each; it goes on for
+//! [`BEYOND`] steps behind the first that misses the objective, so that the bend is seen and no more time is spent on
+//! it. What breaks it: a backlog that one step leaves to the next, which `--drain` is for.
+
+pub mod args;
+
+use std::sync::atomic::AtomicBool;
+
+use serde::Serialize;
+
+use crate::compare::table::digits;
+use crate::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK, Failure};
+use crate::machine::Machine;
+use crate::outcome::SCHEMA;
+use crate::run::{Observer, Subject};
+use crate::scenario::{Load, Scenario};
+use crate::search::{self, Point};
+use crate::validity::{Finding, Gravity, LimitedBy, Verdict};
+
+/// Steps behind the first that misses the objective.
+pub const BEYOND: usize = 2;
+
+/// What is swept.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Sweep {
+    /// The load; its rate is the first.
+    pub scenario: Scenario,
+    /// How many rates, at most.
+    pub steps: u32,
+    /// Each rate is so many times the one before.
+    pub factor: f64,
+}
+
+/// Everything that a sweep found out.
+#[derive(Clone, Debug, Serialize)]
+pub struct SweepOutcome {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// What kind of outcome this is.
+    pub kind: &'static str,
+    /// Version of the generator.
+    pub loadgen_version: &'static str,
+    /// What was asked for.
+    #[serde(flatten)]
+    pub sweep: Sweep,
+    /// The broker.
+    pub broker: String,
+    /// The objective for the p99, s.
+    pub slo_p99_s: f64,
+    /// All runs, from the lowest rate to the highest.
+    pub points: Vec<Point>,
+    /// The highest rate up to which every step kept the objective.
+    pub highest_per_s: Option<f64>,
+    /// Where it ran.
+    pub machine: Machine,
+    /// Whether to believe it.
+    pub verdict: Verdict,
+}
+
+/// Runs the scenario at one rate after the other.
+///
+/// # Errors
+/// When a run has no outcome.
+pub fn run(
+    sweep: &Sweep,
+    subject: &Subject,
+    interrupted: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<SweepOutcome, Failure> {
+    let scenario = &sweep.scenario;
+    let points = steps(&sweep.rates(), |rate_per_s| {
+        let point = search::measure(scenario, rate_per_s, subject, interrupted, observer)?;
+        // Once more: a disturbance of the generator is not the bend.
+        if point.valid {
+            return Ok(point);
+        }
+        search::measure(scenario, rate_per_s, subject, interrupted, observer)
+    })?;
+    Ok(SweepOutcome {
+        schema: SCHEMA,
+        kind: "sweep",
+        loadgen_version: env!("CARGO_PKG_VERSION"),
+        sweep: sweep.clone(),
+        broker: subject.name.clone(),
+        slo_p99_s: scenario.slo_p99.map_or(f64::INFINITY, |slo| slo.as_secs_f64()),
+        highest_per_s: highest(&points),
+        verdict: judge(&points),
+        points,
+        machine: Machine::look(),
+    })
+}
+
+impl Sweep {
+    /// The rates, ascending.
+    pub fn rates(&self) -> Vec<f64> {
+        let Load::Paced { rate_per_s, .. } = self.scenario.load else {
+            return Vec::new();
+        };
+        let rate = |step: u32| rate_per_s * self.factor.powf(f64::from(step));
+        (0..self.steps).map(rate).collect()
+    }
+}
+
+/// Measures at each rate until [`BEYOND`] steps behind the first that misses.
+fn steps<E>(rates: &[f64], mut measure: impl FnMut(f64) -> Result<Point, E>) -> Result<Vec<Point>, E> {
+    let mut points: Vec<Point> = Vec::new();
+    for &rate_per_s in rates {
+        let missed = points.iter().position(|point| !point.passed);
+        if missed.is_some_and(|first| points.len() > first + BEYOND) {
+            break;
+        }
+        points.push(measure(rate_per_s)?);
+    }
+    Ok(points)
+}
+
+fn highest(points: &[Point]) -> Option<f64> {
+    let kept = points.iter().take_while(|point| point.passed);
+    kept.last().map(|point| point.rate_per_s)
+}
+
+/// A sweep is right if its first rate was kept; invalid if the generator limited every step that was not.
+fn judge(points: &[Point]) -> Verdict {
+    let invalid = points.iter().filter(|point| !point.valid).count();
+    let missed = points.iter().filter(|point| point.valid && !point.passed).count();
+    let generator = highest(points).is_none() && missed == 0;
+    let mut findings = Vec::new();
+    if invalid > 0 {
+        findings.push(Finding {
+            gravity: Gravity::Warning,
+            text: format!("the generator limited {invalid} of {} steps", points.len()),
+        });
+    }
+    if invalid + missed == 0 {
+        findings.push(Finding {
+            gravity: Gravity::Note,
+            text: "every step kept the objective: the broker can do more".to_owned(),
+        });
+    }
+    Verdict {
+        exit_code: match (highest(points), generator) {
+            (Some(_), _) => EXIT_OK,
+            (None, true) => EXIT_GENERATOR,
+            (None, false) => EXIT_MISSED,
+        },
+        valid: !generator,
+        limited_by: if generator {
+            LimitedBy::Generator
+        } else {
+            LimitedBy::Nothing
+        },
+        findings,
+    }
+}
+
+/// The outcome as text.
+pub fn text(outcome: &SweepOutcome) -> String {
+    let slo_ms = outcome.slo_p99_s * 1e3;
+    let mut text = match outcome.highest_per_s {
+        Some(rate) => format!(
+            "a p99 of at most {slo_ms} ms up to {} messages per second\n",
+            digits(rate)
+        ),
+        None => format!("a p99 of at most {slo_ms} ms at no rate\n"),
+    };
+    for finding in &outcome.verdict.findings {
+        text.push_str(&finding.text);
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(rate_per_s: f64, valid: bool, passed: bool) -> Point {
+        Point {
+            rate_per_s,
+            delivered_percent: 100.0,
+            p50_ns: 1,
+            p99_ns: 2,
+            p99_9_ns: 3,
+            cpu_ns_per_delivery: None,
+            valid,
+            passed,
+        }
+    }
+
+    fn sweep(limit: f64) -> Vec<Point> {
+        let rates = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+        steps(&rates, |rate| Ok::<_, ()>(point(rate, true, rate <= limit))).unwrap()
+    }
+
+    #[test]
+    fn it_ends_two_steps_behind_the_bend() {
+        for (limit, count, found) in [
+            (0.5, 3, None),
+            (1.0, 4, Some(1.0)),
+            (4.0, 6, Some(4.0)),
+            (32.0, 7, Some(32.0)),
+            (100.0, 7, Some(64.0)),
+        ] {
+            let points = sweep(limit);
+            assert_eq!((points.len(), highest(&points)), (count, found), "{limit}");
+        }
+        assert_eq!(steps(&[1.0], |_| Err::<Point, _>("broken")), Err("broken"));
+    }
+
+    #[test]
+    fn a_rate_that_is_kept_behind_one_that_is_not_does_not_count() {
+        let points = [
+            point(1.0, true, true),
+            point(2.0, true, false),
+            point(4.0, true, true),
+        ];
+        assert_eq!(highest(&points), Some(1.0));
+    }
+
+    #[test]
+    fn the_verdict_tells_a_slow_broker_from_a_slow_generator() {
+        let code = |points: &[Point]| judge(points).exit_code;
+        assert_eq!(code(&[point(1.0, true, true), point(2.0, true, false)]), EXIT_OK);
+        assert_eq!(code(&[point(1.0, true, true), point(2.0, false, false)]), EXIT_OK);
+        assert_eq!(code(&[point(1.0, true, false)]), EXIT_MISSED);
+        assert_eq!(code(&[point(1.0, false, false)]), EXIT_GENERATOR);
+        assert_eq!(
+            judge(&[point(1.0, true, true)])
+                .findings
+                .first()
+                .map(|finding| finding.gravity),
+            Some(Gravity::Note)
+        );
+    }
+}

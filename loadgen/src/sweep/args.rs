@@ -1,0 +1,139 @@
+//! The command line of `loadgen sweep`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use super::Sweep;
+use crate::args::broker::BrokerArguments;
+use crate::args::load::LoadArguments;
+use crate::args::{self, TargetRequest, half_the_cores, usage};
+use crate::named::Command;
+use crate::scenario::Origin;
+use crate::search::args::{SLO_P99_DEFAULT, check};
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SweepRequest {
+    /// The load and its rates.
+    pub sweep: Sweep,
+    /// Where it goes.
+    pub target: TargetRequest,
+    /// New folder for sweep.json and report.html.
+    pub out: Option<PathBuf>,
+}
+
+/// Reads the command line, the word `sweep` first.
+///
+/// # Errors
+/// Help, or what is wrong.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<SweepRequest, clap::Error> {
+    let words = words.into_iter().collect();
+    let (arguments, origin) = args::parsed::<Arguments>(words, Command::Sweep)?;
+    let request = arguments.request(origin);
+    request.map_err(|sentence| usage::<Arguments>(&sentence))
+}
+
+/// The password among the words, if they can be understood.
+pub fn password(words: impl IntoIterator<Item = OsString>) -> Option<String> {
+    Arguments::try_parse_from(words).ok()?.broker.password()
+}
+
+/// The latency at one rate after the other, from --rate on, until two steps behind the first with a p99 above --slo-p99-ms
+/// (10 ms if not given).
+#[derive(Debug, Parser)]
+#[command(
+    name = "loadgen sweep",
+    disable_help_flag = true,
+    disable_version_flag = true,
+    args_override_self = true,
+    max_term_width = 110
+)]
+struct Arguments {
+    /// A load with a name (`loadgen scenarios` lists them), or a TOML file
+    #[arg(long, value_name = "NAME|FILE")]
+    scenario: Option<String>,
+    /// Rates that are tried, at most
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    steps: u32,
+    /// Each rate is so many times the one before
+    #[arg(long, value_name = "FACTOR", default_value_t = 2.0)]
+    factor: f64,
+    #[command(flatten)]
+    load: LoadArguments,
+    #[command(flatten)]
+    broker: BrokerArguments,
+    /// Write sweep.json and report.html into this new folder
+    #[arg(long, value_name = "FOLDER", help_heading = "Output")]
+    out: Option<PathBuf>,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help, help_heading = "Output")]
+    help: Option<bool>,
+}
+
+impl Arguments {
+    fn request(self, origin: Option<Origin>) -> Result<SweepRequest, String> {
+        let half_the_cores = half_the_cores();
+        let target = self.broker.target(half_the_cores)?;
+        let mut scenario = self.load.scenario(&self.broker, origin, half_the_cores)?;
+        scenario.slo_p99 = scenario.slo_p99.or(Some(SLO_P99_DEFAULT));
+        if !(self.factor > 1.0 && self.factor <= 100.0) {
+            return Err("--factor must be more than 1 and at most 100".to_owned());
+        }
+        let sweep = Sweep {
+            scenario,
+            steps: self.steps,
+            factor: self.factor,
+        };
+        check(&sweep.scenario)?;
+        // The last rate has to be one too.
+        if sweep.rates().last().is_some_and(|rate| *rate > RATE_MAX) {
+            return Err(format!(
+                "the last of the --steps is more than {RATE_MAX} messages per second"
+            ));
+        }
+        Ok(SweepRequest {
+            sweep,
+            target,
+            out: self.out,
+        })
+    }
+}
+
+const RATE_MAX: f64 = 1e9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(line: &str) -> Result<SweepRequest, clap::Error> {
+        parse(format!("sweep {line}").split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn the_rates_are_geometric() {
+        let sweep = request("--rate 10 --steps 4 --factor 3").unwrap().sweep;
+        assert_eq!(sweep.rates(), [10.0, 30.0, 90.0, 270.0]);
+        let sweep = request("--scenario hockey-p2p").unwrap().sweep;
+        assert_eq!(sweep.rates().len(), 10);
+        assert!(sweep.scenario.slo_p99.is_some());
+        let sweep = request("--scenario paced-10k-q1").unwrap().sweep;
+        assert_eq!(sweep.rates().first(), Some(&10_000.0), "any load with a rate");
+    }
+
+    #[test]
+    fn what_cannot_be_swept_is_refused() {
+        for (line, part) in [
+            ("--rate max", "--rate"),
+            ("--rate flood", "--rate"),
+            ("--subs 0", "--subs"),
+            ("--factor 1", "--factor"),
+            ("--factor 100 --steps 100", "--steps"),
+            ("--steps 0", "--steps"),
+            ("--scenario retained-100k", "loadgen retained"),
+        ] {
+            assert!(request(line).unwrap_err().to_string().contains(part), "{line}");
+        }
+    }
+}

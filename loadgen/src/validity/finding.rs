@@ -1,0 +1,55 @@
+//! The sentences of a verdict.
+
+use serde::Serialize;
+
+/// How grave a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gravity {
+    /// Worth knowing.
+    Note,
+    /// The figures may be off.
+    Warning,
+    /// The run did not reach its aim.
+    Fault,
+}
+
+/// One sentence of the verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How grave it is.
+    pub gravity: Gravity,
+    /// The sentence.
+    pub text: String,
+}
+
+#[derive(Default)]
+pub(super) struct Findings(pub(super) Vec<Finding>);
+
+impl Findings {
+    pub(super) fn add(&mut self, fault: bool, text: String) {
+        let gravity = if fault { Gravity::Fault } else { Gravity::Warning };
+        self.0.push(Finding { gravity, text });
+    }
+
+    pub(super) fn warn(&mut self, text: String) {
+        self.0.push(Finding {
+            gravity: Gravity::Warning,
+            text,
+        });
+    }
+
+    pub(super) fn note(&mut self, text: String) {
+        self.0.push(Finding {
+            gravity: Gravity::Note,
+            text,
+        });
+    }
+
+    pub(super) fn faults(&self) -> usize {
+        self.0
+            .iter()
+            .filter(|finding| finding.gravity == Gravity::Fault)
+            .count()
+    }
+}
