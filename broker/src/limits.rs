@@ -37,19 +37,26 @@ pub const API_NS_MAX: u64 = 5_000_000_000;
 /// Bytes of one packet at most in MQTT: a fixed header of 5 bytes and a body of 268,435,455.
 pub const PACKET_BYTES_MAX: u32 = 268_435_460;
 
-/// Bytes waiting for one client's socket (in `out`, and sent but not taken by the kernel) above which those who publish to it
-/// are not read from until it has caught up.
+/// Bytes waiting for one client's socket (in `out`, and sent but not taken by the kernel) above which it is behind, and its
+/// patience runs.
 pub const OUT_PRESSURE_BYTES: usize = 1024 * 1024;
+
+/// The same above which those who publish to it are not read from until it has caught up, when its patience begins.
+pub const OUT_HOLD_BYTES: usize = 2 * 1024 * 1024;
+
+/// What comes to [`OUT_HOLD_BYTES`] with each millisecond of the patience: who publishes slower than this waits for nobody,
+/// and what they publish finds room until the patience is over.
+pub const OUT_HOLD_BYTES_PER_MS: usize = 20 * 1024;
 
 /// Bytes waiting for one client's socket at most. What was on its way when its publishers were told to wait finds room: from
 /// this shard what one turn receives, from each other shard the batches in between (at most [`OUTBOX_BATCHES_MAX`] and
 /// [`INBOX_PARCELS_MAX`] of [`BATCH_BYTES_MAX`], 2 MiB). So with up to seven other shards that all flood one client nothing is
 /// lost.
 /// Full: a QoS 0 message is dropped for this client and counted; QoS 1 and 2 go to the session's queue.
-pub const OUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const OUT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The same for a client that was behind for longer than [`PATIENCE_NS`].
-pub const OUT_SLOW_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub const OUT_SLOW_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Bytes waiting for all sockets of a shard above which whoever publishes to its clients, here or in another shard, is not
 /// read from until half of them are gone; slow clients' bytes do not count. Over for [`PATIENCE_NS`]: those with more than
@@ -75,7 +82,7 @@ pub const OUT_SHARE_BYTES: usize = 64 * 1024;
 /// the kernel.
 pub const TURN_OUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Nanoseconds that publishers wait for a client that is behind. Over: it is slow, see [`SLOW_NS`].
+/// Nanoseconds that a client may be behind, and publishers wait for it. Over: it is slow, see [`SLOW_NS`].
 pub const PATIENCE_NS: u64 = 500_000_000;
 
 /// What is left of the patience when nobody waits at all: deadlines are met in steps of [`TIMER_STEP_NS`].
@@ -228,10 +235,12 @@ pub const AUTH_BYTES_MAX: u32 = 8 * 1024;
 pub const BACK_OFF_ADDRESSES_MAX: usize = 65_536;
 
 const _: () = {
-    assert!(OUT_PRESSURE_BYTES < OUT_SLOW_BYTES_MAX && OUT_SLOW_BYTES_MAX < OUT_BYTES_MAX);
+    assert!(OUT_PRESSURE_BYTES < OUT_HOLD_BYTES && OUT_HOLD_BYTES < OUT_SLOW_BYTES_MAX);
+    let patience_ms = ((PATIENCE_NS + TIMER_STEP_NS) / 1_000_000) as usize;
+    let held_above = OUT_HOLD_BYTES + patience_ms * OUT_HOLD_BYTES_PER_MS;
     let on_the_way = (OUTBOX_BATCHES_MAX + INBOX_PARCELS_MAX) * BATCH_BYTES_MAX;
     assert!(
-        OUT_PRESSURE_BYTES + TURN_BYTES_MAX + 7 * on_the_way <= OUT_BYTES_MAX,
+        held_above + TURN_BYTES_MAX + 7 * on_the_way <= OUT_BYTES_MAX,
         "what is on its way finds room"
     );
     assert!(

@@ -2,7 +2,8 @@
 //!
 //! A client presses while more than [`limits::OUT_PRESSURE_BYTES`] wait for its socket, or its session's queue is more than
 //! half full. Whoever publishes to it, in this shard or in another, is not read from until it is down to half of the bytes
-//! and a quarter of the queue. A client that presses longer than
+//! and a quarter of the queue; but of the bytes there may be more, the longer it presses ([`limits::OUT_HOLD_BYTES_PER_MS`]): so
+//! only who publishes fast waits for a client that has stopped reading. A client that presses longer than
 //! [`limits::PATIENCE_NS`] is slow: for [`limits::SLOW_NS`] nobody waits for it, and it gets what its smaller bound
 //! ([`limits::OUT_SLOW_BYTES_MAX`]) and its queue let through; another connection of the same client is slow too
 //! (`patience.rs`). A client whose own answers wait is not read from either. The same holds for the sum over all clients of
@@ -27,6 +28,8 @@ use crate::limits;
 #[derive(Debug, Default)]
 pub(super) struct Pressure {
     felt: Felt,
+    /// The time, as of the last look.
+    now: Timestamp,
     /// Slots of clients that have just begun to press.
     begun: Vec<u32>,
 }
@@ -53,7 +56,7 @@ impl Pressure {
     #[inline]
     pub(super) fn feel(&mut self, slot: u32, connection: &mut Connection) {
         if connection.is_behind() && !connection.slow {
-            self.felt.socket = true;
+            self.felt.socket |= connection.waiting_bytes() > held_above(connection, self.now);
             if !connection.pressing {
                 connection.pressing = true;
                 self.begun.push(slot);
@@ -112,6 +115,7 @@ impl Shard {
     /// Whom deliveries since the last call have met that presses.
     pub(super) fn settle(&mut self, now: Timestamp) -> Felt {
         let over = self.settle_output(now);
+        self.clients.pressure.now = now;
         let pressure = &mut self.clients.pressure;
         let mut felt = std::mem::take(&mut pressure.felt);
         if !pressure.begun.is_empty() {
@@ -212,7 +216,9 @@ impl Shard {
         } else if (connection.queue_presses && queue_is_long)
             || waiting_bytes > limits::OUT_PRESSURE_BYTES / 2
         {
-            self.clients.patience.waited_in_vain(now);
+            if !self.paused.is_empty() || !self.holding.is_empty() {
+                self.clients.patience.waited_in_vain(now);
+            }
             self.judge_slow(now, slot);
         } else {
             connection.pressing = false;
@@ -328,6 +334,17 @@ impl Shard {
             self.timers.cancel(until, Timer::Patience { slot });
         }
     }
+}
+
+/// Bytes that may wait for a client before its publishers wait for it.
+fn held_above(connection: &Connection, now: Timestamp) -> usize {
+    let left_ns = match connection.patience_until {
+        // It begins.
+        Timestamp::NEVER => limits::PATIENCE_NS,
+        until => until.since_ns(now),
+    };
+    let pressed_ms = limits::PATIENCE_NS.saturating_sub(left_ns) / 1_000_000;
+    limits::OUT_HOLD_BYTES + pressed_ms as usize * limits::OUT_HOLD_BYTES_PER_MS
 }
 
 impl super::clients::Clients {

@@ -84,6 +84,40 @@ fn nobody_waits_for_a_client_that_is_slow() {
     assert!(cluster.paused(publisher), "a minute later it has another chance");
 }
 
+/// Who publishes at a pace is not held up by one that has stopped reading, whose messages find room until it is slow.
+#[test]
+fn a_pace_is_kept_beside_a_client_that_stopped_reading() {
+    for shards in [1, 2] {
+        let mut cluster = Cluster::new(shards);
+        let (first, second) = if shards == 1 {
+            ("p", "stopped".to_owned())
+        } else {
+            apart(2)
+        };
+        let publisher = cluster.join(V3, first);
+        let stopped = cluster.join(V3, &second);
+        let reader = cluster.join(V3, "reader");
+        for subscriber in [stopped, reader] {
+            cluster.subscribe(subscriber, "t", QoS::AtMostOnce);
+        }
+        cluster.set_reading(stopped, false);
+        let payload = "x".repeat(PAYLOAD_BYTES);
+        // 15 MB a second.
+        let sent = patience_ms() as usize / 4 * 2;
+        for _ in 0..sent {
+            cluster.publish(publisher, "t", QoS::AtMostOnce, &payload);
+            assert!(!cluster.paused(publisher), "{shards} shards");
+            cluster.advance_ms(4);
+        }
+        assert_eq!(cluster.payloads(reader).len(), sent);
+        cluster.set_reading(stopped, true);
+        let got = cluster.payloads(stopped).len();
+        assert_eq!(dropped(&cluster), (sent - got) as u64);
+        let patience = limits::PATIENCE_NS as usize / 1_000_000 / 4;
+        assert!((patience..sent).contains(&got), "{got} of {sent}");
+    }
+}
+
 #[test]
 fn a_client_that_goes_holds_nobody_up() {
     let mut cluster = Cluster::new(1);

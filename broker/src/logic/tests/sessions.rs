@@ -344,7 +344,7 @@ fn a_run_larger_than_the_room_left_fills_it() {
             .encode(V3, &mut run)
             .unwrap();
     }
-    for number in 0..50 {
+    for number in 0..100 {
         cluster.send(publisher, &run);
         if number == 25 {
             cluster.advance_ms(limits::PATIENCE_NS / 1_000_000 + 200);
@@ -355,7 +355,7 @@ fn a_run_larger_than_the_room_left_fills_it() {
     assert_eq!(got, limits::OUT_SLOW_BYTES_MAX / 1006);
     assert_eq!(
         cluster.count(|counters| counters.publishes_dropped.get()),
-        2500 - got as u64
+        5000 - got as u64
     );
 }
 
