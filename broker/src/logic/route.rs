@@ -142,6 +142,12 @@ impl Routes {
         }
     }
 
+    /// See [`super::Shard::count_matching`].
+    pub(super) fn count_matching(&mut self, topic: &str, subscriptions: &mut Subscriptions) -> usize {
+        subscriptions.matching(topic, &mut self.found);
+        self.found.len()
+    }
+
     fn find(&self, topic: &str) -> Option<u32> {
         let is_it = |&slot: &u32| self.get(slot).is_some_and(|route| &*route.topic == topic);
         self.by_topic.find(self.hasher.hash_one(topic), is_it).copied()

@@ -1,0 +1,243 @@
+//! A million subscriptions: what each takes of memory, and what a publish among them costs.
+//!
+//! `cargo bench -p benches --bench many_subscriptions`
+//!
+//! One shard with 1,000,000 exact filters and 100,000 with wildcards, of 10,000 sessions or of 1,000, each case in a process of
+//! its own. Memory is the growth of the process's RSS from the first SUBSCRIBE to the last SUBACK: everything that a shard
+//! keeps for a subscription, and what the allocator wastes. Times are of whole rounds over many topics: "cold" takes a random
+//! one of all each time, "warm" 1,000 of them in turn. No topic that is matched has two filters, so what is found is checked.
+#![allow(missing_docs, reason = "a bench has no public items")]
+
+use std::hint::black_box;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use benches::{Shell, publish, subscribe};
+use broker::logic::ConnectionId;
+use mqtt::packet::QoS;
+
+const EXACT: usize = 1_000_000;
+const WILDCARD: usize = 100_000;
+const SITES: usize = 1_000;
+/// Filters in one SUBSCRIBE.
+const AT_ONCE: usize = 100;
+/// Topics of one cold round, and rounds.
+const COLD: usize = 200_000;
+/// Topics that come in turn.
+const WARM: usize = 1_000;
+const ROUNDS: usize = 5;
+
+fn exact(number: usize) -> String {
+    format!("site/{}/device/{number}/temperature", number % SITES)
+}
+
+/// Of each form a quarter.
+fn wildcard(number: usize) -> String {
+    let (form, of_form) = (number % 4, number / 4);
+    match form {
+        0 => format!("site/+/device/{}/#", EXACT + of_form),
+        1 => format!("site/{}/#", SITES + of_form),
+        2 => format!("+/{of_form}/device/+/x"),
+        _ => format!("site/{}/device/{}/+/limit", of_form % SITES, 2 * EXACT + of_form),
+    }
+}
+
+/// A topic that the filter of this number alone matches.
+fn topic_of_wildcard(number: usize) -> String {
+    let (form, of_form) = (number % 4, number / 4);
+    match form {
+        0 => format!("site/{}/device/{}/temperature", of_form % SITES, EXACT + of_form),
+        1 => format!("site/{}/device/{of_form}/temperature", SITES + of_form),
+        2 => format!("place/{of_form}/device/{number}/x"),
+        _ => wildcard(number).replace('+', "high"),
+    }
+}
+
+fn topic_of_none(number: usize) -> String {
+    format!("site/{}/device/{number}/humidity", number % SITES)
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip_while(|argument| argument != CASE).skip(1);
+    if let Some((what, sessions)) = arguments.next().zip(arguments.next()) {
+        return measure(&what, sessions.parse().unwrap_or(1));
+    }
+    for sessions in ["10000", "1000"] {
+        println!("{EXACT} exact filters and {WILDCARD} with wildcards, of {sessions} sessions");
+        for what in ["memory", "interest", "times"] {
+            let program = std::env::current_exe();
+            let ended =
+                program.and_then(|program| Command::new(program).args([CASE, what, sessions]).status());
+            assert!(ended.is_ok_and(|status| status.success()), "{what}");
+        }
+    }
+}
+
+const CASE: &str = "--case";
+
+fn measure(what: &str, sessions: usize) {
+    match what {
+        "times" => measure_times(sessions),
+        _ => measure_memory(sessions, what == "interest"),
+    }
+}
+
+/// A shard with all the sessions, and perhaps another one, which is told of their interests.
+struct World {
+    home: Shell,
+    other: Option<Shell>,
+    sessions: Vec<ConnectionId>,
+    publisher: ConnectionId,
+}
+
+impl World {
+    fn new(sessions: usize, with_other: bool) -> Self {
+        let (mut home, other) = if with_other {
+            let (home, other) = Shell::pair();
+            (home, Some(other))
+        } else {
+            (Shell::alone(), None)
+        };
+        let sessions = (0..sessions)
+            .map(|number| home.connect(&format!("client-{number}")))
+            .collect();
+        let publisher = home.connect("publisher");
+        Self {
+            home,
+            other,
+            sessions,
+            publisher,
+        }
+    }
+
+    /// All filters, dealt out in turn.
+    fn subscribe(&mut self) {
+        let of_each = (EXACT + WILDCARD) / self.sessions.len();
+        let filter = |number: usize| number.checked_sub(EXACT).map_or_else(|| exact(number), wildcard);
+        for from in (0..of_each).step_by(AT_ONCE) {
+            for (at, &session) in self.sessions.iter().enumerate() {
+                let numbers = (from..of_each.min(from + AT_ONCE)).map(|turn| turn * self.sessions.len() + at);
+                let filters: Vec<_> = numbers.map(filter).collect();
+                let filters: Vec<_> = filters.iter().map(String::as_str).collect();
+                self.home.receive(session, &subscribe(&filters, QoS::AtMostOnce));
+                self.home.tick();
+                self.home.empty_outs(|_, _| {});
+                tell(&mut self.home, self.other.as_mut());
+            }
+        }
+    }
+}
+
+fn tell(home: &mut Shell, other: Option<&mut Shell>) {
+    let Some(other) = other else { return };
+    while let Some(batch) = home.take_batch(1) {
+        other.receive_batch(0, &batch);
+        home.recycle_batch(batch);
+    }
+}
+
+fn measure_memory(sessions: usize, with_other: bool) {
+    let mut world = World::new(sessions, with_other);
+    let before = rss_bytes();
+    world.subscribe();
+    let whose = if with_other {
+        "of two shards"
+    } else {
+        "of its shard"
+    };
+    let each = |bytes: u64| bytes as f64 / (EXACT + WILDCARD) as f64;
+    print(
+        &format!("memory {whose}"),
+        each(rss_bytes() - before),
+        "bytes a subscription",
+    );
+    for session in std::mem::take(&mut world.sessions) {
+        world.home.lose(session);
+        tell(&mut world.home, world.other.as_mut());
+    }
+    // The allocator gives back what was unused for a while, when it is asked for something again.
+    std::thread::sleep(Duration::from_secs(2));
+    world.home.connect("last");
+    print(
+        &format!("memory {whose} when all have gone"),
+        each(rss_bytes().saturating_sub(before)),
+        "bytes a subscription",
+    );
+    assert_eq!(world.home.remains().filters, 0);
+}
+
+fn measure_times(sessions: usize) {
+    let mut world = World::new(sessions, false);
+    let began = Instant::now();
+    world.subscribe();
+    let each = began.elapsed().as_nanos() as f64 / (EXACT + WILDCARD) as f64;
+    print("SUBSCRIBE", each, "ns a filter");
+    for (name, topic, topics, matches) in [
+        ("one exact match", exact as fn(usize) -> String, EXACT, 1),
+        ("one wildcard match", topic_of_wildcard, WILDCARD, 1),
+        ("no match", topic_of_none, EXACT, 0),
+    ] {
+        let mut random = fastrand::Rng::with_seed(1);
+        let topics: Vec<String> = (0..COLD).map(|_| topic(random.usize(0..topics))).collect();
+        let packets: Vec<Vec<u8>> = topics.iter().map(|topic| packet(topic)).collect();
+        let (warm_topics, warm_packets) = (
+            topics.get(..WARM).unwrap_or_default(),
+            packets.get(..WARM).unwrap_or_default(),
+        );
+        let home = &mut world.home;
+        let figure = fastest(|| match_all(home, &topics, matches, 1));
+        print(&format!("match, {name}, cold"), figure, "ns");
+        let figure = fastest(|| match_all(home, warm_topics, matches, COLD / WARM));
+        print(&format!("match, {name}, warm"), figure, "ns");
+        let figure = fastest(|| publish_all(&mut world, &packets, matches, 1));
+        print(&format!("publish, {name}, cold"), figure, "ns");
+        let figure = fastest(|| publish_all(&mut world, warm_packets, matches, COLD / WARM));
+        print(&format!("publish, {name}, warm, its route cached"), figure, "ns");
+    }
+}
+
+/// Finds what matches each of the topics; returns how many there were.
+fn match_all(shell: &mut Shell, topics: &[String], matches: usize, times: usize) -> usize {
+    for topic in std::iter::repeat_n(topics, times).flatten() {
+        assert_eq!(shell.count_matching(black_box(topic)), matches, "{topic}");
+    }
+    topics.len() * times
+}
+
+/// Publishes each of the packets, from the bytes of a read to emptied `out`s; returns how many there were.
+fn publish_all(world: &mut World, packets: &[Vec<u8>], matches: usize, times: usize) -> usize {
+    for packet in std::iter::repeat_n(packets, times).flatten() {
+        world.home.receive(world.publisher, black_box(packet));
+        assert_eq!(world.home.empty_outs(|_, _| {}), packet.len() * matches);
+    }
+    packets.len() * times
+}
+
+/// Nanoseconds of one of the operations that `round` counts: the least of the rounds, as what disturbs
+/// only adds.
+fn fastest(mut round: impl FnMut() -> usize) -> f64 {
+    let figures = (0..ROUNDS).map(|_| {
+        let began = Instant::now();
+        let operations = round();
+        began.elapsed().as_nanos() as f64 / operations as f64
+    });
+    figures.fold(f64::INFINITY, f64::min)
+}
+
+fn packet(topic: &str) -> Vec<u8> {
+    let mut packet = Vec::new();
+    publish(topic, None, &mut packet);
+    packet
+}
+
+fn print(what: &str, figure: f64, unit: &str) {
+    println!("  {what:<60} {figure:>8.1} {unit}");
+}
+
+/// Resident bytes of this process.
+fn rss_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
