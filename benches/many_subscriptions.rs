@@ -4,8 +4,8 @@
 //!
 //! One shard with 1,000,000 exact filters and 100,000 with wildcards, of 10,000 sessions or of 1,000, each case in a process of
 //! its own. Memory is the growth of the process's RSS from the first SUBSCRIBE to the last SUBACK: everything that a shard
-//! keeps for a subscription, and what the allocator wastes. Times are of whole rounds over many topics: "cold" takes a random
-//! one of all each time, "warm" 1,000 of them in turn. No topic that is matched has two filters, so what is found is checked.
+//! keeps for a subscription, and what the allocator wastes. Times are the least of many rounds: "cold" takes a random
+//! topic of all each time, "warm" 1,000 of them in turn. No topic that is matched has two filters, so what is found is checked.
 #![allow(missing_docs, reason = "a bench has no public items")]
 
 use std::hint::black_box;
@@ -21,11 +21,12 @@ const WILDCARD: usize = 100_000;
 const SITES: usize = 1_000;
 /// Filters in one SUBSCRIBE.
 const AT_ONCE: usize = 100;
-/// Topics of one cold round, and rounds.
+/// Topics of which each comes as good as never.
 const COLD: usize = 200_000;
 /// Topics that come in turn.
 const WARM: usize = 1_000;
-const ROUNDS: usize = 5;
+const ROUND: usize = 5_000;
+const ROUNDS: usize = 100;
 
 fn exact(number: usize) -> String {
     format!("site/{}/device/{number}/temperature", number % SITES)
@@ -187,43 +188,48 @@ fn measure_times(sessions: usize) {
             packets.get(..WARM).unwrap_or_default(),
         );
         let home = &mut world.home;
-        let figure = fastest(|| match_all(home, &topics, matches, 1));
-        print(&format!("match, {name}, cold"), figure, "ns");
-        let figure = fastest(|| match_all(home, warm_topics, matches, COLD / WARM));
-        print(&format!("match, {name}, warm"), figure, "ns");
-        let figure = fastest(|| publish_all(&mut world, &packets, matches, 1));
+        print(
+            &format!("match, {name}, cold"),
+            match_all(home, &topics, matches),
+            "ns",
+        );
+        print(
+            &format!("match, {name}, warm"),
+            match_all(home, warm_topics, matches),
+            "ns",
+        );
+        let figure = publish_all(&mut world, &packets, matches);
         print(&format!("publish, {name}, cold"), figure, "ns");
-        let figure = fastest(|| publish_all(&mut world, warm_packets, matches, COLD / WARM));
+        let figure = publish_all(&mut world, warm_packets, matches);
         print(&format!("publish, {name}, warm, its route cached"), figure, "ns");
     }
 }
 
-/// Finds what matches each of the topics; returns how many there were.
-fn match_all(shell: &mut Shell, topics: &[String], matches: usize, times: usize) -> usize {
-    for topic in std::iter::repeat_n(topics, times).flatten() {
-        assert_eq!(shell.count_matching(black_box(topic)), matches, "{topic}");
-    }
-    topics.len() * times
+/// Nanoseconds to find what matches one of the topics.
+fn match_all(shell: &mut Shell, topics: &[String], matches: usize) -> f64 {
+    fastest(topics, |topic| {
+        assert_eq!(shell.count_matching(black_box(topic)), matches, "{topic}")
+    })
 }
 
-/// Publishes each of the packets, from the bytes of a read to emptied `out`s; returns how many there were.
-fn publish_all(world: &mut World, packets: &[Vec<u8>], matches: usize, times: usize) -> usize {
-    for packet in std::iter::repeat_n(packets, times).flatten() {
+/// Nanoseconds to publish one of the packets, from the bytes of a read to emptied `out`s.
+fn publish_all(world: &mut World, packets: &[Vec<u8>], matches: usize) -> f64 {
+    fastest(packets, |packet| {
         world.home.receive(world.publisher, black_box(packet));
         assert_eq!(world.home.empty_outs(|_, _| {}), packet.len() * matches);
-    }
-    packets.len() * times
+    })
 }
 
-/// Nanoseconds of one of the operations that `round` counts: the least of the rounds, as what disturbs
-/// only adds.
-fn fastest(mut round: impl FnMut() -> usize) -> f64 {
-    let figures = (0..ROUNDS).map(|_| {
+/// Nanoseconds of one of the operations, each with the next one of `all`: of the round that took the least, as what disturbs
+/// only adds. A round is short enough to find a moment without.
+fn fastest<T>(all: &[T], mut operation: impl FnMut(&T)) -> f64 {
+    let mut all = all.iter().cycle();
+    let rounds = (0..ROUNDS).map(|_| {
         let began = Instant::now();
-        let operations = round();
-        began.elapsed().as_nanos() as f64 / operations as f64
+        all.by_ref().take(ROUND).for_each(&mut operation);
+        began.elapsed().as_nanos() as f64 / ROUND as f64
     });
-    figures.fold(f64::INFINITY, f64::min)
+    rounds.fold(f64::INFINITY, f64::min)
 }
 
 fn packet(topic: &str) -> Vec<u8> {
