@@ -9,6 +9,7 @@
 
 mod elsewhere;
 mod filter;
+mod names;
 pub(super) mod shared;
 pub(super) mod tree;
 mod wildcards;
@@ -16,16 +17,16 @@ mod wildcards;
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use mqtt::QoS;
 use mqtt::packet::SubscriptionOptions;
 
 use self::elsewhere::Elsewhere;
 pub(super) use self::filter::Filter;
+use self::names::Names;
 use self::shared::Groups;
 use self::wildcards::Wildcards;
 use super::connection::NONE;
-use super::slots::{Slots, shrink_table};
+use super::slots::Slots;
 
 /// One session in the list of a filter, in 12 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +106,7 @@ pub(super) struct Removed {
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     filters: Slots<Filter>,
-    by_name: HashTable<u32>,
+    by_name: Names,
     wildcards: Wildcards,
     elsewhere: Elsewhere,
     hasher: FixedState,
@@ -116,7 +117,7 @@ impl Subscriptions {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             filters: Slots::new(),
-            by_name: HashTable::new(),
+            by_name: Names::new(),
             wildcards: Wildcards::new(seed),
             elsewhere: Elsewhere::new(),
             hasher: FixedState::with_seed(seed),
@@ -134,8 +135,8 @@ impl Subscriptions {
 
     #[inline]
     fn find_hashed(&self, hash: u64, name: &str) -> Option<u32> {
-        let is_it = |&slot: &u32| self.filter(slot).is_some_and(|filter| &*filter.name == name);
-        self.by_name.find(hash, is_it).copied()
+        let is_it = |slot| self.filter(slot).is_some_and(|filter| &*filter.name == name);
+        self.by_name.find(hash, is_it)
     }
 
     /// The filter of that name, made if there is none.
@@ -154,7 +155,7 @@ impl Subscriptions {
             hasher,
             ..
         } = self;
-        by_name.insert_unique(hash, slot, |&slot| hash_of(filters, hasher, slot));
+        by_name.insert(hash, slot, |slot| hash_of(filters, hasher, slot));
         slot
     }
 
@@ -241,10 +242,8 @@ impl Subscriptions {
             hasher,
             ..
         } = self;
-        if let Ok(entry) = by_name.find_entry(hasher.hash_one(&*filter.name), |&other| other == slot) {
-            entry.remove();
-            shrink_table(by_name, |&slot| hash_of(filters, hasher, slot));
-        }
+        let hash = hasher.hash_one(&*filter.name);
+        by_name.remove(hash, slot, |slot| hash_of(filters, hasher, slot));
     }
 
     /// All filters that match a topic name, and the other shards that want it without wildcards.
@@ -289,7 +288,7 @@ impl Subscriptions {
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.held() == (0, 0) && self.by_name.is_empty() && self.groups.len() == 0
+        self.held() == (0, 0) && self.by_name.len() == 0 && self.groups.len() == 0
     }
 }
 
