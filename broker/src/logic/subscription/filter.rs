@@ -15,15 +15,16 @@ pub(in crate::logic) struct Filter {
 /// Who wants a filter.
 #[derive(Debug)]
 enum Wanted {
-    ByNobody,
-    ByOne(Subscriber),
-    /// By one other shard alone.
-    ByShard(u16),
-    ByMore(Box<Many>),
+    Nobody,
+    /// One session alone.
+    Session(Subscriber),
+    /// One other shard alone.
+    Shard(u16),
+    Lists(Box<Lists>),
 }
 
 #[derive(Debug, Default)]
-struct Many {
+struct Lists {
     subscribers: Vec<Subscriber>,
     /// Other shards with an interest; only of filters with wildcards.
     shards: Vec<u16>,
@@ -35,44 +36,44 @@ impl Filter {
     pub(super) fn new(name: &str) -> Self {
         Self {
             name: name.into(),
-            wanted: Wanted::ByNobody,
+            wanted: Wanted::Nobody,
         }
     }
 
     #[inline]
     pub(in crate::logic) fn subscribers(&self) -> &[Subscriber] {
         match &self.wanted {
-            Wanted::ByOne(subscriber) => std::slice::from_ref(subscriber),
-            Wanted::ByMore(many) => &many.subscribers,
-            Wanted::ByNobody | Wanted::ByShard(_) => &[],
+            Wanted::Session(subscriber) => std::slice::from_ref(subscriber),
+            Wanted::Lists(lists) => &lists.subscribers,
+            Wanted::Nobody | Wanted::Shard(_) => &[],
         }
     }
 
     /// Other shards with an interest in a filter with wildcards.
     pub(in crate::logic) fn shards(&self) -> &[u16] {
         match &self.wanted {
-            Wanted::ByShard(shard) => std::slice::from_ref(shard),
-            Wanted::ByMore(many) => &many.shards,
-            Wanted::ByNobody | Wanted::ByOne(_) => &[],
+            Wanted::Shard(shard) => std::slice::from_ref(shard),
+            Wanted::Lists(lists) => &lists.shards,
+            Wanted::Nobody | Wanted::Session(_) => &[],
         }
     }
 
     /// The groups that share it.
     pub(in crate::logic) fn groups(&self) -> &[u32] {
         match &self.wanted {
-            Wanted::ByMore(many) => &many.groups,
+            Wanted::Lists(lists) => &lists.groups,
             _ => &[],
         }
     }
 
     pub(super) fn is_wanted(&self) -> bool {
-        !matches!(self.wanted, Wanted::ByNobody)
+        !matches!(self.wanted, Wanted::Nobody)
     }
 
     pub(super) fn subscriber_mut(&mut self, position: u32) -> Option<&mut Subscriber> {
         match &mut self.wanted {
-            Wanted::ByOne(subscriber) if position == 0 => Some(subscriber),
-            Wanted::ByMore(many) => many.subscribers.get_mut(position as usize),
+            Wanted::Session(subscriber) if position == 0 => Some(subscriber),
+            Wanted::Lists(lists) => lists.subscribers.get_mut(position as usize),
             _ => None,
         }
     }
@@ -80,9 +81,9 @@ impl Filter {
     /// Adds a session at the end of the list.
     pub(super) fn push(&mut self, subscriber: Subscriber) {
         if self.is_wanted() {
-            self.change_many(|many| many.subscribers.push(subscriber));
+            self.change_lists(|lists| lists.subscribers.push(subscriber));
         } else {
-            self.wanted = Wanted::ByOne(subscriber);
+            self.wanted = Wanted::Session(subscriber);
         }
     }
 
@@ -92,56 +93,56 @@ impl Filter {
         if position >= self.subscribers().len() {
             return false;
         }
-        self.change_many(|many| {
-            many.subscribers.swap_remove(position);
-            shrink_list(&mut many.subscribers);
+        self.change_lists(|lists| {
+            lists.subscribers.swap_remove(position);
+            shrink_list(&mut lists.subscribers);
         });
         true
     }
 
     pub(super) fn add_shard(&mut self, shard: u16) {
         if !self.shards().contains(&shard) {
-            self.change_many(|many| many.shards.push(shard));
+            self.change_lists(|lists| lists.shards.push(shard));
         }
     }
 
     pub(super) fn remove_shard(&mut self, shard: u16) {
-        self.change_many(|many| many.shards.retain(|&other| other != shard));
+        self.change_lists(|lists| lists.shards.retain(|&other| other != shard));
     }
 
     pub(super) fn add_group(&mut self, group: u32) {
-        self.change_many(|many| many.groups.push(group));
+        self.change_lists(|lists| lists.groups.push(group));
     }
 
     pub(super) fn remove_group(&mut self, group: u32) {
-        self.change_many(|many| many.groups.retain(|&other| other != group));
+        self.change_lists(|lists| lists.groups.retain(|&other| other != group));
     }
 
     /// Changes the lists, and keeps them only if they hold more than one session or one shard.
-    fn change_many(&mut self, change: impl FnOnce(&mut Many)) {
-        let mut many = match std::mem::replace(&mut self.wanted, Wanted::ByNobody) {
-            Wanted::ByNobody => Box::default(),
-            Wanted::ByOne(subscriber) => Box::new(Many {
+    fn change_lists(&mut self, change: impl FnOnce(&mut Lists)) {
+        let mut lists = match std::mem::replace(&mut self.wanted, Wanted::Nobody) {
+            Wanted::Nobody => Box::default(),
+            Wanted::Session(subscriber) => Box::new(Lists {
                 subscribers: vec![subscriber],
-                ..Many::default()
+                ..Lists::default()
             }),
-            Wanted::ByShard(shard) => Box::new(Many {
+            Wanted::Shard(shard) => Box::new(Lists {
                 shards: vec![shard],
-                ..Many::default()
+                ..Lists::default()
             }),
-            Wanted::ByMore(many) => many,
+            Wanted::Lists(lists) => lists,
         };
-        change(&mut many);
-        let lists = (
-            many.subscribers.as_slice(),
-            many.shards.as_slice(),
-            many.groups.as_slice(),
+        change(&mut lists);
+        let all = (
+            lists.subscribers.as_slice(),
+            lists.shards.as_slice(),
+            lists.groups.as_slice(),
         );
-        self.wanted = match lists {
-            ([], [], []) => Wanted::ByNobody,
-            (&[subscriber], [], []) => Wanted::ByOne(subscriber),
-            ([], &[shard], []) => Wanted::ByShard(shard),
-            _ => Wanted::ByMore(many),
+        self.wanted = match all {
+            ([], [], []) => Wanted::Nobody,
+            (&[subscriber], [], []) => Wanted::Session(subscriber),
+            ([], &[shard], []) => Wanted::Shard(shard),
+            _ => Wanted::Lists(lists),
         };
     }
 }
@@ -189,8 +190,8 @@ mod tests {
             assert_eq!(filter.subscribers(), list);
             assert_eq!(filter.subscriber_mut(at).copied(), list.get(at as usize).copied());
             assert_eq!(filter.is_wanted(), !list.is_empty() || filter.shards() == [3]);
-            let is_many = matches!(filter.wanted, Wanted::ByMore(_));
-            assert_eq!(is_many, list.len() + filter.shards().len() > 1);
+            let has_lists = matches!(filter.wanted, Wanted::Lists(_));
+            assert_eq!(has_lists, list.len() + filter.shards().len() > 1);
         }
     }
 
@@ -200,10 +201,10 @@ mod tests {
         (0..1000).for_each(|session| filter.push(subscriber(session)));
         while filter.subscribers().len() > 2 {
             filter.swap_remove(0);
-            let Wanted::ByMore(many) = &filter.wanted else {
+            let Wanted::Lists(lists) = &filter.wanted else {
                 panic!("two are more than one");
             };
-            assert!(many.subscribers.capacity() <= 4 * many.subscribers.len());
+            assert!(lists.subscribers.capacity() <= 4 * lists.subscribers.len());
         }
     }
 }
