@@ -10,7 +10,7 @@ use super::super::slots::shrink_table;
 /// Numbers of filters, in parts by their hashes.
 #[derive(Debug)]
 pub(super) struct Names {
-    parts: [HashTable<u32>; PARTS],
+    parts: Box<[HashTable<u32>]>,
 }
 
 const PARTS: usize = 64;
@@ -18,7 +18,7 @@ const PARTS: usize = 64;
 impl Names {
     pub(super) fn new() -> Self {
         Self {
-            parts: std::array::from_fn(|_| HashTable::new()),
+            parts: (0..PARTS).map(|_| HashTable::new()).collect(),
         }
     }
 
