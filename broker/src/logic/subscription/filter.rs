@@ -93,6 +93,10 @@ impl Filter {
         if position >= self.subscribers().len() {
             return false;
         }
+        if matches!(self.wanted, Wanted::Session(_)) {
+            self.wanted = Wanted::Nobody;
+            return true;
+        }
         self.change_lists(|lists| {
             lists.subscribers.swap_remove(position);
             shrink_list(&mut lists.subscribers);
