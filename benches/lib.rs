@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::auth::Verdict;
-use broker::logic::{Batch, ConnectionId, Peer, Shard, ShardCounters, Timestamp, shard_counters, testing};
+use broker::logic::testing::{self, Remains};
+use broker::logic::{Batch, ConnectionId, LostCause, Peer, Shard, ShardCounters, Timestamp, shard_counters};
 use broker::settings::{ListenerId, Settings};
 use criterion::Criterion;
 use mqtt::packet::{PacketIdentifier, Publish, QoS, RetainHandling, SubscriptionOptions};
@@ -165,6 +166,28 @@ impl Shell {
         }
         self.dirty = dirty;
         bytes
+    }
+
+    /// What a turn does that is not for one client: it goes on looking for retained messages.
+    pub fn tick(&mut self) {
+        self.logic.tick(NOW);
+    }
+
+    /// The client's connection breaks.
+    pub fn lose(&mut self, id: ConnectionId) {
+        self.logic.lost(NOW, id, LostCause::EndOfStream);
+    }
+
+    /// How many filters match a topic.
+    #[inline]
+    pub fn count_matching(&mut self, topic: &str) -> usize {
+        self.logic.count_matching(topic)
+    }
+
+    /// What the shard holds.
+    #[must_use]
+    pub fn remains(&self) -> Remains {
+        self.logic.remains()
     }
 
     /// The next batch for the other shard of a pair.

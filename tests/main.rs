@@ -24,6 +24,7 @@ mod key_passphrase;
 mod listeners;
 mod load;
 mod malformed;
+mod many_subscriptions;
 mod operators;
 mod pubsub;
 mod qos;

@@ -30,6 +30,18 @@ fn thousands_of_seeds_find_nothing() {
     });
 }
 
+/// Held for others' sake, then behind itself: it was judged by its keep alive as if it had been silent all the time.
+#[test]
+fn seed_1208837_finds_nothing_more() {
+    let options = Options {
+        steps: 150,
+        ..Options::default()
+    };
+    if let Err(failure) = run(1_208_837, &options) {
+        panic!("{failure}");
+    }
+}
+
 #[test]
 fn each_fault_of_the_shell_is_found() {
     for fault in [

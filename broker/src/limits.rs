@@ -208,6 +208,9 @@ pub const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 /// Nanoseconds for which a failing accept is not logged again.
 pub const ACCEPT_QUIET_NS: u64 = 1_000_000_000;
 
+/// Bytes up to which a connection keeps the memory in which it gathered a packet of several reads. Larger: it is freed.
+pub const PARTIAL_KEPT_BYTES_MAX: usize = 256;
+
 /// Bytes up to which an emptied output buffer is kept for the next connection. Larger: it is freed.
 pub const SPARE_BUFFER_BYTES_MAX: usize = 256 * 1024;
 

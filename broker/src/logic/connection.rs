@@ -72,14 +72,15 @@ pub(super) enum Stage {
     Closing,
 }
 
-/// Whether the broker takes a client's bytes.
+/// Whether the broker takes a client's bytes, and whether its silence is its own. It is not if at any time since its keep alive
+/// was last looked at it was not read from and was not behind itself: also when it falls behind after that, or is read
+/// again, as what it sent meanwhile may come only then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+enum Reading {
     Open,
-    /// The client waits for others, or for itself.
+    OpenExcused,
     Paused,
-    /// It is read again, and what it sent meanwhile may come only now.
-    Resumed,
+    PausedExcused,
 }
 
 /// No session, no connection, no route: the slot that is none.
@@ -104,7 +105,7 @@ pub(super) struct Connection {
     pub(super) waits: bool,
     /// The session's queue holds QoS 0 messages (retained ones on their way): newer ones must not overtake them.
     pub(super) qos0_waits: bool,
-    pub(super) reading: Reading,
+    reading: Reading,
     /// The session has rules to be asked before a message is published.
     pub(super) restricted: bool,
     /// More waits for it than it should: others wait until it has caught up.
@@ -212,12 +213,43 @@ impl Connection {
     /// Whether it is not read from.
     #[inline]
     pub(super) fn is_paused(&self) -> bool {
-        self.reading == Reading::Paused
+        matches!(self.reading, Reading::Paused | Reading::PausedExcused)
     }
 
-    /// Whether its silence is not its own: it was not read from since its keep alive was last looked at, for the sake of others.
+    /// From now on it is not read from, or again.
+    pub(super) fn set_paused(&mut self, paused: bool) {
+        self.reading = match (paused, self.is_excused()) {
+            (false, false) => Reading::Open,
+            (false, true) => Reading::OpenExcused,
+            (true, false) => Reading::Paused,
+            (true, true) => Reading::PausedExcused,
+        };
+        self.excuse();
+    }
+
+    /// To be called whenever it may be behind no more: if it is not read from all the same, that is for the sake of others.
+    #[inline]
+    pub(super) fn excuse(&mut self) {
+        if self.reading == Reading::Paused && !self.is_behind() {
+            self.reading = Reading::PausedExcused;
+        }
+    }
+
+    /// Whether its silence is not its own.
     pub(super) fn is_excused(&self) -> bool {
-        self.reading != Reading::Open && !self.is_behind()
+        matches!(self.reading, Reading::OpenExcused | Reading::PausedExcused)
+    }
+
+    /// Its keep alive is looked at: whether its silence until now was not its own.
+    pub(super) fn take_excuse(&mut self) -> bool {
+        let excused = self.is_excused();
+        self.reading = if self.is_paused() {
+            Reading::Paused
+        } else {
+            Reading::Open
+        };
+        self.excuse();
+        excused
     }
 
     /// Bytes that wait for the socket.

@@ -167,18 +167,13 @@ impl Shard {
     }
 
     fn add_interest(&mut self, from: u16, filter: &str) {
-        let slot = self.subscriptions.find_or_insert(filter);
-        self.subscriptions.add_shard(slot, from);
-        self.filter_changed(slot);
+        self.subscriptions.add_shard(filter, from);
+        self.routes.filter_changed(filter);
     }
 
     fn remove_interest(&mut self, from: u16, filter: &str) {
-        let Some(slot) = self.subscriptions.find(filter) else {
-            return;
-        };
-        self.subscriptions.remove_shard(slot, from);
-        self.filter_changed(slot);
-        self.subscriptions.drop_unused(slot);
+        self.subscriptions.remove_shard(filter, from);
+        self.routes.filter_changed(filter);
     }
 
     fn receive_run(&mut self, now: Timestamp, version: ProtocolVersion, record: &batch::Record<'_>) {

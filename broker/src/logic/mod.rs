@@ -275,6 +275,7 @@ impl Shard {
             return;
         };
         connection.unsent_bytes = unsent_bytes;
+        connection.excuse();
         output.count(connection);
         let busy_in_group = connection.busy_in_group;
         let waited_for = connection.pressing || connection.answers_wait;

@@ -18,7 +18,7 @@
 
 use super::Shard;
 use super::batch::Control;
-use super::connection::{Connection, ConnectionId, Reading};
+use super::connection::{Connection, ConnectionId};
 use super::session::queue::Bounds;
 use super::time::Timestamp;
 use super::timer::Timer;
@@ -91,7 +91,7 @@ impl Shard {
         let waits = filled || felt.socket || connection.answers_wait;
         let waits = waits || ((held || felt.queue) && !connection.queue_presses);
         if waits && !connection.is_paused() {
-            connection.reading = Reading::Paused;
+            connection.set_paused(true);
             self.paused.push(id);
             self.receive_changes.push((id, true));
         }
@@ -251,7 +251,7 @@ impl Shard {
                 true
             }
             Some(connection) => {
-                connection.reading = Reading::Resumed;
+                connection.set_paused(false);
                 receive_changes.push((id, false));
                 false
             }
@@ -280,7 +280,7 @@ impl Shard {
             return false;
         };
         if connection.queue_presses && connection.is_paused() && !connection.is_behind() {
-            connection.reading = Reading::Resumed;
+            connection.set_paused(false);
             let id = ConnectionId {
                 slot,
                 generation: connection.generation,

@@ -64,6 +64,10 @@ impl Shard {
             connection
                 .partial
                 .extend_from_slice(bytes.get(consumed..).unwrap_or_default());
+            if connection.partial.is_empty() && connection.partial.capacity() > limits::PARTIAL_KEPT_BYTES_MAX
+            {
+                connection.partial = Vec::new();
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use super::connection::NONE;
 use super::session::Sessions;
 use super::slots::Slots;
 use super::subscription::shared::Via;
-use super::subscription::{Subscriber, Subscriptions};
+use super::subscription::{Subscriber, Subscriptions, is_wildcard};
 use crate::limits;
 
 /// One session that gets the messages of a topic, over all of its subscriptions that match.
@@ -134,12 +134,18 @@ impl Routes {
     }
 
     /// The subscriptions to this filter, or the interest in it, changed.
-    pub(super) fn filter_changed(&mut self, filter: &str, is_wildcard: bool) {
-        if is_wildcard {
+    pub(super) fn filter_changed(&mut self, filter: &str) {
+        if is_wildcard(filter) {
             self.epoch += 1;
         } else if let Some(route) = self.find(filter).and_then(|slot| self.slots.get_mut(slot)) {
             route.epoch = STALE;
         }
+    }
+
+    /// See [`super::Shard::count_matching`].
+    pub(super) fn count_matching(&mut self, topic: &str, subscriptions: &mut Subscriptions) -> usize {
+        subscriptions.matching(topic, &mut self.found, &mut Vec::new());
+        self.found.len()
     }
 
     fn find(&self, topic: &str) -> Option<u32> {
@@ -207,11 +213,10 @@ impl Routes {
         route.epoch = self.epoch;
         route.access = access(topic, self.levels_max);
         route.targets.clear();
-        route.shards.clear();
         route.groups.clear();
         route.via.clear();
         self.gathered.clear();
-        subscriptions.matching(topic, &mut self.found);
+        subscriptions.matching(topic, &mut self.found, &mut route.shards);
         for filter in self
             .found
             .iter()
@@ -219,7 +224,7 @@ impl Routes {
         {
             self.gathered.extend(
                 filter
-                    .subscribers
+                    .subscribers()
                     .iter()
                     .filter(|s| sessions.may_read(s.session, topic)),
             );
@@ -228,6 +233,8 @@ impl Routes {
         }
         if self.found.len() > 1 {
             self.gathered.sort_by_key(|subscriber| subscriber.session);
+        }
+        if route.shards.len() > 1 {
             route.shards.sort_unstable();
             route.shards.dedup();
         }

@@ -3,7 +3,7 @@
 use mqtt::ReasonCode;
 
 use super::Shard;
-use super::connection::{Reading, Stage};
+use super::connection::Stage;
 use super::time::Timestamp;
 use super::timer::Timer;
 
@@ -44,11 +44,8 @@ impl Shard {
         if connection.stage != Stage::Connected {
             return;
         }
-        if connection.is_excused() {
+        if connection.take_excuse() {
             connection.last_received = now;
-        }
-        if connection.reading == Reading::Resumed {
-            connection.reading = Reading::Open;
         }
         if connection.keep_alive_deadline() > now {
             self.watch_keep_alive(slot);

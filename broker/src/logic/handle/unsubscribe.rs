@@ -12,6 +12,7 @@ use super::super::Shard;
 use super::super::connection::NONE;
 use super::super::reason_string;
 use super::super::session::Held;
+use super::super::slots::shrink_list;
 use super::super::store::Record;
 use crate::log;
 
@@ -87,7 +88,7 @@ impl Shard {
     ///
     /// [MQTT-3.10.4-1]
     pub(in crate::logic) fn held(&self, session: u32, filter: u32) -> Option<(u32, Held)> {
-        let subscribers = &self.subscriptions.filter(filter)?.subscribers;
+        let subscribers = self.subscriptions.filter(filter)?.subscribers();
         let held = &self.clients.sessions.get(session)?.subscriptions;
         if held.len() <= subscribers.len() {
             let (at, held) = (0..).zip(held).find(|(_, held)| held.filter == filter)?;
@@ -110,6 +111,7 @@ impl Shard {
             return;
         }
         let Held { filter, position } = leaving.subscriptions.swap_remove(at as usize);
+        shrink_list(&mut leaving.subscriptions);
         if let Some(moved) = leaving.subscriptions.get(at as usize) {
             self.subscriptions.set_held_at(moved.filter, moved.position, at);
         }
@@ -137,7 +139,7 @@ impl Shard {
     /// The routes of a filter's topics are to be resolved again.
     pub(in crate::logic) fn filter_changed(&mut self, filter: u32) {
         if let Some(filter) = self.subscriptions.filter(filter) {
-            self.routes.filter_changed(&filter.name, filter.is_wildcard());
+            self.routes.filter_changed(&filter.name);
         }
     }
 }

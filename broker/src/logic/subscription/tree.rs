@@ -1,9 +1,9 @@
-//! A tree of topic levels with a value at some of its nodes: of filters with wildcards, to find those that match a name,
-//! and of the names of retained messages, to find those that match a filter.
+//! A tree of topic levels with a value at some of its nodes: of the names of retained messages, to find those that match a
+//! filter.
 //!
 //! Invariants: no walk recurses, so a topic of 65,535 levels cannot exhaust the stack; a node without a value has children,
 //! or is the root. Children are found in one hash table keyed by parent and level, which costs less memory than a map in
-//! each node; a filter's `+` and `#` children are linked directly.
+//! each node.
 
 use std::hash::BuildHasher;
 
@@ -11,7 +11,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use super::super::connection::NONE;
-use super::super::slots::Slots;
+use super::super::slots::{Slots, shrink_table};
 
 const ROOT: u32 = 0;
 
@@ -21,8 +21,6 @@ struct Node<V> {
     first_child: u32,
     next: u32,
     previous: u32,
-    plus: u32,
-    hash: u32,
     level: Box<str>,
     value: Option<V>,
 }
@@ -32,7 +30,6 @@ pub(in crate::logic) struct TopicTree<V> {
     nodes: Slots<Node<V>>,
     children: HashTable<u32>,
     hasher: FixedState,
-    walk: Vec<(u32, Step)>,
     watched: bool,
     removed: Vec<(u32, u32)>,
 }
@@ -98,7 +95,6 @@ impl<V> TopicTree<V> {
             nodes,
             children: HashTable::new(),
             hasher: FixedState::with_seed(seed),
-            walk: Vec::new(),
             watched: false,
             removed: Vec::new(),
         }
@@ -118,6 +114,7 @@ impl<V> TopicTree<V> {
     }
 
     /// Sets the value of a topic; returns its node.
+    #[cfg(test)]
     pub(in crate::logic) fn insert(&mut self, topic: &str, value: V) -> u32 {
         let node = self.node(topic);
         self.set(node, value);
@@ -167,42 +164,6 @@ impl<V> TopicTree<V> {
             node = parent;
         }
         value
-    }
-
-    /// The nodes, read as filters, that match a topic name [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.2-1],
-    /// [MQTT-4.7.3-4]; [MQTT3-4.7.1-2], [MQTT3-4.7.1-3], [MQTT3-4.7.2-1], [MQTT3-4.7.3-4].
-    pub(in crate::logic) fn match_name(&mut self, name: &str, mut visit: impl FnMut(&V)) {
-        let mut walk = std::mem::take(&mut self.walk);
-        walk.push((ROOT, Step::Rest(0)));
-        let this = &*self;
-        while let Some((slot, step)) = walk.pop() {
-            let Some(node) = this.nodes.get(slot) else {
-                continue;
-            };
-            let from = match step {
-                Step::Rest(from) => from,
-                Step::End | Step::All => {
-                    this.value(slot).into_iter().for_each(&mut visit);
-                    // `sport/#` matches `sport` [MQTT 5.0, 4.7.1.2].
-                    this.value(node.hash).into_iter().for_each(&mut visit);
-                    continue;
-                }
-            };
-            let (level, next) = level_from(name, from);
-            // Wildcards do not match a first level that begins with $ [MQTT-4.7.2-1].
-            if from > 0 || !name.starts_with('$') {
-                this.value(node.hash).into_iter().for_each(&mut visit);
-                if node.plus != NONE {
-                    walk.push((node.plus, next));
-                }
-            }
-            if node.first_child != NONE
-                && let Some(child) = this.child(slot, level)
-            {
-                walk.push((child, next));
-            }
-        }
-        self.walk = walk;
     }
 
     /// The nodes, read as names, that a filter matches: the next piece of a walk, of `nodes_left` nodes at most, which is
@@ -277,7 +238,6 @@ impl<V> TopicTree<V> {
         }
         if let Some(parent) = self.nodes.get_mut(parent) {
             parent.first_child = slot;
-            parent.set_wildcard(level, slot);
         }
         let Self {
             nodes,
@@ -285,11 +245,8 @@ impl<V> TopicTree<V> {
             hasher,
             ..
         } = self;
-        let hash = |&slot: &u32| {
-            let node = nodes.get(slot);
-            node.map_or(0, |node| child_hash(hasher, node.parent, &node.level))
-        };
-        children.insert_unique(child_hash(hasher, parent, level), slot, hash);
+        let hash = child_hash(hasher, parent, level);
+        children.insert_unique(hash, slot, |&slot| hash_of(nodes, hasher, slot));
         slot
     }
 
@@ -308,13 +265,17 @@ impl<V> TopicTree<V> {
         if let Some(next) = self.nodes.get_mut(node.next) {
             next.previous = node.previous;
         }
-        if let Some(parent) = self.nodes.get_mut(node.parent) {
-            parent.set_wildcard(&node.level, NONE);
-        }
         let hash = child_hash(&self.hasher, node.parent, &node.level);
         if let Ok(entry) = self.children.find_entry(hash, |&other| other == slot) {
             entry.remove();
         }
+        let Self {
+            nodes,
+            children,
+            hasher,
+            ..
+        } = self;
+        shrink_table(children, |&slot| hash_of(nodes, hasher, slot));
     }
 }
 
@@ -325,18 +286,8 @@ impl<V> Node<V> {
             first_child: NONE,
             next: NONE,
             previous: NONE,
-            plus: NONE,
-            hash: NONE,
             level: level.into(),
             value: None,
-        }
-    }
-
-    fn set_wildcard(&mut self, level: &str, slot: u32) {
-        match level {
-            "+" => self.plus = slot,
-            "#" => self.hash = slot,
-            _ => {}
         }
     }
 }
@@ -362,11 +313,16 @@ fn child_hash(hasher: &FixedState, parent: u32, level: &str) -> u64 {
     hasher.hash_one((parent, level))
 }
 
+fn hash_of<V>(nodes: &Slots<Node<V>>, hasher: &FixedState, slot: u32) -> u64 {
+    let node = nodes.get(slot);
+    node.map_or(0, |node| child_hash(hasher, node.parent, &node.level))
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const TOPICS: &[&str] = &[
+    pub(in super::super) const TOPICS: &[&str] = &[
         "a",
         "a/b",
         "a/b/c",
@@ -382,7 +338,7 @@ mod tests {
         "sport",
         "sport/tennis",
     ];
-    const FILTERS: &[&str] = &[
+    pub(in super::super) const FILTERS: &[&str] = &[
         "#",
         "+",
         "+/+",
@@ -404,26 +360,6 @@ mod tests {
         "a/+/+/d",
         "/#",
     ];
-
-    #[test]
-    fn names_find_the_filters_that_match() {
-        let mut tree = TopicTree::new(1);
-        for filter in FILTERS {
-            tree.insert(filter, *filter);
-        }
-        for name in TOPICS {
-            let mut found = Vec::new();
-            tree.match_name(name, |filter| found.push(*filter));
-            found.sort_unstable();
-            let mut expected: Vec<_> = FILTERS
-                .iter()
-                .copied()
-                .filter(|filter| mqtt::topic::matches(filter, name))
-                .collect();
-            expected.sort_unstable();
-            assert_eq!(found, expected, "{name}");
-        }
-    }
 
     #[test]
     fn filters_find_the_names_that_match() {
@@ -503,12 +439,7 @@ mod tests {
             assert!(tree.remove(node).is_some());
         }
         assert_eq!((tree.nodes.len(), tree.children.len()), (1, 0));
-        assert_eq!(
-            tree.nodes
-                .get(0)
-                .map(|root| (root.first_child, root.plus, root.hash)),
-            Some((NONE, NONE, NONE))
-        );
+        assert_eq!(tree.nodes.get(0).map(|root| root.first_child), Some(NONE));
     }
 
     #[test]
@@ -518,8 +449,7 @@ mod tests {
         let node = tree.insert(&deep, ());
         let mut found = 0;
         tree.match_filter("#", &mut Walk::new(), &mut 100_000, |()| found += 1);
-        tree.match_name(&deep, |()| found += 1);
-        assert_eq!((found, tree.find(&deep)), (2, Some(node)));
+        assert_eq!((found, tree.find(&deep)), (1, Some(node)));
         tree.remove(node);
         assert_eq!(tree.nodes.len(), 1);
     }

@@ -52,6 +52,12 @@ impl Shard {
         }
     }
 
+    /// How many Topic Filters match a Topic Name, found anew: what a publish costs that no route is kept for, and no more.
+    #[must_use]
+    pub fn count_matching(&mut self, topic: &str) -> usize {
+        self.routes.count_matching(topic, &mut self.subscriptions)
+    }
+
     /// Messages in the longest queue of a session, retained ones after SUBSCRIBE not counted.
     #[must_use]
     pub fn longest_queue(&self) -> u64 {

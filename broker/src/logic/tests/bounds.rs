@@ -451,3 +451,27 @@ fn a_full_outbox_is_not_blamed_on_a_bystander() {
     let elsewhere = cluster.join(V3, &second);
     cluster.publish(elsewhere, "1", QoS::AtMostOnce, "x");
 }
+
+/// A packet that came in pieces leaves no memory behind.
+#[test]
+fn who_sent_a_large_packet_once_is_no_larger_for_it() {
+    let mut cluster = Cluster::new(1);
+    let client = cluster.join(V3, "c");
+    let payload = "x".repeat(100_000);
+    let mut packet = Vec::new();
+    let publish = publish("t", QoS::AtMostOnce, &payload);
+    publish.encode(V3, &mut packet).unwrap();
+    let (first, second) = packet.split_at(60_000);
+    let gathered = |cluster: &Cluster| {
+        let connections = &cluster.shard(0).unwrap().clients.connections;
+        connections
+            .iter()
+            .map(|(_, connection)| connection.partial.capacity())
+            .sum::<usize>()
+    };
+    cluster.send(client, first);
+    assert!(gathered(&cluster) >= first.len());
+    cluster.send(client, second);
+    assert_eq!(cluster.count(|counters| counters.publishes_received.get()), 1);
+    assert!(gathered(&cluster) <= limits::PARTIAL_KEPT_BYTES_MAX);
+}

@@ -149,6 +149,37 @@ fn a_client_that_does_not_take_its_answers_is_not_read_from() {
     assert!(!cluster.paused(client));
 }
 
+/// Its keep alive of a second ends one and a half after its last bytes, or after it is looked at when it was not read from for
+/// the sake of others: then once more, also if it is behind by then.
+#[test]
+fn who_was_held_for_others_and_falls_behind_is_judged_from_then_on() {
+    for held in [false, true] {
+        let mut cluster = Cluster::new(1);
+        let slow = cluster.join(V3, "slow");
+        cluster.subscribe(slow, "t", QoS::AtMostOnce);
+        cluster.set_reading(slow, false);
+        let client = cluster.join_with(&Connect {
+            keep_alive_s: 1,
+            ..connect(V3, "c")
+        });
+        cluster.subscribe(client, "mine", QoS::AtMostOnce);
+        cluster.set_reading(client, false);
+        if held {
+            fill(&mut cluster, client);
+        }
+        assert_eq!(cluster.paused(client), held);
+        cluster.advance_ms(200);
+        let other = cluster.join(V3, "other");
+        fill_topic(&mut cluster, other, "mine");
+        cluster.advance_ms(1_200);
+        assert!(!cluster.closed(client));
+        cluster.advance_ms(200);
+        assert_eq!(cluster.closed(client), !held, "silent for 1.6 s");
+        cluster.advance_ms(1_500);
+        assert!(cluster.closed(client), "silent and behind for 2.9 s");
+    }
+}
+
 /// A client that takes QoS 1 messages but acknowledges none yet.
 fn join_unacknowledging(cluster: &mut Cluster, name: &str) -> Client {
     let client = cluster.join(V3, name);

@@ -1,0 +1,132 @@
+//! Which other shards are interested in a filter without wildcards.
+//!
+//! Of a filter that only other shards want, nothing is kept but a mark of 48 bits and the shard, in eight bytes. So with
+//! many shards a subscription does not cost its text in each of them. Two filters may have the same mark, once in many
+//! millions: then a message goes to a shard that does not want it, and is dropped there as if the last subscription
+//! had just ended.
+//!
+//! Invariant: there are as many entries of a mark and a shard as filters that the shard wants, so the one that goes takes
+//! nothing of another one's. It is that shard that tells of each filter once, and once again when it wants it no more.
+
+use hashbrown::HashTable;
+
+use super::super::slots::shrink_table;
+
+#[derive(Debug)]
+pub(super) struct Elsewhere {
+    entries: HashTable<Entry>,
+}
+
+/// The mark of a filter, and below it a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry(u64);
+
+impl Entry {
+    fn new(filter_hash: u64, shard: u16) -> Self {
+        Self(filter_hash & MARK | u64::from(shard))
+    }
+
+    fn mark(self) -> u64 {
+        self.0 & MARK
+    }
+
+    fn shard(self) -> u16 {
+        (self.0 & !MARK) as u16
+    }
+
+    /// What the table is ordered by: all that is left of the hash.
+    fn hash(self) -> u64 {
+        (self.0 >> 16).wrapping_mul(SPREAD)
+    }
+}
+
+/// The upper 48 bits.
+const MARK: u64 = !0xFFFF;
+
+/// Odd, and with as many ones as zeros: spreads what is in the lower bits over the upper ones.
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+
+impl Elsewhere {
+    pub(super) fn new() -> Self {
+        Self {
+            entries: HashTable::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// A shard is interested in a filter of that hash.
+    pub(super) fn add(&mut self, filter_hash: u64, shard: u16) {
+        let entry = Entry::new(filter_hash, shard);
+        let hash = |&entry: &Entry| entry.hash();
+        self.entries.insert_unique(entry.hash(), entry, hash);
+    }
+
+    /// It is no longer.
+    pub(super) fn remove(&mut self, filter_hash: u64, shard: u16) {
+        let entry = Entry::new(filter_hash, shard);
+        let found = self.entries.find_entry(entry.hash(), |&other| other == entry);
+        if let Ok(found) = found {
+            found.remove();
+            shrink_table(&mut self.entries, |&entry| entry.hash());
+        }
+    }
+
+    /// The shards that are interested in a filter of that hash; one may come twice.
+    #[inline]
+    pub(super) fn shards(&self, filter_hash: u64) -> impl Iterator<Item = u16> {
+        let sought = Entry::new(filter_hash, 0);
+        let entries = self.entries.iter_hash(sought.hash());
+        entries
+            .filter(move |entry| entry.mark() == sought.mark())
+            .map(|entry| entry.shard())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shards(elsewhere: &Elsewhere, hash: u64) -> Vec<u16> {
+        let mut shards: Vec<_> = elsewhere.shards(hash).collect();
+        shards.sort_unstable();
+        shards
+    }
+
+    #[test]
+    fn each_filter_has_the_shards_that_told_of_it() {
+        let mut elsewhere = Elsewhere::new();
+        let hash = |number: u64| number.wrapping_mul(0xD6E8_FEB8_6659_FD93).rotate_left(17);
+        for number in 0..10_000 {
+            elsewhere.add(hash(number), (number % 3) as u16);
+            elsewhere.add(hash(number), u16::MAX);
+        }
+        for number in (0..10_000).step_by(2) {
+            elsewhere.remove(hash(number), u16::MAX);
+            elsewhere.remove(hash(number), 7);
+        }
+        for number in 0..10_000 {
+            let mut expected = vec![(number % 3) as u16];
+            expected.extend((number % 2 == 1).then_some(u16::MAX));
+            assert_eq!(shards(&elsewhere, hash(number)), expected);
+        }
+        assert_eq!(
+            (elsewhere.len(), shards(&elsewhere, hash(10_000)).len()),
+            (15_000, 0)
+        );
+    }
+
+    #[test]
+    fn of_two_filters_of_one_mark_one_may_go() {
+        let mut elsewhere = Elsewhere::new();
+        for hash in [0x1234_0000, 0x1234_0001] {
+            elsewhere.add(hash, 5);
+        }
+        elsewhere.remove(0x1234_0000, 5);
+        assert_eq!(shards(&elsewhere, 0x1234_0001), [5]);
+        elsewhere.remove(0x1234_0001, 5);
+        assert_eq!(elsewhere.len(), 0);
+    }
+}

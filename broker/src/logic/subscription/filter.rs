@@ -1,0 +1,214 @@
+//! A Topic Filter with all who want it.
+//!
+//! Invariants: most filters have one session, which stands in the filter itself, and need no memory of their own but for
+//! their text; a list that has become short gives its memory back.
+
+use super::super::slots::shrink_list;
+use super::Subscriber;
+
+#[derive(Debug)]
+pub(in crate::logic) struct Filter {
+    pub(in crate::logic) name: Box<str>,
+    wanted: Wanted,
+}
+
+/// Who wants a filter.
+#[derive(Debug)]
+enum Wanted {
+    Nobody,
+    /// One session alone.
+    Session(Subscriber),
+    /// One other shard alone.
+    Shard(u16),
+    Lists(Box<Lists>),
+}
+
+#[derive(Debug, Default)]
+struct Lists {
+    subscribers: Vec<Subscriber>,
+    /// Other shards with an interest; only of filters with wildcards.
+    shards: Vec<u16>,
+    /// Groups that share it.
+    groups: Vec<u32>,
+}
+
+impl Filter {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            wanted: Wanted::Nobody,
+        }
+    }
+
+    #[inline]
+    pub(in crate::logic) fn subscribers(&self) -> &[Subscriber] {
+        match &self.wanted {
+            Wanted::Session(subscriber) => std::slice::from_ref(subscriber),
+            Wanted::Lists(lists) => &lists.subscribers,
+            Wanted::Nobody | Wanted::Shard(_) => &[],
+        }
+    }
+
+    /// Other shards with an interest in a filter with wildcards.
+    pub(in crate::logic) fn shards(&self) -> &[u16] {
+        match &self.wanted {
+            Wanted::Shard(shard) => std::slice::from_ref(shard),
+            Wanted::Lists(lists) => &lists.shards,
+            Wanted::Nobody | Wanted::Session(_) => &[],
+        }
+    }
+
+    /// The groups that share it.
+    pub(in crate::logic) fn groups(&self) -> &[u32] {
+        match &self.wanted {
+            Wanted::Lists(lists) => &lists.groups,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        !matches!(self.wanted, Wanted::Nobody)
+    }
+
+    pub(super) fn subscriber_mut(&mut self, position: u32) -> Option<&mut Subscriber> {
+        match &mut self.wanted {
+            Wanted::Session(subscriber) if position == 0 => Some(subscriber),
+            Wanted::Lists(lists) => lists.subscribers.get_mut(position as usize),
+            _ => None,
+        }
+    }
+
+    /// Adds a session at the end of the list.
+    pub(super) fn push(&mut self, subscriber: Subscriber) {
+        if self.is_wanted() {
+            self.change_lists(|lists| lists.subscribers.push(subscriber));
+        } else {
+            self.wanted = Wanted::Session(subscriber);
+        }
+    }
+
+    /// Takes the session at `position` out, whose place the last one takes. Whether there was one.
+    pub(super) fn swap_remove(&mut self, position: u32) -> bool {
+        let position = position as usize;
+        if position >= self.subscribers().len() {
+            return false;
+        }
+        if matches!(self.wanted, Wanted::Session(_)) {
+            self.wanted = Wanted::Nobody;
+            return true;
+        }
+        self.change_lists(|lists| {
+            lists.subscribers.swap_remove(position);
+            shrink_list(&mut lists.subscribers);
+        });
+        true
+    }
+
+    pub(super) fn add_shard(&mut self, shard: u16) {
+        if !self.shards().contains(&shard) {
+            self.change_lists(|lists| lists.shards.push(shard));
+        }
+    }
+
+    pub(super) fn remove_shard(&mut self, shard: u16) {
+        self.change_lists(|lists| lists.shards.retain(|&other| other != shard));
+    }
+
+    pub(super) fn add_group(&mut self, group: u32) {
+        self.change_lists(|lists| lists.groups.push(group));
+    }
+
+    pub(super) fn remove_group(&mut self, group: u32) {
+        self.change_lists(|lists| lists.groups.retain(|&other| other != group));
+    }
+
+    /// Changes the lists, and keeps them only if they hold more than one session or one shard.
+    fn change_lists(&mut self, change: impl FnOnce(&mut Lists)) {
+        let mut lists = match std::mem::replace(&mut self.wanted, Wanted::Nobody) {
+            Wanted::Nobody => Box::default(),
+            Wanted::Session(subscriber) => Box::new(Lists {
+                subscribers: vec![subscriber],
+                ..Lists::default()
+            }),
+            Wanted::Shard(shard) => Box::new(Lists {
+                shards: vec![shard],
+                ..Lists::default()
+            }),
+            Wanted::Lists(lists) => lists,
+        };
+        change(&mut lists);
+        let all = (
+            lists.subscribers.as_slice(),
+            lists.shards.as_slice(),
+            lists.groups.as_slice(),
+        );
+        self.wanted = match all {
+            ([], [], []) => Wanted::Nobody,
+            (&[subscriber], [], []) => Wanted::Session(subscriber),
+            ([], &[shard], []) => Wanted::Shard(shard),
+            _ => Wanted::Lists(lists),
+        };
+    }
+}
+
+const _: () = assert!(size_of::<Option<Filter>>() <= 32, "a filter is to stay small");
+
+#[cfg(test)]
+mod tests {
+    use mqtt::QoS;
+    use mqtt::packet::{RetainHandling, SubscriptionOptions};
+
+    use super::*;
+
+    fn subscriber(session: u32) -> Subscriber {
+        let options = SubscriptionOptions {
+            qos: QoS::AtLeastOnce,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: RetainHandling::SendAtSubscribe,
+        };
+        Subscriber::new(session, options, None)
+    }
+
+    #[test]
+    fn the_list_is_that_of_a_vector_whatever_comes_and_goes() {
+        let (mut filter, mut list) = (Filter::new("a"), Vec::new());
+        let mut rng = fastrand::Rng::with_seed(1);
+        for step in 0..10_000 {
+            let at = rng.u32(0..4);
+            match rng.u32(0..6) {
+                0 | 1 if list.len() < 4 => {
+                    filter.push(subscriber(step));
+                    list.push(subscriber(step));
+                }
+                2 | 3 => {
+                    let is_there = (at as usize) < list.len();
+                    assert_eq!(filter.swap_remove(at), is_there);
+                    if is_there {
+                        list.swap_remove(at as usize);
+                    }
+                }
+                4 => filter.add_shard(3),
+                _ => filter.remove_shard(3),
+            }
+            assert_eq!(filter.subscribers(), list);
+            assert_eq!(filter.subscriber_mut(at).copied(), list.get(at as usize).copied());
+            assert_eq!(filter.is_wanted(), !list.is_empty() || filter.shards() == [3]);
+            let has_lists = matches!(filter.wanted, Wanted::Lists(_));
+            assert_eq!(has_lists, list.len() + filter.shards().len() > 1);
+        }
+    }
+
+    #[test]
+    fn a_list_gives_its_memory_back() {
+        let mut filter = Filter::new("a");
+        (0..1000).for_each(|session| filter.push(subscriber(session)));
+        while filter.subscribers().len() > 2 {
+            filter.swap_remove(0);
+            let Wanted::Lists(lists) = &filter.wanted else {
+                panic!("two are more than one");
+            };
+            assert!(lists.subscribers.capacity() <= 4 * lists.subscribers.len());
+        }
+    }
+}

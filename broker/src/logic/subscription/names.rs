@@ -1,0 +1,81 @@
+//! Filters by their text.
+//!
+//! Why not one table: when that grows, every entry is looked up to be put in its new place, and with a million of them all
+//! clients of a shard wait for a fifth of a second. Each of the parts grows by itself.
+
+use hashbrown::HashTable;
+
+use super::super::slots::shrink_table;
+
+/// Numbers of filters, in parts by their hashes.
+#[derive(Debug)]
+pub(super) struct Names {
+    parts: Box<[HashTable<u32>]>,
+}
+
+const PARTS: usize = 64;
+
+impl Names {
+    pub(super) fn new() -> Self {
+        Self {
+            parts: (0..PARTS).map(|_| HashTable::new()).collect(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let part = self.parts.get(part_of(hash))?;
+        part.find(hash, |&filter| is_it(filter)).copied()
+    }
+
+    /// Adds one that is not there.
+    pub(super) fn insert(&mut self, hash: u64, filter: u32, hash_of: impl Fn(u32) -> u64) {
+        if let Some(part) = self.parts.get_mut(part_of(hash)) {
+            part.insert_unique(hash, filter, |&filter| hash_of(filter));
+        }
+    }
+
+    pub(super) fn remove(&mut self, hash: u64, filter: u32, hash_of: impl Fn(u32) -> u64) {
+        let Some(part) = self.parts.get_mut(part_of(hash)) else {
+            return;
+        };
+        if let Ok(entry) = part.find_entry(hash, |&other| other == filter) {
+            entry.remove();
+            shrink_table(part, |&filter| hash_of(filter));
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.parts.iter().map(HashTable::len).sum()
+    }
+}
+
+/// By bits that a table uses neither for the place nor for the tag of an entry.
+#[inline]
+fn part_of(hash: u64) -> usize {
+    (hash >> 40) as usize % PARTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_found_until_it_is_removed_and_the_parts_are_alike() {
+        let hash = |filter: u32| u64::from(filter + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut names = Names::new();
+        (0..64_000).for_each(|filter| names.insert(hash(filter), filter, hash));
+        assert!(names.parts.iter().all(|part| (500..2000).contains(&part.len())));
+        for filter in (0..64_000).step_by(2) {
+            names.remove(hash(filter), filter, hash);
+        }
+        for filter in 0..64_000 {
+            let expected = (filter % 2 == 1).then_some(filter);
+            assert_eq!(names.find(hash(filter), |other| other == filter), expected);
+        }
+        (0..64_000).for_each(|filter| names.remove(hash(filter), filter, hash));
+        assert_eq!(names.len(), 0);
+        assert!(names.parts.iter().all(|part| part.capacity() < 500));
+    }
+}

@@ -1,0 +1,343 @@
+//! The filters with wildcards as a tree of their levels, to find those that match a Topic Name.
+//!
+//! Invariants: no walk recurses, so a topic of 65,535 levels cannot exhaust the stack; a node without a filter has children,
+//! or is the root. A `#` is no node but stands at the node that it is below; a `+` is linked from its parent; the other
+//! children are found in one hash table keyed by parent and level, which costs less memory than a map in each node.
+//! Usual levels stand in the node itself: so a step of a walk meets the table, the node and nothing else.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use smol_str::SmolStr;
+
+use super::super::connection::NONE;
+use super::super::slots::{Slots, shrink_table};
+
+const ROOT: u32 = 0;
+
+#[derive(Debug)]
+struct Node {
+    level: SmolStr,
+    parent: u32,
+    /// How many children there are besides `plus`.
+    literals: u32,
+    plus: u32,
+    /// The filter that ends here, and the one that goes on with `#` alone.
+    filter: u32,
+    rest: u32,
+}
+
+/// The tree; a filter is a number of the caller's.
+#[derive(Debug)]
+pub(super) struct Wildcards {
+    nodes: Slots<Node>,
+    children: HashTable<u32>,
+    hasher: FixedState,
+    walk: Vec<Place>,
+}
+
+/// Where a walk goes on: at a node, with the rest of the name from this byte, if there is one.
+type Place = (u32, Option<usize>);
+
+impl Wildcards {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut nodes = Slots::new();
+        nodes.insert(Node::new(NONE, ""));
+        Self {
+            nodes,
+            children: HashTable::new(),
+            hasher: FixedState::with_seed(seed),
+            walk: Vec::new(),
+        }
+    }
+
+    /// Nodes below the root.
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes.len().saturating_sub(1)
+    }
+
+    /// Puts a filter in its place.
+    pub(super) fn insert(&mut self, name: &str, filter: u32) {
+        let (levels, ends) = split(name);
+        let mut node = ROOT;
+        for level in levels.into_iter().flat_map(|levels| levels.split('/')) {
+            node = match self.child(node, level) {
+                Some(child) => child,
+                None => self.add_child(node, level),
+            };
+        }
+        self.set(node, ends, filter);
+    }
+
+    /// Takes a filter away, and the nodes that it alone kept.
+    pub(super) fn remove(&mut self, name: &str) {
+        let (levels, ends) = split(name);
+        let mut node = ROOT;
+        for level in levels.into_iter().flat_map(|levels| levels.split('/')) {
+            let Some(child) = self.child(node, level) else {
+                return;
+            };
+            node = child;
+        }
+        self.set(node, ends, NONE);
+        while node != ROOT
+            && let Some(found) = self.nodes.get(node)
+            && found.is_empty()
+        {
+            let parent = found.parent;
+            self.unlink(node);
+            node = parent;
+        }
+    }
+
+    /// The filters that match a Topic Name [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.2-1], [MQTT-4.7.3-4];
+    /// [MQTT3-4.7.1-2], [MQTT3-4.7.1-3], [MQTT3-4.7.2-1], [MQTT3-4.7.3-4].
+    pub(super) fn matching(&mut self, name: &str, found: &mut Vec<u32>) {
+        let mut walk = std::mem::take(&mut self.walk);
+        let mut visit = |filter: u32| {
+            if filter != NONE {
+                found.push(filter);
+            }
+        };
+        walk.push((ROOT, Some(0)));
+        while let Some((slot, from)) = walk.pop() {
+            let Some(node) = self.nodes.get(slot) else {
+                continue;
+            };
+            // Wildcards do not match a first level that begins with $ [MQTT-4.7.2-1].
+            let with_wildcards = from != Some(0) || !name.starts_with('$');
+            if with_wildcards {
+                // Also where the name ends: `sport/#` matches `sport` [MQTT 5.0, 4.7.1.2].
+                visit(node.rest);
+            }
+            let Some(from) = from else {
+                visit(node.filter);
+                continue;
+            };
+            let (level, next) = level_from(name, from);
+            if with_wildcards && node.plus != NONE {
+                walk.push((node.plus, next));
+            }
+            if node.literals > 0
+                && let Some(child) = self.literal(slot, level)
+            {
+                walk.push((child, next));
+            }
+        }
+        self.walk = walk;
+    }
+
+    #[inline]
+    fn literal(&self, parent: u32, level: &str) -> Option<u32> {
+        let is_it = |&slot: &u32| {
+            let node = self.nodes.get(slot);
+            node.is_some_and(|node| node.parent == parent && node.level == level)
+        };
+        let hash = child_hash(&self.hasher, parent, level);
+        self.children.find(hash, is_it).copied()
+    }
+
+    fn child(&self, parent: u32, level: &str) -> Option<u32> {
+        if level == "+" {
+            return Some(self.nodes.get(parent)?.plus).filter(|&plus| plus != NONE);
+        }
+        self.literal(parent, level)
+    }
+
+    fn add_child(&mut self, parent: u32, level: &str) -> u32 {
+        let slot = self.nodes.insert(Node::new(parent, level));
+        let Some(above) = self.nodes.get_mut(parent) else {
+            return slot;
+        };
+        if level == "+" {
+            above.plus = slot;
+            return slot;
+        }
+        above.literals += 1;
+        let hash = child_hash(&self.hasher, parent, level);
+        let Self {
+            nodes,
+            children,
+            hasher,
+            ..
+        } = self;
+        children.insert_unique(hash, slot, |&slot| hash_of(nodes, hasher, slot));
+        slot
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let Some(node) = self.nodes.remove(slot) else {
+            return;
+        };
+        let above = self.nodes.get_mut(node.parent);
+        if node.level == "+" {
+            if let Some(above) = above {
+                above.plus = NONE;
+            }
+            return;
+        }
+        if let Some(above) = above {
+            above.literals -= 1;
+        }
+        let hash = child_hash(&self.hasher, node.parent, &node.level);
+        if let Ok(entry) = self.children.find_entry(hash, |&other| other == slot) {
+            entry.remove();
+        }
+        let Self {
+            nodes,
+            children,
+            hasher,
+            ..
+        } = self;
+        shrink_table(children, |&slot| hash_of(nodes, hasher, slot));
+    }
+
+    fn set(&mut self, node: u32, ends: Ends, filter: u32) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            match ends {
+                Ends::Here => node.filter = filter,
+                Ends::WithRest => node.rest = filter,
+            }
+        }
+    }
+}
+
+impl Node {
+    fn new(parent: u32, level: &str) -> Self {
+        Self {
+            level: SmolStr::new(level),
+            parent,
+            literals: 0,
+            plus: NONE,
+            filter: NONE,
+            rest: NONE,
+        }
+    }
+
+    /// Whether nothing keeps it.
+    fn is_empty(&self) -> bool {
+        self.literals == 0 && self.plus == NONE && self.filter == NONE && self.rest == NONE
+    }
+}
+
+/// What a filter is for the last of its nodes.
+#[derive(Clone, Copy, Debug)]
+enum Ends {
+    Here,
+    /// With a `#`.
+    WithRest,
+}
+
+/// The levels of a filter that are nodes, which `#` has none of, and how it ends.
+fn split(name: &str) -> (Option<&str>, Ends) {
+    match name.strip_suffix('#') {
+        Some(levels) => (levels.strip_suffix('/'), Ends::WithRest),
+        None => (Some(name), Ends::Here),
+    }
+}
+
+/// The level of a name that begins at byte `from`, and where the next one begins.
+#[inline]
+fn level_from(name: &str, from: usize) -> (&str, Option<usize>) {
+    let rest = name.get(from..).unwrap_or_default();
+    match rest.bytes().position(|byte| byte == b'/') {
+        Some(end) => (rest.get(..end).unwrap_or_default(), Some(from + end + 1)),
+        None => (rest, None),
+    }
+}
+
+#[inline]
+fn child_hash(hasher: &FixedState, parent: u32, level: &str) -> u64 {
+    hasher.hash_one((parent, level))
+}
+
+fn hash_of(nodes: &Slots<Node>, hasher: &FixedState, slot: u32) -> u64 {
+    let node = nodes.get(slot);
+    node.map_or(0, |node| child_hash(hasher, node.parent, &node.level))
+}
+
+const _: () = assert!(size_of::<Option<Node>>() <= 48, "a node is to stay small");
+
+#[cfg(test)]
+mod tests {
+    use super::super::tree::tests::{FILTERS, TOPICS};
+    use super::*;
+
+    fn matching(tree: &mut Wildcards, name: &str) -> Vec<u32> {
+        let mut found = Vec::new();
+        tree.matching(name, &mut found);
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn names_find_the_filters_that_match() {
+        let mut tree = Wildcards::new(1);
+        for (number, filter) in (0..).zip(FILTERS) {
+            tree.insert(filter, number);
+        }
+        for name in TOPICS {
+            let matches = |&(_, filter): &(u32, &&str)| mqtt::topic::matches(filter, name);
+            let expected: Vec<_> = (0..).zip(FILTERS).filter(matches).collect();
+            let expected: Vec<_> = expected.into_iter().map(|(number, _)| number).collect();
+            assert_eq!(matching(&mut tree, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_removed_is_found_no_more_and_what_stays_is() {
+        for gone in 0..FILTERS.len() {
+            let mut tree = Wildcards::new(1);
+            for (number, filter) in (0..).zip(FILTERS) {
+                tree.insert(filter, number);
+            }
+            tree.remove("none/such/+");
+            for filter in &FILTERS[..gone] {
+                tree.remove(filter);
+            }
+            for name in TOPICS {
+                let stays = |&number: &u32| number as usize >= gone;
+                let matches = |&number: &u32| mqtt::topic::matches(FILTERS[number as usize], name);
+                let expected: Vec<_> = (0..20).filter(stays).filter(matches).collect();
+                assert_eq!(
+                    matching(&mut tree, name),
+                    expected,
+                    "{name} without the first {gone}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn removing_all_leaves_the_root_alone() {
+        let mut tree = Wildcards::new(1);
+        for filter in FILTERS {
+            tree.insert(filter, 1);
+        }
+        let long = "a level of a length that is not usual at all/+";
+        tree.insert(long, 2);
+        assert!(matching(&mut tree, &long.replace('+', "x")).contains(&2));
+        tree.remove(long);
+        for filter in FILTERS {
+            tree.remove(filter);
+        }
+        assert_eq!((tree.nodes(), tree.children.len()), (0, 0));
+        assert!(tree.nodes.get(ROOT).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_deepest_topic_does_not_deepen_the_stack() {
+        let deep = "/".repeat(65_535);
+        let mut tree = Wildcards::new(1);
+        let filter = deep.replacen('/', "/+", 1);
+        for filter in [&filter, &deep] {
+            tree.insert(filter, 7);
+        }
+        assert_eq!(matching(&mut tree, &deep), [7, 7]);
+        tree.remove(&deep);
+        assert_eq!(matching(&mut tree, &deep), [7]);
+        tree.remove(&filter);
+        assert_eq!(tree.nodes(), 0);
+    }
+}
