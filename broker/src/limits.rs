@@ -67,7 +67,7 @@ pub const SHARD_OUT_PRESSURE_BYTES: usize = 64 * 1024 * 1024;
 pub const SHARD_OUT_PRESSURE_BYTES_LOW: usize = 8 * 1024 * 1024;
 
 /// Bytes waiting for the sockets of all slow clients of a shard. Full: QoS 0 is dropped for them, whatever each has waiting.
-pub const SHARD_OUT_SLOW_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const SHARD_OUT_SLOW_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// Bytes waiting for all sockets of a shard at most: a fan-out to very many clients at once can reach it before its
 /// publishers are told to wait.
