@@ -122,6 +122,27 @@ fn a_second_broker_on_a_port_is_refused() {
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
 }
 
+/// The kernel takes a ring apart after its process has ended, and with it what the ring knew of the listening socket.
+#[test]
+fn a_broker_may_follow_another_at_once() {
+    let port = free_port();
+    for shards in [1, 2, 1, 2, 1, 2, 1, 2] {
+        let broker = Setup::default().shards(shards).start_at(port);
+        Client::connect(&broker, &Options::new("a")).ping();
+        broker.signal(Signal::TERM);
+        let (status, log) = broker.wait();
+        assert!(status.success(), "{log}");
+        TcpListener::bind(("127.0.0.1", port)).expect("the port is free again");
+    }
+    for _ in 0..4 {
+        let broker = Setup::default().start_at(port);
+        // Whoever connects very soon meets the socket of the one before.
+        let serves = || Client::try_connect(&broker, &Options::new("a")).1.is_some();
+        eventually("the broker serves", serves);
+        broker.kill();
+    }
+}
+
 #[test]
 fn certificates_that_cannot_be_used_are_named() {
     let certificates = Certificates::new();

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
 use transport::socket;
 
@@ -95,7 +96,15 @@ fn any(addresses: &[SocketAddr], interface: Option<&str>) -> Result<Vec<OwnedFd>
 }
 
 fn one(address: SocketAddr, interface: Option<&str>) -> Result<OwnedFd, ServerError> {
-    socket::listen_on(address, interface, true).map_err(|source| {
+    let until = Instant::now() + PORT_PATIENCE;
+    let mut listening = socket::listen_on(address, interface, true);
+    while Instant::now() < until
+        && matches!(&listening, Err(error) if error.kind() == io::ErrorKind::AddrInUse)
+    {
+        std::thread::sleep(PORT_PATIENCE / 20);
+        listening = socket::listen_on(address, interface, true);
+    }
+    listening.map_err(|source| {
         let hint = match source.kind() {
             io::ErrorKind::AddrInUse => {
                 "; another program has the port: stop it, or choose another port with -p or `listener`"
@@ -117,3 +126,6 @@ fn one(address: SocketAddr, interface: Option<&str>) -> Result<OwnedFd, ServerEr
         }
     })
 }
+
+/// How long a port may be another's: the kernel holds that of a broker that was killed until it has taken its rings apart.
+const PORT_PATIENCE: Duration = Duration::from_millis(500);

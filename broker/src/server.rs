@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -172,9 +172,11 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     let executors = start_shards(configuration.shards, &shared, &bound.clients, &counters)?;
     start_api(configuration, bound.operators, &shared, counters)?;
     monitor::tell(&[NotifyState::Ready]);
-    // The shards hold the listening sockets from here on: the last one to end closes them.
-    drop(bound.clients);
     let ended = join_all(executors);
+    for listening in &bound.clients {
+        // The kernel takes the rings apart later, and what they know of the socket would keep its port until then.
+        socket::shut_down(listening.socket.as_fd());
+    }
     signals.close();
     drop(pid_file);
     ended

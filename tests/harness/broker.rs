@@ -79,8 +79,12 @@ impl Setup {
 
     /// Starts the broker and waits until it takes connections.
     pub(crate) fn start(&self) -> Broker {
+        self.start_at(free_port())
+    }
+
+    /// The same at a port of the test's choice.
+    pub(crate) fn start_at(&self, port: u16) -> Broker {
         let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
         let path = folder.path().join("broker.conf");
         std::fs::write(&path, self.text(port)).unwrap();
         let mut process = Process::spawn(&mut self.command(&path));
@@ -178,6 +182,14 @@ impl Broker {
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let status = self.process.wait(END_PATIENCE).expect("the broker did not end");
         (status, self.process.take_log())
+    }
+
+    /// Ends it without a chance to end itself.
+    pub(crate) fn kill(mut self) {
+        self.signal(Signal::KILL);
+        self.process.wait(END_PATIENCE).expect("the broker did not end");
+        // It did not leave by itself, so there is nothing to ask for.
+        self.process.status = Some(ExitStatus::default());
     }
 
     /// Resident memory in KiB.
