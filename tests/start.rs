@@ -137,7 +137,9 @@ fn a_broker_may_follow_another_at_once() {
     for _ in 0..4 {
         let broker = Setup::default().start_at(port);
         // Whoever connects before that meets the socket of the one before.
-        eventually("the broker listens", || broker.log().contains("Opening listen socket"));
+        eventually("the broker listens", || {
+            broker.log().contains("Opening listen socket")
+        });
         Client::connect(&broker, &Options::new("a")).ping();
         broker.kill();
     }

@@ -44,9 +44,12 @@ pub const OUT_PRESSURE_BYTES: usize = 1024 * 1024;
 /// The same above which those who publish to it are not read from until it has caught up, when its patience begins.
 pub const OUT_HOLD_BYTES: usize = 2 * 1024 * 1024;
 
-/// What comes to [`OUT_HOLD_BYTES`] with each millisecond of the patience: who publishes slower than this waits for nobody,
-/// and what they publish finds room until the patience is over.
-pub const OUT_HOLD_BYTES_PER_MS: usize = 20 * 1024;
+/// What comes to [`OUT_HOLD_BYTES`] and [`QUEUE_HOLD_BYTES`] with each millisecond of the patience: who publishes slower than
+/// this waits for nobody, and what they publish finds room until the patience is over.
+pub const PACE_BYTES_PER_MS: usize = 20 * 1024;
+
+/// The same for [`QUEUE_HOLD_MESSAGES`].
+pub const PACE_MESSAGES_PER_MS: usize = 20;
 
 /// Bytes waiting for one client's socket at most. What was on its way when its publishers were told to wait finds room: from
 /// this shard what one turn receives, from each other shard the batches in between (at most [`OUTBOX_BATCHES_MAX`] and
@@ -102,14 +105,22 @@ pub const PATIENCE_BUDGET_NS: u64 = 2_000_000_000;
 pub const PATIENCE_BUDGET_SHARE: u64 = 20;
 
 /// Messages that a session's queue takes beyond its bound, and their bytes, while its client is connected and waited for:
-/// those that were on their way when its publishers were told to wait. Full: as the bound itself.
+/// those of a pace ([`PACE_MESSAGES_PER_MS`]), and those that were on their way when its publishers were told to wait. Full: as
+/// the bound itself.
 pub const QUEUE_OVERRUN_MESSAGES: u64 = 65_536;
 
 /// See [`QUEUE_OVERRUN_MESSAGES`].
-pub const QUEUE_OVERRUN_BYTES: u64 = 16 * 1024 * 1024;
+pub const QUEUE_OVERRUN_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Bytes in a session's queue above which its publishers wait for a connected client, where the settings allow more.
+/// Bytes in a session's queue above which a connected client is behind, and its patience runs, where the settings allow more.
 pub const QUEUE_PRESSURE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Messages and bytes above that, or above half of the settings' bounds, with which its publishers wait when the patience
+/// begins.
+pub const QUEUE_HOLD_MESSAGES: usize = 128;
+
+/// See [`QUEUE_HOLD_MESSAGES`].
+pub const QUEUE_HOLD_BYTES: usize = 1024 * 1024;
 
 /// Bytes up to which a session's queue is poured into an empty `out` at once; the rest follows when they are gone.
 pub const PUMP_BYTES: usize = 128 * 1024;
@@ -240,7 +251,9 @@ pub const BACK_OFF_ADDRESSES_MAX: usize = 65_536;
 const _: () = {
     assert!(OUT_PRESSURE_BYTES < OUT_HOLD_BYTES && OUT_HOLD_BYTES < OUT_SLOW_BYTES_MAX);
     let patience_ms = ((PATIENCE_NS + TIMER_STEP_NS) / 1_000_000) as usize;
-    let held_above = OUT_HOLD_BYTES + patience_ms * OUT_HOLD_BYTES_PER_MS;
+    let held_above = OUT_HOLD_BYTES + patience_ms * PACE_BYTES_PER_MS;
+    assert!(QUEUE_HOLD_BYTES + patience_ms * PACE_BYTES_PER_MS < QUEUE_OVERRUN_BYTES as usize / 2);
+    assert!(QUEUE_HOLD_MESSAGES + patience_ms * PACE_MESSAGES_PER_MS < QUEUE_OVERRUN_MESSAGES as usize / 2);
     let on_the_way = (OUTBOX_BATCHES_MAX + INBOX_PARCELS_MAX) * BATCH_BYTES_MAX;
     assert!(
         held_above + TURN_BYTES_MAX + 7 * on_the_way <= OUT_BYTES_MAX,

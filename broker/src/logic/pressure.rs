@@ -2,8 +2,8 @@
 //!
 //! A client presses while more than [`limits::OUT_PRESSURE_BYTES`] wait for its socket, or its session's queue is more than
 //! half full. Whoever publishes to it, in this shard or in another, is not read from until it is down to half of the bytes
-//! and a quarter of the queue; but of the bytes there may be more, the longer it presses ([`limits::OUT_HOLD_BYTES_PER_MS`]): so
-//! only who publishes fast waits for a client that has stopped reading. A client that presses longer than
+//! and a quarter of the queue; but there may be more the longer it presses ([`limits::PACE_BYTES_PER_MS`]): so only who
+//! publishes fast waits for a client that has stopped reading. A client that presses longer than
 //! [`limits::PATIENCE_NS`] is slow: for [`limits::SLOW_NS`] nobody waits for it, and it gets what its smaller bound
 //! ([`limits::OUT_SLOW_BYTES_MAX`]) and its queue let through; another connection of the same client is slow too
 //! (`patience.rs`). A client whose own answers wait is not read from either. The same holds for the sum over all clients of
@@ -19,7 +19,7 @@
 use super::Shard;
 use super::batch::Control;
 use super::connection::{Connection, ConnectionId};
-use super::session::queue::Bounds;
+use super::session::queue::{Bounds, Excess};
 use super::time::Timestamp;
 use super::timer::Timer;
 use crate::limits;
@@ -56,7 +56,13 @@ impl Pressure {
     #[inline]
     pub(super) fn feel(&mut self, slot: u32, connection: &mut Connection) {
         if connection.is_behind() && !connection.slow {
-            self.felt.socket |= connection.waiting_bytes() > held_above(connection, self.now);
+            let room = paced(
+                connection,
+                self.now,
+                limits::OUT_HOLD_BYTES,
+                limits::PACE_BYTES_PER_MS,
+            );
+            self.felt.socket |= connection.waiting_bytes() > room;
             if !connection.pressing {
                 connection.pressing = true;
                 self.begun.push(slot);
@@ -65,11 +71,24 @@ impl Pressure {
     }
 
     /// To be called when a session's queue is more than half full.
-    pub(super) fn feel_queue(&mut self, slot: u32, connection: &mut Connection) {
+    pub(super) fn feel_queue(&mut self, slot: u32, connection: &mut Connection, excess: Excess) {
         if connection.slow {
             return;
         }
-        self.felt.queue = true;
+        let now = self.now;
+        let messages = paced(
+            connection,
+            now,
+            limits::QUEUE_HOLD_MESSAGES,
+            limits::PACE_MESSAGES_PER_MS,
+        );
+        let bytes = paced(
+            connection,
+            now,
+            limits::QUEUE_HOLD_BYTES,
+            limits::PACE_BYTES_PER_MS,
+        );
+        self.felt.queue |= excess.messages > messages as u64 || excess.bytes > bytes as u64;
         if !connection.queue_presses {
             connection.queue_presses = true;
             connection.pressing = true;
@@ -336,15 +355,15 @@ impl Shard {
     }
 }
 
-/// Bytes that may wait for a client before its publishers wait for it.
-fn held_above(connection: &Connection, now: Timestamp) -> usize {
+/// What may wait for a client before its publishers wait for it: `at_first`, and more the longer it presses.
+fn paced(connection: &Connection, now: Timestamp, at_first: usize, each_ms: usize) -> usize {
     let left_ns = match connection.patience_until {
         // It begins.
         Timestamp::NEVER => limits::PATIENCE_NS,
         until => until.since_ns(now),
     };
     let pressed_ms = limits::PATIENCE_NS.saturating_sub(left_ns) / 1_000_000;
-    limits::OUT_HOLD_BYTES + pressed_ms as usize * limits::OUT_HOLD_BYTES_PER_MS
+    at_first + pressed_ms as usize * each_ms
 }
 
 impl super::clients::Clients {

@@ -43,7 +43,7 @@ impl Clients {
         if !queue.push(queued, taken_up_to) {
             return false;
         }
-        let presses = queue.presses(bounds);
+        let excess = queue.excess(bounds);
         if session.outlives_connection() {
             let client_identifier = &*session.client_identifier;
             self.store.append(Record::Queued {
@@ -56,8 +56,8 @@ impl Clients {
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.waits = true;
             connection.qos0_waits |= qos == QoS::AtMostOnce;
-            if presses {
-                self.pressure.feel_queue(slot, connection);
+            if let Some(excess) = excess {
+                self.pressure.feel_queue(slot, connection, excess);
             }
         }
         let counters = self.counters();

@@ -2,8 +2,9 @@
 //!
 //! Invariant: what is published is bounded in messages and bytes (`max_queued_messages`, `max_queued_bytes`); full, the
 //! newest is dropped and counted, as mosquitto does. Before that the publishers of a connected client wait for it
-//! (`pressure.rs`), and what is on its way then goes in beyond the bound ([`Bounds::with_overrun`]). Retained messages on their way after SUBSCRIBE are bounded on their
-//! own ([`crate::limits::RETAINED_REPLAY_MAX`]): they are shared, so each costs its entry only. Order is kept over both.
+//! (`pressure.rs`), and what is on its way then goes in beyond the bound ([`Bounds::with_overrun`]). Retained messages on their
+//! way after SUBSCRIBE are bounded on their own ([`crate::limits::RETAINED_REPLAY_MAX`]): they are shared, so each costs its
+//! entry only. Order is kept over both.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -44,6 +45,13 @@ pub(in crate::logic) struct Bounds {
     pub(in crate::logic) bytes_max: u64,
 }
 
+/// What a queue holds above half of its bounds.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::logic) struct Excess {
+    pub(in crate::logic) messages: u64,
+    pub(in crate::logic) bytes: u64,
+}
+
 impl Bounds {
     /// With room for what was on its way when the publishers were told to wait.
     pub(in crate::logic) fn with_overrun(self) -> Self {
@@ -75,10 +83,14 @@ impl Queue {
         true
     }
 
-    /// Whether more than half of the bounds is used: publishers are to wait.
-    pub(in crate::logic) fn presses(&self, bounds: Bounds) -> bool {
-        self.messages > bounds.messages_max / 2
-            || self.bytes > (bounds.bytes_max / 2).min(limits::QUEUE_PRESSURE_BYTES)
+    /// What it holds above half of the bounds; `None` if it is not above.
+    pub(in crate::logic) fn excess(&self, bounds: Bounds) -> Option<Excess> {
+        let bytes_max = (bounds.bytes_max / 2).min(limits::QUEUE_PRESSURE_BYTES);
+        let excess = Excess {
+            messages: self.messages.saturating_sub(bounds.messages_max / 2),
+            bytes: self.bytes.saturating_sub(bytes_max),
+        };
+        (excess.messages > 0 || excess.bytes > 0).then_some(excess)
     }
 
     /// Whether more than a quarter is used: publishers that wait go on waiting.

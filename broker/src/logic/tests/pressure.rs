@@ -4,6 +4,7 @@ use mqtt::frame::PacketType;
 
 use super::*;
 use crate::limits;
+use crate::settings::Settings;
 
 const PAYLOAD_BYTES: usize = 60_000;
 
@@ -116,6 +117,35 @@ fn a_pace_is_kept_beside_a_client_that_stopped_reading() {
         let patience = limits::PATIENCE_NS as usize / 1_000_000 / 4;
         assert!((patience..sent).contains(&got), "{got} of {sent}");
     }
+}
+
+/// The same for messages that it would have to acknowledge: nothing of a pace is lost while it is waited for.
+#[test]
+fn a_pace_is_kept_beside_a_client_that_does_not_acknowledge() {
+    let mut cluster = Cluster::with_settings(
+        1,
+        Settings {
+            queued_messages_max: 100,
+            sys_interval_s: 0,
+            ..Settings::default()
+        },
+    );
+    let publisher = cluster.join(V3, "p");
+    let silent = join_unacknowledging(&mut cluster, "silent");
+    let sent = patience_ms() as usize / 4;
+    for number in 0..sent {
+        cluster.send(publisher, &burst(number..number + 1));
+        assert!(!cluster.paused(publisher), "{number}");
+        cluster.advance_ms(4);
+    }
+    assert_eq!(dropped(&cluster), 0);
+    cluster.advance_ms(patience_ms());
+    cluster.send(publisher, &burst(0..1));
+    assert!(
+        !cluster.paused(publisher) && dropped(&cluster) == 1,
+        "by now it is slow"
+    );
+    assert!(!cluster.payloads(silent).is_empty());
 }
 
 #[test]
