@@ -188,11 +188,13 @@ impl Model {
             if seen.contains(&other) || !self.deliveries[delivery].may_be.contains(&at) {
                 continue;
             }
-            if !self.is_owed(&self.shares[other]) || self.claim(other, seen) {
+            if !self.is_owed(&self.shares[other]) {
                 self.shares[other].delivery = None;
-                self.shares[at].delivery = Some(delivery);
-                return true;
+            } else if !self.claim(other, seen) {
+                continue;
             }
+            self.shares[at].delivery = Some(delivery);
+            return true;
         }
         false
     }
