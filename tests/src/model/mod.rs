@@ -11,6 +11,7 @@
 //! The model is the specification's, so it knows nothing of the broker's but these choices: full queues drop the newest message;
 //! QoS 0 is not kept for clients that are away; a message that is too large for a client is dropped for it alone.
 
+mod assign;
 mod connect;
 mod deliver;
 mod message;
@@ -27,11 +28,12 @@ use std::rc::Rc;
 
 use mqtt::ProtocolVersion;
 
+use self::assign::Delivery;
 pub use self::message::{ConnectRequest, Message, Packet, WillRequest};
 use self::reply::Reply;
 use self::retained::Write;
 pub use self::session::{Entry, Session, State};
-use self::shared::{Delivery, Share};
+use self::shared::Share;
 
 /// What was wrong, in one sentence.
 pub type Checked<T = ()> = Result<T, String>;

@@ -3,6 +3,7 @@
 use mqtt::packet::{Ack, Publish};
 use mqtt::{Packet, QoS};
 
+use super::assign::Delivery;
 use super::reply::Reply;
 use super::session::{Awaits, Flight, State};
 use super::waiting::differs;
@@ -83,21 +84,25 @@ impl Model {
         publish: &Publish<'_>,
         now: u64,
     ) -> Checked<usize> {
-        let version = self.connections[connection].version;
-        let is_it = |&entry: &usize| differs(&self.entries[entry], publish, version, now).is_none();
-        let waiting = &self.sessions[number].waiting;
-        let mut like = waiting.iter().copied().filter(is_it);
-        let own = like
-            .clone()
-            .find(|&own| self.entries[own].is_owed(now))
-            .or(like.next());
-        let own = own.filter(|&own| !self.overtakes(number, own, |entry| entry.is_owed(now)));
-        if !own.is_some_and(|own| self.entries[own].is_owed(now))
-            && let Some(entry) = self.take_share(number, (publish, version), own, now)
-        {
+        if !self.sessions[number].shares() {
+            return self.take_waiting(number, connection, publish, now);
+        }
+        let seen = (publish, self.connections[connection].version);
+        let own = self.own_like(number, seen, now);
+        let is_owed = own.first().is_some_and(|&own| self.entries[own].is_owed(now));
+        if !is_owed && let Some(entry) = self.take_share(number, seen, &own, now) {
             return Ok(entry);
         }
-        self.take_waiting(number, connection, publish, now)
+        let (may_be, _) = self.shares_like(number, seen, now);
+        let own = [own, self.held_like(number, seen, now)].concat();
+        match self.take_waiting(number, connection, publish, now) {
+            Ok(entry) => {
+                let delivery = Delivery::new(number, entry, may_be, own);
+                self.deliveries.push(delivery.taken_for(entry));
+                Ok(entry)
+            }
+            Err(what) => self.take_held(number, seen, now).ok_or(what),
+        }
     }
 
     /// A message sent again: the next one of those that are due, with its identifier.

@@ -4,15 +4,15 @@
 //! Invariants: a message of a group is free, or it is the one delivery that was written to a session. It is free again if that
 //! was at QoS 1, not acknowledged, and the session has ended; at QoS 2 it is not [MQTT-4.8.2-5]. It must have reached
 //! somebody in the end if there is a member that was told of its subscription before the message was sent and has
-//! stayed. What the broker does with it in between (queues, hands over) does not show. Nor does it show of which group a
-//! PUBLISH is where a session is in several: so what was taken for one may turn out to be of another.
+//! stayed. What the broker does with it in between (queues, hands over) does not show.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use mqtt::packet::{Publish, SubscriptionOptions};
+use mqtt::packet::SubscriptionOptions;
 use mqtt::{ProtocolVersion, QoS};
 
+use super::assign::{Delivery, Seen};
 use super::message::Message;
 use super::session::{Awaits, Entry, Flight, Session, State};
 use super::waiting::differs;
@@ -38,20 +38,9 @@ pub(super) struct Share {
     cause: u64,
     expires_at: (u64, u64),
     /// Which delivery it is.
-    delivery: Option<usize>,
+    pub(super) delivery: Option<usize>,
     /// Nobody can tell whether somebody has it.
     excused: bool,
-}
-
-/// A PUBLISH to a session that is of a group.
-#[derive(Debug)]
-pub(super) struct Delivery {
-    session: usize,
-    entry: usize,
-    /// The messages that it may be.
-    may_be: Vec<usize>,
-    /// What it may be by the session's own subscriptions.
-    own: Option<usize>,
 }
 
 impl Session {
@@ -170,14 +159,13 @@ impl Model {
         }
     }
 
-    /// The message of a group that a PUBLISH to a session is, if it may be one: the session holds it from now on.
-    pub(super) fn take_share(
-        &mut self,
+    /// The messages of groups that a PUBLISH to a session may be, and the deliveries that it then is.
+    pub(super) fn shares_like(
+        &self,
         number: usize,
-        (publish, version): (&Publish<'_>, ProtocolVersion),
-        own: Option<usize>,
+        (publish, version): Seen<'_>,
         now: u64,
-    ) -> Option<usize> {
+    ) -> (Vec<usize>, Vec<Entry>) {
         let session = &self.sessions[number];
         let like = self.shares.iter().enumerate().filter(|(_, share)| {
             let message = &share.message;
@@ -188,7 +176,18 @@ impl Model {
             let entry = entries.find(|entry| differs(entry, publish, version, now).is_none())?;
             Some((at, entry))
         });
-        let (mut may_be, mut entries): (Vec<usize>, Vec<Entry>) = fitting.unzip();
+        fitting.unzip()
+    }
+
+    /// The message of a group that a PUBLISH to a session is, if it may be one: the session holds it from now on.
+    pub(super) fn take_share(
+        &mut self,
+        number: usize,
+        (publish, version): Seen<'_>,
+        own: &[usize],
+        now: u64,
+    ) -> Option<usize> {
+        let (mut may_be, mut entries) = self.shares_like(number, (publish, version), now);
         let mut taken = entries.pop()?;
         // What 3.x does not show may be by another membership.
         taken.lenient = version != ProtocolVersion::V5;
@@ -201,52 +200,19 @@ impl Model {
         // Of those that look alike it is rather the one that somebody waits for.
         may_be.sort_by_key(|&at| !self.is_owed(&self.shares[at]));
         // One of its own is as good, unless others would count as dropped by it.
-        let as_good = own.is_some_and(|own| !self.overtakes(number, own, |_| true));
+        let as_good = own
+            .first()
+            .is_some_and(|&own| !self.overtakes(number, own, |_| true));
         if as_good && !may_be.first().is_some_and(|&at| self.is_owed(&self.shares[at])) {
             return None;
         }
-        self.deliveries.push(Delivery {
-            session: number,
-            entry,
-            may_be,
-            own: None,
-        });
-        let delivery = self.deliveries.len() - 1;
-        if !self.assign(delivery, false, &mut Vec::new()) && !self.assign(delivery, true, &mut Vec::new()) {
+        let held = self.held_like(number, (publish, version), now);
+        let own = own.iter().copied().chain(held).collect();
+        if !self.place(Delivery::new(number, entry, may_be, own)) {
             return None;
         }
-        self.deliveries[delivery].own = own;
         self.entries.push(taken);
         Some(entry)
-    }
-
-    /// Finds the message that a delivery is; others that it was taken for may have to be others. Only where no message is
-    /// free for one of them is one what its session's own subscriptions allow: that is not owed, a message of a group may be.
-    fn assign(&mut self, delivery: usize, or_own: bool, seen: &mut Vec<usize>) -> bool {
-        for at in self.deliveries[delivery].may_be.clone() {
-            if seen.contains(&at) {
-                continue;
-            }
-            seen.push(at);
-            let other = self.shares[at].delivery;
-            if other.is_none_or(|other| self.assign(other, or_own, seen)) {
-                self.shares[at].delivery = Some(delivery);
-                return true;
-            }
-        }
-        if !or_own {
-            return false;
-        }
-        let own = self.deliveries[delivery].own.take();
-        let own = own.filter(|&own| self.entries[own].state != State::Sent);
-        if let Some(own) = own {
-            // Whether it was received is told of the other entry.
-            self.entries[own].state = State::Sent;
-            self.entries[own].owed = false;
-            let session = self.deliveries[delivery].session;
-            self.sessions[session].waiting.retain(|&entry| entry != own);
-        }
-        own.is_some()
     }
 
     /// All messages of groups that had a member all the time, at QoS 1 and 2, have reached one.
@@ -268,34 +234,9 @@ impl Model {
         Ok(())
     }
 
-    fn is_lost(&self, delivery: usize, now: u64) -> bool {
-        let Delivery { session, entry, .. } = self.deliveries[delivery];
-        let entry = &self.entries[entry];
-        self.sessions[session].alive && entry.received == 0 && entry.must_arrive(now)
-    }
-
-    /// Finds a delivery that may be this message and was taken for one that nobody is owed.
-    fn claim(&mut self, at: usize, seen: &mut Vec<usize>) -> bool {
-        seen.push(at);
-        for other in 0..self.shares.len() {
-            let Some(delivery) = self.shares[other].delivery else {
-                continue;
-            };
-            if seen.contains(&other) || !self.deliveries[delivery].may_be.contains(&at) {
-                continue;
-            }
-            if !self.is_owed(&self.shares[other]) || self.claim(other, seen) {
-                self.shares[other].delivery = None;
-                self.shares[at].delivery = Some(delivery);
-                return true;
-            }
-        }
-        false
-    }
-
     /// Whether a member that is there now was told of its subscription before the message was sent, and none was there
     /// meanwhile that may have lost it.
-    fn is_owed(&self, share: &Share) -> bool {
+    pub(super) fn is_owed(&self, share: &Share) -> bool {
         let stayed = |session: &Session| {
             let subscriptions = &mut session.subscriptions.iter();
             session.alive

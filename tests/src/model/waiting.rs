@@ -123,13 +123,13 @@ impl Model {
             .copied()
             .filter(|&entry| comes_before(&self.entries[entry], &self.entries[taken]))
             .collect();
+        if let Some(&owed) = overtaken.iter().find(|&&entry| self.entries[entry].is_owed(now)) {
+            return Err(format!(
+                "{}: {:?} was overtaken by {:?}, or is lost",
+                self.sessions[number].client, self.entries[owed].message, self.entries[taken].message
+            ));
+        }
         for entry in overtaken {
-            if self.entries[entry].is_owed(now) {
-                return Err(format!(
-                    "{}: {:?} was overtaken by {:?}, or is lost",
-                    self.sessions[number].client, self.entries[entry].message, self.entries[taken].message
-                ));
-            }
             self.entries[entry].state = State::Dropped;
         }
         Ok(())
@@ -137,7 +137,7 @@ impl Model {
 }
 
 /// Whether the first must be sent before the second: one publisher, topic and QoS [MQTT-4.6.0-6].
-fn comes_before(earlier: &Entry, later: &Entry) -> bool {
+pub(super) fn comes_before(earlier: &Entry, later: &Entry) -> bool {
     !earlier.replay
         && !later.replay
         && earlier.qos == later.qos
