@@ -77,6 +77,10 @@ fn end<R>(parsed: Result<R, clap::Error>, act: impl FnOnce(&R) -> Result<u8, Fai
 }
 
 fn report_of(request: &ReportRequest) -> Result<u8, Failure> {
+    if request.folder.join("raw").is_dir() {
+        let written = loadgen::compare::folder::sum_up_again(&request.folder);
+        written.map_err(Failure::system("cannot sum the rounds up"))?;
+    }
     let written = html::write(&request.folder);
     let path = written.map_err(Failure::system(format!(
         "cannot report on {}",

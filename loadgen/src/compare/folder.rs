@@ -105,13 +105,37 @@ impl Folder {
     /// What reading and writing give.
     pub fn sum_up(&self, request: &CompareRequest, versions: &[Version]) -> io::Result<Summary> {
         let order: Vec<String> = request.rows.iter().map(|row| row.name.clone()).collect();
-        let summary = summary::sum_up(&summary::read(&self.0)?, &order);
+        let summary = self.write_summary(&order)?;
+        let text = head(request, versions) + &tables(&summary);
+        self.write("README.md", text.as_bytes())?;
+        Ok(summary)
+    }
+
+    fn write_summary(&self, order: &[String]) -> io::Result<Summary> {
+        let summary = summary::sum_up(&summary::read(&self.0)?, order);
         self.write_json("summary.json", &summary)?;
         let csv = table::csv(&summary).map_err(io::Error::other)?;
         self.write("summary.csv", &csv)?;
-        self.write("README.md", readme(request, versions, &summary).as_bytes())?;
         Ok(summary)
     }
+}
+
+/// Sums the rounds of a folder up once more, as this version does it: the summary and the tables of its page.
+///
+/// # Errors
+/// What reading and writing give; `InvalidData` where the old summary is none.
+pub fn sum_up_again(path: &Path) -> io::Result<()> {
+    let folder = Folder(path.to_owned());
+    let before: Value = serde_json::from_str(&fs::read_to_string(path.join("summary.json"))?)?;
+    let rows = before.get("rows").and_then(Value::as_array);
+    let name = |row: &Value| Some(row.get("scenario")?.as_str()?.to_owned());
+    let order: Vec<String> = rows.into_iter().flatten().filter_map(name).collect();
+    let summary = folder.write_summary(&order)?;
+    let page = fs::read_to_string(path.join("README.md"))?;
+    let head = page
+        .split_once(&table::markdown_head())
+        .map_or(&*page, |(head, _)| head);
+    folder.write("README.md", (head.to_owned() + &tables(&summary)).as_bytes())
 }
 
 /// Makes `results/DATE-HOST-SUBJECT`, with a number behind it if that is taken.
@@ -155,7 +179,8 @@ fn word(text: &str) -> String {
     }
 }
 
-fn readme(request: &CompareRequest, versions: &[Version], summary: &Summary) -> String {
+/// What stands above the tables.
+fn head(request: &CompareRequest, versions: &[Version]) -> String {
     let frame = &request.frame;
     let versions: Vec<String> = versions
         .iter()
@@ -190,9 +215,11 @@ fn readme(request: &CompareRequest, versions: &[Version], summary: &Summary) -> 
             missing.join(", ")
         ));
     }
-    text.push_str(&table::markdown(summary));
-    text.push_str(&remarks(summary));
     text
+}
+
+fn tables(summary: &Summary) -> String {
+    table::markdown(summary) + &remarks(summary)
 }
 
 fn title(request: &CompareRequest) -> &'static str {

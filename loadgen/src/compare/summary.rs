@@ -2,9 +2,10 @@
 //! against each other broker.
 //!
 //! Invariants: everything comes from the files under `raw/`, so a summary can be made again from a folder alone;
-//! latencies of a run that the generator limited do not count, its costs do.
+//! latencies of a run that the generator limited do not count, its costs do. Nobody is worse by a figure of "as fast as
+//! possible" that was the generator's limit and not the broker's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -50,6 +51,8 @@ pub struct FigureSummary {
     pub values: BTreeMap<String, Estimate>,
     /// Midge against each other broker.
     pub comparisons: BTreeMap<String, Comparison>,
+    /// Of "as fast as possible": those with whom the generator had no CPU time left, so that they may be better than this.
+    pub at_generator_limit: BTreeSet<String>,
 }
 
 impl FigureSummary {
@@ -58,8 +61,13 @@ impl FigureSummary {
         let Some(comparison) = self.comparisons.get(contender) else {
             return "";
         };
+        let limited = |who: &str| self.at_generator_limit.contains(who);
         match (comparison.sign, self.lower_is_better) {
             (_, None) => "",
+            (Sign::Lower, Some(true)) | (Sign::Higher, Some(false)) if limited(contender) => {
+                GENERATOR_LIMITED
+            }
+            (Sign::Lower, Some(false)) | (Sign::Higher, Some(true)) if limited(MIDGE) => GENERATOR_LIMITED,
             (Sign::Lower, Some(true)) | (Sign::Higher, Some(false)) => "better",
             (Sign::Lower, Some(false)) | (Sign::Higher, Some(true)) => "worse",
             (Sign::None, _) => "no difference",
@@ -75,6 +83,8 @@ struct Figure {
     lower_is_better: Option<bool>,
     /// The kind of outcome that has it; `None`: a load.
     kind: Option<&'static str>,
+    /// It says how fast something went, so that a generator without CPU time left is what it may show.
+    is_speed: bool,
     of: fn(&Value) -> Option<f64>,
 }
 
@@ -169,10 +179,32 @@ impl Figure {
             lower_is_better: self.lower_is_better,
             values: values.collect(),
             comparisons: comparisons.collect(),
+            at_generator_limit: contenders
+                .iter()
+                .filter(|(_, outcomes)| self.is_speed && outcomes.iter().any(generator_was_limit))
+                .map(|(contender, _)| contender.clone())
+                .collect(),
             rounds,
         })
     }
 }
+
+/// Whether a thread of the generator had hardly any CPU time left, and the broker had.
+fn generator_was_limit(outcome: &Value) -> bool {
+    let is_full = |used: &Value| {
+        let times = number(used, "/cpu_ns").zip(number(used, "/wall_ns"));
+        times.is_some_and(|(cpu_ns, wall_ns)| cpu_ns > FULL * wall_ns)
+    };
+    let generator = outcome.get("generator");
+    let threads = generator.map(|generator| generator.get("threads").unwrap_or(generator));
+    let mut threads = threads.and_then(Value::as_array).into_iter().flatten();
+    threads.any(is_full) && !outcome.pointer("/broker/usage").is_some_and(is_full)
+}
+
+/// Share of a core above which who has it may be what limits a run.
+const FULL: f64 = 0.95;
+
+const GENERATOR_LIMITED: &str = "generator-limited";
 
 const fn figure(name: &'static str, unit: &'static str, of: fn(&Value) -> Option<f64>) -> Figure {
     Figure {
@@ -180,6 +212,7 @@ const fn figure(name: &'static str, unit: &'static str, of: fn(&Value) -> Option
         unit,
         lower_is_better: Some(true),
         kind: None,
+        is_speed: false,
         of,
     }
 }
@@ -195,6 +228,7 @@ const FIGURES: &[Figure] = &[
     }),
     Figure {
         lower_is_better: Some(false),
+        is_speed: true,
         ..figure("delivered", "per s", |outcome| {
             number(outcome, "/rates/delivered_per_s").filter(|_| closed_loop(outcome) || flood(outcome))
         })
@@ -259,12 +293,14 @@ const FIGURES: &[Figure] = &[
     Figure {
         kind: Some("connections"),
         lower_is_better: Some(false),
+        is_speed: true,
         ..figure("connections made", "per s", |outcome| {
             number(outcome, "/rates/made_per_s")
         })
     },
     Figure {
         kind: Some("connections"),
+        is_speed: true,
         ..figure("start to CONNACK p50", "µs", |outcome| {
             Some(number(outcome, "/whole/p50_ns")? / 1e3)
         })

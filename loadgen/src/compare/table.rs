@@ -76,9 +76,14 @@ pub fn terminal(summary: &Summary) -> String {
     text
 }
 
+/// The first line of the table in Markdown.
+pub(super) fn markdown_head() -> String {
+    format!("| {} |\n", HEADS.join(" | "))
+}
+
 /// The table in Markdown.
 pub fn markdown(summary: &Summary) -> String {
-    let mut text = format!("| {} |\n|{}\n", HEADS.join(" | "), "---|".repeat(HEADS.len()));
+    let mut text = format!("{}|{}\n", markdown_head(), "---|".repeat(HEADS.len()));
     for line in cells(summary) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "| {} |", line.join(" | "));

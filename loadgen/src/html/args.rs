@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-/// Writes report.html into a folder of results: of a run (--out), a comparison or a search.
+/// Writes report.html into a folder of results: of a run (--out), a comparison, whose rounds it sums up anew, or a search.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
 #[command(
     name = "loadgen report",

@@ -115,3 +115,33 @@ fn what_was_written_is_read() {
     fs::write(raw.join("3.json"), "not json").unwrap();
     assert!(read(folder.path()).unwrap_err().to_string().contains("3.json"));
 }
+
+#[test]
+fn nobody_is_worse_by_what_was_the_generators_limit() {
+    let run = |made_per_s: f64, cpu_ns: u64| {
+        json!({
+            "kind": "connections",
+            "rates": {"made_per_s": made_per_s},
+            "generator": [{"cpu_ns": cpu_ns, "wall_ns": 1_000}],
+        })
+    };
+    let verdict = |ours: f64, cpu_ns: u64| {
+        let contenders = [
+            (
+                "midge".to_owned(),
+                vec![run(ours, cpu_ns), run(ours + 1.0, cpu_ns), run(ours, cpu_ns)],
+            ),
+            (
+                "mosquitto".to_owned(),
+                vec![run(500.0, 900), run(501.0, 900), run(500.0, 900)],
+            ),
+        ];
+        let summary = sum_up(&Rounds::from([("storm".to_owned(), contenders.into())]), &[]);
+        let figure = &summary.rows[0].figures[0];
+        assert_eq!(figure.figure, "connections made");
+        figure.verdict("mosquitto")
+    };
+    assert_eq!(verdict(400.0, 900), "worse");
+    assert_eq!(verdict(400.0, 990), "generator-limited");
+    assert_eq!(verdict(600.0, 990), "better", "at least");
+}
