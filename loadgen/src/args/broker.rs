@@ -22,7 +22,7 @@ pub(crate) const WEB_SOCKET_PATH: &str = "/mqtt";
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Broker")]
 pub(crate) struct BrokerArguments {
-    /// Load this running broker instead of starting one; of several hosts, HOST[:PORT] with commas between, client
+    /// Load this running broker instead of starting one; of several hosts, HOST or HOST:PORT with commas between, client
     /// number n takes the one whose turn it is, so that pair n is on one host
     #[arg(short, long, value_name = "HOST[,HOST]")]
     host: Option<HostWords>,
