@@ -104,6 +104,7 @@ impl World {
     }
 
     fn flush_connection(&mut self, shard: usize, number: usize) -> Checked {
+        let may_be_full = self.full_connections(shard) < FULL_CONNECTIONS_MAX;
         let connection = &mut self.connections[number];
         let Place::Home(id) = connection.place else {
             return Ok(());
@@ -125,12 +126,21 @@ impl World {
             let until = turning.now.0 + limits::LINGER_NS_MAX;
             connection.linger_until.get_or_insert(until);
         }
-        let full = connection.counts_as_full && !out.is_empty();
+        let full = may_be_full && connection.counts_as_full && !out.is_empty();
         let unsent = if full { limits::OUT_BYTES_MAX } else { out.len() };
         self.model.set_full(connection.model, full);
         connection.wire = out;
         turning.logic.flushed(turning.now, id, unsent);
         self.observe(shard)
+    }
+
+    /// Connections of a shard that were reported as full, at most.
+    fn full_connections(&self, shard: usize) -> usize {
+        let connections = self.shards[shard].connections.iter();
+        connections
+            .map(|&number| &self.connections[number])
+            .filter(|connection| connection.counts_as_full && !connection.wire.is_empty())
+            .count()
     }
 
     pub(super) fn close(&mut self, shard: usize, number: usize) -> Checked {
@@ -160,6 +170,9 @@ impl World {
         Ok(())
     }
 }
+
+/// With more of them the bound of all slow clients of a shard is used up, of which the model knows nothing.
+const FULL_CONNECTIONS_MAX: usize = limits::SHARD_OUT_SLOW_BYTES_MAX / limits::OUT_BYTES_MAX - 1;
 
 /// Whether the logic is to be looked at before anything behind this packet is handed to it.
 fn ends_call(packet: &Packet) -> bool {
