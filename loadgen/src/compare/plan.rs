@@ -202,7 +202,7 @@ impl Row {
 /// `cores`; behind them the peers that are not.
 ///
 /// # Errors
-/// A name that no peer has, or more shards than cores.
+/// A name that no peer has, more shards than cores, or a number of shards twice.
 pub fn contenders(
     shards: &[usize],
     names: &[String],
@@ -210,6 +210,10 @@ pub fn contenders(
 ) -> Result<(Vec<Contender>, Vec<&'static Peer>), String> {
     let mut contenders = Vec::new();
     for (place, &count) in shards.iter().enumerate() {
+        // The second would overwrite the rounds of the first.
+        if shards.iter().take(place).any(|&before| before == count) {
+            return Err(format!("--shards {count}: it is there twice"));
+        }
         if count == 0 || count > cores.count() {
             return Err(format!(
                 "--shards {count}: from 1 to the number of --cores, {}",
@@ -347,6 +351,8 @@ mod tests {
             let error = contenders(&[1, shards], &[], &cores).unwrap_err();
             assert!(error.contains("from 1 to"), "{error}");
         }
+        let error = contenders(&[1, 2, 2], &[], &cores).unwrap_err();
+        assert!(error.contains("twice"), "{error}");
     }
 
     #[test]
