@@ -23,6 +23,7 @@ mod reload;
 mod server;
 pub mod settings;
 mod shard;
+pub mod time;
 
 use std::ffi::OsString;
 use std::io::Write as _;

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use dashmap::DashMap;
 
 use crate::limits;
-use crate::logic::Timestamp;
+use crate::time::Timestamp;
 
 /// Wrong passwords by address.
 #[derive(Debug, Default)]

@@ -36,8 +36,8 @@ pub(crate) use self::verifier::give_way_to_shards;
 use self::verifier::{Job, Verifier};
 use crate::config::ConfigError;
 use crate::limits;
-use crate::logic::Timestamp;
 use crate::settings::{ListenerId, Settings};
+use crate::time::Timestamp;
 
 /// What is known of a client that wants to connect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::back_off::Source;
 use super::password_file::{Candidate, PasswordFile};
 use crate::limits;
-use crate::logic::Timestamp;
+use crate::time::Timestamp;
 
 /// A password to check.
 pub(super) struct Job {

@@ -41,7 +41,7 @@ mod store;
 mod subscription;
 mod sys;
 mod tick;
-mod time;
+use crate::time;
 mod timer;
 
 pub mod testing;
@@ -72,10 +72,10 @@ use self::subscription::Subscriptions;
 pub use self::subscription::shared::MemberCounts;
 use self::sys::Sys;
 pub use self::sys::sys_totals;
-pub use self::time::Timestamp;
 use self::timer::{Timer, Timers};
 use crate::limits;
 use crate::settings::Settings;
+pub use crate::time::Timestamp;
 
 /// The logic of one shard: its connections, sessions, subscriptions and retained messages.
 #[derive(Debug)]

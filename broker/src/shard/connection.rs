@@ -14,7 +14,8 @@ use super::links::Handoff;
 use super::token::{Subject, same_generation};
 use crate::limits;
 use crate::log::CONNECTION;
-use crate::logic::{ConnectionId, LostCause, Timestamp};
+use crate::logic::{ConnectionId, LostCause};
+use crate::time::Timestamp;
 
 /// The shell's half of a connection.
 pub(super) struct Connection {

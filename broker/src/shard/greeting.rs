@@ -25,9 +25,9 @@ use super::token::{Place, same_generation};
 use crate::auth::enhanced::Authenticated;
 use crate::config::ProxyProtocol;
 use crate::limits;
-use crate::logic::Timestamp;
 use crate::reload::Upgrade;
 use crate::settings::ListenerId;
+use crate::time::Timestamp;
 
 /// A connection that has not said who it is.
 pub(crate) struct Greeting {

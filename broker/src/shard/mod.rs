@@ -37,10 +37,11 @@ use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, Ri
 use crate::auth::Authentication;
 use crate::http::Pages;
 use crate::limits;
-use crate::logic::{ConnectionId, LostCause, Shard, Timestamp};
+use crate::logic::{ConnectionId, LostCause, Shard};
 use crate::monitor::Pulse;
 use crate::reload::{Current, InEffect};
 use crate::settings::ListenerId;
+use crate::time::Timestamp;
 pub(crate) use admission::Admission;
 use connection::Connections;
 use greeting::{Greeting, Greetings};
