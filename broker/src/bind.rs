@@ -13,9 +13,30 @@ use std::time::{Duration, Instant};
 use transport::socket;
 
 use crate::config::{Configuration, ListenerSocket, Protocol};
-use crate::server::ServerError;
 use crate::settings::ListenerId;
-use crate::shard::Listening;
+
+/// A listening socket as a shard sees it; all shards accept from the same one.
+#[derive(Clone)]
+pub(crate) struct Listening {
+    pub(crate) socket: Arc<OwnedFd>,
+    pub(crate) listener: ListenerId,
+    /// Connections of the listener, on all its sockets and shards.
+    pub(crate) connections: Arc<AtomicU64>,
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}{hint}")]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+    /// What to do; begins with its own separator, empty where there is nothing to say.
+    hint: &'static str,
+    /// This machine does not have the address or its family.
+    absent: bool,
+}
 
 /// The sockets of clients, and those of operators.
 #[derive(Default)]
@@ -28,12 +49,12 @@ pub(crate) struct Bound {
 ///
 /// # Errors
 /// Which address cannot be listened on, and what to do.
-pub(crate) fn all(configuration: &Configuration) -> Result<Bound, ServerError> {
+pub(crate) fn all(configuration: &Configuration) -> Result<Bound, BindError> {
     let mut bound = Bound::default();
     for (index, listener) in (0u16..).zip(&configuration.listeners) {
         let connections = Arc::new(AtomicU64::new(0));
         for socket in any(&listener.addresses, listener.interface.as_deref())? {
-            tell(listener, &socket);
+            log_opening(listener, &socket);
             match listener.protocol {
                 Protocol::HttpApi => bound.operators.push((socket, ListenerId(index))),
                 Protocol::Mqtt | Protocol::WebSockets(_) => bound.clients.push(Listening {
@@ -48,7 +69,7 @@ pub(crate) fn all(configuration: &Configuration) -> Result<Bound, ServerError> {
     Ok(bound)
 }
 
-fn tell(listener: &ListenerSocket, socket: &OwnedFd) {
+fn log_opening(listener: &ListenerSocket, socket: &OwnedFd) {
     let kind = match listener.protocol {
         Protocol::Mqtt => "listen",
         Protocol::WebSockets(_) => "websockets listen",
@@ -79,13 +100,13 @@ fn warn_of_open_api(listener: &ListenerSocket) {
 }
 
 /// Binds a listener's addresses; those that this machine does not have may be missing as long as one is there.
-fn any(addresses: &[SocketAddr], interface: Option<&str>) -> Result<Vec<OwnedFd>, ServerError> {
+fn any(addresses: &[SocketAddr], interface: Option<&str>) -> Result<Vec<OwnedFd>, BindError> {
     let mut bound = Vec::new();
     let mut missing = None;
     for address in addresses {
         match one(*address, interface) {
             Ok(socket) => bound.push(socket),
-            Err(error @ ServerError::Bind { absent: true, .. }) => missing = Some(error),
+            Err(error @ BindError { absent: true, .. }) => missing = Some(error),
             Err(error) => return Err(error),
         }
     }
@@ -95,7 +116,7 @@ fn any(addresses: &[SocketAddr], interface: Option<&str>) -> Result<Vec<OwnedFd>
     }
 }
 
-fn one(address: SocketAddr, interface: Option<&str>) -> Result<OwnedFd, ServerError> {
+fn one(address: SocketAddr, interface: Option<&str>) -> Result<OwnedFd, BindError> {
     let until = Instant::now() + PORT_PATIENCE;
     let mut listening = socket::listen_on(address, interface, true);
     while Instant::now() < until
@@ -118,7 +139,7 @@ fn one(address: SocketAddr, interface: Option<&str>) -> Result<OwnedFd, ServerEr
             source.raw_os_error(),
             Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)
         );
-        ServerError::Bind {
+        BindError {
             address,
             source,
             hint,

@@ -6,12 +6,15 @@
 //! subscribers elsewhere, `shard/exchange.rs` hands batches over, `shard/flush.rs` sends. `docs/ARCHITECTURE.md` tells it
 //! whole.
 
+mod admission;
 pub mod args;
 pub mod auth;
 mod bind;
 pub mod certs;
 pub mod config;
+mod health;
 mod http;
+mod in_effect;
 pub mod limits;
 pub mod log;
 pub mod logic;
@@ -23,12 +26,14 @@ mod reload;
 mod server;
 pub mod settings;
 mod shard;
+mod systemd;
 pub mod time;
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+pub use bind::BindError;
 pub use server::{ServerError, serve};
 pub use shard::allowed_cpus;
 

@@ -1,102 +1,39 @@
-//! A thread beside the shards that looks after them: memory against `memory_limit`, and life for systemd's watchdog.
+//! A thread beside the shards that watches memory against `memory_limit`, and answers systemd's watchdog for them.
 //!
-//! Invariant: the watchdog is told that all is well only if every shard has turned since the last time; a shard that hangs
-//! lets systemd restart the broker.
+//! Invariant: the watchdog is notified only if every shard has turned since the last time; a shard that hangs lets systemd
+//! restart the broker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sd_notify::NotifyState;
 use transport::clock;
 
-use crate::reload::Current;
+use crate::health::Health;
+use crate::in_effect::Current;
 use crate::settings::UNLIMITED;
-use crate::shard::Links;
+use crate::systemd;
 
-/// What the monitor and the shards tell each other.
-#[derive(Debug)]
-pub(crate) struct Pulse {
-    beat: AtomicU64,
-    /// The beat that each shard has seen.
-    seen: Vec<AtomicU64>,
-    /// `memory_limit` is reached.
-    pub(crate) memory_full: AtomicBool,
-}
-
-impl Pulse {
-    pub(crate) fn new(shards: u16) -> Self {
-        Self {
-            beat: AtomicU64::new(0),
-            seen: (0..shards).map(|_| AtomicU64::new(0)).collect(),
-            memory_full: AtomicBool::new(false),
-        }
-    }
-
-    /// A shard turns.
-    #[inline]
-    pub(crate) fn feel(&self, shard: u16) {
-        let beat = self.beat.load(Ordering::Relaxed);
-        if let Some(seen) = self.seen.get(usize::from(shard))
-            && seen.load(Ordering::Relaxed) != beat
-        {
-            seen.store(beat, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether all shards have turned since the last call.
-    fn is_alive(&self) -> bool {
-        let alive = self.was_felt(self.beat.load(Ordering::Relaxed));
-        if alive {
-            self.raise();
-        }
-        alive
-    }
-
-    /// Another beat, for the shards to feel.
-    pub(crate) fn raise(&self) -> u64 {
-        self.beat.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// Whether all shards have turned since this beat.
-    pub(crate) fn was_felt(&self, beat: u64) -> bool {
-        self.seen.iter().all(|seen| seen.load(Ordering::Relaxed) >= beat)
-    }
-}
-
-/// Tells systemd, if it started this process and wants to know.
-pub(crate) fn tell(states: &[NotifyState<'_>]) {
-    // A manager that does not listen is no reason to stop.
-    let _told = sd_notify::notify(states);
-}
-
-/// That a reload begins: systemd compares the time with that of its own.
-pub(crate) fn tell_reloading() {
-    if let Ok(now) = NotifyState::monotonic_usec_now() {
-        tell(&[NotifyState::Reloading, now]);
-    }
-}
-
+/// What the thread watches.
 pub(crate) struct Monitor {
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) health: Arc<Health>,
     pub(crate) current: Arc<Current>,
-    pub(crate) links: Arc<Links>,
 }
 
 impl Monitor {
-    /// Goes on as long as the process.
+    /// Starts the thread, which goes on as long as the process.
+    ///
+    /// # Errors
+    /// The system does not give a thread.
     pub(crate) fn start(self) -> std::io::Result<()> {
-        let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 3);
+        let watchdog = systemd::watchdog_limit().map(|limit| limit / 3);
         let run = move || {
-            let mut told_at = Instant::now();
+            let mut asked_at = Instant::now();
+            let mut question = 0;
             loop {
                 self.watch_memory();
-                if watchdog.is_some_and(|every| told_at.elapsed() >= every) {
-                    told_at = Instant::now();
-                    if self.pulse.is_alive() {
-                        tell(&[NotifyState::Watchdog]);
-                    }
-                    self.links.wake_all();
+                if watchdog.is_some_and(|every| asked_at.elapsed() >= every) {
+                    asked_at = Instant::now();
+                    question = self.notify_watchdog(question);
                 }
                 std::thread::sleep(self.pause(watchdog));
             }
@@ -105,6 +42,16 @@ impl Monitor {
             .name("monitor".to_owned())
             .spawn(run)?;
         Ok(())
+    }
+
+    /// Notifies the watchdog if every shard has turned since this question; the question for the next time.
+    fn notify_watchdog(&self, question: u64) -> u64 {
+        let alive = self.health.have_turned(question);
+        if alive {
+            systemd::notify_alive();
+        }
+        let next = self.health.ask();
+        if alive { next } else { question }
     }
 
     fn pause(&self, watchdog: Option<Duration>) -> Duration {
@@ -117,11 +64,11 @@ impl Monitor {
 
     fn watch_memory(&self) {
         let limit = self.current.get().settings.memory_bytes_max;
-        let was_full = self.pulse.memory_full.load(Ordering::Relaxed);
+        let was_full = self.health.memory_full();
         if limit == UNLIMITED && !was_full {
             return;
         }
-        // Where the system does not tell, there is no limit to keep.
+        // Where the system does not say, there is no limit to keep.
         let used = clock::process_rss_bytes(std::process::id()).unwrap_or(0);
         let full = if was_full {
             used > limit / 20 * 19
@@ -131,7 +78,7 @@ impl Monitor {
         if full == was_full {
             return;
         }
-        self.pulse.memory_full.store(full, Ordering::Relaxed);
+        self.health.set_memory_full(full);
         if full {
             tracing::error!(
                 "memory_limit is reached ({used} of {limit} bytes): nothing is queued or retained and no session is made \
@@ -140,26 +87,9 @@ impl Monitor {
         } else {
             tracing::warn!("Less memory is in use again ({used} of {limit} bytes).");
         }
-        self.links.wake_all();
     }
 }
 
 const MEMORY_PAUSE: Duration = Duration::from_millis(50);
 const IDLE_PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(10);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_shard_that_hangs_is_noticed() {
-        let pulse = Pulse::new(2);
-        assert!(pulse.is_alive());
-        pulse.feel(0);
-        assert!(!pulse.is_alive(), "shard 1 has not turned");
-        pulse.feel(1);
-        assert!(pulse.is_alive());
-        assert!(!pulse.is_alive(), "nobody has turned since");
-    }
-}

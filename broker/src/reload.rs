@@ -4,119 +4,21 @@
 //! connection is touched, those accepted later get the new TLS. Files are read and keys are checked on the caller's
 //! thread; a shard does no more than to take a pointer, in its next turn.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
-use rustls::ServerConfig;
-use sd_notify::NotifyState;
-use transport::tls::{IdentityKind, TlsConfigError};
-use transport::websocket::handshake::Wanted;
+use transport::tls::TlsConfigError;
 
 use crate::args::Args;
 use crate::auth::Authentication;
-use crate::config::{self, ConfigError, Configuration, ListenerSocket, Protocol, ProxyProtocol, RunAs};
+use crate::config::{self, ConfigError, Configuration, ListenerSocket, RunAs};
+use crate::in_effect::{Current, InEffect, ListenerInEffect};
 use crate::log::{Log, LogError, NOTICE, PreparedLog};
-use crate::monitor;
 use crate::passphrase::Passphrases;
 use crate::server::{access_files, tls_configs, warn_of_modes};
-use crate::settings::{ListenerSettings, Settings};
-
-/// What a shard goes by; replaced whole.
-#[derive(Debug)]
-pub(crate) struct InEffect {
-    pub(crate) settings: Arc<Settings>,
-    /// At the index of the listener.
-    pub(crate) listeners: Vec<ListenerInEffect>,
-}
-
-/// How a listener treats the connections that it accepts.
-#[derive(Clone, Debug)]
-pub(crate) struct ListenerInEffect {
-    pub(crate) tls: Option<Arc<ServerConfig>>,
-    /// What of a client's certificate names its user, if something does.
-    pub(crate) identity: Option<IdentityKind>,
-    /// A load balancer introduces the client first.
-    pub(crate) proxy: Option<ProxyProtocol>,
-    /// Clients come by WebSocket.
-    pub(crate) upgrade: Option<Arc<Upgrade>>,
-    /// `http_dir` of an operators' listener.
-    pub(crate) pages: Option<Arc<Path>>,
-}
-
-/// What `protocol websockets` asks of those who come, and what it has for others.
-#[derive(Debug)]
-pub(crate) struct Upgrade {
-    pub(crate) wanted: Wanted,
-    /// `http_dir`
-    pub(crate) pages: Option<Arc<Path>>,
-}
-
-/// What is in effect, and how often it changed.
-#[derive(Debug)]
-pub(crate) struct Current {
-    number: AtomicU64,
-    newest: Mutex<Newest>,
-    shards: u16,
-}
-
-#[derive(Debug)]
-struct Newest {
-    in_effect: Arc<InEffect>,
-    number: u64,
-    /// Shards that go by an older one.
-    behind: u16,
-    since: Instant,
-}
-
-impl Current {
-    pub(crate) fn new(in_effect: InEffect, shards: u16) -> Self {
-        Self {
-            number: AtomicU64::new(0),
-            newest: Mutex::new(Newest {
-                in_effect: Arc::new(in_effect),
-                number: 0,
-                behind: 0,
-                since: Instant::now(),
-            }),
-            shards,
-        }
-    }
-
-    /// For a shard whose last one had this number: the newer one, if there is one.
-    #[inline]
-    pub(crate) fn newer_than(&self, number: u64) -> Option<(u64, Arc<InEffect>)> {
-        if self.number.load(Ordering::Acquire) == number {
-            return None;
-        }
-        let mut newest = self.newest();
-        newest.behind = newest.behind.saturating_sub(1);
-        if newest.behind == 0 {
-            let took_ms = newest.since.elapsed().as_secs_f64() * 1e3;
-            tracing::info!(target: NOTICE, "Configuration reloaded in {took_ms:.1} ms.");
-        }
-        Some((newest.number, Arc::clone(&newest.in_effect)))
-    }
-
-    pub(crate) fn get(&self) -> Arc<InEffect> {
-        Arc::clone(&self.newest().in_effect)
-    }
-
-    /// Puts another one in effect; `since` is when the reload began. The shards see it when they turn.
-    fn replace(&self, in_effect: InEffect, since: Instant) {
-        let mut newest = self.newest();
-        newest.in_effect = Arc::new(in_effect);
-        newest.number += 1;
-        newest.behind = self.shards;
-        newest.since = since;
-        self.number.store(newest.number, Ordering::Release);
-    }
-
-    fn newest(&self) -> MutexGuard<'_, Newest> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use crate::settings::ListenerSettings;
+use crate::systemd;
 
 /// Why everything stays as it was.
 #[derive(Debug, thiserror::Error)]
@@ -146,9 +48,9 @@ impl Reloader {
     /// Reads the files again; whether there is something new for the shards. Tells the log how it went.
     pub(crate) fn reload(&mut self) -> bool {
         tracing::info!(target: NOTICE, "Reloading the configuration.");
-        monitor::tell_reloading();
+        systemd::notify_reloading();
         let outcome = self.try_reload();
-        monitor::tell(&[NotifyState::Ready]);
+        systemd::notify_ready();
         match outcome {
             Ok(()) => true,
             Err(error) => {
@@ -237,27 +139,6 @@ impl Reloader {
         }
         read.settings.hash_seed = before.settings.hash_seed;
         (read, warnings)
-    }
-}
-
-impl ListenerInEffect {
-    pub(crate) fn new(socket: &ListenerSocket, tls: Option<Arc<ServerConfig>>) -> Self {
-        let identity = socket.tls.as_ref().and_then(|tls| tls.identity);
-        let pages: Option<Arc<Path>> = socket.pages.as_deref().map(Arc::from);
-        let upgrade = match &socket.protocol {
-            Protocol::Mqtt | Protocol::HttpApi => None,
-            Protocol::WebSockets(wanted) => Some(Arc::new(Upgrade {
-                wanted: wanted.clone(),
-                pages: pages.clone(),
-            })),
-        };
-        Self {
-            tls,
-            identity,
-            proxy: socket.proxy,
-            upgrade,
-            pages,
-        }
     }
 }
 

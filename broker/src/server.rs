@@ -4,7 +4,6 @@
 //! first shard runs.
 
 use std::io;
-use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -15,7 +14,6 @@ use std::time::{Duration, SystemTime};
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ServerConfig;
-use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use transport::clock::monotonic_ns;
@@ -25,34 +23,28 @@ use transport::tls::{self, ServerSide, ServerTls, TlsConfigError};
 
 use crate::args::Args;
 use crate::auth::{AccessFiles, Authentication, Policy, world_readable};
-use crate::bind;
+use crate::bind::{self, BindError, Listening};
 use crate::config::{ConfigError, Configuration, ListenerSocket, ListenerTls, Protocol};
+use crate::health::Health;
 use crate::http::{Api, Pages, State, described};
+use crate::in_effect::{Current, InEffect, ListenerInEffect};
 use crate::log::Log;
 use crate::logic::{Shard, ShardCounters, shard_counters};
-use crate::monitor::{self, Monitor, Pulse};
+use crate::monitor::Monitor;
 use crate::passphrase::Passphrases;
 use crate::privileges;
-use crate::reload::{Current, InEffect, ListenerInEffect, Reloader};
+use crate::reload::Reloader;
 use crate::settings::ListenerId;
-use crate::shard::{Links, Listening, ShardLoop, Shared, allowed_cpus, placement};
+use crate::shard::{Links, ShardLoop, Shared, allowed_cpus, placement};
+use crate::systemd;
 
 /// Why a broker could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
     /// A port cannot be listened on.
-    #[error("cannot listen on {address}: {source}{hint}")]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-        /// What to do.
-        hint: &'static str,
-        /// This machine does not have the address or its family.
-        absent: bool,
-    },
+    #[error("{0}")]
+    Bind(#[from] BindError),
     /// A certificate, key or CA.
     #[error("{0}")]
     Tls(#[from] TlsConfigError),
@@ -148,11 +140,11 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         pid_file: configuration.pid_file.clone(),
     };
     let signals = watch_signals(Arc::clone(&links), Arc::clone(&shut_down), reloader)?;
-    let pulse = Arc::new(Pulse::new(configuration.shards.get()));
+    let woken = Arc::clone(&links);
+    let health = Arc::new(Health::new(configuration.shards.get(), move || woken.wake_all()));
     let monitor = Monitor {
-        pulse: Arc::clone(&pulse),
+        health: Arc::clone(&health),
         current: Arc::clone(&current),
-        links: Arc::clone(&links),
     };
     monitor.start().map_err(ServerError::Monitor)?;
     let pages = start_pages(configuration)?;
@@ -163,7 +155,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         current,
         authentication,
         shut_down,
-        pulse,
+        health,
         pages,
     };
     let pid_file = PidFile::write(configuration.pid_file.as_deref())?;
@@ -171,7 +163,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     let counters = shard_counters(configuration.shards.get());
     let executors = start_shards(configuration.shards, &shared, &bound.clients, &counters)?;
     start_api(configuration, bound.operators, &shared, counters)?;
-    monitor::tell(&[NotifyState::Ready]);
+    systemd::notify_ready();
     let ended = join_all(executors);
     for listening in &bound.clients {
         // The kernel takes the rings apart later, and what they know of the socket would keep its port until then.
@@ -269,8 +261,7 @@ fn start_api(
         .zip(&configuration.settings.listeners);
     let state = State {
         counters,
-        pulse: Arc::clone(&shared.pulse),
-        links: Arc::clone(&shared.links),
+        health: Arc::clone(&shared.health),
         current: Arc::clone(&shared.current),
         shut_down: Arc::clone(&shared.shut_down),
         started_at: SystemTime::now(),
@@ -374,7 +365,7 @@ fn watch_signals(
                 std::process::exit(1);
             }
             tracing::info!("Shutting down: signal {signal}.");
-            monitor::tell(&[NotifyState::Stopping]);
+            systemd::notify_stopping();
             links.wake_all();
         }
     };

@@ -20,18 +20,16 @@ use super::metrics::{self, OPEN_METRICS, Process};
 use super::pool::Pool;
 use super::{files, log};
 use crate::config::{ListenerSocket, ListenerTls, Protocol};
+use crate::health::Health;
+use crate::in_effect::Current;
 use crate::limits;
 use crate::logic::ShardCounters;
-use crate::monitor::Pulse;
-use crate::reload::Current;
 use crate::settings::{ListenerId, ListenerSettings};
-use crate::shard::Links;
 
 /// What there is to know.
 pub(crate) struct State {
     pub(crate) counters: Arc<[ShardCounters]>,
-    pub(crate) pulse: Arc<Pulse>,
-    pub(crate) links: Arc<Links>,
+    pub(crate) health: Arc<Health>,
     pub(crate) current: Arc<Current>,
     pub(crate) shut_down: Arc<AtomicBool>,
     pub(crate) started_at: SystemTime,
@@ -212,16 +210,15 @@ impl State {
             started_at: self.started_at,
             resident_bytes: clock::process_rss_bytes(pid).ok(),
             cpu_ns: clock::process_cpu_ns(pid).ok(),
-            memory_full: self.pulse.memory_full.load(Ordering::Relaxed),
+            memory_full: self.health.memory_full(),
         }
     }
 
     /// Whether every shard turns: they are woken, and have a while to do so.
     fn is_healthy(&self) -> Result<(), &'static str> {
-        let beat = self.pulse.raise();
-        self.links.wake_all();
-        let until = Instant::now() + TURN_PATIENCE;
-        while !self.pulse.was_felt(beat) {
+        let question = self.health.ask();
+        let until = Instant::now() + TURN_TIME_MAX;
+        while !self.health.have_turned(question) {
             if Instant::now() > until {
                 return Err("a shard does not turn");
             }
@@ -246,4 +243,4 @@ const WANTED: Wanted = Wanted {
 };
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
-const TURN_PATIENCE: Duration = Duration::from_secs(2);
+const TURN_TIME_MAX: Duration = Duration::from_secs(2);

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use transport::stream::SecureStream;
 use transport::websocket::handshake::Page;
 
+use crate::admission::Admission;
 use crate::limits;
-use crate::shard::Admission;
 pub(crate) use api::{Api, State, described};
 use client::Client;
 use pool::Pool;

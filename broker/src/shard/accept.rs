@@ -9,18 +9,19 @@ use transport::socket;
 use transport::stream::{Opened, SecureStream, StreamError};
 use transport::tls;
 
-use super::admission::Admission;
 use super::greeting::{Greeting, Heard, hear};
 use super::links::Handoff;
 use super::login::connect;
 use super::proxy::{self, Introduction};
 use super::token::{Place, Subject};
-use super::{Listening, ShardLoop, upgrade};
+use super::{ShardLoop, upgrade};
+use crate::admission::Admission;
 use crate::auth::Verdict;
+use crate::bind::Listening;
 use crate::config::ProxyProtocol;
+use crate::in_effect::InEffect;
 use crate::limits;
 use crate::logic::{Peer, home_shard};
-use crate::reload::InEffect;
 
 impl ShardLoop {
     pub(super) fn accept_everywhere(&mut self) {

@@ -9,9 +9,9 @@ use transport::socket;
 use transport::stream::SecureStream;
 
 use super::ShardLoop;
-use super::admission::Admission;
 use super::links::Handoff;
 use super::token::{Subject, same_generation};
+use crate::admission::Admission;
 use crate::limits;
 use crate::log::CONNECTION;
 use crate::logic::{ConnectionId, LostCause};

@@ -18,14 +18,14 @@ use transport::stream::SecureStream;
 use transport::tls::IdentityKind;
 use transport::websocket::handshake::Page;
 
-use super::admission::Admission;
 use super::challenge::Challenged;
 use super::proxy::Introduction;
 use super::token::{Place, same_generation};
+use crate::admission::Admission;
 use crate::auth::enhanced::Authenticated;
 use crate::config::ProxyProtocol;
+use crate::in_effect::Upgrade;
 use crate::limits;
-use crate::reload::Upgrade;
 use crate::settings::ListenerId;
 use crate::time::Timestamp;
 

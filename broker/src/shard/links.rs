@@ -12,7 +12,7 @@ use crossbeam::queue::ArrayQueue;
 use transport::ring::{RingHandle, Waker};
 use transport::stream::SecureStream;
 
-use super::admission::Admission;
+use crate::admission::Admission;
 use crate::limits;
 use crate::logic::{Batch, Peer};
 

@@ -9,7 +9,6 @@
 //! The loop never blocks but in [`Ring::wait`], and no `.await` stands inside a turn.
 
 mod accept;
-mod admission;
 mod challenge;
 mod connection;
 mod exchange;
@@ -28,21 +27,20 @@ mod tests;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, RingOptions, Token};
 
 use crate::auth::Authentication;
+use crate::bind::Listening;
+use crate::health::Health;
 use crate::http::Pages;
+use crate::in_effect::{Current, InEffect};
 use crate::limits;
 use crate::logic::{ConnectionId, LostCause, Shard};
-use crate::monitor::Pulse;
-use crate::reload::{Current, InEffect};
-use crate::settings::ListenerId;
 use crate::time::Timestamp;
-pub(crate) use admission::Admission;
 use connection::Connections;
 use greeting::{Greeting, Greetings};
 use links::Handoff;
@@ -51,14 +49,6 @@ pub use placement::allowed_cpus;
 pub(crate) use placement::placement;
 use token::Subject;
 
-/// A listening socket as a shard sees it; all shards accept from the same one.
-#[derive(Clone)]
-pub(crate) struct Listening {
-    pub(crate) socket: Arc<OwnedFd>,
-    pub(crate) listener: ListenerId,
-    pub(crate) connections: Arc<AtomicU64>,
-}
-
 /// What the shards of a broker have in common.
 #[derive(Clone)]
 pub(crate) struct Shared {
@@ -66,7 +56,7 @@ pub(crate) struct Shared {
     pub(crate) current: Arc<Current>,
     pub(crate) authentication: Arc<Authentication>,
     pub(crate) shut_down: Arc<AtomicBool>,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) health: Arc<Health>,
     pub(crate) pages: Pages,
 }
 
@@ -104,7 +94,7 @@ pub(crate) struct ShardLoop {
     /// Of the policy that the logic goes by.
     policy_generation: u64,
     shut_down: Arc<AtomicBool>,
-    pulse: Arc<Pulse>,
+    health: Arc<Health>,
     /// Who serves the files of `http_dir`.
     pages: Pages,
     /// Set while shutting down: when what is still open is cut.
@@ -142,7 +132,7 @@ impl ShardLoop {
             current,
             authentication,
             shut_down,
-            pulse,
+            health,
             pages,
         } = shared;
         let ring = Ring::new(&RingOptions::default())?;
@@ -173,7 +163,7 @@ impl ShardLoop {
             authentication,
             policy_generation: 0,
             shut_down,
-            pulse,
+            health,
             pages,
             drain_until: None,
             greet_until: None,
@@ -233,9 +223,8 @@ impl ShardLoop {
             self.in_effect = newer;
             self.take_policy();
         }
-        self.pulse.feel(self.index);
-        self.logic
-            .set_memory_full(self.pulse.memory_full.load(Ordering::Relaxed));
+        self.health.turned(self.index);
+        self.logic.set_memory_full(self.health.memory_full());
     }
 
     fn wait(&mut self) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use mqtt::ProtocolVersion;
@@ -12,10 +13,10 @@ use transport::socket;
 
 use super::*;
 use crate::auth::{AccessFiles, Policy};
+use crate::in_effect::ListenerInEffect;
 use crate::logic::testing::connect;
 use crate::logic::{Batch, Control, home_shard, shard_counters};
-use crate::reload::ListenerInEffect;
-use crate::settings::Settings;
+use crate::settings::{ListenerId, Settings};
 
 /// Shards of one thread, and where they listen.
 struct Loops {
@@ -52,7 +53,7 @@ impl Loops {
             current: Arc::new(Current::new(in_effect, count)),
             authentication: Arc::new(authentication),
             shut_down: Arc::clone(&shut_down),
-            pulse: Arc::new(Pulse::new(count)),
+            health: Arc::new(Health::new(count, || {})),
             pages: Pages::default(),
         };
         let socket = socket::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), true).unwrap();

@@ -14,8 +14,8 @@ use super::accept::read_opened;
 use super::greeting::{Greeting, Heard};
 use super::token::Place;
 use crate::http::Request;
+use crate::in_effect::Upgrade;
 use crate::limits;
-use crate::reload::Upgrade;
 
 /// Reads the request, and what follows it.
 pub(super) fn read(greeting: &mut Greeting, upgrade: &Upgrade, answer: &mut Vec<u8>) -> Heard {

@@ -1,4 +1,6 @@
-//! How many connections a listener has: counted from accept until the descriptor is closed, on whatever shard.
+//! How many connections a listener has.
+//!
+//! Invariant: a connection is counted from accept until its descriptor is closed, whichever shard or thread has it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

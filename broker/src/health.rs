@@ -1,0 +1,106 @@
+//! Whether every shard turns, and whether there is memory to go on with: what the shards and those who watch them share.
+//!
+//! Invariant: a shard is alive only if it has turned since it was asked. Asking costs a shard one look at a number in each
+//! turn, and wakes those that sleep.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// The state of all shards; shared by the shards, the monitor and the operators' interface.
+pub(crate) struct Health {
+    /// The number of the last question.
+    round: AtomicU64,
+    /// The last question that each shard has answered, by turning.
+    answered: Vec<AtomicU64>,
+    memory_full: AtomicBool,
+    wake_shards: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Health {
+    /// `wake_shards` makes every shard turn once, also those that sleep.
+    pub(crate) fn new(shards: u16, wake_shards: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            round: AtomicU64::new(0),
+            answered: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            memory_full: AtomicBool::new(false),
+            wake_shards: Box::new(wake_shards),
+        }
+    }
+
+    /// A shard turns.
+    #[inline]
+    pub(crate) fn turned(&self, shard: u16) {
+        let round = self.round.load(Ordering::Relaxed);
+        if let Some(answered) = self.answered.get(usize::from(shard))
+            && answered.load(Ordering::Relaxed) != round
+        {
+            answered.store(round, Ordering::Relaxed);
+        }
+    }
+
+    /// Asks every shard to turn; the number is for [`Self::have_turned`].
+    pub(crate) fn ask(&self) -> u64 {
+        let round = self.round.fetch_add(1, Ordering::Relaxed) + 1;
+        (self.wake_shards)();
+        round
+    }
+
+    /// Whether all shards have turned since this question.
+    pub(crate) fn have_turned(&self, round: u64) -> bool {
+        let mut shards = self.answered.iter();
+        shards.all(|answered| answered.load(Ordering::Relaxed) >= round)
+    }
+
+    /// Whether `memory_limit` is reached.
+    #[inline]
+    pub(crate) fn memory_full(&self) -> bool {
+        self.memory_full.load(Ordering::Relaxed)
+    }
+
+    /// Lets every shard know whether `memory_limit` is reached.
+    pub(crate) fn set_memory_full(&self, full: bool) {
+        self.memory_full.store(full, Ordering::Relaxed);
+        (self.wake_shards)();
+    }
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Health")
+            .field("round", &self.round)
+            .field("answered", &self.answered)
+            .field("memory_full", &self.memory_full)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn one_shard_that_hangs_is_noticed() {
+        let woken = Arc::new(AtomicU64::new(0));
+        let wake = Arc::clone(&woken);
+        let health = Health::new(2, move || {
+            wake.fetch_add(1, Ordering::Relaxed);
+        });
+        let round = health.ask();
+        assert!(!health.have_turned(round), "nobody has turned since");
+        health.turned(0);
+        assert!(!health.have_turned(round), "shard 1 has not turned");
+        health.turned(1);
+        assert!(health.have_turned(round));
+        assert!(
+            !health.have_turned(health.ask()),
+            "turning once answers one question"
+        );
+        assert_eq!(
+            woken.load(Ordering::Relaxed),
+            2,
+            "shards that sleep are woken to answer"
+        );
+    }
+}

@@ -1,0 +1,38 @@
+//! What systemd is notified of, where it started this process and asked for it.
+//!
+//! Invariant: a manager that does not listen is no reason to stop, so no failure leaves this file.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// The broker serves: its start, or a reload, is over.
+pub(crate) fn notify_ready() {
+    notify(&[NotifyState::Ready]);
+}
+
+/// A reload begins. systemd compares the time with that of its own request.
+pub(crate) fn notify_reloading() {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        notify(&[NotifyState::Reloading, now]);
+    }
+}
+
+/// The broker shuts down.
+pub(crate) fn notify_stopping() {
+    notify(&[NotifyState::Stopping]);
+}
+
+/// Every shard has turned since the last time.
+pub(crate) fn notify_alive() {
+    notify(&[NotifyState::Watchdog]);
+}
+
+/// How soon systemd restarts a broker that does not [`notify_alive`]; `None` if it does not watch.
+pub(crate) fn watchdog_limit() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    let _failed = sd_notify::notify(states);
+}
