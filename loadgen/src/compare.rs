@@ -22,11 +22,12 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::error::{EXIT_GENERATOR, EXIT_INTERRUPTED, EXIT_MISSED, EXIT_OK, Failure};
-use crate::machine::{self, Machine};
-use crate::run::Silent;
+use crate::generator::run;
+use crate::outcome::observer::Silent;
 use crate::selftest::Selftest;
-use crate::{retained, run, storm, sweep};
+use crate::system::error::{EXIT_GENERATOR, EXIT_INTERRUPTED, EXIT_MISSED, EXIT_OK, Failure};
+use crate::system::machine::{self, Machine};
+use crate::{connect, retained, sweep};
 use args::CompareRequest;
 use folder::{Folder, Version};
 use plan::{Contender, Kind, Row, Work};
@@ -196,7 +197,7 @@ fn measure(
     let value = match &row.work {
         Work::Load(scenario) => to_value(&run::run(scenario, subject, interrupted, &mut Silent)?),
         Work::Sweep(sweep) => to_value(&sweep::run(sweep, subject, interrupted, &mut Silent)?),
-        Work::Storm(storm) => to_value(&storm::run(storm, subject, interrupted, &mut Silent)?),
+        Work::Storm(storm) => to_value(&connect::run(storm, subject, interrupted, &mut Silent)?),
         Work::Retained(retained) => to_value(&retained::run(retained, subject, interrupted)?),
     };
     let mut started = started;
@@ -232,7 +233,7 @@ fn versions(contenders: &[Contender]) -> Vec<Version> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpus::Cpus;
+    use crate::system::cpus::Cpus;
 
     fn contender(label: &str) -> Contender {
         Contender {

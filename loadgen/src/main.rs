@@ -7,23 +7,27 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use loadgen::args::{self, Request};
-use loadgen::cpus::Cpus;
-use loadgen::error::{EXIT_OK, EXIT_USAGE, Failure};
+use loadgen::connect::args::StormRequest;
+use loadgen::generator::metrics::{Both, MetricsServer};
+use loadgen::generator::progress::ProgressLine;
+use loadgen::generator::run;
 use loadgen::html::args::ReportRequest;
-use loadgen::metrics::{Both, MetricsServer};
-use loadgen::process::{self, BROKER_WORD, PEER_WORD};
-use loadgen::progress::ProgressLine;
-use loadgen::report;
+use loadgen::options::{self, Request};
+use loadgen::outcome::export;
+use loadgen::outcome::observer::Silent;
+use loadgen::outcome::report;
 use loadgen::retained::args::RetainedRequest;
-use loadgen::run::Silent;
+use loadgen::scenario::named;
 use loadgen::search::args::SearchRequest;
 use loadgen::selftest::Selftest;
 use loadgen::selftest::args::SelftestRequest;
-use loadgen::storm::args::StormRequest;
 use loadgen::sweep::args::SweepRequest;
+use loadgen::system::cpus::Cpus;
+use loadgen::system::error::{EXIT_OK, EXIT_USAGE, Failure};
+use loadgen::system::hide_password;
 use loadgen::target::Target;
-use loadgen::{compare, conceal, export, html, named, pubsub, retained, run, search, selftest, storm, sweep};
+use loadgen::target::process::{self, BROKER_WORD, PEER_WORD};
+use loadgen::{client, compare, connect, html, retained, search, selftest, sweep};
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
@@ -33,7 +37,7 @@ fn main() -> ExitCode {
     if words.get(1).is_some_and(|word| word == PEER_WORD) {
         return process::become_peer(words.into_iter().skip(2));
     }
-    conceal::password(&words, password);
+    hide_password::password(&words, password);
     let command = words.get(1).and_then(|word| word.to_str()).unwrap_or_default();
     match command {
         "pub" | "sub" => return one_client(command == "pub", words),
@@ -52,9 +56,9 @@ fn main() -> ExitCode {
         "search" => end(search::args::parse(behind()), search_of),
         "sweep" => end(sweep::args::parse(behind()), sweep_of),
         "selftest" => end(selftest::args::parse(behind()), selftest_of),
-        "conn" => end(storm::args::parse(behind()), storm_of),
+        "conn" => end(connect::args::parse(behind()), storm_of),
         "retained" => end(retained::args::parse(behind()), retained_of),
-        _ => end(args::parse(words), measure),
+        _ => end(options::parse(words), measure),
     }
 }
 
@@ -159,10 +163,10 @@ fn selftest_of(request: &SelftestRequest) -> Result<u8, Failure> {
 fn storm_of(request: &StormRequest) -> Result<u8, Failure> {
     let interrupted = watch_signals()?;
     let mut target = Target::open_plainly(&request.target, &interrupted)?;
-    let outcome = storm::run(&request.storm, &target.subject, &interrupted, &mut Silent);
+    let outcome = connect::run(&request.storm, &target.subject, &interrupted, &mut Silent);
     target.check_alive()?;
     let outcome = outcome?;
-    print!("{}", storm::outcome::text(&outcome));
+    print!("{}", connect::outcome::text(&outcome));
     write_json(&outcome, request.json.as_deref())?;
     Ok(outcome.verdict.exit_code)
 }
@@ -187,12 +191,12 @@ fn password(words: &[OsString]) -> Option<String> {
     let one_client = words.get(1).and_then(|word| word.to_str());
     let behind = || words.iter().skip(2).cloned();
     match one_client {
-        Some("pub") => pubsub::password(true, behind()),
-        Some("sub") => pubsub::password(false, behind()),
-        Some("conn") => storm::args::password(words.iter().skip(1).cloned()),
+        Some("pub") => client::password(true, behind()),
+        Some("sub") => client::password(false, behind()),
+        Some("conn") => connect::args::password(words.iter().skip(1).cloned()),
         Some("sweep") => sweep::args::password(words.iter().skip(1).cloned()),
         Some("search") => search::args::password(words.iter().skip(1).cloned()),
-        _ => args::password(words.iter().cloned()),
+        _ => options::password(words.iter().cloned()),
     }
 }
 
@@ -207,9 +211,9 @@ fn one_client(publishes: bool, words: Vec<OsString>) -> ExitCode {
     };
     let words = words.into_iter().skip(2);
     ExitCode::from(if publishes {
-        pubsub::publish(words, &interrupted)
+        client::publish(words, &interrupted)
     } else {
-        pubsub::subscribe(words, &interrupted)
+        client::subscribe(words, &interrupted)
     })
 }
 

@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use crate::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK, Failure};
-use crate::machine::Machine;
+use crate::generator::run;
+use crate::outcome::observer::Observer;
+use crate::outcome::validity::LimitedBy;
 use crate::outcome::{Outcome, SCHEMA};
-use crate::run::{self, Observer, Subject};
 use crate::scenario::{Load, Scenario};
-use crate::validity::LimitedBy;
+use crate::system::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK, Failure};
+use crate::system::machine::Machine;
+use crate::target::subject::Subject;
 
 /// One run of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -148,7 +150,9 @@ pub(crate) fn measure(
         },
         ..scenario.clone()
     };
-    let slo_ns = scenario.slo_p99.map_or(u64::MAX, crate::phase::nanoseconds);
+    let slo_ns = scenario
+        .slo_p99
+        .map_or(u64::MAX, crate::measure::timeline::nanoseconds);
     let outcome = run::run(&scenario, subject, interrupted, observer)?;
     // What a signal cut short says nothing of its rate.
     if interrupted.load(Ordering::Relaxed) {

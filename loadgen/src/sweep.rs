@@ -11,13 +11,14 @@ use std::sync::atomic::AtomicBool;
 use serde::Serialize;
 
 use crate::compare::table::digits;
-use crate::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK, Failure};
-use crate::machine::Machine;
 use crate::outcome::SCHEMA;
-use crate::run::{Observer, Subject};
+use crate::outcome::observer::Observer;
+use crate::outcome::validity::{Finding, Gravity, LimitedBy, Verdict};
 use crate::scenario::{Load, Scenario};
 use crate::search::{self, Point};
-use crate::validity::{Finding, Gravity, LimitedBy, Verdict};
+use crate::system::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK, Failure};
+use crate::system::machine::Machine;
+use crate::target::subject::Subject;
 
 /// Steps behind the first that misses the objective.
 pub const BEYOND: usize = 2;

@@ -8,9 +8,9 @@ use clap::Parser;
 
 use super::peers::Peer;
 use super::plan::{self, Contender, FULL, Frame, Row, SHORT};
-use crate::args::usage;
-use crate::args::words::seconds;
-use crate::cpus::Cpus;
+use crate::options::usage;
+use crate::options::words::seconds;
+use crate::system::cpus::Cpus;
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]

@@ -7,8 +7,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::certificates::ServerCertificates;
-use crate::process::first_line_of;
+use crate::target::certificates::ServerCertificates;
+use crate::target::process::first_line_of;
 
 /// A kind of broker.
 #[derive(Clone, Copy, Debug)]

@@ -8,14 +8,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::peers::Peer;
-use crate::args::{self, TargetRequest};
-use crate::certificates::ServerKey;
-use crate::cpus::Cpus;
-use crate::named::{self, Command};
+use crate::connect::{self, Storm};
+use crate::options;
 use crate::retained::{self, Retained};
 use crate::scenario::Scenario;
-use crate::storm::{self, Storm};
+use crate::scenario::named::{self, Command};
 use crate::sweep::{self, Sweep};
+use crate::system::cpus::Cpus;
+use crate::target::certificates::ServerKey;
+use crate::target::request::TargetRequest;
 
 /// A row.
 #[derive(Clone, Debug)]
@@ -140,7 +141,7 @@ impl Row {
         let refuse = |error: clap::Error| format!("{chosen}: {error}");
         let (work, target) = match found.command {
             Command::Run => {
-                let request = args::parse(words(&scaled)).map_err(refuse)?;
+                let request = options::parse(words(&scaled)).map_err(refuse)?;
                 (Work::Load(Box::new(request.scenario)), request.target)
             }
             Command::Sweep => {
@@ -148,7 +149,7 @@ impl Row {
                 (Work::Sweep(Box::new(request.sweep)), request.target)
             }
             Command::Conn => {
-                let request = storm::args::parse(words(&length)).map_err(refuse)?;
+                let request = connect::args::parse(words(&length)).map_err(refuse)?;
                 (Work::Storm(Box::new(request.storm)), request.target)
             }
             Command::Retained => {

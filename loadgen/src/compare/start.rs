@@ -12,12 +12,12 @@ use tempfile::TempDir;
 
 use super::peers::{self, Configured, Setting};
 use super::plan::{Contender, Kind};
-use crate::certificates::{self, ServerCertificates, ServerKey};
-use crate::endpoint::{ClientConfigs, Endpoint};
-use crate::error::Failure;
-use crate::process::{BrokerProcess, FreeAddress};
-use crate::run::Subject;
+use crate::system::error::Failure;
+use crate::target::certificates::{self, ServerCertificates, ServerKey};
 use crate::target::client_tls;
+use crate::target::endpoint::{ClientConfigs, Endpoint};
+use crate::target::process::{BrokerProcess, FreeAddress};
+use crate::target::subject::Subject;
 
 /// A broker that takes connections.
 pub(super) struct Started {

@@ -160,7 +160,7 @@ pub fn digits(value: f64) -> String {
     match magnitude {
         0.0 => "0".to_owned(),
         magnitude if magnitude < 1000.0 && value.fract() == 0.0 => format!("{value:.0}"),
-        1000.0.. => crate::report::grouped(value.round() as u64),
+        1000.0.. => crate::outcome::report::grouped(value.round() as u64),
         100.0.. => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),
         1.0.. => format!("{value:.2}"),

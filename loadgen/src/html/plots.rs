@@ -290,7 +290,7 @@ fn even(value: f64) -> String {
 fn decade(value: f64) -> String {
     let number = 10_f64.powf(value);
     match value {
-        3.0.. => crate::report::grouped(number.round() as u64),
+        3.0.. => crate::outcome::report::grouped(number.round() as u64),
         0.0.. => format!("{number:.0}"),
         _ => {
             let decimals = (-value.floor()) as usize;

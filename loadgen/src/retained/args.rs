@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use super::Retained;
-use crate::args::broker::BrokerArguments;
-use crate::args::{self, OwnRequest, TargetRequest, half_the_cores, usage};
-use crate::named::Command;
+use crate::options::broker::BrokerArguments;
+use crate::options::{self, half_the_cores, usage};
 use crate::scenario::Origin;
+use crate::scenario::named::Command;
+use crate::target::request::{OwnRequest, TargetRequest};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +29,7 @@ pub struct RetainedRequest {
 /// Help, or what is wrong.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<RetainedRequest, clap::Error> {
     let words = words.into_iter().collect();
-    let (arguments, origin) = args::parsed::<Arguments>(words, Command::Retained)?;
+    let (arguments, origin) = options::parsed::<Arguments>(words, Command::Retained)?;
     let request = arguments.request(origin);
     request.map_err(|sentence| usage::<Arguments>(&sentence))
 }

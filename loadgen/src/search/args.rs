@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::args::broker::BrokerArguments;
-use crate::args::load::LoadArguments;
-use crate::args::{self, TargetRequest, half_the_cores, usage};
-use crate::named::Command;
+use crate::options::broker::BrokerArguments;
+use crate::options::load::LoadArguments;
+use crate::options::{self, half_the_cores, usage};
+use crate::scenario::named::Command;
 use crate::scenario::{Load, Origin, Scenario};
+use crate::target::request::TargetRequest;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +30,7 @@ pub struct SearchRequest {
 /// Help, or what is wrong.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<SearchRequest, clap::Error> {
     let words = words.into_iter().collect();
-    let (arguments, origin) = args::parsed::<Arguments>(words, Command::Run)?;
+    let (arguments, origin) = options::parsed::<Arguments>(words, Command::Run)?;
     let request = arguments.request(origin);
     request.map_err(|sentence| usage::<Arguments>(&sentence))
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::Parser;
 
 use super::Selftest;
-use crate::args::usage;
-use crate::args::words::seconds;
-use crate::cpus::Cpus;
+use crate::options::usage;
+use crate::options::words::seconds;
+use crate::system::cpus::Cpus;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use transport::clock::thread_cpu_ns;
 
 use super::Ceiling;
-use crate::cpus::Cpus;
-use crate::error::Failure;
+use crate::system::cpus::Cpus;
+use crate::system::error::Failure;
 
 /// Sends for so long.
 ///

@@ -23,7 +23,7 @@ use mqtt::version::ProtocolVersion::V3_1_1;
 use transport::ring::{Completion, ReceiveEnd, Ring, RingOptions, Token, Waker};
 use transport::socket;
 
-use crate::error::Failure;
+use crate::system::error::Failure;
 
 /// A sink that runs until it is dropped.
 #[derive(Debug)]

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use super::Sweep;
-use crate::args::broker::BrokerArguments;
-use crate::args::load::LoadArguments;
-use crate::args::{self, TargetRequest, half_the_cores, usage};
-use crate::named::Command;
+use crate::options::broker::BrokerArguments;
+use crate::options::load::LoadArguments;
+use crate::options::{self, half_the_cores, usage};
 use crate::scenario::Origin;
+use crate::scenario::named::Command;
 use crate::search::args::{SLO_P99_DEFAULT, check};
+use crate::target::request::TargetRequest;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +31,7 @@ pub struct SweepRequest {
 /// Help, or what is wrong.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<SweepRequest, clap::Error> {
     let words = words.into_iter().collect();
-    let (arguments, origin) = args::parsed::<Arguments>(words, Command::Sweep)?;
+    let (arguments, origin) = options::parsed::<Arguments>(words, Command::Sweep)?;
     let request = arguments.request(origin);
     request.map_err(|sentence| usage::<Arguments>(&sentence))
 }

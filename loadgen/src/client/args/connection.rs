@@ -1,0 +1,190 @@
+//! Options that say where the broker is and as whom a client comes to it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+use mqtt::version::ProtocolVersion;
+
+use super::Settings;
+use crate::client::properties::Properties;
+use crate::options::broker::WEB_SOCKET_PATH;
+use crate::options::properties::PropertyArguments;
+use crate::options::words::{default_port, seconds, version, web_socket_path};
+use crate::scenario::Credentials;
+use crate::scenario::properties::{Carrier, SESSION_EXPIRY_INTERVAL};
+use crate::system::hide_password::PASSWORD_VARIABLE;
+use crate::system::key_passphrase::ClientPassphrase;
+use crate::target::request::TlsRequest;
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Broker")]
+pub(super) struct ConnectionArguments {
+    /// Host [default: localhost]
+    #[arg(short, long)]
+    host: Option<String>,
+    /// Port [default: 1883, with TLS 8883, with --ws 8083 and 8084]
+    #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// Client identifier [default: one that nobody else has]
+    #[arg(short, long, value_name = "ID")]
+    id: Option<String>,
+    /// User name
+    #[arg(short, long, value_name = "NAME")]
+    username: Option<String>,
+    /// Password; the environment variable MIDGE_PASSWORD is another way
+    #[arg(
+        short = 'P',
+        long = "pw",
+        visible_alias = "password",
+        value_name = "TEXT",
+        requires = "username",
+        allow_hyphen_values = true
+    )]
+    pub(super) password: Option<String>,
+    /// Keep alive, seconds
+    #[arg(short, long = "keepalive", value_name = "S", default_value_t = 60)]
+    keep_alive: u16,
+    /// Protocol version
+    #[arg(short = 'V', long, value_name = "3|4|5", default_value = "mqttv311", value_parser = version)]
+    pub(super) protocol_version: ProtocolVersion,
+    /// Keep the session
+    #[arg(short = 'c', long, requires = "id")]
+    disable_clean_session: bool,
+    /// MQTT 5.0: seconds that the session is kept [default: with -c forever]
+    #[arg(short = 'x', long, value_name = "S")]
+    session_expiry_interval: Option<u32>,
+    /// Seconds for connecting
+    #[arg(long, value_name = "S", default_value = "30", value_parser = seconds)]
+    connect_timeout: Duration,
+    /// MQTT over WebSocket
+    #[arg(long)]
+    ws: bool,
+    /// Its path
+    #[arg(long, value_name = "PATH", default_value = WEB_SOCKET_PATH, value_parser = web_socket_path)]
+    ws_path: String,
+    #[command(flatten)]
+    packet_properties: PropertyArguments,
+    /// Use TLS
+    #[arg(long)]
+    tls: bool,
+    /// Java properties with ssl.ca.certificate.path, ssl.client.certificate.path, ssl.client.key.path,
+    /// ssl.client.key.passphrase, host, port
+    #[arg(long, value_name = "FILE")]
+    properties: Option<PathBuf>,
+    /// CA that the broker's certificate must come from (implies --tls)
+    #[arg(long, value_name = "FILE")]
+    cafile: Option<PathBuf>,
+    /// The client's certificate (implies --tls)
+    #[arg(long, value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// File with the passphrase of the key; else MIDGE_KEY_PASSPHRASE, or the terminal is asked
+    #[arg(long, value_name = "FILE")]
+    key_pass_file: Option<PathBuf>,
+    /// Take the CN of a broker's certificate that has no subjectAltName for its name
+    #[arg(long)]
+    cn_fallback: bool,
+    /// Trust any certificate (implies --tls)
+    #[arg(long)]
+    insecure: bool,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+    /// Print the version
+    #[arg(long, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+impl ConnectionArguments {
+    pub(super) fn settings(self, kind: &str, carriers: &[Carrier]) -> Result<Settings, String> {
+        let file = match &self.properties {
+            Some(path) => Properties::read(path)?,
+            None => Properties::default(),
+        };
+        let tls = self.tls(&file)?;
+        let five = self.protocol_version == ProtocolVersion::V5;
+        let properties = self.packet_properties.given(carriers, self.protocol_version)?;
+        let expires = properties.has(Carrier::Connect, SESSION_EXPIRY_INTERVAL);
+        if expires && self.session_expiry_interval.is_some() {
+            return Err(format!(
+                "-x and -D connect {SESSION_EXPIRY_INTERVAL} say the same: give one"
+            ));
+        }
+        let forever = if self.disable_clean_session && !expires {
+            u32::MAX
+        } else {
+            0
+        };
+        if self.session_expiry_interval.is_some() && !five {
+            return Err("-x is for MQTT 5.0: add -V 5".to_owned());
+        }
+        let password = self
+            .password
+            .or_else(|| std::env::var(PASSWORD_VARIABLE).ok())
+            .filter(|_| self.username.is_some());
+        let port = default_port(tls.is_some(), self.ws);
+        Ok(Settings {
+            host: self.host.or(file.host).unwrap_or_else(|| "localhost".to_owned()),
+            port: self.port.or(file.port).unwrap_or(port),
+            tls,
+            web_socket: self.ws.then_some(self.ws_path),
+            key_passphrase: ClientPassphrase::new(self.key_pass_file, file.key_passphrase),
+            // At most 23 characters: MQTT 3.1 allows no more.
+            client_identifier: self
+                .id
+                .unwrap_or_else(|| format!("loadgen-{kind}-{:08x}", fastrand::u32(..))),
+            credentials: Credentials {
+                user_name: self.username,
+                password,
+            },
+            version: self.protocol_version,
+            keep_alive_s: self.keep_alive,
+            clean_start: !self.disable_clean_session,
+            session_expiry_s: self.session_expiry_interval.unwrap_or(forever),
+            connect_timeout: self.connect_timeout,
+            properties,
+            warnings: file.warnings,
+        })
+    }
+
+    fn tls(&self, file: &Properties) -> Result<Option<TlsRequest>, String> {
+        let ca = self.cafile.clone().or_else(|| file.ca.clone());
+        let certificate = self.cert.clone().or_else(|| file.certificate.clone());
+        let key = self.key.clone().or_else(|| file.key.clone());
+        let wanted = self.tls || self.insecure || ca.is_some() || certificate.is_some() || key.is_some();
+        if !wanted {
+            return Ok(None);
+        }
+        if ca.is_none() && !self.insecure {
+            return Err(
+                "TLS needs --cafile FILE, the CA of the broker's certificate (or --insecure); in a file of \
+                        properties it is ssl.ca.certificate.path"
+                    .to_owned(),
+            );
+        }
+        let certificate = match (certificate, key) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (Some(_), None) => {
+                return Err(
+                    "the client's certificate needs its key: --key FILE, or ssl.client.key.path".to_owned(),
+                );
+            }
+            (None, Some(_)) => {
+                return Err(
+                    "the client's key needs its certificate: --cert FILE, or ssl.client.certificate.path"
+                        .to_owned(),
+                );
+            }
+        };
+        Ok(Some(TlsRequest {
+            ca,
+            certificate,
+            insecure: self.insecure,
+            cn_fallback: self.cn_fallback,
+        }))
+    }
+}

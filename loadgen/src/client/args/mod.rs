@@ -1,0 +1,270 @@
+//! The command lines of `loadgen pub` and `loadgen sub`: words become a typed request, once.
+//!
+//! Invariant: a letter means what it means to mosquitto_pub and mosquitto_sub. What the command line says goes before
+//! what a file of properties says.
+
+mod connection;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use mqtt::packet::QoS;
+use mqtt::topic;
+use mqtt::version::ProtocolVersion;
+
+use crate::options::properties::SubscriptionArguments;
+use crate::options::words::{qos, seconds};
+use crate::scenario::Credentials;
+use crate::scenario::properties::{Carrier, GivenProperties};
+use crate::scenario::subscription::SubscriptionWishes;
+use crate::system::key_passphrase::ClientPassphrase;
+use crate::target::request::TlsRequest;
+use connection::ConnectionArguments;
+
+/// Where and as whom to connect.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) tls: Option<TlsRequest>,
+    /// Path of WebSocket, if that is wanted.
+    pub(super) web_socket: Option<String>,
+    pub(super) key_passphrase: ClientPassphrase,
+    pub(super) client_identifier: String,
+    pub(super) credentials: Credentials,
+    pub(super) version: ProtocolVersion,
+    pub(super) keep_alive_s: u16,
+    pub(super) clean_start: bool,
+    /// MQTT 5.0; 0: the session ends with the connection, or the properties say when.
+    pub(super) session_expiry_s: u32,
+    pub(super) connect_timeout: Duration,
+    /// Properties of its packets.
+    pub(super) properties: GivenProperties,
+    /// What the user should know, whole sentences.
+    pub(super) warnings: Vec<String>,
+}
+
+/// What `loadgen pub` is to do.
+#[derive(Debug)]
+pub(super) struct Publishing {
+    pub(super) settings: Settings,
+    pub(super) topic: String,
+    pub(super) message: Message,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) repeat: u64,
+    pub(super) repeat_delay: Duration,
+}
+
+/// Where messages come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Message {
+    /// The command line.
+    Text(Vec<u8>),
+    /// A file, as one message.
+    File(PathBuf),
+    /// Standard input, as one message.
+    StandardInput,
+    /// Standard input, a message for each line.
+    Lines,
+}
+
+/// What `loadgen sub` is to do.
+#[derive(Debug)]
+pub(super) struct Subscribing {
+    pub(super) settings: Settings,
+    pub(super) filters: Vec<String>,
+    pub(super) qos: QoS,
+    pub(super) count: Option<u64>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) verbose: bool,
+    pub(super) no_newline: bool,
+    pub(super) no_retained: bool,
+    pub(super) exit_when_subscribed: bool,
+    pub(super) subscription: SubscriptionWishes,
+}
+
+/// Reads the words of `loadgen pub`.
+pub(super) fn publishing(words: impl IntoIterator<Item = OsString>) -> Result<Publishing, clap::Error> {
+    let arguments = PubArguments::try_parse_from(named("loadgen pub", words))?;
+    let request = arguments.request();
+    request.map_err(|sentence| PubArguments::command().error(ErrorKind::InvalidValue, sentence))
+}
+
+/// Reads the words of `loadgen sub`.
+pub(super) fn subscribing(words: impl IntoIterator<Item = OsString>) -> Result<Subscribing, clap::Error> {
+    let arguments = SubArguments::try_parse_from(named("loadgen sub", words))?;
+    let request = arguments.request();
+    request.map_err(|sentence| SubArguments::command().error(ErrorKind::InvalidValue, sentence))
+}
+
+/// The password among the words, if they can be understood.
+pub(super) fn password(publishes: bool, words: impl IntoIterator<Item = OsString>) -> Option<String> {
+    if publishes {
+        let arguments = PubArguments::try_parse_from(named("loadgen pub", words)).ok()?;
+        return arguments.connection.password;
+    }
+    let arguments = SubArguments::try_parse_from(named("loadgen sub", words)).ok()?;
+    arguments.connection.password
+}
+
+fn named(program: &str, words: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    std::iter::once(OsString::from(program)).chain(words)
+}
+
+/// Publish as mosquitto_pub does.
+#[derive(Debug, Parser)]
+#[command(
+    name = "loadgen pub",
+    bin_name = "loadgen pub",
+    version,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    max_term_width = 110
+)]
+struct PubArguments {
+    /// Topic
+    #[arg(short, long)]
+    topic: String,
+    /// The message
+    #[arg(
+        short,
+        long,
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        group = "source"
+    )]
+    message: Option<OsString>,
+    /// The content of a file is the message
+    #[arg(short, long, value_name = "FILE", group = "source")]
+    file: Option<PathBuf>,
+    /// Each line of standard input is a message
+    #[arg(short = 'l', long, group = "source")]
+    stdin_line: bool,
+    /// Standard input is the message
+    #[arg(short = 's', long, group = "source")]
+    stdin_file: bool,
+    /// An empty message
+    #[arg(short, long, group = "source")]
+    null_message: bool,
+    /// QoS
+    #[arg(short, long, value_name = "0|1|2", default_value = "0", value_parser = qos)]
+    qos: QoS,
+    /// Publish with RETAIN
+    #[arg(short, long)]
+    retain: bool,
+    /// Publish the message so many times
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["stdin_line", "stdin_file"])]
+    repeat: u64,
+    /// Seconds between them
+    #[arg(long, value_name = "S", default_value = "0", value_parser = seconds, requires = "repeat")]
+    repeat_delay: Duration,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+/// Subscribe as mosquitto_sub does.
+#[derive(Debug, Parser)]
+#[command(
+    name = "loadgen sub",
+    bin_name = "loadgen sub",
+    version,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    max_term_width = 110
+)]
+struct SubArguments {
+    /// Topic filter; several are possible
+    #[arg(short, long = "topic", value_name = "FILTER", required = true)]
+    topics: Vec<String>,
+    /// QoS
+    #[arg(short, long, value_name = "0|1|2", default_value = "0", value_parser = qos)]
+    qos: QoS,
+    /// End after so many messages
+    #[arg(short = 'C', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// End after so many seconds, with exit code 27
+    #[arg(short = 'W', value_name = "S", value_parser = seconds)]
+    timeout: Option<Duration>,
+    /// Print the topic before each message
+    #[arg(short, long)]
+    verbose: bool,
+    /// No newline behind a message
+    #[arg(short = 'N')]
+    no_newline: bool,
+    /// No retained messages
+    #[arg(short = 'R')]
+    no_retained: bool,
+    /// End as soon as the subscriptions are there
+    #[arg(short = 'E')]
+    exit_when_subscribed: bool,
+    #[command(flatten)]
+    subscription: SubscriptionArguments,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+impl PubArguments {
+    fn request(self) -> Result<Publishing, String> {
+        topic::check_name(&self.topic)
+            .map_err(|error| format!("-t {:?} is not a topic name: {error}", self.topic))?;
+        let message = if let Some(text) = self.message {
+            Message::Text(text.into_encoded_bytes())
+        } else if let Some(file) = self.file {
+            Message::File(file)
+        } else if self.stdin_line {
+            Message::Lines
+        } else if self.stdin_file {
+            Message::StandardInput
+        } else if self.null_message {
+            Message::Text(Vec::new())
+        } else {
+            return Err("nothing to publish: give -m TEXT, -f FILE, -l, -s or -n".to_owned());
+        };
+        Ok(Publishing {
+            settings: self
+                .connection
+                .settings("pub", &[Carrier::Connect, Carrier::Publish])?,
+            topic: self.topic,
+            message,
+            qos: self.qos,
+            retain: self.retain,
+            repeat: self.repeat,
+            repeat_delay: self.repeat_delay,
+        })
+    }
+}
+
+impl SubArguments {
+    fn request(self) -> Result<Subscribing, String> {
+        for filter in &self.topics {
+            topic::check_filter(filter)
+                .map_err(|error| format!("-t {filter:?} is not a topic filter: {error}"))?;
+        }
+        let subscription = self.subscription.wishes(self.connection.protocol_version)?;
+        // [MQTT-3.8.3-4]
+        if subscription.no_local && self.topics.iter().any(|filter| filter.starts_with("$share/")) {
+            return Err("--no-local is not for shared subscriptions".to_owned());
+        }
+        Ok(Subscribing {
+            settings: self
+                .connection
+                .settings("sub", &[Carrier::Connect, Carrier::Subscribe])?,
+            subscription,
+            filters: self.topics,
+            qos: self.qos,
+            count: self.count,
+            timeout: self.timeout,
+            verbose: self.verbose,
+            no_newline: self.no_newline,
+            no_retained: self.no_retained,
+            exit_when_subscribed: self.exit_when_subscribed,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

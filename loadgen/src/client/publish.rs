@@ -1,0 +1,338 @@
+//! `loadgen pub`: messages out, their acknowledgements in.
+//!
+//! Invariant: a Packet Identifier is in use from its PUBLISH to the PUBACK or PUBCOMP that ends it (or the PUBREC that
+//! refuses it); the program ends when none is.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, Read as _};
+use std::num::NonZeroU16;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::time::{Duration, Instant};
+
+use mqtt::encode;
+use mqtt::error::EncodeError;
+use mqtt::frame::PacketType;
+use mqtt::packet::{Ack, Packet, PacketIdentifier, Publish, QoS};
+use mqtt::property::{PropertiesBuf, Property};
+use mqtt::reason::ReasonCode;
+
+use super::args::{Message, Publishing};
+use super::session::{Event, Session, detailed};
+use crate::connection::Broken;
+use crate::scenario::properties::Carrier;
+use crate::system::error::{EXIT_MISSED, EXIT_OK, Failure};
+
+/// Publishes what was asked for; gives the exit code.
+pub(super) fn run(request: &Publishing, interrupted: &AtomicBool) -> Result<u8, Failure> {
+    // Read first, so that a file that is not there costs no connection.
+    let mut messages = Messages::open(request)?;
+    let session = Session::open(&request.settings, interrupted)?;
+    let mut publisher = Publisher::new(request, session)?;
+    match publisher.publish_all(&mut messages) {
+        Ok(()) => {
+            publisher.session.close();
+            Ok(if publisher.refused == 0 {
+                EXIT_OK
+            } else {
+                EXIT_MISSED
+            })
+        }
+        Err(End::Interrupted) => Err(Failure::Interrupted),
+        Err(End::Failed(failure)) => Err(failure),
+        Err(End::Broken(broken)) => Err(Failure::Connect(format!(
+            "{broken}; {} were published, and {} of them not acknowledged",
+            publisher.published,
+            publisher.in_flight.len()
+        ))),
+    }
+}
+
+/// Why publishing ended before its time.
+enum End {
+    Interrupted,
+    Broken(Broken),
+    Failed(Failure),
+}
+
+impl From<Broken> for End {
+    fn from(broken: Broken) -> End {
+        End::Broken(broken)
+    }
+}
+
+struct Publisher<'a> {
+    request: &'a Publishing,
+    session: Session<'a>,
+    /// The packet that each Packet Identifier waits for.
+    in_flight: BTreeMap<PacketIdentifier, PacketType>,
+    next_identifier: PacketIdentifier,
+    published: u64,
+    refused: u64,
+    /// The Topic Alias, if one was given that the broker takes.
+    alias: Option<NonZeroU16>,
+    /// The broker knows what it stands for.
+    introduced: bool,
+}
+
+impl<'a> Publisher<'a> {
+    fn new(request: &'a Publishing, session: Session<'a>) -> Result<Publisher<'a>, Failure> {
+        if request.qos > session.maximum_qos {
+            return Err(Failure::Connect(format!(
+                "the broker takes QoS {} at most",
+                session.maximum_qos as u8
+            )));
+        }
+        if request.retain && !session.retain_available {
+            return Err(Failure::Connect(
+                "the broker takes no retained messages".to_owned(),
+            ));
+        }
+        let wanted = request.settings.properties.topic_alias();
+        let alias = wanted.filter(|alias| alias.get() <= session.topic_alias_maximum);
+        if wanted.is_some() && alias.is_none() {
+            let maximum = session.topic_alias_maximum;
+            eprintln!("loadgen: the broker takes Topic Aliases up to {maximum}: the topic is sent each time");
+        }
+        Ok(Publisher {
+            request,
+            session,
+            in_flight: BTreeMap::new(),
+            next_identifier: PacketIdentifier::MIN,
+            published: 0,
+            refused: 0,
+            alias,
+            introduced: false,
+        })
+    }
+
+    fn publish_all(&mut self, messages: &mut Messages) -> Result<(), End> {
+        let window = usize::from(self.session.receive_maximum.min(WINDOW));
+        loop {
+            while self.in_flight.len() >= window {
+                self.wait(None)?;
+            }
+            match messages.next()? {
+                Next::Message(payload) => self.publish(&payload)?,
+                Next::Wait(until) => self.wait(Some(until))?,
+                Next::End => break,
+            }
+        }
+        while !self.in_flight.is_empty() {
+            self.wait(None)?;
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, payload: &[u8]) -> Result<(), End> {
+        let packet_identifier = (self.request.qos != QoS::AtMostOnce).then(|| self.free_identifier());
+        let too_large =
+            |error: EncodeError| Failure::Limits(format!("the message cannot be published: {error}"));
+        let properties = self.properties().map_err(too_large).map_err(End::Failed)?;
+        let publish = Publish {
+            dup: false,
+            qos: self.request.qos,
+            retain: self.request.retain,
+            topic: if self.introduced { "" } else { &self.request.topic },
+            packet_identifier,
+            properties: properties.as_properties(),
+            payload,
+        };
+        let mut packet = Vec::with_capacity(payload.len() + self.request.topic.len() + 16);
+        let encoded = publish.encode(self.session.version, &mut packet);
+        encoded.map_err(too_large).map_err(End::Failed)?;
+        if packet.len() > self.session.packet_bytes_max {
+            return Err(End::Failed(Failure::Limits(format!(
+                "the message makes a packet of {} bytes, and the broker takes {} at most",
+                packet.len(),
+                self.session.packet_bytes_max
+            ))));
+        }
+        if let Some(identifier) = packet_identifier {
+            let awaits = match self.request.qos {
+                QoS::ExactlyOnce => PacketType::PubRec,
+                _ => PacketType::PubAck,
+            };
+            self.in_flight.insert(identifier, awaits);
+        }
+        self.session.send(&packet)?;
+        self.published += 1;
+        self.introduced = self.alias.is_some();
+        Ok(())
+    }
+
+    /// Those that were given, with the alias.
+    fn properties(&self) -> Result<PropertiesBuf, EncodeError> {
+        let mut properties = self.request.settings.properties.of(Carrier::Publish, None)?;
+        if let Some(alias) = self.alias {
+            properties.push(Property::TopicAlias(alias))?;
+        }
+        Ok(properties)
+    }
+
+    /// There are fewer in flight than identifiers.
+    fn free_identifier(&mut self) -> PacketIdentifier {
+        while self.in_flight.contains_key(&self.next_identifier) {
+            self.next_identifier = after(self.next_identifier);
+        }
+        let free = self.next_identifier;
+        self.next_identifier = after(free);
+        free
+    }
+
+    fn wait(&mut self, until: Option<Instant>) -> Result<(), End> {
+        let whole = match self.session.next(until)? {
+            Event::Packet(whole) => whole,
+            Event::Quiet => return Ok(()),
+            Event::Interrupted => return Err(End::Interrupted),
+        };
+        match whole.packet(self.session.version)? {
+            Packet::PubAck(ack) => self.ended(ack, PacketType::PubAck),
+            Packet::PubComp(ack) => self.ended(ack, PacketType::PubComp),
+            Packet::PubRec(ack) if ack.reason.is_error() => self.ended(ack, PacketType::PubRec),
+            Packet::PubRec(ack) => self.release(ack)?,
+            // Messages of a kept session: whoever publishes does not take them.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, ack: Ack<'_>, awaited: PacketType) {
+        if self.in_flight.get(&ack.packet_identifier) != Some(&awaited) {
+            return;
+        }
+        self.in_flight.remove(&ack.packet_identifier);
+        if ack.reason.is_error() {
+            self.refused += 1;
+            eprintln!(
+                "loadgen: the broker refused a message: {}",
+                detailed(ack.reason, ack.properties)
+            );
+        }
+    }
+
+    fn release(&mut self, ack: Ack<'_>) -> Result<(), Broken> {
+        if let Some(awaits) = self.in_flight.get_mut(&ack.packet_identifier) {
+            *awaits = PacketType::PubComp;
+        }
+        let mut packet = Vec::new();
+        encode::ack(
+            PacketType::PubRel,
+            ack.packet_identifier,
+            ReasonCode::Success,
+            self.session.version,
+            &mut packet,
+        );
+        self.session.send(&packet)
+    }
+}
+
+fn after(identifier: PacketIdentifier) -> PacketIdentifier {
+    identifier.checked_add(1).unwrap_or(PacketIdentifier::MIN)
+}
+
+/// The messages one after the other.
+enum Messages {
+    Same {
+        payload: Vec<u8>,
+        left: u64,
+        delay: Duration,
+        due: Instant,
+    },
+    /// From a thread that reads standard input, so that the connection lives while nobody types.
+    Lines(Receiver<std::io::Result<Vec<u8>>>),
+}
+
+enum Next {
+    Message(Vec<u8>),
+    Wait(Instant),
+    End,
+}
+
+impl Messages {
+    fn open(request: &Publishing) -> Result<Messages, Failure> {
+        let payload = match &request.message {
+            Message::Text(text) => text.clone(),
+            Message::File(path) => read_file(path)?,
+            Message::StandardInput => {
+                let mut bytes = Vec::new();
+                let read = std::io::stdin()
+                    .lock()
+                    .take(PAYLOAD_BYTES_MAX)
+                    .read_to_end(&mut bytes);
+                read.map_err(Failure::system("cannot read standard input"))?;
+                bytes
+            }
+            Message::Lines => return Ok(Messages::Lines(lines())),
+        };
+        Ok(Messages::Same {
+            payload,
+            left: request.repeat,
+            delay: request.repeat_delay,
+            due: Instant::now(),
+        })
+    }
+
+    fn next(&mut self) -> Result<Next, End> {
+        match self {
+            Messages::Same { left: 0, .. } => Ok(Next::End),
+            Messages::Same { due, .. } if Instant::now() < *due => Ok(Next::Wait(*due)),
+            Messages::Same {
+                payload,
+                left,
+                delay,
+                due,
+            } => {
+                *left -= 1;
+                *due = Instant::now() + *delay;
+                Ok(Next::Message(payload.clone()))
+            }
+            Messages::Lines(lines) => match lines.try_recv() {
+                Ok(Ok(line)) => Ok(Next::Message(line)),
+                Ok(Err(error)) => Err(End::Failed(Failure::system("cannot read standard input")(error))),
+                Err(TryRecvError::Empty) => Ok(Next::Wait(Instant::now() + TYPING)),
+                Err(TryRecvError::Disconnected) => Ok(Next::End),
+            },
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+    let unreadable = || format!("cannot read {}", path.display());
+    let file = std::fs::File::open(path).map_err(Failure::system(unreadable()))?;
+    let mut bytes = Vec::new();
+    file.take(PAYLOAD_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(Failure::system(unreadable()))?;
+    Ok(bytes)
+}
+
+/// The lines of standard input without their ends.
+fn lines() -> Receiver<std::io::Result<Vec<u8>>> {
+    let (sender, lines) = sync_channel(LINES_WAITING_MAX);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().split(b'\n') {
+            let line = line.map(|mut line| {
+                if line.last() == Some(&b'\r') {
+                    line.pop();
+                }
+                line
+            });
+            // The other side ends when publishing has failed.
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// Unacknowledged messages at most, as many as brokers take by default.
+const WINDOW: u16 = 20;
+/// More than any packet can hold: the encoder says so.
+const PAYLOAD_BYTES_MAX: u64 = 1 << 28;
+/// Lines that are read before they are published.
+const LINES_WAITING_MAX: usize = 64;
+/// Pace of looking for a line.
+const TYPING: Duration = Duration::from_millis(10);

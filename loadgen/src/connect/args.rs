@@ -1,0 +1,190 @@
+//! The command line of `loadgen conn`.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+use super::{Storm, StormPace};
+use crate::options::broker::BrokerArguments;
+use crate::options::properties::PropertyArguments;
+use crate::options::words::{seconds, seconds_of};
+use crate::options::{self, half_the_cores, usage};
+use crate::scenario::Origin;
+use crate::scenario::named::Command;
+use crate::scenario::properties::Carrier;
+use crate::system::cpus::Cpus;
+use crate::target::request::TargetRequest;
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StormRequest {
+    /// The connections.
+    pub storm: Storm,
+    /// Where they go.
+    pub target: TargetRequest,
+    /// File for the outcome.
+    pub json: Option<PathBuf>,
+}
+
+/// Reads the command line, the word `conn` first.
+///
+/// # Errors
+/// Help, or what is wrong.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<StormRequest, clap::Error> {
+    let words = words.into_iter().collect();
+    let (arguments, origin) = options::parsed::<Arguments>(words, Command::Conn)?;
+    let request = arguments.request(origin);
+    request.map_err(|sentence| usage::<Arguments>(&sentence))
+}
+
+/// The password among the words, if they can be understood.
+pub fn password(words: impl IntoIterator<Item = OsString>) -> Option<String> {
+    Arguments::try_parse_from(words).ok()?.broker.password()
+}
+
+/// Makes connections and closes them again. Without -h it starts a broker of its own, over TLS.
+#[derive(Debug, Parser)]
+#[command(
+    name = "loadgen conn",
+    disable_help_flag = true,
+    disable_version_flag = true,
+    args_override_self = true,
+    max_term_width = 110
+)]
+struct Arguments {
+    /// A storm with a name (`loadgen scenarios` lists them), or a TOML file
+    #[arg(long, value_name = "NAME|FILE")]
+    scenario: Option<String>,
+    /// Connections per second, at intended times [default: as fast as --concurrency allows]
+    #[arg(long, value_name = "N")]
+    rate: Option<f64>,
+    /// Connections that are on their way at the same time
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    concurrency: u32,
+    /// Seconds of the measured part
+    #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
+    duration: Duration,
+    /// Seconds before it
+    #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
+    warmup: Duration,
+    /// Seconds for each connection
+    #[arg(long, value_name = "S", default_value = "30", value_parser = seconds)]
+    connect_timeout: Duration,
+    /// Exit 1 if the p99 of the time to CONNACK is above this
+    #[arg(long, value_name = "MS")]
+    slo_p99_ms: Option<f64>,
+    /// Generator threads [default: half of the cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Pin them to these CPUs, in turns
+    #[arg(long, value_name = "LIST")]
+    cpus: Option<Cpus>,
+    /// Local addresses to connect from, in turns
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
+    bind: Vec<IpAddr>,
+    #[command(flatten)]
+    properties: PropertyArguments,
+    /// Seed of the phases
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    broker: BrokerArguments,
+    /// Write the outcome to this file
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    json: Option<PathBuf>,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help, help_heading = "Output")]
+    help: Option<bool>,
+}
+
+impl Arguments {
+    fn request(self, origin: Option<Origin>) -> Result<StormRequest, String> {
+        let half_the_cores = half_the_cores();
+        let target = self.broker.target(half_the_cores)?;
+        if matches!(&target, TargetRequest::OwnBroker(own) if own.users) {
+            return Err("--users is for loadgen run".to_owned());
+        }
+        let slo_p99 = self
+            .slo_p99_ms
+            .map(|limit_ms| seconds_of(limit_ms / 1e3))
+            .transpose()?;
+        let storm = Storm {
+            origin,
+            pace: self.rate.map_or(
+                StormPace::Closed {
+                    concurrency: self.concurrency,
+                },
+                |rate_per_s| StormPace::Open { rate_per_s },
+            ),
+            version: self.broker.protocol_version,
+            warmup: self.warmup,
+            duration: self.duration,
+            connect_timeout: self.connect_timeout,
+            threads: self.threads.map_or(half_the_cores, NonZeroUsize::get),
+            cpus: self.cpus,
+            bind: self.bind,
+            slo_p99,
+            properties: self
+                .properties
+                .given(&[Carrier::Connect], self.broker.protocol_version)?,
+            seed: self.seed,
+            credentials: self.broker.credentials()?,
+        };
+        storm.check()?;
+        Ok(StormRequest {
+            storm,
+            target,
+            json: self.json,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(line: &str) -> Result<StormRequest, clap::Error> {
+        parse(format!("conn {line}").split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn paces_and_names() {
+        let pace = |line: &str| {
+            request(line)
+                .unwrap_or_else(|error| panic!("{line}: {error}"))
+                .storm
+                .pace
+        };
+        assert_eq!(pace(""), StormPace::Closed { concurrency: 32 });
+        assert_eq!(pace("--rate 50"), StormPace::Open { rate_per_s: 50.0 });
+        let named = request("--scenario conn-storm-tls-rsa --duration 1").unwrap();
+        assert_eq!(
+            named.storm.origin.map(|origin| origin.name).as_deref(),
+            Some("conn-storm-tls-rsa")
+        );
+        assert!(matches!(
+            named.target,
+            TargetRequest::OwnBroker(own) if own.tls && own.key == crate::target::certificates::ServerKey::Rsa2048
+        ));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for (line, part) in [
+            ("--rate 0", "--rate"),
+            ("--concurrency 0", "--concurrency"),
+            ("--duration 0", "--duration"),
+            ("--users", "loadgen run"),
+            ("-V 5 -D publish content-type a", "one of connect"),
+            ("-D connect receive-maximum 5", "-V 5"),
+            ("--scenario pairs-q0", "loadgen run"),
+        ] {
+            let error = request(line).expect_err(line);
+            assert!(error.to_string().contains(part), "{line}: {error}");
+        }
+    }
+}

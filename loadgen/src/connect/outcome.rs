@@ -1,0 +1,298 @@
+//! What a storm found out.
+//!
+//! Invariant: as in [`crate::outcome`]: a field that changes its meaning changes the schema.
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+
+use super::worker::StormResult;
+use super::{Readings, Storm, StormPace, StormState};
+use crate::measure::latency::Summary;
+use crate::measure::thread_use::ThreadUse;
+use crate::measure::timeline::nanoseconds;
+use crate::outcome::report::{grouped, write_findings, write_table};
+use crate::outcome::security;
+use crate::outcome::validity::{Finding, Gravity, LimitedBy, OWN_LAG_NS_LIMIT, STEAL_PERCENT_MAX, Verdict};
+use crate::system::error::{EXIT_CONNECT, EXIT_GENERATOR, EXIT_MISSED, EXIT_OK};
+use crate::system::machine::{self, Machine};
+
+/// Everything that a storm found out.
+#[derive(Clone, Debug, Serialize)]
+pub struct StormOutcome {
+    /// [`crate::outcome::SCHEMA`].
+    pub schema: u32,
+    /// What kind of outcome this is.
+    pub kind: &'static str,
+    /// Version of the generator.
+    pub loadgen_version: &'static str,
+    /// Wall clock at the beginning, seconds since 1970.
+    pub started_unix_s: u64,
+    /// What was asked for.
+    pub scenario: Storm,
+    /// The broker.
+    pub broker: StormBroker,
+    /// Connections per second.
+    pub rates: StormRates,
+    /// TCP connect.
+    pub tcp: Option<Summary>,
+    /// TLS handshake.
+    pub tls: Option<Summary>,
+    /// Upgrade to WebSocket.
+    pub web_socket: Option<Summary>,
+    /// CONNECT to CONNACK.
+    pub connack: Option<Summary>,
+    /// Intended start to CONNACK.
+    pub whole: Option<Summary>,
+    /// Intended to actual start.
+    pub lag: Option<Summary>,
+    /// The generator's threads.
+    pub generator: Vec<ThreadUse>,
+    /// Where it ran.
+    pub machine: Machine,
+    /// Whether to believe it.
+    pub verdict: Verdict,
+}
+
+/// The broker of a storm.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct StormBroker {
+    /// Its address and port; those of all hosts.
+    pub address: String,
+    /// What it is.
+    pub name: String,
+    /// Its configuration, if it is known.
+    pub configuration: Option<String>,
+    /// Whether MQTT travelled in WebSocket frames.
+    pub web_socket: bool,
+    /// TLS version and cipher suite; `None` without TLS.
+    pub tls: Option<String>,
+    /// SHA-256 of its program.
+    pub sha256: Option<String>,
+    /// What it used.
+    pub usage: Option<StormUse>,
+}
+
+/// What the broker used in the measured part.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct StormUse {
+    /// CPU time of all its threads, ns.
+    pub cpu_ns: u64,
+    /// Length of the measured part, ns.
+    pub wall_ns: u64,
+    /// Connections that were closed in it.
+    pub connections: u64,
+    /// CPU time for each, ns.
+    pub cpu_ns_per_connection: Option<f64>,
+    /// Resident memory before, bytes.
+    pub rss_bytes_before: Option<u64>,
+    /// Resident memory at the end, bytes.
+    pub rss_bytes_after: Option<u64>,
+}
+
+/// Connections, per second and in all.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct StormRates {
+    /// Length of the measured part, s.
+    pub measured_s: f64,
+    /// Asked for; `None` in closed loop.
+    pub offered_per_s: Option<f64>,
+    /// Made in the measured part, per second.
+    pub made_per_s: f64,
+    /// Made in all.
+    pub made: u64,
+    /// Failed in all.
+    pub failed: u64,
+}
+
+/// What frames every outcome.
+pub(super) struct Frame {
+    pub(super) schema: u32,
+    pub(super) started_unix_s: u64,
+    pub(super) machine: Machine,
+    pub(super) interrupted: bool,
+}
+
+pub(super) fn gather(
+    state: &StormState,
+    result: StormResult,
+    readings: Readings,
+    frame: Frame,
+) -> StormOutcome {
+    let storm = &state.storm;
+    let usage = readings.usage();
+    let times = state.timeline.times();
+    let measured_ns = times.map_or(0, |times| times.stop_ns.saturating_sub(times.measure_from_ns));
+    let measured_s = measured_ns as f64 / 1e9;
+    let rates = StormRates {
+        measured_s,
+        offered_per_s: match storm.pace {
+            StormPace::Open { rate_per_s } => Some(rate_per_s),
+            StormPace::Closed { .. } => None,
+        },
+        made_per_s: result.whole.count() as f64 / measured_s.max(1e-9),
+        made: state.counts.made.load(Ordering::Relaxed),
+        failed: state.counts.failed.load(Ordering::Relaxed),
+    };
+    let verdict = judge(
+        storm,
+        &rates,
+        &result,
+        readings.steal_percent(),
+        frame.interrupted,
+    );
+    let subject = &state.subject;
+    let program = subject
+        .pid
+        .map(|pid| std::path::PathBuf::from(format!("/proc/{pid}/exe")));
+    StormOutcome {
+        schema: frame.schema,
+        kind: "connections",
+        loadgen_version: env!("CARGO_PKG_VERSION"),
+        started_unix_s: frame.started_unix_s,
+        scenario: storm.clone(),
+        broker: StormBroker {
+            address: subject.endpoint.addresses(),
+            web_socket: subject.endpoint.web_socket,
+            name: subject.name.clone(),
+            configuration: subject.configuration.clone(),
+            tls: result.negotiated.clone(),
+            sha256: program.and_then(|program| machine::sha256_of(&program)),
+            usage,
+        },
+        rates,
+        tcp: result.tcp.summary(),
+        tls: result.tls.summary(),
+        web_socket: result.web_socket.summary(),
+        connack: result.connack.summary(),
+        whole: result.whole.summary(),
+        lag: result.lag.summary(),
+        generator: result.threads,
+        machine: frame.machine,
+        verdict,
+    }
+}
+
+fn judge(
+    storm: &Storm,
+    rates: &StormRates,
+    result: &StormResult,
+    steal_percent: f64,
+    interrupted: bool,
+) -> Verdict {
+    let mut findings = Vec::new();
+    let mut add = |gravity: Gravity, text: String| findings.push(Finding { gravity, text });
+    let nothing = rates.made == 0;
+    let behind = rates.offered_per_s.is_some() && result.lag.quantile_ns(0.99) > OWN_LAG_NS_LIMIT;
+    if nothing {
+        let causes = result.causes.join("; ");
+        add(Gravity::Fault, format!("no connection was made: {causes}"));
+    } else if rates.failed > 0 {
+        let (failed, causes) = (rates.failed, result.causes.join("; "));
+        add(Gravity::Fault, format!("{failed} connections failed: {causes}"));
+    }
+    if !nothing && result.whole.count() == 0 {
+        add(
+            Gravity::Fault,
+            "no connection was made in the measured part".to_owned(),
+        );
+    }
+    if behind {
+        let text = "the generator started connections late: the result is invalid; lower --rate or free CPU";
+        add(Gravity::Fault, text.to_owned());
+    }
+    let p99_ns = result.whole.quantile_ns(0.99);
+    if let Some(slo) = storm.slo_p99.filter(|slo| p99_ns > nanoseconds(*slo)) {
+        let (p99_ms, slo_ms) = (p99_ns as f64 / 1e6, slo.as_secs_f64() * 1e3);
+        add(
+            Gravity::Fault,
+            format!("p99 of the time to CONNACK is {p99_ms:.3} ms, above the objective of {slo_ms:.3} ms"),
+        );
+    }
+    if steal_percent > STEAL_PERCENT_MAX {
+        add(
+            Gravity::Warning,
+            format!("the hypervisor took {steal_percent:.1} % of the CPU time"),
+        );
+    }
+    if interrupted {
+        add(Gravity::Warning, "a signal ended the storm early".to_owned());
+    }
+    let faults = findings.iter().any(|finding| finding.gravity == Gravity::Fault);
+    Verdict {
+        exit_code: match (nothing, behind, faults) {
+            (true, _, _) => EXIT_CONNECT,
+            (_, true, _) => EXIT_GENERATOR,
+            (_, _, true) => EXIT_MISSED,
+            _ => EXIT_OK,
+        },
+        valid: !behind && !nothing,
+        limited_by: if behind {
+            LimitedBy::Generator
+        } else {
+            LimitedBy::Nothing
+        },
+        findings,
+    }
+}
+
+/// The outcome as text.
+pub fn text(outcome: &StormOutcome) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_all(&mut text, outcome);
+    text
+}
+
+fn write_all(out: &mut String, outcome: &StormOutcome) -> std::fmt::Result {
+    let pace = match outcome.scenario.pace {
+        StormPace::Closed { concurrency } => format!("{concurrency} at a time, as fast as possible"),
+        StormPace::Open { rate_per_s } => format!("{rate_per_s} per second"),
+    };
+    let security = security(outcome.broker.web_socket, outcome.broker.tls.as_deref());
+    writeln!(out, "connections made and closed, {pace}")?;
+    writeln!(
+        out,
+        "{} ({}), {security}\n",
+        outcome.broker.address, outcome.broker.name
+    )?;
+    let rows = [
+        ("TCP connect", outcome.tcp),
+        ("TLS handshake", outcome.tls),
+        ("WebSocket upgrade", outcome.web_socket),
+        ("CONNECT to CONNACK", outcome.connack),
+        ("start to CONNACK", outcome.whole),
+        (
+            "schedule lag",
+            outcome.lag.filter(|_| outcome.rates.offered_per_s.is_some()),
+        ),
+    ];
+    write_table(out, "connecting, ms", &rows)?;
+    let rates = &outcome.rates;
+    writeln!(
+        out,
+        "{:>24} {:.0} per second over {:.1} s; {} in all, {} failed",
+        "connections",
+        rates.made_per_s,
+        rates.measured_s,
+        grouped(rates.made),
+        grouped(rates.failed)
+    )?;
+    if let Some(usage) = outcome.broker.usage {
+        let each = usage.cpu_ns_per_connection.unwrap_or_default() / 1e3;
+        let share = 100.0 * usage.cpu_ns as f64 / usage.wall_ns.max(1) as f64;
+        writeln!(
+            out,
+            "{:>24} {each:.1} µs CPU for each connection, {share:.1} % of a core",
+            "broker"
+        )?;
+    }
+    let threads: Vec<String> = outcome
+        .generator
+        .iter()
+        .map(|thread| format!("{:.1} %", thread.cpu_percent()))
+        .collect();
+    writeln!(out, "{:>24} {} of a core\n", "generator", threads.join(" + "))?;
+    write_findings(out, &outcome.verdict)
+}

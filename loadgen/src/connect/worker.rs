@@ -1,0 +1,386 @@
+//! One thread of a storm: a ring and the connections that are on their way.
+//!
+//! Invariant: a token holds the slot and its generation, so that what comes late for a connection that is gone is not
+//! taken for its successor's.
+
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use transport::clock::monotonic_ns;
+use transport::ring::{Completion, ReceiveEnd, Ring, RingOptions, Token};
+
+use super::guest::{Guest, Stage};
+use super::{StormPace, StormState};
+use crate::connection::local_address;
+use crate::connection::{Broken, Connection, Scratch};
+use crate::measure::latency::Latency;
+use crate::measure::thread_use::ThreadMeter;
+use crate::measure::thread_use::ThreadUse;
+use crate::measure::timeline::{Times, nanoseconds};
+use crate::scenario::schedule::{Arrival, Schedule, random_of};
+use crate::system::error::Failure;
+
+/// What all threads have done so far.
+#[derive(Debug, Default)]
+pub struct StormCounts {
+    /// Connections that the broker accepted.
+    pub made: AtomicU64,
+    /// Connections that were closed in good order.
+    pub closed: AtomicU64,
+    /// Connections that failed.
+    pub failed: AtomicU64,
+}
+
+/// What a thread measured.
+#[derive(Debug, Default)]
+pub struct StormResult {
+    /// TCP connect.
+    pub tcp: Latency,
+    /// TLS handshake.
+    pub tls: Latency,
+    /// Upgrade to WebSocket.
+    pub web_socket: Latency,
+    /// CONNECT to CONNACK.
+    pub connack: Latency,
+    /// Intended start to CONNACK.
+    pub whole: Latency,
+    /// Intended to actual start.
+    pub lag: Latency,
+    /// Why connections failed; the first few.
+    pub causes: Vec<String>,
+    /// TLS version and cipher suite.
+    pub negotiated: Option<String>,
+    /// Each thread's CPU time in the measured part.
+    pub threads: Vec<ThreadUse>,
+}
+
+impl StormResult {
+    /// Adds what another thread measured.
+    pub fn merge(&mut self, other: StormResult) {
+        let pairs = [
+            (&mut self.tcp, &other.tcp),
+            (&mut self.tls, &other.tls),
+            (&mut self.web_socket, &other.web_socket),
+            (&mut self.connack, &other.connack),
+            (&mut self.whole, &other.whole),
+            (&mut self.lag, &other.lag),
+        ];
+        pairs.into_iter().for_each(|(mine, theirs)| mine.merge(theirs));
+        self.causes.extend(other.causes);
+        self.causes.truncate(CAUSES_MAX);
+        self.threads.extend(other.threads);
+        self.negotiated = self.negotiated.take().or(other.negotiated);
+    }
+}
+
+/// Makes and closes connections until the end of the load, and waits for those that are on their way.
+///
+/// # Errors
+/// When the thread or its ring cannot be set up.
+pub fn work(state: &StormState, index: usize) -> Result<StormResult, Failure> {
+    let mut worker = StormWorker::new(state, index)?;
+    while worker.turn()? {}
+    worker.result.threads = vec![worker.usage.whole()];
+    Ok(worker.result)
+}
+
+pub(super) struct StormWorker<'a> {
+    pub(super) ring: Ring,
+    pub(super) state: &'a StormState,
+    pub(super) index: usize,
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    pace: StormPace,
+    schedule: Option<Schedule>,
+    started: u64,
+    pub(super) scratch: Scratch,
+    pub(super) result: StormResult,
+    usage: ThreadMeter,
+    looked_at_ns: u64,
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u64,
+    guest: Option<Guest>,
+}
+
+impl<'a> StormWorker<'a> {
+    fn new(state: &'a StormState, index: usize) -> Result<StormWorker<'a>, Failure> {
+        if let Some(cpus) = &state.storm.cpus {
+            cpus.one(index)
+                .confine_this_thread()
+                .map_err(Failure::system("cannot pin a thread"))?;
+        }
+        // As for the threads of a load: where it is not allowed the lag tells.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+        let pace = state.storm.pace_of_one();
+        let schedule = match pace {
+            StormPace::Closed { .. } => None,
+            StormPace::Open { rate_per_s } => {
+                let random = random_of(state.storm.seed, index as u32);
+                Some(Schedule::new(Arrival::Uniform, 1e9 / rate_per_s, random))
+            }
+        };
+        let options = RingOptions {
+            buffers: 1024,
+            buffer_bytes: 4 * 1024,
+            ..RingOptions::default()
+        };
+        Ok(StormWorker {
+            ring: Ring::new(&options)?,
+            state,
+            index,
+            slots: Vec::new(),
+            free: Vec::new(),
+            pace,
+            schedule,
+            started: 0,
+            scratch: Scratch::default(),
+            result: StormResult::default(),
+            usage: ThreadMeter::default(),
+            looked_at_ns: 0,
+        })
+    }
+
+    /// One turn of the loop; false when the load is over and nobody is on the way.
+    fn turn(&mut self) -> Result<bool, Failure> {
+        let Some(times) = self.state.timeline.times() else {
+            return Ok(false);
+        };
+        let now_ns = monotonic_ns();
+        self.usage.look(&times, now_ns);
+        let over = now_ns >= times.stop_ns;
+        if !over {
+            self.start_due(&times, now_ns);
+        }
+        let underway = self.slots.len() - self.free.len();
+        if over && underway == 0 {
+            return Ok(false);
+        }
+        self.ring
+            .wait(Some(self.sleep(&times, now_ns)))
+            .map_err(Failure::system("cannot wait for the ring"))?;
+        while let Some(completion) = self.ring.next() {
+            self.complete(completion);
+        }
+        let now_ns = monotonic_ns();
+        if now_ns.saturating_sub(self.looked_at_ns) > LOOK_NS {
+            self.looked_at_ns = now_ns;
+            self.end_late(now_ns);
+        }
+        Ok(true)
+    }
+
+    fn sleep(&self, times: &Times, now_ns: u64) -> Duration {
+        let next_ns = self
+            .schedule
+            .as_ref()
+            .map_or(u64::MAX, |schedule| times.start_ns + schedule.next_ns());
+        let until_stop_ns = times.stop_ns.saturating_sub(now_ns);
+        let wait_ns = next_ns.saturating_sub(now_ns).min(LOOK_NS);
+        Duration::from_nanos(if until_stop_ns == 0 {
+            LOOK_NS
+        } else {
+            wait_ns.min(until_stop_ns)
+        })
+    }
+
+    /// Starts what is due: by the schedule, or as many as fit.
+    fn start_due(&mut self, times: &Times, now_ns: u64) {
+        match self.pace {
+            StormPace::Closed { concurrency } => {
+                while self.slots.len() - self.free.len() < concurrency as usize {
+                    let now_ns = monotonic_ns();
+                    if now_ns >= times.stop_ns || !self.start(now_ns, now_ns, times) {
+                        return;
+                    }
+                }
+            }
+            StormPace::Open { .. } => {
+                for _ in 0..STARTS_A_TURN {
+                    let Some(schedule) = &mut self.schedule else {
+                        return;
+                    };
+                    let intended_ns = times.start_ns + schedule.next_ns();
+                    if intended_ns > now_ns || intended_ns >= times.stop_ns {
+                        return;
+                    }
+                    schedule.advance();
+                    self.start(intended_ns, monotonic_ns(), times);
+                }
+            }
+        }
+    }
+
+    /// Starts one; false if that failed at once.
+    fn start(&mut self, intended_ns: u64, now_ns: u64, times: &Times) -> bool {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() - 1
+        });
+        let generation = self.slots.get(slot).map_or(0, |slot| slot.generation);
+        let token = Token((generation & GENERATION_MASK) << SLOT_BITS | slot as u64);
+        let measured = times.is_measured(intended_ns);
+        let number = self.started;
+        let guest = self.guest(token, intended_ns, now_ns, measured);
+        self.started += 1;
+        match guest {
+            Ok(guest) => {
+                if measured {
+                    self.result.lag.record(now_ns.saturating_sub(intended_ns));
+                }
+                if let Some(slot) = self.slots.get_mut(slot) {
+                    slot.guest = Some(guest);
+                }
+                true
+            }
+            Err(broken) => {
+                self.fail(&broken, Stage::Tcp, number);
+                self.free.push(slot);
+                false
+            }
+        }
+    }
+
+    fn guest(
+        &mut self,
+        token: Token,
+        intended_ns: u64,
+        now_ns: u64,
+        measured: bool,
+    ) -> Result<Guest, Broken> {
+        let number = self.started;
+        let endpoint = &self.state.subject.endpoint;
+        let stream = endpoint.stream(number as u32)?;
+        let local = local_address(&self.state.storm.bind, number as usize);
+        let connection = Connection::start(
+            &mut self.ring,
+            endpoint.host(number as u32).address,
+            local,
+            stream,
+            token,
+            PACKET_BYTES_MAX,
+        )?;
+        Ok(Guest {
+            connection,
+            stage: Stage::Tcp,
+            number,
+            intended_ns,
+            entered_at_ns: now_ns,
+            measured,
+        })
+    }
+
+    fn complete(&mut self, completion: Completion) {
+        match completion {
+            Completion::Connected { token, result } => match result {
+                Ok(()) => self.with(token, |guest, worker| guest.connected(worker)),
+                Err(error) => self.end(token, Some(&Broken::Socket(error))),
+            },
+            Completion::Received { token, buffer, more } => {
+                let bytes = self.ring.bytes(&buffer).to_vec();
+                self.ring.recycle(buffer);
+                self.with(token, |guest, worker| guest.received(&bytes, more, worker));
+            }
+            Completion::ReceiveEnded { token, cause } => match cause {
+                ReceiveEnd::NoBuffers => self.with(token, |guest, worker| {
+                    guest.connection.receive(&mut worker.ring);
+                    Ok(())
+                }),
+                ReceiveEnd::Cancelled => {}
+                ReceiveEnd::EndOfStream => self.end(token, Some(&Broken::Closed)),
+                ReceiveEnd::Error(error) => self.end(token, Some(&Broken::Socket(error))),
+            },
+            Completion::Sent { token, result, .. } => self.with(token, |guest, worker| {
+                guest.connection.sent(result)?;
+                guest.flush(worker)
+            }),
+            Completion::Accepted { .. } | Completion::Woken | Completion::NotWoken { .. } => {}
+        }
+    }
+
+    /// Does something with the guest of a token, if it is still there.
+    fn with(
+        &mut self,
+        token: Token,
+        act: impl FnOnce(&mut Guest, &mut StormWorker<'a>) -> Result<(), Broken>,
+    ) {
+        let Some(mut guest) = self.slot(token).and_then(|slot| slot.guest.take()) else {
+            return;
+        };
+        let done = act(&mut guest, self);
+        if let Some(slot) = self.slot(token) {
+            slot.guest = Some(guest);
+        }
+        if let Err(broken) = done {
+            self.end(token, Some(&broken));
+        }
+    }
+
+    fn slot(&mut self, token: Token) -> Option<&mut Slot> {
+        let generation = token.0 >> SLOT_BITS;
+        let slot = self.slots.get_mut((token.0 & SLOT_MASK) as usize)?;
+        (slot.generation & GENERATION_MASK == generation).then_some(slot)
+    }
+
+    /// The connection of a token is over.
+    fn end(&mut self, token: Token, broken: Option<&Broken>) {
+        let Some(slot) = self.slot(token) else { return };
+        let Some(guest) = slot.guest.take() else { return };
+        slot.generation += 1;
+        guest.connection.shut_down();
+        self.free.push((token.0 & SLOT_MASK) as usize);
+        match (guest.stage, broken) {
+            (Stage::Farewell, _) => {
+                self.state.counts.closed.fetch_add(1, Ordering::Relaxed);
+            }
+            (stage, Some(broken)) => self.fail(broken, stage, guest.number),
+            (stage, None) => self.fail(&Broken::Closed, stage, guest.number),
+        }
+    }
+
+    fn fail(&mut self, broken: &Broken, stage: Stage, number: u64) {
+        self.state.counts.failed.fetch_add(1, Ordering::Relaxed);
+        if self.result.causes.len() < CAUSES_MAX {
+            let host = self.state.subject.endpoint.host(number as u32);
+            self.result.causes.push(format!("{host}: {stage:?}: {broken}"));
+        }
+    }
+
+    /// Ends those whose time is over; one that waits for the broker to close is done.
+    fn end_late(&mut self, now_ns: u64) {
+        let timeout_ns = nanoseconds(self.state.storm.connect_timeout);
+        for slot in 0..self.slots.len() {
+            let Some(Slot {
+                generation,
+                guest: Some(guest),
+            }) = self.slots.get(slot)
+            else {
+                continue;
+            };
+            let since_ns = now_ns.saturating_sub(guest.entered_at_ns);
+            let token = Token((generation & GENERATION_MASK) << SLOT_BITS | slot as u64);
+            if guest.stage == Stage::Farewell && since_ns > FAREWELL_NS {
+                self.end(token, None);
+            } else if since_ns > timeout_ns {
+                self.end(
+                    token,
+                    Some(&Broken::Timeout(self.state.storm.connect_timeout.as_secs())),
+                );
+            }
+        }
+    }
+}
+
+/// How long a connection waits for the broker to close it after DISCONNECT.
+pub const FAREWELL_NS: u64 = 1_000_000_000;
+const LOOK_NS: u64 = 100_000_000;
+const STARTS_A_TURN: usize = 64;
+const CAUSES_MAX: usize = 5;
+const PACKET_BYTES_MAX: u32 = 64 * 1024;
+/// Slots take the low bits of a token, generations those above, within the 56 that there are.
+const SLOT_BITS: u32 = 24;
+const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
+const GENERATION_MASK: u64 = (1 << 32) - 1;

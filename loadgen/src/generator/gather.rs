@@ -1,0 +1,269 @@
+//! From what the threads and the meter hand over to the outcome.
+
+use crate::generator::measure::{Measurements, WorkerOutcome};
+use crate::generator::meter::Meter;
+use crate::generator::state::Run;
+use crate::generator::subscriber::close_group;
+use crate::measure::latency::{Latency, Summary};
+use crate::measure::ledger::Totals;
+use crate::measure::timeline::{READING_WINDOWS, WINDOWS};
+use crate::outcome::churn::ChurnReport;
+use crate::outcome::series::Series;
+use crate::outcome::steadiness::Steadiness;
+use crate::outcome::validity::{Evidence, judge};
+use crate::outcome::{
+    BrokerReport, ConnectReport, GeneratorReport, Histograms, LedgerReport, Outcome, Rates, SCHEMA,
+    SlowReport, WindowReport,
+};
+use crate::scenario::Load;
+use crate::system::machine::{self, Machine};
+use crate::target::subject::Subject;
+
+/// What only the coordinator knows.
+#[derive(Clone, Debug)]
+pub(crate) struct Circumstances {
+    /// Wall clock at the beginning, seconds since 1970.
+    pub(crate) started_unix_s: u64,
+    /// Time from the first connection's start to the last one's readiness.
+    pub(crate) connect_wall_ns: u64,
+    /// What came and went beside the load.
+    pub(crate) churn: Option<ChurnReport>,
+    /// Whether a signal ended the run early.
+    pub(crate) interrupted: bool,
+    /// The run in intervals.
+    pub(crate) series: Series,
+}
+
+/// Puts together what the threads and the meter have.
+pub(crate) fn outcome(
+    state: &Run,
+    subject: &Subject,
+    meter: &Meter,
+    workers: &[WorkerOutcome],
+    circumstances: Circumstances,
+) -> Outcome {
+    let mut measurements = Measurements::default();
+    workers
+        .iter()
+        .for_each(|worker| measurements.merge(&worker.measurements));
+    let ledger = close_books(state, workers, &measurements);
+    let windows = window_reports(&measurements);
+    let deliveries: Vec<u64> = windows.iter().map(|window| window.deliveries).collect();
+    // The windows of a run that was cut short are not alike by nature.
+    let steadiness = if circumstances.interrupted {
+        None
+    } else {
+        Steadiness::of(&deliveries, &meter.backlog)
+    };
+    let latency = measurements.whole_latency();
+    let generator = generator_report(workers, &ledger, latency.count(), meter);
+    let evidence = Evidence {
+        ledger: ledger.totals,
+        sent: ledger.sent_measured,
+        unsent: ledger.unsent,
+        thread_cpu_percent: generator
+            .threads
+            .iter()
+            .map(|thread| thread.cpu_percent())
+            .collect(),
+        steal_percent: generator.steal_percent,
+        latency_p99_ns: latency.summary().map(|summary| summary.p99_ns),
+        steadiness,
+        interrupted: circumstances.interrupted,
+        drain_cut_off: meter.drain().cut_off.then_some(state.scenario.drain),
+        churn_failed: circumstances.churn.as_ref().map_or(0, |churn| churn.failed),
+        ..evidence_of(state, workers, &measurements)
+    };
+    let times = state.timeline.times();
+    let rates = rates(state, &ledger, latency.count(), meter);
+    Outcome {
+        schema: SCHEMA,
+        loadgen_version: env!("CARGO_PKG_VERSION"),
+        started_unix_s: circumstances.started_unix_s,
+        scenario: state.scenario.clone(),
+        broker: broker_report(subject, meter, workers),
+        churn: circumstances.churn.clone(),
+        connect: connect_report(state, &measurements, meter, circumstances.connect_wall_ns),
+        rates,
+        drain: meter.drain(),
+        slow: slow_report(state, workers, &measurements),
+        latency: latency.summary(),
+        service: measurements.service.summary(),
+        acknowledged: measurements.acknowledged.summary(),
+        lag: measurements.whole_lag().summary(),
+        lag_own: measurements.lag_own.summary(),
+        ledger,
+        windows,
+        series: times.map_or(Vec::new(), |times| circumstances.series.reports(&times)),
+        quantiles: latency.quantiles(),
+        histograms: Histograms {
+            latency,
+            series: Some(circumstances.series),
+        },
+        steadiness,
+        generator,
+        machine: Machine::look(),
+        verdict: judge(&evidence),
+    }
+}
+
+/// What the scenario and the threads give for the verdict.
+fn evidence_of(state: &Run, workers: &[WorkerOutcome], measurements: &Measurements) -> Evidence {
+    Evidence {
+        paced: matches!(state.scenario.load, Load::Paced { .. }),
+        idle: state.scenario.load == Load::Idle,
+        flood: state.scenario.load == Load::Flood,
+        no_loss: state.scenario.no_loss,
+        subscribers: state.scenario.subscribers,
+        reconnected: workers.iter().map(|worker| worker.reconnected).sum(),
+        reconnects: state.scenario.reconnect,
+        without_alias: workers.iter().map(|worker| worker.without_alias).sum(),
+        crosses_hosts: state.plan.crosses(state.endpoint.hosts()),
+        qos: Some(state.scenario.qos),
+        held_up: measurements.lag_held_up.count(),
+        own_lag_p50_ns: measurements.lag_own.quantile_ns(0.5),
+        own_lag_p99_ns: measurements.lag_own.quantile_ns(0.99),
+        broken: state.progress().broken,
+        causes: workers
+            .iter()
+            .flat_map(|worker| worker.broken.iter().cloned())
+            .collect(),
+        refused: workers.iter().map(|worker| worker.refused).sum(),
+        slo_p99: state.scenario.slo_p99,
+        ..Evidence::default()
+    }
+}
+
+/// Messages sent by each publisher.
+fn sent(state: &Run, outcomes: &[WorkerOutcome]) -> Vec<u64> {
+    let mut sent = vec![0; state.scenario.publishers as usize];
+    for (publisher, count) in outcomes.iter().flat_map(|outcome| &outcome.sent) {
+        if let Some(entry) = sent.get_mut(*publisher as usize) {
+            *entry = *count;
+        }
+    }
+    sent
+}
+
+fn slow_report(state: &Run, outcomes: &[WorkerOutcome], measurements: &Measurements) -> Option<SlowReport> {
+    let subscribers = Some(state.scenario.slow_subscribers).filter(|&count| count > 0)?;
+    let sent = sent(state, outcomes);
+    let mut ledger = Totals::default();
+    for books in outcomes.iter().flat_map(|outcome| &outcome.slow_books) {
+        ledger.add(&books.close(|publisher| sent.get(publisher as usize).copied().unwrap_or(0)));
+    }
+    let reading = measurements.latency_of(0..READING_WINDOWS).summary();
+    let stalled = measurements.latency_of(READING_WINDOWS..WINDOWS).summary();
+    let ratio = |reading: Summary, stalled: Summary| stalled.p99_ns as f64 / reading.p99_ns.max(1) as f64;
+    Some(SlowReport {
+        subscribers,
+        disconnected: outcomes.iter().map(|outcome| outcome.slow_broken).sum(),
+        ledger,
+        reading,
+        stalled,
+        p99_ratio: reading
+            .zip(stalled)
+            .map(|(reading, stalled)| ratio(reading, stalled)),
+    })
+}
+
+fn close_books(state: &Run, outcomes: &[WorkerOutcome], measurements: &Measurements) -> LedgerReport {
+    let sent = sent(state, outcomes);
+    let mut totals = Totals::default();
+    let sent_by = |publisher: u32| sent.get(publisher as usize).copied().unwrap_or(0);
+    for books in outcomes.iter().flat_map(|outcome| &outcome.books) {
+        totals.add(&books.close(sent_by));
+    }
+    for group in &state.groups {
+        totals.add(&close_group(group, sent_by));
+    }
+    LedgerReport {
+        sent: sent.iter().sum(),
+        sent_measured: measurements.sent.iter().sum(),
+        unsent: outcomes.iter().map(|outcome| outcome.unsent).sum(),
+        given_up: outcomes.iter().map(|outcome| outcome.given_up).sum(),
+        totals,
+    }
+}
+
+fn window_reports(measurements: &Measurements) -> Vec<WindowReport> {
+    let windows = measurements.sent.iter().zip(&measurements.latency);
+    let report = |(&sent, latency): (&u64, &Latency)| WindowReport {
+        sent,
+        deliveries: latency.count(),
+        latency: latency.summary(),
+    };
+    windows.map(report).collect()
+}
+
+fn generator_report(
+    outcomes: &[WorkerOutcome],
+    ledger: &LedgerReport,
+    deliveries: u64,
+    meter: &Meter,
+) -> GeneratorReport {
+    let threads: Vec<_> = outcomes.iter().map(|outcome| outcome.usage).collect();
+    let cpu_ns: u64 = threads.iter().map(|thread| thread.cpu_ns).sum();
+    let messages = ledger.sent_measured + deliveries;
+    GeneratorReport {
+        threads,
+        cpu_ns_per_message: (messages > 0).then(|| cpu_ns as f64 / messages as f64),
+        steal_percent: meter.steal_percent(),
+    }
+}
+
+fn broker_report(subject: &Subject, meter: &Meter, outcomes: &[WorkerOutcome]) -> BrokerReport {
+    let program = subject
+        .pid
+        .map(|pid| std::path::PathBuf::from(format!("/proc/{pid}/exe")));
+    BrokerReport {
+        address: subject.endpoint.addresses(),
+        web_socket: subject.endpoint.web_socket,
+        name: subject.name.clone(),
+        configuration: subject.configuration.clone(),
+        tls: outcomes.iter().find_map(|outcome| outcome.negotiated.clone()),
+        pid: subject.pid,
+        sha256: program.and_then(|program| machine::sha256_of(&program)),
+        usage: meter.usage(),
+    }
+}
+
+fn connect_report(state: &Run, measurements: &Measurements, meter: &Meter, wall_ns: u64) -> ConnectReport {
+    ConnectReport {
+        connections: state.scenario.connections(),
+        wall_ns,
+        rss: meter.rss.clone(),
+        tcp: measurements.tcp.summary(),
+        tls: measurements.tls.summary(),
+        web_socket: measurements.web_socket.summary(),
+        connack: measurements.connack.summary(),
+    }
+}
+
+fn rates(state: &Run, ledger: &LedgerReport, deliveries: u64, meter: &Meter) -> Rates {
+    let measured_ns = state
+        .timeline
+        .times()
+        .map_or(0, |times| times.stop_ns.saturating_sub(times.measure_from_ns));
+    let measured_s = measured_ns as f64 / 1e9;
+    let per_s = |count: u64| {
+        if measured_s > 0.0 {
+            count as f64 / measured_s
+        } else {
+            0.0
+        }
+    };
+    let offered_per_s = match state.scenario.load {
+        Load::Paced { rate_per_s, .. } => Some(rate_per_s),
+        Load::Saturating { .. } | Load::Flood | Load::Idle => None,
+    };
+    let came_per_s = meter
+        .delivered_per_s()
+        .filter(|_| state.scenario.load == Load::Flood);
+    Rates {
+        measured_s,
+        offered_per_s,
+        sent_per_s: per_s(ledger.sent_measured),
+        delivered_per_s: came_per_s.unwrap_or_else(|| per_s(deliveries)),
+    }
+}

@@ -1,0 +1,79 @@
+//! Who the clients of a run are: their numbers, client identifiers and topics.
+//!
+//! Invariant: two runs that follow one another share no client identifier and no topic, unless they were asked for.
+
+use super::state::Run;
+use crate::scenario::Scenario;
+use crate::scenario::topics::{Topics, numbered};
+
+/// Who a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The publisher with this number.
+    Publisher(u32),
+    /// The subscriber with this number.
+    Subscriber(u32),
+    /// The slow subscriber with this number.
+    Slow(u32),
+}
+
+impl Who {
+    pub(super) fn client_identifier(self, run: &Run) -> String {
+        if let Some(pattern) = &run.scenario.client_identifiers {
+            return numbered(&client_pattern(pattern, run.number, self.kind()), self.number());
+        }
+        // At most 20 characters: MQTT 3.1 allows 23.
+        match self {
+            Who::Publisher(number) => format!("lg{:04x}p{number}", run.number),
+            Who::Subscriber(number) => format!("lg{:04x}s{number}", run.number),
+            Who::Slow(number) => format!("lg{:04x}z{number}", run.number),
+        }
+    }
+
+    fn kind(self) -> &'static str {
+        match self {
+            Who::Publisher(_) => "p",
+            Who::Subscriber(_) => "s",
+            Who::Slow(_) => "z",
+        }
+    }
+
+    /// The number among its kind.
+    pub fn number(self) -> u32 {
+        match self {
+            Who::Publisher(number) | Who::Subscriber(number) | Who::Slow(number) => number,
+        }
+    }
+}
+
+impl std::fmt::Display for Who {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Who::Publisher(number) => write!(formatter, "publisher {number}"),
+            Who::Subscriber(number) => write!(formatter, "subscriber {number}"),
+            Who::Slow(number) => write!(formatter, "slow subscriber {number}"),
+        }
+    }
+}
+
+/// A scenario's topics with everything but the client's number in the place of its letters: `%u` is the user name, `%c`
+/// the client identifier of the publisher.
+pub fn named_topics(scenario: &Scenario, run: u16) -> Topics {
+    let Topics::Pattern(pattern) = &scenario.topics else {
+        return scenario.topics.clone();
+    };
+    let user_name = scenario.credentials.user_name.as_deref().unwrap_or_default();
+    let identifiers = scenario
+        .client_identifiers
+        .as_deref()
+        .unwrap_or(DEFAULT_IDENTIFIERS);
+    let client_identifier = client_pattern(identifiers, run, "p");
+    Topics::Pattern(pattern.replace("%u", user_name).replace("%c", &client_identifier))
+}
+
+fn client_pattern(pattern: &str, run: u16, kind: &str) -> String {
+    pattern.replace("%k", kind).replace("%r", &format!("{run:04x}"))
+}
+
+/// The pattern of the client identifiers where none is given.
+const DEFAULT_IDENTIFIERS: &str = "lg%r%k%i";

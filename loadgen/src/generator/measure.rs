@@ -1,0 +1,175 @@
+//! What one thread measures, and what it hands over at the end.
+//!
+//! Invariant: only messages whose intended time lies in the measured part enter the histograms; the ledger holds all.
+
+use crate::generator::subscriber::Books;
+use crate::measure::latency::Latency;
+use crate::measure::thread_use::ThreadUse;
+use crate::measure::timeline::{Times, WINDOWS};
+
+/// The histograms of one thread, or of all of them merged.
+#[derive(Clone, Debug, Default)]
+pub struct Measurements {
+    /// Intended send time to receive, for each of the measured part's windows.
+    pub latency: [Latency; WINDOWS],
+    /// Write to receive.
+    pub service: Latency,
+    /// Write to the last acknowledgement: PUBACK or PUBCOMP.
+    pub acknowledged: Latency,
+    /// Intended to actual send time, where nothing but the generator itself was in the way.
+    pub lag_own: Latency,
+    /// Intended to actual send time, where the socket or the in-flight window was full.
+    pub lag_held_up: Latency,
+    /// Messages sent in each window.
+    pub sent: [u64; WINDOWS],
+    /// TCP connect.
+    pub tcp: Latency,
+    /// TLS handshake.
+    pub tls: Latency,
+    /// Upgrade to WebSocket.
+    pub web_socket: Latency,
+    /// CONNECT to CONNACK.
+    pub connack: Latency,
+}
+
+impl Measurements {
+    /// Adds what another thread measured.
+    pub fn merge(&mut self, other: &Measurements) {
+        self.latency
+            .iter_mut()
+            .zip(&other.latency)
+            .for_each(|(mine, theirs)| mine.merge(theirs));
+        self.sent
+            .iter_mut()
+            .zip(&other.sent)
+            .for_each(|(mine, theirs)| *mine += theirs);
+        let pairs = [
+            (&mut self.service, &other.service),
+            (&mut self.acknowledged, &other.acknowledged),
+            (&mut self.lag_own, &other.lag_own),
+            (&mut self.lag_held_up, &other.lag_held_up),
+            (&mut self.tcp, &other.tcp),
+            (&mut self.tls, &other.tls),
+            (&mut self.web_socket, &other.web_socket),
+            (&mut self.connack, &other.connack),
+        ];
+        for (mine, theirs) in pairs {
+            mine.merge(theirs);
+        }
+    }
+
+    /// A message left that was meant to leave at `intended_ns`.
+    #[inline]
+    pub fn sent(&mut self, window: usize, lag_ns: u64, held_up: bool) {
+        let lag = if held_up {
+            &mut self.lag_held_up
+        } else {
+            &mut self.lag_own
+        };
+        lag.record(lag_ns);
+        if let Some(sent) = self.sent.get_mut(window) {
+            *sent += 1;
+        }
+    }
+
+    /// A message came that counts.
+    #[inline]
+    pub fn received(&mut self, window: usize, latency_ns: u64, lag_ns: Option<u32>) {
+        if let Some(latency) = self.latency.get_mut(window) {
+            latency.record(latency_ns);
+        }
+        if let Some(lag_ns) = lag_ns {
+            self.service.record(latency_ns.saturating_sub(u64::from(lag_ns)));
+        }
+    }
+
+    /// The latency of some windows together.
+    pub fn latency_of(&self, windows: std::ops::Range<usize>) -> Latency {
+        let mut whole = Latency::new();
+        let windows = self.latency.get(windows).unwrap_or_default();
+        windows.iter().for_each(|window| whole.merge(window));
+        whole
+    }
+
+    /// The latency of all windows together.
+    pub fn whole_latency(&self) -> Latency {
+        self.latency_of(0..WINDOWS)
+    }
+
+    /// The lag of all messages.
+    pub fn whole_lag(&self) -> Latency {
+        let mut whole = self.lag_own.clone();
+        whole.merge(&self.lag_held_up);
+        whole
+    }
+}
+
+/// The window of the measured part that `intended_ns` lies in; `None` outside of it.
+#[inline]
+pub fn window_of(times: &Times, window_ns: u64, intended_ns: u64) -> Option<usize> {
+    let since_ns = times
+        .is_measured(intended_ns)
+        .then(|| intended_ns - times.measure_from_ns)?;
+    Some((since_ns / window_ns.max(1)).min(WINDOWS as u64 - 1) as usize)
+}
+
+/// What a thread hands over at the end of a run.
+#[derive(Debug, Default)]
+pub struct WorkerOutcome {
+    /// Its histograms.
+    pub measurements: Measurements,
+    /// The books of its subscribers.
+    pub books: Vec<Books>,
+    /// The books of its slow subscribers.
+    pub slow_books: Vec<Books>,
+    /// Slow subscribers that lost their connection.
+    pub slow_broken: u64,
+    /// Publisher number and messages sent.
+    pub sent: Vec<(u32, u64)>,
+    /// Messages of the schedule that never left.
+    pub unsent: u64,
+    /// Closed loop: messages taken for lost because nothing moved any more.
+    pub given_up: u64,
+    /// Publishes that the broker refused with a reason code.
+    pub refused: u64,
+    /// Publishers that could not use the Topic Alias that was asked for.
+    pub without_alias: u64,
+    /// Connections that were made again.
+    pub reconnected: u64,
+    /// Why connections broke during the load; the first few.
+    pub broken: Vec<String>,
+    /// Its CPU time.
+    pub usage: ThreadUse,
+    /// TLS version and cipher suite of the first connection.
+    pub negotiated: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_cut_the_measured_part() {
+        let times = Times {
+            start_ns: 0,
+            measure_from_ns: 100,
+            stop_ns: 203,
+        };
+        let windows =
+            [99, 100, 119, 120, 199, 202, 203].map(|intended_ns| window_of(&times, 20, intended_ns));
+        assert_eq!(windows, [None, Some(0), Some(0), Some(1), Some(4), Some(4), None]);
+    }
+
+    #[test]
+    fn service_time_leaves_the_lag_out() {
+        let mut measurements = Measurements::default();
+        measurements.received(0, 1_000_000, Some(400_000));
+        measurements.received(1, 1_000_000, None);
+        assert_eq!(measurements.service.count(), 1);
+        assert!(measurements.service.quantile_ns(1.0).abs_diff(600_000) < 1_000);
+        let mut merged = Measurements::default();
+        merged.merge(&measurements);
+        merged.merge(&measurements);
+        assert_eq!((merged.whole_latency().count(), merged.service.count()), (4, 2));
+    }
+}

@@ -1,0 +1,290 @@
+//! OpenMetrics over HTTP while a load runs.
+//!
+//! Invariants: the load is not slowed: what is shown is what the coordinator knows anyway, ten times a second; a client
+//! that is slow or silent is given up after a second. What breaks them: serving more than one client at a time, which is
+//! not wanted here.
+
+use std::fmt::Write as _;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::measure::timeline::{Phase, Progress};
+use crate::outcome::observer::Observer;
+use crate::outcome::series::IntervalReport;
+
+/// A server that runs until it is dropped, and watches a run.
+#[derive(Debug)]
+pub struct MetricsServer {
+    address: SocketAddr,
+    seen: Arc<Mutex<Seen>>,
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    phase: Option<Phase>,
+    progress: Progress,
+    interval: Option<IntervalReport>,
+}
+
+impl MetricsServer {
+    /// Listens on an address and serves it.
+    ///
+    /// # Errors
+    /// What binding gives.
+    pub fn start(address: SocketAddr) -> io::Result<MetricsServer> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let (seen, over) = (
+            Arc::new(Mutex::new(Seen::default())),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let (shown, ended) = (Arc::clone(&seen), Arc::clone(&over));
+        let builder = std::thread::Builder::new().name("metrics".to_owned());
+        let thread = builder.spawn(move || serve(&listener, &shown, &ended))?;
+        Ok(MetricsServer {
+            address,
+            seen,
+            over,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Seen)) {
+        change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Observer for MetricsServer {
+    fn observe(&mut self, phase: Phase, _: Duration, progress: &Progress) {
+        self.change(|seen| (seen.phase, seen.progress) = (Some(phase), *progress));
+    }
+
+    fn interval(&mut self, interval: &IntervalReport) {
+        self.change(|seen| seen.interval = Some(*interval));
+    }
+}
+
+impl Drop for MetricsServer {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Two that watch the same run.
+pub struct Both<'a>(pub &'a mut dyn Observer, pub &'a mut dyn Observer);
+
+impl Observer for Both<'_> {
+    fn observe(&mut self, phase: Phase, elapsed: Duration, progress: &Progress) {
+        self.0.observe(phase, elapsed, progress);
+        self.1.observe(phase, elapsed, progress);
+    }
+
+    fn interval(&mut self, interval: &IntervalReport) {
+        self.0.interval(interval);
+        self.1.interval(interval);
+    }
+}
+
+fn serve(listener: &TcpListener, seen: &Mutex<Seen>, over: &AtomicBool) {
+    while !over.load(Ordering::Acquire) {
+        match listener.accept() {
+            Ok((client, _)) => {
+                let seen = *seen.lock().unwrap_or_else(PoisonError::into_inner);
+                // A client that is gone misses nothing.
+                let _ = answer(client, &seen);
+            }
+            // Nobody is there, or no descriptor: both pass.
+            Err(_) => std::thread::sleep(PAUSE),
+        }
+    }
+}
+
+fn answer(mut client: TcpStream, seen: &Seen) -> io::Result<()> {
+    client.set_nonblocking(false)?;
+    client.set_read_timeout(Some(PATIENCE))?;
+    client.set_write_timeout(Some(PATIENCE))?;
+    let mut request = [0; 1024];
+    let bytes = client.read(&mut request)?;
+    let request = request.get(..bytes).unwrap_or_default();
+    let known = request.starts_with(b"GET /metrics ") || request.starts_with(b"GET / ");
+    let (status, body) = if known {
+        ("200 OK", text(seen))
+    } else {
+        ("404 Not Found", "only GET /metrics is here\n".to_owned())
+    };
+    write!(
+        client,
+        "HTTP/1.1 {status}\r\nContent-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn text(seen: &Seen) -> String {
+    let Progress {
+        ready,
+        sent,
+        expected,
+        received,
+        in_flight,
+        broken,
+        ..
+    } = seen.progress;
+    let mut text = String::new();
+    let mut family = |name: &str, kind: &str, help: &str, value: u64| {
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "# TYPE loadgen_{name} {kind}\n# HELP loadgen_{name} {help}\nloadgen_{name}{suffix} {value}\n"
+        );
+    };
+    family("connections_ready", "gauge", "Connections that are ready.", ready);
+    family("connections_broken", "counter", "Connections that broke.", broken);
+    family("messages_sent", "counter", "Messages sent.", sent);
+    family(
+        "deliveries",
+        "counter",
+        "Deliveries received, each counted once.",
+        received,
+    );
+    let backlog = expected.saturating_sub(received);
+    family(
+        "backlog",
+        "gauge",
+        "Deliveries that are due and have not come.",
+        backlog,
+    );
+    family(
+        "in_flight",
+        "gauge",
+        "QoS 1 and 2 messages that are not acknowledged.",
+        in_flight,
+    );
+    if let Some(interval) = seen.interval {
+        quantiles(
+            &mut text,
+            "latency",
+            "Intended send time to receive, last interval.",
+            &[
+                ("0.5", interval.p50_ns),
+                ("0.99", interval.p99_ns),
+                ("0.999", interval.p99_9_ns),
+                ("1", interval.max_ns),
+            ],
+        );
+        quantiles(
+            &mut text,
+            "lag",
+            "Intended to actual send time, last interval.",
+            &[("0.5", interval.lag_p50_ns), ("0.99", interval.lag_p99_ns)],
+        );
+    }
+    if let Some(phase) = seen.phase {
+        let name = format!("{phase:?}").to_lowercase();
+        let _ = write!(
+            text,
+            "# TYPE loadgen_phase info\n# HELP loadgen_phase Where the run stands.\nloadgen_phase_info{{phase=\"{name}\"}} 1\n"
+        );
+    }
+    text.push_str("# EOF\n");
+    text
+}
+
+fn quantiles(text: &mut String, name: &str, help: &str, values: &[(&str, u64)]) {
+    let unit = format!("loadgen_{name}_seconds");
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
+        "# TYPE {unit} gauge\n# UNIT {unit} seconds\n# HELP {unit} {help}\n"
+    );
+    for (quantile, value_ns) in values {
+        let _ = writeln!(
+            text,
+            "{unit}{{quantile=\"{quantile}\"}} {}",
+            *value_ns as f64 / 1e9
+        );
+    }
+}
+
+/// Between two looks for a client.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long a client may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::series::Part;
+
+    fn get(address: SocketAddr, path: &str) -> String {
+        let mut client = TcpStream::connect(address).unwrap();
+        write!(client, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn what_was_observed_is_served() {
+        let mut server = MetricsServer::start("127.0.0.1:0".parse().unwrap()).unwrap();
+        let progress = Progress {
+            sent: 12,
+            expected: 12,
+            received: 7,
+            ..Progress::default()
+        };
+        server.observe(Phase::Measuring, Duration::ZERO, &progress);
+        server.interval(&IntervalReport {
+            from_s: 0.0,
+            part: Part::Measured,
+            sent: 1,
+            received: 1,
+            backlog: 0,
+            p50_ns: 1_500_000,
+            p99_ns: 2_000_000,
+            p99_9_ns: 2_000_000,
+            max_ns: 2_000_000,
+            lag_p50_ns: 0,
+            lag_p99_ns: 0,
+        });
+        let answer = get(server.address(), "/metrics");
+        for part in [
+            "HTTP/1.1 200 OK",
+            "application/openmetrics-text",
+            "loadgen_messages_sent_total 12\n",
+            "loadgen_backlog 5\n",
+            "loadgen_latency_seconds{quantile=\"0.5\"} 0.0015\n",
+            "phase=\"measuring\"",
+        ] {
+            assert!(answer.contains(part), "{part} in {answer}");
+        }
+        assert!(answer.ends_with("# EOF\n"));
+        assert!(get(server.address(), "/other").starts_with("HTTP/1.1 404"));
+    }
+
+    #[test]
+    fn a_silent_client_does_not_keep_the_server() {
+        let server = MetricsServer::start("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _silent = TcpStream::connect(server.address()).unwrap();
+        let began = std::time::Instant::now();
+        drop(server);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+}

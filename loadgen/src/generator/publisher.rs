@@ -1,0 +1,375 @@
+//! A publisher: its schedule, its PUBLISH encoded once, and what it has in flight.
+//!
+//! Invariants: the packet of a message is the template with its stamp and packet identifier patched; an identifier is
+//! in use from the PUBLISH to the PUBACK or PUBCOMP [MQTT-2.2.1-4]. What breaks them: a payload shorter than the stamp,
+//! which [`crate::scenario::Scenario::check`] refuses.
+
+use std::num::NonZeroU16;
+
+use mqtt::error::EncodeError;
+use mqtt::packet::{PacketIdentifier, QoS};
+use mqtt::property::{Properties, PropertiesBuf, Property};
+use mqtt::publish_template::PublishTemplate;
+
+use crate::generator::window::Outstanding;
+use crate::measure::timeline::Times;
+use crate::scenario::Scenario;
+use crate::scenario::payload::{self, LAG_BYTES_FROM, Stamp};
+use crate::scenario::properties::Carrier;
+use crate::scenario::schedule::{self, Schedule};
+
+/// One publisher.
+#[derive(Debug)]
+pub struct Publisher {
+    number: u32,
+    run: u16,
+    template: PublishTemplate,
+    /// The next message is the one that tells the broker what the alias stands for.
+    introduces: bool,
+    aliased: Option<Box<Aliased>>,
+    payload_bytes: usize,
+    sent: u64,
+    /// Its QoS 1 and 2 messages; `None` at QoS 0.
+    pub flights: Option<Flights>,
+    /// Its slots; `None` in closed loop.
+    pub schedule: Option<Schedule>,
+    /// Its window in closed loop.
+    pub outstanding: Outstanding,
+    /// Whether the socket or the in-flight window held it up since its last message.
+    pub held_up: bool,
+    /// When its closed-loop window moved last, CLOCK_MONOTONIC ns.
+    pub progress_at_ns: u64,
+    /// Whether it waits for its next intended time.
+    pub scheduled: bool,
+    /// Whether its load is over.
+    pub finished: bool,
+    /// Subscribers that hear it.
+    pub listeners: u32,
+}
+
+impl Publisher {
+    /// The publisher with the number `number`, which publishes to `topic`.
+    ///
+    /// # Errors
+    /// When the PUBLISH would be larger than the protocol allows.
+    pub fn new(scenario: &Scenario, run: u16, number: u32, topic: &str) -> Result<Publisher, EncodeError> {
+        let random = || payload::filler(scenario.payload_bytes, scenario.seed ^ u64::from(number));
+        let text = scenario.text.as_ref();
+        let payload = text.map_or_else(random, |text| text.payload(number));
+        let properties = scenario.properties.of(Carrier::Publish, Some(number))?;
+        let encode = |topic: &str, alias: Properties<'_>| {
+            let mut template = PublishTemplate::new();
+            let (version, qos, retain) = (scenario.version, scenario.qos, scenario.retain);
+            let properties = properties.as_properties();
+            template.encode(version, qos, retain, topic, properties, alias, &payload)?;
+            Ok::<_, EncodeError>(template)
+        };
+        let template = encode(topic, Properties::EMPTY)?;
+        let alias = scenario.properties.topic_alias();
+        let aliased = alias
+            .map(|alias| Aliased::new(alias, topic, encode))
+            .transpose()?;
+        let Scenario { load, seed, .. } = *scenario;
+        let schedule = scenario
+            .interval_ns()
+            .map(|interval_ns| Schedule::new(load.arrival(), interval_ns, schedule::random_of(seed, number)));
+        Ok(Publisher {
+            number,
+            run,
+            template,
+            introduces: false,
+            aliased: aliased.map(Box::new),
+            payload_bytes: payload.len(),
+            sent: 0,
+            flights: (scenario.qos != QoS::AtMostOnce).then(|| Flights::new(scenario.inflight)),
+            schedule,
+            outstanding: Outstanding::default(),
+            held_up: false,
+            progress_at_ns: 0,
+            scheduled: false,
+            finished: false,
+            listeners: 0,
+        })
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Messages sent so far.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Bytes of the largest PUBLISH.
+    pub fn packet_bytes(&self) -> usize {
+        let aliased = self.aliased.as_ref();
+        aliased.map_or(self.template.bytes(), |aliased| aliased.first.bytes())
+    }
+
+    /// A connection begins whose broker takes aliases up to this one: if that is enough for the alias that was asked for,
+    /// the first message says what it stands for and the others have it in the place of their topic [MQTT-3.3.2-7],
+    /// [MQTT-3.3.2-9].
+    pub fn begin_aliases(&mut self, topic_alias_maximum: u16) {
+        let Some(aliased) = &mut self.aliased else {
+            return;
+        };
+        aliased.allowed = aliased.alias.get() <= topic_alias_maximum;
+        self.introduces = aliased.allowed;
+        let template = if aliased.allowed {
+            &aliased.first
+        } else {
+            &aliased.without
+        };
+        self.template.clone_from(template);
+    }
+
+    /// Whether an alias was asked for that the broker does not take.
+    pub fn lacks_alias(&self) -> bool {
+        self.aliased.as_ref().is_some_and(|aliased| !aliased.allowed)
+    }
+
+    /// The first message with the alias is on its way: the others are shorter.
+    #[cold]
+    fn end_introduction(&mut self) {
+        self.introduces = false;
+        if let Some(aliased) = &self.aliased {
+            self.template.clone_from(&aliased.others);
+        }
+    }
+
+    /// Intended time of its next message, CLOCK_MONOTONIC ns; the start of the load in closed loop.
+    #[inline]
+    pub fn next_at_ns(&self, times: &Times) -> u64 {
+        times.start_ns + self.schedule.as_ref().map_or(0, Schedule::next_ns)
+    }
+
+    /// Goes on to the next slot.
+    #[inline]
+    pub fn advance(&mut self) {
+        if let Some(schedule) = &mut self.schedule {
+            schedule.advance();
+        }
+    }
+
+    /// Counts the slots before the end of the load that nothing was sent in, using them up.
+    pub fn unsent(&mut self, times: &Times) -> u64 {
+        let mut unsent = 0;
+        while self.schedule.is_some() && self.next_at_ns(times) < times.stop_ns {
+            self.advance();
+            unsent += 1;
+        }
+        unsent
+    }
+
+    /// Whether a message may leave as far as acknowledgements go.
+    #[inline]
+    pub fn may_publish(&self) -> bool {
+        self.flights.as_ref().is_none_or(Flights::has_room)
+    }
+
+    /// Forgets what is in flight, because the connection is gone; says how much that was.
+    pub fn forget_flights(&mut self) -> u64 {
+        let Some(flights) = &mut self.flights else {
+            return 0;
+        };
+        let count = flights.count() as u64;
+        *flights = Flights::new(flights.limit);
+        count
+    }
+
+    /// Appends the next message. `intended_ns` counts from the run's epoch, `lag_ns` is how much later it leaves,
+    /// `now_ns` is CLOCK_MONOTONIC.
+    #[inline]
+    pub fn publish(&mut self, intended_ns: u64, lag_ns: u64, now_ns: u64, out: &mut Vec<u8>) {
+        match self.flights.as_mut().and_then(|flights| flights.start(now_ns)) {
+            None => self.template.append(out),
+            Some(identifier) => self.template.append_with_identifier(identifier, false, out),
+        }
+        let stamp = Stamp {
+            run: self.run,
+            intended_ns,
+            publisher: self.number,
+            sequence: self.sent as u32,
+            lag_ns: (self.payload_bytes >= LAG_BYTES_FROM).then(|| u32::try_from(lag_ns).unwrap_or(u32::MAX)),
+        };
+        let payload_at = out.len().saturating_sub(self.payload_bytes);
+        stamp.write(out.get_mut(payload_at..).unwrap_or_default());
+        self.sent += 1;
+        if self.introduces {
+            self.end_introduction();
+        }
+    }
+}
+
+/// The packets of a publisher with a Topic Alias.
+#[derive(Debug)]
+struct Aliased {
+    alias: NonZeroU16,
+    /// Topic and alias.
+    first: PublishTemplate,
+    /// The alias alone.
+    others: PublishTemplate,
+    /// The topic alone, for a broker that does not take the alias.
+    without: PublishTemplate,
+    /// Whether the broker takes it.
+    allowed: bool,
+}
+
+impl Aliased {
+    fn new(
+        alias: NonZeroU16,
+        topic: &str,
+        encode: impl Fn(&str, Properties<'_>) -> Result<PublishTemplate, EncodeError>,
+    ) -> Result<Aliased, EncodeError> {
+        let mut property = PropertiesBuf::new();
+        property.push(Property::TopicAlias(alias))?;
+        Ok(Aliased {
+            alias,
+            first: encode(topic, property.as_properties())?,
+            others: encode("", property.as_properties())?,
+            without: encode(topic, Properties::EMPTY)?,
+            allowed: false,
+        })
+    }
+}
+
+/// The messages of one publisher that are not acknowledged.
+#[derive(Debug)]
+pub struct Flights {
+    limit: u16,
+    free: Vec<PacketIdentifier>,
+    /// For each identifier handed out so far, less one: when its PUBLISH left; [`NOT_IN_FLIGHT`] if it is free.
+    left_at_ns: Vec<u64>,
+}
+
+const NOT_IN_FLIGHT: u64 = u64::MAX;
+
+impl Flights {
+    /// At most `limit` messages at a time.
+    pub fn new(limit: u16) -> Flights {
+        Flights {
+            limit: limit.max(1),
+            free: Vec::new(),
+            left_at_ns: Vec::new(),
+        }
+    }
+
+    /// Lowers the limit to what the broker takes (Receive Maximum [MQTT-3.3.4-7]).
+    pub fn restrict(&mut self, receive_maximum: u16) {
+        self.limit = self.limit.min(receive_maximum).max(1);
+    }
+
+    /// How many are in flight.
+    pub fn count(&self) -> usize {
+        self.left_at_ns.len() - self.free.len()
+    }
+
+    fn has_room(&self) -> bool {
+        self.count() < usize::from(self.limit)
+    }
+
+    fn start(&mut self, now_ns: u64) -> Option<PacketIdentifier> {
+        let identifier = match self.free.pop() {
+            Some(identifier) => identifier,
+            None => {
+                self.left_at_ns.push(NOT_IN_FLIGHT);
+                PacketIdentifier::new(u16::try_from(self.left_at_ns.len()).ok()?)?
+            }
+        };
+        *self.entry(identifier)? = now_ns;
+        Some(identifier)
+    }
+
+    /// The last acknowledgement came: when the PUBLISH left; `None` if there is none in flight.
+    pub fn finish(&mut self, identifier: PacketIdentifier) -> Option<u64> {
+        let left_at_ns = std::mem::replace(self.entry(identifier)?, NOT_IN_FLIGHT);
+        if left_at_ns == NOT_IN_FLIGHT {
+            return None;
+        }
+        self.free.push(identifier);
+        Some(left_at_ns)
+    }
+
+    fn entry(&mut self, identifier: PacketIdentifier) -> Option<&mut u64> {
+        self.left_at_ns.get_mut(usize::from(identifier.get()) - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mqtt::version::ProtocolVersion;
+
+    /// What one message says: its topic and its alias; with the stamp where it belongs.
+    fn published(publisher: &mut Publisher, sequence: u32) -> (String, Option<u16>) {
+        let mut out = Vec::new();
+        publisher.publish(5, 0, 7, &mut out);
+        let frame = mqtt::frame::split(&out, u32::MAX).unwrap().unwrap();
+        assert_eq!(frame.wire_bytes, out.len());
+        let publish = mqtt::decode::publish(&frame, ProtocolVersion::V5).unwrap();
+        assert_eq!(publish.properties.content_type(), Some("text"));
+        assert_eq!(publish.payload.len(), 64);
+        let stamp = Stamp::read(publish.payload).unwrap();
+        assert_eq!(
+            (stamp.publisher, stamp.sequence, stamp.intended_ns),
+            (3, sequence, 5)
+        );
+        let alias = publish.properties.topic_alias().map(NonZeroU16::get);
+        (publish.topic.to_owned(), alias)
+    }
+
+    /// [MQTT-3.3.2-7], [MQTT-3.3.2-9]
+    #[test]
+    fn an_alias_is_introduced_on_each_connection_whose_broker_takes_it() {
+        for qos in ["0", "1"] {
+            let line = format!("loadgen -V 5 -q {qos} -D publish topic-alias 2 -D publish content-type text");
+            let request = crate::options::parse(line.split(' ').map(Into::into)).unwrap();
+            let mut publisher = Publisher::new(&request.scenario, 9, 3, "a/long/topic").unwrap();
+            let topic = || "a/long/topic".to_owned();
+            publisher.begin_aliases(2);
+            assert!(!publisher.lacks_alias());
+            assert_eq!(published(&mut publisher, 0), (topic(), Some(2)));
+            assert_eq!(published(&mut publisher, 1), (String::new(), Some(2)));
+            assert_eq!(published(&mut publisher, 2), (String::new(), Some(2)));
+            publisher.begin_aliases(u16::MAX);
+            assert_eq!(published(&mut publisher, 3), (topic(), Some(2)));
+            assert_eq!(published(&mut publisher, 4), (String::new(), Some(2)));
+            publisher.begin_aliases(1);
+            assert!(publisher.lacks_alias());
+            assert_eq!(published(&mut publisher, 5), (topic(), None));
+            assert_eq!(published(&mut publisher, 6), (topic(), None));
+        }
+    }
+
+    fn identifier(number: u16) -> PacketIdentifier {
+        PacketIdentifier::new(number).unwrap()
+    }
+
+    #[test]
+    fn identifiers_are_unique_while_in_flight_and_come_back() {
+        let mut flights = Flights::new(3);
+        let mut started: Vec<u16> = (0..3).map(|now| flights.start(now).unwrap().get()).collect();
+        started.sort_unstable();
+        assert_eq!(started, [1, 2, 3]);
+        assert!(!flights.has_room());
+        assert_eq!(flights.finish(identifier(2)), Some(1));
+        assert_eq!(flights.finish(identifier(2)), None, "acknowledged twice");
+        assert_eq!(flights.finish(identifier(9)), None, "never sent");
+        assert!(flights.has_room());
+        assert_eq!(flights.start(7).map(PacketIdentifier::get), Some(2));
+        assert_eq!(flights.finish(identifier(2)), Some(7));
+    }
+
+    #[test]
+    fn all_identifiers_can_be_in_flight() {
+        let mut flights = Flights::new(u16::MAX);
+        for _ in 0..u16::MAX {
+            assert!(flights.has_room() && flights.start(0).is_some());
+        }
+        assert!(!flights.has_room());
+        flights.restrict(10);
+        assert!(!flights.has_room());
+    }
+}

@@ -1,0 +1,165 @@
+//! The state that the threads of one run share.
+//!
+//! Invariant: a gauge has one writer, its thread, and is read by the coordinator only.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use transport::ring::Waker;
+
+use crate::generator::identity;
+use crate::generator::window::DeliveryWindow;
+use crate::measure::ledger::Ledger;
+use crate::measure::timeline::{Progress, Timeline};
+use crate::outcome::series;
+use crate::scenario::topics::TopicPlan;
+use crate::scenario::{Load, Scenario};
+use crate::target::endpoint::Endpoint;
+
+/// What one thread says of itself while it runs; on cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Gauges {
+    /// Connections that are ready.
+    pub ready: AtomicU64,
+    /// Messages sent.
+    pub sent: AtomicU64,
+    /// Deliveries that they call for.
+    pub expected: AtomicU64,
+    /// Deliveries received, each counted once.
+    pub received: AtomicU64,
+    /// QoS 1 and 2 messages that are not acknowledged.
+    pub in_flight: AtomicU64,
+    /// Publishers with messages on their schedule.
+    pub unfinished: AtomicU64,
+    /// Deliveries to slow subscribers received.
+    pub slow_received: AtomicU64,
+    /// Connections lost.
+    pub broken: AtomicU64,
+}
+
+/// Publishers of another thread that have room again.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    publishers: Mutex<Vec<u32>>,
+    waker: OnceLock<Waker>,
+}
+
+impl Mailbox {
+    /// The owner's waker.
+    pub fn open(&self, waker: Waker) {
+        // A mailbox is opened once, by its thread.
+        let _ = self.waker.set(waker);
+    }
+
+    /// Hands over `publishers`, leaving it empty, and wakes the owner.
+    pub fn post(&self, publishers: &mut Vec<u32>) {
+        if let Ok(mut waiting) = self.publishers.lock() {
+            waiting.append(publishers);
+        }
+        self.wake();
+    }
+
+    /// Takes everything that was posted.
+    pub fn take(&self, into: &mut Vec<u32>) {
+        if let Ok(mut waiting) = self.publishers.lock() {
+            into.append(&mut waiting);
+        }
+    }
+
+    /// Wakes the owner.
+    pub fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake();
+        }
+    }
+}
+
+/// Everything that the threads of one run share.
+#[derive(Debug)]
+pub struct Run {
+    /// What is measured.
+    pub scenario: Scenario,
+    /// Who hears whom.
+    pub plan: TopicPlan,
+    /// Its number, in stamps, topics and client identifiers.
+    pub number: u16,
+    /// Where stamps count from, CLOCK_MONOTONIC ns.
+    pub epoch_ns: u64,
+    /// The broker.
+    pub endpoint: Endpoint,
+    /// Length of the intervals of the time series, ns.
+    pub interval_ns: u64,
+    /// The phases.
+    pub timeline: Timeline,
+    /// One for each thread.
+    pub gauges: Vec<Gauges>,
+    /// One for each thread.
+    pub mailboxes: Vec<Mailbox>,
+    /// One for each publisher; empty in open loop.
+    pub windows: Vec<DeliveryWindow>,
+    /// The books of the groups of a shared subscription.
+    pub groups: Vec<Arc<Mutex<Ledger>>>,
+}
+
+impl Run {
+    /// The state of a run that has not begun.
+    pub fn new(scenario: Scenario, endpoint: Endpoint, number: u16, epoch_ns: u64) -> Run {
+        let Scenario {
+            publishers,
+            subscribers,
+            threads,
+            load,
+            ..
+        } = scenario;
+        let topics = identity::named_topics(&scenario, number);
+        let plan = TopicPlan::new(topics, publishers, subscribers, number);
+        let group = || Arc::new(Mutex::new(Ledger::new(plan.heard(0))));
+        let groups = (0..plan.groups()).map(|_| group()).collect();
+        let windows = match load {
+            Load::Paced { .. } | Load::Flood | Load::Idle => Vec::new(),
+            Load::Saturating { window } => (0..publishers)
+                .map(|publisher| DeliveryWindow::new(window, plan.listeners(publisher)))
+                .collect(),
+        };
+        Run {
+            interval_ns: series::interval_ns(&scenario),
+            scenario,
+            plan,
+            number,
+            epoch_ns,
+            endpoint,
+            timeline: Timeline::new(),
+            gauges: (0..threads).map(|_| Gauges::default()).collect(),
+            mailboxes: (0..threads).map(|_| Mailbox::default()).collect(),
+            windows,
+            groups,
+        }
+    }
+
+    /// What all threads together have done so far.
+    pub fn progress(&self) -> Progress {
+        let mut progress = Progress::default();
+        for gauges in &self.gauges {
+            progress.ready += gauges.ready.load(Ordering::Relaxed);
+            progress.sent += gauges.sent.load(Ordering::Relaxed);
+            progress.expected += gauges.expected.load(Ordering::Relaxed);
+            progress.received += gauges.received.load(Ordering::Relaxed);
+            progress.in_flight += gauges.in_flight.load(Ordering::Relaxed);
+            progress.unfinished += gauges.unfinished.load(Ordering::Relaxed);
+            progress.slow_received += gauges.slow_received.load(Ordering::Relaxed);
+            progress.broken += gauges.broken.load(Ordering::Relaxed);
+        }
+        progress
+    }
+
+    /// Wakes every thread.
+    pub fn wake_all(&self) {
+        self.mailboxes.iter().for_each(Mailbox::wake);
+    }
+
+    /// The thread that runs a client.
+    pub fn thread_of(&self, client: u32) -> usize {
+        client as usize % self.scenario.threads.max(1)
+    }
+}

@@ -1,0 +1,275 @@
+//! A subscriber: acknowledges what comes and keeps the books of it.
+//!
+//! Invariants: each QoS 1 PUBLISH is answered by one PUBACK, each QoS 2 PUBLISH by PUBREC and each PUBREL by PUBCOMP
+//! [MQTT-4.3.2-4], [MQTT-4.3.3-8]; a QoS 2 message counts when its PUBLISH comes, and a second PUBLISH of it is a
+//! duplicate in the ledger.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mqtt::encode;
+use mqtt::frame::PacketType;
+use mqtt::packet::{Publish, QoS};
+use mqtt::reason::ReasonCode;
+use mqtt::version::ProtocolVersion;
+
+use crate::measure::ledger::{Entry, Ledger, Totals};
+use crate::scenario::payload::Stamp;
+
+/// One subscriber.
+#[derive(Debug)]
+pub struct Subscriber {
+    run: u16,
+    version: ProtocolVersion,
+    books: Books,
+    slow: bool,
+}
+
+/// Where a subscriber enters what comes.
+#[derive(Debug)]
+pub enum Books {
+    /// Its own.
+    Own(Ledger),
+    /// Those of its group of a shared subscription.
+    Group(Member),
+}
+
+/// A member of a group: what comes twice to the group is a duplicate, what comes late to the member is out of order.
+#[derive(Debug)]
+pub struct Member {
+    group: Arc<Mutex<Ledger>>,
+    /// For each publisher, one more than the highest sequence that came.
+    next: Box<[u32]>,
+    reordered: u64,
+}
+
+impl Member {
+    /// A member that hears so many publishers.
+    pub fn new(group: Arc<Mutex<Ledger>>, publishers: u32) -> Member {
+        Member {
+            group,
+            next: vec![0; publishers as usize].into_boxed_slice(),
+            reordered: 0,
+        }
+    }
+
+    fn enter(&mut self, publisher: u32, sequence: u32) -> Entry {
+        let next = self.next.get_mut(publisher as usize);
+        let behind = next.is_some_and(|next| {
+            let behind = (sequence.wrapping_sub(*next) as i32) < 0;
+            if !behind {
+                *next = sequence.wrapping_add(1);
+            }
+            behind
+        });
+        let entry = lock(&self.group).enter(publisher, sequence);
+        match entry {
+            Entry::InOrder | Entry::Reordered if behind => {
+                self.reordered += 1;
+                Entry::Reordered
+            }
+            Entry::Reordered => Entry::InOrder,
+            entry => entry,
+        }
+    }
+}
+
+impl Books {
+    fn enter(&mut self, publisher: u32, sequence: u32) -> Entry {
+        match self {
+            Books::Own(ledger) => ledger.enter(publisher, sequence),
+            Books::Group(member) => member.enter(publisher, sequence),
+        }
+    }
+
+    fn enter_foreign(&mut self) {
+        match self {
+            Books::Own(ledger) => ledger.enter_foreign(),
+            Books::Group(member) => lock(&member.group).enter_foreign(),
+        }
+    }
+
+    /// Closes them; a group's own books are closed by [`close_group`].
+    pub fn close(&self, sent: impl Fn(u32) -> u64) -> Totals {
+        match self {
+            Books::Own(ledger) => ledger.close(sent),
+            Books::Group(member) => Totals {
+                reordered: member.reordered,
+                ..Totals::default()
+            },
+        }
+    }
+}
+
+/// Closes the books of a group: each message once to the group, in any order between its members.
+pub fn close_group(group: &Mutex<Ledger>, sent: impl Fn(u32) -> u64) -> Totals {
+    Totals {
+        reordered: 0,
+        ..lock(group).close(sent)
+    }
+}
+
+/// The ledger is whole between any two of its calls, so a thread that panicked meanwhile changes nothing.
+fn lock(group: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    group.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Subscriber {
+    /// A subscriber of the run `run` with these books.
+    pub fn new(run: u16, version: ProtocolVersion, books: Books) -> Subscriber {
+        Subscriber {
+            run,
+            version,
+            books,
+            slow: false,
+        }
+    }
+
+    /// One of the slow ones: its messages are in books of their own and in no latency.
+    pub fn slow(run: u16, version: ProtocolVersion, books: Books) -> Subscriber {
+        Subscriber {
+            slow: true,
+            ..Subscriber::new(run, version, books)
+        }
+    }
+
+    /// Whether it is one of the slow ones.
+    #[inline]
+    pub fn is_slow(&self) -> bool {
+        self.slow
+    }
+
+    /// Acknowledges a message and enters it. Gives its stamp if it counts: received for the first time.
+    #[inline]
+    pub fn receive(&mut self, publish: &Publish<'_>, out: &mut Vec<u8>) -> Option<Stamp> {
+        if let Some(identifier) = publish.packet_identifier {
+            let answer = if publish.qos == QoS::ExactlyOnce {
+                PacketType::PubRec
+            } else {
+                PacketType::PubAck
+            };
+            encode::ack(answer, identifier, ReasonCode::Success, self.version, out);
+        }
+        let Some(stamp) = Stamp::read(publish.payload).filter(|stamp| stamp.run == self.run) else {
+            self.books.enter_foreign();
+            return None;
+        };
+        match self.books.enter(stamp.publisher, stamp.sequence) {
+            Entry::InOrder | Entry::Reordered => Some(stamp),
+            Entry::Duplicate | Entry::Foreign => None,
+        }
+    }
+
+    /// Its books.
+    pub fn into_books(self) -> Books {
+        self.books
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::ledger::Heard;
+    use crate::scenario::payload::filler;
+    use mqtt::packet::PacketIdentifier;
+    use mqtt::property::Properties;
+
+    fn publish(qos: QoS, payload: &[u8]) -> Publish<'_> {
+        let packet_identifier = (qos != QoS::AtMostOnce).then(|| PacketIdentifier::new(0x0102).unwrap());
+        Publish {
+            dup: false,
+            qos,
+            retain: false,
+            topic: "t",
+            packet_identifier,
+            properties: Properties::EMPTY,
+            payload,
+        }
+    }
+
+    fn stamped(run: u16, sequence: u32) -> Vec<u8> {
+        let mut payload = filler(16, 1);
+        Stamp {
+            run,
+            intended_ns: 5,
+            publisher: 0,
+            sequence,
+            lag_ns: None,
+        }
+        .write(&mut payload);
+        payload
+    }
+
+    #[test]
+    fn each_qos_gets_its_acknowledgement_even_for_a_duplicate() {
+        let ledger = Ledger::new(Heard {
+            first: 0,
+            step: 1,
+            count: 1,
+        });
+        let mut subscriber = Subscriber::new(7, ProtocolVersion::V3_1_1, Books::Own(ledger));
+        for (qos, answer) in [
+            (QoS::AtMostOnce, &[][..]),
+            (QoS::AtLeastOnce, &[0x40, 2, 1, 2][..]),
+            (QoS::ExactlyOnce, &[0x50, 2, 1, 2][..]),
+        ] {
+            let payload = stamped(7, qos as u32);
+            for first in [true, false] {
+                let mut out = Vec::new();
+                assert_eq!(
+                    subscriber.receive(&publish(qos, &payload), &mut out).is_some(),
+                    first
+                );
+                assert_eq!(out, answer);
+            }
+        }
+        let totals = subscriber.into_books().close(|_| 3);
+        assert_eq!((totals.received, totals.duplicate, totals.lost), (3, 3, 0));
+    }
+
+    #[test]
+    fn a_message_of_another_run_is_acknowledged_and_not_counted() {
+        let ledger = Ledger::new(Heard {
+            first: 0,
+            step: 1,
+            count: 1,
+        });
+        let mut subscriber = Subscriber::new(7, ProtocolVersion::V3_1_1, Books::Own(ledger));
+        for payload in [stamped(8, 0), b"short".to_vec()] {
+            let mut out = Vec::new();
+            assert_eq!(
+                subscriber.receive(&publish(QoS::AtLeastOnce, &payload), &mut out),
+                None
+            );
+            assert_eq!(out.len(), 4);
+        }
+        assert_eq!(subscriber.into_books().close(|_| 0).foreign, 2);
+    }
+
+    #[test]
+    fn a_group_gets_each_message_once_and_members_keep_their_own_order() {
+        let heard = Heard {
+            first: 0,
+            step: 1,
+            count: 1,
+        };
+        let group = Arc::new(Mutex::new(Ledger::new(heard)));
+        let mut members = [0, 1].map(|_| Member::new(Arc::clone(&group), 1));
+        let entries = [(0, 0), (0, 2), (1, 1), (1, 3), (0, 3), (1, 0)]
+            .map(|(member, sequence)| members[member].enter(0, sequence));
+        use Entry::{Duplicate, InOrder};
+        assert_eq!(
+            entries,
+            [InOrder, InOrder, InOrder, InOrder, Duplicate, Duplicate]
+        );
+        let totals = close_group(&group, |_| 5);
+        assert_eq!((totals.expected, totals.received, totals.lost), (5, 4, 1));
+        assert_eq!((totals.duplicate, totals.reordered), (2, 0));
+        assert_eq!(members[1].enter(0, 2), Duplicate);
+        let late = Ledger::new(heard);
+        let mut member = Member::new(Arc::new(Mutex::new(late)), 1);
+        assert_eq!(
+            [1, 0].map(|sequence| member.enter(0, sequence)),
+            [InOrder, Entry::Reordered]
+        );
+    }
+}

@@ -1,0 +1,248 @@
+//! Connecting with a bounded number of connections on their way.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use transport::clock::monotonic_ns;
+use transport::ring::Token;
+
+use super::{Client, Role, Worker, token_of};
+use crate::connection::{Broken, Connection, local_address};
+use crate::generator::handshake::{self, Stage};
+use crate::generator::identity::Who;
+use crate::generator::publisher::Publisher;
+use crate::generator::subscriber::{Books, Member, Subscriber};
+use crate::measure::ledger::Ledger;
+use crate::measure::timeline::nanoseconds;
+use crate::scenario::Scenario;
+use crate::system::error::Failure;
+
+impl Worker<'_> {
+    /// Connects all clients; the first that fails ends the run.
+    pub(super) fn connect_all(&mut self) -> Result<(), Failure> {
+        let share = self
+            .run
+            .scenario
+            .connect_concurrency
+            .div_ceil(self.run.scenario.threads);
+        let began_ns = monotonic_ns();
+        while self.ready < self.order.len() {
+            if self.run.timeline.is_over() {
+                return Err(Failure::Interrupted);
+            }
+            let allowed = self.allowed(began_ns);
+            while self.clients.len() < allowed && self.clients.len() - self.ready < share {
+                self.start_next()?;
+            }
+            self.turn(if allowed < self.order.len() {
+                RAMP_TURN
+            } else {
+                TURN
+            })?;
+            self.flush_dirty();
+            self.refuse_late();
+            self.publish_gauges();
+            if let Some(cause) = self.load.causes.first() {
+                return Err(Failure::Connect(format!("cannot connect {cause}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many connections may have begun by now: all, or those that the ramp has come to.
+    fn allowed(&self, began_ns: u64) -> usize {
+        let Some(ramp) = self.run.scenario.ramp.filter(|ramp| !ramp.is_zero()) else {
+            return self.order.len();
+        };
+        let share = (monotonic_ns() - began_ns) as f64 / nanoseconds(ramp) as f64;
+        ((share * self.order.len() as f64) as usize + 1).min(self.order.len())
+    }
+
+    fn start_next(&mut self) -> Result<(), Failure> {
+        let slot = self.clients.len();
+        let Some(&who) = self.order.get(slot) else {
+            return Ok(());
+        };
+        let client = self.new_client(who, token_of(slot, 0));
+        let host = self.run.endpoint.host(who.number());
+        let client =
+            client.map_err(|broken| Failure::Connect(format!("cannot connect {who} to {host}: {broken}")))?;
+        self.clients.push(client);
+        Ok(())
+    }
+
+    fn new_client(&mut self, who: Who, token: Token) -> Result<Client, Broken> {
+        let run = self.run;
+        let role = match who {
+            Who::Publisher(number) => {
+                let mut publisher = Publisher::new(&run.scenario, run.number, number, &run.plan.name(number))
+                    .map_err(|error| Broken::Refused(error.to_string()))?;
+                publisher.listeners = run.plan.listeners(number);
+                Role::Publisher(publisher)
+            }
+            Who::Slow(number) => {
+                let heard = run.plan.heard(run.scenario.model_of(number));
+                let books = Books::Own(Ledger::new(heard));
+                Role::Subscriber(Subscriber::slow(run.number, run.scenario.version, books))
+            }
+            Who::Subscriber(number) => {
+                let group = run
+                    .plan
+                    .group(number)
+                    .and_then(|group| run.groups.get(group as usize));
+                let books = match group {
+                    Some(group) => Books::Group(Member::new(Arc::clone(group), run.scenario.publishers)),
+                    None => Books::Own(Ledger::new(run.plan.heard(number))),
+                };
+                Role::Subscriber(Subscriber::new(run.number, run.scenario.version, books))
+            }
+        };
+        let connection = self.new_connection(who, token)?;
+        let now_ns = monotonic_ns();
+        Ok(Client {
+            connection,
+            role,
+            stage: Stage::Tcp,
+            who,
+            generation: 0,
+            stalled: false,
+            again_at_ns: 0,
+            started_at_ns: now_ns,
+            entered_at_ns: now_ns,
+            dirty: false,
+        })
+    }
+
+    fn new_connection(&mut self, who: Who, token: Token) -> Result<Connection, Broken> {
+        let run = self.run;
+        let endpoint = &run.endpoint;
+        let local = local_address(&run.scenario.bind, who.number() as usize);
+        let stream = endpoint.stream(who.number())?;
+        let Scenario {
+            payload_bytes,
+            properties,
+            ..
+        } = &run.scenario;
+        let packet_bytes_max = (payload_bytes + properties.bytes_max() + PACKET_BYTES_SPARE) as u32;
+        Connection::start(
+            &mut self.ring,
+            endpoint.host(who.number()).address,
+            local,
+            stream,
+            token,
+            packet_bytes_max,
+        )
+    }
+
+    /// Connects the clients again whose time has come; their books and schedules go on.
+    pub(super) fn reconnect_lost(&mut self, now_ns: u64) {
+        if !self.run.scenario.reconnect {
+            return;
+        }
+        self.refuse_late();
+        for slot in 0..self.clients.len() {
+            let Some(client) = self.clients.get_mut(slot) else {
+                return;
+            };
+            if client.again_at_ns == 0 || client.again_at_ns > now_ns || client.stage != Stage::Closed {
+                continue;
+            }
+            client.generation += 1;
+            client.again_at_ns = 0;
+            let (who, token) = (client.who, token_of(slot, client.generation));
+            let connection = self.new_connection(who, token);
+            let Some(client) = self.clients.get_mut(slot) else {
+                return;
+            };
+            match connection {
+                Ok(connection) => {
+                    client.connection = connection;
+                    client.enter(Stage::Tcp, now_ns);
+                    client.started_at_ns = now_ns;
+                }
+                Err(_) => client.again_at_ns = now_ns + nanoseconds(TURN),
+            }
+        }
+    }
+
+    /// The TCP connection is there, or not.
+    pub(super) fn connected(&mut self, token: Token, result: io::Result<()>) {
+        let Some(slot) = self.slot_of_token(token) else {
+            return;
+        };
+        let Some(client) = self.clients.get_mut(slot) else {
+            return;
+        };
+        if let Err(error) = result {
+            return self.lose(slot, &Broken::Socket(error));
+        }
+        let now_ns = monotonic_ns();
+        self.load.measurements.tcp.record(now_ns - client.entered_at_ns);
+        client.enter(Stage::Tls, now_ns);
+        client.connection.connected(&mut self.ring);
+        self.advance(slot, now_ns);
+        self.mark_dirty(slot);
+    }
+
+    /// Goes from stage to stage as far as what came allows.
+    pub(super) fn advance(&mut self, slot: usize, now_ns: u64) {
+        let Some(client) = self.clients.get_mut(slot) else {
+            return;
+        };
+        if client.stage == Stage::Tls && !client.connection.stream().is_securing() {
+            if let Some(negotiated) = client.connection.stream().negotiated() {
+                self.load.measurements.tls.record(now_ns - client.entered_at_ns);
+                self.load.negotiated.get_or_insert(negotiated);
+            }
+            client.enter(Stage::WebSocket, now_ns);
+        }
+        if client.stage == Stage::WebSocket && !client.connection.stream().is_handshaking() {
+            if client.connection.stream().is_web_socket() {
+                let took_ns = now_ns - client.entered_at_ns;
+                self.load.measurements.web_socket.record(took_ns);
+            }
+            client.enter(Stage::ConnAck, now_ns);
+            if let Err(error) = handshake::connect(self.run, client.who, client.connection.out()) {
+                return self.lose(slot, &Broken::Refused(error.to_string()));
+            }
+        }
+        if client.stage == Stage::Ready && client.started_at_ns != 0 {
+            client.started_at_ns = 0;
+            self.ready += 1;
+            if client.generation > 0 {
+                self.load.reconnected += 1;
+                self.load.resumed.push(slot as u32);
+            }
+        }
+    }
+
+    /// Ends the clients whose time to become ready is over.
+    fn refuse_late(&mut self) {
+        let timeout = self.run.scenario.connect_timeout;
+        let now_ns = monotonic_ns();
+        let late = |client: &Client| {
+            client.started_at_ns != 0 && now_ns.saturating_sub(client.started_at_ns) > nanoseconds(timeout)
+        };
+        if let Some(slot) = self.clients.iter().position(late) {
+            self.lose(slot, &Broken::Timeout(timeout.as_secs()));
+        }
+    }
+}
+
+impl Client {
+    /// Begins the next stage.
+    pub(super) fn enter(&mut self, stage: Stage, now_ns: u64) {
+        self.stage = stage;
+        self.entered_at_ns = now_ns;
+    }
+}
+
+/// Longest sleep while connections are being made.
+const TURN: Duration = Duration::from_millis(100);
+
+/// The same while a ramp says when the next one begins.
+const RAMP_TURN: Duration = Duration::from_millis(1);
+
+/// What a received packet may have besides the payload and the properties that were given: header, topic, more of them.
+const PACKET_BYTES_SPARE: usize = 64 * 1024 + 1024;

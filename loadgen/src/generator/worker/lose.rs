@@ -1,0 +1,103 @@
+//! Connections that are over before their time, and how what comes late for them is told from their successors'.
+
+use transport::clock::monotonic_ns;
+use transport::ring::Token;
+use transport::stream::StreamError;
+use transport::websocket::client::UpgradeError;
+
+use super::{Role, Worker};
+use crate::connection::Broken;
+use crate::generator::handshake::Stage;
+use crate::generator::identity::Who;
+use crate::target::endpoint::Endpoint;
+
+impl Worker<'_> {
+    /// A connection is over before its time.
+    pub(super) fn lose(&mut self, slot: usize, broken: &Broken) {
+        let Some(client) = self
+            .clients
+            .get_mut(slot)
+            .filter(|client| client.stage != Stage::Closed)
+        else {
+            return;
+        };
+        if matches!(client.who, Who::Slow(_)) && self.load.times.is_some() {
+            // That a broker parts with one that does not read is its policy and no failure of the load.
+            client.stage = Stage::Closed;
+            client.connection.shut_down();
+            self.ready -= 1;
+            self.load.slow_broken += 1;
+            return;
+        }
+        let endpoint = &self.run.endpoint;
+        let hint = hint(client.stage, broken, endpoint);
+        let (who, host) = (client.who, endpoint.host(client.who.number()));
+        let cause = format!("{who} to {host} ({}): {broken}{hint}", client.stage.name());
+        self.load.causes.push(cause);
+        self.load.causes.truncate(CAUSES_MAX);
+        let again = self.run.scenario.reconnect && self.load.times.is_some();
+        let was_ready = client.stage == Stage::Ready && client.started_at_ns == 0;
+        if let Role::Publisher(publisher) = &mut client.role {
+            let flights = publisher.forget_flights();
+            if again {
+                self.load.in_flight = self.load.in_flight.saturating_sub(flights);
+            } else {
+                let unfinished = u64::from(!publisher.finished);
+                self.load.unfinished = self.load.unfinished.saturating_sub(unfinished);
+                publisher.finished = true;
+            }
+        }
+        if again {
+            client.again_at_ns = monotonic_ns() + AGAIN_AFTER_NS;
+        }
+        client.stage = Stage::Closed;
+        client.connection.shut_down();
+        self.ready -= usize::from(was_ready);
+        // What fails while it is made again was counted when it broke.
+        self.load.broken += u64::from(was_ready || !again);
+    }
+
+    /// The slot of a completion's client, if it is for the connection that the client has now.
+    pub(super) fn slot_of_token(&self, token: Token) -> Option<usize> {
+        let slot = (token.0 & SLOT_MASK) as usize;
+        let client = self.clients.get(slot)?;
+        (client.generation & GENERATION_MASK == token.0 >> SLOT_BITS).then_some(slot)
+    }
+}
+
+/// What may be behind a connection that ends while it is being made.
+fn hint(stage: Stage, broken: &Broken, endpoint: &Endpoint) -> &'static str {
+    match (stage, broken, endpoint.is_tls()) {
+        (Stage::ConnAck | Stage::WebSocket, Broken::Closed | Broken::Socket(_), false)
+            if endpoint.web_socket =>
+        {
+            "; if the port speaks TLS, give --cafile, and if it speaks no WebSocket, leave --ws out"
+        }
+        (Stage::ConnAck, Broken::Closed | Broken::Socket(_), false) => {
+            "; if the port speaks TLS, give --cafile, and if it speaks WebSocket, --ws"
+        }
+        (Stage::WebSocket, Broken::Closed | Broken::Socket(_), true) => {
+            "; if the port speaks no WebSocket, leave --ws out"
+        }
+        (Stage::WebSocket, Broken::Tls(StreamError::Upgrade(UpgradeError::Status(..))), _) => {
+            "; is --ws-path right?"
+        }
+        (Stage::Tls, Broken::Closed | Broken::Socket(_), true) => "; if the port speaks no TLS, leave it out",
+        _ => "",
+    }
+}
+
+/// The token of a slot's connection: the slot in the low bits, how often it was made above.
+pub(super) fn token_of(slot: usize, generation: u64) -> Token {
+    Token((generation & GENERATION_MASK) << SLOT_BITS | slot as u64)
+}
+
+const SLOT_BITS: u32 = 32;
+const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
+const GENERATION_MASK: u64 = (1 << 20) - 1;
+
+/// How long a client waits before it connects again.
+const AGAIN_AFTER_NS: u64 = 100_000_000;
+
+/// Causes of broken connections that are kept for the report.
+const CAUSES_MAX: usize = 5;

@@ -1,0 +1,301 @@
+//! Sending: at the intended times, as fast as the windows allow, or as the sockets take it.
+
+use std::cmp::Reverse;
+
+use transport::clock::monotonic_ns;
+
+use super::{Client, LoadState, Role, Worker};
+use crate::generator::handshake::Stage;
+use crate::generator::measure::window_of;
+use crate::generator::publisher::Publisher;
+use crate::generator::state::Run;
+use crate::measure::timeline::Times;
+use crate::scenario::Load;
+
+impl Worker<'_> {
+    /// Puts every publisher on the schedule once the load has its times.
+    pub(super) fn begin_load(&mut self) {
+        if self.load.times.is_some() {
+            return;
+        }
+        let Some(times) = self.run.timeline.times() else {
+            return;
+        };
+        self.load.times = Some(times);
+        self.load.interval.thread = self.index;
+        self.load.interval_ends_ns = times.start_ns + self.run.interval_ns;
+        for (slot, client) in self.clients.iter_mut().enumerate() {
+            let Role::Publisher(publisher) = &mut client.role else {
+                continue;
+            };
+            if self.run.scenario.load == Load::Idle {
+                publisher.finished = true;
+                continue;
+            }
+            // Without a schedule nothing is left to do when the time is over.
+            self.load.unfinished += u64::from(publisher.schedule.is_some() && !publisher.finished);
+            publisher.scheduled = true;
+            self.due
+                .push(Reverse((publisher.next_at_ns(&times), slot as u32)));
+        }
+    }
+
+    /// Publishers that were held up, or have room in their window again.
+    pub(super) fn resume_publishers(&mut self) {
+        let mut resumed = std::mem::take(&mut self.load.resumed);
+        for slot in resumed.drain(..) {
+            self.publish_of(slot);
+        }
+        // What was announced meanwhile waits for the next turn.
+        if self.load.resumed.is_empty() {
+            self.load.resumed = resumed;
+        }
+    }
+
+    /// Publishers whose time has come; a bounded number, so that receiving is not starved.
+    pub(super) fn publish_due(&mut self) {
+        for _ in 0..PUBLISHERS_A_TURN {
+            let Some(&Reverse((at_ns, slot))) = self.due.peek() else {
+                return;
+            };
+            // Behind the end of the load there is nothing to wait for: such publishers are finished.
+            if at_ns > monotonic_ns() && at_ns < self.stop_ns() {
+                return;
+            }
+            self.due.pop();
+            if let Some(Client {
+                role: Role::Publisher(publisher),
+                ..
+            }) = self.clients.get_mut(slot as usize)
+            {
+                publisher.scheduled = false;
+            }
+            self.publish_of(slot);
+        }
+    }
+
+    /// When the load ends, as far as this thread knows.
+    pub(super) fn stop_ns(&self) -> u64 {
+        self.load.times.map_or(u64::MAX, |times| times.stop_ns)
+    }
+
+    /// Sends what a publisher may send now, and says when it is due again.
+    fn publish_of(&mut self, slot: u32) {
+        let (Some(times), Some(client)) = (self.load.times, self.clients.get_mut(slot as usize)) else {
+            return;
+        };
+        let Client {
+            connection,
+            role: Role::Publisher(publisher),
+            stage: Stage::Ready,
+            ..
+        } = client
+        else {
+            return;
+        };
+        if publisher.finished || connection.is_blocked() {
+            publisher.held_up = true;
+            return;
+        }
+        let now_ns = monotonic_ns();
+        for _ in 0..FLUSHES_A_VISIT {
+            let next = fill(
+                publisher,
+                connection.out(),
+                &mut self.load,
+                self.run,
+                &times,
+                now_ns,
+            );
+            if let Err(broken) = connection.flush(&mut self.ring, &mut self.scratch, now_ns) {
+                return self.lose(slot as usize, &broken);
+            }
+            let at_ns = match next {
+                // The ring tells when the rest has left.
+                Next::More | Next::InTurn if connection.is_blocked() => {
+                    publisher.held_up = true;
+                    return;
+                }
+                Next::More => continue,
+                Next::InTurn => now_ns,
+                Next::At(at_ns) => at_ns,
+                Next::Resumed => return,
+                Next::Finished => {
+                    publisher.finished = true;
+                    self.load.unfinished = self.load.unfinished.saturating_sub(1);
+                    return;
+                }
+            };
+            if !std::mem::replace(&mut publisher.scheduled, true) {
+                self.due.push(Reverse((at_ns, slot)));
+            }
+            return;
+        }
+        self.load.resumed.push(slot);
+    }
+
+    /// Closed loop: takes messages for lost that have not come for seconds, so that the run goes on and tells.
+    pub(super) fn give_up_stalled(&mut self, now_ns: u64) {
+        let subscribers = self.subscribers;
+        for (slot, client) in self.clients.iter_mut().enumerate().skip(subscribers) {
+            let Role::Publisher(publisher) = &mut client.role else {
+                continue;
+            };
+            let stalled =
+                publisher.progress_at_ns != 0 && now_ns.saturating_sub(publisher.progress_at_ns) > STALLED_NS;
+            if stalled && !publisher.finished && self.run.windows.get(publisher.number() as usize).is_some() {
+                publisher.progress_at_ns = now_ns;
+                self.load.given_up += u64::from(publisher.outstanding.give_up());
+                self.load.resumed.push(slot as u32);
+            }
+        }
+    }
+}
+
+/// When a publisher goes on.
+enum Next {
+    /// At once, after a flush.
+    More,
+    /// When those that are due have had their turn.
+    InTurn,
+    /// At this time, CLOCK_MONOTONIC ns.
+    At(u64),
+    /// When something that comes in resumes it.
+    Resumed,
+    /// Never: its load is over.
+    Finished,
+}
+
+fn fill(
+    publisher: &mut Publisher,
+    out: &mut Vec<u8>,
+    load: &mut LoadState,
+    run: &Run,
+    times: &Times,
+    now_ns: u64,
+) -> Next {
+    match run.scenario.load {
+        Load::Saturating { .. } => fill_window(publisher, out, load, run, times, now_ns),
+        Load::Flood => fill_flood(publisher, out, load, run, times, now_ns),
+        Load::Paced { .. } | Load::Idle => fill_overdue(publisher, out, load, run, times, now_ns),
+    }
+}
+
+/// Open loop: every message whose intended time is over.
+fn fill_overdue(
+    publisher: &mut Publisher,
+    out: &mut Vec<u8>,
+    load: &mut LoadState,
+    run: &Run,
+    times: &Times,
+    now_ns: u64,
+) -> Next {
+    loop {
+        let intended_ns = publisher.next_at_ns(times);
+        if intended_ns >= times.stop_ns {
+            return Next::Finished;
+        }
+        if intended_ns > now_ns {
+            publisher.held_up = false;
+            return Next::At(intended_ns);
+        }
+        if !publisher.may_publish() {
+            publisher.held_up = true;
+            return Next::Resumed;
+        }
+        if out.len() >= load.flush_bytes {
+            return Next::More;
+        }
+        let lag_ns = now_ns - intended_ns;
+        load.interval.lag.record(lag_ns);
+        publisher.publish(intended_ns.saturating_sub(run.epoch_ns), lag_ns, now_ns, out);
+        publisher.advance();
+        load.count_sent(publisher);
+        if let Some(window) = window_of(times, load.window_ns, intended_ns) {
+            load.measurements.sent(window, lag_ns, publisher.held_up);
+        }
+    }
+}
+
+/// Closed loop: as many messages as the window has room for.
+fn fill_window(
+    publisher: &mut Publisher,
+    out: &mut Vec<u8>,
+    load: &mut LoadState,
+    run: &Run,
+    times: &Times,
+    now_ns: u64,
+) -> Next {
+    if now_ns >= times.stop_ns {
+        return Next::Finished;
+    }
+    let Some(delivery) = run.windows.get(publisher.number() as usize) else {
+        return Next::Finished;
+    };
+    let measured = window_of(times, load.window_ns, now_ns);
+    for _ in 0..publisher.outstanding.room(delivery) {
+        if !publisher.may_publish() {
+            publisher.held_up = true;
+            return Next::Resumed;
+        }
+        if out.len() >= load.flush_bytes {
+            return Next::More;
+        }
+        publisher.outstanding.leave(delivery);
+        publisher.publish(now_ns.saturating_sub(run.epoch_ns), 0, now_ns, out);
+        publisher.progress_at_ns = now_ns;
+        load.count_sent(publisher);
+        if let Some(sent) = measured.and_then(|window| load.measurements.sent.get_mut(window)) {
+            *sent += 1;
+        }
+    }
+    publisher.held_up = false;
+    Next::Resumed
+}
+
+/// Flood: one buffer full, then the other publishers have their turn. A full socket ends it until it is writable.
+fn fill_flood(
+    publisher: &mut Publisher,
+    out: &mut Vec<u8>,
+    load: &mut LoadState,
+    run: &Run,
+    times: &Times,
+    now_ns: u64,
+) -> Next {
+    if now_ns >= times.stop_ns {
+        return Next::Finished;
+    }
+    let measured = window_of(times, load.window_ns, now_ns);
+    while out.len() < load.flush_bytes {
+        if !publisher.may_publish() {
+            publisher.held_up = true;
+            return Next::Resumed;
+        }
+        publisher.publish(now_ns.saturating_sub(run.epoch_ns), 0, now_ns, out);
+        load.count_sent(publisher);
+        if let Some(sent) = measured.and_then(|window| load.measurements.sent.get_mut(window)) {
+            *sent += 1;
+        }
+    }
+    publisher.held_up = false;
+    Next::InTurn
+}
+
+impl LoadState {
+    #[inline]
+    fn count_sent(&mut self, publisher: &Publisher) {
+        self.sent += 1;
+        self.interval.sent += 1;
+        self.in_flight += u64::from(publisher.flights.is_some());
+        self.expected += u64::from(publisher.listeners);
+    }
+}
+
+/// Publishers served before the ring is looked at again.
+const PUBLISHERS_A_TURN: usize = 64;
+
+/// Writes of a publisher before others have their turn.
+const FLUSHES_A_VISIT: usize = 16;
+
+/// How long nothing may move in a window before its messages count as lost.
+const STALLED_NS: u64 = 5_000_000_000;

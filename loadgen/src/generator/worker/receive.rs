@@ -1,0 +1,277 @@
+//! What the broker sends: acknowledgements to publishers, messages to subscribers, answers to the handshake.
+
+use mqtt::decode;
+use mqtt::encode;
+use mqtt::frame::{Frame, PacketType};
+use mqtt::packet::{Ack, Packet};
+use mqtt::reason::ReasonCode;
+use mqtt::version::ProtocolVersion;
+
+use super::{Client, LoadState, Role};
+use crate::connection::{Broken, Scratch};
+use crate::generator::handshake::{self, Stage};
+use crate::generator::identity::Who;
+use crate::generator::measure::window_of;
+use crate::generator::publisher::Publisher;
+use crate::generator::state::Run;
+use crate::generator::subscriber::Subscriber;
+use crate::scenario::payload::Stamp;
+
+/// Where and when a packet came.
+#[derive(Clone, Copy)]
+struct Arrived<'a> {
+    run: &'a Run,
+    who: Who,
+    slot: u32,
+    now_ns: u64,
+}
+
+impl Client {
+    /// Takes received bytes.
+    pub(super) fn take(
+        &mut self,
+        bytes: &[u8],
+        scratch: &mut Scratch,
+        load: &mut LoadState,
+        run: &Run,
+        slot: u32,
+        now_ns: u64,
+    ) -> Result<(), Broken> {
+        let Client {
+            connection,
+            role,
+            stage,
+            entered_at_ns,
+            who,
+            ..
+        } = self;
+        let arrived = Arrived {
+            run,
+            who: *who,
+            slot,
+            now_ns,
+        };
+        connection.take(bytes, scratch, |frame, out| {
+            match (&mut *role, frame.packet_type) {
+                (Role::Subscriber(subscriber), PacketType::Publish) => {
+                    message(subscriber, frame, out, load, arrived)
+                }
+                (Role::Subscriber(_), PacketType::PubRel) => release(frame, out, run.scenario.version),
+                (
+                    Role::Publisher(publisher),
+                    PacketType::PubAck | PacketType::PubRec | PacketType::PubComp,
+                ) => acknowledged(publisher, frame, out, load, arrived),
+                _ => {
+                    let before = *stage;
+                    *stage = other(role, before, frame, out, arrived)?;
+                    if before == Stage::ConnAck {
+                        load.measurements.connack.record(now_ns - *entered_at_ns);
+                    }
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    /// Appends a DISCONNECT.
+    pub(super) fn disconnect(&mut self, version: ProtocolVersion) {
+        let properties = mqtt::property::Properties::EMPTY;
+        let goodbye = mqtt::packet::Disconnect {
+            reason: ReasonCode::Success,
+            properties,
+        };
+        goodbye.encode(version, self.connection.out());
+    }
+}
+
+/// A PUBLISH came to a subscriber.
+#[inline]
+fn message(
+    subscriber: &mut Subscriber,
+    frame: &Frame<'_>,
+    out: &mut Vec<u8>,
+    load: &mut LoadState,
+    arrived: Arrived<'_>,
+) -> Result<(), Broken> {
+    let publish = decode::publish(frame, arrived.run.scenario.version)?;
+    match subscriber.receive(&publish, out) {
+        Some(_) if subscriber.is_slow() => load.slow_received += 1,
+        Some(stamp) => load.count(&stamp, arrived),
+        None => {}
+    }
+    Ok(())
+}
+
+impl LoadState {
+    /// A message was received for the first time.
+    #[inline]
+    fn count(&mut self, stamp: &Stamp, arrived: Arrived<'_>) {
+        self.received += 1;
+        let intended_ns = arrived.run.epoch_ns + stamp.intended_ns;
+        let latency_ns = arrived.now_ns.saturating_sub(intended_ns);
+        self.interval.latency.record(latency_ns);
+        let window = self
+            .times
+            .and_then(|times| window_of(&times, self.window_ns, intended_ns));
+        let delivery = arrived.run.windows.get(stamp.publisher as usize);
+        if let Some(window) = window {
+            // Without a schedule a message leaves when it is meant to: one histogram says it all.
+            let lag_ns = stamp.lag_ns.filter(|_| self.paced);
+            self.measurements.received(window, latency_ns, lag_ns);
+        }
+        match delivery {
+            Some(delivery) if delivery.is_heard_by_many() => {
+                self.tally.count(delivery, stamp.publisher, stamp.sequence);
+            }
+            Some(delivery) if delivery.received(stamp.sequence, 1) => {
+                announce(&mut self.announced, arrived.run, stamp.publisher);
+            }
+            _ => {}
+        }
+    }
+
+    /// At the end of a turn: what was received makes room in the windows.
+    pub(super) fn settle_windows(&mut self, run: &Run) {
+        let announced = &mut self.announced;
+        self.tally
+            .settle(&run.windows, |publisher| announce(announced, run, publisher));
+    }
+}
+
+/// The publisher's thread is to be told that there is room.
+fn announce(announced: &mut [Vec<u32>], run: &Run, publisher: u32) {
+    if let Some(announced) = announced.get_mut(run.thread_of(publisher)) {
+        announced.push(publisher);
+    }
+}
+
+/// A PUBREL came to a subscriber: always answered, known or not [MQTT-4.3.3-11].
+fn release(frame: &Frame<'_>, out: &mut Vec<u8>, version: ProtocolVersion) -> Result<(), Broken> {
+    if let Packet::PubRel(Ack {
+        packet_identifier, ..
+    }) = decode::packet(frame, version)?
+    {
+        encode::ack(
+            PacketType::PubComp,
+            packet_identifier,
+            ReasonCode::Success,
+            version,
+            out,
+        );
+    }
+    Ok(())
+}
+
+/// An acknowledgement came to a publisher.
+#[inline]
+fn acknowledged(
+    publisher: &mut Publisher,
+    frame: &Frame<'_>,
+    out: &mut Vec<u8>,
+    load: &mut LoadState,
+    arrived: Arrived<'_>,
+) -> Result<(), Broken> {
+    let version = arrived.run.scenario.version;
+    let ack = match decode::packet(frame, version)? {
+        Packet::PubRec(ack) if !ack.reason.is_error() => {
+            encode::ack(
+                PacketType::PubRel,
+                ack.packet_identifier,
+                ReasonCode::Success,
+                version,
+                out,
+            );
+            return Ok(());
+        }
+        Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubComp(ack) => ack,
+        _ => return Ok(()),
+    };
+    let Some(left_at_ns) = publisher
+        .flights
+        .as_mut()
+        .and_then(|flights| flights.finish(ack.packet_identifier))
+    else {
+        return Err(Broken::Refused(format!(
+            "the broker acknowledged packet identifier {}, which is not in flight",
+            ack.packet_identifier
+        )));
+    };
+    load.in_flight = load.in_flight.saturating_sub(1);
+    load.refused += u64::from(ack.reason.is_error());
+    if load.times.is_some_and(|times| times.is_measured(left_at_ns)) {
+        load.measurements
+            .acknowledged
+            .record(arrived.now_ns.saturating_sub(left_at_ns));
+    }
+    if publisher.held_up {
+        load.resumed.push(arrived.slot);
+    }
+    Ok(())
+}
+
+/// Everything that is rare; gives the stage that follows.
+fn other(
+    role: &mut Role,
+    stage: Stage,
+    frame: &Frame<'_>,
+    out: &mut Vec<u8>,
+    arrived: Arrived<'_>,
+) -> Result<Stage, Broken> {
+    match (stage, frame.packet_type) {
+        (Stage::ConnAck, _) => accepted(role, frame, out, arrived),
+        (Stage::SubAck(due), PacketType::SubAck) => {
+            handshake::suback(arrived.run, frame)?;
+            Ok(if due > 1 {
+                Stage::SubAck(due - 1)
+            } else {
+                Stage::Ready
+            })
+        }
+        (_, PacketType::PingResp) => Ok(stage),
+        (_, PacketType::Disconnect) => Err(ended(frame, arrived.run.scenario.version)),
+        (_, packet_type) => Err(Broken::Refused(format!(
+            "the broker sent {packet_type:?}, which nothing called for"
+        ))),
+    }
+}
+
+fn accepted(
+    role: &mut Role,
+    frame: &Frame<'_>,
+    out: &mut Vec<u8>,
+    arrived: Arrived<'_>,
+) -> Result<Stage, Broken> {
+    let publish_bytes = match role {
+        Role::Publisher(publisher) => publisher.packet_bytes(),
+        Role::Subscriber(_) => 0,
+    };
+    let allowed = handshake::connack(arrived.run, frame, publish_bytes)?;
+    match (role, arrived.who) {
+        (Role::Publisher(publisher), _) => {
+            if let (Some(flights), Some(maximum)) = (publisher.flights.as_mut(), allowed.receive_maximum) {
+                flights.restrict(maximum.get());
+            }
+            publisher.begin_aliases(allowed.topic_alias_maximum);
+            Ok(Stage::Ready)
+        }
+        (Role::Subscriber(_), who) => {
+            let number = match who {
+                Who::Slow(number) => arrived.run.scenario.model_of(number),
+                who => who.number(),
+            };
+            let due = handshake::subscribe(arrived.run, number, out)
+                .map_err(|error| Broken::Refused(error.to_string()))?;
+            Ok(if due > 0 { Stage::SubAck(due) } else { Stage::Ready })
+        }
+    }
+}
+
+fn ended(frame: &Frame<'_>, version: ProtocolVersion) -> Broken {
+    match decode::packet(frame, version) {
+        Ok(Packet::Disconnect(goodbye)) => {
+            Broken::Refused(format!("the broker ended the connection: {}", goodbye.reason))
+        }
+        Ok(_) => Broken::Closed,
+        Err(error) => Broken::Packet(error),
+    }
+}

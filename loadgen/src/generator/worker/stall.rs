@@ -1,0 +1,35 @@
+//! Slow subscribers: they read like the others, then not at all, and from the end of the load on again, so that what the
+//! broker kept for them is told from what it dropped.
+
+use super::{Client, Worker, token_of};
+use crate::generator::handshake::Stage;
+use crate::generator::identity::Who;
+
+impl Worker<'_> {
+    /// Makes the slow subscribers stop reading, or go on.
+    pub(super) fn stall_slow(&mut self, now_ns: u64) {
+        let Some(times) = self.load.times.filter(|_| self.run.scenario.slow_subscribers > 0) else {
+            return;
+        };
+        let stalled = (times.stall_from_ns()..times.stop_ns).contains(&now_ns);
+        if std::mem::replace(&mut self.stalled, stalled) == stalled {
+            return;
+        }
+        for (slot, client) in self.clients.iter_mut().enumerate() {
+            let Client {
+                who: Who::Slow(_),
+                stage: Stage::Ready,
+                ..
+            } = client
+            else {
+                continue;
+            };
+            client.stalled = stalled;
+            if stalled {
+                self.ring.cancel(token_of(slot, client.generation));
+            } else {
+                client.connection.receive(&mut self.ring);
+            }
+        }
+    }
+}

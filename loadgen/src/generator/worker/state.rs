@@ -1,0 +1,77 @@
+//! What all clients of a thread add to.
+
+use crate::generator::measure::Measurements;
+use crate::generator::state::Run;
+use crate::generator::window::Tally;
+use crate::measure::timeline::{Times, WINDOWS, nanoseconds};
+use crate::outcome::series::IntervalPart;
+use crate::scenario::Load;
+
+/// What all clients of a thread add to.
+pub(super) struct LoadState {
+    pub(super) measurements: Measurements,
+    pub(super) times: Option<Times>,
+    pub(super) paced: bool,
+    pub(super) window_ns: u64,
+    /// Bytes of a publisher that are sent together at most.
+    pub(super) flush_bytes: usize,
+    /// What happens in the interval that ends then, CLOCK_MONOTONIC ns.
+    pub(super) interval: Box<IntervalPart>,
+    pub(super) interval_ends_ns: u64,
+    pub(super) sent: u64,
+    pub(super) expected: u64,
+    pub(super) received: u64,
+    pub(super) slow_received: u64,
+    pub(super) in_flight: u64,
+    pub(super) refused: u64,
+    pub(super) given_up: u64,
+    pub(super) unfinished: u64,
+    pub(super) broken: u64,
+    pub(super) slow_broken: u64,
+    pub(super) reconnected: u64,
+    pub(super) causes: Vec<String>,
+    pub(super) negotiated: Option<String>,
+    /// Publishers (slots) that may go on: acknowledged, writable again, or with room in their window.
+    pub(super) resumed: Vec<u32>,
+    /// What this turn's messages take from the windows.
+    pub(super) tally: Tally,
+    /// For each thread: publishers (numbers) with room in their window.
+    pub(super) announced: Vec<Vec<u32>>,
+}
+
+impl LoadState {
+    pub(super) fn new(run: &Run, threads: usize) -> LoadState {
+        LoadState {
+            measurements: Measurements::default(),
+            times: None,
+            paced: matches!(run.scenario.load, Load::Paced { .. }),
+            window_ns: nanoseconds(run.scenario.duration) / WINDOWS as u64,
+            flush_bytes: if run.scenario.one_per_write {
+                1
+            } else {
+                FLUSH_BYTES
+            },
+            interval: Box::default(),
+            interval_ends_ns: u64::MAX,
+            sent: 0,
+            expected: 0,
+            received: 0,
+            slow_received: 0,
+            in_flight: 0,
+            refused: 0,
+            given_up: 0,
+            unfinished: 0,
+            broken: 0,
+            slow_broken: 0,
+            reconnected: 0,
+            causes: Vec::new(),
+            negotiated: None,
+            resumed: Vec::new(),
+            tally: Tally::default(),
+            announced: vec![Vec::new(); threads],
+        }
+    }
+}
+
+/// Bytes that are sent together at most, where nothing else is asked for.
+const FLUSH_BYTES: usize = 64 * 1024;

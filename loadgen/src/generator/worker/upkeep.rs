@@ -1,0 +1,117 @@
+//! What is done now and then, and at the end.
+
+use transport::clock::monotonic_ns;
+
+use super::{Event, LOOK_AROUND, Role, Worker};
+use crate::generator::handshake::Stage;
+use crate::generator::measure::WorkerOutcome;
+use crate::measure::timeline::nanoseconds;
+use crate::outcome::series::IntervalPart;
+
+impl Worker<'_> {
+    /// What is done about ten times a second.
+    pub(super) fn look_around(&mut self) {
+        let now_ns = monotonic_ns();
+        if let Some(times) = self.run.timeline.times() {
+            self.load.times = Some(times);
+            self.usage.look(&times, now_ns);
+            if now_ns >= self.load.interval_ends_ns {
+                self.end_interval(times.start_ns, now_ns);
+            }
+        }
+        if now_ns.saturating_sub(self.looked_at_ns) < nanoseconds(LOOK_AROUND) {
+            return;
+        }
+        self.looked_at_ns = now_ns;
+        self.ping_idle(now_ns);
+        self.give_up_stalled(now_ns);
+        self.stall_slow(now_ns);
+        self.reconnect_lost(now_ns);
+        self.flush_dirty();
+    }
+
+    /// Hands over what the interval saw and begins the one that `now_ns` lies in.
+    fn end_interval(&mut self, start_ns: u64, now_ns: u64) {
+        let interval_ns = self.run.interval_ns;
+        let index = now_ns.saturating_sub(start_ns) / interval_ns;
+        let next = IntervalPart {
+            thread: self.index,
+            index: index as usize,
+            ..IntervalPart::default()
+        };
+        self.load.interval_ends_ns = start_ns + (index + 1) * interval_ns;
+        let ended = std::mem::replace(&mut self.load.interval, Box::new(next));
+        // The coordinator outlives its threads.
+        let _ = self.events.send(Event::Interval(ended));
+    }
+
+    /// Sends PINGREQ on some of the connections that have been silent for half of their Keep Alive; all connections
+    /// are looked at within a quarter of it.
+    fn ping_idle(&mut self, now_ns: u64) {
+        let keep_alive_ns = u64::from(self.run.scenario.keep_alive_s) * 1_000_000_000;
+        let looks = keep_alive_ns / 4 / nanoseconds(LOOK_AROUND);
+        if looks == 0 {
+            return;
+        }
+        for _ in 0..self.clients.len().div_ceil(looks as usize) {
+            let slot = self.ping_cursor;
+            self.ping_cursor = if slot + 1 < self.clients.len() {
+                slot + 1
+            } else {
+                0
+            };
+            let Some(client) = self.clients.get_mut(slot) else {
+                return;
+            };
+            let silent_ns = now_ns.saturating_sub(client.connection.sent_at_ns());
+            if client.stage == Stage::Ready && silent_ns > keep_alive_ns / 2 {
+                mqtt::encode::pingreq(client.connection.out());
+                self.mark_dirty(slot);
+            }
+        }
+    }
+
+    /// Says goodbye on every connection and gives what was measured.
+    pub(super) fn finish(mut self) -> WorkerOutcome {
+        self.publish_gauges();
+        let now_ns = monotonic_ns();
+        if let Some(times) = self.load.times {
+            self.end_interval(times.start_ns, now_ns);
+        }
+        for client in self
+            .clients
+            .iter_mut()
+            .filter(|client| client.stage == Stage::Ready)
+        {
+            client.disconnect(self.run.scenario.version);
+            client.connection.close(&mut self.ring, &mut self.scratch, now_ns);
+        }
+        let mut outcome = WorkerOutcome {
+            given_up: self.load.given_up,
+            refused: self.load.refused,
+            reconnected: self.load.reconnected,
+            slow_broken: self.load.slow_broken,
+            broken: self.load.causes,
+            usage: self.usage.whole(),
+            negotiated: self.load.negotiated,
+            measurements: self.load.measurements,
+            ..WorkerOutcome::default()
+        };
+        drop(self.ring);
+        let times = self.run.timeline.times();
+        for client in self.clients {
+            match client.role {
+                Role::Subscriber(subscriber) if subscriber.is_slow() => {
+                    outcome.slow_books.push(subscriber.into_books());
+                }
+                Role::Subscriber(subscriber) => outcome.books.push(subscriber.into_books()),
+                Role::Publisher(mut publisher) => {
+                    outcome.sent.push((publisher.number(), publisher.sent()));
+                    outcome.without_alias += u64::from(publisher.lacks_alias());
+                    outcome.unsent += times.map_or(0, |times| publisher.unsent(&times));
+                }
+            }
+        }
+        outcome
+    }
+}

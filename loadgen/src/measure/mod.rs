@@ -1,0 +1,8 @@
+//! What measurements are made of: times, histograms, ledgers.
+//!
+//! Invariants: none.
+
+pub mod latency;
+pub mod ledger;
+pub mod thread_use;
+pub mod timeline;

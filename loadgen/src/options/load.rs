@@ -1,0 +1,267 @@
+//! Options that describe a load.
+
+use std::net::IpAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mqtt::packet::QoS;
+
+use super::broker::BrokerArguments;
+use super::properties::{PropertyArguments, SubscriptionArguments};
+use super::words::{Rate, qos, seconds, seconds_of, topics};
+use crate::scenario::payload::{LAG_BYTES_FROM, PayloadText};
+use crate::scenario::properties::Carrier;
+use crate::scenario::schedule::Arrival;
+use crate::scenario::topics::Topics;
+use crate::scenario::{Load, Origin, Scenario, Will};
+use crate::system::cpus::Cpus;
+
+/// The load's options.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct LoadArguments {
+    /// Publishing connections [default: 100]
+    #[arg(long, value_name = "N")]
+    pubs: Option<u32>,
+    /// Subscribing connections [default: 100]
+    #[arg(long, value_name = "N")]
+    subs: Option<u32>,
+    /// Subscribers beside them, of the same topics, that stop reading for the last three fifths of the measured part
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    slow_subs: u32,
+    /// Messages per second, all publishers together; `max`: closed loop; `flood`: as the sockets take it [default: one per publisher]
+    #[arg(long, value_name = "N|max|flood")]
+    rate: Option<Rate>,
+    /// Closed loop, as fast as possible: the same as --rate max
+    #[arg(long, overrides_with = "rate")]
+    max_rate: bool,
+    /// No messages: the connections are made and held
+    #[arg(long, conflicts_with_all = ["rate", "max_rate"])]
+    idle: bool,
+    /// With --rate max: messages of a publisher that its subscribers have not all received, at most
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    window: u32,
+    /// Exponential instead of equal intervals
+    #[arg(long)]
+    poisson: bool,
+    /// Each message in a write of its own, even if several are due together
+    #[arg(long)]
+    one_per_write: bool,
+    /// QoS of publishes and subscriptions
+    #[arg(short, long, value_name = "0|1|2", default_value = "0", value_parser = qos)]
+    qos: QoS,
+    /// Bytes of each payload
+    #[arg(short, long, value_name = "BYTES", default_value_t = 64)]
+    size: usize,
+    /// File whose bytes follow the stamp at the head of each payload, in the place of --size
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["size", "payload"])]
+    payload_file: Option<PathBuf>,
+    /// Text that follows the stamp; %i is the number of the publisher
+    #[arg(long, value_name = "TEXT", conflicts_with = "size")]
+    payload: Option<String>,
+    /// Publish with RETAIN
+    #[arg(short, long)]
+    retain: bool,
+    /// pairs, fan-out, fan-in, or a topic: %i is the client's number, %c the publisher's client id, %u the user
+    #[arg(short, long, value_name = "SHAPE|TOPIC", default_value = "pairs", value_parser = topics)]
+    topics: Topics,
+    /// Shared subscriptions: the subscribers form so many groups, each of which hears every publisher
+    #[arg(long, value_name = "GROUPS", conflicts_with = "topics")]
+    share: Option<NonZeroU32>,
+    /// Client identifiers: %i is the client's number, %k its kind (p, s, or z if slow), %r the run
+    #[arg(long, value_name = "PATTERN")]
+    client_id: Option<String>,
+    /// Will Topic of each client; %i is its number
+    #[arg(long, value_name = "TOPIC")]
+    will_topic: Option<String>,
+    /// Will Payload
+    #[arg(long, value_name = "TEXT", requires = "will_topic", default_value = "")]
+    will_payload: String,
+    /// Will QoS
+    #[arg(long, value_name = "0|1|2", requires = "will_topic", default_value = "0", value_parser = qos)]
+    will_qos: QoS,
+    /// Will Retain
+    #[arg(long, requires = "will_topic")]
+    will_retain: bool,
+    #[command(flatten)]
+    properties: PropertyArguments,
+    #[command(flatten)]
+    subscription: SubscriptionArguments,
+    /// Seconds of the measured part
+    #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
+    duration: Duration,
+    /// Seconds of load before it
+    #[arg(long, value_name = "S", default_value = "5", value_parser = seconds)]
+    warmup: Duration,
+    /// Seconds to wait for outstanding deliveries, at most
+    #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
+    drain: Duration,
+    /// Exit 1 if the p99 of the latency is above this
+    #[arg(long, value_name = "MS")]
+    slo_p99_ms: Option<f64>,
+    /// Exit 1 if anything is lost, even where QoS 0 allows it: a flood, a broker that is saturated
+    #[arg(long)]
+    no_loss: bool,
+    /// QoS 1 and 2: unacknowledged messages of a publisher, at most [default: 20, with --rate max the window]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    inflight: Option<u16>,
+    /// Generator threads [default: half of the cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Pin them to these CPUs, in turns
+    #[arg(long, value_name = "LIST")]
+    cpus: Option<Cpus>,
+    /// Connections that are being made at the same time
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    connect_concurrency: usize,
+    /// Seconds over which the connections are spread [default: as fast as --connect-concurrency allows]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    ramp: Option<Duration>,
+    /// Connect again what broke during the load
+    #[arg(long)]
+    reconnect: bool,
+    /// Connections per second that come and go beside the load
+    #[arg(long, value_name = "N", default_value_t = 0.0)]
+    churn: f64,
+    /// Local addresses to connect from, in turns
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
+    bind: Vec<IpAddr>,
+    /// Seconds for each connection to become ready
+    #[arg(long, value_name = "S", default_value = "30", value_parser = seconds)]
+    connect_timeout: Duration,
+    /// Seed of phases, intervals and payloads
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Publishers, subscribers and rates times this; the outcome says so, and how long the scenario itself would last
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    scale: f64,
+}
+
+impl LoadArguments {
+    /// The load that they describe, or what is wrong with them.
+    pub(crate) fn scenario(
+        self,
+        broker: &BrokerArguments,
+        origin: Option<Origin>,
+        half_the_cores: usize,
+    ) -> Result<Scenario, String> {
+        if !(self.scale > 0.0 && self.scale <= 1e6) {
+            return Err("--scale must be more than 0".to_owned());
+        }
+        let load = self.load();
+        let inflight = self.inflight.unwrap_or(match load {
+            Load::Paced { .. } | Load::Flood | Load::Idle => 20,
+            Load::Saturating { window } => u16::try_from(window).unwrap_or(u16::MAX).max(1),
+        });
+        let slo_p99 = self
+            .slo_p99_ms
+            .map(|limit_ms| seconds_of(limit_ms / 1e3))
+            .transpose()?;
+        let text = self.text()?;
+        let payload_bytes = text
+            .as_ref()
+            .map_or(self.size, |text| LAG_BYTES_FROM + text.longest_bytes());
+        let scale = self.scale;
+        Ok(Scenario {
+            origin: origin.map(|origin| Origin { scale, ..origin }),
+            publishers: self.publishers(),
+            subscribers: scaled(self.subs.unwrap_or(CONNECTIONS_DEFAULT), scale),
+            slow_subscribers: scaled(self.slow_subs, scale),
+            load,
+            qos: self.qos,
+            payload_bytes,
+            text,
+            retain: self.retain,
+            one_per_write: self.one_per_write,
+            will: self.will(),
+            topics: self
+                .share
+                .map_or(self.topics, |groups| Topics::Shared { groups: groups.get() }),
+            properties: self.properties.given(CARRIERS, broker.protocol_version)?,
+            subscription: self.subscription.wishes(broker.protocol_version)?,
+            version: broker.protocol_version,
+            keep_alive_s: broker.keep_alive,
+            inflight,
+            warmup: self.warmup,
+            duration: self.duration,
+            drain: self.drain,
+            threads: self.threads.map_or(half_the_cores, NonZeroUsize::get),
+            cpus: self.cpus,
+            connect_concurrency: self.connect_concurrency,
+            connect_timeout: self.connect_timeout,
+            ramp: self.ramp,
+            reconnect: self.reconnect,
+            churn_per_s: self.churn * scale,
+            bind: self.bind,
+            seed: self.seed,
+            slo_p99,
+            no_loss: self.no_loss,
+            client_identifiers: self.client_id,
+            credentials: broker.credentials()?,
+        })
+    }
+
+    fn publishers(&self) -> u32 {
+        scaled(self.pubs.unwrap_or(CONNECTIONS_DEFAULT), self.scale)
+    }
+
+    fn load(&self) -> Load {
+        let arrival = if self.poisson {
+            Arrival::Poisson
+        } else {
+            Arrival::Uniform
+        };
+        match self.rate {
+            _ if self.idle => Load::Idle,
+            _ if self.max_rate => Load::Saturating { window: self.window },
+            Some(Rate::Max) => Load::Saturating { window: self.window },
+            Some(Rate::Flood) => Load::Flood,
+            Some(Rate::PerSecond(rate_per_s)) => Load::Paced {
+                rate_per_s: rate_per_s * self.scale,
+                arrival,
+            },
+            None => Load::Paced {
+                rate_per_s: f64::from(self.publishers().max(1)),
+                arrival,
+            },
+        }
+    }
+
+    fn text(&self) -> Result<Option<PayloadText>, String> {
+        match (&self.payload_file, &self.payload) {
+            (Some(file), _) => {
+                let bytes = std::fs::read(file)
+                    .map_err(|error| format!("--payload-file {}: {error}", file.display()))?;
+                Ok(Some(PayloadText::file(bytes)))
+            }
+            (None, Some(text)) => Ok(Some(PayloadText::template(text.clone()))),
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn will(&self) -> Option<Will> {
+        Some(Will {
+            topic: self.will_topic.clone()?,
+            payload: self.will_payload.clone(),
+            qos: self.will_qos,
+            retain: self.will_retain,
+        })
+    }
+}
+
+/// The packets of a load that carry properties.
+const CARRIERS: &[Carrier] = &[
+    Carrier::Connect,
+    Carrier::Will,
+    Carrier::Publish,
+    Carrier::Subscribe,
+];
+
+/// Connections of a kind that nothing was said about.
+const CONNECTIONS_DEFAULT: u32 = 100;
+
+/// At least one of those that there were.
+fn scaled(count: u32, scale: f64) -> u32 {
+    let scaled = (f64::from(count) * scale).round() as u32;
+    scaled.max(count.min(1))
+}

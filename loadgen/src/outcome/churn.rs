@@ -1,0 +1,20 @@
+//! What the connections beside a load did.
+//!
+//! Invariants: none.
+
+use serde::Serialize;
+
+use crate::measure::latency::Summary;
+
+/// What came and went.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ChurnReport {
+    /// Connections that the broker accepted.
+    pub made: u64,
+    /// Connections that failed.
+    pub failed: u64,
+    /// Intended start to CONNACK, in the measured part.
+    pub whole: Option<Summary>,
+    /// Why some failed; the first few.
+    pub causes: Vec<String>,
+}

@@ -1,0 +1,14 @@
+//! What a run found out, whether to believe it, and how it is shown.
+//!
+//! Invariants: none.
+
+pub mod churn;
+pub mod export;
+pub mod observer;
+pub mod report;
+mod run_outcome;
+pub mod series;
+pub mod steadiness;
+pub mod validity;
+
+pub use run_outcome::*;

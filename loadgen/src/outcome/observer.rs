@@ -1,0 +1,25 @@
+//! Who watches a measurement while it runs.
+//!
+//! Invariants: none.
+
+use std::time::Duration;
+
+use super::series::IntervalReport;
+use crate::measure::timeline::{Phase, Progress};
+
+/// Is told how a run goes on, ten times a second.
+pub trait Observer {
+    /// `elapsed` counts from the beginning of the load, in the connecting phase from the beginning of the run.
+    fn observe(&mut self, phase: Phase, elapsed: Duration, progress: &Progress);
+
+    /// An interval of the time series is complete.
+    fn interval(&mut self, _interval: &IntervalReport) {}
+}
+
+/// Watches nothing.
+#[derive(Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn observe(&mut self, _: Phase, _: Duration, _: &Progress) {}
+}

@@ -1,0 +1,147 @@
+//! Outcomes as text.
+
+use super::*;
+use crate::measure::latency::Latency;
+use crate::measure::ledger::Totals;
+use crate::outcome::validity::{Finding, Verdict};
+use crate::outcome::{
+    BrokerReport, ConnectReport, DrainReport, GeneratorReport, LedgerReport, Rates, SCHEMA, SlowReport,
+};
+
+#[test]
+fn digits_in_groups() {
+    for (number, text) in [
+        (0, "0"),
+        (999, "999"),
+        (1_000, "1,000"),
+        (1_234_567, "1,234,567"),
+        (100_000, "100,000"),
+    ] {
+        assert_eq!(grouped(number), text);
+    }
+}
+
+fn usage() -> BrokerUse {
+    BrokerUse {
+        cpu_ns: 500_000_000,
+        wall_ns: 1_000_000_000,
+        deliveries: 100_000,
+        cpu_ns_per_delivery: Some(5_000.0),
+        rss_bytes_before: Some(1 << 20),
+        rss_bytes_connected: Some((1 << 20) + 5 * 2_048),
+        rss_bytes_loaded: None,
+        rss_bytes_peak: Some(3 << 20),
+        rss_bytes_drained: None,
+        connect_cpu_ns: Some(50_000),
+    }
+}
+
+fn slow(others: Option<Summary>) -> SlowReport {
+    SlowReport {
+        subscribers: 2,
+        disconnected: 1,
+        ledger: Totals {
+            lost: 1_234,
+            ..Totals::default()
+        },
+        reading: others,
+        stalled: others,
+        p99_ratio: Some(1.5),
+    }
+}
+
+fn outcome() -> Outcome {
+    let words = [
+        "loadgen", "--pubs", "2", "--subs", "3", "-q", "1", "--rate", "1500",
+    ]
+    .map(std::ffi::OsString::from);
+    let mut latency = Latency::new();
+    latency.record(1_500_000);
+    let finding = Finding {
+        gravity: Gravity::Fault,
+        text: "seven were lost".to_owned(),
+    };
+    Outcome {
+        schema: SCHEMA,
+        loadgen_version: "0",
+        started_unix_s: 0,
+        scenario: crate::options::parse(words).unwrap().scenario,
+        broker: BrokerReport {
+            address: "127.0.0.1:1883".to_owned(),
+            name: "a broker".to_owned(),
+            usage: Some(usage()),
+            ..BrokerReport::default()
+        },
+        connect: ConnectReport {
+            connections: 5,
+            wall_ns: 250_000_000,
+            ..ConnectReport::default()
+        },
+        churn: None,
+        latency: latency.summary(),
+        service: None,
+        acknowledged: None,
+        lag: None,
+        lag_own: None,
+        ledger: LedgerReport {
+            sent: 15_000,
+            sent_measured: 10_000,
+            unsent: 3,
+            ..LedgerReport::default()
+        },
+        rates: Rates {
+            measured_s: 10.0,
+            offered_per_s: Some(1_500.0),
+            ..Rates::default()
+        },
+        drain: DrainReport {
+            backlog: 7_000,
+            wall_ns: 1_250_000_000,
+            cut_off: false,
+        },
+        slow: Some(slow(latency.summary())),
+        windows: Vec::new(),
+        series: Vec::new(),
+        quantiles: Vec::new(),
+        histograms: crate::outcome::Histograms::default(),
+        steadiness: None,
+        generator: GeneratorReport::default(),
+        machine: crate::system::machine::Machine::default(),
+        verdict: Verdict {
+            exit_code: 1,
+            valid: true,
+            limited_by: LimitedBy::Nothing,
+            findings: vec![finding],
+        },
+    }
+}
+
+#[test]
+fn every_part_is_in_the_text() {
+    let text = text(&outcome());
+    for part in [
+        "2 publishers, 3 subscribers (pairs), QoS 1, 64 B, 1,500 msg/s\n",
+        "127.0.0.1:1883 (a broker), MQTT 3.1.1, no TLS\n",
+        "intended to receive     1.500",
+        "connections 5 in 0.25 s, 32 at a time",
+        "15,000 messages sent, 10,000 of them measured; 3 unsent",
+        "1500 offered, 0 sent",
+        "7,000 deliveries outstanding when the load ended, the last of them came 1.25 s later",
+        "1,234 lost, 0 duplicate, 0 reordered; 1 of 2 disconnected; p99 of the others times 1.50",
+        "slow ones stalled     1.500",
+        "5.000 µs CPU for each delivery, 50.0 % of a core",
+        "10.0 µs CPU for each connection made",
+        "RSS 1.0 MiB before, 1.0 MiB connected, ? MiB loaded, 3.0 MiB at most, ? MiB drained (2.0 KiB for each connection)",
+        "verdict FAILED\n",
+        "fault seven were lost\n",
+    ] {
+        assert!(text.contains(part), "{part:?} in\n{text}");
+    }
+}
+
+#[test]
+fn a_run_that_the_generator_limited_is_called_invalid() {
+    let mut outcome = outcome();
+    outcome.verdict.limited_by = LimitedBy::Generator;
+    assert!(text(&outcome).contains("verdict INVALID"));
+}

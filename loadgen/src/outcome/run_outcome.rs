@@ -1,0 +1,231 @@
+//! What a run found out: one value that reports print and files hold.
+//!
+//! Invariant: [`SCHEMA`] changes whenever a field changes its meaning or goes away; times are ns and say so.
+
+use serde::Serialize;
+
+use crate::measure::latency::{Latency, Summary};
+use crate::measure::ledger::Totals;
+use crate::measure::thread_use::ThreadUse;
+use crate::outcome::churn::ChurnReport;
+use crate::outcome::series::{IntervalReport, Series};
+use crate::outcome::steadiness::Steadiness;
+use crate::outcome::validity::Verdict;
+use crate::scenario::Scenario;
+use crate::system::machine::Machine;
+
+/// Version of the outcome's form in files.
+pub const SCHEMA: u32 = 1;
+
+/// Everything that one run found out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Version of the generator.
+    pub loadgen_version: &'static str,
+    /// Wall clock at the beginning, seconds since 1970.
+    pub started_unix_s: u64,
+    /// What was asked for.
+    pub scenario: Scenario,
+    /// The broker.
+    pub broker: BrokerReport,
+    /// How connecting went.
+    pub connect: ConnectReport,
+    /// What came and went beside the load.
+    pub churn: Option<ChurnReport>,
+    /// Intended send time to receive.
+    pub latency: Option<Summary>,
+    /// Write to receive; absent without a schedule and where payloads are too short to carry it.
+    pub service: Option<Summary>,
+    /// Write to PUBACK or PUBCOMP.
+    pub acknowledged: Option<Summary>,
+    /// Intended to actual send time.
+    pub lag: Option<Summary>,
+    /// The same, of the messages that did not wait for the broker.
+    pub lag_own: Option<Summary>,
+    /// The books.
+    pub ledger: LedgerReport,
+    /// Messages per second in the measured part.
+    pub rates: Rates,
+    /// What came behind the end of the load.
+    pub drain: DrainReport,
+    /// The slow subscribers and what they did to the others.
+    pub slow: Option<SlowReport>,
+    /// The measured part in five.
+    pub windows: Vec<WindowReport>,
+    /// The whole run in short intervals.
+    pub series: Vec<IntervalReport>,
+    /// The latency at many quantiles: quantile and ns.
+    pub quantiles: Vec<(f64, u64)>,
+    /// The histograms themselves, for files of their own.
+    #[serde(skip)]
+    pub histograms: Histograms,
+    /// Whether they are alike.
+    pub steadiness: Option<Steadiness>,
+    /// The generator's own cost.
+    pub generator: GeneratorReport,
+    /// Where it ran.
+    pub machine: Machine,
+    /// Whether to believe it.
+    pub verdict: Verdict,
+}
+
+/// Histograms of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Histograms {
+    /// Intended send time to receive, of the measured part.
+    pub latency: Latency,
+    /// The same for each interval of the whole run.
+    pub series: Option<Series>,
+}
+
+/// The broker of a run.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct BrokerReport {
+    /// Its address and port; those of all hosts.
+    pub address: String,
+    /// What it is, if that is known.
+    pub name: String,
+    /// Its configuration file, if it is known.
+    pub configuration: Option<String>,
+    /// Whether MQTT travelled in WebSocket frames.
+    pub web_socket: bool,
+    /// TLS version and cipher suite; `None` without TLS.
+    pub tls: Option<String>,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// SHA-256 of its program.
+    pub sha256: Option<String>,
+    /// What it used.
+    pub usage: Option<BrokerUse>,
+}
+
+/// What the broker used during the measured part.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct BrokerUse {
+    /// CPU time of all its threads, ns.
+    pub cpu_ns: u64,
+    /// Wall time of the same part, ns.
+    pub wall_ns: u64,
+    /// Deliveries in it.
+    pub deliveries: u64,
+    /// CPU time for each delivery, ns; `None` without deliveries.
+    pub cpu_ns_per_delivery: Option<f64>,
+    /// Resident memory before the first connection, bytes.
+    pub rss_bytes_before: Option<u64>,
+    /// With all connections ready and idle, bytes.
+    pub rss_bytes_connected: Option<u64>,
+    /// At the end of the load, bytes.
+    pub rss_bytes_loaded: Option<u64>,
+    /// The highest that was seen from the beginning of the load to the end of the run, ten times a second, bytes.
+    pub rss_bytes_peak: Option<u64>,
+    /// When the outstanding deliveries had come, bytes.
+    pub rss_bytes_drained: Option<u64>,
+    /// CPU time while connecting, ns.
+    pub connect_cpu_ns: Option<u64>,
+}
+
+/// How connecting went.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ConnectReport {
+    /// Connections made.
+    pub connections: u64,
+    /// Wall time for all, ns.
+    pub wall_ns: u64,
+    /// The broker's resident memory while they were made: connections and bytes.
+    pub rss: Vec<(u64, u64)>,
+    /// TCP connect.
+    pub tcp: Option<Summary>,
+    /// TLS handshake.
+    pub tls: Option<Summary>,
+    /// Upgrade to WebSocket.
+    pub web_socket: Option<Summary>,
+    /// CONNECT to CONNACK.
+    pub connack: Option<Summary>,
+}
+
+/// The books of a run.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct LedgerReport {
+    /// Messages sent, warm-up included.
+    pub sent: u64,
+    /// Messages sent in the measured part.
+    pub sent_measured: u64,
+    /// Messages of the schedule that never left.
+    pub unsent: u64,
+    /// Closed loop: messages taken for lost because nothing moved any more.
+    pub given_up: u64,
+    /// Deliveries.
+    #[serde(flatten)]
+    pub totals: Totals,
+}
+
+/// Messages per second in the measured part.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Rates {
+    /// Length of the measured part, s.
+    pub measured_s: f64,
+    /// Asked for; `None` where there is no schedule.
+    pub offered_per_s: Option<f64>,
+    /// Sent.
+    pub sent_per_s: f64,
+    /// Received by subscribers: of what was sent in it; in a flood what came in it, whenever it was sent.
+    pub delivered_per_s: f64,
+}
+
+/// What came behind the end of the load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DrainReport {
+    /// Deliveries that were due and had not come when the load ended.
+    pub backlog: u64,
+    /// From then to the last delivery that came, to some 20 ms, ns.
+    pub wall_ns: u64,
+    /// Whether deliveries were still coming when the time to wait for them was over: they count as lost.
+    pub cut_off: bool,
+}
+
+/// Subscribers that stop reading, and what they do to the others.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SlowReport {
+    /// How many there are.
+    pub subscribers: u32,
+    /// How many of them lost their connection.
+    pub disconnected: u64,
+    /// Their books; what they got behind the end of the load counts.
+    pub ledger: Totals,
+    /// Latency of the others while all read: the first two fifths of the measured part.
+    pub reading: Option<Summary>,
+    /// Latency of the others while the slow ones did not read: the rest of it.
+    pub stalled: Option<Summary>,
+    /// The p99 of the second by that of the first.
+    pub p99_ratio: Option<f64>,
+}
+
+/// One of the parts of the measured part.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct WindowReport {
+    /// Messages sent in it.
+    pub sent: u64,
+    /// Deliveries of these.
+    pub deliveries: u64,
+    /// Their latency.
+    pub latency: Option<Summary>,
+}
+
+/// The generator's own cost.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct GeneratorReport {
+    /// Each thread.
+    pub threads: Vec<ThreadUse>,
+    /// CPU time for each message sent or received, ns.
+    pub cpu_ns_per_message: Option<f64>,
+    /// CPU time of the machine that the hypervisor took, percent.
+    pub steal_percent: f64,
+}
+
+/// What lies below MQTT.
+pub(crate) fn security(web_socket: bool, tls: Option<&str>) -> String {
+    let beneath = if web_socket { "WebSocket, " } else { "" };
+    format!("{beneath}{}", tls.unwrap_or("no TLS"))
+}

@@ -1,0 +1,373 @@
+//! The verdict of a run on the broker and on itself.
+//!
+//! Invariants: a result that the generator limited is never shown as the broker's; what was lost, doubled or out of
+//! order is said whatever the latency is. Lag of the generator's own is told from waiting for the broker by whether
+//! the socket or the in-flight window was full.
+
+mod finding;
+
+use std::time::Duration;
+
+use mqtt::packet::QoS;
+use serde::Serialize;
+
+use crate::measure::ledger::Totals;
+use crate::measure::timeline::nanoseconds;
+use crate::outcome::steadiness::Steadiness;
+use crate::system::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK};
+use finding::Findings;
+pub use finding::{Finding, Gravity};
+
+/// p99 of the generator's own lag above which a run is invalid.
+pub const OWN_LAG_NS_LIMIT: u64 = 10_000_000;
+/// Median of the generator's own lag above which a run is invalid: it does not keep up, rather than being disturbed.
+pub const OWN_LAG_NS_MEDIAN_LIMIT: u64 = 1_000_000;
+/// p99 of the generator's own lag above which it is worth a word.
+pub const OWN_LAG_NS_NOTABLE: u64 = 1_000_000;
+/// CPU of a generator thread above which its latencies are suspect, in percent.
+pub const THREAD_CPU_PERCENT_MAX: f64 = 80.0;
+/// CPU time that the hypervisor took above which all figures are suspect, in percent.
+pub const STEAL_PERCENT_MAX: f64 = 2.0;
+/// Share of messages that waited for the broker from which the run counts as saturated, in percent.
+pub const HELD_UP_PERCENT_SATURATED: f64 = 1.0;
+
+/// What the verdict rests on.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// Open loop.
+    pub paced: bool,
+    /// No messages are wanted.
+    pub idle: bool,
+    /// More is sent than anybody can take: losses at QoS 0 are a figure.
+    pub flood: bool,
+    /// The time to wait for deliveries, where it was over while some still came.
+    pub drain_cut_off: Option<Duration>,
+    /// A loss is a failure, whatever the QoS and the load.
+    pub no_loss: bool,
+    /// Subscribing connections.
+    pub subscribers: u32,
+    /// Whether broken connections are to be made again.
+    pub reconnects: bool,
+    /// Publishers that could not use the Topic Alias that was asked for.
+    pub without_alias: u64,
+    /// Whether subscribers hear publishers that are on other hosts.
+    pub crosses_hosts: bool,
+    /// Connections that were made again.
+    pub reconnected: u64,
+    /// Connections beside the load that failed.
+    pub churn_failed: u64,
+    /// QoS of the load.
+    pub qos: Option<QoS>,
+    /// The books of all subscribers.
+    pub ledger: Totals,
+    /// Messages sent in the measured part.
+    pub sent: u64,
+    /// Of these, the ones that waited for the broker.
+    pub held_up: u64,
+    /// Messages of the schedule that never left.
+    pub unsent: u64,
+    /// Median of the generator's own lag.
+    pub own_lag_p50_ns: u64,
+    /// p99 of the generator's own lag.
+    pub own_lag_p99_ns: u64,
+    /// CPU of each generator thread.
+    pub thread_cpu_percent: Vec<f64>,
+    /// CPU time that the hypervisor took.
+    pub steal_percent: f64,
+    /// Connections that broke during the load, and why.
+    pub broken: u64,
+    /// The first causes.
+    pub causes: Vec<String>,
+    /// Publishes that the broker refused.
+    pub refused: u64,
+    /// p99 of the latency, if anything came.
+    pub latency_p99_ns: Option<u64>,
+    /// The objective for it.
+    pub slo_p99: Option<Duration>,
+    /// Whether the measured part was steady.
+    pub steadiness: Option<Steadiness>,
+    /// A signal ended the run early.
+    pub interrupted: bool,
+}
+
+/// What the run was limited by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LimitedBy {
+    /// Neither.
+    Nothing,
+    /// The broker did not take messages as fast as they were due.
+    Broker,
+    /// The generator: the result is invalid.
+    Generator,
+}
+
+/// The verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// Exit code of the program.
+    pub exit_code: u8,
+    /// Whether the figures are the broker's.
+    pub valid: bool,
+    /// What the run was limited by.
+    pub limited_by: LimitedBy,
+    /// Why; the gravest first.
+    pub findings: Vec<Finding>,
+}
+
+/// Judges a run.
+pub fn judge(evidence: &Evidence) -> Verdict {
+    let limited_by = evidence.limited_by();
+    let mut findings = Findings::default();
+    let dishonest = evidence.check_ledger(limited_by, &mut findings);
+    evidence.check_pace(limited_by, &mut findings);
+    let missed = evidence.check_objective(limited_by, &mut findings);
+    let missed = evidence.check_substance(&mut findings) || missed;
+    evidence.check_surroundings(&mut findings);
+    let generator = limited_by == LimitedBy::Generator;
+    let exit_code = match (dishonest, generator, missed) {
+        (true, _, _) => EXIT_MISSED,
+        (false, true, _) => EXIT_GENERATOR,
+        (false, false, true) => EXIT_MISSED,
+        (false, false, false) => EXIT_OK,
+    };
+    findings
+        .0
+        .sort_by_key(|finding| std::cmp::Reverse(finding.gravity));
+    Verdict {
+        exit_code,
+        valid: !generator,
+        limited_by,
+        findings: findings.0,
+    }
+}
+
+impl Evidence {
+    fn limited_by(&self) -> LimitedBy {
+        let waited = self.held_up_percent() >= HELD_UP_PERCENT_SATURATED;
+        match () {
+            () if !self.paced => LimitedBy::Nothing,
+            () if self.own_lag_p99_ns > OWN_LAG_NS_LIMIT || self.own_lag_p50_ns > OWN_LAG_NS_MEDIAN_LIMIT => {
+                LimitedBy::Generator
+            }
+            () if self.unsent > 0 && !waited && self.broken == 0 && !self.interrupted => LimitedBy::Generator,
+            () if waited => LimitedBy::Broker,
+            () => LimitedBy::Nothing,
+        }
+    }
+
+    fn held_up_percent(&self) -> f64 {
+        percent(self.held_up, self.sent)
+    }
+
+    fn is_saturated(&self, limited_by: LimitedBy) -> bool {
+        let growing = self
+            .steadiness
+            .is_some_and(|steadiness| steadiness.backlog_grows());
+        self.flood || limited_by != LimitedBy::Nothing || (self.paced && growing)
+    }
+
+    /// Whether messages were delivered as the protocol and the load call for.
+    fn check_ledger(&self, limited_by: LimitedBy, findings: &mut Findings) -> bool {
+        let Totals {
+            expected,
+            lost,
+            duplicate,
+            reordered,
+            foreign,
+            ..
+        } = self.ledger;
+        let acknowledged = self.qos.is_some_and(|qos| qos != QoS::AtMostOnce);
+        let may_lose = !acknowledged && self.is_saturated(limited_by);
+        let fault = !may_lose || self.no_loss;
+        let before = findings.faults();
+        if lost > 0 {
+            let share = percent(lost, expected);
+            let why = match (acknowledged, may_lose) {
+                (true, _) => "although they were published with QoS 1 or 2",
+                (false, true) if self.flood => "as QoS 0 allows in a flood",
+                (false, true) => "as QoS 0 allows a broker that is saturated",
+                (false, false) => "although the broker was not saturated",
+            };
+            let bridged = if self.crosses_hosts {
+                "; subscribers hear publishers on other hosts, which only brokers that are bridged pass on"
+            } else {
+                ""
+            };
+            findings.add(
+                fault,
+                format!("{lost} of {expected} deliveries were lost ({share:.3} %), {why}{bridged}"),
+            );
+            if let Some(drain) = self.drain_cut_off {
+                findings.warn(format!(
+                    "deliveries were still coming {} s after the load and counted as lost from then on: a longer --drain tells",
+                    drain.as_secs_f64()
+                ));
+            }
+        }
+        if duplicate > 0 {
+            let allowed = self.qos == Some(QoS::AtLeastOnce);
+            findings.add(!allowed, format!("{duplicate} deliveries came more than once"));
+        }
+        if reordered > 0 {
+            findings.add(
+                true,
+                format!("{reordered} deliveries came out of order [MQTT-4.6.0-6]"),
+            );
+        }
+        if foreign > 0 {
+            findings.warn(format!(
+                "{foreign} messages came that this run did not send there: is somebody else using its topics?"
+            ));
+        }
+        if self.broken > 0 {
+            let causes = self.causes.join("; ");
+            findings.add(
+                !self.reconnects,
+                format!(
+                    "{} connections broke during the load, {} were made again: {causes}",
+                    self.broken, self.reconnected
+                ),
+            );
+        }
+        if self.refused > 0 {
+            findings.add(
+                true,
+                format!("the broker refused {} publishes with a reason code", self.refused),
+            );
+        }
+        findings.faults() > before
+    }
+
+    /// Whether anything was done that can be judged: a run of nothing is no success.
+    fn check_substance(&self, findings: &mut Findings) -> bool {
+        let before = findings.faults();
+        let acknowledged = self.qos.is_some_and(|qos| qos != QoS::AtMostOnce);
+        match () {
+            () if self.idle => {}
+            () if self.sent == 0 => {
+                let text =
+                    "nothing was sent in the measured part (--idle holds connections without messages)";
+                findings.add(true, text.to_owned());
+            }
+            () if self.ledger.expected > 0 => {}
+            () if self.subscribers > 0 => {
+                findings.add(
+                    true,
+                    "no subscriber hears any publisher: nothing was expected".to_owned(),
+                );
+            }
+            () if acknowledged => findings
+                .note("without subscribers only acknowledgements show that anything arrived".to_owned()),
+            () => findings.add(
+                true,
+                "without subscribers and with QoS 0 nothing shows that anything arrived: give --subs or -q 1"
+                    .to_owned(),
+            ),
+        }
+        if self.churn_failed > 0 {
+            findings.add(
+                true,
+                format!("{} connections beside the load failed", self.churn_failed),
+            );
+        }
+        findings.faults() > before
+    }
+
+    fn check_pace(&self, limited_by: LimitedBy, findings: &mut Findings) {
+        let lag_ms = self.own_lag_p99_ns as f64 / 1e6;
+        match limited_by {
+            LimitedBy::Generator => findings.add(
+                true,
+                format!(
+                    "the generator was the bottleneck (p99 of its own lag {lag_ms:.2} ms, {} messages never left): \
+                     the result is invalid; lower --rate, raise --threads or free CPU",
+                    self.unsent
+                ),
+            ),
+            LimitedBy::Broker => findings.warn(format!(
+                "the broker was the bottleneck: {:.1} % of the messages waited for it, {} never left",
+                self.held_up_percent(),
+                self.unsent
+            )),
+            LimitedBy::Nothing if self.paced && self.own_lag_p99_ns > OWN_LAG_NS_NOTABLE => {
+                findings.warn(format!("p99 of the generator's own lag is {lag_ms:.2} ms, and the latency holds it"));
+            }
+            LimitedBy::Nothing => {}
+        }
+    }
+
+    fn check_objective(&self, limited_by: LimitedBy, findings: &mut Findings) -> bool {
+        let before = findings.faults();
+        if self.unsent > 0 && limited_by != LimitedBy::Generator && !self.interrupted {
+            findings.add(
+                true,
+                format!(
+                    "{} messages of the schedule never left: the offered rate was not reached",
+                    self.unsent
+                ),
+            );
+        }
+        match (self.slo_p99, self.latency_p99_ns) {
+            (Some(slo), Some(p99_ns)) if p99_ns > nanoseconds(slo) => findings.add(
+                true,
+                format!(
+                    "p99 of the latency is {:.3} ms, above the objective of {:.3} ms",
+                    p99_ns as f64 / 1e6,
+                    slo.as_secs_f64() * 1e3
+                ),
+            ),
+            (Some(_), None) => findings.add(
+                true,
+                "nothing was measured, so the objective was not reached".to_owned(),
+            ),
+            _ => {}
+        }
+        findings.faults() > before
+    }
+
+    fn check_surroundings(&self, findings: &mut Findings) {
+        for (thread, &cpu) in self.thread_cpu_percent.iter().enumerate() {
+            if cpu > THREAD_CPU_PERCENT_MAX && self.paced {
+                findings.warn(format!(
+                    "generator thread {thread} used {cpu:.0} % of a core: its queueing is in the latency"
+                ));
+            } else if cpu > THREAD_CPU_PERCENT_MAX {
+                findings.note(format!(
+                    "generator thread {thread} used {cpu:.0} % of a core: the rate may be its limit; the broker's CPU per delivery stands"
+                ));
+            }
+        }
+        if self.steal_percent > STEAL_PERCENT_MAX {
+            findings.warn(format!(
+                "the hypervisor took {:.1} % of the CPU time",
+                self.steal_percent
+            ));
+        }
+        // The windows hold what was sent in them, and a flood is no steady state.
+        let steadiness = self.steadiness.filter(|_| !self.flood);
+        if let Some(unsteady) = steadiness.and_then(|steadiness| steadiness.complaint()) {
+            findings.warn(unsteady);
+        }
+        if self.without_alias > 0 {
+            findings.warn(format!(
+                "{} publishers sent their topic each time: the broker's Topic Alias Maximum is below the alias",
+                self.without_alias
+            ));
+        }
+        if self.interrupted {
+            findings.warn("a signal ended the run early".to_owned());
+        }
+    }
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        0.0
+    } else {
+        100.0 * part as f64 / whole as f64
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,391 @@
+//! Retained messages: so many are published, then one subscriber of all receives them.
+//!
+//! Invariants: every message is acknowledged (QoS 1) before its cost is read, and the subscriber counts what comes, so
+//! nothing is taken for done that was only handed over. Plain TCP and blocking sockets do: the broker's cost is read by
+//! its process, not here.
+
+pub mod args;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::num::NonZeroU16;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mqtt::encode;
+use mqtt::frame::{self, PacketType};
+use mqtt::packet::{ConnAck, Connect, Packet, PacketIdentifier, QoS, RetainHandling, SubscriptionOptions};
+use mqtt::property::Properties;
+use mqtt::publish_template::PublishTemplate;
+use mqtt::reason::ReasonCode;
+use mqtt::version::ProtocolVersion::V3_1_1;
+use serde::Serialize;
+use transport::clock::{process_cpu_ns, process_rss_bytes};
+
+use crate::connection::Broken;
+use crate::outcome::SCHEMA;
+use crate::outcome::validity::{Finding, Gravity, LimitedBy, Verdict};
+use crate::scenario::Origin;
+use crate::scenario::payload;
+use crate::system::error::{EXIT_MISSED, EXIT_OK, Failure};
+use crate::system::machine::{self, Machine};
+use crate::target::subject::Subject;
+
+/// What is wanted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Retained {
+    /// Its name, if it has one.
+    pub origin: Option<Origin>,
+    /// How many retained messages, each on a topic of its own.
+    pub messages: u32,
+    /// Bytes of each payload.
+    pub payload_bytes: usize,
+    /// Messages that are unacknowledged at most.
+    pub inflight: u16,
+}
+
+/// Everything that was found out.
+#[derive(Clone, Debug, Serialize)]
+pub struct RetainedOutcome {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// What kind of outcome this is.
+    pub kind: &'static str,
+    /// Version of the generator.
+    pub loadgen_version: &'static str,
+    /// Wall clock at the beginning, seconds since 1970.
+    pub started_unix_s: u64,
+    /// What was asked for.
+    pub scenario: Retained,
+    /// The broker.
+    pub broker: RetainedBroker,
+    /// Messages inserted per second.
+    pub inserted_per_s: f64,
+    /// Retained messages that the subscriber received.
+    pub received: u64,
+    /// The same, per second.
+    pub received_per_s: f64,
+    /// Where it ran.
+    pub machine: Machine,
+    /// Whether to believe it.
+    pub verdict: Verdict,
+}
+
+/// The broker and what it used.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct RetainedBroker {
+    /// Its address and port.
+    pub address: String,
+    /// What it is.
+    pub name: String,
+    /// Its configuration, if it is known.
+    pub configuration: Option<String>,
+    /// SHA-256 of its program.
+    pub sha256: Option<String>,
+    /// CPU time for each insert, ns.
+    pub cpu_ns_per_insert: Option<f64>,
+    /// Resident memory for each message, bytes.
+    pub rss_bytes_per_message: Option<f64>,
+    /// CPU time for each message to the subscriber, ns.
+    pub cpu_ns_per_message: Option<f64>,
+}
+
+/// Most messages of one measurement.
+pub const MESSAGES_MAX: u32 = 10_000_000;
+
+impl Retained {
+    /// Says in one sentence what cannot be run.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            Retained { messages, .. } if !(1..=MESSAGES_MAX).contains(messages) => {
+                Err(format!("--messages must be from 1 to {MESSAGES_MAX}"))
+            }
+            Retained { payload_bytes, .. } if !(1..=1 << 20).contains(payload_bytes) => {
+                Err("--size must be from 1 to 1048576 bytes".to_owned())
+            }
+            Retained { inflight: 0, .. } => Err("--inflight must be from 1 to 65535".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Runs it against a broker without TLS.
+///
+/// # Errors
+/// When there is no outcome: no connection, a broker that stops answering, an interruption.
+pub fn run(
+    retained: &Retained,
+    subject: &Subject,
+    interrupted: &AtomicBool,
+) -> Result<RetainedOutcome, Failure> {
+    let started = SystemTime::now().duration_since(UNIX_EPOCH);
+    let root = format!("retained/{}", std::process::id());
+    let failed = |broken: Broken| Failure::Connect(format!("retained messages: {broken}"));
+    let meter = |pid: Option<u32>| Meter {
+        cpu_ns: pid.and_then(|pid| process_cpu_ns(pid).ok()),
+        rss_bytes: pid.and_then(|pid| process_rss_bytes(pid).ok()),
+        at: Instant::now(),
+    };
+    let address = subject.endpoint.host(0).address;
+    let before = meter(subject.pid);
+    insert(retained, address, &root, interrupted).map_err(failed)?;
+    if interrupted.load(Ordering::Relaxed) {
+        return Err(Failure::Interrupted);
+    }
+    let inserted = meter(subject.pid);
+    let received = receive(retained, address, &root, interrupted).map_err(failed)?;
+    let delivered = meter(subject.pid);
+    let count = f64::from(retained.messages);
+    let each = |from: Option<u64>, to: Option<u64>, count: f64| {
+        let grown = to?.saturating_sub(from?) as f64;
+        (count > 0.0).then(|| grown / count)
+    };
+    let program = subject
+        .pid
+        .map(|pid| std::path::PathBuf::from(format!("/proc/{pid}/exe")));
+    Ok(RetainedOutcome {
+        schema: SCHEMA,
+        kind: "retained",
+        loadgen_version: env!("CARGO_PKG_VERSION"),
+        started_unix_s: started.map_or(0, |since| since.as_secs()),
+        scenario: retained.clone(),
+        broker: RetainedBroker {
+            address: address.to_string(),
+            name: subject.name.clone(),
+            configuration: subject.configuration.clone(),
+            sha256: program.and_then(|program| machine::sha256_of(&program)),
+            cpu_ns_per_insert: each(before.cpu_ns, inserted.cpu_ns, count),
+            rss_bytes_per_message: each(before.rss_bytes, inserted.rss_bytes, count),
+            cpu_ns_per_message: each(inserted.cpu_ns, delivered.cpu_ns, received as f64),
+        },
+        inserted_per_s: count / (inserted.at - before.at).as_secs_f64().max(1e-9),
+        received,
+        received_per_s: received as f64 / (delivered.at - inserted.at).as_secs_f64().max(1e-9),
+        machine: Machine::look(),
+        verdict: judge(retained, received),
+    })
+}
+
+struct Meter {
+    cpu_ns: Option<u64>,
+    rss_bytes: Option<u64>,
+    at: Instant,
+}
+
+fn judge(retained: &Retained, received: u64) -> Verdict {
+    let expected = u64::from(retained.messages);
+    let mut findings = Vec::new();
+    if received != expected {
+        let text = format!("the subscriber of all received {received} of {expected} retained messages");
+        findings.push(Finding {
+            gravity: Gravity::Fault,
+            text,
+        });
+    }
+    Verdict {
+        exit_code: if findings.is_empty() { EXIT_OK } else { EXIT_MISSED },
+        valid: true,
+        limited_by: LimitedBy::Nothing,
+        findings,
+    }
+}
+
+fn insert(
+    retained: &Retained,
+    address: SocketAddr,
+    root: &str,
+    interrupted: &AtomicBool,
+) -> Result<(), Broken> {
+    let mut client = Client::connect(address, "lgretained-p")?;
+    let filler = payload::filler(retained.payload_bytes, 1);
+    let mut template = PublishTemplate::new();
+    let (mut next, mut unacknowledged) = (0_u32, 0_u32);
+    while (next < retained.messages || unacknowledged > 0) && !interrupted.load(Ordering::Relaxed) {
+        let mut packets = Vec::new();
+        while next < retained.messages && unacknowledged < u32::from(retained.inflight) {
+            let topic = format!("{root}/{next}");
+            let none = Properties::EMPTY;
+            let encoded = template.encode(V3_1_1, QoS::AtLeastOnce, true, &topic, none, none, &filler);
+            encoded.map_err(|error| Broken::Refused(error.to_string()))?;
+            let identifier = u16::try_from(next % u32::from(retained.inflight)).unwrap_or(0);
+            let identifier =
+                PacketIdentifier::new(identifier.saturating_add(1)).unwrap_or(PacketIdentifier::MIN);
+            template.append_with_identifier(identifier, false, &mut packets);
+            next += 1;
+            unacknowledged += 1;
+        }
+        client.socket.write_all(&packets)?;
+        client.read(|packet_type| {
+            unacknowledged = unacknowledged.saturating_sub(u32::from(packet_type == PacketType::PubAck));
+        })?;
+    }
+    client.goodbye()
+}
+
+fn receive(
+    retained: &Retained,
+    address: SocketAddr,
+    root: &str,
+    interrupted: &AtomicBool,
+) -> Result<u64, Broken> {
+    let mut client = Client::connect(address, "lgretained-s")?;
+    let options = SubscriptionOptions {
+        qos: QoS::AtMostOnce,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::SendAtSubscribe,
+    };
+    let filter = format!("{root}/#");
+    let mut packet = Vec::new();
+    let encoded = encode::subscribe(
+        NonZeroU16::MIN,
+        Properties::EMPTY,
+        &[(filter.as_str(), options)],
+        V3_1_1,
+        &mut packet,
+    );
+    encoded.map_err(|error| Broken::Refused(error.to_string()))?;
+    client.socket.write_all(&packet)?;
+    client.socket.set_read_timeout(Some(QUIET))?;
+    let mut received = 0;
+    while received < u64::from(retained.messages) && !interrupted.load(Ordering::Relaxed) {
+        let read = client.read(|packet_type| received += u64::from(packet_type == PacketType::Publish));
+        match read {
+            // A broker that has more would have sent it.
+            Err(Broken::Timeout(_)) => break,
+            read => read?,
+        }
+    }
+    client.goodbye()?;
+    Ok(received)
+}
+
+/// A connection over a blocking socket.
+struct Client {
+    socket: TcpStream,
+    unread: Vec<u8>,
+    chunk: Box<[u8]>,
+}
+
+impl Client {
+    fn connect(address: SocketAddr, client_identifier: &str) -> Result<Client, Broken> {
+        let socket = TcpStream::connect_timeout(&address, ANSWER)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(ANSWER))?;
+        socket.set_write_timeout(Some(ANSWER))?;
+        let mut client = Client {
+            socket,
+            unread: Vec::new(),
+            chunk: vec![0; CHUNK_BYTES].into_boxed_slice(),
+        };
+        let connect = Connect {
+            version: V3_1_1,
+            clean_start: true,
+            keep_alive_s: 0,
+            properties: Properties::EMPTY,
+            client_identifier,
+            will: None,
+            user_name: None,
+            password: None,
+        };
+        let mut packet = Vec::new();
+        let encoded = connect.encode(&mut packet);
+        encoded.map_err(|error| Broken::Refused(error.to_string()))?;
+        client.socket.write_all(&packet)?;
+        let mut accepted = false;
+        while !accepted {
+            client.read_frames(|frame| match mqtt::decode::packet(frame, V3_1_1)? {
+                Packet::ConnAck(ConnAck {
+                    reason: ReasonCode::Success,
+                    ..
+                }) => {
+                    accepted = true;
+                    Ok(())
+                }
+                _ => Err(Broken::Refused("the broker refused the connection".to_owned())),
+            })?;
+        }
+        Ok(client)
+    }
+
+    /// Reads once and tells the type of each whole packet.
+    fn read(&mut self, mut count: impl FnMut(PacketType)) -> Result<(), Broken> {
+        self.read_frames(|frame| {
+            count(frame.packet_type);
+            Ok(())
+        })
+    }
+
+    fn read_frames(
+        &mut self,
+        mut handle: impl FnMut(&frame::Frame<'_>) -> Result<(), Broken>,
+    ) -> Result<(), Broken> {
+        let bytes = match self.socket.read(&mut self.chunk) {
+            Ok(0) => return Err(Broken::Closed),
+            Ok(bytes) => bytes,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                ) =>
+            {
+                return Err(Broken::Timeout(ANSWER.as_secs()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.unread
+            .extend_from_slice(self.chunk.get(..bytes).unwrap_or_default());
+        let mut taken = 0;
+        while let Some(frame) = frame::split(self.unread.get(taken..).unwrap_or_default(), PACKET_BYTES_MAX)?
+        {
+            handle(&frame)?;
+            taken += frame.wire_bytes;
+        }
+        self.unread.drain(..taken);
+        Ok(())
+    }
+
+    fn goodbye(mut self) -> Result<(), Broken> {
+        let mut packet = Vec::new();
+        let goodbye = mqtt::packet::Disconnect {
+            reason: ReasonCode::Success,
+            properties: Properties::EMPTY,
+        };
+        goodbye.encode(V3_1_1, &mut packet);
+        Ok(self.socket.write_all(&packet)?)
+    }
+}
+
+/// Longest wait for the broker.
+const ANSWER: Duration = Duration::from_secs(30);
+/// Nothing comes for so long: nothing more will.
+const QUIET: Duration = Duration::from_secs(3);
+const CHUNK_BYTES: usize = 256 * 1024;
+const PACKET_BYTES_MAX: u32 = 2 << 20;
+
+/// The outcome as text.
+pub fn text(outcome: &RetainedOutcome) -> String {
+    let us = |ns: Option<f64>| ns.map_or("?".to_owned(), |ns| format!("{:.3}", ns / 1e3));
+    let bytes = outcome.broker.rss_bytes_per_message;
+    let bytes = bytes.map_or("?".to_owned(), |bytes| format!("{bytes:.0}"));
+    let mut text = format!(
+        "{} retained messages of {} B; {} ({})\n{:>24} {} µs CPU each, {bytes} B RSS each, {:.0} per second\n{:>24} {} µs CPU each, {:.0} per second, {} received\n",
+        outcome.scenario.messages,
+        outcome.scenario.payload_bytes,
+        outcome.broker.address,
+        outcome.broker.name,
+        "inserts",
+        us(outcome.broker.cpu_ns_per_insert),
+        outcome.inserted_per_s,
+        "to a subscriber of all",
+        us(outcome.broker.cpu_ns_per_message),
+        outcome.received_per_s,
+        outcome.received,
+    );
+    // Writing to a String cannot fail.
+    let _ = crate::outcome::report::write_findings(&mut text, &outcome.verdict);
+    text
+}

@@ -1,0 +1,13 @@
+//! What is asked for: the load of a run, and what it is made of.
+//!
+//! Invariants: none.
+
+pub mod named;
+pub mod payload;
+pub mod properties;
+mod run_scenario;
+pub mod schedule;
+pub mod subscription;
+pub mod topics;
+
+pub use run_scenario::*;

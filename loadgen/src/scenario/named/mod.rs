@@ -1,0 +1,378 @@
+//! Loads with names, and loads in files: words that stand before those of the command line.
+//!
+//! Invariant: a name means the same load everywhere; what the command line changes of it can be seen in the outcome,
+//! which holds the scenario as it was run, its name and its scale.
+
+mod list;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use crate::scenario::Origin;
+pub use list::ALL;
+
+/// A load that has a name.
+#[derive(Clone, Copy, Debug)]
+pub struct Named {
+    /// Its name.
+    pub name: &'static str,
+    /// The command that it is for.
+    pub command: Command,
+    /// What it is, in one line.
+    pub title: &'static str,
+    /// Its options.
+    pub words: &'static str,
+}
+
+/// The commands that scenarios are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `loadgen run`.
+    Run,
+    /// `loadgen sweep`.
+    Sweep,
+    /// `loadgen conn`.
+    Conn,
+    /// `loadgen retained`.
+    Retained,
+}
+
+impl Command {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Command::Run => "run",
+            Command::Sweep => "sweep",
+            Command::Conn => "conn",
+            Command::Retained => "retained",
+        }
+    }
+}
+
+/// Puts the words of the scenario that `words` name, the program's name first, before the rest; tells where they are
+/// from.
+///
+/// # Errors
+/// A sentence on a name or a file that is not there or cannot be read.
+pub(crate) fn expand(
+    words: Vec<OsString>,
+    command: Command,
+) -> Result<(Vec<OsString>, Option<Origin>), String> {
+    let Some(chosen) = chosen(&words) else {
+        return Ok((words, None));
+    };
+    let found = find(&chosen)?;
+    // What is run at one rate can be run at several.
+    let swept = (found.command, command) == (Command::Run, Command::Sweep);
+    if found.command != command && !swept {
+        let right = found.command.word();
+        return Err(format!(
+            "--scenario {chosen} is for loadgen {right}, not loadgen {}",
+            command.word()
+        ));
+    }
+    let published_duration_s = duration_of(&found.words);
+    let mut words = words.into_iter();
+    let mut expanded: Vec<OsString> = words.next().into_iter().collect();
+    expanded.extend(found.words);
+    expanded.extend(words);
+    let origin = Origin {
+        name: found.name,
+        scale: 1.0,
+        published_duration_s,
+    };
+    Ok((expanded, Some(origin)))
+}
+
+/// The duration among the words, `--duration 5` or `--duration=5`.
+fn duration_of(words: &[OsString]) -> Option<f64> {
+    let mut words = words.iter().map(|word| word.to_string_lossy());
+    while let Some(word) = words.next() {
+        if word == "--duration" {
+            return words.next()?.parse().ok();
+        }
+        if let Some(seconds) = word.strip_prefix("--duration=") {
+            return seconds.parse().ok();
+        }
+    }
+    None
+}
+
+/// A scenario that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its command.
+    pub(crate) command: Command,
+    /// Its options.
+    pub(crate) words: Vec<OsString>,
+}
+
+/// The scenario of this name, or in this file.
+///
+/// # Errors
+/// A sentence on what is wrong.
+pub(crate) fn find(chosen: &str) -> Result<Found, String> {
+    if let Some(named) = ALL.iter().find(|named| named.name == chosen) {
+        return Ok(Found {
+            name: named.name.to_owned(),
+            command: named.command,
+            words: named.words.split_whitespace().map(OsString::from).collect(),
+        });
+    }
+    if chosen.ends_with(".toml") || chosen.contains('/') {
+        return from_file(Path::new(chosen));
+    }
+    let names: Vec<&str> = ALL.iter().map(|named| named.name).collect();
+    Err(format!(
+        "--scenario {chosen}: there is no such name; it is a file ending in .toml or one of {}",
+        names.join(", ")
+    ))
+}
+
+/// All loads with names, one a line, for people.
+pub fn list() -> String {
+    let lines = ALL.iter().map(|named| {
+        let Named {
+            name,
+            command,
+            title,
+            words,
+        } = named;
+        format!("{name}\n    {title}\n    loadgen {} {words}\n", command.word())
+    });
+    lines.collect()
+}
+
+fn chosen(words: &[OsString]) -> Option<String> {
+    let mut words = words.iter();
+    let mut chosen = None;
+    while let Some(word) = words.next() {
+        let word = word.to_string_lossy();
+        if word == "--scenario" {
+            chosen = words.next().map(|name| name.to_string_lossy().into_owned());
+        } else if let Some(name) = word.strip_prefix("--scenario=") {
+            chosen = Some(name.to_owned());
+        }
+    }
+    chosen
+}
+
+fn from_file(path: &Path) -> Result<Found, String> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("--scenario {shown}: {error}"))?;
+    let table: toml::Table = text
+        .parse()
+        .map_err(|error| format!("--scenario {shown}: {error}"))?;
+    let stem = path.file_stem().map(OsStr::to_string_lossy).unwrap_or_default();
+    let mut found = Found {
+        name: stem.into_owned(),
+        command: Command::Run,
+        words: Vec::new(),
+    };
+    for (key, value) in &table {
+        match (key.as_str(), value) {
+            ("name", toml::Value::String(name)) => found.name.clone_from(name),
+            ("command", toml::Value::String(word)) => {
+                let commands = [Command::Run, Command::Sweep, Command::Conn, Command::Retained];
+                let known = commands.into_iter().find(|command| command.word() == word);
+                found.command = known.ok_or_else(|| {
+                    format!("--scenario {shown}: command must be run, sweep, conn or retained, not {word}")
+                })?;
+            }
+            ("scenario", _) => {
+                return Err(format!("--scenario {shown}: a file cannot name another scenario"));
+            }
+            _ => found
+                .words
+                .extend(option_words(key, value).map_err(|why| format!("--scenario {shown}: {key}: {why}"))?),
+        }
+    }
+    Ok(found)
+}
+
+/// A key and its value as a long option.
+fn option_words(key: &str, value: &toml::Value) -> Result<Vec<OsString>, String> {
+    let option = format!("--{}", key.replace('_', "-"));
+    let with = |text: String| Ok(vec![OsString::from(format!("{option}={text}"))]);
+    match value {
+        toml::Value::Boolean(true) => Ok(vec![OsString::from(option)]),
+        toml::Value::Boolean(false) => Ok(Vec::new()),
+        // An option of several words, as often as there are lists of them.
+        toml::Value::Array(values) if values.first().is_some_and(toml::Value::is_array) => {
+            let mut words = Vec::new();
+            for list in values {
+                let list = list.as_array().ok_or("a list of lists has nothing else in it")?;
+                words.push(OsString::from(option.clone()));
+                for value in list {
+                    words.push(OsString::from(scalar(value)?));
+                }
+            }
+            Ok(words)
+        }
+        toml::Value::Array(values) => {
+            let texts: Result<Vec<String>, String> = values.iter().map(scalar).collect();
+            with(texts?.join(","))
+        }
+        value => with(scalar(value)?),
+    }
+}
+
+fn scalar(value: &toml::Value) -> Result<String, String> {
+    match value {
+        toml::Value::String(text) => Ok(text.clone()),
+        toml::Value::Integer(number) => Ok(number.to_string()),
+        toml::Value::Float(number) => Ok(number.to_string()),
+        _ => Err("it must be a number, a text, true or false, or a list of these".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::properties::Carrier;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_command_line_has_the_last_word() {
+        let (expanded, origin) =
+            expand(words("loadgen --scenario tls-p2p-1K-1K --pubs 3"), Command::Run).unwrap();
+        let line: Vec<_> = expanded.iter().map(|word| word.to_string_lossy()).collect();
+        assert_eq!(
+            line.join(" "),
+            "loadgen --pubs 1000 --subs 1000 --rate 1000 --scenario tls-p2p-1K-1K --pubs 3"
+        );
+        let origin = origin.unwrap();
+        assert_eq!(
+            (origin.name.as_str(), origin.published_duration_s),
+            ("tls-p2p-1K-1K", None)
+        );
+        let long = expand(
+            words("loadgen --scenario singlenode-p2p-1K-1K-1K-1K"),
+            Command::Run,
+        );
+        assert_eq!(long.unwrap().1.unwrap().published_duration_s, Some(1_800.0));
+        assert_eq!(
+            expand(words("loadgen --pubs 3"), Command::Run).unwrap(),
+            (words("loadgen --pubs 3"), None)
+        );
+    }
+
+    #[test]
+    fn a_file_is_a_list_of_long_options() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mine.toml");
+        let text = "pubs = 3\nrate = \"max\"\nno_tls = true\nretain = false\nbind = [\"127.0.0.1\", \"127.0.0.2\"]\nduration = 0.5\n";
+        std::fs::write(&file, text).unwrap();
+        let found = find(file.to_str().unwrap()).unwrap();
+        assert_eq!(found.name, "mine");
+        let mut options: Vec<_> = found
+            .words
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        options.sort();
+        assert_eq!(
+            options,
+            [
+                "--bind=127.0.0.1,127.0.0.2",
+                "--duration=0.5",
+                "--no-tls",
+                "--pubs=3",
+                "--rate=max"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_list_of_lists_is_an_option_of_several_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("five.toml");
+        let text = "protocol_version = 5\nproperty = [[\"publish\", \"content-type\", \"a b\"], [\"connect\", \"receive-maximum\", 7]]\n";
+        std::fs::write(&file, text).unwrap();
+        let line = ["loadgen", "--scenario", file.to_str().unwrap()].map(OsString::from);
+        let scenario = crate::options::parse(line).unwrap().scenario;
+        assert!(scenario.properties.has(Carrier::Connect, "receive-maximum"));
+        let publish = scenario.properties.of(Carrier::Publish, None).unwrap();
+        assert_eq!(publish.as_properties().content_type(), Some("a b"));
+    }
+
+    #[test]
+    fn what_a_file_cannot_say_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bad.toml");
+        for (text, part) in [
+            ("pubs = ", "bad.toml"),
+            ("scenario = \"x\"", "another scenario"),
+            ("[pubs]\na = 1", "pubs"),
+            ("property = [[\"publish\"], 1]", "list of lists"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let error = find(file.to_str().unwrap()).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        assert!(find("/nonexistent.toml").unwrap_err().contains("nonexistent"));
+        assert!(find("other").unwrap_err().contains("mtls-tutorial"));
+    }
+
+    /// As the README of github.com/emqx/mqttbs describes them.
+    #[test]
+    fn the_suite_has_its_own_sizes_and_rates() {
+        let suite = ALL.iter().filter(|named| named.name.starts_with("singlenode-"));
+        let mut count = 0;
+        for named in suite {
+            count += 1;
+            let line = format!("loadgen --scenario {}", named.name);
+            let scenario = crate::options::parse(words(&line)).unwrap().scenario;
+            let name = named.name;
+            assert_eq!(
+                (scenario.duration.as_secs(), scenario.keep_alive_s),
+                (1_800, 300),
+                "{name}"
+            );
+            if name.contains("-conn-") {
+                assert_eq!(
+                    (scenario.subscribers, scenario.load),
+                    (0, crate::scenario::Load::Idle)
+                );
+                let per_s = scenario.connections() as f64 / scenario.ramp.unwrap().as_secs_f64();
+                assert!(
+                    name.ends_with(if per_s == 5_000.0 { "1M-5K" } else { "10K-100" }),
+                    "{per_s}"
+                );
+                continue;
+            }
+            assert_eq!((scenario.qos as u8, scenario.payload_bytes), (1, 16), "{name}");
+            let shared = name.contains("sharedsub");
+            assert_eq!(
+                scenario.version == mqtt::version::ProtocolVersion::V5,
+                shared,
+                "{name}"
+            );
+            let each_ns = if name.contains("fanout-5") { 2e7 } else { 1e9 };
+            assert_eq!(scenario.interval_ns(), Some(each_ns), "{name}");
+            let fan_out = scenario.topics == crate::scenario::topics::Topics::FanOut;
+            assert_eq!(fan_out, name.contains("fanout"), "{name}");
+        }
+        assert_eq!(count, 8);
+    }
+
+    #[test]
+    fn every_named_scenario_can_be_run() {
+        for named in ALL {
+            let line = format!("loadgen --scenario {}", named.name);
+            let parsed = match named.command {
+                Command::Run => crate::options::parse(words(&line)).map(drop),
+                Command::Sweep => crate::sweep::args::parse(words(&line)).map(drop),
+                Command::Conn => crate::connect::args::parse(words(&line)).map(drop),
+                Command::Retained => crate::retained::args::parse(words(&line)).map(drop),
+            };
+            assert!(parsed.is_ok(), "{line}: {parsed:?}");
+            assert!(list().contains(named.name));
+        }
+    }
+}

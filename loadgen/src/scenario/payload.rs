@@ -1,0 +1,181 @@
+//! The stamp at the head of each payload: who sent it, as what number, and when it was meant to leave.
+//!
+//! Layout, big endian: 2 bytes run, 6 bytes intended time (ns since the run's epoch), 4 bytes publisher, 4 bytes
+//! sequence; where the payload has 20 bytes or more, 4 bytes send lag (ns, saturating) follow.
+//!
+//! Invariant: a stamp of another run is never counted (the run number differs, or the payload is foreign). What
+//! breaks it: two generators that draw the same run number and share topics; topics therefore carry the number too.
+
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+use crate::scenario::topics::numbered;
+
+/// Bytes of the stamp: the least payload size.
+pub const STAMP_BYTES: usize = 16;
+
+/// Payload size from which the send lag travels along, so that the service time can be told.
+pub const LAG_BYTES_FROM: usize = 20;
+
+/// Longest time that fits the stamp: 48 bits of nanoseconds, about 78 hours.
+pub const INTENDED_NS_MAX: u64 = (1 << 48) - 1;
+
+/// What a payload says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Number of the run.
+    pub run: u16,
+    /// Intended send time, ns since the run's epoch; at most [`INTENDED_NS_MAX`].
+    pub intended_ns: u64,
+    /// Number of the publisher.
+    pub publisher: u32,
+    /// Sequence number of the message at its publisher, from 0, wrapping.
+    pub sequence: u32,
+    /// Actual minus intended send time; `None` where the payload is too short to carry it.
+    pub lag_ns: Option<u32>,
+}
+
+impl Stamp {
+    /// Writes the stamp over the head of `payload`; a payload shorter than [`STAMP_BYTES`] is left alone.
+    #[inline]
+    pub fn write(&self, payload: &mut [u8]) {
+        let Some((head, rest)) = payload.split_first_chunk_mut::<STAMP_BYTES>() else {
+            return;
+        };
+        let run_and_time = (u64::from(self.run) << 48) | (self.intended_ns & INTENDED_NS_MAX);
+        let publisher_and_sequence = (u64::from(self.publisher) << 32) | u64::from(self.sequence);
+        *head = ((u128::from(run_and_time) << 64) | u128::from(publisher_and_sequence)).to_be_bytes();
+        if let (Some(lag_ns), Some(field)) = (self.lag_ns, rest.first_chunk_mut::<4>()) {
+            *field = lag_ns.to_be_bytes();
+        }
+    }
+
+    /// Reads the stamp; `None` if the payload is too short for one.
+    #[inline]
+    pub fn read(payload: &[u8]) -> Option<Stamp> {
+        let (head, rest) = payload.split_first_chunk::<STAMP_BYTES>()?;
+        let word = u128::from_be_bytes(*head);
+        Some(Stamp {
+            run: (word >> 112) as u16,
+            intended_ns: (word >> 64) as u64 & INTENDED_NS_MAX,
+            publisher: (word >> 32) as u32,
+            sequence: word as u32,
+            lag_ns: rest.first_chunk::<4>().map(|field| u32::from_be_bytes(*field)),
+        })
+    }
+}
+
+/// What follows the stamp in the payloads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PayloadText(Source);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    File(Arc<[u8]>),
+    Template(String),
+}
+
+impl PayloadText {
+    /// The bytes of a file.
+    pub fn file(bytes: Vec<u8>) -> PayloadText {
+        PayloadText(Source::File(bytes.into()))
+    }
+
+    /// A text in which `%i` is the number of the publisher.
+    pub fn template(text: String) -> PayloadText {
+        PayloadText(Source::Template(text))
+    }
+
+    /// Bytes of the longest that any publisher has.
+    pub fn longest_bytes(&self) -> usize {
+        match &self.0 {
+            Source::File(bytes) => bytes.len(),
+            Source::Template(text) => numbered(text, u32::MAX).len(),
+        }
+    }
+
+    /// The payload of a publisher, with room for stamp and lag at its head.
+    pub fn payload(&self, publisher: u32) -> Vec<u8> {
+        let mut payload = vec![0; LAG_BYTES_FROM];
+        match &self.0 {
+            Source::File(bytes) => payload.extend_from_slice(bytes),
+            Source::Template(text) => payload.extend_from_slice(numbered(text, publisher).as_bytes()),
+        }
+        payload
+    }
+}
+
+impl Serialize for PayloadText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Source::File(bytes) => serializer.serialize_str(&format!("a file of {} bytes", bytes.len())),
+            Source::Template(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+/// A payload of `bytes` bytes that does not compress, the same for the same seed.
+pub fn filler(bytes: usize, seed: u64) -> Vec<u8> {
+    let mut payload = vec![0; bytes];
+    fastrand::Rng::with_seed(seed).fill(&mut payload);
+    payload
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_stamp_comes_back_as_it_was_written(
+            run: u16, intended_ns in 0..=INTENDED_NS_MAX, publisher: u32, sequence: u32, lag: u32, bytes in 16_usize..200,
+        ) {
+            let lag_ns = (bytes >= LAG_BYTES_FROM).then_some(lag);
+            let stamp = Stamp { run, intended_ns, publisher, sequence, lag_ns };
+            let mut payload = filler(bytes, 7);
+            stamp.write(&mut payload);
+            prop_assert_eq!(Stamp::read(&payload), Some(stamp));
+        }
+    }
+
+    #[test]
+    fn a_text_stands_behind_the_stamp_with_the_publishers_number() {
+        let text = PayloadText::template("sensor %i: on".to_owned());
+        assert_eq!(text.payload(12)[LAG_BYTES_FROM..], *b"sensor 12: on");
+        assert!(text.longest_bytes() >= text.payload(u32::MAX).len() - LAG_BYTES_FROM);
+        assert_eq!(PayloadText::file(vec![7; 3]).payload(0).len(), LAG_BYTES_FROM + 3);
+    }
+
+    #[test]
+    fn the_layout_is_the_documented_one() {
+        let stamp = Stamp {
+            run: 0x0102,
+            intended_ns: 0x0304_0506_0708,
+            publisher: 0x090A_0B0C,
+            sequence: 0x0D0E_0F10,
+            lag_ns: Some(0x1112_1314),
+        };
+        let mut payload = [0xFF_u8; 21];
+        stamp.write(&mut payload);
+        let expected: Vec<u8> = (1..=20).chain([0xFF]).collect();
+        assert_eq!(payload.as_slice(), expected.as_slice());
+    }
+
+    #[test]
+    fn a_short_payload_has_no_stamp_and_a_short_stamp_has_no_lag() {
+        assert_eq!(Stamp::read(&[0; 15]), None);
+        assert_eq!(Stamp::read(&[0; 19]).and_then(|stamp| stamp.lag_ns), None);
+        let mut short = [1_u8; 15];
+        Stamp {
+            run: 0,
+            intended_ns: 0,
+            publisher: 0,
+            sequence: 0,
+            lag_ns: None,
+        }
+        .write(&mut short);
+        assert_eq!(short, [1; 15]);
+    }
+}

@@ -1,0 +1,255 @@
+//! Who publishes where and who hears whom.
+//!
+//! Invariant: [`TopicPlan::heard`] is exactly what the filters of [`TopicPlan::filters`] let through; the ledger's
+//! "lost" and "foreign" rest on it. What breaks it: a pattern whose topics other clients use at the same time.
+
+use serde::{Deserialize, Serialize};
+
+use crate::measure::ledger::Heard;
+
+/// How topics are spread over publishers and subscribers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Topics {
+    /// Publisher i and subscriber i share a topic; where there are more of one kind they take turns.
+    Pairs,
+    /// Every subscriber subscribes to the topic of every publisher.
+    FanOut,
+    /// Every subscriber hears all publishers through one wildcard.
+    FanIn,
+    /// Publishers as in `FanIn`; the subscribers form groups of a shared subscription, in turns.
+    Shared {
+        /// How many groups.
+        groups: u32,
+    },
+    /// A topic of the caller's, in which `%i` is the number of the client.
+    Pattern(String),
+}
+
+/// The topics of one run.
+#[derive(Clone, Debug)]
+pub struct TopicPlan {
+    topics: Topics,
+    publishers: u32,
+    subscribers: u32,
+    /// Topic that no other run uses.
+    root: String,
+}
+
+impl TopicPlan {
+    /// A plan for a run with the number `run`.
+    pub fn new(topics: Topics, publishers: u32, subscribers: u32, run: u16) -> TopicPlan {
+        TopicPlan {
+            topics,
+            publishers,
+            subscribers,
+            root: format!("loadgen/{run:04x}"),
+        }
+    }
+
+    /// The topic name of a publisher.
+    pub fn name(&self, publisher: u32) -> String {
+        match &self.topics {
+            Topics::Pattern(pattern) => numbered(pattern, publisher),
+            _ => self.own(publisher),
+        }
+    }
+
+    /// The topic filters of a subscriber.
+    pub fn filters(&self, subscriber: u32) -> Vec<String> {
+        match &self.topics {
+            Topics::Pattern(pattern) => vec![numbered(pattern, subscriber)],
+            Topics::FanIn => vec![format!("{}/+", self.root)],
+            Topics::Shared { .. } => {
+                let group = self.group(subscriber).unwrap_or(0);
+                vec![format!("$share/g{group}/{}/+", self.root)]
+            }
+            Topics::Pairs | Topics::FanOut => self
+                .heard(subscriber)
+                .publishers()
+                .map(|publisher| self.own(publisher))
+                .collect(),
+        }
+    }
+
+    /// The publishers that a subscriber hears.
+    pub fn heard(&self, subscriber: u32) -> Heard {
+        let all = Heard {
+            first: 0,
+            step: 1,
+            count: self.publishers,
+        };
+        match &self.topics {
+            Topics::FanOut | Topics::FanIn | Topics::Shared { .. } => all,
+            Topics::Pattern(pattern) if !pattern.contains(NUMBER) => all,
+            Topics::Pattern(_) => Heard {
+                first: subscriber,
+                step: 1,
+                count: u32::from(subscriber < self.publishers),
+            },
+            Topics::Pairs => self.heard_in_pairs(subscriber),
+        }
+    }
+
+    /// How many subscribers hear a publisher.
+    pub fn listeners(&self, publisher: u32) -> u32 {
+        match &self.topics {
+            Topics::FanOut | Topics::FanIn => self.subscribers,
+            Topics::Shared { groups } => *groups,
+            Topics::Pattern(pattern) if !pattern.contains(NUMBER) => self.subscribers,
+            Topics::Pattern(_) => u32::from(publisher < self.subscribers),
+            Topics::Pairs if self.subscribers == 0 => 0,
+            Topics::Pairs if self.subscribers <= self.publishers => 1,
+            Topics::Pairs => (self.subscribers - publisher).div_ceil(self.publishers),
+        }
+    }
+
+    /// Whether a subscriber hears a publisher that is on another of so many hosts, on which clients take turns by their
+    /// numbers.
+    pub fn crosses(&self, hosts: u32) -> bool {
+        let hosts = hosts.max(1);
+        let is_elsewhere = |subscriber: u32, publisher: u32| subscriber % hosts != publisher % hosts;
+        hosts > 1
+            && (0..self.subscribers).any(|subscriber| {
+                let mut publishers = self.heard(subscriber).publishers();
+                publishers.any(|publisher| is_elsewhere(subscriber, publisher))
+            })
+    }
+
+    /// The group of a subscriber; `None` where subscriptions are not shared.
+    pub fn group(&self, subscriber: u32) -> Option<u32> {
+        match self.topics {
+            Topics::Shared { groups } => Some(subscriber % groups.max(1)),
+            _ => None,
+        }
+    }
+
+    /// How many groups there are.
+    pub fn groups(&self) -> u32 {
+        match self.topics {
+            Topics::Shared { groups } => groups,
+            _ => 0,
+        }
+    }
+
+    fn heard_in_pairs(&self, subscriber: u32) -> Heard {
+        if self.subscribers >= self.publishers {
+            let first = subscriber.checked_rem(self.publishers).unwrap_or(0);
+            return Heard {
+                first,
+                step: 1,
+                count: 1.min(self.publishers),
+            };
+        }
+        let count = (self.publishers - subscriber).div_ceil(self.subscribers);
+        Heard {
+            first: subscriber,
+            step: self.subscribers,
+            count,
+        }
+    }
+
+    fn own(&self, publisher: u32) -> String {
+        format!("{}/{publisher}", self.root)
+    }
+}
+
+/// `pattern` with the client's number in the place of `%i`.
+pub fn numbered(pattern: &str, number: u32) -> String {
+    pattern.replace(NUMBER, &number.to_string())
+}
+
+const NUMBER: &str = "%i";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_hears_every_publisher_once() {
+        let plan = TopicPlan::new(Topics::Shared { groups: 2 }, 3, 5, 1);
+        assert_eq!(plan.filters(3), ["$share/g1/loadgen/0001/+"]);
+        assert_eq!(
+            [0, 1, 4].map(|subscriber| plan.group(subscriber)),
+            [Some(0), Some(1), Some(0)]
+        );
+        assert_eq!((plan.listeners(2), plan.heard(4).count), (2, 3));
+    }
+
+    /// The plan against the protocol's own matching, for many shapes.
+    #[test]
+    fn heard_and_listeners_agree_with_topic_matching() {
+        let shapes = [
+            Topics::Pairs,
+            Topics::FanOut,
+            Topics::FanIn,
+            Topics::Pattern("a/%i".into()),
+            Topics::Pattern("a".into()),
+        ];
+        for topics in shapes {
+            for (publishers, subscribers) in [
+                (1, 1),
+                (1, 7),
+                (7, 1),
+                (3, 3),
+                (3, 8),
+                (8, 3),
+                (4, 8),
+                (8, 4),
+                (0, 3),
+                (3, 0),
+            ] {
+                check(&TopicPlan::new(topics.clone(), publishers, subscribers, 0xBEEF));
+            }
+        }
+    }
+
+    #[test]
+    fn pairs_meet_on_one_host_and_others_do_not() {
+        for (topics, publishers, subscribers, crosses) in [
+            (Topics::Pairs, 4, 4, false),
+            (Topics::Pairs, 8, 4, false),
+            (Topics::Pairs, 3, 4, true),
+            (Topics::Pattern("a/%i".into()), 5, 3, false),
+            (Topics::FanOut, 2, 2, true),
+            (Topics::FanIn, 2, 1, true),
+            (Topics::FanOut, 1, 1, false),
+        ] {
+            let plan = TopicPlan::new(topics, publishers, subscribers, 1);
+            assert_eq!(plan.crosses(2), crosses, "{plan:?}");
+            assert!(!plan.crosses(1));
+        }
+    }
+
+    fn check(plan: &TopicPlan) {
+        let mut listeners = vec![0; plan.publishers as usize];
+        for subscriber in 0..plan.subscribers {
+            let filters = plan.filters(subscriber);
+            let heard = plan.heard(subscriber);
+            for publisher in 0..plan.publishers {
+                let matches = filters
+                    .iter()
+                    .filter(|filter| mqtt::topic::matches(filter, &plan.name(publisher)))
+                    .count();
+                assert_eq!(
+                    matches == 1,
+                    heard.position(publisher).is_some(),
+                    "{plan:?}: {subscriber} hears {publisher}"
+                );
+                assert!(matches <= 1, "{plan:?}: overlapping filters");
+                listeners[publisher as usize] += matches as u32;
+            }
+            assert!(
+                heard.publishers().all(|publisher| publisher < plan.publishers),
+                "{plan:?}"
+            );
+        }
+        for (publisher, &count) in listeners.iter().enumerate() {
+            assert_eq!(
+                plan.listeners(publisher as u32),
+                count,
+                "{plan:?}: publisher {publisher}"
+            );
+        }
+    }
+}

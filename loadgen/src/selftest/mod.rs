@@ -1,0 +1,321 @@
+//! `loadgen selftest`: what the generator can do by itself, against a sink in the place of a broker.
+//!
+//! [`sink`] takes what publishers send and hands it to subscribers without a thought; the loads are ordinary runs, so
+//! what is measured is the very code that measures brokers.
+//!
+//! Invariants: the pacer sends what its schedule says, no more and no less; the ceilings are the generator's only as far
+//! as the sink is not slower, which on one core they share.
+
+pub mod args;
+mod bare;
+pub mod sink;
+
+use std::ffi::OsString;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::generator::run;
+use crate::outcome::observer::Silent;
+use crate::outcome::{Outcome, SCHEMA};
+use crate::scenario::Scenario;
+use crate::system::cpus::Cpus;
+use crate::system::error::{EXIT_GENERATOR, EXIT_OK, Failure};
+use crate::system::machine::Machine;
+use crate::target::endpoint::Endpoint;
+use crate::target::subject::Subject;
+use sink::Sink;
+
+/// What a selftest is made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selftest {
+    /// Length of each of its runs.
+    pub duration: Duration,
+    /// The generator's CPUs.
+    pub cpus: Option<Cpus>,
+}
+
+/// What was found out.
+#[derive(Clone, Debug, Serialize)]
+pub struct SelftestOutcome {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// What kind of outcome this is.
+    pub kind: &'static str,
+    /// Version of the generator.
+    pub loadgen_version: &'static str,
+    /// Whether the schedule is kept.
+    pub pacer: Pacer,
+    /// Each message in a write of its own.
+    pub single: Ceiling,
+    /// The same by `send(2)` and nothing else: what of it is the kernel's.
+    pub bare: Ceiling,
+    /// As many messages in a write as fit.
+    pub batched: Ceiling,
+    /// Messages received; the cost of sending them is taken off.
+    pub received: Ceiling,
+    /// What is worse than it should be.
+    pub findings: Vec<String>,
+    /// Exit code of the program.
+    pub exit_code: u8,
+    /// Where it ran.
+    pub machine: Machine,
+}
+
+/// How the schedule was kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Pacer {
+    /// Messages per second asked for.
+    pub asked_per_s: f64,
+    /// Messages per second sent in the measured part.
+    pub sent_per_s: f64,
+    /// Messages of the schedule that never left.
+    pub unsent: u64,
+    /// Intended to actual send time.
+    pub lag_p50_ns: u64,
+    /// The same.
+    pub lag_p99_ns: u64,
+    /// The same.
+    pub lag_max_ns: u64,
+}
+
+/// How much, and what it costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Ceiling {
+    /// Messages per second.
+    pub per_s: f64,
+    /// CPU time of the generator for each, ns.
+    pub cpu_ns_per_message: f64,
+}
+
+/// Aim: CPU time of a publish alone, ns; where the kernel's part is more than most of that, [`BARE_SHARE_AIM`].
+pub const SINGLE_NS_AIM: f64 = 1_000.0;
+/// Aim: a publish alone in bare sends.
+pub const BARE_SHARE_AIM: f64 = 1.25;
+/// Aim: CPU time of a publish among others, ns.
+pub const BATCHED_NS_AIM: f64 = 100.0;
+/// Aim: CPU time of a delivery, ns.
+pub const RECEIVED_NS_AIM: f64 = 1_200.0;
+
+/// Runs it.
+///
+/// # Errors
+/// When the sink or a run cannot be set up.
+pub fn run(selftest: &Selftest, interrupted: &AtomicBool) -> Result<SelftestOutcome, Failure> {
+    let sink = Sink::start()?;
+    let subject = Subject {
+        endpoint: Endpoint::one(sink.address(), "localhost", None),
+        pid: None,
+        name: "sink".to_owned(),
+        configuration: None,
+    };
+    let go = |words: &str| {
+        let scenario = scenario(selftest, words)?;
+        run::run(&scenario, &subject, interrupted, &mut Silent)
+    };
+    let pacer = pacer(&go(&format!("--pubs 100 --subs 0 --rate {PACER_RATE}"))?);
+    // More than can be sent, so that what is measured is the sending and not the waiting.
+    let single = sent(&go("--pubs 10 --subs 0 --one-per-write --rate 20000000")?);
+    let bare = bare::measure(sink.address(), selftest.duration, selftest.cpus.as_ref())?;
+    let batched = sent(&go("--pubs 10 --subs 0 --rate 20000000")?);
+    let received = received(&go("--pubs 100 --subs 100 --rate max --window 1000")?, &batched);
+    let (findings, exit_code) = judge(&pacer, &[&single, &batched, &received], &bare);
+    Ok(SelftestOutcome {
+        schema: SCHEMA,
+        kind: "selftest",
+        loadgen_version: env!("CARGO_PKG_VERSION"),
+        pacer,
+        single,
+        bare,
+        batched,
+        received,
+        findings,
+        exit_code,
+        machine: Machine::look(),
+    })
+}
+
+const PACER_RATE: f64 = 10_000.0;
+
+fn scenario(selftest: &Selftest, words: &str) -> Result<Scenario, Failure> {
+    let seconds = selftest.duration.as_secs_f64();
+    let cpus = selftest.cpus.as_ref();
+    let pinned = cpus.map_or(String::new(), |cpus| format!("--cpus {cpus}"));
+    let line =
+        format!("loadgen {words} {pinned} --threads 1 --warmup 0.3 --duration {seconds} --drain 5 --no-tls");
+    let words = line.split_whitespace().map(OsString::from);
+    let request = crate::options::parse(words).map_err(|error| Failure::Limits(error.to_string()))?;
+    Ok(request.scenario)
+}
+
+fn pacer(outcome: &Outcome) -> Pacer {
+    let lag = outcome.lag;
+    Pacer {
+        asked_per_s: PACER_RATE,
+        sent_per_s: outcome.rates.sent_per_s,
+        unsent: outcome.ledger.unsent,
+        lag_p50_ns: lag.map_or(0, |lag| lag.p50_ns),
+        lag_p99_ns: lag.map_or(0, |lag| lag.p99_ns),
+        lag_max_ns: lag.map_or(0, |lag| lag.max_ns),
+    }
+}
+
+fn cpu_ns(outcome: &Outcome) -> f64 {
+    outcome
+        .generator
+        .threads
+        .iter()
+        .map(|thread| thread.cpu_ns as f64)
+        .sum()
+}
+
+/// By the threads' own clocks: the messages that left while they ran.
+fn sent(outcome: &Outcome) -> Ceiling {
+    let count = by_time(outcome, |interval| interval.sent);
+    Ceiling {
+        per_s: count / outcome.rates.measured_s.max(1e-9),
+        cpu_ns_per_message: cpu_ns(outcome) / count.max(1.0),
+    }
+}
+
+fn received(outcome: &Outcome, batched: &Ceiling) -> Ceiling {
+    let count = by_time(outcome, |interval| interval.received);
+    let sending_ns = by_time(outcome, |interval| interval.sent) * batched.cpu_ns_per_message;
+    Ceiling {
+        per_s: count / outcome.rates.measured_s.max(1e-9),
+        cpu_ns_per_message: ((cpu_ns(outcome) - sending_ns) / count.max(1.0)).max(0.0),
+    }
+}
+
+/// Messages of the measured part by the time at which they passed, not by the time that they were meant for: a schedule
+/// that cannot be kept is what shows the ceiling.
+fn by_time(outcome: &Outcome, count: fn(&crate::outcome::series::IntervalReport) -> u64) -> f64 {
+    let measured = outcome
+        .series
+        .iter()
+        .filter(|interval| interval.part == crate::outcome::series::Part::Measured);
+    measured.map(count).sum::<u64>() as f64
+}
+
+fn judge(pacer: &Pacer, ceilings: &[&Ceiling; 3], bare: &Ceiling) -> (Vec<String>, u8) {
+    let mut findings = Vec::new();
+    let off_percent = 100.0 * (pacer.sent_per_s / pacer.asked_per_s - 1.0).abs();
+    if pacer.unsent > 0 || off_percent > RATE_OFF_PERCENT_MAX {
+        findings.push(format!(
+            "the pacer is wrong: {:.1} per second instead of {:.1}, {} never left",
+            pacer.sent_per_s, pacer.asked_per_s, pacer.unsent
+        ));
+    }
+    if pacer.lag_p50_ns > LAG_P50_NS_MAX {
+        let lag_ms = pacer.lag_p50_ns as f64 / 1e6;
+        findings.push(format!(
+            "the pacer is late by {lag_ms:.3} ms in the median: this machine is too busy to measure"
+        ));
+    }
+    let exit_code = if findings.is_empty() {
+        EXIT_OK
+    } else {
+        EXIT_GENERATOR
+    };
+    let aims = [
+        (
+            "a publish alone",
+            SINGLE_NS_AIM.max(BARE_SHARE_AIM * bare.cpu_ns_per_message),
+        ),
+        ("a publish among others", BATCHED_NS_AIM),
+        ("a delivery", RECEIVED_NS_AIM),
+    ];
+    for ((what, aim_ns), ceiling) in aims.into_iter().zip(ceilings) {
+        if ceiling.cpu_ns_per_message > aim_ns {
+            let (ns, aim_ns) = (ceiling.cpu_ns_per_message, aim_ns);
+            findings.push(format!(
+                "{what} costs {ns:.0} ns of the generator's CPU, the aim is {aim_ns:.0}"
+            ));
+        }
+    }
+    (findings, exit_code)
+}
+
+const RATE_OFF_PERCENT_MAX: f64 = 0.2;
+const LAG_P50_NS_MAX: u64 = 1_000_000;
+
+/// The outcome as text.
+pub fn text(outcome: &SelftestOutcome) -> String {
+    let Pacer {
+        asked_per_s,
+        sent_per_s,
+        unsent,
+        lag_p50_ns,
+        lag_p99_ns,
+        lag_max_ns,
+    } = outcome.pacer;
+    let us = |ns: u64| ns as f64 / 1e3;
+    let mut text = format!(
+        "{:>24} {asked_per_s:.0} per second asked, {sent_per_s:.1} sent, {unsent} never left; late by {:.1} µs (p50), {:.1} µs (p99), {:.1} µs (max)\n",
+        "pacer",
+        us(lag_p50_ns),
+        us(lag_p99_ns),
+        us(lag_max_ns)
+    );
+    let rows = [
+        ("publish alone", &outcome.single),
+        ("of it the bare send", &outcome.bare),
+        ("publish batched", &outcome.batched),
+        ("delivery", &outcome.received),
+    ];
+    for (name, ceiling) in rows {
+        let per_s = crate::compare::table::digits(ceiling.per_s);
+        text.push_str(&format!(
+            "{name:>24} {:.0} ns CPU each, {per_s} per second\n",
+            ceiling.cpu_ns_per_message
+        ));
+    }
+    for finding in &outcome.findings {
+        text.push_str(&format!("{:>24} {finding}\n", "note"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pacer_that_is_off_by_one_in_a_hundred_is_found() {
+        let right = Pacer {
+            asked_per_s: 10_000.0,
+            sent_per_s: 10_000.5,
+            ..Pacer::default()
+        };
+        let cheap = Ceiling {
+            per_s: 1.0,
+            cpu_ns_per_message: 50.0,
+        };
+        let code = |pacer: Pacer| judge(&pacer, &[&cheap, &cheap, &cheap], &cheap).1;
+        assert_eq!(code(right), EXIT_OK);
+        assert_eq!(
+            code(Pacer {
+                sent_per_s: 9_900.0,
+                ..right
+            }),
+            EXIT_GENERATOR
+        );
+        assert_eq!(code(Pacer { unsent: 1, ..right }), EXIT_GENERATOR);
+        assert_eq!(
+            code(Pacer {
+                lag_p50_ns: 2_000_000,
+                ..right
+            }),
+            EXIT_GENERATOR
+        );
+        let dear = Ceiling {
+            cpu_ns_per_message: 5_000.0,
+            ..cheap
+        };
+        let (findings, code) = judge(&right, &[&dear, &dear, &dear], &cheap);
+        assert_eq!((findings.len(), code), (3, EXIT_OK));
+        let (findings, _) = judge(&right, &[&dear, &cheap, &cheap], &dear);
+        assert!(findings.is_empty(), "it is the kernel that is dear: {findings:?}");
+    }
+}

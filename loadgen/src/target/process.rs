@@ -1,0 +1,295 @@
+//! A broker in a process of its own: started, waited for, watched and ended.
+//!
+//! Invariants: a process that was started here is ended by its process id when the [`BrokerProcess`] is dropped, and
+//! by the kernel if the generator is killed before that. What breaks them: starting it from a thread that ends before
+//! the program does, because the kernel watches the thread; a program that becomes another user by itself, because the
+//! kernel then forgets whom to watch.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, parent_id};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use transport::socket::reserve_port;
+
+use crate::system::cpus::Cpus;
+use crate::system::error::{EXIT_USAGE, Failure};
+use crate::system::hide_password::PASSWORD_VARIABLE;
+
+/// The word that makes this program the broker of a run.
+pub const BROKER_WORD: &str = "broker";
+
+/// The word that makes this program another one, pinned and watched: a peer of a comparison.
+pub const PEER_WORD: &str = "peer";
+
+/// A broker in a process of its own.
+#[derive(Debug)]
+pub struct BrokerProcess {
+    process: Child,
+    /// What it writes to its standard output and error.
+    said: File,
+}
+
+impl BrokerProcess {
+    /// Starts our own broker with these words.
+    ///
+    /// # Errors
+    /// What starting a process gives.
+    pub fn own(
+        words: impl IntoIterator<Item = OsString>,
+        cpus: Option<&Cpus>,
+    ) -> Result<BrokerProcess, Failure> {
+        BrokerProcess::spawn(BROKER_WORD, words, cpus)
+    }
+
+    /// Starts another program, its name or path first.
+    ///
+    /// # Errors
+    /// What starting a process gives; that the program is not there shows when it is waited for.
+    pub fn peer(
+        words: impl IntoIterator<Item = OsString>,
+        cpus: Option<&Cpus>,
+    ) -> Result<BrokerProcess, Failure> {
+        BrokerProcess::spawn(PEER_WORD, words, cpus)
+    }
+
+    fn spawn(
+        kind: &str,
+        words: impl IntoIterator<Item = OsString>,
+        cpus: Option<&Cpus>,
+    ) -> Result<BrokerProcess, Failure> {
+        let program = std::env::current_exe().map_err(Failure::system("cannot find this program's file"))?;
+        let said =
+            tempfile::tempfile().map_err(Failure::system("cannot make a file for the broker's log"))?;
+        let open_log = || {
+            said.try_clone()
+                .map_err(Failure::system("cannot open the broker's log"))
+        };
+        let (log, output) = (open_log()?, open_log()?);
+        let mut command = Command::new(program);
+        command
+            .args([kind, &std::process::id().to_string()])
+            // It is the clients' affair.
+            .env_remove(PASSWORD_VARIABLE)
+            .arg(cpus.map_or(ANY_CPU.to_owned(), Cpus::to_string))
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(log)
+            // A signal from the terminal is for the generator, which ends the broker after its report.
+            .process_group(0);
+        let process = command
+            .spawn()
+            .map_err(Failure::system("cannot start the broker"))?;
+        Ok(BrokerProcess { process, said })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Waits until it takes connections on `address`.
+    ///
+    /// # Errors
+    /// That it ended or never listened, with its last words; an interruption.
+    pub fn wait_until_it_listens(
+        &mut self,
+        address: SocketAddr,
+        interrupted: &AtomicBool,
+    ) -> Result<(), Failure> {
+        let began = Instant::now();
+        while began.elapsed() < LISTENS_WITHIN {
+            self.check_alive()?;
+            if interrupted.load(Ordering::Relaxed) {
+                return Err(Failure::Interrupted);
+            }
+            if TcpStream::connect_timeout(&address, LISTENS_WITHIN).is_ok() {
+                return Ok(());
+            }
+            std::thread::sleep(POLL);
+        }
+        let said = self.last_words();
+        Err(Failure::Broker(format!(
+            "the broker does not listen on {address} after {LISTENS_WITHIN:?}{said}"
+        )))
+    }
+
+    /// Whether it still runs; with what it said if not.
+    ///
+    /// # Errors
+    /// That it has ended.
+    pub fn check_alive(&mut self) -> Result<(), Failure> {
+        match self.process.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => Err(Failure::Broker(format!(
+                "the broker ended ({status}){}",
+                self.last_words()
+            ))),
+            Err(error) => Err(Failure::Broker(format!("cannot watch the broker: {error}"))),
+        }
+    }
+
+    /// The end of what the broker wrote.
+    fn last_words(&mut self) -> String {
+        let mut said = Vec::new();
+        let read = self.said.rewind().and_then(|()| self.said.read_to_end(&mut said));
+        let said = String::from_utf8_lossy(&said);
+        match said.trim() {
+            "" => String::new(),
+            _ if read.is_err() => String::new(),
+            said => {
+                let lines: Vec<&str> = said.lines().rev().take(LAST_WORDS_LINES).collect();
+                format!(
+                    "; it said:\n  {}",
+                    lines.into_iter().rev().collect::<Vec<_>>().join("\n  ")
+                )
+            }
+        }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        !matches!(self.process.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for BrokerProcess {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
+        let began = Instant::now();
+        if let Some(pid) = pid.filter(|_| !self.has_ended()) {
+            // It fails only if the process has just ended.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        while began.elapsed() < ENDS_WITHIN {
+            if self.has_ended() {
+                return;
+            }
+            std::thread::sleep(POLL);
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What this process does when its first argument is [`BROKER_WORD`]: the second is the process id of the generator,
+/// the third the CPUs to run on, the rest goes to the broker.
+pub fn become_broker(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments = arguments.into_iter();
+    if let Err(code) = settle(BROKER_WORD, &mut arguments) {
+        return code;
+    }
+    broker::run(std::iter::once(OsString::from(BROKER_WORD)).chain(arguments))
+}
+
+/// What this process does when its first argument is [`PEER_WORD`]: it becomes the program that the rest names.
+pub fn become_peer(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments = arguments.into_iter();
+    if let Err(code) = settle(PEER_WORD, &mut arguments) {
+        return code;
+    }
+    let Some(program) = arguments.next() else {
+        return ExitCode::from(EXIT_USAGE);
+    };
+    // A broker that does not raise its own limit could not take the clients of the larger loads.
+    transport::socket::raise_descriptor_limit();
+    let failed = Command::new(&program).args(arguments).exec();
+    eprintln!("cannot start {}: {failed}", program.display());
+    ExitCode::FAILURE
+}
+
+/// Sees to it that this process ends with its parent, and runs on the CPUs that it was given.
+fn settle(kind: &str, arguments: &mut impl Iterator<Item = OsString>) -> Result<(), ExitCode> {
+    let parent = arguments
+        .next()
+        .and_then(|word| word.to_str()?.parse::<u32>().ok());
+    let cpus = arguments.next().unwrap_or_default();
+    let is_child = || parent == Some(parent_id());
+    // Asked twice: the parent may end before the kernel watches it.
+    if !is_child() || set_parent_process_death_signal(Some(Signal::KILL)).is_err() || !is_child() {
+        eprintln!("loadgen {kind} is started by loadgen only; the broker itself is the program `broker`");
+        return Err(ExitCode::from(EXIT_USAGE));
+    }
+    let cpus = cpus.to_str().and_then(|list| list.parse::<Cpus>().ok());
+    if let Some(Err(error)) = cpus.as_ref().map(Cpus::confine_this_thread) {
+        eprintln!("cannot run on the CPUs that were given: {error}");
+        return Err(ExitCode::FAILURE);
+    }
+    Ok(())
+}
+
+/// A free port of 127.0.0.1, which the kernel gives to nobody else as long as this is held.
+#[derive(Debug)]
+pub struct FreeAddress {
+    /// The address.
+    pub address: SocketAddr,
+    _reserved: OwnedFd,
+}
+
+impl FreeAddress {
+    /// Finds one.
+    ///
+    /// # Errors
+    /// What binding gives.
+    pub fn find() -> Result<FreeAddress, Failure> {
+        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let (reserved, port) =
+            reserve_port(localhost).map_err(Failure::system("cannot find a free port on 127.0.0.1"))?;
+        Ok(FreeAddress {
+            address: SocketAddr::new(localhost, port),
+            _reserved: reserved,
+        })
+    }
+}
+
+/// The first line that a program prints when it is asked with `words`; `None` if it cannot be started.
+pub fn first_line_of(program: &OsStr, words: &[&str]) -> Option<String> {
+    let output = Command::new(program)
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+    Some(line.unwrap_or_default().to_owned())
+}
+
+/// In the place of a list of CPUs: all that are allowed. Not a list.
+const ANY_CPU: &str = "any";
+/// Time for the broker to listen.
+const LISTENS_WITHIN: Duration = Duration::from_secs(20);
+/// Time for the broker to end after SIGTERM.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
+/// Pace of looking at it.
+const POLL: Duration = Duration::from_millis(20);
+/// Lines of its log that are shown.
+const LAST_WORDS_LINES: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_becomes_a_broker_of_a_foreign_parent() {
+        for become_one in [become_broker, become_peer] as [fn([OsString; 1]) -> ExitCode; 2] {
+            let code = become_one([OsString::from("x")]);
+            assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(2)));
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_has_no_version() {
+        assert_eq!(first_line_of(OsStr::new("/nonexistent/broker"), &["-h"]), None);
+        assert_eq!(
+            first_line_of(OsStr::new("sh"), &["-c", "echo; echo one; echo two"]).as_deref(),
+            Some("one")
+        );
+    }
+}

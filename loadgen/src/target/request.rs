@@ -1,0 +1,74 @@
+//! Which broker is asked for: one of our own, or one that runs already.
+//!
+//! Invariants: none.
+
+use std::path::PathBuf;
+
+use transport::tls::ClientTls;
+
+use super::certificates::ServerKey;
+use crate::system::cpus::Cpus;
+
+/// The broker to load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetRequest {
+    /// One of our own, started for the run.
+    OwnBroker(OwnRequest),
+    /// One that runs already.
+    Running {
+        /// Names or addresses with their ports: at least one.
+        hosts: Vec<(String, u16)>,
+        /// TLS, if it is wanted.
+        tls: Option<TlsRequest>,
+        /// Path of WebSocket, if that is wanted.
+        web_socket: Option<String>,
+        /// File with the passphrase of the clients' keys.
+        key_pass_file: Option<PathBuf>,
+        /// Its process, if it is on this machine: for its CPU time and memory.
+        pid: Option<u32>,
+    },
+}
+
+/// A broker of our own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnRequest {
+    /// Its shards.
+    pub shards: usize,
+    /// Whether it listens with TLS.
+    pub tls: bool,
+    /// The key of its certificate.
+    pub key: ServerKey,
+    /// Path of WebSocket, if clients come by it.
+    pub web_socket: Option<String>,
+    /// The CPUs that it may use.
+    pub cpus: Option<Cpus>,
+    /// Whether clients must have certificates, user names and passwords, as in the tutorial of TLS.
+    pub users: bool,
+}
+
+/// How to trust a running broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsRequest {
+    /// PEM file of the CA.
+    pub ca: Option<PathBuf>,
+    /// PEM files of the client's certificate and key; `%i` in their paths is the number of the client.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Trust any certificate.
+    pub insecure: bool,
+    /// Take a CN for the broker's name.
+    pub cn_fallback: bool,
+}
+
+impl TlsRequest {
+    /// As the transport has it.
+    pub fn as_client(&self) -> ClientTls<'_> {
+        let certificate = self.certificate.as_ref();
+        ClientTls {
+            ca: self.ca.as_deref(),
+            certificate: certificate.map(|(chain, key)| (chain.as_path(), key.as_path())),
+            insecure: self.insecure,
+            cn_fallback: self.cn_fallback,
+            ..ClientTls::default()
+        }
+    }
+}
