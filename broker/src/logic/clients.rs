@@ -10,7 +10,7 @@ use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::publish_template::PublishTemplate;
 use mqtt::{PacketIdentifier, ProtocolVersion, ReasonCode};
 
-use super::connection::{Connection, ConnectionId, Stage};
+use super::connection::{Connection, ConnectionId, ConnectionSlot, Stage};
 use super::counters::ShardCounters;
 use super::message::{Message, StoredMessage};
 use super::output::Output;
@@ -26,7 +26,7 @@ use crate::settings::Settings;
 
 #[derive(Debug)]
 pub(super) struct Clients {
-    pub(super) connections: Slots<Connection>,
+    pub(super) connections: Slots<ConnectionSlot, Connection>,
     pub(super) sessions: Sessions,
     pub(super) dirty: Vec<ConnectionId>,
     pub(super) pressure: Pressure,
@@ -104,7 +104,7 @@ impl Clients {
 
     /// The connection in a slot.
     #[inline]
-    pub(super) fn connection(&mut self, slot: u32) -> Option<&mut Connection> {
+    pub(super) fn connection(&mut self, slot: impl Into<Option<ConnectionSlot>>) -> Option<&mut Connection> {
         self.connections.get_mut(slot)
     }
 
@@ -117,7 +117,11 @@ impl Clients {
     /// Appends a packet to the connection's `out` with `write`; not one that is larger than the client takes
     /// [MQTT-3.1.2-24]. Whether it was appended.
     #[inline]
-    pub(super) fn send(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>, ProtocolVersion)) -> bool {
+    pub(super) fn send(
+        &mut self,
+        slot: ConnectionSlot,
+        write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
+    ) -> bool {
         let Some(connection) = self.connections.get_mut(slot) else {
             return false;
         };
@@ -142,7 +146,7 @@ impl Clients {
     /// [MQTT-3.5.2-3], [MQTT-3.6.2-3], [MQTT-3.7.2-3], [MQTT-3.9.2-2], [MQTT-3.11.2-2], [MQTT-3.14.2-4], [MQTT-3.15.2-3].
     pub(super) fn send_explained(
         &mut self,
-        slot: u32,
+        slot: ConnectionSlot,
         why: Option<&str>,
         write: impl Fn(&mut Vec<u8>, ProtocolVersion, Properties<'_>),
     ) {
@@ -170,7 +174,7 @@ impl Clients {
     #[inline]
     pub(super) fn send_ack(
         &mut self,
-        slot: u32,
+        slot: ConnectionSlot,
         packet_type: PacketType,
         packet_identifier: PacketIdentifier,
         reason: ReasonCode,
@@ -193,7 +197,7 @@ impl Clients {
     }
 
     /// Puts the connection into the shell's list.
-    pub(super) fn mark_dirty(&mut self, slot: u32) {
+    pub(super) fn mark_dirty(&mut self, slot: ConnectionSlot) {
         if let Some(connection) = self.connections.get_mut(slot) {
             mark_dirty(slot, connection, &mut self.dirty);
         }
@@ -206,7 +210,7 @@ impl Clients {
 }
 
 #[inline]
-pub(super) fn mark_dirty(slot: u32, connection: &mut Connection, dirty: &mut Vec<ConnectionId>) {
+pub(super) fn mark_dirty(slot: ConnectionSlot, connection: &mut Connection, dirty: &mut Vec<ConnectionId>) {
     if !connection.dirty {
         connection.dirty = true;
         dirty.push(ConnectionId {

@@ -5,12 +5,16 @@
 //! touches come first, to lie in one cache line.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use mqtt::ProtocolVersion;
 
 use super::aliases::Aliases;
 use super::handle::auth::Enhanced;
 use super::output::Caps;
+use super::route::RouteSlot;
+use super::session::SessionSlot;
+use super::slots::{Slot, slot_type};
 use super::time::Timestamp;
 use crate::auth::Verdict;
 use crate::auth::enhanced::Authenticated;
@@ -20,8 +24,8 @@ use crate::settings::ListenerId;
 /// A connection as shell and logic name it. The slot is used again; the generation tells the uses apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionId {
-    /// Index, small and dense.
-    pub slot: u32,
+    /// Where the shard keeps it.
+    pub slot: ConnectionSlot,
     /// Counts the connections of the shard.
     pub generation: u32,
 }
@@ -29,6 +33,25 @@ pub struct ConnectionId {
 impl ConnectionId {
     /// How many generations there are before they begin again: what the shell's names of requests have room for.
     pub const GENERATIONS: u32 = 1 << 22;
+}
+
+slot_type! {
+    /// The place of a connection in its shard: small and dense numbers.
+    pub struct ConnectionSlot
+}
+
+impl ConnectionSlot {
+    /// For the shell's own tables and the names of its requests.
+    #[must_use]
+    pub fn to_u32(self) -> u32 {
+        self.number().get()
+    }
+
+    /// Of what [`Self::to_u32`] gave out. 0 is no connection's: it becomes a place where none ever is.
+    #[must_use]
+    pub fn from_u32(number: u32) -> Self {
+        Self::from_number(NonZeroU32::new(number).unwrap_or(NonZeroU32::MAX))
+    }
 }
 
 /// Where a connection comes from.
@@ -83,9 +106,6 @@ enum Reading {
     PausedExcused,
 }
 
-/// No session, no connection, no route: the slot that is none.
-pub(super) const NONE: u32 = u32::MAX;
-
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Connection {
@@ -95,9 +115,9 @@ pub(super) struct Connection {
     /// Largest packet that the client takes.
     pub(super) packet_bytes_max: u32,
     pub(super) generation: u32,
-    pub(super) session: u32,
+    pub(super) session: Option<SessionSlot>,
     /// The route of the last PUBLISH: the next one is likely to have the same topic.
-    pub(super) route: u32,
+    pub(super) route: Option<RouteSlot>,
     pub(super) version: ProtocolVersion,
     pub(super) stage: Stage,
     pub(super) dirty: bool,
@@ -164,8 +184,8 @@ impl Connection {
             unsent_bytes: 0,
             packet_bytes_max: limits::PACKET_BYTES_MAX,
             generation,
-            session: NONE,
-            route: NONE,
+            session: None,
+            route: None,
             version: ProtocolVersion::V3_1_1,
             stage: Stage::Opening,
             dirty: false,

@@ -13,11 +13,12 @@ use mqtt::{ProtocolVersion, QoS};
 
 use super::aliases::Outgoing;
 use super::clients::{Clients, mark_dirty, open_out};
-use super::connection::{Connection, NONE};
+use super::connection::Connection;
 use super::fan_out::FanOut;
 use super::message::Message;
 use super::mount::{mount_point, seen};
 use super::route::Target;
+use super::session::SessionSlot;
 use super::session::inflight::Entry;
 use super::session::queue::Queued;
 use super::store::Record;
@@ -43,8 +44,8 @@ impl Clients {
     /// that: another form, a queue, one packet at a time.
     #[inline]
     pub(super) fn deliver_run(&mut self, target: &Target, run: &Run<'_>, fan_out: &mut FanOut) -> bool {
-        let slot = self.sessions.link(target.session);
-        let Some(connection) = self.connections.get_mut(slot) else {
+        let link = self.sessions.link(target.session);
+        let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) else {
             return !self.settings.queue_qos0_messages;
         };
         let same_form = (connection.version == ProtocolVersion::V5) == (run.version == ProtocolVersion::V5);
@@ -53,7 +54,7 @@ impl Clients {
             && !connection.mounted
             && !connection.aliased
             && at_qos0
-            && target.via == NONE
+            && target.via.is_none()
             && !connection.qos0_waits;
         if !plain || run.packet_bytes_max > connection.packet_bytes_max {
             return false;
@@ -87,7 +88,7 @@ impl Clients {
         message: &Message<'_>,
         fan_out: &mut FanOut,
     ) -> bool {
-        if target.no_local && target.session == message.publisher.session {
+        if target.no_local && Some(target.session) == message.publisher.session {
             // [MQTT-3.8.3-3]
             return true;
         }
@@ -120,7 +121,7 @@ impl Clients {
     }
 
     /// Whether a session takes a message at once, at any QoS: it is connected, keeps up, and its window is open.
-    pub(super) fn takes_at_once(&self, session: u32) -> bool {
+    pub(super) fn takes_at_once(&self, session: SessionSlot) -> bool {
         let Some(connection) = self.connections.get(self.sessions.link(session)) else {
             return false;
         };
@@ -135,14 +136,14 @@ impl Clients {
     #[inline]
     fn deliver_qos0(
         &mut self,
-        session: u32,
+        session: SessionSlot,
         retain: bool,
         via: Option<&Rc<Via>>,
         message: &Message<'_>,
         fan_out: &mut FanOut,
     ) -> Delivery {
-        let slot = self.sessions.link(session);
-        let Some(connection) = self.connections.get_mut(slot) else {
+        let link = self.sessions.link(session);
+        let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) else {
             return if self.settings.queue_qos0_messages {
                 Delivery::Waits
             } else {
@@ -188,15 +189,15 @@ impl Clients {
     fn deliver_in_window(
         &mut self,
         now: Timestamp,
-        session: u32,
+        session: SessionSlot,
         qos: QoS,
         retain: bool,
         via: Option<&Rc<Via>>,
         message: &Message<'_>,
         fan_out: &mut FanOut,
     ) -> Delivery {
-        let slot = self.sessions.link(session);
-        let Some(connection) = self.connections.get_mut(slot) else {
+        let link = self.sessions.link(session);
+        let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) else {
             return Delivery::Waits;
         };
         let Some(session) = self.sessions.get_mut(session) else {

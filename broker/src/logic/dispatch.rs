@@ -10,11 +10,11 @@ use mqtt::{PacketIdentifier, ProtocolVersion, QoS};
 
 use super::Shard;
 use super::batch::{Kind, Record};
-use super::connection::NONE;
 use super::deliver::Run;
 use super::interest::encode_message;
 use super::message::{Message, Publisher, StoredMessage};
-use super::route::Access;
+use super::route::{Access, RouteSlot};
+use super::session::SessionSlot;
 use super::time::Timestamp;
 use crate::auth::acl as rules;
 use crate::limits;
@@ -22,7 +22,13 @@ use crate::limits;
 impl Shard {
     /// Gives a run to the local subscribers of a route.
     #[inline]
-    pub(super) fn fan_out_run(&mut self, now: Timestamp, route: u32, run: &Run<'_>, publisher: u32) {
+    pub(super) fn fan_out_run(
+        &mut self,
+        now: Timestamp,
+        route: RouteSlot,
+        run: &Run<'_>,
+        publisher: Option<SessionSlot>,
+    ) {
         let Self {
             clients,
             routes,
@@ -35,7 +41,7 @@ impl Shard {
         let (mut sent, mut dropped) = (0, 0);
         let mut other = None;
         for target in &route.targets {
-            if target.no_local && target.session == publisher {
+            if target.no_local && Some(target.session) == publisher {
                 continue;
             }
             if clients.deliver_run(target, run, fan_out) {
@@ -80,12 +86,12 @@ impl Shard {
         &mut self,
         now: Timestamp,
         message: &Message<'_>,
-        hint: Option<u32>,
+        hint: Option<RouteSlot>,
         source: &rules::Access,
     ) {
         let route = self.routes.resolve(
             message.topic,
-            hint.unwrap_or(NONE),
+            hint,
             &mut self.subscriptions,
             &self.clients.sessions,
         );
@@ -110,7 +116,7 @@ impl Shard {
         };
         let route = self
             .routes
-            .resolve(topic, NONE, &mut self.subscriptions, &self.clients.sessions);
+            .resolve(topic, None, &mut self.subscriptions, &self.clients.sessions);
         self.publish_on(now, route, message, None, &rules::Access::default());
     }
 
@@ -119,7 +125,7 @@ impl Shard {
     pub(super) fn publish_on(
         &mut self,
         now: Timestamp,
-        route: u32,
+        route: RouteSlot,
         mut message: Message<'_>,
         raw: Option<(ProtocolVersion, &[u8])>,
         source: &rules::Access,
@@ -155,7 +161,7 @@ impl Shard {
     pub(super) fn fan_out_message(
         &mut self,
         now: Timestamp,
-        route: u32,
+        route: RouteSlot,
         message: &Message<'_>,
         stored: Option<&StoredMessage>,
     ) {
@@ -184,7 +190,12 @@ impl Shard {
     }
 
     /// One record to each interested shard: the packet as it came, or encoded anew.
-    fn send_message(&mut self, route: u32, message: &Message<'_>, raw: Option<(ProtocolVersion, &[u8])>) {
+    fn send_message(
+        &mut self,
+        route: RouteSlot,
+        message: &Message<'_>,
+        raw: Option<(ProtocolVersion, &[u8])>,
+    ) {
         if let Some((version, packets)) = raw {
             let record = Record {
                 kind: Kind::Message(version),
@@ -221,7 +232,7 @@ pub(super) fn message_of<'a>(
     publish: &Publish<'a>,
     topic: &'a str,
     properties: Properties<'a>,
-    session: u32,
+    session: Option<SessionSlot>,
 ) -> Message<'a> {
     let (qos, retain, payload) = (publish.qos, publish.retain, publish.payload);
     Message {

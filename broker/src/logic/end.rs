@@ -9,8 +9,9 @@ use mqtt::property::{PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, ReasonCode};
 
 use super::Shard;
-use super::connection::{ConnectionId, NONE, Stage};
+use super::connection::{Connection, ConnectionId, ConnectionSlot, Stage};
 use super::message::Message;
+use super::session::SessionSlot;
 use super::session::will::Will;
 use super::store::Record;
 use super::time::Timestamp;
@@ -18,7 +19,13 @@ use super::timer::Timer;
 
 impl Shard {
     /// The client broke the protocol: in 5.0 it is told why [MQTT-4.13.1-1], then the connection closes.
-    pub(super) fn protocol_error(&mut self, now: Timestamp, slot: u32, reason: ReasonCode, why: &str) {
+    pub(super) fn protocol_error(
+        &mut self,
+        now: Timestamp,
+        slot: ConnectionSlot,
+        reason: ReasonCode,
+        why: &str,
+    ) {
         self.clients.counters().protocol_errors.add(1);
         self.disconnect(now, slot, reason, why);
     }
@@ -26,7 +33,7 @@ impl Shard {
     /// Ends a connection with a DISCONNECT in 5.0, bare in 3.x. Its Will is published.
     ///
     /// [MQTT-3.14.2-2], [MQTT-3.14.4-1], [MQTT-3.14.4-2]
-    pub(super) fn disconnect(&mut self, now: Timestamp, slot: u32, reason: ReasonCode, why: &str) {
+    pub(super) fn disconnect(&mut self, now: Timestamp, slot: ConnectionSlot, reason: ReasonCode, why: &str) {
         let Some(connection) = self.clients.connection(slot) else {
             return;
         };
@@ -40,7 +47,7 @@ impl Shard {
     }
 
     /// From now on the connection only drains; its session is detached.
-    pub(super) fn close(&mut self, now: Timestamp, slot: u32, why: &str, with_will: bool) {
+    pub(super) fn close(&mut self, now: Timestamp, slot: ConnectionSlot, why: &str, with_will: bool) {
         let Some(connection) = self.clients.connections.get_mut(slot) else {
             return;
         };
@@ -63,11 +70,11 @@ impl Shard {
     /// Separates a connection from its session; the session waits for another one, or ends.
     ///
     /// [MQTT3-3.1.2-10], [MQTT3-4.1.0-2], [MQTT-4.1.0-1], [MQTT-4.1.0-2]
-    pub(super) fn detach(&mut self, now: Timestamp, slot: u32, with_will: bool) {
+    pub(super) fn detach(&mut self, now: Timestamp, slot: ConnectionSlot, with_will: bool) {
         let Some(connection) = self.clients.connection(slot) else {
             return;
         };
-        let session_slot = std::mem::replace(&mut connection.session, NONE);
+        let session_slot = connection.session.take();
         if let Some(rare) = &mut connection.rare {
             rare.aliases = Vec::new();
             rare.enhanced = None;
@@ -76,13 +83,16 @@ impl Shard {
         self.timers
             .cancel(connection.watched_until, Timer::KeepAlive { slot });
         self.remember_pressing(now, slot, session_slot);
+        let Some(session_slot) = session_slot else {
+            return;
+        };
         let Some(session) = self.clients.sessions.get_mut(session_slot) else {
             return;
         };
         session.disconnected_at = now;
         let (expiry_s, expires_at) = (session.expiry_s, session.expires_at());
         let will = session.take_will().filter(|_| with_will);
-        self.clients.sessions.set_link(session_slot, NONE);
+        self.clients.sessions.set_link(session_slot, None);
         self.member_went(now, session_slot);
         self.clients.counters().clients_connected.sub(1);
         if let Some(will) = will {
@@ -105,7 +115,7 @@ impl Shard {
     }
 
     /// Keeps a Will back for its Will Delay Interval.
-    fn hold_will(&mut self, now: Timestamp, session_slot: u32, will: Box<Will>) {
+    fn hold_will(&mut self, now: Timestamp, session_slot: SessionSlot, will: Box<Will>) {
         self.timers.set(
             now.plus_s(u64::from(will.delay_s)),
             Timer::WillDelay {
@@ -118,7 +128,7 @@ impl Shard {
     }
 
     /// A session without a connection gets one, or ends: its timers are to come up no more.
-    pub(super) fn cancel_session_timers(&mut self, session_slot: u32) {
+    pub(super) fn cancel_session_timers(&mut self, session_slot: SessionSlot) {
         let Some(session) = self.clients.sessions.get(session_slot) else {
             return;
         };
@@ -167,7 +177,7 @@ impl Shard {
             properties: properties.as_properties(),
             payload: will.message.payload(),
             publisher: super::message::Publisher {
-                session: NONE,
+                session: None,
                 identity: will.message.publisher(),
             },
         };
@@ -175,7 +185,7 @@ impl Shard {
     }
 
     /// Ends a session that has no connection.
-    pub(super) fn end_session(&mut self, now: Timestamp, slot: u32) {
+    pub(super) fn end_session(&mut self, now: Timestamp, slot: SessionSlot) {
         self.cancel_session_timers(slot);
         self.replays.forget(slot);
         self.drop_subscriptions(slot);
@@ -207,7 +217,7 @@ impl Shard {
             let session = self
                 .clients
                 .connection(id.slot)
-                .map_or(NONE, |connection| connection.session);
+                .and_then(|connection| connection.session);
             let will = self
                 .clients
                 .sessions
@@ -228,7 +238,7 @@ impl Shard {
     }
 }
 
-fn connection_id((slot, connection): (u32, &super::Connection)) -> ConnectionId {
+fn connection_id((slot, connection): (ConnectionSlot, &Connection)) -> ConnectionId {
     ConnectionId {
         slot,
         generation: connection.generation,

@@ -9,10 +9,10 @@ use mqtt::property::Properties;
 
 use super::Shard;
 use super::batch::{self, Batch, Control, Kind};
-use super::connection::NONE;
 use super::deliver::Run;
 use super::message::{Message, Publisher, StoredMessage};
 use super::retained::Stamp;
+use super::route::RouteSlot;
 use super::time::Timestamp;
 use crate::auth::acl::Access;
 use crate::limits;
@@ -106,7 +106,7 @@ impl Shard {
 
     /// Sends a record to some shards.
     #[inline]
-    pub(super) fn send_record(&mut self, route: u32, record: batch::Record<'_>) {
+    pub(super) fn send_record(&mut self, route: RouteSlot, record: batch::Record<'_>) {
         let Self {
             routes,
             outboxes,
@@ -193,8 +193,8 @@ impl Shard {
             &mut self.subscriptions,
             &self.clients.sessions,
         );
-        self.batch_route = route;
-        self.fan_out_run(now, route, &run, NONE);
+        self.batch_route = Some(route);
+        self.fan_out_run(now, route, &run, None);
     }
 
     fn receive_message(&mut self, now: Timestamp, version: ProtocolVersion, packets: &[u8]) {
@@ -215,7 +215,7 @@ impl Shard {
             &mut self.subscriptions,
             &self.clients.sessions,
         );
-        self.batch_route = route;
+        self.batch_route = Some(route);
         self.fan_out_message(now, route, &message, None);
     }
 
@@ -225,7 +225,7 @@ impl Shard {
         if let Some(message) = stored.at(now, &mut properties) {
             let route = self.routes.resolve(
                 message.topic,
-                NONE,
+                None,
                 &mut self.subscriptions,
                 &self.clients.sessions,
             );

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use mqtt::QoS;
 use mqtt::property::{Properties, PropertiesBuf, Property};
 
+use super::session::SessionSlot;
 use super::time::Timestamp;
 
 /// A message as it was published, or is to be.
@@ -27,8 +28,8 @@ pub(super) struct Message<'a> {
 /// Who published a message: only No Local asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Publisher {
-    /// Its session in this shard, or [`Publisher::ELSEWHERE`]'s.
-    pub(super) session: u32,
+    /// Its session, if that is in this shard.
+    pub(super) session: Option<SessionSlot>,
     /// A hash of its client identifier; 0 for the broker itself.
     pub(super) identity: u64,
 }
@@ -36,7 +37,7 @@ pub(super) struct Publisher {
 impl Publisher {
     /// The broker, or a client of another shard: no session of this shard.
     pub(super) const ELSEWHERE: Self = Self {
-        session: u32::MAX,
+        session: None,
         identity: 0,
     };
 }
@@ -184,7 +185,7 @@ impl StoredMessage {
             properties,
             payload: self.payload(),
             publisher: Publisher {
-                session: u32::MAX,
+                session: None,
                 identity: header.publisher,
             },
         })

@@ -56,8 +56,8 @@ use mqtt::publish_template::PublishTemplate;
 use self::batch::Outbox;
 pub use self::batch::{Batch, Control};
 use self::clients::Clients;
-use self::connection::{Connection, NONE, Stage};
-pub use self::connection::{ConnectionId, LostCause, Peer};
+use self::connection::{Connection, Stage};
+pub use self::connection::{ConnectionId, ConnectionSlot, LostCause, Peer};
 pub use self::counters::{Counter, Kind, SHOWN, ShardCounters, Shown, shard_counters};
 use self::fan_out::FanOut;
 pub use self::message::StoredMessage;
@@ -65,7 +65,7 @@ pub use self::placement::home_shard;
 use self::replay::Replays;
 use self::retained::Retained;
 pub use self::retained::Stamp;
-use self::route::Routes;
+use self::route::{RouteSlot, Routes};
 use self::share::Unclaimed;
 pub use self::store::{MemoryStore, Record, Store};
 use self::subscription::Subscriptions;
@@ -93,7 +93,7 @@ pub struct Shard {
     sys: Sys,
     generation: u32,
     /// A hint for the topics of the records of other shards.
-    batch_route: u32,
+    batch_route: Option<RouteSlot>,
     /// Set when the publish being handled filled an outbox.
     outbox_filled: bool,
     /// Set when the publish being handled went to a shard that asked for its publishers to be held back.
@@ -147,7 +147,7 @@ impl Shard {
             timers,
             sys: Sys::default(),
             generation: 0,
-            batch_route: NONE,
+            batch_route: None,
             outbox_filled: false,
             outbox_held: false,
             receive_changes: Vec::new(),
@@ -279,8 +279,10 @@ impl Shard {
         output.count(connection);
         let busy_in_group = connection.busy_in_group;
         let waited_for = connection.pressing || connection.answers_wait;
-        if connection.waits && connection.waiting_bytes() < limits::PUMP_BYTES {
-            let session = connection.session;
+        if connection.waits
+            && connection.waiting_bytes() < limits::PUMP_BYTES
+            && let Some(session) = connection.session
+        {
             self.clients.pump(now, session);
         }
         self.relieve_output();

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use super::Shard;
 use super::clients::Clients;
-use super::connection::Connection;
+use super::connection::{Connection, ConnectionSlot};
 use crate::settings::Settings;
 
 /// Bytes of a topic at most: its length is two bytes [MQTT-4.7.3-3].
@@ -16,7 +16,7 @@ const TOPIC_BYTES_MAX: usize = 65_535;
 
 impl Clients {
     /// The mount point of a connection's listener.
-    fn mount_point(&self, slot: u32) -> Option<&str> {
+    fn mount_point(&self, slot: ConnectionSlot) -> Option<&str> {
         mount_point(self.connections.get(slot)?, &self.settings)
     }
 }
@@ -68,12 +68,12 @@ fn whole_filter<'a>(filter: &'a str, mount_point: Option<&str>) -> Cow<'a, str> 
 impl Shard {
     /// A client's topic name as the broker sees it; `None` if it gets too long.
     #[inline]
-    pub(super) fn whole_topic<'a>(&self, slot: u32, topic: &'a str) -> Option<Cow<'a, str>> {
+    pub(super) fn whole_topic<'a>(&self, slot: ConnectionSlot, topic: &'a str) -> Option<Cow<'a, str>> {
         whole(topic, self.clients.mount_point(slot))
     }
 
     /// A client's topic filter as the broker sees it.
-    pub(super) fn whole_filter<'a>(&self, slot: u32, filter: &'a str) -> Cow<'a, str> {
+    pub(super) fn whole_filter<'a>(&self, slot: ConnectionSlot, filter: &'a str) -> Cow<'a, str> {
         whole_filter(filter, self.clients.mount_point(slot))
     }
 }

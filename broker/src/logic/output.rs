@@ -11,7 +11,7 @@
 use mqtt::ReasonCode;
 
 use super::Shard;
-use super::connection::Connection;
+use super::connection::{Connection, ConnectionSlot};
 use super::time::Timestamp;
 use super::timer::Timer;
 use crate::limits;
@@ -227,7 +227,7 @@ impl Shard {
             let has_too_much = |connection: &Connection| {
                 !connection.slow && connection.waiting_bytes() > limits::OUT_SHARE_BYTES
             };
-            let slots: Vec<u32> = self.slots_where(has_too_much);
+            let slots: Vec<ConnectionSlot> = self.slots_where(has_too_much);
             for slot in slots {
                 self.judge_slow(now, slot);
             }
@@ -243,7 +243,7 @@ impl Shard {
     fn disconnect_the_worst(&mut self, now: Timestamp) {
         let mut slots = self.slots_where(|connection| connection.slow);
         let connections = &self.clients.connections;
-        let waiting = |slot: u32| connections.get(slot).map_or(0, Connection::waiting_bytes);
+        let waiting = |slot: ConnectionSlot| connections.get(slot).map_or(0, Connection::waiting_bytes);
         slots.sort_by_cached_key(|&slot| std::cmp::Reverse(waiting(slot)));
         let mut left = self.clients.output.total();
         for slot in slots {
@@ -261,7 +261,7 @@ impl Shard {
         }
     }
 
-    fn slots_where(&self, is_it: impl Fn(&Connection) -> bool) -> Vec<u32> {
+    fn slots_where(&self, is_it: impl Fn(&Connection) -> bool) -> Vec<ConnectionSlot> {
         let connections = self.clients.connections.iter();
         connections
             .filter(|(_, connection)| is_it(connection))

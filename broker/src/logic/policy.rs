@@ -10,6 +10,7 @@ use mqtt::ReasonCode;
 
 use super::Shard;
 use super::connection::Stage;
+use super::session::SessionSlot;
 use super::time::Timestamp;
 use crate::auth::Policy;
 use crate::auth::acl::Access;
@@ -24,7 +25,7 @@ impl Shard {
     }
 
     /// What the client of a session may do from now on.
-    pub(super) fn give_rights(&mut self, session: u32, access: &Access) {
+    pub(super) fn give_rights(&mut self, session: SessionSlot, access: &Access) {
         if self.clients.sessions.set_access(session, access) {
             self.routes.rights_changed();
         }

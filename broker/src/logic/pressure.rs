@@ -18,7 +18,8 @@
 
 use super::Shard;
 use super::batch::Control;
-use super::connection::{Connection, ConnectionId};
+use super::connection::{Connection, ConnectionId, ConnectionSlot};
+use super::session::SessionSlot;
 use super::session::queue::{Bounds, Excess};
 use super::time::Timestamp;
 use super::timer::Timer;
@@ -31,7 +32,7 @@ pub(super) struct Pressure {
     /// The time, as of the last look.
     now: Timestamp,
     /// Slots of clients that have just begun to press.
-    begun: Vec<u32>,
+    begun: Vec<ConnectionSlot>,
 }
 
 /// Whom publishers have to wait for.
@@ -54,7 +55,7 @@ impl Felt {
 impl Pressure {
     /// To be called after something was appended to a subscriber's `out`.
     #[inline]
-    pub(super) fn feel(&mut self, slot: u32, connection: &mut Connection) {
+    pub(super) fn feel(&mut self, slot: ConnectionSlot, connection: &mut Connection) {
         if connection.is_behind() && !connection.slow {
             let room = paced(
                 connection,
@@ -71,7 +72,7 @@ impl Pressure {
     }
 
     /// To be called when a session's queue is more than half full.
-    pub(super) fn feel_queue(&mut self, slot: u32, connection: &mut Connection, excess: Excess) {
+    pub(super) fn feel_queue(&mut self, slot: ConnectionSlot, connection: &mut Connection, excess: Excess) {
         if connection.slow {
             return;
         }
@@ -157,7 +158,7 @@ impl Shard {
     }
 
     /// The client took bytes or acknowledged: if it has caught up, those who waited for it go on.
-    pub(super) fn relieve(&mut self, slot: u32) {
+    pub(super) fn relieve(&mut self, slot: ConnectionSlot) {
         let bounds = self.clients.queue_bounds();
         let Some(connection) = self.clients.connections.get_mut(slot) else {
             return;
@@ -199,15 +200,20 @@ impl Shard {
     }
 
     /// A client that others wait for, or that is slow, parts from its session: its next connection is slow.
-    pub(super) fn remember_pressing(&mut self, now: Timestamp, slot: u32, session: u32) {
+    pub(super) fn remember_pressing(
+        &mut self,
+        now: Timestamp,
+        slot: ConnectionSlot,
+        session: Option<SessionSlot>,
+    ) {
         let is_pressing = |connection: &mut Connection| connection.pressing;
-        if self.clients.connection(slot).is_some_and(is_pressing) {
+        if let Some(session) = session.filter(|_| self.clients.connection(slot).is_some_and(is_pressing)) {
             self.remember_slow(now, session);
         }
     }
 
     /// A client connects: it may be known as slow.
-    pub(super) fn recall_slow(&mut self, now: Timestamp, slot: u32, session: u32) {
+    pub(super) fn recall_slow(&mut self, now: Timestamp, slot: ConnectionSlot, session: SessionSlot) {
         let Some(client) = self.clients.identity_of(session) else {
             return;
         };
@@ -218,7 +224,7 @@ impl Shard {
     }
 
     /// The time is over that others wait for a client, or that a client is slow.
-    pub(super) fn patience_ended(&mut self, now: Timestamp, slot: u32) {
+    pub(super) fn patience_ended(&mut self, now: Timestamp, slot: ConnectionSlot) {
         let bounds = self.clients.queue_bounds();
         let Some(connection) = self.clients.connections.get_mut(slot) else {
             return;
@@ -248,12 +254,13 @@ impl Shard {
     }
 
     /// From now on nobody waits for the client; the caller lets its publishers go.
-    pub(super) fn judge_slow(&mut self, now: Timestamp, slot: u32) {
+    pub(super) fn judge_slow(&mut self, now: Timestamp, slot: ConnectionSlot) {
         self.stop_patience(slot);
         self.set_slow(slot, true);
         self.be_patient(now.plus_ns(limits::SLOW_NS), slot);
-        let session = self.session_of(slot);
-        self.remember_slow(now, session);
+        if let Some(session) = self.session_of(slot) {
+            self.remember_slow(now, session);
+        }
     }
 
     /// Reads again from all who were paused, but for those who do not take their own answers.
@@ -293,7 +300,7 @@ impl Shard {
     }
 
     /// A client has begun to press, or its queue has. True if nobody has patience for it.
-    fn begin_patience(&mut self, now: Timestamp, slot: u32) -> bool {
+    fn begin_patience(&mut self, now: Timestamp, slot: ConnectionSlot) -> bool {
         // It may be gone or have caught up already.
         let Some(connection) = self.clients.connections.get_mut(slot).filter(|c| c.pressing) else {
             return false;
@@ -319,7 +326,7 @@ impl Shard {
         false
     }
 
-    fn set_slow(&mut self, slot: u32, slow: bool) {
+    fn set_slow(&mut self, slot: ConnectionSlot, slow: bool) {
         if let Some(connection) = self.clients.connections.get_mut(slot) {
             connection.pressing = false;
             connection.queue_presses = false;
@@ -327,7 +334,7 @@ impl Shard {
         }
     }
 
-    fn remember_slow(&mut self, now: Timestamp, session: u32) {
+    fn remember_slow(&mut self, now: Timestamp, session: SessionSlot) {
         if let Some(client) = self.clients.identity_of(session) {
             let until = now.plus_ns(limits::SLOW_NS);
             self.clients.patience.remember(now, client, until);
@@ -340,14 +347,14 @@ impl Shard {
         }
     }
 
-    fn be_patient(&mut self, until: Timestamp, slot: u32) {
+    fn be_patient(&mut self, until: Timestamp, slot: ConnectionSlot) {
         if let Some(connection) = self.clients.connection(slot) {
             connection.patience_until = until;
             self.timers.set(until, Timer::Patience { slot });
         }
     }
 
-    fn stop_patience(&mut self, slot: u32) {
+    fn stop_patience(&mut self, slot: ConnectionSlot) {
         if let Some(connection) = self.clients.connection(slot) {
             let until = std::mem::replace(&mut connection.patience_until, Timestamp::NEVER);
             self.timers.cancel(until, Timer::Patience { slot });
@@ -376,12 +383,12 @@ impl super::clients::Clients {
     }
 
     /// The hash of a session's client identifier.
-    fn identity_of(&self, session: u32) -> Option<u64> {
+    fn identity_of(&self, session: SessionSlot) -> Option<u64> {
         let session = self.sessions.get(session)?;
         Some(self.sessions.identity(&session.client_identifier))
     }
 
-    fn forget_output(&mut self, slot: u32) {
+    fn forget_output(&mut self, slot: ConnectionSlot) {
         if let Some(connection) = self.connections.get_mut(slot) {
             self.output.forget(connection);
         }

@@ -8,12 +8,13 @@ use mqtt::{PacketIdentifier, QoS};
 
 use super::aliases::Outgoing;
 use super::clients::{Clients, mark_dirty, open_out};
+use super::connection::ConnectionSlot;
 use super::deliver::{belongs_to_group, commit_alias, fits};
 use super::message::Message;
 use super::mount::{mount_point, seen};
-use super::session::Session;
 use super::session::inflight::{Awaits, Entry};
 use super::session::queue::Queued;
+use super::session::{Session, SessionSlot};
 use super::store::Record;
 use super::time::Timestamp;
 use crate::limits;
@@ -22,16 +23,16 @@ impl Clients {
     /// Puts a message into a session's queue; false if it does not fit.
     ///
     /// [MQTT3-3.1.2-5], [MQTT3-4.1.0-1], [MQTT3-4.5.0-1], [MQTT-4.5.0-1]
-    pub(super) fn enqueue(&mut self, session: u32, queued: Queued) -> bool {
+    pub(super) fn enqueue(&mut self, session: SessionSlot, queued: Queued) -> bool {
         if self.memory_full && !queued.replay {
             return false;
         }
         let bounds = self.queue_bounds();
-        let slot = self.sessions.link(session);
+        let link = self.sessions.link(session);
         // One that others wait for gets all that was on its way when they were told to.
         let waited_for = self
             .connections
-            .get(slot)
+            .get(link)
             .is_some_and(|connection| !connection.slow);
         let Some(session) = self.sessions.get_mut(session) else {
             return false;
@@ -53,7 +54,7 @@ impl Clients {
                 retain,
             });
         }
-        if let Some(connection) = self.connections.get_mut(slot) {
+        if let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) {
             connection.waits = true;
             connection.qos0_waits |= qos == QoS::AtMostOnce;
             if let Some(excess) = excess {
@@ -69,8 +70,10 @@ impl Clients {
     /// Sends what a session has waiting as far as window and socket let it: first what is to be sent again, then the queue.
     ///
     /// [MQTT3-4.6.0-5], [MQTT3-4.6.0-6], [MQTT-4.6.0-5], [MQTT-4.6.0-6]
-    pub(super) fn pump(&mut self, now: Timestamp, session: u32) {
-        let slot = self.sessions.link(session);
+    pub(super) fn pump(&mut self, now: Timestamp, session: SessionSlot) {
+        let Some(slot) = self.sessions.link(session) else {
+            return;
+        };
         self.resend(now, session, slot);
         loop {
             let Some(connection) = self.connections.get(slot) else {
@@ -104,7 +107,7 @@ impl Clients {
     /// too [MQTT-4.8.2-4].
     ///
     /// [MQTT3-3.3.1-1], [MQTT3-4.4.0-1], [MQTT3-4.6.0-1], [MQTT-3.3.1-1], [MQTT-4.3.3-6], [MQTT-4.3.3-7]
-    fn resend(&mut self, now: Timestamp, session: u32, slot: u32) {
+    fn resend(&mut self, now: Timestamp, session: SessionSlot, slot: ConnectionSlot) {
         while let Some(waiting) = self.sessions.get_mut(session)
             && waiting.inflight.outstanding() < waiting.window
             && let Some((identifier, entry)) = waiting.inflight.next_resend()
@@ -143,7 +146,7 @@ impl Clients {
     /// Takes a message in flight off the books. False if it was not awaited.
     pub(super) fn finish(
         &mut self,
-        session: u32,
+        session: SessionSlot,
         packet_identifier: PacketIdentifier,
         awaited: Awaits,
     ) -> bool {
@@ -164,7 +167,7 @@ impl Clients {
     /// Moves the first message of the queue to the socket. There is one, and it may go.
     ///
     /// [MQTT-3.3.2-5], [MQTT-4.9.0-1]
-    fn send_first(&mut self, now: Timestamp, session_slot: u32, slot: u32) {
+    fn send_first(&mut self, now: Timestamp, session_slot: SessionSlot, slot: ConnectionSlot) {
         let Some(session) = self.sessions.get_mut(session_slot) else {
             return;
         };
@@ -213,7 +216,7 @@ impl Clients {
     fn send_stored(
         &mut self,
         now: Timestamp,
-        slot: u32,
+        slot: ConnectionSlot,
         queued: &Queued,
         identifier: Option<PacketIdentifier>,
         dup: bool,
@@ -233,7 +236,10 @@ impl Clients {
             return false;
         };
         // The rules may have changed while it waited.
-        if connection.restricted && !sessions.may_read(connection.session, queued.message.topic()) {
+        if connection.restricted
+            && let Some(session) = connection.session
+            && !sessions.may_read(session, queued.message.topic())
+        {
             return false;
         }
         let Some(message) = queued.message.at(now, properties) else {
@@ -300,7 +306,7 @@ impl Clients {
     /// A kept message for a session: goes out now if it may, else waits.
     ///
     /// [MQTT3-3.3.1-6], [MQTT3-3.3.1-8]
-    pub(super) fn replay(&mut self, session: u32, queued: Queued) {
+    pub(super) fn replay(&mut self, session: SessionSlot, queued: Queued) {
         if !self.enqueue(session, queued) {
             self.counters().publishes_dropped.add(1);
         }

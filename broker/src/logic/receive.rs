@@ -10,7 +10,7 @@ use mqtt::packet::Publish;
 use mqtt::{DecodeError, Packet, ProtocolVersion, QoS, ReasonCode};
 
 use super::Shard;
-use super::connection::{ConnectionId, Stage};
+use super::connection::{ConnectionId, ConnectionSlot, Stage};
 use super::deliver::Run;
 use super::handle::publish::is_as_indicated;
 use super::time::Timestamp;
@@ -75,7 +75,7 @@ impl Shard {
     fn complete<'a>(
         &mut self,
         now: Timestamp,
-        slot: u32,
+        slot: ConnectionSlot,
         mut partial: Vec<u8>,
         mut bytes: &'a [u8],
     ) -> (Vec<u8>, &'a [u8]) {
@@ -94,7 +94,7 @@ impl Shard {
     }
 
     /// Handles all whole packets at the front of `bytes`; returns how many bytes they were.
-    fn consume(&mut self, now: Timestamp, slot: u32, bytes: &[u8]) -> usize {
+    fn consume(&mut self, now: Timestamp, slot: ConnectionSlot, bytes: &[u8]) -> usize {
         let mut at = 0;
         let mut run: Option<Gathering<'_>> = None;
         let mut packets = 0;
@@ -159,7 +159,7 @@ impl Shard {
     fn pass_on(
         &mut self,
         now: Timestamp,
-        slot: u32,
+        slot: ConnectionSlot,
         version: ProtocolVersion,
         bytes: &[u8],
         run: Option<Gathering<'_>>,
@@ -177,7 +177,7 @@ impl Shard {
 
     /// How the connection is to be read, unless it is closing.
     #[inline]
-    fn reading(&mut self, slot: u32) -> Option<(ProtocolVersion, Stage, u32)> {
+    fn reading(&mut self, slot: ConnectionSlot) -> Option<(ProtocolVersion, Stage, u32)> {
         let limit = self.clients.settings.packet_bytes_max;
         let connection = self.clients.connection(slot)?;
         match connection.stage {
@@ -191,7 +191,7 @@ impl Shard {
         }
     }
 
-    fn is_open(&mut self, slot: u32) -> bool {
+    fn is_open(&mut self, slot: ConnectionSlot) -> bool {
         self.reading(slot).is_some()
     }
 
@@ -211,7 +211,7 @@ impl Shard {
     fn handle(
         &mut self,
         now: Timestamp,
-        slot: u32,
+        slot: ConnectionSlot,
         version: ProtocolVersion,
         stage: Stage,
         frame: &Frame<'_>,
@@ -253,7 +253,7 @@ impl Shard {
     }
 
     /// Bytes that are no packet: closes, in 5.0 with the reason [MQTT-4.13.1-1].
-    fn refuse_bytes(&mut self, now: Timestamp, slot: u32, error: DecodeError) {
+    fn refuse_bytes(&mut self, now: Timestamp, slot: ConnectionSlot, error: DecodeError) {
         let why = format!("{error} {}", error.statement());
         self.protocol_error(now, slot, error.reason(), &why);
     }

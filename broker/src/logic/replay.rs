@@ -15,9 +15,10 @@ use mqtt::QoS;
 
 use super::Shard;
 use super::message::StoredMessage;
+use super::session::SessionSlot;
 use super::session::queue::Queued;
 use super::subscription::shared::Via;
-use super::subscription::tree::Walk;
+use super::subscription::tree::{RemovedNode, Walk};
 use super::time::Timestamp;
 use crate::limits;
 
@@ -53,8 +54,8 @@ struct Waiting {
 /// All walks that are not finished.
 #[derive(Debug)]
 pub(super) struct Replays {
-    by_session: HashMap<u32, Waiting>,
-    turns: VecDeque<u32>,
+    by_session: HashMap<SessionSlot, Waiting>,
+    turns: VecDeque<SessionSlot>,
     /// Nodes that may still be walked over in this turn.
     nodes_left: usize,
     found: Vec<StoredMessage>,
@@ -78,7 +79,7 @@ impl Replays {
     }
 
     /// Takes one in; false if the session has too many.
-    fn push(&mut self, session: u32, replay: Replay) -> bool {
+    fn push(&mut self, session: SessionSlot, replay: Replay) -> bool {
         let waiting = self.by_session.entry(session).or_default();
         if waiting.replays.is_empty() {
             self.turns.push_back(session);
@@ -93,7 +94,7 @@ impl Replays {
     }
 
     /// The first one of the session whose turn it is.
-    fn pop(&mut self) -> Option<(u32, Replay)> {
+    fn pop(&mut self) -> Option<(SessionSlot, Replay)> {
         let session = self.turns.pop_front()?;
         let waiting = self.by_session.get_mut(&session)?;
         let replay = waiting.replays.pop_front()?;
@@ -107,7 +108,7 @@ impl Replays {
     }
 
     /// One that is not finished goes back to the front of its session's.
-    fn put_back(&mut self, session: u32, replay: Replay) {
+    fn put_back(&mut self, session: SessionSlot, replay: Replay) {
         let waiting = self.by_session.entry(session).or_default();
         if waiting.replays.is_empty() {
             self.turns.push_back(session);
@@ -117,14 +118,14 @@ impl Replays {
     }
 
     /// The session has ended.
-    pub(super) fn forget(&mut self, session: u32) {
+    pub(super) fn forget(&mut self, session: SessionSlot) {
         if !self.is_empty() && self.by_session.remove(&session).is_some() {
             self.turns.retain(|&other| other != session);
         }
     }
 
     /// Nodes that were taken out of the tree: walks go on behind them.
-    fn skip(&mut self, removed: &[(u32, u32)]) {
+    fn skip(&mut self, removed: &[RemovedNode]) {
         let waiting = self.by_session.values_mut();
         for replay in waiting.flat_map(|waiting| &mut waiting.replays) {
             replay.walk.skip(removed);
@@ -135,7 +136,7 @@ impl Replays {
 impl Shard {
     /// Begins to send the retained messages that a new subscription matches [MQTT-3.3.1-9]; the caller goes on with
     /// [`Self::walk_replays`].
-    pub(super) fn begin_replay(&mut self, session: u32, replay: Replay) {
+    pub(super) fn begin_replay(&mut self, session: SessionSlot, replay: Replay) {
         if !self.replays.push(session, replay) {
             self.clients.counters().publishes_dropped.add(1);
         }
@@ -173,7 +174,7 @@ impl Shard {
     }
 
     /// Whether the subscription is there still, and its session has room.
-    fn is_wanted(&self, session: u32, replay: &Replay) -> bool {
+    fn is_wanted(&self, session: SessionSlot, replay: &Replay) -> bool {
         let filter = self.subscriptions.find(&replay.filter);
         if filter.and_then(|filter| self.held(session, filter)).is_none() {
             return false;
@@ -188,7 +189,7 @@ impl Shard {
     }
 
     /// Queues what the next piece of the walk finds; true at its end.
-    fn walk(&mut self, now: Timestamp, session: u32, replay: &mut Replay) -> bool {
+    fn walk(&mut self, now: Timestamp, session: SessionSlot, replay: &mut Replay) -> bool {
         let mut found = std::mem::take(&mut self.replays.found);
         let settings = &self.clients.settings;
         let policy = settings.check_retain_source.then_some(&*self.clients.policy);

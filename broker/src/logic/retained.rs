@@ -12,7 +12,7 @@ use mqtt::QoS;
 use mqtt::property::Properties;
 
 use super::message::{Message, Publisher, StoredMessage};
-use super::subscription::tree::{TopicTree, Walk};
+use super::subscription::tree::{NodeSlot, RemovedNode, TopicTree, Walk};
 use super::time::Timestamp;
 use super::timer::{Timer, Timers};
 use crate::auth::Policy;
@@ -56,7 +56,7 @@ pub(super) struct Retained {
     /// Topic and payload bytes of the messages.
     bytes: u64,
     /// The marks in the order that they were made in, with some that are none any more behind the first.
-    marks: VecDeque<(u32, Stamp)>,
+    marks: VecDeque<(NodeSlot, Stamp)>,
 }
 
 impl Retained {
@@ -126,7 +126,7 @@ impl Retained {
 
     /// The node's timer came up: the message goes, and leaves a mark too, or a change that lost against it in one shard
     /// would be taken in where it comes after the end.
-    pub(super) fn expire(&mut self, now: Timestamp, node: u32, timers: &mut Timers) {
+    pub(super) fn expire(&mut self, now: Timestamp, node: NodeSlot, timers: &mut Timers) {
         let Some(kept) = self
             .topics
             .value(node)
@@ -149,7 +149,7 @@ impl Retained {
     }
 
     /// Puts a mark in place of a message, and forgets the oldest one if there are too many.
-    fn set_mark(&mut self, node: u32, message: StoredMessage, stamp: Stamp, timers: &mut Timers) {
+    fn set_mark(&mut self, node: NodeSlot, message: StoredMessage, stamp: Stamp, timers: &mut Timers) {
         timers.set(message.expires_at(), Timer::Retained { node });
         let source = Access::default();
         self.topics.set(
@@ -183,7 +183,7 @@ impl Retained {
         }
     }
 
-    fn mark_at(&self, node: u32, stamp: Stamp) -> Option<&Kept> {
+    fn mark_at(&self, node: NodeSlot, stamp: Stamp) -> Option<&Kept> {
         let kept = self.topics.value(node)?;
         Some(kept).filter(|kept| kept.is_mark() && kept.stamp == stamp)
     }
@@ -215,7 +215,7 @@ impl Retained {
     }
 
     /// See [`TopicTree::take_removed`].
-    pub(super) fn take_removed(&mut self) -> Vec<(u32, u32)> {
+    pub(super) fn take_removed(&mut self) -> Vec<RemovedNode> {
         self.topics.take_removed()
     }
 

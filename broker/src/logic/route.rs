@@ -7,6 +7,7 @@
 //! has the topic compared.
 
 use std::hash::BuildHasher;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use foldhash::fast::FixedState;
@@ -14,19 +15,28 @@ use hashbrown::HashTable;
 use mqtt::QoS;
 use mqtt::property::Property;
 
-use super::connection::NONE;
-use super::session::Sessions;
-use super::slots::Slots;
-use super::subscription::shared::Via;
-use super::subscription::{Subscriber, Subscriptions, is_wildcard};
+use super::session::{SessionSlot, Sessions};
+use super::slots::{Slot, Slots, slot_type};
+use super::subscription::shared::{GroupSlot, Via};
+use super::subscription::{FilterSlot, Subscriber, Subscriptions, is_wildcard};
 use crate::limits;
+
+slot_type! {
+    /// The place of a route in the cache.
+    pub(super) struct RouteSlot
+}
+
+slot_type! {
+    /// The place, from 1, of what a target's messages come by in [`Route::via`].
+    pub(super) struct ViaSlot
+}
 
 /// One session that gets the messages of a topic, over all of its subscriptions that match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Target {
-    pub(super) session: u32,
-    /// Index in the route's `via`, or [`NONE`] if there are no Subscription Identifiers.
-    pub(super) via: u32,
+    pub(super) session: SessionSlot,
+    /// Its Subscription Identifiers, if there are any.
+    pub(super) via: Option<ViaSlot>,
     /// The highest of its subscriptions [MQTT-3.3.4-2].
     pub(super) qos: QoS,
     pub(super) no_local: bool,
@@ -52,7 +62,7 @@ pub(super) struct Route {
     pub(super) targets: Vec<Target>,
     pub(super) shards: Vec<u16>,
     /// Groups of which one member in the whole broker gets it.
-    pub(super) groups: Vec<u32>,
+    pub(super) groups: Vec<GroupSlot>,
     via: Vec<Rc<Via>>,
 }
 
@@ -60,7 +70,8 @@ impl Route {
     /// The Subscription Identifiers that go with the messages to a target.
     #[inline]
     pub(super) fn via(&self, target: &Target) -> Option<&Rc<Via>> {
-        self.via.get(target.via as usize)
+        let via = target.via?;
+        self.via.get(via.number().get() as usize - 1)
     }
 
     /// Whether nobody gets it.
@@ -71,22 +82,22 @@ impl Route {
 
 #[derive(Debug)]
 pub(super) struct Routes {
-    slots: Slots<Route>,
-    by_topic: HashTable<u32>,
+    slots: Slots<RouteSlot, Route>,
+    by_topic: HashTable<RouteSlot>,
     hasher: FixedState,
     epoch: u64,
     levels_max: usize,
     /// For topics that were not seen before: most of them never come again, and are not worth a place.
     seen: Vec<[u32; 4]>,
-    found: Vec<u32>,
+    found: Vec<FilterSlot>,
     gathered: Vec<Subscriber>,
 }
 
 /// The epoch of a route that is not valid.
 const STALE: u64 = 0;
 
-/// The slot of the route that is resolved for one use, and is never of the present epoch.
-const FOR_ONCE: u32 = 0;
+/// The route that is resolved for one use, and is never of the present epoch.
+const FOR_ONCE: RouteSlot = RouteSlot::FIRST;
 
 /// Sets of marks of topics that were seen once. Four marks a set, and a set for each four topics that the cache takes: so
 /// topics that come in turn do not keep one another out.
@@ -109,7 +120,7 @@ impl Routes {
     }
 
     #[inline]
-    pub(super) fn get(&self, route: u32) -> Option<&Route> {
+    pub(super) fn get(&self, route: RouteSlot) -> Option<&Route> {
         self.slots.get(route)
     }
 
@@ -118,12 +129,12 @@ impl Routes {
     pub(super) fn resolve(
         &mut self,
         topic: &str,
-        hint: u32,
+        hint: Option<RouteSlot>,
         subscriptions: &mut Subscriptions,
         sessions: &Sessions,
-    ) -> u32 {
-        match self.slots.get(hint) {
-            Some(route) if route.epoch == self.epoch && &*route.topic == topic => hint,
+    ) -> RouteSlot {
+        match (hint, self.slots.get(hint)) {
+            (Some(hint), Some(route)) if route.epoch == self.epoch && &*route.topic == topic => hint,
             _ => self.look_up(topic, subscriptions, sessions),
         }
     }
@@ -148,12 +159,12 @@ impl Routes {
         self.found.len()
     }
 
-    fn find(&self, topic: &str) -> Option<u32> {
-        let is_it = |&slot: &u32| self.get(slot).is_some_and(|route| &*route.topic == topic);
+    fn find(&self, topic: &str) -> Option<RouteSlot> {
+        let is_it = |&slot: &RouteSlot| self.get(slot).is_some_and(|route| &*route.topic == topic);
         self.by_topic.find(self.hasher.hash_one(topic), is_it).copied()
     }
 
-    fn look_up(&mut self, topic: &str, subscriptions: &mut Subscriptions, sessions: &Sessions) -> u32 {
+    fn look_up(&mut self, topic: &str, subscriptions: &mut Subscriptions, sessions: &Sessions) -> RouteSlot {
         if let Some(slot) = self.find(topic) {
             if self.get(slot).is_some_and(|route| route.epoch != self.epoch) {
                 self.build(slot, topic, subscriptions, sessions);
@@ -184,7 +195,7 @@ impl Routes {
         false
     }
 
-    fn insert(&mut self, topic: &str) -> u32 {
+    fn insert(&mut self, topic: &str) -> RouteSlot {
         if self.slots.len() >= limits::ROUTES_MAX {
             self.slots.clear();
             self.by_topic.clear();
@@ -201,12 +212,18 @@ impl Routes {
             hasher,
             ..
         } = self;
-        let hash = |&slot: &u32| slots.get(slot).map_or(0, |route| hasher.hash_one(&*route.topic));
+        let hash = |&slot: &RouteSlot| slots.get(slot).map_or(0, |route| hasher.hash_one(&*route.topic));
         by_topic.insert_unique(hasher.hash_one(topic), slot, hash);
         slot
     }
 
-    fn build(&mut self, slot: u32, topic: &str, subscriptions: &mut Subscriptions, sessions: &Sessions) {
+    fn build(
+        &mut self,
+        slot: RouteSlot,
+        topic: &str,
+        subscriptions: &mut Subscriptions,
+        sessions: &Sessions,
+    ) {
         let Some(route) = self.slots.get_mut(slot) else {
             return;
         };
@@ -262,15 +279,16 @@ impl Route {
             // Five bytes each, for at most as many as the session has subscriptions.
             let _ = via.identifiers.push(Property::SubscriptionIdentifier(identifier));
         }
-        let index = if via.identifiers.is_empty() {
-            NONE
+        let via_slot = if via.identifiers.is_empty() {
+            None
         } else {
             self.via.push(Rc::new(via));
-            u32::try_from(self.via.len() - 1).unwrap_or(NONE)
+            let number = u32::try_from(self.via.len()).ok().and_then(NonZeroU32::new);
+            number.map(ViaSlot::from_number)
         };
         self.targets.push(Target {
             session: first.session,
-            via: index,
+            via: via_slot,
             qos: subscriptions
                 .iter()
                 .map(|subscriber| subscriber.qos())

@@ -25,9 +25,10 @@ use super::deliver::Run;
 use super::dispatch::{message_of, packets_with_bytes};
 use super::interest::{encode_message, first_publish};
 use super::message::{Message, Publisher, StoredMessage};
-use super::route::Target;
+use super::route::{RouteSlot, Target};
 use super::session::Session;
-use super::subscription::shared::{Group, MemberCounts, Part, Standing};
+use super::subscription::Position;
+use super::subscription::shared::{Group, GroupSlot, MemberCounts, Part, Standing};
 use super::time::Timestamp;
 use super::timer::Timer;
 use crate::limits;
@@ -55,7 +56,7 @@ impl Shard {
     pub(super) fn share_message(
         &mut self,
         now: Timestamp,
-        route: u32,
+        route: RouteSlot,
         message: &Message<'_>,
         raw: Option<(ProtocolVersion, &[u8])>,
     ) {
@@ -68,7 +69,7 @@ impl Shard {
 
     /// The same of a run, packet by packet.
     #[inline]
-    pub(super) fn share_run(&mut self, now: Timestamp, route: u32, run: &Run<'_>) {
+    pub(super) fn share_run(&mut self, now: Timestamp, route: RouteSlot, run: &Run<'_>) {
         let groups = self.routes.get(route).map_or(0, |route| route.groups.len());
         if groups == 0 {
             return;
@@ -138,7 +139,7 @@ impl Shard {
         }
     }
 
-    fn share_among(&mut self, now: Timestamp, route: u32, groups: usize, parcel: &Parcel<'_>) {
+    fn share_among(&mut self, now: Timestamp, route: RouteSlot, groups: usize, parcel: &Parcel<'_>) {
         self.counting(parcel.message.payload.len(), |shard| {
             for at in 0..groups {
                 let route = shard.routes.get(route);
@@ -150,7 +151,7 @@ impl Shard {
         });
     }
 
-    fn place_anywhere(&mut self, now: Timestamp, group: u32, parcel: &Parcel<'_>) {
+    fn place_anywhere(&mut self, now: Timestamp, group: GroupSlot, parcel: &Parcel<'_>) {
         match self.choose(group, parcel.message.qos) {
             Choice::Here => self.place(now, group, parcel),
             Choice::Shard(to) => self.pass_on_to(to, group, parcel),
@@ -191,7 +192,7 @@ impl Shard {
     }
 
     /// Gives a message to a member here, or passes it on.
-    fn place(&mut self, now: Timestamp, group: u32, parcel: &Parcel<'_>) {
+    fn place(&mut self, now: Timestamp, group: GroupSlot, parcel: &Parcel<'_>) {
         let dropped = self.fan_out.dropped;
         if self.give_to_connected(now, group, parcel.message) {
             self.fan_out.dropped = dropped;
@@ -235,7 +236,7 @@ impl Shard {
     }
 
     /// Whether a member that is connected took it: one that is ready, or else one for which it waits.
-    fn give_to_connected(&mut self, now: Timestamp, group: u32, message: &Message<'_>) -> bool {
+    fn give_to_connected(&mut self, now: Timestamp, group: GroupSlot, message: &Message<'_>) -> bool {
         if self.clients.settings.shared_subscription_strategy == SharedSubscriptionStrategy::Sticky
             && let Some(position) = self.position_of_oldest(group)
             && self.give(now, group, position, message)
@@ -264,7 +265,13 @@ impl Shard {
     }
 
     /// Whether one of the members of a standing took it.
-    fn give_to_one(&mut self, now: Timestamp, group: u32, standing: Standing, message: &Message<'_>) -> bool {
+    fn give_to_one(
+        &mut self,
+        now: Timestamp,
+        group: GroupSlot,
+        standing: Standing,
+        message: &Message<'_>,
+    ) -> bool {
         let among = self
             .subscriptions
             .groups
@@ -277,7 +284,7 @@ impl Shard {
     }
 
     /// Whether that member took it, at the QoS that was granted to it [MQTT-4.8.2-3].
-    fn give(&mut self, now: Timestamp, group: u32, position: u32, message: &Message<'_>) -> bool {
+    fn give(&mut self, now: Timestamp, group: GroupSlot, position: Position, message: &Message<'_>) -> bool {
         let Self {
             clients,
             subscriptions,
@@ -297,7 +304,7 @@ impl Shard {
         }
         let target = Target {
             session: subscriber.session,
-            via: 0,
+            via: None,
             qos: subscriber.qos(),
             no_local: false,
             retain_as_published: subscriber.retain_as_published(),
@@ -305,23 +312,18 @@ impl Shard {
         clients.deliver(now, &target, Some(&member.via), message, fan_out)
     }
 
-    fn next_of(&mut self, group: u32, standing: Standing) -> Option<u32> {
+    fn next_of(&mut self, group: GroupSlot, standing: Standing) -> Option<Position> {
         self.subscriptions.groups.get_mut(group)?.next(standing)
     }
 
-    fn position_of_oldest(&self, group: u32) -> Option<u32> {
+    fn position_of_oldest(&self, group: GroupSlot) -> Option<Position> {
         let oldest = self.subscriptions.groups.get(group)?.oldest()?;
         let held_at = self.share_of(oldest, group)?;
-        let held = self
-            .clients
-            .sessions
-            .get(oldest)?
-            .shares()
-            .get(held_at as usize)?;
+        let held = self.clients.sessions.get(oldest)?.shares().get(held_at.index())?;
         Some(held.position)
     }
 
-    fn pass_on_to(&mut self, to: u16, group: u32, parcel: &Parcel<'_>) {
+    fn pass_on_to(&mut self, to: u16, group: GroupSlot, parcel: &Parcel<'_>) {
         let Self {
             subscriptions,
             outboxes,

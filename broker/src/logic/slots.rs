@@ -1,19 +1,71 @@
-//! A slab that grows by chunks.
+//! A slab that grows by chunks, and the numbers of its places.
 //!
 //! Why not one vector: that doubles, so a million entries stand still while they are copied, and up to half of the memory
-//! lies empty. Invariant: an entry never moves; a slot is used again only after it was removed; slots are dense from 0;
-//! a chunk without values has no memory, but for the first one, so that one value that comes and goes costs nothing.
+//! lies empty. Invariants: an entry never moves; a place is used again only after its value was removed; places are dense
+//! from 1; a chunk without values has no memory, but for the first one, so that one value that comes and goes costs
+//! nothing. Place 0 is never given out: so an `Option` of a number has its size, and a look-up by none costs no branch.
+
+use std::marker::PhantomData;
+use std::num::NonZeroU32;
 
 use hashbrown::HashTable;
 
-/// Values in numbered slots.
+/// The number of a place in [`Slots`]. Each kind of thing has a type of its own, made by [`slot_type!`].
+pub(super) trait Slot: Copy {
+    /// The place of that number.
+    fn from_number(number: NonZeroU32) -> Self;
+
+    /// Its number, from 1.
+    fn number(self) -> NonZeroU32;
+}
+
+/// Makes a type for the numbers of one kind of thing: as large as a `u32`, and so is its `Option`.
+macro_rules! slot_type {
+    ($(#[$meta:meta])* $visibility:vis struct $name:ident) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        $visibility struct $name(std::num::NonZeroU32);
+
+        impl $crate::logic::slots::Slot for $name {
+            #[inline]
+            fn from_number(number: std::num::NonZeroU32) -> Self {
+                Self(number)
+            }
+
+            #[inline]
+            fn number(self) -> std::num::NonZeroU32 {
+                self.0
+            }
+        }
+
+        #[allow(dead_code, reason = "not every kind of thing has a first one that is special")]
+        impl $name {
+            /// What is inserted first gets this place.
+            pub(in crate::logic) const FIRST: Self = Self(std::num::NonZeroU32::MIN);
+        }
+
+        #[cfg(test)]
+        #[allow(dead_code, reason = "not the tests of every kind of slot make their own")]
+        impl $name {
+            /// The place of that number, which is not 0.
+            pub(in crate::logic) fn test(number: u32) -> Self {
+                Self(std::num::NonZeroU32::new(number).unwrap())
+            }
+        }
+    };
+}
+
+pub(super) use slot_type;
+
+/// Values in numbered places.
 #[derive(Debug)]
-pub(super) struct Slots<T> {
+pub(super) struct Slots<S, T> {
     chunks: Vec<Chunk<T>>,
-    free: Vec<u32>,
-    /// The first slot that was never used.
-    end: u32,
+    free: Vec<S>,
+    /// The last place that was ever used.
+    last: u32,
     len: usize,
+    slot: PhantomData<S>,
 }
 
 /// Places for [`CHUNK`] values, as far as they were used.
@@ -25,13 +77,14 @@ struct Chunk<T> {
 
 const CHUNK: usize = 256;
 
-impl<T> Slots<T> {
+impl<S: Slot, T> Slots<S, T> {
     pub(super) fn new() -> Self {
         Self {
             chunks: Vec::new(),
             free: Vec::new(),
-            end: 0,
+            last: 0,
             len: 0,
+            slot: PhantomData,
         }
     }
 
@@ -44,45 +97,47 @@ impl<T> Slots<T> {
         self.len == 0
     }
 
+    /// The value in a place; none if no place is given.
     #[inline]
-    pub(super) fn get(&self, slot: u32) -> Option<&T> {
-        let slot = slot as usize;
-        self.chunks.get(slot / CHUNK)?.places.get(slot % CHUNK)?.as_ref()
+    pub(super) fn get(&self, slot: impl Into<Option<S>>) -> Option<&T> {
+        let at = number_or_zero(slot.into());
+        self.chunks.get(at / CHUNK)?.places.get(at % CHUNK)?.as_ref()
     }
 
+    /// As [`Self::get`], to be changed.
     #[inline]
-    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
-        let slot = slot as usize;
-        let chunk = self.chunks.get_mut(slot / CHUNK)?;
-        chunk.places.get_mut(slot % CHUNK)?.as_mut()
+    pub(super) fn get_mut(&mut self, slot: impl Into<Option<S>>) -> Option<&mut T> {
+        let at = number_or_zero(slot.into());
+        let chunk = self.chunks.get_mut(at / CHUNK)?;
+        chunk.places.get_mut(at % CHUNK)?.as_mut()
     }
 
-    /// Puts a value into a free slot; returns its number.
-    pub(super) fn insert(&mut self, value: T) -> u32 {
+    /// Puts a value into a free place.
+    pub(super) fn insert(&mut self, value: T) -> S {
         let slot = self.free.pop().unwrap_or_else(|| {
             // The bounds of what is kept in slots are far below 2^32.
-            let slot = self.end;
-            self.end = slot.saturating_add(1);
-            slot
+            self.last = self.last.saturating_add(1);
+            S::from_number(NonZeroU32::new(self.last).unwrap_or(NonZeroU32::MAX))
         });
-        let (at, within) = (slot as usize / CHUNK, slot as usize % CHUNK);
-        if at == self.chunks.len() {
+        let at = number_or_zero(Some(slot));
+        if at / CHUNK == self.chunks.len() {
             let places = Vec::new();
             self.chunks.push(Chunk { places, len: 0 });
         }
-        if let Some(chunk) = self.chunks.get_mut(at) {
-            chunk.put(within, value);
+        if let Some(chunk) = self.chunks.get_mut(at / CHUNK) {
+            chunk.put(at % CHUNK, value);
             self.len += 1;
         }
         slot
     }
 
     /// Takes a value out, if there is one.
-    pub(super) fn remove(&mut self, slot: u32) -> Option<T> {
-        let chunk = self.chunks.get_mut(slot as usize / CHUNK)?;
-        let value = chunk.places.get_mut(slot as usize % CHUNK)?.take()?;
+    pub(super) fn remove(&mut self, slot: S) -> Option<T> {
+        let at = number_or_zero(Some(slot));
+        let chunk = self.chunks.get_mut(at / CHUNK)?;
+        let value = chunk.places.get_mut(at % CHUNK)?.take()?;
         chunk.len -= 1;
-        if chunk.len == 0 && slot as usize >= CHUNK {
+        if chunk.len == 0 && at >= CHUNK {
             chunk.places = Vec::new();
         }
         self.len -= 1;
@@ -98,11 +153,20 @@ impl<T> Slots<T> {
         *self = Self::new();
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (S, &T)> {
         let chunks = (0..).step_by(CHUNK).zip(&self.chunks);
         let places = chunks.flat_map(|(first, chunk)| (first..).zip(&chunk.places));
-        places.filter_map(|(slot, place)| Some((slot, place.as_ref()?)))
+        places.filter_map(|(number, place)| {
+            let slot = S::from_number(NonZeroU32::new(number)?);
+            Some((slot, place.as_ref()?))
+        })
     }
+}
+
+/// Where a value is: 0, where none ever is, for no place at all.
+#[inline]
+fn number_or_zero<S: Slot>(slot: Option<S>) -> usize {
+    slot.map_or(0, |slot| slot.number().get()) as usize
 }
 
 impl<T> Chunk<T> {
@@ -140,45 +204,55 @@ pub(super) fn shrink_list<T>(list: &mut Vec<T>) {
 mod tests {
     use super::*;
 
+    slot_type! {
+        struct TestSlot
+    }
+
+    fn slot(number: u32) -> TestSlot {
+        TestSlot::test(number)
+    }
+
     #[test]
     fn slots_are_dense_and_used_again() {
         let mut slots = Slots::new();
-        for number in 0..1000_u32 {
-            assert_eq!(slots.insert(number), number);
+        for number in 1..=1000_u32 {
+            assert_eq!(slots.insert(number), slot(number));
         }
+        let gone = slot(300);
         assert_eq!(
-            (slots.remove(300), slots.remove(300), slots.get(300)),
+            (slots.remove(gone), slots.remove(gone), slots.get(gone)),
             (Some(300), None, None)
         );
-        assert_eq!(slots.insert(7), 300);
+        assert_eq!(slots.insert(7), gone);
         assert_eq!((slots.len(), slots.iter().count()), (1000, 1000));
-        assert_eq!(slots.iter().map(|(slot, _)| slot).max(), Some(999));
-        assert_eq!((slots.get(5000), slots.get(u32::MAX)), (None, None));
-        assert_eq!(slots.remove(u32::MAX), None);
+        assert_eq!(slots.iter().map(|(slot, _)| slot).max(), Some(slot(1000)));
+        assert_eq!((slots.get(slot(5000)), slots.get(slot(u32::MAX))), (None, None));
+        assert!(slots.get(None::<TestSlot>).is_none() && slots.get_mut(None::<TestSlot>).is_none());
+        assert_eq!(slots.remove(slot(u32::MAX)), None);
     }
 
     /// Whatever comes and goes, each value is where it was put, and chunks without values have no memory.
     #[test]
     fn chunks_without_values_give_their_memory_back() {
-        let mut slots = Slots::new();
-        for number in 0..1000_u32 {
+        let mut slots: Slots<TestSlot, u32> = Slots::new();
+        for number in 1..=1000_u32 {
             slots.insert(number);
         }
-        (256..1000).for_each(|slot| assert!(slots.remove(slot).is_some()));
-        let capacities = |slots: &Slots<u32>| {
+        (256..=1000).for_each(|number| assert!(slots.remove(slot(number)).is_some()));
+        let capacities = |slots: &Slots<TestSlot, u32>| {
             let chunks = slots.chunks.iter();
             chunks.map(|chunk| chunk.places.capacity()).collect::<Vec<_>>()
         };
         assert_eq!(capacities(&slots), [CHUNK, 0, 0, 0]);
-        let again: Vec<u32> = (0..800).map(|number| slots.insert(5000 + number)).collect();
+        let again: Vec<_> = (0..800).map(|number| slots.insert(5000 + number)).collect();
         let mut used = again.clone();
         used.sort_unstable();
-        assert_eq!(used, (256..1056).collect::<Vec<_>>());
+        assert_eq!(used, (256..1056).map(slot).collect::<Vec<_>>());
         for (number, &slot) in (5000..).zip(&again) {
             assert_eq!(slots.get(slot), Some(&number));
         }
         assert!(slots.iter().all(|(slot, number)| slots.get(slot) == Some(number)));
-        assert_eq!((slots.len(), slots.iter().count()), (1056, 1056));
+        assert_eq!((slots.len(), slots.iter().count()), (1055, 1055));
     }
 
     #[test]
@@ -203,11 +277,11 @@ mod tests {
 
     #[test]
     fn empty_slots_give_their_memory_back() {
-        let mut slots = Slots::new();
-        for number in 0..1000 {
+        let mut slots: Slots<TestSlot, u32> = Slots::new();
+        for number in 1..=1000 {
             slots.insert(number);
         }
-        (0..1000).for_each(|slot| assert!(slots.remove(slot).is_some()));
+        (1..=1000).for_each(|number| assert!(slots.remove(slot(number)).is_some()));
         assert!(slots.is_empty() && slots.chunks.is_empty() && slots.free.is_empty());
     }
 }

@@ -16,7 +16,8 @@ use mqtt::{Packet, ProtocolVersion};
 
 pub use self::remains::Remains;
 use super::{
-    Batch, ConnectionId, LostCause, Peer, Shard, ShardCounters, Timestamp, home_shard, shard_counters,
+    Batch, ConnectionId, ConnectionSlot, LostCause, Peer, Shard, ShardCounters, Timestamp, home_shard,
+    shard_counters,
 };
 use crate::auth::enhanced::Authenticated;
 use crate::auth::{Policy, Verdict};
@@ -209,7 +210,7 @@ impl Cluster {
         };
         let now = self.now;
         let nowhere = ConnectionId {
-            slot: u32::MAX,
+            slot: ConnectionSlot::from_u32(u32::MAX),
             generation: 0,
         };
         let id = self

@@ -3,7 +3,9 @@
 use mqtt::ReasonCode;
 
 use super::Shard;
-use super::connection::Stage;
+use super::connection::{ConnectionSlot, Stage};
+use super::session::SessionSlot;
+use super::subscription::tree::NodeSlot;
 use super::time::Timestamp;
 use super::timer::Timer;
 
@@ -27,7 +29,7 @@ impl Shard {
     }
 
     /// Sets the timer of a connection's keep alive, for its present deadline.
-    pub(super) fn watch_keep_alive(&mut self, slot: u32) {
+    pub(super) fn watch_keep_alive(&mut self, slot: ConnectionSlot) {
         let Some(connection) = self.clients.connection(slot) else {
             return;
         };
@@ -37,7 +39,7 @@ impl Shard {
     }
 
     /// Nothing for one and a half times the keep alive: as if the network had failed [MQTT-3.1.2-22].
-    fn check_keep_alive(&mut self, now: Timestamp, slot: u32) {
+    fn check_keep_alive(&mut self, now: Timestamp, slot: ConnectionSlot) {
         let Some(connection) = self.clients.connection(slot) else {
             return;
         };
@@ -54,12 +56,12 @@ impl Shard {
         }
     }
 
-    fn expire_session(&mut self, now: Timestamp, session: u32) {
+    fn expire_session(&mut self, now: Timestamp, session: SessionSlot) {
         self.clients.counters().sessions_expired.add(1);
         self.end_session(now, session);
     }
 
-    fn publish_held_will(&mut self, now: Timestamp, session: u32) {
+    fn publish_held_will(&mut self, now: Timestamp, session: SessionSlot) {
         let will = self
             .clients
             .sessions
@@ -70,7 +72,7 @@ impl Shard {
         }
     }
 
-    fn expire_retained(&mut self, now: Timestamp, node: u32) {
+    fn expire_retained(&mut self, now: Timestamp, node: NodeSlot) {
         self.retained.expire(now, node, &mut self.timers);
         self.count_retained();
     }

@@ -6,6 +6,9 @@
 
 use std::collections::BTreeSet;
 
+use super::connection::ConnectionSlot;
+use super::session::SessionSlot;
+use super::subscription::tree::NodeSlot;
 use super::time::Timestamp;
 use crate::limits;
 
@@ -13,15 +16,15 @@ use crate::limits;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     /// The keep alive of the connection in a slot [MQTT-3.1.2-22].
-    KeepAlive { slot: u32 },
+    KeepAlive { slot: ConnectionSlot },
     /// The end of a session without a connection.
-    SessionExpiry { session: u32 },
+    SessionExpiry { session: SessionSlot },
     /// The Will of a session without a connection, held back by its Will Delay Interval.
-    WillDelay { session: u32 },
+    WillDelay { session: SessionSlot },
     /// The expiry of a retained message, or the end of the mark of a deleted one.
-    Retained { node: u32 },
+    Retained { node: NodeSlot },
     /// The end of the time that others wait for a client that is behind, or that it counts as slow.
-    Patience { slot: u32 },
+    Patience { slot: ConnectionSlot },
     /// Messages of groups that nobody has taken.
     Unclaimed,
     /// The end of the time that publishers wait for the sum over all sockets.
@@ -93,12 +96,29 @@ mod tests {
     #[test]
     fn cancelled_does_not_come_up() {
         let mut timers = Timers::default();
-        timers.set(Timestamp(5), Timer::KeepAlive { slot: 1 });
-        timers.set(Timestamp(5), Timer::KeepAlive { slot: 2 });
-        timers.cancel(Timestamp(5), Timer::KeepAlive { slot: 1 });
+        timers.set(
+            Timestamp(5),
+            Timer::KeepAlive {
+                slot: ConnectionSlot::test(1),
+            },
+        );
+        timers.set(
+            Timestamp(5),
+            Timer::KeepAlive {
+                slot: ConnectionSlot::test(2),
+            },
+        );
+        timers.cancel(
+            Timestamp(5),
+            Timer::KeepAlive {
+                slot: ConnectionSlot::test(1),
+            },
+        );
         assert_eq!(
             timers.take_due(Timestamp(u64::MAX)),
-            Some(Timer::KeepAlive { slot: 2 })
+            Some(Timer::KeepAlive {
+                slot: ConnectionSlot::test(2)
+            })
         );
         assert_eq!(timers.len(), 0);
     }

@@ -50,12 +50,12 @@ impl Connections {
     }
 
     pub(super) fn get(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        let connection = self.slots.get_mut(id.slot as usize)?.as_mut()?;
+        let connection = self.slots.get_mut(id.slot.to_u32() as usize)?.as_mut()?;
         same_generation(connection.generation, id.generation).then_some(connection)
     }
 
     fn insert(&mut self, id: ConnectionId, connection: Connection) {
-        let slot = id.slot as usize;
+        let slot = id.slot.to_u32() as usize;
         if self.slots.len() <= slot {
             self.slots.resize_with(slot + 1, || None);
         }
@@ -68,7 +68,7 @@ impl Connections {
     fn remove(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
         self.get(id)?;
         self.count -= 1;
-        self.slots.get_mut(id.slot as usize)?.take()
+        self.slots.get_mut(id.slot.to_u32() as usize)?.take()
     }
 
     pub(super) fn linger(&mut self, until: Timestamp, id: ConnectionId) {

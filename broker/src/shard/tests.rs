@@ -15,7 +15,7 @@ use super::*;
 use crate::auth::{AccessFiles, Policy};
 use crate::in_effect::ListenerInEffect;
 use crate::logic::testing::connect;
-use crate::logic::{Batch, Control, home_shard, shard_counters};
+use crate::logic::{Batch, ConnectionSlot, Control, home_shard, shard_counters};
 use crate::settings::{ListenerId, Settings};
 
 /// Shards of one thread, and where they listen.
@@ -137,7 +137,9 @@ impl Loops {
 
     /// The connection of a client in a shard.
     fn connection(&self, shard: usize, name: &str) -> ConnectionId {
-        let ids = (0..64).flat_map(|slot| (0..64).map(move |generation| ConnectionId { slot, generation }));
+        let ids = (1..64)
+            .map(ConnectionSlot::from_u32)
+            .flat_map(|slot| (0..64).map(move |generation| ConnectionId { slot, generation }));
         let is_it = |id: &ConnectionId| self.shards[shard].logic.client_identifier(*id) == Some(name);
         ids.into_iter().find(is_it).unwrap()
     }

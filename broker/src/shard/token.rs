@@ -3,7 +3,7 @@
 
 use transport::ring::Token;
 
-use crate::logic::ConnectionId;
+use crate::logic::{ConnectionId, ConnectionSlot};
 
 /// What a completion is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Subject {
         let (kind, slot, generation) = match self {
             Subject::Listener(index) => (0, index as u32, 0),
             Subject::Greeting(place) => (1, place.slot, place.generation),
-            Subject::Connection(id) => (2, id.slot, id.generation),
+            Subject::Connection(id) => (2, id.slot.to_u32(), id.generation),
         };
         Token(kind << 54 | u64::from(generation & GENERATION_MASK) << 32 | u64::from(slot))
     }
@@ -39,7 +39,10 @@ impl Subject {
         match token.0 >> 54 {
             0 => Subject::Listener(slot as usize),
             1 => Subject::Greeting(Place { slot, generation }),
-            _ => Subject::Connection(ConnectionId { slot, generation }),
+            _ => Subject::Connection(ConnectionId {
+                slot: ConnectionSlot::from_u32(slot),
+                generation,
+            }),
         }
     }
 }
@@ -63,7 +66,7 @@ mod tests {
             generation: GENERATION_MASK,
         };
         let id = ConnectionId {
-            slot: 7,
+            slot: ConnectionSlot::from_u32(7),
             generation: 3,
         };
         for subject in [

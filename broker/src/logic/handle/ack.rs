@@ -9,6 +9,8 @@ use mqtt::packet::Ack;
 
 use super::super::Shard;
 use super::super::connection::Connection;
+use super::super::connection::ConnectionSlot;
+use super::super::session::SessionSlot;
 use super::super::session::inflight::Awaits;
 use super::super::store::Record;
 use super::super::time::Timestamp;
@@ -18,14 +20,14 @@ impl Shard {
     ///
     /// [MQTT3-4.3.2-1], [MQTT-4.3.2-3], [MQTT-4.4.0-2]
     #[inline]
-    pub(in crate::logic) fn handle_puback(&mut self, now: Timestamp, slot: u32, ack: &Ack<'_>) {
+    pub(in crate::logic) fn handle_puback(&mut self, now: Timestamp, slot: ConnectionSlot, ack: &Ack<'_>) {
         self.finish(now, slot, ack, Awaits::PubAck);
     }
 
     /// A QoS 2 message of ours arrived: releases it [MQTT-4.3.3-5], or ends it if it was refused [MQTT-4.3.3-4].
     ///
     /// [MQTT3-4.3.3-1], [MQTT-4.4.0-2]
-    pub(in crate::logic) fn handle_pubrec(&mut self, now: Timestamp, slot: u32, ack: &Ack<'_>) {
+    pub(in crate::logic) fn handle_pubrec(&mut self, now: Timestamp, slot: ConnectionSlot, ack: &Ack<'_>) {
         if ack.reason.is_error() {
             return self.finish(now, slot, ack, Awaits::PubRec);
         }
@@ -54,7 +56,7 @@ impl Shard {
     /// A QoS 2 message of the client is complete: its identifier is free again [MQTT-4.3.3-11].
     ///
     /// [MQTT3-4.3.3-2], [MQTT-4.3.3-13]
-    pub(in crate::logic) fn handle_pubrel(&mut self, slot: u32, ack: &Ack<'_>) {
+    pub(in crate::logic) fn handle_pubrel(&mut self, slot: ConnectionSlot, ack: &Ack<'_>) {
         let session = self.session_of(slot);
         let packet_identifier = ack.packet_identifier;
         let Some(session) = self.clients.sessions.get_mut(session) else {
@@ -78,25 +80,26 @@ impl Shard {
     }
 
     /// A QoS 2 message of ours is complete.
-    pub(in crate::logic) fn handle_pubcomp(&mut self, now: Timestamp, slot: u32, ack: &Ack<'_>) {
+    pub(in crate::logic) fn handle_pubcomp(&mut self, now: Timestamp, slot: ConnectionSlot, ack: &Ack<'_>) {
         self.finish(now, slot, ack, Awaits::PubComp);
     }
 
     /// The slot of the connection's session.
     #[inline]
-    pub(in crate::logic) fn session_of(&mut self, slot: u32) -> u32 {
-        self.clients
-            .connection(slot)
-            .map_or(super::super::NONE, |connection| connection.session)
+    pub(in crate::logic) fn session_of(&mut self, slot: ConnectionSlot) -> Option<SessionSlot> {
+        self.clients.connection(slot)?.session
     }
 
     #[inline]
-    fn finish(&mut self, now: Timestamp, slot: u32, ack: &Ack<'_>, awaited: Awaits) {
+    fn finish(&mut self, now: Timestamp, slot: ConnectionSlot, ack: &Ack<'_>, awaited: Awaits) {
         let Some(connection) = self.clients.connection(slot) else {
             return;
         };
-        let (session, waits) = (connection.session, connection.waits);
+        let waits = connection.waits;
         let busy_in_group = connection.busy_in_group;
+        let Some(session) = connection.session else {
+            return;
+        };
         if self.clients.finish(session, ack.packet_identifier, awaited) && waits {
             self.clients.pump(now, session);
             let presses = |connection: &mut Connection| connection.queue_presses;

@@ -8,6 +8,7 @@ use mqtt::packet::Publish;
 use mqtt::property::{Properties, PropertiesBuf, Property};
 
 use super::super::Shard;
+use super::super::connection::ConnectionSlot;
 use super::super::time::Timestamp;
 use crate::limits;
 
@@ -16,7 +17,7 @@ impl Shard {
     pub(super) fn check_properties(
         &mut self,
         now: Timestamp,
-        slot: u32,
+        slot: ConnectionSlot,
         publish: &Publish<'_>,
     ) -> Result<Option<u16>, ()> {
         if publish.properties.subscription_identifier().is_some() {
@@ -57,7 +58,7 @@ impl Shard {
     pub(super) fn resolve_alias(
         &mut self,
         now: Timestamp,
-        slot: u32,
+        slot: ConnectionSlot,
         alias: u16,
         topic: &str,
     ) -> Option<Box<str>> {
@@ -78,7 +79,7 @@ impl Shard {
         known
     }
 
-    pub(super) fn set_alias(&mut self, slot: u32, alias: u16, topic: Box<str>) {
+    pub(super) fn set_alias(&mut self, slot: ConnectionSlot, alias: u16, topic: Box<str>) {
         let Some(connection) = self.clients.connection(slot) else {
             return;
         };

@@ -7,6 +7,7 @@ use mqtt::ReasonCode;
 use mqtt::packet::Auth;
 
 use super::super::Shard;
+use super::super::connection::ConnectionSlot;
 use super::super::time::Timestamp;
 use crate::auth::enhanced::{Authenticated, Exchange, Nonces, Refusal, check_method, encode_auth};
 
@@ -38,7 +39,7 @@ impl Enhanced {
 
 impl Shard {
     /// A step of a re-authentication [MQTT-4.12.1-1].
-    pub(in crate::logic) fn handle_auth(&mut self, now: Timestamp, slot: u32, auth: &Auth<'_>) {
+    pub(in crate::logic) fn handle_auth(&mut self, now: Timestamp, slot: ConnectionSlot, auth: &Auth<'_>) {
         match self.reauthenticate(slot, auth) {
             Ok(Answer { reason, data }) => {
                 self.clients.send(slot, |out, _| encode_auth(reason, &data, out));
@@ -50,7 +51,7 @@ impl Shard {
         }
     }
 
-    fn reauthenticate(&mut self, slot: u32, auth: &Auth<'_>) -> Result<Answer, Refusal> {
+    fn reauthenticate(&mut self, slot: ConnectionSlot, auth: &Auth<'_>) -> Result<Answer, Refusal> {
         let policy = &self.clients.policy;
         let connection = self.clients.connections.get_mut(slot);
         let file = connection

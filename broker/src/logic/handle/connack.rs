@@ -10,6 +10,7 @@ use mqtt::{ProtocolVersion, ReasonCode};
 
 use super::super::Shard;
 use super::super::aliases::Aliases;
+use super::super::connection::ConnectionSlot;
 use super::super::connection::Stage;
 use super::super::time::Timestamp;
 use super::admit::Admitted;
@@ -24,7 +25,7 @@ impl Shard {
     pub(super) fn accept(
         &mut self,
         now: Timestamp,
-        slot: u32,
+        slot: ConnectionSlot,
         connect: &Connect<'_>,
         admitted: &Admitted<'_>,
         session_present: bool,
@@ -43,7 +44,9 @@ impl Shard {
         };
         connection.stage = Stage::Connected;
         connection.keep_alive_s = keep_alive_s;
-        let session = connection.session;
+        let Some(session) = connection.session else {
+            return;
+        };
         let alias_max = connect.properties.topic_alias_maximum().unwrap_or(0);
         if let Some(aliases) = Aliases::new(alias_max.min(alias_max_own), seed) {
             connection.rare().outbound_aliases = Some(aliases);
@@ -102,7 +105,7 @@ impl Shard {
     /// [MQTT-3.2.2-9], [MQTT-3.2.2-16], [MQTT-3.2.2-20], [MQTT-3.3.2-12]
     fn capabilities(
         &self,
-        slot: u32,
+        slot: ConnectionSlot,
         connect: &Connect<'_>,
         admitted: &Admitted<'_>,
         keep_alive_s: u16,
@@ -184,7 +187,7 @@ impl Shard {
     pub(super) fn refuse_malformed(
         &mut self,
         now: Timestamp,
-        slot: u32,
+        slot: ConnectionSlot,
         frame: &Frame<'_>,
         error: DecodeError,
     ) {
@@ -213,7 +216,7 @@ impl Shard {
     pub(super) fn refuse_connect(
         &mut self,
         now: Timestamp,
-        slot: u32,
+        slot: ConnectionSlot,
         reason: ReasonCode,
         told: &str,
         why: &str,

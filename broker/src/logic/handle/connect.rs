@@ -10,7 +10,7 @@ use mqtt::property::{PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, ReasonCode};
 
 use super::super::Shard;
-use super::super::connection::NONE;
+use super::super::connection::ConnectionSlot;
 use super::super::message::{Message, Publisher};
 use super::super::session::NEVER_EXPIRES;
 use super::super::session::will::Will;
@@ -23,7 +23,7 @@ use crate::limits;
 
 impl Shard {
     /// The first packet of a connection: CONNECT, or the end [MQTT-3.1.0-1].
-    pub(in crate::logic) fn handle_first(&mut self, now: Timestamp, slot: u32, frame: &Frame<'_>) {
+    pub(in crate::logic) fn handle_first(&mut self, now: Timestamp, slot: ConnectionSlot, frame: &Frame<'_>) {
         if frame.packet_type != PacketType::Connect {
             return self.protocol_error(
                 now,
@@ -39,7 +39,7 @@ impl Shard {
     }
 
     // [MQTT3-3.1.4-2], [MQTT3-3.1.4-3], [MQTT3-3.1.4-4], [MQTT-3.1.4-4], [MQTT-3.1.4-5]
-    fn handle_connect(&mut self, now: Timestamp, slot: u32, connect: &Connect<'_>) {
+    fn handle_connect(&mut self, now: Timestamp, slot: ConnectionSlot, connect: &Connect<'_>) {
         let Some(connection) = self.clients.connection(slot) else {
             return;
         };
@@ -73,13 +73,12 @@ impl Shard {
     fn open_session(
         &mut self,
         now: Timestamp,
-        slot: u32,
+        slot: ConnectionSlot,
         connect: &Connect<'_>,
         admitted: &Admitted<'_>,
     ) -> bool {
         let older = self.clients.sessions.find(admitted.client_identifier);
-        let older_link = older.map_or(NONE, |session| self.clients.sessions.link(session));
-        if older_link != NONE {
+        if let Some(older_link) = older.and_then(|session| self.clients.sessions.link(session)) {
             self.disconnect(
                 now,
                 older_link,
@@ -134,10 +133,10 @@ impl Shard {
         }
         let qos0_waits = session.queue.as_ref().is_some_and(|queue| queue.holds_qos0());
         let waits = !session.queue_is_empty() || session.inflight.resends();
-        self.clients.sessions.set_link(session_slot, slot);
+        self.clients.sessions.set_link(session_slot, Some(slot));
         self.member_came(now, session_slot);
         if let Some(connection) = self.clients.connection(slot) {
-            connection.session = session_slot;
+            connection.session = Some(session_slot);
             connection.restricted = !admitted.access.is_unrestricted();
             connection.waits = waits;
             connection.qos0_waits = qos0_waits;
@@ -177,7 +176,7 @@ impl Shard {
             properties: properties.as_properties(),
             payload: will.payload,
             publisher: Publisher {
-                session: NONE,
+                session: None,
                 identity,
             },
         };

@@ -4,6 +4,7 @@ use mqtt::packet::Disconnect;
 use mqtt::{ProtocolVersion, ReasonCode};
 
 use super::super::Shard;
+use super::super::connection::ConnectionSlot;
 use super::super::session::NEVER_EXPIRES;
 use super::super::store::Record;
 use super::super::time::Timestamp;
@@ -15,7 +16,7 @@ impl Shard {
     pub(in crate::logic) fn handle_disconnect(
         &mut self,
         now: Timestamp,
-        slot: u32,
+        slot: ConnectionSlot,
         disconnect: &Disconnect<'_>,
     ) {
         if let Some(expiry_s) = disconnect.properties.session_expiry_interval_s()
@@ -34,7 +35,7 @@ impl Shard {
     }
 
     /// False if the session was to end with its connection and now is not.
-    fn change_expiry(&mut self, slot: u32, expiry_s: u32) -> bool {
+    fn change_expiry(&mut self, slot: ConnectionSlot, expiry_s: u32) -> bool {
         let persistent_s = self.clients.settings.persistent_client_expiration_s;
         let Some(connection) = self.clients.connection(slot) else {
             return true;

@@ -13,9 +13,12 @@ use mqtt::{PacketIdentifier, ProtocolVersion, QoS, ReasonCode};
 
 use super::super::Shard;
 use super::super::batch::{Kind, Record};
+use super::super::connection::ConnectionSlot;
 use super::super::deliver::Run;
 use super::super::dispatch::message_of;
 use super::super::route::Access;
+use super::super::route::RouteSlot;
+use super::super::session::SessionSlot;
 use super::super::store;
 use super::super::time::Timestamp;
 use super::alias::without_alias;
@@ -25,7 +28,13 @@ use crate::limits;
 impl Shard {
     /// Passes on a run of QoS 0 packets of one topic as they are.
     #[inline]
-    pub(in crate::logic) fn publish_run(&mut self, now: Timestamp, slot: u32, topic: &str, run: &Run<'_>) {
+    pub(in crate::logic) fn publish_run(
+        &mut self,
+        now: Timestamp,
+        slot: ConnectionSlot,
+        topic: &str,
+        run: &Run<'_>,
+    ) {
         let counters = self.clients.counters();
         counters.publishes_received.add(u64::from(run.count));
         counters.publish_bytes_received.add(run.payload_bytes);
@@ -36,7 +45,7 @@ impl Shard {
             Access::Allowed => {}
             access => return self.deny(now, slot, access, QoS::AtMostOnce, None),
         }
-        self.fan_out_run(now, route, run, session);
+        self.fan_out_run(now, route, run, Some(session));
         let kind = Kind::Run(run.version);
         let Run {
             packets,
@@ -64,7 +73,7 @@ impl Shard {
     pub(in crate::logic) fn handle_publish(
         &mut self,
         now: Timestamp,
-        slot: u32,
+        slot: ConnectionSlot,
         version: ProtocolVersion,
         publish: &Publish<'_>,
         raw: &[u8],
@@ -116,7 +125,7 @@ impl Shard {
     fn publish_from(
         &mut self,
         now: Timestamp,
-        slot: u32,
+        slot: ConnectionSlot,
         publish: &Publish<'_>,
         topic: &str,
         properties: Properties<'_>,
@@ -151,7 +160,7 @@ impl Shard {
         if publish.qos == QoS::ExactlyOnce && !self.begin_exactly_once(now, slot, session, publish) {
             return;
         }
-        let message = message_of(publish, topic, properties, session);
+        let message = message_of(publish, topic, properties, Some(session));
         let source = if publish.retain {
             self.access_of(session)
         } else {
@@ -172,7 +181,7 @@ impl Shard {
 
     /// The route of a topic for a connection, and the connection's session.
     #[inline]
-    fn resolve_for(&mut self, slot: u32, topic: &str) -> Option<(u32, u32)> {
+    fn resolve_for(&mut self, slot: ConnectionSlot, topic: &str) -> Option<(RouteSlot, SessionSlot)> {
         let Self {
             clients,
             routes,
@@ -181,13 +190,19 @@ impl Shard {
         } = self;
         let connection = clients.connections.get_mut(slot)?;
         let route = routes.resolve(topic, connection.route, subscriptions, &clients.sessions);
-        connection.route = route;
-        Some((route, connection.session))
+        connection.route = Some(route);
+        Some((route, connection.session?))
     }
 
     /// Whether the connection's client may publish to the topic of a route.
     #[inline]
-    fn access_to(&mut self, slot: u32, route: u32, session: u32, topic: &str) -> Access {
+    fn access_to(
+        &mut self,
+        slot: ConnectionSlot,
+        route: RouteSlot,
+        session: SessionSlot,
+        topic: &str,
+    ) -> Access {
         let access = self
             .routes
             .get(route)
@@ -203,7 +218,7 @@ impl Shard {
     }
 
     /// What a session's client may do, to be kept with what it leaves.
-    fn access_of(&self, session: u32) -> rules::Access {
+    fn access_of(&self, session: SessionSlot) -> rules::Access {
         let rights = self
             .clients
             .sessions
@@ -213,7 +228,7 @@ impl Shard {
     }
 
     /// What a client may not publish at all ends its connection.
-    fn may_publish(&mut self, now: Timestamp, slot: u32, publish: &Publish<'_>) -> bool {
+    fn may_publish(&mut self, now: Timestamp, slot: ConnectionSlot, publish: &Publish<'_>) -> bool {
         let settings = &self.clients.settings;
         let Some(connection) = self.clients.connections.get(slot) else {
             return false;
@@ -244,7 +259,13 @@ impl Shard {
     /// Takes a QoS 2 message in; false if it is here already, or one too many.
     ///
     /// [MQTT3-4.3.3-2], [MQTT-4.3.3-12], [MQTT-4.3.3-9]
-    fn begin_exactly_once(&mut self, now: Timestamp, slot: u32, session: u32, publish: &Publish<'_>) -> bool {
+    fn begin_exactly_once(
+        &mut self,
+        now: Timestamp,
+        slot: ConnectionSlot,
+        session: SessionSlot,
+        publish: &Publish<'_>,
+    ) -> bool {
         let Some(packet_identifier) = publish.packet_identifier else {
             return false;
         };
@@ -283,7 +304,13 @@ impl Shard {
 
     /// PUBACK or PUBREC [MQTT-4.3.2-4], [MQTT-4.3.3-8].
     #[inline]
-    fn acknowledge(&mut self, slot: u32, qos: QoS, identifier: Option<PacketIdentifier>, anybody: bool) {
+    fn acknowledge(
+        &mut self,
+        slot: ConnectionSlot,
+        qos: QoS,
+        identifier: Option<PacketIdentifier>,
+        anybody: bool,
+    ) {
         let reason = if anybody {
             ReasonCode::Success
         } else {
@@ -295,7 +322,7 @@ impl Shard {
     #[inline]
     fn acknowledge_with(
         &mut self,
-        slot: u32,
+        slot: ConnectionSlot,
         qos: QoS,
         identifier: Option<PacketIdentifier>,
         reason: ReasonCode,
@@ -316,7 +343,7 @@ impl Shard {
     fn deny(
         &mut self,
         now: Timestamp,
-        slot: u32,
+        slot: ConnectionSlot,
         access: Access,
         qos: QoS,
         identifier: Option<PacketIdentifier>,
@@ -328,7 +355,7 @@ impl Shard {
     }
 
     /// A payload above `message_size_limit`: acknowledged, which tells 5.0 of it, and dropped.
-    fn refuse_payload(&mut self, slot: u32, publish: &Publish<'_>) {
+    fn refuse_payload(&mut self, slot: ConnectionSlot, publish: &Publish<'_>) {
         self.clients.counters().publishes_dropped.add(1);
         let reason = ReasonCode::ImplementationSpecificError;
         self.acknowledge_with(slot, publish.qos, publish.packet_identifier, reason);

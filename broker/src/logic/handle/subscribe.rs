@@ -13,14 +13,16 @@ use mqtt::packet::{RetainHandling, Subscribe, SubscriptionOptions};
 use mqtt::property::Property;
 
 use super::super::Shard;
+use super::super::connection::ConnectionSlot;
 use super::super::reason_string;
 use super::super::replay::Replay;
 use super::super::session::Held;
+use super::super::session::SessionSlot;
 use super::super::store::Record;
+use super::super::subscription::FilterSlot;
 use super::super::subscription::shared::Via;
-use super::super::subscription::{Added, Subscriber};
+use super::super::subscription::{Added, HeldAt, Subscriber};
 use super::super::time::Timestamp;
-use super::unsubscribe::place_at;
 use crate::log;
 
 /// One subscription asked for.
@@ -46,10 +48,12 @@ impl Shard {
     pub(in crate::logic) fn handle_subscribe(
         &mut self,
         now: Timestamp,
-        slot: u32,
+        slot: ConnectionSlot,
         subscribe: &Subscribe<'_>,
     ) {
-        let session = self.session_of(slot);
+        let Some(session) = self.session_of(slot) else {
+            return;
+        };
         let identifier = subscribe.properties.subscription_identifier();
         let mut reasons = Vec::new();
         let mut replays = Vec::new();
@@ -90,7 +94,7 @@ impl Shard {
         self.walk_replays(now);
     }
 
-    fn log_subscribed(&self, session: u32, asked: &Asked<'_>) {
+    fn log_subscribed(&self, session: SessionSlot, asked: &Asked<'_>) {
         if let Some(session) = self.clients.sessions.get(session) {
             let client = &*session.client_identifier;
             tracing::info!(target: log::SUBSCRIBE, "{client} {} {}", asked.options.qos as u8, asked.filter);
@@ -100,7 +104,12 @@ impl Shard {
     /// What was made of it, or why it is refused.
     ///
     /// [MQTT-3.2.2-10]
-    fn subscribe(&mut self, now: Timestamp, session: u32, asked: Asked<'_>) -> Result<Made, ReasonCode> {
+    fn subscribe(
+        &mut self,
+        now: Timestamp,
+        session: SessionSlot,
+        asked: Asked<'_>,
+    ) -> Result<Made, ReasonCode> {
         let is_shared = self.check_filter(asked.filter)?;
         self.check_rights(session, asked.filter)?;
         let made = if is_shared {
@@ -112,21 +121,28 @@ impl Shard {
         Ok(made)
     }
 
-    fn subscribe_alone(&mut self, session: u32, asked: &Asked<'_>) -> Result<Made, ReasonCode> {
+    fn subscribe_alone(&mut self, session: SessionSlot, asked: &Asked<'_>) -> Result<Made, ReasonCode> {
         let filter = self.subscriptions.find_or_insert(asked.filter);
-        let subscriber = Subscriber::new(session, asked.options, asked.identifier);
         let held = self.held(session, filter);
         if held.is_none() && self.subscriptions_of(session) >= self.clients.settings.subscriptions_max {
             self.subscriptions.drop_unused(filter);
             return Err(ReasonCode::QuotaExceeded);
         }
+        let subscriber = |held_at| Subscriber::new(session, held_at, asked.options, asked.identifier);
         let made = match held {
-            Some((_, held)) => {
+            Some((held_at, held)) => {
+                let subscriber = subscriber(held_at);
                 self.subscriptions.replace(filter, held.position, subscriber);
                 Made::Replaced
             }
             None => {
-                self.add_subscription(session, filter, asked.filter, subscriber);
+                let held_at = self
+                    .clients
+                    .sessions
+                    .get(session)
+                    .map_or(0, |s| s.subscriptions.len());
+                let subscriber = subscriber(HeldAt::from_index(held_at));
+                self.add_subscription(filter, asked.filter, subscriber);
                 Made::New
             }
         };
@@ -137,7 +153,7 @@ impl Shard {
     fn subscribe_shared(
         &mut self,
         now: Timestamp,
-        session: u32,
+        session: SessionSlot,
         asked: &Asked<'_>,
     ) -> Result<Made, ReasonCode> {
         let group = self.group_named(asked.filter);
@@ -146,7 +162,8 @@ impl Shard {
             self.drop_unused_group(group);
             return Err(ReasonCode::QuotaExceeded);
         }
-        let subscriber = Subscriber::new(session, asked.options, None);
+        let place = held_at.unwrap_or(HeldAt::from_index(0));
+        let subscriber = Subscriber::new(session, place, asked.options, None);
         let name = self
             .subscriptions
             .groups
@@ -154,13 +171,13 @@ impl Shard {
             .map(|group| Arc::clone(&group.name));
         let via = Rc::new(via(asked, name));
         match held_at {
-            Some(held_at) => self.replace_member(group, held_at, subscriber, via),
+            Some(_) => self.replace_member(group, subscriber, via),
             None => self.join_group(now, group, subscriber, via),
         }
         Ok(Made::Shared)
     }
 
-    fn record_subscribed(&mut self, session: u32, asked: Asked<'_>) {
+    fn record_subscribed(&mut self, session: SessionSlot, asked: Asked<'_>) {
         if let Some(session) = self
             .clients
             .sessions
@@ -182,17 +199,12 @@ impl Shard {
         }
     }
 
-    fn add_subscription(&mut self, session: u32, filter: u32, name: &str, subscriber: Subscriber) {
-        let held_at = self
-            .clients
-            .sessions
-            .get(session)
-            .map_or(0, |session| place_at(session.subscriptions.len()));
-        let Some(added) = self.subscriptions.add(filter, subscriber.held_at(held_at)) else {
+    fn add_subscription(&mut self, filter: FilterSlot, name: &str, subscriber: Subscriber) {
+        let Some(added) = self.subscriptions.add(filter, subscriber) else {
             return;
         };
         let (Added::First { position } | Added::Another { position }) = added;
-        if let Some(session) = self.clients.sessions.get_mut(session) {
+        if let Some(session) = self.clients.sessions.get_mut(subscriber.session) {
             if session.subscriptions.is_empty() {
                 session.subscriptions.reserve_exact(1);
             }
@@ -204,7 +216,7 @@ impl Shard {
         }
     }
 
-    fn subscriptions_of(&self, session: u32) -> usize {
+    fn subscriptions_of(&self, session: SessionSlot) -> usize {
         self.clients
             .sessions
             .get(session)
@@ -212,7 +224,7 @@ impl Shard {
     }
 
     /// A filter under which the client may not read anything is not worth a subscription.
-    fn check_rights(&self, session: u32, filter: &str) -> Result<(), ReasonCode> {
+    fn check_rights(&self, session: SessionSlot, filter: &str) -> Result<(), ReasonCode> {
         let rights = self
             .clients
             .sessions

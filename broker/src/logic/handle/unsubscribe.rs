@@ -9,19 +9,27 @@ use mqtt::frame::PacketType;
 use mqtt::packet::Unsubscribe;
 
 use super::super::Shard;
-use super::super::connection::NONE;
+use super::super::connection::ConnectionSlot;
 use super::super::reason_string;
 use super::super::session::Held;
+use super::super::session::SessionSlot;
 use super::super::slots::shrink_list;
 use super::super::store::Record;
+use super::super::subscription::{FilterSlot, HeldAt, Position};
 use crate::log;
 
 impl Shard {
     /// Takes subscriptions away, filter by filter [MQTT-3.10.4-6].
     ///
     /// [MQTT3-3.10.4-5], [MQTT3-3.10.4-6], [MQTT-3.10.4-4], [MQTT-3.11.3-1]
-    pub(in crate::logic) fn handle_unsubscribe(&mut self, slot: u32, unsubscribe: &Unsubscribe<'_>) {
-        let session = self.session_of(slot);
+    pub(in crate::logic) fn handle_unsubscribe(
+        &mut self,
+        slot: ConnectionSlot,
+        unsubscribe: &Unsubscribe<'_>,
+    ) {
+        let Some(session) = self.session_of(slot) else {
+            return;
+        };
         let reasons: Vec<u8> = unsubscribe
             .filters
             .iter()
@@ -39,22 +47,22 @@ impl Shard {
     }
 
     /// All subscriptions of a session that ends.
-    pub(in crate::logic) fn drop_subscriptions(&mut self, session: u32) {
-        let last = |held: &[Held]| u32::try_from(held.len()).ok()?.checked_sub(1);
+    pub(in crate::logic) fn drop_subscriptions(&mut self, session: SessionSlot) {
+        let last = |held: usize| held.checked_sub(1).map(HeldAt::from_index);
         while let Some(session_left) = self.clients.sessions.get(session)
-            && let Some(at) = last(&session_left.subscriptions)
+            && let Some(at) = last(session_left.subscriptions.len())
         {
             self.drop_subscription(session, at);
         }
         while let Some(session_left) = self.clients.sessions.get(session)
-            && let Some(at) = last(session_left.shares())
+            && let Some(at) = last(session_left.shares().len())
         {
             self.leave_group(session, at);
         }
     }
 
     // [MQTT3-3.10.4-1]
-    fn unsubscribe(&mut self, session: u32, filter: &str) -> ReasonCode {
+    fn unsubscribe(&mut self, session: SessionSlot, filter: &str) -> ReasonCode {
         if !self.drop_named(session, filter) {
             return ReasonCode::NoSubscriptionExisted;
         }
@@ -72,7 +80,7 @@ impl Shard {
     }
 
     /// Whether there was a subscription of that whole text.
-    fn drop_named(&mut self, session: u32, filter: &str) -> bool {
+    fn drop_named(&mut self, session: SessionSlot, filter: &str) -> bool {
         if let Some(group) = self.subscriptions.groups.find(filter) {
             let at = self.share_of(session, group);
             return at.inspect(|&at| self.leave_group(session, at)).is_some();
@@ -87,32 +95,34 @@ impl Shard {
     /// lists.
     ///
     /// [MQTT-3.10.4-1]
-    pub(in crate::logic) fn held(&self, session: u32, filter: u32) -> Option<(u32, Held)> {
+    pub(in crate::logic) fn held(&self, session: SessionSlot, filter: FilterSlot) -> Option<(HeldAt, Held)> {
         let subscribers = self.subscriptions.filter(filter)?.subscribers();
         let held = &self.clients.sessions.get(session)?.subscriptions;
         if held.len() <= subscribers.len() {
-            let (at, held) = (0..).zip(held).find(|(_, held)| held.filter == filter)?;
-            return Some((at, *held));
+            let (at, held) = held.iter().enumerate().find(|(_, held)| held.filter == filter)?;
+            return Some((HeldAt::from_index(at), *held));
         }
-        let (position, subscriber) = (0..)
-            .zip(subscribers)
+        let (at, subscriber) = subscribers
+            .iter()
+            .enumerate()
             .find(|(_, subscriber)| subscriber.session == session)?;
+        let position = Position::from_index(at);
         Some((subscriber.held_at, Held { filter, position }))
     }
 
     /// Takes the subscription at a place of the session's list away.
     ///
     /// [MQTT3-3.10.4-2], [MQTT3-3.10.4-3]
-    fn drop_subscription(&mut self, session: u32, at: u32) {
+    fn drop_subscription(&mut self, session: SessionSlot, at: HeldAt) {
         let Some(leaving) = self.clients.sessions.get_mut(session) else {
             return;
         };
-        if at as usize >= leaving.subscriptions.len() {
+        if at.index() >= leaving.subscriptions.len() {
             return;
         }
-        let Held { filter, position } = leaving.subscriptions.swap_remove(at as usize);
+        let Held { filter, position } = leaving.subscriptions.swap_remove(at.index());
         shrink_list(&mut leaving.subscriptions);
-        if let Some(moved) = leaving.subscriptions.get(at as usize) {
+        if let Some(moved) = leaving.subscriptions.get(at.index()) {
             self.subscriptions.set_held_at(moved.filter, moved.position, at);
         }
         let Some(removed) = self.subscriptions.remove(filter, position) else {
@@ -120,7 +130,7 @@ impl Shard {
         };
         if let Some(moved) = removed.moved
             && let Some(session) = self.clients.sessions.get_mut(moved.session)
-            && let Some(held) = session.subscriptions.get_mut(moved.held_at as usize)
+            && let Some(held) = session.subscriptions.get_mut(moved.held_at.index())
         {
             held.position = position;
         }
@@ -137,14 +147,9 @@ impl Shard {
     }
 
     /// The routes of a filter's topics are to be resolved again.
-    pub(in crate::logic) fn filter_changed(&mut self, filter: u32) {
+    pub(in crate::logic) fn filter_changed(&mut self, filter: FilterSlot) {
         if let Some(filter) = self.subscriptions.filter(filter) {
             self.routes.filter_changed(&filter.name);
         }
     }
-}
-
-/// A place in a session's list.
-pub(in crate::logic) fn place_at(place: usize) -> u32 {
-    u32::try_from(place).unwrap_or(NONE)
 }

@@ -1,7 +1,7 @@
 //! Sessions: what is kept of a client beyond its connection.
 //!
 //! Invariants: a client identifier has one session at most, and always in the same shard, so a takeover is local. The link
-//! of a session (see [`Sessions::link`]) is the slot of its connection or [`NONE`]. `subscriptions` says for each filter at
+//! of a session (see [`Sessions::link`]) is the slot of its connection, if it has one. `subscriptions` says for each filter at
 //! which position of its list the session stands, and `shares` the same of groups; whoever moves one there tells the session.
 
 pub(super) mod inflight;
@@ -18,8 +18,10 @@ use self::inflight::Inflight;
 use self::queue::{Bounds, Queue};
 use self::rights::Rights;
 use self::will::Will;
-use super::connection::NONE;
-use super::slots::Slots;
+use super::connection::ConnectionSlot;
+use super::slots::{Slot, Slots, slot_type};
+use super::subscription::shared::GroupSlot;
+use super::subscription::{FilterSlot, HeldAt, Position};
 use super::time::Timestamp;
 use crate::auth::Policy;
 use crate::auth::acl::Access;
@@ -27,11 +29,23 @@ use crate::auth::acl::Access;
 /// A Session Expiry Interval that never ends [MQTT 5.0, 3.1.2.11.2].
 pub(super) const NEVER_EXPIRES: u32 = u32::MAX;
 
-/// One subscription of a session: the filter, or the group that shares one, and the session's position in its list.
+slot_type! {
+    /// The place of a session in its shard.
+    pub(super) struct SessionSlot
+}
+
+/// One subscription of a session: the filter, and the session's position in its list.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
-    pub(super) filter: u32,
-    pub(super) position: u32,
+    pub(super) filter: FilterSlot,
+    pub(super) position: Position,
+}
+
+/// One Shared Subscription of a session: the group, and the session's position in it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HeldShare {
+    pub(super) group: GroupSlot,
+    pub(super) position: Position,
 }
 
 #[derive(Debug)]
@@ -61,9 +75,9 @@ pub(super) struct Rare {
     /// What its client may do, if there are rules.
     rights: Option<Rights>,
     /// Shared Subscriptions.
-    pub(super) shares: Vec<Held>,
+    pub(super) shares: Vec<HeldShare>,
     /// Those of them, by their places, whose groups count the session as busy.
-    pub(super) busy_in: Vec<u32>,
+    pub(super) busy_in: Vec<HeldAt>,
 }
 
 impl Session {
@@ -127,13 +141,13 @@ impl Session {
     }
 
     /// Its Shared Subscriptions.
-    pub(super) fn shares(&self) -> &[Held] {
+    pub(super) fn shares(&self) -> &[HeldShare] {
         self.rare.as_ref().map_or(&[], |rare| &rare.shares)
     }
 
     /// The place of its Shared Subscription that has this number.
-    pub(super) fn share_mut(&mut self, held_at: u32) -> Option<&mut Held> {
-        self.rare.as_mut()?.shares.get_mut(held_at as usize)
+    pub(super) fn share_mut(&mut self, held_at: HeldAt) -> Option<&mut HeldShare> {
+        self.rare.as_mut()?.shares.get_mut(held_at.index())
     }
 
     /// The proved user whose session it is.
@@ -192,10 +206,10 @@ impl Session {
 /// The sessions of a shard.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    slots: Slots<Session>,
+    slots: Slots<SessionSlot, Session>,
     /// The connection of each session: apart from the rest, as each delivery needs it and nothing else at QoS 0.
-    links: Vec<u32>,
-    by_client_identifier: HashTable<u32>,
+    links: Vec<Option<ConnectionSlot>>,
+    by_client_identifier: HashTable<SessionSlot>,
     hasher: FixedState,
     /// There is, or was, a session with rules.
     has_rules: bool,
@@ -213,30 +227,30 @@ impl Sessions {
     }
 
     #[inline]
-    pub(super) fn get(&self, slot: u32) -> Option<&Session> {
+    pub(super) fn get(&self, slot: impl Into<Option<SessionSlot>>) -> Option<&Session> {
         self.slots.get(slot)
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Session> {
+    pub(super) fn get_mut(&mut self, slot: impl Into<Option<SessionSlot>>) -> Option<&mut Session> {
         self.slots.get_mut(slot)
     }
 
-    /// The slot of the session's connection, or [`NONE`].
+    /// The slot of the session's connection, if it has one.
     #[inline]
-    pub(super) fn link(&self, slot: u32) -> u32 {
-        self.links.get(slot as usize).copied().unwrap_or(NONE)
+    pub(super) fn link(&self, slot: SessionSlot) -> Option<ConnectionSlot> {
+        self.links.get(link_at(slot)).copied().flatten()
     }
 
-    pub(super) fn set_link(&mut self, slot: u32, connection: u32) {
-        if let Some(link) = self.links.get_mut(slot as usize) {
+    pub(super) fn set_link(&mut self, slot: SessionSlot, connection: Option<ConnectionSlot>) {
+        if let Some(link) = self.links.get_mut(link_at(slot)) {
             *link = connection;
         }
     }
 
     /// Whether a message of that topic may be delivered to the session.
     #[inline]
-    pub(super) fn may_read(&self, slot: u32, topic: &str) -> bool {
+    pub(super) fn may_read(&self, slot: SessionSlot, topic: &str) -> bool {
         if !self.has_rules {
             return true;
         }
@@ -245,7 +259,7 @@ impl Sessions {
     }
 
     /// Whether its client may publish to the topic.
-    pub(super) fn may_write(&mut self, slot: u32, topic: &str) -> bool {
+    pub(super) fn may_write(&mut self, slot: SessionSlot, topic: &str) -> bool {
         let rights = self
             .get_mut(slot)
             .and_then(|session| session.rare.as_mut()?.rights.as_mut());
@@ -253,7 +267,7 @@ impl Sessions {
     }
 
     /// What the client of a session may do from now on. Whether deliveries may change by it.
-    pub(super) fn set_access(&mut self, slot: u32, access: &Access) -> bool {
+    pub(super) fn set_access(&mut self, slot: SessionSlot, access: &Access) -> bool {
         self.has_rules |= !access.is_unrestricted();
         self.get_mut(slot)
             .is_some_and(|session| session.set_access(access))
@@ -261,11 +275,11 @@ impl Sessions {
 
     /// Brings the rules of all sessions up to date.
     pub(super) fn renew_access(&mut self, policy: &Policy) {
-        let renewed = |(slot, session): (u32, &Session)| {
+        let renewed = |(slot, session): (SessionSlot, &Session)| {
             let access = policy.renewed(session.rights()?.access());
             Some((slot, access))
         };
-        let renewed: Vec<(u32, Access)> = self.slots.iter().filter_map(renewed).collect();
+        let renewed: Vec<(SessionSlot, Access)> = self.slots.iter().filter_map(renewed).collect();
         for (slot, access) in renewed {
             self.set_access(slot, &access);
         }
@@ -281,7 +295,7 @@ impl Sessions {
     }
 
     /// Whether so much waits in a session's queue that publishers go on waiting for its client.
-    pub(super) fn queue_is_long(&self, slot: u32, bounds: Bounds) -> bool {
+    pub(super) fn queue_is_long(&self, slot: Option<SessionSlot>, bounds: Bounds) -> bool {
         let queue = self.get(slot).and_then(|session| session.queue.as_ref());
         queue.is_some_and(|queue| queue.is_long(bounds))
     }
@@ -295,9 +309,9 @@ impl Sessions {
         queues.map(|queue| queue.messages()).max().unwrap_or(0)
     }
 
-    pub(super) fn find(&self, client_identifier: &str) -> Option<u32> {
+    pub(super) fn find(&self, client_identifier: &str) -> Option<SessionSlot> {
         let hash = self.identity(client_identifier);
-        let is_it = |&slot: &u32| {
+        let is_it = |&slot: &SessionSlot| {
             self.get(slot)
                 .is_some_and(|session| &*session.client_identifier == client_identifier)
         };
@@ -310,7 +324,7 @@ impl Sessions {
     }
 
     /// A new session; there must be none of that client identifier.
-    pub(super) fn insert(&mut self, client_identifier: &str, user: Option<Box<str>>) -> u32 {
+    pub(super) fn insert(&mut self, client_identifier: &str, user: Option<Box<str>>) -> SessionSlot {
         let mut session = Session {
             inflight: Inflight::default(),
             queue: None,
@@ -325,17 +339,17 @@ impl Sessions {
             session.rare().user = user;
         }
         let slot = self.slots.insert(session);
-        if self.links.len() <= slot as usize {
-            self.links.resize(slot as usize + 1, NONE);
+        if self.links.len() <= link_at(slot) {
+            self.links.resize(link_at(slot) + 1, None);
         }
-        self.set_link(slot, NONE);
+        self.set_link(slot, None);
         let Self {
             slots,
             by_client_identifier,
             hasher,
             ..
         } = self;
-        let hash = |&slot: &u32| {
+        let hash = |&slot: &SessionSlot| {
             slots
                 .get(slot)
                 .map_or(0, |other| hasher.hash_one(&*other.client_identifier))
@@ -344,15 +358,20 @@ impl Sessions {
         slot
     }
 
-    pub(super) fn remove(&mut self, slot: u32) -> Option<Session> {
+    pub(super) fn remove(&mut self, slot: SessionSlot) -> Option<Session> {
         let session = self.slots.remove(slot)?;
         let hash = self.identity(&session.client_identifier);
         if let Ok(entry) = self.by_client_identifier.find_entry(hash, |&other| other == slot) {
             entry.remove();
         }
-        self.set_link(slot, NONE);
+        self.set_link(slot, None);
         Some(session)
     }
+}
+
+#[inline]
+fn link_at(slot: SessionSlot) -> usize {
+    slot.number().get() as usize
 }
 
 const _: () = assert!(size_of::<Session>() <= 144, "an idle session is to stay small");

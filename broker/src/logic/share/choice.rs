@@ -6,7 +6,7 @@
 use mqtt::QoS;
 
 use super::super::Shard;
-use super::super::subscription::shared::{Group, Part};
+use super::super::subscription::shared::{Group, GroupSlot, Part};
 use crate::settings::SharedSubscriptionStrategy;
 
 /// Where a message goes that is here first.
@@ -19,7 +19,7 @@ pub(super) enum Choice {
 
 impl Shard {
     /// To whom in the broker a message goes that is here first.
-    pub(super) fn choose(&mut self, group: u32, qos: QoS) -> Choice {
+    pub(super) fn choose(&mut self, group: GroupSlot, qos: QoS) -> Choice {
         let (index, strategy) = (self.index, self.clients.settings.shared_subscription_strategy);
         let waits_away =
             qos != QoS::AtMostOnce || self.clients.upgrade || self.clients.settings.queue_qos0_messages;

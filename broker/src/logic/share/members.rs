@@ -9,16 +9,17 @@ use std::sync::Arc;
 
 use super::super::Shard;
 use super::super::batch::Control;
+use super::super::connection::ConnectionSlot;
 use super::super::interest::others;
-use super::super::session::{Held, Sessions};
-use super::super::subscription::Subscriber;
-use super::super::subscription::shared::{Member, MemberCounts, Standing, Via};
+use super::super::session::{HeldShare, SessionSlot, Sessions};
+use super::super::subscription::shared::{GroupSlot, Member, MemberCounts, Standing, Via};
+use super::super::subscription::{HeldAt, Position, Subscriber};
 use super::super::time::Timestamp;
 use crate::limits;
 
 impl Shard {
     /// The group of that whole text, made if there is none. It is to get a member, or [`Self::drop_unused_group`].
-    pub(in crate::logic) fn group_named(&mut self, name: &str) -> u32 {
+    pub(in crate::logic) fn group_named(&mut self, name: &str) -> GroupSlot {
         let (group, changed) = self.subscriptions.find_or_insert_group(name);
         if let Some(filter) = changed {
             self.filter_changed(filter);
@@ -27,7 +28,7 @@ impl Shard {
     }
 
     /// Forgets a group without members in any shard.
-    pub(in crate::logic) fn drop_unused_group(&mut self, group: u32) {
+    pub(in crate::logic) fn drop_unused_group(&mut self, group: GroupSlot) {
         if let Some(filter) = self.subscriptions.drop_unused_group(group) {
             self.filter_changed(filter);
             self.subscriptions.drop_unused(filter);
@@ -35,12 +36,12 @@ impl Shard {
     }
 
     /// The place of a group in the list of a session: looked for in the shorter of their two lists.
-    pub(in crate::logic) fn share_of(&self, session: u32, group: u32) -> Option<u32> {
+    pub(in crate::logic) fn share_of(&self, session: SessionSlot, group: GroupSlot) -> Option<HeldAt> {
         let members = self.subscriptions.groups.get(group)?.members();
         let shares = self.clients.sessions.get(session)?.shares();
         if shares.len() <= members.len() {
-            let at = shares.iter().position(|held| held.filter == group)?;
-            return u32::try_from(at).ok();
+            let at = shares.iter().position(|held| held.group == group)?;
+            return Some(HeldAt::from_index(at));
         }
         let member = members
             .iter()
@@ -52,8 +53,8 @@ impl Shard {
     pub(in crate::logic) fn join_group(
         &mut self,
         now: Timestamp,
-        group: u32,
-        subscriber: Subscriber,
+        group: GroupSlot,
+        mut subscriber: Subscriber,
         via: Rc<Via>,
     ) {
         let Self {
@@ -68,12 +69,9 @@ impl Shard {
             return;
         };
         let shares = &mut session.rare().shares;
-        let held_at = u32::try_from(shares.len()).unwrap_or(u32::MAX);
-        let position = joined.add(subscriber.held_at(held_at), via);
-        shares.push(Held {
-            filter: group,
-            position,
-        });
+        subscriber.held_at = HeldAt::from_index(shares.len());
+        let position = joined.add(subscriber, via);
+        shares.push(HeldShare { group, position });
         self.clients.counters().shared_subscriptions.add(1);
         self.set_standing(now, group, position, Standing::Ready);
     }
@@ -81,39 +79,35 @@ impl Shard {
     /// A member subscribed again: with other options from now on.
     pub(in crate::logic) fn replace_member(
         &mut self,
-        group: u32,
-        held_at: u32,
+        group: GroupSlot,
         subscriber: Subscriber,
         via: Rc<Via>,
     ) {
         let session = self.clients.sessions.get(subscriber.session);
-        let Some(held) = session.and_then(|session| session.shares().get(held_at as usize)) else {
+        let Some(held) = session.and_then(|session| session.shares().get(subscriber.held_at.index())) else {
             return;
         };
         let group = self.subscriptions.groups.get_mut(group);
         if let Some(member) = group.and_then(|group| group.member_mut(held.position)) {
-            member.subscriber = subscriber.held_at(held_at);
+            member.subscriber = subscriber;
             member.via = via;
         }
     }
 
     /// Takes the Shared Subscription at a place of the session's list away.
-    pub(in crate::logic) fn leave_group(&mut self, session: u32, at: u32) {
+    pub(in crate::logic) fn leave_group(&mut self, session: SessionSlot, at: HeldAt) {
         self.offer_all(Timestamp::NEVER, session);
         let Some(leaving) = self.clients.sessions.get_mut(session) else {
             return;
         };
         let shares = &mut leaving.rare().shares;
-        if at as usize >= shares.len() {
+        if at.index() >= shares.len() {
             return;
         }
-        let Held {
-            filter: group,
-            position,
-        } = shares.swap_remove(at as usize);
-        let moved = shares.get(at as usize).copied();
-        if let Some(Held { filter, position }) = moved
-            && let Some(group) = self.subscriptions.groups.get_mut(filter)
+        let HeldShare { group, position } = shares.swap_remove(at.index());
+        let moved = shares.get(at.index()).copied();
+        if let Some(HeldShare { group, position }) = moved
+            && let Some(group) = self.subscriptions.groups.get_mut(group)
             && let Some(member) = group.member_mut(position)
         {
             member.subscriber.held_at = at;
@@ -138,12 +132,12 @@ impl Shard {
     }
 
     /// A session has a connection now.
-    pub(in crate::logic) fn member_came(&mut self, now: Timestamp, session: u32) {
+    pub(in crate::logic) fn member_came(&mut self, now: Timestamp, session: SessionSlot) {
         self.set_all_standings(now, session, Standing::Ready);
     }
 
     /// A session has no connection any more.
-    pub(in crate::logic) fn member_went(&mut self, now: Timestamp, session: u32) {
+    pub(in crate::logic) fn member_went(&mut self, now: Timestamp, session: SessionSlot) {
         if let Some(session) = self.clients.sessions.get_mut(session)
             && !session.shares().is_empty()
         {
@@ -153,11 +147,13 @@ impl Shard {
     }
 
     /// A client that groups count as busy may be ready again, with half of its window free.
-    pub(in crate::logic) fn offer_again(&mut self, now: Timestamp, slot: u32) {
+    pub(in crate::logic) fn offer_again(&mut self, now: Timestamp, slot: ConnectionSlot) {
         let Some(connection) = self.clients.connections.get_mut(slot).filter(|c| c.busy_in_group) else {
             return;
         };
-        let session = connection.session;
+        let Some(session) = connection.session else {
+            return;
+        };
         let Some(member) = self.clients.sessions.get(session) else {
             return;
         };
@@ -177,7 +173,7 @@ impl Shard {
     }
 
     /// In no group does the session count as busy.
-    fn offer_all(&mut self, now: Timestamp, session: u32) {
+    fn offer_all(&mut self, now: Timestamp, session: SessionSlot) {
         let Some(offered) = self.clients.sessions.get_mut(session) else {
             return;
         };
@@ -187,10 +183,10 @@ impl Shard {
         for held_at in std::mem::take(&mut offered.rare().busy_in) {
             let session = self.clients.sessions.get(session);
             let held = session
-                .and_then(|session| session.shares().get(held_at as usize))
+                .and_then(|session| session.shares().get(held_at.index()))
                 .copied();
-            if let Some(Held { filter, position }) = held {
-                self.set_standing(now, filter, position, Standing::Ready);
+            if let Some(HeldShare { group, position }) = held {
+                self.set_standing(now, group, position, Standing::Ready);
             }
         }
         let slot = self.clients.sessions.link(session);
@@ -200,7 +196,7 @@ impl Shard {
     }
 
     /// A member was to be ready and is not.
-    pub(super) fn mark_busy(&mut self, now: Timestamp, group: u32, position: u32) {
+    pub(super) fn mark_busy(&mut self, now: Timestamp, group: GroupSlot, position: Position) {
         let groups = &self.subscriptions.groups;
         let Some(member) = groups.get(group).and_then(|group| group.member(position)) else {
             return;
@@ -216,23 +212,23 @@ impl Shard {
         self.set_standing(now, group, position, Standing::Busy);
     }
 
-    pub(super) fn takes_at_once(&self, group: u32, position: u32) -> bool {
+    pub(super) fn takes_at_once(&self, group: GroupSlot, position: Position) -> bool {
         let groups = &self.subscriptions.groups;
         let member = groups.get(group).and_then(|group| group.member(position));
         member.is_some_and(|member| self.clients.takes_at_once(member.subscriber.session))
     }
 
-    fn set_all_standings(&mut self, now: Timestamp, session: u32, standing: Standing) {
+    fn set_all_standings(&mut self, now: Timestamp, session: SessionSlot, standing: Standing) {
         let mut at = 0;
         while let Some(member) = self.clients.sessions.get(session)
-            && let Some(&Held { filter, position }) = member.shares().get(at)
+            && let Some(&HeldShare { group, position }) = member.shares().get(at)
         {
             at += 1;
-            self.set_standing(now, filter, position, standing);
+            self.set_standing(now, group, position, standing);
         }
     }
 
-    fn set_standing(&mut self, now: Timestamp, group: u32, position: u32, standing: Standing) {
+    fn set_standing(&mut self, now: Timestamp, group: GroupSlot, position: Position, standing: Standing) {
         let Self {
             clients,
             subscriptions,
@@ -248,7 +244,7 @@ impl Shard {
     }
 
     /// Tells the other shards, if there is something new.
-    fn announce_members(&mut self, group: u32) {
+    fn announce_members(&mut self, group: GroupSlot) {
         let Self {
             outboxes,
             spare_batches,
@@ -271,7 +267,7 @@ impl Shard {
     }
 }
 
-fn tell_position(sessions: &mut Sessions, member: &Member, position: u32) {
+fn tell_position(sessions: &mut Sessions, member: &Member, position: Position) {
     let session = sessions.get_mut(member.subscriber.session);
     let held = session.and_then(|session| session.share_mut(member.subscriber.held_at));
     if let Some(held) = held {

@@ -4,7 +4,8 @@
 //! their text; a list that has become short gives its memory back.
 
 use super::super::slots::shrink_list;
-use super::Subscriber;
+use super::shared::GroupSlot;
+use super::{Position, Subscriber};
 
 #[derive(Debug)]
 pub(in crate::logic) struct Filter {
@@ -29,7 +30,7 @@ struct Lists {
     /// Other shards with an interest; only of filters with wildcards.
     shards: Vec<u16>,
     /// Groups that share it.
-    groups: Vec<u32>,
+    groups: Vec<GroupSlot>,
 }
 
 impl Filter {
@@ -59,7 +60,7 @@ impl Filter {
     }
 
     /// The groups that share it.
-    pub(in crate::logic) fn groups(&self) -> &[u32] {
+    pub(in crate::logic) fn groups(&self) -> &[GroupSlot] {
         match &self.wanted {
             Wanted::Lists(lists) => &lists.groups,
             _ => &[],
@@ -70,10 +71,10 @@ impl Filter {
         !matches!(self.wanted, Wanted::Nobody)
     }
 
-    pub(super) fn subscriber_mut(&mut self, position: u32) -> Option<&mut Subscriber> {
+    pub(super) fn subscriber_mut(&mut self, position: Position) -> Option<&mut Subscriber> {
         match &mut self.wanted {
-            Wanted::Session(subscriber) if position == 0 => Some(subscriber),
-            Wanted::Lists(lists) => lists.subscribers.get_mut(position as usize),
+            Wanted::Session(subscriber) if position.index() == 0 => Some(subscriber),
+            Wanted::Lists(lists) => lists.subscribers.get_mut(position.index()),
             _ => None,
         }
     }
@@ -88,8 +89,8 @@ impl Filter {
     }
 
     /// Takes the session at `position` out, whose place the last one takes. Whether there was one.
-    pub(super) fn swap_remove(&mut self, position: u32) -> bool {
-        let position = position as usize;
+    pub(super) fn swap_remove(&mut self, position: Position) -> bool {
+        let position = position.index();
         if position >= self.subscribers().len() {
             return false;
         }
@@ -114,11 +115,11 @@ impl Filter {
         self.change_lists(|lists| lists.shards.retain(|&other| other != shard));
     }
 
-    pub(super) fn add_group(&mut self, group: u32) {
+    pub(super) fn add_group(&mut self, group: GroupSlot) {
         self.change_lists(|lists| lists.groups.push(group));
     }
 
-    pub(super) fn remove_group(&mut self, group: u32) {
+    pub(super) fn remove_group(&mut self, group: GroupSlot) {
         self.change_lists(|lists| lists.groups.retain(|&other| other != group));
     }
 
@@ -158,16 +159,19 @@ mod tests {
     use mqtt::QoS;
     use mqtt::packet::{RetainHandling, SubscriptionOptions};
 
+    use super::super::HeldAt;
     use super::*;
+    use crate::logic::session::SessionSlot;
 
     fn subscriber(session: u32) -> Subscriber {
+        let (session, held_at) = (SessionSlot::test(session + 1), HeldAt::from_index(0));
         let options = SubscriptionOptions {
             qos: QoS::AtLeastOnce,
             no_local: false,
             retain_as_published: false,
             retain_handling: RetainHandling::SendAtSubscribe,
         };
-        Subscriber::new(session, options, None)
+        Subscriber::new(session, held_at, options, None)
     }
 
     #[test]
@@ -175,24 +179,27 @@ mod tests {
         let (mut filter, mut list) = (Filter::new("a"), Vec::new());
         let mut rng = fastrand::Rng::with_seed(1);
         for step in 0..10_000 {
-            let at = rng.u32(0..4);
+            let at = rng.usize(0..4);
             match rng.u32(0..6) {
                 0 | 1 if list.len() < 4 => {
                     filter.push(subscriber(step));
                     list.push(subscriber(step));
                 }
                 2 | 3 => {
-                    let is_there = (at as usize) < list.len();
-                    assert_eq!(filter.swap_remove(at), is_there);
+                    let is_there = at < list.len();
+                    assert_eq!(filter.swap_remove(Position::from_index(at)), is_there);
                     if is_there {
-                        list.swap_remove(at as usize);
+                        list.swap_remove(at);
                     }
                 }
                 4 => filter.add_shard(3),
                 _ => filter.remove_shard(3),
             }
             assert_eq!(filter.subscribers(), list);
-            assert_eq!(filter.subscriber_mut(at).copied(), list.get(at as usize).copied());
+            assert_eq!(
+                filter.subscriber_mut(Position::from_index(at)).copied(),
+                list.get(at).copied()
+            );
             assert_eq!(filter.is_wanted(), !list.is_empty() || filter.shards() == [3]);
             let has_lists = matches!(filter.wanted, Wanted::Lists(_));
             assert_eq!(has_lists, list.len() + filter.shards().len() > 1);
@@ -204,7 +211,7 @@ mod tests {
         let mut filter = Filter::new("a");
         (0..1000).for_each(|session| filter.push(subscriber(session)));
         while filter.subscribers().len() > 2 {
-            filter.swap_remove(0);
+            filter.swap_remove(Position::from_index(0));
             let Wanted::Lists(lists) = &filter.wanted else {
                 panic!("two are more than one");
             };

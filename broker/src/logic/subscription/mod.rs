@@ -23,17 +23,29 @@ use mqtt::packet::SubscriptionOptions;
 use self::elsewhere::Elsewhere;
 pub(super) use self::filter::Filter;
 use self::names::Names;
-use self::shared::Groups;
+use self::shared::{GroupSlot, Groups};
 use self::wildcards::Wildcards;
-use super::connection::NONE;
-use super::slots::Slots;
+use super::session::SessionSlot;
+use super::slots::{Slots, slot_type};
+
+slot_type! {
+    /// The place of a Topic Filter in its shard.
+    pub(super) struct FilterSlot
+}
+
+/// Where a session stands in the list of a filter or a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position(u32);
+
+/// Where a session holds a filter or a group in its own list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HeldAt(u32);
 
 /// One session in the list of a filter, in 12 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Subscriber {
-    pub(super) session: u32,
-    /// The place of the filter in the session's list.
-    pub(super) held_at: u32,
+    pub(super) session: SessionSlot,
+    pub(super) held_at: HeldAt,
     /// The Subscription Identifier (28 bits, 0 for none), and above it QoS (2 bits), No Local and Retain As Published.
     packed: u32,
 }
@@ -43,8 +55,35 @@ const QOS_SHIFT: u32 = 28;
 const NO_LOCAL: u32 = 1 << 30;
 const RETAIN_AS_PUBLISHED: u32 = 1 << 31;
 
+impl Position {
+    /// Lists are far shorter than 2^32.
+    pub(super) fn from_index(index: usize) -> Self {
+        Self(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl HeldAt {
+    /// A session has far fewer than 2^32 subscriptions.
+    pub(super) fn from_index(index: usize) -> Self {
+        Self(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 impl Subscriber {
-    pub(super) fn new(session: u32, options: SubscriptionOptions, identifier: Option<u32>) -> Self {
+    pub(super) fn new(
+        session: SessionSlot,
+        held_at: HeldAt,
+        options: SubscriptionOptions,
+        identifier: Option<u32>,
+    ) -> Self {
         let mut packed = identifier.unwrap_or(0) & IDENTIFIER_BITS | (options.qos as u32) << QOS_SHIFT;
         if options.no_local {
             packed |= NO_LOCAL;
@@ -54,14 +93,9 @@ impl Subscriber {
         }
         Self {
             session,
-            held_at: NONE,
+            held_at,
             packed,
         }
-    }
-
-    /// The same with the place of the filter in the session's list.
-    pub(super) fn held_at(self, held_at: u32) -> Self {
-        Self { held_at, ..self }
     }
 
     pub(super) fn qos(self) -> QoS {
@@ -89,9 +123,9 @@ impl Subscriber {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Added {
     /// It is the filter's first session: the other shards must know.
-    First { position: u32 },
+    First { position: Position },
     /// It joined others.
-    Another { position: u32 },
+    Another { position: Position },
 }
 
 /// What a session's leaving of a filter did.
@@ -105,7 +139,7 @@ pub(super) struct Removed {
 
 #[derive(Debug)]
 pub(super) struct Subscriptions {
-    filters: Slots<Filter>,
+    filters: Slots<FilterSlot, Filter>,
     by_name: Names,
     wildcards: Wildcards,
     elsewhere: Elsewhere,
@@ -125,22 +159,22 @@ impl Subscriptions {
         }
     }
 
-    pub(super) fn filter(&self, filter: u32) -> Option<&Filter> {
+    pub(super) fn filter(&self, filter: FilterSlot) -> Option<&Filter> {
         self.filters.get(filter)
     }
 
-    pub(super) fn find(&self, name: &str) -> Option<u32> {
+    pub(super) fn find(&self, name: &str) -> Option<FilterSlot> {
         self.find_hashed(self.hasher.hash_one(name), name)
     }
 
     #[inline]
-    fn find_hashed(&self, hash: u64, name: &str) -> Option<u32> {
+    fn find_hashed(&self, hash: u64, name: &str) -> Option<FilterSlot> {
         let is_it = |slot| self.filter(slot).is_some_and(|filter| &*filter.name == name);
         self.by_name.find(hash, is_it)
     }
 
     /// The filter of that name, made if there is none.
-    pub(super) fn find_or_insert(&mut self, name: &str) -> u32 {
+    pub(super) fn find_or_insert(&mut self, name: &str) -> FilterSlot {
         let hash = self.hasher.hash_one(name);
         if let Some(filter) = self.find_hashed(hash, name) {
             return filter;
@@ -160,11 +194,11 @@ impl Subscriptions {
     }
 
     /// Adds a session that is not in the list of this filter. It keeps the filter at the place that it says.
-    pub(super) fn add(&mut self, filter: u32, subscriber: Subscriber) -> Option<Added> {
+    pub(super) fn add(&mut self, filter: FilterSlot, subscriber: Subscriber) -> Option<Added> {
         let filter = self.filters.get_mut(filter)?;
-        let position = u32::try_from(filter.subscribers().len()).ok()?;
+        let position = Position::from_index(filter.subscribers().len());
         filter.push(subscriber);
-        Some(if position == 0 {
+        Some(if position.index() == 0 {
             Added::First { position }
         } else {
             Added::Another { position }
@@ -174,16 +208,15 @@ impl Subscriptions {
     /// Replaces what a session wants of a filter [MQTT-3.8.4-3].
     ///
     /// [MQTT3-3.8.4-3], [MQTT-3.8.4-4]
-    pub(super) fn replace(&mut self, filter: u32, position: u32, subscriber: Subscriber) {
+    pub(super) fn replace(&mut self, filter: FilterSlot, position: Position, subscriber: Subscriber) {
         let filter = self.filters.get_mut(filter);
         if let Some(place) = filter.and_then(|filter| filter.subscriber_mut(position)) {
-            let held_at = place.held_at;
-            *place = subscriber.held_at(held_at);
+            *place = subscriber;
         }
     }
 
     /// The session at `position` keeps the filter at another place of its list now.
-    pub(super) fn set_held_at(&mut self, filter: u32, position: u32, held_at: u32) {
+    pub(super) fn set_held_at(&mut self, filter: FilterSlot, position: Position, held_at: HeldAt) {
         let filter = self.filters.get_mut(filter);
         if let Some(place) = filter.and_then(|filter| filter.subscriber_mut(position)) {
             place.held_at = held_at;
@@ -191,13 +224,13 @@ impl Subscriptions {
     }
 
     /// Takes the session at `position` out. The filter itself goes with [`Self::drop_unused`].
-    pub(super) fn remove(&mut self, filter: u32, position: u32) -> Option<Removed> {
+    pub(super) fn remove(&mut self, filter: FilterSlot, position: Position) -> Option<Removed> {
         let filter = self.filters.get_mut(filter)?;
         if !filter.swap_remove(position) {
             return None;
         }
         Some(Removed {
-            moved: filter.subscribers().get(position as usize).copied(),
+            moved: filter.subscribers().get(position.index()).copied(),
             last: filter.subscribers().is_empty(),
         })
     }
@@ -226,7 +259,7 @@ impl Subscriptions {
     }
 
     /// Forgets a filter that nobody wants.
-    pub(super) fn drop_unused(&mut self, slot: u32) {
+    pub(super) fn drop_unused(&mut self, slot: FilterSlot) {
         if self.filter(slot).is_none_or(Filter::is_wanted) {
             return;
         }
@@ -247,7 +280,7 @@ impl Subscriptions {
     }
 
     /// All filters that match a topic name, and the other shards that want it without wildcards.
-    pub(super) fn matching(&mut self, name: &str, found: &mut Vec<u32>, shards: &mut Vec<u16>) {
+    pub(super) fn matching(&mut self, name: &str, found: &mut Vec<FilterSlot>, shards: &mut Vec<u16>) {
         let hash = self.hasher.hash_one(name);
         found.clear();
         found.extend(self.find_hashed(hash, name));
@@ -262,7 +295,7 @@ impl Subscriptions {
     }
 
     /// The group of that whole text, made if there is none: then the filter that it shares has changed, and is returned too.
-    pub(super) fn find_or_insert_group(&mut self, name: &str) -> (u32, Option<u32>) {
+    pub(super) fn find_or_insert_group(&mut self, name: &str) -> (GroupSlot, Option<FilterSlot>) {
         if let Some(group) = self.groups.find(name) {
             return (group, None);
         }
@@ -280,7 +313,7 @@ impl Subscriptions {
 
     /// Forgets a group without members in any shard. What it shared has changed then, and is returned; the caller drops that
     /// with [`Self::drop_unused`].
-    pub(super) fn drop_unused_group(&mut self, group: u32) -> Option<u32> {
+    pub(super) fn drop_unused_group(&mut self, group: GroupSlot) -> Option<FilterSlot> {
         let slot = self.groups.remove_unused(group)?;
         self.filters.get_mut(slot)?.remove_group(group);
         Some(slot)
@@ -297,7 +330,7 @@ pub(super) fn is_wildcard(filter: &str) -> bool {
     filter.contains(['+', '#'])
 }
 
-fn hash_of(filters: &Slots<Filter>, hasher: &FixedState, slot: u32) -> u64 {
+fn hash_of(filters: &Slots<FilterSlot, Filter>, hasher: &FixedState, slot: FilterSlot) -> u64 {
     let filter = filters.get(slot);
     filter.map_or(0, |filter| hasher.hash_one(&*filter.name))
 }

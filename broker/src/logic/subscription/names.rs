@@ -6,11 +6,12 @@
 use hashbrown::HashTable;
 
 use super::super::slots::shrink_table;
+use super::FilterSlot;
 
 /// Numbers of filters, in parts by their hashes.
 #[derive(Debug)]
 pub(super) struct Names {
-    parts: Box<[HashTable<u32>]>,
+    parts: Box<[HashTable<FilterSlot>]>,
 }
 
 const PARTS: usize = 64;
@@ -23,19 +24,19 @@ impl Names {
     }
 
     #[inline]
-    pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+    pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(FilterSlot) -> bool) -> Option<FilterSlot> {
         let part = self.parts.get(part_of(hash))?;
         part.find(hash, |&filter| is_it(filter)).copied()
     }
 
     /// Adds one that is not there.
-    pub(super) fn insert(&mut self, hash: u64, filter: u32, hash_of: impl Fn(u32) -> u64) {
+    pub(super) fn insert(&mut self, hash: u64, filter: FilterSlot, hash_of: impl Fn(FilterSlot) -> u64) {
         if let Some(part) = self.parts.get_mut(part_of(hash)) {
             part.insert_unique(hash, filter, |&filter| hash_of(filter));
         }
     }
 
-    pub(super) fn remove(&mut self, hash: u64, filter: u32, hash_of: impl Fn(u32) -> u64) {
+    pub(super) fn remove(&mut self, hash: u64, filter: FilterSlot, hash_of: impl Fn(FilterSlot) -> u64) {
         let Some(part) = self.parts.get_mut(part_of(hash)) else {
             return;
         };
@@ -60,21 +61,23 @@ fn part_of(hash: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logic::slots::Slot;
 
     #[test]
     fn each_is_found_until_it_is_removed_and_the_parts_are_alike() {
-        let hash = |filter: u32| u64::from(filter + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let hash = |filter: FilterSlot| u64::from(filter.number().get()).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut names = Names::new();
-        (0..64_000).for_each(|filter| names.insert(hash(filter), filter, hash));
+        let filters = || (1..=64_000).map(FilterSlot::test);
+        filters().for_each(|filter| names.insert(hash(filter), filter, hash));
         assert!(names.parts.iter().all(|part| (500..2000).contains(&part.len())));
-        for filter in (0..64_000).step_by(2) {
+        for filter in filters().step_by(2) {
             names.remove(hash(filter), filter, hash);
         }
-        for filter in 0..64_000 {
-            let expected = (filter % 2 == 1).then_some(filter);
+        for filter in filters() {
+            let expected = (filter.number().get() % 2 == 0).then_some(filter);
             assert_eq!(names.find(hash(filter), |other| other == filter), expected);
         }
-        (0..64_000).for_each(|filter| names.remove(hash(filter), filter, hash));
+        filters().for_each(|filter| names.remove(hash(filter), filter, hash));
         assert_eq!(names.len(), 0);
         assert!(names.parts.iter().all(|part| part.capacity() < 500));
     }

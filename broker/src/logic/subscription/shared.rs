@@ -13,9 +13,15 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use mqtt::property::PropertiesBuf;
 
-use super::super::slots::Slots;
+use super::super::session::SessionSlot;
+use super::super::slots::{Slots, slot_type};
 use super::super::time::Timestamp;
-use super::Subscriber;
+use super::{FilterSlot, Position, Subscriber};
+
+slot_type! {
+    /// The place of a group in its shard.
+    pub(in crate::logic) struct GroupSlot
+}
 
 /// By which subscriptions a message comes to a session.
 #[derive(Debug, Default)]
@@ -89,13 +95,13 @@ pub(in crate::logic) struct Member {
 pub(in crate::logic) struct Group {
     /// The whole text: `$share/{ShareName}/{filter}`.
     pub(in crate::logic) name: Arc<str>,
-    filter: u32,
+    filter: FilterSlot,
     members: Vec<Member>,
     /// Where the busy members begin, and where those that are away.
     ready: usize,
     connected: usize,
     /// The session that has been connected longest, and since when.
-    oldest: Option<(Timestamp, u32)>,
+    oldest: Option<(Timestamp, SessionSlot)>,
     elsewhere: Vec<(u16, MemberCounts)>,
     announced: MemberCounts,
     /// Count messages, to take turns among shards and among the members here.
@@ -104,10 +110,10 @@ pub(in crate::logic) struct Group {
 }
 
 /// A session was moved within its group: the session, its own place of the group, its new position there.
-pub(in crate::logic) type Moved<'a> = &'a mut dyn FnMut(&Member, u32);
+pub(in crate::logic) type Moved<'a> = &'a mut dyn FnMut(&Member, Position);
 
 impl Group {
-    fn new(name: &str, filter: u32) -> Self {
+    fn new(name: &str, filter: FilterSlot) -> Self {
         Self {
             name: name.into(),
             filter,
@@ -126,12 +132,12 @@ impl Group {
         &self.members
     }
 
-    pub(in crate::logic) fn member(&self, position: u32) -> Option<&Member> {
-        self.members.get(position as usize)
+    pub(in crate::logic) fn member(&self, position: Position) -> Option<&Member> {
+        self.members.get(position.index())
     }
 
-    pub(in crate::logic) fn member_mut(&mut self, position: u32) -> Option<&mut Member> {
-        self.members.get_mut(position as usize)
+    pub(in crate::logic) fn member_mut(&mut self, position: Position) -> Option<&mut Member> {
+        self.members.get_mut(position.index())
     }
 
     /// The members of this shard.
@@ -158,7 +164,7 @@ impl Group {
     }
 
     /// The session that has been connected longest.
-    pub(in crate::logic) fn oldest(&self) -> Option<u32> {
+    pub(in crate::logic) fn oldest(&self) -> Option<SessionSlot> {
         self.oldest.map(|(_, session)| session)
     }
 
@@ -178,12 +184,12 @@ impl Group {
     }
 
     /// The position of the member whose turn it is among those of a standing; `None` if there are none.
-    pub(in crate::logic) fn next(&mut self, standing: Standing) -> Option<u32> {
+    pub(in crate::logic) fn next(&mut self, standing: Standing) -> Option<Position> {
         let part = self.part(standing);
         let among = u32::try_from(part.len()).ok().filter(|&among| among > 0)?;
         let turn = self.member_turn % among;
         self.member_turn = self.member_turn.wrapping_add(1);
-        u32::try_from(part.start).ok()?.checked_add(turn)
+        Some(Position::from_index(part.start + turn as usize))
     }
 
     /// Members of a standing.
@@ -199,8 +205,8 @@ impl Group {
         }
     }
 
-    pub(in crate::logic) fn standing(&self, position: u32) -> Standing {
-        match position as usize {
+    pub(in crate::logic) fn standing(&self, position: Position) -> Standing {
+        match position.index() {
             position if position < self.ready => Standing::Ready,
             position if position < self.connected => Standing::Busy,
             _ => Standing::Away,
@@ -208,20 +214,20 @@ impl Group {
     }
 
     /// Adds a session that is not in it, as one that is away; returns its position.
-    pub(in crate::logic) fn add(&mut self, subscriber: Subscriber, via: Rc<Via>) -> u32 {
+    pub(in crate::logic) fn add(&mut self, subscriber: Subscriber, via: Rc<Via>) -> Position {
         self.members.push(Member {
             subscriber,
             via,
             since: Timestamp::NEVER,
         });
-        u32::try_from(self.members.len() - 1).unwrap_or(u32::MAX)
+        Position::from_index(self.members.len() - 1)
     }
 
     /// Takes a member out.
-    pub(in crate::logic) fn remove(&mut self, position: u32, moved: Moved<'_>) {
+    pub(in crate::logic) fn remove(&mut self, position: Position, moved: Moved<'_>) {
         let position = self.set_standing(Timestamp::NEVER, position, Standing::Away, moved);
-        if (position as usize) < self.members.len() {
-            self.members.swap_remove(position as usize);
+        if position.index() < self.members.len() {
+            self.members.swap_remove(position.index());
             if let Some(member) = self.member(position) {
                 moved(member, position);
             }
@@ -232,12 +238,12 @@ impl Group {
     pub(in crate::logic) fn set_standing(
         &mut self,
         now: Timestamp,
-        position: u32,
+        position: Position,
         standing: Standing,
         moved: Moved<'_>,
-    ) -> u32 {
+    ) -> Position {
         let before = self.standing(position);
-        let mut at = position as usize;
+        let mut at = position.index();
         if before == Standing::Away && standing < Standing::Away {
             at = self.swap(at, self.connected, moved);
             self.connected += 1;
@@ -256,7 +262,7 @@ impl Group {
             at = self.swap(at, self.connected, moved);
             self.went(at);
         }
-        u32::try_from(at).unwrap_or(u32::MAX)
+        Position::from_index(at)
     }
 
     /// Swaps two members; returns where the first one is now.
@@ -267,7 +273,7 @@ impl Group {
         self.members.swap(first, second);
         for position in [first, second] {
             if let Some(member) = self.members.get(position) {
-                moved(member, u32::try_from(position).unwrap_or(u32::MAX));
+                moved(member, Position::from_index(position));
             }
         }
         second
@@ -294,8 +300,8 @@ impl Group {
 /// The groups of a shard.
 #[derive(Debug)]
 pub(in crate::logic) struct Groups {
-    slots: Slots<Group>,
-    by_name: HashTable<u32>,
+    slots: Slots<GroupSlot, Group>,
+    by_name: HashTable<GroupSlot>,
     hasher: FixedState,
 }
 
@@ -313,35 +319,35 @@ impl Groups {
     }
 
     #[inline]
-    pub(in crate::logic) fn get(&self, group: u32) -> Option<&Group> {
+    pub(in crate::logic) fn get(&self, group: GroupSlot) -> Option<&Group> {
         self.slots.get(group)
     }
 
     #[inline]
-    pub(in crate::logic) fn get_mut(&mut self, group: u32) -> Option<&mut Group> {
+    pub(in crate::logic) fn get_mut(&mut self, group: GroupSlot) -> Option<&mut Group> {
         self.slots.get_mut(group)
     }
 
     /// The group of that whole text.
-    pub(in crate::logic) fn find(&self, name: &str) -> Option<u32> {
-        let is_it = |&slot: &u32| self.get(slot).is_some_and(|group| &*group.name == name);
+    pub(in crate::logic) fn find(&self, name: &str) -> Option<GroupSlot> {
+        let is_it = |&slot: &GroupSlot| self.get(slot).is_some_and(|group| &*group.name == name);
         self.by_name.find(self.hasher.hash_one(name), is_it).copied()
     }
 
-    pub(super) fn insert(&mut self, name: &str, filter: u32) -> u32 {
+    pub(super) fn insert(&mut self, name: &str, filter: FilterSlot) -> GroupSlot {
         let slot = self.slots.insert(Group::new(name, filter));
         let Self {
             slots,
             by_name,
             hasher,
         } = self;
-        let hash = |&slot: &u32| slots.get(slot).map_or(0, |group| hasher.hash_one(&*group.name));
+        let hash = |&slot: &GroupSlot| slots.get(slot).map_or(0, |group| hasher.hash_one(&*group.name));
         by_name.insert_unique(hasher.hash_one(name), slot, hash);
         slot
     }
 
     /// Removes a group without members in any shard; returns the filter that it shared.
-    pub(super) fn remove_unused(&mut self, slot: u32) -> Option<u32> {
+    pub(super) fn remove_unused(&mut self, slot: GroupSlot) -> Option<FilterSlot> {
         let group = self.get(slot)?;
         if !group.members.is_empty() || !group.elsewhere.is_empty() {
             return None;

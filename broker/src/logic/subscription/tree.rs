@@ -10,29 +10,38 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use super::super::connection::NONE;
-use super::super::slots::{Slots, shrink_table};
+use super::super::slots::{Slots, shrink_table, slot_type};
 
-const ROOT: u32 = 0;
+slot_type! {
+    /// The place of a node in a tree of topics.
+    pub(in crate::logic) struct NodeSlot
+}
+
+const ROOT: NodeSlot = NodeSlot::FIRST;
 
 #[derive(Debug)]
 struct Node<V> {
-    parent: u32,
-    first_child: u32,
-    next: u32,
-    previous: u32,
+    /// None of the root.
+    parent: Option<NodeSlot>,
+    first_child: Option<NodeSlot>,
+    /// Its siblings.
+    next: Option<NodeSlot>,
+    previous: Option<NodeSlot>,
     level: Box<str>,
     value: Option<V>,
 }
 
 #[derive(Debug)]
 pub(in crate::logic) struct TopicTree<V> {
-    nodes: Slots<Node<V>>,
-    children: HashTable<u32>,
+    nodes: Slots<NodeSlot, Node<V>>,
+    children: HashTable<NodeSlot>,
     hasher: FixedState,
     watched: bool,
-    removed: Vec<(u32, u32)>,
+    removed: Vec<RemovedNode>,
 }
+
+/// A node that was taken out, and the sibling that followed it then.
+pub(in crate::logic) type RemovedNode = (NodeSlot, Option<NodeSlot>);
 
 /// Where a walk over the names that match a filter goes on: as many places as the deepest topic has levels, at most twice.
 #[derive(Debug)]
@@ -43,7 +52,7 @@ pub(in crate::logic) struct Walk {
 /// A node that is yet to be looked at.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    node: u32,
+    node: NodeSlot,
     step: Step,
     /// And after it those that follow it below the same parent.
     siblings: bool,
@@ -52,25 +61,25 @@ struct Place {
 impl Walk {
     pub(in crate::logic) fn new() -> Self {
         let mut walk = Self { stack: Vec::new() };
-        walk.push(ROOT, Step::Rest(0), false);
+        walk.push(Some(ROOT), Step::Rest(0), false);
         walk
     }
 
     /// Nodes went while the walk stood still: it goes on with those that followed them.
-    pub(in crate::logic) fn skip(&mut self, removed: &[(u32, u32)]) {
+    pub(in crate::logic) fn skip(&mut self, removed: &[RemovedNode]) {
         for &(node, next) in removed {
             self.stack.retain_mut(|place| {
                 if place.node != node {
                     return true;
                 }
-                place.node = next;
-                place.siblings && next != NONE
+                place.node = next.unwrap_or(node);
+                place.siblings && next.is_some()
             });
         }
     }
 
-    fn push(&mut self, node: u32, step: Step, siblings: bool) {
-        if node != NONE {
+    fn push(&mut self, node: Option<NodeSlot>, step: Step, siblings: bool) {
+        if let Some(node) = node {
             self.stack.push(Place { node, step, siblings });
         }
     }
@@ -90,7 +99,7 @@ enum Step {
 impl<V> TopicTree<V> {
     pub(in crate::logic) fn new(seed: u64) -> Self {
         let mut nodes = Slots::new();
-        nodes.insert(Node::new(NONE, ""));
+        nodes.insert(Node::new(None, ""));
         Self {
             nodes,
             children: HashTable::new(),
@@ -100,12 +109,12 @@ impl<V> TopicTree<V> {
         }
     }
 
-    pub(in crate::logic) fn value(&self, node: u32) -> Option<&V> {
+    pub(in crate::logic) fn value(&self, node: NodeSlot) -> Option<&V> {
         self.nodes.get(node)?.value.as_ref()
     }
 
     /// The node of exactly this topic, if it has a value.
-    pub(in crate::logic) fn find(&self, topic: &str) -> Option<u32> {
+    pub(in crate::logic) fn find(&self, topic: &str) -> Option<NodeSlot> {
         let mut node = ROOT;
         for level in topic.split('/') {
             node = self.child(node, level)?;
@@ -115,14 +124,14 @@ impl<V> TopicTree<V> {
 
     /// Sets the value of a topic; returns its node.
     #[cfg(test)]
-    pub(in crate::logic) fn insert(&mut self, topic: &str, value: V) -> u32 {
+    pub(in crate::logic) fn insert(&mut self, topic: &str, value: V) -> NodeSlot {
         let node = self.node(topic);
         self.set(node, value);
         node
     }
 
     /// Sets the value of a node.
-    pub(in crate::logic) fn set(&mut self, node: u32, value: V) {
+    pub(in crate::logic) fn set(&mut self, node: NodeSlot, value: V) {
         if let Some(node) = self.nodes.get_mut(node) {
             node.value = Some(value);
         }
@@ -139,7 +148,7 @@ impl<V> TopicTree<V> {
     }
 
     /// The node of a topic, made if there is none. It is to get a value, or to be removed.
-    pub(in crate::logic) fn node(&mut self, topic: &str) -> u32 {
+    pub(in crate::logic) fn node(&mut self, topic: &str) -> NodeSlot {
         let mut node = ROOT;
         for level in topic.split('/') {
             node = match self.child(node, level) {
@@ -151,15 +160,14 @@ impl<V> TopicTree<V> {
     }
 
     /// Takes the value of a node away, and the nodes that it alone kept.
-    pub(in crate::logic) fn remove(&mut self, node: u32) -> Option<V> {
+    pub(in crate::logic) fn remove(&mut self, node: NodeSlot) -> Option<V> {
         let value = self.nodes.get_mut(node)?.value.take();
         let mut node = node;
-        while node != ROOT
-            && let Some(found) = self.nodes.get(node)
+        while let Some(found) = self.nodes.get(node)
             && found.value.is_none()
-            && found.first_child == NONE
+            && found.first_child.is_none()
+            && let Some(parent) = found.parent
         {
-            let parent = found.parent;
             self.unlink(node);
             node = parent;
         }
@@ -186,17 +194,17 @@ impl<V> TopicTree<V> {
             if place.siblings {
                 walk.push(node.next, place.step, true);
                 // [MQTT-4.7.2-1]
-                if node.parent == ROOT && node.level.starts_with('$') {
+                if node.parent == Some(ROOT) && node.level.starts_with('$') {
                     continue;
                 }
             }
             let (visits, child, step, siblings) = match place.step {
-                Step::End => (true, NONE, Step::End, false),
+                Step::End => (true, None, Step::End, false),
                 Step::All => (true, node.first_child, Step::All, true),
                 Step::Rest(from) => match level_from(filter, from) {
                     ("#", _) => (true, node.first_child, Step::All, true),
                     ("+", next) => (false, node.first_child, next, true),
-                    (level, next) => (false, self.child(place.node, level).unwrap_or(NONE), next, false),
+                    (level, next) => (false, self.child(place.node, level), next, false),
                 },
             };
             walk.push(child, step, siblings);
@@ -213,31 +221,31 @@ impl<V> TopicTree<V> {
     }
 
     /// The nodes that went since the last call, each with its next sibling then, in their order.
-    pub(in crate::logic) fn take_removed(&mut self) -> Vec<(u32, u32)> {
+    pub(in crate::logic) fn take_removed(&mut self) -> Vec<RemovedNode> {
         std::mem::take(&mut self.removed)
     }
 
     #[inline]
-    fn child(&self, parent: u32, level: &str) -> Option<u32> {
-        let is_it = |&slot: &u32| {
+    fn child(&self, parent: NodeSlot, level: &str) -> Option<NodeSlot> {
+        let is_it = |&slot: &NodeSlot| {
             let node = self.nodes.get(slot);
-            node.is_some_and(|node| node.parent == parent && &*node.level == level)
+            node.is_some_and(|node| node.parent == Some(parent) && &*node.level == level)
         };
         self.children
-            .find(child_hash(&self.hasher, parent, level), is_it)
+            .find(child_hash(&self.hasher, Some(parent), level), is_it)
             .copied()
     }
 
-    fn add_child(&mut self, parent: u32, level: &str) -> u32 {
-        let mut node = Node::new(parent, level);
-        node.next = self.nodes.get(parent).map_or(NONE, |parent| parent.first_child);
+    fn add_child(&mut self, parent: NodeSlot, level: &str) -> NodeSlot {
+        let mut node = Node::new(Some(parent), level);
+        node.next = self.nodes.get(parent).and_then(|parent| parent.first_child);
         let sibling = node.next;
         let slot = self.nodes.insert(node);
         if let Some(sibling) = self.nodes.get_mut(sibling) {
-            sibling.previous = slot;
+            sibling.previous = Some(slot);
         }
         if let Some(parent) = self.nodes.get_mut(parent) {
-            parent.first_child = slot;
+            parent.first_child = Some(slot);
         }
         let Self {
             nodes,
@@ -245,12 +253,12 @@ impl<V> TopicTree<V> {
             hasher,
             ..
         } = self;
-        let hash = child_hash(hasher, parent, level);
+        let hash = child_hash(hasher, Some(parent), level);
         children.insert_unique(hash, slot, |&slot| hash_of(nodes, hasher, slot));
         slot
     }
 
-    fn unlink(&mut self, slot: u32) {
+    fn unlink(&mut self, slot: NodeSlot) {
         let Some(node) = self.nodes.remove(slot) else {
             return;
         };
@@ -280,12 +288,12 @@ impl<V> TopicTree<V> {
 }
 
 impl<V> Node<V> {
-    fn new(parent: u32, level: &str) -> Self {
+    fn new(parent: Option<NodeSlot>, level: &str) -> Self {
         Self {
             parent,
-            first_child: NONE,
-            next: NONE,
-            previous: NONE,
+            first_child: None,
+            next: None,
+            previous: None,
             level: level.into(),
             value: None,
         }
@@ -309,11 +317,11 @@ fn level_from(topic: &str, from: u32) -> (&str, Step) {
 }
 
 #[inline]
-fn child_hash(hasher: &FixedState, parent: u32, level: &str) -> u64 {
+fn child_hash(hasher: &FixedState, parent: Option<NodeSlot>, level: &str) -> u64 {
     hasher.hash_one((parent, level))
 }
 
-fn hash_of<V>(nodes: &Slots<Node<V>>, hasher: &FixedState, slot: u32) -> u64 {
+fn hash_of<V>(nodes: &Slots<NodeSlot, Node<V>>, hasher: &FixedState, slot: NodeSlot) -> u64 {
     let node = nodes.get(slot);
     node.map_or(0, |node| child_hash(hasher, node.parent, &node.level))
 }
@@ -439,7 +447,7 @@ pub(super) mod tests {
             assert!(tree.remove(node).is_some());
         }
         assert_eq!((tree.nodes.len(), tree.children.len()), (1, 0));
-        assert_eq!(tree.nodes.get(0).map(|root| root.first_child), Some(NONE));
+        assert_eq!(tree.nodes.get(ROOT).map(|root| root.first_child), Some(None));
     }
 
     #[test]

@@ -11,39 +11,45 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use smol_str::SmolStr;
 
-use super::super::connection::NONE;
-use super::super::slots::{Slots, shrink_table};
+use super::super::slots::{Slots, shrink_table, slot_type};
+use super::FilterSlot;
 
-const ROOT: u32 = 0;
+slot_type! {
+    /// The place of a node in the tree.
+    struct NodeSlot
+}
+
+const ROOT: NodeSlot = NodeSlot::FIRST;
 
 #[derive(Debug)]
 struct Node {
     level: SmolStr,
-    parent: u32,
+    /// None of the root.
+    parent: Option<NodeSlot>,
     /// How many children there are besides `plus`.
     literals: u32,
-    plus: u32,
+    plus: Option<NodeSlot>,
     /// The filter that ends here, and the one that goes on with `#` alone.
-    filter: u32,
-    rest: u32,
+    filter: Option<FilterSlot>,
+    rest: Option<FilterSlot>,
 }
 
-/// The tree; a filter is a number of the caller's.
+/// The tree.
 #[derive(Debug)]
 pub(super) struct Wildcards {
-    nodes: Slots<Node>,
-    children: HashTable<u32>,
+    nodes: Slots<NodeSlot, Node>,
+    children: HashTable<NodeSlot>,
     hasher: FixedState,
     walk: Vec<Place>,
 }
 
 /// Where a walk goes on: at a node, with the rest of the name from this byte, if there is one.
-type Place = (u32, Option<usize>);
+type Place = (NodeSlot, Option<usize>);
 
 impl Wildcards {
     pub(super) fn new(seed: u64) -> Self {
         let mut nodes = Slots::new();
-        nodes.insert(Node::new(NONE, ""));
+        nodes.insert(Node::new(None, ""));
         Self {
             nodes,
             children: HashTable::new(),
@@ -58,7 +64,7 @@ impl Wildcards {
     }
 
     /// Puts a filter in its place.
-    pub(super) fn insert(&mut self, name: &str, filter: u32) {
+    pub(super) fn insert(&mut self, name: &str, filter: FilterSlot) {
         let (levels, ends) = split(name);
         let mut node = ROOT;
         for level in levels.into_iter().flat_map(|levels| levels.split('/')) {
@@ -67,7 +73,7 @@ impl Wildcards {
                 None => self.add_child(node, level),
             };
         }
-        self.set(node, ends, filter);
+        self.set(node, ends, Some(filter));
     }
 
     /// Takes a filter away, and the nodes that it alone kept.
@@ -80,12 +86,11 @@ impl Wildcards {
             };
             node = child;
         }
-        self.set(node, ends, NONE);
-        while node != ROOT
-            && let Some(found) = self.nodes.get(node)
+        self.set(node, ends, None);
+        while let Some(found) = self.nodes.get(node)
             && found.is_empty()
+            && let Some(parent) = found.parent
         {
-            let parent = found.parent;
             self.unlink(node);
             node = parent;
         }
@@ -93,10 +98,10 @@ impl Wildcards {
 
     /// The filters that match a Topic Name [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.2-1], [MQTT-4.7.3-4];
     /// [MQTT3-4.7.1-2], [MQTT3-4.7.1-3], [MQTT3-4.7.2-1], [MQTT3-4.7.3-4].
-    pub(super) fn matching(&mut self, name: &str, found: &mut Vec<u32>) {
+    pub(super) fn matching(&mut self, name: &str, found: &mut Vec<FilterSlot>) {
         let mut walk = std::mem::take(&mut self.walk);
-        let mut visit = |filter: u32| {
-            if filter != NONE {
+        let mut visit = |filter: Option<FilterSlot>| {
+            if let Some(filter) = filter {
                 found.push(filter);
             }
         };
@@ -116,8 +121,8 @@ impl Wildcards {
                 continue;
             };
             let (level, next) = level_from(name, from);
-            if with_wildcards && node.plus != NONE {
-                walk.push((node.plus, next));
+            if let Some(plus) = node.plus.filter(|_| with_wildcards) {
+                walk.push((plus, next));
             }
             if node.literals > 0
                 && let Some(child) = self.literal(slot, level)
@@ -129,33 +134,33 @@ impl Wildcards {
     }
 
     #[inline]
-    fn literal(&self, parent: u32, level: &str) -> Option<u32> {
-        let is_it = |&slot: &u32| {
+    fn literal(&self, parent: NodeSlot, level: &str) -> Option<NodeSlot> {
+        let is_it = |&slot: &NodeSlot| {
             let node = self.nodes.get(slot);
-            node.is_some_and(|node| node.parent == parent && node.level == level)
+            node.is_some_and(|node| node.parent == Some(parent) && node.level == level)
         };
-        let hash = child_hash(&self.hasher, parent, level);
+        let hash = child_hash(&self.hasher, Some(parent), level);
         self.children.find(hash, is_it).copied()
     }
 
-    fn child(&self, parent: u32, level: &str) -> Option<u32> {
+    fn child(&self, parent: NodeSlot, level: &str) -> Option<NodeSlot> {
         if level == "+" {
-            return Some(self.nodes.get(parent)?.plus).filter(|&plus| plus != NONE);
+            return self.nodes.get(parent)?.plus;
         }
         self.literal(parent, level)
     }
 
-    fn add_child(&mut self, parent: u32, level: &str) -> u32 {
-        let slot = self.nodes.insert(Node::new(parent, level));
+    fn add_child(&mut self, parent: NodeSlot, level: &str) -> NodeSlot {
+        let slot = self.nodes.insert(Node::new(Some(parent), level));
         let Some(above) = self.nodes.get_mut(parent) else {
             return slot;
         };
         if level == "+" {
-            above.plus = slot;
+            above.plus = Some(slot);
             return slot;
         }
         above.literals += 1;
-        let hash = child_hash(&self.hasher, parent, level);
+        let hash = child_hash(&self.hasher, Some(parent), level);
         let Self {
             nodes,
             children,
@@ -166,14 +171,14 @@ impl Wildcards {
         slot
     }
 
-    fn unlink(&mut self, slot: u32) {
+    fn unlink(&mut self, slot: NodeSlot) {
         let Some(node) = self.nodes.remove(slot) else {
             return;
         };
         let above = self.nodes.get_mut(node.parent);
         if node.level == "+" {
             if let Some(above) = above {
-                above.plus = NONE;
+                above.plus = None;
             }
             return;
         }
@@ -193,7 +198,7 @@ impl Wildcards {
         shrink_table(children, |&slot| hash_of(nodes, hasher, slot));
     }
 
-    fn set(&mut self, node: u32, ends: Ends, filter: u32) {
+    fn set(&mut self, node: NodeSlot, ends: Ends, filter: Option<FilterSlot>) {
         if let Some(node) = self.nodes.get_mut(node) {
             match ends {
                 Ends::Here => node.filter = filter,
@@ -204,20 +209,20 @@ impl Wildcards {
 }
 
 impl Node {
-    fn new(parent: u32, level: &str) -> Self {
+    fn new(parent: Option<NodeSlot>, level: &str) -> Self {
         Self {
             level: SmolStr::new(level),
             parent,
             literals: 0,
-            plus: NONE,
-            filter: NONE,
-            rest: NONE,
+            plus: None,
+            filter: None,
+            rest: None,
         }
     }
 
     /// Whether nothing keeps it.
     fn is_empty(&self) -> bool {
-        self.literals == 0 && self.plus == NONE && self.filter == NONE && self.rest == NONE
+        self.literals == 0 && self.plus.is_none() && self.filter.is_none() && self.rest.is_none()
     }
 }
 
@@ -248,11 +253,11 @@ fn level_from(name: &str, from: usize) -> (&str, Option<usize>) {
 }
 
 #[inline]
-fn child_hash(hasher: &FixedState, parent: u32, level: &str) -> u64 {
+fn child_hash(hasher: &FixedState, parent: Option<NodeSlot>, level: &str) -> u64 {
     hasher.hash_one((parent, level))
 }
 
-fn hash_of(nodes: &Slots<Node>, hasher: &FixedState, slot: u32) -> u64 {
+fn hash_of(nodes: &Slots<NodeSlot, Node>, hasher: &FixedState, slot: NodeSlot) -> u64 {
     let node = nodes.get(slot);
     node.map_or(0, |node| child_hash(hasher, node.parent, &node.level))
 }
@@ -263,10 +268,12 @@ const _: () = assert!(size_of::<Option<Node>>() <= 48, "a node is to stay small"
 mod tests {
     use super::super::tree::tests::{FILTERS, TOPICS};
     use super::*;
+    use crate::logic::slots::Slot;
 
     fn matching(tree: &mut Wildcards, name: &str) -> Vec<u32> {
         let mut found = Vec::new();
         tree.matching(name, &mut found);
+        let mut found: Vec<u32> = found.into_iter().map(|filter| filter.number().get()).collect();
         found.sort_unstable();
         found
     }
@@ -274,12 +281,12 @@ mod tests {
     #[test]
     fn names_find_the_filters_that_match() {
         let mut tree = Wildcards::new(1);
-        for (number, filter) in (0..).zip(FILTERS) {
-            tree.insert(filter, number);
+        for (number, filter) in (1..).zip(FILTERS) {
+            tree.insert(filter, FilterSlot::test(number));
         }
         for name in TOPICS {
             let matches = |&(_, filter): &(u32, &&str)| mqtt::topic::matches(filter, name);
-            let expected: Vec<_> = (0..).zip(FILTERS).filter(matches).collect();
+            let expected: Vec<_> = (1..).zip(FILTERS).filter(matches).collect();
             let expected: Vec<_> = expected.into_iter().map(|(number, _)| number).collect();
             assert_eq!(matching(&mut tree, name), expected, "{name}");
         }
@@ -289,17 +296,17 @@ mod tests {
     fn what_is_removed_is_found_no_more_and_what_stays_is() {
         for gone in 0..FILTERS.len() {
             let mut tree = Wildcards::new(1);
-            for (number, filter) in (0..).zip(FILTERS) {
-                tree.insert(filter, number);
+            for (number, filter) in (1..).zip(FILTERS) {
+                tree.insert(filter, FilterSlot::test(number));
             }
             tree.remove("none/such/+");
             for filter in &FILTERS[..gone] {
                 tree.remove(filter);
             }
             for name in TOPICS {
-                let stays = |&number: &u32| number as usize >= gone;
-                let matches = |&number: &u32| mqtt::topic::matches(FILTERS[number as usize], name);
-                let expected: Vec<_> = (0..20).filter(stays).filter(matches).collect();
+                let stays = |&number: &u32| number as usize > gone;
+                let matches = |&number: &u32| mqtt::topic::matches(FILTERS[number as usize - 1], name);
+                let expected: Vec<_> = (1..=20).filter(stays).filter(matches).collect();
                 assert_eq!(
                     matching(&mut tree, name),
                     expected,
@@ -313,10 +320,10 @@ mod tests {
     fn removing_all_leaves_the_root_alone() {
         let mut tree = Wildcards::new(1);
         for filter in FILTERS {
-            tree.insert(filter, 1);
+            tree.insert(filter, FilterSlot::test(1));
         }
         let long = "a level of a length that is not usual at all/+";
-        tree.insert(long, 2);
+        tree.insert(long, FilterSlot::test(2));
         assert!(matching(&mut tree, &long.replace('+', "x")).contains(&2));
         tree.remove(long);
         for filter in FILTERS {
@@ -332,7 +339,7 @@ mod tests {
         let mut tree = Wildcards::new(1);
         let filter = deep.replacen('/', "/+", 1);
         for filter in [&filter, &deep] {
-            tree.insert(filter, 7);
+            tree.insert(filter, FilterSlot::test(7));
         }
         assert_eq!(matching(&mut tree, &deep), [7, 7]);
         tree.remove(&deep);
