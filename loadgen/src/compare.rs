@@ -23,6 +23,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::generator::run;
+use crate::measure::numbers::digits;
 use crate::outcome::observer::Silent;
 use crate::selftest::Selftest;
 use crate::system::error::{EXIT_GENERATOR, EXIT_INTERRUPTED, EXIT_MISSED, EXIT_OK, Failure};
@@ -163,14 +164,11 @@ fn tell(
     ];
     let cost = cost.iter().find_map(|(pointer, each)| {
         let us = summary::number(outcome, pointer)? / 1e3;
-        Some(format!("{} µs CPU {each}", table::digits(us)))
+        Some(format!("{} µs CPU {each}", digits(us)))
     });
     let cost = cost.or_else(|| {
         let rate = summary::number(outcome, "/highest_per_s")?;
-        Some(format!(
-            "within the objective up to {} per s",
-            table::digits(rate)
-        ))
+        Some(format!("within the objective up to {} per s", digits(rate)))
     });
     let error = outcome.get("error").and_then(Value::as_str);
     let said = error.map(str::to_owned).or(cost).unwrap_or_default();

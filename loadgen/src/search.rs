@@ -285,7 +285,7 @@ fn line(point: &Point) -> String {
     };
     format!(
         "{:>12} per s: p50 {:.3} ms, p99 {:.3} ms, p99.9 {:.3} ms, {:.3} % delivered: {verdict}",
-        crate::compare::table::digits(point.rate_per_s),
+        crate::measure::numbers::digits(point.rate_per_s),
         point.p50_ns as f64 / 1e6,
         point.p99_ns as f64 / 1e6,
         point.p99_9_ns as f64 / 1e6,
@@ -299,11 +299,11 @@ pub fn text(outcome: &SearchOutcome) -> String {
     match (outcome.found_per_s, outcome.lower_bound) {
         (Some(rate), false) => format!(
             "{} messages per second with a p99 of at most {slo_ms} ms, confirmed {CONFIRMATIONS} times\n",
-            crate::compare::table::digits(rate)
+            crate::measure::numbers::digits(rate)
         ),
         (Some(rate), true) => format!(
             "at least {} messages per second with a p99 of at most {slo_ms} ms: the generator could not offer more\n",
-            crate::compare::table::digits(rate)
+            crate::measure::numbers::digits(rate)
         ),
         (None, _) => format!("no rate kept a p99 of at most {slo_ms} ms\n"),
     }

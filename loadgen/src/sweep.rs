@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 
-use crate::compare::table::digits;
+use crate::measure::numbers::digits;
 use crate::outcome::SCHEMA;
 use crate::outcome::observer::Observer;
 use crate::outcome::validity::{Finding, Gravity, LimitedBy, Verdict};

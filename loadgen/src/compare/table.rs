@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::statistics::Estimate;
 use super::summary::{FigureSummary, Summary};
+use crate::measure::numbers::digits;
 
 /// The head of the table and its lines: a cell for each column.
 pub(crate) fn cells(summary: &Summary) -> Vec<[String; 7]> {
@@ -154,21 +155,6 @@ pub fn shown(estimate: &Estimate) -> String {
     format!("{} [{}, {}]", digits(median), digits(low), digits(high))
 }
 
-/// Three significant digits; whole numbers whole, in groups of three.
-pub fn digits(value: f64) -> String {
-    let magnitude = value.abs();
-    match magnitude {
-        0.0 => "0".to_owned(),
-        magnitude if magnitude < 1000.0 && value.fract() == 0.0 => format!("{value:.0}"),
-        1000.0.. => crate::outcome::report::grouped(value.round() as u64),
-        100.0.. => format!("{value:.0}"),
-        10.0.. => format!("{value:.1}"),
-        1.0.. => format!("{value:.2}"),
-        0.1.. => format!("{value:.3}"),
-        _ => format!("{value:.4}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,25 +172,6 @@ mod tests {
             ("mosquitto".to_owned(), rounds(9_000.0)),
         ]);
         sum_up(&Rounds::from([("pairs".to_owned(), contenders)]), &[])
-    }
-
-    #[test]
-    fn three_significant_digits() {
-        for (value, text) in [
-            (0.0, "0"),
-            (0.02345, "0.0235"),
-            (0.2345, "0.234"),
-            (2.345, "2.35"),
-            (23.45, "23.4"),
-            (234.5, "234"),
-            (23_450.4, "23,450"),
-        ] {
-            assert!(
-                digits(value) == text || digits(value).len() == text.len(),
-                "{value}: {}",
-                digits(value)
-            );
-        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{Page, Plot};
 use crate::compare::summary::number;
-use crate::compare::table::digits;
+use crate::measure::numbers::digits;
 
 /// Reads a folder of results.
 ///

@@ -279,7 +279,7 @@ fn label(scale: Scale, value: f64) -> String {
 
 /// A label of an even scale: as many decimals as it needs.
 fn even(value: f64) -> String {
-    let digits = crate::compare::table::digits(value);
+    let digits = crate::measure::numbers::digits(value);
     if digits.contains('.') {
         digits.trim_end_matches('0').trim_end_matches('.').to_owned()
     } else {
@@ -290,7 +290,7 @@ fn even(value: f64) -> String {
 fn decade(value: f64) -> String {
     let number = 10_f64.powf(value);
     match value {
-        3.0.. => crate::outcome::report::grouped(number.round() as u64),
+        3.0.. => crate::measure::numbers::grouped(number.round() as u64),
         0.0.. => format!("{number:.0}"),
         _ => {
             let decimals = (-value.floor()) as usize;

@@ -4,5 +4,6 @@
 
 pub mod latency;
 pub mod ledger;
+pub mod numbers;
 pub mod thread_use;
 pub mod timeline;

@@ -5,6 +5,7 @@
 use std::fmt::{self, Write};
 
 use crate::measure::latency::Summary;
+use crate::measure::numbers::grouped;
 use crate::outcome::validity::{Gravity, LimitedBy, Verdict};
 use crate::outcome::{BrokerUse, Outcome, SlowReport, security};
 use crate::scenario::topics::Topics;
@@ -302,19 +303,6 @@ pub(crate) fn write_findings(out: &mut String, verdict: &Verdict) -> fmt::Result
         writeln!(out, "{gravity:>24} {}", finding.text)?;
     }
     Ok(())
-}
-
-/// 1234567 as 1,234,567.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
 
 #[cfg(test)]

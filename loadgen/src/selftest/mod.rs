@@ -265,7 +265,7 @@ pub fn text(outcome: &SelftestOutcome) -> String {
         ("delivery", &outcome.received),
     ];
     for (name, ceiling) in rows {
-        let per_s = crate::compare::table::digits(ceiling.per_s);
+        let per_s = crate::measure::numbers::digits(ceiling.per_s);
         text.push_str(&format!(
             "{name:>24} {:.0} ns CPU each, {per_s} per second\n",
             ceiling.cpu_ns_per_message

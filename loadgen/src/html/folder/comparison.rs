@@ -13,6 +13,7 @@ use crate::compare::summary::{self, CPU_PER_MESSAGE, Rounds, Summary};
 use crate::compare::table;
 use crate::html::plots::{Axis, Line, Mark, Scale, Whisker, lines, marks, whiskers};
 use crate::html::{Page, Plot, Table};
+use crate::measure::numbers::digits;
 
 pub(super) fn page(folder: &Path) -> io::Result<Page> {
     let rounds = summary::read(folder)?;
@@ -152,7 +153,7 @@ fn sweep(rounds: &Rounds, scenario: &str, brokers: &[String]) -> io::Result<Opti
         &format!(
             "p99 from the intended send time to receipt, the median of the rounds; the dashed line is the objective, {} µs. \
              Hollow: the generator limited the run, so it says nothing of the broker.",
-            table::digits(slo_us)
+            digits(slo_us)
         ),
         legend(brokers, &shown),
         svg,

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::{facts, memory, over_time, plot, quantiles};
 use crate::compare::summary::number;
-use crate::compare::table::digits;
 use crate::html::plots::{Axis, Line, Scale, lines};
 use crate::html::{Page, Plot, Table};
+use crate::measure::numbers::digits;
 
 pub(super) fn page(outcome: &Value) -> io::Result<Page> {
     let mut plots = Vec::new();

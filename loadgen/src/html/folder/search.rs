@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::{facts, plot};
 use crate::compare::summary::number;
-use crate::compare::table::digits;
 use crate::html::plots::{Axis, Mark, Scale, marks};
 use crate::html::{Page, Table};
+use crate::measure::numbers::digits;
 
 pub(super) fn page(search: &Value) -> io::Result<Page> {
     let points = search.get("points").and_then(Value::as_array).map(Vec::as_slice);

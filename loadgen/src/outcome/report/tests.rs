@@ -8,19 +8,6 @@ use crate::outcome::{
     BrokerReport, ConnectReport, DrainReport, GeneratorReport, LedgerReport, Rates, SCHEMA, SlowReport,
 };
 
-#[test]
-fn digits_in_groups() {
-    for (number, text) in [
-        (0, "0"),
-        (999, "999"),
-        (1_000, "1,000"),
-        (1_234_567, "1,234,567"),
-        (100_000, "100,000"),
-    ] {
-        assert_eq!(grouped(number), text);
-    }
-}
-
 fn usage() -> BrokerUse {
     BrokerUse {
         cpu_ns: 500_000_000,
