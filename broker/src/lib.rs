@@ -2,7 +2,7 @@
 //!
 //! The way of a message, by file names: `shard/accept.rs` accepts, `shard/greeting.rs` finds the CONNECT and with it the
 //! home shard, `shard/login.rs` has the password checked (`auth/`), `shard/links.rs` carries the connection there; `shard/connection.rs` hands received bytes to the logic;
-//! `logic/handle/publish.rs` handles a PUBLISH, `logic/route.rs` finds its subscribers here and the shards with
+//! `logic/handle/publish.rs` handles a PUBLISH, `logic/routing/route.rs` finds its subscribers here and the shards with
 //! subscribers elsewhere, `shard/exchange.rs` hands batches over, `shard/flush.rs` sends. `docs/ARCHITECTURE.md` tells it
 //! whole.
 

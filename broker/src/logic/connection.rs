@@ -9,17 +9,17 @@ use std::num::NonZeroU32;
 
 use mqtt::ProtocolVersion;
 
-use super::aliases::Aliases;
-use super::handle::auth::Enhanced;
-use super::output::Caps;
-use super::route::RouteSlot;
-use super::session::SessionSlot;
-use super::slots::{Slot, slot_type};
-use super::time::Timestamp;
 use crate::auth::Verdict;
 use crate::auth::enhanced::Authenticated;
 use crate::limits;
+use crate::logic::delivery::aliases::Aliases;
+use crate::logic::handle::auth::Enhanced;
+use crate::logic::output::Caps;
+use crate::logic::routing::route::RouteSlot;
+use crate::logic::session::SessionSlot;
+use crate::logic::slots::{Slot, slot_type};
 use crate::settings::ListenerId;
+use crate::time::Timestamp;
 
 /// A connection as shell and logic name it. The slot is used again; the generation tells the uses apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -178,7 +178,7 @@ pub const SHOWN: &[Shown] = shown![
     Total connections_opened "Connections opened.",
     Total connects_accepted "CONNECT packets accepted.",
     Total connects_refused "CONNECT packets refused.",
-    Now clients_connected "Clients connected.",
+    Now clients_connected "Delivery connected.",
     Highest clients_connected_max "Most clients that were connected at once in one shard.",
     Now sessions "Sessions, with or without a connection.",
     Total sessions_expired "Sessions that expired.",

@@ -8,14 +8,14 @@ use mqtt::packet::Disconnect;
 use mqtt::property::{PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, ReasonCode};
 
-use super::Shard;
-use super::connection::{Connection, ConnectionId, ConnectionSlot, Stage};
-use super::message::Message;
-use super::session::SessionSlot;
-use super::session::will::Will;
-use super::store::Record;
-use super::time::Timestamp;
-use super::timer::Timer;
+use crate::logic::Shard;
+use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Stage};
+use crate::logic::message::Message;
+use crate::logic::session::SessionSlot;
+use crate::logic::session::will::Will;
+use crate::logic::store::Record;
+use crate::logic::timer::Timer;
+use crate::time::Timestamp;
 
 impl Shard {
     /// The client broke the protocol: in 5.0 it is told why [MQTT-4.13.1-1], then the connection closes.
@@ -26,7 +26,7 @@ impl Shard {
         reason: ReasonCode,
         why: &str,
     ) {
-        self.clients.counters().protocol_errors.add(1);
+        self.delivery.counters().protocol_errors.add(1);
         self.disconnect(now, slot, reason, why);
     }
 
@@ -34,11 +34,11 @@ impl Shard {
     ///
     /// [MQTT-3.14.2-2], [MQTT-3.14.4-1], [MQTT-3.14.4-2]
     pub(super) fn disconnect(&mut self, now: Timestamp, slot: ConnectionSlot, reason: ReasonCode, why: &str) {
-        let Some(connection) = self.clients.connection(slot) else {
+        let Some(connection) = self.delivery.connection(slot) else {
             return;
         };
         if connection.stage == Stage::Connected && connection.version == ProtocolVersion::V5 {
-            self.clients
+            self.delivery
                 .send_explained(slot, Some(why), |out, version, properties| {
                     Disconnect { reason, properties }.encode(version, out);
                 });
@@ -48,30 +48,30 @@ impl Shard {
 
     /// From now on the connection only drains; its session is detached.
     pub(super) fn close(&mut self, now: Timestamp, slot: ConnectionSlot, why: &str, with_will: bool) {
-        let Some(connection) = self.clients.connections.get_mut(slot) else {
+        let Some(connection) = self.delivery.connections.get_mut(slot) else {
             return;
         };
         if connection.stage == Stage::Closing {
             return;
         }
-        let session = self.clients.sessions.get(connection.session);
+        let session = self.delivery.sessions.get(connection.session);
         let client_identifier = session.map(|session| session.client_identifier.clone());
         let rare = connection.rare();
         rare.client_identifier = client_identifier;
         rare.why_closing = Some(why.into());
         connection.partial = Vec::new();
         self.detach(now, slot, with_will);
-        if let Some(connection) = self.clients.connection(slot) {
+        if let Some(connection) = self.delivery.connection(slot) {
             connection.stage = Stage::Closing;
         }
-        self.clients.mark_dirty(slot);
+        self.delivery.mark_dirty(slot);
     }
 
     /// Separates a connection from its session; the session waits for another one, or ends.
     ///
     /// [MQTT3-3.1.2-10], [MQTT3-4.1.0-2], [MQTT-4.1.0-1], [MQTT-4.1.0-2]
     pub(super) fn detach(&mut self, now: Timestamp, slot: ConnectionSlot, with_will: bool) {
-        let Some(connection) = self.clients.connection(slot) else {
+        let Some(connection) = self.delivery.connection(slot) else {
             return;
         };
         let session_slot = connection.session.take();
@@ -86,15 +86,15 @@ impl Shard {
         let Some(session_slot) = session_slot else {
             return;
         };
-        let Some(session) = self.clients.sessions.get_mut(session_slot) else {
+        let Some(session) = self.delivery.sessions.get_mut(session_slot) else {
             return;
         };
         session.disconnected_at = now;
         let (expiry_s, expires_at) = (session.expiry_s, session.expires_at());
         let will = session.take_will().filter(|_| with_will);
-        self.clients.sessions.set_link(session_slot, None);
+        self.delivery.sessions.set_link(session_slot, None);
         self.member_went(now, session_slot);
-        self.clients.counters().clients_connected.sub(1);
+        self.delivery.counters().clients_connected.sub(1);
         if let Some(will) = will {
             if will.delay_s == 0 || expiry_s == 0 {
                 self.publish_will(now, &will);
@@ -122,14 +122,14 @@ impl Shard {
                 session: session_slot,
             },
         );
-        if let Some(session) = self.clients.sessions.get_mut(session_slot) {
+        if let Some(session) = self.delivery.sessions.get_mut(session_slot) {
             session.set_will(Some(will));
         }
     }
 
     /// A session without a connection gets one, or ends: its timers are to come up no more.
     pub(super) fn cancel_session_timers(&mut self, session_slot: SessionSlot) {
-        let Some(session) = self.clients.sessions.get(session_slot) else {
+        let Some(session) = self.delivery.sessions.get(session_slot) else {
             return;
         };
         self.timers.cancel(
@@ -154,7 +154,7 @@ impl Shard {
     /// [MQTT3-3.1.2-8], [MQTT3-3.1.2-16], [MQTT3-3.1.2-17], [MQTT-3.1.2-14], [MQTT-3.1.2-15]
     pub(super) fn publish_will(&mut self, now: Timestamp, will: &Will) {
         // The rules may have changed since CONNECT.
-        let access = self.clients.policy.renewed(&will.access);
+        let access = self.delivery.policy.renewed(&will.access);
         if !access.may_write(will.message.topic()) {
             let client = access
                 .identity()
@@ -176,7 +176,7 @@ impl Shard {
             retain,
             properties: properties.as_properties(),
             payload: will.message.payload(),
-            publisher: super::message::Publisher {
+            publisher: crate::logic::message::Publisher {
                 session: None,
                 identity: will.message.publisher(),
             },
@@ -189,14 +189,14 @@ impl Shard {
         self.cancel_session_timers(slot);
         self.replays.forget(slot);
         self.drop_subscriptions(slot);
-        let Some(mut session) = self.clients.sessions.remove(slot) else {
+        let Some(mut session) = self.delivery.sessions.remove(slot) else {
             return;
         };
-        self.clients.forget_queue(&session);
-        self.clients.count_user(&session, false);
-        self.clients.counters().sessions.sub(1);
+        self.delivery.forget_queue(&session);
+        self.delivery.count_user(&session, false);
+        self.delivery.counters().sessions.sub(1);
         if session.outlives_connection() {
-            self.clients.store.append(Record::SessionEnded {
+            self.delivery.store.append(Record::SessionEnded {
                 client_identifier: &session.client_identifier,
             });
         }
@@ -212,14 +212,14 @@ impl Shard {
     /// client did not end itself. Whoever comes from now on is told that the broker is not available.
     pub fn shut_down(&mut self, now: Timestamp) {
         self.shuts_down = true;
-        let all: Vec<ConnectionId> = self.clients.connections.iter().map(connection_id).collect();
+        let all: Vec<ConnectionId> = self.delivery.connections.iter().map(connection_id).collect();
         for id in &all {
             let session = self
-                .clients
+                .delivery
                 .connection(id.slot)
                 .and_then(|connection| connection.session);
             let will = self
-                .clients
+                .delivery
                 .sessions
                 .get_mut(session)
                 .and_then(|session| session.take_will());

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use mqtt::QoS;
 use mqtt::property::{Properties, PropertiesBuf, Property};
 
-use super::session::SessionSlot;
-use super::time::Timestamp;
+use crate::logic::session::SessionSlot;
+use crate::time::Timestamp;
 
 /// A message as it was published, or is to be.
 #[derive(Clone, Copy, Debug)]

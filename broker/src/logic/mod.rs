@@ -10,39 +10,34 @@
 //! the shell pushes [`Shard::take_batches`] before it flushes connections, and gives batches to
 //! [`Shard::receive_batch`] before bytes to [`Shard::receive`].
 
-mod aliases;
-mod batch;
-mod clients;
 mod connection;
 mod counters;
-mod deliver;
-mod dispatch;
+mod delivery;
 mod end;
 mod fan_out;
 mod handle;
-mod interest;
+mod inbox;
 mod message;
-mod mount;
+mod mount_point;
+mod outbox;
 mod output;
 mod patience;
 mod placement;
 mod policy;
 mod pressure;
-mod pump;
 mod reason_string;
 mod receive;
 mod replay;
 mod retained;
-mod route;
+mod routing;
 mod session;
 mod share;
 mod slots;
 mod store;
-mod subscription;
 mod sys;
 mod tick;
-use crate::time;
 mod timer;
+mod topic_tree;
 
 pub mod testing;
 #[cfg(test)]
@@ -53,23 +48,23 @@ use std::sync::Arc;
 use mqtt::property::PropertiesBuf;
 use mqtt::publish_template::PublishTemplate;
 
-use self::batch::Outbox;
-pub use self::batch::{Batch, Control};
-use self::clients::Clients;
 use self::connection::{Connection, Stage};
 pub use self::connection::{ConnectionId, ConnectionSlot, LostCause, Peer};
 pub use self::counters::{Counter, Kind, SHOWN, ShardCounters, Shown, shard_counters};
-use self::fan_out::FanOut;
+use self::delivery::Delivery;
+use self::delivery::encodings::FanOut;
 pub use self::message::StoredMessage;
+use self::outbox::batch::Outbox;
+pub use self::outbox::batch::{Batch, Control};
 pub use self::placement::home_shard;
 use self::replay::Replays;
 use self::retained::Retained;
 pub use self::retained::Stamp;
-use self::route::{RouteSlot, Routes};
+use self::routing::route::{RouteSlot, Routes};
+use self::routing::subscription::Subscriptions;
+pub use self::routing::subscription::group::MemberCounts;
 use self::share::Unclaimed;
 pub use self::store::{MemoryStore, Record, Store};
-use self::subscription::Subscriptions;
-pub use self::subscription::shared::MemberCounts;
 use self::sys::Sys;
 pub use self::sys::sys_totals;
 use self::timer::{Timer, Timers};
@@ -81,7 +76,7 @@ pub use crate::time::Timestamp;
 #[derive(Debug)]
 pub struct Shard {
     index: u16,
-    clients: Clients,
+    delivery: Delivery,
     subscriptions: Subscriptions,
     routes: Routes,
     retained: Retained,
@@ -140,7 +135,7 @@ impl Shard {
             routes: Routes::new(seed, settings.topic_levels_max),
             retained: Retained::new(seed, index, count),
             replays: Replays::default(),
-            clients: Clients::new(index, settings, counters, store),
+            delivery: Delivery::new(index, settings, counters, store),
             fan_out: FanOut::default(),
             outboxes: (0..count).map(|_| Outbox::default()).collect(),
             spare_batches: Vec::new(),
@@ -168,17 +163,17 @@ impl Shard {
         let mounted = self.settings().listener(peer.listener).mount_point.is_some();
         let mut connection = Connection::new(now, generation, peer);
         connection.mounted = mounted;
-        let slot = self.clients.connections.insert(connection);
-        self.clients.counters().connections_opened.add(1);
+        let slot = self.delivery.connections.insert(connection);
+        self.delivery.counters().connections_opened.add(1);
         ConnectionId { slot, generation }
     }
 
     /// The connection's socket is gone: the Will is published if one is due, the session stays or ends, the slot is free.
     pub fn lost(&mut self, now: Timestamp, id: ConnectionId, _cause: LostCause) {
-        if self.clients.by_id(id).is_some() {
+        if self.delivery.by_id(id).is_some() {
             self.detach(now, id.slot, true);
             self.relieve_all(id);
-            self.clients.connections.remove(id.slot);
+            self.delivery.connections.remove(id.slot);
         }
     }
 
@@ -201,11 +196,11 @@ impl Shard {
     /// that both are used again.
     pub fn swap_dirty(&mut self, taken: &mut Vec<ConnectionId>) {
         taken.clear();
-        std::mem::swap(taken, &mut self.clients.dirty);
+        std::mem::swap(taken, &mut self.delivery.dirty);
         let mut bytes = 0;
-        let Clients {
+        let Delivery {
             connections, output, ..
-        } = &mut self.clients;
+        } = &mut self.delivery;
         for &id in taken.iter() {
             let connection = connections.get_mut(id.slot);
             if let Some(connection) = connection.filter(|connection| connection.generation == id.generation) {
@@ -215,13 +210,13 @@ impl Shard {
             }
         }
         output.begin_turn();
-        self.clients.counters().bytes_sent.add(bytes);
+        self.delivery.counters().bytes_sent.add(bytes);
     }
 
     /// Whether [`Self::swap_dirty`] has something to give.
     #[must_use]
     pub fn has_dirty(&self) -> bool {
-        !self.clients.dirty.is_empty()
+        !self.delivery.dirty.is_empty()
     }
 
     /// As [`Self::swap_dirty`], into a new list.
@@ -235,9 +230,9 @@ impl Shard {
     /// that is gone it is an empty buffer that nobody reads.
     pub fn out(&mut self, id: ConnectionId) -> &mut Vec<u8> {
         let Self {
-            clients, translated, ..
+            delivery, translated, ..
         } = self;
-        match clients.by_id(id) {
+        match delivery.by_id(id) {
             Some(connection) => &mut connection.out,
             None => {
                 translated.clear();
@@ -249,16 +244,16 @@ impl Shard {
     /// An empty buffer for the shell's own use, to be given back by [`Self::recycle_out`].
     #[inline]
     pub fn spare_out(&mut self) -> Vec<u8> {
-        self.clients.spare_outs.pop().unwrap_or_default()
+        self.delivery.spare_outs.pop().unwrap_or_default()
     }
 
     /// Takes an emptied buffer, to be the `out` of a connection again: so that only those with something to say have one.
     #[inline]
     pub fn recycle_out(&mut self, mut buffer: Vec<u8>) {
         let kept = 1..=limits::SPARE_BUFFER_BYTES_MAX;
-        if kept.contains(&buffer.capacity()) && self.clients.spare_outs.len() < limits::SPARE_BUFFERS_MAX {
+        if kept.contains(&buffer.capacity()) && self.delivery.spare_outs.len() < limits::SPARE_BUFFERS_MAX {
             buffer.clear();
-            self.clients.spare_outs.push(buffer);
+            self.delivery.spare_outs.push(buffer);
         }
     }
 
@@ -267,9 +262,9 @@ impl Shard {
     /// on, and the connection may be dirty again.
     #[inline]
     pub fn flushed(&mut self, now: Timestamp, id: ConnectionId, unsent_bytes: usize) {
-        let Clients {
+        let Delivery {
             connections, output, ..
-        } = &mut self.clients;
+        } = &mut self.delivery;
         let connection = connections.get_mut(id.slot);
         let Some(connection) = connection.filter(|connection| connection.generation == id.generation) else {
             return;
@@ -283,7 +278,7 @@ impl Shard {
             && connection.waiting_bytes() < limits::PUMP_BYTES
             && let Some(session) = connection.session
         {
-            self.clients.pump(now, session);
+            self.delivery.pump(now, session);
         }
         self.relieve_output();
         if waited_for {
@@ -297,7 +292,7 @@ impl Shard {
     /// Whether the shell is to close the connection once its `out` is sent. It then calls [`Self::closed`].
     #[must_use]
     pub fn closing(&self, id: ConnectionId) -> bool {
-        match self.clients.connections.get(id.slot) {
+        match self.delivery.connections.get(id.slot) {
             Some(connection) if connection.generation == id.generation => connection.stage == Stage::Closing,
             _ => true,
         }
@@ -306,7 +301,7 @@ impl Shard {
     /// Why the broker closes the connection, for the log.
     #[must_use]
     pub fn why_closing(&self, id: ConnectionId) -> Option<&str> {
-        let connection = self.clients.connections.get(id.slot)?;
+        let connection = self.delivery.connections.get(id.slot)?;
         Some(connection)
             .filter(|connection| connection.generation == id.generation)?
             .rare
@@ -318,9 +313,9 @@ impl Shard {
     /// The client identifier of a connection whose CONNECT was accepted, for the log; also while it is closing.
     #[must_use]
     pub fn client_identifier(&self, id: ConnectionId) -> Option<&str> {
-        let connection = self.clients.connections.get(id.slot)?;
+        let connection = self.delivery.connections.get(id.slot)?;
         let connection = Some(connection).filter(|connection| connection.generation == id.generation)?;
-        let session = self.clients.sessions.get(connection.session);
+        let session = self.delivery.sessions.get(connection.session);
         let before = || connection.rare.as_ref()?.client_identifier.as_deref();
         session.map(|session| &*session.client_identifier).or_else(before)
     }
@@ -328,21 +323,21 @@ impl Shard {
     /// Whether CONNECT was accepted and the connection is not closing.
     #[must_use]
     pub fn connected(&self, id: ConnectionId) -> bool {
-        let connection = self.clients.connections.get(id.slot);
+        let connection = self.delivery.connections.get(id.slot);
         connection.is_some_and(|c| c.generation == id.generation && c.stage == Stage::Connected)
     }
 
     /// Whether the shell is not to read from the connection for now: it publishes to a shard that is behind.
     #[must_use]
     pub fn receive_paused(&self, id: ConnectionId) -> bool {
-        let connection = self.clients.connections.get(id.slot);
+        let connection = self.delivery.connections.get(id.slot);
         connection.is_some_and(|connection| connection.generation == id.generation && connection.is_paused())
     }
 
     /// Whether the client is not to blame for its silence: it was not read from, for the sake of others.
     #[must_use]
     pub fn is_excused(&self, id: ConnectionId) -> bool {
-        let connection = self.clients.connections.get(id.slot);
+        let connection = self.delivery.connections.get(id.slot);
         connection.is_some_and(|connection| connection.generation == id.generation && connection.is_excused())
     }
 
@@ -354,16 +349,16 @@ impl Shard {
     /// The counters of this shard.
     #[must_use]
     pub fn counters(&self) -> &ShardCounters {
-        self.clients.counters()
+        self.delivery.counters()
     }
 
     /// From now on these settings hold, for clients that are connected too: windows and keep alives that were agreed on stay.
     /// The seed of the hash tables, the listeners' numbers and their mount points must be the same as before.
     pub fn set_settings(&mut self, now: Timestamp, settings: Arc<Settings>) {
-        let sys_changed = settings.sys_interval_s != self.clients.settings.sys_interval_s;
-        self.clients.upgrade = settings.upgrade_outgoing_qos;
-        self.clients.inflight_bytes_max = settings.inflight_bytes_max;
-        self.clients.settings = settings;
+        let sys_changed = settings.sys_interval_s != self.delivery.settings.sys_interval_s;
+        self.delivery.upgrade = settings.upgrade_outgoing_qos;
+        self.delivery.inflight_bytes_max = settings.inflight_bytes_max;
+        self.delivery.settings = settings;
         if self.index == 0 && sys_changed {
             self.timers.cancel(self.sys.due_at, Timer::Sys);
             self.sys.due_at = now;
@@ -373,10 +368,10 @@ impl Shard {
 
     /// Whether the process has reached `memory_limit`: while it has, nothing is queued or retained, and no session is made.
     pub fn set_memory_full(&mut self, full: bool) {
-        self.clients.memory_full = full;
-        self.clients.output.set_memory_full(full);
+        self.delivery.memory_full = full;
+        self.delivery.output.set_memory_full(full);
         if full {
-            self.clients.spare_outs = Vec::new();
+            self.delivery.spare_outs = Vec::new();
             self.spare_batches = Vec::new();
         }
     }
@@ -384,7 +379,7 @@ impl Shard {
     /// The settings of this shard.
     #[must_use]
     pub fn settings(&self) -> &Settings {
-        &self.clients.settings
+        &self.delivery.settings
     }
 }
 
@@ -397,8 +392,8 @@ impl Shard {
 
     /// Whether nothing is left of any client.
     fn is_bare(&self) -> bool {
-        self.clients.connections.is_empty()
-            && self.clients.sessions.is_empty()
+        self.delivery.connections.is_empty()
+            && self.delivery.sessions.is_empty()
             && self.subscriptions.is_empty()
             && self.timers.len() == 0
             && self.unclaimed.is_empty()

@@ -10,11 +10,11 @@
 
 use mqtt::ReasonCode;
 
-use super::Shard;
-use super::connection::{Connection, ConnectionSlot};
-use super::time::Timestamp;
-use super::timer::Timer;
 use crate::limits;
+use crate::logic::Shard;
+use crate::logic::connection::{Connection, ConnectionSlot};
+use crate::logic::timer::Timer;
+use crate::time::Timestamp;
 
 /// The bounds of one connection's bytes as the sum over the shard leaves them.
 #[derive(Clone, Copy, Debug)]
@@ -188,21 +188,21 @@ impl Shard {
     /// Whether so much was written since the last flush that the next one is due.
     #[must_use]
     pub fn turn_is_full(&self) -> bool {
-        self.clients.output.written() > limits::TURN_OUT_BYTES_MAX
+        self.delivery.output.written() > limits::TURN_OUT_BYTES_MAX
     }
 
     /// Bytes that wait for all sockets of the shard.
     #[must_use]
     pub fn output_bytes(&self) -> usize {
-        self.clients.output.total()
+        self.delivery.output.total()
     }
 
     /// Whether whoever was just handled made the sum grow while it is over its bound.
     pub(super) fn settle_output(&mut self, now: Timestamp) -> bool {
-        let presses = self.clients.output.presses();
-        if presses && self.clients.output.over_until.is_none() {
+        let presses = self.delivery.output.presses();
+        if presses && self.delivery.output.over_until.is_none() {
             let until = now.plus_ns(limits::PATIENCE_NS);
-            self.clients.output.over_until = Some(until);
+            self.delivery.output.over_until = Some(until);
             self.timers.set(until, Timer::Output);
         }
         presses
@@ -211,10 +211,10 @@ impl Shard {
     /// Something was taken by a socket: publishers that wait for the sum may go on, perhaps.
     #[inline]
     pub(super) fn relieve_output(&mut self) {
-        if let Some(until) = self.clients.output.over_until
-            && self.clients.output.has_drained()
+        if let Some(until) = self.delivery.output.over_until
+            && self.delivery.output.has_drained()
         {
-            self.clients.output.over_until = None;
+            self.delivery.output.over_until = None;
             self.timers.cancel(until, Timer::Output);
             self.let_go();
         }
@@ -222,8 +222,8 @@ impl Shard {
 
     /// Publishers have waited for the sum for long enough: who has the most of it is slow.
     pub(super) fn output_patience_ended(&mut self, now: Timestamp) {
-        self.clients.output.over_until = None;
-        if !self.clients.output.has_drained() {
+        self.delivery.output.over_until = None;
+        if !self.delivery.output.has_drained() {
             let has_too_much = |connection: &Connection| {
                 !connection.slow && connection.waiting_bytes() > limits::OUT_SHARE_BYTES
             };
@@ -231,9 +231,9 @@ impl Shard {
             for slot in slots {
                 self.judge_slow(now, slot);
             }
-            self.clients.patience.waited_in_vain(now);
+            self.delivery.patience.waited_in_vain(now);
         }
-        if self.clients.output.total() > limits::SHARD_OUT_BYTES_MAX / 2 {
+        if self.delivery.output.total() > limits::SHARD_OUT_BYTES_MAX / 2 {
             self.disconnect_the_worst(now);
         }
         self.let_go();
@@ -242,27 +242,27 @@ impl Shard {
     /// Ends connections of slow clients, those with the most waiting first.
     fn disconnect_the_worst(&mut self, now: Timestamp) {
         let mut slots = self.slots_where(|connection| connection.slow);
-        let connections = &self.clients.connections;
+        let connections = &self.delivery.connections;
         let waiting = |slot: ConnectionSlot| connections.get(slot).map_or(0, Connection::waiting_bytes);
         slots.sort_by_cached_key(|&slot| std::cmp::Reverse(waiting(slot)));
-        let mut left = self.clients.output.total();
+        let mut left = self.delivery.output.total();
         for slot in slots {
             if left <= limits::SHARD_OUT_BYTES_MAX / 4 {
                 return;
             }
             let why = "it does not read, and the memory for output is full";
             self.disconnect(now, slot, ReasonCode::QuotaExceeded, why);
-            if let Some(connection) = self.clients.connections.get_mut(slot) {
+            if let Some(connection) = self.delivery.connections.get_mut(slot) {
                 left = left.saturating_sub(connection.waiting_bytes());
                 // What is with the kernel's ring goes with the socket.
                 connection.out = Vec::new();
-                self.clients.output.count(connection);
+                self.delivery.output.count(connection);
             }
         }
     }
 
     fn slots_where(&self, is_it: impl Fn(&Connection) -> bool) -> Vec<ConnectionSlot> {
-        let connections = self.clients.connections.iter();
+        let connections = self.delivery.connections.iter();
         connections
             .filter(|(_, connection)| is_it(connection))
             .map(|(slot, _)| slot)

@@ -8,8 +8,8 @@
 
 use std::collections::VecDeque;
 
-use super::time::Timestamp;
 use crate::limits;
+use crate::time::Timestamp;
 
 /// What a shard knows of clients that others waited for.
 #[derive(Debug)]

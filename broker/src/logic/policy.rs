@@ -8,38 +8,38 @@ use std::sync::Arc;
 
 use mqtt::ReasonCode;
 
-use super::Shard;
-use super::connection::Stage;
-use super::session::SessionSlot;
-use super::time::Timestamp;
 use crate::auth::Policy;
 use crate::auth::acl::Access;
+use crate::logic::Shard;
+use crate::logic::connection::Stage;
+use crate::logic::session::SessionSlot;
+use crate::time::Timestamp;
 
 impl Shard {
     /// Takes a policy; the first one before any connection.
     pub fn set_policy(&mut self, now: Timestamp, policy: Arc<Policy>) {
-        let before = std::mem::replace(&mut self.clients.policy, Arc::clone(&policy));
+        let before = std::mem::replace(&mut self.delivery.policy, Arc::clone(&policy));
         self.disconnect_strangers(now, &before, &policy);
-        self.clients.sessions.renew_access(&policy);
+        self.delivery.sessions.renew_access(&policy);
         self.routes.rights_changed();
     }
 
     /// What the client of a session may do from now on.
     pub(super) fn give_rights(&mut self, session: SessionSlot, access: &Access) {
-        if self.clients.sessions.set_access(session, access) {
+        if self.delivery.sessions.set_access(session, access) {
             self.routes.rights_changed();
         }
     }
 
     fn disconnect_strangers(&mut self, now: Timestamp, before: &Policy, policy: &Policy) {
         let mut strangers = Vec::new();
-        for (slot, connection) in self.clients.connections.iter() {
+        for (slot, connection) in self.delivery.connections.iter() {
             let by_certificate = self
-                .clients
+                .delivery
                 .settings
                 .listener(connection.listener)
                 .certificate_names_user;
-            let session = self.clients.sessions.get(connection.session);
+            let session = self.delivery.sessions.get(connection.session);
             let user = session.and_then(|session| session.user());
             let is_stranger = |user| !by_certificate && !policy.keeps(before, connection.listener, user);
             if connection.stage == Stage::Connected && user.is_some_and(is_stranger) {

@@ -16,14 +16,14 @@
 //! whatever may have been its reason ends with a call of [`Shard::resume_receiving`] (a paused one may be resumed too early:
 //! it is paused again by its next publish); a pressing connection has its timer set.
 
-use super::Shard;
-use super::batch::Control;
-use super::connection::{Connection, ConnectionId, ConnectionSlot};
-use super::session::SessionSlot;
-use super::session::queue::{Bounds, Excess};
-use super::time::Timestamp;
-use super::timer::Timer;
 use crate::limits;
+use crate::logic::Shard;
+use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot};
+use crate::logic::outbox::batch::Control;
+use crate::logic::session::SessionSlot;
+use crate::logic::session::queue::{Bounds, Excess};
+use crate::logic::timer::Timer;
+use crate::time::Timestamp;
 
 /// What deliveries met, until the shard looks at it.
 #[derive(Debug, Default)]
@@ -104,7 +104,7 @@ impl Shard {
         let felt = self.settle(now);
         let filled = std::mem::take(&mut self.outbox_filled);
         let held = std::mem::take(&mut self.outbox_held);
-        let Some(connection) = self.clients.by_id(id) else {
+        let Some(connection) = self.delivery.by_id(id) else {
             return;
         };
         connection.answers_wait = connection.is_behind();
@@ -135,8 +135,8 @@ impl Shard {
     /// Whom deliveries since the last call have met that presses.
     pub(super) fn settle(&mut self, now: Timestamp) -> Felt {
         let over = self.settle_output(now);
-        self.clients.pressure.now = now;
-        let pressure = &mut self.clients.pressure;
+        self.delivery.pressure.now = now;
+        let pressure = &mut self.delivery.pressure;
         let mut felt = std::mem::take(&mut pressure.felt);
         if !pressure.begun.is_empty() {
             for slot in std::mem::take(&mut pressure.begun) {
@@ -159,15 +159,16 @@ impl Shard {
 
     /// The client took bytes or acknowledged: if it has caught up, those who waited for it go on.
     pub(super) fn relieve(&mut self, slot: ConnectionSlot) {
-        let bounds = self.clients.queue_bounds();
-        let Some(connection) = self.clients.connections.get_mut(slot) else {
+        let bounds = self.delivery.queue_bounds();
+        let Some(connection) = self.delivery.connections.get_mut(slot) else {
             return;
         };
         if connection.waiting_bytes() > limits::OUT_PRESSURE_BYTES / 2 {
             return;
         }
         let pressing = connection.pressing
-            && !(connection.queue_presses && self.clients.sessions.queue_is_long(connection.session, bounds));
+            && !(connection.queue_presses
+                && self.delivery.sessions.queue_is_long(connection.session, bounds));
         if pressing {
             connection.pressing = false;
             connection.queue_presses = false;
@@ -184,11 +185,11 @@ impl Shard {
 
     /// The connection ends: nobody waits for it.
     pub(super) fn relieve_all(&mut self, id: ConnectionId) {
-        let Some(connection) = self.clients.connection(id.slot) else {
+        let Some(connection) = self.delivery.connection(id.slot) else {
             return;
         };
         let (pressing, paused) = (connection.pressing, connection.is_paused());
-        self.clients.forget_output(id.slot);
+        self.delivery.forget_output(id.slot);
         self.stop_patience(id.slot);
         if paused {
             self.paused.retain(|&other| other != id);
@@ -207,17 +208,17 @@ impl Shard {
         session: Option<SessionSlot>,
     ) {
         let is_pressing = |connection: &mut Connection| connection.pressing;
-        if let Some(session) = session.filter(|_| self.clients.connection(slot).is_some_and(is_pressing)) {
+        if let Some(session) = session.filter(|_| self.delivery.connection(slot).is_some_and(is_pressing)) {
             self.remember_slow(now, session);
         }
     }
 
     /// A client connects: it may be known as slow.
     pub(super) fn recall_slow(&mut self, now: Timestamp, slot: ConnectionSlot, session: SessionSlot) {
-        let Some(client) = self.clients.identity_of(session) else {
+        let Some(client) = self.delivery.identity_of(session) else {
             return;
         };
-        if let Some(until) = self.clients.patience.slow_until(now, client) {
+        if let Some(until) = self.delivery.patience.slow_until(now, client) {
             self.set_slow(slot, true);
             self.be_patient(until, slot);
         }
@@ -225,12 +226,12 @@ impl Shard {
 
     /// The time is over that others wait for a client, or that a client is slow.
     pub(super) fn patience_ended(&mut self, now: Timestamp, slot: ConnectionSlot) {
-        let bounds = self.clients.queue_bounds();
-        let Some(connection) = self.clients.connections.get_mut(slot) else {
+        let bounds = self.delivery.queue_bounds();
+        let Some(connection) = self.delivery.connections.get_mut(slot) else {
             return;
         };
         connection.patience_until = Timestamp::NEVER;
-        let queue_is_long = self.clients.sessions.queue_is_long(connection.session, bounds);
+        let queue_is_long = self.delivery.sessions.queue_is_long(connection.session, bounds);
         let waiting_bytes = connection.waiting_bytes();
         if connection.slow {
             if queue_is_long || connection.is_behind() {
@@ -242,7 +243,7 @@ impl Shard {
             || waiting_bytes > limits::OUT_PRESSURE_BYTES / 2
         {
             if !self.paused.is_empty() || !self.holding.is_empty() {
-                self.clients.patience.waited_in_vain(now);
+                self.delivery.patience.waited_in_vain(now);
             }
             self.judge_slow(now, slot);
         } else {
@@ -266,12 +267,12 @@ impl Shard {
     /// Reads again from all who were paused, but for those who do not take their own answers.
     pub(super) fn resume_receiving(&mut self) {
         let Self {
-            clients,
+            delivery,
             paused,
             receive_changes,
             ..
         } = self;
-        paused.retain(|&id| match clients.by_id(id) {
+        paused.retain(|&id| match delivery.by_id(id) {
             Some(connection) if connection.is_behind() => {
                 connection.answers_wait = true;
                 true
@@ -288,8 +289,8 @@ impl Shard {
     pub(super) fn let_go(&mut self) {
         // Whoever is handled now met a client that may have caught up since: it would wait for nobody. If another one still
         // presses, it meets that one again.
-        self.clients.pressure.felt = Felt::default();
-        if self.clients.output.over_until.is_some() {
+        self.delivery.pressure.felt = Felt::default();
+        if self.delivery.output.over_until.is_some() {
             // They wait for the sum over the shard too.
             return;
         }
@@ -302,7 +303,7 @@ impl Shard {
     /// A client has begun to press, or its queue has. True if nobody has patience for it.
     fn begin_patience(&mut self, now: Timestamp, slot: ConnectionSlot) -> bool {
         // It may be gone or have caught up already.
-        let Some(connection) = self.clients.connections.get_mut(slot).filter(|c| c.pressing) else {
+        let Some(connection) = self.delivery.connections.get_mut(slot).filter(|c| c.pressing) else {
             return false;
         };
         if connection.queue_presses && connection.is_paused() && !connection.is_behind() {
@@ -317,7 +318,7 @@ impl Shard {
         if connection.patience_until != Timestamp::NEVER {
             return false;
         }
-        let granted_ns = self.clients.patience.granted_ns(now, connection.caught_up);
+        let granted_ns = self.delivery.patience.granted_ns(now, connection.caught_up);
         if granted_ns < limits::PATIENCE_NS_MIN {
             self.judge_slow(now, slot);
             return true;
@@ -327,17 +328,17 @@ impl Shard {
     }
 
     fn set_slow(&mut self, slot: ConnectionSlot, slow: bool) {
-        if let Some(connection) = self.clients.connections.get_mut(slot) {
+        if let Some(connection) = self.delivery.connections.get_mut(slot) {
             connection.pressing = false;
             connection.queue_presses = false;
-            self.clients.output.set_slow(connection, slow);
+            self.delivery.output.set_slow(connection, slow);
         }
     }
 
     fn remember_slow(&mut self, now: Timestamp, session: SessionSlot) {
-        if let Some(client) = self.clients.identity_of(session) {
+        if let Some(client) = self.delivery.identity_of(session) {
             let until = now.plus_ns(limits::SLOW_NS);
-            self.clients.patience.remember(now, client, until);
+            self.delivery.patience.remember(now, client, until);
         }
     }
 
@@ -348,14 +349,14 @@ impl Shard {
     }
 
     fn be_patient(&mut self, until: Timestamp, slot: ConnectionSlot) {
-        if let Some(connection) = self.clients.connection(slot) {
+        if let Some(connection) = self.delivery.connection(slot) {
             connection.patience_until = until;
             self.timers.set(until, Timer::Patience { slot });
         }
     }
 
     fn stop_patience(&mut self, slot: ConnectionSlot) {
-        if let Some(connection) = self.clients.connection(slot) {
+        if let Some(connection) = self.delivery.connection(slot) {
             let until = std::mem::replace(&mut connection.patience_until, Timestamp::NEVER);
             self.timers.cancel(until, Timer::Patience { slot });
         }
@@ -373,7 +374,7 @@ fn paced(connection: &Connection, now: Timestamp, at_first: usize, each_ms: usiz
     at_first + pressed_ms as usize * each_ms
 }
 
-impl super::clients::Clients {
+impl crate::logic::delivery::Delivery {
     /// The bounds of a session's queue.
     pub(super) fn queue_bounds(&self) -> Bounds {
         Bounds {

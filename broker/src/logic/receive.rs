@@ -9,12 +9,12 @@ use mqtt::frame::{Frame, PacketType};
 use mqtt::packet::Publish;
 use mqtt::{DecodeError, Packet, ProtocolVersion, QoS, ReasonCode};
 
-use super::Shard;
-use super::connection::{ConnectionId, ConnectionSlot, Stage};
-use super::deliver::Run;
-use super::handle::publish::is_as_indicated;
-use super::time::Timestamp;
 use crate::limits;
+use crate::logic::Shard;
+use crate::logic::connection::{ConnectionId, ConnectionSlot, Stage};
+use crate::logic::delivery::deliver::Run;
+use crate::logic::handle::publish::is_as_indicated;
+use crate::time::Timestamp;
 
 /// A run being gathered: where it lies in the bytes that are being read.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,7 @@ impl Shard {
     ///
     /// [MQTT3-7.1.1-1], [MQTT3-7.0.0-2], [MQTT-4.2.0-1]
     pub fn receive(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
-        let Some(connection) = self.clients.by_id(id) else {
+        let Some(connection) = self.delivery.by_id(id) else {
             return;
         };
         if connection.stage == Stage::Closing {
@@ -44,11 +44,11 @@ impl Shard {
         self.outbox_filled = false;
         self.outbox_held = false;
         self.settle(now);
-        let Some(connection) = self.clients.by_id(id) else {
+        let Some(connection) = self.delivery.by_id(id) else {
             return;
         };
         let partial = std::mem::take(&mut connection.partial);
-        self.clients.counters().bytes_received.add(bytes.len() as u64);
+        self.delivery.counters().bytes_received.add(bytes.len() as u64);
         let (partial, bytes) = self.complete(now, id.slot, partial, bytes);
         let consumed = if partial.is_empty() {
             self.consume(now, id.slot, bytes)
@@ -56,7 +56,7 @@ impl Shard {
             0
         };
         self.settle_publisher(now, id);
-        let Some(connection) = self.clients.by_id(id) else {
+        let Some(connection) = self.delivery.by_id(id) else {
             return;
         };
         if connection.stage != Stage::Closing {
@@ -99,7 +99,7 @@ impl Shard {
         let mut run: Option<Gathering<'_>> = None;
         let mut packets = 0;
         let mounted = self
-            .clients
+            .delivery
             .connection(slot)
             .is_some_and(|connection| connection.mounted);
         while let Some((version, stage, limit)) = self.reading(slot) {
@@ -146,11 +146,11 @@ impl Shard {
             self.handle(now, slot, version, stage, &frame);
         }
         let version = self
-            .clients
+            .delivery
             .connection(slot)
             .map_or(ProtocolVersion::V3_1_1, |connection| connection.version);
         self.pass_on(now, slot, version, bytes, run);
-        self.clients.counters().packets_received.add(packets);
+        self.delivery.counters().packets_received.add(packets);
         at
     }
 
@@ -178,8 +178,8 @@ impl Shard {
     /// How the connection is to be read, unless it is closing.
     #[inline]
     fn reading(&mut self, slot: ConnectionSlot) -> Option<(ProtocolVersion, Stage, u32)> {
-        let limit = self.clients.settings.packet_bytes_max;
-        let connection = self.clients.connection(slot)?;
+        let limit = self.delivery.settings.packet_bytes_max;
+        let connection = self.delivery.connection(slot)?;
         match connection.stage {
             Stage::Connected => Some((connection.version, Stage::Connected, limit)),
             Stage::Opening => Some((
@@ -198,7 +198,7 @@ impl Shard {
     // [MQTT3-4.8.0-2]
     #[inline]
     fn payload_fits(&self, publish: &Publish<'_>) -> bool {
-        let settings = &self.clients.settings;
+        let settings = &self.delivery.settings;
         publish.payload.len() <= settings.payload_bytes_max as usize
             && (publish.properties.is_empty()
                 || !settings.check_payload_format

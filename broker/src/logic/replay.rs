@@ -13,14 +13,14 @@ use std::rc::Rc;
 
 use mqtt::QoS;
 
-use super::Shard;
-use super::message::StoredMessage;
-use super::session::SessionSlot;
-use super::session::queue::Queued;
-use super::subscription::shared::Via;
-use super::subscription::tree::{RemovedNode, Walk};
-use super::time::Timestamp;
 use crate::limits;
+use crate::logic::Shard;
+use crate::logic::message::StoredMessage;
+use crate::logic::routing::subscription::group::Via;
+use crate::logic::session::SessionSlot;
+use crate::logic::session::queue::Queued;
+use crate::logic::topic_tree::{RemovedNode, Walk};
+use crate::time::Timestamp;
 
 /// A subscription whose retained messages are to be sent.
 #[derive(Debug)]
@@ -138,7 +138,7 @@ impl Shard {
     /// [`Self::walk_replays`].
     pub(super) fn begin_replay(&mut self, session: SessionSlot, replay: Replay) {
         if !self.replays.push(session, replay) {
-            self.clients.counters().publishes_dropped.add(1);
+            self.delivery.counters().publishes_dropped.add(1);
         }
     }
 
@@ -168,7 +168,7 @@ impl Shard {
             if self.is_wanted(session, &replay) && !self.walk(now, session, &mut replay) {
                 self.replays.put_back(session, replay);
             }
-            self.clients.pump(now, session);
+            self.delivery.pump(now, session);
         }
         self.retained.watch_removals(self.has_replays());
     }
@@ -179,11 +179,11 @@ impl Shard {
         if filter.and_then(|filter| self.held(session, filter)).is_none() {
             return false;
         }
-        let session = self.clients.sessions.get(session);
+        let session = self.delivery.sessions.get(session);
         let queue = session.and_then(|session| session.queue.as_ref());
         let is_full = queue.is_some_and(|queue| queue.is_full_of_replays());
         if is_full {
-            self.clients.counters().publishes_dropped.add(1);
+            self.delivery.counters().publishes_dropped.add(1);
         }
         !is_full
     }
@@ -191,16 +191,16 @@ impl Shard {
     /// Queues what the next piece of the walk finds; true at its end.
     fn walk(&mut self, now: Timestamp, session: SessionSlot, replay: &mut Replay) -> bool {
         let mut found = std::mem::take(&mut self.replays.found);
-        let settings = &self.clients.settings;
-        let policy = settings.check_retain_source.then_some(&*self.clients.policy);
+        let settings = &self.delivery.settings;
+        let policy = settings.check_retain_source.then_some(&*self.delivery.policy);
         let upgrade = settings.upgrade_outgoing_qos;
         let Replay { filter, walk, .. } = replay;
         let nodes_left = &mut self.replays.nodes_left;
         let done = self
             .retained
             .matching(now, filter, policy, walk, nodes_left, &mut found);
-        let own = self.clients.sessions.get(session);
-        let own = own.map_or(0, |s| self.clients.sessions.identity(&s.client_identifier));
+        let own = self.delivery.sessions.get(session);
+        let own = own.map_or(0, |s| self.delivery.sessions.identity(&s.client_identifier));
         for message in found.drain(..) {
             if replay.no_local && message.publisher() == own {
                 continue;
@@ -211,7 +211,7 @@ impl Shard {
                 replay.qos.min(message.qos())
             };
             let via = replay.via.clone();
-            self.clients.replay(
+            self.delivery.replay(
                 session,
                 Queued {
                     message,

@@ -11,14 +11,14 @@ use std::collections::VecDeque;
 use mqtt::QoS;
 use mqtt::property::Properties;
 
-use super::message::{Message, Publisher, StoredMessage};
-use super::subscription::tree::{NodeSlot, RemovedNode, TopicTree, Walk};
-use super::time::Timestamp;
-use super::timer::{Timer, Timers};
 use crate::auth::Policy;
 use crate::auth::acl::Access;
 use crate::limits;
+use crate::logic::message::{Message, Publisher, StoredMessage};
+use crate::logic::timer::{Timer, Timers};
+use crate::logic::topic_tree::{NodeSlot, RemovedNode, TopicTree, Walk};
 use crate::settings::{Settings, UNLIMITED};
+use crate::time::Timestamp;
 
 /// When a retained message was changed, in an order that all shards agree on: the counter, and below it the shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,7 +7,7 @@
 use mqtt::packet::SubscriptionOptions;
 use mqtt::{PacketIdentifier, QoS};
 
-use super::message::StoredMessage;
+use crate::logic::message::StoredMessage;
 
 /// One thing that happened.
 #[derive(Clone, Copy, Debug)]

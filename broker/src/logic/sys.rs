@@ -2,10 +2,10 @@
 //!
 //! Invariant: shard 0 publishes for all, from the counters of all, every `sys_interval`, retained, and only what changed.
 
-use super::Shard;
-use super::counters::{Counter, ShardCounters};
-use super::time::Timestamp;
-use super::timer::Timer;
+use crate::logic::Shard;
+use crate::logic::counters::{Counter, ShardCounters};
+use crate::logic::timer::Timer;
+use crate::time::Timestamp;
 
 /// What `$SYS` has to remember from one round to the next.
 #[derive(Debug, Default)]
@@ -79,7 +79,7 @@ pub fn sys_totals(shards: &[ShardCounters]) -> impl Iterator<Item = (String, u64
 impl Shard {
     /// Publishes a round and sets the timer for the next one.
     pub(super) fn publish_sys(&mut self, now: Timestamp) {
-        let interval_s = u64::from(self.clients.settings.sys_interval_s);
+        let interval_s = u64::from(self.delivery.settings.sys_interval_s);
         if interval_s == 0 {
             return;
         }
@@ -140,7 +140,7 @@ impl Shard {
     }
 
     fn sum(&self, read: Read) -> u64 {
-        self.clients
+        self.delivery
             .all_counters()
             .iter()
             .map(|counters| read(counters).get())

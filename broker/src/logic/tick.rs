@@ -2,12 +2,12 @@
 
 use mqtt::ReasonCode;
 
-use super::Shard;
-use super::connection::{ConnectionSlot, Stage};
-use super::session::SessionSlot;
-use super::subscription::tree::NodeSlot;
-use super::time::Timestamp;
-use super::timer::Timer;
+use crate::logic::Shard;
+use crate::logic::connection::{ConnectionSlot, Stage};
+use crate::logic::session::SessionSlot;
+use crate::logic::timer::Timer;
+use crate::logic::topic_tree::NodeSlot;
+use crate::time::Timestamp;
 
 impl Shard {
     /// Does what is due at `now`.
@@ -30,7 +30,7 @@ impl Shard {
 
     /// Sets the timer of a connection's keep alive, for its present deadline.
     pub(super) fn watch_keep_alive(&mut self, slot: ConnectionSlot) {
-        let Some(connection) = self.clients.connection(slot) else {
+        let Some(connection) = self.delivery.connection(slot) else {
             return;
         };
         connection.watched_until = connection.keep_alive_deadline();
@@ -40,7 +40,7 @@ impl Shard {
 
     /// Nothing for one and a half times the keep alive: as if the network had failed [MQTT-3.1.2-22].
     fn check_keep_alive(&mut self, now: Timestamp, slot: ConnectionSlot) {
-        let Some(connection) = self.clients.connection(slot) else {
+        let Some(connection) = self.delivery.connection(slot) else {
             return;
         };
         if connection.stage != Stage::Connected {
@@ -57,13 +57,13 @@ impl Shard {
     }
 
     fn expire_session(&mut self, now: Timestamp, session: SessionSlot) {
-        self.clients.counters().sessions_expired.add(1);
+        self.delivery.counters().sessions_expired.add(1);
         self.end_session(now, session);
     }
 
     fn publish_held_will(&mut self, now: Timestamp, session: SessionSlot) {
         let will = self
-            .clients
+            .delivery
             .sessions
             .get_mut(session)
             .and_then(|session| session.take_will());

@@ -6,11 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use super::connection::ConnectionSlot;
-use super::session::SessionSlot;
-use super::subscription::tree::NodeSlot;
-use super::time::Timestamp;
 use crate::limits;
+use crate::logic::connection::ConnectionSlot;
+use crate::logic::session::SessionSlot;
+use crate::logic::topic_tree::NodeSlot;
+use crate::time::Timestamp;
 
 /// What is to be looked at when its time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

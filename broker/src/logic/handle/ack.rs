@@ -7,13 +7,13 @@ use mqtt::ReasonCode;
 use mqtt::frame::PacketType;
 use mqtt::packet::Ack;
 
-use super::super::Shard;
-use super::super::connection::Connection;
-use super::super::connection::ConnectionSlot;
-use super::super::session::SessionSlot;
-use super::super::session::inflight::Awaits;
-use super::super::store::Record;
-use super::super::time::Timestamp;
+use crate::logic::Shard;
+use crate::logic::connection::Connection;
+use crate::logic::connection::ConnectionSlot;
+use crate::logic::session::SessionSlot;
+use crate::logic::session::inflight::Awaits;
+use crate::logic::store::Record;
+use crate::time::Timestamp;
 
 impl Shard {
     /// A QoS 1 message of ours arrived, or was refused: then no other member of a group gets it either [MQTT-4.8.2-6].
@@ -33,13 +33,13 @@ impl Shard {
         }
         let session = self.session_of(slot);
         let packet_identifier = ack.packet_identifier;
-        let Some(session) = self.clients.sessions.get_mut(session) else {
+        let Some(session) = self.delivery.sessions.get_mut(session) else {
             return;
         };
         let known = session.inflight.release(packet_identifier);
         if known && session.outlives_connection() {
             let client_identifier = &*session.client_identifier;
-            self.clients.store.append(Record::Released {
+            self.delivery.store.append(Record::Released {
                 client_identifier,
                 packet_identifier,
             });
@@ -49,7 +49,7 @@ impl Shard {
         } else {
             ReasonCode::PacketIdentifierNotFound
         };
-        self.clients
+        self.delivery
             .send_ack(slot, PacketType::PubRel, packet_identifier, reason);
     }
 
@@ -59,13 +59,13 @@ impl Shard {
     pub(in crate::logic) fn handle_pubrel(&mut self, slot: ConnectionSlot, ack: &Ack<'_>) {
         let session = self.session_of(slot);
         let packet_identifier = ack.packet_identifier;
-        let Some(session) = self.clients.sessions.get_mut(session) else {
+        let Some(session) = self.delivery.sessions.get_mut(session) else {
             return;
         };
         let known = session.release(packet_identifier.get());
         if known && session.outlives_connection() {
             let client_identifier = &*session.client_identifier;
-            self.clients.store.append(Record::ReceivedReleased {
+            self.delivery.store.append(Record::ReceivedReleased {
                 client_identifier,
                 packet_identifier,
             });
@@ -75,7 +75,7 @@ impl Shard {
         } else {
             ReasonCode::PacketIdentifierNotFound
         };
-        self.clients
+        self.delivery
             .send_ack(slot, PacketType::PubComp, packet_identifier, reason);
     }
 
@@ -87,12 +87,12 @@ impl Shard {
     /// The slot of the connection's session.
     #[inline]
     pub(in crate::logic) fn session_of(&mut self, slot: ConnectionSlot) -> Option<SessionSlot> {
-        self.clients.connection(slot)?.session
+        self.delivery.connection(slot)?.session
     }
 
     #[inline]
     fn finish(&mut self, now: Timestamp, slot: ConnectionSlot, ack: &Ack<'_>, awaited: Awaits) {
-        let Some(connection) = self.clients.connection(slot) else {
+        let Some(connection) = self.delivery.connection(slot) else {
             return;
         };
         let waits = connection.waits;
@@ -100,10 +100,10 @@ impl Shard {
         let Some(session) = connection.session else {
             return;
         };
-        if self.clients.finish(session, ack.packet_identifier, awaited) && waits {
-            self.clients.pump(now, session);
+        if self.delivery.finish(session, ack.packet_identifier, awaited) && waits {
+            self.delivery.pump(now, session);
             let presses = |connection: &mut Connection| connection.queue_presses;
-            if self.clients.connection(slot).is_some_and(presses) {
+            if self.delivery.connection(slot).is_some_and(presses) {
                 self.relieve(slot);
             }
         }

@@ -7,15 +7,15 @@ use std::borrow::Cow;
 use mqtt::packet::{Connect, Will};
 use mqtt::{ProtocolVersion, ReasonCode};
 
-use super::super::Shard;
-use super::super::connection::Peer;
-use super::super::mount::whole;
-use super::super::reason_string;
-use super::publish::is_as_indicated;
 use crate::auth::Verdict;
 use crate::auth::acl::Access;
 use crate::auth::enhanced::Refusal;
 use crate::limits;
+use crate::logic::Shard;
+use crate::logic::connection::Peer;
+use crate::logic::handle::publish::is_as_indicated;
+use crate::logic::mount_point::whole;
+use crate::logic::reason_string;
 use crate::settings::{ListenerSettings, UNLIMITED};
 
 /// A client that may connect.
@@ -40,7 +40,7 @@ impl Shard {
         connect: &Connect<'a>,
         peer: Option<&'a Peer>,
     ) -> Result<Admitted<'a>, Refusal> {
-        let settings = &self.clients.settings;
+        let settings = &self.delivery.settings;
         let listener = settings.listener(peer.map(|peer| peer.listener).unwrap_or_default());
         self.check_available(connect.version, listener)
             .map_err(reason_string::refusal)?;
@@ -74,7 +74,7 @@ impl Shard {
         });
         let will_topic = will_topic.transpose()?;
         let listener = peer.map(|peer| peer.listener).unwrap_or_default();
-        let access = self.clients.policy.access(listener, client_identifier, named);
+        let access = self.delivery.policy.access(listener, client_identifier, named);
         let will_denied = will_topic.as_ref().is_some_and(|topic| !access.may_write(topic));
         if will_denied && connect.version == ProtocolVersion::V5 {
             return Err(not_authorized(reason_string::WILL_DENIED));
@@ -90,7 +90,7 @@ impl Shard {
 
     /// A Will that the broker could not publish is refused at once [MQTT-3.2.2-12], [MQTT-3.2.2-13].
     fn check_will(&self, will: &Will<'_>, listener: &ListenerSettings) -> Result<(), ReasonCode> {
-        let settings = &self.clients.settings;
+        let settings = &self.delivery.settings;
         if will.retain && !settings.retain_available {
             return Err(ReasonCode::RetainNotSupported);
         }
@@ -106,10 +106,10 @@ impl Shard {
     /// Room for one more, and the session is this user's, if there is one.
     fn check_capacity(&self, client_identifier: &str, user: Option<&str>) -> Result<(), Refusal> {
         if let Some(session) = self
-            .clients
+            .delivery
             .sessions
             .find(client_identifier)
-            .and_then(|s| self.clients.sessions.get(s))
+            .and_then(|s| self.delivery.sessions.get(s))
         {
             return if session.user() == user {
                 Ok(())
@@ -117,15 +117,15 @@ impl Shard {
                 Err(not_authorized(reason_string::OTHERS_SESSION))
             };
         }
-        let settings = &self.clients.settings;
-        let all = self.clients.all_counters();
+        let settings = &self.delivery.settings;
+        let all = self.delivery.all_counters();
         let sessions: u64 = all.iter().map(|shard| shard.sessions.get()).sum();
         let connected: u64 = all.iter().map(|shard| shard.clients_connected.get()).sum();
-        let full = self.clients.memory_full
+        let full = self.delivery.memory_full
             || sessions >= settings.clients_max
             || connected >= settings.connections_max
             || user.is_some_and(|user| self.user_is_full(user))
-            || self.clients.sessions.len() >= limits::SESSIONS_MAX;
+            || self.delivery.sessions.len() >= limits::SESSIONS_MAX;
         if full {
             Err(reason_string::refusal(ReasonCode::QuotaExceeded))
         } else {
@@ -135,8 +135,8 @@ impl Shard {
 
     /// Whether `max_sessions_per_user` is reached. Shards that ask at the same time may each let one in.
     fn user_is_full(&self, user: &str) -> bool {
-        let sessions_max = self.clients.settings.user_sessions_max;
-        sessions_max < UNLIMITED && self.clients.sessions_of_user(user) >= sessions_max
+        let sessions_max = self.delivery.settings.user_sessions_max;
+        sessions_max < UNLIMITED && self.delivery.sessions_of_user(user) >= sessions_max
     }
 
     /// The listener takes clients of that version, and the broker any at all.

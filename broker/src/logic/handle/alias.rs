@@ -7,10 +7,10 @@ use mqtt::ReasonCode;
 use mqtt::packet::Publish;
 use mqtt::property::{Properties, PropertiesBuf, Property};
 
-use super::super::Shard;
-use super::super::connection::ConnectionSlot;
-use super::super::time::Timestamp;
 use crate::limits;
+use crate::logic::Shard;
+use crate::logic::connection::ConnectionSlot;
+use crate::time::Timestamp;
 
 impl Shard {
     /// The Topic Alias, if there is one. An error has closed the connection.
@@ -33,11 +33,11 @@ impl Shard {
         let Some(alias) = publish.properties.topic_alias() else {
             return Ok(None);
         };
-        let Some(connection) = self.clients.connections.get(slot) else {
+        let Some(connection) = self.delivery.connections.get(slot) else {
             return Err(());
         };
         let alias_max = self
-            .clients
+            .delivery
             .settings
             .listener(connection.listener)
             .topic_alias_max;
@@ -65,7 +65,7 @@ impl Shard {
         if !topic.is_empty() {
             return Some(topic.into());
         }
-        let aliases = &mut self.clients.connection(slot)?.rare().aliases;
+        let aliases = &mut self.delivery.connection(slot)?.rare().aliases;
         let known = aliases.get_mut(usize::from(alias)).and_then(Option::take);
         if known.is_none() {
             // [MQTT-3.3.2-7] and section 3.3.2.3.4.
@@ -80,7 +80,7 @@ impl Shard {
     }
 
     pub(super) fn set_alias(&mut self, slot: ConnectionSlot, alias: u16, topic: Box<str>) {
-        let Some(connection) = self.clients.connection(slot) else {
+        let Some(connection) = self.delivery.connection(slot) else {
             return;
         };
         let aliases = &mut connection.rare().aliases;

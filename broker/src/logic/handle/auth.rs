@@ -6,10 +6,10 @@
 use mqtt::ReasonCode;
 use mqtt::packet::Auth;
 
-use super::super::Shard;
-use super::super::connection::ConnectionSlot;
-use super::super::time::Timestamp;
 use crate::auth::enhanced::{Authenticated, Exchange, Nonces, Refusal, check_method, encode_auth};
+use crate::logic::Shard;
+use crate::logic::connection::ConnectionSlot;
+use crate::time::Timestamp;
 
 /// What a connection that named an Authentication Method needs to do it again.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Shard {
     pub(in crate::logic) fn handle_auth(&mut self, now: Timestamp, slot: ConnectionSlot, auth: &Auth<'_>) {
         match self.reauthenticate(slot, auth) {
             Ok(Answer { reason, data }) => {
-                self.clients.send(slot, |out, _| encode_auth(reason, &data, out));
+                self.delivery.send(slot, |out, _| encode_auth(reason, &data, out));
             }
             Err(Refusal { reason, why }) if reason == ReasonCode::ProtocolError => {
                 self.protocol_error(now, slot, reason, why);
@@ -52,8 +52,8 @@ impl Shard {
     }
 
     fn reauthenticate(&mut self, slot: ConnectionSlot, auth: &Auth<'_>) -> Result<Answer, Refusal> {
-        let policy = &self.clients.policy;
-        let connection = self.clients.connections.get_mut(slot);
+        let policy = &self.delivery.policy;
+        let connection = self.delivery.connections.get_mut(slot);
         let file = connection
             .as_ref()
             .and_then(|connection| policy.passwords(connection.listener));

@@ -8,14 +8,14 @@ use mqtt::packet::{ConnAck, Connect};
 use mqtt::property::{PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, ReasonCode};
 
-use super::super::Shard;
-use super::super::aliases::Aliases;
-use super::super::connection::ConnectionSlot;
-use super::super::connection::Stage;
-use super::super::time::Timestamp;
-use super::admit::Admitted;
 use crate::auth::enhanced;
 use crate::limits;
+use crate::logic::Shard;
+use crate::logic::connection::ConnectionSlot;
+use crate::logic::connection::Stage;
+use crate::logic::delivery::aliases::Aliases;
+use crate::logic::handle::admit::Admitted;
+use crate::time::Timestamp;
 
 impl Shard {
     /// CONNACK, then what waited for the client.
@@ -37,9 +37,9 @@ impl Shard {
             // [MQTT-4.12.0-5]; both are short.
             let _ = properties.extend_raw(enhanced::properties(&authenticated.data).as_properties());
         }
-        let settings = &self.clients.settings;
+        let settings = &self.delivery.settings;
         let (alias_max_own, seed) = (settings.topic_alias_outbound_max, settings.hash_seed);
-        let Some(connection) = self.clients.connection(slot) else {
+        let Some(connection) = self.delivery.connection(slot) else {
             return;
         };
         connection.stage = Stage::Connected;
@@ -54,7 +54,7 @@ impl Shard {
         }
         // The bit is 3.1.1's and later [MQTT-3.2.2-2].
         let session_present = session_present && connect.version != ProtocolVersion::V3_1;
-        let told = self.clients.send(slot, |out, version| {
+        let told = self.delivery.send(slot, |out, version| {
             let properties = properties.as_properties();
             ConnAck {
                 session_present,
@@ -65,7 +65,7 @@ impl Shard {
         });
         self.watch_keep_alive(slot);
         self.recall_slow(now, slot, session);
-        let counters = self.clients.counters();
+        let counters = self.delivery.counters();
         counters.connects_accepted.add(1);
         counters.clients_connected.add(1);
         counters
@@ -80,7 +80,7 @@ impl Shard {
                 false,
             );
         }
-        self.clients.pump(now, session);
+        self.delivery.pump(now, session);
     }
 
     /// Whether `max_keepalive` forbids the keep alive of a client that cannot be told another one; mosquitto answers so.
@@ -93,7 +93,7 @@ impl Shard {
     ///
     /// [MQTT-3.2.2-22]
     pub(super) fn keep_alive_s(&self, asked_s: u16) -> u16 {
-        match self.clients.settings.keep_alive_s_max {
+        match self.delivery.settings.keep_alive_s_max {
             0 => asked_s,
             keep_alive_s_max if asked_s == 0 => keep_alive_s_max,
             keep_alive_s_max => asked_s.min(keep_alive_s_max),
@@ -114,8 +114,8 @@ impl Shard {
         if connect.version != ProtocolVersion::V5 {
             return properties;
         }
-        let settings = &self.clients.settings;
-        let connection = self.clients.connections.get(slot);
+        let settings = &self.delivery.settings;
+        let connection = self.delivery.connections.get(slot);
         let listener = settings.listener(
             connection
                 .map(|connection| connection.listener)
@@ -168,7 +168,7 @@ impl Shard {
 
     /// `response_information` for a client. None for one whose names would make more or less than a level of a topic.
     fn response_information(&self, admitted: &Admitted<'_>) -> Option<String> {
-        let pattern = self.clients.settings.response_information.as_deref()?;
+        let pattern = self.delivery.settings.response_information.as_deref()?;
         let level = |name: &'_ str| !name.is_empty() && !name.contains(['/', '+', '#']);
         let mut information = pattern.to_owned();
         let user = admitted.user.as_deref().unwrap_or_default();
@@ -200,12 +200,12 @@ impl Shard {
             (_, Some(ProtocolVersion::V5)) => version,
             _ => None,
         };
-        let (Some(version), Some(connection)) = (answered, self.clients.connection(slot)) else {
+        let (Some(version), Some(connection)) = (answered, self.delivery.connection(slot)) else {
             return self.protocol_error(now, slot, error.reason(), &why);
         };
         connection.version = version;
         let reason = Some(error.reason()).filter(|reason| reason.belongs_to(PacketType::ConnAck));
-        self.clients.counters().protocol_errors.add(1);
+        self.delivery.counters().protocol_errors.add(1);
         let reason = reason.unwrap_or(ReasonCode::MalformedPacket);
         self.refuse_connect(now, slot, reason, &why, &why);
     }
@@ -221,8 +221,8 @@ impl Shard {
         told: &str,
         why: &str,
     ) {
-        self.clients.counters().connects_refused.add(1);
-        self.clients
+        self.delivery.counters().connects_refused.add(1);
+        self.delivery
             .send_explained(slot, Some(told), |out, version, properties| {
                 ConnAck {
                     session_present: false,

@@ -9,17 +9,17 @@ use mqtt::packet::Connect;
 use mqtt::property::{PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, ReasonCode};
 
-use super::super::Shard;
-use super::super::connection::ConnectionSlot;
-use super::super::message::{Message, Publisher};
-use super::super::session::NEVER_EXPIRES;
-use super::super::session::will::Will;
-use super::super::store::Record;
-use super::super::time::Timestamp;
-use super::admit::{Admitted, refusal};
-use super::auth::Enhanced;
-use super::disconnect::bounded_expiry_s;
 use crate::limits;
+use crate::logic::Shard;
+use crate::logic::connection::ConnectionSlot;
+use crate::logic::handle::admit::{Admitted, refusal};
+use crate::logic::handle::auth::Enhanced;
+use crate::logic::handle::disconnect::bounded_expiry_s;
+use crate::logic::message::{Message, Publisher};
+use crate::logic::session::NEVER_EXPIRES;
+use crate::logic::session::will::Will;
+use crate::logic::store::Record;
+use crate::time::Timestamp;
 
 impl Shard {
     /// The first packet of a connection: CONNECT, or the end [MQTT-3.1.0-1].
@@ -40,7 +40,7 @@ impl Shard {
 
     // [MQTT3-3.1.4-2], [MQTT3-3.1.4-3], [MQTT3-3.1.4-4], [MQTT-3.1.4-4], [MQTT-3.1.4-5]
     fn handle_connect(&mut self, now: Timestamp, slot: ConnectionSlot, connect: &Connect<'_>) {
-        let Some(connection) = self.clients.connection(slot) else {
+        let Some(connection) = self.delivery.connection(slot) else {
             return;
         };
         connection.version = connect.version;
@@ -62,7 +62,7 @@ impl Shard {
         self.accept(now, slot, connect, &admitted, session_present, authenticated);
         drop(admitted);
         let authenticated = peer.and_then(|peer| peer.authenticated);
-        if let (Some(connection), Some(authenticated)) = (self.clients.connection(slot), authenticated) {
+        if let (Some(connection), Some(authenticated)) = (self.delivery.connection(slot), authenticated) {
             connection.rare().enhanced = Some(Box::new(Enhanced::new(*authenticated)));
         }
     }
@@ -77,8 +77,8 @@ impl Shard {
         connect: &Connect<'_>,
         admitted: &Admitted<'_>,
     ) -> bool {
-        let older = self.clients.sessions.find(admitted.client_identifier);
-        if let Some(older_link) = older.and_then(|session| self.clients.sessions.link(session)) {
+        let older = self.delivery.sessions.find(admitted.client_identifier);
+        if let Some(older_link) = older.and_then(|session| self.delivery.sessions.link(session)) {
             self.disconnect(
                 now,
                 older_link,
@@ -87,7 +87,7 @@ impl Shard {
             );
         }
         // The takeover may have ended it.
-        let mut known = self.clients.sessions.find(admitted.client_identifier);
+        let mut known = self.delivery.sessions.find(admitted.client_identifier);
         if let Some(session) = known.take_if(|_| connect.clean_start) {
             self.end_session(now, session);
         }
@@ -95,11 +95,11 @@ impl Shard {
             self.cancel_session_timers(session);
         }
         let session_slot = known.unwrap_or_else(|| {
-            self.clients.counters().sessions.add(1);
+            self.delivery.counters().sessions.add(1);
             let (client_identifier, user) = (admitted.client_identifier, admitted.user.clone());
-            let session = self.clients.sessions.insert(client_identifier, user);
-            if let Some(session) = self.clients.sessions.get(session) {
-                self.clients.count_user(session, true);
+            let session = self.delivery.sessions.insert(client_identifier, user);
+            if let Some(session) = self.delivery.sessions.get(session) {
+                self.delivery.count_user(session, true);
             }
             session
         });
@@ -108,10 +108,10 @@ impl Shard {
             .properties
             .receive_maximum()
             .map_or(u16::MAX, |maximum| maximum.get());
-        let window = window.min(self.clients.settings.inflight_messages_max);
+        let window = window.min(self.delivery.settings.inflight_messages_max);
         let will = self.will_of(now, connect, admitted);
         self.give_rights(session_slot, &admitted.access);
-        let Some(session) = self.clients.sessions.get_mut(session_slot) else {
+        let Some(session) = self.delivery.sessions.get_mut(session_slot) else {
             return false;
         };
         let outlived = session.outlives_connection();
@@ -122,20 +122,20 @@ impl Shard {
         session.reconnected();
         let client_identifier = &*session.client_identifier;
         if expiry_s > 0 {
-            self.clients.store.append(Record::Session {
+            self.delivery.store.append(Record::Session {
                 client_identifier,
                 expiry_s,
             });
         } else if outlived {
-            self.clients
+            self.delivery
                 .store
                 .append(Record::SessionEnded { client_identifier });
         }
         let qos0_waits = session.queue.as_ref().is_some_and(|queue| queue.holds_qos0());
         let waits = !session.queue_is_empty() || session.inflight.resends();
-        self.clients.sessions.set_link(session_slot, Some(slot));
+        self.delivery.sessions.set_link(session_slot, Some(slot));
         self.member_came(now, session_slot);
-        if let Some(connection) = self.clients.connection(slot) {
+        if let Some(connection) = self.delivery.connection(slot) {
             connection.session = Some(session_slot);
             connection.restricted = !admitted.access.is_unrestricted();
             connection.waits = waits;
@@ -151,7 +151,7 @@ impl Shard {
             _ if connect.clean_start => 0,
             _ => NEVER_EXPIRES,
         };
-        bounded_expiry_s(expiry_s, self.clients.settings.persistent_client_expiration_s)
+        bounded_expiry_s(expiry_s, self.delivery.settings.persistent_client_expiration_s)
     }
 
     // [MQTT3-3.1.2-8], [MQTT3-3.1.2-9], [MQTT3-3.1.2-12], [MQTT-3.1.2-7], [MQTT-3.1.2-9], [MQTT-3.1.3-10]
@@ -168,7 +168,7 @@ impl Shard {
             // What was in one packet fits in another one.
             let _ = properties.push(property);
         }
-        let identity = self.clients.sessions.identity(admitted.client_identifier);
+        let identity = self.delivery.sessions.identity(admitted.client_identifier);
         let message = Message {
             topic: admitted.will_topic.as_deref().unwrap_or(will.topic),
             qos: will.qos,
@@ -181,7 +181,7 @@ impl Shard {
             },
         };
         Some(Box::new(Will {
-            message: self.clients.store_message(now, &message),
+            message: self.delivery.store_message(now, &message),
             delay_s: will.properties.will_delay_interval_s().unwrap_or(0),
             expiry_s: will.properties.message_expiry_interval_s(),
             access: admitted.access.clone(),

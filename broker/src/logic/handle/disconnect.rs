@@ -3,11 +3,11 @@
 use mqtt::packet::Disconnect;
 use mqtt::{ProtocolVersion, ReasonCode};
 
-use super::super::Shard;
-use super::super::connection::ConnectionSlot;
-use super::super::session::NEVER_EXPIRES;
-use super::super::store::Record;
-use super::super::time::Timestamp;
+use crate::logic::Shard;
+use crate::logic::connection::ConnectionSlot;
+use crate::logic::session::NEVER_EXPIRES;
+use crate::logic::store::Record;
+use crate::time::Timestamp;
 
 impl Shard {
     /// Closes; without the Will unless it is asked for [MQTT-3.14.4-3].
@@ -36,12 +36,12 @@ impl Shard {
 
     /// False if the session was to end with its connection and now is not.
     fn change_expiry(&mut self, slot: ConnectionSlot, expiry_s: u32) -> bool {
-        let persistent_s = self.clients.settings.persistent_client_expiration_s;
-        let Some(connection) = self.clients.connection(slot) else {
+        let persistent_s = self.delivery.settings.persistent_client_expiration_s;
+        let Some(connection) = self.delivery.connection(slot) else {
             return true;
         };
         let (session, version) = (connection.session, connection.version);
-        let Some(session) = self.clients.sessions.get_mut(session) else {
+        let Some(session) = self.delivery.sessions.get_mut(session) else {
             return true;
         };
         if version != ProtocolVersion::V5 {
@@ -54,12 +54,12 @@ impl Shard {
         session.expiry_s = bounded_expiry_s(expiry_s, persistent_s);
         let (client_identifier, expiry_s) = (&*session.client_identifier, session.expiry_s);
         if expiry_s > 0 {
-            self.clients.store.append(Record::Session {
+            self.delivery.store.append(Record::Session {
                 client_identifier,
                 expiry_s,
             });
         } else if outlived {
-            self.clients
+            self.delivery
                 .store
                 .append(Record::SessionEnded { client_identifier });
         }

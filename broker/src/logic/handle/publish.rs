@@ -11,19 +11,19 @@ use mqtt::packet::Publish;
 use mqtt::property::Properties;
 use mqtt::{PacketIdentifier, ProtocolVersion, QoS, ReasonCode};
 
-use super::super::Shard;
-use super::super::batch::{Kind, Record};
-use super::super::connection::ConnectionSlot;
-use super::super::deliver::Run;
-use super::super::dispatch::message_of;
-use super::super::route::Access;
-use super::super::route::RouteSlot;
-use super::super::session::SessionSlot;
-use super::super::store;
-use super::super::time::Timestamp;
-use super::alias::without_alias;
 use crate::auth::acl as rules;
 use crate::limits;
+use crate::logic::Shard;
+use crate::logic::connection::ConnectionSlot;
+use crate::logic::delivery::deliver::Run;
+use crate::logic::fan_out::message_of;
+use crate::logic::handle::alias::without_alias;
+use crate::logic::outbox::batch::{Kind, Record};
+use crate::logic::routing::route::Access;
+use crate::logic::routing::route::RouteSlot;
+use crate::logic::session::SessionSlot;
+use crate::logic::store;
+use crate::time::Timestamp;
 
 impl Shard {
     /// Passes on a run of QoS 0 packets of one topic as they are.
@@ -35,7 +35,7 @@ impl Shard {
         topic: &str,
         run: &Run<'_>,
     ) {
-        let counters = self.clients.counters();
+        let counters = self.delivery.counters();
         counters.publishes_received.add(u64::from(run.count));
         counters.publish_bytes_received.add(run.payload_bytes);
         let Some((route, session)) = self.resolve_for(slot, topic) else {
@@ -78,7 +78,7 @@ impl Shard {
         publish: &Publish<'_>,
         raw: &[u8],
     ) {
-        let counters = self.clients.counters();
+        let counters = self.delivery.counters();
         counters.publishes_received.add(1);
         counters.publish_bytes_received.add(publish.payload.len() as u64);
         if publish.properties.is_empty() {
@@ -144,16 +144,16 @@ impl Shard {
             Access::Allowed => {}
             access => return self.deny(now, slot, access, publish.qos, publish.packet_identifier),
         }
-        if publish.payload.len() > self.clients.settings.payload_bytes_max as usize {
+        if publish.payload.len() > self.delivery.settings.payload_bytes_max as usize {
             return self.refuse_payload(slot, publish);
         }
-        if self.clients.settings.check_payload_format && !is_as_indicated(properties, publish.payload) {
-            self.clients.counters().publishes_dropped.add(1);
+        if self.delivery.settings.check_payload_format && !is_as_indicated(properties, publish.payload) {
+            self.delivery.counters().publishes_dropped.add(1);
             let (qos, identifier) = (publish.qos, publish.packet_identifier);
             return self.acknowledge_with(slot, qos, identifier, ReasonCode::PayloadFormatInvalid);
         }
         if publish.retain && self.refuses_retained(topic, publish.payload) {
-            self.clients.counters().publishes_dropped.add(1);
+            self.delivery.counters().publishes_dropped.add(1);
             let (qos, identifier) = (publish.qos, publish.packet_identifier);
             return self.acknowledge_with(slot, qos, identifier, ReasonCode::QuotaExceeded);
         }
@@ -173,8 +173,8 @@ impl Shard {
     /// Whether there is no room for one more retained message.
     pub(in crate::logic) fn refuses_retained(&self, topic: &str, payload: &[u8]) -> bool {
         let is_full = || {
-            let settings = &self.clients.settings;
-            self.clients.memory_full || self.retained.is_full_for(topic, payload.len(), settings)
+            let settings = &self.delivery.settings;
+            self.delivery.memory_full || self.retained.is_full_for(topic, payload.len(), settings)
         };
         !payload.is_empty() && is_full()
     }
@@ -183,13 +183,13 @@ impl Shard {
     #[inline]
     fn resolve_for(&mut self, slot: ConnectionSlot, topic: &str) -> Option<(RouteSlot, SessionSlot)> {
         let Self {
-            clients,
+            delivery,
             routes,
             subscriptions,
             ..
         } = self;
-        let connection = clients.connections.get_mut(slot)?;
-        let route = routes.resolve(topic, connection.route, subscriptions, &clients.sessions);
+        let connection = delivery.connections.get_mut(slot)?;
+        let route = routes.resolve(topic, connection.route, subscriptions, &delivery.sessions);
         connection.route = Some(route);
         Some((route, connection.session?))
     }
@@ -208,10 +208,10 @@ impl Shard {
             .get(route)
             .map_or(Access::Denied, |route| route.access);
         let restricted = self
-            .clients
+            .delivery
             .connection(slot)
             .is_none_or(|connection| connection.restricted);
-        if restricted && access == Access::Allowed && !self.clients.sessions.may_write(session, topic) {
+        if restricted && access == Access::Allowed && !self.delivery.sessions.may_write(session, topic) {
             return Access::Denied;
         }
         access
@@ -220,7 +220,7 @@ impl Shard {
     /// What a session's client may do, to be kept with what it leaves.
     fn access_of(&self, session: SessionSlot) -> rules::Access {
         let rights = self
-            .clients
+            .delivery
             .sessions
             .get(session)
             .and_then(|session| session.rights());
@@ -229,8 +229,8 @@ impl Shard {
 
     /// What a client may not publish at all ends its connection.
     fn may_publish(&mut self, now: Timestamp, slot: ConnectionSlot, publish: &Publish<'_>) -> bool {
-        let settings = &self.clients.settings;
-        let Some(connection) = self.clients.connections.get(slot) else {
+        let settings = &self.delivery.settings;
+        let Some(connection) = self.delivery.connections.get(slot) else {
             return false;
         };
         if publish.qos > settings.listener(connection.listener).qos_max {
@@ -269,12 +269,15 @@ impl Shard {
         let Some(packet_identifier) = publish.packet_identifier else {
             return false;
         };
-        let version = self.clients.connection(slot).map(|connection| connection.version);
+        let version = self
+            .delivery
+            .connection(slot)
+            .map(|connection| connection.version);
         let receive_max = match version {
-            Some(ProtocolVersion::V5) => self.clients.settings.inflight_messages_max,
+            Some(ProtocolVersion::V5) => self.delivery.settings.inflight_messages_max,
             _ => limits::PACKET_IDENTIFIERS,
         };
-        let Some(session) = self.clients.sessions.get_mut(session) else {
+        let Some(session) = self.delivery.sessions.get_mut(session) else {
             return false;
         };
         if session.unreleased().contains(&packet_identifier.get()) {
@@ -294,7 +297,7 @@ impl Shard {
         session.begin_release(packet_identifier.get());
         if session.outlives_connection() {
             let client_identifier = &*session.client_identifier;
-            self.clients.store.append(store::Record::Received {
+            self.delivery.store.append(store::Record::Received {
                 client_identifier,
                 packet_identifier,
             });
@@ -333,7 +336,7 @@ impl Shard {
         } else {
             PacketType::PubAck
         };
-        self.clients.send_ack(slot, packet_type, identifier, reason);
+        self.delivery.send_ack(slot, packet_type, identifier, reason);
     }
 
     /// A topic that is not for clients (`$SYS`) or not for this one: dropped and acknowledged, with 0x87 in 5.0; too many
@@ -356,7 +359,7 @@ impl Shard {
 
     /// A payload above `message_size_limit`: acknowledged, which tells 5.0 of it, and dropped.
     fn refuse_payload(&mut self, slot: ConnectionSlot, publish: &Publish<'_>) {
-        self.clients.counters().publishes_dropped.add(1);
+        self.delivery.counters().publishes_dropped.add(1);
         let reason = ReasonCode::ImplementationSpecificError;
         self.acknowledge_with(slot, publish.qos, publish.packet_identifier, reason);
     }

@@ -12,18 +12,18 @@ use mqtt::frame::PacketType;
 use mqtt::packet::{RetainHandling, Subscribe, SubscriptionOptions};
 use mqtt::property::Property;
 
-use super::super::Shard;
-use super::super::connection::ConnectionSlot;
-use super::super::reason_string;
-use super::super::replay::Replay;
-use super::super::session::Held;
-use super::super::session::SessionSlot;
-use super::super::store::Record;
-use super::super::subscription::FilterSlot;
-use super::super::subscription::shared::Via;
-use super::super::subscription::{Added, HeldAt, Subscriber};
-use super::super::time::Timestamp;
 use crate::log;
+use crate::logic::Shard;
+use crate::logic::connection::ConnectionSlot;
+use crate::logic::reason_string;
+use crate::logic::replay::Replay;
+use crate::logic::routing::subscription::FilterSlot;
+use crate::logic::routing::subscription::group::Via;
+use crate::logic::routing::subscription::{Added, HeldAt, Subscriber};
+use crate::logic::session::Held;
+use crate::logic::session::SessionSlot;
+use crate::logic::store::Record;
+use crate::time::Timestamp;
 
 /// One subscription asked for.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,7 @@ impl Shard {
         }
         let packet_identifier = subscribe.packet_identifier;
         let why = reason_string::of_first(PacketType::SubAck, &reasons);
-        self.clients
+        self.delivery
             .send_explained(slot, why, |out, version, properties| {
                 mqtt::encode::suback(packet_identifier, properties, &reasons, version, out);
             });
@@ -95,7 +95,7 @@ impl Shard {
     }
 
     fn log_subscribed(&self, session: SessionSlot, asked: &Asked<'_>) {
-        if let Some(session) = self.clients.sessions.get(session) {
+        if let Some(session) = self.delivery.sessions.get(session) {
             let client = &*session.client_identifier;
             tracing::info!(target: log::SUBSCRIBE, "{client} {} {}", asked.options.qos as u8, asked.filter);
         }
@@ -124,7 +124,7 @@ impl Shard {
     fn subscribe_alone(&mut self, session: SessionSlot, asked: &Asked<'_>) -> Result<Made, ReasonCode> {
         let filter = self.subscriptions.find_or_insert(asked.filter);
         let held = self.held(session, filter);
-        if held.is_none() && self.subscriptions_of(session) >= self.clients.settings.subscriptions_max {
+        if held.is_none() && self.subscriptions_of(session) >= self.delivery.settings.subscriptions_max {
             self.subscriptions.drop_unused(filter);
             return Err(ReasonCode::QuotaExceeded);
         }
@@ -137,7 +137,7 @@ impl Shard {
             }
             None => {
                 let held_at = self
-                    .clients
+                    .delivery
                     .sessions
                     .get(session)
                     .map_or(0, |s| s.subscriptions.len());
@@ -158,7 +158,7 @@ impl Shard {
     ) -> Result<Made, ReasonCode> {
         let group = self.group_named(asked.filter);
         let held_at = self.share_of(session, group);
-        if held_at.is_none() && self.subscriptions_of(session) >= self.clients.settings.subscriptions_max {
+        if held_at.is_none() && self.subscriptions_of(session) >= self.delivery.settings.subscriptions_max {
             self.drop_unused_group(group);
             return Err(ReasonCode::QuotaExceeded);
         }
@@ -179,7 +179,7 @@ impl Shard {
 
     fn record_subscribed(&mut self, session: SessionSlot, asked: Asked<'_>) {
         if let Some(session) = self
-            .clients
+            .delivery
             .sessions
             .get(session)
             .filter(|session| session.outlives_connection())
@@ -190,7 +190,7 @@ impl Shard {
                 options,
                 identifier,
             } = asked;
-            self.clients.store.append(Record::Subscribed {
+            self.delivery.store.append(Record::Subscribed {
                 client_identifier,
                 filter,
                 options,
@@ -204,20 +204,20 @@ impl Shard {
             return;
         };
         let (Added::First { position } | Added::Another { position }) = added;
-        if let Some(session) = self.clients.sessions.get_mut(subscriber.session) {
+        if let Some(session) = self.delivery.sessions.get_mut(subscriber.session) {
             if session.subscriptions.is_empty() {
                 session.subscriptions.reserve_exact(1);
             }
             session.subscriptions.push(Held { filter, position });
         }
-        self.clients.counters().subscriptions.add(1);
+        self.delivery.counters().subscriptions.add(1);
         if matches!(added, Added::First { .. }) {
             self.announce(name, true);
         }
     }
 
     fn subscriptions_of(&self, session: SessionSlot) -> usize {
-        self.clients
+        self.delivery
             .sessions
             .get(session)
             .map_or(0, |session| session.subscriptions.len() + session.shares().len())
@@ -226,7 +226,7 @@ impl Shard {
     /// A filter under which the client may not read anything is not worth a subscription.
     fn check_rights(&self, session: SessionSlot, filter: &str) -> Result<(), ReasonCode> {
         let rights = self
-            .clients
+            .delivery
             .sessions
             .get(session)
             .and_then(|session| session.rights());
@@ -238,7 +238,7 @@ impl Shard {
 
     /// What the broker does not take as a filter; whether it is shared [MQTT-4.8.2-1], [MQTT-4.8.2-2].
     fn check_filter(&self, filter: &str) -> Result<bool, ReasonCode> {
-        let levels_max = usize::from(self.clients.settings.topic_levels_max);
+        let levels_max = usize::from(self.delivery.settings.topic_levels_max);
         let shared = mqtt::topic::shared(filter).map_err(|_| ReasonCode::TopicFilterInvalid)?;
         let levels = mqtt::topic::levels(shared.map_or(filter, |shared| shared.filter));
         if levels.count() > levels_max {

@@ -8,15 +8,15 @@ use mqtt::ReasonCode;
 use mqtt::frame::PacketType;
 use mqtt::packet::Unsubscribe;
 
-use super::super::Shard;
-use super::super::connection::ConnectionSlot;
-use super::super::reason_string;
-use super::super::session::Held;
-use super::super::session::SessionSlot;
-use super::super::slots::shrink_list;
-use super::super::store::Record;
-use super::super::subscription::{FilterSlot, HeldAt, Position};
 use crate::log;
+use crate::logic::Shard;
+use crate::logic::connection::ConnectionSlot;
+use crate::logic::reason_string;
+use crate::logic::routing::subscription::{FilterSlot, HeldAt, Position};
+use crate::logic::session::Held;
+use crate::logic::session::SessionSlot;
+use crate::logic::slots::shrink_list;
+use crate::logic::store::Record;
 
 impl Shard {
     /// Takes subscriptions away, filter by filter [MQTT-3.10.4-6].
@@ -40,7 +40,7 @@ impl Shard {
             .collect();
         let packet_identifier = unsubscribe.packet_identifier;
         let why = reason_string::of_first(PacketType::UnsubAck, &reasons);
-        self.clients
+        self.delivery
             .send_explained(slot, why, |out, version, properties| {
                 mqtt::encode::unsuback(packet_identifier, properties, &reasons, version, out);
             });
@@ -49,12 +49,12 @@ impl Shard {
     /// All subscriptions of a session that ends.
     pub(in crate::logic) fn drop_subscriptions(&mut self, session: SessionSlot) {
         let last = |held: usize| held.checked_sub(1).map(HeldAt::from_index);
-        while let Some(session_left) = self.clients.sessions.get(session)
+        while let Some(session_left) = self.delivery.sessions.get(session)
             && let Some(at) = last(session_left.subscriptions.len())
         {
             self.drop_subscription(session, at);
         }
-        while let Some(session_left) = self.clients.sessions.get(session)
+        while let Some(session_left) = self.delivery.sessions.get(session)
             && let Some(at) = last(session_left.shares().len())
         {
             self.leave_group(session, at);
@@ -66,11 +66,11 @@ impl Shard {
         if !self.drop_named(session, filter) {
             return ReasonCode::NoSubscriptionExisted;
         }
-        if let Some(session) = self.clients.sessions.get(session) {
+        if let Some(session) = self.delivery.sessions.get(session) {
             let client_identifier = &*session.client_identifier;
             tracing::info!(target: log::UNSUBSCRIBE, "{client_identifier} {filter}");
             if session.outlives_connection() {
-                self.clients.store.append(Record::Unsubscribed {
+                self.delivery.store.append(Record::Unsubscribed {
                     client_identifier,
                     filter,
                 });
@@ -97,7 +97,7 @@ impl Shard {
     /// [MQTT-3.10.4-1]
     pub(in crate::logic) fn held(&self, session: SessionSlot, filter: FilterSlot) -> Option<(HeldAt, Held)> {
         let subscribers = self.subscriptions.filter(filter)?.subscribers();
-        let held = &self.clients.sessions.get(session)?.subscriptions;
+        let held = &self.delivery.sessions.get(session)?.subscriptions;
         if held.len() <= subscribers.len() {
             let (at, held) = held.iter().enumerate().find(|(_, held)| held.filter == filter)?;
             return Some((HeldAt::from_index(at), *held));
@@ -114,7 +114,7 @@ impl Shard {
     ///
     /// [MQTT3-3.10.4-2], [MQTT3-3.10.4-3]
     fn drop_subscription(&mut self, session: SessionSlot, at: HeldAt) {
-        let Some(leaving) = self.clients.sessions.get_mut(session) else {
+        let Some(leaving) = self.delivery.sessions.get_mut(session) else {
             return;
         };
         if at.index() >= leaving.subscriptions.len() {
@@ -129,12 +129,12 @@ impl Shard {
             return;
         };
         if let Some(moved) = removed.moved
-            && let Some(session) = self.clients.sessions.get_mut(moved.session)
+            && let Some(session) = self.delivery.sessions.get_mut(moved.session)
             && let Some(held) = session.subscriptions.get_mut(moved.held_at.index())
         {
             held.position = position;
         }
-        self.clients.counters().subscriptions.sub(1);
+        self.delivery.counters().subscriptions.sub(1);
         self.filter_changed(filter);
         if removed.last {
             let name = self

@@ -9,9 +9,9 @@ use std::rc::Rc;
 
 use mqtt::{PacketIdentifier, QoS};
 
-use super::super::message::StoredMessage;
-use super::super::subscription::shared::Via;
 use crate::limits;
+use crate::logic::message::StoredMessage;
+use crate::logic::routing::subscription::group::Via;
 
 /// What is awaited from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,13 +18,13 @@ use self::inflight::Inflight;
 use self::queue::{Bounds, Queue};
 use self::rights::Rights;
 use self::will::Will;
-use super::connection::ConnectionSlot;
-use super::slots::{Slot, Slots, slot_type};
-use super::subscription::shared::GroupSlot;
-use super::subscription::{FilterSlot, HeldAt, Position};
-use super::time::Timestamp;
 use crate::auth::Policy;
 use crate::auth::acl::Access;
+use crate::logic::connection::ConnectionSlot;
+use crate::logic::routing::subscription::group::GroupSlot;
+use crate::logic::routing::subscription::{FilterSlot, HeldAt, Position};
+use crate::logic::slots::{Slot, Slots, slot_type};
+use crate::time::Timestamp;
 
 /// A Session Expiry Interval that never ends [MQTT 5.0, 3.1.2.11.2].
 pub(super) const NEVER_EXPIRES: u32 = u32::MAX;

@@ -11,9 +11,9 @@ use std::rc::Rc;
 
 use mqtt::QoS;
 
-use super::super::message::StoredMessage;
-use super::super::subscription::shared::Via;
 use crate::limits;
+use crate::logic::message::StoredMessage;
+use crate::logic::routing::subscription::group::Via;
 
 /// One waiting message.
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@
 //! case. With a Will Delay Interval it waits with the session, until that ends or its time has come, and a new connection
 //! of the session discards it [MQTT-3.1.3-9].
 
-use super::super::message::StoredMessage;
 use crate::auth::acl::Access;
+use crate::logic::message::StoredMessage;
 
 /// A Will that may be published.
 #[derive(Debug)]

@@ -5,8 +5,8 @@
 
 use mqtt::QoS;
 
-use super::super::Shard;
-use super::super::subscription::shared::{Group, GroupSlot, Part};
+use crate::logic::Shard;
+use crate::logic::routing::subscription::group::{Group, GroupSlot, Part};
 use crate::settings::SharedSubscriptionStrategy;
 
 /// Where a message goes that is here first.
@@ -20,9 +20,9 @@ pub(super) enum Choice {
 impl Shard {
     /// To whom in the broker a message goes that is here first.
     pub(super) fn choose(&mut self, group: GroupSlot, qos: QoS) -> Choice {
-        let (index, strategy) = (self.index, self.clients.settings.shared_subscription_strategy);
+        let (index, strategy) = (self.index, self.delivery.settings.shared_subscription_strategy);
         let waits_away =
-            qos != QoS::AtMostOnce || self.clients.upgrade || self.clients.settings.queue_qos0_messages;
+            qos != QoS::AtMostOnce || self.delivery.upgrade || self.delivery.settings.queue_qos0_messages;
         let Some(group) = self.subscriptions.groups.get_mut(group) else {
             return Choice::Nobody;
         };

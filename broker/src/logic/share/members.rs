@@ -7,15 +7,15 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::super::Shard;
-use super::super::batch::Control;
-use super::super::connection::ConnectionSlot;
-use super::super::interest::others;
-use super::super::session::{HeldShare, SessionSlot, Sessions};
-use super::super::subscription::shared::{GroupSlot, Member, MemberCounts, Standing, Via};
-use super::super::subscription::{HeldAt, Position, Subscriber};
-use super::super::time::Timestamp;
 use crate::limits;
+use crate::logic::Shard;
+use crate::logic::connection::ConnectionSlot;
+use crate::logic::inbox::others;
+use crate::logic::outbox::batch::Control;
+use crate::logic::routing::subscription::group::{GroupSlot, Member, MemberCounts, Standing, Via};
+use crate::logic::routing::subscription::{HeldAt, Position, Subscriber};
+use crate::logic::session::{HeldShare, SessionSlot, Sessions};
+use crate::time::Timestamp;
 
 impl Shard {
     /// The group of that whole text, made if there is none. It is to get a member, or [`Self::drop_unused_group`].
@@ -38,7 +38,7 @@ impl Shard {
     /// The place of a group in the list of a session: looked for in the shorter of their two lists.
     pub(in crate::logic) fn share_of(&self, session: SessionSlot, group: GroupSlot) -> Option<HeldAt> {
         let members = self.subscriptions.groups.get(group)?.members();
-        let shares = self.clients.sessions.get(session)?.shares();
+        let shares = self.delivery.sessions.get(session)?.shares();
         if shares.len() <= members.len() {
             let at = shares.iter().position(|held| held.group == group)?;
             return Some(HeldAt::from_index(at));
@@ -58,12 +58,12 @@ impl Shard {
         via: Rc<Via>,
     ) {
         let Self {
-            clients,
+            delivery,
             subscriptions,
             ..
         } = self;
         let (Some(session), Some(joined)) = (
-            clients.sessions.get_mut(subscriber.session),
+            delivery.sessions.get_mut(subscriber.session),
             subscriptions.groups.get_mut(group),
         ) else {
             return;
@@ -72,7 +72,7 @@ impl Shard {
         subscriber.held_at = HeldAt::from_index(shares.len());
         let position = joined.add(subscriber, via);
         shares.push(HeldShare { group, position });
-        self.clients.counters().shared_subscriptions.add(1);
+        self.delivery.counters().shared_subscriptions.add(1);
         self.set_standing(now, group, position, Standing::Ready);
     }
 
@@ -83,7 +83,7 @@ impl Shard {
         subscriber: Subscriber,
         via: Rc<Via>,
     ) {
-        let session = self.clients.sessions.get(subscriber.session);
+        let session = self.delivery.sessions.get(subscriber.session);
         let Some(held) = session.and_then(|session| session.shares().get(subscriber.held_at.index())) else {
             return;
         };
@@ -97,7 +97,7 @@ impl Shard {
     /// Takes the Shared Subscription at a place of the session's list away.
     pub(in crate::logic) fn leave_group(&mut self, session: SessionSlot, at: HeldAt) {
         self.offer_all(Timestamp::NEVER, session);
-        let Some(leaving) = self.clients.sessions.get_mut(session) else {
+        let Some(leaving) = self.delivery.sessions.get_mut(session) else {
             return;
         };
         let shares = &mut leaving.rare().shares;
@@ -113,12 +113,12 @@ impl Shard {
             member.subscriber.held_at = at;
         }
         let Self {
-            clients,
+            delivery,
             subscriptions,
             ..
         } = self;
         if let Some(group) = subscriptions.groups.get_mut(group) {
-            let sessions = &mut clients.sessions;
+            let sessions = &mut delivery.sessions;
             // The one that leaves is in the list no more.
             group.remove(position, &mut |member: &Member, position| {
                 if member.subscriber.session != session {
@@ -126,7 +126,7 @@ impl Shard {
                 }
             });
         }
-        self.clients.counters().shared_subscriptions.sub(1);
+        self.delivery.counters().shared_subscriptions.sub(1);
         self.announce_members(group);
         self.drop_unused_group(group);
     }
@@ -138,7 +138,7 @@ impl Shard {
 
     /// A session has no connection any more.
     pub(in crate::logic) fn member_went(&mut self, now: Timestamp, session: SessionSlot) {
-        if let Some(session) = self.clients.sessions.get_mut(session)
+        if let Some(session) = self.delivery.sessions.get_mut(session)
             && !session.shares().is_empty()
         {
             session.rare().busy_in = Vec::new();
@@ -148,17 +148,22 @@ impl Shard {
 
     /// A client that groups count as busy may be ready again, with half of its window free.
     pub(in crate::logic) fn offer_again(&mut self, now: Timestamp, slot: ConnectionSlot) {
-        let Some(connection) = self.clients.connections.get_mut(slot).filter(|c| c.busy_in_group) else {
+        let Some(connection) = self
+            .delivery
+            .connections
+            .get_mut(slot)
+            .filter(|c| c.busy_in_group)
+        else {
             return;
         };
         let Some(session) = connection.session else {
             return;
         };
-        let Some(member) = self.clients.sessions.get(session) else {
+        let Some(member) = self.delivery.sessions.get(session) else {
             return;
         };
         let free = member.inflight.outstanding() <= member.window / 2;
-        if free && self.clients.takes_at_once(session) {
+        if free && self.delivery.takes_at_once(session) {
             self.offer_all(now, session);
         }
     }
@@ -174,14 +179,14 @@ impl Shard {
 
     /// In no group does the session count as busy.
     fn offer_all(&mut self, now: Timestamp, session: SessionSlot) {
-        let Some(offered) = self.clients.sessions.get_mut(session) else {
+        let Some(offered) = self.delivery.sessions.get_mut(session) else {
             return;
         };
         if offered.shares().is_empty() {
             return;
         }
         for held_at in std::mem::take(&mut offered.rare().busy_in) {
-            let session = self.clients.sessions.get(session);
+            let session = self.delivery.sessions.get(session);
             let held = session
                 .and_then(|session| session.shares().get(held_at.index()))
                 .copied();
@@ -189,8 +194,8 @@ impl Shard {
                 self.set_standing(now, group, position, Standing::Ready);
             }
         }
-        let slot = self.clients.sessions.link(session);
-        if let Some(connection) = self.clients.connection(slot) {
+        let slot = self.delivery.sessions.link(session);
+        if let Some(connection) = self.delivery.connection(slot) {
             connection.busy_in_group = false;
         }
     }
@@ -202,11 +207,11 @@ impl Shard {
             return;
         };
         let Subscriber { session, held_at, .. } = member.subscriber;
-        if let Some(session) = self.clients.sessions.get_mut(session) {
+        if let Some(session) = self.delivery.sessions.get_mut(session) {
             session.rare().busy_in.push(held_at);
         }
-        let slot = self.clients.sessions.link(session);
-        if let Some(connection) = self.clients.connection(slot) {
+        let slot = self.delivery.sessions.link(session);
+        if let Some(connection) = self.delivery.connection(slot) {
             connection.busy_in_group = true;
         }
         self.set_standing(now, group, position, Standing::Busy);
@@ -215,12 +220,12 @@ impl Shard {
     pub(super) fn takes_at_once(&self, group: GroupSlot, position: Position) -> bool {
         let groups = &self.subscriptions.groups;
         let member = groups.get(group).and_then(|group| group.member(position));
-        member.is_some_and(|member| self.clients.takes_at_once(member.subscriber.session))
+        member.is_some_and(|member| self.delivery.takes_at_once(member.subscriber.session))
     }
 
     fn set_all_standings(&mut self, now: Timestamp, session: SessionSlot, standing: Standing) {
         let mut at = 0;
-        while let Some(member) = self.clients.sessions.get(session)
+        while let Some(member) = self.delivery.sessions.get(session)
             && let Some(&HeldShare { group, position }) = member.shares().get(at)
         {
             at += 1;
@@ -230,12 +235,12 @@ impl Shard {
 
     fn set_standing(&mut self, now: Timestamp, group: GroupSlot, position: Position, standing: Standing) {
         let Self {
-            clients,
+            delivery,
             subscriptions,
             ..
         } = self;
         if let Some(group) = subscriptions.groups.get_mut(group) {
-            let sessions = &mut clients.sessions;
+            let sessions = &mut delivery.sessions;
             group.set_standing(now, position, standing, &mut |member: &Member, position| {
                 tell_position(sessions, member, position);
             });

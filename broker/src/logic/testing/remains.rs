@@ -1,6 +1,6 @@
 //! What a shard holds at a moment: to see that nothing stays behind, and that bounds are kept.
 
-use super::super::Shard;
+use crate::logic::Shard;
 
 /// What a shard holds. All are 0 when every client and every retained message has gone and all timers have come up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,9 +37,9 @@ impl Shard {
     pub fn remains(&self) -> Remains {
         let (filters, filter_nodes) = self.subscriptions.held();
         Remains {
-            connections: self.clients.connections.len(),
-            dirty: self.clients.dirty.len(),
-            sessions: self.clients.sessions.len(),
+            connections: self.delivery.connections.len(),
+            dirty: self.delivery.dirty.len(),
+            sessions: self.delivery.sessions.len(),
             filters,
             groups: self.subscriptions.groups.len(),
             unclaimed: self.unclaimed.len(),
@@ -48,7 +48,7 @@ impl Shard {
             retained: self.retained.len(),
             timers: self.timers.len(),
             paused: self.paused.len(),
-            batches: self.outboxes.iter().map(super::super::Outbox::len).sum(),
+            batches: self.outboxes.iter().map(crate::logic::Outbox::len).sum(),
         }
     }
 
@@ -61,6 +61,6 @@ impl Shard {
     /// Messages in the longest queue of a session, retained ones after SUBSCRIBE not counted.
     #[must_use]
     pub fn longest_queue(&self) -> u64 {
-        self.clients.sessions.longest_queue()
+        self.delivery.sessions.longest_queue()
     }
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use mqtt::frame::PacketType;
 use mqtt::packet::Will;
 
-use super::super::{ConnectionId, LostCause, Peer, Shard, Timestamp, shard_counters};
 use super::*;
 use crate::auth::Verdict;
 use crate::limits;
+use crate::logic::{ConnectionId, LostCause, Peer, Shard, Timestamp, shard_counters};
 use crate::settings::{ListenerId, Settings};
 
 fn with(shards: u16, change: impl FnOnce(&mut Settings)) -> Cluster {
@@ -463,7 +463,7 @@ fn who_sent_a_large_packet_once_is_no_larger_for_it() {
     publish.encode(V3, &mut packet).unwrap();
     let (first, second) = packet.split_at(60_000);
     let gathered = |cluster: &Cluster| {
-        let connections = &cluster.shard(0).unwrap().clients.connections;
+        let connections = &cluster.shard(0).unwrap().delivery.connections;
         connections
             .iter()
             .map(|(_, connection)| connection.partial.capacity())

@@ -1,8 +1,8 @@
 //! Several shards: batches, interests, backpressure.
 
-use super::super::batch::{Kind, Outbox, Record};
 use super::*;
 use crate::limits;
+use crate::logic::outbox::batch::{Kind, Outbox, Record};
 
 #[test]
 fn records_come_out_of_a_batch_as_they_went_in() {
@@ -47,7 +47,7 @@ fn records_come_out_of_a_batch_as_they_went_in() {
     }
     assert_eq!(expected, 8);
     for cut in 0..batch.publishes.len() {
-        let shorter = super::super::Batch {
+        let shorter = crate::logic::Batch {
             control: Vec::new(),
             publishes: batch.publishes[..cut].to_vec(),
         };

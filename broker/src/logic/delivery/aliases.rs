@@ -18,7 +18,7 @@ use crate::limits;
 
 /// The aliases of one connection.
 #[derive(Debug)]
-pub(super) struct Aliases {
+pub(in crate::logic) struct Aliases {
     /// Hashes of the topics: alias 1 stands first. Apart from the topics, as they are looked through.
     hashes: Vec<u64>,
     topics: Vec<Box<str>>,
@@ -36,14 +36,14 @@ pub(super) struct Aliases {
 
 /// What one PUBLISH says, apart from its Topic Alias.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Outgoing<'a> {
-    pub(super) qos: QoS,
-    pub(super) retain: bool,
-    pub(super) topic: &'a str,
-    pub(super) properties: Properties<'a>,
+pub(in crate::logic) struct Outgoing<'a> {
+    pub(in crate::logic) qos: QoS,
+    pub(in crate::logic) retain: bool,
+    pub(in crate::logic) topic: &'a str,
+    pub(in crate::logic) properties: Properties<'a>,
     /// Subscription Identifiers.
-    pub(super) identifiers: Properties<'a>,
-    pub(super) payload: &'a [u8],
+    pub(in crate::logic) identifiers: Properties<'a>,
+    pub(in crate::logic) payload: &'a [u8],
 }
 
 /// An alias that was encoded with its topic and not sent yet.
@@ -60,7 +60,7 @@ const ALIAS_BYTES: usize = 3;
 
 impl Aliases {
     /// For a client with this Topic Alias Maximum; none if there is nothing to use it for.
-    pub(super) fn new(alias_max: u16, seed: u64) -> Option<Box<Aliases>> {
+    pub(in crate::logic) fn new(alias_max: u16, seed: u64) -> Option<Box<Aliases>> {
         let alias_max = alias_max.min(limits::TOPIC_ALIASES_MAX);
         (alias_max > 0).then(|| {
             Box::new(Self {
@@ -78,7 +78,7 @@ impl Aliases {
     }
 
     /// Encodes a PUBLISH with an alias; false if the topic gets none, or the packet got too large by it.
-    pub(super) fn encode(
+    pub(in crate::logic) fn encode(
         &mut self,
         outgoing: &Outgoing<'_>,
         bytes_max: u32,
@@ -113,7 +113,7 @@ impl Aliases {
     }
 
     /// What was encoded last is on its way.
-    pub(super) fn commit(&mut self) {
+    pub(in crate::logic) fn commit(&mut self) {
         let Some(Pending { index, hash, topic }) = self.pending.take() else {
             return;
         };

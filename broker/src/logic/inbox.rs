@@ -7,15 +7,15 @@
 use mqtt::ProtocolVersion;
 use mqtt::property::Properties;
 
-use super::Shard;
-use super::batch::{self, Batch, Control, Kind};
-use super::deliver::Run;
-use super::message::{Message, Publisher, StoredMessage};
-use super::retained::Stamp;
-use super::route::RouteSlot;
-use super::time::Timestamp;
 use crate::auth::acl::Access;
 use crate::limits;
+use crate::logic::Shard;
+use crate::logic::delivery::deliver::Run;
+use crate::logic::message::{Message, Publisher, StoredMessage};
+use crate::logic::outbox::batch::{self, Batch, Control, Kind};
+use crate::logic::retained::Stamp;
+use crate::logic::routing::route::RouteSlot;
+use crate::time::Timestamp;
 
 impl Shard {
     /// Takes in what another shard sent.
@@ -125,7 +125,7 @@ impl Shard {
             *outbox_filled |= outbox.len() > limits::OUTBOX_BATCHES_MAX;
         }
         let sent = route.shards.len() as u64;
-        self.clients.counters().batch_records_sent.add(sent);
+        self.delivery.counters().batch_records_sent.add(sent);
     }
 
     /// Sends a change of a retained message to all other shards.
@@ -152,7 +152,7 @@ impl Shard {
         source: &Access,
     ) {
         if self.retained.apply(now, message, stamp, source, &mut self.timers) {
-            self.clients
+            self.delivery
                 .store
                 .append(super::store::Record::Retained { message });
             self.count_retained();
@@ -161,7 +161,7 @@ impl Shard {
 
     /// Brings the counter up to date.
     pub(super) fn count_retained(&mut self) {
-        let counter = &self.clients.counters().retained;
+        let counter = &self.delivery.counters().retained;
         counter.sub(counter.get());
         counter.add(self.retained.len());
     }
@@ -191,7 +191,7 @@ impl Shard {
             first.topic,
             self.batch_route,
             &mut self.subscriptions,
-            &self.clients.sessions,
+            &self.delivery.sessions,
         );
         self.batch_route = Some(route);
         self.fan_out_run(now, route, &run, None);
@@ -213,7 +213,7 @@ impl Shard {
             message.topic,
             self.batch_route,
             &mut self.subscriptions,
-            &self.clients.sessions,
+            &self.delivery.sessions,
         );
         self.batch_route = Some(route);
         self.fan_out_message(now, route, &message, None);
@@ -227,7 +227,7 @@ impl Shard {
                 message.topic,
                 None,
                 &mut self.subscriptions,
-                &self.clients.sessions,
+                &self.delivery.sessions,
             );
             self.fan_out_message(now, route, &message, Some(stored));
         }

@@ -6,15 +6,15 @@
 
 use std::borrow::Cow;
 
-use super::Shard;
-use super::clients::Clients;
-use super::connection::{Connection, ConnectionSlot};
+use crate::logic::Shard;
+use crate::logic::connection::{Connection, ConnectionSlot};
+use crate::logic::delivery::Delivery;
 use crate::settings::Settings;
 
 /// Bytes of a topic at most: its length is two bytes [MQTT-4.7.3-3].
 const TOPIC_BYTES_MAX: usize = 65_535;
 
-impl Clients {
+impl Delivery {
     /// The mount point of a connection's listener.
     fn mount_point(&self, slot: ConnectionSlot) -> Option<&str> {
         mount_point(self.connections.get(slot)?, &self.settings)
@@ -69,12 +69,12 @@ impl Shard {
     /// A client's topic name as the broker sees it; `None` if it gets too long.
     #[inline]
     pub(super) fn whole_topic<'a>(&self, slot: ConnectionSlot, topic: &'a str) -> Option<Cow<'a, str>> {
-        whole(topic, self.clients.mount_point(slot))
+        whole(topic, self.delivery.mount_point(slot))
     }
 
     /// A client's topic filter as the broker sees it.
     pub(super) fn whole_filter<'a>(&self, slot: ConnectionSlot, filter: &'a str) -> Cow<'a, str> {
-        whole_filter(filter, self.clients.mount_point(slot))
+        whole_filter(filter, self.delivery.mount_point(slot))
     }
 }
 

@@ -1,17 +1,16 @@
 //! Who wants what: the subscriptions of this shard's sessions, and the interests of the other shards.
 //!
 //! Invariants: a filter is kept while a session subscribes to it or a group shares it, one with wildcards also while another
-//! shard is interested in it; of other filters that other shards want only marks are kept (`elsewhere.rs`).
+//! shard is interested in it; of other filters that other shards want only marks are kept (`remote.rs`).
 //! Filters without wildcards are found by one look-up, those with wildcards through the tree. A session stands in a filter's
 //! list once, at the position that its own list says, and knows there where in its own list that is: so whoever leaves moves
 //! others in a fixed number of steps. Memory: about 60 bytes a subscription besides the filter's text, and about 15 in each
 //! other shard; the bench `many_subscriptions` shows it. What goes gives it back.
 
-mod elsewhere;
 mod filter;
+pub(in crate::logic) mod group;
 mod names;
-pub(super) mod shared;
-pub(super) mod tree;
+mod remote;
 mod wildcards;
 
 use std::hash::BuildHasher;
@@ -20,32 +19,32 @@ use foldhash::fast::FixedState;
 use mqtt::QoS;
 use mqtt::packet::SubscriptionOptions;
 
-use self::elsewhere::Elsewhere;
-pub(super) use self::filter::Filter;
+pub(in crate::logic) use self::filter::Filter;
+use self::group::{GroupSlot, Groups};
 use self::names::Names;
-use self::shared::{GroupSlot, Groups};
+use self::remote::Elsewhere;
 use self::wildcards::Wildcards;
-use super::session::SessionSlot;
-use super::slots::{Slots, slot_type};
+use crate::logic::session::SessionSlot;
+use crate::logic::slots::{Slots, slot_type};
 
 slot_type! {
     /// The place of a Topic Filter in its shard.
-    pub(super) struct FilterSlot
+    pub(in crate::logic) struct FilterSlot
 }
 
 /// Where a session stands in the list of a filter or a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Position(u32);
+pub(in crate::logic) struct Position(u32);
 
 /// Where a session holds a filter or a group in its own list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct HeldAt(u32);
+pub(in crate::logic) struct HeldAt(u32);
 
 /// One session in the list of a filter, in 12 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Subscriber {
-    pub(super) session: SessionSlot,
-    pub(super) held_at: HeldAt,
+pub(in crate::logic) struct Subscriber {
+    pub(in crate::logic) session: SessionSlot,
+    pub(in crate::logic) held_at: HeldAt,
     /// The Subscription Identifier (28 bits, 0 for none), and above it QoS (2 bits), No Local and Retain As Published.
     packed: u32,
 }
@@ -57,28 +56,28 @@ const RETAIN_AS_PUBLISHED: u32 = 1 << 31;
 
 impl Position {
     /// Lists are far shorter than 2^32.
-    pub(super) fn from_index(index: usize) -> Self {
+    pub(in crate::logic) fn from_index(index: usize) -> Self {
         Self(u32::try_from(index).unwrap_or(u32::MAX))
     }
 
-    pub(super) fn index(self) -> usize {
+    pub(in crate::logic) fn index(self) -> usize {
         self.0 as usize
     }
 }
 
 impl HeldAt {
     /// A session has far fewer than 2^32 subscriptions.
-    pub(super) fn from_index(index: usize) -> Self {
+    pub(in crate::logic) fn from_index(index: usize) -> Self {
         Self(u32::try_from(index).unwrap_or(u32::MAX))
     }
 
-    pub(super) fn index(self) -> usize {
+    pub(in crate::logic) fn index(self) -> usize {
         self.0 as usize
     }
 }
 
 impl Subscriber {
-    pub(super) fn new(
+    pub(in crate::logic) fn new(
         session: SessionSlot,
         held_at: HeldAt,
         options: SubscriptionOptions,
@@ -98,7 +97,7 @@ impl Subscriber {
         }
     }
 
-    pub(super) fn qos(self) -> QoS {
+    pub(in crate::logic) fn qos(self) -> QoS {
         match self.packed >> QOS_SHIFT & 3 {
             0 => QoS::AtMostOnce,
             1 => QoS::AtLeastOnce,
@@ -106,22 +105,22 @@ impl Subscriber {
         }
     }
 
-    pub(super) fn no_local(self) -> bool {
+    pub(in crate::logic) fn no_local(self) -> bool {
         self.packed & NO_LOCAL != 0
     }
 
-    pub(super) fn retain_as_published(self) -> bool {
+    pub(in crate::logic) fn retain_as_published(self) -> bool {
         self.packed & RETAIN_AS_PUBLISHED != 0
     }
 
-    pub(super) fn identifier(self) -> Option<u32> {
+    pub(in crate::logic) fn identifier(self) -> Option<u32> {
         Some(self.packed & IDENTIFIER_BITS).filter(|&identifier| identifier > 0)
     }
 }
 
 /// What a change of a filter's list did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Added {
+pub(in crate::logic) enum Added {
     /// It is the filter's first session: the other shards must know.
     First { position: Position },
     /// It joined others.
@@ -130,25 +129,25 @@ pub(super) enum Added {
 
 /// What a session's leaving of a filter did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Removed {
+pub(in crate::logic) struct Removed {
     /// The one that now stands at the position that was left.
-    pub(super) moved: Option<Subscriber>,
+    pub(in crate::logic) moved: Option<Subscriber>,
     /// No session is left: the other shards must know.
-    pub(super) last: bool,
+    pub(in crate::logic) last: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct Subscriptions {
+pub(in crate::logic) struct Subscriptions {
     filters: Slots<FilterSlot, Filter>,
     by_name: Names,
     wildcards: Wildcards,
     elsewhere: Elsewhere,
     hasher: FixedState,
-    pub(super) groups: Groups,
+    pub(in crate::logic) groups: Groups,
 }
 
 impl Subscriptions {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::logic) fn new(seed: u64) -> Self {
         Self {
             filters: Slots::new(),
             by_name: Names::new(),
@@ -159,11 +158,11 @@ impl Subscriptions {
         }
     }
 
-    pub(super) fn filter(&self, filter: FilterSlot) -> Option<&Filter> {
+    pub(in crate::logic) fn filter(&self, filter: FilterSlot) -> Option<&Filter> {
         self.filters.get(filter)
     }
 
-    pub(super) fn find(&self, name: &str) -> Option<FilterSlot> {
+    pub(in crate::logic) fn find(&self, name: &str) -> Option<FilterSlot> {
         self.find_hashed(self.hasher.hash_one(name), name)
     }
 
@@ -174,7 +173,7 @@ impl Subscriptions {
     }
 
     /// The filter of that name, made if there is none.
-    pub(super) fn find_or_insert(&mut self, name: &str) -> FilterSlot {
+    pub(in crate::logic) fn find_or_insert(&mut self, name: &str) -> FilterSlot {
         let hash = self.hasher.hash_one(name);
         if let Some(filter) = self.find_hashed(hash, name) {
             return filter;
@@ -194,7 +193,7 @@ impl Subscriptions {
     }
 
     /// Adds a session that is not in the list of this filter. It keeps the filter at the place that it says.
-    pub(super) fn add(&mut self, filter: FilterSlot, subscriber: Subscriber) -> Option<Added> {
+    pub(in crate::logic) fn add(&mut self, filter: FilterSlot, subscriber: Subscriber) -> Option<Added> {
         let filter = self.filters.get_mut(filter)?;
         let position = Position::from_index(filter.subscribers().len());
         filter.push(subscriber);
@@ -208,7 +207,12 @@ impl Subscriptions {
     /// Replaces what a session wants of a filter [MQTT-3.8.4-3].
     ///
     /// [MQTT3-3.8.4-3], [MQTT-3.8.4-4]
-    pub(super) fn replace(&mut self, filter: FilterSlot, position: Position, subscriber: Subscriber) {
+    pub(in crate::logic) fn replace(
+        &mut self,
+        filter: FilterSlot,
+        position: Position,
+        subscriber: Subscriber,
+    ) {
         let filter = self.filters.get_mut(filter);
         if let Some(place) = filter.and_then(|filter| filter.subscriber_mut(position)) {
             *place = subscriber;
@@ -216,7 +220,7 @@ impl Subscriptions {
     }
 
     /// The session at `position` keeps the filter at another place of its list now.
-    pub(super) fn set_held_at(&mut self, filter: FilterSlot, position: Position, held_at: HeldAt) {
+    pub(in crate::logic) fn set_held_at(&mut self, filter: FilterSlot, position: Position, held_at: HeldAt) {
         let filter = self.filters.get_mut(filter);
         if let Some(place) = filter.and_then(|filter| filter.subscriber_mut(position)) {
             place.held_at = held_at;
@@ -224,7 +228,7 @@ impl Subscriptions {
     }
 
     /// Takes the session at `position` out. The filter itself goes with [`Self::drop_unused`].
-    pub(super) fn remove(&mut self, filter: FilterSlot, position: Position) -> Option<Removed> {
+    pub(in crate::logic) fn remove(&mut self, filter: FilterSlot, position: Position) -> Option<Removed> {
         let filter = self.filters.get_mut(filter)?;
         if !filter.swap_remove(position) {
             return None;
@@ -236,7 +240,7 @@ impl Subscriptions {
     }
 
     /// Another shard is interested.
-    pub(super) fn add_shard(&mut self, name: &str, shard: u16) {
+    pub(in crate::logic) fn add_shard(&mut self, name: &str, shard: u16) {
         if !is_wildcard(name) {
             return self.elsewhere.add(self.hasher.hash_one(name), shard);
         }
@@ -247,7 +251,7 @@ impl Subscriptions {
     }
 
     /// Another shard is no longer interested.
-    pub(super) fn remove_shard(&mut self, name: &str, shard: u16) {
+    pub(in crate::logic) fn remove_shard(&mut self, name: &str, shard: u16) {
         if !is_wildcard(name) {
             return self.elsewhere.remove(self.hasher.hash_one(name), shard);
         }
@@ -259,7 +263,7 @@ impl Subscriptions {
     }
 
     /// Forgets a filter that nobody wants.
-    pub(super) fn drop_unused(&mut self, slot: FilterSlot) {
+    pub(in crate::logic) fn drop_unused(&mut self, slot: FilterSlot) {
         if self.filter(slot).is_none_or(Filter::is_wanted) {
             return;
         }
@@ -280,7 +284,12 @@ impl Subscriptions {
     }
 
     /// All filters that match a topic name, and the other shards that want it without wildcards.
-    pub(super) fn matching(&mut self, name: &str, found: &mut Vec<FilterSlot>, shards: &mut Vec<u16>) {
+    pub(in crate::logic) fn matching(
+        &mut self,
+        name: &str,
+        found: &mut Vec<FilterSlot>,
+        shards: &mut Vec<u16>,
+    ) {
         let hash = self.hasher.hash_one(name);
         found.clear();
         found.extend(self.find_hashed(hash, name));
@@ -290,12 +299,12 @@ impl Subscriptions {
     }
 
     /// Filters with those of other shards, and nodes of the tree of those with wildcards.
-    pub(super) fn held(&self) -> (usize, usize) {
+    pub(in crate::logic) fn held(&self) -> (usize, usize) {
         (self.filters.len() + self.elsewhere.len(), self.wildcards.nodes())
     }
 
     /// The group of that whole text, made if there is none: then the filter that it shares has changed, and is returned too.
-    pub(super) fn find_or_insert_group(&mut self, name: &str) -> (GroupSlot, Option<FilterSlot>) {
+    pub(in crate::logic) fn find_or_insert_group(&mut self, name: &str) -> (GroupSlot, Option<FilterSlot>) {
         if let Some(group) = self.groups.find(name) {
             return (group, None);
         }
@@ -313,20 +322,20 @@ impl Subscriptions {
 
     /// Forgets a group without members in any shard. What it shared has changed then, and is returned; the caller drops that
     /// with [`Self::drop_unused`].
-    pub(super) fn drop_unused_group(&mut self, group: GroupSlot) -> Option<FilterSlot> {
+    pub(in crate::logic) fn drop_unused_group(&mut self, group: GroupSlot) -> Option<FilterSlot> {
         let slot = self.groups.remove_unused(group)?;
         self.filters.get_mut(slot)?.remove_group(group);
         Some(slot)
     }
 
     #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::logic) fn is_empty(&self) -> bool {
         self.held() == (0, 0) && self.by_name.len() == 0 && self.groups.len() == 0
     }
 }
 
 /// Whether a filter contains a wildcard.
-pub(super) fn is_wildcard(filter: &str) -> bool {
+pub(in crate::logic) fn is_wildcard(filter: &str) -> bool {
     filter.contains(['+', '#'])
 }
 

@@ -10,7 +10,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use super::super::slots::{Slots, shrink_table, slot_type};
+use crate::logic::slots::{Slots, shrink_table, slot_type};
 
 slot_type! {
     /// The place of a node in a tree of topics.
@@ -330,7 +330,7 @@ fn hash_of<V>(nodes: &Slots<NodeSlot, Node<V>>, hasher: &FixedState, slot: NodeS
 pub(super) mod tests {
     use super::*;
 
-    pub(in super::super) const TOPICS: &[&str] = &[
+    pub(in crate::logic) const TOPICS: &[&str] = &[
         "a",
         "a/b",
         "a/b/c",
@@ -346,7 +346,7 @@ pub(super) mod tests {
         "sport",
         "sport/tennis",
     ];
-    pub(in super::super) const FILTERS: &[&str] = &[
+    pub(in crate::logic) const FILTERS: &[&str] = &[
         "#",
         "+",
         "+/+",

@@ -13,10 +13,10 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use mqtt::property::PropertiesBuf;
 
-use super::super::session::SessionSlot;
-use super::super::slots::{Slots, slot_type};
-use super::super::time::Timestamp;
 use super::{FilterSlot, Position, Subscriber};
+use crate::logic::session::SessionSlot;
+use crate::logic::slots::{Slots, slot_type};
+use crate::time::Timestamp;
 
 slot_type! {
     /// The place of a group in its shard.

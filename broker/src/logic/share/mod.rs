@@ -19,20 +19,20 @@ use std::sync::Arc;
 use mqtt::{PacketIdentifier, ProtocolVersion, QoS};
 
 use self::choice::{Choice, shard_in_turn};
-use super::Shard;
-use super::batch;
-use super::deliver::Run;
-use super::dispatch::{message_of, packets_with_bytes};
-use super::interest::{encode_message, first_publish};
-use super::message::{Message, Publisher, StoredMessage};
-use super::route::{RouteSlot, Target};
-use super::session::Session;
-use super::subscription::Position;
-use super::subscription::shared::{Group, GroupSlot, MemberCounts, Part, Standing};
-use super::time::Timestamp;
-use super::timer::Timer;
 use crate::limits;
+use crate::logic::Shard;
+use crate::logic::delivery::deliver::Run;
+use crate::logic::fan_out::{message_of, packets_with_bytes};
+use crate::logic::inbox::{encode_message, first_publish};
+use crate::logic::message::{Message, Publisher, StoredMessage};
+use crate::logic::outbox::batch;
+use crate::logic::routing::route::{RouteSlot, Target};
+use crate::logic::routing::subscription::Position;
+use crate::logic::routing::subscription::group::{Group, GroupSlot, MemberCounts, Part, Standing};
+use crate::logic::session::Session;
+use crate::logic::timer::Timer;
 use crate::settings::SharedSubscriptionStrategy;
+use crate::time::Timestamp;
 
 /// A message of a group that had no member.
 #[derive(Debug)]
@@ -184,7 +184,7 @@ impl Shard {
         let before = (self.fan_out.sent, self.fan_out.dropped);
         share(self);
         let sent = self.fan_out.sent - before.0;
-        let counters = self.clients.counters();
+        let counters = self.delivery.counters();
         counters.packets_sent.add(sent);
         counters.publishes_sent.add(sent);
         counters.publish_bytes_sent.add(sent * payload_bytes as u64);
@@ -237,7 +237,7 @@ impl Shard {
 
     /// Whether a member that is connected took it: one that is ready, or else one for which it waits.
     fn give_to_connected(&mut self, now: Timestamp, group: GroupSlot, message: &Message<'_>) -> bool {
-        if self.clients.settings.shared_subscription_strategy == SharedSubscriptionStrategy::Sticky
+        if self.delivery.settings.shared_subscription_strategy == SharedSubscriptionStrategy::Sticky
             && let Some(position) = self.position_of_oldest(group)
             && self.give(now, group, position, message)
         {
@@ -286,7 +286,7 @@ impl Shard {
     /// Whether that member took it, at the QoS that was granted to it [MQTT-4.8.2-3].
     fn give(&mut self, now: Timestamp, group: GroupSlot, position: Position, message: &Message<'_>) -> bool {
         let Self {
-            clients,
+            delivery,
             subscriptions,
             fan_out,
             ..
@@ -299,7 +299,7 @@ impl Shard {
             return false;
         };
         let subscriber = member.subscriber;
-        if !clients.sessions.may_read(subscriber.session, message.topic) {
+        if !delivery.sessions.may_read(subscriber.session, message.topic) {
             return false;
         }
         let target = Target {
@@ -309,7 +309,7 @@ impl Shard {
             no_local: false,
             retain_as_published: subscriber.retain_as_published(),
         };
-        clients.deliver(now, &target, Some(&member.via), message, fan_out)
+        delivery.deliver(now, &target, Some(&member.via), message, fan_out)
     }
 
     fn next_of(&mut self, group: GroupSlot, standing: Standing) -> Option<Position> {
@@ -319,7 +319,12 @@ impl Shard {
     fn position_of_oldest(&self, group: GroupSlot) -> Option<Position> {
         let oldest = self.subscriptions.groups.get(group)?.oldest()?;
         let held_at = self.share_of(oldest, group)?;
-        let held = self.clients.sessions.get(oldest)?.shares().get(held_at.index())?;
+        let held = self
+            .delivery
+            .sessions
+            .get(oldest)?
+            .shares()
+            .get(held_at.index())?;
         Some(held.position)
     }
 
@@ -351,7 +356,7 @@ impl Shard {
         outbox.share(version, parcel.hops + 1, &group.name, packet, spare_batches);
         *outbox_held |= outbox.held;
         *outbox_filled |= outbox.len() > limits::OUTBOX_BATCHES_MAX;
-        self.clients.counters().batch_records_sent.add(1);
+        self.delivery.counters().batch_records_sent.add(1);
     }
 
     fn keep_unclaimed(&mut self, now: Timestamp, group: Arc<str>, message: &Message<'_>) {

@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use mqtt::ProtocolVersion;
 
-use super::message::StoredMessage;
-use super::retained::Stamp;
-use super::subscription::shared::MemberCounts;
 use crate::auth::acl::Access;
 use crate::limits;
+use crate::logic::message::StoredMessage;
+use crate::logic::retained::Stamp;
+use crate::logic::routing::subscription::group::MemberCounts;
 
 /// What one shard tells another, in order.
 #[derive(Debug, Default)]
@@ -57,7 +57,7 @@ pub enum Control {
 
 /// Which packets a record holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::logic) enum Kind {
     /// QoS 0 PUBLISH packets of one topic, to be passed on as they are: of MQTT 3.x, or of 5.0.
     Run(ProtocolVersion),
     /// One PUBLISH packet.
@@ -69,14 +69,14 @@ pub(super) enum Kind {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Record<'a> {
-    pub(super) kind: Kind,
+pub(in crate::logic) struct Record<'a> {
+    pub(in crate::logic) kind: Kind,
     /// Packets; for [`Kind::Retain`] the index, for [`Kind::Shared`] see the layout above.
-    pub(super) count: u32,
-    pub(super) packet_bytes_max: u32,
+    pub(in crate::logic) count: u32,
+    pub(in crate::logic) packet_bytes_max: u32,
     /// Sum over the packets.
-    pub(super) payload_bytes: u64,
-    pub(super) packets: &'a [u8],
+    pub(in crate::logic) payload_bytes: u64,
+    pub(in crate::logic) packets: &'a [u8],
 }
 
 const HEADER_BYTES: usize = 21;
@@ -84,7 +84,7 @@ const HOPS_SHIFT: u32 = 16;
 
 impl<'a> Record<'a> {
     /// Of a [`Kind::Shared`]: the shards that it came through, the group and the packet.
-    pub(super) fn shared(&self) -> Option<(u32, &'a str, &'a [u8])> {
+    pub(in crate::logic) fn shared(&self) -> Option<(u32, &'a str, &'a [u8])> {
         let name_bytes = (self.count & 0xFFFF) as usize;
         let (name, packet) = self.packets.split_at_checked(name_bytes)?;
         Some((self.count >> HOPS_SHIFT, std::str::from_utf8(name).ok()?, packet))
@@ -105,7 +105,7 @@ impl Batch {
     }
 
     /// The records of the log, in order.
-    pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+    pub(in crate::logic) fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let mut rest = self.publishes.as_slice();
         std::iter::from_fn(move || {
             let (
@@ -181,29 +181,29 @@ impl Kind {
 
 /// The batches that wait for one other shard.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(in crate::logic) struct Outbox {
     full: VecDeque<Batch>,
     current: Batch,
     /// The shard asked for its publishers to be held back.
-    pub(super) held: bool,
+    pub(in crate::logic) held: bool,
 }
 
 impl Outbox {
     /// Appends a control record.
-    pub(super) fn control(&mut self, control: Control, spare: &mut Vec<Batch>) {
+    pub(in crate::logic) fn control(&mut self, control: Control, spare: &mut Vec<Batch>) {
         self.make_room(spare);
         self.current.control.push(control);
     }
 
     /// Appends a publish record.
     #[inline]
-    pub(super) fn publish(&mut self, record: Record<'_>, spare: &mut Vec<Batch>) {
+    pub(in crate::logic) fn publish(&mut self, record: Record<'_>, spare: &mut Vec<Batch>) {
         self.make_room(spare);
         self.log(record, &[]);
     }
 
     /// Appends a message for one member of a group.
-    pub(super) fn share(
+    pub(in crate::logic) fn share(
         &mut self,
         version: ProtocolVersion,
         hops: u32,
@@ -225,7 +225,7 @@ impl Outbox {
     }
 
     /// Appends a retained message, to both parts.
-    pub(super) fn retain(
+    pub(in crate::logic) fn retain(
         &mut self,
         message: StoredMessage,
         stamp: Stamp,
@@ -252,11 +252,11 @@ impl Outbox {
     }
 
     /// Batches that wait.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::logic) fn len(&self) -> usize {
         self.full.len() + usize::from(!self.current.is_empty())
     }
 
-    pub(super) fn pop(&mut self, spare: &mut Vec<Batch>) -> Option<Batch> {
+    pub(in crate::logic) fn pop(&mut self, spare: &mut Vec<Batch>) -> Option<Batch> {
         if let Some(batch) = self.full.pop_front() {
             return Some(batch);
         }

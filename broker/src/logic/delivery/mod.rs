@@ -2,6 +2,11 @@
 //!
 //! Invariant: whoever appends to an `out` marks its connection dirty, so that the shell sends it in this tick.
 
+pub(super) mod aliases;
+pub(super) mod deliver;
+pub(super) mod encodings;
+mod waiting;
+
 use std::sync::Arc;
 
 use mqtt::frame::PacketType;
@@ -10,48 +15,48 @@ use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::publish_template::PublishTemplate;
 use mqtt::{PacketIdentifier, ProtocolVersion, ReasonCode};
 
-use super::connection::{Connection, ConnectionId, ConnectionSlot, Stage};
-use super::counters::ShardCounters;
-use super::message::{Message, StoredMessage};
-use super::output::Output;
-use super::patience::Patience;
-use super::pressure::Pressure;
-use super::reason_string;
-use super::session::{Session, Sessions};
-use super::slots::Slots;
-use super::store::Store;
-use super::time::Timestamp;
 use crate::auth::Policy;
+use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Stage};
+use crate::logic::counters::ShardCounters;
+use crate::logic::message::{Message, StoredMessage};
+use crate::logic::output::Output;
+use crate::logic::patience::Patience;
+use crate::logic::pressure::Pressure;
+use crate::logic::reason_string;
+use crate::logic::session::{Session, Sessions};
+use crate::logic::slots::Slots;
+use crate::logic::store::Store;
 use crate::settings::Settings;
+use crate::time::Timestamp;
 
 #[derive(Debug)]
-pub(super) struct Clients {
-    pub(super) connections: Slots<ConnectionSlot, Connection>,
-    pub(super) sessions: Sessions,
-    pub(super) dirty: Vec<ConnectionId>,
-    pub(super) pressure: Pressure,
-    pub(super) patience: Patience,
-    pub(super) output: Output,
+pub(in crate::logic) struct Delivery {
+    pub(in crate::logic) connections: Slots<ConnectionSlot, Connection>,
+    pub(in crate::logic) sessions: Sessions,
+    pub(in crate::logic) dirty: Vec<ConnectionId>,
+    pub(in crate::logic) pressure: Pressure,
+    pub(in crate::logic) patience: Patience,
+    pub(in crate::logic) output: Output,
     /// Emptied buffers for the next `out` that gets something.
-    pub(super) spare_outs: Vec<Vec<u8>>,
-    pub(super) settings: Arc<Settings>,
+    pub(in crate::logic) spare_outs: Vec<Vec<u8>>,
+    pub(in crate::logic) settings: Arc<Settings>,
     /// Who may do what.
-    pub(super) policy: Arc<Policy>,
-    pub(super) store: Box<dyn Store>,
+    pub(in crate::logic) policy: Arc<Policy>,
+    pub(in crate::logic) store: Box<dyn Store>,
     counters: Arc<[ShardCounters]>,
     index: usize,
     /// `upgrade_outgoing_qos`
-    pub(super) upgrade: bool,
+    pub(in crate::logic) upgrade: bool,
     /// `memory_limit` is reached.
-    pub(super) memory_full: bool,
+    pub(in crate::logic) memory_full: bool,
     /// `max_inflight_bytes`
-    pub(super) inflight_bytes_max: u64,
-    pub(super) template: PublishTemplate,
-    pub(super) properties: PropertiesBuf,
+    pub(in crate::logic) inflight_bytes_max: u64,
+    pub(in crate::logic) template: PublishTemplate,
+    pub(in crate::logic) properties: PropertiesBuf,
 }
 
-impl Clients {
-    pub(super) fn new(
+impl Delivery {
+    pub(in crate::logic) fn new(
         index: u16,
         settings: Arc<Settings>,
         counters: Arc<[ShardCounters]>,
@@ -80,23 +85,23 @@ impl Clients {
 
     /// The counters of this shard.
     #[inline]
-    pub(super) fn counters(&self) -> &ShardCounters {
+    pub(in crate::logic) fn counters(&self) -> &ShardCounters {
         static NOWHERE: std::sync::LazyLock<ShardCounters> = std::sync::LazyLock::new(ShardCounters::default);
         self.counters.get(self.index).unwrap_or(&NOWHERE)
     }
 
     /// The counters of all shards.
-    pub(super) fn all_counters(&self) -> &[ShardCounters] {
+    pub(in crate::logic) fn all_counters(&self) -> &[ShardCounters] {
         &self.counters
     }
 
     /// Sessions of a user, in all shards.
-    pub(super) fn sessions_of_user(&self, user: &str) -> u64 {
+    pub(in crate::logic) fn sessions_of_user(&self, user: &str) -> u64 {
         self.counters.iter().map(|shard| shard.sessions_of(user)).sum()
     }
 
     /// A session begins or ends: its user has one more or one less.
-    pub(super) fn count_user(&self, session: &Session, begins: bool) {
+    pub(in crate::logic) fn count_user(&self, session: &Session, begins: bool) {
         if let Some(user) = session.user() {
             self.counters().count_session_of(user, begins);
         }
@@ -104,12 +109,15 @@ impl Clients {
 
     /// The connection in a slot.
     #[inline]
-    pub(super) fn connection(&mut self, slot: impl Into<Option<ConnectionSlot>>) -> Option<&mut Connection> {
+    pub(in crate::logic) fn connection(
+        &mut self,
+        slot: impl Into<Option<ConnectionSlot>>,
+    ) -> Option<&mut Connection> {
         self.connections.get_mut(slot)
     }
 
     /// The connection of that slot and generation.
-    pub(super) fn by_id(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+    pub(in crate::logic) fn by_id(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         let connection = self.connections.get_mut(id.slot)?;
         Some(connection).filter(|connection| connection.generation == id.generation)
     }
@@ -117,7 +125,7 @@ impl Clients {
     /// Appends a packet to the connection's `out` with `write`; not one that is larger than the client takes
     /// [MQTT-3.1.2-24]. Whether it was appended.
     #[inline]
-    pub(super) fn send(
+    pub(in crate::logic) fn send(
         &mut self,
         slot: ConnectionSlot,
         write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
@@ -144,7 +152,7 @@ impl Clients {
     /// than the client takes: [MQTT-3.2.2-19], [MQTT-3.4.2-2], [MQTT-3.5.2-2], [MQTT-3.6.2-2], [MQTT-3.7.2-2],
     /// [MQTT-3.9.2-1], [MQTT-3.11.2-1], [MQTT-3.14.2-3], [MQTT-3.15.2-2]. There is no User Property: [MQTT-3.4.2-3],
     /// [MQTT-3.5.2-3], [MQTT-3.6.2-3], [MQTT-3.7.2-3], [MQTT-3.9.2-2], [MQTT-3.11.2-2], [MQTT-3.14.2-4], [MQTT-3.15.2-3].
-    pub(super) fn send_explained(
+    pub(in crate::logic) fn send_explained(
         &mut self,
         slot: ConnectionSlot,
         why: Option<&str>,
@@ -172,7 +180,7 @@ impl Clients {
 
     /// Sends a PUBACK, PUBREC, PUBREL or PUBCOMP; an error with a Reason String.
     #[inline]
-    pub(super) fn send_ack(
+    pub(in crate::logic) fn send_ack(
         &mut self,
         slot: ConnectionSlot,
         packet_type: PacketType,
@@ -197,20 +205,24 @@ impl Clients {
     }
 
     /// Puts the connection into the shell's list.
-    pub(super) fn mark_dirty(&mut self, slot: ConnectionSlot) {
+    pub(in crate::logic) fn mark_dirty(&mut self, slot: ConnectionSlot) {
         if let Some(connection) = self.connections.get_mut(slot) {
             mark_dirty(slot, connection, &mut self.dirty);
         }
     }
 
     /// Makes a message one to be kept.
-    pub(super) fn store_message(&self, now: Timestamp, message: &Message<'_>) -> StoredMessage {
+    pub(in crate::logic) fn store_message(&self, now: Timestamp, message: &Message<'_>) -> StoredMessage {
         StoredMessage::new(now, message, &mut Vec::new())
     }
 }
 
 #[inline]
-pub(super) fn mark_dirty(slot: ConnectionSlot, connection: &mut Connection, dirty: &mut Vec<ConnectionId>) {
+pub(in crate::logic) fn mark_dirty(
+    slot: ConnectionSlot,
+    connection: &mut Connection,
+    dirty: &mut Vec<ConnectionId>,
+) {
     if !connection.dirty {
         connection.dirty = true;
         dirty.push(ConnectionId {
@@ -222,7 +234,7 @@ pub(super) fn mark_dirty(slot: ConnectionSlot, connection: &mut Connection, dirt
 
 /// Gives an `out` that has no memory one of the spare buffers.
 #[inline]
-pub(super) fn open_out(connection: &mut Connection, spare_outs: &mut Vec<Vec<u8>>) {
+pub(in crate::logic) fn open_out(connection: &mut Connection, spare_outs: &mut Vec<Vec<u8>>) {
     if connection.out.capacity() == 0
         && let Some(buffer) = spare_outs.pop()
     {

@@ -11,39 +11,44 @@ use mqtt::property::PropertiesBuf;
 use mqtt::publish_template::PublishTemplate;
 use mqtt::{ProtocolVersion, QoS};
 
-use super::aliases::Outgoing;
-use super::clients::{Clients, mark_dirty, open_out};
-use super::connection::Connection;
-use super::fan_out::FanOut;
-use super::message::Message;
-use super::mount::{mount_point, seen};
-use super::route::Target;
-use super::session::SessionSlot;
-use super::session::inflight::Entry;
-use super::session::queue::Queued;
-use super::store::Record;
-use super::subscription::shared::Via;
-use super::time::Timestamp;
+use crate::logic::connection::Connection;
+use crate::logic::delivery::aliases::Outgoing;
+use crate::logic::delivery::encodings::FanOut;
+use crate::logic::delivery::{Delivery, mark_dirty, open_out};
+use crate::logic::message::Message;
+use crate::logic::mount_point::{mount_point, seen};
+use crate::logic::routing::route::Target;
+use crate::logic::routing::subscription::group::Via;
+use crate::logic::session::SessionSlot;
+use crate::logic::session::inflight::Entry;
+use crate::logic::session::queue::Queued;
+use crate::logic::store::Record;
 use crate::settings::Settings;
+use crate::time::Timestamp;
 
 /// PUBLISH packets of one topic at QoS 0 that go on as they came.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Run<'a> {
-    pub(super) packets: &'a [u8],
+pub(in crate::logic) struct Run<'a> {
+    pub(in crate::logic) packets: &'a [u8],
     /// Of 3.x or 5.0.
-    pub(super) version: ProtocolVersion,
-    pub(super) count: u32,
+    pub(in crate::logic) version: ProtocolVersion,
+    pub(in crate::logic) count: u32,
     /// Bytes of the largest packet.
-    pub(super) packet_bytes_max: u32,
+    pub(in crate::logic) packet_bytes_max: u32,
     /// Sum over the packets.
-    pub(super) payload_bytes: u64,
+    pub(in crate::logic) payload_bytes: u64,
 }
 
-impl Clients {
+impl Delivery {
     /// Gives a run of QoS 0 packets, which are not retained, to one subscriber as they are. False if it takes more than
     /// that: another form, a queue, one packet at a time.
     #[inline]
-    pub(super) fn deliver_run(&mut self, target: &Target, run: &Run<'_>, fan_out: &mut FanOut) -> bool {
+    pub(in crate::logic) fn deliver_run(
+        &mut self,
+        target: &Target,
+        run: &Run<'_>,
+        fan_out: &mut FanOut,
+    ) -> bool {
         let link = self.sessions.link(target.session);
         let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) else {
             return !self.settings.queue_qos0_messages;
@@ -80,7 +85,7 @@ impl Clients {
     ///
     /// [MQTT3-3.8.4-6], [MQTT-3.3.1-12], [MQTT-3.3.1-13], [MQTT-3.8.4-8]
     #[inline]
-    pub(super) fn deliver(
+    pub(in crate::logic) fn deliver(
         &mut self,
         now: Timestamp,
         target: &Target,
@@ -98,14 +103,14 @@ impl Clients {
             target.qos.min(message.qos)
         };
         let retain = target.retain_as_published && message.retain;
-        let delivery = match qos {
+        let delivered = match qos {
             QoS::AtMostOnce => self.deliver_qos0(target.session, retain, via, message, fan_out),
             _ => self.deliver_in_window(now, target.session, qos, retain, via, message, fan_out),
         };
-        match delivery {
-            Delivery::Sent => true,
-            Delivery::Dropped => false,
-            Delivery::Waits => {
+        match delivered {
+            Delivered::Sent => true,
+            Delivered::Dropped => false,
+            Delivered::Waits => {
                 let queued = Queued {
                     message: fan_out.stored(now, message),
                     via: via.cloned(),
@@ -121,7 +126,7 @@ impl Clients {
     }
 
     /// Whether a session takes a message at once, at any QoS: it is connected, keeps up, and its window is open.
-    pub(super) fn takes_at_once(&self, session: SessionSlot) -> bool {
+    pub(in crate::logic) fn takes_at_once(&self, session: SessionSlot) -> bool {
         let Some(connection) = self.connections.get(self.sessions.link(session)) else {
             return false;
         };
@@ -141,17 +146,17 @@ impl Clients {
         via: Option<&Rc<Via>>,
         message: &Message<'_>,
         fan_out: &mut FanOut,
-    ) -> Delivery {
+    ) -> Delivered {
         let link = self.sessions.link(session);
         let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) else {
             return if self.settings.queue_qos0_messages {
-                Delivery::Waits
+                Delivered::Waits
             } else {
-                Delivery::Dropped
+                Delivered::Dropped
             };
         };
         if connection.qos0_waits {
-            return Delivery::Waits;
+            return Delivered::Waits;
         }
         let template = encoded(
             fan_out,
@@ -173,11 +178,11 @@ impl Clients {
                 self.pressure.feel(slot, connection);
                 self.output.wrote(template.bytes());
                 fan_out.sent += 1;
-                Delivery::Sent
+                Delivered::Sent
             }
             _ => {
                 fan_out.dropped += 1;
-                Delivery::Dropped
+                Delivered::Dropped
             }
         }
     }
@@ -195,26 +200,26 @@ impl Clients {
         via: Option<&Rc<Via>>,
         message: &Message<'_>,
         fan_out: &mut FanOut,
-    ) -> Delivery {
+    ) -> Delivered {
         let link = self.sessions.link(session);
         let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) else {
-            return Delivery::Waits;
+            return Delivered::Waits;
         };
         let Some(session) = self.sessions.get_mut(session) else {
-            return Delivery::Dropped;
+            return Delivered::Dropped;
         };
         if !session.window_is_open(self.inflight_bytes_max) || !session.queue_is_empty() {
-            return Delivery::Waits;
+            return Delivered::Waits;
         }
         let outlives = session.outlives_connection();
         let kept = (outlives || belongs_to_group(via, qos)).then(|| fan_out.stored(now, message));
         let template = encoded(fan_out, connection, &self.settings, message, qos, retain, via);
         let Some(template) = template.filter(|template| fits(connection, template)) else {
             fan_out.dropped += 1;
-            return Delivery::Dropped;
+            return Delivered::Dropped;
         };
         if !connection.has_room(template.bytes(), &self.output.caps) {
-            return Delivery::Waits;
+            return Delivered::Waits;
         }
         let kept_via = if kept.is_some() { via.cloned() } else { None };
         open_out(connection, &mut self.spare_outs);
@@ -241,13 +246,13 @@ impl Clients {
         self.pressure.feel(slot, connection);
         self.output.wrote(template.bytes());
         fan_out.sent += 1;
-        Delivery::Sent
+        Delivered::Sent
     }
 }
 
 /// What became of a message for one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Delivery {
+enum Delivered {
     Sent,
     /// It is to be queued.
     Waits,
@@ -256,7 +261,7 @@ enum Delivery {
 
 /// Whether a message in flight goes to another member of its group when the session ends: at QoS 1 alone [MQTT-4.8.2-5].
 #[inline]
-pub(super) fn belongs_to_group(via: Option<&Rc<Via>>, qos: QoS) -> bool {
+pub(in crate::logic) fn belongs_to_group(via: Option<&Rc<Via>>, qos: QoS) -> bool {
     qos == QoS::AtLeastOnce && via.is_some_and(|via| via.group.is_some())
 }
 
@@ -292,7 +297,7 @@ fn encoded<'a>(
 
 /// The packet that was encoded last for the connection is in its `out`.
 #[inline]
-pub(super) fn commit_alias(connection: &mut Connection) {
+pub(in crate::logic) fn commit_alias(connection: &mut Connection) {
     if let Some(aliases) = connection.outbound_aliases() {
         aliases.commit();
     }
@@ -300,6 +305,6 @@ pub(super) fn commit_alias(connection: &mut Connection) {
 
 /// Whether the client takes a packet of that size [MQTT-3.1.2-24].
 #[inline]
-pub(super) fn fits(connection: &Connection, template: &PublishTemplate) -> bool {
+pub(in crate::logic) fn fits(connection: &Connection, template: &PublishTemplate) -> bool {
     template.bytes() <= connection.packet_bytes_max as usize
 }

@@ -5,8 +5,8 @@
 
 use hashbrown::HashTable;
 
-use super::super::slots::shrink_table;
-use super::FilterSlot;
+use crate::logic::routing::subscription::FilterSlot;
+use crate::logic::slots::shrink_table;
 
 /// Numbers of filters, in parts by their hashes.
 #[derive(Debug)]

@@ -15,37 +15,37 @@ use hashbrown::HashTable;
 use mqtt::QoS;
 use mqtt::property::Property;
 
-use super::session::{SessionSlot, Sessions};
-use super::slots::{Slot, Slots, slot_type};
-use super::subscription::shared::{GroupSlot, Via};
-use super::subscription::{FilterSlot, Subscriber, Subscriptions, is_wildcard};
 use crate::limits;
+use crate::logic::routing::subscription::group::{GroupSlot, Via};
+use crate::logic::routing::subscription::{FilterSlot, Subscriber, Subscriptions, is_wildcard};
+use crate::logic::session::{SessionSlot, Sessions};
+use crate::logic::slots::{Slot, Slots, slot_type};
 
 slot_type! {
     /// The place of a route in the cache.
-    pub(super) struct RouteSlot
+    pub(in crate::logic) struct RouteSlot
 }
 
 slot_type! {
     /// The place, from 1, of what a target's messages come by in [`Route::via`].
-    pub(super) struct ViaSlot
+    pub(in crate::logic) struct ViaSlot
 }
 
 /// One session that gets the messages of a topic, over all of its subscriptions that match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) session: SessionSlot,
+pub(in crate::logic) struct Target {
+    pub(in crate::logic) session: SessionSlot,
     /// Its Subscription Identifiers, if there are any.
-    pub(super) via: Option<ViaSlot>,
+    pub(in crate::logic) via: Option<ViaSlot>,
     /// The highest of its subscriptions [MQTT-3.3.4-2].
-    pub(super) qos: QoS,
-    pub(super) no_local: bool,
-    pub(super) retain_as_published: bool,
+    pub(in crate::logic) qos: QoS,
+    pub(in crate::logic) no_local: bool,
+    pub(in crate::logic) retain_as_published: bool,
 }
 
 /// Whether clients may publish to a topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Access {
+pub(in crate::logic) enum Access {
     #[default]
     Allowed,
     /// `$SYS` is the broker's alone.
@@ -55,33 +55,33 @@ pub(super) enum Access {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Route {
+pub(in crate::logic) struct Route {
     topic: Box<str>,
     epoch: u64,
-    pub(super) access: Access,
-    pub(super) targets: Vec<Target>,
-    pub(super) shards: Vec<u16>,
+    pub(in crate::logic) access: Access,
+    pub(in crate::logic) targets: Vec<Target>,
+    pub(in crate::logic) shards: Vec<u16>,
     /// Groups of which one member in the whole broker gets it.
-    pub(super) groups: Vec<GroupSlot>,
+    pub(in crate::logic) groups: Vec<GroupSlot>,
     via: Vec<Rc<Via>>,
 }
 
 impl Route {
     /// The Subscription Identifiers that go with the messages to a target.
     #[inline]
-    pub(super) fn via(&self, target: &Target) -> Option<&Rc<Via>> {
+    pub(in crate::logic) fn via(&self, target: &Target) -> Option<&Rc<Via>> {
         let via = target.via?;
         self.via.get(via.number().get() as usize - 1)
     }
 
     /// Whether nobody gets it.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::logic) fn is_empty(&self) -> bool {
         self.targets.is_empty() && self.shards.is_empty() && self.groups.is_empty()
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Routes {
+pub(in crate::logic) struct Routes {
     slots: Slots<RouteSlot, Route>,
     by_topic: HashTable<RouteSlot>,
     hasher: FixedState,
@@ -104,7 +104,7 @@ const FOR_ONCE: RouteSlot = RouteSlot::FIRST;
 const SEEN: usize = limits::ROUTES_MAX / 4;
 
 impl Routes {
-    pub(super) fn new(seed: u64, levels_max: u16) -> Self {
+    pub(in crate::logic) fn new(seed: u64, levels_max: u16) -> Self {
         let mut slots = Slots::new();
         slots.insert(Route::default());
         Self {
@@ -120,13 +120,13 @@ impl Routes {
     }
 
     #[inline]
-    pub(super) fn get(&self, route: RouteSlot) -> Option<&Route> {
+    pub(in crate::logic) fn get(&self, route: RouteSlot) -> Option<&Route> {
         self.slots.get(route)
     }
 
     /// The route of `topic`; `hint` is the slot where it may be.
     #[inline]
-    pub(super) fn resolve(
+    pub(in crate::logic) fn resolve(
         &mut self,
         topic: &str,
         hint: Option<RouteSlot>,
@@ -140,12 +140,12 @@ impl Routes {
     }
 
     /// What sessions may read changed.
-    pub(super) fn rights_changed(&mut self) {
+    pub(in crate::logic) fn rights_changed(&mut self) {
         self.epoch += 1;
     }
 
     /// The subscriptions to this filter, or the interest in it, changed.
-    pub(super) fn filter_changed(&mut self, filter: &str) {
+    pub(in crate::logic) fn filter_changed(&mut self, filter: &str) {
         if is_wildcard(filter) {
             self.epoch += 1;
         } else if let Some(route) = self.find(filter).and_then(|slot| self.slots.get_mut(slot)) {
@@ -153,8 +153,12 @@ impl Routes {
         }
     }
 
-    /// See [`super::Shard::count_matching`].
-    pub(super) fn count_matching(&mut self, topic: &str, subscriptions: &mut Subscriptions) -> usize {
+    /// See [`crate::logic::Shard::count_matching`].
+    pub(in crate::logic) fn count_matching(
+        &mut self,
+        topic: &str,
+        subscriptions: &mut Subscriptions,
+    ) -> usize {
         subscriptions.matching(topic, &mut self.found, &mut Vec::new());
         self.found.len()
     }

@@ -3,9 +3,9 @@
 //! Invariants: most filters have one session, which stands in the filter itself, and need no memory of their own but for
 //! their text; a list that has become short gives its memory back.
 
-use super::super::slots::shrink_list;
-use super::shared::GroupSlot;
 use super::{Position, Subscriber};
+use crate::logic::routing::subscription::group::GroupSlot;
+use crate::logic::slots::shrink_list;
 
 #[derive(Debug)]
 pub(in crate::logic) struct Filter {
@@ -159,8 +159,8 @@ mod tests {
     use mqtt::QoS;
     use mqtt::packet::{RetainHandling, SubscriptionOptions};
 
-    use super::super::HeldAt;
     use super::*;
+    use crate::logic::routing::subscription::HeldAt;
     use crate::logic::session::SessionSlot;
 
     fn subscriber(session: u32) -> Subscriber {

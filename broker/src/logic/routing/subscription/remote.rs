@@ -10,7 +10,7 @@
 
 use hashbrown::HashTable;
 
-use super::super::slots::shrink_table;
+use crate::logic::slots::shrink_table;
 
 #[derive(Debug)]
 pub(super) struct Elsewhere {

@@ -6,24 +6,24 @@
 
 use mqtt::{PacketIdentifier, QoS};
 
-use super::aliases::Outgoing;
-use super::clients::{Clients, mark_dirty, open_out};
-use super::connection::ConnectionSlot;
-use super::deliver::{belongs_to_group, commit_alias, fits};
-use super::message::Message;
-use super::mount::{mount_point, seen};
-use super::session::inflight::{Awaits, Entry};
-use super::session::queue::Queued;
-use super::session::{Session, SessionSlot};
-use super::store::Record;
-use super::time::Timestamp;
 use crate::limits;
+use crate::logic::connection::ConnectionSlot;
+use crate::logic::delivery::aliases::Outgoing;
+use crate::logic::delivery::deliver::{belongs_to_group, commit_alias, fits};
+use crate::logic::delivery::{Delivery, mark_dirty, open_out};
+use crate::logic::message::Message;
+use crate::logic::mount_point::{mount_point, seen};
+use crate::logic::session::inflight::{Awaits, Entry};
+use crate::logic::session::queue::Queued;
+use crate::logic::session::{Session, SessionSlot};
+use crate::logic::store::Record;
+use crate::time::Timestamp;
 
-impl Clients {
+impl Delivery {
     /// Puts a message into a session's queue; false if it does not fit.
     ///
     /// [MQTT3-3.1.2-5], [MQTT3-4.1.0-1], [MQTT3-4.5.0-1], [MQTT-4.5.0-1]
-    pub(super) fn enqueue(&mut self, session: SessionSlot, queued: Queued) -> bool {
+    pub(in crate::logic) fn enqueue(&mut self, session: SessionSlot, queued: Queued) -> bool {
         if self.memory_full && !queued.replay {
             return false;
         }
@@ -70,7 +70,7 @@ impl Clients {
     /// Sends what a session has waiting as far as window and socket let it: first what is to be sent again, then the queue.
     ///
     /// [MQTT3-4.6.0-5], [MQTT3-4.6.0-6], [MQTT-4.6.0-5], [MQTT-4.6.0-6]
-    pub(super) fn pump(&mut self, now: Timestamp, session: SessionSlot) {
+    pub(in crate::logic) fn pump(&mut self, now: Timestamp, session: SessionSlot) {
         let Some(slot) = self.sessions.link(session) else {
             return;
         };
@@ -144,7 +144,7 @@ impl Clients {
     }
 
     /// Takes a message in flight off the books. False if it was not awaited.
-    pub(super) fn finish(
+    pub(in crate::logic) fn finish(
         &mut self,
         session: SessionSlot,
         packet_identifier: PacketIdentifier,
@@ -295,7 +295,7 @@ impl Clients {
     }
 
     /// Forgets the queue of a session that ends, in the counters.
-    pub(super) fn forget_queue(&mut self, session: &Session) {
+    pub(in crate::logic) fn forget_queue(&mut self, session: &Session) {
         if let Some(queue) = &session.queue {
             let counters = self.counters();
             counters.queued_messages.sub(queue.len() as u64);
@@ -306,7 +306,7 @@ impl Clients {
     /// A kept message for a session: goes out now if it may, else waits.
     ///
     /// [MQTT3-3.3.1-6], [MQTT3-3.3.1-8]
-    pub(super) fn replay(&mut self, session: SessionSlot, queued: Queued) {
+    pub(in crate::logic) fn replay(&mut self, session: SessionSlot, queued: Queued) {
         if !self.enqueue(session, queued) {
             self.counters().publishes_dropped.add(1);
         }

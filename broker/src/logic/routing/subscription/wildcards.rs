@@ -11,8 +11,8 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use smol_str::SmolStr;
 
-use super::super::slots::{Slots, shrink_table, slot_type};
-use super::FilterSlot;
+use crate::logic::routing::subscription::FilterSlot;
+use crate::logic::slots::{Slots, shrink_table, slot_type};
 
 slot_type! {
     /// The place of a node in the tree.
@@ -266,9 +266,9 @@ const _: () = assert!(size_of::<Option<Node>>() <= 48, "a node is to stay small"
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::tests::{FILTERS, TOPICS};
     use super::*;
     use crate::logic::slots::Slot;
+    use crate::logic::topic_tree::tests::{FILTERS, TOPICS};
 
     fn matching(tree: &mut Wildcards, name: &str) -> Vec<u32> {
         let mut found = Vec::new();

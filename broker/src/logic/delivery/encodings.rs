@@ -1,0 +1,97 @@
+//! What one PUBLISH needs while it goes to its subscribers: each form encoded once, kept once.
+//!
+//! Invariant: a [`FanOut`] is of one message from [`FanOut::begin`] to the next; what it has encoded or kept is used for
+//! no other.
+
+use mqtt::property::{Properties, PropertiesBuf};
+use mqtt::publish_template::PublishTemplate;
+use mqtt::{ProtocolVersion, QoS};
+
+use crate::logic::message::{Message, StoredMessage};
+use crate::logic::mount_point::seen;
+use crate::time::Timestamp;
+
+/// Forms of a PUBLISH without Subscription Identifiers: two encodings, three QoS, RETAIN or not.
+const FORMS: usize = 12;
+
+#[derive(Debug, Default)]
+pub(in crate::logic) struct FanOut {
+    templates: [PublishTemplate; FORMS],
+    encoded: u16,
+    identified: PublishTemplate,
+    stored: Option<StoredMessage>,
+    scratch: Vec<u8>,
+    /// Copies that went out, and their payload bytes' sum.
+    pub(in crate::logic) sent: u64,
+    /// Copies that were dropped.
+    pub(in crate::logic) dropped: u64,
+}
+
+impl FanOut {
+    /// The next message.
+    #[inline]
+    pub(in crate::logic) fn begin(&mut self) {
+        self.encoded = 0;
+        self.stored = None;
+        self.sent = 0;
+        self.dropped = 0;
+    }
+
+    /// The message encoded for a subscriber behind this mount point; `None` if it cannot be.
+    #[inline]
+    pub(in crate::logic) fn template(
+        &mut self,
+        message: &Message<'_>,
+        version: ProtocolVersion,
+        qos: QoS,
+        retain: bool,
+        identifiers: Option<&PropertiesBuf>,
+        mount_point: Option<&str>,
+    ) -> Option<&PublishTemplate> {
+        let extra = match identifiers {
+            Some(identifiers) if version == ProtocolVersion::V5 => identifiers.as_properties(),
+            _ => Properties::EMPTY,
+        };
+        let Message {
+            topic,
+            properties,
+            payload,
+            ..
+        } = *message;
+        let topic = seen(topic, mount_point)?;
+        if !extra.is_empty() || mount_point.is_some() {
+            self.identified
+                .encode(version, qos, retain, topic, properties, extra, payload)
+                .ok()?;
+            return Some(&self.identified);
+        }
+        let is_v5 = usize::from(version == ProtocolVersion::V5);
+        let form = is_v5 * 6 + qos as usize * 2 + usize::from(retain);
+        let template = self.templates.get_mut(form)?;
+        if self.encoded & 1 << form == 0 {
+            template
+                .encode(version, qos, retain, topic, properties, extra, payload)
+                .ok()?;
+            self.encoded |= 1 << form;
+        }
+        Some(template)
+    }
+
+    /// Where a form that is one subscriber's own is encoded.
+    pub(in crate::logic) fn own_template(&mut self) -> &mut PublishTemplate {
+        &mut self.identified
+    }
+
+    /// The message to be kept, one for all who keep it.
+    pub(in crate::logic) fn stored(&mut self, now: Timestamp, message: &Message<'_>) -> StoredMessage {
+        let scratch = &mut self.scratch;
+        self.stored
+            .get_or_insert_with(|| StoredMessage::new(now, message, scratch))
+            .clone()
+    }
+
+    /// What [`Self::stored`] is to give out: the message is kept already.
+    pub(in crate::logic) fn set_stored(&mut self, stored: StoredMessage) {
+        self.stored = Some(stored);
+    }
+}

@@ -1,0 +1,5 @@
+//! What waits for other shards.
+//!
+//! Invariants: those of `batch.rs`.
+
+pub(super) mod batch;
