@@ -1,8 +1,8 @@
 //! What the benches share: the broker's allocator, packets of clients, and a stand-in for the shell around the logic.
 //!
-//! Invariants: [`Shell`] calls the logic in the order of the broker's loop (batches out before `out`s are emptied) and gives
-//! every buffer back, so that after the warm-up nothing is measured that a running broker would not do. It has no
-//! socket: a figure is the logic's alone. Time stands still, so no timer fires.
+//! Invariants: [`Shell`] calls the logic in the order of the broker's [`Turn`] and gives every buffer back, so that after the
+//! warm-up nothing is measured that a running broker would not do. It has no socket: a figure is the logic's and the
+//! turn's alone. Time stands still, so no timer fires.
 #![allow(
     clippy::unwrap_used,
     reason = "a bench that cannot make its packets or its clients has nothing to measure"
@@ -16,6 +16,7 @@ use broker::auth::Verdict;
 use broker::logic::testing::{self, Remains};
 use broker::logic::{Batch, ConnectionId, LostCause, Peer, Shard, ShardCounters, Timestamp, shard_counters};
 use broker::settings::{ListenerId, Settings};
+use broker::turn::{Outcome, Step, Turn};
 use criterion::Criterion;
 use mqtt::packet::{PacketIdentifier, Publish, QoS, RetainHandling, SubscriptionOptions};
 use mqtt::property::Properties;
@@ -95,6 +96,7 @@ pub fn unsubscribe(filters: &[&str]) -> Vec<u8> {
 #[derive(Debug)]
 pub struct Shell {
     logic: Shard,
+    turn: Turn<()>,
     dirty: Vec<ConnectionId>,
 }
 
@@ -119,7 +121,16 @@ impl Shell {
         };
         Self {
             logic: Shard::new(index, count, Arc::new(settings), Arc::clone(counters)),
+            turn: Turn::new(index, count),
             dirty: Vec::new(),
+        }
+    }
+
+    /// Goes on to a step, past those in which a bench has nothing to do.
+    #[inline]
+    fn reach(&mut self, wanted: Step) {
+        while self.turn.step() != wanted {
+            self.turn.advance(Outcome::Done);
         }
     }
 
@@ -148,12 +159,14 @@ impl Shell {
     /// What one read of a client's socket brought.
     #[inline]
     pub fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
+        self.reach(Step::Handle);
         self.logic.receive(NOW, id, bytes);
     }
 
     /// Empties all `out`s as the shell does when sockets take everything, after a look at them; returns the bytes.
     #[inline]
     pub fn empty_outs(&mut self, mut look: impl FnMut(ConnectionId, &[u8])) -> usize {
+        self.reach(Step::Flush);
         let mut dirty = std::mem::take(&mut self.dirty);
         self.logic.swap_dirty(&mut dirty);
         let mut bytes = 0;
@@ -170,11 +183,13 @@ impl Shell {
 
     /// What a turn does that is not for one client: it goes on looking for retained messages.
     pub fn tick(&mut self) {
+        self.reach(Step::RunTimers);
         self.logic.tick(NOW);
     }
 
     /// The client's connection breaks.
     pub fn lose(&mut self, id: ConnectionId) {
+        self.reach(Step::Close);
         self.logic.lost(NOW, id, LostCause::EndOfStream);
     }
 
@@ -193,12 +208,15 @@ impl Shell {
     /// The next batch for the other shard of a pair.
     #[inline]
     pub fn take_batch(&mut self, to: u16) -> Option<Batch> {
+        self.reach(Step::Push);
         self.logic.take_batch(to)
     }
 
     /// A batch of the other shard of a pair.
     #[inline]
     pub fn receive_batch(&mut self, from: u16, batch: &Batch) {
+        let messages_max = usize::MAX;
+        self.reach(Step::Take { from, messages_max });
         self.logic.receive_batch(NOW, from, batch);
     }
 

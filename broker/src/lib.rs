@@ -28,6 +28,7 @@ pub mod settings;
 mod shard;
 mod systemd;
 pub mod time;
+pub mod turn;
 
 use std::ffi::OsString;
 use std::io::Write as _;

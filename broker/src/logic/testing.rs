@@ -1,8 +1,9 @@
 //! Several shards in one thread, with a clock that only the test moves and clients that speak packets.
 //!
-//! Invariant: the order of the shell's loop is kept (batches out, batches in, then flushes), and nothing is random, so the
-//! same calls give the same packets. With [`Cluster::hold_batches`] batches stay where they are until they are let go, to
-//! try what happens while shards do not know of one another.
+//! Invariants: each shard works in the order of its own [`Turn`], and nothing is random, so the same calls give the same
+//! packets. What a test does (bytes, a broken connection) falls between two turns. With [`Cluster::hold_batches`] batches
+//! stay with the logic until they are released and clients are answered all the same, to try what happens while shards do
+//! not know of one another.
 
 mod remains;
 
@@ -23,6 +24,7 @@ use crate::auth::enhanced::Authenticated;
 use crate::auth::{Policy, Verdict};
 use crate::limits;
 use crate::settings::{ListenerId, Settings};
+use crate::turn::{Outcome, Step, Turn};
 
 /// A client of a [`Cluster`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,11 +69,12 @@ struct Connected {
 #[derive(Debug)]
 pub struct Cluster {
     shards: Vec<Shard>,
+    turns: Vec<Turn<()>>,
     counters: Arc<[ShardCounters]>,
     now: Timestamp,
     clients: Vec<Connected>,
     /// Batches on their way: to, from.
-    on_the_way: Vec<VecDeque<(u16, Batch)>>,
+    on_the_way: Vec<Vec<VecDeque<Batch>>>,
     hold: bool,
     /// Where connections come from.
     listener: ListenerId,
@@ -98,12 +101,14 @@ impl Cluster {
         let settings = Arc::new(settings);
         let counters = shard_counters(shards);
         let shard = |index| Shard::new(index, shards, Arc::clone(&settings), Arc::clone(&counters));
+        let queues = || (0..shards).map(|_| VecDeque::new()).collect();
         Self {
             shards: (0..shards).map(shard).collect(),
+            turns: (0..shards).map(|index| Turn::new(index, shards)).collect(),
             counters: Arc::clone(&counters),
             now: Timestamp(1_000_000_000),
             clients: Vec::new(),
-            on_the_way: (0..shards).map(|_| VecDeque::new()).collect(),
+            on_the_way: (0..shards).map(|_| queues()).collect(),
             hold: false,
             listener: ListenerId(0),
             authenticated: None,
@@ -294,10 +299,10 @@ impl Cluster {
             .filter(|&next| next <= until)
         {
             self.now = self.now.max(next);
-            self.tick();
+            self.settle();
         }
         self.now = until;
-        self.tick();
+        self.settle();
     }
 
     /// Lets seconds pass.
@@ -359,81 +364,114 @@ impl Cluster {
         self.settle();
     }
 
-    /// Moves batches and bytes until nothing moves any more.
+    /// Lets every shard take turns until nothing moves any more.
     pub fn settle(&mut self) {
         loop {
-            let batches = !self.hold && self.move_batches();
-            let replays = self.continue_replays();
-            let flushed = self.flush();
-            if !batches && !flushed && !replays {
+            let mut moved = false;
+            for index in 0..self.shards.len() {
+                moved |= self.turn(index);
+            }
+            if !moved {
                 return;
             }
         }
     }
 
-    fn tick(&mut self) {
-        let now = self.now;
-        self.shards.iter_mut().for_each(|shard| shard.tick(now));
-        self.settle();
-    }
-
-    /// As a tick does, which a test's clock does not bring by itself. True if there was something to go on with.
-    fn continue_replays(&mut self) -> bool {
-        let now = self.now;
-        let mut went_on = false;
-        for shard in &mut self.shards {
-            went_on |= shard.has_replays();
-            shard.continue_replays(now);
-        }
-        went_on
-    }
-
-    fn move_batches(&mut self) -> bool {
-        for (from, shard) in (0_u16..).zip(&mut self.shards) {
-            for (to, queue) in (0_u16..).zip(&mut self.on_the_way) {
-                queue.extend(shard.take_batches(to).map(|batch| (from, batch)));
-            }
-        }
+    /// A turn of a shard; whether anything moved.
+    fn turn(&mut self, index: usize) -> bool {
         let mut moved = false;
-        let now = self.now;
-        for (shard, queue) in self.shards.iter_mut().zip(&mut self.on_the_way) {
-            for (from, batch) in queue.drain(..) {
-                moved = true;
-                shard.receive_batch(now, from, &batch);
-                shard.recycle_batch(batch);
+        while let Some(step) = self.turns.get(index).map(Turn::step) {
+            let outcome = self.take_step(index, step, &mut moved);
+            if let Some(turn) = self.turns.get_mut(index)
+                && turn.advance(outcome) == Step::Wait
+            {
+                break;
             }
         }
         moved
     }
 
-    fn flush(&mut self) -> bool {
-        let mut flushed = false;
-        for index in 0..self.shards.len() {
-            let Some(shard) = self.shards.get_mut(index) else {
-                continue;
-            };
-            for id in shard.take_dirty() {
-                flushed = true;
-                flush_one(
-                    shard,
-                    self.now,
-                    id,
-                    self.clients.iter_mut().find(|c| c.shard == index && c.id == id),
-                );
+    fn take_step(&mut self, index: usize, step: Step, moved: &mut bool) -> Outcome {
+        let now = self.now;
+        let Some(shard) = self.shards.get_mut(index) else {
+            return Outcome::Done;
+        };
+        match step {
+            Step::Take { from, messages_max } => return self.take_from(index, from, messages_max, moved),
+            Step::Handle => self.take_unread(index, moved),
+            Step::RunTimers => {
+                *moved |= shard.has_replays();
+                shard.tick(now);
+            }
+            Step::Push => self.push(index, moved),
+            Step::Flush => {
+                self.flush(index, moved);
+                self.take_unread(index, moved);
+            }
+            Step::ChangeReceiving => drop(shard.take_receive_changes()),
+            // Connections are opened where their session lives, and closed when they are flushed.
+            Step::Wait | Step::Adopt | Step::Close => {}
+        }
+        Outcome::Done
+    }
+
+    fn take_from(&mut self, index: usize, from: u16, messages_max: usize, moved: &mut bool) -> Outcome {
+        let now = self.now;
+        let queue = self
+            .on_the_way
+            .get_mut(index)
+            .and_then(|queues| queues.get_mut(usize::from(from)));
+        let (Some(queue), Some(shard)) = (queue, self.shards.get_mut(index)) else {
+            return Outcome::Done;
+        };
+        for left in (0..queue.len().min(messages_max)).rev() {
+            let Some(batch) = queue.pop_front() else { break };
+            *moved = true;
+            shard.receive_batch(now, from, &batch);
+            shard.recycle_batch(batch);
+            if shard.turn_is_full() {
+                return Outcome::Full { left };
             }
         }
-        for connected in self
-            .clients
-            .iter_mut()
-            .filter(|connected| connected.reads && !connected.unread.is_empty())
-        {
-            flushed = true;
+        Outcome::Done
+    }
+
+    fn push(&mut self, index: usize, moved: &mut bool) {
+        let Some(shard) = self.shards.get_mut(index).filter(|_| !self.hold) else {
+            return;
+        };
+        for (to, queues) in (0_u16..).zip(&mut self.on_the_way) {
+            if let Some(queue) = queues.get_mut(index) {
+                let waiting = queue.len();
+                queue.extend(shard.take_batches(to));
+                *moved |= queue.len() > waiting;
+            }
+        }
+    }
+
+    fn flush(&mut self, index: usize, moved: &mut bool) {
+        let Some(shard) = self.shards.get_mut(index) else {
+            return;
+        };
+        for id in shard.take_dirty() {
+            *moved = true;
+            let mut clients = self.clients.iter_mut();
+            let connected = clients.find(|client| client.shard == index && client.id == id);
+            flush_one(shard, self.now, id, connected);
+        }
+    }
+
+    /// Clients read what waits for them.
+    fn take_unread(&mut self, index: usize, moved: &mut bool) {
+        let is_read =
+            |client: &&mut Connected| client.shard == index && client.reads && !client.unread.is_empty();
+        for connected in self.clients.iter_mut().filter(is_read) {
+            *moved = true;
             connected.received.append(&mut connected.unread);
-            if let Some(shard) = self.shards.get_mut(connected.shard).filter(|_| !connected.closed) {
+            if let Some(shard) = self.shards.get_mut(index).filter(|_| !connected.closed) {
                 shard.flushed(self.now, connected.id, 0);
             }
         }
-        flushed
     }
 }
 

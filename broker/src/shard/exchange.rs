@@ -6,52 +6,38 @@ use transport::ring::Token;
 
 use super::ShardLoop;
 use super::links::Parcel;
+use crate::turn::Outcome;
 
 impl ShardLoop {
-    /// Takes the batches that there are, then the connections that came before them: these bring bytes of their clients,
-    /// who may know what was pushed before, into queues that had been looked at already. So the queues are looked at once
-    /// more in between, and connections that come with that wait for the next turn.
-    ///
-    /// What they bring for clients is flushed in between when it is much: one batch may go to thousands of subscribers.
-    pub(super) fn take_parcels(&mut self) -> io::Result<()> {
-        self.take_queues()?;
-        let arrived = std::mem::take(&mut self.arrived);
-        if arrived.is_empty() {
-            return Ok(());
-        }
-        self.take_queues()?;
-        for handoff in arrived {
-            self.adopt(handoff);
-        }
-        Ok(())
-    }
-
-    fn take_queues(&mut self) -> io::Result<()> {
-        for from in self.others() {
-            // What comes while this goes on waits for the next turn, or a busy sender would keep this one for ever.
-            for _ in 0..self.links.waiting(self.index, from) {
-                let Some(parcel) = self.links.pop(self.index, from) else {
-                    break;
-                };
-                match parcel {
-                    Parcel::Batch(batch) => {
-                        self.logic.receive_batch(self.now, from, &batch);
-                        self.links.give_back(self.index, from, batch);
-                    }
-                    Parcel::Handoff(handoff) => self.arrived.push(*handoff),
+    /// Takes what another shard has sent. What comes while this goes on waits, or a busy sender would keep this shard for
+    /// ever; and it stops when much was written, as one batch may go to thousands of subscribers.
+    pub(super) fn take_from(&mut self, from: u16, messages_max: usize) -> Outcome {
+        let waiting = self.links.waiting(self.index, from).min(messages_max);
+        for left in (0..waiting).rev() {
+            match self.links.pop(self.index, from) {
+                Some(Parcel::Batch(batch)) => {
+                    self.logic.receive_batch(self.now, from, &batch);
+                    self.links.give_back(self.index, from, batch);
                 }
-                // As at the end of a turn: own parcels first.
-                if self.logic.turn_is_full() && self.push_parcels()? {
-                    self.flush();
-                }
+                Some(Parcel::Handoff(handoff)) => self.turn.arrived(handoff),
+                None => return Outcome::Done,
+            }
+            if self.logic.turn_is_full() {
+                return Outcome::Full { left };
             }
         }
-        Ok(())
+        Outcome::Done
     }
 
-    /// Pushes what is for other shards and wakes who sleeps; false if a queue is full. What does not fit stays with the
-    /// logic, which stops reading from those who fill it.
-    pub(super) fn push_parcels(&mut self) -> io::Result<bool> {
+    pub(super) fn adopt_arrived(&mut self) {
+        for handoff in self.turn.take_adoptable() {
+            self.adopt(*handoff);
+        }
+    }
+
+    /// Pushes what is for other shards and wakes who sleeps. What does not fit stays with the logic, which stops reading
+    /// from those who fill it.
+    pub(super) fn push_parcels(&mut self) -> io::Result<Outcome> {
         let mut woken = false;
         let mut all = true;
         for to in self.others() {
@@ -65,7 +51,7 @@ impl ShardLoop {
         if woken {
             self.ring.submit()?;
         }
-        Ok(all)
+        Ok(if all { Outcome::Done } else { Outcome::Blocked })
     }
 
     /// Whether something waits for room in another shard's queue.

@@ -1,12 +1,10 @@
 //! The loop of a shard: the thin shell of sockets, ring and TLS around the sans-IO logic.
 //!
-//! One turn: wait for the ring; take what other shards sent; handle completions; run timers; hand over what is for other
-//! shards; flush each connection that has something to say, once.
+//! What comes when in a turn is [`crate::turn`]'s to say, and with it the order that makes the shards agree; here each of
+//! its steps is done.
 //!
-//! Invariant, the happens-before rule: parcels of other shards are taken after the wait and *before* completions, and
-//! own parcels are pushed *before* anything is flushed. So whatever a client was told (SUBACK, PUBACK) is known to every
-//! shard that later hears from a client who acts on it. While a queue is full nothing is flushed.
-//! The loop never blocks but in [`Ring::wait`], and no `.await` stands inside a turn.
+//! Invariants: a step is done when [`Turn`] names it and at no other time; the loop never blocks but in [`Ring::wait`], and
+//! no `.await` stands inside a turn.
 
 mod accept;
 mod challenge;
@@ -41,6 +39,7 @@ use crate::in_effect::{Current, InEffect};
 use crate::limits;
 use crate::logic::{ConnectionId, LostCause, Shard};
 use crate::time::Timestamp;
+use crate::turn::{Outcome, Step, Turn};
 use connection::Connections;
 use greeting::{Greeting, Greetings};
 use links::Handoff;
@@ -88,8 +87,7 @@ pub(crate) struct ShardLoop {
     connections: Connections,
     /// Connections on their way to their home shards.
     handoffs: Vec<(u16, Box<Handoff>)>,
-    /// Connections that came home and are adopted in the next turn.
-    arrived: Vec<Handoff>,
+    turn: Turn<Box<Handoff>>,
     authentication: Arc<Authentication>,
     /// Of the policy that the logic goes by.
     policy_generation: u64,
@@ -159,7 +157,7 @@ impl ShardLoop {
             greetings: Greetings::default(),
             connections: Connections::default(),
             handoffs: Vec::new(),
-            arrived: Vec::new(),
+            turn: Turn::new(index, shards),
             authentication,
             policy_generation: 0,
             shut_down,
@@ -195,10 +193,37 @@ impl ShardLoop {
     }
 
     fn turn(&mut self) -> io::Result<()> {
+        loop {
+            let outcome = self.take_step(self.turn.step())?;
+            if self.turn.advance(outcome) == Step::Wait {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_step(&mut self, step: Step) -> io::Result<Outcome> {
+        match step {
+            Step::Wait => self.begin_turn()?,
+            Step::Take { from, messages_max } => return Ok(self.take_from(from, messages_max)),
+            Step::Adopt => self.adopt_arrived(),
+            Step::Handle => self.handle_completions(),
+            Step::RunTimers => self.run_timers(),
+            Step::Push => return self.push_parcels(),
+            Step::Flush => self.flush(),
+            Step::Close => self.lose_ended(),
+            Step::ChangeReceiving => self.change_receiving(),
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn begin_turn(&mut self) -> io::Result<()> {
         self.wait()?;
         self.now = Timestamp(monotonic_ns());
         self.take_settings();
-        self.take_parcels()?;
+        Ok(())
+    }
+
+    fn handle_completions(&mut self) {
         self.turn_bytes = 0;
         while self.turn_bytes < limits::TURN_BYTES_MAX
             && !self.logic.turn_is_full()
@@ -206,14 +231,6 @@ impl ShardLoop {
         {
             self.handle(completion);
         }
-        self.run_timers();
-        if self.push_parcels()? {
-            self.flush();
-            self.lose_ended();
-        }
-        // Last, as the flush is what lets publishers go on.
-        self.change_receiving();
-        Ok(())
     }
 
     /// After a reload: connections that are accepted from now on, and the logic, go by what was read.
@@ -242,7 +259,7 @@ impl ShardLoop {
         if self.is_blocked() {
             return Some(FULL_QUEUE_RETRY);
         }
-        let unfinished = !self.unflushed.is_empty() || !self.arrived.is_empty() || !self.ended.is_empty();
+        let unfinished = !self.unflushed.is_empty() || self.turn.has_arrivals() || !self.ended.is_empty();
         if self.logic.has_dirty() || unfinished {
             return Some(Duration::ZERO);
         }
@@ -376,7 +393,7 @@ impl ShardLoop {
         };
         let is_quiet = |from| self.links.waiting(self.index, from) == 0;
         let nothing_comes = || self.links.all_leave() && self.others().all(is_quiet);
-        let empty = || self.connections.is_empty() && self.arrived.is_empty() && self.greetings.is_empty();
+        let empty = || self.connections.is_empty() && !self.turn.has_arrivals() && self.greetings.is_empty();
         until <= self.now || (empty() && nothing_comes() && !self.is_blocked())
     }
 }

@@ -1,10 +1,9 @@
 //! A whole broker without a machine: several shards, their queues, sockets, clients and a clock in one thread, under a
 //! scheduler that draws everything from one seed.
 //!
-//! Invariants: nothing but the seed and the options decides what happens, so a seed replays. The shards' turns are those of the
-//! broker's shell (turn.rs): the completions are fixed first, then what other shards sent is taken, own batches are pushed
-//! before anything is flushed, and nothing is flushed while one does not fit. Each turn is cut into phases, and other
-//! shards run between them. Everything that the logic writes is compared with the [`crate::model`] at once.
+//! Invariants: nothing but the seed and the options decides what happens, so a seed replays. The order of a shard's turn is
+//! the broker's own ([`broker::turn`]), and other shards run between its steps. Everything that the logic writes is compared
+//! with the [`crate::model`] at once.
 
 mod alias;
 mod bytes;

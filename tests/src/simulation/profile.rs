@@ -86,6 +86,8 @@ pub(super) struct Profile {
     pub(super) gossip: u32,
     /// Percent of the subscriptions that are shared.
     pub(super) shared: u32,
+    /// Percent of the messages of other shards, and of the completions, behind which a turn counts as full.
+    pub(super) full_turns: u32,
     /// Whether clients send more before CONNACK.
     pub(super) pipelined: bool,
     /// Whether clients break the protocol.
@@ -112,6 +114,7 @@ impl Profile {
             full_sockets: pick(rng, &[0, 30]),
             gossip: pick(rng, &[0, 50, 100]),
             shared: pick(rng, &[0, 30, 80]),
+            full_turns: pick(rng, &[0, 0, 10, 50]),
             pipelined: rng.bool(),
             rude: rng.u32(0..4) == 0,
         }

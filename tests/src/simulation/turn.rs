@@ -1,4 +1,6 @@
-//! The turn of a shard, as the broker's shell takes it, in phases between which other shards run.
+//! The turn of a shard: the broker's own [`Turn`] says what comes next, and other shards run between its steps.
+//!
+//! Invariant: a step is done when [`Turn`] names it, unless a [`Fault`] is to be found.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -6,40 +8,21 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use broker::auth::Verdict;
 use broker::logic::{Batch, Peer, Shard, Timestamp};
 use broker::settings::ListenerId;
+use broker::turn::{Outcome, Step, Turn};
 
 use super::connection::Place;
 use super::profile::{Fault, chance};
 use super::world::World;
 use crate::model::{Checked, Moment};
 
-/// What comes next in a shard's turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// The completions are fixed.
-    Wait,
-    /// What the shard of that number sent is taken in. When all were looked at and connections have come, it is done once
-    /// more before they are adopted.
-    Drain {
-        /// From which shard.
-        from: usize,
-        /// For the second time.
-        again: bool,
-    },
-    /// Completions are handled.
-    Handle,
-    /// Timers run, batches are pushed.
-    Push,
-    /// Connections are flushed.
-    Flush,
-    /// Batches are pushed after the flush, by a shell with that fault.
-    PushLate,
-}
-
 /// A shard with its shell.
 #[derive(Debug)]
 pub(super) struct SimulatedShard {
     pub(super) logic: Shard,
-    pub(super) phase: Phase,
+    /// What comes next; the connections that it knows of are numbers.
+    pub(super) turn: Turn<usize>,
+    /// By a shell that flushes before it pushes: it has flushed, and the push is due.
+    flushed_early: bool,
     /// The time of this turn, and the step at which its completions were fixed.
     pub(super) now: Timestamp,
     pub(super) waited_at: u64,
@@ -48,25 +31,24 @@ pub(super) struct SimulatedShard {
     /// Connections at home here.
     pub(super) connections: Vec<usize>,
     handoffs: Vec<usize>,
-    /// Connections that came home; those that are adopted in this turn.
-    pub(super) arrived: Vec<usize>,
-    adopts: Vec<usize>,
     pub(super) unflushed: Vec<usize>,
+    /// Connections whose stream ended, to be lost after the flush.
+    ended: Vec<usize>,
 }
 
 impl SimulatedShard {
-    pub(super) fn new(logic: Shard) -> Self {
+    pub(super) fn new(logic: Shard, shard: usize, shards: usize) -> Self {
         Self {
             logic,
-            phase: Phase::Wait,
+            turn: Turn::new(index_of(shard), index_of(shards)),
+            flushed_early: false,
             now: Timestamp(0),
             waited_at: 0,
             greetings: Vec::new(),
             connections: Vec::new(),
             handoffs: Vec::new(),
-            arrived: Vec::new(),
-            adopts: Vec::new(),
             unflushed: Vec::new(),
+            ended: Vec::new(),
         }
     }
 
@@ -89,66 +71,49 @@ pub(super) enum Parcel {
 pub(super) type Queues = Vec<Vec<VecDeque<Parcel>>>;
 
 impl World {
-    /// Runs the next phase of a shard.
-    pub(super) fn run_phase(&mut self, shard: usize) -> Checked {
-        let phase = self.shards[shard].phase;
-        self.shards[shard].phase = match phase {
-            Phase::Wait => {
-                self.wait(shard);
-                Phase::Drain {
-                    from: 0,
-                    again: false,
+    /// Does the next step of a shard's turn.
+    pub(super) fn run_step(&mut self, shard: usize) -> Checked {
+        let outcome = match self.shards[shard].turn.step() {
+            Step::Wait => self.wait(shard),
+            Step::Take { from, messages_max } => self.take_from(shard, usize::from(from), messages_max)?,
+            Step::Adopt => self.adopt_arrived(shard)?,
+            Step::Handle => self.handle_completions(shard)?,
+            Step::RunTimers => self.run_timers(shard)?,
+            Step::Push if self.fault == Some(Fault::FlushesBeforePush) => {
+                if !std::mem::replace(&mut self.shards[shard].flushed_early, true) {
+                    // The push is another step, between which and the flush other shards run.
+                    return self.flush(shard).map(drop);
                 }
-            }
-            Phase::Drain { from, again } => {
-                self.drain(shard, from)?;
-                if from + 1 < self.shards.len() {
-                    Phase::Drain {
-                        from: from + 1,
-                        again,
-                    }
-                } else {
-                    self.adopt_arrived(shard, again)?
-                }
-            }
-            Phase::Handle => {
-                self.handle_completions(shard)?;
-                Phase::Push
-            }
-            Phase::Push => {
-                self.run_timers(shard)?;
-                if self.fault == Some(Fault::FlushesBeforePush) {
-                    self.flush(shard)?;
-                    Phase::PushLate
-                } else if self.push(shard) || self.fault == Some(Fault::FlushesWhileBlocked) {
-                    Phase::Flush
-                } else {
-                    Phase::Wait
-                }
-            }
-            Phase::PushLate => {
+                self.shards[shard].flushed_early = false;
                 self.push(shard);
-                Phase::Wait
+                Outcome::Blocked
             }
-            Phase::Flush => {
-                self.flush(shard)?;
-                Phase::Wait
+            Step::Push => match self.push(shard) {
+                Outcome::Blocked if self.fault == Some(Fault::FlushesWhileBlocked) => Outcome::Done,
+                outcome => outcome,
+            },
+            Step::Flush => self.flush(shard)?,
+            Step::Close => self.lose_ended(shard)?,
+            Step::ChangeReceiving => {
+                self.shards[shard].logic.take_receive_changes();
+                Outcome::Done
             }
         };
+        self.shards[shard].turn.advance(outcome);
         Ok(())
     }
 
     /// Runs what is left of a shard's turn.
     pub(super) fn run_turn(&mut self, shard: usize) -> Checked {
         loop {
-            self.run_phase(shard)?;
-            if self.shards[shard].phase == Phase::Wait {
+            self.run_step(shard)?;
+            if self.shards[shard].turn.step() == Step::Wait {
                 return Ok(());
             }
         }
     }
 
-    fn wait(&mut self, shard: usize) {
+    fn wait(&mut self, shard: usize) -> Outcome {
         let turning = &mut self.shards[shard];
         turning.now = self.now;
         turning.waited_at = self.step;
@@ -161,47 +126,55 @@ impl World {
             connection.end_is_ready =
                 connection.ended.is_some() && connection.ready == connection.up.len() && !paused;
         }
+        Outcome::Done
     }
 
-    fn drain(&mut self, shard: usize, from: usize) -> Checked {
-        while let Some(parcel) = self.queues[from][shard].pop_front() {
+    /// Whether the shell has written so much that a flush is due; now and then it has though it is little.
+    fn is_full(&mut self, shard: usize) -> bool {
+        let drawn = !self.settling && chance(&mut self.rng, self.profile.full_turns);
+        drawn || self.shards[shard].logic.turn_is_full()
+    }
+
+    fn take_from(&mut self, shard: usize, from: usize, messages_max: usize) -> Checked<Outcome> {
+        let waiting = self.queues[from][shard].len().min(messages_max);
+        for left in (0..waiting).rev() {
+            let Some(parcel) = self.queues[from][shard].pop_front() else {
+                break;
+            };
             self.moved = true;
             match parcel {
-                Parcel::Batch(batch, published) => {
-                    let hit = self.fault.is_some() && chance(&mut self.rng, 20);
-                    let turning = &mut self.shards[shard];
-                    let now = turning.now;
-                    self.model.arrive(from, shard, published, now.0);
-                    if !(hit && self.fault == Some(Fault::LosesBatches)) {
-                        turning.logic.receive_batch(now, index_of(from), &batch);
-                    }
-                    if hit && self.fault == Some(Fault::RepeatsBatches) {
-                        turning.logic.receive_batch(now, index_of(from), &batch);
-                    }
-                    self.shards[from].logic.recycle_batch(batch);
-                    self.note(|| format!("shard {shard} takes a batch of {from} (up to {published})"));
-                    self.observe(shard)?;
-                }
+                Parcel::Batch(batch, published) => self.take_batch(shard, from, batch, published)?,
                 Parcel::Handoff(number) if self.fault == Some(Fault::AdoptsAtOnce) => self.adopt(number)?,
-                Parcel::Handoff(number) => self.shards[shard].arrived.push(number),
+                Parcel::Handoff(number) => self.shards[shard].turn.arrived(number),
+            }
+            if self.is_full(shard) {
+                return Ok(Outcome::Full { left });
             }
         }
-        Ok(())
+        Ok(Outcome::Done)
     }
 
-    /// All queues were looked at: adopts those who were there the time before, or looks at the queues once more.
-    fn adopt_arrived(&mut self, shard: usize, again: bool) -> Checked<Phase> {
+    fn take_batch(&mut self, shard: usize, from: usize, batch: Batch, published: u64) -> Checked {
+        let hit = self.fault.is_some() && chance(&mut self.rng, 20);
         let turning = &mut self.shards[shard];
-        if !again {
-            turning.adopts = std::mem::take(&mut turning.arrived);
-            if !turning.adopts.is_empty() {
-                return Ok(Phase::Drain { from: 0, again: true });
-            }
+        let now = turning.now;
+        self.model.arrive(from, shard, published, now.0);
+        if !(hit && self.fault == Some(Fault::LosesBatches)) {
+            turning.logic.receive_batch(now, index_of(from), &batch);
         }
-        for number in std::mem::take(&mut turning.adopts) {
+        if hit && self.fault == Some(Fault::RepeatsBatches) {
+            turning.logic.receive_batch(now, index_of(from), &batch);
+        }
+        self.shards[from].logic.recycle_batch(batch);
+        self.note(|| format!("shard {shard} takes a batch of {from} (up to {published})"));
+        self.observe(shard)
+    }
+
+    fn adopt_arrived(&mut self, shard: usize) -> Checked<Outcome> {
+        for number in self.shards[shard].turn.take_adoptable() {
             self.adopt(number)?;
         }
-        Ok(Phase::Handle)
+        Ok(Outcome::Done)
     }
 
     /// A connection comes home, with the bytes that were read until now.
@@ -226,25 +199,36 @@ impl World {
         self.feed(number, unread)
     }
 
-    fn handle_completions(&mut self, shard: usize) -> Checked {
+    /// Completions in any order; those that a full turn does not come to are there in the next one.
+    fn handle_completions(&mut self, shard: usize) -> Checked<Outcome> {
         for number in self.shards[shard].greetings.clone() {
             self.greet(shard, number)?;
         }
         let mut connections = self.shards[shard].connections.clone();
         self.rng.shuffle(&mut connections);
         for number in connections {
+            if self.is_full(shard) {
+                break;
+            }
             self.complete_send(shard, number)?;
             let ready = self.connections[number].ready;
             self.feed(number, ready)?;
             let connection = &self.connections[number];
-            if connection.end_is_ready
-                && connection.up.is_empty()
-                && let Place::Home(id) = connection.place
-            {
+            if connection.end_is_ready && connection.up.is_empty() && !connection.is_gone() {
+                self.shards[shard].ended.push(number);
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Loses the connections whose clients ended the stream, as their answers are out.
+    fn lose_ended(&mut self, shard: usize) -> Checked<Outcome> {
+        for number in std::mem::take(&mut self.shards[shard].ended) {
+            if let Place::Home(id) = self.connections[number].place {
                 self.lose(shard, number, id)?;
             }
         }
-        Ok(())
+        Ok(Outcome::Done)
     }
 
     /// The CONNECT, once it is whole, says where the connection's home is.
@@ -273,7 +257,7 @@ impl World {
         self.shards[shard].connections.retain(|&other| other != number);
     }
 
-    fn run_timers(&mut self, shard: usize) -> Checked {
+    fn run_timers(&mut self, shard: usize) -> Checked<Outcome> {
         let now = self.shards[shard].now;
         for number in self.shards[shard].connections.clone() {
             if self.connections[number]
@@ -292,7 +276,8 @@ impl World {
         if self.fault != Some(Fault::NeverTicks) {
             self.shards[shard].logic.tick(now);
         }
-        self.observe(shard)
+        self.observe(shard)?;
+        Ok(Outcome::Done)
     }
 
     /// Those that the broker did not read from are not to blame for their silence.
@@ -305,11 +290,10 @@ impl World {
         }
     }
 
-    /// Pushes what fits; false if something does not.
-    fn push(&mut self, shard: usize) -> bool {
+    /// Pushes what fits.
+    fn push(&mut self, shard: usize) -> Outcome {
         let published = self.model.published(shard);
         let turning = &mut self.shards[shard];
-        turning.logic.take_receive_changes();
         for to in (0..self.queues.len()).filter(|&to| to != shard) {
             let queue = &mut self.queues[shard][to];
             while queue.len() < self.profile.parcels_max {
@@ -326,7 +310,11 @@ impl World {
                 self.moved = true;
             }
         }
-        !turning.is_blocked(self.queues.len())
+        if turning.is_blocked(self.queues.len()) {
+            Outcome::Blocked
+        } else {
+            Outcome::Done
+        }
     }
 }
 

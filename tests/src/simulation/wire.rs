@@ -2,6 +2,7 @@
 
 use broker::limits;
 use broker::logic::{ConnectionId, LostCause};
+use broker::turn::Outcome;
 
 use super::connection::Place;
 use super::world::World;
@@ -88,7 +89,7 @@ impl World {
         self.observe(shard)
     }
 
-    pub(super) fn flush(&mut self, shard: usize) -> Checked {
+    pub(super) fn flush(&mut self, shard: usize) -> Checked<Outcome> {
         for number in std::mem::take(&mut self.shards[shard].unflushed) {
             self.flush_connection(shard, number)?;
         }
@@ -100,7 +101,8 @@ impl World {
                 self.flush_connection(shard, number)?;
             }
         }
-        self.check_idle(shard)
+        self.check_idle(shard)?;
+        Ok(Outcome::Done)
     }
 
     fn flush_connection(&mut self, shard: usize, number: usize) -> Checked {

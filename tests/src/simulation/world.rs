@@ -6,6 +6,7 @@ use std::sync::Arc;
 use broker::limits;
 use broker::logic::{Shard, ShardCounters, Timestamp, shard_counters};
 use broker::settings::Settings;
+use broker::turn::Step;
 use fastrand::Rng;
 use mqtt::Packet;
 use mqtt::packet::Publish;
@@ -14,7 +15,7 @@ use super::Ran;
 use super::client::Client;
 use super::connection::{Connection, Place};
 use super::profile::{Fault, Options, Profile, chance};
-use super::turn::{Phase, Queues, SimulatedShard, index_of};
+use super::turn::{Queues, SimulatedShard, index_of};
 use crate::model::{Bounds, Checked, Model};
 
 /// Everything there is.
@@ -59,12 +60,8 @@ impl World {
         });
         let shard = |index| {
             let (settings, counters) = (Arc::clone(&settings), Arc::clone(&counters));
-            SimulatedShard::new(Shard::new(
-                index_of(index),
-                index_of(profile.shards),
-                settings,
-                counters,
-            ))
+            let logic = Shard::new(index_of(index), index_of(profile.shards), settings, counters);
+            SimulatedShard::new(logic, index, profile.shards)
         };
         let shards: Vec<_> = (0..profile.shards).map(shard).collect();
         let queues = || (0..profile.shards).map(|_| Default::default()).collect();
@@ -131,7 +128,7 @@ impl World {
                 if chance(&mut self.rng, self.profile.whole_turns) {
                     self.run_turn(shard)
                 } else {
-                    self.run_phase(shard)
+                    self.run_step(shard)
                 }
             }
             55..=84 => self.act(client),
@@ -172,7 +169,7 @@ impl World {
     fn is_exchanged(&self) -> bool {
         let shards = self.shards.len();
         let at_rest = |shard: &SimulatedShard| {
-            shard.phase == Phase::Wait && !shard.is_blocked(shards) && shard.arrived.is_empty()
+            shard.turn.step() == Step::Wait && !shard.is_blocked(shards) && !shard.turn.has_arrivals()
         };
         self.queues.iter().flatten().all(VecDeque::is_empty) && self.shards.iter().all(at_rest)
     }
@@ -188,7 +185,7 @@ impl World {
             for client in 0..self.clients.len() {
                 self.read_all(client)?;
             }
-            let between = self.shards.iter().any(|shard| shard.phase != Phase::Wait);
+            let between = self.shards.iter().any(|shard| shard.turn.step() != Step::Wait);
             if !self.moved && !between {
                 return Ok(());
             }

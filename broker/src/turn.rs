@@ -1,0 +1,167 @@
+//! The order of a shard's work, without I/O: one object says what comes next, and whoever drives it does that.
+//!
+//! The shell (`shard/mod.rs`), the simulator, the test cluster and the benches all drive a [`Turn`], so that what the
+//! simulator tests is what the broker does. A driver does the step that [`Turn::step`] names, and says by
+//! [`Turn::advance`] how it went:
+//!
+//! ```text
+//! Wait ─► Take (each other shard) ─► Adopt ─► Handle ─► RunTimers ─► Push ─► Flush ─► Close ─► ChangeReceiving ─► Wait
+//!            │ the turn is full       (only after a second look at all      │ blocked                 ▲
+//!            ▼                         queues)                              └─────────────────────────┘
+//!          Push ─► Flush ─► Take what is left
+//! ```
+//!
+//! Invariants, each with its reason. Together they are the happens-before rule: what a client was sent (SUBACK, PUBACK, a
+//! message) is known to every shard that later handles bytes of a client who acts on it.
+//! - Everything for other shards is pushed before anything is flushed, and while a queue is full nothing is flushed: a
+//!   client learns of nothing that another shard cannot know of. This also slows publishers that fill the queue.
+//! - The completions are fixed in `Wait`, before the queues are looked at, and handled after them: bytes that a client
+//!   sent because of what it was told are in a completion after the message that tells this shard.
+//! - A connection that is transferred brings bytes that were read elsewhere, perhaps after another queue was looked at. So
+//!   all queues are looked at once more before it is adopted; one that comes with the second look waits for the next turn.
+//! - What a connection leaves behind when it breaks (a Will) is for other shards too, so it is closed after the flush and
+//!   what it causes goes out in the next turn, behind its batches.
+//! - A step takes what was there when it began, so a turn ends although others keep sending.
+//!
+//! What breaks them: a driver that does a step at another time than it is named. The simulator has such drivers
+//! (`tests/src/simulation/profile.rs`, `Fault`), and a test that finds each of them.
+
+/// What a shard does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Wait for something to happen, and fix the completions of this turn.
+    Wait,
+    /// Take the messages that another shard has sent.
+    Take {
+        /// That shard.
+        from: u16,
+        /// At most so many of those that are there when the step begins.
+        messages_max: usize,
+    },
+    /// Adopt the connections of [`Turn::take_adoptable`].
+    Adopt,
+    /// Handle completions, until there are no more or the turn is full.
+    Handle,
+    /// Do what is due by the clock.
+    RunTimers,
+    /// Push what is for other shards into their queues.
+    Push,
+    /// Send what is for clients, once for each connection.
+    Flush,
+    /// Close the connections that ended or broke.
+    Close,
+    /// Pause and resume reading, where the logic asks for it: last, as the flush lets publishers go on.
+    ChangeReceiving,
+}
+
+/// How a step went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All that there was to do is done.
+    Done,
+    /// [`Step::Take`] stopped as so much was written for clients that a flush is due.
+    Full {
+        /// So many of the messages that it was to take are left.
+        left: usize,
+    },
+    /// [`Step::Push`] found a queue without room for all of it.
+    Blocked,
+}
+
+/// The turns of one shard; `T` is a connection that another shard transfers to this one.
+#[derive(Debug)]
+pub struct Turn<T> {
+    shard: u16,
+    shards: u16,
+    step: Step,
+    /// What goes on after a flush in the middle of a turn.
+    interrupted: Option<Step>,
+    /// Connections that came since the queues were last looked at twice.
+    arrived: Vec<T>,
+    /// Connections that came before the second look.
+    adoptable: Vec<T>,
+}
+
+impl<T> Turn<T> {
+    /// The turns of that shard out of `shards`; the first one begins with [`Step::Wait`].
+    #[must_use]
+    pub fn new(shard: u16, shards: u16) -> Self {
+        Self {
+            shard,
+            shards,
+            step: Step::Wait,
+            interrupted: None,
+            arrived: Vec::new(),
+            adoptable: Vec::new(),
+        }
+    }
+
+    /// What is to be done now.
+    #[inline]
+    #[must_use]
+    pub fn step(&self) -> Step {
+        self.step
+    }
+
+    /// The step was done: what comes next.
+    #[inline]
+    pub fn advance(&mut self, outcome: Outcome) -> Step {
+        self.step = match (self.step, outcome) {
+            (Step::Wait, _) => self.take_from(0).unwrap_or(Step::Handle),
+            (Step::Take { from, .. }, Outcome::Full { left }) => {
+                let messages_max = left;
+                self.interrupted = Some(Step::Take { from, messages_max });
+                Step::Push
+            }
+            (Step::Take { from, .. }, _) => self.after_queue(from),
+            (Step::Adopt, _) => Step::Handle,
+            (Step::Handle, _) => Step::RunTimers,
+            (Step::RunTimers, _) => Step::Push,
+            (Step::Push, Outcome::Blocked) => self.interrupted.take().unwrap_or(Step::ChangeReceiving),
+            (Step::Push, _) => Step::Flush,
+            (Step::Flush, _) => self.interrupted.take().unwrap_or(Step::Close),
+            (Step::Close, _) => Step::ChangeReceiving,
+            (Step::ChangeReceiving, _) => Step::Wait,
+        };
+        self.step
+    }
+
+    /// A connection came with the messages of another shard.
+    pub fn arrived(&mut self, connection: T) {
+        self.arrived.push(connection);
+    }
+
+    /// The connections to adopt in [`Step::Adopt`], in the order in which they came.
+    pub fn take_adoptable(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.adoptable)
+    }
+
+    /// Whether connections wait for a turn to adopt them.
+    #[must_use]
+    pub fn has_arrivals(&self) -> bool {
+        !self.arrived.is_empty() || !self.adoptable.is_empty()
+    }
+
+    /// The first other shard's queue from that number on, if there is one.
+    fn take_from(&self, from: u16) -> Option<Step> {
+        let from = if from == self.shard { from + 1 } else { from };
+        let messages_max = usize::MAX;
+        (from < self.shards).then_some(Step::Take { from, messages_max })
+    }
+
+    /// A queue was looked at: the next one; behind the last one all of them once more, if connections came.
+    fn after_queue(&mut self, from: u16) -> Step {
+        if let Some(next) = self.take_from(from + 1) {
+            return next;
+        }
+        if !self.adoptable.is_empty() {
+            return Step::Adopt;
+        }
+        std::mem::swap(&mut self.arrived, &mut self.adoptable);
+        let again = self.take_from(0).filter(|_| !self.adoptable.is_empty());
+        again.unwrap_or(Step::Handle)
+    }
+}
+
+#[cfg(test)]
+mod tests;
