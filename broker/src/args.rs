@@ -8,10 +8,8 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 use crate::certs::CertsArgs;
+use crate::exit_code::EXIT_INVALID;
 use crate::passwd::PasswdArgs;
-
-/// Exit code for a command line or a configuration that cannot be used; mosquitto's.
-pub const EXIT_INVALID: u8 = 3;
 
 /// An MQTT broker.
 #[derive(Clone, Debug, Default, Parser)]

@@ -12,21 +12,25 @@ pub mod auth;
 mod bind;
 pub mod certs;
 pub mod config;
+pub mod exit_code;
+pub mod files;
 mod health;
 mod http;
 mod in_effect;
 pub mod limits;
+mod listener_tls;
 pub mod log;
 pub mod logic;
 mod monitor;
 pub mod passphrase;
 pub mod passwd;
-mod privileges;
+pub mod privileges;
 mod reload;
 mod server;
 pub mod settings;
 mod shard;
 mod systemd;
+mod thread_priority;
 pub mod time;
 pub mod turn;
 
@@ -57,7 +61,7 @@ where
         Ok(configuration) => configuration,
         Err(error) => {
             complain(&error);
-            return ExitCode::from(args::EXIT_INVALID);
+            return ExitCode::from(exit_code::EXIT_INVALID);
         }
     };
     if args.test_config {
@@ -78,7 +82,7 @@ where
         Err(error) => {
             tracing::error!("{error}");
             match error {
-                ServerError::Access(_) => ExitCode::from(args::EXIT_INVALID),
+                ServerError::Access(_) => ExitCode::from(exit_code::EXIT_INVALID),
                 _ => ExitCode::FAILURE,
             }
         }
@@ -87,13 +91,13 @@ where
 
 /// `--test-config`: shows what would be in effect.
 fn test(configuration: &config::Configuration) -> ExitCode {
-    if let Err(error) = auth::Policy::load(&server::access_files(configuration), None) {
+    if let Err(error) = auth::Policy::load(&configuration.access_files(), None) {
         complain(&error);
-        return ExitCode::from(args::EXIT_INVALID);
+        return ExitCode::from(exit_code::EXIT_INVALID);
     }
     if let Some(sentence) = configuration.listeners.iter().find_map(unreadable_tls_file) {
         complain(&sentence);
-        return ExitCode::from(args::EXIT_INVALID);
+        return ExitCode::from(exit_code::EXIT_INVALID);
     }
     // Whoever reads may stop reading before the end: that is no failure of the configuration.
     let _read = write!(std::io::stdout(), "{}", configuration.effective());

@@ -54,6 +54,18 @@ pub struct LogSettings {
     pub facility: u8,
 }
 
+impl LogSettings {
+    /// The files that the log goes to.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.destinations
+            .iter()
+            .filter_map(|destination| match destination {
+                LogDestination::File(path) => Some(path.as_path()),
+                LogDestination::Stdout | LogDestination::Stderr | LogDestination::Syslog => None,
+            })
+    }
+}
+
 /// Where log lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogDestination {
@@ -436,11 +448,8 @@ struct Destinations {
 impl Destinations {
     fn open(settings: &LogSettings) -> Result<Self, LogError> {
         let destinations = &settings.destinations;
-        let paths = destinations.iter().filter_map(|destination| match destination {
-            LogDestination::File(path) => Some(path),
-            LogDestination::Stdout | LogDestination::Stderr | LogDestination::Syslog => None,
-        });
-        let files = paths
+        let files = settings
+            .files()
             .map(|path| open_file(path).map(Mutex::new))
             .collect::<Result<Vec<_>, _>>()?;
         let wants_syslog = destinations.contains(&LogDestination::Syslog);

@@ -7,16 +7,24 @@ use std::path::Path;
 
 use nix::unistd::{Gid, Uid, User, initgroups, setgid, setuid};
 
-use crate::config::{Configuration, RunAs};
-use crate::log::LogDestination;
+/// A user of this system, looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemUser {
+    /// The name.
+    pub name: String,
+    /// The user's number.
+    pub uid: u32,
+    /// The number of its primary group.
+    pub gid: u32,
+}
 
 /// The user of this name.
 ///
 /// # Errors
 /// There is none, or the system's users cannot be read.
-pub(crate) fn find(name: &str) -> Result<RunAs, String> {
+pub(crate) fn find(name: &str) -> Result<SystemUser, String> {
     match User::from_name(name) {
-        Ok(Some(user)) => Ok(RunAs {
+        Ok(Some(user)) => Ok(SystemUser {
             name: user.name,
             uid: user.uid.as_raw(),
             gid: user.gid.as_raw(),
@@ -27,27 +35,19 @@ pub(crate) fn find(name: &str) -> Result<RunAs, String> {
 }
 
 /// Who a broker becomes that was started as root and told nothing, as with mosquitto; `None` where there is neither user.
-pub(crate) fn default() -> Option<RunAs> {
+pub(crate) fn default() -> Option<SystemUser> {
     DEFAULTS.into_iter().find_map(|name| find(name).ok())
 }
 
 const DEFAULTS: [&str; 2] = ["mosquitto", "nobody"];
 
-/// Becomes the configuration's user, with all threads. What was made as root and is written again later becomes that
-/// user's too.
+/// Becomes the user, with all threads. `files` are those that were made as root and are written again later: they become
+/// the user's too.
 ///
 /// # Errors
 /// What the system says.
-pub(crate) fn drop_to(user: &RunAs, configuration: &Configuration) -> io::Result<()> {
-    let logs = configuration
-        .log
-        .destinations
-        .iter()
-        .filter_map(|destination| match destination {
-            LogDestination::File(path) => Some(path.as_path()),
-            _ => None,
-        });
-    for path in logs.chain(configuration.pid_file.as_deref()) {
+pub(crate) fn drop_to<'a>(user: &SystemUser, files: impl IntoIterator<Item = &'a Path>) -> io::Result<()> {
+    for path in files {
         give(path, user)?;
     }
     let name = std::ffi::CString::new(user.name.as_str())?;
@@ -58,7 +58,7 @@ pub(crate) fn drop_to(user: &RunAs, configuration: &Configuration) -> io::Result
     Ok(())
 }
 
-fn give(path: &Path, user: &RunAs) -> io::Result<()> {
+fn give(path: &Path, user: &SystemUser) -> io::Result<()> {
     // Only what lies on a disk: a log may go to a device.
     if path.is_file() {
         std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid))?;

@@ -11,12 +11,14 @@ use std::time::Instant;
 use transport::tls::TlsConfigError;
 
 use crate::args::Args;
-use crate::auth::Authentication;
-use crate::config::{self, ConfigError, Configuration, ListenerSocket, RunAs};
+use crate::auth::{Authentication, warn_of_world_readable};
+use crate::config::{self, Configuration, ListenerSocket};
+use crate::files::FileError;
 use crate::in_effect::{Current, InEffect, ListenerInEffect};
+use crate::listener_tls::tls_of_listeners;
 use crate::log::{Log, LogError, NOTICE, PreparedLog};
 use crate::passphrase::Passphrases;
-use crate::server::{access_files, tls_configs, warn_of_modes};
+use crate::privileges::SystemUser;
 use crate::settings::ListenerSettings;
 use crate::systemd;
 
@@ -24,7 +26,7 @@ use crate::systemd;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReloadError {
     #[error("{0}")]
-    Configuration(#[from] ConfigError),
+    Configuration(#[from] FileError),
     #[error("{0}")]
     Tls(#[from] TlsConfigError),
     #[error("{0}")]
@@ -41,7 +43,7 @@ pub(crate) struct Reloader {
     /// The listeners that were opened at start, in the order of their numbers.
     pub(crate) listeners: Vec<ListenerSocket>,
     pub(crate) pid_file: Option<PathBuf>,
-    pub(crate) user: Option<RunAs>,
+    pub(crate) user: Option<SystemUser>,
 }
 
 impl Reloader {
@@ -73,8 +75,8 @@ impl Reloader {
                 .retain(|warning| !warning.contains("user has no effect"));
         }
         let (configuration, warnings) = self.fit(read);
-        let tls = tls_configs(&configuration, &self.passphrases)?;
-        let files = access_files(&configuration);
+        let tls = tls_of_listeners(&configuration, &self.passphrases)?;
+        let files = configuration.access_files();
         let policy = self.authentication.load(&files)?;
         let log = PreparedLog::open(&configuration.log)?;
         // Nothing can fail from here on.
@@ -82,7 +84,7 @@ impl Reloader {
         for warning in configuration.warnings.iter().chain(&warnings) {
             tracing::warn!("{warning}");
         }
-        warn_of_modes(&files);
+        warn_of_world_readable(&files);
         let settings = Arc::new(configuration.settings);
         self.authentication.replace(Arc::clone(&settings), files, policy);
         tracing::info!("Reloaded the password and ACL files.");

@@ -19,15 +19,17 @@ use signal_hook::iterator::Signals;
 use transport::clock::monotonic_ns;
 use transport::ring::{Ring, RingError, RingOptions};
 use transport::socket;
-use transport::tls::{self, ServerSide, ServerTls, TlsConfigError};
+use transport::tls::TlsConfigError;
 
 use crate::args::Args;
-use crate::auth::{AccessFiles, Authentication, Policy, world_readable};
+use crate::auth::{AccessFiles, Authentication, Policy, warn_of_world_readable};
 use crate::bind::{self, BindError, Listening};
-use crate::config::{ConfigError, Configuration, ListenerSocket, ListenerTls, Protocol};
+use crate::config::{Configuration, ListenerSocket, Protocol};
+use crate::files::FileError;
 use crate::health::Health;
 use crate::http::{Api, Pages, State, described};
 use crate::in_effect::{Current, InEffect, ListenerInEffect};
+use crate::listener_tls::tls_of_listeners;
 use crate::log::Log;
 use crate::logic::{Shard, ShardCounters, shard_counters};
 use crate::monitor::Monitor;
@@ -101,7 +103,7 @@ pub enum ServerError {
     Pages(#[source] io::Error),
     /// Password or ACL files.
     #[error("{0}")]
-    Access(#[from] ConfigError),
+    Access(#[from] FileError),
     /// The threads that check passwords cannot be started.
     #[error("cannot start the threads that check passwords: {0}")]
     Authentication(#[source] io::Error),
@@ -115,12 +117,12 @@ pub enum ServerError {
 /// # Errors
 /// Why it could not start or go on, in one sentence with what to do.
 pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(), ServerError> {
-    let files = access_files(configuration);
+    let files = configuration.access_files();
     let policy = Policy::load(&files, None)?;
     check_io_uring()?;
     socket::raise_descriptor_limit();
     let passphrases = Passphrases::default();
-    let tls = tls_configs(configuration, &passphrases)?;
+    let tls = tls_of_listeners(configuration, &passphrases)?;
     passphrases.forget_terminal();
     let current = Arc::new(Current::new(
         in_effect(configuration, tls),
@@ -223,7 +225,8 @@ fn become_user(configuration: &Configuration) -> Result<(), ServerError> {
         tracing::warn!("The broker runs as root: `user NAME` in the configuration makes it give that up.");
         return Ok(());
     };
-    privileges::drop_to(&user, configuration).map_err(|source| ServerError::User {
+    let files = configuration.log.files().chain(configuration.pid_file.as_deref());
+    privileges::drop_to(&user, files).map_err(|source| ServerError::User {
         name: user.name.clone(),
         source,
     })?;
@@ -272,71 +275,13 @@ fn start_api(
     Api::start(sockets, state).map_err(ServerError::Pages)
 }
 
-/// The TLS of every listener, at the index of the listener; passphrases are asked for here, before anything is opened.
-pub(crate) fn tls_configs(
-    configuration: &Configuration,
-    passphrases: &Passphrases,
-) -> Result<Vec<Option<Arc<ServerConfig>>>, TlsConfigError> {
-    let make = |tls: &ListenerTls| {
-        let side = tls_side(tls, passphrases)?;
-        for warning in &side.warnings {
-            tracing::warn!("{warning}");
-        }
-        Ok(side.config)
-    };
-    configuration
-        .listeners
-        .iter()
-        .map(|listener| listener.tls.as_ref().map(make).transpose())
-        .collect()
-}
-
-/// The TLS of a listener from its files as they are now.
-fn tls_side(tls: &ListenerTls, passphrases: &Passphrases) -> Result<ServerSide, TlsConfigError> {
-    let wanted = ServerTls {
-        certificate_chain: &tls.certificate_chain,
-        private_key: &tls.private_key,
-        client_ca: tls.client_ca.as_deref(),
-        client_ca_folder: tls.client_ca_folder.as_deref(),
-        revocation_list: tls.revocation_list.as_deref(),
-        require_client_certificate: tls.require_client_certificate,
-        accept_version_1: tls.accept_version_1,
-        ignore_client_dates: tls.ignore_client_dates,
-        version_min: tls.version_min,
-        ciphers: tls.ciphers.as_deref(),
-        ciphers_tls13: tls.ciphers_tls13.as_deref(),
-    };
-    let source = passphrases.for_listener(tls.key_passphrase_file.as_deref());
-    tls::server(&wanted, &source)
-}
-
-/// The password and ACL files of each listener.
-pub(crate) fn access_files(configuration: &Configuration) -> Vec<AccessFiles> {
-    configuration
-        .listeners
-        .iter()
-        .map(|listener| listener.access.clone())
-        .collect()
-}
-
-/// Tells which of the files everybody may read.
-pub(crate) fn warn_of_modes(files: &[AccessFiles]) {
-    for path in world_readable(files) {
-        tracing::warn!(
-            "{} may be read by every user of this machine: `chmod 0600 {}` mends it.",
-            path.display(),
-            path.display()
-        );
-    }
-}
-
 fn start_authentication(
     configuration: &Configuration,
     files: Vec<AccessFiles>,
     policy: Policy,
     links: &Arc<Links>,
 ) -> Result<Arc<Authentication>, ServerError> {
-    warn_of_modes(&files);
+    warn_of_world_readable(&files);
     let settings = Arc::new(configuration.settings.clone());
     let links = Arc::clone(links);
     let shards = configuration.shards.get();

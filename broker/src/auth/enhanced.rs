@@ -13,13 +13,13 @@ use mqtt::packet::Auth;
 use mqtt::property::{PropertiesBuf, Property};
 
 use super::password_file::PasswordFile;
-use super::scram::{self, METHOD, ScramError};
+use super::scram::{self, METHOD, ScramError, ScramExchange, ScramProof};
 use crate::limits;
 
 /// An exchange that waits for the client's AUTH.
 #[derive(Debug)]
 pub struct Exchange {
-    scram: scram::Exchange,
+    scram: ScramExchange,
 }
 
 /// A client that proved who it is.
@@ -76,7 +76,7 @@ impl Exchange {
             why: "the Authentication Method is not offered here",
         })?;
         let find = |user: &str| file.scram_challenge(user);
-        let (scram, first) = scram::Exchange::begin(bounded(data)?, &nonces.next(), find).map_err(refused)?;
+        let (scram, first) = ScramExchange::begin(bounded(data)?, &nonces.next(), find).map_err(refused)?;
         Ok((Exchange { scram }, first.into_bytes()))
     }
 
@@ -93,7 +93,7 @@ impl Exchange {
         }
         check_method(auth)?;
         let data = bounded(auth.properties.authentication_data())?;
-        let scram::Proof {
+        let ScramProof {
             user,
             verifier,
             server_final,

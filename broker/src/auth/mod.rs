@@ -2,22 +2,23 @@
 //!
 //! The way of a CONNECT: the accepting shard asks [`Authentication::check`] before the connection moves to its home, so
 //! nothing of a session is touched for a client that was not let in. What takes time is computed by the threads of
-//! `verifier.rs`, and the answer is fetched with [`Authentication::next_answer`]. The home shard then takes the client's
+//! `password_checks.rs`, and the answer is fetched with [`Authentication::next_answer`]. The home shard then takes the client's
 //! [`acl::Access`] from the [`Policy`]. A CONNECT that names an Authentication Method goes by
 //! [`Authentication::begin_exchange`] instead, and is as decided before it moves.
 //!
 //! Invariants: a password is neither kept nor logged. What a wrong password costs does not depend on whether the user
 //! exists. A reload replaces the policy as a whole or not at all.
 
+mod access_file;
 pub mod acl;
 mod back_off;
 pub mod enhanced;
-mod file;
+mod hash_text;
 pub mod password;
+mod password_checks;
 pub mod password_file;
 mod policy;
 pub mod scram;
-mod verifier;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,11 +31,12 @@ use transport::clock::monotonic_ns;
 
 use self::back_off::{BackOff, Source};
 use self::enhanced::{Exchange, Nonces, Proof, Refusal};
+use self::password_checks::{PasswordCheck, PasswordChecks};
 use self::password_file::PasswordFile;
-pub use self::policy::{AccessFiles, Policy, world_readable};
-pub(crate) use self::verifier::give_way_to_shards;
-use self::verifier::{Job, Verifier};
-use crate::config::ConfigError;
+pub(crate) use self::policy::warn_of_world_readable;
+pub use self::policy::{AccessFiles, Policy};
+
+use crate::files::FileError;
 use crate::limits;
 use crate::settings::{ListenerId, Settings};
 use crate::time::Timestamp;
@@ -56,7 +58,7 @@ pub enum Verdict {
 
 /// What a client said in CONNECT, and where it is.
 #[derive(Clone, Copy)]
-pub struct Request<'a> {
+pub struct Credentials<'a> {
     /// The listener.
     pub listener: ListenerId,
     /// The client's address.
@@ -72,13 +74,13 @@ pub struct Request<'a> {
 pub enum Check {
     /// The verdict.
     Decided(Verdict),
-    /// An [`Answer`] with the ticket will come.
+    /// An [`CheckOutcome`] with the ticket will come.
     Pending,
 }
 
 /// The verdict for a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct CheckOutcome {
     /// The ticket of the question.
     pub ticket: u64,
     /// The verdict; `None` if the files were read anew meanwhile: ask again.
@@ -88,8 +90,8 @@ pub struct Answer {
 /// Decides who is let in; shared by all shards.
 #[derive(Debug)]
 pub struct Authentication {
-    shared: Arc<Shared>,
-    verifier: Verifier,
+    shared: Arc<AuthenticationState>,
+    checks: PasswordChecks,
 }
 
 /// What the policy was made of, and goes with.
@@ -100,13 +102,13 @@ struct Basis {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct AuthenticationState {
     policy: RwLock<Arc<Policy>>,
     basis: RwLock<Basis>,
     generation: AtomicU64,
     back_off: BackOff,
     /// By shard.
-    answers: Vec<SegQueue<Answer>>,
+    answers: Vec<SegQueue<CheckOutcome>>,
 }
 
 /// Bytes of a password at most; a longer one is wrong.
@@ -130,7 +132,7 @@ impl Authentication {
         } else {
             1
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(AuthenticationState {
             basis: RwLock::new(Basis { files, settings }),
             generation: AtomicU64::new(policy.generation()),
             policy: RwLock::new(Arc::new(policy)),
@@ -138,17 +140,17 @@ impl Authentication {
             answers: (0..shards).map(|_| SegQueue::new()).collect(),
         });
         let answering = Arc::clone(&shared);
-        let answer = move |job: Job, right: bool| {
+        let answer = move |job: PasswordCheck, right: bool| {
             answering.answer(&job, right);
             wake(job.shard);
         };
-        let verifier = Verifier::start(threads.min(limits::PASSWORD_THREADS_MAX), now, answer)?;
-        Ok(Authentication { shared, verifier })
+        let checks = PasswordChecks::start(threads.min(limits::PASSWORD_THREADS_MAX), now, answer)?;
+        Ok(Authentication { shared, checks })
     }
 
     /// Decides at once what can be; else the answer with this ticket comes to [`Self::next_answer`] of the shard.
     #[must_use]
-    pub fn check(&self, now: Timestamp, request: &Request<'_>, shard: u16, ticket: u64) -> Check {
+    pub fn check(&self, now: Timestamp, request: &Credentials<'_>, shard: u16, ticket: u64) -> Check {
         if self.certificate_names_user(request.listener) {
             return Check::Decided(Verdict::Unproved);
         }
@@ -170,7 +172,7 @@ impl Authentication {
         if !self.shared.back_off.admits(now, source) {
             return Check::Decided(Verdict::Refused(ReasonCode::ConnectionRateExceeded));
         }
-        let queued = self.verifier.submit(Job {
+        let queued = self.checks.submit(PasswordCheck {
             file: Arc::clone(file),
             candidate,
             password: password.into(),
@@ -235,7 +237,7 @@ impl Authentication {
 
     /// The next answer for a shard.
     #[must_use]
-    pub fn next_answer(&self, shard: u16) -> Option<Answer> {
+    pub fn next_answer(&self, shard: u16) -> Option<CheckOutcome> {
         self.shared.answers.get(usize::from(shard))?.pop()
     }
 
@@ -256,7 +258,7 @@ impl Authentication {
     ///
     /// # Errors
     /// What is wrong with them; the old policy stays.
-    pub fn reload(&self) -> Result<(), ConfigError> {
+    pub fn reload(&self) -> Result<(), FileError> {
         let Basis { files, settings } = self
             .shared
             .basis
@@ -272,7 +274,7 @@ impl Authentication {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn load(&self, files: &[AccessFiles]) -> Result<Policy, ConfigError> {
+    pub fn load(&self, files: &[AccessFiles]) -> Result<Policy, FileError> {
         Policy::load(files, Some(&self.policy()))
     }
 
@@ -291,8 +293,8 @@ impl Authentication {
     }
 }
 
-impl Shared {
-    fn answer(&self, job: &Job, right: bool) {
+impl AuthenticationState {
+    fn answer(&self, job: &PasswordCheck, right: bool) {
         let verdict = match right {
             true if job.generation != self.generation.load(Ordering::Acquire) => None,
             true => Some(Verdict::Proved),
@@ -302,7 +304,7 @@ impl Shared {
             self.back_off.failed(now(), job.source);
         }
         if let Some(answers) = self.answers.get(usize::from(job.shard)) {
-            answers.push(Answer {
+            answers.push(CheckOutcome {
                 ticket: job.ticket,
                 verdict,
             });

@@ -16,7 +16,9 @@ use aws_lc_rs::pbkdf2::{self, PBKDF2_HMAC_SHA512};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::scram::Verifier;
+pub use super::hash_text::{HashError, ITERATIONS_MAX};
+use super::hash_text::{bytes_of, iterations_of, salt_of};
+use super::scram::ScramVerifier;
 
 /// A hash of a password with everything that checking one needs.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,22 +43,6 @@ pub enum Algorithm {
     },
 }
 
-/// Why a text is not a hash that can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HashError {
-    /// Does not begin as one of the known forms: a password in plain text, most likely.
-    #[error(
-        "the password is not hashed, or in an unknown way ($6$, $7$, $argon2id$ and SCRAM-SHA-256$ are known): hash it with `broker passwd`"
-    )]
-    Unknown,
-    /// A part is missing or cannot be read.
-    #[error("the hash of the password is malformed: set the password anew with `broker passwd`")]
-    Malformed,
-    /// The cost is out of all proportion.
-    #[error("checking the password would cost too much time or memory: set it anew with `broker passwd`")]
-    TooExpensive,
-}
-
 /// Why a hash could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MakeError {
@@ -68,8 +54,6 @@ pub enum MakeError {
     Refused,
 }
 
-/// Iterations of PBKDF2 at most: about ten seconds.
-pub const ITERATIONS_MAX: u32 = 10_000_000;
 /// Iterations of a new `$7$` hash: a few milliseconds, a hundred times what mosquitto 2.0 takes. mosquitto reads it.
 pub const ITERATIONS_DEFAULT: u32 = 10_000;
 /// Iterations of SCRAM-SHA-256 that a client has to refuse less of (RFC 7677, section 4).
@@ -86,8 +70,6 @@ const ARGON2_SALT_BYTES: usize = 16;
 const SALT_BYTES: usize = 12;
 /// What PostgreSQL takes.
 const SCRAM_SALT_BYTES: usize = 16;
-/// Bytes of a salt that is read at most; mosquitto 2.1 writes 64.
-const SALT_BYTES_MAX: usize = 1024;
 
 #[derive(Clone, PartialEq, Eq)]
 enum Form {
@@ -101,7 +83,7 @@ enum Form {
         hash: [u8; SHA512_OUTPUT_LEN],
     },
     Argon2id(PasswordHashString),
-    Scram(Verifier),
+    Scram(ScramVerifier),
 }
 
 impl PasswordHash {
@@ -110,7 +92,7 @@ impl PasswordHash {
     /// # Errors
     /// It is none, or one that cannot be used.
     pub fn parse(text: &str) -> Result<PasswordHash, HashError> {
-        if let Some(verifier) = Verifier::parse(text) {
+        if let Some(verifier) = ScramVerifier::parse(text) {
             return Ok(PasswordHash(Form::Scram(verifier?)));
         }
         let form = match text.strip_prefix('$').and_then(|rest| rest.split_once('$')) {
@@ -146,7 +128,7 @@ impl PasswordHash {
             Algorithm::Argon2id => Form::Argon2id(make_argon2id(password)?),
             Algorithm::ScramSha256 { iterations } => {
                 let salt = random::<SCRAM_SALT_BYTES>()?;
-                Form::Scram(Verifier::make(password, iterations, &salt))
+                Form::Scram(ScramVerifier::make(password, iterations, &salt))
             }
         }))
     }
@@ -170,7 +152,7 @@ impl PasswordHash {
 
     /// What SCRAM-SHA-256 goes by, if the hash is of that kind.
     #[must_use]
-    pub fn scram(&self) -> Option<&Verifier> {
+    pub fn scram(&self) -> Option<&ScramVerifier> {
         match &self.0 {
             Form::Scram(verifier) => Some(verifier),
             _ => None,
@@ -224,16 +206,10 @@ fn sha512(rest: &str) -> Result<Form, HashError> {
 /// `iterations$salt$hash`
 fn pbkdf2(rest: &str) -> Result<Form, HashError> {
     let (iterations, rest) = rest.split_once('$').ok_or(HashError::Malformed)?;
-    if !iterations.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(HashError::Malformed);
-    }
+    // A line with two mistakes is malformed rather than too expensive.
     let (salt, hash) = salt_and_hash(rest)?;
-    let iterations: NonZeroU32 = iterations.parse().map_err(|_| HashError::Malformed)?;
-    if iterations.get() > ITERATIONS_MAX {
-        return Err(HashError::TooExpensive);
-    }
     Ok(Form::Pbkdf2 {
-        iterations,
+        iterations: iterations_of(iterations)?,
         salt,
         hash,
     })
@@ -241,13 +217,7 @@ fn pbkdf2(rest: &str) -> Result<Form, HashError> {
 
 fn salt_and_hash(text: &str) -> Result<(Box<[u8]>, [u8; SHA512_OUTPUT_LEN]), HashError> {
     let (salt, hash) = text.split_once('$').ok_or(HashError::Malformed)?;
-    let bytes = |text: &str| STANDARD.decode(text).map_err(|_| HashError::Malformed);
-    let (salt, hash) = (bytes(salt)?, bytes(hash)?);
-    if !(1..=SALT_BYTES_MAX).contains(&salt.len()) {
-        return Err(HashError::Malformed);
-    }
-    let hash = hash.try_into().map_err(|_| HashError::Malformed)?;
-    Ok((salt.into(), hash))
+    Ok((salt_of(salt)?, bytes_of(hash)?))
 }
 
 /// A PHC string. Its parameters are checked here, so that [`PasswordHash::verify`] has no other reason to say no.
@@ -293,143 +263,4 @@ fn random<const BYTES: usize>() -> Result<[u8; BYTES], MakeError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Made by mosquitto_passwd 2.0.11 for the password "pw" and "x".
-    const PBKDF2: &str = "$7$101$7ph9hql0HPjKAApL$DZI44za4vmBMaLVxfEWNyY14sPel590RC3kxA6LuX1ASnptSc3XkjO7t7SA3T4XFfruPvRdoqwhMj2K7jSA0RQ==";
-    const SHA512_X: &str = "$6$JAb3f/OZ7AYTt1kc$f4gDNHPRv0u0qLKdkHcyKmURUO20wuqZoEkEqZf+TCB3EHjEe+4ZDye4KoeHtT77NvOX6xI8cjlYu4YXu3iwsQ==";
-
-    const CHEAP_SCRAM: Algorithm = Algorithm::ScramSha256 {
-        iterations: NonZeroU32::MIN,
-    };
-
-    fn cheap_pbkdf2() -> Algorithm {
-        Algorithm::Sha512Pbkdf2 {
-            iterations: NonZeroU32::new(7).unwrap(),
-        }
-    }
-
-    #[test]
-    fn hashes_of_mosquitto() {
-        for (text, password) in [(PBKDF2, "pw"), (SHA512_X, "x")] {
-            let hash = PasswordHash::parse(text).unwrap();
-            assert!(hash.verify(password.as_bytes()), "{text}");
-            for wrong in ["", "P", "pw ", "xx"] {
-                assert!(!hash.verify(wrong.as_bytes()), "{text} {wrong}");
-            }
-            assert_eq!(hash.to_string(), text);
-        }
-    }
-
-    #[test]
-    fn own_hashes_are_read_back() {
-        for algorithm in [
-            Algorithm::Sha512,
-            cheap_pbkdf2(),
-            Algorithm::Argon2id,
-            CHEAP_SCRAM,
-        ] {
-            let made = PasswordHash::make(b"secret", algorithm).unwrap();
-            let read = PasswordHash::parse(&made.to_string()).unwrap();
-            assert_eq!(read, made);
-            assert!(read.verify(b"secret") && !read.verify(b"Secret"), "{algorithm:?}");
-            assert_ne!(
-                PasswordHash::make(b"secret", algorithm).unwrap(),
-                made,
-                "a salt of its own"
-            );
-        }
-    }
-
-    #[test]
-    fn argon2id_has_mosquittos_form() {
-        let made = PasswordHash::make(b"secret", Algorithm::Argon2id)
-            .unwrap()
-            .to_string();
-        assert!(made.starts_with("$argon2id$v=19$m=47104,t=1,p=1$"), "{made}");
-    }
-
-    #[test]
-    fn malformed_hashes_are_refused() {
-        let short = "$7$101$7ph9hql0HPjKAApL$DZI44za4";
-        for (text, error) in [
-            ("", HashError::Unknown),
-            ("secret", HashError::Unknown),
-            ("$", HashError::Unknown),
-            ("$5$a$b", HashError::Unknown),
-            (
-                "$argon2i$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo",
-                HashError::Unknown,
-            ),
-            ("$6$", HashError::Malformed),
-            ("$6$c2FsdA==", HashError::Malformed),
-            ("$6$c2FsdA==$", HashError::Malformed),
-            ("$6$$", HashError::Malformed),
-            ("$6$!!!!$aGFzaA==", HashError::Malformed),
-            ("$7$101$c2FsdA==", HashError::Malformed),
-            ("$7$$c2FsdA==$aGFzaA==", HashError::Malformed),
-            (short, HashError::Malformed),
-            ("SCRAM-SHA-256$4096:c2FsdA==", HashError::Malformed),
-            ("SCRAM-SHA-1$4096:c2FsdA==$a:b", HashError::Unknown),
-            (&PBKDF2.replace("101", "0"), HashError::Malformed),
-            (&PBKDF2.replace("101", "-1"), HashError::Malformed),
-            (&PBKDF2.replace("101", "+1"), HashError::Malformed),
-            (&PBKDF2.replace("101", "99999999999"), HashError::Malformed),
-            (&PBKDF2.replace("101", "10000001"), HashError::TooExpensive),
-            (
-                &PBKDF2.replace("$7$101$7ph9hql0HPjKAApL$", "$7$101$$"),
-                HashError::Malformed,
-            ),
-            ("$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ", HashError::Malformed),
-            (
-                "$argon2id$v=16$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo",
-                HashError::Malformed,
-            ),
-            (
-                "$argon2id$v=19$m=2097152,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo",
-                HashError::TooExpensive,
-            ),
-            (
-                "$argon2id$v=19$m=1024,t=65,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo",
-                HashError::TooExpensive,
-            ),
-            (
-                "$argon2id$v=19$m=1,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo",
-                HashError::Malformed,
-            ),
-        ] {
-            assert_eq!(PasswordHash::parse(text), Err(error), "{text}");
-        }
-    }
-
-    #[test]
-    fn debug_shows_no_hash() {
-        assert_eq!(
-            format!("{:?}", PasswordHash::parse(PBKDF2).unwrap()),
-            "PasswordHash($7$)"
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_read_without_panic(text in r"(\$(6|7|argon2id)\$|SCRAM-SHA-256\$1:)?[$0-9A-Za-z+/=,:vmtp]{0,80}") {
-            if let Ok(hash) = PasswordHash::parse(&text) {
-                prop_assert_eq!(PasswordHash::parse(&hash.to_string()), Ok(hash));
-            }
-        }
-
-        #[test]
-        fn only_the_password_itself_is_right(
-            // HMAC takes zeros at the end of a key for padding, so U+0000 is left out.
-            password in proptest::collection::vec(1_u8.., 0..40),
-            other in proptest::collection::vec(1_u8.., 0..40),
-        ) {
-            let hash = PasswordHash::make(&password, cheap_pbkdf2()).unwrap();
-            prop_assert!(hash.verify(&password));
-            prop_assert_eq!(hash.verify(&other), other == password);
-        }
-    }
-}
+mod tests;

@@ -10,21 +10,21 @@ use std::collections::hash_map;
 use std::hash::BuildHasher as _;
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 
-use super::file::{self, Lines};
+use super::access_file;
 use super::password::{Algorithm, MakeError, PasswordHash};
 use super::scram::Challenge;
-use crate::config::ConfigError;
+use crate::files::FileError;
 
 /// Users and their passwords.
 #[derive(Debug)]
 pub struct PasswordFile {
     users: HashMap<Box<str>, u32>,
-    entries: Vec<Entry>,
+    entries: Vec<PasswordEntry>,
     /// What the password of an unknown user is compared with if the file has no user at all.
     nobody: PasswordHash,
     /// The first entry that SCRAM can be done with: those that are not there look like it.
@@ -46,7 +46,7 @@ pub struct Candidate {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct PasswordEntry {
     hash: PasswordHash,
     /// Keyed digest of the right password, once it has been seen.
     right: OnceLock<hmac::Tag>,
@@ -60,36 +60,30 @@ impl PasswordFile {
     ///
     /// # Errors
     /// It cannot be read or has a line that is wrong; each with its place.
-    pub fn read(path: &Path) -> Result<PasswordFile, ConfigError> {
-        Self::parse(path, &file::read(path)?)
+    pub fn read(path: &Path) -> Result<PasswordFile, FileError> {
+        Self::parse(path, &access_file::read(path)?)
     }
 
     /// Reads the text of a file of that name.
     ///
     /// # Errors
     /// A line is wrong; each with its place.
-    pub fn parse(path: &Path, text: &[u8]) -> Result<PasswordFile, ConfigError> {
-        let mut lines = Lines::new(path, text);
+    pub fn parse(path: &Path, text: &[u8]) -> Result<PasswordFile, FileError> {
         let mut users = HashMap::new();
         let mut entries = Vec::new();
-        while let Some(line) = lines.next() {
-            let read = entry(line).and_then(|(user, hash)| match users.entry(Box::from(user)) {
-                hash_map::Entry::Occupied(_) => Err(format!("the user {user} stands twice")),
-                hash_map::Entry::Vacant(place) => {
-                    place.insert(u32::try_from(entries.len()).map_err(|_| "too many users".to_owned())?);
-                    entries.push(Entry {
-                        hash,
-                        right: OnceLock::new(),
-                    });
-                    Ok(())
-                }
+        access_file::for_each_line(path, text, |line| {
+            let (user, hash) = entry(line)?;
+            let hash_map::Entry::Vacant(place) = users.entry(Box::from(user)) else {
+                return Err(format!("the user {user} stands twice"));
+            };
+            place.insert(u32::try_from(entries.len()).map_err(|_| "too many users".to_owned())?);
+            entries.push(PasswordEntry {
+                hash,
+                right: OnceLock::new(),
             });
-            if let Err(text) = read {
-                lines.problem(text);
-            }
-        }
-        lines.finish()?;
-        let no_secrets = |error: MakeError| file::problem(path, error.to_string());
+            Ok(())
+        })?;
+        let no_secrets = |error: MakeError| FileError::of_file(path, error.to_string());
         let (key, nobody) = secrets().map_err(no_secrets)?;
         let scram_model = entries.iter().position(|entry| entry.hash.scram().is_some());
         Ok(PasswordFile {
@@ -185,7 +179,7 @@ impl PasswordFile {
         hash(self).is_some_and(|hash_here| hash(before).as_ref() == Some(&hash_here))
     }
 
-    fn entry(&self, candidate: Candidate) -> Option<&Entry> {
+    fn entry(&self, candidate: Candidate) -> Option<&PasswordEntry> {
         self.entries.get(candidate.entry? as usize)
     }
 
@@ -248,173 +242,5 @@ fn imitation_key() -> Result<[u8; 32], MakeError> {
     Ok(*KEY.get_or_init(|| key))
 }
 
-/// A file that is shared by the listeners that name it.
-pub type SharedPasswordFile = Arc<PasswordFile>;
-
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn hash(password: &str) -> String {
-        let cheap = Algorithm::Sha512Pbkdf2 {
-            iterations: NonZeroU32::MIN,
-        };
-        PasswordHash::make(password.as_bytes(), cheap)
-            .unwrap()
-            .to_string()
-    }
-
-    fn parse(text: &str) -> Result<PasswordFile, String> {
-        PasswordFile::parse(Path::new("passfile"), text.as_bytes()).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn users_comments_and_blanks() {
-        let text = format!("# users\n\n  ann : {} \r\nbob:{}\n\t\n", hash("a"), hash("b"));
-        let file = parse(&text).unwrap();
-        assert_eq!(file.len(), 2);
-        for (user, password, right) in [
-            ("ann", "a", true),
-            ("bob", "b", true),
-            ("ann", "b", false),
-            ("eve", "a", false),
-            ("", "", false),
-        ] {
-            assert_eq!(
-                file.verify(file.find(user), password.as_bytes()),
-                right,
-                "{user} {password}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_right_password_is_recalled_and_nothing_else() {
-        let file = parse(&format!("ann:{}\nbob:{}\n", hash("a"), hash("a"))).unwrap();
-        let ann = file.find("ann");
-        assert!(
-            !file.recalls(ann, b"a"),
-            "nothing is known before the first check"
-        );
-        assert!(!file.verify(ann, b"b") && !file.recalls(ann, b"b"));
-        assert!(file.verify(ann, b"a") && file.recalls(ann, b"a"));
-        assert!(!file.recalls(ann, b"b") && !file.recalls(file.find("bob"), b"a"));
-        assert!(
-            !file.recalls(file.find("eve"), b"a"),
-            "who stands in for an unknown user lets nobody in"
-        );
-    }
-
-    /// V15: a wrong line refuses the file; it never makes a user without a password.
-    #[test]
-    fn v15_wrong_lines_refuse_the_file() {
-        let good = hash("a");
-        for (text, problem) in [
-            (
-                "ann\n".to_owned(),
-                "passfile:1: the line must be user:hash; there is no colon",
-            ),
-            (format!("# c\n:{good}\n"), "passfile:2: the user name is empty"),
-            (format!(" :{good}\n"), "passfile:1: the user name is empty"),
-            ("\nann:\n".to_owned(), "passfile:2: the user ann has no password"),
-            (
-                format!("ann:{good}\nann:{good}\n"),
-                "passfile:2: the user ann stands twice",
-            ),
-            (
-                format!("ann:{good}\n ann :{good}\n"),
-                "passfile:2: the user ann stands twice",
-            ),
-            (
-                "ann:$7$101$x$y\n".to_owned(),
-                "passfile:1: the hash of the password is malformed",
-            ),
-            (
-                "ann:secret\n".to_owned(),
-                "passfile:1: the password is not hashed",
-            ),
-            (
-                format!("ann:{good}:x\n"),
-                "passfile:1: the hash of the password is malformed",
-            ),
-            (
-                format!("a\0nn:{good}\n"),
-                "passfile:1: the line has a control character",
-            ),
-        ] {
-            let error = parse(&text).unwrap_err();
-            assert!(error.starts_with(problem), "{text}: {error}");
-            assert!(!error.contains("secret"), "{error}");
-        }
-        let not_utf8 = PasswordFile::parse(Path::new("p"), b"a\xff:x\n").unwrap_err();
-        assert_eq!(not_utf8.to_string(), "p:1: the line is not UTF-8");
-    }
-
-    #[test]
-    fn an_unknown_user_costs_what_one_of_the_file_costs() {
-        let file = parse(&format!("ann:{}\nbob:{}\n", hash("a"), hash("b"))).unwrap();
-        let eve = file.find("eve");
-        assert!(eve.entry.is_some() && !eve.known);
-        assert_eq!(eve, file.find("eve"), "always the same one");
-        assert!(parse("").unwrap().find("eve").entry.is_none());
-    }
-
-    #[test]
-    fn who_cannot_do_scram_is_challenged_all_the_same() {
-        let scram = |password: &str| {
-            let iterations = NonZeroU32::new(17).unwrap();
-            let made = PasswordHash::make(password.as_bytes(), Algorithm::ScramSha256 { iterations });
-            made.unwrap().to_string()
-        };
-        let text = format!("bob:{}\nann:{}\n", hash("b"), scram("a"));
-        let (file, again) = (parse(&text).unwrap(), parse(&text).unwrap());
-        let ann = file.scram_challenge("ann").unwrap();
-        assert!(ann.known && ann.verifier.verify(b"a"));
-        for user in ["bob", "eve", ""] {
-            let challenge = file.scram_challenge(user).unwrap();
-            assert!(!challenge.known, "{user}");
-            assert_eq!(
-                again.scram_challenge(user).unwrap().verifier,
-                challenge.verifier,
-                "a reload does not tell"
-            );
-            let text = challenge.verifier.to_string();
-            assert!(text.starts_with("SCRAM-SHA-256$17:"), "{text}");
-            assert_eq!(text.len(), ann.verifier.to_string().len());
-        }
-        assert!(file.verify(file.find("ann"), b"a") && !file.verify(file.find("ann"), b"b"));
-        let without = parse(&format!("bob:{}\n", hash("b"))).unwrap();
-        assert!(without.scram_challenge("bob").is_none());
-    }
-
-    #[test]
-    fn users_removed_or_set_anew_are_not_kept() {
-        let (one, other) = (hash("a"), hash("a"));
-        let before = parse(&format!("ann:{one}\nbob:{one}\ncat:{one}\n")).unwrap();
-        let after = parse(&format!("ann:{one}\nbob:{other}\ndan:{one}\n")).unwrap();
-        for (user, kept) in [
-            ("ann", true),
-            ("bob", false),
-            ("cat", false),
-            ("dan", false),
-            ("eve", false),
-        ] {
-            assert_eq!(after.keeps(&before, user), kept, "{user}");
-        }
-    }
-
-    proptest! {
-        /// V15: no text makes a user whose password was not hashed in the file.
-        #[test]
-        fn v15_any_file_is_read_without_panic(bytes: Vec<u8>, text in "([a-b:# ]{0,4}(\\$7\\$1\\$[A-Z=]{0,8}\\$)?\\n?){0,6}") {
-            for text in [&bytes, text.as_bytes()] {
-                if let Ok(file) = PasswordFile::parse(Path::new("p"), text) {
-                    prop_assert!(file.users.keys().all(|user| !user.is_empty()));
-                    prop_assert!(!file.verify(file.find("a"), b"") && !file.verify(file.find(""), b""));
-                }
-            }
-        }
-    }
-}
+mod tests;

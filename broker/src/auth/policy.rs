@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::access_file;
 use super::acl::{Access, AclFile, Identity};
-use super::file;
 use super::password_file::PasswordFile;
-use crate::config::ConfigError;
+use crate::files::{FileError, FileProblem};
 use crate::settings::ListenerId;
 
 /// The files of a listener.
@@ -50,7 +50,7 @@ impl Policy {
     ///
     /// # Errors
     /// Everything that is wrong in any of them.
-    pub fn load(listeners: &[AccessFiles], before: Option<&Policy>) -> Result<Policy, ConfigError> {
+    pub fn load(listeners: &[AccessFiles], before: Option<&Policy>) -> Result<Policy, FileError> {
         let mut reader = Reader {
             before,
             policy: Policy::default(),
@@ -68,7 +68,7 @@ impl Policy {
         }
         match reader.problems {
             problems if problems.is_empty() => Ok(reader.policy),
-            problems => Err(ConfigError { problems }),
+            problems => Err(FileError { problems }),
         }
     }
 
@@ -124,17 +124,19 @@ impl Policy {
     }
 }
 
-/// Files that everybody may read, for a warning.
-#[must_use]
-pub fn world_readable(listeners: &[AccessFiles]) -> Vec<&Path> {
+/// Warns of password files that every user of the machine may read.
+pub(crate) fn warn_of_world_readable(listeners: &[AccessFiles]) {
     let mut paths: Vec<_> = listeners
         .iter()
         .filter_map(|files| files.password_file.as_deref())
+        .filter(|path| access_file::is_world_readable(path))
         .collect();
     paths.sort_unstable();
     paths.dedup();
-    paths.retain(|path| file::is_world_readable(path));
-    paths
+    for path in paths {
+        let path = path.display();
+        tracing::warn!("{path} may be read by every user of this machine; fix: chmod 0600 {path}");
+    }
 }
 
 /// A policy in the reading.
@@ -142,7 +144,7 @@ struct Reader<'a> {
     before: Option<&'a Policy>,
     policy: Policy,
     acls: HashMap<PathBuf, Arc<AclFile>>,
-    problems: Vec<crate::config::Problem>,
+    problems: Vec<FileProblem>,
 }
 
 impl Reader<'_> {
@@ -150,7 +152,7 @@ impl Reader<'_> {
         if let Some(known) = self.policy.password_files.get(path) {
             return Some(Arc::clone(&known.file));
         }
-        let text = self.good(file::read(path))?;
+        let text = self.good(access_file::read(path))?;
         let digest = digest(&text);
         let before = self.before.and_then(|before| before.password_files.get(path));
         let file = match before.filter(|known| known.digest == digest) {
@@ -174,7 +176,7 @@ impl Reader<'_> {
         Some(file)
     }
 
-    fn good<T>(&mut self, read: Result<T, ConfigError>) -> Option<T> {
+    fn good<T>(&mut self, read: Result<T, FileError>) -> Option<T> {
         read.map_err(|mut error| self.problems.append(&mut error.problems))
             .ok()
     }

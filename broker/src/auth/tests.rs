@@ -12,7 +12,7 @@ use transport::clock::thread_cpu_ns;
 use super::*;
 use crate::settings::ListenerSettings;
 
-struct Broker {
+struct Listeners {
     authentication: Authentication,
     woken: Receiver<u16>,
     tickets: std::cell::Cell<u64>,
@@ -31,7 +31,7 @@ fn line(user: &str, password: &str, iterations: u32) -> String {
     )
 }
 
-impl Broker {
+impl Listeners {
     fn new(passwords: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("passfile");
@@ -67,7 +67,7 @@ impl Broker {
     }
 
     /// Asks, and waits for the answer if it takes one; whether it did.
-    fn ask(&self, request: &Request<'_>) -> (Verdict, bool) {
+    fn ask(&self, request: &Credentials<'_>) -> (Verdict, bool) {
         let ticket = self.tickets.replace(self.tickets.get() + 1);
         match self.authentication.check(now(), request, 1, ticket) {
             Check::Decided(verdict) => (verdict, false),
@@ -81,8 +81,8 @@ impl Broker {
     }
 }
 
-fn request<'a>(user: Option<&'a str>, password: Option<&'a str>) -> Request<'a> {
-    Request {
+fn request<'a>(user: Option<&'a str>, password: Option<&'a str>) -> Credentials<'a> {
+    Credentials {
         listener: ListenerId(0),
         address: ADDRESS,
         user_name: user,
@@ -94,7 +94,7 @@ const WRONG: Verdict = Verdict::Refused(ReasonCode::BadUserNameOrPassword);
 
 #[test]
 fn verdicts() {
-    let broker = Broker::new(&line("ann", "pw", 1));
+    let broker = Listeners::new(&line("ann", "pw", 1));
     for (user, password, verdict, computed) in [
         (Some("ann"), Some("pw"), Verdict::Proved, true),
         (Some("ann"), Some("pw"), Verdict::Proved, false),
@@ -118,13 +118,13 @@ fn verdicts() {
 
 #[test]
 fn listeners_without_passwords_and_with_certificates() {
-    let broker = Broker::new(&line("ann", "pw", 1));
-    let open = Request {
+    let broker = Listeners::new(&line("ann", "pw", 1));
+    let open = Credentials {
         listener: ListenerId(1),
         ..request(Some("ann"), Some("wrong"))
     };
     assert_eq!(broker.ask(&open).0, Verdict::Unproved);
-    let certificate = Request {
+    let certificate = Credentials {
         listener: ListenerId(2),
         ..request(Some("ann"), Some("pw"))
     };
@@ -144,7 +144,7 @@ fn v40_reconnects_do_not_cost_a_computation_each() {
     let file = super::password_file::PasswordFile::parse(Path::new("p"), text.as_bytes()).unwrap();
     assert!(file.verify(file.find("ann"), b"pw"));
     let one = begun.elapsed();
-    let broker = Broker::new(&text);
+    let broker = Listeners::new(&text);
     let begun = Instant::now();
     let pending = (0..5000).filter(|&ticket| {
         let check = broker
@@ -177,7 +177,7 @@ fn v40_reconnects_do_not_cost_a_computation_each() {
 /// V40: a guesser waits, and those who are known come in meanwhile.
 #[test]
 fn v40_a_storm_of_wrong_passwords_does_not_lock_out_the_known() {
-    let broker = Broker::new(&line("ann", "pw", 1));
+    let broker = Listeners::new(&line("ann", "pw", 1));
     assert_eq!(broker.ask(&request(Some("ann"), Some("pw"))).0, Verdict::Proved);
     let mut refused_at_once = 0;
     for number in 0..200 {
@@ -192,7 +192,7 @@ fn v40_a_storm_of_wrong_passwords_does_not_lock_out_the_known() {
         );
     }
     assert!(refused_at_once > 150, "{refused_at_once}");
-    let elsewhere = Request {
+    let elsewhere = Credentials {
         address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         ..request(Some("ann"), Some("x"))
     };
@@ -227,7 +227,7 @@ fn v30_unknown_users_take_as_long() {
 #[test]
 fn v16_reload() {
     let ann = line("ann", "pw", 1);
-    let broker = Broker::new(&ann);
+    let broker = Listeners::new(&ann);
     let generation = broker.authentication.generation();
     for wrong in ["ann\n", ":x\n", "ann:\n", "\0"] {
         std::fs::write(broker.path(), wrong).unwrap();
@@ -250,7 +250,7 @@ fn v16_reload() {
 
 #[test]
 fn an_answer_of_before_a_reload_is_asked_for_again() {
-    let broker = Broker::new(&line("ann", "pw", 300_000));
+    let broker = Listeners::new(&line("ann", "pw", 300_000));
     let check = broker
         .authentication
         .check(now(), &request(Some("ann"), Some("pw")), 0, 7);
@@ -260,7 +260,7 @@ fn an_answer_of_before_a_reload_is_asked_for_again() {
     assert_eq!(broker.woken.recv_timeout(Duration::from_secs(20)), Ok(0));
     assert_eq!(
         broker.authentication.next_answer(0),
-        Some(Answer {
+        Some(CheckOutcome {
             ticket: 7,
             verdict: None
         })

@@ -1,4 +1,6 @@
 //! docs/CONFIGURATION.md: the table of keys for operators.
+//!
+//! Invariants: none.
 
 use std::fmt::Write as _;
 

@@ -1,25 +1,17 @@
 //! What the lines read so far have set, before defaults that depend on each other are known.
+//!
+//! Invariants: none.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
+use transport::tls::{IdentityKind, TlsVersion};
+
+use super::configuration::AddressFamily;
 use crate::auth::AccessFiles;
-use transport::tls::IdentityKind;
-
+use crate::files::{FilePlace, FileProblem};
 use crate::log::{LogDestination, LogSettings, LogTypes};
+use crate::privileges::SystemUser;
 use crate::settings::{ListenerSettings, Settings};
-
-use super::error::Problem;
-use super::keys::{self, Key, Scope, Status, Value};
-use super::parse::{self, Line, Place};
-use super::{AddressFamily, RunAs, TlsVersion};
-
-/// Bytes of one configuration file at most; a larger one is another file by mistake.
-const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Mistakes told at most; a configuration with more is another file by mistake.
-const PROBLEMS_MAX: usize = 20;
 
 /// A configuration in the making.
 #[derive(Debug, Default)]
@@ -28,22 +20,22 @@ pub(super) struct Draft {
     pub(super) settings: Settings,
     pub(super) log: LogDraft,
     pub(super) pid_file: Option<PathBuf>,
-    pub(super) user: Option<RunAs>,
+    pub(super) user: Option<SystemUser>,
     /// `user root`
     pub(super) stays_root: bool,
     pub(super) per_listener_settings: bool,
     /// `websockets_headers_size`
     pub(super) websocket_header_bytes_max: Option<usize>,
-    /// Access for all listeners, unless `per_listener_settings`.
-    pub(super) access: Access,
+    /// AccessDraft for all listeners, unless `per_listener_settings`.
+    pub(super) access: AccessDraft,
     pub(super) default_listener: ListenerDraft,
     pub(super) listeners: Vec<ListenerDraft>,
     pub(super) warnings: Vec<String>,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<FileProblem>,
     /// The line being read.
-    place: Option<Place>,
-    /// The first key that [`Scope::Either`] applies to: `per_listener_settings` may not follow it.
-    first_access_key: Option<&'static str>,
+    pub(super) place: Option<FilePlace>,
+    /// The first key that `Scope::Either` applies to: `per_listener_settings` may not follow it.
+    pub(super) first_access_key: Option<&'static str>,
 }
 
 /// The log's settings: given ones add up, and replace the default as a whole.
@@ -59,9 +51,9 @@ pub(super) struct LogDraft {
     pub(super) facility: Option<u8>,
 }
 
-/// Keys of [`Scope::Either`].
+/// Keys of `Scope::Either`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Access {
+pub(super) struct AccessDraft {
     pub(super) allow_anonymous: Option<bool>,
     pub(super) allow_zero_length_client_identifier: Option<bool>,
     pub(super) assigned_client_identifier_prefix: Option<String>,
@@ -72,9 +64,9 @@ pub(super) struct Access {
 #[derive(Clone, Debug, Default)]
 pub(super) struct ListenerDraft {
     /// Its `listener` line; none for the default listener.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<FilePlace>,
     /// The first key that made the default listener more than a default.
-    pub(super) first_key: Option<(&'static str, Place)>,
+    pub(super) first_key: Option<(&'static str, FilePlace)>,
     pub(super) port: Option<u16>,
     pub(super) host: Option<String>,
     pub(super) family: Option<AddressFamily>,
@@ -83,13 +75,13 @@ pub(super) struct ListenerDraft {
     pub(super) proxy_version: Option<u8>,
     /// `proxy_protocol_v2_require_tls`
     pub(super) proxy_requires_tls: bool,
-    pub(super) spoken: Spoken,
+    pub(super) protocol: ProtocolDraft,
     /// `websockets_origin`
     pub(super) origins: Vec<String>,
     /// `http_dir`
     pub(super) pages: Option<PathBuf>,
     pub(super) settings: ListenerSettings,
-    pub(super) access: Access,
+    pub(super) access: AccessDraft,
     /// `listener_allow_anonymous`, stronger than `allow_anonymous`.
     pub(super) allow_anonymous: Option<bool>,
     pub(super) assigned_client_identifier_prefix: Option<String>,
@@ -98,7 +90,7 @@ pub(super) struct ListenerDraft {
 
 /// `protocol`, before what belongs to it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Spoken {
+pub(super) enum ProtocolDraft {
     #[default]
     Mqtt,
     WebSockets,
@@ -125,37 +117,13 @@ pub(super) struct TlsDraft {
 }
 
 impl Draft {
-    /// Reads a configuration file and what it includes.
-    pub(super) fn read_file(&mut self, path: &Path) {
-        self.read_path(path, true);
-    }
-
-    /// Reads the text of a file.
-    pub(super) fn read(&mut self, file: &Path, text: &[u8], may_include: bool) {
-        let file: Arc<Path> = Arc::from(file);
-        for line in parse::lines(text) {
-            let number = line.map_or_else(|(number, _)| number, |line| line.number);
-            self.place = Some(Place {
-                file: Arc::clone(&file),
-                line: number,
-            });
-            match line {
-                Ok(line) => self.apply(&line, may_include),
-                Err((_, wrong)) => self.problem(wrong.to_owned()),
-            }
-            if self.problems.len() >= PROBLEMS_MAX {
-                return;
-            }
-        }
-    }
-
-    /// The listener that keys of [`Scope::Listener`] belong to.
+    /// The listener that keys of `Scope::Listener` belong to.
     pub(super) fn listener(&mut self) -> &mut ListenerDraft {
         self.listeners.last_mut().unwrap_or(&mut self.default_listener)
     }
 
-    /// What keys of [`Scope::Either`] set.
-    pub(super) fn access(&mut self) -> &mut Access {
+    /// What keys of `Scope::Either` set.
+    pub(super) fn access(&mut self) -> &mut AccessDraft {
         if self.per_listener_settings {
             &mut self.listener().access
         } else {
@@ -204,93 +172,15 @@ impl Draft {
         }
     }
 
-    fn apply(&mut self, line: &Line<'_>, may_include: bool) {
-        let Some(key) = keys::find(line.key) else {
-            return self.problem(unknown(line.key));
-        };
-        match &key.status {
-            Status::Effective(value, _) => {
-                self.note_scope(key);
-                if let Err(wrong) = self.set(key, value, line.value, may_include) {
-                    self.problem(wrong);
-                }
-            }
-            Status::Ignored(why) => self.warn(&format!("{} has no effect: {why}", line.key)),
-            Status::Refused(why) => self.problem(format!("{} is not supported: {why}", line.key)),
-        }
-    }
-
-    fn note_scope(&mut self, key: &Key) {
-        if key.scope == Scope::Either {
-            self.first_access_key.get_or_insert(key.name);
-        }
-        if key.scope == Scope::Listener && self.listeners.is_empty() && key.name != "listener" {
-            let place = self.place();
-            self.default_listener.first_key.get_or_insert((key.name, place));
-        }
-    }
-
-    fn set(&mut self, key: &Key, value: &Value, text: &str, may_include: bool) -> Result<(), String> {
-        let name = key.name;
-        if text.is_empty() {
-            return Err(format!("{name} needs a value: {}", value.shape()));
-        }
-        match value {
-            Value::Flag(set) => set(self, flag(text).ok_or_else(|| wrong(name, text, value))?),
-            Value::Integer { ranges, set } => {
-                let number = text.parse().ok().filter(|number| is_in(*number, ranges));
-                set(self, number.ok_or_else(|| wrong(name, text, value))?);
-            }
-            Value::Text { set, .. } => set(self, text).map_err(|wrong| format!("{name} {text}: {wrong}"))?,
-            Value::IncludeDirectory if may_include => self.read_directory(Path::new(text))?,
-            Value::IncludeDirectory => return Err("include_dir may stand in the main file only".to_owned()),
-        }
-        Ok(())
-    }
-
-    fn read_directory(&mut self, directory: &Path) -> Result<(), String> {
-        let unreadable =
-            |cause: io::Error| format!("include_dir {} cannot be read: {cause}", directory.display());
-        let mut paths = Vec::new();
-        for entry in directory.read_dir().map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
-            if path.extension().is_some_and(|extension| extension == "conf") {
-                paths.push(path);
-            }
-        }
-        // Upper case before lower case of the same letter, as mosquitto.
-        paths.sort_by_cached_key(|path| (path.to_string_lossy().to_lowercase(), path.clone()));
-        let place = self.place.clone();
-        for path in paths {
-            self.read_path(&path, false);
-        }
-        self.place = place;
-        Ok(())
-    }
-
-    fn read_path(&mut self, path: &Path, may_include: bool) {
-        match read_bounded(path) {
-            Ok(text) => self.read(path, &text, may_include),
-            Err(cause) => {
-                let place = Place {
-                    file: Arc::from(path),
-                    line: 0,
-                };
-                self.problems.push(Problem {
-                    place,
-                    text: format!("cannot be read: {cause}"),
-                });
-            }
-        }
-    }
-
-    fn problem(&mut self, text: String) {
+    /// A mistake in the line being read.
+    pub(super) fn problem(&mut self, text: String) {
         let place = self.place();
-        self.problems.push(Problem { place, text });
+        self.problems.push(FileProblem { place, text });
     }
 
-    fn place(&self) -> Place {
-        self.place.clone().unwrap_or_else(super::resolve::command_line)
+    /// The line being read.
+    pub(super) fn place(&self) -> FilePlace {
+        self.place.clone().unwrap_or_else(FilePlace::command_line)
     }
 }
 
@@ -322,44 +212,5 @@ impl LogDraft {
             connection_messages: !self.without_connection_messages,
             facility: self.facility.unwrap_or(default.facility),
         }
-    }
-}
-
-fn unknown(key: &str) -> String {
-    match keys::nearest(key) {
-        Some(nearest) => format!("unknown key {key}: did you mean {nearest}?"),
-        None => format!("unknown key {key}"),
-    }
-}
-
-fn wrong(name: &str, text: &str, value: &Value) -> String {
-    format!("{name} {text}: must be {}", value.shape())
-}
-
-fn flag(text: &str) -> Option<bool> {
-    match text {
-        "true" | "1" => Some(true),
-        "false" | "0" => Some(false),
-        _ => None,
-    }
-}
-
-fn is_in(number: i64, ranges: &[(i64, i64)]) -> bool {
-    ranges
-        .iter()
-        .any(|&(minimum, maximum)| (minimum..=maximum).contains(&number))
-}
-
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    let read = File::open(path)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut text)?;
-    if u64::try_from(read).is_ok_and(|read| read <= FILE_BYTES_MAX) {
-        Ok(text)
-    } else {
-        Err(io::Error::other(
-            "it is larger than a configuration file may be (1 MiB)",
-        ))
     }
 }

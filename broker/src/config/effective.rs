@@ -1,11 +1,21 @@
-//! A configuration as a configuration file again: reading that file gives the same configuration.
+//! A configuration as a configuration file again.
+//!
+//! Invariant: reading that file gives the same configuration.
 
 use std::fmt::Write as _;
 
-use super::Configuration;
+use super::configuration::Configuration;
 use super::keys::{self, Show, Status};
 
-pub(super) fn text(configuration: &Configuration) -> String {
+impl Configuration {
+    /// The configuration in effect as a configuration file, defaults included.
+    #[must_use]
+    pub fn effective(&self) -> String {
+        text(self)
+    }
+}
+
+fn text(configuration: &Configuration) -> String {
     let mut text = format!("# shards: {}\n", configuration.shards);
     for key in keys::all() {
         if let Status::Effective(_, Show::Global(show)) = &key.status {

@@ -5,21 +5,18 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::num::NonZeroU16;
-use std::path::Path;
-use std::sync::Arc;
 
-use crate::args::Args;
-use crate::auth::AccessFiles;
-use crate::settings::ListenerSettings;
+use transport::tls::{IdentityKind, TlsVersion};
 use transport::websocket::handshake::Wanted;
 
-use super::draft::{Access, Draft, ListenerDraft, Spoken, TlsDraft};
-use super::error::{ConfigError, Problem};
-use super::parse::Place;
-use super::{
-    AddressFamily, Configuration, IdentityKind, ListenerSocket, ListenerTls, Protocol, ProxyProtocol,
-    TlsVersion,
+use super::configuration::{
+    AddressFamily, Configuration, ListenerSocket, ListenerTls, Protocol, ProxyProtocol,
 };
+use super::draft::{AccessDraft, Draft, ListenerDraft, ProtocolDraft, TlsDraft};
+use crate::args::Args;
+use crate::auth::AccessFiles;
+use crate::files::{FileError, FilePlace, FileProblem};
+use crate::settings::ListenerSettings;
 
 const DEFAULT_PORT: u16 = 1883;
 /// `websockets_headers_size` if it is not given or 0, as in mosquitto 2.1.
@@ -28,21 +25,21 @@ const WEBSOCKET_HEADER_BYTES: usize = 4096;
 const LOCAL_HOST: &str = "localhost";
 
 /// The configuration, or every mistake.
-pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configuration, ConfigError> {
+pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configuration, FileError> {
     let local_only = draft.is_local_only();
     let mut opened = Vec::new();
     for listener in draft.take_listeners(&args.ports) {
         draft.warn_of_pages(&listener);
         match open(&listener, &draft, local_only) {
             Ok(listener) => opened.push(listener),
-            Err(text) => draft.problems.push(Problem {
+            Err(text) => draft.problems.push(FileProblem {
                 place: listener.place(),
                 text,
             }),
         }
     }
     if !draft.problems.is_empty() {
-        return Err(ConfigError {
+        return Err(FileError {
             problems: draft.problems,
         });
     }
@@ -59,14 +56,6 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
         local_only,
         warnings: draft.warnings,
     })
-}
-
-/// The place of a mistake that no file has.
-pub(super) fn command_line() -> Place {
-    Place {
-        file: Arc::from(Path::new("command line")),
-        line: 0,
-    }
 }
 
 impl Draft {
@@ -103,10 +92,10 @@ impl Draft {
                 "{place}: {key} has no effect on this listener: it needs `protocol websockets`"
             ));
         };
-        if listener.spoken == Spoken::Mqtt && listener.pages.is_some() {
+        if listener.protocol == ProtocolDraft::Mqtt && listener.pages.is_some() {
             warn("http_dir");
         }
-        if listener.spoken != Spoken::WebSockets && !listener.origins.is_empty() {
+        if listener.protocol != ProtocolDraft::WebSockets && !listener.origins.is_empty() {
             warn("websockets_origin");
         }
     }
@@ -139,13 +128,13 @@ impl ListenerDraft {
         self.tls != TlsDraft::default()
     }
 
-    fn place(&self) -> Place {
+    fn place(&self) -> FilePlace {
         let first_key = self.first_key.as_ref().map(|(_, place)| place);
         self.place
             .as_ref()
             .or(first_key)
             .cloned()
-            .unwrap_or_else(command_line)
+            .unwrap_or_else(FilePlace::command_line)
     }
 }
 
@@ -163,7 +152,7 @@ fn open(
     let opens_by_default = local_only && !listener.has_tls_keys() && files == AccessFiles::default();
     let settings = settings(listener, access, opens_by_default);
     let proxy = proxy(listener)?;
-    if listener.spoken == Spoken::HttpApi && proxy.is_some() {
+    if listener.protocol == ProtocolDraft::HttpApi && proxy.is_some() {
         return Err("enable_proxy_protocol is for MQTT: leave it out with `protocol http_api`".to_owned());
     }
     let port = listener.port.unwrap_or(DEFAULT_PORT);
@@ -183,17 +172,17 @@ fn open(
 }
 
 fn protocol(listener: &ListenerDraft, draft: &Draft) -> Protocol {
-    match listener.spoken {
-        Spoken::Mqtt => Protocol::Mqtt,
-        Spoken::HttpApi => Protocol::HttpApi,
-        Spoken::WebSockets => Protocol::WebSockets(Wanted {
+    match listener.protocol {
+        ProtocolDraft::Mqtt => Protocol::Mqtt,
+        ProtocolDraft::HttpApi => Protocol::HttpApi,
+        ProtocolDraft::WebSockets => Protocol::WebSockets(Wanted {
             header_bytes_max: draft.websocket_header_bytes_max.unwrap_or(WEBSOCKET_HEADER_BYTES),
             origins: listener.origins.clone(),
         }),
     }
 }
 
-fn settings(listener: &ListenerDraft, access: &Access, opens_by_default: bool) -> ListenerSettings {
+fn settings(listener: &ListenerDraft, access: &AccessDraft, opens_by_default: bool) -> ListenerSettings {
     let mut settings = listener.settings.clone();
     settings.certificate_names_user = !listener.tls.identities.is_empty();
     let prefix = listener.assigned_client_identifier_prefix.as_ref();
@@ -303,7 +292,7 @@ fn addresses(listener: &ListenerDraft, port: u16, local_only: bool) -> Result<Ve
         Some(_) if local_only => loopback(),
         Some(host) => look_up(host, port)?,
         // Whoever reaches it is answered.
-        None if listener.spoken == Spoken::HttpApi => loopback(),
+        None if listener.protocol == ProtocolDraft::HttpApi => loopback(),
         None => vec![
             SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
             SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),

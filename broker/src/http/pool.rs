@@ -4,7 +4,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::auth::give_way_to_shards;
+use crate::thread_priority::give_way_to_shards;
 
 /// Threads of low priority that take jobs in their order.
 pub(super) struct Pool<J>(SyncSender<J>);

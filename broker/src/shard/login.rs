@@ -9,7 +9,7 @@ use mqtt::{decode, frame};
 
 use super::ShardLoop;
 use super::token::Place;
-use crate::auth::{Check, Request, Verdict};
+use crate::auth::{Check, Credentials, Verdict};
 use crate::limits;
 
 impl ShardLoop {
@@ -27,7 +27,7 @@ impl ShardLoop {
         if connect.properties.authentication_method().is_some() {
             return self.challenge(place);
         }
-        let request = Request {
+        let request = Credentials {
             listener: greeting.listener,
             address: greeting.address.ip(),
             user_name: connect.user_name,

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::filters::{covers, overlap};
 use super::*;
 
 fn parse(text: &str) -> Result<AclFile, String> {

@@ -7,8 +7,36 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::ScramError;
 use super::verifier::KEY_BYTES;
+
+/// Why an exchange came to nothing. No text tells whether there is such a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScramError {
+    /// Not the message of RFC 5802, section 7, that was due.
+    Malformed,
+    /// The client asks for channel binding, or for an extension that the server must know.
+    Unsupported,
+    /// The client wants to act as somebody else.
+    Identity,
+    /// The nonce or the header is not what was agreed on.
+    Mismatch,
+    /// The proof does not fit.
+    Proof,
+}
+
+impl ScramError {
+    /// For the client and the log.
+    #[must_use]
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Malformed => "the Authentication Data is not the SCRAM message that was due",
+            Self::Unsupported => "SCRAM channel binding and mandatory extensions are not supported",
+            Self::Identity => "a SCRAM authorization identity other than the user is not supported",
+            Self::Mismatch => "the SCRAM nonce or header is not the one of this exchange",
+            Self::Proof => "the user name or the password is wrong",
+        }
+    }
+}
 
 /// client-first-message
 #[derive(Debug)]

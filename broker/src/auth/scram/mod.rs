@@ -1,6 +1,6 @@
 //! SCRAM-SHA-256 (RFC 5802, RFC 7677), the server's side: two messages in, two messages out.
 //!
-//! Invariants: the server never sees the password, and what it keeps of it ([`Verifier`]) does not let anybody in. Whether a
+//! Invariants: the server never sees the password, and what it keeps of it ([`ScramVerifier`]) does not let anybody in. Whether a
 //! user exists shows in neither the messages nor what they cost: who has no verifier gets a salt that is always the same
 //! for the name, and fails at the proof. Channel binding is not offered, so `p=` is refused and `n` and `y` are taken.
 //! Nothing here is random: the caller brings the nonce.
@@ -15,25 +15,23 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+pub use self::message::ScramError;
 use self::message::{ClientFinal, ClientFirst};
-pub use self::verifier::Verifier;
-use self::verifier::{KEY_BYTES, Key, hmac_sha256, sha256};
-
-/// The name of the method.
-pub const METHOD: &str = "SCRAM-SHA-256";
+use self::verifier::{KEY_BYTES, ScramKey, hmac_sha256, sha256};
+pub use self::verifier::{METHOD, ScramVerifier};
 
 /// What a client is challenged with.
 #[derive(Clone, Debug)]
 pub struct Challenge {
     /// The user's verifier, or one that nothing fits.
-    pub verifier: Verifier,
+    pub verifier: ScramVerifier,
     /// The user is one that can prove itself.
     pub known: bool,
 }
 
 /// An exchange between the server's first message and the client's last.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct ScramExchange {
     user: Box<str>,
     challenge: Challenge,
     /// `c=` of the client's last message: the header of its first one.
@@ -46,45 +44,16 @@ pub struct Exchange {
 
 /// What an exchange comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proof {
+pub struct ScramProof {
     /// Who the client is.
     pub user: Box<str>,
     /// What proved it.
-    pub verifier: Verifier,
+    pub verifier: ScramVerifier,
     /// The server's last message, which proves the server to the client.
     pub server_final: String,
 }
 
-/// Why an exchange came to nothing. No text tells whether there is such a user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScramError {
-    /// Not the message of RFC 5802, section 7, that was due.
-    Malformed,
-    /// The client asks for channel binding, or for an extension that the server must know.
-    Unsupported,
-    /// The client wants to act as somebody else.
-    Identity,
-    /// The nonce or the header is not what was agreed on.
-    Mismatch,
-    /// The proof does not fit.
-    Proof,
-}
-
-impl ScramError {
-    /// For the client and the log.
-    #[must_use]
-    pub fn why(self) -> &'static str {
-        match self {
-            Self::Malformed => "the Authentication Data is not the SCRAM message that was due",
-            Self::Unsupported => "SCRAM channel binding and mandatory extensions are not supported",
-            Self::Identity => "a SCRAM authorization identity other than the user is not supported",
-            Self::Mismatch => "the SCRAM nonce or header is not the one of this exchange",
-            Self::Proof => "the user name or the password is wrong",
-        }
-    }
-}
-
-impl Exchange {
+impl ScramExchange {
     /// Takes the client's first message and makes the server's. `nonce` is ours, of printable characters without a comma;
     /// `find` says what a user, the name prepared as RFC 4013 says, is challenged with.
     ///
@@ -94,7 +63,7 @@ impl Exchange {
         client_first: &[u8],
         nonce: &str,
         find: impl FnOnce(&str) -> Option<Challenge>,
-    ) -> Result<(Exchange, String), ScramError> {
+    ) -> Result<(ScramExchange, String), ScramError> {
         let first = ClientFirst::parse(client_first)?;
         if first.identity.is_some_and(|identity| identity != first.user) {
             return Err(ScramError::Identity);
@@ -106,7 +75,7 @@ impl Exchange {
             STANDARD.encode(&challenge.verifier.salt),
             challenge.verifier.iterations
         );
-        let exchange = Exchange {
+        let exchange = ScramExchange {
             user: first.user.into(),
             challenge,
             binding: STANDARD.encode(first.header),
@@ -120,7 +89,7 @@ impl Exchange {
     ///
     /// # Errors
     /// The client has not proved anything.
-    pub fn finish(self, client_final: &[u8]) -> Result<Proof, ScramError> {
+    pub fn finish(self, client_final: &[u8]) -> Result<ScramProof, ScramError> {
         let last = ClientFinal::parse(client_final)?;
         if last.binding != self.binding || last.nonce != self.nonce {
             return Err(ScramError::Mismatch);
@@ -132,7 +101,7 @@ impl Exchange {
             return Err(ScramError::Proof);
         }
         let signature = hmac_sha256(&verifier.server_key, &[signed.as_bytes()]);
-        Ok(Proof {
+        Ok(ScramProof {
             user: self.user,
             verifier,
             server_final: format!("v={}", STANDARD.encode(signature)),
@@ -147,9 +116,9 @@ pub fn prf(key: &[u8], input: &[u8]) -> [u8; KEY_BYTES] {
 }
 
 /// RFC 5802, section 3: the proof is the client's key, hidden under a signature that only this exchange has.
-fn proof_fits(verifier: &Verifier, signed: &[u8], proof: &[u8; KEY_BYTES]) -> bool {
+fn proof_fits(verifier: &ScramVerifier, signed: &[u8], proof: &[u8; KEY_BYTES]) -> bool {
     let signature = hmac_sha256(&verifier.stored_key, &[signed]);
-    let mut client_key: Key = [0; KEY_BYTES];
+    let mut client_key: ScramKey = [0; KEY_BYTES];
     for ((key, proof), signature) in client_key.iter_mut().zip(proof).zip(signature) {
         *key = proof ^ signature;
     }

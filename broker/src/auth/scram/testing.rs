@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::verifier::{Key, client_key, hmac_sha256, salted, server_key, sha256};
+use super::verifier::{ScramKey, client_key, hmac_sha256, salted, server_key, sha256};
 
 /// A client that proves a password.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl ScramClient {
         let signed = format!("{},{server_first},{without_proof}", self.bare);
         let key = client_key(&salted);
         let signature = hmac_sha256(&sha256(&key), &[signed.as_bytes()]);
-        let mut proof: Key = key;
+        let mut proof: ScramKey = key;
         proof
             .iter_mut()
             .zip(signature)

@@ -13,7 +13,7 @@ const SERVER_NONCE: &str = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
 
 fn cheap(password: &str) -> Challenge {
     Challenge {
-        verifier: Verifier::make(password.as_bytes(), NonZeroU32::MIN, b"salt"),
+        verifier: ScramVerifier::make(password.as_bytes(), NonZeroU32::MIN, b"salt"),
         known: true,
     }
 }
@@ -22,8 +22,8 @@ fn asks(password: &str) -> Option<Challenge> {
     Some(cheap(password))
 }
 
-fn exchange(client: &mut ScramClient, challenge: Challenge) -> Result<Proof, ScramError> {
-    let (exchange, first) = Exchange::begin(client.first().as_bytes(), "ours", |_| Some(challenge))?;
+fn exchange(client: &mut ScramClient, challenge: Challenge) -> Result<ScramProof, ScramError> {
+    let (exchange, first) = ScramExchange::begin(client.first().as_bytes(), "ours", |_| Some(challenge))?;
     exchange.finish(client.last(first.as_bytes()).unwrap().as_bytes())
 }
 
@@ -31,7 +31,7 @@ fn exchange(client: &mut ScramClient, challenge: Challenge) -> Result<Proof, Scr
 #[test]
 fn the_example_of_the_rfc() {
     let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
-    let verifier = Verifier::make(b"pencil", ITERATIONS, &salt);
+    let verifier = ScramVerifier::make(b"pencil", ITERATIONS, &salt);
     let find = |user: &str| {
         assert_eq!(user, "user");
         Some(Challenge {
@@ -40,7 +40,7 @@ fn the_example_of_the_rfc() {
         })
     };
     let first = b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO";
-    let (exchange, server_first) = Exchange::begin(first, SERVER_NONCE, find).unwrap();
+    let (exchange, server_first) = ScramExchange::begin(first, SERVER_NONCE, find).unwrap();
     assert_eq!(
         server_first,
         "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
@@ -85,16 +85,16 @@ fn names_are_unescaped_and_prepared() {
         ("\u{2168}", "IX"),
     ] {
         let first = format!("n,,n={written},r=x");
-        let (exchange, _) = Exchange::begin(first.as_bytes(), "ours", |_| asks("pw")).unwrap();
+        let (exchange, _) = ScramExchange::begin(first.as_bytes(), "ours", |_| asks("pw")).unwrap();
         assert_eq!(&*exchange.user, user, "{written}");
     }
 }
 
 #[test]
 fn passwords_are_prepared() {
-    let verifier = Verifier::make("I\u{AD}X".as_bytes(), NonZeroU32::MIN, b"salt");
+    let verifier = ScramVerifier::make("I\u{AD}X".as_bytes(), NonZeroU32::MIN, b"salt");
     assert!(verifier.verify(b"IX") && verifier.verify("\u{2168}".as_bytes()) && !verifier.verify(b"ix"));
-    let bytes = Verifier::make(b"\xFF\xFE", NonZeroU32::MIN, b"salt");
+    let bytes = ScramVerifier::make(b"\xFF\xFE", NonZeroU32::MIN, b"salt");
     assert!(bytes.verify(b"\xFF\xFE") && !bytes.verify(b"\xFF"));
 }
 
@@ -119,10 +119,10 @@ fn first_messages_that_go_no_further() {
         ("n,,m=new,n=ann,r=x", ScramError::Unsupported),
         ("n,a=bob,n=ann,r=x", ScramError::Identity),
     ] {
-        let begun = Exchange::begin(message.as_bytes(), "ours", |_| asks("pw"));
+        let begun = ScramExchange::begin(message.as_bytes(), "ours", |_| asks("pw"));
         assert_eq!(begun.unwrap_err(), error, "{message}");
     }
-    assert!(Exchange::begin(b"n,,n=\xFF,r=x", "ours", |_| asks("pw")).is_err());
+    assert!(ScramExchange::begin(b"n,,n=\xFF,r=x", "ours", |_| asks("pw")).is_err());
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn last_messages_that_prove_nothing() {
         (format!("c=biws,r=theirsours,p={proof}"), ScramError::Proof),
         (format!("c=biws,r=theirsours,x=y,p={proof}"), ScramError::Proof),
     ] {
-        let begun = Exchange::begin(b"n,,n=ann,r=theirs", "ours", |_| asks("pw"));
+        let begun = ScramExchange::begin(b"n,,n=ann,r=theirs", "ours", |_| asks("pw"));
         let (exchange, _) = begun.unwrap();
         assert_eq!(exchange.finish(message.as_bytes()), Err(error), "{message}");
     }
@@ -156,7 +156,7 @@ fn last_messages_that_prove_nothing() {
 #[test]
 fn an_exchange_cannot_be_replayed() {
     let mut client = ScramClient::new("ann", "pw", "theirs");
-    let begin = |nonce| Exchange::begin(b"n,,n=ann,r=theirs", nonce, |_| asks("pw")).unwrap();
+    let begin = |nonce| ScramExchange::begin(b"n,,n=ann,r=theirs", nonce, |_| asks("pw")).unwrap();
     let (exchange, first) = begin("one");
     let last = client.last(first.as_bytes()).unwrap();
     assert!(exchange.finish(last.as_bytes()).is_ok());
@@ -168,12 +168,17 @@ fn an_exchange_cannot_be_replayed() {
 fn verifiers_are_written_as_postgresql_writes_them() {
     // What PostgreSQL makes of "pencil" with the salt of the example.
     let text = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
-    let verifier = Verifier::parse(text).unwrap().unwrap();
+    let verifier = ScramVerifier::parse(text).unwrap().unwrap();
     assert!(verifier.verify(b"pencil") && !verifier.verify(b"pen"));
-    assert_eq!(Verifier::make(b"pencil", ITERATIONS, &verifier.salt), verifier);
+    assert_eq!(
+        ScramVerifier::make(b"pencil", ITERATIONS, &verifier.salt),
+        verifier
+    );
     assert_eq!(verifier.to_string(), text);
-    assert_eq!(format!("{verifier:?}"), "Verifier(SCRAM-SHA-256)");
-    assert!(Verifier::parse("$7$1$a$b").is_none() && Verifier::parse("SCRAM-SHA-1$1:a$b:c").is_none());
+    assert_eq!(format!("{verifier:?}"), "ScramVerifier(SCRAM-SHA-256)");
+    assert!(
+        ScramVerifier::parse("$7$1$a$b").is_none() && ScramVerifier::parse("SCRAM-SHA-1$1:a$b:c").is_none()
+    );
     for (from, to, error) in [
         ("$4096:", "$0:", HashError::Malformed),
         ("$4096:", "$+1:", HashError::Malformed),
@@ -184,7 +189,11 @@ fn verifiers_are_written_as_postgresql_writes_them() {
         (":wfPL", ":", HashError::Malformed),
     ] {
         let wrong = text.replacen(from, to, 1);
-        assert_eq!(Verifier::parse(&wrong).unwrap().unwrap_err(), error, "{wrong}");
+        assert_eq!(
+            ScramVerifier::parse(&wrong).unwrap().unwrap_err(),
+            error,
+            "{wrong}"
+        );
     }
 }
 
@@ -210,7 +219,7 @@ proptest! {
         bytes: Vec<u8>,
     ) {
         for first in [first.as_bytes(), &bytes] {
-            if let Ok((exchange, _)) = Exchange::begin(first, "ours", |_| asks("pw")) {
+            if let Ok((exchange, _)) = ScramExchange::begin(first, "ours", |_| asks("pw")) {
                 prop_assert!(exchange.finish(last.as_bytes()).is_err());
             }
         }

@@ -13,40 +13,39 @@ use aws_lc_rs::pbkdf2::{self, PBKDF2_HMAC_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::super::password::{HashError, ITERATIONS_MAX};
-use super::METHOD;
+use super::super::hash_text::{HashError, bytes_of, iterations_of, salt_of};
+
+/// The name of the method, and what its verifiers begin with.
+pub const METHOD: &str = "SCRAM-SHA-256";
 
 /// Bytes of a key: an output of SHA-256.
 pub(super) const KEY_BYTES: usize = 32;
-pub(super) type Key = [u8; KEY_BYTES];
-
-/// Bytes of a salt that is read at most.
-const SALT_BYTES_MAX: usize = 1024;
+pub(super) type ScramKey = [u8; KEY_BYTES];
 
 /// What proves a password, and proves to the client that the server knows it (RFC 5802, section 3).
 #[derive(Clone, PartialEq, Eq)]
-pub struct Verifier {
+pub struct ScramVerifier {
     pub(super) iterations: NonZeroU32,
     pub(super) salt: Box<[u8]>,
-    pub(super) stored_key: Key,
-    pub(super) server_key: Key,
+    pub(super) stored_key: ScramKey,
+    pub(super) server_key: ScramKey,
 }
 
-impl Verifier {
+impl ScramVerifier {
     /// Reads one as it stands in a password file; `None` if the text is of another kind.
     ///
     /// # Errors
     /// It cannot be used.
-    pub fn parse(text: &str) -> Option<Result<Verifier, HashError>> {
+    pub fn parse(text: &str) -> Option<Result<ScramVerifier, HashError>> {
         let rest = text.strip_prefix(METHOD)?.strip_prefix('$')?;
         Some(read(rest))
     }
 
     /// Of a password, under a salt.
     #[must_use]
-    pub fn make(password: &[u8], iterations: NonZeroU32, salt: &[u8]) -> Verifier {
+    pub fn make(password: &[u8], iterations: NonZeroU32, salt: &[u8]) -> ScramVerifier {
         let salted = salted(password, iterations, salt);
-        Verifier {
+        ScramVerifier {
             iterations,
             salt: salt.into(),
             stored_key: sha256(&client_key(&salted)),
@@ -57,10 +56,10 @@ impl Verifier {
     /// One that no password fits, for a user that is not there: of the same shape as this one, and always the same for a
     /// name under a key.
     #[must_use]
-    pub fn imitation(&self, key: &[u8], user: &str) -> Verifier {
+    pub fn imitation(&self, key: &[u8], user: &str) -> ScramVerifier {
         let derive = |what: &[u8]| hmac_sha256(key, &[what, user.as_bytes()]);
         let salt = derive(b"salt ").into_iter().cycle().take(self.salt.len());
-        Verifier {
+        ScramVerifier {
             iterations: self.iterations,
             salt: salt.collect(),
             stored_key: derive(b"stored key "),
@@ -71,13 +70,13 @@ impl Verifier {
     /// Whether `password` is the one: computes what a client computes.
     #[must_use]
     pub fn verify(&self, password: &[u8]) -> bool {
-        let made = Verifier::make(password, self.iterations, &self.salt);
+        let made = ScramVerifier::make(password, self.iterations, &self.salt);
         verify_slices_are_equal(&made.stored_key, &self.stored_key).is_ok()
     }
 }
 
 /// As it stands in a password file.
-impl fmt::Display for Verifier {
+impl fmt::Display for ScramVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [salt, stored, server] =
             [&self.salt[..], &self.stored_key, &self.server_key].map(|bytes| STANDARD.encode(bytes));
@@ -86,9 +85,9 @@ impl fmt::Display for Verifier {
 }
 
 /// Without salt and keys: they do not belong into logs.
-impl fmt::Debug for Verifier {
+impl fmt::Debug for ScramVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Verifier(SCRAM-SHA-256)")
+        f.write_str("ScramVerifier(SCRAM-SHA-256)")
     }
 }
 
@@ -96,33 +95,20 @@ const CLIENT_KEY: &[u8] = b"Client Key";
 const SERVER_KEY: &[u8] = b"Server Key";
 
 /// `<iterations>:<salt>$<StoredKey>:<ServerKey>`
-fn read(text: &str) -> Result<Verifier, HashError> {
+fn read(text: &str) -> Result<ScramVerifier, HashError> {
     let (cost, keys) = text.split_once('$').ok_or(HashError::Malformed)?;
     let (iterations, salt) = cost.split_once(':').ok_or(HashError::Malformed)?;
     let (stored, server) = keys.split_once(':').ok_or(HashError::Malformed)?;
-    if !iterations.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(HashError::Malformed);
-    }
-    let iterations: NonZeroU32 = iterations.parse().map_err(|_| HashError::Malformed)?;
-    if iterations.get() > ITERATIONS_MAX {
-        return Err(HashError::TooExpensive);
-    }
-    let bytes = |text: &str| STANDARD.decode(text).map_err(|_| HashError::Malformed);
-    let key = |text: &str| Key::try_from(bytes(text)?).map_err(|_| HashError::Malformed);
-    let salt = bytes(salt)?;
-    if !(1..=SALT_BYTES_MAX).contains(&salt.len()) {
-        return Err(HashError::Malformed);
-    }
-    Ok(Verifier {
-        iterations,
-        salt: salt.into(),
-        stored_key: key(stored)?,
-        server_key: key(server)?,
+    Ok(ScramVerifier {
+        iterations: iterations_of(iterations)?,
+        salt: salt_of(salt)?,
+        stored_key: bytes_of(stored)?,
+        server_key: bytes_of(server)?,
     })
 }
 
 /// SaltedPassword. A password is text that SASLprep prepares; one that is none goes in as it is, as in PostgreSQL.
-pub(super) fn salted(password: &[u8], iterations: NonZeroU32, salt: &[u8]) -> Key {
+pub(super) fn salted(password: &[u8], iterations: NonZeroU32, salt: &[u8]) -> ScramKey {
     let text = std::str::from_utf8(password).ok();
     let prepared = text.and_then(|text| stringprep::saslprep(text).ok());
     let password = prepared.as_deref().map_or(password, str::as_bytes);
@@ -131,16 +117,16 @@ pub(super) fn salted(password: &[u8], iterations: NonZeroU32, salt: &[u8]) -> Ke
     salted
 }
 
-pub(super) fn client_key(salted: &Key) -> Key {
+pub(super) fn client_key(salted: &ScramKey) -> ScramKey {
     hmac_sha256(salted, &[CLIENT_KEY])
 }
 
-pub(super) fn server_key(salted: &Key) -> Key {
+pub(super) fn server_key(salted: &ScramKey) -> ScramKey {
     hmac_sha256(salted, &[SERVER_KEY])
 }
 
 /// HMAC-SHA-256 of the parts, one behind another.
-pub(super) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> Key {
+pub(super) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> ScramKey {
     let mut context = hmac::Context::with_key(&hmac::Key::new(HMAC_SHA256, key));
     parts.iter().for_each(|part| context.update(part));
     let mut output = [0; KEY_BYTES];
@@ -148,7 +134,7 @@ pub(super) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> Key {
     output
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> Key {
+pub(super) fn sha256(bytes: &[u8]) -> ScramKey {
     let mut output = [0; KEY_BYTES];
     output.copy_from_slice(digest::digest(&SHA256, bytes).as_ref());
     output

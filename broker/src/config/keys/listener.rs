@@ -1,49 +1,21 @@
-//! Keys that speak of a listener, and those for authentication and access.
+//! Keys of a listener.
+//!
+//! Invariants: none.
 
 use mqtt::QoS;
 
-use crate::settings::UNLIMITED;
+use super::super::configuration::{AddressFamily, ListenerSocket, Protocol};
+use super::super::draft::{Draft, ProtocolDraft};
+use super::key::{Key, Show, Value, of_listener, or, shown, shown_if};
+use crate::settings::{ListenerSettings, UNLIMITED};
 
-use super::super::draft::{Draft, Spoken};
-use super::super::{AddressFamily, Protocol};
-use super::{Key, Scope, Show, Status, Value, shown, shown_if};
-
-const AUTO_ID_PREFIX_BYTES_MAX: usize = 50;
 const MOUNT_POINT_BYTES_MAX: usize = 1000;
 /// IFNAMSIZ without its end.
 const INTERFACE_BYTES_MAX: usize = 15;
 const LISTENERS_MAX: usize = 1000;
 
-pub(super) const fn key(name: &'static str, scope: Scope, about: &'static str, status: Status) -> Key {
-    Key {
-        name,
-        scope,
-        default: "",
-        about,
-        status,
-    }
-}
-
-pub(super) const fn effective(name: &'static str, about: &'static str, value: Value, show: Show) -> Key {
-    key(name, Scope::Listener, about, Status::Effective(value, show))
-}
-
-pub(super) const fn or(default: &'static str, key: Key) -> Key {
-    Key {
-        name: key.name,
-        scope: key.scope,
-        default,
-        about: key.about,
-        status: key.status,
-    }
-}
-
-const fn either(name: &'static str, about: &'static str, value: Value, show: Show) -> Key {
-    key(name, Scope::Either, about, Status::Effective(value, show))
-}
-
 pub(super) const KEYS: &[Key] = &[
-    effective(
+    of_listener(
         "listener",
         "Listens on a port, on all addresses or on those of a host name. The keys below it speak of it. May be given \
          several times.",
@@ -58,7 +30,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     or(
         "1883",
-        effective(
+        of_listener(
             "port",
             "Port of the default listener, the one without a `listener` line.",
             Value::Integer {
@@ -68,7 +40,7 @@ pub(super) const KEYS: &[Key] = &[
             Show::Nothing,
         ),
     ),
-    effective(
+    of_listener(
         "bind_address",
         "Address or host name of the default listener.",
         Value::Text {
@@ -80,7 +52,7 @@ pub(super) const KEYS: &[Key] = &[
         },
         Show::Nothing,
     ),
-    effective(
+    of_listener(
         "socket_domain",
         "Listens on one address family only.",
         Value::Text {
@@ -96,7 +68,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     or(
         "mqtt",
-        effective(
+        of_listener(
             "protocol",
             "What is spoken on the listener: `websockets` is MQTT over WebSocket, at any path, with TLS if there is a \
              certificate. `http_api` is for operators: `/metrics` (OpenMetrics), `/healthz`, `/readyz`, and as in mosquitto \
@@ -115,7 +87,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     or(
         "-1",
-        effective(
+        of_listener(
             "max_connections",
             "Connections to this listener at the same time; -1 or 0: any number.",
             Value::Integer {
@@ -133,17 +105,17 @@ pub(super) const KEYS: &[Key] = &[
     ),
     or(
         "2",
-        effective(
+        of_listener(
             "max_qos",
             "Highest QoS that clients may publish at; MQTT 5.0 clients are told.",
             QOS,
             Show::Listener(show_qos),
         ),
     ),
-    effective("maximum_qos", "The same as `max_qos`.", QOS, Show::Nothing),
+    of_listener("maximum_qos", "The same as `max_qos`.", QOS, Show::Nothing),
     or(
         "10",
-        effective(
+        of_listener(
             "max_topic_alias",
             "Topic aliases that an MQTT 5.0 client may use.",
             Value::Integer {
@@ -155,7 +127,7 @@ pub(super) const KEYS: &[Key] = &[
             Show::Listener(|settings, _| shown(settings.topic_alias_max)),
         ),
     ),
-    effective(
+    of_listener(
         "bind_interface",
         "Listens on one network interface only, such as `eth0`.",
         Value::Text {
@@ -164,7 +136,7 @@ pub(super) const KEYS: &[Key] = &[
         },
         Show::Listener(|_, socket| shown_if(socket.interface.as_ref())),
     ),
-    effective(
+    of_listener(
         "mount_point",
         "A prefix before all topics of this listener's clients, which they do not see: `m/` keeps them below `m/`. Access \
          rules speak of topics with it.",
@@ -176,7 +148,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     or(
         "3, 4, 5",
-        effective(
+        of_listener(
             "accept_protocol_versions",
             "Versions of MQTT that are let in: 3 is 3.1, 4 is 3.1.1, 5 is 5.0.",
             Value::Text {
@@ -197,7 +169,7 @@ pub(super) const KEYS: &[Key] = &[
             }),
         ),
     ),
-    effective(
+    of_listener(
         "enable_proxy_protocol",
         "The listener is behind a load balancer that introduces each client by the PROXY protocol of this version; nobody else \
          may reach it. TLS is the load balancer's: with version 2 it says what came of it, and `require_certificate` and \
@@ -210,14 +182,14 @@ pub(super) const KEYS: &[Key] = &[
     ),
     or(
         "false",
-        effective(
+        of_listener(
             "proxy_protocol_v2_require_tls",
             "Clients must have come to the load balancer by TLS.",
             Value::Flag(|draft, value| draft.listener().proxy_requires_tls = value),
             Show::Listener(|_, socket| shown_if(socket.proxy.map(|proxy| proxy.require_tls))),
         ),
     ),
-    effective(
+    of_listener(
         "http_dir",
         "A folder whose files are served to those who ask for a page instead of an upgrade, `index.html` for a folder. Only \
          with `protocol websockets` or `http_api`. Symbolic links that lead out of it are not followed.",
@@ -227,7 +199,7 @@ pub(super) const KEYS: &[Key] = &[
         },
         Show::Listener(|_, socket| shown_if(socket.pages.as_ref().map(|path| path.display()))),
     ),
-    effective(
+    of_listener(
         "websockets_origin",
         "A page that browsers may come from, as they name it in the Origin header: `http://example.org:8080`. May be given \
          several times; without it, any.",
@@ -245,110 +217,6 @@ pub(super) const KEYS: &[Key] = &[
     ),
 ];
 
-pub(super) const ACCESS_KEYS: &[Key] = &[
-    or(
-        "false",
-        key(
-            "per_listener_settings",
-            Scope::Global,
-            "Keys of this section speak of the listener above them instead of all listeners. Must stand above them.",
-            Status::Effective(
-                Value::Flag(Draft::set_per_listener_settings),
-                Show::Global(|_| shown(true)),
-            ),
-        ),
-    ),
-    or(
-        "false; true if no listener, TLS, password_file or acl_file is configured",
-        either(
-            "allow_anonymous",
-            "Clients without a user name are let in.",
-            Value::Flag(|draft, value| draft.access().allow_anonymous = Some(value)),
-            Show::Listener(|settings, _| shown(settings.allow_anonymous)),
-        ),
-    ),
-    effective(
-        "listener_allow_anonymous",
-        "`allow_anonymous` for one listener, whatever the key for all says.",
-        Value::Flag(|draft, value| draft.listener().allow_anonymous = Some(value)),
-        Show::Nothing,
-    ),
-    or(
-        "true",
-        either(
-            "allow_zero_length_clientid",
-            "A client without a client identifier gets one.",
-            Value::Flag(|draft, value| draft.access().allow_zero_length_client_identifier = Some(value)),
-            Show::Listener(|settings, _| shown(settings.allow_zero_length_client_identifier)),
-        ),
-    ),
-    or(
-        "auto-",
-        either(
-            "auto_id_prefix",
-            "What such client identifiers begin with.",
-            Value::Text {
-                shape: "at most 50 bytes",
-                set: |draft, prefix| {
-                    draft.access().assigned_client_identifier_prefix = Some(checked_prefix(prefix)?);
-                    Ok(())
-                },
-            },
-            Show::Listener(|settings, _| shown(&settings.assigned_client_identifier_prefix)),
-        ),
-    ),
-    effective(
-        "listener_auto_id_prefix",
-        "`auto_id_prefix` for one listener.",
-        Value::Text {
-            shape: "at most 50 bytes",
-            set: |draft, prefix| {
-                draft.listener().assigned_client_identifier_prefix = Some(checked_prefix(prefix)?);
-                Ok(())
-            },
-        },
-        Show::Nothing,
-    ),
-    either(
-        "password_file",
-        "Users and the hashes of their passwords, as `broker passwd` and mosquitto_passwd write them. Users with a \
-         SCRAM-SHA-256 verifier (`broker passwd -H scram-sha-256`, or copied from PostgreSQL) may also prove themselves by \
-         AUTH packets. A relative path is \
-         looked for in the working directory, then beside the configuration file. Read again at SIGHUP.",
-        Value::Text {
-            shape: "path",
-            set: |draft, path| {
-                draft.access().files.password_file = Some(draft.path(path));
-                Ok(())
-            },
-        },
-        Show::Listener(|_, socket| shown_if(socket.access.password_file.as_ref().map(|path| path.display()))),
-    ),
-    either(
-        "acl_file",
-        "Who may read and write which topics, in the syntax of mosquitto. A relative path is looked for as that of \
-         `password_file`. Read again at SIGHUP.",
-        Value::Text {
-            shape: "path",
-            set: |draft, path| {
-                draft.access().files.acl_file = Some(draft.path(path));
-                Ok(())
-            },
-        },
-        Show::Listener(|_, socket| shown_if(socket.access.acl_file.as_ref().map(|path| path.display()))),
-    ),
-    or(
-        "false",
-        effective(
-            "use_username_as_clientid",
-            "The user name replaces the client identifier, so that no user can end another's connection. Who has no user name \
-             is refused.",
-            Value::Flag(|draft, value| draft.listener().settings.user_name_is_client_identifier = value),
-            Show::Listener(|settings, _| shown(settings.user_name_is_client_identifier)),
-        ),
-    ),
-];
-
 const QOS: Value = Value::Integer {
     ranges: &[(0, 2)],
     set: |draft, qos| {
@@ -360,7 +228,7 @@ const QOS: Value = Value::Integer {
     },
 };
 
-fn show_qos(settings: &crate::settings::ListenerSettings, _: &super::ListenerSocket) -> Vec<String> {
+fn show_qos(settings: &ListenerSettings, _: &ListenerSocket) -> Vec<String> {
     shown(settings.qos_max as u8)
 }
 
@@ -412,10 +280,10 @@ fn set_mount_point(draft: &mut Draft, prefix: &str) -> Result<(), String> {
 }
 
 fn set_protocol(draft: &mut Draft, text: &str) -> Result<(), String> {
-    draft.listener().spoken = match text {
-        "mqtt" => Spoken::Mqtt,
-        "websockets" => Spoken::WebSockets,
-        "http_api" => Spoken::HttpApi,
+    draft.listener().protocol = match text {
+        "mqtt" => ProtocolDraft::Mqtt,
+        "websockets" => ProtocolDraft::WebSockets,
+        "http_api" => ProtocolDraft::HttpApi,
         _ => return Err("must be mqtt, websockets or http_api".to_owned()),
     };
     Ok(())
@@ -442,11 +310,4 @@ fn set_accepted_versions(draft: &mut Draft, text: &str) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-fn checked_prefix(prefix: &str) -> Result<String, String> {
-    if prefix.len() > AUTO_ID_PREFIX_BYTES_MAX {
-        return Err(format!("must be at most {AUTO_ID_PREFIX_BYTES_MAX} bytes"));
-    }
-    Ok(prefix.to_owned())
 }

@@ -3,82 +3,32 @@
 //! Invariant: each key of mosquitto 2.0 and 2.1 stands here once, so that no key of a working mosquitto.conf is called
 //! unknown; guarded by the test `every_key_of_mosquitto_is_known`.
 
-mod general;
+mod access;
+mod clients;
+mod key;
 mod listener;
+mod log;
+mod messages;
+mod numbers;
+mod persistence;
+mod process;
 mod refused;
+mod retained;
 mod tls;
 
-use crate::settings::ListenerSettings;
-
-use super::draft::Draft;
-use super::{Configuration, ListenerSocket};
-
-/// A configuration key.
-pub(super) struct Key {
-    pub(super) name: &'static str,
-    pub(super) scope: Scope,
-    /// What holds if the key is not given; empty if there is nothing to say.
-    pub(super) default: &'static str,
-    /// What it does, one sentence or a few.
-    pub(super) about: &'static str,
-    pub(super) status: Status,
-}
-
-/// What a key speaks of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
-    /// The whole broker.
-    Global,
-    /// The last `listener` above it; the default listener if there is none.
-    Listener,
-    /// The whole broker, or with `per_listener_settings true` as [`Scope::Listener`].
-    Either,
-}
-
-/// What the broker makes of a key. The text of the last two says why, and what to do instead.
-pub(super) enum Status {
-    /// It does what it says.
-    Effective(Value, Show),
-    /// It is read and has no effect, on purpose: a warning.
-    Ignored(&'static str),
-    /// It will not be supported: an error.
-    Refused(&'static str),
-}
-
-/// The values that a key takes, and what each sets.
-pub(super) enum Value {
-    /// `true` or `false` (also `1` and `0`).
-    Flag(fn(&mut Draft, bool)),
-    /// A whole number inside one of the ranges.
-    Integer {
-        ranges: &'static [(i64, i64)],
-        set: fn(&mut Draft, i64),
-    },
-    /// Anything else: `set` says what is wrong with it.
-    Text {
-        shape: &'static str,
-        set: fn(&mut Draft, &str) -> Result<(), String>,
-    },
-    /// The files of a folder are read at this place.
-    IncludeDirectory,
-}
-
-/// How `--test-config` shows a key: one line for each string.
-pub(super) enum Show {
-    /// From the configuration as a whole.
-    Global(fn(&Configuration) -> Vec<String>),
-    /// From each listener.
-    Listener(fn(&ListenerSettings, &ListenerSocket) -> Vec<String>),
-    /// Not at all: its effect shows elsewhere.
-    Nothing,
-}
+pub(super) use self::key::{Key, Scope, Show, Status, Value};
 
 /// The table: sections with their titles.
 pub(super) const SECTIONS: &[(&str, &[Key])] = &[
-    ("Whole broker", general::KEYS),
+    ("Process", process::KEYS),
     ("Listeners", listener::KEYS),
     ("TLS of a listener", tls::KEYS),
-    ("Authentication and access", listener::ACCESS_KEYS),
+    ("Authentication and access", access::KEYS),
+    ("Clients and sessions", clients::KEYS),
+    ("Messages", messages::KEYS),
+    ("Retained messages", retained::KEYS),
+    ("Persistence", persistence::KEYS),
+    ("Log", log::KEYS),
     ("Not supported", refused::KEYS),
 ];
 
@@ -108,36 +58,6 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
         .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, key)| key)
-}
-
-impl Value {
-    /// What may be given, for messages and documentation.
-    pub(super) fn shape(&self) -> String {
-        match self {
-            Self::Flag(_) => "true or false".to_owned(),
-            Self::Integer { ranges, .. } => ranges.iter().map(range_shape).collect::<Vec<_>>().join(" or "),
-            Self::Text { shape, .. } => (*shape).to_owned(),
-            Self::IncludeDirectory => "folder".to_owned(),
-        }
-    }
-}
-
-fn range_shape(&(minimum, maximum): &(i64, i64)) -> String {
-    match (minimum, maximum) {
-        (minimum, i64::MAX) => format!("{minimum} or more"),
-        (minimum, maximum) if minimum == maximum => minimum.to_string(),
-        (minimum, maximum) => format!("{minimum} to {maximum}"),
-    }
-}
-
-/// A flag of the whole broker as `--test-config` shows it.
-fn shown(value: impl ToString) -> Vec<String> {
-    vec![value.to_string()]
-}
-
-/// As [`shown`], nothing if there is no value.
-fn shown_if(value: Option<impl ToString>) -> Vec<String> {
-    value.into_iter().map(|value| value.to_string()).collect()
 }
 
 #[cfg(test)]

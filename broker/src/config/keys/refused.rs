@@ -1,6 +1,8 @@
 //! Keys of mosquitto that Midge will not support, with what to use instead.
+//!
+//! Invariants: none.
 
-use super::{Key, Scope, Status};
+use super::key::{Key, Scope, Status, key};
 
 const BRIDGE: &str = "bridges are not part of Midge: run `mosquitto` or another bridge beside it as a client of both \
                       brokers";
@@ -13,13 +15,7 @@ const fn bridge(name: &'static str) -> Key {
 }
 
 const fn refused(name: &'static str, about: &'static str, why: &'static str) -> Key {
-    Key {
-        name,
-        scope: Scope::Global,
-        default: "",
-        about,
-        status: Status::Refused(why),
-    }
+    key(name, Scope::Global, about, Status::Refused(why))
 }
 
 pub(super) const KEYS: &[Key] = &[

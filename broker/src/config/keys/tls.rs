@@ -1,29 +1,29 @@
-//! Keys that speak of a listener's TLS.
+//! Keys of a listener's TLS.
+//!
+//! Invariants: none.
 
 use std::path::PathBuf;
 
-use transport::tls::IdentityKind;
+use transport::tls::{IdentityKind, TlsVersion};
 
-use super::super::TlsVersion;
 use super::super::draft::{Draft, TlsDraft};
-use super::listener::{effective, key, or};
-use super::{Key, Scope, Show, Status, Value, shown_if};
+use super::key::{Key, Scope, Show, Status, Value, key, of_listener, or, shown_if};
 
 pub(super) const KEYS: &[Key] = &[
-    effective(
+    of_listener(
         "certfile",
         "The server's certificate chain (PEM). Together with `keyfile` it turns TLS on.",
         path(|draft, path| set_path(draft, path, |tls| &mut tls.certificate_chain)),
         Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.certificate_chain.display()))),
     ),
-    effective(
+    of_listener(
         "keyfile",
         "The private key of that certificate (PEM). If it is encrypted its passphrase comes from `key_passphrase_file`, \
          the systemd credential `midge-key-passphrase`, the environment variable MIDGE_KEY_PASSPHRASE, or the terminal.",
         path(|draft, path| set_path(draft, path, |tls| &mut tls.private_key)),
         Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.private_key.display()))),
     ),
-    effective(
+    of_listener(
         "key_passphrase_file",
         "A file whose first line is the passphrase of `keyfile`. Not a key of mosquitto.",
         path(|draft, path| set_path(draft, path, |tls| &mut tls.key_passphrase_file)),
@@ -35,7 +35,7 @@ pub(super) const KEYS: &[Key] = &[
             shown_if(path.map(|path| path.display()))
         }),
     ),
-    effective(
+    of_listener(
         "cafile",
         "Certificate authorities that clients' certificates must come from (PEM).",
         path(|draft, path| set_path(draft, path, |tls| &mut tls.client_ca)),
@@ -44,7 +44,7 @@ pub(super) const KEYS: &[Key] = &[
             shown_if(path.map(|path| path.display()))
         }),
     ),
-    effective(
+    of_listener(
         "capath",
         "Folder of such files, each named by its hash as `openssl rehash` does.",
         path(|draft, path| set_path(draft, path, |tls| &mut tls.client_ca_folder)),
@@ -53,7 +53,7 @@ pub(super) const KEYS: &[Key] = &[
             shown_if(path.map(|path| path.display()))
         }),
     ),
-    effective(
+    of_listener(
         "crlfile",
         "Revocation lists (PEM): clients whose certificate is on one are refused, and those whose authority has none that \
          is up to date.",
@@ -65,7 +65,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     or(
         "false",
-        effective(
+        of_listener(
             "require_certificate",
             "Clients must show a certificate from `cafile` or `capath`. If false, none is asked for.",
             Value::Flag(|draft, value| draft.listener().tls.require_client_certificate = value),
@@ -77,7 +77,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     or(
         "true",
-        effective(
+        of_listener(
             "allow_v1_certificates",
             "Clients' certificates of X.509 version 1 are accepted, with a warning: `openssl x509 -req` before OpenSSL \
              3.2 makes them. Not a key of mosquitto.",
@@ -87,7 +87,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     or(
         "false",
-        effective(
+        of_listener(
             "disable_client_cert_date_checks",
             "Clients' certificates are accepted before and after their dates too.",
             Value::Flag(|draft, value| draft.listener().tls.ignore_client_dates = value),
@@ -96,7 +96,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     or(
         "false",
-        effective(
+        of_listener(
             "use_identity_as_username",
             "The common name of the client's certificate is its user name. It may not hold `+`, `#` or `/`. Needs \
          `require_certificate true`.",
@@ -112,7 +112,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     or(
         "false",
-        effective(
+        of_listener(
             "use_subject_as_username",
             "The subject of the client's certificate is its user name, as `openssl x509 -noout -subject -nameopt RFC2253` \
          prints it. It may not hold `+`, `#` or `/`. Needs `require_certificate true`.",
@@ -129,7 +129,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     or(
         "tlsv1.2",
-        effective(
+        of_listener(
             "tls_version",
             "Lowest version of TLS; `tlsv1` and `tlsv1.1` are served as `tlsv1.2`, with a warning.",
             Value::Text {
@@ -144,7 +144,7 @@ pub(super) const KEYS: &[Key] = &[
             }),
         ),
     ),
-    effective(
+    of_listener(
         "ciphers",
         "Cipher suites of TLS 1.2 in OpenSSL's words, the preferred ones first. Only suites with ECDHE and AES-GCM or \
          ChaCha20 exist here; others are left out with a warning.",
@@ -154,7 +154,7 @@ pub(super) const KEYS: &[Key] = &[
         },
         Show::Listener(|_, socket| shown_if(socket.tls.as_ref().and_then(|tls| tls.ciphers.as_ref()))),
     ),
-    effective(
+    of_listener(
         "ciphers_tls1.3",
         "Cipher suites of TLS 1.3 in OpenSSL's names, the preferred ones first; without it the server prefers TLS_AES_128_GCM_SHA256.",
         Value::Text {
@@ -171,7 +171,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     or(
         "pem",
-        effective(
+        of_listener(
             "tls_keyform",
             "Form of the private key.",
             Value::Text {

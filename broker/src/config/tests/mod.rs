@@ -7,13 +7,15 @@ mod mistakes;
 mod values;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use transport::tls::{IdentityKind, TlsVersion};
 
 use super::draft::Draft;
 use super::*;
 use crate::settings::UNLIMITED;
 
-fn read_with(text: &str, args: &Args) -> Result<Configuration, ConfigError> {
+fn read_with(text: &str, args: &Args) -> Result<Configuration, FileError> {
     let mut draft = Draft::default();
     draft.read(Path::new("t.conf"), text.as_bytes(), true);
     resolve::configuration(draft, args)

@@ -11,10 +11,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::back_off::Source;
 use super::password_file::{Candidate, PasswordFile};
 use crate::limits;
+use crate::thread_priority::give_way_to_shards;
 use crate::time::Timestamp;
 
 /// A password to check.
-pub(super) struct Job {
+pub(super) struct PasswordCheck {
     pub(super) file: Arc<PasswordFile>,
     pub(super) candidate: Candidate,
     pub(super) password: Box<[u8]>,
@@ -28,9 +29,9 @@ pub(super) struct Job {
 }
 
 /// Without the password: it does not belong into logs.
-impl fmt::Debug for Job {
+impl fmt::Debug for PasswordCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job")
+        f.debug_struct("PasswordCheck")
             .field("source", &self.source)
             .field("ticket", &self.ticket)
             .finish_non_exhaustive()
@@ -39,19 +40,19 @@ impl fmt::Debug for Job {
 
 /// The threads and their queue. Dropping it ends them after what they are at.
 #[derive(Debug)]
-pub(super) struct Verifier {
-    shared: Arc<Shared>,
+pub(super) struct PasswordChecks {
+    shared: Arc<CheckState>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct CheckState {
+    queue: Mutex<CheckQueue>,
     filled: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
-    by_source: HashMap<Source, VecDeque<Job>>,
+struct CheckQueue {
+    by_source: HashMap<Source, VecDeque<PasswordCheck>>,
     /// Sources with jobs, the next to be served in front.
     turns: VecDeque<Source>,
     jobs: usize,
@@ -59,14 +60,14 @@ struct Queue {
     closed: bool,
 }
 
-impl Verifier {
+impl PasswordChecks {
     /// Starts `threads` threads; each answer is given to `answer` on one of them.
     pub(super) fn start(
         threads: usize,
         now: fn() -> Timestamp,
-        answer: impl Fn(Job, bool) + Send + Sync + 'static,
-    ) -> std::io::Result<Verifier> {
-        let shared = Arc::new(Shared::default());
+        answer: impl Fn(PasswordCheck, bool) + Send + Sync + 'static,
+    ) -> std::io::Result<PasswordChecks> {
+        let shared = Arc::new(CheckState::default());
         let answer = Arc::new(answer);
         for number in 0..threads.max(1) {
             let (shared, answer) = (Arc::clone(&shared), Arc::clone(&answer));
@@ -84,11 +85,11 @@ impl Verifier {
                     }
                 })?;
         }
-        Ok(Verifier { shared })
+        Ok(PasswordChecks { shared })
     }
 
     /// Queues a check; false if there is no room.
-    pub(super) fn submit(&self, job: Job) -> bool {
+    pub(super) fn submit(&self, job: PasswordCheck) -> bool {
         let taken = self.shared.lock().push(job);
         if taken {
             self.shared.filled.notify_one();
@@ -97,16 +98,16 @@ impl Verifier {
     }
 }
 
-impl Drop for Verifier {
+impl Drop for PasswordChecks {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.filled.notify_all();
     }
 }
 
-impl Shared {
+impl CheckState {
     /// The next job; `None` when the verifier is gone.
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<PasswordCheck> {
         let mut queue = self.lock();
         loop {
             if queue.closed {
@@ -119,13 +120,13 @@ impl Shared {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, CheckQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Queue {
-    fn push(&mut self, job: Job) -> bool {
+impl CheckQueue {
+    fn push(&mut self, job: PasswordCheck) -> bool {
         let bytes = self.bytes + job.password.len();
         if self.jobs >= limits::PASSWORD_CHECKS_MAX || bytes > limits::PASSWORD_CHECK_BYTES_MAX {
             return false;
@@ -143,7 +144,7 @@ impl Queue {
         true
     }
 
-    fn pop(&mut self) -> Option<Job> {
+    fn pop(&mut self) -> Option<PasswordCheck> {
         let source = self.turns.pop_front()?;
         let jobs = self.by_source.get_mut(&source)?;
         let job = jobs.pop_front();
@@ -159,14 +160,6 @@ impl Queue {
     }
 }
 
-/// Shards and these threads share the cores: a shard that has something to do goes first. Not by more, or on a machine that
-/// has much to do a check would take longer than a client waits.
-pub(crate) fn give_way_to_shards() {
-    const NICE: i32 = 5;
-    // Without it the priority is that of the shards, which is slower for them and right all the same.
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
@@ -174,8 +167,8 @@ mod tests {
 
     use super::*;
 
-    fn job(file: &Arc<PasswordFile>, address: u32, ticket: u64) -> Job {
-        Job {
+    fn job(file: &Arc<PasswordFile>, address: u32, ticket: u64) -> PasswordCheck {
+        PasswordCheck {
             file: Arc::clone(file),
             candidate: file.find("ann"),
             password: Box::from(*b"pw"),
@@ -194,7 +187,7 @@ mod tests {
     /// V40: addresses take turns, and one cannot fill the queue.
     #[test]
     fn v40_the_queue_is_fair_and_bounded() {
-        let (file, mut queue) = (file(), Queue::default());
+        let (file, mut queue) = (file(), CheckQueue::default());
         let taken = (0..limits::PASSWORD_CHECKS_MAX as u64)
             .filter(|&n| queue.push(job(&file, 1, n)))
             .count();
@@ -218,8 +211,8 @@ mod tests {
 
     #[test]
     fn v40_queued_passwords_are_bounded_in_bytes() {
-        let (file, mut queue) = (file(), Queue::default());
-        let large = |address| Job {
+        let (file, mut queue) = (file(), CheckQueue::default());
+        let large = |address| PasswordCheck {
             password: vec![0; limits::PASSWORD_CHECK_BYTES_MAX / 2].into(),
             ..job(&file, address, 0)
         };
@@ -230,15 +223,15 @@ mod tests {
     #[test]
     fn what_nobody_waits_for_is_not_computed() {
         let (sender, answers) = std::sync::mpsc::channel();
-        let answer = move |job: Job, right| sender.send((job.ticket, right)).unwrap();
+        let answer = move |job: PasswordCheck, right| sender.send((job.ticket, right)).unwrap();
         let now = || Timestamp(100);
-        let verifier = Verifier::start(1, now, answer).unwrap();
+        let verifier = PasswordChecks::start(1, now, answer).unwrap();
         let file = file();
-        assert!(verifier.submit(Job {
+        assert!(verifier.submit(PasswordCheck {
             deadline: Timestamp(100),
             ..job(&file, 1, 1)
         }));
-        assert!(verifier.submit(Job {
+        assert!(verifier.submit(PasswordCheck {
             deadline: Timestamp(101),
             ..job(&file, 1, 2)
         }));

@@ -1,0 +1,191 @@
+//! `acl_file`: who may read and write which topics, in mosquitto's words.
+//!
+//! `user X` begins the section of a user; what stands above the first one is for clients without a user name. `topic
+//! [read|write|readwrite|deny] FILTER` belongs to its section, `pattern ...` to everybody, with the client identifier for
+//! `%c` and the user name for `%u`.
+//!
+//! Invariants: what no line allows is denied, also by an empty file. A denial is looked at before what allows, in the
+//! section and again in the patterns; the section goes first. What a client calls itself never widens a pattern: names
+//! with `+` or `#`, empty ones and such that would lead into a `$` topic void all patterns for that client.
+
+mod draft;
+mod filters;
+mod rule;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use mqtt::topic;
+
+use self::draft::AclDraft;
+use self::rule::{Pattern, Rule, Use, decide, denials_first, readable};
+use super::access_file;
+use crate::files::FileError;
+use crate::settings::ListenerId;
+
+/// The rules of a file.
+#[derive(Debug, Default)]
+pub struct AclFile {
+    anonymous: Arc<[Rule]>,
+    users: HashMap<Box<str>, Arc<[Rule]>>,
+    patterns: Vec<Pattern>,
+}
+
+/// What one client may do; cheap to clone. `Access::default()` allows everything.
+#[derive(Clone, Debug, Default)]
+pub struct Access(Option<Arc<Rules>>);
+
+/// Whom rules are made for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The listener, which decides the file.
+    pub listener: ListenerId,
+    /// The client identifier, for `%c`.
+    pub client_identifier: Box<str>,
+    /// The user name, for the section and `%u`.
+    pub user_name: Option<Box<str>>,
+}
+
+/// The rules that apply to one client.
+#[derive(Debug, Default)]
+struct Rules {
+    identity: Identity,
+    /// Of the [`super::Policy`] that they come from.
+    generation: u64,
+    section: Arc<[Rule]>,
+    /// With the client's names in place.
+    patterns: Box<[Rule]>,
+}
+
+impl AclFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read or has a line that is wrong; each with its place.
+    pub fn read(path: &Path) -> Result<AclFile, FileError> {
+        Self::parse(path, &access_file::read(path)?)
+    }
+
+    /// Reads the text of a file of that name.
+    ///
+    /// # Errors
+    /// A line is wrong; each with its place.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<AclFile, FileError> {
+        let mut draft = AclDraft::default();
+        access_file::for_each_line(path, text, |line| draft.read(line))?;
+        Ok(AclFile::from(draft))
+    }
+
+    /// What a client may do; `generation` comes back from [`Access::generation`].
+    #[must_use]
+    pub fn access(&self, identity: Identity, generation: u64) -> Access {
+        let user_name = identity.user_name.as_deref();
+        let section = match user_name {
+            None => Some(&self.anonymous),
+            Some(user) => self.users.get(user),
+        };
+        Access(Some(Arc::new(Rules {
+            section: section.cloned().unwrap_or_default(),
+            patterns: self.patterns_for(&identity.client_identifier, user_name),
+            identity,
+            generation,
+        })))
+    }
+
+    fn patterns_for(&self, client_identifier: &str, user_name: Option<&str>) -> Box<[Rule]> {
+        let mut rules = Vec::with_capacity(self.patterns.len());
+        let widens = |name: &str| name.is_empty() || name.contains(['+', '#', '\0']);
+        if !self.patterns.is_empty() && (widens(client_identifier) || user_name.is_some_and(widens)) {
+            return Box::default();
+        }
+        for pattern in &self.patterns {
+            if pattern.names_user && user_name.is_none() {
+                continue;
+            }
+            let filter = pattern.filter_for(client_identifier, user_name.unwrap_or_default());
+            let leads_to_dollar = filter.starts_with('$') && !pattern.rule.filter.starts_with('$');
+            if leads_to_dollar || topic::check_filter(&filter).is_err() {
+                return Box::default();
+            }
+            rules.push(Rule {
+                filter,
+                grant: pattern.rule.grant,
+            });
+        }
+        rules.into()
+    }
+}
+
+impl From<AclDraft> for AclFile {
+    fn from(draft: AclDraft) -> Self {
+        let sections = draft.users.into_iter();
+        let patterns = denials_first(draft.patterns).into_iter();
+        Self {
+            anonymous: denials_first(draft.anonymous).into(),
+            users: sections
+                .map(|(user, rules)| (user, denials_first(rules).into()))
+                .collect(),
+            patterns: patterns.map(Pattern::new).collect(),
+        }
+    }
+}
+
+impl Access {
+    /// Whom the rules were made for, if there are any.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.0.as_ref().map(|rules| &rules.identity)
+    }
+
+    /// Which reading of the file the rules come from, if there are any.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        self.0.as_ref().map(|rules| rules.generation)
+    }
+
+    /// Whether there are no rules: everything is allowed.
+    #[inline]
+    #[must_use]
+    pub fn is_unrestricted(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Whether a message may be published under this Topic Name.
+    #[inline]
+    #[must_use]
+    pub fn may_write(&self, topic: &str) -> bool {
+        self.0.as_ref().is_none_or(|rules| rules.allow(topic, Use::Write))
+    }
+
+    /// Whether a message under this Topic Name may be delivered.
+    #[inline]
+    #[must_use]
+    pub fn may_read(&self, topic: &str) -> bool {
+        self.0.as_ref().is_none_or(|rules| rules.allow(topic, Use::Read))
+    }
+
+    /// Whether there may be a topic under this Topic Filter that [`Self::may_read`]; a filter without one is not worth a
+    /// subscription. `$share/{group}/` is looked through.
+    #[must_use]
+    pub fn may_subscribe(&self, filter: &str) -> bool {
+        let filter = match topic::shared(filter) {
+            Ok(Some(shared)) => shared.filter,
+            _ => filter,
+        };
+        self.0.as_ref().is_none_or(|rules| rules.may_subscribe(filter))
+    }
+}
+
+impl Rules {
+    fn allow(&self, topic: &str, access: Use) -> bool {
+        let decided = decide(&self.section, topic, access).or_else(|| decide(&self.patterns, topic, access));
+        decided.unwrap_or(false)
+    }
+
+    fn may_subscribe(&self, filter: &str) -> bool {
+        readable(&self.section, &[], filter) || readable(&self.patterns, &self.section, filter)
+    }
+}

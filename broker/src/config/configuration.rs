@@ -1,0 +1,158 @@
+//! What a configuration is once it is read: typed and usable as it stands.
+//!
+//! Invariant: nothing here is to be checked again. What the logic of the shards reads is in [`crate::settings`].
+
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+
+use transport::tls::{IdentityKind, TlsVersion};
+use transport::websocket::handshake::Wanted;
+
+use crate::auth::AccessFiles;
+use crate::log::LogSettings;
+use crate::privileges::SystemUser;
+use crate::settings::Settings;
+
+/// Everything the operator chose.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// What the shards' logic reads.
+    pub settings: Settings,
+    /// What the shell reads of each listener; at the same index as in [`Settings::listeners`].
+    pub listeners: Vec<ListenerSocket>,
+    /// What is logged, and where to.
+    pub log: LogSettings,
+    /// `--shards`: threads that serve clients.
+    pub shards: NonZeroU16,
+    /// `user`: who to become once the ports are open; only if the process is root's.
+    pub user: Option<SystemUser>,
+    /// `user root`: the broker stays root if it was started so.
+    pub stays_root: bool,
+    /// `pid_file`: where to write the process identifier.
+    pub pid_file: Option<PathBuf>,
+    /// No listener was configured: only this machine can connect, without a user name.
+    pub local_only: bool,
+    /// Each setting that has no effect, or not the one that was asked for: one line each, to be logged at start.
+    pub warnings: Vec<String>,
+}
+
+/// The socket of a listener and what it speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerSocket {
+    /// The addresses to listen on, at least one. Those whose family or address this machine does not have may be left
+    /// out as long as one of them can be bound; `[::]` is meant for IPv6 alone, `0.0.0.0` stands beside it.
+    pub addresses: Vec<SocketAddr>,
+    /// The port; 0 only from the command line: a free one.
+    pub port: u16,
+    /// The address or host name as it was given.
+    pub host: Option<String>,
+    /// `socket_domain`: one address family only.
+    pub family: Option<AddressFamily>,
+    /// `bind_interface`: only what comes by this network interface.
+    pub interface: Option<String>,
+    /// TLS; `None` is plain TCP.
+    pub tls: Option<ListenerTls>,
+    /// `enable_proxy_protocol`: a load balancer introduces the clients.
+    pub proxy: Option<ProxyProtocol>,
+    /// `password_file`, `acl_file`: who may use it.
+    pub access: AccessFiles,
+    /// `protocol`: what is spoken on it.
+    pub protocol: Protocol,
+    /// `http_dir`: a folder whose files are served to those who ask for a page.
+    pub pages: Option<PathBuf>,
+}
+
+/// `protocol`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// `mqtt`
+    Mqtt,
+    /// `websockets`: MQTT in binary frames, after an upgrade from HTTP.
+    WebSockets(Wanted),
+    /// `http_api`: what operators ask by HTTP.
+    HttpApi,
+}
+
+/// `socket_domain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressFamily {
+    /// `ipv4`
+    V4,
+    /// `ipv6`
+    V6,
+}
+
+/// What a listener behind a load balancer expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// `enable_proxy_protocol`: 1 or 2.
+    pub version: u8,
+    /// `proxy_protocol_v2_require_tls`: clients must have come to the load balancer by TLS.
+    pub require_tls: bool,
+    /// `require_certificate`: the load balancer must have verified a certificate of the client.
+    pub require_certificate: bool,
+    /// `use_identity_as_username`: the common name of that certificate is the user name.
+    pub identity: bool,
+}
+
+/// The TLS of a listener. The files are read by whoever opens the listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// `certfile`: the server's certificate chain, PEM.
+    pub certificate_chain: PathBuf,
+    /// `keyfile`: its private key, PEM.
+    pub private_key: PathBuf,
+    /// `key_passphrase_file`: the passphrase of the private key.
+    pub key_passphrase_file: Option<PathBuf>,
+    /// `cafile`: certificate authorities for client certificates, PEM.
+    pub client_ca: Option<PathBuf>,
+    /// `capath`: a folder of them.
+    pub client_ca_folder: Option<PathBuf>,
+    /// `crlfile`: revoked client certificates, PEM.
+    pub revocation_list: Option<PathBuf>,
+    /// `require_certificate`: clients without a valid certificate are refused.
+    pub require_client_certificate: bool,
+    /// `allow_v1_certificates`: clients' certificates of X.509 version 1 are accepted.
+    pub accept_version_1: bool,
+    /// `disable_client_cert_date_checks`: clients' certificates are accepted before and after their dates.
+    pub ignore_client_dates: bool,
+    /// `use_identity_as_username`, `use_subject_as_username`: what of the certificate names the user.
+    pub identity: Option<IdentityKind>,
+    /// `tls_version`: the lowest version.
+    pub version_min: TlsVersion,
+    /// `ciphers`: suites of TLS 1.2.
+    pub ciphers: Option<String>,
+    /// `ciphers_tls1.3`: suites of TLS 1.3.
+    pub ciphers_tls13: Option<String>,
+}
+
+impl ListenerTls {
+    /// TLS with this certificate chain and private key, and defaults for all else.
+    #[must_use]
+    pub fn new(certificate_chain: PathBuf, private_key: PathBuf) -> Self {
+        Self {
+            certificate_chain,
+            private_key,
+            key_passphrase_file: None,
+            client_ca: None,
+            client_ca_folder: None,
+            revocation_list: None,
+            require_client_certificate: false,
+            accept_version_1: true,
+            ignore_client_dates: false,
+            identity: None,
+            version_min: TlsVersion::V1_2,
+            ciphers: None,
+            ciphers_tls13: None,
+        }
+    }
+}
+
+impl Configuration {
+    /// The password and ACL files of each listener.
+    pub(crate) fn access_files(&self) -> Vec<AccessFiles> {
+        let listeners = self.listeners.iter();
+        listeners.map(|listener| listener.access.clone()).collect()
+    }
+}

@@ -1,0 +1,119 @@
+//! Keys of authentication and access: who may connect, and do what.
+//!
+//! Invariants: none.
+
+use super::super::draft::Draft;
+use super::key::{Key, Scope, Show, Status, Value, either, key, of_listener, or, shown, shown_if};
+
+const AUTO_ID_PREFIX_BYTES_MAX: usize = 50;
+
+pub(super) const KEYS: &[Key] = &[
+    or(
+        "false",
+        key(
+            "per_listener_settings",
+            Scope::Global,
+            "Keys of this section speak of the listener above them instead of all listeners. Must stand above them.",
+            Status::Effective(
+                Value::Flag(Draft::set_per_listener_settings),
+                Show::Global(|_| shown(true)),
+            ),
+        ),
+    ),
+    or(
+        "false; true if no listener, TLS, password_file or acl_file is configured",
+        either(
+            "allow_anonymous",
+            "Clients without a user name are let in.",
+            Value::Flag(|draft, value| draft.access().allow_anonymous = Some(value)),
+            Show::Listener(|settings, _| shown(settings.allow_anonymous)),
+        ),
+    ),
+    of_listener(
+        "listener_allow_anonymous",
+        "`allow_anonymous` for one listener, whatever the key for all says.",
+        Value::Flag(|draft, value| draft.listener().allow_anonymous = Some(value)),
+        Show::Nothing,
+    ),
+    or(
+        "true",
+        either(
+            "allow_zero_length_clientid",
+            "A client without a client identifier gets one.",
+            Value::Flag(|draft, value| draft.access().allow_zero_length_client_identifier = Some(value)),
+            Show::Listener(|settings, _| shown(settings.allow_zero_length_client_identifier)),
+        ),
+    ),
+    or(
+        "auto-",
+        either(
+            "auto_id_prefix",
+            "What such client identifiers begin with.",
+            Value::Text {
+                shape: "at most 50 bytes",
+                set: |draft, prefix| {
+                    draft.access().assigned_client_identifier_prefix = Some(checked_prefix(prefix)?);
+                    Ok(())
+                },
+            },
+            Show::Listener(|settings, _| shown(&settings.assigned_client_identifier_prefix)),
+        ),
+    ),
+    of_listener(
+        "listener_auto_id_prefix",
+        "`auto_id_prefix` for one listener.",
+        Value::Text {
+            shape: "at most 50 bytes",
+            set: |draft, prefix| {
+                draft.listener().assigned_client_identifier_prefix = Some(checked_prefix(prefix)?);
+                Ok(())
+            },
+        },
+        Show::Nothing,
+    ),
+    either(
+        "password_file",
+        "Users and the hashes of their passwords, as `broker passwd` and mosquitto_passwd write them. Users with a \
+         SCRAM-SHA-256 verifier (`broker passwd -H scram-sha-256`, or copied from PostgreSQL) may also prove themselves by \
+         AUTH packets. A relative path is \
+         looked for in the working directory, then beside the configuration file. Read again at SIGHUP.",
+        Value::Text {
+            shape: "path",
+            set: |draft, path| {
+                draft.access().files.password_file = Some(draft.path(path));
+                Ok(())
+            },
+        },
+        Show::Listener(|_, socket| shown_if(socket.access.password_file.as_ref().map(|path| path.display()))),
+    ),
+    either(
+        "acl_file",
+        "Who may read and write which topics, in the syntax of mosquitto. A relative path is looked for as that of \
+         `password_file`. Read again at SIGHUP.",
+        Value::Text {
+            shape: "path",
+            set: |draft, path| {
+                draft.access().files.acl_file = Some(draft.path(path));
+                Ok(())
+            },
+        },
+        Show::Listener(|_, socket| shown_if(socket.access.acl_file.as_ref().map(|path| path.display()))),
+    ),
+    or(
+        "false",
+        of_listener(
+            "use_username_as_clientid",
+            "The user name replaces the client identifier, so that no user can end another's connection. Who has no user name \
+             is refused.",
+            Value::Flag(|draft, value| draft.listener().settings.user_name_is_client_identifier = value),
+            Show::Listener(|settings, _| shown(settings.user_name_is_client_identifier)),
+        ),
+    ),
+];
+
+fn checked_prefix(prefix: &str) -> Result<String, String> {
+    if prefix.len() > AUTO_ID_PREFIX_BYTES_MAX {
+        return Err(format!("must be at most {AUTO_ID_PREFIX_BYTES_MAX} bytes"));
+    }
+    Ok(prefix.to_owned())
+}

@@ -1,0 +1,148 @@
+//! What a key of the configuration is, and how entries of the table are written.
+//!
+//! Invariants: none.
+
+use super::super::configuration::{Configuration, ListenerSocket};
+use super::super::draft::Draft;
+use crate::settings::ListenerSettings;
+
+/// A configuration key.
+pub(in crate::config) struct Key {
+    pub(in crate::config) name: &'static str,
+    pub(in crate::config) scope: Scope,
+    /// What holds if the key is not given; empty if there is nothing to say.
+    pub(in crate::config) default: &'static str,
+    /// What it does, one sentence or a few.
+    pub(in crate::config) about: &'static str,
+    pub(in crate::config) status: Status,
+}
+
+/// What a key speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum Scope {
+    /// The whole broker.
+    Global,
+    /// The last `listener` above it; the default listener if there is none.
+    Listener,
+    /// The whole broker, or with `per_listener_settings true` as [`Scope::Listener`].
+    Either,
+}
+
+/// What the broker makes of a key. The text of the last two says why, and what to do instead.
+pub(in crate::config) enum Status {
+    /// It does what it says.
+    Effective(Value, Show),
+    /// It is read and has no effect, on purpose: a warning.
+    Ignored(&'static str),
+    /// It will not be supported: an error.
+    Refused(&'static str),
+}
+
+/// The values that a key takes, and what each sets.
+pub(in crate::config) enum Value {
+    /// `true` or `false` (also `1` and `0`).
+    Flag(fn(&mut Draft, bool)),
+    /// A whole number inside one of the ranges.
+    Integer {
+        ranges: &'static [(i64, i64)],
+        set: fn(&mut Draft, i64),
+    },
+    /// Anything else: `set` says what is wrong with it.
+    Text {
+        shape: &'static str,
+        set: fn(&mut Draft, &str) -> Result<(), String>,
+    },
+    /// The files of a folder are read at this place.
+    IncludeDirectory,
+}
+
+/// How `--test-config` shows a key: one line for each string.
+pub(in crate::config) enum Show {
+    /// From the configuration as a whole.
+    Global(fn(&Configuration) -> Vec<String>),
+    /// From each listener.
+    Listener(fn(&ListenerSettings, &ListenerSocket) -> Vec<String>),
+    /// Not at all: its effect shows elsewhere.
+    Nothing,
+}
+
+impl Value {
+    /// What may be given, for messages and documentation.
+    pub(in crate::config) fn shape(&self) -> String {
+        match self {
+            Self::Flag(_) => "true or false".to_owned(),
+            Self::Integer { ranges, .. } => ranges.iter().map(range_shape).collect::<Vec<_>>().join(" or "),
+            Self::Text { shape, .. } => (*shape).to_owned(),
+            Self::IncludeDirectory => "folder".to_owned(),
+        }
+    }
+}
+
+fn range_shape(&(minimum, maximum): &(i64, i64)) -> String {
+    match (minimum, maximum) {
+        (minimum, i64::MAX) => format!("{minimum} or more"),
+        (minimum, maximum) if minimum == maximum => minimum.to_string(),
+        (minimum, maximum) => format!("{minimum} to {maximum}"),
+    }
+}
+
+/// One value as `--test-config` shows it.
+pub(super) fn shown(value: impl ToString) -> Vec<String> {
+    vec![value.to_string()]
+}
+
+/// As [`shown`], nothing if there is no value.
+pub(super) fn shown_if(value: Option<impl ToString>) -> Vec<String> {
+    value.into_iter().map(|value| value.to_string()).collect()
+}
+
+/// A key of the whole broker.
+pub(super) const fn global(
+    name: &'static str,
+    default: &'static str,
+    about: &'static str,
+    value: Value,
+    show: Show,
+) -> Key {
+    or(
+        default,
+        key(name, Scope::Global, about, Status::Effective(value, show)),
+    )
+}
+
+/// A key of the last `listener` above it.
+pub(super) const fn of_listener(name: &'static str, about: &'static str, value: Value, show: Show) -> Key {
+    key(name, Scope::Listener, about, Status::Effective(value, show))
+}
+
+/// A key of the whole broker, or with `per_listener_settings true` of a listener.
+pub(super) const fn either(name: &'static str, about: &'static str, value: Value, show: Show) -> Key {
+    key(name, Scope::Either, about, Status::Effective(value, show))
+}
+
+/// A key of the whole broker that is accepted without effect.
+pub(super) const fn ignored(name: &'static str, about: &'static str, why: &'static str) -> Key {
+    key(name, Scope::Global, about, Status::Ignored(why))
+}
+
+/// A key without a default that is worth a word.
+pub(super) const fn key(name: &'static str, scope: Scope, about: &'static str, status: Status) -> Key {
+    Key {
+        name,
+        scope,
+        default: "",
+        about,
+        status,
+    }
+}
+
+/// The same key with a default.
+pub(super) const fn or(default: &'static str, key: Key) -> Key {
+    Key {
+        name: key.name,
+        scope: key.scope,
+        default,
+        about: key.about,
+        status: key.status,
+    }
+}

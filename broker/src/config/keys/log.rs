@@ -1,0 +1,128 @@
+//! Keys of the log.
+//!
+//! Invariants: none.
+
+use std::path::PathBuf;
+
+use super::super::draft::Draft;
+use super::key::{Key, Show, Value, global, shown, shown_if};
+use crate::log::{LogDestination, LogTimestamp, LogTypes, check_timestamp_format};
+
+/// `local0` of syslog(3).
+const FACILITY_LOCAL0: u8 = 16;
+
+pub(super) const KEYS: &[Key] = &[
+    global(
+        "log_dest",
+        "stderr",
+        "Where the log goes: `stdout`, `stderr`, `syslog`, `file PATH` or `none`. May be given several times. Files are \
+         opened anew on SIGHUP.",
+        Value::Text {
+            shape: "stdout, stderr, syslog, file PATH or none",
+            set: set_log_destination,
+        },
+        Show::Global(|c| match c.log.destinations.as_slice() {
+            [] => shown("none"),
+            destinations => destinations.iter().map(show_log_destination).collect(),
+        }),
+    ),
+    global(
+        "log_type",
+        "error, warning, notice, information",
+        "What is logged. May be given several times. `-v` is `all`.",
+        Value::Text {
+            shape: "error, warning, notice, information, debug, subscribe, unsubscribe, websockets, internal, all or none",
+            set: set_log_type,
+        },
+        Show::Global(|c| c.log.types.names().into_iter().map(str::to_owned).collect()),
+    ),
+    global(
+        "log_timestamp",
+        "true",
+        "Each line of the log begins with the time.",
+        Value::Flag(|draft, value| draft.log.without_timestamp = !value),
+        Show::Global(|c| shown(c.log.timestamp != LogTimestamp::None)),
+    ),
+    global(
+        "log_timestamp_format",
+        "",
+        "Format of that time, as in strftime(3), such as `%Y-%m-%dT%H:%M:%S`; without it, seconds since 1970.",
+        Value::Text {
+            shape: "a format of strftime(3)",
+            set: set_log_timestamp_format,
+        },
+        Show::Global(|c| match &c.log.timestamp {
+            LogTimestamp::Format(format) => shown(format),
+            LogTimestamp::None | LogTimestamp::EpochSeconds => Vec::new(),
+        }),
+    ),
+    global(
+        "log_facility",
+        "",
+        "The facility of syslog: 0 is `local0`, 7 is `local7`; without it, `daemon`.",
+        Value::Integer {
+            ranges: &[(0, 7)],
+            set: |draft, local| {
+                draft.log.facility = u8::try_from(local).ok().map(|local| FACILITY_LOCAL0 + local)
+            },
+        },
+        Show::Global(|c| shown_if(c.log.facility.checked_sub(FACILITY_LOCAL0))),
+    ),
+    global(
+        "connection_messages",
+        "true",
+        "Clients that come and go are logged.",
+        Value::Flag(|draft, value| draft.log.without_connection_messages = !value),
+        Show::Global(|c| shown(c.log.connection_messages)),
+    ),
+];
+
+fn set_log_destination(draft: &mut Draft, text: &str) -> Result<(), String> {
+    let (kind, path) = text.split_once([' ', '\t']).unwrap_or((text, ""));
+    match (kind, path.trim()) {
+        ("stdout", "") => draft.log.add_destination(LogDestination::Stdout),
+        ("stderr", "") => draft.log.add_destination(LogDestination::Stderr),
+        ("syslog", "") => draft.log.add_destination(LogDestination::Syslog),
+        ("none", "") => draft.log.silent = true,
+        ("file", "") => return Err("the path of the file is missing".to_owned()),
+        ("file", path) => draft
+            .log
+            .add_destination(LogDestination::File(PathBuf::from(path))),
+        ("topic" | "dlt" | "android", _) => {
+            draft.warn(&format!(
+                "log_dest {kind} is known but not supported yet, it has no effect: use stdout, stderr, syslog or file"
+            ));
+        }
+        _ => return Err("must be stdout, stderr, syslog, file PATH or none".to_owned()),
+    }
+    Ok(())
+}
+
+fn show_log_destination(destination: &LogDestination) -> String {
+    match destination {
+        LogDestination::Stdout => "stdout".to_owned(),
+        LogDestination::Stderr => "stderr".to_owned(),
+        LogDestination::Syslog => "syslog".to_owned(),
+        LogDestination::File(path) => format!("file {}", path.display()),
+    }
+}
+
+fn set_log_type(draft: &mut Draft, text: &str) -> Result<(), String> {
+    let types = LogTypes::from_name(text).ok_or_else(|| {
+        "must be error, warning, notice, information, debug, subscribe, unsubscribe, websockets, internal, all or none"
+            .to_owned()
+    })?;
+    draft.log.types = Some(match draft.log.types {
+        Some(before) if types != LogTypes::NONE => before.with(types),
+        _ => types,
+    });
+    Ok(())
+}
+
+fn set_log_timestamp_format(draft: &mut Draft, text: &str) -> Result<(), String> {
+    if !check_timestamp_format(text) {
+        return Err("must be a format of strftime(3), such as %Y-%m-%dT%H:%M:%S".to_owned());
+    }
+    draft.log.timestamp_format = Some(text.to_owned());
+    Ok(())
+}

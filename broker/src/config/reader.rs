@@ -1,0 +1,142 @@
+//! Reading configuration files: each key is looked up in the table, and its entry changes the draft.
+//!
+//! Invariants: a line that cannot be used changes nothing and is a problem with its place; what one file includes is read at
+//! the place of the `include_dir`, and includes nothing itself.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::draft::Draft;
+use super::keys::{self, Key, Scope, Status, Value};
+use super::parse::{self, KeyValue};
+use crate::files::{self, FilePlace, FileProblem, PROBLEMS_MAX};
+
+/// Bytes of one configuration file at most; a larger one is another file by mistake.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+impl Draft {
+    /// Reads a configuration file and what it includes.
+    pub(super) fn read_file(&mut self, path: &Path) {
+        self.read_path(path, true);
+    }
+
+    /// Reads the text of a file.
+    pub(super) fn read(&mut self, file: &Path, text: &[u8], may_include: bool) {
+        let file: Arc<Path> = Arc::from(file);
+        for (number, setting) in parse::settings(text) {
+            self.place = Some(FilePlace {
+                file: Arc::clone(&file),
+                line: number,
+            });
+            match setting {
+                Ok(setting) => self.apply(&setting, may_include),
+                Err(wrong) => self.problem(wrong.to_owned()),
+            }
+            if self.problems.len() >= PROBLEMS_MAX {
+                return;
+            }
+        }
+    }
+
+    fn apply(&mut self, line: &KeyValue<'_>, may_include: bool) {
+        let Some(key) = keys::find(line.key) else {
+            return self.problem(unknown(line.key));
+        };
+        match &key.status {
+            Status::Effective(value, _) => {
+                self.note_scope(key);
+                if let Err(wrong) = self.set(key, value, line.value, may_include) {
+                    self.problem(wrong);
+                }
+            }
+            Status::Ignored(why) => self.warn(&format!("{} has no effect: {why}", line.key)),
+            Status::Refused(why) => self.problem(format!("{} is not supported: {why}", line.key)),
+        }
+    }
+
+    fn note_scope(&mut self, key: &Key) {
+        if key.scope == Scope::Either {
+            self.first_access_key.get_or_insert(key.name);
+        }
+        if key.scope == Scope::Listener && self.listeners.is_empty() && key.name != "listener" {
+            let place = self.place();
+            self.default_listener.first_key.get_or_insert((key.name, place));
+        }
+    }
+
+    fn set(&mut self, key: &Key, value: &Value, text: &str, may_include: bool) -> Result<(), String> {
+        let name = key.name;
+        if text.is_empty() {
+            return Err(format!("{name} needs a value: {}", value.shape()));
+        }
+        match value {
+            Value::Flag(set) => set(self, flag(text).ok_or_else(|| wrong(name, text, value))?),
+            Value::Integer { ranges, set } => {
+                let number = text.parse().ok().filter(|number| is_in(*number, ranges));
+                set(self, number.ok_or_else(|| wrong(name, text, value))?);
+            }
+            Value::Text { set, .. } => set(self, text).map_err(|wrong| format!("{name} {text}: {wrong}"))?,
+            Value::IncludeDirectory if may_include => self.read_directory(Path::new(text))?,
+            Value::IncludeDirectory => return Err("include_dir may stand in the main file only".to_owned()),
+        }
+        Ok(())
+    }
+
+    fn read_directory(&mut self, directory: &Path) -> Result<(), String> {
+        let unreadable =
+            |cause: io::Error| format!("include_dir {} cannot be read: {cause}", directory.display());
+        let mut paths = Vec::new();
+        for entry in directory.read_dir().map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            if path.extension().is_some_and(|extension| extension == "conf") {
+                paths.push(path);
+            }
+        }
+        // Upper case before lower case of the same letter, as mosquitto.
+        paths.sort_by_cached_key(|path| (path.to_string_lossy().to_lowercase(), path.clone()));
+        let place = self.place.clone();
+        for path in paths {
+            self.read_path(&path, false);
+        }
+        self.place = place;
+        Ok(())
+    }
+
+    fn read_path(&mut self, path: &Path, may_include: bool) {
+        match files::read_bounded(path, FILE_BYTES_MAX) {
+            Ok(text) => self.read(path, &text, may_include),
+            Err(cause) => {
+                self.problems.push(FileProblem {
+                    place: FilePlace::whole(path),
+                    text: format!("cannot be read: {cause}"),
+                });
+            }
+        }
+    }
+}
+
+fn unknown(key: &str) -> String {
+    match keys::nearest(key) {
+        Some(nearest) => format!("unknown key {key}: did you mean {nearest}?"),
+        None => format!("unknown key {key}"),
+    }
+}
+
+fn wrong(name: &str, text: &str, value: &Value) -> String {
+    format!("{name} {text}: must be {}", value.shape())
+}
+
+fn flag(text: &str) -> Option<bool> {
+    match text {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+fn is_in(number: i64, ranges: &[(i64, i64)]) -> bool {
+    ranges
+        .iter()
+        .any(|&(minimum, maximum)| (minimum..=maximum).contains(&number))
+}

@@ -1,0 +1,178 @@
+//! Files that an operator wrote: read whole and bounded, and every mistake in them named by its place.
+//!
+//! Invariants: a line that leaves here is UTF-8 without control characters, so that it may stand in messages and logs as it
+//! is; a file that is larger than its bound is not read to its end.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A file, or several, that cannot be used. Its text has one line for each mistake.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct FileError {
+    /// The mistakes in the order in which they were found; at least one.
+    pub problems: Vec<FileProblem>,
+}
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileProblem {
+    /// Where it is.
+    pub place: FilePlace,
+    /// What is wrong and what would be right.
+    pub text: String,
+}
+
+/// A line of a file, or a file as a whole, as messages name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilePlace {
+    /// The file, as it was named.
+    pub file: Arc<Path>,
+    /// The line, from 1; 0 for the file as a whole.
+    pub line: u32,
+}
+
+/// Mistakes reported of one set of files at most; files with more are others by mistake.
+pub(crate) const PROBLEMS_MAX: usize = 20;
+
+impl FileError {
+    /// A single mistake that no line has.
+    pub(crate) fn of_file(path: &Path, text: String) -> Self {
+        let place = FilePlace::whole(path);
+        Self {
+            problems: vec![FileProblem { place, text }],
+        }
+    }
+}
+
+impl FilePlace {
+    /// The file as a whole.
+    pub(crate) fn whole(path: &Path) -> Self {
+        Self {
+            file: Arc::from(path),
+            line: 0,
+        }
+    }
+
+    /// The place of a mistake that no file has.
+    pub(crate) fn command_line() -> Self {
+        Self::whole(Path::new("command line"))
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for FileProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.text)
+    }
+}
+
+impl fmt::Display for FilePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}", self.file.display()),
+            line => write!(f, "{}:{line}", self.file.display()),
+        }
+    }
+}
+
+/// The bytes of a file.
+///
+/// # Errors
+/// It cannot be read, or has more than `bytes_max`.
+pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if read as u64 > bytes_max {
+        let mib = bytes_max >> 20;
+        return Err(io::Error::other(format!(
+            "it is larger than such a file may be ({mib} MiB)"
+        )));
+    }
+    Ok(bytes)
+}
+
+/// The lines of a text that are neither empty nor a comment (`#`), without blanks around them, each with its number from 1;
+/// or what is wrong with a line. A byte order mark at the beginning is left out.
+pub(crate) fn content_lines(text: &[u8]) -> impl Iterator<Item = (u32, Result<&str, &'static str>)> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let numbered = (1_u32..).zip(text.split(|&byte| byte == b'\n'));
+    numbered.filter_map(|(number, line)| Some((number, content(line)?)))
+}
+
+fn content(line: &[u8]) -> Option<Result<&str, &'static str>> {
+    let line = line.trim_ascii();
+    // A comment may be in any encoding.
+    if line.starts_with(b"#") {
+        return None;
+    }
+    let Ok(line) = std::str::from_utf8(line) else {
+        return Some(Err("the line is not UTF-8"));
+    };
+    let line = line.trim();
+    if line.contains(|character: char| character.is_control() && character != '\t') {
+        return Some(Err("the line has a control character"));
+    }
+    (!line.is_empty()).then_some(Ok(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_and_blanks_are_left_out() {
+        let text = "\u{feff}# comment\n\n a b \r\n\t\n  # c\nd # e\n";
+        let found: Vec<_> = content_lines(text.as_bytes()).collect();
+        assert_eq!(found, [(3, Ok("a b")), (6, Ok("d # e"))]);
+    }
+
+    #[test]
+    fn unreadable_lines_are_named() {
+        let found: Vec<_> = content_lines(b"a\nb \xff\nc\0d\n# \xff caf\xe9\n").collect();
+        assert_eq!(
+            found,
+            [
+                (1, Ok("a")),
+                (2, Err("the line is not UTF-8")),
+                (3, Err("the line has a control character")),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_file_above_its_bound_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        std::fs::write(&path, vec![b'a'; 2 << 20]).unwrap();
+        assert_eq!(read_bounded(&path, 2 << 20).unwrap().len(), 2 << 20);
+        assert!(
+            read_bounded(&path, 1 << 20)
+                .unwrap_err()
+                .to_string()
+                .contains("1 MiB")
+        );
+    }
+
+    #[test]
+    fn places_as_messages_name_them() {
+        let error = FileError::of_file(Path::new("a/b"), "is wrong".to_owned());
+        assert_eq!(error.to_string(), "a/b: is wrong");
+        let line = FilePlace {
+            line: 7,
+            ..FilePlace::whole(Path::new("a/b"))
+        };
+        assert_eq!(line.to_string(), "a/b:7");
+    }
+}

@@ -1,0 +1,52 @@
+//! The TLS of each listener, made from its files as they are now.
+//!
+//! Invariant: a configuration of TLS is made anew each time, so nothing of an older authority or revocation list is left.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use transport::tls::{self, ServerSide, ServerTls, TlsConfigError};
+
+use crate::config::{Configuration, ListenerTls};
+use crate::passphrase::Passphrases;
+
+/// The TLS of every listener, at the index of the listener; none for plain ones. Passphrases are asked for here.
+///
+/// # Errors
+/// A file cannot be read or used.
+pub(crate) fn tls_of_listeners(
+    configuration: &Configuration,
+    passphrases: &Passphrases,
+) -> Result<Vec<Option<Arc<ServerConfig>>>, TlsConfigError> {
+    let make = |tls: &ListenerTls| {
+        let side = tls_side(tls, passphrases)?;
+        for warning in &side.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(side.config)
+    };
+    configuration
+        .listeners
+        .iter()
+        .map(|listener| listener.tls.as_ref().map(make).transpose())
+        .collect()
+}
+
+/// The TLS of a listener from its files as they are now.
+fn tls_side(tls: &ListenerTls, passphrases: &Passphrases) -> Result<ServerSide, TlsConfigError> {
+    let wanted = ServerTls {
+        certificate_chain: &tls.certificate_chain,
+        private_key: &tls.private_key,
+        client_ca: tls.client_ca.as_deref(),
+        client_ca_folder: tls.client_ca_folder.as_deref(),
+        revocation_list: tls.revocation_list.as_deref(),
+        require_client_certificate: tls.require_client_certificate,
+        accept_version_1: tls.accept_version_1,
+        ignore_client_dates: tls.ignore_client_dates,
+        version_min: tls.version_min,
+        ciphers: tls.ciphers.as_deref(),
+        ciphers_tls13: tls.ciphers_tls13.as_deref(),
+    };
+    let source = passphrases.for_listener(tls.key_passphrase_file.as_deref());
+    tls::server(&wanted, &source)
+}
