@@ -87,17 +87,17 @@ impl fmt::Display for FilePlace {
     }
 }
 
-/// The bytes of a file.
+/// The bytes of a file, which is a `kind` of file as messages name it.
 ///
 /// # Errors
 /// It cannot be read, or has more than `bytes_max`.
-pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_bounded(path: &Path, kind: &str, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if read as u64 > bytes_max {
         let mib = bytes_max >> 20;
         return Err(io::Error::other(format!(
-            "it is larger than such a file may be ({mib} MiB)"
+            "it is larger than a {kind} may be ({mib} MiB)"
         )));
     }
     Ok(bytes)
@@ -156,9 +156,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         std::fs::write(&path, vec![b'a'; 2 << 20]).unwrap();
-        assert_eq!(read_bounded(&path, 2 << 20).unwrap().len(), 2 << 20);
+        assert_eq!(read_bounded(&path, "file", 2 << 20).unwrap().len(), 2 << 20);
         assert!(
-            read_bounded(&path, 1 << 20)
+            read_bounded(&path, "file", 1 << 20)
                 .unwrap_err()
                 .to_string()
                 .contains("1 MiB")

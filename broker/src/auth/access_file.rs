@@ -16,7 +16,7 @@ const FILE_BYTES_MAX: u64 = 256 << 20;
 /// # Errors
 /// It cannot be read.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    files::read_bounded(path, FILE_BYTES_MAX).map_err(|cause| {
+    files::read_bounded(path, "password or ACL file", FILE_BYTES_MAX).map_err(|cause| {
         let fix =
             "fix: check the path (password_file, acl_file) and that the user who runs the broker may read it";
         FileError::of_file(path, format!("cannot be read: {cause}; {fix}"))

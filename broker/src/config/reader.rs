@@ -104,7 +104,7 @@ impl Draft {
     }
 
     fn read_path(&mut self, path: &Path, may_include: bool) {
-        match files::read_bounded(path, FILE_BYTES_MAX) {
+        match files::read_bounded(path, "configuration file", FILE_BYTES_MAX) {
             Ok(text) => self.read(path, &text, may_include),
             Err(cause) => {
                 self.problems.push(FileProblem {
