@@ -24,6 +24,23 @@ pub(crate) struct InEffect {
     pub(crate) listeners: Vec<ListenerInEffect>,
 }
 
+impl InEffect {
+    /// What a configuration puts in effect; `tls` is that of each listener, in their order.
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        listeners: &[ListenerSocket],
+        tls: Vec<Option<Arc<ServerConfig>>>,
+    ) -> Self {
+        let listeners = listeners.iter().zip(tls);
+        Self {
+            settings,
+            listeners: listeners
+                .map(|(socket, tls)| ListenerInEffect::new(socket, tls))
+                .collect(),
+        }
+    }
+}
+
 /// How a listener treats the connections that it accepts.
 #[derive(Clone, Debug)]
 pub(crate) struct ListenerInEffect {
@@ -112,7 +129,7 @@ impl Current {
 }
 
 impl ListenerInEffect {
-    pub(crate) fn new(socket: &ListenerSocket, tls: Option<Arc<ServerConfig>>) -> Self {
+    fn new(socket: &ListenerSocket, tls: Option<Arc<ServerConfig>>) -> Self {
         let identity = socket.tls.as_ref().and_then(|tls| tls.identity);
         let pages: Option<Arc<Path>> = socket.pages.as_deref().map(Arc::from);
         let upgrade = match &socket.protocol {

@@ -14,7 +14,7 @@ use crate::args::Args;
 use crate::auth::{Authentication, warn_of_world_readable};
 use crate::config::{self, Configuration, ListenerSocket};
 use crate::files::FileError;
-use crate::in_effect::{Current, InEffect, ListenerInEffect};
+use crate::in_effect::{Current, InEffect};
 use crate::listener_tls::tls_of_listeners;
 use crate::log::{Log, LogError, NOTICE, PreparedLog};
 use crate::passphrase::Passphrases;
@@ -88,13 +88,7 @@ impl Reloader {
         let settings = Arc::new(configuration.settings);
         self.authentication.replace(Arc::clone(&settings), files, policy);
         tracing::info!("Reloaded the password and ACL files.");
-        let listeners = configuration.listeners.iter().zip(tls);
-        let in_effect = InEffect {
-            settings,
-            listeners: listeners
-                .map(|(socket, tls)| ListenerInEffect::new(socket, tls))
-                .collect(),
-        };
+        let in_effect = InEffect::new(settings, &configuration.listeners, tls);
         self.current.replace(in_effect, since);
         self.listeners = configuration.listeners;
         Ok(())

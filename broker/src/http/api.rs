@@ -27,7 +27,7 @@ use crate::logic::ShardCounters;
 use crate::settings::{ListenerId, ListenerSettings};
 
 /// What there is to know.
-pub(crate) struct State {
+pub(crate) struct ApiState {
     pub(crate) counters: Arc<[ShardCounters]>,
     pub(crate) health: Arc<Health>,
     pub(crate) current: Arc<Current>,
@@ -70,7 +70,7 @@ impl Api {
     ///
     /// # Errors
     /// When the system does not give a thread.
-    pub(crate) fn start(sockets: Vec<(OwnedFd, ListenerId)>, state: State) -> io::Result<()> {
+    pub(crate) fn start(sockets: Vec<(OwnedFd, ListenerId)>, state: ApiState) -> io::Result<()> {
         if sockets.is_empty() {
             return Ok(());
         }
@@ -108,7 +108,7 @@ fn accept_all(listening: &OwnedFd, listener: ListenerId, pool: &Pool<Accepted>) 
     }
 }
 
-fn serve(state: &State, accepted: Accepted) {
+fn serve(state: &ApiState, accepted: Accepted) {
     let Accepted {
         socket,
         address,
@@ -147,7 +147,7 @@ struct Answer {
 }
 
 /// The answer, unless there is nothing of that name.
-fn answer(state: &State, page: &Page) -> Option<Answer> {
+fn answer(state: &ApiState, page: &Page) -> Option<Answer> {
     let ok = |kind, body| {
         Some(Answer {
             status: "200 OK",
@@ -203,7 +203,7 @@ fn tell(
     Ok(status)
 }
 
-impl State {
+impl ApiState {
     fn process(&self) -> Process {
         let pid = std::process::id();
         Process {

@@ -22,7 +22,7 @@ use transport::websocket::handshake::Page;
 
 use crate::admission::Admission;
 use crate::limits;
-pub(crate) use api::{Api, State, described};
+pub(crate) use api::{Api, ApiState, described};
 use client::Client;
 use pool::Pool;
 

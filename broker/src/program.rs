@@ -1,0 +1,75 @@
+//! The broker as a program: its arguments, its subcommands, its exit code.
+//!
+//! Invariant: a mistake is one sentence on standard error, or in the log once there is one, and an exit code of its own.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use crate::args::{self, Command};
+use crate::exit_code::EXIT_INVALID;
+use crate::server::{ServerError, serve};
+use crate::{certs, config, log, passwd, test_config};
+
+/// Reads the arguments and the configuration, and serves until SIGTERM or SIGINT.
+///
+/// Exit codes are mosquitto's: 0 after a signal, 1 if it could not start or failed, 3 for a wrong command line or
+/// configuration.
+pub fn run<I, T>(arguments: I) -> ExitCode
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let args = args::parse_from(arguments);
+    match &args.command {
+        Some(Command::Certs(certs)) => return certs::run(certs),
+        Some(Command::Passwd(passwd)) => return passwd::run(passwd),
+        None => {}
+    }
+    let configuration = match config::load(&args) {
+        Ok(configuration) => configuration,
+        Err(error) => {
+            print_error(&error);
+            return ExitCode::from(EXIT_INVALID);
+        }
+    };
+    if args.test_config {
+        return print_configuration(&configuration);
+    }
+    let log = match log::start(&configuration.log) {
+        Ok(log) => log,
+        Err(error) => {
+            print_error(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    for warning in &configuration.warnings {
+        tracing::warn!("{warning}");
+    }
+    match serve(&args, &configuration, log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            match error {
+                ServerError::Access(_) => ExitCode::from(EXIT_INVALID),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+/// `--test-config`: prints what would be in effect.
+fn print_configuration(configuration: &config::Configuration) -> ExitCode {
+    if let Err(sentence) = test_config::check(configuration) {
+        print_error(&sentence);
+        return ExitCode::from(EXIT_INVALID);
+    }
+    // Whoever reads may stop reading before the end: that is no failure of the configuration.
+    let _read = write!(std::io::stdout(), "{}", configuration.effective());
+    ExitCode::SUCCESS
+}
+
+/// For mistakes that are found before there is a log. A standard error that cannot be written must not change the exit code.
+fn print_error(error: &dyn std::fmt::Display) {
+    let _failed = writeln!(std::io::stderr(), "Error: {error}");
+}

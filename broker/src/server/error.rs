@@ -1,0 +1,85 @@
+//! Why a broker could not start, or stopped.
+//!
+//! Invariant: each text is one sentence with what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+use glommio::GlommioError;
+use transport::ring::RingError;
+use transport::tls::TlsConfigError;
+
+use crate::bind::BindError;
+use crate::files::FileError;
+
+/// Why a broker could not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// A port cannot be listened on.
+    #[error("{0}")]
+    Bind(#[from] BindError),
+    /// A certificate, a key or an authority cannot be used.
+    #[error("{0}")]
+    Tls(#[from] TlsConfigError),
+    /// io_uring is missing, or not allowed.
+    #[error("{0}")]
+    Ring(#[from] RingError),
+    /// RLIMIT_MEMLOCK is below what the rings of glommio need.
+    #[error(
+        "only {bytes} bytes of memory may be locked, and {needed} are needed: raise the limit, for example `ulimit -l 8192` or LimitMEMLOCK=8M in the systemd unit"
+    )]
+    LockedMemory {
+        /// The limit that is in effect.
+        bytes: u64,
+        /// The bytes that one shard needs.
+        needed: u64,
+    },
+    /// An executor could not be made.
+    #[error("cannot start shard {shard}: {source}")]
+    Executor {
+        /// The shard's number.
+        shard: u16,
+        /// What the system says.
+        source: GlommioError<()>,
+    },
+    /// A shard ended although the broker was not shut down.
+    #[error("shard {shard} failed: {detail}")]
+    Shard {
+        /// The shard's number.
+        shard: u16,
+        /// What the system says.
+        detail: String,
+    },
+    /// The file of `pid_file` cannot be written.
+    #[error("cannot write the pid_file {}: {source}; its folder must exist and be writable", path.display())]
+    PidFile {
+        /// The path of the file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The broker cannot become the user of `user`.
+    #[error("cannot become the user {name}: {source}")]
+    User {
+        /// The name of the user.
+        name: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The thread that watches memory and shards cannot be started.
+    #[error("cannot start the thread that watches memory and shards: {0}")]
+    Monitor(#[source] io::Error),
+    /// The threads of `http_dir` and `http_api` cannot be started.
+    #[error("cannot start the threads that answer HTTP: {0}")]
+    Pages(#[source] io::Error),
+    /// A password or ACL file cannot be used.
+    #[error("{0}")]
+    Access(#[from] FileError),
+    /// The threads that check passwords cannot be started.
+    #[error("cannot start the threads that check passwords: {0}")]
+    Authentication(#[source] io::Error),
+    /// Signals cannot be caught.
+    #[error("cannot catch signals: {0}")]
+    Signals(#[source] io::Error),
+}

@@ -1,0 +1,53 @@
+//! The threads that answer HTTP beside the shards.
+//!
+//! Invariants: none.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::error::ServerError;
+use crate::config::{Configuration, ListenerSocket, Protocol};
+use crate::http::{Api, ApiState, Pages, described};
+use crate::logic::ShardCounters;
+use crate::settings::ListenerId;
+use crate::shard::Shared;
+
+/// Starts the threads of `http_dir`, if a listener may need them: a reload can name a folder where there was none.
+///
+/// # Errors
+/// The system does not give a thread.
+pub(super) fn start_pages(configuration: &Configuration) -> Result<Pages, ServerError> {
+    let may_have_pages = |listener: &ListenerSocket| matches!(listener.protocol, Protocol::WebSockets(_));
+    if configuration.listeners.iter().any(may_have_pages) {
+        return Pages::start().map_err(ServerError::Pages);
+    }
+    Ok(Pages::default())
+}
+
+/// Starts the threads that answer operators.
+///
+/// # Errors
+/// The system does not give a thread.
+pub(super) fn start_api(
+    configuration: &Configuration,
+    sockets: Vec<(OwnedFd, ListenerId)>,
+    shared: &Shared,
+    counters: Arc<[ShardCounters]>,
+) -> Result<(), ServerError> {
+    let listeners = configuration
+        .listeners
+        .iter()
+        .zip(&configuration.settings.listeners);
+    let state = ApiState {
+        counters,
+        health: Arc::clone(&shared.health),
+        current: Arc::clone(&shared.current),
+        shut_down: Arc::clone(&shared.shut_down),
+        started_at: SystemTime::now(),
+        listeners: listeners
+            .map(|(socket, settings)| described(socket, settings))
+            .collect(),
+    };
+    Api::start(sockets, state).map_err(ServerError::Pages)
+}

@@ -1,0 +1,131 @@
+//! The order in which a broker starts and ends.
+//!
+//! Invariants: nothing is half started: everything that can be wrong with files, ports and limits is found before the first
+//! shard runs, and whoever can connect finds signals being watched. Passphrases are asked for before a port is opened.
+
+mod error;
+mod http;
+mod pid_file;
+mod requirements;
+mod shards;
+mod signals;
+mod user;
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use transport::clock::monotonic_ns;
+use transport::socket;
+
+pub use self::error::ServerError;
+use self::pid_file::PidFile;
+use crate::args::Args;
+use crate::auth::{AccessFiles, Authentication, Policy, warn_of_world_readable};
+use crate::bind;
+use crate::config::Configuration;
+use crate::health::Health;
+use crate::in_effect::{Current, InEffect};
+use crate::listener_tls::tls_of_listeners;
+use crate::log::Log;
+use crate::logic::shard_counters;
+use crate::monitor::Monitor;
+use crate::passphrase::Passphrases;
+use crate::reload::Reloader;
+use crate::settings::Settings;
+use crate::shard::{Links, Shared};
+use crate::systemd;
+
+/// Runs a broker until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Why it could not start or go on, in one sentence with what to do.
+pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(), ServerError> {
+    let shards = configuration.shards;
+    let files = configuration.access_files();
+    let policy = Policy::load(&files, None)?;
+    requirements::check_io_uring()?;
+    socket::raise_descriptor_limit();
+    let passphrases = Passphrases::default();
+    let tls = tls_of_listeners(configuration, &passphrases)?;
+    passphrases.forget_terminal();
+
+    let settings = Arc::new(settings_with_seed(configuration));
+    let in_effect = InEffect::new(settings, &configuration.listeners, tls);
+    let current = Arc::new(Current::new(in_effect, shards.get()));
+    let links = Arc::new(Links::new(shards.get()));
+    let shut_down = Arc::new(AtomicBool::new(false));
+    let authentication = start_authentication(configuration, files, policy, &links)?;
+    let reloader = Reloader {
+        args: args.clone(),
+        log,
+        passphrases,
+        current: Arc::clone(&current),
+        authentication: Arc::clone(&authentication),
+        listeners: configuration.listeners.clone(),
+        user: configuration.user.clone(),
+        pid_file: configuration.pid_file.clone(),
+    };
+    let signals = signals::watch_signals(Arc::clone(&links), Arc::clone(&shut_down), reloader)?;
+    let woken = Arc::clone(&links);
+    let health = Arc::new(Health::new(shards.get(), move || woken.wake_all()));
+    let monitor = Monitor {
+        health: Arc::clone(&health),
+        current: Arc::clone(&current),
+    };
+    monitor.start().map_err(ServerError::Monitor)?;
+    let pages = http::start_pages(configuration)?;
+
+    let bound = bind::all(configuration)?;
+    let pid_file = PidFile::write(configuration.pid_file.as_deref())?;
+    user::become_user(configuration)?;
+    let shared = Shared {
+        links,
+        current,
+        authentication,
+        shut_down,
+        health,
+        pages,
+    };
+    let counters = shard_counters(shards.get());
+    let executors = shards::start_shards(shards, &shared, &bound.clients, &counters)?;
+    http::start_api(configuration, bound.operators, &shared, counters)?;
+    systemd::notify_ready();
+
+    let ended = shards::join_all(executors);
+    for listening in &bound.clients {
+        // The kernel takes the rings apart later, and what they know of the socket would keep its port until then.
+        socket::shut_down(listening.socket.as_fd());
+    }
+    signals.close();
+    drop(pid_file);
+    ended
+}
+
+/// The settings that the shards start with. The seed is random, so that no client can choose topics that fall together in
+/// the hash tables.
+fn settings_with_seed(configuration: &Configuration) -> Settings {
+    let mut settings = configuration.settings.clone();
+    let mut seed = [0; 8];
+    settings.hash_seed = match getrandom::fill(&mut seed) {
+        Ok(()) => u64::from_ne_bytes(seed),
+        // The clock has to do: the seed is no secret key.
+        Err(_) => monotonic_ns(),
+    };
+    settings
+}
+
+fn start_authentication(
+    configuration: &Configuration,
+    files: Vec<AccessFiles>,
+    policy: Policy,
+    links: &Arc<Links>,
+) -> Result<Arc<Authentication>, ServerError> {
+    warn_of_world_readable(&files);
+    let settings = Arc::new(configuration.settings.clone());
+    let links = Arc::clone(links);
+    let shards = configuration.shards.get();
+    Authentication::start(settings, files, policy, shards, move |shard| links.wake(shard))
+        .map(Arc::new)
+        .map_err(ServerError::Authentication)
+}

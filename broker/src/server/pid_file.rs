@@ -1,0 +1,35 @@
+//! `pid_file`: the number of the process in a file.
+//!
+//! Invariant: the file is removed when the broker ends.
+
+use std::path::Path;
+
+use super::error::ServerError;
+
+/// `pid_file`, removed when the broker ends.
+pub(super) struct PidFile<'a>(Option<&'a Path>);
+
+impl PidFile<'_> {
+    /// Writes the file, if there is to be one.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn write(path: Option<&Path>) -> Result<PidFile<'_>, ServerError> {
+        if let Some(path) = path {
+            std::fs::write(path, format!("{}\n", std::process::id())).map_err(|source| {
+                ServerError::PidFile {
+                    path: path.to_owned(),
+                    source,
+                }
+            })?;
+        }
+        Ok(PidFile(path))
+    }
+}
+
+impl Drop for PidFile<'_> {
+    fn drop(&mut self) {
+        // Somebody may have removed it already.
+        let _ = self.0.map(std::fs::remove_file);
+    }
+}

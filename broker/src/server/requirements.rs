@@ -1,0 +1,40 @@
+//! What the system must have for a broker: io_uring, and memory that may be locked.
+//!
+//! Invariant: what is missing is found before the first shard starts.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use transport::ring::{Ring, RingOptions};
+
+use super::error::ServerError;
+
+/// What glommio demands of RLIMIT_MEMLOCK.
+const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
+
+/// Raises the limit of locked memory as far as it goes, and makes a ring: glommio would panic where io_uring is missing.
+///
+/// # Errors
+/// io_uring is missing or forbidden, or too little memory may be locked.
+pub(super) fn check_io_uring() -> Result<(), ServerError> {
+    let limit = getrlimit(Resource::Memlock);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    // Only what is allowed is asked for, so this fails only where limits are forbidden; the check below stands.
+    let _ = setrlimit(Resource::Memlock, raised);
+    if let Some(bytes) = getrlimit(Resource::Memlock).current
+        && bytes < MEMLOCK_BYTES_MIN
+    {
+        return Err(ServerError::LockedMemory {
+            bytes,
+            needed: MEMLOCK_BYTES_MIN,
+        });
+    }
+    Ring::new(&RingOptions {
+        entries: 8,
+        completions: 16,
+        buffers: 1,
+        buffer_bytes: 4096,
+    })?;
+    Ok(())
+}
