@@ -1,10 +1,27 @@
 //! The MQTT broker.
 //!
 //! The way of a message, by file names: `shard/accept.rs` accepts, `shard/greeting.rs` finds the CONNECT and with it the
-//! home shard, `shard/login.rs` has the password checked (`auth/`), `shard/links.rs` carries the connection there; `shard/connection.rs` hands received bytes to the logic;
-//! `logic/handle/publish.rs` handles a PUBLISH, `logic/routing/route.rs` finds its subscribers here and the shards with
-//! subscribers elsewhere, `shard/exchange.rs` hands batches over, `shard/flush.rs` sends. `docs/ARCHITECTURE.md` tells it
-//! whole.
+//! home shard, `shard/login.rs` has the password checked (`auth/`), `shard/links.rs` carries the connection there;
+//! `shard/connection.rs` hands received bytes to the logic; `logic/handle/publish.rs` handles a PUBLISH,
+//! `logic/routing/route.rs` finds its subscribers here and the shards with subscribers elsewhere, `shard/exchange.rs` hands
+//! batches over, `shard/flush.rs` sends. `docs/ARCHITECTURE.md` tells it whole.
+//!
+//! The floors, from the ground up:
+//!
+//! 1. `time`, `limits`, `settings`: what the logic counts with. `files`, `exit_code`: mistakes and how they end. `log`,
+//!    `systemd`, `privileges`, `passphrase`, `thread_priority`: the system around the process. `admission`, `health`,
+//!    `turn`: what shards share with those beside them.
+//! 2. `auth`: who may connect, and do what. `certs`: the subcommand that makes certificates.
+//! 3. `logic`: MQTT without I/O. `passwd`: the subcommand that makes password files.
+//! 4. `args`: the command line.
+//! 5. `config`: from files and the command line to settings.
+//! 6. What is made of a configuration: `bind` (sockets), `listener_tls`, `in_effect`, and `test_config`.
+//! 7. The threads beside the shards: `http`, `monitor`, `reload`.
+//! 8. `shard`: sockets, ring and TLS around the logic.
+//! 9. `server`: the order of start and end.
+//! 10. `program`: arguments and exit codes.
+//!
+//! Invariant: a file imports from lower floors only, guarded by a test over the picture in `docs/ARCHITECTURE.md`.
 
 mod admission;
 pub mod args;
