@@ -181,7 +181,7 @@ impl Shard {
                 identity: will.message.publisher(),
             },
         };
-        self.publish(now, &message, None, &access);
+        self.publish(now, &message, &access);
     }
 
     /// Ends a session that has no connection.

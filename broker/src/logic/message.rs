@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use mqtt::QoS;
 use mqtt::property::{Properties, PropertiesBuf, Property};
+use mqtt::{ProtocolVersion, QoS};
 
 use crate::logic::session::SessionSlot;
 use crate::time::Timestamp;
@@ -25,6 +25,27 @@ pub(super) struct Message<'a> {
     pub(super) publisher: Publisher,
 }
 
+/// The packet that a message came in, to be passed on as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RawPacket<'a> {
+    /// That it is encoded in.
+    pub(super) version: ProtocolVersion,
+    pub(super) bytes: &'a [u8],
+}
+
+/// PUBLISH packets of one topic at QoS 0 that go on as they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run<'a> {
+    pub(super) packets: &'a [u8],
+    /// That they are encoded in.
+    pub(super) version: ProtocolVersion,
+    pub(super) count: u32,
+    /// Bytes of the largest packet.
+    pub(super) packet_bytes_max: u32,
+    /// Sum over the packets.
+    pub(super) payload_bytes: u64,
+}
+
 /// Who published a message: only No Local asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Publisher {
@@ -36,7 +57,7 @@ pub(super) struct Publisher {
 
 impl Publisher {
     /// The broker, or a client of another shard: no session of this shard.
-    pub(super) const ELSEWHERE: Self = Self {
+    pub(super) const REMOTE: Self = Self {
         session: None,
         identity: 0,
     };

@@ -14,7 +14,6 @@ mod connection;
 mod counters;
 mod delivery;
 mod end;
-mod fan_out;
 mod handle;
 mod inbox;
 mod message;
@@ -25,6 +24,7 @@ mod patience;
 mod placement;
 mod policy;
 mod pressure;
+mod publish;
 mod reason_string;
 mod receive;
 mod replay;
@@ -46,22 +46,19 @@ mod tests;
 use std::sync::Arc;
 
 use mqtt::property::PropertiesBuf;
-use mqtt::publish_template::PublishTemplate;
 
 use self::connection::{Connection, Stage};
 pub use self::connection::{ConnectionId, ConnectionSlot, LostCause, Peer};
 pub use self::counters::{Counter, Kind, SHOWN, ShardCounters, Shown, shard_counters};
 use self::delivery::Delivery;
-use self::delivery::encodings::FanOut;
 pub use self::message::StoredMessage;
-use self::outbox::batch::Outbox;
+use self::outbox::Outboxes;
 pub use self::outbox::batch::{Batch, Control};
 pub use self::placement::home_shard;
 use self::replay::Replays;
 use self::retained::Retained;
 pub use self::retained::Stamp;
-use self::routing::route::{RouteSlot, Routes};
-use self::routing::subscription::Subscriptions;
+use self::routing::Routing;
 pub use self::routing::subscription::group::MemberCounts;
 use self::share::Unclaimed;
 pub use self::store::{MemoryStore, Record, Store};
@@ -77,22 +74,13 @@ pub use crate::time::Timestamp;
 pub struct Shard {
     index: u16,
     delivery: Delivery,
-    subscriptions: Subscriptions,
-    routes: Routes,
+    routing: Routing,
+    outboxes: Outboxes,
     retained: Retained,
     replays: Replays,
-    fan_out: FanOut,
-    outboxes: Vec<Outbox>,
-    spare_batches: Vec<Batch>,
     timers: Timers,
     sys: Sys,
     generation: u32,
-    /// A hint for the topics of the records of other shards.
-    batch_route: Option<RouteSlot>,
-    /// Set when the publish being handled filled an outbox.
-    outbox_filled: bool,
-    /// Set when the publish being handled went to a shard that asked for its publishers to be held back.
-    outbox_held: bool,
     receive_changes: Vec<(ConnectionId, bool)>,
     /// The broker ends: nobody is let in, and what members of groups leave behind goes to nobody.
     shuts_down: bool,
@@ -102,9 +90,6 @@ pub struct Shard {
     holding: Vec<u16>,
     /// Messages of groups that had no member.
     unclaimed: Vec<Unclaimed>,
-    /// A run in the encoding that its publisher does not use.
-    translated: Vec<u8>,
-    remote_template: PublishTemplate,
     properties: PropertiesBuf,
 }
 
@@ -131,27 +116,19 @@ impl Shard {
         }
         Self {
             index,
-            subscriptions: Subscriptions::new(seed),
-            routes: Routes::new(seed, settings.topic_levels_max),
+            routing: Routing::new(seed, settings.topic_levels_max),
+            outboxes: Outboxes::new(index, count),
             retained: Retained::new(seed, index, count),
             replays: Replays::default(),
             delivery: Delivery::new(index, settings, counters, store),
-            fan_out: FanOut::default(),
-            outboxes: (0..count).map(|_| Outbox::default()).collect(),
-            spare_batches: Vec::new(),
             timers,
             sys: Sys::default(),
             generation: 0,
-            batch_route: None,
-            outbox_filled: false,
-            outbox_held: false,
             receive_changes: Vec::new(),
             shuts_down: false,
             paused: Vec::new(),
             holding: Vec::new(),
             unclaimed: Vec::new(),
-            translated: Vec::new(),
-            remote_template: PublishTemplate::new(),
             properties: PropertiesBuf::new(),
         }
     }
@@ -229,16 +206,7 @@ impl Shard {
     /// What is to be sent on a connection; the shell takes it and may leave an empty buffer of its pool. For a connection
     /// that is gone it is an empty buffer that nobody reads.
     pub fn out(&mut self, id: ConnectionId) -> &mut Vec<u8> {
-        let Self {
-            delivery, translated, ..
-        } = self;
-        match delivery.by_id(id) {
-            Some(connection) => &mut connection.out,
-            None => {
-                translated.clear();
-                translated
-            }
-        }
+        self.delivery.out(id)
     }
 
     /// An empty buffer for the shell's own use, to be given back by [`Self::recycle_out`].
@@ -372,7 +340,7 @@ impl Shard {
         self.delivery.output.set_memory_full(full);
         if full {
             self.delivery.spare_outs = Vec::new();
-            self.spare_batches = Vec::new();
+            self.outboxes.drop_spare();
         }
     }
 
@@ -394,7 +362,7 @@ impl Shard {
     fn is_bare(&self) -> bool {
         self.delivery.connections.is_empty()
             && self.delivery.sessions.is_empty()
-            && self.subscriptions.is_empty()
+            && self.routing.is_empty()
             && self.timers.len() == 0
             && self.unclaimed.is_empty()
     }

@@ -21,13 +21,13 @@ impl Shard {
         let before = std::mem::replace(&mut self.delivery.policy, Arc::clone(&policy));
         self.disconnect_strangers(now, &before, &policy);
         self.delivery.sessions.renew_access(&policy);
-        self.routes.rights_changed();
+        self.routing.rights_changed();
     }
 
     /// What the client of a session may do from now on.
     pub(super) fn give_rights(&mut self, session: SessionSlot, access: &Access) {
         if self.delivery.sessions.set_access(session, access) {
-            self.routes.rights_changed();
+            self.routing.rights_changed();
         }
     }
 

@@ -102,14 +102,13 @@ impl Shard {
     /// After a client's bytes: stops reading from it if a client or a shard that it publishes to is behind, or it itself is.
     pub(super) fn settle_publisher(&mut self, now: Timestamp, id: ConnectionId) {
         let felt = self.settle(now);
-        let filled = std::mem::take(&mut self.outbox_filled);
-        let held = std::mem::take(&mut self.outbox_held);
+        let met = self.outboxes.take_met();
         let Some(connection) = self.delivery.by_id(id) else {
             return;
         };
         connection.answers_wait = connection.is_behind();
-        let waits = filled || felt.socket || connection.answers_wait;
-        let waits = waits || ((held || felt.queue) && !connection.queue_presses);
+        let waits = met.filled || felt.socket || connection.answers_wait;
+        let waits = waits || ((met.paused || felt.queue) && !connection.queue_presses);
         if waits && !connection.is_paused() {
             connection.set_paused(true);
             self.paused.push(id);
@@ -125,7 +124,7 @@ impl Shard {
         let felt = self.settle(now);
         if felt.any() && !self.holding.contains(&from) {
             self.holding.push(from);
-            self.tell(from, Control::Hold(true));
+            self.outboxes.notify(from, Control::Hold(true));
         }
         if felt.judged {
             self.let_go();
@@ -149,9 +148,7 @@ impl Shard {
 
     /// Another shard asks for its publishers to be held back, or no more.
     pub(super) fn hold(&mut self, from: u16, on: bool) {
-        if let Some(outbox) = self.outboxes.get_mut(usize::from(from)) {
-            outbox.held = on;
-        }
+        self.outboxes.set_paused(from, on);
         if !on {
             self.resume_receiving();
         }
@@ -295,7 +292,7 @@ impl Shard {
             return;
         }
         for shard in std::mem::take(&mut self.holding) {
-            self.tell(shard, Control::Hold(false));
+            self.outboxes.notify(shard, Control::Hold(false));
         }
         self.resume_receiving();
     }
@@ -339,12 +336,6 @@ impl Shard {
         if let Some(client) = self.delivery.identity_of(session) {
             let until = now.plus_ns(limits::SLOW_NS);
             self.delivery.patience.remember(now, client, until);
-        }
-    }
-
-    fn tell(&mut self, shard: u16, control: Control) {
-        if let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) {
-            outbox.control(control, &mut self.spare_batches);
         }
     }
 

@@ -12,8 +12,8 @@ use mqtt::{DecodeError, Packet, ProtocolVersion, QoS, ReasonCode};
 use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connection::{ConnectionId, ConnectionSlot, Stage};
-use crate::logic::delivery::deliver::Run;
 use crate::logic::handle::publish::is_as_indicated;
+use crate::logic::message::{RawPacket, Run};
 use crate::time::Timestamp;
 
 /// A run being gathered: where it lies in the bytes that are being read.
@@ -41,8 +41,7 @@ impl Shard {
         }
         connection.last_received = now;
         // What others' deliveries met before is not this client's doing.
-        self.outbox_filled = false;
-        self.outbox_held = false;
+        self.outboxes.begin();
         self.settle(now);
         let Some(connection) = self.delivery.by_id(id) else {
             return;
@@ -136,8 +135,11 @@ impl Shard {
                     continue;
                 }
                 self.pass_on(now, slot, version, bytes, run.take());
-                let raw = bytes.get(start..end).unwrap_or_default();
-                self.handle_publish(now, slot, version, &publish, raw);
+                let raw = RawPacket {
+                    version,
+                    bytes: bytes.get(start..end).unwrap_or_default(),
+                };
+                self.handle_publish(now, slot, &publish, raw);
                 continue;
             }
             if let Some(run) = run.take() {

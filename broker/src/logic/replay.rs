@@ -175,7 +175,7 @@ impl Shard {
 
     /// Whether the subscription is there still, and its session has room.
     fn is_wanted(&self, session: SessionSlot, replay: &Replay) -> bool {
-        let filter = self.subscriptions.find(&replay.filter);
+        let filter = self.routing.find(&replay.filter);
         if filter.and_then(|filter| self.held(session, filter)).is_none() {
             return false;
         }

@@ -259,7 +259,7 @@ fn mark(now: Timestamp, topic: &str) -> StoredMessage {
         retain: true,
         properties: Properties::EMPTY,
         payload: &[],
-        publisher: Publisher::ELSEWHERE,
+        publisher: Publisher::REMOTE,
     };
     StoredMessage::new(now, &message, &mut Vec::new()).expiring(now.plus_s(limits::TOMBSTONE_S))
 }
@@ -275,7 +275,7 @@ mod tests {
             retain: true,
             properties: Properties::EMPTY,
             payload: payload.as_bytes(),
-            publisher: Publisher::ELSEWHERE,
+            publisher: Publisher::REMOTE,
         };
         StoredMessage::new(Timestamp(0), &message, &mut Vec::new())
     }
@@ -344,7 +344,7 @@ mod tests {
             retain: true,
             properties: Properties::EMPTY,
             payload: payload.as_bytes(),
-            publisher: Publisher::ELSEWHERE,
+            publisher: Publisher::REMOTE,
         };
         let message = StoredMessage::new(Timestamp(0), &message, &mut Vec::new());
         let stamp = retained.next_stamp();

@@ -13,9 +13,9 @@ use mqtt::{ProtocolVersion, QoS};
 
 use crate::logic::connection::Connection;
 use crate::logic::delivery::aliases::Outgoing;
-use crate::logic::delivery::encodings::FanOut;
+use crate::logic::delivery::encodings::Encodings;
 use crate::logic::delivery::{Delivery, mark_dirty, open_out};
-use crate::logic::message::Message;
+use crate::logic::message::{Message, Run};
 use crate::logic::mount_point::{mount_point, seen};
 use crate::logic::routing::route::Target;
 use crate::logic::routing::subscription::group::Via;
@@ -26,29 +26,11 @@ use crate::logic::store::Record;
 use crate::settings::Settings;
 use crate::time::Timestamp;
 
-/// PUBLISH packets of one topic at QoS 0 that go on as they came.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::logic) struct Run<'a> {
-    pub(in crate::logic) packets: &'a [u8],
-    /// Of 3.x or 5.0.
-    pub(in crate::logic) version: ProtocolVersion,
-    pub(in crate::logic) count: u32,
-    /// Bytes of the largest packet.
-    pub(in crate::logic) packet_bytes_max: u32,
-    /// Sum over the packets.
-    pub(in crate::logic) payload_bytes: u64,
-}
-
 impl Delivery {
     /// Gives a run of QoS 0 packets, which are not retained, to one subscriber as they are. False if it takes more than
     /// that: another form, a queue, one packet at a time.
     #[inline]
-    pub(in crate::logic) fn deliver_run(
-        &mut self,
-        target: &Target,
-        run: &Run<'_>,
-        fan_out: &mut FanOut,
-    ) -> bool {
+    pub(in crate::logic) fn deliver_run(&mut self, target: &Target, run: &Run<'_>) -> bool {
         let link = self.sessions.link(target.session);
         let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) else {
             return !self.settings.queue_qos0_messages;
@@ -69,7 +51,7 @@ impl Delivery {
             if run.count > 1 && connection.has_room(run.packet_bytes_max as usize, &self.output.caps) {
                 return false;
             }
-            fan_out.dropped += u64::from(run.count);
+            self.tally.dropped += u64::from(run.count);
             return true;
         }
         open_out(connection, &mut self.spare_outs);
@@ -77,7 +59,7 @@ impl Delivery {
         mark_dirty(slot, connection, &mut self.dirty);
         self.pressure.feel(slot, connection);
         self.output.wrote(run.packets.len());
-        fan_out.sent += u64::from(run.count);
+        self.tally.sent += u64::from(run.count);
         true
     }
 
@@ -91,7 +73,6 @@ impl Delivery {
         target: &Target,
         via: Option<&Rc<Via>>,
         message: &Message<'_>,
-        fan_out: &mut FanOut,
     ) -> bool {
         if target.no_local && Some(target.session) == message.publisher.session {
             // [MQTT-3.8.3-3]
@@ -104,25 +85,39 @@ impl Delivery {
         };
         let retain = target.retain_as_published && message.retain;
         let delivered = match qos {
-            QoS::AtMostOnce => self.deliver_qos0(target.session, retain, via, message, fan_out),
-            _ => self.deliver_in_window(now, target.session, qos, retain, via, message, fan_out),
+            QoS::AtMostOnce => self.deliver_qos0(target.session, retain, via, message),
+            _ => self.deliver_in_window(now, target.session, qos, retain, via, message),
         };
         match delivered {
             Delivered::Sent => true,
             Delivered::Dropped => false,
             Delivered::Waits => {
                 let queued = Queued {
-                    message: fan_out.stored(now, message),
+                    message: self.encodings.stored(now, message),
                     via: via.cloned(),
                     qos,
                     retain,
                     replay: false,
                 };
                 let fits = self.enqueue(target.session, queued);
-                fan_out.dropped += u64::from(!fits);
+                self.tally.dropped += u64::from(!fits);
                 fits
             }
         }
+    }
+
+    /// Gives a message to one of those who may get it; false if it is to be offered to another one.
+    pub(in crate::logic) fn offer(
+        &mut self,
+        now: Timestamp,
+        target: &Target,
+        via: Option<&Rc<Via>>,
+        message: &Message<'_>,
+    ) -> bool {
+        let dropped = self.tally.dropped;
+        let taken = self.deliver(now, target, via, message);
+        self.tally.dropped = dropped;
+        taken
     }
 
     /// Whether a session takes a message at once, at any QoS: it is connected, keeps up, and its window is open.
@@ -145,7 +140,6 @@ impl Delivery {
         retain: bool,
         via: Option<&Rc<Via>>,
         message: &Message<'_>,
-        fan_out: &mut FanOut,
     ) -> Delivered {
         let link = self.sessions.link(session);
         let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) else {
@@ -159,7 +153,7 @@ impl Delivery {
             return Delivered::Waits;
         }
         let template = encoded(
-            fan_out,
+            &mut self.encodings,
             connection,
             &self.settings,
             message,
@@ -177,11 +171,11 @@ impl Delivery {
                 mark_dirty(slot, connection, &mut self.dirty);
                 self.pressure.feel(slot, connection);
                 self.output.wrote(template.bytes());
-                fan_out.sent += 1;
+                self.tally.sent += 1;
                 Delivered::Sent
             }
             _ => {
-                fan_out.dropped += 1;
+                self.tally.dropped += 1;
                 Delivered::Dropped
             }
         }
@@ -199,7 +193,6 @@ impl Delivery {
         retain: bool,
         via: Option<&Rc<Via>>,
         message: &Message<'_>,
-        fan_out: &mut FanOut,
     ) -> Delivered {
         let link = self.sessions.link(session);
         let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) else {
@@ -212,10 +205,18 @@ impl Delivery {
             return Delivered::Waits;
         }
         let outlives = session.outlives_connection();
-        let kept = (outlives || belongs_to_group(via, qos)).then(|| fan_out.stored(now, message));
-        let template = encoded(fan_out, connection, &self.settings, message, qos, retain, via);
+        let kept = (outlives || belongs_to_group(via, qos)).then(|| self.encodings.stored(now, message));
+        let template = encoded(
+            &mut self.encodings,
+            connection,
+            &self.settings,
+            message,
+            qos,
+            retain,
+            via,
+        );
         let Some(template) = template.filter(|template| fits(connection, template)) else {
-            fan_out.dropped += 1;
+            self.tally.dropped += 1;
             return Delivered::Dropped;
         };
         if !connection.has_room(template.bytes(), &self.output.caps) {
@@ -245,7 +246,7 @@ impl Delivery {
         mark_dirty(slot, connection, &mut self.dirty);
         self.pressure.feel(slot, connection);
         self.output.wrote(template.bytes());
-        fan_out.sent += 1;
+        self.tally.sent += 1;
         Delivered::Sent
     }
 }
@@ -268,7 +269,7 @@ pub(in crate::logic) fn belongs_to_group(via: Option<&Rc<Via>>, qos: QoS) -> boo
 /// A message as a connection is to get it; `None` if it cannot be encoded. After it was appended comes [`commit_alias`].
 #[inline]
 fn encoded<'a>(
-    fan_out: &'a mut FanOut,
+    encodings: &'a mut Encodings,
     connection: &mut Connection,
     settings: &Settings,
     message: &Message<'_>,
@@ -288,11 +289,11 @@ fn encoded<'a>(
             identifiers: identifiers.map(PropertiesBuf::as_properties).unwrap_or_default(),
             payload: message.payload,
         };
-        if aliases.encode(&outgoing, bytes_max, fan_out.own_template()) {
-            return Some(fan_out.own_template());
+        if aliases.encode(&outgoing, bytes_max, encodings.own_template()) {
+            return Some(encodings.own_template());
         }
     }
-    fan_out.template(message, version, qos, retain, identifiers, mount_point)
+    encodings.template(message, version, qos, retain, identifiers, mount_point)
 }
 
 /// The packet that was encoded last for the connection is in its `out`.

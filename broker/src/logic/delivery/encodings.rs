@@ -1,6 +1,6 @@
 //! What one PUBLISH needs while it goes to its subscribers: each form encoded once, kept once.
 //!
-//! Invariant: a [`FanOut`] is of one message from [`FanOut::begin`] to the next; what it has encoded or kept is used for
+//! Invariant: a [`Encodings`] is of one message from [`Encodings::begin`] to the next; what it has encoded or kept is used for
 //! no other.
 
 use mqtt::property::{Properties, PropertiesBuf};
@@ -15,26 +15,20 @@ use crate::time::Timestamp;
 const FORMS: usize = 12;
 
 #[derive(Debug, Default)]
-pub(in crate::logic) struct FanOut {
+pub(in crate::logic) struct Encodings {
     templates: [PublishTemplate; FORMS],
     encoded: u16,
     identified: PublishTemplate,
     stored: Option<StoredMessage>,
     scratch: Vec<u8>,
-    /// Copies that went out, and their payload bytes' sum.
-    pub(in crate::logic) sent: u64,
-    /// Copies that were dropped.
-    pub(in crate::logic) dropped: u64,
 }
 
-impl FanOut {
+impl Encodings {
     /// The next message.
     #[inline]
     pub(in crate::logic) fn begin(&mut self) {
         self.encoded = 0;
         self.stored = None;
-        self.sent = 0;
-        self.dropped = 0;
     }
 
     /// The message encoded for a subscriber behind this mount point; `None` if it cannot be.

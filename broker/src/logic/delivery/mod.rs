@@ -4,7 +4,8 @@
 
 pub(super) mod aliases;
 pub(super) mod deliver;
-pub(super) mod encodings;
+mod encodings;
+pub(super) mod fan_out;
 mod waiting;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::publish_template::PublishTemplate;
 use mqtt::{PacketIdentifier, ProtocolVersion, ReasonCode};
 
+use self::encodings::Encodings;
 use crate::auth::Policy;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Stage};
 use crate::logic::counters::ShardCounters;
@@ -34,6 +36,10 @@ pub(in crate::logic) struct Delivery {
     pub(in crate::logic) connections: Slots<ConnectionSlot, Connection>,
     pub(in crate::logic) sessions: Sessions,
     pub(in crate::logic) dirty: Vec<ConnectionId>,
+    encodings: Encodings,
+    tally: Tally,
+    /// A run in the encoding that its publisher does not use.
+    translated: Vec<u8>,
     pub(in crate::logic) pressure: Pressure,
     pub(in crate::logic) patience: Patience,
     pub(in crate::logic) output: Output,
@@ -55,6 +61,13 @@ pub(in crate::logic) struct Delivery {
     pub(in crate::logic) properties: PropertiesBuf,
 }
 
+/// Copies of messages that went out to clients or were dropped, and are not in the counters yet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    sent: u64,
+    dropped: u64,
+}
+
 impl Delivery {
     pub(in crate::logic) fn new(
         index: u16,
@@ -69,6 +82,9 @@ impl Delivery {
             memory_full: false,
             inflight_bytes_max: settings.inflight_bytes_max,
             dirty: Vec::new(),
+            encodings: Encodings::default(),
+            tally: Tally::default(),
+            translated: Vec::new(),
             pressure: Pressure::default(),
             patience: Patience::default(),
             output: Output::default(),
@@ -120,6 +136,18 @@ impl Delivery {
     pub(in crate::logic) fn by_id(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         let connection = self.connections.get_mut(id.slot)?;
         Some(connection).filter(|connection| connection.generation == id.generation)
+    }
+
+    /// What is to be sent on a connection; nothing that anybody reads if it is gone.
+    pub(in crate::logic) fn out(&mut self, id: ConnectionId) -> &mut Vec<u8> {
+        let connection = self.connections.get_mut(id.slot);
+        match connection.filter(|connection| connection.generation == id.generation) {
+            Some(connection) => &mut connection.out,
+            None => {
+                self.translated.clear();
+                &mut self.translated
+            }
+        }
     }
 
     /// Appends a packet to the connection's `out` with `write`; not one that is larger than the client takes
@@ -209,6 +237,43 @@ impl Delivery {
         if let Some(connection) = self.connections.get_mut(slot) {
             mark_dirty(slot, connection, &mut self.dirty);
         }
+    }
+
+    /// Brings the counters up to date after a message, or messages of one size, went to its subscribers.
+    #[inline]
+    fn count_deliveries(&mut self, payload_bytes: impl FnOnce(u64) -> u64) {
+        let Tally { sent, dropped } = std::mem::take(&mut self.tally);
+        let counters = self.counters();
+        counters.packets_sent.add(sent);
+        counters.publishes_sent.add(sent);
+        counters.publish_bytes_sent.add(payload_bytes(sent));
+        counters.publishes_dropped.add(dropped);
+    }
+
+    /// Begins with the next message.
+    pub(in crate::logic) fn begin_message(&mut self) {
+        self.encodings.begin();
+    }
+
+    /// Begins with a message that is kept already.
+    pub(in crate::logic) fn begin_stored(&mut self, stored: &StoredMessage) {
+        self.encodings.begin();
+        self.encodings.set_stored(stored.clone());
+    }
+
+    /// The message that was begun with, to be kept: one for all who keep it.
+    pub(in crate::logic) fn kept(&mut self, now: Timestamp, message: &Message<'_>) -> StoredMessage {
+        self.encodings.stored(now, message)
+    }
+
+    /// Copies of the message that was begun with have gone to single sessions.
+    pub(in crate::logic) fn count_copies(&mut self, payload_bytes: usize) {
+        self.count_deliveries(|sent| sent * payload_bytes as u64);
+    }
+
+    /// Nobody gets the message that was begun with.
+    pub(in crate::logic) fn count_dropped(&mut self) {
+        self.tally.dropped += 1;
     }
 
     /// Makes a message one to be kept.

@@ -11,16 +11,15 @@ use mqtt::packet::Publish;
 use mqtt::property::Properties;
 use mqtt::{PacketIdentifier, ProtocolVersion, QoS, ReasonCode};
 
-use crate::auth::acl as rules;
+use crate::auth::acl;
 use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connection::ConnectionSlot;
-use crate::logic::delivery::deliver::Run;
-use crate::logic::fan_out::message_of;
+use crate::logic::delivery::fan_out::message_of;
 use crate::logic::handle::alias::without_alias;
-use crate::logic::outbox::batch::{Kind, Record};
-use crate::logic::routing::route::Access;
+use crate::logic::message::{Message, RawPacket, Run};
 use crate::logic::routing::route::RouteSlot;
+use crate::logic::routing::route::TopicAccess;
 use crate::logic::session::SessionSlot;
 use crate::logic::store;
 use crate::time::Timestamp;
@@ -42,29 +41,10 @@ impl Shard {
             return;
         };
         match self.access_to(slot, route, session, topic) {
-            Access::Allowed => {}
+            TopicAccess::Allowed => {}
             access => return self.deny(now, slot, access, QoS::AtMostOnce, None),
         }
-        self.fan_out_run(now, route, run, Some(session));
-        let kind = Kind::Run(run.version);
-        let Run {
-            packets,
-            count,
-            packet_bytes_max,
-            payload_bytes,
-            ..
-        } = *run;
-        self.send_record(
-            route,
-            Record {
-                kind,
-                count,
-                packet_bytes_max,
-                payload_bytes,
-                packets,
-            },
-        );
-        self.share_run(now, route, run);
+        self.publish_run_on(now, route, run, session);
     }
 
     /// A PUBLISH that is more than a QoS 0 message to be passed on.
@@ -74,23 +54,15 @@ impl Shard {
         &mut self,
         now: Timestamp,
         slot: ConnectionSlot,
-        version: ProtocolVersion,
         publish: &Publish<'_>,
-        raw: &[u8],
+        raw: RawPacket<'_>,
     ) {
         let counters = self.delivery.counters();
         counters.publishes_received.add(1);
         counters.publish_bytes_received.add(publish.payload.len() as u64);
         if publish.properties.is_empty() {
             if self.may_publish(now, slot, publish) {
-                self.publish_from(
-                    now,
-                    slot,
-                    publish,
-                    publish.topic,
-                    Properties::EMPTY,
-                    Some((version, raw)),
-                );
+                self.publish_from(now, slot, publish, publish.topic, Properties::EMPTY, Some(raw));
             }
             return;
         }
@@ -101,14 +73,7 @@ impl Shard {
             return;
         }
         let Some(alias) = alias else {
-            return self.publish_from(
-                now,
-                slot,
-                publish,
-                publish.topic,
-                publish.properties,
-                Some((version, raw)),
-            );
+            return self.publish_from(now, slot, publish, publish.topic, publish.properties, Some(raw));
         };
         let Some(topic) = self.resolve_alias(now, slot, alias, publish.topic) else {
             return;
@@ -129,10 +94,16 @@ impl Shard {
         publish: &Publish<'_>,
         topic: &str,
         properties: Properties<'_>,
-        raw: Option<(ProtocolVersion, &[u8])>,
+        raw: Option<RawPacket<'_>>,
     ) {
         let Some(whole) = self.whole_topic(slot, topic) else {
-            return self.deny(now, slot, Access::TooDeep, publish.qos, publish.packet_identifier);
+            return self.deny(
+                now,
+                slot,
+                TopicAccess::TooDeep,
+                publish.qos,
+                publish.packet_identifier,
+            );
         };
         // What came is not what goes on where a mount point stands in front.
         let raw = raw.filter(|_| matches!(whole, Cow::Borrowed(_)));
@@ -141,7 +112,7 @@ impl Shard {
             return;
         };
         match self.access_to(slot, route, session, topic) {
-            Access::Allowed => {}
+            TopicAccess::Allowed => {}
             access => return self.deny(now, slot, access, publish.qos, publish.packet_identifier),
         }
         if publish.payload.len() > self.delivery.settings.payload_bytes_max as usize {
@@ -160,11 +131,15 @@ impl Shard {
         if publish.qos == QoS::ExactlyOnce && !self.begin_exactly_once(now, slot, session, publish) {
             return;
         }
-        let message = message_of(publish, topic, properties, Some(session));
+        let message = Message {
+            topic,
+            properties,
+            ..message_of(publish, Some(session))
+        };
         let source = if publish.retain {
             self.access_of(session)
         } else {
-            rules::Access::default()
+            acl::Access::default()
         };
         let anybody = self.publish_on(now, route, message, raw, &source);
         self.acknowledge(slot, publish.qos, publish.packet_identifier, anybody);
@@ -182,14 +157,10 @@ impl Shard {
     /// The route of a topic for a connection, and the connection's session.
     #[inline]
     fn resolve_for(&mut self, slot: ConnectionSlot, topic: &str) -> Option<(RouteSlot, SessionSlot)> {
-        let Self {
-            delivery,
-            routes,
-            subscriptions,
-            ..
-        } = self;
-        let connection = delivery.connections.get_mut(slot)?;
-        let route = routes.resolve(topic, connection.route, subscriptions, &delivery.sessions);
+        let connection = self.delivery.connections.get_mut(slot)?;
+        let route = self
+            .routing
+            .resolve(topic, connection.route, &self.delivery.sessions);
         connection.route = Some(route);
         Some((route, connection.session?))
     }
@@ -202,23 +173,23 @@ impl Shard {
         route: RouteSlot,
         session: SessionSlot,
         topic: &str,
-    ) -> Access {
+    ) -> TopicAccess {
         let access = self
-            .routes
-            .get(route)
-            .map_or(Access::Denied, |route| route.access);
+            .routing
+            .route(route)
+            .map_or(TopicAccess::Denied, |route| route.access);
         let restricted = self
             .delivery
             .connection(slot)
             .is_none_or(|connection| connection.restricted);
-        if restricted && access == Access::Allowed && !self.delivery.sessions.may_write(session, topic) {
-            return Access::Denied;
+        if restricted && access == TopicAccess::Allowed && !self.delivery.sessions.may_write(session, topic) {
+            return TopicAccess::Denied;
         }
         access
     }
 
     /// What a session's client may do, to be kept with what it leaves.
-    fn access_of(&self, session: SessionSlot) -> rules::Access {
+    fn access_of(&self, session: SessionSlot) -> acl::Access {
         let rights = self
             .delivery
             .sessions
@@ -347,11 +318,11 @@ impl Shard {
         &mut self,
         now: Timestamp,
         slot: ConnectionSlot,
-        access: Access,
+        access: TopicAccess,
         qos: QoS,
         identifier: Option<PacketIdentifier>,
     ) {
-        if access == Access::TooDeep {
+        if access == TopicAccess::TooDeep {
             return self.protocol_error(now, slot, ReasonCode::TopicNameInvalid, "too many topic levels");
         }
         self.acknowledge_with(slot, qos, identifier, ReasonCode::NotAuthorized);

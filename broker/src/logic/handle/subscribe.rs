@@ -122,17 +122,17 @@ impl Shard {
     }
 
     fn subscribe_alone(&mut self, session: SessionSlot, asked: &Asked<'_>) -> Result<Made, ReasonCode> {
-        let filter = self.subscriptions.find_or_insert(asked.filter);
+        let filter = self.routing.find_or_insert(asked.filter);
         let held = self.held(session, filter);
         if held.is_none() && self.subscriptions_of(session) >= self.delivery.settings.subscriptions_max {
-            self.subscriptions.drop_unused(filter);
+            self.routing.drop_unused(filter);
             return Err(ReasonCode::QuotaExceeded);
         }
         let subscriber = |held_at| Subscriber::new(session, held_at, asked.options, asked.identifier);
         let made = match held {
             Some((held_at, held)) => {
                 let subscriber = subscriber(held_at);
-                self.subscriptions.replace(filter, held.position, subscriber);
+                self.routing.replace(filter, held.position, subscriber);
                 Made::Replaced
             }
             None => {
@@ -146,7 +146,6 @@ impl Shard {
                 Made::New
             }
         };
-        self.filter_changed(filter);
         Ok(made)
     }
 
@@ -156,19 +155,15 @@ impl Shard {
         session: SessionSlot,
         asked: &Asked<'_>,
     ) -> Result<Made, ReasonCode> {
-        let group = self.group_named(asked.filter);
+        let group = self.routing.find_or_insert_group(asked.filter);
         let held_at = self.share_of(session, group);
         if held_at.is_none() && self.subscriptions_of(session) >= self.delivery.settings.subscriptions_max {
-            self.drop_unused_group(group);
+            self.routing.drop_unused_group(group);
             return Err(ReasonCode::QuotaExceeded);
         }
         let place = held_at.unwrap_or(HeldAt::from_index(0));
         let subscriber = Subscriber::new(session, place, asked.options, None);
-        let name = self
-            .subscriptions
-            .groups
-            .get(group)
-            .map(|group| Arc::clone(&group.name));
+        let name = self.routing.group(group).map(|group| Arc::clone(&group.name));
         let via = Rc::new(via(asked, name));
         match held_at {
             Some(_) => self.replace_member(group, subscriber, via),
@@ -200,7 +195,7 @@ impl Shard {
     }
 
     fn add_subscription(&mut self, filter: FilterSlot, name: &str, subscriber: Subscriber) {
-        let Some(added) = self.subscriptions.add(filter, subscriber) else {
+        let Some(added) = self.routing.add(filter, subscriber) else {
             return;
         };
         let (Added::First { position } | Added::Another { position }) = added;
@@ -212,7 +207,7 @@ impl Shard {
         }
         self.delivery.counters().subscriptions.add(1);
         if matches!(added, Added::First { .. }) {
-            self.announce(name, true);
+            self.outboxes.announce_interest(name, true);
         }
     }
 

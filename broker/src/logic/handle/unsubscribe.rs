@@ -81,11 +81,11 @@ impl Shard {
 
     /// Whether there was a subscription of that whole text.
     fn drop_named(&mut self, session: SessionSlot, filter: &str) -> bool {
-        if let Some(group) = self.subscriptions.groups.find(filter) {
+        if let Some(group) = self.routing.find_group(filter) {
             let at = self.share_of(session, group);
             return at.inspect(|&at| self.leave_group(session, at)).is_some();
         }
-        let filter = self.subscriptions.find(filter);
+        let filter = self.routing.find(filter);
         let held = filter.and_then(|filter| self.held(session, filter));
         held.inspect(|&(at, _)| self.drop_subscription(session, at))
             .is_some()
@@ -96,7 +96,7 @@ impl Shard {
     ///
     /// [MQTT-3.10.4-1]
     pub(in crate::logic) fn held(&self, session: SessionSlot, filter: FilterSlot) -> Option<(HeldAt, Held)> {
-        let subscribers = self.subscriptions.filter(filter)?.subscribers();
+        let subscribers = self.routing.subscribers(filter);
         let held = &self.delivery.sessions.get(session)?.subscriptions;
         if held.len() <= subscribers.len() {
             let (at, held) = held.iter().enumerate().find(|(_, held)| held.filter == filter)?;
@@ -123,9 +123,9 @@ impl Shard {
         let Held { filter, position } = leaving.subscriptions.swap_remove(at.index());
         shrink_list(&mut leaving.subscriptions);
         if let Some(moved) = leaving.subscriptions.get(at.index()) {
-            self.subscriptions.set_held_at(moved.filter, moved.position, at);
+            self.routing.set_held_at(moved.filter, moved.position, at);
         }
-        let Some(removed) = self.subscriptions.remove(filter, position) else {
+        let Some(removed) = self.routing.remove(filter, position) else {
             return;
         };
         if let Some(moved) = removed.moved
@@ -135,21 +135,8 @@ impl Shard {
             held.position = position;
         }
         self.delivery.counters().subscriptions.sub(1);
-        self.filter_changed(filter);
-        if removed.last {
-            let name = self
-                .subscriptions
-                .filter(filter)
-                .map(|filter| filter.name.clone());
-            self.announce(&name.unwrap_or_default(), false);
-            self.subscriptions.drop_unused(filter);
-        }
-    }
-
-    /// The routes of a filter's topics are to be resolved again.
-    pub(in crate::logic) fn filter_changed(&mut self, filter: FilterSlot) {
-        if let Some(filter) = self.subscriptions.filter(filter) {
-            self.routes.filter_changed(&filter.name);
+        if let Some(name) = removed.last_of {
+            self.outboxes.announce_interest(&name, false);
         }
     }
 }

@@ -1,5 +1,349 @@
-//! What waits for other shards.
+//! What waits for the other shards: one outbox each, whose batches the shell fetches.
 //!
-//! Invariants: those of `batch.rs`.
+//! Invariants: what is put into one outbox comes out in that order. Whatever is put in passes [`Outboxes::put`], which keeps
+//! in mind whether the publisher that is handled now has to wait: for an outbox that is full, or for a shard that asked for
+//! its publishers to be paused. Batches that are empty are used again, up to [`limits::BATCHES_SPARE_MAX`].
 
 pub(super) mod batch;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use mqtt::property::Properties;
+use mqtt::publish_template::PublishTemplate;
+use mqtt::{PacketIdentifier, ProtocolVersion};
+
+use self::batch::{Batch, BatchRecord, Control};
+use crate::auth::acl;
+use crate::limits;
+use crate::logic::message::{Message, RawPacket, StoredMessage};
+use crate::logic::retained::Stamp;
+use crate::logic::routing::subscription::group::MemberCounts;
+
+/// The outboxes of a shard, in the order of the shards; its own stays empty.
+#[derive(Debug)]
+pub(super) struct Outboxes {
+    index: u16,
+    outboxes: Vec<Outbox>,
+    spare: Vec<Batch>,
+    met: Met,
+    encoding: Encoding,
+}
+
+/// Memory for the packet of a message that comes as none.
+#[derive(Debug, Default)]
+struct Encoding {
+    template: PublishTemplate,
+    packet: Vec<u8>,
+}
+
+/// What the publisher that is handled now has met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Met {
+    /// An outbox is full.
+    pub(super) filled: bool,
+    /// A message went to a shard that asked for its publishers to be paused.
+    pub(super) paused: bool,
+}
+
+/// The batches that wait for one other shard.
+#[derive(Debug, Default)]
+struct Outbox {
+    full: VecDeque<Batch>,
+    current: Batch,
+    /// The shard asked for its publishers to be paused.
+    paused: bool,
+}
+
+impl Outboxes {
+    pub(super) fn new(index: u16, count: u16) -> Self {
+        Self {
+            index,
+            outboxes: (0..count).map(|_| Outbox::default()).collect(),
+            spare: Vec::new(),
+            met: Met::default(),
+            encoding: Encoding::default(),
+        }
+    }
+
+    /// The next publisher is handled: what others have met is not its doing.
+    #[inline]
+    pub(super) fn begin(&mut self) {
+        self.met = Met::default();
+    }
+
+    /// What was met since [`Self::begin`].
+    pub(super) fn take_met(&mut self) -> Met {
+        std::mem::take(&mut self.met)
+    }
+
+    /// Another shard asks for its publishers to be paused, or to go on.
+    pub(super) fn set_paused(&mut self, shard: u16, paused: bool) {
+        if let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) {
+            outbox.paused = paused;
+        }
+    }
+
+    /// Puts a record into the outboxes of some shards; returns how many.
+    #[inline]
+    pub(super) fn send(&mut self, shards: &[u16], record: &BatchRecord<'_>) -> u64 {
+        for &shard in shards {
+            self.put(shard, |batch| batch.push(record));
+            self.met.paused |= self.is_paused(shard);
+        }
+        shards.len() as u64
+    }
+
+    /// Puts a message into the outboxes of some shards; returns how many.
+    pub(super) fn send_message(
+        &mut self,
+        shards: &[u16],
+        message: &Message<'_>,
+        raw: Option<RawPacket<'_>>,
+    ) -> u64 {
+        self.with_packet(message, raw, |outboxes, version, packet| {
+            outboxes.send(shards, &BatchRecord::Message { version, packet })
+        })
+    }
+
+    /// Puts a message for one member of a group into the outbox of a shard, after it came through `hops` shards; returns how
+    /// many records that were.
+    pub(super) fn send_shared(
+        &mut self,
+        shard: u16,
+        group: &str,
+        hops: u32,
+        message: &Message<'_>,
+        raw: Option<RawPacket<'_>>,
+    ) -> u64 {
+        self.with_packet(message, raw, |outboxes, version, packet| {
+            let record = BatchRecord::Shared {
+                version,
+                hops,
+                group,
+                packet,
+            };
+            outboxes.send(&[shard], &record)
+        })
+    }
+
+    /// Notifies all other shards that this one has its first subscription to a filter, or its last one no more.
+    pub(super) fn announce_interest(&mut self, filter: &str, added: bool) {
+        self.put_all(|batch| {
+            let filter = filter.into();
+            batch.control.push(if added {
+                Control::InterestAdd(filter)
+            } else {
+                Control::InterestRemove(filter)
+            });
+        });
+    }
+
+    /// Notifies all other shards how many members of a group are here.
+    pub(super) fn announce_members(&mut self, group: &Arc<str>, counts: MemberCounts) {
+        self.put_all(|batch| {
+            let group = Arc::clone(group);
+            batch.control.push(Control::Members { group, counts });
+        });
+    }
+
+    /// Sends a change of a retained message to all other shards: both to be applied and to be delivered.
+    pub(super) fn send_retained(&mut self, message: &StoredMessage, stamp: Stamp, source: &acl::Access) {
+        self.put_all(|batch| {
+            let control = u32::try_from(batch.control.len()).unwrap_or(u32::MAX);
+            batch.control.push(Control::Retain {
+                message: message.clone(),
+                stamp,
+                source: source.clone(),
+            });
+            batch.push(&BatchRecord::Retain { control });
+        });
+    }
+
+    /// Notifies one shard of what is no matter of a publisher.
+    pub(super) fn notify(&mut self, shard: u16, control: Control) {
+        if let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) {
+            outbox.open(&mut self.spare).control.push(control);
+        }
+    }
+
+    /// The next batch for a shard, and whether its outbox went down to half by that.
+    pub(super) fn take(&mut self, shard: u16) -> (Option<Batch>, bool) {
+        let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) else {
+            return (None, false);
+        };
+        let was_long = outbox.len() > limits::OUTBOX_BATCHES_MAX / 2;
+        let batch = outbox.pop(&mut self.spare);
+        (batch, was_long && outbox.len() <= limits::OUTBOX_BATCHES_MAX / 2)
+    }
+
+    /// Whether there is a batch for a shard.
+    pub(super) fn has_batch(&self, shard: u16) -> bool {
+        let outbox = self.outboxes.get(usize::from(shard));
+        outbox.is_some_and(|outbox| outbox.len() > 0)
+    }
+
+    /// Takes a batch to be used again.
+    pub(super) fn recycle(&mut self, mut batch: Batch) {
+        if self.spare.len() < limits::BATCHES_SPARE_MAX {
+            batch.clear();
+            self.spare.push(batch);
+        }
+    }
+
+    /// Gives the memory of batches that are not in use back.
+    pub(super) fn drop_spare(&mut self) {
+        self.spare = Vec::new();
+    }
+
+    /// Batches that wait.
+    pub(super) fn len(&self) -> usize {
+        self.outboxes.iter().map(Outbox::len).sum()
+    }
+
+    /// The packet of a message: as it came, or encoded in 5.0, so that the properties are with it.
+    fn with_packet(
+        &mut self,
+        message: &Message<'_>,
+        raw: Option<RawPacket<'_>>,
+        send: impl FnOnce(&mut Self, ProtocolVersion, &[u8]) -> u64,
+    ) -> u64 {
+        if let Some(RawPacket { version, bytes }) = raw {
+            return send(self, version, bytes);
+        }
+        let mut encoding = std::mem::take(&mut self.encoding);
+        let sent = match encoding.encode(message) {
+            Some(packet) => send(self, ProtocolVersion::V5, packet),
+            // It would be larger than any packet: no client can have sent it.
+            None => 0,
+        };
+        self.encoding = encoding;
+        sent
+    }
+
+    fn put_all(&mut self, mut write: impl FnMut(&mut Batch)) {
+        let count = u16::try_from(self.outboxes.len()).unwrap_or(u16::MAX);
+        let index = self.index;
+        for shard in (0..count).filter(|&shard| shard != index) {
+            self.put(shard, &mut write);
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, shard: u16, write: impl FnOnce(&mut Batch)) {
+        let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) else {
+            return;
+        };
+        write(outbox.open(&mut self.spare));
+        self.met.filled |= outbox.len() > limits::OUTBOX_BATCHES_MAX;
+    }
+
+    #[inline]
+    fn is_paused(&self, shard: u16) -> bool {
+        let outbox = self.outboxes.get(usize::from(shard));
+        outbox.is_some_and(|outbox| outbox.paused)
+    }
+}
+
+impl Encoding {
+    fn encode(&mut self, message: &Message<'_>) -> Option<&[u8]> {
+        let Message {
+            topic,
+            qos,
+            retain,
+            properties,
+            payload,
+            ..
+        } = *message;
+        let extra = Properties::EMPTY;
+        let version = ProtocolVersion::V5;
+        self.template
+            .encode(version, qos, retain, topic, properties, extra, payload)
+            .ok()?;
+        self.packet.clear();
+        self.template
+            .append_with_identifier(PacketIdentifier::MIN, false, &mut self.packet);
+        Some(&self.packet)
+    }
+}
+
+impl Outbox {
+    fn len(&self) -> usize {
+        self.full.len() + usize::from(!self.current.is_empty())
+    }
+
+    /// The batch that takes the next record.
+    #[inline]
+    fn open(&mut self, spare: &mut Vec<Batch>) -> &mut Batch {
+        if self.current.is_full() {
+            let next = spare.pop().unwrap_or_default();
+            self.full.push_back(std::mem::replace(&mut self.current, next));
+        }
+        &mut self.current
+    }
+
+    fn pop(&mut self, spare: &mut Vec<Batch>) -> Option<Batch> {
+        if let Some(batch) = self.full.pop_front() {
+            return Some(batch);
+        }
+        if self.current.is_empty() {
+            return None;
+        }
+        let next = spare.pop().unwrap_or_default();
+        Some(std::mem::replace(&mut self.current, next))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logic::message::Run;
+
+    #[test]
+    fn batches_are_bounded_and_used_again() {
+        let mut outboxes = Outboxes::new(0, 2);
+        let packets = vec![0; 1000];
+        let record = BatchRecord::Run(Run {
+            packets: &packets,
+            version: ProtocolVersion::V3_1_1,
+            count: 1,
+            packet_bytes_max: 0,
+            payload_bytes: 0,
+        });
+        outboxes.recycle(Batch::default());
+        for _ in 0..1000 {
+            assert_eq!(outboxes.send(&[1], &record), 1);
+        }
+        assert_eq!(outboxes.spare.len(), 0);
+        assert_eq!(outboxes.len(), 1000 * 1021 / limits::BATCH_BYTES_MAX + 1);
+        let (batch, _) = outboxes.take(1);
+        assert!(batch.unwrap().publishes.len() < limits::BATCH_BYTES_MAX + 2000);
+        assert!(outboxes.take(0).0.is_none(), "nothing for the shard itself");
+    }
+
+    #[test]
+    fn a_publisher_meets_what_is_full_and_who_is_paused() {
+        let mut outboxes = Outboxes::new(0, 3);
+        let packet = vec![0; limits::BATCH_BYTES_MAX];
+        let version = ProtocolVersion::V5;
+        let record = BatchRecord::Message {
+            version,
+            packet: &packet,
+        };
+        outboxes.set_paused(2, true);
+        outboxes.send(&[1], &record);
+        assert_eq!(outboxes.take_met(), Met::default());
+        outboxes.announce_interest("a", true);
+        assert_eq!(outboxes.take_met(), Met::default(), "that is no message");
+        outboxes.send(&[2], &record);
+        assert!(outboxes.take_met().paused);
+        while !outboxes.take_met().filled {
+            outboxes.send(&[1], &record);
+        }
+        let batches = std::iter::from_fn(|| Some(outboxes.take(1)));
+        let drained = batches
+            .take_while(|(batch, _)| batch.is_some())
+            .filter(|&(_, drained)| drained);
+        assert_eq!(drained.count(), 1);
+    }
+}

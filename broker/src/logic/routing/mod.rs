@@ -1,6 +1,175 @@
-//! From a topic to those who get its messages.
+//! From a topic to those who get its messages: the subscriptions of this shard's sessions, the groups of Shared Subscriptions,
+//! the interest of the other shards, and a cache of what they make of a topic.
 //!
-//! Invariants: those of `route.rs` and `subscription/`.
+//! Invariant: whatever changes who gets a topic's messages goes through [`Routing`], which ends the routes that it touches: so
+//! the sessions that a route names exist, and may read the topic.
 
 pub(super) mod route;
 pub(super) mod subscription;
+
+use self::route::{Route, RouteSlot, Routes};
+use self::subscription::group::{Group, GroupSlot};
+use self::subscription::{Added, FilterSlot, HeldAt, Position, Removed, Subscriber, Subscriptions};
+use crate::logic::session::Sessions;
+
+/// Who gets what.
+#[derive(Debug)]
+pub(super) struct Routing {
+    subscriptions: Subscriptions,
+    routes: Routes,
+    /// Where the topic of the last record of another shard was: the next one is likely to have the same.
+    remote_hint: Option<RouteSlot>,
+}
+
+impl Routing {
+    pub(super) fn new(seed: u64, topic_levels_max: u16) -> Self {
+        Self {
+            subscriptions: Subscriptions::new(seed),
+            routes: Routes::new(seed, topic_levels_max),
+            remote_hint: None,
+        }
+    }
+
+    /// The route of a topic; `hint` is where it may be.
+    #[inline]
+    pub(super) fn resolve(&mut self, topic: &str, hint: Option<RouteSlot>, sessions: &Sessions) -> RouteSlot {
+        self.routes
+            .resolve(topic, hint, &mut self.subscriptions, sessions)
+    }
+
+    /// The route of the topic of another shard's record.
+    #[inline]
+    pub(super) fn resolve_remote(&mut self, topic: &str, sessions: &Sessions) -> RouteSlot {
+        let route = self.resolve(topic, self.remote_hint, sessions);
+        self.remote_hint = Some(route);
+        route
+    }
+
+    #[inline]
+    pub(super) fn route(&self, slot: RouteSlot) -> Option<&Route> {
+        self.routes.get(slot)
+    }
+
+    /// What sessions may read changed.
+    pub(super) fn rights_changed(&mut self) {
+        self.routes.rights_changed();
+    }
+
+    pub(super) fn find(&self, filter: &str) -> Option<FilterSlot> {
+        self.subscriptions.find(filter)
+    }
+
+    /// The filter of that text, made if there is none. It is to get a subscriber, or [`Self::drop_unused`].
+    pub(super) fn find_or_insert(&mut self, filter: &str) -> FilterSlot {
+        self.subscriptions.find_or_insert(filter)
+    }
+
+    /// The sessions of this shard that subscribe to a filter.
+    pub(super) fn subscribers(&self, filter: FilterSlot) -> &[Subscriber] {
+        let filter = self.subscriptions.filter(filter);
+        filter.map_or(&[], |filter| filter.subscribers())
+    }
+
+    /// Adds a session that is not in the list of this filter. It keeps the filter at the place that it says.
+    pub(super) fn add(&mut self, filter: FilterSlot, subscriber: Subscriber) -> Option<Added> {
+        let added = self.subscriptions.add(filter, subscriber);
+        self.filter_changed(filter);
+        added
+    }
+
+    /// Replaces what a session wants of a filter [MQTT-3.8.4-3].
+    ///
+    /// [MQTT3-3.8.4-3], [MQTT-3.8.4-4]
+    pub(super) fn replace(&mut self, filter: FilterSlot, position: Position, subscriber: Subscriber) {
+        self.subscriptions.replace(filter, position, subscriber);
+        self.filter_changed(filter);
+    }
+
+    /// Takes the session at `position` out, and the filter if nobody wants it any more.
+    pub(super) fn remove(&mut self, filter: FilterSlot, position: Position) -> Option<Removed> {
+        let removed = self.subscriptions.remove(filter, position)?;
+        self.filter_changed(filter);
+        self.subscriptions.drop_unused(filter);
+        Some(removed)
+    }
+
+    /// The session at `position` keeps the filter at another place of its list now.
+    pub(super) fn set_held_at(&mut self, filter: FilterSlot, position: Position, held_at: HeldAt) {
+        self.subscriptions.set_held_at(filter, position, held_at);
+    }
+
+    /// Forgets a filter that nobody wants.
+    pub(super) fn drop_unused(&mut self, filter: FilterSlot) {
+        self.subscriptions.drop_unused(filter);
+    }
+
+    /// Another shard has its first subscription to a filter.
+    pub(super) fn add_interest(&mut self, shard: u16, filter: &str) {
+        self.subscriptions.add_shard(filter, shard);
+        self.routes.filter_changed(filter);
+    }
+
+    /// Another shard has no subscription to a filter any more.
+    pub(super) fn remove_interest(&mut self, shard: u16, filter: &str) {
+        self.subscriptions.remove_shard(filter, shard);
+        self.routes.filter_changed(filter);
+    }
+
+    #[inline]
+    pub(super) fn group(&self, group: GroupSlot) -> Option<&Group> {
+        self.subscriptions.groups().get(group)
+    }
+
+    #[inline]
+    pub(super) fn group_mut(&mut self, group: GroupSlot) -> Option<&mut Group> {
+        self.subscriptions.groups_mut().get_mut(group)
+    }
+
+    /// The group of that whole text.
+    pub(super) fn find_group(&self, name: &str) -> Option<GroupSlot> {
+        self.subscriptions.groups().find(name)
+    }
+
+    /// The group of that whole text, made if there is none. It is to get a member, or [`Self::drop_unused_group`].
+    pub(super) fn find_or_insert_group(&mut self, name: &str) -> GroupSlot {
+        let (group, changed) = self.subscriptions.find_or_insert_group(name);
+        if let Some(filter) = changed {
+            self.filter_changed(filter);
+        }
+        group
+    }
+
+    /// Forgets a group without members in any shard.
+    pub(super) fn drop_unused_group(&mut self, group: GroupSlot) {
+        if let Some(filter) = self.subscriptions.drop_unused_group(group) {
+            self.filter_changed(filter);
+            self.subscriptions.drop_unused(filter);
+        }
+    }
+
+    /// How many filters match a Topic Name, found anew.
+    pub(super) fn count_matching(&mut self, topic: &str) -> usize {
+        self.routes.count_matching(topic, &mut self.subscriptions)
+    }
+
+    /// Filters with those of other shards, and nodes of the tree of those with wildcards.
+    pub(super) fn filters(&self) -> (usize, usize) {
+        self.subscriptions.held()
+    }
+
+    /// Groups that have members in any shard.
+    pub(super) fn groups(&self) -> usize {
+        self.subscriptions.groups().len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.subscriptions.is_empty()
+    }
+
+    fn filter_changed(&mut self, filter: FilterSlot) {
+        if let Some(filter) = self.subscriptions.filter(filter) {
+            self.routes.filter_changed(&filter.name);
+        }
+    }
+}

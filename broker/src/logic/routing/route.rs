@@ -45,7 +45,7 @@ pub(in crate::logic) struct Target {
 
 /// Whether clients may publish to a topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::logic) enum Access {
+pub(in crate::logic) enum TopicAccess {
     #[default]
     Allowed,
     /// `$SYS` is the broker's alone.
@@ -58,7 +58,7 @@ pub(in crate::logic) enum Access {
 pub(in crate::logic) struct Route {
     topic: Box<str>,
     epoch: u64,
-    pub(in crate::logic) access: Access,
+    pub(in crate::logic) access: TopicAccess,
     pub(in crate::logic) targets: Vec<Target>,
     pub(in crate::logic) shards: Vec<u16>,
     /// Groups of which one member in the whole broker gets it.
@@ -306,12 +306,12 @@ impl Route {
     }
 }
 
-fn access(topic: &str, levels_max: usize) -> Access {
+fn access(topic: &str, levels_max: usize) -> TopicAccess {
     if topic == "$SYS" || topic.starts_with("$SYS/") {
-        Access::Denied
+        TopicAccess::Denied
     } else if mqtt::topic::levels(topic).count() > levels_max {
-        Access::TooDeep
+        TopicAccess::TooDeep
     } else {
-        Access::Allowed
+        TopicAccess::Allowed
     }
 }

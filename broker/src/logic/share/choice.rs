@@ -23,7 +23,7 @@ impl Shard {
         let (index, strategy) = (self.index, self.delivery.settings.shared_subscription_strategy);
         let waits_away =
             qos != QoS::AtMostOnce || self.delivery.upgrade || self.delivery.settings.queue_qos0_messages;
-        let Some(group) = self.subscriptions.groups.get_mut(group) else {
+        let Some(group) = self.routing.group_mut(group) else {
             return Choice::Nobody;
         };
         if group.elsewhere().is_empty() {

@@ -5,39 +5,18 @@
 //! else leaves it in that turn.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
-use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connection::ConnectionSlot;
-use crate::logic::inbox::others;
-use crate::logic::outbox::batch::Control;
 use crate::logic::routing::subscription::group::{GroupSlot, Member, MemberCounts, Standing, Via};
 use crate::logic::routing::subscription::{HeldAt, Position, Subscriber};
 use crate::logic::session::{HeldShare, SessionSlot, Sessions};
 use crate::time::Timestamp;
 
 impl Shard {
-    /// The group of that whole text, made if there is none. It is to get a member, or [`Self::drop_unused_group`].
-    pub(in crate::logic) fn group_named(&mut self, name: &str) -> GroupSlot {
-        let (group, changed) = self.subscriptions.find_or_insert_group(name);
-        if let Some(filter) = changed {
-            self.filter_changed(filter);
-        }
-        group
-    }
-
-    /// Forgets a group without members in any shard.
-    pub(in crate::logic) fn drop_unused_group(&mut self, group: GroupSlot) {
-        if let Some(filter) = self.subscriptions.drop_unused_group(group) {
-            self.filter_changed(filter);
-            self.subscriptions.drop_unused(filter);
-        }
-    }
-
     /// The place of a group in the list of a session: looked for in the shorter of their two lists.
     pub(in crate::logic) fn share_of(&self, session: SessionSlot, group: GroupSlot) -> Option<HeldAt> {
-        let members = self.subscriptions.groups.get(group)?.members();
+        let members = self.routing.group(group)?.members();
         let shares = self.delivery.sessions.get(session)?.shares();
         if shares.len() <= members.len() {
             let at = shares.iter().position(|held| held.group == group)?;
@@ -57,14 +36,9 @@ impl Shard {
         mut subscriber: Subscriber,
         via: Rc<Via>,
     ) {
-        let Self {
-            delivery,
-            subscriptions,
-            ..
-        } = self;
         let (Some(session), Some(joined)) = (
-            delivery.sessions.get_mut(subscriber.session),
-            subscriptions.groups.get_mut(group),
+            self.delivery.sessions.get_mut(subscriber.session),
+            self.routing.group_mut(group),
         ) else {
             return;
         };
@@ -87,7 +61,7 @@ impl Shard {
         let Some(held) = session.and_then(|session| session.shares().get(subscriber.held_at.index())) else {
             return;
         };
-        let group = self.subscriptions.groups.get_mut(group);
+        let group = self.routing.group_mut(group);
         if let Some(member) = group.and_then(|group| group.member_mut(held.position)) {
             member.subscriber = subscriber;
             member.via = via;
@@ -107,28 +81,23 @@ impl Shard {
         let HeldShare { group, position } = shares.swap_remove(at.index());
         let moved = shares.get(at.index()).copied();
         if let Some(HeldShare { group, position }) = moved
-            && let Some(group) = self.subscriptions.groups.get_mut(group)
+            && let Some(group) = self.routing.group_mut(group)
             && let Some(member) = group.member_mut(position)
         {
             member.subscriber.held_at = at;
         }
-        let Self {
-            delivery,
-            subscriptions,
-            ..
-        } = self;
-        if let Some(group) = subscriptions.groups.get_mut(group) {
-            let sessions = &mut delivery.sessions;
+        if let Some(group) = self.routing.group_mut(group) {
+            let sessions = &mut self.delivery.sessions;
             // The one that leaves is in the list no more.
             group.remove(position, &mut |member: &Member, position| {
                 if member.subscriber.session != session {
-                    tell_position(sessions, member, position);
+                    notify_position(sessions, member, position);
                 }
             });
         }
         self.delivery.counters().shared_subscriptions.sub(1);
         self.announce_members(group);
-        self.drop_unused_group(group);
+        self.routing.drop_unused_group(group);
     }
 
     /// A session has a connection now.
@@ -170,11 +139,11 @@ impl Shard {
 
     /// Another shard said how many members it has.
     pub(in crate::logic) fn set_members(&mut self, from: u16, name: &str, counts: MemberCounts) {
-        let group = self.group_named(name);
-        if let Some(group) = self.subscriptions.groups.get_mut(group) {
+        let group = self.routing.find_or_insert_group(name);
+        if let Some(group) = self.routing.group_mut(group) {
             group.set_elsewhere(from, counts);
         }
-        self.drop_unused_group(group);
+        self.routing.drop_unused_group(group);
     }
 
     /// In no group does the session count as busy.
@@ -202,8 +171,8 @@ impl Shard {
 
     /// A member was to be ready and is not.
     pub(super) fn mark_busy(&mut self, now: Timestamp, group: GroupSlot, position: Position) {
-        let groups = &self.subscriptions.groups;
-        let Some(member) = groups.get(group).and_then(|group| group.member(position)) else {
+        let counted = self.routing.group(group);
+        let Some(member) = counted.and_then(|group| group.member(position)) else {
             return;
         };
         let Subscriber { session, held_at, .. } = member.subscriber;
@@ -218,8 +187,7 @@ impl Shard {
     }
 
     pub(super) fn takes_at_once(&self, group: GroupSlot, position: Position) -> bool {
-        let groups = &self.subscriptions.groups;
-        let member = groups.get(group).and_then(|group| group.member(position));
+        let member = self.routing.group(group).and_then(|group| group.member(position));
         member.is_some_and(|member| self.delivery.takes_at_once(member.subscriber.session))
     }
 
@@ -234,45 +202,28 @@ impl Shard {
     }
 
     fn set_standing(&mut self, now: Timestamp, group: GroupSlot, position: Position, standing: Standing) {
-        let Self {
-            delivery,
-            subscriptions,
-            ..
-        } = self;
-        if let Some(group) = subscriptions.groups.get_mut(group) {
-            let sessions = &mut delivery.sessions;
+        if let Some(group) = self.routing.group_mut(group) {
+            let sessions = &mut self.delivery.sessions;
             group.set_standing(now, position, standing, &mut |member: &Member, position| {
-                tell_position(sessions, member, position);
+                notify_position(sessions, member, position);
             });
         }
         self.announce_members(group);
     }
 
-    /// Tells the other shards, if there is something new.
+    /// Notifies the other shards, if there is something new.
     fn announce_members(&mut self, group: GroupSlot) {
-        let Self {
-            outboxes,
-            spare_batches,
-            index,
-            outbox_filled,
-            subscriptions,
-            ..
-        } = self;
-        let Some(group) = subscriptions.groups.get_mut(group) else {
+        let Some(group) = self.routing.group_mut(group) else {
             return;
         };
         let Some(counts) = group.take_news() else {
             return;
         };
-        for (_, outbox) in others(outboxes, *index) {
-            let group = Arc::clone(&group.name);
-            outbox.control(Control::Members { group, counts }, spare_batches);
-            *outbox_filled |= outbox.len() > limits::OUTBOX_BATCHES_MAX;
-        }
+        self.outboxes.announce_members(&group.name, counts);
     }
 }
 
-fn tell_position(sessions: &mut Sessions, member: &Member, position: Position) {
+fn notify_position(sessions: &mut Sessions, member: &Member, position: Position) {
     let session = sessions.get_mut(member.subscriber.session);
     let held = session.and_then(|session| session.share_mut(member.subscriber.held_at));
     if let Some(held) = held {

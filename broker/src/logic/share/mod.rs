@@ -16,16 +16,14 @@ mod members;
 
 use std::sync::Arc;
 
-use mqtt::{PacketIdentifier, ProtocolVersion, QoS};
+use mqtt::{ProtocolVersion, QoS};
 
 use self::choice::{Choice, shard_in_turn};
 use crate::limits;
 use crate::logic::Shard;
-use crate::logic::delivery::deliver::Run;
-use crate::logic::fan_out::{message_of, packets_with_bytes};
-use crate::logic::inbox::{encode_message, first_publish};
-use crate::logic::message::{Message, Publisher, StoredMessage};
-use crate::logic::outbox::batch;
+use crate::logic::delivery::fan_out::{message_of, packets_of};
+use crate::logic::inbox::first_publish;
+use crate::logic::message::{Message, RawPacket, Run, StoredMessage};
 use crate::logic::routing::route::{RouteSlot, Target};
 use crate::logic::routing::subscription::Position;
 use crate::logic::routing::subscription::group::{Group, GroupSlot, MemberCounts, Part, Standing};
@@ -43,9 +41,9 @@ pub(super) struct Unclaimed {
 
 /// A message on its way to a group, and the packet that it came in.
 #[derive(Clone, Copy, Debug)]
-struct Parcel<'a> {
+struct SharedMessage<'a> {
     message: &'a Message<'a>,
-    raw: Option<(ProtocolVersion, &'a [u8])>,
+    raw: Option<RawPacket<'a>>,
     /// Shards that it came through.
     hops: u32,
 }
@@ -58,32 +56,34 @@ impl Shard {
         now: Timestamp,
         route: RouteSlot,
         message: &Message<'_>,
-        raw: Option<(ProtocolVersion, &[u8])>,
+        raw: Option<RawPacket<'_>>,
     ) {
-        let groups = self.routes.get(route).map_or(0, |route| route.groups.len());
+        let groups = self.routing.route(route).map_or(0, |route| route.groups.len());
         if groups > 0 {
             let hops = 0;
-            self.share_among(now, route, groups, &Parcel { message, raw, hops });
+            self.share_among(now, route, groups, &SharedMessage { message, raw, hops });
         }
     }
 
     /// The same of a run, packet by packet.
     #[inline]
     pub(super) fn share_run(&mut self, now: Timestamp, route: RouteSlot, run: &Run<'_>) {
-        let groups = self.routes.get(route).map_or(0, |route| route.groups.len());
+        let groups = self.routing.route(route).map_or(0, |route| route.groups.len());
         if groups == 0 {
             return;
         }
-        for (publish, packet) in packets_with_bytes(run) {
-            let publisher = Publisher::ELSEWHERE.session;
-            let message = message_of(&publish, publish.topic, publish.properties, publisher);
-            self.fan_out.begin();
-            let parcel = Parcel {
+        for (publish, bytes) in packets_of(run) {
+            let message = message_of(&publish, None);
+            self.delivery.begin_message();
+            let shared = SharedMessage {
                 message: &message,
-                raw: Some((run.version, packet)),
+                raw: Some(RawPacket {
+                    version: run.version,
+                    bytes,
+                }),
                 hops: 0,
             };
-            self.share_among(now, route, groups, &parcel);
+            self.share_among(now, route, groups, &shared);
         }
     }
 
@@ -92,25 +92,26 @@ impl Shard {
         &mut self,
         now: Timestamp,
         version: ProtocolVersion,
-        record: &batch::Record<'_>,
+        hops: u32,
+        name: &str,
+        packet: &[u8],
     ) {
-        let Some((hops, name, packet)) = record.shared() else {
-            return;
-        };
         let Some(publish) = first_publish(packet, version) else {
             return;
         };
-        let session = Publisher::ELSEWHERE.session;
-        let message = message_of(&publish, publish.topic, publish.properties, session);
-        self.fan_out.begin();
-        let parcel = Parcel {
+        let message = message_of(&publish, None);
+        self.delivery.begin_message();
+        let shared = SharedMessage {
             message: &message,
-            raw: Some((version, packet)),
+            raw: Some(RawPacket {
+                version,
+                bytes: packet,
+            }),
             hops,
         };
         self.counting(message.payload.len(), |shard| {
-            match shard.subscriptions.groups.find(name) {
-                Some(group) => shard.place(now, group, &parcel),
+            match shard.routing.find_group(name) {
+                Some(group) => shard.place(now, group, &shared),
                 None => shard.keep_unclaimed(now, name.into(), &message),
             }
         });
@@ -133,28 +134,28 @@ impl Shard {
     /// Messages that found no member have waited: those for whom nobody has come are dropped.
     pub(super) fn place_unclaimed(&mut self, now: Timestamp) {
         for Unclaimed { group, message } in std::mem::take(&mut self.unclaimed) {
-            if self.subscriptions.groups.find(&group).is_some() {
+            if self.routing.find_group(&group).is_some() {
                 self.place_stored(now, &group, &message);
             }
         }
     }
 
-    fn share_among(&mut self, now: Timestamp, route: RouteSlot, groups: usize, parcel: &Parcel<'_>) {
-        self.counting(parcel.message.payload.len(), |shard| {
+    fn share_among(&mut self, now: Timestamp, route: RouteSlot, groups: usize, shared: &SharedMessage<'_>) {
+        self.counting(shared.message.payload.len(), |shard| {
             for at in 0..groups {
-                let route = shard.routes.get(route);
+                let route = shard.routing.route(route);
                 let Some(&group) = route.and_then(|route| route.groups.get(at)) else {
                     return;
                 };
-                shard.place_anywhere(now, group, parcel);
+                shard.place_anywhere(now, group, shared);
             }
         });
     }
 
-    fn place_anywhere(&mut self, now: Timestamp, group: GroupSlot, parcel: &Parcel<'_>) {
-        match self.choose(group, parcel.message.qos) {
-            Choice::Here => self.place(now, group, parcel),
-            Choice::Shard(to) => self.pass_on_to(to, group, parcel),
+    fn place_anywhere(&mut self, now: Timestamp, group: GroupSlot, shared: &SharedMessage<'_>) {
+        match self.choose(group, shared.message.qos) {
+            Choice::Here => self.place(now, group, shared),
+            Choice::Shard(to) => self.pass_on_to(to, group, shared),
             Choice::Nobody => {}
         }
     }
@@ -162,16 +163,15 @@ impl Shard {
     fn place_stored(&mut self, now: Timestamp, name: &Arc<str>, stored: &StoredMessage) {
         let mut properties = std::mem::take(&mut self.properties);
         if let Some(message) = stored.at(now, &mut properties) {
-            self.fan_out.begin();
-            self.fan_out.set_stored(stored.clone());
-            let parcel = Parcel {
+            self.delivery.begin_stored(stored);
+            let shared = SharedMessage {
                 message: &message,
                 raw: None,
                 hops: 0,
             };
             self.counting(message.payload.len(), |shard| {
-                match shard.subscriptions.groups.find(name) {
-                    Some(group) => shard.place_anywhere(now, group, &parcel),
+                match shard.routing.find_group(name) {
+                    Some(group) => shard.place_anywhere(now, group, &shared),
                     None => shard.keep_unclaimed(now, Arc::clone(name), &message),
                 }
             });
@@ -181,57 +181,44 @@ impl Shard {
 
     /// Counts what goes out and is dropped meanwhile.
     fn counting(&mut self, payload_bytes: usize, share: impl FnOnce(&mut Self)) {
-        let before = (self.fan_out.sent, self.fan_out.dropped);
         share(self);
-        let sent = self.fan_out.sent - before.0;
-        let counters = self.delivery.counters();
-        counters.packets_sent.add(sent);
-        counters.publishes_sent.add(sent);
-        counters.publish_bytes_sent.add(sent * payload_bytes as u64);
-        counters.publishes_dropped.add(self.fan_out.dropped - before.1);
+        self.delivery.count_copies(payload_bytes);
     }
 
     /// Gives a message to a member here, or passes it on.
-    fn place(&mut self, now: Timestamp, group: GroupSlot, parcel: &Parcel<'_>) {
-        let dropped = self.fan_out.dropped;
-        if self.give_to_connected(now, group, parcel.message) {
-            self.fan_out.dropped = dropped;
+    fn place(&mut self, now: Timestamp, group: GroupSlot, shared: &SharedMessage<'_>) {
+        if self.give_to_connected(now, group, shared.message) {
             return;
         }
-        let may_hop = parcel.hops < limits::GROUP_HOPS_MAX;
+        let may_hop = shared.hops < limits::GROUP_HOPS_MAX;
         let index = self.index;
         let other = |shard: &mut Self, part| {
-            let group = shard.subscriptions.groups.get_mut(group).filter(|_| may_hop)?;
+            let group = shard.routing.group_mut(group).filter(|_| may_hop)?;
             shard_in_turn(group, index, part, false)
         };
         // Whoever is connected here is full: only one that is ready is better.
-        let here = self
-            .subscriptions
-            .groups
-            .get(group)
-            .map_or(MemberCounts::NONE, Group::here);
+        let here = self.routing.group(group).map_or(MemberCounts::NONE, Group::here);
         let part = if here.connected > 0 {
             Part::Ready
         } else {
             Part::Connected
         };
         if let Some(to) = other(self, part) {
-            self.fan_out.dropped = dropped;
-            return self.pass_on_to(to, group, parcel);
+            return self.pass_on_to(to, group, shared);
         }
-        let given = self.give_to_one(now, group, Standing::Away, parcel.message);
-        self.fan_out.dropped = dropped;
-        if given {
+        if self.give_to_one(now, group, Standing::Away, shared.message) {
             return;
         }
         if here.all > 0 {
-            let counts = here.connected > 0 || parcel.message.qos != QoS::AtMostOnce;
-            self.fan_out.dropped += u64::from(counts);
+            // Who is away has no claim to QoS 0.
+            if here.connected > 0 || shared.message.qos != QoS::AtMostOnce {
+                self.delivery.count_dropped();
+            }
         } else if let Some(to) = other(self, Part::All) {
-            self.pass_on_to(to, group, parcel);
-        } else if let Some(group) = self.subscriptions.groups.get(group) {
+            self.pass_on_to(to, group, shared);
+        } else if let Some(group) = self.routing.group(group) {
             let name = Arc::clone(&group.name);
-            self.keep_unclaimed(now, name, parcel.message);
+            self.keep_unclaimed(now, name, shared.message);
         }
     }
 
@@ -243,11 +230,7 @@ impl Shard {
         {
             return true;
         }
-        let mut left = self
-            .subscriptions
-            .groups
-            .get(group)
-            .map_or(0, |group| group.here().ready);
+        let mut left = self.routing.group(group).map_or(0, |group| group.here().ready);
         while left > 0
             && let Some(position) = self.next_of(group, Standing::Ready)
         {
@@ -272,11 +255,7 @@ impl Shard {
         standing: Standing,
         message: &Message<'_>,
     ) -> bool {
-        let among = self
-            .subscriptions
-            .groups
-            .get(group)
-            .map_or(0, |group| group.count(standing));
+        let among = self.routing.group(group).map_or(0, |group| group.count(standing));
         (0..among.min(limits::GROUP_TRIES_MAX)).any(|_| {
             let position = self.next_of(group, standing);
             position.is_some_and(|position| self.give(now, group, position, message))
@@ -285,21 +264,12 @@ impl Shard {
 
     /// Whether that member took it, at the QoS that was granted to it [MQTT-4.8.2-3].
     fn give(&mut self, now: Timestamp, group: GroupSlot, position: Position, message: &Message<'_>) -> bool {
-        let Self {
-            delivery,
-            subscriptions,
-            fan_out,
-            ..
-        } = self;
-        let Some(member) = subscriptions
-            .groups
-            .get(group)
-            .and_then(|group| group.member(position))
-        else {
+        let group = self.routing.group(group);
+        let Some(member) = group.and_then(|group| group.member(position)) else {
             return false;
         };
         let subscriber = member.subscriber;
-        if !delivery.sessions.may_read(subscriber.session, message.topic) {
+        if !self.delivery.sessions.may_read(subscriber.session, message.topic) {
             return false;
         }
         let target = Target {
@@ -309,15 +279,15 @@ impl Shard {
             no_local: false,
             retain_as_published: subscriber.retain_as_published(),
         };
-        delivery.deliver(now, &target, Some(&member.via), message, fan_out)
+        self.delivery.offer(now, &target, Some(&member.via), message)
     }
 
     fn next_of(&mut self, group: GroupSlot, standing: Standing) -> Option<Position> {
-        self.subscriptions.groups.get_mut(group)?.next(standing)
+        self.routing.group_mut(group)?.next(standing)
     }
 
     fn position_of_oldest(&self, group: GroupSlot) -> Option<Position> {
-        let oldest = self.subscriptions.groups.get(group)?.oldest()?;
+        let oldest = self.routing.group(group)?.oldest()?;
         let held_at = self.share_of(oldest, group)?;
         let held = self
             .delivery
@@ -328,35 +298,15 @@ impl Shard {
         Some(held.position)
     }
 
-    fn pass_on_to(&mut self, to: u16, group: GroupSlot, parcel: &Parcel<'_>) {
-        let Self {
-            subscriptions,
-            outboxes,
-            spare_batches,
-            outbox_filled,
-            outbox_held,
-            remote_template,
-            translated,
-            ..
-        } = self;
-        let (Some(group), Some(outbox)) =
-            (subscriptions.groups.get(group), outboxes.get_mut(usize::from(to)))
-        else {
+    fn pass_on_to(&mut self, to: u16, group: GroupSlot, shared: &SharedMessage<'_>) {
+        let Some(group) = self.routing.group(group) else {
             return;
         };
-        let (version, packet) = match parcel.raw {
-            Some(raw) => raw,
-            None if encode_message(remote_template, parcel.message) => {
-                translated.clear();
-                remote_template.append_with_identifier(PacketIdentifier::MIN, false, translated);
-                (ProtocolVersion::V5, translated.as_slice())
-            }
-            None => return,
-        };
-        outbox.share(version, parcel.hops + 1, &group.name, packet, spare_batches);
-        *outbox_held |= outbox.held;
-        *outbox_filled |= outbox.len() > limits::OUTBOX_BATCHES_MAX;
-        self.delivery.counters().batch_records_sent.add(1);
+        let hops = shared.hops + 1;
+        let sent = self
+            .outboxes
+            .send_shared(to, &group.name, hops, shared.message, shared.raw);
+        self.delivery.counters().batch_records_sent.add(sent);
     }
 
     fn keep_unclaimed(&mut self, now: Timestamp, group: Arc<str>, message: &Message<'_>) {
@@ -364,13 +314,13 @@ impl Shard {
             return;
         }
         if self.unclaimed.len() >= limits::UNCLAIMED_MAX {
-            self.fan_out.dropped += 1;
+            self.delivery.count_dropped();
             return;
         }
         if self.unclaimed.is_empty() {
             self.timers.set(now.plus_ns(1), Timer::Unclaimed);
         }
-        let message = self.fan_out.stored(now, message);
+        let message = self.delivery.kept(now, message);
         self.unclaimed.push(Unclaimed { group, message });
     }
 }

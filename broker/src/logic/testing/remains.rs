@@ -35,27 +35,27 @@ impl Shard {
     /// What is in this shard now.
     #[must_use]
     pub fn remains(&self) -> Remains {
-        let (filters, filter_nodes) = self.subscriptions.held();
+        let (filters, filter_nodes) = self.routing.filters();
         Remains {
             connections: self.delivery.connections.len(),
             dirty: self.delivery.dirty.len(),
             sessions: self.delivery.sessions.len(),
             filters,
-            groups: self.subscriptions.groups.len(),
+            groups: self.routing.groups(),
             unclaimed: self.unclaimed.len(),
             filter_nodes,
             retained_nodes: self.retained.nodes(),
             retained: self.retained.len(),
             timers: self.timers.len(),
             paused: self.paused.len(),
-            batches: self.outboxes.iter().map(crate::logic::Outbox::len).sum(),
+            batches: self.outboxes.len(),
         }
     }
 
     /// How many Topic Filters match a Topic Name, found anew: what a publish costs that no route is kept for, and no more.
     #[must_use]
     pub fn count_matching(&mut self, topic: &str) -> usize {
-        self.routes.count_matching(topic, &mut self.subscriptions)
+        self.routing.count_matching(topic)
     }
 
     /// Messages in the longest queue of a session, retained ones after SUBSCRIBE not counted.

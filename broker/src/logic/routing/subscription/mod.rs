@@ -128,12 +128,12 @@ pub(in crate::logic) enum Added {
 }
 
 /// What a session's leaving of a filter did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::logic) struct Removed {
     /// The one that now stands at the position that was left.
     pub(in crate::logic) moved: Option<Subscriber>,
-    /// No session is left: the other shards must know.
-    pub(in crate::logic) last: bool,
+    /// The filter, if no session is left: the other shards must know.
+    pub(in crate::logic) last_of: Option<Box<str>>,
 }
 
 #[derive(Debug)]
@@ -143,7 +143,7 @@ pub(in crate::logic) struct Subscriptions {
     wildcards: Wildcards,
     elsewhere: Elsewhere,
     hasher: FixedState,
-    pub(in crate::logic) groups: Groups,
+    groups: Groups,
 }
 
 impl Subscriptions {
@@ -235,7 +235,7 @@ impl Subscriptions {
         }
         Some(Removed {
             moved: filter.subscribers().get(position.index()).copied(),
-            last: filter.subscribers().is_empty(),
+            last_of: filter.subscribers().is_empty().then(|| filter.name.clone()),
         })
     }
 
@@ -281,6 +281,14 @@ impl Subscriptions {
         } = self;
         let hash = hasher.hash_one(&*filter.name);
         by_name.remove(hash, slot, |slot| hash_of(filters, hasher, slot));
+    }
+
+    pub(super) fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    pub(super) fn groups_mut(&mut self) -> &mut Groups {
+        &mut self.groups
     }
 
     /// All filters that match a topic name, and the other shards that want it without wildcards.

@@ -1,0 +1,141 @@
+//! A message, or a run of them, to all local sessions of a route.
+//!
+//! Invariants: it goes to each session once. A run goes out as the bytes that came wherever the subscriber takes them so; else
+//! in the other encoding, made once for all; else packet by packet.
+
+use mqtt::ProtocolVersion;
+use mqtt::packet::Publish;
+
+use crate::limits;
+use crate::logic::delivery::Delivery;
+use crate::logic::message::{Message, Publisher, Run, StoredMessage};
+use crate::logic::routing::route::{Route, Target};
+use crate::logic::session::SessionSlot;
+use crate::time::Timestamp;
+
+impl Delivery {
+    /// Gives a run to the local subscribers of a route.
+    #[inline]
+    pub(in crate::logic) fn fan_out_run(
+        &mut self,
+        now: Timestamp,
+        route: &Route,
+        run: &Run<'_>,
+        publisher: Option<SessionSlot>,
+    ) {
+        let mut translated = None;
+        for target in &route.targets {
+            if target.no_local && Some(target.session) == publisher {
+                continue;
+            }
+            if self.deliver_run(target, run) {
+                continue;
+            }
+            self.deliver_run_otherwise(now, route, target, run, publisher, &mut translated);
+        }
+        self.output.limit();
+        let payload_bytes = run.payload_bytes;
+        let packets = u64::from(run.count.max(1));
+        self.count_deliveries(|sent| sent * payload_bytes / packets);
+    }
+
+    /// Gives a message to the local subscribers of a route.
+    #[inline]
+    pub(in crate::logic) fn fan_out(
+        &mut self,
+        now: Timestamp,
+        route: &Route,
+        message: &Message<'_>,
+        stored: Option<&StoredMessage>,
+    ) {
+        self.encodings.begin();
+        if let Some(stored) = stored {
+            self.encodings.set_stored(stored.clone());
+        }
+        for target in &route.targets {
+            self.deliver(now, target, route.via(target), message);
+        }
+        self.output.limit();
+        let payload_bytes = message.payload.len() as u64;
+        self.count_deliveries(|sent| sent * payload_bytes);
+    }
+
+    /// In another encoding, which is made if there is none yet, or packet by packet.
+    fn deliver_run_otherwise(
+        &mut self,
+        now: Timestamp,
+        route: &Route,
+        target: &Target,
+        run: &Run<'_>,
+        publisher: Option<SessionSlot>,
+        translated: &mut Option<Run<'static>>,
+    ) {
+        let mut packets = std::mem::take(&mut self.translated);
+        let shape = *translated.get_or_insert_with(|| translate(run, &mut packets));
+        let other = Run {
+            packets: &packets,
+            ..shape
+        };
+        let delivered = self.deliver_run(target, &other);
+        self.translated = packets;
+        if delivered {
+            return;
+        }
+        for (publish, _) in packets_of(run) {
+            let message = message_of(&publish, publisher);
+            self.encodings.begin();
+            self.deliver(now, target, route.via(target), &message);
+        }
+    }
+}
+
+/// A message as its packet has it.
+pub(in crate::logic) fn message_of<'a>(publish: &Publish<'a>, session: Option<SessionSlot>) -> Message<'a> {
+    Message {
+        topic: publish.topic,
+        qos: publish.qos,
+        retain: publish.retain,
+        properties: publish.properties,
+        payload: publish.payload,
+        publisher: Publisher { session, identity: 0 },
+    }
+}
+
+/// The packets of a run, each with its bytes.
+pub(in crate::logic) fn packets_of<'a>(
+    run: &Run<'a>,
+) -> impl Iterator<Item = (Publish<'a>, &'a [u8])> + use<'a> {
+    let (mut rest, version) = (run.packets, run.version);
+    std::iter::from_fn(move || {
+        let frame = mqtt::frame::split(rest, limits::PACKET_BYTES_MAX).ok()??;
+        let (packet, behind) = rest.split_at_checked(frame.wire_bytes)?;
+        rest = behind;
+        Some((mqtt::decode::publish(&frame, version).ok()?, packet))
+    })
+}
+
+/// Puts the run in the other encoding into `translated`: 5.0 without properties, or 3.x. Returns all of it but the bytes.
+fn translate(run: &Run<'_>, translated: &mut Vec<u8>) -> Run<'static> {
+    let version = match run.version {
+        ProtocolVersion::V5 => ProtocolVersion::V3_1_1,
+        _ => ProtocolVersion::V5,
+    };
+    translated.clear();
+    let (mut count, mut packet_bytes_max, payload_bytes) = (0, 0, run.payload_bytes);
+    for (publish, _) in packets_of(run) {
+        let start = translated.len();
+        // It was a packet: it is one again, unless its last byte made it the largest that there is.
+        if publish.encode(version, translated).is_ok() {
+            count += 1;
+            packet_bytes_max =
+                packet_bytes_max.max(u32::try_from(translated.len() - start).unwrap_or(u32::MAX));
+        }
+    }
+    Run {
+        packets: &[],
+        version,
+        count,
+        packet_bytes_max,
+        payload_bytes,
+    }
+}

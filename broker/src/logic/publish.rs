@@ -1,0 +1,93 @@
+//! A message on its way out of this shard: to the local sessions, to the other shards, into the retained messages.
+//!
+//! Invariants: a message goes to each session once and to each interested shard once, and to one member of each group in the
+//! whole broker (`share/`); a retained one goes to all shards.
+
+use mqtt::QoS;
+use mqtt::property::Properties;
+
+use crate::auth::acl;
+use crate::logic::Shard;
+use crate::logic::message::{Message, Publisher, RawPacket, Run};
+use crate::logic::outbox::batch::BatchRecord;
+use crate::logic::routing::route::{RouteSlot, TopicAccess};
+use crate::logic::session::SessionSlot;
+use crate::time::Timestamp;
+
+impl Shard {
+    /// Publishes a run of QoS 0 messages of a client.
+    #[inline]
+    pub(super) fn publish_run_on(
+        &mut self,
+        now: Timestamp,
+        route: RouteSlot,
+        run: &Run<'_>,
+        publisher: SessionSlot,
+    ) {
+        let Some(found) = self.routing.route(route) else {
+            return;
+        };
+        self.delivery.fan_out_run(now, found, run, Some(publisher));
+        let sent = self.outboxes.send(&found.shards, &BatchRecord::Run(*run));
+        self.delivery.counters().batch_records_sent.add(sent);
+        self.share_run(now, route, run);
+    }
+
+    /// Publishes a message that no packet carries: a Will. `$SYS` is not for it.
+    pub(super) fn publish(&mut self, now: Timestamp, message: &Message<'_>, source: &acl::Access) {
+        let route = self.routing.resolve(message.topic, None, &self.delivery.sessions);
+        let route_access = self.routing.route(route).map(|route| route.access);
+        if route_access == Some(TopicAccess::Allowed) {
+            self.publish_on(now, route, *message, None, source);
+        }
+    }
+
+    /// Publishes what the broker says itself, retained.
+    pub(super) fn publish_own(&mut self, now: Timestamp, topic: &str, payload: &[u8]) {
+        let message = Message {
+            topic,
+            qos: QoS::AtMostOnce,
+            retain: true,
+            properties: Properties::EMPTY,
+            payload,
+            publisher: Publisher::REMOTE,
+        };
+        let route = self.routing.resolve(topic, None, &self.delivery.sessions);
+        self.publish_on(now, route, message, None, &acl::Access::default());
+    }
+
+    /// To the local sessions, the other shards, and the retained messages (with what its publisher may do); false if nobody
+    /// was there. `raw` is the packet that it came in.
+    pub(super) fn publish_on(
+        &mut self,
+        now: Timestamp,
+        route: RouteSlot,
+        mut message: Message<'_>,
+        raw: Option<RawPacket<'_>>,
+        source: &acl::Access,
+    ) -> bool {
+        let stored = message.retain.then(|| {
+            if let Some(session) = self.delivery.sessions.get(message.publisher.session) {
+                message.publisher.identity = self.delivery.sessions.identity(&session.client_identifier);
+            }
+            self.delivery.begin_message();
+            let stored = self.delivery.kept(now, &message);
+            let stamp = self.retained.next_stamp();
+            self.apply_retained(now, &stored, stamp, source);
+            self.outboxes.send_retained(&stored, stamp, source);
+            stored
+        });
+        let Some(found) = self.routing.route(route) else {
+            return false;
+        };
+        let anybody = message.retain || !found.is_empty();
+        self.delivery.fan_out(now, found, &message, stored.as_ref());
+        // A retained message has gone to all shards.
+        if stored.is_none() && !found.shards.is_empty() {
+            let sent = self.outboxes.send_message(&found.shards, &message, raw);
+            self.delivery.counters().batch_records_sent.add(sent);
+        }
+        self.share_message(now, route, &message, raw);
+        anybody
+    }
+}
