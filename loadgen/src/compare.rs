@@ -11,27 +11,25 @@ pub mod folder;
 pub mod peers;
 pub mod plan;
 mod start;
-pub mod statistics;
-pub mod summary;
-pub mod table;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use serde_json::{Value, json};
-
 use crate::generator::run;
 use crate::measure::numbers::digits;
 use crate::outcome::observer::Silent;
 use crate::selftest::Selftest;
+use crate::summary::record::{Record, RunFailure};
+use crate::summary::rounds::BrokerVersion;
+use crate::summary::table;
 use crate::system::error::{EXIT_GENERATOR, EXIT_INTERRUPTED, EXIT_MISSED, EXIT_OK, Failure};
 use crate::system::machine::{self, Machine};
 use crate::{connect, retained, sweep};
 use args::CompareRequest;
-use folder::{Folder, Version};
-use plan::{Contender, Kind, Row, Work};
+use folder::Folder;
+use plan::{Broker, BrokerKind, Row, Work};
 use start::{Certificates, Started};
 
 /// Runs a comparison; gives the exit code.
@@ -48,25 +46,25 @@ pub fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<u8, Fai
     let certificates = Certificates::make()?;
     let folder = Folder::make(request).map_err(Failure::system("cannot make the folder of the results"))?;
     let written = Failure::system(format!("cannot write into {}", folder.path().display()));
-    let versions = versions(&request.contenders);
+    let versions = versions(&request.brokers);
     let selftest = Selftest {
         duration: SELFTEST,
-        cpus: Some(request.frame.cpus.clone()),
+        cpus: Some(request.settings.cpus.clone()),
     };
     let ceiling = crate::selftest::run(&selftest, interrupted)?;
     print!("{}", crate::selftest::text(&ceiling));
     let kept = folder.write_json("selftest.json", &ceiling);
     kept.map_err(Failure::system("cannot keep the selftest"))?;
     let begun = write_frame(&folder, request, &versions);
-    let tally = begun.and_then(|()| measure_all(request, &certificates, &folder, interrupted));
-    let tally = tally.map_err(written)?;
+    let counts = begun.and_then(|()| measure_all(request, &certificates, &folder, interrupted));
+    let counts = counts.map_err(written)?;
     let written = Failure::system(format!("cannot write into {}", folder.path().display()));
     let summary = folder.sum_up(request, &versions).map_err(written)?;
     let written = Failure::system("cannot write the report");
     crate::html::write(folder.path()).map_err(written)?;
     print!("{}", table::terminal(&summary));
     println!("\n{}", folder.path().display());
-    Ok(tally.exit_code(interrupted))
+    Ok(counts.exit_code(interrupted))
 }
 
 /// Length of each run of the selftest that stands before a comparison.
@@ -74,21 +72,21 @@ const SELFTEST: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What became of the runs.
 #[derive(Debug, Default)]
-struct Tally {
+struct RunCounts {
     runs: u32,
     failed: u32,
     ours_wrong: u32,
     invalid: u32,
 }
 
-impl Tally {
-    fn count(&mut self, contender: &Contender, outcome: &Value) {
-        let code = outcome.pointer("/verdict/exit_code").and_then(Value::as_u64);
+impl RunCounts {
+    fn count(&mut self, broker: &Broker, record: &Record) {
+        let code = record.verdict().map(|verdict| verdict.exit_code);
         self.runs += 1;
         self.failed += u32::from(code.is_none());
-        self.invalid += u32::from(code == Some(u64::from(EXIT_GENERATOR)));
-        let wrong = code.is_none_or(|code| code != 0 && code != u64::from(EXIT_GENERATOR));
-        self.ours_wrong += u32::from(matches!(contender.kind, Kind::Midge) && wrong);
+        self.invalid += u32::from(code == Some(EXIT_GENERATOR));
+        let wrong = code.is_none_or(|code| code != EXIT_OK && code != EXIT_GENERATOR);
+        self.ours_wrong += u32::from(matches!(broker.kind, BrokerKind::Midge) && wrong);
     }
 
     /// Ours has to be right; of the others a run that fails is a result.
@@ -102,7 +100,7 @@ impl Tally {
     }
 }
 
-fn write_frame(folder: &Folder, request: &CompareRequest, versions: &[Version]) -> io::Result<()> {
+fn write_frame(folder: &Folder, request: &CompareRequest, versions: &[BrokerVersion]) -> io::Result<()> {
     folder.write("command", format!("{}\n", request.line).as_bytes())?;
     folder.write_json("machine.json", &Machine::look())?;
     folder.write_json("versions.json", &versions)
@@ -113,119 +111,146 @@ fn measure_all(
     certificates: &Certificates,
     folder: &Folder,
     interrupted: &AtomicBool,
-) -> io::Result<Tally> {
-    let mut tally = Tally::default();
+) -> io::Result<RunCounts> {
+    let mut counts = RunCounts::default();
     let whole: usize = request
         .rows
         .iter()
-        .map(|row| row.contenders(&request.contenders).len())
+        .map(|row| row.brokers(&request.brokers).len())
         .sum();
-    let whole = whole * request.rounds as usize;
-    let began = Instant::now();
+    let mut progress = CompareProgress {
+        runs_done: 0,
+        runs_in_all: whole * request.rounds as usize,
+        began: Instant::now(),
+    };
     for row in &request.rows {
-        let contenders = row.contenders(&request.contenders);
+        let brokers = row.brokers(&request.brokers);
         for round in 1..=request.rounds {
-            for contender in in_turn(&contenders, round) {
+            for broker in in_turn(&brokers, round) {
                 if interrupted.load(Ordering::Relaxed) {
-                    return Ok(tally);
+                    return Ok(counts);
                 }
-                let outcome = measure(row, contender, certificates, folder, interrupted);
-                let outcome = outcome.unwrap_or_else(|failure| json!({ "error": failure.to_string() }));
-                tally.count(contender, &outcome);
-                folder.keep_outcome(&row.name, &contender.label, round, &outcome)?;
-                tell(row, contender, round, &outcome, (tally.runs, whole), began);
+                let measured = measure(row, broker, certificates, folder, interrupted);
+                let record = measured.unwrap_or_else(|failure| {
+                    Record::Failed(RunFailure {
+                        error: failure.to_string(),
+                    })
+                });
+                counts.count(broker, &record);
+                folder.keep_record(&row.name, &broker.label, round, &record)?;
+                progress.runs_done += 1;
+                progress.report(row, broker, round, &record);
             }
         }
     }
-    Ok(tally)
+    Ok(counts)
 }
 
 /// A B B A: every second round goes the other way round.
-fn in_turn<'a>(contenders: &[&'a Contender], round: u32) -> Vec<&'a Contender> {
-    let mut turn = contenders.to_vec();
+fn in_turn<'a>(brokers: &[&'a Broker], round: u32) -> Vec<&'a Broker> {
+    let mut turn = brokers.to_vec();
     if round.is_multiple_of(2) {
         turn.reverse();
     }
     turn
 }
 
-fn tell(
-    row: &Row,
-    contender: &Contender,
-    round: u32,
-    outcome: &Value,
-    (done, whole): (u32, usize),
+/// How far the comparison is.
+#[derive(Clone, Copy)]
+struct CompareProgress {
+    runs_done: u32,
+    runs_in_all: usize,
     began: Instant,
-) {
-    let cost = [
-        ("/broker/usage/cpu_ns_per_delivery", "a message"),
-        ("/broker/usage/cpu_ns_per_connection", "a connection"),
-        ("/broker/cpu_ns_per_insert", "an insert"),
-    ];
-    let cost = cost.iter().find_map(|(pointer, each)| {
-        let us = summary::number(outcome, pointer)? / 1e3;
-        Some(format!("{} µs CPU {each}", digits(us)))
-    });
-    let cost = cost.or_else(|| {
-        let rate = summary::number(outcome, "/highest_per_s")?;
-        Some(format!("within the objective up to {} per s", digits(rate)))
-    });
-    let error = outcome.get("error").and_then(Value::as_str);
-    let said = error.map(str::to_owned).or(cost).unwrap_or_default();
-    let minutes = began.elapsed().as_secs_f64() / 60.0;
-    eprintln!(
-        "[{done}/{whole}, {minutes:.1} min] {} {} {round}: {said}",
-        row.name, contender.label
-    );
+}
+
+impl CompareProgress {
+    /// Writes a line on the run that is over to standard error.
+    fn report(&self, row: &Row, broker: &Broker, round: u32, record: &Record) {
+        let CompareProgress {
+            runs_done,
+            runs_in_all,
+            began,
+        } = self;
+        let minutes = began.elapsed().as_secs_f64() / 60.0;
+        eprintln!(
+            "[{runs_done}/{runs_in_all}, {minutes:.1} min] {} {} {round}: {}",
+            row.name,
+            broker.label,
+            headline(record)
+        );
+    }
+}
+
+/// The figure of a run that says most, or why there is none.
+fn headline(record: &Record) -> String {
+    let cost = |cpu_ns: Option<f64>, each: &str| {
+        cpu_ns.map_or(String::new(), |cpu_ns| {
+            format!("{} µs CPU {each}", digits(cpu_ns / 1e3))
+        })
+    };
+    match record {
+        Record::Run(run) => {
+            let usage = run.broker.usage;
+            cost(usage.and_then(|usage| usage.cpu_ns_per_delivery), "a message")
+        }
+        Record::Connections(storm) => {
+            let usage = storm.broker.usage;
+            cost(
+                usage.and_then(|usage| usage.cpu_ns_per_connection),
+                "a connection",
+            )
+        }
+        Record::Retained(retained) => cost(retained.broker.cpu_ns_per_insert, "an insert"),
+        Record::Sweep(sweep) => sweep.highest_per_s.map_or(String::new(), |rate| {
+            format!("within the objective up to {} per s", digits(rate))
+        }),
+        Record::Search(_) => String::new(),
+        Record::Failed(failure) => failure.error.clone(),
+    }
 }
 
 /// One run with a broker of its own.
 fn measure(
     row: &Row,
-    contender: &Contender,
+    broker: &Broker,
     certificates: &Certificates,
     folder: &Folder,
     interrupted: &AtomicBool,
-) -> Result<Value, Failure> {
-    let started = Started::new(row.tls, contender, certificates, interrupted)?;
+) -> Result<Record, Failure> {
+    let started = Started::new(row.tls, broker, certificates, interrupted)?;
     folder
-        .keep_configuration(contender, row.tls.is_some(), &started.configuration)
+        .keep_configuration(broker, row.tls.is_some(), &started.configuration)
         .map_err(Failure::system("cannot keep a configuration"))?;
     let subject = &started.subject;
-    let value = match &row.work {
-        Work::Load(scenario) => to_value(&run::run(scenario, subject, interrupted, &mut Silent)?),
-        Work::Sweep(sweep) => to_value(&sweep::run(sweep, subject, interrupted, &mut Silent)?),
-        Work::Storm(storm) => to_value(&connect::run(storm, subject, interrupted, &mut Silent)?),
-        Work::Retained(retained) => to_value(&retained::run(retained, subject, interrupted)?),
+    let record = match &row.work {
+        Work::Load(scenario) => Record::Run(run::run(scenario, subject, interrupted, &mut Silent)?.into()),
+        Work::Sweep(sweep) => Record::Sweep(sweep::run(sweep, subject, interrupted, &mut Silent)?.into()),
+        Work::Storm(storm) => {
+            Record::Connections(connect::run(storm, subject, interrupted, &mut Silent)?.into())
+        }
+        Work::Retained(retained) => Record::Retained(retained::run(retained, subject, interrupted)?.into()),
     };
     let mut started = started;
     started.process.check_alive()?;
-    value
+    Ok(record)
 }
 
-fn to_value<T: serde::Serialize>(outcome: &T) -> Result<Value, Failure> {
-    serde_json::to_value(outcome).map_err(|error| Failure::System {
-        what: "cannot write an outcome".to_owned(),
-        source: error.into(),
-    })
-}
-
-fn versions(contenders: &[Contender]) -> Vec<Version> {
-    let version = |contender: &Contender| {
-        let (version, program): (String, Option<PathBuf>) = match &contender.kind {
-            Kind::Midge => (
+fn versions(brokers: &[Broker]) -> Vec<BrokerVersion> {
+    let version = |broker: &Broker| {
+        let (version, program): (String, Option<PathBuf>) = match &broker.kind {
+            BrokerKind::Midge => (
                 format!("Midge {}", env!("CARGO_PKG_VERSION")),
                 std::env::current_exe().ok(),
             ),
-            Kind::Peer(peer, program) => (peer.version(program), Some(program.clone())),
+            BrokerKind::Peer(peer, program) => (peer.version(program), Some(program.clone())),
         };
-        Version {
-            broker: contender.label.clone(),
+        BrokerVersion {
+            broker: broker.label.clone(),
             version,
             sha256: program.and_then(|program| machine::sha256_of(&program)),
         }
     };
-    contenders.iter().map(version).collect()
+    brokers.iter().map(version).collect()
 }
 
 #[cfg(test)]
@@ -233,10 +258,10 @@ mod tests {
     use super::*;
     use crate::system::cpus::Cpus;
 
-    fn contender(label: &str) -> Contender {
-        Contender {
+    fn broker(label: &str) -> Broker {
+        Broker {
             label: label.to_owned(),
-            kind: Kind::Midge,
+            kind: BrokerKind::Midge,
             nodelay: true,
             cores: Cpus::allowed().first(1),
         }
@@ -244,34 +269,40 @@ mod tests {
 
     #[test]
     fn rounds_go_there_and_back() {
-        let (a, b) = (contender("a"), contender("b"));
+        let (a, b) = (broker("a"), broker("b"));
         let order: String = (1..=4)
             .flat_map(|round| in_turn(&[&a, &b], round))
-            .map(|contender| contender.label.as_str())
+            .map(|broker| broker.label.as_str())
             .collect();
         assert_eq!(order, "abbaabba");
     }
 
     #[test]
     fn ours_has_to_be_right() {
-        let code = |outcomes: &[(bool, Value)]| {
-            let mut tally = Tally::default();
-            for (ours, outcome) in outcomes {
-                let mut contender = contender("x");
+        let code = |records: &[(bool, Record)]| {
+            let mut counts = RunCounts::default();
+            for (ours, record) in records {
+                let mut broker = broker("x");
                 if !ours {
                     let peer = peers::Peer::of("mosquitto").unwrap();
-                    contender.kind = Kind::Peer(peer, PathBuf::new());
+                    broker.kind = BrokerKind::Peer(peer, PathBuf::new());
                 }
-                tally.count(&contender, outcome);
+                counts.count(&broker, record);
             }
-            tally.exit_code(&AtomicBool::new(false))
+            counts.exit_code(&AtomicBool::new(false))
         };
-        let verdict = |code: u8| json!({"verdict": {"exit_code": code}});
-        let error = json!({"error": "it does not start"});
-        assert_eq!(code(&[(true, verdict(0)), (false, verdict(1))]), 0);
-        assert_eq!(code(&[(true, verdict(0)), (false, error.clone())]), 0);
-        assert_eq!(code(&[(true, verdict(1)), (false, verdict(0))]), 1);
-        assert_eq!(code(&[(true, error), (false, verdict(0))]), 1);
-        assert_eq!(code(&[(true, verdict(4)), (false, verdict(4))]), 4);
+        let ended = |exit_code: u8| {
+            let mut outcome = crate::outcome::testing::outcome("");
+            outcome.verdict.exit_code = exit_code;
+            Record::Run(outcome.into())
+        };
+        let failed = Record::Failed(RunFailure {
+            error: "it does not start".to_owned(),
+        });
+        assert_eq!(code(&[(true, ended(0)), (false, ended(1))]), 0);
+        assert_eq!(code(&[(true, ended(0)), (false, failed.clone())]), 0);
+        assert_eq!(code(&[(true, ended(1)), (false, ended(0))]), 1);
+        assert_eq!(code(&[(true, failed), (false, ended(0))]), 1);
+        assert_eq!(code(&[(true, ended(4)), (false, ended(4))]), 4);
     }
 }

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | the generator | [`generator`] is one run; [`search`] (the highest rate within an objective) and [`sweep`] (one rate after the other) are made of runs |
 //! | the clients | [`client`]: publish and subscribe |
-//! | comparison and report | [`compare`] (Midge and other brokers in turns), [`html`] (the report of a folder) |
+//! | comparison and report | [`compare`] (Midge and other brokers in turns), [`html`] (the report of a folder), [`summary`] (the rounds of a folder summed up) |
 //! | single measurements | [`connect`] (connections), [`retained`] (retained messages), [`selftest`] (the generator against a sink) |
 //!
 //! What they share, from the top floor down: [`options`] turns words into a [`scenario::Scenario`] and a
@@ -30,6 +30,7 @@ pub mod retained;
 pub mod scenario;
 pub mod search;
 pub mod selftest;
+pub mod summary;
 pub mod sweep;
 pub mod system;
 pub mod target;

@@ -8,19 +8,20 @@ pub mod args;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::generator::run;
+use crate::outcome::Outcome;
+use crate::outcome::header::{Header, OutcomeKind};
 use crate::outcome::observer::Observer;
 use crate::outcome::validity::LimitedBy;
-use crate::outcome::{Outcome, SCHEMA};
 use crate::scenario::{Load, Scenario};
 use crate::system::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK, Failure};
 use crate::system::machine::Machine;
 use crate::target::subject::Subject;
 
 /// One run of a search.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// Messages per second offered.
     pub rate_per_s: f64,
@@ -41,20 +42,17 @@ pub struct Point {
 }
 
 /// Everything that a search found out.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SearchOutcome {
-    /// [`SCHEMA`].
-    pub schema: u32,
-    /// What kind of outcome this is.
-    pub kind: &'static str,
-    /// Version of the generator.
-    pub loadgen_version: &'static str,
+    /// Its form, its kind and what wrote it.
+    #[serde(flatten)]
+    pub header: Header,
     /// The load, but for its rate.
     pub scenario: Scenario,
     /// The broker.
     pub broker: String,
     /// The objective for the p99, s.
-    pub slo_p99_s: f64,
+    pub slo_p99_s: Option<f64>,
     /// All runs, in their order.
     pub points: Vec<Point>,
     /// The highest rate that passed and was confirmed.
@@ -116,12 +114,10 @@ pub fn run(
         })
     })?;
     Ok(SearchOutcome {
-        schema: SCHEMA,
-        kind: "search",
-        loadgen_version: env!("CARGO_PKG_VERSION"),
+        header: Header::new(OutcomeKind::Search),
         scenario: scenario.clone(),
         broker: subject.name.clone(),
-        slo_p99_s: scenario.slo_p99.map_or(f64::INFINITY, |slo| slo.as_secs_f64()),
+        slo_p99_s: scenario.slo_p99.map(|slo| slo.as_secs_f64()),
         points,
         found_per_s: found.rate_per_s,
         lower_bound: found.lower_bound,
@@ -293,19 +289,26 @@ fn line(point: &Point) -> String {
     )
 }
 
+/// What has to be kept, in words.
+pub(crate) fn objective(slo_p99_s: Option<f64>) -> String {
+    slo_p99_s.map_or("any p99".to_owned(), |slo_s| {
+        format!("a p99 of at most {} ms", slo_s * 1e3)
+    })
+}
+
 /// The outcome as text.
 pub fn text(outcome: &SearchOutcome) -> String {
-    let slo_ms = outcome.slo_p99_s * 1e3;
+    let objective = objective(outcome.slo_p99_s);
     match (outcome.found_per_s, outcome.lower_bound) {
         (Some(rate), false) => format!(
-            "{} messages per second with a p99 of at most {slo_ms} ms, confirmed {CONFIRMATIONS} times\n",
+            "{} messages per second with {objective}, confirmed {CONFIRMATIONS} times\n",
             crate::measure::numbers::digits(rate)
         ),
         (Some(rate), true) => format!(
-            "at least {} messages per second with a p99 of at most {slo_ms} ms: the generator could not offer more\n",
+            "at least {} messages per second with {objective}: the generator could not offer more\n",
             crate::measure::numbers::digits(rate)
         ),
-        (None, _) => format!("no rate kept a p99 of at most {slo_ms} ms\n"),
+        (None, _) => format!("no rate kept {objective}\n"),
     }
 }
 

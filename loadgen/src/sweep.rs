@@ -8,10 +8,10 @@ pub mod args;
 
 use std::sync::atomic::AtomicBool;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::numbers::digits;
-use crate::outcome::SCHEMA;
+use crate::outcome::header::{Header, OutcomeKind};
 use crate::outcome::observer::Observer;
 use crate::outcome::validity::{Finding, Gravity, LimitedBy, Verdict};
 use crate::scenario::{Load, Scenario};
@@ -24,7 +24,7 @@ use crate::target::subject::Subject;
 pub const BEYOND: usize = 2;
 
 /// What is swept.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sweep {
     /// The load; its rate is the first.
     pub scenario: Scenario,
@@ -35,21 +35,18 @@ pub struct Sweep {
 }
 
 /// Everything that a sweep found out.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SweepOutcome {
-    /// [`SCHEMA`].
-    pub schema: u32,
-    /// What kind of outcome this is.
-    pub kind: &'static str,
-    /// Version of the generator.
-    pub loadgen_version: &'static str,
+    /// Its form, its kind and what wrote it.
+    #[serde(flatten)]
+    pub header: Header,
     /// What was asked for.
     #[serde(flatten)]
     pub sweep: Sweep,
     /// The broker.
     pub broker: String,
     /// The objective for the p99, s.
-    pub slo_p99_s: f64,
+    pub slo_p99_s: Option<f64>,
     /// All runs, from the lowest rate to the highest.
     pub points: Vec<Point>,
     /// The highest rate up to which every step kept the objective.
@@ -80,12 +77,10 @@ pub fn run(
         search::measure(scenario, rate_per_s, subject, interrupted, observer)
     })?;
     Ok(SweepOutcome {
-        schema: SCHEMA,
-        kind: "sweep",
-        loadgen_version: env!("CARGO_PKG_VERSION"),
+        header: Header::new(OutcomeKind::Sweep),
         sweep: sweep.clone(),
         broker: subject.name.clone(),
-        slo_p99_s: scenario.slo_p99.map_or(f64::INFINITY, |slo| slo.as_secs_f64()),
+        slo_p99_s: scenario.slo_p99.map(|slo| slo.as_secs_f64()),
         highest_per_s: highest(&points),
         verdict: judge(&points),
         points,
@@ -158,13 +153,10 @@ fn judge(points: &[Point]) -> Verdict {
 
 /// The outcome as text.
 pub fn text(outcome: &SweepOutcome) -> String {
-    let slo_ms = outcome.slo_p99_s * 1e3;
+    let objective = search::objective(outcome.slo_p99_s);
     let mut text = match outcome.highest_per_s {
-        Some(rate) => format!(
-            "a p99 of at most {slo_ms} ms up to {} messages per second\n",
-            digits(rate)
-        ),
-        None => format!("a p99 of at most {slo_ms} ms at no rate\n"),
+        Some(rate) => format!("{objective} up to {} messages per second\n", digits(rate)),
+        None => format!("{objective} at no rate\n"),
     };
     for finding in &outcome.verdict.findings {
         text.push_str(&finding.text);

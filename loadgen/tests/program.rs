@@ -329,13 +329,14 @@ impl Drop for LongRun {
 }
 
 /// What readers of files with schema 1 may rely on.
-const SCHEMA_1: [&str; 23] = [
+const SCHEMA_1: [&str; 24] = [
     "acknowledged",
     "broker",
     "churn",
     "connect",
     "drain",
     "generator",
+    "kind",
     "lag",
     "lag_own",
     "latency",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use super::peers::Peer;
-use super::plan::{self, Contender, FULL, Frame, Row, SHORT};
+use super::plan::{self, Broker, FULL, Row, RunSettings, SHORT};
 use crate::options::usage;
 use crate::options::words::seconds;
 use crate::system::cpus::Cpus;
@@ -18,7 +18,7 @@ pub struct CompareRequest {
     /// What is measured.
     pub rows: Vec<Row>,
     /// Who takes part.
-    pub contenders: Vec<Contender>,
+    pub brokers: Vec<Broker>,
     /// Who was asked for and is not installed.
     pub missing: Vec<&'static Peer>,
     /// Rounds.
@@ -26,7 +26,7 @@ pub struct CompareRequest {
     /// The brokers' CPUs.
     pub cores: Cpus,
     /// Length and place of the runs.
-    pub frame: Frame,
+    pub settings: RunSettings,
     /// The folder of the results; `None`: a new one under `results/`.
     pub out: Option<PathBuf>,
     /// The command line.
@@ -107,7 +107,7 @@ impl Arguments {
         // With nothing left over the generator shares the brokers' cores: it says so in its verdicts.
         let cpus = allowed.except(&cores).unwrap_or_else(|| cores.clone());
         let length = if self.full { (5.0, 5.0) } else { (2.0, 1.0) };
-        let frame = Frame {
+        let settings = RunSettings {
             duration: self.duration.unwrap_or(Duration::from_secs_f64(length.0)),
             warmup: self.warmup.unwrap_or(Duration::from_secs_f64(length.1)),
             cpus,
@@ -118,24 +118,24 @@ impl Arguments {
             (true, true) => FULL.to_vec(),
             (true, false) => SHORT.to_vec(),
         };
-        let rows: Result<Vec<Row>, String> = names.iter().map(|name| Row::of(name, &frame)).collect();
+        let rows: Result<Vec<Row>, String> = names.iter().map(|name| Row::of(name, &settings)).collect();
         let all_cores = [cores.count()];
         let shards = if self.shards.is_empty() {
             &all_cores
         } else {
             self.shards.as_slice()
         };
-        let (contenders, missing) = plan::contenders(shards, &self.with, &cores)?;
-        if contenders.len() == 1 {
+        let (brokers, missing) = plan::brokers(shards, &self.with, &cores)?;
+        if brokers.len() == 1 {
             return Err(nothing_to_compare_with(&missing));
         }
         Ok(CompareRequest {
             rows: rows?,
-            contenders,
+            brokers,
             missing,
             rounds: self.rounds,
             cores,
-            frame,
+            settings,
             out: self.out,
             line,
         })

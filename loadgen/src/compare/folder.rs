@@ -7,23 +7,13 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::args::CompareRequest;
-use super::plan::{Contender, Kind};
-use super::summary::{self, Summary};
-use super::table;
-
-/// A broker in the list of versions.
-#[derive(Clone, Debug, Serialize)]
-pub struct Version {
-    /// Its name in this comparison.
-    pub broker: String,
-    /// What it says of its version.
-    pub version: String,
-    /// SHA-256 of its program.
-    pub sha256: Option<String>,
-}
+use super::plan::{Broker, BrokerKind};
+use crate::summary::comparison::{self, ComparisonSummary};
+use crate::summary::record::Record;
+use crate::summary::rounds::{self, BrokerVersion};
+use crate::summary::table;
 
 /// The folder.
 #[derive(Clone, Debug)]
@@ -43,11 +33,11 @@ impl Folder {
             return Ok(Folder(out.clone()));
         }
         let peers: Vec<&str> = request
-            .contenders
+            .brokers
             .iter()
             .skip(1)
-            .filter(|contender| contender.nodelay)
-            .map(|contender| contender.label.as_str())
+            .filter(|broker| broker.nodelay)
+            .map(|broker| broker.label.as_str())
             .collect();
         new_under(Path::new("results"), &peers.join("-")).map(Folder)
     }
@@ -83,10 +73,10 @@ impl Folder {
     ///
     /// # Errors
     /// What writing gives.
-    pub fn keep_configuration(&self, contender: &Contender, tls: bool, text: &str) -> io::Result<()> {
+    pub fn keep_configuration(&self, broker: &Broker, tls: bool, text: &str) -> io::Result<()> {
         let security = if tls { "-tls" } else { "" };
         self.write(
-            &format!("configurations/{}{security}.conf", contender.label),
+            &format!("configurations/{}{security}.conf", broker.label),
             text.as_bytes(),
         )
     }
@@ -95,15 +85,19 @@ impl Folder {
     ///
     /// # Errors
     /// What writing gives.
-    pub fn keep_outcome(&self, row: &str, contender: &str, round: u32, outcome: &Value) -> io::Result<()> {
-        self.write_json(&format!("raw/{row}/{contender}/{round}.json"), outcome)
+    pub fn keep_record(&self, row: &str, broker: &str, round: u32, record: &Record) -> io::Result<()> {
+        self.write_json(&format!("raw/{row}/{broker}/{round}.json"), record)
     }
 
     /// Reads what was kept and writes the summary: JSON, CSV and Markdown.
     ///
     /// # Errors
     /// What reading and writing give.
-    pub fn sum_up(&self, request: &CompareRequest, versions: &[Version]) -> io::Result<Summary> {
+    pub fn sum_up(
+        &self,
+        request: &CompareRequest,
+        versions: &[BrokerVersion],
+    ) -> io::Result<ComparisonSummary> {
         let order: Vec<String> = request.rows.iter().map(|row| row.name.clone()).collect();
         let summary = self.write_summary(&order)?;
         let text = head(request, versions) + &tables(&summary);
@@ -111,8 +105,8 @@ impl Folder {
         Ok(summary)
     }
 
-    fn write_summary(&self, order: &[String]) -> io::Result<Summary> {
-        let summary = summary::sum_up(&summary::read(&self.0)?, order);
+    fn write_summary(&self, order: &[String]) -> io::Result<ComparisonSummary> {
+        let summary = comparison::sum_up(&rounds::read(&self.0)?, order);
         self.write_json("summary.json", &summary)?;
         let csv = table::csv(&summary).map_err(io::Error::other)?;
         self.write("summary.csv", &csv)?;
@@ -126,16 +120,22 @@ impl Folder {
 /// What reading and writing give; `InvalidData` where the old summary is none.
 pub fn sum_up_again(path: &Path) -> io::Result<()> {
     let folder = Folder(path.to_owned());
-    let before: Value = serde_json::from_str(&fs::read_to_string(path.join("summary.json"))?)?;
-    let rows = before.get("rows").and_then(Value::as_array);
-    let name = |row: &Value| Some(row.get("scenario")?.as_str()?.to_owned());
-    let order: Vec<String> = rows.into_iter().flatten().filter_map(name).collect();
+    let order = comparison::order(path)?;
     let summary = folder.write_summary(&order)?;
     let page = fs::read_to_string(path.join("README.md"))?;
-    let head = page
-        .split_once(&table::markdown_head())
-        .map_or(&*page, |(head, _)| head);
-    folder.write("README.md", (head.to_owned() + &tables(&summary)).as_bytes())
+    let text = above_the_tables(&page).to_owned() + &tables(&summary);
+    folder.write("README.md", text.as_bytes())
+}
+
+/// What a page says before its first table, whatever heads the table has.
+fn above_the_tables(page: &str) -> &str {
+    let is_above = |line: &&str| !line.starts_with('|');
+    let length = page
+        .split_inclusive('\n')
+        .take_while(is_above)
+        .map(str::len)
+        .sum();
+    page.get(..length).unwrap_or(page)
 }
 
 /// Makes `results/DATE-HOST-SUBJECT`, with a number behind it if that is taken.
@@ -180,8 +180,8 @@ fn word(text: &str) -> String {
 }
 
 /// What stands above the tables.
-fn head(request: &CompareRequest, versions: &[Version]) -> String {
-    let frame = &request.frame;
+fn head(request: &CompareRequest, versions: &[BrokerVersion]) -> String {
+    let settings = &request.settings;
     let versions: Vec<String> = versions
         .iter()
         .map(|version| format!("{}: {}", version.broker, version.version))
@@ -197,15 +197,15 @@ fn head(request: &CompareRequest, versions: &[Version]) -> String {
         versions.join("; "),
         request.cores,
         shards(request),
-        frame.cpus,
+        settings.cpus,
         request.rounds,
-        frame.duration.as_secs_f64(),
-        frame.warmup.as_secs_f64()
+        settings.duration.as_secs_f64(),
+        settings.warmup.as_secs_f64()
     );
-    if frame.scale != 1.0 {
+    if settings.scale != 1.0 {
         text.push_str(&format!(
             "Publishers, subscribers and rates of loads of messages times {}.\n\n",
-            frame.scale
+            settings.scale
         ));
     }
     if !request.missing.is_empty() {
@@ -218,13 +218,13 @@ fn head(request: &CompareRequest, versions: &[Version]) -> String {
     text
 }
 
-fn tables(summary: &Summary) -> String {
+fn tables(summary: &ComparisonSummary) -> String {
     table::markdown(summary) + &remarks(summary)
 }
 
 fn title(request: &CompareRequest) -> &'static str {
-    let is_midge = |contender: &Contender| matches!(contender.kind, Kind::Midge);
-    if request.contenders.iter().all(is_midge) {
+    let is_midge = |broker: &Broker| matches!(broker.kind, BrokerKind::Midge);
+    if request.brokers.iter().all(is_midge) {
         "Midge with different numbers of shards"
     } else {
         "Midge beside other brokers"
@@ -234,10 +234,10 @@ fn title(request: &CompareRequest) -> &'static str {
 /// What is to be said of shards where Midge takes part with several numbers of them.
 fn shards(request: &CompareRequest) -> String {
     let ours: Vec<String> = request
-        .contenders
+        .brokers
         .iter()
-        .filter(|contender| matches!(contender.kind, Kind::Midge))
-        .map(|contender| format!("`{}` has {}", contender.label, contender.cores.count()))
+        .filter(|broker| matches!(broker.kind, BrokerKind::Midge))
+        .map(|broker| format!("`{}` has {}", broker.label, broker.cores.count()))
         .collect();
     if ours.len() < 2 {
         return String::new();
@@ -249,19 +249,19 @@ fn shards(request: &CompareRequest) -> String {
 }
 
 /// What was lost, and what the runs said of themselves.
-fn remarks(summary: &Summary) -> String {
+fn remarks(summary: &ComparisonSummary) -> String {
     let mut text = String::new();
     for row in &summary.rows {
-        for (contender, count) in row.wrong.iter().filter(|(_, count)| **count > 0) {
+        for (broker, count) in row.wrong.iter().filter(|(_, count)| **count > 0) {
             text.push_str(&format!(
-                "- {}: {contender}: {count} deliveries lost, twice or out of order\n",
+                "- {}: {broker}: {count} deliveries lost, twice or out of order\n",
                 row.scenario
             ));
         }
-        for (contender, findings) in &row.findings {
+        for (broker, findings) in &row.findings {
             for (finding, count) in findings {
                 text.push_str(&format!(
-                    "- {}: {contender}, {count} runs: {finding}\n",
+                    "- {}: {broker}, {count} runs: {finding}\n",
                     row.scenario
                 ));
             }
@@ -270,7 +270,7 @@ fn remarks(summary: &Summary) -> String {
     if text.is_empty() {
         text
     } else {
-        format!("\n## What the runs said of themselves\n\n{text}")
+        format!("\n## {}\n\n{text}", table::FINDINGS)
     }
 }
 
@@ -287,5 +287,17 @@ mod tests {
         assert!(name.ends_with("-mosquitto-2.0-x"), "{name}");
         assert_eq!(second.file_name().unwrap().to_string_lossy(), format!("{name}-2"));
         assert_eq!(word(""), "unknown");
+    }
+
+    #[test]
+    fn a_page_keeps_its_words_and_no_table_of_any_version() {
+        for table in [
+            "| scenario | figure |\n|---|---|\n| a | b |\n",
+            "| row |\n|---|\n\n## More\n",
+        ] {
+            let page = format!("# Title\n\nA | in a sentence.\n\n{table}");
+            assert_eq!(above_the_tables(&page), "# Title\n\nA | in a sentence.\n\n");
+        }
+        assert_eq!(above_the_tables("no table"), "no table");
     }
 }

@@ -13,6 +13,7 @@ use crate::options;
 use crate::retained::{self, Retained};
 use crate::scenario::Scenario;
 use crate::scenario::named::{self, Command};
+use crate::summary::comparison::MIDGE;
 use crate::sweep::{self, Sweep};
 use crate::system::cpus::Cpus;
 use crate::target::certificates::ServerKey;
@@ -46,7 +47,7 @@ pub enum Work {
 
 /// The length of the runs and where the generator has its threads.
 #[derive(Clone, Debug)]
-pub struct Frame {
+pub struct RunSettings {
     /// Seconds of the measured part.
     pub duration: Duration,
     /// Seconds before it.
@@ -59,28 +60,25 @@ pub struct Frame {
 
 /// Who takes part.
 #[derive(Clone, Debug)]
-pub struct Contender {
+pub struct Broker {
     /// Its name in files.
     pub label: String,
     /// What it is.
-    pub kind: Kind,
+    pub kind: BrokerKind,
     /// Whether Nagle's delay is off.
     pub nodelay: bool,
     /// Its CPUs; Midge has a shard on each.
     pub cores: Cpus,
 }
 
-/// What a contender is.
+/// What a broker is.
 #[derive(Clone, Debug)]
-pub enum Kind {
+pub enum BrokerKind {
     /// Our own broker.
     Midge,
     /// Another one and its program.
     Peer(&'static Peer, PathBuf),
 }
-
-/// Our own name.
-pub const MIDGE: &str = "midge";
 
 /// The rows of a short comparison, which takes a few minutes.
 pub const SHORT: &[&str] = &[
@@ -120,7 +118,7 @@ impl Row {
     ///
     /// # Errors
     /// A sentence on what is wrong with it.
-    pub fn of(chosen: &str, frame: &Frame) -> Result<Row, String> {
+    pub fn of(chosen: &str, settings: &RunSettings) -> Result<Row, String> {
         let found = named::find(chosen)?;
         let known = named::ALL.iter().find(|named| named.name == found.name);
         let title = known.map_or(found.name.as_str(), |named| named.title).to_owned();
@@ -132,12 +130,12 @@ impl Row {
             words
         };
         let length = [
-            ("duration", frame.duration.as_secs_f64().to_string()),
-            ("warmup", frame.warmup.as_secs_f64().to_string()),
-            ("cpus", frame.cpus.to_string()),
-            ("threads", frame.cpus.count().to_string()),
+            ("duration", settings.duration.as_secs_f64().to_string()),
+            ("warmup", settings.warmup.as_secs_f64().to_string()),
+            ("cpus", settings.cpus.to_string()),
+            ("threads", settings.cpus.count().to_string()),
         ];
-        let scaled = [&length[..], &[("scale", frame.scale.to_string())]].concat();
+        let scaled = [&length[..], &[("scale", settings.scale.to_string())]].concat();
         let refuse = |error: clap::Error| format!("{chosen}: {error}");
         let (work, target) = match found.command {
             Command::Run => {
@@ -192,10 +190,10 @@ impl Row {
         }
     }
 
-    /// Those of `contenders` that take part.
-    pub fn contenders<'a>(&self, contenders: &'a [Contender]) -> Vec<&'a Contender> {
-        let takes_part = |contender: &&Contender| contender.nodelay || self.shows_nagle();
-        contenders.iter().filter(takes_part).collect()
+    /// Those of `brokers` that take part.
+    pub fn brokers<'a>(&self, brokers: &'a [Broker]) -> Vec<&'a Broker> {
+        let takes_part = |broker: &&Broker| broker.nodelay || self.shows_nagle();
+        brokers.iter().filter(takes_part).collect()
     }
 }
 
@@ -204,12 +202,12 @@ impl Row {
 ///
 /// # Errors
 /// A name that no peer has, more shards than cores, or a number of shards twice.
-pub fn contenders(
+pub fn brokers(
     shards: &[usize],
     names: &[String],
     cores: &Cpus,
-) -> Result<(Vec<Contender>, Vec<&'static Peer>), String> {
-    let mut contenders = Vec::new();
+) -> Result<(Vec<Broker>, Vec<&'static Peer>), String> {
+    let mut brokers = Vec::new();
     for (place, &count) in shards.iter().enumerate() {
         // The second would overwrite the rounds of the first.
         if shards.iter().take(place).any(|&before| before == count) {
@@ -226,19 +224,19 @@ pub fn contenders(
         } else {
             format!("{MIDGE}-{count}")
         };
-        contenders.push(Contender {
+        brokers.push(Broker {
             label,
-            kind: Kind::Midge,
+            kind: BrokerKind::Midge,
             nodelay: true,
             cores: cores.first(count),
         });
     }
-    let missing = add_peers(&mut contenders, names, cores)?;
-    Ok((contenders, missing))
+    let missing = add_peers(&mut brokers, names, cores)?;
+    Ok((brokers, missing))
 }
 
 fn add_peers(
-    contenders: &mut Vec<Contender>,
+    brokers: &mut Vec<Broker>,
     names: &[String],
     cores: &Cpus,
 ) -> Result<Vec<&'static Peer>, String> {
@@ -248,22 +246,22 @@ fn add_peers(
             let known: Vec<&str> = super::peers::ALL.iter().map(|peer| peer.name).collect();
             format!("--with {name}: the peers are {}", known.join(", "))
         })?;
-        if contenders.iter().any(|contender| contender.label == peer.name) {
+        if brokers.iter().any(|broker| broker.label == peer.name) {
             continue;
         }
         let Some(program) = peer.find() else {
             missing.push(peer);
             continue;
         };
-        let contender = |label: &str, nodelay: bool| Contender {
+        let broker = |label: &str, nodelay: bool| Broker {
             label: label.to_owned(),
-            kind: Kind::Peer(peer, program.clone()),
+            kind: BrokerKind::Peer(peer, program.clone()),
             nodelay,
             cores: cores.clone(),
         };
-        contenders.push(contender(peer.name, true));
+        brokers.push(broker(peer.name, true));
         if peer.name == "mosquitto" {
-            contenders.push(contender("mosquitto-nagle", false));
+            brokers.push(broker("mosquitto-nagle", false));
         }
     }
     Ok(missing)
@@ -273,8 +271,8 @@ fn add_peers(
 mod tests {
     use super::*;
 
-    fn frame() -> Frame {
-        Frame {
+    fn settings() -> RunSettings {
+        RunSettings {
             duration: Duration::from_secs(2),
             warmup: Duration::from_millis(500),
             cpus: "0".parse().unwrap(),
@@ -286,18 +284,18 @@ mod tests {
     fn every_row_can_be_run() {
         let sweeps = ["hockey-p2p", "hockey-fanout", "hockey-tls-p2p"];
         for name in FULL.iter().chain(&sweeps) {
-            let row = Row::of(name, &frame()).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let row = Row::of(name, &settings()).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(&row.name, name);
             assert_eq!(row.tls.is_some(), name.contains("tls"), "{name}");
         }
         assert!(SHORT.iter().all(|name| FULL.contains(name)));
-        let rsa = Row::of("conn-storm-tls-rsa", &frame()).unwrap();
+        let rsa = Row::of("conn-storm-tls-rsa", &settings()).unwrap();
         assert_eq!(rsa.tls, Some(ServerKey::Rsa2048));
     }
 
     #[test]
     fn the_length_is_the_comparisons() {
-        let row = Row::of("pairs-q1", &frame()).unwrap();
+        let row = Row::of("pairs-q1", &settings()).unwrap();
         let Work::Load(scenario) = row.work else { panic!() };
         assert_eq!(
             (scenario.duration.as_secs(), scenario.warmup.as_millis()),
@@ -311,9 +309,9 @@ mod tests {
 
     #[test]
     fn a_load_of_messages_can_be_scaled() {
-        let tenth = Frame {
+        let tenth = RunSettings {
             scale: 0.1,
-            ..frame()
+            ..settings()
         };
         let row = Row::of("singlenode-p2p-50K-50K-50K-50K", &tenth).unwrap();
         let Work::Load(scenario) = row.work else { panic!() };
@@ -331,9 +329,9 @@ mod tests {
         assert!(
             Row::of(
                 "pairs-q0",
-                &Frame {
+                &RunSettings {
                     scale: 0.0,
-                    ..frame()
+                    ..settings()
                 }
             )
             .is_err()
@@ -343,25 +341,25 @@ mod tests {
     #[test]
     fn what_cannot_be_compared_is_said() {
         for (name, part) in [("mtls-tutorial", "users"), ("no-such", "no such name")] {
-            assert!(Row::of(name, &frame()).unwrap_err().contains(part), "{name}");
+            assert!(Row::of(name, &settings()).unwrap_err().contains(part), "{name}");
         }
         let cores: Cpus = "0-3".parse().unwrap();
-        let error = contenders(&[1], &["emqx".to_owned()], &cores).unwrap_err();
+        let error = brokers(&[1], &["emqx".to_owned()], &cores).unwrap_err();
         assert!(error.contains("flashmq"), "{error}");
         for shards in [0, 5] {
-            let error = contenders(&[1, shards], &[], &cores).unwrap_err();
+            let error = brokers(&[1, shards], &[], &cores).unwrap_err();
             assert!(error.contains("from 1 to"), "{error}");
         }
-        let error = contenders(&[1, 2, 2], &[], &cores).unwrap_err();
+        let error = brokers(&[1, 2, 2], &[], &cores).unwrap_err();
         assert!(error.contains("twice"), "{error}");
     }
 
     #[test]
     fn midge_with_several_numbers_of_shards_has_a_core_for_each() {
-        let (contenders, missing) = contenders(&[1, 2, 4], &[], &"0,2,4,6".parse().unwrap()).unwrap();
-        let shown: Vec<(&str, String)> = contenders
+        let (brokers, missing) = brokers(&[1, 2, 4], &[], &"0,2,4,6".parse().unwrap()).unwrap();
+        let shown: Vec<(&str, String)> = brokers
             .iter()
-            .map(|contender| (contender.label.as_str(), contender.cores.to_string()))
+            .map(|broker| (broker.label.as_str(), broker.cores.to_string()))
             .collect();
         let cores = ["0", "0,2", "0,2,4,6"].map(str::to_owned);
         assert_eq!(
@@ -376,18 +374,18 @@ mod tests {
 
     #[test]
     fn both_rows_of_nagle_stand_where_it_matters() {
-        let contender = |label: &str, nodelay| Contender {
+        let broker = |label: &str, nodelay| Broker {
             label: label.to_owned(),
-            kind: Kind::Midge,
+            kind: BrokerKind::Midge,
             nodelay,
             cores: "0".parse().unwrap(),
         };
         let all = [
-            contender("midge", true),
-            contender("mosquitto", true),
-            contender("mosquitto-nagle", false),
+            broker("midge", true),
+            broker("mosquitto", true),
+            broker("mosquitto-nagle", false),
         ];
-        let count = |name: &str| Row::of(name, &frame()).unwrap().contenders(&all).len();
+        let count = |name: &str| Row::of(name, &settings()).unwrap().brokers(&all).len();
         assert_eq!(
             (count("paced-10k-q1"), count("pairs-w1"), count("pairs-q0")),
             (3, 3, 2)

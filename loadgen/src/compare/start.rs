@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
 
 use super::peers::{self, Configured, Setting};
-use super::plan::{Contender, Kind};
+use super::plan::{Broker, BrokerKind};
 use crate::system::error::Failure;
 use crate::target::certificates::{self, ServerCertificates, ServerKey};
 use crate::target::client_tls;
@@ -31,10 +31,10 @@ pub(super) struct Started {
 }
 
 impl Started {
-    /// Starts a contender and waits until it listens.
+    /// Starts a broker and waits until it listens.
     pub(super) fn new(
         tls: Option<ServerKey>,
-        contender: &Contender,
+        broker: &Broker,
         certificates: &Certificates,
         interrupted: &AtomicBool,
     ) -> Result<Started, Failure> {
@@ -49,16 +49,16 @@ impl Started {
             port: address.port(),
             tls: files,
             folder: folder.path(),
-            nodelay: contender.nodelay,
-            threads: contender.cores.count(),
+            nodelay: broker.nodelay,
+            threads: broker.cores.count(),
         };
-        let (mut process, configured) = start(contender, &setting)?;
+        let (mut process, configured) = start(broker, &setting)?;
         process.wait_until_it_listens(address, interrupted)?;
         let tls = tls.map(|key| certificates.clients(key)).transpose()?;
         let subject = Subject {
             endpoint: Endpoint::one(address, "localhost", tls),
             pid: Some(process.pid()),
-            name: contender.label.clone(),
+            name: broker.label.clone(),
             configuration: Some(configured.text.clone()),
         };
         Ok(Started {
@@ -70,23 +70,23 @@ impl Started {
     }
 }
 
-fn start(contender: &Contender, setting: &Setting<'_>) -> Result<(BrokerProcess, Configured), Failure> {
-    let cores = Some(&contender.cores);
+fn start(broker: &Broker, setting: &Setting<'_>) -> Result<(BrokerProcess, Configured), Failure> {
+    let cores = Some(&broker.cores);
     let cannot = |error: io::Error| Failure::System {
         what: "cannot write a broker's configuration".to_owned(),
         source: error,
     };
-    match &contender.kind {
-        Kind::Peer(peer, program) => {
+    match &broker.kind {
+        BrokerKind::Peer(peer, program) => {
             let configured = peer.configure(setting).map_err(cannot)?;
             let process = BrokerProcess::peer(peer.command(program, &configured.file), cores)?;
             Ok((process, configured))
         }
-        Kind::Midge => {
+        BrokerKind::Midge => {
             let text = peers::mosquitto(setting);
             let file = setting.folder.join("midge.conf");
             std::fs::write(&file, &text).map_err(cannot)?;
-            let shards = contender.cores.count().to_string();
+            let shards = broker.cores.count().to_string();
             let words = [
                 "-c".into(),
                 file.clone().into_os_string(),

@@ -19,16 +19,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mqtt::version::ProtocolVersion;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use transport::clock::{monotonic_ns, process_cpu_ns, process_rss_bytes};
 
 use crate::measure::timeline::{Phase, Progress, Timeline};
-use crate::outcome::SCHEMA;
 use crate::outcome::observer::Observer;
 use crate::scenario::properties::GivenProperties;
-use crate::scenario::{
-    Credentials, Origin, serialize_optional_seconds, serialize_seconds, serialize_version,
-};
+use crate::scenario::{Credentials, Origin, json};
 use crate::system::cpus::Cpus;
 use crate::system::error::Failure;
 use crate::system::machine::{CpuTimes, Machine};
@@ -37,23 +34,23 @@ use outcome::{StormOutcome, StormUse};
 use worker::{StormCounts, StormResult};
 
 /// What is wanted.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Storm {
     /// Its name, if it has one.
     pub origin: Option<Origin>,
     /// How connections follow one another.
     pub pace: StormPace,
     /// Protocol version.
-    #[serde(serialize_with = "serialize_version")]
+    #[serde(with = "json::version")]
     pub version: ProtocolVersion,
     /// Connections before the measured part.
-    #[serde(rename = "warmup_s", serialize_with = "serialize_seconds")]
+    #[serde(rename = "warmup_s", with = "json::seconds")]
     pub warmup: Duration,
     /// The measured part.
-    #[serde(rename = "duration_s", serialize_with = "serialize_seconds")]
+    #[serde(rename = "duration_s", with = "json::seconds")]
     pub duration: Duration,
     /// Longest time for a connection.
-    #[serde(rename = "connect_timeout_s", serialize_with = "serialize_seconds")]
+    #[serde(rename = "connect_timeout_s", with = "json::seconds")]
     pub connect_timeout: Duration,
     /// Generator threads.
     pub threads: usize,
@@ -62,7 +59,7 @@ pub struct Storm {
     /// Local addresses, in turns.
     pub bind: Vec<IpAddr>,
     /// p99 of the time to CONNACK that must not be exceeded.
-    #[serde(rename = "slo_p99_s", serialize_with = "serialize_optional_seconds")]
+    #[serde(rename = "slo_p99_s", default, with = "json::optional_seconds")]
     pub slo_p99: Option<Duration>,
     /// Properties of MQTT 5.0 in the CONNECT.
     pub properties: GivenProperties,
@@ -74,7 +71,7 @@ pub struct Storm {
 }
 
 /// How connections follow one another.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StormPace {
     /// So many are always on their way.
@@ -196,7 +193,6 @@ pub fn run(
     let started_unix_s = started.map_or(0, |since| since.as_secs());
     let interrupted = interrupted.load(Ordering::Relaxed);
     let base = outcome::Frame {
-        schema: SCHEMA,
         started_unix_s,
         machine,
         interrupted,

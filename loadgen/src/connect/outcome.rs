@@ -1,11 +1,11 @@
 //! What a storm found out.
 //!
-//! Invariant: as in [`crate::outcome`]: a field that changes its meaning changes the schema.
+//! Invariant: as in [`crate::outcome::header`]: a field that changes its meaning changes the schema.
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::worker::StormResult;
 use super::{Readings, Storm, StormPace, StormState};
@@ -13,21 +13,18 @@ use crate::measure::latency::Summary;
 use crate::measure::numbers::grouped;
 use crate::measure::thread_use::ThreadUse;
 use crate::measure::timeline::nanoseconds;
-use crate::outcome::report::{write_findings, write_table};
-use crate::outcome::security;
+use crate::outcome::header::{Header, OutcomeKind};
+use crate::outcome::report::{security, write_findings, write_table};
 use crate::outcome::validity::{Finding, Gravity, LimitedBy, OWN_LAG_NS_LIMIT, STEAL_PERCENT_MAX, Verdict};
 use crate::system::error::{EXIT_CONNECT, EXIT_GENERATOR, EXIT_MISSED, EXIT_OK};
 use crate::system::machine::{self, Machine};
 
 /// Everything that a storm found out.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StormOutcome {
-    /// [`crate::outcome::SCHEMA`].
-    pub schema: u32,
-    /// What kind of outcome this is.
-    pub kind: &'static str,
-    /// Version of the generator.
-    pub loadgen_version: &'static str,
+    /// Its form, its kind and what wrote it.
+    #[serde(flatten)]
+    pub header: Header,
     /// Wall clock at the beginning, seconds since 1970.
     pub started_unix_s: u64,
     /// What was asked for.
@@ -57,7 +54,7 @@ pub struct StormOutcome {
 }
 
 /// The broker of a storm.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StormBroker {
     /// Its address and port; those of all hosts.
     pub address: String,
@@ -76,7 +73,7 @@ pub struct StormBroker {
 }
 
 /// What the broker used in the measured part.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StormUse {
     /// CPU time of all its threads, ns.
     pub cpu_ns: u64,
@@ -93,7 +90,7 @@ pub struct StormUse {
 }
 
 /// Connections, per second and in all.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct StormRates {
     /// Length of the measured part, s.
     pub measured_s: f64,
@@ -109,7 +106,6 @@ pub struct StormRates {
 
 /// What frames every outcome.
 pub(super) struct Frame {
-    pub(super) schema: u32,
     pub(super) started_unix_s: u64,
     pub(super) machine: Machine,
     pub(super) interrupted: bool,
@@ -148,9 +144,7 @@ pub(super) fn gather(
         .pid
         .map(|pid| std::path::PathBuf::from(format!("/proc/{pid}/exe")));
     StormOutcome {
-        schema: frame.schema,
-        kind: "connections",
-        loadgen_version: env!("CARGO_PKG_VERSION"),
+        header: Header::new(OutcomeKind::Connections),
         started_unix_s: frame.started_unix_s,
         scenario: storm.clone(),
         broker: StormBroker {
@@ -297,3 +291,6 @@ fn write_all(out: &mut String, outcome: &StormOutcome) -> std::fmt::Result {
     writeln!(out, "{:>24} {} of a core\n", "generator", threads.join(" + "))?;
     write_findings(out, &outcome.verdict)
 }
+
+#[cfg(test)]
+pub(crate) mod testing;

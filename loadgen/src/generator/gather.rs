@@ -8,12 +8,13 @@ use crate::measure::latency::{Latency, Summary};
 use crate::measure::ledger::Totals;
 use crate::measure::timeline::{READING_WINDOWS, WINDOWS};
 use crate::outcome::churn::ChurnReport;
+use crate::outcome::header::{Header, OutcomeKind};
 use crate::outcome::series::Series;
 use crate::outcome::steadiness::Steadiness;
 use crate::outcome::validity::{Evidence, judge};
 use crate::outcome::{
-    BrokerReport, ConnectReport, GeneratorReport, Histograms, LedgerReport, Outcome, Rates, SCHEMA,
-    SlowReport, WindowReport,
+    BrokerReport, ConnectReport, GeneratorReport, Histograms, LedgerReport, Outcome, Rates, SlowReport,
+    WindowReport,
 };
 use crate::scenario::Load;
 use crate::system::machine::{self, Machine};
@@ -77,8 +78,7 @@ pub(crate) fn outcome(
     let times = state.timeline.times();
     let rates = rates(state, &ledger, latency.count(), meter);
     Outcome {
-        schema: SCHEMA,
-        loadgen_version: env!("CARGO_PKG_VERSION"),
+        header: Header::new(OutcomeKind::Run),
         started_unix_s: circumstances.started_unix_s,
         scenario: state.scenario.clone(),
         broker: broker_report(subject, meter, workers),

@@ -1,18 +1,25 @@
 //! From the files of a folder to the content of a page.
+//!
+//! Invariant: a file is read as the type that wrote it; a folder without results is refused, and nothing is written.
 
 mod comparison;
 mod one_run;
-mod search;
+mod steps;
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
 use super::{Page, Plot};
-use crate::compare::summary::number;
 use crate::measure::numbers::digits;
+use crate::outcome::Outcome;
+use crate::outcome::series::{IntervalReport, Part};
+use crate::search::SearchOutcome;
+use crate::selftest::SelftestOutcome;
+use crate::sweep::SweepOutcome;
+use crate::system::machine::Machine;
 
 /// Reads a folder of results.
 ///
@@ -21,12 +28,12 @@ use crate::measure::numbers::digits;
 pub(super) fn read(folder: &Path) -> io::Result<Page> {
     let mut page = if folder.join("raw").is_dir() {
         comparison::page(folder)?
-    } else if let Some(outcome) = json(folder, "result.json")? {
+    } else if let Some(outcome) = json::<Outcome>(folder, "result.json")? {
         one_run::page(&outcome)?
-    } else if let Some(search) = json(folder, "search.json")? {
-        search::page(&search)?
-    } else if let Some(sweep) = json(folder, "sweep.json")? {
-        search::page(&sweep)?
+    } else if let Some(search) = json::<SearchOutcome>(folder, "search.json")? {
+        steps::of_search(&search)?
+    } else if let Some(sweep) = json::<SweepOutcome>(folder, "sweep.json")? {
+        steps::of_sweep(&sweep)?
     } else {
         return Err(invalid(format!(
             "{} has no results: none of raw/, result.json, search.json and sweep.json",
@@ -36,28 +43,34 @@ pub(super) fn read(folder: &Path) -> io::Result<Page> {
     if let Some(command) = text(folder, "command")? {
         page.command = command.trim().to_owned();
     }
-    if let Some(selftest) = json(folder, "selftest.json")? {
-        page.notices.extend(ceiling(&selftest));
+    if let Some(selftest) = json::<SelftestOutcome>(folder, "selftest.json")? {
+        page.notices.push(ceiling(&selftest));
     }
     Ok(page)
 }
 
 /// What the generator can do by itself, in a sentence.
-fn ceiling(selftest: &Value) -> Option<String> {
-    let per_s = |pointer: &str| Some(digits(number(selftest, pointer)?));
-    let us = |pointer: &str| Some(digits(number(selftest, pointer)? / 1e3));
-    Some(format!(
-        "The generator's own ceiling here, against a sink instead of a broker: {} messages sent per second, {} sent and \
-         received; {} µs of its CPU for a publish alone, {} batched, {} for a delivery. Its pacer is late by {} µs in the \
-         median and {} at the 99th percentile.",
-        per_s("/batched/per_s")?,
-        per_s("/received/per_s")?,
-        us("/single/cpu_ns_per_message")?,
-        us("/batched/cpu_ns_per_message")?,
-        us("/received/cpu_ns_per_message")?,
-        us("/pacer/lag_p50_ns")?,
-        us("/pacer/lag_p99_ns")?,
-    ))
+fn ceiling(selftest: &SelftestOutcome) -> String {
+    let SelftestOutcome {
+        pacer,
+        single,
+        batched,
+        received,
+        ..
+    } = selftest;
+    let us = |ns: f64| digits(ns / 1e3);
+    format!(
+        "The generator's own limit here, against a sink instead of a broker: {} messages sent per second, {} received; \
+         its CPU time is {} µs for a message sent alone, {} µs for one of a batch and {} µs for a delivery. Its pacer is \
+         {} µs late in the median and {} µs at the 99th percentile.",
+        digits(batched.per_s),
+        digits(received.per_s),
+        us(single.cpu_ns_per_message),
+        us(batched.cpu_ns_per_message),
+        us(received.cpu_ns_per_message),
+        us(pacer.lag_p50_ns as f64),
+        us(pacer.lag_p99_ns as f64),
+    )
 }
 
 fn text(folder: &Path, name: &str) -> io::Result<Option<String>> {
@@ -68,7 +81,8 @@ fn text(folder: &Path, name: &str) -> io::Result<Option<String>> {
     }
 }
 
-fn json(folder: &Path, name: &str) -> io::Result<Option<Value>> {
+/// A file of JSON, if it is there.
+fn json<T: DeserializeOwned>(folder: &Path, name: &str) -> io::Result<Option<T>> {
     let Some(text) = text(folder, name)? else {
         return Ok(None);
     };
@@ -82,59 +96,59 @@ fn invalid(sentence: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, sentence)
 }
 
-/// The machine's fingerprint as pairs.
-fn facts(machine: Option<&Value>) -> Vec<(String, String)> {
-    let mut facts = Vec::new();
-    for (key, value) in machine.and_then(Value::as_object).into_iter().flatten() {
-        let key = key.replace('_', " ");
-        match value {
-            Value::Null => {}
-            Value::String(text) => facts.push((key, text.clone())),
-            Value::Array(pairs) => facts.extend(pairs.iter().filter_map(|pair| {
-                let name = pair.get(0)?.as_str()?;
-                Some((name.to_owned(), pair.get(1)?.as_str()?.to_owned()))
-            })),
-            other => facts.push((key, other.to_string())),
-        }
-    }
-    facts
+/// The machine's fingerprint as names and values; what is unknown is left out.
+fn facts(machine: &Machine) -> Vec<(String, String)> {
+    let Machine {
+        cpu,
+        cores,
+        kernel,
+        memory_kib,
+        cgroup_cpu,
+        descriptors_limit,
+        locked_memory_limit,
+        sysctls,
+    } = machine;
+    let number = |value: &Option<u64>| value.map(|value| value.to_string());
+    let named = [
+        ("CPU", cpu.clone()),
+        ("cores", Some(cores.to_string())),
+        ("kernel", kernel.clone()),
+        ("memory, KiB", number(memory_kib)),
+        ("CPU limit of the control group", cgroup_cpu.clone()),
+        ("limit of descriptors", number(descriptors_limit)),
+        ("limit of locked memory, bytes", number(locked_memory_limit)),
+    ];
+    let known = named
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    known.chain(sysctls.iter().cloned()).collect()
 }
 
-/// The quantiles of an outcome, in µs.
-fn quantiles(outcome: &Value) -> Vec<(f64, f64)> {
-    let pairs = outcome.get("quantiles").and_then(Value::as_array);
-    pairs
-        .into_iter()
-        .flatten()
-        .filter_map(|pair| Some((pair.get(0)?.as_f64()?, pair.get(1)?.as_f64()? / 1e3)))
+/// The quantiles of a run's latency, in µs.
+fn quantiles(run: &Outcome) -> Vec<(f64, f64)> {
+    let quantiles = run.quantiles.iter();
+    quantiles
+        .map(|&(quantile, ns)| (quantile, ns as f64 / 1e3))
         .collect()
 }
 
-/// One figure of an outcome's time series, times `factor`.
-fn over_time(outcome: &Value, figure: &str, factor: f64) -> Vec<(f64, f64)> {
-    let intervals = outcome.get("series").and_then(Value::as_array);
+/// One figure of a run's time series, without the drain.
+fn over_time(run: &Outcome, figure: impl Fn(&IntervalReport) -> f64) -> Vec<(f64, f64)> {
+    let intervals = run.series.iter().filter(|interval| interval.part != Part::Drain);
     intervals
-        .into_iter()
-        .flatten()
-        .filter(|interval| interval.get("part").and_then(Value::as_str) != Some("drain"))
-        .filter_map(|interval| {
-            Some((
-                interval.get("from_s")?.as_f64()?,
-                interval.get(figure)?.as_f64()? * factor,
-            ))
-        })
+        .map(|interval| (interval.from_s, figure(interval)))
         .collect()
 }
 
 /// Resident memory in MiB against connections, while they were made.
-fn memory(outcome: &Value) -> Vec<(f64, f64)> {
-    let pairs = outcome.pointer("/connect/rss").and_then(Value::as_array);
-    pairs
-        .into_iter()
-        .flatten()
-        .filter_map(|pair| Some((pair.get(0)?.as_f64()?, pair.get(1)?.as_f64()? / (1024.0 * 1024.0))))
+fn memory(run: &Outcome) -> Vec<(f64, f64)> {
+    let readings = run.connect.rss.iter();
+    readings
+        .map(|&(connections, bytes)| (connections as f64, bytes as f64 / MIB))
         .collect()
 }
+
+const MIB: f64 = 1024.0 * 1024.0;
 
 /// A plot, if there was something to draw.
 fn plot(title: &str, caption: &str, legend: Vec<(usize, String)>, svg: Option<String>) -> Option<Plot> {

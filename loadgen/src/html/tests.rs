@@ -1,24 +1,87 @@
 //! Reports of folders as they are written, and what a page must not do.
 
-use serde_json::json;
-
 use super::*;
+use crate::outcome::header::{Header, OutcomeKind};
+use crate::outcome::series::{IntervalReport, Part};
+use crate::outcome::testing::{latency, outcome, usage, valid};
+use crate::outcome::{BrokerUse, Outcome};
+use crate::search::{Point, SearchOutcome};
+use crate::selftest::{Ceiling, Pacer, SelftestOutcome};
+use crate::sweep::{Sweep, SweepOutcome};
+use crate::system::machine::Machine;
 
-fn outcome(broker: f64) -> serde_json::Value {
-    json!({
-        "scenario": {"publishers": 2, "load": {"paced": {"rate_per_s": 10.0}}},
-        "broker": {"name": "<script>alert(1)</script>", "usage": {"cpu_ns_per_delivery": broker}},
-        "connect": {"connections": 10, "rss": [[1, 1_000_000], [10, 2_000_000]]},
-        "latency": {"p50_ns": 50_000, "p90_ns": 60_000, "p99_ns": 90_000, "p99_9_ns": 99_000, "max_ns": 100_000, "mean_ns": 55_000.0},
-        "quantiles": [[0.0, 20_000], [0.5, 50_000], [0.9, 60_000], [0.99, 90_000], [1.0, 100_000]],
-        "series": [
-            {"from_s": 0.0, "part": "warm_up", "sent": 5, "received": 5, "backlog": 0, "p50_ns": 50_000, "p99_ns": 90_000, "lag_p99_ns": 4_000},
-            {"from_s": 0.5, "part": "measured", "sent": 5, "received": 5, "backlog": 0, "p50_ns": 51_000, "p99_ns": 91_000, "lag_p99_ns": 4_000},
-        ],
-        "ledger": {"sent": 10, "lost": 0, "duplicate": 0, "reordered": 0},
-        "machine": {"cpu": "a CPU", "sysctls": [["net.core.somaxconn", "4096"]]},
-        "verdict": {"valid": true, "findings": []},
-    })
+fn interval(from_s: f64, part: Part) -> IntervalReport {
+    IntervalReport {
+        from_s,
+        part,
+        sent: 5,
+        received: 5,
+        backlog: 0,
+        p50_ns: 50_000,
+        p99_ns: 90_000,
+        p99_9_ns: 95_000,
+        max_ns: 99_000,
+        lag_p50_ns: 2_000,
+        lag_p99_ns: 4_000,
+    }
+}
+
+fn run(cpu_ns: f64) -> Outcome {
+    let mut run = outcome("--pubs 2 --rate 10");
+    run.broker.name = "<script>alert(1)</script>".to_owned();
+    run.broker.usage = Some(BrokerUse {
+        cpu_ns_per_delivery: Some(cpu_ns),
+        ..usage()
+    });
+    run.connect.connections = 10;
+    run.connect.rss = vec![(1, 1_000_000), (10, 2_000_000)];
+    run.latency = Some(latency(50_000, 90_000));
+    run.quantiles = vec![
+        (0.0, 20_000),
+        (0.5, 50_000),
+        (0.9, 60_000),
+        (0.99, 90_000),
+        (1.0, 100_000),
+    ];
+    run.series = vec![interval(0.0, Part::WarmUp), interval(0.5, Part::Measured)];
+    run.machine.sysctls = vec![("net.core.somaxconn".to_owned(), "4096".to_owned())];
+    run
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap()
+}
+
+fn points() -> Vec<Point> {
+    let point = |rate_per_s: f64, valid: bool| Point {
+        rate_per_s,
+        delivered_percent: 100.0,
+        p50_ns: 50_000,
+        p99_ns: 90_000,
+        p99_9_ns: 99_000,
+        cpu_ns_per_delivery: None,
+        valid,
+        passed: valid,
+    };
+    vec![point(1_000.0, true), point(2_000.0, true), point(4_000.0, false)]
+}
+
+fn ceilings() -> SelftestOutcome {
+    let ceiling = |per_s: f64, cpu_ns_per_message: f64| Ceiling {
+        per_s,
+        cpu_ns_per_message,
+    };
+    SelftestOutcome {
+        header: Header::new(OutcomeKind::Selftest),
+        pacer: Pacer::default(),
+        single: ceiling(1e6, 900.0),
+        bare: None,
+        batched: ceiling(9e6, 60.0),
+        received: ceiling(1e6, 700.0),
+        findings: Vec::new(),
+        exit_code: 0,
+        machine: Machine::default(),
+    }
 }
 
 fn page_of(folder: &Path) -> String {
@@ -33,7 +96,7 @@ fn page_of(folder: &Path) -> String {
 #[test]
 fn a_run_has_its_plots_and_its_verdict() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("result.json"), outcome(5_000.0).to_string()).unwrap();
+    std::fs::write(folder.path().join("result.json"), json(&run(5_000.0))).unwrap();
     std::fs::write(folder.path().join("command"), "loadgen --pubs 2").unwrap();
     let html = page_of(folder.path());
     for part in [
@@ -58,15 +121,11 @@ fn a_comparison_shows_every_broker() {
         let raw = folder.path().join("raw/paced-10k-q1").join(broker);
         std::fs::create_dir_all(&raw).unwrap();
         for round in 1..=3 {
-            let outcome = outcome(cpu_ns + f64::from(round)).to_string();
-            std::fs::write(raw.join(format!("{round}.json")), outcome).unwrap();
+            let record = json(&run(cpu_ns + f64::from(round)));
+            std::fs::write(raw.join(format!("{round}.json")), record).unwrap();
         }
     }
-    let selftest = json!({
-        "pacer": {"lag_p50_ns": 9_000, "lag_p99_ns": 50_000}, "single": {"cpu_ns_per_message": 900.0},
-        "batched": {"per_s": 9e6, "cpu_ns_per_message": 60.0}, "received": {"per_s": 1e6, "cpu_ns_per_message": 700.0},
-    });
-    std::fs::write(folder.path().join("selftest.json"), selftest.to_string()).unwrap();
+    std::fs::write(folder.path().join("selftest.json"), json(&ceilings())).unwrap();
     let html = page_of(folder.path());
     for part in [
         "Midge beside mosquitto",
@@ -74,7 +133,7 @@ fn a_comparison_shows_every_broker() {
         "latency by percentile",
         "over time",
         "better",
-        "own ceiling",
+        "own limit",
     ] {
         assert!(html.contains(part), "{part}");
     }
@@ -83,9 +142,17 @@ fn a_comparison_shows_every_broker() {
 #[test]
 fn a_search_has_its_objective() {
     let folder = tempfile::tempdir().unwrap();
-    let point = |rate: f64, valid: bool| json!({"rate_per_s": rate, "p50_ns": 50_000, "p99_ns": 90_000, "p99_9_ns": 99_000, "delivered_percent": 100.0, "valid": valid, "passed": valid});
-    let search = json!({"slo_p99_s": 0.01, "found_per_s": 2_000.0, "points": [point(1_000.0, true), point(2_000.0, true), point(4_000.0, false)]});
-    std::fs::write(folder.path().join("search.json"), search.to_string()).unwrap();
+    let search = SearchOutcome {
+        header: Header::new(OutcomeKind::Search),
+        scenario: outcome("--rate 1000").scenario,
+        broker: "midge".to_owned(),
+        slo_p99_s: Some(0.01),
+        points: points(),
+        found_per_s: Some(2_000.0),
+        lower_bound: true,
+        machine: Machine::default(),
+    };
+    std::fs::write(folder.path().join("search.json"), json(&search)).unwrap();
     let html = page_of(folder.path());
     for part in ["2,000 messages per second", "Hollow", "invalid", "passed"] {
         assert!(html.contains(part), "{part}");
@@ -94,10 +161,22 @@ fn a_search_has_its_objective() {
 
 #[test]
 fn a_sweep_has_a_page_and_a_comparison_of_sweeps_one_plot_for_all() {
-    let point = |rate: f64, valid: bool| json!({"rate_per_s": rate, "p50_ns": 50_000, "p99_ns": 90_000, "p99_9_ns": 99_000, "delivered_percent": 100.0, "valid": valid, "passed": valid});
-    let sweep = json!({"kind": "sweep", "slo_p99_s": 0.01, "highest_per_s": 2_000.0, "points": [point(1_000.0, true), point(2_000.0, true), point(4_000.0, false)]});
+    let sweep = SweepOutcome {
+        header: Header::new(OutcomeKind::Sweep),
+        sweep: Sweep {
+            scenario: outcome("--rate 1000").scenario,
+            steps: 3,
+            factor: 2.0,
+        },
+        broker: "midge".to_owned(),
+        slo_p99_s: Some(0.01),
+        points: points(),
+        highest_per_s: Some(2_000.0),
+        machine: Machine::default(),
+        verdict: valid(),
+    };
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("sweep.json"), sweep.to_string()).unwrap();
+    std::fs::write(folder.path().join("sweep.json"), json(&sweep)).unwrap();
     let html = page_of(folder.path());
     assert!(
         html.contains("2,000 messages per second, and at every step below"),
@@ -108,7 +187,7 @@ fn a_sweep_has_a_page_and_a_comparison_of_sweeps_one_plot_for_all() {
         let raw = folder.path().join("raw/hockey-p2p").join(broker);
         std::fs::create_dir_all(&raw).unwrap();
         for round in 1..=3 {
-            std::fs::write(raw.join(format!("{round}.json")), sweep.to_string()).unwrap();
+            std::fs::write(raw.join(format!("{round}.json")), json(&sweep)).unwrap();
         }
     }
     let html = page_of(folder.path());

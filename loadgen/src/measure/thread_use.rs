@@ -7,7 +7,7 @@ use transport::clock::thread_cpu_ns;
 use super::timeline::Times;
 
 /// CPU and wall time of a thread during the measured part.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ThreadUse {
     /// CPU time, ns.
     pub cpu_ns: u64,

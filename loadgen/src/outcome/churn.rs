@@ -2,12 +2,12 @@
 //!
 //! Invariants: none.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::latency::Summary;
 
 /// What came and went.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ChurnReport {
     /// Connections that the broker accepted.
     pub made: u64,

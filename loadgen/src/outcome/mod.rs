@@ -4,11 +4,14 @@
 
 pub mod churn;
 pub mod export;
+pub mod header;
 pub mod observer;
 pub mod report;
 mod run_outcome;
 pub mod series;
 pub mod steadiness;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod validity;
 
 pub use run_outcome::*;

@@ -7,9 +7,10 @@ use std::fmt::{self, Write};
 use crate::measure::latency::Summary;
 use crate::measure::numbers::grouped;
 use crate::outcome::validity::{Gravity, LimitedBy, Verdict};
-use crate::outcome::{BrokerUse, Outcome, SlowReport, security};
+use crate::outcome::{BrokerUse, Outcome, SlowReport};
+use crate::scenario::json::version_name;
 use crate::scenario::topics::Topics;
-use crate::scenario::{Load, Scenario, version_name};
+use crate::scenario::{Load, Scenario};
 
 /// The outcome as text.
 pub fn text(outcome: &Outcome) -> String {
@@ -303,6 +304,12 @@ pub(crate) fn write_findings(out: &mut String, verdict: &Verdict) -> fmt::Result
         writeln!(out, "{gravity:>24} {}", finding.text)?;
     }
     Ok(())
+}
+
+/// The layers below MQTT: WebSocket, TLS with its version and cipher suite.
+pub(crate) fn security(web_socket: bool, tls: Option<&str>) -> String {
+    let beneath = if web_socket { "WebSocket, " } else { "" };
+    format!("{beneath}{}", tls.unwrap_or("no TLS"))
 }
 
 #[cfg(test)]

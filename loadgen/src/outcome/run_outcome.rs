@@ -1,29 +1,26 @@
 //! What a run found out: one value that reports print and files hold.
 //!
-//! Invariant: [`SCHEMA`] changes whenever a field changes its meaning or goes away; times are ns and say so.
+//! Invariants: a field that changes its meaning changes the [schema](crate::outcome::header::SCHEMA); times are ns and say so.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::latency::{Latency, Summary};
 use crate::measure::ledger::Totals;
 use crate::measure::thread_use::ThreadUse;
 use crate::outcome::churn::ChurnReport;
+use crate::outcome::header::Header;
 use crate::outcome::series::{IntervalReport, Series};
 use crate::outcome::steadiness::Steadiness;
 use crate::outcome::validity::Verdict;
 use crate::scenario::Scenario;
 use crate::system::machine::Machine;
 
-/// Version of the outcome's form in files.
-pub const SCHEMA: u32 = 1;
-
 /// Everything that one run found out.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
-    /// [`SCHEMA`].
-    pub schema: u32,
-    /// Version of the generator.
-    pub loadgen_version: &'static str,
+    /// Its form, its kind and what wrote it.
+    #[serde(flatten)]
+    pub header: Header,
     /// Wall clock at the beginning, seconds since 1970.
     pub started_unix_s: u64,
     /// What was asked for.
@@ -81,7 +78,7 @@ pub struct Histograms {
 }
 
 /// The broker of a run.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct BrokerReport {
     /// Its address and port; those of all hosts.
     pub address: String,
@@ -102,7 +99,7 @@ pub struct BrokerReport {
 }
 
 /// What the broker used during the measured part.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BrokerUse {
     /// CPU time of all its threads, ns.
     pub cpu_ns: u64,
@@ -127,7 +124,7 @@ pub struct BrokerUse {
 }
 
 /// How connecting went.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ConnectReport {
     /// Connections made.
     pub connections: u64,
@@ -146,7 +143,7 @@ pub struct ConnectReport {
 }
 
 /// The books of a run.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct LedgerReport {
     /// Messages sent, warm-up included.
     pub sent: u64,
@@ -162,7 +159,7 @@ pub struct LedgerReport {
 }
 
 /// Messages per second in the measured part.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Rates {
     /// Length of the measured part, s.
     pub measured_s: f64,
@@ -175,7 +172,7 @@ pub struct Rates {
 }
 
 /// What came behind the end of the load.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainReport {
     /// Deliveries that were due and had not come when the load ended.
     pub backlog: u64,
@@ -186,7 +183,7 @@ pub struct DrainReport {
 }
 
 /// Subscribers that stop reading, and what they do to the others.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct SlowReport {
     /// How many there are.
     pub subscribers: u32,
@@ -203,7 +200,7 @@ pub struct SlowReport {
 }
 
 /// One of the parts of the measured part.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct WindowReport {
     /// Messages sent in it.
     pub sent: u64,
@@ -214,7 +211,7 @@ pub struct WindowReport {
 }
 
 /// The generator's own cost.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct GeneratorReport {
     /// Each thread.
     pub threads: Vec<ThreadUse>,
@@ -222,10 +219,4 @@ pub struct GeneratorReport {
     pub cpu_ns_per_message: Option<f64>,
     /// CPU time of the machine that the hypervisor took, percent.
     pub steal_percent: f64,
-}
-
-/// What lies below MQTT.
-pub(crate) fn security(web_socket: bool, tls: Option<&str>) -> String {
-    let beneath = if web_socket { "WebSocket, " } else { "" };
-    format!("{beneath}{}", tls.unwrap_or("no TLS"))
 }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::latency::Latency;
 use crate::measure::timeline::{Times, nanoseconds};
@@ -31,7 +31,7 @@ pub struct IntervalPart {
 }
 
 /// One interval of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IntervalReport {
     /// Its beginning, seconds since the beginning of the load.
     pub from_s: f64,
@@ -58,7 +58,7 @@ pub struct IntervalReport {
 }
 
 /// A part of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// Before the measured part.

@@ -2,10 +2,10 @@
 //!
 //! Invariant: what varies by chance alone is not complained about: the fewer the messages, the more they may vary.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Whether the measured part was one state or several.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Steadiness {
     /// Deliveries in a window, on average.
     pub deliveries_mean: f64,

@@ -9,7 +9,7 @@ mod finding;
 use std::time::Duration;
 
 use mqtt::packet::QoS;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::ledger::Totals;
 use crate::measure::timeline::nanoseconds;
@@ -91,7 +91,7 @@ pub struct Evidence {
 }
 
 /// What the run was limited by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LimitedBy {
     /// Neither.
@@ -103,7 +103,7 @@ pub enum LimitedBy {
 }
 
 /// The verdict.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Exit code of the program.
     pub exit_code: u8,

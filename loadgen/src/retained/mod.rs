@@ -19,11 +19,11 @@ use mqtt::property::Properties;
 use mqtt::publish_template::PublishTemplate;
 use mqtt::reason::ReasonCode;
 use mqtt::version::ProtocolVersion::V3_1_1;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use transport::clock::{process_cpu_ns, process_rss_bytes};
 
 use crate::connection::Broken;
-use crate::outcome::SCHEMA;
+use crate::outcome::header::{Header, OutcomeKind};
 use crate::outcome::validity::{Finding, Gravity, LimitedBy, Verdict};
 use crate::scenario::Origin;
 use crate::scenario::payload;
@@ -32,7 +32,7 @@ use crate::system::machine::{self, Machine};
 use crate::target::subject::Subject;
 
 /// What is wanted.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Retained {
     /// Its name, if it has one.
     pub origin: Option<Origin>,
@@ -45,14 +45,11 @@ pub struct Retained {
 }
 
 /// Everything that was found out.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RetainedOutcome {
-    /// [`SCHEMA`].
-    pub schema: u32,
-    /// What kind of outcome this is.
-    pub kind: &'static str,
-    /// Version of the generator.
-    pub loadgen_version: &'static str,
+    /// Its form, its kind and what wrote it.
+    #[serde(flatten)]
+    pub header: Header,
     /// Wall clock at the beginning, seconds since 1970.
     pub started_unix_s: u64,
     /// What was asked for.
@@ -72,7 +69,7 @@ pub struct RetainedOutcome {
 }
 
 /// The broker and what it used.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RetainedBroker {
     /// Its address and port.
     pub address: String,
@@ -147,9 +144,7 @@ pub fn run(
         .pid
         .map(|pid| std::path::PathBuf::from(format!("/proc/{pid}/exe")));
     Ok(RetainedOutcome {
-        schema: SCHEMA,
-        kind: "retained",
-        loadgen_version: env!("CARGO_PKG_VERSION"),
+        header: Header::new(OutcomeKind::Retained),
         started_unix_s: started.map_or(0, |since| since.as_secs()),
         scenario: retained.clone(),
         broker: RetainedBroker {

@@ -2,6 +2,7 @@
 //!
 //! Invariants: none.
 
+pub(crate) mod json;
 pub mod named;
 pub mod payload;
 pub mod properties;

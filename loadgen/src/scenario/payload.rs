@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::scenario::topics::numbered;
 
@@ -112,6 +112,13 @@ impl Serialize for PayloadText {
             Source::File(bytes) => serializer.serialize_str(&format!("a file of {} bytes", bytes.len())),
             Source::Template(text) => serializer.serialize_str(text),
         }
+    }
+}
+
+/// For reports: of a file only its size was written, and it comes back as the text that says so.
+impl<'de> Deserialize<'de> for PayloadText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PayloadText, D::Error> {
+        String::deserialize(deserializer).map(PayloadText::template)
     }
 }
 

@@ -8,7 +8,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use mqtt::error::EncodeError;
 use mqtt::property::{PropertiesBuf, Property};
 use mqtt::topic;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::scenario::topics::numbered;
 
@@ -145,6 +145,26 @@ impl Serialize for GivenProperties {
     }
 }
 
+/// For reports: where the words of a User Property have blanks, its name and its value are not told apart.
+impl<'de> Deserialize<'de> for GivenProperties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<GivenProperties, D::Error> {
+        let given = |words: String| {
+            let mut parts = words.splitn(3, ' ');
+            let (carrier, name, value) = (parts.next()?, parts.next()?, parts.next()?);
+            Some(Given {
+                carrier: Carrier::ALL.into_iter().find(|known| known.word() == carrier)?,
+                name: name.to_owned(),
+                values: vec![value.to_owned()],
+            })
+        };
+        let all = Vec::<String>::deserialize(deserializer)?;
+        let given: Option<Vec<Given>> = all.into_iter().map(given).collect();
+        given.map(GivenProperties).ok_or_else(|| {
+            serde::de::Error::custom("a property is a packet, a name and a value, with blanks between")
+        })
+    }
+}
+
 impl Given {
     fn numbered(&self, number: Option<u32>) -> Vec<String> {
         let value = |value: &String| number.map_or_else(|| value.clone(), |number| numbered(value, number));
@@ -153,6 +173,13 @@ impl Given {
 }
 
 impl Carrier {
+    const ALL: [Carrier; 4] = [
+        Carrier::Connect,
+        Carrier::Will,
+        Carrier::Publish,
+        Carrier::Subscribe,
+    ];
+
     fn word(self) -> &'static str {
         match self {
             Carrier::Connect => "connect",

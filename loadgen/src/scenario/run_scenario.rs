@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use mqtt::packet::QoS;
 use mqtt::version::ProtocolVersion;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::scenario::json;
 use crate::scenario::payload::{INTENDED_NS_MAX, PayloadText, STAMP_BYTES};
 use crate::scenario::properties::{Carrier, GivenProperties};
 use crate::scenario::schedule::Arrival;
@@ -18,7 +19,7 @@ use crate::scenario::topics::Topics;
 use crate::system::cpus::Cpus;
 
 /// A load, whatever broker it goes to.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scenario {
     /// Its name, if it has one, and its scale.
     pub origin: Option<Origin>,
@@ -31,7 +32,7 @@ pub struct Scenario {
     /// How messages are paced.
     pub load: Load,
     /// QoS of publishes and of subscriptions.
-    #[serde(serialize_with = "serialize_qos")]
+    #[serde(with = "json::qos")]
     pub qos: QoS,
     /// Bytes of each payload; of the longest, where a text differs between publishers.
     pub payload_bytes: usize,
@@ -50,20 +51,20 @@ pub struct Scenario {
     /// What subscriptions ask for besides the QoS.
     pub subscription: SubscriptionWishes,
     /// Protocol version.
-    #[serde(serialize_with = "serialize_version")]
+    #[serde(with = "json::version")]
     pub version: ProtocolVersion,
     /// Keep Alive of each connection, in seconds; 0 is off.
     pub keep_alive_s: u16,
     /// QoS 1 and 2: messages that a publisher has unacknowledged at most.
     pub inflight: u16,
     /// Load before the measured part.
-    #[serde(rename = "warmup_s", serialize_with = "serialize_seconds")]
+    #[serde(rename = "warmup_s", with = "json::seconds")]
     pub warmup: Duration,
     /// The measured part.
-    #[serde(rename = "duration_s", serialize_with = "serialize_seconds")]
+    #[serde(rename = "duration_s", with = "json::seconds")]
     pub duration: Duration,
     /// Longest wait for outstanding deliveries at the end.
-    #[serde(rename = "drain_s", serialize_with = "serialize_seconds")]
+    #[serde(rename = "drain_s", with = "json::seconds")]
     pub drain: Duration,
     /// Generator threads, each with a ring.
     pub threads: usize,
@@ -72,10 +73,10 @@ pub struct Scenario {
     /// Connections that are being made at the same time, in all.
     pub connect_concurrency: usize,
     /// Longest time from TCP connect to ready, for each connection.
-    #[serde(rename = "connect_timeout_s", serialize_with = "serialize_seconds")]
+    #[serde(rename = "connect_timeout_s", with = "json::seconds")]
     pub connect_timeout: Duration,
     /// Time over which the connections are spread; `None`: as fast as the concurrency allows.
-    #[serde(rename = "ramp_s", serialize_with = "serialize_optional_seconds")]
+    #[serde(rename = "ramp_s", default, with = "json::optional_seconds")]
     pub ramp: Option<Duration>,
     /// Whether a connection that breaks during the load is made again.
     pub reconnect: bool,
@@ -86,7 +87,7 @@ pub struct Scenario {
     /// Seed of phases, arrivals and payloads.
     pub seed: u64,
     /// p99 of the latency that the run must not exceed.
-    #[serde(rename = "slo_p99_s", serialize_with = "serialize_optional_seconds")]
+    #[serde(rename = "slo_p99_s", default, with = "json::optional_seconds")]
     pub slo_p99: Option<Duration>,
     /// Whether a loss is a failure even where QoS 0 allows it.
     pub no_loss: bool,
@@ -98,7 +99,7 @@ pub struct Scenario {
 }
 
 /// How messages are paced.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Load {
     /// Open loop: at fixed intended times, whatever the broker does.
@@ -120,7 +121,7 @@ pub enum Load {
 }
 
 /// Where a scenario is from.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Origin {
     /// Its name.
     pub name: String,
@@ -131,14 +132,14 @@ pub struct Origin {
 }
 
 /// A Will.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Will {
     /// Its topic; `%i` is the number of the client.
     pub topic: String,
     /// Its payload.
     pub payload: String,
     /// Its QoS.
-    #[serde(serialize_with = "serialize_qos")]
+    #[serde(with = "json::qos")]
     pub qos: QoS,
     /// Whether it is retained.
     pub retain: bool,
@@ -342,40 +343,6 @@ impl Scenario {
             Load::Paced { rate_per_s, .. } => Some(f64::from(self.publishers) * 1e9 / rate_per_s),
             Load::Saturating { .. } | Load::Flood | Load::Idle => None,
         }
-    }
-}
-
-fn serialize_qos<S: serde::Serializer>(qos: &QoS, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u8(*qos as u8)
-}
-
-pub(crate) fn serialize_seconds<S: serde::Serializer>(
-    time: &Duration,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(time.as_secs_f64())
-}
-
-pub(crate) fn serialize_optional_seconds<S: serde::Serializer>(
-    time: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    time.map(|time| time.as_secs_f64()).serialize(serializer)
-}
-
-pub(crate) fn serialize_version<S: serde::Serializer>(
-    version: &ProtocolVersion,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(version_name(*version))
-}
-
-/// The version's number in the specifications' titles.
-pub fn version_name(version: ProtocolVersion) -> &'static str {
-    match version {
-        ProtocolVersion::V3_1 => "3.1",
-        ProtocolVersion::V3_1_1 => "3.1.1",
-        ProtocolVersion::V5 => "5.0",
     }
 }
 

@@ -1,17 +1,21 @@
 //! The options of subscriptions that MQTT 5.0 has besides the QoS.
 
 use mqtt::packet::{QoS, RetainHandling, SubscriptionOptions};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What a user wants of subscriptions besides their QoS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscriptionWishes {
     /// No Local.
     pub no_local: bool,
     /// Retain As Published.
     pub retain_as_published: bool,
     /// Retain Handling; `None` if it was not given.
-    #[serde(serialize_with = "serialize_retain_handling")]
+    #[serde(
+        default,
+        serialize_with = "serialize_retain_handling",
+        deserialize_with = "deserialize_retain_handling"
+    )]
     pub retain_handling: Option<RetainHandling>,
 }
 
@@ -52,6 +56,14 @@ fn serialize_retain_handling<S: Serializer>(
     let mut handlings = HANDLINGS.iter();
     let word = handlings.find(|(_, known)| Some(*known) == *handling);
     word.map(|(word, _)| *word).serialize(serializer)
+}
+
+fn deserialize_retain_handling<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<RetainHandling>, D::Error> {
+    let word = Option::<String>::deserialize(deserializer)?;
+    let handling = word.map(|word| retain_handling(&word)).transpose();
+    handling.map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]

@@ -14,11 +14,12 @@ use std::ffi::OsString;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::generator::run;
+use crate::outcome::Outcome;
+use crate::outcome::header::{Header, OutcomeKind};
 use crate::outcome::observer::Silent;
-use crate::outcome::{Outcome, SCHEMA};
 use crate::scenario::Scenario;
 use crate::system::cpus::Cpus;
 use crate::system::error::{EXIT_GENERATOR, EXIT_OK, Failure};
@@ -37,20 +38,18 @@ pub struct Selftest {
 }
 
 /// What was found out.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SelftestOutcome {
-    /// [`SCHEMA`].
-    pub schema: u32,
-    /// What kind of outcome this is.
-    pub kind: &'static str,
-    /// Version of the generator.
-    pub loadgen_version: &'static str,
+    /// Its form, its kind and what wrote it.
+    #[serde(flatten)]
+    pub header: Header,
     /// Whether the schedule is kept.
     pub pacer: Pacer,
     /// Each message in a write of its own.
     pub single: Ceiling,
-    /// The same by `send(2)` and nothing else: what of it is the kernel's.
-    pub bare: Ceiling,
+    /// The same by `send(2)` and nothing else, which is the kernel's part of it; first versions did not measure it.
+    #[serde(default)]
+    pub bare: Option<Ceiling>,
     /// As many messages in a write as fit.
     pub batched: Ceiling,
     /// Messages received; the cost of sending them is taken off.
@@ -64,7 +63,7 @@ pub struct SelftestOutcome {
 }
 
 /// How the schedule was kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pacer {
     /// Messages per second asked for.
     pub asked_per_s: f64,
@@ -81,7 +80,7 @@ pub struct Pacer {
 }
 
 /// How much, and what it costs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ceiling {
     /// Messages per second.
     pub per_s: f64,
@@ -122,12 +121,10 @@ pub fn run(selftest: &Selftest, interrupted: &AtomicBool) -> Result<SelftestOutc
     let received = received(&go("--pubs 100 --subs 100 --rate max --window 1000")?, &batched);
     let (findings, exit_code) = judge(&pacer, &[&single, &batched, &received], &bare);
     Ok(SelftestOutcome {
-        schema: SCHEMA,
-        kind: "selftest",
-        loadgen_version: env!("CARGO_PKG_VERSION"),
+        header: Header::new(OutcomeKind::Selftest),
         pacer,
         single,
-        bare,
+        bare: Some(bare),
         batched,
         received,
         findings,
@@ -259,12 +256,13 @@ pub fn text(outcome: &SelftestOutcome) -> String {
         us(lag_max_ns)
     );
     let rows = [
-        ("publish alone", &outcome.single),
-        ("of it the bare send", &outcome.bare),
-        ("publish batched", &outcome.batched),
-        ("delivery", &outcome.received),
+        ("publish alone", Some(&outcome.single)),
+        ("of it the bare send", outcome.bare.as_ref()),
+        ("publish batched", Some(&outcome.batched)),
+        ("delivery", Some(&outcome.received)),
     ];
     for (name, ceiling) in rows {
+        let Some(ceiling) = ceiling else { continue };
         let per_s = crate::measure::numbers::digits(ceiling.per_s);
         text.push_str(&format!(
             "{name:>24} {:.0} ns CPU each, {per_s} per second\n",

@@ -112,6 +112,13 @@ impl serde::Serialize for Cpus {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Cpus {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Cpus, D::Error> {
+        let list = String::deserialize(deserializer)?;
+        list.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Where a run took place.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// CPU model.
     pub cpu: Option<String>,

@@ -1,170 +1,194 @@
 //! The page of one run.
+//!
+//! Invariant: the verdict stands above the figures, and each figure has its unit in its row or head.
 
 use std::io;
 
-use serde_json::Value;
-
-use super::{facts, memory, over_time, plot, quantiles};
-use crate::compare::summary::number;
+use super::{MIB, facts, memory, over_time, plot, quantiles};
 use crate::html::plots::{Axis, Line, Scale, lines};
 use crate::html::{Page, Plot, Table};
+use crate::measure::latency::Summary;
 use crate::measure::numbers::digits;
+use crate::outcome::Outcome;
+use crate::outcome::report::security;
+use crate::outcome::series::IntervalReport;
+use crate::outcome::validity::Gravity;
+use crate::scenario::Load;
+use crate::scenario::json::version_name;
 
-pub(super) fn page(outcome: &Value) -> io::Result<Page> {
+pub(super) fn page(run: &Outcome) -> io::Result<Page> {
     let mut plots = Vec::new();
-    plots.extend(percentiles(outcome)?);
-    plots.extend(latency_over_time(outcome)?);
-    plots.extend(rates_over_time(outcome)?);
-    plots.extend(connections(outcome)?);
+    plots.extend(percentiles(run)?);
+    plots.extend(latency_over_time(run)?);
+    plots.extend(rates_over_time(run)?);
+    plots.extend(connections(run)?);
+    let origin = run.scenario.origin.as_ref();
     Ok(Page {
-        title: title(outcome),
-        lead: lead(outcome),
-        notices: verdict(outcome),
-        tables: vec![latencies(outcome), books(outcome)],
+        title: origin.map_or_else(|| "One load".to_owned(), |origin| origin.name.clone()),
+        lead: lead(run),
+        notices: verdict(run),
+        tables: vec![latencies(run), ledger(run)],
         plots,
-        facts: facts(outcome.get("machine")),
+        facts: facts(&run.machine),
         ..Page::default()
     })
 }
 
-fn title(outcome: &Value) -> String {
-    let name = outcome.pointer("/scenario/origin/name").and_then(Value::as_str);
-    name.map_or_else(|| "One load".to_owned(), str::to_owned)
-}
-
-fn lead(outcome: &Value) -> String {
-    let count = |pointer: &str| number(outcome, pointer).map_or("?".to_owned(), digits);
-    let text = |pointer: &str, none: &str| {
-        outcome
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or(none)
-            .to_owned()
+fn lead(run: &Outcome) -> String {
+    let scenario = &run.scenario;
+    let pace = match scenario.load {
+        Load::Paced { rate_per_s, .. } => format!("{} messages per second offered", digits(rate_per_s)),
+        Load::Saturating { window } => format!("as fast as possible with a window of {window}"),
+        Load::Flood => "a flood, as fast as the sockets take it".to_owned(),
+        Load::Idle => "no messages".to_owned(),
     };
-    let unpaced = outcome.pointer("/scenario/load").and_then(Value::as_str);
-    let pace = match (number(outcome, "/rates/offered_per_s"), unpaced) {
-        (Some(rate), _) => format!("{} messages a second offered", digits(rate)),
-        (None, Some("flood")) => "a flood, as fast as the sockets take it".to_owned(),
-        (None, Some("idle")) => "no messages".to_owned(),
-        (None, _) => "as fast as possible in closed loop".to_owned(),
-    };
-    let name = outcome
-        .pointer("/scenario/origin")
-        .filter(|origin| !origin.is_null())
-        .map_or(String::new(), |origin| {
-            let scale = origin.get("scale").and_then(Value::as_f64).unwrap_or(1.0);
-            let published = origin.get("published_duration_s").and_then(Value::as_f64);
-            let length = published.map_or(String::new(), |seconds| {
-                format!(", published with {} s", digits(seconds))
-            });
-            format!("Scale {scale}{length}. ")
+    let origin = scenario.origin.as_ref().map_or(String::new(), |origin| {
+        let published = origin.published_duration_s;
+        let length = published.map_or(String::new(), |seconds| {
+            format!(", published with {} s", digits(seconds))
         });
+        format!("Scale {}{length}. ", origin.scale)
+    });
     format!(
-        "{name}{} publishers, {} subscribers, QoS {}, payloads of {} B, {pace}; {} s measured after {} s of warm-up; MQTT {}, {}; {}.",
-        count("/scenario/publishers"),
-        count("/scenario/subscribers"),
-        count("/scenario/qos"),
-        count("/scenario/payload_bytes"),
-        count("/scenario/duration_s"),
-        count("/scenario/warmup_s"),
-        text("/scenario/version", "?"),
-        text("/broker/tls", "no TLS"),
-        text("/broker/name", "?"),
+        "{origin}{} publishers, {} subscribers, QoS {}, payloads of {} B, {pace}; {} s measured after {} s of warm-up; \
+         MQTT {}, {}; {}.",
+        digits(f64::from(scenario.publishers)),
+        digits(f64::from(scenario.subscribers)),
+        scenario.qos as u8,
+        digits(scenario.payload_bytes as f64),
+        digits(scenario.duration.as_secs_f64()),
+        digits(scenario.warmup.as_secs_f64()),
+        version_name(scenario.version),
+        security(run.broker.web_socket, run.broker.tls.as_deref()),
+        run.broker.name,
     )
 }
 
-fn verdict(outcome: &Value) -> Vec<String> {
-    let valid = outcome.pointer("/verdict/valid").and_then(Value::as_bool) == Some(true);
-    let head = if valid {
+fn verdict(run: &Outcome) -> Vec<String> {
+    let head = if run.verdict.valid {
         "The run is valid."
     } else {
         "The run is INVALID: the generator limited it."
     };
-    let findings = outcome.pointer("/verdict/findings").and_then(Value::as_array);
-    let said = findings.into_iter().flatten().filter_map(|finding| {
-        let (gravity, text) = (finding.get("gravity")?.as_str()?, finding.get("text")?.as_str()?);
-        Some(format!("{gravity}: {text}"))
+    let findings = run.verdict.findings.iter().map(|finding| {
+        let gravity = match finding.gravity {
+            Gravity::Fault => "fault",
+            Gravity::Warning => "warning",
+            Gravity::Note => "note",
+        };
+        format!("{gravity}: {}", finding.text)
     });
-    std::iter::once(head.to_owned()).chain(said).collect()
+    std::iter::once(head.to_owned()).chain(findings).collect()
 }
 
-fn latencies(outcome: &Value) -> Table {
+fn latencies(run: &Outcome) -> Table {
+    let connect = &run.connect;
     let rows = [
-        ("intended to receive", "latency"),
-        ("the others, while all read", "slow/reading"),
-        ("the others, while the slow ones did not", "slow/stalled"),
-        ("write to receive (service time)", "service"),
-        ("write to acknowledged", "acknowledged"),
-        ("schedule lag", "lag"),
-        ("TCP connect", "connect/tcp"),
-        ("TLS handshake", "connect/tls"),
-        ("WebSocket upgrade", "connect/web_socket"),
-        ("CONNECT to CONNACK", "connect/connack"),
+        ("intended to receive", run.latency),
+        (
+            "other subscribers, all reading",
+            run.slow.and_then(|slow| slow.reading),
+        ),
+        (
+            "other subscribers, slow ones stalled",
+            run.slow.and_then(|slow| slow.stalled),
+        ),
+        ("write to receive (service time)", run.service),
+        ("write to acknowledged", run.acknowledged),
+        ("schedule lag", run.lag),
+        ("TCP connect", connect.tcp),
+        ("TLS handshake", connect.tls),
+        ("WebSocket upgrade", connect.web_socket),
+        ("CONNECT to CONNACK", connect.connack),
     ];
-    let figures = ["p50_ns", "p90_ns", "p99_ns", "p99_9_ns", "max_ns", "mean_ns"];
-    let rows = rows.into_iter().filter_map(|(name, place)| {
-        let summary = outcome
-            .pointer(&format!("/{place}"))
-            .filter(|summary| !summary.is_null())?;
-        let cells = figures.map(|figure| {
-            let ns = summary.get(figure).and_then(Value::as_f64);
-            ns.map_or(String::new(), |ns| digits(ns / 1e3))
-        });
-        Some(std::iter::once(name.to_owned()).chain(cells).collect())
-    });
+    let cells = |name: &str, summary: Summary| {
+        let percentiles = [
+            summary.p50_ns as f64,
+            summary.p90_ns as f64,
+            summary.p99_ns as f64,
+            summary.p99_9_ns as f64,
+            summary.max_ns as f64,
+            summary.mean_ns,
+        ];
+        let figures = percentiles.map(|ns| digits(ns / 1e3));
+        std::iter::once(name.to_owned()).chain(figures).collect()
+    };
+    let heads = ["", "p50", "p90", "p99", "p99.9", "max", "mean"];
+    let known = rows
+        .into_iter()
+        .filter_map(|(name, summary)| Some(cells(name, summary?)));
     Table {
         title: "Latencies, µs".to_owned(),
-        heads: ["", "p50", "p90", "p99", "p99.9", "max", "mean"]
-            .map(str::to_owned)
-            .to_vec(),
-        rows: rows.collect(),
+        heads: heads.map(str::to_owned).to_vec(),
+        rows: known.collect(),
     }
 }
 
-fn books(outcome: &Value) -> Table {
-    let rows = [
-        ("messages sent", "/ledger/sent", 1.0),
-        ("unsent", "/ledger/unsent", 1.0),
-        ("deliveries expected", "/ledger/expected", 1.0),
-        ("received", "/ledger/received", 1.0),
-        ("lost", "/ledger/lost", 1.0),
-        ("twice", "/ledger/duplicate", 1.0),
-        ("out of order", "/ledger/reordered", 1.0),
-        ("lost to slow subscribers", "/slow/ledger/lost", 1.0),
-        ("slow subscribers disconnected", "/slow/disconnected", 1.0),
-        ("sent per second", "/rates/sent_per_s", 1.0),
-        ("delivered per second", "/rates/delivered_per_s", 1.0),
-        ("outstanding at the end of the load", "/drain/backlog", 1.0),
-        ("the last of them after it, s", "/drain/wall_ns", 1e-9),
+fn ledger(run: &Outcome) -> Table {
+    let count = |count: u64| Some(count as f64);
+    let totals = &run.ledger.totals;
+    let counts = [
+        ("messages sent", count(run.ledger.sent)),
+        ("messages of the schedule not sent", count(run.ledger.unsent)),
+        ("deliveries expected", count(totals.expected)),
+        ("deliveries received", count(totals.received)),
+        ("deliveries lost", count(totals.lost)),
+        ("deliveries duplicate", count(totals.duplicate)),
+        ("deliveries out of order", count(totals.reordered)),
         (
-            "broker CPU for each delivery, µs",
-            "/broker/usage/cpu_ns_per_delivery",
-            1e-3,
+            "deliveries to slow subscribers lost",
+            run.slow.and_then(|slow| count(slow.ledger.lost)),
         ),
         (
-            "broker RSS connected, MiB",
-            "/broker/usage/rss_bytes_connected",
-            MIB,
+            "slow subscribers disconnected",
+            run.slow.and_then(|slow| count(slow.disconnected)),
         ),
-        ("broker RSS at most, MiB", "/broker/usage/rss_bytes_peak", MIB),
-        ("broker RSS drained, MiB", "/broker/usage/rss_bytes_drained", MIB),
+        ("deliveries outstanding at the end", count(run.drain.backlog)),
         (
-            "generator CPU for each message sent or received, µs",
-            "/generator/cpu_ns_per_message",
-            1e-3,
+            "last delivery after the end, s",
+            Some(run.drain.wall_ns as f64 / 1e9),
         ),
     ];
-    let rows = rows.into_iter().filter_map(|(name, pointer, factor)| {
-        Some(vec![name.to_owned(), digits(number(outcome, pointer)? * factor)])
-    });
+    let rows = counts
+        .into_iter()
+        .chain(costs(run))
+        .filter_map(|(name, value)| Some(vec![name.to_owned(), digits(value?)]));
     Table {
-        title: "Books and costs".to_owned(),
+        title: "Ledger and costs".to_owned(),
         heads: vec![String::new(), String::new()],
         rows: rows.collect(),
     }
 }
 
-const MIB: f64 = 1.0 / (1024.0 * 1024.0);
+fn costs(run: &Outcome) -> [(&'static str, Option<f64>); 7] {
+    let usage = run.broker.usage;
+    let mib = |bytes: Option<u64>| bytes.map(|bytes| bytes as f64 / MIB);
+    let us = |ns: Option<f64>| ns.map(|ns| ns / 1e3);
+    [
+        ("messages sent per second", Some(run.rates.sent_per_s)),
+        ("messages delivered per second", Some(run.rates.delivered_per_s)),
+        (
+            "broker CPU per delivery, µs",
+            us(usage.and_then(|usage| usage.cpu_ns_per_delivery)),
+        ),
+        (
+            "broker RSS with all connected, MiB",
+            mib(usage.and_then(|usage| usage.rss_bytes_connected)),
+        ),
+        (
+            "broker peak RSS, MiB",
+            mib(usage.and_then(|usage| usage.rss_bytes_peak)),
+        ),
+        (
+            "broker RSS after the drain, MiB",
+            mib(usage.and_then(|usage| usage.rss_bytes_drained)),
+        ),
+        (
+            "generator CPU per message sent or received, µs",
+            us(run.generator.cpu_ns_per_message),
+        ),
+    ]
+}
 
 fn line(colour: usize, points: Vec<(f64, f64)>) -> Line {
     Line {
@@ -188,24 +212,30 @@ const LATENCY: Axis<'_> = Axis {
     scale: Scale::Decades,
 };
 
-fn percentiles(outcome: &Value) -> io::Result<Option<Plot>> {
+fn percentiles(run: &Outcome) -> io::Result<Option<Plot>> {
     let x = Axis {
         title: "percentile",
         scale: Scale::Percentiles,
     };
-    let svg = lines(x, LATENCY, &[line(0, quantiles(outcome))])?;
+    let svg = lines(x, LATENCY, &[line(0, quantiles(run))])?;
     let caption = "From the intended send time to receipt.";
     Ok(plot("Latency by percentile", caption, Vec::new(), svg))
 }
 
-fn latency_over_time(outcome: &Value) -> io::Result<Option<Plot>> {
-    let drawn: Vec<Line> = ["p50_ns", "p99_ns", "lag_p99_ns"]
+fn latency_over_time(run: &Outcome) -> io::Result<Option<Plot>> {
+    let figures: [fn(&IntervalReport) -> u64; 3] = [
+        |interval| interval.p50_ns,
+        |interval| interval.p99_ns,
+        |interval| interval.lag_p99_ns,
+    ];
+    let drawn: Vec<Line> = figures
         .into_iter()
         .enumerate()
-        .map(|(colour, figure)| line(colour, over_time(outcome, figure, 1e-3)))
+        .map(|(colour, ns)| line(colour, over_time(run, |interval| ns(interval) as f64 / 1e3)))
         .collect();
     let svg = lines(TIME, LATENCY, &drawn)?;
-    let caption = "In short intervals, by the time of receipt. The lag is the generator's own and of waiting for the broker.";
+    let caption =
+        "In short intervals, by the time of receipt. The schedule lag includes waiting for the broker.";
     Ok(plot(
         "Latency and lag over time",
         caption,
@@ -214,17 +244,15 @@ fn latency_over_time(outcome: &Value) -> io::Result<Option<Plot>> {
     ))
 }
 
-fn rates_over_time(outcome: &Value) -> io::Result<Option<Plot>> {
-    let sent = over_time(outcome, "sent", 1.0);
-    let length_s = match sent.as_slice() {
-        [(first, _), (second, _), ..] => second - first,
+fn rates_over_time(run: &Outcome) -> io::Result<Option<Plot>> {
+    let length_s = match run.series.as_slice() {
+        [first, second, ..] => second.from_s - first.from_s,
         _ => 1.0,
     };
-    let per_s = |figure: &str| over_time(outcome, figure, 1.0 / length_s);
     let drawn = [
-        line(0, per_s("sent")),
-        line(1, per_s("received")),
-        line(2, over_time(outcome, "backlog", 1.0)),
+        line(0, over_time(run, |interval| interval.sent as f64 / length_s)),
+        line(1, over_time(run, |interval| interval.received as f64 / length_s)),
+        line(2, over_time(run, |interval| interval.backlog as f64)),
     ];
     let y = Axis {
         title: "messages per second",
@@ -240,8 +268,8 @@ fn rates_over_time(outcome: &Value) -> io::Result<Option<Plot>> {
     ))
 }
 
-fn connections(outcome: &Value) -> io::Result<Option<Plot>> {
-    let points = memory(outcome);
+fn connections(run: &Outcome) -> io::Result<Option<Plot>> {
+    let points = memory(run);
     if points.len() < 2 {
         return Ok(None);
     }

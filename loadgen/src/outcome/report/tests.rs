@@ -3,25 +3,9 @@
 use super::*;
 use crate::measure::latency::Latency;
 use crate::measure::ledger::Totals;
+use crate::outcome::testing;
 use crate::outcome::validity::{Finding, Verdict};
-use crate::outcome::{
-    BrokerReport, ConnectReport, DrainReport, GeneratorReport, LedgerReport, Rates, SCHEMA, SlowReport,
-};
-
-fn usage() -> BrokerUse {
-    BrokerUse {
-        cpu_ns: 500_000_000,
-        wall_ns: 1_000_000_000,
-        deliveries: 100_000,
-        cpu_ns_per_delivery: Some(5_000.0),
-        rss_bytes_before: Some(1 << 20),
-        rss_bytes_connected: Some((1 << 20) + 5 * 2_048),
-        rss_bytes_loaded: None,
-        rss_bytes_peak: Some(3 << 20),
-        rss_bytes_drained: None,
-        connect_cpu_ns: Some(50_000),
-    }
-}
+use crate::outcome::{BrokerReport, ConnectReport, DrainReport, LedgerReport, Rates, SlowReport};
 
 fn slow(others: Option<Summary>) -> SlowReport {
     SlowReport {
@@ -38,25 +22,23 @@ fn slow(others: Option<Summary>) -> SlowReport {
 }
 
 fn outcome() -> Outcome {
-    let words = [
-        "loadgen", "--pubs", "2", "--subs", "3", "-q", "1", "--rate", "1500",
-    ]
-    .map(std::ffi::OsString::from);
     let mut latency = Latency::new();
     latency.record(1_500_000);
-    let finding = Finding {
-        gravity: Gravity::Fault,
-        text: "seven were lost".to_owned(),
-    };
     Outcome {
-        schema: SCHEMA,
-        loadgen_version: "0",
-        started_unix_s: 0,
-        scenario: crate::options::parse(words).unwrap().scenario,
         broker: BrokerReport {
             address: "127.0.0.1:1883".to_owned(),
             name: "a broker".to_owned(),
-            usage: Some(usage()),
+            usage: Some(BrokerUse {
+                cpu_ns: 500_000_000,
+                wall_ns: 1_000_000_000,
+                deliveries: 100_000,
+                cpu_ns_per_delivery: Some(5_000.0),
+                rss_bytes_before: Some(1 << 20),
+                rss_bytes_connected: Some((1 << 20) + 5 * 2_048),
+                rss_bytes_peak: Some(3 << 20),
+                connect_cpu_ns: Some(50_000),
+                ..testing::usage()
+            }),
             ..BrokerReport::default()
         },
         connect: ConnectReport {
@@ -64,12 +46,7 @@ fn outcome() -> Outcome {
             wall_ns: 250_000_000,
             ..ConnectReport::default()
         },
-        churn: None,
         latency: latency.summary(),
-        service: None,
-        acknowledged: None,
-        lag: None,
-        lag_own: None,
         ledger: LedgerReport {
             sent: 15_000,
             sent_measured: 10_000,
@@ -87,19 +64,15 @@ fn outcome() -> Outcome {
             cut_off: false,
         },
         slow: Some(slow(latency.summary())),
-        windows: Vec::new(),
-        series: Vec::new(),
-        quantiles: Vec::new(),
-        histograms: crate::outcome::Histograms::default(),
-        steadiness: None,
-        generator: GeneratorReport::default(),
-        machine: crate::system::machine::Machine::default(),
         verdict: Verdict {
             exit_code: 1,
-            valid: true,
-            limited_by: LimitedBy::Nothing,
-            findings: vec![finding],
+            findings: vec![Finding {
+                gravity: Gravity::Fault,
+                text: "seven were lost".to_owned(),
+            }],
+            ..testing::valid()
         },
+        ..testing::outcome("--pubs 2 --subs 3 -q 1 --rate 1500")
     }
 }
 

@@ -2,27 +2,30 @@
 
 use std::fmt::Write as _;
 
+use super::comparison::{ComparisonSummary, FigureSummary};
 use super::statistics::Estimate;
-use super::summary::{FigureSummary, Summary};
 use crate::measure::numbers::digits;
 
 /// The head of the table and its lines: a cell for each column.
-pub(crate) fn cells(summary: &Summary) -> Vec<[String; 7]> {
+pub(crate) fn cells(summary: &ComparisonSummary) -> Vec<[String; 7]> {
     let mut lines = Vec::new();
     for row in &summary.rows {
         for figure in &row.figures {
-            let ours = figure.values.get(super::plan::MIDGE);
+            let ours = figure.values.get(super::comparison::MIDGE);
             let others = figure
                 .values
                 .iter()
-                .filter(|(contender, _)| *contender != super::plan::MIDGE);
-            for (contender, theirs) in others {
-                lines.push(line(&row.scenario, figure, contender, ours, theirs));
+                .filter(|(broker, _)| *broker != super::comparison::MIDGE);
+            for (broker, theirs) in others {
+                lines.push(line(&row.scenario, figure, broker, ours, theirs));
             }
         }
     }
     lines
 }
+
+/// The title above the findings of the runs.
+pub(crate) const FINDINGS: &str = "What the runs reported about themselves";
 
 /// The heads of the columns.
 pub(crate) const HEADS: [&str; 7] = [
@@ -38,25 +41,25 @@ pub(crate) const HEADS: [&str; 7] = [
 fn line(
     scenario: &str,
     figure: &FigureSummary,
-    contender: &str,
+    broker: &str,
     ours: Option<&Estimate>,
     theirs: &Estimate,
 ) -> [String; 7] {
-    let comparison = figure.comparisons.get(contender);
+    let comparison = figure.comparisons.get(broker);
     let ratio = comparison.map_or(String::new(), |comparison| shown(&comparison.ratio));
     [
         scenario.to_owned(),
         format!("{}, {}", figure.figure, figure.unit),
         ours.map_or("-".to_owned(), shown),
-        contender.to_owned(),
+        broker.to_owned(),
         shown(theirs),
         ratio,
-        figure.verdict(contender).to_owned(),
+        figure.verdict(broker).to_owned(),
     ]
 }
 
 /// The table for a terminal.
-pub fn terminal(summary: &Summary) -> String {
+pub fn terminal(summary: &ComparisonSummary) -> String {
     let lines = cells(summary);
     let heads = HEADS.map(str::to_owned);
     let mut widths = [0; 7];
@@ -77,14 +80,9 @@ pub fn terminal(summary: &Summary) -> String {
     text
 }
 
-/// The first line of the table in Markdown.
-pub(super) fn markdown_head() -> String {
-    format!("| {} |\n", HEADS.join(" | "))
-}
-
 /// The table in Markdown.
-pub fn markdown(summary: &Summary) -> String {
-    let mut text = format!("{}|{}\n", markdown_head(), "---|".repeat(HEADS.len()));
+pub fn markdown(summary: &ComparisonSummary) -> String {
+    let mut text = format!("| {} |\n|{}\n", HEADS.join(" | "), "---|".repeat(HEADS.len()));
     for line in cells(summary) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "| {} |", line.join(" | "));
@@ -96,7 +94,7 @@ pub fn markdown(summary: &Summary) -> String {
 ///
 /// # Errors
 /// What the writer gives.
-pub fn csv(summary: &Summary) -> Result<Vec<u8>, csv::Error> {
+pub fn csv(summary: &ComparisonSummary) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record([
         "scenario",
@@ -114,11 +112,8 @@ pub fn csv(summary: &Summary) -> Result<Vec<u8>, csv::Error> {
     ])?;
     for row in &summary.rows {
         for figure in &row.figures {
-            for (contender, estimate) in &figure.values {
-                let comparison = figure
-                    .comparisons
-                    .get(contender)
-                    .map(|comparison| comparison.ratio);
+            for (broker, estimate) in &figure.values {
+                let comparison = figure.comparisons.get(broker).map(|comparison| comparison.ratio);
                 let ratio = |part: fn(&Estimate) -> f64| {
                     comparison
                         .as_ref()
@@ -126,17 +121,17 @@ pub fn csv(summary: &Summary) -> Result<Vec<u8>, csv::Error> {
                 };
                 writer.write_record([
                     row.scenario.clone(),
-                    figure.figure.to_owned(),
-                    figure.unit.to_owned(),
-                    contender.clone(),
+                    figure.figure.clone(),
+                    figure.unit.clone(),
+                    broker.clone(),
                     estimate.median.to_string(),
                     estimate.low.to_string(),
                     estimate.high.to_string(),
-                    figure.rounds.get(contender).map_or(0, Vec::len).to_string(),
+                    figure.rounds.get(broker).map_or(0, Vec::len).to_string(),
                     ratio(|ratio| ratio.median),
                     ratio(|ratio| ratio.low),
                     ratio(|ratio| ratio.high),
-                    figure.verdict(contender).to_owned(),
+                    figure.verdict(broker).to_owned(),
                 ])?;
             }
         }
@@ -158,20 +153,21 @@ pub fn shown(estimate: &Estimate) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::summary::{Rounds, sum_up, tests::outcome};
+    use crate::summary::comparison::{sum_up, tests::paced};
+    use crate::summary::rounds::Rounds;
     use std::collections::BTreeMap;
 
-    fn summary() -> Summary {
+    fn summary() -> ComparisonSummary {
         let rounds = |cpu_ns: f64| {
             (0..3)
-                .map(|round| outcome(cpu_ns + f64::from(round), 5_000, true))
+                .map(|round| paced(cpu_ns + f64::from(round), 5_000, true))
                 .collect()
         };
-        let contenders = BTreeMap::from([
+        let brokers = BTreeMap::from([
             ("midge".to_owned(), rounds(1_000.0)),
             ("mosquitto".to_owned(), rounds(9_000.0)),
         ]);
-        sum_up(&Rounds::from([("pairs".to_owned(), contenders)]), &[])
+        sum_up(&Rounds::from([("pairs".to_owned(), brokers)]), &[])
     }
 
     #[test]

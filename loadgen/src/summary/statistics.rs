@@ -4,10 +4,10 @@
 //! disturbed both brokers of a round does not widen it; "better" is said only where the interval of the difference does
 //! not hold 0.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A median and the interval that holds it in 95 of 100 samples.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The median.
     pub median: f64,
@@ -18,7 +18,7 @@ pub struct Estimate {
 }
 
 /// What two series of rounds say of each other.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// Ours divided by theirs.
     pub ratio: Estimate,
@@ -29,7 +29,7 @@ pub struct Comparison {
 }
 
 /// For whom a difference speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sign {
     /// Ours is lower.

@@ -1,0 +1,29 @@
+//! An outcome for the tests of what reads it.
+//!
+//! Invariants: none.
+
+use std::ffi::OsString;
+
+use super::*;
+
+/// A valid outcome of the connections that these options describe; nothing was measured.
+pub(crate) fn outcome(options: &str) -> StormOutcome {
+    let words = format!("conn {options}");
+    let words = words.split_whitespace().map(OsString::from);
+    StormOutcome {
+        header: Header::new(OutcomeKind::Connections),
+        started_unix_s: 0,
+        scenario: super::super::args::parse(words).unwrap().storm,
+        broker: StormBroker::default(),
+        rates: StormRates::default(),
+        tcp: None,
+        tls: None,
+        web_socket: None,
+        connack: None,
+        whole: None,
+        lag: None,
+        generator: Vec::new(),
+        machine: Machine::default(),
+        verdict: crate::outcome::testing::valid(),
+    }
+}

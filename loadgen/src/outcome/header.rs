@@ -1,0 +1,51 @@
+//! What every file of an outcome begins with: which form it has, what it holds and what wrote it.
+//!
+//! Invariants: [`SCHEMA`] changes whenever a field of any outcome changes its meaning or goes away; a field that is
+//! added has a default, so that older files are read. `tests/results.rs` reads every file under `results/`.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the outcomes' form in files.
+pub const SCHEMA: u32 = 1;
+
+/// The first fields of every outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`SCHEMA`] of the generator that wrote it.
+    pub schema: u32,
+    /// What was measured; absent in runs of the first versions.
+    #[serde(default)]
+    pub kind: OutcomeKind,
+    /// Version of the generator that wrote it.
+    pub loadgen_version: String,
+}
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutcomeKind {
+    /// A load of messages.
+    #[default]
+    Run,
+    /// Connections made and closed again.
+    Connections,
+    /// Retained messages stored and delivered.
+    Retained,
+    /// The highest rate within an objective.
+    Search,
+    /// One rate after the other.
+    Sweep,
+    /// The generator against its own sink.
+    Selftest,
+}
+
+impl Header {
+    /// The header of an outcome that this program writes.
+    pub fn new(kind: OutcomeKind) -> Header {
+        Header {
+            schema: SCHEMA,
+            kind,
+            loadgen_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}

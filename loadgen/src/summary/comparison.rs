@@ -1,0 +1,194 @@
+//! The rounds of a comparison summed up: for each scenario and figure the medians, their intervals, and Midge against
+//! each other broker.
+//!
+//! Invariants: everything comes from the files under `raw/`, so a summary can be made again from a folder alone;
+//! latencies of a run that the generator limited do not count, its costs do. Nobody is worse by a figure of "as fast as
+//! possible" that was the generator's limit and not the broker's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::figures::{FIGURES, Figure};
+use super::findings::findings;
+use super::rounds::Rounds;
+use super::statistics::{Comparison, Estimate, Sign, compare, estimate};
+use crate::measure::thread_use::ThreadUse;
+use crate::summary::record::Record;
+
+/// The name of our own broker: what the others are compared with.
+pub const MIDGE: &str = "midge";
+
+/// A whole comparison.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ComparisonSummary {
+    /// One for each scenario.
+    pub rows: Vec<RowSummary>,
+}
+
+/// One scenario.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RowSummary {
+    /// Its name.
+    pub scenario: String,
+    /// Its figures, in the order of the tables.
+    pub figures: Vec<FigureSummary>,
+    /// By broker, what its runs reported about themselves, with the number of runs that did.
+    pub findings: BTreeMap<String, BTreeMap<String, usize>>,
+    /// Messages lost, duplicate and out of order, by broker.
+    pub wrong: BTreeMap<String, u64>,
+}
+
+/// One figure of a scenario.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FigureSummary {
+    /// Its name.
+    pub figure: String,
+    /// Its unit.
+    pub unit: String,
+    /// Whether lower is better; `None` where neither is.
+    pub lower_is_better: Option<bool>,
+    /// The rounds of each broker.
+    pub rounds: BTreeMap<String, Vec<f64>>,
+    /// The median of each broker.
+    pub values: BTreeMap<String, Estimate>,
+    /// Midge against each other broker.
+    pub comparisons: BTreeMap<String, Comparison>,
+    /// Of a speed: the brokers with which the generator had no CPU time left, so that they may be faster than this.
+    pub at_generator_limit: BTreeSet<String>,
+}
+
+impl FigureSummary {
+    /// Whether Midge is better or worse than this broker, in a word.
+    pub fn verdict(&self, broker: &str) -> &'static str {
+        let Some(comparison) = self.comparisons.get(broker) else {
+            return "";
+        };
+        let limited = |who: &str| self.at_generator_limit.contains(who);
+        match (comparison.sign, self.lower_is_better) {
+            (_, None) => "",
+            (Sign::Lower, Some(true)) | (Sign::Higher, Some(false)) if limited(broker) => GENERATOR_LIMITED,
+            (Sign::Lower, Some(false)) | (Sign::Higher, Some(true)) if limited(MIDGE) => GENERATOR_LIMITED,
+            (Sign::Lower, Some(true)) | (Sign::Higher, Some(false)) => "better",
+            (Sign::Lower, Some(false)) | (Sign::Higher, Some(true)) => "worse",
+            (Sign::None, _) => "no difference",
+            (Sign::Unknown, _) => "too few rounds",
+        }
+    }
+}
+
+/// The scenarios in the order of a folder's summary, whichever version wrote it; none where there is no summary.
+///
+/// # Errors
+/// What reading gives; `InvalidData` where the summary is none.
+pub fn order(folder: &Path) -> io::Result<Vec<String>> {
+    let text = match fs::read_to_string(folder.join("summary.json")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        text => text?,
+    };
+    let named: NamedRows = serde_json::from_str(&text)?;
+    Ok(named.rows.into_iter().map(|row| row.scenario).collect())
+}
+
+/// What every version of a summary has.
+#[derive(Deserialize)]
+struct NamedRows {
+    rows: Vec<NamedRow>,
+}
+
+#[derive(Deserialize)]
+struct NamedRow {
+    scenario: String,
+}
+
+/// Sums the rounds up; the scenarios that `order` names stand first, in its order.
+pub fn sum_up(rounds: &Rounds, order: &[String]) -> ComparisonSummary {
+    let place = |scenario: &String| {
+        order
+            .iter()
+            .position(|name| name == scenario)
+            .unwrap_or(usize::MAX)
+    };
+    let mut names: Vec<&String> = rounds.keys().collect();
+    names.sort_by_key(|scenario| place(scenario));
+    let rows = names.into_iter().filter_map(|scenario| {
+        let brokers = rounds.get(scenario)?;
+        Some(RowSummary {
+            scenario: scenario.clone(),
+            figures: FIGURES
+                .iter()
+                .filter_map(|figure| figure_summary(figure, brokers))
+                .collect(),
+            findings: brokers
+                .iter()
+                .map(|(broker, records)| (broker.clone(), findings(records)))
+                .collect(),
+            wrong: brokers
+                .iter()
+                .map(|(broker, records)| (broker.clone(), records.iter().map(wrong).sum()))
+                .collect(),
+        })
+    });
+    ComparisonSummary { rows: rows.collect() }
+}
+
+fn figure_summary(figure: &Figure, brokers: &BTreeMap<String, Vec<Record>>) -> Option<FigureSummary> {
+    let rounds: BTreeMap<String, Vec<f64>> = brokers
+        .iter()
+        .map(|(broker, records)| {
+            let values = records.iter().filter_map(|record| figure.of(record));
+            (broker.clone(), values.collect())
+        })
+        .filter(|(_, values): &(String, Vec<f64>)| !values.is_empty())
+        .collect();
+    if rounds.is_empty() {
+        return None;
+    }
+    let values = rounds
+        .iter()
+        .filter_map(|(broker, values)| Some((broker.clone(), estimate(values)?)));
+    let ours = rounds.get(MIDGE);
+    let comparisons = rounds
+        .iter()
+        .filter(|(broker, _)| *broker != MIDGE)
+        .filter_map(|(broker, theirs)| Some((broker.clone(), compare(ours?, theirs)?)));
+    Some(FigureSummary {
+        figure: figure.name.to_owned(),
+        unit: figure.unit.to_owned(),
+        lower_is_better: figure.lower_is_better,
+        values: values.collect(),
+        comparisons: comparisons.collect(),
+        at_generator_limit: brokers
+            .iter()
+            .filter(|(_, records)| figure.is_speed && records.iter().any(generator_was_limit))
+            .map(|(broker, _)| broker.clone())
+            .collect(),
+        rounds,
+    })
+}
+
+/// Whether a thread of the generator had hardly any CPU time left, and the broker had.
+fn generator_was_limit(record: &Record) -> bool {
+    let is_full = |used: &ThreadUse| used.cpu_ns as f64 > FULL * used.wall_ns as f64;
+    let broker = record.broker_use();
+    record.generator_threads().iter().any(is_full) && !broker.as_ref().is_some_and(is_full)
+}
+
+/// Deliveries that were lost, came again or came out of order.
+fn wrong(record: &Record) -> u64 {
+    record.as_run().map_or(0, |run| {
+        let totals = &run.ledger.totals;
+        totals.lost + totals.duplicate + totals.reordered
+    })
+}
+
+/// Share of a core above which who has it may be what limits a run.
+const FULL: f64 = 0.95;
+
+const GENERATOR_LIMITED: &str = "generator-limited";
+
+#[cfg(test)]
+pub(crate) mod tests;

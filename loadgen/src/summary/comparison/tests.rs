@@ -1,0 +1,159 @@
+//! Summaries of made-up outcomes.
+
+use super::*;
+use crate::measure::ledger::Totals;
+use crate::measure::thread_use::ThreadUse;
+use crate::outcome::testing::{latency, outcome, usage, valid};
+use crate::outcome::validity::{Finding, Gravity};
+use crate::outcome::{BrokerUse, Outcome};
+use crate::summary::figures::{CPU_PER_MESSAGE, RSS_PER_CONNECTION};
+
+/// A paced load's outcome with these figures.
+pub(crate) fn paced(cpu_ns: f64, p99_ns: u64, valid: bool) -> Record {
+    let mut run = outcome("--rate 10");
+    run.broker.usage = Some(BrokerUse {
+        cpu_ns_per_delivery: Some(cpu_ns),
+        ..usage()
+    });
+    run.latency = Some(latency(p99_ns / 2, p99_ns));
+    run.connect.connections = 10;
+    run.ledger.totals.lost = 1;
+    run.verdict.valid = valid;
+    run.verdict.findings.push(Finding {
+        gravity: Gravity::Warning,
+        text: "12.5 % of 3 waited".to_owned(),
+    });
+    Record::Run(run.into())
+}
+
+fn rounds() -> Rounds {
+    let broker = |cpu_ns: f64, valid| {
+        (0..3)
+            .map(|round| paced(cpu_ns + f64::from(round), 5_000, valid))
+            .collect()
+    };
+    let brokers = [
+        ("midge".to_owned(), broker(1_000.0, true)),
+        ("mosquitto".to_owned(), broker(9_000.0, false)),
+    ];
+    Rounds::from([
+        ("b".to_owned(), brokers.into()),
+        ("a".to_owned(), BTreeMap::new()),
+    ])
+}
+
+#[test]
+fn figures_are_compared_and_latencies_of_invalid_runs_left_out() {
+    let summary = sum_up(&rounds(), &["b".to_owned(), "a".to_owned()]);
+    assert_eq!(summary.rows.len(), 2);
+    let row = &summary.rows[0];
+    assert_eq!(row.scenario, "b");
+    let cpu = &row.figures[0];
+    assert_eq!(
+        (cpu.figure.as_str(), cpu.verdict("mosquitto")),
+        (CPU_PER_MESSAGE, "better")
+    );
+    assert!((cpu.values["midge"].median - 1.001).abs() < 1e-9);
+    let p99 = row
+        .figures
+        .iter()
+        .find(|figure| figure.figure == "latency p99")
+        .unwrap();
+    assert_eq!(p99.rounds.keys().collect::<Vec<_>>(), ["midge"]);
+    assert_eq!(row.wrong["midge"], 3);
+    assert_eq!(row.findings["midge"]["12.5 % of 3 waited"], 3);
+    assert!(
+        row.figures
+            .iter()
+            .all(|figure| figure.figure != RSS_PER_CONNECTION),
+        "ten are not many"
+    );
+}
+
+#[test]
+fn a_flood_has_figures_of_its_own_and_what_was_offered_is_no_merit() {
+    let flood = |offered: f64| {
+        let mut run: Outcome = outcome("--rate flood");
+        run.rates.sent_per_s = offered;
+        run.rates.delivered_per_s = 1_000.0;
+        run.broker.usage = Some(BrokerUse {
+            rss_bytes_peak: Some(2 << 20),
+            ..usage()
+        });
+        run.drain.wall_ns = 1_500_000_000;
+        run.ledger.totals = Totals {
+            expected: 200,
+            lost: 1,
+            ..Totals::default()
+        };
+        Record::Run(run.into())
+    };
+    let brokers = [
+        ("midge".to_owned(), vec![flood(1.0); 3]),
+        ("mosquitto".to_owned(), vec![flood(9.0); 3]),
+    ];
+    let summary = sum_up(&Rounds::from([("flood-q0".to_owned(), brokers.into())]), &[]);
+    let figures: Vec<_> = summary.rows[0]
+        .figures
+        .iter()
+        .map(|figure| {
+            (
+                figure.figure.as_str(),
+                figure.values["midge"].median,
+                figure.verdict("mosquitto"),
+            )
+        })
+        .collect();
+    assert_eq!(
+        figures,
+        [
+            ("delivered", 1_000.0, "no difference"),
+            ("offered", 1.0, ""),
+            ("peak RSS", 2.0, "no difference"),
+            ("last delivery after the end", 1_500.0, "no difference"),
+            ("not delivered", 0.5, "no difference"),
+        ]
+    );
+}
+
+#[test]
+fn scenarios_have_the_order_of_the_summary_that_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(order(folder.path()).unwrap().is_empty());
+    let summary = serde_json::to_string(&sum_up(&rounds(), &["b".to_owned()])).unwrap();
+    fs::write(folder.path().join("summary.json"), summary).unwrap();
+    assert_eq!(order(folder.path()).unwrap(), ["b", "a"]);
+}
+
+#[test]
+fn nobody_is_worse_by_what_was_the_generators_limit() {
+    let run = |made_per_s: f64, cpu_ns: u64| {
+        let mut storm = crate::connect::outcome::testing::outcome("");
+        storm.rates.made_per_s = made_per_s;
+        storm.generator = vec![ThreadUse {
+            cpu_ns,
+            wall_ns: 1_000,
+        }];
+        storm.verdict = valid();
+        Record::Connections(storm.into())
+    };
+    let verdict = |ours: f64, cpu_ns: u64| {
+        let brokers = [
+            (
+                "midge".to_owned(),
+                vec![run(ours, cpu_ns), run(ours + 1.0, cpu_ns), run(ours, cpu_ns)],
+            ),
+            (
+                "mosquitto".to_owned(),
+                vec![run(500.0, 900), run(501.0, 900), run(500.0, 900)],
+            ),
+        ];
+        let summary = sum_up(&Rounds::from([("storm".to_owned(), brokers.into())]), &[]);
+        let figure = &summary.rows[0].figures[0];
+        assert_eq!(figure.figure, "connections made");
+        figure.verdict("mosquitto")
+    };
+    assert_eq!(verdict(400.0, 900), "worse");
+    assert_eq!(verdict(400.0, 990), "generator-limited");
+    assert_eq!(verdict(600.0, 990), "better", "at least");
+}
