@@ -10,7 +10,7 @@
 //! | comparison and report | [`compare`] (Midge and other brokers in turns), [`html`] (the report of a folder), [`summary`] (the rounds of a folder summed up) |
 //! | single measurements | [`connect`] (connections), [`retained`] (retained messages), [`selftest`] (the generator against a sink) |
 //!
-//! What they share, from the top floor down: [`options`] turns words into a [`scenario::Scenario`] and a
+//! [`command`] has the subcommands, above all of them. What they share, from the top floor down: [`options`] turns words into a [`scenario::Scenario`] and a
 //! [`target::request`]; [`outcome`] is what a run found out, its verdict and its files; [`target`] starts a broker or
 //! finds the running one; [`connection`] speaks with it; [`scenario`] is what is asked for; [`measure`] has times,
 //! histograms and ledgers; [`system`] the machine and this process.
@@ -18,6 +18,7 @@
 //! Invariants: none.
 
 pub mod client;
+pub mod command;
 pub mod compare;
 pub mod connect;
 pub mod connection;

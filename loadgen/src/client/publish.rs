@@ -18,14 +18,14 @@ use mqtt::packet::{Ack, Packet, PacketIdentifier, Publish, QoS};
 use mqtt::property::{PropertiesBuf, Property};
 use mqtt::reason::ReasonCode;
 
-use super::args::{Message, Publishing};
+use super::args::{Message, PublishRequest};
 use super::session::{Event, Session, detailed};
 use crate::connection::Broken;
 use crate::scenario::properties::Carrier;
 use crate::system::error::{EXIT_MISSED, EXIT_OK, Failure};
 
 /// Publishes what was asked for; gives the exit code.
-pub(super) fn run(request: &Publishing, interrupted: &AtomicBool) -> Result<u8, Failure> {
+pub fn run(request: &PublishRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
     // Read first, so that a file that is not there costs no connection.
     let mut messages = Messages::open(request)?;
     let session = Session::open(&request.settings, interrupted)?;
@@ -63,7 +63,7 @@ impl From<Broken> for End {
 }
 
 struct Publisher<'a> {
-    request: &'a Publishing,
+    request: &'a PublishRequest,
     session: Session<'a>,
     /// The packet that each Packet Identifier waits for.
     in_flight: BTreeMap<PacketIdentifier, PacketType>,
@@ -77,7 +77,7 @@ struct Publisher<'a> {
 }
 
 impl<'a> Publisher<'a> {
-    fn new(request: &'a Publishing, session: Session<'a>) -> Result<Publisher<'a>, Failure> {
+    fn new(request: &'a PublishRequest, session: Session<'a>) -> Result<Publisher<'a>, Failure> {
         if request.qos > session.maximum_qos {
             return Err(Failure::Connect(format!(
                 "the broker takes QoS {} at most",
@@ -251,7 +251,7 @@ enum Next {
 }
 
 impl Messages {
-    fn open(request: &Publishing) -> Result<Messages, Failure> {
+    fn open(request: &PublishRequest) -> Result<Messages, Failure> {
         let payload = match &request.message {
             Message::Text(text) => text.clone(),
             Message::File(path) => read_file(path)?,

@@ -17,14 +17,14 @@ use mqtt::packet::{Packet, PacketIdentifier, Publish, QoS, RetainHandling, SubAc
 use mqtt::reason::ReasonCode;
 
 use super::EXIT_TIMEOUT;
-use super::args::Subscribing;
+use super::args::SubscribeRequest;
 use super::session::{Event, Session};
 use crate::connection::Broken;
 use crate::scenario::properties::Carrier;
 use crate::system::error::{EXIT_MISSED, EXIT_OK, Failure};
 
 /// Subscribes and prints until the end that was asked for; gives the exit code.
-pub(super) fn run(request: &Subscribing, interrupted: &AtomicBool) -> Result<u8, Failure> {
+pub fn run(request: &SubscribeRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
     let until = request.timeout.map(|timeout| Instant::now() + timeout);
     let session = Session::open(&request.settings, interrupted)?;
     let mut subscriber = Subscriber {
@@ -57,7 +57,7 @@ enum End {
 }
 
 struct Subscriber<'a> {
-    request: &'a Subscribing,
+    request: &'a SubscribeRequest,
     session: Session<'a>,
     interrupted: &'a AtomicBool,
     received: u64,

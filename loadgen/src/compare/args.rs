@@ -1,15 +1,13 @@
 //! The command line of `loadgen compare`.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
-
 use super::peers::Peer;
 use super::plan::{self, Broker, FULL, Row, RunSettings, SHORT};
-use crate::options::usage;
 use crate::options::words::seconds;
+use crate::options::{HELP_COLUMNS, Options, command_line};
+use crate::scenario::Origin;
 use crate::system::cpus::Cpus;
 
 /// What the command line asks for.
@@ -33,29 +31,16 @@ pub struct CompareRequest {
     pub line: String,
 }
 
-/// Reads the command line, the word `compare` first.
-///
-/// # Errors
-/// Help, or what is wrong.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<CompareRequest, clap::Error> {
-    let words: Vec<OsString> = words.into_iter().collect();
-    let line: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-    let line = format!("loadgen {}", line.join(" "));
-    let arguments = Arguments::try_parse_from(words)?;
-    let request = arguments.request(line);
-    request.map_err(|sentence| usage::<Arguments>(&sentence))
-}
-
 /// Starts Midge and other brokers in turns, gives them the same work, and shows what each cost.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(
-    name = "loadgen compare",
     disable_help_flag = true,
     disable_version_flag = true,
     args_override_self = true,
-    max_term_width = 110
+    term_width = HELP_COLUMNS,
+    after_help = "Starts Midge and other brokers in turns, gives them the same work, and shows what each cost."
 )]
-struct Arguments {
+pub struct CompareArguments {
     /// The others: mosquitto, flashmq, nanomq, rumqttd, rmqtt, nats
     #[arg(
         long,
@@ -97,8 +82,12 @@ struct Arguments {
     help: Option<bool>,
 }
 
-impl Arguments {
-    fn request(self, line: String) -> Result<CompareRequest, String> {
+impl Options for CompareArguments {
+    type Request = CompareRequest;
+
+    const WORD: &'static str = "compare";
+
+    fn request(self, _: Option<Origin>) -> Result<CompareRequest, String> {
         let allowed = Cpus::allowed();
         let cores = self.cores.unwrap_or_else(|| allowed.one(0));
         if let Some(cpu) = cores.first_forbidden() {
@@ -137,7 +126,7 @@ impl Arguments {
             cores,
             settings,
             out: self.out,
-            line,
+            line: command_line(),
         })
     }
 }
@@ -160,6 +149,8 @@ fn nothing_to_compare_with(missing: &[&Peer]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::parse_as;
+    use std::ffi::OsString;
 
     #[test]
     fn what_cannot_be_compared_is_refused() {
@@ -175,7 +166,8 @@ mod tests {
             ("--with mosquitto --full --scenario pairs-q0", "--full"),
         ] {
             let words = format!("compare {line}");
-            let error = parse(words.split_whitespace().map(OsString::from)).expect_err(line);
+            let error =
+                parse_as::<CompareArguments>(words.split_whitespace().map(OsString::from)).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
             assert!(error.to_string().contains(part), "{line}: {error}");
         }

@@ -8,13 +8,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::peers::Peer;
-use crate::connect::{self, Storm};
-use crate::options;
-use crate::retained::{self, Retained};
+use crate::connect::Storm;
+use crate::connect::args::ConnectArguments;
+use crate::options::parse_as;
+use crate::options::run::RunArguments;
+use crate::retained::Retained;
+use crate::retained::args::RetainedArguments;
 use crate::scenario::Scenario;
 use crate::scenario::named::{self, Command};
 use crate::summary::comparison::MIDGE;
-use crate::sweep::{self, Sweep};
+use crate::sweep::Sweep;
+use crate::sweep::args::SweepArguments;
 use crate::system::cpus::Cpus;
 use crate::target::certificates::ServerKey;
 use crate::target::request::TargetRequest;
@@ -139,19 +143,19 @@ impl Row {
         let refuse = |error: clap::Error| format!("{chosen}: {error}");
         let (work, target) = match found.command {
             Command::Run => {
-                let request = options::parse(words(&scaled)).map_err(refuse)?;
+                let request = parse_as::<RunArguments>(words(&scaled)).map_err(refuse)?;
                 (Work::Load(Box::new(request.scenario)), request.target)
             }
             Command::Sweep => {
-                let request = sweep::args::parse(words(&scaled)).map_err(refuse)?;
+                let request = parse_as::<SweepArguments>(words(&scaled)).map_err(refuse)?;
                 (Work::Sweep(Box::new(request.sweep)), request.target)
             }
             Command::Conn => {
-                let request = connect::args::parse(words(&length)).map_err(refuse)?;
+                let request = parse_as::<ConnectArguments>(words(&length)).map_err(refuse)?;
                 (Work::Storm(Box::new(request.storm)), request.target)
             }
             Command::Retained => {
-                let request = retained::args::parse(words(&[])).map_err(refuse)?;
+                let request = parse_as::<RetainedArguments>(words(&[])).map_err(refuse)?;
                 (Work::Retained(request.retained), request.target)
             }
         };

@@ -1,20 +1,16 @@
 //! The command line of `loadgen conn`.
 
-use std::ffi::OsString;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
-
 use super::{Storm, StormPace};
 use crate::options::broker::BrokerArguments;
 use crate::options::properties::PropertyArguments;
 use crate::options::words::{seconds, seconds_of};
-use crate::options::{self, half_the_cores, usage};
+use crate::options::{HELP_COLUMNS, Options, half_the_cores};
 use crate::scenario::Origin;
-use crate::scenario::named::Command;
 use crate::scenario::properties::Carrier;
 use crate::system::cpus::Cpus;
 use crate::target::request::TargetRequest;
@@ -30,32 +26,16 @@ pub struct StormRequest {
     pub json: Option<PathBuf>,
 }
 
-/// Reads the command line, the word `conn` first.
-///
-/// # Errors
-/// Help, or what is wrong.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<StormRequest, clap::Error> {
-    let words = words.into_iter().collect();
-    let (arguments, origin) = options::parsed::<Arguments>(words, Command::Conn)?;
-    let request = arguments.request(origin);
-    request.map_err(|sentence| usage::<Arguments>(&sentence))
-}
-
-/// The password among the words, if they can be understood.
-pub fn password(words: impl IntoIterator<Item = OsString>) -> Option<String> {
-    Arguments::try_parse_from(words).ok()?.broker.password()
-}
-
 /// Makes connections and closes them again. Without -h it starts a broker of its own, over TLS.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(
-    name = "loadgen conn",
     disable_help_flag = true,
     disable_version_flag = true,
     args_override_self = true,
-    max_term_width = 110
+    term_width = HELP_COLUMNS,
+    after_help = "Without -h it starts a broker of its own, over TLS."
 )]
-struct Arguments {
+pub struct ConnectArguments {
     /// A storm with a name (`loadgen scenarios` lists them), or a TOML file
     #[arg(long, value_name = "NAME|FILE")]
     scenario: Option<String>,
@@ -101,7 +81,11 @@ struct Arguments {
     help: Option<bool>,
 }
 
-impl Arguments {
+impl Options for ConnectArguments {
+    type Request = StormRequest;
+
+    const WORD: &'static str = "conn";
+
     fn request(self, origin: Option<Origin>) -> Result<StormRequest, String> {
         let half_the_cores = half_the_cores();
         let target = self.broker.target(half_the_cores)?;
@@ -141,14 +125,20 @@ impl Arguments {
             json: self.json,
         })
     }
+
+    fn password(&self) -> Option<&str> {
+        self.broker.password()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::parse_as;
+    use std::ffi::OsString;
 
     fn request(line: &str) -> Result<StormRequest, clap::Error> {
-        parse(format!("conn {line}").split_whitespace().map(OsString::from))
+        parse_as::<ConnectArguments>(format!("conn {line}").split_whitespace().map(OsString::from))
     }
 
     #[test]

@@ -1,19 +1,19 @@
 //! The command line of `loadgen report`.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Parser;
+use crate::options::{HELP_COLUMNS, Options};
+use crate::scenario::Origin;
 
 /// Writes report.html into a folder of results: of a run (--out), a comparison, whose rounds it sums up anew, or a search.
-#[derive(Clone, Debug, PartialEq, Eq, Parser)]
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(
-    name = "loadgen report",
     disable_help_flag = true,
     disable_version_flag = true,
-    max_term_width = 110
+    term_width = HELP_COLUMNS,
+    after_help = "Writes report.html into a folder of results: of a run (--out), a comparison, whose rounds it sums up anew, or a search."
 )]
-pub struct ReportRequest {
+pub struct ReportArguments {
     /// The folder
     #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
@@ -22,10 +22,12 @@ pub struct ReportRequest {
     help: Option<bool>,
 }
 
-/// Reads the command line, the word `report` first.
-///
-/// # Errors
-/// Help, or what is wrong.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<ReportRequest, clap::Error> {
-    ReportRequest::try_parse_from(words)
+impl Options for ReportArguments {
+    type Request = PathBuf;
+
+    const WORD: &'static str = "report";
+
+    fn request(self, _: Option<Origin>) -> Result<PathBuf, String> {
+        Ok(self.folder)
+    }
 }

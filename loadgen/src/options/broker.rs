@@ -150,8 +150,8 @@ impl BrokerArguments {
     }
 
     /// The password that they have, if any.
-    pub(crate) fn password(self) -> Option<String> {
-        self.password
+    pub(crate) fn password(&self) -> Option<&str> {
+        self.password.as_deref()
     }
 
     /// Those of the command line; with a broker of users, a password that nobody else knows.

@@ -1,15 +1,11 @@
 //! The command line of `loadgen retained`.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
-
-use clap::Parser;
 
 use super::Retained;
 use crate::options::broker::BrokerArguments;
-use crate::options::{self, half_the_cores, usage};
+use crate::options::{HELP_COLUMNS, Options, half_the_cores};
 use crate::scenario::Origin;
-use crate::scenario::named::Command;
 use crate::target::request::{OwnRequest, TargetRequest};
 
 /// What the command line asks for.
@@ -23,27 +19,16 @@ pub struct RetainedRequest {
     pub json: Option<PathBuf>,
 }
 
-/// Reads the command line, the word `retained` first.
-///
-/// # Errors
-/// Help, or what is wrong.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<RetainedRequest, clap::Error> {
-    let words = words.into_iter().collect();
-    let (arguments, origin) = options::parsed::<Arguments>(words, Command::Retained)?;
-    let request = arguments.request(origin);
-    request.map_err(|sentence| usage::<Arguments>(&sentence))
-}
-
 /// Publishes retained messages, then subscribes to all of them. Without -h it starts a broker of its own, without TLS.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(
-    name = "loadgen retained",
     disable_help_flag = true,
     disable_version_flag = true,
     args_override_self = true,
-    max_term_width = 110
+    term_width = HELP_COLUMNS,
+    after_help = "Without -h it starts a broker of its own."
 )]
-struct Arguments {
+pub struct RetainedArguments {
     /// A measurement with a name (`loadgen scenarios` lists them), or a TOML file
     #[arg(long, value_name = "NAME|FILE")]
     scenario: Option<String>,
@@ -66,7 +51,11 @@ struct Arguments {
     help: Option<bool>,
 }
 
-impl Arguments {
+impl Options for RetainedArguments {
+    type Request = RetainedRequest;
+
+    const WORD: &'static str = "retained";
+
     fn request(self, origin: Option<Origin>) -> Result<RetainedRequest, String> {
         let mut target = self.broker.target(half_the_cores())?;
         match &mut target {
@@ -99,15 +88,23 @@ impl Arguments {
             json: self.json,
         })
     }
+
+    fn password(&self) -> Option<&str> {
+        self.broker.password()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::parse_as;
+    use std::ffi::OsString;
 
     #[test]
     fn names_and_refusals() {
-        let request = |line: &str| parse(format!("retained {line}").split_whitespace().map(OsString::from));
+        let request = |line: &str| {
+            parse_as::<RetainedArguments>(format!("retained {line}").split_whitespace().map(OsString::from))
+        };
         assert_eq!(
             request("--scenario retained-1M").unwrap().retained.messages,
             1_000_000

@@ -1,15 +1,11 @@
 //! The command line of `loadgen search`.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
-
 use crate::options::broker::BrokerArguments;
 use crate::options::load::LoadArguments;
-use crate::options::{self, half_the_cores, usage};
-use crate::scenario::named::Command;
+use crate::options::{HELP_COLUMNS, Options, half_the_cores};
 use crate::scenario::{Load, Origin, Scenario};
 use crate::target::request::TargetRequest;
 
@@ -24,32 +20,16 @@ pub struct SearchRequest {
     pub out: Option<PathBuf>,
 }
 
-/// Reads the command line, the word `search` first.
-///
-/// # Errors
-/// Help, or what is wrong.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<SearchRequest, clap::Error> {
-    let words = words.into_iter().collect();
-    let (arguments, origin) = options::parsed::<Arguments>(words, Command::Run)?;
-    let request = arguments.request(origin);
-    request.map_err(|sentence| usage::<Arguments>(&sentence))
-}
-
-/// The password among the words, if they can be understood.
-pub fn password(words: impl IntoIterator<Item = OsString>) -> Option<String> {
-    Arguments::try_parse_from(words).ok()?.broker.password()
-}
-
 /// The highest rate with a p99 within --slo-p99-ms (10 ms if not given): doubles, bisects to 3 %, confirms three times.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(
-    name = "loadgen search",
     disable_help_flag = true,
     disable_version_flag = true,
     args_override_self = true,
-    max_term_width = 110
+    term_width = HELP_COLUMNS,
+    after_help = "The highest rate with a p99 within --slo-p99-ms (10 ms if not given): it doubles the rate, bisects to 3 %, and confirms three times."
 )]
-struct Arguments {
+pub struct SearchArguments {
     /// A load with a name (`loadgen scenarios` lists them), or a TOML file
     #[arg(long, value_name = "NAME|FILE")]
     scenario: Option<String>,
@@ -65,7 +45,11 @@ struct Arguments {
     help: Option<bool>,
 }
 
-impl Arguments {
+impl Options for SearchArguments {
+    type Request = SearchRequest;
+
+    const WORD: &'static str = "search";
+
     fn request(self, origin: Option<Origin>) -> Result<SearchRequest, String> {
         let half_the_cores = half_the_cores();
         let target = self.broker.target(half_the_cores)?;
@@ -77,6 +61,10 @@ impl Arguments {
             target,
             out: self.out,
         })
+    }
+
+    fn password(&self) -> Option<&str> {
+        self.broker.password()
     }
 }
 
@@ -101,10 +89,14 @@ pub(crate) const SLO_P99_DEFAULT: Duration = Duration::from_millis(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::parse_as;
+    use std::ffi::OsString;
 
     #[test]
     fn the_objective_has_a_default_and_the_load_a_rate() {
-        let request = |line: &str| parse(format!("search {line}").split_whitespace().map(OsString::from));
+        let request = |line: &str| {
+            parse_as::<SearchArguments>(format!("search {line}").split_whitespace().map(OsString::from))
+        };
         let plain = request("--pubs 10 --subs 10").unwrap().scenario;
         assert_eq!(plain.slo_p99, Some(SLO_P99_DEFAULT));
         let given = request("--slo-p99-ms 2 --scenario singlenode-p2p-1K-1K-1K-1K")

@@ -1,14 +1,12 @@
 //! The command line of `loadgen selftest`.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
-
 use super::Selftest;
-use crate::options::usage;
 use crate::options::words::seconds;
+use crate::options::{HELP_COLUMNS, Options};
+use crate::scenario::Origin;
 use crate::system::cpus::Cpus;
 
 /// What the command line asks for.
@@ -20,42 +18,17 @@ pub struct SelftestRequest {
     pub json: Option<PathBuf>,
 }
 
-/// Reads the command line, the word `selftest` first.
-///
-/// # Errors
-/// Help, or what is wrong.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<SelftestRequest, clap::Error> {
-    let arguments = Arguments::try_parse_from(words)?;
-    if let Some(cpu) = arguments.cpus.as_ref().and_then(Cpus::first_forbidden) {
-        return Err(usage::<Arguments>(&format!(
-            "--cpus: this process may not use CPU {cpu}"
-        )));
-    }
-    if arguments.duration.is_zero() || arguments.duration > DURATION_MAX {
-        return Err(usage::<Arguments>(
-            "--duration must be more than 0 and at most 60 s",
-        ));
-    }
-    Ok(SelftestRequest {
-        selftest: Selftest {
-            duration: arguments.duration,
-            cpus: arguments.cpus,
-        },
-        json: arguments.json,
-    })
-}
-
 const DURATION_MAX: Duration = Duration::from_secs(60);
 
 /// Proves the pacer and states what the generator itself can do, against a sink. Exit 4 if it does not keep its schedule.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(
-    name = "loadgen selftest",
     disable_help_flag = true,
     disable_version_flag = true,
-    max_term_width = 110
+    term_width = HELP_COLUMNS,
+    after_help = "Proves the pacer and states what the generator itself can do, against a sink. Exit 4 if it does not keep its schedule."
 )]
-struct Arguments {
+pub struct SelftestArguments {
     /// Seconds of each of the four runs
     #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
     duration: Duration,
@@ -68,4 +41,26 @@ struct Arguments {
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
+}
+
+impl Options for SelftestArguments {
+    type Request = SelftestRequest;
+
+    const WORD: &'static str = "selftest";
+
+    fn request(self, _: Option<Origin>) -> Result<SelftestRequest, String> {
+        if let Some(cpu) = self.cpus.as_ref().and_then(Cpus::first_forbidden) {
+            return Err(format!("--cpus: this process may not use CPU {cpu}"));
+        }
+        if self.duration.is_zero() || self.duration > DURATION_MAX {
+            return Err("--duration must be more than 0 and at most 60 s".to_owned());
+        }
+        Ok(SelftestRequest {
+            selftest: Selftest {
+                duration: self.duration,
+                cpus: self.cpus,
+            },
+            json: self.json,
+        })
+    }
 }

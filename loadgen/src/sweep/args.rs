@@ -1,16 +1,12 @@
 //! The command line of `loadgen sweep`.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
-
-use clap::Parser;
 
 use super::Sweep;
 use crate::options::broker::BrokerArguments;
 use crate::options::load::LoadArguments;
-use crate::options::{self, half_the_cores, usage};
+use crate::options::{HELP_COLUMNS, Options, half_the_cores};
 use crate::scenario::Origin;
-use crate::scenario::named::Command;
 use crate::search::args::{SLO_P99_DEFAULT, check};
 use crate::target::request::TargetRequest;
 
@@ -25,33 +21,17 @@ pub struct SweepRequest {
     pub out: Option<PathBuf>,
 }
 
-/// Reads the command line, the word `sweep` first.
-///
-/// # Errors
-/// Help, or what is wrong.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<SweepRequest, clap::Error> {
-    let words = words.into_iter().collect();
-    let (arguments, origin) = options::parsed::<Arguments>(words, Command::Sweep)?;
-    let request = arguments.request(origin);
-    request.map_err(|sentence| usage::<Arguments>(&sentence))
-}
-
-/// The password among the words, if they can be understood.
-pub fn password(words: impl IntoIterator<Item = OsString>) -> Option<String> {
-    Arguments::try_parse_from(words).ok()?.broker.password()
-}
-
 /// The latency at one rate after the other, from --rate on, until two steps behind the first with a p99 above --slo-p99-ms
 /// (10 ms if not given).
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(
-    name = "loadgen sweep",
     disable_help_flag = true,
     disable_version_flag = true,
     args_override_self = true,
-    max_term_width = 110
+    term_width = HELP_COLUMNS,
+    after_help = "From --rate on, until two steps behind the first rate with a p99 above --slo-p99-ms (10 ms if not given)."
 )]
-struct Arguments {
+pub struct SweepArguments {
     /// A load with a name (`loadgen scenarios` lists them), or a TOML file
     #[arg(long, value_name = "NAME|FILE")]
     scenario: Option<String>,
@@ -73,7 +53,11 @@ struct Arguments {
     help: Option<bool>,
 }
 
-impl Arguments {
+impl Options for SweepArguments {
+    type Request = SweepRequest;
+
+    const WORD: &'static str = "sweep";
+
     fn request(self, origin: Option<Origin>) -> Result<SweepRequest, String> {
         let half_the_cores = half_the_cores();
         let target = self.broker.target(half_the_cores)?;
@@ -100,6 +84,10 @@ impl Arguments {
             out: self.out,
         })
     }
+
+    fn password(&self) -> Option<&str> {
+        self.broker.password()
+    }
 }
 
 const RATE_MAX: f64 = 1e9;
@@ -107,9 +95,11 @@ const RATE_MAX: f64 = 1e9;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::parse_as;
+    use std::ffi::OsString;
 
     fn request(line: &str) -> Result<SweepRequest, clap::Error> {
-        parse(format!("sweep {line}").split_whitespace().map(OsString::from))
+        parse_as::<SweepArguments>(format!("sweep {line}").split_whitespace().map(OsString::from))
     }
 
     #[test]

@@ -14,12 +14,9 @@ pub const PASSWORD_VARIABLE: &str = "MIDGE_PASSWORD";
 /// Letters and names of the password's option.
 const OPTIONS: [&str; 3] = ["-P", "--pw", "--password"];
 
-/// Starts the program again if its words have a password, which `find` gives. Does not return then.
-pub fn password(words: &[OsString], find: impl Fn(&[OsString]) -> Option<String>) {
-    let Some(password) = find(words) else {
-        return;
-    };
-    let without = strip(words, OsStr::new(&password));
+/// Starts the program again without the password that its words have. Does not return then.
+pub fn hide(words: &[OsString], password: &str) {
+    let without = strip(words, OsStr::new(password));
     if without.len() == words.len() {
         return;
     }

@@ -7,3 +7,4 @@ pub mod error;
 pub mod hide_password;
 pub mod key_passphrase;
 pub mod machine;
+pub mod output;

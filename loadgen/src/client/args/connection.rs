@@ -17,7 +17,7 @@ use crate::system::hide_password::PASSWORD_VARIABLE;
 use crate::system::key_passphrase::ClientPassphrase;
 use crate::target::request::TlsRequest;
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Broker")]
 pub(super) struct ConnectionArguments {
     /// Host [default: localhost]

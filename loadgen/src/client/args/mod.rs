@@ -9,15 +9,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
 use mqtt::packet::QoS;
 use mqtt::topic;
 use mqtt::version::ProtocolVersion;
 
 use crate::options::properties::SubscriptionArguments;
 use crate::options::words::{qos, seconds};
+use crate::options::{HELP_COLUMNS, Options};
 use crate::scenario::Credentials;
+use crate::scenario::Origin;
 use crate::scenario::properties::{Carrier, GivenProperties};
 use crate::scenario::subscription::SubscriptionWishes;
 use crate::system::key_passphrase::ClientPassphrase;
@@ -49,7 +49,7 @@ pub(super) struct Settings {
 
 /// What `loadgen pub` is to do.
 #[derive(Debug)]
-pub(super) struct Publishing {
+pub struct PublishRequest {
     pub(super) settings: Settings,
     pub(super) topic: String,
     pub(super) message: Message,
@@ -74,7 +74,7 @@ pub(super) enum Message {
 
 /// What `loadgen sub` is to do.
 #[derive(Debug)]
-pub(super) struct Subscribing {
+pub struct SubscribeRequest {
     pub(super) settings: Settings,
     pub(super) filters: Vec<String>,
     pub(super) qos: QoS,
@@ -87,45 +87,15 @@ pub(super) struct Subscribing {
     pub(super) subscription: SubscriptionWishes,
 }
 
-/// Reads the words of `loadgen pub`.
-pub(super) fn publishing(words: impl IntoIterator<Item = OsString>) -> Result<Publishing, clap::Error> {
-    let arguments = PubArguments::try_parse_from(named("loadgen pub", words))?;
-    let request = arguments.request();
-    request.map_err(|sentence| PubArguments::command().error(ErrorKind::InvalidValue, sentence))
-}
-
-/// Reads the words of `loadgen sub`.
-pub(super) fn subscribing(words: impl IntoIterator<Item = OsString>) -> Result<Subscribing, clap::Error> {
-    let arguments = SubArguments::try_parse_from(named("loadgen sub", words))?;
-    let request = arguments.request();
-    request.map_err(|sentence| SubArguments::command().error(ErrorKind::InvalidValue, sentence))
-}
-
-/// The password among the words, if they can be understood.
-pub(super) fn password(publishes: bool, words: impl IntoIterator<Item = OsString>) -> Option<String> {
-    if publishes {
-        let arguments = PubArguments::try_parse_from(named("loadgen pub", words)).ok()?;
-        return arguments.connection.password;
-    }
-    let arguments = SubArguments::try_parse_from(named("loadgen sub", words)).ok()?;
-    arguments.connection.password
-}
-
-fn named(program: &str, words: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
-    std::iter::once(OsString::from(program)).chain(words)
-}
-
 /// Publish as mosquitto_pub does.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(
-    name = "loadgen pub",
-    bin_name = "loadgen pub",
-    version,
+    display_name = "loadgen pub",
     disable_help_flag = true,
     disable_version_flag = true,
-    max_term_width = 110
+    term_width = HELP_COLUMNS
 )]
-struct PubArguments {
+pub struct PublishArguments {
     /// Topic
     #[arg(short, long)]
     topic: String,
@@ -167,16 +137,14 @@ struct PubArguments {
 }
 
 /// Subscribe as mosquitto_sub does.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(
-    name = "loadgen sub",
-    bin_name = "loadgen sub",
-    version,
+    display_name = "loadgen sub",
     disable_help_flag = true,
     disable_version_flag = true,
-    max_term_width = 110
+    term_width = HELP_COLUMNS
 )]
-struct SubArguments {
+pub struct SubscribeArguments {
     /// Topic filter; several are possible
     #[arg(short, long = "topic", value_name = "FILTER", required = true)]
     topics: Vec<String>,
@@ -207,8 +175,12 @@ struct SubArguments {
     connection: ConnectionArguments,
 }
 
-impl PubArguments {
-    fn request(self) -> Result<Publishing, String> {
+impl Options for PublishArguments {
+    type Request = PublishRequest;
+
+    const WORD: &'static str = "pub";
+
+    fn request(self, _: Option<Origin>) -> Result<PublishRequest, String> {
         topic::check_name(&self.topic)
             .map_err(|error| format!("-t {:?} is not a topic name: {error}", self.topic))?;
         let message = if let Some(text) = self.message {
@@ -224,7 +196,7 @@ impl PubArguments {
         } else {
             return Err("nothing to publish: give -m TEXT, -f FILE, -l, -s or -n".to_owned());
         };
-        Ok(Publishing {
+        Ok(PublishRequest {
             settings: self
                 .connection
                 .settings("pub", &[Carrier::Connect, Carrier::Publish])?,
@@ -236,10 +208,18 @@ impl PubArguments {
             repeat_delay: self.repeat_delay,
         })
     }
+
+    fn password(&self) -> Option<&str> {
+        self.connection.password.as_deref()
+    }
 }
 
-impl SubArguments {
-    fn request(self) -> Result<Subscribing, String> {
+impl Options for SubscribeArguments {
+    type Request = SubscribeRequest;
+
+    const WORD: &'static str = "sub";
+
+    fn request(self, _: Option<Origin>) -> Result<SubscribeRequest, String> {
         for filter in &self.topics {
             topic::check_filter(filter)
                 .map_err(|error| format!("-t {filter:?} is not a topic filter: {error}"))?;
@@ -249,7 +229,7 @@ impl SubArguments {
         if subscription.no_local && self.topics.iter().any(|filter| filter.starts_with("$share/")) {
             return Err("--no-local is not for shared subscriptions".to_owned());
         }
-        Ok(Subscribing {
+        Ok(SubscribeRequest {
             settings: self
                 .connection
                 .settings("sub", &[Carrier::Connect, Carrier::Subscribe])?,
@@ -263,6 +243,10 @@ impl SubArguments {
             no_retained: self.no_retained,
             exit_when_subscribed: self.exit_when_subscribed,
         })
+    }
+
+    fn password(&self) -> Option<&str> {
+        self.connection.password.as_deref()
     }
 }
 

@@ -1,16 +1,29 @@
 //! Tables of command lines and what they mean.
 
 use super::*;
+use crate::options::parse_as;
 use mqtt::packet::RetainHandling;
 
-fn words(line: &str) -> Vec<OsString> {
-    line.split_whitespace().map(OsString::from).collect()
+fn words(word: &str, line: &str) -> Vec<OsString> {
+    [word]
+        .into_iter()
+        .chain(line.split_whitespace())
+        .map(OsString::from)
+        .collect()
+}
+
+fn publishing(words: Vec<OsString>) -> Result<PublishRequest, clap::Error> {
+    parse_as::<PublishArguments>(words)
+}
+
+fn subscribing(words: Vec<OsString>) -> Result<SubscribeRequest, clap::Error> {
+    parse_as::<SubscribeArguments>(words)
 }
 
 #[test]
 fn letters_of_mosquitto_pub() {
     let line = "-h a -p 1 -t t -m -1 -q 2 -r -i id -u ann -P -pw -k 7 -V 5 -c --repeat 3";
-    let request = publishing(words(line)).unwrap();
+    let request = publishing(words("pub", line)).unwrap();
     let settings = &request.settings;
     assert_eq!(
         (settings.host.as_str(), settings.port, settings.keep_alive_s),
@@ -34,14 +47,14 @@ fn letters_of_mosquitto_pub() {
         ("-t t -s", Message::StandardInput),
         ("-t t -n", Message::Text(Vec::new())),
     ] {
-        assert_eq!(publishing(words(line)).unwrap().message, message, "{line}");
+        assert_eq!(publishing(words("pub", line)).unwrap().message, message, "{line}");
     }
 }
 
 #[test]
 fn letters_of_mosquitto_sub() {
     let line = "-t a/+ -t b -C 2 -W 3 -v -q 1 --cafile ca --cert c --key k --cn-fallback";
-    let request = subscribing(words(line)).unwrap();
+    let request = subscribing(words("sub", line)).unwrap();
     assert_eq!(request.filters, ["a/+", "b"]);
     assert_eq!(
         (request.count, request.timeout),
@@ -61,12 +74,12 @@ fn letters_of_mosquitto_sub() {
 #[test]
 fn properties_are_those_of_mosquitto_pub_and_mosquitto_sub() {
     let line = "-V 5 -D publish user-property a b -t t -D publish content-type c -D connect receive-maximum 9 -m x -c -i id -D connect session-expiry-interval 7";
-    let settings = publishing(words(line)).unwrap().settings;
+    let settings = publishing(words("pub", line)).unwrap().settings;
     let publish = settings.properties.of(Carrier::Publish, None).unwrap();
     assert_eq!(publish.as_properties().iter().count(), 2);
     assert_eq!(settings.session_expiry_s, 0, "the property says it");
     let line = "-V 5 -t a --no-local --retain-as-published --retain-handling new -D subscribe subscription-identifier 4";
-    let request = subscribing(words(line)).unwrap();
+    let request = subscribing(words("sub", line)).unwrap();
     assert!(request.subscription.no_local && request.subscription.retain_as_published);
     assert_eq!(
         request.subscription.retain_handling,
@@ -81,10 +94,10 @@ fn the_command_line_goes_before_the_file() {
     let file = folder.path().join("p");
     std::fs::write(&file, "host=h\nport=5\nssl.ca.certificate.path=file.crt\n").unwrap();
     let line = format!("-t t -n --properties {}", file.display());
-    let from_file = publishing(words(&line)).unwrap().settings;
+    let from_file = publishing(words("pub", &line)).unwrap().settings;
     assert_eq!((from_file.host.as_str(), from_file.port), ("h", 5));
     assert_eq!(from_file.tls.unwrap().ca, Some("file.crt".into()));
-    let both = publishing(words(&format!("{line} -h x -p 6 --cafile own.crt")))
+    let both = publishing(words("pub", &format!("{line} -h x -p 6 --cafile own.crt")))
         .unwrap()
         .settings;
     assert_eq!((both.host.as_str(), both.port), ("x", 6));
@@ -116,7 +129,7 @@ fn what_cannot_be_is_a_sentence_and_exit_2() {
         ("-t t -l --repeat 2", "--repeat"),
         ("-t t -m x --properties /nonexistent", "/nonexistent"),
     ] {
-        let error = publishing(words(line)).expect_err(line);
+        let error = publishing(words("pub", line)).expect_err(line);
         assert_eq!(error.exit_code(), 2, "{line}");
         assert!(error.to_string().contains(part), "{line}: {error}");
     }
@@ -128,7 +141,7 @@ fn what_cannot_be_is_a_sentence_and_exit_2() {
         ("-t $share/g/a --no-local -V 5", "--no-local"),
         ("-t a --retain-handling some -V 5", "never"),
     ] {
-        let error = subscribing(words(line)).expect_err(line);
+        let error = subscribing(words("sub", line)).expect_err(line);
         assert_eq!(error.exit_code(), 2, "{line}");
         assert!(error.to_string().contains(part), "{line}: {error}");
     }
@@ -136,6 +149,6 @@ fn what_cannot_be_is_a_sentence_and_exit_2() {
 
 #[test]
 fn secrets_show_in_no_debug_text() {
-    let request = publishing(words("-t t -n -u a -P opensesame")).unwrap();
+    let request = publishing(words("pub", "-t t -n -u a -P opensesame")).unwrap();
     assert!(!format!("{request:?}").contains("opensesame"));
 }

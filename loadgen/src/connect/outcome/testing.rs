@@ -5,6 +5,8 @@
 use std::ffi::OsString;
 
 use super::*;
+use crate::connect::args::ConnectArguments;
+use crate::options::parse_as;
 
 /// A valid outcome of the connections that these options describe; nothing was measured.
 pub(crate) fn outcome(options: &str) -> StormOutcome {
@@ -13,7 +15,7 @@ pub(crate) fn outcome(options: &str) -> StormOutcome {
     StormOutcome {
         header: Header::new(OutcomeKind::Connections),
         started_unix_s: 0,
-        scenario: super::super::args::parse(words).unwrap().storm,
+        scenario: parse_as::<ConnectArguments>(words).unwrap().storm,
         broker: StormBroker::default(),
         rates: StormRates::default(),
         tcp: None,

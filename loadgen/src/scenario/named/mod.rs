@@ -38,6 +38,17 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whose scenarios the subcommand of this word takes; `None`: it takes none.
+    pub fn taken_by(word: &str) -> Option<Command> {
+        match word {
+            "run" | "search" => Some(Command::Run),
+            "sweep" => Some(Command::Sweep),
+            "conn" => Some(Command::Conn),
+            "retained" => Some(Command::Retained),
+            _ => None,
+        }
+    }
+
     /// Its word.
     pub fn word(self) -> &'static str {
         match self {
@@ -231,6 +242,7 @@ fn scalar(value: &toml::Value) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::parse_as;
     use crate::scenario::properties::Carrier;
 
     fn words(line: &str) -> Vec<OsString> {
@@ -367,9 +379,11 @@ mod tests {
             let line = format!("loadgen --scenario {}", named.name);
             let parsed = match named.command {
                 Command::Run => crate::options::parse(words(&line)).map(drop),
-                Command::Sweep => crate::sweep::args::parse(words(&line)).map(drop),
-                Command::Conn => crate::connect::args::parse(words(&line)).map(drop),
-                Command::Retained => crate::retained::args::parse(words(&line)).map(drop),
+                Command::Sweep => parse_as::<crate::sweep::args::SweepArguments>(words(&line)).map(drop),
+                Command::Conn => parse_as::<crate::connect::args::ConnectArguments>(words(&line)).map(drop),
+                Command::Retained => {
+                    parse_as::<crate::retained::args::RetainedArguments>(words(&line)).map(drop)
+                }
             };
             assert!(parsed.is_ok(), "{line}: {parsed:?}");
             assert!(list().contains(named.name));

@@ -1,0 +1,234 @@
+//! The subcommands: from the command line to the exit code.
+//!
+//! [`Subcommand`] has a variant for each with the struct of its options; [`loads`] are the loads of messages, [`single`]
+//! the single measurements, [`files`] what is written besides the terminal.
+//!
+//! Invariant: a password among the words is hidden before anything is done with them, whichever subcommand they are for.
+//! What breaks it: a subcommand whose [`Options::password`] does not say that it has one.
+
+mod files;
+mod loads;
+mod single;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::client::{self, PublishArguments, SubscribeArguments};
+use crate::compare::{self, args::CompareArguments};
+use crate::connect::args::ConnectArguments;
+use crate::html::{self, args::ReportArguments};
+use crate::options::run::RunArguments;
+use crate::options::{HELP_COLUMNS, Options, expand};
+use crate::retained::args::RetainedArguments;
+use crate::scenario::Origin;
+use crate::scenario::named;
+use crate::search::args::SearchArguments;
+use crate::selftest::args::SelftestArguments;
+use crate::sweep::args::SweepArguments;
+use crate::system::error::{EXIT_OK, EXIT_USAGE, Failure};
+use crate::system::hide_password;
+use crate::system::output::{note, print};
+use crate::target::process;
+
+/// An MQTT load generator. Without -h it starts a broker of its own, over TLS, for the run
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "loadgen",
+    version,
+    propagate_version = true,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    disable_help_subcommand = true,
+    args_conflicts_with_subcommands = true,
+    args_override_self = true,
+    term_width = HELP_COLUMNS,
+    subcommand_help_heading = "Commands, each with a --help of its own; without one, run"
+)]
+struct Program {
+    #[command(subcommand)]
+    subcommand: Option<Subcommand>,
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+/// What can be done.
+#[derive(Debug, clap::Subcommand)]
+enum Subcommand {
+    /// A load of messages: the same as without a word
+    Run(Box<RunArguments>),
+    /// Midge and other brokers on the same work, side by side
+    Compare(CompareArguments),
+    /// The highest rate within an objective
+    Search(Box<SearchArguments>),
+    /// The latency at one rate after the other
+    Sweep(Box<SweepArguments>),
+    /// Connections made and closed again
+    Conn(Box<ConnectArguments>),
+    /// Retained messages, published and then received by one subscriber
+    Retained(Box<RetainedArguments>),
+    /// What the generator itself can do
+    Selftest(SelftestArguments),
+    /// The HTML report of a folder of results
+    Report(ReportArguments),
+    /// The loads that have names
+    Scenarios(ScenariosArguments),
+    /// Publish as mosquitto_pub does
+    Pub(Box<PublishArguments>),
+    /// Subscribe as mosquitto_sub does
+    Sub(Box<SubscribeArguments>),
+    /// The broker of a run, started by loadgen itself
+    #[command(hide = true)]
+    Broker(ChildArguments),
+    /// A peer of a comparison, started by loadgen itself
+    #[command(hide = true)]
+    Peer(ChildArguments),
+}
+
+/// Scenarios need no options.
+#[derive(Clone, Debug, clap::Args)]
+struct ScenariosArguments {
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+}
+
+/// The words that [`process`] gives to the processes that it starts.
+#[derive(Clone, Debug, clap::Args)]
+struct ChildArguments {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<OsString>,
+}
+
+/// Does what the words ask for, the program's name first.
+pub fn main(words: Vec<OsString>) -> ExitCode {
+    let (subcommand, origin) = match read(words.clone()) {
+        Ok(read) => read,
+        Err(error) => return refuse(&error),
+    };
+    if let Some(password) = subcommand.password() {
+        hide_password::hide(&words, password);
+    }
+    subcommand.act(origin)
+}
+
+/// The subcommand that the words are for, and the scenario that they name.
+fn read(words: Vec<OsString>) -> Result<(Subcommand, Option<Origin>), clap::Error> {
+    let first = words.get(1).and_then(|word| word.to_str()).unwrap_or_default();
+    let is_bare = first.is_empty() || first.starts_with('-');
+    let word = if is_bare { RunArguments::WORD } else { first }.to_owned();
+    let mut words = words;
+    let mut expanded: Vec<OsString> = words.drain(..usize::from(!is_bare).min(words.len())).collect();
+    let (words, origin) =
+        expand(words, named::Command::taken_by(&word)).map_err(|sentence| usage(&word, &sentence))?;
+    expanded.extend(words);
+    let program = Program::try_parse_from(expanded)?;
+    let run = program.run;
+    Ok((
+        program
+            .subcommand
+            .unwrap_or_else(|| Subcommand::Run(Box::new(run))),
+        origin,
+    ))
+}
+
+/// A usage error of a subcommand.
+fn usage(word: &str, sentence: &str) -> clap::Error {
+    let mut program = Program::command();
+    program.build();
+    match program.find_subcommand_mut(word) {
+        Some(subcommand) => subcommand.error(ErrorKind::InvalidValue, sentence),
+        None => program.error(ErrorKind::InvalidValue, sentence),
+    }
+}
+
+impl Subcommand {
+    fn password(&self) -> Option<&str> {
+        match self {
+            Subcommand::Run(options) => options.password(),
+            Subcommand::Search(options) => options.password(),
+            Subcommand::Sweep(options) => options.password(),
+            Subcommand::Conn(options) => options.password(),
+            Subcommand::Retained(options) => options.password(),
+            Subcommand::Pub(options) => options.password(),
+            Subcommand::Sub(options) => options.password(),
+            Subcommand::Compare(options) => options.password(),
+            Subcommand::Selftest(options) => options.password(),
+            Subcommand::Report(options) => options.password(),
+            Subcommand::Scenarios(_) | Subcommand::Broker(_) | Subcommand::Peer(_) => None,
+        }
+    }
+
+    fn act(self, origin: Option<Origin>) -> ExitCode {
+        match self {
+            Subcommand::Run(options) => act(*options, origin, loads::run),
+            Subcommand::Search(options) => act(*options, origin, loads::search),
+            Subcommand::Sweep(options) => act(*options, origin, loads::sweep),
+            Subcommand::Conn(options) => act(*options, origin, single::connect),
+            Subcommand::Retained(options) => act(*options, origin, single::retained),
+            Subcommand::Selftest(options) => act(options, origin, single::selftest),
+            Subcommand::Compare(options) => act(options, origin, compare::run),
+            Subcommand::Report(options) => act(options, origin, |folder, _| report(folder)),
+            Subcommand::Pub(options) => act(*options, origin, client::publish),
+            Subcommand::Sub(options) => act(*options, origin, client::subscribe),
+            Subcommand::Scenarios(_) => end(print(&named::list()).map(|()| EXIT_OK)),
+            Subcommand::Broker(child) => process::become_broker(child.words),
+            Subcommand::Peer(child) => process::become_peer(child.words),
+        }
+    }
+}
+
+/// Does what a subcommand's options ask for, or says what is wrong with them.
+fn act<O: Options>(
+    options: O,
+    origin: Option<Origin>,
+    act: impl FnOnce(&O::Request, &AtomicBool) -> Result<u8, Failure>,
+) -> ExitCode {
+    match options.request(origin) {
+        Ok(request) => end(watch_signals().and_then(|interrupted| act(&request, &interrupted))),
+        Err(sentence) => refuse(&usage(O::WORD, &sentence)),
+    }
+}
+
+fn end(ended: Result<u8, Failure>) -> ExitCode {
+    ExitCode::from(ended.unwrap_or_else(|failure| {
+        note(&failure.to_string());
+        failure.exit_code()
+    }))
+}
+
+fn refuse(error: &clap::Error) -> ExitCode {
+    // Without a place to print to, the exit code has to do.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE))
+}
+
+fn report(folder: &Path) -> Result<u8, Failure> {
+    if folder.join("raw").is_dir() {
+        let written = compare::folder::sum_up_again(folder);
+        written.map_err(Failure::system("cannot sum the rounds up"))?;
+    }
+    let written = html::write(folder);
+    let path = written.map_err(Failure::system(format!("cannot report on {}", folder.display())))?;
+    print(&format!("{}\n", path.display()))?;
+    Ok(EXIT_OK)
+}
+
+/// The first SIGINT or SIGTERM ends the load early, the second the program.
+fn watch_signals() -> Result<Arc<AtomicBool>, Failure> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let code = 128 + signal;
+        signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&interrupted))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupted)))
+            .map_err(Failure::system("cannot watch signals"))?;
+    }
+    Ok(interrupted)
+}

@@ -1,0 +1,27 @@
+//! Text to standard output and standard error.
+//!
+//! Invariant: nothing here panics, whoever reads the other end: a reader that has gone wants no more, and what cannot be
+//! written for another reason is a [`Failure`]. What breaks it: `println!` and `eprintln!`, which panic.
+
+use std::io::{self, ErrorKind, Write as _};
+
+use super::error::Failure;
+
+/// Writes to standard output. A pipe whose reader has gone takes everything.
+///
+/// # Errors
+/// What writing gives otherwise: a full disk.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::system("cannot write to standard output")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line to standard error, for the user; it is lost where nobody reads it.
+pub fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "loadgen: {line}");
+}
