@@ -15,7 +15,8 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, ValueEnum};
 
-use self::edit::{EditError, Lines};
+use self::edit::{EditError, EditedLines};
+use self::prompt::PromptError;
 use crate::auth::password::{self, Algorithm, MakeError, PasswordHash};
 
 /// Make and change password files; they are those of mosquitto_passwd.
@@ -104,15 +105,13 @@ enum PasswdError {
     UserTooLong,
     #[error("the password is empty")]
     EmptyPassword,
-    #[error("the passwords do not match")]
-    Mismatch,
     #[error(
         "scram-sha-256 takes at least {} iterations, as clients refuse fewer",
         password::SCRAM_ITERATIONS_MIN
     )]
     TooFewIterations,
-    #[error("the password cannot be read: {0}")]
-    Prompt(#[source] io::Error),
+    #[error("{0}")]
+    Prompt(#[from] PromptError),
     #[error("{0}")]
     Hash(#[from] MakeError),
 }
@@ -123,14 +122,14 @@ pub fn run(args: &PasswdArgs) -> ExitCode {
     match args.act(&mut prompt::ask_twice) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // If nobody can be told, the exit code still says it.
-            let _told = writeln!(io::stderr(), "Error: {error}.");
+            // Where it cannot be written, there is the exit code still.
+            let _failed = writeln!(io::stderr(), "Error: {error}.");
             ExitCode::FAILURE
         }
     }
 }
 
-type Ask<'a> = &'a mut dyn FnMut() -> Result<String, PasswdError>;
+type Ask<'a> = &'a mut dyn FnMut() -> Result<String, PromptError>;
 
 impl PasswdArgs {
     fn act(&self, ask: Ask<'_>) -> Result<(), PasswdError> {
@@ -157,7 +156,7 @@ impl PasswdArgs {
         }
         let hash = self.hashed(password.as_bytes())?;
         if self.create {
-            let mut lines = Lines::default();
+            let mut lines = EditedLines::default();
             lines.set(user, &hash);
             return replace(&self.file, &lines.to_text());
         }
@@ -168,14 +167,17 @@ impl PasswdArgs {
     }
 
     /// Reads the file, lets `edit` change it, and puts the result in its place.
-    fn change(&self, edit: impl FnOnce(&mut Lines) -> Result<(), EditError>) -> Result<(), PasswdError> {
+    fn change(
+        &self,
+        edit: impl FnOnce(&mut EditedLines) -> Result<(), EditError>,
+    ) -> Result<(), PasswdError> {
         let path = &self.file;
         let text = fs::read_to_string(path).map_err(|source| failed(path, "read", source))?;
         let content = |error| PasswdError::Content {
             path: path.clone(),
             error,
         };
-        let mut lines = Lines::parse(&text).map_err(content)?;
+        let mut lines = EditedLines::parse(&text).map_err(content)?;
         edit(&mut lines).map_err(content)?;
         replace(path, &lines.to_text())
     }

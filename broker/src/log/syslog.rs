@@ -6,7 +6,7 @@ use std::io;
 use std::io::Write as _;
 use std::os::unix::net::UnixDatagram;
 
-use super::LogTypes;
+use super::types::LogTypes;
 
 const SOCKET: &str = "/dev/log";
 const NAME: &str = "midge";

@@ -1,3 +1,7 @@
+use std::path::PathBuf;
+
+use tracing::level_filters::LevelFilter;
+
 use super::*;
 
 /// What the log writes to a file while `events` runs.

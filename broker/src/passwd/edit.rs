@@ -1,13 +1,15 @@
-//! The lines of a password file as a person keeps it: comments and order stay.
+//! The lines of a password file as a person keeps it.
+//!
+//! Invariants: comments and the order of the lines stay.
 
 use crate::auth::password::{MakeError, PasswordHash};
 
 /// The lines of a file.
 #[derive(Debug, Default)]
-pub(super) struct Lines(Vec<Line>);
+pub(super) struct EditedLines(Vec<EditedLine>);
 
 #[derive(Debug)]
-enum Line {
+enum EditedLine {
     /// A comment or an empty line.
     Other(String),
     User {
@@ -28,12 +30,14 @@ pub(super) enum EditError {
     Hash(#[from] MakeError),
 }
 
-impl Lines {
+impl EditedLines {
     pub(super) fn parse(text: &str) -> Result<Self, EditError> {
         let read = |(index, line): (usize, &str)| match line.trim() {
-            trimmed if trimmed.is_empty() || trimmed.starts_with('#') => Ok(Line::Other(line.to_owned())),
+            trimmed if trimmed.is_empty() || trimmed.starts_with('#') => {
+                Ok(EditedLine::Other(line.to_owned()))
+            }
             trimmed => match trimmed.split_once(':') {
-                Some((name, rest)) if !name.trim().is_empty() => Ok(Line::User {
+                Some((name, rest)) if !name.trim().is_empty() => Ok(EditedLine::User {
                     name: name.trim().to_owned(),
                     rest: rest.trim().to_owned(),
                 }),
@@ -48,9 +52,9 @@ impl Lines {
     }
 
     pub(super) fn to_text(&self) -> String {
-        let line = |line: &Line| match line {
-            Line::Other(text) => format!("{text}\n"),
-            Line::User { name, rest } => format!("{name}:{rest}\n"),
+        let line = |line: &EditedLine| match line {
+            EditedLine::Other(text) => format!("{text}\n"),
+            EditedLine::User { name, rest } => format!("{name}:{rest}\n"),
         };
         self.0.iter().map(line).collect()
     }
@@ -59,12 +63,12 @@ impl Lines {
     pub(super) fn set(&mut self, user: &str, hash: &PasswordHash) {
         let new = hash.to_string();
         let known = self.0.iter_mut().find_map(|line| match line {
-            Line::User { name, rest } if name == user => Some(rest),
+            EditedLine::User { name, rest } if name == user => Some(rest),
             _ => None,
         });
         match known {
             Some(rest) => *rest = new,
-            None => self.0.push(Line::User {
+            None => self.0.push(EditedLine::User {
                 name: user.to_owned(),
                 rest: new,
             }),
@@ -74,7 +78,7 @@ impl Lines {
     pub(super) fn delete(&mut self, user: &str) -> Result<(), EditError> {
         let before = self.0.len();
         self.0
-            .retain(|line| !matches!(line, Line::User { name, .. } if name == user));
+            .retain(|line| !matches!(line, EditedLine::User { name, .. } if name == user));
         if self.0.len() == before {
             Err(EditError::NoSuchUser(user.to_owned()))
         } else {
@@ -88,7 +92,7 @@ impl Lines {
         hash: impl Fn(&[u8]) -> Result<PasswordHash, MakeError>,
     ) -> Result<(), EditError> {
         for line in &mut self.0 {
-            if let Line::User { rest, .. } = line
+            if let EditedLine::User { rest, .. } = line
                 && PasswordHash::parse(rest).is_err()
             {
                 *rest = hash(rest.as_bytes())?.to_string();

@@ -1,26 +1,37 @@
-//! Asking for a password: twice, and without showing it.
+//! Asking for a password.
+//!
+//! Invariants: it is asked for twice, and does not show on the terminal.
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 
-use super::PasswdError;
+/// Why there is no password.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PromptError {
+    /// Neither the terminal nor standard input gave one.
+    #[error("the password cannot be read: {0}")]
+    Unreadable(#[source] io::Error),
+    /// The two differ.
+    #[error("the passwords do not match")]
+    Mismatch,
+}
 
 /// The password as it was given twice: on the terminal, or by a program on standard input.
-pub(super) fn ask_twice() -> Result<String, PasswdError> {
+pub(super) fn ask_twice() -> Result<String, PromptError> {
     let (first, second) = if io::stdin().is_terminal() {
-        let ask = |prompt| rpassword::prompt_password(prompt).map_err(PasswdError::Prompt);
+        let ask = |prompt| rpassword::prompt_password(prompt).map_err(PromptError::Unreadable);
         (ask("Password: ")?, ask("Reenter password: ")?)
     } else {
         let mut lines = io::stdin().lock().lines();
         let mut next = || {
             let ended = || io::Error::other("standard input ended, the password is expected there twice");
             let line = lines.next().unwrap_or_else(|| Err(ended()));
-            line.map_err(PasswdError::Prompt)
+            line.map_err(PromptError::Unreadable)
         };
         (next()?, next()?)
     };
     if first == second {
         Ok(first)
     } else {
-        Err(PasswdError::Mismatch)
+        Err(PromptError::Mismatch)
     }
 }

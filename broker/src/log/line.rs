@@ -1,0 +1,116 @@
+//! One event as one line.
+//!
+//! Invariants: a line holds no control character of its own, whatever a client put into its identifier or topic (test
+//! `v29_control_characters_are_escaped`).
+
+use std::fmt::{self, Write as _};
+
+use chrono::format::{Item, StrftimeItems};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::settings::LogTimestamp;
+
+/// The form of a line, without the time: syslog has its own.
+pub(super) struct LineFormat;
+
+/// How a line begins.
+#[derive(Debug)]
+pub(super) enum TimePrefix {
+    None,
+    EpochSeconds,
+    Format(Vec<Item<'static>>),
+}
+
+impl TimePrefix {
+    /// The prefix of a setting whose format was checked.
+    pub(super) fn new(setting: &LogTimestamp) -> Self {
+        match setting {
+            LogTimestamp::None => Self::None,
+            LogTimestamp::EpochSeconds => Self::EpochSeconds,
+            LogTimestamp::Format(format) => StrftimeItems::new(format)
+                .parse_to_owned()
+                .map_or(Self::EpochSeconds, Self::Format),
+        }
+    }
+
+    /// Writes the time of now.
+    pub(super) fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        match self {
+            Self::None => Ok(()),
+            Self::EpochSeconds => write!(out, "{}: ", chrono::Utc::now().timestamp()),
+            Self::Format(items) => write!(out, "{}: ", chrono::Local::now().format_with_items(items.iter())),
+        }
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for LineFormat
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut line = Escaped(&mut out);
+        match *event.metadata().level() {
+            Level::ERROR => line.write_str("Error: ")?,
+            Level::WARN => line.write_str("Warning: ")?,
+            _ => {}
+        }
+        let mut fields = Fields {
+            out: &mut line,
+            result: Ok(()),
+        };
+        event.record(&mut fields);
+        fields.result?;
+        out.write_char('\n')
+    }
+}
+
+/// The text of an event, then its other fields as ` name=value`.
+struct Fields<'a, W> {
+    out: &'a mut W,
+    result: fmt::Result,
+}
+
+impl<W: fmt::Write> Visit for Fields<'_, W> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let result = match field.name() {
+            "message" => write!(self.out, "{value:?}"),
+            name => write!(self.out, " {name}={value:?}"),
+        };
+        self.result = self.result.and(result);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+}
+
+/// Writes control characters as `\u{1b}`, and those that change the direction of writing.
+pub(super) struct Escaped<'a, W>(pub(super) &'a mut W);
+
+impl<W: fmt::Write> fmt::Write for Escaped<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some(at) = rest.find(is_unsafe) {
+            let (safe, tail) = rest.split_at(at);
+            self.0.write_str(safe)?;
+            let mut characters = tail.chars();
+            for character in characters.by_ref().take(1) {
+                write!(self.0, "{}", character.escape_unicode())?;
+            }
+            rest = characters.as_str();
+        }
+        self.0.write_str(rest)
+    }
+}
+
+fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}')
+        || ('\u{202a}'..='\u{202e}').contains(&character)
+        || ('\u{2066}'..='\u{2069}').contains(&character)
+}

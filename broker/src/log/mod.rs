@@ -1,0 +1,107 @@
+//! Log lines as mosquitto writes them: `<time>: text`, each on one line.
+//!
+//! Invariants: a line never holds a control character of its own, whatever a client put into its identifier or topic
+//! (test `v29_control_characters_are_escaped`); a destination that cannot be written never stops the broker; an event whose
+//! type is off costs one look at a cached flag.
+//!
+//! The types of mosquitto that are no level of `tracing` are targets: `tracing::info!(target: log::NOTICE, ...)`.
+
+mod line;
+mod output;
+mod settings;
+mod syslog;
+#[cfg(test)]
+mod tests;
+mod types;
+
+use std::sync::Arc;
+
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{Registry, reload};
+
+use self::line::LineFormat;
+pub use self::output::LogError;
+use self::output::{LogOutput, OpenLog};
+pub use self::settings::{
+    FACILITY_DAEMON, LogDestination, LogSettings, LogTimestamp, check_timestamp_format,
+};
+use self::types::type_of;
+pub use self::types::{CONNECTION, LogTypes, NOTICE, SUBSCRIBE, UNSUBSCRIBE};
+
+/// Starts the log of this process.
+///
+/// # Errors
+/// A log file cannot be opened, or the process has a log already.
+pub fn start(settings: &LogSettings) -> Result<Log, LogError> {
+    let (subscriber, log) = subscriber(settings)?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Started)?;
+    Ok(log)
+}
+
+fn subscriber(settings: &LogSettings) -> Result<(impl Subscriber + Send + Sync, Log), LogError> {
+    let output = LogOutput::open(settings)?;
+    let (filter, filter_handle) = reload::Layer::new(filter(settings));
+    let layer = tracing_subscriber::fmt::layer()
+        .event_format(LineFormat)
+        .with_writer(output.clone());
+    let subscriber = tracing_subscriber::registry().with(filter).with(layer);
+    let log = Log {
+        output,
+        filter: filter_handle,
+    };
+    Ok((subscriber, log))
+}
+
+/// The log of this process, to change it.
+#[derive(Clone, Debug)]
+pub struct Log {
+    output: LogOutput,
+    filter: reload::Handle<Filter, Registry>,
+}
+
+/// Destinations that are open, to be used by [`Log::change`].
+#[derive(Debug)]
+pub struct PreparedLog {
+    open: Arc<OpenLog>,
+    filter: Filter,
+}
+
+impl PreparedLog {
+    /// Opens the destinations: files that another program has moved away are made anew.
+    ///
+    /// # Errors
+    /// A log file cannot be opened.
+    pub fn open(settings: &LogSettings) -> Result<Self, LogError> {
+        Ok(Self {
+            open: Arc::new(OpenLog::new(settings)?),
+            filter: filter(settings),
+        })
+    }
+}
+
+impl Log {
+    /// From the next line on the log is this one.
+    pub fn change(&self, prepared: PreparedLog) {
+        self.output.replace(prepared.open);
+        // It fails only where the subscriber is gone, and with it everything that is logged.
+        let _gone = self.filter.reload(prepared.filter);
+    }
+}
+
+type Filter = FilterFn<Box<dyn Fn(&Metadata<'_>) -> bool + Send + Sync>>;
+
+fn filter(settings: &LogSettings) -> Filter {
+    let types = if settings.destinations.is_empty() {
+        LogTypes::NONE
+    } else {
+        settings.types
+    };
+    let connections = settings.connection_messages;
+    let wanted = move |event: &Metadata<'_>| {
+        types.contains(type_of(event)) && (connections || event.target() != CONNECTION)
+    };
+    let wanted: Box<dyn Fn(&Metadata<'_>) -> bool + Send + Sync> = Box::new(wanted);
+    FilterFn::new(wanted).with_max_level_hint(types.level_max())
+}

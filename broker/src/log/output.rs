@@ -1,0 +1,181 @@
+//! The destinations of the log.
+//!
+//! Invariants: a line is written whole; a destination that cannot be written never stops the broker.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tracing::Metadata;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::line::{Escaped, TimePrefix};
+use super::settings::{LogDestination, LogSettings};
+use super::syslog::Syslog;
+use super::types::{LogTypes, type_of};
+
+/// The log could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// A file cannot be opened.
+    #[error("the log file {} cannot be opened: {cause}: check log_dest and the folder's permissions", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        cause: io::Error,
+    },
+    /// The system's log has no socket.
+    #[error("the system's log cannot be reached: {0}: choose another log_dest")]
+    Syslog(#[source] io::Error),
+    /// The process has a log already.
+    #[error("the log was started twice")]
+    Started,
+}
+
+/// Where lines go and how they begin; shared, so that both can change while lines are written.
+#[derive(Clone, Debug)]
+pub(super) struct LogOutput(Arc<RwLock<Arc<OpenLog>>>);
+
+/// Destinations that are open.
+#[derive(Debug)]
+pub(super) struct OpenLog {
+    timestamp: TimePrefix,
+    destinations: Destinations,
+}
+
+impl LogOutput {
+    /// Opens the destinations.
+    ///
+    /// # Errors
+    /// One of them cannot be opened.
+    pub(super) fn open(settings: &LogSettings) -> Result<Self, LogError> {
+        Ok(Self(Arc::new(RwLock::new(Arc::new(OpenLog::new(settings)?)))))
+    }
+
+    /// Lines that begin from now on go to `open`.
+    pub(super) fn replace(&self, open: Arc<OpenLog>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = open;
+    }
+
+    fn get(&self) -> Arc<OpenLog> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl OpenLog {
+    /// Opens the destinations.
+    ///
+    /// # Errors
+    /// One of them cannot be opened.
+    pub(super) fn new(settings: &LogSettings) -> Result<Self, LogError> {
+        Ok(Self {
+            timestamp: TimePrefix::new(&settings.timestamp),
+            destinations: Destinations::open(settings)?,
+        })
+    }
+}
+
+/// The open destinations. A line that one of them does not take is lost there.
+#[derive(Debug)]
+struct Destinations {
+    stdout: bool,
+    stderr: bool,
+    syslog: Option<Syslog>,
+    files: Vec<Mutex<File>>,
+}
+
+impl Destinations {
+    fn open(settings: &LogSettings) -> Result<Self, LogError> {
+        let destinations = &settings.destinations;
+        let files = settings
+            .files()
+            .map(|path| open_file(path).map(Mutex::new))
+            .collect::<Result<Vec<_>, _>>()?;
+        let wants_syslog = destinations.contains(&LogDestination::Syslog);
+        Ok(Self {
+            stdout: destinations.contains(&LogDestination::Stdout),
+            stderr: destinations.contains(&LogDestination::Stderr),
+            syslog: wants_syslog
+                .then(|| Syslog::open(settings.facility))
+                .transpose()
+                .map_err(LogError::Syslog)?,
+            files,
+        })
+    }
+
+    fn write(&self, line: &[u8]) {
+        // A full disk or a closed terminal must not stop the broker, and there is nowhere left to report it.
+        if self.stdout {
+            let _lost = io::stdout().lock().write_all(line);
+        }
+        if self.stderr {
+            let _lost = io::stderr().lock().write_all(line);
+        }
+        for file in &self.files {
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            let _lost = file.write_all(line);
+        }
+    }
+}
+
+fn open_file(path: &Path) -> Result<File, LogError> {
+    let opened = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path);
+    opened.map_err(|cause| LogError::File {
+        path: path.to_owned(),
+        cause,
+    })
+}
+
+impl<'a> MakeWriter<'a> for LogOutput {
+    type Writer = LineWriter;
+
+    fn make_writer(&'a self) -> LineWriter {
+        LineWriter {
+            open: self.get(),
+            types: LogTypes::INFORMATION,
+        }
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> LineWriter {
+        LineWriter {
+            open: self.get(),
+            types: type_of(event),
+        }
+    }
+}
+
+/// Takes one line, whole, without its time.
+pub(super) struct LineWriter {
+    open: Arc<OpenLog>,
+    types: LogTypes,
+}
+
+impl io::Write for LineWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let OpenLog {
+            timestamp,
+            destinations,
+        } = &*self.open;
+        if let Some(syslog) = &destinations.syslog {
+            syslog.send(self.types, line);
+        }
+        let mut time = String::new();
+        // The format was checked; a time that cannot be written is left out.
+        let _written = timestamp.write(&mut Escaped(&mut time));
+        let mut bytes = time.into_bytes();
+        bytes.extend_from_slice(line);
+        destinations.write(&bytes);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

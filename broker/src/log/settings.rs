@@ -1,0 +1,84 @@
+//! What is logged, where to, and how a line begins.
+//!
+//! Invariants: none.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use chrono::format::StrftimeItems;
+
+use super::types::LogTypes;
+
+/// The facility of syslog(3) for services.
+pub const FACILITY_DAEMON: u8 = 3;
+
+/// What is logged, and where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// `log_type`: which messages.
+    pub types: LogTypes,
+    /// `log_dest`: where to; nothing is logged if it is empty.
+    pub destinations: Vec<LogDestination>,
+    /// `log_timestamp` and `log_timestamp_format`.
+    pub timestamp: LogTimestamp,
+    /// `connection_messages`: clients that come and go are logged.
+    pub connection_messages: bool,
+    /// `log_facility`: the facility of syslog(3), 3 (daemon) or 16 to 23 (local0 to local7).
+    pub facility: u8,
+}
+
+impl LogSettings {
+    /// The files that the log goes to.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.destinations
+            .iter()
+            .filter_map(|destination| match destination {
+                LogDestination::File(path) => Some(path.as_path()),
+                LogDestination::Stdout | LogDestination::Stderr | LogDestination::Syslog => None,
+            })
+    }
+}
+
+/// Where log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogDestination {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// The end of a file.
+    File(PathBuf),
+    /// The system's log, by its socket.
+    Syslog,
+}
+
+/// How a line begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTimestamp {
+    /// With the text.
+    None,
+    /// With the seconds since 1970.
+    EpochSeconds,
+    /// With the local time in a format of strftime(3) that [`check_timestamp_format`] accepted.
+    Format(String),
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            types: LogTypes::USUAL,
+            destinations: vec![LogDestination::Stderr],
+            timestamp: LogTimestamp::EpochSeconds,
+            connection_messages: true,
+            facility: FACILITY_DAEMON,
+        }
+    }
+}
+
+/// Whether this is a usable format for [`LogTimestamp::Format`].
+#[must_use]
+pub fn check_timestamp_format(format: &str) -> bool {
+    let mut out = String::new();
+    let items = StrftimeItems::new(format).parse();
+    items.is_ok_and(|items| write!(out, "{}", chrono::Local::now().format_with_items(items.iter())).is_ok())
+}

@@ -1,0 +1,121 @@
+//! mosquitto's log types, and the targets that stand for those which are no level of `tracing`.
+//!
+//! Invariants: none.
+
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata};
+
+/// Target of what an operator wants to see once: start, end, reload.
+pub const NOTICE: &str = "notice";
+/// Target of clients that come and go.
+pub const CONNECTION: &str = "connection";
+/// Target of subscriptions that were made.
+pub const SUBSCRIBE: &str = "subscribe";
+/// Target of subscriptions that were ended.
+pub const UNSUBSCRIBE: &str = "unsubscribe";
+
+/// A set of mosquitto's log types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogTypes(u16);
+
+impl LogTypes {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// The broker cannot go on, or a part of it.
+    pub const ERROR: Self = Self(1);
+    /// Something the operator should mend.
+    pub const WARNING: Self = Self(1 << 1);
+    /// Start, end, reload.
+    pub const NOTICE: Self = Self(1 << 2);
+    /// Clients that come and go.
+    pub const INFORMATION: Self = Self(1 << 3);
+    /// Packets.
+    pub const DEBUG: Self = Self(1 << 4);
+    /// Subscriptions made.
+    pub const SUBSCRIBE: Self = Self(1 << 5);
+    /// Subscriptions ended.
+    pub const UNSUBSCRIBE: Self = Self(1 << 6);
+    /// WebSockets.
+    pub const WEBSOCKETS: Self = Self(1 << 7);
+    /// What only developers ask for.
+    pub const INTERNAL: Self = Self(1 << 8);
+    /// Everything.
+    pub const ALL: Self = Self((1 << 9) - 1);
+    /// What is logged if nothing else is said.
+    pub const USUAL: Self = Self(0b1111);
+
+    /// The names in `log_type`.
+    const NAMES: [(&'static str, Self); 11] = [
+        ("error", Self::ERROR),
+        ("warning", Self::WARNING),
+        ("notice", Self::NOTICE),
+        ("information", Self::INFORMATION),
+        ("debug", Self::DEBUG),
+        ("subscribe", Self::SUBSCRIBE),
+        ("unsubscribe", Self::UNSUBSCRIBE),
+        ("websockets", Self::WEBSOCKETS),
+        ("internal", Self::INTERNAL),
+        ("all", Self::ALL),
+        ("none", Self::NONE),
+    ];
+
+    /// The type of a name in `log_type`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|&(_, types)| types)
+    }
+
+    /// The names that make up the set; `none` for the empty one.
+    #[must_use]
+    pub fn names(self) -> Vec<&'static str> {
+        let is_single = |types: Self| types.0.is_power_of_two();
+        let names = Self::NAMES
+            .iter()
+            .filter(|&&(_, types)| is_single(types) && self.contains(types));
+        let names: Vec<_> = names.map(|&(name, _)| name).collect();
+        if names.is_empty() { vec!["none"] } else { names }
+    }
+
+    /// Both sets.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether a part of `other` is in the set.
+    #[must_use]
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// The level above which no event can be of one of the types.
+    pub(super) fn level_max(self) -> LevelFilter {
+        let targets = Self::NOTICE
+            .with(Self::INFORMATION)
+            .with(Self::SUBSCRIBE)
+            .with(Self::UNSUBSCRIBE);
+        match self {
+            types if types.contains(Self::DEBUG) => LevelFilter::DEBUG,
+            types if types.contains(targets) => LevelFilter::INFO,
+            types if types.contains(Self::WARNING) => LevelFilter::WARN,
+            types if types.contains(Self::ERROR) => LevelFilter::ERROR,
+            _ => LevelFilter::OFF,
+        }
+    }
+}
+
+/// The type of an event.
+pub(super) fn type_of(event: &Metadata<'_>) -> LogTypes {
+    match (event.target(), *event.level()) {
+        (NOTICE | CONNECTION, _) => LogTypes::NOTICE,
+        (SUBSCRIBE, _) => LogTypes::SUBSCRIBE,
+        (UNSUBSCRIBE, _) => LogTypes::UNSUBSCRIBE,
+        (_, Level::ERROR) => LogTypes::ERROR,
+        (_, Level::WARN) => LogTypes::WARNING,
+        (_, Level::INFO) => LogTypes::INFORMATION,
+        _ => LogTypes::DEBUG,
+    }
+}
