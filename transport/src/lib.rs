@@ -6,6 +6,7 @@
 //! This crate is the only home of `unsafe` in the project: the ring, its provided buffers and one clock.
 
 pub mod clock;
+pub mod http;
 mod provided_buffers;
 pub mod ring;
 pub mod socket;

@@ -11,14 +11,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use transport::clock;
+use transport::http::{PLAIN_TEXT, ResponseHead, open_metrics};
 use transport::socket;
 use transport::stream::SecureStream;
 use transport::websocket::handshake::{Page, Wanted};
 
-use super::client::{Client, Head};
-use super::metrics::{self, OPEN_METRICS, Process};
+use super::client::{ALLOW, HttpClient};
+use super::metrics::{self, Process};
 use super::pool::Pool;
-use super::{files, log};
+use super::{files, request_log};
 use crate::config::{ListenerSocket, ListenerTls, Protocol};
 use crate::health::Health;
 use crate::in_effect::Current;
@@ -121,18 +122,18 @@ fn serve(state: &ApiState, accepted: Accepted) {
     };
     let serve = || -> io::Result<()> {
         let stream = SecureStream::server(kind.tls.as_ref()).map_err(io::Error::other)?;
-        let mut client = Client::new(socket, stream, until)?;
+        let mut client = HttpClient::new(socket, stream, until)?;
         let Some(page) = client.read(&WANTED)? else {
             return Ok(());
         };
-        let told = match answer(state, &page) {
-            Some(Answer { status, kind, body }) => tell(client, &page, status, kind, &body),
+        let status = match answer(state, &page) {
+            Some(answer) => send(client, &page, &answer),
             None => match &kind.pages {
                 Some(folder) => files::serve(client, &page, folder),
-                None => client.say("404 Not Found", "", page.method == "HEAD"),
+                None => client.send_status("404 Not Found", &[], page.method == "HEAD"),
             },
         };
-        log(address, &page, &told);
+        request_log::log(address, &page, &status);
         Ok(())
     };
     if let Err(error) = serve() {
@@ -140,67 +141,63 @@ fn serve(state: &ApiState, accepted: Accepted) {
     }
 }
 
-struct Answer {
+/// What one path is answered with.
+struct ApiAnswer {
     status: &'static str,
-    kind: &'static str,
+    content_type: &'static str,
     body: String,
 }
 
 /// The answer, unless there is nothing of that name.
-fn answer(state: &ApiState, page: &Page) -> Option<Answer> {
-    let ok = |kind, body| {
-        Some(Answer {
+fn answer(state: &ApiState, page: &Page) -> Option<ApiAnswer> {
+    let ok = |content_type, body| {
+        Some(ApiAnswer {
             status: "200 OK",
-            kind,
+            content_type,
             body,
         })
     };
     match page.target.split('?').next().unwrap_or_default() {
         "/metrics" => ok(
-            OPEN_METRICS,
+            open_metrics::CONTENT_TYPE,
             metrics::open_metrics(&state.counters, &state.process()),
         ),
         "/healthz" => Some(verdict(state.is_healthy())),
         "/readyz" => Some(verdict(state.is_ready())),
         "/api/v1/systree" => ok(JSON, metrics::systree(&state.counters, &state.process())),
-        "/api/v1/version" => ok(TEXT, concat!(env!("CARGO_PKG_VERSION"), "\n").to_owned()),
+        "/api/v1/version" => ok(PLAIN_TEXT, concat!(env!("CARGO_PKG_VERSION"), "\n").to_owned()),
         "/api/v1/listeners" => ok(JSON, format!("{:#}\n", json!({ "listeners": state.listeners }))),
         _ => None,
     }
 }
 
-fn verdict(verdict: Result<(), &'static str>) -> Answer {
+fn verdict(verdict: Result<(), &'static str>) -> ApiAnswer {
     let (status, body) = match verdict {
         Ok(()) => ("200 OK", "ok"),
         Err(why) => ("503 Service Unavailable", why),
     };
-    Answer {
+    ApiAnswer {
         status,
-        kind: TEXT,
+        content_type: PLAIN_TEXT,
         body: format!("{body}\n"),
     }
 }
 
-fn tell(
-    client: Client,
-    page: &Page,
-    status: &'static str,
-    content_type: &str,
-    body: &str,
-) -> io::Result<&'static str> {
+fn send(client: HttpClient, page: &Page, answer: &ApiAnswer) -> io::Result<&'static str> {
     let head_only = match page.method.as_str() {
         "GET" => false,
         "HEAD" => true,
-        _ => return client.say("405 Method Not Allowed", "Allow: GET, HEAD\r\n", false),
+        _ => return client.send_status("405 Method Not Allowed", ALLOW, false),
     };
-    let head = Head {
-        status,
-        content_type,
-        more: "Cache-Control: no-store\r\n",
-        body_bytes: body.len() as u64,
+    let head = ResponseHead {
+        status: answer.status,
+        content_type: answer.content_type,
+        body_bytes: answer.body.len() as u64,
+        fields: &[("Cache-Control", "no-store")],
     };
-    client.send(&head, if head_only { "" } else { body }.as_bytes())?;
-    Ok(status)
+    let body = if head_only { "" } else { &answer.body };
+    client.send(&head, body.as_bytes())?;
+    Ok(answer.status)
 }
 
 impl ApiState {
@@ -242,5 +239,4 @@ const WANTED: Wanted = Wanted {
     origins: Vec::new(),
 };
 const JSON: &str = "application/json";
-const TEXT: &str = "text/plain; charset=utf-8";
 const TURN_TIME_MAX: Duration = Duration::from_secs(2);

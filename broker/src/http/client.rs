@@ -1,39 +1,31 @@
-//! A client of HTTP: its request and its answer, within their time.
+//! A client of HTTP: its request and its answer.
+//!
+//! Invariants: both are over within the time that the connection was given.
 
-use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use transport::http::{PLAIN_TEXT, ResponseHead};
 use transport::stream::SecureStream;
 use transport::websocket::handshake::{self, Heard, Page, Wanted};
 
 /// A client that waits for its answer.
-pub(super) struct Client {
+pub(super) struct HttpClient {
     socket: TcpStream,
     stream: SecureStream,
     until: Instant,
-    /// On its way.
+    /// Bytes on their way to the client.
     wire: Vec<u8>,
 }
 
-/// What an answer begins with.
-pub(super) struct Head<'a> {
-    /// `200 OK`
-    pub(super) status: &'a str,
-    pub(super) content_type: &'a str,
-    /// Whole lines, each with its end.
-    pub(super) more: &'a str,
-    pub(super) body_bytes: u64,
-}
-
-impl Client {
-    /// All is to be over then.
-    pub(super) fn new(socket: OwnedFd, stream: SecureStream, until: Instant) -> io::Result<Client> {
+impl HttpClient {
+    /// A client whose request and answer are to be over at `until`.
+    pub(super) fn new(socket: OwnedFd, stream: SecureStream, until: Instant) -> io::Result<HttpClient> {
         let socket = TcpStream::from(socket);
         socket.set_nonblocking(false)?;
-        Ok(Client {
+        Ok(HttpClient {
             socket,
             stream,
             until,
@@ -41,7 +33,7 @@ impl Client {
         })
     }
 
-    /// Waits for the request; `None` if it was none that can be answered, and has been told so.
+    /// Waits for the request; `None` if it was none that can be answered, and was refused.
     pub(super) fn read(&mut self, wanted: &Wanted) -> io::Result<Option<Page>> {
         let mut plain = Vec::new();
         let mut chunk = [0; 4096];
@@ -70,7 +62,7 @@ impl Client {
         }
     }
 
-    /// The time that is left.
+    /// The time that is left, at least some.
     fn left(&self) -> io::Result<Duration> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -79,30 +71,28 @@ impl Client {
         Ok(left)
     }
 
-    /// Sends an answer with a body that is a line for people, and ends the connection.
-    pub(super) fn say(self, status: &'static str, more: &str, head_only: bool) -> io::Result<&'static str> {
+    /// Sends a response whose body is its status, for people, and ends the connection.
+    pub(super) fn send_status(
+        self,
+        status: &'static str,
+        fields: &[(&str, &str)],
+        head_only: bool,
+    ) -> io::Result<&'static str> {
         let body = format!("{status}\n");
-        let head = Head {
+        let head = ResponseHead {
             status,
-            content_type: "text/plain; charset=utf-8",
-            more,
+            content_type: PLAIN_TEXT,
             body_bytes: body.len() as u64,
+            fields,
         };
         let body = if head_only { "" } else { &body };
         self.send(&head, body.as_bytes())?;
         Ok(status)
     }
 
-    /// Sends an answer with its body, and ends the connection.
-    pub(super) fn send(mut self, head: &Head<'_>, mut body: impl Read) -> io::Result<()> {
-        let mut text = String::new();
-        // Writing to a string does not fail.
-        let _written = write!(
-            text,
-            "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n{}\r\n",
-            head.status, head.content_type, head.body_bytes, head.more
-        );
-        self.stream.seal(text.as_bytes(), &mut self.wire);
+    /// Sends a response with its body, and ends the connection.
+    pub(super) fn send(mut self, head: &ResponseHead<'_>, mut body: impl Read) -> io::Result<()> {
+        self.stream.seal(head.to_text().as_bytes(), &mut self.wire);
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
             let read = body.read(&mut chunk)?;
@@ -130,5 +120,8 @@ impl Client {
     }
 }
 
-/// What is read of a file at once.
+/// Bytes of a file that are read at once.
 const CHUNK_BYTES: usize = 32 * 1024;
+
+/// The methods that there are, for a refusal of others.
+pub(super) const ALLOW: &[(&str, &str)] = &[("Allow", "GET, HEAD")];

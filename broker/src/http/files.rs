@@ -10,16 +10,17 @@ use std::path::Path;
 use percent_encoding::percent_decode_str;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 use rustix::io::Errno;
+use transport::http::ResponseHead;
 use transport::websocket::handshake::Page;
 
-use super::client::{Client, Head};
+use super::client::{ALLOW, HttpClient};
 
-/// Answers a request, and says with what status.
-pub(super) fn serve(client: Client, page: &Page, folder: &Path) -> io::Result<&'static str> {
+/// Answers a request; the status of the answer.
+pub(super) fn serve(client: HttpClient, page: &Page, folder: &Path) -> io::Result<&'static str> {
     let head_only = match page.method.as_str() {
         "GET" => false,
         "HEAD" => true,
-        _ => return client.say("405 Method Not Allowed", "Allow: GET, HEAD\r\n", false),
+        _ => return client.send_status("405 Method Not Allowed", ALLOW, false),
     };
     match find(&page.target, folder) {
         Found::File {
@@ -27,27 +28,24 @@ pub(super) fn serve(client: Client, page: &Page, folder: &Path) -> io::Result<&'
             bytes,
             content_type,
         } => {
-            let head = Head {
+            let head = ResponseHead {
                 status: OK,
                 content_type,
-                more: "",
                 body_bytes: bytes,
+                fields: &[],
             };
             client.send(&head, file.take(if head_only { 0 } else { bytes }))?;
             Ok(OK)
         }
         Found::Folder => {
             let path = page.target.split(['?', '#']).next().unwrap_or_default();
-            client.say(
-                "301 Moved Permanently",
-                &format!("Location: {path}/\r\n"),
-                head_only,
-            )
+            let location = format!("{path}/");
+            client.send_status("301 Moved Permanently", &[("Location", &location)], head_only)
         }
-        Found::Nothing => client.say("404 Not Found", "", head_only),
+        Found::Nothing => client.send_status("404 Not Found", &[], head_only),
         Found::Error(error) => {
             tracing::warn!("http_dir {}: {error}.", folder.display());
-            client.say("500 Internal Server Error", "", head_only)
+            client.send_status("500 Internal Server Error", &[], head_only)
         }
     }
 }

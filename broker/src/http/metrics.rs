@@ -2,10 +2,10 @@
 //!
 //! Invariant: a page is one pass over the counters without a lock, so asking for it costs the shards nothing.
 
-use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
+use transport::http::open_metrics::OpenMetricsPage;
 
 use crate::logic::{Kind, SHOWN, ShardCounters, sys_totals};
 
@@ -18,16 +18,14 @@ pub(super) struct Process {
     pub(super) memory_full: bool,
 }
 
-/// The type of [`open_metrics`].
-pub(super) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// A page for Prometheus and its like.
 pub(super) fn open_metrics(shards: &[ShardCounters], process: &Process) -> String {
-    let mut page = Page::default();
-    page.family("midge_build", "info", "The version of the broker.");
-    page.sample(
-        "midge_build_info{version=\"",
-        &format!("{}\"}} 1", env!("CARGO_PKG_VERSION")),
+    let mut page = OpenMetricsPage::default();
+    page.info(
+        "midge_build",
+        "The version of the broker.",
+        "version",
+        env!("CARGO_PKG_VERSION"),
     );
     for shown in SHOWN {
         let name = format!("midge_{}", shown.name);
@@ -57,7 +55,7 @@ pub(super) fn open_metrics(shards: &[ShardCounters], process: &Process) -> Strin
         "When the broker started, in seconds since 1970.",
         seconds_since_1970(process.started_at),
     );
-    page.end()
+    page.finish()
 }
 
 /// The same numbers as mosquitto's `/api/v1/systree` has them.
@@ -88,36 +86,6 @@ pub(super) fn systree(shards: &[ShardCounters], process: &Process) -> String {
 fn seconds_since_1970(at: SystemTime) -> f64 {
     at.duration_since(UNIX_EPOCH)
         .map_or(0.0, |since| since.as_secs_f64())
-}
-
-#[derive(Default)]
-struct Page(String);
-
-impl Page {
-    fn family(&mut self, name: &str, kind: &str, about: &str) {
-        // Writing to a string does not fail.
-        let _written = write!(self.0, "# TYPE {name} {kind}\n# HELP {name} {about}\n");
-    }
-
-    fn sample(&mut self, name: &str, rest: &str) {
-        let _written = writeln!(self.0, "{name}{rest}");
-    }
-
-    /// A counter's samples end in `_total`.
-    fn counter(&mut self, name: &str, about: &str, value: impl ToString) {
-        self.family(name, "counter", about);
-        self.sample(name, &format!("_total {}", value.to_string()));
-    }
-
-    fn gauge(&mut self, name: &str, about: &str, value: impl ToString) {
-        self.family(name, "gauge", about);
-        self.sample(name, &format!(" {}", value.to_string()));
-    }
-
-    fn end(mut self) -> String {
-        self.0.push_str("# EOF\n");
-        self.0
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod client;
 mod files;
 mod metrics;
 mod pool;
+mod request_log;
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,11 +24,11 @@ use transport::websocket::handshake::Page;
 use crate::admission::Admission;
 use crate::limits;
 pub(crate) use api::{Api, ApiState, described};
-use client::Client;
+use client::HttpClient;
 use pool::Pool;
 
 /// A client of a WebSocket listener that asks for a page; nothing is in flight on its socket.
-pub(crate) struct Request {
+pub(crate) struct PageRequest {
     pub(crate) socket: OwnedFd,
     pub(crate) stream: SecureStream,
     pub(crate) address: SocketAddr,
@@ -40,7 +41,7 @@ pub(crate) struct Request {
 
 /// Where shards hand requests over.
 #[derive(Clone, Default)]
-pub(crate) struct Pages(Option<Pool<Request>>);
+pub(crate) struct Pages(Option<Pool<PageRequest>>);
 
 impl Pages {
     /// Starts the threads.
@@ -58,13 +59,13 @@ impl Pages {
     }
 
     /// Whether there was room for the request; if not, the connection is closed.
-    pub(crate) fn serve(&self, request: Request) -> bool {
+    pub(crate) fn serve(&self, request: PageRequest) -> bool {
         self.0.as_ref().is_some_and(|pool| pool.give(request))
     }
 }
 
-fn serve(request: Request) {
-    let Request {
+fn serve(request: PageRequest) {
+    let PageRequest {
         socket,
         stream,
         address,
@@ -73,17 +74,7 @@ fn serve(request: Request) {
         _admission,
     } = request;
     let until = Instant::now() + Duration::from_nanos(limits::PAGE_NS_MAX);
-    let client = Client::new(socket, stream, until);
-    log(
-        address,
-        &page,
-        &client.and_then(|client| files::serve(client, &page, &folder)),
-    );
-}
-
-fn log(address: SocketAddr, page: &Page, told: &io::Result<&'static str>) {
-    match told {
-        Ok(status) => tracing::debug!("Client {address} asked for {}: {status}.", page.target),
-        Err(error) => tracing::debug!("Client {address} asked for {}: {error}.", page.target),
-    }
+    let client = HttpClient::new(socket, stream, until);
+    let status = client.and_then(|client| files::serve(client, &page, &folder));
+    request_log::log(address, &page, &status);
 }

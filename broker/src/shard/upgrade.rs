@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use transport::http::text_response;
 use transport::stream::SecureStream;
 use transport::websocket::handshake::{self, Page};
 
@@ -13,7 +14,7 @@ use super::ShardLoop;
 use super::accept::read_opened;
 use super::greeting::{Greeting, Heard};
 use super::token::Place;
-use crate::http::Request;
+use crate::http::PageRequest;
 use crate::in_effect::Upgrade;
 use crate::limits;
 
@@ -28,7 +29,7 @@ pub(super) fn read(greeting: &mut Greeting, upgrade: &Upgrade, answer: &mut Vec<
         handshake::Heard::Page(page) => match &upgrade.pages {
             Some(folder) => Heard::Page(page, Arc::clone(folder)),
             None => {
-                greeting.stream.seal(NO_PAGES, answer);
+                greeting.stream.seal(&no_pages(), answer);
                 Heard::Refused("it asks for a page, and the listener has no http_dir")
             }
         },
@@ -59,7 +60,7 @@ impl ShardLoop {
         let Some(greeting) = self.greetings.remove(place) else {
             return;
         };
-        let request = Request {
+        let request = PageRequest {
             socket: greeting.socket,
             stream: greeting.stream,
             address: greeting.address,
@@ -73,23 +74,11 @@ impl ShardLoop {
     }
 }
 
-/// Who came here by a browser should learn what this is.
-const NO_PAGES: &[u8] =
-    b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: close, Upgrade\r\n\
-Content-Type: text/plain\r\nContent-Length: 49\r\n\r\nMQTT over WebSocket is spoken here, nothing else\n";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_length_is_that_of_the_text() {
-        let text = std::str::from_utf8(NO_PAGES).unwrap();
-        let (header, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(
-            header.ends_with(&format!("Content-Length: {}", body.len())),
-            "{}",
-            body.len()
-        );
-    }
+/// For those who came by a browser.
+fn no_pages() -> Vec<u8> {
+    text_response(
+        "426 Upgrade Required",
+        &[("Upgrade", "websocket"), ("Connection", "close, Upgrade")],
+        "MQTT over WebSocket is spoken here, nothing else\n",
+    )
 }

@@ -4,13 +4,15 @@
 //! that is slow or silent is given up after a second. What breaks them: serving more than one client at a time, which is
 //! not wanted here.
 
-use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use transport::http::open_metrics::{self, OpenMetricsPage};
+use transport::http::{ResponseHead, text_response};
 
 use crate::measure::timeline::{Phase, Progress};
 use crate::outcome::observer::Observer;
@@ -123,17 +125,18 @@ fn answer(mut client: TcpStream, seen: &Seen) -> io::Result<()> {
     let bytes = client.read(&mut request)?;
     let request = request.get(..bytes).unwrap_or_default();
     let known = request.starts_with(b"GET /metrics ") || request.starts_with(b"GET / ");
-    let (status, body) = if known {
-        ("200 OK", text(seen))
-    } else {
-        ("404 Not Found", "only GET /metrics is here\n".to_owned())
+    if !known {
+        let refusal = text_response("404 Not Found", &[], "only GET /metrics is here\n");
+        return client.write_all(&refusal);
+    }
+    let body = text(seen);
+    let head = ResponseHead {
+        status: "200 OK",
+        content_type: open_metrics::CONTENT_TYPE,
+        body_bytes: body.len() as u64,
+        fields: &[],
     };
-    write!(
-        client,
-        "HTTP/1.1 {status}\r\nContent-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    )
+    write!(client, "{}{body}", head.to_text())
 }
 
 fn text(seen: &Seen) -> String {
@@ -146,41 +149,29 @@ fn text(seen: &Seen) -> String {
         broken,
         ..
     } = seen.progress;
-    let mut text = String::new();
-    let mut family = |name: &str, kind: &str, help: &str, value: u64| {
-        let suffix = if kind == "counter" { "_total" } else { "" };
-        // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            "# TYPE loadgen_{name} {kind}\n# HELP loadgen_{name} {help}\nloadgen_{name}{suffix} {value}\n"
-        );
-    };
-    family("connections_ready", "gauge", "Connections that are ready.", ready);
-    family("connections_broken", "counter", "Connections that broke.", broken);
-    family("messages_sent", "counter", "Messages sent.", sent);
-    family(
-        "deliveries",
-        "counter",
+    let mut page = OpenMetricsPage::default();
+    page.gauge("loadgen_connections_ready", "Connections that are ready.", ready);
+    page.counter("loadgen_connections_broken", "Connections that broke.", broken);
+    page.counter("loadgen_messages_sent", "Messages sent.", sent);
+    page.counter(
+        "loadgen_deliveries",
         "Deliveries received, each counted once.",
         received,
     );
-    let backlog = expected.saturating_sub(received);
-    family(
-        "backlog",
-        "gauge",
+    page.gauge(
+        "loadgen_backlog",
         "Deliveries that are due and have not come.",
-        backlog,
+        expected.saturating_sub(received),
     );
-    family(
-        "in_flight",
-        "gauge",
+    page.gauge(
+        "loadgen_in_flight",
         "QoS 1 and 2 messages that are not acknowledged.",
         in_flight,
     );
     if let Some(interval) = seen.interval {
         quantiles(
-            &mut text,
-            "latency",
+            &mut page,
+            "loadgen_latency_seconds",
             "Intended send time to receive, last interval.",
             &[
                 ("0.5", interval.p50_ns),
@@ -190,37 +181,25 @@ fn text(seen: &Seen) -> String {
             ],
         );
         quantiles(
-            &mut text,
-            "lag",
+            &mut page,
+            "loadgen_lag_seconds",
             "Intended to actual send time, last interval.",
             &[("0.5", interval.lag_p50_ns), ("0.99", interval.lag_p99_ns)],
         );
     }
     if let Some(phase) = seen.phase {
         let name = format!("{phase:?}").to_lowercase();
-        let _ = write!(
-            text,
-            "# TYPE loadgen_phase info\n# HELP loadgen_phase Where the run stands.\nloadgen_phase_info{{phase=\"{name}\"}} 1\n"
-        );
+        page.info("loadgen_phase", "Where the run stands.", "phase", &name);
     }
-    text.push_str("# EOF\n");
-    text
+    page.finish()
 }
 
-fn quantiles(text: &mut String, name: &str, help: &str, values: &[(&str, u64)]) {
-    let unit = format!("loadgen_{name}_seconds");
-    // Writing to a String cannot fail.
-    let _ = write!(
-        text,
-        "# TYPE {unit} gauge\n# UNIT {unit} seconds\n# HELP {unit} {help}\n"
-    );
-    for (quantile, value_ns) in values {
-        let _ = writeln!(
-            text,
-            "{unit}{{quantile=\"{quantile}\"}} {}",
-            *value_ns as f64 / 1e9
-        );
-    }
+fn quantiles(page: &mut OpenMetricsPage, name: &str, help: &str, values_ns: &[(&str, u64)]) {
+    let values_s: Vec<_> = values_ns
+        .iter()
+        .map(|&(quantile, value_ns)| (quantile, value_ns as f64 / 1e9))
+        .collect();
+    page.gauges(name, "seconds", help, "quantile", &values_s);
 }
 
 /// Between two looks for a client.

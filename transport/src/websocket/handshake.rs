@@ -8,6 +8,8 @@ use tungstenite::handshake::server::{Request, create_response, write_response};
 use tungstenite::http::HeaderValue;
 use tungstenite::http::header::{ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 
+use crate::http::text_response;
+
 /// What a listener wants of those who come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -68,7 +70,7 @@ pub fn hear(bytes: &[u8], wanted: &Wanted) -> Heard {
             answer: Vec::new(),
             why: "it does not speak HTTP, and the listener has `protocol websockets`",
         },
-        Err(_) => refused("400 Bad Request", "", "its HTTP request is malformed"),
+        Err(_) => refused("400 Bad Request", &[], "its HTTP request is malformed"),
     }
 }
 
@@ -89,13 +91,13 @@ fn page(request: &httparse::Request<'_, '_>) -> Option<Page> {
 
 fn upgrade(bytes: &[u8], wanted: &Wanted) -> Heard {
     let Ok(Some((length, request))) = Request::try_parse(bytes) else {
-        return refused("400 Bad Request", "", "its upgrade is malformed");
+        return refused("400 Bad Request", &[], "its upgrade is malformed");
     };
     let headers = request.headers();
     if !wanted.origins.is_empty() && !is_from(headers.get(ORIGIN), &wanted.origins) {
         return refused(
             "403 Forbidden",
-            "",
+            &[],
             "it comes from another origin (websockets_origin)",
         );
     }
@@ -105,7 +107,7 @@ fn upgrade(bytes: &[u8], wanted: &Wanted) -> Heard {
     {
         return refused(
             "426 Upgrade Required",
-            "Sec-WebSocket-Version: 13\r\n",
+            &[("Sec-WebSocket-Version", "13")],
             "it asks for another version of WebSocket than 13",
         );
     }
@@ -113,12 +115,12 @@ fn upgrade(bytes: &[u8], wanted: &Wanted) -> Heard {
     let Some(protocol) = subprotocol(&mut offered) else {
         return refused(
             "400 Bad Request",
-            "",
+            &[],
             "it does not offer the WebSocket subprotocol mqtt",
         );
     };
     let Ok(mut response) = create_response(&request) else {
-        return refused("400 Bad Request", "", "its upgrade is malformed");
+        return refused("400 Bad Request", &[], "its upgrade is malformed");
     };
     response
         .headers_mut()
@@ -150,18 +152,14 @@ fn subprotocol(offered: &mut dyn Iterator<Item = &HeaderValue>) -> Option<&'stat
 fn too_long() -> Heard {
     refused(
         "431 Request Header Fields Too Large",
-        "",
+        &[],
         "the header of its HTTP request is too long (websockets_headers_size)",
     )
 }
 
-fn refused(status: &str, headers: &str, why: &'static str) -> Heard {
-    let answer = format!(
-        "HTTP/1.1 {status}\r\nConnection: close\r\n{headers}Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{why}\n",
-        why.len() + 1
-    );
+fn refused(status: &str, fields: &[(&str, &str)], why: &'static str) -> Heard {
     Heard::Refused {
-        answer: answer.into_bytes(),
+        answer: text_response(status, fields, &format!("{why}\n")),
         why,
     }
 }
