@@ -10,10 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use transport::tls::{KeyPassphrase, Passphrase};
+use transport::tls::{KeyPassphrase, PASSPHRASE_VARIABLE, Passphrase};
 
-/// The environment variable that may hold the passphrase.
-pub const VARIABLE: &str = "MIDGE_KEY_PASSPHRASE";
 /// The name of the systemd credential that may hold it.
 pub const CREDENTIAL: &str = "midge-key-passphrase";
 
@@ -36,7 +34,7 @@ impl Passphrases {
         ListenerPassphrase {
             all: self,
             file,
-            ask: ask_terminal,
+            ask: Passphrase::from_terminal,
         }
     }
 
@@ -56,7 +54,7 @@ impl Passphrases {
 pub struct ListenerPassphrase<'a> {
     all: &'a Passphrases,
     file: Option<&'a Path>,
-    ask: fn(&Path, u32) -> io::Result<String>,
+    ask: fn(&Path, u32) -> io::Result<Passphrase>,
 }
 
 impl KeyPassphrase for ListenerPassphrase<'_> {
@@ -76,8 +74,7 @@ impl KeyPassphrase for ListenerPassphrase<'_> {
             // Another listener has the same key.
             return Ok(remembered);
         }
-        let typed = (self.ask)(key, refused).map_err(|error| no_terminal(&error))?;
-        let passphrase = Passphrase::new(typed.into_bytes());
+        let passphrase = (self.ask)(key, refused).map_err(|error| no_terminal(&error))?;
         self.all.remember(key, &passphrase);
         Ok(Some(passphrase))
     }
@@ -95,23 +92,14 @@ impl ListenerPassphrase<'_> {
         if let Some(path) = credential {
             return Some(Passphrase::from_file(&path, "credential"));
         }
-        let text = std::env::var_os(VARIABLE)?;
-        Some(Ok(Passphrase::new(text.into_encoded_bytes())))
+        Passphrase::from_environment().map(Ok)
     }
-}
-
-fn ask_terminal(key: &Path, refused: u32) -> io::Result<String> {
-    let again = if refused > 0 { "Wrong. " } else { "" };
-    rpassword::prompt_password(format!(
-        "{again}Passphrase of the private key {}: ",
-        key.display()
-    ))
 }
 
 fn no_terminal(error: &io::Error) -> String {
     format!(
         "there is no terminal to ask for its passphrase ({error}): put it into a file of mode 600 and name that with \
-         key_passphrase_file, or into the environment variable {VARIABLE}, or let systemd do it with \
+         key_passphrase_file, or into the environment variable {PASSPHRASE_VARIABLE}, or let systemd do it with \
          LoadCredential={CREDENTIAL}:FILE"
     )
 }
@@ -120,14 +108,14 @@ fn no_terminal(error: &io::Error) -> String {
 mod tests {
     use super::*;
 
-    fn absent(_: &Path, _: u32) -> io::Result<String> {
+    fn absent(_: &Path, _: u32) -> io::Result<Passphrase> {
         Err(io::Error::from_raw_os_error(libc::ENXIO))
     }
 
     fn source<'a>(
         all: &'a Passphrases,
         file: Option<&'a Path>,
-        ask: fn(&Path, u32) -> io::Result<String>,
+        ask: fn(&Path, u32) -> io::Result<Passphrase>,
     ) -> ListenerPassphrase<'a> {
         ListenerPassphrase { all, file, ask }
     }
@@ -154,7 +142,12 @@ mod tests {
         let why = source(&all, None, absent)
             .passphrase(Path::new("k"), 0)
             .unwrap_err();
-        for word in ["no terminal", "key_passphrase_file", VARIABLE, "LoadCredential"] {
+        for word in [
+            "no terminal",
+            "key_passphrase_file",
+            PASSPHRASE_VARIABLE,
+            "LoadCredential",
+        ] {
             assert!(why.contains(word), "{why}");
         }
     }
@@ -162,7 +155,9 @@ mod tests {
     #[test]
     fn the_terminal_is_asked_again_and_remembered_for_reloads() {
         let all = Passphrases::default();
-        let typing = source(&all, None, |_, refused| Ok(format!("attempt {refused}")));
+        let typing = source(&all, None, |_, refused| {
+            Ok(Passphrase::new(format!("attempt {refused}").into_bytes()))
+        });
         assert!(is_given(&typing.passphrase(Path::new("k"), 0)));
         assert!(is_given(&typing.passphrase(Path::new("k"), 1)));
         let silent = source(&all, None, absent);

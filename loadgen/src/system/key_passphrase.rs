@@ -7,10 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use transport::tls::{KeyPassphrase, Passphrase};
-
-/// The environment variable that may hold the passphrase; the broker's has the same name.
-pub const VARIABLE: &str = "MIDGE_KEY_PASSPHRASE";
+use transport::tls::{KeyPassphrase, PASSPHRASE_VARIABLE, Passphrase};
 
 /// The passphrase of the keys of one or more clients.
 #[derive(Debug)]
@@ -18,7 +15,7 @@ pub struct ClientPassphrase {
     file: Option<PathBuf>,
     given: Option<Passphrase>,
     typed: Mutex<Option<Passphrase>>,
-    ask: fn(&Path, u32) -> io::Result<String>,
+    ask: fn(&Path, u32) -> io::Result<Passphrase>,
 }
 
 impl ClientPassphrase {
@@ -28,7 +25,7 @@ impl ClientPassphrase {
             file,
             given,
             typed: Mutex::new(None),
-            ask: ask_terminal,
+            ask: Passphrase::from_terminal,
         }
     }
 
@@ -39,8 +36,7 @@ impl ClientPassphrase {
         if let Some(given) = &self.given {
             return Some(Ok(given.clone()));
         }
-        let text = std::env::var_os(VARIABLE)?;
-        Some(Ok(Passphrase::new(text.into_encoded_bytes())))
+        Passphrase::from_environment().map(Ok)
     }
 }
 
@@ -54,26 +50,17 @@ impl KeyPassphrase for ClientPassphrase {
         if refused == 0 && typed.is_some() {
             return Ok(typed.clone());
         }
-        let text = (self.ask)(key, refused).map_err(|error| no_terminal(&error))?;
-        let passphrase = Passphrase::new(text.into_bytes());
+        let passphrase = (self.ask)(key, refused).map_err(|error| no_terminal(&error))?;
         *typed = Some(passphrase.clone());
         Ok(Some(passphrase))
     }
-}
-
-fn ask_terminal(key: &Path, refused: u32) -> io::Result<String> {
-    let again = if refused > 0 { "Wrong. " } else { "" };
-    rpassword::prompt_password(format!(
-        "{again}Passphrase of the private key {}: ",
-        key.display()
-    ))
 }
 
 fn no_terminal(error: &io::Error) -> String {
     format!(
         "there is no terminal to ask for its passphrase ({error}): put it into a file of mode 600 and name that with \
          --key-pass-file, into a file of properties as ssl.client.key.passphrase, or into the environment variable \
-         {VARIABLE}"
+         {PASSPHRASE_VARIABLE}"
     )
 }
 
@@ -81,7 +68,7 @@ fn no_terminal(error: &io::Error) -> String {
 mod tests {
     use super::*;
 
-    fn typing(ask: fn(&Path, u32) -> io::Result<String>) -> ClientPassphrase {
+    fn typing(ask: fn(&Path, u32) -> io::Result<Passphrase>) -> ClientPassphrase {
         ClientPassphrase {
             ask,
             ..ClientPassphrase::new(None, None)
@@ -94,7 +81,7 @@ mod tests {
         static ASKED: AtomicU32 = AtomicU32::new(0);
         let source = typing(|_, _| {
             ASKED.fetch_add(1, Ordering::Relaxed);
-            Ok("secret".into())
+            Ok(Passphrase::new(b"secret".to_vec()))
         });
         for key in ["a", "b", "c"] {
             assert!(source.passphrase(Path::new(key), 0).unwrap().is_some());
@@ -129,7 +116,7 @@ mod tests {
         for word in [
             "no terminal",
             "--key-pass-file",
-            VARIABLE,
+            PASSPHRASE_VARIABLE,
             "ssl.client.key.passphrase",
         ] {
             assert!(why.contains(word), "{why}");

@@ -35,7 +35,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 pub use client::{ClientTls, client, client_config};
 pub use connection::TlsError;
 pub use identity::{IdentityError, IdentityKind, checked as checked_identity, client_identity};
-pub use passphrase::{KeyPassphrase, NoPassphrase, Passphrase};
+pub use passphrase::{KeyPassphrase, NoPassphrase, PASSPHRASE_VARIABLE, Passphrase};
 pub use server::{ServerSide, ServerTls, server, server_config};
 
 /// A TLS version that can be asked for.

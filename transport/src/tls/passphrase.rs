@@ -1,7 +1,7 @@
-//! Where the passphrase of an encrypted private key comes from: the caller knows, this crate only asks, and reads the file
-//! that the caller names.
+//! Where the passphrase of an encrypted private key comes from: the caller decides the order of the sources; the file, the
+//! environment and the terminal are read here.
 //!
-//! Invariant: a passphrase is overwritten in memory when it is dropped, and never shows in a `Debug` text.
+//! Invariants: a passphrase is overwritten in memory when it is dropped, and never shows in a `Debug` text or a message.
 
 use std::fmt;
 use std::fs::File;
@@ -9,6 +9,9 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use zeroize::Zeroizing;
+
+/// The environment variable that may hold the passphrase.
+pub const PASSPHRASE_VARIABLE: &str = "MIDGE_KEY_PASSPHRASE";
 
 /// The passphrase of a private key.
 #[derive(Clone)]
@@ -45,6 +48,26 @@ impl Passphrase {
         }
         let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
         Ok(Self::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
+    }
+
+    /// The passphrase in [`PASSPHRASE_VARIABLE`], if it is set.
+    #[must_use]
+    pub fn from_environment() -> Option<Passphrase> {
+        let text = std::env::var_os(PASSPHRASE_VARIABLE)?;
+        Some(Self::new(text.into_encoded_bytes()))
+    }
+
+    /// What a person types on the terminal, where it does not show. `refused` passphrases were wrong already.
+    ///
+    /// # Errors
+    /// There is no terminal.
+    pub fn from_terminal(key: &Path, refused: u32) -> io::Result<Passphrase> {
+        let again = if refused > 0 { "Wrong. " } else { "" };
+        let typed = rpassword::prompt_password(format!(
+            "{again}Passphrase of the private key {}: ",
+            key.display()
+        ))?;
+        Ok(Self::new(typed.into_bytes()))
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
