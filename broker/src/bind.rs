@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use transport::socket;
+use transport::socket::{self, Socket};
 
 use crate::config::{Configuration, ListenerSocket, Protocol};
 use crate::settings::ListenerId;
@@ -18,7 +18,7 @@ use crate::settings::ListenerId;
 /// A listening socket as a shard sees it; all shards accept from the same one.
 #[derive(Clone)]
 pub(crate) struct Listening {
-    pub(crate) socket: Arc<OwnedFd>,
+    pub(crate) socket: Socket,
     pub(crate) listener: ListenerId,
     /// Connections of the listener, on all its sockets and shards.
     pub(crate) connections: Arc<AtomicU64>,
@@ -58,7 +58,7 @@ pub(crate) fn all(configuration: &Configuration) -> Result<Bound, BindError> {
             match listener.protocol {
                 Protocol::HttpApi => bound.operators.push((socket, ListenerId(index))),
                 Protocol::Mqtt | Protocol::WebSockets(_) => bound.clients.push(Listening {
-                    socket: Arc::new(socket),
+                    socket: socket.into(),
                     listener: ListenerId(index),
                     connections: Arc::clone(&connections),
                 }),

@@ -1,15 +1,17 @@
 //! The ring of provided receive buffers that a thread shares with the kernel (`io_uring_register_buf_ring(3)`).
 //!
-//! Idle connections hold no buffer: the kernel takes one when bytes arrive. Invariants: a buffer is either in the ring
-//! (the kernel may write it) or out as one [`ReceiveBuffer`] (only we touch it); `ReceiveBuffer` is neither `Clone` nor
-//! made anywhere else, so a buffer cannot be given back twice. The ring begins with a few buffers and gets more when
-//! they ran out: what was never needed stays untouched memory, and what is used stays in the processor's caches. The memory outlives every request that may write it:
-//! [`crate::ring::Ring`] cancels all requests before it drops this.
+//! Idle connections have no buffer: the kernel takes one when bytes arrive. The ring begins with a few buffers and gets
+//! more when they ran out: what was never needed stays untouched memory, and what is used stays in the processor's caches.
+//!
+//! Invariants: a buffer is either in the ring (the kernel may write it) or out as one [`ReceiveBuffer`] (only we touch it);
+//! `ReceiveBuffer` is neither `Clone` nor made anywhere else, and names its ring, so a buffer cannot be given back twice or
+//! to another ring. The memory outlives every request that may write it: [`crate::ring::Ring`] cancels all requests before
+//! it drops this.
 #![allow(unsafe_code, reason = "memory shared with the kernel")]
 
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use io_uring::types::BufRingEntry;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
@@ -18,11 +20,14 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 #[derive(Debug)]
 #[must_use = "a buffer that is not recycled is lost to its ring"]
 pub struct ReceiveBuffer {
-    pub(crate) identifier: u16,
-    pub(crate) bytes: u32,
+    /// The number of its ring, of which the identifier means nothing to another.
+    ring: u32,
+    identifier: u16,
+    bytes: u32,
 }
 
 pub(crate) struct ProvidedBuffers {
+    ring: u32,
     entries: NonNull<BufRingEntry>,
     memory: NonNull<u8>,
     count: u16,
@@ -31,6 +36,9 @@ pub(crate) struct ProvidedBuffers {
     buffer_bytes: u32,
     tail: u16,
 }
+
+/// The number of the next ring of this process.
+static NEXT_RING: AtomicU32 = AtomicU32::new(0);
 
 /// Buffers in the ring at its start.
 const FIRST_BUFFERS: u16 = 32;
@@ -45,6 +53,7 @@ impl ProvidedBuffers {
         let entries = map(entries_bytes(count))?.cast();
         let memory = map(usize::from(count) * buffer_bytes as usize)?;
         let mut buffers = ProvidedBuffers {
+            ring: NEXT_RING.fetch_add(1, Ordering::Relaxed),
             entries,
             memory,
             count,
@@ -79,9 +88,19 @@ impl ProvidedBuffers {
         self.count
     }
 
+    /// The buffer that the kernel took out of the ring and wrote `bytes` bytes into.
+    pub(crate) fn filled(&self, identifier: u16, bytes: u32) -> ReceiveBuffer {
+        debug_assert!(identifier < self.begun && bytes <= self.buffer_bytes);
+        ReceiveBuffer {
+            ring: self.ring,
+            identifier,
+            bytes,
+        }
+    }
+
     /// The bytes that the kernel wrote into `buffer`.
     pub(crate) fn bytes(&mut self, buffer: &ReceiveBuffer) -> &mut [u8] {
-        debug_assert!(buffer.identifier < self.begun && buffer.bytes <= self.buffer_bytes);
+        assert_eq!(buffer.ring, self.ring, "{FOREIGN}");
         let offset = usize::from(buffer.identifier) * self.buffer_bytes as usize;
         // SAFETY: the identifier came from the kernel for this ring, so the range lies inside `memory`; the buffer is
         // out of the ring while a ReceiveBuffer for it lives, so nobody else writes; the pages are zeroed or written.
@@ -89,6 +108,7 @@ impl ProvidedBuffers {
     }
 
     pub(crate) fn recycle(&mut self, buffer: ReceiveBuffer) {
+        assert_eq!(buffer.ring, self.ring, "{FOREIGN}");
         self.push(buffer.identifier);
         self.publish();
     }
@@ -116,6 +136,8 @@ impl ProvidedBuffers {
         }
     }
 }
+
+const FOREIGN: &str = "a receive buffer belongs to the ring that filled it";
 
 impl Drop for ProvidedBuffers {
     fn drop(&mut self) {

@@ -1,12 +1,50 @@
 //! TCP sockets: made, asked, and sent to without waiting.
+//!
+//! Invariants: a [`Socket`] is closed when its owner drops it and no request of a ring that names it waits any more, so a
+//! queued request never meets another connection under the number of its own.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use rustix::net::{SendFlags, Shutdown};
 use rustix::process::{Resource, Rlimit};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
+
+/// A socket that rings may name in requests. A clone is the same descriptor.
+#[derive(Clone, Debug)]
+pub struct Socket(Arc<OwnedFd>);
+
+impl Socket {
+    pub(crate) fn descriptor(&self) -> &Arc<OwnedFd> {
+        &self.0
+    }
+
+    pub(crate) fn raw(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// The descriptor, for those who use no ring: another one of the same socket if there is a clone, or a request waits.
+    ///
+    /// # Errors
+    /// What `fcntl(2)` gives, where it is another one.
+    pub fn into_descriptor(self) -> io::Result<OwnedFd> {
+        Arc::try_unwrap(self.0).or_else(|shared| shared.try_clone())
+    }
+}
+
+impl From<OwnedFd> for Socket {
+    fn from(descriptor: OwnedFd) -> Self {
+        Self(Arc::new(descriptor))
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 /// A listening socket; accepted connections inherit TCP_NODELAY from it. Without SO_REUSEPORT, so a second listener
 /// on the port is an error.
@@ -22,7 +60,7 @@ pub fn listen(address: SocketAddr, nodelay: bool) -> io::Result<OwnedFd> {
 /// # Errors
 /// What [`listen`] gives; `NotFound` if there is no such interface.
 pub fn listen_on(address: SocketAddr, interface: Option<&str>, nodelay: bool) -> io::Result<OwnedFd> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(nodelay)?;
     if address.is_ipv6() {
@@ -54,7 +92,7 @@ fn absent_interface(error: io::Error) -> io::Error {
 /// What `socket(2)` and `bind(2)` give.
 pub fn reserve_port(address: IpAddr) -> io::Result<(OwnedFd, u16)> {
     let any_port = SocketAddr::new(address, 0);
-    let socket = Socket::new(Domain::for_address(any_port), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = socket2::Socket::new(Domain::for_address(any_port), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.bind(&any_port.into())?;
     let bound = socket.local_addr()?;
@@ -66,7 +104,7 @@ pub fn reserve_port(address: IpAddr) -> io::Result<(OwnedFd, u16)> {
 ///
 /// # Errors
 /// What `socket(2)` gives.
-pub fn stream(address: SocketAddr) -> io::Result<OwnedFd> {
+pub fn stream(address: SocketAddr) -> io::Result<Socket> {
     stream_from(address, None)
 }
 
@@ -74,14 +112,14 @@ pub fn stream(address: SocketAddr) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// What `socket(2)` and `bind(2)` give.
-pub fn stream_from(address: SocketAddr, local: Option<IpAddr>) -> io::Result<OwnedFd> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+pub fn stream_from(address: SocketAddr, local: Option<IpAddr>) -> io::Result<Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     if let Some(local) = local {
         socket.bind(&SocketAddr::new(local, 0).into())?;
     }
-    Ok(socket.into())
+    Ok(OwnedFd::from(socket).into())
 }
 
 /// Sends what fits now and says how much that was.

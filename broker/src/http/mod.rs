@@ -13,11 +13,11 @@ mod request_log;
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use transport::socket::Socket;
 use transport::stream::SecureStream;
 use transport::websocket::handshake::Page;
 
@@ -29,7 +29,7 @@ use pool::Pool;
 
 /// A client of a WebSocket listener that asks for a page; nothing is in flight on its socket.
 pub(crate) struct PageRequest {
-    pub(crate) socket: OwnedFd,
+    pub(crate) socket: Socket,
     pub(crate) stream: SecureStream,
     pub(crate) address: SocketAddr,
     pub(crate) page: Page,
@@ -74,7 +74,9 @@ fn serve(request: PageRequest) {
         _admission,
     } = request;
     let until = Instant::now() + Duration::from_nanos(limits::PAGE_NS_MAX);
-    let client = HttpClient::new(socket, stream, until);
+    let client = socket
+        .into_descriptor()
+        .and_then(|socket| HttpClient::new(socket, stream, until));
     let status = client.and_then(|client| files::serve(client, &page, &folder));
     request_log::log(address, &page, &status);
 }

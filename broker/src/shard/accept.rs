@@ -2,10 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use transport::ring::ReceiveBuffer;
-use transport::socket;
+use transport::socket::{self, Socket};
 use transport::stream::{Opened, SecureStream, StreamError};
 use transport::tls;
 
@@ -27,11 +27,11 @@ impl ShardLoop {
     pub(super) fn accept_everywhere(&mut self) {
         for (index, listening) in self.listening.iter().enumerate() {
             self.ring
-                .accept(listening.socket.as_fd(), Subject::Listener(index).token());
+                .accept(&listening.socket, Subject::Listener(index).token());
         }
     }
 
-    pub(super) fn accepted(&mut self, index: usize, socket: io::Result<OwnedFd>, more: bool) {
+    pub(super) fn accepted(&mut self, index: usize, socket: io::Result<Socket>, more: bool) {
         match socket {
             Ok(_) if self.drain_until.is_some() => {}
             // The one free descriptor is for this: the client learns at once that it is not let in.
@@ -50,7 +50,7 @@ impl ShardLoop {
     fn accept_on(&mut self, index: usize) {
         if let Some(listening) = self.listening.get(index) {
             self.ring
-                .accept(listening.socket.as_fd(), Subject::Listener(index).token());
+                .accept(&listening.socket, Subject::Listener(index).token());
         }
     }
 
@@ -97,7 +97,7 @@ impl ShardLoop {
     pub(super) fn keep_reserve(&mut self) {
         if self.reserve.is_none() {
             let any = self.listening.first();
-            self.reserve = any.and_then(|listening| listening.socket.try_clone().ok());
+            self.reserve = any.and_then(|listening| listening.socket.as_fd().try_clone_to_owned().ok());
         }
     }
 
@@ -113,7 +113,7 @@ impl ShardLoop {
         );
     }
 
-    fn greet(&mut self, index: usize, socket: OwnedFd) {
+    fn greet(&mut self, index: usize, socket: Socket) {
         let Some(greeting) = self
             .listening
             .get(index)
@@ -128,7 +128,7 @@ impl ShardLoop {
     pub(super) fn listen_to(&mut self, place: Place) {
         if let Some(greeting) = self.greetings.get(place) {
             self.ring
-                .receive(greeting.socket.as_fd(), Subject::Greeting(place).token());
+                .receive(&greeting.socket, Subject::Greeting(place).token());
         }
     }
 
@@ -244,7 +244,7 @@ fn assigned_client_identifier(prefix: &str, random: [u8; 16]) -> Box<str> {
     format!("{prefix}{}", groups.join("-")).into()
 }
 
-fn greeting(listening: &Listening, in_effect: &InEffect, socket: OwnedFd) -> Option<Greeting> {
+fn greeting(listening: &Listening, in_effect: &InEffect, socket: Socket) -> Option<Greeting> {
     // A peer that is gone already has no address.
     let address: SocketAddr = socket::peer_address(socket.as_fd()).ok()?;
     let connections_max = in_effect.settings.listener(listening.listener).connections_max;

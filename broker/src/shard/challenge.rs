@@ -124,7 +124,6 @@ impl ShardLoop {
     fn drop_greeting(&mut self, place: Place, why: &str) {
         if let Some(greeting) = self.greetings.remove(place) {
             tracing::info!("Client {} refused: {why}.", greeting.address);
-            self.submit_before_close();
             greeting.cut();
         }
     }

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use transport::ring::ReceiveBuffer;
-use transport::socket;
+use transport::socket::{self, Socket};
 use transport::stream::SecureStream;
 
 use super::ShardLoop;
@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 /// The shell's half of a connection.
 pub(super) struct Connection {
     pub(super) generation: u32,
-    pub(super) socket: OwnedFd,
+    pub(super) socket: Socket,
     pub(super) stream: SecureStream,
     /// The client's, for the log: the socket does not tell it any more when the client has gone.
     address: SocketAddr,
@@ -198,7 +198,7 @@ impl ShardLoop {
         connection.receiving = !connection.closing && !paused;
         if connection.receiving {
             self.ring
-                .receive_multishot(connection.socket.as_fd(), Subject::Connection(id).token());
+                .receive_multishot(&connection.socket, Subject::Connection(id).token());
         }
     }
 
@@ -245,7 +245,6 @@ impl ShardLoop {
     /// The connection ended by itself: the logic decides what becomes of its session.
     pub(super) fn lose(&mut self, id: ConnectionId, cause: LostCause) {
         if let Some(mut connection) = self.connections.remove(id) {
-            self.submit_before_close();
             connection.say_goodbye();
             if let Some(client) = self.logic.client_identifier(id) {
                 let address = connection.address;
@@ -259,7 +258,6 @@ impl ShardLoop {
     /// Ends a connection that the logic is done with.
     pub(super) fn close(&mut self, id: ConnectionId) {
         if let Some(mut connection) = self.connections.remove(id) {
-            self.submit_before_close();
             connection.say_goodbye();
             let address = connection.address;
             let why = self.logic.why_closing(id).unwrap_or("disconnected");
@@ -272,16 +270,6 @@ impl ShardLoop {
             }
             socket::shut_down(connection.socket.as_fd());
             self.logic.closed(self.now, id);
-        }
-    }
-
-    /// A request that is queued names its socket by number: were that closed first, the next connection would get the number,
-    /// and the request would take the next connection's bytes. So what is queued goes to the kernel before a socket is closed.
-    pub(super) fn submit_before_close(&mut self) {
-        if self.ring.has_queued()
-            && let Err(error) = self.ring.submit()
-        {
-            tracing::error!("io_uring: {error}");
         }
     }
 

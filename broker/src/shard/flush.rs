@@ -82,12 +82,8 @@ impl ShardLoop {
         };
         connection.sending = true;
         let unsent_bytes = wire.len() - from;
-        self.ring.send(
-            connection.socket.as_fd(),
-            Subject::Connection(id).token(),
-            wire,
-            from,
-        );
+        self.ring
+            .send(&connection.socket, Subject::Connection(id).token(), wire, from);
         self.logic.flushed(self.now, id, unsent_bytes);
         if self.logic.closing(id) {
             self.linger(id);

@@ -7,13 +7,13 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use mqtt::{DecodeError, ReasonCode, decode, frame};
 use slab::Slab;
-use transport::socket;
+use transport::socket::{self, Socket};
 use transport::stream::SecureStream;
 use transport::tls::IdentityKind;
 use transport::websocket::handshake::Page;
@@ -32,7 +32,7 @@ use crate::time::Timestamp;
 /// A connection that has not said who it is.
 pub(crate) struct Greeting {
     pub(crate) generation: u32,
-    pub(crate) socket: OwnedFd,
+    pub(crate) socket: Socket,
     pub(crate) stream: SecureStream,
     pub(crate) admission: Admission,
     pub(crate) address: SocketAddr,

@@ -4,12 +4,12 @@
 //! the queue: back-pressure on the sender's publishers). A parcel is never lost to sleep: the sender
 //! pushes before it reads `asleep`, the sleeper sets `asleep` before it looks at its queues once more (all SeqCst).
 
-use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use transport::ring::{RingHandle, Waker};
+use transport::socket::Socket;
 use transport::stream::SecureStream;
 
 use crate::admission::Admission;
@@ -26,7 +26,7 @@ pub(crate) enum Parcel {
 
 /// A connection between two shards: nothing is in flight on its socket.
 pub(crate) struct Handoff {
-    pub(crate) socket: OwnedFd,
+    pub(crate) socket: Socket,
     pub(crate) stream: SecureStream,
     pub(crate) admission: Admission,
     pub(crate) peer: Peer,
@@ -166,10 +166,10 @@ impl Links {
     }
 
     /// The ring to wake, if that shard was asleep: only one sender gets it.
-    pub(crate) fn wake_needed(&self, shard: u16) -> Option<RingHandle> {
+    pub(crate) fn wake_needed(&self, shard: u16) -> Option<&RingHandle> {
         let inbox = self.shards.get(usize::from(shard))?;
         let (handle, _) = inbox.ring.get()?;
-        inbox.asleep.swap(false, Ordering::SeqCst).then_some(*handle)
+        inbox.asleep.swap(false, Ordering::SeqCst).then_some(handle)
     }
 
     /// Whether `shard` may sleep: says so to the others, then looks at its queues once more.

@@ -23,7 +23,7 @@ mod upgrade;
 mod tests;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -312,7 +312,7 @@ impl ShardLoop {
             (Subject::Listener(_), _) => {}
             (Subject::Greeting(place), ReceiveEnd::NoBuffers) => {
                 if let Some(greeting) = self.greetings.get(place) {
-                    self.ring.receive(greeting.socket.as_fd(), token);
+                    self.ring.receive(&greeting.socket, token);
                 }
             }
             (Subject::Greeting(place), _) => drop(self.greetings.remove(place)),
@@ -338,7 +338,6 @@ impl ShardLoop {
                 "no CONNECT"
             };
             tracing::info!("Client {} closed: {what} within 5 seconds.", greeting.address);
-            self.submit_before_close();
             greeting.cut();
         }
         while let Some(id) = self.connections.expired(now) {
@@ -375,7 +374,6 @@ impl ShardLoop {
     fn go_on_shutting_down(&mut self) {
         if self.greet_until.is_some_and(|until| until <= self.now) {
             self.greet_until = None;
-            self.submit_before_close();
             self.greetings.drain().for_each(Greeting::cut);
         }
         if self.greetings.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::AsFd as _;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
@@ -59,7 +60,7 @@ impl Loops {
         let socket = socket::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), true).unwrap();
         let address = socket::local_address(socket.as_fd()).unwrap();
         let listening = Listening {
-            socket: Arc::new(socket),
+            socket: socket.into(),
             listener: ListenerId(0),
             connections: Arc::new(AtomicU64::new(0)),
         };

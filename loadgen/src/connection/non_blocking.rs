@@ -6,12 +6,12 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use mqtt::error::DecodeError;
 use mqtt::frame::{self, Frame};
 use transport::ring::{Ring, Token};
-use transport::socket;
+use transport::socket::{self, Socket};
 use transport::stream::{SecureStream, StreamError};
 
 /// Buffers that all connections of a thread share.
@@ -51,7 +51,7 @@ pub enum Broken {
 /// A connection.
 #[derive(Debug)]
 pub struct Connection {
-    socket: OwnedFd,
+    socket: Socket,
     stream: SecureStream,
     token: Token,
     packet_bytes_max: u32,
@@ -79,7 +79,7 @@ impl Connection {
         packet_bytes_max: u32,
     ) -> Result<Connection, Broken> {
         let socket = socket::stream_from(address, local)?;
-        ring.connect(socket.as_fd(), address, token);
+        ring.connect(&socket, address, token);
         let (unread, out, wire) = (Vec::new(), Vec::new(), Vec::new());
         Ok(Connection {
             socket,
@@ -102,7 +102,7 @@ impl Connection {
 
     /// Asks for bytes until a completion says that no more will come by itself.
     pub fn receive(&mut self, ring: &mut Ring) {
-        ring.receive_multishot(self.socket.as_fd(), self.token);
+        ring.receive_multishot(&self.socket, self.token);
     }
 
     /// Where packets for the next flush are appended.
@@ -195,7 +195,7 @@ impl Connection {
             Err(error) => return Err(error.into()),
         };
         if sent < bytes.len() {
-            ring.send(self.socket.as_fd(), self.token, bytes.clone(), sent);
+            ring.send(&self.socket, self.token, bytes.clone(), sent);
             self.sending = true;
         }
         self.out.clear();

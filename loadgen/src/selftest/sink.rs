@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -21,7 +21,7 @@ use mqtt::property::Properties;
 use mqtt::reason::ReasonCode;
 use mqtt::version::ProtocolVersion::V3_1_1;
 use transport::ring::{Completion, ReceiveEnd, Ring, RingOptions, Token, Waker};
-use transport::socket;
+use transport::socket::{self, Socket};
 
 use crate::system::error::Failure;
 
@@ -52,7 +52,7 @@ impl Sink {
             Ok(ring) => {
                 // Whoever started this waits for it.
                 let _ = sender.send(Ok(ring.waker()));
-                Server::new(ring, listener).serve(&ended);
+                Server::new(ring, listener.into()).serve(&ended);
             }
             Err(error) => {
                 let _ = sender.send(Err(error));
@@ -90,7 +90,7 @@ impl Drop for Sink {
 
 struct Server {
     ring: Ring,
-    listener: OwnedFd,
+    listener: Socket,
     guests: Vec<Option<Guest>>,
     /// Topic to slots.
     listeners: HashMap<String, Vec<usize>>,
@@ -101,7 +101,7 @@ struct Server {
 }
 
 struct Guest {
-    socket: OwnedFd,
+    socket: Socket,
     unread: Vec<u8>,
     out: Vec<u8>,
     sending: bool,
@@ -109,8 +109,8 @@ struct Guest {
 }
 
 impl Server {
-    fn new(mut ring: Ring, listener: OwnedFd) -> Server {
-        ring.accept(listener.as_fd(), LISTENER);
+    fn new(mut ring: Ring, listener: Socket) -> Server {
+        ring.accept(&listener, LISTENER);
         Server {
             ring,
             listener,
@@ -138,7 +138,7 @@ impl Server {
                     self.welcome(socket);
                 }
                 if !more {
-                    self.ring.accept(self.listener.as_fd(), LISTENER);
+                    self.ring.accept(&self.listener, LISTENER);
                 }
             }
             Completion::Received { token, buffer, more } => {
@@ -175,7 +175,7 @@ impl Server {
     }
 
     /// Slots are never used again, so nothing that comes late finds another's.
-    fn welcome(&mut self, socket: OwnedFd) {
+    fn welcome(&mut self, socket: Socket) {
         let slot = self.guests.len();
         self.guests.push(Some(Guest {
             socket,
@@ -189,8 +189,7 @@ impl Server {
 
     fn receive(&mut self, slot: usize) {
         if let Some(Some(guest)) = self.guests.get(slot) {
-            self.ring
-                .receive_multishot(guest.socket.as_fd(), Token(slot as u64));
+            self.ring.receive_multishot(&guest.socket, Token(slot as u64));
         }
     }
 
@@ -322,8 +321,7 @@ impl Server {
             if sent < guest.out.len() {
                 let bytes = std::mem::take(&mut guest.out);
                 guest.sending = true;
-                self.ring
-                    .send(guest.socket.as_fd(), Token(slot as u64), bytes, sent);
+                self.ring.send(&guest.socket, Token(slot as u64), bytes, sent);
             } else {
                 guest.out.clear();
             }

@@ -109,7 +109,9 @@ impl ItemChecks<'_> {
             .split(|letter: char| letter.is_whitespace())
             .filter(|word| word.contains(char::is_alphanumeric))
             .collect();
-        if comment.is_empty() {
+        // Where the text is another's, its place is enough: `[MQTT-3.1.2-24]`, `RFC 8446, 5.4`.
+        let is_reference = text.starts_with("RFC ") || comment.iter().all(|word| word.contains("[MQTT"));
+        if comment.is_empty() || is_reference {
             return;
         }
         if comment.len() <= limits::DOC_COMMENT_WORDS_MIN {

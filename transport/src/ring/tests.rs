@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -34,10 +35,10 @@ fn until<T>(ring: &mut Ring, mut find: impl FnMut(&mut Ring, Completion) -> Opti
     panic!("no such completion in ten seconds");
 }
 
-fn connected(ring: &mut Ring) -> (TcpStream, OwnedFd) {
+fn connected(ring: &mut Ring) -> (TcpStream, Socket) {
     let listener = socket::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), true).unwrap();
     let client = TcpStream::connect(socket::local_address(listener.as_fd()).unwrap()).unwrap();
-    ring.accept(listener.as_fd(), LISTENER);
+    ring.accept(&listener.into(), LISTENER);
     let server = until(ring, |_, completion| match completion {
         Completion::Accepted {
             token: LISTENER,
@@ -53,7 +54,7 @@ fn connected(ring: &mut Ring) -> (TcpStream, OwnedFd) {
 fn multishot_receive_goes_on_after_the_buffers_ran_out() {
     let mut ring = ring();
     let (mut client, server) = connected(&mut ring);
-    ring.receive_multishot(server.as_fd(), PEER);
+    ring.receive_multishot(&server, PEER);
     let sent: Vec<u8> = (0..10_000u32).map(|i| i as u8).collect();
     client.write_all(&sent).unwrap();
     let mut got = Vec::new();
@@ -71,7 +72,7 @@ fn multishot_receive_goes_on_after_the_buffers_ran_out() {
             other => panic!("{other:?}"),
         };
         if again {
-            ring.receive_multishot(server.as_fd(), PEER);
+            ring.receive_multishot(&server, PEER);
         }
         (got.len() == sent.len()).then_some(())
     });
@@ -89,21 +90,21 @@ fn more_buffers_are_there_after_they_ran_out() {
     let (mut client, server) = connected(&mut ring);
     let sent = [7; 128 * 64];
     client.write_all(&sent).unwrap();
-    // Whoever holds every buffer that comes gets all of them in the end.
-    let mut held = Vec::new();
-    ring.receive_multishot(server.as_fd(), PEER);
+    // Whoever keeps every buffer that comes gets all of them in the end.
+    let mut taken = Vec::new();
+    ring.receive_multishot(&server, PEER);
     until(&mut ring, |ring, completion| {
         match completion {
-            Completion::Received { buffer, .. } => held.push(buffer),
+            Completion::Received { buffer, .. } => taken.push(buffer),
             Completion::ReceiveEnded {
                 cause: ReceiveEnd::NoBuffers,
                 ..
-            } => ring.receive_multishot(server.as_fd(), PEER),
+            } => ring.receive_multishot(&server, PEER),
             other => panic!("{other:?}"),
         }
-        (held.len() == 128).then_some(())
+        (taken.len() == 128).then_some(())
     });
-    for buffer in held {
+    for buffer in taken {
         assert_eq!(ring.bytes(&buffer), [7; 64]);
         ring.recycle(buffer);
     }
@@ -117,10 +118,10 @@ fn end_of_stream_and_cancel_end_a_receive() {
         Completion::ReceiveEnded { token: PEER, cause } => Some(cause),
         _ => None,
     };
-    ring.receive_multishot(server.as_fd(), PEER);
+    ring.receive_multishot(&server, PEER);
     ring.cancel(PEER);
     assert!(matches!(until(&mut ring, ended), ReceiveEnd::Cancelled));
-    ring.receive(server.as_fd(), PEER);
+    ring.receive(&server, PEER);
     drop(client);
     assert!(matches!(until(&mut ring, ended), ReceiveEnd::EndOfStream));
 }
@@ -138,7 +139,7 @@ fn an_owned_send_waits_for_room_and_ends_when_shut_down() {
         _ => None,
     };
     let payload = vec![7u8; 20 << 20];
-    ring.send(server.as_fd(), PEER, payload.clone(), 5);
+    ring.send(&server, PEER, payload.clone(), 5);
     ring.submit().unwrap();
     let reader = std::thread::spawn(move || {
         let mut all = vec![0; (20 << 20) - 5];
@@ -151,7 +152,7 @@ fn an_owned_send_waits_for_room_and_ends_when_shut_down() {
     let (_client, all) = reader.join().unwrap();
     assert!(all.iter().all(|byte| *byte == 7));
 
-    ring.send(server.as_fd(), PEER, payload, 0);
+    ring.send(&server, PEER, payload, 0);
     ring.submit().unwrap();
     socket::shut_down(server.as_fd());
     let (_, result) = until(&mut ring, sent);
@@ -169,7 +170,7 @@ fn wakes_come_from_threads_and_from_other_rings() {
         let handle = ring.handle();
         let other = std::thread::spawn(move || {
             let mut other = super::Ring::new(&RingOptions::default()).unwrap();
-            other.wake(handle, PEER);
+            other.wake(&handle, PEER);
             other.submit().unwrap();
         });
         other.join().unwrap();
@@ -178,11 +179,11 @@ fn wakes_come_from_threads_and_from_other_rings() {
 }
 
 #[test]
-fn a_wake_that_does_not_arrive_is_told() {
+fn a_wake_that_does_not_arrive_is_reported() {
     let mut ring = ring();
     // Not a ring: as if the other one were gone.
-    let nobody = RingHandle(ring.event.as_raw_fd());
-    ring.wake(nobody, PEER);
+    let nobody = RingHandle::of_no_ring(&ring.waker);
+    ring.wake(&nobody, PEER);
     let error = until(&mut ring, |_, completion| match completion {
         Completion::NotWoken { token: PEER, error } => Some(error),
         _ => None,
@@ -197,9 +198,9 @@ fn ends_of_streams_lose_no_buffers() {
     for multishot in [false, true].repeat(6) {
         let (mut client, server) = connected(&mut ring);
         if multishot {
-            ring.receive_multishot(server.as_fd(), PEER);
+            ring.receive_multishot(&server, PEER);
         } else {
-            ring.receive(server.as_fd(), PEER);
+            ring.receive(&server, PEER);
         }
         ring.submit().unwrap();
         if multishot {
@@ -217,17 +218,17 @@ fn ends_of_streams_lose_no_buffers() {
         assert!(matches!(cause, ReceiveEnd::EndOfStream), "{cause:?}");
     }
     let (mut client, server) = connected(&mut ring);
-    ring.receive_multishot(server.as_fd(), PEER);
+    ring.receive_multishot(&server, PEER);
     // As many as there are, all of them full at once.
     client.write_all(&[1; 4 * 64]).unwrap();
-    let mut held = Vec::new();
+    let mut taken = Vec::new();
     until(&mut ring, |_, completion| {
         if let Completion::Received { buffer, .. } = completion {
-            held.push(buffer);
+            taken.push(buffer);
         }
-        (held.len() == 4).then_some(())
+        (taken.len() == 4).then_some(())
     });
-    held.into_iter().for_each(|buffer| ring.recycle(buffer));
+    taken.into_iter().for_each(|buffer| ring.recycle(buffer));
 }
 
 #[test]
@@ -247,7 +248,7 @@ fn connect_reports_refusal() {
         socket::local_address(listener.as_fd()).unwrap()
     };
     let stream = socket::stream(address).unwrap();
-    ring.connect(stream.as_fd(), address, PEER);
+    ring.connect(&stream, address, PEER);
     let result = until(&mut ring, |_, completion| match completion {
         Completion::Connected { token: PEER, result } => Some(result),
         _ => None,
@@ -259,7 +260,7 @@ fn connect_reports_refusal() {
 fn a_send_cut_short_is_not_continued_on_whoever_gets_its_descriptor() {
     let mut ring = ring();
     let (client, server) = connected(&mut ring);
-    ring.send(server.as_fd(), PEER, vec![7; 20 << 20], 0);
+    ring.send(&server, PEER, vec![7; 20 << 20], 0);
     // Some of it goes out, the rest waits for room.
     ring.wait(Some(Duration::from_millis(50))).unwrap();
     assert!(ring.next().is_none());
@@ -280,4 +281,107 @@ fn a_send_cut_short_is_not_continued_on_whoever_gets_its_descriptor() {
     let read = stranger.read(&mut [0; 16]);
     assert!(read.is_err(), "nothing of another's bytes: {read:?}");
     drop(client);
+}
+
+/// A kernel that takes nothing: the request waits, and its socket stays open though its owner dropped it, so that the next
+/// connection gets another number and none of its bytes.
+#[test]
+fn no_socket_is_closed_under_a_request_that_waits() {
+    for error in [libc::EAGAIN, libc::EBUSY] {
+        let mut ring = ring();
+        let (mut client, server) = connected(&mut ring);
+        let number = server.raw();
+        ring.submissions.failure = Some(error);
+        ring.send(&server, PEER, b"for the first".to_vec(), 0);
+        ring.submit().unwrap();
+        ring.wait(Some(Duration::from_millis(1))).unwrap();
+        assert!(ring.next().is_none());
+        drop(server);
+        let listener = socket::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), true).unwrap();
+        let mut stranger = TcpStream::connect(socket::local_address(listener.as_fd()).unwrap()).unwrap();
+        let accepted = rustix::net::accept(&listener).unwrap();
+        assert!(number != stranger.as_raw_fd() && number != accepted.as_raw_fd());
+
+        ring.submissions.failure = None;
+        let result = until(&mut ring, |_, completion| match completion {
+            Completion::Sent { result, .. } => Some(result),
+            _ => None,
+        });
+        result.unwrap();
+        let mut received = Vec::new();
+        // To the end: the socket was closed as soon as the kernel had the request.
+        client.read_to_end(&mut received).unwrap();
+        assert_eq!(received, b"for the first");
+        stranger.set_nonblocking(true).unwrap();
+        assert!(stranger.read(&mut [0; 16]).is_err(), "nothing of another's bytes");
+    }
+}
+
+/// More requests than the queue has entries while the kernel takes none: nobody spins, none is lost, their order holds.
+#[test]
+fn requests_wait_for_a_kernel_that_takes_none() {
+    let mut ring = ring();
+    let pairs: Vec<_> = (0..40).map(|_| connected(&mut ring)).collect();
+    ring.submissions.failure = Some(libc::EBUSY);
+    for (token, (_, server)) in (100..).zip(&pairs) {
+        ring.send(server, Token(token), token.to_string().into_bytes(), 0);
+    }
+    ring.wait(None).unwrap();
+    assert!(ring.next().is_none());
+    ring.submissions.failure = None;
+    let mut sent = Vec::new();
+    until(&mut ring, |_, completion| {
+        if let Completion::Sent { token, result, .. } = completion {
+            result.unwrap();
+            sent.push(token.0);
+        }
+        (sent.len() == pairs.len()).then_some(())
+    });
+    assert!(sent.iter().copied().eq(100..140), "{sent:?}");
+    for (token, (mut client, server)) in (100..).zip(pairs) {
+        drop(server);
+        let mut received = String::new();
+        client.read_to_string(&mut received).unwrap();
+        assert_eq!(received, token.to_string());
+    }
+}
+
+#[test]
+fn an_error_that_stays_ends_a_wait() {
+    let mut ring = ring();
+    ring.submissions.failure = Some(libc::EBADF);
+    for token in 0..20 {
+        ring.cancel(Token(token));
+    }
+    assert_eq!(ring.wait(None).unwrap_err().raw_os_error(), Some(libc::EBADF));
+}
+
+#[test]
+#[should_panic(expected = "a receive buffer belongs to the ring that filled it")]
+fn a_buffer_of_another_ring_is_refused() {
+    let (mut one, mut other) = (ring(), ring());
+    let (mut client, server) = connected(&mut one);
+    client.write_all(b"bytes").unwrap();
+    one.receive(&server, PEER);
+    let buffer = until(&mut one, |_, completion| match completion {
+        Completion::Received { buffer, .. } => Some(buffer),
+        _ => None,
+    });
+    other.recycle(buffer);
+}
+
+/// A handle keeps a descriptor of its ring, so that its number is not another file's by then.
+#[test]
+fn a_ring_that_has_ended_is_woken_in_vain() {
+    let (mut ring, gone) = (ring(), ring());
+    let handle = gone.handle();
+    drop(gone);
+    ring.wake(&handle, PEER);
+    drop(handle);
+    ring.submit().unwrap();
+    ring.wait(Some(Duration::from_millis(50))).unwrap();
+    assert!(
+        !matches!(ring.next(), Some(Completion::Woken)),
+        "no ring here was woken"
+    );
 }

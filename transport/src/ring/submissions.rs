@@ -1,0 +1,145 @@
+//! The way of requests into the kernel.
+//!
+//! Invariants: requests reach the kernel in the order in which they were pushed. A request names its descriptor by number;
+//! were that closed first, the next connection could get the number, and the request would take or send another's bytes.
+//! So what a waiting request names is owned here, and stays open until the kernel has taken the request, whoever drops it
+//! meanwhile. A kernel that takes nothing for the moment (EAGAIN, EBUSY) delays requests and loses none, and nobody spins:
+//! what finds no room waits in `backlog`. The tests with a failing kernel in `tests.rs` guard them.
+#![allow(unsafe_code, reason = "submission entries point to memory")]
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use io_uring::types::{SubmitArgs, Timespec};
+use io_uring::{CompletionQueue, IoUring, squeue};
+
+use super::wake::RingHandle;
+
+/// An io_uring and what is on its way into the kernel.
+pub(super) struct Submissions {
+    io: IoUring,
+    /// Requests beyond the submission queue, in their order.
+    backlog: VecDeque<squeue::Entry>,
+    /// What the waiting requests name.
+    named: Vec<Arc<OwnedFd>>,
+    /// For tests: the kernel fails with this error until it is taken away.
+    #[cfg(test)]
+    pub(super) failure: Option<i32>,
+}
+
+impl Submissions {
+    pub(super) fn new(io: IoUring) -> Self {
+        Self {
+            io,
+            backlog: VecDeque::new(),
+            named: Vec::new(),
+            #[cfg(test)]
+            failure: None,
+        }
+    }
+
+    pub(super) fn handle(&self) -> io::Result<RingHandle> {
+        RingHandle::of(&self.io)
+    }
+
+    pub(super) fn submitter(&self) -> io_uring::Submitter<'_> {
+        self.io.submitter()
+    }
+
+    pub(super) fn completions(&mut self) -> CompletionQueue<'_> {
+        self.io.completion()
+    }
+
+    /// Queues a request that names this descriptor, or none.
+    ///
+    /// # Safety
+    ///
+    /// Memory that the entry points to lives, and stays where it is, until the completion.
+    pub(super) unsafe fn push(&mut self, entry: squeue::Entry, named: Option<&Arc<OwnedFd>>) {
+        self.named.extend(named.cloned());
+        // SAFETY: the caller's promise.
+        if self.backlog.is_empty() && unsafe { self.io.submission().push(&entry) }.is_ok() {
+            return;
+        }
+        self.backlog.push_back(entry);
+        // An error that stays comes back from the next wait, whose caller can end.
+        let _ = self.submit();
+    }
+
+    /// Hands over what waits, as far as the kernel takes it.
+    pub(super) fn submit(&mut self) -> io::Result<()> {
+        loop {
+            self.refill();
+            let before = self.waiting();
+            self.enter(0, None)?;
+            let after = self.waiting();
+            if after == 0 || after == before {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Hands over what waits, and waits for a completion or the end of `timeout`.
+    pub(super) fn submit_and_wait(&mut self, timeout: Option<&Timespec>) -> io::Result<()> {
+        self.refill();
+        if !self.backlog.is_empty() {
+            self.submit()?;
+        }
+        if !self.backlog.is_empty() {
+            // The completions have to be read first: then the kernel takes more.
+            return Ok(());
+        }
+        self.enter(1, timeout)
+    }
+
+    fn waiting(&mut self) -> usize {
+        self.backlog.len() + self.io.submission().len()
+    }
+
+    /// Moves requests of the backlog into the submission queue.
+    fn refill(&mut self) {
+        while let Some(entry) = self.backlog.front() {
+            // SAFETY: whoever pushed it promised that its memory stays.
+            if unsafe { self.io.submission().push(entry) }.is_err() {
+                return;
+            }
+            self.backlog.pop_front();
+        }
+    }
+
+    fn enter(&mut self, wanted: usize, timeout: Option<&Timespec>) -> io::Result<()> {
+        let entered = self.enter_kernel(wanted, timeout);
+        if !self.named.is_empty() && self.waiting() == 0 {
+            self.named.clear();
+        }
+        match entered {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                // Interrupted, or the end of the time.
+                Some(libc::ETIME | libc::EINTR) => Ok(()),
+                // Completions have to be read first, or there is no memory: what waits goes on waiting.
+                Some(libc::EBUSY | libc::EAGAIN) => {
+                    std::thread::yield_now();
+                    Ok(())
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn enter_kernel(&mut self, wanted: usize, timeout: Option<&Timespec>) -> io::Result<usize> {
+        #[cfg(test)]
+        if let Some(error) = self.failure {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        match timeout {
+            None => self.io.submit_and_wait(wanted),
+            Some(timeout) => {
+                let arguments = SubmitArgs::new().timespec(timeout);
+                self.io.submitter().submit_with_args(wanted, &arguments)
+            }
+        }
+    }
+}
