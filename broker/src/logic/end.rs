@@ -13,27 +13,21 @@ use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Stage};
 use crate::logic::message::Message;
 use crate::logic::session::SessionSlot;
 use crate::logic::session::will::Will;
-use crate::logic::store::Record;
+use crate::logic::store::StoreRecord;
 use crate::logic::timer::Timer;
 use crate::time::Timestamp;
 
 impl Shard {
     /// The client broke the protocol: in 5.0 it is told why [MQTT-4.13.1-1], then the connection closes.
-    pub(super) fn protocol_error(
-        &mut self,
-        now: Timestamp,
-        slot: ConnectionSlot,
-        reason: ReasonCode,
-        why: &str,
-    ) {
+    pub(super) fn protocol_error(&mut self, slot: ConnectionSlot, reason: ReasonCode, why: &str) {
         self.delivery.counters().protocol_errors.add(1);
-        self.disconnect(now, slot, reason, why);
+        self.disconnect(slot, reason, why);
     }
 
     /// Ends a connection with a DISCONNECT in 5.0, bare in 3.x. Its Will is published.
     ///
     /// [MQTT-3.14.2-2], [MQTT-3.14.4-1], [MQTT-3.14.4-2]
-    pub(super) fn disconnect(&mut self, now: Timestamp, slot: ConnectionSlot, reason: ReasonCode, why: &str) {
+    pub(super) fn disconnect(&mut self, slot: ConnectionSlot, reason: ReasonCode, why: &str) {
         let Some(connection) = self.delivery.connection(slot) else {
             return;
         };
@@ -43,11 +37,11 @@ impl Shard {
                     Disconnect { reason, properties }.encode(version, out);
                 });
         }
-        self.close(now, slot, why, true);
+        self.close(slot, why, true);
     }
 
     /// From now on the connection only drains; its session is detached.
-    pub(super) fn close(&mut self, now: Timestamp, slot: ConnectionSlot, why: &str, with_will: bool) {
+    pub(super) fn close(&mut self, slot: ConnectionSlot, why: &str, with_will: bool) {
         let Some(connection) = self.delivery.connections.get_mut(slot) else {
             return;
         };
@@ -60,7 +54,7 @@ impl Shard {
         rare.client_identifier = client_identifier;
         rare.why_closing = Some(why.into());
         connection.partial = Vec::new();
-        self.detach(now, slot, with_will);
+        self.detach(slot, with_will);
         if let Some(connection) = self.delivery.connection(slot) {
             connection.stage = Stage::Closing;
         }
@@ -70,7 +64,7 @@ impl Shard {
     /// Separates a connection from its session; the session waits for another one, or ends.
     ///
     /// [MQTT3-3.1.2-10], [MQTT3-4.1.0-2], [MQTT-4.1.0-1], [MQTT-4.1.0-2]
-    pub(super) fn detach(&mut self, now: Timestamp, slot: ConnectionSlot, with_will: bool) {
+    pub(super) fn detach(&mut self, slot: ConnectionSlot, with_will: bool) {
         let Some(connection) = self.delivery.connection(slot) else {
             return;
         };
@@ -82,28 +76,28 @@ impl Shard {
         }
         self.timers
             .cancel(connection.watched_until, Timer::KeepAlive { slot });
-        self.remember_pressing(now, slot, session_slot);
+        self.remember_pressing(self.now, slot, session_slot);
         let Some(session_slot) = session_slot else {
             return;
         };
         let Some(session) = self.delivery.sessions.get_mut(session_slot) else {
             return;
         };
-        session.disconnected_at = now;
+        session.disconnected_at = self.now;
         let (expiry_s, expires_at) = (session.expiry_s, session.expires_at());
         let will = session.take_will().filter(|_| with_will);
         self.delivery.sessions.set_link(session_slot, None);
-        self.member_went(now, session_slot);
+        self.member_went(session_slot);
         self.delivery.counters().clients_connected.sub(1);
         if let Some(will) = will {
             if will.delay_s == 0 || expiry_s == 0 {
-                self.publish_will(now, &will);
+                self.publish_will(&will);
             } else {
-                self.hold_will(now, session_slot, will);
+                self.hold_will(session_slot, will);
             }
         }
         if expiry_s == 0 {
-            self.end_session(now, session_slot);
+            self.end_session(session_slot);
         } else {
             self.timers.set(
                 expires_at,
@@ -115,9 +109,9 @@ impl Shard {
     }
 
     /// Keeps a Will back for its Will Delay Interval.
-    fn hold_will(&mut self, now: Timestamp, session_slot: SessionSlot, will: Box<Will>) {
+    fn hold_will(&mut self, session_slot: SessionSlot, will: Box<Will>) {
         self.timers.set(
-            now.plus_s(u64::from(will.delay_s)),
+            self.now.plus_s(u64::from(will.delay_s)),
             Timer::WillDelay {
                 session: session_slot,
             },
@@ -152,7 +146,7 @@ impl Shard {
     /// Publishes a Will [MQTT-3.1.2-8].
     ///
     /// [MQTT3-3.1.2-8], [MQTT3-3.1.2-16], [MQTT3-3.1.2-17], [MQTT-3.1.2-14], [MQTT-3.1.2-15]
-    pub(super) fn publish_will(&mut self, now: Timestamp, will: &Will) {
+    pub(super) fn publish_will(&mut self, will: &Will) {
         // The rules may have changed since CONNECT.
         let access = self.delivery.policy.renewed(&will.access);
         if !access.may_write(will.message.topic()) {
@@ -181,11 +175,11 @@ impl Shard {
                 identity: will.message.publisher(),
             },
         };
-        self.publish(now, &message, &access);
+        self.publish(&message, &access);
     }
 
     /// Ends a session that has no connection.
-    pub(super) fn end_session(&mut self, now: Timestamp, slot: SessionSlot) {
+    pub(super) fn end_session(&mut self, slot: SessionSlot) {
         self.cancel_session_timers(slot);
         self.replays.forget(slot);
         self.drop_subscriptions(slot);
@@ -196,21 +190,22 @@ impl Shard {
         self.delivery.count_user(&session, false);
         self.delivery.counters().sessions.sub(1);
         if session.outlives_connection() {
-            self.delivery.store.append(Record::SessionEnded {
+            self.delivery.store.append(StoreRecord::SessionEnded {
                 client_identifier: &session.client_identifier,
             });
         }
         if let Some(will) = session.take_will() {
             // Its delay ends with the session at the latest [MQTT 5.0, 3.1.3.2.2].
-            self.publish_will(now, &will);
+            self.publish_will(&will);
         }
         // [MQTT-4.8.2-5]
-        self.hand_over(now, session);
+        self.hand_over(session);
     }
 
     /// Says goodbye to all and closes: the process ends. Wills are published first, as after any connection that the
     /// client did not end itself. Whoever comes from now on is told that the broker is not available.
     pub fn shut_down(&mut self, now: Timestamp) {
+        self.begin(now);
         self.shuts_down = true;
         let all: Vec<ConnectionId> = self.delivery.connections.iter().map(connection_id).collect();
         for id in &all {
@@ -224,16 +219,11 @@ impl Shard {
                 .get_mut(session)
                 .and_then(|session| session.take_will());
             if let Some(will) = will {
-                self.publish_will(now, &will);
+                self.publish_will(&will);
             }
         }
         for id in all {
-            self.disconnect(
-                now,
-                id.slot,
-                ReasonCode::ServerShuttingDown,
-                "the broker shuts down",
-            );
+            self.disconnect(id.slot, ReasonCode::ServerShuttingDown, "the broker shuts down");
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::time::Timestamp;
 impl Shard {
     /// Takes in what another shard sent.
     pub fn receive_batch(&mut self, now: Timestamp, from: u16, batch: &Batch) {
+        self.begin(now);
         for control in &batch.control {
             match control {
                 Control::InterestAdd(filter) => self.routing.add_interest(from, filter),
@@ -30,14 +31,14 @@ impl Shard {
         }
         for record in batch.records() {
             match record {
-                BatchRecord::Run(run) => self.receive_run(now, &run),
-                BatchRecord::Message { version, packet } => self.receive_message(now, version, packet),
+                BatchRecord::Run(run) => self.receive_run(&run),
+                BatchRecord::Message { version, packet } => self.receive_message(version, packet),
                 BatchRecord::Shared {
                     version,
                     hops,
                     group,
                     packet,
-                } => self.receive_shared(now, version, hops, group, packet),
+                } => self.receive_shared(version, hops, group, packet),
                 BatchRecord::Retain { control } => {
                     let control = batch.control.get(control as usize);
                     if let Some(Control::Retain {
@@ -46,7 +47,7 @@ impl Shard {
                         source,
                     }) = control
                     {
-                        self.receive_retained(now, message, *stamp, source);
+                        self.receive_retained(message, *stamp, source);
                     }
                 }
             }
@@ -80,17 +81,14 @@ impl Shard {
     }
 
     /// Puts a retained message in place, in this shard.
-    pub(super) fn apply_retained(
-        &mut self,
-        now: Timestamp,
-        message: &StoredMessage,
-        stamp: Stamp,
-        source: &Access,
-    ) {
-        if self.retained.apply(now, message, stamp, source, &mut self.timers) {
+    pub(super) fn apply_retained(&mut self, message: &StoredMessage, stamp: Stamp, source: &Access) {
+        if self
+            .retained
+            .apply(self.now, message, stamp, source, &mut self.timers)
+        {
             self.delivery
                 .store
-                .append(super::store::Record::Retained { message });
+                .append(super::store::StoreRecord::Retained { message });
             self.count_retained();
         }
     }
@@ -102,17 +100,17 @@ impl Shard {
         counter.add(self.retained.len());
     }
 
-    fn receive_run(&mut self, now: Timestamp, run: &Run<'_>) {
+    fn receive_run(&mut self, run: &Run<'_>) {
         let Some(first) = first_publish(run.packets, run.version) else {
             return;
         };
         let route = self.routing.resolve_remote(first.topic, &self.delivery.sessions);
         if let Some(route) = self.routing.route(route) {
-            self.delivery.fan_out_run(now, route, run, None);
+            self.delivery.fan_out_run(route, run, None);
         }
     }
 
-    fn receive_message(&mut self, now: Timestamp, version: ProtocolVersion, packet: &[u8]) {
+    fn receive_message(&mut self, version: ProtocolVersion, packet: &[u8]) {
         let Some(publish) = first_publish(packet, version) else {
             return;
         };
@@ -120,18 +118,17 @@ impl Shard {
             .routing
             .resolve_remote(publish.topic, &self.delivery.sessions);
         if let Some(route) = self.routing.route(route) {
-            self.delivery
-                .fan_out(now, route, &message_of(&publish, None), None);
+            self.delivery.fan_out(route, &message_of(&publish, None), None);
         }
     }
 
-    fn receive_retained(&mut self, now: Timestamp, stored: &StoredMessage, stamp: Stamp, source: &Access) {
-        self.apply_retained(now, stored, stamp, source);
+    fn receive_retained(&mut self, stored: &StoredMessage, stamp: Stamp, source: &Access) {
+        self.apply_retained(stored, stamp, source);
         let mut properties = std::mem::take(&mut self.properties);
-        if let Some(message) = stored.at(now, &mut properties) {
+        if let Some(message) = stored.at(self.now, &mut properties) {
             let route = self.routing.resolve(message.topic, None, &self.delivery.sessions);
             if let Some(route) = self.routing.route(route) {
-                self.delivery.fan_out(now, route, &message, Some(stored));
+                self.delivery.fan_out(route, &message, Some(stored));
             }
         }
         self.properties = properties;

@@ -31,6 +31,7 @@ mod replay;
 mod retained;
 mod routing;
 mod session;
+mod session_subscriptions;
 mod share;
 mod slots;
 mod store;
@@ -61,7 +62,7 @@ pub use self::retained::Stamp;
 use self::routing::Routing;
 pub use self::routing::subscription::group::MemberCounts;
 use self::share::Unclaimed;
-pub use self::store::{MemoryStore, Record, Store};
+pub use self::store::{MemoryStore, Store, StoreRecord};
 use self::sys::Sys;
 pub use self::sys::sys_totals;
 use self::timer::{Timer, Timers};
@@ -73,6 +74,8 @@ pub use crate::time::Timestamp;
 #[derive(Debug)]
 pub struct Shard {
     index: u16,
+    /// When the call that is being handled was made.
+    now: Timestamp,
     delivery: Delivery,
     routing: Routing,
     outboxes: Outboxes,
@@ -116,6 +119,7 @@ impl Shard {
         }
         Self {
             index,
+            now: Timestamp(0),
             routing: Routing::new(seed, settings.topic_levels_max),
             outboxes: Outboxes::new(index, count),
             retained: Retained::new(seed, index, count),
@@ -135,6 +139,7 @@ impl Shard {
 
     /// A connection that arrived at its home; its first bytes (the CONNECT) follow by [`Self::receive`].
     pub fn open(&mut self, now: Timestamp, peer: Peer) -> ConnectionId {
+        self.begin(now);
         self.generation = (self.generation + 1) % ConnectionId::GENERATIONS;
         let generation = self.generation;
         let mounted = self.settings().listener(peer.listener).mount_point.is_some();
@@ -147,8 +152,9 @@ impl Shard {
 
     /// The connection's socket is gone: the Will is published if one is due, the session stays or ends, the slot is free.
     pub fn lost(&mut self, now: Timestamp, id: ConnectionId, _cause: LostCause) {
+        self.begin(now);
         if self.delivery.by_id(id).is_some() {
-            self.detach(now, id.slot, true);
+            self.detach(id.slot, true);
             self.relieve_all(id);
             self.delivery.connections.remove(id.slot);
         }
@@ -230,6 +236,7 @@ impl Shard {
     /// on, and the connection may be dirty again.
     #[inline]
     pub fn flushed(&mut self, now: Timestamp, id: ConnectionId, unsent_bytes: usize) {
+        self.begin(now);
         let Delivery {
             connections, output, ..
         } = &mut self.delivery;
@@ -246,14 +253,14 @@ impl Shard {
             && connection.waiting_bytes() < limits::PUMP_BYTES
             && let Some(session) = connection.session
         {
-            self.delivery.pump(now, session);
+            self.delivery.pump(session);
         }
         self.relieve_output();
         if waited_for {
             self.relieve(id.slot);
         }
         if busy_in_group {
-            self.offer_again(now, id.slot);
+            self.offer_again(id.slot);
         }
     }
 
@@ -323,6 +330,7 @@ impl Shard {
     /// From now on these settings hold, for clients that are connected too: windows and keep alives that were agreed on stay.
     /// The seed of the hash tables, the listeners' numbers and their mount points must be the same as before.
     pub fn set_settings(&mut self, now: Timestamp, settings: Arc<Settings>) {
+        self.begin(now);
         let sys_changed = settings.sys_interval_s != self.delivery.settings.sys_interval_s;
         self.delivery.upgrade = settings.upgrade_outgoing_qos;
         self.delivery.inflight_bytes_max = settings.inflight_bytes_max;
@@ -342,6 +350,13 @@ impl Shard {
             self.delivery.spare_outs = Vec::new();
             self.outboxes.drop_spare();
         }
+    }
+
+    /// A call is made at that time.
+    #[inline]
+    fn begin(&mut self, now: Timestamp) {
+        self.now = now;
+        self.delivery.begin(now);
     }
 
     /// The settings of this shard.

@@ -234,13 +234,13 @@ impl Shard {
             self.delivery.patience.waited_in_vain(now);
         }
         if self.delivery.output.total() > limits::SHARD_OUT_BYTES_MAX / 2 {
-            self.disconnect_the_worst(now);
+            self.disconnect_the_worst();
         }
         self.let_go();
     }
 
     /// Ends connections of slow clients, those with the most waiting first.
-    fn disconnect_the_worst(&mut self, now: Timestamp) {
+    fn disconnect_the_worst(&mut self) {
         let mut slots = self.slots_where(|connection| connection.slow);
         let connections = &self.delivery.connections;
         let waiting = |slot: ConnectionSlot| connections.get(slot).map_or(0, Connection::waiting_bytes);
@@ -251,7 +251,7 @@ impl Shard {
                 return;
             }
             let why = "it does not read, and the memory for output is full";
-            self.disconnect(now, slot, ReasonCode::QuotaExceeded, why);
+            self.disconnect(slot, ReasonCode::QuotaExceeded, why);
             if let Some(connection) = self.delivery.connections.get_mut(slot) {
                 left = left.saturating_sub(connection.waiting_bytes());
                 // What is with the kernel's ring goes with the socket.

@@ -18,8 +18,9 @@ use crate::time::Timestamp;
 impl Shard {
     /// Takes a policy; the first one before any connection.
     pub fn set_policy(&mut self, now: Timestamp, policy: Arc<Policy>) {
+        self.begin(now);
         let before = std::mem::replace(&mut self.delivery.policy, Arc::clone(&policy));
-        self.disconnect_strangers(now, &before, &policy);
+        self.disconnect_strangers(&before, &policy);
         self.delivery.sessions.renew_access(&policy);
         self.routing.rights_changed();
     }
@@ -31,7 +32,7 @@ impl Shard {
         }
     }
 
-    fn disconnect_strangers(&mut self, now: Timestamp, before: &Policy, policy: &Policy) {
+    fn disconnect_strangers(&mut self, before: &Policy, policy: &Policy) {
         let mut strangers = Vec::new();
         for (slot, connection) in self.delivery.connections.iter() {
             let by_certificate = self
@@ -48,7 +49,6 @@ impl Shard {
         }
         for slot in strangers {
             self.disconnect(
-                now,
                 slot,
                 ReasonCode::NotAuthorized,
                 "its user was removed or has another password",

@@ -247,7 +247,7 @@ impl Shard {
             connection.pressing = false;
             connection.queue_presses = false;
         }
-        self.offer_again(now, slot);
+        self.offer_again(slot);
         self.let_go();
     }
 
@@ -256,7 +256,11 @@ impl Shard {
         self.stop_patience(slot);
         self.set_slow(slot, true);
         self.be_patient(now.plus_ns(limits::SLOW_NS), slot);
-        if let Some(session) = self.session_of(slot) {
+        if let Some(session) = self
+            .delivery
+            .connection(slot)
+            .and_then(|connection| connection.session)
+        {
             self.remember_slow(now, session);
         }
     }

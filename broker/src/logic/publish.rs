@@ -12,38 +12,31 @@ use crate::logic::message::{Message, Publisher, RawPacket, Run};
 use crate::logic::outbox::batch::BatchRecord;
 use crate::logic::routing::route::{RouteSlot, TopicAccess};
 use crate::logic::session::SessionSlot;
-use crate::time::Timestamp;
 
 impl Shard {
     /// Publishes a run of QoS 0 messages of a client.
     #[inline]
-    pub(super) fn publish_run_on(
-        &mut self,
-        now: Timestamp,
-        route: RouteSlot,
-        run: &Run<'_>,
-        publisher: SessionSlot,
-    ) {
+    pub(super) fn publish_run(&mut self, route: RouteSlot, run: &Run<'_>, publisher: SessionSlot) {
         let Some(found) = self.routing.route(route) else {
             return;
         };
-        self.delivery.fan_out_run(now, found, run, Some(publisher));
+        self.delivery.fan_out_run(found, run, Some(publisher));
         let sent = self.outboxes.send(&found.shards, &BatchRecord::Run(*run));
         self.delivery.counters().batch_records_sent.add(sent);
-        self.share_run(now, route, run);
+        self.share_run(route, run);
     }
 
     /// Publishes a message that no packet carries: a Will. `$SYS` is not for it.
-    pub(super) fn publish(&mut self, now: Timestamp, message: &Message<'_>, source: &acl::Access) {
+    pub(super) fn publish(&mut self, message: &Message<'_>, source: &acl::Access) {
         let route = self.routing.resolve(message.topic, None, &self.delivery.sessions);
         let route_access = self.routing.route(route).map(|route| route.access);
         if route_access == Some(TopicAccess::Allowed) {
-            self.publish_on(now, route, *message, None, source);
+            self.publish_on(route, *message, None, source);
         }
     }
 
     /// Publishes what the broker says itself, retained.
-    pub(super) fn publish_own(&mut self, now: Timestamp, topic: &str, payload: &[u8]) {
+    pub(super) fn publish_own(&mut self, topic: &str, payload: &[u8]) {
         let message = Message {
             topic,
             qos: QoS::AtMostOnce,
@@ -53,14 +46,13 @@ impl Shard {
             publisher: Publisher::REMOTE,
         };
         let route = self.routing.resolve(topic, None, &self.delivery.sessions);
-        self.publish_on(now, route, message, None, &acl::Access::default());
+        self.publish_on(route, message, None, &acl::Access::default());
     }
 
     /// To the local sessions, the other shards, and the retained messages (with what its publisher may do); false if nobody
     /// was there. `raw` is the packet that it came in.
     pub(super) fn publish_on(
         &mut self,
-        now: Timestamp,
         route: RouteSlot,
         mut message: Message<'_>,
         raw: Option<RawPacket<'_>>,
@@ -71,9 +63,9 @@ impl Shard {
                 message.publisher.identity = self.delivery.sessions.identity(&session.client_identifier);
             }
             self.delivery.begin_message();
-            let stored = self.delivery.kept(now, &message);
+            let stored = self.delivery.kept(&message);
             let stamp = self.retained.next_stamp();
-            self.apply_retained(now, &stored, stamp, source);
+            self.apply_retained(&stored, stamp, source);
             self.outboxes.send_retained(&stored, stamp, source);
             stored
         });
@@ -81,13 +73,22 @@ impl Shard {
             return false;
         };
         let anybody = message.retain || !found.is_empty();
-        self.delivery.fan_out(now, found, &message, stored.as_ref());
+        self.delivery.fan_out(found, &message, stored.as_ref());
         // A retained message has gone to all shards.
         if stored.is_none() && !found.shards.is_empty() {
             let sent = self.outboxes.send_message(&found.shards, &message, raw);
             self.delivery.counters().batch_records_sent.add(sent);
         }
-        self.share_message(now, route, &message, raw);
+        self.share_message(route, &message, raw);
         anybody
+    }
+
+    /// Whether there is no room for one more retained message.
+    pub(super) fn refuses_retained(&self, topic: &str, payload: &[u8]) -> bool {
+        let is_full = || {
+            let settings = &self.delivery.settings;
+            self.delivery.memory_full || self.retained.is_full_for(topic, payload.len(), settings)
+        };
+        !payload.is_empty() && is_full()
     }
 }

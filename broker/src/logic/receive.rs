@@ -12,13 +12,26 @@ use mqtt::{DecodeError, Packet, ProtocolVersion, QoS, ReasonCode};
 use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connection::{ConnectionId, ConnectionSlot, Stage};
+use crate::logic::handle::Handler;
 use crate::logic::handle::publish::is_as_indicated;
 use crate::logic::message::{RawPacket, Run};
+use crate::logic::session::SessionSlot;
 use crate::time::Timestamp;
+
+/// How the bytes of a connection are to be read.
+#[derive(Clone, Copy, Debug)]
+struct PacketContext {
+    version: ProtocolVersion,
+    /// None before CONNECT.
+    session: Option<SessionSlot>,
+    packet_bytes_max: u32,
+}
 
 /// A run being gathered: where it lies in the bytes that are being read.
 #[derive(Clone, Copy, Debug)]
 struct Gathering<'a> {
+    session: SessionSlot,
+    version: ProtocolVersion,
     topic: &'a str,
     start: usize,
     end: usize,
@@ -33,6 +46,7 @@ impl Shard {
     ///
     /// [MQTT3-7.1.1-1], [MQTT3-7.0.0-2], [MQTT-4.2.0-1]
     pub fn receive(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
+        self.begin(now);
         let Some(connection) = self.delivery.by_id(id) else {
             return;
         };
@@ -48,9 +62,9 @@ impl Shard {
         };
         let partial = std::mem::take(&mut connection.partial);
         self.delivery.counters().bytes_received.add(bytes.len() as u64);
-        let (partial, bytes) = self.complete(now, id.slot, partial, bytes);
+        let (partial, bytes) = self.complete(id.slot, partial, bytes);
         let consumed = if partial.is_empty() {
-            self.consume(now, id.slot, bytes)
+            self.consume(id.slot, bytes)
         } else {
             0
         };
@@ -73,7 +87,6 @@ impl Shard {
     /// Handles the packet whose beginning is in `partial`, if `bytes` end it; returns what is left of both.
     fn complete<'a>(
         &mut self,
-        now: Timestamp,
         slot: ConnectionSlot,
         mut partial: Vec<u8>,
         mut bytes: &'a [u8],
@@ -85,7 +98,7 @@ impl Shard {
             };
             partial.extend_from_slice(taken);
             bytes = rest;
-            if self.consume(now, slot, &partial) > 0 || !self.is_open(slot) {
+            if self.consume(slot, &partial) > 0 || !self.is_open(slot) {
                 partial.clear();
             }
         }
@@ -93,7 +106,7 @@ impl Shard {
     }
 
     /// Handles all whole packets at the front of `bytes`; returns how many bytes they were.
-    fn consume(&mut self, now: Timestamp, slot: ConnectionSlot, bytes: &[u8]) -> usize {
+    fn consume(&mut self, slot: ConnectionSlot, bytes: &[u8]) -> usize {
         let mut at = 0;
         let mut run: Option<Gathering<'_>> = None;
         let mut packets = 0;
@@ -101,26 +114,35 @@ impl Shard {
             .delivery
             .connection(slot)
             .is_some_and(|connection| connection.mounted);
-        while let Some((version, stage, limit)) = self.reading(slot) {
+        while let Some(PacketContext {
+            version,
+            session,
+            packet_bytes_max,
+        }) = self.reading(slot)
+        {
             let rest = bytes.get(at..).unwrap_or_default();
-            let frame = match mqtt::frame::split(rest, limit) {
+            let frame = match mqtt::frame::split(rest, packet_bytes_max) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 Err(error) => {
-                    self.pass_on(now, slot, version, bytes, run.take());
-                    self.refuse_bytes(now, slot, error);
+                    self.pass_on(slot, bytes, run.take());
+                    self.refuse_bytes(slot, error);
                     break;
                 }
             };
             let (start, end) = (at, at + frame.wire_bytes);
             at = end;
             packets += 1;
-            if stage == Stage::Connected && frame.packet_type == PacketType::Publish {
+            let Some(session) = session else {
+                self.handle_first(self.now, slot, &frame);
+                continue;
+            };
+            if frame.packet_type == PacketType::Publish {
                 let publish = match mqtt::decode::publish(&frame, version) {
                     Ok(publish) => publish,
                     Err(error) => {
-                        self.pass_on(now, slot, version, bytes, run.take());
-                        self.refuse_bytes(now, slot, error);
+                        self.pass_on(slot, bytes, run.take());
+                        self.refuse_bytes(slot, error);
                         break;
                     }
                 };
@@ -128,67 +150,70 @@ impl Shard {
                     match &mut run {
                         Some(run) if run.topic == publish.topic && run.end == start => run.add(end, &publish),
                         _ => {
-                            self.pass_on(now, slot, version, bytes, run.take());
-                            run = Some(Gathering::new(start, end, &publish));
+                            self.pass_on(slot, bytes, run.take());
+                            run = Some(Gathering::new(session, version, start, end, &publish));
                         }
                     }
                     continue;
                 }
-                self.pass_on(now, slot, version, bytes, run.take());
+                self.pass_on(slot, bytes, run.take());
                 let raw = RawPacket {
                     version,
                     bytes: bytes.get(start..end).unwrap_or_default(),
                 };
-                self.handle_publish(now, slot, &publish, raw);
+                self.handler(slot, session).handle_publish(&publish, raw);
                 continue;
             }
             if let Some(run) = run.take() {
-                self.pass_on(now, slot, version, bytes, Some(run));
+                self.pass_on(slot, bytes, Some(run));
             }
-            self.handle(now, slot, version, stage, &frame);
+            self.handle(slot, session, version, &frame);
         }
-        let version = self
-            .delivery
-            .connection(slot)
-            .map_or(ProtocolVersion::V3_1_1, |connection| connection.version);
-        self.pass_on(now, slot, version, bytes, run);
+        self.pass_on(slot, bytes, run);
         self.delivery.counters().packets_received.add(packets);
         at
     }
 
     /// Passes a gathered run on.
     #[inline]
-    fn pass_on(
-        &mut self,
-        now: Timestamp,
-        slot: ConnectionSlot,
-        version: ProtocolVersion,
-        bytes: &[u8],
-        run: Option<Gathering<'_>>,
-    ) {
+    fn pass_on(&mut self, slot: ConnectionSlot, bytes: &[u8], run: Option<Gathering<'_>>) {
         let Some(gathered) = run else { return };
         let run = Run {
             packets: bytes.get(gathered.start..gathered.end).unwrap_or_default(),
-            version,
+            version: gathered.version,
             count: gathered.count,
             packet_bytes_max: gathered.packet_bytes_max,
             payload_bytes: gathered.payload_bytes,
         };
-        self.publish_run(now, slot, gathered.topic, &run);
+        self.handler(slot, gathered.session)
+            .handle_run(gathered.topic, &run);
+    }
+
+    #[inline]
+    fn handler(&mut self, slot: ConnectionSlot, session: SessionSlot) -> Handler<'_> {
+        Handler {
+            shard: self,
+            slot,
+            session,
+        }
     }
 
     /// How the connection is to be read, unless it is closing.
     #[inline]
-    fn reading(&mut self, slot: ConnectionSlot) -> Option<(ProtocolVersion, Stage, u32)> {
-        let limit = self.delivery.settings.packet_bytes_max;
+    fn reading(&mut self, slot: ConnectionSlot) -> Option<PacketContext> {
+        let packet_bytes_max = self.delivery.settings().packet_bytes_max;
         let connection = self.delivery.connection(slot)?;
+        let reading = PacketContext {
+            version: connection.version,
+            session: connection.session,
+            packet_bytes_max,
+        };
         match connection.stage {
-            Stage::Connected => Some((connection.version, Stage::Connected, limit)),
-            Stage::Opening => Some((
-                connection.version,
-                Stage::Opening,
-                limit.min(limits::CONNECT_BYTES_MAX),
-            )),
+            Stage::Connected => Some(reading),
+            Stage::Opening => Some(PacketContext {
+                packet_bytes_max: packet_bytes_max.min(limits::CONNECT_BYTES_MAX),
+                ..reading
+            }),
             Stage::Closing => None,
         }
     }
@@ -207,63 +232,61 @@ impl Shard {
                 || is_as_indicated(publish.properties, publish.payload))
     }
 
-    /// Everything but PUBLISH.
+    /// Everything but CONNECT and PUBLISH.
     ///
     /// [MQTT3-3.1.0-2]
     fn handle(
         &mut self,
-        now: Timestamp,
         slot: ConnectionSlot,
+        session: SessionSlot,
         version: ProtocolVersion,
-        stage: Stage,
         frame: &Frame<'_>,
     ) {
-        if stage == Stage::Opening {
-            return self.handle_first(now, slot, frame);
-        }
         let packet = match mqtt::decode::packet(frame, version) {
             Ok(packet) => packet,
-            Err(error) => return self.refuse_bytes(now, slot, error),
+            Err(error) => return self.refuse_bytes(slot, error),
         };
+        let mut handler = self.handler(slot, session);
         match packet {
-            Packet::PubAck(ack) => self.handle_puback(now, slot, &ack),
-            Packet::PubRec(ack) => self.handle_pubrec(now, slot, &ack),
-            Packet::PubRel(ack) => self.handle_pubrel(slot, &ack),
-            Packet::PubComp(ack) => self.handle_pubcomp(now, slot, &ack),
-            Packet::Subscribe(subscribe) => self.handle_subscribe(now, slot, &subscribe),
-            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(slot, &unsubscribe),
-            Packet::PingReq => self.handle_pingreq(slot),
-            Packet::Disconnect(disconnect) => self.handle_disconnect(now, slot, &disconnect),
+            Packet::PubAck(ack) => handler.handle_puback(&ack),
+            Packet::PubRec(ack) => handler.handle_pubrec(&ack),
+            Packet::PubRel(ack) => handler.handle_pubrel(&ack),
+            Packet::PubComp(ack) => handler.handle_pubcomp(&ack),
+            Packet::Subscribe(subscribe) => handler.handle_subscribe(&subscribe),
+            Packet::Unsubscribe(unsubscribe) => handler.handle_unsubscribe(&unsubscribe),
+            Packet::PingReq => handler.handle_pingreq(),
+            Packet::Disconnect(disconnect) => handler.handle_disconnect(&disconnect),
             // A second CONNECT [MQTT-3.1.0-2], or what only servers send.
-            Packet::Connect(_) => {
-                self.protocol_error(now, slot, ReasonCode::ProtocolError, "a second CONNECT")
-            }
-            Packet::Auth(auth) => self.handle_auth(now, slot, &auth),
+            Packet::Connect(_) => handler.protocol_error(ReasonCode::ProtocolError, "a second CONNECT"),
+            Packet::Auth(auth) => handler.handle_auth(&auth),
             Packet::ConnAck(_)
             | Packet::SubAck(_)
             | Packet::UnsubAck(_)
             | Packet::PingResp
             | Packet::Publish(_) => {
-                self.protocol_error(
-                    now,
-                    slot,
-                    ReasonCode::ProtocolError,
-                    "a packet that only a server sends",
-                );
+                handler.protocol_error(ReasonCode::ProtocolError, "a packet that only a server sends");
             }
         }
     }
 
     /// Bytes that are no packet: closes, in 5.0 with the reason [MQTT-4.13.1-1].
-    fn refuse_bytes(&mut self, now: Timestamp, slot: ConnectionSlot, error: DecodeError) {
+    fn refuse_bytes(&mut self, slot: ConnectionSlot, error: DecodeError) {
         let why = format!("{error} {}", error.statement());
-        self.protocol_error(now, slot, error.reason(), &why);
+        self.protocol_error(slot, error.reason(), &why);
     }
 }
 
 impl<'a> Gathering<'a> {
-    fn new(start: usize, end: usize, publish: &Publish<'a>) -> Self {
+    fn new(
+        session: SessionSlot,
+        version: ProtocolVersion,
+        start: usize,
+        end: usize,
+        publish: &Publish<'a>,
+    ) -> Self {
         Self {
+            session,
+            version,
             topic: publish.topic,
             start,
             end,

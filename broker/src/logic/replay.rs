@@ -150,6 +150,7 @@ impl Shard {
 
     /// A turn of the shard begins: goes on where the last one ended.
     pub fn continue_replays(&mut self, now: Timestamp) {
+        self.begin(now);
         self.replays.nodes_left = limits::REPLAY_NODES_MAX;
         if self.has_replays() {
             self.walk_replays(now);
@@ -168,7 +169,7 @@ impl Shard {
             if self.is_wanted(session, &replay) && !self.walk(now, session, &mut replay) {
                 self.replays.put_back(session, replay);
             }
-            self.delivery.pump(now, session);
+            self.delivery.pump(session);
         }
         self.retained.watch_removals(self.has_replays());
     }

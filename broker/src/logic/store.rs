@@ -11,7 +11,7 @@ use crate::logic::message::StoredMessage;
 
 /// One thing that happened.
 #[derive(Clone, Copy, Debug)]
-pub enum Record<'a> {
+pub enum StoreRecord<'a> {
     /// A session is there, or its expiry changed.
     Session {
         /// Whose.
@@ -109,7 +109,7 @@ pub enum Record<'a> {
 /// Keeps records.
 pub trait Store: std::fmt::Debug {
     /// Takes a record; returns its number, from 1.
-    fn append(&mut self, record: Record<'_>) -> u64;
+    fn append(&mut self, record: StoreRecord<'_>) -> u64;
 
     /// All records up to this number are durable.
     fn durable(&self) -> u64;
@@ -122,7 +122,7 @@ pub struct MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn append(&mut self, _record: Record<'_>) -> u64 {
+    fn append(&mut self, _record: StoreRecord<'_>) -> u64 {
         self.appended += 1;
         self.appended
     }

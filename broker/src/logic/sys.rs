@@ -78,55 +78,50 @@ pub fn sys_totals(shards: &[ShardCounters]) -> impl Iterator<Item = (String, u64
 
 impl Shard {
     /// Publishes a round and sets the timer for the next one.
-    pub(super) fn publish_sys(&mut self, now: Timestamp) {
+    pub(super) fn publish_sys(&mut self) {
         let interval_s = u64::from(self.delivery.settings.sys_interval_s);
         if interval_s == 0 {
             return;
         }
         if self.sys.started_at.is_none() {
-            self.sys.published_at = now;
+            self.sys.published_at = self.now;
         }
-        let started_at = *self.sys.started_at.get_or_insert(now);
-        self.sys.due_at = now.plus_s(interval_s);
+        let started_at = *self.sys.started_at.get_or_insert(self.now);
+        self.sys.due_at = self.now.plus_s(interval_s);
         self.timers.set(self.sys.due_at, Timer::Sys);
-        self.say(
-            now,
-            "version",
-            concat!("midge version ", env!("CARGO_PKG_VERSION")),
-        );
-        self.say(now, "uptime", &format!("{} seconds", now.since_s(started_at)));
-        self.say_clients(now);
-        self.say_loads(now);
+        self.say("version", concat!("midge version ", env!("CARGO_PKG_VERSION")));
+        self.say("uptime", &format!("{} seconds", self.now.since_s(started_at)));
+        self.say_clients();
+        self.say_loads();
         for (name, read) in TOTALS {
-            self.say_number(now, name, self.sum(read));
+            self.say_number(name, self.sum(read));
         }
         let stored = self
             .retained
             .len()
             .saturating_add(self.sum(|counters| &counters.queued_messages));
-        self.say_number(now, "messages/stored", stored);
-        self.say_number(now, "store/messages/count", stored);
+        self.say_number("messages/stored", stored);
+        self.say_number("store/messages/count", stored);
         self.say_number(
-            now,
             "store/messages/bytes",
             self.sum(|counters| &counters.queued_bytes),
         );
-        self.say_number(now, "retained messages/count", self.retained.len());
-        self.sys.published_at = now;
+        self.say_number("retained messages/count", self.retained.len());
+        self.sys.published_at = self.now;
     }
 
-    fn say_clients(&mut self, now: Timestamp) {
+    fn say_clients(&mut self) {
         let sessions = self.sum(|counters| &counters.sessions);
         let connected = self.sum(|counters| &counters.clients_connected);
         self.sys.clients_max = self.sys.clients_max.max(connected);
         let away = sessions.saturating_sub(connected);
-        self.say_number(now, "clients/disconnected", away);
-        self.say_number(now, "clients/inactive", away);
-        self.say_number(now, "clients/maximum", self.sys.clients_max);
+        self.say_number("clients/disconnected", away);
+        self.say_number("clients/inactive", away);
+        self.say_number("clients/maximum", self.sys.clients_max);
     }
 
-    fn say_loads(&mut self, now: Timestamp) {
-        let elapsed_s = now.since_ns(self.sys.published_at) as f64 / 1e9;
+    fn say_loads(&mut self) {
+        let elapsed_s = self.now.since_ns(self.sys.published_at) as f64 / 1e9;
         for (at, (name, read)) in LOADS.into_iter().enumerate() {
             let total = self.sum(read);
             let Some(load) = self.sys.loads.get_mut(at) else {
@@ -134,7 +129,7 @@ impl Shard {
             };
             load.add(total, elapsed_s);
             for ((minutes, _), average) in MINUTES.into_iter().zip(load.averages) {
-                self.say(now, &format!("load/{name}/{minutes}"), &format!("{average:.2}"));
+                self.say(&format!("load/{name}/{minutes}"), &format!("{average:.2}"));
             }
         }
     }
@@ -147,18 +142,18 @@ impl Shard {
             .fold(0, u64::wrapping_add)
     }
 
-    fn say_number(&mut self, now: Timestamp, name: &str, number: u64) {
-        self.say(now, name, &number.to_string());
+    fn say_number(&mut self, name: &str, number: u64) {
+        self.say(name, &number.to_string());
     }
 
-    fn say(&mut self, now: Timestamp, name: &str, text: &str) {
+    fn say(&mut self, name: &str, text: &str) {
         let topic = format!("$SYS/broker/{name}");
         if self
             .retained
             .get(&topic)
             .is_none_or(|message| message.payload() != text.as_bytes())
         {
-            self.publish_own(now, &topic, text.as_bytes());
+            self.publish_own(&topic, text.as_bytes());
         }
     }
 }

@@ -12,17 +12,18 @@ use crate::time::Timestamp;
 impl Shard {
     /// Does what is due at `now`.
     pub fn tick(&mut self, now: Timestamp) {
+        self.begin(now);
         self.continue_replays(now);
         while let Some(timer) = self.timers.take_due(now) {
             match timer {
-                Timer::KeepAlive { slot } => self.check_keep_alive(now, slot),
-                Timer::SessionExpiry { session } => self.expire_session(now, session),
-                Timer::WillDelay { session } => self.publish_held_will(now, session),
-                Timer::Retained { node } => self.expire_retained(now, node),
+                Timer::KeepAlive { slot } => self.check_keep_alive(slot),
+                Timer::SessionExpiry { session } => self.expire_session(session),
+                Timer::WillDelay { session } => self.publish_held_will(session),
+                Timer::Retained { node } => self.expire_retained(node),
                 Timer::Patience { slot } => self.patience_ended(now, slot),
-                Timer::Unclaimed => self.place_unclaimed(now),
+                Timer::Unclaimed => self.place_unclaimed(),
                 Timer::Output => self.output_patience_ended(now),
-                Timer::Sys => self.publish_sys(now),
+                Timer::Sys => self.publish_sys(),
             }
         }
         self.settle(now);
@@ -39,7 +40,7 @@ impl Shard {
     }
 
     /// Nothing for one and a half times the keep alive: as if the network had failed [MQTT-3.1.2-22].
-    fn check_keep_alive(&mut self, now: Timestamp, slot: ConnectionSlot) {
+    fn check_keep_alive(&mut self, slot: ConnectionSlot) {
         let Some(connection) = self.delivery.connection(slot) else {
             return;
         };
@@ -47,33 +48,33 @@ impl Shard {
             return;
         }
         if connection.take_excuse() {
-            connection.last_received = now;
+            connection.last_received = self.now;
         }
-        if connection.keep_alive_deadline() > now {
+        if connection.keep_alive_deadline() > self.now {
             self.watch_keep_alive(slot);
         } else {
-            self.disconnect(now, slot, ReasonCode::KeepAliveTimeout, "keep alive exceeded");
+            self.disconnect(slot, ReasonCode::KeepAliveTimeout, "keep alive exceeded");
         }
     }
 
-    fn expire_session(&mut self, now: Timestamp, session: SessionSlot) {
+    fn expire_session(&mut self, session: SessionSlot) {
         self.delivery.counters().sessions_expired.add(1);
-        self.end_session(now, session);
+        self.end_session(session);
     }
 
-    fn publish_held_will(&mut self, now: Timestamp, session: SessionSlot) {
+    fn publish_held_will(&mut self, session: SessionSlot) {
         let will = self
             .delivery
             .sessions
             .get_mut(session)
             .and_then(|session| session.take_will());
         if let Some(will) = will {
-            self.publish_will(now, &will);
+            self.publish_will(&will);
         }
     }
 
-    fn expire_retained(&mut self, now: Timestamp, node: NodeSlot) {
-        self.retained.expire(now, node, &mut self.timers);
+    fn expire_retained(&mut self, node: NodeSlot) {
+        self.retained.expire(self.now, node, &mut self.timers);
         self.count_retained();
     }
 }

@@ -22,9 +22,8 @@ use crate::logic::routing::subscription::group::Via;
 use crate::logic::session::SessionSlot;
 use crate::logic::session::inflight::Entry;
 use crate::logic::session::queue::Queued;
-use crate::logic::store::Record;
+use crate::logic::store::StoreRecord;
 use crate::settings::Settings;
-use crate::time::Timestamp;
 
 impl Delivery {
     /// Gives a run of QoS 0 packets, which are not retained, to one subscriber as they are. False if it takes more than
@@ -69,7 +68,6 @@ impl Delivery {
     #[inline]
     pub(in crate::logic) fn deliver(
         &mut self,
-        now: Timestamp,
         target: &Target,
         via: Option<&Rc<Via>>,
         message: &Message<'_>,
@@ -86,14 +84,14 @@ impl Delivery {
         let retain = target.retain_as_published && message.retain;
         let delivered = match qos {
             QoS::AtMostOnce => self.deliver_qos0(target.session, retain, via, message),
-            _ => self.deliver_in_window(now, target.session, qos, retain, via, message),
+            _ => self.deliver_in_window(target.session, qos, retain, via, message),
         };
         match delivered {
             Delivered::Sent => true,
             Delivered::Dropped => false,
             Delivered::Waits => {
                 let queued = Queued {
-                    message: self.encodings.stored(now, message),
+                    message: self.encodings.stored(self.now, message),
                     via: via.cloned(),
                     qos,
                     retain,
@@ -109,13 +107,12 @@ impl Delivery {
     /// Gives a message to one of those who may get it; false if it is to be offered to another one.
     pub(in crate::logic) fn offer(
         &mut self,
-        now: Timestamp,
         target: &Target,
         via: Option<&Rc<Via>>,
         message: &Message<'_>,
     ) -> bool {
         let dropped = self.tally.dropped;
-        let taken = self.deliver(now, target, via, message);
+        let taken = self.deliver(target, via, message);
         self.tally.dropped = dropped;
         taken
     }
@@ -187,7 +184,6 @@ impl Delivery {
     #[allow(clippy::too_many_arguments, reason = "what a delivery is made of")]
     fn deliver_in_window(
         &mut self,
-        now: Timestamp,
         session: SessionSlot,
         qos: QoS,
         retain: bool,
@@ -205,7 +201,7 @@ impl Delivery {
             return Delivered::Waits;
         }
         let outlives = session.outlives_connection();
-        let kept = (outlives || belongs_to_group(via, qos)).then(|| self.encodings.stored(now, message));
+        let kept = (outlives || belongs_to_group(via, qos)).then(|| self.encodings.stored(self.now, message));
         let template = encoded(
             &mut self.encodings,
             connection,
@@ -230,7 +226,7 @@ impl Delivery {
             let message = message.clone();
             let packet_identifier = session.inflight.push(entry);
             let client_identifier = &*session.client_identifier;
-            self.store.append(Record::Sent {
+            self.store.append(StoreRecord::Sent {
                 client_identifier,
                 packet_identifier,
                 message: &message,

@@ -11,14 +11,12 @@ use crate::logic::delivery::Delivery;
 use crate::logic::message::{Message, Publisher, Run, StoredMessage};
 use crate::logic::routing::route::{Route, Target};
 use crate::logic::session::SessionSlot;
-use crate::time::Timestamp;
 
 impl Delivery {
     /// Gives a run to the local subscribers of a route.
     #[inline]
     pub(in crate::logic) fn fan_out_run(
         &mut self,
-        now: Timestamp,
         route: &Route,
         run: &Run<'_>,
         publisher: Option<SessionSlot>,
@@ -31,7 +29,7 @@ impl Delivery {
             if self.deliver_run(target, run) {
                 continue;
             }
-            self.deliver_run_otherwise(now, route, target, run, publisher, &mut translated);
+            self.deliver_run_otherwise(route, target, run, publisher, &mut translated);
         }
         self.output.limit();
         let payload_bytes = run.payload_bytes;
@@ -43,7 +41,6 @@ impl Delivery {
     #[inline]
     pub(in crate::logic) fn fan_out(
         &mut self,
-        now: Timestamp,
         route: &Route,
         message: &Message<'_>,
         stored: Option<&StoredMessage>,
@@ -53,7 +50,7 @@ impl Delivery {
             self.encodings.set_stored(stored.clone());
         }
         for target in &route.targets {
-            self.deliver(now, target, route.via(target), message);
+            self.deliver(target, route.via(target), message);
         }
         self.output.limit();
         let payload_bytes = message.payload.len() as u64;
@@ -63,7 +60,6 @@ impl Delivery {
     /// In another encoding, which is made if there is none yet, or packet by packet.
     fn deliver_run_otherwise(
         &mut self,
-        now: Timestamp,
         route: &Route,
         target: &Target,
         run: &Run<'_>,
@@ -84,7 +80,7 @@ impl Delivery {
         for (publish, _) in packets_of(run) {
             let message = message_of(&publish, publisher);
             self.encodings.begin();
-            self.deliver(now, target, route.via(target), &message);
+            self.deliver(target, route.via(target), &message);
         }
     }
 }

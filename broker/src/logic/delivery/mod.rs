@@ -6,7 +6,7 @@ pub(super) mod aliases;
 pub(super) mod deliver;
 mod encodings;
 pub(super) mod fan_out;
-mod waiting;
+pub(super) mod waiting;
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use mqtt::publish_template::PublishTemplate;
 use mqtt::{PacketIdentifier, ProtocolVersion, ReasonCode};
 
 use self::encodings::Encodings;
-use crate::auth::Policy;
+use crate::auth::{Policy, acl};
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Stage};
 use crate::logic::counters::ShardCounters;
 use crate::logic::message::{Message, StoredMessage};
@@ -25,14 +25,16 @@ use crate::logic::output::Output;
 use crate::logic::patience::Patience;
 use crate::logic::pressure::Pressure;
 use crate::logic::reason_string;
-use crate::logic::session::{Session, Sessions};
+use crate::logic::session::{Session, SessionSlot, Sessions};
 use crate::logic::slots::Slots;
-use crate::logic::store::Store;
-use crate::settings::Settings;
+use crate::logic::store::{Store, StoreRecord};
+use crate::settings::{ListenerId, Settings};
 use crate::time::Timestamp;
 
 #[derive(Debug)]
 pub(in crate::logic) struct Delivery {
+    /// As the shard's.
+    now: Timestamp,
     pub(in crate::logic) connections: Slots<ConnectionSlot, Connection>,
     pub(in crate::logic) sessions: Sessions,
     pub(in crate::logic) dirty: Vec<ConnectionId>,
@@ -76,6 +78,7 @@ impl Delivery {
         store: Box<dyn Store>,
     ) -> Self {
         Self {
+            now: Timestamp(0),
             connections: Slots::new(),
             sessions: Sessions::new(settings.hash_seed),
             upgrade: settings.upgrade_outgoing_qos,
@@ -97,6 +100,12 @@ impl Delivery {
             template: PublishTemplate::new(),
             properties: PropertiesBuf::new(),
         }
+    }
+
+    /// What follows happens at that time.
+    #[inline]
+    pub(in crate::logic) fn begin(&mut self, now: Timestamp) {
+        self.now = now;
     }
 
     /// The counters of this shard.
@@ -130,6 +139,78 @@ impl Delivery {
         slot: impl Into<Option<ConnectionSlot>>,
     ) -> Option<&mut Connection> {
         self.connections.get_mut(slot)
+    }
+
+    /// A connection, and all sessions.
+    #[inline]
+    pub(in crate::logic) fn connection_and_sessions(
+        &mut self,
+        slot: ConnectionSlot,
+    ) -> Option<(&mut Connection, &Sessions)> {
+        Some((self.connections.get_mut(slot)?, &self.sessions))
+    }
+
+    /// A connection, and what its client's listener asks of it.
+    pub(in crate::logic) fn policy_and_connection(
+        &mut self,
+        slot: ConnectionSlot,
+    ) -> (&Policy, Option<&mut Connection>) {
+        (&self.policy, self.connections.get_mut(slot))
+    }
+
+    /// The listener that a connection came by.
+    pub(in crate::logic) fn listener_of(&self, slot: ConnectionSlot) -> Option<ListenerId> {
+        Some(self.connections.get(slot)?.listener)
+    }
+
+    pub(in crate::logic) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    #[inline]
+    pub(in crate::logic) fn session(&self, slot: impl Into<Option<SessionSlot>>) -> Option<&Session> {
+        self.sessions.get(slot)
+    }
+
+    /// Whether the client of a session may publish to a topic.
+    pub(in crate::logic) fn may_write(&mut self, session: SessionSlot, topic: &str) -> bool {
+        self.sessions.may_write(session, topic)
+    }
+
+    /// What a session's client may do, to be kept with what it leaves.
+    pub(in crate::logic) fn access_of(&self, session: SessionSlot) -> acl::Access {
+        let rights = self.session(session).and_then(Session::rights);
+        rights.map(|rights| rights.access().clone()).unwrap_or_default()
+    }
+
+    /// Sets a Session Expiry Interval.
+    pub(in crate::logic) fn set_expiry(&mut self, slot: SessionSlot, expiry_s: u32) {
+        let Some(session) = self.sessions.get_mut(slot) else {
+            return;
+        };
+        let outlived = session.outlives_connection();
+        session.expiry_s = expiry_s;
+        let client_identifier = &*session.client_identifier;
+        if expiry_s > 0 {
+            self.store.append(StoreRecord::Session {
+                client_identifier,
+                expiry_s,
+            });
+        } else if outlived {
+            self.store.append(StoreRecord::SessionEnded { client_identifier });
+        }
+    }
+
+    /// Appends a record to the store, if the session outlives its connection.
+    pub(in crate::logic) fn record<'a>(
+        &'a mut self,
+        session: SessionSlot,
+        record: impl FnOnce(&'a str) -> StoreRecord<'a>,
+    ) {
+        let session = self.sessions.get(session);
+        if let Some(session) = session.filter(|session| session.outlives_connection()) {
+            self.store.append(record(&session.client_identifier));
+        }
     }
 
     /// The connection of that slot and generation.
@@ -262,8 +343,8 @@ impl Delivery {
     }
 
     /// The message that was begun with, to be kept: one for all who keep it.
-    pub(in crate::logic) fn kept(&mut self, now: Timestamp, message: &Message<'_>) -> StoredMessage {
-        self.encodings.stored(now, message)
+    pub(in crate::logic) fn kept(&mut self, message: &Message<'_>) -> StoredMessage {
+        self.encodings.stored(self.now, message)
     }
 
     /// Copies of the message that was begun with have gone to single sessions.
@@ -277,8 +358,8 @@ impl Delivery {
     }
 
     /// Makes a message one to be kept.
-    pub(in crate::logic) fn store_message(&self, now: Timestamp, message: &Message<'_>) -> StoredMessage {
-        StoredMessage::new(now, message, &mut Vec::new())
+    pub(in crate::logic) fn store_message(&self, message: &Message<'_>) -> StoredMessage {
+        StoredMessage::new(self.now, message, &mut Vec::new())
     }
 }
 

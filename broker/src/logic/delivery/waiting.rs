@@ -16,8 +16,7 @@ use crate::logic::mount_point::{mount_point, seen};
 use crate::logic::session::inflight::{Awaits, Entry};
 use crate::logic::session::queue::Queued;
 use crate::logic::session::{Session, SessionSlot};
-use crate::logic::store::Record;
-use crate::time::Timestamp;
+use crate::logic::store::StoreRecord;
 
 impl Delivery {
     /// Puts a message into a session's queue; false if it does not fit.
@@ -47,7 +46,7 @@ impl Delivery {
         let excess = queue.excess(bounds);
         if session.outlives_connection() {
             let client_identifier = &*session.client_identifier;
-            self.store.append(Record::Queued {
+            self.store.append(StoreRecord::Queued {
                 client_identifier,
                 message: &message,
                 qos,
@@ -70,11 +69,11 @@ impl Delivery {
     /// Sends what a session has waiting as far as window and socket let it: first what is to be sent again, then the queue.
     ///
     /// [MQTT3-4.6.0-5], [MQTT3-4.6.0-6], [MQTT-4.6.0-5], [MQTT-4.6.0-6]
-    pub(in crate::logic) fn pump(&mut self, now: Timestamp, session: SessionSlot) {
+    pub(in crate::logic) fn pump(&mut self, session: SessionSlot) {
         let Some(slot) = self.sessions.link(session) else {
             return;
         };
-        self.resend(now, session, slot);
+        self.resend(session, slot);
         loop {
             let Some(connection) = self.connections.get(slot) else {
                 return;
@@ -90,7 +89,7 @@ impl Delivery {
             {
                 return;
             }
-            self.send_first(now, session, slot);
+            self.send_first(session, slot);
         }
         let resends = self
             .sessions
@@ -107,7 +106,7 @@ impl Delivery {
     /// too [MQTT-4.8.2-4].
     ///
     /// [MQTT3-3.3.1-1], [MQTT3-4.4.0-1], [MQTT3-4.6.0-1], [MQTT-3.3.1-1], [MQTT-4.3.3-6], [MQTT-4.3.3-7]
-    fn resend(&mut self, now: Timestamp, session: SessionSlot, slot: ConnectionSlot) {
+    fn resend(&mut self, session: SessionSlot, slot: ConnectionSlot) {
         while let Some(waiting) = self.sessions.get_mut(session)
             && waiting.inflight.outstanding() < waiting.window
             && let Some((identifier, entry)) = waiting.inflight.next_resend()
@@ -135,12 +134,78 @@ impl Delivery {
                 retain: entry.retain,
                 replay: false,
             });
-            let sent =
-                queued.is_some_and(|queued| self.send_stored(now, slot, &queued, Some(identifier), true));
+            let sent = queued.is_some_and(|queued| self.send_stored(slot, &queued, Some(identifier), true));
             if !sent {
                 self.finish(session, identifier, entry.awaits);
             }
         }
+    }
+
+    /// A QoS 2 message of a client came.
+    pub(in crate::logic) fn receive_exactly_once(
+        &mut self,
+        session: SessionSlot,
+        packet_identifier: PacketIdentifier,
+        receive_max: u16,
+    ) -> Received {
+        let Some(session) = self.sessions.get_mut(session) else {
+            return Received::Again;
+        };
+        if session.unreleased().contains(&packet_identifier.get()) {
+            return Received::Again;
+        }
+        if session.unreleased_now() >= usize::from(receive_max) {
+            return Received::TooMany;
+        }
+        session.begin_release(packet_identifier.get());
+        if session.outlives_connection() {
+            let client_identifier = &*session.client_identifier;
+            self.store.append(StoreRecord::Received {
+                client_identifier,
+                packet_identifier,
+            });
+        }
+        Received::New
+    }
+
+    /// PUBREL came for a QoS 2 message of a client. False if the identifier was not in use.
+    pub(in crate::logic) fn release_received(
+        &mut self,
+        session: SessionSlot,
+        packet_identifier: PacketIdentifier,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(session) else {
+            return false;
+        };
+        let known = session.release(packet_identifier.get());
+        if known && session.outlives_connection() {
+            let client_identifier = &*session.client_identifier;
+            self.store.append(StoreRecord::ReceivedReleased {
+                client_identifier,
+                packet_identifier,
+            });
+        }
+        known
+    }
+
+    /// PUBREC came for a message in flight. False if it was not awaited.
+    pub(in crate::logic) fn release(
+        &mut self,
+        session: SessionSlot,
+        packet_identifier: PacketIdentifier,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(session) else {
+            return false;
+        };
+        let known = session.inflight.release(packet_identifier);
+        if known && session.outlives_connection() {
+            let client_identifier = &*session.client_identifier;
+            self.store.append(StoreRecord::Released {
+                client_identifier,
+                packet_identifier,
+            });
+        }
+        known
     }
 
     /// Takes a message in flight off the books. False if it was not awaited.
@@ -156,7 +221,7 @@ impl Delivery {
         let finished = session.inflight.finish(packet_identifier, awaited);
         if finished && session.outlives_connection() {
             let client_identifier = &*session.client_identifier;
-            self.store.append(Record::Completed {
+            self.store.append(StoreRecord::Completed {
                 client_identifier,
                 packet_identifier,
             });
@@ -167,7 +232,7 @@ impl Delivery {
     /// Moves the first message of the queue to the socket. There is one, and it may go.
     ///
     /// [MQTT-3.3.2-5], [MQTT-4.9.0-1]
-    fn send_first(&mut self, now: Timestamp, session_slot: SessionSlot, slot: ConnectionSlot) {
+    fn send_first(&mut self, session_slot: SessionSlot, slot: ConnectionSlot) {
         let Some(session) = self.sessions.get_mut(session_slot) else {
             return;
         };
@@ -177,7 +242,7 @@ impl Delivery {
         session.queue.take_if(|queue| queue.is_empty());
         let outlives = session.outlives_connection();
         if outlives {
-            self.store.append(Record::Dequeued {
+            self.store.append(StoreRecord::Dequeued {
                 client_identifier: &session.client_identifier,
             });
         }
@@ -188,7 +253,7 @@ impl Delivery {
             } = &queued;
             let client_identifier = &*session.client_identifier;
             let (qos, retain) = (*qos, *retain);
-            self.store.append(Record::Sent {
+            self.store.append(StoreRecord::Sent {
                 client_identifier,
                 packet_identifier,
                 message,
@@ -199,7 +264,7 @@ impl Delivery {
         let counters = self.counters();
         counters.queued_messages.sub(1);
         counters.queued_bytes.sub(queued.message.queue_bytes());
-        if !self.send_stored(now, slot, &queued, identifier, false) {
+        if !self.send_stored(slot, &queued, identifier, false) {
             self.counters().publishes_dropped.add(1);
             if let Some(identifier) = identifier {
                 let awaited = if queued.qos == QoS::ExactlyOnce {
@@ -215,7 +280,6 @@ impl Delivery {
     /// Encodes a kept message to a connection; false if it has expired, is too large for the client or not for it.
     fn send_stored(
         &mut self,
-        now: Timestamp,
         slot: ConnectionSlot,
         queued: &Queued,
         identifier: Option<PacketIdentifier>,
@@ -242,7 +306,7 @@ impl Delivery {
         {
             return false;
         }
-        let Some(message) = queued.message.at(now, properties) else {
+        let Some(message) = queued.message.at(self.now, properties) else {
             return false;
         };
         let extra = queued
@@ -311,6 +375,16 @@ impl Delivery {
             self.counters().publishes_dropped.add(1);
         }
     }
+}
+
+/// What a QoS 2 message of a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::logic) enum Received {
+    New,
+    /// It came before, and is not to be published again [MQTT-4.3.3-10].
+    Again,
+    /// More than the broker's Receive Maximum await PUBREL.
+    TooMany,
 }
 
 impl Session {

@@ -8,23 +8,14 @@ use mqtt::packet::Publish;
 use mqtt::property::{Properties, PropertiesBuf, Property};
 
 use crate::limits;
-use crate::logic::Shard;
-use crate::logic::connection::ConnectionSlot;
-use crate::time::Timestamp;
+use crate::logic::handle::Handler;
 
-impl Shard {
+impl Handler<'_> {
     /// The Topic Alias, if there is one. An error has closed the connection.
-    pub(super) fn check_properties(
-        &mut self,
-        now: Timestamp,
-        slot: ConnectionSlot,
-        publish: &Publish<'_>,
-    ) -> Result<Option<u16>, ()> {
+    pub(super) fn check_properties(&mut self, publish: &Publish<'_>) -> Result<Option<u16>, ()> {
         if publish.properties.subscription_identifier().is_some() {
             // [MQTT-3.3.4-6]
             self.protocol_error(
-                now,
-                slot,
                 ReasonCode::ProtocolError,
                 "a Subscription Identifier in a client's PUBLISH",
             );
@@ -33,54 +24,34 @@ impl Shard {
         let Some(alias) = publish.properties.topic_alias() else {
             return Ok(None);
         };
-        let Some(connection) = self.delivery.connections.get(slot) else {
+        let Some(listener) = self.shard.delivery.listener_of(self.slot) else {
             return Err(());
         };
-        let alias_max = self
-            .delivery
-            .settings
-            .listener(connection.listener)
-            .topic_alias_max;
+        let alias_max = self.shard.settings().listener(listener).topic_alias_max;
         if alias.get() > alias_max.min(limits::TOPIC_ALIASES_MAX) {
             // [MQTT-3.3.2-9]
-            self.protocol_error(
-                now,
-                slot,
-                ReasonCode::TopicAliasInvalid,
-                "a Topic Alias above the maximum",
-            );
+            self.protocol_error(ReasonCode::TopicAliasInvalid, "a Topic Alias above the maximum");
             return Err(());
         }
         Ok(Some(alias.get()))
     }
 
     /// The topic that an alias stands for, taken out of the map; a topic that comes with it takes its place.
-    pub(super) fn resolve_alias(
-        &mut self,
-        now: Timestamp,
-        slot: ConnectionSlot,
-        alias: u16,
-        topic: &str,
-    ) -> Option<Box<str>> {
+    pub(super) fn resolve_alias(&mut self, alias: u16, topic: &str) -> Option<Box<str>> {
         if !topic.is_empty() {
             return Some(topic.into());
         }
-        let aliases = &mut self.delivery.connection(slot)?.rare().aliases;
+        let aliases = &mut self.shard.delivery.connection(self.slot)?.rare().aliases;
         let known = aliases.get_mut(usize::from(alias)).and_then(Option::take);
         if known.is_none() {
             // [MQTT-3.3.2-7] and section 3.3.2.3.4.
-            self.protocol_error(
-                now,
-                slot,
-                ReasonCode::ProtocolError,
-                "a Topic Alias that was not set",
-            );
+            self.protocol_error(ReasonCode::ProtocolError, "a Topic Alias that was not set");
         }
         known
     }
 
-    pub(super) fn set_alias(&mut self, slot: ConnectionSlot, alias: u16, topic: Box<str>) {
-        let Some(connection) = self.delivery.connection(slot) else {
+    pub(super) fn set_alias(&mut self, alias: u16, topic: Box<str>) {
+        let Some(connection) = self.shard.delivery.connection(self.slot) else {
             return;
         };
         let aliases = &mut connection.rare().aliases;

@@ -7,9 +7,7 @@ use mqtt::ReasonCode;
 use mqtt::packet::Auth;
 
 use crate::auth::enhanced::{Authenticated, Exchange, Nonces, Refusal, check_method, encode_auth};
-use crate::logic::Shard;
-use crate::logic::connection::ConnectionSlot;
-use crate::time::Timestamp;
+use crate::logic::handle::Handler;
 
 /// What a connection that named an Authentication Method needs to do it again.
 #[derive(Debug)]
@@ -37,23 +35,24 @@ impl Enhanced {
     }
 }
 
-impl Shard {
+impl Handler<'_> {
     /// A step of a re-authentication [MQTT-4.12.1-1].
-    pub(in crate::logic) fn handle_auth(&mut self, now: Timestamp, slot: ConnectionSlot, auth: &Auth<'_>) {
-        match self.reauthenticate(slot, auth) {
+    pub(in crate::logic) fn handle_auth(&mut self, auth: &Auth<'_>) {
+        match self.reauthenticate(auth) {
             Ok(Answer { reason, data }) => {
-                self.delivery.send(slot, |out, _| encode_auth(reason, &data, out));
+                self.shard
+                    .delivery
+                    .send(self.slot, |out, _| encode_auth(reason, &data, out));
             }
             Err(Refusal { reason, why }) if reason == ReasonCode::ProtocolError => {
-                self.protocol_error(now, slot, reason, why);
+                self.protocol_error(reason, why);
             }
-            Err(Refusal { reason, why }) => self.disconnect(now, slot, reason, why),
+            Err(Refusal { reason, why }) => self.disconnect(reason, why),
         }
     }
 
-    fn reauthenticate(&mut self, slot: ConnectionSlot, auth: &Auth<'_>) -> Result<Answer, Refusal> {
-        let policy = &self.delivery.policy;
-        let connection = self.delivery.connections.get_mut(slot);
+    fn reauthenticate(&mut self, auth: &Auth<'_>) -> Result<Answer, Refusal> {
+        let (policy, connection) = self.shard.delivery.policy_and_connection(self.slot);
         let file = connection
             .as_ref()
             .and_then(|connection| policy.passwords(connection.listener));

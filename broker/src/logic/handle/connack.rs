@@ -73,14 +73,9 @@ impl Shard {
             .raise(counters.clients_connected.get());
         if !told {
             // Nothing may stand before a CONNACK, and without one there is no connection.
-            return self.close(
-                now,
-                slot,
-                "its Maximum Packet Size has no room for the CONNACK",
-                false,
-            );
+            return self.close(slot, "its Maximum Packet Size has no room for the CONNACK", false);
         }
-        self.delivery.pump(now, session);
+        self.delivery.pump(session);
     }
 
     /// Whether `max_keepalive` forbids the keep alive of a client that cannot be told another one; mosquitto answers so.
@@ -184,13 +179,7 @@ impl Shard {
     /// A CONNECT that is none: in 5.0, and where 3.x has a return code for it, it is answered before the end.
     ///
     /// [MQTT3-3.1.4-1], [MQTT3-3.2.2-6], [MQTT-3.1.4-1], [MQTT-3.14.0-1]
-    pub(super) fn refuse_malformed(
-        &mut self,
-        now: Timestamp,
-        slot: ConnectionSlot,
-        frame: &Frame<'_>,
-        error: DecodeError,
-    ) {
+    pub(super) fn refuse_malformed(&mut self, slot: ConnectionSlot, frame: &Frame<'_>, error: DecodeError) {
         let version = mqtt::decode::connect_version(frame);
         let why = format!("{error} {}", error.statement());
         let answered = match (error.kind, version) {
@@ -201,26 +190,19 @@ impl Shard {
             _ => None,
         };
         let (Some(version), Some(connection)) = (answered, self.delivery.connection(slot)) else {
-            return self.protocol_error(now, slot, error.reason(), &why);
+            return self.protocol_error(slot, error.reason(), &why);
         };
         connection.version = version;
         let reason = Some(error.reason()).filter(|reason| reason.belongs_to(PacketType::ConnAck));
         self.delivery.counters().protocol_errors.add(1);
         let reason = reason.unwrap_or(ReasonCode::MalformedPacket);
-        self.refuse_connect(now, slot, reason, &why, &why);
+        self.refuse_connect(slot, reason, &why, &why);
     }
 
     /// CONNACK with an error, and the end [MQTT-3.2.2-7]. The client is told less than the log.
     ///
     /// [MQTT3-3.1.4-5], [MQTT3-3.2.2-5], [MQTT-3.1.4-6], [MQTT-4.12.0-4]
-    pub(super) fn refuse_connect(
-        &mut self,
-        now: Timestamp,
-        slot: ConnectionSlot,
-        reason: ReasonCode,
-        told: &str,
-        why: &str,
-    ) {
+    pub(super) fn refuse_connect(&mut self, slot: ConnectionSlot, reason: ReasonCode, told: &str, why: &str) {
         self.delivery.counters().connects_refused.add(1);
         self.delivery
             .send_explained(slot, Some(told), |out, version, properties| {
@@ -231,6 +213,6 @@ impl Shard {
                 }
                 .encode(version, out);
             });
-        self.close(now, slot, why, false);
+        self.close(slot, why, false);
     }
 }

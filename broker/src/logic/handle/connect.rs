@@ -18,23 +18,18 @@ use crate::logic::handle::disconnect::bounded_expiry_s;
 use crate::logic::message::{Message, Publisher};
 use crate::logic::session::NEVER_EXPIRES;
 use crate::logic::session::will::Will;
-use crate::logic::store::Record;
+use crate::logic::store::StoreRecord;
 use crate::time::Timestamp;
 
 impl Shard {
     /// The first packet of a connection: CONNECT, or the end [MQTT-3.1.0-1].
     pub(in crate::logic) fn handle_first(&mut self, now: Timestamp, slot: ConnectionSlot, frame: &Frame<'_>) {
         if frame.packet_type != PacketType::Connect {
-            return self.protocol_error(
-                now,
-                slot,
-                ReasonCode::ProtocolError,
-                "the first packet is not CONNECT",
-            );
+            return self.protocol_error(slot, ReasonCode::ProtocolError, "the first packet is not CONNECT");
         }
         match mqtt::decode::connect(frame) {
             Ok(connect) => self.handle_connect(now, slot, &connect),
-            Err(error) => self.refuse_malformed(now, slot, frame, error),
+            Err(error) => self.refuse_malformed(slot, frame, error),
         }
     }
 
@@ -54,10 +49,10 @@ impl Shard {
             Ok(admitted) => admitted,
             Err(refused) => {
                 let why = refusal(refused, connect, peer.as_ref());
-                return self.refuse_connect(now, slot, refused.reason, refused.why, &why);
+                return self.refuse_connect(slot, refused.reason, refused.why, &why);
             }
         };
-        let session_present = self.open_session(now, slot, connect, &admitted);
+        let session_present = self.open_session(slot, connect, &admitted);
         let authenticated = peer.as_ref().and_then(|peer| peer.authenticated.as_deref());
         self.accept(now, slot, connect, &admitted, session_present, authenticated);
         drop(admitted);
@@ -70,17 +65,10 @@ impl Shard {
     /// Ends an older connection of the client, makes or resumes the session, and links it; whether it was there.
     ///
     /// [MQTT3-3.1.2-4], [MQTT3-3.1.2-6], [MQTT-3.1.2-4], [MQTT-3.1.2-5], [MQTT-3.1.2-6], [MQTT-3.1.2-23]
-    fn open_session(
-        &mut self,
-        now: Timestamp,
-        slot: ConnectionSlot,
-        connect: &Connect<'_>,
-        admitted: &Admitted<'_>,
-    ) -> bool {
+    fn open_session(&mut self, slot: ConnectionSlot, connect: &Connect<'_>, admitted: &Admitted<'_>) -> bool {
         let older = self.delivery.sessions.find(admitted.client_identifier);
         if let Some(older_link) = older.and_then(|session| self.delivery.sessions.link(session)) {
             self.disconnect(
-                now,
                 older_link,
                 ReasonCode::SessionTakenOver,
                 "another connection took the session over",
@@ -89,7 +77,7 @@ impl Shard {
         // The takeover may have ended it.
         let mut known = self.delivery.sessions.find(admitted.client_identifier);
         if let Some(session) = known.take_if(|_| connect.clean_start) {
-            self.end_session(now, session);
+            self.end_session(session);
         }
         if let Some(session) = known {
             self.cancel_session_timers(session);
@@ -109,7 +97,7 @@ impl Shard {
             .receive_maximum()
             .map_or(u16::MAX, |maximum| maximum.get());
         let window = window.min(self.delivery.settings.inflight_messages_max);
-        let will = self.will_of(now, connect, admitted);
+        let will = self.will_of(connect, admitted);
         self.give_rights(session_slot, &admitted.access);
         let Some(session) = self.delivery.sessions.get_mut(session_slot) else {
             return false;
@@ -122,19 +110,19 @@ impl Shard {
         session.reconnected();
         let client_identifier = &*session.client_identifier;
         if expiry_s > 0 {
-            self.delivery.store.append(Record::Session {
+            self.delivery.store.append(StoreRecord::Session {
                 client_identifier,
                 expiry_s,
             });
         } else if outlived {
             self.delivery
                 .store
-                .append(Record::SessionEnded { client_identifier });
+                .append(StoreRecord::SessionEnded { client_identifier });
         }
         let qos0_waits = session.queue.as_ref().is_some_and(|queue| queue.holds_qos0());
         let waits = !session.queue_is_empty() || session.inflight.resends();
         self.delivery.sessions.set_link(session_slot, Some(slot));
-        self.member_came(now, session_slot);
+        self.member_came(session_slot);
         if let Some(connection) = self.delivery.connection(slot) {
             connection.session = Some(session_slot);
             connection.restricted = !admitted.access.is_unrestricted();
@@ -155,7 +143,7 @@ impl Shard {
     }
 
     // [MQTT3-3.1.2-8], [MQTT3-3.1.2-9], [MQTT3-3.1.2-12], [MQTT-3.1.2-7], [MQTT-3.1.2-9], [MQTT-3.1.3-10]
-    fn will_of(&self, now: Timestamp, connect: &Connect<'_>, admitted: &Admitted<'_>) -> Option<Box<Will>> {
+    fn will_of(&self, connect: &Connect<'_>, admitted: &Admitted<'_>) -> Option<Box<Will>> {
         let will = connect.will?;
         let mut properties = PropertiesBuf::new();
         let goes_on = |property: &Property<'_>| {
@@ -181,7 +169,7 @@ impl Shard {
             },
         };
         Some(Box::new(Will {
-            message: self.delivery.store_message(now, &message),
+            message: self.delivery.store_message(&message),
             delay_s: will.properties.will_delay_interval_s().unwrap_or(0),
             expiry_s: will.properties.message_expiry_interval_s(),
             access: admitted.access.clone(),

@@ -1,4 +1,7 @@
 //! One handler for each packet that a client sends.
+//!
+//! Invariant: a [`Handler`] is of a client whose CONNECT was accepted and whose connection does not close; a step that closes
+//! it is the last one.
 
 mod ack;
 mod admit;
@@ -11,3 +14,31 @@ mod ping;
 pub(in crate::logic) mod publish;
 mod subscribe;
 mod unsubscribe;
+
+use mqtt::ReasonCode;
+
+use super::Shard;
+use super::connection::ConnectionSlot;
+use super::session::SessionSlot;
+
+/// The handling of a packet: what each of its steps needs.
+#[derive(Debug)]
+pub(super) struct Handler<'a> {
+    pub(super) shard: &'a mut Shard,
+    /// The connection that it came on.
+    pub(super) slot: ConnectionSlot,
+    /// The session of its client.
+    pub(super) session: SessionSlot,
+}
+
+impl Handler<'_> {
+    /// The client broke the protocol.
+    pub(super) fn protocol_error(&mut self, reason: ReasonCode, why: &str) {
+        self.shard.protocol_error(self.slot, reason, why);
+    }
+
+    /// The broker ends the connection.
+    pub(super) fn disconnect(&mut self, reason: ReasonCode, why: &str) {
+        self.shard.disconnect(self.slot, reason, why);
+    }
+}

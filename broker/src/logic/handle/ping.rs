@@ -1,13 +1,14 @@
 //! PINGREQ.
 
-use crate::logic::Shard;
-use crate::logic::connection::ConnectionSlot;
+use crate::logic::handle::Handler;
 
-impl Shard {
+impl Handler<'_> {
     /// Answers PINGREQ [MQTT-3.12.4-1].
     ///
     /// [MQTT3-3.12.4-1], [MQTT-4.9.0-3]
-    pub(in crate::logic) fn handle_pingreq(&mut self, slot: ConnectionSlot) {
-        self.delivery.send(slot, |out, _| mqtt::encode::pingresp(out));
+    pub(in crate::logic) fn handle_pingreq(&mut self) {
+        self.shard
+            .delivery
+            .send(self.slot, |out, _| mqtt::encode::pingresp(out));
     }
 }

@@ -9,79 +9,65 @@ use std::borrow::Cow;
 use mqtt::frame::PacketType;
 use mqtt::packet::Publish;
 use mqtt::property::Properties;
-use mqtt::{PacketIdentifier, ProtocolVersion, QoS, ReasonCode};
+use mqtt::{ProtocolVersion, QoS, ReasonCode};
 
 use crate::auth::acl;
 use crate::limits;
 use crate::logic::Shard;
-use crate::logic::connection::ConnectionSlot;
 use crate::logic::delivery::fan_out::message_of;
+use crate::logic::delivery::waiting::Received;
+use crate::logic::handle::Handler;
 use crate::logic::handle::alias::without_alias;
 use crate::logic::message::{Message, RawPacket, Run};
-use crate::logic::routing::route::RouteSlot;
-use crate::logic::routing::route::TopicAccess;
-use crate::logic::session::SessionSlot;
-use crate::logic::store;
-use crate::time::Timestamp;
+use crate::logic::routing::route::{RouteSlot, TopicAccess};
 
-impl Shard {
+impl Handler<'_> {
     /// Passes on a run of QoS 0 packets of one topic as they are.
     #[inline]
-    pub(in crate::logic) fn publish_run(
-        &mut self,
-        now: Timestamp,
-        slot: ConnectionSlot,
-        topic: &str,
-        run: &Run<'_>,
-    ) {
-        let counters = self.delivery.counters();
+    pub(in crate::logic) fn handle_run(&mut self, topic: &str, run: &Run<'_>) {
+        let counters = self.shard.delivery.counters();
         counters.publishes_received.add(u64::from(run.count));
         counters.publish_bytes_received.add(run.payload_bytes);
-        let Some((route, session)) = self.resolve_for(slot, topic) else {
+        let Some(route) = self.resolve(topic) else {
             return;
         };
-        match self.access_to(slot, route, session, topic) {
-            TopicAccess::Allowed => {}
-            access => return self.deny(now, slot, access, QoS::AtMostOnce, None),
+        match self.access_to(route, topic) {
+            TopicAccess::Allowed => self.shard.publish_run(route, run, self.session),
+            // At QoS 0 nobody is to be answered.
+            TopicAccess::Denied => {}
+            TopicAccess::TooDeep => self.refuse_levels(),
         }
-        self.publish_run_on(now, route, run, session);
     }
 
     /// A PUBLISH that is more than a QoS 0 message to be passed on.
     ///
     /// [MQTT3-3.3.4-1], [MQTT3-4.3.2-2], [MQTT3-4.3.3-2], [MQTT-3.3.4-1], [MQTT-4.3.2-5]
-    pub(in crate::logic) fn handle_publish(
-        &mut self,
-        now: Timestamp,
-        slot: ConnectionSlot,
-        publish: &Publish<'_>,
-        raw: RawPacket<'_>,
-    ) {
-        let counters = self.delivery.counters();
+    pub(in crate::logic) fn handle_publish(&mut self, publish: &Publish<'_>, raw: RawPacket<'_>) {
+        let counters = self.shard.delivery.counters();
         counters.publishes_received.add(1);
         counters.publish_bytes_received.add(publish.payload.len() as u64);
         if publish.properties.is_empty() {
-            if self.may_publish(now, slot, publish) {
-                self.publish_from(now, slot, publish, publish.topic, Properties::EMPTY, Some(raw));
+            if self.may_publish(publish) {
+                self.publish_from(publish, publish.topic, Properties::EMPTY, Some(raw));
             }
             return;
         }
-        let Ok(alias) = self.check_properties(now, slot, publish) else {
+        let Ok(alias) = self.check_properties(publish) else {
             return;
         };
-        if !self.may_publish(now, slot, publish) {
+        if !self.may_publish(publish) {
             return;
         }
         let Some(alias) = alias else {
-            return self.publish_from(now, slot, publish, publish.topic, publish.properties, Some(raw));
+            return self.publish_from(publish, publish.topic, publish.properties, Some(raw));
         };
-        let Some(topic) = self.resolve_alias(now, slot, alias, publish.topic) else {
+        let Some(topic) = self.resolve_alias(alias, publish.topic) else {
             return;
         };
         let properties = without_alias(publish.properties);
-        self.publish_from(now, slot, publish, &topic, properties.as_properties(), None);
+        self.publish_from(publish, &topic, properties.as_properties(), None);
         // The name goes back into the map.
-        self.set_alias(slot, alias, topic);
+        self.set_alias(alias, topic);
     }
 
     /// Publishes a message of a client, acknowledges it.
@@ -89,136 +75,88 @@ impl Shard {
     /// [MQTT3-3.3.1-9], [MQTT3-3.3.1-12], [MQTT-3.3.1-8]
     fn publish_from(
         &mut self,
-        now: Timestamp,
-        slot: ConnectionSlot,
         publish: &Publish<'_>,
         topic: &str,
         properties: Properties<'_>,
         raw: Option<RawPacket<'_>>,
     ) {
-        let Some(whole) = self.whole_topic(slot, topic) else {
-            return self.deny(
-                now,
-                slot,
-                TopicAccess::TooDeep,
-                publish.qos,
-                publish.packet_identifier,
-            );
+        let Some(whole) = self.shard.whole_topic(self.slot, topic) else {
+            return self.refuse_levels();
         };
         // What came is not what goes on where a mount point stands in front.
         let raw = raw.filter(|_| matches!(whole, Cow::Borrowed(_)));
         let topic = &*whole;
-        let Some((route, session)) = self.resolve_for(slot, topic) else {
+        let Some(route) = self.resolve(topic) else {
             return;
         };
-        match self.access_to(slot, route, session, topic) {
+        match self.access_to(route, topic) {
             TopicAccess::Allowed => {}
-            access => return self.deny(now, slot, access, publish.qos, publish.packet_identifier),
+            // `$SYS`, or a topic that is not for this client: dropped.
+            TopicAccess::Denied => return self.acknowledge(publish, ReasonCode::NotAuthorized),
+            TopicAccess::TooDeep => return self.refuse_levels(),
         }
-        if publish.payload.len() > self.delivery.settings.payload_bytes_max as usize {
-            return self.refuse_payload(slot, publish);
+        if let Err(reason) = self.check_content(publish, topic, properties) {
+            // Acknowledged, which notifies 5.0 of it, and dropped.
+            self.shard.delivery.counters().publishes_dropped.add(1);
+            return self.acknowledge(publish, reason);
         }
-        if self.delivery.settings.check_payload_format && !is_as_indicated(properties, publish.payload) {
-            self.delivery.counters().publishes_dropped.add(1);
-            let (qos, identifier) = (publish.qos, publish.packet_identifier);
-            return self.acknowledge_with(slot, qos, identifier, ReasonCode::PayloadFormatInvalid);
-        }
-        if publish.retain && self.refuses_retained(topic, publish.payload) {
-            self.delivery.counters().publishes_dropped.add(1);
-            let (qos, identifier) = (publish.qos, publish.packet_identifier);
-            return self.acknowledge_with(slot, qos, identifier, ReasonCode::QuotaExceeded);
-        }
-        if publish.qos == QoS::ExactlyOnce && !self.begin_exactly_once(now, slot, session, publish) {
+        if publish.qos == QoS::ExactlyOnce && !self.begin_exactly_once(publish) {
             return;
         }
         let message = Message {
             topic,
             properties,
-            ..message_of(publish, Some(session))
+            ..message_of(publish, Some(self.session))
         };
         let source = if publish.retain {
-            self.access_of(session)
+            self.shard.delivery.access_of(self.session)
         } else {
             acl::Access::default()
         };
-        let anybody = self.publish_on(now, route, message, raw, &source);
-        self.acknowledge(slot, publish.qos, publish.packet_identifier, anybody);
+        let anybody = self.shard.publish_on(route, message, raw, &source);
+        self.acknowledge(publish, reached(anybody));
     }
 
-    /// Whether there is no room for one more retained message.
-    pub(in crate::logic) fn refuses_retained(&self, topic: &str, payload: &[u8]) -> bool {
-        let is_full = || {
-            let settings = &self.delivery.settings;
-            self.delivery.memory_full || self.retained.is_full_for(topic, payload.len(), settings)
-        };
-        !payload.is_empty() && is_full()
-    }
-
-    /// The route of a topic for a connection, and the connection's session.
+    /// The route of a topic; `None` if the connection is gone, which cannot be.
     #[inline]
-    fn resolve_for(&mut self, slot: ConnectionSlot, topic: &str) -> Option<(RouteSlot, SessionSlot)> {
-        let connection = self.delivery.connections.get_mut(slot)?;
-        let route = self
-            .routing
-            .resolve(topic, connection.route, &self.delivery.sessions);
+    fn resolve(&mut self, topic: &str) -> Option<RouteSlot> {
+        let Shard {
+            delivery, routing, ..
+        } = &mut *self.shard;
+        let (connection, sessions) = delivery.connection_and_sessions(self.slot)?;
+        let route = routing.resolve(topic, connection.route, sessions);
         connection.route = Some(route);
-        Some((route, connection.session?))
+        Some(route)
     }
 
-    /// Whether the connection's client may publish to the topic of a route.
+    /// Whether the client may publish to the topic of a route.
     #[inline]
-    fn access_to(
-        &mut self,
-        slot: ConnectionSlot,
-        route: RouteSlot,
-        session: SessionSlot,
-        topic: &str,
-    ) -> TopicAccess {
-        let access = self
-            .routing
-            .route(route)
-            .map_or(TopicAccess::Denied, |route| route.access);
-        let restricted = self
-            .delivery
-            .connection(slot)
-            .is_none_or(|connection| connection.restricted);
-        if restricted && access == TopicAccess::Allowed && !self.delivery.sessions.may_write(session, topic) {
+    fn access_to(&mut self, route: RouteSlot, topic: &str) -> TopicAccess {
+        let route = self.shard.routing.route(route);
+        let access = route.map_or(TopicAccess::Denied, |route| route.access);
+        let delivery = &mut self.shard.delivery;
+        let connection = delivery.connection(self.slot);
+        let restricted = connection.is_none_or(|connection| connection.restricted);
+        if restricted && access == TopicAccess::Allowed && !delivery.may_write(self.session, topic) {
             return TopicAccess::Denied;
         }
         access
     }
 
-    /// What a session's client may do, to be kept with what it leaves.
-    fn access_of(&self, session: SessionSlot) -> acl::Access {
-        let rights = self
-            .delivery
-            .sessions
-            .get(session)
-            .and_then(|session| session.rights());
-        rights.map(|rights| rights.access().clone()).unwrap_or_default()
-    }
-
     /// What a client may not publish at all ends its connection.
-    fn may_publish(&mut self, now: Timestamp, slot: ConnectionSlot, publish: &Publish<'_>) -> bool {
-        let settings = &self.delivery.settings;
-        let Some(connection) = self.delivery.connections.get(slot) else {
+    fn may_publish(&mut self, publish: &Publish<'_>) -> bool {
+        let settings = self.shard.settings();
+        let Some(listener) = self.shard.delivery.listener_of(self.slot) else {
             return false;
         };
-        if publish.qos > settings.listener(connection.listener).qos_max {
+        if publish.qos > settings.listener(listener).qos_max {
             // [MQTT-3.2.2-11]
-            self.protocol_error(
-                now,
-                slot,
-                ReasonCode::QoSNotSupported,
-                "a QoS above the listener's max_qos",
-            );
+            self.protocol_error(ReasonCode::QoSNotSupported, "a QoS above the listener's max_qos");
             return false;
         }
         if publish.retain && !settings.retain_available {
             // [MQTT-3.2.2-14]
             self.protocol_error(
-                now,
-                slot,
                 ReasonCode::RetainNotSupported,
                 "retained messages are not available",
             );
@@ -227,112 +165,84 @@ impl Shard {
         true
     }
 
+    /// Why the broker does not take a message, though its client may publish there.
+    fn check_content(
+        &self,
+        publish: &Publish<'_>,
+        topic: &str,
+        properties: Properties<'_>,
+    ) -> Result<(), ReasonCode> {
+        let settings = self.shard.settings();
+        if publish.payload.len() > settings.payload_bytes_max as usize {
+            return Err(ReasonCode::ImplementationSpecificError);
+        }
+        if settings.check_payload_format && !is_as_indicated(properties, publish.payload) {
+            return Err(ReasonCode::PayloadFormatInvalid);
+        }
+        if publish.retain && self.shard.refuses_retained(topic, publish.payload) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        Ok(())
+    }
+
     /// Takes a QoS 2 message in; false if it is here already, or one too many.
     ///
     /// [MQTT3-4.3.3-2], [MQTT-4.3.3-12], [MQTT-4.3.3-9]
-    fn begin_exactly_once(
-        &mut self,
-        now: Timestamp,
-        slot: ConnectionSlot,
-        session: SessionSlot,
-        publish: &Publish<'_>,
-    ) -> bool {
-        let Some(packet_identifier) = publish.packet_identifier else {
+    fn begin_exactly_once(&mut self, publish: &Publish<'_>) -> bool {
+        let Some(identifier) = publish.packet_identifier else {
             return false;
         };
-        let version = self
-            .delivery
-            .connection(slot)
+        let delivery = &mut self.shard.delivery;
+        let version = delivery
+            .connection(self.slot)
             .map(|connection| connection.version);
         let receive_max = match version {
-            Some(ProtocolVersion::V5) => self.delivery.settings.inflight_messages_max,
+            Some(ProtocolVersion::V5) => delivery.settings().inflight_messages_max,
             _ => limits::PACKET_IDENTIFIERS,
         };
-        let Some(session) = self.delivery.sessions.get_mut(session) else {
-            return false;
-        };
-        if session.unreleased().contains(&packet_identifier.get()) {
-            self.acknowledge(slot, publish.qos, publish.packet_identifier, true);
-            return false;
+        match delivery.receive_exactly_once(self.session, identifier, receive_max) {
+            Received::New => true,
+            Received::Again => {
+                self.acknowledge(publish, ReasonCode::Success);
+                false
+            }
+            Received::TooMany => {
+                // [MQTT-3.3.4-7], [MQTT-3.3.4-8]
+                self.protocol_error(ReasonCode::ReceiveMaximumExceeded, "Receive Maximum exceeded");
+                false
+            }
         }
-        if session.unreleased_now() >= usize::from(receive_max) {
-            // [MQTT-3.3.4-7], [MQTT-3.3.4-8]
-            self.protocol_error(
-                now,
-                slot,
-                ReasonCode::ReceiveMaximumExceeded,
-                "Receive Maximum exceeded",
-            );
-            return false;
-        }
-        session.begin_release(packet_identifier.get());
-        if session.outlives_connection() {
-            let client_identifier = &*session.client_identifier;
-            self.delivery.store.append(store::Record::Received {
-                client_identifier,
-                packet_identifier,
-            });
-        }
-        true
     }
 
     /// PUBACK or PUBREC [MQTT-4.3.2-4], [MQTT-4.3.3-8].
     #[inline]
-    fn acknowledge(
-        &mut self,
-        slot: ConnectionSlot,
-        qos: QoS,
-        identifier: Option<PacketIdentifier>,
-        anybody: bool,
-    ) {
-        let reason = if anybody {
-            ReasonCode::Success
-        } else {
-            ReasonCode::NoMatchingSubscribers
+    fn acknowledge(&mut self, publish: &Publish<'_>, reason: ReasonCode) {
+        let Some(identifier) = publish.packet_identifier else {
+            return;
         };
-        self.acknowledge_with(slot, qos, identifier, reason);
-    }
-
-    #[inline]
-    fn acknowledge_with(
-        &mut self,
-        slot: ConnectionSlot,
-        qos: QoS,
-        identifier: Option<PacketIdentifier>,
-        reason: ReasonCode,
-    ) {
-        let Some(identifier) = identifier else { return };
-        let packet_type = if qos == QoS::ExactlyOnce {
+        let packet_type = if publish.qos == QoS::ExactlyOnce {
             PacketType::PubRec
         } else {
             PacketType::PubAck
         };
-        self.delivery.send_ack(slot, packet_type, identifier, reason);
+        self.shard
+            .delivery
+            .send_ack(self.slot, packet_type, identifier, reason);
     }
 
-    /// A topic that is not for clients (`$SYS`) or not for this one: dropped and acknowledged, with 0x87 in 5.0; too many
-    /// levels close.
+    /// Too many levels close.
     ///
     /// [MQTT3-3.3.5-2]
-    fn deny(
-        &mut self,
-        now: Timestamp,
-        slot: ConnectionSlot,
-        access: TopicAccess,
-        qos: QoS,
-        identifier: Option<PacketIdentifier>,
-    ) {
-        if access == TopicAccess::TooDeep {
-            return self.protocol_error(now, slot, ReasonCode::TopicNameInvalid, "too many topic levels");
-        }
-        self.acknowledge_with(slot, qos, identifier, ReasonCode::NotAuthorized);
+    fn refuse_levels(&mut self) {
+        self.protocol_error(ReasonCode::TopicNameInvalid, "too many topic levels");
     }
+}
 
-    /// A payload above `message_size_limit`: acknowledged, which tells 5.0 of it, and dropped.
-    fn refuse_payload(&mut self, slot: ConnectionSlot, publish: &Publish<'_>) {
-        self.delivery.counters().publishes_dropped.add(1);
-        let reason = ReasonCode::ImplementationSpecificError;
-        self.acknowledge_with(slot, publish.qos, publish.packet_identifier, reason);
+fn reached(anybody: bool) -> ReasonCode {
+    if anybody {
+        ReasonCode::Success
+    } else {
+        ReasonCode::NoMatchingSubscribers
     }
 }
 

@@ -13,17 +13,12 @@ use mqtt::packet::{RetainHandling, Subscribe, SubscriptionOptions};
 use mqtt::property::Property;
 
 use crate::log;
-use crate::logic::Shard;
-use crate::logic::connection::ConnectionSlot;
+use crate::logic::handle::Handler;
 use crate::logic::reason_string;
 use crate::logic::replay::Replay;
-use crate::logic::routing::subscription::FilterSlot;
 use crate::logic::routing::subscription::group::Via;
-use crate::logic::routing::subscription::{Added, HeldAt, Subscriber};
-use crate::logic::session::Held;
-use crate::logic::session::SessionSlot;
-use crate::logic::store::Record;
-use crate::time::Timestamp;
+use crate::logic::routing::subscription::{HeldAt, Subscriber};
+use crate::logic::store::StoreRecord;
 
 /// One subscription asked for.
 #[derive(Clone, Copy, Debug)]
@@ -41,26 +36,18 @@ enum Made {
     Shared,
 }
 
-impl Shard {
+impl Handler<'_> {
     /// Subscribes, answers, and sends the retained messages.
     ///
     /// [MQTT3-3.8.4-1], [MQTT3-3.8.4-4], [MQTT3-3.9.3-1], [MQTT-3.8.4-1], [MQTT-3.8.4-5], [MQTT-3.9.3-1]
-    pub(in crate::logic) fn handle_subscribe(
-        &mut self,
-        now: Timestamp,
-        slot: ConnectionSlot,
-        subscribe: &Subscribe<'_>,
-    ) {
-        let Some(session) = self.session_of(slot) else {
-            return;
-        };
+    pub(in crate::logic) fn handle_subscribe(&mut self, subscribe: &Subscribe<'_>) {
         let identifier = subscribe.properties.subscription_identifier();
         let mut reasons = Vec::new();
         let mut replays = Vec::new();
         let filters: Vec<_> = subscribe
             .filters
             .iter()
-            .map(|(filter, options)| (self.whole_filter(slot, filter), options))
+            .map(|(filter, options)| (self.shard.whole_filter(self.slot, filter), options))
             .collect();
         for (filter, options) in &filters {
             let options = *options;
@@ -69,9 +56,9 @@ impl Shard {
                 options,
                 identifier,
             };
-            match self.subscribe(now, session, asked) {
+            match self.subscribe(asked) {
                 Ok(made) => {
-                    self.log_subscribed(session, &asked);
+                    self.log_subscribed(&asked);
                     reasons.push(options.qos as u8);
                     if sends_retained(options.retain_handling, made) {
                         replays.push(asked);
@@ -82,20 +69,21 @@ impl Shard {
         }
         let packet_identifier = subscribe.packet_identifier;
         let why = reason_string::of_first(PacketType::SubAck, &reasons);
-        self.delivery
-            .send_explained(slot, why, |out, version, properties| {
+        self.shard
+            .delivery
+            .send_explained(self.slot, why, |out, version, properties| {
                 mqtt::encode::suback(packet_identifier, properties, &reasons, version, out);
             });
         for asked in replays {
             let via = asked.identifier.map(|_| Rc::new(via(&asked, None)));
             let replay = Replay::new(asked.filter, asked.options.qos, asked.options.no_local, via);
-            self.begin_replay(session, replay);
+            self.shard.begin_replay(self.session, replay);
         }
-        self.walk_replays(now);
+        self.shard.walk_replays(self.shard.now);
     }
 
-    fn log_subscribed(&self, session: SessionSlot, asked: &Asked<'_>) {
-        if let Some(session) = self.delivery.sessions.get(session) {
+    fn log_subscribed(&self, asked: &Asked<'_>) {
+        if let Some(session) = self.shard.delivery.session(self.session) {
             let client = &*session.client_identifier;
             tracing::info!(target: log::SUBSCRIBE, "{client} {} {}", asked.options.qos as u8, asked.filter);
         }
@@ -104,127 +92,92 @@ impl Shard {
     /// What was made of it, or why it is refused.
     ///
     /// [MQTT-3.2.2-10]
-    fn subscribe(
-        &mut self,
-        now: Timestamp,
-        session: SessionSlot,
-        asked: Asked<'_>,
-    ) -> Result<Made, ReasonCode> {
+    fn subscribe(&mut self, asked: Asked<'_>) -> Result<Made, ReasonCode> {
         let is_shared = self.check_filter(asked.filter)?;
-        self.check_rights(session, asked.filter)?;
+        self.check_rights(asked.filter)?;
         let made = if is_shared {
-            self.subscribe_shared(now, session, &asked)?
+            self.subscribe_shared(&asked)?
         } else {
-            self.subscribe_alone(session, &asked)?
+            self.subscribe_alone(&asked)?
         };
-        self.record_subscribed(session, asked);
+        self.record_subscribed(asked);
         Ok(made)
     }
 
-    fn subscribe_alone(&mut self, session: SessionSlot, asked: &Asked<'_>) -> Result<Made, ReasonCode> {
-        let filter = self.routing.find_or_insert(asked.filter);
-        let held = self.held(session, filter);
-        if held.is_none() && self.subscriptions_of(session) >= self.delivery.settings.subscriptions_max {
-            self.routing.drop_unused(filter);
+    fn subscribe_alone(&mut self, asked: &Asked<'_>) -> Result<Made, ReasonCode> {
+        let session = self.session;
+        let filter = self.shard.routing.find_or_insert(asked.filter);
+        let held = self.shard.held(session, filter);
+        if held.is_none() && self.is_full() {
+            self.shard.routing.drop_unused(filter);
             return Err(ReasonCode::QuotaExceeded);
         }
         let subscriber = |held_at| Subscriber::new(session, held_at, asked.options, asked.identifier);
         let made = match held {
             Some((held_at, held)) => {
                 let subscriber = subscriber(held_at);
-                self.routing.replace(filter, held.position, subscriber);
+                self.shard.routing.replace(filter, held.position, subscriber);
                 Made::Replaced
             }
             None => {
-                let held_at = self
-                    .delivery
-                    .sessions
-                    .get(session)
-                    .map_or(0, |s| s.subscriptions.len());
+                let held = self.shard.delivery.session(session);
+                let held_at = held.map_or(0, |session| session.subscriptions.len());
                 let subscriber = subscriber(HeldAt::from_index(held_at));
-                self.add_subscription(filter, asked.filter, subscriber);
+                self.shard.add_subscription(filter, asked.filter, subscriber);
                 Made::New
             }
         };
         Ok(made)
     }
 
-    fn subscribe_shared(
-        &mut self,
-        now: Timestamp,
-        session: SessionSlot,
-        asked: &Asked<'_>,
-    ) -> Result<Made, ReasonCode> {
-        let group = self.routing.find_or_insert_group(asked.filter);
-        let held_at = self.share_of(session, group);
-        if held_at.is_none() && self.subscriptions_of(session) >= self.delivery.settings.subscriptions_max {
-            self.routing.drop_unused_group(group);
+    fn subscribe_shared(&mut self, asked: &Asked<'_>) -> Result<Made, ReasonCode> {
+        let session = self.session;
+        let group = self.shard.routing.find_or_insert_group(asked.filter);
+        let held_at = self.shard.share_of(session, group);
+        if held_at.is_none() && self.is_full() {
+            self.shard.routing.drop_unused_group(group);
             return Err(ReasonCode::QuotaExceeded);
         }
         let place = held_at.unwrap_or(HeldAt::from_index(0));
         let subscriber = Subscriber::new(session, place, asked.options, None);
-        let name = self.routing.group(group).map(|group| Arc::clone(&group.name));
+        let name = self
+            .shard
+            .routing
+            .group(group)
+            .map(|group| Arc::clone(&group.name));
         let via = Rc::new(via(asked, name));
         match held_at {
-            Some(_) => self.replace_member(group, subscriber, via),
-            None => self.join_group(now, group, subscriber, via),
+            Some(_) => self.shard.replace_member(group, subscriber, via),
+            None => self.shard.join_group(group, subscriber, via),
         }
         Ok(Made::Shared)
     }
 
-    fn record_subscribed(&mut self, session: SessionSlot, asked: Asked<'_>) {
-        if let Some(session) = self
+    /// Whether the session has as many subscriptions as it may have.
+    fn is_full(&self) -> bool {
+        self.shard.subscriptions_of(self.session) >= self.shard.settings().subscriptions_max
+    }
+
+    fn record_subscribed(&mut self, asked: Asked<'_>) {
+        let Asked {
+            filter,
+            options,
+            identifier,
+        } = asked;
+        self.shard
             .delivery
-            .sessions
-            .get(session)
-            .filter(|session| session.outlives_connection())
-        {
-            let client_identifier = &*session.client_identifier;
-            let Asked {
-                filter,
-                options,
-                identifier,
-            } = asked;
-            self.delivery.store.append(Record::Subscribed {
+            .record(self.session, |client_identifier| StoreRecord::Subscribed {
                 client_identifier,
                 filter,
                 options,
                 identifier,
             });
-        }
-    }
-
-    fn add_subscription(&mut self, filter: FilterSlot, name: &str, subscriber: Subscriber) {
-        let Some(added) = self.routing.add(filter, subscriber) else {
-            return;
-        };
-        let (Added::First { position } | Added::Another { position }) = added;
-        if let Some(session) = self.delivery.sessions.get_mut(subscriber.session) {
-            if session.subscriptions.is_empty() {
-                session.subscriptions.reserve_exact(1);
-            }
-            session.subscriptions.push(Held { filter, position });
-        }
-        self.delivery.counters().subscriptions.add(1);
-        if matches!(added, Added::First { .. }) {
-            self.outboxes.announce_interest(name, true);
-        }
-    }
-
-    fn subscriptions_of(&self, session: SessionSlot) -> usize {
-        self.delivery
-            .sessions
-            .get(session)
-            .map_or(0, |session| session.subscriptions.len() + session.shares().len())
     }
 
     /// A filter under which the client may not read anything is not worth a subscription.
-    fn check_rights(&self, session: SessionSlot, filter: &str) -> Result<(), ReasonCode> {
-        let rights = self
-            .delivery
-            .sessions
-            .get(session)
-            .and_then(|session| session.rights());
+    fn check_rights(&self, filter: &str) -> Result<(), ReasonCode> {
+        let session = self.shard.delivery.session(self.session);
+        let rights = session.and_then(|session| session.rights());
         match rights {
             Some(rights) if !rights.access().may_subscribe(filter) => Err(ReasonCode::NotAuthorized),
             _ => Ok(()),
@@ -233,7 +186,7 @@ impl Shard {
 
     /// What the broker does not take as a filter; whether it is shared [MQTT-4.8.2-1], [MQTT-4.8.2-2].
     fn check_filter(&self, filter: &str) -> Result<bool, ReasonCode> {
-        let levels_max = usize::from(self.delivery.settings.topic_levels_max);
+        let levels_max = usize::from(self.shard.settings().topic_levels_max);
         let shared = mqtt::topic::shared(filter).map_err(|_| ReasonCode::TopicFilterInvalid)?;
         let levels = mqtt::topic::levels(shared.map_or(filter, |shared| shared.filter));
         if levels.count() > levels_max {

@@ -11,7 +11,6 @@ use crate::logic::connection::ConnectionSlot;
 use crate::logic::routing::subscription::group::{GroupSlot, Member, MemberCounts, Standing, Via};
 use crate::logic::routing::subscription::{HeldAt, Position, Subscriber};
 use crate::logic::session::{HeldShare, SessionSlot, Sessions};
-use crate::time::Timestamp;
 
 impl Shard {
     /// The place of a group in the list of a session: looked for in the shorter of their two lists.
@@ -31,7 +30,6 @@ impl Shard {
     /// A session that is connected joins a group that it is not in.
     pub(in crate::logic) fn join_group(
         &mut self,
-        now: Timestamp,
         group: GroupSlot,
         mut subscriber: Subscriber,
         via: Rc<Via>,
@@ -47,7 +45,7 @@ impl Shard {
         let position = joined.add(subscriber, via);
         shares.push(HeldShare { group, position });
         self.delivery.counters().shared_subscriptions.add(1);
-        self.set_standing(now, group, position, Standing::Ready);
+        self.set_standing(group, position, Standing::Ready);
     }
 
     /// A member subscribed again: with other options from now on.
@@ -70,7 +68,7 @@ impl Shard {
 
     /// Takes the Shared Subscription at a place of the session's list away.
     pub(in crate::logic) fn leave_group(&mut self, session: SessionSlot, at: HeldAt) {
-        self.offer_all(Timestamp::NEVER, session);
+        self.offer_all(session);
         let Some(leaving) = self.delivery.sessions.get_mut(session) else {
             return;
         };
@@ -101,22 +99,22 @@ impl Shard {
     }
 
     /// A session has a connection now.
-    pub(in crate::logic) fn member_came(&mut self, now: Timestamp, session: SessionSlot) {
-        self.set_all_standings(now, session, Standing::Ready);
+    pub(in crate::logic) fn member_came(&mut self, session: SessionSlot) {
+        self.set_all_standings(session, Standing::Ready);
     }
 
     /// A session has no connection any more.
-    pub(in crate::logic) fn member_went(&mut self, now: Timestamp, session: SessionSlot) {
+    pub(in crate::logic) fn member_went(&mut self, session: SessionSlot) {
         if let Some(session) = self.delivery.sessions.get_mut(session)
             && !session.shares().is_empty()
         {
             session.rare().busy_in = Vec::new();
         }
-        self.set_all_standings(now, session, Standing::Away);
+        self.set_all_standings(session, Standing::Away);
     }
 
     /// A client that groups count as busy may be ready again, with half of its window free.
-    pub(in crate::logic) fn offer_again(&mut self, now: Timestamp, slot: ConnectionSlot) {
+    pub(in crate::logic) fn offer_again(&mut self, slot: ConnectionSlot) {
         let Some(connection) = self
             .delivery
             .connections
@@ -133,7 +131,7 @@ impl Shard {
         };
         let free = member.inflight.outstanding() <= member.window / 2;
         if free && self.delivery.takes_at_once(session) {
-            self.offer_all(now, session);
+            self.offer_all(session);
         }
     }
 
@@ -147,7 +145,7 @@ impl Shard {
     }
 
     /// In no group does the session count as busy.
-    fn offer_all(&mut self, now: Timestamp, session: SessionSlot) {
+    fn offer_all(&mut self, session: SessionSlot) {
         let Some(offered) = self.delivery.sessions.get_mut(session) else {
             return;
         };
@@ -160,7 +158,7 @@ impl Shard {
                 .and_then(|session| session.shares().get(held_at.index()))
                 .copied();
             if let Some(HeldShare { group, position }) = held {
-                self.set_standing(now, group, position, Standing::Ready);
+                self.set_standing(group, position, Standing::Ready);
             }
         }
         let slot = self.delivery.sessions.link(session);
@@ -170,7 +168,7 @@ impl Shard {
     }
 
     /// A member was to be ready and is not.
-    pub(super) fn mark_busy(&mut self, now: Timestamp, group: GroupSlot, position: Position) {
+    pub(super) fn mark_busy(&mut self, group: GroupSlot, position: Position) {
         let counted = self.routing.group(group);
         let Some(member) = counted.and_then(|group| group.member(position)) else {
             return;
@@ -183,7 +181,7 @@ impl Shard {
         if let Some(connection) = self.delivery.connection(slot) {
             connection.busy_in_group = true;
         }
-        self.set_standing(now, group, position, Standing::Busy);
+        self.set_standing(group, position, Standing::Busy);
     }
 
     pub(super) fn takes_at_once(&self, group: GroupSlot, position: Position) -> bool {
@@ -191,20 +189,20 @@ impl Shard {
         member.is_some_and(|member| self.delivery.takes_at_once(member.subscriber.session))
     }
 
-    fn set_all_standings(&mut self, now: Timestamp, session: SessionSlot, standing: Standing) {
+    fn set_all_standings(&mut self, session: SessionSlot, standing: Standing) {
         let mut at = 0;
         while let Some(member) = self.delivery.sessions.get(session)
             && let Some(&HeldShare { group, position }) = member.shares().get(at)
         {
             at += 1;
-            self.set_standing(now, group, position, standing);
+            self.set_standing(group, position, standing);
         }
     }
 
-    fn set_standing(&mut self, now: Timestamp, group: GroupSlot, position: Position, standing: Standing) {
+    fn set_standing(&mut self, group: GroupSlot, position: Position, standing: Standing) {
         if let Some(group) = self.routing.group_mut(group) {
             let sessions = &mut self.delivery.sessions;
-            group.set_standing(now, position, standing, &mut |member: &Member, position| {
+            group.set_standing(self.now, position, standing, &mut |member: &Member, position| {
                 notify_position(sessions, member, position);
             });
         }

@@ -30,7 +30,6 @@ use crate::logic::routing::subscription::group::{Group, GroupSlot, MemberCounts,
 use crate::logic::session::Session;
 use crate::logic::timer::Timer;
 use crate::settings::SharedSubscriptionStrategy;
-use crate::time::Timestamp;
 
 /// A message of a group that had no member.
 #[derive(Debug)]
@@ -53,7 +52,6 @@ impl Shard {
     #[inline]
     pub(super) fn share_message(
         &mut self,
-        now: Timestamp,
         route: RouteSlot,
         message: &Message<'_>,
         raw: Option<RawPacket<'_>>,
@@ -61,13 +59,13 @@ impl Shard {
         let groups = self.routing.route(route).map_or(0, |route| route.groups.len());
         if groups > 0 {
             let hops = 0;
-            self.share_among(now, route, groups, &SharedMessage { message, raw, hops });
+            self.share_among(route, groups, &SharedMessage { message, raw, hops });
         }
     }
 
     /// The same of a run, packet by packet.
     #[inline]
-    pub(super) fn share_run(&mut self, now: Timestamp, route: RouteSlot, run: &Run<'_>) {
+    pub(super) fn share_run(&mut self, route: RouteSlot, run: &Run<'_>) {
         let groups = self.routing.route(route).map_or(0, |route| route.groups.len());
         if groups == 0 {
             return;
@@ -83,19 +81,12 @@ impl Shard {
                 }),
                 hops: 0,
             };
-            self.share_among(now, route, groups, &shared);
+            self.share_among(route, groups, &shared);
         }
     }
 
     /// Takes in a message that another shard chose this one for.
-    pub(super) fn receive_shared(
-        &mut self,
-        now: Timestamp,
-        version: ProtocolVersion,
-        hops: u32,
-        name: &str,
-        packet: &[u8],
-    ) {
+    pub(super) fn receive_shared(&mut self, version: ProtocolVersion, hops: u32, name: &str, packet: &[u8]) {
         let Some(publish) = first_publish(packet, version) else {
             return;
         };
@@ -111,14 +102,14 @@ impl Shard {
         };
         self.counting(message.payload.len(), |shard| {
             match shard.routing.find_group(name) {
-                Some(group) => shard.place(now, group, &shared),
-                None => shard.keep_unclaimed(now, name.into(), &message),
+                Some(group) => shard.place(group, &shared),
+                None => shard.keep_unclaimed(name.into(), &message),
             }
         });
     }
 
     /// What a session that has ended held for groups goes to other members.
-    pub(super) fn hand_over(&mut self, now: Timestamp, session: Session) {
+    pub(super) fn hand_over(&mut self, session: Session) {
         if self.shuts_down {
             return;
         }
@@ -126,43 +117,43 @@ impl Shard {
         let queued = queue.into_iter().flat_map(|queue| queue.into_shared());
         for (message, via) in inflight.into_shared().chain(queued) {
             if let Some(group) = &via.group {
-                self.place_stored(now, group, &message);
+                self.place_stored(group, &message);
             }
         }
     }
 
     /// Messages that found no member have waited: those for whom nobody has come are dropped.
-    pub(super) fn place_unclaimed(&mut self, now: Timestamp) {
+    pub(super) fn place_unclaimed(&mut self) {
         for Unclaimed { group, message } in std::mem::take(&mut self.unclaimed) {
             if self.routing.find_group(&group).is_some() {
-                self.place_stored(now, &group, &message);
+                self.place_stored(&group, &message);
             }
         }
     }
 
-    fn share_among(&mut self, now: Timestamp, route: RouteSlot, groups: usize, shared: &SharedMessage<'_>) {
+    fn share_among(&mut self, route: RouteSlot, groups: usize, shared: &SharedMessage<'_>) {
         self.counting(shared.message.payload.len(), |shard| {
             for at in 0..groups {
                 let route = shard.routing.route(route);
                 let Some(&group) = route.and_then(|route| route.groups.get(at)) else {
                     return;
                 };
-                shard.place_anywhere(now, group, shared);
+                shard.place_anywhere(group, shared);
             }
         });
     }
 
-    fn place_anywhere(&mut self, now: Timestamp, group: GroupSlot, shared: &SharedMessage<'_>) {
+    fn place_anywhere(&mut self, group: GroupSlot, shared: &SharedMessage<'_>) {
         match self.choose(group, shared.message.qos) {
-            Choice::Here => self.place(now, group, shared),
+            Choice::Here => self.place(group, shared),
             Choice::Shard(to) => self.pass_on_to(to, group, shared),
             Choice::Nobody => {}
         }
     }
 
-    fn place_stored(&mut self, now: Timestamp, name: &Arc<str>, stored: &StoredMessage) {
+    fn place_stored(&mut self, name: &Arc<str>, stored: &StoredMessage) {
         let mut properties = std::mem::take(&mut self.properties);
-        if let Some(message) = stored.at(now, &mut properties) {
+        if let Some(message) = stored.at(self.now, &mut properties) {
             self.delivery.begin_stored(stored);
             let shared = SharedMessage {
                 message: &message,
@@ -171,8 +162,8 @@ impl Shard {
             };
             self.counting(message.payload.len(), |shard| {
                 match shard.routing.find_group(name) {
-                    Some(group) => shard.place_anywhere(now, group, &shared),
-                    None => shard.keep_unclaimed(now, Arc::clone(name), &message),
+                    Some(group) => shard.place_anywhere(group, &shared),
+                    None => shard.keep_unclaimed(Arc::clone(name), &message),
                 }
             });
         }
@@ -186,8 +177,8 @@ impl Shard {
     }
 
     /// Gives a message to a member here, or passes it on.
-    fn place(&mut self, now: Timestamp, group: GroupSlot, shared: &SharedMessage<'_>) {
-        if self.give_to_connected(now, group, shared.message) {
+    fn place(&mut self, group: GroupSlot, shared: &SharedMessage<'_>) {
+        if self.give_to_connected(group, shared.message) {
             return;
         }
         let may_hop = shared.hops < limits::GROUP_HOPS_MAX;
@@ -206,7 +197,7 @@ impl Shard {
         if let Some(to) = other(self, part) {
             return self.pass_on_to(to, group, shared);
         }
-        if self.give_to_one(now, group, Standing::Away, shared.message) {
+        if self.give_to_one(group, Standing::Away, shared.message) {
             return;
         }
         if here.all > 0 {
@@ -218,15 +209,15 @@ impl Shard {
             self.pass_on_to(to, group, shared);
         } else if let Some(group) = self.routing.group(group) {
             let name = Arc::clone(&group.name);
-            self.keep_unclaimed(now, name, shared.message);
+            self.keep_unclaimed(name, shared.message);
         }
     }
 
     /// Whether a member that is connected took it: one that is ready, or else one for which it waits.
-    fn give_to_connected(&mut self, now: Timestamp, group: GroupSlot, message: &Message<'_>) -> bool {
+    fn give_to_connected(&mut self, group: GroupSlot, message: &Message<'_>) -> bool {
         if self.delivery.settings.shared_subscription_strategy == SharedSubscriptionStrategy::Sticky
             && let Some(position) = self.position_of_oldest(group)
-            && self.give(now, group, position, message)
+            && self.give(group, position, message)
         {
             return true;
         }
@@ -236,34 +227,28 @@ impl Shard {
         {
             left -= 1;
             if !self.takes_at_once(group, position) {
-                self.mark_busy(now, group, position);
-            } else if self.give(now, group, position, message) {
+                self.mark_busy(group, position);
+            } else if self.give(group, position, message) {
                 if !self.takes_at_once(group, position) {
-                    self.mark_busy(now, group, position);
+                    self.mark_busy(group, position);
                 }
                 return true;
             }
         }
-        self.give_to_one(now, group, Standing::Busy, message)
+        self.give_to_one(group, Standing::Busy, message)
     }
 
     /// Whether one of the members of a standing took it.
-    fn give_to_one(
-        &mut self,
-        now: Timestamp,
-        group: GroupSlot,
-        standing: Standing,
-        message: &Message<'_>,
-    ) -> bool {
+    fn give_to_one(&mut self, group: GroupSlot, standing: Standing, message: &Message<'_>) -> bool {
         let among = self.routing.group(group).map_or(0, |group| group.count(standing));
         (0..among.min(limits::GROUP_TRIES_MAX)).any(|_| {
             let position = self.next_of(group, standing);
-            position.is_some_and(|position| self.give(now, group, position, message))
+            position.is_some_and(|position| self.give(group, position, message))
         })
     }
 
     /// Whether that member took it, at the QoS that was granted to it [MQTT-4.8.2-3].
-    fn give(&mut self, now: Timestamp, group: GroupSlot, position: Position, message: &Message<'_>) -> bool {
+    fn give(&mut self, group: GroupSlot, position: Position, message: &Message<'_>) -> bool {
         let group = self.routing.group(group);
         let Some(member) = group.and_then(|group| group.member(position)) else {
             return false;
@@ -279,7 +264,7 @@ impl Shard {
             no_local: false,
             retain_as_published: subscriber.retain_as_published(),
         };
-        self.delivery.offer(now, &target, Some(&member.via), message)
+        self.delivery.offer(&target, Some(&member.via), message)
     }
 
     fn next_of(&mut self, group: GroupSlot, standing: Standing) -> Option<Position> {
@@ -309,7 +294,7 @@ impl Shard {
         self.delivery.counters().batch_records_sent.add(sent);
     }
 
-    fn keep_unclaimed(&mut self, now: Timestamp, group: Arc<str>, message: &Message<'_>) {
+    fn keep_unclaimed(&mut self, group: Arc<str>, message: &Message<'_>) {
         if message.qos == QoS::AtMostOnce {
             return;
         }
@@ -318,9 +303,9 @@ impl Shard {
             return;
         }
         if self.unclaimed.is_empty() {
-            self.timers.set(now.plus_ns(1), Timer::Unclaimed);
+            self.timers.set(self.now.plus_ns(1), Timer::Unclaimed);
         }
-        let message = self.delivery.kept(now, message);
+        let message = self.delivery.kept(message);
         self.unclaimed.push(Unclaimed { group, message });
     }
 }

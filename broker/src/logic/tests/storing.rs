@@ -7,7 +7,7 @@ use mqtt::packet::Disconnect;
 
 use super::*;
 use crate::auth::Verdict;
-use crate::logic::{ConnectionId, Peer, Record, Shard, Store, Timestamp, shard_counters};
+use crate::logic::{ConnectionId, Peer, Shard, Store, StoreRecord, Timestamp, shard_counters};
 use crate::settings::{ListenerId, Settings};
 
 /// A store that keeps what it is told of sessions, in words.
@@ -15,11 +15,11 @@ use crate::settings::{ListenerId, Settings};
 struct Told(Arc<Mutex<Vec<String>>>);
 
 impl Store for Told {
-    fn append(&mut self, record: Record<'_>) -> u64 {
+    fn append(&mut self, record: StoreRecord<'_>) -> u64 {
         let mut told = self.0.lock().unwrap();
         match record {
-            Record::Session { expiry_s, .. } => told.push(format!("session {expiry_s}")),
-            Record::SessionEnded { .. } => told.push("ended".to_owned()),
+            StoreRecord::Session { expiry_s, .. } => told.push(format!("session {expiry_s}")),
+            StoreRecord::SessionEnded { .. } => told.push("ended".to_owned()),
             _ => {}
         }
         told.len() as u64

@@ -1,0 +1,101 @@
+//! Subscriptions of sessions, as they come and go: a session stands in the list of a filter, and the filter in its own.
+//!
+//! Invariants: each list says where the other one is, so whoever leaves takes a fixed number of steps; the first subscription
+//! of this shard to a filter and the end of the last one are announced to the other shards.
+
+use crate::logic::Shard;
+use crate::logic::routing::subscription::{Added, FilterSlot, HeldAt, Position, Subscriber};
+use crate::logic::session::{Held, SessionSlot};
+use crate::logic::slots::shrink_list;
+
+impl Shard {
+    /// Adds a session to the list of a filter that it is not in.
+    pub(super) fn add_subscription(&mut self, filter: FilterSlot, name: &str, subscriber: Subscriber) {
+        let Some(added) = self.routing.add(filter, subscriber) else {
+            return;
+        };
+        let (Added::First { position } | Added::Another { position }) = added;
+        if let Some(session) = self.delivery.sessions.get_mut(subscriber.session) {
+            if session.subscriptions.is_empty() {
+                session.subscriptions.reserve_exact(1);
+            }
+            session.subscriptions.push(Held { filter, position });
+        }
+        self.delivery.counters().subscriptions.add(1);
+        if matches!(added, Added::First { .. }) {
+            self.outboxes.announce_interest(name, true);
+        }
+    }
+
+    /// How many subscriptions a session has, Shared Subscriptions among them.
+    pub(super) fn subscriptions_of(&self, session: SessionSlot) -> usize {
+        self.delivery
+            .sessions
+            .get(session)
+            .map_or(0, |session| session.subscriptions.len() + session.shares().len())
+    }
+
+    /// All subscriptions of a session that ends.
+    pub(super) fn drop_subscriptions(&mut self, session: SessionSlot) {
+        let last = |held: usize| held.checked_sub(1).map(HeldAt::from_index);
+        while let Some(session_left) = self.delivery.sessions.get(session)
+            && let Some(at) = last(session_left.subscriptions.len())
+        {
+            self.drop_subscription(session, at);
+        }
+        while let Some(session_left) = self.delivery.sessions.get(session)
+            && let Some(at) = last(session_left.shares().len())
+        {
+            self.leave_group(session, at);
+        }
+    }
+
+    /// The subscription of a session to a filter and its place in the session's list: looked for in the shorter of their two
+    /// lists.
+    ///
+    /// [MQTT-3.10.4-1]
+    pub(super) fn held(&self, session: SessionSlot, filter: FilterSlot) -> Option<(HeldAt, Held)> {
+        let subscribers = self.routing.subscribers(filter);
+        let held = &self.delivery.sessions.get(session)?.subscriptions;
+        if held.len() <= subscribers.len() {
+            let (at, held) = held.iter().enumerate().find(|(_, held)| held.filter == filter)?;
+            return Some((HeldAt::from_index(at), *held));
+        }
+        let (at, subscriber) = subscribers
+            .iter()
+            .enumerate()
+            .find(|(_, subscriber)| subscriber.session == session)?;
+        let position = Position::from_index(at);
+        Some((subscriber.held_at, Held { filter, position }))
+    }
+
+    /// Takes the subscription at a place of the session's list away.
+    ///
+    /// [MQTT3-3.10.4-2], [MQTT3-3.10.4-3]
+    pub(super) fn drop_subscription(&mut self, session: SessionSlot, at: HeldAt) {
+        let Some(leaving) = self.delivery.sessions.get_mut(session) else {
+            return;
+        };
+        if at.index() >= leaving.subscriptions.len() {
+            return;
+        }
+        let Held { filter, position } = leaving.subscriptions.swap_remove(at.index());
+        shrink_list(&mut leaving.subscriptions);
+        if let Some(moved) = leaving.subscriptions.get(at.index()) {
+            self.routing.set_held_at(moved.filter, moved.position, at);
+        }
+        let Some(removed) = self.routing.remove(filter, position) else {
+            return;
+        };
+        if let Some(moved) = removed.moved
+            && let Some(session) = self.delivery.sessions.get_mut(moved.session)
+            && let Some(held) = session.subscriptions.get_mut(moved.held_at.index())
+        {
+            held.position = position;
+        }
+        self.delivery.counters().subscriptions.sub(1);
+        if let Some(name) = removed.last_of {
+            self.outboxes.announce_interest(&name, false);
+        }
+    }
+}
