@@ -1,8 +1,8 @@
 //! One publisher, many subscribers, one shard: from the bytes of a read to the `out` of each subscriber.
 //!
-//! An element is one delivered message: at 100 Melem/s the logic spends 10 ns on each. The sockets' cost is not in it. At
-//! QoS 1 each subscriber answers with one read of PUBACKs for all it got, and the reads of these are in the figure, as is
-//! making them here (about 2 ns each).
+//! An element is one delivered message: at 100 Melem/s the logic spends 10 ns on each. The sockets' cost is not in
+//! it. At QoS 1 each subscriber answers with one read of PUBACKs for all it got, and the reads of these are in the
+//! figure, as is making them here (about 2 ns each).
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 #![allow(
     clippy::unwrap_used,

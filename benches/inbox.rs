@@ -1,9 +1,11 @@
-//! The queue between shards: a batch a turn with its buffer given back, against the alternatives, and the logic around it.
+//! The queue between shards: a batch a turn with its buffer given back, against the alternatives, and the logic
+//! around it.
 //!
 //! An element is one message of 64 B. `queue` moves messages between two threads, which takes two free cores to mean
-//! anything: both spin, then yield. The receiver copies each message, as a shard does into an `out`. `across shards` is
-//! [`broker::logic::Shard`] on both sides in one thread, from the bytes of a read in one shard to the subscriber's `out` in
-//! the other, so that the difference to `within a shard` is the cost of two shards without that of two caches.
+//! anything: both spin, then yield. The receiver copies each message, as a shard does into an `out`. `across shards`
+//! is [`broker::logic::Shard`] on both sides in one thread, from the bytes of a read in one shard to the subscriber's
+//! `out` in the other, so that the difference to `within a shard` is the cost of two shards without that of two
+//! caches.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 #![allow(
     clippy::unwrap_used,

@@ -1,10 +1,10 @@
-//! How many instructions the way of a message takes: the same number at each run, so that a change that makes it longer is
-//! seen where clocks are too noisy. Needs valgrind and `gungraun-runner` of the library's version:
+//! How many instructions the way of a message takes: the same number at each run, so that a change that makes it
+//! longer is seen where clocks are too noisy. Needs valgrind and `gungraun-runner` of the library's version:
 //!
 //! `cargo bench -p benches --features instructions --bench instructions`
 //!
-//! Each bench has its limit beside it: what it took when it was last looked at, and five in a hundred more. One that takes
-//! more fails; a better one should lower its limit.
+//! Each bench has its limit beside it: what it took when it was last looked at, and five in a hundred more. One that
+//! takes more fails; a better one should lower its limit.
 #![allow(missing_docs, reason = "gungraun's macros make public items")]
 
 use std::hint::black_box;

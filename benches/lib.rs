@@ -1,8 +1,8 @@
 //! What the benches share: the broker's allocator, packets of clients, and a stand-in for the shell around the logic.
 //!
-//! Invariants: [`Shell`] calls the logic in the order of the broker's [`Turn`] and gives every buffer back, so that after the
-//! warm-up nothing is measured that a running broker would not do. It has no socket: a figure is the logic's and the
-//! turn's alone. Time stands still, so no timer fires.
+//! Invariants: [`Shell`] calls the logic in the order of the broker's [`Turn`] and gives every buffer back, so that
+//! after the warm-up nothing is measured that a running broker would not do. It has no socket: a figure is the
+//! logic's and the turn's alone. Time stands still, so no timer fires.
 #![allow(
     clippy::unwrap_used,
     reason = "a bench that cannot make its packets or its clients has nothing to measure"

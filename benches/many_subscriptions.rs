@@ -2,10 +2,11 @@
 //!
 //! `cargo bench -p benches --bench many_subscriptions`
 //!
-//! One shard with 1,000,000 exact filters and 100,000 with wildcards, of 10,000 sessions or of 1,000, each case in a process of
-//! its own. Memory is the growth of the process's RSS from the first SUBSCRIBE to the last SUBACK: everything that a shard
-//! keeps for a subscription, and what the allocator wastes. Times are the least of many rounds: "cold" takes a random
-//! topic of all each time, "warm" 1,000 of them in turn. No topic that is matched has two filters, so what is found is checked.
+//! One shard with 1,000,000 exact filters and 100,000 with wildcards, of 10,000 sessions or of 1,000, each case in a
+//! process of its own. Memory is the growth of the process's RSS from the first SUBSCRIBE to the last SUBACK:
+//! everything that a shard keeps for a subscription, and what the allocator wastes. Times are the least of many
+//! rounds: "cold" takes a random topic of all each time, "warm" 1,000 of them in turn. No topic that is matched has
+//! two filters, so what is found is checked.
 #![allow(missing_docs, reason = "a bench has no public items")]
 
 use std::hint::black_box;
@@ -226,8 +227,8 @@ fn publish_all(world: &mut World, packets: &[Vec<u8>], matches: usize) -> f64 {
     })
 }
 
-/// Nanoseconds of one of the operations, each with the next one of `all`: of the round that took the least, as what disturbs
-/// only adds. A round is short enough to find a moment without.
+/// Nanoseconds of one of the operations, each with the next one of `all`: of the round that took the least, as what
+/// disturbs only adds. A round is short enough to find a moment without.
 fn fastest<T>(all: &[T], mut operation: impl FnMut(&T)) -> f64 {
     let mut all = all.iter().cycle();
     let rounds = (0..ROUNDS).map(|_| {

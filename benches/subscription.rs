@@ -1,8 +1,9 @@
 //! The subscription tree behind a publish: one shard with 100,000 exact and 10,000 wildcard filters of 100 clients.
 //!
-//! Every figure is for one publish (or one SUBSCRIBE with its UNSUBSCRIBE), from the bytes of a read to emptied `out`s; the
-//! publish to a topic that comes again and again is the part that is not the tree. All filters share their first level
-//! and half of the wildcards stand in the second, so that the tree is walked on two ways for each topic.
+//! Every figure is for one publish (or one SUBSCRIBE with its UNSUBSCRIBE), from the bytes of a read to emptied
+//! `out`s; the publish to a topic that comes again and again is the part that is not the tree. All filters share
+//! their first level and half of the wildcards stand in the second, so that the tree is walked on two ways for each
+//! topic.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use std::hint::black_box;

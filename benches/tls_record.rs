@@ -1,7 +1,7 @@
 //! TLS without sockets: what sealing and opening add to a message, and a handshake to a connection.
 //!
-//! Records hold 1, 11 or 64 messages of 80 B (11 is what a small read brings); an element is one message. The handshake is
-//! whole each time, with a P-256 certificate: of both sides, and of the server alone.
+//! Records hold 1, 11 or 64 messages of 80 B (11 is what a small read brings); an element is one message. The
+//! handshake is whole each time, with a P-256 certificate: of both sides, and of the server alone.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 #![allow(
     clippy::unwrap_used,

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use transport::tls::{self, ServerSide, ServerTls, TlsConfigError};
+use transport::tls::{self, ServerTls, ServerTlsConfig, TlsConfigError};
 
 use crate::config::{Configuration, ListenerTls};
 use crate::passphrase::Passphrases;
@@ -33,7 +33,7 @@ pub(crate) fn tls_of_listeners(
 }
 
 /// The TLS of a listener from its files as they are now.
-fn tls_side(tls: &ListenerTls, passphrases: &Passphrases) -> Result<ServerSide, TlsConfigError> {
+fn tls_side(tls: &ListenerTls, passphrases: &Passphrases) -> Result<ServerTlsConfig, TlsConfigError> {
     let wanted = ServerTls {
         certificate_chain: &tls.certificate_chain,
         private_key: &tls.private_key,
@@ -48,5 +48,5 @@ fn tls_side(tls: &ListenerTls, passphrases: &Passphrases) -> Result<ServerSide, 
         ciphers_tls13: tls.ciphers_tls13.as_deref(),
     };
     let source = passphrases.for_listener(tls.key_passphrase_file.as_deref());
-    tls::server(&wanted, &source)
+    tls::server_config_with(&wanted, &source)
 }

@@ -1,5 +1,5 @@
-//! Configurations: any text is refused with its lines, or is in effect and, written out as the effective one and read again,
-//! still the same. `include_dir` and names of hosts are left out, for they look beyond the text.
+//! Configurations: any text is refused with its lines, or is in effect and, written out as the effective one and read
+//! again, still the same. `include_dir` and names of hosts are left out, for they look beyond the text.
 #![no_main]
 
 use std::io::Write as _;

@@ -1,7 +1,7 @@
 //! Sequences of packets of several clients against the logic of two shards.
 //!
-//! Whatever the clients do, what the broker says is well-formed in each client's version, begins with CONNACK, and nothing
-//! of a connection stays when all are gone.
+//! Whatever the clients do, what the broker says is well-formed in each client's version, begins with CONNACK, and
+//! nothing of a connection stays when all are gone.
 #![no_main]
 
 use arbitrary::Arbitrary;

@@ -19,7 +19,7 @@ use crate::wire::Reader;
 
 pub use connect::{connect, connect_version};
 
-/// Decodes any packet.
+/// Decodes a frame to the packet that its type names.
 pub fn packet<'a>(frame: &Frame<'a>, version: ProtocolVersion) -> Result<Packet<'a>, DecodeError> {
     check_flags(frame, version)?;
     let packet_type = frame.packet_type;

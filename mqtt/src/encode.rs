@@ -141,12 +141,12 @@ pub fn ack(
     }
 }
 
-/// Appends a PINGREQ.
+/// Appends a PINGREQ, which has a header alone.
 pub fn pingreq(out: &mut Vec<u8>) {
     out.extend_from_slice(&[PacketType::PingReq.first_byte(), 0]);
 }
 
-/// Appends a PINGRESP.
+/// Appends a PINGRESP, which has a header alone.
 pub fn pingresp(out: &mut Vec<u8>) {
     out.extend_from_slice(&[PacketType::PingResp.first_byte(), 0]);
 }

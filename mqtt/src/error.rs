@@ -1,7 +1,7 @@
 //! What the decoder refuses, and what the encoder cannot write.
 //!
-//! Invariant: each [`DecodeErrorKind`] has one reason code and the number of the statement it breaks, in MQTT 5.0 and in
-//! 3.1.1; a kind without a statement of its own carries the general one on malformed packets and protocol errors.
+//! Invariant: each [`DecodeErrorKind`] has one reason code and the number of the statement it breaks, in MQTT 5.0 and
+//! in 3.1.1; a kind without a statement of its own carries the general one on malformed packets and protocol errors.
 
 use thiserror::Error;
 
@@ -13,7 +13,7 @@ use crate::topic::TopicError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{kind}")]
 pub struct DecodeError {
-    /// What is wrong.
+    /// Which rule the bytes break.
     pub kind: DecodeErrorKind,
 }
 
@@ -97,7 +97,7 @@ pub enum DecodeErrorKind {
     /// U+0000 in a string.
     #[error("a string contains the character U+0000")]
     NulInString,
-    /// Packet Identifier 0.
+    /// A Packet Identifier is zero, which stands for none.
     #[error("the Packet Identifier is zero")]
     PacketIdentifierZero,
     /// PUBLISH with QoS 3.
@@ -130,19 +130,19 @@ pub enum DecodeErrorKind {
     /// A property whose value is neither 0 nor 1 though it must be.
     #[error("a property has a value that is not allowed")]
     PropertyValue,
-    /// Receive Maximum 0.
+    /// A Receive Maximum is zero, so nothing could be sent.
     #[error("the Receive Maximum is zero")]
     ReceiveMaximumZero,
-    /// Topic Alias 0.
+    /// A Topic Alias is zero, which stands for none.
     #[error("the Topic Alias is zero")]
     TopicAliasZero,
     /// Maximum Packet Size 0.
     #[error("the Maximum Packet Size is zero")]
     MaximumPacketSizeZero,
-    /// Subscription Identifier 0.
+    /// A Subscription Identifier is zero, which stands for none.
     #[error("the Subscription Identifier is zero")]
     SubscriptionIdentifierZero,
-    /// Authentication Data without an Authentication Method.
+    /// Authentication Data is there, and no method that it belongs to.
     #[error("there is Authentication Data without an Authentication Method")]
     AuthenticationDataWithoutMethod,
     /// The protocol name is neither `MQTT` nor `MQIsdp`.
@@ -154,13 +154,13 @@ pub enum DecodeErrorKind {
     /// The reserved bit of the Connect Flags.
     #[error("the reserved Connect Flag is set")]
     ConnectReservedFlag,
-    /// Will QoS without Will.
+    /// The Will Flag is 0, and Will QoS is not.
     #[error("there is a Will QoS without a Will")]
     WillQoSWithoutWill,
-    /// Will Retain without Will.
+    /// The Will Flag is 0, and Will Retain is 1.
     #[error("Will Retain is set without a Will")]
     WillRetainWithoutWill,
-    /// Will QoS 3.
+    /// Will QoS is 3, which no QoS is.
     #[error("the Will QoS is 3")]
     WillQoS3,
     /// Password without User Name in MQTT 3.x.
@@ -190,7 +190,7 @@ pub enum DecodeErrorKind {
     /// SUBSCRIBE with QoS 3.
     #[error("the Subscription Options have QoS 3")]
     SubscriptionQoS3,
-    /// Retain Handling 3.
+    /// Retain Handling is 3, which has no meaning.
     #[error("the Retain Handling is 3")]
     RetainHandling3,
     /// No Local on a Shared Subscription.
@@ -201,7 +201,7 @@ pub enum DecodeErrorKind {
 /// What is wrong with a Topic Filter in a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 pub enum FilterError {
-    /// It is empty.
+    /// The Topic Filter has no character.
     #[error("it is empty")]
     Empty,
     /// `#` is not the whole last level.

@@ -1,8 +1,9 @@
 //! Framing: cuts one control packet out of a read buffer.
 //!
-//! Invariant: a frame is whole and its first byte is allowed, as far as that can be told without the protocol version
-//! (MQTT 3.1 alone has a DUP flag in PUBREL, SUBSCRIBE and UNSUBSCRIBE: the decoder refuses it elsewhere). Nothing is
-//! reserved for bytes that have not come: the announced length is compared with the limit first.
+//! Invariant: a frame is whole and its first byte is allowed, as far as that can be known without the protocol
+//! version (MQTT 3.1 alone has a DUP flag in PUBREL, SUBSCRIBE and UNSUBSCRIBE: the decoder refuses it in other
+//! versions). Nothing is reserved for bytes that have not come: the announced length is compared with the limit
+//! first.
 
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::wire::variable_byte_integer;
@@ -10,13 +11,13 @@ use crate::wire::variable_byte_integer;
 /// One whole control packet in the read buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// Control packet type.
+    /// The control packet's type. It is one that the specification knows.
     pub packet_type: PacketType,
     /// The low four bits of the first byte.
     pub flags: u8,
     /// Variable header and payload: what the Remaining Length counts.
     pub body: &'a [u8],
-    /// Bytes of the whole packet, fixed header included: what the read buffer may let go of.
+    /// Bytes of the whole packet, fixed header included: what the read buffer may drop.
     pub wire_bytes: usize,
 }
 

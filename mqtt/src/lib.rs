@@ -4,7 +4,7 @@
 //! [`packet::Packet`] of it, and each packet's `encode` appends it to an output buffer. [`publish_template`] encodes a
 //! PUBLISH once for many subscribers. [`topic`] has the rules of topic names and filters.
 //!
-//! Nothing in here allocates on the path of a PUBLISH, and nothing a peer sends can make it panic.
+//! Invariants: nothing in here allocates on the path of a PUBLISH, and nothing that a peer sends makes it panic.
 #![forbid(unsafe_code)]
 
 pub mod decode;

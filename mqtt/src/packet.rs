@@ -12,7 +12,7 @@ use crate::version::ProtocolVersion;
 /// A Packet Identifier: never zero [MQTT-2.2.1-3].
 pub type PacketIdentifier = NonZeroU16;
 
-/// Quality of Service.
+/// Quality of Service: how often an Application Message may arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum QoS {
@@ -24,22 +24,22 @@ pub enum QoS {
     ExactlyOnce = 2,
 }
 
-/// Any control packet.
+/// A control packet of any type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packet<'a> {
     /// Client to server: opens a connection.
     Connect(Connect<'a>),
     /// Server to client: answers CONNECT.
     ConnAck(ConnAck<'a>),
-    /// An application message.
+    /// Either way: carries an Application Message.
     Publish(Publish<'a>),
     /// Answers a QoS 1 PUBLISH.
     PubAck(Ack<'a>),
-    /// QoS 2, first answer.
+    /// QoS 2, first answer: the receiver has the message.
     PubRec(Ack<'a>),
-    /// QoS 2, release.
+    /// QoS 2, release: the sender has forgotten the message.
     PubRel(Ack<'a>),
-    /// QoS 2, last answer.
+    /// QoS 2, last answer: the identifier may be used again.
     PubComp(Ack<'a>),
     /// Client to server: asks for subscriptions.
     Subscribe(Subscribe<'a>),
@@ -59,7 +59,7 @@ pub enum Packet<'a> {
     Auth(Auth<'a>),
 }
 
-/// CONNECT.
+/// A CONNECT: who the client is, and what it wants of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connect<'a> {
     /// Protocol version of the whole connection.
@@ -72,30 +72,30 @@ pub struct Connect<'a> {
     pub properties: Properties<'a>,
     /// Client Identifier; may be empty.
     pub client_identifier: &'a str,
-    /// Will message.
+    /// The Will Message, which is published when the connection ends without DISCONNECT.
     pub will: Option<Will<'a>>,
-    /// User Name.
+    /// The User Name, if the client gives one.
     pub user_name: Option<&'a str>,
-    /// Password: binary data.
+    /// The Password: binary data, not a string.
     pub password: Option<&'a [u8]>,
 }
 
 /// The Will of a CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Will<'a> {
-    /// Will QoS.
+    /// The QoS that the Will Message is published with.
     pub qos: QoS,
-    /// Will Retain.
+    /// Whether the Will Message becomes a retained message.
     pub retain: bool,
     /// Will Properties (5.0), else empty.
     pub properties: Properties<'a>,
     /// Will Topic: a topic name.
     pub topic: &'a str,
-    /// Will Payload.
+    /// The Will Payload, of any content.
     pub payload: &'a [u8],
 }
 
-/// CONNACK.
+/// A CONNACK: whether the server takes the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnAck<'a> {
     /// Session Present (not in MQTT 3.1, where it is decoded as false).
@@ -106,14 +106,14 @@ pub struct ConnAck<'a> {
     pub properties: Properties<'a>,
 }
 
-/// PUBLISH.
+/// A PUBLISH: an Application Message on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Publish<'a> {
-    /// DUP flag.
+    /// The DUP flag: it may have been sent before.
     pub dup: bool,
-    /// QoS.
+    /// The QoS of this delivery.
     pub qos: QoS,
-    /// RETAIN flag.
+    /// The RETAIN flag: it is to be retained, or was.
     pub retain: bool,
     /// Topic Name; empty only in 5.0 with a Topic Alias.
     pub topic: &'a str,
@@ -121,7 +121,7 @@ pub struct Publish<'a> {
     pub packet_identifier: Option<PacketIdentifier>,
     /// Properties (5.0), else empty.
     pub properties: Properties<'a>,
-    /// Payload.
+    /// The Application Message itself, of any content.
     pub payload: &'a [u8],
 }
 
@@ -136,10 +136,10 @@ pub struct Ack<'a> {
     pub properties: Properties<'a>,
 }
 
-/// SUBSCRIBE.
+/// A SUBSCRIBE: Topic Filters that the client wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscribe<'a> {
-    /// Packet Identifier.
+    /// The identifier that the acknowledgement will carry.
     pub packet_identifier: PacketIdentifier,
     /// Properties (5.0), else empty.
     pub properties: Properties<'a>,
@@ -159,16 +159,16 @@ pub enum RetainHandling {
     DoNotSend = 2,
 }
 
-/// Subscription Options.
+/// The Subscription Options of one Topic Filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SubscriptionOptions {
-    /// Maximum QoS.
+    /// The most QoS that messages are to be sent with.
     pub qos: QoS,
-    /// No Local (5.0).
+    /// No Local (5.0): the client's own messages are not sent back to it.
     pub no_local: bool,
     /// Retain As Published (5.0).
     pub retain_as_published: bool,
-    /// Retain Handling (5.0).
+    /// Retain Handling (5.0): which retained messages are sent.
     pub retain_handling: RetainHandling,
 }
 
@@ -176,7 +176,7 @@ pub struct SubscriptionOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscribeFilters<'a>(pub(crate) &'a [u8]);
 
-/// SUBACK or UNSUBACK.
+/// A SUBACK or UNSUBACK: what became of each Topic Filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubAck<'a> {
     /// Packet Identifier of the SUBSCRIBE or UNSUBSCRIBE.
@@ -187,10 +187,10 @@ pub struct SubAck<'a> {
     pub reason_codes: &'a [u8],
 }
 
-/// UNSUBSCRIBE.
+/// An UNSUBSCRIBE: Topic Filters that the client wants no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsubscribe<'a> {
-    /// Packet Identifier.
+    /// The identifier that the acknowledgement will carry.
     pub packet_identifier: PacketIdentifier,
     /// Properties (5.0), else empty.
     pub properties: Properties<'a>,
@@ -202,7 +202,7 @@ pub struct Unsubscribe<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnsubscribeFilters<'a>(pub(crate) &'a [u8]);
 
-/// DISCONNECT.
+/// A DISCONNECT: the last packet of a connection, with the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disconnect<'a> {
     /// Reason (5.0), else normal disconnection.
@@ -211,11 +211,11 @@ pub struct Disconnect<'a> {
     pub properties: Properties<'a>,
 }
 
-/// AUTH (5.0).
+/// An AUTH (5.0): a step of an enhanced authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Auth<'a> {
     /// Reason: success, continue authentication, re-authenticate.
     pub reason: ReasonCode,
-    /// Properties.
+    /// Properties: the method, and what it wants to send.
     pub properties: Properties<'a>,
 }

@@ -1,8 +1,8 @@
 //! Properties of MQTT 5.0: read in place, or collected in a buffer.
 //!
-//! Invariant: [`Properties`] that the decoder made belong to their packet, are there once (User Property and PUBLISH's
-//! Subscription Identifier excepted) and have allowed values. [`Properties::from_validated`] and [`PropertiesBuf::push`]
-//! trust their caller in that; on wrong bytes iteration ends early.
+//! Invariant: [`Properties`] that the decoder made belong to their packet, are there once (User Property and
+//! PUBLISH's Subscription Identifier excepted) and have allowed values. [`Properties::from_validated`] and
+//! [`PropertiesBuf::push`] trust their caller in that; on wrong bytes iteration ends early.
 
 mod buffer;
 mod set;
@@ -27,55 +27,55 @@ pub enum Property<'a> {
     PayloadFormatIndicator(bool),
     /// Message Expiry Interval in seconds.
     MessageExpiryInterval(u32),
-    /// Content Type.
+    /// Content Type: what kind of payload it is, for the application.
     ContentType(&'a str),
     /// Response Topic: a Topic Name.
     ResponseTopic(&'a str),
-    /// Correlation Data.
+    /// Correlation Data: which request a response belongs to.
     CorrelationData(&'a [u8]),
     /// Subscription Identifier: 1 to 268,435,455.
     SubscriptionIdentifier(u32),
     /// Session Expiry Interval in seconds; 0xFFFFFFFF: never.
     SessionExpiryInterval(u32),
-    /// Assigned Client Identifier.
+    /// Assigned Client Identifier: the server's choice for a client that gave none.
     AssignedClientIdentifier(&'a str),
     /// Server Keep Alive in seconds.
     ServerKeepAlive(u16),
-    /// Authentication Method.
+    /// Authentication Method: the name of an enhanced authentication.
     AuthenticationMethod(&'a str),
-    /// Authentication Data.
+    /// Authentication Data: what the method sends in this step.
     AuthenticationData(&'a [u8]),
-    /// Request Problem Information.
+    /// Request Problem Information: whether Reason Strings may be sent anywhere.
     RequestProblemInformation(bool),
     /// Will Delay Interval in seconds.
     WillDelayInterval(u32),
-    /// Request Response Information.
+    /// Request Response Information: whether the client wants that in CONNACK.
     RequestResponseInformation(bool),
-    /// Response Information.
+    /// Response Information: the base of the client's Response Topics.
     ResponseInformation(&'a str),
-    /// Server Reference.
+    /// Server Reference: another server that the client can use.
     ServerReference(&'a str),
-    /// Reason String.
+    /// Reason String: the reason in words, for a log.
     ReasonString(&'a str),
-    /// Receive Maximum.
+    /// Receive Maximum: unacknowledged PUBLISH packets at most.
     ReceiveMaximum(NonZeroU16),
-    /// Topic Alias Maximum.
+    /// Topic Alias Maximum: the highest alias that is accepted.
     TopicAliasMaximum(u16),
-    /// Topic Alias.
+    /// Topic Alias: a number that stands for a Topic Name on this connection.
     TopicAlias(NonZeroU16),
     /// Maximum QoS: 0 or 1.
     MaximumQoS(QoS),
-    /// Retain Available.
+    /// Retain Available: whether the server keeps retained messages.
     RetainAvailable(bool),
     /// User Property: name and value.
     UserProperty(&'a str, &'a str),
     /// Maximum Packet Size in bytes.
     MaximumPacketSize(NonZeroU32),
-    /// Wildcard Subscription Available.
+    /// Wildcard Subscription Available: whether filters may have `+` and `#`.
     WildcardSubscriptionAvailable(bool),
-    /// Subscription Identifiers Available.
+    /// Subscription Identifiers Available: whether SUBSCRIBE may carry one.
     SubscriptionIdentifierAvailable(bool),
-    /// Shared Subscription Available.
+    /// Shared Subscription Available: whether filters may begin with `$share/`.
     SharedSubscriptionAvailable(bool),
 }
 
@@ -84,7 +84,7 @@ pub enum Property<'a> {
 pub struct Properties<'a>(&'a [u8]);
 
 impl<'a> Properties<'a> {
-    /// No properties.
+    /// The properties of a packet without any.
     pub const EMPTY: Self = Properties(&[]);
 
     /// Properties of bytes that [`Properties::as_bytes`] gave once, for example from a store. Other bytes do no harm:
@@ -184,53 +184,53 @@ getters! {
     payload_format_indicator: PayloadFormatIndicator -> bool;
     /// Message Expiry Interval in seconds.
     message_expiry_interval_s: MessageExpiryInterval -> u32;
-    /// Content Type.
+    /// Content Type: what kind of payload it is, for the application.
     content_type: ContentType -> &'a str;
     /// Response Topic.
     response_topic: ResponseTopic -> &'a str;
-    /// Correlation Data.
+    /// Correlation Data: which request a response belongs to.
     correlation_data: CorrelationData -> &'a [u8];
     /// The first Subscription Identifier.
     subscription_identifier: SubscriptionIdentifier -> u32;
     /// Session Expiry Interval in seconds; 0xFFFFFFFF: never.
     session_expiry_interval_s: SessionExpiryInterval -> u32;
-    /// Assigned Client Identifier.
+    /// Assigned Client Identifier: the server's choice for a client that gave none.
     assigned_client_identifier: AssignedClientIdentifier -> &'a str;
     /// Server Keep Alive in seconds.
     server_keep_alive_s: ServerKeepAlive -> u16;
-    /// Authentication Method.
+    /// Authentication Method: the name of an enhanced authentication.
     authentication_method: AuthenticationMethod -> &'a str;
-    /// Authentication Data.
+    /// Authentication Data: what the method sends in this step.
     authentication_data: AuthenticationData -> &'a [u8];
-    /// Request Problem Information.
+    /// Request Problem Information: whether Reason Strings may be sent anywhere.
     request_problem_information: RequestProblemInformation -> bool;
     /// Will Delay Interval in seconds.
     will_delay_interval_s: WillDelayInterval -> u32;
-    /// Request Response Information.
+    /// Request Response Information: whether the client wants that in CONNACK.
     request_response_information: RequestResponseInformation -> bool;
-    /// Response Information.
+    /// Response Information: the base of the client's Response Topics.
     response_information: ResponseInformation -> &'a str;
-    /// Server Reference.
+    /// Server Reference: another server that the client can use.
     server_reference: ServerReference -> &'a str;
-    /// Reason String.
+    /// Reason String: the reason in words, for a log.
     reason_string: ReasonString -> &'a str;
-    /// Receive Maximum.
+    /// Receive Maximum: unacknowledged PUBLISH packets at most.
     receive_maximum: ReceiveMaximum -> NonZeroU16;
-    /// Topic Alias Maximum.
+    /// Topic Alias Maximum: the highest alias that is accepted.
     topic_alias_maximum: TopicAliasMaximum -> u16;
-    /// Topic Alias.
+    /// Topic Alias: a number that stands for a Topic Name on this connection.
     topic_alias: TopicAlias -> NonZeroU16;
     /// Maximum QoS.
     maximum_qos: MaximumQoS -> QoS;
-    /// Retain Available.
+    /// Retain Available: whether the server keeps retained messages.
     retain_available: RetainAvailable -> bool;
     /// Maximum Packet Size in bytes.
     maximum_packet_size: MaximumPacketSize -> NonZeroU32;
-    /// Wildcard Subscription Available.
+    /// Wildcard Subscription Available: whether filters may have `+` and `#`.
     wildcard_subscription_available: WildcardSubscriptionAvailable -> bool;
-    /// Subscription Identifiers Available.
+    /// Subscription Identifiers Available: whether SUBSCRIBE may carry one.
     subscription_identifier_available: SubscriptionIdentifierAvailable -> bool;
-    /// Shared Subscription Available.
+    /// Shared Subscription Available: whether filters may begin with `$share/`.
     shared_subscription_available: SharedSubscriptionAvailable -> bool;
 }
 

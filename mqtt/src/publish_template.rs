@@ -19,7 +19,7 @@ pub struct PublishTemplate {
 }
 
 impl PublishTemplate {
-    /// Nothing yet.
+    /// A template that has encoded nothing.
     pub fn new() -> Self {
         Self::default()
     }

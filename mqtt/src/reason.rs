@@ -1,7 +1,7 @@
 //! Reason codes: the one byte that says how something ended.
 //!
-//! Invariant: one enum serves every packet and every version. Which codes a packet may carry is told by
-//! [`ReasonCode::belongs_to`]; what MQTT 3.x can say of one in CONNACK by [`ReasonCode::to_v3_return_code`].
+//! Invariant: one enum serves every packet and every version. [`ReasonCode::belongs_to`] has which codes a packet may
+//! carry, [`ReasonCode::to_v3_return_code`] what becomes of one in a CONNACK of MQTT 3.x.
 
 use std::fmt;
 

@@ -40,7 +40,7 @@ pub enum TopicError {
 /// A Shared Subscription's Topic Filter, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedFilter<'a> {
-    /// The Share Name.
+    /// The Share Name, which is the group's.
     pub group: &'a str,
     /// The Topic Filter behind it.
     pub filter: &'a str,

@@ -1,4 +1,6 @@
 //! Protocol versions: the protocol level byte of CONNECT.
+//!
+//! Invariants: none.
 
 /// A version of the protocol, by its level in CONNECT [MQTT-3.1.2-2].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -115,7 +115,7 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(bytes).map_err(|_| DecodeErrorKind::InvalidUtf8)
     }
 
-    /// Nothing may follow.
+    /// An error if bytes follow. What was read has to be all.
     #[inline]
     pub(crate) fn finish(self) -> Result<(), DecodeErrorKind> {
         if self.is_empty() {

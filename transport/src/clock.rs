@@ -1,11 +1,13 @@
-//! Clocks and what `/proc` says of a process.
+//! Clocks, and what `/proc` has about a process.
+//!
+//! Invariants: none.
 #![allow(unsafe_code, reason = "clock_getcpuclockid has no safe wrapper")]
 
 use std::io;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// CLOCK_MONOTONIC in nanoseconds.
+/// The time of CLOCK_MONOTONIC in nanoseconds.
 pub fn monotonic_ns() -> u64 {
     nanoseconds(clock_gettime(ClockId::Monotonic))
 }
@@ -58,8 +60,8 @@ pub fn process_rss_bytes(pid: u32) -> io::Result<u64> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no Rss line in smaps_rollup"))
 }
 
-/// Resident memory of a process in bytes as the kernel counts it by the way (`statm`): some pages off for each thread, and
-/// cheap however large the process is.
+/// Resident memory of a process in bytes as the kernel counts it by the way (`statm`): some pages off for each
+/// thread, and cheap however large the process is.
 ///
 /// # Errors
 /// What reading `/proc/PID/statm` gives.

@@ -3,7 +3,8 @@
 //! [`ring::Ring`] submits and reaps; [`stream::SecureStream`] turns wire bytes into plain ones and back without any
 //! I/O of its own; [`tls`] makes the configurations of rustls from files.
 //!
-//! This crate is the only home of `unsafe` in the project: the ring, its provided buffers and one clock.
+//! Invariants: this is the only crate of the project with `unsafe`: the ring, its provided buffers and one clock.
+//! Nothing here knows of MQTT.
 
 pub mod clock;
 pub mod http;

@@ -1,12 +1,13 @@
 //! The ring of provided receive buffers that a thread shares with the kernel (`io_uring_register_buf_ring(3)`).
 //!
-//! Idle connections have no buffer: the kernel takes one when bytes arrive. The ring begins with a few buffers and gets
-//! more when they ran out: what was never needed stays untouched memory, and what is used stays in the processor's caches.
+//! Idle connections have no buffer: the kernel takes one when bytes arrive. The ring begins with a few buffers and
+//! gets more when they ran out: what was never needed stays untouched memory, and what is used stays in the
+//! processor's caches.
 //!
-//! Invariants: a buffer is either in the ring (the kernel may write it) or out as one [`ReceiveBuffer`] (only we touch it);
-//! `ReceiveBuffer` is neither `Clone` nor made anywhere else, and names its ring, so a buffer cannot be given back twice or
-//! to another ring. The memory outlives every request that may write it: [`crate::ring::Ring`] cancels all requests before
-//! it drops this.
+//! Invariants: a buffer is either in the ring (the kernel may write it) or out as one [`ReceiveBuffer`] (only we
+//! touch it); `ReceiveBuffer` is neither `Clone` nor made anywhere else, and names its ring, so a buffer cannot be
+//! given back twice or to another ring. The memory outlives every request that may write it: [`crate::ring::Ring`]
+//! cancels all requests before it drops this.
 #![allow(unsafe_code, reason = "memory shared with the kernel")]
 
 use std::io;

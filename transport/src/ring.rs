@@ -1,9 +1,9 @@
 //! One io_uring of one thread: multishot accept and receive into provided buffers, owned sends, wakes.
 //!
-//! Invariants: a ring is used by the thread that made it (SINGLE_ISSUER, so it is not `Send`); [`Ring::next`] yields what
-//! [`Ring::wait`] found and nothing newer, whatever a submit in between brings in; memory that the kernel may touch (send
-//! buffers, socket addresses, receive buffers) is owned by the ring until the completion, and dropping a ring cancels what
-//! is in flight first; no socket is closed under a request that names it (`submissions.rs`).
+//! Invariants: a ring is used by the thread that made it (SINGLE_ISSUER, so it is not `Send`); [`Ring::next`] yields
+//! what [`Ring::wait`] found and nothing newer, whatever a submit in between brings in; memory that the kernel may
+//! touch (send buffers, socket addresses, receive buffers) is owned by the ring until the completion, and dropping a
+//! ring cancels what is in flight first; no socket is closed under a request that names it (`submissions.rs`).
 #![allow(unsafe_code, reason = "submission entries point to memory")]
 
 mod completion;
@@ -322,8 +322,8 @@ impl Ring {
         }
     }
 
-    /// A send ended. With MSG_WAITALL the kernel goes on by itself until all bytes are out, so a short one ended with its
-    /// connection. It must not be asked for again: its descriptor may be another connection's by now.
+    /// A send ended. With MSG_WAITALL the kernel goes on by itself until all bytes are out, so a short one ended with
+    /// its connection. It must not be asked for again: its descriptor may be another connection's by now.
     fn sent(&mut self, key: usize, result: io::Result<u32>) -> Option<Completion> {
         let pending = self.sends.try_remove(key)?;
         let result = match result {

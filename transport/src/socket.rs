@@ -1,7 +1,7 @@
 //! TCP sockets: made, asked, and sent to without waiting.
 //!
-//! Invariants: a [`Socket`] is closed when its owner drops it and no request of a ring that names it waits any more, so a
-//! queued request never meets another connection under the number of its own.
+//! Invariants: a [`Socket`] is closed when its owner drops it and no request of a ring that names it waits any more,
+//! so a queued request never meets another connection under the number of its own.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -25,7 +25,8 @@ impl Socket {
         self.0.as_raw_fd()
     }
 
-    /// The descriptor, for those who use no ring: another one of the same socket if there is a clone, or a request waits.
+    /// The descriptor, for those who use no ring: another one of the same socket if there is a clone, or a request
+    /// waits.
     ///
     /// # Errors
     /// What `fcntl(2)` gives, where it is another one.
@@ -85,8 +86,8 @@ fn absent_interface(error: io::Error) -> io::Error {
     }
 }
 
-/// A free port of the address, which stays free for [`listen`] as long as the socket is held: the kernel gives it to nobody
-/// who asks for any port, and refuses connections to it.
+/// A free port of the address, which stays free for [`listen`] as long as the socket is held: the kernel gives it to
+/// nobody who asks for any port, and refuses connections to it.
 ///
 /// # Errors
 /// What `socket(2)` and `bind(2)` give.

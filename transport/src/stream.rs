@@ -37,19 +37,20 @@ pub struct Opened {
 /// What the peer did wrong below MQTT.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
-    /// In TLS.
+    /// The fault is in TLS, or in a certificate.
     #[error("{0}")]
     Tls(#[from] TlsError),
-    /// In WebSocket.
+    /// The fault is in a WebSocket frame.
     #[error("{0}")]
     WebSocket(#[from] WebSocketError),
-    /// In the upgrade to WebSocket.
+    /// The server's answer to the upgrade to WebSocket is none that was asked for.
     #[error("{0}")]
     Upgrade(#[from] UpgradeError),
 }
 
 impl SecureStream {
-    /// The server's side; `config` as [`crate::tls::server()`] makes it, which lets the handshake hand over its keys.
+    /// The server's side; `config` as [`crate::tls::server_config_with`] makes it, which lets the handshake hand over
+    /// its keys.
     ///
     /// # Errors
     /// None in practice: rustls checks the configuration.
@@ -85,8 +86,8 @@ impl SecureStream {
         SecureStream::WebSocket(Box::new(WebSocket::client(tls, resource)))
     }
 
-    /// The client's first flight: of TLS, and the request for the upgrade to WebSocket, which TLS keeps until it is there.
-    /// A server or a plain stream has none.
+    /// The client's first flight: of TLS, and the request for the upgrade to WebSocket, which TLS keeps until it is
+    /// there. A server or a plain stream has none.
     pub fn start(&mut self, wire_out: &mut Vec<u8>) {
         match self {
             SecureStream::Plain => {}
@@ -95,8 +96,8 @@ impl SecureStream {
         }
     }
 
-    /// From here on frames of WebSocket travel on this stream, which is not one of them yet; the answer to the upgrade was
-    /// sealed. A frame of the peer may have `frame_bytes_max` bytes of payload.
+    /// From here on frames of WebSocket travel on this stream, which is not one of them yet; the answer to the
+    /// upgrade was sealed. A frame of the peer may have `frame_bytes_max` bytes of payload.
     #[must_use]
     pub fn upgraded(self, frame_bytes_max: u64) -> SecureStream {
         let tls = match self {
@@ -107,7 +108,8 @@ impl SecureStream {
         SecureStream::WebSocket(Box::new(WebSocket::server(tls, frame_bytes_max)))
     }
 
-    /// [`SecureStream::open`] of frames that TLS was taken from already: those that came with the request for the upgrade.
+    /// [`SecureStream::open`] of frames that TLS was taken from already: those that came with the request for the
+    /// upgrade.
     ///
     /// # Errors
     /// As there.
@@ -127,8 +129,8 @@ impl SecureStream {
         })
     }
 
-    /// Takes `wire` bytes, appends what became readable to `plain`, and what must be answered (handshake, alerts, pongs) to
-    /// `wire_out`.
+    /// Takes `wire` bytes, appends what became readable to `plain`, and what must be answered (handshake, alerts,
+    /// pongs) to `wire_out`.
     ///
     /// # Errors
     /// What the peer did wrong. `wire_out` then ends with the alert or close frame to send.
@@ -241,7 +243,7 @@ impl SecureStream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::testing;
+    use crate::tls::tests::configurations::configurations;
 
     /// Moves bytes both ways until neither side has more to say.
     fn shake(client: &mut SecureStream, server: &mut SecureStream) {
@@ -259,7 +261,7 @@ mod tests {
     }
 
     fn pair() -> (SecureStream, SecureStream) {
-        let (server_config, client_config) = testing::configurations();
+        let (server_config, client_config) = configurations();
         let client = SecureStream::client(Some(&client_config), "localhost").unwrap();
         (client, SecureStream::server(Some(&server_config)).unwrap())
     }

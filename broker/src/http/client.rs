@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use transport::http::{PLAIN_TEXT, ResponseHead};
 use transport::stream::SecureStream;
-use transport::websocket::handshake::{self, Heard, Page, Wanted};
+use transport::websocket::handshake::{self, Page, ParsedRequest, Wanted};
 
 /// A client that waits for its answer.
 pub(super) struct HttpClient {
@@ -47,17 +47,17 @@ impl HttpClient {
             let opened = self.stream.open(received, &mut plain, &mut self.wire);
             self.flush()?;
             opened.map_err(|error| io::Error::other(error.to_string()))?;
-            match handshake::hear(&plain, wanted) {
-                Heard::Incomplete => {}
-                Heard::Page(page) => return Ok(Some(page)),
-                Heard::Refused { answer, .. } => {
+            match handshake::parse_request(&plain, wanted) {
+                ParsedRequest::Incomplete => {}
+                ParsedRequest::Page(page) => return Ok(Some(page)),
+                ParsedRequest::Refused { answer, .. } => {
                     self.stream.seal(&answer, &mut self.wire);
                     self.stream.close(&mut self.wire);
                     self.flush()?;
                     return Ok(None);
                 }
                 // Nobody sees more of it.
-                Heard::Upgrade { .. } => return Ok(None),
+                ParsedRequest::Upgrade { .. } => return Ok(None),
             }
         }
     }

@@ -20,20 +20,20 @@ use crate::limits;
 
 /// Reads the request, and what follows it.
 pub(super) fn read(greeting: &mut Greeting, upgrade: &Upgrade, answer: &mut Vec<u8>) -> Heard {
-    match handshake::hear(&greeting.plain, &upgrade.wanted) {
-        handshake::Heard::Incomplete => Heard::Incomplete,
-        handshake::Heard::Refused { answer: status, why } => {
+    match handshake::parse_request(&greeting.plain, &upgrade.wanted) {
+        handshake::ParsedRequest::Incomplete => Heard::Incomplete,
+        handshake::ParsedRequest::Refused { answer: status, why } => {
             greeting.stream.seal(&status, answer);
             Heard::Refused(why)
         }
-        handshake::Heard::Page(page) => match &upgrade.pages {
+        handshake::ParsedRequest::Page(page) => match &upgrade.pages {
             Some(folder) => Heard::Page(page, Arc::clone(folder)),
             None => {
                 greeting.stream.seal(&no_pages(), answer);
                 Heard::Refused("it asks for a page, and the listener has no http_dir")
             }
         },
-        handshake::Heard::Upgrade {
+        handshake::ParsedRequest::Upgrade {
             answer: response,
             length,
         } => {

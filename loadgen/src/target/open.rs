@@ -164,7 +164,7 @@ pub(crate) fn client_tls(
     tls: &ClientTls<'_>,
     passphrase: &dyn KeyPassphrase,
 ) -> Result<Arc<ClientConfig>, Failure> {
-    transport::tls::client(tls, passphrase).map_err(|error| Failure::Connect(error.to_string()))
+    transport::tls::client_config_with(tls, passphrase).map_err(|error| Failure::Connect(error.to_string()))
 }
 
 /// One configuration for all clients, or one for each number where the paths have `%i`.

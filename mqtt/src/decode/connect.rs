@@ -1,4 +1,4 @@
-//! CONNECT: the one packet that says itself which version it is.
+//! CONNECT: the one packet that names its version itself.
 //!
 //! Invariant: the Connect Flags and the payload agree, MQTT 3.1's missing User Name excepted.
 
@@ -55,7 +55,7 @@ pub fn connect<'a>(frame: &Frame<'a>) -> Result<Connect<'a>, DecodeError> {
     })
 }
 
-/// The version a CONNECT speaks, if its first bytes tell: for an answer to one that is malformed further behind.
+/// The version of a CONNECT, if its first bytes have it: for an answer to one that is malformed further behind.
 pub fn connect_version(frame: &Frame<'_>) -> Option<ProtocolVersion> {
     read_version(&mut Reader::new(frame.body)).ok()
 }

@@ -12,7 +12,8 @@ use crate::wire::{write_binary, write_string};
 impl Connect<'_> {
     /// Appends the packet in its own version.
     ///
-    /// Errors: a field of more than 65,535 bytes, a packet that is too large, and in 3.x a Password without a User Name.
+    /// Errors: a field of more than 65,535 bytes, a packet that is too large, and in 3.x a Password without a User
+    /// Name.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         if self.password.is_some() && self.user_name.is_none() && self.version != ProtocolVersion::V5 {
             return Err(EncodeError::PasswordWithoutUserName);

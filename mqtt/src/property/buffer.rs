@@ -15,7 +15,7 @@ pub struct PropertiesBuf {
 }
 
 impl PropertiesBuf {
-    /// None yet.
+    /// A buffer without any property.
     pub fn new() -> Self {
         Self::default()
     }

@@ -1,4 +1,6 @@
 //! Which properties belong to which packet (MQTT 5.0, table 2-4).
+//!
+//! Invariants: none.
 
 /// A set of property identifiers. Bit 63 says that Subscription Identifier may repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

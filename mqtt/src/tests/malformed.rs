@@ -264,7 +264,7 @@ fn lengths_are_minimal_and_have_four_bytes_at_most() {
 }
 
 #[test]
-fn the_version_of_a_malformed_connect_can_be_told() {
+fn the_version_of_a_malformed_connect_is_known() {
     let bytes = packet_bytes(0x10, r#""MQTT" 05 01 0000 [] "a""#);
     let frame = split(&bytes, 1024).unwrap().unwrap();
     assert!(connect(&frame).is_err());

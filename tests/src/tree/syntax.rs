@@ -45,7 +45,11 @@ fn check_header(file: &File, attributes: &[Attribute], found: &mut Vec<Violation
             Rule::Header,
             "begin with a header: `//! What this module is for.`",
         ));
-    } else if !file.is_test() && !header.contains("Invariants: ") {
+    } else if !file.is_test()
+        && !["Invariants: ", "Invariant: "]
+            .iter()
+            .any(|name| header.contains(name))
+    {
         let message = "name the invariants and what breaks them (`Invariants: ...`), or `Invariants: none.`";
         found.push(file.violation(1, Rule::Header, message));
     }

@@ -1,13 +1,13 @@
 //! What the programs say over HTTP/1.1: the head of a response, and pages in the format of OpenMetrics.
 //!
-//! Requests are parsed in [`crate::websocket::handshake`]. No crate that is here already writes responses without being a
-//! server as a whole.
+//! Requests are parsed in [`crate::websocket::handshake`]. No crate that is here already writes responses without
+//! being a server as a whole.
 //!
 //! Invariants: a response says how long its body is, and that the connection ends with it.
 
 pub mod open_metrics;
 
-/// The head of a response.
+/// What stands before the body of a response.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseHead<'a> {
     /// Code and reason, such as `200 OK`.

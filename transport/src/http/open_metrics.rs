@@ -1,10 +1,10 @@
 //! Pages in the text format of OpenMetrics 1.0, for Prometheus and its like.
 //!
-//! The crate `prometheus-client` writes the same format from registries of live metrics; here the numbers are counted
-//! elsewhere, and a page is one pass over them.
+//! The crate `prometheus-client` writes the same format from registries of live metrics; here the program has
+//! counted them already, and a page is one pass over them.
 //!
-//! Invariants: each family has its TYPE and HELP before its samples, a counter's sample ends in `_total`, and the page ends
-//! with `# EOF`.
+//! Invariants: each family has its TYPE and HELP before its samples, a counter's sample ends in `_total`, and the
+//! page ends with `# EOF`.
 
 use std::fmt::{Display, Write as _};
 
@@ -49,7 +49,7 @@ impl OpenMetricsPage {
         }
     }
 
-    /// The page, whole.
+    /// The page with its last line.
     #[must_use]
     pub fn finish(mut self) -> String {
         self.0.push_str("# EOF\n");

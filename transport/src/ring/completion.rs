@@ -44,7 +44,7 @@ pub enum Completion {
     ReceiveEnded {
         /// The token of the request to receive.
         token: Token,
-        /// Why it ended.
+        /// Why no more bytes come.
         cause: ReceiveEnd,
     },
     /// A send ended: all bytes are with the kernel, or none of the rest will be.

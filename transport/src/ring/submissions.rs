@@ -1,10 +1,11 @@
 //! The way of requests into the kernel.
 //!
-//! Invariants: requests reach the kernel in the order in which they were pushed. A request names its descriptor by number;
-//! were that closed first, the next connection could get the number, and the request would take or send another's bytes.
-//! So what a waiting request names is owned here, and stays open until the kernel has taken the request, whoever drops it
-//! meanwhile. A kernel that takes nothing for the moment (EAGAIN, EBUSY) delays requests and loses none, and nobody spins:
-//! what finds no room waits in `backlog`. The tests with a failing kernel in `tests.rs` guard them.
+//! Invariants: requests reach the kernel in the order in which they were pushed. A request names its descriptor by
+//! number; were that closed first, the next connection could get the number, and the request would take or send
+//! another's bytes. So what a waiting request names is owned here, and stays open until the kernel has taken the
+//! request, whoever drops it meanwhile. A kernel that takes nothing for the moment (EAGAIN, EBUSY) delays requests
+//! and loses none, and nobody spins: what finds no room waits in `backlog`. The tests with a failing kernel in
+//! `tests.rs` guard them.
 #![allow(unsafe_code, reason = "submission entries point to memory")]
 
 use std::collections::VecDeque;

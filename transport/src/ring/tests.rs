@@ -283,8 +283,8 @@ fn a_send_cut_short_is_not_continued_on_whoever_gets_its_descriptor() {
     drop(client);
 }
 
-/// A kernel that takes nothing: the request waits, and its socket stays open though its owner dropped it, so that the next
-/// connection gets another number and none of its bytes.
+/// A kernel that takes nothing: the request waits, and its socket stays open though its owner dropped it, so that the
+/// next connection gets another number and none of its bytes.
 #[test]
 fn no_socket_is_closed_under_a_request_that_waits() {
     for error in [libc::EAGAIN, libc::EBUSY] {

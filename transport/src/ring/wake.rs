@@ -1,7 +1,7 @@
 //! Who may wake a ring: any thread by a [`Waker`], another ring by a [`RingHandle`].
 //!
-//! Invariants: both own a descriptor of what they wake, so that its number is never another file's, also when the ring has
-//! ended.
+//! Invariants: both own a descriptor of what they wake, so that its number is never another file's, also when the
+//! ring has ended.
 #![allow(unsafe_code, reason = "io_uring gives its descriptor as a number alone")]
 
 use std::io;

@@ -1,4 +1,4 @@
-//! A look into an X.509 certificate (RFC 5280), for what webpki does not tell: names, sizes, versions, purposes.
+//! A look into an X.509 certificate (RFC 5280), for what webpki does not report: names, sizes, versions, purposes.
 //!
 //! Invariant: nothing here decides by itself that a certificate is trusted; that is webpki's, and for version 1 that of
 //! [`super::version1`].
@@ -45,6 +45,15 @@ pub(super) struct Certificate {
 pub(super) enum Purpose {
     Server,
     Client,
+}
+
+impl Purpose {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Purpose::Server => "server",
+            Purpose::Client => "client",
+        }
+    }
 }
 
 /// What is signed in a certificate or a revocation list, and how.

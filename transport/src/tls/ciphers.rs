@@ -106,8 +106,8 @@ fn pick(
     }
 }
 
-/// AES-128-GCM with SHA-256: as strong as a key exchange of 128 bits is, and the least work for processors that have AES and
-/// SHA-256 built in, in handshakes above all.
+/// AES-128-GCM with SHA-256: as strong as a key exchange of 128 bits is, and the least work for processors that have
+/// AES and SHA-256 built in, in handshakes above all.
 fn is_cheapest(suite: CipherSuite) -> bool {
     matches!(
         suite,

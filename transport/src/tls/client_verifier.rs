@@ -8,31 +8,26 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, ProtocolVersion, SignatureScheme,
 };
 
-use super::certificate::{Certificate, Purpose};
-use super::refusal::{self, Scene};
+use super::certificate::Certificate;
+use super::peer_check::{HandshakeSignature, PeerCheck};
+use super::refusal;
 use super::revocation::Revocations;
-use super::version1;
 
-/// Certificates that were warned about; beyond these nothing is said any more.
+/// Certificates that were warned about; beyond these nothing is reported any more.
 const WARNED_MAX: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
     pub(super) webpki: Arc<dyn ClientCertVerifier>,
-    pub(super) algorithms: WebPkiSupportedAlgorithms,
-    pub(super) authorities: Vec<Certificate>,
-    /// Where they came from.
-    pub(super) source: String,
+    pub(super) check: PeerCheck,
     /// The revocation lists, and their file.
     pub(super) revocations: Option<(Revocations, String)>,
-    pub(super) accept_version_1: bool,
     pub(super) ignore_dates: bool,
     /// The certificates of version 1 that were warned about.
     pub(super) warned: Mutex<HashSet<Box<[u8]>>>,
@@ -54,14 +49,14 @@ impl ClientVerifier {
                 return Err(error);
             }
         };
-        let verified = if certificate.is_old_version() && self.accept_version_1 {
+        let verified = if self.check.accepts_version_of(&certificate) {
             self.verify_old_version(&certificate, now)
         } else if self.ignore_dates && is_of_dates(&error) {
             self.verify_at_another_time(leaf, intermediates, &certificate, error)
         } else {
             Err(error)
         };
-        verified.inspect_err(|error| self.say(&certificate, error, now))
+        verified.inspect_err(|error| self.leave_reason(&certificate, error, now))
     }
 
     fn verify_old_version(
@@ -74,7 +69,7 @@ impl ClientVerifier {
         } else {
             now
         };
-        let issuer = version1::verify(certificate, &self.authorities, &self.algorithms, at)?;
+        let issuer = self.check.verify_version_1(certificate, at)?;
         if let Some((revocations, _)) = &self.revocations {
             revocations.check(certificate, issuer, now)?;
         }
@@ -107,42 +102,9 @@ impl ClientVerifier {
         }
     }
 
-    fn say(&self, certificate: &Certificate, error: &Error, now: UnixTime) {
-        let scene = Scene {
-            peer: Purpose::Client,
-            authorities: &self.authorities,
-            source: &self.source,
-            revocation_list: self.revocations.as_ref().map(|(_, file)| file.as_str()),
-            now,
-        };
-        refusal::leave_reason(scene.sentence(certificate, error));
-    }
-
-    /// The signature of a handshake did not pass webpki.
-    fn second_look_at_signature(
-        &self,
-        version: ProtocolVersion,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-        error: Error,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let Ok(certificate) = Certificate::parse(leaf) else {
-            return Err(error);
-        };
-        let verified = if certificate.is_old_version() && self.accept_version_1 {
-            version1::verify_handshake(version, message, &certificate, signature, &self.algorithms)
-        } else {
-            Err(error)
-        };
-        verified.inspect_err(|error| {
-            if certificate.weak_key_bits().is_some() {
-                return self.say(&certificate, error, UnixTime::now());
-            }
-            refusal::leave_reason(format!(
-                "the client with the certificate {certificate} does not prove that it holds the key: {error}"
-            ));
-        })
+    fn leave_reason(&self, certificate: &Certificate, error: &Error, now: UnixTime) {
+        let list = self.revocations.as_ref().map(|(_, file)| file.as_str());
+        refusal::leave_reason(self.check.sentence(certificate, error, list, now));
     }
 }
 
@@ -176,11 +138,12 @@ impl ClientCertVerifier for ClientVerifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki
-            .verify_tls12_signature(message, leaf, signature)
-            .or_else(|error| {
-                self.second_look_at_signature(ProtocolVersion::TLSv1_2, message, leaf, signature, error)
-            })
+        self.check.verify_signature(&HandshakeSignature {
+            version: ProtocolVersion::TLSv1_2,
+            message,
+            leaf,
+            signature,
+        })
     }
 
     fn verify_tls13_signature(
@@ -189,11 +152,12 @@ impl ClientCertVerifier for ClientVerifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki
-            .verify_tls13_signature(message, leaf, signature)
-            .or_else(|error| {
-                self.second_look_at_signature(ProtocolVersion::TLSv1_3, message, leaf, signature, error)
-            })
+        self.check.verify_signature(&HandshakeSignature {
+            version: ProtocolVersion::TLSv1_3,
+            message,
+            leaf,
+            signature,
+        })
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -1,4 +1,6 @@
 //! One connection's TLS: a client's side by rustls, a server's side as a handshake by rustls and then as records.
+//!
+//! Invariants: nothing plain is kept inside but what waits for the end of the handshake.
 
 use std::fmt;
 use std::io::{BufRead, Write};
@@ -18,7 +20,7 @@ pub struct TlsConnection(State);
 
 #[derive(Debug)]
 enum State {
-    /// A client's side.
+    /// A client's side, by rustls from its first byte to its last.
     Client(Box<ClientConnection>),
     /// A server's side before the handshake is over, and after it.
     Handshake(Box<Handshake>),
@@ -30,9 +32,9 @@ enum State {
 /// TLS failed: the connection is over, after what `wire_out` holds (an alert) is sent.
 #[derive(Debug)]
 pub struct TlsError {
-    /// What rustls says.
+    /// The error that rustls gives.
     pub source: rustls::Error,
-    /// Whose certificate, what is wrong and what mends it; `None` if rustls says all there is.
+    /// Whose certificate, what is wrong and how to fix it; `None` if the error of rustls is all there is.
     pub why: Option<Box<str>>,
 }
 
@@ -73,14 +75,14 @@ impl TlsConnection {
         Ok(TlsConnection(State::Client(Box::new(connection))))
     }
 
-    /// [`crate::stream::SecureStream::start`].
+    /// The first flight, for [`crate::stream::SecureStream::start`].
     pub(crate) fn start(&mut self, wire_out: &mut Vec<u8>) {
         if let State::Client(connection) = &mut self.0 {
             write_records(connection, wire_out);
         }
     }
 
-    /// [`crate::stream::SecureStream::open`].
+    /// Opens what came, for [`crate::stream::SecureStream::open`].
     pub(crate) fn open(
         &mut self,
         wire: &[u8],
@@ -122,7 +124,7 @@ impl TlsConnection {
         opened.map_err(|error| TlsError::of(error, true))
     }
 
-    /// [`crate::stream::SecureStream::seal`].
+    /// Seals what goes out, for [`crate::stream::SecureStream::seal`].
     pub(crate) fn seal(&mut self, plain: &[u8], wire_out: &mut Vec<u8>) {
         match &mut self.0 {
             State::Records(records) => records.seal(plain, wire_out),
@@ -190,7 +192,7 @@ impl TlsConnection {
         }
     }
 
-    /// [`crate::stream::SecureStream::negotiated`].
+    /// Version and suite, for [`crate::stream::SecureStream::negotiated`].
     pub(crate) fn negotiated(&self) -> Option<String> {
         let (version, suite) = match &self.0 {
             State::Client(connection) => (

@@ -1,4 +1,6 @@
 //! Certificates, authorities and revocation lists out of PEM files and folders.
+//!
+//! Invariants: an error names the file; a file of no certificate or list is an error too.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! The server's side of a handshake, by rustls: bytes in, flights out, until [`Records`] take over.
 //!
-//! Invariants: an error leaves the alert for it in `wire_out`, and the connection is over. rustls is given one record at a time
-//! and none behind the handshake: what it made of those (the answer to a KeyUpdate) would be lost with its buffers.
+//! Invariants: an error leaves the alert for it in `wire_out`, and the connection is over. rustls is given one record
+//! at a time and none behind the handshake: what it made of those (the answer to a KeyUpdate) would be lost with its
+//! buffers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -135,7 +136,7 @@ impl Handshake {
     }
 }
 
-/// What rustls found.
+/// What rustls found in the bytes so far.
 enum Met {
     /// Something that was done, so there may be more.
     Work,

@@ -34,15 +34,17 @@ pub enum IdentityError {
     Unreadable(String),
     /// It has no such name.
     #[error(
-        "the client's certificate has no common name: issue one with a CN, for example `openssl req -new -subj /CN=NAME`"
+        "the client's certificate has no common name: issue one with a CN, for example `openssl req -new -subj \
+         /CN=NAME`"
     )]
     NoName,
     /// The name cannot be a user's.
     #[error(
-        "the name {name:?} in the client's certificate cannot be a user name, {why}: issue one with a plain name in UTF-8"
+        "the name {name:?} in the client's certificate cannot be a user name, {why}: issue one with a plain name in \
+         UTF-8"
     )]
     Unusable {
-        /// The name, escaped.
+        /// The name, escaped so that a log can show it.
         name: String,
         /// What is wrong with it.
         why: &'static str,
@@ -182,7 +184,7 @@ fn utf16(bytes: &[u8]) -> Result<String, IdentityError> {
         .ok_or_else(|| unusable(bytes, "it is not text"))
 }
 
-/// OpenSSL's short names.
+/// The short names that OpenSSL writes for types of attributes.
 const SHORT_NAMES: [(&str, &str); 19] = [
     ("2.5.4.3", "CN"),
     ("2.5.4.4", "SN"),

@@ -1,11 +1,15 @@
 //! Configurations of rustls, made from files: one plain sentence for each thing that can be wrong with them.
 //!
-//! [`server()`] and [`client()`] read what `files` and `private_key` find; `own_certificate` looks at one's own certificate
-//! before peers do, `client_verifier` and `server_verifier` check those of peers, `refusal` says what is wrong with them.
+//! [`server_config_with`] and [`client_config_with`] read what `files` and `private_key` find; `own_certificate`
+//! looks at one's own certificate before peers do; `client_verifier` and `server_verifier` check those of peers, by
+//! `peer_check`, and `refusal` says what is wrong with them. `connection` is one connection: a `handshake`, then
+//! `records` under their `protection`.
+//!
+//! Invariants: an error names the file and what to do; nothing here does I/O but reading files.
 
 mod certificate;
 mod ciphers;
-mod client;
+mod client_config;
 mod client_verifier;
 pub(crate) mod connection;
 mod files;
@@ -13,17 +17,16 @@ pub(crate) mod handshake;
 mod identity;
 mod own_certificate;
 mod passphrase;
+mod peer_check;
 mod private_key;
 mod protection;
 pub(crate) mod records;
 pub(crate) mod refusal;
 mod revocation;
-mod server;
+mod server_config;
 mod server_verifier;
 #[cfg(test)]
-pub(crate) mod testing;
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod version1;
 
 use std::io;
@@ -32,11 +35,11 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
-pub use client::{ClientTls, client, client_config};
+pub use client_config::{ClientTls, client_config, client_config_with};
 pub use connection::TlsError;
 pub use identity::{IdentityError, IdentityKind, checked as checked_identity, client_identity};
 pub use passphrase::{KeyPassphrase, NoPassphrase, PASSPHRASE_VARIABLE, Passphrase};
-pub use server::{ServerSide, ServerTls, server, server_config};
+pub use server_config::{ServerTls, ServerTlsConfig, server_config, server_config_with};
 
 /// A TLS version that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,59 +76,83 @@ impl TlsVersion {
 #[non_exhaustive]
 pub enum TlsConfigError {
     /// The file cannot be read.
-    #[error("cannot read {what} {}: {source}; check the path and that the user who runs this may read it", path.display())]
+    #[error(
+        "cannot read {what} {}: {source}; check the path and that the user who runs this may read it",
+        path.display()
+    )]
     Unreadable {
         /// What the file is for.
         what: &'static str,
-        /// Its path.
+        /// The path of the file that this is about.
         path: PathBuf,
-        /// Why.
+        /// What the system gives as the reason.
         source: io::Error,
     },
     /// The file is not PEM, or holds nothing of the kind.
-    #[error("{what} {} holds no PEM block of that kind ({detail}); `openssl x509 -in FILE -text` or `openssl pkey -in FILE` shows what it is", path.display())]
+    #[error(
+        "{what} {} holds no PEM block of that kind ({detail}); `openssl x509 -in FILE -text` or `openssl pkey \
+         -in FILE` shows what it is",
+        path.display()
+    )]
     NotPem {
         /// What the file is for.
         what: &'static str,
-        /// Its path.
+        /// The path of the file that this is about.
         path: PathBuf,
-        /// What was found.
+        /// What was found instead, or its algorithm.
         detail: String,
     },
     /// The private key is encrypted, and the caller has no passphrases.
-    #[error("the private key {} is encrypted; write a plain copy with `openssl pkey -in FILE -out PLAIN` and protect it with chmod 600", path.display())]
+    #[error(
+        "the private key {} is encrypted; write a plain copy with `openssl pkey -in FILE -out PLAIN` and \
+         protect it with chmod 600",
+        path.display()
+    )]
     EncryptedKey {
-        /// Its path.
+        /// The path of the file that this is about.
         path: PathBuf,
     },
     /// The private key is encrypted, and there is no passphrase.
     #[error("the private key {} is encrypted, and {detail}", path.display())]
     NoPassphrase {
-        /// Its path.
+        /// The path of the file that this is about.
         path: PathBuf,
         /// Why there is none, and what to do.
         detail: String,
     },
     /// The passphrase does not open the private key.
-    #[error("wrong passphrase for the private key {}; `openssl pkey -noout -in FILE` asks for it and says whether it is right", path.display())]
+    #[error(
+        "wrong passphrase for the private key {}; `openssl pkey -noout -in FILE` asks for it and says whether \
+         it is right",
+        path.display()
+    )]
     WrongPassphrase {
-        /// Its path.
+        /// The path of the file that this is about.
         path: PathBuf,
     },
     /// The private key is encrypted in a way that is not supported.
-    #[error("the private key {} is encrypted in a way that is not supported ({detail}); encrypt it anew with `openssl pkey -aes256 -in FILE -out NEW`", path.display())]
+    #[error(
+        "the private key {} is encrypted in a way that is not supported ({detail}); encrypt it anew with \
+         `openssl pkey -aes256 -in FILE -out NEW`",
+        path.display()
+    )]
     KeyEncryption {
-        /// Its path.
+        /// The path of the file that this is about.
         path: PathBuf,
-        /// What was found.
+        /// What was found instead, or its algorithm.
         detail: String,
     },
     /// The certificate is not for this key.
-    #[error("the certificate {} and the private key {} do not belong together; `openssl x509 -noout -pubkey -in CERTIFICATE` and `openssl pkey -pubout -in KEY` must print the same: name the key that the certificate's request was made with, or make a new certificate for this key", certificate.display(), key.display())]
+    #[error(
+        "the certificate {} and the private key {} do not belong together; `openssl x509 -noout -pubkey -in \
+         CERTIFICATE` and `openssl pkey -pubout -in KEY` must print the same: name the key that the \
+         certificate's request was made with, or make a new certificate for this key",
+        certificate.display(), key.display()
+    )]
     NotTogether {
-        /// The certificate's path.
+        /// The path of the file with the certificate.
         certificate: PathBuf,
-        /// The key's path.
+        /// The path of the file with the key.
         key: PathBuf,
     },
     /// The file is what it should be, but cannot be used.
@@ -133,7 +160,7 @@ pub enum TlsConfigError {
     Unusable {
         /// What the file is for.
         what: &'static str,
-        /// Its path.
+        /// The path of the file that this is about.
         path: PathBuf,
         /// Why, and what to do.
         detail: String,
@@ -144,19 +171,19 @@ pub enum TlsConfigError {
     /// rustls refuses the certificate or key.
     #[error("certificate {} with key {}: {source}", certificate.display(), key.display())]
     Refused {
-        /// The certificate's path.
+        /// The path of the file with the certificate.
         certificate: PathBuf,
-        /// The key's path.
+        /// The path of the file with the key.
         key: PathBuf,
-        /// Why.
+        /// What rustls gives as the reason.
         source: rustls::Error,
     },
     /// The CA's certificates cannot be used.
     #[error("CA file {}: {detail}", path.display())]
     Authority {
-        /// Its path.
+        /// The path of the file that this is about.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with them, and what to do.
         detail: String,
     },
 }

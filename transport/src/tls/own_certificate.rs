@@ -1,4 +1,6 @@
 //! One's own certificate and key: what makes them useless is an error, what some peers will refuse is a warning.
+//!
+//! Invariants: none.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -117,7 +119,8 @@ fn check_pair(
     }
 }
 
-/// What some peers refuse. Dates are warnings too: a clock that is set later, after the start, is no reason not to start.
+/// What some peers refuse. Dates are warnings too: a clock that is set later, after the start, is no reason not to
+/// start.
 fn warnings_about(certificate: &Certificate, purpose: Purpose) -> Vec<String> {
     let (now, name) = (UnixTime::now(), word(purpose));
     let mut warnings = Vec::new();

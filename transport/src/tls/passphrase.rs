@@ -1,7 +1,8 @@
-//! Where the passphrase of an encrypted private key comes from: the caller decides the order of the sources; the file, the
-//! environment and the terminal are read here.
+//! Where the passphrase of an encrypted private key comes from: the caller decides the order of the sources; the
+//! file, the environment and the terminal are read here.
 //!
-//! Invariants: a passphrase is overwritten in memory when it is dropped, and never shows in a `Debug` text or a message.
+//! Invariants: a passphrase is overwritten in memory when it is dropped, and never shows in a `Debug` text or a
+//! message.
 
 use std::fmt;
 use std::fs::File;

@@ -76,11 +76,11 @@ fn first_element<'a>(fields: &mut &'a [u8]) -> Option<&'a [u8]> {
 /// An encrypted key as it stands in the file.
 struct Encrypted {
     block: ::pem::Pem,
-    form: Form,
+    form: EncryptedForm,
 }
 
-enum Form {
-    /// `ENCRYPTED PRIVATE KEY`.
+enum EncryptedForm {
+    /// A block `ENCRYPTED PRIVATE KEY`.
     Pkcs8,
     /// `Proc-Type: 4,ENCRYPTED`, what OpenSSL calls traditional; the value of `DEK-Info`.
     Traditional(String),
@@ -93,14 +93,14 @@ fn encrypted(bytes: &[u8]) -> Option<Encrypted> {
         .into_iter()
         .find(|block| block.tag().ends_with("PRIVATE KEY"))?;
     if block.tag() == "ENCRYPTED PRIVATE KEY" {
-        let form = Form::Pkcs8;
+        let form = EncryptedForm::Pkcs8;
         return Some(Encrypted { block, form });
     }
     let is_encrypted = block.headers().get("Proc-Type")?.contains("ENCRYPTED");
     let method = block.headers().get("DEK-Info").unwrap_or_default().to_owned();
     is_encrypted.then_some(Encrypted {
         block,
-        form: Form::Traditional(method),
+        form: EncryptedForm::Traditional(method),
     })
 }
 
@@ -145,8 +145,8 @@ enum Failure {
 fn open(encrypted: &Encrypted, passphrase: &Passphrase) -> Result<PrivateKeyDer<'static>, Failure> {
     let contents = encrypted.block.contents();
     match &encrypted.form {
-        Form::Pkcs8 => open_pkcs8(contents, passphrase),
-        Form::Traditional(method) => {
+        EncryptedForm::Pkcs8 => open_pkcs8(contents, passphrase),
+        EncryptedForm::Traditional(method) => {
             let der = open_traditional(method, contents, passphrase)?;
             let der = der.to_vec();
             match encrypted.block.tag() {
@@ -175,8 +175,8 @@ fn open_pkcs8(der: &[u8], passphrase: &Passphrase) -> Result<PrivateKeyDer<'stat
     }
 }
 
-/// OpenSSL's older form: `DEK-Info: CIPHER,IV`, the key by EVP_BytesToKey with MD5, one round, the IV's first 8 bytes as
-/// salt.
+/// OpenSSL's older form: `DEK-Info: CIPHER,IV`, the key by EVP_BytesToKey with MD5, one round, the IV's first 8 bytes
+/// as salt.
 fn open_traditional(
     method: &str,
     ciphertext: &[u8],

@@ -1,9 +1,10 @@
-//! Record protection: one direction's key of an established connection (RFC 8446, 5.2 and 5.3, for TLS 1.3; RFC 5246, 6.2.3.3,
-//! with RFC 5288 and RFC 7905 for TLS 1.2). Records are sealed and opened in place, in the buffers where they stay.
+//! Record protection: one direction's key of an established connection (RFC 8446, 5.2 and 5.3, for TLS 1.3; RFC 5246,
+//! 6.2.3.3, with RFC 5288 and RFC 7905 for TLS 1.2). Records are sealed and opened in place, in the buffers where
+//! they stay.
 //!
-//! Invariant: a sequence number meets a key once. It goes on from where rustls, which made the key, stopped; only a new key
-//! begins again at 0. Guarded by the exchange with rustls' and OpenSSL's clients in `tests`, and, where the nonce is sent, by
-//! `no_nonce_is_sent_twice`.
+//! Invariant: a sequence number meets a key once. It goes on from where rustls, which made the key, stopped; only a
+//! new key begins again at 0. Guarded by the exchange with rustls' and OpenSSL's clients in `tests`, and, where the
+//! nonce is sent, by `no_nonce_is_sent_twice`.
 
 use std::ops::Range;
 
@@ -27,11 +28,11 @@ pub(super) struct Protection {
     key: LessSafeKey,
     iv: [u8; NONCE_LEN],
     sequence: u64,
-    form: Form,
+    form: RecordForm,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum RecordForm {
     /// The type is inside; the nonce follows from the sequence number.
     Tls13,
     /// AES-GCM of TLS 1.2: a part of the nonce is sent.
@@ -49,10 +50,14 @@ impl Protection {
         let (sequence, secrets) = first;
         let is_tls13 = version == ProtocolVersion::TLSv1_3;
         let (algorithm, key, iv, form) = match &secrets {
-            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv, Form::ExplicitNonce),
-            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv, Form::ExplicitNonce),
+            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => {
+                (&AES_128_GCM, key, iv, RecordForm::ExplicitNonce)
+            }
+            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => {
+                (&AES_256_GCM, key, iv, RecordForm::ExplicitNonce)
+            }
             ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => {
-                (&CHACHA20_POLY1305, key, iv, Form::ImplicitNonce)
+                (&CHACHA20_POLY1305, key, iv, RecordForm::ImplicitNonce)
             }
             _ => {
                 return Err(Error::General(
@@ -68,7 +73,7 @@ impl Protection {
             key: LessSafeKey::new(key),
             iv: nonce_base,
             sequence,
-            form: if is_tls13 { Form::Tls13 } else { form },
+            form: if is_tls13 { RecordForm::Tls13 } else { form },
         })
     }
 
@@ -86,26 +91,26 @@ impl Protection {
     ) -> Result<(), Error> {
         let start = wire_out.len();
         let (outer_type, extra_bytes) = match self.form {
-            Form::Tls13 => (APPLICATION_DATA, 1),
-            Form::ExplicitNonce => (content_type, EXPLICIT_NONCE_BYTES),
-            Form::ImplicitNonce => (content_type, 0),
+            RecordForm::Tls13 => (APPLICATION_DATA, 1),
+            RecordForm::ExplicitNonce => (content_type, EXPLICIT_NONCE_BYTES),
+            RecordForm::ImplicitNonce => (content_type, 0),
         };
         let header = header(outer_type, extra_bytes + plain.len() + TAG_BYTES);
         let nonce = self.nonce();
         wire_out.reserve(HEADER_BYTES + extra_bytes + plain.len() + TAG_BYTES);
         wire_out.extend_from_slice(&header);
-        if self.form == Form::ExplicitNonce {
+        if self.form == RecordForm::ExplicitNonce {
             wire_out.extend_from_slice(&nonce[NONCE_LEN - EXPLICIT_NONCE_BYTES..]);
         }
         let body_at = wire_out.len();
         wire_out.extend_from_slice(plain);
-        if self.form == Form::Tls13 {
+        if self.form == RecordForm::Tls13 {
             wire_out.push(content_type);
         }
         let nonce = Nonce::assume_unique_for_key(nonce);
         let body = wire_out.get_mut(body_at..).unwrap_or_default();
         let tag = match self.form {
-            Form::Tls13 => self
+            RecordForm::Tls13 => self
                 .key
                 .seal_in_place_separate_tag(nonce, Aad::from(header), body),
             _ => {
@@ -130,14 +135,14 @@ impl Protection {
     ) -> Result<(u8, Range<usize>), Error> {
         let &[outer_type, major, minor, ..] = header;
         let (nonce, from) = match self.form {
-            Form::Tls13 | Form::ImplicitNonce => (self.nonce(), 0),
-            Form::ExplicitNonce => (self.explicit_nonce(body)?, EXPLICIT_NONCE_BYTES),
+            RecordForm::Tls13 | RecordForm::ImplicitNonce => (self.nonce(), 0),
+            RecordForm::ExplicitNonce => (self.explicit_nonce(body)?, EXPLICIT_NONCE_BYTES),
         };
         let nonce = Nonce::assume_unique_for_key(nonce);
         let sealed = body.get_mut(from..).ok_or(Error::DecryptError)?;
         let plain_bytes = sealed.len().checked_sub(TAG_BYTES).ok_or(Error::DecryptError)?;
         let opened = match self.form {
-            Form::Tls13 => {
+            RecordForm::Tls13 => {
                 let aad = Aad::from(*header);
                 self.key.open_in_place(nonce, aad, sealed)
             }
@@ -151,10 +156,10 @@ impl Protection {
         self.sequence += 1;
         let (content_type, plain_bytes) = match self.form {
             // RFC 8446, 5.4: the padding counts.
-            Form::Tls13 if plain.len() > FRAGMENT_BYTES_MAX + 1 => {
+            RecordForm::Tls13 if plain.len() > FRAGMENT_BYTES_MAX + 1 => {
                 return Err(Error::PeerSentOversizedRecord);
             }
-            Form::Tls13 => inner_type(plain)?,
+            RecordForm::Tls13 => inner_type(plain)?,
             _ => (outer_type, plain_bytes),
         };
         if plain_bytes > FRAGMENT_BYTES_MAX {

@@ -1,9 +1,10 @@
-//! The server's side of a connection whose handshake is over: records only. rustls made the keys and makes the next ones when
-//! they are renewed; its buffers and the state of its handshake are gone, which is most of what a connection costs in memory.
+//! The server's side of a connection whose handshake is over: records only. rustls made the keys and makes the next
+//! ones when they are renewed; its buffers and the state of its handshake are gone, which is most of what a
+//! connection costs in memory.
 //!
-//! Invariants: nothing plain is kept inside, and of the wire at most one unfinished record. After an alert of ours, or a
-//! close, nothing is sealed any more; after an error nothing is opened any more. A KeyUpdate has to come in one record, as
-//! everybody sends it.
+//! Invariants: nothing plain is kept inside, and of the wire at most one unfinished record. After an alert of ours,
+//! or a close, nothing is sealed any more; after an error nothing is opened any more. A KeyUpdate has to come in one
+//! record, as everybody sends it.
 
 use std::fmt;
 
@@ -30,7 +31,7 @@ const WARNINGS_MAX: u8 = 4;
 const WARNING: u8 = 1;
 const FATAL: u8 = 2;
 
-/// An established connection.
+/// A connection whose handshake is over.
 pub(crate) struct Records {
     opener: Protection,
     sealer: Protection,
@@ -87,7 +88,7 @@ impl Records {
         })
     }
 
-    /// The client's certificate.
+    /// The certificate that the client showed, unless it is forgotten.
     pub(crate) fn certificate(&self) -> Option<&CertificateDer<'static>> {
         self.certificate.as_ref()
     }
@@ -142,7 +143,7 @@ impl Records {
         }
     }
 
-    /// Appends close_notify, once.
+    /// Appends close_notify; nothing after a close.
     pub(crate) fn close(&mut self, wire_out: &mut Vec<u8>) {
         self.alert(WARNING, AlertDescription::CloseNotify, wire_out);
         self.closed = true;
@@ -345,8 +346,8 @@ const TOO_MANY_WARNINGS: PeerMisbehaved = PeerMisbehaved::TooManyWarningAlertsRe
 /// TLS 1.2 has no KeyUpdate.
 const NO_RENEWAL: Error = Error::HandshakeNotComplete;
 
-/// Bytes of the record that begins here, its header included; `None` before the header is whole. It may be so much longer
-/// than its content.
+/// Bytes of the record that begins here, its header included; `None` before the header is whole. It may be so much
+/// longer than its content.
 pub(super) fn record_bytes(wire: &[u8], expansion_bytes_max: usize) -> Result<Option<usize>, Error> {
     let Some(&[_, major, _, high, low]) = wire.first_chunk::<HEADER_BYTES>() else {
         return Ok(None);

@@ -1,8 +1,11 @@
-//! Why a handshake failed, in words for the log: whose certificate, what is wrong with it, and the command that mends it.
+//! Why a handshake failed, in words for the log: whose certificate, what is wrong with it, and the command that fixes
+//! it.
 //!
 //! rustls has no place for such words that would leave the alert right that the peer gets. A verifier runs inside
-//! [`crate::stream::SecureStream::open`], on the same thread, so it leaves its words in a cell of the thread, and `open`
-//! takes them out again. Invariant: `open` takes them whenever a handshake fails, so no words outlive their connection.
+//! [`crate::stream::SecureStream::open`], on the same thread, so it leaves its words in a cell of the thread, and
+//! `open` takes them out again.
+//!
+//! Invariant: `open` takes them whenever a handshake fails, so no words outlive their connection.
 
 use std::cell::RefCell;
 
@@ -53,16 +56,9 @@ pub(super) struct Scene<'a> {
 impl Scene<'_> {
     /// The sentence about a certificate that was refused with `error`.
     pub(super) fn sentence(&self, certificate: &Certificate, error: &Error) -> String {
-        let peer = self.word();
+        let peer = self.peer.word();
         let cause = self.cause(certificate, error);
         format!("the {peer}'s certificate {certificate} is refused: {cause}")
-    }
-
-    fn word(&self) -> &'static str {
-        match self.peer {
-            Purpose::Server => "server",
-            Purpose::Client => "client",
-        }
     }
 
     fn cause(&self, certificate: &Certificate, error: &Error) -> String {
@@ -72,13 +68,13 @@ impl Scene<'_> {
         if let Some(bits) = certificate.weak_key_bits() {
             return format!(
                 "its RSA key has {bits} bits and at least 2048 are needed; make a new key and certificate: {}",
-                new_key(self.word())
+                new_key(self.peer.word())
             );
         }
         if let Some(hash) = certificate.weak_signature() {
             return format!(
                 "it is signed with {hash}, which is broken; sign it again: {}",
-                sign(self.word(), None)
+                sign(self.peer.word(), None)
             );
         }
         if certificate.is_old_version() {
@@ -88,7 +84,7 @@ impl Scene<'_> {
             return format!(
                 "it is of X.509 version {}, which is not accepted here; make one of version 3: {}",
                 certificate.version(),
-                sign(self.word(), Some("basicConstraints=CA:FALSE"))
+                sign(self.peer.word(), Some("basicConstraints=CA:FALSE"))
             );
         }
         if let Some(cause) = self.of_issuer(certificate, error) {
@@ -114,8 +110,8 @@ impl Scene<'_> {
             ),
             CertificateError::Revoked => format!(
                 "it is revoked in {list}; give that {} a new certificate: {}",
-                self.word(),
-                sign(self.word(), None)
+                self.peer.word(),
+                sign(self.peer.word(), None)
             ),
             CertificateError::UnknownRevocationStatus => format!(
                 "{list} has no revocation list of its issuer {}; add one: openssl ca -gencrl -out crl.pem",
@@ -142,7 +138,7 @@ impl Scene<'_> {
         format!(
             "it expired at {}; issue it again: {}",
             certificate.not_after(),
-            sign(self.word(), None)
+            sign(self.peer.word(), None)
         )
     }
 
@@ -159,26 +155,26 @@ impl Scene<'_> {
             .authorities
             .iter()
             .any(|authority| authority.subject() == certificate.issuer());
-        let mend = format!(
+        let fix = format!(
             "put its issuer's certificate there, or have it signed by one that is there: {}",
-            sign(self.word(), None)
+            sign(self.peer.word(), None)
         );
         match error {
             Error::InvalidCertificate(CertificateError::UnknownIssuer) if source.is_empty() => Some(
                 "no CA file was given to check it with; name one, for example --cafile ca.crt".to_owned(),
             ),
             Error::InvalidCertificate(CertificateError::UnknownIssuer) if certificate.is_self_issued() => {
-                Some(format!("it is signed by itself and not in {source}; {mend}"))
+                Some(format!("it is signed by itself and not in {source}; {fix}"))
             }
             Error::InvalidCertificate(CertificateError::UnknownIssuer) if !is_known => {
-                Some(format!("its issuer {issuer} is not in {source}; {mend}"))
+                Some(format!("its issuer {issuer} is not in {source}; {fix}"))
             }
             Error::InvalidCertificate(CertificateError::BadSignature | CertificateError::UnknownIssuer)
                 if is_known =>
             {
                 Some(format!(
                     "{source} has an authority named {issuer}, but that one did not sign it: a former authority of the \
-                     same name perhaps; {mend}"
+                     same name perhaps; {fix}"
                 ))
             }
             _ => None,
@@ -186,7 +182,7 @@ impl Scene<'_> {
     }
 
     fn of_purpose(&self, certificate: &Certificate) -> Option<String> {
-        let word = self.word();
+        let word = self.peer.word();
         if certificate.is_authority() == Some(true) {
             return Some(format!(
                 "it is an authority's certificate (CA:TRUE) and not a {word}'s; issue one with CA:FALSE: {}",
@@ -278,7 +274,8 @@ pub(super) fn new_key(name: &str) -> String {
 pub(super) fn sign(name: &str, extension: Option<&str>) -> String {
     let extension = extension.map_or(String::new(), |text| format!(" -extfile <(echo {text})"));
     format!(
-        "openssl x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 365 -sha256{extension} -out {name}.crt"
+        "openssl x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 365 -sha256{extension} \
+         -out {name}.crt"
     )
 }
 

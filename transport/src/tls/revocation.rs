@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn version_1_is_told_apart() {
+    fn version_1_is_recognized() {
         let version_1 = b"\x30\x04\x30\x02\x30\x00";
         let version_2 = b"\x30\x05\x30\x03\x02\x01\x01";
         assert!(has_no_version(version_1));

@@ -5,23 +5,21 @@
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, ProtocolVersion, RootCertStore, SignatureScheme,
 };
 
-use super::certificate::{Certificate, Purpose};
-use super::refusal::{self, Scene};
-use super::version1;
+use super::certificate::Certificate;
+use super::peer_check::{HandshakeSignature, PeerCheck};
+use super::refusal;
 
 #[derive(Debug)]
 pub(super) struct ServerVerifier {
     pub(super) roots: RootCertStore,
-    pub(super) authorities: Vec<Certificate>,
-    pub(super) source: String,
-    pub(super) algorithms: WebPkiSupportedAlgorithms,
+    /// It accepts certificates of version 1 where `cn_fallback` is set: they have no other place for the name.
+    pub(super) check: PeerCheck,
     /// A certificate without alternative names may have the name as CN.
     pub(super) cn_fallback: bool,
 }
@@ -35,7 +33,7 @@ impl ServerVerifier {
         now: UnixTime,
     ) -> Result<(), Error> {
         let leaf = ParsedCertificate::try_from(leaf)?;
-        let algorithms = self.algorithms.all;
+        let algorithms = self.check.algorithms.all;
         verify_server_cert_signed_by_trust_anchor(&leaf, &self.roots, intermediates, now, algorithms)?;
         verify_server_name(&leaf, name)
     }
@@ -51,8 +49,8 @@ impl ServerVerifier {
         if !self.cn_fallback {
             return Err(error);
         }
-        if certificate.is_old_version() {
-            version1::verify(certificate, &self.authorities, &self.algorithms, now)?;
+        if self.check.accepts_version_of(certificate) {
+            self.check.verify_version_1(certificate, now)?;
         } else if !is_of_name(&error) || certificate.has_alternative_names() {
             return Err(error);
         }
@@ -67,39 +65,12 @@ impl ServerVerifier {
         .into())
     }
 
-    fn say(&self, certificate: &Certificate, error: &Error, now: UnixTime) {
-        let scene = Scene {
-            peer: Purpose::Server,
-            authorities: &self.authorities,
-            source: &self.source,
-            revocation_list: None,
-            now,
-        };
-        let mut sentence = scene.sentence(certificate, error);
+    fn leave_reason(&self, certificate: &Certificate, error: &Error, now: UnixTime) {
+        let mut sentence = self.check.sentence(certificate, error, None, now);
         if !self.cn_fallback && !certificate.has_alternative_names() {
             sentence.push_str("; or accept the name in its CN: --cn-fallback");
         }
         refusal::leave_reason(sentence);
-    }
-
-    fn second_look_at_signature(
-        &self,
-        version: ProtocolVersion,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-        error: Error,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        match Certificate::parse(leaf) {
-            Ok(certificate) if certificate.is_old_version() && self.cn_fallback => {
-                version1::verify_handshake(version, message, &certificate, signature, &self.algorithms)
-            }
-            Ok(certificate) if certificate.weak_key_bits().is_some() => {
-                self.say(&certificate, &error, UnixTime::now());
-                Err(error)
-            }
-            _ => Err(error),
-        }
     }
 }
 
@@ -118,7 +89,7 @@ impl ServerCertVerifier for ServerVerifier {
                 Err(_) => Err(error),
                 Ok(certificate) => self
                     .verify_by_common_name(&certificate, name, now, error)
-                    .inspect_err(|error| self.say(&certificate, error, now)),
+                    .inspect_err(|error| self.leave_reason(&certificate, error, now)),
             });
         verified.map(|()| ServerCertVerified::assertion())
     }
@@ -129,8 +100,11 @@ impl ServerCertVerifier for ServerVerifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, leaf, signature, &self.algorithms).or_else(|error| {
-            self.second_look_at_signature(ProtocolVersion::TLSv1_2, message, leaf, signature, error)
+        self.check.verify_signature(&HandshakeSignature {
+            version: ProtocolVersion::TLSv1_2,
+            message,
+            leaf,
+            signature,
         })
     }
 
@@ -140,13 +114,16 @@ impl ServerCertVerifier for ServerVerifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, leaf, signature, &self.algorithms).or_else(|error| {
-            self.second_look_at_signature(ProtocolVersion::TLSv1_3, message, leaf, signature, error)
+        self.check.verify_signature(&HandshakeSignature {
+            version: ProtocolVersion::TLSv1_3,
+            message,
+            leaf,
+            signature,
         })
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.check.algorithms.supported_schemes()
     }
 }
 

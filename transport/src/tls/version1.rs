@@ -1,9 +1,9 @@
 //! Certificates of X.509 version 1, which webpki refuses: `openssl x509 -req` before OpenSSL 3.2 makes them, so every
 //! older tutorial does.
 //!
-//! Invariants: such a certificate is accepted only if an authority that the operator named signed it directly; it has no
-//! extensions that could be overlooked; an authority whose extensions forbid it to sign, or restrict names, signs none.
-//! Signatures are checked by the same algorithms as everywhere, so weak keys and hashes stay refused.
+//! Invariants: such a certificate is accepted only if an authority that the operator named signed it directly; it has
+//! no extensions that could be overlooked; an authority whose extensions forbid it to sign, or restrict names, signs
+//! none. Signatures are checked by the same algorithms as everywhere, so weak keys and hashes stay refused.
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};

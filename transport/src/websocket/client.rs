@@ -1,6 +1,6 @@
 //! The client's half of the upgrade from HTTP to WebSocket: RFC 6455, section 4.1.
 //!
-//! Invariants: a [`Resource`] has no byte that could end a line of the request; an answer is judged when its header is
+//! Invariants: a [`Resource`] has no byte that could end a line of the request; an answer is checked when its header is
 //! whole, and never kept above 16 KiB.
 
 use tungstenite::handshake::client::generate_key;
@@ -25,7 +25,8 @@ impl Resource {
         }
         if !path.starts_with('/') || path.contains('#') || !is_graphic(path) {
             return Err(
-                "a path for WebSocket begins with / and has printable ASCII characters only, others as %20 and the like",
+                "a path for WebSocket begins with / and has printable ASCII characters only, others as %20 and the \
+                 like",
             );
         }
         Ok(Resource {
@@ -82,7 +83,7 @@ impl Upgrade {
         let mut response = httparse::Response::new(&mut headers);
         match response.parse(&self.head) {
             Ok(httparse::Status::Complete(length)) => {
-                self.judge(&response)?;
+                self.check(&response)?;
                 Ok(Some(self.head.get(length..).unwrap_or_default().to_vec()))
             }
             Ok(httparse::Status::Partial) if self.head.len() >= HEADER_BYTES_MAX => Err(TOO_LONG),
@@ -92,7 +93,7 @@ impl Upgrade {
         }
     }
 
-    fn judge(&self, response: &httparse::Response<'_, '_>) -> Result<(), UpgradeError> {
+    fn check(&self, response: &httparse::Response<'_, '_>) -> Result<(), UpgradeError> {
         let status = response.code.unwrap_or_default();
         if status != SWITCHING_PROTOCOLS {
             let reason = response.reason.unwrap_or_default().escape_debug();

@@ -6,7 +6,7 @@ use tungstenite::protocol::{Role, WebSocketContext};
 use tungstenite::{Message, protocol::CloseFrame};
 
 use super::client::{Resource, UpgradeError};
-use super::handshake::{self, Heard, Wanted};
+use super::handshake::{self, ParsedRequest, Wanted};
 use super::*;
 use crate::stream::SecureStream;
 
@@ -20,7 +20,7 @@ fn accept(request: &[u8], beneath: SecureStream) -> (Vec<u8>, SecureStream) {
         header_bytes_max: 1024,
         origins: Vec::new(),
     };
-    let Heard::Upgrade { answer, length } = handshake::hear(request, &wanted) else {
+    let ParsedRequest::Upgrade { answer, length } = handshake::parse_request(request, &wanted) else {
         panic!("refused: {}", String::from_utf8_lossy(request));
     };
     assert_eq!(length, request.len());
@@ -93,7 +93,7 @@ fn both_sides_of_this_crate_understand_one_another_in_any_cut() {
 
 #[test]
 fn above_tls_the_request_waits_for_the_handshake() {
-    let (server_config, client_config) = crate::tls::testing::configurations();
+    let (server_config, client_config) = crate::tls::tests::configurations::configurations();
     let client = SecureStream::client(Some(&client_config), "localhost").unwrap();
     let mut client = client.upgrading(&resource());
     let mut server = SecureStream::server(Some(&server_config)).unwrap();

@@ -24,7 +24,7 @@ pub(super) enum Side {
     Client,
 }
 
-/// Takes frames apart.
+/// Takes frames apart as their bytes come.
 #[derive(Debug)]
 pub(super) struct Reader {
     side: Side,
@@ -58,7 +58,7 @@ enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Goes,
-    /// The peer said goodbye and was answered.
+    /// The peer closed and was answered.
     Closed,
 }
 

@@ -1,6 +1,6 @@
 //! The upgrade from HTTP to WebSocket: RFC 6455, section 4.2.
 //!
-//! Invariant: a request is judged when its header is whole, and never kept above the given bound; nothing is answered
+//! Invariant: a request is parsed when its header is whole, and never kept above the given bound; nothing is answered
 //! before.
 
 use tungstenite::handshake::machine::TryParse as _;
@@ -19,14 +19,14 @@ pub struct Wanted {
     pub origins: Vec<String>,
 }
 
-/// What the bytes so far say.
+/// What the bytes so far are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum ParsedRequest {
     /// The header is not whole.
     Incomplete,
     /// An upgrade to MQTT: `answer` is to be sent, and frames begin `length` bytes from the front.
     Upgrade {
-        /// The response.
+        /// The response that agrees to it.
         answer: Vec<u8>,
         /// Bytes of the request.
         length: usize,
@@ -45,7 +45,7 @@ pub enum Heard {
 /// A request that asks for no upgrade.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// `GET`, or another.
+    /// `GET`, or any other word.
     pub method: String,
     /// What is asked for: percent-encoded, with its query.
     pub target: String,
@@ -53,20 +53,20 @@ pub struct Page {
 
 /// Reads the request at the front of `bytes`.
 #[must_use]
-pub fn hear(bytes: &[u8], wanted: &Wanted) -> Heard {
+pub fn parse_request(bytes: &[u8], wanted: &Wanted) -> ParsedRequest {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(bytes) {
         Ok(httparse::Status::Complete(length)) if length > wanted.header_bytes_max => too_long(),
         Ok(httparse::Status::Complete(_)) => match page(&request) {
-            Some(page) => Heard::Page(page),
+            Some(page) => ParsedRequest::Page(page),
             None => upgrade(bytes, wanted),
         },
         Ok(httparse::Status::Partial) if bytes.len() >= wanted.header_bytes_max => too_long(),
-        Ok(httparse::Status::Partial) => Heard::Incomplete,
+        Ok(httparse::Status::Partial) => ParsedRequest::Incomplete,
         Err(httparse::Error::TooManyHeaders) => too_long(),
         // An MQTT client, most probably.
-        Err(_) if bytes.first().is_some_and(|byte| !byte.is_ascii_graphic()) => Heard::Refused {
+        Err(_) if bytes.first().is_some_and(|byte| !byte.is_ascii_graphic()) => ParsedRequest::Refused {
             answer: Vec::new(),
             why: "it does not speak HTTP, and the listener has `protocol websockets`",
         },
@@ -89,7 +89,7 @@ fn page(request: &httparse::Request<'_, '_>) -> Option<Page> {
     })
 }
 
-fn upgrade(bytes: &[u8], wanted: &Wanted) -> Heard {
+fn upgrade(bytes: &[u8], wanted: &Wanted) -> ParsedRequest {
     let Ok(Some((length, request))) = Request::try_parse(bytes) else {
         return refused("400 Bad Request", &[], "its upgrade is malformed");
     };
@@ -128,7 +128,7 @@ fn upgrade(bytes: &[u8], wanted: &Wanted) -> Heard {
     let mut answer = Vec::new();
     // Writing to a Vec cannot fail.
     let _written = write_response(&mut answer, &response);
-    Heard::Upgrade { answer, length }
+    ParsedRequest::Upgrade { answer, length }
 }
 
 fn is_from(origin: Option<&HeaderValue>, origins: &[String]) -> bool {
@@ -149,7 +149,7 @@ fn subprotocol(offered: &mut dyn Iterator<Item = &HeaderValue>) -> Option<&'stat
         .find(|known| names.contains(known))
 }
 
-fn too_long() -> Heard {
+fn too_long() -> ParsedRequest {
     refused(
         "431 Request Header Fields Too Large",
         &[],
@@ -157,8 +157,8 @@ fn too_long() -> Heard {
     )
 }
 
-fn refused(status: &str, fields: &[(&str, &str)], why: &'static str) -> Heard {
-    Heard::Refused {
+fn refused(status: &str, fields: &[(&str, &str)], why: &'static str) -> ParsedRequest {
+    ParsedRequest::Refused {
         answer: text_response(status, fields, &format!("{why}\n")),
         why,
     }

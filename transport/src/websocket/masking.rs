@@ -1,7 +1,7 @@
 //! Keys that a client masks its frames with: RFC 6455, section 5.3.
 //!
-//! Invariant: each frame has a key of its own that nobody can foretell, from the system's generator of TLS keys. That one is
-//! asked for many keys at once, because asking costs more than all the rest of a short frame.
+//! Invariant: each frame has a key of its own that nobody can foretell, from the system's generator of TLS keys. That
+//! one is asked for many keys at once, because asking costs more than all the rest of a short frame.
 
 use std::cell::RefCell;
 
@@ -45,8 +45,8 @@ mod tests {
         let keys: HashSet<[u8; 4]> = (0..1_000).map(|_| key()).collect();
         // Of four thousand million, so that one may come twice by chance, and not the whole of a part.
         assert!(keys.len() > 990, "{}", keys.len());
-        let elsewhere = std::thread::spawn(|| (0..1_000).map(|_| key()).collect::<HashSet<_>>());
-        let elsewhere = elsewhere.join().unwrap();
-        assert!(keys.intersection(&elsewhere).count() < 10);
+        let of_thread = std::thread::spawn(|| (0..1_000).map(|_| key()).collect::<HashSet<_>>());
+        let of_thread = of_thread.join().unwrap();
+        assert!(keys.intersection(&of_thread).count() < 10);
     }
 }

@@ -3,9 +3,9 @@
 //! The server's half of the upgrade is in [`handshake`], before there is a [`WebSocket`]; the client's half is in
 //! [`client`], and a [`WebSocket`] waits for its answer.
 //!
-//! Invariants: a frame is never gathered, its bytes go on as they come, so a connection holds the state of one frame header
-//! and at most one control frame's payload (125 bytes). Whatever the peer does wrong is answered by a close frame with
-//! its code, and nothing is read after that.
+//! Invariants: a frame is never gathered, its bytes go on as they come, so a connection holds the state of one frame
+//! header and at most one control frame's payload (125 bytes). Whatever the peer does wrong is answered by a close
+//! frame with its code, and nothing is read after that.
 
 pub mod client;
 mod frames;
@@ -37,7 +37,7 @@ pub struct WebSocket {
 pub struct WebSocketError {
     /// The code of the close frame: RFC 6455, section 7.4.1.
     pub code: u16,
-    /// What was wrong.
+    /// What the peer did wrong, half a sentence.
     pub why: &'static str,
 }
 
@@ -70,7 +70,7 @@ impl WebSocket {
         }
     }
 
-    /// [`crate::stream::SecureStream::start`].
+    /// The first flight, for [`crate::stream::SecureStream::start`].
     pub(crate) fn start(&mut self, wire_out: &mut Vec<u8>) {
         if let Some(tls) = &mut self.tls {
             tls.start(wire_out);
@@ -98,7 +98,7 @@ impl WebSocket {
         }
     }
 
-    /// [`crate::stream::SecureStream::open`].
+    /// Opens what came, for [`crate::stream::SecureStream::open`].
     pub(crate) fn open(
         &mut self,
         wire: &[u8],

@@ -1,3 +1,5 @@
+//! A server's side against tungstenite as a client, and the upgrade.
+
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
@@ -7,7 +9,7 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame};
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
-use super::handshake::{self, Heard, Page, Wanted};
+use super::handshake::{self, Page, ParsedRequest, Wanted};
 use super::*;
 use crate::stream::SecureStream;
 
@@ -65,7 +67,7 @@ impl Client {
         std::mem::take(&mut self.pipe.to_server)
     }
 
-    fn hear(&mut self, wire: &[u8]) -> Message {
+    fn read(&mut self, wire: &[u8]) -> Message {
         self.pipe.to_client.extend(wire);
         self.socket.read(&mut self.pipe).unwrap()
     }
@@ -141,7 +143,7 @@ fn nothing_is_read_after_a_close() {
     let opened = stream.open(&wire, &mut plain, &mut answer).unwrap();
     assert!(opened.peer_closed);
     assert_eq!(plain, b"last");
-    assert!(matches!(client.hear(&answer), Message::Close(Some(close)) if close.code == CloseCode::Away));
+    assert!(matches!(client.read(&answer), Message::Close(Some(close)) if close.code == CloseCode::Away));
     assert!(
         stream
             .open(&[0x82, 0x80], &mut plain, &mut answer)
@@ -167,7 +169,7 @@ fn the_last_ping_is_answered_between_pieces_of_a_message() {
     let (result, plain, answer) = opened(&wire);
     assert!(!result.unwrap().peer_closed);
     assert_eq!(plain, b"abcd");
-    assert_eq!(client.hear(&answer), Message::Pong(b"two".to_vec().into()));
+    assert_eq!(client.read(&answer), Message::Pong(b"two".to_vec().into()));
 }
 
 #[test]
@@ -176,7 +178,7 @@ fn a_flush_is_one_binary_frame() {
         let payload: Vec<u8> = (0..length).map(|byte| byte as u8).collect();
         let mut wire = Vec::new();
         server().seal(&payload, &mut wire);
-        assert_eq!(Client::new().hear(&wire), Message::binary(payload));
+        assert_eq!(Client::new().read(&wire), Message::binary(payload));
     }
     let mut wire = Vec::new();
     let mut stream = server();
@@ -184,13 +186,13 @@ fn a_flush_is_one_binary_frame() {
     assert!(wire.is_empty(), "no empty frames");
     stream.close(&mut wire);
     assert!(
-        matches!(Client::new().hear(&wire), Message::Close(Some(close)) if close.code == CloseCode::Normal)
+        matches!(Client::new().read(&wire), Message::Close(Some(close)) if close.code == CloseCode::Normal)
     );
 }
 
 #[test]
 fn above_tls_a_flush_is_one_record() {
-    let (server_config, client_config) = crate::tls::testing::configurations();
+    let (server_config, client_config) = crate::tls::tests::configurations::configurations();
     let mut client = SecureStream::client(Some(&client_config), "localhost").unwrap();
     let mut server = SecureStream::server(Some(&server_config)).unwrap();
     let (mut to_server, mut to_client, mut plain) = (Vec::new(), Vec::new(), Vec::new());
@@ -231,8 +233,8 @@ fn wanted() -> Wanted {
 
 /// The status of a refusal.
 fn status(request: &str, wanted: &Wanted) -> String {
-    match handshake::hear(request.as_bytes(), wanted) {
-        Heard::Refused { answer, .. } => {
+    match handshake::parse_request(request.as_bytes(), wanted) {
+        ParsedRequest::Refused { answer, .. } => {
             let answer = String::from_utf8(answer).unwrap();
             let (header, body) = answer.split_once("\r\n\r\n").unwrap();
             assert!(
@@ -251,13 +253,13 @@ fn an_upgrade_is_answered_when_it_is_whole() {
     let mut bytes = REQUEST.as_bytes().to_vec();
     for cut in 0..bytes.len() {
         assert_eq!(
-            handshake::hear(&bytes[..cut], &wanted()),
-            Heard::Incomplete,
+            handshake::parse_request(&bytes[..cut], &wanted()),
+            ParsedRequest::Incomplete,
             "{cut}"
         );
     }
     bytes.extend(b"frames");
-    let Heard::Upgrade { answer, length } = handshake::hear(&bytes, &wanted()) else {
+    let ParsedRequest::Upgrade { answer, length } = handshake::parse_request(&bytes, &wanted()) else {
         panic!("refused");
     };
     assert_eq!(&bytes[length..], b"frames");
@@ -269,7 +271,7 @@ fn an_upgrade_is_answered_when_it_is_whole() {
     );
     assert!(answer.contains("sec-websocket-protocol: mqtt\r\n"), "{answer}");
     let old = REQUEST.replace("chat, mqtt", "mqttv3.1");
-    let Heard::Upgrade { answer, .. } = handshake::hear(old.as_bytes(), &wanted()) else {
+    let ParsedRequest::Upgrade { answer, .. } = handshake::parse_request(old.as_bytes(), &wanted()) else {
         panic!("refused");
     };
     assert!(String::from_utf8(answer).unwrap().contains("mqttv3.1"));
@@ -317,8 +319,8 @@ fn headers_are_bounded_whole_or_not() {
     assert_eq!(status(REQUEST, &small), "431");
     assert_eq!(status(&REQUEST[..100], &small), "431");
     assert_eq!(
-        handshake::hear(&REQUEST.as_bytes()[..99], &small),
-        Heard::Incomplete
+        handshake::parse_request(&REQUEST.as_bytes()[..99], &small),
+        ParsedRequest::Incomplete
     );
 }
 
@@ -330,8 +332,8 @@ fn origins_are_compared_whole() {
     };
     let allowed = from(&["http://a", "http://example.org"]);
     assert!(matches!(
-        handshake::hear(REQUEST.as_bytes(), &allowed),
-        Heard::Upgrade { .. }
+        handshake::parse_request(REQUEST.as_bytes(), &allowed),
+        ParsedRequest::Upgrade { .. }
     ));
     assert_eq!(status(REQUEST, &from(&["http://example.org:80"])), "403");
     assert_eq!(status(REQUEST, &from(&["example.org"])), "403");
@@ -341,7 +343,7 @@ fn origins_are_compared_whole() {
 #[test]
 fn other_requests_are_for_pages() {
     let page = |method: &str, target: &str| {
-        Heard::Page(Page {
+        ParsedRequest::Page(Page {
             method: method.to_owned(),
             target: target.to_owned(),
         })
@@ -351,14 +353,14 @@ fn other_requests_are_for_pages() {
         ("HEAD / HTTP/1.0\r\n\r\n", page("HEAD", "/")),
         ("DELETE /../x HTTP/1.1\r\n\r\n", page("DELETE", "/../x")),
     ] {
-        assert_eq!(handshake::hear(request.as_bytes(), &wanted()), expected);
+        assert_eq!(handshake::parse_request(request.as_bytes(), &wanted()), expected);
     }
 }
 
 #[test]
 fn mqtt_without_websocket_gets_no_answer() {
     let connect = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a";
-    let Heard::Refused { answer, why } = handshake::hear(connect, &wanted()) else {
+    let ParsedRequest::Refused { answer, why } = handshake::parse_request(connect, &wanted()) else {
         panic!("taken");
     };
     assert!(answer.is_empty() && why.contains("protocol websockets"), "{why}");
@@ -397,11 +399,11 @@ proptest! {
             }
         }
         prop_assert!(plain.len() <= bytes.len());
-        let _ = handshake::hear(&bytes, &wanted());
+        let _ = handshake::parse_request(&bytes, &wanted());
         let mut request = REQUEST.as_bytes().to_vec();
         for (at, byte) in bytes.iter().enumerate() {
             request[at % REQUEST.len()] ^= byte & 0x11;
         }
-        let _ = handshake::hear(&request, &wanted());
+        let _ = handshake::parse_request(&request, &wanted());
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::pki::{Pki, pki};
-use super::{Met, Paths, VERSIONS, assert_says, careless_client, demanding, meet};
+use super::{Met, Paths, VERSIONS, assert_message, careless_client, demanding, meet};
 use crate::tls::{ServerTls, TlsConfigError, TlsVersion, server_config};
 
 /// What to change in a server's settings.
@@ -48,7 +48,7 @@ fn version_1_is_let_in_with_a_warning() {
                 "{client} {version:?}"
             );
             let name = format!("CN={client}");
-            assert_says(
+            assert_message(
                 met.warning.as_deref(),
                 &[&name, "version 1", "openssl x509 -req", "-extfile"],
             );
@@ -97,12 +97,12 @@ fn everything_else_is_refused_in_words() {
         for (client, words) in REFUSED {
             let met = attempt(pki, client, version);
             let subject = super::certificate(pki, client).common_name().unwrap();
-            assert_says(
+            assert_message(
                 met.server_error.as_deref(),
                 &[&format!("CN={subject} is refused")],
             );
-            assert_says(met.server_error.as_deref(), words);
-            assert_says(
+            assert_message(met.server_error.as_deref(), words);
+            assert_message(
                 met.client_error.as_deref(),
                 &["the server refuses the client's certificate"],
             );
@@ -143,7 +143,7 @@ fn no_certificate() {
             ..Default::default()
         });
         let met = meet(&server, &client.unwrap(), "localhost");
-        assert_says(
+        assert_message(
             met.server_error.as_deref(),
             &["sent no certificate", "--cert FILE"],
         );
@@ -174,7 +174,7 @@ fn version_1_can_be_forbidden() {
     for version in VERSIONS {
         for client in ["publisher", "old"] {
             let met = attempt_with(pki, client, version, None, change);
-            assert_says(
+            assert_message(
                 met.server_error.as_deref(),
                 &[client, "version 1, which is not accepted", "-extfile"],
             );
@@ -199,7 +199,7 @@ fn dates_can_be_ignored() {
             assert_eq!(met.server_error, None, "{client}");
         }
         let met = attempt_with(pki, "stranger", version, None, change);
-        assert_says(met.server_error.as_deref(), &["CN=Other-CA"]);
+        assert_message(met.server_error.as_deref(), &["CN=Other-CA"]);
     }
 }
 
@@ -211,15 +211,15 @@ fn revocation_lists() {
             assert_eq!(attempt(pki, client, version).server_error, None, "without a list");
             let met = attempt_with(pki, client, version, Some("crl.pem"), |tls| tls);
             let name = format!("CN={client}");
-            assert_says(met.server_error.as_deref(), &[&name, "revoked in", "crl.pem"]);
+            assert_message(met.server_error.as_deref(), &[&name, "revoked in", "crl.pem"]);
         }
         for client in ["good", "old"] {
             let met = attempt_with(pki, client, version, Some("crl.pem"), |tls| tls);
             assert_eq!(met.server_error, None, "{client}");
             let met = attempt_with(pki, client, version, Some("stale.pem"), |tls| tls);
-            assert_says(met.server_error.as_deref(), &["out of date since", "-gencrl"]);
+            assert_message(met.server_error.as_deref(), &["out of date since", "-gencrl"]);
             let met = attempt_with(pki, client, version, Some("other.pem"), |tls| tls);
-            assert_says(met.server_error.as_deref(), &["no revocation list of its issuer"]);
+            assert_message(met.server_error.as_deref(), &["no revocation list of its issuer"]);
         }
     }
 }
@@ -235,7 +235,7 @@ fn a_list_by_another_key_refuses_the_start() {
     };
     let error = server_config(&tls).unwrap_err();
     assert!(matches!(error, TlsConfigError::Unusable { .. }));
-    assert_says(Some(&error.to_string()), &["forged.pem", "did not sign it"]);
+    assert_message(Some(&error.to_string()), &["forged.pem", "did not sign it"]);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn folder_of_authorities() {
     };
     let hash = pki.openssl_text("x509 -noout -hash -in ca.crt");
     std::fs::copy(pki.path("ca.crt"), folder.path().join("ca.crt")).unwrap();
-    assert_says(
+    assert_message(
         Some(&server_config(&tls).unwrap_err().to_string()),
         &["openssl rehash"],
     );
@@ -266,7 +266,7 @@ fn folder_of_authorities() {
         let meet = |client| meet(&server, &careless_client(pki, client, version), "localhost").server_error;
         assert_eq!(meet("good"), None);
         assert_eq!(meet("publisher"), None);
-        assert_says(meet("stranger").as_deref(), &["CN=Other-CA"]);
+        assert_message(meet("stranger").as_deref(), &["CN=Other-CA"]);
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use rustls::{ClientConnection, ProtocolVersion};
 
+use super::configurations::configurations_of;
 use crate::stream::{Opened, SecureStream, StreamError};
+use crate::tls::TlsVersion;
 use crate::tls::protection::Protection;
-use crate::tls::{TlsVersion, testing};
 
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
@@ -29,7 +30,7 @@ struct Forger {
 
 impl Forger {
     fn new(version: TlsVersion) -> Forger {
-        let (server, client) = testing::configurations_of(Some(version), None);
+        let (server, client) = configurations_of(Some(version), None);
         let mut client = Arc::unwrap_or_clone(client);
         client.enable_secret_extraction = true;
         let mut client = ClientConnection::new(Arc::new(client), "localhost".try_into().unwrap()).unwrap();
@@ -93,10 +94,10 @@ impl Forger {
 
     fn is_refused(&mut self, content_type: u8, content: &[u8], alerts: &[[u8; 2]]) {
         let read = self.plain.len();
-        let (opened, told) = self.send(content_type, content);
+        let (opened, sent) = self.send(content_type, content);
         opened.unwrap_err();
         assert_eq!(
-            (told.as_slice(), self.plain.len()),
+            (sent.as_slice(), self.plain.len()),
             (alerts, read),
             "{content_type} {content:?}"
         );

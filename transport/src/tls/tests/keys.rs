@@ -6,7 +6,7 @@ use std::path::Path;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::PrivateKeyDer;
 
-use super::assert_says;
+use super::assert_message;
 use super::pki::{Pki, pki};
 use crate::tls::private_key::private_key;
 use crate::tls::{KeyPassphrase, NoPassphrase, Passphrase, TlsConfigError};
@@ -104,7 +104,7 @@ fn wrong_passphrases() {
     for (name, command) in FORMS.iter().step_by(4) {
         let path = encrypt(pki, &format!("wrong_{name}"), command);
         let error = private_key(&path, &script(&["wrong"])).unwrap_err();
-        assert_says(
+        assert_message(
             Some(&error.to_string()),
             &["wrong passphrase", name, "openssl pkey"],
         );
@@ -145,7 +145,7 @@ fn no_passphrase_at_all() {
     let Some(pki) = pki() else { return };
     let path = encrypt(pki, "silent", FORMS[0].1);
     let error = private_key(&path, &Silent).unwrap_err();
-    assert_says(
+    assert_message(
         Some(&error.to_string()),
         &["silent.pem is encrypted, and there is no terminal"],
     );
@@ -168,7 +168,7 @@ fn ways_of_encryption_that_are_not_supported() {
     let Some(pki) = pki() else { return };
     let path = encrypt(pki, "pbes1", "pkcs8 -topk8 -v1 PBE-SHA1-3DES -in publisher.key");
     let error = private_key(&path, &script(&["secret"])).unwrap_err();
-    assert_says(
+    assert_message(
         Some(&error.to_string()),
         &["pbes1.pem", "not supported", "openssl pkey -aes256"],
     );

@@ -3,6 +3,7 @@
 //! Without an `openssl` these tests say so on stderr and pass; where `CI` is `true` that is a failure.
 
 mod clients;
+pub(crate) mod configurations;
 mod forged_records;
 mod identities;
 mod keys;
@@ -109,7 +110,7 @@ fn certificate(pki: &Pki, name: &str) -> Certificate {
 }
 
 #[track_caller]
-fn assert_says(text: Option<&str>, words: &[&str]) {
+fn assert_message(text: Option<&str>, words: &[&str]) {
     let text = text.unwrap_or_default();
     for word in words {
         assert!(text.contains(word), "{word:?} is not in {text:?}");

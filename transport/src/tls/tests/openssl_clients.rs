@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 
 use super::pki::{Pki, pki};
-use super::{Paths, assert_says, demanding};
+use super::{Paths, assert_message, demanding};
 use crate::stream::SecureStream;
 use crate::tls::server_config;
 
@@ -83,7 +83,7 @@ fn clients_with_1024_bits_are_refused_in_words() {
                 format!("{version} -cipher DEFAULT@SECLEVEL=0 -cert {client}.crt -key {client}.key");
             let error = s_client(pki, &options).unwrap_err();
             let name = format!("CN={client}");
-            assert_says(
+            assert_message(
                 Some(&error),
                 &[&name, "1024 bits", "openssl genrsa -out client.key 2048"],
             );
@@ -95,11 +95,11 @@ fn clients_with_1024_bits_are_refused_in_words() {
 fn old_versions_of_tls_are_refused_in_words() {
     let Some(pki) = pki() else { return };
     let error = s_client(pki, "-tls1_1 -cipher DEFAULT@SECLEVEL=0").unwrap_err();
-    assert_says(Some(&error), &["no version of TLS that is served", "tlsv1.2"]);
+    assert_message(Some(&error), &["no version of TLS that is served", "tlsv1.2"]);
 }
 
 #[test]
-fn plain_clients_are_told() {
+fn plain_clients_get_a_reason() {
     let Some(pki) = pki() else { return };
     let paths = Paths::of(pki, "server");
     let config = server_config(&demanding(&paths)).unwrap();
@@ -109,5 +109,5 @@ fn plain_clients_are_told() {
         .write_all(b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00")
         .unwrap();
     let error = serve_one(&listener, &config).unwrap_err();
-    assert_says(Some(&error), &["does not speak TLS"]);
+    assert_message(Some(&error), &["does not speak TLS"]);
 }

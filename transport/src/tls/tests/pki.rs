@@ -106,7 +106,8 @@ impl Pki {
     /// A key on P-256 and a request for it.
     fn request(&self, name: &str, subject: &str) {
         self.openssl(&format!(
-            "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -utf8 -subj {subject} -keyout {name}.key -out {name}.csr"
+            "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -utf8 -subj {subject} -keyout {name}.key \
+             -out {name}.csr"
         ));
     }
 
@@ -142,7 +143,8 @@ impl Pki {
 
     fn sign_with_dates(&self, name: &str, from: &str, to: &str) {
         self.openssl(&format!(
-            "ca -config openssl.cnf -batch -notext -extensions leaf -startdate {from} -enddate {to} -in {name}.csr -out {name}.crt"
+            "ca -config openssl.cnf -batch -notext -extensions leaf -startdate {from} -enddate {to} -in {name}.csr \
+             -out {name}.crt"
         ));
     }
 }
@@ -179,8 +181,8 @@ fn servers(pki: &Pki) {
     pki.sign("server", Some("local"), "");
     pki.request("cn_only", "/CN=localhost");
     pki.sign("cn_only", Some("leaf"), "");
-    pki.request("elsewhere", "/CN=localhost");
-    pki.sign("elsewhere", Some("named_otherwise"), "");
+    pki.request("other_name", "/CN=localhost");
+    pki.sign("other_name", Some("named_otherwise"), "");
     pki.rsa_request("localhost", 2048);
     pki.sign("localhost", None, "");
     pki.request("server_sha1", "/CN=localhost");
@@ -237,7 +239,10 @@ fn revoked(pki: &Pki) {
     pki.sign("gone", Some("leaf"), "");
     pki.request("old_gone", "/CN=old_gone");
     pki.sign("old_gone", None, "");
-    pki.openssl("ca -config openssl.cnf -gencrl -crl_lastupdate 20200101000000Z -crl_nextupdate 20200201000000Z -out stale.pem");
+    pki.openssl(
+        "ca -config openssl.cnf -gencrl -crl_lastupdate 20200101000000Z -crl_nextupdate 20200201000000Z \
+    -out stale.pem",
+    );
     for name in ["gone", "old_gone"] {
         pki.openssl(&format!("ca -config openssl.cnf -revoke {name}.crt"));
     }

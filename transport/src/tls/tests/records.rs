@@ -5,8 +5,9 @@ use std::io::{Read as _, Write as _};
 
 use rustls::{AlertDescription, ClientConnection, Error};
 
+use super::configurations::{configurations, configurations_of};
 use crate::stream::{Opened, SecureStream, StreamError};
-use crate::tls::{TlsVersion, testing};
+use crate::tls::TlsVersion;
 
 /// A client of rustls and our server, joined by their buffers.
 struct Pair {
@@ -22,9 +23,9 @@ impl Pair {
         Pair::of(None, None)
     }
 
-    /// Before the handshake.
+    /// Two sides before their handshake.
     fn shaking(version: Option<TlsVersion>, suite: Option<&str>) -> Pair {
-        let (server, client) = testing::configurations_of(version, suite);
+        let (server, client) = configurations_of(version, suite);
         Pair {
             client: ClientConnection::new(client, "localhost".try_into().unwrap()).unwrap(),
             server: SecureStream::server(Some(&server)).unwrap(),
@@ -256,7 +257,7 @@ fn nothing_follows_a_close() {
 
 #[test]
 fn what_comes_with_the_last_flight_is_read() {
-    let (server, client) = testing::configurations();
+    let (server, client) = configurations();
     for piece_bytes in [1, 7, usize::MAX] {
         let mut client = SecureStream::client(Some(&client), "localhost").unwrap();
         let mut server = SecureStream::server(Some(&server)).unwrap();
@@ -324,14 +325,14 @@ fn assert_alert(pair: &mut Pair, wire: &[u8], alert: AlertDescription) {
     let mut answer = Vec::new();
     pair.server.open(wire, &mut pair.plain, &mut answer).unwrap_err();
     let mut rest = &answer[..];
-    let told = loop {
+    let received = loop {
         pair.client.read_tls(&mut rest).unwrap();
         match pair.client.process_new_packets() {
             Ok(_) => assert!(!rest.is_empty(), "no alert"),
             Err(error) => break error,
         }
     };
-    assert_eq!(told, Error::AlertReceived(alert));
+    assert_eq!(received, Error::AlertReceived(alert));
     answer.clear();
     pair.server.seal(b"late", &mut answer);
     assert!(answer.is_empty() && pair.server.is_closed());

@@ -1,20 +1,22 @@
 //! The server's own certificate and key, and clients that check them.
 
 use super::pki::{Pki, pki};
-use super::{Met, Paths, VERSIONS, assert_says, meet};
-use crate::tls::{ClientTls, NoPassphrase, ServerTls, TlsConfigError, TlsVersion, client_config, server};
+use super::{Met, Paths, VERSIONS, assert_message, meet};
+use crate::tls::{
+    ClientTls, NoPassphrase, ServerTls, TlsConfigError, TlsVersion, client_config, server_config_with,
+};
 
 /// A server with this certificate and key: its warnings, or its error.
 fn warnings(pki: &Pki, certificate: &str, key: &str) -> Result<Vec<String>, String> {
     let (certificate, key) = (pki.path(certificate), pki.path(key));
-    server(&ServerTls::new(&certificate, &key), &NoPassphrase)
+    server_config_with(&ServerTls::new(&certificate, &key), &NoPassphrase)
         .map(|made| made.warnings)
         .map_err(|error| error.to_string())
 }
 
 fn visit(pki: &Pki, server_name: &str, version: TlsVersion, client: &ClientTls<'_>, name: &str) -> Met {
     let paths = Paths::of(pki, server_name);
-    let made = server(&ServerTls::new(&paths.certificate, &paths.key), &NoPassphrase).unwrap();
+    let made = server_config_with(&ServerTls::new(&paths.certificate, &paths.key), &NoPassphrase).unwrap();
     let client = ClientTls {
         version: Some(version),
         ..*client
@@ -44,8 +46,8 @@ fn what_some_clients_refuse_is_warned_about() {
     ];
     for (name, words) in cases {
         let warnings = warnings(pki, &format!("{name}.crt"), &format!("{name}.key")).unwrap();
-        assert_says(Some(&warnings.join("\n")), words);
-        assert_says(Some(&warnings[0]), &[&format!("{name}.crt")]);
+        assert_message(Some(&warnings.join("\n")), words);
+        assert_message(Some(&warnings[0]), &[&format!("{name}.crt")]);
     }
 }
 
@@ -58,7 +60,7 @@ fn v28_a_key_that_everybody_may_read_is_warned_about() {
     std::fs::copy(pki.path("server.key"), &open).unwrap();
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();
     let warnings = warnings(pki, "server.crt", "open.key").unwrap();
-    assert_says(Some(&warnings.join("")), &["chmod 600", "open.key"]);
+    assert_message(Some(&warnings.join("")), &["chmod 600", "open.key"]);
 }
 
 #[test]
@@ -85,7 +87,7 @@ fn what_no_client_takes_refuses_the_start() {
         ("server_sha1.crt", "server_sha1.key", &["SHA-1", "-sha256"]),
     ];
     for (certificate, key, words) in cases {
-        assert_says(warnings(pki, certificate, key).err().as_deref(), words);
+        assert_message(warnings(pki, certificate, key).err().as_deref(), words);
     }
 }
 
@@ -99,7 +101,7 @@ fn files_that_are_something_else() {
         ("openssl.cnf", "server.key", &["openssl.cnf"]),
     ];
     for (certificate, key, words) in cases {
-        assert_says(warnings(pki, certificate, key).err().as_deref(), words);
+        assert_message(warnings(pki, certificate, key).err().as_deref(), words);
     }
 }
 
@@ -119,14 +121,14 @@ fn the_tutorials_server_is_met_by_its_cn() {
         }
         for name in ["cn_only", "localhost"] {
             let met = visit(pki, name, version, &trusting, "127.0.0.1");
-            assert_says(
+            assert_message(
                 met.client_error.as_deref(),
                 &["not for 127.0.0.1", "subjectAltName=IP:127.0.0.1"],
             );
         }
         // A CN says nothing beside a subjectAltName.
-        let met = visit(pki, "elsewhere", version, &trusting, "localhost");
-        assert_says(
+        let met = visit(pki, "other_name", version, &trusting, "localhost");
+        assert_message(
             met.client_error.as_deref(),
             &["broker.example", "not for localhost"],
         );
@@ -152,11 +154,11 @@ fn without_the_fallback_a_cn_is_no_name() {
         );
         for name in ["cn_only", "localhost"] {
             let met = visit(pki, name, version, &strict, "localhost");
-            assert_says(
+            assert_message(
                 met.client_error.as_deref(),
                 &["CN=localhost is refused", "--cn-fallback"],
             );
-            assert_says(
+            assert_message(
                 met.server_error.as_deref(),
                 &["client refuses this server's certificate"],
             );
@@ -178,7 +180,7 @@ fn the_chain_is_checked_with_the_fallback_too() {
                     ..ClientTls::default()
                 };
                 let met = visit(pki, name, version, &client, "localhost");
-                assert_says(
+                assert_message(
                     met.client_error.as_deref(),
                     &["server's certificate CN=localhost is refused"],
                 );
@@ -213,7 +215,7 @@ fn a_client_without_authorities_trusts_nobody() {
         &ClientTls::default(),
         "localhost",
     );
-    assert_says(met.client_error.as_deref(), &["no CA file", "--cafile"]);
+    assert_message(met.client_error.as_deref(), &["no CA file", "--cafile"]);
 }
 
 #[test]
@@ -237,7 +239,7 @@ fn a_client_with_version_1_and_an_encrypted_key() {
             version: Some(version),
             ..ClientTls::default()
         };
-        let client = crate::tls::client(&tls, &Secret).unwrap();
+        let client = crate::tls::client_config_with(&tls, &Secret).unwrap();
         let met = meet(&server, &client, "localhost");
         assert_eq!((met.client_error, met.server_error), (None, None));
         assert!(matches!(
@@ -256,8 +258,8 @@ fn suites_and_versions_are_those_that_were_chosen() {
         ciphers_tls13: Some("TLS_AES_128_GCM_SHA256"),
         ..ServerTls::new(&paths.certificate, &paths.key)
     };
-    let made = server(&tls, &NoPassphrase).unwrap();
-    assert_says(Some(&made.warnings.join("")), &["AES128-SHA"]);
+    let made = server_config_with(&tls, &NoPassphrase).unwrap();
+    assert_message(Some(&made.warnings.join("")), &["AES128-SHA"]);
     let client = |version| {
         client_config(&ClientTls {
             ca: Some(&paths.ca),
@@ -279,8 +281,8 @@ fn suites_and_versions_are_those_that_were_chosen() {
         version_min: TlsVersion::V1_3,
         ..ServerTls::new(&paths.certificate, &paths.key)
     };
-    let made = server(&only_13, &NoPassphrase).unwrap();
+    let made = server_config_with(&only_13, &NoPassphrase).unwrap();
     let met = meet(&made.config, &client(TlsVersion::V1_2).unwrap(), "localhost");
-    assert_says(met.server_error.as_deref(), &["no version of TLS"]);
-    assert_says(met.client_error.as_deref(), &["no version of TLS in common"]);
+    assert_message(met.server_error.as_deref(), &["no version of TLS"]);
+    assert_message(met.client_error.as_deref(), &["no version of TLS in common"]);
 }

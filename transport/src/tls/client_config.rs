@@ -1,4 +1,6 @@
-//! The client's configuration.
+//! A client's configuration, made from files.
+//!
+//! Invariants: only [`ClientTls::insecure`] trusts a certificate that no authority vouches for.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,8 +15,8 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, ProtocolVersion, RootCe
 use super::certificate::{Certificate, Purpose};
 use super::own_certificate::own_certificate;
 use super::passphrase::{KeyPassphrase, NoPassphrase};
+use super::peer_check::{HandshakeSignature, PeerCheck};
 use super::server_verifier::ServerVerifier;
-use super::version1;
 use super::{TlsConfigError, TlsVersion, files, provider};
 
 /// What a TLS client is made of.
@@ -26,27 +28,27 @@ pub struct ClientTls<'a> {
     pub certificate: Option<(&'a Path, &'a Path)>,
     /// Trusts any server certificate: for tests of a server that one knows otherwise.
     pub insecure: bool,
-    /// Takes the CN of a server certificate for its name if it has no subjectAltName, as OpenSSL does; such certificates
-    /// may be of X.509 version 1. The chain is checked all the same.
+    /// Takes the CN of a server certificate for its name if it has no subjectAltName, as OpenSSL does; such
+    /// certificates may be of X.509 version 1. The chain is checked all the same.
     pub cn_fallback: bool,
-    /// Only this version.
+    /// The one version that is spoken; without it all that are supported.
     pub version: Option<TlsVersion>,
 }
 
-/// [`client()`] for those who have no passphrases.
+/// [`client_config_with`] for those who have no passphrases.
 ///
 /// # Errors
 /// What is wrong with which file.
 pub fn client_config(tls: &ClientTls<'_>) -> Result<Arc<ClientConfig>, TlsConfigError> {
-    client(tls, &NoPassphrase)
+    client_config_with(tls, &NoPassphrase)
 }
 
-/// Makes a configuration that never resumes a session: each connection is a full handshake. `passphrase` is asked if the
-/// private key is encrypted.
+/// Makes a configuration that never resumes a session: each connection is a full handshake. `passphrase` is asked if
+/// the private key is encrypted.
 ///
 /// # Errors
 /// What is wrong with which file.
-pub fn client(
+pub fn client_config_with(
     tls: &ClientTls<'_>,
     passphrase: &dyn KeyPassphrase,
 ) -> Result<Arc<ClientConfig>, TlsConfigError> {
@@ -90,28 +92,26 @@ fn server_verifier(
     };
     Ok(Arc::new(ServerVerifier {
         roots: authorities.roots,
-        authorities: authorities.certificates,
-        source: authorities.source,
-        algorithms,
+        check: PeerCheck {
+            peer: Purpose::Server,
+            authorities: authorities.certificates,
+            source: authorities.source,
+            algorithms,
+            accept_version_1: tls.cn_fallback,
+        },
         cn_fallback: tls.cn_fallback,
     }))
 }
 
-/// Checks that the server holds its certificate's key, and nothing about the certificate.
+/// Checks that the server has its certificate's key, and nothing about the certificate.
 #[derive(Debug)]
 struct TrustAnyone(WebPkiSupportedAlgorithms);
 
 impl TrustAnyone {
-    fn verify_signature(
-        &self,
-        version: ProtocolVersion,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
+    fn verify_signature(&self, proof: &HandshakeSignature<'_>) -> Result<HandshakeSignatureValid, Error> {
         let certificate =
-            Certificate::parse(certificate).map_err(|_| rustls::CertificateError::BadEncoding)?;
-        version1::verify_handshake(version, message, &certificate, signature, &self.0)
+            Certificate::parse(proof.leaf).map_err(|_| rustls::CertificateError::BadEncoding)?;
+        proof.verify_by_key(&certificate, &self.0)
     }
 }
 
@@ -130,19 +130,29 @@ impl ServerCertVerifier for TrustAnyone {
     fn verify_tls12_signature(
         &self,
         message: &[u8],
-        certificate: &CertificateDer<'_>,
+        leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verify_signature(ProtocolVersion::TLSv1_2, message, certificate, signature)
+        self.verify_signature(&HandshakeSignature {
+            version: ProtocolVersion::TLSv1_2,
+            message,
+            leaf,
+            signature,
+        })
     }
 
     fn verify_tls13_signature(
         &self,
         message: &[u8],
-        certificate: &CertificateDer<'_>,
+        leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verify_signature(ProtocolVersion::TLSv1_3, message, certificate, signature)
+        self.verify_signature(&HandshakeSignature {
+            version: ProtocolVersion::TLSv1_3,
+            message,
+            leaf,
+            signature,
+        })
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -1,4 +1,4 @@
-//! The server's configuration.
+//! A server's configuration, made from files.
 //!
 //! Invariant: a configuration is made whole from files or not at all, and holds nothing of an earlier one: neither its
 //! authorities nor the keys of its tickets. So taking a new one after a change is all that a reload needs, and sessions
@@ -18,6 +18,7 @@ use super::certificate::Purpose;
 use super::client_verifier::ClientVerifier;
 use super::own_certificate::{own_certificate, warnings_about_authorities};
 use super::passphrase::{KeyPassphrase, NoPassphrase};
+use super::peer_check::PeerCheck;
 use super::revocation::Revocations;
 use super::{TlsConfigError, TlsVersion, ciphers, files, provider};
 
@@ -70,19 +71,19 @@ impl<'a> ServerTls<'a> {
 
 /// A server's configuration, and what its operator should know.
 #[derive(Clone, Debug)]
-pub struct ServerSide {
-    /// For [`crate::stream::SecureStream::server`].
+pub struct ServerTlsConfig {
+    /// The configuration, as [`crate::stream::SecureStream::server`] takes it.
     pub config: Arc<ServerConfig>,
     /// One sentence for each thing that works but that some clients will refuse.
     pub warnings: Vec<String>,
 }
 
-/// [`server()`] for those who have no passphrases and read no warnings.
+/// [`server_config_with`] for those who have no passphrases and read no warnings.
 ///
 /// # Errors
 /// What is wrong with which file.
 pub fn server_config(tls: &ServerTls<'_>) -> Result<Arc<ServerConfig>, TlsConfigError> {
-    server(tls, &NoPassphrase).map(|made| made.config)
+    server_config_with(tls, &NoPassphrase).map(|made| made.config)
 }
 
 /// Makes a configuration: sessions resume by tickets, one a handshake, and nothing is kept per client. `passphrase` is
@@ -90,7 +91,10 @@ pub fn server_config(tls: &ServerTls<'_>) -> Result<Arc<ServerConfig>, TlsConfig
 ///
 /// # Errors
 /// What is wrong with which file.
-pub fn server(tls: &ServerTls<'_>, passphrase: &dyn KeyPassphrase) -> Result<ServerSide, TlsConfigError> {
+pub fn server_config_with(
+    tls: &ServerTls<'_>,
+    passphrase: &dyn KeyPassphrase,
+) -> Result<ServerTlsConfig, TlsConfigError> {
     let refused = |source| TlsConfigError::Refused {
         certificate: tls.certificate_chain.to_owned(),
         key: tls.private_key.to_owned(),
@@ -119,7 +123,7 @@ pub fn server(tls: &ServerTls<'_>, passphrase: &dyn KeyPassphrase) -> Result<Ser
     // For records.rs; no key leaves the process.
     config.enable_secret_extraction = true;
     let config = Arc::new(config);
-    Ok(ServerSide { config, warnings })
+    Ok(ServerTlsConfig { config, warnings })
 }
 
 /// `None` if clients are not asked for certificates. The files are read all the same: what is wrong with them is wrong.
@@ -153,11 +157,14 @@ fn client_verifier(
     }
     Ok(Some(Arc::new(ClientVerifier {
         webpki,
-        algorithms,
-        authorities: authorities.certificates,
-        source: authorities.source,
+        check: PeerCheck {
+            peer: Purpose::Client,
+            authorities: authorities.certificates,
+            source: authorities.source,
+            algorithms,
+            accept_version_1: tls.accept_version_1,
+        },
         revocations,
-        accept_version_1: tls.accept_version_1,
         ignore_dates: tls.ignore_client_dates,
         warned: Mutex::new(HashSet::new()),
     })))
@@ -171,7 +178,9 @@ fn unusable(tls: &ServerTls<'_>, error: &VerifierBuilderError) -> TlsConfigError
             path: path(tls.revocation_list),
             detail: match error {
                 CertRevocationListError::UnsupportedCrlVersion => {
-                    "it is of version 1: set `crlnumber` in the authority's openssl.cnf, then openssl ca -gencrl".to_owned()
+                    "it is of version 1: set `crlnumber` in the authority's openssl.cnf, then openssl ca \
+                     -gencrl"
+                        .to_owned()
                 }
                 error => format!("it cannot be used: {error:?}"),
             },

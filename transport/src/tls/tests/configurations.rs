@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::{ClientConfig, ServerConfig};
 
-use super::{ClientTls, ServerTls, TlsVersion, client_config, server_config};
+use crate::tls::{ClientTls, ServerTls, TlsVersion, client_config, server_config};
 
 pub(crate) fn configurations() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
     configurations_of(None, None)
