@@ -1,6 +1,6 @@
 //! How many connections a listener has.
 //!
-//! Invariant: a connection is counted from accept until its descriptor is closed, whichever shard or thread has it.
+//! Invariants: a connection is counted from accept until its descriptor is closed, whichever shard or thread has it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

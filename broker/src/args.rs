@@ -1,4 +1,6 @@
 //! The command line: mosquitto's options, and Midge's own.
+//!
+//! Invariants: none.
 
 use std::ffi::OsString;
 use std::num::NonZeroU16;
@@ -11,7 +13,7 @@ use crate::certs::CertsArgs;
 use crate::exit_code::EXIT_INVALID;
 use crate::passwd::PasswdArgs;
 
-/// An MQTT broker.
+/// The command line of `broker`.
 #[derive(Clone, Debug, Default, Parser)]
 #[command(
     name = "broker",
@@ -46,7 +48,7 @@ pub struct Args {
     #[arg(long)]
     pub test_config: bool,
 
-    /// Something else than to serve
+    /// What to do instead of serving
     #[command(subcommand)]
     pub command: Option<Command>,
 }

@@ -1,7 +1,7 @@
 //! Listening sockets: bound before anything runs.
 //!
-//! Invariant: a port that is another's, or an address that this machine does not have, is told with what to do, and nothing
-//! is half started.
+//! Invariants: a port that is another's, or an address that this machine does not have, is reported with what to do,
+//! and nothing is half started.
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ pub(crate) struct Listening {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}{hint}")]
 pub struct BindError {
-    /// The address.
+    /// The address that was to be listened on.
     pub address: SocketAddr,
     /// What the system said.
     pub source: io::Error,
@@ -91,8 +91,8 @@ fn warn_of_open_api(listener: &ListenerSocket) {
         .is_some_and(|tls| tls.require_client_certificate);
     if listener.protocol == Protocol::HttpApi && !is_local && !asks {
         tracing::warn!(
-            "The http_api on port {} answers everybody who can reach it: `listener {} 127.0.0.1` keeps it to this machine, \
-             require_certificate to those with a certificate.",
+            "The http_api on port {} answers everybody who can reach it: `listener {} 127.0.0.1` keeps it to this \
+             machine, require_certificate to those with a certificate.",
             listener.port,
             listener.port
         );
@@ -117,12 +117,12 @@ fn any(addresses: &[SocketAddr], interface: Option<&str>) -> Result<Vec<OwnedFd>
 }
 
 fn one(address: SocketAddr, interface: Option<&str>) -> Result<OwnedFd, BindError> {
-    let until = Instant::now() + PORT_PATIENCE;
+    let until = Instant::now() + PORT_WAIT;
     let mut listening = socket::listen_on(address, interface, true);
     while Instant::now() < until
         && matches!(&listening, Err(error) if error.kind() == io::ErrorKind::AddrInUse)
     {
-        std::thread::sleep(PORT_PATIENCE / 20);
+        std::thread::sleep(PORT_WAIT / 20);
         listening = socket::listen_on(address, interface, true);
     }
     listening.map_err(|source| {
@@ -148,5 +148,6 @@ fn one(address: SocketAddr, interface: Option<&str>) -> Result<OwnedFd, BindErro
     })
 }
 
-/// How long a port may be another's: the kernel holds that of a broker that was killed until it has taken its rings apart.
-const PORT_PATIENCE: Duration = Duration::from_millis(500);
+/// How long is waited for a port that is another's: the kernel holds that of a broker that was killed until it has
+/// taken its rings apart.
+const PORT_WAIT: Duration = Duration::from_millis(500);

@@ -18,7 +18,7 @@ use rcgen::{
 
 use crate::exit_code::EXIT_INVALID;
 
-/// `broker certs`
+/// The arguments of `broker certs`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CertsArgs {
     /// Folder for the files; it is made if it is not there
@@ -45,9 +45,9 @@ pub enum CertsError {
     /// A name cannot be used.
     #[error("the {what} {name:?} cannot be used: {why}")]
     Name {
-        /// What it names.
+        /// What the name is for.
         what: &'static str,
-        /// The name.
+        /// The name as it was given.
         name: String,
         /// What is wrong with it.
         why: &'static str,
@@ -58,9 +58,9 @@ pub enum CertsError {
     /// A file or the folder cannot be written.
     #[error("cannot write {}: {source}; check that the folder may be written to", path.display())]
     Write {
-        /// Its path.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// What the system says.
         source: io::Error,
     },
     /// A certificate cannot be made.

@@ -1,7 +1,7 @@
 //! Files that an operator wrote: read whole and bounded, and every mistake in them named by its place.
 //!
-//! Invariants: a line that leaves here is UTF-8 without control characters, so that it may stand in messages and logs as it
-//! is; a file that is larger than its bound is not read to its end.
+//! Invariants: a line that leaves here is UTF-8 without control characters, so that it may stand in messages and logs
+//! as it is; a file that is larger than its bound is not read to its end.
 
 use std::fmt;
 use std::fs::File;
@@ -16,10 +16,10 @@ pub struct FileError {
     pub problems: Vec<FileProblem>,
 }
 
-/// One mistake.
+/// A mistake and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileProblem {
-    /// Where it is.
+    /// Where the mistake is.
     pub place: FilePlace,
     /// What is wrong and what would be right.
     pub text: String,
@@ -103,8 +103,8 @@ pub(crate) fn read_bounded(path: &Path, kind: &str, bytes_max: u64) -> io::Resul
     Ok(bytes)
 }
 
-/// The lines of a text that are neither empty nor a comment (`#`), without blanks around them, each with its number from 1;
-/// or what is wrong with a line. A byte order mark at the beginning is left out.
+/// The lines of a text that are neither empty nor a comment (`#`), without blanks around them, each with its number
+/// from 1; or what is wrong with a line. A byte order mark at the beginning is left out.
 pub(crate) fn content_lines(text: &[u8]) -> impl Iterator<Item = (u32, Result<&str, &'static str>)> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let numbered = (1_u32..).zip(text.split(|&byte| byte == b'\n'));

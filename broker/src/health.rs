@@ -1,7 +1,8 @@
-//! Whether every shard turns, and whether there is memory to go on with: what the shards and those who watch them share.
+//! Whether every shard turns, and whether there is memory to go on with: what the shards and those who watch them
+//! share.
 //!
-//! Invariant: a shard is alive only if it has turned since it was asked. Asking costs a shard one look at a number in each
-//! turn, and wakes those that sleep.
+//! Invariants: a shard is alive only if it has turned since it was asked. Asking costs a shard one look at a number in
+//! each turn, and wakes those that sleep.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,7 +28,7 @@ impl Health {
         }
     }
 
-    /// A shard turns.
+    /// Notes that a shard turns.
     #[inline]
     pub(crate) fn turned(&self, shard: u16) {
         let round = self.round.load(Ordering::Relaxed);

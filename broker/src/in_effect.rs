@@ -1,7 +1,7 @@
 //! What the shards go by now: the settings, and how each listener treats the connections that it accepts.
 //!
-//! Invariants: what is in effect is never changed, only replaced whole; a shard takes the newer one in its next turn, so one
-//! turn goes by one of them from its beginning to its end.
+//! Invariants: what is in effect is never changed, only replaced whole; a shard takes the newer one in its next turn,
+//! so one turn goes by one of them from its beginning to its end.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,7 +47,7 @@ pub(crate) struct ListenerInEffect {
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// What of a client's certificate names its user, if something does.
     pub(crate) identity: Option<IdentityKind>,
-    /// A load balancer introduces the client first.
+    /// A load balancer names the client first.
     pub(crate) proxy: Option<ProxyProtocol>,
     /// Clients come by WebSocket.
     pub(crate) upgrade: Option<Arc<Upgrade>>,
@@ -59,7 +59,7 @@ pub(crate) struct ListenerInEffect {
 #[derive(Debug)]
 pub(crate) struct Upgrade {
     pub(crate) wanted: Wanted,
-    /// `http_dir`
+    /// The folder of `http_dir`.
     pub(crate) pages: Option<Arc<Path>>,
 }
 

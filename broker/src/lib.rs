@@ -1,10 +1,10 @@
 //! The MQTT broker.
 //!
-//! The way of a message, by file names: `shard/accept.rs` accepts, `shard/greeting.rs` finds the CONNECT and with it the
-//! home shard, `shard/login.rs` has the password checked (`auth/`), `shard/links.rs` carries the connection there;
-//! `shard/connection.rs` hands received bytes to the logic; `logic/handle/publish.rs` handles a PUBLISH,
-//! `logic/routing/route.rs` finds its subscribers here and the shards with subscribers elsewhere, `shard/exchange.rs` hands
-//! batches over, `shard/flush.rs` sends. `docs/ARCHITECTURE.md` tells it whole.
+//! The way of a message, by file names: `shard/accept.rs` accepts, `shard/greeting.rs` finds the CONNECT and with it
+//! the shard that owns the session, `shard/login.rs` has the password checked (`auth/`), `shard/links.rs` carries the
+//! connection there; `shard/connection.rs` hands received bytes to the logic; `logic/handle/publish.rs` handles a
+//! PUBLISH, `logic/routing/route.rs` finds its subscribers here and the shards with remote subscribers,
+//! `shard/exchange.rs` hands batches over, `shard/flush.rs` sends. `docs/ARCHITECTURE.md` has it whole.
 //!
 //! The floors, from the ground up:
 //!
@@ -21,7 +21,7 @@
 //! 9. `server`: the order of start and end.
 //! 10. `program`: arguments and exit codes.
 //!
-//! Invariant: a file imports from lower floors only, guarded by a test over the picture in `docs/ARCHITECTURE.md`.
+//! Invariants: a file imports from lower floors only, guarded by a test over the picture in `docs/ARCHITECTURE.md`.
 
 mod admission;
 pub mod args;

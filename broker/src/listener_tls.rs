@@ -1,6 +1,7 @@
 //! The TLS of each listener, made from its files as they are now.
 //!
-//! Invariant: a configuration of TLS is made anew each time, so nothing of an older authority or revocation list is left.
+//! Invariants: a configuration of TLS is made anew each time, so nothing of an older authority or revocation list is
+//! left.
 
 use std::sync::Arc;
 

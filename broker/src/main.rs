@@ -1,4 +1,6 @@
 //! The broker's program.
+//!
+//! Invariants: none.
 
 use std::process::ExitCode;
 

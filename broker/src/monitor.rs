@@ -1,7 +1,7 @@
 //! A thread beside the shards that watches memory against `memory_limit`, and answers systemd's watchdog for them.
 //!
-//! Invariant: the watchdog is notified only if every shard has turned since the last time; a shard that hangs lets systemd
-//! restart the broker.
+//! Invariants: the watchdog is notified only if every shard has turned since the last time; a shard that hangs lets
+//! systemd restart the broker.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,8 +81,8 @@ impl Monitor {
         self.health.set_memory_full(full);
         if full {
             tracing::error!(
-                "memory_limit is reached ({used} of {limit} bytes): nothing is queued or retained and no session is made \
-                 until less is in use."
+                "memory_limit is reached ({used} of {limit} bytes): nothing is queued or retained and no session is \
+                 made until less is in use."
             );
         } else {
             tracing::warn!("Less memory is in use again ({used} of {limit} bytes).");

@@ -1,7 +1,7 @@
 //! `broker passwd`: makes and changes password files, with the options of mosquitto_passwd.
 //!
-//! Invariants: a file is replaced whole, by one that only its owner may read, or stays as it was; lines of other users and
-//! comments are kept. A password is asked for twice and shows nowhere but in memory.
+//! Invariants: a file is replaced whole, by one that only its owner may read, or stays as it was; lines of other users
+//! and comments are kept. A password is asked for twice and shows nowhere but in memory.
 
 mod edit;
 mod prompt;
@@ -33,7 +33,7 @@ pub struct PasswdArgs {
     #[arg(short = 'b', action = ArgAction::SetTrue, conflicts_with_all = ["delete", "update"])]
     batch: bool,
 
-    /// Delete the user
+    /// Delete the user from the file
     #[arg(short = 'D', action = ArgAction::SetTrue, conflicts_with = "update")]
     delete: bool,
 
@@ -46,14 +46,18 @@ pub struct PasswdArgs {
     hash: Hash,
 
     /// Iterations of sha512-pbkdf2 and scram-sha-256 [default: 10000]
-    #[arg(short = 'I', value_name = "ITERATIONS", value_parser = clap::value_parser!(u32).range(1..=i64::from(password::ITERATIONS_MAX)))]
+    #[arg(
+        short = 'I',
+        value_name = "ITERATIONS",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(password::ITERATIONS_MAX))
+    )]
     iterations: Option<u32>,
 
-    /// The password file
+    /// The password file to make or change
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// The user
+    /// The name of the user
     #[arg(
         value_name = "USER",
         required_unless_present = "update",
@@ -66,7 +70,7 @@ pub struct PasswdArgs {
     password: Option<String>,
 }
 
-/// `-H`
+/// The values of `-H`: how a password is hashed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Hash {
     /// One round of SHA-512, for mosquitto 1.6 and earlier
@@ -78,8 +82,8 @@ enum Hash {
     /// For mosquitto 2.1 and later
     #[value(name = "argon2id")]
     Argon2id,
-    /// For MQTT 5.0 clients that prove the password without sending it (SCRAM-SHA-256); it may be sent too. As PostgreSQL
-    /// writes it; mosquitto does not read it
+    /// For MQTT 5.0 clients that prove the password without sending it (SCRAM-SHA-256); it may be sent too. As
+    /// PostgreSQL writes it; mosquitto does not read it
     #[value(name = "scram-sha-256")]
     ScramSha256,
 }
@@ -216,8 +220,8 @@ fn failed(path: &Path, what: &'static str, source: io::Error) -> PasswdError {
     }
 }
 
-/// Puts a file with this text into the place of `path`, all at once: whoever reads it sees the old one or the new one. A link
-/// stays a link, and the owner stays the owner, so that a broker that runs as another user can read it still.
+/// Puts a file with this text into the place of `path`, all at once: whoever reads it sees the old one or the new one.
+/// A link stays a link, and the owner stays the owner, so that a broker that runs as another user can read it still.
 fn replace(path: &Path, text: &str) -> Result<(), PasswdError> {
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let written = |source| failed(path, "written", source);

@@ -1,6 +1,7 @@
 //! `user`: from root to a user that may do less, once the ports are open.
 //!
-//! Invariant: it is done whole or the broker does not start; groups before the user, as nothing may change groups after.
+//! Invariants: it is done whole or the broker does not start; groups before the user, as nothing may change groups
+//! after.
 
 use std::io;
 use std::path::Path;
@@ -10,9 +11,9 @@ use nix::unistd::{Gid, Uid, User, initgroups, setgid, setuid};
 /// A user of this system, looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SystemUser {
-    /// The name.
+    /// The name of the user.
     pub name: String,
-    /// The user's number.
+    /// The number of the user.
     pub uid: u32,
     /// The number of its primary group.
     pub gid: u32,
@@ -34,15 +35,15 @@ pub(crate) fn find(name: &str) -> Result<SystemUser, String> {
     }
 }
 
-/// Who a broker becomes that was started as root and told nothing, as with mosquitto; `None` where there is neither user.
+/// Who a broker becomes that was started as root without `user`, as with mosquitto; `None` where there is neither user.
 pub(crate) fn default() -> Option<SystemUser> {
     DEFAULTS.into_iter().find_map(|name| find(name).ok())
 }
 
 const DEFAULTS: [&str; 2] = ["mosquitto", "nobody"];
 
-/// Becomes the user, with all threads. `files` are those that were made as root and are written again later: they become
-/// the user's too.
+/// Becomes the user, with all threads. `files` are those that were made as root and are written again later: they
+/// become the user's too.
 ///
 /// # Errors
 /// What the system says.

@@ -1,6 +1,7 @@
 //! The broker as a program: its arguments, its subcommands, its exit code.
 //!
-//! Invariant: a mistake is one sentence on standard error, or in the log once there is one, and an exit code of its own.
+//! Invariants: a mistake is one sentence on standard error, or in the log once there is one, and an exit code of its
+//! own.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -69,7 +70,8 @@ fn print_configuration(configuration: &config::Configuration) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// For mistakes that are found before there is a log. A standard error that cannot be written must not change the exit code.
+/// For mistakes that are found before there is a log. A standard error that cannot be written must not change the exit
+/// code.
 fn print_error(error: &dyn std::fmt::Display) {
     let _failed = writeln!(std::io::stderr(), "Error: {error}");
 }

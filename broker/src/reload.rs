@@ -1,7 +1,7 @@
 //! SIGHUP: the configuration is read again, and what can change while clients stay connected is replaced.
 //!
-//! Invariants: what is in effect is replaced whole or not at all, so a mistake in any file leaves everything as it was; no
-//! connection is touched, those accepted later get the new TLS. Files are read and keys are checked on the caller's
+//! Invariants: what is in effect is replaced whole or not at all, so a mistake in any file leaves everything as it was;
+//! no connection is touched, those accepted later get the new TLS. Files are read and keys are checked on the caller's
 //! thread; a shard does no more than to take a pointer, in its next turn.
 
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub(crate) enum ReloadError {
     Log(#[from] LogError),
 }
 
-/// Reads everything again when it is told to.
+/// What a reload works with.
 pub(crate) struct Reloader {
     pub(crate) args: Args,
     pub(crate) log: Log,
@@ -47,7 +47,7 @@ pub(crate) struct Reloader {
 }
 
 impl Reloader {
-    /// Reads the files again; whether there is something new for the shards. Tells the log how it went.
+    /// Reads the files again; whether there is something new for the shards. Logs how it went.
     pub(crate) fn reload(&mut self) -> bool {
         tracing::info!(target: NOTICE, "Reloading the configuration.");
         systemd::notify_reloading();

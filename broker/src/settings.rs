@@ -1,6 +1,6 @@
 //! What the operator chose, typed: the shards' logic reads nothing else.
 //!
-//! Invariant: every value is usable as it stands. mosquitto's "0 means no limit" is resolved where the file is read
+//! Invariants: every value is usable as it stands. mosquitto's "0 means no limit" is resolved where the file is read
 //! (to [`UNLIMITED`] or the type's maximum), so no code behind it asks again. `Default` is mosquitto's default.
 
 use mqtt::QoS;
@@ -31,7 +31,7 @@ pub struct Settings {
     /// `queue_qos0_messages`: QoS 0 messages are queued for sessions without a connection too.
     pub queue_qos0_messages: bool,
     /// `max_keepalive`: the longest keep alive of a 5.0 client (announced as Server Keep Alive). For 3.x, which cannot
-    /// be told, it bounds the time that the broker waits. 0 accepts any, also none at all.
+    /// learn of it, it bounds the time that the broker waits. 0 accepts any, also none at all.
     pub keep_alive_s_max: u16,
     /// `retain_available`: retained messages are accepted.
     pub retain_available: bool,
@@ -47,7 +47,7 @@ pub struct Settings {
     /// `max_topic_alias_broker`: topic aliases that the broker uses towards one 5.0 client that takes some; bounded by
     /// [`crate::limits::TOPIC_ALIASES_MAX`].
     pub topic_alias_outbound_max: u16,
-    /// `response_information`: what a 5.0 client that asks is told to make Response Topics of; `%c` stands for its client
+    /// `response_information`: what a 5.0 client that asks gets to make Response Topics of; `%c` stands for its client
     /// identifier and `%u` for its user.
     pub response_information: Option<String>,
     /// `check_payload_format`: payloads that are to be UTF-8 are looked at.
@@ -62,7 +62,8 @@ pub struct Settings {
     pub client_identifier_prefix: Option<String>,
     /// `max_retained_messages`: retained messages; another topic's is refused with 0x97.
     pub retained_messages_max: u64,
-    /// `max_retained_bytes`: topic and payload bytes of the retained messages; what would exceed it is refused with 0x97.
+    /// `max_retained_bytes`: topic and payload bytes of the retained messages; what would exceed it is refused with
+    /// 0x97.
     pub retained_bytes_max: u64,
     /// `max_subscriptions`: subscriptions of one session. Never above
     /// [`crate::limits::SUBSCRIPTIONS_PER_SESSION_MAX`].
@@ -75,15 +76,15 @@ pub struct Settings {
     pub topic_levels_max: u16,
     /// `shared_subscription_strategy`: who of a group gets a message.
     pub shared_subscription_strategy: SharedSubscriptionStrategy,
-    /// Seed of the hash tables that are keyed by what clients send: random at the start of the process, so that nobody can
-    /// prepare collisions; not in the configuration.
+    /// Seed of the hash tables that are keyed by what clients send: random at the start of the process, so that nobody
+    /// can prepare collisions; not in the configuration.
     pub hash_seed: u64,
 }
 
 /// Who of those who share a subscription gets a message, among the members that are connected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SharedSubscriptionStrategy {
-    /// They take turns.
+    /// The members take turns.
     #[default]
     Fair,
     /// The member that has been connected longest, until it goes.

@@ -1,6 +1,6 @@
 //! What systemd is notified of, where it started this process and asked for it.
 //!
-//! Invariant: a manager that does not listen is no reason to stop, so no failure leaves this file.
+//! Invariants: a manager that does not listen is no reason to stop, so no failure leaves this file.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! `--test-config`: what a start would find wrong with the files that a configuration names.
 //!
-//! Invariant: nothing is asked for and nothing is bound.
+//! Invariants: nothing is asked for and nothing is bound.
 
 use std::fs::File;
 

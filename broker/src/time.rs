@@ -1,4 +1,6 @@
-//! Time as it comes in from the shell: monotonic, so that a change of the wall clock expires nothing.
+//! Time as it comes in from the shell.
+//!
+//! Invariants: it is monotonic, so that a change of the wall clock expires nothing.
 
 /// Nanoseconds of a monotonic clock. All arithmetic saturates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -11,16 +11,17 @@
 //!          Push ─► Flush ─► Take what is left
 //! ```
 //!
-//! Invariants, each with its reason. Together they are the happens-before rule: what a client was sent (SUBACK, PUBACK, a
-//! message) is known to every shard that later handles bytes of a client who acts on it.
+//! Invariants, each with its reason. Together they are the happens-before rule: what a client was sent (SUBACK, PUBACK,
+//! a message) is known to every shard that later handles bytes of a client who acts on it.
 //! - Everything for other shards is pushed before anything is flushed, and while a queue is full nothing is flushed: a
 //!   client learns of nothing that another shard cannot know of. This also slows publishers that fill the queue.
 //! - The completions are fixed in `Wait`, before the queues are looked at, and handled after them: bytes that a client
 //!   sent because of what it was told are in a completion after the message that tells this shard.
-//! - A connection that is transferred brings bytes that were read elsewhere, perhaps after another queue was looked at. So
-//!   all queues are looked at once more before it is adopted; one that comes with the second look waits for the next turn.
-//! - What a connection leaves behind when it breaks (a Will) is for other shards too, so it is closed after the flush and
-//!   what it causes goes out in the next turn, behind its batches.
+//! - A connection that is transferred brings bytes that were read elsewhere, perhaps after another queue was looked at.
+//!   So all queues are looked at once more before it is adopted; one that comes with the second look waits for the next
+//!   turn.
+//! - What a connection leaves behind when it breaks (a Will) is for other shards too, so it is closed after the flush
+//!   and what it causes goes out in the next turn, behind its batches.
 //! - A step takes what was there when it began, so a turn ends although others keep sending.
 //!
 //! What breaks them: a driver that does a step at another time than it is named. The simulator has such drivers

@@ -1,8 +1,8 @@
 //! Who sent many wrong passwords has to wait: a guesser gets about one try a second, and costs no more than that.
 //!
-//! Invariants: bounded in addresses ([`limits::BACK_OFF_ADDRESSES_MAX`]); an address that has been quiet is forgotten; the
-//! first few mistakes cost nothing. What is known to be right is not asked here, so a guesser behind the same address
-//! does not lock out the clients that are in.
+//! Invariants: bounded in addresses ([`limits::BACK_OFF_ADDRESSES_MAX`]); an address that has been quiet is forgotten;
+//! the first few mistakes cost nothing. What is known to be right is not asked here, so a guesser behind the same
+//! address does not lock out the clients that are in.
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -1,8 +1,8 @@
 //! Enhanced authentication (MQTT 5.0, section 4.12): the client proves who it is in an exchange of AUTH packets.
 //!
-//! Invariants: an exchange is one AUTH to the client and one from it, and is used up by that. It comes to nothing if its user
-//! has another password by its end, and keeps no password file alive until then: clients may let it wait as long as they
-//! like. Nothing here reads a clock or a random source: the nonces come from a seed of the connection.
+//! Invariants: an exchange is one AUTH to the client and one from it, and is used up by that. It comes to nothing if
+//! its user has another password by its end, and keeps no password file alive until then: clients may let it wait as
+//! long as they like. Nothing here reads a clock or a random source: the nonces come from a seed of the connection.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub struct Exchange {
 /// A client that proved who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
-    /// The user.
+    /// The name of the user.
     pub user: Box<str>,
     /// Authentication Data for the client.
     pub data: Box<[u8]>,
@@ -59,8 +59,8 @@ pub struct Authenticated {
 }
 
 impl Exchange {
-    /// Begins with what CONNECT, or an AUTH that re-authenticates, has; the exchange and the Authentication Data of the AUTH
-    /// that answers.
+    /// Begins with what CONNECT, or an AUTH that re-authenticates, has; the exchange and the Authentication Data of the
+    /// AUTH that answers.
     ///
     /// # Errors
     /// The method is not offered [MQTT-4.12.0-1], or the data do not begin an exchange.
@@ -157,7 +157,7 @@ impl Nonces {
         Self { seed, used: 0 }
     }
 
-    /// The next one: nobody who does not know the seed can tell it.
+    /// The next one: nobody can guess it without the seed.
     fn next(&mut self) -> String {
         self.used = self.used.wrapping_add(1);
         STANDARD.encode(scram::prf(&self.seed, &self.used.to_le_bytes()))
@@ -198,9 +198,9 @@ mod tests {
     use std::num::NonZeroU32;
     use std::path::Path;
 
-    use super::super::password::{Algorithm, PasswordHash};
-    use super::super::scram::testing::ScramClient;
     use super::*;
+    use crate::auth::password::{Algorithm, PasswordHash};
+    use crate::auth::scram::testing::ScramClient;
 
     fn file(password: &str) -> Arc<PasswordFile> {
         let cheap = Algorithm::ScramSha256 {

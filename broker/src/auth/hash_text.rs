@@ -1,6 +1,6 @@
 //! What the texts of password hashes have in common: iterations, salts and bytes in base64, each within its bounds.
 //!
-//! Invariant: nothing that leaves here costs more than [`ITERATIONS_MAX`] to check.
+//! Invariants: nothing that leaves here costs more than [`ITERATIONS_MAX`] to check.
 
 use std::num::NonZeroU32;
 
@@ -12,7 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 pub enum HashError {
     /// Does not begin as one of the known forms: a password in plain text, most likely.
     #[error(
-        "the password is not hashed, or in an unknown way ($6$, $7$, $argon2id$ and SCRAM-SHA-256$ are known): hash it with `broker passwd`"
+        "the password is not hashed, or in an unknown way ($6$, $7$, $argon2id$ and SCRAM-SHA-256$ are known): hash it \
+         with `broker passwd`"
     )]
     Unknown,
     /// A part is missing or cannot be read.

@@ -1,9 +1,9 @@
 //! Who may connect, and who may read and write which topics.
 //!
-//! The way of a CONNECT: the accepting shard asks [`Authentication::check`] before the connection moves to its home, so
-//! nothing of a session is touched for a client that was not let in. What takes time is computed by the threads of
-//! `password_checks.rs`, and the answer is fetched with [`Authentication::next_answer`]. The home shard then takes the client's
-//! [`acl::Access`] from the [`Policy`]. A CONNECT that names an Authentication Method goes by
+//! The way of a CONNECT: the accepting shard asks [`Authentication::check`] before the connection moves to the owner of
+//! its session, so nothing of a session is touched for a client that was not let in. What takes time is computed by the
+//! threads of `password_checks.rs`, and the answer is fetched with [`Authentication::next_answer`]. The owner then
+//! takes the client's [`acl::Access`] from the [`Policy`]. A CONNECT that names an Authentication Method goes by
 //! [`Authentication::begin_exchange`] instead, and is as decided before it moves.
 //!
 //! Invariants: a password is neither kept nor logged. What a wrong password costs does not depend on whether the user
@@ -44,8 +44,8 @@ use crate::time::Timestamp;
 /// What is known of a client that wants to connect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verdict {
-    /// No password proves anything; whether the client is let in is up to its certificate, where that names the user, or to
-    /// the listener's `allow_anonymous`.
+    /// No password proves anything; whether the client is let in is up to its certificate, where that names the user,
+    /// or to the listener's `allow_anonymous`.
     #[default]
     Unproved,
     /// The password is the user's.
@@ -59,26 +59,26 @@ pub enum Verdict {
 /// What a client said in CONNECT, and where it is.
 #[derive(Clone, Copy)]
 pub struct Credentials<'a> {
-    /// The listener.
+    /// The listener that the connection came by.
     pub listener: ListenerId,
-    /// The client's address.
+    /// The address that the client connects from.
     pub address: IpAddr,
-    /// User Name.
+    /// User Name of the CONNECT.
     pub user_name: Option<&'a str>,
-    /// Password.
+    /// Password of the CONNECT.
     pub password: Option<&'a [u8]>,
 }
 
 /// What [`Authentication::check`] comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// The verdict.
+    /// There is a verdict already.
     Decided(Verdict),
-    /// An [`CheckOutcome`] with the ticket will come.
+    /// A [`CheckOutcome`] with the ticket will come.
     Pending,
 }
 
-/// The verdict for a ticket.
+/// What a check of a password has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckOutcome {
     /// The ticket of the question.
@@ -107,7 +107,7 @@ struct AuthenticationState {
     basis: RwLock<Basis>,
     generation: AtomicU64,
     back_off: BackOff,
-    /// By shard.
+    /// The queue of answers of each shard.
     answers: Vec<SegQueue<CheckOutcome>>,
 }
 
@@ -115,8 +115,8 @@ struct AuthenticationState {
 const PASSWORD_BYTES_MAX: usize = 4096;
 
 impl Authentication {
-    /// Starts with a policy that was made of `files`, one for each listener. `wake` is called with a shard for which there is
-    /// an answer, on another thread.
+    /// Starts with a policy that was made of `files`, one for each listener. `wake` is called with a shard for which
+    /// there is an answer, on another thread.
     ///
     /// # Errors
     /// The threads cannot be started.
@@ -165,7 +165,7 @@ impl Authentication {
             return Check::Decided(Verdict::Refused(ReasonCode::BadUserNameOrPassword));
         };
         let candidate = file.find(user);
-        if file.recalls(candidate, password) {
+        if file.remembers(candidate, password) {
             return Check::Decided(Verdict::Proved);
         }
         let source = Source::of(request.address);
@@ -241,7 +241,7 @@ impl Authentication {
         self.shared.answers.get(usize::from(shard))?.pop()
     }
 
-    /// The policy now.
+    /// The policy that is in effect.
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.shared.policy.read().unwrap_or_else(PoisonError::into_inner))

@@ -1,5 +1,5 @@
-//! Hashes of passwords as mosquitto writes them: `$6$` (salted SHA-512), `$7$` (PBKDF2-HMAC-SHA512) and `$argon2id$`; and the
-//! verifiers of SCRAM-SHA-256, which prove a password that is sent too.
+//! Hashes of passwords as mosquitto writes them: `$6$` (salted SHA-512), `$7$` (PBKDF2-HMAC-SHA512) and `$argon2id$`;
+//! and the verifiers of SCRAM-SHA-256, which prove a password that is sent too.
 //!
 //! Invariants: a [`PasswordHash`] is complete and affordable (bounded iterations and memory), so checking a password
 //! against it cannot fail for another reason than the password; the comparison takes the same time whatever differs.
@@ -31,7 +31,7 @@ pub enum Algorithm {
     Sha512,
     /// `$7$`: PBKDF2 with so many iterations; mosquitto 1.6.13 and later.
     Sha512Pbkdf2 {
-        /// At most [`ITERATIONS_MAX`].
+        /// Rounds of the hash, at most [`ITERATIONS_MAX`].
         iterations: NonZeroU32,
     },
     /// `$argon2id$`, 46 MiB and one pass as mosquitto 2.1 makes it.
@@ -63,12 +63,12 @@ pub const SCRAM_ITERATIONS_MIN: u32 = 4096;
 const ARGON2_KIB_MAX: u32 = 1 << 20;
 /// Passes and lanes of one argon2 check at most.
 const ARGON2_PASSES_MAX: u32 = 64;
-/// mosquitto 2.1's choice.
+/// Memory of a new argon2 hash in KiB, as mosquitto 2.1 chooses it.
 const ARGON2_KIB: u32 = 47_104;
 const ARGON2_SALT_BYTES: usize = 16;
 /// Bytes of a salt: what mosquitto 2.0 writes and both versions read.
 const SALT_BYTES: usize = 12;
-/// What PostgreSQL takes.
+/// Bytes of a new salt of SCRAM, as PostgreSQL takes them.
 const SCRAM_SALT_BYTES: usize = 16;
 
 #[derive(Clone, PartialEq, Eq)]
@@ -197,13 +197,13 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// `salt$hash`
+/// Reads what follows `$6$`: `salt$hash`.
 fn sha512(rest: &str) -> Result<Form, HashError> {
     let (salt, hash) = salt_and_hash(rest)?;
     Ok(Form::Sha512 { salt, hash })
 }
 
-/// `iterations$salt$hash`
+/// Reads what follows `$7$`: `iterations$salt$hash`.
 fn pbkdf2(rest: &str) -> Result<Form, HashError> {
     let (iterations, rest) = rest.split_once('$').ok_or(HashError::Malformed)?;
     // A line with two mistakes is malformed rather than too expensive.

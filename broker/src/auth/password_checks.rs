@@ -1,8 +1,8 @@
 //! Passwords are checked here, outside the shards: a few threads of low priority behind a bounded, fair queue.
 //!
-//! Invariants: the queue is bounded in checks and bytes, and one address holds at most half of it; addresses take turns, so
-//! a storm from one does not keep others waiting; what waited longer than a client waits is not computed any more. A thread
-//! looks at what is known before it computes, so that many clients of one user cost one computation.
+//! Invariants: the queue is bounded in checks and bytes, and one address holds at most half of it; addresses take
+//! turns, so many from one do not keep others waiting; what waited longer than a client waits is not computed any more.
+//! A thread looks at what is known before it computes, so that many clients of one user cost one computation.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::limits;
 use crate::thread_priority::give_way_to_shards;
 use crate::time::Timestamp;
 
-/// A password to check.
+/// One check that waits: whose password, against which file, and who asked.
 pub(super) struct PasswordCheck {
     pub(super) file: Arc<PasswordFile>,
     pub(super) candidate: Candidate,
@@ -22,7 +22,7 @@ pub(super) struct PasswordCheck {
     pub(super) source: Source,
     /// After that nobody waits for the answer.
     pub(super) deadline: Timestamp,
-    /// Whom the answer goes to, in words of [`super::Authentication`].
+    /// Whom the answer goes to: see `Authentication::check`.
     pub(super) shard: u16,
     pub(super) ticket: u64,
     pub(super) generation: u64,
@@ -79,7 +79,7 @@ impl PasswordChecks {
                         if job.deadline <= now() {
                             continue;
                         }
-                        let right = job.file.recalls(job.candidate, &job.password)
+                        let right = job.file.remembers(job.candidate, &job.password)
                             || job.file.verify(job.candidate, &job.password);
                         answer(job, right);
                     }

@@ -3,7 +3,7 @@
 //! Invariants: a file is taken whole or not at all, so no line can leave a user without a password; a user stands once.
 //! What was found right once is known again without hashing: of each user at most one keyed digest is kept, in memory
 //! only and under a key that dies with this value, so a reload forgets it. Who cannot prove itself by SCRAM gets a
-//! challenge all the same, which stays as long as the process lives: a reload does not tell it from a real one.
+//! challenge all the same, which stays as long as the process lives: a reload does not show which challenges are real.
 
 use std::collections::HashMap;
 use std::collections::hash_map;
@@ -109,8 +109,8 @@ impl PasswordFile {
         self.entries.is_empty()
     }
 
-    /// Whom to check a password against. Another user of the file stands in for an unknown one, always the same, so that
-    /// the time of the check does not tell whether a user exists.
+    /// Whom to check a password against. Another user of the file stands in for an unknown one, always the same, so
+    /// that the time of the check does not show whether a user exists.
     #[must_use]
     pub fn find(&self, user: &str) -> Candidate {
         if let Some(entry) = self.users.get(user) {
@@ -128,7 +128,7 @@ impl PasswordFile {
 
     /// Whether the password is known to be right from an earlier [`Self::verify`]; costs microseconds.
     #[must_use]
-    pub fn recalls(&self, candidate: Candidate, password: &[u8]) -> bool {
+    pub fn remembers(&self, candidate: Candidate, password: &[u8]) -> bool {
         let right = candidate
             .known
             .then(|| self.entry(candidate)?.right.get())
@@ -158,8 +158,9 @@ impl PasswordFile {
         self.scram_model.is_some()
     }
 
-    /// What a client that says it is `user` is challenged with; `None` if no user can be asked so. Names are compared as
-    /// SASLprep leaves them, so one in the file that it would change is never found. Takes as long for an unknown user.
+    /// What a client that says it is `user` is challenged with; `None` if no user can be asked so. Names are compared
+    /// as SASLprep leaves them, so one in the file that it would change is never found. Takes as long for an unknown
+    /// user.
     #[must_use]
     pub fn scram_challenge(&self, user: &str) -> Option<Challenge> {
         let verifier = |entry: &u32| self.entries.get(*entry as usize)?.hash.scram();

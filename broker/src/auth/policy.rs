@@ -1,8 +1,8 @@
 //! What the password and ACL files of all listeners say, read as a whole.
 //!
-//! Invariants: a policy never changes; a reload makes another one or, if any file is wrong, none at all, and then the old
-//! one goes on whole. Listeners that name the same file share it. A file that has not changed keeps what is known of it,
-//! so a reload for another file's sake costs no computation.
+//! Invariants: a policy never changes; a reload makes another one or, if any file is wrong, none at all, and then the
+//! old one goes on whole. Listeners that name the same file share it. A file that has not changed keeps what is known
+//! of it, so a reload for another file's sake costs no computation.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,9 @@ use crate::settings::ListenerId;
 /// The files of a listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessFiles {
-    /// `password_file`
+    /// The key `password_file`: users and passwords.
     pub password_file: Option<PathBuf>,
-    /// `acl_file`
+    /// The key `acl_file`: access rules.
     pub acl_file: Option<PathBuf>,
 }
 
@@ -278,12 +278,12 @@ mod tests {
         assert!(file.verify(file.find("ann"), b"1"));
         let same = Policy::load(&listeners, Some(&first)).unwrap();
         let file = same.passwords(ListenerId(0)).unwrap();
-        assert!(file.recalls(file.find("ann"), b"1"));
+        assert!(file.remembers(file.find("ann"), b"1"));
         assert!(same.keeps(&first, ListenerId(0), "ann"));
         std::fs::write(&path, format!("{ann}{}", line("bob", "1"))).unwrap();
         let changed = Policy::load(&listeners, Some(&same)).unwrap();
         let file = changed.passwords(ListenerId(0)).unwrap();
-        assert!(!file.recalls(file.find("ann"), b"1"), "a reload forgets");
+        assert!(!file.remembers(file.find("ann"), b"1"), "a reload forgets");
         assert!(changed.keeps(&same, ListenerId(0), "ann") && !same.keeps(&changed, ListenerId(0), "bob"));
         assert_eq!((first.generation(), changed.generation()), (0, 2));
     }

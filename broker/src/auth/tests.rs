@@ -176,7 +176,7 @@ fn v40_reconnects_do_not_cost_a_computation_each() {
 
 /// V40: a guesser waits, and those who are known come in meanwhile.
 #[test]
-fn v40_a_storm_of_wrong_passwords_does_not_lock_out_the_known() {
+fn v40_many_wrong_passwords_do_not_lock_out_the_known() {
     let broker = Listeners::new(&line("ann", "pw", 1));
     assert_eq!(broker.ask(&request(Some("ann"), Some("pw"))).0, Verdict::Proved);
     let mut refused_at_once = 0;
@@ -192,18 +192,18 @@ fn v40_a_storm_of_wrong_passwords_does_not_lock_out_the_known() {
         );
     }
     assert!(refused_at_once > 150, "{refused_at_once}");
-    let elsewhere = Credentials {
+    let other_address = Credentials {
         address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         ..request(Some("ann"), Some("x"))
     };
     assert_eq!(
-        broker.ask(&elsewhere),
+        broker.ask(&other_address),
         (WRONG, true),
         "another address is not concerned"
     );
 }
 
-/// V30: the time of a refusal does not tell whether the user exists.
+/// V30: the time of a refusal does not show whether the user exists.
 #[test]
 fn v30_unknown_users_take_as_long() {
     let text = line("ann", "pw", 5_000) + &line("bob", "pw", 5_000);
@@ -223,7 +223,8 @@ fn v30_unknown_users_take_as_long() {
     assert!((0.95..1.05).contains(&ratio), "{known} ns against {unknown} ns");
 }
 
-/// V15, V16: a reload with a wrong file, or without descriptors, keeps the old one whole; a good one is in effect at once.
+/// V15, V16: a reload with a wrong file, or without descriptors, keeps the old one whole; a good one is in effect at
+/// once.
 #[test]
 fn v16_reload() {
     let ann = line("ann", "pw", 1);

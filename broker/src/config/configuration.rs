@@ -1,6 +1,6 @@
 //! What a configuration is once it is read: typed and usable as it stands.
 //!
-//! Invariant: nothing here is to be checked again. What the logic of the shards reads is in [`crate::settings`].
+//! Invariants: nothing here is to be checked again. What the logic of the shards reads is in [`crate::settings`].
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
@@ -53,7 +53,7 @@ pub struct ListenerSocket {
     pub interface: Option<String>,
     /// TLS; `None` is plain TCP.
     pub tls: Option<ListenerTls>,
-    /// `enable_proxy_protocol`: a load balancer introduces the clients.
+    /// `enable_proxy_protocol`: a load balancer says where each client comes from.
     pub proxy: Option<ProxyProtocol>,
     /// `password_file`, `acl_file`: who may use it.
     pub access: AccessFiles,
@@ -63,10 +63,10 @@ pub struct ListenerSocket {
     pub pages: Option<PathBuf>,
 }
 
-/// `protocol`.
+/// What is spoken on a listener: the key `protocol`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// `mqtt`
+    /// `mqtt`: MQTT over TCP or TLS.
     Mqtt,
     /// `websockets`: MQTT in binary frames, after an upgrade from HTTP.
     WebSockets(Wanted),
@@ -74,12 +74,12 @@ pub enum Protocol {
     HttpApi,
 }
 
-/// `socket_domain`.
+/// The one address family of a listener: the key `socket_domain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressFamily {
-    /// `ipv4`
+    /// `ipv4`: addresses of IPv4 alone.
     V4,
-    /// `ipv6`
+    /// `ipv6`: addresses of IPv6 alone.
     V6,
 }
 

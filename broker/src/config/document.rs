@@ -9,11 +9,12 @@ use super::keys::{self, Key, Scope, Status};
 const HEAD: &str = "\
 # Configuration
 
-<!-- Made from the table of keys in broker/src/config/keys; `MIDGE_WRITE_DOCS=1 cargo test -p broker` writes it again. -->
+<!-- Made from the table of keys in broker/src/config/keys.
+`MIDGE_WRITE_DOCS=1 cargo test -p broker` writes it again. -->
 
 `broker -c FILE` reads a file in the syntax of mosquitto.conf(5): one `key value` on a line, `#` begins a comment line.
-Keys of a listener speak of the last `listener` line above them. `broker -c FILE --test-config` checks the file and prints
-what is in effect; a mistake is named with file and line, and the exit code is 3.
+Keys of a listener speak of the last `listener` line above them. `broker -c FILE --test-config` checks the file and
+prints what is in effect; a mistake is named with file and line, and the exit code is 3.
 
 Without a file, or with one that has no `listener`, `port` or `bind_address`, the broker listens on port 1883 of the
 loopback addresses and lets anonymous clients in. As soon as a listener or TLS is configured, `allow_anonymous` is false
@@ -21,11 +22,11 @@ unless the file says otherwise.
 
 SIGHUP (`systemctl reload`) reads everything again: this file and those that it includes, certificates, authorities,
 revocation lists, password and ACL files; log files are opened anew. Connections stay, and new ones get what is new. If
-anything is wrong it is logged by file and line, and all stays as it was. A restart is needed for listeners that come or go,
-`bind_interface`, `mount_point`, `user` and `pid_file`, and for the command line.
+anything is wrong it is logged by file and line, and all stays as it was. A restart is needed for listeners that come
+or go, `bind_interface`, `mount_point`, `user` and `pid_file`, and for the command line.
 ";
 
-/// The page.
+/// The text of docs/CONFIGURATION.md.
 #[must_use]
 pub fn reference() -> String {
     let mut page = HEAD.to_owned();

@@ -21,10 +21,10 @@ pub(super) struct Draft {
     pub(super) log: LogDraft,
     pub(super) pid_file: Option<PathBuf>,
     pub(super) user: Option<SystemUser>,
-    /// `user root`
+    /// The value of `user` is `root`.
     pub(super) stays_root: bool,
     pub(super) per_listener_settings: bool,
-    /// `websockets_headers_size`
+    /// The value of `websockets_headers_size`, unless it is 0.
     pub(super) websocket_header_bytes_max: Option<usize>,
     /// AccessDraft for all listeners, unless `per_listener_settings`.
     pub(super) access: AccessDraft,
@@ -51,7 +51,7 @@ pub(super) struct LogDraft {
     pub(super) facility: Option<u8>,
 }
 
-/// Keys of `Scope::Either`.
+/// The keys that speak of the whole broker or of one listener (`Scope::Either`).
 #[derive(Clone, Debug, Default)]
 pub(super) struct AccessDraft {
     pub(super) allow_anonymous: Option<bool>,
@@ -71,14 +71,14 @@ pub(super) struct ListenerDraft {
     pub(super) host: Option<String>,
     pub(super) family: Option<AddressFamily>,
     pub(super) interface: Option<String>,
-    /// `enable_proxy_protocol`
+    /// The value of `enable_proxy_protocol`.
     pub(super) proxy_version: Option<u8>,
-    /// `proxy_protocol_v2_require_tls`
+    /// The value of `proxy_protocol_v2_require_tls`.
     pub(super) proxy_requires_tls: bool,
     pub(super) protocol: ProtocolDraft,
-    /// `websockets_origin`
+    /// The values of all `websockets_origin` lines.
     pub(super) origins: Vec<String>,
-    /// `http_dir`
+    /// The folder of `http_dir`.
     pub(super) pages: Option<PathBuf>,
     pub(super) settings: ListenerSettings,
     pub(super) access: AccessDraft,
@@ -146,7 +146,7 @@ impl Draft {
         }
     }
 
-    /// Begins a listener.
+    /// Begins a listener: the keys that follow speak of it.
     pub(super) fn begin_listener(&mut self, port: u16, host: Option<&str>) {
         self.listeners.push(ListenerDraft {
             place: self.place.clone(),

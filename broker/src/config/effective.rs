@@ -1,6 +1,6 @@
 //! A configuration as a configuration file again.
 //!
-//! Invariant: reading that file gives the same configuration.
+//! Invariants: reading that file gives the same configuration.
 
 use std::fmt::Write as _;
 

@@ -1,11 +1,11 @@
 //! From a mosquitto.conf and the command line to typed settings.
 //!
 //! `parse` cuts a file into keys and values, `reader` looks each key up in the table `keys`, whose entries change the
-//! `draft`, and `resolve` makes the [`Configuration`] of it; `effective` shows that again as a file, and `document` makes
-//! the page for operators.
+//! `draft`, and `resolve` makes the [`Configuration`] of it; `effective` shows that again as a file, and `document`
+//! makes the page for operators.
 //!
-//! Invariants: a configuration is usable whole or refused whole, with every mistake named by file and line; nothing that
-//! was asked for and would make the broker safer is left out in silence.
+//! Invariants: a configuration is usable whole or refused whole, with every mistake named by file and line; nothing
+//! that was asked for and would make the broker safer is left out in silence.
 
 mod configuration;
 mod document;

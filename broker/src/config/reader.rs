@@ -1,7 +1,7 @@
 //! Reading configuration files: each key is looked up in the table, and its entry changes the draft.
 //!
-//! Invariants: a line that cannot be used changes nothing and is a problem with its place; what one file includes is read at
-//! the place of the `include_dir`, and includes nothing itself.
+//! Invariants: a line that cannot be used changes nothing and is a problem with its place; what one file includes is
+//! read at the place of the `include_dir`, and includes nothing itself.
 
 use std::io;
 use std::path::Path;

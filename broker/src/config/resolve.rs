@@ -1,7 +1,7 @@
 //! The configuration of a draft: defaults that depend on other keys, TLS as a whole, addresses of host names.
 //!
-//! Invariant: who configured a listener, TLS, users or access rules has closed the broker to anonymous clients, and without a `listener`,
-//! `port` or `bind_address` nobody but this machine can connect.
+//! Invariants: who configured a listener, TLS, users or access rules has closed the broker to anonymous clients, and
+//! without a `listener`, `port` or `bind_address` nobody but this machine can connect.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::num::NonZeroU16;

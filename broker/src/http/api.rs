@@ -1,6 +1,6 @@
 //! `protocol http_api`: what operators and their programs ask a broker.
 //!
-//! Invariant: nothing can be changed here, and nothing of a client's (names, topics, payloads) can be read.
+//! Invariants: nothing can be changed here, and nothing of a client's (names, topics, payloads) can be read.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! What shards count, as OpenMetrics and as JSON.
 //!
-//! Invariant: a page is one pass over the counters without a lock, so asking for it costs the shards nothing.
+//! Invariants: a page is one pass over the counters without a lock, so asking for it costs the shards nothing.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -105,8 +105,8 @@ mod tests {
         }
     }
 
-    /// The samples, after a look at the rules of OpenMetrics: a TYPE and a HELP before each family's sample, `_total` at the
-    /// end of each counter, `# EOF` at the end of all.
+    /// The samples, after a look at the rules of OpenMetrics: a TYPE and a HELP before each family's sample, `_total`
+    /// at the end of each counter, `# EOF` at the end of all.
     fn samples(page: &str) -> HashMap<String, f64> {
         let body = page.strip_suffix("# EOF\n").unwrap();
         let mut samples = HashMap::new();

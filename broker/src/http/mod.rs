@@ -1,8 +1,8 @@
 //! HTTP beside MQTT: the files of `http_dir`, and the operators' `protocol http_api`.
 //!
-//! Invariants: a shard never waits and never touches a file for a page, it hands the socket over and is done with it; the
-//! threads here only read what shards count. Requests that wait, threads that serve, and the time of each are bounded, see
-//! [`crate::limits`]; operators have threads of their own. One connection is one request.
+//! Invariants: a shard never waits and never touches a file for a page, it hands the socket over and is done with it;
+//! the threads here only read what shards count. Requests that wait, threads that serve, and the time of each are
+//! bounded, see [`crate::limits`]; operators have threads of their own. One connection is one request.
 
 mod api;
 mod client;
@@ -33,7 +33,7 @@ pub(crate) struct PageRequest {
     pub(crate) stream: SecureStream,
     pub(crate) address: SocketAddr,
     pub(crate) page: Page,
-    /// `http_dir`
+    /// The folder of `http_dir`.
     pub(crate) folder: Arc<Path>,
     /// Its place among the listener's connections, kept while it is served.
     pub(crate) _admission: Admission,

@@ -1,4 +1,6 @@
 //! A few threads behind a bounded queue.
+//!
+//! Invariants: giving a job never waits; what does not fit is refused.
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -64,7 +66,7 @@ mod tests {
         let wait = Arc::new(Mutex::new(wait));
         let work = move |number: i32| {
             begun.send(number).unwrap();
-            let _told = wait.lock().unwrap().recv();
+            let _ended = wait.lock().unwrap().recv();
         };
         let pool = Pool::start("test", 1, 2, work).unwrap();
         assert!(pool.give(0));

@@ -1,8 +1,8 @@
 //! Log lines as mosquitto writes them: `<time>: text`, each on one line.
 //!
 //! Invariants: a line never holds a control character of its own, whatever a client put into its identifier or topic
-//! (test `v29_control_characters_are_escaped`); a destination that cannot be written never stops the broker; an event whose
-//! type is off costs one look at a cached flag.
+//! (test `v29_control_characters_are_escaped`); a destination that cannot be written never stops the broker; an event
+//! whose type is off costs one look at a cached flag.
 //!
 //! The types of mosquitto that are no level of `tracing` are targets: `tracing::info!(target: log::NOTICE, ...)`.
 
@@ -58,14 +58,14 @@ fn subscriber(settings: &LogSettings) -> Result<(impl Subscriber + Send + Sync, 
 #[derive(Clone, Debug)]
 pub struct Log {
     output: LogOutput,
-    filter: reload::Handle<Filter, Registry>,
+    filter: reload::Handle<LogFilter, Registry>,
 }
 
 /// Destinations that are open, to be used by [`Log::change`].
 #[derive(Debug)]
 pub struct PreparedLog {
     open: Arc<OpenLog>,
-    filter: Filter,
+    filter: LogFilter,
 }
 
 impl PreparedLog {
@@ -90,9 +90,9 @@ impl Log {
     }
 }
 
-type Filter = FilterFn<Box<dyn Fn(&Metadata<'_>) -> bool + Send + Sync>>;
+type LogFilter = FilterFn<Box<dyn Fn(&Metadata<'_>) -> bool + Send + Sync>>;
 
-fn filter(settings: &LogSettings) -> Filter {
+fn filter(settings: &LogSettings) -> LogFilter {
     let types = if settings.destinations.is_empty() {
         LogTypes::NONE
     } else {

@@ -20,15 +20,16 @@ use super::types::{LogTypes, type_of};
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// A file cannot be opened.
-    #[error("the log file {} cannot be opened: {cause}: check log_dest and the folder's permissions", path.display())]
+    #[error("the log file {} cannot be opened: {cause}; fix: check log_dest and the permissions of the \
+             folder", path.display())]
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The system's reason.
+        /// What the system says.
         cause: io::Error,
     },
     /// The system's log has no socket.
-    #[error("the system's log cannot be reached: {0}: choose another log_dest")]
+    #[error("the system's log cannot be reached: {0}; fix: choose another log_dest")]
     Syslog(#[source] io::Error),
     /// The process has a log already.
     #[error("the log was started twice")]

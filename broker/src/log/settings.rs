@@ -15,11 +15,11 @@ pub const FACILITY_DAEMON: u8 = 3;
 /// What is logged, and where to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
-    /// `log_type`: which messages.
+    /// `log_type`: the types of messages that are logged.
     pub types: LogTypes,
     /// `log_dest`: where to; nothing is logged if it is empty.
     pub destinations: Vec<LogDestination>,
-    /// `log_timestamp` and `log_timestamp_format`.
+    /// `log_timestamp` and `log_timestamp_format`: how a line begins.
     pub timestamp: LogTimestamp,
     /// `connection_messages`: clients that come and go are logged.
     pub connection_messages: bool,
@@ -42,9 +42,9 @@ impl LogSettings {
 /// Where log lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogDestination {
-    /// Standard output.
+    /// The standard output of the process.
     Stdout,
-    /// Standard error.
+    /// The standard error of the process.
     Stderr,
     /// The end of a file.
     File(PathBuf),
@@ -55,7 +55,7 @@ pub enum LogDestination {
 /// How a line begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogTimestamp {
-    /// With the text.
+    /// With the text, without a time.
     None,
     /// With the seconds since 1970.
     EpochSeconds,

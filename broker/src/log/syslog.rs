@@ -1,6 +1,6 @@
 //! The system's log: one datagram a line to its socket, in the form that syslog(3) sends.
 //!
-//! Invariant: the broker never waits for it; a line that the socket does not take is lost.
+//! Invariants: the broker never waits for it; a line that the socket does not take is lost.
 
 use std::io;
 use std::io::Write as _;
@@ -39,7 +39,7 @@ impl Syslog {
     }
 }
 
-/// Of syslog(3).
+/// The severity of syslog(3) for a type.
 fn severity(types: LogTypes) -> u16 {
     match types {
         LogTypes::ERROR => 3,

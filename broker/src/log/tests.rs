@@ -1,3 +1,5 @@
+//! Lines as they are written, and what is not written.
+
 use std::path::PathBuf;
 
 use tracing::level_filters::LevelFilter;
@@ -50,7 +52,7 @@ fn only_chosen_types_are_logged() {
     assert_eq!(text, "Error: error\nsubscribe\n");
 }
 
-/// V29
+/// V29: no control character of a client gets into the log.
 #[test]
 fn v29_control_characters_are_escaped() {
     let text = logged(LogTypes::ALL, LogTimestamp::None, || {
@@ -137,16 +139,16 @@ fn a_change_holds_from_the_next_line_on_and_makes_moved_files_anew() {
     };
     let (subscriber, log) = subscriber(&settings).unwrap();
     tracing::subscriber::with_default(subscriber, || {
-        let say = |text| tracing::info!("{text}");
-        say("not wanted");
+        let log_line = |text| tracing::info!("{text}");
+        log_line("not wanted");
         tracing::error!("first");
         std::fs::rename(&path, &moved).unwrap();
         settings.types = LogTypes::USUAL;
         log.change(PreparedLog::open(&settings).unwrap());
-        say("wanted now");
+        log_line("wanted now");
         settings.destinations = vec![LogDestination::File(folder.path().join("no/log"))];
         assert!(PreparedLog::open(&settings).is_err());
-        say("still");
+        log_line("still");
     });
     assert_eq!(std::fs::read_to_string(moved).unwrap(), "Error: first\n");
     assert_eq!(std::fs::read_to_string(path).unwrap(), "wanted now\nstill\n");

@@ -19,27 +19,27 @@ pub const UNSUBSCRIBE: &str = "unsubscribe";
 pub struct LogTypes(u16);
 
 impl LogTypes {
-    /// Nothing.
+    /// No message at all.
     pub const NONE: Self = Self(0);
     /// The broker cannot go on, or a part of it.
     pub const ERROR: Self = Self(1);
-    /// Something the operator should mend.
+    /// Something that the operator should fix.
     pub const WARNING: Self = Self(1 << 1);
-    /// Start, end, reload.
+    /// The start, the end and reloads.
     pub const NOTICE: Self = Self(1 << 2);
     /// Clients that come and go.
     pub const INFORMATION: Self = Self(1 << 3);
-    /// Packets.
+    /// Each packet and its fate.
     pub const DEBUG: Self = Self(1 << 4);
-    /// Subscriptions made.
+    /// Subscriptions that were made.
     pub const SUBSCRIBE: Self = Self(1 << 5);
-    /// Subscriptions ended.
+    /// Subscriptions that were ended.
     pub const UNSUBSCRIBE: Self = Self(1 << 6);
-    /// WebSockets.
+    /// What concerns WebSocket listeners.
     pub const WEBSOCKETS: Self = Self(1 << 7);
     /// What only developers ask for.
     pub const INTERNAL: Self = Self(1 << 8);
-    /// Everything.
+    /// All of the types.
     pub const ALL: Self = Self((1 << 9) - 1);
     /// What is logged if nothing else is said.
     pub const USUAL: Self = Self(0b1111);
@@ -79,7 +79,7 @@ impl LogTypes {
         if names.is_empty() { vec!["none"] } else { names }
     }
 
-    /// Both sets.
+    /// The types of both sets.
     #[must_use]
     pub fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)

@@ -10,7 +10,7 @@ pub(super) enum PromptError {
     /// Neither the terminal nor standard input gave one.
     #[error("the password cannot be read: {0}")]
     Unreadable(#[source] io::Error),
-    /// The two differ.
+    /// What was typed differs from the first time.
     #[error("the passwords do not match")]
     Mismatch,
 }

@@ -164,15 +164,15 @@ fn mistakes_change_nothing() {
         ("FILE", "x", "required"),
         ("-c /nonexistent/folder/file ann", "x", "cannot be written"),
     ] {
-        let said = folder.run(line, typed).unwrap_err();
-        assert!(said.contains(error), "{line}: {said}");
+        let error_text = folder.run(line, typed).unwrap_err();
+        assert!(error_text.contains(error), "{line}: {error_text}");
         assert_eq!(folder.text(), text, "{line}");
     }
     folder.write("ann:x\njunk\n");
-    let said = folder.run("FILE bob", "x").unwrap_err();
+    let error_text = folder.run("FILE bob", "x").unwrap_err();
     assert!(
-        said.ends_with("line 2 is not user:password, the file is not changed"),
-        "{said}"
+        error_text.ends_with("line 2 is not user:password, the file is not changed"),
+        "{error_text}"
     );
     assert_eq!(folder.text(), "ann:x\njunk\n");
 }
@@ -192,7 +192,7 @@ fn mosquitto_passwd(arguments: &[&str], path: &Path, rest: &[&str]) -> Option<()
                 std::env::var_os("CI").is_none(),
                 "mosquitto_passwd is not installed, and CI must not skip it"
             );
-            let _told = writeln!(
+            let _written = writeln!(
                 io::stderr(),
                 "SKIPPED: mosquitto_passwd is not installed on this machine"
             );

@@ -1,6 +1,6 @@
 //! Why a broker could not start, or stopped.
 //!
-//! Invariant: each text is one sentence with what to do.
+//! Invariants: each text is one sentence with what to do.
 
 use std::io;
 use std::path::PathBuf;
@@ -27,7 +27,8 @@ pub enum ServerError {
     Ring(#[from] RingError),
     /// RLIMIT_MEMLOCK is below what the rings of glommio need.
     #[error(
-        "only {bytes} bytes of memory may be locked, and {needed} are needed: raise the limit, for example `ulimit -l 8192` or LimitMEMLOCK=8M in the systemd unit"
+        "only {bytes} bytes of memory may be locked, and {needed} are needed: raise the limit, for example `ulimit -l \
+         8192` or LimitMEMLOCK=8M in the systemd unit"
     )]
     LockedMemory {
         /// The limit that is in effect.
@@ -38,7 +39,7 @@ pub enum ServerError {
     /// An executor could not be made.
     #[error("cannot start shard {shard}: {source}")]
     Executor {
-        /// The shard's number.
+        /// The number of the shard.
         shard: u16,
         /// What the system says.
         source: GlommioError<()>,
@@ -46,7 +47,7 @@ pub enum ServerError {
     /// A shard ended although the broker was not shut down.
     #[error("shard {shard} failed: {detail}")]
     Shard {
-        /// The shard's number.
+        /// The number of the shard.
         shard: u16,
         /// What the system says.
         detail: String,

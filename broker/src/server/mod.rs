@@ -1,7 +1,8 @@
 //! The order in which a broker starts and ends.
 //!
-//! Invariants: nothing is half started: everything that can be wrong with files, ports and limits is found before the first
-//! shard runs, and whoever can connect finds signals being watched. Passphrases are asked for before a port is opened.
+//! Invariants: nothing is half started: everything that can be wrong with files, ports and limits is found before the
+//! first shard runs, and whoever can connect finds signals being watched. Passphrases are asked for before a port is
+//! opened.
 
 mod error;
 mod http;
@@ -102,8 +103,8 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     ended
 }
 
-/// The settings that the shards start with. The seed is random, so that no client can choose topics that fall together in
-/// the hash tables.
+/// The settings that the shards start with. The seed is random, so that no client can choose topics that fall together
+/// in the hash tables.
 fn settings_with_seed(configuration: &Configuration) -> Settings {
     let mut settings = configuration.settings.clone();
     let mut seed = [0; 8];

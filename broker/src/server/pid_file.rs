@@ -1,6 +1,6 @@
 //! `pid_file`: the number of the process in a file.
 //!
-//! Invariant: the file is removed when the broker ends.
+//! Invariants: the file is removed when the broker ends.
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! What the system must have for a broker: io_uring, and memory that may be locked.
 //!
-//! Invariant: what is missing is found before the first shard starts.
+//! Invariants: what is missing is found before the first shard starts.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use transport::ring::{Ring, RingOptions};
@@ -10,7 +10,8 @@ use super::error::ServerError;
 /// What glommio demands of RLIMIT_MEMLOCK.
 const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
 
-/// Raises the limit of locked memory as far as it goes, and makes a ring: glommio would panic where io_uring is missing.
+/// Raises the limit of locked memory as far as it goes, and makes a ring: glommio would panic where io_uring is
+/// missing.
 ///
 /// # Errors
 /// io_uring is missing or forbidden, or too little memory may be locked.

@@ -1,6 +1,6 @@
 //! One glommio executor for each shard.
 //!
-//! Invariant: a shard that ends, in whatever way, ends the others too.
+//! Invariants: a shard that ends, in whatever way, ends the others too.
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -86,8 +86,8 @@ pub(super) fn join_all(executors: Vec<ShardHandle>) -> Result<(), ServerError> {
     result
 }
 
-/// Never, in effect: when this timer fires between glommio's poll and its look at the task queue, glommio parks although
-/// a task is ready. A shard would not start, or would sleep until something else wakes it.
+/// Never, in effect: when this timer fires between glommio's poll and its look at the task queue, glommio parks
+/// although a task is ready. A shard would not start, or would sleep until something else wakes it.
 const PREEMPT_TIMER: Duration = Duration::from_secs(24 * 3600);
 /// Registered memory for glommio's own files: the smallest it takes.
 const GLOMMIO_IO_MEMORY_BYTES: usize = 64 << 10;

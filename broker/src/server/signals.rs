@@ -1,6 +1,6 @@
 //! Signals: the end of the broker, and a reload.
 //!
-//! Invariant: files are read on the thread of the signals, so no shard waits for a reload.
+//! Invariants: files are read on the thread of the signals, so no shard waits for a reload.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,6 @@
 //! From root to the user that the broker runs as.
 //!
-//! Invariant: everything that needs root is done before.
+//! Invariants: everything that needs root is done before.
 
 use super::error::ServerError;
 use crate::config::Configuration;
@@ -28,8 +28,8 @@ pub(super) fn become_user(configuration: &Configuration) -> Result<(), ServerErr
         tracing::info!("Running as the user {}.", user.name);
     } else {
         tracing::warn!(
-            "The broker was started as root and has become the user {}, who must be able to read what SIGHUP reads again: \
-             `user NAME` in the configuration chooses another one, `user root` none.",
+            "The broker was started as root and has become the user {}, who must be able to read what SIGHUP reads \
+             again: `user NAME` in the configuration chooses another one, `user root` none.",
             user.name
         );
     }

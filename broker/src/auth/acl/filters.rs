@@ -1,6 +1,6 @@
 //! How the Topic Filters of rules and subscriptions lie to each other.
 //!
-//! Invariant: a wildcard in the first level does not match a topic that begins with `$` [MQTT-4.7.2-1].
+//! Invariants: a wildcard in the first level does not match a topic that begins with `$` [MQTT-4.7.2-1].
 
 /// Whether there is a Topic Name that both filters match.
 pub(super) fn overlap(one: &str, other: &str) -> bool {

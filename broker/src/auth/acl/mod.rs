@@ -1,8 +1,8 @@
 //! `acl_file`: who may read and write which topics, in mosquitto's words.
 //!
 //! `user X` begins the section of a user; what stands above the first one is for clients without a user name. `topic
-//! [read|write|readwrite|deny] FILTER` belongs to its section, `pattern ...` to everybody, with the client identifier for
-//! `%c` and the user name for `%u`.
+//! [read|write|readwrite|deny] FILTER` belongs to its section, `pattern ...` to everybody, with the client identifier
+//! for `%c` and the user name for `%u`.
 //!
 //! Invariants: what no line allows is denied, also by an empty file. A denial is looked at before what allows, in the
 //! section and again in the patterns; the section goes first. What a client calls itself never widens a pattern: names
@@ -167,8 +167,8 @@ impl Access {
         self.0.as_ref().is_none_or(|rules| rules.allow(topic, Use::Read))
     }
 
-    /// Whether there may be a topic under this Topic Filter that [`Self::may_read`]; a filter without one is not worth a
-    /// subscription. `$share/{group}/` is looked through.
+    /// Whether there may be a topic under this Topic Filter that [`Self::may_read`]; a filter without one is not worth
+    /// a subscription. `$share/{group}/` is looked through.
     #[must_use]
     pub fn may_subscribe(&self, filter: &str) -> bool {
         let filter = match topic::shared(filter) {

@@ -38,12 +38,12 @@ pub(super) enum Use {
     Write,
 }
 
-/// What the rules say of a topic, if anything; denials stand first.
+/// What the rules decide about a topic, if anything; denials stand first.
 pub(super) fn decide(rules: &[Rule], topic: &str, access: Use) -> Option<bool> {
-    let says = |rule: &&Rule| rule.grant == Grant::Deny || rule.grant.allows(access);
+    let is_decisive = |rule: &&Rule| rule.grant == Grant::Deny || rule.grant.allows(access);
     let decisive = rules
         .iter()
-        .filter(says)
+        .filter(is_decisive)
         .find(|rule| topic::matches(&rule.filter, topic))?;
     Some(decisive.grant != Grant::Deny)
 }

@@ -164,8 +164,8 @@ fn v14_an_empty_file_denies_all() {
 #[test]
 fn v31_wholly_denied_filters() {
     let file = parse(
-        "user ann\ntopic read a/+/c\ntopic write w/#\ntopic read d/#\ntopic deny d/x/#\npattern read p/%c/#\npattern deny p/+/no\n\
-         user bob\ntopic #\ntopic deny #\nuser cat\ntopic #\n",
+        "user ann\ntopic read a/+/c\ntopic write w/#\ntopic read d/#\ntopic deny d/x/#\npattern read p/%c/#\npattern \
+         deny p/+/no\nuser bob\ntopic #\ntopic deny #\nuser cat\ntopic #\n",
     )
     .unwrap();
     for (user, filter, expected) in [
@@ -241,6 +241,10 @@ fn names() -> impl Strategy<Value = String> {
     prop::collection::vec(level, 1..5).prop_map(|levels| levels.join("/"))
 }
 
+fn words() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["read", "write", "deny", "readwrite"])
+}
+
 proptest! {
     #[test]
     fn any_file_is_read_without_panic(
@@ -271,7 +275,7 @@ proptest! {
     /// What may be read may be subscribed to.
     #[test]
     fn a_readable_topic_can_be_subscribed_to(
-        rules in prop::collection::vec((prop::sample::select(vec!["read", "write", "deny", "readwrite"]), filters()), 0..6),
+        rules in prop::collection::vec((words(), filters()), 0..6),
         filter in filters(),
         name in names(),
     ) {

@@ -5,8 +5,10 @@ use proptest::prelude::*;
 use super::*;
 
 /// Made by mosquitto_passwd 2.0.11 for the password "pw" and "x".
-const PBKDF2: &str = "$7$101$7ph9hql0HPjKAApL$DZI44za4vmBMaLVxfEWNyY14sPel590RC3kxA6LuX1ASnptSc3XkjO7t7SA3T4XFfruPvRdoqwhMj2K7jSA0RQ==";
-const SHA512_X: &str = "$6$JAb3f/OZ7AYTt1kc$f4gDNHPRv0u0qLKdkHcyKmURUO20wuqZoEkEqZf+TCB3EHjEe+4ZDye4KoeHtT77NvOX6xI8cjlYu4YXu3iwsQ==";
+const PBKDF2: &str = "$7$101$7ph9hql0HPjKAApL$\
+    DZI44za4vmBMaLVxfEWNyY14sPel590RC3kxA6LuX1ASnptSc3XkjO7t7SA3T4XFfruPvRdoqwhMj2K7jSA0RQ==";
+const SHA512_X: &str = "$6$JAb3f/OZ7AYTt1kc$\
+    f4gDNHPRv0u0qLKdkHcyKmURUO20wuqZoEkEqZf+TCB3EHjEe+4ZDye4KoeHtT77NvOX6xI8cjlYu4YXu3iwsQ==";
 
 const CHEAP_SCRAM: Algorithm = Algorithm::ScramSha256 {
     iterations: NonZeroU32::MIN,

@@ -38,18 +38,18 @@ fn users_comments_and_blanks() {
 }
 
 #[test]
-fn a_right_password_is_recalled_and_nothing_else() {
+fn a_right_password_is_remembered_and_nothing_else() {
     let file = parse(&format!("ann:{}\nbob:{}\n", hash("a"), hash("a"))).unwrap();
     let ann = file.find("ann");
     assert!(
-        !file.recalls(ann, b"a"),
+        !file.remembers(ann, b"a"),
         "nothing is known before the first check"
     );
-    assert!(!file.verify(ann, b"b") && !file.recalls(ann, b"b"));
-    assert!(file.verify(ann, b"a") && file.recalls(ann, b"a"));
-    assert!(!file.recalls(ann, b"b") && !file.recalls(file.find("bob"), b"a"));
+    assert!(!file.verify(ann, b"b") && !file.remembers(ann, b"b"));
+    assert!(file.verify(ann, b"a") && file.remembers(ann, b"a"));
+    assert!(!file.remembers(ann, b"b") && !file.remembers(file.find("bob"), b"a"));
     assert!(
-        !file.recalls(file.find("eve"), b"a"),
+        !file.remembers(file.find("eve"), b"a"),
         "who stands in for an unknown user lets nobody in"
     );
 }
@@ -125,7 +125,7 @@ fn who_cannot_do_scram_is_challenged_all_the_same() {
         assert_eq!(
             again.scram_challenge(user).unwrap().verifier,
             challenge.verifier,
-            "a reload does not tell"
+            "a reload does not show which is real"
         );
         let text = challenge.verifier.to_string();
         assert!(text.starts_with("SCRAM-SHA-256$17:"), "{text}");
@@ -155,7 +155,8 @@ fn users_removed_or_set_anew_are_not_kept() {
 proptest! {
     /// V15: no text makes a user whose password was not hashed in the file.
     #[test]
-    fn v15_any_file_is_read_without_panic(bytes: Vec<u8>, text in "([a-b:# ]{0,4}(\\$7\\$1\\$[A-Z=]{0,8}\\$)?\\n?){0,6}") {
+    fn v15_any_file_is_read_without_panic(bytes: Vec<u8>, text in "([a-b:# \
+        ]{0,4}(\\$7\\$1\\$[A-Z=]{0,8}\\$)?\\n?){0,6}") {
         for text in [&bytes, text.as_bytes()] {
             if let Ok(file) = PasswordFile::parse(Path::new("p"), text) {
                 prop_assert!(file.users.keys().all(|user| !user.is_empty()));

@@ -1,6 +1,7 @@
 //! The client's messages of RFC 5802, section 7.
 //!
-//! Invariant: what is parsed is as the grammar says; attributes that the grammar leaves open ("extensions") are passed over.
+//! Invariants: what is parsed is as the grammar says; attributes that the grammar leaves open ("extensions") are passed
+//! over.
 
 use std::borrow::Cow;
 
@@ -9,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::verifier::KEY_BYTES;
 
-/// Why an exchange came to nothing. No text tells whether there is such a user.
+/// Why an exchange came to nothing. No text shows whether there is such a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScramError {
     /// Not the message of RFC 5802, section 7, that was due.
@@ -38,12 +39,12 @@ impl ScramError {
     }
 }
 
-/// client-first-message
+/// The client-first-message of the grammar.
 #[derive(Debug)]
 pub(super) struct ClientFirst<'a> {
     /// The header up to its second comma, that included.
     pub(super) header: &'a str,
-    /// What follows it.
+    /// The message without its header.
     pub(super) bare: &'a str,
     /// Whom the client wants to act as.
     pub(super) identity: Option<String>,
@@ -52,7 +53,7 @@ pub(super) struct ClientFirst<'a> {
     pub(super) nonce: &'a str,
 }
 
-/// client-final-message
+/// The client-final-message of the grammar.
 #[derive(Debug)]
 pub(super) struct ClientFinal<'a> {
     pub(super) binding: &'a str,

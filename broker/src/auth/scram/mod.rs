@@ -1,9 +1,9 @@
 //! SCRAM-SHA-256 (RFC 5802, RFC 7677), the server's side: two messages in, two messages out.
 //!
-//! Invariants: the server never sees the password, and what it keeps of it ([`ScramVerifier`]) does not let anybody in. Whether a
-//! user exists shows in neither the messages nor what they cost: who has no verifier gets a salt that is always the same
-//! for the name, and fails at the proof. Channel binding is not offered, so `p=` is refused and `n` and `y` are taken.
-//! Nothing here is random: the caller brings the nonce.
+//! Invariants: the server never sees the password, and what it keeps of it ([`ScramVerifier`]) does not let anybody in.
+//! Whether a user exists shows in neither the messages nor what they cost: who has no verifier gets a salt that is
+//! always the same for the name, and fails at the proof. Channel binding is not offered, so `p=` is refused and `n` and
+//! `y` are taken. Nothing here is random: the caller brings the nonce.
 
 mod message;
 pub mod testing;
@@ -47,15 +47,15 @@ pub struct ScramExchange {
 pub struct ScramProof {
     /// Who the client is.
     pub user: Box<str>,
-    /// What proved it.
+    /// The verifier that the proof fitted.
     pub verifier: ScramVerifier,
     /// The server's last message, which proves the server to the client.
     pub server_final: String,
 }
 
 impl ScramExchange {
-    /// Takes the client's first message and makes the server's. `nonce` is ours, of printable characters without a comma;
-    /// `find` says what a user, the name prepared as RFC 4013 says, is challenged with.
+    /// Takes the client's first message and makes the server's. `nonce` is ours, of printable characters without a
+    /// comma; `find` says what a user, the name prepared as RFC 4013 says, is challenged with.
     ///
     /// # Errors
     /// The message is not one that goes on.
@@ -109,7 +109,7 @@ impl ScramExchange {
     }
 }
 
-/// What nobody can tell without the key.
+/// Bytes that nobody can compute without the key.
 #[must_use]
 pub fn prf(key: &[u8], input: &[u8]) -> [u8; KEY_BYTES] {
     hmac_sha256(key, &[input])

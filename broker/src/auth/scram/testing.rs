@@ -1,4 +1,6 @@
 //! The client's side of SCRAM-SHA-256, for tests.
+//!
+//! Invariants: none.
 
 use std::num::NonZeroU32;
 
@@ -37,7 +39,7 @@ impl ScramClient {
         self
     }
 
-    /// client-first-message
+    /// The client-first-message of RFC 5802.
     #[must_use]
     pub fn first(&self) -> String {
         format!("{}{}", self.header, self.bare)

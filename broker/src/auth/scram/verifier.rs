@@ -1,7 +1,7 @@
 //! What is kept of a password for SCRAM-SHA-256, in PostgreSQL's form:
 //! `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`, salt and keys in base64.
 //!
-//! Invariant: a verifier is complete and affordable, so the password is the only reason why one does not fit.
+//! Invariants: a verifier is complete and affordable, so the password is the only reason why one does not fit.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -13,7 +13,7 @@ use aws_lc_rs::pbkdf2::{self, PBKDF2_HMAC_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::super::hash_text::{HashError, bytes_of, iterations_of, salt_of};
+use crate::auth::hash_text::{HashError, bytes_of, iterations_of, salt_of};
 
 /// The name of the method, and what its verifiers begin with.
 pub const METHOD: &str = "SCRAM-SHA-256";
@@ -53,8 +53,8 @@ impl ScramVerifier {
         }
     }
 
-    /// One that no password fits, for a user that is not there: of the same shape as this one, and always the same for a
-    /// name under a key.
+    /// One that no password fits, for a user that is not there: of the same shape as this one, and always the same for
+    /// a name under a key.
     #[must_use]
     pub fn imitation(&self, key: &[u8], user: &str) -> ScramVerifier {
         let derive = |what: &[u8]| hmac_sha256(key, &[what, user.as_bytes()]);
@@ -94,7 +94,7 @@ impl fmt::Debug for ScramVerifier {
 const CLIENT_KEY: &[u8] = b"Client Key";
 const SERVER_KEY: &[u8] = b"Server Key";
 
-/// `<iterations>:<salt>$<StoredKey>:<ServerKey>`
+/// Reads what follows the name of the method.
 fn read(text: &str) -> Result<ScramVerifier, HashError> {
     let (cost, keys) = text.split_once('$').ok_or(HashError::Malformed)?;
     let (iterations, salt) = cost.split_once(':').ok_or(HashError::Malformed)?;

@@ -2,8 +2,8 @@
 //!
 //! Invariants: none.
 
-use super::super::draft::Draft;
 use super::key::{Key, Scope, Show, Status, Value, either, key, of_listener, or, shown, shown_if};
+use crate::config::draft::Draft;
 
 const AUTO_ID_PREFIX_BYTES_MAX: usize = 50;
 
@@ -74,9 +74,9 @@ pub(super) const KEYS: &[Key] = &[
     either(
         "password_file",
         "Users and the hashes of their passwords, as `broker passwd` and mosquitto_passwd write them. Users with a \
-         SCRAM-SHA-256 verifier (`broker passwd -H scram-sha-256`, or copied from PostgreSQL) may also prove themselves by \
-         AUTH packets. A relative path is \
-         looked for in the working directory, then beside the configuration file. Read again at SIGHUP.",
+         SCRAM-SHA-256 verifier (`broker passwd -H scram-sha-256`, or copied from PostgreSQL) may also prove \
+         themselves by AUTH packets. A relative path is looked for in the working directory, then beside the \
+         configuration file. Read again at SIGHUP.",
         Value::Text {
             shape: "path",
             set: |draft, path| {
@@ -103,8 +103,8 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         of_listener(
             "use_username_as_clientid",
-            "The user name replaces the client identifier, so that no user can end another's connection. Who has no user name \
-             is refused.",
+            "The user name replaces the client identifier, so that no user can end another's connection. Who has no \
+             user name is refused.",
             Value::Flag(|draft, value| draft.listener().settings.user_name_is_client_identifier = value),
             Show::Listener(|settings, _| shown(settings.user_name_is_client_identifier)),
         ),

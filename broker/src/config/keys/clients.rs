@@ -2,9 +2,9 @@
 //!
 //! Invariants: none.
 
-use super::super::draft::Draft;
 use super::key::{Key, Show, Value, global, shown, shown_if};
 use super::numbers::{U16_MAX, or_minus_one, or_unlimited, or_zero, to_u16};
+use crate::config::draft::Draft;
 use crate::limits;
 use crate::settings::UNLIMITED;
 
@@ -15,8 +15,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "global_max_clients",
         "-1",
-        "Sessions in the whole broker, with or without a connection; a client that would need one more is refused. -1: any \
-         number.",
+        "Sessions in the whole broker, with or without a connection; a client that would need one more is refused. -1: \
+         any number.",
         Value::Integer {
             ranges: &[(-1, -1), (1, i64::MAX)],
             set: |draft, count| draft.settings.clients_max = u64::try_from(count).unwrap_or(UNLIMITED),
@@ -36,8 +36,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_sessions_per_user",
         "0",
-        "Sessions of one user, with or without a connection; a client that would need one more is refused. Users are those \
-         whose password or certificate was checked. 0: no limit.",
+        "Sessions of one user, with or without a connection; a client that would need one more is refused. Users are \
+         those whose password or certificate was checked. 0: no limit.",
         Value::Integer {
             ranges: &[(0, i64::MAX)],
             set: |draft, count| draft.settings.user_sessions_max = or_unlimited(count),
@@ -60,9 +60,9 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_keepalive",
         "0",
-        "Longest keep alive in seconds. MQTT 5.0 clients that ask for a longer one, or for none, are told to use this \
-         one; older clients, which cannot be told, are refused with the return code 2 (identifier rejected), as mosquitto \
-         does. 0: any.",
+        "Longest keep alive in seconds. MQTT 5.0 clients that ask for a longer one, or for none, must use this one; \
+         older clients, which cannot learn of it, are refused with the return code 2 (identifier rejected), as \
+         mosquitto does. 0: any.",
         Value::Integer {
             ranges: &[(0, 0), (10, U16_MAX)],
             set: |draft, seconds| draft.settings.keep_alive_s_max = to_u16(seconds),
@@ -72,7 +72,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "persistent_client_expiration",
         "",
-        "How long the session of a client that keeps it lives without a connection, such as `14d`; without it, for ever.",
+        "How long the session of a client that keeps it lives without a connection, such as `14d`; without it, for \
+         ever.",
         Value::Text {
             shape: "a number and one of s, h, d, w, m, y",
             set: set_persistent_client_expiration,
@@ -90,7 +91,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_subscriptions",
         "200000",
-        "Subscriptions of one client; more are refused with 0x97 (MQTT 5.0) or 0x80. 0: the most that there may be, 2000000.",
+        "Subscriptions of one client; more are refused with 0x97 (MQTT 5.0) or 0x80. 0: the most that there may be, \
+         2000000.",
         Value::Integer {
             ranges: &[(0, SUBSCRIPTIONS_MAX)],
             set: |draft, count| {
@@ -103,8 +105,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_topic_levels",
         "200",
-        "Levels that a topic name or filter may have; a client that uses more is refused. Not a key of mosquitto, which \
-         has this number built in.",
+        "Levels that a topic name or filter may have; a client that uses more is refused. Not a key of mosquitto, \
+         which has this number built in.",
         Value::Integer {
             ranges: &[(1, U16_MAX)],
             set: |draft, levels| draft.settings.topic_levels_max = to_u16(levels),
@@ -114,9 +116,9 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "response_information",
         "",
-        "Midge's own. What an MQTT 5.0 client that asks for Response Information is told: the beginning of the topics that it \
-         may have answers sent to. `%c` stands for its client identifier and `%u` for its user; a client whose names are no \
-         level of a topic is told nothing. That it may read there is up to `acl_file`.",
+        "Midge's own. What an MQTT 5.0 client that asks for Response Information gets: the beginning of the topics \
+         that it may have answers sent to. `%c` stands for its client identifier and `%u` for its user; a client whose \
+         names are no level of a topic gets nothing. That it may read there is up to `acl_file`.",
         Value::Text {
             shape: "beginning of a topic",
             set: set_response_information,

@@ -2,11 +2,11 @@
 //!
 //! Invariants: none.
 
-use super::super::configuration::{Configuration, ListenerSocket};
-use super::super::draft::Draft;
+use crate::config::configuration::{Configuration, ListenerSocket};
+use crate::config::draft::Draft;
 use crate::settings::ListenerSettings;
 
-/// A configuration key.
+/// An entry of the table.
 pub(in crate::config) struct Key {
     pub(in crate::config) name: &'static str,
     pub(in crate::config) scope: Scope,
@@ -20,7 +20,7 @@ pub(in crate::config) struct Key {
 /// What a key speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) enum Scope {
-    /// The whole broker.
+    /// The broker as a whole.
     Global,
     /// The last `listener` above it; the default listener if there is none.
     Listener,
@@ -60,9 +60,9 @@ pub(in crate::config) enum Value {
 pub(in crate::config) enum Show {
     /// From the configuration as a whole.
     Global(fn(&Configuration) -> Vec<String>),
-    /// From each listener.
+    /// From each listener, below its `listener` line.
     Listener(fn(&ListenerSettings, &ListenerSocket) -> Vec<String>),
-    /// Not at all: its effect shows elsewhere.
+    /// Not at all: its effect shows at another key.
     Nothing,
 }
 

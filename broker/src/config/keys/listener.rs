@@ -4,9 +4,9 @@
 
 use mqtt::QoS;
 
-use super::super::configuration::{AddressFamily, ListenerSocket, Protocol};
-use super::super::draft::{Draft, ProtocolDraft};
 use super::key::{Key, Show, Value, of_listener, or, shown, shown_if};
+use crate::config::configuration::{AddressFamily, ListenerSocket, Protocol};
+use crate::config::draft::{Draft, ProtocolDraft};
 use crate::settings::{ListenerSettings, UNLIMITED};
 
 const MOUNT_POINT_BYTES_MAX: usize = 1000;
@@ -71,9 +71,9 @@ pub(super) const KEYS: &[Key] = &[
         of_listener(
             "protocol",
             "What is spoken on the listener: `websockets` is MQTT over WebSocket, at any path, with TLS if there is a \
-             certificate. `http_api` is for operators: `/metrics` (OpenMetrics), `/healthz`, `/readyz`, and as in mosquitto \
-             2.1 `/api/v1/systree`, `/api/v1/listeners` and `/api/v1/version`; it asks for no user, so without an address it \
-             listens on the loopback addresses only.",
+             certificate. `http_api` is for operators: `/metrics` (OpenMetrics), `/healthz`, `/readyz`, and as in \
+             mosquitto 2.1 `/api/v1/systree`, `/api/v1/listeners` and `/api/v1/version`; it asks for no user, so \
+             without an address it listens on the loopback addresses only.",
             Value::Text {
                 shape: "mqtt, websockets or http_api",
                 set: set_protocol,
@@ -107,7 +107,7 @@ pub(super) const KEYS: &[Key] = &[
         "2",
         of_listener(
             "max_qos",
-            "Highest QoS that clients may publish at; MQTT 5.0 clients are told.",
+            "Highest QoS that clients may publish at; announced to MQTT 5.0 clients.",
             QOS,
             Show::Listener(show_qos),
         ),
@@ -138,8 +138,8 @@ pub(super) const KEYS: &[Key] = &[
     ),
     of_listener(
         "mount_point",
-        "A prefix before all topics of this listener's clients, which they do not see: `m/` keeps them below `m/`. Access \
-         rules speak of topics with it.",
+        "A prefix before all topics of this listener's clients, which they do not see: `m/` keeps them below `m/`. \
+         Access rules speak of topics with it.",
         Value::Text {
             shape: "a topic, at most 1000 bytes",
             set: set_mount_point,
@@ -171,9 +171,9 @@ pub(super) const KEYS: &[Key] = &[
     ),
     of_listener(
         "enable_proxy_protocol",
-        "The listener is behind a load balancer that introduces each client by the PROXY protocol of this version; nobody else \
-         may reach it. TLS is the load balancer's: with version 2 it says what came of it, and `require_certificate` and \
-         `use_identity_as_username` go by that.",
+        "The listener is behind a load balancer that begins each connection with the header of this version of the \
+         PROXY protocol; nobody else may reach it. TLS is the load balancer's: with version 2 it says what came of it, \
+         and `require_certificate` and `use_identity_as_username` go by that.",
         Value::Integer {
             ranges: &[(1, 2)],
             set: |draft, version| draft.listener().proxy_version = u8::try_from(version).ok(),
@@ -191,8 +191,8 @@ pub(super) const KEYS: &[Key] = &[
     ),
     of_listener(
         "http_dir",
-        "A folder whose files are served to those who ask for a page instead of an upgrade, `index.html` for a folder. Only \
-         with `protocol websockets` or `http_api`. Symbolic links that lead out of it are not followed.",
+        "A folder whose files are served to those who ask for a page instead of an upgrade, `index.html` for a folder. \
+         Only with `protocol websockets` or `http_api`. Symbolic links that lead out of it are not followed.",
         Value::Text {
             shape: "path of a folder",
             set: set_pages,
@@ -201,8 +201,8 @@ pub(super) const KEYS: &[Key] = &[
     ),
     of_listener(
         "websockets_origin",
-        "A page that browsers may come from, as they name it in the Origin header: `http://example.org:8080`. May be given \
-         several times; without it, any.",
+        "A page that browsers may come from, as they name it in the Origin header: `http://example.org:8080`. May be \
+         given several times; without it, any.",
         Value::Text {
             shape: "an origin",
             set: |draft, origin| {

@@ -4,19 +4,19 @@
 
 use std::path::PathBuf;
 
-use super::super::draft::Draft;
 use super::key::{Key, Show, Value, global, shown, shown_if};
+use crate::config::draft::Draft;
 use crate::log::{LogDestination, LogTimestamp, LogTypes, check_timestamp_format};
 
-/// `local0` of syslog(3).
+/// The facility `local0` of syslog(3).
 const FACILITY_LOCAL0: u8 = 16;
 
 pub(super) const KEYS: &[Key] = &[
     global(
         "log_dest",
         "stderr",
-        "Where the log goes: `stdout`, `stderr`, `syslog`, `file PATH` or `none`. May be given several times. Files are \
-         opened anew on SIGHUP.",
+        "Where the log goes: `stdout`, `stderr`, `syslog`, `file PATH` or `none`. May be given several times. Files \
+         are opened anew on SIGHUP.",
         Value::Text {
             shape: "stdout, stderr, syslog, file PATH or none",
             set: set_log_destination,
@@ -31,7 +31,8 @@ pub(super) const KEYS: &[Key] = &[
         "error, warning, notice, information",
         "What is logged. May be given several times. `-v` is `all`.",
         Value::Text {
-            shape: "error, warning, notice, information, debug, subscribe, unsubscribe, websockets, internal, all or none",
+            shape: "error, warning, notice, information, debug, subscribe, unsubscribe, websockets, internal, all or \
+                    none",
             set: set_log_type,
         },
         Show::Global(|c| c.log.types.names().into_iter().map(str::to_owned).collect()),

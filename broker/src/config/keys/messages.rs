@@ -2,9 +2,9 @@
 //!
 //! Invariants: none.
 
-use super::super::draft::Draft;
 use super::key::{Key, Show, Value, global, ignored, shown};
 use super::numbers::{U16_MAX, or_unlimited, or_zero, to_u16, to_u32};
+use crate::config::draft::Draft;
 use crate::settings::SharedSubscriptionStrategy;
 
 const PACKET_BYTES_MIN: i64 = 20;
@@ -15,8 +15,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_packet_size",
         "2000000",
-        "Largest packet that a client may send, in bytes; MQTT 5.0 clients are told. A client that sends a larger one is \
-         disconnected.",
+        "Largest packet that a client may send, in bytes; announced to MQTT 5.0 clients. A client that sends a larger \
+         one is disconnected.",
         Value::Integer {
             ranges: &[(PACKET_BYTES_MIN, PACKET_BYTES_MAX)],
             set: |draft, bytes| draft.settings.packet_bytes_max = to_u32(bytes),
@@ -41,8 +41,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_inflight_messages",
         "20",
-        "QoS 1 and 2 messages that may be in flight to one client, and from it (MQTT 5.0 clients are told). 0: 65535, \
-         the most that the protocol has.",
+        "QoS 1 and 2 messages that may be in flight to one client, and from it (announced to MQTT 5.0 clients). 0: \
+         65535, the most that the protocol has.",
         Value::Integer {
             ranges: &[(0, U16_MAX)],
             set: |draft, count| {
@@ -92,17 +92,17 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "upgrade_outgoing_qos",
         "false",
-        "Messages are delivered at the QoS of the subscription even if published at a lower one, which the specification does \
-         not allow.",
+        "Messages are delivered at the QoS of the subscription even if published at a lower one, which the \
+         specification does not allow.",
         Value::Flag(|draft, value| draft.settings.upgrade_outgoing_qos = value),
         Show::Global(|c| shown(c.settings.upgrade_outgoing_qos)),
     ),
     global(
         "shared_subscription_strategy",
         "fair",
-        "Who of the clients that share a subscription (`$share/NAME/FILTER`) gets a message: `fair` lets those that are \
-         connected take turns, `sticky` keeps to the one that has been connected longest. One whose window or queue is \
-         full is passed over.",
+        "Who of the clients that share a subscription (`$share/NAME/FILTER`) gets a message: `fair` lets those that \
+         are connected take turns, `sticky` keeps to the one that has been connected longest. One whose window or \
+         queue is full is passed over.",
         Value::Text {
             shape: "fair or sticky",
             set: set_shared_subscription_strategy,
@@ -127,8 +127,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "check_payload_format",
         "false",
-        "Midge's own. Messages of MQTT 5.0 clients whose Payload Format Indicator says UTF-8 and whose payloads are not are \
-         refused with 0x99, Wills too.",
+        "Midge's own. Messages of MQTT 5.0 clients whose Payload Format Indicator says UTF-8 and whose payloads are \
+         not are refused with 0x99, Wills too.",
         Value::Flag(|draft, value| draft.settings.check_payload_format = value),
         Show::Global(|c| shown(c.settings.check_payload_format)),
     ),

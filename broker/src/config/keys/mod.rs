@@ -1,6 +1,6 @@
 //! The one table of configuration keys: the parser, `--test-config` and docs/CONFIGURATION.md are made from it.
 //!
-//! Invariant: each key of mosquitto 2.0 and 2.1 stands here once, so that no key of a working mosquitto.conf is called
+//! Invariants: each key of mosquitto 2.0 and 2.1 stands here once, so that no key of a working mosquitto.conf is called
 //! unknown; guarded by the test `every_key_of_mosquitto_is_known`.
 
 mod access;
@@ -35,7 +35,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
 /// Keys that only begin so: options of plugins.
 const REFUSED_PREFIXES: &[&str] = &["auth_opt_", "plugin_opt_"];
 
-/// All keys.
+/// The keys of all sections, in their order.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
     SECTIONS.iter().flat_map(|(_, keys)| keys.iter())
 }

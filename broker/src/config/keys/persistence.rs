@@ -20,8 +20,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "persistence",
         "false",
-        "Whether state outlives the process. Nothing is stored yet: `true` is accepted with a warning, sessions and messages \
-         are kept in memory and are gone after a restart.",
+        "Whether state outlives the process. Nothing is stored yet: `true` is accepted with a warning, sessions and \
+         messages are kept in memory and are gone after a restart.",
         Value::Flag(|draft, value| {
             if value {
                 draft.warn(&format!(

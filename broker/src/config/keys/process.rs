@@ -4,27 +4,27 @@
 
 use std::path::PathBuf;
 
-use super::super::configuration::Protocol;
-use super::super::draft::Draft;
 use super::key::{Key, Show, Value, global, ignored, shown, shown_if};
 use super::numbers::{U16_MAX, or_unlimited, or_zero, to_u32};
+use crate::config::configuration::Protocol;
+use crate::config::draft::Draft;
 use crate::privileges;
 
 pub(super) const KEYS: &[Key] = &[
     global(
         "include_dir",
         "",
-        "Reads the files of a folder that end in `.conf`, in the order of their names, as if they stood here. Only in the \
-         main file.",
+        "Reads the files of a folder that end in `.conf`, in the order of their names, as if they stood here. Only in \
+         the main file.",
         Value::IncludeDirectory,
         Show::Nothing,
     ),
     global(
         "user",
         "",
-        "The user to become when started as root, with its groups, once the ports are open and the files are read. Without \
-         it `mosquitto`, or `nobody` if there is no such user, with a warning; `root` stays root. What SIGHUP reads again, and \
-         `http_dir`, must be readable for that user.",
+        "The user to become when started as root, with its groups, once the ports are open and the files are read. \
+         Without it `mosquitto`, or `nobody` if there is no such user, with a warning; `root` stays root. What SIGHUP \
+         reads again, and `http_dir`, must be readable for that user.",
         Value::Text {
             shape: "user name",
             set: set_user,
@@ -50,8 +50,9 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "memory_limit",
         "0",
-        "Bytes of memory (resident) above which nothing more is queued or retained, no session is made and less waits for \
-         sockets, until less is in use; looked at twenty times a second. 0: no limit. systemd's MemoryMax= is a harder bound.",
+        "Bytes of memory (resident) above which nothing more is queued or retained, no session is made and less waits \
+         for sockets, until less is in use; looked at twenty times a second. 0: no limit. systemd's MemoryMax= is a \
+         harder bound.",
         Value::Integer {
             ranges: &[(0, i64::MAX)],
             set: |draft, bytes| draft.settings.memory_bytes_max = or_unlimited(bytes),
@@ -82,8 +83,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "websockets_headers_size",
         "0",
-        "Bytes that the header of a request for WebSocket or a page may have; with a longer one, such as many cookies, it is \
-         refused. 0: 4096.",
+        "Bytes that the header of a request for WebSocket or a page may have; with a longer one, such as many cookies, \
+         it is refused. 0: 4096.",
         Value::Integer {
             ranges: &[(0, U16_MAX)],
             set: |draft, bytes| {

@@ -23,8 +23,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_retained_messages",
         "0",
-        "Retained messages in the broker, those under `$SYS` too; a message that would be one more is refused (QoS 1 and 2 \
-         in MQTT 5.0: with 0x97), and a retained Will is published without being retained. 0: no limit.",
+        "Retained messages in the broker, those under `$SYS` too; a message that would be one more is refused (QoS 1 \
+         and 2 in MQTT 5.0: with 0x97), and a retained Will is published without being retained. 0: no limit.",
         Value::Integer {
             ranges: &[(0, i64::MAX)],
             set: |draft, count| draft.settings.retained_messages_max = or_unlimited(count),

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use transport::tls::{IdentityKind, TlsVersion};
 
-use super::super::draft::{Draft, TlsDraft};
 use super::key::{Key, Scope, Show, Status, Value, key, of_listener, or, shown_if};
+use crate::config::draft::{Draft, TlsDraft};
 
 pub(super) const KEYS: &[Key] = &[
     of_listener(
@@ -18,8 +18,9 @@ pub(super) const KEYS: &[Key] = &[
     ),
     of_listener(
         "keyfile",
-        "The private key of that certificate (PEM). If it is encrypted its passphrase comes from `key_passphrase_file`, \
-         the systemd credential `midge-key-passphrase`, the environment variable MIDGE_KEY_PASSPHRASE, or the terminal.",
+        "The private key of that certificate (PEM). If it is encrypted its passphrase comes from \
+         `key_passphrase_file`, the systemd credential `midge-key-passphrase`, the environment variable \
+         MIDGE_KEY_PASSPHRASE, or the terminal.",
         path(|draft, path| set_path(draft, path, |tls| &mut tls.private_key)),
         Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.private_key.display()))),
     ),
@@ -55,8 +56,8 @@ pub(super) const KEYS: &[Key] = &[
     ),
     of_listener(
         "crlfile",
-        "Revocation lists (PEM): clients whose certificate is on one are refused, and those whose authority has none that \
-         is up to date.",
+        "Revocation lists (PEM): clients whose certificate is on one are refused, and those whose authority has none \
+         that is up to date.",
         path(|draft, path| set_path(draft, path, |tls| &mut tls.revocation_list)),
         Show::Listener(|_, socket| {
             let path = socket.tls.as_ref().and_then(|tls| tls.revocation_list.as_ref());
@@ -114,8 +115,8 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         of_listener(
             "use_subject_as_username",
-            "The subject of the client's certificate is its user name, as `openssl x509 -noout -subject -nameopt RFC2253` \
-         prints it. It may not hold `+`, `#` or `/`. Needs `require_certificate true`.",
+            "The subject of the client's certificate is its user name, as `openssl x509 -noout -subject -nameopt \
+             RFC2253` prints it. It may not hold `+`, `#` or `/`. Needs `require_certificate true`.",
             Value::Flag(|draft, value| set_identity(draft, value, IdentityKind::Subject)),
             Show::Listener(|_, socket| {
                 shown_if(
@@ -156,7 +157,8 @@ pub(super) const KEYS: &[Key] = &[
     ),
     of_listener(
         "ciphers_tls1.3",
-        "Cipher suites of TLS 1.3 in OpenSSL's names, the preferred ones first; without it the server prefers TLS_AES_128_GCM_SHA256.",
+        "Cipher suites of TLS 1.3 in OpenSSL's names, the preferred ones first; without it the server prefers \
+         TLS_AES_128_GCM_SHA256.",
         Value::Text {
             shape: "names with : between them",
             set: |draft, list| set_text(draft, list, |tls| &mut tls.ciphers_tls13),

@@ -107,7 +107,9 @@ proptest! {
 
     /// V24: and together with any others.
     #[test]
-    fn v24_numbers_at_their_edges_together(chosen in proptest::collection::vec(proptest::sample::select(edges()), 1..12)) {
+    fn v24_numbers_at_their_edges_together(
+        chosen in proptest::collection::vec(proptest::sample::select(edges()), 1..12)
+    ) {
         let lines: Vec<_> = chosen.iter().map(|(key, number)| format!("{key} {number}")).collect();
         if let Ok(configuration) = read_with(&format!("allow_anonymous true\n{}", lines.join("\n")), &Args::default()) {
             exercise(configuration.settings);

@@ -44,7 +44,7 @@ fn ports_of_the_command_line_are_local() {
     );
 }
 
-/// V17
+/// V17: each listener has its own rules and settings.
 #[test]
 fn who_configures_a_listener_or_tls_closes_the_broker() {
     for text in [
@@ -123,8 +123,9 @@ fn addresses_of_listeners() {
 
 #[test]
 fn keys_belong_to_the_last_listener() {
-    let text = "listener 1883 127.0.0.1\nmax_connections 10\nmax_qos 1\nlistener 8883 127.0.0.1\nmax_topic_alias 0\n\
-                certfile server.crt\nkeyfile server.key\ncafile ca.crt\nrequire_certificate true\ntls_version tlsv1.3\n";
+    let text = "listener 1883 127.0.0.1\nmax_connections 10\nmax_qos 1\nlistener 8883 127.0.0.1\nmax_topic_alias \
+                0\ncertfile server.crt\nkeyfile server.key\ncafile ca.crt\nrequire_certificate true\ntls_version \
+                tlsv1.3\n";
     let configuration = read(text);
     let [plain, secure] = configuration.settings.listeners.as_slice() else {
         panic!("two listeners")
@@ -149,11 +150,12 @@ fn keys_belong_to_the_last_listener() {
 
 #[test]
 fn keys_of_tls() {
-    let text = "listener 8883 127.0.0.1\ncertfile server.crt\nkeyfile server.key\nkey_passphrase_file secret\ncapath folder\n\
-                crlfile crl.pem\nrequire_certificate true\nallow_v1_certificates false\n\
-                disable_client_cert_date_checks true\nuse_subject_as_username true\nciphers ECDHE-RSA-AES128-GCM-SHA256\n\
-                ciphers_tls1.3 TLS_AES_128_GCM_SHA256\nlistener 8884 127.0.0.1\ncertfile server.crt\nkeyfile server.key\n\
-                cafile ca.crt\nrequire_certificate true\nuse_identity_as_username true\nuse_subject_as_username false";
+    let text = "listener 8883 127.0.0.1\ncertfile server.crt\nkeyfile server.key\nkey_passphrase_file secret\ncapath \
+                folder\ncrlfile crl.pem\nrequire_certificate true\nallow_v1_certificates \
+                false\ndisable_client_cert_date_checks true\nuse_subject_as_username true\nciphers \
+                ECDHE-RSA-AES128-GCM-SHA256\nciphers_tls1.3 TLS_AES_128_GCM_SHA256\nlistener 8884 127.0.0.1\ncertfile \
+                server.crt\nkeyfile server.key\ncafile ca.crt\nrequire_certificate true\nuse_identity_as_username \
+                true\nuse_subject_as_username false";
     let configuration = read(text);
     let tls = |index: usize| configuration.listeners[index].tls.clone().unwrap();
     let first = ListenerTls {

@@ -119,8 +119,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "listener 1\ncertfile a\nkeyfile b\ncafile c\nuse_identity_as_username true",
-        "t.conf:1: a user name from the certificate needs require_certificate true: without a certificate no client has a \
-             name",
+        "t.conf:1: a user name from the certificate needs require_certificate true: without a certificate no client \
+         has a name",
     ),
     (
         "listener 1\ncertfile a\nkeyfile b\ncafile c\nrequire_certificate true\nuse_identity_as_username true\n\
@@ -171,8 +171,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "connection bridge-a",
-        "t.conf:1: connection is not supported: bridges are not part of Midge: run `mosquitto` or another bridge beside \
-             it as a client of both brokers",
+        "t.conf:1: connection is not supported: bridges are not part of Midge: run `mosquitto` or another bridge \
+         beside it as a client of both brokers",
     ),
     (
         "auth_opt_backends x",
@@ -189,7 +189,7 @@ fn mistakes_name_the_line_and_what_is_right() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once_up_to_a_bound() {
+fn all_mistakes_are_reported_at_once_up_to_a_bound() {
     assert_eq!(mistakes("port 0\nmax_qos 1\nmax_qos 5").lines().count(), 2);
     assert_eq!(mistakes(&"x\n".repeat(1000)).lines().count(), 20);
 }
@@ -198,8 +198,8 @@ fn all_mistakes_are_told_at_once_up_to_a_bound() {
 const WARNINGS: &[(&str, &str)] = &[
     (
         "persistence true",
-        "t.conf:1: persistence true: nothing is stored on disk yet, sessions and messages are kept in memory and are gone \
-             after a restart",
+        "t.conf:1: persistence true: nothing is stored on disk yet, sessions and messages are kept in memory and are \
+         gone after a restart",
     ),
     (
         "set_tcp_nodelay false",

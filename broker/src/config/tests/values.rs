@@ -27,8 +27,9 @@ fn bounds_at_nothing_and_at_the_most() {
     assert_eq!(settings.listeners[0].qos_max, QoS::AtMostOnce);
 
     let most = read(&format!(
-        "message_size_limit 268435455\nmax_packet_size 268435460\nmax_inflight_messages 65535\nmax_keepalive 65535\n\
-         max_queued_messages {0}\nmax_queued_bytes {0}\nmax_inflight_bytes {0}\nmax_connections {0}\nsys_interval 65535\n",
+        "message_size_limit 268435455\nmax_packet_size 268435460\nmax_inflight_messages 65535\nmax_keepalive \
+         65535\nmax_queued_messages {0}\nmax_queued_bytes {0}\nmax_inflight_bytes {0}\nmax_connections \
+         {0}\nsys_interval 65535\n",
         i64::MAX
     ));
     assert_eq!(most.settings.packet_bytes_max, 268_435_460);
@@ -87,7 +88,11 @@ fn log_settings() {
     );
     assert_eq!(log.destinations, [LogDestination::Stderr]);
 
-    let log = read("log_dest stdout\nlog_dest file /var/log/a b.log\nlog_type error\nlog_type debug\nlog_timestamp_format %H\nconnection_messages false").log;
+    let log = read(
+        "log_dest stdout\nlog_dest file /var/log/a b.log\nlog_type error\nlog_type \
+                    debug\nlog_timestamp_format %H\nconnection_messages false",
+    )
+    .log;
     assert_eq!(
         log.destinations,
         [
@@ -119,15 +124,19 @@ fn log_settings() {
 fn the_effective_configuration_reads_as_itself() {
     for text in [
         "",
-        "listener 1883\nsocket_domain ipv4\nlistener 8883 127.0.0.1\ncertfile a b\nkeyfile c\ncafile d\nmax_connections 5",
-        "persistent_client_expiration 2w\nlog_dest none\nlog_type none\nlog_timestamp_format %H\npid_file x\nallow_anonymous true\n\
-         listener 1 127.0.0.1\nlistener_allow_anonymous false\nlistener 2 ::1\nauto_id_prefix x",
-        "listener 1\nmount_point m/\nbind_interface lo\nuse_username_as_clientid true\nlistener 2\nenable_proxy_protocol 2\n\
-         proxy_protocol_v2_require_tls true\nrequire_certificate true\nuse_identity_as_username true\nlog_dest syslog\n\
-         log_facility 5\nmemory_limit 1000000\nmax_inflight_bytes 7\npersistent_client_expiration 90s",
+        "listener 1883\nsocket_domain ipv4\nlistener 8883 127.0.0.1\ncertfile a b\nkeyfile c\ncafile \
+         d\nmax_connections 5",
+        "persistent_client_expiration 2w\nlog_dest none\nlog_type none\nlog_timestamp_format %H\npid_file \
+         x\nallow_anonymous true\nlistener 1 127.0.0.1\nlistener_allow_anonymous false\nlistener 2 ::1\nauto_id_prefix \
+         x",
+        "listener 1\nmount_point m/\nbind_interface lo\nuse_username_as_clientid true\nlistener \
+         2\nenable_proxy_protocol 2\nproxy_protocol_v2_require_tls true\nrequire_certificate \
+         true\nuse_identity_as_username true\nlog_dest syslog\nlog_facility 5\nmemory_limit \
+         1000000\nmax_inflight_bytes 7\npersistent_client_expiration 90s",
         "websockets_headers_size 9000\nlistener 1\nprotocol websockets\nhttp_dir /\nwebsockets_origin http://a\n\
          websockets_origin http://b:80\nlistener 2",
-        "message_size_limit 5\nmax_queued_messages 0\nmax_inflight_messages 0\nport 1884\ntls_version tlsv1.3\ncertfile a\nkeyfile b",
+        "message_size_limit 5\nmax_queued_messages 0\nmax_inflight_messages 0\nport 1884\ntls_version \
+         tlsv1.3\ncertfile a\nkeyfile b",
     ] {
         let effective = read(text).effective();
         let again = read(&effective);
