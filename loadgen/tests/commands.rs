@@ -13,9 +13,11 @@ mod harness;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use fake::Behaviour;
 use harness::{Mosquitto, PROGRAM, SHORT, expect, json, number, outcome, run, shown};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 #[test]
@@ -50,9 +52,51 @@ fn a_broker_that_refuses_everybody_is_exit_3() {
 
 #[test]
 fn every_retained_message_comes_back() {
-    let outcome = outcome("retained --messages 3000 --size 20", &[0]);
-    assert_eq!(number(&outcome, "/received"), 3_000.0);
-    assert!(number(&outcome, "/broker/cpu_ns_per_insert") > 0.0);
+    for line in ["", "--tls", "--ws", "--tls --ws -V 5 -u user%i -P any", "-V 3"] {
+        let outcome = outcome(&format!("retained --messages 3000 --size 20 {line}"), &[0]);
+        assert_eq!(number(&outcome, "/received"), 3_000.0, "{line}");
+        assert!(number(&outcome, "/broker/cpu_ns_per_insert") > 0.0);
+        let has_tls = outcome.pointer("/broker/tls").is_some_and(Value::is_string);
+        assert_eq!(has_tls, line.contains("--tls"), "{line}");
+        let web_socket = outcome.pointer("/broker/web_socket");
+        assert_eq!(web_socket, Some(&Value::from(line.contains("--ws"))), "{line}");
+    }
+    let port = fake::serve(Behaviour::RefusesConnect);
+    let output = run(&format!("retained -h 127.0.0.1 -p {port} --messages 1"));
+    expect("retained", &output, &[3]);
+    assert!(shown(&output).contains("Not authorized"), "{}", shown(&output));
+}
+
+/// Nobody who lists the processes sees it, whichever subcommand it is for.
+#[test]
+fn a_password_is_in_no_process_list() {
+    for line in [
+        "--pubs 1 --subs 1 --rate 1 --duration 5",
+        "conn --duration 5",
+        "retained --messages 10000000",
+        "search --pubs 1 --subs 1 --rate 1",
+        "sweep --pubs 1 --subs 1 --rate 1",
+    ] {
+        let mut child = Command::new(PROGRAM)
+            .args(line.split_whitespace())
+            .args(["-u", "ann", "-P", "opensesame"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let list = format!("/proc/{}/cmdline", child.id());
+        let began = Instant::now();
+        let is_hidden =
+            || std::fs::read(&list).is_ok_and(|words| !words.windows(10).any(|part| part == b"opensesame"));
+        while !is_hidden() && began.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(is_hidden(), "{line}");
+        assert!(child.try_wait().unwrap().is_none(), "{line} has ended");
+        let pid = Pid::from_child(&child);
+        kill_process(pid, Signal::INT).unwrap();
+        child.wait().unwrap();
+    }
 }
 
 #[test]

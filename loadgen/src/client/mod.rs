@@ -1,14 +1,13 @@
 //! `loadgen pub` and `loadgen sub`: one client that publishes or subscribes, with the letters of mosquitto_pub and
 //! mosquitto_sub.
 //!
-//! `args` turns words into settings, with the help of a file of `properties`; `link` is the socket with its TLS,
-//! `session` the MQTT connection on it; `publish` and `subscribe` do the work.
+//! `args` turns words into settings, with the help of a file of `properties`; `session` is the MQTT connection;
+//! `publish` and `subscribe` do the work.
 //!
 //! Invariants: the program ends only when each QoS handshake that it began is complete or known to be broken; what was
 //! not delivered is said and shows in the exit code. Blocking sockets do: there is one connection.
 
 mod args;
-mod link;
 mod properties;
 mod publish;
 mod session;

@@ -19,10 +19,12 @@ use mqtt::property::{PropertiesBuf, Property};
 use mqtt::reason::ReasonCode;
 
 use super::args::{Message, PublishRequest};
-use super::session::{Event, Session, detailed};
+use super::session::{Session, SessionEvent};
 use crate::connection::Broken;
+use crate::connection::login::detailed;
 use crate::scenario::properties::Carrier;
 use crate::system::error::{EXIT_MISSED, EXIT_OK, Failure};
+use crate::system::output::note;
 
 /// Publishes what was asked for; gives the exit code.
 pub fn run(request: &PublishRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
@@ -73,27 +75,29 @@ struct Publisher<'a> {
     /// The Topic Alias, if one was given that the broker takes.
     alias: Option<NonZeroU16>,
     /// The broker knows what it stands for.
-    introduced: bool,
+    registered: bool,
 }
 
 impl<'a> Publisher<'a> {
     fn new(request: &'a PublishRequest, session: Session<'a>) -> Result<Publisher<'a>, Failure> {
-        if request.qos > session.maximum_qos {
+        if request.qos > session.granted.maximum_qos {
             return Err(Failure::Connect(format!(
                 "the broker takes QoS {} at most",
-                session.maximum_qos as u8
+                session.granted.maximum_qos as u8
             )));
         }
-        if request.retain && !session.retain_available {
+        if request.retain && !session.granted.retain_available {
             return Err(Failure::Connect(
                 "the broker takes no retained messages".to_owned(),
             ));
         }
         let wanted = request.settings.properties.topic_alias();
-        let alias = wanted.filter(|alias| alias.get() <= session.topic_alias_maximum);
+        let alias = wanted.filter(|alias| alias.get() <= session.granted.topic_alias_maximum);
         if wanted.is_some() && alias.is_none() {
-            let maximum = session.topic_alias_maximum;
-            eprintln!("loadgen: the broker takes Topic Aliases up to {maximum}: the topic is sent each time");
+            let maximum = session.granted.topic_alias_maximum;
+            note(&format!(
+                "the broker takes Topic Aliases up to {maximum}: the topic is sent each time"
+            ));
         }
         Ok(Publisher {
             request,
@@ -103,12 +107,12 @@ impl<'a> Publisher<'a> {
             published: 0,
             refused: 0,
             alias,
-            introduced: false,
+            registered: false,
         })
     }
 
     fn publish_all(&mut self, messages: &mut Messages) -> Result<(), End> {
-        let window = usize::from(self.session.receive_maximum.min(WINDOW));
+        let window = usize::from(self.session.granted.receive_maximum.min(WINDOW));
         loop {
             while self.in_flight.len() >= window {
                 self.wait(None)?;
@@ -134,7 +138,7 @@ impl<'a> Publisher<'a> {
             dup: false,
             qos: self.request.qos,
             retain: self.request.retain,
-            topic: if self.introduced { "" } else { &self.request.topic },
+            topic: if self.registered { "" } else { &self.request.topic },
             packet_identifier,
             properties: properties.as_properties(),
             payload,
@@ -142,11 +146,11 @@ impl<'a> Publisher<'a> {
         let mut packet = Vec::with_capacity(payload.len() + self.request.topic.len() + 16);
         let encoded = publish.encode(self.session.version, &mut packet);
         encoded.map_err(too_large).map_err(End::Failed)?;
-        if packet.len() > self.session.packet_bytes_max {
+        if packet.len() > self.session.granted.packet_bytes_max as usize {
             return Err(End::Failed(Failure::Limits(format!(
                 "the message makes a packet of {} bytes, and the broker takes {} at most",
                 packet.len(),
-                self.session.packet_bytes_max
+                self.session.granted.packet_bytes_max
             ))));
         }
         if let Some(identifier) = packet_identifier {
@@ -158,7 +162,7 @@ impl<'a> Publisher<'a> {
         }
         self.session.send(&packet)?;
         self.published += 1;
-        self.introduced = self.alias.is_some();
+        self.registered = self.alias.is_some();
         Ok(())
     }
 
@@ -183,9 +187,9 @@ impl<'a> Publisher<'a> {
 
     fn wait(&mut self, until: Option<Instant>) -> Result<(), End> {
         let whole = match self.session.next(until)? {
-            Event::Packet(whole) => whole,
-            Event::Quiet => return Ok(()),
-            Event::Interrupted => return Err(End::Interrupted),
+            SessionEvent::Packet(whole) => whole,
+            SessionEvent::Quiet => return Ok(()),
+            SessionEvent::Interrupted => return Err(End::Interrupted),
         };
         match whole.packet(self.session.version)? {
             Packet::PubAck(ack) => self.ended(ack, PacketType::PubAck),
@@ -205,10 +209,8 @@ impl<'a> Publisher<'a> {
         self.in_flight.remove(&ack.packet_identifier);
         if ack.reason.is_error() {
             self.refused += 1;
-            eprintln!(
-                "loadgen: the broker refused a message: {}",
-                detailed(ack.reason, ack.properties)
-            );
+            let reason = detailed(ack.reason, ack.properties);
+            note(&format!("the broker refused a message: {reason}"));
         }
     }
 

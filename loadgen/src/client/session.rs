@@ -3,38 +3,33 @@
 //! Invariant: while [`Session::next`] is called at least once in half a keep alive, the connection is kept alive, and
 //! a broker that does not answer in a whole one is given up.
 
-use std::io::Write as _;
-use std::num::NonZeroU16;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mqtt::encode;
-use mqtt::packet::{ConnAck, Connect, Disconnect, Packet, QoS};
-use mqtt::property::{Properties, Property};
-use mqtt::reason::ReasonCode;
+use mqtt::packet::Packet;
+use mqtt::property::Property;
 use mqtt::version::ProtocolVersion;
 use rustls::ClientConfig;
+use transport::stream::SecureStream;
 
-use super::args::Settings;
-use super::link::{Link, Whole};
-use crate::connection::Broken;
+use super::args::ClientSettings;
+use crate::connection::login::{self, Granted, Login};
+use crate::connection::{BlockingConnection, Broken, WholePacket};
 use crate::scenario::properties::Carrier;
 use crate::system::error::Failure;
+use crate::system::output::note;
 use crate::target::{client_tls, resource};
 
 /// A connection that the broker has accepted.
 #[derive(Debug)]
 pub(super) struct Session<'a> {
-    link: Link,
+    connection: BlockingConnection,
     pub(super) version: ProtocolVersion,
-    /// Messages that may be unacknowledged.
-    pub(super) receive_maximum: u16,
-    /// The largest packet that the broker takes.
-    pub(super) packet_bytes_max: usize,
-    pub(super) maximum_qos: QoS,
-    pub(super) retain_available: bool,
-    pub(super) topic_alias_maximum: u16,
+    /// What the broker allows.
+    pub(super) granted: Granted,
     keep_alive: Option<Duration>,
     sent: Instant,
     asked: Option<Instant>,
@@ -43,9 +38,9 @@ pub(super) struct Session<'a> {
 
 /// What [`Session::next`] waited for.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum SessionEvent {
     /// A packet came.
-    Packet(Whole),
+    Packet(WholePacket),
     /// None came in time.
     Quiet,
     /// The user wants to end.
@@ -54,10 +49,12 @@ pub(super) enum Event {
 
 impl<'a> Session<'a> {
     /// Connects.
-    pub(super) fn open(settings: &Settings, interrupted: &'a AtomicBool) -> Result<Session<'a>, Failure> {
+    pub(super) fn open(
+        settings: &ClientSettings,
+        interrupted: &'a AtomicBool,
+    ) -> Result<Session<'a>, Failure> {
         for warning in &settings.warnings {
-            // Who cannot be warned can still be connected.
-            let _told = writeln!(std::io::stderr(), "loadgen: {warning}");
+            note(warning);
         }
         let tls = tls_config(settings)?;
         let to = format!("{} port {}", settings.host, settings.port);
@@ -71,7 +68,7 @@ impl<'a> Session<'a> {
 
     /// Connects once more, with what [`Session::open`] has warned of and asked for.
     pub(super) fn open_again(
-        settings: &Settings,
+        settings: &ClientSettings,
         interrupted: &'a AtomicBool,
     ) -> Result<Session<'a>, Broken> {
         let tls = tls_config(settings).map_err(|failure| Broken::Refused(failure.to_string()))?;
@@ -87,94 +84,60 @@ impl<'a> Session<'a> {
     }
 
     fn connect(
-        settings: &Settings,
+        settings: &ClientSettings,
         tls: Option<&Arc<ClientConfig>>,
         interrupted: &'a AtomicBool,
     ) -> Result<Session<'a>, Broken> {
         let deadline = Instant::now() + settings.connect_timeout;
         let connect = encode_connect(settings)?;
-        let path = settings.web_socket.as_deref();
-        let resource = path.map(|path| resource(&settings.host, settings.port, path));
-        let resource = resource
-            .transpose()
-            .map_err(|failure| Broken::Refused(failure.to_string()))?;
-        let link = Link::connect(&settings.host, settings.port, tls, resource.as_ref(), deadline)?;
-        let keep_alive =
-            (settings.keep_alive_s > 0).then(|| Duration::from_secs(settings.keep_alive_s.into()));
-        let mut session = Session {
-            link,
+        let addresses = addresses_of(&settings.host, settings.port)?;
+        let mut connection = BlockingConnection::open(&addresses, stream(settings, tls)?, deadline)?;
+        let granted = connection
+            .log_in(&connect, settings.version, deadline, interrupted)
+            .map_err(|broken| match broken {
+                Broken::Timeout(_) => Broken::Timeout(settings.connect_timeout.as_secs()),
+                broken => broken,
+            })?;
+        let keep_alive_s = granted.server_keep_alive_s.unwrap_or(settings.keep_alive_s);
+        Ok(Session {
+            connection,
             version: settings.version,
-            receive_maximum: u16::MAX,
-            packet_bytes_max: usize::MAX,
-            maximum_qos: QoS::ExactlyOnce,
-            retain_available: true,
-            topic_alias_maximum: 0,
-            keep_alive,
+            granted,
+            keep_alive: (keep_alive_s > 0).then(|| Duration::from_secs(keep_alive_s.into())),
             sent: Instant::now(),
             asked: None,
             interrupted,
-        };
-        session.send(&connect)?;
-        match session.next(Some(deadline))? {
-            Event::Packet(whole) => session.accept(&whole)?,
-            Event::Quiet => return Err(Broken::Timeout(settings.connect_timeout.as_secs())),
-            Event::Interrupted => return Err(Broken::Refused("interrupted".to_owned())),
-        }
-        Ok(session)
-    }
-
-    fn accept(&mut self, whole: &Whole) -> Result<(), Broken> {
-        let Packet::ConnAck(ConnAck {
-            reason, properties, ..
-        }) = whole.packet(self.version)?
-        else {
-            return Err(Broken::Refused(
-                "the broker answered CONNECT with another packet".to_owned(),
-            ));
-        };
-        if reason != ReasonCode::Success {
-            return Err(Broken::Refused(refusal(reason, properties)));
-        }
-        self.receive_maximum = properties.receive_maximum().map_or(u16::MAX, NonZeroU16::get);
-        let bytes = properties.maximum_packet_size();
-        self.packet_bytes_max = bytes.map_or(usize::MAX, |bytes| bytes.get() as usize);
-        self.maximum_qos = properties.maximum_qos().unwrap_or(QoS::ExactlyOnce);
-        self.topic_alias_maximum = properties.topic_alias_maximum().unwrap_or(0);
-        self.retain_available = properties.retain_available().unwrap_or(true);
-        if let Some(seconds) = properties.server_keep_alive_s() {
-            self.keep_alive = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
-        }
-        Ok(())
+        })
     }
 
     /// Sends packets.
     pub(super) fn send(&mut self, packets: &[u8]) -> Result<(), Broken> {
         self.sent = Instant::now();
-        self.link.send(packets)
+        self.connection.send(packets)
     }
 
     /// The next packet, or none until then. Answers of the broker that only keep the connection are handled here, and
     /// its DISCONNECT is an error.
-    pub(super) fn next(&mut self, until: Option<Instant>) -> Result<Event, Broken> {
+    pub(super) fn next(&mut self, until: Option<Instant>) -> Result<SessionEvent, Broken> {
         loop {
             if self.interrupted.load(Ordering::Relaxed) {
-                return Ok(Event::Interrupted);
+                return Ok(SessionEvent::Interrupted);
             }
             self.keep_alive()?;
             let look = Instant::now() + LOOK;
-            let whole = self.link.next(until.map_or(look, |until| until.min(look)))?;
+            let whole = self
+                .connection
+                .next(until.map_or(look, |until| until.min(look)))?;
             let Some(whole) = whole else {
                 if until.is_some_and(|until| Instant::now() >= until) {
-                    return Ok(Event::Quiet);
+                    return Ok(SessionEvent::Quiet);
                 }
                 continue;
             };
             match whole.packet(self.version)? {
                 Packet::PingResp => self.asked = None,
-                Packet::Disconnect(Disconnect { reason, properties }) => {
-                    return Err(Broken::Disconnected(reason, detailed(reason, properties)));
-                }
-                _ => return Ok(Event::Packet(whole)),
+                Packet::Disconnect(disconnect) => return Err(login::disconnected(&disconnect)),
+                _ => return Ok(SessionEvent::Packet(whole)),
             }
         }
     }
@@ -195,73 +158,61 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Says DISCONNECT and ends the connection.
-    pub(super) fn close(mut self) {
-        let mut packet = Vec::new();
-        let disconnect = Disconnect {
-            reason: ReasonCode::NormalDisconnection,
-            properties: Properties::EMPTY,
-        };
-        disconnect.encode(self.version, &mut packet);
-        // A broker that has gone already needs no farewell.
-        if self.link.send(&packet).is_ok() {
-            self.link.close();
-        }
+    /// Sends DISCONNECT and ends the connection.
+    pub(super) fn close(self) {
+        self.connection.close(self.version);
     }
 }
 
-fn tls_config(settings: &Settings) -> Result<Option<Arc<ClientConfig>>, Failure> {
+/// All addresses of a host.
+fn addresses_of(host: &str, port: u16) -> Result<Vec<SocketAddr>, Broken> {
+    let no_address = |why: String| Broken::Refused(format!("{host} has no address: {why}"));
+    let found: Vec<SocketAddr> = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| no_address(error.to_string()))?
+        .collect();
+    match found.is_empty() {
+        true => Err(no_address("the name is unknown".to_owned())),
+        false => Ok(found),
+    }
+}
+
+/// What lies between the socket and the packets.
+fn stream(settings: &ClientSettings, tls: Option<&Arc<ClientConfig>>) -> Result<SecureStream, Broken> {
+    let stream = SecureStream::client(tls, &settings.host)?;
+    let Some(path) = settings.web_socket.as_deref() else {
+        return Ok(stream);
+    };
+    let resource = resource(&settings.host, settings.port, path);
+    let resource = resource.map_err(|failure| Broken::Refused(failure.to_string()))?;
+    Ok(stream.upgrading(&resource))
+}
+
+fn tls_config(settings: &ClientSettings) -> Result<Option<Arc<ClientConfig>>, Failure> {
     let tls = settings.tls.as_ref();
     tls.map(|tls| client_tls(&tls.as_client(), &settings.key_passphrase))
         .transpose()
 }
 
-fn encode_connect(settings: &Settings) -> Result<Vec<u8>, Broken> {
-    let too_large = |error: mqtt::error::EncodeError| Broken::Refused(error.to_string());
-    let given = settings.properties.of(Carrier::Connect, None);
-    let mut properties = given.map_err(too_large)?;
+fn encode_connect(settings: &ClientSettings) -> Result<Vec<u8>, Broken> {
+    let mut properties = settings.properties.of(Carrier::Connect, None)?;
     if settings.version == ProtocolVersion::V5 && settings.session_expiry_s > 0 {
-        properties
-            .push(Property::SessionExpiryInterval(settings.session_expiry_s))
-            .map_err(too_large)?;
+        properties.push(Property::SessionExpiryInterval(settings.session_expiry_s))?;
     }
-    let mut packet = Vec::new();
-    let connect = Connect {
+    let login = Login {
         version: settings.version,
         clean_start: settings.clean_start,
         keep_alive_s: settings.keep_alive_s,
-        properties: properties.as_properties(),
         client_identifier: &settings.client_identifier,
+        credentials: &settings.credentials,
+        number: None,
+        properties: properties.as_properties(),
         will: None,
-        user_name: settings.credentials.user_name.as_deref(),
-        password: settings.credentials.password.as_deref().map(str::as_bytes),
     };
-    connect.encode(&mut packet).map_err(too_large)?;
+    let mut packet = Vec::new();
+    login.encode(&mut packet)?;
     Ok(packet)
 }
 
-fn refusal(reason: ReasonCode, properties: Properties<'_>) -> String {
-    let hint = match reason {
-        ReasonCode::BadUserNameOrPassword | ReasonCode::NotAuthorized => {
-            "; check the user name (-u) and the password (-P), the broker's log says more"
-        }
-        ReasonCode::UnsupportedProtocolVersion => "; try another version with -V",
-        ReasonCode::ClientIdentifierNotValid => "; try another client identifier with -i",
-        _ => "",
-    };
-    format!(
-        "the broker refused the connection: {}{hint}",
-        detailed(reason, properties)
-    )
-}
-
-/// A reason with the broker's own words.
-pub(super) fn detailed(reason: ReasonCode, properties: Properties<'_>) -> String {
-    match properties.reason_string() {
-        Some(words) => format!("{reason} ({})", words.escape_debug()),
-        None => reason.to_string(),
-    }
-}
-
-/// Pace of looking for an interruption.
+/// Interval of looking for an interruption.
 const LOOK: Duration = Duration::from_millis(100);

@@ -11,17 +11,17 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use mqtt::encode;
-use mqtt::error::EncodeError;
 use mqtt::frame::PacketType;
 use mqtt::packet::{Packet, PacketIdentifier, Publish, QoS, RetainHandling, SubAck};
 use mqtt::reason::ReasonCode;
 
 use super::EXIT_TIMEOUT;
 use super::args::SubscribeRequest;
-use super::session::{Event, Session};
-use crate::connection::Broken;
+use super::session::{Session, SessionEvent};
+use crate::connection::{Broken, login};
 use crate::scenario::properties::Carrier;
 use crate::system::error::{EXIT_MISSED, EXIT_OK, Failure};
+use crate::system::output::note;
 
 /// Subscribes and prints until the end that was asked for; gives the exit code.
 pub fn run(request: &SubscribeRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
@@ -78,8 +78,7 @@ impl Subscriber<'_> {
                 Err(broken) if is_loss(&broken) => broken,
                 ended => return ended,
             };
-            // Who cannot be told can still be connected.
-            let _told = writeln!(io::stderr(), "loadgen: {lost}; connecting again");
+            note(&format!("{lost}; connecting again"));
             if let Some(end) = self.connect_again(until)? {
                 return Ok(end);
             }
@@ -112,11 +111,9 @@ impl Subscriber<'_> {
     }
 
     fn subscribe(&mut self, until: Option<Instant>) -> Result<Option<End>, Broken> {
-        let wishes = self.request.subscription;
-        let options = wishes.options(self.request.qos, RetainHandling::SendAtSubscribe);
-        let too_large = |error: EncodeError| Broken::Refused(error.to_string());
-        let properties = self.request.settings.properties.of(Carrier::Subscribe, None);
-        let properties = properties.map_err(too_large)?;
+        let subscription = self.request.subscription;
+        let options = subscription.options(self.request.qos, RetainHandling::SendAtSubscribe);
+        let properties = self.request.settings.properties.of(Carrier::Subscribe, None)?;
         let filters: Vec<_> = self
             .request
             .filters
@@ -130,14 +127,13 @@ impl Subscriber<'_> {
             &filters,
             self.session.version,
             &mut packet,
-        )
-        .map_err(too_large)?;
+        )?;
         self.session.send(&packet)?;
         loop {
             let whole = match self.session.next(until)? {
-                Event::Packet(whole) => whole,
-                Event::Quiet => return Ok(Some(End::TimedOut)),
-                Event::Interrupted => return Ok(Some(End::Done)),
+                SessionEvent::Packet(whole) => whole,
+                SessionEvent::Quiet => return Ok(Some(End::TimedOut)),
+                SessionEvent::Interrupted => return Ok(Some(End::Done)),
             };
             match whole.packet(self.session.version)? {
                 Packet::SubAck(suback) => return Ok(self.subscribed(suback)),
@@ -154,15 +150,12 @@ impl Subscriber<'_> {
     fn subscribed(&self, suback: SubAck<'_>) -> Option<End> {
         let mut granted = false;
         for (filter, &code) in self.request.filters.iter().zip(suback.reason_codes) {
-            if code <= QoS::ExactlyOnce as u8 {
+            if login::is_granted(code) {
                 granted = true;
                 continue;
             }
-            let reason = match ReasonCode::from_u8(code) {
-                Some(reason) => reason.to_string(),
-                None => format!("0x{code:02X}"),
-            };
-            eprintln!("loadgen: the broker refused the subscription {filter}: {reason}");
+            let reason = login::named(code);
+            note(&format!("the broker refused the subscription {filter}: {reason}"));
         }
         match granted {
             false => Some(End::Refused),
@@ -173,9 +166,9 @@ impl Subscriber<'_> {
     fn receive_all(&mut self, until: Option<Instant>) -> Result<End, Broken> {
         loop {
             let whole = match self.session.next(until)? {
-                Event::Packet(whole) => whole,
-                Event::Quiet => return Ok(End::TimedOut),
-                Event::Interrupted => return Ok(End::Done),
+                SessionEvent::Packet(whole) => whole,
+                SessionEvent::Quiet => return Ok(End::TimedOut),
+                SessionEvent::Interrupted => return Ok(End::Done),
             };
             if let Some(end) = self.handle(whole.packet(self.session.version)?)? {
                 return Ok(end);
@@ -247,7 +240,7 @@ impl Subscriber<'_> {
     fn await_releases(&mut self) -> Result<(), Broken> {
         let until = Instant::now() + RELEASE;
         while !self.unreleased.is_empty() {
-            let Event::Packet(whole) = self.session.next(Some(until))? else {
+            let SessionEvent::Packet(whole) = self.session.next(Some(until))? else {
                 return Ok(());
             };
             if let Packet::PubRel(ack) = whole.packet(self.session.version)? {

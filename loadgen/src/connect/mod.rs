@@ -6,10 +6,10 @@
 //! Invariants: each connection goes through TCP, TLS, CONNECT, CONNACK, DISCONNECT and waits for the broker to close, so
 //! that the broker's side is whole and local ports come back at once; in open loop the time counts from the intended
 //! start. What breaks them: a broker that does not close after DISCONNECT [MQTT-3.14.4-3], which costs
-//! [`worker::FAREWELL_NS`] a connection.
+//! [`worker::CLOSES_WITHIN_NS`] a connection.
 
 pub mod args;
-mod guest;
+mod attempt;
 pub mod outcome;
 pub mod worker;
 

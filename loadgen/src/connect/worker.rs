@@ -10,9 +10,10 @@ use std::time::Duration;
 use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveEnd, Ring, RingOptions, Token};
 
-use super::guest::{Guest, Stage};
+use super::attempt::Attempt;
 use super::{StormPace, StormState};
 use crate::connection::local_address;
+use crate::connection::opening::{Opening, Stage, StageTimes};
 use crate::connection::{Broken, Connection, Scratch};
 use crate::measure::latency::Latency;
 use crate::measure::thread_use::ThreadMeter;
@@ -35,22 +36,14 @@ pub struct StormCounts {
 /// What a thread measured.
 #[derive(Debug, Default)]
 pub struct StormResult {
-    /// TCP connect.
-    pub tcp: Latency,
-    /// TLS handshake.
-    pub tls: Latency,
-    /// Upgrade to WebSocket.
-    pub web_socket: Latency,
-    /// CONNECT to CONNACK.
-    pub connack: Latency,
+    /// How long the stages took.
+    pub stages: StageTimes,
     /// Intended start to CONNACK.
     pub whole: Latency,
     /// Intended to actual start.
     pub lag: Latency,
     /// Why connections failed; the first few.
     pub causes: Vec<String>,
-    /// TLS version and cipher suite.
-    pub negotiated: Option<String>,
     /// Each thread's CPU time in the measured part.
     pub threads: Vec<ThreadUse>,
 }
@@ -58,19 +51,12 @@ pub struct StormResult {
 impl StormResult {
     /// Adds what another thread measured.
     pub fn merge(&mut self, other: StormResult) {
-        let pairs = [
-            (&mut self.tcp, &other.tcp),
-            (&mut self.tls, &other.tls),
-            (&mut self.web_socket, &other.web_socket),
-            (&mut self.connack, &other.connack),
-            (&mut self.whole, &other.whole),
-            (&mut self.lag, &other.lag),
-        ];
+        self.stages.merge(&other.stages);
+        let pairs = [(&mut self.whole, &other.whole), (&mut self.lag, &other.lag)];
         pairs.into_iter().for_each(|(mine, theirs)| mine.merge(theirs));
         self.causes.extend(other.causes);
         self.causes.truncate(CAUSES_MAX);
         self.threads.extend(other.threads);
-        self.negotiated = self.negotiated.take().or(other.negotiated);
     }
 }
 
@@ -103,7 +89,7 @@ pub(super) struct StormWorker<'a> {
 #[derive(Default)]
 struct Slot {
     generation: u64,
-    guest: Option<Guest>,
+    attempt: Option<Attempt>,
 }
 
 impl<'a> StormWorker<'a> {
@@ -224,15 +210,15 @@ impl<'a> StormWorker<'a> {
         let token = Token((generation & GENERATION_MASK) << SLOT_BITS | slot as u64);
         let measured = times.is_measured(intended_ns);
         let number = self.started;
-        let guest = self.guest(token, intended_ns, now_ns, measured);
+        let attempt = self.attempt(token, intended_ns, now_ns, measured);
         self.started += 1;
-        match guest {
-            Ok(guest) => {
+        match attempt {
+            Ok(attempt) => {
                 if measured {
                     self.result.lag.record(now_ns.saturating_sub(intended_ns));
                 }
                 if let Some(slot) = self.slots.get_mut(slot) {
-                    slot.guest = Some(guest);
+                    slot.attempt = Some(attempt);
                 }
                 true
             }
@@ -244,13 +230,13 @@ impl<'a> StormWorker<'a> {
         }
     }
 
-    fn guest(
+    fn attempt(
         &mut self,
         token: Token,
         intended_ns: u64,
         now_ns: u64,
         measured: bool,
-    ) -> Result<Guest, Broken> {
+    ) -> Result<Attempt, Broken> {
         let number = self.started;
         let endpoint = &self.state.subject.endpoint;
         let stream = endpoint.stream(number as u32)?;
@@ -263,12 +249,11 @@ impl<'a> StormWorker<'a> {
             token,
             PACKET_BYTES_MAX,
         )?;
-        Ok(Guest {
+        Ok(Attempt {
             connection,
-            stage: Stage::Tcp,
+            opening: Opening::new(now_ns, measured),
             number,
             intended_ns,
-            entered_at_ns: now_ns,
             measured,
         })
     }
@@ -276,43 +261,43 @@ impl<'a> StormWorker<'a> {
     fn complete(&mut self, completion: Completion) {
         match completion {
             Completion::Connected { token, result } => match result {
-                Ok(()) => self.with(token, |guest, worker| guest.connected(worker)),
+                Ok(()) => self.with(token, |attempt, worker| attempt.connected(worker)),
                 Err(error) => self.end(token, Some(&Broken::Socket(error))),
             },
             Completion::Received { token, buffer, more } => {
                 let bytes = self.ring.bytes(&buffer).to_vec();
                 self.ring.recycle(buffer);
-                self.with(token, |guest, worker| guest.received(&bytes, more, worker));
+                self.with(token, |attempt, worker| attempt.received(&bytes, more, worker));
             }
             Completion::ReceiveEnded { token, cause } => match cause {
-                ReceiveEnd::NoBuffers => self.with(token, |guest, worker| {
-                    guest.connection.receive(&mut worker.ring);
+                ReceiveEnd::NoBuffers => self.with(token, |attempt, worker| {
+                    attempt.connection.receive(&mut worker.ring);
                     Ok(())
                 }),
                 ReceiveEnd::Cancelled => {}
                 ReceiveEnd::EndOfStream => self.end(token, Some(&Broken::Closed)),
                 ReceiveEnd::Error(error) => self.end(token, Some(&Broken::Socket(error))),
             },
-            Completion::Sent { token, result, .. } => self.with(token, |guest, worker| {
-                guest.connection.sent(result)?;
-                guest.flush(worker)
+            Completion::Sent { token, result, .. } => self.with(token, |attempt, worker| {
+                attempt.connection.sent(result)?;
+                attempt.flush(worker)
             }),
             Completion::Accepted { .. } | Completion::Woken | Completion::NotWoken { .. } => {}
         }
     }
 
-    /// Does something with the guest of a token, if it is still there.
+    /// Does something with the attempt of a token, if it is still there.
     fn with(
         &mut self,
         token: Token,
-        act: impl FnOnce(&mut Guest, &mut StormWorker<'a>) -> Result<(), Broken>,
+        act: impl FnOnce(&mut Attempt, &mut StormWorker<'a>) -> Result<(), Broken>,
     ) {
-        let Some(mut guest) = self.slot(token).and_then(|slot| slot.guest.take()) else {
+        let Some(mut attempt) = self.slot(token).and_then(|slot| slot.attempt.take()) else {
             return;
         };
-        let done = act(&mut guest, self);
+        let done = act(&mut attempt, self);
         if let Some(slot) = self.slot(token) {
-            slot.guest = Some(guest);
+            slot.attempt = Some(attempt);
         }
         if let Err(broken) = done {
             self.end(token, Some(&broken));
@@ -328,16 +313,18 @@ impl<'a> StormWorker<'a> {
     /// The connection of a token is over.
     fn end(&mut self, token: Token, broken: Option<&Broken>) {
         let Some(slot) = self.slot(token) else { return };
-        let Some(guest) = slot.guest.take() else { return };
+        let Some(attempt) = slot.attempt.take() else {
+            return;
+        };
         slot.generation += 1;
-        guest.connection.shut_down();
+        attempt.connection.shut_down();
         self.free.push((token.0 & SLOT_MASK) as usize);
-        match (guest.stage, broken) {
-            (Stage::Farewell, _) => {
+        match (attempt.opening.stage, broken) {
+            (Stage::Closing, _) => {
                 self.state.counts.closed.fetch_add(1, Ordering::Relaxed);
             }
-            (stage, Some(broken)) => self.fail(broken, stage, guest.number),
-            (stage, None) => self.fail(&Broken::Closed, stage, guest.number),
+            (stage, Some(broken)) => self.fail(broken, stage, attempt.number),
+            (stage, None) => self.fail(&Broken::Closed, stage, attempt.number),
         }
     }
 
@@ -345,7 +332,9 @@ impl<'a> StormWorker<'a> {
         self.state.counts.failed.fetch_add(1, Ordering::Relaxed);
         if self.result.causes.len() < CAUSES_MAX {
             let host = self.state.subject.endpoint.host(number as u32);
-            self.result.causes.push(format!("{host}: {stage:?}: {broken}"));
+            self.result
+                .causes
+                .push(format!("{host} ({}): {broken}", stage.name()));
         }
     }
 
@@ -355,14 +344,14 @@ impl<'a> StormWorker<'a> {
         for slot in 0..self.slots.len() {
             let Some(Slot {
                 generation,
-                guest: Some(guest),
+                attempt: Some(attempt),
             }) = self.slots.get(slot)
             else {
                 continue;
             };
-            let since_ns = now_ns.saturating_sub(guest.entered_at_ns);
+            let since_ns = now_ns.saturating_sub(attempt.opening.entered_at_ns());
             let token = Token((generation & GENERATION_MASK) << SLOT_BITS | slot as u64);
-            if guest.stage == Stage::Farewell && since_ns > FAREWELL_NS {
+            if attempt.opening.stage == Stage::Closing && since_ns > CLOSES_WITHIN_NS {
                 self.end(token, None);
             } else if since_ns > timeout_ns {
                 self.end(
@@ -375,7 +364,7 @@ impl<'a> StormWorker<'a> {
 }
 
 /// How long a connection waits for the broker to close it after DISCONNECT.
-pub const FAREWELL_NS: u64 = 1_000_000_000;
+pub const CLOSES_WITHIN_NS: u64 = 1_000_000_000;
 const LOOK_NS: u64 = 100_000_000;
 const STARTS_A_TURN: usize = 64;
 const CAUSES_MAX: usize = 5;

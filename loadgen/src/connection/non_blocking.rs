@@ -1,4 +1,4 @@
-//! One connection to the broker: socket, TLS, the packet that is not whole yet, and what waits to be sent.
+//! One of many connections in a ring: socket, TLS, the packet that is not whole yet, and what waits to be sent.
 //!
 //! Invariants: bytes leave in the order in which they were appended; while a send is under way in the ring nothing
 //! else is sent, and [`Connection::is_blocked`] says so; a whole packet is handled where it was received, without a
@@ -8,11 +8,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
-use mqtt::error::DecodeError;
-use mqtt::frame::{self, Frame};
+use mqtt::frame::Frame;
 use transport::ring::{Ring, Token};
 use transport::socket::{self, Socket};
-use transport::stream::{SecureStream, StreamError};
+use transport::stream::SecureStream;
+
+use super::{Broken, each_frame};
 
 /// Buffers that all connections of a thread share.
 #[derive(Debug, Default)]
@@ -21,34 +22,7 @@ pub struct Scratch {
     wire: Vec<u8>,
 }
 
-/// Why a connection cannot go on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Broken {
-    /// The socket failed.
-    #[error("{0}")]
-    Socket(#[from] io::Error),
-    /// The broker closed it.
-    #[error("the broker closed the connection")]
-    Closed,
-    /// TLS or WebSocket failed.
-    #[error("{0}")]
-    Tls(#[from] StreamError),
-    /// The broker sent what the protocol forbids.
-    #[error("the broker sent a bad packet: {0}")]
-    Packet(#[from] DecodeError),
-    /// The broker refused or ended it with a reason, or answered what was not asked.
-    #[error("{0}")]
-    Refused(String),
-    /// The broker said DISCONNECT with this reason.
-    #[error("the broker ended the connection: {1}")]
-    Disconnected(mqtt::ReasonCode, String),
-    /// It took too long.
-    #[error("no answer within {0} s")]
-    Timeout(u64),
-}
-
-/// A connection.
+/// A connection in a ring.
 #[derive(Debug)]
 pub struct Connection {
     socket: Socket,
@@ -66,7 +40,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Makes the socket, at `local` if that is given, and begins to connect it; [`transport::ring::Completion::Connected`] tells the end.
+    /// Makes the socket, at `local` if that is given, and begins to connect it;
+    /// [`transport::ring::Completion::Connected`] reports the end.
     ///
     /// # Errors
     /// What `socket(2)` and `bind(2)` give.
@@ -221,19 +196,4 @@ impl Connection {
         // The run is over: a broker that is gone already loses nothing.
         let _ = self.flush(ring, scratch, now_ns);
     }
-}
-
-/// Hands each whole packet at the head of `bytes` to `handle`; returns how many bytes they took.
-#[inline]
-fn each_frame(
-    bytes: &[u8],
-    packet_bytes_max: u32,
-    mut handle: impl FnMut(&Frame<'_>) -> Result<(), Broken>,
-) -> Result<usize, Broken> {
-    let mut taken = 0;
-    while let Some(frame) = frame::split(bytes.get(taken..).unwrap_or_default(), packet_bytes_max)? {
-        handle(&frame)?;
-        taken += frame.wire_bytes;
-    }
-    Ok(taken)
 }

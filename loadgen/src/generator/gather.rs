@@ -81,7 +81,7 @@ pub(crate) fn outcome(
         header: Header::new(OutcomeKind::Run),
         started_unix_s: circumstances.started_unix_s,
         scenario: state.scenario.clone(),
-        broker: broker_report(subject, meter, workers),
+        broker: broker_report(subject, meter, measurements.stages.negotiated.clone()),
         churn: circumstances.churn.clone(),
         connect: connect_report(state, &measurements, meter, circumstances.connect_wall_ns),
         rates,
@@ -212,7 +212,7 @@ fn generator_report(
     }
 }
 
-fn broker_report(subject: &Subject, meter: &Meter, outcomes: &[WorkerOutcome]) -> BrokerReport {
+fn broker_report(subject: &Subject, meter: &Meter, tls: Option<String>) -> BrokerReport {
     let program = subject
         .pid
         .map(|pid| std::path::PathBuf::from(format!("/proc/{pid}/exe")));
@@ -221,7 +221,7 @@ fn broker_report(subject: &Subject, meter: &Meter, outcomes: &[WorkerOutcome]) -
         web_socket: subject.endpoint.web_socket,
         name: subject.name.clone(),
         configuration: subject.configuration.clone(),
-        tls: outcomes.iter().find_map(|outcome| outcome.negotiated.clone()),
+        tls,
         pid: subject.pid,
         sha256: program.and_then(|program| machine::sha256_of(&program)),
         usage: meter.usage(),
@@ -233,10 +233,10 @@ fn connect_report(state: &Run, measurements: &Measurements, meter: &Meter, wall_
         connections: state.scenario.connections(),
         wall_ns,
         rss: meter.rss.clone(),
-        tcp: measurements.tcp.summary(),
-        tls: measurements.tls.summary(),
-        web_socket: measurements.web_socket.summary(),
-        connack: measurements.connack.summary(),
+        tcp: measurements.stages.tcp.summary(),
+        tls: measurements.stages.tls.summary(),
+        web_socket: measurements.stages.web_socket.summary(),
+        connack: measurements.stages.connack.summary(),
     }
 }
 

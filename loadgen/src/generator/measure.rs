@@ -2,6 +2,7 @@
 //!
 //! Invariant: only messages whose intended time lies in the measured part enter the histograms; the ledger holds all.
 
+use crate::connection::opening::StageTimes;
 use crate::generator::subscriber::Books;
 use crate::measure::latency::Latency;
 use crate::measure::thread_use::ThreadUse;
@@ -22,14 +23,8 @@ pub struct Measurements {
     pub lag_held_up: Latency,
     /// Messages sent in each window.
     pub sent: [u64; WINDOWS],
-    /// TCP connect.
-    pub tcp: Latency,
-    /// TLS handshake.
-    pub tls: Latency,
-    /// Upgrade to WebSocket.
-    pub web_socket: Latency,
-    /// CONNECT to CONNACK.
-    pub connack: Latency,
+    /// How long the stages of connecting took.
+    pub stages: StageTimes,
 }
 
 impl Measurements {
@@ -43,15 +38,12 @@ impl Measurements {
             .iter_mut()
             .zip(&other.sent)
             .for_each(|(mine, theirs)| *mine += theirs);
+        self.stages.merge(&other.stages);
         let pairs = [
             (&mut self.service, &other.service),
             (&mut self.acknowledged, &other.acknowledged),
             (&mut self.lag_own, &other.lag_own),
             (&mut self.lag_held_up, &other.lag_held_up),
-            (&mut self.tcp, &other.tcp),
-            (&mut self.tls, &other.tls),
-            (&mut self.web_socket, &other.web_socket),
-            (&mut self.connack, &other.connack),
         ];
         for (mine, theirs) in pairs {
             mine.merge(theirs);
@@ -140,8 +132,6 @@ pub struct WorkerOutcome {
     pub broken: Vec<String>,
     /// Its CPU time.
     pub usage: ThreadUse,
-    /// TLS version and cipher suite of the first connection.
-    pub negotiated: Option<String>,
 }
 
 #[cfg(test)]

@@ -145,6 +145,11 @@ impl BrokerArguments {
         })
     }
 
+    /// Whether TLS was asked for, and not only taken by default.
+    pub(crate) fn asks_for_tls(&self) -> bool {
+        self.tls
+    }
+
     fn web_socket(&self) -> Option<String> {
         self.ws.then(|| self.ws_path.clone())
     }

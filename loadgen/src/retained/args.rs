@@ -6,7 +6,7 @@ use super::Retained;
 use crate::options::broker::BrokerArguments;
 use crate::options::{HELP_COLUMNS, Options, half_the_cores};
 use crate::scenario::Origin;
-use crate::target::request::{OwnRequest, TargetRequest};
+use crate::target::request::TargetRequest;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +26,7 @@ pub struct RetainedRequest {
     disable_version_flag = true,
     args_override_self = true,
     term_width = HELP_COLUMNS,
-    after_help = "Without -h it starts a broker of its own."
+    after_help = "Without -h it starts a broker of its own, without TLS unless --tls is given."
 )]
 pub struct RetainedArguments {
     /// A measurement with a name (`loadgen scenarios` lists them), or a TOML file
@@ -59,20 +59,12 @@ impl Options for RetainedArguments {
     fn request(self, origin: Option<Origin>) -> Result<RetainedRequest, String> {
         let mut target = self.broker.target(half_the_cores())?;
         match &mut target {
-            TargetRequest::OwnBroker(OwnRequest {
-                web_socket: Some(_), ..
-            })
-            | TargetRequest::Running {
-                web_socket: Some(_), ..
-            } => return Err("retained messages are measured without WebSocket".to_owned()),
             TargetRequest::Running { hosts, .. } if hosts.len() > 1 => {
                 return Err("retained messages are those of one host".to_owned());
             }
             TargetRequest::OwnBroker(own) if own.users => return Err("--users is for loadgen run".to_owned()),
-            TargetRequest::OwnBroker(own) => own.tls = false,
-            TargetRequest::Running { tls: Some(_), .. } => {
-                return Err("retained messages are measured without TLS".to_owned());
-            }
+            // What is stored costs the same with TLS, and the figures of a broker of our own are those without.
+            TargetRequest::OwnBroker(own) => own.tls = self.broker.asks_for_tls(),
             TargetRequest::Running { .. } => {}
         }
         let retained = Retained {
@@ -80,6 +72,8 @@ impl Options for RetainedArguments {
             messages: self.messages,
             payload_bytes: self.size,
             inflight: self.inflight,
+            version: self.broker.protocol_version,
+            credentials: self.broker.credentials()?,
         };
         retained.check()?;
         Ok(RetainedRequest {
@@ -109,12 +103,22 @@ mod tests {
             request("--scenario retained-1M").unwrap().retained.messages,
             1_000_000
         );
+        for (line, tls, web_socket) in [
+            ("", false, false),
+            ("--tls", true, false),
+            ("--ws", false, true),
+            ("--tls --ws -u a -P b -V 5", true, true),
+        ] {
+            let target = request(line).unwrap().target;
+            assert!(
+                matches!(&target, TargetRequest::OwnBroker(own) if own.tls == tls && own.web_socket.is_some() == web_socket),
+                "{line}: {target:?}"
+            );
+        }
         for (line, part) in [
             ("--messages 0", "--messages"),
             ("--size 0", "--size"),
             ("--inflight 0", "--inflight"),
-            ("--ws", "WebSocket"),
-            ("-h a --ws", "WebSocket"),
             ("-h a,b", "one host"),
         ] {
             assert!(request(line).unwrap_err().to_string().contains(part), "{line}");

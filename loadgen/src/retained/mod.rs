@@ -1,32 +1,30 @@
 //! Retained messages: so many are published, then one subscriber of all receives them.
 //!
 //! Invariants: every message is acknowledged (QoS 1) before its cost is read, and the subscriber counts what comes, so
-//! nothing is taken for done that was only handed over. Plain TCP and blocking sockets do: the broker's cost is read by
-//! its process, not here.
+//! nothing is taken for done that was only handed over. Blocking connections do: the broker's cost is read from its process,
+//! not here.
 
 pub mod args;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mqtt::encode;
-use mqtt::frame::{self, PacketType};
-use mqtt::packet::{ConnAck, Connect, Packet, PacketIdentifier, QoS, RetainHandling, SubscriptionOptions};
+use mqtt::frame::{Frame, PacketType};
+use mqtt::packet::{Packet, PacketIdentifier, QoS, RetainHandling, SubscriptionOptions};
 use mqtt::property::Properties;
 use mqtt::publish_template::PublishTemplate;
-use mqtt::reason::ReasonCode;
-use mqtt::version::ProtocolVersion::V3_1_1;
+use mqtt::version::ProtocolVersion;
 use serde::{Deserialize, Serialize};
 use transport::clock::{process_cpu_ns, process_rss_bytes};
 
-use crate::connection::Broken;
+use crate::connection::login::{self, Login};
+use crate::connection::{BlockingConnection, Broken};
 use crate::outcome::header::{Header, OutcomeKind};
+use crate::outcome::report::security;
 use crate::outcome::validity::{Finding, Gravity, LimitedBy, Verdict};
-use crate::scenario::Origin;
-use crate::scenario::payload;
+use crate::scenario::{Credentials, Origin, json, payload};
 use crate::system::error::{EXIT_MISSED, EXIT_OK, Failure};
 use crate::system::machine::{self, Machine};
 use crate::target::subject::Subject;
@@ -42,6 +40,16 @@ pub struct Retained {
     pub payload_bytes: usize,
     /// Messages that are unacknowledged at most.
     pub inflight: u16,
+    /// Protocol version; files of before there was a choice have none.
+    #[serde(default = "version_default", with = "json::version")]
+    pub version: ProtocolVersion,
+    /// User name and password.
+    #[serde(skip)]
+    pub credentials: Credentials,
+}
+
+fn version_default() -> ProtocolVersion {
+    ProtocolVersion::V3_1_1
 }
 
 /// Everything that was found out.
@@ -77,6 +85,12 @@ pub struct RetainedBroker {
     pub name: String,
     /// Its configuration, if it is known.
     pub configuration: Option<String>,
+    /// Whether MQTT travelled in WebSocket frames.
+    #[serde(default)]
+    pub web_socket: bool,
+    /// TLS version and cipher suite; `None` without TLS.
+    #[serde(default)]
+    pub tls: Option<String>,
     /// SHA-256 of its program.
     pub sha256: Option<String>,
     /// CPU time for each insert, ns.
@@ -109,7 +123,7 @@ impl Retained {
     }
 }
 
-/// Runs it against a broker without TLS.
+/// Runs it against a broker.
 ///
 /// # Errors
 /// When there is no outcome: no connection, a broker that stops answering, an interruption.
@@ -126,15 +140,20 @@ pub fn run(
         rss_bytes: pid.and_then(|pid| process_rss_bytes(pid).ok()),
         at: Instant::now(),
     };
-    let address = subject.endpoint.host(0).address;
     let before = meter(subject.pid);
-    insert(retained, address, &root, interrupted).map_err(failed)?;
+    let mut publisher = open(retained, subject, "lgretained-p", interrupted).map_err(failed)?;
+    insert(retained, &mut publisher, &root, interrupted).map_err(failed)?;
     if interrupted.load(Ordering::Relaxed) {
         return Err(Failure::Interrupted);
     }
     let inserted = meter(subject.pid);
-    let received = receive(retained, address, &root, interrupted).map_err(failed)?;
+    publisher.close(retained.version);
+    let subscribing = meter(subject.pid);
+    let mut subscriber = open(retained, subject, "lgretained-s", interrupted).map_err(failed)?;
+    let received = receive(retained, &mut subscriber, &root, interrupted).map_err(failed)?;
     let delivered = meter(subject.pid);
+    let tls = subscriber.negotiated();
+    subscriber.close(retained.version);
     let count = f64::from(retained.messages);
     let each = |from: Option<u64>, to: Option<u64>, count: f64| {
         let grown = to?.saturating_sub(from?) as f64;
@@ -148,17 +167,19 @@ pub fn run(
         started_unix_s: started.map_or(0, |since| since.as_secs()),
         scenario: retained.clone(),
         broker: RetainedBroker {
-            address: address.to_string(),
+            address: subject.endpoint.addresses(),
+            web_socket: subject.endpoint.web_socket,
+            tls,
             name: subject.name.clone(),
             configuration: subject.configuration.clone(),
             sha256: program.and_then(|program| machine::sha256_of(&program)),
             cpu_ns_per_insert: each(before.cpu_ns, inserted.cpu_ns, count),
             rss_bytes_per_message: each(before.rss_bytes, inserted.rss_bytes, count),
-            cpu_ns_per_message: each(inserted.cpu_ns, delivered.cpu_ns, received as f64),
+            cpu_ns_per_message: each(subscribing.cpu_ns, delivered.cpu_ns, received as f64),
         },
         inserted_per_s: count / (inserted.at - before.at).as_secs_f64().max(1e-9),
         received,
-        received_per_s: received as f64 / (delivered.at - inserted.at).as_secs_f64().max(1e-9),
+        received_per_s: received as f64 / (delivered.at - subscribing.at).as_secs_f64().max(1e-9),
         machine: Machine::look(),
         verdict: judge(retained, received),
     })
@@ -188,13 +209,38 @@ fn judge(retained: &Retained, received: u64) -> Verdict {
     }
 }
 
+/// One of the two clients: who publishes, and who subscribes.
+fn open(
+    retained: &Retained,
+    subject: &Subject,
+    client_identifier: &str,
+    interrupted: &AtomicBool,
+) -> Result<BlockingConnection, Broken> {
+    let deadline = Instant::now() + ANSWER;
+    let login = Login {
+        version: retained.version,
+        clean_start: true,
+        keep_alive_s: 0,
+        client_identifier,
+        credentials: &retained.credentials,
+        number: Some(0),
+        properties: Properties::EMPTY,
+        will: None,
+    };
+    let mut connect = Vec::new();
+    login.encode(&mut connect)?;
+    let address = subject.endpoint.host(0).address;
+    let mut connection = BlockingConnection::open(&[address], subject.endpoint.stream(0)?, deadline)?;
+    connection.log_in(&connect, retained.version, deadline, interrupted)?;
+    Ok(connection)
+}
+
 fn insert(
     retained: &Retained,
-    address: SocketAddr,
+    publisher: &mut BlockingConnection,
     root: &str,
     interrupted: &AtomicBool,
 ) -> Result<(), Broken> {
-    let mut client = Client::connect(address, "lgretained-p")?;
     let filler = payload::filler(retained.payload_bytes, 1);
     let mut template = PublishTemplate::new();
     let (mut next, mut unacknowledged) = (0_u32, 0_u32);
@@ -203,8 +249,15 @@ fn insert(
         while next < retained.messages && unacknowledged < u32::from(retained.inflight) {
             let topic = format!("{root}/{next}");
             let none = Properties::EMPTY;
-            let encoded = template.encode(V3_1_1, QoS::AtLeastOnce, true, &topic, none, none, &filler);
-            encoded.map_err(|error| Broken::Refused(error.to_string()))?;
+            template.encode(
+                retained.version,
+                QoS::AtLeastOnce,
+                true,
+                &topic,
+                none,
+                none,
+                &filler,
+            )?;
             let identifier = u16::try_from(next % u32::from(retained.inflight)).unwrap_or(0);
             let identifier =
                 PacketIdentifier::new(identifier.saturating_add(1)).unwrap_or(PacketIdentifier::MIN);
@@ -212,21 +265,27 @@ fn insert(
             next += 1;
             unacknowledged += 1;
         }
-        client.socket.write_all(&packets)?;
-        client.read(|packet_type| {
-            unacknowledged = unacknowledged.saturating_sub(u32::from(packet_type == PacketType::PubAck));
+        publisher.send(&packets)?;
+        let came = publisher.receive(Instant::now() + ANSWER, |frame| match frame.packet_type {
+            PacketType::PubAck => {
+                unacknowledged = unacknowledged.saturating_sub(1);
+                Ok(())
+            }
+            _ => ended(frame, retained.version),
         })?;
+        if !came {
+            return Err(Broken::Timeout(ANSWER.as_secs()));
+        }
     }
-    client.goodbye()
+    Ok(())
 }
 
 fn receive(
     retained: &Retained,
-    address: SocketAddr,
+    subscriber: &mut BlockingConnection,
     root: &str,
     interrupted: &AtomicBool,
 ) -> Result<u64, Broken> {
-    let mut client = Client::connect(address, "lgretained-s")?;
     let options = SubscriptionOptions {
         qos: QoS::AtMostOnce,
         no_local: false,
@@ -235,122 +294,37 @@ fn receive(
     };
     let filter = format!("{root}/#");
     let mut packet = Vec::new();
-    let encoded = encode::subscribe(
+    encode::subscribe(
         NonZeroU16::MIN,
         Properties::EMPTY,
         &[(filter.as_str(), options)],
-        V3_1_1,
+        retained.version,
         &mut packet,
-    );
-    encoded.map_err(|error| Broken::Refused(error.to_string()))?;
-    client.socket.write_all(&packet)?;
-    client.socket.set_read_timeout(Some(QUIET))?;
+    )?;
+    subscriber.send(&packet)?;
     let mut received = 0;
     while received < u64::from(retained.messages) && !interrupted.load(Ordering::Relaxed) {
-        let read = client.read(|packet_type| received += u64::from(packet_type == PacketType::Publish));
-        match read {
-            // A broker that has more would have sent it.
-            Err(Broken::Timeout(_)) => break,
-            read => read?,
+        let came = subscriber.receive(Instant::now() + QUIET, |frame| match frame.packet_type {
+            PacketType::Publish => {
+                received += 1;
+                Ok(())
+            }
+            PacketType::SubAck => login::suback(frame, retained.version, QoS::AtMostOnce),
+            _ => ended(frame, retained.version),
+        })?;
+        // A broker that has more would have sent it.
+        if !came {
+            break;
         }
     }
-    client.goodbye()?;
     Ok(received)
 }
 
-/// A connection over a blocking socket.
-struct Client {
-    socket: TcpStream,
-    unread: Vec<u8>,
-    chunk: Box<[u8]>,
-}
-
-impl Client {
-    fn connect(address: SocketAddr, client_identifier: &str) -> Result<Client, Broken> {
-        let socket = TcpStream::connect_timeout(&address, ANSWER)?;
-        socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(ANSWER))?;
-        socket.set_write_timeout(Some(ANSWER))?;
-        let mut client = Client {
-            socket,
-            unread: Vec::new(),
-            chunk: vec![0; CHUNK_BYTES].into_boxed_slice(),
-        };
-        let connect = Connect {
-            version: V3_1_1,
-            clean_start: true,
-            keep_alive_s: 0,
-            properties: Properties::EMPTY,
-            client_identifier,
-            will: None,
-            user_name: None,
-            password: None,
-        };
-        let mut packet = Vec::new();
-        let encoded = connect.encode(&mut packet);
-        encoded.map_err(|error| Broken::Refused(error.to_string()))?;
-        client.socket.write_all(&packet)?;
-        let mut accepted = false;
-        while !accepted {
-            client.read_frames(|frame| match mqtt::decode::packet(frame, V3_1_1)? {
-                Packet::ConnAck(ConnAck {
-                    reason: ReasonCode::Success,
-                    ..
-                }) => {
-                    accepted = true;
-                    Ok(())
-                }
-                _ => Err(Broken::Refused("the broker refused the connection".to_owned())),
-            })?;
-        }
-        Ok(client)
-    }
-
-    /// Reads once and tells the type of each whole packet.
-    fn read(&mut self, mut count: impl FnMut(PacketType)) -> Result<(), Broken> {
-        self.read_frames(|frame| {
-            count(frame.packet_type);
-            Ok(())
-        })
-    }
-
-    fn read_frames(
-        &mut self,
-        mut handle: impl FnMut(&frame::Frame<'_>) -> Result<(), Broken>,
-    ) -> Result<(), Broken> {
-        let bytes = match self.socket.read(&mut self.chunk) {
-            Ok(0) => return Err(Broken::Closed),
-            Ok(bytes) => bytes,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-                ) =>
-            {
-                return Err(Broken::Timeout(ANSWER.as_secs()));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        self.unread
-            .extend_from_slice(self.chunk.get(..bytes).unwrap_or_default());
-        let mut taken = 0;
-        while let Some(frame) = frame::split(self.unread.get(taken..).unwrap_or_default(), PACKET_BYTES_MAX)?
-        {
-            handle(&frame)?;
-            taken += frame.wire_bytes;
-        }
-        self.unread.drain(..taken);
-        Ok(())
-    }
-
-    fn goodbye(mut self) -> Result<(), Broken> {
-        let mut packet = Vec::new();
-        let goodbye = mqtt::packet::Disconnect {
-            reason: ReasonCode::Success,
-            properties: Properties::EMPTY,
-        };
-        goodbye.encode(V3_1_1, &mut packet);
-        Ok(self.socket.write_all(&packet)?)
+/// What a packet means that was not waited for.
+fn ended(frame: &Frame<'_>, version: ProtocolVersion) -> Result<(), Broken> {
+    match mqtt::decode::packet(frame, version)? {
+        Packet::Disconnect(disconnect) => Err(login::disconnected(&disconnect)),
+        _ => Ok(()),
     }
 }
 
@@ -358,8 +332,6 @@ impl Client {
 const ANSWER: Duration = Duration::from_secs(30);
 /// Nothing comes for so long: nothing more will.
 const QUIET: Duration = Duration::from_secs(3);
-const CHUNK_BYTES: usize = 256 * 1024;
-const PACKET_BYTES_MAX: u32 = 2 << 20;
 
 /// The outcome as text.
 pub fn text(outcome: &RetainedOutcome) -> String {
@@ -367,11 +339,12 @@ pub fn text(outcome: &RetainedOutcome) -> String {
     let bytes = outcome.broker.rss_bytes_per_message;
     let bytes = bytes.map_or("?".to_owned(), |bytes| format!("{bytes:.0}"));
     let mut text = format!(
-        "{} retained messages of {} B; {} ({})\n{:>24} {} µs CPU each, {bytes} B RSS each, {:.0} per second\n{:>24} {} µs CPU each, {:.0} per second, {} received\n",
+        "{} retained messages of {} B; {} ({}), {}\n{:>24} {} µs CPU each, {bytes} B RSS each, {:.0} per second\n{:>24} {} µs CPU each, {:.0} per second, {} received\n",
         outcome.scenario.messages,
         outcome.scenario.payload_bytes,
         outcome.broker.address,
         outcome.broker.name,
+        security(outcome.broker.web_socket, outcome.broker.tls.as_deref()),
         "inserts",
         us(outcome.broker.cpu_ns_per_insert),
         outcome.inserted_per_s,

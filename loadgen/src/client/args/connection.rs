@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use mqtt::version::ProtocolVersion;
 
-use super::Settings;
+use super::ClientSettings;
 use crate::client::properties::Properties;
 use crate::options::broker::WEB_SOCKET_PATH;
 use crate::options::properties::PropertyArguments;
@@ -99,7 +99,7 @@ pub(super) struct ConnectionArguments {
 }
 
 impl ConnectionArguments {
-    pub(super) fn settings(self, kind: &str, carriers: &[Carrier]) -> Result<Settings, String> {
+    pub(super) fn settings(self, kind: &str, carriers: &[Carrier]) -> Result<ClientSettings, String> {
         let file = match &self.properties {
             Some(path) => Properties::read(path)?,
             None => Properties::default(),
@@ -126,7 +126,7 @@ impl ConnectionArguments {
             .or_else(|| std::env::var(PASSWORD_VARIABLE).ok())
             .filter(|_| self.username.is_some());
         let port = default_port(tls.is_some(), self.ws);
-        Ok(Settings {
+        Ok(ClientSettings {
             host: self.host.or(file.host).unwrap_or_else(|| "localhost".to_owned()),
             port: self.port.or(file.port).unwrap_or(port),
             tls,

@@ -26,7 +26,7 @@ use connection::ConnectionArguments;
 
 /// Where and as whom to connect.
 #[derive(Debug)]
-pub(super) struct Settings {
+pub(super) struct ClientSettings {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) tls: Option<TlsRequest>,
@@ -50,7 +50,7 @@ pub(super) struct Settings {
 /// What `loadgen pub` is to do.
 #[derive(Debug)]
 pub struct PublishRequest {
-    pub(super) settings: Settings,
+    pub(super) settings: ClientSettings,
     pub(super) topic: String,
     pub(super) message: Message,
     pub(super) qos: QoS,
@@ -75,7 +75,7 @@ pub(super) enum Message {
 /// What `loadgen sub` is to do.
 #[derive(Debug)]
 pub struct SubscribeRequest {
-    pub(super) settings: Settings,
+    pub(super) settings: ClientSettings,
     pub(super) filters: Vec<String>,
     pub(super) qos: QoS,
     pub(super) count: Option<u64>,

@@ -8,8 +8,9 @@ use transport::clock::monotonic_ns;
 use transport::ring::Token;
 
 use super::{Client, Role, Worker, token_of};
+use crate::connection::opening::{Opening, Stage};
 use crate::connection::{Broken, Connection, local_address};
-use crate::generator::handshake::{self, Stage};
+use crate::generator::handshake;
 use crate::generator::identity::Who;
 use crate::generator::publisher::Publisher;
 use crate::generator::subscriber::{Books, Member, Subscriber};
@@ -103,13 +104,12 @@ impl Worker<'_> {
         Ok(Client {
             connection,
             role,
-            stage: Stage::Tcp,
+            opening: Opening::new(now_ns, true),
             who,
             generation: 0,
             stalled: false,
             again_at_ns: 0,
             started_at_ns: now_ns,
-            entered_at_ns: now_ns,
             dirty: false,
         })
     }
@@ -145,7 +145,8 @@ impl Worker<'_> {
             let Some(client) = self.clients.get_mut(slot) else {
                 return;
             };
-            if client.again_at_ns == 0 || client.again_at_ns > now_ns || client.stage != Stage::Closed {
+            if client.again_at_ns == 0 || client.again_at_ns > now_ns || client.opening.stage != Stage::Closed
+            {
                 continue;
             }
             client.generation += 1;
@@ -158,7 +159,7 @@ impl Worker<'_> {
             match connection {
                 Ok(connection) => {
                     client.connection = connection;
-                    client.enter(Stage::Tcp, now_ns);
+                    client.opening = Opening::new(now_ns, true);
                     client.started_at_ns = now_ns;
                 }
                 Err(_) => client.again_at_ns = now_ns + nanoseconds(TURN),
@@ -178,8 +179,9 @@ impl Worker<'_> {
             return self.lose(slot, &Broken::Socket(error));
         }
         let now_ns = monotonic_ns();
-        self.load.measurements.tcp.record(now_ns - client.entered_at_ns);
-        client.enter(Stage::Tls, now_ns);
+        client
+            .opening
+            .connected(now_ns, &mut self.load.measurements.stages);
         client.connection.connected(&mut self.ring);
         self.advance(slot, now_ns);
         self.mark_dirty(slot);
@@ -190,24 +192,18 @@ impl Worker<'_> {
         let Some(client) = self.clients.get_mut(slot) else {
             return;
         };
-        if client.stage == Stage::Tls && !client.connection.stream().is_securing() {
-            if let Some(negotiated) = client.connection.stream().negotiated() {
-                self.load.measurements.tls.record(now_ns - client.entered_at_ns);
-                self.load.negotiated.get_or_insert(negotiated);
-            }
-            client.enter(Stage::WebSocket, now_ns);
+        let Client {
+            opening,
+            connection,
+            who,
+            ..
+        } = client;
+        if opening.advance(connection.stream(), now_ns, &mut self.load.measurements.stages)
+            && let Err(broken) = handshake::connect(self.run, *who, connection.out())
+        {
+            return self.lose(slot, &broken);
         }
-        if client.stage == Stage::WebSocket && !client.connection.stream().is_handshaking() {
-            if client.connection.stream().is_web_socket() {
-                let took_ns = now_ns - client.entered_at_ns;
-                self.load.measurements.web_socket.record(took_ns);
-            }
-            client.enter(Stage::ConnAck, now_ns);
-            if let Err(error) = handshake::connect(self.run, client.who, client.connection.out()) {
-                return self.lose(slot, &Broken::Refused(error.to_string()));
-            }
-        }
-        if client.stage == Stage::Ready && client.started_at_ns != 0 {
+        if client.opening.stage == Stage::Ready && client.started_at_ns != 0 {
             client.started_at_ns = 0;
             self.ready += 1;
             if client.generation > 0 {
@@ -227,14 +223,6 @@ impl Worker<'_> {
         if let Some(slot) = self.clients.iter().position(late) {
             self.lose(slot, &Broken::Timeout(timeout.as_secs()));
         }
-    }
-}
-
-impl Client {
-    /// Begins the next stage.
-    pub(super) fn enter(&mut self, stage: Stage, now_ns: u64) {
-        self.stage = stage;
-        self.entered_at_ns = now_ns;
     }
 }
 

@@ -7,7 +7,7 @@ use transport::websocket::client::UpgradeError;
 
 use super::{Role, Worker};
 use crate::connection::Broken;
-use crate::generator::handshake::Stage;
+use crate::connection::opening::Stage;
 use crate::generator::identity::Who;
 use crate::target::endpoint::Endpoint;
 
@@ -17,26 +17,29 @@ impl Worker<'_> {
         let Some(client) = self
             .clients
             .get_mut(slot)
-            .filter(|client| client.stage != Stage::Closed)
+            .filter(|client| client.opening.stage != Stage::Closed)
         else {
             return;
         };
         if matches!(client.who, Who::Slow(_)) && self.load.times.is_some() {
             // That a broker parts with one that does not read is its policy and no failure of the load.
-            client.stage = Stage::Closed;
+            client.opening.stage = Stage::Closed;
             client.connection.shut_down();
             self.ready -= 1;
             self.load.slow_broken += 1;
             return;
         }
         let endpoint = &self.run.endpoint;
-        let hint = hint(client.stage, broken, endpoint);
+        let hint = hint(client.opening.stage, broken, endpoint);
         let (who, host) = (client.who, endpoint.host(client.who.number()));
-        let cause = format!("{who} to {host} ({}): {broken}{hint}", client.stage.name());
+        let cause = format!(
+            "{who} to {host} ({}): {broken}{hint}",
+            client.opening.stage.name()
+        );
         self.load.causes.push(cause);
         self.load.causes.truncate(CAUSES_MAX);
         let again = self.run.scenario.reconnect && self.load.times.is_some();
-        let was_ready = client.stage == Stage::Ready && client.started_at_ns == 0;
+        let was_ready = client.opening.stage == Stage::Ready && client.started_at_ns == 0;
         if let Role::Publisher(publisher) = &mut client.role {
             let flights = publisher.forget_flights();
             if again {
@@ -50,7 +53,7 @@ impl Worker<'_> {
         if again {
             client.again_at_ns = monotonic_ns() + AGAIN_AFTER_NS;
         }
-        client.stage = Stage::Closed;
+        client.opening.stage = Stage::Closed;
         client.connection.shut_down();
         self.ready -= usize::from(was_ready);
         // What fails while it is made again was counted when it broke.

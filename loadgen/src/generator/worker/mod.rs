@@ -22,8 +22,8 @@ use std::time::Duration;
 use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingOptions, Token};
 
+use crate::connection::opening::{Opening, Stage};
 use crate::connection::{Broken, Connection, Scratch};
-use crate::generator::handshake::Stage;
 use crate::generator::identity::Who;
 use crate::generator::measure::WorkerOutcome;
 use crate::generator::publisher::Publisher;
@@ -87,7 +87,7 @@ struct Worker<'a> {
 struct Client {
     connection: Connection,
     role: Role,
-    stage: Stage,
+    opening: Opening,
     who: Who,
     /// How many connections it had before: what comes late for those is not for this one.
     generation: u64,
@@ -95,9 +95,8 @@ struct Client {
     stalled: bool,
     /// When it is to connect again, CLOCK_MONOTONIC ns; 0: it is not.
     again_at_ns: u64,
-    /// When it began, and when it entered its stage: CLOCK_MONOTONIC ns.
+    /// When it began, CLOCK_MONOTONIC ns; 0 once it is ready.
     started_at_ns: u64,
-    entered_at_ns: u64,
     dirty: bool,
 }
 
@@ -192,7 +191,7 @@ impl<'a> Worker<'a> {
         if let Some(client) = self
             .clients
             .get_mut(slot)
-            .filter(|client| client.stage != Stage::Closed)
+            .filter(|client| client.opening.stage != Stage::Closed)
         {
             let bytes = self.ring.bytes(&buffer);
             result = client.take(

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use transport::clock::monotonic_ns;
 
 use super::{Client, LoadState, Role, Worker};
-use crate::generator::handshake::Stage;
+use crate::connection::opening::{Opening, Stage};
 use crate::generator::measure::window_of;
 use crate::generator::publisher::Publisher;
 use crate::generator::state::Run;
@@ -87,7 +87,9 @@ impl Worker<'_> {
         let Client {
             connection,
             role: Role::Publisher(publisher),
-            stage: Stage::Ready,
+            opening: Opening {
+                stage: Stage::Ready, ..
+            },
             ..
         } = client
         else {

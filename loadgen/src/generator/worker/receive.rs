@@ -8,13 +8,15 @@ use mqtt::reason::ReasonCode;
 use mqtt::version::ProtocolVersion;
 
 use super::{Client, LoadState, Role};
-use crate::connection::{Broken, Scratch};
-use crate::generator::handshake::{self, Stage};
+use crate::connection::opening::Stage;
+use crate::connection::{Broken, Scratch, login};
+use crate::generator::handshake;
 use crate::generator::identity::Who;
 use crate::generator::measure::window_of;
 use crate::generator::publisher::Publisher;
 use crate::generator::state::Run;
 use crate::generator::subscriber::Subscriber;
+use crate::scenario::Scenario;
 use crate::scenario::payload::Stamp;
 
 /// Where and when a packet came.
@@ -40,8 +42,7 @@ impl Client {
         let Client {
             connection,
             role,
-            stage,
-            entered_at_ns,
+            opening,
             who,
             ..
         } = self;
@@ -62,25 +63,15 @@ impl Client {
                     PacketType::PubAck | PacketType::PubRec | PacketType::PubComp,
                 ) => acknowledged(publisher, frame, out, load, arrived),
                 _ => {
-                    let before = *stage;
-                    *stage = other(role, before, frame, out, arrived)?;
-                    if before == Stage::ConnAck {
-                        load.measurements.connack.record(now_ns - *entered_at_ns);
+                    let next = other(role, opening.stage, frame, out, arrived)?;
+                    if opening.stage == Stage::ConnAck {
+                        opening.accepted(next, now_ns, &mut load.measurements.stages);
                     }
+                    opening.stage = next;
                     Ok(())
                 }
             }
         })
-    }
-
-    /// Appends a DISCONNECT.
-    pub(super) fn disconnect(&mut self, version: ProtocolVersion) {
-        let properties = mqtt::property::Properties::EMPTY;
-        let goodbye = mqtt::packet::Disconnect {
-            reason: ReasonCode::Success,
-            properties,
-        };
-        goodbye.encode(version, self.connection.out());
     }
 }
 
@@ -220,7 +211,8 @@ fn other(
     match (stage, frame.packet_type) {
         (Stage::ConnAck, _) => accepted(role, frame, out, arrived),
         (Stage::SubAck(due), PacketType::SubAck) => {
-            handshake::suback(arrived.run, frame)?;
+            let Scenario { version, qos, .. } = arrived.run.scenario;
+            login::suback(frame, version, qos)?;
             Ok(if due > 1 {
                 Stage::SubAck(due - 1)
             } else {
@@ -245,13 +237,19 @@ fn accepted(
         Role::Publisher(publisher) => publisher.packet_bytes(),
         Role::Subscriber(_) => 0,
     };
-    let allowed = handshake::connack(arrived.run, frame, publish_bytes)?;
+    let granted = login::connack(frame, arrived.run.scenario.version)?;
+    let bytes_max = granted.packet_bytes_max;
+    if publish_bytes > bytes_max as usize {
+        return Err(Broken::Refused(format!(
+            "the broker takes packets of {bytes_max} bytes, and a PUBLISH has {publish_bytes}"
+        )));
+    }
     match (role, arrived.who) {
         (Role::Publisher(publisher), _) => {
-            if let (Some(flights), Some(maximum)) = (publisher.flights.as_mut(), allowed.receive_maximum) {
-                flights.restrict(maximum.get());
+            if let Some(flights) = publisher.flights.as_mut() {
+                flights.restrict(granted.receive_maximum);
             }
-            publisher.begin_aliases(allowed.topic_alias_maximum);
+            publisher.begin_aliases(granted.topic_alias_maximum);
             Ok(Stage::Ready)
         }
         (Role::Subscriber(_), who) => {
@@ -259,8 +257,7 @@ fn accepted(
                 Who::Slow(number) => arrived.run.scenario.model_of(number),
                 who => who.number(),
             };
-            let due = handshake::subscribe(arrived.run, number, out)
-                .map_err(|error| Broken::Refused(error.to_string()))?;
+            let due = handshake::subscribe(arrived.run, number, out)?;
             Ok(if due > 0 { Stage::SubAck(due) } else { Stage::Ready })
         }
     }
@@ -268,9 +265,7 @@ fn accepted(
 
 fn ended(frame: &Frame<'_>, version: ProtocolVersion) -> Broken {
     match decode::packet(frame, version) {
-        Ok(Packet::Disconnect(goodbye)) => {
-            Broken::Refused(format!("the broker ended the connection: {}", goodbye.reason))
-        }
+        Ok(Packet::Disconnect(disconnect)) => login::disconnected(&disconnect),
         Ok(_) => Broken::Closed,
         Err(error) => Broken::Packet(error),
     }

@@ -2,7 +2,7 @@
 //! broker kept for them is told from what it dropped.
 
 use super::{Client, Worker, token_of};
-use crate::generator::handshake::Stage;
+use crate::connection::opening::{Opening, Stage};
 use crate::generator::identity::Who;
 
 impl Worker<'_> {
@@ -18,7 +18,9 @@ impl Worker<'_> {
         for (slot, client) in self.clients.iter_mut().enumerate() {
             let Client {
                 who: Who::Slow(_),
-                stage: Stage::Ready,
+                opening: Opening {
+                    stage: Stage::Ready, ..
+                },
                 ..
             } = client
             else {

@@ -30,7 +30,6 @@ pub(super) struct LoadState {
     pub(super) slow_broken: u64,
     pub(super) reconnected: u64,
     pub(super) causes: Vec<String>,
-    pub(super) negotiated: Option<String>,
     /// Publishers (slots) that may go on: acknowledged, writable again, or with room in their window.
     pub(super) resumed: Vec<u32>,
     /// What this turn's messages take from the windows.
@@ -65,7 +64,6 @@ impl LoadState {
             slow_broken: 0,
             reconnected: 0,
             causes: Vec::new(),
-            negotiated: None,
             resumed: Vec::new(),
             tally: Tally::default(),
             announced: vec![Vec::new(); threads],

@@ -3,7 +3,8 @@
 use transport::clock::monotonic_ns;
 
 use super::{Event, LOOK_AROUND, Role, Worker};
-use crate::generator::handshake::Stage;
+use crate::connection::login;
+use crate::connection::opening::Stage;
 use crate::generator::measure::WorkerOutcome;
 use crate::measure::timeline::nanoseconds;
 use crate::outcome::series::IntervalPart;
@@ -64,14 +65,14 @@ impl Worker<'_> {
                 return;
             };
             let silent_ns = now_ns.saturating_sub(client.connection.sent_at_ns());
-            if client.stage == Stage::Ready && silent_ns > keep_alive_ns / 2 {
+            if client.opening.stage == Stage::Ready && silent_ns > keep_alive_ns / 2 {
                 mqtt::encode::pingreq(client.connection.out());
                 self.mark_dirty(slot);
             }
         }
     }
 
-    /// Says goodbye on every connection and gives what was measured.
+    /// Sends DISCONNECT on every connection and gives what was measured.
     pub(super) fn finish(mut self) -> WorkerOutcome {
         self.publish_gauges();
         let now_ns = monotonic_ns();
@@ -81,9 +82,9 @@ impl Worker<'_> {
         for client in self
             .clients
             .iter_mut()
-            .filter(|client| client.stage == Stage::Ready)
+            .filter(|client| client.opening.stage == Stage::Ready)
         {
-            client.disconnect(self.run.scenario.version);
+            login::disconnect(self.run.scenario.version, client.connection.out());
             client.connection.close(&mut self.ring, &mut self.scratch, now_ns);
         }
         let mut outcome = WorkerOutcome {
@@ -93,7 +94,6 @@ impl Worker<'_> {
             slow_broken: self.load.slow_broken,
             broken: self.load.causes,
             usage: self.usage.whole(),
-            negotiated: self.load.negotiated,
             measurements: self.load.measurements,
             ..WorkerOutcome::default()
         };

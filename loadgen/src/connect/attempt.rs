@@ -1,0 +1,111 @@
+//! One connection that is made and closed again, from TCP to the broker's close.
+//!
+//! Invariant: it counts as made when the broker has accepted it, whether or not the broker closes after DISCONNECT.
+
+use std::sync::atomic::Ordering;
+
+use transport::clock::monotonic_ns;
+
+use super::worker::StormWorker;
+use crate::connection::login::{self, Login};
+use crate::connection::opening::{Opening, Stage};
+use crate::connection::{Broken, Connection};
+use crate::scenario::properties::Carrier;
+
+/// A connection on its way.
+pub(super) struct Attempt {
+    pub(super) connection: Connection,
+    pub(super) opening: Opening,
+    pub(super) number: u64,
+    pub(super) intended_ns: u64,
+    pub(super) measured: bool,
+}
+
+impl Attempt {
+    /// TCP is there.
+    pub(super) fn connected(&mut self, worker: &mut StormWorker<'_>) -> Result<(), Broken> {
+        self.opening.connected(monotonic_ns(), &mut worker.result.stages);
+        self.connection.connected(&mut worker.ring);
+        self.go_on(worker)
+    }
+
+    /// Bytes came.
+    pub(super) fn received(
+        &mut self,
+        bytes: &[u8],
+        more: bool,
+        worker: &mut StormWorker<'_>,
+    ) -> Result<(), Broken> {
+        let mut accepted = false;
+        let version = worker.state.storm.version;
+        let waits = self.opening.stage == Stage::ConnAck;
+        self.connection.take(bytes, &mut worker.scratch, |frame, _| {
+            if waits && !accepted {
+                login::connack(frame, version)?;
+                accepted = true;
+            }
+            Ok(())
+        })?;
+        if accepted {
+            self.disconnect(worker);
+        }
+        if !more {
+            self.connection.receive(&mut worker.ring);
+        }
+        self.go_on(worker)
+    }
+
+    /// CONNECT, once TLS and WebSocket are there; and what waits to be sent.
+    fn go_on(&mut self, worker: &mut StormWorker<'_>) -> Result<(), Broken> {
+        let times = &mut worker.result.stages;
+        if self
+            .opening
+            .advance(self.connection.stream(), monotonic_ns(), times)
+        {
+            self.connect(worker)?;
+        }
+        self.flush(worker)
+    }
+
+    fn connect(&mut self, worker: &StormWorker<'_>) -> Result<(), Broken> {
+        let storm = &worker.state.storm;
+        let client_identifier = format!("lg{:04x}c{}x{}", worker.state.number, worker.index, self.number);
+        let number = Some(self.number as u32);
+        let properties = storm.properties.of(Carrier::Connect, number)?;
+        let login = Login {
+            version: storm.version,
+            clean_start: true,
+            keep_alive_s: KEEP_ALIVE_S,
+            client_identifier: &client_identifier,
+            credentials: &storm.credentials,
+            number,
+            properties: properties.as_properties(),
+            will: None,
+        };
+        login.encode(self.connection.out())
+    }
+
+    fn disconnect(&mut self, worker: &mut StormWorker<'_>) {
+        let now_ns = monotonic_ns();
+        self.opening
+            .accepted(Stage::Closing, now_ns, &mut worker.result.stages);
+        if self.measured {
+            worker
+                .result
+                .whole
+                .record(now_ns.saturating_sub(self.intended_ns));
+        }
+        worker.state.counts.made.fetch_add(1, Ordering::Relaxed);
+        login::disconnect(worker.state.storm.version, self.connection.out());
+        self.connection
+            .close(&mut worker.ring, &mut worker.scratch, now_ns);
+    }
+
+    /// Sends what waits.
+    pub(super) fn flush(&mut self, worker: &mut StormWorker<'_>) -> Result<(), Broken> {
+        self.connection
+            .flush(&mut worker.ring, &mut worker.scratch, monotonic_ns())
+    }
+}
+
+const KEEP_ALIVE_S: u16 = 60;
