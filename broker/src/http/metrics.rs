@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value};
 use transport::http::open_metrics::OpenMetricsPage;
 
-use crate::logic::{Kind, SHOWN, ShardCounters, sys_totals};
+use crate::logic::{CounterKind, SHOWN, ShardCounters, sys_totals};
 
 /// What is known of the process, besides what shards count.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +30,8 @@ pub(super) fn open_metrics(shards: &[ShardCounters], process: &Process) -> Strin
     for shown in SHOWN {
         let name = format!("midge_{}", shown.name);
         match shown.kind {
-            Kind::Total => page.counter(&name, shown.about, shown.of(shards)),
-            Kind::Now | Kind::Highest => page.gauge(&name, shown.about, shown.of(shards)),
+            CounterKind::Total => page.counter(&name, shown.about, shown.of(shards)),
+            CounterKind::Now | CounterKind::Highest => page.gauge(&name, shown.about, shown.of(shards)),
         }
     }
     page.gauge("midge_shards", "Threads that serve clients.", shards.len());

@@ -154,7 +154,7 @@ pub(super) struct Connection {
     pub(super) watched_until: Timestamp,
     /// The beginning of a packet whose rest has not come.
     pub(super) partial: Vec<u8>,
-    pub(super) rare: Option<Box<Rare>>,
+    pub(super) rare: Option<Box<RareConnection>>,
     /// Its bytes in the sum over the shard, see output.rs.
     pub(super) counted_bytes: u32,
     pub(super) listener: ListenerId,
@@ -163,7 +163,7 @@ pub(super) struct Connection {
 
 /// What most connections have only before CONNECT and after their end.
 #[derive(Debug, Default)]
-pub(super) struct Rare {
+pub(super) struct RareConnection {
     /// Until CONNECT.
     pub(super) peer: Option<Peer>,
     /// Inbound topic aliases (5.0); empty until the first is set.
@@ -209,15 +209,15 @@ impl Connection {
             counted_bytes: 0,
             listener: peer.listener,
             without_reasons: false,
-            rare: Some(Box::new(Rare {
+            rare: Some(Box::new(RareConnection {
                 peer: Some(peer),
-                ..Rare::default()
+                ..RareConnection::default()
             })),
         }
     }
 
     /// The rare state, made if there is none.
-    pub(super) fn rare(&mut self) -> &mut Rare {
+    pub(super) fn rare(&mut self) -> &mut RareConnection {
         self.rare.get_or_insert_default()
     }
 

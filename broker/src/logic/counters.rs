@@ -89,6 +89,8 @@ pub struct ShardCounters {
     pub batch_records_sent: Counter,
     /// Connections ended for a protocol error or malformed packet.
     pub protocol_errors: Counter,
+    /// States found that cannot be.
+    pub inconsistencies: Counter,
     /// Now: sessions of each user who was proved.
     users: Mutex<HashMap<Box<str>, u64>>,
 }
@@ -125,14 +127,14 @@ pub struct Shown {
     /// One sentence.
     pub about: &'static str,
     /// How it behaves.
-    pub kind: Kind,
+    pub kind: CounterKind,
     /// Where it is.
     pub read: fn(&ShardCounters) -> &Counter,
 }
 
 /// How a counter behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum CounterKind {
     /// It only grows; the broker's value is the sum.
     Total,
     /// It goes up and down; the broker's value is the sum.
@@ -147,8 +149,8 @@ impl Shown {
     pub fn of(&self, shards: &[ShardCounters]) -> u64 {
         let values = shards.iter().map(|counters| (self.read)(counters).get());
         match self.kind {
-            Kind::Total | Kind::Now => values.fold(0, u64::wrapping_add),
-            Kind::Highest => values.max().unwrap_or(0),
+            CounterKind::Total | CounterKind::Now => values.fold(0, u64::wrapping_add),
+            CounterKind::Highest => values.max().unwrap_or(0),
         }
     }
 }
@@ -158,7 +160,7 @@ macro_rules! shown {
         &[$(Shown {
             name: stringify!($name),
             about: $about,
-            kind: Kind::$kind,
+            kind: CounterKind::$kind,
             read: |counters| &counters.$name,
         }),*]
     };
@@ -189,6 +191,7 @@ pub const SHOWN: &[Shown] = shown![
     Now queued_bytes "Payload and topic bytes in queues of sessions.",
     Total batch_records_sent "Messages and notes that went from shard to shard.",
     Total protocol_errors "Connections ended for a protocol error or a malformed packet.",
+    Total inconsistencies "States found that cannot be: an error in Midge, please report it.",
 ];
 
 /// Makes the counters of `shards` shards.

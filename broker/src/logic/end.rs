@@ -10,6 +10,7 @@ use mqtt::{ProtocolVersion, ReasonCode};
 
 use crate::logic::Shard;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Stage};
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::Message;
 use crate::logic::session::SessionSlot;
 use crate::logic::session::will::Will;
@@ -29,7 +30,7 @@ impl Shard {
     /// [MQTT-3.14.2-2], [MQTT-3.14.4-1], [MQTT-3.14.4-2]
     pub(super) fn disconnect(&mut self, slot: ConnectionSlot, reason: ReasonCode, why: &str) {
         let Some(connection) = self.delivery.connection(slot) else {
-            return;
+            return unreachable_state("a connection to be ended that is gone");
         };
         if connection.stage == Stage::Connected && connection.version == ProtocolVersion::V5 {
             self.delivery
@@ -43,7 +44,7 @@ impl Shard {
     /// From now on the connection only drains; its session is detached.
     pub(super) fn close(&mut self, slot: ConnectionSlot, why: &str, with_will: bool) {
         let Some(connection) = self.delivery.connections.get_mut(slot) else {
-            return;
+            return unreachable_state("a connection to be closed that is gone");
         };
         if connection.stage == Stage::Closing {
             return;
@@ -66,7 +67,7 @@ impl Shard {
     /// [MQTT3-3.1.2-10], [MQTT3-4.1.0-2], [MQTT-4.1.0-1], [MQTT-4.1.0-2]
     pub(super) fn detach(&mut self, slot: ConnectionSlot, with_will: bool) {
         let Some(connection) = self.delivery.connection(slot) else {
-            return;
+            return unreachable_state("a connection to be detached that is gone");
         };
         let session_slot = connection.session.take();
         if let Some(rare) = &mut connection.rare {
@@ -78,10 +79,11 @@ impl Shard {
             .cancel(connection.watched_until, Timer::KeepAlive { slot });
         self.remember_pressing(self.now, slot, session_slot);
         let Some(session_slot) = session_slot else {
+            // CONNECT has not come, or it is detached since it began to close.
             return;
         };
         let Some(session) = self.delivery.sessions.get_mut(session_slot) else {
-            return;
+            return unreachable_state("a connection of a session that is gone");
         };
         session.disconnected_at = self.now;
         let (expiry_s, expires_at) = (session.expiry_s, session.expires_at());
@@ -124,7 +126,7 @@ impl Shard {
     /// A session without a connection gets one, or ends: its timers are to come up no more.
     pub(super) fn cancel_session_timers(&mut self, session_slot: SessionSlot) {
         let Some(session) = self.delivery.sessions.get(session_slot) else {
-            return;
+            return unreachable_state("timers of a session that is gone");
         };
         self.timers.cancel(
             session.expires_at(),
@@ -184,7 +186,7 @@ impl Shard {
         self.replays.forget(slot);
         self.drop_subscriptions(slot);
         let Some(mut session) = self.delivery.sessions.remove(slot) else {
-            return;
+            return unreachable_state("a session to be ended that is gone");
         };
         self.delivery.forget_queue(&session);
         self.delivery.count_user(&session, false);

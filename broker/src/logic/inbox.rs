@@ -10,6 +10,7 @@ use crate::auth::acl::Access;
 use crate::limits;
 use crate::logic::Shard;
 use crate::logic::delivery::fan_out::message_of;
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Run, StoredMessage};
 use crate::logic::outbox::batch::{Batch, BatchRecord, Control};
 use crate::logic::retained::Stamp;
@@ -102,7 +103,7 @@ impl Shard {
 
     fn receive_run(&mut self, run: &Run<'_>) {
         let Some(first) = first_publish(run.packets, run.version) else {
-            return;
+            return unreachable_state("a record without a PUBLISH");
         };
         let route = self.routing.resolve_remote(first.topic, &self.delivery.sessions);
         if let Some(route) = self.routing.route(route) {
@@ -112,7 +113,7 @@ impl Shard {
 
     fn receive_message(&mut self, version: ProtocolVersion, packet: &[u8]) {
         let Some(publish) = first_publish(packet, version) else {
-            return;
+            return unreachable_state("a record without a PUBLISH");
         };
         let route = self
             .routing

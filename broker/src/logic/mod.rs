@@ -16,6 +16,7 @@ mod delivery;
 mod end;
 mod handle;
 mod inbox;
+mod inconsistency;
 mod message;
 mod mount_point;
 mod outbox;
@@ -50,7 +51,7 @@ use mqtt::property::PropertiesBuf;
 
 use self::connection::{Connection, Stage};
 pub use self::connection::{ConnectionId, ConnectionSlot, LostCause, Peer};
-pub use self::counters::{Counter, Kind, SHOWN, ShardCounters, Shown, shard_counters};
+pub use self::counters::{Counter, CounterKind, SHOWN, ShardCounters, Shown, shard_counters};
 use self::delivery::Delivery;
 pub use self::message::StoredMessage;
 use self::outbox::Outboxes;
@@ -242,6 +243,7 @@ impl Shard {
         } = &mut self.delivery;
         let connection = connections.get_mut(id.slot);
         let Some(connection) = connection.filter(|connection| connection.generation == id.generation) else {
+            // What was sent last was taken when it was gone.
             return;
         };
         connection.unsent_bytes = unsent_bytes;

@@ -8,6 +8,7 @@ use mqtt::property::Properties;
 
 use crate::auth::acl;
 use crate::logic::Shard;
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, Publisher, RawPacket, Run};
 use crate::logic::outbox::batch::BatchRecord;
 use crate::logic::routing::route::{RouteSlot, TopicAccess};
@@ -18,7 +19,7 @@ impl Shard {
     #[inline]
     pub(super) fn publish_run(&mut self, route: RouteSlot, run: &Run<'_>, publisher: SessionSlot) {
         let Some(found) = self.routing.route(route) else {
-            return;
+            return unreachable_state("a route that was just resolved");
         };
         self.delivery.fan_out_run(found, run, Some(publisher));
         let sent = self.outboxes.send(&found.shards, &BatchRecord::Run(*run));
@@ -70,6 +71,7 @@ impl Shard {
             stored
         });
         let Some(found) = self.routing.route(route) else {
+            unreachable_state("a route that was just resolved");
             return false;
         };
         let anybody = message.retain || !found.is_empty();

@@ -14,6 +14,7 @@ use crate::logic::Shard;
 use crate::logic::connection::{ConnectionId, ConnectionSlot, Stage};
 use crate::logic::handle::Handler;
 use crate::logic::handle::publish::is_as_indicated;
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{RawPacket, Run};
 use crate::logic::session::SessionSlot;
 use crate::time::Timestamp;
@@ -48,6 +49,7 @@ impl Shard {
     pub fn receive(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
         self.begin(now);
         let Some(connection) = self.delivery.by_id(id) else {
+            // Its last bytes came when it was gone.
             return;
         };
         if connection.stage == Stage::Closing {
@@ -58,7 +60,7 @@ impl Shard {
         self.outboxes.begin();
         self.settle(now);
         let Some(connection) = self.delivery.by_id(id) else {
-            return;
+            return unreachable_state("a connection that was just there");
         };
         let partial = std::mem::take(&mut connection.partial);
         self.delivery.counters().bytes_received.add(bytes.len() as u64);
@@ -70,7 +72,7 @@ impl Shard {
         };
         self.settle_publisher(now, id);
         let Some(connection) = self.delivery.by_id(id) else {
-            return;
+            return unreachable_state("a connection that was just there");
         };
         if connection.stage != Stage::Closing {
             connection.partial = partial;

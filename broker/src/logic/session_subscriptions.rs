@@ -4,6 +4,7 @@
 //! of this shard to a filter and the end of the last one are announced to the other shards.
 
 use crate::logic::Shard;
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::routing::subscription::{Added, FilterSlot, HeldAt, Position, Subscriber};
 use crate::logic::session::{Held, SessionSlot};
 use crate::logic::slots::shrink_list;
@@ -12,7 +13,7 @@ impl Shard {
     /// Adds a session to the list of a filter that it is not in.
     pub(super) fn add_subscription(&mut self, filter: FilterSlot, name: &str, subscriber: Subscriber) {
         let Some(added) = self.routing.add(filter, subscriber) else {
-            return;
+            return unreachable_state("a filter that is gone");
         };
         let (Added::First { position } | Added::Another { position }) = added;
         if let Some(session) = self.delivery.sessions.get_mut(subscriber.session) {
@@ -74,7 +75,7 @@ impl Shard {
     /// [MQTT3-3.10.4-2], [MQTT3-3.10.4-3]
     pub(super) fn drop_subscription(&mut self, session: SessionSlot, at: HeldAt) {
         let Some(leaving) = self.delivery.sessions.get_mut(session) else {
-            return;
+            return unreachable_state("a session that unsubscribes and is gone");
         };
         if at.index() >= leaving.subscriptions.len() {
             return;
@@ -85,7 +86,7 @@ impl Shard {
             self.routing.set_held_at(moved.filter, moved.position, at);
         }
         let Some(removed) = self.routing.remove(filter, position) else {
-            return;
+            return unreachable_state("a subscription that its filter does not know");
         };
         if let Some(moved) = removed.moved
             && let Some(session) = self.delivery.sessions.get_mut(moved.session)

@@ -4,6 +4,7 @@
 
 use crate::logic::Shard;
 use crate::logic::counters::{Counter, ShardCounters};
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::timer::Timer;
 use crate::time::Timestamp;
 
@@ -39,7 +40,7 @@ const LOADS: [(&str, Read); 9] = [
     ("connections", |counters| &counters.connects_accepted),
 ];
 
-const TOTALS: [(&str, Read); 15] = [
+const TOTALS: [(&str, Read); 16] = [
     ("clients/connected", |counters| &counters.clients_connected),
     ("clients/active", |counters| &counters.clients_connected),
     ("clients/total", |counters| &counters.sessions),
@@ -61,6 +62,7 @@ const TOTALS: [(&str, Read); 15] = [
     ("shared_subscriptions/count", |counters| {
         &counters.shared_subscriptions
     }),
+    ("inconsistencies", |counters| &counters.inconsistencies),
 ];
 
 const MINUTES: [(&str, f64); 3] = [("1min", 60.0), ("5min", 300.0), ("15min", 900.0)];
@@ -125,6 +127,7 @@ impl Shard {
         for (at, (name, read)) in LOADS.into_iter().enumerate() {
             let total = self.sum(read);
             let Some(load) = self.sys.loads.get_mut(at) else {
+                unreachable_state("a load without its averages");
                 continue;
             };
             load.add(total, elapsed_s);

@@ -4,6 +4,7 @@ use mqtt::ReasonCode;
 
 use crate::logic::Shard;
 use crate::logic::connection::{ConnectionSlot, Stage};
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::session::SessionSlot;
 use crate::logic::timer::Timer;
 use crate::logic::topic_tree::NodeSlot;
@@ -13,6 +14,7 @@ impl Shard {
     /// Does what is due at `now`.
     pub fn tick(&mut self, now: Timestamp) {
         self.begin(now);
+        self.count_inconsistencies();
         self.continue_replays(now);
         while let Some(timer) = self.timers.take_due(now) {
             match timer {
@@ -32,7 +34,7 @@ impl Shard {
     /// Sets the timer of a connection's keep alive, for its present deadline.
     pub(super) fn watch_keep_alive(&mut self, slot: ConnectionSlot) {
         let Some(connection) = self.delivery.connection(slot) else {
-            return;
+            return unreachable_state("a keep alive of no connection");
         };
         connection.watched_until = connection.keep_alive_deadline();
         self.timers
@@ -42,7 +44,7 @@ impl Shard {
     /// Nothing for one and a half times the keep alive: as if the network had failed [MQTT-3.1.2-22].
     fn check_keep_alive(&mut self, slot: ConnectionSlot) {
         let Some(connection) = self.delivery.connection(slot) else {
-            return;
+            return unreachable_state("a keep alive of no connection");
         };
         if connection.stage != Stage::Connected {
             return;

@@ -10,6 +10,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::slots::{Slots, shrink_table, slot_type};
 
 slot_type! {
@@ -46,14 +47,14 @@ pub(in crate::logic) type RemovedNode = (NodeSlot, Option<NodeSlot>);
 /// Where a walk over the names that match a filter goes on: as many places as the deepest topic has levels, at most twice.
 #[derive(Debug)]
 pub(in crate::logic) struct Walk {
-    stack: Vec<Place>,
+    stack: Vec<WalkPlace>,
 }
 
 /// A node that is yet to be looked at.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct WalkPlace {
     node: NodeSlot,
-    step: Step,
+    step: WalkStep,
     /// And after it those that follow it below the same parent.
     siblings: bool,
 }
@@ -61,7 +62,7 @@ struct Place {
 impl Walk {
     pub(in crate::logic) fn new() -> Self {
         let mut walk = Self { stack: Vec::new() };
-        walk.push(Some(ROOT), Step::Rest(0), false);
+        walk.push(Some(ROOT), WalkStep::Rest(0), false);
         walk
     }
 
@@ -78,16 +79,16 @@ impl Walk {
         }
     }
 
-    fn push(&mut self, node: Option<NodeSlot>, step: Step, siblings: bool) {
+    fn push(&mut self, node: Option<NodeSlot>, step: WalkStep, siblings: bool) {
         if let Some(node) = node {
-            self.stack.push(Place { node, step, siblings });
+            self.stack.push(WalkPlace { node, step, siblings });
         }
     }
 }
 
 /// What a walk has to do at a node.
 #[derive(Clone, Copy, Debug)]
-enum Step {
+enum WalkStep {
     /// Go on with the rest of the topic from this byte.
     Rest(u32),
     /// The topic is used up.
@@ -189,6 +190,7 @@ impl<V> TopicTree<V> {
             };
             *nodes_left -= 1;
             let Some(node) = self.nodes.get(place.node) else {
+                unreachable_state("a walk to no node");
                 continue;
             };
             if place.siblings {
@@ -199,10 +201,10 @@ impl<V> TopicTree<V> {
                 }
             }
             let (visits, child, step, siblings) = match place.step {
-                Step::End => (true, None, Step::End, false),
-                Step::All => (true, node.first_child, Step::All, true),
-                Step::Rest(from) => match level_from(filter, from) {
-                    ("#", _) => (true, node.first_child, Step::All, true),
+                WalkStep::End => (true, None, WalkStep::End, false),
+                WalkStep::All => (true, node.first_child, WalkStep::All, true),
+                WalkStep::Rest(from) => match level_from(filter, from) {
+                    ("#", _) => (true, node.first_child, WalkStep::All, true),
                     ("+", next) => (false, node.first_child, next, true),
                     (level, next) => (false, self.child(place.node, level), next, false),
                 },
@@ -260,7 +262,7 @@ impl<V> TopicTree<V> {
 
     fn unlink(&mut self, slot: NodeSlot) {
         let Some(node) = self.nodes.remove(slot) else {
-            return;
+            return unreachable_state("a node that is gone");
         };
         if self.watched {
             self.removed.push((slot, node.next));
@@ -302,7 +304,7 @@ impl<V> Node<V> {
 
 /// The level of a topic that begins at byte `from`, and what comes behind it.
 #[inline]
-fn level_from(topic: &str, from: u32) -> (&str, Step) {
+fn level_from(topic: &str, from: u32) -> (&str, WalkStep) {
     let rest = topic.get(from as usize..).unwrap_or_default();
     match rest.bytes().position(|byte| byte == b'/') {
         Some(end) => {
@@ -310,9 +312,9 @@ fn level_from(topic: &str, from: u32) -> (&str, Step) {
                 .unwrap_or(0)
                 .saturating_add(from)
                 .saturating_add(1);
-            (rest.get(..end).unwrap_or_default(), Step::Rest(next))
+            (rest.get(..end).unwrap_or_default(), WalkStep::Rest(next))
         }
-        None => (rest, Step::End),
+        None => (rest, WalkStep::End),
     }
 }
 

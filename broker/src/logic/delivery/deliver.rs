@@ -15,12 +15,13 @@ use crate::logic::connection::Connection;
 use crate::logic::delivery::aliases::Outgoing;
 use crate::logic::delivery::encodings::Encodings;
 use crate::logic::delivery::{Delivery, mark_dirty, open_out};
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, Run};
 use crate::logic::mount_point::{mount_point, seen};
 use crate::logic::routing::route::Target;
 use crate::logic::routing::subscription::group::Via;
 use crate::logic::session::SessionSlot;
-use crate::logic::session::inflight::Entry;
+use crate::logic::session::inflight::InflightEntry;
 use crate::logic::session::queue::Queued;
 use crate::logic::store::StoreRecord;
 use crate::settings::Settings;
@@ -32,6 +33,7 @@ impl Delivery {
     pub(in crate::logic) fn deliver_run(&mut self, target: &Target, run: &Run<'_>) -> bool {
         let link = self.sessions.link(target.session);
         let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) else {
+            // The client is away.
             return !self.settings.queue_qos0_messages;
         };
         let same_form = (connection.version == ProtocolVersion::V5) == (run.version == ProtocolVersion::V5);
@@ -192,9 +194,11 @@ impl Delivery {
     ) -> Delivered {
         let link = self.sessions.link(session);
         let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) else {
+            // The client is away.
             return Delivered::Waits;
         };
         let Some(session) = self.sessions.get_mut(session) else {
+            unreachable_state("a target whose session is gone");
             return Delivered::Dropped;
         };
         if !session.window_is_open(self.inflight_bytes_max) || !session.queue_is_empty() {
@@ -220,7 +224,7 @@ impl Delivery {
         }
         let kept_via = if kept.is_some() { via.cloned() } else { None };
         open_out(connection, &mut self.spare_outs);
-        let entry = Entry::new(qos, retain, kept, kept_via).of_bytes(message.payload.len());
+        let entry = InflightEntry::new(qos, retain, kept, kept_via).of_bytes(message.payload.len());
         if let (Some(message), true) = (&entry.message, outlives) {
             // The identifier that it is about to get is not known to the store before.
             let message = message.clone();

@@ -20,6 +20,7 @@ use self::encodings::Encodings;
 use crate::auth::{Policy, acl};
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Stage};
 use crate::logic::counters::ShardCounters;
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, StoredMessage};
 use crate::logic::output::Output;
 use crate::logic::patience::Patience;
@@ -186,7 +187,7 @@ impl Delivery {
     /// Sets a Session Expiry Interval.
     pub(in crate::logic) fn set_expiry(&mut self, slot: SessionSlot, expiry_s: u32) {
         let Some(session) = self.sessions.get_mut(slot) else {
-            return;
+            return unreachable_state("an expiry of a session that is gone");
         };
         let outlived = session.outlives_connection();
         session.expiry_s = expiry_s;
@@ -240,6 +241,7 @@ impl Delivery {
         write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
     ) -> bool {
         let Some(connection) = self.connections.get_mut(slot) else {
+            unreachable_state("a packet for a connection that is gone");
             return false;
         };
         if connection.stage == Stage::Closing {
@@ -268,7 +270,7 @@ impl Delivery {
         write: impl Fn(&mut Vec<u8>, ProtocolVersion, Properties<'_>),
     ) {
         let Some(connection) = self.connections.get(slot) else {
-            return;
+            return unreachable_state("a packet for a connection that is gone");
         };
         let bytes_max = connection.packet_bytes_max as usize;
         let tells = connection.version == ProtocolVersion::V5 && !connection.without_reasons;

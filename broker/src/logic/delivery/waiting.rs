@@ -11,9 +11,10 @@ use crate::logic::connection::ConnectionSlot;
 use crate::logic::delivery::aliases::Outgoing;
 use crate::logic::delivery::deliver::{belongs_to_group, commit_alias, fits};
 use crate::logic::delivery::{Delivery, mark_dirty, open_out};
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::Message;
 use crate::logic::mount_point::{mount_point, seen};
-use crate::logic::session::inflight::{Awaits, Entry};
+use crate::logic::session::inflight::{Awaits, InflightEntry};
 use crate::logic::session::queue::Queued;
 use crate::logic::session::{Session, SessionSlot};
 use crate::logic::store::StoreRecord;
@@ -34,6 +35,7 @@ impl Delivery {
             .get(link)
             .is_some_and(|connection| !connection.slow);
         let Some(session) = self.sessions.get_mut(session) else {
+            unreachable_state("a message for a session that is gone");
             return false;
         };
         let bytes = queued.message.queue_bytes();
@@ -71,16 +73,17 @@ impl Delivery {
     /// [MQTT3-4.6.0-5], [MQTT3-4.6.0-6], [MQTT-4.6.0-5], [MQTT-4.6.0-6]
     pub(in crate::logic) fn pump(&mut self, session: SessionSlot) {
         let Some(slot) = self.sessions.link(session) else {
+            // The client is away: its next connection gets it.
             return;
         };
         self.resend(session, slot);
         loop {
             let Some(connection) = self.connections.get(slot) else {
-                return;
+                return unreachable_state("a session of a connection that is gone");
             };
             let has_room = connection.waiting_bytes() < limits::PUMP_BYTES;
             let Some(waiting) = self.sessions.get(session) else {
-                return;
+                return unreachable_state("a queue of a session that is gone");
             };
             let Some(next) = waiting.queue.as_ref().and_then(|queue| queue.front()) else {
                 break;
@@ -147,15 +150,16 @@ impl Delivery {
         session: SessionSlot,
         packet_identifier: PacketIdentifier,
         receive_max: u16,
-    ) -> Received {
+    ) -> ExactlyOnceArrival {
         let Some(session) = self.sessions.get_mut(session) else {
-            return Received::Again;
+            unreachable_state("a client whose session is gone");
+            return ExactlyOnceArrival::Again;
         };
         if session.unreleased().contains(&packet_identifier.get()) {
-            return Received::Again;
+            return ExactlyOnceArrival::Again;
         }
         if session.unreleased_now() >= usize::from(receive_max) {
-            return Received::TooMany;
+            return ExactlyOnceArrival::TooMany;
         }
         session.begin_release(packet_identifier.get());
         if session.outlives_connection() {
@@ -165,7 +169,7 @@ impl Delivery {
                 packet_identifier,
             });
         }
-        Received::New
+        ExactlyOnceArrival::New
     }
 
     /// PUBREL came for a QoS 2 message of a client. False if the identifier was not in use.
@@ -175,6 +179,7 @@ impl Delivery {
         packet_identifier: PacketIdentifier,
     ) -> bool {
         let Some(session) = self.sessions.get_mut(session) else {
+            unreachable_state("a client whose session is gone");
             return false;
         };
         let known = session.release(packet_identifier.get());
@@ -195,6 +200,7 @@ impl Delivery {
         packet_identifier: PacketIdentifier,
     ) -> bool {
         let Some(session) = self.sessions.get_mut(session) else {
+            unreachable_state("a client whose session is gone");
             return false;
         };
         let known = session.inflight.release(packet_identifier);
@@ -216,6 +222,7 @@ impl Delivery {
         awaited: Awaits,
     ) -> bool {
         let Some(session) = self.sessions.get_mut(session) else {
+            unreachable_state("a client whose session is gone");
             return false;
         };
         let finished = session.inflight.finish(packet_identifier, awaited);
@@ -234,10 +241,10 @@ impl Delivery {
     /// [MQTT-3.3.2-5], [MQTT-4.9.0-1]
     fn send_first(&mut self, session_slot: SessionSlot, slot: ConnectionSlot) {
         let Some(session) = self.sessions.get_mut(session_slot) else {
-            return;
+            return unreachable_state("a queue of a session that is gone");
         };
         let Some(queued) = session.queue.as_mut().and_then(|queue| queue.pop()) else {
-            return;
+            return unreachable_state("a queue that is empty after all");
         };
         session.queue.take_if(|queue| queue.is_empty());
         let outlives = session.outlives_connection();
@@ -297,6 +304,7 @@ impl Delivery {
             ..
         } = self;
         let Some(connection) = connections.get_mut(slot) else {
+            unreachable_state("a session of a connection that is gone");
             return false;
         };
         // The rules may have changed while it waited.
@@ -307,6 +315,7 @@ impl Delivery {
             return false;
         }
         let Some(message) = queued.message.at(self.now, properties) else {
+            // It has expired.
             return false;
         };
         let extra = queued
@@ -321,6 +330,7 @@ impl Delivery {
             ..
         } = message;
         let Some(topic) = seen(topic, mount_point(connection, settings)) else {
+            // It lies outside of the mount point.
             return false;
         };
         let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
@@ -379,7 +389,7 @@ impl Delivery {
 
 /// What a QoS 2 message of a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::logic) enum Received {
+pub(in crate::logic) enum ExactlyOnceArrival {
     New,
     /// It came before, and is not to be published again [MQTT-4.3.3-10].
     Again,
@@ -392,7 +402,7 @@ impl Session {
         let keeps = outlives || belongs_to_group(queued.via.as_ref(), queued.qos);
         let kept = keeps.then(|| queued.message.clone());
         let via = if keeps { queued.via.clone() } else { None };
-        let entry = Entry::new(queued.qos, queued.retain, kept, via);
+        let entry = InflightEntry::new(queued.qos, queued.retain, kept, via);
         self.inflight.push(entry.of_bytes(queued.message.payload().len()))
     }
 }

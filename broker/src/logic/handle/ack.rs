@@ -9,6 +9,7 @@ use mqtt::packet::Ack;
 
 use crate::logic::connection::Connection;
 use crate::logic::handle::Handler;
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::session::inflight::Awaits;
 
 impl Handler<'_> {
@@ -60,7 +61,7 @@ impl Handler<'_> {
     #[inline]
     fn complete(&mut self, ack: &Ack<'_>, awaited: Awaits) {
         let Some(connection) = self.shard.delivery.connection(self.slot) else {
-            return;
+            return unreachable_state("a client whose connection is gone");
         };
         let (waits, busy_in_group) = (connection.waits, connection.busy_in_group);
         let delivery = &mut self.shard.delivery;

@@ -9,6 +9,7 @@ use mqtt::property::{Properties, PropertiesBuf, Property};
 
 use crate::limits;
 use crate::logic::handle::Handler;
+use crate::logic::inconsistency::unreachable_state;
 
 impl Handler<'_> {
     /// The Topic Alias, if there is one. An error has closed the connection.
@@ -25,6 +26,7 @@ impl Handler<'_> {
             return Ok(None);
         };
         let Some(listener) = self.shard.delivery.listener_of(self.slot) else {
+            unreachable_state("a client whose connection is gone");
             return Err(());
         };
         let alias_max = self.shard.settings().listener(listener).topic_alias_max;
@@ -52,7 +54,7 @@ impl Handler<'_> {
 
     pub(super) fn set_alias(&mut self, alias: u16, topic: Box<str>) {
         let Some(connection) = self.shard.delivery.connection(self.slot) else {
-            return;
+            return unreachable_state("a client whose connection is gone");
         };
         let aliases = &mut connection.rare().aliases;
         let at = usize::from(alias);

@@ -19,7 +19,7 @@ pub(in crate::logic) struct Enhanced {
 }
 
 /// What an AUTH is answered with.
-struct Answer {
+struct AuthAnswer {
     reason: ReasonCode,
     data: Vec<u8>,
 }
@@ -39,7 +39,7 @@ impl Handler<'_> {
     /// A step of a re-authentication [MQTT-4.12.1-1].
     pub(in crate::logic) fn handle_auth(&mut self, auth: &Auth<'_>) {
         match self.reauthenticate(auth) {
-            Ok(Answer { reason, data }) => {
+            Ok(AuthAnswer { reason, data }) => {
                 self.shard
                     .delivery
                     .send(self.slot, |out, _| encode_auth(reason, &data, out));
@@ -51,7 +51,7 @@ impl Handler<'_> {
         }
     }
 
-    fn reauthenticate(&mut self, auth: &Auth<'_>) -> Result<Answer, Refusal> {
+    fn reauthenticate(&mut self, auth: &Auth<'_>) -> Result<AuthAnswer, Refusal> {
         let (policy, connection) = self.shard.delivery.policy_and_connection(self.slot);
         let file = connection
             .as_ref()
@@ -69,7 +69,7 @@ impl Handler<'_> {
                 let (exchange, data) = Exchange::begin(file, method, data, &mut enhanced.nonces)?;
                 enhanced.exchange = Some(exchange);
                 let reason = ReasonCode::ContinueAuthentication;
-                Ok(Answer { reason, data })
+                Ok(AuthAnswer { reason, data })
             }
             (ReasonCode::ContinueAuthentication, Some(exchange)) => {
                 let proof = exchange.finish(file, auth)?;
@@ -81,7 +81,7 @@ impl Handler<'_> {
                 }
                 let reason = ReasonCode::Success;
                 let data = proof.data.into_vec();
-                Ok(Answer { reason, data })
+                Ok(AuthAnswer { reason, data })
             }
             _ => Err(Refusal::protocol_error("AUTH with a reason code that is not due")),
         }

@@ -15,9 +15,10 @@ use crate::auth::acl;
 use crate::limits;
 use crate::logic::Shard;
 use crate::logic::delivery::fan_out::message_of;
-use crate::logic::delivery::waiting::Received;
+use crate::logic::delivery::waiting::ExactlyOnceArrival;
 use crate::logic::handle::Handler;
 use crate::logic::handle::alias::without_alias;
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, RawPacket, Run};
 use crate::logic::routing::route::{RouteSlot, TopicAccess};
 
@@ -123,7 +124,10 @@ impl Handler<'_> {
         let Shard {
             delivery, routing, ..
         } = &mut *self.shard;
-        let (connection, sessions) = delivery.connection_and_sessions(self.slot)?;
+        let Some((connection, sessions)) = delivery.connection_and_sessions(self.slot) else {
+            unreachable_state("a client whose connection is gone");
+            return None;
+        };
         let route = routing.resolve(topic, connection.route, sessions);
         connection.route = Some(route);
         Some(route)
@@ -147,6 +151,7 @@ impl Handler<'_> {
     fn may_publish(&mut self, publish: &Publish<'_>) -> bool {
         let settings = self.shard.settings();
         let Some(listener) = self.shard.delivery.listener_of(self.slot) else {
+            unreachable_state("a client whose connection is gone");
             return false;
         };
         if publish.qos > settings.listener(listener).qos_max {
@@ -190,6 +195,7 @@ impl Handler<'_> {
     /// [MQTT3-4.3.3-2], [MQTT-4.3.3-12], [MQTT-4.3.3-9]
     fn begin_exactly_once(&mut self, publish: &Publish<'_>) -> bool {
         let Some(identifier) = publish.packet_identifier else {
+            unreachable_state("QoS 2 without a Packet Identifier");
             return false;
         };
         let delivery = &mut self.shard.delivery;
@@ -201,12 +207,12 @@ impl Handler<'_> {
             _ => limits::PACKET_IDENTIFIERS,
         };
         match delivery.receive_exactly_once(self.session, identifier, receive_max) {
-            Received::New => true,
-            Received::Again => {
+            ExactlyOnceArrival::New => true,
+            ExactlyOnceArrival::Again => {
                 self.acknowledge(publish, ReasonCode::Success);
                 false
             }
-            Received::TooMany => {
+            ExactlyOnceArrival::TooMany => {
                 // [MQTT-3.3.4-7], [MQTT-3.3.4-8]
                 self.protocol_error(ReasonCode::ReceiveMaximumExceeded, "Receive Maximum exceeded");
                 false
@@ -218,6 +224,7 @@ impl Handler<'_> {
     #[inline]
     fn acknowledge(&mut self, publish: &Publish<'_>, reason: ReasonCode) {
         let Some(identifier) = publish.packet_identifier else {
+            // QoS 0.
             return;
         };
         let packet_type = if publish.qos == QoS::ExactlyOnce {

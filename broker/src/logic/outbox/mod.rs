@@ -16,6 +16,7 @@ use mqtt::{PacketIdentifier, ProtocolVersion};
 use self::batch::{Batch, BatchRecord, Control};
 use crate::auth::acl;
 use crate::limits;
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, RawPacket, StoredMessage};
 use crate::logic::retained::Stamp;
 use crate::logic::routing::subscription::group::MemberCounts;
@@ -170,6 +171,7 @@ impl Outboxes {
     /// The next batch for a shard, and whether its outbox went down to half by that.
     pub(super) fn take(&mut self, shard: u16) -> (Option<Batch>, bool) {
         let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) else {
+            unreachable_state("an outbox for no shard");
             return (None, false);
         };
         let was_long = outbox.len() > limits::OUTBOX_BATCHES_MAX / 2;
@@ -232,7 +234,7 @@ impl Outboxes {
     #[inline]
     fn put(&mut self, shard: u16, write: impl FnOnce(&mut Batch)) {
         let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) else {
-            return;
+            return unreachable_state("an outbox for no shard");
         };
         write(outbox.open(&mut self.spare));
         self.met.filled |= outbox.len() > limits::OUTBOX_BATCHES_MAX;

@@ -16,6 +16,7 @@ use mqtt::QoS;
 use mqtt::property::Property;
 
 use crate::limits;
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::routing::subscription::group::{GroupSlot, Via};
 use crate::logic::routing::subscription::{FilterSlot, Subscriber, Subscriptions, is_wildcard};
 use crate::logic::session::{SessionSlot, Sessions};
@@ -189,6 +190,7 @@ impl Routes {
         let hash = self.hasher.hash_one(topic);
         let mark = (hash >> 32) as u32 | 1;
         let Some(marks) = self.seen.get_mut(hash as usize % SEEN) else {
+            unreachable_state("no set of marks for a remainder");
             return true;
         };
         if marks.contains(&mark) {
@@ -229,7 +231,7 @@ impl Routes {
         sessions: &Sessions,
     ) {
         let Some(route) = self.slots.get_mut(slot) else {
-            return;
+            return unreachable_state("a topic whose route is gone");
         };
         route.epoch = self.epoch;
         route.access = access(topic, self.levels_max);
@@ -273,7 +275,7 @@ impl Route {
     /// [MQTT3-3.3.5-1], [MQTT-3.3.4-3]
     fn add_target(&mut self, subscriptions: &[Subscriber]) {
         let Some(first) = subscriptions.first() else {
-            return;
+            return unreachable_state("a session without subscriptions among the targets");
         };
         let mut via = Via::default();
         for identifier in subscriptions

@@ -28,7 +28,7 @@ pub(in crate::logic) enum Awaits {
 
 /// One message in flight.
 #[derive(Clone, Debug)]
-pub(in crate::logic) struct Entry {
+pub(in crate::logic) struct InflightEntry {
     pub(in crate::logic) awaits: Awaits,
     /// The RETAIN flag of this delivery.
     pub(in crate::logic) retain: bool,
@@ -42,7 +42,7 @@ pub(in crate::logic) struct Entry {
 /// The window of one session.
 #[derive(Debug, Default)]
 pub(in crate::logic) struct Inflight {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<InflightEntry>,
     /// Identifier of the first entry, less one.
     first: u16,
     /// Sent on this connection and not done.
@@ -77,7 +77,7 @@ impl Inflight {
     ///
     /// [MQTT3-2.3.1-4], [MQTT-2.2.1-4]
     #[inline]
-    pub(in crate::logic) fn push(&mut self, entry: Entry) -> PacketIdentifier {
+    pub(in crate::logic) fn push(&mut self, entry: InflightEntry) -> PacketIdentifier {
         let identifier = identifier_at(self.first, self.entries.len());
         self.outstanding_bytes += u64::from(entry.bytes);
         self.entries.push_back(entry);
@@ -131,7 +131,7 @@ impl Inflight {
     }
 
     /// The next to be sent again on this connection; it then counts as outstanding.
-    pub(in crate::logic) fn next_resend(&mut self) -> Option<(PacketIdentifier, Entry)> {
+    pub(in crate::logic) fn next_resend(&mut self) -> Option<(PacketIdentifier, InflightEntry)> {
         while self.resend < self.resend_end {
             let offset = usize::from(self.resend);
             self.resend += 1;
@@ -149,7 +149,7 @@ impl Inflight {
 
     /// The QoS 1 messages in flight that belong to a group, in their order.
     pub(in crate::logic) fn into_shared(self) -> impl Iterator<Item = (StoredMessage, Rc<Via>)> {
-        let of_group = |entry: Entry| {
+        let of_group = |entry: InflightEntry| {
             let via = entry.via.filter(|via| via.group.is_some())?;
             entry
                 .message
@@ -191,7 +191,7 @@ impl Inflight {
     }
 }
 
-impl Entry {
+impl InflightEntry {
     /// A message that is being sent at `qos`, which is not 0.
     #[inline]
     pub(in crate::logic) fn new(
@@ -236,8 +236,8 @@ fn identifier_at(first: u16, offset: usize) -> PacketIdentifier {
 mod tests {
     use super::*;
 
-    fn entry() -> Entry {
-        Entry::new(QoS::AtLeastOnce, false, None, None)
+    fn entry() -> InflightEntry {
+        InflightEntry::new(QoS::AtLeastOnce, false, None, None)
     }
 
     #[test]

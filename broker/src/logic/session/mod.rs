@@ -58,13 +58,13 @@ pub(super) struct Session {
     pub(super) expiry_s: u32,
     pub(super) subscriptions: Vec<Held>,
     pub(super) client_identifier: Box<str>,
-    rare: Option<Box<Rare>>,
+    rare: Option<Box<RareSession>>,
     pub(super) disconnected_at: Timestamp,
 }
 
 /// What most sessions do without.
 #[derive(Debug, Default)]
-pub(super) struct Rare {
+pub(super) struct RareSession {
     /// Identifiers of inbound QoS 2 messages that await PUBREL [MQTT-4.3.3-10].
     unreleased: Vec<u16>,
     /// So many in front are of earlier connections: this one's Receive Maximum does not count them.
@@ -82,7 +82,7 @@ pub(super) struct Rare {
 
 impl Session {
     /// The rare state, made if there is none.
-    pub(super) fn rare(&mut self) -> &mut Rare {
+    pub(super) fn rare(&mut self) -> &mut RareSession {
         self.rare.get_or_insert_default()
     }
 
@@ -114,7 +114,7 @@ impl Session {
 
     /// QoS 2 messages of this connection that await PUBREL: what its Receive Maximum counts.
     pub(super) fn unreleased_now(&self) -> usize {
-        let count = |rare: &Rare| rare.unreleased.len().saturating_sub(rare.unreleased_before);
+        let count = |rare: &RareSession| rare.unreleased.len().saturating_sub(rare.unreleased_before);
         self.rare.as_deref().map_or(0, count)
     }
 

@@ -6,6 +6,7 @@
 use mqtt::QoS;
 
 use crate::logic::Shard;
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::routing::subscription::group::{Group, GroupSlot, Part};
 use crate::settings::SharedSubscriptionStrategy;
 
@@ -24,6 +25,7 @@ impl Shard {
         let waits_away =
             qos != QoS::AtMostOnce || self.delivery.upgrade || self.delivery.settings.queue_qos0_messages;
         let Some(group) = self.routing.group_mut(group) else {
+            unreachable_state("a group that is gone");
             return Choice::Nobody;
         };
         if group.elsewhere().is_empty() {

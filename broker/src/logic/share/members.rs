@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use crate::logic::Shard;
 use crate::logic::connection::ConnectionSlot;
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::routing::subscription::group::{GroupSlot, Member, MemberCounts, Standing, Via};
 use crate::logic::routing::subscription::{HeldAt, Position, Subscriber};
 use crate::logic::session::{HeldShare, SessionSlot, Sessions};
@@ -38,7 +39,7 @@ impl Shard {
             self.delivery.sessions.get_mut(subscriber.session),
             self.routing.group_mut(group),
         ) else {
-            return;
+            return unreachable_state("a session or a group that is gone");
         };
         let shares = &mut session.rare().shares;
         subscriber.held_at = HeldAt::from_index(shares.len());
@@ -57,7 +58,7 @@ impl Shard {
     ) {
         let session = self.delivery.sessions.get(subscriber.session);
         let Some(held) = session.and_then(|session| session.shares().get(subscriber.held_at.index())) else {
-            return;
+            return unreachable_state("a member that its session does not know");
         };
         let group = self.routing.group_mut(group);
         if let Some(member) = group.and_then(|group| group.member_mut(held.position)) {
@@ -70,7 +71,7 @@ impl Shard {
     pub(in crate::logic) fn leave_group(&mut self, session: SessionSlot, at: HeldAt) {
         self.offer_all(session);
         let Some(leaving) = self.delivery.sessions.get_mut(session) else {
-            return;
+            return unreachable_state("a session that leaves and is gone");
         };
         let shares = &mut leaving.rare().shares;
         if at.index() >= shares.len() {
@@ -124,10 +125,11 @@ impl Shard {
             return;
         };
         let Some(session) = connection.session else {
+            // It closes: its session has been away since then.
             return;
         };
         let Some(member) = self.delivery.sessions.get(session) else {
-            return;
+            return unreachable_state("a connection of a session that is gone");
         };
         let free = member.inflight.outstanding() <= member.window / 2;
         if free && self.delivery.takes_at_once(session) {
@@ -147,7 +149,7 @@ impl Shard {
     /// In no group does the session count as busy.
     fn offer_all(&mut self, session: SessionSlot) {
         let Some(offered) = self.delivery.sessions.get_mut(session) else {
-            return;
+            return unreachable_state("a member that is gone");
         };
         if offered.shares().is_empty() {
             return;
@@ -171,7 +173,7 @@ impl Shard {
     pub(super) fn mark_busy(&mut self, group: GroupSlot, position: Position) {
         let counted = self.routing.group(group);
         let Some(member) = counted.and_then(|group| group.member(position)) else {
-            return;
+            return unreachable_state("a position without a member");
         };
         let Subscriber { session, held_at, .. } = member.subscriber;
         if let Some(session) = self.delivery.sessions.get_mut(session) {
@@ -212,9 +214,10 @@ impl Shard {
     /// Notifies the other shards, if there is something new.
     fn announce_members(&mut self, group: GroupSlot) {
         let Some(group) = self.routing.group_mut(group) else {
-            return;
+            return unreachable_state("a group that is gone");
         };
         let Some(counts) = group.take_news() else {
+            // The others know.
             return;
         };
         self.outboxes.announce_members(&group.name, counts);

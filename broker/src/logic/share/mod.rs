@@ -23,6 +23,7 @@ use crate::limits;
 use crate::logic::Shard;
 use crate::logic::delivery::fan_out::{message_of, packets_of};
 use crate::logic::inbox::first_publish;
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, RawPacket, Run, StoredMessage};
 use crate::logic::routing::route::{RouteSlot, Target};
 use crate::logic::routing::subscription::Position;
@@ -88,7 +89,7 @@ impl Shard {
     /// Takes in a message that another shard chose this one for.
     pub(super) fn receive_shared(&mut self, version: ProtocolVersion, hops: u32, name: &str, packet: &[u8]) {
         let Some(publish) = first_publish(packet, version) else {
-            return;
+            return unreachable_state("a record without a PUBLISH");
         };
         let message = message_of(&publish, None);
         self.delivery.begin_message();
@@ -136,7 +137,7 @@ impl Shard {
             for at in 0..groups {
                 let route = shard.routing.route(route);
                 let Some(&group) = route.and_then(|route| route.groups.get(at)) else {
-                    return;
+                    return unreachable_state("a route that has changed");
                 };
                 shard.place_anywhere(group, shared);
             }
@@ -251,6 +252,7 @@ impl Shard {
     fn give(&mut self, group: GroupSlot, position: Position, message: &Message<'_>) -> bool {
         let group = self.routing.group(group);
         let Some(member) = group.and_then(|group| group.member(position)) else {
+            unreachable_state("a position without a member");
             return false;
         };
         let subscriber = member.subscriber;
@@ -285,7 +287,7 @@ impl Shard {
 
     fn pass_on_to(&mut self, to: u16, group: GroupSlot, shared: &SharedMessage<'_>) {
         let Some(group) = self.routing.group(group) else {
-            return;
+            return unreachable_state("a group that is gone");
         };
         let hops = shared.hops + 1;
         let sent = self

@@ -1,4 +1,4 @@
-//! A Topic Filter with all who want it.
+//! A Topic TopicFilter with all who want it.
 //!
 //! Invariants: most filters have one session, which stands in the filter itself, and need no memory of their own but for
 //! their text; a list that has become short gives its memory back.
@@ -8,7 +8,7 @@ use crate::logic::routing::subscription::group::GroupSlot;
 use crate::logic::slots::shrink_list;
 
 #[derive(Debug)]
-pub(in crate::logic) struct Filter {
+pub(in crate::logic) struct TopicFilter {
     pub(in crate::logic) name: Box<str>,
     wanted: Wanted,
 }
@@ -33,7 +33,7 @@ struct Lists {
     groups: Vec<GroupSlot>,
 }
 
-impl Filter {
+impl TopicFilter {
     pub(super) fn new(name: &str) -> Self {
         Self {
             name: name.into(),
@@ -152,7 +152,10 @@ impl Filter {
     }
 }
 
-const _: () = assert!(size_of::<Option<Filter>>() <= 32, "a filter is to stay small");
+const _: () = assert!(
+    size_of::<Option<TopicFilter>>() <= 32,
+    "a filter is to stay small"
+);
 
 #[cfg(test)]
 mod tests {
@@ -176,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_list_is_that_of_a_vector_whatever_comes_and_goes() {
-        let (mut filter, mut list) = (Filter::new("a"), Vec::new());
+        let (mut filter, mut list) = (TopicFilter::new("a"), Vec::new());
         let mut rng = fastrand::Rng::with_seed(1);
         for step in 0..10_000 {
             let at = rng.usize(0..4);
@@ -208,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_list_gives_its_memory_back() {
-        let mut filter = Filter::new("a");
+        let mut filter = TopicFilter::new("a");
         (0..1000).for_each(|session| filter.push(subscriber(session)));
         while filter.subscribers().len() > 2 {
             filter.swap_remove(Position::from_index(0));

@@ -19,16 +19,17 @@ use foldhash::fast::FixedState;
 use mqtt::QoS;
 use mqtt::packet::SubscriptionOptions;
 
-pub(in crate::logic) use self::filter::Filter;
+pub(in crate::logic) use self::filter::TopicFilter;
 use self::group::{GroupSlot, Groups};
 use self::names::Names;
-use self::remote::Elsewhere;
+use self::remote::RemoteInterests;
 use self::wildcards::Wildcards;
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::session::SessionSlot;
 use crate::logic::slots::{Slots, slot_type};
 
 slot_type! {
-    /// The place of a Topic Filter in its shard.
+    /// The place of a Topic TopicFilter in its shard.
     pub(in crate::logic) struct FilterSlot
 }
 
@@ -138,10 +139,10 @@ pub(in crate::logic) struct Removed {
 
 #[derive(Debug)]
 pub(in crate::logic) struct Subscriptions {
-    filters: Slots<FilterSlot, Filter>,
+    filters: Slots<FilterSlot, TopicFilter>,
     by_name: Names,
     wildcards: Wildcards,
-    elsewhere: Elsewhere,
+    remote: RemoteInterests,
     hasher: FixedState,
     groups: Groups,
 }
@@ -152,13 +153,13 @@ impl Subscriptions {
             filters: Slots::new(),
             by_name: Names::new(),
             wildcards: Wildcards::new(seed),
-            elsewhere: Elsewhere::new(),
+            remote: RemoteInterests::new(),
             hasher: FixedState::with_seed(seed),
             groups: Groups::new(seed),
         }
     }
 
-    pub(in crate::logic) fn filter(&self, filter: FilterSlot) -> Option<&Filter> {
+    pub(in crate::logic) fn filter(&self, filter: FilterSlot) -> Option<&TopicFilter> {
         self.filters.get(filter)
     }
 
@@ -178,7 +179,7 @@ impl Subscriptions {
         if let Some(filter) = self.find_hashed(hash, name) {
             return filter;
         }
-        let slot = self.filters.insert(Filter::new(name));
+        let slot = self.filters.insert(TopicFilter::new(name));
         if is_wildcard(name) {
             self.wildcards.insert(name, slot);
         }
@@ -242,7 +243,7 @@ impl Subscriptions {
     /// Another shard is interested.
     pub(in crate::logic) fn add_shard(&mut self, name: &str, shard: u16) {
         if !is_wildcard(name) {
-            return self.elsewhere.add(self.hasher.hash_one(name), shard);
+            return self.remote.add(self.hasher.hash_one(name), shard);
         }
         let slot = self.find_or_insert(name);
         if let Some(filter) = self.filters.get_mut(slot) {
@@ -253,7 +254,7 @@ impl Subscriptions {
     /// Another shard is no longer interested.
     pub(in crate::logic) fn remove_shard(&mut self, name: &str, shard: u16) {
         if !is_wildcard(name) {
-            return self.elsewhere.remove(self.hasher.hash_one(name), shard);
+            return self.remote.remove(self.hasher.hash_one(name), shard);
         }
         let Some(slot) = self.find(name) else { return };
         if let Some(filter) = self.filters.get_mut(slot) {
@@ -264,11 +265,11 @@ impl Subscriptions {
 
     /// Forgets a filter that nobody wants.
     pub(in crate::logic) fn drop_unused(&mut self, slot: FilterSlot) {
-        if self.filter(slot).is_none_or(Filter::is_wanted) {
+        if self.filter(slot).is_none_or(TopicFilter::is_wanted) {
             return;
         }
         let Some(filter) = self.filters.remove(slot) else {
-            return;
+            return unreachable_state("a filter that is gone");
         };
         if is_wildcard(&filter.name) {
             self.wildcards.remove(&filter.name);
@@ -303,12 +304,12 @@ impl Subscriptions {
         found.extend(self.find_hashed(hash, name));
         self.wildcards.matching(name, found);
         shards.clear();
-        shards.extend(self.elsewhere.shards(hash));
+        shards.extend(self.remote.shards(hash));
     }
 
     /// Filters with those of other shards, and nodes of the tree of those with wildcards.
     pub(in crate::logic) fn held(&self) -> (usize, usize) {
-        (self.filters.len() + self.elsewhere.len(), self.wildcards.nodes())
+        (self.filters.len() + self.remote.len(), self.wildcards.nodes())
     }
 
     /// The group of that whole text, made if there is none: then the filter that it shares has changed, and is returned too.
@@ -347,7 +348,7 @@ pub(in crate::logic) fn is_wildcard(filter: &str) -> bool {
     filter.contains(['+', '#'])
 }
 
-fn hash_of(filters: &Slots<FilterSlot, Filter>, hasher: &FixedState, slot: FilterSlot) -> u64 {
+fn hash_of(filters: &Slots<FilterSlot, TopicFilter>, hasher: &FixedState, slot: FilterSlot) -> u64 {
     let filter = filters.get(slot);
     filter.map_or(0, |filter| hasher.hash_one(&*filter.name))
 }

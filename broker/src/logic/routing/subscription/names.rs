@@ -5,6 +5,7 @@
 
 use hashbrown::HashTable;
 
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::routing::subscription::FilterSlot;
 use crate::logic::slots::shrink_table;
 
@@ -38,7 +39,7 @@ impl Names {
 
     pub(super) fn remove(&mut self, hash: u64, filter: FilterSlot, hash_of: impl Fn(FilterSlot) -> u64) {
         let Some(part) = self.parts.get_mut(part_of(hash)) else {
-            return;
+            return unreachable_state("no part for a remainder");
         };
         if let Ok(entry) = part.find_entry(hash, |&other| other == filter) {
             entry.remove();

@@ -13,15 +13,15 @@ use hashbrown::HashTable;
 use crate::logic::slots::shrink_table;
 
 #[derive(Debug)]
-pub(super) struct Elsewhere {
-    entries: HashTable<Entry>,
+pub(super) struct RemoteInterests {
+    entries: HashTable<RemoteInterest>,
 }
 
 /// The mark of a filter, and below it a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry(u64);
+struct RemoteInterest(u64);
 
-impl Entry {
+impl RemoteInterest {
     fn new(filter_hash: u64, shard: u16) -> Self {
         Self(filter_hash & MARK | u64::from(shard))
     }
@@ -46,7 +46,7 @@ const MARK: u64 = !0xFFFF;
 /// Odd, and with as many ones as zeros: spreads what is in the lower bits over the upper ones.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
-impl Elsewhere {
+impl RemoteInterests {
     pub(super) fn new() -> Self {
         Self {
             entries: HashTable::new(),
@@ -59,14 +59,14 @@ impl Elsewhere {
 
     /// A shard is interested in a filter of that hash.
     pub(super) fn add(&mut self, filter_hash: u64, shard: u16) {
-        let entry = Entry::new(filter_hash, shard);
-        let hash = |&entry: &Entry| entry.hash();
+        let entry = RemoteInterest::new(filter_hash, shard);
+        let hash = |&entry: &RemoteInterest| entry.hash();
         self.entries.insert_unique(entry.hash(), entry, hash);
     }
 
     /// It is no longer.
     pub(super) fn remove(&mut self, filter_hash: u64, shard: u16) {
-        let entry = Entry::new(filter_hash, shard);
+        let entry = RemoteInterest::new(filter_hash, shard);
         let found = self.entries.find_entry(entry.hash(), |&other| other == entry);
         if let Ok(found) = found {
             found.remove();
@@ -77,7 +77,7 @@ impl Elsewhere {
     /// The shards that are interested in a filter of that hash; one may come twice.
     #[inline]
     pub(super) fn shards(&self, filter_hash: u64) -> impl Iterator<Item = u16> {
-        let sought = Entry::new(filter_hash, 0);
+        let sought = RemoteInterest::new(filter_hash, 0);
         let entries = self.entries.iter_hash(sought.hash());
         entries
             .filter(move |entry| entry.mark() == sought.mark())
@@ -89,44 +89,41 @@ impl Elsewhere {
 mod tests {
     use super::*;
 
-    fn shards(elsewhere: &Elsewhere, hash: u64) -> Vec<u16> {
-        let mut shards: Vec<_> = elsewhere.shards(hash).collect();
+    fn shards(remote: &RemoteInterests, hash: u64) -> Vec<u16> {
+        let mut shards: Vec<_> = remote.shards(hash).collect();
         shards.sort_unstable();
         shards
     }
 
     #[test]
     fn each_filter_has_the_shards_that_told_of_it() {
-        let mut elsewhere = Elsewhere::new();
+        let mut remote = RemoteInterests::new();
         let hash = |number: u64| number.wrapping_mul(0xD6E8_FEB8_6659_FD93).rotate_left(17);
         for number in 0..10_000 {
-            elsewhere.add(hash(number), (number % 3) as u16);
-            elsewhere.add(hash(number), u16::MAX);
+            remote.add(hash(number), (number % 3) as u16);
+            remote.add(hash(number), u16::MAX);
         }
         for number in (0..10_000).step_by(2) {
-            elsewhere.remove(hash(number), u16::MAX);
-            elsewhere.remove(hash(number), 7);
+            remote.remove(hash(number), u16::MAX);
+            remote.remove(hash(number), 7);
         }
         for number in 0..10_000 {
             let mut expected = vec![(number % 3) as u16];
             expected.extend((number % 2 == 1).then_some(u16::MAX));
-            assert_eq!(shards(&elsewhere, hash(number)), expected);
+            assert_eq!(shards(&remote, hash(number)), expected);
         }
-        assert_eq!(
-            (elsewhere.len(), shards(&elsewhere, hash(10_000)).len()),
-            (15_000, 0)
-        );
+        assert_eq!((remote.len(), shards(&remote, hash(10_000)).len()), (15_000, 0));
     }
 
     #[test]
     fn of_two_filters_of_one_mark_one_may_go() {
-        let mut elsewhere = Elsewhere::new();
+        let mut remote = RemoteInterests::new();
         for hash in [0x1234_0000, 0x1234_0001] {
-            elsewhere.add(hash, 5);
+            remote.add(hash, 5);
         }
-        elsewhere.remove(0x1234_0000, 5);
-        assert_eq!(shards(&elsewhere, 0x1234_0001), [5]);
-        elsewhere.remove(0x1234_0001, 5);
-        assert_eq!(elsewhere.len(), 0);
+        remote.remove(0x1234_0000, 5);
+        assert_eq!(shards(&remote, 0x1234_0001), [5]);
+        remote.remove(0x1234_0001, 5);
+        assert_eq!(remote.len(), 0);
     }
 }

@@ -11,24 +11,25 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use smol_str::SmolStr;
 
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::routing::subscription::FilterSlot;
 use crate::logic::slots::{Slots, shrink_table, slot_type};
 
 slot_type! {
     /// The place of a node in the tree.
-    struct NodeSlot
+    struct FilterNodeSlot
 }
 
-const ROOT: NodeSlot = NodeSlot::FIRST;
+const ROOT: FilterNodeSlot = FilterNodeSlot::FIRST;
 
 #[derive(Debug)]
-struct Node {
+struct FilterNode {
     level: SmolStr,
     /// None of the root.
-    parent: Option<NodeSlot>,
+    parent: Option<FilterNodeSlot>,
     /// How many children there are besides `plus`.
     literals: u32,
-    plus: Option<NodeSlot>,
+    plus: Option<FilterNodeSlot>,
     /// The filter that ends here, and the one that goes on with `#` alone.
     filter: Option<FilterSlot>,
     rest: Option<FilterSlot>,
@@ -37,19 +38,19 @@ struct Node {
 /// The tree.
 #[derive(Debug)]
 pub(super) struct Wildcards {
-    nodes: Slots<NodeSlot, Node>,
-    children: HashTable<NodeSlot>,
+    nodes: Slots<FilterNodeSlot, FilterNode>,
+    children: HashTable<FilterNodeSlot>,
     hasher: FixedState,
-    walk: Vec<Place>,
+    walk: Vec<MatchPlace>,
 }
 
 /// Where a walk goes on: at a node, with the rest of the name from this byte, if there is one.
-type Place = (NodeSlot, Option<usize>);
+type MatchPlace = (FilterNodeSlot, Option<usize>);
 
 impl Wildcards {
     pub(super) fn new(seed: u64) -> Self {
         let mut nodes = Slots::new();
-        nodes.insert(Node::new(None, ""));
+        nodes.insert(FilterNode::new(None, ""));
         Self {
             nodes,
             children: HashTable::new(),
@@ -82,6 +83,7 @@ impl Wildcards {
         let mut node = ROOT;
         for level in levels.into_iter().flat_map(|levels| levels.split('/')) {
             let Some(child) = self.child(node, level) else {
+                // It was not there.
                 return;
             };
             node = child;
@@ -108,6 +110,7 @@ impl Wildcards {
         walk.push((ROOT, Some(0)));
         while let Some((slot, from)) = walk.pop() {
             let Some(node) = self.nodes.get(slot) else {
+                unreachable_state("a walk to no node");
                 continue;
             };
             // Wildcards do not match a first level that begins with $ [MQTT-4.7.2-1].
@@ -134,8 +137,8 @@ impl Wildcards {
     }
 
     #[inline]
-    fn literal(&self, parent: NodeSlot, level: &str) -> Option<NodeSlot> {
-        let is_it = |&slot: &NodeSlot| {
+    fn literal(&self, parent: FilterNodeSlot, level: &str) -> Option<FilterNodeSlot> {
+        let is_it = |&slot: &FilterNodeSlot| {
             let node = self.nodes.get(slot);
             node.is_some_and(|node| node.parent == Some(parent) && node.level == level)
         };
@@ -143,16 +146,17 @@ impl Wildcards {
         self.children.find(hash, is_it).copied()
     }
 
-    fn child(&self, parent: NodeSlot, level: &str) -> Option<NodeSlot> {
+    fn child(&self, parent: FilterNodeSlot, level: &str) -> Option<FilterNodeSlot> {
         if level == "+" {
             return self.nodes.get(parent)?.plus;
         }
         self.literal(parent, level)
     }
 
-    fn add_child(&mut self, parent: NodeSlot, level: &str) -> NodeSlot {
-        let slot = self.nodes.insert(Node::new(Some(parent), level));
+    fn add_child(&mut self, parent: FilterNodeSlot, level: &str) -> FilterNodeSlot {
+        let slot = self.nodes.insert(FilterNode::new(Some(parent), level));
         let Some(above) = self.nodes.get_mut(parent) else {
+            unreachable_state("a node below none");
             return slot;
         };
         if level == "+" {
@@ -171,9 +175,9 @@ impl Wildcards {
         slot
     }
 
-    fn unlink(&mut self, slot: NodeSlot) {
+    fn unlink(&mut self, slot: FilterNodeSlot) {
         let Some(node) = self.nodes.remove(slot) else {
-            return;
+            return unreachable_state("a node that is gone");
         };
         let above = self.nodes.get_mut(node.parent);
         if node.level == "+" {
@@ -198,7 +202,7 @@ impl Wildcards {
         shrink_table(children, |&slot| hash_of(nodes, hasher, slot));
     }
 
-    fn set(&mut self, node: NodeSlot, ends: Ends, filter: Option<FilterSlot>) {
+    fn set(&mut self, node: FilterNodeSlot, ends: Ends, filter: Option<FilterSlot>) {
         if let Some(node) = self.nodes.get_mut(node) {
             match ends {
                 Ends::Here => node.filter = filter,
@@ -208,8 +212,8 @@ impl Wildcards {
     }
 }
 
-impl Node {
-    fn new(parent: Option<NodeSlot>, level: &str) -> Self {
+impl FilterNode {
+    fn new(parent: Option<FilterNodeSlot>, level: &str) -> Self {
         Self {
             level: SmolStr::new(level),
             parent,
@@ -253,16 +257,16 @@ fn level_from(name: &str, from: usize) -> (&str, Option<usize>) {
 }
 
 #[inline]
-fn child_hash(hasher: &FixedState, parent: Option<NodeSlot>, level: &str) -> u64 {
+fn child_hash(hasher: &FixedState, parent: Option<FilterNodeSlot>, level: &str) -> u64 {
     hasher.hash_one((parent, level))
 }
 
-fn hash_of(nodes: &Slots<NodeSlot, Node>, hasher: &FixedState, slot: NodeSlot) -> u64 {
+fn hash_of(nodes: &Slots<FilterNodeSlot, FilterNode>, hasher: &FixedState, slot: FilterNodeSlot) -> u64 {
     let node = nodes.get(slot);
     node.map_or(0, |node| child_hash(hasher, node.parent, &node.level))
 }
 
-const _: () = assert!(size_of::<Option<Node>>() <= 48, "a node is to stay small");
+const _: () = assert!(size_of::<Option<FilterNode>>() <= 48, "a node is to stay small");
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,37 @@
+//! States that cannot be.
+//!
+//! Invariant: whoever finds one calls [`unreachable_state`] and goes on without what is missing. Then a test stops there, and
+//! in production the shard counts it (`inconsistencies`) and logs it once a turn: one client's trouble is not everybody's.
+
+use std::cell::Cell;
+
+use crate::logic::Shard;
+
+thread_local! {
+    /// How many were found in this thread that no shard has counted yet, and what the last one was. A shard has a thread of
+    /// its own; where several share one, the next that ticks counts them.
+    static FOUND: Cell<(u64, &'static str)> = const { Cell::new((0, "")) };
+}
+
+/// What is said to be cannot be.
+#[cold]
+#[track_caller]
+pub(super) fn unreachable_state(what: &'static str) {
+    let (found, _) = FOUND.get();
+    FOUND.set((found + 1, what));
+    debug_assert!(false, "{what}");
+}
+
+impl Shard {
+    /// Takes what was found since the last call into the counters and the log.
+    pub(super) fn count_inconsistencies(&self) {
+        let (found, what) = FOUND.take();
+        if found > 0 {
+            self.delivery.counters().inconsistencies.add(found);
+            tracing::error!(
+                "Shard {} found {found} states that cannot be, the last one: {what}",
+                self.index
+            );
+        }
+    }
+}
