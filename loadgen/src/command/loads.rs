@@ -9,9 +9,9 @@ use crate::generator::metrics::{Both, MetricsServer};
 use crate::generator::progress::ProgressLine;
 use crate::generator::run;
 use crate::html;
+use crate::options::rates::RatesRequest;
 use crate::options::run::RunRequest;
 use crate::outcome::{export, report};
-use crate::search::args::SearchRequest;
 use crate::sweep::args::SweepRequest;
 use crate::system::error::Failure;
 use crate::system::output::{note, print};
@@ -46,8 +46,8 @@ pub(super) fn run(request: &RunRequest, interrupted: &AtomicBool) -> Result<u8, 
     Ok(outcome.verdict.exit_code)
 }
 
-pub(super) fn search(request: &SearchRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
-    let SearchRequest { scenario, out, .. } = request;
+pub(super) fn search(request: &RatesRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
+    let RatesRequest { scenario, out, .. } = request;
     make_folder(out.as_deref())?;
     let mut target = Target::open(&request.target, scenario, interrupted)?;
     let mut progress = ProgressLine::new(scenario);

@@ -1,95 +1,47 @@
 //! The command line of `loadgen search`.
+//!
+//! Invariants: none.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use crate::options::rates::{RatesArguments, RatesRequest};
+use crate::options::{HELP_COLUMNS, Options};
+use crate::scenario::Origin;
 
-use crate::options::broker::BrokerArguments;
-use crate::options::load::LoadArguments;
-use crate::options::{HELP_COLUMNS, Options, half_the_cores};
-use crate::scenario::{Load, Origin, Scenario};
-use crate::target::request::TargetRequest;
-
-/// What the command line asks for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SearchRequest {
-    /// The load; its rate is the first that is tried.
-    pub scenario: Scenario,
-    /// Where it goes.
-    pub target: TargetRequest,
-    /// New folder for search.json and report.html.
-    pub out: Option<PathBuf>,
-}
-
-/// The highest rate with a p99 within --slo-p99-ms (10 ms if not given): doubles, bisects to 3 %, confirms three times.
+/// Options of a search for the highest rate.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     disable_help_flag = true,
     disable_version_flag = true,
     args_override_self = true,
     term_width = HELP_COLUMNS,
-    after_help = "The highest rate with a p99 within --slo-p99-ms (10 ms if not given): it doubles the rate, bisects to 3 %, and confirms three times."
+    after_help = "The highest rate with a p99 within --slo-p99-ms (10 ms if not given): it doubles the rate, bisects \
+                  to 3 %, and confirms three times."
 )]
 pub struct SearchArguments {
-    /// A load with a name (`loadgen scenarios` lists them), or a TOML file
-    #[arg(long, value_name = "NAME|FILE")]
-    scenario: Option<String>,
     #[command(flatten)]
-    load: LoadArguments,
-    #[command(flatten)]
-    broker: BrokerArguments,
-    /// Write search.json and report.html into this new folder
-    #[arg(long, value_name = "FOLDER", help_heading = "Output")]
-    out: Option<PathBuf>,
-    /// Print help
-    #[arg(long, action = clap::ArgAction::Help, help_heading = "Output")]
-    help: Option<bool>,
+    rates: RatesArguments,
 }
 
 impl Options for SearchArguments {
-    type Request = SearchRequest;
+    type Request = RatesRequest;
 
     const WORD: &'static str = "search";
 
-    fn request(self, origin: Option<Origin>) -> Result<SearchRequest, String> {
-        let half_the_cores = half_the_cores();
-        let target = self.broker.target(half_the_cores)?;
-        let mut scenario = self.load.scenario(&self.broker, origin, half_the_cores)?;
-        scenario.slo_p99 = scenario.slo_p99.or(Some(SLO_P99_DEFAULT));
-        check(&scenario)?;
-        Ok(SearchRequest {
-            scenario,
-            target,
-            out: self.out,
-        })
+    fn request(self, origin: Option<Origin>) -> Result<RatesRequest, String> {
+        self.rates.request(origin)
     }
 
     fn password(&self) -> Option<&str> {
-        self.broker.password()
+        self.rates.password()
     }
 }
-
-/// Whether a scenario can be run at other rates than its own.
-///
-/// # Errors
-/// A sentence on why not.
-pub(crate) fn check(scenario: &Scenario) -> Result<(), String> {
-    scenario.check()?;
-    if !matches!(scenario.load, Load::Paced { .. }) {
-        return Err("the rate is varied: --rate gives the first one, not max, flood or --idle".to_owned());
-    }
-    if scenario.subscribers == 0 {
-        return Err("what subscribers receive is looked at: give --subs".to_owned());
-    }
-    Ok(())
-}
-
-/// The objective where none is given.
-pub(crate) const SLO_P99_DEFAULT: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::options::parse_as;
+    use crate::options::rates::SLO_P99_DEFAULT;
     use std::ffi::OsString;
 
     #[test]

@@ -1,13 +1,13 @@
 //! The command line of `loadgen sweep`.
+//!
+//! Invariants: the last rate of a sweep that comes out of here is one that a load can have.
 
 use std::path::PathBuf;
 
 use super::Sweep;
-use crate::options::broker::BrokerArguments;
-use crate::options::load::LoadArguments;
-use crate::options::{HELP_COLUMNS, Options, half_the_cores};
+use crate::options::rates::{RatesArguments, RatesRequest};
+use crate::options::{HELP_COLUMNS, Options};
 use crate::scenario::Origin;
-use crate::search::args::{SLO_P99_DEFAULT, check};
 use crate::target::request::TargetRequest;
 
 /// What the command line asks for.
@@ -15,26 +15,23 @@ use crate::target::request::TargetRequest;
 pub struct SweepRequest {
     /// The load and its rates.
     pub sweep: Sweep,
-    /// Where it goes.
+    /// The broker that it goes to.
     pub target: TargetRequest,
     /// New folder for sweep.json and report.html.
     pub out: Option<PathBuf>,
 }
 
-/// The latency at one rate after the other, from --rate on, until two steps behind the first with a p99 above --slo-p99-ms
-/// (10 ms if not given).
+/// Options of a sweep over rates.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     disable_help_flag = true,
     disable_version_flag = true,
     args_override_self = true,
     term_width = HELP_COLUMNS,
-    after_help = "From --rate on, until two steps behind the first rate with a p99 above --slo-p99-ms (10 ms if not given)."
+    after_help = "From --rate on, until two steps behind the first rate with a p99 above --slo-p99-ms (10 ms if not \
+                  given)."
 )]
 pub struct SweepArguments {
-    /// A load with a name (`loadgen scenarios` lists them), or a TOML file
-    #[arg(long, value_name = "NAME|FILE")]
-    scenario: Option<String>,
     /// Rates that are tried, at most
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     steps: u32,
@@ -42,15 +39,7 @@ pub struct SweepArguments {
     #[arg(long, value_name = "FACTOR", default_value_t = 2.0)]
     factor: f64,
     #[command(flatten)]
-    load: LoadArguments,
-    #[command(flatten)]
-    broker: BrokerArguments,
-    /// Write sweep.json and report.html into this new folder
-    #[arg(long, value_name = "FOLDER", help_heading = "Output")]
-    out: Option<PathBuf>,
-    /// Print help
-    #[arg(long, action = clap::ArgAction::Help, help_heading = "Output")]
-    help: Option<bool>,
+    rates: RatesArguments,
 }
 
 impl Options for SweepArguments {
@@ -59,10 +48,11 @@ impl Options for SweepArguments {
     const WORD: &'static str = "sweep";
 
     fn request(self, origin: Option<Origin>) -> Result<SweepRequest, String> {
-        let half_the_cores = half_the_cores();
-        let target = self.broker.target(half_the_cores)?;
-        let mut scenario = self.load.scenario(&self.broker, origin, half_the_cores)?;
-        scenario.slo_p99 = scenario.slo_p99.or(Some(SLO_P99_DEFAULT));
+        let RatesRequest {
+            scenario,
+            target,
+            out,
+        } = self.rates.request(origin)?;
         if !(self.factor > 1.0 && self.factor <= 100.0) {
             return Err("--factor must be more than 1 and at most 100".to_owned());
         }
@@ -71,22 +61,17 @@ impl Options for SweepArguments {
             steps: self.steps,
             factor: self.factor,
         };
-        check(&sweep.scenario)?;
         // The last rate has to be one too.
         if sweep.rates().last().is_some_and(|rate| *rate > RATE_MAX) {
             return Err(format!(
                 "the last of the --steps is more than {RATE_MAX} messages per second"
             ));
         }
-        Ok(SweepRequest {
-            sweep,
-            target,
-            out: self.out,
-        })
+        Ok(SweepRequest { sweep, target, out })
     }
 
     fn password(&self) -> Option<&str> {
-        self.broker.password()
+        self.rates.password()
     }
 }
 
