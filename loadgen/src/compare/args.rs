@@ -1,4 +1,6 @@
 //! The command line of `loadgen compare`.
+//!
+//! Invariants: a comparison that comes out of here has at least two brokers.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,21 +15,21 @@ use crate::system::cpus::Cpus;
 /// What the command line asks for.
 #[derive(Clone, Debug)]
 pub struct CompareRequest {
-    /// What is measured.
+    /// The rows: what is measured, in this order.
     pub rows: Vec<Row>,
-    /// Who takes part.
+    /// The brokers that take part, Midge first.
     pub brokers: Vec<Broker>,
-    /// Who was asked for and is not installed.
+    /// Brokers that were asked for and are not installed.
     pub missing: Vec<&'static Peer>,
-    /// Rounds.
+    /// How often each broker has its turn in each row.
     pub rounds: u32,
-    /// The brokers' CPUs.
+    /// CPUs of the broker under test; the generator has others.
     pub cores: Cpus,
-    /// Length and place of the runs.
+    /// Length of the runs, and the CPUs of the generator.
     pub settings: RunSettings,
     /// The folder of the results; `None`: a new one under `results/`.
     pub out: Option<PathBuf>,
-    /// The command line.
+    /// The command line as it was given, for the folder.
     pub line: String,
 }
 
@@ -49,8 +51,8 @@ pub struct CompareArguments {
         required_unless_present = "shards"
     )]
     with: Vec<String>,
-    /// Shards of Midge, each on a CPU of --cores; of several numbers the first is compared with the others [default: one
-    /// for each CPU of --cores]
+    /// Shards of Midge, each on a CPU of --cores; of several numbers the first is compared with the others
+    /// [default: one for each CPU of --cores]
     #[arg(long, value_name = "N,N...", value_delimiter = ',')]
     shards: Vec<usize>,
     /// A scenario by its name or file; may be repeated [default: a short set]
@@ -77,7 +79,7 @@ pub struct CompareArguments {
     /// Folder of the results [default: results/DATE-HOST-NAMES]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Print help
+    /// Print this help and exit
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
 }
@@ -93,7 +95,7 @@ impl Options for CompareArguments {
         if let Some(cpu) = cores.first_forbidden() {
             return Err(format!("--cores: this process may not use CPU {cpu}"));
         }
-        // With nothing left over the generator shares the brokers' cores: it says so in its verdicts.
+        // With nothing left over the generator shares the brokers' cores: the verdicts report it.
         let cpus = allowed.except(&cores).unwrap_or_else(|| cores.clone());
         let length = if self.full { (5.0, 5.0) } else { (2.0, 1.0) };
         let settings = RunSettings {

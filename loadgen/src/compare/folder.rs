@@ -1,6 +1,6 @@
 //! The folder of a comparison: everything that is needed to believe it and to repeat it.
 //!
-//! Invariant: nothing of an older comparison is overwritten; the folder is new.
+//! Invariants: nothing of an older comparison is overwritten; the folder is new.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -15,7 +15,7 @@ use crate::summary::record::Record;
 use crate::summary::rounds::{self, BrokerVersion};
 use crate::summary::table;
 
-/// The folder.
+/// The folder of a comparison that is being measured.
 #[derive(Clone, Debug)]
 pub struct Folder(PathBuf);
 
@@ -42,7 +42,7 @@ impl Folder {
         new_under(Path::new("results"), &peers.join("-")).map(Folder)
     }
 
-    /// Where it is.
+    /// The path, as it was given or found.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -188,10 +188,11 @@ fn head(request: &CompareRequest, versions: &[BrokerVersion]) -> String {
         .collect();
     let mut text = format!(
         "# {}\n\n`{}`\n\n{}\n\n\
-         Each broker alone on CPU {}{}, the generator on CPU {}, {} rounds in turns (A B B A), {} s measured after {} s of \
-         warm-up. Medians with 95 % bootstrap intervals; \"better\" only where the interval of the difference does not hold \
-         0. `mosquitto-nagle` is mosquitto with its default, `set_tcp_nodelay false`. `configurations/` has what each was \
-         started with, `raw/` every round, `machine.json` the machine, `report.html` the plots.\n\n",
+         Each broker alone on CPU {}{}, the generator on CPU {}, {} rounds in turns (A B B A), {} s measured after \
+         {} s of warm-up. Medians with 95 % bootstrap intervals; \"better\" and \"worse\" only where the interval of \
+         the difference does not contain 0. `mosquitto-nagle` is mosquitto with its default, `set_tcp_nodelay false`. \
+         `configurations/` has the configuration of each broker, `raw/` every round, `machine.json` the machine, \
+         `report.html` the plots.\n\n",
         title(request),
         request.line,
         versions.join("; "),
@@ -231,7 +232,7 @@ fn title(request: &CompareRequest) -> &'static str {
     }
 }
 
-/// What is to be said of shards where Midge takes part with several numbers of them.
+/// The shards of each Midge, where it takes part with several numbers of them.
 fn shards(request: &CompareRequest) -> String {
     let ours: Vec<String> = request
         .brokers
@@ -248,13 +249,13 @@ fn shards(request: &CompareRequest) -> String {
     )
 }
 
-/// What was lost, and what the runs said of themselves.
+/// What was lost, and what the runs reported about themselves.
 fn remarks(summary: &ComparisonSummary) -> String {
     let mut text = String::new();
     for row in &summary.rows {
         for (broker, count) in row.wrong.iter().filter(|(_, count)| **count > 0) {
             text.push_str(&format!(
-                "- {}: {broker}: {count} deliveries lost, twice or out of order\n",
+                "- {}: {broker}: {count} deliveries lost, duplicate or out of order\n",
                 row.scenario
             ));
         }

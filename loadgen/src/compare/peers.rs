@@ -1,6 +1,6 @@
 //! The brokers that Midge is compared with: how each is found, asked for its version, configured and started.
 //!
-//! Invariant: all get the same settings as far as they have them: one listener on 127.0.0.1, anybody may connect,
+//! Invariants: all get the same settings as far as they have them: one listener on 127.0.0.1, anybody may connect,
 //! queues without a bound, TCP_NODELAY, no persistence, no log but of errors. Each configuration is kept with the
 //! results. What breaks it: a key that a newer version renames, which shows as a broker that does not start.
 
@@ -15,9 +15,9 @@ use crate::target::process::first_line_of;
 pub struct Peer {
     /// Its name, in options and in files.
     pub name: &'static str,
-    /// Its program.
+    /// The name of its program, as it is found on the PATH.
     program: &'static str,
-    /// The word that makes it tell its version.
+    /// The option with which it prints its version.
     version_word: &'static str,
     /// Where it can be had.
     pub from: &'static str,
@@ -38,14 +38,14 @@ pub struct Setting<'a> {
     pub folder: &'a Path,
     /// Whether Nagle's delay is off.
     pub nodelay: bool,
-    /// Threads that it may have, where it can be told.
+    /// Threads that it may have, where it has a key for that.
     pub threads: usize,
 }
 
 /// The broker's configuration in a file.
 #[derive(Clone, Debug)]
 pub struct Configured {
-    /// Its text.
+    /// What the file holds, kept with the results.
     pub text: String,
     /// Where it was written.
     pub file: PathBuf,
@@ -86,7 +86,7 @@ impl Peer {
     }
 }
 
-/// All peers.
+/// All brokers that a comparison can start besides Midge.
 pub const ALL: &[Peer] = &[
     Peer {
         name: "mosquitto",
@@ -190,8 +190,8 @@ fn nanomq(setting: &Setting<'_>) -> String {
     let listener = match setting.tls {
         None => format!("listeners.tcp {{\n  bind = \"127.0.0.1:{port}\"\n}}\n"),
         Some(tls) => format!(
-            "listeners.ssl {{\n  bind = \"127.0.0.1:{port}\"\n  keyfile = \"{}\"\n  certfile = \"{}\"\n  cacertfile = \"{}\"\n  \
-             verify_peer = false\n  fail_if_no_peer_cert = false\n}}\n",
+            "listeners.ssl {{\n  bind = \"127.0.0.1:{port}\"\n  keyfile = \"{}\"\n  certfile = \"{}\"\n  \
+             cacertfile = \"{}\"\n  verify_peer = false\n  fail_if_no_peer_cert = false\n}}\n",
             tls.key.display(),
             tls.certificate.display(),
             tls.ca.display()

@@ -1,6 +1,6 @@
 //! What is measured: the rows of a comparison, and who takes part.
 //!
-//! Invariant: a row is a named scenario, and only its length and its threads are the comparison's; so each row can be
+//! Invariants: a row is a named scenario, and only its length and its threads are the comparison's; so each row can be
 //! run alone with `loadgen run|conn|retained --scenario NAME`.
 
 use std::ffi::OsString;
@@ -23,51 +23,51 @@ use crate::system::cpus::Cpus;
 use crate::target::certificates::ServerKey;
 use crate::target::request::TargetRequest;
 
-/// A row.
+/// One row of a comparison: a scenario that every broker is measured with.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// The scenario's name.
+    /// The name of its scenario, and of its folder under `raw/`.
     pub name: String,
     /// What it is, in one line.
     pub title: String,
-    /// What is done.
+    /// What is measured in it.
     pub work: Work,
     /// The key of the brokers' certificate; `None` without TLS.
     pub tls: Option<ServerKey>,
 }
 
-/// What is done.
+/// The four kinds of measurements.
 #[derive(Clone, Debug)]
 pub enum Work {
-    /// Messages.
+    /// A load of messages.
     Load(Box<Scenario>),
     /// Messages at one rate after the other.
     Sweep(Box<Sweep>),
-    /// Connections.
-    Storm(Box<Storm>),
-    /// Retained messages.
+    /// Connections made and closed again.
+    Connect(Box<Storm>),
+    /// Retained messages stored and delivered.
     Retained(Retained),
 }
 
 /// The length of the runs and where the generator has its threads.
 #[derive(Clone, Debug)]
 pub struct RunSettings {
-    /// Seconds of the measured part.
+    /// Length of the measured part.
     pub duration: Duration,
-    /// Seconds before it.
+    /// Load or connections before the measured part.
     pub warmup: Duration,
-    /// The generator's CPUs.
+    /// The CPUs that the generator is pinned to.
     pub cpus: Cpus,
     /// Factor of the clients and rates of loads of messages.
     pub scale: f64,
 }
 
-/// Who takes part.
+/// One broker of a comparison.
 #[derive(Clone, Debug)]
 pub struct Broker {
     /// Its name in files.
     pub label: String,
-    /// What it is.
+    /// Whether it is Midge or which other one.
     pub kind: BrokerKind,
     /// Whether Nagle's delay is off.
     pub nodelay: bool,
@@ -78,7 +78,7 @@ pub struct Broker {
 /// What a broker is.
 #[derive(Clone, Debug)]
 pub enum BrokerKind {
-    /// Our own broker.
+    /// Midge, which is in this program.
     Midge,
     /// Another one and its program.
     Peer(&'static Peer, PathBuf),
@@ -94,7 +94,7 @@ pub const SHORT: &[&str] = &[
     "idle-plain",
 ];
 
-/// All rows.
+/// All rows of a full comparison.
 pub const FULL: &[&str] = &[
     "fanout-q0",
     "pairs-q0",
@@ -152,7 +152,7 @@ impl Row {
             }
             Command::Conn => {
                 let request = parse_as::<ConnectArguments>(words(&length)).map_err(refuse)?;
-                (Work::Storm(Box::new(request.storm)), request.target)
+                (Work::Connect(Box::new(request.storm)), request.target)
             }
             Command::Retained => {
                 let request = parse_as::<RetainedArguments>(words(&[])).map_err(refuse)?;
@@ -190,7 +190,7 @@ impl Row {
                 crate::scenario::Load::Flood | crate::scenario::Load::Idle => false,
             },
             Work::Sweep(_) => true,
-            Work::Storm(_) | Work::Retained(_) => false,
+            Work::Connect(_) | Work::Retained(_) => false,
         }
     }
 
@@ -328,7 +328,7 @@ mod tests {
         );
         assert!(
             Row::of("conn-storm-tls", &tenth).is_ok(),
-            "a storm has no clients to scale"
+            "connections have no clients to scale"
         );
         assert!(
             Row::of(

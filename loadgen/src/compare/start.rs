@@ -1,7 +1,7 @@
 //! One broker of a comparison: its folder, its configuration, its process.
 //!
-//! Invariant: the private keys are of one comparison alone and gone with it; they are readable by all, because a broker
-//! that gives up its privileges must read them.
+//! Invariants: the private keys are of one comparison alone and gone with it; they are readable by all, because a
+//! broker that gives up its privileges must read them.
 
 use std::ffi::OsString;
 use std::io;
@@ -21,9 +21,9 @@ use crate::target::subject::Subject;
 
 /// A broker that takes connections.
 pub(super) struct Started {
-    /// What the clients are told.
+    /// Where the clients find it.
     pub(super) subject: Subject,
-    /// Its process.
+    /// The process, which ends with this value.
     pub(super) process: BrokerProcess,
     /// What it was started with.
     pub(super) configuration: String,
@@ -107,7 +107,7 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    /// Makes them.
+    /// Makes a CA, a certificate and a key for each kind of key.
     pub(super) fn make() -> Result<Certificates, Failure> {
         let folder = tempfile::Builder::new().prefix("loadgen-").tempdir();
         let folder = folder.map_err(Failure::system("cannot make a folder for certificates"))?;

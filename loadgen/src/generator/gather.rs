@@ -11,7 +11,7 @@ use crate::outcome::churn::ChurnReport;
 use crate::outcome::header::{Header, OutcomeKind};
 use crate::outcome::series::Series;
 use crate::outcome::steadiness::Steadiness;
-use crate::outcome::validity::{Evidence, judge};
+use crate::outcome::validity::{Evidence, assess};
 use crate::outcome::{
     BrokerReport, ConnectReport, GeneratorReport, Histograms, LedgerReport, Outcome, Rates, SlowReport,
     WindowReport,
@@ -103,14 +103,14 @@ pub(crate) fn outcome(
         steadiness,
         generator,
         machine: Machine::look(),
-        verdict: judge(&evidence),
+        verdict: assess(&evidence),
     }
 }
 
 /// What the scenario and the threads give for the verdict.
 fn evidence_of(state: &Run, workers: &[WorkerOutcome], measurements: &Measurements) -> Evidence {
     Evidence {
-        paced: matches!(state.scenario.load, Load::Paced { .. }),
+        has_schedule: matches!(state.scenario.load, Load::Paced { .. }),
         idle: state.scenario.load == Load::Idle,
         flood: state.scenario.load == Load::Flood,
         no_loss: state.scenario.no_loss,
@@ -120,7 +120,7 @@ fn evidence_of(state: &Run, workers: &[WorkerOutcome], measurements: &Measuremen
         without_alias: workers.iter().map(|worker| worker.without_alias).sum(),
         crosses_hosts: state.plan.crosses(state.endpoint.hosts()),
         qos: Some(state.scenario.qos),
-        held_up: measurements.lag_held_up.count(),
+        waited_for_broker: measurements.lag_held_up.count(),
         own_lag_p50_ns: measurements.lag_own.quantile_ns(0.5),
         own_lag_p99_ns: measurements.lag_own.quantile_ns(0.99),
         broken: state.progress().broken,

@@ -1,23 +1,26 @@
 //! The command line of `loadgen report`.
+//!
+//! Invariants: none.
 
 use std::path::PathBuf;
 
 use crate::options::{HELP_COLUMNS, Options};
 use crate::scenario::Origin;
 
-/// Writes report.html into a folder of results: of a run (--out), a comparison, whose rounds it sums up anew, or a search.
+/// Options of a report.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(
     disable_help_flag = true,
     disable_version_flag = true,
     term_width = HELP_COLUMNS,
-    after_help = "Writes report.html into a folder of results: of a run (--out), a comparison, whose rounds it sums up anew, or a search."
+    after_help = "Writes report.html into a folder of results: of a run (--out), a search, a sweep, or a comparison, \
+                  whose rounds it sums up anew."
 )]
 pub struct ReportArguments {
-    /// The folder
+    /// The folder of results
     #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
-    /// Print help
+    /// Print this help and exit
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
 }

@@ -87,8 +87,8 @@ fn ceilings() -> SelftestOutcome {
 fn page_of(folder: &Path) -> String {
     let html = std::fs::read_to_string(write(folder).unwrap()).unwrap();
     assert!(!html.contains("<script"), "nothing runs, whatever a file holds");
-    for elsewhere in ["src=", "href=", "@import", "url("] {
-        assert!(!html.contains(elsewhere), "{elsewhere}");
+    for outside in ["src=", "href=", "@import", "url("] {
+        assert!(!html.contains(outside), "{outside}");
     }
     html
 }

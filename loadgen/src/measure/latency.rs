@@ -24,7 +24,7 @@ impl Latency {
         Latency(Histogram::new_with_bounds(1, VALUE_NS_MAX, SIGNIFICANT_DIGITS).expect("constant bounds"))
     }
 
-    /// Records one duration.
+    /// Counts one duration; beyond the range it counts as its end.
     #[inline]
     pub fn record(&mut self, duration_ns: u64) {
         self.0.saturating_record(duration_ns);
@@ -141,7 +141,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn merged_threads_say_what_one_thread_would(values in proptest::collection::vec(0_u64..1 << 40, 1..500), threads in 1_usize..5) {
+        fn merged_threads_are_as_one_thread_would_be(
+            values in proptest::collection::vec(0_u64..1 << 40, 1..500), threads in 1_usize..5,
+        ) {
             let mut whole = Latency::new();
             let mut parts = vec![Latency::new(); threads];
             for (index, &value) in values.iter().enumerate() {
@@ -155,7 +157,7 @@ mod tests {
             sorted.sort_unstable();
             let median = sorted[(sorted.len() - 1) / 2];
             let off = merged.quantile_ns(0.5).abs_diff(median);
-            prop_assert!(off as f64 <= 1.0 + median as f64 * 0.001, "median {} against {}", merged.quantile_ns(0.5), median);
+            prop_assert!(off as f64 <= 1.0 + median as f64 * 0.001, "{} against {median}", merged.quantile_ns(0.5));
         }
     }
 }

@@ -17,7 +17,7 @@ pub fn digits(value: f64) -> String {
     }
 }
 
-/// 1234567 as 1,234,567.
+/// A whole number in groups of three digits: 1234567 as 1,234,567.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);

@@ -11,7 +11,7 @@ use crate::measure::latency::Summary;
 pub struct ChurnReport {
     /// Connections that the broker accepted.
     pub made: u64,
-    /// Connections that failed.
+    /// Connections that the broker refused or that broke on the way.
     pub failed: u64,
     /// Intended start to CONNACK, in the measured part.
     pub whole: Option<Summary>,

@@ -20,7 +20,7 @@ pub struct Header {
     pub loadgen_version: String,
 }
 
-/// What was measured.
+/// The kinds of measurements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutcomeKind {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::series::IntervalReport;
 use crate::measure::timeline::{Phase, Progress};
 
-/// Is told how a run goes on, ten times a second.
+/// Gets the progress of a run ten times a second.
 pub trait Observer {
     /// `elapsed` counts from the beginning of the load, in the connecting phase from the beginning of the run.
     fn observe(&mut self, phase: Phase, elapsed: Duration, progress: &Progress);
@@ -16,7 +16,7 @@ pub trait Observer {
     fn interval(&mut self, _interval: &IntervalReport) {}
 }
 
-/// Watches nothing.
+/// An observer of nothing, for runs without a terminal.
 #[derive(Debug, Default)]
 pub struct Silent;
 

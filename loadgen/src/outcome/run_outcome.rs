@@ -1,6 +1,7 @@
 //! What a run found out: one value that reports print and files hold.
 //!
-//! Invariants: a field that changes its meaning changes the [schema](crate::outcome::header::SCHEMA); times are ns and say so.
+//! Invariants: a field that changes its meaning changes the [schema](crate::outcome::header::SCHEMA); times
+//! are in ns, and their names end so.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,11 +26,11 @@ pub struct Outcome {
     pub started_unix_s: u64,
     /// What was asked for.
     pub scenario: Scenario,
-    /// The broker.
+    /// The broker that was measured.
     pub broker: BrokerReport,
-    /// How connecting went.
+    /// Time and memory of connecting all clients.
     pub connect: ConnectReport,
-    /// What came and went beside the load.
+    /// Connections that came and went beside the load.
     pub churn: Option<ChurnReport>,
     /// Intended send time to receive.
     pub latency: Option<Summary>,
@@ -41,7 +42,7 @@ pub struct Outcome {
     pub lag: Option<Summary>,
     /// The same, of the messages that did not wait for the broker.
     pub lag_own: Option<Summary>,
-    /// The books.
+    /// Messages and deliveries counted.
     pub ledger: LedgerReport,
     /// Messages per second in the measured part.
     pub rates: Rates,
@@ -62,7 +63,7 @@ pub struct Outcome {
     pub steadiness: Option<Steadiness>,
     /// The generator's own cost.
     pub generator: GeneratorReport,
-    /// Where it ran.
+    /// The machine that it ran on.
     pub machine: Machine,
     /// Whether to believe it.
     pub verdict: Verdict,
@@ -90,11 +91,11 @@ pub struct BrokerReport {
     pub web_socket: bool,
     /// TLS version and cipher suite; `None` without TLS.
     pub tls: Option<String>,
-    /// Its process.
+    /// The number of its process.
     pub pid: Option<u32>,
     /// SHA-256 of its program.
     pub sha256: Option<String>,
-    /// What it used.
+    /// CPU time and memory that it used.
     pub usage: Option<BrokerUse>,
 }
 
@@ -105,7 +106,7 @@ pub struct BrokerUse {
     pub cpu_ns: u64,
     /// Wall time of the same part, ns.
     pub wall_ns: u64,
-    /// Deliveries in it.
+    /// Deliveries in the measured part.
     pub deliveries: u64,
     /// CPU time for each delivery, ns; `None` without deliveries.
     pub cpu_ns_per_delivery: Option<f64>,
@@ -123,26 +124,26 @@ pub struct BrokerUse {
     pub connect_cpu_ns: Option<u64>,
 }
 
-/// How connecting went.
+/// Time and memory of connecting all clients.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ConnectReport {
-    /// Connections made.
+    /// Connections that were made before the load began.
     pub connections: u64,
     /// Wall time for all, ns.
     pub wall_ns: u64,
     /// The broker's resident memory while they were made: connections and bytes.
     pub rss: Vec<(u64, u64)>,
-    /// TCP connect.
+    /// Time of the TCP connect.
     pub tcp: Option<Summary>,
-    /// TLS handshake.
+    /// Time of the TLS handshake.
     pub tls: Option<Summary>,
-    /// Upgrade to WebSocket.
+    /// Time of the upgrade to WebSocket.
     pub web_socket: Option<Summary>,
-    /// CONNECT to CONNACK.
+    /// Time from CONNECT to CONNACK.
     pub connack: Option<Summary>,
 }
 
-/// The books of a run.
+/// Messages and deliveries of a run, counted.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct LedgerReport {
     /// Messages sent, warm-up included.
@@ -153,7 +154,7 @@ pub struct LedgerReport {
     pub unsent: u64,
     /// Closed loop: messages taken for lost because nothing moved any more.
     pub given_up: u64,
-    /// Deliveries.
+    /// Deliveries to all subscribers but the slow ones.
     #[serde(flatten)]
     pub totals: Totals,
 }
@@ -165,7 +166,7 @@ pub struct Rates {
     pub measured_s: f64,
     /// Asked for; `None` where there is no schedule.
     pub offered_per_s: Option<f64>,
-    /// Sent.
+    /// Messages that left, per second.
     pub sent_per_s: f64,
     /// Received by subscribers: of what was sent in it; in a flood what came in it, whenever it was sent.
     pub delivered_per_s: f64,
@@ -189,7 +190,7 @@ pub struct SlowReport {
     pub subscribers: u32,
     /// How many of them lost their connection.
     pub disconnected: u64,
-    /// Their books; what they got behind the end of the load counts.
+    /// Deliveries to them; what they got behind the end of the load counts.
     pub ledger: Totals,
     /// Latency of the others while all read: the first two fifths of the measured part.
     pub reading: Option<Summary>,
@@ -204,16 +205,16 @@ pub struct SlowReport {
 pub struct WindowReport {
     /// Messages sent in it.
     pub sent: u64,
-    /// Deliveries of these.
+    /// Deliveries of the messages that were sent in it.
     pub deliveries: u64,
-    /// Their latency.
+    /// Latency of these deliveries.
     pub latency: Option<Summary>,
 }
 
 /// The generator's own cost.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct GeneratorReport {
-    /// Each thread.
+    /// CPU and wall time of each thread.
     pub threads: Vec<ThreadUse>,
     /// CPU time for each message sent or received, ns.
     pub cpu_ns_per_message: Option<f64>,

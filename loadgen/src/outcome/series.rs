@@ -18,7 +18,7 @@ pub const INTERVALS: u64 = 60;
 /// What one thread saw in one interval.
 #[derive(Clone, Debug, Default)]
 pub struct IntervalPart {
-    /// The thread.
+    /// The number of the thread.
     pub thread: usize,
     /// The interval, counted from the beginning of the load.
     pub index: usize,
@@ -26,7 +26,7 @@ pub struct IntervalPart {
     pub latency: Latency,
     /// Intended to actual send time, of what was sent in it.
     pub lag: Latency,
-    /// Messages sent.
+    /// Messages that the thread sent in it.
     pub sent: u64,
 }
 
@@ -37,23 +37,23 @@ pub struct IntervalReport {
     pub from_s: f64,
     /// In which part of the run it begins.
     pub part: Part,
-    /// Messages sent.
+    /// Messages sent in it.
     pub sent: u64,
-    /// Deliveries.
+    /// Deliveries that came in it.
     pub received: u64,
     /// Deliveries that were due and had not come at its end.
     pub backlog: u64,
-    /// Latency of the deliveries, ns; 0 without any.
+    /// Median latency of the deliveries, ns; 0 without any, as the next ones.
     pub p50_ns: u64,
-    /// The same.
+    /// p99 of the latency.
     pub p99_ns: u64,
-    /// The same.
+    /// p99.9 of the latency.
     pub p99_9_ns: u64,
-    /// The same.
+    /// Maximum of the latency.
     pub max_ns: u64,
-    /// Schedule lag of what was sent, ns.
+    /// Median schedule lag of what was sent, ns.
     pub lag_p50_ns: u64,
-    /// The same.
+    /// p99 of the schedule lag.
     pub lag_p99_ns: u64,
 }
 
@@ -63,7 +63,7 @@ pub struct IntervalReport {
 pub enum Part {
     /// Before the measured part.
     WarmUp,
-    /// What is measured.
+    /// The measured part itself.
     Measured,
     /// After the end of the load.
     Drain,
@@ -80,13 +80,13 @@ impl Part {
     }
 }
 
-/// All intervals, as far as their threads have told.
+/// All intervals, as far as the threads have reported them.
 #[derive(Clone, Debug)]
 pub struct Series {
     interval_ns: u64,
     intervals: Vec<Interval>,
-    /// For each thread, the first interval that it has not told of.
-    told: Vec<usize>,
+    /// For each thread, the first interval that it has not reported.
+    unreported: Vec<usize>,
     reported: usize,
 }
 
@@ -128,7 +128,7 @@ impl Series {
         Series {
             interval_ns: interval_ns.max(1),
             intervals: Vec::new(),
-            told: vec![0; threads],
+            unreported: vec![0; threads],
             reported: 0,
         }
     }
@@ -139,8 +139,8 @@ impl Series {
         interval.latency.merge(&part.latency);
         interval.lag.merge(&part.lag);
         interval.sent += part.sent;
-        if let Some(told) = self.told.get_mut(part.thread) {
-            *told = (*told).max(part.index + 1);
+        if let Some(unreported) = self.unreported.get_mut(part.thread) {
+            *unreported = (*unreported).max(part.index + 1);
         }
     }
 
@@ -161,9 +161,9 @@ impl Series {
         &mut self.intervals[index]
     }
 
-    /// The next interval that all threads have told of.
+    /// The next interval that all threads have reported.
     pub fn next_complete(&mut self, times: &Times) -> Option<IntervalReport> {
-        let complete = self.told.iter().copied().min()?;
+        let complete = self.unreported.iter().copied().min()?;
         if self.reported >= complete.min(self.intervals.len()) {
             return None;
         }
@@ -171,7 +171,7 @@ impl Series {
         self.report(self.reported - 1, times)
     }
 
-    /// All intervals.
+    /// The reports of all intervals, complete or not.
     pub fn reports(&self, times: &Times) -> Vec<IntervalReport> {
         (0..self.intervals.len())
             .filter_map(|index| self.report(index, times))
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_is_complete_when_every_thread_has_told() {
+    fn an_interval_is_complete_when_every_thread_has_reported_it() {
         let mut series = Series::new(100, 2);
         series.add(&part(0, 0, 10));
         assert_eq!(series.next_complete(&TIMES), None);

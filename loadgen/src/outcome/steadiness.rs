@@ -1,6 +1,6 @@
 //! Whether the measured part was one state or several.
 //!
-//! Invariant: what varies by chance alone is not complained about: the fewer the messages, the more they may vary.
+//! Invariants: what varies by chance alone is not complained about: the fewer the messages, the more they may vary.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! The figures of a comparison: what each is called, and where it stands in an outcome.
 //!
-//! Invariants: a figure belongs to one kind of outcome; a latency is taken from valid runs with a schedule alone, a cost
-//! from every run.
+//! Invariants: a figure belongs to one kind of outcome; a latency is taken from valid runs with a schedule alone, a
+//! cost from every run.
 
 use crate::connect::outcome::StormOutcome;
 use crate::outcome::Outcome;
@@ -10,21 +10,21 @@ use crate::scenario::Load;
 use crate::summary::record::Record;
 use crate::sweep::SweepOutcome;
 
-/// One figure.
+/// A figure and where it is found.
 pub(super) struct Figure {
     /// Its name in tables.
     pub(super) name: &'static str,
-    /// Its unit.
+    /// The unit that it has in tables.
     pub(super) unit: &'static str,
     /// Whether lower is better; `None` where neither is.
     pub(super) lower_is_better: Option<bool>,
     /// It says how fast something went, so that a generator without CPU time left may be what it shows.
     pub(super) is_speed: bool,
-    source: Source,
+    source: FigureSource,
 }
 
 /// Which kind of outcome has a figure, and where in it.
-enum Source {
+enum FigureSource {
     Run(fn(&Outcome) -> Option<f64>),
     Sweep(fn(&SweepOutcome) -> Option<f64>),
     Connections(fn(&StormOutcome) -> Option<f64>),
@@ -35,15 +35,15 @@ impl Figure {
     /// The figure in a round; `None` where the round has none.
     pub(super) fn of(&self, record: &Record) -> Option<f64> {
         match (&self.source, record) {
-            (Source::Run(of), Record::Run(outcome)) => of(outcome),
-            (Source::Sweep(of), Record::Sweep(outcome)) => of(outcome),
-            (Source::Connections(of), Record::Connections(outcome)) => of(outcome),
-            (Source::Retained(of), Record::Retained(outcome)) => of(outcome),
+            (FigureSource::Run(of), Record::Run(outcome)) => of(outcome),
+            (FigureSource::Sweep(of), Record::Sweep(outcome)) => of(outcome),
+            (FigureSource::Connections(of), Record::Connections(outcome)) => of(outcome),
+            (FigureSource::Retained(of), Record::Retained(outcome)) => of(outcome),
             _ => None,
         }
     }
 
-    const fn cost(name: &'static str, unit: &'static str, source: Source) -> Figure {
+    const fn cost(name: &'static str, unit: &'static str, source: FigureSource) -> Figure {
         Figure {
             name,
             unit,
@@ -53,7 +53,7 @@ impl Figure {
         }
     }
 
-    const fn rate(name: &'static str, source: Source) -> Figure {
+    const fn rate(name: &'static str, source: FigureSource) -> Figure {
         Figure {
             name,
             unit: "per s",
@@ -76,24 +76,24 @@ pub(super) const FIGURES: &[Figure] = &[
     Figure::cost(
         CPU_PER_MESSAGE,
         "µs",
-        Source::Run(|run| Some(run.broker.usage?.cpu_ns_per_delivery? / NS_PER_US)),
+        FigureSource::Run(|run| Some(run.broker.usage?.cpu_ns_per_delivery? / NS_PER_US)),
     ),
     Figure::rate(
         "delivered",
-        Source::Run(|run| is_unpaced(run).then_some(run.rates.delivered_per_s)),
+        FigureSource::Run(|run| is_unpaced(run).then_some(run.rates.delivered_per_s)),
     ),
     Figure {
         lower_is_better: None,
         is_speed: false,
         ..Figure::rate(
             "offered",
-            Source::Run(|run| is_flood(run).then_some(run.rates.sent_per_s)),
+            FigureSource::Run(|run| is_flood(run).then_some(run.rates.sent_per_s)),
         )
     },
     Figure::cost(
         "peak RSS",
         "MiB",
-        Source::Run(|run| {
+        FigureSource::Run(|run| {
             let bytes = run.broker.usage?.rss_bytes_peak?;
             (is_flood(run) || run.slow.is_some()).then_some(bytes as f64 / BYTES_PER_MIB)
         }),
@@ -101,12 +101,12 @@ pub(super) const FIGURES: &[Figure] = &[
     Figure::cost(
         "p99 of the others: slow ones stalled / all reading",
         "times",
-        Source::Run(|run| run.slow?.p99_ratio),
+        FigureSource::Run(|run| run.slow?.p99_ratio),
     ),
     Figure::cost(
         "not delivered to the slow ones",
         "%",
-        Source::Run(|run| {
+        FigureSource::Run(|run| {
             let ledger = run.slow?.ledger;
             share_percent(ledger.lost, ledger.expected)
         }),
@@ -114,12 +114,12 @@ pub(super) const FIGURES: &[Figure] = &[
     Figure::cost(
         "last delivery after the end",
         "ms",
-        Source::Run(|run| is_flood(run).then_some(run.drain.wall_ns as f64 / NS_PER_MS)),
+        FigureSource::Run(|run| is_flood(run).then_some(run.drain.wall_ns as f64 / NS_PER_MS)),
     ),
     Figure::cost(
         "not delivered",
         "%",
-        Source::Run(|run| {
+        FigureSource::Run(|run| {
             let totals = Some(run.ledger.totals).filter(|_| is_flood(run))?;
             share_percent(totals.lost, totals.expected)
         }),
@@ -127,17 +127,17 @@ pub(super) const FIGURES: &[Figure] = &[
     Figure::cost(
         "latency p50",
         "µs",
-        Source::Run(|run| Some(valid_latency(run)?.p50_ns as f64 / NS_PER_US)),
+        FigureSource::Run(|run| Some(valid_latency(run)?.p50_ns as f64 / NS_PER_US)),
     ),
     Figure::cost(
         "latency p99",
         "µs",
-        Source::Run(|run| Some(valid_latency(run)?.p99_ns as f64 / NS_PER_US)),
+        FigureSource::Run(|run| Some(valid_latency(run)?.p99_ns as f64 / NS_PER_US)),
     ),
     Figure::cost(
         RSS_PER_CONNECTION,
         "KiB",
-        Source::Run(|run| {
+        FigureSource::Run(|run| {
             let usage = run.broker.usage?;
             let grown = usage.rss_bytes_connected? as f64 - usage.rss_bytes_before? as f64;
             Some(grown / connections(run)? / BYTES_PER_KIB)
@@ -146,46 +146,50 @@ pub(super) const FIGURES: &[Figure] = &[
     Figure::cost(
         CPU_PER_CONNECTION,
         "µs",
-        Source::Run(|run| Some(run.broker.usage?.connect_cpu_ns? as f64 / connections(run)? / NS_PER_US)),
+        FigureSource::Run(|run| {
+            Some(run.broker.usage?.connect_cpu_ns? as f64 / connections(run)? / NS_PER_US)
+        }),
     ),
     Figure {
         is_speed: false,
         ..Figure::rate(
             "highest rate within the objective",
-            Source::Sweep(|sweep| sweep.highest_per_s),
+            FigureSource::Sweep(|sweep| sweep.highest_per_s),
         )
     },
     Figure::cost(
         CPU_PER_CONNECTION,
         "µs",
-        Source::Connections(|storm| Some(storm.broker.usage?.cpu_ns_per_connection? / NS_PER_US)),
+        FigureSource::Connections(|connections| {
+            Some(connections.broker.usage?.cpu_ns_per_connection? / NS_PER_US)
+        }),
     ),
     Figure::rate(
         "connections made",
-        Source::Connections(|storm| Some(storm.rates.made_per_s)),
+        FigureSource::Connections(|connections| Some(connections.rates.made_per_s)),
     ),
     Figure {
         is_speed: true,
         ..Figure::cost(
             "start to CONNACK p50",
             "µs",
-            Source::Connections(|storm| Some(storm.whole?.p50_ns as f64 / NS_PER_US)),
+            FigureSource::Connections(|connections| Some(connections.whole?.p50_ns as f64 / NS_PER_US)),
         )
     },
     Figure::cost(
         "broker CPU per insert",
         "µs",
-        Source::Retained(|retained| Some(retained.broker.cpu_ns_per_insert? / NS_PER_US)),
+        FigureSource::Retained(|retained| Some(retained.broker.cpu_ns_per_insert? / NS_PER_US)),
     ),
     Figure::cost(
         "RSS per retained message",
         "B",
-        Source::Retained(|retained| retained.broker.rss_bytes_per_message),
+        FigureSource::Retained(|retained| retained.broker.rss_bytes_per_message),
     ),
     Figure::cost(
         "broker CPU per message to a subscriber of all",
         "µs",
-        Source::Retained(|retained| Some(retained.broker.cpu_ns_per_message? / NS_PER_US)),
+        FigureSource::Retained(|retained| Some(retained.broker.cpu_ns_per_message? / NS_PER_US)),
     ),
 ];
 
@@ -212,8 +216,8 @@ fn is_unpaced(run: &Outcome) -> bool {
 }
 
 fn valid_latency(run: &Outcome) -> Option<crate::measure::latency::Summary> {
-    let is_paced = matches!(run.scenario.load, Load::Paced { .. });
-    run.latency.filter(|_| is_paced && run.verdict.valid)
+    let has_schedule = matches!(run.scenario.load, Load::Paced { .. });
+    run.latency.filter(|_| has_schedule && run.verdict.valid)
 }
 
 fn share_percent(part: u64, whole: u64) -> Option<f64> {

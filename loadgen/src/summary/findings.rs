@@ -1,6 +1,6 @@
 //! What the runs of one broker reported about themselves, each sentence once.
 //!
-//! Invariant: two sentences are the same if they differ in their numbers alone; the numbers then become the range that
+//! Invariants: two sentences are the same if they differ in their numbers alone; the numbers then become the range that
 //! they have over the rounds.
 
 use std::collections::BTreeMap;

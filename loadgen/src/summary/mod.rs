@@ -1,9 +1,9 @@
 //! The rounds of a comparison and what they sum up to.
 //!
-//! [`record`] is one round, [`rounds`] are those of a folder; [`figures`] finds the figures in them, [`statistics`] their
-//! intervals and [`findings`] what the runs reported; [`comparison`] is the whole, and [`table`] shows it.
+//! [`record`] is one round, [`rounds`] are those of a folder; [`figures`] finds the figures in them, [`statistics`]
+//! their intervals and [`findings`] what the runs reported; [`comparison`] is the whole, and [`table`] shows it.
 //!
-//! Invariant: nothing here measures or starts anything, so a folder of results is all that a summary needs.
+//! Invariants: nothing here measures or starts anything, so a folder of results is all that a summary needs.
 
 pub mod comparison;
 pub(crate) mod figures;

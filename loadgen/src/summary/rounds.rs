@@ -1,6 +1,6 @@
 //! The rounds of a comparison as they lie in its folder: `raw/SCENARIO/BROKER/ROUND.json`.
 //!
-//! Invariant: rounds are in the order of their numbers, so that the same place is the same round of every broker.
+//! Invariants: rounds are in the order of their numbers, so that the same place is the same round of every broker.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,7 @@ pub type Rounds = BTreeMap<String, BTreeMap<String, Vec<Record>>>;
 pub struct BrokerVersion {
     /// Its name in this comparison.
     pub broker: String,
-    /// What it says of its version.
+    /// The version that it reports of itself.
     pub version: String,
     /// SHA-256 of its program.
     pub sha256: Option<String>,

@@ -1,40 +1,40 @@
 //! Medians with bootstrap intervals.
 //!
-//! Invariants: the same rounds give the same intervals (the seed is fixed); a ratio is resampled by rounds, so that what
-//! disturbed both brokers of a round does not widen it; "better" is said only where the interval of the difference does
-//! not hold 0.
+//! Invariants: the same rounds give the same intervals (the seed is fixed); a ratio is resampled by rounds, so that
+//! what disturbed both brokers of a round does not widen it; there is a difference only where the interval of the
+//! difference does not contain 0.
 
 use serde::{Deserialize, Serialize};
 
 /// A median and the interval that holds it in 95 of 100 samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// The median.
+    /// Median of the rounds.
     pub median: f64,
     /// Lower end of the interval.
     pub low: f64,
-    /// Upper end.
+    /// Upper end of the interval.
     pub high: f64,
 }
 
-/// What two series of rounds say of each other.
+/// Two series of rounds compared.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// Ours divided by theirs.
     pub ratio: Estimate,
-    /// Ours less theirs.
+    /// Ours minus theirs, in the unit of the figure.
     pub difference: Estimate,
     /// Whether there is a difference, and for whom.
     pub sign: Sign,
 }
 
-/// For whom a difference speaks.
+/// Which of two is lower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sign {
-    /// Ours is lower.
+    /// Ours is certainly the lower one.
     Lower,
-    /// Ours is higher.
+    /// Ours is certainly the higher one.
     Higher,
     /// The interval of the difference holds 0.
     None,

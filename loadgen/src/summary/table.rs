@@ -1,4 +1,6 @@
 //! A summary for people: a table on the terminal, the same in Markdown, and one line a figure in CSV.
+//!
+//! Invariants: none.
 
 use std::fmt::Write as _;
 
@@ -153,14 +155,14 @@ pub fn shown(estimate: &Estimate) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::summary::comparison::{sum_up, tests::paced};
+    use crate::summary::comparison::{sum_up, tests::scheduled};
     use crate::summary::rounds::Rounds;
     use std::collections::BTreeMap;
 
     fn summary() -> ComparisonSummary {
         let rounds = |cpu_ns: f64| {
             (0..3)
-                .map(|round| paced(cpu_ns + f64::from(round), 5_000, true))
+                .map(|round| scheduled(cpu_ns + f64::from(round), 5_000, true))
                 .collect()
         };
         let brokers = BTreeMap::from([

@@ -1,6 +1,6 @@
 //! The page of one run.
 //!
-//! Invariant: the verdict stands above the figures, and each figure has its unit in its row or head.
+//! Invariants: the verdict stands above the figures, and each figure has its unit in its row or head.
 
 use std::io;
 
@@ -36,7 +36,7 @@ pub(super) fn page(run: &Outcome) -> io::Result<Page> {
 
 fn lead(run: &Outcome) -> String {
     let scenario = &run.scenario;
-    let pace = match scenario.load {
+    let rate = match scenario.load {
         Load::Paced { rate_per_s, .. } => format!("{} messages per second offered", digits(rate_per_s)),
         Load::Saturating { window } => format!("as fast as possible with a window of {window}"),
         Load::Flood => "a flood, as fast as the sockets take it".to_owned(),
@@ -50,7 +50,7 @@ fn lead(run: &Outcome) -> String {
         format!("Scale {}{length}. ", origin.scale)
     });
     format!(
-        "{origin}{} publishers, {} subscribers, QoS {}, payloads of {} B, {pace}; {} s measured after {} s of warm-up; \
+        "{origin}{} publishers, {} subscribers, QoS {}, payloads of {} B, {rate}; {} s measured after {} s of warm-up; \
          MQTT {}, {}; {}.",
         digits(f64::from(scenario.publishers)),
         digits(f64::from(scenario.subscribers)),

@@ -1,6 +1,6 @@
 //! The pages of a search and of a sweep: steps of offered rates and their latencies.
 //!
-//! Invariant: a step that the generator limited is drawn hollow and called invalid, whatever its latency is.
+//! Invariants: a step that the generator limited is drawn hollow and called invalid, whatever its latency is.
 
 use std::io;
 
@@ -61,8 +61,8 @@ fn page(points: &[Point], slo_p99_s: Option<f64>, machine: &Machine) -> io::Resu
     let svg = marks(OFFERED, LATENCY, &drawn, slo_us)?;
     let legend = ["p50", "p99", "p99.9"].map(str::to_owned);
     let caption = format!(
-        "The dashed line is the objective for the p99, {} µs. Hollow: the generator limited the run, so it says nothing of \
-         the broker.",
+        "The dashed line is the objective for the p99, {} µs. Hollow: the generator limited the run, so it is no \
+         figure of the broker.",
         digits(slo_us)
     );
     let legend = legend.into_iter().enumerate().collect();

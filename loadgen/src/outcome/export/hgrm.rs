@@ -1,10 +1,12 @@
 //! Percentiles in the text form of HdrHistogram's plotters; values in ms.
+//!
+//! Invariants: none.
 
 use std::fmt::Write as _;
 
 use crate::measure::latency::Latency;
 
-/// The whole file.
+/// The text of the file.
 pub(super) fn text(latency: &Latency) -> String {
     let histogram = latency.histogram();
     let mut text = format!(

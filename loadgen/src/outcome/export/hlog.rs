@@ -1,4 +1,6 @@
 //! The latency of each interval in HdrHistogram's interval log: V2, compressed; the maximum in ms.
+//!
+//! Invariants: none.
 
 use std::io;
 use std::time::{Duration, UNIX_EPOCH};
@@ -8,7 +10,7 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Interv
 
 use crate::outcome::Histograms;
 
-/// The whole file.
+/// The bytes of the file, for a run that began at this time.
 ///
 /// # Errors
 /// What the writer gives.

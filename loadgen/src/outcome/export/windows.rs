@@ -1,4 +1,6 @@
 //! The time series as CSV.
+//!
+//! Invariants: the columns keep their names and their order.
 
 use std::io;
 

@@ -91,7 +91,8 @@ fn every_part_is_in_the_text() {
         "slow ones stalled     1.500",
         "5.000 µs CPU for each delivery, 50.0 % of a core",
         "10.0 µs CPU for each connection made",
-        "RSS 1.0 MiB before, 1.0 MiB connected, ? MiB loaded, 3.0 MiB at most, ? MiB drained (2.0 KiB for each connection)",
+        "RSS 1.0 MiB before, 1.0 MiB connected, ? MiB loaded, 3.0 MiB at most, ? MiB drained \
+         (2.0 KiB for each connection)",
         "verdict FAILED\n",
         "fault seven were lost\n",
     ] {

@@ -1,4 +1,6 @@
 //! The sentences of a verdict.
+//!
+//! Invariants: none.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Gravity {
-    /// Worth knowing.
+    /// Worth knowing, and no reason to doubt a figure.
     Note,
     /// The figures may be off.
     Warning,
@@ -19,7 +21,7 @@ pub enum Gravity {
 pub struct Finding {
     /// How grave it is.
     pub gravity: Gravity,
-    /// The sentence.
+    /// What was found, in one sentence.
     pub text: String,
 }
 

@@ -10,7 +10,7 @@ fn good() -> Evidence {
     };
     let steadiness = Steadiness::of(&[200, 200, 200, 200, 200], &[3, 2, 4, 3, 2]);
     Evidence {
-        paced: true,
+        has_schedule: true,
         qos: Some(QoS::AtMostOnce),
         ledger,
         sent: 1_000,
@@ -25,7 +25,7 @@ fn good() -> Evidence {
 fn verdict(change: impl FnOnce(&mut Evidence)) -> (u8, LimitedBy, String) {
     let mut evidence = good();
     change(&mut evidence);
-    let verdict = judge(&evidence);
+    let verdict = assess(&evidence);
     assert_eq!(verdict.valid, verdict.limited_by != LimitedBy::Generator);
     let text = verdict
         .findings
@@ -54,11 +54,11 @@ fn lag_without_a_full_socket_is_the_generators() {
 
 #[test]
 fn lag_with_a_full_socket_is_the_brokers() {
-    let (code, limited_by, text) = verdict(|evidence| evidence.held_up = 500);
+    let (code, limited_by, text) = verdict(|evidence| evidence.waited_for_broker = 500);
     assert_eq!((code, limited_by), (0, LimitedBy::Broker));
     assert!(text.contains("50.0 %"), "{text}");
     let (code, limited_by, _) = verdict(|evidence| {
-        evidence.held_up = 500;
+        evidence.waited_for_broker = 500;
         evidence.unsent = 5;
     });
     assert_eq!((code, limited_by), (1, LimitedBy::Broker));
@@ -66,7 +66,7 @@ fn lag_with_a_full_socket_is_the_brokers() {
 
 #[test]
 fn losses_by_qos_and_load() {
-    for (qos, held_up, code) in [
+    for (qos, waited_for_broker, code) in [
         (QoS::AtMostOnce, 0, 1),
         (QoS::AtMostOnce, 500, 0),
         (QoS::AtLeastOnce, 0, 1),
@@ -75,10 +75,10 @@ fn losses_by_qos_and_load() {
     ] {
         let (exit_code, _, text) = verdict(|evidence| {
             evidence.qos = Some(qos);
-            evidence.held_up = held_up;
+            evidence.waited_for_broker = waited_for_broker;
             evidence.ledger.lost = 1;
         });
-        assert_eq!(exit_code, code, "{qos:?} {held_up}");
+        assert_eq!(exit_code, code, "{qos:?} {waited_for_broker}");
         assert!(
             text.contains("1 of 1000 deliveries were lost (0.100 %)"),
             "{text}"
@@ -94,7 +94,7 @@ fn a_flood_may_lose_at_qos_0_unless_it_must_not() {
         (QoS::AtLeastOnce, false, 1),
     ] {
         let (exit_code, _, text) = verdict(|evidence| {
-            evidence.paced = false;
+            evidence.has_schedule = false;
             evidence.flood = true;
             evidence.drain_cut_off = Some(Duration::from_secs(7));
             evidence.no_loss = no_loss;
@@ -107,7 +107,7 @@ fn a_flood_may_lose_at_qos_0_unless_it_must_not() {
         assert!(text.contains("7 s after the load"), "{text}");
     }
     let (code, ..) = verdict(|evidence| {
-        evidence.held_up = 500;
+        evidence.waited_for_broker = 500;
         evidence.no_loss = true;
         evidence.ledger.lost = 1;
     });

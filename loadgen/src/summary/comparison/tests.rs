@@ -8,8 +8,8 @@ use crate::outcome::validity::{Finding, Gravity};
 use crate::outcome::{BrokerUse, Outcome};
 use crate::summary::figures::{CPU_PER_MESSAGE, RSS_PER_CONNECTION};
 
-/// A paced load's outcome with these figures.
-pub(crate) fn paced(cpu_ns: f64, p99_ns: u64, valid: bool) -> Record {
+/// The outcome of a load with a schedule and these figures.
+pub(crate) fn scheduled(cpu_ns: f64, p99_ns: u64, valid: bool) -> Record {
     let mut run = outcome("--rate 10");
     run.broker.usage = Some(BrokerUse {
         cpu_ns_per_delivery: Some(cpu_ns),
@@ -29,7 +29,7 @@ pub(crate) fn paced(cpu_ns: f64, p99_ns: u64, valid: bool) -> Record {
 fn rounds() -> Rounds {
     let broker = |cpu_ns: f64, valid| {
         (0..3)
-            .map(|round| paced(cpu_ns + f64::from(round), 5_000, valid))
+            .map(|round| scheduled(cpu_ns + f64::from(round), 5_000, valid))
             .collect()
     };
     let brokers = [
@@ -128,14 +128,14 @@ fn scenarios_have_the_order_of_the_summary_that_was_written() {
 #[test]
 fn nobody_is_worse_by_what_was_the_generators_limit() {
     let run = |made_per_s: f64, cpu_ns: u64| {
-        let mut storm = crate::connect::outcome::testing::outcome("");
-        storm.rates.made_per_s = made_per_s;
-        storm.generator = vec![ThreadUse {
+        let mut run = crate::connect::outcome::testing::outcome("");
+        run.rates.made_per_s = made_per_s;
+        run.generator = vec![ThreadUse {
             cpu_ns,
             wall_ns: 1_000,
         }];
-        storm.verdict = valid();
-        Record::Connections(storm.into())
+        run.verdict = valid();
+        Record::Connections(run.into())
     };
     let verdict = |ours: f64, cpu_ns: u64| {
         let brokers = [
@@ -148,7 +148,7 @@ fn nobody_is_worse_by_what_was_the_generators_limit() {
                 vec![run(500.0, 900), run(501.0, 900), run(500.0, 900)],
             ),
         ];
-        let summary = sum_up(&Rounds::from([("storm".to_owned(), brokers.into())]), &[]);
+        let summary = sum_up(&Rounds::from([("connections".to_owned(), brokers.into())]), &[]);
         let figure = &summary.rows[0].figures[0];
         assert_eq!(figure.figure, "connections made");
         figure.verdict("mosquitto")

@@ -55,10 +55,10 @@ impl<'a> Drawings<'a> {
     }
 
     /// Whether the load of a scenario has a schedule.
-    pub(super) fn is_paced(&self, scenario: &str) -> bool {
-        let has_schedule = |run: &Outcome| matches!(run.scenario.load, Load::Paced { .. });
+    pub(super) fn has_schedule(&self, scenario: &str) -> bool {
+        let scheduled = |run: &Outcome| matches!(run.scenario.load, Load::Paced { .. });
         self.of_scenario(scenario)
-            .any(|(_, records)| runs(records).any(has_schedule))
+            .any(|(_, records)| runs(records).any(scheduled))
     }
 
     /// The cost of something in each scenario that has it.
@@ -90,7 +90,8 @@ impl<'a> Drawings<'a> {
         let svg = whiskers("µs of the broker's CPU", &names, &points)?;
         Ok(plot(
             &format!("Broker CPU for {each}"),
-            "Sum over all threads of the broker's process, divided by what arrived. Median and 95 % interval; logarithmic.",
+            "Sum over all threads of the broker's process, divided by what arrived. Median and 95 % interval; \
+             logarithmic.",
             self.legend(&shown),
             svg,
         ))
@@ -116,8 +117,8 @@ impl<'a> Drawings<'a> {
         Ok(plot(
             &format!("{scenario}: latency at the offered rate"),
             &format!(
-                "p99 from the intended send time to receipt, the median of the rounds; the dashed line is the objective, {} µs. \
-                 Hollow: the generator limited the run, so it says nothing of the broker.",
+                "p99 from the intended send time to receipt, the median of the rounds; the dashed line is the \
+                 objective, {} µs. Hollow: the generator limited the run, so it is no figure of the broker.",
                 digits(slo_us)
             ),
             self.legend(&shown),

@@ -1,7 +1,7 @@
 //! `loadgen compare`: Midge and other brokers on the same work, in turns.
 //!
-//! [`plan`] says what is measured and with whom, [`peers`] how each broker is started; the outcomes lie in a [`folder`],
-//! from which [`summary`] and [`statistics`] make the [`table`].
+//! [`plan`] has what is measured and with whom, [`peers`] how each broker is started; the rounds lie in a [`folder`],
+//! from which [`crate::summary`] makes figures and tables.
 //!
 //! Invariants: each run has a broker of its own, in a process of its own, on its cores alone; the rounds go A B B A; a
 //! run that fails is kept as such and the rest goes on.
@@ -181,7 +181,7 @@ impl CompareProgress {
     }
 }
 
-/// The figure of a run that says most, or why there is none.
+/// The figure of a run that shows most, or why there is none.
 fn headline(record: &Record) -> String {
     let cost = |cpu_ns: Option<f64>, each: &str| {
         cpu_ns.map_or(String::new(), |cpu_ns| {
@@ -193,8 +193,8 @@ fn headline(record: &Record) -> String {
             let usage = run.broker.usage;
             cost(usage.and_then(|usage| usage.cpu_ns_per_delivery), "a message")
         }
-        Record::Connections(storm) => {
-            let usage = storm.broker.usage;
+        Record::Connections(connections) => {
+            let usage = connections.broker.usage;
             cost(
                 usage.and_then(|usage| usage.cpu_ns_per_connection),
                 "a connection",
@@ -225,8 +225,8 @@ fn measure(
     let record = match &row.work {
         Work::Load(scenario) => Record::Run(run::run(scenario, subject, interrupted, &mut Silent)?.into()),
         Work::Sweep(sweep) => Record::Sweep(sweep::run(sweep, subject, interrupted, &mut Silent)?.into()),
-        Work::Storm(storm) => {
-            Record::Connections(connect::run(storm, subject, interrupted, &mut Silent)?.into())
+        Work::Connect(connections) => {
+            Record::Connections(connect::run(connections, subject, interrupted, &mut Silent)?.into())
         }
         Work::Retained(retained) => Record::Retained(retained::run(retained, subject, interrupted)?.into()),
     };

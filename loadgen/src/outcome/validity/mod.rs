@@ -1,7 +1,7 @@
 //! The verdict of a run on the broker and on itself.
 //!
 //! Invariants: a result that the generator limited is never shown as the broker's; what was lost, doubled or out of
-//! order is said whatever the latency is. Lag of the generator's own is told from waiting for the broker by whether
+//! order is reported whatever the latency is. Lag of the generator's own and waiting for the broker differ in whether
 //! the socket or the in-flight window was full.
 
 mod finding;
@@ -29,13 +29,13 @@ pub const THREAD_CPU_PERCENT_MAX: f64 = 80.0;
 /// CPU time that the hypervisor took above which all figures are suspect, in percent.
 pub const STEAL_PERCENT_MAX: f64 = 2.0;
 /// Share of messages that waited for the broker from which the run counts as saturated, in percent.
-pub const HELD_UP_PERCENT_SATURATED: f64 = 1.0;
+pub const WAITED_PERCENT_SATURATED: f64 = 1.0;
 
 /// What the verdict rests on.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    /// Open loop.
-    pub paced: bool,
+    /// Messages have intended send times (open loop).
+    pub has_schedule: bool,
     /// No messages are wanted.
     pub idle: bool,
     /// More is sent than anybody can take: losses at QoS 0 are a figure.
@@ -44,13 +44,13 @@ pub struct Evidence {
     pub drain_cut_off: Option<Duration>,
     /// A loss is a failure, whatever the QoS and the load.
     pub no_loss: bool,
-    /// Subscribing connections.
+    /// How many subscribers there are.
     pub subscribers: u32,
     /// Whether broken connections are to be made again.
     pub reconnects: bool,
     /// Publishers that could not use the Topic Alias that was asked for.
     pub without_alias: u64,
-    /// Whether subscribers hear publishers that are on other hosts.
+    /// Whether subscribers receive from publishers that are on other hosts.
     pub crosses_hosts: bool,
     /// Connections that were made again.
     pub reconnected: u64,
@@ -58,12 +58,12 @@ pub struct Evidence {
     pub churn_failed: u64,
     /// QoS of the load.
     pub qos: Option<QoS>,
-    /// The books of all subscribers.
+    /// Deliveries to all subscribers, counted.
     pub ledger: Totals,
     /// Messages sent in the measured part.
     pub sent: u64,
     /// Of these, the ones that waited for the broker.
-    pub held_up: u64,
+    pub waited_for_broker: u64,
     /// Messages of the schedule that never left.
     pub unsent: u64,
     /// Median of the generator's own lag.
@@ -76,7 +76,7 @@ pub struct Evidence {
     pub steal_percent: f64,
     /// Connections that broke during the load, and why.
     pub broken: u64,
-    /// The first causes.
+    /// Why connections broke; the first few causes.
     pub causes: Vec<String>,
     /// Publishes that the broker refused.
     pub refused: u64,
@@ -94,7 +94,7 @@ pub struct Evidence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LimitedBy {
-    /// Neither.
+    /// Neither the broker nor the generator.
     Nothing,
     /// The broker did not take messages as fast as they were due.
     Broker,
@@ -102,7 +102,7 @@ pub enum LimitedBy {
     Generator,
 }
 
-/// The verdict.
+/// What is concluded from a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Exit code of the program.
@@ -115,12 +115,12 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
 }
 
-/// Judges a run.
-pub fn judge(evidence: &Evidence) -> Verdict {
+/// The verdict on a run.
+pub fn assess(evidence: &Evidence) -> Verdict {
     let limited_by = evidence.limited_by();
     let mut findings = Findings::default();
     let dishonest = evidence.check_ledger(limited_by, &mut findings);
-    evidence.check_pace(limited_by, &mut findings);
+    evidence.check_rate(limited_by, &mut findings);
     let missed = evidence.check_objective(limited_by, &mut findings);
     let missed = evidence.check_substance(&mut findings) || missed;
     evidence.check_surroundings(&mut findings);
@@ -144,9 +144,9 @@ pub fn judge(evidence: &Evidence) -> Verdict {
 
 impl Evidence {
     fn limited_by(&self) -> LimitedBy {
-        let waited = self.held_up_percent() >= HELD_UP_PERCENT_SATURATED;
+        let waited = self.waited_percent() >= WAITED_PERCENT_SATURATED;
         match () {
-            () if !self.paced => LimitedBy::Nothing,
+            () if !self.has_schedule => LimitedBy::Nothing,
             () if self.own_lag_p99_ns > OWN_LAG_NS_LIMIT || self.own_lag_p50_ns > OWN_LAG_NS_MEDIAN_LIMIT => {
                 LimitedBy::Generator
             }
@@ -156,21 +156,20 @@ impl Evidence {
         }
     }
 
-    fn held_up_percent(&self) -> f64 {
-        percent(self.held_up, self.sent)
+    fn waited_percent(&self) -> f64 {
+        percent(self.waited_for_broker, self.sent)
     }
 
     fn is_saturated(&self, limited_by: LimitedBy) -> bool {
         let growing = self
             .steadiness
             .is_some_and(|steadiness| steadiness.backlog_grows());
-        self.flood || limited_by != LimitedBy::Nothing || (self.paced && growing)
+        self.flood || limited_by != LimitedBy::Nothing || (self.has_schedule && growing)
     }
 
     /// Whether messages were delivered as the protocol and the load call for.
     fn check_ledger(&self, limited_by: LimitedBy, findings: &mut Findings) -> bool {
         let Totals {
-            expected,
             lost,
             duplicate,
             reordered,
@@ -179,31 +178,9 @@ impl Evidence {
         } = self.ledger;
         let acknowledged = self.qos.is_some_and(|qos| qos != QoS::AtMostOnce);
         let may_lose = !acknowledged && self.is_saturated(limited_by);
-        let fault = !may_lose || self.no_loss;
         let before = findings.faults();
         if lost > 0 {
-            let share = percent(lost, expected);
-            let why = match (acknowledged, may_lose) {
-                (true, _) => "although they were published with QoS 1 or 2",
-                (false, true) if self.flood => "as QoS 0 allows in a flood",
-                (false, true) => "as QoS 0 allows a broker that is saturated",
-                (false, false) => "although the broker was not saturated",
-            };
-            let bridged = if self.crosses_hosts {
-                "; subscribers hear publishers on other hosts, which only brokers that are bridged pass on"
-            } else {
-                ""
-            };
-            findings.add(
-                fault,
-                format!("{lost} of {expected} deliveries were lost ({share:.3} %), {why}{bridged}"),
-            );
-            if let Some(drain) = self.drain_cut_off {
-                findings.warn(format!(
-                    "deliveries were still coming {} s after the load and counted as lost from then on: a longer --drain tells",
-                    drain.as_secs_f64()
-                ));
-            }
+            self.report_losses(may_lose, findings);
         }
         if duplicate > 0 {
             let allowed = self.qos == Some(QoS::AtLeastOnce);
@@ -239,7 +216,37 @@ impl Evidence {
         findings.faults() > before
     }
 
-    /// Whether anything was done that can be judged: a run of nothing is no success.
+    /// Deliveries that were lost: a fault unless the load is one that may lose.
+    fn report_losses(&self, may_lose: bool, findings: &mut Findings) {
+        let Totals { expected, lost, .. } = self.ledger;
+        let acknowledged = self.qos.is_some_and(|qos| qos != QoS::AtMostOnce);
+        let fault = !may_lose || self.no_loss;
+        let share = percent(lost, expected);
+        let why = match (acknowledged, may_lose) {
+            (true, _) => "although they were published with QoS 1 or 2",
+            (false, true) if self.flood => "as QoS 0 allows in a flood",
+            (false, true) => "as QoS 0 allows a broker that is saturated",
+            (false, false) => "although the broker was not saturated",
+        };
+        let bridged = if self.crosses_hosts {
+            "; subscribers receive from publishers on other hosts, which only brokers that are bridged forward"
+        } else {
+            ""
+        };
+        findings.add(
+            fault,
+            format!("{lost} of {expected} deliveries were lost ({share:.3} %), {why}{bridged}"),
+        );
+        if let Some(drain) = self.drain_cut_off {
+            findings.warn(format!(
+                "deliveries were still coming {} s after the load and count as lost from then on: give a longer \
+                 --drain",
+                drain.as_secs_f64()
+            ));
+        }
+    }
+
+    /// Whether anything was done that a verdict can be on: a run of nothing is no success.
     fn check_substance(&self, findings: &mut Findings) -> bool {
         let before = findings.faults();
         let acknowledged = self.qos.is_some_and(|qos| qos != QoS::AtMostOnce);
@@ -254,7 +261,7 @@ impl Evidence {
             () if self.subscribers > 0 => {
                 findings.add(
                     true,
-                    "no subscriber hears any publisher: nothing was expected".to_owned(),
+                    "no subscriber receives from any publisher: nothing was expected".to_owned(),
                 );
             }
             () if acknowledged => findings
@@ -274,7 +281,7 @@ impl Evidence {
         findings.faults() > before
     }
 
-    fn check_pace(&self, limited_by: LimitedBy, findings: &mut Findings) {
+    fn check_rate(&self, limited_by: LimitedBy, findings: &mut Findings) {
         let lag_ms = self.own_lag_p99_ns as f64 / 1e6;
         match limited_by {
             LimitedBy::Generator => findings.add(
@@ -287,10 +294,10 @@ impl Evidence {
             ),
             LimitedBy::Broker => findings.warn(format!(
                 "the broker was the bottleneck: {:.1} % of the messages waited for it, {} never left",
-                self.held_up_percent(),
+                self.waited_percent(),
                 self.unsent
             )),
-            LimitedBy::Nothing if self.paced && self.own_lag_p99_ns > OWN_LAG_NS_NOTABLE => {
+            LimitedBy::Nothing if self.has_schedule && self.own_lag_p99_ns > OWN_LAG_NS_NOTABLE => {
                 findings.warn(format!("p99 of the generator's own lag is {lag_ms:.2} ms, and the latency holds it"));
             }
             LimitedBy::Nothing => {}
@@ -328,13 +335,14 @@ impl Evidence {
 
     fn check_surroundings(&self, findings: &mut Findings) {
         for (thread, &cpu) in self.thread_cpu_percent.iter().enumerate() {
-            if cpu > THREAD_CPU_PERCENT_MAX && self.paced {
+            if cpu > THREAD_CPU_PERCENT_MAX && self.has_schedule {
                 findings.warn(format!(
                     "generator thread {thread} used {cpu:.0} % of a core: its queueing is in the latency"
                 ));
             } else if cpu > THREAD_CPU_PERCENT_MAX {
                 findings.note(format!(
-                    "generator thread {thread} used {cpu:.0} % of a core: the rate may be its limit; the broker's CPU per delivery stands"
+                    "generator thread {thread} used {cpu:.0} % of a core: the rate may be its limit; the broker's CPU \
+                     per delivery stands"
                 ));
             }
         }

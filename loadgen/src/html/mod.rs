@@ -82,11 +82,11 @@ fn render(template: &str, content: Value) -> io::Result<String> {
     template.render(content).map_err(io::Error::other)
 }
 
-const PAGE: &str = include_str!("html/page.html");
-const PLOT: &str = include_str!("html/plot.svg");
+const PAGE: &str = include_str!("page.html");
+const PLOT: &str = include_str!("plot.svg");
 /// Of page and plots, for light and dark.
-const COLOURS: &str = include_str!("html/colours.css");
-const STYLE: &str = include_str!("html/style.css");
+const COLOURS: &str = include_str!("colours.css");
+const STYLE: &str = include_str!("style.css");
 
 #[cfg(test)]
 mod tests;

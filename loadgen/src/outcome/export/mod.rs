@@ -2,6 +2,8 @@
 //!
 //! `windows` is the time series as CSV, `hgrm` the percentiles as HdrHistogram's plotters read them, `hlog` the
 //! histogram of each interval as its log readers do.
+//!
+//! Invariants: a file of JSON is there whole or not at all.
 
 mod hgrm;
 mod hlog;

@@ -1,7 +1,7 @@
 //! The rounds of a comparison summed up: for each scenario and figure the medians, their intervals, and Midge against
 //! each other broker.
 //!
-//! Invariants: everything comes from the files under `raw/`, so a summary can be made again from a folder alone;
+//! Invariants: everything comes from the rounds of a folder, so a summary can be made again from a folder alone;
 //! latencies of a run that the generator limited do not count, its costs do. Nobody is worse by a figure of "as fast as
 //! possible" that was the generator's limit and not the broker's.
 
@@ -22,17 +22,17 @@ use crate::summary::record::Record;
 /// The name of our own broker: what the others are compared with.
 pub const MIDGE: &str = "midge";
 
-/// A whole comparison.
+/// The figures of a whole comparison.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ComparisonSummary {
     /// One for each scenario.
     pub rows: Vec<RowSummary>,
 }
 
-/// One scenario.
+/// The figures of one scenario.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RowSummary {
-    /// Its name.
+    /// The name of the scenario.
     pub scenario: String,
     /// Its figures, in the order of the tables.
     pub figures: Vec<FigureSummary>,
@@ -45,9 +45,9 @@ pub struct RowSummary {
 /// One figure of a scenario.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FigureSummary {
-    /// Its name.
+    /// The name of the figure.
     pub figure: String,
-    /// Its unit.
+    /// The unit that its values have.
     pub unit: String,
     /// Whether lower is better; `None` where neither is.
     pub lower_is_better: Option<bool>,

@@ -1,6 +1,6 @@
 //! From the files of a folder to the content of a page.
 //!
-//! Invariant: a file is read as the type that wrote it; a folder without results is refused, and nothing is written.
+//! Invariants: a file is read as the type that wrote it; a folder without results is refused, and nothing is written.
 
 mod comparison;
 mod one_run;
@@ -60,9 +60,9 @@ fn ceiling(selftest: &SelftestOutcome) -> String {
     } = selftest;
     let us = |ns: f64| digits(ns / 1e3);
     format!(
-        "The generator's own limit here, against a sink instead of a broker: {} messages sent per second, {} received; \
-         its CPU time is {} µs for a message sent alone, {} µs for one of a batch and {} µs for a delivery. Its pacer is \
-         {} µs late in the median and {} µs at the 99th percentile.",
+        "The generator's own limit here, against a sink instead of a broker: {} messages sent per second, {} \
+         received; its CPU time is {} µs for a message sent alone, {} µs for one of a batch and {} µs for a delivery. \
+         Its schedule is {} µs late in the median and {} µs at the 99th percentile.",
         digits(batched.per_s),
         digits(received.per_s),
         us(single.cpu_ns_per_message),

@@ -32,8 +32,8 @@ pub(super) fn page(folder: &Path) -> io::Result<Page> {
     Ok(Page {
         title: format!("Midge beside {}", peers.join(", ")),
         lead: "Each broker alone in a process of its own, in turns, with equal settings and the same work. Figures are \
-               medians over the rounds with 95 % bootstrap intervals; a difference is called one only where the interval \
-               of the difference does not hold 0."
+               medians over the rounds with 95 % bootstrap intervals; a difference is shown as one only where the \
+               interval of the difference does not contain 0."
             .to_owned(),
         notices: versions.map(|versions| named(&versions)).into_iter().collect(),
         tables: tables(&summary),
@@ -51,13 +51,13 @@ fn plots(drawings: &Drawings<'_>, summary: &ComparisonSummary) -> io::Result<Vec
     for scenario in scenarios() {
         plots.extend(drawings.sweep(scenario)?);
     }
-    let paced: Vec<&str> = scenarios()
-        .filter(|scenario| drawings.is_paced(scenario))
+    let scheduled: Vec<&str> = scenarios()
+        .filter(|scenario| drawings.has_schedule(scenario))
         .collect();
-    for scenario in paced.iter().take(PACED_MAX) {
+    for scenario in scheduled.iter().take(SCHEDULED_MAX) {
         plots.extend(drawings.percentiles(scenario)?);
     }
-    if let Some(scenario) = paced.first() {
+    if let Some(scenario) = scheduled.first() {
         plots.extend(drawings.over_time(scenario)?);
     }
     plots.extend(drawings.memory()?);
@@ -65,7 +65,7 @@ fn plots(drawings: &Drawings<'_>, summary: &ComparisonSummary) -> io::Result<Vec
 }
 
 /// Most scenarios whose percentiles are drawn.
-const PACED_MAX: usize = 4;
+const SCHEDULED_MAX: usize = 4;
 
 /// The versions of all brokers in a sentence.
 fn named(versions: &[BrokerVersion]) -> String {

@@ -17,16 +17,16 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 pub(super) struct Line {
     /// Number of its colour.
     pub(super) colour: usize,
-    /// Its points.
+    /// Its points, x and y, from left to right.
     pub(super) points: Vec<(f64, f64)>,
     /// Whether it is drawn thin, beside the others.
     pub(super) faint: bool,
 }
 
-/// A scale.
+/// How values are spread over an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scale {
-    /// Even, from 0.
+    /// Evenly, from 0 on.
     Even,
     /// One label for each decade.
     Decades,
@@ -34,7 +34,7 @@ pub(super) enum Scale {
     Percentiles,
 }
 
-/// An axis.
+/// An axis: its title with the unit, and its scale.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Axis<'a> {
     pub(super) title: &'a str,

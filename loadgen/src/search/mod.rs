@@ -1,8 +1,8 @@
 //! `loadgen search`: the highest rate at which the objective is kept.
 //!
 //! Invariants: a rate passes only if the run is valid, its p99 is within the objective, 99.9 % was delivered, the
-//! backlog is flat and nothing broke; what is found was confirmed three times. What breaks them: a generator that cannot
-//! follow, which ends the search with what was found as a lower bound, and says so.
+//! backlog is flat and nothing broke; what is found was confirmed three times. What breaks them: a generator that
+//! cannot follow, which ends the search with what was found as a lower bound, and reports that.
 
 pub mod args;
 
@@ -27,11 +27,11 @@ pub struct Point {
     pub rate_per_s: f64,
     /// Share of the deliveries that came, percent.
     pub delivered_percent: f64,
-    /// Latency.
+    /// Median of the latency.
     pub p50_ns: u64,
-    /// The same.
+    /// p99 of the latency.
     pub p99_ns: u64,
-    /// The same.
+    /// p99.9 of the latency.
     pub p99_9_ns: u64,
     /// CPU time of the broker for each delivery, ns.
     pub cpu_ns_per_delivery: Option<f64>,
@@ -49,7 +49,7 @@ pub struct SearchOutcome {
     pub header: Header,
     /// The load, but for its rate.
     pub scenario: Scenario,
-    /// The broker.
+    /// The name of the broker.
     pub broker: String,
     /// The objective for the p99, s.
     pub slo_p99_s: Option<f64>,
@@ -59,7 +59,7 @@ pub struct SearchOutcome {
     pub found_per_s: Option<f64>,
     /// Whether the generator ended the search: the broker may do more.
     pub lower_bound: bool,
-    /// Where it ran.
+    /// The machine that it ran on.
     pub machine: Machine,
 }
 
@@ -74,12 +74,12 @@ impl SearchOutcome {
     }
 }
 
-/// What a rate did.
+/// How a rate did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// It kept the objective.
     Passed,
-    /// It did not.
+    /// It missed the objective.
     Missed,
     /// The generator could not follow.
     Invalid,
@@ -125,7 +125,7 @@ pub fn run(
     })
 }
 
-/// One run of the scenario with another rate, told on standard error.
+/// One run of the scenario with another rate, reported on standard error.
 ///
 /// # Errors
 /// An interruption, and what the run gives.
@@ -150,7 +150,7 @@ pub(crate) fn measure(
         .slo_p99
         .map_or(u64::MAX, crate::measure::timeline::nanoseconds);
     let outcome = run::run(&scenario, subject, interrupted, observer)?;
-    // What a signal cut short says nothing of its rate.
+    // A run that a signal cut short is no measure of its rate.
     if interrupted.load(Ordering::Relaxed) {
         return Err(Failure::Interrupted);
     }
@@ -194,9 +194,9 @@ pub const NEAR: f64 = 1.03;
 /// How often what was found has to pass again.
 pub const CONFIRMATIONS: u32 = 3;
 
-/// What was found.
+/// The highest rate, as far as it was found.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Found {
+pub struct HighestRate {
     /// The highest rate that passed and was confirmed.
     pub rate_per_s: Option<f64>,
     /// Whether the generator ended the search.
@@ -207,7 +207,7 @@ pub struct Found {
 ///
 /// # Errors
 /// What a step gives.
-pub fn find<E>(start: f64, mut step: impl FnMut(f64) -> Result<Step, E>) -> Result<Found, E> {
+pub fn find<E>(start: f64, mut step: impl FnMut(f64) -> Result<Step, E>) -> Result<HighestRate, E> {
     let (mut low, mut high) = (None, None);
     let mut lower_bound = false;
     let mut rate = start;
@@ -227,7 +227,7 @@ pub fn find<E>(start: f64, mut step: impl FnMut(f64) -> Result<Step, E>) -> Resu
         };
     }
     let Some(mut low) = low else {
-        return Ok(Found {
+        return Ok(HighestRate {
             rate_per_s: None,
             lower_bound,
         });
@@ -248,7 +248,7 @@ pub fn find<E>(start: f64, mut step: impl FnMut(f64) -> Result<Step, E>) -> Resu
         }
     }
     let rate_per_s = confirm(low, &mut step)?;
-    Ok(Found {
+    Ok(HighestRate {
         rate_per_s,
         lower_bound: lower_bound && rate_per_s.is_some(),
     })
@@ -316,7 +316,7 @@ pub fn text(outcome: &SearchOutcome) -> String {
 mod tests {
     use super::*;
 
-    fn search(start: f64, step: impl Fn(f64, u32) -> Step) -> (Found, u32) {
+    fn search(start: f64, step: impl Fn(f64, u32) -> Step) -> (HighestRate, u32) {
         let mut steps = 0;
         let found = find(start, |rate| {
             steps += 1;

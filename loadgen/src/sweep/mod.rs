@@ -23,7 +23,7 @@ use crate::target::subject::Subject;
 /// Steps behind the first that misses the objective.
 pub const BEYOND: usize = 2;
 
-/// What is swept.
+/// A load and the rates that it is run at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sweep {
     /// The load; its rate is the first.
@@ -43,7 +43,7 @@ pub struct SweepOutcome {
     /// What was asked for.
     #[serde(flatten)]
     pub sweep: Sweep,
-    /// The broker.
+    /// The name of the broker.
     pub broker: String,
     /// The objective for the p99, s.
     pub slo_p99_s: Option<f64>,
@@ -51,7 +51,7 @@ pub struct SweepOutcome {
     pub points: Vec<Point>,
     /// The highest rate up to which every step kept the objective.
     pub highest_per_s: Option<f64>,
-    /// Where it ran.
+    /// The machine that it ran on.
     pub machine: Machine,
     /// Whether to believe it.
     pub verdict: Verdict,
@@ -82,14 +82,14 @@ pub fn run(
         broker: subject.name.clone(),
         slo_p99_s: scenario.slo_p99.map(|slo| slo.as_secs_f64()),
         highest_per_s: highest(&points),
-        verdict: judge(&points),
+        verdict: assess(&points),
         points,
         machine: Machine::look(),
     })
 }
 
 impl Sweep {
-    /// The rates, ascending.
+    /// The rates that are tried, ascending.
     pub fn rates(&self) -> Vec<f64> {
         let Load::Paced { rate_per_s, .. } = self.scenario.load else {
             return Vec::new();
@@ -118,7 +118,7 @@ fn highest(points: &[Point]) -> Option<f64> {
 }
 
 /// A sweep is right if its first rate was kept; invalid if the generator limited every step that was not.
-fn judge(points: &[Point]) -> Verdict {
+fn assess(points: &[Point]) -> Verdict {
     let invalid = points.iter().filter(|point| !point.valid).count();
     let missed = points.iter().filter(|point| point.valid && !point.passed).count();
     let generator = highest(points).is_none() && missed == 0;
@@ -213,14 +213,14 @@ mod tests {
     }
 
     #[test]
-    fn the_verdict_tells_a_slow_broker_from_a_slow_generator() {
-        let code = |points: &[Point]| judge(points).exit_code;
+    fn a_slow_broker_and_a_slow_generator_have_different_verdicts() {
+        let code = |points: &[Point]| assess(points).exit_code;
         assert_eq!(code(&[point(1.0, true, true), point(2.0, true, false)]), EXIT_OK);
         assert_eq!(code(&[point(1.0, true, true), point(2.0, false, false)]), EXIT_OK);
         assert_eq!(code(&[point(1.0, true, false)]), EXIT_MISSED);
         assert_eq!(code(&[point(1.0, false, false)]), EXIT_GENERATOR);
         assert_eq!(
-            judge(&[point(1.0, true, true)])
+            assess(&[point(1.0, true, true)])
                 .findings
                 .first()
                 .map(|finding| finding.gravity),

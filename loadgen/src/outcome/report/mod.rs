@@ -1,6 +1,6 @@
 //! The outcome for people.
 //!
-//! Invariant: every figure has its unit in sight, and the verdict stands last, where it is read.
+//! Invariants: every figure has its unit in sight, and the verdict stands last, where it is read.
 
 use std::fmt::{self, Write};
 
@@ -45,7 +45,7 @@ fn write_head(out: &mut String, outcome: &Outcome) -> fmt::Result {
         Topics::Shared { .. } => "shared subscriptions",
         Topics::Pattern(pattern) => pattern,
     };
-    let pace = match outcome.scenario.load {
+    let rate = match outcome.scenario.load {
         Load::Paced { rate_per_s, .. } => format!("{} msg/s", grouped(rate_per_s.round() as u64)),
         Load::Saturating { window } => format!("as fast as possible with a window of {window}"),
         Load::Flood => "a flood, as fast as the sockets take it".to_owned(),
@@ -64,7 +64,7 @@ fn write_head(out: &mut String, outcome: &Outcome) -> fmt::Result {
     let security = security(outcome.broker.web_socket, outcome.broker.tls.as_deref());
     writeln!(
         out,
-        "{publishers} publishers, {subscribers} subscribers ({shape}), QoS {}, {payload_bytes} B, {pace}",
+        "{publishers} publishers, {subscribers} subscribers ({shape}), QoS {}, {payload_bytes} B, {rate}",
         qos as u8
     )?;
     writeln!(
@@ -77,8 +77,8 @@ fn write_head(out: &mut String, outcome: &Outcome) -> fmt::Result {
 }
 
 fn write_latencies(out: &mut String, outcome: &Outcome) -> fmt::Result {
-    let paced = matches!(outcome.scenario.load, Load::Paced { .. });
-    let first = if paced {
+    let has_schedule = matches!(outcome.scenario.load, Load::Paced { .. });
+    let first = if has_schedule {
         "intended to receive"
     } else {
         "send to receive"
