@@ -30,7 +30,7 @@ use mqtt::packet::QoS;
 const MESSAGES: [usize; 3] = [1, 32, 256];
 
 /// Messages that wait where they go one by one.
-const SINGLES_MAX: usize = 64 * limits::INBOX_PARCELS_MAX;
+const SINGLES_MAX: usize = 64 * limits::SHARD_QUEUE_MESSAGES_MAX;
 
 /// One way of moving messages: `push` and `pop` are of different threads and say whether they did anything.
 trait Link: Sync {
@@ -50,8 +50,8 @@ struct GivenBack {
 impl GivenBack {
     fn new() -> Self {
         Self {
-            batches: ArrayQueue::new(limits::INBOX_PARCELS_MAX),
-            returned: ArrayQueue::new(limits::INBOX_PARCELS_MAX),
+            batches: ArrayQueue::new(limits::SHARD_QUEUE_MESSAGES_MAX),
+            returned: ArrayQueue::new(limits::SHARD_QUEUE_MESSAGES_MAX),
         }
     }
 }
@@ -202,16 +202,16 @@ fn bench_queue(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("batches given back", messages), |b| {
             b.iter_custom(|batches| transfer(&link, (&mut (), &mut ()), batches, messages));
         });
-        let link = Queue(ArrayQueue::new(limits::INBOX_PARCELS_MAX));
+        let link = Queue(ArrayQueue::new(limits::SHARD_QUEUE_MESSAGES_MAX));
         group.bench_function(BenchmarkId::new("batches", messages), |b| {
             b.iter_custom(|batches| transfer(&link, (&mut (), &mut ()), batches, messages));
         });
-        let (sender, mut receiver) = channel::bounded(limits::INBOX_PARCELS_MAX);
+        let (sender, mut receiver) = channel::bounded(limits::SHARD_QUEUE_MESSAGES_MAX);
         let mut sender = (sender, None);
         group.bench_function(BenchmarkId::new("crossbeam channel of batches", messages), |b| {
             b.iter_custom(|batches| transfer(&Channel, (&mut sender, &mut receiver), batches, messages));
         });
-        let (sender, mut receiver) = mpsc::sync_channel(limits::INBOX_PARCELS_MAX);
+        let (sender, mut receiver) = mpsc::sync_channel(limits::SHARD_QUEUE_MESSAGES_MAX);
         let mut sender = (sender, None);
         group.bench_function(BenchmarkId::new("std channel of batches", messages), |b| {
             b.iter_custom(|batches| transfer(&StdChannel, (&mut sender, &mut receiver), batches, messages));

@@ -8,14 +8,12 @@
     reason = "a bench that cannot make its packets or its clients has nothing to measure"
 )]
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::auth::Verdict;
 use broker::logic::testing::{self, Remains};
-use broker::logic::{Batch, ConnectionId, LostCause, Peer, Shard, ShardCounters, Timestamp, shard_counters};
-use broker::settings::{ListenerId, Settings};
+use broker::logic::{Batch, ConnectionId, LostCause, Shard, ShardCounters, Timestamp, shard_counters};
+use broker::settings::Settings;
 use broker::turn::{Outcome, Step, Turn};
 use criterion::Criterion;
 use mqtt::packet::{PacketIdentifier, Publish, QoS, RetainHandling, SubscriptionOptions};
@@ -136,21 +134,12 @@ impl Shell {
 
     /// A client that has its CONNACK.
     pub fn connect(&mut self, client_identifier: &str) -> ConnectionId {
-        let peer = Peer {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)),
-            listener: ListenerId(0),
-            tls: false,
-            assigned_client_identifier: None,
-            certificate_identity: None,
-            verdict: Verdict::Unproved,
-            authenticated: None,
-        };
-        let id = self.logic.open(NOW, peer);
         let mut packet = Vec::new();
         testing::connect(VERSION, client_identifier)
             .encode(&mut packet)
             .unwrap();
-        self.receive(id, &packet);
+        self.reach(Step::Handle);
+        let id = testing::open(&mut self.logic, NOW, testing::peer(), &packet);
         assert!(self.logic.connected(id));
         self.empty_outs(|_, _| {});
         id

@@ -1,10 +1,11 @@
 //! The MQTT broker.
 //!
-//! The way of a message, by file names: `shard/accept.rs` accepts, `shard/greeting.rs` finds the CONNECT and with it
-//! the shard that owns the session, `shard/login.rs` has the password checked (`auth/`), `shard/links.rs` carries the
-//! connection there; `shard/connection.rs` hands received bytes to the logic; `logic/handle/publish.rs` handles a
-//! PUBLISH, `logic/routing/route.rs` finds its subscribers here and the shards with remote subscribers,
-//! `shard/exchange.rs` hands batches over, `shard/flush.rs` sends. `docs/ARCHITECTURE.md` has it whole.
+//! The way of a message, by file names: `shard/accept.rs` accepts, `shard/pending/` waits for the CONNECT, has the
+//! password checked (`auth/`) and finds the shard that owns the session, `shard/queues.rs` carries the connection
+//! there; `shard/connection.rs` hands received bytes to the logic; `logic/handle/publish.rs` handles a PUBLISH,
+//! `logic/routing/route.rs` finds its subscribers here and the shards with subscribers of their own,
+//! `shard/exchange.rs` takes and pushes batches, `shard/flush.rs` sends. `turn.rs` says what comes when.
+//! `docs/ARCHITECTURE.md` has it whole.
 //!
 //! The floors, from the ground up:
 //!

@@ -53,7 +53,7 @@ pub const PACE_MESSAGES_PER_MS: usize = 20;
 
 /// Bytes waiting for one client's socket at most. What was on its way when its publishers were told to wait finds room: from
 /// this shard what one turn receives, from each other shard the batches in between (at most [`OUTBOX_BATCHES_MAX`] and
-/// [`INBOX_PARCELS_MAX`] of [`BATCH_BYTES_MAX`], 2 MiB). So with up to seven other shards that all flood one client nothing is
+/// [`SHARD_QUEUE_MESSAGES_MAX`] of [`BATCH_BYTES_MAX`], 2 MiB). So with up to seven other shards that all flood one client nothing is
 /// lost.
 /// Full: a QoS 0 message is dropped for this client and counted; QoS 1 and 2 go to the session's queue.
 pub const OUT_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -194,21 +194,21 @@ pub const TOPIC_ALIASES_MAX: u16 = 1024;
 /// Bytes of a topic that is kept for an alias towards a client. Longer ones are sent whole each time.
 pub const ALIASED_TOPIC_BYTES_MAX: usize = 1024;
 
-/// Parcels (batches, connections) in the queue from one shard to another. Full: the sender keeps the rest, flushes nothing and
+/// Messages (batches, connections) in the queue from one shard to another. Full: the sender keeps the rest, flushes nothing and
 /// tries again; its batches then reach [`OUTBOX_BATCHES_MAX`].
-pub const INBOX_PARCELS_MAX: usize = 16;
+pub const SHARD_QUEUE_MESSAGES_MAX: usize = 16;
 
 /// Bytes received in one turn of a shard before it flushes. More: they wait for the next turn.
 pub const TURN_BYTES_MAX: usize = 512 * 1024;
 
-/// Nanoseconds from accept to CONNECT, the TLS handshake included. Over: the connection is closed.
-pub const GREETING_NS_MAX: u64 = 5_000_000_000;
+/// Nanoseconds from accept until it is known who the client is: TLS handshake, CONNECT, password. Over: the connection is closed.
+pub const PENDING_CONNECTION_NS_MAX: u64 = 5_000_000_000;
 
 /// Nanoseconds that clients have to take their last bytes when the broker ends. Over: they are cut.
 pub const DRAIN_NS_MAX: u64 = 10_000_000_000;
 
 /// Nanoseconds that connections which are there when the broker ends have for their CONNECT, to be told so. Over: they are cut.
-pub const LATE_GREETING_NS_MAX: u64 = 1_000_000_000;
+pub const LATE_CONNECT_NS_MAX: u64 = 1_000_000_000;
 
 /// Nanoseconds that a client has to take its last bytes when it is closed while the broker goes on. Over: it is cut.
 pub const LINGER_NS_MAX: u64 = 5_000_000_000;
@@ -254,7 +254,7 @@ const _: () = {
     let held_above = OUT_HOLD_BYTES + patience_ms * PACE_BYTES_PER_MS;
     assert!(QUEUE_HOLD_BYTES + patience_ms * PACE_BYTES_PER_MS < QUEUE_OVERRUN_BYTES as usize / 2);
     assert!(QUEUE_HOLD_MESSAGES + patience_ms * PACE_MESSAGES_PER_MS < QUEUE_OVERRUN_MESSAGES as usize / 2);
-    let on_the_way = (OUTBOX_BATCHES_MAX + INBOX_PARCELS_MAX) * BATCH_BYTES_MAX;
+    let on_the_way = (OUTBOX_BATCHES_MAX + SHARD_QUEUE_MESSAGES_MAX) * BATCH_BYTES_MAX;
     assert!(
         held_above + TURN_BYTES_MAX + 7 * on_the_way <= OUT_BYTES_MAX,
         "what is on its way finds room"

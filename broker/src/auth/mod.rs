@@ -177,7 +177,7 @@ impl Authentication {
             candidate,
             password: password.into(),
             source,
-            deadline: now.plus_ns(limits::GREETING_NS_MAX),
+            deadline: now.plus_ns(limits::PENDING_CONNECTION_NS_MAX),
             shard,
             ticket,
             generation: policy.generation(),

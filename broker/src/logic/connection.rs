@@ -12,6 +12,7 @@ use mqtt::ProtocolVersion;
 use crate::auth::Verdict;
 use crate::auth::enhanced::Authenticated;
 use crate::limits;
+use crate::logic::connect_request::ConnectRequest;
 use crate::logic::delivery::aliases::Aliases;
 use crate::logic::handle::auth::Enhanced;
 use crate::logic::output::Caps;
@@ -54,15 +55,13 @@ impl ConnectionSlot {
     }
 }
 
-/// Where a connection comes from.
+/// Where a connection comes from, and what was found out of its client before the session's owner got it.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// The client's address.
     pub address: SocketAddr,
     /// The listener that accepted it.
     pub listener: ListenerId,
-    /// Whether it is over TLS.
-    pub tls: bool,
     /// The client identifier for a client that sends an empty one.
     pub assigned_client_identifier: Option<Box<str>>,
     /// The user that its certificate names, where the listener takes the user from there.
@@ -71,6 +70,17 @@ pub struct Peer {
     pub verdict: Verdict,
     /// Who it proved to be in an exchange of AUTH packets.
     pub authenticated: Option<Box<Authenticated>>,
+}
+
+impl Peer {
+    /// The user that the client is, or says it is.
+    #[must_use]
+    pub fn user<'a>(&'a self, connect: &'a ConnectRequest) -> Option<&'a str> {
+        let authenticated = self.authenticated.as_deref();
+        let authenticated = authenticated.map(|authenticated| &*authenticated.user);
+        let proved = self.certificate_identity.as_deref().or(authenticated);
+        proved.or(connect.user_name.as_deref())
+    }
 }
 
 /// Why the shell lost a connection.
@@ -87,9 +97,7 @@ pub enum LostCause {
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Waiting for CONNECT.
-    Opening,
-    /// CONNECT was accepted.
+    /// From CONNECT on.
     Connected,
     /// What is in `out` goes out, then the shell closes.
     Closing,
@@ -161,11 +169,9 @@ pub(super) struct Connection {
     pub(super) keep_alive_s: u16,
 }
 
-/// What most connections have only before CONNECT and after their end.
+/// What most connections have only after their end.
 #[derive(Debug, Default)]
 pub(super) struct RareConnection {
-    /// Until CONNECT.
-    pub(super) peer: Option<Peer>,
     /// Inbound topic aliases (5.0); empty until the first is set.
     pub(super) aliases: Vec<Option<Box<str>>>,
     pub(super) why_closing: Option<Box<str>>,
@@ -178,7 +184,7 @@ pub(super) struct RareConnection {
 }
 
 impl Connection {
-    pub(super) fn new(now: Timestamp, generation: u32, peer: Peer) -> Self {
+    pub(super) fn new(now: Timestamp, generation: u32, listener: ListenerId) -> Self {
         Self {
             out: Vec::new(),
             unsent_bytes: 0,
@@ -187,7 +193,7 @@ impl Connection {
             session: None,
             route: None,
             version: ProtocolVersion::V3_1_1,
-            stage: Stage::Opening,
+            stage: Stage::Connected,
             dirty: false,
             waits: false,
             qos0_waits: false,
@@ -207,12 +213,9 @@ impl Connection {
             watched_until: Timestamp::NEVER,
             partial: Vec::new(),
             counted_bytes: 0,
-            listener: peer.listener,
+            listener,
             without_reasons: false,
-            rare: Some(Box::new(RareConnection {
-                peer: Some(peer),
-                ..RareConnection::default()
-            })),
+            rare: None,
         }
     }
 

@@ -10,6 +10,7 @@
 //! the shell pushes [`Shard::take_batches`] before it flushes connections, and gives batches to
 //! [`Shard::receive_batch`] before bytes to [`Shard::receive`].
 
+mod connect_request;
 mod connection;
 mod counters;
 mod delivery;
@@ -21,8 +22,8 @@ mod message;
 mod mount_point;
 mod outbox;
 mod output;
+mod owner;
 mod patience;
-mod placement;
 mod policy;
 mod pressure;
 mod publish;
@@ -49,14 +50,17 @@ use std::sync::Arc;
 
 use mqtt::property::PropertiesBuf;
 
-use self::connection::{Connection, Stage};
+pub use self::connect_request::{
+    AuthenticationRequest, ConnectRequest, FirstPacket, MalformedConnect, WillRequest,
+};
+use self::connection::Stage;
 pub use self::connection::{ConnectionId, ConnectionSlot, LostCause, Peer};
 pub use self::counters::{Counter, CounterKind, SHOWN, ShardCounters, Shown, shard_counters};
 use self::delivery::Delivery;
 pub use self::message::StoredMessage;
 use self::outbox::Outboxes;
 pub use self::outbox::batch::{Batch, Control};
-pub use self::placement::home_shard;
+pub use self::owner::owner_shard;
 use self::replay::Replays;
 use self::retained::Retained;
 pub use self::retained::Stamp;
@@ -136,19 +140,6 @@ impl Shard {
             unclaimed: Vec::new(),
             properties: PropertiesBuf::new(),
         }
-    }
-
-    /// A connection that arrived at its home; its first bytes (the CONNECT) follow by [`Self::receive`].
-    pub fn open(&mut self, now: Timestamp, peer: Peer) -> ConnectionId {
-        self.begin(now);
-        self.generation = (self.generation + 1) % ConnectionId::GENERATIONS;
-        let generation = self.generation;
-        let mounted = self.settings().listener(peer.listener).mount_point.is_some();
-        let mut connection = Connection::new(now, generation, peer);
-        connection.mounted = mounted;
-        let slot = self.delivery.connections.insert(connection);
-        self.delivery.counters().connections_opened.add(1);
-        ConnectionId { slot, generation }
     }
 
     /// The connection's socket is gone: the Will is published if one is due, the session stays or ends, the slot is free.

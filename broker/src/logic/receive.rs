@@ -23,8 +23,7 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug)]
 struct PacketContext {
     version: ProtocolVersion,
-    /// None before CONNECT.
-    session: Option<SessionSlot>,
+    session: SessionSlot,
     packet_bytes_max: u32,
 }
 
@@ -135,10 +134,6 @@ impl Shard {
             let (start, end) = (at, at + frame.wire_bytes);
             at = end;
             packets += 1;
-            let Some(session) = session else {
-                self.handle_first(self.now, slot, &frame);
-                continue;
-            };
             if frame.packet_type == PacketType::Publish {
                 let publish = match mqtt::decode::publish(&frame, version) {
                     Ok(publish) => publish,
@@ -205,19 +200,11 @@ impl Shard {
     fn reading(&mut self, slot: ConnectionSlot) -> Option<PacketContext> {
         let packet_bytes_max = self.delivery.settings().packet_bytes_max;
         let connection = self.delivery.connection(slot)?;
-        let reading = PacketContext {
+        (connection.stage != Stage::Closing).then_some(PacketContext {
             version: connection.version,
-            session: connection.session,
+            session: connection.session?,
             packet_bytes_max,
-        };
-        match connection.stage {
-            Stage::Connected => Some(reading),
-            Stage::Opening => Some(PacketContext {
-                packet_bytes_max: packet_bytes_max.min(limits::CONNECT_BYTES_MAX),
-                ..reading
-            }),
-            Stage::Closing => None,
-        }
+        })
     }
 
     fn is_open(&mut self, slot: ConnectionSlot) -> bool {

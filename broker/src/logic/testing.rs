@@ -1,9 +1,9 @@
 //! Several shards in one thread, with a clock that only the test moves and clients that speak packets.
 //!
-//! Invariants: each shard works in the order of its own [`Turn`], and nothing is random, so the same calls give the same
-//! packets. What a test does (bytes, a broken connection) falls between two turns. With [`Cluster::hold_batches`] batches
-//! stay with the logic until they are released and clients are answered all the same, to try what happens while shards do
-//! not know of one another.
+//! Invariants: each shard works in the order of its own [`Turn`], and nothing is random, so the same calls give the
+//! same packets. What a test does (bytes, a broken connection) falls between two turns. With [`Cluster::hold_batches`]
+//! batches stay with the logic until they are released and clients are answered all the same, to try what happens while
+//! shards do not know of one another.
 
 mod remains;
 
@@ -17,7 +17,7 @@ use mqtt::{Packet, ProtocolVersion};
 
 pub use self::remains::Remains;
 use super::{
-    Batch, ConnectionId, ConnectionSlot, LostCause, Peer, Shard, ShardCounters, Timestamp, home_shard,
+    Batch, ConnectionId, FirstPacket, LostCause, Peer, Shard, ShardCounters, Timestamp, owner_shard,
     shard_counters,
 };
 use crate::auth::enhanced::Authenticated;
@@ -55,7 +55,9 @@ impl Received {
 #[derive(Debug)]
 struct Connected {
     shard: usize,
-    id: ConnectionId,
+    /// `None` before its CONNECT is whole.
+    id: Option<ConnectionId>,
+    pending: Option<Box<Pending>>,
     version: ProtocolVersion,
     /// Received and not taken by the test.
     received: Vec<u8>,
@@ -63,6 +65,13 @@ struct Connected {
     unread: Vec<u8>,
     reads: bool,
     closed: bool,
+}
+
+/// A connection whose CONNECT has not come whole.
+#[derive(Debug)]
+struct Pending {
+    peer: Peer,
+    bytes: Vec<u8>,
 }
 
 /// Shards, their queues and their clients.
@@ -203,29 +212,23 @@ impl Cluster {
             client_identifier
         };
         let shards = u16::try_from(self.shards.len()).unwrap_or(1);
-        let shard = usize::from(home_shard(identifier, shards));
+        let shard = usize::from(owner_shard(identifier, shards));
         let peer = Peer {
-            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000),
             listener: self.listener,
-            tls: false,
             assigned_client_identifier: Some(assigned.clone().into()),
             certificate_identity: user.map(Into::into),
             verdict,
             authenticated: self.authenticated.take(),
+            ..peer()
         };
-        let now = self.now;
-        let nowhere = ConnectionId {
-            slot: ConnectionSlot::from_u32(u32::MAX),
-            generation: 0,
-        };
-        let id = self
-            .shards
-            .get_mut(shard)
-            .map_or(nowhere, |shard| shard.open(now, peer));
         let (received, unread) = (Vec::new(), Vec::new());
         self.clients.push(Connected {
             shard,
-            id,
+            id: None,
+            pending: Some(Box::new(Pending {
+                peer,
+                bytes: Vec::new(),
+            })),
             version,
             received,
             unread,
@@ -247,28 +250,25 @@ impl Cluster {
 
     /// The client sends bytes; everything they cause happens, also in other shards.
     pub fn send(&mut self, client: Client, bytes: &[u8]) {
-        let Some(connected) = self.clients.get(client.0) else {
+        let Some(connected) = self.clients.get_mut(client.0) else {
             return;
         };
-        let (shard, id, now) = (connected.shard, connected.id, self.now);
-        if let Some(shard) = self.shards.get_mut(shard).filter(|_| !connected.closed) {
-            shard.receive(now, id, bytes);
+        let now = self.now;
+        if let Some(shard) = self.shards.get_mut(connected.shard).filter(|_| !connected.closed) {
+            connected.send(shard, now, bytes);
         }
         self.settle();
     }
 
     /// The client's connection breaks.
     pub fn cut(&mut self, client: Client) {
-        let Some(connected) = self
-            .clients
-            .get_mut(client.0)
-            .filter(|connected| !connected.closed)
-        else {
+        let clients = self.clients.get_mut(client.0);
+        let Some(connected) = clients.filter(|connected| !connected.closed) else {
             return;
         };
         connected.closed = true;
-        let (shard, id, now) = (connected.shard, connected.id, self.now);
-        if let Some(shard) = self.shards.get_mut(shard) {
+        let now = self.now;
+        if let (Some(shard), Some(id)) = (self.shards.get_mut(connected.shard), connected.id) {
             shard.lost(now, id, LostCause::EndOfStream);
         }
         self.settle();
@@ -352,9 +352,8 @@ impl Cluster {
     pub fn paused(&self, client: Client) -> bool {
         let connected = self.clients.get(client.0);
         let shard = connected.and_then(|connected| self.shards.get(connected.shard));
-        connected
-            .zip(shard)
-            .is_some_and(|(connected, shard)| shard.receive_paused(connected.id))
+        let id = connected.and_then(|connected| connected.id);
+        id.zip(shard).is_some_and(|(id, shard)| shard.receive_paused(id))
     }
 
     /// The broker goes.
@@ -456,7 +455,7 @@ impl Cluster {
         for id in shard.take_dirty() {
             *moved = true;
             let mut clients = self.clients.iter_mut();
-            let connected = clients.find(|client| client.shard == index && client.id == id);
+            let connected = clients.find(|client| client.shard == index && client.id == Some(id));
             flush_one(shard, self.now, id, connected);
         }
     }
@@ -468,9 +467,38 @@ impl Cluster {
         for connected in self.clients.iter_mut().filter(is_read) {
             *moved = true;
             connected.received.append(&mut connected.unread);
-            if let Some(shard) = self.shards.get_mut(index).filter(|_| !connected.closed) {
-                shard.flushed(self.now, connected.id, 0);
+            let shard = self.shards.get_mut(index).filter(|_| !connected.closed);
+            if let (Some(shard), Some(id)) = (shard, connected.id) {
+                shard.flushed(self.now, id, 0);
             }
+        }
+    }
+}
+
+impl Connected {
+    /// Bytes go to the logic once the CONNECT is whole.
+    fn send(&mut self, shard: &mut Shard, now: Timestamp, bytes: &[u8]) {
+        let Some(mut pending) = self.pending.take() else {
+            return self.id.iter().for_each(|&id| shard.receive(now, id, bytes));
+        };
+        pending.bytes.extend_from_slice(bytes);
+        let opened = match FirstPacket::parse(&pending.bytes) {
+            FirstPacket::Incomplete => {
+                self.pending = Some(pending);
+                return;
+            }
+            FirstPacket::Foreign(_) => {
+                self.closed = true;
+                return;
+            }
+            FirstPacket::Connect(connect) => Ok(connect),
+            FirstPacket::Malformed(malformed) => Err(malformed),
+        };
+        let id = shard.open(now, pending.peer, opened.as_deref());
+        self.id = Some(id);
+        let behind = opened.map_or(usize::MAX, |connect| connect.wire_bytes as usize);
+        if let Some(rest) = pending.bytes.get(behind..).filter(|rest| !rest.is_empty()) {
+            shard.receive(now, id, rest);
         }
     }
 }
@@ -485,6 +513,35 @@ fn flush_one(shard: &mut Shard, now: Timestamp, id: ConnectionId, connected: Opt
     } else if !connected.reads {
         shard.flushed(now, id, connected.unread.len());
     }
+}
+
+/// Where a connection comes from that has nothing particular about it.
+#[must_use]
+pub fn peer() -> Peer {
+    Peer {
+        address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000),
+        listener: ListenerId(0),
+        assigned_client_identifier: None,
+        certificate_identity: None,
+        verdict: Verdict::Unproved,
+        authenticated: None,
+    }
+}
+
+/// Opens a connection at a shard with the bytes that a client sends first: a whole CONNECT, and perhaps more.
+///
+/// # Panics
+/// When they do not begin with a CONNECT.
+pub fn open(shard: &mut Shard, now: Timestamp, peer: Peer, bytes: &[u8]) -> ConnectionId {
+    let FirstPacket::Connect(connect) = FirstPacket::parse(bytes) else {
+        panic!("no CONNECT: {bytes:?}");
+    };
+    let id = shard.open(now, peer, Ok(&connect));
+    let rest = bytes.get(connect.wire_bytes as usize..).unwrap_or_default();
+    if !rest.is_empty() {
+        shard.receive(now, id, rest);
+    }
+    id
 }
 
 /// A CONNECT with nothing particular about it: Clean Start, no keep alive, no Will.

@@ -34,7 +34,7 @@ use crate::monitor::Monitor;
 use crate::passphrase::Passphrases;
 use crate::reload::Reloader;
 use crate::settings::Settings;
-use crate::shard::{Links, Shared};
+use crate::shard::{ShardQueues, Shared};
 use crate::systemd;
 
 /// Runs a broker until SIGTERM or SIGINT.
@@ -54,9 +54,9 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     let settings = Arc::new(settings_with_seed(configuration));
     let in_effect = InEffect::new(settings, &configuration.listeners, tls);
     let current = Arc::new(Current::new(in_effect, shards.get()));
-    let links = Arc::new(Links::new(shards.get()));
+    let queues = Arc::new(ShardQueues::new(shards.get()));
     let shut_down = Arc::new(AtomicBool::new(false));
-    let authentication = start_authentication(configuration, files, policy, &links)?;
+    let authentication = start_authentication(configuration, files, policy, &queues)?;
     let reloader = Reloader {
         args: args.clone(),
         log,
@@ -67,8 +67,8 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         user: configuration.user.clone(),
         pid_file: configuration.pid_file.clone(),
     };
-    let signals = signals::watch_signals(Arc::clone(&links), Arc::clone(&shut_down), reloader)?;
-    let woken = Arc::clone(&links);
+    let signals = signals::watch_signals(Arc::clone(&queues), Arc::clone(&shut_down), reloader)?;
+    let woken = Arc::clone(&queues);
     let health = Arc::new(Health::new(shards.get(), move || woken.wake_all()));
     let monitor = Monitor {
         health: Arc::clone(&health),
@@ -81,7 +81,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     let pid_file = PidFile::write(configuration.pid_file.as_deref())?;
     user::become_user(configuration)?;
     let shared = Shared {
-        links,
+        queues,
         current,
         authentication,
         shut_down,
@@ -120,13 +120,13 @@ fn start_authentication(
     configuration: &Configuration,
     files: Vec<AccessFiles>,
     policy: Policy,
-    links: &Arc<Links>,
+    queues: &Arc<ShardQueues>,
 ) -> Result<Arc<Authentication>, ServerError> {
     warn_of_world_readable(&files);
     let settings = Arc::new(configuration.settings.clone());
-    let links = Arc::clone(links);
+    let queues = Arc::clone(queues);
     let shards = configuration.shards.get();
-    Authentication::start(settings, files, policy, shards, move |shard| links.wake(shard))
+    Authentication::start(settings, files, policy, shards, move |shard| queues.wake(shard))
         .map(Arc::new)
         .map_err(ServerError::Authentication)
 }

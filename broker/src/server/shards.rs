@@ -12,7 +12,7 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder};
 use super::error::ServerError;
 use crate::bind::Listening;
 use crate::logic::{Shard, ShardCounters};
-use crate::shard::{Links, ShardLoop, Shared, allowed_cpus, placement};
+use crate::shard::{ShardLoop, ShardQueues, Shared, allowed_cpus, placement};
 
 /// The thread of a shard.
 pub(super) type ShardHandle = ExecutorJoinHandle<Result<(), String>>;
@@ -38,7 +38,7 @@ pub(super) fn start_shards(
             .preempt_timer(PREEMPT_TIMER)
             .spawn(move || async move {
                 let _others = EndsWithMe {
-                    links: Arc::clone(&shared.links),
+                    queues: Arc::clone(&shared.queues),
                     shut_down: Arc::clone(&shared.shut_down),
                     shard,
                 };
@@ -57,7 +57,7 @@ pub(super) fn start_shards(
 
 /// A shard that ends, in whatever way, ends the others too: half a broker is none.
 struct EndsWithMe {
-    links: Arc<Links>,
+    queues: Arc<ShardQueues>,
     shut_down: Arc<AtomicBool>,
     shard: u16,
 }
@@ -65,7 +65,7 @@ struct EndsWithMe {
 impl Drop for EndsWithMe {
     fn drop(&mut self) {
         self.shut_down.store(true, Ordering::Relaxed);
-        self.links.end(self.shard);
+        self.queues.end(self.shard);
     }
 }
 

@@ -10,7 +10,7 @@ use signal_hook::iterator::Signals;
 
 use super::error::ServerError;
 use crate::reload::Reloader;
-use crate::shard::Links;
+use crate::shard::ShardQueues;
 use crate::systemd;
 
 /// Starts the thread that waits for signals: SIGTERM and SIGINT end the broker, a second one at once; SIGHUP reads the
@@ -19,7 +19,7 @@ use crate::systemd;
 /// # Errors
 /// Signals cannot be caught, or the system does not give a thread.
 pub(super) fn watch_signals(
-    links: Arc<Links>,
+    queues: Arc<ShardQueues>,
     shut_down: Arc<AtomicBool>,
     mut reloader: Reloader,
 ) -> Result<signal_hook::iterator::Handle, ServerError> {
@@ -29,7 +29,7 @@ pub(super) fn watch_signals(
         for signal in signals.forever() {
             if signal == SIGHUP {
                 if reloader.reload() {
-                    links.wake_all();
+                    queues.wake_all();
                 }
                 continue;
             }
@@ -38,7 +38,7 @@ pub(super) fn watch_signals(
             }
             tracing::info!("Shutting down: signal {signal}.");
             systemd::notify_stopping();
-            links.wake_all();
+            queues.wake_all();
         }
     };
     std::thread::Builder::new()

@@ -1,5 +1,8 @@
-//! Connections at home: the shell's half (socket, TLS, what is in flight) of what the logic knows by the same id.
+//! The shell's half (socket, TLS, what is in flight) of each connection that the logic knows by the same id.
+//!
+//! Invariant: one send at most is in flight on a connection, and its bytes go before anything newer.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -9,8 +12,8 @@ use transport::socket::{self, Socket};
 use transport::stream::SecureStream;
 
 use super::ShardLoop;
-use super::links::Handoff;
 use super::token::{Subject, same_generation};
+use super::transfer::ConnectionTransfer;
 use crate::admission::Admission;
 use crate::limits;
 use crate::log::CONNECTION;
@@ -18,7 +21,7 @@ use crate::logic::{ConnectionId, LostCause};
 use crate::time::Timestamp;
 
 /// The shell's half of a connection.
-pub(super) struct Connection {
+pub(super) struct ClientConnection {
     pub(super) generation: u32,
     pub(super) socket: Socket,
     pub(super) stream: SecureStream,
@@ -37,24 +40,39 @@ pub(super) struct Connection {
 
 /// All connections of a shard, in the logic's slots.
 #[derive(Default)]
-pub(super) struct Connections {
-    slots: Vec<Option<Box<Connection>>>,
+pub(super) struct ClientConnections {
+    slots: Vec<Option<Box<ClientConnection>>>,
     count: usize,
     /// Connections that are to be closed but have bytes to send, in the order of their deadlines.
-    lingering: std::collections::VecDeque<(Timestamp, ConnectionId)>,
+    lingering: VecDeque<(Timestamp, ConnectionId)>,
+    /// To be flushed for the shell's own reasons, beside those that the logic names.
+    pub(super) unflushed: Vec<ConnectionId>,
+    /// Ended by themselves, to be lost after the flush.
+    pub(super) ended: Vec<(ConnectionId, LostCause)>,
+    /// Bytes received in this turn.
+    pub(super) turn_bytes: usize,
+    /// Plain bytes out of a TLS stream, reused.
+    plain: Vec<u8>,
+    /// The logic's list of connections to flush, reused.
+    pub(super) dirty: Vec<ConnectionId>,
 }
 
-impl Connections {
+impl ClientConnections {
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    pub(super) fn get(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+    /// Whether connections wait for the next flush, or to be lost after it.
+    pub(super) fn has_unfinished(&self) -> bool {
+        !self.unflushed.is_empty() || !self.ended.is_empty()
+    }
+
+    pub(super) fn get(&mut self, id: ConnectionId) -> Option<&mut ClientConnection> {
         let connection = self.slots.get_mut(id.slot.to_u32() as usize)?.as_mut()?;
         same_generation(connection.generation, id.generation).then_some(connection)
     }
 
-    fn insert(&mut self, id: ConnectionId, connection: Connection) {
+    fn insert(&mut self, id: ConnectionId, connection: ClientConnection) {
         let slot = id.slot.to_u32() as usize;
         if self.slots.len() <= slot {
             self.slots.resize_with(slot + 1, || None);
@@ -65,7 +83,7 @@ impl Connections {
         }
     }
 
-    fn remove(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
+    fn remove(&mut self, id: ConnectionId) -> Option<Box<ClientConnection>> {
         self.get(id)?;
         self.count -= 1;
         self.slots.get_mut(id.slot.to_u32() as usize)?.take()
@@ -94,33 +112,35 @@ impl Connections {
     }
 }
 
-impl Connection {
-    /// Ends the stream in order (RFC 8446, 6.1), behind an alert if there is one. What does not fit is not worth waiting for.
-    fn say_goodbye(&mut self) {
+impl ClientConnection {
+    /// Ends the stream in order (RFC 8446, 6.1), behind an alert if there is one. What does not fit is not worth
+    /// waiting for.
+    fn end_stream(&mut self) {
         if self.sending || self.stream.is_plain() {
             return;
         }
-        let mut goodbye = std::mem::take(&mut self.records);
-        self.stream.close(&mut goodbye);
-        if !goodbye.is_empty() {
-            let _ = socket::send_now(self.socket.as_fd(), &goodbye);
+        let mut end = std::mem::take(&mut self.records);
+        self.stream.close(&mut end);
+        if !end.is_empty() {
+            let _ = socket::send_now(self.socket.as_fd(), &end);
         }
     }
 }
 
 impl ShardLoop {
-    /// Takes a connection whose home is here.
-    pub(super) fn adopt(&mut self, handoff: Handoff) {
-        let Handoff {
+    /// Takes a connection that this shard owns, or has to answer.
+    pub(super) fn adopt(&mut self, transfer: ConnectionTransfer) {
+        let ConnectionTransfer {
             socket,
             stream,
             admission,
             peer,
+            connect,
             unread,
-        } = handoff;
+        } = transfer;
         let address = peer.address;
-        let id = self.logic.open(self.now, peer);
-        let connection = Connection {
+        let id = self.logic.open(self.now, peer, connect.as_deref());
+        let connection = ClientConnection {
             generation: id.generation,
             socket,
             stream,
@@ -132,7 +152,9 @@ impl ShardLoop {
             closing: false,
         };
         self.connections.insert(id, connection);
-        self.logic.receive(self.now, id, &unread);
+        if !unread.is_empty() {
+            self.logic.receive(self.now, id, &unread);
+        }
         if !self.logic.closing(id) {
             self.receive_again(id);
         }
@@ -151,7 +173,7 @@ impl ShardLoop {
         };
         self.ring.recycle(buffer);
         match ended {
-            Some(cause @ LostCause::EndOfStream) => self.ended.push((id, cause)),
+            Some(cause @ LostCause::EndOfStream) => self.connections.ended.push((id, cause)),
             Some(cause) => self.lose(id, cause),
             None if !more => self.receive_again(id),
             None => {}
@@ -160,27 +182,31 @@ impl ShardLoop {
 
     /// Hands the bytes of a buffer to the logic; returns why the connection is over, if it is.
     fn read(&mut self, id: ConnectionId, buffer: &ReceiveBuffer) -> Option<LostCause> {
-        let connection = self.connections.get(id)?;
         let wire = self.ring.bytes(buffer);
-        self.turn_bytes += wire.len();
-        if connection.stream.is_plain() {
+        self.connections.turn_bytes += wire.len();
+        if self.connections.get(id)?.stream.is_plain() {
             self.logic.receive(self.now, id, wire);
             return None;
         }
-        self.plain.clear();
+        let mut plain = std::mem::take(&mut self.connections.plain);
+        let connection = self.connections.get(id)?;
+        plain.clear();
         let mut answer = Vec::new();
-        let opened = connection.stream.open(wire, &mut self.plain, &mut answer);
+        let opened = connection.stream.open(wire, &mut plain, &mut answer);
         // Records without content are no sign of life of the client.
-        if !self.plain.is_empty() {
-            self.logic.receive(self.now, id, &self.plain);
+        if !plain.is_empty() {
+            self.logic.receive(self.now, id, &plain);
         }
-        if !answer.is_empty() {
-            connection.records.append(&mut answer);
-            self.unflushed.push(id);
+        let answers = !answer.is_empty();
+        connection.records.append(&mut answer);
+        let records_bytes = connection.records.len();
+        self.connections.plain = plain;
+        if answers {
+            self.connections.unflushed.push(id);
         }
         match opened {
             Ok(opened) if opened.peer_closed => Some(LostCause::EndOfStream),
-            Ok(_) if connection.records.len() > limits::RECORDS_BYTES_MAX => Some(LostCause::Timeout),
+            Ok(_) if records_bytes > limits::RECORDS_BYTES_MAX => Some(LostCause::Timeout),
             Ok(_) => None,
             Err(error) => {
                 tracing::debug!("Connection {id:?}: {error}");
@@ -225,7 +251,7 @@ impl ShardLoop {
             Err(error) => self.fail(id, &error),
             Ok(()) => {
                 self.logic.flushed(self.now, id, 0);
-                self.unflushed.push(id);
+                self.connections.unflushed.push(id);
             }
         }
     }
@@ -235,9 +261,10 @@ impl ShardLoop {
         self.lose(id, LostCause::Error);
     }
 
-    /// Loses the connections whose clients ended the stream, as their answers are out, and those that broke in the flush.
+    /// Loses the connections whose clients ended the stream, as their answers are out, and those that broke in the
+    /// flush.
     pub(super) fn lose_ended(&mut self) {
-        for (id, cause) in std::mem::take(&mut self.ended) {
+        for (id, cause) in std::mem::take(&mut self.connections.ended) {
             self.lose(id, cause);
         }
     }
@@ -245,7 +272,7 @@ impl ShardLoop {
     /// The connection ended by itself: the logic decides what becomes of its session.
     pub(super) fn lose(&mut self, id: ConnectionId, cause: LostCause) {
         if let Some(mut connection) = self.connections.remove(id) {
-            connection.say_goodbye();
+            connection.end_stream();
             if let Some(client) = self.logic.client_identifier(id) {
                 let address = connection.address;
                 tracing::info!(target: CONNECTION, "Client {client} ({address}) {}.", departure(cause));
@@ -258,7 +285,7 @@ impl ShardLoop {
     /// Ends a connection that the logic is done with.
     pub(super) fn close(&mut self, id: ConnectionId) {
         if let Some(mut connection) = self.connections.remove(id) {
-            connection.say_goodbye();
+            connection.end_stream();
             let address = connection.address;
             let why = self.logic.why_closing(id).unwrap_or("disconnected");
             // Another connection may have the same client identifier by now: the address tells them apart.
@@ -276,7 +303,8 @@ impl ShardLoop {
     /// The logic is done with it, but not all bytes are out.
     pub(super) fn linger(&mut self, id: ConnectionId) {
         let until = self
-            .drain_until
+            .shut_down
+            .drain_until()
             .unwrap_or(self.now.plus_ns(limits::LINGER_NS_MAX));
         if let Some(connection) = self.connections.get(id)
             && !connection.closing

@@ -1,25 +1,155 @@
-//! Parcels between shards: taken before completions, pushed before the flush.
+//! A shard's end of the queues between shards: what it takes, what it pushes, and connections that wait for room.
+//!
+//! Invariant: what finds no room stays in order where it is, batches with the logic and connections here, and a shard
+//! with something left is blocked: [`crate::turn`] lets it flush nothing then.
 
 use std::io;
+use std::sync::Arc;
 
-use transport::ring::Token;
+use transport::ring::{Ring, Token};
 
 use super::ShardLoop;
-use super::links::Parcel;
+use super::queues::{ShardMessage, ShardQueues};
+use super::transfer::ConnectionTransfer;
+use crate::logic::Shard;
 use crate::turn::Outcome;
 
+/// A shard's end of the queues.
+pub(super) struct Exchange {
+    shard: u16,
+    shards: u16,
+    queues: Arc<ShardQueues>,
+    /// Connections for their owners.
+    transfers: Vec<(u16, Box<ConnectionTransfer>)>,
+}
+
+impl Exchange {
+    /// The end of that shard out of `shards`, whose ring others can wake from now on.
+    pub(super) fn new(shard: u16, shards: u16, queues: Arc<ShardQueues>, ring: &Ring) -> Self {
+        queues.register(shard, ring.handle(), ring.waker());
+        // What was set before the registration could not wake this shard: the first turn looks.
+        queues.wake(shard);
+        Self {
+            shard,
+            shards,
+            queues,
+            transfers: Vec::new(),
+        }
+    }
+
+    pub(super) fn shard(&self) -> u16 {
+        self.shard
+    }
+
+    pub(super) fn shards(&self) -> u16 {
+        self.shards
+    }
+
+    /// Whether the shard may sleep: if it may, others wake it until [`Self::woke`].
+    pub(super) fn fall_asleep(&self) -> bool {
+        self.queues.fall_asleep(self.shard)
+    }
+
+    pub(super) fn woke(&self) {
+        self.queues.awake(self.shard);
+    }
+
+    /// A wake by the ring has failed: wakes by the descriptor.
+    pub(super) fn wake(&self, shard: u16) {
+        self.queues.wake(shard);
+    }
+
+    /// A connection for the shard that owns its session; pushed at the end of the turn.
+    pub(super) fn send_connection(&mut self, owner: u16, transfer: ConnectionTransfer) {
+        self.transfers.push((owner, Box::new(transfer)));
+    }
+
+    /// Whether no connection waits for room in a queue.
+    pub(super) fn has_no_connections(&self) -> bool {
+        self.transfers.is_empty()
+    }
+
+    /// Pushes what is for other shards and wakes who sleeps. What does not fit stays with the logic, which stops
+    /// reading from those who fill it.
+    pub(super) fn push(&mut self, logic: &mut Shard, ring: &mut Ring) -> io::Result<Outcome> {
+        let mut woken = false;
+        let mut outcome = Outcome::Done;
+        for to in self.others() {
+            let (pushed, left) = self.push_to(to, logic);
+            if left {
+                outcome = Outcome::Blocked;
+            }
+            if pushed && let Some(handle) = self.queues.wake_needed(to) {
+                ring.wake(handle, Token(u64::from(to)));
+                woken = true;
+            }
+        }
+        if woken {
+            ring.submit()?;
+        }
+        Ok(outcome)
+    }
+
+    /// Whether something waits for room in another shard's queue.
+    pub(super) fn is_blocked(&self, logic: &Shard) -> bool {
+        !self.transfers.is_empty() || self.others().any(|to| logic.has_batch(to))
+    }
+
+    /// The shard sends no more connections.
+    pub(super) fn leave(&self) {
+        self.queues.leave(self.shard);
+    }
+
+    /// Whether no other shard sends a connection any more, and all that was sent is taken.
+    pub(super) fn is_quiet(&self) -> bool {
+        let is_empty = |from| self.queues.waiting(self.shard, from) == 0;
+        self.queues.all_left() && self.others().all(is_empty)
+    }
+
+    fn others(&self) -> impl Iterator<Item = u16> + use<> {
+        let me = self.shard;
+        (0..self.shards).filter(move |shard| *shard != me)
+    }
+
+    /// Pushes what is for one shard; whether anything was, and whether anything is left.
+    fn push_to(&mut self, to: u16, logic: &mut Shard) -> (bool, bool) {
+        while let Some(batch) = self.queues.take_back(self.shard, to) {
+            logic.recycle_batch(batch);
+        }
+        let mut pushed = false;
+        while self.queues.has_room(self.shard, to) {
+            let Some(message) = self.next_message(to, logic) else {
+                return (pushed, false);
+            };
+            // There is room, and nobody else pushes into this queue.
+            let _ = self.queues.push(self.shard, to, message);
+            pushed = true;
+        }
+        (pushed, true)
+    }
+
+    fn next_message(&mut self, to: u16, logic: &mut Shard) -> Option<ShardMessage> {
+        if let Some(batch) = logic.take_batch(to) {
+            return Some(ShardMessage::Batch(batch));
+        }
+        let at = self.transfers.iter().position(|(owner, _)| *owner == to)?;
+        Some(ShardMessage::Connection(self.transfers.swap_remove(at).1))
+    }
+}
+
 impl ShardLoop {
-    /// Takes what another shard has sent. What comes while this goes on waits, or a busy sender would keep this shard for
-    /// ever; and it stops when much was written, as one batch may go to thousands of subscribers.
+    /// Takes what another shard has sent. What comes while this goes on waits, or a busy sender would keep this shard
+    /// for ever; and it stops when much was written, as one batch may go to thousands of subscribers.
     pub(super) fn take_from(&mut self, from: u16, messages_max: usize) -> Outcome {
-        let waiting = self.links.waiting(self.index, from).min(messages_max);
+        let Exchange { shard, queues, .. } = &self.exchange;
+        let waiting = queues.waiting(*shard, from).min(messages_max);
         for left in (0..waiting).rev() {
-            match self.links.pop(self.index, from) {
-                Some(Parcel::Batch(batch)) => {
+            match queues.pop(*shard, from) {
+                Some(ShardMessage::Batch(batch)) => {
                     self.logic.receive_batch(self.now, from, &batch);
-                    self.links.give_back(self.index, from, batch);
+                    queues.give_back(*shard, from, batch);
                 }
-                Some(Parcel::Handoff(handoff)) => self.turn.arrived(handoff),
+                Some(ShardMessage::Connection(transfer)) => self.turn.arrived(transfer),
                 None => return Outcome::Done,
             }
             if self.logic.turn_is_full() {
@@ -30,63 +160,8 @@ impl ShardLoop {
     }
 
     pub(super) fn adopt_arrived(&mut self) {
-        for handoff in self.turn.take_adoptable() {
-            self.adopt(*handoff);
+        for transfer in self.turn.take_adoptable() {
+            self.adopt(*transfer);
         }
-    }
-
-    /// Pushes what is for other shards and wakes who sleeps. What does not fit stays with the logic, which stops reading
-    /// from those who fill it.
-    pub(super) fn push_parcels(&mut self) -> io::Result<Outcome> {
-        let mut woken = false;
-        let mut all = true;
-        for to in self.others() {
-            let (pushed, left) = self.push_to(to);
-            all &= !left;
-            if pushed && let Some(ring) = self.links.wake_needed(to) {
-                self.ring.wake(ring, Token(u64::from(to)));
-                woken = true;
-            }
-        }
-        if woken {
-            self.ring.submit()?;
-        }
-        Ok(if all { Outcome::Done } else { Outcome::Blocked })
-    }
-
-    /// Whether something waits for room in another shard's queue.
-    pub(super) fn is_blocked(&self) -> bool {
-        self.others()
-            .any(|to| self.logic.has_batch(to) || self.handoffs.iter().any(|(home, _)| *home == to))
-    }
-
-    /// Pushes what is for one shard; says whether anything was, and whether anything is left.
-    fn push_to(&mut self, to: u16) -> (bool, bool) {
-        while let Some(batch) = self.links.take_back(self.index, to) {
-            self.logic.recycle_batch(batch);
-        }
-        let mut pushed = false;
-        while self.links.has_room(self.index, to) {
-            let Some(parcel) = self.next_parcel(to) else {
-                return (pushed, false);
-            };
-            // There is room, and nobody else pushes into this queue.
-            let _ = self.links.push(self.index, to, parcel);
-            pushed = true;
-        }
-        (pushed, true)
-    }
-
-    fn next_parcel(&mut self, to: u16) -> Option<Parcel> {
-        if let Some(batch) = self.logic.take_batch(to) {
-            return Some(Parcel::Batch(batch));
-        }
-        let at = self.handoffs.iter().position(|(home, _)| *home == to)?;
-        Some(Parcel::Handoff(self.handoffs.swap_remove(at).1))
-    }
-
-    pub(super) fn others(&self) -> impl Iterator<Item = u16> + use<> {
-        let me = self.index;
-        (0..self.shards).filter(move |shard| *shard != me)
     }
 }

@@ -1,7 +1,7 @@
 //! The end of a turn: each connection with something to say is sealed and sent once.
 //!
-//! Invariant: nothing that happens here writes for another connection: what does (a connection that broke has a Will) waits
-//! until all are flushed, and goes out in the next turn, after its batches.
+//! Invariant: nothing that happens here writes for another connection: what does (a connection that broke has a Will)
+//! waits until all are flushed, and goes out in the next turn, after its batches.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -14,17 +14,17 @@ use crate::logic::{ConnectionId, LostCause};
 
 impl ShardLoop {
     pub(super) fn flush(&mut self) {
-        let mut unflushed = std::mem::take(&mut self.unflushed);
+        let mut unflushed = std::mem::take(&mut self.connections.unflushed);
         for id in unflushed.drain(..) {
             self.flush_connection(id);
         }
-        self.unflushed = unflushed;
-        let mut dirty = std::mem::take(&mut self.dirty);
+        self.connections.unflushed = unflushed;
+        let mut dirty = std::mem::take(&mut self.connections.dirty);
         self.logic.swap_dirty(&mut dirty);
         for id in dirty.drain(..) {
             self.flush_connection(id);
         }
-        self.dirty = dirty;
+        self.connections.dirty = dirty;
     }
 
     fn flush_connection(&mut self, id: ConnectionId) {
@@ -54,7 +54,7 @@ impl ShardLoop {
             Err(error) => {
                 // Lost after the flush: its Will must not reach a client before other shards have it.
                 tracing::debug!("Connection {id:?}: {error}");
-                self.ended.push((id, LostCause::Error));
+                self.connections.ended.push((id, LostCause::Error));
             }
         }
     }
@@ -98,7 +98,7 @@ impl ShardLoop {
         let connection = self.connections.get(id);
         if connection.is_some_and(|connection| connection.stream.is_closed()) {
             tracing::info!("Connection {id:?}: its key of TLS 1.2 is worn out.");
-            self.ended.push((id, LostCause::Error));
+            self.connections.ended.push((id, LostCause::Error));
         }
     }
 }

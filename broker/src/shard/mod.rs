@@ -1,57 +1,57 @@
 //! The loop of a shard: the thin shell of sockets, ring and TLS around the sans-IO logic.
 //!
-//! What comes when in a turn is [`crate::turn`]'s to say, and with it the order that makes the shards agree; here each of
-//! its steps is done.
+//! What comes when in a turn is [`crate::turn`]'s to say, and with it the order that makes the shards agree; here each
+//! of its steps is done.
 //!
-//! Invariants: a step is done when [`Turn`] names it and at no other time; the loop never blocks but in [`Ring::wait`], and
-//! no `.await` stands inside a turn.
+//! Invariants: a step is done when [`Turn`] names it and at no other time; the loop never blocks but in [`Ring::wait`],
+//! and no `.await` stands inside a turn.
 
 mod accept;
-mod challenge;
 mod connection;
+mod cpus;
 mod exchange;
 mod flush;
-mod greeting;
-mod links;
-mod login;
-mod placement;
-mod proxy;
+mod pending;
+mod queues;
+mod shut_down;
 mod token;
-mod upgrade;
+mod transfer;
 
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, RingOptions, Token};
 
+use self::accept::Acceptor;
+use self::connection::ClientConnections;
+pub use self::cpus::allowed_cpus;
+pub(crate) use self::cpus::placement;
+use self::exchange::Exchange;
+use self::pending::PendingConnections;
+pub(crate) use self::queues::ShardQueues;
+use self::shut_down::ShutDown;
+use self::token::Subject;
+use self::transfer::ConnectionTransfer;
 use crate::auth::Authentication;
 use crate::bind::Listening;
 use crate::health::Health;
 use crate::http::Pages;
 use crate::in_effect::{Current, InEffect};
 use crate::limits;
-use crate::logic::{ConnectionId, LostCause, Shard};
+use crate::logic::{LostCause, Shard};
 use crate::time::Timestamp;
 use crate::turn::{Outcome, Step, Turn};
-use connection::Connections;
-use greeting::{Greeting, Greetings};
-use links::Handoff;
-pub(crate) use links::Links;
-pub use placement::allowed_cpus;
-pub(crate) use placement::placement;
-use token::Subject;
 
 /// What the shards of a broker have in common.
 #[derive(Clone)]
 pub(crate) struct Shared {
-    pub(crate) links: Arc<Links>,
+    pub(crate) queues: Arc<ShardQueues>,
     pub(crate) current: Arc<Current>,
     pub(crate) authentication: Arc<Authentication>,
     pub(crate) shut_down: Arc<AtomicBool>,
@@ -61,56 +61,57 @@ pub(crate) struct Shared {
 
 /// One shard's sockets and logic.
 pub(crate) struct ShardLoop {
-    index: u16,
-    shards: u16,
+    /// The time of this turn.
     now: Timestamp,
     ring: Ring,
     logic: Shard,
-    links: Arc<Links>,
-    listening: Vec<Listening>,
-    current: Arc<Current>,
-    /// What of it this shard goes by, and its number.
-    in_effect: (u64, Arc<InEffect>),
-    /// Listeners that could not accept, and when they try again.
-    accept_again: Option<Timestamp>,
-    /// Until when it is not logged again that they cannot.
-    accept_quiet_until: Timestamp,
-    /// Accept was cancelled on all listeners until then.
-    accept_stopped: bool,
-    /// A descriptor to be given up when there is no other one.
-    reserve: Option<OwnedFd>,
-    /// Connections that were closed at once for want of descriptors and not logged yet.
-    refused_for_descriptors: u64,
-    /// One was since accept last failed.
-    is_refusing: bool,
-    greetings: Greetings,
-    connections: Connections,
-    /// Connections on their way to their home shards.
-    handoffs: Vec<(u16, Box<Handoff>)>,
-    turn: Turn<Box<Handoff>>,
-    authentication: Arc<Authentication>,
-    /// Of the policy that the logic goes by.
-    policy_generation: u64,
-    shut_down: Arc<AtomicBool>,
+    turn: Turn<Box<ConnectionTransfer>>,
+    acceptor: Acceptor,
+    pending: PendingConnections,
+    connections: ClientConnections,
+    exchange: Exchange,
+    configured: Configured,
+    access: Access,
     health: Arc<Health>,
     /// Who serves the files of `http_dir`.
     pages: Pages,
-    /// Set while shutting down: when what is still open is cut.
-    drain_until: Option<Timestamp>,
-    /// Set with it: until when connections that were accepted before may say who they are.
-    greet_until: Option<Timestamp>,
-    /// The other shards know that this one ends.
-    leaves: bool,
-    /// Connections that ended, to be lost after the flush.
-    ended: Vec<(ConnectionId, LostCause)>,
-    /// Bytes received in this turn.
-    turn_bytes: usize,
-    /// Connections to flush for the shell's own reasons, beside those that the logic names.
-    unflushed: Vec<ConnectionId>,
-    /// Plain bytes out of a TLS stream, reused.
-    plain: Vec<u8>,
-    /// The logic's list of connections to flush, reused.
-    dirty: Vec<ConnectionId>,
+    shut_down: ShutDown,
+}
+
+/// What of the configuration this shard goes by.
+struct Configured {
+    current: Arc<Current>,
+    number: u64,
+    in_effect: Arc<InEffect>,
+}
+
+/// Who checks passwords, and of which policy the logic knows.
+struct Access {
+    authentication: Arc<Authentication>,
+    policy_generation: u64,
+}
+
+impl Configured {
+    fn new(current: Arc<Current>) -> Self {
+        Self {
+            number: 0,
+            in_effect: current.get(),
+            current,
+        }
+    }
+
+    fn in_effect(&self) -> &InEffect {
+        &self.in_effect
+    }
+
+    /// Takes what was read since; whether there was something.
+    fn take_newer(&mut self) -> bool {
+        let Some((number, in_effect)) = self.current.newer_than(self.number) else {
+            return false;
+        };
+        (self.number, self.in_effect) = (number, in_effect);
+        true
+    }
 }
 
 impl ShardLoop {
@@ -125,56 +126,27 @@ impl ShardLoop {
         listening: Vec<Listening>,
         shared: Shared,
     ) -> Result<ShardLoop, RingError> {
-        let Shared {
-            links,
-            current,
-            authentication,
-            shut_down,
-            health,
-            pages,
-        } = shared;
-        let ring = Ring::new(&RingOptions::default())?;
-        links.introduce(index, ring.handle(), ring.waker());
-        let in_effect = (0, current.get());
-        // What was set before the introduction could not wake this shard: the first turn looks.
-        links.wake(index);
+        let mut ring = Ring::new(&RingOptions::default())?;
+        let exchange = Exchange::new(index, shards, shared.queues, &ring);
         let mut shard = ShardLoop {
-            index,
-            shards,
             now: Timestamp(monotonic_ns()),
-            ring,
             logic,
-            links,
-            listening,
-            current,
-            in_effect,
-            accept_again: None,
-            accept_quiet_until: Timestamp(0),
-            accept_stopped: false,
-            reserve: None,
-            refused_for_descriptors: 0,
-            is_refusing: false,
-            greetings: Greetings::default(),
-            connections: Connections::default(),
-            handoffs: Vec::new(),
             turn: Turn::new(index, shards),
-            authentication,
-            policy_generation: 0,
-            shut_down,
-            health,
-            pages,
-            drain_until: None,
-            greet_until: None,
-            leaves: false,
-            ended: Vec::new(),
-            turn_bytes: 0,
-            unflushed: Vec::new(),
-            plain: Vec::new(),
-            dirty: Vec::new(),
+            acceptor: Acceptor::start(listening, &mut ring),
+            ring,
+            pending: PendingConnections::default(),
+            connections: ClientConnections::default(),
+            exchange,
+            configured: Configured::new(shared.current),
+            access: Access {
+                authentication: shared.authentication,
+                policy_generation: 0,
+            },
+            health: shared.health,
+            pages: shared.pages,
+            shut_down: ShutDown::new(shared.shut_down),
         };
-        shard.take_policy();
-        shard.keep_reserve();
-        shard.accept_everywhere();
+        shard.give_policy();
         Ok(shard)
     }
 
@@ -208,7 +180,7 @@ impl ShardLoop {
             Step::Adopt => self.adopt_arrived(),
             Step::Handle => self.handle_completions(),
             Step::RunTimers => self.run_timers(),
-            Step::Push => return self.push_parcels(),
+            Step::Push => return self.exchange.push(&mut self.logic, &mut self.ring),
             Step::Flush => self.flush(),
             Step::Close => self.lose_ended(),
             Step::ChangeReceiving => self.change_receiving(),
@@ -224,8 +196,8 @@ impl ShardLoop {
     }
 
     fn handle_completions(&mut self) {
-        self.turn_bytes = 0;
-        while self.turn_bytes < limits::TURN_BYTES_MAX
+        self.connections.turn_bytes = 0;
+        while self.connections.turn_bytes < limits::TURN_BYTES_MAX
             && !self.logic.turn_is_full()
             && let Some(completion) = self.ring.next()
         {
@@ -235,20 +207,33 @@ impl ShardLoop {
 
     /// After a reload: connections that are accepted from now on, and the logic, go by what was read.
     fn take_settings(&mut self) {
-        if let Some(newer) = self.current.newer_than(self.in_effect.0) {
-            self.logic.set_settings(self.now, Arc::clone(&newer.1.settings));
-            self.in_effect = newer;
-            self.take_policy();
+        if self.configured.take_newer() {
+            let settings = Arc::clone(&self.configured.in_effect().settings);
+            self.logic.set_settings(self.now, settings);
+            self.give_policy();
         }
-        self.health.turned(self.index);
+        self.health.turned(self.exchange.shard());
         self.logic.set_memory_full(self.health.memory_full());
+    }
+
+    /// Gives the logic the rules that are in effect, if it goes by others.
+    fn take_policy(&mut self) {
+        if self.access.authentication.generation() != self.access.policy_generation {
+            self.give_policy();
+        }
+    }
+
+    fn give_policy(&mut self) {
+        let policy = self.access.authentication.policy();
+        self.access.policy_generation = policy.generation();
+        self.logic.set_policy(self.now, policy);
     }
 
     fn wait(&mut self) -> io::Result<()> {
         let timeout = self.timeout();
-        if timeout != Some(Duration::ZERO) && self.links.fall_asleep(self.index) {
+        if timeout != Some(Duration::ZERO) && self.exchange.fall_asleep() {
             self.ring.wait(timeout)?;
-            self.links.awake(self.index);
+            self.exchange.woke();
             return Ok(());
         }
         self.ring.wait(Some(Duration::ZERO))
@@ -256,20 +241,18 @@ impl ShardLoop {
 
     /// How long the ring may wait.
     fn timeout(&self) -> Option<Duration> {
-        if self.is_blocked() {
+        if self.exchange.is_blocked(&self.logic) {
             return Some(FULL_QUEUE_RETRY);
         }
-        let unfinished = !self.unflushed.is_empty() || self.turn.has_arrivals() || !self.ended.is_empty();
-        if self.logic.has_dirty() || unfinished {
+        if self.logic.has_dirty() || self.connections.has_unfinished() || self.turn.has_arrivals() {
             return Some(Duration::ZERO);
         }
         let deadlines = [
             self.logic.next_deadline(),
-            self.greetings.next_deadline(),
+            self.pending.next_deadline(),
             self.connections.next_deadline(),
-            self.accept_again,
-            self.drain_until,
-            self.greet_until,
+            self.acceptor.next_deadline(),
+            self.shut_down.next_deadline(),
         ];
         let next = deadlines.into_iter().flatten().min()?;
         let now = Timestamp(monotonic_ns());
@@ -280,7 +263,10 @@ impl ShardLoop {
         match completion {
             Completion::Accepted { token, socket, more } => {
                 if let Subject::Listener(index) = Subject::of(token) {
-                    self.accepted(index, socket, more);
+                    let (ring, now) = (&mut self.ring, self.now);
+                    if let Some(socket) = self.acceptor.accepted(ring, now, index, socket, more) {
+                        self.begin_pending(index, socket);
+                    }
                 }
             }
             Completion::Received { token, buffer, more } => self.received(token, buffer, more),
@@ -293,7 +279,7 @@ impl ShardLoop {
             Completion::Woken => self.woken(),
             Completion::NotWoken { token, error } => {
                 tracing::debug!("Shard {} is woken by its descriptor: {error}", token.0);
-                self.links.wake(token.0 as u16);
+                self.exchange.wake(token.0 as u16);
             }
             Completion::Connected { .. } => {}
         }
@@ -301,7 +287,7 @@ impl ShardLoop {
 
     fn received(&mut self, token: Token, buffer: ReceiveBuffer, more: bool) {
         match Subject::of(token) {
-            Subject::Greeting(place) => self.greeting_received(place, buffer),
+            Subject::Pending(id) => self.pending_received(id, buffer),
             Subject::Connection(id) => self.connection_received(id, buffer, more),
             Subject::Listener(_) => self.ring.recycle(buffer),
         }
@@ -310,18 +296,14 @@ impl ShardLoop {
     fn receive_ended(&mut self, token: Token, cause: ReceiveEnd) {
         match (Subject::of(token), cause) {
             (Subject::Listener(_), _) => {}
-            (Subject::Greeting(place), ReceiveEnd::NoBuffers) => {
-                if let Some(greeting) = self.greetings.get(place) {
-                    self.ring.receive(&greeting.socket, token);
-                }
-            }
-            (Subject::Greeting(place), _) => drop(self.greetings.remove(place)),
+            (Subject::Pending(id), ReceiveEnd::NoBuffers) => self.receive_pending(id),
+            (Subject::Pending(id), _) => drop(self.pending.remove(id)),
             (Subject::Connection(id), ReceiveEnd::NoBuffers | ReceiveEnd::Cancelled) => {
                 self.receive_again(id)
             }
             // What it asked before is answered first.
             (Subject::Connection(id), ReceiveEnd::EndOfStream) => {
-                self.ended.push((id, LostCause::EndOfStream));
+                self.connections.ended.push((id, LostCause::EndOfStream));
             }
             (Subject::Connection(id), ReceiveEnd::Error(error)) => self.fail(id, &error),
         }
@@ -329,70 +311,15 @@ impl ShardLoop {
 
     fn run_timers(&mut self) {
         let now = self.now;
-        while let Some(greeting) = self.greetings.expired(now) {
-            let what = if greeting.is_being_checked {
-                "its password could not be checked"
-            } else if greeting.challenged.is_some() {
-                "no answer to AUTH"
-            } else {
-                "no CONNECT"
-            };
-            tracing::info!("Client {} closed: {what} within 5 seconds.", greeting.address);
-            greeting.cut();
+        while let Some(pending) = self.pending.expired(now) {
+            pending.close();
         }
         while let Some(id) = self.connections.expired(now) {
             self.close(id);
         }
-        if self.accept_again.is_some_and(|at| at <= now) {
-            self.accept_after_pause();
-        }
-        if self.shut_down.load(Ordering::Relaxed) && self.drain_until.is_none() {
-            self.begin_shut_down();
-        }
-        if self.drain_until.is_some() {
-            self.go_on_shutting_down();
-        }
+        self.acceptor.retry(&mut self.ring, now);
+        self.continue_shut_down();
         self.logic.tick(now);
-    }
-
-    /// Stops accepting, says goodbye to everybody, and gives them [`limits::DRAIN_NS_MAX`] to hear it.
-    fn begin_shut_down(&mut self) {
-        self.drain_until = Some(self.now.plus_ns(limits::DRAIN_NS_MAX));
-        for index in 0..self.listening.len() {
-            self.ring.cancel_accept(Subject::Listener(index).token());
-        }
-        self.accept_again = None;
-        self.greet_until = Some(self.now.plus_ns(limits::LATE_GREETING_NS_MAX));
-        for place in self.greetings.being_checked() {
-            self.turn_away(place);
-        }
-        self.logic.shut_down(self.now);
-    }
-
-    /// Connections may have been on their way to another shard. From now on each is answered where it was accepted, so once
-    /// the last ones are with their homes nobody has to wait for more.
-    fn go_on_shutting_down(&mut self) {
-        if self.greet_until.is_some_and(|until| until <= self.now) {
-            self.greet_until = None;
-            self.greetings.drain().for_each(Greeting::cut);
-        }
-        if self.greetings.is_empty() {
-            self.greet_until = None;
-        }
-        if !self.leaves && self.handoffs.is_empty() {
-            self.leaves = true;
-            self.links.leave(self.index);
-        }
-    }
-
-    fn is_drained(&self) -> bool {
-        let Some(until) = self.drain_until else {
-            return false;
-        };
-        let is_quiet = |from| self.links.waiting(self.index, from) == 0;
-        let nothing_comes = || self.links.all_leave() && self.others().all(is_quiet);
-        let empty = || self.connections.is_empty() && !self.turn.has_arrivals() && self.greetings.is_empty();
-        until <= self.now || (empty() && nothing_comes() && !self.is_blocked())
     }
 }
 

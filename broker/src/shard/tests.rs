@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use mqtt::ProtocolVersion;
@@ -16,13 +16,13 @@ use super::*;
 use crate::auth::{AccessFiles, Policy};
 use crate::in_effect::ListenerInEffect;
 use crate::logic::testing::connect;
-use crate::logic::{Batch, ConnectionSlot, Control, home_shard, shard_counters};
+use crate::logic::{Batch, ConnectionId, ConnectionSlot, Control, owner_shard, shard_counters};
 use crate::settings::{ListenerId, Settings};
 
 /// Shards of one thread, and where they listen.
 struct Loops {
     shards: Vec<ShardLoop>,
-    links: Arc<Links>,
+    queues: Arc<ShardQueues>,
     shut_down: Arc<AtomicBool>,
     address: SocketAddr,
 }
@@ -44,13 +44,13 @@ impl Loops {
             settings: Arc::clone(&settings),
             listeners: vec![listener],
         };
-        let links = Arc::new(Links::new(count));
+        let queues = Arc::new(ShardQueues::new(count));
         let files = vec![AccessFiles::default()];
         let authentication =
             Authentication::start(Arc::clone(&settings), files, Policy::default(), count, |_| {}).unwrap();
         let shut_down = Arc::new(AtomicBool::new(false));
         let shared = Shared {
-            links: Arc::clone(&links),
+            queues: Arc::clone(&queues),
             current: Arc::new(Current::new(in_effect, count)),
             authentication: Arc::new(authentication),
             shut_down: Arc::clone(&shut_down),
@@ -71,14 +71,14 @@ impl Loops {
         };
         Self {
             shards: (0..count).map(shard).collect(),
-            links,
+            queues,
             shut_down,
             address,
         }
     }
 
     fn turn(&mut self, shard: usize) {
-        self.links.wake(u16::try_from(shard).unwrap());
+        self.queues.wake(u16::try_from(shard).unwrap());
         self.shards[shard].turn().unwrap();
     }
 
@@ -184,11 +184,11 @@ fn publish(topic: &str) -> Vec<u8> {
 }
 
 /// A name of a client whose home is that shard.
-fn at_home_in(shard: u16, shards: u16, name: &str) -> String {
+fn owned_by(shard: u16, shards: u16, name: &str) -> String {
     let names = (0..).map(|number| format!("{name}-{number}"));
     names
         .into_iter()
-        .find(|name| home_shard(name, shards) == shard)
+        .find(|name| owner_shard(name, shards) == shard)
         .unwrap()
 }
 
@@ -198,9 +198,7 @@ fn connections_go_on_when_the_generations_begin_again() {
     let mut loops = Loops::new(2);
     for shard in &mut loops.shards {
         shard.logic.begin_generations_at(ConnectionId::GENERATIONS - 3);
-        shard
-            .greetings
-            .begin_generations_at(ConnectionId::GENERATIONS - 3);
+        shard.pending.begin_generations_at(ConnectionId::GENERATIONS - 3);
     }
     let mut clients: Vec<_> = (0..12).map(|number| loops.join(&format!("c{number}"))).collect();
     for client in &mut clients {
@@ -223,15 +221,15 @@ fn connections_go_on_when_the_generations_begin_again() {
 #[test]
 fn a_turn_ends_though_batches_keep_coming() {
     let mut loops = Loops::new(2);
-    let name = at_home_in(0, 2, "c");
+    let name = owned_by(0, 2, "c");
     let mut client = loops.join(&name);
     let stop = Arc::new(AtomicBool::new(false));
     let pusher = {
-        let (links, stop) = (Arc::clone(&loops.links), Arc::clone(&stop));
+        let (queues, stop) = (Arc::clone(&loops.queues), Arc::clone(&stop));
         std::thread::spawn(move || {
             let end = Instant::now() + Duration::from_secs(20);
             while !stop.load(Ordering::Relaxed) && Instant::now() < end {
-                if links.has_room(1, 0) {
+                if queues.has_room(1, 0) {
                     let control = |number| match number % 2 {
                         0 => Control::InterestAdd("a/+/b".into()),
                         _ => Control::InterestRemove("a/+/b".into()),
@@ -240,7 +238,7 @@ fn a_turn_ends_though_batches_keep_coming() {
                         control: (0..limits::BATCH_CONTROL_MAX).map(control).collect(),
                         publishes: Vec::new(),
                     };
-                    let _ = links.push(1, 0, links::Parcel::Batch(batch));
+                    let _ = queues.push(1, 0, queues::ShardMessage::Batch(batch));
                 }
             }
         })
@@ -267,7 +265,7 @@ fn late_arrivals_are_told_that_the_broker_ends() {
     while loops
         .shards
         .iter()
-        .map(|shard| shard.greetings.len())
+        .map(|shard| shard.pending.len())
         .sum::<usize>()
         < late.len()
     {
@@ -313,7 +311,7 @@ fn late_arrivals_are_told_that_the_broker_ends() {
 #[test]
 fn a_will_of_the_flush_goes_out_after_its_batch() {
     let mut loops = Loops::new(2);
-    let names = ["dying", "watcher", "writer"].map(|name| at_home_in(0, 2, name));
+    let names = ["dying", "watcher", "writer"].map(|name| owned_by(0, 2, name));
     let [dying_name, watcher_name, writer_name] = &names;
     let will = Will {
         qos: mqtt::QoS::AtMostOnce,
@@ -329,7 +327,7 @@ fn a_will_of_the_flush_goes_out_after_its_batch() {
     loops.subscribe(&mut dying, "t");
     let mut watcher = loops.join(watcher_name);
     loops.subscribe(&mut watcher, "+");
-    let mut elsewhere = loops.join(&at_home_in(1, 2, "elsewhere"));
+    let mut elsewhere = loops.join(&owned_by(1, 2, "elsewhere"));
     loops.subscribe(&mut elsewhere, "will");
     let mut writer = loops.join(writer_name);
     loops.ping(&mut writer);
@@ -338,7 +336,7 @@ fn a_will_of_the_flush_goes_out_after_its_batch() {
     let connection = loops.shards[0].connections.get(id).unwrap();
     socket::shut_down(connection.socket.as_fd());
     writer.write_all(&publish("t")).unwrap();
-    let before = loops.links.waiting(1, 0);
+    let before = loops.queues.waiting(1, 0);
     let mut told = false;
     let mut got = [0; 64];
     let mut filled = 0;
@@ -347,7 +345,7 @@ fn a_will_of_the_flush_goes_out_after_its_batch() {
         filled += read_some(&mut watcher, &mut got[filled..]);
         told = got[..filled].ends_with(&publish("will"));
         assert!(
-            !told || loops.links.waiting(1, 0) > before,
+            !told || loops.queues.waiting(1, 0) > before,
             "a client knows of it, and the other shard does not"
         );
     }

@@ -3,6 +3,7 @@
 
 use transport::ring::Token;
 
+use super::pending::PendingId;
 use crate::logic::{ConnectionId, ConnectionSlot};
 
 /// What a completion is for.
@@ -10,24 +11,17 @@ use crate::logic::{ConnectionId, ConnectionSlot};
 pub(crate) enum Subject {
     /// A listening socket, by its index.
     Listener(usize),
-    /// A connection whose CONNECT has not come yet.
-    Greeting(Place),
-    /// A connection at home.
+    /// A connection without a CONNACK.
+    Pending(PendingId),
+    /// A connection that the logic knows.
     Connection(ConnectionId),
-}
-
-/// A slot and its owner's generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) slot: u32,
-    pub(crate) generation: u32,
 }
 
 impl Subject {
     pub(crate) fn token(self) -> Token {
         let (kind, slot, generation) = match self {
             Subject::Listener(index) => (0, index as u32, 0),
-            Subject::Greeting(place) => (1, place.slot, place.generation),
+            Subject::Pending(id) => (1, id.slot, id.generation),
             Subject::Connection(id) => (2, id.slot.to_u32(), id.generation),
         };
         Token(kind << 54 | u64::from(generation & GENERATION_MASK) << 32 | u64::from(slot))
@@ -38,7 +32,7 @@ impl Subject {
         let generation = (token.0 >> 32) as u32 & GENERATION_MASK;
         match token.0 >> 54 {
             0 => Subject::Listener(slot as usize),
-            1 => Subject::Greeting(Place { slot, generation }),
+            1 => Subject::Pending(PendingId { slot, generation }),
             _ => Subject::Connection(ConnectionId {
                 slot: ConnectionSlot::from_u32(slot),
                 generation,
@@ -61,7 +55,7 @@ mod tests {
 
     #[test]
     fn subjects_survive_the_ring() {
-        let place = Place {
+        let pending = PendingId {
             slot: u32::MAX,
             generation: GENERATION_MASK,
         };
@@ -71,7 +65,7 @@ mod tests {
         };
         for subject in [
             Subject::Listener(2),
-            Subject::Greeting(place),
+            Subject::Pending(pending),
             Subject::Connection(id),
         ] {
             assert_eq!(Subject::of(subject.token()), subject);

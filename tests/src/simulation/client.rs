@@ -5,13 +5,13 @@
 
 use std::rc::Rc;
 
-use broker::logic::home_shard;
+use broker::logic::owner_shard;
 use fastrand::Rng;
 use mqtt::packet::SubscriptionOptions;
 use mqtt::{ProtocolVersion, QoS};
 
 use super::bytes::encode;
-use super::connection::Connection;
+use super::connection::{Connection, Place};
 use super::draw::{FILTERS, SHARED, draw_options};
 use super::profile::{chance, pick};
 use super::turn::index_of;
@@ -149,7 +149,7 @@ impl World {
     pub(super) fn connect(&mut self, client: usize, request: ConnectRequest) -> Checked {
         self.ran.connections += 1;
         let shards = index_of(self.shards.len());
-        let home = usize::from(home_shard(&request.client, shards));
+        let home = usize::from(owner_shard(&request.client, shards));
         let version = request.version;
         let mut connection = Connection::new(client, version, home);
         connection.aliases.maximum = request.topic_alias_max.unwrap_or(0);
@@ -199,7 +199,13 @@ impl World {
         };
         self.clients[client].connected = false;
         let connection = &mut self.connections[number];
-        let kept = self.rng.usize(0..=connection.up.len());
+        // What the shell has read of a connection that is transferred is lost no more.
+        let read = if connection.place == Place::Handoff {
+            connection.ready
+        } else {
+            0
+        };
+        let kept = self.rng.usize(read..=connection.up.len());
         connection.ready = connection.ready.min(kept);
         connection.cut(kept, self.step);
         self.moved = true;

@@ -6,7 +6,7 @@ use mqtt::{ProtocolVersion, QoS};
 use std::rc::Rc;
 
 use broker::limits;
-use broker::logic::home_shard;
+use broker::logic::owner_shard;
 use broker::logic::testing::Remains;
 
 use super::client::Client;
@@ -81,7 +81,7 @@ impl World {
         let probes = self.clients.len()..self.clients.len() + self.shards.len();
         for shard in 0..shards {
             let name = (0..).map(|n| format!("probe-{n}"));
-            let name = name.into_iter().find(|name| home_shard(name, shards) == shard);
+            let name = name.into_iter().find(|name| owner_shard(name, shards) == shard);
             self.clients.push(Client::new(&name.unwrap_or_default()));
         }
         let options = SubscriptionOptions {

@@ -3,11 +3,8 @@
 //! Invariant: a step is done when [`Turn`] names it, unless a [`Fault`] is to be found.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use broker::auth::Verdict;
-use broker::logic::{Batch, Peer, Shard, Timestamp};
-use broker::settings::ListenerId;
+use broker::logic::{Batch, FirstPacket, Shard, Timestamp, testing};
 use broker::turn::{Outcome, Step, Turn};
 
 use super::connection::Place;
@@ -177,26 +174,31 @@ impl World {
         Ok(Outcome::Done)
     }
 
-    /// A connection comes home, with the bytes that were read until now.
+    /// A connection comes to the shard that owns its session, with its CONNECT and the bytes behind it that were read.
     fn adopt(&mut self, number: usize) -> Checked {
+        let owner = self.connections[number].home;
+        self.note(|| format!("shard {owner} adopts connection {number}"));
+        self.moved = true;
+        let now = self.shards[owner].now;
         let connection = &mut self.connections[number];
-        let home = connection.home;
-        let turning = &mut self.shards[home];
-        let peer = Peer {
-            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000),
-            listener: ListenerId(0),
-            tls: false,
-            assigned_client_identifier: None,
-            certificate_identity: None,
-            verdict: Verdict::Unproved,
-            authenticated: None,
+        let first = connection.packets.pop_front().ok_or("no CONNECT")?;
+        let bytes = usize::try_from(first.end - connection.read).unwrap_or(usize::MAX);
+        let packet: Vec<u8> = connection.up.drain(..bytes).collect();
+        connection.read = first.end;
+        let behind = connection.ready - bytes;
+        connection.model = self.model.open(owner, now.0);
+        let cause = first.step;
+        self.model
+            .handle(connection.model, &first.packet, Moment { now: now.0, cause })?;
+        let FirstPacket::Connect(connect) = FirstPacket::parse(&packet) else {
+            return Err(format!("connection {number} begins without CONNECT"));
         };
-        connection.place = Place::Home(turning.logic.open(turning.now, peer));
-        connection.model = self.model.open(home, turning.now.0);
+        let turning = &mut self.shards[owner];
+        let id = turning.logic.open(now, testing::peer(), Ok(&connect));
+        connection.place = Place::Home(id);
         turning.connections.push(number);
-        self.note(|| format!("shard {home} adopts connection {number}"));
-        let unread = self.connections[number].ready;
-        self.feed(number, unread)
+        self.observe(owner)?;
+        self.feed(number, behind)
     }
 
     /// Completions in any order; those that a full turn does not come to are there in the next one.

@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 
-use mqtt::packet::{Connect, Will};
 use mqtt::{ProtocolVersion, ReasonCode};
 
 use crate::auth::Verdict;
@@ -12,6 +11,7 @@ use crate::auth::acl::Access;
 use crate::auth::enhanced::Refusal;
 use crate::limits;
 use crate::logic::Shard;
+use crate::logic::connect_request::{ConnectRequest, WillRequest};
 use crate::logic::connection::Peer;
 use crate::logic::handle::publish::is_as_indicated;
 use crate::logic::mount_point::whole;
@@ -37,11 +37,11 @@ impl Shard {
     /// [MQTT3-3.1.3-5], [MQTT-3.1.3-5], [MQTT-3.1.4-2], [MQTT-3.2.2-12], [MQTT-3.2.2-13]
     pub(super) fn admit<'a>(
         &self,
-        connect: &Connect<'a>,
-        peer: Option<&'a Peer>,
+        connect: &'a ConnectRequest,
+        peer: &'a Peer,
     ) -> Result<Admitted<'a>, Refusal> {
         let settings = &self.delivery.settings;
-        let listener = settings.listener(peer.map(|peer| peer.listener).unwrap_or_default());
+        let listener = settings.listener(peer.listener);
         self.check_available(connect.version, listener)
             .map_err(reason_string::refusal)?;
         let (named, proved) = who(connect, peer)?;
@@ -69,12 +69,14 @@ impl Shard {
         }
         self.check_capacity(client_identifier, user.as_deref())?;
         let mount_point = listener.mount_point.as_deref();
-        let will_topic = connect.will.map(|will| {
-            whole(will.topic, mount_point).ok_or(reason_string::refusal(ReasonCode::TopicNameInvalid))
+        let will_topic = connect.will.as_ref().map(|will| {
+            whole(&will.topic, mount_point).ok_or(reason_string::refusal(ReasonCode::TopicNameInvalid))
         });
         let will_topic = will_topic.transpose()?;
-        let listener = peer.map(|peer| peer.listener).unwrap_or_default();
-        let access = self.delivery.policy.access(listener, client_identifier, named);
+        let access = self
+            .delivery
+            .policy
+            .access(peer.listener, client_identifier, named);
         let will_denied = will_topic.as_ref().is_some_and(|topic| !access.may_write(topic));
         if will_denied && connect.version == ProtocolVersion::V5 {
             return Err(not_authorized(reason_string::WILL_DENIED));
@@ -89,7 +91,7 @@ impl Shard {
     }
 
     /// A Will that the broker could not publish is refused at once [MQTT-3.2.2-12], [MQTT-3.2.2-13].
-    fn check_will(&self, will: &Will<'_>, listener: &ListenerSettings) -> Result<(), ReasonCode> {
+    fn check_will(&self, will: &WillRequest, listener: &ListenerSettings) -> Result<(), ReasonCode> {
         let settings = &self.delivery.settings;
         if will.retain && !settings.retain_available {
             return Err(ReasonCode::RetainNotSupported);
@@ -97,7 +99,7 @@ impl Shard {
         if will.qos > listener.qos_max {
             return Err(ReasonCode::QoSNotSupported);
         }
-        if settings.check_payload_format && !is_as_indicated(will.properties, will.payload) {
+        if settings.check_payload_format && !is_as_indicated(will.properties.as_properties(), &will.payload) {
             return Err(ReasonCode::PayloadFormatInvalid);
         }
         Ok(())
@@ -162,26 +164,27 @@ impl Shard {
 }
 
 /// The user whom the client names, and whether that is proved.
-fn who<'a>(connect: &Connect<'a>, peer: Option<&'a Peer>) -> Result<(Option<&'a str>, bool), Refusal> {
-    let identity = peer.and_then(|peer| peer.certificate_identity.as_deref());
-    let authenticated = peer.and_then(|peer| peer.authenticated.as_deref());
-    let authenticated = authenticated.map(|authenticated| &*authenticated.user);
-    let proved = match peer.map(|peer| peer.verdict).unwrap_or_default() {
+fn who<'a>(connect: &'a ConnectRequest, peer: &'a Peer) -> Result<(Option<&'a str>, bool), Refusal> {
+    let proved = match peer.verdict {
         Verdict::Refused(reason) => return Err(reason_string::refusal(reason)),
         Verdict::Failed(refusal) => return Err(refusal),
         Verdict::Proved => true,
-        Verdict::Unproved => identity.is_some(),
+        Verdict::Unproved => peer.certificate_identity.is_some(),
     };
-    if connect.properties.authentication_method().is_some() {
-        let Some(user) = authenticated else {
+    if connect.authentication.is_some() {
+        let Some(authenticated) = &peer.authenticated else {
             return Err(reason_string::refusal(ReasonCode::BadAuthenticationMethod));
         };
         // One connection is one user's.
-        if connect.user_name.is_some_and(|name| name != user) {
+        if connect
+            .user_name
+            .as_ref()
+            .is_some_and(|name| *name != authenticated.user)
+        {
             return Err(reason_string::refusal(ReasonCode::BadUserNameOrPassword));
         }
     }
-    Ok((identity.or(authenticated).or(connect.user_name), proved))
+    Ok((peer.user(connect), proved))
 }
 
 fn not_authorized(why: &'static str) -> Refusal {
@@ -190,17 +193,16 @@ fn not_authorized(why: &'static str) -> Refusal {
 }
 
 /// Who was refused and why, for the log.
-pub(super) fn refusal(refusal: Refusal, connect: &Connect<'_>, peer: Option<&Peer>) -> String {
-    let named = peer.and_then(|peer| peer.certificate_identity.as_deref());
-    let user = match named.or(connect.user_name) {
+pub(super) fn refusal(refusal: Refusal, connect: &ConnectRequest, peer: &Peer) -> String {
+    let named = peer.certificate_identity.as_deref();
+    let user = match named.or(connect.user_name.as_deref()) {
         Some(user) => format!("user {user}"),
         None => "no user".to_owned(),
     };
-    let address = peer.map_or_else(String::new, |peer| format!(", from {}", peer.address));
     let Refusal { reason, why } = refusal;
     format!(
-        "{reason}: client identifier {:?}, {user}{address}: {why}",
-        connect.client_identifier
+        "{reason}: client identifier {:?}, {user}, from {}: {why}",
+        connect.client_identifier, peer.address
     )
 }
 
@@ -208,8 +210,8 @@ pub(super) fn refusal(refusal: Refusal, connect: &Connect<'_>, peer: Option<&Pee
 ///
 /// [MQTT3-3.1.3-6], [MQTT3-3.1.3-8], [MQTT-3.1.3-6]
 fn client_identifier<'a>(
-    connect: &Connect<'a>,
-    peer: Option<&'a Peer>,
+    connect: &'a ConnectRequest,
+    peer: &'a Peer,
     listener: &ListenerSettings,
     named: Option<&'a str>,
 ) -> Result<&'a str, ReasonCode> {
@@ -218,7 +220,7 @@ fn client_identifier<'a>(
         return name.ok_or(ReasonCode::NotAuthorized);
     }
     if !connect.client_identifier.is_empty() {
-        return Ok(connect.client_identifier);
+        return Ok(&connect.client_identifier);
     }
     // Where the session is to outlive the connection, 3.1.1 has the client name itself [MQTT-3.1.3-8].
     let may = match connect.version {
@@ -227,7 +229,7 @@ fn client_identifier<'a>(
         ProtocolVersion::V5 => true,
     };
     let may = may && listener.allow_zero_length_client_identifier;
-    let identifier = peer.and_then(|peer| peer.assigned_client_identifier.as_deref());
+    let identifier = peer.assigned_client_identifier.as_deref();
     identifier
         .filter(|_| may)
         .ok_or(ReasonCode::ClientIdentifierNotValid)

@@ -3,16 +3,16 @@
 //! Invariant: of a refusal the client is told less than the log.
 
 use mqtt::error::{DecodeError, DecodeErrorKind};
-use mqtt::frame::{Frame, PacketType};
-use mqtt::packet::{ConnAck, Connect};
+use mqtt::frame::PacketType;
+use mqtt::packet::ConnAck;
 use mqtt::property::{PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, ReasonCode};
 
 use crate::auth::enhanced;
 use crate::limits;
 use crate::logic::Shard;
+use crate::logic::connect_request::{ConnectRequest, MalformedConnect};
 use crate::logic::connection::ConnectionSlot;
-use crate::logic::connection::Stage;
 use crate::logic::delivery::aliases::Aliases;
 use crate::logic::handle::admit::Admitted;
 use crate::time::Timestamp;
@@ -26,7 +26,7 @@ impl Shard {
         &mut self,
         now: Timestamp,
         slot: ConnectionSlot,
-        connect: &Connect<'_>,
+        connect: &ConnectRequest,
         admitted: &Admitted<'_>,
         session_present: bool,
         authenticated: Option<&enhanced::Authenticated>,
@@ -42,13 +42,11 @@ impl Shard {
         let Some(connection) = self.delivery.connection(slot) else {
             return;
         };
-        connection.stage = Stage::Connected;
         connection.keep_alive_s = keep_alive_s;
         let Some(session) = connection.session else {
             return;
         };
-        let alias_max = connect.properties.topic_alias_maximum().unwrap_or(0);
-        if let Some(aliases) = Aliases::new(alias_max.min(alias_max_own), seed) {
+        if let Some(aliases) = Aliases::new(connect.topic_alias_max.min(alias_max_own), seed) {
             connection.rare().outbound_aliases = Some(aliases);
             connection.aliased = true;
         }
@@ -78,8 +76,9 @@ impl Shard {
         self.delivery.pump(session);
     }
 
-    /// Whether `max_keepalive` forbids the keep alive of a client that cannot be told another one; mosquitto answers so.
-    pub(super) fn refuses_keep_alive(&self, connect: &Connect<'_>) -> bool {
+    /// Whether `max_keepalive` forbids the keep alive of a client that cannot be told another one; mosquitto answers
+    /// so.
+    pub(super) fn refuses_keep_alive(&self, connect: &ConnectRequest) -> bool {
         connect.version != ProtocolVersion::V5
             && self.keep_alive_s(connect.keep_alive_s) != connect.keep_alive_s
     }
@@ -101,7 +100,7 @@ impl Shard {
     fn capabilities(
         &self,
         slot: ConnectionSlot,
-        connect: &Connect<'_>,
+        connect: &ConnectRequest,
         admitted: &Admitted<'_>,
         keep_alive_s: u16,
     ) -> PropertiesBuf {
@@ -121,7 +120,7 @@ impl Shard {
             let _ = properties.push(property);
         };
         let expiry_s = self.expiry_s(connect);
-        if expiry_s != connect.properties.session_expiry_interval_s().unwrap_or(0) {
+        if expiry_s != connect.session_expiry_s {
             tell(Property::SessionExpiryInterval(expiry_s));
         }
         if let Some(receive_max) =
@@ -153,7 +152,7 @@ impl Shard {
             tell(Property::ServerKeepAlive(keep_alive_s));
         }
         // [MQTT-3.1.2-28]
-        if connect.properties.request_response_information() == Some(true)
+        if connect.wants_response_information
             && let Some(information) = self.response_information(admitted)
         {
             tell(Property::ResponseInformation(&information));
@@ -179,8 +178,8 @@ impl Shard {
     /// A CONNECT that is none: in 5.0, and where 3.x has a return code for it, it is answered before the end.
     ///
     /// [MQTT3-3.1.4-1], [MQTT3-3.2.2-6], [MQTT-3.1.4-1], [MQTT-3.14.0-1]
-    pub(super) fn refuse_malformed(&mut self, slot: ConnectionSlot, frame: &Frame<'_>, error: DecodeError) {
-        let version = mqtt::decode::connect_version(frame);
+    pub(super) fn refuse_malformed(&mut self, slot: ConnectionSlot, malformed: &MalformedConnect) {
+        let MalformedConnect { error, version, .. } = *malformed;
         let why = format!("{error} {}", error.statement());
         let answered = match (error.kind, version) {
             // A level that nobody knows gets the answer of 3.1.1 [MQTT-3.1.2-2].
@@ -190,13 +189,21 @@ impl Shard {
             _ => None,
         };
         let (Some(version), Some(connection)) = (answered, self.delivery.connection(slot)) else {
-            return self.protocol_error(slot, error.reason(), &why);
+            return self.close_malformed(slot, error);
         };
         connection.version = version;
         let reason = Some(error.reason()).filter(|reason| reason.belongs_to(PacketType::ConnAck));
         self.delivery.counters().protocol_errors.add(1);
         let reason = reason.unwrap_or(ReasonCode::MalformedPacket);
         self.refuse_connect(slot, reason, &why, &why);
+    }
+
+    /// Ends a connection whose CONNECT gets no answer; nothing may stand before a CONNACK, so there is no DISCONNECT
+    /// either.
+    pub(super) fn close_malformed(&mut self, slot: ConnectionSlot, error: DecodeError) {
+        let why = format!("{error} {}", error.statement());
+        self.delivery.counters().protocol_errors.add(1);
+        self.close(slot, &why, false);
     }
 
     /// CONNACK with an error, and the end [MQTT-3.2.2-7]. The client is told less than the log.

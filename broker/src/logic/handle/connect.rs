@@ -1,17 +1,19 @@
 //! CONNECT.
 //!
-//! Invariants: nothing of a session is touched before the client was let in; one connection at most is linked to a session,
-//! so the older one is ended first [MQTT-3.1.4-3]; the CONNACK stands before anything else in `out` [MQTT-3.2.0-1].
-//! Who named an Authentication Method has been through its exchange before it came here.
+//! Invariants: nothing of a session is touched before the client was let in; one connection at most is linked to a
+//! session, so the older one is ended first [MQTT-3.1.4-3]; the CONNACK stands before anything else in `out`
+//! [MQTT-3.2.0-1]. Who named an Authentication Method has been through its exchange before it came here. A connection
+//! of the logic begins with its CONNECT: there is none that waits for one.
 
-use mqtt::frame::{Frame, PacketType};
-use mqtt::packet::Connect;
-use mqtt::property::{PropertiesBuf, Property};
+use std::num::{NonZeroU16, NonZeroU32};
+
+use mqtt::error::DecodeErrorKind;
 use mqtt::{ProtocolVersion, ReasonCode};
 
 use crate::limits;
 use crate::logic::Shard;
-use crate::logic::connection::ConnectionSlot;
+use crate::logic::connect_request::{ConnectRequest, MalformedConnect};
+use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Peer};
 use crate::logic::handle::admit::{Admitted, refusal};
 use crate::logic::handle::auth::Enhanced;
 use crate::logic::handle::disconnect::bounded_expiry_s;
@@ -22,42 +24,63 @@ use crate::logic::store::StoreRecord;
 use crate::time::Timestamp;
 
 impl Shard {
-    /// The first packet of a connection: CONNECT, or the end [MQTT-3.1.0-1].
-    pub(in crate::logic) fn handle_first(&mut self, now: Timestamp, slot: ConnectionSlot, frame: &Frame<'_>) {
-        if frame.packet_type != PacketType::Connect {
-            return self.protocol_error(slot, ReasonCode::ProtocolError, "the first packet is not CONNECT");
+    /// A connection with its CONNECT, or with what was wrong in it; what follows the packet comes by [`Self::receive`].
+    pub fn open(
+        &mut self,
+        now: Timestamp,
+        peer: Peer,
+        connect: Result<&ConnectRequest, &MalformedConnect>,
+    ) -> ConnectionId {
+        self.begin(now);
+        self.generation = (self.generation + 1) % ConnectionId::GENERATIONS;
+        let generation = self.generation;
+        let mut connection = Connection::new(now, generation, peer.listener);
+        connection.mounted = self.settings().listener(peer.listener).mount_point.is_some();
+        let slot = self.delivery.connections.insert(connection);
+        let id = ConnectionId { slot, generation };
+        // What others' deliveries met before is not this client's doing.
+        self.outboxes.begin();
+        self.settle(now);
+        let wire_bytes = connect.map_or_else(|malformed| malformed.wire_bytes, |it| Some(it.wire_bytes));
+        let too_large = wire_bytes.is_some_and(|bytes| bytes > self.delivery.settings.packet_bytes_max);
+        let counters = self.delivery.counters();
+        counters.connections_opened.add(1);
+        counters.bytes_received.add(u64::from(wire_bytes.unwrap_or(0)));
+        counters
+            .packets_received
+            .add(u64::from(wire_bytes.is_some() && !too_large));
+        match connect {
+            _ if too_large => self.close_malformed(slot, DecodeErrorKind::PacketTooLarge.into()),
+            Ok(connect) => self.handle_connect(now, slot, connect, peer),
+            Err(malformed) => self.refuse_malformed(slot, malformed),
         }
-        match mqtt::decode::connect(frame) {
-            Ok(connect) => self.handle_connect(now, slot, &connect),
-            Err(error) => self.refuse_malformed(slot, frame, error),
-        }
+        self.settle_publisher(now, id);
+        id
     }
 
     // [MQTT3-3.1.4-2], [MQTT3-3.1.4-3], [MQTT3-3.1.4-4], [MQTT-3.1.4-4], [MQTT-3.1.4-5]
-    fn handle_connect(&mut self, now: Timestamp, slot: ConnectionSlot, connect: &Connect<'_>) {
+    fn handle_connect(&mut self, now: Timestamp, slot: ConnectionSlot, connect: &ConnectRequest, peer: Peer) {
         let Some(connection) = self.delivery.connection(slot) else {
             return;
         };
         connection.version = connect.version;
         connection.packet_bytes_max = connect
-            .properties
-            .maximum_packet_size()
-            .map_or(limits::PACKET_BYTES_MAX, |maximum| maximum.get());
-        connection.without_reasons = connect.properties.request_problem_information() == Some(false);
-        let peer = connection.rare.take().and_then(|rare| rare.peer);
-        let admitted = match self.admit(connect, peer.as_ref()) {
+            .packet_bytes_max
+            .map_or(limits::PACKET_BYTES_MAX, NonZeroU32::get);
+        connection.without_reasons = connect.without_reasons;
+        let admitted = match self.admit(connect, &peer) {
             Ok(admitted) => admitted,
             Err(refused) => {
-                let why = refusal(refused, connect, peer.as_ref());
+                let why = refusal(refused, connect, &peer);
                 return self.refuse_connect(slot, refused.reason, refused.why, &why);
             }
         };
         let session_present = self.open_session(slot, connect, &admitted);
-        let authenticated = peer.as_ref().and_then(|peer| peer.authenticated.as_deref());
+        let authenticated = peer.authenticated.as_deref();
         self.accept(now, slot, connect, &admitted, session_present, authenticated);
         drop(admitted);
-        let authenticated = peer.and_then(|peer| peer.authenticated);
-        if let (Some(connection), Some(authenticated)) = (self.delivery.connection(slot), authenticated) {
+        if let (Some(connection), Some(authenticated)) = (self.delivery.connection(slot), peer.authenticated)
+        {
             connection.rare().enhanced = Some(Box::new(Enhanced::new(*authenticated)));
         }
     }
@@ -65,7 +88,12 @@ impl Shard {
     /// Ends an older connection of the client, makes or resumes the session, and links it; whether it was there.
     ///
     /// [MQTT3-3.1.2-4], [MQTT3-3.1.2-6], [MQTT-3.1.2-4], [MQTT-3.1.2-5], [MQTT-3.1.2-6], [MQTT-3.1.2-23]
-    fn open_session(&mut self, slot: ConnectionSlot, connect: &Connect<'_>, admitted: &Admitted<'_>) -> bool {
+    fn open_session(
+        &mut self,
+        slot: ConnectionSlot,
+        connect: &ConnectRequest,
+        admitted: &Admitted<'_>,
+    ) -> bool {
         let older = self.delivery.sessions.find(admitted.client_identifier);
         if let Some(older_link) = older.and_then(|session| self.delivery.sessions.link(session)) {
             self.disconnect(
@@ -92,10 +120,7 @@ impl Shard {
             session
         });
         let expiry_s = self.expiry_s(connect);
-        let window = connect
-            .properties
-            .receive_maximum()
-            .map_or(u16::MAX, |maximum| maximum.get());
+        let window = connect.receive_max.map_or(u16::MAX, NonZeroU16::get);
         let window = window.min(self.delivery.settings.inflight_messages_max);
         let will = self.will_of(connect, admitted);
         self.give_rights(session_slot, &admitted.access);
@@ -133,9 +158,9 @@ impl Shard {
     }
 
     /// Session Expiry Interval: 3.x ends a clean session with its connection and keeps the others.
-    pub(super) fn expiry_s(&self, connect: &Connect<'_>) -> u32 {
+    pub(super) fn expiry_s(&self, connect: &ConnectRequest) -> u32 {
         let expiry_s = match connect.version {
-            ProtocolVersion::V5 => connect.properties.session_expiry_interval_s().unwrap_or(0),
+            ProtocolVersion::V5 => connect.session_expiry_s,
             _ if connect.clean_start => 0,
             _ => NEVER_EXPIRES,
         };
@@ -143,26 +168,15 @@ impl Shard {
     }
 
     // [MQTT3-3.1.2-8], [MQTT3-3.1.2-9], [MQTT3-3.1.2-12], [MQTT-3.1.2-7], [MQTT-3.1.2-9], [MQTT-3.1.3-10]
-    fn will_of(&self, connect: &Connect<'_>, admitted: &Admitted<'_>) -> Option<Box<Will>> {
-        let will = connect.will?;
-        let mut properties = PropertiesBuf::new();
-        let goes_on = |property: &Property<'_>| {
-            !matches!(
-                property,
-                Property::WillDelayInterval(_) | Property::MessageExpiryInterval(_)
-            )
-        };
-        for property in will.properties.iter().filter(goes_on) {
-            // What was in one packet fits in another one.
-            let _ = properties.push(property);
-        }
+    fn will_of(&self, connect: &ConnectRequest, admitted: &Admitted<'_>) -> Option<Box<Will>> {
+        let will = connect.will.as_ref()?;
         let identity = self.delivery.sessions.identity(admitted.client_identifier);
         let message = Message {
-            topic: admitted.will_topic.as_deref().unwrap_or(will.topic),
+            topic: admitted.will_topic.as_deref().unwrap_or(&will.topic),
             qos: will.qos,
             retain: will.retain,
-            properties: properties.as_properties(),
-            payload: will.payload,
+            properties: will.properties.as_properties(),
+            payload: &will.payload,
             publisher: Publisher {
                 session: None,
                 identity,
@@ -170,8 +184,8 @@ impl Shard {
         };
         Some(Box::new(Will {
             message: self.delivery.store_message(&message),
-            delay_s: will.properties.will_delay_interval_s().unwrap_or(0),
-            expiry_s: will.properties.message_expiry_interval_s(),
+            delay_s: will.delay_s,
+            expiry_s: will.expiry_s,
             access: admitted.access.clone(),
         }))
     }

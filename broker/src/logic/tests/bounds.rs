@@ -1,16 +1,14 @@
 //! What one client may make the broker hold or do: the caps that an operator sets, and work that is spread over turns.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use mqtt::frame::PacketType;
 use mqtt::packet::Will;
 
 use super::*;
-use crate::auth::Verdict;
 use crate::limits;
-use crate::logic::{ConnectionId, LostCause, Peer, Shard, Timestamp, shard_counters};
-use crate::settings::{ListenerId, Settings};
+use crate::logic::{ConnectionId, LostCause, Shard, Timestamp, shard_counters, testing};
+use crate::settings::Settings;
 
 fn with(shards: u16, change: impl FnOnce(&mut Settings)) -> Cluster {
     let mut settings = Settings {
@@ -203,19 +201,9 @@ impl Alone {
     }
 
     fn join(&mut self, connect: &Connect<'_>) -> ConnectionId {
-        let peer = Peer {
-            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000),
-            listener: ListenerId(0),
-            tls: false,
-            assigned_client_identifier: None,
-            certificate_identity: None,
-            verdict: Verdict::Unproved,
-            authenticated: None,
-        };
-        let id = self.shard.open(self.now, peer);
         let mut bytes = Vec::new();
         connect.encode(&mut bytes).unwrap();
-        self.shard.receive(self.now, id, &bytes);
+        let id = testing::open(&mut self.shard, self.now, testing::peer(), &bytes);
         assert!(self.shard.connected(id));
         self.read(id);
         id
@@ -433,11 +421,11 @@ fn a_full_outbox_is_not_blamed_on_a_bystander() {
         mqtt::encode::subscribe(id(1), Properties::EMPTY, &filters, V3, &mut bytes).unwrap();
         cluster.send(many, &bytes);
     }
-    let home = crate::logic::home_shard(first, 2);
+    let home = crate::logic::owner_shard(first, 2);
     let names = (0..).map(|number| format!("beside-{number}"));
     let name = names
         .into_iter()
-        .find(|name| crate::logic::home_shard(name, 2) == home)
+        .find(|name| crate::logic::owner_shard(name, 2) == home)
         .unwrap();
     let beside = cluster.open(&name, V3);
     let mut bytes = Vec::new();

@@ -261,9 +261,9 @@ pub(super) fn retained<'a>(topic: &'a str, qos: QoS, payload: &'a str) -> Publis
 
 /// A pair of client identifiers whose homes are different shards of `shards`, if there are two.
 pub(super) fn apart(shards: u16) -> (&'static str, String) {
-    let first = super::home_shard("first", shards);
+    let first = super::owner_shard("first", shards);
     let second = (0..)
         .map(|n| format!("second-{n}"))
-        .find(|name| shards < 2 || super::home_shard(name, shards) != first);
+        .find(|name| shards < 2 || super::owner_shard(name, shards) != first);
     ("first", second.unwrap())
 }

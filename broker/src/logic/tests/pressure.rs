@@ -371,9 +371,9 @@ const SUBSCRIBERS: usize = 300;
 fn crowd(shards: u16) -> (Cluster, Client, Vec<Client>) {
     let mut cluster = Cluster::new(shards);
     let publisher = cluster.join(V3, "first");
-    let home = crate::logic::home_shard("first", shards);
+    let home = crate::logic::owner_shard("first", shards);
     let names = (0..).map(|number| format!("s{number}"));
-    let elsewhere = |name: &String| shards == 1 || crate::logic::home_shard(name, shards) != home;
+    let elsewhere = |name: &String| shards == 1 || crate::logic::owner_shard(name, shards) != home;
     let names: Vec<_> = names.filter(elsewhere).take(SUBSCRIBERS).collect();
     let subscribers: Vec<_> = names.iter().map(|name| cluster.join(V3, name)).collect();
     for &subscriber in &subscribers {

@@ -8,7 +8,7 @@ fn all_shards(cluster: &mut Cluster, filter: &str) -> Vec<Vec<(String, String)>>
         .map(|shard: u16| {
             (0..)
                 .map(|n| format!("look-{n}"))
-                .find(|name| crate::logic::home_shard(name, 3) == shard)
+                .find(|name| crate::logic::owner_shard(name, 3) == shard)
                 .unwrap()
         })
         .collect();
@@ -244,7 +244,7 @@ fn shards_agree_after_changes_at_the_same_time() {
         .map(|shard: u16| {
             (0..)
                 .map(|n| format!("p-{n}"))
-                .find(|name| crate::logic::home_shard(name, 3) == shard)
+                .find(|name| crate::logic::owner_shard(name, 3) == shard)
                 .unwrap()
         })
         .collect();
@@ -276,7 +276,7 @@ fn an_older_change_that_comes_after_the_expiry_stays_older() {
         .map(|shard: u16| {
             (0..)
                 .map(|n| format!("p-{n}"))
-                .find(|name| crate::logic::home_shard(name, 3) == shard)
+                .find(|name| crate::logic::owner_shard(name, 3) == shard)
                 .unwrap()
         })
         .collect();

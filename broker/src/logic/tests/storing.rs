@@ -1,14 +1,12 @@
 //! What a store is told.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use mqtt::packet::Disconnect;
 
 use super::*;
-use crate::auth::Verdict;
-use crate::logic::{ConnectionId, Peer, Shard, Store, StoreRecord, Timestamp, shard_counters};
-use crate::settings::{ListenerId, Settings};
+use crate::logic::{ConnectionId, Shard, Store, StoreRecord, Timestamp, shard_counters, testing};
+use crate::settings::Settings;
 
 /// A store that keeps what it is told of sessions, in words.
 #[derive(Debug, Default)]
@@ -39,16 +37,6 @@ fn expiring(expiry_s: u32) -> PropertiesBuf {
 }
 
 fn join(shard: &mut Shard, expiry_s: u32) -> ConnectionId {
-    let peer = Peer {
-        address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000),
-        listener: ListenerId(0),
-        tls: false,
-        assigned_client_identifier: None,
-        certificate_identity: None,
-        verdict: Verdict::Unproved,
-        authenticated: None,
-    };
-    let id = shard.open(Timestamp(0), peer);
     let mut bytes = Vec::new();
     let properties = expiring(expiry_s);
     let asked = Connect {
@@ -57,7 +45,7 @@ fn join(shard: &mut Shard, expiry_s: u32) -> ConnectionId {
         ..connect(V5, "c")
     };
     asked.encode(&mut bytes).unwrap();
-    shard.receive(Timestamp(0), id, &bytes);
+    let id = testing::open(shard, Timestamp(0), testing::peer(), &bytes);
     assert!(shard.connected(id));
     id
 }

@@ -1,8 +1,8 @@
 //! The PROXY protocol: what a load balancer says of the client, before the client's own bytes.
 //!
 //! Invariants: a header is taken once, first, and only of the version that the listener was told; at most
-//! [`limits::PROXY_HEADER_BYTES_MAX`] are kept of one that is not whole. A listener that expects it takes nothing without it,
-//! so a client cannot do without the load balancer's checks by leaving it out.
+//! [`limits::PROXY_HEADER_BYTES_MAX`] are kept of one that is not whole. A listener that expects it takes nothing
+//! without it, so a client cannot do without the load balancer's checks by leaving it out.
 
 use std::net::SocketAddr;
 
@@ -12,9 +12,9 @@ use transport::tls;
 use crate::config::ProxyProtocol;
 use crate::limits;
 
-/// What a load balancer said.
+/// What a load balancer says of a client.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Introduction {
+pub(super) struct Header {
     /// The client's address; `None` if it speaks for itself.
     pub(super) address: Option<SocketAddr>,
     /// Whether the client came by TLS.
@@ -25,73 +25,73 @@ pub(super) struct Introduction {
 
 /// What the bytes so far say.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(super) enum Parsed {
     Incomplete,
     /// The header is whole, and so many bytes long.
-    Whole(Introduction, usize),
+    Whole(Header, usize),
     Refused(&'static str),
 }
 
 /// Reads the header at the front of `bytes`.
-pub(super) fn hear(bytes: &[u8], wanted: &ProxyProtocol) -> Heard {
-    let heard = match wanted.version {
-        1 => hear_text(bytes),
-        _ => hear_binary(bytes, wanted),
+pub(super) fn parse(bytes: &[u8], wanted: &ProxyProtocol) -> Parsed {
+    let parsed = match wanted.version {
+        1 => parse_text(bytes),
+        _ => parse_binary(bytes, wanted),
     };
-    match heard {
-        Heard::Incomplete if bytes.len() >= limits::PROXY_HEADER_BYTES_MAX => {
-            Heard::Refused("its PROXY header is too long")
+    match parsed {
+        Parsed::Incomplete if bytes.len() >= limits::PROXY_HEADER_BYTES_MAX => {
+            Parsed::Refused("its PROXY header is too long")
         }
-        heard => heard,
+        parsed => parsed,
     }
 }
 
-fn hear_text(bytes: &[u8]) -> Heard {
+fn parse_text(bytes: &[u8]) -> Parsed {
     // The line is looked for here: what follows it may be anything.
     let line = bytes.get(..bytes.len().min(TEXT_BYTES_MAX)).unwrap_or_default();
     let Some(end) = line.windows(2).position(|pair| pair == b"\r\n") else {
         let begins = bytes.starts_with(TEXT_PREFIX) || TEXT_PREFIX.starts_with(bytes);
         return if begins && bytes.len() < TEXT_BYTES_MAX {
-            Heard::Incomplete
+            Parsed::Incomplete
         } else {
-            Heard::Refused(NO_HEADER)
+            Parsed::Refused(NO_HEADER)
         };
     };
     let length = end + 2;
     let Ok(header) = v1::Header::try_from(line.get(..length).unwrap_or_default()) else {
-        return Heard::Refused(NO_HEADER);
+        return Parsed::Refused(NO_HEADER);
     };
     let address = match header.addresses {
         v1::Addresses::Tcp4(ip) => Some(SocketAddr::from((ip.source_address, ip.source_port))),
         v1::Addresses::Tcp6(ip) => Some(SocketAddr::from((ip.source_address, ip.source_port))),
         v1::Addresses::Unknown => None,
     };
-    let introduction = Introduction {
+    let header = Header {
         address,
-        ..Introduction::default()
+        ..Header::default()
     };
-    Heard::Whole(introduction, length)
+    Parsed::Whole(header, length)
 }
 
-fn hear_binary(bytes: &[u8], wanted: &ProxyProtocol) -> Heard {
+fn parse_binary(bytes: &[u8], wanted: &ProxyProtocol) -> Parsed {
     let parsed = v2::Header::try_from(bytes);
     if parsed.is_incomplete() {
-        return Heard::Incomplete;
+        return Parsed::Incomplete;
     }
     let Ok(header) = parsed else {
-        return Heard::Refused(NO_HEADER);
+        return Parsed::Refused(NO_HEADER);
     };
     if header.len() > limits::PROXY_HEADER_BYTES_MAX {
-        return Heard::Refused("its PROXY header is too long");
+        return Parsed::Refused("its PROXY header is too long");
     }
     let tls = Tls::of(&header);
     if wanted.require_tls && !tls.used {
-        return Heard::Refused(
+        return Parsed::Refused(
             "the load balancer says that it came without TLS (proxy_protocol_v2_require_tls)",
         );
     }
     if wanted.require_certificate && !tls.certificate {
-        return Heard::Refused("the load balancer verified no certificate of it (require_certificate)");
+        return Parsed::Refused("the load balancer verified no certificate of it (require_certificate)");
     }
     let address = match (header.command, header.addresses) {
         (v2::Command::Proxy, v2::Addresses::IPv4(ip)) => {
@@ -104,12 +104,12 @@ fn hear_binary(bytes: &[u8], wanted: &ProxyProtocol) -> Heard {
     };
     let identity = tls.common_name.filter(|_| wanted.identity && tls.certificate);
     let identity = identity.and_then(|name| tls::checked_identity(name).ok());
-    let introduction = Introduction {
+    let said = Header {
         address,
         tls: tls.used,
         identity: identity.map(String::into_boxed_str),
     };
-    Heard::Whole(introduction, header.len())
+    Parsed::Whole(said, header.len())
 }
 
 /// What PP2_TYPE_SSL says.
@@ -191,16 +191,16 @@ mod tests {
     #[test]
     fn a_line_names_the_client() {
         let text = b"PROXY TCP4 192.0.2.1 192.0.2.2 80 1883\r\n\x10rest";
-        let Heard::Whole(introduction, length) = hear(text, &TEXT) else {
+        let Parsed::Whole(header, length) = parse(text, &TEXT) else {
             panic!()
         };
-        assert_eq!(introduction.address, Some("192.0.2.1:80".parse().unwrap()));
+        assert_eq!(header.address, Some("192.0.2.1:80".parse().unwrap()));
         assert_eq!(&text[length..], b"\x10rest");
         let six = b"PROXY TCP6 2001:db8::1 2001:db8::2 80 1883\r\n";
-        assert!(matches!(hear(six, &TEXT), Heard::Whole(..)));
+        assert!(matches!(parse(six, &TEXT), Parsed::Whole(..)));
         assert_eq!(
-            hear(b"PROXY UNKNOWN\r\n", &TEXT),
-            Heard::Whole(Introduction::default(), 15)
+            parse(b"PROXY UNKNOWN\r\n", &TEXT),
+            Parsed::Whole(Header::default(), 15)
         );
     }
 
@@ -212,27 +212,33 @@ mod tests {
         ];
         for (bytes, wanted) in whole {
             for end in 0..bytes.len() {
-                assert_eq!(hear(&bytes[..end], &wanted), Heard::Incomplete, "{end}");
+                assert_eq!(parse(&bytes[..end], &wanted), Parsed::Incomplete, "{end}");
             }
-            assert!(matches!(hear(&bytes, &wanted), Heard::Whole(..)));
+            assert!(matches!(parse(&bytes, &wanted), Parsed::Whole(..)));
         }
     }
 
     #[test]
     fn what_is_none_is_refused() {
         let connect = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a";
-        assert_eq!(hear(connect, &TEXT), Heard::Refused(NO_HEADER));
-        assert_eq!(hear(connect, &BINARY), Heard::Refused(NO_HEADER));
+        assert_eq!(parse(connect, &TEXT), Parsed::Refused(NO_HEADER));
+        assert_eq!(parse(connect, &BINARY), Parsed::Refused(NO_HEADER));
         assert_eq!(
-            hear(&binary(1, &[]), &TEXT),
-            Heard::Refused(NO_HEADER),
+            parse(&binary(1, &[]), &TEXT),
+            Parsed::Refused(NO_HEADER),
             "the other version"
         );
-        assert_eq!(hear(b"PROXY UNKNOWN\r\n", &BINARY), Heard::Refused(NO_HEADER));
-        assert_eq!(hear(b"PROXY TCP4 x y 1 2\r\n", &TEXT), Heard::Refused(NO_HEADER));
+        assert_eq!(parse(b"PROXY UNKNOWN\r\n", &BINARY), Parsed::Refused(NO_HEADER));
+        assert_eq!(
+            parse(b"PROXY TCP4 x y 1 2\r\n", &TEXT),
+            Parsed::Refused(NO_HEADER)
+        );
         let long = [b"PROXY UNKNOWN ".as_slice(), &[b'x'; 200]].concat();
-        assert_eq!(hear(&long, &TEXT), Heard::Refused(NO_HEADER));
-        assert!(matches!(hear(&binary(1, &[0; 5000]), &BINARY), Heard::Refused(_)));
+        assert_eq!(parse(&long, &TEXT), Parsed::Refused(NO_HEADER));
+        assert!(matches!(
+            parse(&binary(1, &[0; 5000]), &BINARY),
+            Parsed::Refused(_)
+        ));
     }
 
     #[test]
@@ -243,11 +249,11 @@ mod tests {
             identity: true,
             ..BINARY
         };
-        let Heard::Whole(introduction, _) = hear(&binary(1, &ssl(7, 0, "user")), &strict) else {
+        let Parsed::Whole(header, _) = parse(&binary(1, &ssl(7, 0, "user")), &strict) else {
             panic!()
         };
-        assert_eq!(introduction.identity.as_deref(), Some("user"));
-        assert!(introduction.tls);
+        assert_eq!(header.identity.as_deref(), Some("user"));
+        assert!(header.tls);
         for tlv in [
             Vec::new(),
             ssl(0, 0, "user"),
@@ -256,21 +262,21 @@ mod tests {
             vec![0x20, 0, 1, 7],
         ] {
             assert!(
-                matches!(hear(&binary(1, &tlv), &strict), Heard::Refused(_)),
+                matches!(parse(&binary(1, &tlv), &strict), Parsed::Refused(_)),
                 "{tlv:?}"
             );
         }
-        let Heard::Whole(introduction, _) = hear(&binary(1, &ssl(7, 0, "a/#")), &strict) else {
+        let Parsed::Whole(header, _) = parse(&binary(1, &ssl(7, 0, "a/#")), &strict) else {
             panic!()
         };
-        assert_eq!(introduction.identity, None, "no name for a user");
+        assert_eq!(header.identity, None, "no name for a user");
     }
 
     #[test]
     fn a_load_balancer_may_speak_for_itself() {
         assert!(matches!(
-            hear(&binary(0, &[]), &BINARY),
-            Heard::Whole(Introduction { address: None, .. }, 28)
+            parse(&binary(0, &[]), &BINARY),
+            Parsed::Whole(Header { address: None, .. }, 28)
         ));
     }
 
@@ -282,8 +288,8 @@ mod tests {
         ) {
             let mut header = if prefixed { b"\r\n\r\n\0\r\nQUIT\n".to_vec() } else { TEXT_PREFIX.to_vec() };
             header.extend(bytes);
-            hear(&header, &TEXT);
-            hear(&header, &BINARY);
+            parse(&header, &TEXT);
+            parse(&header, &BINARY);
         }
     }
 }

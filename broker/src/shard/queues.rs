@@ -1,156 +1,144 @@
 //! What shards share: a bounded queue for each ordered pair of shards, the way back for emptied batches, and wakes.
 //!
-//! Invariants: a full queue never blocks, the sender keeps what does not fit and tries again in its next turn (policy of
-//! the queue: back-pressure on the sender's publishers). A parcel is never lost to sleep: the sender
-//! pushes before it reads `asleep`, the sleeper sets `asleep` before it looks at its queues once more (all SeqCst).
+//! Invariants: a full queue never blocks, the sender keeps what does not fit and tries again in its next turn (policy
+//! of the queue: back-pressure on the sender's publishers). A message is never lost to sleep: the sender pushes before
+//! it reads `asleep`, the sleeper sets `asleep` before it looks at its queues once more (all SeqCst).
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use transport::ring::{RingHandle, Waker};
-use transport::socket::Socket;
-use transport::stream::SecureStream;
 
-use crate::admission::Admission;
 use crate::limits;
-use crate::logic::{Batch, Peer};
+use crate::logic::Batch;
+use crate::shard::transfer::ConnectionTransfer;
 
-/// One thing on its way to another shard.
-pub(crate) enum Parcel {
+/// What one shard sends another.
+pub(crate) enum ShardMessage {
     /// Messages and interest.
     Batch(Batch),
-    /// A connection that moves to its home shard.
-    Handoff(Box<Handoff>),
-}
-
-/// A connection between two shards: nothing is in flight on its socket.
-pub(crate) struct Handoff {
-    pub(crate) socket: Socket,
-    pub(crate) stream: SecureStream,
-    pub(crate) admission: Admission,
-    pub(crate) peer: Peer,
-    /// Plain bytes that were read already, from the CONNECT on.
-    pub(crate) unread: Vec<u8>,
+    /// A connection, for the shard that owns its session.
+    Connection(Box<ConnectionTransfer>),
 }
 
 /// The queues between all shards.
-pub(crate) struct Links {
-    shards: Vec<Inbox>,
+pub(crate) struct ShardQueues {
+    inboxes: Vec<Inbox>,
 }
 
 struct Inbox {
     /// By sender.
-    parcels: Vec<ArrayQueue<Parcel>>,
+    messages: Vec<ArrayQueue<ShardMessage>>,
     /// Emptied batches on their way back, by the shard that emptied them.
     returned: Vec<ArrayQueue<Batch>>,
     asleep: AtomicBool,
     /// The shard ends, and sends no more connections to others.
-    leaving: AtomicBool,
+    has_left: AtomicBool,
     /// It has ended: what is for it goes nowhere.
     gone: AtomicBool,
     ring: OnceLock<(RingHandle, Waker)>,
 }
 
-impl Links {
-    pub(crate) fn new(count: u16) -> Links {
+impl ShardQueues {
+    pub(crate) fn new(count: u16) -> ShardQueues {
         let queues = || {
             (0..count)
-                .map(|_| ArrayQueue::new(limits::INBOX_PARCELS_MAX))
+                .map(|_| ArrayQueue::new(limits::SHARD_QUEUE_MESSAGES_MAX))
                 .collect()
         };
         let returns = || {
             (0..count)
-                .map(|_| ArrayQueue::new(limits::INBOX_PARCELS_MAX))
+                .map(|_| ArrayQueue::new(limits::SHARD_QUEUE_MESSAGES_MAX))
                 .collect()
         };
         let inbox = || Inbox {
-            parcels: queues(),
+            messages: queues(),
             returned: returns(),
             asleep: AtomicBool::new(false),
-            leaving: AtomicBool::new(false),
+            has_left: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             ring: OnceLock::new(),
         };
-        Links {
-            shards: (0..count).map(|_| inbox()).collect(),
+        ShardQueues {
+            inboxes: (0..count).map(|_| inbox()).collect(),
         }
     }
 
-    /// A shard says how its ring is woken; until then nobody can find it asleep.
-    pub(crate) fn introduce(&self, shard: u16, handle: RingHandle, waker: Waker) {
-        if let Some(inbox) = self.shards.get(usize::from(shard)) {
+    /// Registers how a shard's ring is woken; until then nobody can find it asleep.
+    pub(crate) fn register(&self, shard: u16, handle: RingHandle, waker: Waker) {
+        if let Some(inbox) = self.inboxes.get(usize::from(shard)) {
             let _ = inbox.ring.set((handle, waker));
         }
     }
 
-    /// Puts a parcel into the queue, or gives it back if that is full.
-    pub(crate) fn push(&self, from: u16, to: u16, parcel: Parcel) -> Result<(), Parcel> {
+    /// Puts a message into the queue, or gives it back if that is full.
+    pub(crate) fn push(&self, from: u16, to: u16, message: ShardMessage) -> Result<(), ShardMessage> {
         match self
-            .shards
+            .inboxes
             .get(usize::from(to))
-            .and_then(|inbox| inbox.parcels.get(usize::from(from)))
+            .and_then(|inbox| inbox.messages.get(usize::from(from)))
         {
-            Some(queue) => queue.push(parcel),
-            None => Err(parcel),
+            Some(queue) => queue.push(message),
+            None => Err(message),
         }
     }
 
     /// Whether the next push succeeds; only the sender of the queue may rely on it.
     pub(crate) fn has_room(&self, from: u16, to: u16) -> bool {
         let queue = self
-            .shards
+            .inboxes
             .get(usize::from(to))
-            .and_then(|inbox| inbox.parcels.get(usize::from(from)));
+            .and_then(|inbox| inbox.messages.get(usize::from(from)));
         queue.is_some_and(|queue| !queue.is_full()) || self.is_gone(to)
     }
 
     /// The shard ends, and sends no more connections to others.
     pub(crate) fn leave(&self, shard: u16) {
-        if let Some(inbox) = self.shards.get(usize::from(shard)) {
-            inbox.leaving.store(true, Ordering::Release);
+        if let Some(inbox) = self.inboxes.get(usize::from(shard)) {
+            inbox.has_left.store(true, Ordering::Release);
         }
         self.wake_all();
     }
 
     /// Whether no shard sends a connection any more.
-    pub(crate) fn all_leave(&self) -> bool {
-        let mut shards = self.shards.iter();
-        shards.all(|inbox| inbox.leaving.load(Ordering::Acquire))
+    pub(crate) fn all_left(&self) -> bool {
+        let mut shards = self.inboxes.iter();
+        shards.all(|inbox| inbox.has_left.load(Ordering::Acquire))
     }
 
     /// The shard has ended.
     pub(crate) fn end(&self, shard: u16) {
-        if let Some(inbox) = self.shards.get(usize::from(shard)) {
+        if let Some(inbox) = self.inboxes.get(usize::from(shard)) {
             inbox.gone.store(true, Ordering::Release);
         }
         self.leave(shard);
     }
 
     fn is_gone(&self, shard: u16) -> bool {
-        let inbox = self.shards.get(usize::from(shard));
+        let inbox = self.inboxes.get(usize::from(shard));
         inbox.is_some_and(|inbox| inbox.gone.load(Ordering::Acquire))
     }
 
-    /// Parcels in the queue from another shard.
+    /// Messages in the queue from another shard.
     pub(crate) fn waiting(&self, shard: u16, from: u16) -> usize {
-        let inbox = self.shards.get(usize::from(shard));
+        let inbox = self.inboxes.get(usize::from(shard));
         inbox
-            .and_then(|inbox| inbox.parcels.get(usize::from(from)))
+            .and_then(|inbox| inbox.messages.get(usize::from(from)))
             .map_or(0, ArrayQueue::len)
     }
 
-    pub(crate) fn pop(&self, shard: u16, from: u16) -> Option<Parcel> {
-        self.shards
+    pub(crate) fn pop(&self, shard: u16, from: u16) -> Option<ShardMessage> {
+        self.inboxes
             .get(usize::from(shard))?
-            .parcels
+            .messages
             .get(usize::from(from))?
             .pop()
     }
 
     /// Gives an emptied batch back to the shard that filled it; if the way back is full its memory is freed.
     pub(crate) fn give_back(&self, emptied_by: u16, owner: u16, batch: Batch) {
-        if let Some(inbox) = self.shards.get(usize::from(owner))
+        if let Some(inbox) = self.inboxes.get(usize::from(owner))
             && let Some(queue) = inbox.returned.get(usize::from(emptied_by))
         {
             let _ = queue.push(batch);
@@ -158,7 +146,7 @@ impl Links {
     }
 
     pub(crate) fn take_back(&self, owner: u16, emptied_by: u16) -> Option<Batch> {
-        self.shards
+        self.inboxes
             .get(usize::from(owner))?
             .returned
             .get(usize::from(emptied_by))?
@@ -167,18 +155,18 @@ impl Links {
 
     /// The ring to wake, if that shard was asleep: only one sender gets it.
     pub(crate) fn wake_needed(&self, shard: u16) -> Option<&RingHandle> {
-        let inbox = self.shards.get(usize::from(shard))?;
+        let inbox = self.inboxes.get(usize::from(shard))?;
         let (handle, _) = inbox.ring.get()?;
         inbox.asleep.swap(false, Ordering::SeqCst).then_some(handle)
     }
 
     /// Whether `shard` may sleep: says so to the others, then looks at its queues once more.
     pub(crate) fn fall_asleep(&self, shard: u16) -> bool {
-        let Some(inbox) = self.shards.get(usize::from(shard)) else {
+        let Some(inbox) = self.inboxes.get(usize::from(shard)) else {
             return true;
         };
         inbox.asleep.store(true, Ordering::SeqCst);
-        let empty = inbox.parcels.iter().all(ArrayQueue::is_empty);
+        let empty = inbox.messages.iter().all(ArrayQueue::is_empty);
         if !empty {
             inbox.asleep.store(false, Ordering::SeqCst);
         }
@@ -186,15 +174,15 @@ impl Links {
     }
 
     pub(crate) fn awake(&self, shard: u16) {
-        if let Some(inbox) = self.shards.get(usize::from(shard)) {
+        if let Some(inbox) = self.inboxes.get(usize::from(shard)) {
             inbox.asleep.store(false, Ordering::SeqCst);
         }
     }
 
-    /// Wakes a shard that has introduced itself: for threads without a ring.
+    /// Wakes a shard that is registered: for threads without a ring.
     pub(crate) fn wake(&self, shard: u16) {
         if let Some((_, waker)) = self
-            .shards
+            .inboxes
             .get(usize::from(shard))
             .and_then(|inbox| inbox.ring.get())
         {
@@ -202,9 +190,9 @@ impl Links {
         }
     }
 
-    /// Wakes every shard that has introduced itself: for threads without a ring.
+    /// Wakes every registered shard: for threads without a ring.
     pub(crate) fn wake_all(&self) {
-        for (_, waker) in self.shards.iter().filter_map(|inbox| inbox.ring.get()) {
+        for (_, waker) in self.inboxes.iter().filter_map(|inbox| inbox.ring.get()) {
             waker.wake();
         }
     }

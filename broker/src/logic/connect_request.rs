@@ -1,0 +1,298 @@
+//! CONNECT, parsed once, where it was received: it travels with the connection to the shard that owns the session.
+//!
+//! Invariants: nothing behind [`FirstPacket::parse`] looks at the bytes of a CONNECT again; a request owns what it
+//! holds, which is no more than the packet had, so it is bounded by [`limits::CONNECT_BYTES_MAX`]; nothing is reserved
+//! for bytes that were only announced.
+
+use std::fmt;
+use std::num::{NonZeroU16, NonZeroU32};
+
+use mqtt::frame::{Frame, PacketType};
+use mqtt::packet::{Connect, Will};
+use mqtt::property::{Properties, PropertiesBuf, Property};
+use mqtt::{DecodeError, ProtocolVersion, QoS, ReasonCode, decode, frame};
+
+use crate::limits;
+
+/// What the bytes at the front of a connection are.
+#[derive(Debug)]
+pub enum FirstPacket {
+    /// The beginning of a CONNECT, or nothing yet.
+    Incomplete,
+    /// A CONNECT.
+    Connect(Box<ConnectRequest>),
+    /// A CONNECT with something wrong in it, which is answered.
+    Malformed(MalformedConnect),
+    /// Something else: closed without an answer.
+    Foreign(&'static str),
+}
+
+/// A CONNECT.
+pub struct ConnectRequest {
+    /// Protocol version of the whole connection.
+    pub version: ProtocolVersion,
+    /// Clean Start (5.0), Clean Session (3.x).
+    pub clean_start: bool,
+    /// Request Response Information is 1.
+    pub wants_response_information: bool,
+    /// Request Problem Information is 0: no Reason Strings.
+    pub without_reasons: bool,
+    /// Keep Alive; 0 turns it off.
+    pub keep_alive_s: u16,
+    /// Topic Alias Maximum; 0 if it is missing.
+    pub topic_alias_max: u16,
+    /// Receive Maximum.
+    pub receive_max: Option<NonZeroU16>,
+    /// Maximum Packet Size.
+    pub packet_bytes_max: Option<NonZeroU32>,
+    /// Session Expiry Interval (5.0); 0 if it is missing.
+    pub session_expiry_s: u32,
+    /// Bytes of the packet.
+    pub wire_bytes: u32,
+    /// Client Identifier; may be empty.
+    pub client_identifier: Box<str>,
+    /// User Name.
+    pub user_name: Option<Box<str>>,
+    /// Password, until it was checked.
+    pub password: Option<Box<[u8]>>,
+    /// Enhanced authentication.
+    pub authentication: Option<Box<AuthenticationRequest>>,
+    /// Will message.
+    pub will: Option<Box<WillRequest>>,
+}
+
+/// The Authentication Method of a CONNECT and what comes with it.
+#[derive(Debug)]
+pub struct AuthenticationRequest {
+    /// Authentication Method.
+    pub method: Box<str>,
+    /// Authentication Data.
+    pub data: Option<Box<[u8]>>,
+}
+
+/// The Will of a CONNECT.
+#[derive(Debug)]
+pub struct WillRequest {
+    /// Will QoS.
+    pub qos: QoS,
+    /// Will Retain.
+    pub retain: bool,
+    /// Will Topic: a topic name.
+    pub topic: Box<str>,
+    /// Will Payload.
+    pub payload: Box<[u8]>,
+    /// The properties that go with the message.
+    pub properties: PropertiesBuf,
+    /// Will Delay Interval; 0 if it is missing.
+    pub delay_s: u32,
+    /// Message Expiry Interval.
+    pub expiry_s: Option<u32>,
+}
+
+/// What is wrong with a CONNECT.
+#[derive(Clone, Copy, Debug)]
+pub struct MalformedConnect {
+    /// What is wrong.
+    pub error: DecodeError,
+    /// The version that it speaks, if its first bytes tell.
+    pub version: Option<ProtocolVersion>,
+    /// Bytes of the packet; `None` if they cannot be told.
+    pub wire_bytes: Option<u32>,
+}
+
+impl FirstPacket {
+    /// Reads what has come: the first packet has to be a CONNECT [MQTT-3.1.0-1].
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Self {
+        match frame::split(bytes, limits::CONNECT_BYTES_MAX) {
+            Ok(None) => match bytes.first() {
+                Some(first) if first >> 4 != PacketType::Connect as u8 => Self::Foreign(NO_CONNECT),
+                _ => Self::Incomplete,
+            },
+            Ok(Some(frame)) if frame.packet_type == PacketType::Connect => Self::of(&frame),
+            Ok(Some(_)) => Self::Foreign(NO_CONNECT),
+            Err(error) if error.reason() == ReasonCode::PacketTooLarge => Self::Foreign(TOO_LARGE),
+            Err(error) if bytes.first() == Some(&FIRST_BYTE) => Self::Malformed(MalformedConnect {
+                error,
+                version: None,
+                wire_bytes: None,
+            }),
+            Err(_) => Self::Foreign("the first packet is not MQTT"),
+        }
+    }
+
+    fn of(frame: &Frame<'_>) -> Self {
+        // Bounded by CONNECT_BYTES_MAX.
+        let wire_bytes = frame.wire_bytes as u32;
+        match decode::connect(frame) {
+            Ok(connect) => Self::Connect(Box::new(ConnectRequest::new(&connect, wire_bytes))),
+            Err(error) => Self::Malformed(MalformedConnect {
+                error,
+                version: decode::connect_version(frame),
+                wire_bytes: Some(wire_bytes),
+            }),
+        }
+    }
+}
+
+impl ConnectRequest {
+    fn new(connect: &Connect<'_>, wire_bytes: u32) -> Self {
+        let properties = &connect.properties;
+        let authentication = properties.authentication_method().map(|method| {
+            let data = properties.authentication_data().map(Box::from);
+            let method = method.into();
+            Box::new(AuthenticationRequest { method, data })
+        });
+        Self {
+            version: connect.version,
+            clean_start: connect.clean_start,
+            wants_response_information: properties.request_response_information() == Some(true),
+            without_reasons: properties.request_problem_information() == Some(false),
+            keep_alive_s: connect.keep_alive_s,
+            topic_alias_max: properties.topic_alias_maximum().unwrap_or(0),
+            receive_max: properties.receive_maximum(),
+            packet_bytes_max: properties.maximum_packet_size(),
+            session_expiry_s: properties.session_expiry_interval_s().unwrap_or(0),
+            wire_bytes,
+            client_identifier: connect.client_identifier.into(),
+            user_name: connect.user_name.map(Box::from),
+            password: connect.password.map(Box::from),
+            authentication,
+            will: connect.will.as_ref().map(|will| Box::new(WillRequest::new(will))),
+        }
+    }
+}
+
+/// Without the password: this may go to a log.
+impl fmt::Debug for ConnectRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectRequest")
+            .field("version", &self.version)
+            .field("clean_start", &self.clean_start)
+            .field("client_identifier", &self.client_identifier)
+            .field("user_name", &self.user_name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl WillRequest {
+    fn new(will: &Will<'_>) -> Self {
+        Self {
+            qos: will.qos,
+            retain: will.retain,
+            topic: will.topic.into(),
+            payload: will.payload.into(),
+            properties: message_properties(will.properties),
+            delay_s: will.properties.will_delay_interval_s().unwrap_or(0),
+            expiry_s: will.properties.message_expiry_interval_s(),
+        }
+    }
+}
+
+/// Those that go with the message: its delay and its expiry are the broker's to know.
+fn message_properties(will: Properties<'_>) -> PropertiesBuf {
+    let mut properties = PropertiesBuf::new();
+    for property in will.iter() {
+        if !matches!(
+            property,
+            Property::WillDelayInterval(_) | Property::MessageExpiryInterval(_)
+        ) {
+            // What was in one packet fits in another one.
+            let _ = properties.push(property);
+        }
+    }
+    properties
+}
+
+const NO_CONNECT: &str = "the first packet is not CONNECT";
+const TOO_LARGE: &str = "a CONNECT above 64 KiB";
+const _: () = assert!(limits::CONNECT_BYTES_MAX == 64 * 1024, "what the sentence says");
+/// Of a CONNECT: its flags are all 0.
+const FIRST_BYTE: u8 = (PacketType::Connect as u8) << 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connect() -> Vec<u8> {
+        let mut properties = PropertiesBuf::new();
+        for property in [
+            Property::SessionExpiryInterval(7),
+            Property::AuthenticationMethod("m"),
+            Property::AuthenticationData(b"d"),
+        ] {
+            properties.push(property).unwrap();
+        }
+        let mut will_properties = PropertiesBuf::new();
+        for property in [
+            Property::WillDelayInterval(3),
+            Property::ContentType("text"),
+            Property::MessageExpiryInterval(9),
+        ] {
+            will_properties.push(property).unwrap();
+        }
+        let will = Will {
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            properties: will_properties.as_properties(),
+            topic: "w",
+            payload: b"gone",
+        };
+        let connect = Connect {
+            version: ProtocolVersion::V5,
+            clean_start: true,
+            keep_alive_s: 5,
+            properties: properties.as_properties(),
+            client_identifier: "c",
+            will: Some(will),
+            user_name: Some("ann"),
+            password: Some(b"secret"),
+        };
+        let mut bytes = Vec::new();
+        connect.encode(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_request_owns_what_the_packet_says() {
+        let bytes = connect();
+        for cut in 0..bytes.len() {
+            let parsed = FirstPacket::parse(&bytes[..cut]);
+            assert!(matches!(parsed, FirstPacket::Incomplete), "{cut}");
+        }
+        let followed = [bytes.as_slice(), &[0xC0, 0]].concat();
+        let FirstPacket::Connect(request) = FirstPacket::parse(&followed) else {
+            panic!("a CONNECT");
+        };
+        assert_eq!(request.wire_bytes as usize, bytes.len());
+        assert_eq!((request.session_expiry_s, request.keep_alive_s), (7, 5));
+        assert_eq!(request.user_name.as_deref(), Some("ann"));
+        assert_eq!(request.password.as_deref(), Some(&b"secret"[..]));
+        let authentication = request.authentication.as_ref().unwrap();
+        assert_eq!(
+            (&*authentication.method, authentication.data.as_deref()),
+            ("m", Some(&b"d"[..]))
+        );
+        let will = request.will.as_ref().unwrap();
+        assert_eq!(
+            (&*will.topic, &*will.payload, will.delay_s, will.expiry_s),
+            ("w", &b"gone"[..], 3, Some(9))
+        );
+        let kept: Vec<_> = will.properties.as_properties().iter().collect();
+        assert_eq!(kept, [Property::ContentType("text")]);
+        assert!(!format!("{request:?}").contains("secret"));
+    }
+
+    #[test]
+    fn what_is_no_connect_is_told_apart() {
+        let foreign = |bytes: &[u8]| matches!(FirstPacket::parse(bytes), FirstPacket::Foreign(_));
+        assert!(foreign(&[0xC0]) && foreign(&[0xC0, 0]) && foreign(&[0]));
+        assert!(foreign(&[0x10, 0x81, 0x80, 0x04]), "above 64 KiB");
+        // A length of five bytes.
+        let malformed = FirstPacket::parse(&[0x10, 0xFF, 0xFF, 0xFF, 0xFF, 1]);
+        assert!(matches!(malformed, FirstPacket::Malformed(wrong) if wrong.wire_bytes.is_none()));
+        let level = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 9, 2, 0, 0, 0, 1, b'c'];
+        let malformed = FirstPacket::parse(&level);
+        assert!(matches!(malformed, FirstPacket::Malformed(wrong) if wrong.wire_bytes == Some(15)));
+    }
+}

@@ -1,0 +1,169 @@
+//! The exchange of AUTH packets of a CONNECT with an Authentication Method (MQTT 5.0, section 4.12).
+//!
+//! Invariants: a client that is in an exchange may send AUTH or DISCONNECT and nothing else [MQTT-3.1.2-30]. The
+//! exchange ends with the pending connection, and so within its time; what a client may send for it is bounded by
+//! [`limits::AUTH_BYTES_MAX`].
+
+use mqtt::{Packet, ProtocolVersion, ReasonCode, decode, frame};
+
+use super::{DOES_NOT_READ, Next, PendingConnection, Phase};
+use crate::auth::Authentication;
+use crate::auth::enhanced::{Authenticated, Exchange, Nonces, Refusal, encode_auth};
+use crate::limits;
+use crate::logic::ConnectRequest;
+use crate::time::Timestamp;
+
+/// A CONNECT whose client has to prove who it is.
+pub(super) struct Challenge {
+    pub(super) connect: Box<ConnectRequest>,
+    /// Until the client's AUTH has come.
+    exchange: Option<Exchange>,
+    nonces: Nonces,
+}
+
+impl PendingConnection {
+    /// Sends the challenge that the CONNECT asks for, unless there is none.
+    pub(super) fn begin_exchange(&mut self, authentication: &Authentication) -> Next {
+        let mut seed = [0; 32];
+        if let Err(error) = getrandom::fill(&mut seed) {
+            tracing::error!("no random bytes for an authentication: {error}");
+            return Next::Fail;
+        }
+        let mut nonces = Nonces::new(seed);
+        let (exchange, packet) = match self.challenge(authentication, &mut nonces) {
+            Ok(begun) => begun,
+            Err(refusal) => return Next::Refuse(refusal),
+        };
+        let Phase::CheckingCredentials(connect) = std::mem::replace(&mut self.phase, Phase::Connect) else {
+            debug_assert!(false, "an exchange begins with a CONNECT");
+            return Next::Fail;
+        };
+        self.phase = Phase::Challenged(Box::new(Challenge {
+            connect,
+            exchange: Some(exchange),
+            nonces,
+        }));
+        let mut sealed = Vec::new();
+        self.stream.seal(&packet, &mut sealed);
+        if self.send(&sealed) {
+            next(&self.plain)
+        } else {
+            Next::Close(DOES_NOT_READ)
+        }
+    }
+
+    /// The exchange and the AUTH that begins it.
+    fn challenge(
+        &self,
+        authentication: &Authentication,
+        nonces: &mut Nonces,
+    ) -> Result<(Exchange, Vec<u8>), Refusal> {
+        let Phase::CheckingCredentials(connect) = &self.phase else {
+            return Err(Refusal::protocol_error("no CONNECT before AUTH"));
+        };
+        let (method, data) = match connect.authentication.as_deref() {
+            Some(asked) => (&*asked.method, asked.data.as_deref()),
+            None => ("", None),
+        };
+        let (exchange, data) = authentication.begin_exchange(self.listener, method, data, nonces)?;
+        let mut packet = Vec::new();
+        encode_auth(ReasonCode::ContinueAuthentication, &data, &mut packet);
+        let packet_bytes_max = connect.packet_bytes_max;
+        if packet_bytes_max.is_some_and(|bytes_max| packet.len() > bytes_max.get() as usize) {
+            return Err(Refusal {
+                reason: ReasonCode::PacketTooLarge,
+                why: "the Maximum Packet Size has no room for the AUTH packet",
+            });
+        }
+        Ok((exchange, packet))
+    }
+
+    /// Ends the exchange with the AUTH of so many bytes at the front of what came: who the client is.
+    ///
+    /// # Errors
+    /// It is not who it says.
+    pub(super) fn finish_exchange(
+        &mut self,
+        now: Timestamp,
+        authentication: &Authentication,
+        auth_bytes: usize,
+    ) -> Result<Authenticated, Refusal> {
+        let bytes = std::mem::take(&mut self.plain);
+        let not_due = Refusal::protocol_error("an AUTH that was not due");
+        let Phase::Challenged(challenge) = &mut self.phase else {
+            return Err(not_due);
+        };
+        let exchange = challenge.exchange.take().ok_or(not_due)?;
+        if bytes.len() > auth_bytes {
+            return Err(Refusal::protocol_error(
+                "a packet behind AUTH, before the authentication was over",
+            ));
+        }
+        let auth = auth(&bytes).ok_or(Refusal::protocol_error("a malformed AUTH"))?;
+        let proof = authentication.finish_exchange(now, self.listener, self.address.ip(), exchange, &auth)?;
+        Ok(Authenticated {
+            user: proof.user,
+            data: proof.data,
+            nonces: challenge.nonces.clone(),
+        })
+    }
+}
+
+/// What follows the CONNECT.
+pub(super) fn next(plain: &[u8]) -> Next {
+    // Before its length has come: what is not AUTH may be as long as it likes.
+    if plain.first().is_some_and(|first| !matches!(first >> 4, 14 | 15)) {
+        return Next::Refuse(Refusal::protocol_error(
+            "a packet other than AUTH before the authentication was over",
+        ));
+    }
+    match frame::split(plain, limits::AUTH_BYTES_MAX) {
+        Ok(None) => Next::Receive,
+        Ok(Some(frame)) if frame.packet_type == frame::PacketType::Disconnect => {
+            Next::Close("it left during authentication")
+        }
+        Ok(Some(frame)) => Next::FinishExchange(frame.wire_bytes),
+        Err(error) => Next::Refuse(Refusal {
+            reason: error.reason(),
+            why: "the AUTH is malformed or too large",
+        }),
+    }
+}
+
+fn auth(bytes: &[u8]) -> Option<mqtt::packet::Auth<'_>> {
+    let frame = frame::split(bytes, limits::AUTH_BYTES_MAX).ok()??;
+    match decode::packet(&frame, ProtocolVersion::V5).ok()? {
+        Packet::Auth(auth) => Some(auth),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [MQTT-3.1.2-30]
+    #[test]
+    fn only_auth_and_disconnect_may_follow() {
+        let mut packet = Vec::new();
+        encode_auth(ReasonCode::ContinueAuthentication, b"data", &mut packet);
+        for cut in 0..packet.len() {
+            assert!(matches!(next(&packet[..cut]), Next::Receive), "{cut}");
+        }
+        assert!(matches!(next(&packet), Next::FinishExchange(bytes) if bytes == packet.len()));
+        assert!(matches!(next(&[0xE0, 0]), Next::Close(_)));
+        for first in (0..14_u8).map(|packet_type| packet_type << 4) {
+            let refused = next(&[first]);
+            assert!(
+                matches!(refused, Next::Refuse(why) if why.reason == ReasonCode::ProtocolError),
+                "{first:#x}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_auth_is_bounded_before_it_has_come() {
+        let announced = next(&[0xF0, 0xFF, 0xFF, 0x7F]);
+        assert!(matches!(announced, Next::Refuse(why) if why.reason == ReasonCode::PacketTooLarge));
+    }
+}

@@ -1,0 +1,228 @@
+//! What the shard does for pending connections: from received bytes to the shard that owns the session.
+//!
+//! Invariants: a connection leaves for its owner with a verdict, so nothing of a session is touched before; while the
+//! password is checked elsewhere nothing is received on the connection, and its time from accept runs on. When the
+//! shard shuts down, whoever comes is answered here, where the logic refuses everybody.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use transport::ring::ReceiveBuffer;
+use transport::socket::Socket;
+use transport::websocket::handshake::Page;
+
+use super::{Next, PendingConnection, PendingId, Phase};
+use crate::auth::enhanced::Authenticated;
+use crate::auth::{Check, Credentials, Verdict};
+use crate::logic::owner_shard;
+use crate::shard::ShardLoop;
+use crate::shard::token::Subject;
+use crate::shard::transfer::ConnectionTransfer;
+
+impl ShardLoop {
+    /// A connection that a listener accepted.
+    pub(in crate::shard) fn begin_pending(&mut self, listener: usize, socket: Socket) {
+        let in_effect = self.configured.in_effect();
+        let listening = self.acceptor.listening(listener);
+        let pending = listening.and_then(|it| PendingConnection::new(it, in_effect, socket));
+        if let Some(pending) = pending {
+            let id = self.pending.insert(self.now, pending);
+            self.receive_pending(id);
+        }
+    }
+
+    pub(in crate::shard) fn receive_pending(&mut self, id: PendingId) {
+        if let Some(pending) = self.pending.get(id) {
+            self.ring.receive(&pending.socket, Subject::Pending(id).token());
+        }
+    }
+
+    pub(in crate::shard) fn pending_received(&mut self, id: PendingId, buffer: ReceiveBuffer) {
+        let pending = self.pending.get(id);
+        let next = pending.map(|pending| pending.receive(self.ring.bytes(&buffer)));
+        self.ring.recycle(buffer);
+        if let Some(next) = next {
+            self.follow(id, next);
+        }
+    }
+
+    /// Does what comes next for a pending connection.
+    fn follow(&mut self, id: PendingId, next: Next) {
+        match next {
+            Next::Receive => self.receive_pending(id),
+            Next::Identify | Next::FinishExchange(_) if self.shut_down.has_begun() => self.turn_away(id),
+            Next::Identify => self.identify(id),
+            Next::FinishExchange(bytes) => self.finish_exchange(id, bytes),
+            Next::Refuse(refusal) => self.transfer(id, Verdict::Failed(refusal), None),
+            Next::AnswerMalformed => self.turn_away(id),
+            Next::Serve(page, folder) => self.serve_page(id, page, folder),
+            Next::Close(why) => self.close_pending(id, Some(why)),
+            Next::Fail => self.close_pending(id, None),
+        }
+    }
+
+    /// Finds out who the client is; goes on at once if that can be told at once.
+    fn identify(&mut self, id: PendingId) {
+        let Some(pending) = self.pending.get(id) else {
+            return;
+        };
+        let Phase::CheckingCredentials(connect) = &pending.phase else {
+            return;
+        };
+        if connect.authentication.is_some() {
+            let next = pending.begin_exchange(&self.access.authentication);
+            return self.follow(id, next);
+        }
+        let credentials = Credentials {
+            listener: pending.listener,
+            address: pending.address.ip(),
+            user_name: connect.user_name.as_deref(),
+            password: connect.password.as_deref(),
+        };
+        let shard = self.exchange.shard();
+        let check = self
+            .access
+            .authentication
+            .check(self.now, &credentials, shard, ticket(id));
+        if let Check::Decided(verdict) = check {
+            self.transfer(id, verdict, None);
+        }
+    }
+
+    fn finish_exchange(&mut self, id: PendingId, auth_bytes: usize) {
+        let Some(pending) = self.pending.get(id) else {
+            return;
+        };
+        match pending.finish_exchange(self.now, &self.access.authentication, auth_bytes) {
+            Ok(authenticated) => self.transfer(id, Verdict::Proved, Some(Box::new(authenticated))),
+            Err(refusal) => self.transfer(id, Verdict::Failed(refusal), None),
+        }
+    }
+
+    /// Something outside the shards is ready: answers, or other rules.
+    pub(in crate::shard) fn woken(&mut self) {
+        let shard = self.exchange.shard();
+        while let Some(answer) = self.access.authentication.next_answer(shard) {
+            let id = id_of(answer.ticket);
+            match answer.verdict {
+                Some(verdict) => self.transfer(id, verdict, None),
+                // The rules have changed since it was asked.
+                None => self.identify(id),
+            }
+        }
+        self.take_policy();
+    }
+
+    /// The logic answers here, and touches no session: the CONNECT is malformed, or the broker shuts down.
+    pub(in crate::shard) fn turn_away(&mut self, id: PendingId) {
+        if let Some(transfer) = self.take_transfer(id, Verdict::Unproved, None) {
+            self.adopt(transfer);
+        }
+    }
+
+    /// Sends the connection to the shard that owns the session of its client identifier.
+    fn transfer(&mut self, id: PendingId, verdict: Verdict, authenticated: Option<Box<Authenticated>>) {
+        if self.shut_down.has_begun() {
+            return self.turn_away(id);
+        }
+        let Some(mut transfer) = self.take_transfer(id, verdict, authenticated) else {
+            return;
+        };
+        let Some(owner) = self.find_owner(&mut transfer) else {
+            return;
+        };
+        if owner == self.exchange.shard() {
+            self.adopt(transfer);
+        } else {
+            self.exchange.send_connection(owner, transfer);
+        }
+    }
+
+    fn take_transfer(
+        &mut self,
+        id: PendingId,
+        verdict: Verdict,
+        authenticated: Option<Box<Authenticated>>,
+    ) -> Option<ConnectionTransfer> {
+        self.pending.remove(id)?.into_transfer(verdict, authenticated)
+    }
+
+    /// The owner of the session; a client without an identifier gets one.
+    fn find_owner(&self, transfer: &mut ConnectionTransfer) -> Option<u16> {
+        let ConnectionTransfer { peer, connect, .. } = transfer;
+        let Ok(connect) = connect else {
+            return Some(self.exchange.shard());
+        };
+        let settings = self.logic.settings().listener(peer.listener);
+        // The logic takes the same one, and refuses who has none.
+        let client_identifier = match settings.user_name_is_client_identifier {
+            true => peer.user(connect).unwrap_or_default(),
+            false => &connect.client_identifier,
+        };
+        let shards = self.exchange.shards();
+        if !client_identifier.is_empty() {
+            return Some(owner_shard(client_identifier, shards));
+        }
+        let mut random = [0; 16];
+        if let Err(error) = getrandom::fill(&mut random) {
+            tracing::error!("no random bytes for a client identifier: {error}");
+            return None;
+        }
+        let assigned = assigned_client_identifier(&settings.assigned_client_identifier_prefix, random);
+        let owner = owner_shard(&assigned, shards);
+        peer.assigned_client_identifier = Some(assigned);
+        Some(owner)
+    }
+
+    /// Hands a connection over to the threads that serve pages.
+    fn serve_page(&mut self, id: PendingId, page: Page, folder: Arc<Path>) {
+        let pending = self.pending.remove(id);
+        let request = pending.map(|pending| pending.into_page_request(page, folder));
+        if request.is_some_and(|request| !self.pages.serve(request)) {
+            tracing::info!("A request for a page was not answered: there are too many at the moment.");
+        }
+    }
+
+    /// Ends a pending connection; `why` is for the log, which may know already.
+    pub(in crate::shard) fn close_pending(&mut self, id: PendingId, why: Option<&str>) {
+        let Some(pending) = self.pending.remove(id) else {
+            return;
+        };
+        if let Some(why) = why {
+            tracing::info!("Client {} refused: {why}.", pending.address);
+        }
+        pending.close();
+    }
+}
+
+/// A client identifier that nobody can guess, written as mosquitto does: `auto-` and a UUID.
+fn assigned_client_identifier(prefix: &str, random: [u8; 16]) -> Box<str> {
+    let hex = format!("{:032X}", u128::from_be_bytes(random));
+    let groups = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| hex.get(range).unwrap_or_default());
+    format!("{prefix}{}", groups.join("-")).into()
+}
+
+/// The ticket by which those who check passwords answer.
+fn ticket(id: PendingId) -> u64 {
+    u64::from(id.generation) << 32 | u64::from(id.slot)
+}
+
+fn id_of(ticket: u64) -> PendingId {
+    PendingId {
+        slot: ticket as u32,
+        generation: (ticket >> 32) as u32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tickets_name_pending_connections() {
+        for (slot, generation) in [(0, 0), (7, 3), (u32::MAX, u32::MAX)] {
+            let id = PendingId { slot, generation };
+            assert_eq!(id_of(ticket(id)), id);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Connections before their CONNACK: from accept until it is known who the client is.
+//!
+//! A [`PendingConnection`] goes from one [`Phase`] to the next as its bytes come. It does no more than to answer what
+//! its stream asks for; the shard does what [`Next`] says.
+//!
+//! Invariants: [`PendingConnection::advance`] is the one place where bytes lead from a phase to the next; one receive
+//! at most is in flight, and none once the client has to be identified, so the descriptor can move to another shard; at
+//! most [`crate::limits::CONNECT_BYTES_MAX`] are kept for a client that has not sent its CONNECT, and nothing is
+//! reserved for bytes that were only announced; the whole takes at most [`crate::limits::PENDING_CONNECTION_NS_MAX`]
+//! from accept.
+
+mod auth_exchange;
+mod identify;
+mod proxy;
+mod table;
+mod upgrade;
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use transport::socket::{self, Socket};
+use transport::stream::{Opened, SecureStream, StreamError};
+use transport::tls::{self, IdentityKind};
+use transport::websocket::handshake::Page;
+
+pub(super) use self::table::{PendingConnections, PendingId};
+use crate::admission::Admission;
+use crate::auth::Verdict;
+use crate::auth::enhanced::{Authenticated, Refusal};
+use crate::bind::Listening;
+use crate::config::ProxyProtocol;
+use crate::in_effect::{InEffect, Upgrade};
+use crate::logic::{ConnectRequest, FirstPacket, MalformedConnect, Peer};
+use crate::settings::ListenerId;
+use crate::shard::pending::auth_exchange::Challenge;
+use crate::shard::transfer::ConnectionTransfer;
+
+/// A connection that has no CONNACK yet.
+pub(super) struct PendingConnection {
+    socket: Socket,
+    stream: SecureStream,
+    admission: Admission,
+    address: SocketAddr,
+    listener: ListenerId,
+    phase: Phase,
+    /// What of its certificate names the user, if something does.
+    identity: Option<IdentityKind>,
+    /// The user of the certificate that a load balancer has verified.
+    proxied_identity: Option<Box<str>>,
+    /// WebSocket is to be asked for before CONNECT.
+    upgrade: Option<Arc<Upgrade>>,
+    /// Plain bytes that belong to no phase that is over.
+    plain: Vec<u8>,
+}
+
+/// What a pending connection waits for.
+enum Phase {
+    /// The header of a load balancer.
+    ProxyHeader(ProxyProtocol),
+    /// The end of the TLS handshake.
+    TlsHandshake,
+    /// The request for WebSocket.
+    Upgrade,
+    /// A whole CONNECT.
+    Connect,
+    /// The answer of those who check passwords, which may be there at once.
+    CheckingCredentials(Box<ConnectRequest>),
+    /// The client's AUTH.
+    Challenged(Box<Challenge>),
+    /// Nothing: the CONNECT was wrong, and the logic answers that.
+    Malformed(MalformedConnect),
+}
+
+/// What the shard has to do for a pending connection.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Receive more bytes.
+    Receive,
+    /// Find out who the client is: its CONNECT is whole.
+    Identify,
+    /// End the exchange with the AUTH of so many bytes.
+    FinishExchange(usize),
+    /// Let the logic refuse the client.
+    Refuse(Refusal),
+    /// Let the logic answer a malformed CONNECT.
+    AnswerMalformed,
+    /// Hand the connection to those who serve pages, of this folder.
+    Serve(Page, Arc<Path>),
+    /// Close it, and log why.
+    Close(&'static str),
+    /// Close it: why is logged already.
+    Fail,
+}
+
+impl Phase {
+    /// What is missing when the time is over.
+    fn missing(&self) -> &'static str {
+        match self {
+            Phase::ProxyHeader(_) => "no PROXY header",
+            Phase::TlsHandshake => "no end of its TLS handshake",
+            Phase::Upgrade => "no request for WebSocket",
+            Phase::Connect | Phase::Malformed(_) => "no CONNECT",
+            Phase::CheckingCredentials(_) => "its password could not be checked",
+            Phase::Challenged(_) => "no answer to AUTH",
+        }
+    }
+}
+
+impl PendingConnection {
+    /// A connection that was just accepted; `None` if it is over already.
+    pub(super) fn new(listening: &Listening, in_effect: &InEffect, socket: Socket) -> Option<Self> {
+        // A peer that is gone already has no address.
+        let address: SocketAddr = socket::peer_address(socket.as_fd()).ok()?;
+        let connections_max = in_effect.settings.listener(listening.listener).connections_max;
+        let Some(admission) = Admission::enter(&listening.connections, connections_max) else {
+            tracing::warn!("Client connection from {address} denied: max_connections exceeded.");
+            return None;
+        };
+        let kind = in_effect.listeners.get(usize::from(listening.listener.0))?;
+        let stream = SecureStream::server(kind.tls.as_ref())
+            .inspect_err(|error| tracing::error!("{error}"))
+            .ok()?;
+        let phase = match kind.proxy {
+            Some(wanted) => Phase::ProxyHeader(wanted),
+            None => Phase::TlsHandshake,
+        };
+        Some(Self {
+            socket,
+            stream,
+            admission,
+            address,
+            listener: listening.listener,
+            phase,
+            identity: kind.identity,
+            proxied_identity: None,
+            upgrade: kind.upgrade.clone(),
+            plain: Vec::new(),
+        })
+    }
+
+    /// Takes bytes of the client.
+    pub(super) fn receive(&mut self, wire: &[u8]) -> Next {
+        let mut answer = Vec::new();
+        let next = if let Phase::ProxyHeader(_) = self.phase {
+            // Such a listener has no TLS of its own.
+            self.plain.extend_from_slice(wire);
+            self.advance(false, &mut answer)
+        } else {
+            let opened = self.stream.open(wire, &mut self.plain, &mut answer);
+            self.advance_opened(opened, &mut answer)
+        };
+        let sent = answer.is_empty() || self.send(&answer);
+        match next {
+            Next::Close(_) | Next::Fail => next,
+            _ if !sent => Next::Close(DOES_NOT_READ),
+            next => next,
+        }
+    }
+
+    /// Goes on with what the stream has opened.
+    fn advance_opened(&mut self, opened: Result<Opened, StreamError>, answer: &mut Vec<u8>) -> Next {
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                // In TLS 1.3 a client that is refused believes at first that it is connected: this line is where it
+                // shows.
+                tracing::warn!("Client {} refused: {error}.", self.address);
+                return Next::Fail;
+            }
+        };
+        if let Some(warning) = &opened.warning {
+            tracing::warn!("Client {}: {warning}.", self.address);
+        }
+        self.advance(opened.peer_closed, answer)
+    }
+
+    /// Goes on as far as the plain bytes lead. What the client is to be answered is appended to `answer`, as it is on
+    /// the wire.
+    fn advance(&mut self, peer_closed: bool, answer: &mut Vec<u8>) -> Next {
+        let next = loop {
+            match &self.phase {
+                Phase::ProxyHeader(wanted) => match proxy::parse(&self.plain, wanted) {
+                    proxy::Parsed::Incomplete => break Next::Receive,
+                    proxy::Parsed::Refused(why) => break Next::Close(why),
+                    proxy::Parsed::Whole(header, bytes) => self.take_proxy_header(header, bytes),
+                },
+                Phase::TlsHandshake if self.stream.is_securing() && self.plain.is_empty() => {
+                    break Next::Receive;
+                }
+                Phase::TlsHandshake => self.phase = self.after_handshake(),
+                Phase::Upgrade => match self.upgrade(answer) {
+                    Ok(opened) => break self.advance_opened(opened, answer),
+                    Err(next) => break next,
+                },
+                Phase::Connect => match FirstPacket::parse(&self.plain) {
+                    FirstPacket::Incomplete => break Next::Receive,
+                    FirstPacket::Foreign(why) => break Next::Close(why),
+                    FirstPacket::Malformed(malformed) => self.phase = Phase::Malformed(malformed),
+                    FirstPacket::Connect(connect) => self.take_connect(connect),
+                },
+                Phase::CheckingCredentials(_) => return Next::Identify,
+                Phase::Malformed(_) => return Next::AnswerMalformed,
+                Phase::Challenged(_) => return auth_exchange::next(&self.plain),
+            }
+        };
+        match next {
+            Next::Receive if peer_closed => Next::Close("closed before CONNECT"),
+            next => next,
+        }
+    }
+
+    fn take_proxy_header(&mut self, header: proxy::Header, bytes: usize) {
+        self.plain.drain(..bytes.min(self.plain.len()));
+        self.address = header.address.unwrap_or(self.address);
+        self.proxied_identity = header.identity;
+        self.phase = self.after_handshake();
+    }
+
+    fn after_handshake(&self) -> Phase {
+        match self.upgrade {
+            Some(_) => Phase::Upgrade,
+            None => Phase::Connect,
+        }
+    }
+
+    fn take_connect(&mut self, connect: Box<ConnectRequest>) {
+        let length = self.plain.len().min(connect.wire_bytes as usize);
+        // Its own memory, so that what the packet took is free again.
+        self.plain = self.plain.split_off(length);
+        self.phase = Phase::CheckingCredentials(connect);
+    }
+
+    /// Sends bytes as they are on the wire. A fresh socket takes a handshake's few kilobytes whole; one that does not
+    /// is not worth waiting for.
+    fn send(&self, wire: &[u8]) -> bool {
+        socket::send_now(self.socket.as_fd(), wire).is_ok_and(|sent| sent == wire.len())
+    }
+
+    /// The connection for the shard that owns the session; `None` if there is no CONNECT.
+    fn into_transfer(
+        mut self,
+        verdict: Verdict,
+        authenticated: Option<Box<Authenticated>>,
+    ) -> Option<ConnectionTransfer> {
+        let certificate_identity = self.certificate_identity();
+        self.stream.forget_certificate();
+        let mut connect = match self.phase {
+            Phase::CheckingCredentials(connect) => Ok(connect),
+            Phase::Challenged(challenge) => Ok(challenge.connect),
+            Phase::Malformed(malformed) => Err(malformed),
+            Phase::ProxyHeader(_) | Phase::TlsHandshake | Phase::Upgrade | Phase::Connect => {
+                debug_assert!(false, "only a connection with a CONNECT has an owner");
+                return None;
+            }
+        };
+        if let Ok(connect) = &mut connect {
+            connect.password = None;
+        }
+        let peer = Peer {
+            address: self.address,
+            listener: self.listener,
+            assigned_client_identifier: None,
+            certificate_identity,
+            verdict,
+            authenticated,
+        };
+        Some(ConnectionTransfer {
+            socket: self.socket,
+            stream: self.stream,
+            admission: self.admission,
+            peer,
+            connect,
+            unread: self.plain,
+        })
+    }
+
+    /// The user that the client's certificate names, where the listener asks for it. Without one the logic refuses the
+    /// CONNECT.
+    fn certificate_identity(&mut self) -> Option<Box<str>> {
+        let Some(kind) = self.identity else {
+            return self.proxied_identity.take();
+        };
+        let named = tls::client_identity(&self.stream, kind);
+        named
+            .inspect_err(|error| tracing::warn!("Client {} has no user name: {error}.", self.address))
+            .ok()
+            .map(String::into_boxed_str)
+    }
+
+    /// Ends it, in order if its TLS is established. A close alone would send nothing while the ring holds a receive.
+    pub(super) fn close(mut self) {
+        let mut end = Vec::new();
+        self.stream.close(&mut end);
+        if !end.is_empty() {
+            let _ = socket::send_now(self.socket.as_fd(), &end);
+        }
+        socket::shut_down(self.socket.as_fd());
+    }
+}
+
+const DOES_NOT_READ: &str = "it does not read";
+
+const _: () = assert!(
+    size_of::<PendingConnection>() <= 136,
+    "a connection that has sent nothing is to stay small"
+);

@@ -1,0 +1,83 @@
+//! From HTTP to WebSocket, before the CONNECT.
+//!
+//! Invariant: of a request at most `websockets_headers_size` bytes are kept, within the time of the pending connection;
+//! one that is not let in is answered by a status, and the log says why.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use transport::http::text_response;
+use transport::stream::{Opened, SecureStream, StreamError};
+use transport::websocket::handshake::{self, Page};
+
+use super::{Next, PendingConnection, Phase};
+use crate::http::PageRequest;
+use crate::limits;
+
+impl PendingConnection {
+    /// Reads the request, and opens the frames that follow it.
+    ///
+    /// # Errors
+    /// What comes next where there is no upgrade.
+    pub(super) fn upgrade(&mut self, answer: &mut Vec<u8>) -> Result<Result<Opened, StreamError>, Next> {
+        let Some(upgrade) = self.upgrade.clone() else {
+            self.phase = Phase::Connect;
+            return Ok(Ok(Opened::default()));
+        };
+        match handshake::parse_request(&self.plain, &upgrade.wanted) {
+            handshake::ParsedRequest::Incomplete => Err(Next::Receive),
+            handshake::ParsedRequest::Refused { answer: status, why } => {
+                self.stream.seal(&status, answer);
+                Err(Next::Close(why))
+            }
+            handshake::ParsedRequest::Page(page) => match &upgrade.pages {
+                Some(folder) => Err(Next::Serve(page, Arc::clone(folder))),
+                None => {
+                    self.stream.seal(&no_pages(), answer);
+                    Err(Next::Close(
+                        "it asks for a page, and the listener has no http_dir",
+                    ))
+                }
+            },
+            handshake::ParsedRequest::Upgrade {
+                answer: response,
+                length,
+            } => {
+                self.stream.seal(&response, answer);
+                Ok(self.begin_frames(length, answer))
+            }
+        }
+    }
+
+    /// Frames begin behind the request.
+    fn begin_frames(&mut self, request_bytes: usize, answer: &mut Vec<u8>) -> Result<Opened, StreamError> {
+        self.upgrade = None;
+        self.phase = Phase::Connect;
+        let frames = self.plain.split_off(request_bytes.min(self.plain.len()));
+        self.plain.clear();
+        let beneath = std::mem::replace(&mut self.stream, SecureStream::Plain);
+        self.stream = beneath.upgraded(limits::WEBSOCKET_FRAME_BYTES_MAX);
+        self.stream.open_frames(&frames, &mut self.plain, answer)
+    }
+
+    /// For the threads that serve pages.
+    pub(super) fn into_page_request(self, page: Page, folder: Arc<Path>) -> PageRequest {
+        PageRequest {
+            socket: self.socket,
+            stream: self.stream,
+            address: self.address,
+            page,
+            folder,
+            _admission: self.admission,
+        }
+    }
+}
+
+/// For those who came by a browser.
+fn no_pages() -> Vec<u8> {
+    text_response(
+        "426 Upgrade Required",
+        &[("Upgrade", "websocket"), ("Connection", "close, Upgrade")],
+        "MQTT over WebSocket is spoken here, nothing else\n",
+    )
+}
