@@ -5,7 +5,7 @@
 //! `publish` and `subscribe` do the work.
 //!
 //! Invariants: the program ends only when each QoS handshake that it began is complete or known to be broken; what was
-//! not delivered is said and shows in the exit code. Blocking sockets do: there is one connection.
+//! not delivered is reported and shows in the exit code. Sockets block: there is one connection.
 
 mod args;
 mod properties;

@@ -1,6 +1,6 @@
 //! Files of properties as Java programs read them, with the names of a client's TLS files.
 //!
-//! Invariant: what is not understood is said with file and line, and never guessed. A relative path is looked for from
+//! Invariant: what is not understood is reported with file and line, and never guessed. A relative path is looked for from
 //! the working directory and then from the file's own folder.
 
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use java_properties::{LineContent, PropertiesIter};
 use transport::tls::Passphrase;
 use zeroize::Zeroizing;
 
-/// What a file of properties says.
+/// The entries of a file of properties.
 #[derive(Debug, Default)]
 pub(super) struct Properties {
     /// `ssl.ca.certificate.path`

@@ -332,7 +332,7 @@ fn lines() -> Receiver<std::io::Result<Vec<u8>>> {
 
 /// Unacknowledged messages at most, as many as brokers take by default.
 const WINDOW: u16 = 20;
-/// More than any packet can hold: the encoder says so.
+/// More than any packet has room for: the encoder refuses it.
 const PAYLOAD_BYTES_MAX: u64 = 1 << 28;
 /// Lines that are read before they are published.
 const LINES_WAITING_MAX: usize = 64;

@@ -23,7 +23,7 @@ use crate::scenario::properties::Carrier;
 use crate::system::error::{EXIT_MISSED, EXIT_OK, Failure};
 use crate::system::output::note;
 
-/// Subscribes and prints until the end that was asked for; gives the exit code.
+/// Subscribes and prints messages until the end that was asked for; returns the exit code.
 pub fn run(request: &SubscribeRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
     let until = request.timeout.map(|timeout| Instant::now() + timeout);
     let session = Session::open(&request.settings, interrupted)?;

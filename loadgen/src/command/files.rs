@@ -1,6 +1,6 @@
 //! What an outcome leaves besides the terminal: a JSON file, or a folder with the generator's ceiling and a report.
 //!
-//! Invariant: what cannot be written is said before anything is measured, as far as it can be known then.
+//! Invariant: what cannot be written is reported before anything is measured, as far as it can be known then.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;

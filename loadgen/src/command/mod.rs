@@ -4,7 +4,7 @@
 //! the single measurements, [`files`] what is written besides the terminal.
 //!
 //! Invariant: a password among the words is hidden before anything is done with them, whichever subcommand they are for.
-//! What breaks it: a subcommand whose [`Options::password`] does not say that it has one.
+//! What breaks it: a subcommand whose [`Options::password`] does not return it.
 
 mod files;
 mod loads;
@@ -185,7 +185,7 @@ impl Subcommand {
     }
 }
 
-/// Does what a subcommand's options ask for, or says what is wrong with them.
+/// Does what a subcommand's options ask for, or prints what is wrong with them.
 fn act<O: Options>(
     options: O,
     origin: Option<Origin>,

@@ -5,7 +5,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::files::{check_writable, write_json};
-use crate::connect::args::StormRequest;
+use crate::connect::args::ConnectRequest;
 use crate::outcome::observer::Silent;
 use crate::retained::args::RetainedRequest;
 use crate::selftest::args::SelftestRequest;
@@ -14,10 +14,10 @@ use crate::system::output::print;
 use crate::target::Target;
 use crate::{connect, retained, selftest};
 
-pub(super) fn connect(request: &StormRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
+pub(super) fn connect(request: &ConnectRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
     check_writable(request.json.as_deref())?;
     let mut target = Target::open_plainly(&request.target, interrupted)?;
-    let outcome = connect::run(&request.storm, &target.subject, interrupted, &mut Silent);
+    let outcome = connect::run(&request.scenario, &target.subject, interrupted, &mut Silent);
     target.check_alive()?;
     let outcome = outcome?;
     print(&connect::outcome::text(&outcome))?;

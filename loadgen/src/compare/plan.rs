@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::peers::Peer;
-use crate::connect::Storm;
+use crate::connect::ConnectScenario;
 use crate::connect::args::ConnectArguments;
 use crate::options::parse_as;
 use crate::options::run::RunArguments;
@@ -44,7 +44,7 @@ pub enum Work {
     /// Messages at one rate after the other.
     Sweep(Box<Sweep>),
     /// Connections made and closed again.
-    Connect(Box<Storm>),
+    Connect(Box<ConnectScenario>),
     /// Retained messages stored and delivered.
     Retained(Retained),
 }
@@ -152,7 +152,7 @@ impl Row {
             }
             Command::Conn => {
                 let request = parse_as::<ConnectArguments>(words(&length)).map_err(refuse)?;
-                (Work::Connect(Box::new(request.storm)), request.target)
+                (Work::Connect(Box::new(request.scenario)), request.target)
             }
             Command::Retained => {
                 let request = parse_as::<RetainedArguments>(words(&[])).map_err(refuse)?;

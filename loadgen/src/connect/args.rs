@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Storm, StormPace};
+use super::{ConnectLoad, ConnectScenario};
 use crate::options::broker::BrokerArguments;
 use crate::options::properties::PropertyArguments;
 use crate::options::words::{seconds, seconds_of};
@@ -17,9 +17,9 @@ use crate::target::request::TargetRequest;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]
-pub struct StormRequest {
+pub struct ConnectRequest {
     /// The connections.
-    pub storm: Storm,
+    pub scenario: ConnectScenario,
     /// Where they go.
     pub target: TargetRequest,
     /// File for the outcome.
@@ -36,7 +36,7 @@ pub struct StormRequest {
     after_help = "Without -h it starts a broker of its own, over TLS."
 )]
 pub struct ConnectArguments {
-    /// A storm with a name (`loadgen scenarios` lists them), or a TOML file
+    /// A measurement with a name (`loadgen scenarios` lists them), or a TOML file
     #[arg(long, value_name = "NAME|FILE")]
     scenario: Option<String>,
     /// Connections per second, at intended times [default: as fast as --concurrency allows]
@@ -82,11 +82,11 @@ pub struct ConnectArguments {
 }
 
 impl Options for ConnectArguments {
-    type Request = StormRequest;
+    type Request = ConnectRequest;
 
     const WORD: &'static str = "conn";
 
-    fn request(self, origin: Option<Origin>) -> Result<StormRequest, String> {
+    fn request(self, origin: Option<Origin>) -> Result<ConnectRequest, String> {
         let half_the_cores = half_the_cores();
         let target = self.broker.target(half_the_cores)?;
         if matches!(&target, TargetRequest::OwnBroker(own) if own.users) {
@@ -96,13 +96,13 @@ impl Options for ConnectArguments {
             .slo_p99_ms
             .map(|limit_ms| seconds_of(limit_ms / 1e3))
             .transpose()?;
-        let storm = Storm {
+        let scenario = ConnectScenario {
             origin,
-            pace: self.rate.map_or(
-                StormPace::Closed {
+            load: self.rate.map_or(
+                ConnectLoad::Closed {
                     concurrency: self.concurrency,
                 },
-                |rate_per_s| StormPace::Open { rate_per_s },
+                |rate_per_s| ConnectLoad::Open { rate_per_s },
             ),
             version: self.broker.protocol_version,
             warmup: self.warmup,
@@ -118,9 +118,9 @@ impl Options for ConnectArguments {
             seed: self.seed,
             credentials: self.broker.credentials()?,
         };
-        storm.check()?;
-        Ok(StormRequest {
-            storm,
+        scenario.check()?;
+        Ok(ConnectRequest {
+            scenario,
             target,
             json: self.json,
         })
@@ -137,23 +137,23 @@ mod tests {
     use crate::options::parse_as;
     use std::ffi::OsString;
 
-    fn request(line: &str) -> Result<StormRequest, clap::Error> {
+    fn request(line: &str) -> Result<ConnectRequest, clap::Error> {
         parse_as::<ConnectArguments>(format!("conn {line}").split_whitespace().map(OsString::from))
     }
 
     #[test]
-    fn paces_and_names() {
-        let pace = |line: &str| {
+    fn loads_and_names() {
+        let load = |line: &str| {
             request(line)
                 .unwrap_or_else(|error| panic!("{line}: {error}"))
-                .storm
-                .pace
+                .scenario
+                .load
         };
-        assert_eq!(pace(""), StormPace::Closed { concurrency: 32 });
-        assert_eq!(pace("--rate 50"), StormPace::Open { rate_per_s: 50.0 });
+        assert_eq!(load(""), ConnectLoad::Closed { concurrency: 32 });
+        assert_eq!(load("--rate 50"), ConnectLoad::Open { rate_per_s: 50.0 });
         let named = request("--scenario conn-storm-tls-rsa --duration 1").unwrap();
         assert_eq!(
-            named.storm.origin.map(|origin| origin.name).as_deref(),
+            named.scenario.origin.map(|origin| origin.name).as_deref(),
             Some("conn-storm-tls-rsa")
         );
         assert!(matches!(

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use transport::clock::monotonic_ns;
 
-use super::worker::StormWorker;
+use super::worker::ConnectWorker;
 use crate::connection::login::{self, Login};
 use crate::connection::opening::{Opening, Stage};
 use crate::connection::{Broken, Connection};
@@ -23,7 +23,7 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// TCP is there.
-    pub(super) fn connected(&mut self, worker: &mut StormWorker<'_>) -> Result<(), Broken> {
+    pub(super) fn connected(&mut self, worker: &mut ConnectWorker<'_>) -> Result<(), Broken> {
         self.opening.connected(monotonic_ns(), &mut worker.result.stages);
         self.connection.connected(&mut worker.ring);
         self.go_on(worker)
@@ -34,10 +34,10 @@ impl Attempt {
         &mut self,
         bytes: &[u8],
         more: bool,
-        worker: &mut StormWorker<'_>,
+        worker: &mut ConnectWorker<'_>,
     ) -> Result<(), Broken> {
         let mut accepted = false;
-        let version = worker.state.storm.version;
+        let version = worker.state.scenario.version;
         let waits = self.opening.stage == Stage::ConnAck;
         self.connection.take(bytes, &mut worker.scratch, |frame, _| {
             if waits && !accepted {
@@ -56,7 +56,7 @@ impl Attempt {
     }
 
     /// CONNECT, once TLS and WebSocket are there; and what waits to be sent.
-    fn go_on(&mut self, worker: &mut StormWorker<'_>) -> Result<(), Broken> {
+    fn go_on(&mut self, worker: &mut ConnectWorker<'_>) -> Result<(), Broken> {
         let times = &mut worker.result.stages;
         if self
             .opening
@@ -67,17 +67,17 @@ impl Attempt {
         self.flush(worker)
     }
 
-    fn connect(&mut self, worker: &StormWorker<'_>) -> Result<(), Broken> {
-        let storm = &worker.state.storm;
+    fn connect(&mut self, worker: &ConnectWorker<'_>) -> Result<(), Broken> {
+        let scenario = &worker.state.scenario;
         let client_identifier = format!("lg{:04x}c{}x{}", worker.state.number, worker.index, self.number);
         let number = Some(self.number as u32);
-        let properties = storm.properties.of(Carrier::Connect, number)?;
+        let properties = scenario.properties.of(Carrier::Connect, number)?;
         let login = Login {
-            version: storm.version,
+            version: scenario.version,
             clean_start: true,
             keep_alive_s: KEEP_ALIVE_S,
             client_identifier: &client_identifier,
-            credentials: &storm.credentials,
+            credentials: &scenario.credentials,
             number,
             properties: properties.as_properties(),
             will: None,
@@ -85,7 +85,7 @@ impl Attempt {
         login.encode(self.connection.out())
     }
 
-    fn disconnect(&mut self, worker: &mut StormWorker<'_>) {
+    fn disconnect(&mut self, worker: &mut ConnectWorker<'_>) {
         let now_ns = monotonic_ns();
         self.opening
             .accepted(Stage::Closing, now_ns, &mut worker.result.stages);
@@ -96,13 +96,13 @@ impl Attempt {
                 .record(now_ns.saturating_sub(self.intended_ns));
         }
         worker.state.counts.made.fetch_add(1, Ordering::Relaxed);
-        login::disconnect(worker.state.storm.version, self.connection.out());
+        login::disconnect(worker.state.scenario.version, self.connection.out());
         self.connection
             .close(&mut worker.ring, &mut worker.scratch, now_ns);
     }
 
     /// Sends what waits.
-    pub(super) fn flush(&mut self, worker: &mut StormWorker<'_>) -> Result<(), Broken> {
+    pub(super) fn flush(&mut self, worker: &mut ConnectWorker<'_>) -> Result<(), Broken> {
         self.connection
             .flush(&mut worker.ring, &mut worker.scratch, monotonic_ns())
     }

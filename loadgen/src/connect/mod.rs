@@ -1,7 +1,7 @@
-//! Connections that are made and closed again: a storm, or what comes and goes beside a load.
+//! `loadgen conn`: connections that are made and closed again, measured alone or beside a load.
 //!
-//! [`Storm`] says what is wanted; [`worker`] makes the connections in one thread with one ring; [`run`] is the whole
-//! measurement with its [`outcome`].
+//! [`ConnectScenario`] is what is asked for; [`worker`] makes the connections in one thread with one ring, each an
+//! `attempt`; [`run`] is the whole measurement with its [`outcome`].
 //!
 //! Invariants: each connection goes through TCP, TLS, CONNECT, CONNACK, DISCONNECT and waits for the broker to close, so
 //! that the broker's side is whole and local ports come back at once; in open loop the time counts from the intended
@@ -30,16 +30,17 @@ use crate::system::cpus::Cpus;
 use crate::system::error::Failure;
 use crate::system::machine::{CpuTimes, Machine};
 use crate::target::subject::Subject;
-use outcome::{StormOutcome, StormUse};
-use worker::{StormCounts, StormResult};
+use outcome::{ConnectOutcome, ConnectUse};
+use worker::{ConnectCounts, ConnectMeasurements};
 
 /// What is wanted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Storm {
+pub struct ConnectScenario {
     /// Its name, if it has one.
     pub origin: Option<Origin>,
-    /// How connections follow one another.
-    pub pace: StormPace,
+    /// How connections follow one another; `pace` in files.
+    #[serde(rename = "pace")]
+    pub load: ConnectLoad,
     /// Protocol version.
     #[serde(with = "json::version")]
     pub version: ProtocolVersion,
@@ -73,7 +74,7 @@ pub struct Storm {
 /// How connections follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum StormPace {
+pub enum ConnectLoad {
     /// So many are always on their way.
     Closed {
         /// How many, all threads together.
@@ -89,19 +90,19 @@ pub enum StormPace {
 /// Most connections that are on their way at the same time.
 pub const CONCURRENCY_MAX: u32 = 100_000;
 
-impl Storm {
-    /// Says in one sentence what cannot be run.
+impl ConnectScenario {
+    /// Refuses what cannot be run, in one sentence.
     ///
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(&self) -> Result<(), String> {
         let refusals = [
             (
-                matches!(self.pace, StormPace::Closed { concurrency } if !(1..=CONCURRENCY_MAX).contains(&concurrency)),
+                matches!(self.load, ConnectLoad::Closed { concurrency } if !(1..=CONCURRENCY_MAX).contains(&concurrency)),
                 format!("--concurrency must be from 1 to {CONCURRENCY_MAX}"),
             ),
             (
-                matches!(self.pace, StormPace::Open { rate_per_s } if !(rate_per_s > 0.0 && rate_per_s <= 1e6)),
+                matches!(self.load, ConnectLoad::Open { rate_per_s } if !(rate_per_s > 0.0 && rate_per_s <= 1e6)),
                 "--rate must be more than 0 and at most 1,000,000 connections per second".to_owned(),
             ),
             (
@@ -110,7 +111,7 @@ impl Storm {
             ),
             (
                 self.warmup.saturating_add(self.duration) > Duration::from_secs(86_400),
-                "a storm may last a day at most".to_owned(),
+                "the measurement may last a day at most".to_owned(),
             ),
             (
                 self.threads == 0 || self.threads > 1024,
@@ -127,24 +128,24 @@ impl Storm {
     }
 
     /// The part of one of `threads` threads.
-    pub fn pace_of_one(&self) -> StormPace {
+    pub fn load_of_one(&self) -> ConnectLoad {
         let threads = u32::try_from(self.threads.max(1)).unwrap_or(u32::MAX);
-        match self.pace {
-            StormPace::Closed { concurrency } => StormPace::Closed {
+        match self.load {
+            ConnectLoad::Closed { concurrency } => ConnectLoad::Closed {
                 concurrency: concurrency.div_ceil(threads),
             },
-            StormPace::Open { rate_per_s } => StormPace::Open {
+            ConnectLoad::Open { rate_per_s } => ConnectLoad::Open {
                 rate_per_s: rate_per_s / f64::from(threads),
             },
         }
     }
 }
 
-/// What the threads of a storm share.
+/// What the threads of a connect measurement share.
 #[derive(Debug)]
-pub struct StormState {
+pub struct ConnectState {
     /// What is wanted.
-    pub storm: Storm,
+    pub scenario: ConnectScenario,
     /// The broker.
     pub subject: Subject,
     /// Its number, in client identifiers.
@@ -152,40 +153,40 @@ pub struct StormState {
     /// The phases.
     pub timeline: Timeline,
     /// What has been done.
-    pub counts: StormCounts,
+    pub counts: ConnectCounts,
 }
 
-/// Runs a storm against a broker.
+/// Runs the measurement against a broker.
 ///
 /// # Errors
 /// When there is no outcome: the machine's limits, or no connection at all.
 pub fn run(
-    storm: &Storm,
+    scenario: &ConnectScenario,
     subject: &Subject,
     interrupted: &AtomicBool,
     observer: &mut dyn Observer,
-) -> Result<StormOutcome, Failure> {
+) -> Result<ConnectOutcome, Failure> {
     transport::socket::raise_descriptor_limit();
     let began_ns = monotonic_ns();
     let started = SystemTime::now().duration_since(UNIX_EPOCH);
-    let state = Arc::new(StormState {
-        storm: storm.clone(),
+    let state = Arc::new(ConnectState {
+        scenario: scenario.clone(),
         subject: subject.clone(),
         number: crate::measure::timeline::run_number(began_ns),
         timeline: Timeline::new(),
-        counts: StormCounts::default(),
+        counts: ConnectCounts::default(),
     });
-    state.timeline.begin(began_ns, storm.warmup, storm.duration);
-    let handles = (0..storm.threads).map(|index| {
+    state.timeline.begin(began_ns, scenario.warmup, scenario.duration);
+    let handles = (0..scenario.threads).map(|index| {
         let state = Arc::clone(&state);
-        let builder = std::thread::Builder::new().name(format!("storm-{index}"));
+        let builder = std::thread::Builder::new().name(format!("connect-{index}"));
         builder
             .spawn(move || worker::work(&state, index))
             .map_err(Failure::system("cannot start a thread"))
     });
     let handles: Vec<_> = handles.collect::<Result<_, _>>()?;
     let readings = watch(&state, interrupted, observer);
-    let mut result = StormResult::default();
+    let mut result = ConnectMeasurements::default();
     for handle in handles {
         result.merge(handle.join().map_err(|_| Failure::Thread)??);
     }
@@ -218,7 +219,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn now(state: &StormState) -> Reading {
+    fn now(state: &ConnectState) -> Reading {
         let pid = state.subject.pid;
         Reading {
             at_ns: monotonic_ns(),
@@ -231,11 +232,11 @@ impl Reading {
 }
 
 impl Readings {
-    pub(crate) fn usage(&self) -> Option<StormUse> {
+    pub(crate) fn usage(&self) -> Option<ConnectUse> {
         let (from, to) = (self.measured?, self.stopped?);
         let cpu_ns = to.cpu_ns?.checked_sub(from.cpu_ns?)?;
         let connections = to.closed - from.closed;
-        Some(StormUse {
+        Some(ConnectUse {
             cpu_ns,
             wall_ns: to.at_ns - from.at_ns,
             connections,
@@ -254,7 +255,7 @@ impl Readings {
 }
 
 /// Reads the meters at the right moments until the threads have ended.
-fn watch(state: &StormState, interrupted: &AtomicBool, observer: &mut dyn Observer) -> Readings {
+fn watch(state: &ConnectState, interrupted: &AtomicBool, observer: &mut dyn Observer) -> Readings {
     let mut readings = Readings {
         before: Reading::now(state),
         ..Readings::default()

@@ -1,4 +1,4 @@
-//! What a storm found out.
+//! What a connect measurement found out.
 //!
 //! Invariant: as in [`crate::outcome::header`]: a field that changes its meaning changes the schema.
 
@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::worker::StormResult;
-use super::{Readings, Storm, StormPace, StormState};
+use super::worker::ConnectMeasurements;
+use super::{ConnectLoad, ConnectScenario, ConnectState, Readings};
 use crate::measure::latency::Summary;
 use crate::measure::numbers::grouped;
 use crate::measure::thread_use::ThreadUse;
@@ -19,20 +19,20 @@ use crate::outcome::validity::{Finding, Gravity, LimitedBy, OWN_LAG_NS_LIMIT, ST
 use crate::system::error::{EXIT_CONNECT, EXIT_GENERATOR, EXIT_MISSED, EXIT_OK};
 use crate::system::machine::{self, Machine};
 
-/// Everything that a storm found out.
+/// Everything that a connect measurement found out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct StormOutcome {
+pub struct ConnectOutcome {
     /// Its form, its kind and what wrote it.
     #[serde(flatten)]
     pub header: Header,
     /// Wall clock at the beginning, seconds since 1970.
     pub started_unix_s: u64,
     /// What was asked for.
-    pub scenario: Storm,
+    pub scenario: ConnectScenario,
     /// The broker.
-    pub broker: StormBroker,
+    pub broker: ConnectBroker,
     /// Connections per second.
-    pub rates: StormRates,
+    pub rates: ConnectRates,
     /// TCP connect.
     pub tcp: Option<Summary>,
     /// TLS handshake.
@@ -53,9 +53,9 @@ pub struct StormOutcome {
     pub verdict: Verdict,
 }
 
-/// The broker of a storm.
+/// The broker of a connect measurement.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct StormBroker {
+pub struct ConnectBroker {
     /// Its address and port; those of all hosts.
     pub address: String,
     /// What it is.
@@ -69,12 +69,12 @@ pub struct StormBroker {
     /// SHA-256 of its program.
     pub sha256: Option<String>,
     /// What it used.
-    pub usage: Option<StormUse>,
+    pub usage: Option<ConnectUse>,
 }
 
 /// What the broker used in the measured part.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StormUse {
+pub struct ConnectUse {
     /// CPU time of all its threads, ns.
     pub cpu_ns: u64,
     /// Length of the measured part, ns.
@@ -91,7 +91,7 @@ pub struct StormUse {
 
 /// Connections, per second and in all.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct StormRates {
+pub struct ConnectRates {
     /// Length of the measured part, s.
     pub measured_s: f64,
     /// Asked for; `None` in closed loop.
@@ -112,28 +112,28 @@ pub(super) struct Frame {
 }
 
 pub(super) fn gather(
-    state: &StormState,
-    result: StormResult,
+    state: &ConnectState,
+    result: ConnectMeasurements,
     readings: Readings,
     frame: Frame,
-) -> StormOutcome {
-    let storm = &state.storm;
+) -> ConnectOutcome {
+    let scenario = &state.scenario;
     let usage = readings.usage();
     let times = state.timeline.times();
     let measured_ns = times.map_or(0, |times| times.stop_ns.saturating_sub(times.measure_from_ns));
     let measured_s = measured_ns as f64 / 1e9;
-    let rates = StormRates {
+    let rates = ConnectRates {
         measured_s,
-        offered_per_s: match storm.pace {
-            StormPace::Open { rate_per_s } => Some(rate_per_s),
-            StormPace::Closed { .. } => None,
+        offered_per_s: match scenario.load {
+            ConnectLoad::Open { rate_per_s } => Some(rate_per_s),
+            ConnectLoad::Closed { .. } => None,
         },
         made_per_s: result.whole.count() as f64 / measured_s.max(1e-9),
         made: state.counts.made.load(Ordering::Relaxed),
         failed: state.counts.failed.load(Ordering::Relaxed),
     };
     let verdict = judge(
-        storm,
+        scenario,
         &rates,
         &result,
         readings.steal_percent(),
@@ -143,11 +143,11 @@ pub(super) fn gather(
     let program = subject
         .pid
         .map(|pid| std::path::PathBuf::from(format!("/proc/{pid}/exe")));
-    StormOutcome {
+    ConnectOutcome {
         header: Header::new(OutcomeKind::Connections),
         started_unix_s: frame.started_unix_s,
-        scenario: storm.clone(),
-        broker: StormBroker {
+        scenario: scenario.clone(),
+        broker: ConnectBroker {
             address: subject.endpoint.addresses(),
             web_socket: subject.endpoint.web_socket,
             name: subject.name.clone(),
@@ -170,9 +170,9 @@ pub(super) fn gather(
 }
 
 fn judge(
-    storm: &Storm,
-    rates: &StormRates,
-    result: &StormResult,
+    scenario: &ConnectScenario,
+    rates: &ConnectRates,
+    result: &ConnectMeasurements,
     steal_percent: f64,
     interrupted: bool,
 ) -> Verdict {
@@ -198,7 +198,7 @@ fn judge(
         add(Gravity::Fault, text.to_owned());
     }
     let p99_ns = result.whole.quantile_ns(0.99);
-    if let Some(slo) = storm.slo_p99.filter(|slo| p99_ns > nanoseconds(*slo)) {
+    if let Some(slo) = scenario.slo_p99.filter(|slo| p99_ns > nanoseconds(*slo)) {
         let (p99_ms, slo_ms) = (p99_ns as f64 / 1e6, slo.as_secs_f64() * 1e3);
         add(
             Gravity::Fault,
@@ -212,7 +212,10 @@ fn judge(
         );
     }
     if interrupted {
-        add(Gravity::Warning, "a signal ended the storm early".to_owned());
+        add(
+            Gravity::Warning,
+            "a signal ended the measurement early".to_owned(),
+        );
     }
     let faults = findings.iter().any(|finding| finding.gravity == Gravity::Fault);
     Verdict {
@@ -233,20 +236,20 @@ fn judge(
 }
 
 /// The outcome as text.
-pub fn text(outcome: &StormOutcome) -> String {
+pub fn text(outcome: &ConnectOutcome) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write_all(&mut text, outcome);
     text
 }
 
-fn write_all(out: &mut String, outcome: &StormOutcome) -> std::fmt::Result {
-    let pace = match outcome.scenario.pace {
-        StormPace::Closed { concurrency } => format!("{concurrency} at a time, as fast as possible"),
-        StormPace::Open { rate_per_s } => format!("{rate_per_s} per second"),
+fn write_all(out: &mut String, outcome: &ConnectOutcome) -> std::fmt::Result {
+    let load = match outcome.scenario.load {
+        ConnectLoad::Closed { concurrency } => format!("{concurrency} at a time, as fast as possible"),
+        ConnectLoad::Open { rate_per_s } => format!("{rate_per_s} per second"),
     };
     let security = security(outcome.broker.web_socket, outcome.broker.tls.as_deref());
-    writeln!(out, "connections made and closed, {pace}")?;
+    writeln!(out, "connections made and closed, {load}")?;
     writeln!(
         out,
         "{} ({}), {security}\n",

@@ -1,4 +1,4 @@
-//! One thread of a storm: a ring and the connections that are on their way.
+//! One thread of a connect measurement: a ring and the connections that are on their way.
 //!
 //! Invariant: a token holds the slot and its generation, so that what comes late for a connection that is gone is not
 //! taken for its successor's.
@@ -11,7 +11,7 @@ use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveEnd, Ring, RingOptions, Token};
 
 use super::attempt::Attempt;
-use super::{StormPace, StormState};
+use super::{ConnectLoad, ConnectState};
 use crate::connection::local_address;
 use crate::connection::opening::{Opening, Stage, StageTimes};
 use crate::connection::{Broken, Connection, Scratch};
@@ -24,7 +24,7 @@ use crate::system::error::Failure;
 
 /// What all threads have done so far.
 #[derive(Debug, Default)]
-pub struct StormCounts {
+pub struct ConnectCounts {
     /// Connections that the broker accepted.
     pub made: AtomicU64,
     /// Connections that were closed in good order.
@@ -35,7 +35,7 @@ pub struct StormCounts {
 
 /// What a thread measured.
 #[derive(Debug, Default)]
-pub struct StormResult {
+pub struct ConnectMeasurements {
     /// How long the stages took.
     pub stages: StageTimes,
     /// Intended start to CONNACK.
@@ -48,9 +48,9 @@ pub struct StormResult {
     pub threads: Vec<ThreadUse>,
 }
 
-impl StormResult {
+impl ConnectMeasurements {
     /// Adds what another thread measured.
-    pub fn merge(&mut self, other: StormResult) {
+    pub fn merge(&mut self, other: ConnectMeasurements) {
         self.stages.merge(&other.stages);
         let pairs = [(&mut self.whole, &other.whole), (&mut self.lag, &other.lag)];
         pairs.into_iter().for_each(|(mine, theirs)| mine.merge(theirs));
@@ -64,24 +64,24 @@ impl StormResult {
 ///
 /// # Errors
 /// When the thread or its ring cannot be set up.
-pub fn work(state: &StormState, index: usize) -> Result<StormResult, Failure> {
-    let mut worker = StormWorker::new(state, index)?;
+pub fn work(state: &ConnectState, index: usize) -> Result<ConnectMeasurements, Failure> {
+    let mut worker = ConnectWorker::new(state, index)?;
     while worker.turn()? {}
     worker.result.threads = vec![worker.usage.whole()];
     Ok(worker.result)
 }
 
-pub(super) struct StormWorker<'a> {
+pub(super) struct ConnectWorker<'a> {
     pub(super) ring: Ring,
-    pub(super) state: &'a StormState,
+    pub(super) state: &'a ConnectState,
     pub(super) index: usize,
     slots: Vec<Slot>,
     free: Vec<usize>,
-    pace: StormPace,
+    load: ConnectLoad,
     schedule: Option<Schedule>,
     started: u64,
     pub(super) scratch: Scratch,
-    pub(super) result: StormResult,
+    pub(super) result: ConnectMeasurements,
     usage: ThreadMeter,
     looked_at_ns: u64,
 }
@@ -92,20 +92,20 @@ struct Slot {
     attempt: Option<Attempt>,
 }
 
-impl<'a> StormWorker<'a> {
-    fn new(state: &'a StormState, index: usize) -> Result<StormWorker<'a>, Failure> {
-        if let Some(cpus) = &state.storm.cpus {
+impl<'a> ConnectWorker<'a> {
+    fn new(state: &'a ConnectState, index: usize) -> Result<ConnectWorker<'a>, Failure> {
+        if let Some(cpus) = &state.scenario.cpus {
             cpus.one(index)
                 .confine_this_thread()
                 .map_err(Failure::system("cannot pin a thread"))?;
         }
-        // As for the threads of a load: where it is not allowed the lag tells.
+        // As for the threads of a load: where it is not allowed, the lag shows it.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-        let pace = state.storm.pace_of_one();
-        let schedule = match pace {
-            StormPace::Closed { .. } => None,
-            StormPace::Open { rate_per_s } => {
-                let random = random_of(state.storm.seed, index as u32);
+        let load = state.scenario.load_of_one();
+        let schedule = match load {
+            ConnectLoad::Closed { .. } => None,
+            ConnectLoad::Open { rate_per_s } => {
+                let random = random_of(state.scenario.seed, index as u32);
                 Some(Schedule::new(Arrival::Uniform, 1e9 / rate_per_s, random))
             }
         };
@@ -114,17 +114,17 @@ impl<'a> StormWorker<'a> {
             buffer_bytes: 4 * 1024,
             ..RingOptions::default()
         };
-        Ok(StormWorker {
+        Ok(ConnectWorker {
             ring: Ring::new(&options)?,
             state,
             index,
             slots: Vec::new(),
             free: Vec::new(),
-            pace,
+            load,
             schedule,
             started: 0,
             scratch: Scratch::default(),
-            result: StormResult::default(),
+            result: ConnectMeasurements::default(),
             usage: ThreadMeter::default(),
             looked_at_ns: 0,
         })
@@ -175,8 +175,8 @@ impl<'a> StormWorker<'a> {
 
     /// Starts what is due: by the schedule, or as many as fit.
     fn start_due(&mut self, times: &Times, now_ns: u64) {
-        match self.pace {
-            StormPace::Closed { concurrency } => {
+        match self.load {
+            ConnectLoad::Closed { concurrency } => {
                 while self.slots.len() - self.free.len() < concurrency as usize {
                     let now_ns = monotonic_ns();
                     if now_ns >= times.stop_ns || !self.start(now_ns, now_ns, times) {
@@ -184,7 +184,7 @@ impl<'a> StormWorker<'a> {
                     }
                 }
             }
-            StormPace::Open { .. } => {
+            ConnectLoad::Open { .. } => {
                 for _ in 0..STARTS_A_TURN {
                     let Some(schedule) = &mut self.schedule else {
                         return;
@@ -240,7 +240,7 @@ impl<'a> StormWorker<'a> {
         let number = self.started;
         let endpoint = &self.state.subject.endpoint;
         let stream = endpoint.stream(number as u32)?;
-        let local = local_address(&self.state.storm.bind, number as usize);
+        let local = local_address(&self.state.scenario.bind, number as usize);
         let connection = Connection::start(
             &mut self.ring,
             endpoint.host(number as u32).address,
@@ -286,11 +286,11 @@ impl<'a> StormWorker<'a> {
         }
     }
 
-    /// Does something with the attempt of a token, if it is still there.
+    /// Does something with the connection of a token, if it is still there.
     fn with(
         &mut self,
         token: Token,
-        act: impl FnOnce(&mut Attempt, &mut StormWorker<'a>) -> Result<(), Broken>,
+        act: impl FnOnce(&mut Attempt, &mut ConnectWorker<'a>) -> Result<(), Broken>,
     ) {
         let Some(mut attempt) = self.slot(token).and_then(|slot| slot.attempt.take()) else {
             return;
@@ -340,7 +340,7 @@ impl<'a> StormWorker<'a> {
 
     /// Ends those whose time is over; one that waits for the broker to close is done.
     fn end_late(&mut self, now_ns: u64) {
-        let timeout_ns = nanoseconds(self.state.storm.connect_timeout);
+        let timeout_ns = nanoseconds(self.state.scenario.connect_timeout);
         for slot in 0..self.slots.len() {
             let Some(Slot {
                 generation,
@@ -356,7 +356,7 @@ impl<'a> StormWorker<'a> {
             } else if since_ns > timeout_ns {
                 self.end(
                     token,
-                    Some(&Broken::Timeout(self.state.storm.connect_timeout.as_secs())),
+                    Some(&Broken::Timeout(self.state.scenario.connect_timeout.as_secs())),
                 );
             }
         }

@@ -26,7 +26,7 @@ pub enum Broken {
     /// The broker refused or ended it with a reason, or answered what was not asked.
     #[error("{0}")]
     Refused(String),
-    /// The broker sent DISCONNECT with this reason; the text has its own words too.
+    /// The broker sent DISCONNECT with this reason; the text has its Reason String too.
     #[error("the broker ended the connection: {1}")]
     Disconnected(mqtt::ReasonCode, String),
     /// What was to be sent does not fit into a packet.

@@ -1,7 +1,7 @@
 //! CONNECT and what answers it, SUBSCRIBE's answer, and the broker's DISCONNECT.
 //!
-//! Invariant: a client is accepted only when the broker says so with the reason Success; whatever else it says is an
-//! error that has the broker's reason and, in MQTT 5.0, its own words.
+//! Invariant: a client is accepted only by a CONNACK with the reason Success; every other answer is an error that has the
+//! broker's reason and, in MQTT 5.0, its Reason String.
 
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -16,7 +16,7 @@ use super::Broken;
 use crate::scenario::Credentials;
 use crate::scenario::topics::numbered;
 
-/// What a client says of itself in CONNECT.
+/// The fields of a client's CONNECT.
 #[derive(Clone, Copy, Debug)]
 pub struct Login<'a> {
     /// Protocol version.
@@ -169,7 +169,7 @@ pub fn disconnected(disconnect: &Disconnect<'_>) -> Broken {
     Broken::Disconnected(reason, detailed(reason, properties))
 }
 
-/// A reason with the broker's own words.
+/// A reason with the broker's Reason String.
 pub fn detailed(reason: ReasonCode, properties: Properties<'_>) -> String {
     match properties.reason_string() {
         Some(words) => format!("{reason} ({})", words.escape_debug()),

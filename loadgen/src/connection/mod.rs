@@ -2,9 +2,9 @@
 //! clients share.
 //!
 //! [`Connection`] is one of many in a ring, [`BlockingConnection`] is one alone; [`opening`] takes a connection of a ring
-//! from TCP to CONNECT, [`login`] writes CONNECT and judges what answers it, whichever kind the connection is of.
+//! from TCP to CONNECT, [`login`] writes CONNECT and checks what answers it, whichever kind the connection is of.
 //!
-//! Invariant: a CONNACK, a SUBACK and a DISCONNECT are judged here and nowhere else.
+//! Invariant: a CONNACK, a SUBACK and a DISCONNECT are checked here and nowhere else.
 
 mod blocking;
 mod broken;

@@ -1,7 +1,7 @@
 //! One of many connections in a ring: socket, TLS, the packet that is not whole yet, and what waits to be sent.
 //!
 //! Invariants: bytes leave in the order in which they were appended; while a send is under way in the ring nothing
-//! else is sent, and [`Connection::is_blocked`] says so; a whole packet is handled where it was received, without a
+//! else is sent, and [`Connection::is_blocked`] is true; a whole packet is handled where it was received, without a
 //! copy (TLS: without a second one). What breaks them: sending around [`Connection::flush`].
 
 use std::io;
@@ -75,7 +75,7 @@ impl Connection {
         self.stream.start(&mut self.wire);
     }
 
-    /// Asks for bytes until a completion says that no more will come by itself.
+    /// Asks for bytes until a completion shows that no more will come by itself.
     pub fn receive(&mut self, ring: &mut Ring) {
         ring.receive_multishot(&self.socket, self.token);
     }

@@ -1,7 +1,7 @@
 //! From the TCP connection to CONNECT and its answer, with the time that each stage took.
 //!
 //! Invariant: each stage is timed from the end of the one before, so the stages add up to the whole. Sans I/O: the owner
-//! of the ring says what came, and sends what is to be sent.
+//! of the ring passes in what came, and sends what is to be sent.
 
 use transport::stream::SecureStream;
 
@@ -18,7 +18,7 @@ pub enum Stage {
     WebSocket,
     /// Waits for CONNACK.
     ConnAck,
-    /// Waits for so many SUBACKs.
+    /// Waits for this number of SUBACKs.
     SubAck(u32),
     /// May publish or receive.
     Ready,

@@ -7,7 +7,7 @@ use crate::generator::subscriber::close_group;
 use crate::measure::latency::{Latency, Summary};
 use crate::measure::ledger::Totals;
 use crate::measure::timeline::{READING_WINDOWS, WINDOWS};
-use crate::outcome::churn::ChurnReport;
+use crate::outcome::background::BackgroundReport;
 use crate::outcome::header::{Header, OutcomeKind};
 use crate::outcome::series::Series;
 use crate::outcome::steadiness::Steadiness;
@@ -27,8 +27,8 @@ pub(crate) struct Circumstances {
     pub(crate) started_unix_s: u64,
     /// Time from the first connection's start to the last one's readiness.
     pub(crate) connect_wall_ns: u64,
-    /// What came and went beside the load.
-    pub(crate) churn: Option<ChurnReport>,
+    /// The connections that were made and closed beside the load.
+    pub(crate) churn: Option<BackgroundReport>,
     /// Whether a signal ended the run early.
     pub(crate) interrupted: bool,
     /// The run in intervals.
@@ -47,7 +47,7 @@ pub(crate) fn outcome(
     workers
         .iter()
         .for_each(|worker| measurements.merge(&worker.measurements));
-    let ledger = close_books(state, workers, &measurements);
+    let ledger = close_ledgers(state, workers, &measurements);
     let windows = window_reports(&measurements);
     let deliveries: Vec<u64> = windows.iter().map(|window| window.deliveries).collect();
     // The windows of a run that was cut short are not alike by nature.
@@ -148,9 +148,9 @@ fn sent(state: &Run, outcomes: &[WorkerOutcome]) -> Vec<u64> {
 fn slow_report(state: &Run, outcomes: &[WorkerOutcome], measurements: &Measurements) -> Option<SlowReport> {
     let subscribers = Some(state.scenario.slow_subscribers).filter(|&count| count > 0)?;
     let sent = sent(state, outcomes);
-    let mut ledger = Totals::default();
-    for books in outcomes.iter().flat_map(|outcome| &outcome.slow_books) {
-        ledger.add(&books.close(|publisher| sent.get(publisher as usize).copied().unwrap_or(0)));
+    let mut totals = Totals::default();
+    for ledger in outcomes.iter().flat_map(|outcome| &outcome.slow_ledgers) {
+        totals.add(&ledger.close(|publisher| sent.get(publisher as usize).copied().unwrap_or(0)));
     }
     let reading = measurements.latency_of(0..READING_WINDOWS).summary();
     let stalled = measurements.latency_of(READING_WINDOWS..WINDOWS).summary();
@@ -158,7 +158,7 @@ fn slow_report(state: &Run, outcomes: &[WorkerOutcome], measurements: &Measureme
     Some(SlowReport {
         subscribers,
         disconnected: outcomes.iter().map(|outcome| outcome.slow_broken).sum(),
-        ledger,
+        ledger: totals,
         reading,
         stalled,
         p99_ratio: reading
@@ -167,12 +167,12 @@ fn slow_report(state: &Run, outcomes: &[WorkerOutcome], measurements: &Measureme
     })
 }
 
-fn close_books(state: &Run, outcomes: &[WorkerOutcome], measurements: &Measurements) -> LedgerReport {
+fn close_ledgers(state: &Run, outcomes: &[WorkerOutcome], measurements: &Measurements) -> LedgerReport {
     let sent = sent(state, outcomes);
     let mut totals = Totals::default();
     let sent_by = |publisher: u32| sent.get(publisher as usize).copied().unwrap_or(0);
-    for books in outcomes.iter().flat_map(|outcome| &outcome.books) {
-        totals.add(&books.close(sent_by));
+    for ledger in outcomes.iter().flat_map(|outcome| &outcome.ledgers) {
+        totals.add(&ledger.close(sent_by));
     }
     for group in &state.groups {
         totals.add(&close_group(group, sent_by));

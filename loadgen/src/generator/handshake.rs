@@ -51,7 +51,7 @@ pub fn connect(run: &Run, who: Who, out: &mut Vec<u8>) -> Result<(), Broken> {
     login.encode(out)
 }
 
-/// Appends a subscriber's SUBSCRIBEs and says how many they are.
+/// Appends a subscriber's SUBSCRIBEs; returns how many they are.
 ///
 /// # Errors
 /// A topic filter that is too long.

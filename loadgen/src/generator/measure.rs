@@ -1,9 +1,9 @@
 //! What one thread measures, and what it hands over at the end.
 //!
-//! Invariant: only messages whose intended time lies in the measured part enter the histograms; the ledger holds all.
+//! Invariant: only messages whose intended time lies in the measured part enter the histograms; the ledger has all.
 
 use crate::connection::opening::StageTimes;
-use crate::generator::subscriber::Books;
+use crate::generator::subscriber::SubscriberLedger;
 use crate::measure::latency::Latency;
 use crate::measure::thread_use::ThreadUse;
 use crate::measure::timeline::{Times, WINDOWS};
@@ -110,10 +110,10 @@ pub fn window_of(times: &Times, window_ns: u64, intended_ns: u64) -> Option<usiz
 pub struct WorkerOutcome {
     /// Its histograms.
     pub measurements: Measurements,
-    /// The books of its subscribers.
-    pub books: Vec<Books>,
-    /// The books of its slow subscribers.
-    pub slow_books: Vec<Books>,
+    /// The ledgers of its subscribers.
+    pub ledgers: Vec<SubscriberLedger>,
+    /// The ledgers of its slow subscribers.
+    pub slow_ledgers: Vec<SubscriberLedger>,
     /// Slow subscribers that lost their connection.
     pub slow_broken: u64,
     /// Publisher number and messages sent.

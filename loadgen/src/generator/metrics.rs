@@ -82,7 +82,7 @@ impl Drop for MetricsServer {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so.
+            // A thread that panicked has reported it.
             let _ = thread.join();
         }
     }
@@ -119,8 +119,8 @@ fn serve(listener: &TcpListener, seen: &Mutex<Seen>, over: &AtomicBool) {
 
 fn answer(mut client: TcpStream, seen: &Seen) -> io::Result<()> {
     client.set_nonblocking(false)?;
-    client.set_read_timeout(Some(PATIENCE))?;
-    client.set_write_timeout(Some(PATIENCE))?;
+    client.set_read_timeout(Some(ANSWER_WITHIN))?;
+    client.set_write_timeout(Some(ANSWER_WITHIN))?;
     let mut request = [0; 1024];
     let bytes = client.read(&mut request)?;
     let request = request.get(..bytes).unwrap_or_default();
@@ -205,7 +205,7 @@ fn quantiles(page: &mut OpenMetricsPage, name: &str, help: &str, values_ns: &[(&
 /// Between two looks for a client.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long a client may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 //!
 //! Invariants: none.
 
-pub mod churn;
+pub mod background;
 mod gather;
 pub mod handshake;
 pub mod identity;

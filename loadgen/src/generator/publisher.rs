@@ -24,8 +24,8 @@ pub struct Publisher {
     number: u32,
     run: u16,
     template: PublishTemplate,
-    /// The next message is the one that tells the broker what the alias stands for.
-    introduces: bool,
+    /// The next message is the one that registers the alias with the broker.
+    registers_alias: bool,
     aliased: Option<Box<Aliased>>,
     payload_bytes: usize,
     sent: u64,
@@ -35,7 +35,7 @@ pub struct Publisher {
     pub schedule: Option<Schedule>,
     /// Its window in closed loop.
     pub outstanding: Outstanding,
-    /// Whether the socket or the in-flight window held it up since its last message.
+    /// Whether the socket or the in-flight window blocked it since its last message.
     pub held_up: bool,
     /// When its closed-loop window moved last, CLOCK_MONOTONIC ns.
     pub progress_at_ns: u64,
@@ -43,8 +43,8 @@ pub struct Publisher {
     pub scheduled: bool,
     /// Whether its load is over.
     pub finished: bool,
-    /// Subscribers that hear it.
-    pub listeners: u32,
+    /// How many subscribers receive each of its messages.
+    pub subscribers: u32,
 }
 
 impl Publisher {
@@ -77,7 +77,7 @@ impl Publisher {
             number,
             run,
             template,
-            introduces: false,
+            registers_alias: false,
             aliased: aliased.map(Box::new),
             payload_bytes: payload.len(),
             sent: 0,
@@ -88,7 +88,7 @@ impl Publisher {
             progress_at_ns: 0,
             scheduled: false,
             finished: false,
-            listeners: 0,
+            subscribers: 0,
         })
     }
 
@@ -109,14 +109,14 @@ impl Publisher {
     }
 
     /// A connection begins whose broker takes aliases up to this one: if that is enough for the alias that was asked for,
-    /// the first message says what it stands for and the others have it in the place of their topic [MQTT-3.3.2-7],
+    /// the first message registers it and the others have it in the place of their topic [MQTT-3.3.2-7],
     /// [MQTT-3.3.2-9].
     pub fn begin_aliases(&mut self, topic_alias_maximum: u16) {
         let Some(aliased) = &mut self.aliased else {
             return;
         };
         aliased.allowed = aliased.alias.get() <= topic_alias_maximum;
-        self.introduces = aliased.allowed;
+        self.registers_alias = aliased.allowed;
         let template = if aliased.allowed {
             &aliased.first
         } else {
@@ -133,7 +133,7 @@ impl Publisher {
     /// The first message with the alias is on its way: the others are shorter.
     #[cold]
     fn end_introduction(&mut self) {
-        self.introduces = false;
+        self.registers_alias = false;
         if let Some(aliased) = &self.aliased {
             self.template.clone_from(&aliased.others);
         }
@@ -169,7 +169,7 @@ impl Publisher {
         self.flights.as_ref().is_none_or(Flights::has_room)
     }
 
-    /// Forgets what is in flight, because the connection is gone; says how much that was.
+    /// Forgets what is in flight, because the connection is gone; returns how much that was.
     pub fn forget_flights(&mut self) -> u64 {
         let Some(flights) = &mut self.flights else {
             return 0;
@@ -197,7 +197,7 @@ impl Publisher {
         let payload_at = out.len().saturating_sub(self.payload_bytes);
         stamp.write(out.get_mut(payload_at..).unwrap_or_default());
         self.sent += 1;
-        if self.introduces {
+        if self.registers_alias {
             self.end_introduction();
         }
     }
@@ -302,7 +302,7 @@ mod tests {
     use super::*;
     use mqtt::version::ProtocolVersion;
 
-    /// What one message says: its topic and its alias; with the stamp where it belongs.
+    /// What one message has: its topic, its alias, and the stamp where it belongs.
     fn published(publisher: &mut Publisher, sequence: u32) -> (String, Option<u16>) {
         let mut out = Vec::new();
         publisher.publish(5, 0, 7, &mut out);

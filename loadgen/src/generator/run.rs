@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use transport::clock::monotonic_ns;
 
-use crate::generator::churn::Churn;
+use crate::generator::background::BackgroundConnects;
 use crate::generator::gather::{self, Circumstances};
 use crate::generator::measure::WorkerOutcome;
 use crate::generator::meter::Meter;
@@ -19,7 +19,7 @@ use crate::generator::state::Run;
 use crate::generator::worker::{Event, work};
 use crate::measure::timeline::{Phase, Progress, Times, nanoseconds, pause, run_number};
 use crate::outcome::Outcome;
-use crate::outcome::churn::ChurnReport;
+use crate::outcome::background::BackgroundReport;
 use crate::outcome::observer::Observer;
 use crate::outcome::series::Series;
 use crate::scenario::Scenario;
@@ -111,7 +111,7 @@ fn join(handles: Vec<JoinHandle<WorkerOutcome>>) -> Result<Vec<WorkerOutcome>, F
 struct Coordinated {
     /// Wall time of connecting, ns.
     connect_wall_ns: u64,
-    churn: Option<ChurnReport>,
+    churn: Option<BackgroundReport>,
 }
 
 /// Takes the threads through the phases.
@@ -134,7 +134,7 @@ fn coordinate(
         .timeline
         .begin(start_ns, state.scenario.warmup, state.scenario.duration);
     state.wake_all();
-    let churn = Churn::start(state, subject)?;
+    let churn = BackgroundConnects::start(state, subject)?;
     let driven = drive_load(state, events, interrupted, watch);
     let churn = churn.map(|churn| churn.finish(monotonic_ns())).transpose();
     driven?;
@@ -144,7 +144,7 @@ fn coordinate(
     })
 }
 
-/// Those who are told how the load goes on.
+/// Those who are notified of how the load goes on.
 struct Watch<'a> {
     observer: &'a mut dyn Observer,
     meter: &'a mut Meter,
@@ -152,7 +152,7 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Takes what the threads have told since the last look.
+    /// Takes what the threads have reported since the last look.
     fn listen(&mut self, events: &Receiver<Event>, times: &Times) -> Result<(), Failure> {
         for event in events.try_iter() {
             match event {
@@ -261,7 +261,7 @@ impl Drain {
             ..
         } = *progress;
         // What slow subscribers are still to get is not counted: they are done when nothing comes any more.
-        let settled =
+        let is_complete =
             state.scenario.slow_subscribers == 0 && received >= expected && in_flight == 0 && unfinished == 0;
         // The gauges lag the threads by a turn of their loops: twice the same means at rest.
         let at_rest = self.moved.is_some_and(|(_, before)| before == *progress);
@@ -271,7 +271,7 @@ impl Drain {
         let idle_ns = self.moved.map_or(0, |(moved_ns, _)| now_ns - moved_ns);
         let quiet = idle_ns >= nanoseconds(QUIET) && unfinished == 0;
         match () {
-            () if (settled && at_rest) || quiet => Some(DrainEnd::AtRest),
+            () if (is_complete && at_rest) || quiet => Some(DrainEnd::AtRest),
             () if now_ns - began_ns < nanoseconds(state.scenario.drain) => None,
             () if idle_ns < nanoseconds(LOOK) => Some(DrainEnd::CutOff),
             () => Some(DrainEnd::AtRest),

@@ -16,7 +16,7 @@ use crate::scenario::topics::TopicPlan;
 use crate::scenario::{Load, Scenario};
 use crate::target::endpoint::Endpoint;
 
-/// What one thread says of itself while it runs; on cache lines of its own.
+/// What one thread reports while it runs; on cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Gauges {
@@ -80,7 +80,7 @@ impl Mailbox {
 pub struct Run {
     /// What is measured.
     pub scenario: Scenario,
-    /// Who hears whom.
+    /// Which publishers each subscriber receives from.
     pub plan: TopicPlan,
     /// Its number, in stamps, topics and client identifiers.
     pub number: u16,
@@ -98,7 +98,7 @@ pub struct Run {
     pub mailboxes: Vec<Mailbox>,
     /// One for each publisher; empty in open loop.
     pub windows: Vec<DeliveryWindow>,
-    /// The books of the groups of a shared subscription.
+    /// The ledgers of the groups of a shared subscription.
     pub groups: Vec<Arc<Mutex<Ledger>>>,
 }
 
@@ -114,12 +114,12 @@ impl Run {
         } = scenario;
         let topics = identity::named_topics(&scenario, number);
         let plan = TopicPlan::new(topics, publishers, subscribers, number);
-        let group = || Arc::new(Mutex::new(Ledger::new(plan.heard(0))));
+        let group = || Arc::new(Mutex::new(Ledger::new(plan.publishers_of(0))));
         let groups = (0..plan.groups()).map(|_| group()).collect();
         let windows = match load {
             Load::Paced { .. } | Load::Flood | Load::Idle => Vec::new(),
             Load::Saturating { window } => (0..publishers)
-                .map(|publisher| DeliveryWindow::new(window, plan.listeners(publisher)))
+                .map(|publisher| DeliveryWindow::new(window, plan.subscribers_of(publisher)))
                 .collect(),
         };
         Run {

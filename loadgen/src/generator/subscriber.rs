@@ -1,4 +1,4 @@
-//! A subscriber: acknowledges what comes and keeps the books of it.
+//! A subscriber: acknowledges what comes and enters it in its ledger.
 //!
 //! Invariants: each QoS 1 PUBLISH is answered by one PUBACK, each QoS 2 PUBLISH by PUBREC and each PUBREL by PUBCOMP
 //! [MQTT-4.3.2-4], [MQTT-4.3.3-8]; a QoS 2 message counts when its PUBLISH comes, and a second PUBLISH of it is a
@@ -20,13 +20,13 @@ use crate::scenario::payload::Stamp;
 pub struct Subscriber {
     run: u16,
     version: ProtocolVersion,
-    books: Books,
+    ledger: SubscriberLedger,
     slow: bool,
 }
 
 /// Where a subscriber enters what comes.
 #[derive(Debug)]
-pub enum Books {
+pub enum SubscriberLedger {
     /// Its own.
     Own(Ledger),
     /// Those of its group of a shared subscription.
@@ -43,7 +43,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// A member that hears so many publishers.
+    /// A member of a group that receives from so many publishers.
     pub fn new(group: Arc<Mutex<Ledger>>, publishers: u32) -> Member {
         Member {
             group,
@@ -73,26 +73,26 @@ impl Member {
     }
 }
 
-impl Books {
+impl SubscriberLedger {
     fn enter(&mut self, publisher: u32, sequence: u32) -> Entry {
         match self {
-            Books::Own(ledger) => ledger.enter(publisher, sequence),
-            Books::Group(member) => member.enter(publisher, sequence),
+            SubscriberLedger::Own(ledger) => ledger.enter(publisher, sequence),
+            SubscriberLedger::Group(member) => member.enter(publisher, sequence),
         }
     }
 
     fn enter_foreign(&mut self) {
         match self {
-            Books::Own(ledger) => ledger.enter_foreign(),
-            Books::Group(member) => lock(&member.group).enter_foreign(),
+            SubscriberLedger::Own(ledger) => ledger.enter_foreign(),
+            SubscriberLedger::Group(member) => lock(&member.group).enter_foreign(),
         }
     }
 
-    /// Closes them; a group's own books are closed by [`close_group`].
+    /// Closes it; a group's own ledger is closed by [`close_group`].
     pub fn close(&self, sent: impl Fn(u32) -> u64) -> Totals {
         match self {
-            Books::Own(ledger) => ledger.close(sent),
-            Books::Group(member) => Totals {
+            SubscriberLedger::Own(ledger) => ledger.close(sent),
+            SubscriberLedger::Group(member) => Totals {
                 reordered: member.reordered,
                 ..Totals::default()
             },
@@ -100,7 +100,7 @@ impl Books {
     }
 }
 
-/// Closes the books of a group: each message once to the group, in any order between its members.
+/// Closes the ledger of a group: each message once to the group, in any order between its members.
 pub fn close_group(group: &Mutex<Ledger>, sent: impl Fn(u32) -> u64) -> Totals {
     Totals {
         reordered: 0,
@@ -114,21 +114,21 @@ fn lock(group: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
 }
 
 impl Subscriber {
-    /// A subscriber of the run `run` with these books.
-    pub fn new(run: u16, version: ProtocolVersion, books: Books) -> Subscriber {
+    /// A subscriber of the run `run` with this ledger.
+    pub fn new(run: u16, version: ProtocolVersion, ledger: SubscriberLedger) -> Subscriber {
         Subscriber {
             run,
             version,
-            books,
+            ledger,
             slow: false,
         }
     }
 
-    /// One of the slow ones: its messages are in books of their own and in no latency.
-    pub fn slow(run: u16, version: ProtocolVersion, books: Books) -> Subscriber {
+    /// One of the slow ones: its messages are in a ledger of their own and in no latency.
+    pub fn slow(run: u16, version: ProtocolVersion, ledger: SubscriberLedger) -> Subscriber {
         Subscriber {
             slow: true,
-            ..Subscriber::new(run, version, books)
+            ..Subscriber::new(run, version, ledger)
         }
     }
 
@@ -150,25 +150,25 @@ impl Subscriber {
             encode::ack(answer, identifier, ReasonCode::Success, self.version, out);
         }
         let Some(stamp) = Stamp::read(publish.payload).filter(|stamp| stamp.run == self.run) else {
-            self.books.enter_foreign();
+            self.ledger.enter_foreign();
             return None;
         };
-        match self.books.enter(stamp.publisher, stamp.sequence) {
+        match self.ledger.enter(stamp.publisher, stamp.sequence) {
             Entry::InOrder | Entry::Reordered => Some(stamp),
             Entry::Duplicate | Entry::Foreign => None,
         }
     }
 
-    /// Its books.
-    pub fn into_books(self) -> Books {
-        self.books
+    /// Its ledger.
+    pub fn into_ledger(self) -> SubscriberLedger {
+        self.ledger
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::ledger::Heard;
+    use crate::measure::ledger::PublisherRange;
     use crate::scenario::payload::filler;
     use mqtt::packet::PacketIdentifier;
     use mqtt::property::Properties;
@@ -201,12 +201,12 @@ mod tests {
 
     #[test]
     fn each_qos_gets_its_acknowledgement_even_for_a_duplicate() {
-        let ledger = Ledger::new(Heard {
+        let ledger = Ledger::new(PublisherRange {
             first: 0,
             step: 1,
             count: 1,
         });
-        let mut subscriber = Subscriber::new(7, ProtocolVersion::V3_1_1, Books::Own(ledger));
+        let mut subscriber = Subscriber::new(7, ProtocolVersion::V3_1_1, SubscriberLedger::Own(ledger));
         for (qos, answer) in [
             (QoS::AtMostOnce, &[][..]),
             (QoS::AtLeastOnce, &[0x40, 2, 1, 2][..]),
@@ -222,18 +222,18 @@ mod tests {
                 assert_eq!(out, answer);
             }
         }
-        let totals = subscriber.into_books().close(|_| 3);
+        let totals = subscriber.into_ledger().close(|_| 3);
         assert_eq!((totals.received, totals.duplicate, totals.lost), (3, 3, 0));
     }
 
     #[test]
     fn a_message_of_another_run_is_acknowledged_and_not_counted() {
-        let ledger = Ledger::new(Heard {
+        let ledger = Ledger::new(PublisherRange {
             first: 0,
             step: 1,
             count: 1,
         });
-        let mut subscriber = Subscriber::new(7, ProtocolVersion::V3_1_1, Books::Own(ledger));
+        let mut subscriber = Subscriber::new(7, ProtocolVersion::V3_1_1, SubscriberLedger::Own(ledger));
         for payload in [stamped(8, 0), b"short".to_vec()] {
             let mut out = Vec::new();
             assert_eq!(
@@ -242,17 +242,17 @@ mod tests {
             );
             assert_eq!(out.len(), 4);
         }
-        assert_eq!(subscriber.into_books().close(|_| 0).foreign, 2);
+        assert_eq!(subscriber.into_ledger().close(|_| 0).foreign, 2);
     }
 
     #[test]
     fn a_group_gets_each_message_once_and_members_keep_their_own_order() {
-        let heard = Heard {
+        let publishers = PublisherRange {
             first: 0,
             step: 1,
             count: 1,
         };
-        let group = Arc::new(Mutex::new(Ledger::new(heard)));
+        let group = Arc::new(Mutex::new(Ledger::new(publishers)));
         let mut members = [0, 1].map(|_| Member::new(Arc::clone(&group), 1));
         let entries = [(0, 0), (0, 2), (1, 1), (1, 3), (0, 3), (1, 0)]
             .map(|(member, sequence)| members[member].enter(0, sequence));
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!((totals.expected, totals.received, totals.lost), (5, 4, 1));
         assert_eq!((totals.duplicate, totals.reordered), (2, 0));
         assert_eq!(members[1].enter(0, 2), Duplicate);
-        let late = Ledger::new(heard);
+        let late = Ledger::new(publishers);
         let mut member = Member::new(Arc::new(Mutex::new(late)), 1);
         assert_eq!(
             [1, 0].map(|sequence| member.enter(0, sequence)),

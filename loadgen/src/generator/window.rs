@@ -12,38 +12,38 @@ pub struct DeliveryWindow {
     /// A power of two of counters, so that they stay apart when sequences wrap.
     remaining: Box<[AtomicU32]>,
     size: u32,
-    listeners: u32,
-    /// Whether the publisher has been told of room and has not looked yet.
-    announced: AtomicBool,
+    subscribers: u32,
+    /// Whether the publisher has been notified of room and has not looked yet.
+    notified: AtomicBool,
 }
 
 impl DeliveryWindow {
-    /// A window of `size` messages for a publisher that `listeners` subscribers hear.
-    pub fn new(size: u32, listeners: u32) -> DeliveryWindow {
+    /// A window of `size` messages for a publisher with so many `subscribers`.
+    pub fn new(size: u32, subscribers: u32) -> DeliveryWindow {
         let remaining = (0..size.next_power_of_two()).map(|_| AtomicU32::new(0)).collect();
         DeliveryWindow {
             remaining,
             size,
-            listeners,
-            announced: AtomicBool::new(false),
+            subscribers,
+            notified: AtomicBool::new(false),
         }
     }
 
     /// So many subscribers received the message `sequence` for the first time. True if that makes room and the publisher
-    /// has to be told.
+    /// has to be notified.
     #[inline]
     pub fn received(&self, sequence: u32, subscribers: u32) -> bool {
         let Some(remaining) = self.counter(sequence) else {
             return false;
         };
         remaining.fetch_sub(subscribers, Ordering::AcqRel) == subscribers
-            && !self.announced.swap(true, Ordering::AcqRel)
+            && !self.notified.swap(true, Ordering::AcqRel)
     }
 
-    /// Whether more than one subscriber hears the publisher: then a [`Tally`] is worth its memory.
+    /// Whether the publisher has more than one subscriber: then a [`Tally`] is worth its memory.
     #[inline]
-    pub fn is_heard_by_many(&self) -> bool {
-        self.listeners > 1
+    pub fn has_many_subscribers(&self) -> bool {
+        self.subscribers > 1
     }
 
     fn counter(&self, sequence: u32) -> Option<&AtomicU32> {
@@ -89,8 +89,8 @@ impl Tally {
         }
     }
 
-    /// Hands the counts over; `announce` is told of each publisher that has to be told of room.
-    pub fn settle(&mut self, windows: &[DeliveryWindow], mut announce: impl FnMut(u32)) {
+    /// Adds the counts to the windows; calls `notify` with each publisher that has to be notified of room.
+    pub fn flush(&mut self, windows: &[DeliveryWindow], mut notify: impl FnMut(u32)) {
         for (publisher, sequence) in self.touched.drain(..) {
             let counts = self.counts.get_mut(publisher as usize);
             let mask = counts.as_ref().map_or(0, |counts| counts.len() - 1);
@@ -98,7 +98,7 @@ impl Tally {
             if let (Some(count), Some(window)) = (count, windows.get(publisher as usize))
                 && window.received(sequence, std::mem::take(count))
             {
-                announce(publisher);
+                notify(publisher);
             }
         }
     }
@@ -112,9 +112,9 @@ pub struct Outstanding {
 }
 
 impl Outstanding {
-    /// How many messages may leave now. Clears the announcement first, so that room made later is announced anew.
+    /// How many messages may leave now. Clears the notification first, so that room made later is notified again.
     pub fn room(&mut self, window: &DeliveryWindow) -> u32 {
-        window.announced.store(false, Ordering::Release);
+        window.notified.store(false, Ordering::Release);
         while self.oldest != self.next && window.is_received(self.oldest) {
             self.oldest = self.oldest.wrapping_add(1);
         }
@@ -125,12 +125,12 @@ impl Outstanding {
     #[inline]
     pub fn leave(&mut self, window: &DeliveryWindow) {
         if let Some(remaining) = window.counter(self.next) {
-            remaining.store(window.listeners, Ordering::Release);
+            remaining.store(window.subscribers, Ordering::Release);
         }
         self.next = self.next.wrapping_add(1);
     }
 
-    /// Takes everything under way for lost, and says how many messages that is.
+    /// Takes everything under way for lost; returns how many messages that is.
     pub fn give_up(&mut self) -> u32 {
         let lost = self.next.wrapping_sub(self.oldest);
         self.oldest = self.next;
@@ -150,13 +150,13 @@ mod tests {
         outstanding.leave(&window);
         outstanding.leave(&window);
         assert_eq!(outstanding.room(&window), 0);
-        assert!(!window.received(1, 1), "one of two listeners");
-        assert!(window.received(1, 1), "the second: told");
+        assert!(!window.received(1, 1), "one of two subscribers");
+        assert!(window.received(1, 1), "the second: notified");
         assert_eq!(outstanding.room(&window), 0, "the oldest is still under way");
         assert!(!window.received(0, 1));
         assert!(
             window.received(0, 1),
-            "told again, because the publisher has looked since"
+            "notified again, because the publisher has looked since"
         );
         assert_eq!(outstanding.room(&window), 2);
     }
@@ -188,20 +188,24 @@ mod tests {
         let window = &windows[1];
         let mut outstanding = Outstanding::default();
         (0..3).for_each(|_| outstanding.leave(window));
-        let mut told = Vec::new();
+        let mut notified = Vec::new();
         let (mut one, mut other) = (Tally::default(), Tally::default());
         for _ in 0..3 {
             one.count(window, 1, 0);
         }
         one.count(window, 1, 1);
-        one.settle(&windows, |publisher| told.push(publisher));
+        one.flush(&windows, |publisher| notified.push(publisher));
         other.count(window, 1, 0);
         other.count(window, 1, 0);
-        assert_eq!((outstanding.room(window), told.len()), (0, 0), "not settled yet");
-        other.settle(&windows, |publisher| told.push(publisher));
-        assert_eq!((outstanding.room(window), told), (1, vec![1]));
-        let again = |publisher| panic!("{publisher} is told of what was told already");
-        one.settle(&windows, again);
+        assert_eq!(
+            (outstanding.room(window), notified.len()),
+            (0, 0),
+            "not flushed yet"
+        );
+        other.flush(&windows, |publisher| notified.push(publisher));
+        assert_eq!((outstanding.room(window), notified), (1, vec![1]));
+        let again = |publisher| panic!("{publisher} is notified of what was notified already");
+        one.flush(&windows, again);
         assert_eq!(outstanding.room(window), 1);
     }
 }

@@ -92,7 +92,7 @@ impl Default for Latency {
 
 /// Percentiles of one histogram, in ns.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "each name says its figure and unit")]
+#[expect(missing_docs, reason = "each name has its figure and unit")]
 pub struct Summary {
     pub count: u64,
     pub min_ns: u64,

@@ -1,13 +1,13 @@
-//! The books of a subscriber: for each publisher that it hears, what came, twice, late, or never.
+//! The ledger of a subscriber: for each publisher that it receives from, what came, twice, late, or never.
 //!
 //! Invariants: `unique + lost = sent` for each pair once the run has drained; memory is constant for each pair (the
 //! highest sequence and a bitmap of those just below it), whatever is lost. What breaks them: a message older than
-//! the bitmap cannot be told from a duplicate by itself; it is taken for a late one as long as the pair still misses
+//! the bitmap cannot be distinguished from a duplicate by itself; it is taken for a late one as long as the pair still misses
 //! messages older than the bitmap. The proptest compares with a model that keeps everything.
 
-/// The publishers that one subscriber hears: `first`, `first + step`, ... (`count` of them).
+/// The publishers that one subscriber receives from: `first`, `first + step`, ... (`count` of them).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct PublisherRange {
     /// Lowest publisher number.
     pub first: u32,
     /// Distance to the next; at least 1.
@@ -16,8 +16,8 @@ pub struct Heard {
     pub count: u32,
 }
 
-impl Heard {
-    /// Position of a publisher among those heard.
+impl PublisherRange {
+    /// Position of a publisher in the range.
     #[inline]
     pub fn position(&self, publisher: u32) -> Option<usize> {
         let distance = publisher.checked_sub(self.first)?;
@@ -31,7 +31,7 @@ impl Heard {
 
     /// The publisher numbers, ascending.
     pub fn publishers(&self) -> impl Iterator<Item = u32> + use<> {
-        let Heard { first, step, count } = *self;
+        let PublisherRange { first, step, count } = *self;
         (0..count).map(move |position| first + position * step)
     }
 }
@@ -45,7 +45,7 @@ pub enum Entry {
     Reordered,
     /// Received before.
     Duplicate,
-    /// From a publisher that this subscriber should not hear.
+    /// From a publisher that this subscriber should not receive from.
     Foreign,
 }
 
@@ -78,10 +78,10 @@ impl Totals {
     }
 }
 
-/// The books of one subscriber.
+/// The ledger of one subscriber.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    heard: Heard,
+    publishers: PublisherRange,
     pairs: Box<[Pair]>,
     duplicate: u64,
     reordered: u64,
@@ -89,11 +89,11 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Empty books for the publishers `heard`.
-    pub fn new(heard: Heard) -> Ledger {
-        let pairs = vec![Pair::NEW; heard.count as usize].into_boxed_slice();
+    /// An empty ledger for these publishers.
+    pub fn new(publishers: PublisherRange) -> Ledger {
+        let pairs = vec![Pair::NEW; publishers.count as usize].into_boxed_slice();
         Ledger {
-            heard,
+            publishers,
             pairs,
             duplicate: 0,
             reordered: 0,
@@ -105,7 +105,7 @@ impl Ledger {
     #[inline]
     pub fn enter(&mut self, publisher: u32, sequence: u32) -> Entry {
         let pair = self
-            .heard
+            .publishers
             .position(publisher)
             .and_then(|position| self.pairs.get_mut(position));
         let entry = pair.map_or(Entry::Foreign, |pair| pair.enter(sequence));
@@ -123,7 +123,7 @@ impl Ledger {
         self.foreign += 1;
     }
 
-    /// Closes the books; `sent` tells how many messages a publisher sent.
+    /// Closes the ledger; `sent` returns how many messages a publisher sent.
     pub fn close(&self, sent: impl Fn(u32) -> u64) -> Totals {
         let mut totals = Totals {
             duplicate: self.duplicate,
@@ -131,7 +131,7 @@ impl Ledger {
             foreign: self.foreign,
             ..Totals::default()
         };
-        for (publisher, pair) in self.heard.publishers().zip(self.pairs.iter()) {
+        for (publisher, pair) in self.publishers.publishers().zip(self.pairs.iter()) {
             let expected = sent(publisher);
             totals.expected += expected;
             totals.received += pair.unique;
@@ -208,7 +208,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashSet;
 
-    const ONE: Heard = Heard {
+    const ONE: PublisherRange = PublisherRange {
         first: 0,
         step: 1,
         count: 1,
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn what_never_came_is_lost_and_a_message_from_elsewhere_is_foreign() {
-        let mut ledger = Ledger::new(Heard {
+        let mut ledger = Ledger::new(PublisherRange {
             first: 2,
             step: 3,
             count: 2,

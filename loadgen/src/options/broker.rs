@@ -1,4 +1,4 @@
-//! Options that say where the broker is and how it is spoken to.
+//! Options of the broker: its address, TLS, WebSocket, and who the clients are.
 
 use std::fs::File;
 use std::io::Read as _;

@@ -1,6 +1,6 @@
 //! The word of `-h`: one host or several, each with a port of its own or not.
 //!
-//! Invariant: a text with more than one colon is an IPv6 address unless brackets say where it ends.
+//! Invariant: a text with more than one colon is an IPv6 address unless brackets end it.
 
 use std::str::FromStr;
 

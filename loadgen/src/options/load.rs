@@ -35,7 +35,7 @@ pub(crate) struct LoadArguments {
     /// Closed loop, as fast as possible: the same as --rate max
     #[arg(long, overrides_with = "rate")]
     max_rate: bool,
-    /// No messages: the connections are made and held
+    /// No messages: the connections are made and kept
     #[arg(long, conflicts_with_all = ["rate", "max_rate"])]
     idle: bool,
     /// With --rate max: messages of a publisher that its subscribers have not all received, at most
@@ -65,7 +65,7 @@ pub(crate) struct LoadArguments {
     /// pairs, fan-out, fan-in, or a topic: %i is the client's number, %c the publisher's client id, %u the user
     #[arg(short, long, value_name = "SHAPE|TOPIC", default_value = "pairs", value_parser = topics)]
     topics: Topics,
-    /// Shared subscriptions: the subscribers form so many groups, each of which hears every publisher
+    /// Shared subscriptions: the subscribers form so many groups, each of which receives from every publisher
     #[arg(long, value_name = "GROUPS", conflicts_with = "topics")]
     share: Option<NonZeroU32>,
     /// Client identifiers: %i is the client's number, %k its kind (p, s, or z if slow), %r the run
@@ -132,7 +132,7 @@ pub(crate) struct LoadArguments {
     /// Seed of phases, intervals and payloads
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Publishers, subscribers and rates times this; the outcome says so, and how long the scenario itself would last
+    /// Publishers, subscribers and rates times this; the outcome has it, with the duration of the scenario as published
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     scale: f64,
 }
@@ -178,7 +178,7 @@ impl LoadArguments {
                 .share
                 .map_or(self.topics, |groups| Topics::Shared { groups: groups.get() }),
             properties: self.properties.given(CARRIERS, broker.protocol_version)?,
-            subscription: self.subscription.wishes(broker.protocol_version)?,
+            subscription: self.subscription.choices(broker.protocol_version)?,
             version: broker.protocol_version,
             keep_alive_s: broker.keep_alive,
             inflight,
@@ -257,7 +257,7 @@ const CARRIERS: &[Carrier] = &[
     Carrier::Subscribe,
 ];
 
-/// Connections of a kind that nothing was said about.
+/// Connections of a kind for which no number was given.
 const CONNECTIONS_DEFAULT: u32 = 100;
 
 /// At least one of those that there were.

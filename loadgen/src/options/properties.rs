@@ -1,20 +1,20 @@
 //! `-D`, and the options of subscriptions: what MQTT 5.0 has besides.
 //!
-//! Invariant: who gives any of it without `-V 5` is told so, because the broker would never see it.
+//! Invariant: any of it without `-V 5` is refused, because the broker would never see it.
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use mqtt::packet::RetainHandling;
 use mqtt::version::ProtocolVersion;
 
 use crate::scenario::properties::{Carrier, GivenProperties};
-use crate::scenario::subscription::{SubscriptionWishes, retain_handling};
+use crate::scenario::subscription::{SubscriptionChoices, retain_handling};
 
 /// `-D PACKET NAME VALUE [VALUE]`, as often as one likes; the packets are those that the command sends.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PropertyArguments(Vec<Vec<String>>);
 
 impl PropertyArguments {
-    /// What they say.
+    /// The value of these options.
     pub(crate) fn given(
         &self,
         carriers: &[Carrier],
@@ -84,8 +84,8 @@ pub(crate) struct SubscriptionArguments {
 }
 
 impl SubscriptionArguments {
-    /// What they say.
-    pub(crate) fn wishes(self, version: ProtocolVersion) -> Result<SubscriptionWishes, String> {
+    /// The value of these options.
+    pub(crate) fn choices(self, version: ProtocolVersion) -> Result<SubscriptionChoices, String> {
         let SubscriptionArguments {
             no_local,
             retain_as_published,
@@ -100,7 +100,7 @@ impl SubscriptionArguments {
             Some((option, _)) if version != ProtocolVersion::V5 => {
                 Err(format!("{option} is of MQTT 5.0: add -V 5"))
             }
-            _ => Ok(SubscriptionWishes {
+            _ => Ok(SubscriptionChoices {
                 no_local,
                 retain_as_published,
                 retain_handling,

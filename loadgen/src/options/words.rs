@@ -89,7 +89,7 @@ pub(crate) fn seconds(word: &str) -> Result<Duration, String> {
     )
 }
 
-/// So many seconds, where a duration can hold them.
+/// So many seconds, where a duration has room for them.
 pub(crate) fn seconds_of(number: f64) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number).map_err(|error| error.to_string())
 }

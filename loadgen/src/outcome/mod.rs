@@ -2,7 +2,7 @@
 //!
 //! Invariants: none.
 
-pub mod churn;
+pub mod background;
 pub mod export;
 pub mod header;
 pub mod observer;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::measure::latency::{Latency, Summary};
 use crate::measure::ledger::Totals;
 use crate::measure::thread_use::ThreadUse;
-use crate::outcome::churn::ChurnReport;
+use crate::outcome::background::BackgroundReport;
 use crate::outcome::header::Header;
 use crate::outcome::series::{IntervalReport, Series};
 use crate::outcome::steadiness::Steadiness;
@@ -31,7 +31,7 @@ pub struct Outcome {
     /// Time and memory of connecting all clients.
     pub connect: ConnectReport,
     /// Connections that came and went beside the load.
-    pub churn: Option<ChurnReport>,
+    pub churn: Option<BackgroundReport>,
     /// Intended send time to receive.
     pub latency: Option<Summary>,
     /// Write to receive; absent without a schedule and where payloads are too short to carry it.

@@ -105,7 +105,7 @@ pub struct RetainedBroker {
 pub const MESSAGES_MAX: u32 = 10_000_000;
 
 impl Retained {
-    /// Says in one sentence what cannot be run.
+    /// Refuses what cannot be run, in one sentence.
     ///
     /// # Errors
     /// The first thing that is wrong.

@@ -15,13 +15,13 @@ use crate::scenario::topics::numbered;
 /// Bytes of the stamp: the least payload size.
 pub const STAMP_BYTES: usize = 16;
 
-/// Payload size from which the send lag travels along, so that the service time can be told.
+/// Payload size from which the send lag travels along, so that the service time is known.
 pub const LAG_BYTES_FROM: usize = 20;
 
 /// Longest time that fits the stamp: 48 bits of nanoseconds, about 78 hours.
 pub const INTENDED_NS_MAX: u64 = (1 << 48) - 1;
 
-/// What a payload says about itself.
+/// What a payload has at its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// Number of the run.

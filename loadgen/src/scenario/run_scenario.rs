@@ -14,7 +14,7 @@ use crate::scenario::json;
 use crate::scenario::payload::{INTENDED_NS_MAX, PayloadText, STAMP_BYTES};
 use crate::scenario::properties::{Carrier, GivenProperties};
 use crate::scenario::schedule::Arrival;
-use crate::scenario::subscription::SubscriptionWishes;
+use crate::scenario::subscription::SubscriptionChoices;
 use crate::scenario::topics::Topics;
 use crate::system::cpus::Cpus;
 
@@ -49,7 +49,7 @@ pub struct Scenario {
     /// Properties of MQTT 5.0 in the packets of the clients.
     pub properties: GivenProperties,
     /// What subscriptions ask for besides the QoS.
-    pub subscription: SubscriptionWishes,
+    pub subscription: SubscriptionChoices,
     /// Protocol version.
     #[serde(with = "json::version")]
     pub version: ProtocolVersion,
@@ -116,7 +116,7 @@ pub enum Load {
     },
     /// A flood: as fast as the publishers' sockets take it, whatever has been received.
     Flood,
-    /// No messages: the connections are held.
+    /// No messages: the connections are kept.
     Idle,
 }
 
@@ -127,7 +127,7 @@ pub struct Origin {
     pub name: String,
     /// Factor of its publishers, subscribers and rate.
     pub scale: f64,
-    /// Seconds that it says itself: what was measured may be shorter.
+    /// Its own seconds, as published: what was measured may be shorter.
     pub published_duration_s: Option<f64>,
 }
 
@@ -178,7 +178,7 @@ pub const LEDGER_PAIRS_MAX: u64 = 50_000_000;
 pub const WINDOW_MAX: u32 = 1 << 20;
 
 impl Scenario {
-    /// Says in one sentence what cannot be run.
+    /// Refuses what cannot be run, in one sentence.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -291,12 +291,12 @@ impl Scenario {
     }
 
     fn check_topics(&self) -> Result<(), String> {
-        let listeners = u64::from(self.subscribers) + u64::from(self.slow_subscribers);
-        let pairs = u64::from(self.publishers) * listeners;
+        let subscribers = u64::from(self.subscribers) + u64::from(self.slow_subscribers);
+        let pairs = u64::from(self.publishers) * subscribers;
         let everyone_hears_everyone = match &self.topics {
             Topics::Pairs => false,
             Topics::FanOut | Topics::FanIn => true,
-            // One book for each group and publisher, and four bytes for each member.
+            // One entry for each group and publisher, and four bytes for each member.
             Topics::Shared { groups } => {
                 return if *groups > self.subscribers {
                     Err(format!("--share {groups} needs as many subscribers"))
@@ -324,7 +324,7 @@ impl Scenario {
         self.publishers.max(self.subscribers).max(self.slow_subscribers)
     }
 
-    /// Connections that are made and held.
+    /// Connections that are made and kept.
     pub fn connections(&self) -> u64 {
         [self.publishers, self.subscribers, self.slow_subscribers]
             .map(u64::from)

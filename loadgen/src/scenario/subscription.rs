@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What a user wants of subscriptions besides their QoS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SubscriptionWishes {
+pub struct SubscriptionChoices {
     /// No Local.
     pub no_local: bool,
     /// Retain As Published.
@@ -19,7 +19,7 @@ pub struct SubscriptionWishes {
     pub retain_handling: Option<RetainHandling>,
 }
 
-impl SubscriptionWishes {
+impl SubscriptionChoices {
     /// As a SUBSCRIBE has them; `retain_handling` where none was given.
     pub fn options(&self, qos: QoS, retain_handling: RetainHandling) -> SubscriptionOptions {
         SubscriptionOptions {
@@ -71,20 +71,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wishes_go_before_what_is_usual() {
-        let usual = SubscriptionWishes::default().options(QoS::AtLeastOnce, RetainHandling::DoNotSend);
+    fn choices_go_before_what_is_usual() {
+        let usual = SubscriptionChoices::default().options(QoS::AtLeastOnce, RetainHandling::DoNotSend);
         assert_eq!(usual.retain_handling, RetainHandling::DoNotSend);
         assert!(!usual.no_local && !usual.retain_as_published);
         for (word, handling) in HANDLINGS {
-            let wishes = SubscriptionWishes {
+            let choices = SubscriptionChoices {
                 no_local: true,
                 retain_as_published: true,
                 retain_handling: Some(retain_handling(word).unwrap()),
             };
-            let options = wishes.options(QoS::AtMostOnce, RetainHandling::DoNotSend);
+            let options = choices.options(QoS::AtMostOnce, RetainHandling::DoNotSend);
             assert_eq!(options.retain_handling, handling);
             assert!(options.no_local && options.retain_as_published);
-            let written = serde_json::to_value(wishes).unwrap();
+            let written = serde_json::to_value(choices).unwrap();
             assert_eq!(written["retain_handling"], word);
         }
         assert!(retain_handling("sometimes").is_err());

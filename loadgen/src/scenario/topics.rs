@@ -1,11 +1,11 @@
-//! Who publishes where and who hears whom.
+//! Who publishes where, and which publishers each subscriber receives from.
 //!
-//! Invariant: [`TopicPlan::heard`] is exactly what the filters of [`TopicPlan::filters`] let through; the ledger's
+//! Invariant: [`TopicPlan::publishers_of`] is exactly what the filters of [`TopicPlan::filters`] let through; the ledger's
 //! "lost" and "foreign" rest on it. What breaks it: a pattern whose topics other clients use at the same time.
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::ledger::Heard;
+use crate::measure::ledger::PublisherRange;
 
 /// How topics are spread over publishers and subscribers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub enum Topics {
     Pairs,
     /// Every subscriber subscribes to the topic of every publisher.
     FanOut,
-    /// Every subscriber hears all publishers through one wildcard.
+    /// Every subscriber receives from all publishers through one wildcard.
     FanIn,
     /// Publishers as in `FanIn`; the subscribers form groups of a shared subscription, in turns.
     Shared {
@@ -65,16 +65,16 @@ impl TopicPlan {
                 vec![format!("$share/g{group}/{}/+", self.root)]
             }
             Topics::Pairs | Topics::FanOut => self
-                .heard(subscriber)
+                .publishers_of(subscriber)
                 .publishers()
                 .map(|publisher| self.own(publisher))
                 .collect(),
         }
     }
 
-    /// The publishers that a subscriber hears.
-    pub fn heard(&self, subscriber: u32) -> Heard {
-        let all = Heard {
+    /// The publishers that a subscriber receives from.
+    pub fn publishers_of(&self, subscriber: u32) -> PublisherRange {
+        let all = PublisherRange {
             first: 0,
             step: 1,
             count: self.publishers,
@@ -82,17 +82,17 @@ impl TopicPlan {
         match &self.topics {
             Topics::FanOut | Topics::FanIn | Topics::Shared { .. } => all,
             Topics::Pattern(pattern) if !pattern.contains(NUMBER) => all,
-            Topics::Pattern(_) => Heard {
+            Topics::Pattern(_) => PublisherRange {
                 first: subscriber,
                 step: 1,
                 count: u32::from(subscriber < self.publishers),
             },
-            Topics::Pairs => self.heard_in_pairs(subscriber),
+            Topics::Pairs => self.publishers_in_pairs(subscriber),
         }
     }
 
-    /// How many subscribers hear a publisher.
-    pub fn listeners(&self, publisher: u32) -> u32 {
+    /// How many subscribers receive from a publisher.
+    pub fn subscribers_of(&self, publisher: u32) -> u32 {
         match &self.topics {
             Topics::FanOut | Topics::FanIn => self.subscribers,
             Topics::Shared { groups } => *groups,
@@ -104,14 +104,14 @@ impl TopicPlan {
         }
     }
 
-    /// Whether a subscriber hears a publisher that is on another of so many hosts, on which clients take turns by their
+    /// Whether a subscriber should receive from a publisher that is on another of so many hosts, on which clients take turns by their
     /// numbers.
     pub fn crosses(&self, hosts: u32) -> bool {
         let hosts = hosts.max(1);
         let is_elsewhere = |subscriber: u32, publisher: u32| subscriber % hosts != publisher % hosts;
         hosts > 1
             && (0..self.subscribers).any(|subscriber| {
-                let mut publishers = self.heard(subscriber).publishers();
+                let mut publishers = self.publishers_of(subscriber).publishers();
                 publishers.any(|publisher| is_elsewhere(subscriber, publisher))
             })
     }
@@ -132,17 +132,17 @@ impl TopicPlan {
         }
     }
 
-    fn heard_in_pairs(&self, subscriber: u32) -> Heard {
+    fn publishers_in_pairs(&self, subscriber: u32) -> PublisherRange {
         if self.subscribers >= self.publishers {
             let first = subscriber.checked_rem(self.publishers).unwrap_or(0);
-            return Heard {
+            return PublisherRange {
                 first,
                 step: 1,
                 count: 1.min(self.publishers),
             };
         }
         let count = (self.publishers - subscriber).div_ceil(self.subscribers);
-        Heard {
+        PublisherRange {
             first: subscriber,
             step: self.subscribers,
             count,
@@ -173,12 +173,12 @@ mod tests {
             [0, 1, 4].map(|subscriber| plan.group(subscriber)),
             [Some(0), Some(1), Some(0)]
         );
-        assert_eq!((plan.listeners(2), plan.heard(4).count), (2, 3));
+        assert_eq!((plan.subscribers_of(2), plan.publishers_of(4).count), (2, 3));
     }
 
     /// The plan against the protocol's own matching, for many shapes.
     #[test]
-    fn heard_and_listeners_agree_with_topic_matching() {
+    fn publishers_and_subscribers_agree_with_topic_matching() {
         let shapes = [
             Topics::Pairs,
             Topics::FanOut,
@@ -222,10 +222,10 @@ mod tests {
     }
 
     fn check(plan: &TopicPlan) {
-        let mut listeners = vec![0; plan.publishers as usize];
+        let mut counts = vec![0; plan.publishers as usize];
         for subscriber in 0..plan.subscribers {
             let filters = plan.filters(subscriber);
-            let heard = plan.heard(subscriber);
+            let range = plan.publishers_of(subscriber);
             for publisher in 0..plan.publishers {
                 let matches = filters
                     .iter()
@@ -233,20 +233,20 @@ mod tests {
                     .count();
                 assert_eq!(
                     matches == 1,
-                    heard.position(publisher).is_some(),
-                    "{plan:?}: {subscriber} hears {publisher}"
+                    range.position(publisher).is_some(),
+                    "{plan:?}: {subscriber} receives from {publisher}"
                 );
                 assert!(matches <= 1, "{plan:?}: overlapping filters");
-                listeners[publisher as usize] += matches as u32;
+                counts[publisher as usize] += matches as u32;
             }
             assert!(
-                heard.publishers().all(|publisher| publisher < plan.publishers),
+                range.publishers().all(|publisher| publisher < plan.publishers),
                 "{plan:?}"
             );
         }
-        for (publisher, &count) in listeners.iter().enumerate() {
+        for (publisher, &count) in counts.iter().enumerate() {
             assert_eq!(
-                plan.listeners(publisher as u32),
+                plan.subscribers_of(publisher as u32),
                 count,
                 "{plan:?}: publisher {publisher}"
             );

@@ -2,7 +2,7 @@
 //! QoS 2.
 //!
 //! Invariants: one thread with one ring; each connection has at most one send in the ring, and what comes meanwhile
-//! waits; the thread ends with the [`Sink`]. It lets in whom it is told to, on 127.0.0.1 only, and bounds nothing else:
+//! waits; the thread ends with the [`Sink`]. It lets in the clients that it is made for, on 127.0.0.1 only, and bounds nothing else:
 //! it is for the generator's own clients.
 
 use std::collections::HashMap;
@@ -82,7 +82,7 @@ impl Drop for Sink {
         self.over.store(true, Ordering::Release);
         self.waker.wake();
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so.
+            // A thread that panicked has reported it.
             let _ = thread.join();
         }
     }
@@ -93,7 +93,7 @@ struct Server {
     listener: Socket,
     guests: Vec<Option<Guest>>,
     /// Topic to slots.
-    listeners: HashMap<String, Vec<usize>>,
+    subscribers: HashMap<String, Vec<usize>>,
     dirty: Vec<usize>,
     /// What is to be handed on: slot and bytes.
     parcels: Vec<(usize, usize, usize)>,
@@ -115,7 +115,7 @@ impl Server {
             ring,
             listener,
             guests: Vec::new(),
-            listeners: HashMap::new(),
+            subscribers: HashMap::new(),
             dirty: Vec::new(),
             parcels: Vec::new(),
             parcel_bytes: Vec::new(),
@@ -249,7 +249,7 @@ impl Server {
             Packet::Subscribe(subscribe) => {
                 let mut granted = Vec::new();
                 for (filter, _) in subscribe.filters.iter() {
-                    self.listeners.entry(filter.to_owned()).or_default().push(slot);
+                    self.subscribers.entry(filter.to_owned()).or_default().push(slot);
                     granted.push(QoS::AtMostOnce as u8);
                 }
                 let none = Properties::EMPTY;
@@ -266,7 +266,7 @@ impl Server {
         if let Some(identifier) = publish.packet_identifier {
             encode::ack(PacketType::PubAck, identifier, ReasonCode::Success, V3_1_1, out);
         }
-        let Some(slots) = self.listeners.get(publish.topic) else {
+        let Some(slots) = self.subscribers.get(publish.topic) else {
             return Ok(());
         };
         let from = self.parcel_bytes.len();

@@ -3,7 +3,7 @@
 //! Invariants: a figure belongs to one kind of outcome; a latency is taken from valid runs with a schedule alone, a
 //! cost from every run.
 
-use crate::connect::outcome::StormOutcome;
+use crate::connect::outcome::ConnectOutcome;
 use crate::outcome::Outcome;
 use crate::retained::RetainedOutcome;
 use crate::scenario::Load;
@@ -27,7 +27,7 @@ pub(super) struct Figure {
 enum FigureSource {
     Run(fn(&Outcome) -> Option<f64>),
     Sweep(fn(&SweepOutcome) -> Option<f64>),
-    Connections(fn(&StormOutcome) -> Option<f64>),
+    Connections(fn(&ConnectOutcome) -> Option<f64>),
     Retained(fn(&RetainedOutcome) -> Option<f64>),
 }
 

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::connect::outcome::StormOutcome;
+use crate::connect::outcome::ConnectOutcome;
 use crate::measure::thread_use::ThreadUse;
 use crate::outcome::Outcome;
 use crate::outcome::header::{OutcomeKind, SCHEMA};
@@ -20,7 +20,7 @@ pub enum Record {
     /// A load of messages.
     Run(Box<Outcome>),
     /// Connections made and closed again.
-    Connections(Box<StormOutcome>),
+    Connections(Box<ConnectOutcome>),
     /// Retained messages stored and delivered.
     Retained(Box<RetainedOutcome>),
     /// The highest rate within an objective.

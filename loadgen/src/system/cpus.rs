@@ -1,7 +1,7 @@
 //! Which CPUs a thread may run on.
 //!
 //! Invariant: nothing is pinned unless it was asked for; a CPU that this process may not use is an error before the
-//! run, not a thread that silently runs elsewhere.
+//! run, not a thread that silently runs on another CPU.
 
 use std::fmt;
 use std::io;

@@ -43,7 +43,7 @@ impl ClientPassphrase {
 impl KeyPassphrase for ClientPassphrase {
     fn passphrase(&self, key: &Path, refused: u32) -> Result<Option<Passphrase>, String> {
         if let Some(found) = self.without_a_person() {
-            // Asked again, the same source would say the same.
+            // Asked again, the same source would give the same.
             return found.map(|passphrase| Some(passphrase).filter(|_| refused == 0));
         }
         let mut typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);

@@ -100,7 +100,7 @@ impl Target {
         }
     }
 
-    /// Whether the broker's process, if it is ours, has ended; with what it said.
+    /// Whether the broker's process, if it is ours, has ended; with the end of its log.
     pub fn check_alive(&mut self) -> Result<(), Failure> {
         match &mut self.own {
             Some(own) => own.check_alive(),
@@ -149,7 +149,7 @@ pub(crate) fn resource(host: &str, port: u16, path: &str) -> Result<Resource, Fa
     Resource::new(&authority, path).map_err(|why| Failure::Connect(format!("{host}: {why}")))
 }
 
-/// Of several addresses the first that takes a connection; the first of all if none does, so that connecting tells
+/// Of several addresses the first that takes a connection; the first of all if none does, so that connecting reports
 /// why.
 fn first_that_answers(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     let answers = |address: &&SocketAddr| TcpStream::connect_timeout(address, ANSWERS_WITHIN).is_ok();

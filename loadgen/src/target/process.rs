@@ -33,7 +33,7 @@ pub const PEER_WORD: &str = "peer";
 pub struct BrokerProcess {
     process: Child,
     /// What it writes to its standard output and error.
-    said: File,
+    log: File,
 }
 
 impl BrokerProcess {
@@ -65,17 +65,17 @@ impl BrokerProcess {
         cpus: Option<&Cpus>,
     ) -> Result<BrokerProcess, Failure> {
         let program = std::env::current_exe().map_err(Failure::system("cannot find this program's file"))?;
-        let said =
+        let kept =
             tempfile::tempfile().map_err(Failure::system("cannot make a file for the broker's log"))?;
         let open_log = || {
-            said.try_clone()
+            kept.try_clone()
                 .map_err(Failure::system("cannot open the broker's log"))
         };
         let (log, output) = (open_log()?, open_log()?);
         let mut command = Command::new(program);
         command
             .args([kind, &std::process::id().to_string()])
-            // It is the clients' affair.
+            // The password is for the clients.
             .env_remove(PASSWORD_VARIABLE)
             .arg(cpus.map_or(ANY_CPU.to_owned(), Cpus::to_string))
             .args(words)
@@ -87,7 +87,7 @@ impl BrokerProcess {
         let process = command
             .spawn()
             .map_err(Failure::system("cannot start the broker"))?;
-        Ok(BrokerProcess { process, said })
+        Ok(BrokerProcess { process, log: kept })
     }
 
     /// Its process id.
@@ -115,13 +115,13 @@ impl BrokerProcess {
             }
             std::thread::sleep(POLL);
         }
-        let said = self.last_words();
+        let log = self.end_of_log();
         Err(Failure::Broker(format!(
-            "the broker does not listen on {address} after {LISTENS_WITHIN:?}{said}"
+            "the broker does not listen on {address} after {LISTENS_WITHIN:?}{log}"
         )))
     }
 
-    /// Whether it still runs; with what it said if not.
+    /// Whether it still runs; with the end of its log if not.
     ///
     /// # Errors
     /// That it has ended.
@@ -130,24 +130,24 @@ impl BrokerProcess {
             Ok(None) => Ok(()),
             Ok(Some(status)) => Err(Failure::Broker(format!(
                 "the broker ended ({status}){}",
-                self.last_words()
+                self.end_of_log()
             ))),
             Err(error) => Err(Failure::Broker(format!("cannot watch the broker: {error}"))),
         }
     }
 
     /// The end of what the broker wrote.
-    fn last_words(&mut self) -> String {
-        let mut said = Vec::new();
-        let read = self.said.rewind().and_then(|()| self.said.read_to_end(&mut said));
-        let said = String::from_utf8_lossy(&said);
-        match said.trim() {
+    fn end_of_log(&mut self) -> String {
+        let mut text = Vec::new();
+        let read = self.log.rewind().and_then(|()| self.log.read_to_end(&mut text));
+        let text = String::from_utf8_lossy(&text);
+        match text.trim() {
             "" => String::new(),
             _ if read.is_err() => String::new(),
-            said => {
-                let lines: Vec<&str> = said.lines().rev().take(LAST_WORDS_LINES).collect();
+            text => {
+                let lines: Vec<&str> = text.lines().rev().take(LOG_LINES).collect();
                 format!(
-                    "; it said:\n  {}",
+                    "; its log ends with:\n  {}",
                     lines.into_iter().rev().collect::<Vec<_>>().join("\n  ")
                 )
             }
@@ -182,7 +182,7 @@ impl Drop for BrokerProcess {
 /// the third the CPUs to run on, the rest goes to the broker.
 pub fn become_broker(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments = arguments.into_iter();
-    if let Err(code) = settle(BROKER_WORD, &mut arguments) {
+    if let Err(code) = prepare_child(BROKER_WORD, &mut arguments) {
         return code;
     }
     broker::run(std::iter::once(OsString::from(BROKER_WORD)).chain(arguments))
@@ -191,7 +191,7 @@ pub fn become_broker(arguments: impl IntoIterator<Item = OsString>) -> ExitCode 
 /// What this process does when its first argument is [`PEER_WORD`]: it becomes the program that the rest names.
 pub fn become_peer(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments = arguments.into_iter();
-    if let Err(code) = settle(PEER_WORD, &mut arguments) {
+    if let Err(code) = prepare_child(PEER_WORD, &mut arguments) {
         return code;
     }
     let Some(program) = arguments.next() else {
@@ -205,7 +205,7 @@ pub fn become_peer(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// Sees to it that this process ends with its parent, and runs on the CPUs that it was given.
-fn settle(kind: &str, arguments: &mut impl Iterator<Item = OsString>) -> Result<(), ExitCode> {
+fn prepare_child(kind: &str, arguments: &mut impl Iterator<Item = OsString>) -> Result<(), ExitCode> {
     let parent = arguments
         .next()
         .and_then(|word| word.to_str()?.parse::<u32>().ok());
@@ -270,7 +270,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(5);
 /// Pace of looking at it.
 const POLL: Duration = Duration::from_millis(20);
 /// Lines of its log that are shown.
-const LAST_WORDS_LINES: usize = 10;
+const LOG_LINES: usize = 10;
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! Options that say where the broker is and as whom a client comes to it.
+//! Options of a client's connection: the broker, TLS, and who the client is.
 
 use std::path::PathBuf;
 use std::time::Duration;

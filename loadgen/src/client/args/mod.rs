@@ -1,7 +1,7 @@
 //! The command lines of `loadgen pub` and `loadgen sub`: words become a typed request, once.
 //!
-//! Invariant: a letter means what it means to mosquitto_pub and mosquitto_sub. What the command line says goes before
-//! what a file of properties says.
+//! Invariant: a letter means what it means to mosquitto_pub and mosquitto_sub. What is on the command line goes before
+//! what is in a file of properties.
 
 mod connection;
 
@@ -19,7 +19,7 @@ use crate::options::{HELP_COLUMNS, Options};
 use crate::scenario::Credentials;
 use crate::scenario::Origin;
 use crate::scenario::properties::{Carrier, GivenProperties};
-use crate::scenario::subscription::SubscriptionWishes;
+use crate::scenario::subscription::SubscriptionChoices;
 use crate::system::key_passphrase::ClientPassphrase;
 use crate::target::request::TlsRequest;
 use connection::ConnectionArguments;
@@ -38,7 +38,7 @@ pub(super) struct ClientSettings {
     pub(super) version: ProtocolVersion,
     pub(super) keep_alive_s: u16,
     pub(super) clean_start: bool,
-    /// MQTT 5.0; 0: the session ends with the connection, or the properties say when.
+    /// MQTT 5.0; 0: the session ends with the connection, or when the properties end it.
     pub(super) session_expiry_s: u32,
     pub(super) connect_timeout: Duration,
     /// Properties of its packets.
@@ -84,7 +84,7 @@ pub struct SubscribeRequest {
     pub(super) no_newline: bool,
     pub(super) no_retained: bool,
     pub(super) exit_when_subscribed: bool,
-    pub(super) subscription: SubscriptionWishes,
+    pub(super) subscription: SubscriptionChoices,
 }
 
 /// Publish as mosquitto_pub does.
@@ -224,7 +224,7 @@ impl Options for SubscribeArguments {
             topic::check_filter(filter)
                 .map_err(|error| format!("-t {filter:?} is not a topic filter: {error}"))?;
         }
-        let subscription = self.subscription.wishes(self.connection.protocol_version)?;
+        let subscription = self.subscription.choices(self.connection.protocol_version)?;
         // [MQTT-3.8.3-4]
         if subscription.no_local && self.topics.iter().any(|filter| filter.starts_with("$share/")) {
             return Err("--no-local is not for shared subscriptions".to_owned());

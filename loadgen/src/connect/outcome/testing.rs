@@ -9,15 +9,15 @@ use crate::connect::args::ConnectArguments;
 use crate::options::parse_as;
 
 /// A valid outcome of the connections that these options describe; nothing was measured.
-pub(crate) fn outcome(options: &str) -> StormOutcome {
+pub(crate) fn outcome(options: &str) -> ConnectOutcome {
     let words = format!("conn {options}");
     let words = words.split_whitespace().map(OsString::from);
-    StormOutcome {
+    ConnectOutcome {
         header: Header::new(OutcomeKind::Connections),
         started_unix_s: 0,
-        scenario: parse_as::<ConnectArguments>(words).unwrap().storm,
-        broker: StormBroker::default(),
-        rates: StormRates::default(),
+        scenario: parse_as::<ConnectArguments>(words).unwrap().scenario,
+        broker: ConnectBroker::default(),
+        rates: ConnectRates::default(),
         tcp: None,
         tls: None,
         web_socket: None,

@@ -13,7 +13,7 @@ use crate::connection::{Broken, Connection, local_address};
 use crate::generator::handshake;
 use crate::generator::identity::Who;
 use crate::generator::publisher::Publisher;
-use crate::generator::subscriber::{Books, Member, Subscriber};
+use crate::generator::subscriber::{Member, Subscriber, SubscriberLedger};
 use crate::measure::ledger::Ledger;
 use crate::measure::timeline::nanoseconds;
 use crate::scenario::Scenario;
@@ -79,24 +79,26 @@ impl Worker<'_> {
             Who::Publisher(number) => {
                 let mut publisher = Publisher::new(&run.scenario, run.number, number, &run.plan.name(number))
                     .map_err(|error| Broken::Refused(error.to_string()))?;
-                publisher.listeners = run.plan.listeners(number);
+                publisher.subscribers = run.plan.subscribers_of(number);
                 Role::Publisher(publisher)
             }
             Who::Slow(number) => {
-                let heard = run.plan.heard(run.scenario.model_of(number));
-                let books = Books::Own(Ledger::new(heard));
-                Role::Subscriber(Subscriber::slow(run.number, run.scenario.version, books))
+                let publishers = run.plan.publishers_of(run.scenario.model_of(number));
+                let ledger = SubscriberLedger::Own(Ledger::new(publishers));
+                Role::Subscriber(Subscriber::slow(run.number, run.scenario.version, ledger))
             }
             Who::Subscriber(number) => {
                 let group = run
                     .plan
                     .group(number)
                     .and_then(|group| run.groups.get(group as usize));
-                let books = match group {
-                    Some(group) => Books::Group(Member::new(Arc::clone(group), run.scenario.publishers)),
-                    None => Books::Own(Ledger::new(run.plan.heard(number))),
+                let ledger = match group {
+                    Some(group) => {
+                        SubscriberLedger::Group(Member::new(Arc::clone(group), run.scenario.publishers))
+                    }
+                    None => SubscriberLedger::Own(Ledger::new(run.plan.publishers_of(number))),
                 };
-                Role::Subscriber(Subscriber::new(run.number, run.scenario.version, books))
+                Role::Subscriber(Subscriber::new(run.number, run.scenario.version, ledger))
             }
         };
         let connection = self.new_connection(who, token)?;
@@ -135,7 +137,7 @@ impl Worker<'_> {
         )
     }
 
-    /// Connects the clients again whose time has come; their books and schedules go on.
+    /// Connects the clients again whose time has come; their ledgers and schedules go on.
     pub(super) fn reconnect_lost(&mut self, now_ns: u64) {
         if !self.run.scenario.reconnect {
             return;
@@ -229,7 +231,7 @@ impl Worker<'_> {
 /// Longest sleep while connections are being made.
 const TURN: Duration = Duration::from_millis(100);
 
-/// The same while a ramp says when the next one begins.
+/// Longest sleep while a ramp decides when the next connection begins.
 const RAMP_TURN: Duration = Duration::from_millis(1);
 
 /// What a received packet may have besides the payload and the properties that were given: header, topic, more of them.

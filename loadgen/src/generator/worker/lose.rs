@@ -1,4 +1,4 @@
-//! Connections that are over before their time, and how what comes late for them is told from their successors'.
+//! Connections that are over before their time, and how their late completions are distinguished from their successors'.
 
 use transport::clock::monotonic_ns;
 use transport::ring::Token;
@@ -22,7 +22,7 @@ impl Worker<'_> {
             return;
         };
         if matches!(client.who, Who::Slow(_)) && self.load.times.is_some() {
-            // That a broker parts with one that does not read is its policy and no failure of the load.
+            // That a broker disconnects one that does not read is its policy and no failure of the load.
             client.opening.stage = Stage::Closed;
             client.connection.shut_down();
             self.ready -= 1;

@@ -35,7 +35,7 @@ use crate::system::error::Failure;
 use lose::token_of;
 use state::LoadState;
 
-/// What a thread tells the coordinator.
+/// What a thread reports to the coordinator.
 #[derive(Debug)]
 pub enum Event {
     /// All of its clients are ready.
@@ -112,7 +112,7 @@ impl<'a> Worker<'a> {
                 .confine_this_thread()
                 .map_err(Failure::system("cannot pin a thread"))?;
         }
-        // Sleep until the intended time, not 50 µs longer. Where it is not allowed the lag tells.
+        // Sleep until the intended time, not 50 µs longer. Where it is not allowed, the lag shows it.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let threads = run.scenario.threads;
         let mine = |count: u32| (0..count).filter(move |&client| run.thread_of(client) == index);
@@ -149,8 +149,8 @@ impl<'a> Worker<'a> {
         while !self.run.timeline.is_over() {
             self.turn(self.sleep())?;
             self.begin_load();
-            self.load.settle_windows(self.run);
-            self.post_announcements();
+            self.load.flush_windows(self.run);
+            self.post_room();
             self.resume_publishers();
             self.publish_due();
             self.flush_dirty();
@@ -287,7 +287,7 @@ impl<'a> Worker<'a> {
         self.subscribers as u32 + publisher / self.run.scenario.threads as u32
     }
 
-    fn post_announcements(&mut self) {
+    fn post_room(&mut self) {
         for (thread, publishers) in self.load.announced.iter_mut().enumerate() {
             if publishers.is_empty() {
                 continue;

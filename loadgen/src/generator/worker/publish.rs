@@ -40,7 +40,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Publishers that were held up, or have room in their window again.
+    /// Publishes for the publishers that were blocked, or have room in their window again.
     pub(super) fn resume_publishers(&mut self) {
         let mut resumed = std::mem::take(&mut self.load.resumed);
         for slot in resumed.drain(..) {
@@ -79,7 +79,7 @@ impl Worker<'_> {
         self.load.times.map_or(u64::MAX, |times| times.stop_ns)
     }
 
-    /// Sends what a publisher may send now, and says when it is due again.
+    /// Sends what a publisher may send now, and schedules it again.
     fn publish_of(&mut self, slot: u32) {
         let (Some(times), Some(client)) = (self.load.times, self.clients.get_mut(slot as usize)) else {
             return;
@@ -113,7 +113,7 @@ impl Worker<'_> {
                 return self.lose(slot as usize, &broken);
             }
             let at_ns = match next {
-                // The ring tells when the rest has left.
+                // The ring reports when the rest has left.
                 Next::More | Next::InTurn if connection.is_blocked() => {
                     publisher.held_up = true;
                     return;
@@ -136,7 +136,7 @@ impl Worker<'_> {
         self.load.resumed.push(slot);
     }
 
-    /// Closed loop: takes messages for lost that have not come for seconds, so that the run goes on and tells.
+    /// Closed loop: takes messages for lost that have not come for seconds, so that the run goes on and reports them.
     pub(super) fn give_up_stalled(&mut self, now_ns: u64) {
         let subscribers = self.subscribers;
         for (slot, client) in self.clients.iter_mut().enumerate().skip(subscribers) {
@@ -289,7 +289,7 @@ impl LoadState {
         self.sent += 1;
         self.interval.sent += 1;
         self.in_flight += u64::from(publisher.flights.is_some());
-        self.expected += u64::from(publisher.listeners);
+        self.expected += u64::from(publisher.subscribers);
     }
 }
 

@@ -106,31 +106,31 @@ impl LoadState {
             .and_then(|times| window_of(&times, self.window_ns, intended_ns));
         let delivery = arrived.run.windows.get(stamp.publisher as usize);
         if let Some(window) = window {
-            // Without a schedule a message leaves when it is meant to: one histogram says it all.
+            // Without a schedule a message leaves when it is meant to: one histogram has both.
             let lag_ns = stamp.lag_ns.filter(|_| self.paced);
             self.measurements.received(window, latency_ns, lag_ns);
         }
         match delivery {
-            Some(delivery) if delivery.is_heard_by_many() => {
+            Some(delivery) if delivery.has_many_subscribers() => {
                 self.tally.count(delivery, stamp.publisher, stamp.sequence);
             }
             Some(delivery) if delivery.received(stamp.sequence, 1) => {
-                announce(&mut self.announced, arrived.run, stamp.publisher);
+                note_room(&mut self.announced, arrived.run, stamp.publisher);
             }
             _ => {}
         }
     }
 
     /// At the end of a turn: what was received makes room in the windows.
-    pub(super) fn settle_windows(&mut self, run: &Run) {
+    pub(super) fn flush_windows(&mut self, run: &Run) {
         let announced = &mut self.announced;
         self.tally
-            .settle(&run.windows, |publisher| announce(announced, run, publisher));
+            .flush(&run.windows, |publisher| note_room(announced, run, publisher));
     }
 }
 
-/// The publisher's thread is to be told that there is room.
-fn announce(announced: &mut [Vec<u32>], run: &Run, publisher: u32) {
+/// Notes that the publisher's thread is to be notified of room.
+fn note_room(announced: &mut [Vec<u32>], run: &Run, publisher: u32) {
     if let Some(announced) = announced.get_mut(run.thread_of(publisher)) {
         announced.push(publisher);
     }
@@ -200,7 +200,7 @@ fn acknowledged(
     Ok(())
 }
 
-/// Everything that is rare; gives the stage that follows.
+/// Handles every packet that is rare; returns the stage that follows.
 fn other(
     role: &mut Role,
     stage: Stage,

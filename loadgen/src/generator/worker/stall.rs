@@ -1,5 +1,5 @@
 //! Slow subscribers: they read like the others, then not at all, and from the end of the load on again, so that what the
-//! broker kept for them is told from what it dropped.
+//! broker kept for them is distinguished from what it dropped.
 
 use super::{Client, Worker, token_of};
 use crate::connection::opening::{Opening, Stage};

@@ -34,7 +34,7 @@ pub(super) struct LoadState {
     pub(super) resumed: Vec<u32>,
     /// What this turn's messages take from the windows.
     pub(super) tally: Tally,
-    /// For each thread: publishers (numbers) with room in their window.
+    /// For each thread: publishers (numbers) that have room in their window, to be posted to it.
     pub(super) announced: Vec<Vec<u32>>,
 }
 

@@ -1,4 +1,4 @@
-//! What is done now and then, and at the end.
+//! Work that is done ten times a second, and at the end.
 
 use transport::clock::monotonic_ns;
 
@@ -102,9 +102,9 @@ impl Worker<'_> {
         for client in self.clients {
             match client.role {
                 Role::Subscriber(subscriber) if subscriber.is_slow() => {
-                    outcome.slow_books.push(subscriber.into_books());
+                    outcome.slow_ledgers.push(subscriber.into_ledger());
                 }
-                Role::Subscriber(subscriber) => outcome.books.push(subscriber.into_books()),
+                Role::Subscriber(subscriber) => outcome.ledgers.push(subscriber.into_ledger()),
                 Role::Publisher(mut publisher) => {
                     outcome.sent.push((publisher.number(), publisher.sent()));
                     outcome.without_alias += u64::from(publisher.lacks_alias());

@@ -173,7 +173,7 @@ pub const ALL: &[Named] = &[
     ),
     run(
         "singlenode-fanout-5-1000-5-250K",
-        "EMQX suite: 5 publishers, 1,000 subscribers that hear all of them, 250,000 deliveries a second",
+        "EMQX suite: 5 publishers, 1,000 subscribers of all of them, 250,000 deliveries a second",
         "--no-tls --pubs 5 --subs 1000 -t fan-out -q 1 -s 16 --rate 250 --duration 1800 -k 300",
     ),
     run(

@@ -1,7 +1,7 @@
 //! Loads with names, and loads in files: words that stand before those of the command line.
 //!
 //! Invariant: a name means the same load everywhere; what the command line changes of it can be seen in the outcome,
-//! which holds the scenario as it was run, its name and its scale.
+//! which has the scenario as it was run, its name and its scale.
 
 mod list;
 
@@ -60,8 +60,8 @@ impl Command {
     }
 }
 
-/// Puts the words of the scenario that `words` name, the program's name first, before the rest; tells where they are
-/// from.
+/// Puts the words of the scenario that `words` name, the program's name first, before the rest; returns them with
+/// their origin.
 ///
 /// # Errors
 /// A sentence on a name or a file that is not there or cannot be read.

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::measure::latency::Summary;
 
-/// What came and went.
+/// What the connections beside a load did.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct ChurnReport {
+pub struct BackgroundReport {
     /// Connections that the broker accepted.
     pub made: u64,
     /// Connections that the broker refused or that broke on the way.
