@@ -128,11 +128,13 @@ fn one(address: SocketAddr, interface: Option<&str>) -> Result<OwnedFd, BindErro
     listening.map_err(|source| {
         let hint = match source.kind() {
             io::ErrorKind::AddrInUse => {
-                "; another program has the port: stop it, or choose another port with -p or `listener`"
+                "; another program has the port; fix: stop it, or choose another port with -p or `listener`"
             }
-            io::ErrorKind::PermissionDenied => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
-            io::ErrorKind::NotFound => " (bind_interface): `ip link` shows those that there are",
-            io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
+            io::ErrorKind::PermissionDenied => {
+                "; fix: give the broker the capability CAP_NET_BIND_SERVICE, or choose a port above 1023"
+            }
+            io::ErrorKind::NotFound => " (bind_interface); fix: name one that `ip link` shows",
+            io::ErrorKind::AddrNotAvailable => "; fix: name an address that `ip address` shows",
             _ => "",
         };
         let absent = matches!(

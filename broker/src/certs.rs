@@ -53,10 +53,10 @@ pub enum CertsError {
         why: &'static str,
     },
     /// A file is there already.
-    #[error("{} is there already and is not replaced: choose another folder, or move it away", .0.display())]
+    #[error("{} is there already and is not replaced; fix: choose another folder, or move it away", .0.display())]
     Exists(PathBuf),
     /// A file or the folder cannot be written.
-    #[error("cannot write {}: {source}; check that the folder may be written to", path.display())]
+    #[error("cannot write {}: {source}; fix: make the folder writable", path.display())]
     Write {
         /// The path of the file.
         path: PathBuf,

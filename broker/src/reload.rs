@@ -86,7 +86,7 @@ impl Reloader {
         }
         warn_of_world_readable(&files);
         let settings = Arc::new(configuration.settings);
-        self.authentication.replace(Arc::clone(&settings), files, policy);
+        self.authentication.replace(Arc::clone(&settings), policy);
         tracing::info!("Reloaded the password and ACL files.");
         let in_effect = InEffect::new(settings, &configuration.listeners, tls);
         self.current.replace(in_effect, since);

@@ -37,8 +37,6 @@ pub struct Settings {
     pub retain_available: bool,
     /// `check_retain_source`: the access of a retained message's publisher is checked again on delivery.
     pub check_retain_source: bool,
-    /// `retain_expiry_interval` in seconds: a retained message without an expiry of its own lives as long.
-    pub retain_expiry_s: Option<u64>,
     /// `persistent_client_expiration` in seconds: a 3.x session without Clean Session, or a 5.0 session that never
     /// expires, ends so long after its connection. `None`: never.
     pub persistent_client_expiration_s: Option<u64>,
@@ -138,7 +136,6 @@ impl Default for Settings {
             keep_alive_s_max: 0,
             retain_available: true,
             check_retain_source: true,
-            retain_expiry_s: None,
             persistent_client_expiration_s: None,
             sys_interval_s: 10,
             topic_alias_outbound_max: 10,

@@ -94,17 +94,11 @@ pub struct Authentication {
     checks: PasswordChecks,
 }
 
-/// What the policy was made of, and goes with.
-#[derive(Clone, Debug)]
-struct Basis {
-    files: Vec<AccessFiles>,
-    settings: Arc<Settings>,
-}
-
 #[derive(Debug)]
 struct AuthenticationState {
     policy: RwLock<Arc<Policy>>,
-    basis: RwLock<Basis>,
+    /// Those that go with the policy.
+    settings: RwLock<Arc<Settings>>,
     generation: AtomicU64,
     back_off: BackOff,
     /// The queue of answers of each shard.
@@ -122,7 +116,7 @@ impl Authentication {
     /// The threads cannot be started.
     pub fn start(
         settings: Arc<Settings>,
-        files: Vec<AccessFiles>,
+        files: &[AccessFiles],
         policy: Policy,
         shards: u16,
         wake: impl Fn(u16) + Send + Sync + 'static,
@@ -133,7 +127,7 @@ impl Authentication {
             1
         };
         let shared = Arc::new(AuthenticationState {
-            basis: RwLock::new(Basis { files, settings }),
+            settings: RwLock::new(settings),
             generation: AtomicU64::new(policy.generation()),
             policy: RwLock::new(Arc::new(policy)),
             back_off: BackOff::default(),
@@ -254,22 +248,6 @@ impl Authentication {
         self.shared.generation.load(Ordering::Acquire)
     }
 
-    /// Reads the same files again. The caller wakes the shards.
-    ///
-    /// # Errors
-    /// What is wrong with them; the old policy stays.
-    pub fn reload(&self) -> Result<(), FileError> {
-        let Basis { files, settings } = self
-            .shared
-            .basis
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let policy = self.load(&files)?;
-        self.replace(settings, files, policy);
-        Ok(())
-    }
-
     /// Reads files, one pair for each listener, for [`Self::replace`].
     ///
     /// # Errors
@@ -279,17 +257,21 @@ impl Authentication {
     }
 
     /// Puts a policy of [`Self::load`] in effect, with the settings that go with it. The caller wakes the shards.
-    pub fn replace(&self, settings: Arc<Settings>, files: Vec<AccessFiles>, policy: Policy) {
+    pub fn replace(&self, settings: Arc<Settings>, policy: Policy) {
         let generation = policy.generation();
         let shared = &self.shared;
-        *shared.basis.write().unwrap_or_else(PoisonError::into_inner) = Basis { files, settings };
+        *shared.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
         *shared.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
         shared.generation.store(generation, Ordering::Release);
     }
 
     fn certificate_names_user(&self, listener: ListenerId) -> bool {
-        let basis = self.shared.basis.read().unwrap_or_else(PoisonError::into_inner);
-        basis.settings.listener(listener).certificate_names_user
+        let settings = self
+            .shared
+            .settings
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        settings.listener(listener).certificate_names_user
     }
 }
 

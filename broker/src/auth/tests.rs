@@ -16,6 +16,8 @@ struct Listeners {
     authentication: Authentication,
     woken: Receiver<u16>,
     tickets: std::cell::Cell<u64>,
+    files: Vec<AccessFiles>,
+    settings: Arc<Settings>,
     _folder: tempfile::TempDir,
 }
 
@@ -52,18 +54,27 @@ impl Listeners {
         let policy = Policy::load(&files, None).unwrap();
         let (sender, woken) = channel();
         let wake = move |shard| sender.send(shard).unwrap_or_default();
-        let authentication = Authentication::start(Arc::new(settings), files, policy, 2, wake).unwrap();
+        let settings = Arc::new(settings);
+        let authentication = Authentication::start(Arc::clone(&settings), &files, policy, 2, wake).unwrap();
         Self {
             authentication,
             woken,
             tickets: 0.into(),
+            files,
+            settings,
             _folder: folder,
         }
     }
 
     fn path(&self) -> std::path::PathBuf {
-        let basis = self.authentication.shared.basis.read().unwrap();
-        basis.files[0].password_file.clone().unwrap()
+        self.files[0].password_file.clone().unwrap()
+    }
+
+    /// Reads the files again, as SIGHUP does.
+    fn reload(&self) -> Result<(), FileError> {
+        let policy = self.authentication.load(&self.files)?;
+        self.authentication.replace(Arc::clone(&self.settings), policy);
+        Ok(())
     }
 
     /// Asks, and waits for the answer if it takes one; whether it did.
@@ -232,15 +243,15 @@ fn v16_reload() {
     let generation = broker.authentication.generation();
     for wrong in ["ann\n", ":x\n", "ann:\n", "\0"] {
         std::fs::write(broker.path(), wrong).unwrap();
-        assert!(broker.authentication.reload().is_err(), "{wrong}");
+        assert!(broker.reload().is_err(), "{wrong}");
         assert_eq!(broker.authentication.generation(), generation);
         assert_eq!(broker.ask(&request(Some("ann"), Some("pw"))).0, Verdict::Proved);
     }
     std::fs::remove_file(broker.path()).unwrap();
-    assert!(broker.authentication.reload().is_err());
+    assert!(broker.reload().is_err());
     assert_eq!(broker.ask(&request(Some("ann"), Some("pw"))).0, Verdict::Proved);
     std::fs::write(broker.path(), line("bob", "pw", 1)).unwrap();
-    broker.authentication.reload().unwrap();
+    broker.reload().unwrap();
     assert_ne!(broker.authentication.generation(), generation);
     assert_eq!(broker.ask(&request(Some("ann"), Some("pw"))), (WRONG, true));
     assert_eq!(
@@ -257,7 +268,7 @@ fn an_answer_of_before_a_reload_is_asked_for_again() {
         .check(now(), &request(Some("ann"), Some("pw")), 0, 7);
     assert_eq!(check, Check::Pending);
     std::fs::write(broker.path(), line("bob", "pw", 1)).unwrap();
-    broker.authentication.reload().unwrap();
+    broker.reload().unwrap();
     assert_eq!(broker.woken.recv_timeout(Duration::from_secs(20)), Ok(0));
     assert_eq!(
         broker.authentication.next_answer(0),

@@ -27,8 +27,8 @@ pub enum ServerError {
     Ring(#[from] RingError),
     /// RLIMIT_MEMLOCK is below what the rings of glommio need.
     #[error(
-        "only {bytes} bytes of memory may be locked, and {needed} are needed: raise the limit, for example `ulimit -l \
-         8192` or LimitMEMLOCK=8M in the systemd unit"
+        "only {bytes} bytes of memory may be locked, and {needed} are needed; fix: raise the limit, for example with \
+         `ulimit -l 8192`, or with LimitMEMLOCK=8M in the systemd unit"
     )]
     LockedMemory {
         /// The limit that is in effect.
@@ -53,7 +53,7 @@ pub enum ServerError {
         detail: String,
     },
     /// The file of `pid_file` cannot be written.
-    #[error("cannot write the pid_file {}: {source}; its folder must exist and be writable", path.display())]
+    #[error("cannot write the pid_file {}: {source}; fix: make its folder, and make that writable", path.display())]
     PidFile {
         /// The path of the file.
         path: PathBuf,

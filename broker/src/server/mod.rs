@@ -56,7 +56,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     let current = Arc::new(Current::new(in_effect, shards.get()));
     let queues = Arc::new(ShardQueues::new(shards.get()));
     let shut_down = Arc::new(AtomicBool::new(false));
-    let authentication = start_authentication(configuration, files, policy, &queues)?;
+    let authentication = start_authentication(configuration, &files, policy, &queues)?;
     let reloader = Reloader {
         args: args.clone(),
         log,
@@ -118,11 +118,11 @@ fn settings_with_seed(configuration: &Configuration) -> Settings {
 
 fn start_authentication(
     configuration: &Configuration,
-    files: Vec<AccessFiles>,
+    files: &[AccessFiles],
     policy: Policy,
     queues: &Arc<ShardQueues>,
 ) -> Result<Arc<Authentication>, ServerError> {
-    warn_of_world_readable(&files);
+    warn_of_world_readable(files);
     let settings = Arc::new(configuration.settings.clone());
     let queues = Arc::clone(queues);
     let shards = configuration.shards.get();

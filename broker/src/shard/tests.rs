@@ -47,7 +47,7 @@ impl Loops {
         let queues = Arc::new(ShardQueues::new(count));
         let files = vec![AccessFiles::default()];
         let authentication =
-            Authentication::start(Arc::clone(&settings), files, Policy::default(), count, |_| {}).unwrap();
+            Authentication::start(Arc::clone(&settings), &files, Policy::default(), count, |_| {}).unwrap();
         let shut_down = Arc::new(AtomicBool::new(false));
         let shared = Shared {
             queues: Arc::clone(&queues),
