@@ -37,93 +37,82 @@ pub const API_NS_MAX: u64 = 5_000_000_000;
 /// Bytes of one packet at most in MQTT: a fixed header of 5 bytes and a body of 268,435,455.
 pub const PACKET_BYTES_MAX: u32 = 268_435_460;
 
-/// Bytes waiting for one client's socket (in `out`, and sent but not taken by the kernel) above which it is behind, and its
-/// patience runs.
-pub const OUT_PRESSURE_BYTES: usize = 1024 * 1024;
+/// Bytes that wait for something: publishers are paused above `high` until no more than `low` is left; above `cap` nothing is
+/// added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermarks {
+    /// Above it publishers are paused.
+    pub high: usize,
+    /// At it they are resumed.
+    pub low: usize,
+    /// More never waits, but for one message.
+    pub cap: usize,
+}
 
-/// The same above which those who publish to it are not read from until it has caught up, when its patience begins.
-pub const OUT_HOLD_BYTES: usize = 2 * 1024 * 1024;
+impl Watermarks {
+    /// An eighth of each.
+    #[must_use]
+    pub const fn eighth(self) -> Self {
+        Self {
+            high: self.high / 8,
+            low: self.low / 8,
+            cap: self.cap / 8,
+        }
+    }
+}
 
-/// What comes to [`OUT_HOLD_BYTES`] and [`QUEUE_HOLD_BYTES`] with each millisecond of the patience: who publishes slower than
-/// this waits for nobody, and what they publish finds room until the patience is over.
-pub const PACE_BYTES_PER_MS: usize = 20 * 1024;
-
-/// The same for [`QUEUE_HOLD_MESSAGES`].
-pub const PACE_MESSAGES_PER_MS: usize = 20;
-
-/// Bytes waiting for one client's socket at most. What was on its way when its publishers were told to wait finds room: from
-/// this shard what one turn receives, from each other shard the batches in between (at most [`OUTBOX_BATCHES_MAX`] and
-/// [`SHARD_QUEUE_MESSAGES_MAX`] of [`BATCH_BYTES_MAX`], 2 MiB). So with up to seven other shards that all flood one client nothing is
-/// lost.
+/// Bytes waiting for one client's socket (in `out`, and sent but not taken by the kernel). What is on its way when publishers
+/// are paused finds room between `high` and `cap`: what one turn receives, and [`SHARD_IN_FLIGHT_BYTES`] of other shards.
 /// Full: a QoS 0 message is dropped for this client and counted; QoS 1 and 2 go to the session's queue.
-pub const OUT_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const CLIENT_OUTPUT: Watermarks = Watermarks {
+    high: 512 * 1024,
+    low: 256 * 1024,
+    cap: 3 * 1024 * 1024,
+};
 
-/// The same for a client that was behind for longer than [`PATIENCE_NS`].
-pub const OUT_SLOW_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// Bytes waiting for all sockets of a shard above which whoever publishes to its clients, here or in another shard, is not
-/// read from until half of them are gone; slow clients' bytes do not count. Over for [`PATIENCE_NS`]: those with more than
-/// [`OUT_SHARE_BYTES`] are slow.
-pub const SHARD_OUT_PRESSURE_BYTES: usize = 64 * 1024 * 1024;
-
-/// The same while `memory_limit` is reached.
-pub const SHARD_OUT_PRESSURE_BYTES_LOW: usize = 8 * 1024 * 1024;
-
-/// Bytes waiting for the sockets of all slow clients of a shard. Full: QoS 0 is dropped for them, whatever each has waiting.
-pub const SHARD_OUT_SLOW_BYTES_MAX: usize = 128 * 1024 * 1024;
-
-/// Bytes waiting for all sockets of a shard at most: a fan-out to very many clients at once can reach it before its
-/// publishers are told to wait.
-/// Full: as [`OUT_BYTES_MAX`] for each of them; while `memory_limit` is reached, already at [`SHARD_OUT_PRESSURE_BYTES`]. Half
-/// full when the patience is over: the slow clients with the most waiting are disconnected until a quarter is left.
-pub const SHARD_OUT_BYTES_MAX: usize = 512 * 1024 * 1024;
-
-/// Bytes that may wait for one client when its shard is over its bound, without calling it slow.
-pub const OUT_SHARE_BYTES: usize = 64 * 1024;
+/// Bytes waiting for all sockets of a shard; `high` and `low` do not count slow clients. While `memory_limit` is reached, an
+/// eighth of it. A fan-out to very many clients at once can reach the cap before its publishers are paused.
+/// Over for [`GRACE_NS`]: who has more than an even share of `low` is slow. Full: as [`CLIENT_OUTPUT`] for each client. Slow
+/// clients together above `high`: full for them. Above half of the cap: those with the most waiting are disconnected.
+pub const SHARD_OUTPUT: Watermarks = Watermarks {
+    high: 64 * 1024 * 1024,
+    low: 32 * 1024 * 1024,
+    cap: 512 * 1024 * 1024,
+};
 
 /// Bytes written for clients in one turn of a shard before it flushes. More: what else has come waits until they are with
 /// the kernel.
 pub const TURN_OUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Nanoseconds that a client may be behind, and publishers wait for it. Over: it is slow, see [`SLOW_NS`].
-pub const PATIENCE_NS: u64 = 500_000_000;
+/// Nanoseconds that publishers wait for a client. Over: it is slow, see [`QUARANTINE_NS`].
+pub const GRACE_NS: u64 = 500_000_000;
 
-/// What is left of the patience when nobody waits at all: deadlines are met in steps of [`TIMER_STEP_NS`].
-pub const PATIENCE_NS_MIN: u64 = 50_000_000;
+/// Nanoseconds that nobody waits for a slow client.
+pub const QUARANTINE_NS: u64 = 60_000_000_000;
 
-/// Nanoseconds that nobody waits for a client that was behind for too long.
-pub const SLOW_NS: u64 = 60_000_000_000;
+/// Nanoseconds that a shard's publishers may have waited in vain. Spent: nobody waits for a client that is backlogged.
+pub const GRACE_BUDGET_NS: u64 = 2_000_000_000;
 
-/// Client identifiers that are known to be slow, so that another connection of theirs is too. Full: the one that has been
-/// slow for longest is forgotten.
-pub const SLOW_CLIENTS_MAX: usize = 4096;
+/// One nanosecond of [`GRACE_BUDGET_NS`] comes back in so many.
+pub const GRACE_BUDGET_SHARE: u64 = 20;
 
-/// Nanoseconds that a shard's publishers may have waited in vain. Spent: nobody waits for clients that never caught up, see [`PATIENCE_NS_MIN`].
-pub const PATIENCE_BUDGET_NS: u64 = 2_000_000_000;
+/// Nanoseconds in which a client takes nothing, so that its high-water mark counts once more: publishers below 20 MB/s
+/// (`high` in this time) do not wait for a client that has stopped reading.
+pub const STANDSTILL_NS: u64 = 25_000_000;
 
-/// One nanosecond of [`PATIENCE_BUDGET_NS`] comes back in so many.
-pub const PATIENCE_BUDGET_SHARE: u64 = 20;
+/// Bytes in a session's queue above which its publishers are paused, where the settings allow more than twice of it; half of
+/// it is its low-water mark. The cap is the settings', and [`QUEUE_OVERRUN_BYTES`].
+pub const QUEUE_HIGH_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Messages that a session's queue takes beyond its bound, and their bytes, while its client is connected and waited for:
-/// those of a pace ([`PACE_MESSAGES_PER_MS`]), and those that were on their way when its publishers were told to wait. Full: as
-/// the bound itself.
-pub const QUEUE_OVERRUN_MESSAGES: u64 = 65_536;
+/// Bytes that a session's queue takes beyond the settings while its client is connected and not slow: what was on its way
+/// when its publishers were paused. Full: the newest message is dropped and counted.
+pub const QUEUE_OVERRUN_BYTES: u64 = 1024 * 1024;
 
-/// See [`QUEUE_OVERRUN_MESSAGES`].
-pub const QUEUE_OVERRUN_BYTES: u64 = 32 * 1024 * 1024;
+/// Bytes that a message in a queue costs in [`QUEUE_OVERRUN_BYTES`] beside its topic and payload.
+pub const QUEUED_MESSAGE_BYTES: u64 = 64;
 
-/// Bytes in a session's queue above which a connected client is behind, and its patience runs, where the settings allow more.
-pub const QUEUE_PRESSURE_BYTES: u64 = 16 * 1024 * 1024;
-
-/// Messages and bytes above that, or above half of the settings' bounds, with which its publishers wait when the patience
-/// begins.
-pub const QUEUE_HOLD_MESSAGES: usize = 128;
-
-/// See [`QUEUE_HOLD_MESSAGES`].
-pub const QUEUE_HOLD_BYTES: usize = 1024 * 1024;
-
-/// Bytes up to which a session's queue is poured into an empty `out` at once; the rest follows when they are gone.
-pub const PUMP_BYTES: usize = 128 * 1024;
+/// Bytes that one client can make wait, beside one message and what the settings allow its queue.
+pub const CONSUMER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Retained messages waiting for one session after its SUBSCRIBE packets. Full: the rest of the retained messages of that
 /// SUBSCRIBE is dropped for this client and counted.
@@ -141,8 +130,21 @@ pub const REPLAY_FILTER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// All in flight: nothing is sent at QoS 1 and 2 until one is free, messages wait in the queue.
 pub const PACKET_IDENTIFIERS: u16 = u16::MAX;
 
-/// Bytes of publishes in one batch between shards. Full: the next batch of the same tick is begun.
+/// Bytes of publishes on their way to one shard from all others, as far as each message is small beside a batch: what their
+/// outboxes and its queues hold.
+pub const SHARD_IN_FLIGHT_BYTES: usize = 2 * 1024 * 1024;
+
+/// Bytes of publishes in one batch between two shards. Full: the next batch of the same tick is begun.
 pub const BATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of publishes in one batch of a broker with so many shards: each other shard has its share of
+/// [`SHARD_IN_FLIGHT_BYTES`]. Above 65 shards it is more than that.
+#[must_use]
+pub const fn batch_bytes(shards: u16) -> usize {
+    let others = if shards > 1 { shards as usize - 1 } else { 1 };
+    let bytes = SHARD_IN_FLIGHT_BYTES / (OUTBOX_BATCHES_MAX + SHARD_QUEUE_MESSAGES_MAX) / others;
+    if bytes > 1024 { bytes } else { 1024 }
+}
 
 /// Control records in one batch between shards. Full: the next batch of the same tick is begun.
 pub const BATCH_CONTROL_MAX: usize = 4096;
@@ -249,25 +251,21 @@ pub const AUTH_BYTES_MAX: u32 = 8 * 1024;
 pub const BACK_OFF_ADDRESSES_MAX: usize = 65_536;
 
 const _: () = {
-    assert!(OUT_PRESSURE_BYTES < OUT_HOLD_BYTES && OUT_HOLD_BYTES < OUT_SLOW_BYTES_MAX);
-    let patience_ms = ((PATIENCE_NS + TIMER_STEP_NS) / 1_000_000) as usize;
-    let held_above = OUT_HOLD_BYTES + patience_ms * PACE_BYTES_PER_MS;
-    assert!(QUEUE_HOLD_BYTES + patience_ms * PACE_BYTES_PER_MS < QUEUE_OVERRUN_BYTES as usize / 2);
-    assert!(QUEUE_HOLD_MESSAGES + patience_ms * PACE_MESSAGES_PER_MS < QUEUE_OVERRUN_MESSAGES as usize / 2);
-    let on_the_way = (OUTBOX_BATCHES_MAX + SHARD_QUEUE_MESSAGES_MAX) * BATCH_BYTES_MAX;
+    let marks = CLIENT_OUTPUT;
+    assert!(marks.low < marks.high && marks.high < marks.cap);
     assert!(
-        held_above + TURN_BYTES_MAX + 7 * on_the_way <= OUT_BYTES_MAX,
+        marks.high + TURN_BYTES_MAX + SHARD_IN_FLIGHT_BYTES <= marks.cap,
         "what is on its way finds room"
     );
+    assert!(marks.cap + QUEUE_OVERRUN_BYTES as usize <= CONSUMER_BYTES_MAX);
+    let marks = SHARD_OUTPUT;
+    assert!(marks.low < marks.high && marks.high < marks.cap / 2);
     assert!(
-        OUT_SHARE_BYTES < OUT_PRESSURE_BYTES
-            && SHARD_OUT_PRESSURE_BYTES_LOW < SHARD_OUT_PRESSURE_BYTES
-            && SHARD_OUT_PRESSURE_BYTES + SHARD_OUT_SLOW_BYTES_MAX < SHARD_OUT_BYTES_MAX / 2
+        CLIENT_OUTPUT.cap < marks.eighth().high,
+        "one client does not stop all"
     );
-    assert!(
-        PUMP_BYTES < OUT_PRESSURE_BYTES,
-        "a queue must be able to flow on before the client's buffer is full"
-    );
+    assert!(TIMER_STEP_NS < GRACE_NS && GRACE_NS < GRACE_BUDGET_NS && GRACE_BUDGET_NS < QUARANTINE_NS);
+    assert!(SHARD_IN_FLIGHT_BYTES >= (OUTBOX_BATCHES_MAX + SHARD_QUEUE_MESSAGES_MAX) * BATCH_BYTES_MAX);
     assert!(OUTBOX_BATCHES_MAX >= 2, "half empty must differ from empty");
     assert!(CONNECT_BYTES_MAX < PACKET_BYTES_MAX);
     assert!(AUTHENTICATION_DATA_BYTES_MAX < AUTH_BYTES_MAX as usize);

@@ -5,6 +5,9 @@
 
 use mqtt::QoS;
 
+use crate::limits;
+use crate::limits::Watermarks;
+
 /// The value of a count or size that is not limited.
 pub const UNLIMITED: u64 = u64::MAX;
 
@@ -68,6 +71,10 @@ pub struct Settings {
     pub subscriptions_max: usize,
     /// `max_sessions_per_user`: sessions, connected or not, of one user whose password or certificate was checked.
     pub user_sessions_max: u64,
+    /// Watermarks of what waits for one client's socket. No key of the configuration.
+    pub client_output: Watermarks,
+    /// Watermarks of what waits for all sockets of a shard. No key of the configuration.
+    pub shard_output: Watermarks,
     /// `memory_limit` in bytes: above it messages for queues are refused.
     pub memory_bytes_max: u64,
     /// Levels of a topic name or filter at most; more are refused.
@@ -132,6 +139,8 @@ impl Default for Settings {
             inflight_bytes_max: UNLIMITED,
             queued_messages_max: 1000,
             queued_bytes_max: UNLIMITED,
+            client_output: limits::CLIENT_OUTPUT,
+            shard_output: limits::SHARD_OUTPUT,
             queue_qos0_messages: false,
             keep_alive_s_max: 0,
             retain_available: true,

@@ -14,8 +14,8 @@ use crate::auth::enhanced::Authenticated;
 use crate::limits;
 use crate::logic::connect_request::ConnectRequest;
 use crate::logic::delivery::aliases::Aliases;
+use crate::logic::flow::client::State;
 use crate::logic::handle::auth::Enhanced;
-use crate::logic::output::Caps;
 use crate::logic::routing::route::RouteSlot;
 use crate::logic::session::SessionSlot;
 use crate::logic::slots::{Slot, slot_type};
@@ -23,7 +23,7 @@ use crate::settings::ListenerId;
 use crate::time::Timestamp;
 
 /// A connection as shell and logic name it. The slot is used again; the generation tells the uses apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
     /// Where the shard keeps it.
     pub slot: ConnectionSlot,
@@ -103,15 +103,15 @@ pub(super) enum Stage {
     Closing,
 }
 
-/// Whether the broker takes a client's bytes, and whether its silence is its own. It is not if at any time since its keep alive
-/// was last looked at it was not read from and was not behind itself: also when it falls behind after that, or is read
-/// again, as what it sent meanwhile may come only then.
+/// Whether the broker reads a client's bytes, and whether its keep alive is suspended: it is if at any time since it was last
+/// looked at the client was not read from for the sake of others. It stays so if the client falls behind itself after that,
+/// or is read again, as what it sent meanwhile may come only then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reading {
     Open,
-    OpenExcused,
+    OpenSuspended,
     Paused,
-    PausedExcused,
+    PausedSuspended,
 }
 
 #[derive(Debug)]
@@ -119,13 +119,17 @@ enum Reading {
 pub(super) struct Connection {
     pub(super) out: Vec<u8>,
     /// Bytes with the shell and the kernel that the socket has not taken.
-    pub(super) unsent_bytes: usize,
+    pub(super) unsent_bytes: u32,
     /// Largest packet that the client takes.
     pub(super) packet_bytes_max: u32,
     pub(super) generation: u32,
     pub(super) session: Option<SessionSlot>,
     /// The route of the last PUBLISH: the next one is likely to have the same topic.
     pub(super) route: Option<RouteSlot>,
+    /// Its bytes in the sums over the shard, see flow/output.rs.
+    pub(super) counted_bytes: u32,
+    pub(super) listener: ListenerId,
+    pub(super) keep_alive_s: u16,
     pub(super) version: ProtocolVersion,
     pub(super) stage: Stage,
     pub(super) dirty: bool,
@@ -134,18 +138,10 @@ pub(super) struct Connection {
     /// The session's queue holds QoS 0 messages (retained ones on their way): newer ones must not overtake them.
     pub(super) qos0_waits: bool,
     reading: Reading,
+    /// How it takes what it is sent.
+    pub(super) flow: State,
     /// The session has rules to be asked before a message is published.
     pub(super) restricted: bool,
-    /// More waits for it than it should: others wait until it has caught up.
-    pub(super) pressing: bool,
-    /// It presses with its session's queue: its acknowledgements are needed, so it is read from.
-    pub(super) queue_presses: bool,
-    /// It is not read from as it does not take its own answers.
-    pub(super) answers_wait: bool,
-    /// It pressed once and caught up.
-    pub(super) caught_up: bool,
-    /// It was behind for too long: nobody waits for it.
-    pub(super) slow: bool,
     /// Its listener has a mount point.
     pub(super) mounted: bool,
     /// A group counts its session as busy.
@@ -154,19 +150,17 @@ pub(super) struct Connection {
     pub(super) aliased: bool,
     /// Request Problem Information is 0: no Reason Strings.
     pub(super) without_reasons: bool,
-    // What follows is touched once for each read.
+    // What follows is touched once for each read or flush.
     pub(super) last_received: Timestamp,
-    /// What the timer of its patience is set to.
-    pub(super) patience_until: Timestamp,
+    /// When it last took something of what waits for it, or when something began to wait.
+    pub(super) progress_at: Timestamp,
+    /// What the timer of its grace period or quarantine is set to.
+    pub(super) flow_timer: Timestamp,
     /// What the keep alive's timer is set to.
     pub(super) watched_until: Timestamp,
     /// The beginning of a packet whose rest has not come.
     pub(super) partial: Vec<u8>,
     pub(super) rare: Option<Box<RareConnection>>,
-    /// Its bytes in the sum over the shard, see output.rs.
-    pub(super) counted_bytes: u32,
-    pub(super) listener: ListenerId,
-    pub(super) keep_alive_s: u16,
 }
 
 /// What most connections have only after their end.
@@ -199,15 +193,12 @@ impl Connection {
             qos0_waits: false,
             reading: Reading::Open,
             restricted: false,
-            pressing: false,
-            queue_presses: false,
-            answers_wait: false,
-            caught_up: false,
-            slow: false,
+            flow: State::default(),
             mounted: false,
             busy_in_group: false,
             aliased: false,
-            patience_until: Timestamp::NEVER,
+            progress_at: now,
+            flow_timer: Timestamp::NEVER,
             keep_alive_s: 0,
             last_received: now,
             watched_until: Timestamp::NEVER,
@@ -233,65 +224,68 @@ impl Connection {
         self.rare.as_mut()?.outbound_aliases.as_deref_mut()
     }
 
+    /// The connection by the name that the shell has for it.
+    pub(super) fn id(&self, slot: ConnectionSlot) -> ConnectionId {
+        let generation = self.generation;
+        ConnectionId { slot, generation }
+    }
+
     /// Whether it is not read from.
     #[inline]
     pub(super) fn is_paused(&self) -> bool {
-        matches!(self.reading, Reading::Paused | Reading::PausedExcused)
+        matches!(self.reading, Reading::Paused | Reading::PausedSuspended)
     }
 
-    /// From now on it is not read from, or again.
-    pub(super) fn set_paused(&mut self, paused: bool) {
-        self.reading = match (paused, self.is_excused()) {
+    /// From now on it is not read from, or again. With more than `high` bytes waiting for it that is its own doing.
+    pub(super) fn set_paused(&mut self, paused: bool, high: usize) {
+        self.reading = match (paused, self.keep_alive_is_suspended()) {
             (false, false) => Reading::Open,
-            (false, true) => Reading::OpenExcused,
+            (false, true) => Reading::OpenSuspended,
             (true, false) => Reading::Paused,
-            (true, true) => Reading::PausedExcused,
+            (true, true) => Reading::PausedSuspended,
         };
-        self.excuse();
+        self.suspend_keep_alive(high);
     }
 
-    /// To be called whenever it may be behind no more: if it is not read from all the same, that is for the sake of others.
+    /// To be called whenever less may wait for it: if it is not read from all the same, that is for the sake of others.
     #[inline]
-    pub(super) fn excuse(&mut self) {
-        if self.reading == Reading::Paused && !self.is_behind() {
-            self.reading = Reading::PausedExcused;
+    pub(super) fn suspend_keep_alive(&mut self, high: usize) {
+        if self.reading == Reading::Paused && self.waiting_bytes() <= high {
+            self.reading = Reading::PausedSuspended;
         }
     }
 
     /// Whether its silence is not its own.
-    pub(super) fn is_excused(&self) -> bool {
-        matches!(self.reading, Reading::OpenExcused | Reading::PausedExcused)
+    pub(super) fn keep_alive_is_suspended(&self) -> bool {
+        matches!(self.reading, Reading::OpenSuspended | Reading::PausedSuspended)
     }
 
     /// Its keep alive is looked at: whether its silence until now was not its own.
-    pub(super) fn take_excuse(&mut self) -> bool {
-        let excused = self.is_excused();
+    pub(super) fn take_suspended(&mut self, high: usize) -> bool {
+        let suspended = self.keep_alive_is_suspended();
         self.reading = if self.is_paused() {
             Reading::Paused
         } else {
             Reading::Open
         };
-        self.excuse();
-        excused
+        self.suspend_keep_alive(high);
+        suspended
+    }
+
+    /// So many bytes are with the shell and the kernel.
+    #[inline]
+    pub(super) fn set_unsent(&mut self, now: Timestamp, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if bytes < self.unsent_bytes || self.unsent_bytes == 0 {
+            self.progress_at = now;
+        }
+        self.unsent_bytes = bytes;
     }
 
     /// Bytes that wait for the socket.
     #[inline]
     pub(super) fn waiting_bytes(&self) -> usize {
-        self.out.len().saturating_add(self.unsent_bytes)
-    }
-
-    /// Whether so many bytes more may wait for the socket.
-    #[inline]
-    pub(super) fn has_room(&self, bytes: usize, caps: &Caps) -> bool {
-        let bytes_max = if self.slow { caps.slow_bytes } else { caps.bytes };
-        self.waiting_bytes().saturating_add(bytes) <= bytes_max
-    }
-
-    /// Whether more waits for the socket than a client that keeps up would let wait.
-    #[inline]
-    pub(super) fn is_behind(&self) -> bool {
-        self.waiting_bytes() > limits::OUT_PRESSURE_BYTES
+        self.out.len().saturating_add(self.unsent_bytes as usize)
     }
 
     /// When the client must have sent something: one and a half times the keep alive [MQTT-3.1.2-22], [MQTT3-3.1.2-24].

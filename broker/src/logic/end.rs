@@ -77,7 +77,7 @@ impl Shard {
         }
         self.timers
             .cancel(connection.watched_until, Timer::KeepAlive { slot });
-        self.remember_pressing(self.now, slot, session_slot);
+        self.consumer_went(slot);
         let Some(session_slot) = session_slot else {
             // CONNECT has not come, or it is detached since it began to close.
             return;

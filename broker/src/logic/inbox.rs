@@ -20,12 +20,13 @@ impl Shard {
     /// Takes in what another shard sent.
     pub fn receive_batch(&mut self, now: Timestamp, from: u16, batch: &Batch) {
         self.begin(now);
+        self.begin_flow();
         for control in &batch.control {
             match control {
                 Control::InterestAdd(filter) => self.routing.add_interest(from, filter),
                 Control::InterestRemove(filter) => self.routing.remove_interest(from, filter),
                 Control::Members { group, counts } => self.set_members(from, group, *counts),
-                Control::Hold(on) => self.hold(from, *on),
+                Control::Pause(paused) => self.set_remote_paused(from, *paused),
                 // Its record in the log says when.
                 Control::Retain { .. } => {}
             }
@@ -53,7 +54,7 @@ impl Shard {
                 }
             }
         }
-        self.settle_shard(now, from);
+        self.pause_shard(from);
     }
 
     /// The batches for another shard, in order. Those not taken out of the iterator stay.
@@ -65,7 +66,7 @@ impl Shard {
     pub fn take_batch(&mut self, to: u16) -> Option<Batch> {
         let (batch, drained) = self.outboxes.take(to);
         if drained {
-            self.resume_receiving();
+            self.outbox_drained(to);
         }
         batch
     }

@@ -15,17 +15,15 @@ mod connection;
 mod counters;
 mod delivery;
 mod end;
+mod flow;
 mod handle;
 mod inbox;
 mod inconsistency;
 mod message;
 mod mount_point;
 mod outbox;
-mod output;
 mod owner;
-mod patience;
 mod policy;
-mod pressure;
 mod publish;
 mod reason_string;
 mod receive;
@@ -89,13 +87,8 @@ pub struct Shard {
     timers: Timers,
     sys: Sys,
     generation: u32,
-    receive_changes: Vec<(ConnectionId, bool)>,
     /// The broker ends: nobody is let in, and what members of groups leave behind goes to nobody.
     shuts_down: bool,
-    /// Connections that are not read from.
-    paused: Vec<ConnectionId>,
-    /// Shards that hold their publishers back for a client of this one.
-    holding: Vec<u16>,
     /// Messages of groups that had no member.
     unclaimed: Vec<Unclaimed>,
     properties: PropertiesBuf,
@@ -133,10 +126,7 @@ impl Shard {
             timers,
             sys: Sys::default(),
             generation: 0,
-            receive_changes: Vec::new(),
             shuts_down: false,
-            paused: Vec::new(),
-            holding: Vec::new(),
             unclaimed: Vec::new(),
             properties: PropertiesBuf::new(),
         }
@@ -147,7 +137,7 @@ impl Shard {
         self.begin(now);
         if self.delivery.by_id(id).is_some() {
             self.detach(id.slot, true);
-            self.relieve_all(id);
+            self.flow_closed(id);
             self.delivery.connections.remove(id.slot);
         }
     }
@@ -174,17 +164,17 @@ impl Shard {
         std::mem::swap(taken, &mut self.delivery.dirty);
         let mut bytes = 0;
         let Delivery {
-            connections, output, ..
+            connections, flow, ..
         } = &mut self.delivery;
         for &id in taken.iter() {
             let connection = connections.get_mut(id.slot);
             if let Some(connection) = connection.filter(|connection| connection.generation == id.generation) {
                 connection.dirty = false;
                 bytes += connection.out.len() as u64;
-                output.count(connection);
+                flow.count(connection);
             }
         }
-        output.begin_turn();
+        flow.begin_turn();
         self.delivery.counters().bytes_sent.add(bytes);
     }
 
@@ -230,28 +220,24 @@ impl Shard {
     pub fn flushed(&mut self, now: Timestamp, id: ConnectionId, unsent_bytes: usize) {
         self.begin(now);
         let Delivery {
-            connections, output, ..
+            connections, flow, ..
         } = &mut self.delivery;
         let connection = connections.get_mut(id.slot);
         let Some(connection) = connection.filter(|connection| connection.generation == id.generation) else {
             // What was sent last was taken when it was gone.
             return;
         };
-        connection.unsent_bytes = unsent_bytes;
-        connection.excuse();
-        output.count(connection);
+        connection.set_unsent(now, unsent_bytes);
+        connection.suspend_keep_alive(flow.high());
+        flow.count(connection);
         let busy_in_group = connection.busy_in_group;
-        let waited_for = connection.pressing || connection.answers_wait;
         if connection.waits
-            && connection.waiting_bytes() < limits::PUMP_BYTES
+            && connection.waiting_bytes() < flow.pour_bytes()
             && let Some(session) = connection.session
         {
             self.delivery.pump(session);
         }
-        self.relieve_output();
-        if waited_for {
-            self.relieve(id.slot);
-        }
+        self.output_drained(id.slot);
         if busy_in_group {
             self.offer_again(id.slot);
         }
@@ -302,16 +288,9 @@ impl Shard {
         connection.is_some_and(|connection| connection.generation == id.generation && connection.is_paused())
     }
 
-    /// Whether the client is not to blame for its silence: it was not read from, for the sake of others.
-    #[must_use]
-    pub fn is_excused(&self, id: ConnectionId) -> bool {
-        let connection = self.delivery.connections.get(id.slot);
-        connection.is_some_and(|connection| connection.generation == id.generation && connection.is_excused())
-    }
-
     /// Connections whose [`Self::receive_paused`] changed, with its new value, since the last call.
     pub fn take_receive_changes(&mut self) -> Vec<(ConnectionId, bool)> {
-        std::mem::take(&mut self.receive_changes)
+        self.delivery.flow.take_receive_changes()
     }
 
     /// The counters of this shard.
@@ -327,6 +306,9 @@ impl Shard {
         let sys_changed = settings.sys_interval_s != self.delivery.settings.sys_interval_s;
         self.delivery.upgrade = settings.upgrade_outgoing_qos;
         self.delivery.inflight_bytes_max = settings.inflight_bytes_max;
+        self.delivery
+            .flow
+            .set_marks(settings.client_output, settings.shard_output);
         self.delivery.settings = settings;
         if self.index == 0 && sys_changed {
             self.timers.cancel(self.sys.due_at, Timer::Sys);
@@ -338,7 +320,7 @@ impl Shard {
     /// Whether the process has reached `memory_limit`: while it has, nothing is queued or retained, and no session is made.
     pub fn set_memory_full(&mut self, full: bool) {
         self.delivery.memory_full = full;
-        self.delivery.output.set_memory_full(full);
+        self.delivery.flow.set_memory_full(full);
         if full {
             self.delivery.spare_outs = Vec::new();
             self.outboxes.drop_spare();

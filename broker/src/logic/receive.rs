@@ -55,9 +55,7 @@ impl Shard {
             return;
         }
         connection.last_received = now;
-        // What others' deliveries met before is not this client's doing.
-        self.outboxes.begin();
-        self.settle(now);
+        self.begin_flow();
         let Some(connection) = self.delivery.by_id(id) else {
             return unreachable_state("a connection that was just there");
         };
@@ -69,7 +67,7 @@ impl Shard {
         } else {
             0
         };
-        self.settle_publisher(now, id);
+        self.pause_publisher(id);
         let Some(connection) = self.delivery.by_id(id) else {
             return unreachable_state("a connection that was just there");
         };

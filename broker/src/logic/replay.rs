@@ -220,6 +220,7 @@ impl Shard {
                     qos,
                     retain: true,
                     replay: true,
+                    is_overrun: false,
                 },
             );
         }

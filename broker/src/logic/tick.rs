@@ -15,6 +15,7 @@ impl Shard {
     pub fn tick(&mut self, now: Timestamp) {
         self.begin(now);
         self.count_inconsistencies();
+        self.begin_flow();
         self.continue_replays(now);
         while let Some(timer) = self.timers.take_due(now) {
             match timer {
@@ -22,13 +23,13 @@ impl Shard {
                 Timer::SessionExpiry { session } => self.expire_session(session),
                 Timer::WillDelay { session } => self.publish_held_will(session),
                 Timer::Retained { node } => self.expire_retained(node),
-                Timer::Patience { slot } => self.patience_ended(now, slot),
+                Timer::Flow { slot } => self.flow_timer_due(slot),
                 Timer::Unclaimed => self.place_unclaimed(),
-                Timer::Output => self.output_patience_ended(now),
+                Timer::Output => self.output_timer_due(),
                 Timer::Sys => self.publish_sys(),
             }
         }
-        self.settle(now);
+        self.begin_flow();
     }
 
     /// Sets the timer of a connection's keep alive, for its present deadline.
@@ -43,13 +44,14 @@ impl Shard {
 
     /// Nothing for one and a half times the keep alive: as if the network had failed [MQTT-3.1.2-22].
     fn check_keep_alive(&mut self, slot: ConnectionSlot) {
+        let high = self.delivery.settings.client_output.high;
         let Some(connection) = self.delivery.connection(slot) else {
             return unreachable_state("a keep alive of no connection");
         };
         if connection.stage != Stage::Connected {
             return;
         }
-        if connection.take_excuse() {
+        if connection.take_suspended(high) {
             connection.last_received = self.now;
         }
         if connection.keep_alive_deadline() > self.now {

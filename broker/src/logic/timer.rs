@@ -23,8 +23,8 @@ pub(super) enum Timer {
     WillDelay { session: SessionSlot },
     /// The expiry of a retained message, or the end of the mark of a deleted one.
     Retained { node: NodeSlot },
-    /// The end of the time that others wait for a client that is behind, or that it counts as slow.
-    Patience { slot: ConnectionSlot },
+    /// The end of a client's grace period or quarantine.
+    Flow { slot: ConnectionSlot },
     /// Messages of groups that nobody has taken.
     Unclaimed,
     /// The end of the time that publishers wait for the sum over all sockets.

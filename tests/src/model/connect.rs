@@ -62,7 +62,8 @@ impl Model {
                 session_present: resumed.is_some(),
             },
         );
-        self.excuse_too_large(number);
+        self.waive_too_large(number);
+        self.watch_keep_alive(connection);
     }
 
     fn alive(&self, client: &str) -> Option<usize> {
@@ -84,6 +85,7 @@ impl Model {
         if std::mem::replace(&mut self.connections[connection].closed, true) {
             return;
         }
+        self.drained += 1;
         let Some(number) = self.connections[connection].session else {
             return;
         };

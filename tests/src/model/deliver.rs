@@ -6,6 +6,7 @@ use mqtt::packet::Publish;
 use mqtt::property::{PropertiesBuf, Property};
 use mqtt::{PacketIdentifier, ProtocolVersion, QoS};
 
+use super::flow::entry_bytes_max;
 use super::message::Message;
 use super::reply::Reply;
 use super::session::{Entry, State, Subscription};
@@ -155,6 +156,7 @@ impl Model {
         let waiting = session.waiting.len() + wills;
         // What waits there for a group does not show.
         let crowded = session.shares() && self.bounds.queued_messages_max < 1000;
+        let mut at_qos0_to = None;
         match (qos, session.connection) {
             (QoS::AtMostOnce, None) => {
                 if !session.unsettled {
@@ -164,12 +166,13 @@ impl Model {
             }
             (QoS::AtMostOnce, Some(connection)) => {
                 let queues_full = waiting >= self.bounds.queued_messages_max || crowded;
-                owed &= !self.connections[connection].full && !queues_full && !session.unsettled;
+                owed &= !queues_full && !session.unsettled;
+                at_qos0_to = Some(connection);
             }
             // One that loses its connection in this tick may have been found too small before that.
             _ => owed &= waiting < self.bounds.queued_messages_max && !crowded && !session.unsettled,
         }
-        Some(Entry {
+        let mut entry = Entry {
             message: Rc::clone(message),
             qos,
             state: State::Waiting,
@@ -180,21 +183,34 @@ impl Model {
             replay: false,
             lenient: own && silent > 0,
             expires_at: arrival.expires_at,
-        })
+        };
+        if let Some(connection) = at_qos0_to {
+            let unknown = session.shares() && self.is_tight();
+            entry.owed &= !unknown && !self.may_drop(connection, entry_bytes_max(&entry), waiting);
+        }
+        Some(entry)
     }
 
     pub(super) fn add(&mut self, session: usize, entry: Entry) {
         let number = self.entries.len();
+        if let Some(connection) = self.sessions[session].connection {
+            let bytes = entry_bytes_max(&entry);
+            self.connections[connection].flow.expect(bytes);
+        }
+        let queue_high = self.bounds.queued_messages_max / 2;
+        if self.sessions[session].waiting.len() >= queue_high || self.sessions[session].shares() {
+            self.was_above[self.sessions[session].shard] = true;
+        }
         if entry.qos != QoS::AtMostOnce {
             self.sessions[session].obligations.push(number);
         }
         self.entries.push(entry);
         self.sessions[session].waiting.push(number);
-        self.excuse_too_large(session);
+        self.waive_too_large(session);
     }
 
     /// Nothing above the client's Maximum Packet Size is sent to it [MQTT-3.1.2-24].
-    pub(super) fn excuse_too_large(&mut self, session: usize) {
+    pub(super) fn waive_too_large(&mut self, session: usize) {
         let session = &self.sessions[session];
         let Some(connection) = session.connection else {
             return;
@@ -219,7 +235,7 @@ impl Model {
 }
 
 /// Bytes of the PUBLISH of a delivery in 5.0.
-fn packet_bytes(entry: &Entry) -> usize {
+pub(super) fn packet_bytes(entry: &Entry) -> usize {
     let mut properties = PropertiesBuf::new();
     let pushed = properties.extend_raw(entry.message.properties.as_properties());
     debug_assert!(pushed.is_ok());

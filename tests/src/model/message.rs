@@ -122,3 +122,10 @@ pub enum Packet {
     /// Bytes that are no packet.
     Garbage,
 }
+
+impl Packet {
+    /// Whether it is an acknowledgement of something that the broker sent.
+    pub(super) fn acknowledges(&self) -> bool {
+        matches!(self, Self::PubAck(_) | Self::PubRec(_) | Self::PubComp(_))
+    }
+}

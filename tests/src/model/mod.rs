@@ -14,6 +14,7 @@
 mod assign;
 mod connect;
 mod deliver;
+mod flow;
 mod message;
 mod observe;
 mod reply;
@@ -29,6 +30,8 @@ use std::rc::Rc;
 use mqtt::ProtocolVersion;
 
 use self::assign::Delivery;
+use self::flow::Flow;
+pub use self::flow::Marks;
 pub use self::message::{ConnectRequest, Message, Packet, WillRequest};
 use self::reply::Reply;
 use self::retained::Write;
@@ -51,6 +54,12 @@ pub struct Bounds {
     pub inflight_messages_max: u16,
     /// Messages queued for one session at most.
     pub queued_messages_max: usize,
+    /// What may wait for one client's socket.
+    pub client_output: Marks,
+    /// What may wait for all sockets of a shard.
+    pub shard_output: Marks,
+    /// Nanoseconds that a client is left unread for others' sake, with the steps of the timers.
+    pub grace_ns: u64,
 }
 
 /// When something happens: the virtual time of the shard, and the step of the schedule that caused it.
@@ -80,8 +89,9 @@ pub struct Connection {
     keep_alive_s: u16,
     last_received: u64,
     packet_bytes_max: usize,
-    /// The broker was told that the socket takes no more: QoS 0 may be dropped.
-    full: bool,
+    /// Its socket is gone.
+    lost: bool,
+    flow: Flow,
 }
 
 /// A message on its way from one shard to another.
@@ -108,6 +118,12 @@ pub struct Model {
     /// Messages on their way, from the first shard to the second one, with their numbers.
     on_the_way: Vec<Vec<VecDeque<Passing>>>,
     subscriptions_made: u64,
+    /// Somebody of that shard has been above a high-water mark.
+    was_above: Vec<bool>,
+    /// The bytes that waited for all sockets of a shard when it last began to flush.
+    sums: Vec<usize>,
+    /// Counts what may let a paused connection go on.
+    drained: u64,
     /// Messages for groups.
     shares: Vec<Share>,
     /// Deliveries that were such messages.
@@ -134,6 +150,9 @@ impl Model {
             arrived: vec![vec![0; shards]; shards],
             on_the_way: (0..shards).map(|_| on_the_way()).collect(),
             subscriptions_made: 0,
+            was_above: vec![false; shards],
+            sums: vec![0; shards],
+            drained: 0,
             shares: Vec::new(),
             deliveries: Vec::new(),
             changes: 0,
@@ -155,7 +174,8 @@ impl Model {
             keep_alive_s: 0,
             last_received: now,
             packet_bytes_max: usize::MAX,
-            full: false,
+            lost: false,
+            flow: Flow::new(),
         });
         self.connections.len() - 1
     }
@@ -165,16 +185,12 @@ impl Model {
         self.connections[connection].last_received = now;
     }
 
-    /// What the broker was told of the connection's socket.
-    pub fn set_full(&mut self, connection: usize, full: bool) {
-        self.connections[connection].full = full;
-    }
-
     /// The broker handled a packet.
     pub fn handle(&mut self, connection: usize, packet: &Packet, at: Moment) -> Checked {
         if self.connections[connection].closed {
             return Ok(());
         }
+        self.drained += u64::from(packet.acknowledges());
         match packet {
             Packet::Connect(request) => self.connect(connection, request, at),
             Packet::Publish {
@@ -209,6 +225,7 @@ impl Model {
 
     /// The connection's socket is gone.
     pub fn lost(&mut self, connection: usize, at: Moment) {
+        self.gone(connection);
         self.close(connection, true, at);
     }
 
@@ -258,6 +275,7 @@ impl Model {
     }
 
     fn reply(&mut self, connection: usize, reply: Reply) {
+        self.connections[connection].flow.expect(flow::REPLY_BYTES_MAX);
         self.connections[connection].replies.push_back(reply);
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct Share {
     /// Which delivery it is.
     pub(super) delivery: Option<usize>,
     /// Nobody can tell whether somebody has it.
-    excused: bool,
+    unclear: bool,
 }
 
 impl Session {
@@ -129,7 +129,7 @@ impl Model {
             }
         }
         for at in unclear_which {
-            self.shares[at].excused = true;
+            self.shares[at].unclear = true;
         }
     }
 
@@ -154,7 +154,7 @@ impl Model {
                 cause: at.cause,
                 expires_at,
                 delivery: None,
-                excused: false,
+                unclear: false,
             });
         }
     }
@@ -247,7 +247,7 @@ impl Model {
             memberships.any(|membership| session.was_small || membership.options.qos == QoS::AtMostOnce)
         };
         share.message.qos != QoS::AtMostOnce
-            && !share.excused
+            && !share.unclear
             && share.message.expiry_s.is_none()
             && self.bounds.queued_messages_max >= QUEUE_OF_ALL
             && self.sessions.iter().any(stayed)

@@ -5,15 +5,11 @@ use mqtt::ReasonCode;
 use super::{Model, Moment, SECOND_NS};
 
 impl Model {
-    /// A shard does what is due.
-    pub fn tick(&mut self, shard: usize, at: Moment) {
-        let silent: Vec<usize> = (0..self.connections.len())
-            .filter(|&connection| {
-                let connected = &self.connections[connection];
-                connected.shard == shard && !connected.closed && connected.session.is_some()
-            })
-            .filter(|&connection| self.keep_alive_deadline(connection) <= at.now)
-            .collect();
+    /// A shard did what is due; `closes` says which connections it closes, for those of which nobody can tell.
+    pub fn tick(&mut self, shard: usize, at: Moment, closes: impl Fn(usize) -> bool) {
+        // A grace period may be over.
+        self.drained += 1;
+        let silent = self.silent(shard, at.now, closes);
         for &connection in &silent {
             if let Some(session) = self.connections[connection].session {
                 self.sessions[session].unsettled = true;

@@ -155,7 +155,6 @@ impl World {
         connection.aliases.maximum = request.topic_alias_max.unwrap_or(0);
         if !self.settling {
             connection.down_max = self.profile.socket_bytes;
-            connection.counts_as_full = chance(&mut self.rng, self.profile.full_sockets);
         }
         let number = self.connections.len();
         self.connections.push(connection);

@@ -55,8 +55,10 @@ pub(super) struct Connection {
     pub(super) down_max: usize,
     /// Bytes with the shell's ring, as the socket took no more.
     pub(super) wire: Vec<u8>,
-    /// The shell reports the socket as full whenever something is with the ring.
-    pub(super) counts_as_full: bool,
+    /// Those of them that the logic was told of.
+    pub(super) unsent: usize,
+    /// The logic does not want it to be read.
+    pub(super) paused: bool,
     pub(super) linger_until: Option<u64>,
     /// Bytes of the logic's `out` that were compared with the model.
     pub(super) observed: usize,
@@ -84,7 +86,8 @@ impl Connection {
             down: VecDeque::new(),
             down_max: usize::MAX,
             wire: Vec::new(),
-            counts_as_full: false,
+            unsent: 0,
+            paused: false,
             linger_until: None,
             observed: 0,
             aliases: Aliases::default(),
@@ -117,6 +120,11 @@ impl Connection {
     /// Bytes that the client's socket takes now.
     pub(super) fn room(&self) -> usize {
         self.down_max.saturating_sub(self.down.len())
+    }
+
+    /// Bytes that wait for the socket, as far as the logic knows.
+    pub(super) fn waiting(&self) -> usize {
+        self.unsent + self.observed
     }
 
     /// Whether the broker's shell has closed it.

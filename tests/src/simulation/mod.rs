@@ -30,6 +30,8 @@ pub struct Ran {
     pub received: u64,
     /// Connections made.
     pub connections: u64,
+    /// Connections that were paused.
+    pub pauses: u64,
 }
 
 /// What went wrong, and how to see it again.

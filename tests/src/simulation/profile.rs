@@ -2,6 +2,8 @@
 //!
 //! Each seed draws its own profile, so that some runs are calm, some have one fault often, and some all at once.
 
+use broker::limits;
+use broker::limits::Watermarks;
 use fastrand::Rng;
 
 /// A shell that does not keep to its rules: the simulator must find each of these.
@@ -80,8 +82,9 @@ pub(super) struct Profile {
     pub(super) cuts: u32,
     /// Percent of the CONNECT packets that begin a clean session.
     pub(super) clean: u32,
-    /// Percent of the connections whose socket counts as full as soon as anything waits for it.
-    pub(super) full_sockets: u32,
+    /// What may wait for a client's socket, and for all sockets of a shard.
+    pub(super) client_output: Watermarks,
+    pub(super) shard_output: Watermarks,
     /// Percent of the SUBACKs, and of the acknowledgements of retained messages, that make another client act on them at once.
     pub(super) gossip: u32,
     /// Percent of the subscriptions that are shared.
@@ -111,7 +114,8 @@ impl Profile {
             jumps: pick(rng, &[0, 2, 8]),
             cuts: pick(rng, &[0, 5, 15]),
             clean: pick(rng, &[5, 40, 80]),
-            full_sockets: pick(rng, &[0, 30]),
+            client_output: pick(rng, &CLIENT_OUTPUTS),
+            shard_output: pick(rng, &SHARD_OUTPUTS),
             gossip: pick(rng, &[0, 50, 100]),
             shared: pick(rng, &[0, 30, 80]),
             full_turns: pick(rng, &[0, 0, 10, 50]),
@@ -119,6 +123,26 @@ impl Profile {
             rude: rng.u32(0..4) == 0,
         }
     }
+}
+
+/// The broker's own, and some that are reached by a message or by a few.
+const CLIENT_OUTPUTS: [Watermarks; 4] = [
+    limits::CLIENT_OUTPUT,
+    marks(1000, 500, 4000),
+    marks(300, 150, 600),
+    marks(60, 30, 150),
+];
+const SHARD_OUTPUTS: [Watermarks; 3] = [
+    limits::SHARD_OUTPUT,
+    marks(1500, 700, PLENTY),
+    marks(300, 100, PLENTY),
+];
+
+/// Nobody is disconnected for the sake of others: what that does is for a test of its own.
+const PLENTY: usize = 1 << 20;
+
+const fn marks(high: usize, low: usize, cap: usize) -> Watermarks {
+    Watermarks { high, low, cap }
 }
 
 /// One of the choices.

@@ -91,10 +91,8 @@ impl World {
             },
             Step::Flush => self.flush(shard)?,
             Step::Close => self.lose_ended(shard)?,
-            Step::ChangeReceiving => {
-                self.shards[shard].logic.take_receive_changes();
-                Outcome::Done
-            }
+            // Whom the logic pauses is not read from at once.
+            Step::ChangeReceiving => Outcome::Done,
         };
         self.shards[shard].turn.advance(outcome);
         Ok(())
@@ -116,7 +114,7 @@ impl World {
         turning.waited_at = self.step;
         for &number in turning.greetings.iter().chain(&turning.connections) {
             let connection = &mut self.connections[number];
-            let paused = matches!(connection.place, Place::Home(id) if turning.logic.receive_paused(id));
+            let paused = connection.paused;
             let there = if paused { 0 } else { connection.up.len() };
             let all = self.settling || there < 2 || chance(&mut self.rng, 60);
             connection.ready = if all { there } else { self.rng.usize(1..=there) };
@@ -273,23 +271,19 @@ impl World {
             now: now.0,
             cause: self.shards[shard].waited_at,
         };
-        self.excuse(shard, now);
-        self.model.tick(shard, at);
         if self.fault != Some(Fault::NeverTicks) {
             self.shards[shard].logic.tick(now);
         }
+        let closes = |model: usize| {
+            let mut connections = self.connections.iter();
+            let connection = connections.find(|connection| connection.model == model);
+            let place = connection.map(|connection| connection.place);
+            matches!(place, Some(Place::Home(id)) if self.shards[shard].logic.closing(id))
+        };
+        self.model.tick(shard, at, closes);
         self.observe(shard)?;
+        self.model.check_pauses(shard, now.0)?;
         Ok(Outcome::Done)
-    }
-
-    /// Those that the broker did not read from are not to blame for their silence.
-    fn excuse(&mut self, shard: usize, now: Timestamp) {
-        for &number in &self.shards[shard].connections {
-            let connection = &self.connections[number];
-            if matches!(connection.place, Place::Home(id) if self.shards[shard].logic.is_excused(id)) {
-                self.model.received(connection.model, now.0);
-            }
-        }
     }
 
     /// Pushes what fits.

@@ -19,7 +19,7 @@ impl World {
         let now = self.shards[shard].now;
         let mut left = bytes;
         self.connections[number].ready = 0;
-        while left > 0 {
+        while left > 0 && !self.connections[number].paused {
             self.moved = true;
             let connection = &mut self.connections[number];
             self.model.received(connection.model, now.0);
@@ -67,7 +67,8 @@ impl World {
         self.moved |= sent > 0;
         if connection.wire.is_empty() {
             let now = self.shards[shard].now;
-            self.model.set_full(connection.model, false);
+            connection.unsent = 0;
+            self.model.flushed(connection.model, connection.waiting());
             self.shards[shard].unflushed.push(number);
             self.shards[shard].logic.flushed(now, id, 0);
             self.observe(shard)?;
@@ -93,6 +94,7 @@ impl World {
         for number in std::mem::take(&mut self.shards[shard].unflushed) {
             self.flush_connection(shard, number)?;
         }
+        self.model.begin_flush(shard);
         let mut dirty = Vec::new();
         self.shards[shard].logic.swap_dirty(&mut dirty);
         for id in dirty {
@@ -106,7 +108,6 @@ impl World {
     }
 
     fn flush_connection(&mut self, shard: usize, number: usize) -> Checked {
-        let may_be_full = self.full_connections(shard) < FULL_CONNECTIONS_MAX;
         let connection = &mut self.connections[number];
         let Place::Home(id) = connection.place else {
             return Ok(());
@@ -128,21 +129,11 @@ impl World {
             let until = turning.now.0 + limits::LINGER_NS_MAX;
             connection.linger_until.get_or_insert(until);
         }
-        let full = may_be_full && connection.counts_as_full && !out.is_empty();
-        let unsent = if full { limits::OUT_BYTES_MAX } else { out.len() };
-        self.model.set_full(connection.model, full);
+        connection.unsent = out.len();
+        self.model.flushed(connection.model, connection.waiting());
         connection.wire = out;
-        turning.logic.flushed(turning.now, id, unsent);
+        turning.logic.flushed(turning.now, id, connection.unsent);
         self.observe(shard)
-    }
-
-    /// Connections of a shard that were reported as full, at most.
-    fn full_connections(&self, shard: usize) -> usize {
-        let connections = self.shards[shard].connections.iter();
-        connections
-            .map(|&number| &self.connections[number])
-            .filter(|connection| connection.counts_as_full && !connection.wire.is_empty())
-            .count()
     }
 
     pub(super) fn close(&mut self, shard: usize, number: usize) -> Checked {
@@ -150,6 +141,7 @@ impl World {
             return Ok(());
         };
         self.remove(shard, number);
+        self.model.gone(self.connections[number].model);
         self.note(|| format!("shard {shard} closes connection {number}"));
         let turning = &mut self.shards[shard];
         turning.logic.closed(turning.now, id);
@@ -163,7 +155,7 @@ impl World {
             let Place::Home(id) = connection.place else {
                 continue;
             };
-            let idle = connection.wire.is_empty() && self.shards[shard].logic.connected(id);
+            let idle = connection.waiting() == 0 && self.shards[shard].logic.connected(id);
             if idle {
                 self.model
                     .check_idle(connection.model, self.shards[shard].now.0)?;
@@ -172,9 +164,6 @@ impl World {
         Ok(())
     }
 }
-
-/// With more of them the bound of all slow clients of a shard is used up, of which the model knows nothing.
-const FULL_CONNECTIONS_MAX: usize = limits::SHARD_OUT_SLOW_BYTES_MAX / limits::OUT_BYTES_MAX - 1;
 
 /// Whether the logic is to be looked at before anything behind this packet is handed to it.
 fn ends_call(packet: &Packet) -> bool {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use broker::limits;
+use broker::limits::Watermarks;
 use broker::logic::{Shard, ShardCounters, Timestamp, shard_counters};
 use broker::settings::Settings;
 use broker::turn::Step;
@@ -16,7 +17,7 @@ use super::client::Client;
 use super::connection::{Connection, Place};
 use super::profile::{Fault, Options, Profile, chance};
 use super::turn::{Queues, SimulatedShard, index_of};
-use crate::model::{Bounds, Checked, Model};
+use crate::model::{Bounds, Checked, Marks, Model};
 
 /// Everything there is.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ impl World {
             sys_interval_s: 0,
             inflight_messages_max: profile.inflight_messages_max,
             queued_messages_max: profile.queued_messages_max as u64,
+            client_output: profile.client_output,
+            shard_output: profile.shard_output,
             hash_seed: seed,
             ..Settings::default()
         });
@@ -68,6 +71,9 @@ impl World {
         let bounds = Bounds {
             inflight_messages_max: profile.inflight_messages_max,
             queued_messages_max: profile.queued_messages_max,
+            client_output: marks_of(profile.client_output),
+            shard_output: marks_of(profile.shard_output),
+            grace_ns: limits::GRACE_NS + 2 * limits::TIMER_STEP_NS,
         };
         Self {
             steps: options.steps,
@@ -199,13 +205,34 @@ impl World {
             let number = self.shards[shard].connections[at];
             self.observe_connection(shard, number)?;
         }
+        self.observe_pauses(shard)?;
         self.check_bounds(shard)
+    }
+
+    /// Whom the logic wants to be read no more, or again.
+    fn observe_pauses(&mut self, shard: usize) -> Checked {
+        let now = self.shards[shard].now.0;
+        for (id, paused) in self.shards[shard].logic.take_receive_changes() {
+            let is_it = |&&number: &&usize| self.connections[number].place == Place::Home(id);
+            if let Some(&number) = self.shards[shard].connections.iter().find(is_it) {
+                let connection = &mut self.connections[number];
+                connection.paused = paused;
+                self.model.set_paused(connection.model, paused, now)?;
+                self.ran.pauses += u64::from(paused);
+                let change = if paused { "pauses" } else { "resumes" };
+                self.note(|| format!("shard {shard} {change} connection {number}"));
+            }
+        }
+        Ok(())
     }
 
     /// No queue is longer than the settings and what its publishers had on the way allow; nobody waits here.
     fn check_bounds(&self, shard: usize) -> Checked {
         let longest = self.shards[shard].logic.longest_queue();
-        if longest > self.profile.queued_messages_max as u64 + limits::QUEUE_OVERRUN_MESSAGES {
+        if longest
+            > self.profile.queued_messages_max as u64
+                + limits::QUEUE_OVERRUN_BYTES / limits::QUEUED_MESSAGE_BYTES
+        {
             return Err(format!("a queue of {longest} messages in shard {shard}"));
         }
         Ok(())
@@ -252,6 +279,7 @@ impl World {
                 connection.entries.extend(delivery);
             }
         }
+        self.model.set_waiting(connection.model, connection.waiting());
         let closed = self.model.is_closed(connection.model);
         if turning.logic.closing(id) != closed {
             let why = turning.logic.why_closing(id).unwrap_or("nothing");
@@ -281,6 +309,12 @@ impl World {
 
 /// Rounds after which whatever goes on would go on for ever.
 const ROUNDS_MAX: usize = 10_000;
+
+/// Watermarks as the model has them.
+fn marks_of(marks: Watermarks) -> Marks {
+    let Watermarks { high, low, cap } = marks;
+    Marks { high, low, cap }
+}
 
 /// A packet of the broker in a line.
 fn describe(packet: &Packet<'_>) -> String {

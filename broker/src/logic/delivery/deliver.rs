@@ -15,6 +15,7 @@ use crate::logic::connection::Connection;
 use crate::logic::delivery::aliases::Outgoing;
 use crate::logic::delivery::encodings::Encodings;
 use crate::logic::delivery::{Delivery, mark_dirty, open_out};
+use crate::logic::flow::client::State;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, Run};
 use crate::logic::mount_point::{mount_point, seen};
@@ -47,9 +48,9 @@ impl Delivery {
         if !plain || run.packet_bytes_max > connection.packet_bytes_max {
             return false;
         }
-        if !connection.has_room(run.packets.len(), &self.output.caps) {
+        if !self.flow.has_room(connection, run.packets.len()) {
             // The run may be larger than what is left: one at a time then, until it is full.
-            if run.count > 1 && connection.has_room(run.packet_bytes_max as usize, &self.output.caps) {
+            if run.count > 1 && self.flow.has_room(connection, run.packet_bytes_max as usize) {
                 return false;
             }
             self.tally.dropped += u64::from(run.count);
@@ -58,8 +59,7 @@ impl Delivery {
         open_out(connection, &mut self.spare_outs);
         connection.out.extend_from_slice(run.packets);
         mark_dirty(slot, connection, &mut self.dirty);
-        self.pressure.feel(slot, connection);
-        self.output.wrote(run.packets.len());
+        self.flow.wrote(slot, connection, run.packets.len());
         self.tally.sent += u64::from(run.count);
         true
     }
@@ -98,6 +98,7 @@ impl Delivery {
                     qos,
                     retain,
                     replay: false,
+                    is_overrun: false,
                 };
                 let fits = self.enqueue(target.session, queued);
                 self.tally.dropped += u64::from(!fits);
@@ -124,7 +125,7 @@ impl Delivery {
         let Some(connection) = self.connections.get(self.sessions.link(session)) else {
             return false;
         };
-        let keeps_up = !connection.pressing && !connection.slow && !connection.waits;
+        let keeps_up = connection.flow == State::Flowing && !connection.waits;
         let session = self.sessions.get(session).filter(|_| keeps_up);
         session.is_some_and(|session| {
             session.queue_is_empty() && session.window_is_open(self.inflight_bytes_max)
@@ -162,14 +163,13 @@ impl Delivery {
         );
         match template {
             Some(template)
-                if fits(connection, template) && connection.has_room(template.bytes(), &self.output.caps) =>
+                if fits(connection, template) && self.flow.has_room(connection, template.bytes()) =>
             {
                 open_out(connection, &mut self.spare_outs);
                 template.append(&mut connection.out);
                 commit_alias(connection);
                 mark_dirty(slot, connection, &mut self.dirty);
-                self.pressure.feel(slot, connection);
-                self.output.wrote(template.bytes());
+                self.flow.wrote(slot, connection, template.bytes());
                 self.tally.sent += 1;
                 Delivered::Sent
             }
@@ -219,7 +219,11 @@ impl Delivery {
             self.tally.dropped += 1;
             return Delivered::Dropped;
         };
-        if !connection.has_room(template.bytes(), &self.output.caps) {
+        if !self.flow.has_room(connection, template.bytes()) {
+            if connection.waiting_bytes() < self.flow.pour_bytes() {
+                // It is the shard that has no room. Nothing of this client is on its way that would come back to it.
+                mark_dirty(slot, connection, &mut self.dirty);
+            }
             return Delivered::Waits;
         }
         let kept_via = if kept.is_some() { via.cloned() } else { None };
@@ -244,8 +248,7 @@ impl Delivery {
         }
         commit_alias(connection);
         mark_dirty(slot, connection, &mut self.dirty);
-        self.pressure.feel(slot, connection);
-        self.output.wrote(template.bytes());
+        self.flow.wrote(slot, connection, template.bytes());
         self.tally.sent += 1;
         Delivered::Sent
     }

@@ -31,7 +31,7 @@ impl Delivery {
             }
             self.deliver_run_otherwise(route, target, run, publisher, &mut translated);
         }
-        self.output.limit();
+        self.flow.fanned_out();
         let payload_bytes = run.payload_bytes;
         let packets = u64::from(run.count.max(1));
         self.count_deliveries(|sent| sent * payload_bytes / packets);
@@ -52,7 +52,7 @@ impl Delivery {
         for target in &route.targets {
             self.deliver(target, route.via(target), message);
         }
-        self.output.limit();
+        self.flow.fanned_out();
         let payload_bytes = message.payload.len() as u64;
         self.count_deliveries(|sent| sent * payload_bytes);
     }

@@ -20,11 +20,9 @@ use self::encodings::Encodings;
 use crate::auth::{Policy, acl};
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Stage};
 use crate::logic::counters::ShardCounters;
+use crate::logic::flow::FlowControl;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, StoredMessage};
-use crate::logic::output::Output;
-use crate::logic::patience::Patience;
-use crate::logic::pressure::Pressure;
 use crate::logic::reason_string;
 use crate::logic::session::{Session, SessionSlot, Sessions};
 use crate::logic::slots::Slots;
@@ -43,9 +41,7 @@ pub(in crate::logic) struct Delivery {
     tally: Tally,
     /// A run in the encoding that its publisher does not use.
     translated: Vec<u8>,
-    pub(in crate::logic) pressure: Pressure,
-    pub(in crate::logic) patience: Patience,
-    pub(in crate::logic) output: Output,
+    pub(in crate::logic) flow: FlowControl,
     /// Emptied buffers for the next `out` that gets something.
     pub(in crate::logic) spare_outs: Vec<Vec<u8>>,
     pub(in crate::logic) settings: Arc<Settings>,
@@ -89,9 +85,7 @@ impl Delivery {
             encodings: Encodings::default(),
             tally: Tally::default(),
             translated: Vec::new(),
-            pressure: Pressure::default(),
-            patience: Patience::default(),
-            output: Output::default(),
+            flow: FlowControl::new(settings.client_output, settings.shard_output),
             spare_outs: Vec::new(),
             settings,
             policy: Arc::default(),
@@ -107,6 +101,7 @@ impl Delivery {
     #[inline]
     pub(in crate::logic) fn begin(&mut self, now: Timestamp) {
         self.now = now;
+        self.flow.set_time(now);
     }
 
     /// The counters of this shard.

@@ -1,13 +1,12 @@
 //! What waits for a client, and how it flows on: after a CONNECT, an acknowledgement, a flush.
 //!
-//! Invariants: what was in flight before goes first, then the queue in its order; no more than [`limits::PUMP_BYTES`] at once,
+//! Invariants: what was in flight before goes first, then the queue in its order; no more than half of the low-water mark at once,
 //! so that a queue of any length takes no more memory in `out`. What has expired or is too large for the client is
 //! dropped as if it were done [MQTT-3.1.2-25].
 
 use mqtt::{PacketIdentifier, QoS};
 
-use crate::limits;
-use crate::logic::connection::ConnectionSlot;
+use crate::logic::connection::{Connection, ConnectionSlot};
 use crate::logic::delivery::aliases::Outgoing;
 use crate::logic::delivery::deliver::{belongs_to_group, commit_alias, fits};
 use crate::logic::delivery::{Delivery, mark_dirty, open_out};
@@ -29,11 +28,7 @@ impl Delivery {
         }
         let bounds = self.queue_bounds();
         let link = self.sessions.link(session);
-        // One that others wait for gets all that was on its way when they were told to.
-        let waited_for = self
-            .connections
-            .get(link)
-            .is_some_and(|connection| !connection.slow);
+        let overrun_bytes = self.flow.queue_overrun(self.connections.get(link));
         let Some(session) = self.sessions.get_mut(session) else {
             unreachable_state("a message for a session that is gone");
             return false;
@@ -41,11 +36,14 @@ impl Delivery {
         let bytes = queued.message.queue_bytes();
         let (qos, retain, message) = (queued.qos, queued.retain, queued.message.clone());
         let queue = session.queue.get_or_insert_default();
-        let taken_up_to = if waited_for { bounds.with_overrun() } else { bounds };
-        if !queue.push(queued, taken_up_to) {
+        if !queue.push(queued, bounds, overrun_bytes) {
             return false;
         }
-        let excess = queue.excess(bounds);
+        if let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) {
+            connection.waits = true;
+            connection.qos0_waits |= qos == QoS::AtMostOnce;
+            self.flow.queued(slot, connection, queue, bounds);
+        }
         if session.outlives_connection() {
             let client_identifier = &*session.client_identifier;
             self.store.append(StoreRecord::Queued {
@@ -54,13 +52,6 @@ impl Delivery {
                 qos,
                 retain,
             });
-        }
-        if let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) {
-            connection.waits = true;
-            connection.qos0_waits |= qos == QoS::AtMostOnce;
-            if let Some(excess) = excess {
-                self.pressure.feel_queue(slot, connection, excess);
-            }
         }
         let counters = self.counters();
         counters.queued_messages.add(1);
@@ -81,7 +72,7 @@ impl Delivery {
             let Some(connection) = self.connections.get(slot) else {
                 return unreachable_state("a session of a connection that is gone");
             };
-            let has_room = connection.waiting_bytes() < limits::PUMP_BYTES;
+            let has_room = connection.waiting_bytes() < self.flow.pour_bytes();
             let Some(waiting) = self.sessions.get(session) else {
                 return unreachable_state("a queue of a session that is gone");
             };
@@ -110,7 +101,10 @@ impl Delivery {
     ///
     /// [MQTT3-3.3.1-1], [MQTT3-4.4.0-1], [MQTT3-4.6.0-1], [MQTT-3.3.1-1], [MQTT-4.3.3-6], [MQTT-4.3.3-7]
     fn resend(&mut self, session: SessionSlot, slot: ConnectionSlot) {
-        while let Some(waiting) = self.sessions.get_mut(session)
+        let pour_bytes = self.flow.pour_bytes();
+        let has_room = |connection: &Connection| connection.waiting_bytes() < pour_bytes;
+        while self.connections.get(slot).is_some_and(has_room)
+            && let Some(waiting) = self.sessions.get_mut(session)
             && waiting.inflight.outstanding() < waiting.window
             && let Some((identifier, entry)) = waiting.inflight.next_resend()
         {
@@ -136,6 +130,7 @@ impl Delivery {
                 qos,
                 retain: entry.retain,
                 replay: false,
+                is_overrun: false,
             });
             let sent = queued.is_some_and(|queued| self.send_stored(slot, &queued, Some(identifier), true));
             if !sent {
@@ -300,7 +295,7 @@ impl Delivery {
             dirty,
             spare_outs,
             settings,
-            output,
+            flow,
             ..
         } = self;
         let Some(connection) = connections.get_mut(slot) else {
@@ -359,7 +354,7 @@ impl Delivery {
         }
         commit_alias(connection);
         mark_dirty(slot, connection, dirty);
-        output.wrote(template.bytes());
+        flow.poured(template.bytes());
         let payload_bytes = payload.len() as u64;
         let counters = self.counters();
         counters.packets_sent.add(1);

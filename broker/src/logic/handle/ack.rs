@@ -8,6 +8,7 @@ use mqtt::frame::PacketType;
 use mqtt::packet::Ack;
 
 use crate::logic::connection::Connection;
+use crate::logic::flow::client::Cause;
 use crate::logic::handle::Handler;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::session::inflight::Awaits;
@@ -64,12 +65,16 @@ impl Handler<'_> {
             return unreachable_state("a client whose connection is gone");
         };
         let (waits, busy_in_group) = (connection.waits, connection.busy_in_group);
+        let now = self.shard.now;
         let delivery = &mut self.shard.delivery;
         if delivery.finish(self.session, ack.packet_identifier, awaited) && waits {
             delivery.pump(self.session);
-            let presses = |connection: &mut Connection| connection.queue_presses;
-            if delivery.connection(self.slot).is_some_and(presses) {
-                self.shard.relieve(self.slot);
+            let queue_is_backlogged = |connection: &mut Connection| {
+                connection.progress_at = now;
+                connection.flow.has(Cause::Queue)
+            };
+            if delivery.connection(self.slot).is_some_and(queue_is_backlogged) {
+                self.shard.client_drained(self.slot);
             }
         }
         if busy_in_group {

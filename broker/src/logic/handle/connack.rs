@@ -15,7 +15,6 @@ use crate::logic::connect_request::{ConnectRequest, MalformedConnect};
 use crate::logic::connection::ConnectionSlot;
 use crate::logic::delivery::aliases::Aliases;
 use crate::logic::handle::admit::Admitted;
-use crate::time::Timestamp;
 
 impl Shard {
     /// CONNACK, then what waited for the client.
@@ -24,7 +23,6 @@ impl Shard {
     /// [MQTT-4.12.0-6]
     pub(super) fn accept(
         &mut self,
-        now: Timestamp,
         slot: ConnectionSlot,
         connect: &ConnectRequest,
         admitted: &Admitted<'_>,
@@ -62,7 +60,6 @@ impl Shard {
             .encode(version, out);
         });
         self.watch_keep_alive(slot);
-        self.recall_slow(now, slot, session);
         let counters = self.delivery.counters();
         counters.connects_accepted.add(1);
         counters.clients_connected.add(1);

@@ -38,9 +38,7 @@ impl Shard {
         connection.mounted = self.settings().listener(peer.listener).mount_point.is_some();
         let slot = self.delivery.connections.insert(connection);
         let id = ConnectionId { slot, generation };
-        // What others' deliveries met before is not this client's doing.
-        self.outboxes.begin();
-        self.settle(now);
+        self.begin_flow();
         let wire_bytes = connect.map_or_else(|malformed| malformed.wire_bytes, |it| Some(it.wire_bytes));
         let too_large = wire_bytes.is_some_and(|bytes| bytes > self.delivery.settings.packet_bytes_max);
         let counters = self.delivery.counters();
@@ -51,15 +49,15 @@ impl Shard {
             .add(u64::from(wire_bytes.is_some() && !too_large));
         match connect {
             _ if too_large => self.close_malformed(slot, DecodeErrorKind::PacketTooLarge.into()),
-            Ok(connect) => self.handle_connect(now, slot, connect, peer),
+            Ok(connect) => self.handle_connect(slot, connect, peer),
             Err(malformed) => self.refuse_malformed(slot, malformed),
         }
-        self.settle_publisher(now, id);
+        self.pause_publisher(id);
         id
     }
 
     // [MQTT3-3.1.4-2], [MQTT3-3.1.4-3], [MQTT3-3.1.4-4], [MQTT-3.1.4-4], [MQTT-3.1.4-5]
-    fn handle_connect(&mut self, now: Timestamp, slot: ConnectionSlot, connect: &ConnectRequest, peer: Peer) {
+    fn handle_connect(&mut self, slot: ConnectionSlot, connect: &ConnectRequest, peer: Peer) {
         let Some(connection) = self.delivery.connection(slot) else {
             return;
         };
@@ -77,7 +75,7 @@ impl Shard {
         };
         let session_present = self.open_session(slot, connect, &admitted);
         let authenticated = peer.authenticated.as_deref();
-        self.accept(now, slot, connect, &admitted, session_present, authenticated);
+        self.accept(slot, connect, &admitted, session_present, authenticated);
         drop(admitted);
         if let (Some(connection), Some(authenticated)) = (self.delivery.connection(slot), peer.authenticated)
         {

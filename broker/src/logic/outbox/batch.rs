@@ -42,8 +42,8 @@ pub enum Control {
         /// How many.
         counts: MemberCounts,
     },
-    /// A client of the sender is behind: publishers to the sender are to be held back, or no more.
-    Hold(bool),
+    /// A client of the sender is backlogged: publishers to the sender are to be paused, or resumed.
+    Pause(bool),
     /// A retained message was set, or deleted by one without payload. It is also a publish, see its record.
     Retain {
         /// The message with the QoS it was published at.
@@ -139,8 +139,8 @@ impl Batch {
         })
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.publishes.len() >= limits::BATCH_BYTES_MAX || self.control.len() >= limits::BATCH_CONTROL_MAX
+    pub(super) fn is_full(&self, bytes_max: usize) -> bool {
+        self.publishes.len() >= bytes_max || self.control.len() >= limits::BATCH_CONTROL_MAX
     }
 
     #[inline]

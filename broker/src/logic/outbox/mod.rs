@@ -1,8 +1,8 @@
 //! What waits for the other shards: one outbox each, whose batches the shell fetches.
 //!
 //! Invariants: what is put into one outbox comes out in that order. Whatever is put in passes [`Outboxes::put`], which keeps
-//! in mind whether the publisher that is handled now has to wait: for an outbox that is full, or for a shard that asked for
-//! its publishers to be paused. Batches that are empty are used again, up to [`limits::BATCHES_SPARE_MAX`].
+//! in mind what the publisher that is handled now has to wait for: outboxes that are full, and shards that asked for their
+//! publishers to be paused. Batches that are empty are used again, up to [`limits::BATCHES_SPARE_MAX`].
 
 pub(super) mod batch;
 
@@ -27,7 +27,9 @@ pub(super) struct Outboxes {
     index: u16,
     outboxes: Vec<Outbox>,
     spare: Vec<Batch>,
-    met: Met,
+    /// Bytes of publishes in one batch.
+    batch_bytes: usize,
+    blocked: Vec<Blocked>,
     encoding: Encoding,
 }
 
@@ -38,13 +40,13 @@ struct Encoding {
     packet: Vec<u8>,
 }
 
-/// What the publisher that is handled now has met.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Met {
-    /// An outbox is full.
-    pub(super) filled: bool,
-    /// A message went to a shard that asked for its publishers to be paused.
-    pub(super) paused: bool,
+/// What the publisher that is handled now has to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blocked {
+    /// It filled the outbox for that shard.
+    Full(u16),
+    /// Its messages went to that shard, which asked for its publishers to be paused.
+    Paused(u16),
 }
 
 /// The batches that wait for one other shard.
@@ -62,7 +64,8 @@ impl Outboxes {
             index,
             outboxes: (0..count).map(|_| Outbox::default()).collect(),
             spare: Vec::new(),
-            met: Met::default(),
+            batch_bytes: limits::batch_bytes(count),
+            blocked: Vec::new(),
             encoding: Encoding::default(),
         }
     }
@@ -70,12 +73,12 @@ impl Outboxes {
     /// The next publisher is handled: what others have met is not its doing.
     #[inline]
     pub(super) fn begin(&mut self) {
-        self.met = Met::default();
+        self.blocked.clear();
     }
 
-    /// What was met since [`Self::begin`].
-    pub(super) fn take_met(&mut self) -> Met {
-        std::mem::take(&mut self.met)
+    /// What the publisher has to wait for that was handled since [`Self::begin`].
+    pub(super) fn take_blocked(&mut self) -> Vec<Blocked> {
+        std::mem::take(&mut self.blocked)
     }
 
     /// Another shard asks for its publishers to be paused, or to go on.
@@ -90,7 +93,9 @@ impl Outboxes {
     pub(super) fn send(&mut self, shards: &[u16], record: &BatchRecord<'_>) -> u64 {
         for &shard in shards {
             self.put(shard, |batch| batch.push(record));
-            self.met.paused |= self.is_paused(shard);
+            if self.is_paused(shard) {
+                self.block(Blocked::Paused(shard));
+            }
         }
         shards.len() as u64
     }
@@ -164,7 +169,10 @@ impl Outboxes {
     /// Notifies one shard of what is no matter of a publisher.
     pub(super) fn notify(&mut self, shard: u16, control: Control) {
         if let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) {
-            outbox.open(&mut self.spare).control.push(control);
+            outbox
+                .open(self.batch_bytes, &mut self.spare)
+                .control
+                .push(control);
         }
     }
 
@@ -236,8 +244,17 @@ impl Outboxes {
         let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) else {
             return unreachable_state("an outbox for no shard");
         };
-        write(outbox.open(&mut self.spare));
-        self.met.filled |= outbox.len() > limits::OUTBOX_BATCHES_MAX;
+        write(outbox.open(self.batch_bytes, &mut self.spare));
+        if outbox.len() > limits::OUTBOX_BATCHES_MAX {
+            self.block(Blocked::Full(shard));
+        }
+    }
+
+    #[cold]
+    fn block(&mut self, blocked: Blocked) {
+        if !self.blocked.contains(&blocked) {
+            self.blocked.push(blocked);
+        }
     }
 
     #[inline]
@@ -276,8 +293,8 @@ impl Outbox {
 
     /// The batch that takes the next record.
     #[inline]
-    fn open(&mut self, spare: &mut Vec<Batch>) -> &mut Batch {
-        if self.current.is_full() {
+    fn open(&mut self, batch_bytes: usize, spare: &mut Vec<Batch>) -> &mut Batch {
+        if self.current.is_full(batch_bytes) {
             let next = spare.pop().unwrap_or_default();
             self.full.push_back(std::mem::replace(&mut self.current, next));
         }
@@ -304,6 +321,7 @@ mod tests {
     #[test]
     fn batches_are_bounded_and_used_again() {
         let mut outboxes = Outboxes::new(0, 2);
+        assert_eq!(outboxes.batch_bytes, limits::BATCH_BYTES_MAX);
         let packets = vec![0; 1000];
         let record = BatchRecord::Run(Run {
             packets: &packets,
@@ -334,12 +352,12 @@ mod tests {
         };
         outboxes.set_paused(2, true);
         outboxes.send(&[1], &record);
-        assert_eq!(outboxes.take_met(), Met::default());
+        assert_eq!(outboxes.take_blocked(), []);
         outboxes.announce_interest("a", true);
-        assert_eq!(outboxes.take_met(), Met::default(), "that is no message");
+        assert_eq!(outboxes.take_blocked(), [], "that is no message");
         outboxes.send(&[2], &record);
-        assert!(outboxes.take_met().paused);
-        while !outboxes.take_met().filled {
+        assert_eq!(outboxes.take_blocked(), [Blocked::Paused(2)]);
+        while outboxes.take_blocked() != [Blocked::Full(1)] {
             outboxes.send(&[1], &record);
         }
         let batches = std::iter::from_fn(|| Some(outboxes.take(1)));

@@ -294,10 +294,10 @@ impl Sessions {
         self.slots.is_empty() && self.by_client_identifier.is_empty()
     }
 
-    /// Whether so much waits in a session's queue that publishers go on waiting for its client.
-    pub(super) fn queue_is_long(&self, slot: Option<SessionSlot>, bounds: Bounds) -> bool {
+    /// Whether a session's queue is above its low-water mark.
+    pub(super) fn queue_is_above_low(&self, slot: Option<SessionSlot>, bounds: Bounds) -> bool {
         let queue = self.get(slot).and_then(|session| session.queue.as_ref());
-        queue.is_some_and(|queue| queue.is_long(bounds))
+        queue.is_some_and(|queue| queue.is_above_low(bounds))
     }
 
     /// Published messages in the longest queue.

@@ -1,8 +1,8 @@
 //! Messages that wait for one client: it is away, its window is full, or its socket is behind.
 //!
 //! Invariant: what is published is bounded in messages and bytes (`max_queued_messages`, `max_queued_bytes`); full, the
-//! newest is dropped and counted, as mosquitto does. Before that the publishers of a connected client wait for it
-//! (`pressure.rs`), and what is on its way then goes in beyond the bound ([`Bounds::with_overrun`]). Retained messages on their
+//! newest is dropped and counted, as mosquitto does. Before that the publishers of a connected client are paused
+//! (flow/mod.rs), and what is on its way then goes in beyond the bounds, up to an overrun. Retained messages on their
 //! way after SUBSCRIBE are bounded on their own ([`crate::limits::RETAINED_REPLAY_MAX`]): they are shared, so each costs its
 //! entry only. Order is kept over both.
 
@@ -25,6 +25,8 @@ pub(in crate::logic) struct Queued {
     pub(in crate::logic) retain: bool,
     /// A retained message after SUBSCRIBE, not one published since.
     pub(in crate::logic) replay: bool,
+    /// It was taken in beyond the bounds; [`Queue::push`] says so.
+    pub(in crate::logic) is_overrun: bool,
 }
 
 /// The queue of one session.
@@ -34,6 +36,8 @@ pub(in crate::logic) struct Queue {
     /// Published messages and their bytes: what the settings bound.
     messages: u64,
     bytes: u64,
+    /// What the messages cost that were taken in beyond the bounds.
+    overrun_bytes: u64,
     replays: usize,
     qos0: usize,
 }
@@ -45,26 +49,15 @@ pub(in crate::logic) struct Bounds {
     pub(in crate::logic) bytes_max: u64,
 }
 
-/// What a queue holds above half of its bounds.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::logic) struct Excess {
-    pub(in crate::logic) messages: u64,
-    pub(in crate::logic) bytes: u64,
-}
-
-impl Bounds {
-    /// With room for what was on its way when the publishers were told to wait.
-    pub(in crate::logic) fn with_overrun(self) -> Self {
-        Self {
-            messages_max: self.messages_max.saturating_add(limits::QUEUE_OVERRUN_MESSAGES),
-            bytes_max: self.bytes_max.saturating_add(limits::QUEUE_OVERRUN_BYTES),
-        }
-    }
-}
-
 impl Queue {
-    /// Takes the message in; false if it does not fit and is dropped.
-    pub(in crate::logic) fn push(&mut self, queued: Queued, bounds: Bounds) -> bool {
+    /// Takes the message in, beyond the bounds as long as that costs no more than `overrun_bytes_max`; false if it does not fit
+    /// and is dropped.
+    pub(in crate::logic) fn push(
+        &mut self,
+        mut queued: Queued,
+        bounds: Bounds,
+        overrun_bytes_max: u64,
+    ) -> bool {
         if queued.replay {
             if self.replays >= limits::RETAINED_REPLAY_MAX {
                 return false;
@@ -72,8 +65,13 @@ impl Queue {
             self.replays += 1;
         } else {
             let bytes = self.bytes.saturating_add(queued.message.queue_bytes());
-            if self.messages >= bounds.messages_max || bytes > bounds.bytes_max {
-                return false;
+            queued.is_overrun = self.messages >= bounds.messages_max || bytes > bounds.bytes_max;
+            if queued.is_overrun {
+                let overrun_bytes = self.overrun_bytes.saturating_add(queued.overrun_bytes());
+                if overrun_bytes > overrun_bytes_max {
+                    return false;
+                }
+                self.overrun_bytes = overrun_bytes;
             }
             self.messages += 1;
             self.bytes = bytes;
@@ -83,20 +81,17 @@ impl Queue {
         true
     }
 
-    /// What it holds above half of the bounds; `None` if it is not above.
-    pub(in crate::logic) fn excess(&self, bounds: Bounds) -> Option<Excess> {
-        let bytes_max = (bounds.bytes_max / 2).min(limits::QUEUE_PRESSURE_BYTES);
-        let excess = Excess {
-            messages: self.messages.saturating_sub(bounds.messages_max / 2),
-            bytes: self.bytes.saturating_sub(bytes_max),
-        };
-        (excess.messages > 0 || excess.bytes > 0).then_some(excess)
+    /// Whether it is above its high-water mark that many times over: half of the bounds, or [`limits::QUEUE_HIGH_BYTES`].
+    pub(in crate::logic) fn is_above_high(&self, bounds: Bounds, times: u64) -> bool {
+        let bytes = (bounds.bytes_max / 2).min(limits::QUEUE_HIGH_BYTES);
+        self.messages > (bounds.messages_max / 2).saturating_mul(times)
+            || self.bytes > bytes.saturating_mul(times)
     }
 
-    /// Whether more than a quarter is used: publishers that wait go on waiting.
-    pub(in crate::logic) fn is_long(&self, bounds: Bounds) -> bool {
+    /// Whether it is above its low-water mark: a quarter of the bounds, or half of [`limits::QUEUE_HIGH_BYTES`].
+    pub(in crate::logic) fn is_above_low(&self, bounds: Bounds) -> bool {
         self.messages > bounds.messages_max / 4
-            || self.bytes > (bounds.bytes_max / 4).min(limits::QUEUE_PRESSURE_BYTES / 2)
+            || self.bytes > (bounds.bytes_max / 4).min(limits::QUEUE_HIGH_BYTES / 2)
     }
 
     /// Whether no more retained messages are taken in.
@@ -115,6 +110,9 @@ impl Queue {
         } else {
             self.messages = self.messages.saturating_sub(1);
             self.bytes = self.bytes.saturating_sub(queued.message.queue_bytes());
+            if queued.is_overrun {
+                self.overrun_bytes = self.overrun_bytes.saturating_sub(queued.overrun_bytes());
+            }
         }
         self.qos0 = self
             .qos0
@@ -155,5 +153,14 @@ impl Queue {
     /// Whether QoS 0 messages wait: those published now go behind them.
     pub(in crate::logic) fn holds_qos0(&self) -> bool {
         self.qos0 > 0
+    }
+}
+
+impl Queued {
+    /// What it costs in the overrun: its bytes, and its own place.
+    fn overrun_bytes(&self) -> u64 {
+        self.message
+            .queue_bytes()
+            .saturating_add(limits::QUEUED_MESSAGE_BYTES)
     }
 }

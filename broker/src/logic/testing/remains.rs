@@ -47,7 +47,7 @@ impl Shard {
             retained_nodes: self.retained.nodes(),
             retained: self.retained.len(),
             timers: self.timers.len(),
-            paused: self.paused.len(),
+            paused: self.delivery.flow.paused(),
             batches: self.outboxes.len(),
         }
     }

@@ -315,12 +315,12 @@ fn a_slow_consumer_is_bounded_and_disturbs_nobody() {
         cluster.publish(publisher, "q0", QoS::AtMostOnce, &payload);
         if number == 20 {
             // From here on nobody waits for it.
-            cluster.advance_ms(limits::PATIENCE_NS / 1_000_000 + 200);
+            cluster.advance_ms(limits::GRACE_NS / 1_000_000 + 200);
         }
     }
     assert_eq!(cluster.payloads(quick).len(), 100);
     let dropped = cluster.count(|counters| counters.publishes_dropped.get());
-    let taken = limits::OUT_SLOW_BYTES_MAX as u64 / 60_006;
+    let taken = limits::CLIENT_OUTPUT.cap as u64 / 60_006;
     assert_eq!(dropped, 100 - taken, "the buffer holds what its bound allows");
     cluster.publish(publisher, "q1", QoS::AtLeastOnce, &payload);
     assert_eq!(cluster.payloads(quick).len(), 1);
@@ -347,12 +347,12 @@ fn a_run_larger_than_the_room_left_fills_it() {
     for number in 0..100 {
         cluster.send(publisher, &run);
         if number == 25 {
-            cluster.advance_ms(limits::PATIENCE_NS / 1_000_000 + 200);
+            cluster.advance_ms(limits::GRACE_NS / 1_000_000 + 200);
         }
     }
     cluster.set_reading(slow, true);
     let got = cluster.payloads(slow).len();
-    assert_eq!(got, limits::OUT_SLOW_BYTES_MAX / 1006);
+    assert_eq!(got, limits::CLIENT_OUTPUT.cap / 1006);
     assert_eq!(
         cluster.count(|counters| counters.publishes_dropped.get()),
         5000 - got as u64

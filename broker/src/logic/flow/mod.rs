@@ -1,0 +1,405 @@
+//! Flow control: publishers that are faster than a consumer are not read from until it has caught up; nobody waits for a slow one.
+//!
+//! Three things have watermarks: what waits for a client's socket, a session's queue, and all output of a shard. Who makes one
+//! grow above its high-water mark is paused: a client is not read from, another shard is asked not to read from its publishers
+//! to this one. A pause keeps its reasons (`pauses.rs`) and ends with the last of them: below the low-water mark, or when the
+//! grace period of the consumer is over. Then it is slow (`client.rs`), and for its quarantine nobody waits for it. Above the
+//! cap QoS 0 is dropped and counted; QoS 1 and 2 go to the queue, whose bounds are the operator's.
+//!
+//! A consumer that takes nothing at all is no reason to pause publishers that are not fast: its high-water mark counts once
+//! more for each [`limits::STANDSTILL_NS`] in which it took nothing. What such publishers send waits up to the cap.
+//!
+//! What one consumer can hold, whatever it does, is its cap and what its queue takes beyond its bounds
+//! ([`limits::CONSUMER_BYTES_MAX`]). What is on its way when publishers are paused finds room below the cap.
+//!
+//! Invariants: a client can hold others up for its grace period and no longer; who is paused has a reason, and each reason
+//! ends in a call of this module. A client whose acknowledgements are awaited does not wait for another one's
+//! acknowledgements: two clients that publish to each other would wait for each other.
+
+pub(in crate::logic) mod client;
+mod grace;
+mod output;
+mod pauses;
+mod shard;
+
+use std::collections::BTreeSet;
+
+use self::client::{Cause, Causes, Event, State, TimerChange, step};
+use self::grace::GraceBudget;
+use self::output::ShardOutput;
+use self::pauses::{Pauses, Reason, Waiter};
+use super::connection::{Connection, ConnectionId, ConnectionSlot};
+use super::outbox::Blocked;
+use super::session::queue::{Bounds, Queue};
+use super::slots::Slots;
+use super::timer::{Timer, Timers};
+use crate::limits;
+use crate::limits::Watermarks;
+use crate::time::Timestamp;
+
+/// Consumers and the publishers that wait for them.
+#[derive(Debug)]
+pub(super) struct FlowControl {
+    output: ShardOutput,
+    pauses: Pauses,
+    budget: GraceBudget,
+    /// The time of the call.
+    now: Timestamp,
+    /// What deliveries met since the last [`Self::begin`] that publishers have to wait for.
+    met: BTreeSet<Reason>,
+    /// Clients that have become backlogged: their grace periods are to be begun.
+    begun: Vec<ConnectionSlot>,
+    /// Connections that are to be read from no more, or again.
+    receive_changes: Vec<(ConnectionId, bool)>,
+    /// Shards that are to be asked to pause their publishers, or to resume them.
+    shard_changes: Vec<(u16, bool)>,
+}
+
+type Connections = Slots<ConnectionSlot, Connection>;
+
+impl FlowControl {
+    pub(super) fn new(client: Watermarks, shard: Watermarks) -> Self {
+        Self {
+            output: ShardOutput::new(client, shard),
+            pauses: Pauses::default(),
+            budget: GraceBudget::default(),
+            now: Timestamp(0),
+            met: BTreeSet::new(),
+            begun: Vec::new(),
+            receive_changes: Vec::new(),
+            shard_changes: Vec::new(),
+        }
+    }
+
+    /// A call of the shard is made at that time.
+    #[inline]
+    pub(super) fn set_time(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    pub(super) fn set_marks(&mut self, client: Watermarks, shard: Watermarks) {
+        self.output.set_marks(client, shard);
+    }
+
+    /// Whether the process has reached `memory_limit`.
+    pub(super) fn set_memory_full(&mut self, full: bool) {
+        self.output.set_memory_full(full);
+    }
+
+    /// The high-water mark of what waits for a client's socket.
+    #[inline]
+    pub(super) fn high(&self) -> usize {
+        self.output.client().high
+    }
+
+    /// Whether so many bytes more may wait for the connection.
+    #[inline]
+    pub(super) fn has_room(&self, connection: &Connection, bytes: usize) -> bool {
+        self.output.has_room(connection, bytes)
+    }
+
+    /// A message was appended to a subscriber's `out`.
+    #[inline]
+    pub(super) fn wrote(&mut self, slot: ConnectionSlot, connection: &mut Connection, bytes: usize) {
+        self.output.wrote(bytes);
+        if connection.waiting_bytes() > self.high() {
+            self.output_rose(slot, connection);
+        }
+    }
+
+    /// A message of a session's queue was appended to its client's `out`.
+    #[inline]
+    pub(super) fn poured(&mut self, bytes: usize) {
+        self.output.wrote(bytes);
+    }
+
+    /// Bytes up to which a session's queue is poured into an empty `out` at once; the rest follows when they are gone.
+    #[inline]
+    pub(super) fn pour_bytes(&self) -> usize {
+        self.output.client().low / 2
+    }
+
+    /// A message went to all its subscribers.
+    #[inline]
+    pub(super) fn fanned_out(&mut self) {
+        self.output.limit();
+    }
+
+    /// Bytes that a session's queue takes beyond its bounds: what was on its way when its publishers were paused.
+    pub(super) fn queue_overrun(&self, connection: Option<&Connection>) -> u64 {
+        match connection {
+            Some(connection) if connection.flow != State::Slow => limits::QUEUE_OVERRUN_BYTES,
+            _ => 0,
+        }
+    }
+
+    /// A message was put into the queue of a client that is connected.
+    pub(super) fn queued(
+        &mut self,
+        slot: ConnectionSlot,
+        connection: &mut Connection,
+        queue: &Queue,
+        bounds: Bounds,
+    ) {
+        if queue.len() == 1 {
+            connection.progress_at = self.now;
+        }
+        if queue.is_above_high(bounds, 1) {
+            let times = self.times_high(connection);
+            self.rose(
+                slot,
+                connection,
+                Cause::Queue,
+                queue.is_above_high(bounds, times as u64),
+            );
+        }
+    }
+
+    /// Bytes written since the last flush.
+    pub(super) fn written(&self) -> usize {
+        self.output.written()
+    }
+
+    /// Bytes that wait for all sockets of the shard.
+    pub(super) fn output_bytes(&self) -> usize {
+        self.output.total()
+    }
+
+    /// What was written goes to the shell; the connections were counted.
+    pub(super) fn begin_turn(&mut self) {
+        self.output.begin_turn();
+    }
+
+    /// Brings the count of a connection's bytes up to date.
+    #[inline]
+    pub(super) fn count(&mut self, connection: &mut Connection) {
+        self.output.count(connection);
+    }
+
+    /// Connections that are not read from.
+    pub(super) fn paused(&self) -> usize {
+        self.pauses.publishers()
+    }
+
+    /// Connections that are to be read from no more, or again, since the last call.
+    pub(super) fn take_receive_changes(&mut self) -> Vec<(ConnectionId, bool)> {
+        std::mem::take(&mut self.receive_changes)
+    }
+
+    /// Something begins that deliveries come of: what others' deliveries met before is not its doing.
+    fn begin(&mut self) {
+        self.met.clear();
+        self.output.grew_above_high();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn output_rose(&mut self, slot: ConnectionSlot, connection: &mut Connection) {
+        let high = self.high();
+        let times = self.times_high(connection);
+        let waits = connection.waiting_bytes() > high.saturating_mul(times);
+        self.rose(slot, connection, Cause::Output, waits);
+    }
+
+    /// A client is above its high-water mark, and `waits` says whether a publisher that made it so has to wait.
+    fn rose(&mut self, slot: ConnectionSlot, connection: &mut Connection, cause: Cause, waits: bool) {
+        if connection.flow == State::Flowing && self.budget.granted_ns(self.now).is_none() {
+            return;
+        }
+        let next = step(connection.flow, Event::Above(cause));
+        if next.state == State::Slow {
+            return;
+        }
+        let began = !connection.flow.has(cause);
+        connection.flow = next.state;
+        if next.timer == TimerChange::StartGrace || (began && cause == Cause::Queue) {
+            self.begun.push(slot);
+        }
+        if waits {
+            self.met.insert(Reason::of(slot, cause));
+        }
+    }
+
+    /// How often a client's high-water mark counts: once, and once more the longer it has taken nothing.
+    fn times_high(&self, connection: &Connection) -> usize {
+        let steps = self.now.since_ns(connection.progress_at) / limits::STANDSTILL_NS;
+        usize::try_from(steps).unwrap_or(usize::MAX).saturating_add(1)
+    }
+
+    /// Begins the grace periods of clients that have become backlogged. Those that are to acknowledge are read from again.
+    #[inline]
+    fn begin_graces(&mut self, connections: &mut Connections, timers: &mut Timers) {
+        self.meet_shard_output(timers);
+        if !self.begun.is_empty() {
+            self.begin_graces_of_begun(connections, timers);
+        }
+    }
+
+    #[cold]
+    fn begin_graces_of_begun(&mut self, connections: &mut Connections, timers: &mut Timers) {
+        for slot in std::mem::take(&mut self.begun) {
+            let Some(connection) = connections.get_mut(slot) else {
+                continue;
+            };
+            if connection.flow.causes().is_some() && connection.flow_timer == Timestamp::NEVER {
+                let granted_ns = self.budget.granted_ns(self.now).unwrap_or(0);
+                set_timer(connection, slot, timers, self.now.plus_ns(granted_ns));
+            }
+            if connection.flow.has(Cause::Queue) {
+                let id = connection.id(slot);
+                if self.pauses.end_needing_acknowledgements(Waiter::Publisher(id)) {
+                    connection.set_paused(false, self.high());
+                    self.receive_changes.push((id, false));
+                }
+            }
+        }
+    }
+
+    /// The publisher was handled: it waits for what it met.
+    fn pause_publisher(&mut self, connections: &mut Connections, id: ConnectionId, blocked: Vec<Blocked>) {
+        for blocked in blocked {
+            self.met.insert(match blocked {
+                Blocked::Full(shard) => Reason::Outbox { shard },
+                Blocked::Paused(shard) => Reason::Remote { shard },
+            });
+        }
+        let high = self.high();
+        let Some(connection) = connections.get(id.slot).filter(|c| c.generation == id.generation) else {
+            return;
+        };
+        if connection.waiting_bytes() > high {
+            self.met.insert(Reason::OwnOutput { slot: id.slot });
+        }
+        if self.met.is_empty() {
+            return;
+        }
+        let acknowledges = connection.flow.has(Cause::Queue);
+        let mut pauses = false;
+        for reason in std::mem::take(&mut self.met) {
+            let applies = !(acknowledges && reason.needs_acknowledgements());
+            if applies && reason_holds(connections, reason) {
+                pauses |= self.pauses.add(Waiter::Publisher(id), reason);
+            }
+        }
+        if pauses && let Some(connection) = connections.get_mut(id.slot) {
+            connection.set_paused(true, high);
+            self.receive_changes.push((id, true));
+        }
+    }
+
+    /// A batch of another shard was handled: that shard waits for what it met.
+    fn pause_shard(&mut self, connections: &Connections, from: u16) {
+        let mut pauses = false;
+        for reason in std::mem::take(&mut self.met) {
+            if reason_holds(connections, reason) {
+                pauses |= self.pauses.add(Waiter::Shard(from), reason);
+            }
+        }
+        if pauses {
+            self.shard_changes.push((from, true));
+        }
+    }
+
+    /// If the sum of all output is above its high-water mark: whoever made it grow waits for it, for a grace period at most.
+    #[inline]
+    fn meet_shard_output(&mut self, timers: &mut Timers) {
+        if !self.output.grew_above_high() {
+            return;
+        }
+        if self.output.over_until.is_none() {
+            let until = self.now.plus_ns(limits::GRACE_NS);
+            self.output.over_until = Some(until);
+            timers.set(until, Timer::Output);
+        }
+        self.met.insert(Reason::ShardOutput);
+    }
+
+    /// Something happened to a client: its next state, its timer, and those who need wait no more.
+    fn change(
+        &mut self,
+        connections: &mut Connections,
+        timers: &mut Timers,
+        slot: ConnectionSlot,
+        event: Event,
+    ) {
+        let Some(connection) = connections.get_mut(slot) else {
+            return;
+        };
+        let next = step(connection.flow, event);
+        let began_at = Timestamp(connection.flow_timer.0.saturating_sub(limits::GRACE_NS));
+        if event.is_in_vain() && self.is_waited_for(slot) {
+            self.budget.charge(began_at.min(self.now), self.now);
+        }
+        self.output.set_state(connection, next.state);
+        if matches!(event, Event::TimerDue { .. }) {
+            connection.flow_timer = Timestamp::NEVER;
+        }
+        match next.timer {
+            TimerChange::Keep => {}
+            TimerChange::Stop => set_timer(connection, slot, timers, Timestamp::NEVER),
+            TimerChange::StartGrace => self.begun.push(slot),
+            TimerChange::StartQuarantine => {
+                set_timer(connection, slot, timers, self.now.plus_ns(limits::QUARANTINE_NS));
+            }
+        }
+        if let Some(ended) = next.ended {
+            self.end_causes(connections, slot, ended);
+        }
+    }
+
+    fn end_causes(&mut self, connections: &mut Connections, slot: ConnectionSlot, ended: Causes) {
+        for cause in [Cause::Output, Cause::Queue] {
+            if ended.contains(cause) {
+                self.end(connections, Reason::of(slot, cause));
+            }
+        }
+    }
+
+    /// A reason is over: those of whom it was the last one go on.
+    fn end(&mut self, connections: &mut Connections, reason: Reason) {
+        let high = self.high();
+        for waiter in self.pauses.end(reason) {
+            match waiter {
+                Waiter::Shard(shard) => self.shard_changes.push((shard, false)),
+                Waiter::Publisher(id) => {
+                    if let Some(connection) = connections.get_mut(id.slot) {
+                        connection.set_paused(false, high);
+                    }
+                    self.receive_changes.push((id, false));
+                }
+            }
+        }
+    }
+
+    /// Whether anybody waits for the client.
+    fn is_waited_for(&self, slot: ConnectionSlot) -> bool {
+        let causes = [Cause::Output, Cause::Queue];
+        causes
+            .iter()
+            .any(|&cause| self.pauses.is_waited_for(Reason::of(slot, cause)))
+    }
+}
+
+/// Whether a reason that was met is still there: who is handled may have caught up since.
+fn reason_holds(connections: &Connections, reason: Reason) -> bool {
+    let has = |slot, cause| {
+        connections
+            .get(slot)
+            .is_some_and(|connection: &Connection| connection.flow.has(cause))
+    };
+    match reason {
+        Reason::Output { slot } => has(slot, Cause::Output),
+        Reason::Queue { slot } => has(slot, Cause::Queue),
+        Reason::OwnOutput { .. } | Reason::ShardOutput | Reason::Outbox { .. } | Reason::Remote { .. } => {
+            true
+        }
+    }
+}
+
+/// Sets the one timer that a connection has here.
+fn set_timer(connection: &mut Connection, slot: ConnectionSlot, timers: &mut Timers, at: Timestamp) {
+    let before = std::mem::replace(&mut connection.flow_timer, at);
+    let timer = Timer::Flow { slot };
+    timers.cancel(before, timer);
+    timers.set(at, timer);
+}

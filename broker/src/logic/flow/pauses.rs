@@ -1,0 +1,222 @@
+//! Who is paused, and for what reasons.
+//!
+//! Invariant: a waiter is paused exactly as long as it has a reason. `any_reasons_end_their_pauses` holds it to that.
+
+use std::collections::BTreeSet;
+
+use super::client::Cause;
+use crate::logic::connection::{ConnectionId, ConnectionSlot};
+
+/// What a publisher waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::logic) enum Reason {
+    /// The client in that slot has too much waiting for its socket, and is the publisher itself.
+    OwnOutput { slot: ConnectionSlot },
+    /// The client in that slot has too much waiting for its socket.
+    Output { slot: ConnectionSlot },
+    /// The client in that slot has too much waiting for its acknowledgements.
+    Queue { slot: ConnectionSlot },
+    /// All clients of this shard together have too much waiting.
+    ShardOutput,
+    /// Too much waits to be sent to that shard.
+    Outbox { shard: u16 },
+    /// That shard asked for it.
+    Remote { shard: u16 },
+}
+
+/// Who waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::logic) enum Waiter {
+    /// A client, which is not read from.
+    Publisher(ConnectionId),
+    /// Another shard, whose clients are not read from when they publish to this one.
+    Shard(u16),
+}
+
+/// All reasons of all waiters.
+#[derive(Debug, Default)]
+pub(in crate::logic) struct Pauses {
+    by_reason: BTreeSet<(Reason, Waiter)>,
+    by_waiter: BTreeSet<(Waiter, Reason)>,
+}
+
+impl Reason {
+    /// The first one in order.
+    const FIRST: Self = Self::OwnOutput {
+        slot: ConnectionSlot::FIRST,
+    };
+
+    /// That the client in that slot is backlogged.
+    pub(in crate::logic) fn of(slot: ConnectionSlot, cause: Cause) -> Self {
+        match cause {
+            Cause::Output => Self::Output { slot },
+            Cause::Queue => Self::Queue { slot },
+        }
+    }
+
+    /// Whether it may end only by acknowledgements: who is to acknowledge itself does not wait for it, or two clients that
+    /// publish to each other would wait for each other.
+    pub(in crate::logic) fn needs_acknowledgements(self) -> bool {
+        matches!(self, Self::Queue { .. } | Self::Remote { .. })
+    }
+}
+
+impl Waiter {
+    /// The first one in order.
+    const FIRST: Self = Self::Publisher(ConnectionId {
+        slot: ConnectionSlot::FIRST,
+        generation: 0,
+    });
+}
+
+impl Pauses {
+    /// The waiter has one reason more; true if it was not paused.
+    pub(in crate::logic) fn add(&mut self, waiter: Waiter, reason: Reason) -> bool {
+        let was_paused = self.is_paused(waiter);
+        self.by_reason.insert((reason, waiter));
+        self.by_waiter.insert((waiter, reason));
+        !was_paused
+    }
+
+    /// The reason is over; returns whose last one it was.
+    pub(in crate::logic) fn end(&mut self, reason: Reason) -> Vec<Waiter> {
+        let mut resumed = Vec::new();
+        while let Some(waiter) = self.first_waiter(reason) {
+            if self.remove(waiter, reason) {
+                resumed.push(waiter);
+            }
+        }
+        resumed
+    }
+
+    /// The waiter waits for acknowledgements no more; true if it is paused no more.
+    pub(in crate::logic) fn end_needing_acknowledgements(&mut self, waiter: Waiter) -> bool {
+        let reasons = self
+            .reasons(waiter)
+            .filter(|reason| reason.needs_acknowledgements());
+        let mut resumed = false;
+        for reason in reasons.collect::<Vec<_>>() {
+            resumed = self.remove(waiter, reason);
+        }
+        resumed
+    }
+
+    /// The waiter is gone.
+    pub(in crate::logic) fn forget(&mut self, waiter: Waiter) {
+        for reason in self.reasons(waiter).collect::<Vec<_>>() {
+            self.remove(waiter, reason);
+        }
+    }
+
+    /// Whether anybody waits for it.
+    pub(in crate::logic) fn is_waited_for(&self, reason: Reason) -> bool {
+        self.first_waiter(reason).is_some()
+    }
+
+    /// Connections that are paused.
+    pub(in crate::logic) fn publishers(&self) -> usize {
+        let mut count = 0;
+        let mut last = None;
+        for &(waiter, _) in &self.by_waiter {
+            count += usize::from(last != Some(waiter) && matches!(waiter, Waiter::Publisher(_)));
+            last = Some(waiter);
+        }
+        count
+    }
+
+    fn is_paused(&self, waiter: Waiter) -> bool {
+        self.reasons(waiter).next().is_some()
+    }
+
+    fn reasons(&self, waiter: Waiter) -> impl Iterator<Item = Reason> {
+        let from = self.by_waiter.range((waiter, Reason::FIRST)..);
+        from.take_while(move |(other, _)| *other == waiter)
+            .map(|&(_, reason)| reason)
+    }
+
+    fn first_waiter(&self, reason: Reason) -> Option<Waiter> {
+        let from = (reason, Waiter::FIRST);
+        let (other, waiter) = self.by_reason.range(from..).next()?;
+        (*other == reason).then_some(*waiter)
+    }
+
+    /// Takes one reason away; true if it was the last one.
+    fn remove(&mut self, waiter: Waiter, reason: Reason) -> bool {
+        self.by_reason.remove(&(reason, waiter));
+        self.by_waiter.remove(&(waiter, reason)) && !self.is_paused(waiter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn reason(number: u8) -> Reason {
+        let slot = ConnectionSlot::test(u32::from(number % 3) + 1);
+        let shard = u16::from(number % 3);
+        match number / 3 {
+            0 => Reason::OwnOutput { slot },
+            1 => Reason::Output { slot },
+            2 => Reason::Queue { slot },
+            3 => Reason::Outbox { shard },
+            4 => Reason::Remote { shard },
+            _ => Reason::ShardOutput,
+        }
+    }
+
+    fn waiter(number: u8) -> Waiter {
+        let id = ConnectionId {
+            slot: ConnectionSlot::test(u32::from(number) + 1),
+            generation: 7,
+        };
+        if number < 4 {
+            Waiter::Publisher(id)
+        } else {
+            Waiter::Shard(u16::from(number))
+        }
+    }
+
+    proptest! {
+        /// Beside a plain list of pairs.
+        #[test]
+        fn any_reasons_end_their_pauses(calls in proptest::collection::vec((0..8_u8, 0..6_u8, 0..18_u8), 0..60)) {
+            let mut pauses = Pauses::default();
+            let mut pairs: Vec<(Waiter, Reason)> = Vec::new();
+            for (call, who, what) in calls {
+                let (who, what) = (waiter(who), reason(what));
+                let paused = |pairs: &[(Waiter, Reason)], who| pairs.iter().any(|(waiter, _)| *waiter == who);
+                match call {
+                    0..=4 => {
+                        prop_assert_eq!(pauses.add(who, what), !paused(&pairs, who));
+                        if !pairs.contains(&(who, what)) {
+                            pairs.push((who, what));
+                        }
+                    }
+                    5 => {
+                        let mut waited: Vec<_> = pairs.iter().filter(|pair| pair.1 == what).map(|pair| pair.0).collect();
+                        pairs.retain(|pair| pair.1 != what);
+                        waited.retain(|&who| !paused(&pairs, who));
+                        waited.sort_unstable();
+                        prop_assert_eq!(pauses.end(what), waited);
+                    }
+                    6 => {
+                        let before = paused(&pairs, who);
+                        pairs.retain(|pair| pair.0 != who || !pair.1.needs_acknowledgements());
+                        let resumed = pauses.end_needing_acknowledgements(who);
+                        prop_assert_eq!(resumed, before && !paused(&pairs, who));
+                    }
+                    _ => {
+                        pairs.retain(|pair| pair.0 != who);
+                        pauses.forget(who);
+                    }
+                }
+                for number in 0..6 {
+                    prop_assert_eq!(pauses.is_paused(waiter(number)), paused(&pairs, waiter(number)));
+                }
+                prop_assert_eq!(pauses.is_waited_for(what), pairs.iter().any(|pair| pair.1 == what));
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Where the shard calls flow control: before and after whatever publishes, and when something has drained.
+
+use mqtt::ReasonCode;
+
+use super::super::Shard;
+use super::super::connection::{Connection, ConnectionId, ConnectionSlot};
+use super::super::delivery::Delivery;
+use super::super::outbox::batch::Control;
+use super::super::session::queue::Bounds;
+use super::client::{Cause, Event, State};
+use super::limits;
+use super::pauses::{Reason, Waiter};
+use crate::logic::timer::Timer;
+use crate::time::Timestamp;
+
+impl Shard {
+    /// Whether so much was written since the last flush that the next one is due.
+    #[must_use]
+    pub fn turn_is_full(&self) -> bool {
+        self.delivery.flow.written() > limits::TURN_OUT_BYTES_MAX
+    }
+
+    /// Bytes that wait for all sockets of the shard.
+    #[must_use]
+    pub fn output_bytes(&self) -> usize {
+        self.delivery.flow.output_bytes()
+    }
+
+    /// Before the bytes of a client, a batch of another shard or a tick are handled.
+    pub(in crate::logic) fn begin_flow(&mut self) {
+        self.outboxes.begin();
+        self.delivery.flow.begin();
+        self.begin_graces();
+    }
+
+    /// After a client's bytes: it is paused if it published to a consumer that is backlogged, or is one itself.
+    #[inline]
+    pub(in crate::logic) fn pause_publisher(&mut self, id: ConnectionId) {
+        self.begin_graces();
+        let blocked = self.outboxes.take_blocked();
+        let Delivery {
+            connections, flow, ..
+        } = &mut self.delivery;
+        flow.pause_publisher(connections, id, blocked);
+    }
+
+    /// After another shard's batch: that shard is to pause its publishers if it published to a consumer that is backlogged.
+    pub(in crate::logic) fn pause_shard(&mut self, from: u16) {
+        self.begin_graces();
+        let Delivery {
+            connections, flow, ..
+        } = &mut self.delivery;
+        flow.pause_shard(connections, from);
+        self.notify_shards();
+    }
+
+    /// Another shard asks for the publishers to it to be paused, or resumed.
+    pub(in crate::logic) fn set_remote_paused(&mut self, shard: u16, paused: bool) {
+        self.outboxes.set_paused(shard, paused);
+        if !paused {
+            self.end_reason(Reason::Remote { shard });
+        }
+    }
+
+    /// The outbox of another shard is half empty.
+    pub(in crate::logic) fn outbox_drained(&mut self, shard: u16) {
+        self.end_reason(Reason::Outbox { shard });
+    }
+
+    /// A connection was flushed: so many bytes wait that the socket has not taken.
+    #[inline]
+    pub(in crate::logic) fn output_drained(&mut self, slot: ConnectionSlot) {
+        if self.delivery.flow.output.over_until.is_some() {
+            self.shard_output_drained();
+        }
+        let watched = |c: &Connection| c.is_paused() || c.flow != State::Flowing;
+        if self.delivery.connections.get(slot).is_some_and(watched) {
+            self.client_drained(slot);
+        }
+    }
+
+    /// A client acknowledged or took bytes: those who wait for it go on if it is below its low-water marks.
+    pub(in crate::logic) fn client_drained(&mut self, slot: ConnectionSlot) {
+        let bounds = self.delivery.queue_bounds();
+        let low = self.delivery.flow.output.client().low;
+        let Some(connection) = self.delivery.connections.get(slot) else {
+            return;
+        };
+        let (state, session) = (connection.flow, connection.session);
+        let output_is_low = connection.waiting_bytes() <= low;
+        if output_is_low {
+            self.end_reason(Reason::OwnOutput { slot });
+        }
+        if output_is_low && state.has(Cause::Output) {
+            self.change_client(slot, Event::Below(Cause::Output));
+        }
+        if state.has(Cause::Queue) && !self.delivery.sessions.queue_is_above_low(session, bounds) {
+            self.change_client(slot, Event::Below(Cause::Queue));
+        }
+    }
+
+    /// The connection parts from its session: nobody waits for it. If it was slow it counts so until its socket is gone.
+    pub(in crate::logic) fn consumer_went(&mut self, slot: ConnectionSlot) {
+        let connection = self.delivery.connections.get(slot);
+        if connection.is_some_and(|connection| connection.flow != State::Slow) {
+            self.change_client(slot, Event::Closed);
+        }
+    }
+
+    /// The connection's socket is gone.
+    pub(in crate::logic) fn flow_closed(&mut self, id: ConnectionId) {
+        self.change_client(id.slot, Event::Closed);
+        let Delivery {
+            connections, flow, ..
+        } = &mut self.delivery;
+        if let Some(connection) = connections.get_mut(id.slot) {
+            flow.output.forget(connection);
+        }
+        flow.pauses.forget(Waiter::Publisher(id));
+        self.shard_output_drained();
+    }
+
+    /// The grace period or the quarantine of a client is over.
+    pub(in crate::logic) fn flow_timer_due(&mut self, slot: ConnectionSlot) {
+        let bounds = self.delivery.queue_bounds();
+        let Delivery {
+            connections,
+            sessions,
+            flow,
+            ..
+        } = &mut self.delivery;
+        let Some(connection) = connections.get(slot) else {
+            return;
+        };
+        let drained = connection.waiting_bytes() <= flow.output.client().low
+            && !sessions.queue_is_above_low(connection.session, bounds);
+        self.change_client(slot, Event::TimerDue { drained });
+        self.offer_again(slot);
+        self.disconnect_slow();
+    }
+
+    /// Publishers have waited for the sum over the shard for a grace period: who has more than its share of it is slow.
+    pub(in crate::logic) fn output_timer_due(&mut self) {
+        let until = self.delivery.flow.output.over_until.take().unwrap_or(self.now);
+        let since = Timestamp(until.0.saturating_sub(limits::GRACE_NS));
+        if !self.delivery.flow.output.is_below_low() {
+            let share = self.delivery.flow.output.share(self.delivery.connections.len());
+            let has_too_much = |connection: &Connection| {
+                connection.flow != State::Slow && connection.waiting_bytes() > share
+            };
+            for slot in self.slots_where(has_too_much) {
+                self.change_client(slot, Event::Overdrawn);
+            }
+            self.delivery.flow.budget.charge(since, self.now);
+        }
+        self.end_reason(Reason::ShardOutput);
+        self.disconnect_slow();
+    }
+
+    /// Begins the grace periods of consumers that have become backlogged since the last call.
+    #[inline]
+    fn begin_graces(&mut self) {
+        let Self { delivery, timers, .. } = self;
+        let Delivery {
+            connections, flow, ..
+        } = delivery;
+        flow.begin_graces(connections, timers);
+    }
+
+    /// Asks the other shards for what has changed.
+    fn notify_shards(&mut self) {
+        for (shard, paused) in std::mem::take(&mut self.delivery.flow.shard_changes) {
+            self.outboxes.notify(shard, Control::Pause(paused));
+        }
+    }
+
+    fn change_client(&mut self, slot: ConnectionSlot, event: Event) {
+        let Self { delivery, timers, .. } = self;
+        let Delivery {
+            connections, flow, ..
+        } = delivery;
+        flow.change(connections, timers, slot, event);
+        self.notify_shards();
+    }
+
+    fn end_reason(&mut self, reason: Reason) {
+        let Delivery {
+            connections, flow, ..
+        } = &mut self.delivery;
+        flow.end(connections, reason);
+        self.notify_shards();
+    }
+
+    fn shard_output_drained(&mut self) {
+        let output = &mut self.delivery.flow.output;
+        if let Some(until) = output.over_until.filter(|_| output.is_below_low()) {
+            output.over_until = None;
+            self.timers.cancel(until, Timer::Output);
+            self.end_reason(Reason::ShardOutput);
+        }
+    }
+
+    /// Ends connections of slow clients while they hold too much together, those with the most waiting first.
+    fn disconnect_slow(&mut self) {
+        let mut excess = self.delivery.flow.output.slow_excess();
+        if excess == 0 {
+            return;
+        }
+        let mut slots = self.slots_where(|connection| connection.flow == State::Slow);
+        let connections = &self.delivery.connections;
+        let waiting = |slot: ConnectionSlot| connections.get(slot).map_or(0, Connection::waiting_bytes);
+        slots.sort_by_cached_key(|&slot| std::cmp::Reverse(waiting(slot)));
+        for slot in slots {
+            if excess == 0 {
+                return;
+            }
+            let waiting = self
+                .delivery
+                .connections
+                .get(slot)
+                .map_or(0, Connection::waiting_bytes);
+            let why = "it does not read, and the memory for output is full";
+            self.disconnect(slot, ReasonCode::QuotaExceeded, why);
+            excess = excess.saturating_sub(waiting);
+            let Delivery {
+                connections, flow, ..
+            } = &mut self.delivery;
+            if let Some(connection) = connections.get_mut(slot) {
+                // What is with the kernel's ring goes with the socket.
+                connection.out = Vec::new();
+                flow.output.count(connection);
+            }
+        }
+    }
+
+    fn slots_where(&self, is_it: impl Fn(&Connection) -> bool) -> Vec<ConnectionSlot> {
+        let connections = self.delivery.connections.iter();
+        connections
+            .filter(|(_, connection)| is_it(connection))
+            .map(|(slot, _)| slot)
+            .collect()
+    }
+}
+
+impl Delivery {
+    /// The bounds of a session's queue.
+    pub(in crate::logic) fn queue_bounds(&self) -> Bounds {
+        Bounds {
+            messages_max: self.settings.queued_messages_max,
+            bytes_max: self.settings.queued_bytes_max,
+        }
+    }
+}
