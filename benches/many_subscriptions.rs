@@ -89,9 +89,9 @@ fn measure(what: &str, sessions: usize) {
     }
 }
 
-/// A shard with all the sessions, and perhaps another one, which is told of their interests.
+/// A shard with all the sessions, and perhaps another one, which learns of their interests.
 struct World {
-    home: Shell,
+    owner: Shell,
     other: Option<Shell>,
     sessions: Vec<ConnectionId>,
     publisher: ConnectionId,
@@ -99,18 +99,18 @@ struct World {
 
 impl World {
     fn new(sessions: usize, with_other: bool) -> Self {
-        let (mut home, other) = if with_other {
-            let (home, other) = Shell::pair();
-            (home, Some(other))
+        let (mut owner, other) = if with_other {
+            let (owner, other) = Shell::pair();
+            (owner, Some(other))
         } else {
             (Shell::alone(), None)
         };
         let sessions = (0..sessions)
-            .map(|number| home.connect(&format!("client-{number}")))
+            .map(|number| owner.connect(&format!("client-{number}")))
             .collect();
-        let publisher = home.connect("publisher");
+        let publisher = owner.connect("publisher");
         Self {
-            home,
+            owner,
             other,
             sessions,
             publisher,
@@ -129,22 +129,22 @@ impl World {
                 let filters: Vec<_> = filters.iter().map(String::as_str).collect();
                 let packet = subscribe(&filters, QoS::AtMostOnce);
                 let began = Instant::now();
-                self.home.receive(session, &packet);
+                self.owner.receive(session, &packet);
                 longest_ns = longest_ns.max(began.elapsed().as_nanos());
-                self.home.tick();
-                self.home.empty_outs(|_, _| {});
-                tell(&mut self.home, self.other.as_mut());
+                self.owner.tick();
+                self.owner.empty_outs(|_, _| {});
+                exchange(&mut self.owner, self.other.as_mut());
             }
         }
         longest_ns as f64
     }
 }
 
-fn tell(home: &mut Shell, other: Option<&mut Shell>) {
+fn exchange(owner: &mut Shell, other: Option<&mut Shell>) {
     let Some(other) = other else { return };
-    while let Some(batch) = home.take_batch(1) {
+    while let Some(batch) = owner.take_batch(1) {
         other.receive_batch(0, &batch);
-        home.recycle_batch(batch);
+        owner.recycle_batch(batch);
     }
 }
 
@@ -164,15 +164,15 @@ fn measure_memory(sessions: usize, with_other: bool) {
         "bytes a subscription",
     );
     for session in std::mem::take(&mut world.sessions) {
-        world.home.lose(session);
-        tell(&mut world.home, world.other.as_mut());
+        world.owner.lose(session);
+        exchange(&mut world.owner, world.other.as_mut());
     }
     print(
         &format!("memory {whose} when all have gone"),
         each(rss_bytes().saturating_sub(before)),
         "bytes a subscription",
     );
-    assert_eq!(world.home.remains().filters, 0);
+    assert_eq!(world.owner.remains().filters, 0);
 }
 
 fn measure_times(sessions: usize) {
@@ -194,15 +194,15 @@ fn measure_times(sessions: usize) {
             topics.get(..WARM).unwrap_or_default(),
             packets.get(..WARM).unwrap_or_default(),
         );
-        let home = &mut world.home;
+        let owner = &mut world.owner;
         print(
             &format!("match, {name}, cold"),
-            match_all(home, &topics, matches),
+            match_all(owner, &topics, matches),
             "ns",
         );
         print(
             &format!("match, {name}, warm"),
-            match_all(home, warm_topics, matches),
+            match_all(owner, warm_topics, matches),
             "ns",
         );
         let figure = publish_all(&mut world, &packets, matches);
@@ -222,8 +222,8 @@ fn match_all(shell: &mut Shell, topics: &[String], matches: usize) -> f64 {
 /// Nanoseconds to publish one of the packets, from the bytes of a read to emptied `out`s.
 fn publish_all(world: &mut World, packets: &[Vec<u8>], matches: usize) -> f64 {
     fastest(packets, |packet| {
-        world.home.receive(world.publisher, black_box(packet));
-        assert_eq!(world.home.empty_outs(|_, _| {}), packet.len() * matches);
+        world.owner.receive(world.publisher, black_box(packet));
+        assert_eq!(world.owner.empty_outs(|_, _| {}), packet.len() * matches);
     })
 }
 

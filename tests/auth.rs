@@ -208,8 +208,8 @@ fn rules_of_an_acl_file() {
     bob.expect_nothing();
 }
 
-fn reloads(broker: &Broker, says: &str) -> usize {
-    broker.log().matches(says).count()
+fn reloads(broker: &Broker, message: &str) -> usize {
+    broker.log().matches(message).count()
 }
 
 /// V15, V16, V18: files are read again at SIGHUP; a wrong one keeps the old ones whole.
@@ -230,7 +230,7 @@ fn v16_files_are_read_again_at_sighup() {
 
     let kept = "The files of before stay in effect";
     let before = std::fs::read_to_string(files.passwords()).unwrap();
-    for (count, (path, text, says)) in [
+    for (count, (path, text, message)) in [
         (
             files.passwords(),
             "ann\n",
@@ -248,8 +248,8 @@ fn v16_files_are_read_again_at_sighup() {
         let good = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text).unwrap();
         broker.signal(Signal::HUP);
-        eventually("the mistake is told", || reloads(&broker, kept) > count);
-        assert!(broker.log().contains(says), "{}", broker.log());
+        eventually("the mistake is reported", || reloads(&broker, kept) > count);
+        assert!(broker.log().contains(message), "{}", broker.log());
         std::fs::write(&path, good).unwrap();
     }
     ann.publish("secret", b"2", QoS::AtLeastOnce);
@@ -268,7 +268,7 @@ fn v16_files_are_read_again_at_sighup() {
     files.set_acl("user ann\ntopic #\nuser bob\ntopic open\n");
     broker.signal(Signal::HUP);
     assert_eq!(cat.expect_closed().0, Some(ReasonCode::NotAuthorized));
-    eventually("the reload is told", || {
+    eventually("the reload is reported", || {
         reloads(&broker, "Reloaded the password and ACL files") == 1
     });
     // Each shard takes the rules in its own time.
@@ -285,10 +285,10 @@ fn v16_files_are_read_again_at_sighup() {
     );
 }
 
-/// V40: ten thousand reconnects of one user cost one argon2 check, and a storm of wrong passwords does not slow those who
-/// are in.
+/// V40: ten thousand reconnects of one user cost one argon2 check, and a flood of wrong passwords does not slow those
+/// who are in.
 #[test]
-fn v40_reconnects_and_storms() {
+fn v40_reconnects_and_floods() {
     let files = Files::new(&[]);
     files.set("ann", "pw", "argon2id");
     let broker = files.setup().start();
@@ -300,13 +300,13 @@ fn v40_reconnects_and_storms() {
     }
     // One check takes some 50 ms of CPU, so 300 would take 15 s.
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
-    let storm_is_over = AtomicBool::new(false);
+    let flood_is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for number in 0..4 {
-            let (broker, over) = (&broker, &storm_is_over);
+            let (broker, over) = (&broker, &flood_is_over);
             scope.spawn(move || {
                 while !over.load(Ordering::Relaxed) {
-                    let wrong = Options::new(&format!("storm{number}")).user("ann", "wrong");
+                    let wrong = Options::new(&format!("flood{number}")).user("ann", "wrong");
                     let reason = Client::try_connect(broker, &wrong).1;
                     assert!(!matches!(reason.as_ref().map(|r| r.packet()), Some(Packet::ConnAck(c)) if c.reason == ReasonCode::Success));
                     std::thread::sleep(Duration::from_millis(1));
@@ -322,7 +322,7 @@ fn v40_reconnects_and_storms() {
             })
             .collect();
         Client::connect(&broker, &ann("meanwhile")).disconnect();
-        storm_is_over.store(true, Ordering::Relaxed);
+        flood_is_over.store(true, Ordering::Relaxed);
         latencies.sort();
         let median = latencies[latencies.len() / 2];
         assert!(median < Duration::from_millis(50), "{median:?}");
@@ -340,7 +340,7 @@ fn wrong_files_refuse_the_start() {
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("passfile", "# users\nann:secret\n\nbob\n");
     write("acl", "user\n");
-    for (keys, says) in [
+    for (keys, message) in [
         (
             "password_file passfile",
             vec![
@@ -366,24 +366,24 @@ fn wrong_files_refuse_the_start() {
         for arguments in [vec!["-c", &path], vec!["-c", &path, "--test-config"]] {
             let ended = run(&arguments);
             assert_eq!(ended.code, Some(3), "{keys}: {}", ended.stderr);
-            for says in &says {
-                assert!(ended.stderr.contains(says), "{keys}: {}", ended.stderr);
+            for message in &message {
+                assert!(ended.stderr.contains(message), "{keys}: {}", ended.stderr);
             }
             assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
         }
     }
 }
 
-/// V28: a file that everybody may read is told.
+/// V28: a file that everybody may read gets a warning.
 #[test]
-fn v28_a_world_readable_password_file_is_told() {
+fn v28_a_world_readable_password_file_gets_a_warning() {
     let files = Files::new(&[("ann", "pw")]);
-    let told = |broker: &Broker| broker.log().contains("may be read by every user");
-    assert!(!told(&files.setup().start()));
+    let is_warned = |broker: &Broker| broker.log().contains("may be read by every user");
+    assert!(!is_warned(&files.setup().start()));
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(files.passwords(), std::fs::Permissions::from_mode(0o644)).unwrap();
     let broker = files.setup().start();
-    eventually("the warning is there", || told(&broker));
+    eventually("the warning is there", || is_warned(&broker));
 }
 
 /// The tutorial's own steps, with relative paths as it has them.
@@ -409,8 +409,8 @@ fn a_password_file_beside_the_configuration() {
     );
 }
 
-/// A refused connection's socket is closed in the turn that accepted it, and the next connection gets its number: what was
-/// still asked of the old one must not take the new one's bytes.
+/// A refused connection's socket is closed in the turn that accepted it, and the next connection gets its number:
+/// what was still asked of the old one must not take the new one's bytes.
 #[test]
 fn refused_clients_take_nothing_from_the_next() {
     let files = Files::new(&[("ann", "pw")]);

@@ -405,7 +405,7 @@ fn mqtt_js_proves_itself() {
     }
     let users = Users::new();
     let broker = users.setup().start();
-    for (user, password, says) in [
+    for (user, password, expected) in [
         ("ann", "ann-pw", "in"),
         ("ann", "bob-pw", "refused 135"),
         ("eve", "ann-pw", "refused 135"),
@@ -415,8 +415,8 @@ fn mqtt_js_proves_itself() {
             .env("NODE_PATH", &modules)
             .args([&broker.port().to_string(), user, password]);
         let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
+        let output_text = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(said.trim(), says, "{user}: {errors}");
+        assert_eq!(output_text.trim(), expected, "{user}: {errors}");
     }
 }

@@ -84,8 +84,8 @@ impl Flood {
         }
     }
 
-    /// Ends it once the broker has read all; says how many messages that were. Each thread counted one chunk too many if the
-    /// bound ended it.
+    /// Ends it once the broker has read all; says how many messages that were. Each thread counted one chunk too many
+    /// if the bound ended it.
     fn end(self, bounded: bool) -> u64 {
         if !bounded {
             self.stop.store(true, Ordering::Relaxed);
@@ -190,8 +190,8 @@ fn v35_a_flood_to_hundreds_of_subscribers_is_bounded_and_whole() {
     assert!(grown_mib < 600, "{grown_mib} MiB more at the most");
 }
 
-/// Sockets that are always full of messages do not keep the broker from writing: what waits in it is bounded, and is out a
-/// moment after the flood is over.
+/// Sockets that are always full of messages do not keep the broker from writing: what waits in it is bounded, and is
+/// out a moment after the flood is over.
 #[test]
 fn a_flood_leaves_no_backlog() {
     let broker = Setup::default().start();
@@ -278,7 +278,8 @@ fn subscribed_to_all(broker: &Broker, name: &str) -> TcpStream {
     socket
 }
 
-/// The time that clients have for their last bytes when the broker ends is that of the broker, not that of a single close.
+/// The time that clients have for their last bytes when the broker ends is that of the broker, not that of a single
+/// close.
 #[test]
 fn a_slow_reader_has_the_whole_drain() {
     let broker = Setup::default().start();

@@ -89,7 +89,7 @@ fn v21_another_certificate_cannot_take_a_session() {
     owner.ping();
 }
 
-/// In TLS 1.3 the client believes at first that it is connected, so the log has to tell.
+/// In TLS 1.3 the client believes at first that it is connected, so the log has to be asked.
 #[test]
 fn a_refused_client_is_named_in_the_log() {
     let folder = tempfile::tempdir().unwrap();

@@ -109,7 +109,7 @@ fn header(flags: u8, name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_load_balancer_introduces_its_clients() {
+fn a_load_balancer_names_its_clients() {
     let text = b"PROXY TCP4 192.0.2.7 192.0.2.8 4660 1883\r\n".to_vec();
     for (version, header) in [(1, text), (2, header(0, ""))] {
         let broker = Setup::default()

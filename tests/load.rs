@@ -1,6 +1,7 @@
 //! The load generator against the broker: nothing lost, repeated or out of order, at each QoS and in each shape.
 //!
-//! On a busy machine the generator may call itself the bottleneck (exit code 4); the ledger has to be clean all the same.
+//! On a busy machine the generator may call itself the bottleneck (exit code 4); the ledger has to be clean all the
+//! same.
 
 use std::process::{Command, Output};
 
@@ -19,18 +20,18 @@ fn load(arguments: &[&str]) {
         .args(arguments)
         .output()
         .unwrap();
-    let said = format!(
+    let text = format!(
         "{}{}",
         String::from_utf8_lossy(&stdout),
         String::from_utf8_lossy(&stderr)
     );
     assert!(
         matches!(status.code(), Some(CLEAN | BUSY_MACHINE)),
-        "{arguments:?}: {status:?}\n{said}"
+        "{arguments:?}: {status:?}\n{text}"
     );
     assert!(
-        said.contains("0 lost, 0 duplicate, 0 reordered"),
-        "{arguments:?}\n{said}"
+        text.contains("0 lost, 0 duplicate, 0 reordered"),
+        "{arguments:?}\n{text}"
     );
 }
 

@@ -13,12 +13,12 @@ mod harness;
 
 mod auth;
 mod auth_exchange;
+mod before_connect;
 mod bounds;
 mod client_certificates;
 mod conformance;
 mod connect;
 mod descriptors;
-mod greeting;
 mod keep_alive;
 mod key_passphrase;
 mod listeners;

@@ -16,11 +16,11 @@ const SUBSCRIPTIONS: usize = 100_000;
 const OF_EACH: usize = 1_000;
 /// Filters in one SUBSCRIBE.
 const AT_ONCE: usize = 500;
-/// Bytes for each subscription, in its shard and in another one that knows of it, and what a short run leaves with the allocator. At a million
-/// it is half of that.
+/// Bytes for each subscription, in its shard and in another one that knows of it, and what a short run leaves with
+/// the allocator. At a million it is half of that.
 const BYTES_MAX: usize = 400;
-/// Times that all come and go. The allocator gives memory back after a while only, so for a time there may be twice as much;
-/// what were not given back at all would be there six times.
+/// Times that all come and go. The allocator gives memory back after a while only, so for a time there may be twice
+/// as much; what were not given back at all would be there six times.
 const TIMES: usize = 6;
 
 fn filter(number: usize) -> String {

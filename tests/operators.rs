@@ -1,12 +1,12 @@
 //! `protocol http_api`: what operators ask a broker by HTTP.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use mqtt::QoS;
 use rustix::process::Signal;
 
+use crate::harness::http::{self, ask, get, open};
 use crate::harness::{Broker, Certificates, Client, Options, Setup, eventually, free_port};
 
 /// A broker with an http_api beside MQTT, and its port.
@@ -19,43 +19,13 @@ fn start(keys: &str) -> (Broker, u16) {
     (broker, port)
 }
 
-fn open(port: u16) -> TcpStream {
-    let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    socket
-}
-
-/// Everything that a request is answered with.
-fn ask(port: u16, request: &str) -> String {
-    let mut socket = open(port);
-    socket.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-/// Status, header and body.
-fn get(port: u16, target: &str) -> (String, String, String) {
-    let answer = ask(port, &format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-    let (header, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(
-        header.contains(&format!("Content-Length: {}", body.len())),
-        "{header}"
-    );
-    (
-        header["HTTP/1.1 ".len()..][..3].to_owned(),
-        header.to_owned(),
-        body.to_owned(),
-    )
-}
-
 /// A sample of `/metrics`.
 fn metric(port: u16, name: &str) -> f64 {
-    let (status, header, body) = get(port, "/metrics");
+    let http::Response { status, head, body } = get(port, "/metrics");
     assert_eq!(status, "200");
     assert!(
-        header.contains("Content-Type: application/openmetrics-text; version=1.0.0"),
-        "{header}"
+        head.contains("Content-Type: application/openmetrics-text; version=1.0.0"),
+        "{head}"
     );
     assert!(body.ends_with("# EOF\n"));
     let line = body
@@ -89,7 +59,7 @@ fn metrics_follow_what_clients_do() {
     assert_eq!(metric(port, "midge_publish_bytes_received_total"), 20.0);
     assert_eq!(metric(port, "midge_shards"), 2.0);
     assert!(metric(port, "process_resident_memory_bytes") > 1e6);
-    let tree = get(port, "/api/v1/systree").2;
+    let tree = get(port, "/api/v1/systree").body;
     assert!(
         tree.contains("\"$SYS/broker/publish/messages/received\": 5"),
         "{tree}"
@@ -101,13 +71,13 @@ fn metrics_follow_what_clients_do() {
 fn health_readiness_and_what_it_is() {
     let (broker, port) = start("");
     for target in ["/healthz", "/readyz"] {
-        let (status, _, body) = get(port, target);
+        let http::Response { status, body, .. } = get(port, target);
         assert_eq!((status.as_str(), body.as_str()), ("200", "ok\n"));
     }
-    assert!(get(port, "/api/v1/version").2.starts_with(char::is_numeric));
-    let listeners = get(port, "/api/v1/listeners").2;
+    assert!(get(port, "/api/v1/version").body.starts_with(char::is_numeric));
+    let listeners = get(port, "/api/v1/listeners").body;
     assert!(listeners.contains("\"httpapi\"") && listeners.contains(&format!("\"port\": {}", broker.port())));
-    // A broker that says goodbye to a client who does not listen is not ready any more.
+    // A broker that closes the connection of a client who does not read is not ready any more.
     let mut deaf = Client::connect(&broker, &Options::new("deaf"));
     deaf.subscribe("#", QoS::AtMostOnce);
     let mut publisher = Client::connect(&broker, &Options::new("p"));
@@ -116,8 +86,8 @@ fn health_readiness_and_what_it_is() {
     }
     publisher.ping();
     broker.signal(Signal::TERM);
-    eventually("not ready", || get(port, "/readyz").0 == "503");
-    assert_eq!(get(port, "/readyz").2, "the broker is shutting down\n");
+    eventually("not ready", || get(port, "/readyz").status == "503");
+    assert_eq!(get(port, "/readyz").body, "the broker is shutting down\n");
     deaf.cut();
     let (status, log) = broker.wait();
     assert!(status.success(), "{log}");
@@ -139,7 +109,7 @@ fn requests_that_are_none() {
             "{request}: {answer}"
         );
     }
-    let head = ask(port, "HEAD /healthz HTTP/1.1\r\n\r\n");
+    let head = ask(port, &http::request("HEAD", "/healthz"));
     assert!(
         head.ends_with("\r\n\r\n") && head.contains("Content-Length: 3"),
         "{head}"
@@ -167,7 +137,7 @@ fn silent_operators_are_cut() {
         assert!(answer.is_empty());
     }
     assert!(begin.elapsed() < Duration::from_secs(9), "{:?}", begin.elapsed());
-    assert_eq!(get(port, "/healthz").0, "200");
+    assert_eq!(get(port, "/healthz").status, "200");
 }
 
 #[test]
@@ -186,7 +156,7 @@ fn over_tls_with_a_certificate() {
         let connection = rustls::ClientConnection::new(config, name).unwrap();
         let mut stream = rustls::StreamOwned::new(connection, open(port));
         let mut answer = Vec::new();
-        let _sent = stream.write_all(b"GET /healthz HTTP/1.1\r\n\r\n");
+        let _sent = stream.write_all(http::request("GET", "/healthz").as_bytes());
         let _read = stream.read_to_end(&mut answer);
         String::from_utf8(answer).unwrap()
     };
@@ -199,7 +169,7 @@ fn a_folder_may_be_beside_it() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("index.html"), "dashboard").unwrap();
     let (_broker, port) = start(&format!("http_dir {}", folder.path().display()));
-    assert_eq!(get(port, "/").2, "dashboard");
-    assert_eq!(get(port, "/healthz").2, "ok\n");
-    assert_eq!(get(port, "/../etc/passwd").0, "404");
+    assert_eq!(get(port, "/").body, "dashboard");
+    assert_eq!(get(port, "/healthz").body, "ok\n");
+    assert_eq!(get(port, "/../etc/passwd").status, "404");
 }

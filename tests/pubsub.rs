@@ -57,8 +57,8 @@ fn each_version_and_qos() {
             let line = format!("-V {version} -q {qos} -t a/{version}/{qos} -m x --repeat 25");
             let published = publish(&broker, &line);
             assert!(published.status.success(), "{published:?}");
-            let (code, printed, said) = ended(receiving);
-            assert_eq!((code, said.as_str()), (Some(0), ""), "{version} {qos}");
+            let (code, printed, errors) = ended(receiving);
+            assert_eq!((code, errors.as_str()), (Some(0), ""), "{version} {qos}");
             assert_eq!(printed, format!("a/{version}/{qos} x\n").repeat(25));
         }
     }
@@ -102,10 +102,10 @@ fn aliases_of_both_directions_stand_for_their_topic() {
     );
     let refused = publish(&broker, &format!("{line} 65535"));
     assert!(refused.status.success(), "{refused:?}");
-    let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(said.contains("the topic is sent each time"), "{said}");
-    let (code, printed, said) = ended(receiving);
-    assert_eq!((code, said.as_str()), (Some(0), ""));
+    let errors = String::from_utf8(refused.stderr).unwrap();
+    assert!(errors.contains("the topic is sent each time"), "{errors}");
+    let (code, printed, errors) = ended(receiving);
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
     assert_eq!(printed, format!("{topic} x\n").repeat(6));
 }
 
@@ -138,12 +138,12 @@ fn retained_messages_and_sessions() {
         assert!(publish(&broker, "-t later -q 1 -m second").status.success());
         // What is not printed is not acknowledged: it is there the next time.
         for message in ["first\n", "second\n"] {
-            let (code, printed, said) = ended(
+            let (code, printed, errors) = ended(
                 command(&broker, "sub", &format!("{line} -C 1 -W 10"))
                     .spawn()
                     .unwrap(),
             );
-            assert_eq!((code, printed.as_str()), (Some(0), message), "{said}");
+            assert_eq!((code, printed.as_str()), (Some(0), message), "{errors}");
         }
     }
 }
@@ -193,11 +193,11 @@ fn a_lost_connection_is_made_again() {
         second.log().lines().any(|line| line.ends_with(" 0 t"))
     });
     assert!(publish(&second, "-t t -q 1 -m hello").status.success());
-    let (code, printed, said) = ended(receiving);
-    assert_eq!((code, printed.as_str()), (Some(0), "hello\n"), "{said}");
+    let (code, printed, errors) = ended(receiving);
+    assert_eq!((code, printed.as_str()), (Some(0), "hello\n"), "{errors}");
     assert!(
-        said.contains("Server shutting down") && said.contains("; connecting again"),
-        "{said}"
+        errors.contains("Server shutting down") && errors.contains("; connecting again"),
+        "{errors}"
     );
 }
 
@@ -206,9 +206,9 @@ fn a_broker_that_stays_away_ends_with_the_time() {
     let broker = verbose().start();
     let receiving = subscriber(&broker, "-V 4 -t t -W 3");
     broker.signal(rustix::process::Signal::TERM);
-    let (code, _, said) = ended(receiving);
-    assert_eq!(code, Some(27), "{said}");
-    assert!(said.contains("connecting again"), "{said}");
+    let (code, _, errors) = ended(receiving);
+    assert_eq!(code, Some(27), "{errors}");
+    assert!(errors.contains("connecting again"), "{errors}");
     assert!(broker.wait().0.success());
 }
 
@@ -220,10 +220,10 @@ fn nobody_listens() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(3));
-    let said = String::from_utf8(output.stderr).unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.contains(&format!("127.0.0.1 port {port}")) && said.contains("refused"),
-        "{said}"
+        errors.contains(&format!("127.0.0.1 port {port}")) && errors.contains("refused"),
+        "{errors}"
     );
 }
 
@@ -231,9 +231,9 @@ fn nobody_listens() {
 fn a_message_that_is_too_large_is_refused_before_it_is_sent() {
     let broker = verbose().global("max_packet_size 100").start();
     let output = publish(&broker, &format!("-V 5 -t t -m {}", "x".repeat(200)));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("100 at most"), "{said}");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("100 at most"), "{errors}");
 }
 
 /// A password on the command line is not in the title of the process.

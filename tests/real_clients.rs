@@ -14,7 +14,7 @@ pub(crate) fn skip(client: &str) {
     );
     // In one piece, for the other tests' threads write too.
     let line = format!("SKIPPED: {client} is not installed on this machine\n");
-    let _told = std::io::stderr().write_all(line.as_bytes());
+    let _written = std::io::stderr().write_all(line.as_bytes());
 }
 
 fn has_mosquitto_clients() -> bool {
@@ -177,13 +177,13 @@ fn all_pass(client: impl Fn() -> Command) {
             stdout,
             stderr,
         } = command.output().unwrap();
-        let said = format!(
+        let text = format!(
             "{}{}",
             String::from_utf8_lossy(&stdout),
             String::from_utf8_lossy(&stderr)
         );
-        assert!(status.success(), "{said}");
-        assert!(said.contains("all passed"), "{said}");
+        assert!(status.success(), "{text}");
+        assert!(text.contains("all passed"), "{text}");
     }
 }
 

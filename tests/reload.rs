@@ -80,7 +80,7 @@ fn replace(old: &Certificates, new: &Certificates, names: &[&str]) {
     }
 }
 
-/// V34
+/// V34: see SECURITY.md.
 #[test]
 fn v34_other_certificates_hold_for_new_connections_alone() {
     let (first, second) = (Certificates::new(), Certificates::new());
@@ -114,7 +114,7 @@ fn v34_other_certificates_hold_for_new_connections_alone() {
     );
 }
 
-/// V15, V16
+/// V15, V16: see SECURITY.md.
 #[test]
 fn a_mistake_leaves_everything_as_it_was() {
     let certificates = Certificates::new();
@@ -147,10 +147,10 @@ fn a_mistake_leaves_everything_as_it_was() {
         ),
     ];
     let options = Options::new("b").tls(certificates.client_config(&[&rustls::version::TLS13], false));
-    for (mistaken, told) in mistakes {
+    for (mistaken, message) in mistakes {
         broker.configure(&mistaken);
         reload(&broker, REFUSED);
-        assert!(broker.log().contains(told), "{told}:\n{}", broker.log());
+        assert!(broker.log().contains(message), "{message}:\n{}", broker.log());
         early.ping();
         assert!(is_accepted(&broker, &options));
     }
@@ -194,7 +194,7 @@ fn nobody_is_dropped_and_nothing_lost_under_load() {
 }
 
 #[test]
-fn settings_change_and_what_cannot_is_told() {
+fn settings_change_and_what_cannot_is_reported() {
     let broker = Setup::default().start();
     let mut early = Client::connect(&broker, &Options::new("a"));
     early.subscribe("t", QoS::AtLeastOnce);
@@ -210,8 +210,8 @@ fn settings_change_and_what_cannot_is_told() {
     early.publish("t", b"tiny", QoS::AtLeastOnce);
     assert_eq!(early.payloads(1), ["tiny"]);
     assert!(!is_accepted(&broker, &Options::new("b")), "max_connections");
-    for told in ["mount_point has changed", "listener 1 127.0.0.1 is new"] {
-        assert!(broker.log().contains(told), "{told}:\n{}", broker.log());
+    for message in ["mount_point has changed", "listener 1 127.0.0.1 is new"] {
+        assert!(broker.log().contains(message), "{message}:\n{}", broker.log());
     }
 }
 

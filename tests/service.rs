@@ -9,7 +9,7 @@ use std::time::Duration;
 use mqtt::{QoS, ReasonCode};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Client, Options, PATIENCE, Setup, eventually, free_port, program, run};
+use crate::harness::{Client, Options, Setup, TIMEOUT, eventually, free_port, program, run};
 
 /// Ends the process when the test is over.
 struct Started(Child);
@@ -42,11 +42,11 @@ fn notified(manager: &UnixDatagram, line: &str) -> String {
 }
 
 #[test]
-fn systemd_is_told() {
+fn systemd_is_notified() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("notify");
     let manager = UnixDatagram::bind(&socket).unwrap();
-    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    manager.set_read_timeout(Some(TIMEOUT)).unwrap();
     let path = folder.path().join("broker.conf");
     // The socket of this test is for its own user.
     std::fs::write(&path, format!("user root\nlistener {} 127.0.0.1\n", free_port())).unwrap();
@@ -109,7 +109,7 @@ fn root_becomes_the_user() {
 
 /// As mosquitto does: `mosquitto`, or `nobody`; and it says so.
 #[test]
-fn root_gives_itself_up_without_being_told() {
+fn root_gives_itself_up_unasked() {
     if !rustix::process::geteuid().is_root() {
         return eprintln!("skipped: only root can become somebody else");
     }
@@ -130,12 +130,12 @@ fn root_gives_itself_up_without_being_told() {
         .spawn()
         .unwrap();
     let mut started = Started(child);
-    let said = || std::fs::read_to_string(&log).unwrap();
+    let log_text = || std::fs::read_to_string(&log).unwrap();
     eventually("root is given up", || uid(started.0.id()) != "0");
-    eventually("it says so", || said().contains("`user root` none"));
+    eventually("it says so", || log_text().contains("`user root` none"));
     Client::connect_at(port, &Options::new("a")).ping();
     started.signal(Signal::TERM);
-    assert!(started.0.wait().unwrap().success(), "{}", said());
+    assert!(started.0.wait().unwrap().success(), "{}", log_text());
 }
 
 #[test]

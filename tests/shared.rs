@@ -14,7 +14,7 @@ fn broker(shards: u16) -> Broker {
     Setup::default().shards(shards).start()
 }
 
-/// So many members of `$share/g/t`, of all versions, wherever their homes are.
+/// So many members of `$share/g/t`, of all versions, whichever shards own them.
 fn members(broker: &Broker, count: usize, qos: QoS) -> Vec<Client> {
     let version = |number: usize| match number % 2 {
         0 => ProtocolVersion::V5,

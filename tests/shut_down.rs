@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: clients are told, the broker leaves with 0.
+//! SIGTERM and SIGINT: clients get a DISCONNECT, the broker leaves with 0.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::harness::{Client, Options, Setup};
 
 #[test]
-fn clients_are_told() {
+fn clients_get_a_disconnect() {
     for signal in [Signal::TERM, Signal::INT] {
         let broker = Setup::default().shards(2).start();
         let mut new: Vec<_> = (0..6)
@@ -31,7 +31,7 @@ fn clients_are_told() {
     }
 }
 
-/// A client that does not read cannot keep the broker for longer than its time for saying goodbye.
+/// A client that does not read cannot keep the broker for longer than its time for closing.
 #[test]
 fn a_client_that_does_not_read_does_not_keep_the_broker() {
     let broker = Setup::default().start();

@@ -1,7 +1,7 @@
 //! The shards' logic under the simulator: seeds that find nothing, and faults of the shell that each are found.
 //!
-//! [MQTT-4.3.2-1], [MQTT-4.3.3-1], [MQTT-4.4.0-1], [MQTT-4.6.0-6], [MQTT-3.1.4-3], [MQTT-3.3.4-2], [MQTT-3.8.3-3]: what the
-//! model checks on each packet.
+//! [MQTT-4.3.2-1], [MQTT-4.3.3-1], [MQTT-4.4.0-1], [MQTT-4.6.0-6], [MQTT-3.1.4-3], [MQTT-3.3.4-2], [MQTT-3.8.3-3]:
+//! what the model checks on each packet.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -38,9 +38,11 @@ fn seeds_of_old_find_nothing_more() {
         ..Options::default()
     };
     for seed in [
-        // Held for others' sake, then behind itself: it was judged by its keep alive as if it had been silent all the time.
+        // Paused for others' sake, then behind itself: its Keep Alive was counted as if it had been silent all the
+        // time.
         1_208_837,
-        // The model: of copies that look alike in 3.1.1, by a Shared Subscription and not, it took one for the wrong one.
+        // The model: of copies that look alike in 3.1.1, by a Shared Subscription and not, it took one for the wrong
+        // one.
         5_139_632,
         // It knew of one of the session's own that a copy may be, where it may be any of two.
         5_097_531,

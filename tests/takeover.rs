@@ -51,7 +51,7 @@ fn the_will_of_the_older_connection_is_published() {
 
 /// Many connections at once fight for one identifier: one is left, and gets each message once.
 #[test]
-fn a_storm_leaves_one_connection() {
+fn a_flood_leaves_one_connection() {
     let broker = Setup::default().shards(2).start();
     let options = Options::new("contested").v5();
     let mut clients: Vec<Client> = std::thread::scope(|scope| {

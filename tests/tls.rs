@@ -73,7 +73,7 @@ fn the_lowest_version_is_kept() {
     assert!(!is_accepted(&broker, &with(&TLS12)));
 }
 
-/// RFC 8446, 6.1: who gets no close_notify cannot tell an end from a cut.
+/// RFC 8446, 6.1: who gets no close_notify does not know an end from a cut.
 #[test]
 fn the_end_of_a_stream_is_answered_in_order() {
     let certificates = Certificates::new();

@@ -1,8 +1,8 @@
 //! The tutorial of TLS with passwords, as its reader does it: openssl and mosquitto_passwd word for word, the broker in
 //! mosquitto's place, and clients that others wrote. On a machine without one of them a visible skip; in CI a failure.
 //!
-//! `files` makes what the reader makes, `programs` runs what the reader runs, `clients` has an exchange for each kind of
-//! client, `wrong` tries each thing that can be wrong.
+//! `files` makes what the reader makes, `programs` runs what the reader runs, `clients` has an exchange for each kind
+//! of client, `wrong` tries each thing that can be wrong.
 
 mod clients;
 mod files;
@@ -22,17 +22,17 @@ fn is_there(program: &str, argument: &str) -> bool {
         .stdin(Stdio::null())
         .output()
         .is_ok();
-    told(program, found)
+    is_installed(program, found)
 }
 
-fn told(program: &str, found: bool) -> bool {
+fn is_installed(program: &str, found: bool) -> bool {
     if !found {
         assert!(
             std::env::var_os("CI").is_none(),
             "{program} is not installed, and CI must not skip it"
         );
         let line = format!("SKIPPED: {program} is not installed on this machine\n");
-        let _told = std::io::stderr().write_all(line.as_bytes());
+        let _written = std::io::stderr().write_all(line.as_bytes());
     }
     found
 }
@@ -101,9 +101,9 @@ fn word_for_word_with_1024_bits() {
     let Some(files) = Files::new() else { return };
     files.make_certificate("m2mqtt_srv", "localhost", SERVER_PASSPHRASE, 1024);
     let ended = programs::broker_ends(&files, &files.configuration(), Some(SERVER_PASSPHRASE));
-    assert_eq!(ended.code, Some(1), "{}", ended.said);
+    assert_eq!(ended.code, Some(1), "{}", ended.text);
     for words in ["m2mqtt_srv", "1024 bits", "openssl genrsa", "2048"] {
-        assert!(ended.said.contains(words), "{words:?} is not in\n{}", ended.said);
+        assert!(ended.text.contains(words), "{words:?} is not in\n{}", ended.text);
     }
 }
 
@@ -180,10 +180,10 @@ fn the_tutorial_as_a_load() {
         "1",
     ]);
     let ended = load.output().unwrap();
-    let said = programs::said(&ended);
+    let text = programs::text_of(&ended);
     // 4: on a busy machine the generator calls itself the bottleneck.
-    assert!(matches!(ended.status.code(), Some(0 | 4)), "{said}");
-    assert!(said.contains("0 lost, 0 duplicate, 0 reordered"), "{said}");
+    assert!(matches!(ended.status.code(), Some(0 | 4)), "{text}");
+    assert!(text.contains("0 lost, 0 duplicate, 0 reordered"), "{text}");
 }
 
 /// Clients with the tutorial's own files, chosen by their number.
@@ -250,9 +250,9 @@ fn a_load_with_the_tutorials_files() {
         "0.5",
     ]);
     let ended = load.output().unwrap();
-    let said = programs::said(&ended);
-    assert!(matches!(ended.status.code(), Some(0 | 4)), "{said}");
-    assert!(said.contains("0 lost, 0 duplicate, 0 reordered"), "{said}");
+    let text = programs::text_of(&ended);
+    assert!(matches!(ended.status.code(), Some(0 | 4)), "{text}");
+    assert!(text.contains("0 lost, 0 duplicate, 0 reordered"), "{text}");
     let log = served.end();
     for name in ["CN=publisher", "CN=subscriber"] {
         assert!(log.contains(name), "{name} is not in\n{log}");

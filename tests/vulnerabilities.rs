@@ -12,7 +12,7 @@ use mqtt::{ProtocolVersion, QoS, ReasonCode, decode, frame};
 use crate::harness::{Broker, Client, Options, Setup};
 
 /// So many connections in a few threads, each of which sends its bytes and waits to be closed.
-fn storm(broker: &Broker, connections: usize, bytes: impl Fn(usize) -> Vec<u8> + Sync) {
+fn flood(broker: &Broker, connections: usize, bytes: impl Fn(usize) -> Vec<u8> + Sync) {
     const THREADS: usize = 4;
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -31,8 +31,8 @@ fn storm(broker: &Broker, connections: usize, bytes: impl Fn(usize) -> Vec<u8> +
     });
 }
 
-/// By how much memory grows when `work` is done again and again, in KiB: the lowest of a few times, as what was freed is
-/// not given back at once.
+/// By how much memory grows when `work` is done again and again, in KiB: the lowest of a few times, as what was freed
+/// is not given back at once.
 fn growth_kib(broker: &Broker, mut work: impl FnMut()) -> u64 {
     work();
     let growths = (0..3).map(|_| {
@@ -71,7 +71,7 @@ fn v01_connections_that_are_none_keep_no_memory() {
         b"GET / HTTP/1.1\r\n\r\n",
     ];
     let grown_kib = growth_kib(&broker, || {
-        storm(&broker, 2_500, |number| firsts[number % 4].to_vec())
+        flood(&broker, 2_500, |number| firsts[number % 4].to_vec())
     });
     assert!(grown_kib < 1024, "{grown_kib} KiB");
     Client::connect(&broker, &Options::new("after")).ping();
@@ -104,7 +104,7 @@ fn v02_refused_connects_keep_no_memory() {
         bytes.extend(b"\xf7\x00");
         bytes
     };
-    let grown_kib = growth_kib(&broker, || storm(&broker, 4_000, malformed));
+    let grown_kib = growth_kib(&broker, || flood(&broker, 4_000, malformed));
     assert!(grown_kib < 1024, "{grown_kib} KiB");
     Client::connect(&broker, &Options::new("after")).ping();
 }
@@ -132,7 +132,7 @@ fn v03_unreleased_messages_are_bounded() {
     });
     assert!(grown_kib < 1024, "{grown_kib} KiB");
     assert_eq!(watcher.payloads(1), ["again"]);
-    // Every identifier that there is: older clients cannot be told of a bound, and it is kept small.
+    // Every identifier that there is: older clients do not learn a bound, and it is kept small.
     let before_kib = broker.resident_kib();
     let mut hoarder = Client::connect(&broker, &Options::new("hoarder"));
     for number in 1..=u16::MAX {
@@ -427,13 +427,13 @@ fn v23_strangers_hold_little_memory_and_not_for_long() {
             })
             .collect();
         Client::connect(&broker, &Options::new("let in")).ping();
-        let held_kib = broker.resident_kib();
+        let kept_kib = broker.resident_kib();
         for mut socket in sockets {
             socket.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
             let mut answer = Vec::new();
             let _closed = socket.read_to_end(&mut answer);
         }
-        held_kib
+        kept_kib
     };
     let before_kib = broker.resident_kib();
     let first_kib = wave();
@@ -502,7 +502,8 @@ fn v32_shared_filters_that_are_none() {
     }
 }
 
-/// An alias of 0 or above the maximum is 0x94; one that was never set is a protocol error (MQTT 5.0, section 3.3.2.3.4).
+/// An alias of 0 or above the maximum is 0x94; one that was never set is a protocol error (MQTT 5.0, section
+/// 3.3.2.3.4).
 #[test]
 fn v39_topic_aliases() {
     let broker = Setup::default().listener("max_topic_alias 10").start();

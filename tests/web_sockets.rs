@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use mqtt::QoS;
 
-use crate::harness::{Broker, Certificates, Client, Options, Setup, eventually};
+use crate::harness::{Broker, Certificates, Client, Options, Setup, eventually, http};
 use crate::real_clients::{python_with_paho, skip};
 
 fn setup() -> Setup {
@@ -22,34 +22,21 @@ const CONNECT: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a";
 const PINGREQ: &[u8] = b"\xc0\x00";
 
 fn open(broker: &Broker) -> TcpStream {
-    let socket = TcpStream::connect(broker.address()).unwrap();
+    let socket = http::open(broker.address().port());
     socket.set_nodelay(true).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     socket
-}
-
-/// Everything until the broker closes.
-fn rest(mut socket: &TcpStream) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    match socket.read_to_end(&mut bytes) {
-        Ok(_) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => bytes,
-        Err(error) => panic!("not closed: {error}, after {bytes:x?}"),
-    }
 }
 
 /// What a request is answered with, when the broker closes after it.
 fn answer(broker: &Broker, request: &str) -> String {
-    let mut socket = open(broker);
-    socket.write_all(request.as_bytes()).unwrap();
-    String::from_utf8_lossy(&rest(&socket)).into_owned()
+    http::ask(broker.address().port(), request)
 }
 
 fn page(broker: &Broker, target: &str) -> String {
-    answer(broker, &format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"))
+    answer(broker, &http::request("GET", target))
 }
 
-/// A masked frame.
+/// A frame with its payload masked.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x12, 0x34, 0x56, 0x78];
     let mut frame = vec![first];
@@ -183,7 +170,7 @@ fn packets_and_frames_need_not_agree() {
     assert_eq!(next_frame(&mut socket), (0x8A, b"later".to_vec()));
     socket.write_all(&frame(0x88, &1000u16.to_be_bytes())).unwrap();
     assert_eq!(next_frame(&mut socket), (0x88, 1000u16.to_be_bytes().to_vec()));
-    assert!(rest(&socket).is_empty());
+    assert!(http::read_to_end(&socket).is_empty());
 }
 
 /// Before CONNECT and after it [MQTT-6.0.0-1], [MQTT3-6.0.0-1].
@@ -212,10 +199,10 @@ fn wrong_frames_end_the_connection_with_their_code() {
                 (0x88, u16::to_be_bytes(code).to_vec()),
                 "{wire:x?}"
             );
-            rest(&socket);
+            http::read_to_end(&socket);
         }
     }
-    // Malformed MQTT in a right frame: the close frame is a plain goodbye.
+    // Malformed MQTT in a right frame: the close frame is a plain one.
     let mut socket = upgraded(&broker);
     socket
         .write_all(&frame(0x82, &[CONNECT, b"\xf7\x00"].concat()))
@@ -235,7 +222,7 @@ fn v12_web_sockets_have_five_seconds_to_connect() {
                 let mut socket = open(broker);
                 let begin = Instant::now();
                 socket.write_all(first).unwrap();
-                rest(&socket);
+                http::read_to_end(&socket);
                 let elapsed = begin.elapsed();
                 assert!(
                     (Duration::from_secs(4)..Duration::from_secs(7)).contains(&elapsed),
@@ -268,7 +255,7 @@ fn before_connect_a_client_may_have_64_kib() {
     // The broker may close before it has read all.
     let begin = Instant::now();
     let _sent = socket.write_all(&wire);
-    rest(&socket);
+    http::read_to_end(&socket);
     assert!(begin.elapsed() < Duration::from_secs(3));
     eventually("the log says why", || {
         broker.log().contains("a CONNECT above 64 KiB")
@@ -375,12 +362,12 @@ fn pages_are_served_from_their_folder_alone() {
         assert!(answer.starts_with("HTTP/1.1 404 "), "{target}: {answer}");
         assert!(!answer.contains("secret\n") && !answer.ends_with("secret"));
     }
-    let head = answer(&broker, "HEAD / HTTP/1.1\r\n\r\n");
+    let head = answer(&broker, &http::request("HEAD", "/"));
     assert!(
         head.contains("Content-Length: 12\r\n") && head.ends_with("\r\n\r\n"),
         "{head}"
     );
-    assert!(answer(&broker, "PUT / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
+    assert!(answer(&broker, &http::request("PUT", "/")).starts_with("HTTP/1.1 405 "));
     Client::connect(&broker, &Options::new("beside").web_socket()).ping();
 }
 
@@ -456,7 +443,7 @@ fn paho_python_over_web_sockets() {
             .args(ca)
             .arg("--websockets");
         let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        assert!(output.status.success() && said.contains("all passed"), "{said}");
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success() && text.contains("all passed"), "{text}");
     }
 }

@@ -95,7 +95,7 @@ fn a_subscription_made_again_replaces_the_first() {
 
 /// [MQTT-4.7.2-1]
 #[test]
-fn the_broker_tells_about_itself_under_sys() {
+fn the_broker_reports_about_itself_under_sys() {
     let broker = Setup::default().shards(2).global("sys_interval 1").start();
     let mut client = Client::connect(&broker, &Options::new("s"));
     client.subscribe("$SYS/broker/version", QoS::AtMostOnce);

@@ -7,31 +7,31 @@ use mqtt::ProtocolVersion::{self, V3_1_1, V5};
 use super::*;
 use crate::harness::{Setup, run};
 
-/// What the broker said before it closed.
+/// What the broker sent before it closed.
 fn refusal(broker: &Broker, version: ProtocolVersion, bytes: &[u8]) -> Vec<u8> {
     open(broker, version, bytes).read_to_end()
 }
 
 /// Refused as the version says: 3.1.1 is silent, 5.0 may say CONNACK with an error and nothing else.
-fn assert_refused(version: ProtocolVersion, said: &[u8], what: &str) {
+fn assert_refused(version: ProtocolVersion, answer: &[u8], what: &str) {
     match version {
         V5 => assert!(
-            said.is_empty()
-                || (said[0] == CONNACK
-                    && said[2] == 0
-                    && said[3] >= 0x80
-                    && said.len() == 2 + usize::from(said[1])),
-            "{what}: {said:x?}"
+            answer.is_empty()
+                || (answer[0] == CONNACK
+                    && answer[2] == 0
+                    && answer[3] >= 0x80
+                    && answer.len() == 2 + usize::from(answer[1])),
+            "{what}: {answer:x?}"
         ),
-        _ => assert!(said.is_empty(), "{what}: {said:x?}"),
+        _ => assert!(answer.is_empty(), "{what}: {answer:x?}"),
     }
 }
 
 /// Flags and fields of the payload agree, or the connection ends.
 ///
 /// [MQTT3-3.1.2-9], [MQTT3-3.1.2-11], [MQTT3-3.1.2-18] to [MQTT3-3.1.2-22], [MQTT3-3.1.3-1], [MQTT3-3.1.3-3],
-/// [MQTT3-3.1.4-1], [MQTT3-3.2.2-6]; [MQTT-3.1.2-9], [MQTT-3.1.2-16] to [MQTT-3.1.2-19], [MQTT-3.1.3-1], [MQTT-3.1.3-3],
-/// [MQTT-3.1.4-1], [MQTT-3.14.0-1]
+/// [MQTT3-3.1.4-1], [MQTT3-3.2.2-6]; [MQTT-3.1.2-9], [MQTT-3.1.2-16] to [MQTT-3.1.2-19], [MQTT-3.1.3-1],
+/// [MQTT-3.1.3-3], [MQTT-3.1.4-1], [MQTT-3.14.0-1]
 #[test]
 fn fields_of_the_payload_follow_their_flags() {
     let broker = Broker::start();
@@ -94,14 +94,14 @@ fn the_order_of_the_fields_is_theirs() {
         assert_eq!(client.expect_bytes()[2..4], [0, 0]);
         client.disconnect();
         let swapped = connect(version, flags, &[&id, &will, &field("secret"), &field("user")]);
-        let said = refusal(&broker, version, &swapped);
+        let answer = refusal(&broker, version, &swapped);
         let expected: &[u8] = if version == V5 {
             &[0, 0x86, 0x87]
         } else {
             &[0, 4, 5]
         };
-        assert_eq!((said[0], said[2]), (CONNACK, expected[0]), "{said:x?}");
-        assert!(expected[1..].contains(&said[3]), "{version:?}: {said:x?}");
+        assert_eq!((answer[0], answer[2]), (CONNACK, expected[0]), "{answer:x?}");
+        assert!(expected[1..].contains(&answer[3]), "{version:?}: {answer:x?}");
     }
 }
 
@@ -132,15 +132,16 @@ fn name_and_level_are_checked() {
     let broker = Broker::start();
     for name in ["MQTX", "mqtt", "MQTT ", "", "MQIsdpX"] {
         let bytes = packet(0x10, &[&field(name), b"\x04\x02\x00\x00", &field("id")]);
-        let said = refusal(&broker, V3_1_1, &bytes);
-        let is_refusal = said.is_empty() || said == [CONNACK, 2, 0, 1] || said[..4] == [CONNACK, 3, 0, 0x84];
-        assert!(is_refusal, "{name:?}: {said:x?}");
+        let answer = refusal(&broker, V3_1_1, &bytes);
+        let is_refusal =
+            answer.is_empty() || answer == [CONNACK, 2, 0, 1] || answer[..4] == [CONNACK, 3, 0, 0x84];
+        assert!(is_refusal, "{name:?}: {answer:x?}");
     }
     for level in [0, 1, 2, 3, 6, 9, 0x7f, 0x84, 0xff] {
         let bytes = packet(0x10, &[&field("MQTT"), &[level, 2, 0, 0], &field("id")]);
-        let said = refusal(&broker, V3_1_1, &bytes);
-        let is_refusal = said == [CONNACK, 2, 0, 1] || said.starts_with(&[CONNACK, 3, 0, 0x84]);
-        assert!(is_refusal, "level {level}: {said:x?}");
+        let answer = refusal(&broker, V3_1_1, &bytes);
+        let is_refusal = answer == [CONNACK, 2, 0, 1] || answer.starts_with(&[CONNACK, 3, 0, 0x84]);
+        assert!(is_refusal, "level {level}: {answer:x?}");
     }
 }
 
@@ -212,12 +213,12 @@ fn identifiers_are_rejected() {
     for version in VERSIONS {
         accepted(&broker, version, "good-1").disconnect();
         let bytes = connect(version, CLEAN, &[&field("bad")]);
-        let said = refusal(&broker, version, &bytes);
+        let answer = refusal(&broker, version, &bytes);
         if version == V5 {
-            assert_eq!((said[0], said[2]), (CONNACK, 0), "{said:x?}");
-            assert!([0x85, 0x87].contains(&said[3]), "{said:x?}");
+            assert_eq!((answer[0], answer[2]), (CONNACK, 0), "{answer:x?}");
+            assert!([0x85, 0x87].contains(&answer[3]), "{answer:x?}");
         } else {
-            assert_eq!(said, [CONNACK, 2, 0, 2]);
+            assert_eq!(answer, [CONNACK, 2, 0, 2]);
         }
     }
     let broker = Broker::start();
@@ -256,8 +257,8 @@ fn nothing_behind_a_refused_connect_is_handled() {
 
 /// Session Present, in all its cases, and the reserved bits beside it.
 ///
-/// [MQTT3-3.2.2-1] to [MQTT3-3.2.2-3], [MQTT3-3.1.2-4], [MQTT3-3.1.2-6], [MQTT3-3.1.4-3], [MQTT-3.2.2-1] to [MQTT-3.2.2-3],
-/// [MQTT-3.1.2-4] to [MQTT-3.1.2-6], [MQTT-3.1.4-4], [MQTT-3.1.2-23]
+/// [MQTT3-3.2.2-1] to [MQTT3-3.2.2-3], [MQTT3-3.1.2-4], [MQTT3-3.1.2-6], [MQTT3-3.1.4-3], [MQTT-3.2.2-1] to
+/// [MQTT-3.2.2-3], [MQTT-3.1.2-4] to [MQTT-3.1.2-6], [MQTT-3.1.4-4], [MQTT-3.1.2-23]
 #[test]
 fn session_present_says_whether_there_was_one() {
     let broker = Setup::default().shards(2).start();

@@ -50,8 +50,8 @@ fn each_publish_is_answered_as_its_qos_says() {
     }
 }
 
-/// A PUBREL that names nothing is answered by PUBCOMP, in 5.0 with Packet Identifier not found; other acknowledgements of
-/// nothing disturb nobody.
+/// A PUBREL that names nothing is answered by PUBCOMP, in 5.0 with Packet Identifier not found; other
+/// acknowledgements of nothing disturb nobody.
 ///
 /// [MQTT3-4.3.3-2], [MQTT-4.3.3-11], [MQTT-3.7.2-1]
 #[test]
@@ -70,11 +70,13 @@ fn acknowledgements_of_nothing() {
     }
 }
 
-/// What the broker sends at each QoS, to the byte: identifiers, DUP, reserved flags, no properties where there are none.
+/// What the broker sends at each QoS, to the byte: identifiers, DUP, reserved flags, no properties where there are
+/// none.
 ///
-/// [MQTT3-2.2.2-1], [MQTT3-2.3.1-1], [MQTT3-2.3.1-4], [MQTT3-2.3.1-5], [MQTT3-3.3.1-2], [MQTT3-4.3.1-1], [MQTT3-4.3.2-1],
-/// [MQTT3-4.3.3-1], [MQTT3-3.6.1-1], [MQTT-2.1.3-1], [MQTT-2.2.1-2], [MQTT-2.2.1-4], [MQTT-2.2.2-1], [MQTT-4.3.1-1] to
-/// [MQTT-4.3.1-1], [MQTT-4.3.2-1] to [MQTT-4.3.2-3], [MQTT-4.3.3-1] to [MQTT-4.3.3-6], [MQTT-3.6.2-1], [MQTT-3.3.1-2]
+/// [MQTT3-2.2.2-1], [MQTT3-2.3.1-1], [MQTT3-2.3.1-4], [MQTT3-2.3.1-5], [MQTT3-3.3.1-2], [MQTT3-4.3.1-1],
+/// [MQTT3-4.3.2-1], [MQTT3-4.3.3-1], [MQTT3-3.6.1-1], [MQTT-2.1.3-1], [MQTT-2.2.1-2], [MQTT-2.2.1-4], [MQTT-2.2.2-1],
+/// [MQTT-4.3.1-1], [MQTT-4.3.2-1] to [MQTT-4.3.2-3], [MQTT-4.3.3-1] to [MQTT-4.3.3-6],
+/// [MQTT-3.6.2-1], [MQTT-3.3.1-2]
 #[test]
 fn each_message_is_delivered_as_its_qos_says() {
     let broker = Broker::start();
@@ -140,11 +142,11 @@ fn resume(version: ProtocolVersion, identifier: &str) -> Vec<u8> {
     connect_with(version, 0, properties, &[&field(identifier)])
 }
 
-/// After a reconnect: what was not acknowledged, in its first order, with its identifiers and DUP; PUBREL where PUBREC had
-/// come; nothing that was acknowledged; and at no other time.
+/// After a reconnect: what was not acknowledged, in its first order, with its identifiers and DUP; PUBREL where
+/// PUBREC had come; nothing that was acknowledged; and at no other time.
 ///
-/// [MQTT3-3.3.1-1], [MQTT3-4.4.0-1], [MQTT3-4.6.0-1], [MQTT3-2.3.1-4], [MQTT3-4.3.3-1], [MQTT3-4.1.0-1], [MQTT3-4.1.0-2],
-/// [MQTT-3.3.1-1], [MQTT-4.4.0-1], [MQTT-4.3.3-5], [MQTT-4.3.3-6], [MQTT-4.1.0-1]
+/// [MQTT3-3.3.1-1], [MQTT3-4.4.0-1], [MQTT3-4.6.0-1], [MQTT3-2.3.1-4], [MQTT3-4.3.3-1], [MQTT3-4.1.0-1],
+/// [MQTT3-4.1.0-2], [MQTT-3.3.1-1], [MQTT-4.4.0-1], [MQTT-4.3.3-5], [MQTT-4.3.3-6], [MQTT-4.1.0-1]
 #[test]
 fn what_is_not_acknowledged_comes_again_in_its_order() {
     let broker = Setup::default().shards(2).start();
@@ -260,7 +262,8 @@ fn messages_keep_their_order() {
     }
 }
 
-/// A client that acknowledges nothing gets as many messages as its Receive Maximum, and every other packet all the same.
+/// A client that acknowledges nothing gets as many messages as its Receive Maximum, and every other packet all the
+/// same.
 ///
 /// [MQTT-3.3.4-9], [MQTT-3.3.4-10], [MQTT-4.9.0-1] to [MQTT-4.9.0-3]
 #[test]

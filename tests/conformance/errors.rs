@@ -24,7 +24,7 @@ fn pings_are_answered() {
     }
 }
 
-/// DISCONNECT is the last thing that is handled, and the last that is said.
+/// DISCONNECT is the last thing that is handled, and the last that is answered.
 ///
 /// [MQTT3-3.14.4-3], [MQTT-3.14.4-1], [MQTT-3.14.4-2], [MQTT-3.14.4-3], [MQTT-3.14.2-2]
 #[test]
@@ -50,17 +50,17 @@ fn nothing_follows_a_disconnect() {
             ]
             .concat(),
         );
-        let said = client.read_to_end();
+        let answer = client.read_to_end();
         if version == V5 {
-            let frame = mqtt::frame::split(&said, u32::MAX).unwrap().unwrap();
-            assert_eq!((frame.wire_bytes, said[0]), (said.len(), 0xe0), "{said:x?}");
+            let frame = mqtt::frame::split(&answer, u32::MAX).unwrap().unwrap();
+            assert_eq!((frame.wire_bytes, answer[0]), (answer.len(), 0xe0), "{answer:x?}");
             let Ok(mqtt::packet::Packet::Disconnect(disconnect)) = mqtt::decode::packet(&frame, V5) else {
-                panic!("{said:x?}");
+                panic!("{answer:x?}");
             };
             let is_expiry = |property| matches!(property, Property::SessionExpiryInterval(_));
             assert!(!disconnect.properties.iter().any(is_expiry));
         } else {
-            assert_eq!(said, b"");
+            assert_eq!(answer, b"");
         }
         watcher.expect_nothing();
         watcher.disconnect();
@@ -96,8 +96,9 @@ fn a_disconnect_with_an_error() {
 
 /// Reserved bits of every packet that a client may send.
 ///
-/// [MQTT3-2.2.2-1], [MQTT3-2.2.2-2], [MQTT3-3.3.1-4], [MQTT3-3.3.1-2], [MQTT3-3.6.1-1], [MQTT3-3.14.1-1], [MQTT3-4.8.0-1];
-/// [MQTT-2.1.3-1], [MQTT-3.3.1-4], [MQTT-3.3.1-2], [MQTT-3.6.1-1], [MQTT-3.14.1-1], [MQTT-3.15.1-1], [MQTT-4.13.1-1]
+/// [MQTT3-2.2.2-1], [MQTT3-2.2.2-2], [MQTT3-3.3.1-4], [MQTT3-3.3.1-2], [MQTT3-3.6.1-1], [MQTT3-3.14.1-1],
+/// [MQTT3-4.8.0-1]; [MQTT-2.1.3-1], [MQTT-3.3.1-4], [MQTT-3.3.1-2], [MQTT-3.6.1-1], [MQTT-3.14.1-1], [MQTT-3.15.1-1],
+/// [MQTT-4.13.1-1]
 #[test]
 fn reserved_bits_end_the_connection() {
     let broker = Broker::start();

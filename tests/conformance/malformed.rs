@@ -99,9 +99,10 @@ fn a_connect_that_ends_too_early_is_malformed() {
         let fields: Vec<&[u8]> = fields.iter().map(Vec::as_slice).collect();
         let whole = connect(version, CLEAN | WILL | USER_NAME | PASSWORD, &fields);
         for cut in 0..whole.len() - 2 {
-            let said = open(&broker, version, &packet(0x10, &[&whole[2..2 + cut]])).read_to_end();
-            let is_refusal = said.is_empty() || (version == V5 && said[0] == CONNACK && said[3] >= 0x80);
-            assert!(is_refusal, "{version:?} cut at {cut}: {said:x?}");
+            let answer = open(&broker, version, &packet(0x10, &[&whole[2..2 + cut]])).read_to_end();
+            let is_refusal =
+                answer.is_empty() || (version == V5 && answer[0] == CONNACK && answer[3] >= 0x80);
+            assert!(is_refusal, "{version:?} cut at {cut}: {answer:x?}");
         }
     }
 }
@@ -138,7 +139,7 @@ fn connections_that_end_inside_a_packet() {
 #[test]
 fn malformed_input_leaves_nothing() {
     let broker = Setup::default().shards(2).global("sys_interval 1").start();
-    let storm = |count: u32| {
+    let flood = |count: u32| {
         for number in 0..count {
             let version = VERSIONS[number as usize % 2];
             let mut client = accepted(&broker, version, &format!("client-{}", number % 50));
@@ -153,9 +154,9 @@ fn malformed_input_leaves_nothing() {
             client.cut();
         }
     };
-    storm(300);
+    flood(300);
     let before_kib = broker.resident_kib();
-    storm(1500);
+    flood(1500);
     let mut watcher = Client::connect(&broker, &Options::new("watcher"));
     watcher.subscribe("$SYS/broker/clients/connected", mqtt::QoS::AtMostOnce);
     eventually("the watcher alone is connected", || {

@@ -51,8 +51,8 @@ fn broker_with_rules(folder: &tempfile::TempDir) -> Broker {
         .start()
 }
 
-/// Each packet with a reason that the broker sends, good or bad: it has no User Properties of its own to send, whatever the
-/// client takes, and no packet is larger than that.
+/// Each packet with a reason that the broker sends, good or bad: it has no User Properties of its own to send,
+/// whatever the client takes, and no packet is larger than that.
 ///
 /// [MQTT-3.2.2-20], [MQTT-3.4.2-3], [MQTT-3.5.2-3], [MQTT-3.6.2-3], [MQTT-3.7.2-3], [MQTT-3.9.2-2], [MQTT-3.11.2-1],
 /// [MQTT-3.11.2-2], [MQTT-3.14.2-4], [MQTT-3.15.2-2], [MQTT-3.15.2-3], [MQTT-3.1.2-24]
@@ -137,22 +137,23 @@ fn auth_has_no_user_properties() {
     }
 }
 
-/// What the operator took away is told, and subscriptions with any QoS are taken all the same.
+/// What the operator took away is announced, and subscriptions with any QoS are taken all the same.
 ///
 /// [MQTT-3.2.2-9], [MQTT-3.2.2-10], [MQTT-3.2.2-12], [MQTT-3.2.2-13], [MQTT-3.2.2-11], [MQTT-3.2.2-14]
 #[test]
-fn capabilities_are_told_and_kept() {
+fn capabilities_are_announced_and_kept() {
     let broker = Setup::default()
         .global("retain_available false")
         .listener("max_qos 0")
         .start();
     let mut client = open(&broker, V5, &connect(V5, CLEAN, &[&field("a")]));
     let connack = client.expect_bytes();
-    let told: Vec<_> = properties_of(&connack).iter().collect();
+    let announced: Vec<_> = properties_of(&connack).iter().collect();
     assert!(
-        told.iter()
+        announced
+            .iter()
             .any(|property| format!("{property:?}").starts_with("MaximumQoS")),
-        "{told:?}"
+        "{announced:?}"
     );
     assert_eq!(properties_of(&connack).retain_available(), Some(false));
     client.send(&subscribe(V5, 1, &[("t", 0), ("u", 1), ("v", 2)]));
@@ -171,8 +172,8 @@ fn capabilities_are_told_and_kept() {
     let will = will_fields(V5, "w", "x");
     for (flags, reason) in [(WILL_QOS_1, 0x9b), (WILL_RETAIN, 0x9a)] {
         let bytes = connect(V5, CLEAN | WILL | flags, &[&field("c"), &will]);
-        let said = open(&broker, V5, &bytes).read_to_end();
-        assert_eq!(said[..1], [CONNACK]);
-        assert_eq!(said[2..4], [0, reason]);
+        let answer = open(&broker, V5, &bytes).read_to_end();
+        assert_eq!(answer[..1], [CONNACK]);
+        assert_eq!(answer[2..4], [0, reason]);
     }
 }

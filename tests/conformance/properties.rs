@@ -1,4 +1,5 @@
-//! Properties of 5.0: which belong to which packet, each once, with the values they may have (section 2.2.2 and table 2-4).
+//! Properties of 5.0: which belong to which packet, each once, with the values they may have (section 2.2.2 and table
+//! 2-4).
 //!
 //! The table is written down here once more, so that an error in the codec's own does not prove itself.
 
@@ -106,9 +107,9 @@ fn raw_packet_with(place: In, properties: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Sends the packet as the first one, or behind a CONNECT of its own that allows every Session Expiry Interval; what the
-/// broker said to it before it closed, or to the PINGREQ behind it.
-fn said_to(broker: &Broker, place: In, bytes: &[u8]) -> Vec<u8> {
+/// Sends the packet as the first one, or behind a CONNECT of its own that allows every Session Expiry Interval; what
+/// the broker sent to it before it closed, or to the PINGREQ behind it.
+fn answer_to(broker: &Broker, place: In, bytes: &[u8]) -> Vec<u8> {
     let mut client = Client::open_as(broker, V5);
     if !matches!(place, In::Connect | In::Will) {
         client.send(&connect_with(
@@ -124,40 +125,40 @@ fn said_to(broker: &Broker, place: In, bytes: &[u8]) -> Vec<u8> {
     if place == In::Disconnect {
         return client.read_to_end();
     }
-    // An answer to the packet itself, PINGRESP, CONNACK or DISCONNECT: the last tells.
-    let mut said = client.expect_bytes();
+    // An answer to the packet itself, PINGRESP, CONNACK or DISCONNECT: the last one counts.
+    let mut answer = client.expect_bytes();
     let is_last =
-        |said: &[u8]| [PINGRESP[0], 0xe0].contains(&said[0]) || (said[0] == CONNACK && said[3] != 0);
-    while !is_last(&said) {
-        said = client.expect_bytes();
+        |answer: &[u8]| [PINGRESP[0], 0xe0].contains(&answer[0]) || (answer[0] == CONNACK && answer[3] != 0);
+    while !is_last(&answer) {
+        answer = client.expect_bytes();
     }
-    if said == PINGRESP {
+    if answer == PINGRESP {
         client.cut();
     } else {
         assert_eq!(client.read_to_end(), b"");
     }
-    said
+    answer
 }
 
-fn assert_refused(place: In, said: &[u8], what: &str) {
-    let reason = match said.first() {
-        Some(&CONNACK) => said[3],
-        Some(0xe0) => said[2],
-        _ => panic!("{place:?}, {what}: {said:x?}"),
+fn assert_refused(place: In, answer: &[u8], what: &str) {
+    let reason = match answer.first() {
+        Some(&CONNACK) => answer[3],
+        Some(0xe0) => answer[2],
+        _ => panic!("{place:?}, {what}: {answer:x?}"),
     };
     assert!(
         [0x81, 0x82, 0x94].contains(&reason),
-        "{place:?}, {what}: {said:x?}"
+        "{place:?}, {what}: {answer:x?}"
     );
 }
 
-fn assert_accepted(place: In, said: &[u8], what: &str) {
+fn assert_accepted(place: In, answer: &[u8], what: &str) {
     let expected = if place == In::Disconnect {
         &b""[..]
     } else {
         PINGRESP
     };
-    assert_eq!(said, expected, "{place:?}, {what}");
+    assert_eq!(answer, expected, "{place:?}, {what}");
 }
 
 /// Each property in each packet: accepted where it belongs, refused where it does not.
@@ -173,12 +174,12 @@ fn each_property_in_each_packet() {
                 continue;
             }
             let property = [&[identifier][..], value].concat();
-            let said = said_to(&broker, place, &packet_with(place, &property));
+            let answer = answer_to(&broker, place, &packet_with(place, &property));
             let what = format!("property {identifier:#x}");
             if may_stand(places, place) {
-                assert_accepted(place, &said, &what);
+                assert_accepted(place, &answer, &what);
             } else {
-                assert_refused(place, &said, &what);
+                assert_refused(place, &answer, &what);
             }
         }
     }
@@ -196,12 +197,12 @@ fn properties_stand_once() {
                 continue;
             }
             let property = [&[identifier][..], value].concat();
-            let said = said_to(&broker, place, &packet_with(place, &property.repeat(2)));
+            let answer = answer_to(&broker, place, &packet_with(place, &property.repeat(2)));
             let what = format!("property {identifier:#x} twice");
             if identifier == 0x26 {
-                assert_accepted(place, &said, &what);
+                assert_accepted(place, &answer, &what);
             } else {
-                assert_refused(place, &said, &what);
+                assert_refused(place, &answer, &what);
             }
         }
     }
@@ -222,8 +223,8 @@ fn broken_properties() {
             b"\x81\x01\x01",
             b"\xff\xff\xff\x7f\x01",
         ] {
-            let said = said_to(&broker, place, &packet_with(place, unknown));
-            assert_refused(place, &said, &format!("identifier {unknown:x?}"));
+            let answer = answer_to(&broker, place, &packet_with(place, unknown));
+            assert_refused(place, &answer, &format!("identifier {unknown:x?}"));
         }
         for (identifier, value, places) in PROPERTIES {
             if !may_stand(places, place) || [0x15, 0x16].contains(&identifier) {
@@ -231,8 +232,8 @@ fn broken_properties() {
             }
             for cut in 0..value.len() {
                 let property = [&[identifier][..], &value[..cut]].concat();
-                let said = said_to(&broker, place, &packet_with(place, &property));
-                assert_refused(place, &said, &format!("property {identifier:#x} cut at {cut}"));
+                let answer = answer_to(&broker, place, &packet_with(place, &property));
+                assert_refused(place, &answer, &format!("property {identifier:#x} cut at {cut}"));
             }
         }
         for length in [
@@ -241,8 +242,8 @@ fn broken_properties() {
             b"\xff\xff\xff\xff\x01",
             b"\x80\x00",
         ] {
-            let said = said_to(&broker, place, &raw_packet_with(place, length));
-            assert_refused(place, &said, &format!("Property Length {length:x?}"));
+            let answer = answer_to(&broker, place, &raw_packet_with(place, length));
+            assert_refused(place, &answer, &format!("Property Length {length:x?}"));
         }
     }
 }
@@ -265,8 +266,8 @@ fn values_of_properties() {
         (In::Subscribe, b"\x0b\x00"),
         (In::Subscribe, b"\x0b\x80\x80\x80\x80\x01"),
     ] {
-        let said = said_to(&broker, place, &packet_with(place, property));
-        assert_refused(place, &said, &format!("{property:x?}"));
+        let answer = answer_to(&broker, place, &packet_with(place, property));
+        assert_refused(place, &answer, &format!("{property:x?}"));
     }
     // What they can have at their most.
     for (place, property) in [
@@ -276,7 +277,7 @@ fn values_of_properties() {
         (In::Publish, b"\x02\x00\x00\x00\x00"),
         (In::Subscribe, b"\x0b\xff\xff\xff\x7f"),
     ] {
-        let said = said_to(&broker, place, &packet_with(place, property));
-        assert_accepted(place, &said, &format!("{property:x?}"));
+        let answer = answer_to(&broker, place, &packet_with(place, property));
+        assert_accepted(place, &answer, &format!("{property:x?}"));
     }
 }

@@ -87,11 +87,11 @@ fn a_clean_session_is_alone() {
 #[test]
 fn a_session_ends_with_its_expiry() {
     let broker = Broker::start();
-    let present_after = |expiry_s: u8, goodbye: &[u8], wait_ms: u64| {
+    let present_after = |expiry_s: u8, last: &[u8], wait_ms: u64| {
         let connect = connect_with(V5, 0, &expiry(V5, expiry_s), &[&field("a")]);
         let mut client = open(&broker, V5, &connect);
         client.expect_bytes();
-        client.send(goodbye);
+        client.send(last);
         client.expect_closed();
         std::thread::sleep(std::time::Duration::from_millis(wait_ms));
         let mut client = open(&broker, V5, &connect);
@@ -130,7 +130,7 @@ fn with_will(version: ProtocolVersion, identifier: &str, flags: u8) -> Vec<u8> {
 /// [MQTT3-3.1.2-8], [MQTT3-3.1.2-10], [MQTT3-3.1.2-16], [MQTT3-3.1.2-17], [MQTT3-3.1.2-9], [MQTT3-3.14.4-3];
 /// [MQTT-3.1.2-7] to [MQTT-3.1.2-10], [MQTT-3.1.2-14], [MQTT-3.1.2-15], [MQTT-3.14.4-3]
 #[test]
-fn wills_are_published_unless_the_client_says_goodbye() {
+fn wills_are_published_unless_the_client_disconnects() {
     let broker = Setup::default().shards(2).start();
     for version in VERSIONS {
         let mut watcher = accepted(&broker, version, "watcher");
@@ -139,8 +139,8 @@ fn wills_are_published_unless_the_client_says_goodbye() {
             ("cut", b"", true),
             ("malformed", b"\x00\x00", true),
             ("violation", b"\x10\x00", true),
-            ("goodbye", DISCONNECT, false),
-            ("publish and goodbye", b"\xc0\x00\xe0\x00", false),
+            ("disconnect", DISCONNECT, false),
+            ("publish and disconnect", b"\xc0\x00\xe0\x00", false),
         ];
         for (name, bytes, is_published) in ends {
             for (flags, qos) in [(0, 0), (WILL_QOS_1, 1), (0x10, 2)] {
@@ -190,7 +190,7 @@ fn wills_belong_to_their_connection() {
         watcher.expect_nothing();
         let mut first = open(&broker, version, &with_will(version, "a", 0));
         first.expect_bytes();
-        // Taken over: its Will is published, and it is told why in 5.0.
+        // Taken over: its Will is published, and it gets the reason in 5.0.
         let second = accepted(&broker, version, "a");
         closed_with(version, first, &[0x8e], "taken over");
         assert_eq!(watcher.expect_bytes(), publish(version, 0, "w", None, "a"));

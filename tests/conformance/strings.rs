@@ -18,8 +18,8 @@ const WRONG: [&[u8]; 8] = [
 
 /// Each string of CONNECT: Client Identifier, Will Topic, User Name.
 ///
-/// [MQTT3-1.5.3-1], [MQTT3-1.5.3-2], [MQTT3-3.1.3-4], [MQTT3-3.1.3-10], [MQTT3-3.1.3-11], [MQTT3-4.7.3-2]; [MQTT-1.5.4-1],
-/// [MQTT-1.5.4-2], [MQTT-3.1.3-4], [MQTT-3.1.3-11], [MQTT-3.1.3-12], [MQTT-4.7.3-2], [MQTT-3.14.0-1]
+/// [MQTT3-1.5.3-1], [MQTT3-1.5.3-2], [MQTT3-3.1.3-4], [MQTT3-3.1.3-10], [MQTT3-3.1.3-11], [MQTT3-4.7.3-2];
+/// [MQTT-1.5.4-1], [MQTT-1.5.4-2], [MQTT-3.1.3-4], [MQTT-3.1.3-11], [MQTT-3.1.3-12], [MQTT-4.7.3-2], [MQTT-3.14.0-1]
 #[test]
 fn strings_of_connect_are_checked() {
     let broker = Broker::start();
@@ -35,12 +35,12 @@ fn strings_of_connect_are_checked() {
                 (USER_NAME, vec![id.clone(), field(wrong)]),
             ] {
                 let fields: Vec<&[u8]> = payload.iter().map(Vec::as_slice).collect();
-                let said = open(&broker, version, &connect(version, CLEAN | flags, &fields)).read_to_end();
+                let answer = open(&broker, version, &connect(version, CLEAN | flags, &fields)).read_to_end();
                 let is_refused = match version {
-                    V5 => said.is_empty() || (said[0] == CONNACK && said[3] >= 0x80),
-                    _ => said.is_empty(),
+                    V5 => answer.is_empty() || (answer[0] == CONNACK && answer[3] >= 0x80),
+                    _ => answer.is_empty(),
                 };
-                assert!(is_refused, "{version:?} {flags:#x} {wrong:x?}: {said:x?}");
+                assert!(is_refused, "{version:?} {flags:#x} {wrong:x?}: {answer:x?}");
             }
         }
     }

@@ -7,8 +7,9 @@ use crate::harness::Setup;
 
 /// One SUBACK for each SUBSCRIBE, with its identifier and a code for each filter in their order.
 ///
-/// [MQTT3-2.3.1-7], [MQTT3-3.8.4-1], [MQTT3-3.8.4-2], [MQTT3-3.8.4-4], [MQTT3-3.8.4-5], [MQTT3-3.9.3-1], [MQTT3-3.9.3-2];
-/// [MQTT-2.2.1-6], [MQTT-3.8.4-1], [MQTT-3.8.4-2], [MQTT-3.8.4-5] to [MQTT-3.8.4-7], [MQTT-3.9.3-1], [MQTT-3.9.3-2]
+/// [MQTT3-2.3.1-7], [MQTT3-3.8.4-1], [MQTT3-3.8.4-2], [MQTT3-3.8.4-4], [MQTT3-3.8.4-5], [MQTT3-3.9.3-1],
+/// [MQTT3-3.9.3-2]; [MQTT-2.2.1-6], [MQTT-3.8.4-1], [MQTT-3.8.4-2], [MQTT-3.8.4-5] to [MQTT-3.8.4-7], [MQTT-3.9.3-1],
+/// [MQTT-3.9.3-2]
 #[test]
 fn suback_has_a_code_for_each_filter() {
     let folder = tempfile::tempdir().unwrap();

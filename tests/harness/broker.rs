@@ -1,7 +1,7 @@
 //! The broker as a process of its own.
 //!
-//! Invariant: a process that a test started is gone when its [`Broker`] is dropped, and a broker that left with an error
-//! or a panic fails the test, whatever the test itself saw.
+//! Invariant: a process that a test started is gone when its [`Broker`] is dropped, and a broker that left with an
+//! error or a panic fails the test, whatever the test itself saw.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
@@ -16,10 +16,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use transport::socket::reserve_port;
 
-use super::{Certificates, PATIENCE};
+use super::{Certificates, TIMEOUT};
 
-/// Longer than the broker's own time for saying goodbye.
-const END_PATIENCE: Duration = Duration::from_secs(15);
+/// Longer than the broker's own time for closing connections.
+const END_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a broker is started with.
 #[derive(Clone, Default)]
@@ -57,7 +57,7 @@ impl Setup {
         self
     }
 
-    /// `--shards`
+    /// How many shards it runs (`--shards`).
     pub(crate) fn shards(mut self, shards: u16) -> Self {
         self.shards = Some(shards);
         self
@@ -88,7 +88,7 @@ impl Setup {
         let path = folder.path().join("broker.conf");
         std::fs::write(&path, self.text(port)).unwrap();
         let mut process = Process::spawn(&mut self.command(&path));
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             if process.has_ended() {
                 panic!("the broker did not start:\n{}", process.take_log());
@@ -168,26 +168,26 @@ impl Broker {
         self.folder.path().join(name)
     }
 
-    /// Writes another configuration in place of its own, without telling it.
+    /// Writes another configuration in place of its own, without a reload.
     pub(crate) fn configure(&self, setup: &Setup) {
         std::fs::write(self.path("broker.conf"), setup.text(self.port)).unwrap();
     }
 
-    /// Sends a signal.
+    /// Sends a signal to the process.
     pub(crate) fn signal(&self, signal: Signal) {
         self.process.signal(signal);
     }
 
     /// Waits for its end; the log is whole then.
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
-        let status = self.process.wait(END_PATIENCE).expect("the broker did not end");
+        let status = self.process.wait(END_TIMEOUT).expect("the broker did not end");
         (status, self.process.take_log())
     }
 
     /// Ends it without a chance to end itself.
     pub(crate) fn kill(mut self) {
         self.signal(Signal::KILL);
-        self.process.wait(END_PATIENCE).expect("the broker did not end");
+        self.process.wait(END_TIMEOUT).expect("the broker did not end");
         // It did not leave by itself, so there is nothing to ask for.
         self.process.status = Some(ExitStatus::default());
     }
@@ -220,7 +220,7 @@ impl Drop for Broker {
         }
         if self.process.status.is_none() {
             self.process.signal(Signal::TERM);
-            self.process.wait(END_PATIENCE);
+            self.process.wait(END_TIMEOUT);
         }
         let status = self.process.status;
         let log = self.process.take_log();
@@ -249,7 +249,7 @@ pub(crate) fn run(arguments: &[&str]) -> Run {
 /// A port of 127.0.0.1 that the kernel gives to nobody else while these tests run.
 pub(crate) fn free_port() -> u16 {
     let (reserved, port) = reserve_port(Ipv4Addr::LOCALHOST.into()).unwrap();
-    // Held until the process ends: a broker may be started on it again.
+    // Kept until the process ends: a broker may be started on it again.
     std::mem::forget(reserved);
     port
 }
@@ -309,8 +309,8 @@ impl Process {
         self.status.is_some()
     }
 
-    fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
-        let deadline = Instant::now() + patience;
+    fn wait(&mut self, timeout: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + timeout;
         while !self.has_ended() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -9,147 +9,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mqtt::frame::PacketType;
-use mqtt::packet::{
-    Auth, Connect, Packet, PacketIdentifier, Publish, RetainHandling, SubscriptionOptions, Will,
-};
+use mqtt::packet::{Auth, Packet, PacketIdentifier, Publish, RetainHandling, SubscriptionOptions};
 use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, QoS, ReasonCode, encode};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
+use super::options::Options;
+use super::stream::Stream;
 use super::web_socket::WebSocketStream;
-use super::{Broker, Message, PATIENCE, Received};
-
-/// What a CONNECT says.
-#[derive(Clone)]
-pub(crate) struct Options {
-    client_identifier: String,
-    version: ProtocolVersion,
-    clean_start: bool,
-    keep_alive_s: u16,
-    session_expiry_s: Option<u32>,
-    receive_maximum: Option<u16>,
-    will: Option<(String, Vec<u8>, QoS, bool)>,
-    user_name: Option<String>,
-    password: Option<Vec<u8>>,
-    tls: Option<Arc<ClientConfig>>,
-    web_socket: bool,
-    /// More properties of the CONNECT.
-    properties: PropertiesBuf,
-}
-
-impl Options {
-    /// MQTT 3.1.1, a clean session, no keep alive.
-    pub(crate) fn new(client_identifier: &str) -> Self {
-        Self {
-            client_identifier: client_identifier.to_owned(),
-            version: ProtocolVersion::V3_1_1,
-            clean_start: true,
-            keep_alive_s: 0,
-            session_expiry_s: None,
-            receive_maximum: None,
-            will: None,
-            user_name: None,
-            password: None,
-            tls: None,
-            web_socket: false,
-            properties: PropertiesBuf::new(),
-        }
-    }
-
-    /// The same for another client.
-    pub(crate) fn named(mut self, client_identifier: &str) -> Self {
-        client_identifier.clone_into(&mut self.client_identifier);
-        self
-    }
-
-    /// A property of the CONNECT.
-    pub(crate) fn property(mut self, property: Property<'_>) -> Self {
-        self.properties.push(property).unwrap();
-        self
-    }
-
-    pub(crate) fn version(mut self, version: ProtocolVersion) -> Self {
-        self.version = version;
-        self
-    }
-
-    pub(crate) fn v5(self) -> Self {
-        self.version(ProtocolVersion::V5)
-    }
-
-    /// A session that outlives the connection, and goes on where it was.
-    pub(crate) fn persistent(mut self) -> Self {
-        self.clean_start = false;
-        self.session_expiry_s = (self.version == ProtocolVersion::V5).then_some(3600);
-        self
-    }
-
-    pub(crate) fn keep_alive_s(mut self, keep_alive_s: u16) -> Self {
-        self.keep_alive_s = keep_alive_s;
-        self
-    }
-
-    pub(crate) fn receive_maximum(mut self, receive_maximum: u16) -> Self {
-        self.receive_maximum = Some(receive_maximum);
-        self
-    }
-
-    pub(crate) fn will(mut self, topic: &str, payload: &[u8], qos: QoS, retain: bool) -> Self {
-        self.will = Some((topic.to_owned(), payload.to_vec(), qos, retain));
-        self
-    }
-
-    pub(crate) fn user(mut self, user_name: &str, password: &str) -> Self {
-        self.user_name = Some(user_name.to_owned());
-        self.password = Some(password.as_bytes().to_vec());
-        self
-    }
-
-    pub(crate) fn tls(mut self, config: Arc<ClientConfig>) -> Self {
-        self.tls = Some(config);
-        self
-    }
-
-    /// Over WebSocket.
-    pub(crate) fn web_socket(mut self) -> Self {
-        self.web_socket = true;
-        self
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let mut properties = self.properties.clone();
-        if let Some(expiry_s) = self.session_expiry_s {
-            properties
-                .push(Property::SessionExpiryInterval(expiry_s))
-                .unwrap();
-        }
-        if let Some(maximum) = self.receive_maximum {
-            properties
-                .push(Property::ReceiveMaximum(maximum.try_into().unwrap()))
-                .unwrap();
-        }
-        let will = self.will.as_ref().map(|(topic, payload, qos, retain)| Will {
-            qos: *qos,
-            retain: *retain,
-            properties: Properties::EMPTY,
-            topic,
-            payload,
-        });
-        let connect = Connect {
-            version: self.version,
-            clean_start: self.clean_start,
-            keep_alive_s: self.keep_alive_s,
-            properties: properties.as_properties(),
-            client_identifier: &self.client_identifier,
-            will,
-            user_name: self.user_name.as_deref(),
-            password: self.password.as_deref(),
-        };
-        let mut out = Vec::new();
-        connect.encode(&mut out).unwrap();
-        out
-    }
-}
+use super::{Broker, Message, Received, TIMEOUT};
 
 /// A connection to the broker.
 pub(crate) struct Client {
@@ -242,7 +110,7 @@ impl Client {
         let mut client = Self::open_at(broker.address(), options);
         // A connection that the broker closes first is no mistake of the test's.
         let _sent = client.stream.write_all(&options.encode());
-        let answer = match client.next(PATIENCE) {
+        let answer = match client.next(TIMEOUT) {
             Event::Packet(packet) => Some(packet),
             Event::Closed => None,
             Event::Nothing => panic!("no answer to CONNECT"),
@@ -254,7 +122,7 @@ impl Client {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// Sends an AUTH.
+    /// Sends an AUTH with these properties.
     pub(crate) fn send_auth(&mut self, reason: ReasonCode, method: &str, data: &[u8]) {
         let mut properties = PropertiesBuf::new();
         properties.push(Property::AuthenticationMethod(method)).unwrap();
@@ -270,7 +138,7 @@ impl Client {
 
     /// The next packet of this type, which must be the next one that is not a message.
     pub(crate) fn expect(&mut self, packet_type: PacketType) -> Received {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             match self.next(deadline.saturating_duration_since(Instant::now())) {
                 Event::Packet(packet) if packet.packet_type() == packet_type => return packet,
@@ -287,7 +155,7 @@ impl Client {
         match self
             .messages
             .pop_front()
-            .map_or_else(|| self.next(PATIENCE), Event::Packet)
+            .map_or_else(|| self.next(TIMEOUT), Event::Packet)
         {
             Event::Packet(packet) => packet.bytes().to_vec(),
             other => panic!("a packet was expected, not {other:?}"),
@@ -462,7 +330,7 @@ impl Client {
         let begin = Instant::now();
         let mut reason = None;
         loop {
-            match self.next(PATIENCE) {
+            match self.next(TIMEOUT) {
                 Event::Closed => return (reason, begin.elapsed()),
                 Event::Nothing => panic!("the broker did not close"),
                 Event::Packet(packet) => {
@@ -491,7 +359,7 @@ impl Client {
     /// Every byte until the broker closes.
     pub(crate) fn read_to_end(mut self) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.unread);
-        self.stream.socket().set_read_timeout(Some(PATIENCE)).unwrap();
+        self.stream.socket().set_read_timeout(Some(TIMEOUT)).unwrap();
         match self.stream.read_to_end(&mut bytes) {
             Ok(_) => bytes,
             Err(error) if error.kind() == ErrorKind::ConnectionReset => bytes,
@@ -517,8 +385,8 @@ impl Client {
         PacketIdentifier::new(self.next_identifier).unwrap()
     }
 
-    fn next(&mut self, patience: Duration) -> Event {
-        let deadline = Instant::now() + patience;
+    fn next(&mut self, timeout: Duration) -> Event {
+        let deadline = Instant::now() + timeout;
         let mut chunk = [0; 16 << 10];
         loop {
             if let Some(packet) = Received::take(&mut self.unread, self.version) {
@@ -536,50 +404,6 @@ impl Client {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return Event::Closed,
             }
-        }
-    }
-}
-
-pub(super) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
-    WebSocket(Box<WebSocketStream>),
-}
-
-impl Stream {
-    pub(super) fn socket(&self) -> &TcpStream {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(stream) => &stream.sock,
-            Self::WebSocket(stream) => stream.socket(),
-        }
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.read(buffer),
-            Self::Tls(stream) => stream.read(buffer),
-            Self::WebSocket(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.write(bytes),
-            Self::Tls(stream) => stream.write(bytes),
-            Self::WebSocket(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        match self {
-            Self::Plain(socket) => socket.flush(),
-            Self::Tls(stream) => stream.flush(),
-            Self::WebSocket(stream) => stream.flush(),
         }
     }
 }

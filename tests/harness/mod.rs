@@ -1,31 +1,32 @@
-//! A broker's process, a small blocking client, and certificates.
+//! A broker's process, a small blocking client, and the certificates of both.
 
 mod broker;
 mod certificates;
 mod client;
+pub(crate) mod http;
+mod options;
 mod packet;
+mod stream;
 mod web_socket;
 
 use std::time::{Duration, Instant};
 
 pub(crate) use broker::{Broker, Setup, free_port, program, run};
 pub(crate) use certificates::Certificates;
-pub(crate) use client::{Client, Options};
+pub(crate) use client::Client;
+pub(crate) use options::Options;
 pub(crate) use packet::{Message, Received};
 
 /// How long the tests wait for what must come, on a machine that is busy with something else.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long they listen for what must not come.
 pub(crate) const SILENCE: Duration = Duration::from_millis(300);
 
 /// Waits until `condition` holds.
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !condition() {
-        assert!(
-            Instant::now() < deadline,
-            "did not happen in {PATIENCE:?}: {what}"
-        );
+        assert!(Instant::now() < deadline, "did not happen in {TIMEOUT:?}: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -34,7 +34,7 @@ impl Received {
         })
     }
 
-    /// The whole packet.
+    /// The whole packet, its header included.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -7,7 +7,7 @@ use tungstenite::client::IntoClientRequest as _;
 use tungstenite::http::HeaderValue;
 use tungstenite::{Message, WebSocket};
 
-use super::client::Stream;
+use super::stream::Stream;
 
 /// Each write is one binary message; what is read is the bytes of binary messages in their order.
 pub(crate) struct WebSocketStream {

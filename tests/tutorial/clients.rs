@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::files::{Files, SERVER_PASSPHRASE};
-use super::programs::{Served, loadgen, receive, said};
-use super::{is_there, told};
+use super::programs::{Served, loadgen, receive, text_of};
+use super::{is_installed, is_there};
 
 /// A client program for a user, publishing the text or printing one message.
 type Client<'a> = dyn Fn(&Files, &Served, &str, Option<&str>) -> Command + 'a;
@@ -101,7 +101,7 @@ fn paho_python() {
             .output();
         import.is_ok_and(|output| output.status.success())
     });
-    if !told("paho-mqtt (Python)", python.is_some()) {
+    if !is_installed("paho-mqtt (Python)", python.is_some()) {
         return;
     }
     exchange(&files, &|files, served, user, text| {
@@ -117,7 +117,7 @@ fn paho_python() {
 fn paho_c() {
     let Some(files) = Files::new() else { return };
     let has_header = Path::new("/usr/include/MQTTClient.h").exists();
-    if !is_there("gcc", "--version") || !told("libpaho-mqtt-dev", has_header) {
+    if !is_there("gcc", "--version") || !is_installed("libpaho-mqtt-dev", has_header) {
         return;
     }
     let program = files.path("paho_c");
@@ -128,7 +128,7 @@ fn paho_c() {
         .arg("-lpaho-mqtt3cs")
         .output()
         .unwrap();
-    assert!(compiled.status.success(), "{}", said(&compiled));
+    assert!(compiled.status.success(), "{}", text_of(&compiled));
     exchange(&files, &|files, served, user, text| {
         let mut command = Command::new(&program);
         command.args(arguments(files, served, user, text));
@@ -143,7 +143,7 @@ fn java() {
     let jars = ["mqtt-client", "hawtdispatch", "hawtdispatch-transport", "hawtbuf"]
         .map(|name| format!("/usr/share/java/{name}.jar"));
     let has_jars = jars.iter().all(|jar| Path::new(jar).exists());
-    if !is_there("javac", "-version") || !told("libmqtt-client-java", has_jars) {
+    if !is_there("javac", "-version") || !is_installed("libmqtt-client-java", has_jars) {
         return;
     }
     for user in ["publisher", "subscriber"] {
@@ -162,7 +162,7 @@ fn java() {
         .arg(source("TutorialClient.java"))
         .output()
         .unwrap();
-    assert!(compiled.status.success(), "{}", said(&compiled));
+    assert!(compiled.status.success(), "{}", text_of(&compiled));
     exchange(&files, &|files, served, user, text| {
         let mut command = Command::new("java");
         command

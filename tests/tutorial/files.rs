@@ -74,7 +74,7 @@ impl Files {
         self.sign(name, "");
     }
 
-    /// Key and request.
+    /// A key, and the request for its certificate.
     pub(super) fn make_request(&self, name: &str, common_name: &str, passphrase: &str, bits: u32) {
         self.openssl(
             &format!("genrsa -des3 -out {name}.key {bits}"),
@@ -90,8 +90,8 @@ impl Files {
     pub(super) fn sign(&self, name: &str, more: &str) {
         self.openssl(
             &format!(
-                "x509 -req -in {name}.csr -CA m2mqtt_ca.crt -CAkey m2mqtt_ca.key -CAcreateserial -out {name}.crt -days 3650 \
-                 {more}"
+                "x509 -req -in {name}.csr -CA m2mqtt_ca.crt -CAkey m2mqtt_ca.key -CAcreateserial -out {name}.crt -days \
+                 3650 {more}"
             ),
             &format!("{CA_PASSPHRASE}\n"),
         );
@@ -113,8 +113,9 @@ impl Files {
     pub(super) fn revoke(&self, name: &str) {
         std::fs::write(self.path("index.txt"), "").unwrap();
         std::fs::write(self.path("crlnumber"), "01\n").unwrap();
-        let configuration = "[ca]\ndefault_ca = authority\n[authority]\ndatabase = index.txt\ndefault_md = sha256\n\
-                             default_crl_days = 30\ncrlnumber = crlnumber\ncertificate = m2mqtt_ca.crt\nprivate_key = m2mqtt_ca.key\n";
+        let configuration = "[ca]\ndefault_ca = authority\n[authority]\ndatabase = index.txt\ndefault_md = \
+                             sha256\ndefault_crl_days = 30\ncrlnumber = crlnumber\ncertificate = \
+                             m2mqtt_ca.crt\nprivate_key = m2mqtt_ca.key\n";
         std::fs::write(self.path("ca.cnf"), configuration).unwrap();
         let typed = format!("{CA_PASSPHRASE}\n");
         self.openssl(&format!("ca -config ca.cnf -revoke {name}.crt"), &typed);
@@ -159,8 +160,8 @@ impl Files {
     pub(super) fn configuration_with_port(&self) -> (String, u16) {
         let port = free_port();
         let text = format!(
-            "bind_address localhost\nport {port}\npassword_file passfile\ncafile m2mqtt_ca.crt\ncertfile m2mqtt_srv.crt\n\
-             keyfile m2mqtt_srv.key\ntls_version tlsv1\nrequire_certificate true\n"
+            "bind_address localhost\nport {port}\npassword_file passfile\ncafile m2mqtt_ca.crt\ncertfile \
+             m2mqtt_srv.crt\nkeyfile m2mqtt_srv.key\ntls_version tlsv1\nrequire_certificate true\n"
         );
         (text, port)
     }

@@ -1,5 +1,5 @@
-//! The programs of the tutorial: the broker, in its folder and with its configuration, on a terminal or without one, and
-//! the clients.
+//! The programs of the tutorial: the broker, in its folder and with its configuration, on a terminal or without one,
+//! and the clients.
 //!
 //! Invariant: a process that was started here is gone when its value is dropped.
 
@@ -24,7 +24,7 @@ pub(super) struct Served {
 /// A broker that ended by itself.
 pub(super) struct Ended {
     pub(super) code: Option<i32>,
-    pub(super) said: String,
+    pub(super) text: String,
 }
 
 impl Served {
@@ -63,7 +63,7 @@ impl Served {
 
     /// Waits for words in the log.
     pub(super) fn has_logged(&self, words: &str) {
-        let deadline = std::time::Instant::now() + crate::harness::PATIENCE;
+        let deadline = std::time::Instant::now() + crate::harness::TIMEOUT;
         while !self.log().contains(words) {
             assert!(
                 std::time::Instant::now() < deadline,
@@ -126,7 +126,7 @@ pub(super) fn broker_ends(files: &Files, configuration: &str, passphrase: Option
     let ended = command.output().unwrap();
     Ended {
         code: ended.status.code(),
-        said: said(&ended),
+        text: text_of(&ended),
     }
 }
 
@@ -148,7 +148,7 @@ pub(super) fn loadgen(word: &str) -> Command {
 }
 
 /// Standard output and standard error.
-pub(super) fn said(output: &Output) -> String {
+pub(super) fn text_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
@@ -162,9 +162,17 @@ pub(super) fn receive(served: &Served, mut subscriber: Command, mut publisher: C
         .unwrap();
     eventually_subscribed(served, before, &mut waiting);
     let published = publisher.output().unwrap();
-    assert!(published.status.success(), "{publisher:?}: {}", said(&published));
+    assert!(
+        published.status.success(),
+        "{publisher:?}: {}",
+        text_of(&published)
+    );
     let received = waiting.wait_with_output().unwrap();
-    assert!(received.status.success(), "{subscriber:?}: {}", said(&received));
+    assert!(
+        received.status.success(),
+        "{subscriber:?}: {}",
+        text_of(&received)
+    );
     String::from_utf8(received.stdout).unwrap()
 }
 
@@ -211,7 +219,7 @@ impl OnTerminal {
         }
     }
 
-    /// `broker -c mosquitto.conf`
+    /// Starts `broker -c mosquitto.conf`.
     pub(super) fn broker(files: &Files, configuration: &str, typed: &str) -> Self {
         let text = format!("{configuration}pid_file pid\n");
         std::fs::write(files.path("mosquitto.conf"), text).unwrap();
@@ -304,6 +312,6 @@ pub(super) fn mosquitto_takes(files: &Files, users: &[&str]) {
     terminate(&child);
     let _reaped = child.wait();
     for output in statuses {
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", text_of(&output));
     }
 }

@@ -1,9 +1,9 @@
-//! Each thing that can be wrong in the tutorial, tried once: the message names the cause and what mends it.
+//! Each thing that can be wrong in the tutorial, tried once: the message names the cause and how to fix it.
 
 use std::process::Command;
 
 use super::files::{Files, SERVER_PASSPHRASE};
-use super::programs::{self, Served, loadgen, said};
+use super::programs::{self, Served, loadgen, text_of};
 
 const CONNECT_FAILED: Option<i32> = Some(3);
 
@@ -34,10 +34,10 @@ const CERTIFIED: [&str; 6] = [
 
 fn fails(mut command: Command, words: &[&str]) {
     let ended = command.output().unwrap();
-    let said = said(&ended);
-    assert_eq!(ended.status.code(), CONNECT_FAILED, "{command:?}: {said}");
+    let text = text_of(&ended);
+    assert_eq!(ended.status.code(), CONNECT_FAILED, "{command:?}: {text}");
     for words in words {
-        assert!(said.contains(words), "{words:?} is not in {said}");
+        assert!(text.contains(words), "{words:?} is not in {text}");
     }
 }
 
@@ -166,7 +166,7 @@ fn a_revoked_client() {
         .args(["--cn-fallback", "-t", "t", "-E"])
         .env("MIDGE_KEY_PASSPHRASE", "subscriber-secret");
     let ended = subscriber.output().unwrap();
-    assert!(ended.status.success(), "{}", said(&ended));
+    assert!(ended.status.success(), "{}", text_of(&ended));
 }
 
 #[test]
@@ -198,14 +198,14 @@ fn a_servers_files() {
     let Some(files) = Files::new() else { return };
     let refused = |words: &[&str], passphrase: Option<&str>| {
         let ended = programs::broker_ends(&files, &files.configuration(), passphrase);
-        assert_eq!(ended.code, Some(1), "{}", ended.said);
+        assert_eq!(ended.code, Some(1), "{}", ended.text);
         for words in words {
-            assert!(ended.said.contains(words), "{words:?} is not in {}", ended.said);
+            assert!(ended.text.contains(words), "{words:?} is not in {}", ended.text);
         }
         assert!(
-            !ended.said.contains("listen socket"),
+            !ended.text.contains("listen socket"),
             "half started: {}",
-            ended.said
+            ended.text
         );
     };
     refused(
@@ -223,9 +223,9 @@ fn a_servers_files() {
     std::fs::write(files.path("passfile"), "subscriber:plain text\n").unwrap();
     files.sign("m2mqtt_srv", "");
     let ended = programs::broker_ends(&files, &files.configuration(), Some(SERVER_PASSPHRASE));
-    assert!(ended.code.is_some_and(|code| code != 0), "{}", ended.said);
+    assert!(ended.code.is_some_and(|code| code != 0), "{}", ended.text);
     for words in ["passfile:1", "broker passwd"] {
-        assert!(ended.said.contains(words), "{words:?} is not in {}", ended.said);
+        assert!(ended.text.contains(words), "{words:?} is not in {}", ended.text);
     }
 }
 
@@ -278,23 +278,23 @@ fn files_of_properties() {
             ])
             .args(["-u", "publisher", "-P", "publisher-pw"]);
         let ended = command.output().unwrap();
-        (ended.status.code(), said(&ended))
+        (ended.status.code(), text_of(&ended))
     };
     // Paths are those of the file's folder, for the working directory is another.
-    let (code, said) = publish(&format!("{properties}ssl.client.keys=x\n"));
-    assert_eq!(code, Some(0), "{said}");
+    let (code, text) = publish(&format!("{properties}ssl.client.keys=x\n"));
+    assert_eq!(code, Some(0), "{text}");
     assert!(
-        said.contains("own.properties:6: unknown key \"ssl.client.keys\" is ignored: did you mean"),
-        "{said}"
+        text.contains("own.properties:6: unknown key \"ssl.client.keys\" is ignored: did you mean"),
+        "{text}"
     );
-    assert!(said.contains("chmod 600"), "{said}");
-    let (code, said) = publish(&properties.replace("publisher-secret", "not-it"));
-    assert_eq!(code, CONNECT_FAILED, "{said}");
+    assert!(text.contains("chmod 600"), "{text}");
+    let (code, text) = publish(&properties.replace("publisher-secret", "not-it"));
+    assert_eq!(code, CONNECT_FAILED, "{text}");
     assert!(
-        said.contains("wrong passphrase") && !said.contains("not-it"),
-        "{said}"
+        text.contains("wrong passphrase") && !text.contains("not-it"),
+        "{text}"
     );
-    let (code, said) = publish(&format!("{properties}port=x\n"));
-    assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("own.properties:6: port \"x\""), "{said}");
+    let (code, text) = publish(&format!("{properties}port=x\n"));
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("own.properties:6: port \"x\""), "{text}");
 }

@@ -1,4 +1,6 @@
 //! Writes `docs/CONFORMANCE.md` and says what is wrong: `cargo run -p tests --bin conformance`.
+//!
+//! Invariants: none.
 
 use std::path::Path;
 use std::process::ExitCode;

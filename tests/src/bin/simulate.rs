@@ -1,4 +1,6 @@
 //! Runs the simulator over many seeds, or shows one of them.
+//!
+//! Invariants: none.
 
 use std::cell::Cell;
 use std::process::ExitCode;
@@ -15,7 +17,7 @@ struct Arguments {
     /// How many seeds to run.
     #[arg(long, default_value_t = 100_000)]
     seeds: u64,
-    /// The first seed.
+    /// The seed to begin with.
     #[arg(long, default_value_t = 0)]
     first: u64,
     /// Run this seed alone and print all that happens.

@@ -3,7 +3,7 @@
 //! Invariants: it ends with 0 only where the list is empty.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -14,6 +14,9 @@ use tests::tree::{self, Rule};
 struct Args {
     /// Only files whose path begins so, from the root of the tree; all without.
     paths: Vec<String>,
+    /// Another tree than the one that this program was built in.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/.."))]
+    root: PathBuf,
     /// Only violations of this rule; may be given more than once.
     #[arg(long)]
     rule: Vec<Rule>,
@@ -21,8 +24,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut found = match tree::check(&root) {
+    let mut found = match tree::check(&args.root) {
         Ok(found) => found,
         Err(error) => {
             eprintln!("{error}");

@@ -2,11 +2,11 @@
 //! and the tests that say they prove it.
 //!
 //! The lists of statements are `tests/statements/*.tsv`, in our own words, with the numbers of Appendix B of the
-//! specifications. Code and tests carry tags: `[MQTT-3.1.2-24]` is a statement of 5.0, `[MQTT3-3.1.2-24]` one of 3.1.1, and
-//! `[MQTT-4.3.2-1] to [MQTT-4.3.2-5]` are five.
+//! specifications. Code and tests carry tags: `[MQTT-3.1.2-24]` is a statement of 5.0, `[MQTT3-3.1.2-24]` one of
+//! 3.1.1, and `[MQTT-4.3.2-1] to [MQTT-4.3.2-5]` are five.
 //!
-//! Invariants: a tag names a statement; a statement about the server has code and a test, or a mark that says why not; the
-//! page is what this module makes of the tree. `tests.rs` guards them.
+//! Invariants: a tag names a statement; a statement about the server has code and a test, or a mark that says why
+//! not; the page is what this module makes of the tree. `tests.rs` guards them.
 
 mod page;
 mod source;
@@ -31,7 +31,7 @@ const FOLDERS: [&str; 5] = ["mqtt", "transport", "broker", "loadgen", "tests"];
 /// What is known about one statement.
 #[derive(Debug)]
 pub struct Row {
-    /// The statement.
+    /// The statement itself, from the list.
     pub statement: Statement,
     /// The code that carries its tag.
     pub code: Vec<Place>,
@@ -65,7 +65,7 @@ impl Conformance {
             let source = Source::parse(&name.display().to_string(), &text).map_err(io::Error::other)?;
             conformance.add(&source);
         }
-        conformance.judge();
+        conformance.check();
         Ok(conformance)
     }
 
@@ -105,7 +105,7 @@ impl Conformance {
         }
     }
 
-    fn judge(&mut self) {
+    fn check(&mut self) {
         for row in &self.rows {
             let statement = &row.statement;
             let proved = !row.tests.is_empty();

@@ -1,4 +1,6 @@
 //! The page in Markdown.
+//!
+//! Invariants: none.
 
 use std::fmt::Write as _;
 

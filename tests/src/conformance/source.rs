@@ -1,8 +1,10 @@
 //! One Rust source: its items, and which of them carry which tags.
 //!
-//! A tag belongs to the innermost item around its line, or to the item that follows a comment. In a test file a tag counts
-//! for the `#[test]` function that has it, and for those that use the table or helper that has it. A file's header names
-//! statements and proves none.
+//! A tag belongs to the innermost item around its line, or to the item that follows a comment. In a test file a tag
+//! counts for the `#[test]` function that has it, and for those that use the table or helper that has it. A file's
+//! header names statements and proves none.
+//!
+//! Invariants: none.
 
 use std::collections::BTreeSet;
 
@@ -18,9 +20,9 @@ use super::tag::{Tag, tags};
 /// Whether an item is the program or a test of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It implements.
+    /// It implements what the statement demands.
     Code,
-    /// It proves.
+    /// It proves what the statement demands.
     Test,
 }
 

@@ -19,7 +19,7 @@ pub enum Version {
 /// Whom a statement binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whom {
-    /// The broker.
+    /// The broker, which is a server.
     Server,
     /// Its clients; `loadgen` may implement it.
     Client,
@@ -36,14 +36,14 @@ pub enum Mark {
     Open(String),
 }
 
-/// One numbered statement.
+/// One numbered statement of a specification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
     /// Whose number it is.
     pub version: Version,
-    /// As `3.1.2-24`.
+    /// Its number as the specification has it, such as `3.1.2-24`.
     pub number: String,
-    /// Whom it binds.
+    /// Which side of a connection it binds.
     pub whom: Whom,
     /// What it asks for, in our words.
     pub text: String,

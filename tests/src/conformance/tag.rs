@@ -1,5 +1,5 @@
-//! Tags in a line of source: `[MQTT-3.1.2-24]` of 5.0, `[MQTT3-3.1.2-24]` of 3.1.1, two with `to` between them for all from
-//! the first to the second.
+//! Tags in a line of source: `[MQTT-3.1.2-24]` of 5.0, `[MQTT3-3.1.2-24]` of 3.1.1, two with `to` between them for
+//! all from the first to the second.
 //!
 //! Invariant: what begins like a tag and is none is reported, never passed over.
 
@@ -11,7 +11,7 @@ use super::statement::Version;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Tag {
     pub(super) version: Version,
-    /// As `3.1.2-24`.
+    /// The statement's number, such as `3.1.2-24`.
     pub(super) number: String,
 }
 

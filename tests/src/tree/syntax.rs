@@ -114,7 +114,10 @@ impl ItemChecks<'_> {
             .filter(|word| word.contains(char::is_alphanumeric))
             .collect();
         // Where the text is another's, its place is enough: `[MQTT-3.1.2-24]`, `RFC 8446, 5.4`.
-        let is_reference = text.starts_with("RFC ") || comment.iter().all(|word| word.contains("[MQTT"));
+        let is_reference = text.starts_with("RFC ")
+            || comment
+                .iter()
+                .all(|word| word.starts_with('[') && word.contains("MQTT"));
         if comment.is_empty() || is_reference {
             return;
         }

@@ -94,8 +94,8 @@ impl ClientVerifier {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         if warned.len() < WARNED_MAX && warned.insert(certificate.serial().into()) {
             refusal::leave_warning(format!(
-                "the client's certificate {certificate} is of X.509 version {}, which has no way to say what it is for; it \
-                 is accepted, but make one of version 3: {}",
+                "the client's certificate {certificate} is of X.509 version {}, which has no way to say what it is \
+                 for; it is accepted, but make one of version 3: {}",
                 certificate.version(),
                 refusal::sign("client", Some("basicConstraints=CA:FALSE"))
             ));

@@ -134,8 +134,8 @@ fn warnings_about(certificate: &Certificate, purpose: Purpose) -> Vec<String> {
     if certificate.is_not_yet_valid(now) {
         let at = certificate.not_before();
         warnings.push(format!(
-            "the certificate is valid only from {at}, so peers will refuse it until then; check this machine's clock with \
-             `date`"
+            "the certificate is valid only from {at}, so peers will refuse it until then; check this machine's clock \
+             with `date`"
         ));
     }
     if certificate.is_authority() == Some(true) && !certificate.is_self_issued() {
@@ -209,14 +209,15 @@ pub(super) fn warnings_about_authorities(authorities: &files::Authorities) -> Ve
         if let Some(bits) = authority.weak_key_bits() {
             warnings.push(format!(
                 "{}: the RSA key of the authority {authority} has {bits} bits, so every certificate that it signed is \
-                 refused; make a new authority: openssl req -new -x509 -newkey rsa:2048 -days 3650 -keyout ca.key -out ca.crt",
+                 refused; make a new authority: openssl req -new -x509 -newkey rsa:2048 -days 3650 -keyout ca.key -out \
+                 ca.crt",
                 authorities.source
             ));
         }
         if authority.is_expired(now) {
             warnings.push(format!(
-                "{}: the certificate of the authority {authority} expired at {}; clients that check it themselves refuse \
-                 it: openssl x509 -in ca.crt -signkey ca.key -days 3650 -out ca.crt",
+                "{}: the certificate of the authority {authority} expired at {}; clients that check it themselves \
+                 refuse it: openssl x509 -in ca.crt -signkey ca.key -days 3650 -out ca.crt",
                 authorities.source,
                 authority.not_after()
             ));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rumqttc::Transport;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a client saw.
 #[derive(Debug, PartialEq)]
@@ -25,7 +25,7 @@ enum Seen {
 /// The next thing that is not an acknowledgement of a PUBLISH.
 fn next(events: &Receiver<Seen>) -> Seen {
     loop {
-        match events.recv_timeout(PATIENCE).expect("nothing came") {
+        match events.recv_timeout(TIMEOUT).expect("nothing came") {
             Seen::Acknowledged => {}
             other => return other,
         }
@@ -117,7 +117,7 @@ macro_rules! checks {
 
                 fn publish_acknowledged(&self, topic: &str, payload: &str, qos: QoS, retain: bool) {
                     self.publish(topic, payload, qos, retain);
-                    let seen = self.events.recv_timeout(PATIENCE);
+                    let seen = self.events.recv_timeout(TIMEOUT);
                     assert_eq!(seen, Ok(Seen::Acknowledged));
                 }
 

@@ -30,7 +30,7 @@ fn closed_after(mut socket: TcpStream, begin: Instant) -> Duration {
     begin.elapsed()
 }
 
-/// V12
+/// V12: see SECURITY.md.
 #[test]
 fn v12_slow_clients_are_closed_after_five_seconds() {
     let certificates = Certificates::new();
@@ -74,7 +74,7 @@ fn v12_slow_clients_are_closed_after_five_seconds() {
     });
 }
 
-/// V01: [MQTT-3.1.0-1]
+/// V01, see SECURITY.md: [MQTT-3.1.0-1]
 #[test]
 fn v01_what_is_not_a_connect_is_closed_at_once() {
     let broker = Broker::start();
