@@ -14,7 +14,6 @@ use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::Message;
 use crate::logic::session::SessionSlot;
 use crate::logic::session::will::Will;
-use crate::logic::store::StoreRecord;
 use crate::logic::timer::Timer;
 use crate::time::Timestamp;
 
@@ -43,13 +42,13 @@ impl Shard {
 
     /// From now on the connection only drains; its session is detached.
     pub(super) fn close(&mut self, slot: ConnectionSlot, why: &str, with_will: bool) {
-        let Some(connection) = self.delivery.connections.get_mut(slot) else {
+        let Some((connection, sessions)) = self.delivery.connection_and_sessions(slot) else {
             return unreachable_state("a connection to be closed that is gone");
         };
         if connection.stage == Stage::Closing {
             return;
         }
-        let session = self.delivery.sessions.get(connection.session);
+        let session = sessions.get(connection.session);
         let client_identifier = session.map(|session| session.client_identifier.clone());
         let rare = connection.rare();
         rare.client_identifier = client_identifier;
@@ -82,13 +81,13 @@ impl Shard {
             // CONNECT has not come, or it is detached since it began to close.
             return;
         };
-        let Some(session) = self.delivery.sessions.get_mut(session_slot) else {
+        let Some(session) = self.delivery.session_mut(session_slot) else {
             return unreachable_state("a connection of a session that is gone");
         };
         session.disconnected_at = self.now;
         let (expiry_s, expires_at) = (session.expiry_s, session.expires_at());
         let will = session.take_will().filter(|_| with_will);
-        self.delivery.sessions.set_link(session_slot, None);
+        self.delivery.detach(session_slot);
         self.member_went(session_slot);
         self.delivery.counters().clients_connected.sub(1);
         if let Some(will) = will {
@@ -118,14 +117,14 @@ impl Shard {
                 session: session_slot,
             },
         );
-        if let Some(session) = self.delivery.sessions.get_mut(session_slot) {
+        if let Some(session) = self.delivery.session_mut(session_slot) {
             session.set_will(Some(will));
         }
     }
 
     /// A session without a connection gets one, or ends: its timers are to come up no more.
     pub(super) fn cancel_session_timers(&mut self, session_slot: SessionSlot) {
-        let Some(session) = self.delivery.sessions.get(session_slot) else {
+        let Some(session) = self.delivery.session(session_slot) else {
             return unreachable_state("timers of a session that is gone");
         };
         self.timers.cancel(
@@ -150,7 +149,7 @@ impl Shard {
     /// [MQTT3-3.1.2-8], [MQTT3-3.1.2-16], [MQTT3-3.1.2-17], [MQTT-3.1.2-14], [MQTT-3.1.2-15]
     pub(super) fn publish_will(&mut self, will: &Will) {
         // The rules may have changed since CONNECT.
-        let access = self.delivery.policy.renewed(&will.access);
+        let access = self.delivery.policy().renewed(&will.access);
         if !access.may_write(will.message.topic()) {
             let client = access
                 .identity()
@@ -185,17 +184,9 @@ impl Shard {
         self.cancel_session_timers(slot);
         self.replays.forget(slot);
         self.drop_subscriptions(slot);
-        let Some(mut session) = self.delivery.sessions.remove(slot) else {
+        let Some(mut session) = self.delivery.end_session(slot) else {
             return unreachable_state("a session to be ended that is gone");
         };
-        self.delivery.forget_queue(&session);
-        self.delivery.count_user(&session, false);
-        self.delivery.counters().sessions.sub(1);
-        if session.outlives_connection() {
-            self.delivery.store.append(StoreRecord::SessionEnded {
-                client_identifier: &session.client_identifier,
-            });
-        }
         if let Some(will) = session.take_will() {
             // Its delay ends with the session at the latest [MQTT 5.0, 3.1.3.2.2].
             self.publish_will(&will);
@@ -209,7 +200,7 @@ impl Shard {
     pub fn shut_down(&mut self, now: Timestamp) {
         self.begin(now);
         self.shuts_down = true;
-        let all: Vec<ConnectionId> = self.delivery.connections.iter().map(connection_id).collect();
+        let all: Vec<ConnectionId> = self.delivery.connections().iter().map(connection_id).collect();
         for id in &all {
             let session = self
                 .delivery
@@ -217,8 +208,7 @@ impl Shard {
                 .and_then(|connection| connection.session);
             let will = self
                 .delivery
-                .sessions
-                .get_mut(session)
+                .session_mut(session)
                 .and_then(|session| session.take_will());
             if let Some(will) = will {
                 self.publish_will(&will);

@@ -88,9 +88,7 @@ impl Shard {
             .retained
             .apply(self.now, message, stamp, source, &mut self.timers)
         {
-            self.delivery
-                .store
-                .append(super::store::StoreRecord::Retained { message });
+            self.delivery.record_retained(message);
             self.count_retained();
         }
     }
@@ -106,7 +104,7 @@ impl Shard {
         let Some(first) = first_publish(run.packets, run.version) else {
             return unreachable_state("a record without a PUBLISH");
         };
-        let route = self.routing.resolve_remote(first.topic, &self.delivery.sessions);
+        let route = self.routing.resolve_remote(first.topic, self.delivery.sessions());
         if let Some(route) = self.routing.route(route) {
             self.delivery.fan_out_run(route, run, None);
         }
@@ -118,7 +116,7 @@ impl Shard {
         };
         let route = self
             .routing
-            .resolve_remote(publish.topic, &self.delivery.sessions);
+            .resolve_remote(publish.topic, self.delivery.sessions());
         if let Some(route) = self.routing.route(route) {
             self.delivery.fan_out(route, &message_of(&publish, None), None);
         }
@@ -128,7 +126,9 @@ impl Shard {
         self.apply_retained(stored, stamp, source);
         let mut properties = std::mem::take(&mut self.properties);
         if let Some(message) = stored.at(self.now, &mut properties) {
-            let route = self.routing.resolve(message.topic, None, &self.delivery.sessions);
+            let route = self
+                .routing
+                .resolve(message.topic, None, self.delivery.sessions());
             if let Some(route) = self.routing.route(route) {
                 self.delivery.fan_out(route, &message, Some(stored));
             }

@@ -51,7 +51,7 @@ use mqtt::property::PropertiesBuf;
 pub use self::connect_request::{
     AuthenticationRequest, ConnectRequest, FirstPacket, MalformedConnect, WillRequest,
 };
-use self::connection::Stage;
+use self::connection::{Connection, Stage};
 pub use self::connection::{ConnectionId, ConnectionSlot, LostCause, Peer};
 pub use self::counters::{Counter, CounterKind, SHOWN, ShardCounters, Shown, shard_counters};
 use self::delivery::Delivery;
@@ -69,7 +69,6 @@ pub use self::store::{MemoryStore, Store, StoreRecord};
 use self::sys::Sys;
 pub use self::sys::sys_totals;
 use self::timer::{Timer, Timers};
-use crate::limits;
 use crate::settings::Settings;
 pub use crate::time::Timestamp;
 
@@ -138,7 +137,7 @@ impl Shard {
         if self.delivery.by_id(id).is_some() {
             self.detach(id.slot, true);
             self.flow_closed(id);
-            self.delivery.connections.remove(id.slot);
+            self.delivery.remove_connection(id.slot);
         }
     }
 
@@ -160,28 +159,13 @@ impl Shard {
     /// Bytes wait to be sent on these connections, or they are to be closed: each once. `taken` is swapped with the list, so
     /// that both are used again.
     pub fn swap_dirty(&mut self, taken: &mut Vec<ConnectionId>) {
-        taken.clear();
-        std::mem::swap(taken, &mut self.delivery.dirty);
-        let mut bytes = 0;
-        let Delivery {
-            connections, flow, ..
-        } = &mut self.delivery;
-        for &id in taken.iter() {
-            let connection = connections.get_mut(id.slot);
-            if let Some(connection) = connection.filter(|connection| connection.generation == id.generation) {
-                connection.dirty = false;
-                bytes += connection.out.len() as u64;
-                flow.count(connection);
-            }
-        }
-        flow.begin_turn();
-        self.delivery.counters().bytes_sent.add(bytes);
+        self.delivery.swap_dirty(taken);
     }
 
     /// Whether [`Self::swap_dirty`] has something to give.
     #[must_use]
     pub fn has_dirty(&self) -> bool {
-        !self.delivery.dirty.is_empty()
+        self.delivery.dirty() > 0
     }
 
     /// As [`Self::swap_dirty`], into a new list.
@@ -200,17 +184,13 @@ impl Shard {
     /// An empty buffer for the shell's own use, to be given back by [`Self::recycle_out`].
     #[inline]
     pub fn spare_out(&mut self) -> Vec<u8> {
-        self.delivery.spare_outs.pop().unwrap_or_default()
+        self.delivery.spare_out()
     }
 
     /// Takes an emptied buffer, to be the `out` of a connection again: so that only those with something to say have one.
     #[inline]
-    pub fn recycle_out(&mut self, mut buffer: Vec<u8>) {
-        let kept = 1..=limits::SPARE_BUFFER_BYTES_MAX;
-        if kept.contains(&buffer.capacity()) && self.delivery.spare_outs.len() < limits::SPARE_BUFFERS_MAX {
-            buffer.clear();
-            self.delivery.spare_outs.push(buffer);
-        }
+    pub fn recycle_out(&mut self, buffer: Vec<u8>) {
+        self.delivery.recycle_out(buffer);
     }
 
     /// To be called after each flush of a connection, also a whole one: so many bytes of what was taken from `out` have not
@@ -219,20 +199,14 @@ impl Shard {
     #[inline]
     pub fn flushed(&mut self, now: Timestamp, id: ConnectionId, unsent_bytes: usize) {
         self.begin(now);
-        let Delivery {
-            connections, flow, ..
-        } = &mut self.delivery;
-        let connection = connections.get_mut(id.slot);
-        let Some(connection) = connection.filter(|connection| connection.generation == id.generation) else {
+        let pour_bytes = self.delivery.flow.pour_bytes();
+        let Some(connection) = self.delivery.flushed(id, unsent_bytes) else {
             // What was sent last was taken when it was gone.
             return;
         };
-        connection.set_unsent(now, unsent_bytes);
-        connection.suspend_keep_alive(flow.high());
-        flow.count(connection);
         let busy_in_group = connection.busy_in_group;
         if connection.waits
-            && connection.waiting_bytes() < flow.pour_bytes()
+            && connection.waiting_bytes() < pour_bytes
             && let Some(session) = connection.session
         {
             self.delivery.pump(session);
@@ -246,30 +220,21 @@ impl Shard {
     /// Whether the shell is to close the connection once its `out` is sent. It then calls [`Self::closed`].
     #[must_use]
     pub fn closing(&self, id: ConnectionId) -> bool {
-        match self.delivery.connections.get(id.slot) {
-            Some(connection) if connection.generation == id.generation => connection.stage == Stage::Closing,
-            _ => true,
-        }
+        let connection = self.delivery.named(id);
+        connection.is_none_or(|connection| connection.stage == Stage::Closing)
     }
 
     /// Why the broker closes the connection, for the log.
     #[must_use]
     pub fn why_closing(&self, id: ConnectionId) -> Option<&str> {
-        let connection = self.delivery.connections.get(id.slot)?;
-        Some(connection)
-            .filter(|connection| connection.generation == id.generation)?
-            .rare
-            .as_ref()?
-            .why_closing
-            .as_deref()
+        self.delivery.named(id)?.rare.as_ref()?.why_closing.as_deref()
     }
 
     /// The client identifier of a connection whose CONNECT was accepted, for the log; also while it is closing.
     #[must_use]
     pub fn client_identifier(&self, id: ConnectionId) -> Option<&str> {
-        let connection = self.delivery.connections.get(id.slot)?;
-        let connection = Some(connection).filter(|connection| connection.generation == id.generation)?;
-        let session = self.delivery.sessions.get(connection.session);
+        let connection = self.delivery.named(id)?;
+        let session = self.delivery.session(connection.session);
         let before = || connection.rare.as_ref()?.client_identifier.as_deref();
         session.map(|session| &*session.client_identifier).or_else(before)
     }
@@ -277,15 +242,14 @@ impl Shard {
     /// Whether CONNECT was accepted and the connection is not closing.
     #[must_use]
     pub fn connected(&self, id: ConnectionId) -> bool {
-        let connection = self.delivery.connections.get(id.slot);
-        connection.is_some_and(|c| c.generation == id.generation && c.stage == Stage::Connected)
+        let connection = self.delivery.named(id);
+        connection.is_some_and(|connection| connection.stage == Stage::Connected)
     }
 
     /// Whether the shell is not to read from the connection for now: it publishes to a shard that is behind.
     #[must_use]
     pub fn receive_paused(&self, id: ConnectionId) -> bool {
-        let connection = self.delivery.connections.get(id.slot);
-        connection.is_some_and(|connection| connection.generation == id.generation && connection.is_paused())
+        self.delivery.named(id).is_some_and(Connection::is_paused)
     }
 
     /// Connections whose [`Self::receive_paused`] changed, with its new value, since the last call.
@@ -303,13 +267,8 @@ impl Shard {
     /// The seed of the hash tables, the listeners' numbers and their mount points must be the same as before.
     pub fn set_settings(&mut self, now: Timestamp, settings: Arc<Settings>) {
         self.begin(now);
-        let sys_changed = settings.sys_interval_s != self.delivery.settings.sys_interval_s;
-        self.delivery.upgrade = settings.upgrade_outgoing_qos;
-        self.delivery.inflight_bytes_max = settings.inflight_bytes_max;
-        self.delivery
-            .flow
-            .set_marks(settings.client_output, settings.shard_output);
-        self.delivery.settings = settings;
+        let sys_changed = settings.sys_interval_s != self.delivery.settings().sys_interval_s;
+        self.delivery.set_settings(settings);
         if self.index == 0 && sys_changed {
             self.timers.cancel(self.sys.due_at, Timer::Sys);
             self.sys.due_at = now;
@@ -319,10 +278,8 @@ impl Shard {
 
     /// Whether the process has reached `memory_limit`: while it has, nothing is queued or retained, and no session is made.
     pub fn set_memory_full(&mut self, full: bool) {
-        self.delivery.memory_full = full;
-        self.delivery.flow.set_memory_full(full);
+        self.delivery.set_memory_full(full);
         if full {
-            self.delivery.spare_outs = Vec::new();
             self.outboxes.drop_spare();
         }
     }
@@ -337,7 +294,7 @@ impl Shard {
     /// The settings of this shard.
     #[must_use]
     pub fn settings(&self) -> &Settings {
-        &self.delivery.settings
+        self.delivery.settings()
     }
 }
 
@@ -350,8 +307,8 @@ impl Shard {
 
     /// Whether nothing is left of any client.
     fn is_bare(&self) -> bool {
-        self.delivery.connections.is_empty()
-            && self.delivery.sessions.is_empty()
+        self.delivery.connections().is_empty()
+            && self.delivery.sessions().is_empty()
             && self.routing.is_empty()
             && self.timers.len() == 0
             && self.unclaimed.is_empty()

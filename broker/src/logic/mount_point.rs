@@ -17,7 +17,7 @@ const TOPIC_BYTES_MAX: usize = 65_535;
 impl Delivery {
     /// The mount point of a connection's listener.
     fn mount_point(&self, slot: ConnectionSlot) -> Option<&str> {
-        mount_point(self.connections.get(slot)?, &self.settings)
+        mount_point(self.connections().get(slot)?, self.settings())
     }
 }
 

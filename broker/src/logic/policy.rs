@@ -19,28 +19,28 @@ impl Shard {
     /// Takes a policy; the first one before any connection.
     pub fn set_policy(&mut self, now: Timestamp, policy: Arc<Policy>) {
         self.begin(now);
-        let before = std::mem::replace(&mut self.delivery.policy, Arc::clone(&policy));
+        let before = self.delivery.set_policy(Arc::clone(&policy));
         self.disconnect_strangers(&before, &policy);
-        self.delivery.sessions.renew_access(&policy);
+        self.delivery.sessions_mut().renew_access(&policy);
         self.routing.rights_changed();
     }
 
     /// What the client of a session may do from now on.
     pub(super) fn give_rights(&mut self, session: SessionSlot, access: &Access) {
-        if self.delivery.sessions.set_access(session, access) {
+        if self.delivery.sessions_mut().set_access(session, access) {
             self.routing.rights_changed();
         }
     }
 
     fn disconnect_strangers(&mut self, before: &Policy, policy: &Policy) {
         let mut strangers = Vec::new();
-        for (slot, connection) in self.delivery.connections.iter() {
+        for (slot, connection) in self.delivery.connections().iter() {
             let by_certificate = self
                 .delivery
-                .settings
+                .settings()
                 .listener(connection.listener)
                 .certificate_names_user;
-            let session = self.delivery.sessions.get(connection.session);
+            let session = self.delivery.session(connection.session);
             let user = session.and_then(|session| session.user());
             let is_stranger = |user| !by_certificate && !policy.keeps(before, connection.listener, user);
             if connection.stage == Stage::Connected && user.is_some_and(is_stranger) {

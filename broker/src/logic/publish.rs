@@ -29,7 +29,9 @@ impl Shard {
 
     /// Publishes a message that no packet carries: a Will. `$SYS` is not for it.
     pub(super) fn publish(&mut self, message: &Message<'_>, source: &acl::Access) {
-        let route = self.routing.resolve(message.topic, None, &self.delivery.sessions);
+        let route = self
+            .routing
+            .resolve(message.topic, None, self.delivery.sessions());
         let route_access = self.routing.route(route).map(|route| route.access);
         if route_access == Some(TopicAccess::Allowed) {
             self.publish_on(route, *message, None, source);
@@ -46,7 +48,7 @@ impl Shard {
             payload,
             publisher: Publisher::REMOTE,
         };
-        let route = self.routing.resolve(topic, None, &self.delivery.sessions);
+        let route = self.routing.resolve(topic, None, self.delivery.sessions());
         self.publish_on(route, message, None, &acl::Access::default());
     }
 
@@ -60,8 +62,8 @@ impl Shard {
         source: &acl::Access,
     ) -> bool {
         let stored = message.retain.then(|| {
-            if let Some(session) = self.delivery.sessions.get(message.publisher.session) {
-                message.publisher.identity = self.delivery.sessions.identity(&session.client_identifier);
+            if let Some(session) = self.delivery.session(message.publisher.session) {
+                message.publisher.identity = self.delivery.sessions().identity(&session.client_identifier);
             }
             self.delivery.begin_message();
             let stored = self.delivery.kept(&message);
@@ -88,8 +90,8 @@ impl Shard {
     /// Whether there is no room for one more retained message.
     pub(super) fn refuses_retained(&self, topic: &str, payload: &[u8]) -> bool {
         let is_full = || {
-            let settings = &self.delivery.settings;
-            self.delivery.memory_full || self.retained.is_full_for(topic, payload.len(), settings)
+            let settings = self.delivery.settings();
+            self.delivery.is_memory_full() || self.retained.is_full_for(topic, payload.len(), settings)
         };
         !payload.is_empty() && is_full()
     }

@@ -212,7 +212,7 @@ impl Shard {
     // [MQTT3-4.8.0-2]
     #[inline]
     fn payload_fits(&self, publish: &Publish<'_>) -> bool {
-        let settings = &self.delivery.settings;
+        let settings = self.delivery.settings();
         publish.payload.len() <= settings.payload_bytes_max as usize
             && (publish.properties.is_empty()
                 || !settings.check_payload_format

@@ -180,7 +180,7 @@ impl Shard {
         if filter.and_then(|filter| self.held(session, filter)).is_none() {
             return false;
         }
-        let session = self.delivery.sessions.get(session);
+        let session = self.delivery.session(session);
         let queue = session.and_then(|session| session.queue.as_ref());
         let is_full = queue.is_some_and(|queue| queue.is_full_of_replays());
         if is_full {
@@ -192,16 +192,16 @@ impl Shard {
     /// Queues what the next piece of the walk finds; true at its end.
     fn walk(&mut self, now: Timestamp, session: SessionSlot, replay: &mut Replay) -> bool {
         let mut found = std::mem::take(&mut self.replays.found);
-        let settings = &self.delivery.settings;
-        let policy = settings.check_retain_source.then_some(&*self.delivery.policy);
+        let settings = self.delivery.settings();
+        let policy = settings.check_retain_source.then_some(self.delivery.policy());
         let upgrade = settings.upgrade_outgoing_qos;
         let Replay { filter, walk, .. } = replay;
         let nodes_left = &mut self.replays.nodes_left;
         let done = self
             .retained
             .matching(now, filter, policy, walk, nodes_left, &mut found);
-        let own = self.delivery.sessions.get(session);
-        let own = own.map_or(0, |s| self.delivery.sessions.identity(&s.client_identifier));
+        let own = self.delivery.session(session);
+        let own = own.map_or(0, |s| self.delivery.sessions().identity(&s.client_identifier));
         for message in found.drain(..) {
             if replay.no_local && message.publisher() == own {
                 continue;

@@ -16,7 +16,7 @@ impl Shard {
             return unreachable_state("a filter that is gone");
         };
         let (Added::First { position } | Added::Another { position }) = added;
-        if let Some(session) = self.delivery.sessions.get_mut(subscriber.session) {
+        if let Some(session) = self.delivery.session_mut(subscriber.session) {
             if session.subscriptions.is_empty() {
                 session.subscriptions.reserve_exact(1);
             }
@@ -31,20 +31,19 @@ impl Shard {
     /// How many subscriptions a session has, Shared Subscriptions among them.
     pub(super) fn subscriptions_of(&self, session: SessionSlot) -> usize {
         self.delivery
-            .sessions
-            .get(session)
+            .session(session)
             .map_or(0, |session| session.subscriptions.len() + session.shares().len())
     }
 
     /// All subscriptions of a session that ends.
     pub(super) fn drop_subscriptions(&mut self, session: SessionSlot) {
         let last = |held: usize| held.checked_sub(1).map(HeldAt::from_index);
-        while let Some(session_left) = self.delivery.sessions.get(session)
+        while let Some(session_left) = self.delivery.session(session)
             && let Some(at) = last(session_left.subscriptions.len())
         {
             self.drop_subscription(session, at);
         }
-        while let Some(session_left) = self.delivery.sessions.get(session)
+        while let Some(session_left) = self.delivery.session(session)
             && let Some(at) = last(session_left.shares().len())
         {
             self.leave_group(session, at);
@@ -57,7 +56,7 @@ impl Shard {
     /// [MQTT-3.10.4-1]
     pub(super) fn held(&self, session: SessionSlot, filter: FilterSlot) -> Option<(HeldAt, Held)> {
         let subscribers = self.routing.subscribers(filter);
-        let held = &self.delivery.sessions.get(session)?.subscriptions;
+        let held = &self.delivery.session(session)?.subscriptions;
         if held.len() <= subscribers.len() {
             let (at, held) = held.iter().enumerate().find(|(_, held)| held.filter == filter)?;
             return Some((HeldAt::from_index(at), *held));
@@ -74,7 +73,7 @@ impl Shard {
     ///
     /// [MQTT3-3.10.4-2], [MQTT3-3.10.4-3]
     pub(super) fn drop_subscription(&mut self, session: SessionSlot, at: HeldAt) {
-        let Some(leaving) = self.delivery.sessions.get_mut(session) else {
+        let Some(leaving) = self.delivery.session_mut(session) else {
             return unreachable_state("a session that unsubscribes and is gone");
         };
         if at.index() >= leaving.subscriptions.len() {
@@ -89,7 +88,7 @@ impl Shard {
             return unreachable_state("a subscription that its filter does not know");
         };
         if let Some(moved) = removed.moved
-            && let Some(session) = self.delivery.sessions.get_mut(moved.session)
+            && let Some(session) = self.delivery.session_mut(moved.session)
             && let Some(held) = session.subscriptions.get_mut(moved.held_at.index())
         {
             held.position = position;

@@ -81,7 +81,7 @@ pub fn sys_totals(shards: &[ShardCounters]) -> impl Iterator<Item = (String, u64
 impl Shard {
     /// Publishes a round and sets the timer for the next one.
     pub(super) fn publish_sys(&mut self) {
-        let interval_s = u64::from(self.delivery.settings.sys_interval_s);
+        let interval_s = u64::from(self.delivery.settings().sys_interval_s);
         if interval_s == 0 {
             return;
         }

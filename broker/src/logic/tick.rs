@@ -69,8 +69,7 @@ impl Shard {
     fn publish_held_will(&mut self, session: SessionSlot) {
         let will = self
             .delivery
-            .sessions
-            .get_mut(session)
+            .session_mut(session)
             .and_then(|session| session.take_will());
         if let Some(will) = will {
             self.publish_will(&will);

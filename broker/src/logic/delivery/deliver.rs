@@ -12,9 +12,11 @@ use mqtt::publish_template::PublishTemplate;
 use mqtt::{ProtocolVersion, QoS};
 
 use crate::logic::connection::Connection;
+use crate::logic::delivery::Delivery;
 use crate::logic::delivery::aliases::Outgoing;
 use crate::logic::delivery::encodings::Encodings;
-use crate::logic::delivery::{Delivery, mark_dirty, open_out};
+use crate::logic::delivery::outputs::Appended;
+use crate::logic::delivery::waiting::Flight;
 use crate::logic::flow::client::State;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, Run};
@@ -22,9 +24,7 @@ use crate::logic::mount_point::{mount_point, seen};
 use crate::logic::routing::route::Target;
 use crate::logic::routing::subscription::group::Via;
 use crate::logic::session::SessionSlot;
-use crate::logic::session::inflight::InflightEntry;
 use crate::logic::session::queue::Queued;
-use crate::logic::store::StoreRecord;
 use crate::settings::Settings;
 
 impl Delivery {
@@ -53,14 +53,18 @@ impl Delivery {
             if run.count > 1 && self.flow.has_room(connection, run.packet_bytes_max as usize) {
                 return false;
             }
-            self.tally.dropped += u64::from(run.count);
+            self.outputs.tally.dropped += u64::from(run.count);
             return true;
         }
-        open_out(connection, &mut self.spare_outs);
-        connection.out.extend_from_slice(run.packets);
-        mark_dirty(slot, connection, &mut self.dirty);
-        self.flow.wrote(slot, connection, run.packets.len());
-        self.tally.sent += u64::from(run.count);
+        let appended = Appended {
+            bytes: run.packets.len(),
+            copies: u64::from(run.count),
+            waited: false,
+        };
+        self.outputs
+            .append(&mut self.flow, slot, connection, appended, |out| {
+                out.extend_from_slice(run.packets);
+            });
         true
     }
 
@@ -101,7 +105,7 @@ impl Delivery {
                     is_overrun: false,
                 };
                 let fits = self.enqueue(target.session, queued);
-                self.tally.dropped += u64::from(!fits);
+                self.outputs.tally.dropped += u64::from(!fits);
                 fits
             }
         }
@@ -114,9 +118,9 @@ impl Delivery {
         via: Option<&Rc<Via>>,
         message: &Message<'_>,
     ) -> bool {
-        let dropped = self.tally.dropped;
+        let dropped = self.outputs.tally.dropped;
         let taken = self.deliver(target, via, message);
-        self.tally.dropped = dropped;
+        self.outputs.tally.dropped = dropped;
         taken
     }
 
@@ -165,16 +169,19 @@ impl Delivery {
             Some(template)
                 if fits(connection, template) && self.flow.has_room(connection, template.bytes()) =>
             {
-                open_out(connection, &mut self.spare_outs);
-                template.append(&mut connection.out);
-                commit_alias(connection);
-                mark_dirty(slot, connection, &mut self.dirty);
-                self.flow.wrote(slot, connection, template.bytes());
-                self.tally.sent += 1;
+                let appended = Appended {
+                    bytes: template.bytes(),
+                    copies: 1,
+                    waited: false,
+                };
+                self.outputs
+                    .append(&mut self.flow, slot, connection, appended, |out| {
+                        template.append(out);
+                    });
                 Delivered::Sent
             }
             _ => {
-                self.tally.dropped += 1;
+                self.outputs.tally.dropped += 1;
                 Delivered::Dropped
             }
         }
@@ -216,40 +223,33 @@ impl Delivery {
             via,
         );
         let Some(template) = template.filter(|template| fits(connection, template)) else {
-            self.tally.dropped += 1;
+            self.outputs.tally.dropped += 1;
             return Delivered::Dropped;
         };
         if !self.flow.has_room(connection, template.bytes()) {
             if connection.waiting_bytes() < self.flow.pour_bytes() {
                 // It is the shard that has no room. Nothing of this client is on its way that would come back to it.
-                mark_dirty(slot, connection, &mut self.dirty);
+                self.outputs.mark_dirty(slot, connection);
             }
             return Delivered::Waits;
         }
-        let kept_via = if kept.is_some() { via.cloned() } else { None };
-        open_out(connection, &mut self.spare_outs);
-        let entry = InflightEntry::new(qos, retain, kept, kept_via).of_bytes(message.payload.len());
-        if let (Some(message), true) = (&entry.message, outlives) {
-            // The identifier that it is about to get is not known to the store before.
-            let message = message.clone();
-            let packet_identifier = session.inflight.push(entry);
-            let client_identifier = &*session.client_identifier;
-            self.store.append(StoreRecord::Sent {
-                client_identifier,
-                packet_identifier,
-                message: &message,
-                qos,
-                retain,
+        let flight = Flight {
+            qos,
+            retain,
+            message: kept,
+            via,
+            payload_bytes: message.payload.len(),
+        };
+        let identifier = session.begin_flight(flight, &mut *self.store);
+        let appended = Appended {
+            bytes: template.bytes(),
+            copies: 1,
+            waited: false,
+        };
+        self.outputs
+            .append(&mut self.flow, slot, connection, appended, |out| {
+                template.append_with_identifier(identifier, false, out);
             });
-            template.append_with_identifier(packet_identifier, false, &mut connection.out);
-        } else {
-            let packet_identifier = session.inflight.push(entry);
-            template.append_with_identifier(packet_identifier, false, &mut connection.out);
-        }
-        commit_alias(connection);
-        mark_dirty(slot, connection, &mut self.dirty);
-        self.flow.wrote(slot, connection, template.bytes());
-        self.tally.sent += 1;
         Delivered::Sent
     }
 }
@@ -269,7 +269,7 @@ pub(in crate::logic) fn belongs_to_group(via: Option<&Rc<Via>>, qos: QoS) -> boo
     qos == QoS::AtLeastOnce && via.is_some_and(|via| via.group.is_some())
 }
 
-/// A message as a connection is to get it; `None` if it cannot be encoded. After it was appended comes [`commit_alias`].
+/// A message as a connection is to get it; `None` if it cannot be encoded. It is to go through [`Outputs::append`].
 #[inline]
 fn encoded<'a>(
     encodings: &'a mut Encodings,
@@ -297,14 +297,6 @@ fn encoded<'a>(
         }
     }
     encodings.template(message, version, qos, retain, identifiers, mount_point)
-}
-
-/// The packet that was encoded last for the connection is in its `out`.
-#[inline]
-pub(in crate::logic) fn commit_alias(connection: &mut Connection) {
-    if let Some(aliases) = connection.outbound_aliases() {
-        aliases.commit();
-    }
 }
 
 /// Whether the client takes a packet of that size [MQTT-3.1.2-24].

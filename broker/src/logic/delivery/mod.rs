@@ -6,6 +6,7 @@ pub(super) mod aliases;
 pub(super) mod deliver;
 mod encodings;
 pub(super) mod fan_out;
+mod outputs;
 pub(super) mod waiting;
 
 use std::sync::Arc;
@@ -14,9 +15,10 @@ use mqtt::frame::PacketType;
 use mqtt::packet::Ack;
 use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::publish_template::PublishTemplate;
-use mqtt::{PacketIdentifier, ProtocolVersion, ReasonCode};
+use mqtt::{PacketIdentifier, ProtocolVersion, QoS, ReasonCode};
 
 use self::encodings::Encodings;
+use self::outputs::Outputs;
 use crate::auth::{Policy, acl};
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Stage};
 use crate::logic::counters::ShardCounters;
@@ -36,35 +38,25 @@ pub(in crate::logic) struct Delivery {
     now: Timestamp,
     pub(in crate::logic) connections: Slots<ConnectionSlot, Connection>,
     pub(in crate::logic) sessions: Sessions,
-    pub(in crate::logic) dirty: Vec<ConnectionId>,
+    outputs: Outputs,
     encodings: Encodings,
-    tally: Tally,
     /// A run in the encoding that its publisher does not use.
     translated: Vec<u8>,
     pub(in crate::logic) flow: FlowControl,
-    /// Emptied buffers for the next `out` that gets something.
-    pub(in crate::logic) spare_outs: Vec<Vec<u8>>,
     pub(in crate::logic) settings: Arc<Settings>,
     /// Who may do what.
-    pub(in crate::logic) policy: Arc<Policy>,
-    pub(in crate::logic) store: Box<dyn Store>,
+    policy: Arc<Policy>,
+    store: Box<dyn Store>,
     counters: Arc<[ShardCounters]>,
     index: usize,
     /// `upgrade_outgoing_qos`
-    pub(in crate::logic) upgrade: bool,
+    upgrade: bool,
     /// `memory_limit` is reached.
-    pub(in crate::logic) memory_full: bool,
+    memory_full: bool,
     /// `max_inflight_bytes`
-    pub(in crate::logic) inflight_bytes_max: u64,
-    pub(in crate::logic) template: PublishTemplate,
-    pub(in crate::logic) properties: PropertiesBuf,
-}
-
-/// Copies of messages that went out to clients or were dropped, and are not in the counters yet.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    sent: u64,
-    dropped: u64,
+    inflight_bytes_max: u64,
+    template: PublishTemplate,
+    properties: PropertiesBuf,
 }
 
 impl Delivery {
@@ -81,12 +73,10 @@ impl Delivery {
             upgrade: settings.upgrade_outgoing_qos,
             memory_full: false,
             inflight_bytes_max: settings.inflight_bytes_max,
-            dirty: Vec::new(),
+            outputs: Outputs::default(),
             encodings: Encodings::default(),
-            tally: Tally::default(),
             translated: Vec::new(),
             flow: FlowControl::new(settings.client_output, settings.shard_output),
-            spare_outs: Vec::new(),
             settings,
             policy: Arc::default(),
             store,
@@ -159,6 +149,139 @@ impl Delivery {
         Some(self.connections.get(slot)?.listener)
     }
 
+    /// All connections, to be looked at.
+    pub(in crate::logic) fn connections(&self) -> &Slots<ConnectionSlot, Connection> {
+        &self.connections
+    }
+
+    /// The connection that the shell names, to be looked at.
+    pub(in crate::logic) fn named(&self, id: ConnectionId) -> Option<&Connection> {
+        let connection = self.connections.get(id.slot)?;
+        Some(connection).filter(|connection| connection.generation == id.generation)
+    }
+
+    /// A connection arrived.
+    pub(in crate::logic) fn insert_connection(&mut self, connection: Connection) -> ConnectionSlot {
+        self.connections.insert(connection)
+    }
+
+    /// A connection is gone; it has no session any more.
+    pub(in crate::logic) fn remove_connection(&mut self, slot: ConnectionSlot) {
+        self.connections.remove(slot);
+    }
+
+    /// All sessions, to be looked at.
+    pub(in crate::logic) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// All sessions: to keep their lists in step with those of filters and groups.
+    pub(in crate::logic) fn sessions_mut(&mut self) -> &mut Sessions {
+        &mut self.sessions
+    }
+
+    #[inline]
+    pub(in crate::logic) fn session_mut(
+        &mut self,
+        slot: impl Into<Option<SessionSlot>>,
+    ) -> Option<&mut Session> {
+        self.sessions.get_mut(slot)
+    }
+
+    /// The connection of a session, if it has one.
+    #[inline]
+    pub(in crate::logic) fn link(&self, session: SessionSlot) -> Option<ConnectionSlot> {
+        self.sessions.link(session)
+    }
+
+    /// A session begins; there must be none of that client identifier.
+    pub(in crate::logic) fn begin_session(
+        &mut self,
+        client_identifier: &str,
+        user: Option<Box<str>>,
+    ) -> SessionSlot {
+        let slot = self.sessions.insert(client_identifier, user);
+        self.counters().sessions.add(1);
+        if let Some(session) = self.sessions.get(slot) {
+            self.count_user(session, true);
+        }
+        slot
+    }
+
+    /// A session ends.
+    pub(in crate::logic) fn end_session(&mut self, slot: SessionSlot) -> Option<Session> {
+        let session = self.sessions.remove(slot)?;
+        self.forget_queue(&session);
+        self.count_user(&session, false);
+        self.counters().sessions.sub(1);
+        if session.outlives_connection() {
+            self.store.append(StoreRecord::SessionEnded {
+                client_identifier: &session.client_identifier,
+            });
+        }
+        Some(session)
+    }
+
+    /// From now on a connection is that of a session.
+    pub(in crate::logic) fn attach(&mut self, session_slot: SessionSlot, slot: ConnectionSlot) {
+        self.sessions.set_link(session_slot, Some(slot));
+        let (Some(session), Some(connection)) =
+            (self.sessions.get(session_slot), self.connections.get_mut(slot))
+        else {
+            return unreachable_state("a session or a connection that is gone");
+        };
+        connection.session = Some(session_slot);
+        connection.restricted = session.rights().is_some();
+        connection.waits = !session.queue_is_empty() || session.inflight.resends();
+        connection.qos0_waits = session.queue.as_ref().is_some_and(|queue| queue.holds_qos0());
+    }
+
+    /// A session has no connection any more.
+    pub(in crate::logic) fn detach(&mut self, session: SessionSlot) {
+        self.sessions.set_link(session, None);
+    }
+
+    /// These settings hold from now on.
+    pub(in crate::logic) fn set_settings(&mut self, settings: Arc<Settings>) {
+        self.upgrade = settings.upgrade_outgoing_qos;
+        self.inflight_bytes_max = settings.inflight_bytes_max;
+        self.flow.set_marks(settings.client_output, settings.shard_output);
+        self.settings = settings;
+    }
+
+    /// Who may do what.
+    pub(in crate::logic) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Takes a policy; returns the one before.
+    pub(in crate::logic) fn set_policy(&mut self, policy: Arc<Policy>) -> Arc<Policy> {
+        std::mem::replace(&mut self.policy, policy)
+    }
+
+    /// Whether `memory_limit` is reached.
+    pub(in crate::logic) fn is_memory_full(&self) -> bool {
+        self.memory_full
+    }
+
+    pub(in crate::logic) fn set_memory_full(&mut self, full: bool) {
+        self.memory_full = full;
+        self.flow.set_memory_full(full);
+        if full {
+            self.drop_spare_outs();
+        }
+    }
+
+    /// Whether a message of that QoS waits for a client that is away.
+    pub(in crate::logic) fn waits_away(&self, qos: QoS) -> bool {
+        qos != QoS::AtMostOnce || self.upgrade || self.settings.queue_qos0_messages
+    }
+
+    /// A retained message is set or deleted.
+    pub(in crate::logic) fn record_retained(&mut self, message: &StoredMessage) {
+        self.store.append(StoreRecord::Retained { message });
+    }
+
     pub(in crate::logic) fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -215,18 +338,6 @@ impl Delivery {
         Some(connection).filter(|connection| connection.generation == id.generation)
     }
 
-    /// What is to be sent on a connection; nothing that anybody reads if it is gone.
-    pub(in crate::logic) fn out(&mut self, id: ConnectionId) -> &mut Vec<u8> {
-        let connection = self.connections.get_mut(id.slot);
-        match connection.filter(|connection| connection.generation == id.generation) {
-            Some(connection) => &mut connection.out,
-            None => {
-                self.translated.clear();
-                &mut self.translated
-            }
-        }
-    }
-
     /// Appends a packet to the connection's `out` with `write`; not one that is larger than the client takes
     /// [MQTT-3.1.2-24]. Whether it was appended.
     #[inline]
@@ -242,14 +353,14 @@ impl Delivery {
         if connection.stage == Stage::Closing {
             return false;
         }
-        open_out(connection, &mut self.spare_outs);
+        self.outputs.open(connection);
         let start = connection.out.len();
         write(&mut connection.out, connection.version);
         if connection.out.len() - start > connection.packet_bytes_max as usize {
             connection.out.truncate(start);
             return false;
         }
-        mark_dirty(slot, connection, &mut self.dirty);
+        self.outputs.mark_dirty(slot, connection);
         self.counters().packets_sent.add(1);
         true
     }
@@ -313,19 +424,8 @@ impl Delivery {
     /// Puts the connection into the shell's list.
     pub(in crate::logic) fn mark_dirty(&mut self, slot: ConnectionSlot) {
         if let Some(connection) = self.connections.get_mut(slot) {
-            mark_dirty(slot, connection, &mut self.dirty);
+            self.outputs.mark_dirty(slot, connection);
         }
-    }
-
-    /// Brings the counters up to date after a message, or messages of one size, went to its subscribers.
-    #[inline]
-    fn count_deliveries(&mut self, payload_bytes: impl FnOnce(u64) -> u64) {
-        let Tally { sent, dropped } = std::mem::take(&mut self.tally);
-        let counters = self.counters();
-        counters.packets_sent.add(sent);
-        counters.publishes_sent.add(sent);
-        counters.publish_bytes_sent.add(payload_bytes(sent));
-        counters.publishes_dropped.add(dropped);
     }
 
     /// Begins with the next message.
@@ -344,43 +444,8 @@ impl Delivery {
         self.encodings.stored(self.now, message)
     }
 
-    /// Copies of the message that was begun with have gone to single sessions.
-    pub(in crate::logic) fn count_copies(&mut self, payload_bytes: usize) {
-        self.count_deliveries(|sent| sent * payload_bytes as u64);
-    }
-
-    /// Nobody gets the message that was begun with.
-    pub(in crate::logic) fn count_dropped(&mut self) {
-        self.tally.dropped += 1;
-    }
-
     /// Makes a message one to be kept.
     pub(in crate::logic) fn store_message(&self, message: &Message<'_>) -> StoredMessage {
         StoredMessage::new(self.now, message, &mut Vec::new())
-    }
-}
-
-#[inline]
-pub(in crate::logic) fn mark_dirty(
-    slot: ConnectionSlot,
-    connection: &mut Connection,
-    dirty: &mut Vec<ConnectionId>,
-) {
-    if !connection.dirty {
-        connection.dirty = true;
-        dirty.push(ConnectionId {
-            slot,
-            generation: connection.generation,
-        });
-    }
-}
-
-/// Gives an `out` that has no memory one of the spare buffers.
-#[inline]
-pub(in crate::logic) fn open_out(connection: &mut Connection, spare_outs: &mut Vec<Vec<u8>>) {
-    if connection.out.capacity() == 0
-        && let Some(buffer) = spare_outs.pop()
-    {
-        connection.out = buffer;
     }
 }

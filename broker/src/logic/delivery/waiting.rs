@@ -4,19 +4,23 @@
 //! so that a queue of any length takes no more memory in `out`. What has expired or is too large for the client is
 //! dropped as if it were done [MQTT-3.1.2-25].
 
+use std::rc::Rc;
+
 use mqtt::{PacketIdentifier, QoS};
 
 use crate::logic::connection::{Connection, ConnectionSlot};
+use crate::logic::delivery::Delivery;
 use crate::logic::delivery::aliases::Outgoing;
-use crate::logic::delivery::deliver::{belongs_to_group, commit_alias, fits};
-use crate::logic::delivery::{Delivery, mark_dirty, open_out};
+use crate::logic::delivery::deliver::{belongs_to_group, fits};
+use crate::logic::delivery::outputs::Appended;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::message::Message;
+use crate::logic::message::{Message, StoredMessage};
 use crate::logic::mount_point::{mount_point, seen};
+use crate::logic::routing::subscription::group::Via;
 use crate::logic::session::inflight::{Awaits, InflightEntry};
 use crate::logic::session::queue::Queued;
 use crate::logic::session::{Session, SessionSlot};
-use crate::logic::store::StoreRecord;
+use crate::logic::store::{Store, StoreRecord};
 
 impl Delivery {
     /// Puts a message into a session's queue; false if it does not fit.
@@ -248,26 +252,23 @@ impl Delivery {
                 client_identifier: &session.client_identifier,
             });
         }
-        let identifier = (queued.qos != QoS::AtMostOnce).then(|| session.begin_flight(&queued, outlives));
-        if let (Some(packet_identifier), true) = (identifier, outlives) {
-            let Queued {
-                message, qos, retain, ..
-            } = &queued;
-            let client_identifier = &*session.client_identifier;
-            let (qos, retain) = (*qos, *retain);
-            self.store.append(StoreRecord::Sent {
-                client_identifier,
-                packet_identifier,
-                message,
-                qos,
-                retain,
-            });
-        }
+        let identifier = (queued.qos != QoS::AtMostOnce).then(|| {
+            let via = queued.via.as_ref();
+            let keeps = outlives || belongs_to_group(via, queued.qos);
+            let flight = Flight {
+                qos: queued.qos,
+                retain: queued.retain,
+                message: keeps.then(|| queued.message.clone()),
+                via,
+                payload_bytes: queued.message.payload().len(),
+            };
+            session.begin_flight(flight, &mut *self.store)
+        });
         let counters = self.counters();
         counters.queued_messages.sub(1);
         counters.queued_bytes.sub(queued.message.queue_bytes());
         if !self.send_stored(slot, &queued, identifier, false) {
-            self.counters().publishes_dropped.add(1);
+            self.drop_copy();
             if let Some(identifier) = identifier {
                 let awaited = if queued.qos == QoS::ExactlyOnce {
                     Awaits::PubRec
@@ -292,8 +293,7 @@ impl Delivery {
             sessions,
             template,
             properties,
-            dirty,
-            spare_outs,
+            outputs,
             settings,
             flow,
             ..
@@ -347,20 +347,24 @@ impl Delivery {
                 return false;
             }
         }
-        open_out(connection, spare_outs);
-        match identifier {
-            Some(identifier) => template.append_with_identifier(identifier, dup, &mut connection.out),
-            None => template.append(&mut connection.out),
-        }
-        commit_alias(connection);
-        mark_dirty(slot, connection, dirty);
-        flow.poured(template.bytes());
-        let payload_bytes = payload.len() as u64;
-        let counters = self.counters();
-        counters.packets_sent.add(1);
-        counters.publishes_sent.add(1);
-        counters.publish_bytes_sent.add(payload_bytes);
+        let appended = Appended {
+            bytes: template.bytes(),
+            copies: 1,
+            waited: true,
+        };
+        outputs.append(flow, slot, connection, appended, |out| match identifier {
+            Some(identifier) => template.append_with_identifier(identifier, dup, out),
+            None => template.append(out),
+        });
+        let payload_bytes = payload.len();
+        self.count_copies(payload_bytes);
         true
+    }
+
+    /// A message that waited is dropped.
+    fn drop_copy(&mut self) {
+        self.count_dropped();
+        self.count_copies(0);
     }
 
     /// Forgets the queue of a session that ends, in the counters.
@@ -377,7 +381,7 @@ impl Delivery {
     /// [MQTT3-3.3.1-6], [MQTT3-3.3.1-8]
     pub(in crate::logic) fn replay(&mut self, session: SessionSlot, queued: Queued) {
         if !self.enqueue(session, queued) {
-            self.counters().publishes_dropped.add(1);
+            self.drop_copy();
         }
     }
 }
@@ -392,12 +396,43 @@ pub(in crate::logic) enum ExactlyOnceArrival {
     TooMany,
 }
 
+/// A message that goes out at QoS 1 or 2.
+#[derive(Debug)]
+pub(super) struct Flight<'a> {
+    pub(super) qos: QoS,
+    /// The RETAIN flag of this delivery.
+    pub(super) retain: bool,
+    /// Kept only where the session outlives its connection, or the message belongs to a group.
+    pub(super) message: Option<StoredMessage>,
+    pub(super) via: Option<&'a Rc<Via>>,
+    pub(super) payload_bytes: usize,
+}
+
 impl Session {
-    fn begin_flight(&mut self, queued: &Queued, outlives: bool) -> PacketIdentifier {
-        let keeps = outlives || belongs_to_group(queued.via.as_ref(), queued.qos);
-        let kept = keeps.then(|| queued.message.clone());
-        let via = if keeps { queued.via.clone() } else { None };
-        let entry = InflightEntry::new(queued.qos, queued.retain, kept, via);
-        self.inflight.push(entry.of_bytes(queued.message.payload().len()))
+    /// Gives a message its identifier, and the store its record.
+    #[inline]
+    pub(super) fn begin_flight(&mut self, flight: Flight<'_>, store: &mut dyn Store) -> PacketIdentifier {
+        let Flight {
+            qos,
+            retain,
+            message,
+            via,
+            payload_bytes,
+        } = flight;
+        let via = if message.is_some() { via.cloned() } else { None };
+        let recorded = message.clone().filter(|_| self.outlives_connection());
+        let entry = InflightEntry::new(qos, retain, message, via).of_bytes(payload_bytes);
+        let packet_identifier = self.inflight.push(entry);
+        if let Some(message) = recorded {
+            let client_identifier = &*self.client_identifier;
+            store.append(StoreRecord::Sent {
+                client_identifier,
+                packet_identifier,
+                message: &message,
+                qos,
+                retain,
+            });
+        }
+        packet_identifier
     }
 }

@@ -40,7 +40,7 @@ impl Shard {
         connect: &'a ConnectRequest,
         peer: &'a Peer,
     ) -> Result<Admitted<'a>, Refusal> {
-        let settings = &self.delivery.settings;
+        let settings = self.delivery.settings();
         let listener = settings.listener(peer.listener);
         self.check_available(connect.version, listener)
             .map_err(reason_string::refusal)?;
@@ -75,7 +75,7 @@ impl Shard {
         let will_topic = will_topic.transpose()?;
         let access = self
             .delivery
-            .policy
+            .policy()
             .access(peer.listener, client_identifier, named);
         let will_denied = will_topic.as_ref().is_some_and(|topic| !access.may_write(topic));
         if will_denied && connect.version == ProtocolVersion::V5 {
@@ -92,7 +92,7 @@ impl Shard {
 
     /// A Will that the broker could not publish is refused at once [MQTT-3.2.2-12], [MQTT-3.2.2-13].
     fn check_will(&self, will: &WillRequest, listener: &ListenerSettings) -> Result<(), ReasonCode> {
-        let settings = &self.delivery.settings;
+        let settings = self.delivery.settings();
         if will.retain && !settings.retain_available {
             return Err(ReasonCode::RetainNotSupported);
         }
@@ -109,9 +109,9 @@ impl Shard {
     fn check_capacity(&self, client_identifier: &str, user: Option<&str>) -> Result<(), Refusal> {
         if let Some(session) = self
             .delivery
-            .sessions
+            .sessions()
             .find(client_identifier)
-            .and_then(|s| self.delivery.sessions.get(s))
+            .and_then(|s| self.delivery.session(s))
         {
             return if session.user() == user {
                 Ok(())
@@ -119,15 +119,15 @@ impl Shard {
                 Err(not_authorized(reason_string::OTHERS_SESSION))
             };
         }
-        let settings = &self.delivery.settings;
+        let settings = self.delivery.settings();
         let all = self.delivery.all_counters();
         let sessions: u64 = all.iter().map(|shard| shard.sessions.get()).sum();
         let connected: u64 = all.iter().map(|shard| shard.clients_connected.get()).sum();
-        let full = self.delivery.memory_full
+        let full = self.delivery.is_memory_full()
             || sessions >= settings.clients_max
             || connected >= settings.connections_max
             || user.is_some_and(|user| self.user_is_full(user))
-            || self.delivery.sessions.len() >= limits::SESSIONS_MAX;
+            || self.delivery.sessions().len() >= limits::SESSIONS_MAX;
         if full {
             Err(reason_string::refusal(ReasonCode::QuotaExceeded))
         } else {
@@ -137,7 +137,7 @@ impl Shard {
 
     /// Whether `max_sessions_per_user` is reached. Shards that ask at the same time may each let one in.
     fn user_is_full(&self, user: &str) -> bool {
-        let sessions_max = self.delivery.settings.user_sessions_max;
+        let sessions_max = self.delivery.settings().user_sessions_max;
         sessions_max < UNLIMITED && self.delivery.sessions_of_user(user) >= sessions_max
     }
 

@@ -35,7 +35,7 @@ impl Shard {
             // [MQTT-4.12.0-5]; both are short.
             let _ = properties.extend_raw(enhanced::properties(&authenticated.data).as_properties());
         }
-        let settings = &self.delivery.settings;
+        let settings = self.delivery.settings();
         let (alias_max_own, seed) = (settings.topic_alias_outbound_max, settings.hash_seed);
         let Some(connection) = self.delivery.connection(slot) else {
             return;
@@ -84,7 +84,7 @@ impl Shard {
     ///
     /// [MQTT-3.2.2-22]
     pub(super) fn keep_alive_s(&self, asked_s: u16) -> u16 {
-        match self.delivery.settings.keep_alive_s_max {
+        match self.delivery.settings().keep_alive_s_max {
             0 => asked_s,
             keep_alive_s_max if asked_s == 0 => keep_alive_s_max,
             keep_alive_s_max => asked_s.min(keep_alive_s_max),
@@ -105,8 +105,8 @@ impl Shard {
         if connect.version != ProtocolVersion::V5 {
             return properties;
         }
-        let settings = &self.delivery.settings;
-        let connection = self.delivery.connections.get(slot);
+        let settings = self.delivery.settings();
+        let connection = self.delivery.connections().get(slot);
         let listener = settings.listener(
             connection
                 .map(|connection| connection.listener)
@@ -159,7 +159,7 @@ impl Shard {
 
     /// `response_information` for a client. None for one whose names would make more or less than a level of a topic.
     fn response_information(&self, admitted: &Admitted<'_>) -> Option<String> {
-        let pattern = self.delivery.settings.response_information.as_deref()?;
+        let pattern = self.delivery.settings().response_information.as_deref()?;
         let level = |name: &'_ str| !name.is_empty() && !name.contains(['/', '+', '#']);
         let mut information = pattern.to_owned();
         let user = admitted.user.as_deref().unwrap_or_default();

@@ -20,7 +20,6 @@ use crate::logic::handle::disconnect::bounded_expiry_s;
 use crate::logic::message::{Message, Publisher};
 use crate::logic::session::NEVER_EXPIRES;
 use crate::logic::session::will::Will;
-use crate::logic::store::StoreRecord;
 use crate::time::Timestamp;
 
 impl Shard {
@@ -36,11 +35,11 @@ impl Shard {
         let generation = self.generation;
         let mut connection = Connection::new(now, generation, peer.listener);
         connection.mounted = self.settings().listener(peer.listener).mount_point.is_some();
-        let slot = self.delivery.connections.insert(connection);
+        let slot = self.delivery.insert_connection(connection);
         let id = ConnectionId { slot, generation };
         self.begin_flow();
         let wire_bytes = connect.map_or_else(|malformed| malformed.wire_bytes, |it| Some(it.wire_bytes));
-        let too_large = wire_bytes.is_some_and(|bytes| bytes > self.delivery.settings.packet_bytes_max);
+        let too_large = wire_bytes.is_some_and(|bytes| bytes > self.delivery.settings().packet_bytes_max);
         let counters = self.delivery.counters();
         counters.connections_opened.add(1);
         counters.bytes_received.add(u64::from(wire_bytes.unwrap_or(0)));
@@ -92,8 +91,8 @@ impl Shard {
         connect: &ConnectRequest,
         admitted: &Admitted<'_>,
     ) -> bool {
-        let older = self.delivery.sessions.find(admitted.client_identifier);
-        if let Some(older_link) = older.and_then(|session| self.delivery.sessions.link(session)) {
+        let older = self.delivery.sessions().find(admitted.client_identifier);
+        if let Some(older_link) = older.and_then(|session| self.delivery.link(session)) {
             self.disconnect(
                 older_link,
                 ReasonCode::SessionTakenOver,
@@ -101,7 +100,7 @@ impl Shard {
             );
         }
         // The takeover may have ended it.
-        let mut known = self.delivery.sessions.find(admitted.client_identifier);
+        let mut known = self.delivery.sessions().find(admitted.client_identifier);
         if let Some(session) = known.take_if(|_| connect.clean_start) {
             self.end_session(session);
         }
@@ -109,49 +108,24 @@ impl Shard {
             self.cancel_session_timers(session);
         }
         let session_slot = known.unwrap_or_else(|| {
-            self.delivery.counters().sessions.add(1);
             let (client_identifier, user) = (admitted.client_identifier, admitted.user.clone());
-            let session = self.delivery.sessions.insert(client_identifier, user);
-            if let Some(session) = self.delivery.sessions.get(session) {
-                self.delivery.count_user(session, true);
-            }
-            session
+            self.delivery.begin_session(client_identifier, user)
         });
         let expiry_s = self.expiry_s(connect);
         let window = connect.receive_max.map_or(u16::MAX, NonZeroU16::get);
-        let window = window.min(self.delivery.settings.inflight_messages_max);
+        let window = window.min(self.delivery.settings().inflight_messages_max);
         let will = self.will_of(connect, admitted);
         self.give_rights(session_slot, &admitted.access);
-        let Some(session) = self.delivery.sessions.get_mut(session_slot) else {
+        let Some(session) = self.delivery.session_mut(session_slot) else {
             return false;
         };
-        let outlived = session.outlives_connection();
-        session.expiry_s = expiry_s;
         session.window = window;
         // A Will that was held back is discarded [MQTT-3.1.3-9].
         session.set_will(will);
         session.reconnected();
-        let client_identifier = &*session.client_identifier;
-        if expiry_s > 0 {
-            self.delivery.store.append(StoreRecord::Session {
-                client_identifier,
-                expiry_s,
-            });
-        } else if outlived {
-            self.delivery
-                .store
-                .append(StoreRecord::SessionEnded { client_identifier });
-        }
-        let qos0_waits = session.queue.as_ref().is_some_and(|queue| queue.holds_qos0());
-        let waits = !session.queue_is_empty() || session.inflight.resends();
-        self.delivery.sessions.set_link(session_slot, Some(slot));
+        self.delivery.set_expiry(session_slot, expiry_s);
+        self.delivery.attach(session_slot, slot);
         self.member_came(session_slot);
-        if let Some(connection) = self.delivery.connection(slot) {
-            connection.session = Some(session_slot);
-            connection.restricted = !admitted.access.is_unrestricted();
-            connection.waits = waits;
-            connection.qos0_waits = qos0_waits;
-        }
         known.is_some()
     }
 
@@ -162,13 +136,13 @@ impl Shard {
             _ if connect.clean_start => 0,
             _ => NEVER_EXPIRES,
         };
-        bounded_expiry_s(expiry_s, self.delivery.settings.persistent_client_expiration_s)
+        bounded_expiry_s(expiry_s, self.delivery.settings().persistent_client_expiration_s)
     }
 
     // [MQTT3-3.1.2-8], [MQTT3-3.1.2-9], [MQTT3-3.1.2-12], [MQTT-3.1.2-7], [MQTT-3.1.2-9], [MQTT-3.1.3-10]
     fn will_of(&self, connect: &ConnectRequest, admitted: &Admitted<'_>) -> Option<Box<Will>> {
         let will = connect.will.as_ref()?;
-        let identity = self.delivery.sessions.identity(admitted.client_identifier);
+        let identity = self.delivery.sessions().identity(admitted.client_identifier);
         let message = Message {
             topic: admitted.will_topic.as_deref().unwrap_or(&will.topic),
             qos: will.qos,

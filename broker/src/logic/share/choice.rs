@@ -21,9 +21,8 @@ pub(super) enum Choice {
 impl Shard {
     /// To whom in the broker a message goes that is here first.
     pub(super) fn choose(&mut self, group: GroupSlot, qos: QoS) -> Choice {
-        let (index, strategy) = (self.index, self.delivery.settings.shared_subscription_strategy);
-        let waits_away =
-            qos != QoS::AtMostOnce || self.delivery.upgrade || self.delivery.settings.queue_qos0_messages;
+        let (index, strategy) = (self.index, self.delivery.settings().shared_subscription_strategy);
+        let waits_away = self.delivery.waits_away(qos);
         let Some(group) = self.routing.group_mut(group) else {
             unreachable_state("a group that is gone");
             return Choice::Nobody;

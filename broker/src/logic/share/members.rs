@@ -17,7 +17,7 @@ impl Shard {
     /// The place of a group in the list of a session: looked for in the shorter of their two lists.
     pub(in crate::logic) fn share_of(&self, session: SessionSlot, group: GroupSlot) -> Option<HeldAt> {
         let members = self.routing.group(group)?.members();
-        let shares = self.delivery.sessions.get(session)?.shares();
+        let shares = self.delivery.session(session)?.shares();
         if shares.len() <= members.len() {
             let at = shares.iter().position(|held| held.group == group)?;
             return Some(HeldAt::from_index(at));
@@ -36,7 +36,7 @@ impl Shard {
         via: Rc<Via>,
     ) {
         let (Some(session), Some(joined)) = (
-            self.delivery.sessions.get_mut(subscriber.session),
+            self.delivery.session_mut(subscriber.session),
             self.routing.group_mut(group),
         ) else {
             return unreachable_state("a session or a group that is gone");
@@ -56,7 +56,7 @@ impl Shard {
         subscriber: Subscriber,
         via: Rc<Via>,
     ) {
-        let session = self.delivery.sessions.get(subscriber.session);
+        let session = self.delivery.session(subscriber.session);
         let Some(held) = session.and_then(|session| session.shares().get(subscriber.held_at.index())) else {
             return unreachable_state("a member that its session does not know");
         };
@@ -70,7 +70,7 @@ impl Shard {
     /// Takes the Shared Subscription at a place of the session's list away.
     pub(in crate::logic) fn leave_group(&mut self, session: SessionSlot, at: HeldAt) {
         self.offer_all(session);
-        let Some(leaving) = self.delivery.sessions.get_mut(session) else {
+        let Some(leaving) = self.delivery.session_mut(session) else {
             return unreachable_state("a session that leaves and is gone");
         };
         let shares = &mut leaving.rare().shares;
@@ -86,7 +86,7 @@ impl Shard {
             member.subscriber.held_at = at;
         }
         if let Some(group) = self.routing.group_mut(group) {
-            let sessions = &mut self.delivery.sessions;
+            let sessions = self.delivery.sessions_mut();
             // The one that leaves is in the list no more.
             group.remove(position, &mut |member: &Member, position| {
                 if member.subscriber.session != session {
@@ -106,7 +106,7 @@ impl Shard {
 
     /// A session has no connection any more.
     pub(in crate::logic) fn member_went(&mut self, session: SessionSlot) {
-        if let Some(session) = self.delivery.sessions.get_mut(session)
+        if let Some(session) = self.delivery.session_mut(session)
             && !session.shares().is_empty()
         {
             session.rare().busy_in = Vec::new();
@@ -116,19 +116,14 @@ impl Shard {
 
     /// A client that groups count as busy may be ready again, with half of its window free.
     pub(in crate::logic) fn offer_again(&mut self, slot: ConnectionSlot) {
-        let Some(connection) = self
-            .delivery
-            .connections
-            .get_mut(slot)
-            .filter(|c| c.busy_in_group)
-        else {
+        let Some(connection) = self.delivery.connection(slot).filter(|c| c.busy_in_group) else {
             return;
         };
         let Some(session) = connection.session else {
             // It closes: its session has been away since then.
             return;
         };
-        let Some(member) = self.delivery.sessions.get(session) else {
+        let Some(member) = self.delivery.session(session) else {
             return unreachable_state("a connection of a session that is gone");
         };
         let free = member.inflight.outstanding() <= member.window / 2;
@@ -148,14 +143,14 @@ impl Shard {
 
     /// In no group does the session count as busy.
     fn offer_all(&mut self, session: SessionSlot) {
-        let Some(offered) = self.delivery.sessions.get_mut(session) else {
+        let Some(offered) = self.delivery.session_mut(session) else {
             return unreachable_state("a member that is gone");
         };
         if offered.shares().is_empty() {
             return;
         }
         for held_at in std::mem::take(&mut offered.rare().busy_in) {
-            let session = self.delivery.sessions.get(session);
+            let session = self.delivery.session(session);
             let held = session
                 .and_then(|session| session.shares().get(held_at.index()))
                 .copied();
@@ -163,7 +158,7 @@ impl Shard {
                 self.set_standing(group, position, Standing::Ready);
             }
         }
-        let slot = self.delivery.sessions.link(session);
+        let slot = self.delivery.link(session);
         if let Some(connection) = self.delivery.connection(slot) {
             connection.busy_in_group = false;
         }
@@ -176,10 +171,10 @@ impl Shard {
             return unreachable_state("a position without a member");
         };
         let Subscriber { session, held_at, .. } = member.subscriber;
-        if let Some(session) = self.delivery.sessions.get_mut(session) {
+        if let Some(session) = self.delivery.session_mut(session) {
             session.rare().busy_in.push(held_at);
         }
-        let slot = self.delivery.sessions.link(session);
+        let slot = self.delivery.link(session);
         if let Some(connection) = self.delivery.connection(slot) {
             connection.busy_in_group = true;
         }
@@ -193,7 +188,7 @@ impl Shard {
 
     fn set_all_standings(&mut self, session: SessionSlot, standing: Standing) {
         let mut at = 0;
-        while let Some(member) = self.delivery.sessions.get(session)
+        while let Some(member) = self.delivery.session(session)
             && let Some(&HeldShare { group, position }) = member.shares().get(at)
         {
             at += 1;
@@ -203,7 +198,7 @@ impl Shard {
 
     fn set_standing(&mut self, group: GroupSlot, position: Position, standing: Standing) {
         if let Some(group) = self.routing.group_mut(group) {
-            let sessions = &mut self.delivery.sessions;
+            let sessions = self.delivery.sessions_mut();
             group.set_standing(self.now, position, standing, &mut |member: &Member, position| {
                 notify_position(sessions, member, position);
             });

@@ -216,7 +216,7 @@ impl Shard {
 
     /// Whether a member that is connected took it: one that is ready, or else one for which it waits.
     fn give_to_connected(&mut self, group: GroupSlot, message: &Message<'_>) -> bool {
-        if self.delivery.settings.shared_subscription_strategy == SharedSubscriptionStrategy::Sticky
+        if self.delivery.settings().shared_subscription_strategy == SharedSubscriptionStrategy::Sticky
             && let Some(position) = self.position_of_oldest(group)
             && self.give(group, position, message)
         {
@@ -256,7 +256,11 @@ impl Shard {
             return false;
         };
         let subscriber = member.subscriber;
-        if !self.delivery.sessions.may_read(subscriber.session, message.topic) {
+        if !self
+            .delivery
+            .sessions()
+            .may_read(subscriber.session, message.topic)
+        {
             return false;
         }
         let target = Target {
@@ -276,12 +280,7 @@ impl Shard {
     fn position_of_oldest(&self, group: GroupSlot) -> Option<Position> {
         let oldest = self.routing.group(group)?.oldest()?;
         let held_at = self.share_of(oldest, group)?;
-        let held = self
-            .delivery
-            .sessions
-            .get(oldest)?
-            .shares()
-            .get(held_at.index())?;
+        let held = self.delivery.session(oldest)?.shares().get(held_at.index())?;
         Some(held.position)
     }
 

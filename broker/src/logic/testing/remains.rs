@@ -37,9 +37,9 @@ impl Shard {
     pub fn remains(&self) -> Remains {
         let (filters, filter_nodes) = self.routing.filters();
         Remains {
-            connections: self.delivery.connections.len(),
-            dirty: self.delivery.dirty.len(),
-            sessions: self.delivery.sessions.len(),
+            connections: self.delivery.connections().len(),
+            dirty: self.delivery.dirty(),
+            sessions: self.delivery.sessions().len(),
             filters,
             groups: self.routing.groups(),
             unclaimed: self.unclaimed.len(),
@@ -61,6 +61,6 @@ impl Shard {
     /// Messages in the longest queue of a session, retained ones after SUBSCRIBE not counted.
     #[must_use]
     pub fn longest_queue(&self) -> u64 {
-        self.delivery.sessions.longest_queue()
+        self.delivery.sessions().longest_queue()
     }
 }

@@ -1,0 +1,180 @@
+//! What is to be sent on connections, and the accounts of it.
+//!
+//! Invariants: whatever is appended to an `out` passes [`Outputs::append`] (PUBLISH packets) or [`Delivery::send`] (all others):
+//! so the connection is in the shell's list once, the bytes are in the account of the shard and the copies in the counters.
+//! An `out` that was emptied has no memory until something is appended again.
+
+use crate::limits;
+use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot};
+use crate::logic::delivery::Delivery;
+use crate::logic::flow::FlowControl;
+
+/// The connections that have something to be sent, and what was counted meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Outputs {
+    /// Each once.
+    dirty: Vec<ConnectionId>,
+    /// Emptied buffers for the next `out` that gets something.
+    spare: Vec<Vec<u8>>,
+    pub(super) tally: Tally,
+    /// What is given out for a connection that is gone.
+    nobodys: Vec<u8>,
+}
+
+/// Copies of messages that went out to clients or were dropped, and are not in the counters yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) sent: u64,
+    pub(super) dropped: u64,
+}
+
+/// What is appended, for the accounts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Appended {
+    pub(super) bytes: usize,
+    /// PUBLISH packets.
+    pub(super) copies: u64,
+    /// They come out of the session's queue, and so are no publisher's doing.
+    pub(super) waited: bool,
+}
+
+impl Outputs {
+    /// The way of every PUBLISH into an `out`.
+    #[inline]
+    pub(super) fn append(
+        &mut self,
+        flow: &mut FlowControl,
+        slot: ConnectionSlot,
+        connection: &mut Connection,
+        appended: Appended,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        self.open(connection);
+        write(&mut connection.out);
+        if let Some(aliases) = connection.outbound_aliases() {
+            aliases.commit();
+        }
+        self.mark_dirty(slot, connection);
+        if appended.waited {
+            flow.poured(appended.bytes);
+        } else {
+            flow.wrote(slot, connection, appended.bytes);
+        }
+        self.tally.sent += appended.copies;
+    }
+
+    /// Puts the connection into the shell's list.
+    #[inline]
+    pub(super) fn mark_dirty(&mut self, slot: ConnectionSlot, connection: &mut Connection) {
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(ConnectionId {
+                slot,
+                generation: connection.generation,
+            });
+        }
+    }
+
+    /// Gives an `out` that has no memory one of the spare buffers.
+    #[inline]
+    pub(super) fn open(&mut self, connection: &mut Connection) {
+        if connection.out.capacity() == 0
+            && let Some(buffer) = self.spare.pop()
+        {
+            connection.out = buffer;
+        }
+    }
+}
+
+impl Delivery {
+    /// See [`crate::logic::Shard::swap_dirty`].
+    pub(in crate::logic) fn swap_dirty(&mut self, taken: &mut Vec<ConnectionId>) {
+        taken.clear();
+        std::mem::swap(taken, &mut self.outputs.dirty);
+        let mut bytes = 0;
+        for &id in taken.iter() {
+            let connection = self.connections.get_mut(id.slot);
+            if let Some(connection) = connection.filter(|connection| connection.generation == id.generation) {
+                connection.dirty = false;
+                bytes += connection.out.len() as u64;
+                self.flow.count(connection);
+            }
+        }
+        self.flow.begin_turn();
+        self.counters().bytes_sent.add(bytes);
+    }
+
+    /// So many bytes of what was taken from a connection's `out` have not been taken by its socket; returns the connection.
+    #[inline]
+    pub(in crate::logic) fn flushed(
+        &mut self,
+        id: ConnectionId,
+        unsent_bytes: usize,
+    ) -> Option<&mut Connection> {
+        let connection = self.connections.get_mut(id.slot);
+        let connection = connection.filter(|connection| connection.generation == id.generation)?;
+        connection.set_unsent(self.now, unsent_bytes);
+        connection.suspend_keep_alive(self.flow.high());
+        self.flow.count(connection);
+        Some(connection)
+    }
+
+    /// Connections in the list for the shell.
+    pub(in crate::logic) fn dirty(&self) -> usize {
+        self.outputs.dirty.len()
+    }
+
+    /// What is to be sent on a connection; nothing that anybody reads if it is gone.
+    pub(in crate::logic) fn out(&mut self, id: ConnectionId) -> &mut Vec<u8> {
+        let connection = self.connections.get_mut(id.slot);
+        match connection.filter(|connection| connection.generation == id.generation) {
+            Some(connection) => &mut connection.out,
+            None => {
+                self.outputs.nobodys.clear();
+                &mut self.outputs.nobodys
+            }
+        }
+    }
+
+    /// An empty buffer.
+    #[inline]
+    pub(in crate::logic) fn spare_out(&mut self) -> Vec<u8> {
+        self.outputs.spare.pop().unwrap_or_default()
+    }
+
+    /// Takes an emptied buffer, to be an `out` again.
+    #[inline]
+    pub(in crate::logic) fn recycle_out(&mut self, mut buffer: Vec<u8>) {
+        let kept = 1..=limits::SPARE_BUFFER_BYTES_MAX;
+        if kept.contains(&buffer.capacity()) && self.outputs.spare.len() < limits::SPARE_BUFFERS_MAX {
+            buffer.clear();
+            self.outputs.spare.push(buffer);
+        }
+    }
+
+    /// Gives the memory of buffers that are not in use back.
+    pub(in crate::logic) fn drop_spare_outs(&mut self) {
+        self.outputs.spare = Vec::new();
+    }
+
+    /// Brings the counters up to date after a message, or messages of one size, went to its subscribers.
+    #[inline]
+    pub(super) fn count_deliveries(&mut self, payload_bytes: impl FnOnce(u64) -> u64) {
+        let Tally { sent, dropped } = std::mem::take(&mut self.outputs.tally);
+        let counters = self.counters();
+        counters.packets_sent.add(sent);
+        counters.publishes_sent.add(sent);
+        counters.publish_bytes_sent.add(payload_bytes(sent));
+        counters.publishes_dropped.add(dropped);
+    }
+
+    /// Copies of the message that was begun with have gone to single sessions.
+    pub(in crate::logic) fn count_copies(&mut self, payload_bytes: usize) {
+        self.count_deliveries(|sent| sent * payload_bytes as u64);
+    }
+
+    /// One that was to get the message that was begun with does not: in the counters with the next [`Self::count_copies`].
+    pub(in crate::logic) fn count_dropped(&mut self) {
+        self.outputs.tally.dropped += 1;
+    }
+}
