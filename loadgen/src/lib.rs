@@ -3,17 +3,19 @@
 //! The load is open loop: messages have intended send times that do not depend on the broker, and latency counts from
 //! those.
 //!
-//! | program | folders |
-//! |---|---|
-//! | the generator | [`generator`] is one run; [`search`] (the highest rate within an objective) and [`sweep`] (one rate after the other) are made of runs |
-//! | the clients | [`client`]: publish and subscribe |
-//! | comparison and report | [`compare`] (Midge and other brokers in turns), [`html`] (the report of a folder), [`summary`] (the rounds of a folder summed up) |
-//! | single measurements | [`connect`] (connections), [`retained`] (retained messages), [`selftest`] (the generator against a sink) |
+//! - The generator: [`generator`] is one run; [`search`] (the highest rate within an objective) and [`sweep`] (one rate
+//!   after the other) are made of runs.
+//! - The clients: [`client`] publishes and subscribes.
+//! - Comparison and report: [`compare`] (Midge and other brokers in turns), [`summary`] (the rounds of a folder summed
+//!   up) and [`html`] (the report of a folder).
+//! - Single measurements: [`connect`] (connections), [`retained`] (retained messages) and [`selftest`] (the generator
+//!   against a sink).
 //!
-//! [`command`] has the subcommands, above all of them. What they share, from the top floor down: [`options`] turns words into a [`scenario::Scenario`] and a
-//! [`target::request`]; [`outcome`] is what a run found out, its verdict and its files; [`target`] starts a broker or
-//! finds the running one; [`connection`] speaks with it; [`scenario`] is what is asked for; [`measure`] has times,
-//! histograms and ledgers; [`system`] the machine and this process.
+//! [`command`] has the subcommands, above all of them. What they share, from the top floor down: [`options`] turns
+//! words into a [`scenario::Scenario`] and a [`target::request`]; [`outcome`] is what a run found out, its verdict and
+//! its files; [`target`] starts a broker or finds the running one; [`connection`] exchanges packets with it;
+//! [`scenario`] is what is asked for; [`measure`] has times, histograms and ledgers; [`system`] the machine and this
+//! process.
 //!
 //! Invariants: none.
 

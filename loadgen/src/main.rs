@@ -1,4 +1,6 @@
 //! The load generator as a program: everything is in [`loadgen::command`].
+//!
+//! Invariants: none.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! How the clients of a load reach their broker and what they say besides messages: WebSocket, several hosts, properties.
+//! How the clients of a load reach their broker and what they say besides messages: WebSocket, several hosts,
+//! properties.
 
 #![allow(
     clippy::unwrap_used,
@@ -87,7 +88,8 @@ fn who_answers_no_upgrade_is_named_with_what_may_be_wrong() {
 /// Everything at once against our own broker and against mosquitto, both of which take ten aliases.
 #[test]
 fn properties_leave_the_ledger_clean() {
-    let properties = "-V 5 -D connect session-expiry-interval 5 -D connect receive-maximum 10 -D connect maximum-packet-size 1000 \
+    let properties = "-V 5 -D connect session-expiry-interval 5 -D connect receive-maximum 10 \
+                      -D connect maximum-packet-size 1000 \
          -D connect user-property client %i -D connect topic-alias-maximum 5 -D publish message-expiry-interval 60 \
          -D publish content-type text -D publish response-topic reply/%i -D publish correlation-data c%i \
          -D publish payload-format-indicator 0 -D publish user-property a b -D publish user-property a c \
@@ -160,7 +162,8 @@ fn mosquitto_sub_sees_the_properties() {
         return;
     };
     // It says nothing when it is subscribed: retained messages wait for it.
-    let properties = "-V 5 -D publish content-type text/x -D publish response-topic reply/to -D publish correlation-data 12 \
+    let properties = "-V 5 -D publish content-type text/x -D publish response-topic reply/to \
+                      -D publish correlation-data 12 \
          -D publish message-expiry-interval 100 -D publish user-property key value -D publish topic-alias 1";
     for topic in ["seen/one", "seen/two"] {
         let line = format!("pub -h 127.0.0.1 -p {port} -q 1 -r -t {topic} -m x {properties}");
@@ -168,7 +171,8 @@ fn mosquitto_sub_sees_the_properties() {
         std::thread::sleep(Duration::from_millis(300));
     }
     let load = format!(
-        "run -h 127.0.0.1 -p {port} -t seen/load/%i --pubs 2 --subs 0 -q 1 --rate 20 -r --warmup 0 --duration 0.2 {properties}"
+        "run -h 127.0.0.1 -p {port} -t seen/load/%i --pubs 2 --subs 0 -q 1 --rate 20 \
+         -r --warmup 0 --duration 0.2 {properties}"
     );
     expect(&load, &run(&load), &[0, 4]);
     let seen = String::from_utf8(sub.wait_with_output().unwrap().stdout).unwrap();

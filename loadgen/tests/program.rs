@@ -119,8 +119,9 @@ fn a_flood_waits_for_no_delivery_and_its_losses_are_a_figure() {
 
 /// At QoS 1, so that every message that the slow ones did not read while they could comes when they read again.
 #[test]
-fn slow_subscribers_stop_reading_and_have_books_of_their_own() {
-    let line = "--slow-subs 2 --no-tls -q 1 --pubs 2 --subs 3 -t fan-out --rate 2000 -s 20000 --warmup 0 --duration 1 --threads 2";
+fn slow_subscribers_stop_reading_and_have_a_ledger_of_their_own() {
+    let line = "--slow-subs 2 --no-tls -q 1 --pubs 2 --subs 3 -t fan-out --rate 2000 -s 20000 \
+                --warmup 0 --duration 1 --threads 2";
     let outcome = outcome(line, &[0, 4]);
     let [sent, received] = ["sent", "received"].map(|count| number(&outcome, &format!("/ledger/{count}")));
     assert_eq!(received, 3 * sent, "the others have everything");
@@ -182,7 +183,7 @@ fn an_interrupted_run_reports_and_leaves_no_broker() {
         assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
         // 130 where the signal came before the load, 1 where nothing had been sent.
         let is_expected = matches!(status.code(), Some(0 | 1 | 4 | 130));
-        assert!(is_expected, "after {after_ms} ms {status}: {}", long.said());
+        assert!(is_expected, "after {after_ms} ms {status}: {}", long.log());
         assert!(!is_alive(long.broker), "the broker is still there");
     }
 }
@@ -224,7 +225,7 @@ fn what_a_server_does_wrong_is_said_and_never_exit_0() {
         (Behaviour::RefusesConnect, "", 3, "Not authorized"),
         (Behaviour::ClosesOnConnect, "", 3, "give --cafile"),
         (
-            Behaviour::SaysNothing,
+            Behaviour::NeverAnswers,
             "--connect-timeout 0.3",
             3,
             "no answer within",
@@ -312,11 +313,11 @@ impl LongRun {
         long
     }
 
-    fn said(&mut self) -> String {
-        let mut said = String::new();
+    fn log(&mut self) -> String {
+        let mut log = String::new();
         self.stderr.rewind().unwrap();
-        self.stderr.read_to_string(&mut said).unwrap();
-        said
+        self.stderr.read_to_string(&mut log).unwrap();
+        log
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files of properties as Java programs read them, with the names of a client's TLS files.
 //!
-//! Invariant: what is not understood is reported with file and line, and never guessed. A relative path is looked for from
-//! the working directory and then from the file's own folder.
+//! Invariant: what is not understood is reported with file and line, and never guessed. A relative path is looked for
+//! from the working directory and then from the file's own folder.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -16,17 +16,17 @@ use zeroize::Zeroizing;
 /// The entries of a file of properties.
 #[derive(Debug, Default)]
 pub(super) struct Properties {
-    /// `ssl.ca.certificate.path`
+    /// The value of `ssl.ca.certificate.path`.
     pub(super) ca: Option<PathBuf>,
-    /// `ssl.client.certificate.path`
+    /// The value of `ssl.client.certificate.path`.
     pub(super) certificate: Option<PathBuf>,
-    /// `ssl.client.key.path`
+    /// The value of `ssl.client.key.path`.
     pub(super) key: Option<PathBuf>,
-    /// `ssl.client.key.passphrase`
+    /// The value of `ssl.client.key.passphrase`.
     pub(super) key_passphrase: Option<Passphrase>,
-    /// `host`
+    /// The value of `host`.
     pub(super) host: Option<String>,
-    /// `port`
+    /// The value of `port`.
     pub(super) port: Option<u16>,
     /// What the user should know: whole sentences with file and line.
     pub(super) warnings: Vec<String>,
@@ -170,8 +170,10 @@ mod tests {
     #[test]
     fn the_syntax_of_java() {
         let properties = parse(
-            "# a comment\n! another\nssl.ca.certificate.path = m2mqtt_ca.crt\nssl.client.certificate.path:publisher.crt\n\
-             ssl.client.key.path publisher\\\n  .key\nssl.client.key.passphrase=p\\u00e4ss=word\nhost=localhost  \nport = 8883\n",
+            "# a comment\n! another\nssl.ca.certificate.path = m2mqtt_ca.crt\n\
+             ssl.client.certificate.path:publisher.crt\n\
+             ssl.client.key.path publisher\\\n  .key\n\
+                 ssl.client.key.passphrase=p\\u00e4ss=word\nhost=localhost  \nport = 8883\n",
         )
         .unwrap();
         assert_eq!(properties.ca.as_deref(), Some(Path::new("m2mqtt_ca.crt")));

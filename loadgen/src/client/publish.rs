@@ -31,7 +31,7 @@ pub fn run(request: &PublishRequest, interrupted: &AtomicBool) -> Result<u8, Fai
     // Read first, so that a file that is not there costs no connection.
     let mut messages = Messages::open(request)?;
     let session = Session::open(&request.settings, interrupted)?;
-    let mut publisher = Publisher::new(request, session)?;
+    let mut publisher = PublishClient::new(request, session)?;
     match publisher.publish_all(&mut messages) {
         Ok(()) => {
             publisher.session.close();
@@ -41,9 +41,9 @@ pub fn run(request: &PublishRequest, interrupted: &AtomicBool) -> Result<u8, Fai
                 EXIT_MISSED
             })
         }
-        Err(End::Interrupted) => Err(Failure::Interrupted),
-        Err(End::Failed(failure)) => Err(failure),
-        Err(End::Broken(broken)) => Err(Failure::Connect(format!(
+        Err(PublishEnd::Interrupted) => Err(Failure::Interrupted),
+        Err(PublishEnd::Failed(failure)) => Err(failure),
+        Err(PublishEnd::Broken(broken)) => Err(Failure::Connect(format!(
             "{broken}; {} were published, and {} of them not acknowledged",
             publisher.published,
             publisher.in_flight.len()
@@ -52,19 +52,19 @@ pub fn run(request: &PublishRequest, interrupted: &AtomicBool) -> Result<u8, Fai
 }
 
 /// Why publishing ended before its time.
-enum End {
+enum PublishEnd {
     Interrupted,
     Broken(Broken),
     Failed(Failure),
 }
 
-impl From<Broken> for End {
-    fn from(broken: Broken) -> End {
-        End::Broken(broken)
+impl From<Broken> for PublishEnd {
+    fn from(broken: Broken) -> PublishEnd {
+        PublishEnd::Broken(broken)
     }
 }
 
-struct Publisher<'a> {
+struct PublishClient<'a> {
     request: &'a PublishRequest,
     session: Session<'a>,
     /// The packet that each Packet Identifier waits for.
@@ -78,8 +78,8 @@ struct Publisher<'a> {
     registered: bool,
 }
 
-impl<'a> Publisher<'a> {
-    fn new(request: &'a PublishRequest, session: Session<'a>) -> Result<Publisher<'a>, Failure> {
+impl<'a> PublishClient<'a> {
+    fn new(request: &'a PublishRequest, session: Session<'a>) -> Result<PublishClient<'a>, Failure> {
         if request.qos > session.granted.maximum_qos {
             return Err(Failure::Connect(format!(
                 "the broker takes QoS {} at most",
@@ -99,7 +99,7 @@ impl<'a> Publisher<'a> {
                 "the broker takes Topic Aliases up to {maximum}: the topic is sent each time"
             ));
         }
-        Ok(Publisher {
+        Ok(PublishClient {
             request,
             session,
             in_flight: BTreeMap::new(),
@@ -111,16 +111,16 @@ impl<'a> Publisher<'a> {
         })
     }
 
-    fn publish_all(&mut self, messages: &mut Messages) -> Result<(), End> {
+    fn publish_all(&mut self, messages: &mut Messages) -> Result<(), PublishEnd> {
         let window = usize::from(self.session.granted.receive_maximum.min(WINDOW));
         loop {
             while self.in_flight.len() >= window {
                 self.wait(None)?;
             }
             match messages.next()? {
-                Next::Message(payload) => self.publish(&payload)?,
-                Next::Wait(until) => self.wait(Some(until))?,
-                Next::End => break,
+                NextMessage::Message(payload) => self.publish(&payload)?,
+                NextMessage::Wait(until) => self.wait(Some(until))?,
+                NextMessage::PublishEnd => break,
             }
         }
         while !self.in_flight.is_empty() {
@@ -129,11 +129,11 @@ impl<'a> Publisher<'a> {
         Ok(())
     }
 
-    fn publish(&mut self, payload: &[u8]) -> Result<(), End> {
+    fn publish(&mut self, payload: &[u8]) -> Result<(), PublishEnd> {
         let packet_identifier = (self.request.qos != QoS::AtMostOnce).then(|| self.free_identifier());
         let too_large =
             |error: EncodeError| Failure::Limits(format!("the message cannot be published: {error}"));
-        let properties = self.properties().map_err(too_large).map_err(End::Failed)?;
+        let properties = self.properties().map_err(too_large).map_err(PublishEnd::Failed)?;
         let publish = Publish {
             dup: false,
             qos: self.request.qos,
@@ -145,9 +145,9 @@ impl<'a> Publisher<'a> {
         };
         let mut packet = Vec::with_capacity(payload.len() + self.request.topic.len() + 16);
         let encoded = publish.encode(self.session.version, &mut packet);
-        encoded.map_err(too_large).map_err(End::Failed)?;
+        encoded.map_err(too_large).map_err(PublishEnd::Failed)?;
         if packet.len() > self.session.granted.packet_bytes_max as usize {
-            return Err(End::Failed(Failure::Limits(format!(
+            return Err(PublishEnd::Failed(Failure::Limits(format!(
                 "the message makes a packet of {} bytes, and the broker takes {} at most",
                 packet.len(),
                 self.session.granted.packet_bytes_max
@@ -185,11 +185,11 @@ impl<'a> Publisher<'a> {
         free
     }
 
-    fn wait(&mut self, until: Option<Instant>) -> Result<(), End> {
+    fn wait(&mut self, until: Option<Instant>) -> Result<(), PublishEnd> {
         let whole = match self.session.next(until)? {
             SessionEvent::Packet(whole) => whole,
             SessionEvent::Quiet => return Ok(()),
-            SessionEvent::Interrupted => return Err(End::Interrupted),
+            SessionEvent::Interrupted => return Err(PublishEnd::Interrupted),
         };
         match whole.packet(self.session.version)? {
             Packet::PubAck(ack) => self.ended(ack, PacketType::PubAck),
@@ -246,10 +246,10 @@ enum Messages {
     Lines(Receiver<std::io::Result<Vec<u8>>>),
 }
 
-enum Next {
+enum NextMessage {
     Message(Vec<u8>),
     Wait(Instant),
-    End,
+    PublishEnd,
 }
 
 impl Messages {
@@ -276,10 +276,10 @@ impl Messages {
         })
     }
 
-    fn next(&mut self) -> Result<Next, End> {
+    fn next(&mut self) -> Result<NextMessage, PublishEnd> {
         match self {
-            Messages::Same { left: 0, .. } => Ok(Next::End),
-            Messages::Same { due, .. } if Instant::now() < *due => Ok(Next::Wait(*due)),
+            Messages::Same { left: 0, .. } => Ok(NextMessage::PublishEnd),
+            Messages::Same { due, .. } if Instant::now() < *due => Ok(NextMessage::Wait(*due)),
             Messages::Same {
                 payload,
                 left,
@@ -288,13 +288,15 @@ impl Messages {
             } => {
                 *left -= 1;
                 *due = Instant::now() + *delay;
-                Ok(Next::Message(payload.clone()))
+                Ok(NextMessage::Message(payload.clone()))
             }
             Messages::Lines(lines) => match lines.try_recv() {
-                Ok(Ok(line)) => Ok(Next::Message(line)),
-                Ok(Err(error)) => Err(End::Failed(Failure::system("cannot read standard input")(error))),
-                Err(TryRecvError::Empty) => Ok(Next::Wait(Instant::now() + TYPING)),
-                Err(TryRecvError::Disconnected) => Ok(Next::End),
+                Ok(Ok(line)) => Ok(NextMessage::Message(line)),
+                Ok(Err(error)) => Err(PublishEnd::Failed(Failure::system("cannot read standard input")(
+                    error,
+                ))),
+                Err(TryRecvError::Empty) => Ok(NextMessage::Wait(Instant::now() + TYPING)),
+                Err(TryRecvError::Disconnected) => Ok(NextMessage::PublishEnd),
             },
         }
     }
@@ -336,5 +338,5 @@ const WINDOW: u16 = 20;
 const PAYLOAD_BYTES_MAX: u64 = 1 << 28;
 /// Lines that are read before they are published.
 const LINES_WAITING_MAX: usize = 64;
-/// Pace of looking for a line.
+/// Interval of looking for a line.
 const TYPING: Duration = Duration::from_millis(10);

@@ -39,7 +39,7 @@ pub(super) struct Session<'a> {
 /// What [`Session::next`] waited for.
 #[derive(Debug)]
 pub(super) enum SessionEvent {
-    /// A packet came.
+    /// A packet that its caller has to handle.
     Packet(WholePacket),
     /// None came in time.
     Quiet,
@@ -48,7 +48,7 @@ pub(super) enum SessionEvent {
 }
 
 impl<'a> Session<'a> {
-    /// Connects.
+    /// Connects, with the warnings of the settings first.
     pub(super) fn open(
         settings: &ClientSettings,
         interrupted: &'a AtomicBool,
@@ -110,7 +110,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Sends packets.
+    /// Sends packets, which counts for the keep alive.
     pub(super) fn send(&mut self, packets: &[u8]) -> Result<(), Broken> {
         self.sent = Instant::now();
         self.connection.send(packets)

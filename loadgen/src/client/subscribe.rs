@@ -1,8 +1,8 @@
 //! `loadgen sub`: messages to standard output.
 //!
-//! Invariants: a QoS 2 message is printed once, when it comes first; what is not printed is not acknowledged, so that a
-//! kept session has it the next time. A connection that is lost after it was there is made again, as mosquitto_sub does; a
-//! broker that refuses is not asked again.
+//! Invariants: a QoS 2 message is printed once, when it comes first; what is not printed is not acknowledged, so that
+//! a kept session has it the next time. A connection that is lost after it was there is made again, as mosquitto_sub
+//! does; a broker that refuses is not asked again.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind, Write as _};
@@ -27,7 +27,7 @@ use crate::system::output::note;
 pub fn run(request: &SubscribeRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
     let until = request.timeout.map(|timeout| Instant::now() + timeout);
     let session = Session::open(&request.settings, interrupted)?;
-    let mut subscriber = Subscriber {
+    let mut subscriber = SubscribeClient {
         request,
         session,
         interrupted,
@@ -40,23 +40,23 @@ pub fn run(request: &SubscribeRequest, interrupted: &AtomicBool) -> Result<u8, F
         .map_err(|broken| Failure::Connect(broken.to_string()))?;
     subscriber.session.close();
     Ok(match end {
-        End::Done => EXIT_OK,
-        End::Refused => EXIT_MISSED,
-        End::TimedOut => EXIT_TIMEOUT,
+        SubscribeEnd::Done => EXIT_OK,
+        SubscribeEnd::Refused => EXIT_MISSED,
+        SubscribeEnd::TimedOut => EXIT_TIMEOUT,
     })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum SubscribeEnd {
     /// What was asked for has come, or the user wants no more.
     Done,
     /// The broker granted no subscription.
     Refused,
-    /// `-W`
+    /// The time of `-W` is over.
     TimedOut,
 }
 
-struct Subscriber<'a> {
+struct SubscribeClient<'a> {
     request: &'a SubscribeRequest,
     session: Session<'a>,
     interrupted: &'a AtomicBool,
@@ -67,8 +67,8 @@ struct Subscriber<'a> {
     aliases: HashMap<NonZeroU16, String>,
 }
 
-impl Subscriber<'_> {
-    fn run(&mut self, until: Option<Instant>) -> Result<End, Broken> {
+impl SubscribeClient<'_> {
+    fn run(&mut self, until: Option<Instant>) -> Result<SubscribeEnd, Broken> {
         loop {
             let ended = self.subscribe(until).and_then(|end| match end {
                 None => self.receive_all(until),
@@ -86,17 +86,17 @@ impl Subscriber<'_> {
     }
 
     /// Tries until there is a connection, or another end.
-    fn connect_again(&mut self, until: Option<Instant>) -> Result<Option<End>, Broken> {
+    fn connect_again(&mut self, until: Option<Instant>) -> Result<Option<SubscribeEnd>, Broken> {
         if self.request.settings.clean_start {
             self.unreleased.clear();
         }
         loop {
             let next = Instant::now() + RECONNECT;
             if self.session.pause(until.map_or(next, |until| until.min(next))) {
-                return Ok(Some(End::Done));
+                return Ok(Some(SubscribeEnd::Done));
             }
             if until.is_some_and(|until| Instant::now() >= until) {
-                return Ok(Some(End::TimedOut));
+                return Ok(Some(SubscribeEnd::TimedOut));
             }
             match Session::open_again(&self.request.settings, self.interrupted) {
                 Ok(session) => {
@@ -110,7 +110,7 @@ impl Subscriber<'_> {
         }
     }
 
-    fn subscribe(&mut self, until: Option<Instant>) -> Result<Option<End>, Broken> {
+    fn subscribe(&mut self, until: Option<Instant>) -> Result<Option<SubscribeEnd>, Broken> {
         let subscription = self.request.subscription;
         let options = subscription.options(self.request.qos, RetainHandling::SendAtSubscribe);
         let properties = self.request.settings.properties.of(Carrier::Subscribe, None)?;
@@ -132,8 +132,8 @@ impl Subscriber<'_> {
         loop {
             let whole = match self.session.next(until)? {
                 SessionEvent::Packet(whole) => whole,
-                SessionEvent::Quiet => return Ok(Some(End::TimedOut)),
-                SessionEvent::Interrupted => return Ok(Some(End::Done)),
+                SessionEvent::Quiet => return Ok(Some(SubscribeEnd::TimedOut)),
+                SessionEvent::Interrupted => return Ok(Some(SubscribeEnd::Done)),
             };
             match whole.packet(self.session.version)? {
                 Packet::SubAck(suback) => return Ok(self.subscribed(suback)),
@@ -147,7 +147,7 @@ impl Subscriber<'_> {
         }
     }
 
-    fn subscribed(&self, suback: SubAck<'_>) -> Option<End> {
+    fn subscribed(&self, suback: SubAck<'_>) -> Option<SubscribeEnd> {
         let mut granted = false;
         for (filter, &code) in self.request.filters.iter().zip(suback.reason_codes) {
             if login::is_granted(code) {
@@ -158,17 +158,17 @@ impl Subscriber<'_> {
             note(&format!("the broker refused the subscription {filter}: {reason}"));
         }
         match granted {
-            false => Some(End::Refused),
-            true => self.request.exit_when_subscribed.then_some(End::Done),
+            false => Some(SubscribeEnd::Refused),
+            true => self.request.exit_when_subscribed.then_some(SubscribeEnd::Done),
         }
     }
 
-    fn receive_all(&mut self, until: Option<Instant>) -> Result<End, Broken> {
+    fn receive_all(&mut self, until: Option<Instant>) -> Result<SubscribeEnd, Broken> {
         loop {
             let whole = match self.session.next(until)? {
                 SessionEvent::Packet(whole) => whole,
-                SessionEvent::Quiet => return Ok(End::TimedOut),
-                SessionEvent::Interrupted => return Ok(End::Done),
+                SessionEvent::Quiet => return Ok(SubscribeEnd::TimedOut),
+                SessionEvent::Interrupted => return Ok(SubscribeEnd::Done),
             };
             if let Some(end) = self.handle(whole.packet(self.session.version)?)? {
                 return Ok(end);
@@ -176,9 +176,9 @@ impl Subscriber<'_> {
         }
     }
 
-    fn handle(&mut self, packet: Packet<'_>) -> Result<Option<End>, Broken> {
+    fn handle(&mut self, packet: Packet<'_>) -> Result<Option<SubscribeEnd>, Broken> {
         match packet {
-            Packet::Publish(publish) if !self.take(publish)? => return Ok(Some(End::Done)),
+            Packet::Publish(publish) if !self.take(publish)? => return Ok(Some(SubscribeEnd::Done)),
             Packet::PubRel(ack) => self.release(ack.packet_identifier)?,
             _ => {}
         }
@@ -186,7 +186,7 @@ impl Subscriber<'_> {
             return Ok(None);
         }
         self.await_releases()?;
-        Ok(Some(End::Done))
+        Ok(Some(SubscribeEnd::Done))
     }
 
     /// Prints and acknowledges a message; false if nobody reads what is printed.

@@ -1,10 +1,10 @@
 //! The subcommands: from the command line to the exit code.
 //!
-//! [`Subcommand`] has a variant for each with the struct of its options; [`loads`] are the loads of messages, [`single`]
-//! the single measurements, [`files`] what is written besides the terminal.
+//! [`Subcommand`] has a variant for each with the struct of its options; [`loads`] are the loads of messages,
+//! [`single`] the single measurements, [`files`] what is written besides the terminal.
 //!
-//! Invariant: a password among the words is hidden before anything is done with them, whichever subcommand they are for.
-//! What breaks it: a subcommand whose [`Options::password`] does not return it.
+//! Invariant: a password among the words is hidden before anything is done with them, whichever subcommand they are
+//! for. What breaks it: a subcommand whose [`Options::password`] does not return it.
 
 mod files;
 mod loads;
@@ -95,7 +95,7 @@ enum Subcommand {
 /// Scenarios need no options.
 #[derive(Clone, Debug, clap::Args)]
 struct ScenariosArguments {
-    /// Print help
+    /// Print this help and end
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
 }

@@ -185,7 +185,7 @@ impl Row {
     pub fn shows_nagle(&self) -> bool {
         match &self.work {
             Work::Load(scenario) => match scenario.load {
-                crate::scenario::Load::Paced { .. } => true,
+                crate::scenario::Load::Scheduled { .. } => true,
                 crate::scenario::Load::Saturating { window } => window == 1,
                 crate::scenario::Load::Flood | crate::scenario::Load::Idle => false,
             },

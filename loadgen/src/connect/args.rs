@@ -1,4 +1,6 @@
 //! The command line of `loadgen conn`.
+//!
+//! Invariants: none.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -18,9 +20,9 @@ use crate::target::request::TargetRequest;
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConnectRequest {
-    /// The connections.
+    /// The connections that are asked for.
     pub scenario: ConnectScenario,
-    /// Where they go.
+    /// The broker that they go to.
     pub target: TargetRequest,
     /// File for the outcome.
     pub json: Option<PathBuf>,
@@ -48,7 +50,7 @@ pub struct ConnectArguments {
     /// Seconds of the measured part
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
     duration: Duration,
-    /// Seconds before it
+    /// Seconds of connections before it
     #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
     warmup: Duration,
     /// Seconds for each connection
@@ -76,7 +78,7 @@ pub struct ConnectArguments {
     /// Write the outcome to this file
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     json: Option<PathBuf>,
-    /// Print help
+    /// Print this help and end
     #[arg(long, action = clap::ArgAction::Help, help_heading = "Output")]
     help: Option<bool>,
 }

@@ -22,14 +22,14 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// TCP is there.
+    /// The TCP connection is there: TLS or CONNECT is next.
     pub(super) fn connected(&mut self, worker: &mut ConnectWorker<'_>) -> Result<(), Broken> {
         self.opening.connected(monotonic_ns(), &mut worker.result.stages);
         self.connection.connected(&mut worker.ring);
         self.go_on(worker)
     }
 
-    /// Bytes came.
+    /// Takes bytes that came, and goes on as far as they allow.
     pub(super) fn received(
         &mut self,
         bytes: &[u8],
@@ -101,7 +101,7 @@ impl Attempt {
             .close(&mut worker.ring, &mut worker.scratch, now_ns);
     }
 
-    /// Sends what waits.
+    /// Sends what waits to be sent.
     pub(super) fn flush(&mut self, worker: &mut ConnectWorker<'_>) -> Result<(), Broken> {
         self.connection
             .flush(&mut worker.ring, &mut worker.scratch, monotonic_ns())

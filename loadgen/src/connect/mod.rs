@@ -3,9 +3,9 @@
 //! [`ConnectScenario`] is what is asked for; [`worker`] makes the connections in one thread with one ring, each an
 //! `attempt`; [`run`] is the whole measurement with its [`outcome`].
 //!
-//! Invariants: each connection goes through TCP, TLS, CONNECT, CONNACK, DISCONNECT and waits for the broker to close, so
-//! that the broker's side is whole and local ports come back at once; in open loop the time counts from the intended
-//! start. What breaks them: a broker that does not close after DISCONNECT [MQTT-3.14.4-3], which costs
+//! Invariants: each connection goes through TCP, TLS, CONNECT, CONNACK, DISCONNECT and waits for the broker to close,
+//! so that the broker's side is whole and local ports come back at once; in open loop the time counts from the
+//! intended start. What breaks them: a broker that does not close after DISCONNECT [MQTT-3.14.4-3], which costs
 //! [`worker::CLOSES_WITHIN_NS`] a connection.
 
 pub mod args;
@@ -33,27 +33,27 @@ use crate::target::subject::Subject;
 use outcome::{ConnectOutcome, ConnectUse};
 use worker::{ConnectCounts, ConnectMeasurements};
 
-/// What is wanted.
+/// The connections that are asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConnectScenario {
     /// Its name, if it has one.
     pub origin: Option<Origin>,
-    /// How connections follow one another; `pace` in files.
+    /// How connections follow one another.
     #[serde(rename = "pace")]
     pub load: ConnectLoad,
-    /// Protocol version.
+    /// Protocol version of MQTT.
     #[serde(with = "json::version")]
     pub version: ProtocolVersion,
     /// Connections before the measured part.
     #[serde(rename = "warmup_s", with = "json::seconds")]
     pub warmup: Duration,
-    /// The measured part.
+    /// Length of the measured part.
     #[serde(rename = "duration_s", with = "json::seconds")]
     pub duration: Duration,
     /// Longest time for a connection.
     #[serde(rename = "connect_timeout_s", with = "json::seconds")]
     pub connect_timeout: Duration,
-    /// Generator threads.
+    /// How many threads make connections.
     pub threads: usize,
     /// The CPUs that they are pinned to, in turns.
     pub cpus: Option<Cpus>,
@@ -98,7 +98,8 @@ impl ConnectScenario {
     pub fn check(&self) -> Result<(), String> {
         let refusals = [
             (
-                matches!(self.load, ConnectLoad::Closed { concurrency } if !(1..=CONCURRENCY_MAX).contains(&concurrency)),
+                matches!(self.load, ConnectLoad::Closed { concurrency }
+                    if !(1..=CONCURRENCY_MAX).contains(&concurrency)),
                 format!("--concurrency must be from 1 to {CONCURRENCY_MAX}"),
             ),
             (
@@ -144,13 +145,13 @@ impl ConnectScenario {
 /// What the threads of a connect measurement share.
 #[derive(Debug)]
 pub struct ConnectState {
-    /// What is wanted.
+    /// The connections that are asked for.
     pub scenario: ConnectScenario,
-    /// The broker.
+    /// The broker that they go to.
     pub subject: Subject,
     /// Its number, in client identifiers.
     pub number: u16,
-    /// The phases.
+    /// When the phases begin and end.
     pub timeline: Timeline,
     /// What has been done.
     pub counts: ConnectCounts,
@@ -203,14 +204,14 @@ pub fn run(
 
 /// The broker and the machine at the beginning, and at both ends of the measured part.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Readings {
-    before: Reading,
-    measured: Option<Reading>,
-    stopped: Option<Reading>,
+pub(crate) struct UseReadings {
+    before: UseReading,
+    measured: Option<UseReading>,
+    stopped: Option<UseReading>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Reading {
+struct UseReading {
     at_ns: u64,
     cpu_ns: Option<u64>,
     rss_bytes: Option<u64>,
@@ -218,10 +219,10 @@ struct Reading {
     machine: CpuTimes,
 }
 
-impl Reading {
-    fn now(state: &ConnectState) -> Reading {
+impl UseReading {
+    fn now(state: &ConnectState) -> UseReading {
         let pid = state.subject.pid;
-        Reading {
+        UseReading {
             at_ns: monotonic_ns(),
             cpu_ns: pid.and_then(|pid| process_cpu_ns(pid).ok()),
             rss_bytes: pid.and_then(|pid| process_rss_bytes(pid).ok()),
@@ -231,7 +232,7 @@ impl Reading {
     }
 }
 
-impl Readings {
+impl UseReadings {
     pub(crate) fn usage(&self) -> Option<ConnectUse> {
         let (from, to) = (self.measured?, self.stopped?);
         let cpu_ns = to.cpu_ns?.checked_sub(from.cpu_ns?)?;
@@ -255,10 +256,10 @@ impl Readings {
 }
 
 /// Reads the meters at the right moments until the threads have ended.
-fn watch(state: &ConnectState, interrupted: &AtomicBool, observer: &mut dyn Observer) -> Readings {
-    let mut readings = Readings {
-        before: Reading::now(state),
-        ..Readings::default()
+fn watch(state: &ConnectState, interrupted: &AtomicBool, observer: &mut dyn Observer) -> UseReadings {
+    let mut readings = UseReadings {
+        before: UseReading::now(state),
+        ..UseReadings::default()
     };
     while let Some(times) = state.timeline.times() {
         let now_ns = monotonic_ns();
@@ -267,10 +268,10 @@ fn watch(state: &ConnectState, interrupted: &AtomicBool, observer: &mut dyn Obse
         }
         let phase = times.phase(now_ns);
         if phase != Phase::WarmUp && readings.measured.is_none() {
-            readings.measured = Some(Reading::now(state));
+            readings.measured = Some(UseReading::now(state));
         }
         if phase == Phase::Draining {
-            readings.stopped = Some(Reading::now(state));
+            readings.stopped = Some(UseReading::now(state));
             break;
         }
         let progress = Progress {

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
 
 use super::worker::ConnectMeasurements;
-use super::{ConnectLoad, ConnectScenario, ConnectState, Readings};
+use super::{ConnectLoad, ConnectScenario, ConnectState, UseReadings};
 use crate::measure::latency::Summary;
 use crate::measure::numbers::grouped;
 use crate::measure::thread_use::ThreadUse;
@@ -29,25 +29,25 @@ pub struct ConnectOutcome {
     pub started_unix_s: u64,
     /// What was asked for.
     pub scenario: ConnectScenario,
-    /// The broker.
+    /// The broker, and what it used.
     pub broker: ConnectBroker,
-    /// Connections per second.
+    /// Connections per second and in all.
     pub rates: ConnectRates,
-    /// TCP connect.
+    /// Time of the TCP connect.
     pub tcp: Option<Summary>,
-    /// TLS handshake.
+    /// Time of the TLS handshake.
     pub tls: Option<Summary>,
-    /// Upgrade to WebSocket.
+    /// Time of the upgrade to WebSocket.
     pub web_socket: Option<Summary>,
-    /// CONNECT to CONNACK.
+    /// Time from CONNECT to CONNACK.
     pub connack: Option<Summary>,
     /// Intended start to CONNACK.
     pub whole: Option<Summary>,
     /// Intended to actual start.
     pub lag: Option<Summary>,
-    /// The generator's threads.
+    /// CPU time of each of the generator's threads.
     pub generator: Vec<ThreadUse>,
-    /// Where it ran.
+    /// The machine that it ran on.
     pub machine: Machine,
     /// Whether to believe it.
     pub verdict: Verdict,
@@ -58,7 +58,7 @@ pub struct ConnectOutcome {
 pub struct ConnectBroker {
     /// Its address and port; those of all hosts.
     pub address: String,
-    /// What it is.
+    /// What it is, for people.
     pub name: String,
     /// Its configuration, if it is known.
     pub configuration: Option<String>,
@@ -68,7 +68,7 @@ pub struct ConnectBroker {
     pub tls: Option<String>,
     /// SHA-256 of its program.
     pub sha256: Option<String>,
-    /// What it used.
+    /// CPU time and memory that it used.
     pub usage: Option<ConnectUse>,
 }
 
@@ -98,9 +98,9 @@ pub struct ConnectRates {
     pub offered_per_s: Option<f64>,
     /// Made in the measured part, per second.
     pub made_per_s: f64,
-    /// Made in all.
+    /// Connections that were made, warm-up included.
     pub made: u64,
-    /// Failed in all.
+    /// Connections that failed, warm-up included.
     pub failed: u64,
 }
 
@@ -114,7 +114,7 @@ pub(super) struct Frame {
 pub(super) fn gather(
     state: &ConnectState,
     result: ConnectMeasurements,
-    readings: Readings,
+    readings: UseReadings,
     frame: Frame,
 ) -> ConnectOutcome {
     let scenario = &state.scenario;
@@ -132,7 +132,7 @@ pub(super) fn gather(
         made: state.counts.made.load(Ordering::Relaxed),
         failed: state.counts.failed.load(Ordering::Relaxed),
     };
-    let verdict = judge(
+    let verdict = assess(
         scenario,
         &rates,
         &result,
@@ -169,7 +169,7 @@ pub(super) fn gather(
     }
 }
 
-fn judge(
+fn assess(
     scenario: &ConnectScenario,
     rates: &ConnectRates,
     result: &ConnectMeasurements,

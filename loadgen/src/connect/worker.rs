@@ -29,7 +29,7 @@ pub struct ConnectCounts {
     pub made: AtomicU64,
     /// Connections that were closed in good order.
     pub closed: AtomicU64,
-    /// Connections that failed.
+    /// Connections that failed at any stage.
     pub failed: AtomicU64,
 }
 

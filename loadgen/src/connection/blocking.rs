@@ -1,7 +1,7 @@
 //! A connection of its own, over a blocking socket with its TLS and WebSocket: packets out, whole packets in.
 //!
-//! Invariant: what was sent has reached the kernel when [`BlockingConnection::send`] returns, and the broker has read it
-//! when [`BlockingConnection::close`] returns, unless the broker is gone or silent.
+//! Invariant: what was sent has reached the kernel when [`BlockingConnection::send`] returns, and the broker has read
+//! it when [`BlockingConnection::close`] returns, unless the broker is gone or silent.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -11,7 +11,7 @@ use transport::stream::StreamError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Broken {
-    /// The socket failed.
+    /// The socket failed, or could not be connected.
     #[error("{0}")]
     Socket(#[from] io::Error),
     /// The broker closed it.

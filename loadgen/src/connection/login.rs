@@ -1,7 +1,7 @@
 //! CONNECT and what answers it, SUBSCRIBE's answer, and the broker's DISCONNECT.
 //!
-//! Invariant: a client is accepted only by a CONNACK with the reason Success; every other answer is an error that has the
-//! broker's reason and, in MQTT 5.0, its Reason String.
+//! Invariant: a client is accepted only by a CONNACK with the reason Success; every other answer is an error that has
+//! the broker's reason and, in MQTT 5.0, its Reason String.
 
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -19,13 +19,13 @@ use crate::scenario::topics::numbered;
 /// The fields of a client's CONNECT.
 #[derive(Clone, Copy, Debug)]
 pub struct Login<'a> {
-    /// Protocol version.
+    /// Protocol version of MQTT.
     pub version: ProtocolVersion,
     /// Whether the broker forgets an earlier session.
     pub clean_start: bool,
-    /// Keep Alive, s.
+    /// Keep Alive of the connection, s.
     pub keep_alive_s: u16,
-    /// Client Identifier.
+    /// Client Identifier; at most 23 characters for MQTT 3.1.
     pub client_identifier: &'a str,
     /// User name and password.
     pub credentials: &'a Credentials,
@@ -33,7 +33,7 @@ pub struct Login<'a> {
     pub number: Option<u32>,
     /// Properties of MQTT 5.0.
     pub properties: Properties<'a>,
-    /// The Will.
+    /// The Will, if the client has one.
     pub will: Option<Will<'a>>,
 }
 

@@ -1,8 +1,9 @@
 //! Connections to the broker: the engine that the generator, the connect measurement, the retained measurement and the
 //! clients share.
 //!
-//! [`Connection`] is one of many in a ring, [`BlockingConnection`] is one alone; [`opening`] takes a connection of a ring
-//! from TCP to CONNECT, [`login`] writes CONNECT and checks what answers it, whichever kind the connection is of.
+//! [`Connection`] is one of many in a ring, [`BlockingConnection`] is one alone; [`opening`] takes a connection of a
+//! ring from TCP to CONNECT, [`login`] writes CONNECT and checks what answers it, whichever kind the connection is
+//! of.
 //!
 //! Invariant: a CONNACK, a SUBACK and a DISCONNECT are checked here and nowhere else.
 

@@ -85,7 +85,7 @@ impl Connection {
         &mut self.out
     }
 
-    /// The security layer.
+    /// TLS and WebSocket, and how far they are.
     pub fn stream(&self) -> &SecureStream {
         &self.stream
     }

@@ -1,7 +1,7 @@
 //! From the TCP connection to CONNECT and its answer, with the time that each stage took.
 //!
-//! Invariant: each stage is timed from the end of the one before, so the stages add up to the whole. Sans I/O: the owner
-//! of the ring passes in what came, and sends what is to be sent.
+//! Invariant: each stage is timed from the end of the one before, so the stages add up to the whole. Sans I/O: the
+//! owner of the ring passes in what came, and sends what is to be sent.
 
 use transport::stream::SecureStream;
 
@@ -10,13 +10,13 @@ use crate::measure::latency::Latency;
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// TCP.
+    /// Waits for the TCP connection.
     Tcp,
-    /// TLS.
+    /// Waits for the end of the TLS handshake.
     Tls,
     /// The upgrade to WebSocket.
     WebSocket,
-    /// Waits for CONNACK.
+    /// Has sent CONNECT and waits for CONNACK.
     ConnAck,
     /// Waits for this number of SUBACKs.
     SubAck(u32),
@@ -24,7 +24,7 @@ pub enum Stage {
     Ready,
     /// Has sent DISCONNECT and waits for the broker to close.
     Closing,
-    /// Over.
+    /// Is over, for whatever reason.
     Closed,
 }
 
@@ -47,13 +47,13 @@ impl Stage {
 /// How long the stages of connections took.
 #[derive(Clone, Debug, Default)]
 pub struct StageTimes {
-    /// TCP connect.
+    /// Time of the TCP connect.
     pub tcp: Latency,
-    /// TLS handshake.
+    /// Time of the TLS handshake.
     pub tls: Latency,
-    /// Upgrade to WebSocket.
+    /// Time of the upgrade to WebSocket.
     pub web_socket: Latency,
-    /// CONNECT to CONNACK.
+    /// Time from CONNECT to CONNACK.
     pub connack: Latency,
     /// TLS version and cipher suite of the first connection that has TLS.
     pub negotiated: Option<String>,

@@ -1,4 +1,6 @@
 //! From what the threads and the meter hand over to the outcome.
+//!
+//! Invariant: the figures of an outcome are all of the same measured part, that of the timeline.
 
 use crate::generator::measure::{Measurements, WorkerOutcome};
 use crate::generator::meter::Meter;
@@ -110,7 +112,7 @@ pub(crate) fn outcome(
 /// What the scenario and the threads give for the verdict.
 fn evidence_of(state: &Run, workers: &[WorkerOutcome], measurements: &Measurements) -> Evidence {
     Evidence {
-        has_schedule: matches!(state.scenario.load, Load::Paced { .. }),
+        has_schedule: matches!(state.scenario.load, Load::Scheduled { .. }),
         idle: state.scenario.load == Load::Idle,
         flood: state.scenario.load == Load::Flood,
         no_loss: state.scenario.no_loss,
@@ -120,7 +122,7 @@ fn evidence_of(state: &Run, workers: &[WorkerOutcome], measurements: &Measuremen
         without_alias: workers.iter().map(|worker| worker.without_alias).sum(),
         crosses_hosts: state.plan.crosses(state.endpoint.hosts()),
         qos: Some(state.scenario.qos),
-        waited_for_broker: measurements.lag_held_up.count(),
+        waited_for_broker: measurements.lag_blocked.count(),
         own_lag_p50_ns: measurements.lag_own.quantile_ns(0.5),
         own_lag_p99_ns: measurements.lag_own.quantile_ns(0.99),
         broken: state.progress().broken,
@@ -254,7 +256,7 @@ fn rates(state: &Run, ledger: &LedgerReport, deliveries: u64, meter: &Meter) -> 
         }
     };
     let offered_per_s = match state.scenario.load {
-        Load::Paced { rate_per_s, .. } => Some(rate_per_s),
+        Load::Scheduled { rate_per_s, .. } => Some(rate_per_s),
         Load::Saturating { .. } | Load::Flood | Load::Idle => None,
     };
     let came_per_s = meter

@@ -13,14 +13,14 @@ use crate::measure::timeline::{Times, WINDOWS};
 pub struct Measurements {
     /// Intended send time to receive, for each of the measured part's windows.
     pub latency: [Latency; WINDOWS],
-    /// Write to receive.
+    /// Time from write to receive.
     pub service: Latency,
     /// Write to the last acknowledgement: PUBACK or PUBCOMP.
     pub acknowledged: Latency,
     /// Intended to actual send time, where nothing but the generator itself was in the way.
     pub lag_own: Latency,
     /// Intended to actual send time, where the socket or the in-flight window was full.
-    pub lag_held_up: Latency,
+    pub lag_blocked: Latency,
     /// Messages sent in each window.
     pub sent: [u64; WINDOWS],
     /// How long the stages of connecting took.
@@ -43,7 +43,7 @@ impl Measurements {
             (&mut self.service, &other.service),
             (&mut self.acknowledged, &other.acknowledged),
             (&mut self.lag_own, &other.lag_own),
-            (&mut self.lag_held_up, &other.lag_held_up),
+            (&mut self.lag_blocked, &other.lag_blocked),
         ];
         for (mine, theirs) in pairs {
             mine.merge(theirs);
@@ -52,9 +52,9 @@ impl Measurements {
 
     /// A message left that was meant to leave at `intended_ns`.
     #[inline]
-    pub fn sent(&mut self, window: usize, lag_ns: u64, held_up: bool) {
-        let lag = if held_up {
-            &mut self.lag_held_up
+    pub fn sent(&mut self, window: usize, lag_ns: u64, blocked: bool) {
+        let lag = if blocked {
+            &mut self.lag_blocked
         } else {
             &mut self.lag_own
         };
@@ -91,7 +91,7 @@ impl Measurements {
     /// The lag of all messages.
     pub fn whole_lag(&self) -> Latency {
         let mut whole = self.lag_own.clone();
-        whole.merge(&self.lag_held_up);
+        whole.merge(&self.lag_blocked);
         whole
     }
 }
@@ -108,7 +108,7 @@ pub fn window_of(times: &Times, window_ns: u64, intended_ns: u64) -> Option<usiz
 /// What a thread hands over at the end of a run.
 #[derive(Debug, Default)]
 pub struct WorkerOutcome {
-    /// Its histograms.
+    /// Histograms of what it measured.
     pub measurements: Measurements,
     /// The ledgers of its subscribers.
     pub ledgers: Vec<SubscriberLedger>,
@@ -130,7 +130,7 @@ pub struct WorkerOutcome {
     pub reconnected: u64,
     /// Why connections broke during the load; the first few.
     pub broken: Vec<String>,
-    /// Its CPU time.
+    /// CPU time in the measured part.
     pub usage: ThreadUse,
 }
 

@@ -1,8 +1,8 @@
 //! OpenMetrics over HTTP while a load runs.
 //!
-//! Invariants: the load is not slowed: what is shown is what the coordinator knows anyway, ten times a second; a client
-//! that is slow or silent is given up after a second. What breaks them: serving more than one client at a time, which is
-//! not wanted here.
+//! Invariants: the load is not slowed: what is shown is what the coordinator knows anyway, ten times a second; a
+//! client that is slow or silent is given up after a second. What breaks them: serving more than one client at a
+//! time, which is not wanted here.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -58,7 +58,7 @@ impl MetricsServer {
         })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

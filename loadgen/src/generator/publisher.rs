@@ -18,7 +18,7 @@ use crate::scenario::payload::{self, LAG_BYTES_FROM, Stamp};
 use crate::scenario::properties::Carrier;
 use crate::scenario::schedule::{self, Schedule};
 
-/// One publisher.
+/// One publishing client: its schedule, its window and what is in flight.
 #[derive(Debug)]
 pub struct Publisher {
     number: u32,
@@ -36,7 +36,7 @@ pub struct Publisher {
     /// Its window in closed loop.
     pub outstanding: Outstanding,
     /// Whether the socket or the in-flight window blocked it since its last message.
-    pub held_up: bool,
+    pub blocked: bool,
     /// When its closed-loop window moved last, CLOCK_MONOTONIC ns.
     pub progress_at_ns: u64,
     /// Whether it waits for its next intended time.
@@ -84,7 +84,7 @@ impl Publisher {
             flights: (scenario.qos != QoS::AtMostOnce).then(|| Flights::new(scenario.inflight)),
             schedule,
             outstanding: Outstanding::default(),
-            held_up: false,
+            blocked: false,
             progress_at_ns: 0,
             scheduled: false,
             finished: false,
@@ -92,7 +92,7 @@ impl Publisher {
         })
     }
 
-    /// Its number.
+    /// The number among the publishers.
     pub fn number(&self) -> u32 {
         self.number
     }
@@ -108,8 +108,8 @@ impl Publisher {
         aliased.map_or(self.template.bytes(), |aliased| aliased.first.bytes())
     }
 
-    /// A connection begins whose broker takes aliases up to this one: if that is enough for the alias that was asked for,
-    /// the first message registers it and the others have it in the place of their topic [MQTT-3.3.2-7],
+    /// A connection begins whose broker takes aliases up to this one: if that is enough for the alias that was asked
+    /// for, the first message registers it and the others have it in the place of their topic [MQTT-3.3.2-7],
     /// [MQTT-3.3.2-9].
     pub fn begin_aliases(&mut self, topic_alias_maximum: u16) {
         let Some(aliased) = &mut self.aliased else {
@@ -132,7 +132,7 @@ impl Publisher {
 
     /// The first message with the alias is on its way: the others are shorter.
     #[cold]
-    fn end_introduction(&mut self) {
+    fn end_registration(&mut self) {
         self.registers_alias = false;
         if let Some(aliased) = &self.aliased {
             self.template.clone_from(&aliased.others);
@@ -198,7 +198,7 @@ impl Publisher {
         stamp.write(out.get_mut(payload_at..).unwrap_or_default());
         self.sent += 1;
         if self.registers_alias {
-            self.end_introduction();
+            self.end_registration();
         }
     }
 }
@@ -207,9 +207,9 @@ impl Publisher {
 #[derive(Debug)]
 struct Aliased {
     alias: NonZeroU16,
-    /// Topic and alias.
+    /// The topic, with the alias that it registers.
     first: PublishTemplate,
-    /// The alias alone.
+    /// The alias in the place of the topic.
     others: PublishTemplate,
     /// The topic alone, for a broker that does not take the alias.
     without: PublishTemplate,
@@ -322,7 +322,7 @@ mod tests {
 
     /// [MQTT-3.3.2-7], [MQTT-3.3.2-9]
     #[test]
-    fn an_alias_is_introduced_on_each_connection_whose_broker_takes_it() {
+    fn an_alias_is_registered_on_each_connection_whose_broker_takes_it() {
         for qos in ["0", "1"] {
             let line = format!("loadgen -V 5 -q {qos} -D publish topic-alias 2 -D publish content-type text");
             let request = crate::options::parse(line.split(' ').map(Into::into)).unwrap();

@@ -295,7 +295,8 @@ fn check_limits(scenario: &Scenario, subject: &Subject) -> Result<(), Failure> {
     match ports {
         Some(ports) if ports < connections => Err(Failure::Limits(format!(
             "{connections} connections to {} need as many local ports and net.ipv4.ip_local_port_range has {ports}: \
-             widen it with `sysctl -w net.ipv4.ip_local_port_range='1024 65535'`, add addresses with --bind, or connect fewer",
+             widen it with `sysctl -w net.ipv4.ip_local_port_range='1024 65535'`, \
+                 add addresses with --bind, or connect fewer",
             subject.endpoint.addresses()
         ))),
         _ => Ok(()),
@@ -304,7 +305,7 @@ fn check_limits(scenario: &Scenario, subject: &Subject) -> Result<(), Failure> {
 
 /// From "all are ready" to the beginning of the load.
 const LEAD: Duration = Duration::from_millis(100);
-/// Pace of looking at the threads.
+/// Interval of looking at the threads.
 const LOOK: Duration = Duration::from_millis(100);
 /// Nothing moves for so long while draining: nothing will come.
 const QUIET: Duration = Duration::from_secs(3);

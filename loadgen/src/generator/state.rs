@@ -22,7 +22,7 @@ use crate::target::endpoint::Endpoint;
 pub struct Gauges {
     /// Connections that are ready.
     pub ready: AtomicU64,
-    /// Messages sent.
+    /// Messages that have left.
     pub sent: AtomicU64,
     /// Deliveries that they call for.
     pub expected: AtomicU64,
@@ -34,7 +34,7 @@ pub struct Gauges {
     pub unfinished: AtomicU64,
     /// Deliveries to slow subscribers received.
     pub slow_received: AtomicU64,
-    /// Connections lost.
+    /// Connections that were lost.
     pub broken: AtomicU64,
 }
 
@@ -46,7 +46,7 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// The owner's waker.
+    /// Gives the mailbox its owner's waker, once.
     pub fn open(&self, waker: Waker) {
         // A mailbox is opened once, by its thread.
         let _ = self.waker.set(waker);
@@ -67,7 +67,7 @@ impl Mailbox {
         }
     }
 
-    /// Wakes the owner.
+    /// Wakes the owner, whether something was posted or not.
     pub fn wake(&self) {
         if let Some(waker) = self.waker.get() {
             waker.wake();
@@ -78,7 +78,7 @@ impl Mailbox {
 /// Everything that the threads of one run share.
 #[derive(Debug)]
 pub struct Run {
-    /// What is measured.
+    /// The load that is measured.
     pub scenario: Scenario,
     /// Which publishers each subscriber receives from.
     pub plan: TopicPlan,
@@ -86,11 +86,11 @@ pub struct Run {
     pub number: u16,
     /// Where stamps count from, CLOCK_MONOTONIC ns.
     pub epoch_ns: u64,
-    /// The broker.
+    /// Where the broker is.
     pub endpoint: Endpoint,
     /// Length of the intervals of the time series, ns.
     pub interval_ns: u64,
-    /// The phases.
+    /// When the phases begin and end.
     pub timeline: Timeline,
     /// One for each thread.
     pub gauges: Vec<Gauges>,
@@ -117,7 +117,7 @@ impl Run {
         let group = || Arc::new(Mutex::new(Ledger::new(plan.publishers_of(0))));
         let groups = (0..plan.groups()).map(|_| group()).collect();
         let windows = match load {
-            Load::Paced { .. } | Load::Flood | Load::Idle => Vec::new(),
+            Load::Scheduled { .. } | Load::Flood | Load::Idle => Vec::new(),
             Load::Saturating { window } => (0..publishers)
                 .map(|publisher| DeliveryWindow::new(window, plan.subscribers_of(publisher)))
                 .collect(),
@@ -153,7 +153,7 @@ impl Run {
         progress
     }
 
-    /// Wakes every thread.
+    /// Wakes every thread, so that it looks at the timeline.
     pub fn wake_all(&self) {
         self.mailboxes.iter().for_each(Mailbox::wake);
     }

@@ -15,7 +15,7 @@ use mqtt::version::ProtocolVersion;
 use crate::measure::ledger::{Entry, Ledger, Totals};
 use crate::scenario::payload::Stamp;
 
-/// One subscriber.
+/// One subscribing client and its ledger.
 #[derive(Debug)]
 pub struct Subscriber {
     run: u16,
@@ -27,7 +27,7 @@ pub struct Subscriber {
 /// Where a subscriber enters what comes.
 #[derive(Debug)]
 pub enum SubscriberLedger {
-    /// Its own.
+    /// A ledger of its own.
     Own(Ledger),
     /// Those of its group of a shared subscription.
     Group(Member),
@@ -159,7 +159,7 @@ impl Subscriber {
         }
     }
 
-    /// Its ledger.
+    /// Hands over the ledger, at the end of the run.
     pub fn into_ledger(self) -> SubscriberLedger {
         self.ledger
     }

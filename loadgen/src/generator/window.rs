@@ -2,7 +2,7 @@
 //!
 //! Invariants: a publisher never has more than `size` messages under way, so each has a counter of its own; a counter
 //! is set before the message leaves and counts its subscribers down. What breaks them: counting a duplicate down (the
-//! ledger tells it apart), or a lost message, after which the window stands still until [`Outstanding::give_up`].
+//! ledger distinguishes it), or a lost message, after which the window stands still until [`Outstanding::give_up`].
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -29,8 +29,8 @@ impl DeliveryWindow {
         }
     }
 
-    /// So many subscribers received the message `sequence` for the first time. True if that makes room and the publisher
-    /// has to be notified.
+    /// So many subscribers received the message `sequence` for the first time. True if that makes room and the
+    /// publisher has to be notified.
     #[inline]
     pub fn received(&self, sequence: u32, subscribers: u32) -> bool {
         let Some(remaining) = self.counter(sequence) else {
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publisher_is_told_once_until_it_looks() {
+    fn a_publisher_is_notified_once_until_it_looks() {
         let window = DeliveryWindow::new(3, 1);
         let mut outstanding = Outstanding::default();
         (0..3).for_each(|_| outstanding.leave(&window));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_tells_once_a_turn_what_its_subscribers_received() {
+    fn a_thread_reports_once_a_turn_what_its_subscribers_received() {
         let windows = [DeliveryWindow::new(2, 1), DeliveryWindow::new(3, 5)];
         let window = &windows[1];
         let mut outstanding = Outstanding::default();

@@ -2,17 +2,17 @@
 //!
 //! Invariants: `unique + lost = sent` for each pair once the run has drained; memory is constant for each pair (the
 //! highest sequence and a bitmap of those just below it), whatever is lost. What breaks them: a message older than
-//! the bitmap cannot be distinguished from a duplicate by itself; it is taken for a late one as long as the pair still misses
-//! messages older than the bitmap. The proptest compares with a model that keeps everything.
+//! the bitmap cannot be distinguished from a duplicate by itself; it is taken for a late one as long as the pair
+//! still misses messages older than the bitmap. The proptest compares with a model that keeps everything.
 
 /// The publishers that one subscriber receives from: `first`, `first + step`, ... (`count` of them).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublisherRange {
-    /// Lowest publisher number.
+    /// The lowest number of a publisher.
     pub first: u32,
     /// Distance to the next; at least 1.
     pub step: u32,
-    /// How many.
+    /// How many publishers there are.
     pub count: u32,
 }
 
@@ -43,7 +43,7 @@ pub enum Entry {
     InOrder,
     /// Received for the first time, behind a later one.
     Reordered,
-    /// Received before.
+    /// Received before: a duplicate.
     Duplicate,
     /// From a publisher that this subscriber should not receive from.
     Foreign,
@@ -235,7 +235,8 @@ mod tests {
                 &[InOrder, InOrder, Reordered, Reordered, Reordered],
             ),
         ];
-        // The last row shows the documented limit: 0 came again, but 499 older messages are missing, so it counts as one.
+        // The last row shows the documented limit: 0 came again, but 499 older messages are missing, so it counts as
+        // one.
         for (sequences, expected) in table {
             assert_eq!(entries(sequences), expected, "{sequences:?}");
         }
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_came_is_lost_and_a_message_from_elsewhere_is_foreign() {
+    fn what_never_came_is_lost_and_a_message_of_another_run_is_foreign() {
         let mut ledger = Ledger::new(PublisherRange {
             first: 2,
             step: 3,
@@ -327,7 +328,9 @@ mod tests {
 
         /// However far apart the sequences are, each is counted once when each comes once.
         #[test]
-        fn a_permutation_is_neither_lost_nor_duplicate(order in Just((0..2_000_u32).collect::<Vec<_>>()).prop_shuffle()) {
+        fn a_permutation_is_neither_lost_nor_duplicate(
+            order in Just((0..2_000_u32).collect::<Vec<_>>()).prop_shuffle(),
+        ) {
             let mut ledger = Ledger::new(ONE);
             for sequence in order {
                 prop_assert_ne!(ledger.enter(0, sequence), Duplicate);

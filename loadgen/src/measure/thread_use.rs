@@ -9,9 +9,9 @@ use super::timeline::Times;
 /// CPU and wall time of a thread during the measured part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ThreadUse {
-    /// CPU time, ns.
+    /// CPU time of the thread, ns.
     pub cpu_ns: u64,
-    /// Wall time, ns.
+    /// Wall time of the same part, ns.
     pub wall_ns: u64,
 }
 

@@ -1,7 +1,7 @@
 //! The phases of a measurement: when the load begins, when it is measured, when it ends.
 //!
-//! Invariants: every thread reads the same timeline, so "measured" means the same to all of them. What breaks them: moving
-//! the start of the measured part after the load has begun.
+//! Invariants: every thread reads the same timeline, so "measured" means the same to all of them. What breaks them:
+//! moving the start of the measured part after the load has begun.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -39,7 +39,7 @@ const NOT_YET: u64 = u64::MAX;
 /// One look at the timeline.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// The load begins.
+    /// When the load begins.
     pub start_ns: u64,
     /// The measured part begins.
     pub measure_from_ns: u64,
@@ -73,7 +73,7 @@ impl Timeline {
         self.stop_ns.fetch_min(now_ns, Ordering::AcqRel);
     }
 
-    /// Ends the run.
+    /// Ends the run for all threads.
     pub fn finish(&self) {
         self.over.store(true, Ordering::Release);
     }

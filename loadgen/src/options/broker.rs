@@ -1,4 +1,6 @@
 //! Options of the broker: its address, TLS, WebSocket, and who the clients are.
+//!
+//! Invariant: TLS to a running broker is never used without a CA or `--insecure`.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -18,12 +20,12 @@ use crate::target::request::{OwnRequest, TargetRequest, TlsRequest};
 /// The path of WebSocket where none is given: that of most brokers.
 pub(crate) const WEB_SOCKET_PATH: &str = "/mqtt";
 
-/// The broker's options.
+/// The options that describe the broker and who its clients are.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Broker")]
 pub(crate) struct BrokerArguments {
-    /// Load this running broker instead of starting one; of several hosts, HOST or HOST:PORT with commas between, client
-    /// number n takes the one whose turn it is, so that pair n is on one host
+    /// Load this running broker instead of starting one; of several hosts, HOST or HOST:PORT with commas between,
+    /// client number n takes the one whose turn it is, so that pair n is on one host
     #[arg(short, long, value_name = "HOST[,HOST]")]
     host: Option<HostWords>,
     /// Its port [default: 1883, with TLS 8883, with --ws 8083 and 8084]
@@ -44,10 +46,10 @@ pub(crate) struct BrokerArguments {
     /// No TLS to the broker that is started
     #[arg(long, conflicts_with = "tls")]
     no_tls: bool,
-    /// MQTT over WebSocket
+    /// Speak MQTT over WebSocket
     #[arg(long)]
     ws: bool,
-    /// Its path
+    /// Path of the WebSocket upgrade
     #[arg(long, value_name = "PATH", default_value = WEB_SOCKET_PATH, value_parser = web_socket_path)]
     ws_path: String,
     /// Key of the certificate of the broker that is started
@@ -91,10 +93,10 @@ pub(crate) struct BrokerArguments {
         requires = "username"
     )]
     password: Option<String>,
-    /// Protocol version
+    /// Protocol version of MQTT
     #[arg(short = 'V', long, value_name = "3|4|5", default_value = "mqttv311", value_parser = version)]
     pub(crate) protocol_version: ProtocolVersion,
-    /// Keep alive, seconds
+    /// Keep alive of each client, seconds
     #[arg(short, long = "keepalive", value_name = "S", default_value_t = 60)]
     pub(crate) keep_alive: u16,
 }

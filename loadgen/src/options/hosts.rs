@@ -9,7 +9,7 @@ use std::str::FromStr;
 pub(crate) struct HostWord {
     /// Name or address, without brackets.
     pub(crate) name: String,
-    /// Its own port.
+    /// The port that stands behind the name.
     pub(crate) port: Option<u16>,
 }
 

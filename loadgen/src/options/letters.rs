@@ -20,11 +20,11 @@ pub(crate) const CLASHING_LETTERS: &[(char, &str)] = &[
     ),
     (
         'i',
-        "it is a client id to some tools and an interval to others; use --rate for pace",
+        "it is a client id to some tools and an interval to others; use --rate",
     ),
     (
         'I',
-        "it is a client id prefix to some tools and an interval to others; use --rate for pace",
+        "it is a client id prefix to some tools and an interval to others; use --rate",
     ),
     (
         'l',

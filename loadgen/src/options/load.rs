@@ -1,4 +1,6 @@
 //! Options that describe a load.
+//!
+//! Invariants: none.
 
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -17,7 +19,7 @@ use crate::scenario::topics::Topics;
 use crate::scenario::{Load, Origin, Scenario, Will};
 use crate::system::cpus::Cpus;
 
-/// The load's options.
+/// The options that describe a load of messages.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct LoadArguments {
     /// Publishing connections [default: 100]
@@ -29,7 +31,8 @@ pub(crate) struct LoadArguments {
     /// Subscribers beside them, of the same topics, that stop reading for the last three fifths of the measured part
     #[arg(long, value_name = "N", default_value_t = 0)]
     slow_subs: u32,
-    /// Messages per second, all publishers together; `max`: closed loop; `flood`: as the sockets take it [default: one per publisher]
+    /// Messages per second, all publishers together; `max`: closed loop; `flood`: as the sockets take it [default:
+    /// one per publisher]
     #[arg(long, value_name = "N|max|flood")]
     rate: Option<Rate>,
     /// Closed loop, as fast as possible: the same as --rate max
@@ -59,7 +62,7 @@ pub(crate) struct LoadArguments {
     /// Text that follows the stamp; %i is the number of the publisher
     #[arg(long, value_name = "TEXT", conflicts_with = "size")]
     payload: Option<String>,
-    /// Publish with RETAIN
+    /// Publish all messages with RETAIN
     #[arg(short, long)]
     retain: bool,
     /// pairs, fan-out, fan-in, or a topic: %i is the client's number, %c the publisher's client id, %u the user
@@ -74,13 +77,13 @@ pub(crate) struct LoadArguments {
     /// Will Topic of each client; %i is its number
     #[arg(long, value_name = "TOPIC")]
     will_topic: Option<String>,
-    /// Will Payload
+    /// Will Payload of each client
     #[arg(long, value_name = "TEXT", requires = "will_topic", default_value = "")]
     will_payload: String,
-    /// Will QoS
+    /// Will QoS of each client
     #[arg(long, value_name = "0|1|2", requires = "will_topic", default_value = "0", value_parser = qos)]
     will_qos: QoS,
-    /// Will Retain
+    /// Publish the Wills with RETAIN
     #[arg(long, requires = "will_topic")]
     will_retain: bool,
     #[command(flatten)]
@@ -150,7 +153,7 @@ impl LoadArguments {
         }
         let load = self.load();
         let inflight = self.inflight.unwrap_or(match load {
-            Load::Paced { .. } | Load::Flood | Load::Idle => 20,
+            Load::Scheduled { .. } | Load::Flood | Load::Idle => 20,
             Load::Saturating { window } => u16::try_from(window).unwrap_or(u16::MAX).max(1),
         });
         let slo_p99 = self
@@ -216,11 +219,11 @@ impl LoadArguments {
             _ if self.max_rate => Load::Saturating { window: self.window },
             Some(Rate::Max) => Load::Saturating { window: self.window },
             Some(Rate::Flood) => Load::Flood,
-            Some(Rate::PerSecond(rate_per_s)) => Load::Paced {
+            Some(Rate::PerSecond(rate_per_s)) => Load::Scheduled {
                 rate_per_s: rate_per_s * self.scale,
                 arrival,
             },
-            None => Load::Paced {
+            None => Load::Scheduled {
                 rate_per_s: f64::from(self.publishers().max(1)),
                 arrival,
             },

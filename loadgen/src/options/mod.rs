@@ -1,7 +1,8 @@
 //! The options of the command line: each subcommand's become one typed request, once.
 //!
 //! [`Options`] is what every subcommand's struct can do. [`run`] has those of a run; [`rates`] what those of a search
-//! and of a sweep have in common; [`broker`], [`load`], [`properties`] and [`hosts`] are groups that subcommands share, [`words`] reads single values, [`letters`] refuses what is ambiguous.
+//! and of a sweep have in common; [`broker`], [`load`], [`properties`] and [`hosts`] are groups that subcommands
+//! share, [`words`] reads single values, [`letters`] refuses what is ambiguous.
 //!
 //! Invariant: a letter means what it means to mosquitto_pub; a letter that means different things to the known tools
 //! is refused with the long option named, never guessed. What breaks it: clap's automatic `-h` and `-V`, which are

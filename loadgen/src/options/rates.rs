@@ -64,7 +64,7 @@ impl RatesArguments {
 /// Whether a scenario can be run at other rates than its own.
 fn check(scenario: &Scenario) -> Result<(), String> {
     scenario.check()?;
-    if !matches!(scenario.load, Load::Paced { .. }) {
+    if !matches!(scenario.load, Load::Scheduled { .. }) {
         return Err("the rate is varied: --rate gives the first one, not max, flood or --idle".to_owned());
     }
     if scenario.subscribers == 0 {

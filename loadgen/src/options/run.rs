@@ -14,9 +14,9 @@ use crate::target::request::TargetRequest;
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunRequest {
-    /// The load.
+    /// The load that is asked for.
     pub scenario: Scenario,
-    /// Where it goes.
+    /// The broker that it goes to.
     pub target: TargetRequest,
     /// Where the outcome goes besides the terminal.
     pub output: OutcomeFiles,
@@ -51,10 +51,10 @@ pub struct RunArguments {
     broker: BrokerArguments,
     #[command(flatten)]
     output: OutputArguments,
-    /// Print help
+    /// Print this help and end
     #[arg(long, action = clap::ArgAction::Help, help_heading = "Output")]
     help: Option<bool>,
-    /// Print the version
+    /// Print the version and end
     #[arg(long, action = clap::ArgAction::Version, help_heading = "Output")]
     version: Option<bool>,
 }

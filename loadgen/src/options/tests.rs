@@ -30,12 +30,13 @@ fn scenario(line: &str) -> Scenario {
 #[test]
 fn the_bare_command_starts_its_own_broker_over_tls_at_one_message_per_publisher() {
     let request = request("--pubs 1000 --subs 1000").unwrap();
-    assert!(
-        matches!(request.target, TargetRequest::OwnBroker(OwnRequest { tls: true, shards, cpus: None, users: false, .. }) if shards >= 1)
-    );
+    assert!(matches!(
+        request.target,
+        TargetRequest::OwnBroker(OwnRequest { tls: true, shards, cpus: None, users: false, .. }) if shards >= 1
+    ));
     assert_eq!(
         request.scenario.load,
-        Load::Paced {
+        Load::Scheduled {
             rate_per_s: 1000.0,
             arrival: Arrival::Uniform
         }
@@ -160,7 +161,8 @@ fn several_hosts_have_the_port_of_all_or_their_own() {
 
 #[test]
 fn properties_and_the_options_of_subscriptions() {
-    let line = "-V 5 -D publish content-type text -D connect user-property a b --retain-handling new -D publish topic-alias 2";
+    let line = "-V 5 -D publish content-type text -D connect user-property a b \
+                --retain-handling new -D publish topic-alias 2";
     let scenario = scenario(line);
     let connect = scenario.properties.of(Carrier::Connect, Some(0)).unwrap();
     assert_eq!(connect.as_properties().iter().count(), 1);
@@ -172,8 +174,8 @@ fn properties_and_the_options_of_subscriptions() {
 }
 
 #[test]
-fn paces() {
-    let uniform = |rate_per_s| Load::Paced {
+fn rates() {
+    let uniform = |rate_per_s| Load::Scheduled {
         rate_per_s,
         arrival: Arrival::Uniform,
     };
@@ -181,7 +183,7 @@ fn paces() {
     assert_eq!(scenario("--rate 0.5").load, uniform(0.5));
     assert_eq!(
         scenario("--rate 10 --poisson").load,
-        Load::Paced {
+        Load::Scheduled {
             rate_per_s: 10.0,
             arrival: Arrival::Poisson
         }

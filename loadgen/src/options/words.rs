@@ -1,4 +1,6 @@
 //! Words of the command line that become values.
+//!
+//! Invariants: none.
 
 use std::time::Duration;
 
@@ -8,10 +10,10 @@ use transport::websocket::client::Resource;
 
 use crate::scenario::topics::Topics;
 
-/// A pace.
+/// A rate of messages, by a number or a word.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Rate {
-    /// Messages per second.
+    /// So many messages per second.
     PerSecond(f64),
     /// As fast as possible.
     Max,
@@ -34,7 +36,7 @@ impl std::str::FromStr for Rate {
     }
 }
 
-/// A QoS.
+/// Reads a QoS by its number.
 pub(crate) fn qos(word: &str) -> Result<QoS, String> {
     match word {
         "0" => Ok(QoS::AtMostOnce),

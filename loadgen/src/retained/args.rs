@@ -1,4 +1,6 @@
 //! The command line of `loadgen retained`.
+//!
+//! Invariants: none.
 
 use std::path::PathBuf;
 
@@ -11,9 +13,9 @@ use crate::target::request::TargetRequest;
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetainedRequest {
-    /// The messages.
+    /// The messages that are asked for.
     pub retained: Retained,
-    /// Where they go.
+    /// The broker that they go to.
     pub target: TargetRequest,
     /// File for the outcome.
     pub json: Option<PathBuf>,
@@ -46,7 +48,7 @@ pub struct RetainedArguments {
     /// Write the outcome to this file
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     json: Option<PathBuf>,
-    /// Print help
+    /// Print this help and end
     #[arg(long, action = clap::ArgAction::Help, help_heading = "Output")]
     help: Option<bool>,
 }
@@ -111,7 +113,8 @@ mod tests {
         ] {
             let target = request(line).unwrap().target;
             assert!(
-                matches!(&target, TargetRequest::OwnBroker(own) if own.tls == tls && own.web_socket.is_some() == web_socket),
+                matches!(&target, TargetRequest::OwnBroker(own)
+                    if own.tls == tls && own.web_socket.is_some() == web_socket),
                 "{line}: {target:?}"
             );
         }

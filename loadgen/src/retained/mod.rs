@@ -1,8 +1,8 @@
 //! Retained messages: so many are published, then one subscriber of all receives them.
 //!
-//! Invariants: every message is acknowledged (QoS 1) before its cost is read, and the subscriber counts what comes, so
-//! nothing is taken for done that was only handed over. Blocking connections do: the broker's cost is read from its process,
-//! not here.
+//! Invariants: every message is acknowledged (QoS 1) before its cost is read, and the subscriber counts what comes,
+//! so nothing is taken for done that was only handed over. Blocking connections do: the broker's cost is read from
+//! its process, not here.
 
 pub mod args;
 
@@ -29,7 +29,7 @@ use crate::system::error::{EXIT_MISSED, EXIT_OK, Failure};
 use crate::system::machine::{self, Machine};
 use crate::target::subject::Subject;
 
-/// What is wanted.
+/// The retained messages that are asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Retained {
     /// Its name, if it has one.
@@ -62,7 +62,7 @@ pub struct RetainedOutcome {
     pub started_unix_s: u64,
     /// What was asked for.
     pub scenario: Retained,
-    /// The broker.
+    /// The broker, and what it used.
     pub broker: RetainedBroker,
     /// Messages inserted per second.
     pub inserted_per_s: f64,
@@ -70,7 +70,7 @@ pub struct RetainedOutcome {
     pub received: u64,
     /// The same, per second.
     pub received_per_s: f64,
-    /// Where it ran.
+    /// The machine that it ran on.
     pub machine: Machine,
     /// Whether to believe it.
     pub verdict: Verdict,
@@ -81,7 +81,7 @@ pub struct RetainedOutcome {
 pub struct RetainedBroker {
     /// Its address and port.
     pub address: String,
-    /// What it is.
+    /// What it is, for people.
     pub name: String,
     /// Its configuration, if it is known.
     pub configuration: Option<String>,
@@ -135,7 +135,7 @@ pub fn run(
     let started = SystemTime::now().duration_since(UNIX_EPOCH);
     let root = format!("retained/{}", std::process::id());
     let failed = |broken: Broken| Failure::Connect(format!("retained messages: {broken}"));
-    let meter = |pid: Option<u32>| Meter {
+    let meter = |pid: Option<u32>| RetainedReading {
         cpu_ns: pid.and_then(|pid| process_cpu_ns(pid).ok()),
         rss_bytes: pid.and_then(|pid| process_rss_bytes(pid).ok()),
         at: Instant::now(),
@@ -181,17 +181,17 @@ pub fn run(
         received,
         received_per_s: received as f64 / (delivered.at - subscribing.at).as_secs_f64().max(1e-9),
         machine: Machine::look(),
-        verdict: judge(retained, received),
+        verdict: assess(retained, received),
     })
 }
 
-struct Meter {
+struct RetainedReading {
     cpu_ns: Option<u64>,
     rss_bytes: Option<u64>,
     at: Instant,
 }
 
-fn judge(retained: &Retained, received: u64) -> Verdict {
+fn assess(retained: &Retained, received: u64) -> Verdict {
     let expected = u64::from(retained.messages);
     let mut findings = Vec::new();
     if received != expected {
@@ -339,7 +339,9 @@ pub fn text(outcome: &RetainedOutcome) -> String {
     let bytes = outcome.broker.rss_bytes_per_message;
     let bytes = bytes.map_or("?".to_owned(), |bytes| format!("{bytes:.0}"));
     let mut text = format!(
-        "{} retained messages of {} B; {} ({}), {}\n{:>24} {} µs CPU each, {bytes} B RSS each, {:.0} per second\n{:>24} {} µs CPU each, {:.0} per second, {} received\n",
+        "{} retained messages of {} B; {} ({}), {}\n\
+         {:>24} {} µs CPU each, {bytes} B RSS each, {:.0} per second\n\
+             {:>24} {} µs CPU each, {:.0} per second, {} received\n",
         outcome.scenario.messages,
         outcome.scenario.payload_bytes,
         outcome.broker.address,

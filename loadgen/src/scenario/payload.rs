@@ -137,7 +137,12 @@ mod tests {
     proptest! {
         #[test]
         fn a_stamp_comes_back_as_it_was_written(
-            run: u16, intended_ns in 0..=INTENDED_NS_MAX, publisher: u32, sequence: u32, lag: u32, bytes in 16_usize..200,
+            run: u16,
+            intended_ns in 0..=INTENDED_NS_MAX,
+            publisher: u32,
+            sequence: u32,
+            lag: u32,
+            bytes in 16_usize..200,
         ) {
             let lag_ns = (bytes >= LAG_BYTES_FROM).then_some(lag);
             let stamp = Stamp { run, intended_ns, publisher, sequence, lag_ns };

@@ -1,4 +1,5 @@
-//! Properties of MQTT 5.0 that the user gives, in the words of mosquitto_pub and mosquitto_sub: `PACKET NAME VALUE [VALUE]`.
+//! Properties of MQTT 5.0 that the user gives, in the words of mosquitto_pub and mosquitto_sub: `PACKET NAME VALUE
+//! [VALUE]`.
 //!
 //! Invariant: what is in [`GivenProperties`] was understood: it belongs to its packet, is there once (user properties
 //! excepted) and has a value that the protocol allows. `%i` in it is the number of the client.
@@ -15,13 +16,13 @@ use crate::scenario::topics::numbered;
 /// A packet that carries properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
-    /// CONNECT.
+    /// A property of CONNECT.
     Connect,
     /// The Will in a CONNECT.
     Will,
-    /// PUBLISH.
+    /// A property of each PUBLISH.
     Publish,
-    /// SUBSCRIBE.
+    /// A property of each SUBSCRIBE.
     Subscribe,
 }
 
@@ -145,7 +146,7 @@ impl Serialize for GivenProperties {
     }
 }
 
-/// For reports: where the words of a User Property have blanks, its name and its value are not told apart.
+/// For reports: where the words of a User Property have blanks, its name and its value cannot be separated.
 impl<'de> Deserialize<'de> for GivenProperties {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<GivenProperties, D::Error> {
         let given = |words: String| {

@@ -29,7 +29,7 @@ pub struct Scenario {
     pub subscribers: u32,
     /// Subscribers beside those that stop reading in the measured part; each has the topics of one of those.
     pub slow_subscribers: u32,
-    /// How messages are paced.
+    /// How messages follow one another.
     pub load: Load,
     /// QoS of publishes and of subscriptions.
     #[serde(with = "json::qos")]
@@ -44,13 +44,13 @@ pub struct Scenario {
     pub retain: bool,
     /// Whether each message has a write of its own, even if several are due together.
     pub one_per_write: bool,
-    /// Who publishes where.
+    /// The topics: who publishes where.
     pub topics: Topics,
     /// Properties of MQTT 5.0 in the packets of the clients.
     pub properties: GivenProperties,
     /// What subscriptions ask for besides the QoS.
     pub subscription: SubscriptionChoices,
-    /// Protocol version.
+    /// Protocol version of MQTT.
     #[serde(with = "json::version")]
     pub version: ProtocolVersion,
     /// Keep Alive of each connection, in seconds; 0 is off.
@@ -60,7 +60,7 @@ pub struct Scenario {
     /// Load before the measured part.
     #[serde(rename = "warmup_s", with = "json::seconds")]
     pub warmup: Duration,
-    /// The measured part.
+    /// Length of the measured part.
     #[serde(rename = "duration_s", with = "json::seconds")]
     pub duration: Duration,
     /// Longest wait for outstanding deliveries at the end.
@@ -98,12 +98,13 @@ pub struct Scenario {
     pub credentials: Credentials,
 }
 
-/// How messages are paced.
+/// How messages follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Load {
     /// Open loop: at fixed intended times, whatever the broker does.
-    Paced {
+    #[serde(rename = "paced")]
+    Scheduled {
         /// Messages per second, all publishers together.
         rate_per_s: f64,
         /// How they are spread.
@@ -123,7 +124,7 @@ pub enum Load {
 /// Where a scenario is from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Origin {
-    /// Its name.
+    /// The name that it has, or that of its file.
     pub name: String,
     /// Factor of its publishers, subscribers and rate.
     pub scale: f64,
@@ -131,14 +132,14 @@ pub struct Origin {
     pub published_duration_s: Option<f64>,
 }
 
-/// A Will.
+/// The Will that each client has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Will {
     /// Its topic; `%i` is the number of the client.
     pub topic: String,
-    /// Its payload.
+    /// Will Payload, the same for all.
     pub payload: String,
-    /// Its QoS.
+    /// Will QoS, the same for all.
     #[serde(with = "json::qos")]
     pub qos: QoS,
     /// Whether it is retained.
@@ -148,9 +149,9 @@ pub struct Will {
 /// User name and password.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
-    /// User name pattern.
+    /// User name; `%i` is the number of the client.
     pub user_name: Option<String>,
-    /// Password.
+    /// Password, the same for all.
     pub password: Option<String>,
 }
 
@@ -174,7 +175,7 @@ pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024 * 1024 - 70_000;
 /// Most pairs of publisher and subscriber in the ledger, at 32 bytes each.
 pub const LEDGER_PAIRS_MAX: u64 = 50_000_000;
 
-/// Largest [`Load::Saturating`] window.
+/// The largest window of [`Load::Saturating`].
 pub const WINDOW_MAX: u32 = 1 << 20;
 
 impl Scenario {
@@ -264,7 +265,7 @@ impl Scenario {
 
     fn check_load(&self) -> Result<(), String> {
         match self.load {
-            Load::Paced { rate_per_s, .. } if !(rate_per_s > 0.0 && rate_per_s <= 1e9) => {
+            Load::Scheduled { rate_per_s, .. } if !(rate_per_s > 0.0 && rate_per_s <= 1e9) => {
                 Err("--rate must be more than 0 and at most 1,000,000,000 messages per second".to_owned())
             }
             Load::Saturating { window } if !(1..=WINDOW_MAX).contains(&window) => {
@@ -293,7 +294,7 @@ impl Scenario {
     fn check_topics(&self) -> Result<(), String> {
         let subscribers = u64::from(self.subscribers) + u64::from(self.slow_subscribers);
         let pairs = u64::from(self.publishers) * subscribers;
-        let everyone_hears_everyone = match &self.topics {
+        let all_receive_from_all = match &self.topics {
             Topics::Pairs => false,
             Topics::FanOut | Topics::FanIn => true,
             // One entry for each group and publisher, and four bytes for each member.
@@ -306,9 +307,10 @@ impl Scenario {
             }
             Topics::Pattern(pattern) => !pattern.contains("%i"),
         };
-        if everyone_hears_everyone && pairs > LEDGER_PAIRS_MAX {
+        if all_receive_from_all && pairs > LEDGER_PAIRS_MAX {
             return Err(format!(
-                "the ledger of {pairs} pairs of publisher and subscriber takes too much memory: at most {LEDGER_PAIRS_MAX}"
+                "the ledger of {pairs} pairs of publisher and subscriber takes too much memory: \
+                 at most {LEDGER_PAIRS_MAX}"
             ));
         }
         let Topics::Pattern(pattern) = &self.topics else {
@@ -340,7 +342,7 @@ impl Scenario {
     /// Mean interval between two messages of one publisher, in ns; `None` where there is no schedule.
     pub fn interval_ns(&self) -> Option<f64> {
         match self.load {
-            Load::Paced { rate_per_s, .. } => Some(f64::from(self.publishers) * 1e9 / rate_per_s),
+            Load::Scheduled { rate_per_s, .. } => Some(f64::from(self.publishers) * 1e9 / rate_per_s),
             Load::Saturating { .. } | Load::Flood | Load::Idle => None,
         }
     }
@@ -350,7 +352,7 @@ impl Load {
     /// How messages are spread in time; equal intervals where there is no schedule.
     pub fn arrival(&self) -> Arrival {
         match *self {
-            Load::Paced { arrival, .. } => arrival,
+            Load::Scheduled { arrival, .. } => arrival,
             Load::Saturating { .. } | Load::Flood | Load::Idle => Arrival::Uniform,
         }
     }

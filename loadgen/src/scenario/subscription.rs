@@ -1,4 +1,6 @@
 //! The options of subscriptions that MQTT 5.0 has besides the QoS.
+//!
+//! Invariants: none.
 
 use mqtt::packet::{QoS, RetainHandling, SubscriptionOptions};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -6,9 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// What a user wants of subscriptions besides their QoS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscriptionChoices {
-    /// No Local.
+    /// No Local: not to whoever published it.
     pub no_local: bool,
-    /// Retain As Published.
+    /// Retain As Published: RETAIN stays as it was published.
     pub retain_as_published: bool,
     /// Retain Handling; `None` if it was not given.
     #[serde(

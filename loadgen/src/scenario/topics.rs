@@ -1,7 +1,8 @@
 //! Who publishes where, and which publishers each subscriber receives from.
 //!
-//! Invariant: [`TopicPlan::publishers_of`] is exactly what the filters of [`TopicPlan::filters`] let through; the ledger's
-//! "lost" and "foreign" rest on it. What breaks it: a pattern whose topics other clients use at the same time.
+//! Invariant: [`TopicPlan::publishers_of`] is exactly what the filters of [`TopicPlan::filters`] let through; the
+//! ledger's "lost" and "foreign" rest on it. What breaks it: a pattern whose topics other clients use at the same
+//! time.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,7 @@ pub enum Topics {
     FanIn,
     /// Publishers as in `FanIn`; the subscribers form groups of a shared subscription, in turns.
     Shared {
-        /// How many groups.
+        /// How many groups there are.
         groups: u32,
     },
     /// A topic of the caller's, in which `%i` is the number of the client.
@@ -104,15 +105,15 @@ impl TopicPlan {
         }
     }
 
-    /// Whether a subscriber should receive from a publisher that is on another of so many hosts, on which clients take turns by their
-    /// numbers.
+    /// Whether a subscriber should receive from a publisher that is on another of so many hosts, on which clients
+    /// take turns by their numbers.
     pub fn crosses(&self, hosts: u32) -> bool {
         let hosts = hosts.max(1);
-        let is_elsewhere = |subscriber: u32, publisher: u32| subscriber % hosts != publisher % hosts;
+        let is_on_another_host = |subscriber: u32, publisher: u32| subscriber % hosts != publisher % hosts;
         hosts > 1
             && (0..self.subscribers).any(|subscriber| {
                 let mut publishers = self.publishers_of(subscriber).publishers();
-                publishers.any(|publisher| is_elsewhere(subscriber, publisher))
+                publishers.any(|publisher| is_on_another_host(subscriber, publisher))
             })
     }
 
@@ -166,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_hears_every_publisher_once() {
+    fn a_group_receives_from_every_publisher_once() {
         let plan = TopicPlan::new(Topics::Shared { groups: 2 }, 3, 5, 1);
         assert_eq!(plan.filters(3), ["$share/g1/loadgen/0001/+"]);
         assert_eq!(

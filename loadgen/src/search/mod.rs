@@ -95,7 +95,7 @@ pub fn run(
     interrupted: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<SearchOutcome, Failure> {
-    let Load::Paced {
+    let Load::Scheduled {
         rate_per_s: start, ..
     } = scenario.load
     else {
@@ -140,7 +140,7 @@ pub(crate) fn measure(
         return Err(Failure::Interrupted);
     }
     let scenario = Scenario {
-        load: Load::Paced {
+        load: Load::Scheduled {
             rate_per_s,
             arrival: scenario.load.arrival(),
         },

@@ -1,4 +1,6 @@
 //! The command line of `loadgen selftest`.
+//!
+//! Invariants: none.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use crate::system::cpus::Cpus;
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelftestRequest {
-    /// The test.
+    /// The selftest that is asked for.
     pub selftest: Selftest,
     /// File for the outcome.
     pub json: Option<PathBuf>,
@@ -20,13 +22,15 @@ pub struct SelftestRequest {
 
 const DURATION_MAX: Duration = Duration::from_secs(60);
 
-/// Proves the pacer and states what the generator itself can do, against a sink. Exit 4 if it does not keep its schedule.
+/// Proves the pacer and states what the generator itself can do, against a sink. Exit 4 if it does not keep its
+/// schedule.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     disable_help_flag = true,
     disable_version_flag = true,
     term_width = HELP_COLUMNS,
-    after_help = "Proves the pacer and states what the generator itself can do, against a sink. Exit 4 if it does not keep its schedule."
+    after_help = "Proves the pacer and states what the generator itself can do, against a sink. \
+                  Exit 4 if it does not keep its schedule."
 )]
 pub struct SelftestArguments {
     /// Seconds of each of the four runs
@@ -38,7 +42,7 @@ pub struct SelftestArguments {
     /// Write the outcome to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Print help
+    /// Print this help and end
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
 }

@@ -3,8 +3,8 @@
 //! [`sink`] takes what publishers send and hands it to subscribers without a thought; the loads are ordinary runs, so
 //! what is measured is the very code that measures brokers.
 //!
-//! Invariants: the pacer sends what is on its schedule, no more and no less; the ceilings are the generator's only as far
-//! as the sink is not slower, which on one core they share.
+//! Invariants: the pacer sends what is on its schedule, no more and no less; the ceilings are the generator's only as
+//! far as the sink is not slower, which on one core they share.
 
 pub mod args;
 mod bare;
@@ -33,7 +33,7 @@ use sink::Sink;
 pub struct Selftest {
     /// Length of each of its runs.
     pub duration: Duration,
-    /// The generator's CPUs.
+    /// CPUs that the generator's thread may use.
     pub cpus: Option<Cpus>,
 }
 
@@ -58,7 +58,7 @@ pub struct SelftestOutcome {
     pub findings: Vec<String>,
     /// Exit code of the program.
     pub exit_code: u8,
-    /// Where it ran.
+    /// The machine that it ran on.
     pub machine: Machine,
 }
 
@@ -71,18 +71,18 @@ pub struct Pacer {
     pub sent_per_s: f64,
     /// Messages of the schedule that never left.
     pub unsent: u64,
-    /// Intended to actual send time.
+    /// Intended to actual send time: the median.
     pub lag_p50_ns: u64,
-    /// The same.
+    /// Intended to actual send time: the p99.
     pub lag_p99_ns: u64,
-    /// The same.
+    /// Intended to actual send time: the longest.
     pub lag_max_ns: u64,
 }
 
 /// How much, and what it costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ceiling {
-    /// Messages per second.
+    /// Messages per second in the measured part.
     pub per_s: f64,
     /// CPU time of the generator for each, ns.
     pub cpu_ns_per_message: f64,
@@ -109,17 +109,17 @@ pub fn run(selftest: &Selftest, interrupted: &AtomicBool) -> Result<SelftestOutc
         name: "sink".to_owned(),
         configuration: None,
     };
-    let go = |words: &str| {
+    let load = |words: &str| {
         let scenario = scenario(selftest, words)?;
         run::run(&scenario, &subject, interrupted, &mut Silent)
     };
-    let pacer = pacer(&go(&format!("--pubs 100 --subs 0 --rate {PACER_RATE}"))?);
+    let pacer = pacer(&load(&format!("--pubs 100 --subs 0 --rate {PACER_RATE}"))?);
     // More than can be sent, so that what is measured is the sending and not the waiting.
-    let single = sent(&go("--pubs 10 --subs 0 --one-per-write --rate 20000000")?);
+    let single = sent(&load("--pubs 10 --subs 0 --one-per-write --rate 20000000")?);
     let bare = bare::measure(sink.address(), selftest.duration, selftest.cpus.as_ref())?;
-    let batched = sent(&go("--pubs 10 --subs 0 --rate 20000000")?);
-    let received = received(&go("--pubs 100 --subs 100 --rate max --window 1000")?, &batched);
-    let (findings, exit_code) = judge(&pacer, &[&single, &batched, &received], &bare);
+    let batched = sent(&load("--pubs 10 --subs 0 --rate 20000000")?);
+    let received = received(&load("--pubs 100 --subs 100 --rate max --window 1000")?, &batched);
+    let (findings, exit_code) = assess(&pacer, &[&single, &batched, &received], &bare);
     Ok(SelftestOutcome {
         header: Header::new(OutcomeKind::Selftest),
         pacer,
@@ -195,7 +195,7 @@ fn by_time(outcome: &Outcome, count: fn(&crate::outcome::series::IntervalReport)
     measured.map(count).sum::<u64>() as f64
 }
 
-fn judge(pacer: &Pacer, ceilings: &[&Ceiling; 3], bare: &Ceiling) -> (Vec<String>, u8) {
+fn assess(pacer: &Pacer, ceilings: &[&Ceiling; 3], bare: &Ceiling) -> (Vec<String>, u8) {
     let mut findings = Vec::new();
     let off_percent = 100.0 * (pacer.sent_per_s / pacer.asked_per_s - 1.0).abs();
     if pacer.unsent > 0 || off_percent > RATE_OFF_PERCENT_MAX {
@@ -249,7 +249,8 @@ pub fn text(outcome: &SelftestOutcome) -> String {
     } = outcome.pacer;
     let us = |ns: u64| ns as f64 / 1e3;
     let mut text = format!(
-        "{:>24} {asked_per_s:.0} per second asked, {sent_per_s:.1} sent, {unsent} never left; late by {:.1} µs (p50), {:.1} µs (p99), {:.1} µs (max)\n",
+        "{:>24} {asked_per_s:.0} per second asked, {sent_per_s:.1} sent, {unsent} never left; \
+         late by {:.1} µs (p50), {:.1} µs (p99), {:.1} µs (max)\n",
         "pacer",
         us(lag_p50_ns),
         us(lag_p99_ns),
@@ -290,7 +291,7 @@ mod tests {
             per_s: 1.0,
             cpu_ns_per_message: 50.0,
         };
-        let code = |pacer: Pacer| judge(&pacer, &[&cheap, &cheap, &cheap], &cheap).1;
+        let code = |pacer: Pacer| assess(&pacer, &[&cheap, &cheap, &cheap], &cheap).1;
         assert_eq!(code(right), EXIT_OK);
         assert_eq!(
             code(Pacer {
@@ -311,9 +312,9 @@ mod tests {
             cpu_ns_per_message: 5_000.0,
             ..cheap
         };
-        let (findings, code) = judge(&right, &[&dear, &dear, &dear], &cheap);
+        let (findings, code) = assess(&right, &[&dear, &dear, &dear], &cheap);
         assert_eq!((findings.len(), code), (3, EXIT_OK));
-        let (findings, _) = judge(&right, &[&dear, &cheap, &cheap], &dear);
+        let (findings, _) = assess(&right, &[&dear, &cheap, &cheap], &dear);
         assert!(findings.is_empty(), "it is the kernel that is dear: {findings:?}");
     }
 }

@@ -1,9 +1,9 @@
-//! A server that takes everything and hands a PUBLISH to whoever subscribed to its very topic: no broker, no session, no
-//! QoS 2.
+//! A server that takes everything and hands a PUBLISH to whoever subscribed to its very topic: no broker, no session,
+//! no QoS 2.
 //!
 //! Invariants: one thread with one ring; each connection has at most one send in the ring, and what comes meanwhile
-//! waits; the thread ends with the [`Sink`]. It lets in the clients that it is made for, on 127.0.0.1 only, and bounds nothing else:
-//! it is for the generator's own clients.
+//! waits; the thread ends with the [`Sink`]. It lets in the clients that it is made for, on 127.0.0.1 only, and
+//! bounds nothing else: it is for the generator's own clients.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -71,7 +71,7 @@ impl Sink {
         })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -91,16 +91,16 @@ impl Drop for Sink {
 struct Server {
     ring: Ring,
     listener: Socket,
-    guests: Vec<Option<Guest>>,
-    /// Topic to slots.
+    clients: Vec<Option<SinkClient>>,
+    /// The slots of the subscribers of each topic.
     subscribers: HashMap<String, Vec<usize>>,
     dirty: Vec<usize>,
     /// What is to be handed on: slot and bytes.
-    parcels: Vec<(usize, usize, usize)>,
-    parcel_bytes: Vec<u8>,
+    deliveries: Vec<(usize, usize, usize)>,
+    delivery_bytes: Vec<u8>,
 }
 
-struct Guest {
+struct SinkClient {
     socket: Socket,
     unread: Vec<u8>,
     out: Vec<u8>,
@@ -114,11 +114,11 @@ impl Server {
         Server {
             ring,
             listener,
-            guests: Vec::new(),
+            clients: Vec::new(),
             subscribers: HashMap::new(),
             dirty: Vec::new(),
-            parcels: Vec::new(),
-            parcel_bytes: Vec::new(),
+            deliveries: Vec::new(),
+            delivery_bytes: Vec::new(),
         }
     }
 
@@ -143,24 +143,24 @@ impl Server {
             }
             Completion::Received { token, buffer, more } => {
                 let slot = token.0 as usize;
-                let mut guest = self.guests.get_mut(slot).and_then(Option::take);
-                if let Some(guest) = &mut guest {
-                    guest.unread.extend_from_slice(self.ring.bytes(&buffer));
+                let mut client = self.clients.get_mut(slot).and_then(Option::take);
+                if let Some(client) = &mut client {
+                    client.unread.extend_from_slice(self.ring.bytes(&buffer));
                 }
                 self.ring.recycle(buffer);
-                if let Some(guest) = guest {
-                    self.read(slot, guest, more);
+                if let Some(client) = client {
+                    self.read(slot, client, more);
                 }
             }
-            Completion::ReceiveEnded { token, cause } => match (cause, self.guest(token.0 as usize)) {
+            Completion::ReceiveEnded { token, cause } => match (cause, self.client(token.0 as usize)) {
                 (ReceiveEnd::NoBuffers, Some(_)) => self.receive(token.0 as usize),
                 _ => self.leave(token.0 as usize),
             },
             Completion::Sent { token, result, .. } => {
                 let slot = token.0 as usize;
-                match self.guest(slot) {
-                    Some(guest) if result.is_ok() => {
-                        guest.sending = false;
+                match self.client(slot) {
+                    Some(client) if result.is_ok() => {
+                        client.sending = false;
                         self.mark(slot);
                     }
                     _ => self.leave(slot),
@@ -170,14 +170,14 @@ impl Server {
         }
     }
 
-    fn guest(&mut self, slot: usize) -> Option<&mut Guest> {
-        self.guests.get_mut(slot)?.as_mut()
+    fn client(&mut self, slot: usize) -> Option<&mut SinkClient> {
+        self.clients.get_mut(slot)?.as_mut()
     }
 
     /// Slots are never used again, so nothing that comes late finds another's.
     fn welcome(&mut self, socket: Socket) {
-        let slot = self.guests.len();
-        self.guests.push(Some(Guest {
+        let slot = self.clients.len();
+        self.clients.push(Some(SinkClient {
             socket,
             unread: Vec::new(),
             out: Vec::new(),
@@ -188,36 +188,36 @@ impl Server {
     }
 
     fn receive(&mut self, slot: usize) {
-        if let Some(Some(guest)) = self.guests.get(slot) {
-            self.ring.receive_multishot(&guest.socket, Token(slot as u64));
+        if let Some(Some(client)) = self.clients.get(slot) {
+            self.ring.receive_multishot(&client.socket, Token(slot as u64));
         }
     }
 
     fn leave(&mut self, slot: usize) {
-        if let Some(guest) = self.guests.get_mut(slot).and_then(Option::take) {
-            socket::shut_down(guest.socket.as_fd());
+        if let Some(client) = self.clients.get_mut(slot).and_then(Option::take) {
+            socket::shut_down(client.socket.as_fd());
         }
     }
 
     /// Answers what came whole, and hands on what others subscribed to.
-    fn read(&mut self, slot: usize, mut guest: Guest, more: bool) {
+    fn read(&mut self, slot: usize, mut client: SinkClient, more: bool) {
         let mut taken = 0;
         let mut went_well = true;
         while went_well {
-            match frame::split(guest.unread.get(taken..).unwrap_or_default(), PACKET_BYTES_MAX) {
+            match frame::split(client.unread.get(taken..).unwrap_or_default(), PACKET_BYTES_MAX) {
                 Ok(Some(frame)) => {
                     let end = taken + frame.wire_bytes;
-                    let whole = guest.unread.get(taken..end).unwrap_or_default();
-                    went_well = self.answer(slot, &frame, whole, &mut guest.out).is_ok();
+                    let whole = client.unread.get(taken..end).unwrap_or_default();
+                    went_well = self.answer(slot, &frame, whole, &mut client.out).is_ok();
                     taken = end;
                 }
                 Ok(None) => break,
                 Err(_) => went_well = false,
             }
         }
-        guest.unread.drain(..taken);
-        if let Some(place) = self.guests.get_mut(slot) {
-            *place = Some(guest);
+        client.unread.drain(..taken);
+        if let Some(place) = self.clients.get_mut(slot) {
+            *place = Some(client);
         }
         if !went_well {
             return self.leave(slot);
@@ -269,33 +269,33 @@ impl Server {
         let Some(slots) = self.subscribers.get(publish.topic) else {
             return Ok(());
         };
-        let from = self.parcel_bytes.len();
-        self.parcel_bytes.extend_from_slice(whole);
-        let to = self.parcel_bytes.len();
-        self.parcels.extend(slots.iter().map(|&slot| (slot, from, to)));
+        let from = self.delivery_bytes.len();
+        self.delivery_bytes.extend_from_slice(whole);
+        let to = self.delivery_bytes.len();
+        self.deliveries.extend(slots.iter().map(|&slot| (slot, from, to)));
         Ok(())
     }
 
     fn deliver(&mut self) {
-        let parcels = std::mem::take(&mut self.parcels);
-        let bytes = std::mem::take(&mut self.parcel_bytes);
-        for &(slot, from, to) in &parcels {
-            if let Some(guest) = self.guest(slot) {
-                guest
+        let deliveries = std::mem::take(&mut self.deliveries);
+        let bytes = std::mem::take(&mut self.delivery_bytes);
+        for &(slot, from, to) in &deliveries {
+            if let Some(client) = self.client(slot) {
+                client
                     .out
                     .extend_from_slice(bytes.get(from..to).unwrap_or_default());
                 self.mark(slot);
             }
         }
-        (self.parcels, self.parcel_bytes) = (parcels, bytes);
-        self.parcels.clear();
-        self.parcel_bytes.clear();
+        (self.deliveries, self.delivery_bytes) = (deliveries, bytes);
+        self.deliveries.clear();
+        self.delivery_bytes.clear();
     }
 
     fn mark(&mut self, slot: usize) {
-        let Some(guest) = self.guest(slot) else { return };
-        if !guest.dirty && !guest.out.is_empty() {
-            guest.dirty = true;
+        let Some(client) = self.client(slot) else { return };
+        if !client.dirty && !client.out.is_empty() {
+            client.dirty = true;
             self.dirty.push(slot);
         }
     }
@@ -303,14 +303,14 @@ impl Server {
     fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for slot in dirty.drain(..) {
-            let Some(Some(guest)) = self.guests.get_mut(slot) else {
+            let Some(Some(client)) = self.clients.get_mut(slot) else {
                 continue;
             };
-            guest.dirty = false;
-            if guest.sending || guest.out.is_empty() {
+            client.dirty = false;
+            if client.sending || client.out.is_empty() {
                 continue;
             }
-            let sent = match socket::send_now(guest.socket.as_fd(), &guest.out) {
+            let sent = match socket::send_now(client.socket.as_fd(), &client.out) {
                 Ok(sent) => sent,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
                 Err(_) => {
@@ -318,12 +318,12 @@ impl Server {
                     continue;
                 }
             };
-            if sent < guest.out.len() {
-                let bytes = std::mem::take(&mut guest.out);
-                guest.sending = true;
-                self.ring.send(&guest.socket, Token(slot as u64), bytes, sent);
+            if sent < client.out.len() {
+                let bytes = std::mem::take(&mut client.out);
+                client.sending = true;
+                self.ring.send(&client.socket, Token(slot as u64), bytes, sent);
             } else {
-                guest.out.clear();
+                client.out.clear();
             }
         }
         self.dirty = dirty;

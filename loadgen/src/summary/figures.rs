@@ -216,7 +216,7 @@ fn is_unpaced(run: &Outcome) -> bool {
 }
 
 fn valid_latency(run: &Outcome) -> Option<crate::measure::latency::Summary> {
-    let has_schedule = matches!(run.scenario.load, Load::Paced { .. });
+    let has_schedule = matches!(run.scenario.load, Load::Scheduled { .. });
     run.latency.filter(|_| has_schedule && run.verdict.valid)
 }
 

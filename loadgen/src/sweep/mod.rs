@@ -91,7 +91,7 @@ pub fn run(
 impl Sweep {
     /// The rates that are tried, ascending.
     pub fn rates(&self) -> Vec<f64> {
-        let Load::Paced { rate_per_s, .. } = self.scenario.load else {
+        let Load::Scheduled { rate_per_s, .. } = self.scenario.load else {
             return Vec::new();
         };
         let rate = |step: u32| rate_per_s * self.factor.powf(f64::from(step));

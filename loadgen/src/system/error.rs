@@ -1,4 +1,6 @@
 //! What ends a run without an outcome, and the exit codes.
+//!
+//! Invariant: an exit code keeps its meaning: scripts depend on it.
 
 use std::io;
 
@@ -32,7 +34,7 @@ pub enum Failure {
     System {
         /// What was being done.
         what: String,
-        /// Why it failed.
+        /// The error of the system.
         source: io::Error,
     },
     /// A client could not connect.
@@ -56,7 +58,7 @@ impl Failure {
         move |source| Failure::System { what, source }
     }
 
-    /// The exit code.
+    /// The exit code of the program.
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::Limits(_) | Failure::Ring(_) | Failure::System { .. } | Failure::Thread => EXIT_USAGE,

@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 /// Where a run took place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
-    /// CPU model.
+    /// Name of the CPU model.
     pub cpu: Option<String>,
     /// Cores that this process may use.
     pub cores: usize,
-    /// Kernel release.
+    /// Release of the kernel.
     pub kernel: Option<String>,
-    /// Memory, KiB.
+    /// Memory of the machine, KiB.
     pub memory_kib: Option<u64>,
     /// CPU limit of the control group: quota and period, µs.
     pub cgroup_cpu: Option<String>,
@@ -61,14 +61,14 @@ pub struct CpuTimes {
 }
 
 impl CpuTimes {
-    /// Reads `/proc/stat`.
+    /// Reads the first line of `/proc/stat`; zeros where it cannot be read.
     pub fn now() -> CpuTimes {
         CpuTimes::parse(&fs::read_to_string("/proc/stat").unwrap_or_default()).unwrap_or_default()
     }
 
     fn parse(stat: &str) -> Option<CpuTimes> {
         let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
-        // user nice system idle iowait irq softirq steal; guest time is in user already.
+        // user nice system idle iowait irq softirq steal; that of virtual machines is in user already.
         let jiffies: Vec<u64> = line
             .split_whitespace()
             .take(8)

@@ -1,7 +1,7 @@
 //! Where the broker is and how it is spoken to: one host or several.
 //!
-//! Invariant: the client with the number n goes to the host n modulo their number, whatever its kind, so publisher n and
-//! subscriber n meet on one host. What breaks it: numbers that differ between those who are to meet, which
+//! Invariant: the client with the number n goes to the host n modulo their number, whatever its kind, so publisher n
+//! and subscriber n meet on one host. What breaks it: numbers that differ between those who are to meet, which
 //! [`crate::scenario::topics::TopicPlan::crosses`] finds.
 
 use std::fmt::Write as _;

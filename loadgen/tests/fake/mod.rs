@@ -14,7 +14,7 @@ use mqtt::version::ProtocolVersion::V3_1_1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Behaviour {
     RefusesConnect,
-    SaysNothing,
+    NeverAnswers,
     ClosesOnConnect,
     RefusesSubscribe,
     GrantsLess,
@@ -60,7 +60,7 @@ fn respond(frame: &Frame<'_>, behaviour: Behaviour, answer: &mut Vec<u8>) -> boo
     match mqtt::decode::packet(frame, V3_1_1).unwrap() {
         Packet::Connect(_) if behaviour == Behaviour::ClosesOnConnect => return false,
         Packet::Connect(_) => match behaviour {
-            Behaviour::SaysNothing => {}
+            Behaviour::NeverAnswers => {}
             Behaviour::SendsRubbish => answer.extend_from_slice(&[0xFF; 8]),
             Behaviour::RefusesConnect => connack(ReasonCode::NotAuthorized, answer),
             _ => connack(ReasonCode::Success, answer),

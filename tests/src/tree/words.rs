@@ -95,8 +95,8 @@ pub const TERMS: &[Term] = &[
     everywhere(&["mend", "mends", "mended", "mending"], "fix"),
 ];
 
-/// Uses that are not ours: a path of Linux, a topic of an example, another's name.
-const OTHERS_USES: [&str; 7] = [
+/// Uses that are not ours to change: a path of Linux, a topic of an example, another's name, a name in files of results.
+const OTHERS_USES: [&str; 11] = [
     "home/",
     "/home",
     "HOME",
@@ -104,6 +104,10 @@ const OTHERS_USES: [&str; 7] = [
     "home_dir",
     "Home Assistant",
     "home-assistant",
+    "conn-storm",
+    "paced-10k",
+    "\"paced\"",
+    "\"pace\"",
 ];
 
 /// Files that write of the words themselves, are a record of what was, or are made from files that are read.

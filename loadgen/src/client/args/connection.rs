@@ -1,4 +1,6 @@
 //! Options of a client's connection: the broker, TLS, and who the client is.
+//!
+//! Invariant: TLS is used where anything of it is given, and never without a CA or `--insecure`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,7 +22,7 @@ use crate::target::request::TlsRequest;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Broker")]
 pub(super) struct ConnectionArguments {
-    /// Host [default: localhost]
+    /// Host of the broker [default: localhost]
     #[arg(short, long)]
     host: Option<String>,
     /// Port [default: 1883, with TLS 8883, with --ws 8083 and 8084]
@@ -29,7 +31,7 @@ pub(super) struct ConnectionArguments {
     /// Client identifier [default: one that nobody else has]
     #[arg(short, long, value_name = "ID")]
     id: Option<String>,
-    /// User name
+    /// User name at the broker
     #[arg(short, long, value_name = "NAME")]
     username: Option<String>,
     /// Password; the environment variable MIDGE_PASSWORD is another way
@@ -42,30 +44,30 @@ pub(super) struct ConnectionArguments {
         allow_hyphen_values = true
     )]
     pub(super) password: Option<String>,
-    /// Keep alive, seconds
+    /// Keep alive of the connection, seconds
     #[arg(short, long = "keepalive", value_name = "S", default_value_t = 60)]
     keep_alive: u16,
-    /// Protocol version
+    /// Protocol version of MQTT
     #[arg(short = 'V', long, value_name = "3|4|5", default_value = "mqttv311", value_parser = version)]
     pub(super) protocol_version: ProtocolVersion,
-    /// Keep the session
+    /// Keep the session at the broker
     #[arg(short = 'c', long, requires = "id")]
     disable_clean_session: bool,
     /// MQTT 5.0: seconds that the session is kept [default: with -c forever]
     #[arg(short = 'x', long, value_name = "S")]
     session_expiry_interval: Option<u32>,
-    /// Seconds for connecting
+    /// Seconds for connecting, at most
     #[arg(long, value_name = "S", default_value = "30", value_parser = seconds)]
     connect_timeout: Duration,
-    /// MQTT over WebSocket
+    /// Speak MQTT over WebSocket
     #[arg(long)]
     ws: bool,
-    /// Its path
+    /// Path of the WebSocket upgrade
     #[arg(long, value_name = "PATH", default_value = WEB_SOCKET_PATH, value_parser = web_socket_path)]
     ws_path: String,
     #[command(flatten)]
     packet_properties: PropertyArguments,
-    /// Use TLS
+    /// Use TLS to the broker
     #[arg(long)]
     tls: bool,
     /// Java properties with ssl.ca.certificate.path, ssl.client.certificate.path, ssl.client.key.path,
@@ -78,7 +80,7 @@ pub(super) struct ConnectionArguments {
     /// The client's certificate (implies --tls)
     #[arg(long, value_name = "FILE")]
     cert: Option<PathBuf>,
-    /// Its private key
+    /// Private key of --cert
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// File with the passphrase of the key; else MIDGE_KEY_PASSPHRASE, or the terminal is asked
@@ -90,10 +92,10 @@ pub(super) struct ConnectionArguments {
     /// Trust any certificate (implies --tls)
     #[arg(long)]
     insecure: bool,
-    /// Print help
+    /// Print this help and end
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
-    /// Print the version
+    /// Print the version and end
     #[arg(long, action = ArgAction::Version)]
     version: Option<bool>,
 }

@@ -62,7 +62,7 @@ pub struct PublishRequest {
 /// Where messages come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Message {
-    /// The command line.
+    /// The text of `-m`; nothing with `-n`.
     Text(Vec<u8>),
     /// A file, as one message.
     File(PathBuf),
@@ -96,10 +96,10 @@ pub struct SubscribeRequest {
     term_width = HELP_COLUMNS
 )]
 pub struct PublishArguments {
-    /// Topic
+    /// Topic to publish to
     #[arg(short, long)]
     topic: String,
-    /// The message
+    /// Text of the message
     #[arg(
         short,
         long,
@@ -117,19 +117,25 @@ pub struct PublishArguments {
     /// Standard input is the message
     #[arg(short = 's', long, group = "source")]
     stdin_file: bool,
-    /// An empty message
+    /// Publish an empty message
     #[arg(short, long, group = "source")]
     null_message: bool,
-    /// QoS
+    /// QoS of the message
     #[arg(short, long, value_name = "0|1|2", default_value = "0", value_parser = qos)]
     qos: QoS,
-    /// Publish with RETAIN
+    /// Publish the message with RETAIN
     #[arg(short, long)]
     retain: bool,
     /// Publish the message so many times
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["stdin_line", "stdin_file"])]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u64).range(1..),
+        conflicts_with_all = ["stdin_line", "stdin_file"]
+    )]
     repeat: u64,
-    /// Seconds between them
+    /// Seconds between two of them
     #[arg(long, value_name = "S", default_value = "0", value_parser = seconds, requires = "repeat")]
     repeat_delay: Duration,
     #[command(flatten)]
@@ -148,7 +154,7 @@ pub struct SubscribeArguments {
     /// Topic filter; several are possible
     #[arg(short, long = "topic", value_name = "FILTER", required = true)]
     topics: Vec<String>,
-    /// QoS
+    /// QoS of the message
     #[arg(short, long, value_name = "0|1|2", default_value = "0", value_parser = qos)]
     qos: QoS,
     /// End after so many messages
@@ -163,7 +169,7 @@ pub struct SubscribeArguments {
     /// No newline behind a message
     #[arg(short = 'N')]
     no_newline: bool,
-    /// No retained messages
+    /// Print no retained messages
     #[arg(short = 'R')]
     no_retained: bool,
     /// End as soon as the subscriptions are there

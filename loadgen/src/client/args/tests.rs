@@ -73,12 +73,14 @@ fn letters_of_mosquitto_sub() {
 
 #[test]
 fn properties_are_those_of_mosquitto_pub_and_mosquitto_sub() {
-    let line = "-V 5 -D publish user-property a b -t t -D publish content-type c -D connect receive-maximum 9 -m x -c -i id -D connect session-expiry-interval 7";
+    let line = "-V 5 -D publish user-property a b -t t -D publish content-type c \
+                -D connect receive-maximum 9 -m x -c -i id -D connect session-expiry-interval 7";
     let settings = publishing(words("pub", line)).unwrap().settings;
     let publish = settings.properties.of(Carrier::Publish, None).unwrap();
     assert_eq!(publish.as_properties().iter().count(), 2);
     assert_eq!(settings.session_expiry_s, 0, "the property has it");
-    let line = "-V 5 -t a --no-local --retain-as-published --retain-handling new -D subscribe subscription-identifier 4";
+    let line = "-V 5 -t a --no-local --retain-as-published --retain-handling new \
+                -D subscribe subscription-identifier 4";
     let request = subscribing(words("sub", line)).unwrap();
     assert!(request.subscription.no_local && request.subscription.retain_as_published);
     assert_eq!(

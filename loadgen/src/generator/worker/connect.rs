@@ -1,4 +1,6 @@
 //! Connecting with a bounded number of connections on their way.
+//!
+//! Invariant: no more connections are on their way than the scenario allows this thread.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,7 @@
-//! Connections that are over before their time, and how their late completions are distinguished from their successors'.
+//! Connections that are over before their time, and how their late completions are distinguished from their
+//! successors'.
+//!
+//! Invariant: a completion counts only for the connection that it was begun for: the token has its generation.
 
 use transport::clock::monotonic_ns;
 use transport::ring::Token;

@@ -349,5 +349,5 @@ fn ring_options(clients: usize) -> RingOptions {
     }
 }
 
-/// Longest sleep, and the pace of what is done now and then.
+/// Longest sleep, and the interval of what is done now and then.
 const LOOK_AROUND: Duration = Duration::from_millis(100);

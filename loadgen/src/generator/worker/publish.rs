@@ -1,4 +1,6 @@
 //! Sending: at the intended times, as fast as the windows allow, or as the sockets take it.
+//!
+//! Invariant: a bounded number of publishers and bytes a turn, so that receiving is not starved.
 
 use std::cmp::Reverse;
 
@@ -96,7 +98,7 @@ impl Worker<'_> {
             return;
         };
         if publisher.finished || connection.is_blocked() {
-            publisher.held_up = true;
+            publisher.blocked = true;
             return;
         }
         let now_ns = monotonic_ns();
@@ -115,7 +117,7 @@ impl Worker<'_> {
             let at_ns = match next {
                 // The ring reports when the rest has left.
                 Next::More | Next::InTurn if connection.is_blocked() => {
-                    publisher.held_up = true;
+                    publisher.blocked = true;
                     return;
                 }
                 Next::More => continue,
@@ -179,7 +181,7 @@ fn fill(
     match run.scenario.load {
         Load::Saturating { .. } => fill_window(publisher, out, load, run, times, now_ns),
         Load::Flood => fill_flood(publisher, out, load, run, times, now_ns),
-        Load::Paced { .. } | Load::Idle => fill_overdue(publisher, out, load, run, times, now_ns),
+        Load::Scheduled { .. } | Load::Idle => fill_overdue(publisher, out, load, run, times, now_ns),
     }
 }
 
@@ -198,11 +200,11 @@ fn fill_overdue(
             return Next::Finished;
         }
         if intended_ns > now_ns {
-            publisher.held_up = false;
+            publisher.blocked = false;
             return Next::At(intended_ns);
         }
         if !publisher.may_publish() {
-            publisher.held_up = true;
+            publisher.blocked = true;
             return Next::Resumed;
         }
         if out.len() >= load.flush_bytes {
@@ -214,7 +216,7 @@ fn fill_overdue(
         publisher.advance();
         load.count_sent(publisher);
         if let Some(window) = window_of(times, load.window_ns, intended_ns) {
-            load.measurements.sent(window, lag_ns, publisher.held_up);
+            load.measurements.sent(window, lag_ns, publisher.blocked);
         }
     }
 }
@@ -237,7 +239,7 @@ fn fill_window(
     let measured = window_of(times, load.window_ns, now_ns);
     for _ in 0..publisher.outstanding.room(delivery) {
         if !publisher.may_publish() {
-            publisher.held_up = true;
+            publisher.blocked = true;
             return Next::Resumed;
         }
         if out.len() >= load.flush_bytes {
@@ -251,7 +253,7 @@ fn fill_window(
             *sent += 1;
         }
     }
-    publisher.held_up = false;
+    publisher.blocked = false;
     Next::Resumed
 }
 
@@ -270,7 +272,7 @@ fn fill_flood(
     let measured = window_of(times, load.window_ns, now_ns);
     while out.len() < load.flush_bytes {
         if !publisher.may_publish() {
-            publisher.held_up = true;
+            publisher.blocked = true;
             return Next::Resumed;
         }
         publisher.publish(now_ns.saturating_sub(run.epoch_ns), 0, now_ns, out);
@@ -279,7 +281,7 @@ fn fill_flood(
             *sent += 1;
         }
     }
-    publisher.held_up = false;
+    publisher.blocked = false;
     Next::InTurn
 }
 

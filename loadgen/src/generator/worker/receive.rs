@@ -1,4 +1,7 @@
 //! What the broker sends: acknowledgements to publishers, messages to subscribers, answers to the handshake.
+//!
+//! Invariant: a delivery is counted once, by the ledger of its subscriber; what is measured is decided by its
+//! intended time.
 
 use mqtt::decode;
 use mqtt::encode;
@@ -29,7 +32,7 @@ struct Arrived<'a> {
 }
 
 impl Client {
-    /// Takes received bytes.
+    /// Takes received bytes and handles each whole packet.
     pub(super) fn take(
         &mut self,
         bytes: &[u8],
@@ -107,7 +110,7 @@ impl LoadState {
         let delivery = arrived.run.windows.get(stamp.publisher as usize);
         if let Some(window) = window {
             // Without a schedule a message leaves when it is meant to: one histogram has both.
-            let lag_ns = stamp.lag_ns.filter(|_| self.paced);
+            let lag_ns = stamp.lag_ns.filter(|_| self.scheduled);
             self.measurements.received(window, latency_ns, lag_ns);
         }
         match delivery {
@@ -194,7 +197,7 @@ fn acknowledged(
             .acknowledged
             .record(arrived.now_ns.saturating_sub(left_at_ns));
     }
-    if publisher.held_up {
+    if publisher.blocked {
         load.resumed.push(arrived.slot);
     }
     Ok(())

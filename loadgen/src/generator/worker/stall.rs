@@ -1,5 +1,7 @@
-//! Slow subscribers: they read like the others, then not at all, and from the end of the load on again, so that what the
-//! broker kept for them is distinguished from what it dropped.
+//! Slow subscribers: they read like the others, then not at all, and from the end of the load on again, so that what
+//! the broker kept for them is distinguished from what it dropped.
+//!
+//! Invariant: they stall and resume at the times of the timeline, all of them together.
 
 use super::{Client, Worker, token_of};
 use crate::connection::opening::{Opening, Stage};

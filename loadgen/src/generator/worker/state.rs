@@ -1,4 +1,6 @@
 //! What all clients of a thread add to.
+//!
+//! Invariants: none.
 
 use crate::generator::measure::Measurements;
 use crate::generator::state::Run;
@@ -11,7 +13,7 @@ use crate::scenario::Load;
 pub(super) struct LoadState {
     pub(super) measurements: Measurements,
     pub(super) times: Option<Times>,
-    pub(super) paced: bool,
+    pub(super) scheduled: bool,
     pub(super) window_ns: u64,
     /// Bytes of a publisher that are sent together at most.
     pub(super) flush_bytes: usize,
@@ -43,7 +45,7 @@ impl LoadState {
         LoadState {
             measurements: Measurements::default(),
             times: None,
-            paced: matches!(run.scenario.load, Load::Paced { .. }),
+            scheduled: matches!(run.scenario.load, Load::Scheduled { .. }),
             window_ns: nanoseconds(run.scenario.duration) / WINDOWS as u64,
             flush_bytes: if run.scenario.one_per_write {
                 1

@@ -1,4 +1,6 @@
 //! Work that is done ten times a second, and at the end.
+//!
+//! Invariant: nothing here is done for more clients in a turn than the interval allows.
 
 use transport::clock::monotonic_ns;
 

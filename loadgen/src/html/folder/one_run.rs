@@ -37,7 +37,7 @@ pub(super) fn page(run: &Outcome) -> io::Result<Page> {
 fn lead(run: &Outcome) -> String {
     let scenario = &run.scenario;
     let rate = match scenario.load {
-        Load::Paced { rate_per_s, .. } => format!("{} messages per second offered", digits(rate_per_s)),
+        Load::Scheduled { rate_per_s, .. } => format!("{} messages per second offered", digits(rate_per_s)),
         Load::Saturating { window } => format!("as fast as possible with a window of {window}"),
         Load::Flood => "a flood, as fast as the sockets take it".to_owned(),
         Load::Idle => "no messages".to_owned(),

@@ -46,7 +46,7 @@ fn write_head(out: &mut String, outcome: &Outcome) -> fmt::Result {
         Topics::Pattern(pattern) => pattern,
     };
     let rate = match outcome.scenario.load {
-        Load::Paced { rate_per_s, .. } => format!("{} msg/s", grouped(rate_per_s.round() as u64)),
+        Load::Scheduled { rate_per_s, .. } => format!("{} msg/s", grouped(rate_per_s.round() as u64)),
         Load::Saturating { window } => format!("as fast as possible with a window of {window}"),
         Load::Flood => "a flood, as fast as the sockets take it".to_owned(),
         Load::Idle => "no messages".to_owned(),
@@ -77,7 +77,7 @@ fn write_head(out: &mut String, outcome: &Outcome) -> fmt::Result {
 }
 
 fn write_latencies(out: &mut String, outcome: &Outcome) -> fmt::Result {
-    let has_schedule = matches!(outcome.scenario.load, Load::Paced { .. });
+    let has_schedule = matches!(outcome.scenario.load, Load::Scheduled { .. });
     let first = if has_schedule {
         "intended to receive"
     } else {

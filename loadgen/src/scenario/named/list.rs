@@ -1,4 +1,6 @@
 //! The table of all loads with names: a table, so it may be longer than other files.
+//!
+//! Invariant: a name keeps its meaning: results are compared by it.
 
 use super::{Command, Named};
 
@@ -15,8 +17,9 @@ const fn named(name: &'static str, command: Command, title: &'static str, words:
     }
 }
 
-/// All loads with names. Those of the EMQX Open MQTT Benchmark Suite have the names that its results were published under
-/// in 2023, and its sizes, rates, durations and Keep Alive (github.com/emqx/mqttbs); `sharedsub` is its `sharesub`.
+/// All loads with names. Those of the EMQX Open MQTT Benchmark Suite have the names that its results were published
+/// under in 2023, and its sizes, rates, durations and Keep Alive (github.com/emqx/mqttbs); `sharedsub` is its
+/// `sharesub`.
 pub const ALL: &[Named] = &[
     run(
         "fanout-q0",
@@ -153,7 +156,8 @@ pub const ALL: &[Named] = &[
     ),
     run(
         "composite",
-        "over TLS 1.3: 500 pairs with QoS 1 and RETAIN, 1,500 idle connections, 20 connections a second that come and go",
+        "over TLS 1.3: 500 pairs with QoS 1 and RETAIN, 1,500 idle connections, \
+         20 connections a second that come and go",
         "--pubs 500 --subs 2000 -t composite/%i -q 1 --rate 1000 --retain --churn 20",
     ),
     run(
@@ -184,7 +188,8 @@ pub const ALL: &[Named] = &[
     run(
         "singlenode-sharedsub-50K-500-50K-50K",
         "EMQX suite: 50,000 publishers, 500 subscribers that share one subscription, 50,000 messages a second",
-        "--no-tls --pubs 50000 --subs 500 --share 1 -q 1 -s 16 --rate 50000 --connect-concurrency 200 --duration 1800 -k 300 -V 5",
+        "--no-tls --pubs 50000 --subs 500 --share 1 -q 1 -s 16 --rate 50000 \
+         --connect-concurrency 200 --duration 1800 -k 300 -V 5",
     ),
     run(
         "singlenode-conn-tcp-10K-100",

@@ -14,26 +14,26 @@ pub use list::ALL;
 /// A load that has a name.
 #[derive(Clone, Copy, Debug)]
 pub struct Named {
-    /// Its name.
+    /// The name that `--scenario` takes.
     pub name: &'static str,
-    /// The command that it is for.
+    /// The only subcommand whose options it has.
     pub command: Command,
     /// What it is, in one line.
     pub title: &'static str,
-    /// Its options.
+    /// Its options, as words of a command line.
     pub words: &'static str,
 }
 
 /// The commands that scenarios are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// `loadgen run`.
+    /// A scenario of `loadgen run`.
     Run,
-    /// `loadgen sweep`.
+    /// A scenario of `loadgen sweep`.
     Sweep,
-    /// `loadgen conn`.
+    /// A scenario of `loadgen conn`.
     Conn,
-    /// `loadgen retained`.
+    /// A scenario of `loadgen retained`.
     Retained,
 }
 
@@ -49,7 +49,7 @@ impl Command {
         }
     }
 
-    /// Its word.
+    /// The word of the subcommand.
     pub fn word(self) -> &'static str {
         match self {
             Command::Run => "run",
@@ -112,11 +112,11 @@ fn duration_of(words: &[OsString]) -> Option<f64> {
 /// A scenario that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// Its name.
+    /// The name that `--scenario` takes.
     pub(crate) name: String,
-    /// Its command.
+    /// The subcommand that it is for.
     pub(crate) command: Command,
-    /// Its options.
+    /// Its options, as words of a command line.
     pub(crate) words: Vec<OsString>,
 }
 
@@ -278,7 +278,8 @@ mod tests {
     fn a_file_is_a_list_of_long_options() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mine.toml");
-        let text = "pubs = 3\nrate = \"max\"\nno_tls = true\nretain = false\nbind = [\"127.0.0.1\", \"127.0.0.2\"]\nduration = 0.5\n";
+        let text = "pubs = 3\nrate = \"max\"\nno_tls = true\nretain = false\n\
+                    bind = [\"127.0.0.1\", \"127.0.0.2\"]\nduration = 0.5\n";
         std::fs::write(&file, text).unwrap();
         let found = find(file.to_str().unwrap()).unwrap();
         assert_eq!(found.name, "mine");
@@ -304,7 +305,8 @@ mod tests {
     fn a_list_of_lists_is_an_option_of_several_words() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("five.toml");
-        let text = "protocol_version = 5\nproperty = [[\"publish\", \"content-type\", \"a b\"], [\"connect\", \"receive-maximum\", 7]]\n";
+        let text = "protocol_version = 5\nproperty = [[\"publish\", \"content-type\", \"a b\"], \
+                    [\"connect\", \"receive-maximum\", 7]]\n";
         std::fs::write(&file, text).unwrap();
         let line = ["loadgen", "--scenario", file.to_str().unwrap()].map(OsString::from);
         let scenario = crate::options::parse(line).unwrap().scenario;

@@ -56,7 +56,7 @@ impl<'a> Drawings<'a> {
 
     /// Whether the load of a scenario has a schedule.
     pub(super) fn has_schedule(&self, scenario: &str) -> bool {
-        let scheduled = |run: &Outcome| matches!(run.scenario.load, Load::Paced { .. });
+        let scheduled = |run: &Outcome| matches!(run.scenario.load, Load::Scheduled { .. });
         self.of_scenario(scenario)
             .any(|(_, records)| runs(records).any(scheduled))
     }
