@@ -11,8 +11,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::logic::testing::{self, Remains};
-use broker::logic::{Batch, ConnectionId, LostCause, Shard, ShardCounters, Timestamp, shard_counters};
+use broker::logic::{
+    Batch, ConnectionId, LostCause, Remains, Shard, ShardCounters, Timestamp, shard_counters,
+};
 use broker::settings::Settings;
 use broker::turn::{Outcome, Step, Turn};
 use criterion::Criterion;
@@ -135,11 +136,11 @@ impl Shell {
     /// A client that has its CONNACK.
     pub fn connect(&mut self, client_identifier: &str) -> ConnectionId {
         let mut packet = Vec::new();
-        testing::connect(VERSION, client_identifier)
+        test_support::connect(VERSION, client_identifier)
             .encode(&mut packet)
             .unwrap();
         self.reach(Step::Handle);
-        let id = testing::open(&mut self.logic, NOW, testing::peer(), &packet);
+        let id = test_support::open(&mut self.logic, NOW, test_support::peer(), &packet);
         assert!(self.logic.connected(id));
         self.empty_outs(|_, _| {});
         id

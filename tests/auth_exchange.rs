@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use broker::auth::scram::testing::ScramClient;
 use mqtt::frame::PacketType;
 use mqtt::packet::Packet;
 use mqtt::property::Property;
 use mqtt::{QoS, ReasonCode};
 use rustix::process::Signal;
+use test_support::ScramClient;
 
 use crate::harness::{Broker, Certificates, Client, Options, Received, Setup, eventually};
 use crate::real_clients::{peer, script, skip};

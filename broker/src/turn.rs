@@ -16,8 +16,8 @@
 //! - Everything for other shards is pushed before anything is flushed, and while a queue is full nothing is flushed: a
 //!   client learns of nothing that another shard cannot know of. This also slows publishers that fill the queue.
 //! - The completions are fixed in `Wait`, before the queues are looked at, and handled after them: bytes that a client
-//!   sent because of what it was told are in a completion after the message that tells this shard.
-//! - A connection that is transferred brings bytes that were read elsewhere, perhaps after another queue was looked at.
+//!   sent because of what it had received are in a completion after the message that this shard gets of it.
+//! - A connection that is transferred brings bytes that another shard has read, perhaps after another queue was looked at.
 //!   So all queues are looked at once more before it is adopted; one that comes with the second look waits for the next
 //!   turn.
 //! - What a connection leaves behind when it breaks (a Will) is for other shards too, so it is closed after the flush

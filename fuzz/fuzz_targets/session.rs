@@ -5,7 +5,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use broker::logic::testing::{Client, Cluster};
+use test_support::{Client, Cluster};
 use libfuzzer_sys::fuzz_target;
 use mqtt::packet::{Connect, PacketIdentifier, Publish, RetainHandling, SubscriptionOptions, Will};
 use mqtt::property::{Properties, PropertiesBuf, Property};
@@ -78,7 +78,7 @@ fuzz_target!(|input: Vec<(Few, Action<'_>)>| {
             check(&mut cluster, *client);
         }
     }
-    cluster.hold_batches(false);
+    cluster.delay_batches(false);
     for client in clients.into_iter().flatten() {
         end(&mut cluster, client);
     }
@@ -168,7 +168,7 @@ fn act(cluster: &mut Cluster, client: Client, action: &Action<'_>) {
         Action::Disconnect(Some(reason)) => out.extend_from_slice(&[0xe0, 1, reason.of(&[0, 4, 0x80])]),
         Action::Cut => cluster.cut(client),
         Action::Reads(reads) => cluster.set_reading(client, reads),
-        Action::Hold(hold) => cluster.hold_batches(hold),
+        Action::Hold(hold) => cluster.delay_batches(hold),
         Action::Wait(milliseconds) => cluster.advance_ms(milliseconds.into()),
     }
     if !out.is_empty() {

@@ -198,9 +198,10 @@ mod tests {
     use std::num::NonZeroU32;
     use std::path::Path;
 
+    use test_support::ScramClient;
+
     use super::*;
     use crate::auth::password::{Algorithm, PasswordHash};
-    use crate::auth::scram::testing::ScramClient;
 
     fn file(password: &str) -> Arc<PasswordFile> {
         let cheap = Algorithm::ScramSha256 {

@@ -94,9 +94,9 @@ pub struct WillRequest {
 pub struct MalformedConnect {
     /// What is wrong.
     pub error: DecodeError,
-    /// The version that it speaks, if its first bytes tell.
+    /// The version that it speaks, if its first bytes have one.
     pub version: Option<ProtocolVersion>,
-    /// Bytes of the packet; `None` if they cannot be told.
+    /// Bytes of the packet; `None` if it has no length.
     pub wire_bytes: Option<u32>,
 }
 
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_connect_is_told_apart() {
+    fn what_is_no_connect_is_foreign_or_malformed() {
         let foreign = |bytes: &[u8]| matches!(FirstPacket::parse(bytes), FirstPacket::Foreign(_));
         assert!(foreign(&[0xC0]) && foreign(&[0xC0, 0]) && foreign(&[0]));
         assert!(foreign(&[0x10, 0x81, 0x80, 0x04]), "above 64 KiB");

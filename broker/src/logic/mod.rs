@@ -27,6 +27,7 @@ mod policy;
 mod publish;
 mod reason_string;
 mod receive;
+mod remains;
 mod replay;
 mod retained;
 mod routing;
@@ -39,10 +40,6 @@ mod sys;
 mod tick;
 mod timer;
 mod topic_tree;
-
-pub mod testing;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -59,6 +56,7 @@ pub use self::message::StoredMessage;
 use self::outbox::Outboxes;
 pub use self::outbox::batch::{Batch, Control};
 pub use self::owner::owner_shard;
+pub use self::remains::Remains;
 use self::replay::Replays;
 use self::retained::Retained;
 pub use self::retained::Stamp;
@@ -303,14 +301,5 @@ impl Shard {
     /// As if so many connections had been.
     pub(crate) fn begin_generations_at(&mut self, generation: u32) {
         self.generation = generation;
-    }
-
-    /// Whether nothing is left of any client.
-    fn is_bare(&self) -> bool {
-        self.delivery.connections().is_empty()
-            && self.delivery.sessions().is_empty()
-            && self.routing.is_empty()
-            && self.timers.len() == 0
-            && self.unclaimed.is_empty()
     }
 }

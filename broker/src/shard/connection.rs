@@ -25,7 +25,7 @@ pub(super) struct ClientConnection {
     pub(super) generation: u32,
     pub(super) socket: Socket,
     pub(super) stream: SecureStream,
-    /// The client's, for the log: the socket does not tell it any more when the client has gone.
+    /// The client's, for the log: the socket does not have it any more when the client has gone.
     address: SocketAddr,
     _admission: Admission,
     /// Records that TLS itself wants sent (a key update, an alert), before anything newer.
@@ -288,7 +288,7 @@ impl ShardLoop {
             connection.end_stream();
             let address = connection.address;
             let why = self.logic.why_closing(id).unwrap_or("disconnected");
-            // Another connection may have the same client identifier by now: the address tells them apart.
+            // Another connection may have the same client identifier by now: the address distinguishes them.
             match self.logic.client_identifier(id) {
                 Some(client) => {
                     tracing::info!(target: CONNECTION, "Client {client} ({address}) closed: {why}.");

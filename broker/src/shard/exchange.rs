@@ -15,7 +15,7 @@ use crate::logic::Shard;
 use crate::turn::Outcome;
 
 /// A shard's end of the queues.
-pub(super) struct Exchange {
+pub(super) struct QueueEnds {
     shard: u16,
     shards: u16,
     queues: Arc<ShardQueues>,
@@ -23,7 +23,7 @@ pub(super) struct Exchange {
     transfers: Vec<(u16, Box<ConnectionTransfer>)>,
 }
 
-impl Exchange {
+impl QueueEnds {
     /// The end of that shard out of `shards`, whose ring others can wake from now on.
     pub(super) fn new(shard: u16, shards: u16, queues: Arc<ShardQueues>, ring: &Ring) -> Self {
         queues.register(shard, ring.handle(), ring.waker());
@@ -141,7 +141,7 @@ impl ShardLoop {
     /// Takes what another shard has sent. What comes while this goes on waits, or a busy sender would keep this shard
     /// for ever; and it stops when much was written, as one batch may go to thousands of subscribers.
     pub(super) fn take_from(&mut self, from: u16, messages_max: usize) -> Outcome {
-        let Exchange { shard, queues, .. } = &self.exchange;
+        let QueueEnds { shard, queues, .. } = &self.exchange;
         let waiting = queues.waiting(*shard, from).min(messages_max);
         for left in (0..waiting).rev() {
             match queues.pop(*shard, from) {

@@ -32,7 +32,7 @@ use self::accept::Acceptor;
 use self::connection::ClientConnections;
 pub use self::cpus::allowed_cpus;
 pub(crate) use self::cpus::placement;
-use self::exchange::Exchange;
+use self::exchange::QueueEnds;
 use self::pending::PendingConnections;
 pub(crate) use self::queues::ShardQueues;
 use self::shut_down::ShutDown;
@@ -69,9 +69,9 @@ pub(crate) struct ShardLoop {
     acceptor: Acceptor,
     pending: PendingConnections,
     connections: ClientConnections,
-    exchange: Exchange,
+    exchange: QueueEnds,
     configured: Configured,
-    access: Access,
+    access: ShardAccess,
     health: Arc<Health>,
     /// Who serves the files of `http_dir`.
     pages: Pages,
@@ -86,7 +86,7 @@ struct Configured {
 }
 
 /// Who checks passwords, and of which policy the logic knows.
-struct Access {
+struct ShardAccess {
     authentication: Arc<Authentication>,
     policy_generation: u64,
 }
@@ -127,7 +127,7 @@ impl ShardLoop {
         shared: Shared,
     ) -> Result<ShardLoop, RingError> {
         let mut ring = Ring::new(&RingOptions::default())?;
-        let exchange = Exchange::new(index, shards, shared.queues, &ring);
+        let exchange = QueueEnds::new(index, shards, shared.queues, &ring);
         let mut shard = ShardLoop {
             now: Timestamp(monotonic_ns()),
             logic,
@@ -138,7 +138,7 @@ impl ShardLoop {
             connections: ClientConnections::default(),
             exchange,
             configured: Configured::new(shared.current),
-            access: Access {
+            access: ShardAccess {
                 authentication: shared.authentication,
                 policy_generation: 0,
             },

@@ -15,7 +15,6 @@ use transport::socket;
 use super::*;
 use crate::auth::{AccessFiles, Policy};
 use crate::in_effect::ListenerInEffect;
-use crate::logic::testing::connect;
 use crate::logic::{Batch, ConnectionId, ConnectionSlot, Control, owner_shard, shard_counters};
 use crate::settings::{ListenerId, Settings};
 
@@ -146,6 +145,20 @@ impl Loops {
     }
 }
 
+/// A CONNECT with nothing particular about it.
+fn connect(version: ProtocolVersion, client_identifier: &str) -> Connect<'_> {
+    Connect {
+        version,
+        clean_start: true,
+        keep_alive_s: 0,
+        properties: Properties::EMPTY,
+        client_identifier,
+        will: None,
+        user_name: None,
+        password: None,
+    }
+}
+
 fn open(address: SocketAddr) -> TcpStream {
     let client = TcpStream::connect(address).unwrap();
     client.set_nodelay(true).unwrap();
@@ -183,7 +196,7 @@ fn publish(topic: &str) -> Vec<u8> {
     bytes
 }
 
-/// A name of a client whose home is that shard.
+/// A name of a client whose session that shard owns.
 fn owned_by(shard: u16, shards: u16, name: &str) -> String {
     let names = (0..).map(|number| format!("{name}-{number}"));
     names
@@ -254,9 +267,9 @@ fn a_turn_ends_though_batches_keep_coming() {
     assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
 }
 
-/// Connections that arrive when the broker already ends are told so, wherever they are on their way.
+/// Connections that arrive when the broker already ends learn so, wherever they are on their way.
 #[test]
-fn late_arrivals_are_told_that_the_broker_ends() {
+fn late_arrivals_learn_that_the_broker_ends() {
     let mut loops = Loops::new(2);
     loops.turn(0);
     loops.turn(1);
@@ -292,7 +305,7 @@ fn late_arrivals_are_told_that_the_broker_ends() {
         let answer = loops.read_to_end(client);
         refused += match (number % 2, answer.as_slice()) {
             (0, [0x20, 2, 0, 3]) | (1, [0x20, _, 0, 0x88, ..]) => 1,
-            // It was at home in the other one, and let in just before.
+            // The other one owns its session, and let it in just before.
             (0, [0x20, 2, 0, 0]) => 0,
             (1, [0x20, _, 0, 0, ..]) if answer.contains(&0x8B) => 0,
             _ => panic!("{answer:?}"),
@@ -327,8 +340,8 @@ fn a_will_of_the_flush_goes_out_after_its_batch() {
     loops.subscribe(&mut dying, "t");
     let mut watcher = loops.join(watcher_name);
     loops.subscribe(&mut watcher, "+");
-    let mut elsewhere = loops.join(&owned_by(1, 2, "elsewhere"));
-    loops.subscribe(&mut elsewhere, "will");
+    let mut remote = loops.join(&owned_by(1, 2, "remote"));
+    loops.subscribe(&mut remote, "will");
     let mut writer = loops.join(writer_name);
     loops.ping(&mut writer);
 
@@ -337,18 +350,18 @@ fn a_will_of_the_flush_goes_out_after_its_batch() {
     socket::shut_down(connection.socket.as_fd());
     writer.write_all(&publish("t")).unwrap();
     let before = loops.queues.waiting(1, 0);
-    let mut told = false;
+    let mut has_will = false;
     let mut got = [0; 64];
     let mut filled = 0;
-    while !told {
+    while !has_will {
         loops.turn(0);
         filled += read_some(&mut watcher, &mut got[filled..]);
-        told = got[..filled].ends_with(&publish("will"));
+        has_will = got[..filled].ends_with(&publish("will"));
         assert!(
-            !told || loops.queues.waiting(1, 0) > before,
+            !has_will || loops.queues.waiting(1, 0) > before,
             "a client knows of it, and the other shard does not"
         );
     }
-    assert_eq!(loops.read(&mut elsewhere, publish("will").len()), publish("will"));
+    assert_eq!(loops.read(&mut remote, publish("will").len()), publish("will"));
     assert_eq!(got[0] >> 4, PacketType::Publish as u8);
 }

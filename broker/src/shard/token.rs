@@ -1,5 +1,5 @@
-//! Names of requests on the ring: what kind of thing, its slot, and a generation that tells a slot's successive owners
-//! apart. A completion whose generation is not the slot's present one belongs to something that is gone.
+//! Names of requests on the ring: what kind of thing, its slot, and a generation that distinguishes a slot's
+//! successive owners. A completion whose generation is not the slot's present one belongs to something that is gone.
 
 use transport::ring::Token;
 
@@ -41,7 +41,7 @@ impl Subject {
     }
 }
 
-/// Whether two generations are the same as far as a token can tell.
+/// Whether two generations are the same as far as a token keeps them.
 pub(crate) fn same_generation(one: u32, other: u32) -> bool {
     one & GENERATION_MASK == other & GENERATION_MASK
 }

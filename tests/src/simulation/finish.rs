@@ -6,8 +6,7 @@ use mqtt::{ProtocolVersion, QoS};
 use std::rc::Rc;
 
 use broker::limits;
-use broker::logic::owner_shard;
-use broker::logic::testing::Remains;
+use broker::logic::{Remains, owner_shard};
 
 use super::client::Client;
 use super::turn::index_of;

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use broker::logic::{Batch, FirstPacket, Shard, Timestamp, testing};
+use broker::logic::{Batch, FirstPacket, Shard, Timestamp};
 use broker::turn::{Outcome, Step, Turn};
 
 use super::connection::Place;
@@ -192,7 +192,7 @@ impl World {
             return Err(format!("connection {number} begins without CONNECT"));
         };
         let turning = &mut self.shards[owner];
-        let id = turning.logic.open(now, testing::peer(), Ok(&connect));
+        let id = turning.logic.open(now, test_support::peer(), Ok(&connect));
         connection.place = Place::Home(id);
         turning.connections.push(number);
         self.observe(owner)?;

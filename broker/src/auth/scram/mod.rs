@@ -6,7 +6,6 @@
 //! `y` are taken. Nothing here is random: the caller brings the nonce.
 
 mod message;
-pub mod testing;
 #[cfg(test)]
 mod tests;
 mod verifier;

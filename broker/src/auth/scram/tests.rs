@@ -3,8 +3,8 @@
 use std::num::NonZeroU32;
 
 use proptest::prelude::*;
+use test_support::ScramClient;
 
-use super::testing::ScramClient;
 use super::*;
 use crate::auth::password::HashError;
 

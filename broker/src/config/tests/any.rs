@@ -1,9 +1,18 @@
 //! Any input, and every number at its edges: nothing panics.
 
-use mqtt::QoS;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use mqtt::packet::{Connect, Publish, RetainHandling, SubscriptionOptions};
+use mqtt::property::Properties;
+use mqtt::{PacketIdentifier, ProtocolVersion, QoS};
 use proptest::prelude::*;
 
 use super::*;
+use crate::auth::Verdict;
+use crate::logic::{FirstPacket, LostCause, Peer, Shard, owner_shard, shard_counters};
+use crate::settings::{ListenerId, Settings};
+use crate::time::Timestamp;
 
 fn any_line() -> impl Strategy<Value = String> {
     let names: Vec<_> = keys::all()
@@ -50,43 +59,120 @@ fn edges() -> Vec<(&'static str, i64)> {
 }
 
 /// A client of each version connects, subscribes and publishes at each QoS, retained too; some time passes.
-fn exercise(settings: crate::settings::Settings) {
-    use crate::logic::testing::{Cluster, connect};
-    use mqtt::packet::{Publish, RetainHandling, SubscriptionOptions};
-    let mut cluster = Cluster::with_settings(2, settings);
-    for version in [mqtt::ProtocolVersion::V3_1_1, mqtt::ProtocolVersion::V5] {
-        let client = cluster.connect(&connect(version, "c"));
-        let mut bytes = Vec::new();
-        let options = SubscriptionOptions {
-            qos: QoS::ExactlyOnce,
-            no_local: false,
-            retain_as_published: true,
-            retain_handling: RetainHandling::SendAtSubscribe,
+///
+/// The test cluster links the broker as a library and not these tests, so the two shards are driven here.
+fn exercise(settings: Settings) {
+    let settings = Arc::new(settings);
+    let counters = shard_counters(2);
+    let mut shards = [0, 1].map(|index| Shard::new(index, 2, Arc::clone(&settings), Arc::clone(&counters)));
+    let mut now = Timestamp(1_000_000_000);
+    for version in [ProtocolVersion::V3_1_1, ProtocolVersion::V5] {
+        let FirstPacket::Connect(request) = FirstPacket::parse(&connect_bytes(version)) else {
+            panic!("a CONNECT");
         };
-        let identifier = mqtt::PacketIdentifier::MIN;
-        let none = mqtt::property::Properties::EMPTY;
-        mqtt::encode::subscribe(identifier, none, &[("#", options)], version, &mut bytes).unwrap();
-        for (number, qos) in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]
-            .into_iter()
-            .enumerate()
-        {
-            let publish = Publish {
-                dup: false,
-                qos,
-                retain: number % 2 == 0,
-                topic: "a/b",
-                packet_identifier: (qos != QoS::AtMostOnce).then_some(identifier),
-                properties: none,
-                payload: b"payload",
-            };
-            publish.encode(version, &mut bytes).unwrap();
-        }
-        cluster.send(client, &bytes);
-        cluster.advance_s(30);
-        cluster.cut(client);
+        let peer = Peer {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)),
+            listener: ListenerId(0),
+            assigned_client_identifier: None,
+            certificate_identity: None,
+            verdict: Verdict::Unproved,
+            authenticated: None,
+        };
+        let owner = usize::from(owner_shard("c", 2));
+        let client = shards[owner].open(now, peer, Ok(&request));
+        shards[owner].receive(now, client, &subscribe_and_publish(version));
+        settle(&mut shards, now);
+        pass_time(&mut shards, &mut now, 30);
+        shards[owner].lost(now, client, LostCause::EndOfStream);
     }
-    cluster.advance_s(100);
-    cluster.shut_down();
+    pass_time(&mut shards, &mut now, 100);
+    shards.iter_mut().for_each(|shard| shard.shut_down(now));
+    settle(&mut shards, now);
+}
+
+fn connect_bytes(version: ProtocolVersion) -> Vec<u8> {
+    let connect = Connect {
+        version,
+        clean_start: true,
+        keep_alive_s: 0,
+        properties: Properties::EMPTY,
+        client_identifier: "c",
+        will: None,
+        user_name: None,
+        password: None,
+    };
+    let mut bytes = Vec::new();
+    connect.encode(&mut bytes).unwrap();
+    bytes
+}
+
+fn subscribe_and_publish(version: ProtocolVersion) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let options = SubscriptionOptions {
+        qos: QoS::ExactlyOnce,
+        no_local: false,
+        retain_as_published: true,
+        retain_handling: RetainHandling::SendAtSubscribe,
+    };
+    let identifier = PacketIdentifier::MIN;
+    let none = Properties::EMPTY;
+    mqtt::encode::subscribe(identifier, none, &[("#", options)], version, &mut bytes).unwrap();
+    for (number, qos) in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]
+        .into_iter()
+        .enumerate()
+    {
+        let publish = Publish {
+            dup: false,
+            qos,
+            retain: number % 2 == 0,
+            topic: "a/b",
+            packet_identifier: (qos != QoS::AtMostOnce).then_some(identifier),
+            properties: none,
+            payload: b"payload",
+        };
+        publish.encode(version, &mut bytes).unwrap();
+    }
+    bytes
+}
+
+/// Seconds pass, with a tick at each deadline.
+fn pass_time(shards: &mut [Shard; 2], now: &mut Timestamp, seconds: u64) {
+    let until = now.plus_s(seconds);
+    loop {
+        let deadlines = shards.iter().filter_map(Shard::next_deadline);
+        let next = deadlines.min().filter(|&next| next <= until);
+        *now = next.map_or(until, |next| next.max(*now));
+        shards.iter_mut().for_each(|shard| shard.tick(*now));
+        settle(shards, *now);
+        if next.is_none() {
+            return;
+        }
+    }
+}
+
+/// Batches go to the other shard, and clients take what they are sent, until nothing moves.
+fn settle(shards: &mut [Shard; 2], now: Timestamp) {
+    let mut moved = true;
+    while std::mem::take(&mut moved) {
+        for from in [0, 1] {
+            let to = 1 - from;
+            for batch in shards[from].take_batches(to as u16).collect::<Vec<_>>() {
+                shards[to].receive_batch(now, from as u16, &batch);
+                moved = true;
+            }
+        }
+        for shard in &mut *shards {
+            for id in shard.take_dirty() {
+                moved = true;
+                shard.out(id).clear();
+                if shard.closing(id) {
+                    shard.closed(now, id);
+                } else {
+                    shard.flushed(now, id, 0);
+                }
+            }
+        }
+    }
 }
 
 /// V24: every number that a key takes is safe on its own.

@@ -1,6 +1,6 @@
 //! CONNACK: the client is in, with what it has to know of the broker, or it is refused.
 //!
-//! Invariant: of a refusal the client is told less than the log.
+//! Invariant: the client learns less of a refusal than the log.
 
 use mqtt::error::{DecodeError, DecodeErrorKind};
 use mqtt::frame::PacketType;
@@ -50,7 +50,7 @@ impl Shard {
         }
         // The bit is 3.1.1's and later [MQTT-3.2.2-2].
         let session_present = session_present && connect.version != ProtocolVersion::V3_1;
-        let told = self.delivery.send(slot, |out, version| {
+        let sent = self.delivery.send(slot, |out, version| {
             let properties = properties.as_properties();
             ConnAck {
                 session_present,
@@ -66,14 +66,14 @@ impl Shard {
         counters
             .clients_connected_max
             .raise(counters.clients_connected.get());
-        if !told {
+        if !sent {
             // Nothing may stand before a CONNACK, and without one there is no connection.
             return self.close(slot, "its Maximum Packet Size has no room for the CONNACK", false);
         }
         self.delivery.pump(session);
     }
 
-    /// Whether `max_keepalive` forbids the keep alive of a client that cannot be told another one; mosquitto answers
+    /// Whether `max_keepalive` forbids the keep alive of a client that cannot learn of another one; mosquitto answers
     /// so.
     pub(super) fn refuses_keep_alive(&self, connect: &ConnectRequest) -> bool {
         connect.version != ProtocolVersion::V5
@@ -91,7 +91,7 @@ impl Shard {
         }
     }
 
-    /// What a 5.0 client is told of the broker: only what differs from the specification's default.
+    /// What a 5.0 client learns of the broker: only what differs from the specification's default.
     ///
     /// [MQTT-3.2.2-9], [MQTT-3.2.2-16], [MQTT-3.2.2-20], [MQTT-3.3.2-12]
     fn capabilities(
@@ -112,47 +112,47 @@ impl Shard {
                 .map(|connection| connection.listener)
                 .unwrap_or_default(),
         );
-        let mut tell = |property: Property<'_>| {
+        let mut add = |property: Property<'_>| {
             // Each is short, and there are few.
             let _ = properties.push(property);
         };
         let expiry_s = self.expiry_s(connect);
         if expiry_s != connect.session_expiry_s {
-            tell(Property::SessionExpiryInterval(expiry_s));
+            add(Property::SessionExpiryInterval(expiry_s));
         }
         if let Some(receive_max) =
             std::num::NonZeroU16::new(settings.inflight_messages_max).filter(|m| m.get() < u16::MAX)
         {
-            tell(Property::ReceiveMaximum(receive_max));
+            add(Property::ReceiveMaximum(receive_max));
         }
         if listener.qos_max < mqtt::QoS::ExactlyOnce {
-            tell(Property::MaximumQoS(listener.qos_max));
+            add(Property::MaximumQoS(listener.qos_max));
         }
         if !settings.retain_available {
-            tell(Property::RetainAvailable(false));
+            add(Property::RetainAvailable(false));
         }
         if let Some(maximum) = std::num::NonZeroU32::new(settings.packet_bytes_max)
             .filter(|m| m.get() < limits::PACKET_BYTES_MAX)
         {
-            tell(Property::MaximumPacketSize(maximum));
+            add(Property::MaximumPacketSize(maximum));
         }
         if admitted.assigned {
             // [MQTT-3.1.3-7]
-            tell(Property::AssignedClientIdentifier(admitted.client_identifier));
+            add(Property::AssignedClientIdentifier(admitted.client_identifier));
         }
         let topic_alias_max = listener.topic_alias_max.min(limits::TOPIC_ALIASES_MAX);
         if topic_alias_max > 0 {
-            tell(Property::TopicAliasMaximum(topic_alias_max));
+            add(Property::TopicAliasMaximum(topic_alias_max));
         }
         if keep_alive_s != connect.keep_alive_s {
             // [MQTT-3.1.2-21]
-            tell(Property::ServerKeepAlive(keep_alive_s));
+            add(Property::ServerKeepAlive(keep_alive_s));
         }
         // [MQTT-3.1.2-28]
         if connect.wants_response_information
             && let Some(information) = self.response_information(admitted)
         {
-            tell(Property::ResponseInformation(&information));
+            add(Property::ResponseInformation(&information));
         }
         properties
     }
@@ -203,13 +203,19 @@ impl Shard {
         self.close(slot, &why, false);
     }
 
-    /// CONNACK with an error, and the end [MQTT-3.2.2-7]. The client is told less than the log.
+    /// CONNACK with an error, and the end [MQTT-3.2.2-7]. The client learns less than the log.
     ///
     /// [MQTT3-3.1.4-5], [MQTT3-3.2.2-5], [MQTT-3.1.4-6], [MQTT-4.12.0-4]
-    pub(super) fn refuse_connect(&mut self, slot: ConnectionSlot, reason: ReasonCode, told: &str, why: &str) {
+    pub(super) fn refuse_connect(
+        &mut self,
+        slot: ConnectionSlot,
+        reason: ReasonCode,
+        for_client: &str,
+        why: &str,
+    ) {
         self.delivery.counters().connects_refused.add(1);
         self.delivery
-            .send_explained(slot, Some(told), |out, version, properties| {
+            .send_explained(slot, Some(for_client), |out, version, properties| {
                 ConnAck {
                     session_present: false,
                     reason,

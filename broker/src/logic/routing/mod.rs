@@ -157,14 +157,14 @@ impl Routing {
         self.subscriptions.held()
     }
 
+    /// How many texts of Topic Filters there are.
+    pub(super) fn filter_names(&self) -> usize {
+        self.subscriptions.filter_names()
+    }
+
     /// Groups that have members in any shard.
     pub(super) fn groups(&self) -> usize {
         self.subscriptions.groups().len()
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.subscriptions.is_empty()
     }
 
     fn filter_changed(&mut self, filter: FilterSlot) {

@@ -289,9 +289,9 @@ impl Sessions {
         self.slots.len()
     }
 
-    #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.by_client_identifier.is_empty()
+    /// How many client identifiers name a session.
+    pub(super) fn client_identifiers(&self) -> usize {
+        self.by_client_identifier.len()
     }
 
     /// Whether a session's queue is above its low-water mark.

@@ -14,7 +14,7 @@ use crate::logic::ConnectRequest;
 use crate::time::Timestamp;
 
 /// A CONNECT whose client has to prove who it is.
-pub(super) struct Challenge {
+pub(super) struct ChallengedConnect {
     pub(super) connect: Box<ConnectRequest>,
     /// Until the client's AUTH has come.
     exchange: Option<Exchange>,
@@ -38,7 +38,7 @@ impl PendingConnection {
             debug_assert!(false, "an exchange begins with a CONNECT");
             return Next::Fail;
         };
-        self.phase = Phase::Challenged(Box::new(Challenge {
+        self.phase = Phase::Challenged(Box::new(ChallengedConnect {
             connect,
             exchange: Some(exchange),
             nonces,

@@ -1,7 +1,7 @@
 //! What the shard does for pending connections: from received bytes to the shard that owns the session.
 //!
 //! Invariants: a connection leaves for its owner with a verdict, so nothing of a session is touched before; while the
-//! password is checked elsewhere nothing is received on the connection, and its time from accept runs on. When the
+//! password is checked by other threads nothing is received on the connection, and its time from accept runs on. When the
 //! shard shuts down, whoever comes is answered here, where the logic refuses everybody.
 
 use std::path::Path;
@@ -61,7 +61,7 @@ impl ShardLoop {
         }
     }
 
-    /// Finds out who the client is; goes on at once if that can be told at once.
+    /// Finds out who the client is; goes on at once if that is known at once.
     fn identify(&mut self, id: PendingId) {
         let Some(pending) = self.pending.get(id) else {
             return;

@@ -34,7 +34,7 @@ use crate::config::ProxyProtocol;
 use crate::in_effect::{InEffect, Upgrade};
 use crate::logic::{ConnectRequest, FirstPacket, MalformedConnect, Peer};
 use crate::settings::ListenerId;
-use crate::shard::pending::auth_exchange::Challenge;
+use crate::shard::pending::auth_exchange::ChallengedConnect;
 use crate::shard::transfer::ConnectionTransfer;
 
 /// A connection that has no CONNACK yet.
@@ -68,7 +68,7 @@ enum Phase {
     /// The answer of those who check passwords, which may be there at once.
     CheckingCredentials(Box<ConnectRequest>),
     /// The client's AUTH.
-    Challenged(Box<Challenge>),
+    Challenged(Box<ChallengedConnect>),
     /// Nothing: the CONNECT was wrong, and the logic answers that.
     Malformed(MalformedConnect),
 }
@@ -211,7 +211,7 @@ impl PendingConnection {
         }
     }
 
-    fn take_proxy_header(&mut self, header: proxy::Header, bytes: usize) {
+    fn take_proxy_header(&mut self, header: proxy::ProxyHeader, bytes: usize) {
         self.plain.drain(..bytes.min(self.plain.len()));
         self.address = header.address.unwrap_or(self.address);
         self.proxied_identity = header.identity;

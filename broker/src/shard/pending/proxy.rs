@@ -1,6 +1,6 @@
 //! The PROXY protocol: what a load balancer says of the client, before the client's own bytes.
 //!
-//! Invariants: a header is taken once, first, and only of the version that the listener was told; at most
+//! Invariants: a header is taken once, first, and only of the version that the listener expects; at most
 //! [`limits::PROXY_HEADER_BYTES_MAX`] are kept of one that is not whole. A listener that expects it takes nothing
 //! without it, so a client cannot do without the load balancer's checks by leaving it out.
 
@@ -14,7 +14,7 @@ use crate::limits;
 
 /// What a load balancer says of a client.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct ProxyHeader {
     /// The client's address; `None` if it speaks for itself.
     pub(super) address: Option<SocketAddr>,
     /// Whether the client came by TLS.
@@ -28,7 +28,7 @@ pub(super) struct Header {
 pub(super) enum Parsed {
     Incomplete,
     /// The header is whole, and so many bytes long.
-    Whole(Header, usize),
+    Whole(ProxyHeader, usize),
     Refused(&'static str),
 }
 
@@ -66,9 +66,9 @@ fn parse_text(bytes: &[u8]) -> Parsed {
         v1::Addresses::Tcp6(ip) => Some(SocketAddr::from((ip.source_address, ip.source_port))),
         v1::Addresses::Unknown => None,
     };
-    let header = Header {
+    let header = ProxyHeader {
         address,
-        ..Header::default()
+        ..ProxyHeader::default()
     };
     Parsed::Whole(header, length)
 }
@@ -104,7 +104,7 @@ fn parse_binary(bytes: &[u8], wanted: &ProxyProtocol) -> Parsed {
     };
     let identity = tls.common_name.filter(|_| wanted.identity && tls.certificate);
     let identity = identity.and_then(|name| tls::checked_identity(name).ok());
-    let said = Header {
+    let said = ProxyHeader {
         address,
         tls: tls.used,
         identity: identity.map(String::into_boxed_str),
@@ -200,7 +200,7 @@ mod tests {
         assert!(matches!(parse(six, &TEXT), Parsed::Whole(..)));
         assert_eq!(
             parse(b"PROXY UNKNOWN\r\n", &TEXT),
-            Parsed::Whole(Header::default(), 15)
+            Parsed::Whole(ProxyHeader::default(), 15)
         );
     }
 
@@ -276,7 +276,7 @@ mod tests {
     fn a_load_balancer_may_speak_for_itself() {
         assert!(matches!(
             parse(&binary(0, &[]), &BINARY),
-            Parsed::Whole(Header { address: None, .. }, 28)
+            Parsed::Whole(ProxyHeader { address: None, .. }, 28)
         ));
     }
 

@@ -47,7 +47,7 @@ impl Names {
         }
     }
 
-    #[cfg(test)]
+    /// How many names there are.
     pub(super) fn len(&self) -> usize {
         self.parts.iter().map(HashTable::len).sum()
     }

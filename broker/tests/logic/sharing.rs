@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use mqtt::frame::PacketType;
 
 use super::*;
-use crate::settings::{Settings, SharedSubscriptionStrategy};
+use broker::settings::{Settings, SharedSubscriptionStrategy};
 
 /// So many members of `$share/g/t`, on all shards.
 fn members(cluster: &mut Cluster, count: usize, qos: QoS) -> Vec<Client> {
@@ -395,7 +395,7 @@ fn a_message_that_finds_no_member_is_passed_on() {
     let members = members(&mut cluster, 8, QoS::AtLeastOnce);
     let shards: BTreeSet<_> = members.iter().map(|&member| cluster.shard_of(member)).collect();
     assert!(shards.len() > 2, "members on {shards:?}");
-    cluster.hold_batches(true);
+    cluster.delay_batches(true);
     for number in 0..80 {
         cluster.publish(publisher, "t", QoS::AtLeastOnce, &number.to_string());
         cluster.expect(publisher);
@@ -403,7 +403,7 @@ fn a_message_that_finds_no_member_is_passed_on() {
     for &gone in &members[1..] {
         cluster.cut(gone);
     }
-    cluster.hold_batches(false);
+    cluster.delay_batches(false);
     let mut got = BTreeSet::new();
     loop {
         let more: Vec<_> = std::iter::from_fn(|| cluster.got(members[0])).collect();
@@ -440,7 +440,7 @@ fn whoever_comes_at_once_after_the_last_member_gets_what_that_one_left() {
         cluster.cut(publisher);
         cluster.advance_ms(200);
         for shard in 0..usize::from(shards) {
-            assert!(cluster.shard(shard).unwrap().is_bare());
+            assert!(cluster.shard(shard).unwrap().remains().is_bare());
         }
     }
 }

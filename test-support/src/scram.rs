@@ -1,13 +1,16 @@
-//! The client's side of SCRAM-SHA-256, for tests.
+//! The client's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), with nothing of the broker's, so that each proves the other.
+//!
+//! Invariants: none.
 //!
 //! Invariants: none.
 
 use std::num::NonZeroU32;
 
+use aws_lc_rs::digest::{self, SHA256};
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
+use aws_lc_rs::pbkdf2::{self, PBKDF2_HMAC_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-
-use super::verifier::{ScramKey, client_key, hmac_sha256, salted, server_key, sha256};
 
 /// A client that proves a password.
 #[derive(Debug)]
@@ -52,17 +55,25 @@ impl ScramClient {
         let nonce = attributes.next()?.strip_prefix("r=")?;
         let salt = STANDARD.decode(attributes.next()?.strip_prefix("s=")?).ok()?;
         let iterations: NonZeroU32 = attributes.next()?.strip_prefix("i=")?.parse().ok()?;
-        let salted = salted(self.password.as_bytes(), iterations, &salt);
+        let mut salted = [0; 32];
+        pbkdf2::derive(
+            PBKDF2_HMAC_SHA256,
+            iterations,
+            &salt,
+            self.password.as_bytes(),
+            &mut salted,
+        );
         let without_proof = format!("c={},r={nonce}", STANDARD.encode(&self.header));
         let signed = format!("{},{server_first},{without_proof}", self.bare);
-        let key = client_key(&salted);
-        let signature = hmac_sha256(&sha256(&key), &[signed.as_bytes()]);
-        let mut proof: ScramKey = key;
+        let mut proof = hmac_sha256(&salted, b"Client Key");
+        let stored_key = digest::digest(&SHA256, &proof);
+        let signature = hmac_sha256(stored_key.as_ref(), signed.as_bytes());
         proof
             .iter_mut()
             .zip(signature)
             .for_each(|(byte, with)| *byte ^= with);
-        let expected = hmac_sha256(&server_key(&salted), &[signed.as_bytes()]);
+        let server_key = hmac_sha256(&salted, b"Server Key");
+        let expected = hmac_sha256(&server_key, signed.as_bytes());
         self.expected = Some(format!("v={}", STANDARD.encode(expected)));
         Some(format!("{without_proof},p={}", STANDARD.encode(proof)))
     }
@@ -74,4 +85,9 @@ impl ScramClient {
             .as_ref()
             .is_some_and(|expected| expected.as_bytes() == server_final)
     }
+}
+
+fn hmac_sha256(key: &[u8], text: &[u8]) -> Vec<u8> {
+    let key = hmac::Key::new(HMAC_SHA256, key);
+    hmac::sign(&key, text).as_ref().to_vec()
 }

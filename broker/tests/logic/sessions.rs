@@ -3,8 +3,8 @@
 use mqtt::frame::PacketType;
 
 use super::*;
-use crate::limits;
-use crate::settings::Settings;
+use broker::limits;
+use broker::settings::Settings;
 
 fn kept(version: ProtocolVersion, client_identifier: &str) -> Connect<'_> {
     static FOREVER: std::sync::LazyLock<PropertiesBuf> = std::sync::LazyLock::new(|| {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::settings::Settings;
+use broker::settings::Settings;
 
 /// What a client makes of the PUBLISH packets of one connection.
 #[derive(Default)]

@@ -1,30 +1,28 @@
 //! Several shards in one thread, with a clock that only the test moves and clients that speak packets.
 //!
 //! Invariants: each shard works in the order of its own [`Turn`], and nothing is random, so the same calls give the
-//! same packets. What a test does (bytes, a broken connection) falls between two turns. With [`Cluster::hold_batches`]
+//! same packets. What a test does (bytes, a broken connection) falls between two turns. With [`Cluster::delay_batches`]
 //! batches stay with the logic until they are released and clients are answered all the same, to try what happens while
 //! shards do not know of one another.
 
-mod remains;
+mod turns;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use mqtt::packet::Connect;
-use mqtt::property::Properties;
-use mqtt::{Packet, ProtocolVersion};
-
-pub use self::remains::Remains;
-use super::{
+use broker::auth::enhanced::Authenticated;
+use broker::auth::{Policy, Verdict};
+use broker::limits;
+use broker::logic::{
     Batch, ConnectionId, FirstPacket, LostCause, Peer, Shard, ShardCounters, Timestamp, owner_shard,
     shard_counters,
 };
-use crate::auth::enhanced::Authenticated;
-use crate::auth::{Policy, Verdict};
-use crate::limits;
-use crate::settings::{ListenerId, Settings};
-use crate::turn::{Outcome, Step, Turn};
+use broker::settings::{ListenerId, Settings};
+use broker::turn::Turn;
+use mqtt::packet::Connect;
+use mqtt::{Packet, ProtocolVersion};
+
+use crate::peer;
 
 /// A client of a [`Cluster`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +82,7 @@ pub struct Cluster {
     clients: Vec<Connected>,
     /// Batches on their way: to, from.
     on_the_way: Vec<Vec<VecDeque<Batch>>>,
-    hold: bool,
+    delays_batches: bool,
     /// Where connections come from.
     listener: ListenerId,
     /// Who the next connection proved to be.
@@ -118,7 +116,7 @@ impl Cluster {
             now: Timestamp(1_000_000_000),
             clients: Vec::new(),
             on_the_way: (0..shards).map(|_| queues()).collect(),
-            hold: false,
+            delays_batches: false,
             listener: ListenerId(0),
             authenticated: None,
         }
@@ -130,7 +128,7 @@ impl Cluster {
         for shard in &mut self.shards {
             shard.set_policy(now, Arc::clone(policy));
         }
-        self.settle();
+        self.run_until_idle();
     }
 
     /// All shards take other settings.
@@ -139,7 +137,7 @@ impl Cluster {
         for shard in &mut self.shards {
             shard.set_settings(now, Arc::clone(settings));
         }
-        self.settle();
+        self.run_until_idle();
     }
 
     /// `memory_limit` is reached, or no longer.
@@ -182,7 +180,7 @@ impl Cluster {
         self.clients.get(client.0).map_or(0, |client| client.shard)
     }
 
-    /// A connection at the home of that client identifier, without a CONNECT.
+    /// A connection at the owner of that client identifier, without a CONNECT.
     pub fn open(&mut self, client_identifier: &str, version: ProtocolVersion) -> Client {
         self.open_from(client_identifier, version, None)
     }
@@ -257,7 +255,7 @@ impl Cluster {
         if let Some(shard) = self.shards.get_mut(connected.shard).filter(|_| !connected.closed) {
             connected.send(shard, now, bytes);
         }
-        self.settle();
+        self.run_until_idle();
     }
 
     /// The client's connection breaks.
@@ -271,7 +269,7 @@ impl Cluster {
         if let (Some(shard), Some(id)) = (self.shards.get_mut(connected.shard), connected.id) {
             shard.lost(now, id, LostCause::EndOfStream);
         }
-        self.settle();
+        self.run_until_idle();
     }
 
     /// Whether the client reads what it is sent; what it does not read stays in the broker's account.
@@ -279,13 +277,13 @@ impl Cluster {
         if let Some(connected) = self.clients.get_mut(client.0) {
             connected.reads = reads;
         }
-        self.settle();
+        self.run_until_idle();
     }
 
     /// Whether batches between shards stay on their way.
-    pub fn hold_batches(&mut self, hold: bool) {
-        self.hold = hold;
-        self.settle();
+    pub fn delay_batches(&mut self, delay: bool) {
+        self.delays_batches = delay;
+        self.run_until_idle();
     }
 
     /// Lets time pass, with a tick at each deadline.
@@ -299,10 +297,10 @@ impl Cluster {
             .filter(|&next| next <= until)
         {
             self.now = self.now.max(next);
-            self.settle();
+            self.run_until_idle();
         }
         self.now = until;
-        self.settle();
+        self.run_until_idle();
     }
 
     /// Lets seconds pass.
@@ -360,11 +358,11 @@ impl Cluster {
     pub fn shut_down(&mut self) {
         let now = self.now;
         self.shards.iter_mut().for_each(|shard| shard.shut_down(now));
-        self.settle();
+        self.run_until_idle();
     }
 
     /// Lets every shard take turns until nothing moves any more.
-    pub fn settle(&mut self) {
+    pub fn run_until_idle(&mut self) {
         loop {
             let mut moved = false;
             for index in 0..self.shards.len() {
@@ -372,104 +370,6 @@ impl Cluster {
             }
             if !moved {
                 return;
-            }
-        }
-    }
-
-    /// A turn of a shard; whether anything moved.
-    fn turn(&mut self, index: usize) -> bool {
-        let mut moved = false;
-        while let Some(step) = self.turns.get(index).map(Turn::step) {
-            let outcome = self.take_step(index, step, &mut moved);
-            if let Some(turn) = self.turns.get_mut(index)
-                && turn.advance(outcome) == Step::Wait
-            {
-                break;
-            }
-        }
-        moved
-    }
-
-    fn take_step(&mut self, index: usize, step: Step, moved: &mut bool) -> Outcome {
-        let now = self.now;
-        let Some(shard) = self.shards.get_mut(index) else {
-            return Outcome::Done;
-        };
-        match step {
-            Step::Take { from, messages_max } => return self.take_from(index, from, messages_max, moved),
-            Step::Handle => self.take_unread(index, moved),
-            Step::RunTimers => {
-                *moved |= shard.has_replays();
-                shard.tick(now);
-            }
-            Step::Push => self.push(index, moved),
-            Step::Flush => {
-                self.flush(index, moved);
-                self.take_unread(index, moved);
-            }
-            Step::ChangeReceiving => drop(shard.take_receive_changes()),
-            // Connections are opened where their session lives, and closed when they are flushed.
-            Step::Wait | Step::Adopt | Step::Close => {}
-        }
-        Outcome::Done
-    }
-
-    fn take_from(&mut self, index: usize, from: u16, messages_max: usize, moved: &mut bool) -> Outcome {
-        let now = self.now;
-        let queue = self
-            .on_the_way
-            .get_mut(index)
-            .and_then(|queues| queues.get_mut(usize::from(from)));
-        let (Some(queue), Some(shard)) = (queue, self.shards.get_mut(index)) else {
-            return Outcome::Done;
-        };
-        for left in (0..queue.len().min(messages_max)).rev() {
-            let Some(batch) = queue.pop_front() else { break };
-            *moved = true;
-            shard.receive_batch(now, from, &batch);
-            shard.recycle_batch(batch);
-            if shard.turn_is_full() {
-                return Outcome::Full { left };
-            }
-        }
-        Outcome::Done
-    }
-
-    fn push(&mut self, index: usize, moved: &mut bool) {
-        let Some(shard) = self.shards.get_mut(index).filter(|_| !self.hold) else {
-            return;
-        };
-        for (to, queues) in (0_u16..).zip(&mut self.on_the_way) {
-            if let Some(queue) = queues.get_mut(index) {
-                let waiting = queue.len();
-                queue.extend(shard.take_batches(to));
-                *moved |= queue.len() > waiting;
-            }
-        }
-    }
-
-    fn flush(&mut self, index: usize, moved: &mut bool) {
-        let Some(shard) = self.shards.get_mut(index) else {
-            return;
-        };
-        for id in shard.take_dirty() {
-            *moved = true;
-            let mut clients = self.clients.iter_mut();
-            let connected = clients.find(|client| client.shard == index && client.id == Some(id));
-            flush_one(shard, self.now, id, connected);
-        }
-    }
-
-    /// Clients read what waits for them.
-    fn take_unread(&mut self, index: usize, moved: &mut bool) {
-        let is_read =
-            |client: &&mut Connected| client.shard == index && client.reads && !client.unread.is_empty();
-        for connected in self.clients.iter_mut().filter(is_read) {
-            *moved = true;
-            connected.received.append(&mut connected.unread);
-            let shard = self.shards.get_mut(index).filter(|_| !connected.closed);
-            if let (Some(shard), Some(id)) = (shard, connected.id) {
-                shard.flushed(self.now, id, 0);
             }
         }
     }
@@ -500,61 +400,5 @@ impl Connected {
         if let Some(rest) = pending.bytes.get(behind..).filter(|rest| !rest.is_empty()) {
             shard.receive(now, id, rest);
         }
-    }
-}
-
-fn flush_one(shard: &mut Shard, now: Timestamp, id: ConnectionId, connected: Option<&mut Connected>) {
-    let Some(connected) = connected else { return };
-    connected.unread.append(shard.out(id));
-    if shard.closing(id) {
-        connected.closed = true;
-        connected.received.append(&mut connected.unread);
-        shard.closed(now, id);
-    } else if !connected.reads {
-        shard.flushed(now, id, connected.unread.len());
-    }
-}
-
-/// Where a connection comes from that has nothing particular about it.
-#[must_use]
-pub fn peer() -> Peer {
-    Peer {
-        address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000),
-        listener: ListenerId(0),
-        assigned_client_identifier: None,
-        certificate_identity: None,
-        verdict: Verdict::Unproved,
-        authenticated: None,
-    }
-}
-
-/// Opens a connection at a shard with the bytes that a client sends first: a whole CONNECT, and perhaps more.
-///
-/// # Panics
-/// When they do not begin with a CONNECT.
-pub fn open(shard: &mut Shard, now: Timestamp, peer: Peer, bytes: &[u8]) -> ConnectionId {
-    let FirstPacket::Connect(connect) = FirstPacket::parse(bytes) else {
-        panic!("no CONNECT: {bytes:?}");
-    };
-    let id = shard.open(now, peer, Ok(&connect));
-    let rest = bytes.get(connect.wire_bytes as usize..).unwrap_or_default();
-    if !rest.is_empty() {
-        shard.receive(now, id, rest);
-    }
-    id
-}
-
-/// A CONNECT with nothing particular about it: Clean Start, no keep alive, no Will.
-#[must_use]
-pub fn connect(version: ProtocolVersion, client_identifier: &str) -> Connect<'_> {
-    Connect {
-        version,
-        clean_start: true,
-        keep_alive_s: 0,
-        properties: Properties::EMPTY,
-        client_identifier,
-        will: None,
-        user_name: None,
-        password: None,
     }
 }

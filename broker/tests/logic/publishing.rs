@@ -3,7 +3,7 @@
 use mqtt::frame::PacketType;
 
 use super::*;
-use crate::settings::Settings;
+use broker::settings::Settings;
 
 fn aliased<'a>(
     topic: &'a str,

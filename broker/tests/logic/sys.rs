@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::settings::Settings;
+use broker::settings::Settings;
 
 fn read(cluster: &mut Cluster, client: Client) -> BTreeMap<String, String> {
     std::iter::from_fn(|| cluster.got(client))

@@ -3,8 +3,8 @@
 use mqtt::frame::PacketType;
 
 use super::*;
-use crate::limits;
-use crate::settings::Settings;
+use broker::limits;
+use broker::settings::Settings;
 
 const PAYLOAD_BYTES: usize = 60_000;
 
@@ -55,7 +55,7 @@ fn publishers_wait_for_a_client_that_is_behind_and_nothing_is_lost() {
             cluster.publish(bystander, "other", QoS::AtMostOnce, "x");
             assert!(!cluster.paused(bystander));
             cluster.set_reading(subscriber, true);
-            cluster.settle();
+            cluster.run_until_idle();
             assert!(!cluster.paused(publisher), "{shards} shards");
             cluster.set_reading(subscriber, false);
         }
@@ -177,7 +177,7 @@ fn a_client_that_does_not_take_its_answers_is_not_read_from() {
     cluster.cut(other);
     assert!(cluster.paused(client), "whatever resumes others");
     cluster.set_reading(client, true);
-    cluster.settle();
+    cluster.run_until_idle();
     assert!(!cluster.paused(client));
 }
 
@@ -365,9 +365,9 @@ const SUBSCRIBERS: usize = 300;
 fn crowd(shards: u16) -> (Cluster, Client, Vec<Client>) {
     let mut cluster = Cluster::new(shards);
     let publisher = cluster.join(V3, "first");
-    let home = crate::logic::owner_shard("first", shards);
+    let home = broker::logic::owner_shard("first", shards);
     let names = (0..).map(|number| format!("s{number}"));
-    let elsewhere = |name: &String| shards == 1 || crate::logic::owner_shard(name, shards) != home;
+    let elsewhere = |name: &String| shards == 1 || broker::logic::owner_shard(name, shards) != home;
     let names: Vec<_> = names.filter(elsewhere).take(SUBSCRIBERS).collect();
     let subscribers: Vec<_> = names.iter().map(|name| cluster.join(V3, name)).collect();
     for &subscriber in &subscribers {

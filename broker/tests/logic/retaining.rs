@@ -1,14 +1,14 @@
 //! Retained messages: set, delete, delivery on SUBSCRIBE, agreement of the shards.
 
 use super::*;
-use crate::limits;
+use broker::limits;
 
 fn all_shards(cluster: &mut Cluster, filter: &str) -> Vec<Vec<(String, String)>> {
     let names: Vec<_> = (0..3)
         .map(|shard: u16| {
             (0..)
                 .map(|n| format!("look-{n}"))
-                .find(|name| crate::logic::owner_shard(name, 3) == shard)
+                .find(|name| broker::logic::owner_shard(name, 3) == shard)
                 .unwrap()
         })
         .collect();
@@ -83,7 +83,10 @@ fn an_empty_payload_deletes_and_is_passed_on() {
             cluster.cut(client);
         }
         for shard in 0..usize::from(shards) {
-            assert!(cluster.shard(shard).unwrap().is_bare(), "not even marks are left");
+            assert!(
+                cluster.shard(shard).unwrap().remains().is_bare(),
+                "not even marks are left"
+            );
         }
     }
 }
@@ -235,7 +238,7 @@ fn they_expire() {
     }
     // The mark that an expired one leaves goes too.
     cluster.advance_s(limits::TOMBSTONE_S + 1);
-    assert!(cluster.shard(0).unwrap().is_bare());
+    assert!(cluster.shard(0).unwrap().remains().is_bare());
 }
 
 #[test]
@@ -244,7 +247,7 @@ fn shards_agree_after_changes_at_the_same_time() {
         .map(|shard: u16| {
             (0..)
                 .map(|n| format!("p-{n}"))
-                .find(|name| crate::logic::owner_shard(name, 3) == shard)
+                .find(|name| broker::logic::owner_shard(name, 3) == shard)
                 .unwrap()
         })
         .collect();
@@ -255,7 +258,7 @@ fn shards_agree_after_changes_at_the_same_time() {
         for _ in 0..20 {
             seed = seed.wrapping_mul(1_103_515_245).wrapping_add(12_345);
             let at = seed >> 8;
-            cluster.hold_batches(at & 64 != 0);
+            cluster.delay_batches(at & 64 != 0);
             let payload = if at & 128 != 0 {
                 String::new()
             } else {
@@ -264,7 +267,7 @@ fn shards_agree_after_changes_at_the_same_time() {
             let message = retained(["a", "b"][(at >> 9) as usize % 2], QoS::AtMostOnce, &payload).to_owned();
             cluster.publish_with(publishers[at as usize % 3], &message);
         }
-        cluster.hold_batches(false);
+        cluster.delay_batches(false);
         let found = all_shards(&mut cluster, "#");
         assert!(found.iter().all(|shard| *shard == found[0]), "{found:?}");
     }
@@ -276,7 +279,7 @@ fn an_older_change_that_comes_after_the_expiry_stays_older() {
         .map(|shard: u16| {
             (0..)
                 .map(|n| format!("p-{n}"))
-                .find(|name| crate::logic::owner_shard(name, 3) == shard)
+                .find(|name| broker::logic::owner_shard(name, 3) == shard)
                 .unwrap()
         })
         .collect();
@@ -284,7 +287,7 @@ fn an_older_change_that_comes_after_the_expiry_stays_older() {
     let publishers: Vec<_> = names.iter().map(|name| cluster.join(V5, name)).collect();
     let mut expiry = PropertiesBuf::new();
     expiry.push(Property::MessageExpiryInterval(1)).unwrap();
-    cluster.hold_batches(true);
+    cluster.delay_batches(true);
     cluster.publish_with(publishers[0], &retained("a", QoS::AtMostOnce, "older"));
     let newer = Publish {
         properties: expiry.as_properties(),
@@ -292,7 +295,7 @@ fn an_older_change_that_comes_after_the_expiry_stays_older() {
     };
     cluster.publish_with(publishers[1], &newer);
     cluster.advance_s(2);
-    cluster.hold_batches(false);
+    cluster.delay_batches(false);
     cluster.advance_s(1);
     let found = all_shards(&mut cluster, "#");
     assert!(found.iter().all(Vec::is_empty), "{found:?}");
@@ -305,7 +308,7 @@ fn a_subscriber_gets_a_concurrent_one_live_or_as_retained() {
         let (first, second) = apart(2);
         let publisher = cluster.join(V3, first);
         let subscriber = cluster.join(V3, &second);
-        cluster.hold_batches(true);
+        cluster.delay_batches(true);
         if subscribed_first {
             cluster.subscribe(subscriber, "t", QoS::AtMostOnce);
             cluster.publish_with(publisher, &retained("t", QoS::AtMostOnce, "x"));
@@ -314,7 +317,7 @@ fn a_subscriber_gets_a_concurrent_one_live_or_as_retained() {
             cluster.subscribe(subscriber, "t", QoS::AtMostOnce);
         }
         cluster.expect_nothing(subscriber);
-        cluster.hold_batches(false);
+        cluster.delay_batches(false);
         assert_eq!(cluster.payloads(subscriber), ["x"], "neither lost nor doubled");
     }
 }

@@ -3,7 +3,7 @@
 use mqtt::packet::Will;
 
 use super::*;
-use crate::settings::{ListenerSettings, Settings};
+use broker::settings::{ListenerSettings, Settings};
 
 fn with(change: impl FnOnce(&mut Settings)) -> Cluster {
     let mut settings = Settings {
@@ -474,6 +474,6 @@ fn many_connections_leave_nothing_behind() {
     let last = cluster.join(V3, "c");
     cluster.cut(last);
     for shard in 0..2 {
-        assert!(cluster.shard(shard).unwrap().is_bare(), "shard {shard}");
+        assert!(cluster.shard(shard).unwrap().remains().is_bare(), "shard {shard}");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use mqtt::frame::PacketType;
 
 use super::*;
-use crate::settings::{Settings, UNLIMITED};
+use broker::settings::{Settings, UNLIMITED};
 
 struct Random(u64);
 
@@ -44,14 +44,14 @@ fn whatever_clients_do_nothing_is_left_behind() {
                 act(&mut cluster, &mut random, client);
             }
         }
-        cluster.hold_batches(false);
+        cluster.delay_batches(false);
         for client in clients {
             cluster.cut(client);
         }
         clean_up(&mut cluster);
         for shard in 0..usize::from(shards) {
             assert!(
-                cluster.shard(shard).unwrap().is_bare(),
+                cluster.shard(shard).unwrap().remains().is_bare(),
                 "seed {seed}, shard {shard}"
             );
         }
@@ -84,7 +84,7 @@ fn act(cluster: &mut Cluster, random: &mut Random, client: Client) {
         0 => cluster.cut(client),
         1 => cluster.advance_ms(random.next(9000) as u64),
         2 => cluster.set_reading(client, random.next(2) == 0),
-        3 => cluster.hold_batches(random.next(2) == 0),
+        3 => cluster.delay_batches(random.next(2) == 0),
         4 => {
             let bytes: Vec<u8> = (0..random.next(20)).map(|_| random.next(256) as u8).collect();
             cluster.send(client, &bytes);

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use mqtt::packet::Disconnect;
 
 use super::*;
-use crate::logic::{ConnectionId, Shard, Store, StoreRecord, Timestamp, shard_counters, testing};
-use crate::settings::Settings;
+use broker::logic::{ConnectionId, Shard, Store, StoreRecord, Timestamp, shard_counters};
+use broker::settings::Settings;
 
 /// A store that keeps what it is told of sessions, in words.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ fn join(shard: &mut Shard, expiry_s: u32) -> ConnectionId {
         ..connect(V5, "c")
     };
     asked.encode(&mut bytes).unwrap();
-    let id = testing::open(shard, Timestamp(0), testing::peer(), &bytes);
+    let id = test_support::open(shard, Timestamp(0), test_support::peer(), &bytes);
     assert!(shard.connected(id));
     id
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use mqtt::packet::Will;
 
 use super::*;
-use crate::auth::{AccessFiles, Policy, Verdict};
-use crate::settings::{ListenerSettings, Settings};
+use broker::auth::{AccessFiles, Policy, Verdict};
+use broker::settings::{ListenerSettings, Settings};
 
 /// A cluster whose clients go by the ACL file.
 struct Ruled {

@@ -233,7 +233,7 @@ fn qos_is_the_lower_of_both_unless_upgraded() {
             for granted in all {
                 let mut cluster = Cluster::with_settings(
                     1,
-                    crate::settings::Settings {
+                    broker::settings::Settings {
                         sys_interval_s: 0,
                         upgrade_outgoing_qos: upgrade,
                         ..Default::default()

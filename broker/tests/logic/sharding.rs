@@ -1,7 +1,7 @@
 //! Several shards: batches, interests, backpressure.
 
 use super::*;
-use crate::limits;
+use broker::limits;
 
 #[test]
 fn only_shards_with_an_interest_get_a_message_and_only_once() {
@@ -51,7 +51,7 @@ fn a_publisher_to_a_shard_that_is_behind_is_not_read_from() {
     let bystander = cluster.join(V3, "first-too");
     let subscriber = cluster.join(V3, &second);
     cluster.subscribe(subscriber, "t", QoS::AtMostOnce);
-    cluster.hold_batches(true);
+    cluster.delay_batches(true);
     let payload = "x".repeat(100_000);
     let mut sent = 0;
     while !cluster.paused(publisher) {
@@ -61,7 +61,7 @@ fn a_publisher_to_a_shard_that_is_behind_is_not_read_from() {
     }
     cluster.publish(bystander, "other", QoS::AtMostOnce, "x");
     assert!(!cluster.paused(bystander));
-    cluster.hold_batches(false);
+    cluster.delay_batches(false);
     assert!(!cluster.paused(publisher));
     let dropped = usize::try_from(cluster.count(|counters| counters.publishes_dropped.get())).unwrap();
     assert_eq!(

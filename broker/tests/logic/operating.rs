@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::settings::{ListenerId, ListenerSettings, Settings};
+use broker::settings::{ListenerId, ListenerSettings, Settings};
 
 const PLAIN: ListenerId = ListenerId(0);
 const MOUNTED: ListenerId = ListenerId(1);

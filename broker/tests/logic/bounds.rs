@@ -6,9 +6,9 @@ use mqtt::frame::PacketType;
 use mqtt::packet::Will;
 
 use super::*;
-use crate::limits;
-use crate::logic::{ConnectionId, LostCause, Shard, Timestamp, shard_counters, testing};
-use crate::settings::Settings;
+use broker::limits;
+use broker::logic::{ConnectionId, LostCause, Shard, Timestamp, shard_counters};
+use broker::settings::Settings;
 
 fn with(shards: u16, change: impl FnOnce(&mut Settings)) -> Cluster {
     let mut settings = Settings {
@@ -203,7 +203,7 @@ impl Alone {
     fn join(&mut self, connect: &Connect<'_>) -> ConnectionId {
         let mut bytes = Vec::new();
         connect.encode(&mut bytes).unwrap();
-        let id = testing::open(&mut self.shard, self.now, testing::peer(), &bytes);
+        let id = test_support::open(&mut self.shard, self.now, test_support::peer(), &bytes);
         assert!(self.shard.connected(id));
         self.read(id);
         id
@@ -421,21 +421,21 @@ fn a_full_outbox_is_not_blamed_on_a_bystander() {
         mqtt::encode::subscribe(id(1), Properties::EMPTY, &filters, V3, &mut bytes).unwrap();
         cluster.send(many, &bytes);
     }
-    let home = crate::logic::owner_shard(first, 2);
+    let home = broker::logic::owner_shard(first, 2);
     let names = (0..).map(|number| format!("beside-{number}"));
     let name = names
         .into_iter()
-        .find(|name| crate::logic::owner_shard(name, 2) == home)
+        .find(|name| broker::logic::owner_shard(name, 2) == home)
         .unwrap();
     let beside = cluster.open(&name, V3);
     let mut bytes = Vec::new();
     connect(V3, &name).encode(&mut bytes).unwrap();
-    cluster.hold_batches(true);
+    cluster.delay_batches(true);
     cluster.cut(many);
     cluster.send(beside, &bytes);
     cluster.send(beside, &[0xC0, 0]);
     assert!(!cluster.paused(beside));
-    cluster.hold_batches(false);
+    cluster.delay_batches(false);
     let elsewhere = cluster.join(V3, &second);
     cluster.publish(elsewhere, "1", QoS::AtMostOnce, "x");
 }
@@ -450,13 +450,7 @@ fn who_sent_a_large_packet_once_is_no_larger_for_it() {
     let publish = publish("t", QoS::AtMostOnce, &payload);
     publish.encode(V3, &mut packet).unwrap();
     let (first, second) = packet.split_at(60_000);
-    let gathered = |cluster: &Cluster| {
-        let connections = &cluster.shard(0).unwrap().delivery.connections;
-        connections
-            .iter()
-            .map(|(_, connection)| connection.partial.capacity())
-            .sum::<usize>()
-    };
+    let gathered = |cluster: &Cluster| cluster.shard(0).unwrap().partial_bytes();
     cluster.send(client, first);
     assert!(gathered(&cluster) >= first.len());
     cluster.send(client, second);

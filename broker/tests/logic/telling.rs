@@ -6,7 +6,7 @@ use mqtt::frame::PacketType;
 use mqtt::packet::Will;
 
 use super::*;
-use crate::settings::Settings;
+use broker::settings::Settings;
 
 fn with(properties: &[Property<'_>]) -> PropertiesBuf {
     let mut all = PropertiesBuf::new();

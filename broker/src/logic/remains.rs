@@ -1,4 +1,6 @@
-//! What a shard holds at a moment: to see that nothing stays behind, and that bounds are kept.
+//! What a shard holds at a moment: for tests, to see that nothing stays behind and that bounds are kept.
+//!
+//! Invariants: none.
 
 use crate::logic::Shard;
 
@@ -11,8 +13,12 @@ pub struct Remains {
     pub dirty: usize,
     /// Sessions.
     pub sessions: usize,
+    /// Client identifiers that name a session.
+    pub client_identifiers: usize,
     /// Topic Filters that somebody in any shard wants.
     pub filters: usize,
+    /// Texts of Topic Filters.
+    pub filter_names: usize,
     /// Groups that have members in any shard.
     pub groups: usize,
     /// Messages of groups that nobody has taken.
@@ -31,6 +37,16 @@ pub struct Remains {
     pub batches: usize,
 }
 
+impl Remains {
+    /// Whether nothing is left of any client.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        let of_clients = self.connections + self.sessions + self.client_identifiers;
+        let of_filters = self.filters + self.filter_names + self.filter_nodes + self.groups;
+        of_clients + of_filters + self.timers + self.unclaimed == 0
+    }
+}
+
 impl Shard {
     /// What is in this shard now.
     #[must_use]
@@ -40,7 +56,9 @@ impl Shard {
             connections: self.delivery.connections().len(),
             dirty: self.delivery.dirty(),
             sessions: self.delivery.sessions().len(),
+            client_identifiers: self.delivery.sessions().client_identifiers(),
             filters,
+            filter_names: self.routing.filter_names(),
             groups: self.routing.groups(),
             unclaimed: self.unclaimed.len(),
             filter_nodes,
@@ -50,6 +68,15 @@ impl Shard {
             paused: self.delivery.flow.paused(),
             batches: self.outboxes.len(),
         }
+    }
+
+    /// Bytes of memory that is reserved for packets whose end has not come.
+    #[must_use]
+    pub fn partial_bytes(&self) -> usize {
+        let connections = self.delivery.connections().iter();
+        connections
+            .map(|(_, connection)| connection.partial.capacity())
+            .sum()
     }
 
     /// How many Topic Filters match a Topic Name, found anew: what a publish costs that no route is kept for, and no more.

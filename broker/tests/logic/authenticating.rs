@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::auth::enhanced::{Authenticated, Nonces, Refusal};
-use crate::auth::password::{Algorithm, PasswordHash};
-use crate::auth::scram::METHOD;
-use crate::auth::scram::testing::ScramClient;
-use crate::auth::{AccessFiles, Policy, Verdict};
+use broker::auth::enhanced::{Authenticated, Nonces, Refusal};
+use broker::auth::password::{Algorithm, PasswordHash};
+use broker::auth::scram::METHOD;
+use broker::auth::{AccessFiles, Policy, Verdict};
+use test_support::ScramClient;
 
 struct Broker {
     cluster: Cluster,

@@ -1,10 +1,17 @@
 //! The logic, tried through packets: one file per theme. Each test names the statements that it proves.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should panic"
+)]
 
 use mqtt::packet::{ConnAck, Connect, Publish, RetainHandling, SubscriptionOptions};
 use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::{Packet, PacketIdentifier, ProtocolVersion, QoS, ReasonCode};
 
-use super::testing::{Client, Cluster, Received, connect};
+use broker::logic::owner_shard;
+use test_support::{Client, Cluster, Received, connect};
 
 mod aliasing;
 mod authenticating;
@@ -27,24 +34,24 @@ mod telling;
 mod versions;
 mod wills;
 
-pub(super) const V3: ProtocolVersion = ProtocolVersion::V3_1_1;
-pub(super) const V5: ProtocolVersion = ProtocolVersion::V5;
-pub(super) const VERSIONS: [ProtocolVersion; 3] = [ProtocolVersion::V3_1, V3, V5];
+pub(crate) const V3: ProtocolVersion = ProtocolVersion::V3_1_1;
+pub(crate) const V5: ProtocolVersion = ProtocolVersion::V5;
+pub(crate) const VERSIONS: [ProtocolVersion; 3] = [ProtocolVersion::V3_1, V3, V5];
 
 /// A PUBLISH that a client received, on its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Got {
-    pub(super) topic: String,
-    pub(super) payload: String,
-    pub(super) qos: QoS,
-    pub(super) retain: bool,
-    pub(super) dup: bool,
-    pub(super) identifier: Option<PacketIdentifier>,
-    pub(super) properties: PropertiesBuf,
+pub(crate) struct Got {
+    pub(crate) topic: String,
+    pub(crate) payload: String,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) dup: bool,
+    pub(crate) identifier: Option<PacketIdentifier>,
+    pub(crate) properties: PropertiesBuf,
 }
 
 /// What most tests need of a client.
-pub(super) trait Clients {
+pub(crate) trait Clients {
     fn join(&mut self, version: ProtocolVersion, client_identifier: &str) -> Client;
     fn join_with(&mut self, connect: &Connect<'_>) -> Client;
     fn subscribe(&mut self, client: Client, filter: &str, qos: QoS);
@@ -227,11 +234,11 @@ impl Clients for Cluster {
     }
 }
 
-pub(super) fn id(identifier: u16) -> PacketIdentifier {
+pub(crate) fn id(identifier: u16) -> PacketIdentifier {
     PacketIdentifier::new(identifier).unwrap()
 }
 
-pub(super) fn options(qos: QoS) -> SubscriptionOptions {
+pub(crate) fn options(qos: QoS) -> SubscriptionOptions {
     SubscriptionOptions {
         qos,
         no_local: false,
@@ -240,7 +247,7 @@ pub(super) fn options(qos: QoS) -> SubscriptionOptions {
     }
 }
 
-pub(super) fn publish<'a>(topic: &'a str, qos: QoS, payload: &'a str) -> Publish<'a> {
+pub(crate) fn publish<'a>(topic: &'a str, qos: QoS, payload: &'a str) -> Publish<'a> {
     Publish {
         dup: false,
         qos,
@@ -252,7 +259,7 @@ pub(super) fn publish<'a>(topic: &'a str, qos: QoS, payload: &'a str) -> Publish
     }
 }
 
-pub(super) fn retained<'a>(topic: &'a str, qos: QoS, payload: &'a str) -> Publish<'a> {
+pub(crate) fn retained<'a>(topic: &'a str, qos: QoS, payload: &'a str) -> Publish<'a> {
     Publish {
         retain: true,
         ..publish(topic, qos, payload)
@@ -260,10 +267,10 @@ pub(super) fn retained<'a>(topic: &'a str, qos: QoS, payload: &'a str) -> Publis
 }
 
 /// A pair of client identifiers whose homes are different shards of `shards`, if there are two.
-pub(super) fn apart(shards: u16) -> (&'static str, String) {
-    let first = super::owner_shard("first", shards);
+pub(crate) fn apart(shards: u16) -> (&'static str, String) {
+    let first = owner_shard("first", shards);
     let second = (0..)
         .map(|n| format!("second-{n}"))
-        .find(|name| shards < 2 || super::owner_shard(name, shards) != first);
+        .find(|name| shards < 2 || owner_shard(name, shards) != first);
     ("first", second.unwrap())
 }

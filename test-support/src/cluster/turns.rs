@@ -1,0 +1,121 @@
+//! The turns of a cluster's shards: what each step does without sockets.
+//!
+//! Invariant: a step is done when the shard's [`Turn`] names it. While batches are held a push pushes nothing and counts as
+//! done, unlike a shard's, so that clients are answered.
+
+use broker::logic::{ConnectionId, Shard, Timestamp};
+use broker::turn::{Outcome, Step, Turn};
+
+use super::{Cluster, Connected};
+
+impl Cluster {
+    /// A turn of a shard; whether anything moved.
+    pub(super) fn turn(&mut self, index: usize) -> bool {
+        let mut moved = false;
+        while let Some(step) = self.turns.get(index).map(Turn::step) {
+            let outcome = self.take_step(index, step, &mut moved);
+            if let Some(turn) = self.turns.get_mut(index)
+                && turn.advance(outcome) == Step::Wait
+            {
+                break;
+            }
+        }
+        moved
+    }
+
+    fn take_step(&mut self, index: usize, step: Step, moved: &mut bool) -> Outcome {
+        let now = self.now;
+        let Some(shard) = self.shards.get_mut(index) else {
+            return Outcome::Done;
+        };
+        match step {
+            Step::Take { from, messages_max } => return self.take_from(index, from, messages_max, moved),
+            Step::Handle => self.take_unread(index, moved),
+            Step::RunTimers => {
+                *moved |= shard.has_replays();
+                shard.tick(now);
+            }
+            Step::Push => self.push(index, moved),
+            Step::Flush => {
+                self.flush(index, moved);
+                self.take_unread(index, moved);
+            }
+            Step::ChangeReceiving => drop(shard.take_receive_changes()),
+            // Connections are opened where their session lives, and closed when they are flushed.
+            Step::Wait | Step::Adopt | Step::Close => {}
+        }
+        Outcome::Done
+    }
+
+    fn take_from(&mut self, index: usize, from: u16, messages_max: usize, moved: &mut bool) -> Outcome {
+        let now = self.now;
+        let queue = self
+            .on_the_way
+            .get_mut(index)
+            .and_then(|queues| queues.get_mut(usize::from(from)));
+        let (Some(queue), Some(shard)) = (queue, self.shards.get_mut(index)) else {
+            return Outcome::Done;
+        };
+        for left in (0..queue.len().min(messages_max)).rev() {
+            let Some(batch) = queue.pop_front() else { break };
+            *moved = true;
+            shard.receive_batch(now, from, &batch);
+            shard.recycle_batch(batch);
+            if shard.turn_is_full() {
+                return Outcome::Full { left };
+            }
+        }
+        Outcome::Done
+    }
+
+    fn push(&mut self, index: usize, moved: &mut bool) {
+        let Some(shard) = self.shards.get_mut(index).filter(|_| !self.delays_batches) else {
+            return;
+        };
+        for (to, queues) in (0_u16..).zip(&mut self.on_the_way) {
+            if let Some(queue) = queues.get_mut(index) {
+                let waiting = queue.len();
+                queue.extend(shard.take_batches(to));
+                *moved |= queue.len() > waiting;
+            }
+        }
+    }
+
+    fn flush(&mut self, index: usize, moved: &mut bool) {
+        let Some(shard) = self.shards.get_mut(index) else {
+            return;
+        };
+        for id in shard.take_dirty() {
+            *moved = true;
+            let mut clients = self.clients.iter_mut();
+            let connected = clients.find(|client| client.shard == index && client.id == Some(id));
+            flush_one(shard, self.now, id, connected);
+        }
+    }
+
+    /// Clients read what waits for them.
+    fn take_unread(&mut self, index: usize, moved: &mut bool) {
+        let is_read =
+            |client: &&mut Connected| client.shard == index && client.reads && !client.unread.is_empty();
+        for connected in self.clients.iter_mut().filter(is_read) {
+            *moved = true;
+            connected.received.append(&mut connected.unread);
+            let shard = self.shards.get_mut(index).filter(|_| !connected.closed);
+            if let (Some(shard), Some(id)) = (shard, connected.id) {
+                shard.flushed(self.now, id, 0);
+            }
+        }
+    }
+}
+
+fn flush_one(shard: &mut Shard, now: Timestamp, id: ConnectionId, connected: Option<&mut Connected>) {
+    let Some(connected) = connected else { return };
+    connected.unread.append(shard.out(id));
+    if shard.closing(id) {
+        connected.closed = true;
+        connected.received.append(&mut connected.unread);
+        shard.closed(now, id);
+    } else if !connected.reads {
+        shard.flushed(now, id, connected.unread.len());
+    }
+}
