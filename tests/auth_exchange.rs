@@ -228,9 +228,10 @@ fn the_password_may_be_sent_as_well() {
     let (client, _) = Client::try_connect(&broker, &Options::new("b").v5().user("ann", "bob-pw"));
     drop(client);
     let wrong = Client::try_connect(&broker, &Options::new("c").v5().user("ann", "x")).1;
-    assert!(
-        matches!(wrong.unwrap().packet(), Packet::ConnAck(connack) if connack.reason == ReasonCode::BadUserNameOrPassword)
-    );
+    let Packet::ConnAck(connack) = wrong.as_ref().unwrap().packet() else {
+        panic!("{wrong:?}");
+    };
+    assert_eq!(connack.reason, ReasonCode::BadUserNameOrPassword);
 }
 
 /// [MQTT-4.12.0-1]

@@ -30,7 +30,7 @@ fn closed_after(mut socket: TcpStream, begin: Instant) -> Duration {
     begin.elapsed()
 }
 
-/// V12: see SECURITY.md.
+/// V12: a client that sends no byte, or not all of a CONNECT.
 #[test]
 fn v12_slow_clients_are_closed_after_five_seconds() {
     let certificates = Certificates::new();

@@ -80,7 +80,7 @@ fn replace(old: &Certificates, new: &Certificates, names: &[&str]) {
     }
 }
 
-/// V34: see SECURITY.md.
+/// V34: an authority that is not trusted any more.
 #[test]
 fn v34_other_certificates_hold_for_new_connections_alone() {
     let (first, second) = (Certificates::new(), Certificates::new());
@@ -114,7 +114,7 @@ fn v34_other_certificates_hold_for_new_connections_alone() {
     );
 }
 
-/// V15, V16: see SECURITY.md.
+/// V15, V16: see docs/SECURITY.md for both.
 #[test]
 fn a_mistake_leaves_everything_as_it_was() {
     let certificates = Certificates::new();

@@ -7,7 +7,7 @@ use super::TIMEOUT;
 
 /// A response, taken apart.
 pub(crate) struct Response {
-    /// The three digits.
+    /// The three digits of the status line.
     pub(crate) status: String,
     /// The status line and the fields, without the empty line.
     pub(crate) head: String,

@@ -13,16 +13,18 @@ pub const PAGE: &str = "docs/CONFORMANCE.md";
 
 const HEAD: &str = "# Conformance
 
-<!-- Made from tests/statements and from the tags in code and tests; `MIDGE_WRITE_DOCS=1 cargo test -p tests conformance` or
-     `cargo run -p tests --bin conformance` writes it again. -->
+<!-- Made from tests/statements and from the tags in code and tests. `MIDGE_WRITE_DOCS=1 cargo test -p tests conformance`
+     or `cargo run -p tests --bin conformance` writes it again. -->
 
-Every numbered statement of MQTT 3.1.1 and MQTT 5.0 (their Appendix B) in our own words, the code that carries its tag, and
-the tests that prove it. The statement's own text is in the specification: [3.1.1](https://docs.oasis-open.org/mqtt/mqtt/v3.1.1/os/mqtt-v3.1.1-os.html),
-[5.0](https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html).
+Every numbered statement of MQTT 3.1.1 and MQTT 5.0 (their Appendix B) in our own words, the code that carries its tag,
+and the tests that prove it. The statement's own text is in the specification: [3.1.1][v3.1.1], [5.0][v5.0].
 
-A tag is `[MQTT-3.1.2-24]` for 5.0 and `[MQTT3-3.1.2-24]` for 3.1.1. A test fails where a statement about the server has no
-code or no test, where a tag names no statement, and where this page is not what the tree says. Statements about clients bind the load
-generator; the broker refuses what breaks them where it can see it.
+A tag is `[MQTT-3.1.2-24]` for 5.0 and `[MQTT3-3.1.2-24]` for 3.1.1. A test fails where a statement about the server has
+no code or no test, where a tag names no statement, and where this page is not made from the tree. Statements about
+clients bind the load generator; the broker refuses what breaks them where it can see it.
+
+[v3.1.1]: https://docs.oasis-open.org/mqtt/mqtt/v3.1.1/os/mqtt-v3.1.1-os.html
+[v5.0]: https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html
 ";
 
 pub(super) fn render(conformance: &Conformance) -> String {

@@ -1,6 +1,6 @@
 //! The rules on made-up files.
 
-use super::{File, Rule, TERMS, Violation, check_files, floors, lexer, maps, words};
+use super::{File, Rule, Scope, TERMS, Violation, check_files, floors, lexer, maps, words};
 
 fn file(path: &str, text: &str) -> File {
     File {
@@ -143,6 +143,20 @@ fn no_word_stands_for_two_terms() {
     let count = words.len();
     words.dedup();
     assert_eq!(words.len(), count);
+}
+
+/// CONTRIBUTING.md has the table of the terms.
+#[test]
+fn the_terms_are_explained() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../CONTRIBUTING.md")).unwrap();
+    for term in TERMS {
+        let mark = if term.scope == Scope::Names { " *" } else { "" };
+        let row = format!("| {}{mark} | {} |", term.words[0], term.instead);
+        assert!(
+            page.lines().any(|line| line == row),
+            "CONTRIBUTING.md lacks the row\n{row}"
+        );
+    }
 }
 
 #[test]

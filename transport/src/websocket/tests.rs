@@ -369,7 +369,10 @@ fn mqtt_without_websocket_gets_no_answer() {
 proptest! {
     #[test]
     fn bytes_come_out_in_any_cut(
-        pieces in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..300), any::<bool>(), any::<bool>()), 1..20),
+        pieces in proptest::collection::vec(
+            (proptest::collection::vec(any::<u8>(), 0..300), any::<bool>(), any::<bool>()),
+            1..20,
+        ),
         cut in 1usize..50,
     ) {
         let mut client = Client::new();
