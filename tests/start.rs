@@ -114,6 +114,75 @@ fn a_port_that_is_taken_is_named() {
     assert!(ended.stderr.contains("another program"), "{}", ended.stderr);
 }
 
+/// Who starts a broker sees why it does not start, wherever the log goes.
+#[test]
+fn a_start_that_fails_says_so_on_the_terminal_too() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let (folder, path) = configuration("");
+    let log = folder.path().join("log");
+    let text = format!("listener {port} 127.0.0.1\nlog_dest file {}\n", log.display());
+    std::fs::write(&path, text).unwrap();
+    let ended = run(&["-c", &path, "--shards", "1"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    for text in [&ended.stderr, &std::fs::read_to_string(&log).unwrap()] {
+        assert!(text.contains("another program"), "{text}");
+    }
+}
+
+#[test]
+fn a_tested_configuration_can_be_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for other in ["one", "other"] {
+        assert_eq!(run(&["certs", &path(other)]).code, Some(0));
+    }
+    std::fs::write(path("garbage"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+    let (garbage, one, other) = (path("garbage"), path("one"), path("other"));
+    let tls = |certificate: &str, key: &str| {
+        format!("listener 1 127.0.0.1\ncertfile {certificate}\nkeyfile {key}\n")
+    };
+    let configuration = path("c");
+    for (text, finding) in [
+        (tls(&garbage, &format!("{one}/server.key")), "garbage"),
+        (
+            tls(&format!("{one}/server.crt"), &format!("{other}/server.key")),
+            "other/server.key",
+        ),
+        (
+            "listener 1 192.0.2.1\n".to_owned(),
+            "does not have the address 192.0.2.1",
+        ),
+        (
+            "listener 1\nbind_interface none0\n".to_owned(),
+            "bind_interface none0: there is no such interface",
+        ),
+        (
+            "listener 1\nlistener 1\n".to_owned(),
+            "listened on by the listener of",
+        ),
+        ("pid_file /nonexistent/pid\n".to_owned(), "no folder /nonexistent"),
+        (
+            "log_dest file /nonexistent/log\n".to_owned(),
+            "no folder /nonexistent",
+        ),
+    ] {
+        std::fs::write(&configuration, &text).unwrap();
+        let ended = run(&["-c", &configuration, "--test-config"]);
+        assert_eq!(ended.code, Some(3), "{text}: {}", ended.stderr);
+        assert!(ended.stderr.contains(finding), "{text}: {}", ended.stderr);
+    }
+    let good = tls(&format!("{one}/server.crt"), &format!("{one}/server.key"));
+    std::fs::write(&configuration, format!("{good}retry_interval 5\n")).unwrap();
+    let ended = run(&["-c", &configuration, "--test-config"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("Warning: ") && ended.stderr.contains("retry_interval has no effect"),
+        "{}",
+        ended.stderr
+    );
+}
+
 #[test]
 fn a_second_broker_on_a_port_is_refused() {
     let broker = Broker::start();

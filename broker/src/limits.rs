@@ -246,6 +246,9 @@ pub const AUTHENTICATION_DATA_BYTES_MAX: usize = 4096;
 /// Bytes of an AUTH during a CONNECT: larger is refused before anything more is read.
 pub const AUTH_BYTES_MAX: u32 = 8 * 1024;
 
+/// Bytes of a line of the log. Longer: it is cut, and its end says so.
+pub const LOG_LINE_BYTES_MAX: usize = 1000;
+
 /// Addresses whose wrong passwords are counted. Full: those that were quiet for a minute are forgotten, else the new one is
 /// not counted.
 pub const BACK_OFF_ADDRESSES_MAX: usize = 65_536;

@@ -20,11 +20,11 @@ pub(crate) fn tls_of_listeners(
     passphrases: &Passphrases,
 ) -> Result<Vec<Option<Arc<ServerConfig>>>, TlsConfigError> {
     let make = |tls: &ListenerTls| {
-        let side = tls_side(tls, passphrases)?;
-        for warning in &side.warnings {
+        let made = tls_of(tls, passphrases)?;
+        for warning in &made.warnings {
             tracing::warn!("{warning}");
         }
-        Ok(side.config)
+        Ok(made.config)
     };
     configuration
         .listeners
@@ -33,8 +33,14 @@ pub(crate) fn tls_of_listeners(
         .collect()
 }
 
-/// The TLS of a listener from its files as they are now.
-fn tls_side(tls: &ListenerTls, passphrases: &Passphrases) -> Result<ServerTlsConfig, TlsConfigError> {
+/// The TLS of a listener from its files as they are now, and what to warn of.
+///
+/// # Errors
+/// A file cannot be read or used.
+pub(crate) fn tls_of(
+    tls: &ListenerTls,
+    passphrases: &Passphrases,
+) -> Result<ServerTlsConfig, TlsConfigError> {
     let wanted = ServerTls {
         certificate_chain: &tls.certificate_chain,
         private_key: &tls.private_key,

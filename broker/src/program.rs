@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use crate::args::{self, Command};
 use crate::exit_code::EXIT_INVALID;
+use crate::log::LogDestination;
 use crate::server::{ServerError, serve};
 use crate::{certs, config, log, passwd, test_config};
 
@@ -51,6 +52,10 @@ where
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
+            if !configuration.log.destinations.contains(&LogDestination::Stderr) {
+                // Whoever started it looks at the terminal, not into the log.
+                print_error(&error);
+            }
             match error {
                 ServerError::Access(_) => ExitCode::from(EXIT_INVALID),
                 _ => ExitCode::FAILURE,
@@ -59,10 +64,17 @@ where
     }
 }
 
-/// `--test-config`: prints what would be in effect.
+/// `--test-config`: prints what would be in effect, and what is wrong with it.
 fn print_configuration(configuration: &config::Configuration) -> ExitCode {
-    if let Err(sentence) = test_config::check(configuration) {
-        print_error(&sentence);
+    let findings = test_config::check(configuration);
+    for warning in &findings.warnings {
+        // A standard error that cannot be written must not change the exit code.
+        let _failed = writeln!(std::io::stderr(), "Warning: {warning}");
+    }
+    for problem in &findings.problems {
+        print_error(problem);
+    }
+    if !findings.problems.is_empty() {
         return ExitCode::from(EXIT_INVALID);
     }
     // Whoever reads may stop reading before the end: that is no failure of the configuration.
@@ -70,7 +82,7 @@ fn print_configuration(configuration: &config::Configuration) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// For mistakes that are found before there is a log. A standard error that cannot be written must not change the exit
+/// For mistakes that belong onto the terminal. A standard error that cannot be written must not change the exit
 /// code.
 fn print_error(error: &dyn std::fmt::Display) {
     let _failed = writeln!(std::io::stderr(), "Error: {error}");

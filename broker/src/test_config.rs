@@ -1,36 +1,131 @@
-//! `--test-config`: what a start would find wrong with the files that a configuration names.
+//! `--test-config`: what a start would find wrong with the files, addresses and folders that a configuration names.
 //!
-//! Invariants: nothing is asked for and nothing is bound.
+//! Invariants: nothing is asked for, and no port is bound. What the machine lacks (io_uring, locked memory) is not looked
+//! at: a configuration may be tested on another machine than the one that it is for.
 
 use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
 
-use crate::auth::Policy;
-use crate::config::{Configuration, ListenerSocket};
+use transport::tls::TlsConfigError;
 
-/// Looks at the password, ACL and TLS files.
-///
-/// # Errors
-/// What is wrong.
-pub(crate) fn check(configuration: &Configuration) -> Result<(), String> {
-    Policy::load(&configuration.access_files(), None).map_err(|error| error.to_string())?;
-    configuration.listeners.iter().try_for_each(check_tls_files)
+use crate::auth::{self, Policy};
+use crate::config::{Configuration, ListenerSocket, ListenerTls};
+use crate::listener_tls::tls_of;
+use crate::passphrase::Passphrases;
+
+/// What a start would find.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// What would be logged at the start.
+    pub(crate) warnings: Vec<String>,
+    /// What would refuse the start.
+    pub(crate) problems: Vec<String>,
 }
 
-/// That the files of the listener's TLS can be opened. What is in them is looked at by a start, which may ask for a
-/// passphrase.
-fn check_tls_files(listener: &ListenerSocket) -> Result<(), String> {
-    let Some(tls) = &listener.tls else {
-        return Ok(());
+/// Looks at everything that the configuration names.
+pub(crate) fn check(configuration: &Configuration) -> Findings {
+    let mut findings = Findings {
+        warnings: configuration.warnings.clone(),
+        problems: Vec::new(),
     };
-    let files = [
-        ("certfile", Some(&tls.certificate_chain)),
-        ("keyfile", Some(&tls.private_key)),
-        ("cafile", tls.client_ca.as_ref()),
-        ("crlfile", tls.revocation_list.as_ref()),
-    ];
-    for (key, path) in files {
-        let Some(path) = path else { continue };
-        File::open(path).map_err(|cause| format!("{key} {} cannot be read: {cause}", path.display()))?;
+    let files = configuration.access_files();
+    match Policy::load(&files, None) {
+        Ok(_) => findings.warnings.extend(auth::world_readable_warnings(&files)),
+        Err(error) => findings
+            .problems
+            .extend(error.problems.iter().map(ToString::to_string)),
     }
-    Ok(())
+    for listener in &configuration.listeners {
+        findings.check_listener(listener);
+    }
+    let pid_file = configuration.pid_file.as_deref().map(|path| ("pid_file", path));
+    let logs = configuration.log.files().map(|path| ("log_dest file", path));
+    for (key, path) in logs.chain(pid_file) {
+        findings.check_folder(key, path);
+    }
+    findings
+}
+
+impl Findings {
+    fn check_listener(&mut self, listener: &ListenerSocket) {
+        let port = listener.port;
+        if let Some(tls) = &listener.tls {
+            self.check_tls(port, tls);
+        }
+        let absent: Vec<_> = listener
+            .addresses
+            .iter()
+            .filter_map(|address| missing(*address).map(|cause| (address, cause)))
+            .collect();
+        // Those that are there are enough.
+        if let (true, Some((address, cause))) = (absent.len() == listener.addresses.len(), absent.first()) {
+            self.problems.push(format!(
+                "listener {port}: this machine does not have the address {} ({cause}); fix: name one that `ip address` \
+                 shows",
+                address.ip()
+            ));
+        }
+        if let Some(interface) = &listener.interface
+            && !Path::new("/sys/class/net").join(interface).exists()
+        {
+            self.problems.push(format!(
+                "listener {port}: bind_interface {interface}: there is no such interface; fix: name one that `ip link` \
+                 shows"
+            ));
+        }
+    }
+
+    fn check_tls(&mut self, port: u16, tls: &ListenerTls) {
+        let passphrases = Passphrases::default();
+        passphrases.forget_terminal();
+        match tls_of(tls, &passphrases) {
+            Ok(made) => self.warnings.extend(made.warnings),
+            // A start would ask for it.
+            Err(TlsConfigError::NoPassphrase { path, .. }) if tls.key_passphrase_file.is_none() => {
+                self.warnings.push(format!(
+                    "listener {port}: the private key {} is encrypted, and its passphrase is not asked for here: the \
+                     key and what belongs to it were not checked",
+                    path.display()
+                ));
+                self.check_readable(port, tls);
+            }
+            Err(error) => self.problems.push(format!("listener {port}: {error}")),
+        }
+    }
+
+    /// That the files of TLS can be opened at least.
+    fn check_readable(&mut self, port: u16, tls: &ListenerTls) {
+        let files = [
+            ("certfile", Some(&tls.certificate_chain)),
+            ("cafile", tls.client_ca.as_ref()),
+            ("crlfile", tls.revocation_list.as_ref()),
+        ];
+        for (key, path) in files {
+            if let Some(path) = path
+                && let Err(cause) = File::open(path)
+            {
+                let path = path.display();
+                self.problems
+                    .push(format!("listener {port}: {key} {path} cannot be read: {cause}"));
+            }
+        }
+    }
+
+    fn check_folder(&mut self, key: &str, path: &Path) {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder
+            && !folder.is_dir()
+        {
+            let (path, folder) = (path.display(), folder.display());
+            self.problems
+                .push(format!("{key} {path}: there is no folder {folder}; fix: make it"));
+        }
+    }
+}
+
+/// Why this machine cannot have a socket of the address, if so: found out with a port that nobody asked for.
+fn missing(address: SocketAddr) -> Option<io::Error> {
+    UdpSocket::bind(SocketAddr::new(address.ip(), 0)).err()
 }

@@ -33,8 +33,8 @@ use self::back_off::{BackOff, Source};
 use self::enhanced::{Exchange, Nonces, Proof, Refusal};
 use self::password_checks::{PasswordCheck, PasswordChecks};
 use self::password_file::PasswordFile;
-pub(crate) use self::policy::warn_of_world_readable;
 pub use self::policy::{AccessFiles, Policy};
+pub(crate) use self::policy::{warn_of_world_readable, world_readable_warnings};
 
 use crate::files::FileError;
 use crate::limits;

@@ -124,8 +124,8 @@ impl Policy {
     }
 }
 
-/// Warns of password files that every user of the machine may read.
-pub(crate) fn warn_of_world_readable(listeners: &[AccessFiles]) {
+/// A warning for each password file that every user of the machine may read.
+pub(crate) fn world_readable_warnings(listeners: &[AccessFiles]) -> Vec<String> {
     let mut paths: Vec<_> = listeners
         .iter()
         .filter_map(|files| files.password_file.as_deref())
@@ -133,9 +133,17 @@ pub(crate) fn warn_of_world_readable(listeners: &[AccessFiles]) {
         .collect();
     paths.sort_unstable();
     paths.dedup();
-    for path in paths {
+    let warning = |path: &Path| {
         let path = path.display();
-        tracing::warn!("{path} may be read by every user of this machine; fix: chmod 0600 {path}");
+        format!("{path} may be read by every user of this machine; fix: chmod 0600 {path}")
+    };
+    paths.into_iter().map(warning).collect()
+}
+
+/// Logs [`world_readable_warnings`].
+pub(crate) fn warn_of_world_readable(listeners: &[AccessFiles]) {
+    for warning in world_readable_warnings(listeners) {
+        tracing::warn!("{warning}");
     }
 }
 

@@ -162,6 +162,14 @@ impl Draft {
         self.warnings.push(format!("{place}: {text}"));
     }
 
+    /// A warning that text after a value is ignored, unless it is a comment or there is none.
+    pub(super) fn warn_of_rest(&mut self, key: &str, value: &str, rest: &str) {
+        let rest = rest.trim();
+        if !rest.is_empty() && !rest.starts_with('#') {
+            self.warn(&format!("{key} {value}: the text after it has no effect: {rest}"));
+        }
+    }
+
     /// `per_listener_settings`, which decides what the keys after it speak of.
     pub(super) fn set_per_listener_settings(&mut self, value: bool) {
         match self.first_access_key {

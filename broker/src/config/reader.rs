@@ -71,16 +71,31 @@ impl Draft {
             return Err(format!("{name} needs a value: {}", value.shape()));
         }
         match value {
-            Value::Flag(set) => set(self, flag(text).ok_or_else(|| wrong(name, text, value))?),
+            Value::Flag(set) => {
+                let word = self.first_word(name, text);
+                set(self, flag(word).ok_or_else(|| wrong(name, word, value))?);
+            }
             Value::Integer { ranges, set } => {
-                let number = text.parse().ok().filter(|number| is_in(*number, ranges));
-                set(self, number.ok_or_else(|| wrong(name, text, value))?);
+                let word = self.first_word(name, text);
+                let number = word.parse().ok().filter(|number| is_in(*number, ranges));
+                set(self, number.ok_or_else(|| wrong(name, word, value))?);
+            }
+            Value::Word { set, .. } => {
+                let word = self.first_word(name, text);
+                set(self, word).map_err(|wrong| format!("{name} {word}: {wrong}"))?;
             }
             Value::Text { set, .. } => set(self, text).map_err(|wrong| format!("{name} {text}: {wrong}"))?,
             Value::IncludeDirectory if may_include => self.read_directory(Path::new(text))?,
             Value::IncludeDirectory => return Err("include_dir may stand in the main file only".to_owned()),
         }
         Ok(())
+    }
+
+    /// The first word of a value. mosquitto ignores what follows it; here that is a warning, unless it is a comment.
+    fn first_word<'a>(&mut self, name: &str, text: &'a str) -> &'a str {
+        let (word, rest) = text.split_once([' ', '\t']).unwrap_or((text, ""));
+        self.warn_of_rest(name, word, rest);
+        word
     }
 
     fn read_directory(&mut self, directory: &Path) -> Result<(), String> {

@@ -27,11 +27,26 @@ const LOCAL_HOST: &str = "localhost";
 /// The configuration, or every mistake.
 pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configuration, FileError> {
     let local_only = draft.is_local_only();
-    let mut opened = Vec::new();
+    let mut opened: Vec<(ListenerSettings, ListenerSocket)> = Vec::new();
+    let mut places: Vec<FilePlace> = Vec::new();
     for listener in draft.take_listeners(&args.ports) {
         draft.warn_of_pages(&listener);
         match open(&listener, &draft, local_only) {
-            Ok(listener) => opened.push(listener),
+            Ok((settings, socket)) => {
+                let mut others = opened.iter().zip(&places);
+                if let Some((_, other)) = others.find(|((_, other), _)| overlap(other, &socket)) {
+                    draft.problems.push(FileProblem {
+                        place: listener.place(),
+                        text: format!(
+                            "the port {} is listened on by the listener of {other} already; fix: leave one of them out, \
+                             or choose another port",
+                            socket.port
+                        ),
+                    });
+                }
+                places.push(listener.place());
+                opened.push((settings, socket));
+            }
             Err(text) => draft.problems.push(FileProblem {
                 place: listener.place(),
                 text,
@@ -332,6 +347,23 @@ fn is_of(address: &SocketAddr, family: Option<AddressFamily>) -> bool {
         Some(AddressFamily::V4) => address.is_ipv4(),
         Some(AddressFamily::V6) => address.is_ipv6(),
     }
+}
+
+/// Whether the system would refuse the second of two listeners.
+fn overlap(one: &ListenerSocket, other: &ListenerSocket) -> bool {
+    let is_same = |one: &SocketAddr, other: &SocketAddr| {
+        let (one, other) = (one.ip(), other.ip());
+        one.is_ipv4() == other.is_ipv4() && (one == other || one.is_unspecified() || other.is_unspecified())
+    };
+    let mut pairs = one
+        .addresses
+        .iter()
+        .flat_map(|one| other.addresses.iter().map(move |other| (one, other)));
+    // Port 0 is another one each time.
+    one.port == other.port
+        && one.port != 0
+        && one.interface == other.interface
+        && pairs.any(|(one, other)| is_same(one, other))
 }
 
 fn usable_cores() -> NonZeroU16 {

@@ -2,6 +2,7 @@
 //!
 //! Invariants: a line is written whole; a destination that cannot be written never stops the broker.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -15,6 +16,7 @@ use super::line::{Escaped, TimePrefix};
 use super::settings::{LogDestination, LogSettings};
 use super::syslog::Syslog;
 use super::types::{LogTypes, type_of};
+use crate::limits;
 
 /// The log could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -158,12 +160,25 @@ pub(super) struct LineWriter {
     types: LogTypes,
 }
 
+/// The line, or as much of it as there is room for.
+fn bounded(line: &[u8]) -> Cow<'_, [u8]> {
+    if line.len() <= limits::LOG_LINE_BYTES_MAX {
+        return Cow::Borrowed(line);
+    }
+    let text = String::from_utf8_lossy(line);
+    let end = (0..=limits::LOG_LINE_BYTES_MAX).rfind(|&end| text.is_char_boundary(end));
+    let kept = text.get(..end.unwrap_or_default()).unwrap_or_default();
+    Cow::Owned(format!("{kept}... ({} bytes, cut)\n", line.len()).into_bytes())
+}
+
 impl io::Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let taken = line.len();
         let OpenLog {
             timestamp,
             destinations,
         } = &*self.open;
+        let line = &*bounded(line);
         if let Some(syslog) = &destinations.syslog {
             syslog.send(self.types, line);
         }
@@ -173,7 +188,7 @@ impl io::Write for LineWriter {
         let mut bytes = time.into_bytes();
         bytes.extend_from_slice(line);
         destinations.write(&bytes);
-        Ok(line.len())
+        Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {

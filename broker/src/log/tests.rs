@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tracing::level_filters::LevelFilter;
 
 use super::*;
+use crate::limits;
 
 /// What the log writes to a file while `events` runs.
 fn logged(types: LogTypes, timestamp: LogTimestamp, events: impl FnOnce()) -> String {
@@ -152,4 +153,16 @@ fn a_change_holds_from_the_next_line_on_and_makes_moved_files_anew() {
     });
     assert_eq!(std::fs::read_to_string(moved).unwrap(), "Error: first\n");
     assert_eq!(std::fs::read_to_string(path).unwrap(), "wanted now\nstill\n");
+}
+
+/// A client identifier may have 65,535 bytes; a line of the log has not.
+#[test]
+fn long_lines_are_cut_visibly() {
+    let long = "é".repeat(limits::LOG_LINE_BYTES_MAX);
+    let text = logged(LogTypes::ALL, LogTimestamp::None, || tracing::info!("x{long}"));
+    assert!(text.ends_with("é... (2002 bytes, cut)\n"), "{text}");
+    assert!(text.len() < limits::LOG_LINE_BYTES_MAX + 50);
+    let short = "é".repeat(400);
+    let text = logged(LogTypes::ALL, LogTimestamp::None, || tracing::info!("{short}"));
+    assert_eq!(text, format!("{short}\n"));
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariants: none.
 
-use super::key::{Key, Scope, Show, Status, Value, either, key, of_listener, or, shown, shown_if};
+use super::key::{Key, Scope, Show, Status, Value, either, key, of_listener, or, set_once, shown, shown_if};
 use crate::config::draft::Draft;
 
 const AUTO_ID_PREFIX_BYTES_MAX: usize = 50;
@@ -80,8 +80,8 @@ pub(super) const KEYS: &[Key] = &[
         Value::Text {
             shape: "path",
             set: |draft, path| {
-                draft.access().files.password_file = Some(draft.path(path));
-                Ok(())
+                let path = draft.path(path);
+                set_once(&mut draft.access().files.password_file, path)
             },
         },
         Show::Listener(|_, socket| shown_if(socket.access.password_file.as_ref().map(|path| path.display()))),
@@ -93,8 +93,8 @@ pub(super) const KEYS: &[Key] = &[
         Value::Text {
             shape: "path",
             set: |draft, path| {
-                draft.access().files.acl_file = Some(draft.path(path));
-                Ok(())
+                let path = draft.path(path);
+                set_once(&mut draft.access().files.acl_file, path)
             },
         },
         Show::Listener(|_, socket| shown_if(socket.access.acl_file.as_ref().map(|path| path.display()))),

@@ -47,7 +47,12 @@ pub(in crate::config) enum Value {
         ranges: &'static [(i64, i64)],
         set: fn(&mut Draft, i64),
     },
-    /// Anything else: `set` says what is wrong with it.
+    /// One word; `set` finds what is wrong with it.
+    Word {
+        shape: &'static str,
+        set: fn(&mut Draft, &str) -> Result<(), String>,
+    },
+    /// The rest of the line; `set` finds what is wrong with it.
     Text {
         shape: &'static str,
         set: fn(&mut Draft, &str) -> Result<(), String>,
@@ -72,7 +77,7 @@ impl Value {
         match self {
             Self::Flag(_) => "true or false".to_owned(),
             Self::Integer { ranges, .. } => ranges.iter().map(range_shape).collect::<Vec<_>>().join(" or "),
-            Self::Text { shape, .. } => (*shape).to_owned(),
+            Self::Word { shape, .. } | Self::Text { shape, .. } => (*shape).to_owned(),
             Self::IncludeDirectory => "folder".to_owned(),
         }
     }
@@ -145,4 +150,16 @@ pub(super) const fn or(default: &'static str, key: Key) -> Key {
         about: key.about,
         status: key.status,
     }
+}
+
+/// Sets what may be set once: the last of two lines would count silently otherwise, and open the broker to the wrong ones.
+///
+/// # Errors
+/// It is set already.
+pub(super) fn set_once<T>(setting: &mut Option<T>, value: T) -> Result<(), String> {
+    if setting.is_some() {
+        return Err("is set twice; fix: leave one of the lines out".to_owned());
+    }
+    *setting = Some(value);
+    Ok(())
 }

@@ -55,7 +55,7 @@ pub(super) const KEYS: &[Key] = &[
     of_listener(
         "socket_domain",
         "Listens on one address family only.",
-        Value::Text {
+        Value::Word {
             shape: "ipv4 or ipv6",
             set: set_socket_domain,
         },
@@ -74,7 +74,7 @@ pub(super) const KEYS: &[Key] = &[
              certificate. `http_api` is for operators: `/metrics` (OpenMetrics), `/healthz`, `/readyz`, and as in \
              mosquitto 2.1 `/api/v1/systree`, `/api/v1/listeners` and `/api/v1/version`; it asks for no user, so \
              without an address it listens on the loopback addresses only.",
-            Value::Text {
+            Value::Word {
                 shape: "mqtt, websockets or http_api",
                 set: set_protocol,
             },
@@ -237,13 +237,14 @@ fn set_listener(draft: &mut Draft, text: &str) -> Result<(), String> {
     let port: u16 = port
         .parse()
         .map_err(|_| "must be a port from 1 to 65535 and perhaps an address")?;
-    let host = Some(host.trim()).filter(|host| !host.is_empty());
+    let (host, rest) = host.trim().split_once([' ', '\t']).unwrap_or((host, ""));
+    let host = Some(host.trim()).filter(|host| !host.is_empty() && !host.starts_with('#'));
+    if let Some(host) = host {
+        draft.warn_of_rest("listener", &format!("{port} {host}"), rest);
+    }
     match (port, host) {
         (0, Some(_)) => Err("Unix sockets are known but not supported yet: name a port".to_owned()),
         (0, None) => Err("the port must be from 1 to 65535".to_owned()),
-        (_, Some(host)) if host.contains(char::is_whitespace) => {
-            Err("must be one port and one address".to_owned())
-        }
         _ if draft.listeners.len() >= LISTENERS_MAX => Err(format!("more than {LISTENERS_MAX} listeners")),
         _ => {
             draft.begin_listener(port, host);

@@ -30,7 +30,7 @@ pub(super) const KEYS: &[Key] = &[
         "log_type",
         "error, warning, notice, information",
         "What is logged. May be given several times. `-v` is `all`.",
-        Value::Text {
+        Value::Word {
             shape: "error, warning, notice, information, debug, subscribe, unsubscribe, websockets, internal, all or \
                     none",
             set: set_log_type,
@@ -80,11 +80,14 @@ pub(super) const KEYS: &[Key] = &[
 
 fn set_log_destination(draft: &mut Draft, text: &str) -> Result<(), String> {
     let (kind, path) = text.split_once([' ', '\t']).unwrap_or((text, ""));
+    if kind != "file" {
+        draft.warn_of_rest("log_dest", kind, path);
+    }
     match (kind, path.trim()) {
-        ("stdout", "") => draft.log.add_destination(LogDestination::Stdout),
-        ("stderr", "") => draft.log.add_destination(LogDestination::Stderr),
-        ("syslog", "") => draft.log.add_destination(LogDestination::Syslog),
-        ("none", "") => draft.log.silent = true,
+        ("stdout", _) => draft.log.add_destination(LogDestination::Stdout),
+        ("stderr", _) => draft.log.add_destination(LogDestination::Stderr),
+        ("syslog", _) => draft.log.add_destination(LogDestination::Syslog),
+        ("none", _) => draft.log.silent = true,
         ("file", "") => return Err("the path of the file is missing".to_owned()),
         ("file", path) => draft
             .log

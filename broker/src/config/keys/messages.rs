@@ -103,7 +103,7 @@ pub(super) const KEYS: &[Key] = &[
         "Who of the clients that share a subscription (`$share/NAME/FILTER`) gets a message: `fair` lets those that \
          are connected take turns, `sticky` keeps to the one that has been connected longest. One whose window or \
          queue is full is passed over.",
-        Value::Text {
+        Value::Word {
             shape: "fair or sticky",
             set: set_shared_subscription_strategy,
         },

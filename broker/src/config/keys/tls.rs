@@ -133,7 +133,7 @@ pub(super) const KEYS: &[Key] = &[
         of_listener(
             "tls_version",
             "Lowest version of TLS; `tlsv1` and `tlsv1.1` are served as `tlsv1.2`, with a warning.",
-            Value::Text {
+            Value::Word {
                 shape: "tlsv1.2 or tlsv1.3",
                 set: set_tls_version,
             },

@@ -62,8 +62,20 @@ const MISTAKES: &[(&str, &str)] = &[
         "t.conf:1: listener 0 /tmp/s: Unix sockets are known but not supported yet: name a port",
     ),
     (
-        "listener 1 a b",
-        "t.conf:1: listener 1 a b: must be one port and one address",
+        "password_file a\npassword_file b",
+        "t.conf:2: password_file b: is set twice; fix: leave one of the lines out",
+    ),
+    (
+        "acl_file a\nacl_file a",
+        "t.conf:2: acl_file a: is set twice; fix: leave one of the lines out",
+    ),
+    (
+        "per_listener_settings true\nlistener 1\nacl_file a\nlistener 2\nacl_file b\nacl_file c",
+        "t.conf:6: acl_file c: is set twice; fix: leave one of the lines out",
+    ),
+    (
+        "clientid_prefixes a\nclientid_prefixes b",
+        "t.conf:2: clientid_prefixes b: is set twice; fix: leave one of the lines out",
     ),
     (
         "socket_domain ipv5",
@@ -159,6 +171,11 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "listener 1\nprotocol http_api\nenable_proxy_protocol 1",
         "t.conf:1: enable_proxy_protocol is for MQTT: leave it out with `protocol http_api`",
+    ),
+    (
+        "listener 1\nlistener 2\nlistener 1 127.0.0.1",
+        "t.conf:3: the port 1 is listened on by the listener of t.conf:1 already; fix: leave one of them out, or choose \
+         another port",
     ),
     (
         "autosave_interval x",

@@ -185,3 +185,46 @@ fn v33_v36_v37_caps_are_settings_with_zero_for_no_limit() {
     );
     assert_eq!(settings.user_sessions_max, UNLIMITED);
 }
+
+/// mosquitto takes the first word of a number, a flag or a name, and ignores what follows.
+#[test]
+fn text_after_a_value() {
+    for (line, comment) in [
+        ("allow_anonymous true", "# lab"),
+        ("listener 1884", "# plain"),
+        ("listener 1884 127.0.0.1", "# plain"),
+        ("max_qos 1", "# no more"),
+        ("sys_interval 5", "#seconds"),
+        ("protocol websockets", "# for browsers"),
+        ("socket_domain ipv4", "# only"),
+        ("log_type error", "# few"),
+        ("log_dest stdout", "# for docker"),
+        ("tls_version tlsv1.3", "# new"),
+        ("persistent_client_expiration 2w", "# two weeks"),
+        ("shared_subscription_strategy sticky", "# mine"),
+    ] {
+        let line = match line.split_once(' ') {
+            Some(("tls_version", _)) => format!("listener 1\ncertfile a\nkeyfile b\n{line}"),
+            _ => line.to_owned(),
+        };
+        let plain = read(&line);
+        let commented = read(&format!("{line} \t{comment}"));
+        assert_eq!(commented.effective(), plain.effective(), "{line}");
+        assert_eq!(commented.warnings, plain.warnings, "{line}");
+        if line == "listener 1884" {
+            // What follows is the address.
+            continue;
+        }
+        let followed = read(&format!("{line} a b"));
+        assert_eq!(followed.effective(), plain.effective(), "{line}");
+        assert_eq!(followed.warnings.len(), plain.warnings.len() + 1, "{line}");
+        assert!(
+            followed
+                .warnings
+                .iter()
+                .any(|warning| warning.contains("the text after it has no effect")),
+            "{line}: {:?}",
+            followed.warnings
+        );
+    }
+}
