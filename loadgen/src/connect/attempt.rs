@@ -5,12 +5,23 @@
 use std::sync::atomic::Ordering;
 
 use transport::clock::monotonic_ns;
+use transport::ring::Ring;
 
-use super::worker::ConnectWorker;
+use super::measurements::{ConnectMeasurements, ConnectState};
 use crate::connection::login::{self, Login};
 use crate::connection::opening::{Opening, Stage};
-use crate::connection::{Broken, Connection};
+use crate::connection::{Broken, Connection, Scratch};
 use crate::scenario::properties::Carrier;
+
+/// What the connections of one thread have in common.
+pub(super) struct ConnectThread<'a> {
+    pub(super) ring: Ring,
+    pub(super) state: &'a ConnectState,
+    /// Its number among the threads, in client identifiers.
+    pub(super) index: usize,
+    pub(super) scratch: Scratch,
+    pub(super) result: ConnectMeasurements,
+}
 
 /// A connection on its way.
 pub(super) struct Attempt {
@@ -23,10 +34,10 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// The TCP connection is there: TLS or CONNECT is next.
-    pub(super) fn connected(&mut self, worker: &mut ConnectWorker<'_>) -> Result<(), Broken> {
-        self.opening.connected(monotonic_ns(), &mut worker.result.stages);
-        self.connection.connected(&mut worker.ring);
-        self.go_on(worker)
+    pub(super) fn connected(&mut self, thread: &mut ConnectThread<'_>) -> Result<(), Broken> {
+        self.opening.connected(monotonic_ns(), &mut thread.result.stages);
+        self.connection.connected(&mut thread.ring);
+        self.go_on(thread)
     }
 
     /// Takes bytes that came, and goes on as far as they allow.
@@ -34,12 +45,12 @@ impl Attempt {
         &mut self,
         bytes: &[u8],
         more: bool,
-        worker: &mut ConnectWorker<'_>,
+        thread: &mut ConnectThread<'_>,
     ) -> Result<(), Broken> {
         let mut accepted = false;
-        let version = worker.state.scenario.version;
+        let version = thread.state.scenario.version;
         let waits = self.opening.stage == Stage::ConnAck;
-        self.connection.take(bytes, &mut worker.scratch, |frame, _| {
+        self.connection.take(bytes, &mut thread.scratch, |frame, _| {
             if waits && !accepted {
                 login::connack(frame, version)?;
                 accepted = true;
@@ -47,29 +58,29 @@ impl Attempt {
             Ok(())
         })?;
         if accepted {
-            self.disconnect(worker);
+            self.disconnect(thread);
         }
         if !more {
-            self.connection.receive(&mut worker.ring);
+            self.connection.receive(&mut thread.ring);
         }
-        self.go_on(worker)
+        self.go_on(thread)
     }
 
     /// CONNECT, once TLS and WebSocket are there; and what waits to be sent.
-    fn go_on(&mut self, worker: &mut ConnectWorker<'_>) -> Result<(), Broken> {
-        let times = &mut worker.result.stages;
+    fn go_on(&mut self, thread: &mut ConnectThread<'_>) -> Result<(), Broken> {
+        let times = &mut thread.result.stages;
         if self
             .opening
             .advance(self.connection.stream(), monotonic_ns(), times)
         {
-            self.connect(worker)?;
+            self.connect(thread)?;
         }
-        self.flush(worker)
+        self.flush(thread)
     }
 
-    fn connect(&mut self, worker: &ConnectWorker<'_>) -> Result<(), Broken> {
-        let scenario = &worker.state.scenario;
-        let client_identifier = format!("lg{:04x}c{}x{}", worker.state.number, worker.index, self.number);
+    fn connect(&mut self, thread: &ConnectThread<'_>) -> Result<(), Broken> {
+        let scenario = &thread.state.scenario;
+        let client_identifier = format!("lg{:04x}c{}x{}", thread.state.number, thread.index, self.number);
         let number = Some(self.number as u32);
         let properties = scenario.properties.of(Carrier::Connect, number)?;
         let login = Login {
@@ -85,26 +96,26 @@ impl Attempt {
         login.encode(self.connection.out())
     }
 
-    fn disconnect(&mut self, worker: &mut ConnectWorker<'_>) {
+    fn disconnect(&mut self, thread: &mut ConnectThread<'_>) {
         let now_ns = monotonic_ns();
         self.opening
-            .accepted(Stage::Closing, now_ns, &mut worker.result.stages);
+            .accepted(Stage::Closing, now_ns, &mut thread.result.stages);
         if self.measured {
-            worker
+            thread
                 .result
                 .whole
                 .record(now_ns.saturating_sub(self.intended_ns));
         }
-        worker.state.counts.made.fetch_add(1, Ordering::Relaxed);
-        login::disconnect(worker.state.scenario.version, self.connection.out());
+        thread.state.counts.made.fetch_add(1, Ordering::Relaxed);
+        login::disconnect(thread.state.scenario.version, self.connection.out());
         self.connection
-            .close(&mut worker.ring, &mut worker.scratch, now_ns);
+            .close(&mut thread.ring, &mut thread.scratch, now_ns);
     }
 
     /// Sends what waits to be sent.
-    pub(super) fn flush(&mut self, worker: &mut ConnectWorker<'_>) -> Result<(), Broken> {
+    pub(super) fn flush(&mut self, thread: &mut ConnectThread<'_>) -> Result<(), Broken> {
         self.connection
-            .flush(&mut worker.ring, &mut worker.scratch, monotonic_ns())
+            .flush(&mut thread.ring, &mut thread.scratch, monotonic_ns())
     }
 }
 

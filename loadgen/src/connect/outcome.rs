@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::worker::ConnectMeasurements;
-use super::{ConnectLoad, ConnectScenario, ConnectState, UseReadings};
+use super::measurements::{ConnectMeasurements, ConnectState};
+use super::run::UseReadings;
+use super::scenario::{ConnectLoad, ConnectScenario};
 use crate::measure::latency::Summary;
 use crate::measure::numbers::grouped;
 use crate::measure::thread_use::ThreadUse;

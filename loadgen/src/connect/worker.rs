@@ -4,61 +4,21 @@
 //! taken for its successor's.
 
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveEnd, Ring, RingOptions, Token};
 
-use super::attempt::Attempt;
-use super::{ConnectLoad, ConnectState};
-use crate::connection::local_address;
-use crate::connection::opening::{Opening, Stage, StageTimes};
-use crate::connection::{Broken, Connection, Scratch};
-use crate::measure::latency::Latency;
+use super::attempt::{Attempt, ConnectThread};
+use super::measurements::{CAUSES_MAX, ConnectMeasurements, ConnectState};
+use super::scenario::ConnectLoad;
+use crate::connection::opening::{Opening, Stage};
+use crate::connection::{Broken, Connection, Scratch, local_address};
 use crate::measure::thread_use::ThreadMeter;
-use crate::measure::thread_use::ThreadUse;
 use crate::measure::timeline::{Times, nanoseconds};
 use crate::scenario::schedule::{Arrival, Schedule, random_of};
 use crate::system::error::Failure;
-
-/// What all threads have done so far.
-#[derive(Debug, Default)]
-pub struct ConnectCounts {
-    /// Connections that the broker accepted.
-    pub made: AtomicU64,
-    /// Connections that were closed in good order.
-    pub closed: AtomicU64,
-    /// Connections that failed at any stage.
-    pub failed: AtomicU64,
-}
-
-/// What a thread measured.
-#[derive(Debug, Default)]
-pub struct ConnectMeasurements {
-    /// How long the stages took.
-    pub stages: StageTimes,
-    /// Intended start to CONNACK.
-    pub whole: Latency,
-    /// Intended to actual start.
-    pub lag: Latency,
-    /// Why connections failed; the first few.
-    pub causes: Vec<String>,
-    /// Each thread's CPU time in the measured part.
-    pub threads: Vec<ThreadUse>,
-}
-
-impl ConnectMeasurements {
-    /// Adds what another thread measured.
-    pub fn merge(&mut self, other: ConnectMeasurements) {
-        self.stages.merge(&other.stages);
-        let pairs = [(&mut self.whole, &other.whole), (&mut self.lag, &other.lag)];
-        pairs.into_iter().for_each(|(mine, theirs)| mine.merge(theirs));
-        self.causes.extend(other.causes);
-        self.causes.truncate(CAUSES_MAX);
-        self.threads.extend(other.threads);
-    }
-}
 
 /// Makes and closes connections until the end of the load, and waits for those that are on their way.
 ///
@@ -67,21 +27,17 @@ impl ConnectMeasurements {
 pub fn work(state: &ConnectState, index: usize) -> Result<ConnectMeasurements, Failure> {
     let mut worker = ConnectWorker::new(state, index)?;
     while worker.turn()? {}
-    worker.result.threads = vec![worker.usage.whole()];
-    Ok(worker.result)
+    worker.thread.result.threads = vec![worker.usage.whole()];
+    Ok(worker.thread.result)
 }
 
-pub(super) struct ConnectWorker<'a> {
-    pub(super) ring: Ring,
-    pub(super) state: &'a ConnectState,
-    pub(super) index: usize,
+struct ConnectWorker<'a> {
+    thread: ConnectThread<'a>,
     slots: Vec<Slot>,
     free: Vec<usize>,
     load: ConnectLoad,
     schedule: Option<Schedule>,
     started: u64,
-    pub(super) scratch: Scratch,
-    pub(super) result: ConnectMeasurements,
     usage: ThreadMeter,
     looked_at_ns: u64,
 }
@@ -115,16 +71,18 @@ impl<'a> ConnectWorker<'a> {
             ..RingOptions::default()
         };
         Ok(ConnectWorker {
-            ring: Ring::new(&options)?,
-            state,
-            index,
+            thread: ConnectThread {
+                ring: Ring::new(&options)?,
+                state,
+                index,
+                scratch: Scratch::default(),
+                result: ConnectMeasurements::default(),
+            },
             slots: Vec::new(),
             free: Vec::new(),
             load,
             schedule,
             started: 0,
-            scratch: Scratch::default(),
-            result: ConnectMeasurements::default(),
             usage: ThreadMeter::default(),
             looked_at_ns: 0,
         })
@@ -132,7 +90,7 @@ impl<'a> ConnectWorker<'a> {
 
     /// One turn of the loop; false when the load is over and nobody is on the way.
     fn turn(&mut self) -> Result<bool, Failure> {
-        let Some(times) = self.state.timeline.times() else {
+        let Some(times) = self.thread.state.timeline.times() else {
             return Ok(false);
         };
         let now_ns = monotonic_ns();
@@ -145,10 +103,11 @@ impl<'a> ConnectWorker<'a> {
         if over && underway == 0 {
             return Ok(false);
         }
-        self.ring
+        self.thread
+            .ring
             .wait(Some(self.sleep(&times, now_ns)))
             .map_err(Failure::system("cannot wait for the ring"))?;
-        while let Some(completion) = self.ring.next() {
+        while let Some(completion) = self.thread.ring.next() {
             self.complete(completion);
         }
         let now_ns = monotonic_ns();
@@ -215,7 +174,7 @@ impl<'a> ConnectWorker<'a> {
         match attempt {
             Ok(attempt) => {
                 if measured {
-                    self.result.lag.record(now_ns.saturating_sub(intended_ns));
+                    self.thread.result.lag.record(now_ns.saturating_sub(intended_ns));
                 }
                 if let Some(slot) = self.slots.get_mut(slot) {
                     slot.attempt = Some(attempt);
@@ -238,11 +197,11 @@ impl<'a> ConnectWorker<'a> {
         measured: bool,
     ) -> Result<Attempt, Broken> {
         let number = self.started;
-        let endpoint = &self.state.subject.endpoint;
+        let endpoint = &self.thread.state.subject.endpoint;
         let stream = endpoint.stream(number as u32)?;
-        let local = local_address(&self.state.scenario.bind, number as usize);
+        let local = local_address(&self.thread.state.scenario.bind, number as usize);
         let connection = Connection::start(
-            &mut self.ring,
+            &mut self.thread.ring,
             endpoint.host(number as u32).address,
             local,
             stream,
@@ -261,26 +220,26 @@ impl<'a> ConnectWorker<'a> {
     fn complete(&mut self, completion: Completion) {
         match completion {
             Completion::Connected { token, result } => match result {
-                Ok(()) => self.with(token, |attempt, worker| attempt.connected(worker)),
+                Ok(()) => self.with(token, |attempt, thread| attempt.connected(thread)),
                 Err(error) => self.end(token, Some(&Broken::Socket(error))),
             },
             Completion::Received { token, buffer, more } => {
-                let bytes = self.ring.bytes(&buffer).to_vec();
-                self.ring.recycle(buffer);
-                self.with(token, |attempt, worker| attempt.received(&bytes, more, worker));
+                let bytes = self.thread.ring.bytes(&buffer).to_vec();
+                self.thread.ring.recycle(buffer);
+                self.with(token, |attempt, thread| attempt.received(&bytes, more, thread));
             }
             Completion::ReceiveEnded { token, cause } => match cause {
-                ReceiveEnd::NoBuffers => self.with(token, |attempt, worker| {
-                    attempt.connection.receive(&mut worker.ring);
+                ReceiveEnd::NoBuffers => self.with(token, |attempt, thread| {
+                    attempt.connection.receive(&mut thread.ring);
                     Ok(())
                 }),
                 ReceiveEnd::Cancelled => {}
                 ReceiveEnd::EndOfStream => self.end(token, Some(&Broken::Closed)),
                 ReceiveEnd::Error(error) => self.end(token, Some(&Broken::Socket(error))),
             },
-            Completion::Sent { token, result, .. } => self.with(token, |attempt, worker| {
+            Completion::Sent { token, result, .. } => self.with(token, |attempt, thread| {
                 attempt.connection.sent(result)?;
-                attempt.flush(worker)
+                attempt.flush(thread)
             }),
             Completion::Accepted { .. } | Completion::Woken | Completion::NotWoken { .. } => {}
         }
@@ -290,12 +249,12 @@ impl<'a> ConnectWorker<'a> {
     fn with(
         &mut self,
         token: Token,
-        act: impl FnOnce(&mut Attempt, &mut ConnectWorker<'a>) -> Result<(), Broken>,
+        act: impl FnOnce(&mut Attempt, &mut ConnectThread<'a>) -> Result<(), Broken>,
     ) {
         let Some(mut attempt) = self.slot(token).and_then(|slot| slot.attempt.take()) else {
             return;
         };
-        let done = act(&mut attempt, self);
+        let done = act(&mut attempt, &mut self.thread);
         if let Some(slot) = self.slot(token) {
             slot.attempt = Some(attempt);
         }
@@ -321,7 +280,7 @@ impl<'a> ConnectWorker<'a> {
         self.free.push((token.0 & SLOT_MASK) as usize);
         match (attempt.opening.stage, broken) {
             (Stage::Closing, _) => {
-                self.state.counts.closed.fetch_add(1, Ordering::Relaxed);
+                self.thread.state.counts.closed.fetch_add(1, Ordering::Relaxed);
             }
             (stage, Some(broken)) => self.fail(broken, stage, attempt.number),
             (stage, None) => self.fail(&Broken::Closed, stage, attempt.number),
@@ -329,10 +288,11 @@ impl<'a> ConnectWorker<'a> {
     }
 
     fn fail(&mut self, broken: &Broken, stage: Stage, number: u64) {
-        self.state.counts.failed.fetch_add(1, Ordering::Relaxed);
-        if self.result.causes.len() < CAUSES_MAX {
-            let host = self.state.subject.endpoint.host(number as u32);
-            self.result
+        self.thread.state.counts.failed.fetch_add(1, Ordering::Relaxed);
+        if self.thread.result.causes.len() < CAUSES_MAX {
+            let host = self.thread.state.subject.endpoint.host(number as u32);
+            self.thread
+                .result
                 .causes
                 .push(format!("{host} ({}): {broken}", stage.name()));
         }
@@ -340,7 +300,7 @@ impl<'a> ConnectWorker<'a> {
 
     /// Ends those whose time is over; one that waits for the broker to close is done.
     fn end_late(&mut self, now_ns: u64) {
-        let timeout_ns = nanoseconds(self.state.scenario.connect_timeout);
+        let timeout_ns = nanoseconds(self.thread.state.scenario.connect_timeout);
         for slot in 0..self.slots.len() {
             let Some(Slot {
                 generation,
@@ -356,7 +316,9 @@ impl<'a> ConnectWorker<'a> {
             } else if since_ns > timeout_ns {
                 self.end(
                     token,
-                    Some(&Broken::Timeout(self.state.scenario.connect_timeout.as_secs())),
+                    Some(&Broken::Timeout(
+                        self.thread.state.scenario.connect_timeout.as_secs(),
+                    )),
                 );
             }
         }
@@ -367,7 +329,6 @@ impl<'a> ConnectWorker<'a> {
 pub const CLOSES_WITHIN_NS: u64 = 1_000_000_000;
 const LOOK_NS: u64 = 100_000_000;
 const STARTS_A_TURN: usize = 64;
-const CAUSES_MAX: usize = 5;
 const PACKET_BYTES_MAX: u32 = 64 * 1024;
 /// Slots take the low bits of a token, generations those above, within the 56 that there are.
 const SLOT_BITS: u32 = 24;

@@ -13,8 +13,9 @@ use mqtt::packet::Packet;
 use mqtt::version::ProtocolVersion;
 use transport::stream::SecureStream;
 
+use super::broken::Broken;
+use super::frames::each_frame;
 use super::login::{self, Granted};
-use super::{Broken, each_frame};
 
 /// The connection to the broker.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use mqtt::property::Properties;
 use mqtt::reason::ReasonCode;
 use mqtt::version::ProtocolVersion;
 
-use super::Broken;
+use super::broken::Broken;
 use crate::scenario::Credentials;
 use crate::scenario::topics::numbered;
 

@@ -13,7 +13,8 @@ use transport::ring::{Ring, Token};
 use transport::socket::{self, Socket};
 use transport::stream::SecureStream;
 
-use super::{Broken, each_frame};
+use super::broken::Broken;
+use super::frames::each_frame;
 
 /// Buffers that all connections of a thread share.
 #[derive(Debug, Default)]

@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::connect::worker::{self, ConnectCounts, ConnectMeasurements};
-use crate::connect::{ConnectLoad, ConnectScenario, ConnectState};
+use crate::connect::measurements::{ConnectCounts, ConnectMeasurements, ConnectState};
+use crate::connect::worker;
+use crate::connect::{ConnectLoad, ConnectScenario};
 use crate::generator::state::Run;
 use crate::measure::timeline::Timeline;
 use crate::outcome::background::BackgroundReport;

@@ -23,7 +23,7 @@ use crate::scenario::topics::numbered;
 /// A user name or password that is too long, or a password without a user name.
 pub fn connect(run: &Run, who: Who, out: &mut Vec<u8>) -> Result<(), Broken> {
     let scenario = &run.scenario;
-    let client_identifier = who.client_identifier(run);
+    let client_identifier = who.client_identifier(scenario, run.number);
     let will_topic = scenario
         .will
         .as_ref()

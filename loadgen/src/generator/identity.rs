@@ -2,7 +2,6 @@
 //!
 //! Invariant: two runs that follow one another share no client identifier and no topic, unless they were asked for.
 
-use super::state::Run;
 use crate::scenario::Scenario;
 use crate::scenario::topics::{Topics, numbered};
 
@@ -18,15 +17,15 @@ pub enum Who {
 }
 
 impl Who {
-    pub(super) fn client_identifier(self, run: &Run) -> String {
-        if let Some(pattern) = &run.scenario.client_identifiers {
-            return numbered(&client_pattern(pattern, run.number, self.kind()), self.number());
+    pub(super) fn client_identifier(self, scenario: &Scenario, run: u16) -> String {
+        if let Some(pattern) = &scenario.client_identifiers {
+            return numbered(&client_pattern(pattern, run, self.kind()), self.number());
         }
         // At most 20 characters: MQTT 3.1 allows 23.
         match self {
-            Who::Publisher(number) => format!("lg{:04x}p{number}", run.number),
-            Who::Subscriber(number) => format!("lg{:04x}s{number}", run.number),
-            Who::Slow(number) => format!("lg{:04x}z{number}", run.number),
+            Who::Publisher(number) => format!("lg{run:04x}p{number}"),
+            Who::Subscriber(number) => format!("lg{run:04x}s{number}"),
+            Who::Slow(number) => format!("lg{run:04x}z{number}"),
         }
     }
 
