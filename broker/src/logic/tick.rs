@@ -44,7 +44,7 @@ impl Shard {
 
     /// Nothing for one and a half times the keep alive: as if the network had failed [MQTT-3.1.2-22].
     fn check_keep_alive(&mut self, slot: ConnectionSlot) {
-        let high = self.delivery.settings.client_output.high;
+        let high = self.delivery.settings().client_output.high;
         let Some(connection) = self.delivery.connection(slot) else {
             return unreachable_state("a keep alive of no connection");
         };

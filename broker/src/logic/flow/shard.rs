@@ -2,14 +2,14 @@
 
 use mqtt::ReasonCode;
 
-use super::super::Shard;
-use super::super::connection::{Connection, ConnectionId, ConnectionSlot};
-use super::super::delivery::Delivery;
-use super::super::outbox::batch::Control;
-use super::super::session::queue::Bounds;
-use super::client::{Cause, Event, State};
-use super::limits;
-use super::pauses::{Reason, Waiter};
+use crate::limits;
+use crate::logic::Shard;
+use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot};
+use crate::logic::delivery::Delivery;
+use crate::logic::flow::client::{Cause, Event, State};
+use crate::logic::flow::pauses::{Reason, Waiter};
+use crate::logic::outbox::batch::Control;
+use crate::logic::session::queue::Bounds;
 use crate::logic::timer::Timer;
 use crate::time::Timestamp;
 
@@ -38,18 +38,14 @@ impl Shard {
     pub(in crate::logic) fn pause_publisher(&mut self, id: ConnectionId) {
         self.begin_graces();
         let blocked = self.outboxes.take_blocked();
-        let Delivery {
-            connections, flow, ..
-        } = &mut self.delivery;
+        let (flow, connections) = self.delivery.flow_and_connections();
         flow.pause_publisher(connections, id, blocked);
     }
 
     /// After another shard's batch: that shard is to pause its publishers if it published to a consumer that is backlogged.
     pub(in crate::logic) fn pause_shard(&mut self, from: u16) {
         self.begin_graces();
-        let Delivery {
-            connections, flow, ..
-        } = &mut self.delivery;
+        let (flow, connections) = self.delivery.flow_and_connections();
         flow.pause_shard(connections, from);
         self.notify_shards();
     }
@@ -74,7 +70,7 @@ impl Shard {
             self.shard_output_drained();
         }
         let watched = |c: &Connection| c.is_paused() || c.flow != State::Flowing;
-        if self.delivery.connections.get(slot).is_some_and(watched) {
+        if self.delivery.connections().get(slot).is_some_and(watched) {
             self.client_drained(slot);
         }
     }
@@ -83,7 +79,7 @@ impl Shard {
     pub(in crate::logic) fn client_drained(&mut self, slot: ConnectionSlot) {
         let bounds = self.delivery.queue_bounds();
         let low = self.delivery.flow.output.client().low;
-        let Some(connection) = self.delivery.connections.get(slot) else {
+        let Some(connection) = self.delivery.connections().get(slot) else {
             return;
         };
         let (state, session) = (connection.flow, connection.session);
@@ -94,14 +90,14 @@ impl Shard {
         if output_is_low && state.has(Cause::Output) {
             self.change_client(slot, Event::Below(Cause::Output));
         }
-        if state.has(Cause::Queue) && !self.delivery.sessions.queue_is_above_low(session, bounds) {
+        if state.has(Cause::Queue) && !self.delivery.sessions().queue_is_above_low(session, bounds) {
             self.change_client(slot, Event::Below(Cause::Queue));
         }
     }
 
     /// The connection parts from its session: nobody waits for it. If it was slow it counts so until its socket is gone.
     pub(in crate::logic) fn consumer_went(&mut self, slot: ConnectionSlot) {
-        let connection = self.delivery.connections.get(slot);
+        let connection = self.delivery.connections().get(slot);
         if connection.is_some_and(|connection| connection.flow != State::Slow) {
             self.change_client(slot, Event::Closed);
         }
@@ -110,9 +106,7 @@ impl Shard {
     /// The connection's socket is gone.
     pub(in crate::logic) fn flow_closed(&mut self, id: ConnectionId) {
         self.change_client(id.slot, Event::Closed);
-        let Delivery {
-            connections, flow, ..
-        } = &mut self.delivery;
+        let (flow, connections) = self.delivery.flow_and_connections();
         if let Some(connection) = connections.get_mut(id.slot) {
             flow.output.forget(connection);
         }
@@ -123,17 +117,14 @@ impl Shard {
     /// The grace period or the quarantine of a client is over.
     pub(in crate::logic) fn flow_timer_due(&mut self, slot: ConnectionSlot) {
         let bounds = self.delivery.queue_bounds();
-        let Delivery {
-            connections,
-            sessions,
-            flow,
-            ..
-        } = &mut self.delivery;
-        let Some(connection) = connections.get(slot) else {
+        let Some(connection) = self.delivery.connections().get(slot) else {
             return;
         };
-        let drained = connection.waiting_bytes() <= flow.output.client().low
-            && !sessions.queue_is_above_low(connection.session, bounds);
+        let drained = connection.waiting_bytes() <= self.delivery.flow.output.client().low
+            && !self
+                .delivery
+                .sessions()
+                .queue_is_above_low(connection.session, bounds);
         self.change_client(slot, Event::TimerDue { drained });
         self.offer_again(slot);
         self.disconnect_slow();
@@ -144,7 +135,7 @@ impl Shard {
         let until = self.delivery.flow.output.over_until.take().unwrap_or(self.now);
         let since = Timestamp(until.0.saturating_sub(limits::GRACE_NS));
         if !self.delivery.flow.output.is_below_low() {
-            let share = self.delivery.flow.output.share(self.delivery.connections.len());
+            let share = self.delivery.flow.output.share(self.delivery.connections().len());
             let has_too_much = |connection: &Connection| {
                 connection.flow != State::Slow && connection.waiting_bytes() > share
             };
@@ -160,11 +151,8 @@ impl Shard {
     /// Begins the grace periods of consumers that have become backlogged since the last call.
     #[inline]
     fn begin_graces(&mut self) {
-        let Self { delivery, timers, .. } = self;
-        let Delivery {
-            connections, flow, ..
-        } = delivery;
-        flow.begin_graces(connections, timers);
+        let (flow, connections) = self.delivery.flow_and_connections();
+        flow.begin_graces(connections, &mut self.timers);
     }
 
     /// Asks the other shards for what has changed.
@@ -175,18 +163,13 @@ impl Shard {
     }
 
     fn change_client(&mut self, slot: ConnectionSlot, event: Event) {
-        let Self { delivery, timers, .. } = self;
-        let Delivery {
-            connections, flow, ..
-        } = delivery;
-        flow.change(connections, timers, slot, event);
+        let (flow, connections) = self.delivery.flow_and_connections();
+        flow.change(connections, &mut self.timers, slot, event);
         self.notify_shards();
     }
 
     fn end_reason(&mut self, reason: Reason) {
-        let Delivery {
-            connections, flow, ..
-        } = &mut self.delivery;
+        let (flow, connections) = self.delivery.flow_and_connections();
         flow.end(connections, reason);
         self.notify_shards();
     }
@@ -207,7 +190,7 @@ impl Shard {
             return;
         }
         let mut slots = self.slots_where(|connection| connection.flow == State::Slow);
-        let connections = &self.delivery.connections;
+        let connections = self.delivery.connections();
         let waiting = |slot: ConnectionSlot| connections.get(slot).map_or(0, Connection::waiting_bytes);
         slots.sort_by_cached_key(|&slot| std::cmp::Reverse(waiting(slot)));
         for slot in slots {
@@ -216,15 +199,13 @@ impl Shard {
             }
             let waiting = self
                 .delivery
-                .connections
+                .connections()
                 .get(slot)
                 .map_or(0, Connection::waiting_bytes);
             let why = "it does not read, and the memory for output is full";
             self.disconnect(slot, ReasonCode::QuotaExceeded, why);
             excess = excess.saturating_sub(waiting);
-            let Delivery {
-                connections, flow, ..
-            } = &mut self.delivery;
+            let (flow, connections) = self.delivery.flow_and_connections();
             if let Some(connection) = connections.get_mut(slot) {
                 // What is with the kernel's ring goes with the socket.
                 connection.out = Vec::new();
@@ -234,7 +215,7 @@ impl Shard {
     }
 
     fn slots_where(&self, is_it: impl Fn(&Connection) -> bool) -> Vec<ConnectionSlot> {
-        let connections = self.delivery.connections.iter();
+        let connections = self.delivery.connections().iter();
         connections
             .filter(|(_, connection)| is_it(connection))
             .map(|(slot, _)| slot)
@@ -246,8 +227,8 @@ impl Delivery {
     /// The bounds of a session's queue.
     pub(in crate::logic) fn queue_bounds(&self) -> Bounds {
         Bounds {
-            messages_max: self.settings.queued_messages_max,
-            bytes_max: self.settings.queued_bytes_max,
+            messages_max: self.settings().queued_messages_max,
+            bytes_max: self.settings().queued_bytes_max,
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::auth::acl;
 use crate::limits;
 use crate::logic::Shard;
 use crate::logic::delivery::fan_out::message_of;
-use crate::logic::delivery::waiting::ExactlyOnceArrival;
+use crate::logic::delivery::flight::ExactlyOnceArrival;
 use crate::logic::handle::Handler;
 use crate::logic::handle::alias::without_alias;
 use crate::logic::inconsistency::unreachable_state;

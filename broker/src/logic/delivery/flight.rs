@@ -1,0 +1,161 @@
+//! Messages at QoS 1 and 2 on their way, in both directions: what acknowledgements do to them.
+//!
+//! Invariant: an identifier that is not awaited changes nothing; whatever changes of a session that outlives its connection
+//! is in the store.
+
+use std::rc::Rc;
+
+use mqtt::{PacketIdentifier, QoS};
+
+use crate::logic::delivery::Delivery;
+use crate::logic::inconsistency::unreachable_state;
+use crate::logic::message::StoredMessage;
+use crate::logic::routing::subscription::group::Via;
+use crate::logic::session::inflight::{Awaits, InflightEntry};
+use crate::logic::session::{Session, SessionSlot};
+use crate::logic::store::{Store, StoreRecord};
+
+impl Delivery {
+    /// A QoS 2 message of a client came.
+    pub(in crate::logic) fn receive_exactly_once(
+        &mut self,
+        session: SessionSlot,
+        packet_identifier: PacketIdentifier,
+        receive_max: u16,
+    ) -> ExactlyOnceArrival {
+        let Some(session) = self.sessions.get_mut(session) else {
+            unreachable_state("a client whose session is gone");
+            return ExactlyOnceArrival::Again;
+        };
+        if session.unreleased().contains(&packet_identifier.get()) {
+            return ExactlyOnceArrival::Again;
+        }
+        if session.unreleased_now() >= usize::from(receive_max) {
+            return ExactlyOnceArrival::TooMany;
+        }
+        session.begin_release(packet_identifier.get());
+        if session.outlives_connection() {
+            let client_identifier = &*session.client_identifier;
+            self.store.append(StoreRecord::Received {
+                client_identifier,
+                packet_identifier,
+            });
+        }
+        ExactlyOnceArrival::New
+    }
+
+    /// PUBREL came for a QoS 2 message of a client. False if the identifier was not in use.
+    pub(in crate::logic) fn release_received(
+        &mut self,
+        session: SessionSlot,
+        packet_identifier: PacketIdentifier,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(session) else {
+            unreachable_state("a client whose session is gone");
+            return false;
+        };
+        let known = session.release(packet_identifier.get());
+        if known && session.outlives_connection() {
+            let client_identifier = &*session.client_identifier;
+            self.store.append(StoreRecord::ReceivedReleased {
+                client_identifier,
+                packet_identifier,
+            });
+        }
+        known
+    }
+
+    /// PUBREC came for a message in flight. False if it was not awaited.
+    pub(in crate::logic) fn release(
+        &mut self,
+        session: SessionSlot,
+        packet_identifier: PacketIdentifier,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(session) else {
+            unreachable_state("a client whose session is gone");
+            return false;
+        };
+        let known = session.inflight.release(packet_identifier);
+        if known && session.outlives_connection() {
+            let client_identifier = &*session.client_identifier;
+            self.store.append(StoreRecord::Released {
+                client_identifier,
+                packet_identifier,
+            });
+        }
+        known
+    }
+
+    /// Takes a message in flight off the books. False if it was not awaited.
+    pub(in crate::logic) fn finish(
+        &mut self,
+        session: SessionSlot,
+        packet_identifier: PacketIdentifier,
+        awaited: Awaits,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(session) else {
+            unreachable_state("a client whose session is gone");
+            return false;
+        };
+        let finished = session.inflight.finish(packet_identifier, awaited);
+        if finished && session.outlives_connection() {
+            let client_identifier = &*session.client_identifier;
+            self.store.append(StoreRecord::Completed {
+                client_identifier,
+                packet_identifier,
+            });
+        }
+        finished
+    }
+}
+
+/// What a QoS 2 message of a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::logic) enum ExactlyOnceArrival {
+    New,
+    /// It came before, and is not to be published again [MQTT-4.3.3-10].
+    Again,
+    /// More than the broker's Receive Maximum await PUBREL.
+    TooMany,
+}
+
+/// A message that goes out at QoS 1 or 2.
+#[derive(Debug)]
+pub(super) struct Flight<'a> {
+    pub(super) qos: QoS,
+    /// The RETAIN flag of this delivery.
+    pub(super) retain: bool,
+    /// Kept only where the session outlives its connection, or the message belongs to a group.
+    pub(super) message: Option<StoredMessage>,
+    pub(super) via: Option<&'a Rc<Via>>,
+    pub(super) payload_bytes: usize,
+}
+
+impl Session {
+    /// Gives a message its identifier, and the store its record.
+    #[inline]
+    pub(super) fn begin_flight(&mut self, flight: Flight<'_>, store: &mut dyn Store) -> PacketIdentifier {
+        let Flight {
+            qos,
+            retain,
+            message,
+            via,
+            payload_bytes,
+        } = flight;
+        let via = if message.is_some() { via.cloned() } else { None };
+        let recorded = message.clone().filter(|_| self.outlives_connection());
+        let entry = InflightEntry::new(qos, retain, message, via).of_bytes(payload_bytes);
+        let packet_identifier = self.inflight.push(entry);
+        if let Some(message) = recorded {
+            let client_identifier = &*self.client_identifier;
+            store.append(StoreRecord::Sent {
+                client_identifier,
+                packet_identifier,
+                message: &message,
+                qos,
+                retain,
+            });
+        }
+        packet_identifier
+    }
+}

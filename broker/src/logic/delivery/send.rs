@@ -1,0 +1,105 @@
+//! Packets to clients that are no PUBLISH.
+//!
+//! Invariants: a packet is never larger than its client takes; none follows once the connection closes.
+
+use mqtt::frame::PacketType;
+use mqtt::packet::Ack;
+use mqtt::property::{Properties, PropertiesBuf, Property};
+use mqtt::{PacketIdentifier, ProtocolVersion, ReasonCode};
+
+use crate::logic::connection::{ConnectionSlot, Stage};
+use crate::logic::delivery::Delivery;
+use crate::logic::inconsistency::unreachable_state;
+use crate::logic::reason_string;
+
+impl Delivery {
+    /// Appends a packet to the connection's `out` with `write`; not one that is larger than the client takes
+    /// [MQTT-3.1.2-24]. Whether it was appended.
+    #[inline]
+    pub(in crate::logic) fn send(
+        &mut self,
+        slot: ConnectionSlot,
+        write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
+    ) -> bool {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            unreachable_state("a packet for a connection that is gone");
+            return false;
+        };
+        if connection.stage == Stage::Closing {
+            return false;
+        }
+        self.outputs.open(connection);
+        let start = connection.out.len();
+        write(&mut connection.out, connection.version);
+        if connection.out.len() - start > connection.packet_bytes_max as usize {
+            connection.out.truncate(start);
+            return false;
+        }
+        self.outputs.mark_dirty(slot, connection);
+        self.counters().packets_sent.add(1);
+        true
+    }
+
+    /// As [`Self::send`] with a Reason String for a 5.0 client that wants such [MQTT-3.1.2-29], unless the packet would be larger
+    /// than the client takes: [MQTT-3.2.2-19], [MQTT-3.4.2-2], [MQTT-3.5.2-2], [MQTT-3.6.2-2], [MQTT-3.7.2-2],
+    /// [MQTT-3.9.2-1], [MQTT-3.11.2-1], [MQTT-3.14.2-3], [MQTT-3.15.2-2]. There is no User Property: [MQTT-3.4.2-3],
+    /// [MQTT-3.5.2-3], [MQTT-3.6.2-3], [MQTT-3.7.2-3], [MQTT-3.9.2-2], [MQTT-3.11.2-2], [MQTT-3.14.2-4], [MQTT-3.15.2-3].
+    pub(in crate::logic) fn send_explained(
+        &mut self,
+        slot: ConnectionSlot,
+        why: Option<&str>,
+        write: impl Fn(&mut Vec<u8>, ProtocolVersion, Properties<'_>),
+    ) {
+        let Some(connection) = self.connections.get(slot) else {
+            return unreachable_state("a packet for a connection that is gone");
+        };
+        let bytes_max = connection.packet_bytes_max as usize;
+        let tells = connection.version == ProtocolVersion::V5 && !connection.without_reasons;
+        let mut reason = PropertiesBuf::new();
+        if let Some(why) = why.filter(|_| tells) {
+            // Ours are shorter than what a string may have.
+            let _ = reason.push(Property::ReasonString(why));
+        }
+        self.send(slot, |out, version| {
+            let start = out.len();
+            write(out, version, reason.as_properties());
+            if out.len() - start > bytes_max && !reason.is_empty() {
+                out.truncate(start);
+                write(out, version, Properties::EMPTY);
+            }
+        });
+    }
+
+    /// Sends a PUBACK, PUBREC, PUBREL or PUBCOMP; an error with a Reason String.
+    #[inline]
+    pub(in crate::logic) fn send_ack(
+        &mut self,
+        slot: ConnectionSlot,
+        packet_type: PacketType,
+        packet_identifier: PacketIdentifier,
+        reason: ReasonCode,
+    ) {
+        if !reason.is_error() {
+            self.send(slot, |out, version| {
+                mqtt::encode::ack(packet_type, packet_identifier, reason, version, out);
+            });
+            return;
+        }
+        let why = reason_string::of(packet_type, reason);
+        self.send_explained(slot, why, |out, version, properties| {
+            let ack = Ack {
+                packet_identifier,
+                reason,
+                properties,
+            };
+            ack.encode(packet_type, version, out);
+        });
+    }
+
+    /// Puts the connection into the shell's list.
+    pub(in crate::logic) fn mark_dirty(&mut self, slot: ConnectionSlot) {
+        if let Some(connection) = self.connections.get_mut(slot) {
+            self.outputs.mark_dirty(slot, connection);
+        }
+    }
+}

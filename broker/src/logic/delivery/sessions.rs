@@ -1,0 +1,142 @@
+//! The sessions of clients: how they begin and end, and which connection each has.
+//!
+//! Invariants: a session and its connection name each other from [`Delivery::attach`] to [`Delivery::detach`]; what happens to
+//! a session that outlives its connection is in the store; the counters know how many there are.
+
+use crate::auth::acl;
+use crate::logic::connection::ConnectionSlot;
+use crate::logic::delivery::Delivery;
+use crate::logic::inconsistency::unreachable_state;
+use crate::logic::session::{Session, SessionSlot, Sessions};
+use crate::logic::store::StoreRecord;
+
+impl Delivery {
+    /// Sessions of a user, in all shards.
+    pub(in crate::logic) fn sessions_of_user(&self, user: &str) -> u64 {
+        self.counters.iter().map(|shard| shard.sessions_of(user)).sum()
+    }
+
+    /// A session begins or ends: its user has one more or one less.
+    pub(in crate::logic) fn count_user(&self, session: &Session, begins: bool) {
+        if let Some(user) = session.user() {
+            self.counters().count_session_of(user, begins);
+        }
+    }
+
+    /// All sessions, to be looked at.
+    pub(in crate::logic) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// All sessions: to keep their lists in step with those of filters and groups.
+    pub(in crate::logic) fn sessions_mut(&mut self) -> &mut Sessions {
+        &mut self.sessions
+    }
+
+    #[inline]
+    pub(in crate::logic) fn session_mut(
+        &mut self,
+        slot: impl Into<Option<SessionSlot>>,
+    ) -> Option<&mut Session> {
+        self.sessions.get_mut(slot)
+    }
+
+    /// The connection of a session, if it has one.
+    #[inline]
+    pub(in crate::logic) fn link(&self, session: SessionSlot) -> Option<ConnectionSlot> {
+        self.sessions.link(session)
+    }
+
+    /// A session begins; there must be none of that client identifier.
+    pub(in crate::logic) fn begin_session(
+        &mut self,
+        client_identifier: &str,
+        user: Option<Box<str>>,
+    ) -> SessionSlot {
+        let slot = self.sessions.insert(client_identifier, user);
+        self.counters().sessions.add(1);
+        if let Some(session) = self.sessions.get(slot) {
+            self.count_user(session, true);
+        }
+        slot
+    }
+
+    /// A session ends.
+    pub(in crate::logic) fn end_session(&mut self, slot: SessionSlot) -> Option<Session> {
+        let session = self.sessions.remove(slot)?;
+        self.forget_queue(&session);
+        self.count_user(&session, false);
+        self.counters().sessions.sub(1);
+        if session.outlives_connection() {
+            self.store.append(StoreRecord::SessionEnded {
+                client_identifier: &session.client_identifier,
+            });
+        }
+        Some(session)
+    }
+
+    /// From now on a connection is that of a session.
+    pub(in crate::logic) fn attach(&mut self, session_slot: SessionSlot, slot: ConnectionSlot) {
+        self.sessions.set_link(session_slot, Some(slot));
+        let (Some(session), Some(connection)) =
+            (self.sessions.get(session_slot), self.connections.get_mut(slot))
+        else {
+            return unreachable_state("a session or a connection that is gone");
+        };
+        connection.session = Some(session_slot);
+        connection.restricted = session.rights().is_some();
+        connection.waits = !session.queue_is_empty() || session.inflight.resends();
+        connection.qos0_waits = session.queue.as_ref().is_some_and(|queue| queue.holds_qos0());
+    }
+
+    /// A session has no connection any more.
+    pub(in crate::logic) fn detach(&mut self, session: SessionSlot) {
+        self.sessions.set_link(session, None);
+    }
+
+    #[inline]
+    pub(in crate::logic) fn session(&self, slot: impl Into<Option<SessionSlot>>) -> Option<&Session> {
+        self.sessions.get(slot)
+    }
+
+    /// Whether the client of a session may publish to a topic.
+    pub(in crate::logic) fn may_write(&mut self, session: SessionSlot, topic: &str) -> bool {
+        self.sessions.may_write(session, topic)
+    }
+
+    /// What a session's client may do, to be kept with what it leaves.
+    pub(in crate::logic) fn access_of(&self, session: SessionSlot) -> acl::Access {
+        let rights = self.session(session).and_then(Session::rights);
+        rights.map(|rights| rights.access().clone()).unwrap_or_default()
+    }
+
+    /// Sets a Session Expiry Interval.
+    pub(in crate::logic) fn set_expiry(&mut self, slot: SessionSlot, expiry_s: u32) {
+        let Some(session) = self.sessions.get_mut(slot) else {
+            return unreachable_state("an expiry of a session that is gone");
+        };
+        let outlived = session.outlives_connection();
+        session.expiry_s = expiry_s;
+        let client_identifier = &*session.client_identifier;
+        if expiry_s > 0 {
+            self.store.append(StoreRecord::Session {
+                client_identifier,
+                expiry_s,
+            });
+        } else if outlived {
+            self.store.append(StoreRecord::SessionEnded { client_identifier });
+        }
+    }
+
+    /// Appends a record to the store, if the session outlives its connection.
+    pub(in crate::logic) fn record<'a>(
+        &'a mut self,
+        session: SessionSlot,
+        record: impl FnOnce(&'a str) -> StoreRecord<'a>,
+    ) {
+        let session = self.sessions.get(session);
+        if let Some(session) = session.filter(|session| session.outlives_connection()) {
+            self.store.append(record(&session.client_identifier));
+        }
+    }
+}
