@@ -58,7 +58,7 @@ impl ShardOutput {
 
     /// Whether so many bytes more may wait for a connection. One message that is larger than the cap goes to a client that
     /// keeps up.
-    #[inline]
+    #[inline(always)]
     pub(super) fn has_room(&self, connection: &Connection, bytes: usize) -> bool {
         let waiting = connection.waiting_bytes();
         let cap = if connection.flow == State::Slow {
