@@ -11,11 +11,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::logic::{
-    Batch, ConnectionId, LostCause, Remains, Shard, ShardCounters, Timestamp, shard_counters,
-};
+use broker::logic::{Batch, ConnectionId, Remains, Shard, ShardCounters, Timestamp, shard_counters};
 use broker::settings::Settings;
-use broker::turn::{Outcome, Step, Turn};
+use broker::turn::{Outcome, Turn, TurnStep};
 use criterion::Criterion;
 use mqtt::packet::{PacketIdentifier, Publish, QoS, RetainHandling, SubscriptionOptions};
 use mqtt::property::Properties;
@@ -127,7 +125,7 @@ impl Shell {
 
     /// Goes on to a step, past those in which a bench has nothing to do.
     #[inline]
-    fn reach(&mut self, wanted: Step) {
+    fn reach(&mut self, wanted: TurnStep) {
         while self.turn.step() != wanted {
             self.turn.advance(Outcome::Done);
         }
@@ -139,7 +137,7 @@ impl Shell {
         test_support::connect(VERSION, client_identifier)
             .encode(&mut packet)
             .unwrap();
-        self.reach(Step::Handle);
+        self.reach(TurnStep::Handle);
         let id = test_support::open(&mut self.logic, NOW, test_support::peer(), &packet);
         assert!(self.logic.connected(id));
         self.empty_outs(|_, _| {});
@@ -149,14 +147,14 @@ impl Shell {
     /// What one read of a client's socket brought.
     #[inline]
     pub fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
-        self.reach(Step::Handle);
+        self.reach(TurnStep::Handle);
         self.logic.receive(NOW, id, bytes);
     }
 
     /// Empties all `out`s as the shell does when sockets take everything, after a look at them; returns the bytes.
     #[inline]
     pub fn empty_outs(&mut self, mut look: impl FnMut(ConnectionId, &[u8])) -> usize {
-        self.reach(Step::Flush);
+        self.reach(TurnStep::Flush);
         let mut dirty = std::mem::take(&mut self.dirty);
         self.logic.swap_dirty(&mut dirty);
         let mut bytes = 0;
@@ -173,14 +171,14 @@ impl Shell {
 
     /// What a turn does that is not for one client: it goes on looking for retained messages.
     pub fn tick(&mut self) {
-        self.reach(Step::RunTimers);
+        self.reach(TurnStep::RunTimers);
         self.logic.tick(NOW);
     }
 
     /// The client's connection breaks.
     pub fn lose(&mut self, id: ConnectionId) {
-        self.reach(Step::Close);
-        self.logic.lost(NOW, id, LostCause::EndOfStream);
+        self.reach(TurnStep::Close);
+        self.logic.lost(NOW, id);
     }
 
     /// How many filters match a topic.
@@ -198,7 +196,7 @@ impl Shell {
     /// The next batch for the other shard of a pair.
     #[inline]
     pub fn take_batch(&mut self, to: u16) -> Option<Batch> {
-        self.reach(Step::Push);
+        self.reach(TurnStep::Push);
         self.logic.take_batch(to)
     }
 
@@ -206,7 +204,7 @@ impl Shell {
     #[inline]
     pub fn receive_batch(&mut self, from: u16, batch: &Batch) {
         let messages_max = usize::MAX;
-        self.reach(Step::Take { from, messages_max });
+        self.reach(TurnStep::Take { from, messages_max });
         self.logic.receive_batch(NOW, from, batch);
     }
 

@@ -11,15 +11,15 @@
 //!          Push ─► Flush ─► Take what is left
 //! ```
 //!
-//! Invariants, each with its reason. Together they are the happens-before rule: what a client was sent (SUBACK, PUBACK,
+//! Invariants: each with its reason; together they are the happens-before rule: what a client was sent (SUBACK, PUBACK,
 //! a message) is known to every shard that later handles bytes of a client who acts on it.
 //! - Everything for other shards is pushed before anything is flushed, and while a queue is full nothing is flushed: a
 //!   client learns of nothing that another shard cannot know of. This also slows publishers that fill the queue.
 //! - The completions are fixed in `Wait`, before the queues are looked at, and handled after them: bytes that a client
 //!   sent because of what it had received are in a completion after the message that this shard gets of it.
-//! - A connection that is transferred brings bytes that another shard has read, perhaps after another queue was looked at.
-//!   So all queues are looked at once more before it is adopted; one that comes with the second look waits for the next
-//!   turn.
+//! - A connection that is transferred brings bytes that another shard has read, perhaps after another queue was looked
+//!   at. So all queues are looked at once more before it is adopted; one that comes with the second look waits for the
+//!   next turn.
 //! - What a connection leaves behind when it breaks (a Will) is for other shards too, so it is closed after the flush
 //!   and what it causes goes out in the next turn, behind its batches.
 //! - A step takes what was there when it began, so a turn ends although others keep sending.
@@ -29,12 +29,12 @@
 
 /// What a shard does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum TurnStep {
     /// Wait for something to happen, and fix the completions of this turn.
     Wait,
     /// Take the messages that another shard has sent.
     Take {
-        /// That shard.
+        /// The number of the shard that sent them.
         from: u16,
         /// At most so many of those that are there when the step begins.
         messages_max: usize,
@@ -60,12 +60,12 @@ pub enum Step {
 pub enum Outcome {
     /// All that there was to do is done.
     Done,
-    /// [`Step::Take`] stopped as so much was written for clients that a flush is due.
+    /// [`TurnStep::Take`] stopped as so much was written for clients that a flush is due.
     Full {
         /// So many of the messages that it was to take are left.
         left: usize,
     },
-    /// [`Step::Push`] found a queue without room for all of it.
+    /// [`TurnStep::Push`] found a queue without room for all of it.
     Blocked,
 }
 
@@ -74,9 +74,9 @@ pub enum Outcome {
 pub struct Turn<T> {
     shard: u16,
     shards: u16,
-    step: Step,
+    step: TurnStep,
     /// What goes on after a flush in the middle of a turn.
-    interrupted: Option<Step>,
+    interrupted: Option<TurnStep>,
     /// Connections that came since the queues were last looked at twice.
     arrived: Vec<T>,
     /// Connections that came before the second look.
@@ -84,13 +84,13 @@ pub struct Turn<T> {
 }
 
 impl<T> Turn<T> {
-    /// The turns of that shard out of `shards`; the first one begins with [`Step::Wait`].
+    /// The turns of that shard out of `shards`; the first one begins with [`TurnStep::Wait`].
     #[must_use]
     pub fn new(shard: u16, shards: u16) -> Self {
         Self {
             shard,
             shards,
-            step: Step::Wait,
+            step: TurnStep::Wait,
             interrupted: None,
             arrived: Vec::new(),
             adoptable: Vec::new(),
@@ -100,29 +100,31 @@ impl<T> Turn<T> {
     /// What is to be done now.
     #[inline]
     #[must_use]
-    pub fn step(&self) -> Step {
+    pub fn step(&self) -> TurnStep {
         self.step
     }
 
     /// The step was done: what comes next.
     #[inline]
-    pub fn advance(&mut self, outcome: Outcome) -> Step {
+    pub fn advance(&mut self, outcome: Outcome) -> TurnStep {
         self.step = match (self.step, outcome) {
-            (Step::Wait, _) => self.take_from(0).unwrap_or(Step::Handle),
-            (Step::Take { from, .. }, Outcome::Full { left }) => {
+            (TurnStep::Wait, _) => self.take_from(0).unwrap_or(TurnStep::Handle),
+            (TurnStep::Take { from, .. }, Outcome::Full { left }) => {
                 let messages_max = left;
-                self.interrupted = Some(Step::Take { from, messages_max });
-                Step::Push
+                self.interrupted = Some(TurnStep::Take { from, messages_max });
+                TurnStep::Push
             }
-            (Step::Take { from, .. }, _) => self.after_queue(from),
-            (Step::Adopt, _) => Step::Handle,
-            (Step::Handle, _) => Step::RunTimers,
-            (Step::RunTimers, _) => Step::Push,
-            (Step::Push, Outcome::Blocked) => self.interrupted.take().unwrap_or(Step::ChangeReceiving),
-            (Step::Push, _) => Step::Flush,
-            (Step::Flush, _) => self.interrupted.take().unwrap_or(Step::Close),
-            (Step::Close, _) => Step::ChangeReceiving,
-            (Step::ChangeReceiving, _) => Step::Wait,
+            (TurnStep::Take { from, .. }, _) => self.after_queue(from),
+            (TurnStep::Adopt, _) => TurnStep::Handle,
+            (TurnStep::Handle, _) => TurnStep::RunTimers,
+            (TurnStep::RunTimers, _) => TurnStep::Push,
+            (TurnStep::Push, Outcome::Blocked) => {
+                self.interrupted.take().unwrap_or(TurnStep::ChangeReceiving)
+            }
+            (TurnStep::Push, _) => TurnStep::Flush,
+            (TurnStep::Flush, _) => self.interrupted.take().unwrap_or(TurnStep::Close),
+            (TurnStep::Close, _) => TurnStep::ChangeReceiving,
+            (TurnStep::ChangeReceiving, _) => TurnStep::Wait,
         };
         self.step
     }
@@ -132,7 +134,7 @@ impl<T> Turn<T> {
         self.arrived.push(connection);
     }
 
-    /// The connections to adopt in [`Step::Adopt`], in the order in which they came.
+    /// The connections to adopt in [`TurnStep::Adopt`], in the order in which they came.
     pub fn take_adoptable(&mut self) -> Vec<T> {
         std::mem::take(&mut self.adoptable)
     }
@@ -144,23 +146,23 @@ impl<T> Turn<T> {
     }
 
     /// The first other shard's queue from that number on, if there is one.
-    fn take_from(&self, from: u16) -> Option<Step> {
+    fn take_from(&self, from: u16) -> Option<TurnStep> {
         let from = if from == self.shard { from + 1 } else { from };
         let messages_max = usize::MAX;
-        (from < self.shards).then_some(Step::Take { from, messages_max })
+        (from < self.shards).then_some(TurnStep::Take { from, messages_max })
     }
 
     /// A queue was looked at: the next one; behind the last one all of them once more, if connections came.
-    fn after_queue(&mut self, from: u16) -> Step {
+    fn after_queue(&mut self, from: u16) -> TurnStep {
         if let Some(next) = self.take_from(from + 1) {
             return next;
         }
         if !self.adoptable.is_empty() {
-            return Step::Adopt;
+            return TurnStep::Adopt;
         }
         std::mem::swap(&mut self.arrived, &mut self.adoptable);
         let again = self.take_from(0).filter(|_| !self.adoptable.is_empty());
-        again.unwrap_or(Step::Handle)
+        again.unwrap_or(TurnStep::Handle)
     }
 }
 

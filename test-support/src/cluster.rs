@@ -5,6 +5,7 @@
 //! batches stay with the logic until they are released and clients are answered all the same, to try what happens while
 //! shards do not know of one another.
 
+mod received;
 mod turns;
 
 use std::collections::VecDeque;
@@ -14,41 +15,19 @@ use broker::auth::enhanced::Authenticated;
 use broker::auth::{Policy, Verdict};
 use broker::limits;
 use broker::logic::{
-    Batch, ConnectionId, FirstPacket, LostCause, Peer, Shard, ShardCounters, Timestamp, owner_shard,
-    shard_counters,
+    Batch, ConnectionId, FirstPacket, Peer, Shard, ShardCounters, Timestamp, owner_shard, shard_counters,
 };
 use broker::settings::{ListenerId, Settings};
 use broker::turn::Turn;
+use mqtt::ProtocolVersion;
 use mqtt::packet::Connect;
-use mqtt::{Packet, ProtocolVersion};
 
+pub use self::received::Received;
 use crate::peer;
 
 /// A client of a [`Cluster`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client(usize);
-
-/// One packet that a client received.
-#[derive(Clone, Debug)]
-pub struct Received {
-    version: ProtocolVersion,
-    bytes: Vec<u8>,
-}
-
-impl Received {
-    /// The packet; `None` if the bytes are none in the client's version.
-    #[must_use]
-    pub fn packet(&self) -> Option<Packet<'_>> {
-        let frame = mqtt::frame::split(&self.bytes, limits::PACKET_BYTES_MAX).ok()??;
-        mqtt::decode::packet(&frame, self.version).ok()
-    }
-
-    /// The packet's bytes.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-}
 
 #[derive(Debug)]
 struct Connected {
@@ -157,7 +136,7 @@ impl Cluster {
         self.authenticated = Some(Box::new(authenticated));
     }
 
-    /// The time now.
+    /// The time that all shards have.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
@@ -168,7 +147,7 @@ impl Cluster {
         self.counters.iter().map(read).sum()
     }
 
-    /// A shard.
+    /// The shard of that number, for a look at what it holds.
     #[must_use]
     pub fn shard(&self, index: usize) -> Option<&Shard> {
         self.shards.get(index)
@@ -267,7 +246,7 @@ impl Cluster {
         connected.closed = true;
         let now = self.now;
         if let (Some(shard), Some(id)) = (self.shards.get_mut(connected.shard), connected.id) {
-            shard.lost(now, id, LostCause::EndOfStream);
+            shard.lost(now, id);
         }
         self.run_until_idle();
     }
@@ -303,7 +282,7 @@ impl Cluster {
         self.run_until_idle();
     }
 
-    /// Lets seconds pass.
+    /// Lets seconds pass, with a tick at each deadline.
     pub fn advance_s(&mut self, seconds: u64) {
         self.advance_ms(seconds.saturating_mul(1000));
     }
@@ -315,10 +294,7 @@ impl Cluster {
             .ok()??
             .wire_bytes;
         let bytes = connected.received.drain(..wire_bytes).collect();
-        Some(Received {
-            version: connected.version,
-            bytes,
-        })
+        Some(Received::new(connected.version, bytes))
     }
 
     /// Bytes that the client received and that no [`Self::next`] took.
@@ -329,7 +305,7 @@ impl Cluster {
             .map_or(0, |connected| connected.received.len())
     }
 
-    /// The client's version.
+    /// The protocol version that the client speaks.
     #[must_use]
     pub fn version(&self, client: Client) -> ProtocolVersion {
         self.clients
@@ -354,7 +330,7 @@ impl Cluster {
         id.zip(shard).is_some_and(|(id, shard)| shard.receive_paused(id))
     }
 
-    /// The broker goes.
+    /// All shards shut down.
     pub fn shut_down(&mut self) {
         let now = self.now;
         self.shards.iter_mut().for_each(|shard| shard.shut_down(now));

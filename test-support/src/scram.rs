@@ -1,6 +1,5 @@
-//! The client's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), with nothing of the broker's, so that each proves the other.
-//!
-//! Invariants: none.
+//! The client's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), with nothing of the broker's, so that each proves the
+//! other.
 //!
 //! Invariants: none.
 

@@ -19,7 +19,7 @@ use crate::limits;
 pub enum FirstPacket {
     /// The beginning of a CONNECT, or nothing yet.
     Incomplete,
-    /// A CONNECT.
+    /// A whole CONNECT in which nothing is wrong.
     Connect(Box<ConnectRequest>),
     /// A CONNECT with something wrong in it, which is answered.
     Malformed(MalformedConnect),
@@ -27,7 +27,7 @@ pub enum FirstPacket {
     Foreign(&'static str),
 }
 
-/// A CONNECT.
+/// What a client asks for in its CONNECT.
 pub struct ConnectRequest {
     /// Protocol version of the whole connection.
     pub version: ProtocolVersion,
@@ -41,9 +41,9 @@ pub struct ConnectRequest {
     pub keep_alive_s: u16,
     /// Topic Alias Maximum; 0 if it is missing.
     pub topic_alias_max: u16,
-    /// Receive Maximum.
+    /// Receive Maximum: unacknowledged messages that the client takes, if it bounds them.
     pub receive_max: Option<NonZeroU16>,
-    /// Maximum Packet Size.
+    /// Maximum Packet Size that the client takes, if it bounds it.
     pub packet_bytes_max: Option<NonZeroU32>,
     /// Session Expiry Interval (5.0); 0 if it is missing.
     pub session_expiry_s: u32,
@@ -51,48 +51,48 @@ pub struct ConnectRequest {
     pub wire_bytes: u32,
     /// Client Identifier; may be empty.
     pub client_identifier: Box<str>,
-    /// User Name.
+    /// User Name, which proves nothing by itself.
     pub user_name: Option<Box<str>>,
     /// Password, until it was checked.
     pub password: Option<Box<[u8]>>,
-    /// Enhanced authentication.
+    /// How the client proves who it is, if not by a password.
     pub authentication: Option<Box<AuthenticationRequest>>,
-    /// Will message.
+    /// What is published for the client when its connection breaks.
     pub will: Option<Box<WillRequest>>,
 }
 
 /// The Authentication Method of a CONNECT and what comes with it.
 #[derive(Debug)]
 pub struct AuthenticationRequest {
-    /// Authentication Method.
+    /// Authentication Method: the name of the exchange that the client asks for.
     pub method: Box<str>,
-    /// Authentication Data.
+    /// Authentication Data: the first message of the exchange, if it begins with the client's.
     pub data: Option<Box<[u8]>>,
 }
 
 /// The Will of a CONNECT.
 #[derive(Debug)]
 pub struct WillRequest {
-    /// Will QoS.
+    /// Will QoS, which the listener may forbid.
     pub qos: QoS,
-    /// Will Retain.
+    /// Will Retain: the message is retained when it is published.
     pub retain: bool,
     /// Will Topic: a topic name.
     pub topic: Box<str>,
-    /// Will Payload.
+    /// Will Payload, as it is published.
     pub payload: Box<[u8]>,
     /// The properties that go with the message.
     pub properties: PropertiesBuf,
     /// Will Delay Interval; 0 if it is missing.
     pub delay_s: u32,
-    /// Message Expiry Interval.
+    /// Message Expiry Interval, counted from when the Will is published.
     pub expiry_s: Option<u32>,
 }
 
 /// What is wrong with a CONNECT.
 #[derive(Clone, Copy, Debug)]
 pub struct MalformedConnect {
-    /// What is wrong.
+    /// What is wrong with it, and which statement that breaks.
     pub error: DecodeError,
     /// The version that it speaks, if its first bytes have one.
     pub version: Option<ProtocolVersion>,

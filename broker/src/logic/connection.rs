@@ -83,17 +83,6 @@ impl Peer {
     }
 }
 
-/// Why the shell lost a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LostCause {
-    /// The client ended the stream.
-    EndOfStream,
-    /// The socket or TLS failed.
-    Error,
-    /// The time from accept to CONNACK ran out, or the client did not take what was sent before closing.
-    Timeout,
-}
-
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {

@@ -49,7 +49,7 @@ pub use self::connect_request::{
     AuthenticationRequest, ConnectRequest, FirstPacket, MalformedConnect, WillRequest,
 };
 use self::connection::{Connection, Stage};
-pub use self::connection::{ConnectionId, ConnectionSlot, LostCause, Peer};
+pub use self::connection::{ConnectionId, ConnectionSlot, Peer};
 pub use self::counters::{Counter, CounterKind, SHOWN, ShardCounters, Shown, shard_counters};
 use self::delivery::Delivery;
 pub use self::message::StoredMessage;
@@ -130,7 +130,7 @@ impl Shard {
     }
 
     /// The connection's socket is gone: the Will is published if one is due, the session stays or ends, the slot is free.
-    pub fn lost(&mut self, now: Timestamp, id: ConnectionId, _cause: LostCause) {
+    pub fn lost(&mut self, now: Timestamp, id: ConnectionId) {
         self.begin(now);
         if self.delivery.by_id(id).is_some() {
             self.detach(id.slot, true);
@@ -141,7 +141,7 @@ impl Shard {
 
     /// The shell closed a connection that was [`Self::closing`]: the slot is free.
     pub fn closed(&mut self, now: Timestamp, id: ConnectionId) {
-        self.lost(now, id, LostCause::EndOfStream);
+        self.lost(now, id);
     }
 
     /// When [`Self::tick`] has something to do next.

@@ -7,11 +7,11 @@ use crate::logic::Shard;
 /// What a shard holds. All are 0 when every client and every retained message has gone and all timers have come up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Remains {
-    /// Connections.
+    /// Connections that the shell has not closed.
     pub connections: usize,
     /// Connections in the list for the shell.
     pub dirty: usize,
-    /// Sessions.
+    /// Sessions, with and without a connection.
     pub sessions: usize,
     /// Client identifiers that name a session.
     pub client_identifiers: usize,
@@ -27,7 +27,7 @@ pub struct Remains {
     pub filter_nodes: usize,
     /// Nodes below the root of the tree of retained messages.
     pub retained_nodes: usize,
-    /// Retained messages.
+    /// Retained messages that this shard holds.
     pub retained: u64,
     /// Timers that have not come up.
     pub timers: usize,
@@ -79,7 +79,8 @@ impl Shard {
             .sum()
     }
 
-    /// How many Topic Filters match a Topic Name, found anew: what a publish costs that no route is kept for, and no more.
+    /// How many Topic Filters match a Topic Name, found anew: what a publish costs that no route is kept for, and no
+    /// more.
     #[must_use]
     pub fn count_matching(&mut self, topic: &str) -> usize {
         self.routing.count_matching(topic)

@@ -17,7 +17,7 @@ use super::transfer::ConnectionTransfer;
 use crate::admission::Admission;
 use crate::limits;
 use crate::log::CONNECTION;
-use crate::logic::{ConnectionId, LostCause};
+use crate::logic::ConnectionId;
 use crate::time::Timestamp;
 
 /// The shell's half of a connection.
@@ -36,6 +36,17 @@ pub(super) struct ClientConnection {
     receiving: bool,
     /// It will be closed when everything is sent.
     pub(super) closing: bool,
+}
+
+/// Why a connection ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LostCause {
+    /// The client ended the stream.
+    EndOfStream,
+    /// The socket or TLS failed.
+    Error,
+    /// The client does not take what TLS has to send it.
+    Timeout,
 }
 
 /// All connections of a shard, in the logic's slots.
@@ -278,7 +289,7 @@ impl ShardLoop {
                 tracing::info!(target: CONNECTION, "Client {client} ({address}) {}.", departure(cause));
             }
             socket::shut_down(connection.socket.as_fd());
-            self.logic.lost(self.now, id, cause);
+            self.logic.lost(self.now, id);
         }
     }
 

@@ -1,4 +1,6 @@
 //! Which CPU a shard runs on.
+//!
+//! Invariants: none.
 
 use glommio::Placement;
 use rustix::thread::{CpuSet, sched_getaffinity};

@@ -1,4 +1,4 @@
-//! The end of a turn: each connection with something to say is sealed and sent once.
+//! The flush: each connection with something to send is sealed and sent once.
 //!
 //! Invariant: nothing that happens here writes for another connection: what does (a connection that broke has a Will)
 //! waits until all are flushed, and goes out in the next turn, after its batches.
@@ -9,8 +9,9 @@ use std::os::fd::AsFd;
 use transport::socket;
 
 use super::ShardLoop;
+use super::connection::LostCause;
 use super::token::Subject;
-use crate::logic::{ConnectionId, LostCause};
+use crate::logic::ConnectionId;
 
 impl ShardLoop {
     pub(super) fn flush(&mut self) {

@@ -3,6 +3,10 @@
 //! What comes when in a turn is [`crate::turn`]'s to say, and with it the order that makes the shards agree; here each
 //! of its steps is done.
 //!
+//! The way of a connection: [`accept`], [`pending`] (until it is known who the client is), [`transfer`] by [`queues`]
+//! to the shard that owns its session, [`connection`] and [`flush`]. [`exchange`] is this shard's end of the queues,
+//! [`shut_down`] its end.
+//!
 //! Invariants: a step is done when [`Turn`] names it and at no other time; the loop never blocks but in [`Ring::wait`],
 //! and no `.await` stands inside a turn.
 
@@ -29,7 +33,7 @@ use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, RingOptions, Token};
 
 use self::accept::Acceptor;
-use self::connection::ClientConnections;
+use self::connection::{ClientConnections, LostCause};
 pub use self::cpus::allowed_cpus;
 pub(crate) use self::cpus::placement;
 use self::exchange::QueueEnds;
@@ -44,9 +48,9 @@ use crate::health::Health;
 use crate::http::Pages;
 use crate::in_effect::{Current, InEffect};
 use crate::limits;
-use crate::logic::{LostCause, Shard};
+use crate::logic::Shard;
 use crate::time::Timestamp;
-use crate::turn::{Outcome, Step, Turn};
+use crate::turn::{Outcome, Turn, TurnStep};
 
 /// What the shards of a broker have in common.
 #[derive(Clone)]
@@ -167,23 +171,23 @@ impl ShardLoop {
     fn turn(&mut self) -> io::Result<()> {
         loop {
             let outcome = self.take_step(self.turn.step())?;
-            if self.turn.advance(outcome) == Step::Wait {
+            if self.turn.advance(outcome) == TurnStep::Wait {
                 return Ok(());
             }
         }
     }
 
-    fn take_step(&mut self, step: Step) -> io::Result<Outcome> {
+    fn take_step(&mut self, step: TurnStep) -> io::Result<Outcome> {
         match step {
-            Step::Wait => self.begin_turn()?,
-            Step::Take { from, messages_max } => return Ok(self.take_from(from, messages_max)),
-            Step::Adopt => self.adopt_arrived(),
-            Step::Handle => self.handle_completions(),
-            Step::RunTimers => self.run_timers(),
-            Step::Push => return self.exchange.push(&mut self.logic, &mut self.ring),
-            Step::Flush => self.flush(),
-            Step::Close => self.lose_ended(),
-            Step::ChangeReceiving => self.change_receiving(),
+            TurnStep::Wait => self.begin_turn()?,
+            TurnStep::Take { from, messages_max } => return Ok(self.take_from(from, messages_max)),
+            TurnStep::Adopt => self.adopt_arrived(),
+            TurnStep::Handle => self.handle_completions(),
+            TurnStep::RunTimers => self.run_timers(),
+            TurnStep::Push => return self.exchange.push(&mut self.logic, &mut self.ring),
+            TurnStep::Flush => self.flush(),
+            TurnStep::Close => self.lose_ended(),
+            TurnStep::ChangeReceiving => self.change_receiving(),
         }
         Ok(Outcome::Done)
     }

@@ -16,7 +16,7 @@ use crate::shard::transfer::ConnectionTransfer;
 
 /// What one shard sends another.
 pub(crate) enum ShardMessage {
-    /// Messages and interest.
+    /// Publishes, and what the sender's clients want or no longer want.
     Batch(Batch),
     /// A connection, for the shard that owns its session.
     Connection(Box<ConnectionTransfer>),
@@ -28,7 +28,7 @@ pub(crate) struct ShardQueues {
 }
 
 struct Inbox {
-    /// By sender.
+    /// What others sent, by the number of the sender.
     messages: Vec<ArrayQueue<ShardMessage>>,
     /// Emptied batches on their way back, by the shard that emptied them.
     returned: Vec<ArrayQueue<Batch>>,

@@ -1,5 +1,7 @@
-//! Names of requests on the ring: what kind of thing, its slot, and a generation that distinguishes a slot's
-//! successive owners. A completion whose generation is not the slot's present one belongs to something that is gone.
+//! Names of requests on the ring: what kind of thing, its slot, and a generation.
+//!
+//! Invariant: the generation distinguishes those that have a slot one after the other. A completion whose generation is
+//! not the slot's present one belongs to something that is gone.
 
 use transport::ring::Token;
 

@@ -5,41 +5,41 @@ use proptest::prelude::*;
 use super::*;
 
 /// The steps of a turn whose steps all go well.
-fn steps(turn: &mut Turn<u32>) -> Vec<Step> {
+fn steps(turn: &mut Turn<u32>) -> Vec<TurnStep> {
     let mut steps = vec![turn.step()];
-    while turn.advance(Outcome::Done) != Step::Wait {
+    while turn.advance(Outcome::Done) != TurnStep::Wait {
         steps.push(turn.step());
     }
     steps
 }
 
-fn take(from: u16) -> Step {
-    Step::Take {
+fn take(from: u16) -> TurnStep {
+    TurnStep::Take {
         from,
         messages_max: usize::MAX,
     }
 }
 
-const REST: [Step; 6] = [
-    Step::Handle,
-    Step::RunTimers,
-    Step::Push,
-    Step::Flush,
-    Step::Close,
-    Step::ChangeReceiving,
+const REST: [TurnStep; 6] = [
+    TurnStep::Handle,
+    TurnStep::RunTimers,
+    TurnStep::Push,
+    TurnStep::Flush,
+    TurnStep::Close,
+    TurnStep::ChangeReceiving,
 ];
 
 #[test]
 fn a_shard_alone_takes_from_nobody() {
     let mut turn = Turn::new(0, 1);
-    assert_eq!(steps(&mut turn), [&[Step::Wait][..], &REST].concat());
+    assert_eq!(steps(&mut turn), [&[TurnStep::Wait][..], &REST].concat());
 }
 
 #[test]
 fn each_of_the_others_is_asked_once() {
     for (shard, others) in [(0, [1, 2]), (1, [0, 2]), (2, [0, 1])] {
         let mut turn = Turn::new(shard, 3);
-        let head = [Step::Wait, take(others[0]), take(others[1])];
+        let head = [TurnStep::Wait, take(others[0]), take(others[1])];
         assert_eq!(steps(&mut turn), [&head[..], &REST].concat(), "shard {shard}");
     }
 }
@@ -54,11 +54,11 @@ fn connections_are_adopted_after_a_second_look() {
     // One that comes with the second look waits for the next turn.
     turn.arrived(8);
     assert_eq!(turn.advance(Outcome::Done), take(2));
-    assert_eq!(turn.advance(Outcome::Done), Step::Adopt);
+    assert_eq!(turn.advance(Outcome::Done), TurnStep::Adopt);
     assert_eq!(turn.take_adoptable(), [7]);
     assert!(turn.has_arrivals());
     assert_eq!(steps(&mut turn)[1..], REST);
-    let next = [take(1), take(2), take(1), take(2), Step::Adopt];
+    let next = [take(1), take(2), take(1), take(2), TurnStep::Adopt];
     for step in next {
         assert_eq!(turn.advance(Outcome::Done), step);
     }
@@ -70,26 +70,26 @@ fn connections_are_adopted_after_a_second_look() {
 fn a_full_turn_flushes_and_goes_on_with_what_is_left() {
     let mut turn = Turn::<()>::new(1, 2);
     turn.advance(Outcome::Done);
-    let rest = Step::Take {
+    let rest = TurnStep::Take {
         from: 0,
         messages_max: 3,
     };
-    assert_eq!(turn.advance(Outcome::Full { left: 3 }), Step::Push);
-    assert_eq!(turn.advance(Outcome::Done), Step::Flush);
+    assert_eq!(turn.advance(Outcome::Full { left: 3 }), TurnStep::Push);
+    assert_eq!(turn.advance(Outcome::Done), TurnStep::Flush);
     assert_eq!(turn.advance(Outcome::Done), rest);
-    assert_eq!(turn.advance(Outcome::Full { left: 3 }), Step::Push);
+    assert_eq!(turn.advance(Outcome::Full { left: 3 }), TurnStep::Push);
     assert_eq!(turn.advance(Outcome::Blocked), rest);
-    assert_eq!(turn.advance(Outcome::Done), Step::Handle);
+    assert_eq!(turn.advance(Outcome::Done), TurnStep::Handle);
 }
 
 #[test]
 fn a_blocked_turn_flushes_and_closes_nothing() {
     let mut turn = Turn::<()>::new(0, 1);
-    while turn.step() != Step::Push {
+    while turn.step() != TurnStep::Push {
         turn.advance(Outcome::Done);
     }
-    assert_eq!(turn.advance(Outcome::Blocked), Step::ChangeReceiving);
-    assert_eq!(turn.advance(Outcome::Done), Step::Wait);
+    assert_eq!(turn.advance(Outcome::Blocked), TurnStep::ChangeReceiving);
+    assert_eq!(turn.advance(Outcome::Done), TurnStep::Wait);
 }
 
 fn outcome() -> impl Strategy<Value = (Outcome, bool)> {
@@ -110,17 +110,17 @@ proptest! {
         let mut turn = Turn::new(shard, shards);
         let mut looks_since = Vec::new();
         let mut looked = vec![false; usize::from(shards)];
-        let (mut before, mut next, mut adopted) = ((Step::Wait, Outcome::Done), 0_u32, 0_u32);
+        let (mut before, mut next, mut adopted) = ((TurnStep::Wait, Outcome::Done), 0_u32, 0_u32);
         for (outcome, arrives) in outcomes {
             let step = turn.step();
             let outcome = match (step, outcome) {
-                (Step::Take { messages_max, .. }, Outcome::Full { left }) => Outcome::Full { left: left.min(messages_max) },
-                (Step::Push, Outcome::Blocked) => Outcome::Blocked,
+                (TurnStep::Take { messages_max, .. }, Outcome::Full { left }) => Outcome::Full { left: left.min(messages_max) },
+                (TurnStep::Push, Outcome::Blocked) => Outcome::Blocked,
                 _ => Outcome::Done,
             };
             match step {
-                Step::Wait => looked.fill(false),
-                Step::Take { from, .. } => {
+                TurnStep::Wait => looked.fill(false),
+                TurnStep::Take { from, .. } => {
                     prop_assert_ne!(from, shard);
                     looked[usize::from(from)] = true;
                     looks_since.iter_mut().for_each(|looks: &mut Vec<bool>| looks[usize::from(from)] = true);
@@ -133,7 +133,7 @@ proptest! {
                         looks_since.push(looks);
                     }
                 }
-                Step::Adopt => {
+                TurnStep::Adopt => {
                     for connection in turn.take_adoptable() {
                         prop_assert_eq!(connection, adopted);
                         adopted += 1;
@@ -142,13 +142,13 @@ proptest! {
                         prop_assert!(all, "not all queues were looked at since it came");
                     }
                 }
-                Step::Handle => {
+                TurnStep::Handle => {
                     let all = (0..shards).filter(|&other| other != shard).all(|other| looked[usize::from(other)]);
                     prop_assert!(all, "not all queues were looked at in this turn");
                 }
-                Step::Flush => prop_assert_eq!(before, (Step::Push, Outcome::Done)),
-                Step::Close => prop_assert_eq!(before.0, Step::Flush),
-                Step::RunTimers | Step::Push | Step::ChangeReceiving => {}
+                TurnStep::Flush => prop_assert_eq!(before, (TurnStep::Push, Outcome::Done)),
+                TurnStep::Close => prop_assert_eq!(before.0, TurnStep::Flush),
+                TurnStep::RunTimers | TurnStep::Push | TurnStep::ChangeReceiving => {}
             }
             before = (step, outcome);
             turn.advance(outcome);

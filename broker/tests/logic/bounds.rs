@@ -7,7 +7,7 @@ use mqtt::packet::Will;
 
 use super::*;
 use broker::limits;
-use broker::logic::{ConnectionId, LostCause, Shard, Timestamp, shard_counters};
+use broker::logic::{ConnectionId, Shard, Timestamp, shard_counters};
 use broker::settings::Settings;
 
 fn with(shards: u16, change: impl FnOnce(&mut Settings)) -> Cluster {
@@ -322,7 +322,7 @@ fn walks_over_retained_messages_end_with_their_session_or_subscription() {
             alone.shard.receive(alone.now, reader, &bytes);
             alone.shard.tick(alone.now);
         } else {
-            alone.shard.lost(alone.now, reader, LostCause::EndOfStream);
+            alone.shard.lost(alone.now, reader);
         }
         assert!(!alone.shard.has_replays());
         got.extend(alone.read(reader));
@@ -366,7 +366,7 @@ fn v38_the_longest_intervals_and_a_clock_that_jumps_end_nothing_early() {
             ..retained("r", QoS::AtMostOnce, "x")
         },
     );
-    alone.shard.lost(alone.now, client, LostCause::EndOfStream);
+    alone.shard.lost(alone.now, client);
     let watcher = alone.join(&connect(V5, "watcher"));
     alone.subscribe(watcher, &["#"]);
     assert_eq!(count(&alone.read(watcher), PacketType::Publish), 1);
@@ -397,7 +397,7 @@ fn v38_the_longest_intervals_and_a_clock_that_jumps_end_nothing_early() {
     alone.now = Timestamp(u64::MAX);
     alone.shard.tick(alone.now);
     let late = alone.join(&kept);
-    alone.shard.lost(alone.now, late, LostCause::EndOfStream);
+    alone.shard.lost(alone.now, late);
     alone.shard.tick(alone.now);
 }
 

@@ -22,6 +22,7 @@ mod flow;
 mod operating;
 mod publishing;
 mod random;
+mod reason_strings;
 mod retaining;
 mod rules;
 mod sessions;
@@ -30,7 +31,7 @@ mod sharing;
 mod storing;
 mod subscribing;
 mod sys;
-mod telling;
+
 mod versions;
 mod wills;
 
@@ -266,7 +267,7 @@ pub(crate) fn retained<'a>(topic: &'a str, qos: QoS, payload: &'a str) -> Publis
     }
 }
 
-/// A pair of client identifiers whose homes are different shards of `shards`, if there are two.
+/// A pair of client identifiers that different shards own of `shards`, if there are two.
 pub(crate) fn apart(shards: u16) -> (&'static str, String) {
     let first = owner_shard("first", shards);
     let second = (0..)

@@ -1,10 +1,10 @@
 //! The turns of a cluster's shards: what each step does without sockets.
 //!
-//! Invariant: a step is done when the shard's [`Turn`] names it. While batches are held a push pushes nothing and counts as
-//! done, unlike a shard's, so that clients are answered.
+//! Invariant: a step is done when the shard's [`Turn`] names it. While batches are held a push pushes nothing and
+//! counts as done, unlike a shard's, so that clients are answered.
 
 use broker::logic::{ConnectionId, Shard, Timestamp};
-use broker::turn::{Outcome, Step, Turn};
+use broker::turn::{Outcome, Turn, TurnStep};
 
 use super::{Cluster, Connected};
 
@@ -15,7 +15,7 @@ impl Cluster {
         while let Some(step) = self.turns.get(index).map(Turn::step) {
             let outcome = self.take_step(index, step, &mut moved);
             if let Some(turn) = self.turns.get_mut(index)
-                && turn.advance(outcome) == Step::Wait
+                && turn.advance(outcome) == TurnStep::Wait
             {
                 break;
             }
@@ -23,26 +23,26 @@ impl Cluster {
         moved
     }
 
-    fn take_step(&mut self, index: usize, step: Step, moved: &mut bool) -> Outcome {
+    fn take_step(&mut self, index: usize, step: TurnStep, moved: &mut bool) -> Outcome {
         let now = self.now;
         let Some(shard) = self.shards.get_mut(index) else {
             return Outcome::Done;
         };
         match step {
-            Step::Take { from, messages_max } => return self.take_from(index, from, messages_max, moved),
-            Step::Handle => self.take_unread(index, moved),
-            Step::RunTimers => {
+            TurnStep::Take { from, messages_max } => return self.take_from(index, from, messages_max, moved),
+            TurnStep::Handle => self.take_unread(index, moved),
+            TurnStep::RunTimers => {
                 *moved |= shard.has_replays();
                 shard.tick(now);
             }
-            Step::Push => self.push(index, moved),
-            Step::Flush => {
+            TurnStep::Push => self.push(index, moved),
+            TurnStep::Flush => {
                 self.flush(index, moved);
                 self.take_unread(index, moved);
             }
-            Step::ChangeReceiving => drop(shard.take_receive_changes()),
+            TurnStep::ChangeReceiving => drop(shard.take_receive_changes()),
             // Connections are opened where their session lives, and closed when they are flushed.
-            Step::Wait | Step::Adopt | Step::Close => {}
+            TurnStep::Wait | TurnStep::Adopt | TurnStep::Close => {}
         }
         Outcome::Done
     }

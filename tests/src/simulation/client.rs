@@ -149,9 +149,9 @@ impl World {
     pub(super) fn connect(&mut self, client: usize, request: ConnectRequest) -> Checked {
         self.ran.connections += 1;
         let shards = index_of(self.shards.len());
-        let home = usize::from(owner_shard(&request.client, shards));
+        let owner = usize::from(owner_shard(&request.client, shards));
         let version = request.version;
-        let mut connection = Connection::new(client, version, home);
+        let mut connection = Connection::new(client, version, owner);
         connection.aliases.maximum = request.topic_alias_max.unwrap_or(0);
         if !self.settling {
             connection.down_max = self.profile.socket_bytes;
@@ -159,7 +159,7 @@ impl World {
         let number = self.connections.len();
         self.connections.push(connection);
         let accepted = self.rng.usize(0..self.shards.len());
-        self.shards[accepted].greetings.push(number);
+        self.shards[accepted].pending.push(number);
         let connecting = &mut self.clients[client];
         connecting.connection = Some(number);
         connecting.connected = false;
@@ -199,7 +199,7 @@ impl World {
         self.clients[client].connected = false;
         let connection = &mut self.connections[number];
         // What the shell has read of a connection that is transferred is lost no more.
-        let read = if connection.place == Place::Handoff {
+        let read = if connection.place == Place::Transferred {
             connection.ready
         } else {
             0

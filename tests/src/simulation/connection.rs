@@ -12,11 +12,11 @@ use crate::model::Packet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// Accepted; the CONNECT has not come whole.
-    Greeting,
-    /// On its way to its home shard, or waiting for it.
-    Handoff,
-    /// At home, with the logic.
-    Home(ConnectionId),
+    Pending,
+    /// On its way to the shard that owns its session, or waiting for it.
+    Transferred,
+    /// With the logic of the shard that owns its session.
+    Owned(ConnectionId),
     /// Closed by the shell.
     Gone,
 }
@@ -36,9 +36,9 @@ pub(super) struct Upward {
 pub(super) struct Connection {
     pub(super) client: usize,
     pub(super) version: ProtocolVersion,
-    pub(super) home: usize,
+    pub(super) owner: usize,
     pub(super) place: Place,
-    /// Its number in the model, once it is at home.
+    /// Its number in the model, once the logic has it.
     pub(super) model: usize,
     /// Bytes to the broker that it has not read.
     pub(super) up: VecDeque<u8>,
@@ -69,12 +69,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(client: usize, version: ProtocolVersion, home: usize) -> Self {
+    pub(super) fn new(client: usize, version: ProtocolVersion, owner: usize) -> Self {
         Self {
             client,
             version,
-            home,
-            place: Place::Greeting,
+            owner,
+            place: Place::Pending,
             model: usize::MAX,
             up: VecDeque::new(),
             packets: VecDeque::new(),

@@ -75,12 +75,12 @@ impl World {
         let Some(number) = self.clients[client].connection.filter(|_| self.rng.bool()) else {
             return Ok(());
         };
-        let greets = |shard: &SimulatedShard| shard.greetings.contains(&number);
-        if let Some(accepted) = self.shards.iter().position(greets) {
+        let is_pending = |shard: &SimulatedShard| shard.pending.contains(&number);
+        if let Some(accepted) = self.shards.iter().position(is_pending) {
             self.run_turn(accepted)?;
         }
-        let home = self.connections[number].home;
-        self.run_turn(home)?;
-        self.run_turn(home)
+        let owner = self.connections[number].owner;
+        self.run_turn(owner)?;
+        self.run_turn(owner)
     }
 }

@@ -13,7 +13,7 @@ pub enum Fault {
     FlushesBeforePush,
     /// Connections are flushed although a batch does not fit.
     FlushesWhileBlocked,
-    /// A connection that comes home is adopted before all queues were taken.
+    /// A connection that another shard transfers is adopted before all queues were taken.
     AdoptsAtOnce,
     /// A batch gets lost now and then.
     LosesBatches,
@@ -64,8 +64,8 @@ impl Options {
 pub(super) struct Profile {
     pub(super) shards: usize,
     pub(super) clients: usize,
-    /// Parcels in a queue between two shards.
-    pub(super) parcels_max: usize,
+    /// Messages in a queue between two shards.
+    pub(super) queue_messages_max: usize,
     pub(super) inflight_messages_max: u16,
     pub(super) queued_messages_max: usize,
     /// Everything settles after each action of a client: what is left is a comparison with the model, packet by packet.
@@ -104,7 +104,7 @@ impl Profile {
         Self {
             shards,
             clients: rng.usize(2..=5),
-            parcels_max: pick(rng, &[1, 1, 2, 4, 64]),
+            queue_messages_max: pick(rng, &[1, 1, 2, 4, 64]),
             inflight_messages_max: pick(rng, &[1, 2, 3, 20]),
             queued_messages_max: if small_queues { rng.usize(1..4) } else { 1000 },
             calm: rng.u32(0..4) == 0,

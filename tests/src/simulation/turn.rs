@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use broker::logic::{Batch, FirstPacket, Shard, Timestamp};
-use broker::turn::{Outcome, Step, Turn};
+use broker::turn::{Outcome, Turn, TurnStep};
 
 use super::connection::Place;
 use super::profile::{Fault, chance};
@@ -24,10 +24,10 @@ pub(super) struct SimulatedShard {
     pub(super) now: Timestamp,
     pub(super) waited_at: u64,
     /// Connections accepted here whose CONNECT has not come whole.
-    pub(super) greetings: Vec<usize>,
-    /// Connections at home here.
+    pub(super) pending: Vec<usize>,
+    /// Connections of sessions that this shard owns.
     pub(super) connections: Vec<usize>,
-    handoffs: Vec<usize>,
+    transfers: Vec<usize>,
     pub(super) unflushed: Vec<usize>,
     /// Connections whose stream ended, to be lost after the flush.
     ended: Vec<usize>,
@@ -41,9 +41,9 @@ impl SimulatedShard {
             flushed_early: false,
             now: Timestamp(0),
             waited_at: 0,
-            greetings: Vec::new(),
+            pending: Vec::new(),
             connections: Vec::new(),
-            handoffs: Vec::new(),
+            transfers: Vec::new(),
             unflushed: Vec::new(),
             ended: Vec::new(),
         }
@@ -51,32 +51,34 @@ impl SimulatedShard {
 
     /// Whether something waits for room in another shard's queue.
     pub(super) fn is_blocked(&self, shards: usize) -> bool {
-        !self.handoffs.is_empty() || (0..shards).any(|to| self.logic.has_batch(index_of(to)))
+        !self.transfers.is_empty() || (0..shards).any(|to| self.logic.has_batch(index_of(to)))
     }
 }
 
 /// What goes from one shard to another.
 #[derive(Debug)]
-pub(super) enum Parcel {
+pub(super) enum ShardMessage {
     /// A batch, and how many messages its shard had published when it was made.
     Batch(Batch, u64),
-    /// A connection whose home is there.
-    Handoff(usize),
+    /// A connection whose session that shard owns.
+    Connection(usize),
 }
 
 /// The queues between all pairs of shards: from, to.
-pub(super) type Queues = Vec<Vec<VecDeque<Parcel>>>;
+pub(super) type Queues = Vec<Vec<VecDeque<ShardMessage>>>;
 
 impl World {
     /// Does the next step of a shard's turn.
     pub(super) fn run_step(&mut self, shard: usize) -> Checked {
         let outcome = match self.shards[shard].turn.step() {
-            Step::Wait => self.wait(shard),
-            Step::Take { from, messages_max } => self.take_from(shard, usize::from(from), messages_max)?,
-            Step::Adopt => self.adopt_arrived(shard)?,
-            Step::Handle => self.handle_completions(shard)?,
-            Step::RunTimers => self.run_timers(shard)?,
-            Step::Push if self.fault == Some(Fault::FlushesBeforePush) => {
+            TurnStep::Wait => self.wait(shard),
+            TurnStep::Take { from, messages_max } => {
+                self.take_from(shard, usize::from(from), messages_max)?
+            }
+            TurnStep::Adopt => self.adopt_arrived(shard)?,
+            TurnStep::Handle => self.handle_completions(shard)?,
+            TurnStep::RunTimers => self.run_timers(shard)?,
+            TurnStep::Push if self.fault == Some(Fault::FlushesBeforePush) => {
                 if !std::mem::replace(&mut self.shards[shard].flushed_early, true) {
                     // The push is another step, between which and the flush other shards run.
                     return self.flush(shard).map(drop);
@@ -85,14 +87,14 @@ impl World {
                 self.push(shard);
                 Outcome::Blocked
             }
-            Step::Push => match self.push(shard) {
+            TurnStep::Push => match self.push(shard) {
                 Outcome::Blocked if self.fault == Some(Fault::FlushesWhileBlocked) => Outcome::Done,
                 outcome => outcome,
             },
-            Step::Flush => self.flush(shard)?,
-            Step::Close => self.lose_ended(shard)?,
+            TurnStep::Flush => self.flush(shard)?,
+            TurnStep::Close => self.lose_ended(shard)?,
             // Whom the logic pauses is not read from at once.
-            Step::ChangeReceiving => Outcome::Done,
+            TurnStep::ChangeReceiving => Outcome::Done,
         };
         self.shards[shard].turn.advance(outcome);
         Ok(())
@@ -102,7 +104,7 @@ impl World {
     pub(super) fn run_turn(&mut self, shard: usize) -> Checked {
         loop {
             self.run_step(shard)?;
-            if self.shards[shard].turn.step() == Step::Wait {
+            if self.shards[shard].turn.step() == TurnStep::Wait {
                 return Ok(());
             }
         }
@@ -112,7 +114,7 @@ impl World {
         let turning = &mut self.shards[shard];
         turning.now = self.now;
         turning.waited_at = self.step;
-        for &number in turning.greetings.iter().chain(&turning.connections) {
+        for &number in turning.pending.iter().chain(&turning.connections) {
             let connection = &mut self.connections[number];
             let paused = connection.paused;
             let there = if paused { 0 } else { connection.up.len() };
@@ -133,14 +135,16 @@ impl World {
     fn take_from(&mut self, shard: usize, from: usize, messages_max: usize) -> Checked<Outcome> {
         let waiting = self.queues[from][shard].len().min(messages_max);
         for left in (0..waiting).rev() {
-            let Some(parcel) = self.queues[from][shard].pop_front() else {
+            let Some(message) = self.queues[from][shard].pop_front() else {
                 break;
             };
             self.moved = true;
-            match parcel {
-                Parcel::Batch(batch, published) => self.take_batch(shard, from, batch, published)?,
-                Parcel::Handoff(number) if self.fault == Some(Fault::AdoptsAtOnce) => self.adopt(number)?,
-                Parcel::Handoff(number) => self.shards[shard].turn.arrived(number),
+            match message {
+                ShardMessage::Batch(batch, published) => self.take_batch(shard, from, batch, published)?,
+                ShardMessage::Connection(number) if self.fault == Some(Fault::AdoptsAtOnce) => {
+                    self.adopt(number)?
+                }
+                ShardMessage::Connection(number) => self.shards[shard].turn.arrived(number),
             }
             if self.is_full(shard) {
                 return Ok(Outcome::Full { left });
@@ -174,7 +178,7 @@ impl World {
 
     /// A connection comes to the shard that owns its session, with its CONNECT and the bytes behind it that were read.
     fn adopt(&mut self, number: usize) -> Checked {
-        let owner = self.connections[number].home;
+        let owner = self.connections[number].owner;
         self.note(|| format!("shard {owner} adopts connection {number}"));
         self.moved = true;
         let now = self.shards[owner].now;
@@ -193,7 +197,7 @@ impl World {
         };
         let turning = &mut self.shards[owner];
         let id = turning.logic.open(now, test_support::peer(), Ok(&connect));
-        connection.place = Place::Home(id);
+        connection.place = Place::Owned(id);
         turning.connections.push(number);
         self.observe(owner)?;
         self.feed(number, behind)
@@ -201,8 +205,8 @@ impl World {
 
     /// Completions in any order; those that a full turn does not come to are there in the next one.
     fn handle_completions(&mut self, shard: usize) -> Checked<Outcome> {
-        for number in self.shards[shard].greetings.clone() {
-            self.greet(shard, number)?;
+        for number in self.shards[shard].pending.clone() {
+            self.read_connect(shard, number)?;
         }
         let mut connections = self.shards[shard].connections.clone();
         self.rng.shuffle(&mut connections);
@@ -224,30 +228,30 @@ impl World {
     /// Loses the connections whose clients ended the stream, as their answers are out.
     fn lose_ended(&mut self, shard: usize) -> Checked<Outcome> {
         for number in std::mem::take(&mut self.shards[shard].ended) {
-            if let Place::Home(id) = self.connections[number].place {
+            if let Place::Owned(id) = self.connections[number].place {
                 self.lose(shard, number, id)?;
             }
         }
         Ok(Outcome::Done)
     }
 
-    /// The CONNECT, once it is whole, says where the connection's home is.
-    fn greet(&mut self, shard: usize, number: usize) -> Checked {
+    /// The CONNECT, once it is whole, says which shard owns the session.
+    fn read_connect(&mut self, shard: usize, number: usize) -> Checked {
         let connection = &mut self.connections[number];
         let whole = connection
             .packets
             .front()
             .is_some_and(|packet| packet.end <= connection.read + connection.ready as u64);
         if whole {
-            self.shards[shard].greetings.retain(|&other| other != number);
-            if connection.home == shard {
+            self.shards[shard].pending.retain(|&other| other != number);
+            if connection.owner == shard {
                 return self.adopt(number);
             }
-            connection.place = Place::Handoff;
-            self.shards[shard].handoffs.push(number);
+            connection.place = Place::Transferred;
+            self.shards[shard].transfers.push(number);
         } else if connection.end_is_ready {
             connection.place = Place::Gone;
-            self.shards[shard].greetings.retain(|&other| other != number);
+            self.shards[shard].pending.retain(|&other| other != number);
         }
         Ok(())
     }
@@ -278,7 +282,7 @@ impl World {
             let mut connections = self.connections.iter();
             let connection = connections.find(|connection| connection.model == model);
             let place = connection.map(|connection| connection.place);
-            matches!(place, Some(Place::Home(id)) if self.shards[shard].logic.closing(id))
+            matches!(place, Some(Place::Owned(id)) if self.shards[shard].logic.closing(id))
         };
         self.model.tick(shard, at, closes);
         self.observe(shard)?;
@@ -286,22 +290,22 @@ impl World {
         Ok(Outcome::Done)
     }
 
-    /// Pushes what fits.
+    /// Pushes what the queues of the other shards have room for.
     fn push(&mut self, shard: usize) -> Outcome {
         let published = self.model.published(shard);
         let turning = &mut self.shards[shard];
         for to in (0..self.queues.len()).filter(|&to| to != shard) {
             let queue = &mut self.queues[shard][to];
-            while queue.len() < self.profile.parcels_max {
+            while queue.len() < self.profile.queue_messages_max {
                 if let Some(batch) = turning.logic.take_batch(index_of(to)) {
-                    queue.push_back(Parcel::Batch(batch, published));
+                    queue.push_back(ShardMessage::Batch(batch, published));
                 } else {
-                    let is_for = |&&number: &&usize| self.connections[number].home == to;
-                    let Some(&number) = turning.handoffs.iter().find(is_for) else {
+                    let is_for = |&&number: &&usize| self.connections[number].owner == to;
+                    let Some(&number) = turning.transfers.iter().find(is_for) else {
                         break;
                     };
-                    turning.handoffs.retain(|&other| other != number);
-                    queue.push_back(Parcel::Handoff(number));
+                    turning.transfers.retain(|&other| other != number);
+                    queue.push_back(ShardMessage::Connection(number));
                 }
                 self.moved = true;
             }

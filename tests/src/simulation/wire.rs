@@ -1,7 +1,7 @@
 //! Bytes between sockets and logic, as the broker's shell moves them.
 
 use broker::limits;
-use broker::logic::{ConnectionId, LostCause};
+use broker::logic::ConnectionId;
 use broker::turn::Outcome;
 
 use super::connection::Place;
@@ -12,10 +12,10 @@ impl World {
     /// Hands bytes to the logic, and the packets that end in them to the model. A call ends with a CONNECT and with an
     /// acknowledgement, so that the model sees what the logic wrote in between.
     pub(super) fn feed(&mut self, number: usize, bytes: usize) -> Checked {
-        let Place::Home(id) = self.connections[number].place else {
+        let Place::Owned(id) = self.connections[number].place else {
             return Ok(());
         };
-        let shard = self.connections[number].home;
+        let shard = self.connections[number].owner;
         let now = self.shards[shard].now;
         let mut left = bytes;
         self.connections[number].ready = 0;
@@ -56,7 +56,7 @@ impl World {
     /// The socket takes what the ring held back.
     pub(super) fn complete_send(&mut self, shard: usize, number: usize) -> Checked {
         let connection = &mut self.connections[number];
-        let Place::Home(id) = connection.place else {
+        let Place::Owned(id) = connection.place else {
             return Ok(());
         };
         if connection.wire.is_empty() {
@@ -86,7 +86,7 @@ impl World {
         self.remove(shard, number);
         self.note(|| format!("shard {shard} loses connection {number}"));
         let turning = &mut self.shards[shard];
-        turning.logic.lost(turning.now, id, LostCause::EndOfStream);
+        turning.logic.lost(turning.now, id);
         self.observe(shard)
     }
 
@@ -98,7 +98,7 @@ impl World {
         let mut dirty = Vec::new();
         self.shards[shard].logic.swap_dirty(&mut dirty);
         for id in dirty {
-            let is_it = |&number: &usize| self.connections[number].place == Place::Home(id);
+            let is_it = |&number: &usize| self.connections[number].place == Place::Owned(id);
             if let Some(number) = self.shards[shard].connections.iter().copied().find(is_it) {
                 self.flush_connection(shard, number)?;
             }
@@ -109,7 +109,7 @@ impl World {
 
     fn flush_connection(&mut self, shard: usize, number: usize) -> Checked {
         let connection = &mut self.connections[number];
-        let Place::Home(id) = connection.place else {
+        let Place::Owned(id) = connection.place else {
             return Ok(());
         };
         if !connection.wire.is_empty() {
@@ -137,7 +137,7 @@ impl World {
     }
 
     pub(super) fn close(&mut self, shard: usize, number: usize) -> Checked {
-        let Place::Home(id) = self.connections[number].place else {
+        let Place::Owned(id) = self.connections[number].place else {
             return Ok(());
         };
         self.remove(shard, number);
@@ -152,7 +152,7 @@ impl World {
     fn check_idle(&mut self, shard: usize) -> Checked {
         for &number in &self.shards[shard].connections {
             let connection = &self.connections[number];
-            let Place::Home(id) = connection.place else {
+            let Place::Owned(id) = connection.place else {
                 continue;
             };
             let idle = connection.waiting() == 0 && self.shards[shard].logic.connected(id);

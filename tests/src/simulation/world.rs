@@ -7,7 +7,7 @@ use broker::limits;
 use broker::limits::Watermarks;
 use broker::logic::{Shard, ShardCounters, Timestamp, shard_counters};
 use broker::settings::Settings;
-use broker::turn::Step;
+use broker::turn::TurnStep;
 use fastrand::Rng;
 use mqtt::Packet;
 use mqtt::packet::Publish;
@@ -175,7 +175,7 @@ impl World {
     fn is_exchanged(&self) -> bool {
         let shards = self.shards.len();
         let at_rest = |shard: &SimulatedShard| {
-            shard.turn.step() == Step::Wait && !shard.is_blocked(shards) && !shard.turn.has_arrivals()
+            shard.turn.step() == TurnStep::Wait && !shard.is_blocked(shards) && !shard.turn.has_arrivals()
         };
         self.queues.iter().flatten().all(VecDeque::is_empty) && self.shards.iter().all(at_rest)
     }
@@ -191,7 +191,10 @@ impl World {
             for client in 0..self.clients.len() {
                 self.read_all(client)?;
             }
-            let between = self.shards.iter().any(|shard| shard.turn.step() != Step::Wait);
+            let between = self
+                .shards
+                .iter()
+                .any(|shard| shard.turn.step() != TurnStep::Wait);
             if !self.moved && !between {
                 return Ok(());
             }
@@ -213,7 +216,7 @@ impl World {
     fn observe_pauses(&mut self, shard: usize) -> Checked {
         let now = self.shards[shard].now.0;
         for (id, paused) in self.shards[shard].logic.take_receive_changes() {
-            let is_it = |&&number: &&usize| self.connections[number].place == Place::Home(id);
+            let is_it = |&&number: &&usize| self.connections[number].place == Place::Owned(id);
             if let Some(&number) = self.shards[shard].connections.iter().find(is_it) {
                 let connection = &mut self.connections[number];
                 connection.paused = paused;
@@ -240,7 +243,7 @@ impl World {
 
     fn observe_connection(&mut self, shard: usize, number: usize) -> Checked {
         let connection = &mut self.connections[number];
-        let Place::Home(id) = connection.place else {
+        let Place::Owned(id) = connection.place else {
             return Ok(());
         };
         let turning = &mut self.shards[shard];
@@ -294,10 +297,10 @@ impl World {
     pub(super) fn check_one_connection(&self) -> Checked {
         for client in 0..self.clients.len() {
             let connected = self.connections.iter().filter(|connection| {
-                let Place::Home(id) = connection.place else {
+                let Place::Owned(id) = connection.place else {
                     return false;
                 };
-                connection.client == client && self.shards[connection.home].logic.connected(id)
+                connection.client == client && self.shards[connection.owner].logic.connected(id)
             });
             if connected.count() > 1 {
                 return Err(format!("client {client} is connected twice"));

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::auth::Verdict;
-use crate::logic::{FirstPacket, LostCause, Peer, Shard, owner_shard, shard_counters};
+use crate::logic::{FirstPacket, Peer, Shard, owner_shard, shard_counters};
 use crate::settings::{ListenerId, Settings};
 use crate::time::Timestamp;
 
@@ -83,7 +83,7 @@ fn exercise(settings: Settings) {
         shards[owner].receive(now, client, &subscribe_and_publish(version));
         settle(&mut shards, now);
         pass_time(&mut shards, &mut now, 30);
-        shards[owner].lost(now, client, LostCause::EndOfStream);
+        shards[owner].lost(now, client);
     }
     pass_time(&mut shards, &mut now, 100);
     shards.iter_mut().for_each(|shard| shard.shut_down(now));

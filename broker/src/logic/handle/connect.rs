@@ -1,4 +1,4 @@
-//! CONNECT.
+//! CONNECT: a connection begins, with a session that is new, resumed or taken over.
 //!
 //! Invariants: nothing of a session is touched before the client was let in; one connection at most is linked to a
 //! session, so the older one is ended first [MQTT-3.1.4-3]; the CONNACK stands before anything else in `out`

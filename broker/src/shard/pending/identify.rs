@@ -1,8 +1,8 @@
 //! What the shard does for pending connections: from received bytes to the shard that owns the session.
 //!
 //! Invariants: a connection leaves for its owner with a verdict, so nothing of a session is touched before; while the
-//! password is checked by other threads nothing is received on the connection, and its time from accept runs on. When the
-//! shard shuts down, whoever comes is answered here, where the logic refuses everybody.
+//! password is checked by other threads nothing is received on the connection, and its time from accept runs on. When
+//! the shard shuts down, whoever comes is answered here, where the logic refuses everybody.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -63,11 +63,11 @@ enum Phase {
     TlsHandshake,
     /// The request for WebSocket.
     Upgrade,
-    /// A whole CONNECT.
+    /// The rest of the CONNECT.
     Connect,
     /// The answer of those who check passwords, which may be there at once.
     CheckingCredentials(Box<ConnectRequest>),
-    /// The client's AUTH.
+    /// The AUTH in which the client answers the challenge.
     Challenged(Box<ChallengedConnect>),
     /// Nothing: the CONNECT was wrong, and the logic answers that.
     Malformed(MalformedConnect),
@@ -76,7 +76,7 @@ enum Phase {
 /// What the shard has to do for a pending connection.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// Receive more bytes.
+    /// Receive what the client sends next.
     Receive,
     /// Find out who the client is: its CONNECT is whole.
     Identify,
@@ -276,8 +276,8 @@ impl PendingConnection {
         })
     }
 
-    /// The user that the client's certificate names, where the listener asks for it. Without one the logic refuses the
-    /// CONNECT.
+    /// The user that the client's certificate names, where the listener asks for it. The logic refuses a CONNECT
+    /// without one.
     fn certificate_identity(&mut self) -> Option<Box<str>> {
         let Some(kind) = self.identity else {
             return self.proxied_identity.take();

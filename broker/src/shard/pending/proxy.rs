@@ -104,15 +104,15 @@ fn parse_binary(bytes: &[u8], wanted: &ProxyProtocol) -> Parsed {
     };
     let identity = tls.common_name.filter(|_| wanted.identity && tls.certificate);
     let identity = identity.and_then(|name| tls::checked_identity(name).ok());
-    let said = ProxyHeader {
+    let parsed = ProxyHeader {
         address,
         tls: tls.used,
         identity: identity.map(String::into_boxed_str),
     };
-    Parsed::Whole(said, header.len())
+    Parsed::Whole(parsed, header.len())
 }
 
-/// What PP2_TYPE_SSL says.
+/// What the field PP2_TYPE_SSL says of the client's TLS.
 #[derive(Debug, Default)]
 struct Tls {
     used: bool,
@@ -147,11 +147,11 @@ const NO_HEADER: &str =
 const TEXT_PREFIX: &[u8] = b"PROXY ";
 /// The longest line of version 1.
 const TEXT_BYTES_MAX: usize = 107;
-/// PP2_CLIENT_SSL
+/// PP2_CLIENT_SSL: the client came by TLS.
 const CLIENT_SSL: u8 = 1;
-/// PP2_CLIENT_CERT_CONN or PP2_CLIENT_CERT_SESS
+/// PP2_CLIENT_CERT_CONN or PP2_CLIENT_CERT_SESS: it has shown a certificate.
 const CLIENT_CERTIFICATE: u8 = 2 | 4;
-/// PP2_SUBTYPE_SSL_CN
+/// PP2_SUBTYPE_SSL_CN: the Common Name of the certificate.
 const COMMON_NAME: u8 = 0x22;
 
 #[cfg(test)]
