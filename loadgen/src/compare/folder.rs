@@ -262,8 +262,9 @@ fn remarks(summary: &ComparisonSummary) -> String {
         for (broker, findings) in &row.findings {
             for (finding, count) in findings {
                 text.push_str(&format!(
-                    "- {}: {broker}, {count} runs: {finding}\n",
-                    row.scenario
+                    "- {}: {broker}, {count} {}: {finding}\n",
+                    row.scenario,
+                    if *count == 1 { "run" } else { "runs" }
                 ));
             }
         }

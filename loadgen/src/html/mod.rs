@@ -22,18 +22,53 @@ struct Page {
     title: String,
     lead: String,
     command: String,
-    notices: Vec<String>,
+    notices: Vec<Notice>,
     tables: Vec<Table>,
     plots: Vec<Plot>,
     facts: Vec<(String, String)>,
 }
 
-/// A table; cells of the last column may be words of praise or blame.
+/// A sentence above the figures.
+#[derive(Clone, Debug, Serialize)]
+struct Notice {
+    level: Level,
+    text: String,
+}
+
+/// How a notice looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    /// Worth knowing.
+    Plain,
+    /// The figures can be relied on.
+    Good,
+    /// The figures may be off.
+    Warning,
+    /// The run is invalid, or it failed.
+    Bad,
+}
+
+/// A table.
 #[derive(Clone, Debug, Default, Serialize)]
 struct Table {
     title: String,
     heads: Vec<String>,
     rows: Vec<Vec<String>>,
+    last: LastColumn,
+}
+
+/// What stands in the last column of a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum LastColumn {
+    /// A figure, as in the columns before it.
+    #[default]
+    Figure,
+    /// A word of praise or blame.
+    Verdict,
+    /// A sentence.
+    Sentence,
 }
 
 /// A plot with its legend.
@@ -44,6 +79,8 @@ struct Plot {
     /// Number of the colour and name of each series.
     legend: Vec<(usize, String)>,
     svg: String,
+    /// The same for a narrow page.
+    svg_narrow: String,
 }
 
 /// Writes `report.html` into a folder of results, and its first plot as `plot.svg`; gives the path of the page.

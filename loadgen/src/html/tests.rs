@@ -104,14 +104,18 @@ fn a_run_has_its_plots_and_its_verdict() {
         "lag over time",
         "Messages over time",
         "against connections",
-        "The run is valid",
+        "notice good\">The run is valid.",
         "loadgen --pubs 2",
         "net.core.somaxconn",
         "&lt;script&gt;",
     ] {
         assert!(html.contains(part), "{part} in {html}");
     }
-    assert_eq!(html.matches("<svg").count(), 4);
+    assert_eq!(
+        html.matches("<svg").count(),
+        8,
+        "four plots, for a wide and for a narrow page"
+    );
 }
 
 #[test]
@@ -192,8 +196,8 @@ fn a_sweep_has_a_page_and_a_comparison_of_sweeps_one_plot_for_all() {
     }
     let html = page_of(folder.path());
     assert!(html.contains("hockey-p2p: latency at the offered rate"), "{html}");
-    // Of each broker two filled points and a hollow one, not one for each round.
-    assert_eq!(html.matches("<circle").count(), 6, "{html}");
+    // Of each broker two filled points and a hollow one, not one for each round; in a wide and in a narrow plot.
+    assert_eq!(html.matches("<circle").count(), 2 * 6, "{html}");
 }
 
 #[test]

@@ -30,6 +30,15 @@ pub fn grouped(number: u64) -> String {
     grouped
 }
 
+/// A duration in µs, ms or s, whichever leaves one to three digits before the point.
+pub fn duration(ns: f64) -> String {
+    match ns.abs() {
+        1e9.. => format!("{} s", digits(ns / 1e9)),
+        1e6.. => format!("{} ms", digits(ns / 1e6)),
+        _ => format!("{} µs", digits(ns / 1e3)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +59,19 @@ mod tests {
                 "{value}: {}",
                 digits(value)
             );
+        }
+    }
+
+    #[test]
+    fn durations_have_the_unit_that_is_read_best() {
+        for (ns, text) in [
+            (0.0, "0 µs"),
+            (250.0, "0.250 µs"),
+            (12_345.0, "12.3 µs"),
+            (1_500_000.0, "1.50 ms"),
+            (10_000_000_000.0, "10 s"),
+        ] {
+            assert_eq!(duration(ns), text);
         }
     }
 

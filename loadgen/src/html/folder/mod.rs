@@ -12,7 +12,8 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use super::{Page, Plot};
+use super::plots::Drawings;
+use super::{Level, Notice, Page, Plot};
 use crate::measure::numbers::digits;
 use crate::outcome::Outcome;
 use crate::outcome::series::{IntervalReport, Part};
@@ -44,7 +45,10 @@ pub(super) fn read(folder: &Path) -> io::Result<Page> {
         page.command = command.trim().to_owned();
     }
     if let Some(selftest) = json::<SelftestOutcome>(folder, "selftest.json")? {
-        page.notices.push(ceiling(&selftest));
+        page.notices.push(Notice {
+            level: Level::Plain,
+            text: ceiling(&selftest),
+        });
     }
     Ok(page)
 }
@@ -151,11 +155,18 @@ fn memory(run: &Outcome) -> Vec<(f64, f64)> {
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// A plot, if there was something to draw.
-fn plot(title: &str, caption: &str, legend: Vec<(usize, String)>, svg: Option<String>) -> Option<Plot> {
+fn plot(
+    title: &str,
+    caption: &str,
+    legend: Vec<(usize, String)>,
+    drawings: Option<Drawings>,
+) -> Option<Plot> {
+    let Drawings { wide, narrow } = drawings?;
     Some(Plot {
         title: title.to_owned(),
         caption: caption.to_owned(),
         legend,
-        svg: svg?,
+        svg: wide,
+        svg_narrow: narrow,
     })
 }

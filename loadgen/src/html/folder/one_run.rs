@@ -5,16 +5,17 @@
 use std::io;
 
 use super::{MIB, facts, memory, over_time, plot, quantiles};
-use crate::html::plots::{Axis, Line, Scale, lines};
-use crate::html::{Page, Plot, Table};
+use crate::html::plots::{Axis, LATENCY, Line, PERCENTILES, Scale, TIME, Unit, lines};
+use crate::html::{LastColumn, Level, Notice, Page, Plot, Table};
 use crate::measure::latency::Summary;
-use crate::measure::numbers::digits;
+use crate::measure::numbers::{digits, duration};
 use crate::outcome::Outcome;
 use crate::outcome::report::security;
 use crate::outcome::series::IntervalReport;
 use crate::outcome::validity::Gravity;
 use crate::scenario::Load;
 use crate::scenario::json::version_name;
+use crate::system::error::EXIT_OK;
 
 pub(super) fn page(run: &Outcome) -> io::Result<Page> {
     let mut plots = Vec::new();
@@ -64,21 +65,30 @@ fn lead(run: &Outcome) -> String {
     )
 }
 
-fn verdict(run: &Outcome) -> Vec<String> {
-    let head = if run.verdict.valid {
-        "The run is valid."
-    } else {
-        "The run is INVALID: the generator limited it."
+/// The verdict in one sentence, and its findings.
+fn verdict(run: &Outcome) -> Vec<Notice> {
+    let verdict = &run.verdict;
+    let (level, text) = match (verdict.valid, verdict.exit_code) {
+        (true, EXIT_OK) => (Level::Good, "The run is valid."),
+        (true, _) => (Level::Bad, "The figures are valid; the run failed."),
+        (false, _) => (Level::Bad, "The run is INVALID: the generator limited it."),
     };
-    let findings = run.verdict.findings.iter().map(|finding| {
-        let gravity = match finding.gravity {
-            Gravity::Fault => "fault",
-            Gravity::Warning => "warning",
-            Gravity::Note => "note",
+    let head = Notice {
+        level,
+        text: text.to_owned(),
+    };
+    let findings = verdict.findings.iter().map(|finding| {
+        let (level, gravity) = match finding.gravity {
+            Gravity::Fault => (Level::Bad, "fault"),
+            Gravity::Warning => (Level::Warning, "warning"),
+            Gravity::Note => (Level::Plain, "note"),
         };
-        format!("{gravity}: {}", finding.text)
+        Notice {
+            level,
+            text: format!("{gravity}: {}", finding.text),
+        }
     });
-    std::iter::once(head.to_owned()).chain(findings).collect()
+    std::iter::once(head).chain(findings).collect()
 }
 
 fn latencies(run: &Outcome) -> Table {
@@ -110,7 +120,7 @@ fn latencies(run: &Outcome) -> Table {
             summary.max_ns as f64,
             summary.mean_ns,
         ];
-        let figures = percentiles.map(|ns| digits(ns / 1e3));
+        let figures = percentiles.map(duration);
         std::iter::once(name.to_owned()).chain(figures).collect()
     };
     let heads = ["", "p50", "p90", "p99", "p99.9", "max", "mean"];
@@ -118,9 +128,10 @@ fn latencies(run: &Outcome) -> Table {
         .into_iter()
         .filter_map(|(name, summary)| Some(cells(name, summary?)));
     Table {
-        title: "Latencies, µs".to_owned(),
+        title: "Latencies".to_owned(),
         heads: heads.map(str::to_owned).to_vec(),
         rows: known.collect(),
+        last: LastColumn::Figure,
     }
 }
 
@@ -157,6 +168,7 @@ fn ledger(run: &Outcome) -> Table {
         title: "Ledger and costs".to_owned(),
         heads: vec![String::new(), String::new()],
         rows: rows.collect(),
+        last: LastColumn::Figure,
     }
 }
 
@@ -202,22 +214,8 @@ fn legend(names: &[&str]) -> Vec<(usize, String)> {
     names.iter().map(|name| (*name).to_owned()).enumerate().collect()
 }
 
-const TIME: Axis<'_> = Axis {
-    title: "seconds since the load began, warm-up included",
-    scale: Scale::Even,
-};
-
-const LATENCY: Axis<'_> = Axis {
-    title: "latency, µs",
-    scale: Scale::Decades,
-};
-
 fn percentiles(run: &Outcome) -> io::Result<Option<Plot>> {
-    let x = Axis {
-        title: "percentile",
-        scale: Scale::Percentiles,
-    };
-    let svg = lines(x, LATENCY, &[line(0, quantiles(run))])?;
+    let svg = lines(PERCENTILES, LATENCY, &[line(0, quantiles(run))])?;
     let caption = "From the intended send time to receipt.";
     Ok(plot("Latency by percentile", caption, Vec::new(), svg))
 }
@@ -257,6 +255,7 @@ fn rates_over_time(run: &Outcome) -> io::Result<Option<Plot>> {
     let y = Axis {
         title: "messages per second",
         scale: Scale::Even,
+        unit: Unit::Number,
     };
     let svg = lines(TIME, y, &drawn)?;
     let caption = "Backlog: deliveries that were due and had not come at the interval's end, as a count.";
@@ -276,10 +275,12 @@ fn connections(run: &Outcome) -> io::Result<Option<Plot>> {
     let x = Axis {
         title: "connections",
         scale: Scale::Even,
+        unit: Unit::Number,
     };
     let y = Axis {
         title: "RSS, MiB",
         scale: Scale::Even,
+        unit: Unit::Number,
     };
     let svg = lines(x, y, &[line(0, points)])?;
     let caption = "Read from the broker's process while the connections were made.";

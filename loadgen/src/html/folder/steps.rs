@@ -5,9 +5,9 @@
 use std::io;
 
 use super::{facts, plot};
-use crate::html::plots::{Axis, Mark, Scale, marks};
-use crate::html::{Page, Table};
-use crate::measure::numbers::digits;
+use crate::html::plots::{LATENCY, Mark, OFFERED, marks};
+use crate::html::{LastColumn, Page, Table};
+use crate::measure::numbers::{digits, duration};
 use crate::search::{Point, SearchOutcome};
 use crate::sweep::SweepOutcome;
 use crate::system::machine::Machine;
@@ -61,9 +61,9 @@ fn page(points: &[Point], slo_p99_s: Option<f64>, machine: &Machine) -> io::Resu
     let svg = marks(OFFERED, LATENCY, &drawn, slo_us)?;
     let legend = ["p50", "p99", "p99.9"].map(str::to_owned);
     let caption = format!(
-        "The dashed line is the objective for the p99, {} µs. Hollow: the generator limited the run, so it is no \
+        "The dashed line is the objective for the p99, {}. Hollow: the generator limited the run, so it is no \
          figure of the broker.",
-        digits(slo_us)
+        duration(slo_us * 1e3)
     );
     let legend = legend.into_iter().enumerate().collect();
     Ok(Page {
@@ -76,18 +76,7 @@ fn page(points: &[Point], slo_p99_s: Option<f64>, machine: &Machine) -> io::Resu
     })
 }
 
-const OFFERED: Axis<'_> = Axis {
-    title: "messages per second offered",
-    scale: Scale::Decades,
-};
-
-const LATENCY: Axis<'_> = Axis {
-    title: "latency, µs",
-    scale: Scale::Decades,
-};
-
 fn table(points: &[Point]) -> Table {
-    let us = |ns: u64| digits(ns as f64 / 1e3);
     let rows = points.iter().map(|point| {
         let verdict = match (point.valid, point.passed) {
             (false, _) => "invalid",
@@ -97,23 +86,17 @@ fn table(points: &[Point]) -> Table {
         vec![
             digits(point.rate_per_s),
             digits(point.delivered_percent),
-            us(point.p50_ns),
-            us(point.p99_ns),
-            us(point.p99_9_ns),
+            duration(point.p50_ns as f64),
+            duration(point.p99_ns as f64),
+            duration(point.p99_9_ns as f64),
             verdict.to_owned(),
         ]
     });
-    let heads = [
-        "offered per s",
-        "delivered, %",
-        "p50, µs",
-        "p99, µs",
-        "p99.9, µs",
-        "",
-    ];
+    let heads = ["offered per s", "delivered, %", "p50", "p99", "p99.9", ""];
     Table {
         title: "All steps".to_owned(),
         heads: heads.map(str::to_owned).to_vec(),
         rows: rows.collect(),
+        last: LastColumn::Verdict,
     }
 }

@@ -2,14 +2,10 @@
 
 use super::*;
 
-const X: Axis<'_> = Axis {
-    title: "time, s",
-    scale: Scale::Even,
-};
-const Y: Axis<'_> = Axis {
-    title: "latency, µs",
-    scale: Scale::Decades,
-};
+use super::axes::label;
+
+const X: Axis<'_> = TIME;
+const Y: Axis<'_> = LATENCY;
 
 #[test]
 fn no_colour_is_left_that_the_page_does_not_know() {
@@ -18,12 +14,15 @@ fn no_colour_is_left_that_the_page_does_not_know() {
         points: vec![(0.0, 10.0), (1.0, 1_000.0), (2.0, 0.0)],
         faint: false,
     };
-    let svg = lines(X, Y, &[line]).unwrap().unwrap();
-    assert!(
-        svg.contains("var(--s3)") && svg.contains("var(--grid)") && !svg.contains("=\"#"),
-        "{svg}"
-    );
-    assert!(svg.contains(">1,000") || svg.contains("1,000\n"), "{svg}");
+    let Drawings { wide, narrow } = lines(X, Y, &[line]).unwrap().unwrap();
+    for svg in [&wide, &narrow] {
+        assert!(
+            svg.contains("var(--s3)") && svg.contains("var(--grid)") && !svg.contains("=\"#"),
+            "{svg}"
+        );
+        assert!(svg.contains("1 ms") && svg.contains("10 µs"), "{svg}");
+    }
+    assert!(wide.contains("width=\"900\"") && narrow.contains("width=\"420\""));
 }
 
 #[test]
@@ -40,12 +39,14 @@ fn nothing_is_drawn_of_nothing() {
 
 #[test]
 fn labels_of_scales() {
-    let labels = [0.0, 1.0, 2.0, 3.0, 4.0].map(|value| label(Scale::Percentiles, value));
+    let labels = [0.0, 1.0, 2.0, 3.0, 4.0].map(|value| label(PERCENTILES, value));
     assert_eq!(labels, ["0 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
-    let labels = [0.0, 0.2, 0.25, 1.2, 5.0, 40.0, 1_500.0].map(|value| label(Scale::Even, value));
-    assert_eq!(labels, ["0", "0.2", "0.25", "1.2", "5", "40", "1,500"]);
-    let labels = [-2.0, 0.0, 2.0, 6.0].map(decade);
-    assert_eq!(labels, ["0.01", "1", "100", "1,000,000"]);
+    let labels = [0.0, 0.2, 0.25, 1.2, 5.0, 40.0, 1_500.0, 25e6].map(|value| label(TIME, value));
+    assert_eq!(labels, ["0", "0.2", "0.25", "1.2", "5", "40", "1.5 k", "25 M"]);
+    let labels = [-2.0, 0.0, 2.0, 3.0, 6.0, 7.0].map(|value| decade(Unit::Microseconds, value));
+    assert_eq!(labels, ["0.01 µs", "1 µs", "100 µs", "1 ms", "1 s", "10 s"]);
+    let labels = [0.0, 3.0, 6.0].map(|value| decade(Unit::Number, value));
+    assert_eq!(labels, ["1", "1 k", "1 M"]);
 }
 
 #[test]
@@ -56,8 +57,8 @@ fn an_invalid_point_is_hollow() {
         y: 5.0,
         valid,
     };
-    let solid = marks(X, Y, &[mark(true)], 3.0).unwrap().unwrap();
-    let hollow = marks(X, Y, &[mark(false)], 3.0).unwrap().unwrap();
+    let solid = marks(X, Y, &[mark(true)], 3.0).unwrap().unwrap().wide;
+    let hollow = marks(X, Y, &[mark(false)], 3.0).unwrap().unwrap().wide;
     let circle = |svg: &str| {
         svg.lines()
             .find(|line| line.contains("<circle"))

@@ -59,6 +59,9 @@ pub struct FigureSummary {
     pub comparisons: BTreeMap<String, Comparison>,
     /// Of a speed: the brokers with which the generator had no CPU time left, so that they may be faster than this.
     pub at_generator_limit: BTreeSet<String>,
+    /// Brokers that delivered nothing in a round although something was due: their other figures are no merit.
+    #[serde(default)]
+    pub delivered_nothing: BTreeSet<String>,
 }
 
 impl FigureSummary {
@@ -67,6 +70,12 @@ impl FigureSummary {
         let Some(comparison) = self.comparisons.get(broker) else {
             return "";
         };
+        if self.delivered_nothing.contains(MIDGE) {
+            return "Midge delivered nothing";
+        }
+        if self.delivered_nothing.contains(broker) {
+            return "peer delivered nothing";
+        }
         let limited = |who: &str| self.at_generator_limit.contains(who);
         match (comparison.sign, self.lower_is_better) {
             (_, None) => "",
@@ -166,8 +175,23 @@ fn figure_summary(figure: &Figure, brokers: &BTreeMap<String, Vec<Record>>) -> O
             .filter(|(_, records)| figure.is_speed && records.iter().any(generator_was_limit))
             .map(|(broker, _)| broker.clone())
             .collect(),
+        delivered_nothing: brokers
+            .iter()
+            .filter(|(_, records)| records.iter().any(delivered_nothing))
+            .map(|(broker, _)| broker.clone())
+            .collect(),
         rounds,
     })
+}
+
+/// Whether nothing came of what was due.
+fn delivered_nothing(record: &Record) -> bool {
+    match record {
+        Record::Run(run) => run.ledger.totals.expected > 0 && run.ledger.totals.received == 0,
+        Record::Retained(retained) => retained.received == 0,
+        Record::Connections(connections) => connections.rates.made == 0,
+        Record::Search(_) | Record::Sweep(_) | Record::Failed(_) => false,
+    }
 }
 
 /// Whether a thread of the generator had hardly any CPU time left, and the broker had.

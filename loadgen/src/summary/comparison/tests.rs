@@ -117,6 +117,32 @@ fn a_flood_has_figures_of_its_own_and_what_was_offered_is_no_merit() {
 }
 
 #[test]
+fn a_peer_that_delivered_nothing_makes_nobody_better() {
+    let run = |cpu_ns: f64, received: u64| {
+        let Record::Run(mut run) = scheduled(cpu_ns, 5_000, true) else {
+            panic!("it is a run")
+        };
+        run.ledger.totals.expected = 100;
+        run.ledger.totals.received = received;
+        Record::Run(run)
+    };
+    let verdict = |ours: u64, theirs: u64| {
+        let brokers = [
+            ("midge".to_owned(), vec![run(1_000.0, ours); 3]),
+            (
+                "nats".to_owned(),
+                vec![run(9_000.0, 100), run(9_000.0, theirs), run(9_000.0, 100)],
+            ),
+        ];
+        let summary = sum_up(&Rounds::from([("a".to_owned(), brokers.into())]), &[]);
+        summary.rows[0].figures[0].verdict("nats")
+    };
+    assert_eq!(verdict(100, 100), "better");
+    assert_eq!(verdict(100, 0), "peer delivered nothing");
+    assert_eq!(verdict(0, 100), "Midge delivered nothing");
+}
+
+#[test]
 fn scenarios_have_the_order_of_the_summary_that_was_written() {
     let folder = tempfile::tempdir().unwrap();
     assert!(order(folder.path()).unwrap().is_empty());

@@ -8,8 +8,10 @@ use std::io;
 
 use crate::html::Plot;
 use crate::html::folder::{memory, over_time, plot, quantiles};
-use crate::html::plots::{Axis, Line, Mark, Scale, Whisker, lines, marks, whiskers};
-use crate::measure::numbers::digits;
+use crate::html::plots::{
+    Axis, LATENCY, Line, Mark, OFFERED, PERCENTILES, Scale, TIME, Unit, Whisker, lines, marks, whiskers,
+};
+use crate::measure::numbers::duration;
 use crate::outcome::Outcome;
 use crate::scenario::Load;
 use crate::search::Point;
@@ -87,7 +89,7 @@ impl<'a> Drawings<'a> {
             }
             names.push(row.scenario.clone());
         }
-        let svg = whiskers("µs of the broker's CPU", &names, &points)?;
+        let svg = whiskers("CPU time of the broker", &names, &points)?;
         Ok(plot(
             &format!("Broker CPU for {each}"),
             "Sum over all threads of the broker's process, divided by what arrived. Median and 95 % interval; \
@@ -109,17 +111,13 @@ impl<'a> Drawings<'a> {
             shown.extend((!points.is_empty()).then_some(colour));
             drawn.extend(median_marks(&points, colour));
         }
-        let x = Axis {
-            title: "messages per second offered",
-            scale: Scale::Decades,
-        };
-        let svg = marks(x, LATENCY, &drawn, slo_us)?.filter(|_| !drawn.is_empty());
+        let svg = marks(OFFERED, LATENCY, &drawn, slo_us)?.filter(|_| !drawn.is_empty());
         Ok(plot(
             &format!("{scenario}: latency at the offered rate"),
             &format!(
                 "p99 from the intended send time to receipt, the median of the rounds; the dashed line is the \
-                 objective, {} µs. Hollow: the generator limited the run, so it is no figure of the broker.",
-                digits(slo_us)
+                 objective, {}. Hollow: the generator limited the run, so it is no figure of the broker.",
+                duration(slo_us * 1e3)
             ),
             self.legend(&shown),
             svg,
@@ -137,11 +135,7 @@ impl<'a> Drawings<'a> {
                 faint: false,
             });
         }
-        let x = Axis {
-            title: "percentile",
-            scale: Scale::Percentiles,
-        };
-        let svg = lines(x, LATENCY, &drawn)?;
+        let svg = lines(PERCENTILES, LATENCY, &drawn)?;
         Ok(plot(
             &format!("{scenario}: latency by percentile"),
             "From the intended send time to receipt; at each percentile the median of the rounds.",
@@ -169,11 +163,7 @@ impl<'a> Drawings<'a> {
                 });
             }
         }
-        let x = Axis {
-            title: "seconds since the load began, warm-up included",
-            scale: Scale::Even,
-        };
-        let svg = lines(x, LATENCY, &drawn)?;
+        let svg = lines(TIME, LATENCY, &drawn)?;
         Ok(plot(
             &format!("{scenario}: over time, first round"),
             "p99 of the latency in short intervals; thin, the p99 of the generator's own lag behind its schedule.",
@@ -206,10 +196,12 @@ impl<'a> Drawings<'a> {
         let x = Axis {
             title: "connections",
             scale: Scale::Even,
+            unit: Unit::Number,
         };
         let y = Axis {
             title: "RSS, MiB",
             scale: Scale::Even,
+            unit: Unit::Number,
         };
         let svg = lines(x, y, &drawn)?;
         Ok(plot(
@@ -225,11 +217,6 @@ impl<'a> Drawings<'a> {
 const ROW_STEP: f64 = 0.18;
 /// Readings of a broker's memory that make a plot.
 const READINGS_MIN: usize = 5;
-
-const LATENCY: Axis<'_> = Axis {
-    title: "latency, µs",
-    scale: Scale::Decades,
-};
 
 fn runs(records: &[Record]) -> impl Iterator<Item = &Outcome> {
     records.iter().filter_map(Record::as_run)

@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 
 use super::{facts, json};
-use crate::html::{Page, Plot, Table};
+use crate::html::{LastColumn, Level, Notice, Page, Plot, Table};
 use crate::summary::comparison::{self, ComparisonSummary, MIDGE};
 use crate::summary::figures::{CPU_PER_CONNECTION, CPU_PER_MESSAGE};
 use crate::summary::rounds::{self, BrokerVersion};
@@ -68,12 +68,15 @@ fn plots(drawings: &Drawings<'_>, summary: &ComparisonSummary) -> io::Result<Vec
 const SCHEDULED_MAX: usize = 4;
 
 /// The versions of all brokers in a sentence.
-fn named(versions: &[BrokerVersion]) -> String {
+fn named(versions: &[BrokerVersion]) -> Notice {
     let words: Vec<String> = versions
         .iter()
         .map(|version| format!("{}: {}", version.broker, version.version))
         .collect();
-    words.join("; ")
+    Notice {
+        level: Level::Plain,
+        text: words.join("; "),
+    }
 }
 
 fn tables(summary: &ComparisonSummary) -> Vec<Table> {
@@ -81,6 +84,7 @@ fn tables(summary: &ComparisonSummary) -> Vec<Table> {
         title: "All figures".to_owned(),
         heads: table::HEADS.map(str::to_owned).to_vec(),
         rows: table::cells(summary).into_iter().map(Vec::from).collect(),
+        last: LastColumn::Verdict,
     }];
     let mut reported = Vec::new();
     for row in &summary.rows {
@@ -102,6 +106,7 @@ fn tables(summary: &ComparisonSummary) -> Vec<Table> {
                 .map(str::to_owned)
                 .to_vec(),
             rows: reported,
+            last: LastColumn::Sentence,
         });
     }
     tables
