@@ -39,7 +39,7 @@ struct Notice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Level {
-    /// Worth knowing.
+    /// Worth knowing, and neither praise nor blame.
     Plain,
     /// The figures can be relied on.
     Good,
@@ -49,7 +49,7 @@ enum Level {
     Bad,
 }
 
-/// A table.
+/// A table with a title and a head for each column.
 #[derive(Clone, Debug, Default, Serialize)]
 struct Table {
     title: String,
@@ -67,7 +67,7 @@ enum LastColumn {
     Figure,
     /// A word of praise or blame.
     Verdict,
-    /// A sentence.
+    /// A sentence, which may be long.
     Sentence,
 }
 

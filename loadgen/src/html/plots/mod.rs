@@ -76,7 +76,7 @@ pub(super) const PERCENTILES: Axis<'_> = Axis {
     unit: Unit::Number,
 };
 
-/// Offered rates.
+/// Rates that were offered, in messages per second.
 pub(super) const OFFERED: Axis<'_> = Axis {
     title: "messages per second offered",
     scale: Scale::Decades,

@@ -3,7 +3,7 @@
 //! Invariants: everything is summed up from the rounds of the folder; the scenarios have the order in which they were
 //! measured; a broker has the same colour in every plot.
 
-mod drawings;
+mod plots;
 
 use std::io;
 use std::path::Path;
@@ -15,13 +15,13 @@ use crate::summary::figures::{CPU_PER_CONNECTION, CPU_PER_MESSAGE};
 use crate::summary::rounds::{self, BrokerVersion};
 use crate::summary::table;
 use crate::system::machine::Machine;
-use drawings::Drawings;
+use plots::ComparisonPlots;
 
 pub(super) fn page(folder: &Path) -> io::Result<Page> {
     let rounds = rounds::read(folder)?;
     let summary = comparison::sum_up(&rounds, &comparison::order(folder)?);
-    let drawings = Drawings::of(&rounds);
-    let peers: Vec<&str> = drawings
+    let all = ComparisonPlots::of(&rounds);
+    let peers: Vec<&str> = all
         .brokers
         .iter()
         .map(String::as_str)
@@ -37,30 +37,30 @@ pub(super) fn page(folder: &Path) -> io::Result<Page> {
             .to_owned(),
         notices: versions.map(|versions| named(&versions)).into_iter().collect(),
         tables: tables(&summary),
-        plots: plots(&drawings, &summary)?,
+        plots: drawn(&all, &summary)?,
         facts: machine.as_ref().map(facts).unwrap_or_default(),
         ..Page::default()
     })
 }
 
-fn plots(drawings: &Drawings<'_>, summary: &ComparisonSummary) -> io::Result<Vec<Plot>> {
+fn drawn(all: &ComparisonPlots<'_>, summary: &ComparisonSummary) -> io::Result<Vec<Plot>> {
     let mut plots = Vec::new();
-    plots.extend(drawings.costs(summary, CPU_PER_MESSAGE, "a delivered message")?);
-    plots.extend(drawings.costs(summary, CPU_PER_CONNECTION, "a connection made")?);
+    plots.extend(all.costs(summary, CPU_PER_MESSAGE, "a delivered message")?);
+    plots.extend(all.costs(summary, CPU_PER_CONNECTION, "a connection made")?);
     let scenarios = || summary.rows.iter().map(|row| row.scenario.as_str());
     for scenario in scenarios() {
-        plots.extend(drawings.sweep(scenario)?);
+        plots.extend(all.sweep(scenario)?);
     }
     let scheduled: Vec<&str> = scenarios()
-        .filter(|scenario| drawings.has_schedule(scenario))
+        .filter(|scenario| all.has_schedule(scenario))
         .collect();
     for scenario in scheduled.iter().take(SCHEDULED_MAX) {
-        plots.extend(drawings.percentiles(scenario)?);
+        plots.extend(all.percentiles(scenario)?);
     }
     if let Some(scenario) = scheduled.first() {
-        plots.extend(drawings.over_time(scenario)?);
+        plots.extend(all.over_time(scenario)?);
     }
-    plots.extend(drawings.memory()?);
+    plots.extend(all.memory()?);
     Ok(plots)
 }
 

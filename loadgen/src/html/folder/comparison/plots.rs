@@ -22,19 +22,19 @@ use crate::summary::rounds::Rounds;
 use crate::summary::statistics::median;
 
 /// The rounds of a comparison, and the brokers with their colours.
-pub(super) struct Drawings<'a> {
+pub(super) struct ComparisonPlots<'a> {
     rounds: &'a Rounds,
     /// All brokers, Midge first: the place is the number of the colour.
     pub(super) brokers: Vec<String>,
 }
 
-impl<'a> Drawings<'a> {
+impl<'a> ComparisonPlots<'a> {
     /// The plots of these rounds.
-    pub(super) fn of(rounds: &'a Rounds) -> Drawings<'a> {
+    pub(super) fn of(rounds: &'a Rounds) -> ComparisonPlots<'a> {
         let names: BTreeSet<&String> = rounds.values().flat_map(BTreeMap::keys).collect();
         let mut brokers: Vec<String> = names.into_iter().cloned().collect();
         brokers.sort_by_key(|name| name != MIDGE);
-        Drawings { rounds, brokers }
+        ComparisonPlots { rounds, brokers }
     }
 
     fn colour(&self, broker: &str) -> usize {
