@@ -40,10 +40,10 @@ const WIDE: Size = Size {
 /// For a narrow one: it fits 340 px without becoming too small to read.
 const NARROW: Size = Size {
     width: 420,
-    font: 12,
-    margin_right: 24,
-    labels: 64,
-    names: 124,
+    font: 14,
+    margin_right: 28,
+    labels: 70,
+    names: 138,
     even_labels: 4,
 };
 

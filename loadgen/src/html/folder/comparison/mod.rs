@@ -79,11 +79,19 @@ fn named(versions: &[BrokerVersion]) -> Notice {
     }
 }
 
+/// A cell whose interval stays on one line.
+fn unbroken(cell: &str) -> String {
+    cell.replace(", ", ",\u{a0}")
+}
+
 fn tables(summary: &ComparisonSummary) -> Vec<Table> {
     let mut tables = vec![Table {
         title: "All figures".to_owned(),
         heads: table::HEADS.map(str::to_owned).to_vec(),
-        rows: table::cells(summary).into_iter().map(Vec::from).collect(),
+        rows: table::cells(summary)
+            .into_iter()
+            .map(|cells| cells.map(|cell| unbroken(&cell)).into())
+            .collect(),
         last: LastColumn::Verdict,
     }];
     let mut reported = Vec::new();
