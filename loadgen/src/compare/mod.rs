@@ -24,7 +24,7 @@ use crate::selftest::Selftest;
 use crate::summary::record::{Record, RunFailure};
 use crate::summary::rounds::BrokerVersion;
 use crate::summary::table;
-use crate::system::error::{EXIT_GENERATOR, EXIT_INTERRUPTED, EXIT_MISSED, EXIT_OK, Failure};
+use crate::system::error::{EXIT_GENERATOR, EXIT_INTERRUPTED, EXIT_MISSED, EXIT_OK, EXIT_SATURATED, Failure};
 use crate::system::machine::{self, Machine};
 use crate::{connect, retained, sweep};
 use args::CompareRequest;
@@ -85,7 +85,7 @@ impl RunCounts {
         self.runs += 1;
         self.failed += u32::from(code.is_none());
         self.invalid += u32::from(code == Some(EXIT_GENERATOR));
-        let wrong = code.is_none_or(|code| code != EXIT_OK && code != EXIT_GENERATOR);
+        let wrong = code.is_none_or(|code| ![EXIT_OK, EXIT_GENERATOR, EXIT_SATURATED].contains(&code));
         self.ours_wrong += u32::from(matches!(broker.kind, BrokerKind::Midge) && wrong);
     }
 

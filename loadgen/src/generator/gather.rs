@@ -15,8 +15,8 @@ use crate::outcome::series::Series;
 use crate::outcome::steadiness::Steadiness;
 use crate::outcome::validity::{Evidence, assess};
 use crate::outcome::{
-    BrokerReport, ConnectReport, GeneratorReport, Histograms, LedgerReport, Outcome, Rates, SlowReport,
-    WindowReport,
+    BrokerReport, ConnectReport, GeneratorReport, Histograms, LedgerReport, NeverCame, Outcome, Rates,
+    SlowReport, WindowReport,
 };
 use crate::scenario::Load;
 use crate::system::machine::{self, Machine};
@@ -58,8 +58,18 @@ pub(crate) fn outcome(
     } else {
         Steadiness::of(&deliveries, &meter.backlog)
     };
-    let latency = measurements.whole_latency();
-    let generator = generator_report(workers, &ledger, latency.count(), meter);
+    let mut latency = measurements.whole_latency();
+    let deliveries_measured = latency.count();
+    let generator = generator_report(workers, &ledger, deliveries_measured, meter);
+    let never_came = never_came(state, &ledger, deliveries_measured, meter);
+    if let Some(NeverCame {
+        deliveries,
+        counted_as_ns,
+        ..
+    }) = never_came
+    {
+        latency.record_many(counted_as_ns, deliveries);
+    }
     let evidence = Evidence {
         ledger: ledger.totals,
         sent: ledger.sent_measured,
@@ -74,11 +84,12 @@ pub(crate) fn outcome(
         steadiness,
         interrupted: circumstances.interrupted,
         drain_cut_off: meter.drain().cut_off.then_some(state.scenario.drain),
+        drain_ns: meter.drain().wall_ns,
         churn_failed: circumstances.churn.as_ref().map_or(0, |churn| churn.failed),
         ..evidence_of(state, workers, &measurements)
     };
     let times = state.timeline.times();
-    let rates = rates(state, &ledger, latency.count(), meter);
+    let rates = rates(state, &ledger, deliveries_measured, meter);
     Outcome {
         header: Header::new(OutcomeKind::Run),
         started_unix_s: circumstances.started_unix_s,
@@ -90,6 +101,7 @@ pub(crate) fn outcome(
         drain: meter.drain(),
         slow: slow_report(state, workers, &measurements),
         latency: latency.summary(),
+        never_came,
         service: measurements.service.summary(),
         acknowledged: measurements.acknowledged.summary(),
         lag: measurements.whole_lag().summary(),
@@ -109,6 +121,23 @@ pub(crate) fn outcome(
     }
 }
 
+/// The measured deliveries that never came, where there is a schedule: without one a lost message delays no other.
+fn never_came(state: &Run, ledger: &LedgerReport, came: u64, meter: &Meter) -> Option<NeverCame> {
+    let has_schedule = matches!(state.scenario.load, Load::Paced { .. });
+    if !has_schedule || ledger.sent == 0 || ledger.totals.lost == 0 {
+        return None;
+    }
+    // Every message calls for the same number of deliveries, but for pairs that do not come out even.
+    let each = ledger.totals.expected as f64 / ledger.sent as f64;
+    let expected = (ledger.sent_measured as f64 * each).round() as u64;
+    let deliveries = expected.saturating_sub(came).min(ledger.totals.lost);
+    (deliveries > 0).then(|| NeverCame {
+        deliveries,
+        percent: 100.0 * deliveries as f64 / expected as f64,
+        counted_as_ns: meter.waited_ns(),
+    })
+}
+
 /// What the scenario and the threads give for the verdict.
 fn evidence_of(state: &Run, workers: &[WorkerOutcome], measurements: &Measurements) -> Evidence {
     Evidence {
@@ -116,6 +145,7 @@ fn evidence_of(state: &Run, workers: &[WorkerOutcome], measurements: &Measuremen
         idle: state.scenario.load == Load::Idle,
         flood: state.scenario.load == Load::Flood,
         no_loss: state.scenario.no_loss,
+        allow_loss: state.scenario.allow_loss,
         subscribers: state.scenario.subscribers,
         reconnected: workers.iter().map(|worker| worker.reconnected).sum(),
         reconnects: state.scenario.reconnect,
@@ -126,6 +156,7 @@ fn evidence_of(state: &Run, workers: &[WorkerOutcome], measurements: &Measuremen
         own_lag_p50_ns: measurements.lag_own.quantile_ns(0.5),
         own_lag_p99_ns: measurements.lag_own.quantile_ns(0.99),
         broken: state.progress().broken,
+        overtaken: state.progress().overtaken,
         causes: workers
             .iter()
             .flat_map(|worker| worker.broken.iter().cloned())

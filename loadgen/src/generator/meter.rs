@@ -69,8 +69,7 @@ impl Meter {
 
     pub(crate) fn look(&mut self, phase: Phase, progress: &Progress) {
         if phase == Phase::Measuring {
-            self.backlog
-                .push(progress.expected.saturating_sub(progress.received));
+            self.backlog.push(progress.backlog());
         }
         if phase != Phase::WarmUp && self.measured.is_none() {
             self.measured = Some(self.read(progress));
@@ -81,7 +80,7 @@ impl Meter {
             }
             None if phase == Phase::Draining => {
                 self.stopped = Some(self.read(progress));
-                self.drain.backlog = progress.expected.saturating_sub(progress.received);
+                self.drain.backlog = progress.backlog();
             }
             _ => {}
         }
@@ -99,6 +98,14 @@ impl Meter {
     /// What came behind the end of the load.
     pub(crate) fn drain(&self) -> DrainReport {
         self.drain
+    }
+
+    /// From the end of the load to the end of the wait for outstanding deliveries, ns.
+    pub(crate) fn waited_ns(&self) -> u64 {
+        let times = self.stopped.zip(self.drained);
+        times.map_or(0, |(stopped, drained)| {
+            drained.at_ns.saturating_sub(stopped.at_ns)
+        })
     }
 
     /// Deliveries per second that came in the measured part, whenever they were sent.

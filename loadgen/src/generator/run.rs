@@ -173,8 +173,7 @@ impl Watch<'_> {
         self.observer
             .observe(phase, Duration::from_nanos(since_ns), progress);
         if now_ns >= times.start_ns {
-            let backlog = progress.expected.saturating_sub(progress.received);
-            self.series.note_backlog(since_ns, backlog);
+            self.series.note_backlog(since_ns, progress.backlog());
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct Gauges {
     pub unfinished: AtomicU64,
     /// Deliveries to slow subscribers received.
     pub slow_received: AtomicU64,
+    /// Deliveries that later ones of the same publisher overtook; of one thread it may wrap below 0.
+    pub overtaken: AtomicU64,
     /// Connections that were lost.
     pub broken: AtomicU64,
 }
@@ -148,6 +150,8 @@ impl Run {
             progress.in_flight += gauges.in_flight.load(Ordering::Relaxed);
             progress.unfinished += gauges.unfinished.load(Ordering::Relaxed);
             progress.slow_received += gauges.slow_received.load(Ordering::Relaxed);
+            let overtaken = gauges.overtaken.load(Ordering::Relaxed);
+            progress.overtaken = progress.overtaken.wrapping_add(overtaken);
             progress.broken += gauges.broken.load(Ordering::Relaxed);
         }
         progress

@@ -40,6 +40,8 @@ pub struct Member {
     /// For each publisher, one more than the highest sequence that came.
     next: Box<[u32]>,
     reordered: u64,
+    /// What this member's messages changed of [`Ledger::overtaken`]; wraps, because a late one may come to this member.
+    overtaken: u64,
 }
 
 impl Member {
@@ -49,6 +51,7 @@ impl Member {
             group,
             next: vec![0; publishers as usize].into_boxed_slice(),
             reordered: 0,
+            overtaken: 0,
         }
     }
 
@@ -61,7 +64,12 @@ impl Member {
             }
             behind
         });
-        let entry = lock(&self.group).enter(publisher, sequence);
+        let mut group = lock(&self.group);
+        let before = group.overtaken();
+        let entry = group.enter(publisher, sequence);
+        let change = group.overtaken().wrapping_sub(before);
+        drop(group);
+        self.overtaken = self.overtaken.wrapping_add(change);
         match entry {
             Entry::InOrder | Entry::Reordered if behind => {
                 self.reordered += 1;
@@ -78,6 +86,13 @@ impl SubscriberLedger {
         match self {
             SubscriberLedger::Own(ledger) => ledger.enter(publisher, sequence),
             SubscriberLedger::Group(member) => member.enter(publisher, sequence),
+        }
+    }
+
+    fn overtaken(&self) -> u64 {
+        match self {
+            SubscriberLedger::Own(ledger) => ledger.overtaken(),
+            SubscriberLedger::Group(member) => member.overtaken,
         }
     }
 
@@ -157,6 +172,12 @@ impl Subscriber {
             Entry::InOrder | Entry::Reordered => Some(stamp),
             Entry::Duplicate | Entry::Foreign => None,
         }
+    }
+
+    /// Messages to it that later ones overtook; of a group, the part of this member, which wraps below 0.
+    #[inline]
+    pub fn overtaken(&self) -> u64 {
+        self.ledger.overtaken()
     }
 
     /// Hands over the ledger, at the end of the run.

@@ -30,6 +30,11 @@ impl Latency {
         self.0.saturating_record(duration_ns);
     }
 
+    /// Counts so many of one duration.
+    pub fn record_many(&mut self, duration_ns: u64, count: u64) {
+        self.0.saturating_record_n(duration_ns, count);
+    }
+
     /// Adds everything that `other` recorded.
     pub fn merge(&mut self, other: &Latency) {
         // Fails only if `other` has a wider range: all of them have the same.

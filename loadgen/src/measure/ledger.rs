@@ -86,6 +86,8 @@ pub struct Ledger {
     duplicate: u64,
     reordered: u64,
     foreign: u64,
+    /// Messages that did not come although a later one of their publisher did.
+    overtaken: u64,
 }
 
 impl Ledger {
@@ -98,7 +100,14 @@ impl Ledger {
             duplicate: 0,
             reordered: 0,
             foreign: 0,
+            overtaken: 0,
         }
+    }
+
+    /// Messages that did not come although a later one of their publisher did: they are no backlog, they are lost.
+    #[inline]
+    pub fn overtaken(&self) -> u64 {
+        self.overtaken
     }
 
     /// Enters a received message.
@@ -108,7 +117,8 @@ impl Ledger {
             .publishers
             .position(publisher)
             .and_then(|position| self.pairs.get_mut(position));
-        let entry = pair.map_or(Entry::Foreign, |pair| pair.enter(sequence));
+        let overtaken = &mut self.overtaken;
+        let entry = pair.map_or(Entry::Foreign, |pair| pair.enter(sequence, overtaken));
         match entry {
             Entry::InOrder => {}
             Entry::Reordered => self.reordered += 1,
@@ -163,7 +173,7 @@ impl Pair {
     };
 
     #[inline]
-    fn enter(&mut self, sequence: u32) -> Entry {
+    fn enter(&mut self, sequence: u32, overtaken: &mut u64) -> Entry {
         if sequence == self.next && self.seen.leading_ones() > 0 {
             self.seen = self.seen << 1 | 1;
             self.next = self.next.wrapping_add(1);
@@ -172,9 +182,12 @@ impl Pair {
         }
         let ahead = sequence.wrapping_sub(self.next) as i32;
         if ahead >= 0 {
+            *overtaken += u64::from(ahead as u32);
             self.enter_ahead(ahead as u32)
         } else {
-            self.enter_behind(ahead.unsigned_abs() - 1)
+            let entry = self.enter_behind(ahead.unsigned_abs() - 1);
+            *overtaken -= u64::from(entry == Entry::Reordered).min(*overtaken);
+            entry
         }
     }
 
@@ -286,6 +299,18 @@ mod tests {
     }
 
     #[test]
+    fn what_later_messages_overtook_is_known_before_the_end() {
+        let mut ledger = Ledger::new(ONE);
+        let overtaken = [0, 2, 5, 5, 3, 300, 4, 1, 301].map(|sequence| {
+            ledger.enter(0, sequence);
+            ledger.overtaken()
+        });
+        assert_eq!(overtaken, [0, 1, 3, 3, 2, 296, 295, 294, 294]);
+        let lost = ledger.close(|_| 302).lost;
+        assert_eq!(lost, 294, "and here nothing else is");
+    }
+
+    #[test]
     fn sequences_wrap() {
         let mut ledger = Ledger::new(ONE);
         if let Some(pair) = ledger.pairs.first_mut() {
@@ -319,6 +344,8 @@ mod tests {
                 };
                 highest = highest.max(Some(sequence));
                 prop_assert_eq!(ledger.enter(0, sequence), expected);
+                let missing = highest.map_or(0, u64::from) + 1 - seen.len() as u64;
+                prop_assert_eq!(ledger.overtaken(), missing);
             }
             let sent = u64::from(highest.unwrap_or(0)) + 1;
             let totals = ledger.close(|_| sent);

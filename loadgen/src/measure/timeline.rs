@@ -136,6 +136,16 @@ pub struct Progress {
     pub unfinished: u64,
     pub slow_received: u64,
     pub broken: u64,
+    pub overtaken: u64,
+}
+
+impl Progress {
+    /// Deliveries that are due, have not come, and may still come: what a later message of the same publisher overtook
+    /// does not come any more.
+    pub fn backlog(&self) -> u64 {
+        let expected = self.expected.saturating_sub(self.overtaken);
+        expected.saturating_sub(self.received)
+    }
 }
 
 /// Nanoseconds of a duration, saturating.

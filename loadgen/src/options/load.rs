@@ -102,9 +102,12 @@ pub(crate) struct LoadArguments {
     /// Exit 1 if the p99 of the latency is above this
     #[arg(long, value_name = "MS")]
     slo_p99_ms: Option<f64>,
-    /// Exit 1 if anything is lost, even where QoS 0 allows it: a flood, a broker that is saturated
+    /// Exit 1 if anything is lost, even where QoS 0 allows it: a flood, full sockets
     #[arg(long)]
     no_loss: bool,
+    /// At QoS 0 what is lost is a figure and no failure
+    #[arg(long, conflicts_with = "no_loss")]
+    allow_loss: bool,
     /// QoS 1 and 2: unacknowledged messages of a publisher, at most [default: 20, with --rate max the window]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     inflight: Option<u16>,
@@ -199,6 +202,7 @@ impl LoadArguments {
             seed: self.seed,
             slo_p99,
             no_loss: self.no_loss,
+            allow_loss: self.allow_loss,
             client_identifiers: self.client_id,
             credentials: broker.credentials()?,
         })

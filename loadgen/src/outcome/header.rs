@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Version of the outcomes' form in files.
-pub const SCHEMA: u32 = 1;
+/// Version of the outcomes' form in files. Since 2, deliveries that never came count in the latency of a run.
+pub const SCHEMA: u32 = 2;
 
 /// The first fields of every outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -34,6 +34,9 @@ pub struct Outcome {
     pub churn: Option<BackgroundReport>,
     /// Intended send time to receive.
     pub latency: Option<Summary>,
+    /// Measured deliveries that never came; they are in `latency` too.
+    #[serde(default)]
+    pub never_came: Option<NeverCame>,
     /// Write to receive; absent without a schedule and where payloads are too short to carry it.
     pub service: Option<Summary>,
     /// Write to PUBACK or PUBCOMP.
@@ -67,6 +70,18 @@ pub struct Outcome {
     pub machine: Machine,
     /// Whether to believe it.
     pub verdict: Verdict,
+}
+
+/// Measured deliveries of a load with a schedule that never came: nobody knows their latency, but it is no shorter than
+/// the wait for them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NeverCame {
+    /// How many there are.
+    pub deliveries: u64,
+    /// Their share of all measured deliveries, percent.
+    pub percent: f64,
+    /// The latency that each counts with, ns: how long outstanding deliveries were waited for.
+    pub counted_as_ns: u64,
 }
 
 /// Histograms of a run.

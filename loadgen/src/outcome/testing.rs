@@ -22,6 +22,7 @@ pub(crate) fn outcome(options: &str) -> Outcome {
         connect: ConnectReport::default(),
         churn: None,
         latency: None,
+        never_came: None,
         service: None,
         acknowledged: None,
         lag: None,

@@ -91,6 +91,9 @@ pub struct Scenario {
     pub slo_p99: Option<Duration>,
     /// Whether a loss is a failure even where QoS 0 allows it.
     pub no_loss: bool,
+    /// Whether a loss at QoS 0 is a figure and no failure.
+    #[serde(default)]
+    pub allow_loss: bool,
     /// Pattern of the client identifiers: `%i` is the number, `%k` the kind, `%r` the run.
     pub client_identifiers: Option<String>,
     /// User name and password; `%i` in the user name is the number of the client.

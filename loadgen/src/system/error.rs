@@ -16,6 +16,8 @@ pub const EXIT_USAGE: u8 = 2;
 pub const EXIT_CONNECT: u8 = 3;
 /// Exit code: the generator itself was the bottleneck.
 pub const EXIT_GENERATOR: u8 = 4;
+/// Exit code: the broker, or the path to it, did not carry the offered rate.
+pub const EXIT_SATURATED: u8 = 5;
 /// Exit code: interrupted before there was an outcome.
 pub const EXIT_INTERRUPTED: u8 = 130;
 

@@ -319,6 +319,7 @@ impl<'a> Worker<'a> {
         gauges
             .slow_received
             .store(self.load.slow_received, Ordering::Relaxed);
+        gauges.overtaken.store(self.load.overtaken, Ordering::Relaxed);
         gauges.broken.store(self.load.broken, Ordering::Relaxed);
     }
 

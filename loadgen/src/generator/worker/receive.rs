@@ -88,9 +88,14 @@ fn message(
     arrived: Arrived<'_>,
 ) -> Result<(), Broken> {
     let publish = decode::publish(frame, arrived.run.scenario.version)?;
+    let overtaken = subscriber.overtaken();
     match subscriber.receive(&publish, out) {
         Some(_) if subscriber.is_slow() => load.slow_received += 1,
-        Some(stamp) => load.count(&stamp, arrived),
+        Some(stamp) => {
+            let change = subscriber.overtaken().wrapping_sub(overtaken);
+            load.overtaken = load.overtaken.wrapping_add(change);
+            load.count(&stamp, arrived);
+        }
         None => {}
     }
     Ok(())

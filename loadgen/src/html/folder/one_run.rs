@@ -15,7 +15,7 @@ use crate::outcome::series::IntervalReport;
 use crate::outcome::validity::Gravity;
 use crate::scenario::Load;
 use crate::scenario::json::version_name;
-use crate::system::error::EXIT_OK;
+use crate::system::error::{EXIT_OK, EXIT_SATURATED};
 
 pub(super) fn page(run: &Outcome) -> io::Result<Page> {
     let mut plots = Vec::new();
@@ -70,6 +70,10 @@ fn verdict(run: &Outcome) -> Vec<Notice> {
     let verdict = &run.verdict;
     let (level, text) = match (verdict.valid, verdict.exit_code) {
         (true, EXIT_OK) => (Level::Good, "The run is valid."),
+        (true, EXIT_SATURATED) => (
+            Level::Warning,
+            "The figures are valid; the broker, or the path to it, did not carry the offered rate.",
+        ),
         (true, _) => (Level::Bad, "The figures are valid; the run failed."),
         (false, _) => (Level::Bad, "The run is INVALID: the generator limited it."),
     };
@@ -144,6 +148,10 @@ fn ledger(run: &Outcome) -> Table {
         ("deliveries expected", count(totals.expected)),
         ("deliveries received", count(totals.received)),
         ("deliveries lost", count(totals.lost)),
+        (
+            "measured deliveries that never came, %",
+            run.never_came.map(|never_came| never_came.percent),
+        ),
         ("deliveries duplicate", count(totals.duplicate)),
         ("deliveries out of order", count(totals.reordered)),
         (

@@ -7,10 +7,11 @@ use std::fmt::{self, Write};
 use crate::measure::latency::Summary;
 use crate::measure::numbers::grouped;
 use crate::outcome::validity::{Gravity, LimitedBy, Verdict};
-use crate::outcome::{BrokerUse, Outcome, SlowReport};
+use crate::outcome::{BrokerUse, NeverCame, Outcome, SlowReport};
 use crate::scenario::json::version_name;
 use crate::scenario::topics::Topics;
 use crate::scenario::{Load, Scenario};
+use crate::system::error::EXIT_SATURATED;
 
 /// The outcome as text.
 pub fn text(outcome: &Outcome) -> String {
@@ -91,7 +92,22 @@ fn write_latencies(out: &mut String, outcome: &Outcome) -> fmt::Result {
         ("write to acknowledged", outcome.acknowledged),
         ("schedule lag", outcome.lag),
     ];
-    write_table(out, "latency, ms", &rows)
+    write_table(out, "latency, ms", &rows)?;
+    if let Some(never_came) = outcome.never_came {
+        let NeverCame {
+            deliveries,
+            percent,
+            counted_as_ns,
+        } = never_came;
+        writeln!(
+            out,
+            "{:>24} {} of the measured deliveries ({percent:.3} %); they count as {:.1} s, the wait for them\n",
+            "never came",
+            grouped(deliveries),
+            counted_as_ns as f64 / 1e9
+        )?;
+    }
+    Ok(())
 }
 
 fn write_connect(out: &mut String, outcome: &Outcome) -> fmt::Result {
@@ -289,6 +305,9 @@ const DRAIN_NS_NOTABLE: u64 = 200_000_000;
 pub(crate) fn write_findings(out: &mut String, verdict: &Verdict) -> fmt::Result {
     let headline = match (verdict.limited_by, verdict.exit_code) {
         (LimitedBy::Generator, _) => "INVALID: limited by the generator",
+        (LimitedBy::Broker, EXIT_SATURATED) => {
+            "SATURATED: the broker, or the path to it, did not carry the offered rate"
+        }
         (LimitedBy::Broker, 0) => "valid; limited by the broker",
         (LimitedBy::Broker, _) => "FAILED; limited by the broker",
         (LimitedBy::Nothing, 0) => "valid",

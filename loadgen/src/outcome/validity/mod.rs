@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::measure::ledger::Totals;
 use crate::measure::timeline::nanoseconds;
 use crate::outcome::steadiness::Steadiness;
-use crate::system::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK};
+use crate::system::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK, EXIT_SATURATED};
 use finding::Findings;
 pub use finding::{Finding, Gravity};
 
@@ -28,6 +28,10 @@ pub const OWN_LAG_NS_NOTABLE: u64 = 1_000_000;
 pub const THREAD_CPU_PERCENT_MAX: f64 = 80.0;
 /// CPU time that the hypervisor took above which all figures are suspect, in percent.
 pub const STEAL_PERCENT_MAX: f64 = 2.0;
+/// Growth of the backlog, in percent of the deliveries, from which the offered rate counts as not carried.
+pub const BACKLOG_PERCENT_SATURATED: f64 = 5.0;
+/// How long the last outstanding delivery takes at least where the offered rate was not carried, ns.
+pub const DRAIN_NS_SATURATED: u64 = 500_000_000;
 /// Share of messages that waited for the broker from which the run counts as saturated, in percent.
 pub const WAITED_PERCENT_SATURATED: f64 = 1.0;
 
@@ -42,8 +46,12 @@ pub struct Evidence {
     pub flood: bool,
     /// The time to wait for deliveries, where it was over while some still came.
     pub drain_cut_off: Option<Duration>,
+    /// From the end of the load to the last delivery, ns.
+    pub drain_ns: u64,
     /// A loss is a failure, whatever the QoS and the load.
     pub no_loss: bool,
+    /// A loss at QoS 0 is no failure.
+    pub allow_loss: bool,
     /// How many subscribers there are.
     pub subscribers: u32,
     /// Whether broken connections are to be made again.
@@ -60,6 +68,8 @@ pub struct Evidence {
     pub qos: Option<QoS>,
     /// Deliveries to all subscribers, counted.
     pub ledger: Totals,
+    /// Of what did not come, the deliveries that later ones of the same publisher overtook.
+    pub overtaken: u64,
     /// Messages sent in the measured part.
     pub sent: u64,
     /// Of these, the ones that waited for the broker.
@@ -119,17 +129,18 @@ pub struct Verdict {
 pub fn assess(evidence: &Evidence) -> Verdict {
     let limited_by = evidence.limited_by();
     let mut findings = Findings::default();
-    let dishonest = evidence.check_ledger(limited_by, &mut findings);
+    let dishonest = evidence.check_ledger(&mut findings);
     evidence.check_rate(limited_by, &mut findings);
     let missed = evidence.check_objective(limited_by, &mut findings);
     let missed = evidence.check_substance(&mut findings) || missed;
     evidence.check_surroundings(&mut findings);
     let generator = limited_by == LimitedBy::Generator;
-    let exit_code = match (dishonest, generator, missed) {
-        (true, _, _) => EXIT_MISSED,
-        (false, true, _) => EXIT_GENERATOR,
-        (false, false, true) => EXIT_MISSED,
-        (false, false, false) => EXIT_OK,
+    let exit_code = match () {
+        () if dishonest => EXIT_MISSED,
+        () if generator => EXIT_GENERATOR,
+        () if missed => EXIT_MISSED,
+        () if evidence.is_saturated() => EXIT_SATURATED,
+        () => EXIT_OK,
     };
     findings
         .0
@@ -144,14 +155,14 @@ pub fn assess(evidence: &Evidence) -> Verdict {
 
 impl Evidence {
     fn limited_by(&self) -> LimitedBy {
-        let waited = self.waited_percent() >= WAITED_PERCENT_SATURATED;
+        let waited = self.found_sockets_full();
         match () {
             () if !self.has_schedule => LimitedBy::Nothing,
             () if self.own_lag_p99_ns > OWN_LAG_NS_LIMIT || self.own_lag_p50_ns > OWN_LAG_NS_MEDIAN_LIMIT => {
                 LimitedBy::Generator
             }
             () if self.unsent > 0 && !waited && self.broken == 0 && !self.interrupted => LimitedBy::Generator,
-            () if waited => LimitedBy::Broker,
+            () if waited || self.is_saturated() => LimitedBy::Broker,
             () => LimitedBy::Nothing,
         }
     }
@@ -160,28 +171,32 @@ impl Evidence {
         percent(self.waited_for_broker, self.sent)
     }
 
-    fn is_saturated(&self, limited_by: LimitedBy) -> bool {
-        let growing = self
+    /// Whether messages of a schedule waited because the socket or the in-flight window was full.
+    fn found_sockets_full(&self) -> bool {
+        self.has_schedule && self.waited_percent() >= WAITED_PERCENT_SATURATED
+    }
+
+    /// Whether the broker, or the path to it, did not carry the offered rate: what had not come grew until the load
+    /// ended, and came long after that or not at all. Deliveries that were overtaken are not in it, so that a loss does
+    /// not excuse itself.
+    fn is_saturated(&self) -> bool {
+        let grown = self
             .steadiness
-            .is_some_and(|steadiness| steadiness.backlog_grows());
-        self.flood || limited_by != LimitedBy::Nothing || (self.has_schedule && growing)
+            .is_some_and(|steadiness| steadiness.backlog_percent > BACKLOG_PERCENT_SATURATED);
+        let outstanding = self.drain_cut_off.is_some() || self.drain_ns >= DRAIN_NS_SATURATED;
+        self.has_schedule && grown && outstanding
     }
 
     /// Whether messages were delivered as the protocol and the load call for.
-    fn check_ledger(&self, limited_by: LimitedBy, findings: &mut Findings) -> bool {
+    fn check_ledger(&self, findings: &mut Findings) -> bool {
         let Totals {
-            lost,
             duplicate,
             reordered,
             foreign,
             ..
         } = self.ledger;
-        let acknowledged = self.qos.is_some_and(|qos| qos != QoS::AtMostOnce);
-        let may_lose = !acknowledged && self.is_saturated(limited_by);
         let before = findings.faults();
-        if lost > 0 {
-            self.report_losses(may_lose, findings);
-        }
+        self.report_losses(findings);
         if duplicate > 0 {
             let allowed = self.qos == Some(QoS::AtLeastOnce);
             findings.add(!allowed, format!("{duplicate} deliveries came more than once"));
@@ -216,33 +231,61 @@ impl Evidence {
         findings.faults() > before
     }
 
-    /// Deliveries that were lost: a fault unless the load is one that may lose.
-    fn report_losses(&self, may_lose: bool, findings: &mut Findings) {
+    /// Deliveries that were lost: a fault unless QoS 0 and full sockets allow it, or the user does.
+    fn report_losses(&self, findings: &mut Findings) {
         let Totals { expected, lost, .. } = self.ledger;
+        let outstanding = self.outstanding();
+        let lost = lost - outstanding;
+        if outstanding > 0 {
+            let drain_s = self.drain_cut_off.map_or(0.0, |drain| drain.as_secs_f64());
+            findings.add(
+                self.no_loss,
+                format!(
+                    "{outstanding} of {expected} deliveries had not come {drain_s} s after the load, and others were \
+                     still coming: give a longer --drain"
+                ),
+            );
+        }
+        if lost == 0 {
+            return;
+        }
         let acknowledged = self.qos.is_some_and(|qos| qos != QoS::AtMostOnce);
-        let fault = !may_lose || self.no_loss;
-        let share = percent(lost, expected);
-        let why = match (acknowledged, may_lose) {
-            (true, _) => "although they were published with QoS 1 or 2",
-            (false, true) if self.flood => "as QoS 0 allows in a flood",
-            (false, true) => "as QoS 0 allows a broker that is saturated",
-            (false, false) => "although the broker was not saturated",
+        let allowed = !acknowledged && (self.flood || self.found_sockets_full() || self.allow_loss);
+        let why = match () {
+            () if acknowledged => "although they were published with QoS 1 or 2".to_owned(),
+            () if self.flood => "as QoS 0 allows in a flood".to_owned(),
+            () if self.found_sockets_full() => format!(
+                "as QoS 0 allows where sockets are full: {:.1} % of the messages waited for the broker",
+                self.waited_percent()
+            ),
+            () if self.allow_loss => "as --allow-loss allows".to_owned(),
+            () => "although no socket was full".to_owned(),
         };
         let bridged = if self.crosses_hosts {
             "; subscribers receive from publishers on other hosts, which only brokers that are bridged forward"
         } else {
             ""
         };
+        let share = percent(lost, expected);
         findings.add(
-            fault,
+            !allowed || self.no_loss,
             format!("{lost} of {expected} deliveries were lost ({share:.3} %), {why}{bridged}"),
         );
-        if let Some(drain) = self.drain_cut_off {
+        if let Some(drain) = self.drain_cut_off.filter(|_| outstanding == 0) {
             findings.warn(format!(
                 "deliveries were still coming {} s after the load and count as lost from then on: give a longer \
                  --drain",
                 drain.as_secs_f64()
             ));
+        }
+    }
+
+    /// Deliveries that a deadline cut off and nothing overtook: they may still come, so they are not lost.
+    fn outstanding(&self) -> u64 {
+        if self.has_schedule && self.drain_cut_off.is_some() {
+            self.ledger.lost.saturating_sub(self.overtaken)
+        } else {
+            0
         }
     }
 
@@ -292,6 +335,17 @@ impl Evidence {
                     self.unsent
                 ),
             ),
+            LimitedBy::Broker if self.is_saturated() => {
+                let grown = self.steadiness.map_or(0.0, |steadiness| steadiness.backlog_percent);
+                findings.add(
+                    true,
+                    format!(
+                        "the broker, or the path to it, did not carry the offered rate: the backlog grew by \
+                         {grown:.1} % of what was delivered; {:.1} % of the messages waited for it",
+                        self.waited_percent()
+                    ),
+                );
+            }
             LimitedBy::Broker => findings.warn(format!(
                 "the broker was the bottleneck: {:.1} % of the messages waited for it, {} never left",
                 self.waited_percent(),
@@ -353,7 +407,7 @@ impl Evidence {
             ));
         }
         // The windows hold what was sent in them, and a flood is no steady state.
-        let steadiness = self.steadiness.filter(|_| !self.flood);
+        let steadiness = self.steadiness.filter(|_| !self.flood && !self.is_saturated());
         if let Some(unsteady) = steadiness.and_then(|steadiness| steadiness.complaint()) {
             findings.warn(unsteady);
         }

@@ -114,14 +114,63 @@ fn a_flood_may_lose_at_qos_0_unless_it_must_not() {
     assert_eq!(code, 1, "a saturated broker must not either");
 }
 
+/// A path that carries half: what is behind has not come when the wait is over, and nothing overtook it.
 #[test]
-fn a_growing_backlog_is_saturation_too() {
-    let (code, _, text) = verdict(|evidence| {
+fn a_backlog_that_grows_to_the_end_is_saturation() {
+    let behind = |evidence: &mut Evidence| {
         evidence.steadiness = Steadiness::of(&[200; 5], &[0, 25, 50, 75, 100]);
+        evidence.drain_cut_off = Some(Duration::from_secs(10));
         evidence.ledger.lost = 10;
+    };
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        let (code, limited_by, text) = verdict(|evidence| {
+            behind(evidence);
+            evidence.qos = Some(qos);
+        });
+        assert_eq!((code, limited_by), (5, LimitedBy::Broker), "{text}");
+        assert!(text.contains("did not carry the offered rate"), "{text}");
+        assert!(
+            text.contains("10 of 1000 deliveries had not come 10 s after"),
+            "{text}"
+        );
+    }
+    let (code, _, text) = verdict(|evidence| {
+        behind(evidence);
+        evidence.overtaken = 10;
     });
-    assert_eq!(code, 0, "{text}");
-    assert!(text.contains("backlog"), "{text}");
+    assert_eq!(
+        code, 1,
+        "what was overtaken is lost, also where the path is slow: {text}"
+    );
+    let (code, ..) = verdict(|evidence| {
+        behind(evidence);
+        evidence.ledger.lost = 0;
+        evidence.drain_cut_off = None;
+        evidence.drain_ns = 5_000_000_000;
+    });
+    assert_eq!(code, 5, "all came, long after the end");
+    let (code, ..) = verdict(|evidence| {
+        behind(evidence);
+        evidence.ledger.lost = 0;
+        evidence.drain_cut_off = None;
+        evidence.drain_ns = 20_000_000;
+    });
+    assert_eq!(code, 0, "a moment's delay is no saturation");
+}
+
+/// A proxy that drops one in so many: they would look like a backlog for ever.
+#[test]
+fn what_is_lost_without_a_full_socket_is_a_fault() {
+    for (waited_for_broker, allow_loss, code) in [(0, false, 1), (0, true, 0), (500, false, 0)] {
+        let (exit_code, _, text) = verdict(|evidence| {
+            evidence.ledger.lost = 20;
+            evidence.overtaken = 20;
+            evidence.waited_for_broker = waited_for_broker;
+            evidence.allow_loss = allow_loss;
+        });
+        assert_eq!(exit_code, code, "{text}");
+        assert!(text.contains("20 of 1000 deliveries were lost"), "{text}");
+    }
 }
 
 #[test]

@@ -83,6 +83,7 @@ fn a_flood_has_figures_of_its_own_and_what_was_offered_is_no_merit() {
         run.drain.wall_ns = 1_500_000_000;
         run.ledger.totals = Totals {
             expected: 200,
+            received: 199,
             lost: 1,
             ..Totals::default()
         };
@@ -156,6 +157,7 @@ fn nobody_is_worse_by_what_was_the_generators_limit() {
     let run = |made_per_s: f64, cpu_ns: u64| {
         let mut run = crate::connect::outcome::testing::outcome("");
         run.rates.made_per_s = made_per_s;
+        run.rates.made = 1_000;
         run.generator = vec![ThreadUse {
             cpu_ns,
             wall_ns: 1_000,
