@@ -123,7 +123,7 @@ pub(crate) fn outcome(
 
 /// The measured deliveries that never came, where there is a schedule: without one a lost message delays no other.
 fn never_came(state: &Run, ledger: &LedgerReport, came: u64, meter: &Meter) -> Option<NeverCame> {
-    let has_schedule = matches!(state.scenario.load, Load::Paced { .. });
+    let has_schedule = matches!(state.scenario.load, Load::Scheduled { .. });
     if !has_schedule || ledger.sent == 0 || ledger.totals.lost == 0 {
         return None;
     }
