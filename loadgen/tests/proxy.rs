@@ -121,21 +121,30 @@ fn pass_slowly(mut from: TcpStream, mut to: TcpStream, bytes_per_s: f64) {
 const LOAD: &str = "--pubs 2 --subs 2 --rate 400 --warmup 0.2 --duration 2 --drain 1";
 
 #[test]
-fn what_a_proxy_drops_is_lost_and_excuses_nothing() {
+fn what_a_proxy_drops_is_lost_and_no_backlog() {
     let port = free_port();
     let _broker = Broker::start(port);
     for turn in [60, 5, 2] {
         let through = proxy(port, Path::DropsOneIn(turn));
         let outcome = outcome(&format!("run -h 127.0.0.1 -p {through} {LOAD}"), &[1]);
         let findings = outcome.pointer("/verdict/findings").unwrap().to_string();
-        assert!(findings.contains("although no socket was full"), "1 in {turn}: {findings}");
+        assert!(
+            findings.contains("although no socket was full"),
+            "1 in {turn}: {findings}"
+        );
         let percent = number(&outcome, "/never_came/percent");
         let dropped = 100.0 / f64::from(turn);
-        assert!((percent - dropped).abs() < 0.3 * dropped, "1 in {turn}: {percent} %");
+        assert!(
+            (percent - dropped).abs() < 0.3 * dropped,
+            "1 in {turn}: {percent} %"
+        );
     }
     // A busy machine may make it invalid.
     let through = proxy(port, Path::DropsOneIn(5));
-    outcome(&format!("run -h 127.0.0.1 -p {through} {LOAD} --allow-loss"), &[0, 4]);
+    outcome(
+        &format!("run -h 127.0.0.1 -p {through} {LOAD} --allow-loss"),
+        &[0, 4],
+    );
 }
 
 #[test]

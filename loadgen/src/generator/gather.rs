@@ -62,31 +62,18 @@ pub(crate) fn outcome(
     let deliveries_measured = latency.count();
     let generator = generator_report(workers, &ledger, deliveries_measured, meter);
     let never_came = never_came(state, &ledger, deliveries_measured, meter);
-    if let Some(NeverCame {
-        deliveries,
-        counted_as_ns,
-        ..
-    }) = never_came
-    {
-        latency.record_many(counted_as_ns, deliveries);
+    if let Some(never_came) = never_came {
+        latency.record_many(never_came.counted_as_ns, never_came.deliveries);
     }
     let evidence = Evidence {
         ledger: ledger.totals,
         sent: ledger.sent_measured,
         unsent: ledger.unsent,
-        thread_cpu_percent: generator
-            .threads
-            .iter()
-            .map(|thread| thread.cpu_percent())
-            .collect(),
-        steal_percent: generator.steal_percent,
         latency_p99_ns: latency.summary().map(|summary| summary.p99_ns),
         steadiness,
         interrupted: circumstances.interrupted,
-        drain_cut_off: meter.drain().cut_off.then_some(state.scenario.drain),
-        drain_ns: meter.drain().wall_ns,
         churn_failed: circumstances.churn.as_ref().map_or(0, |churn| churn.failed),
-        ..evidence_of(state, workers, &measurements)
+        ..evidence_of(state, workers, &measurements, meter)
     };
     let times = state.timeline.times();
     let rates = rates(state, &ledger, deliveries_measured, meter);
@@ -139,8 +126,19 @@ fn never_came(state: &Run, ledger: &LedgerReport, came: u64, meter: &Meter) -> O
 }
 
 /// What the scenario and the threads give for the verdict.
-fn evidence_of(state: &Run, workers: &[WorkerOutcome], measurements: &Measurements) -> Evidence {
+fn evidence_of(
+    state: &Run,
+    workers: &[WorkerOutcome],
+    measurements: &Measurements,
+    meter: &Meter,
+) -> Evidence {
+    let drain = meter.drain();
+    let progress = state.progress();
     Evidence {
+        thread_cpu_percent: workers.iter().map(|worker| worker.usage.cpu_percent()).collect(),
+        steal_percent: meter.steal_percent(),
+        drain_cut_off: drain.cut_off.then_some(state.scenario.drain),
+        drain_ns: drain.wall_ns,
         has_schedule: matches!(state.scenario.load, Load::Scheduled { .. }),
         idle: state.scenario.load == Load::Idle,
         flood: state.scenario.load == Load::Flood,
@@ -155,8 +153,8 @@ fn evidence_of(state: &Run, workers: &[WorkerOutcome], measurements: &Measuremen
         waited_for_broker: measurements.lag_blocked.count(),
         own_lag_p50_ns: measurements.lag_own.quantile_ns(0.5),
         own_lag_p99_ns: measurements.lag_own.quantile_ns(0.99),
-        broken: state.progress().broken,
-        overtaken: state.progress().overtaken,
+        broken: progress.broken,
+        overtaken: progress.overtaken,
         causes: workers
             .iter()
             .flat_map(|worker| worker.broken.iter().cloned())

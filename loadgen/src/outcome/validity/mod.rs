@@ -4,6 +4,7 @@
 //! order is reported whatever the latency is. Lag of the generator's own and waiting for the broker differ in whether
 //! the socket or the in-flight window was full.
 
+mod deliveries;
 mod finding;
 
 use std::time::Duration;
@@ -177,116 +178,13 @@ impl Evidence {
     }
 
     /// Whether the broker, or the path to it, did not carry the offered rate: what had not come grew until the load
-    /// ended, and came long after that or not at all. Deliveries that were overtaken are not in it, so that a loss does
-    /// not excuse itself.
+    /// ended, and came long after that or not at all. Deliveries that were overtaken are not in it: they are lost.
     fn is_saturated(&self) -> bool {
         let grown = self
             .steadiness
             .is_some_and(|steadiness| steadiness.backlog_percent > BACKLOG_PERCENT_SATURATED);
         let outstanding = self.drain_cut_off.is_some() || self.drain_ns >= DRAIN_NS_SATURATED;
         self.has_schedule && grown && outstanding
-    }
-
-    /// Whether messages were delivered as the protocol and the load call for.
-    fn check_ledger(&self, findings: &mut Findings) -> bool {
-        let Totals {
-            duplicate,
-            reordered,
-            foreign,
-            ..
-        } = self.ledger;
-        let before = findings.faults();
-        self.report_losses(findings);
-        if duplicate > 0 {
-            let allowed = self.qos == Some(QoS::AtLeastOnce);
-            findings.add(!allowed, format!("{duplicate} deliveries came more than once"));
-        }
-        if reordered > 0 {
-            findings.add(
-                true,
-                format!("{reordered} deliveries came out of order [MQTT-4.6.0-6]"),
-            );
-        }
-        if foreign > 0 {
-            findings.warn(format!(
-                "{foreign} messages came that this run did not send there: is somebody else using its topics?"
-            ));
-        }
-        if self.broken > 0 {
-            let causes = self.causes.join("; ");
-            findings.add(
-                !self.reconnects,
-                format!(
-                    "{} connections broke during the load, {} were made again: {causes}",
-                    self.broken, self.reconnected
-                ),
-            );
-        }
-        if self.refused > 0 {
-            findings.add(
-                true,
-                format!("the broker refused {} publishes with a reason code", self.refused),
-            );
-        }
-        findings.faults() > before
-    }
-
-    /// Deliveries that were lost: a fault unless QoS 0 and full sockets allow it, or the user does.
-    fn report_losses(&self, findings: &mut Findings) {
-        let Totals { expected, lost, .. } = self.ledger;
-        let outstanding = self.outstanding();
-        let lost = lost - outstanding;
-        if outstanding > 0 {
-            let drain_s = self.drain_cut_off.map_or(0.0, |drain| drain.as_secs_f64());
-            findings.add(
-                self.no_loss,
-                format!(
-                    "{outstanding} of {expected} deliveries had not come {drain_s} s after the load, and others were \
-                     still coming: give a longer --drain"
-                ),
-            );
-        }
-        if lost == 0 {
-            return;
-        }
-        let acknowledged = self.qos.is_some_and(|qos| qos != QoS::AtMostOnce);
-        let allowed = !acknowledged && (self.flood || self.found_sockets_full() || self.allow_loss);
-        let why = match () {
-            () if acknowledged => "although they were published with QoS 1 or 2".to_owned(),
-            () if self.flood => "as QoS 0 allows in a flood".to_owned(),
-            () if self.found_sockets_full() => format!(
-                "as QoS 0 allows where sockets are full: {:.1} % of the messages waited for the broker",
-                self.waited_percent()
-            ),
-            () if self.allow_loss => "as --allow-loss allows".to_owned(),
-            () => "although no socket was full".to_owned(),
-        };
-        let bridged = if self.crosses_hosts {
-            "; subscribers receive from publishers on other hosts, which only brokers that are bridged forward"
-        } else {
-            ""
-        };
-        let share = percent(lost, expected);
-        findings.add(
-            !allowed || self.no_loss,
-            format!("{lost} of {expected} deliveries were lost ({share:.3} %), {why}{bridged}"),
-        );
-        if let Some(drain) = self.drain_cut_off.filter(|_| outstanding == 0) {
-            findings.warn(format!(
-                "deliveries were still coming {} s after the load and count as lost from then on: give a longer \
-                 --drain",
-                drain.as_secs_f64()
-            ));
-        }
-    }
-
-    /// Deliveries that a deadline cut off and nothing overtook: they may still come, so they are not lost.
-    fn outstanding(&self) -> u64 {
-        if self.has_schedule && self.drain_cut_off.is_some() {
-            self.ledger.lost.saturating_sub(self.overtaken)
-        } else {
-            0
-        }
     }
 
     /// Whether anything was done that a verdict can be on: a run of nothing is no success.
