@@ -228,6 +228,33 @@ fn a_flood_leaves_no_backlog() {
     assert!(grown_mib < 300, "{grown_mib} MiB more at the most");
 }
 
+/// Its messages wait for a subscriber that reads late, and are handled although it has gone meanwhile.
+#[test]
+fn who_publishes_and_goes_at_once_loses_nothing() {
+    let broker = Setup::default().start();
+    let mut subscriber = subscribed(&broker, "late");
+    let mut publisher = socket(&broker, "gone");
+    let message = message(1000);
+    let count = 30_000;
+    let writes = std::thread::spawn({
+        let chunk = message.repeat(CHUNK);
+        move || {
+            for _ in 0..count / CHUNK {
+                publisher.write_all(&chunk).unwrap();
+            }
+        }
+    });
+    // Until the sockets are full, and the broker has paused the publisher.
+    std::thread::sleep(Duration::from_millis(150));
+    subscriber
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    let mut got = vec![0; count / CHUNK * CHUNK * message.len()];
+    subscriber.read_exact(&mut got).unwrap();
+    writes.join().unwrap();
+    assert!(got.chunks(message.len()).all(|packet| packet == message));
+}
+
 /// Two clients that take everything, read nothing and connect again and again hold others up for a moment only.
 #[test]
 fn hostile_subscribers_that_reconnect_hold_nobody_up() {

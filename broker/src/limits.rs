@@ -70,6 +70,10 @@ pub const CLIENT_OUTPUT: Watermarks = Watermarks {
     cap: 3 * 1024 * 1024,
 };
 
+/// Bytes that the ring had received for paused connections, in one shard. Full: the logic handles what comes although its
+/// connection is paused, up to the caps.
+pub const UNREAD_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// Bytes waiting for all sockets of a shard; `high` and `low` do not count slow clients. While `memory_limit` is reached, an
 /// eighth of it. A fan-out to very many clients at once can reach the cap before its publishers are paused.
 /// Over for [`GRACE_NS`]: who has more than an even share of `low` is slow. Full: as [`CLIENT_OUTPUT`] for each client. Slow

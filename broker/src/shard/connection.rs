@@ -14,6 +14,7 @@ use transport::stream::SecureStream;
 use super::ShardLoop;
 use super::token::{Subject, same_generation};
 use super::transfer::ConnectionTransfer;
+use super::unread::Unread;
 use crate::admission::Admission;
 use crate::limits;
 use crate::log::CONNECTION;
@@ -34,6 +35,8 @@ pub(super) struct ClientConnection {
     pub(super) sending: bool,
     /// A receive is in flight.
     receiving: bool,
+    /// Received while it was paused.
+    pub(super) unread: Unread,
     /// It will be closed when everything is sent.
     pub(super) closing: bool,
 }
@@ -60,6 +63,10 @@ pub(super) struct ClientConnections {
     pub(super) unflushed: Vec<ConnectionId>,
     /// Ended by themselves, to be lost after the flush.
     pub(super) ended: Vec<(ConnectionId, LostCause)>,
+    /// Resumed, with bytes that came while they were paused.
+    pub(super) resumed: Vec<ConnectionId>,
+    /// The sum of those bytes over all connections.
+    pub(super) unread_bytes: usize,
     /// Bytes received in this turn.
     pub(super) turn_bytes: usize,
     /// Plain bytes out of a TLS stream, reused.
@@ -73,9 +80,9 @@ impl ClientConnections {
         self.count == 0
     }
 
-    /// Whether connections wait for the next flush, or to be lost after it.
+    /// Whether connections wait for the next flush, or to be lost after it, or to be read on.
     pub(super) fn has_unfinished(&self) -> bool {
-        !self.unflushed.is_empty() || !self.ended.is_empty()
+        !self.unflushed.is_empty() || !self.ended.is_empty() || !self.resumed.is_empty()
     }
 
     pub(super) fn get(&mut self, id: ConnectionId) -> Option<&mut ClientConnection> {
@@ -95,7 +102,8 @@ impl ClientConnections {
     }
 
     fn remove(&mut self, id: ConnectionId) -> Option<Box<ClientConnection>> {
-        self.get(id)?;
+        let unread_bytes = self.get(id)?.unread.len();
+        self.unread_bytes -= unread_bytes;
         self.count -= 1;
         self.slots.get_mut(id.slot.to_u32() as usize)?.take()
     }
@@ -160,6 +168,7 @@ impl ShardLoop {
             records: Vec::new(),
             sending: false,
             receiving: false,
+            unread: Unread::default(),
             closing: false,
         };
         self.connections.insert(id, connection);
@@ -184,7 +193,7 @@ impl ShardLoop {
         };
         self.ring.recycle(buffer);
         match ended {
-            Some(cause @ LostCause::EndOfStream) => self.connections.ended.push((id, cause)),
+            Some(cause @ LostCause::EndOfStream) => self.connections.end_of_stream(id, cause),
             Some(cause) => self.lose(id, cause),
             None if !more => self.receive_again(id),
             None => {}
@@ -196,7 +205,9 @@ impl ShardLoop {
         let wire = self.ring.bytes(buffer);
         self.connections.turn_bytes += wire.len();
         if self.connections.get(id)?.stream.is_plain() {
-            self.logic.receive(self.now, id, wire);
+            if !self.connections.keep_unread(&self.logic, id, wire) {
+                self.logic.receive(self.now, id, wire);
+            }
             return None;
         }
         let mut plain = std::mem::take(&mut self.connections.plain);
@@ -205,9 +216,10 @@ impl ShardLoop {
         let mut answer = Vec::new();
         let opened = connection.stream.open(wire, &mut plain, &mut answer);
         // Records without content are no sign of life of the client.
-        if !plain.is_empty() {
+        if !plain.is_empty() && !self.connections.keep_unread(&self.logic, id, &plain) {
             self.logic.receive(self.now, id, &plain);
         }
+        let connection = self.connections.get(id)?;
         let answers = !answer.is_empty();
         connection.records.append(&mut answer);
         let records_bytes = connection.records.len();
@@ -232,7 +244,7 @@ impl ShardLoop {
         let Some(connection) = self.connections.get(id) else {
             return;
         };
-        connection.receiving = !connection.closing && !paused;
+        connection.receiving = !connection.closing && !paused && connection.unread.is_empty();
         if connection.receiving {
             self.ring
                 .receive_multishot(&connection.socket, Subject::Connection(id).token());
@@ -246,9 +258,23 @@ impl ShardLoop {
                 Some(connection) if connection.receiving && paused => {
                     self.ring.cancel(Subject::Connection(id).token());
                 }
-                Some(connection) if !connection.receiving && !paused => self.receive_again(id),
+                Some(connection) if !paused && !connection.unread.is_empty() => {
+                    self.connections.resumed.push(id);
+                }
+                Some(_) if !paused => self.resume_receiving(id),
                 _ => {}
             }
+        }
+    }
+
+    /// Receives again, unless a receive is still in flight: if that is being cancelled, its end comes here again.
+    pub(super) fn resume_receiving(&mut self, id: ConnectionId) {
+        let receiving = self
+            .connections
+            .get(id)
+            .is_some_and(|connection| connection.receiving);
+        if !receiving {
+            self.receive_again(id);
         }
     }
 

@@ -20,6 +20,7 @@ mod queues;
 mod shut_down;
 mod token;
 mod transfer;
+mod unread;
 
 #[cfg(test)]
 mod tests;
@@ -201,12 +202,17 @@ impl ShardLoop {
 
     fn handle_completions(&mut self) {
         self.connections.turn_bytes = 0;
-        while self.connections.turn_bytes < limits::TURN_BYTES_MAX
-            && !self.logic.turn_is_full()
+        self.read_unread();
+        while !self.turn_is_over()
             && let Some(completion) = self.ring.next()
         {
             self.handle(completion);
         }
+    }
+
+    /// Whether so much was received or written in this turn that the rest waits for the next one.
+    fn turn_is_over(&self) -> bool {
+        self.connections.turn_bytes >= limits::TURN_BYTES_MAX || self.logic.turn_is_full()
     }
 
     /// After a reload: connections that are accepted from now on, and the logic, go by what was read.
@@ -307,7 +313,7 @@ impl ShardLoop {
             }
             // What it asked before is answered first.
             (Subject::Connection(id), ReceiveEnd::EndOfStream) => {
-                self.connections.ended.push((id, LostCause::EndOfStream));
+                self.connections.end_of_stream(id, LostCause::EndOfStream);
             }
             (Subject::Connection(id), ReceiveEnd::Error(error)) => self.fail(id, &error),
         }
