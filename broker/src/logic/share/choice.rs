@@ -1,13 +1,9 @@
-//! Which shard a message of a group goes to, by the counts that the shards told one another.
+//! Which shard a message of a group goes to, by the counts that the shards notified one another of.
 //!
 //! Invariant: members that are ready come before those that are busy, and those before the ones that are away; in each part
 //! every member has the same share of the messages of a shard's publishers.
 
-use mqtt::QoS;
-
-use crate::logic::Shard;
-use crate::logic::inconsistency::unreachable_state;
-use crate::logic::routing::subscription::group::{Group, GroupSlot, Part};
+use crate::logic::routing::subscription::group::{Group, Part};
 use crate::settings::SharedSubscriptionStrategy;
 
 /// Where a message goes that is here first.
@@ -18,30 +14,27 @@ pub(super) enum Choice {
     Nobody,
 }
 
-impl Shard {
-    /// To whom in the broker a message goes that is here first.
-    pub(super) fn choose(&mut self, group: GroupSlot, qos: QoS) -> Choice {
-        let (index, strategy) = (self.index, self.delivery.settings().shared_subscription_strategy);
-        let waits_away = self.delivery.waits_away(qos);
-        let Some(group) = self.routing.group_mut(group) else {
-            unreachable_state("a group that is gone");
-            return Choice::Nobody;
-        };
-        if group.elsewhere().is_empty() {
-            return Choice::Here;
-        }
-        if strategy == SharedSubscriptionStrategy::Sticky
-            && let Some(shard) = shard_of_oldest(group, index)
-        {
-            return Choice::of(shard, index);
-        }
-        let parts = [Part::Ready, Part::Connected, Part::All];
-        let parts = if waits_away { &parts[..] } else { &parts[..2] };
-        let shard = parts
-            .iter()
-            .find_map(|&part| shard_in_turn(group, index, part, true));
-        shard.map_or(Choice::Nobody, |shard| Choice::of(shard, index))
+/// To whom in the broker a message goes that is here first; `waits_away` if it would wait for one without a connection.
+pub(super) fn choose(
+    group: &mut Group,
+    here: u16,
+    strategy: SharedSubscriptionStrategy,
+    waits_away: bool,
+) -> Choice {
+    if group.remote().is_empty() {
+        return Choice::Here;
     }
+    if strategy == SharedSubscriptionStrategy::Sticky
+        && let Some(shard) = shard_of_oldest(group, here)
+    {
+        return Choice::of(shard, here);
+    }
+    let parts = [Part::Ready, Part::Connected, Part::All];
+    let parts = if waits_away { &parts[..] } else { &parts[..2] };
+    let shard = parts
+        .iter()
+        .find_map(|&part| shard_in_turn(group, here, part, true));
+    shard.map_or(Choice::Nobody, |shard| Choice::of(shard, here))
 }
 
 impl Choice {
@@ -57,7 +50,7 @@ impl Choice {
 /// The shard of the member whose turn it is in that part of the group; among the other shards alone, or this one too.
 pub(super) fn shard_in_turn(group: &mut Group, here: u16, part: Part, or_here: bool) -> Option<u16> {
     let own = if or_here { group.here().of(part) } else { 0 };
-    let others = group.elsewhere().iter().map(|(_, counts)| counts.of(part));
+    let others = group.remote().iter().map(|(_, counts)| counts.of(part));
     let among = others.fold(own, u32::saturating_add);
     if among == 0 {
         return None;
@@ -67,7 +60,7 @@ pub(super) fn shard_in_turn(group: &mut Group, here: u16, part: Part, or_here: b
         return Some(here);
     }
     turn -= own;
-    for &(shard, counts) in group.elsewhere() {
+    for &(shard, counts) in group.remote() {
         let members = counts.of(part);
         if turn < members {
             return Some(shard);
@@ -79,8 +72,8 @@ pub(super) fn shard_in_turn(group: &mut Group, here: u16, part: Part, or_here: b
 
 /// The shard of the member that has been connected longest.
 fn shard_of_oldest(group: &Group, here: u16) -> Option<u16> {
-    let elsewhere = group.elsewhere().iter().copied();
-    let all = elsewhere.chain(std::iter::once((here, group.here())));
+    let remote = group.remote().iter().copied();
+    let all = remote.chain(std::iter::once((here, group.here())));
     let connected = all.filter(|(_, counts)| counts.connected > 0);
     let oldest = connected.min_by_key(|(shard, counts)| (counts.oldest, *shard));
     oldest.map(|(shard, _)| shard)

@@ -136,7 +136,7 @@ impl Shard {
     pub(in crate::logic) fn set_members(&mut self, from: u16, name: &str, counts: MemberCounts) {
         let group = self.routing.find_or_insert_group(name);
         if let Some(group) = self.routing.group_mut(group) {
-            group.set_elsewhere(from, counts);
+            group.set_remote(from, counts);
         }
         self.routing.drop_unused_group(group);
     }
@@ -179,11 +179,6 @@ impl Shard {
             connection.busy_in_group = true;
         }
         self.set_standing(group, position, Standing::Busy);
-    }
-
-    pub(super) fn takes_at_once(&self, group: GroupSlot, position: Position) -> bool {
-        let member = self.routing.group(group).and_then(|group| group.member(position));
-        member.is_some_and(|member| self.delivery.takes_at_once(member.subscriber.session))
     }
 
     fn set_all_standings(&mut self, session: SessionSlot, standing: Standing) {

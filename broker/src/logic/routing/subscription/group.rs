@@ -102,7 +102,7 @@ pub(in crate::logic) struct Group {
     connected: usize,
     /// The session that has been connected longest, and since when.
     oldest: Option<(Timestamp, SessionSlot)>,
-    elsewhere: Vec<(u16, MemberCounts)>,
+    remote: Vec<(u16, MemberCounts)>,
     announced: MemberCounts,
     /// Count messages, to take turns among shards and among the members here.
     shard_turn: u32,
@@ -121,7 +121,7 @@ impl Group {
             ready: 0,
             connected: 0,
             oldest: None,
-            elsewhere: Vec::new(),
+            remote: Vec::new(),
             announced: MemberCounts::NONE,
             shard_turn: 0,
             member_turn: 0,
@@ -159,8 +159,8 @@ impl Group {
     }
 
     /// What other shards said; each has members.
-    pub(in crate::logic) fn elsewhere(&self) -> &[(u16, MemberCounts)] {
-        &self.elsewhere
+    pub(in crate::logic) fn remote(&self) -> &[(u16, MemberCounts)] {
+        &self.remote
     }
 
     /// The session that has been connected longest.
@@ -169,11 +169,11 @@ impl Group {
     }
 
     /// Another shard said how many members it has.
-    pub(in crate::logic) fn set_elsewhere(&mut self, shard: u16, counts: MemberCounts) {
-        self.elsewhere.retain(|(other, _)| *other != shard);
+    pub(in crate::logic) fn set_remote(&mut self, shard: u16, counts: MemberCounts) {
+        self.remote.retain(|(other, _)| *other != shard);
         if counts.all > 0 {
-            self.elsewhere.push((shard, counts));
-            self.elsewhere.sort_unstable_by_key(|(shard, _)| *shard);
+            self.remote.push((shard, counts));
+            self.remote.sort_unstable_by_key(|(shard, _)| *shard);
         }
     }
 
@@ -349,7 +349,7 @@ impl Groups {
     /// Removes a group without members in any shard; returns the filter that it shared.
     pub(super) fn remove_unused(&mut self, slot: GroupSlot) -> Option<FilterSlot> {
         let group = self.get(slot)?;
-        if !group.members.is_empty() || !group.elsewhere.is_empty() {
+        if !group.members.is_empty() || !group.remote.is_empty() {
             return None;
         }
         let (hash, filter) = (self.hasher.hash_one(&*group.name), group.filter);

@@ -1,0 +1,176 @@
+//! One message is given to one member of one group, here or by way of another shard.
+//!
+//! Invariant: a message is given to one member, passed on to one shard, kept as unclaimed or counted as dropped: one of them,
+//! once.
+
+use std::sync::Arc;
+
+use mqtt::QoS;
+
+use crate::limits;
+use crate::logic::Shard;
+use crate::logic::inconsistency::unreachable_state;
+use crate::logic::routing::route::Target;
+use crate::logic::routing::subscription::Position;
+use crate::logic::routing::subscription::group::{Group, GroupSlot, MemberCounts, Part, Standing};
+use crate::logic::share::SharedMessage;
+use crate::logic::share::choice::{Choice, choose, shard_in_turn};
+use crate::settings::SharedSubscriptionStrategy;
+
+/// A message that is to be given to a member of a group.
+#[derive(Debug)]
+pub(super) struct Placing<'a> {
+    pub(super) shard: &'a mut Shard,
+    pub(super) group: GroupSlot,
+    pub(super) shared: &'a SharedMessage<'a>,
+}
+
+impl Placing<'_> {
+    /// To a member of any shard.
+    pub(super) fn anywhere(&mut self) {
+        let index = self.shard.index;
+        let strategy = self.strategy();
+        let waits_away = self.shard.delivery.waits_away(self.shared.message.qos);
+        let Some(group) = self.shard.routing.group_mut(self.group) else {
+            return unreachable_state("a group that is gone");
+        };
+        match choose(group, index, strategy, waits_away) {
+            Choice::Here => self.here(),
+            Choice::Shard(to) => self.pass_on_to(to),
+            Choice::Nobody => {}
+        }
+    }
+
+    /// To a member here, or passed on.
+    pub(super) fn here(&mut self) {
+        if self.give_to_connected() {
+            return;
+        }
+        // Whoever is connected here is full: only one that is ready is better.
+        let here = self.group().map_or(MemberCounts::NONE, Group::here);
+        let part = if here.connected > 0 {
+            Part::Ready
+        } else {
+            Part::Connected
+        };
+        if let Some(to) = self.other_shard(part) {
+            return self.pass_on_to(to);
+        }
+        if self.give_to_one(Standing::Away) {
+            return;
+        }
+        if here.all > 0 {
+            // Who is away has no claim to QoS 0.
+            if here.connected > 0 || self.shared.message.qos != QoS::AtMostOnce {
+                self.shard.delivery.count_dropped();
+            }
+        } else if let Some(to) = self.other_shard(Part::All) {
+            self.pass_on_to(to);
+        } else if let Some(group) = self.group() {
+            let name = Arc::clone(&group.name);
+            self.shard.keep_unclaimed(name, self.shared.message);
+        }
+    }
+
+    /// Whether a member that is connected took it: one that is ready, or else one for which it waits.
+    fn give_to_connected(&mut self) -> bool {
+        if self.strategy() == SharedSubscriptionStrategy::Sticky
+            && let Some(position) = self.position_of_oldest()
+            && self.give(position)
+        {
+            return true;
+        }
+        let mut left = self.group().map_or(0, |group| group.here().ready);
+        while left > 0
+            && let Some(position) = self.next_of(Standing::Ready)
+        {
+            left -= 1;
+            if !self.takes_at_once(position) {
+                self.shard.mark_busy(self.group, position);
+            } else if self.give(position) {
+                if !self.takes_at_once(position) {
+                    self.shard.mark_busy(self.group, position);
+                }
+                return true;
+            }
+        }
+        self.give_to_one(Standing::Busy)
+    }
+
+    /// Whether one of the members of a standing took it.
+    fn give_to_one(&mut self, standing: Standing) -> bool {
+        let among = self.group().map_or(0, |group| group.count(standing));
+        (0..among.min(limits::GROUP_TRIES_MAX)).any(|_| {
+            let position = self.next_of(standing);
+            position.is_some_and(|position| self.give(position))
+        })
+    }
+
+    /// Whether that member took it, at the QoS that was granted to it [MQTT-4.8.2-3].
+    fn give(&mut self, position: Position) -> bool {
+        let message = self.shared.message;
+        let group = self.shard.routing.group(self.group);
+        let Some(member) = group.and_then(|group| group.member(position)) else {
+            unreachable_state("a position without a member");
+            return false;
+        };
+        let subscriber = member.subscriber;
+        let sessions = self.shard.delivery.sessions();
+        if !sessions.may_read(subscriber.session, message.topic) {
+            return false;
+        }
+        let target = Target {
+            session: subscriber.session,
+            via: None,
+            qos: subscriber.qos(),
+            no_local: false,
+            retain_as_published: subscriber.retain_as_published(),
+        };
+        self.shard.delivery.offer(&target, Some(&member.via), message)
+    }
+
+    fn pass_on_to(&mut self, to: u16) {
+        let Some(group) = self.shard.routing.group(self.group) else {
+            return unreachable_state("a group that is gone");
+        };
+        let hops = self.shared.hops + 1;
+        let outboxes = &mut self.shard.outboxes;
+        let sent = outboxes.send_shared(to, &group.name, hops, self.shared.message, self.shared.raw);
+        self.shard.delivery.counters().batch_records_sent.add(sent);
+    }
+
+    /// Another shard that has members in that part of the group, if the message may be passed on once more.
+    fn other_shard(&mut self, part: Part) -> Option<u16> {
+        if self.shared.hops >= limits::GROUP_HOPS_MAX {
+            return None;
+        }
+        let index = self.shard.index;
+        let group = self.shard.routing.group_mut(self.group)?;
+        shard_in_turn(group, index, part, false)
+    }
+
+    fn takes_at_once(&self, position: Position) -> bool {
+        let member = self.group().and_then(|group| group.member(position));
+        let delivery = &self.shard.delivery;
+        member.is_some_and(|member| delivery.takes_at_once(member.subscriber.session))
+    }
+
+    fn next_of(&mut self, standing: Standing) -> Option<Position> {
+        self.shard.routing.group_mut(self.group)?.next(standing)
+    }
+
+    fn position_of_oldest(&self) -> Option<Position> {
+        let oldest = self.group()?.oldest()?;
+        let held_at = self.shard.share_of(oldest, self.group)?;
+        let session = self.shard.delivery.session(oldest)?;
+        Some(session.shares().get(held_at.index())?.position)
+    }
+
+    fn group(&self) -> Option<&Group> {
+        self.shard.routing.group(self.group)
+    }
+
+    fn strategy(&self) -> SharedSubscriptionStrategy {
+        self.shard.settings().shared_subscription_strategy
+    }
+}
