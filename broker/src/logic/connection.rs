@@ -1,7 +1,7 @@
 //! What is kept of one network connection.
 //!
 //! Invariants: `session` is set from an accepted CONNECT until the connection begins to close, and then the session's
-//! link points back here; `dirty` says that the connection is in the list for the shell. The fields that a delivery
+//! link points back here; `dirty`: the connection is in the list for the shell. The fields that a delivery
 //! touches come first, to lie in one cache line.
 
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use crate::logic::slots::{Slot, slot_type};
 use crate::settings::ListenerId;
 use crate::time::Timestamp;
 
-/// A connection as shell and logic name it. The slot is used again; the generation tells the uses apart.
+/// A connection as shell and logic name it. The slot is used again; the generation differs for each use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
     /// Where the shard keeps it.

@@ -119,7 +119,7 @@ impl ShardCounters {
     }
 }
 
-/// A counter as it is shown outside: its name, what it says, and how shards' values become one.
+/// A counter as it is shown outside: its name, its meaning, and how shards' values become one.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown {
     /// The name of its field.

@@ -18,7 +18,7 @@ use crate::logic::timer::Timer;
 use crate::time::Timestamp;
 
 impl Shard {
-    /// The client broke the protocol: in 5.0 it is told why [MQTT-4.13.1-1], then the connection closes.
+    /// The client broke the protocol: in 5.0 it is notified why [MQTT-4.13.1-1], then the connection closes.
     pub(super) fn protocol_error(&mut self, slot: ConnectionSlot, reason: ReasonCode, why: &str) {
         self.delivery.counters().protocol_errors.add(1);
         self.disconnect(slot, reason, why);
@@ -94,7 +94,7 @@ impl Shard {
             if will.delay_s == 0 || expiry_s == 0 {
                 self.publish_will(&will);
             } else {
-                self.hold_will(session_slot, will);
+                self.delay_will(session_slot, will);
             }
         }
         if expiry_s == 0 {
@@ -110,7 +110,7 @@ impl Shard {
     }
 
     /// Keeps a Will back for its Will Delay Interval.
-    fn hold_will(&mut self, session_slot: SessionSlot, will: Box<Will>) {
+    fn delay_will(&mut self, session_slot: SessionSlot, will: Box<Will>) {
         self.timers.set(
             self.now.plus_s(u64::from(will.delay_s)),
             Timer::WillDelay {
@@ -195,8 +195,8 @@ impl Shard {
         self.hand_over(session);
     }
 
-    /// Says goodbye to all and closes: the process ends. Wills are published first, as after any connection that the
-    /// client did not end itself. Whoever comes from now on is told that the broker is not available.
+    /// Disconnects all: the process ends. Wills are published first, as after any connection that the
+    /// client did not end itself. Whoever connects from now on is answered that the broker is not available.
     pub fn shut_down(&mut self, now: Timestamp) {
         self.begin(now);
         self.shuts_down = true;

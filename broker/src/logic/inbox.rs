@@ -27,7 +27,7 @@ impl Shard {
                 Control::InterestRemove(filter) => self.routing.remove_interest(from, filter),
                 Control::Members { group, counts } => self.set_members(from, group, *counts),
                 Control::Pause(paused) => self.set_remote_paused(from, *paused),
-                // Its record in the log says when.
+                // It is applied where its record stands in the log.
                 Control::Retain { .. } => {}
             }
         }

@@ -84,7 +84,7 @@ pub struct Shard {
     timers: Timers,
     sys: Sys,
     generation: u32,
-    /// The broker ends: nobody is let in, and what members of groups leave behind goes to nobody.
+    /// The broker shuts down: nobody may connect, and what members of groups leave behind goes to nobody.
     shuts_down: bool,
     /// Messages of groups that had no member.
     unclaimed: Vec<Unclaimed>,
@@ -185,7 +185,7 @@ impl Shard {
         self.delivery.spare_out()
     }
 
-    /// Takes an emptied buffer, to be the `out` of a connection again: so that only those with something to say have one.
+    /// Takes an emptied buffer, to be the `out` of a connection again: so that only those that have something to send have memory for it.
     #[inline]
     pub fn recycle_out(&mut self, buffer: Vec<u8>) {
         self.delivery.recycle_out(buffer);
@@ -207,7 +207,7 @@ impl Shard {
             && connection.waiting_bytes() < pour_bytes
             && let Some(session) = connection.session
         {
-            self.delivery.pump(session);
+            self.delivery.send_waiting(session);
         }
         self.output_drained(id.slot);
         if busy_in_group {

@@ -1,4 +1,4 @@
-//! A new policy: the files that say who may do what were read again.
+//! A new policy: the password and ACL files were read again.
 //!
 //! Invariants: from then on nothing goes by the old rules: subscriptions stand but bring only what may be read, queued
 //! messages, retained messages and Wills are checked as they are delivered. Who lost the user name, or has another
@@ -20,7 +20,7 @@ impl Shard {
     pub fn set_policy(&mut self, now: Timestamp, policy: Arc<Policy>) {
         self.begin(now);
         let before = self.delivery.set_policy(Arc::clone(&policy));
-        self.disconnect_strangers(&before, &policy);
+        self.disconnect_unauthenticated(&before, &policy);
         self.delivery.sessions_mut().renew_access(&policy);
         self.routing.rights_changed();
     }
@@ -32,8 +32,8 @@ impl Shard {
         }
     }
 
-    fn disconnect_strangers(&mut self, before: &Policy, policy: &Policy) {
-        let mut strangers = Vec::new();
+    fn disconnect_unauthenticated(&mut self, before: &Policy, policy: &Policy) {
+        let mut without_access = Vec::new();
         for (slot, connection) in self.delivery.connections().iter() {
             let by_certificate = self
                 .delivery
@@ -42,12 +42,12 @@ impl Shard {
                 .certificate_names_user;
             let session = self.delivery.session(connection.session);
             let user = session.and_then(|session| session.user());
-            let is_stranger = |user| !by_certificate && !policy.keeps(before, connection.listener, user);
-            if connection.stage == Stage::Connected && user.is_some_and(is_stranger) {
-                strangers.push(slot);
+            let has_lost_access = |user| !by_certificate && !policy.keeps(before, connection.listener, user);
+            if connection.stage == Stage::Connected && user.is_some_and(has_lost_access) {
+                without_access.push(slot);
             }
         }
-        for slot in strangers {
+        for slot in without_access {
             self.disconnect(
                 slot,
                 ReasonCode::NotAuthorized,

@@ -38,7 +38,7 @@ impl Shard {
         }
     }
 
-    /// Publishes what the broker says itself, retained.
+    /// Publishes a retained message of the broker itself.
     pub(super) fn publish_own(&mut self, topic: &str, payload: &[u8]) {
         let message = Message {
             topic,

@@ -1,18 +1,18 @@
-//! What 5.0 clients are told in words beside a reason code: the one place where the sentences for acknowledgements live. A
+//! Reason Strings for 5.0 clients: the one place where the sentences for acknowledgements live. A
 //! DISCONNECT, and a CONNACK that refuses what is malformed, carry the sentence that stands in the log.
 //!
-//! Invariant: a sentence says nothing that its receiver may not know: not whether a user or a topic exists.
+//! Invariant: a sentence has nothing that its receiver may not know: not whether a user or a topic exists.
 
 use mqtt::ReasonCode;
 use mqtt::frame::PacketType;
 
 use crate::auth::enhanced::Refusal;
 
-/// Why a client is not let in at all.
-pub(super) const ANONYMOUS: &str = "anonymous clients are not let in here";
+/// The listener takes no anonymous clients.
+pub(super) const ANONYMOUS: &str = "anonymous clients may not connect here";
 /// `clientid_prefixes`
 pub(super) const CLIENT_IDENTIFIER_PREFIX: &str =
-    "the Client Identifier begins with a prefix that is not let in";
+    "the Client Identifier begins with a prefix that may not connect here";
 /// A session is the user's who made it.
 pub(super) const OTHERS_SESSION: &str = "the Client Identifier is another user's";
 /// A Will is a message like others.

@@ -169,7 +169,7 @@ impl Shard {
             if self.is_wanted(session, &replay) && !self.walk(now, session, &mut replay) {
                 self.replays.put_back(session, replay);
             }
-            self.delivery.pump(session);
+            self.delivery.send_waiting(session);
         }
         self.retained.watch_removals(self.has_replays());
     }

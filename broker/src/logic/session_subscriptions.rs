@@ -1,6 +1,6 @@
 //! Subscriptions of sessions, as they come and go: a session stands in the list of a filter, and the filter in its own.
 //!
-//! Invariants: each list says where the other one is, so whoever leaves takes a fixed number of steps; the first subscription
+//! Invariants: each list has the position in the other one, so whoever leaves takes a fixed number of steps; the first subscription
 //! of this shard to a filter and the end of the last one are announced to the other shards.
 
 use crate::logic::Shard;

@@ -1,8 +1,8 @@
-//! Where a shard's state goes to survive the process: the logic says what happened, a store writes it.
+//! Where a shard's state goes to survive the process: the logic reports what happened, a store writes it.
 //!
 //! Invariants: records come in the order in which things happened in this shard, and only of sessions that outlive their
-//! connection, and of retained messages. What a record says is complete: a store needs nothing else. A store numbers the
-//! records and says up to which of them all is durable; an acknowledgement that promises durability waits for that.
+//! connection, and of retained messages. A record is complete: a store needs nothing else. A store numbers the
+//! records and reports up to which of them all is durable; an acknowledgement that promises durability waits for that.
 
 use mqtt::packet::SubscriptionOptions;
 use mqtt::{PacketIdentifier, QoS};

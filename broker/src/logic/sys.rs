@@ -1,4 +1,4 @@
-//! `$SYS`: what the broker says of itself, under mosquitto's names.
+//! `$SYS`: figures of the broker itself, under mosquitto's names.
 //!
 //! Invariant: shard 0 publishes for all, from the counters of all, every `sys_interval`, retained, and only what changed.
 
@@ -91,38 +91,38 @@ impl Shard {
         let started_at = *self.sys.started_at.get_or_insert(self.now);
         self.sys.due_at = self.now.plus_s(interval_s);
         self.timers.set(self.sys.due_at, Timer::Sys);
-        self.say("version", concat!("midge version ", env!("CARGO_PKG_VERSION")));
-        self.say("uptime", &format!("{} seconds", self.now.since_s(started_at)));
-        self.say_clients();
-        self.say_loads();
+        self.publish_text("version", concat!("midge version ", env!("CARGO_PKG_VERSION")));
+        self.publish_text("uptime", &format!("{} seconds", self.now.since_s(started_at)));
+        self.publish_clients();
+        self.publish_loads();
         for (name, read) in TOTALS {
-            self.say_number(name, self.sum(read));
+            self.publish_number(name, self.sum(read));
         }
         let stored = self
             .retained
             .len()
             .saturating_add(self.sum(|counters| &counters.queued_messages));
-        self.say_number("messages/stored", stored);
-        self.say_number("store/messages/count", stored);
-        self.say_number(
+        self.publish_number("messages/stored", stored);
+        self.publish_number("store/messages/count", stored);
+        self.publish_number(
             "store/messages/bytes",
             self.sum(|counters| &counters.queued_bytes),
         );
-        self.say_number("retained messages/count", self.retained.len());
+        self.publish_number("retained messages/count", self.retained.len());
         self.sys.published_at = self.now;
     }
 
-    fn say_clients(&mut self) {
+    fn publish_clients(&mut self) {
         let sessions = self.sum(|counters| &counters.sessions);
         let connected = self.sum(|counters| &counters.clients_connected);
         self.sys.clients_max = self.sys.clients_max.max(connected);
         let away = sessions.saturating_sub(connected);
-        self.say_number("clients/disconnected", away);
-        self.say_number("clients/inactive", away);
-        self.say_number("clients/maximum", self.sys.clients_max);
+        self.publish_number("clients/disconnected", away);
+        self.publish_number("clients/inactive", away);
+        self.publish_number("clients/maximum", self.sys.clients_max);
     }
 
-    fn say_loads(&mut self) {
+    fn publish_loads(&mut self) {
         let elapsed_s = self.now.since_ns(self.sys.published_at) as f64 / 1e9;
         for (at, (name, read)) in LOADS.into_iter().enumerate() {
             let total = self.sum(read);
@@ -132,7 +132,7 @@ impl Shard {
             };
             load.add(total, elapsed_s);
             for ((minutes, _), average) in MINUTES.into_iter().zip(load.averages) {
-                self.say(&format!("load/{name}/{minutes}"), &format!("{average:.2}"));
+                self.publish_text(&format!("load/{name}/{minutes}"), &format!("{average:.2}"));
             }
         }
     }
@@ -145,11 +145,11 @@ impl Shard {
             .fold(0, u64::wrapping_add)
     }
 
-    fn say_number(&mut self, name: &str, number: u64) {
-        self.say(name, &number.to_string());
+    fn publish_number(&mut self, name: &str, number: u64) {
+        self.publish_text(name, &number.to_string());
     }
 
-    fn say(&mut self, name: &str, text: &str) {
+    fn publish_text(&mut self, name: &str, text: &str) {
         let topic = format!("$SYS/broker/{name}");
         if self
             .retained

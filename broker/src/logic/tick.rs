@@ -21,7 +21,7 @@ impl Shard {
             match timer {
                 Timer::KeepAlive { slot } => self.check_keep_alive(slot),
                 Timer::SessionExpiry { session } => self.expire_session(session),
-                Timer::WillDelay { session } => self.publish_held_will(session),
+                Timer::WillDelay { session } => self.publish_delayed_will(session),
                 Timer::Retained { node } => self.expire_retained(node),
                 Timer::Flow { slot } => self.flow_timer_due(slot),
                 Timer::Unclaimed => self.place_unclaimed(),
@@ -66,7 +66,7 @@ impl Shard {
         self.end_session(session);
     }
 
-    fn publish_held_will(&mut self, session: SessionSlot) {
+    fn publish_delayed_will(&mut self, session: SessionSlot) {
         let will = self
             .delivery
             .session_mut(session)

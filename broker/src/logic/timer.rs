@@ -19,7 +19,7 @@ pub(super) enum Timer {
     KeepAlive { slot: ConnectionSlot },
     /// The end of a session without a connection.
     SessionExpiry { session: SessionSlot },
-    /// The Will of a session without a connection, held back by its Will Delay Interval.
+    /// The Will of a session without a connection, delayed by its Will Delay Interval.
     WillDelay { session: SessionSlot },
     /// The expiry of a retained message, or the end of the mark of a deleted one.
     Retained { node: NodeSlot },

@@ -2,7 +2,7 @@
 //!
 //! Invariants: there is a table only for a connection whose client announced a Topic Alias Maximum, and it ends with the
 //! connection; no alias is 0 or above that maximum [MQTT-3.3.2-11], [MQTT-3.1.2-26], [MQTT-3.1.2-27]. An alias stands for a
-//! topic once the PUBLISH that says so is in `out`, which is what [`Aliases::commit`] is for: what is encoded and then not
+//! topic once the PUBLISH that defines it is in `out`, which is what [`Aliases::commit`] is for: what is encoded and then not
 //! sent changes nothing. A full table takes a topic in only when it comes again soon, so topics that come once do not
 //! drive out those that come often.
 
@@ -34,7 +34,7 @@ pub(in crate::logic) struct Aliases {
     extra: PropertiesBuf,
 }
 
-/// What one PUBLISH says, apart from its Topic Alias.
+/// The content of one PUBLISH, apart from its Topic Alias.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::logic) struct Outgoing<'a> {
     pub(in crate::logic) qos: QoS,

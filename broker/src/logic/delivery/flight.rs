@@ -86,7 +86,7 @@ impl Delivery {
         known
     }
 
-    /// Takes a message in flight off the books. False if it was not awaited.
+    /// Ends the flight of a message. False if it was not awaited.
     pub(in crate::logic) fn finish(
         &mut self,
         session: SessionSlot,

@@ -54,9 +54,9 @@ impl Delivery {
             return unreachable_state("a packet for a connection that is gone");
         };
         let bytes_max = connection.packet_bytes_max as usize;
-        let tells = connection.version == ProtocolVersion::V5 && !connection.without_reasons;
+        let explains = connection.version == ProtocolVersion::V5 && !connection.without_reasons;
         let mut reason = PropertiesBuf::new();
-        if let Some(why) = why.filter(|_| tells) {
+        if let Some(why) = why.filter(|_| explains) {
             // Ours are shorter than what a string may have.
             let _ = reason.push(Property::ReasonString(why));
         }

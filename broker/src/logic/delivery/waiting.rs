@@ -64,7 +64,7 @@ impl Delivery {
     /// Sends what a session has waiting as far as window and socket let it: first what is to be sent again, then the queue.
     ///
     /// [MQTT3-4.6.0-5], [MQTT3-4.6.0-6], [MQTT-4.6.0-5], [MQTT-4.6.0-6]
-    pub(in crate::logic) fn pump(&mut self, session: SessionSlot) {
+    pub(in crate::logic) fn send_waiting(&mut self, session: SessionSlot) {
         let Some(slot) = self.sessions.link(session) else {
             // The client is away: its next connection gets it.
             return;

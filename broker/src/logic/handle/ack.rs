@@ -68,7 +68,7 @@ impl Handler<'_> {
         let now = self.shard.now;
         let delivery = &mut self.shard.delivery;
         if delivery.finish(self.session, ack.packet_identifier, awaited) && waits {
-            delivery.pump(self.session);
+            delivery.send_waiting(self.session);
             let queue_is_backlogged = |connection: &mut Connection| {
                 connection.progress_at = now;
                 connection.flow.has(Cause::Queue)

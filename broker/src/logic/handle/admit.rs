@@ -147,12 +147,12 @@ impl Shard {
         version: ProtocolVersion,
         listener: &ListenerSettings,
     ) -> Result<(), ReasonCode> {
-        let speaks = match version {
+        let is_accepted = match version {
             ProtocolVersion::V3_1 => listener.accept_v3_1,
             ProtocolVersion::V3_1_1 => listener.accept_v3_1_1,
             ProtocolVersion::V5 => listener.accept_v5,
         };
-        if !speaks {
+        if !is_accepted {
             return Err(ReasonCode::UnsupportedProtocolVersion);
         }
         if self.shuts_down {

@@ -70,7 +70,7 @@ impl Shard {
             // Nothing may stand before a CONNACK, and without one there is no connection.
             return self.close(slot, "its Maximum Packet Size has no room for the CONNACK", false);
         }
-        self.delivery.pump(session);
+        self.delivery.send_waiting(session);
     }
 
     /// Whether `max_keepalive` forbids the keep alive of a client that cannot learn of another one; mosquitto answers

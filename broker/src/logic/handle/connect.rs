@@ -1,6 +1,6 @@
 //! CONNECT: a connection begins, with a session that is new, resumed or taken over.
 //!
-//! Invariants: nothing of a session is touched before the client was let in; one connection at most is linked to a
+//! Invariants: nothing of a session is touched before the client was admitted; one connection at most is linked to a
 //! session, so the older one is ended first [MQTT-3.1.4-3]; the CONNACK stands before anything else in `out`
 //! [MQTT-3.2.0-1]. Who named an Authentication Method has been through its exchange before it came here. A connection
 //! of the logic begins with its CONNECT: there is none that waits for one.
@@ -120,7 +120,7 @@ impl Shard {
             return false;
         };
         session.window = window;
-        // A Will that was held back is discarded [MQTT-3.1.3-9].
+        // A Will that was delayed is discarded [MQTT-3.1.3-9].
         session.set_will(will);
         session.reconnected();
         self.delivery.set_expiry(session_slot, expiry_s);

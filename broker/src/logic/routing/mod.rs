@@ -70,7 +70,7 @@ impl Routing {
         filter.map_or(&[], |filter| filter.subscribers())
     }
 
-    /// Adds a session that is not in the list of this filter. It keeps the filter at the place that it says.
+    /// Adds a session that is not in the list of this filter. It keeps the filter at the place that it names.
     pub(super) fn add(&mut self, filter: FilterSlot, subscriber: Subscriber) -> Option<Added> {
         let added = self.subscriptions.add(filter, subscriber);
         self.filter_changed(filter);

@@ -1,8 +1,8 @@
 //! Sessions: what is kept of a client beyond its connection.
 //!
 //! Invariants: a client identifier has one session at most, and always in the same shard, so a takeover is local. The link
-//! of a session (see [`Sessions::link`]) is the slot of its connection, if it has one. `subscriptions` says for each filter at
-//! which position of its list the session stands, and `shares` the same of groups; whoever moves one there tells the session.
+//! of a session (see [`Sessions::link`]) is the slot of its connection, if it has one. `subscriptions` has for each filter
+//! the position of the session in its list, and `shares` the same for groups; whoever moves one there notifies the session.
 
 pub(super) mod inflight;
 pub(super) mod queue;

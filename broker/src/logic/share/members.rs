@@ -1,7 +1,7 @@
 //! Members of groups come and go, and are busy for a while.
 //!
 //! Invariants: a session without a connection is away in all of its groups, and never ready; whatever its groups count it as
-//! busy for ends with a call of [`Shard::offer_again`]; what a shard has of a group is told to the others before anything
+//! busy for ends with a call of [`Shard::offer_again`]; what a shard has of a group is announced to the others before anything
 //! else leaves it in that turn.
 
 use std::rc::Rc;

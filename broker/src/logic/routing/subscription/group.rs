@@ -1,8 +1,8 @@
 //! Shared Subscriptions: the groups, their members in this shard, and how many there are in the others.
 //!
 //! Invariants: a group's members stand in three parts, the ready ones first, then the busy ones, then those that are away; a
-//! session stands in it once, at the position that its own list says. A group is kept while it has members in any shard.
-//! How many a shard has is told to the others whenever it changes, so what is known here of the others is as old as the
+//! session stands in it once, at the position that its own list has. A group is kept while it has members in any shard.
+//! How many a shard has is announced to the others whenever it changes, so what is known here of the others is as old as the
 //! batches that are on their way. A ready member may turn out not to be ready: whoever picks it looks, and moves it.
 
 use std::hash::BuildHasher;
@@ -32,7 +32,7 @@ pub(in crate::logic) struct Via {
     pub(in crate::logic) group: Option<Arc<str>>,
 }
 
-/// What a shard tells the others of its members of a group. Each number counts those before it too.
+/// How many members of a group a shard has, as it announces it to the others. Each number counts those before it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemberCounts {
     /// Members that take a message at once, as far as is known.

@@ -3,7 +3,7 @@
 //! Invariants: a filter is kept while a session subscribes to it or a group shares it, one with wildcards also while another
 //! shard is interested in it; of other filters that other shards want only marks are kept (`remote.rs`).
 //! Filters without wildcards are found by one look-up, those with wildcards through the tree. A session stands in a filter's
-//! list once, at the position that its own list says, and knows there where in its own list that is: so whoever leaves moves
+//! list once, at the position that its own list has, and knows there where in its own list that is: so whoever leaves moves
 //! others in a fixed number of steps. Memory: about 60 bytes a subscription besides the filter's text, and about 15 in each
 //! other shard; the bench `many_subscriptions` shows it. What goes gives it back.
 
@@ -193,7 +193,7 @@ impl Subscriptions {
         slot
     }
 
-    /// Adds a session that is not in the list of this filter. It keeps the filter at the place that it says.
+    /// Adds a session that is not in the list of this filter. It keeps the filter at the place that it names.
     pub(in crate::logic) fn add(&mut self, filter: FilterSlot, subscriber: Subscriber) -> Option<Added> {
         let filter = self.filters.get_mut(filter)?;
         let position = Position::from_index(filter.subscribers().len());

@@ -6,7 +6,7 @@
 //! had just ended.
 //!
 //! Invariant: there are as many entries of a mark and a shard as filters that the shard wants, so the one that goes takes
-//! nothing of another one's. It is that shard that tells of each filter once, and once again when it wants it no more.
+//! nothing of another one's. The shard announces each filter once, and once again when it wants it no more.
 
 use hashbrown::HashTable;
 
