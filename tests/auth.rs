@@ -228,7 +228,7 @@ fn v16_files_are_read_again_at_sighup() {
     ann.publish("secret", b"1", QoS::AtLeastOnce);
     assert_eq!(bob.payloads(1), ["1"]);
 
-    let kept = "The files of before stay in effect";
+    let kept = "stays in effect as it was";
     let before = std::fs::read_to_string(files.passwords()).unwrap();
     for (count, (path, text, message)) in [
         (

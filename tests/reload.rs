@@ -6,7 +6,7 @@ use std::time::Duration;
 use mqtt::{Packet, QoS, ReasonCode};
 use rustix::process::Signal;
 
-use crate::harness::{Broker, Certificates, Client, Options, Received, Setup, eventually};
+use crate::harness::{Broker, Certificates, Client, Options, Received, Setup, eventually, run};
 
 const DONE: &str = "Configuration reloaded in ";
 const REFUSED: &str = "The configuration was not reloaded";
@@ -138,10 +138,6 @@ fn a_mistake_leaves_everything_as_it_was() {
             "unknown key nonsense",
         ),
         (
-            setup.clone().listener("certfile /nonexistent/server.crt"),
-            "/nonexistent/server.crt",
-        ),
-        (
             setup.clone().global("log_dest file /nonexistent/broker.log"),
             "/nonexistent/broker.log",
         ),
@@ -154,10 +150,76 @@ fn a_mistake_leaves_everything_as_it_was() {
         early.ping();
         assert!(is_accepted(&broker, &options));
     }
-    broker.configure(&setup);
+}
+
+/// V16: what cannot be used is kept as it was, and all else is taken: an unreadable key does not keep a removed password
+/// valid, and a broken password file does not keep an old certificate.
+#[test]
+fn v16_what_cannot_be_used_is_kept_and_all_else_is_taken() {
+    let (certificates, second) = (Certificates::new(), Certificates::new());
+    let folder = tempfile::tempdir().unwrap();
+    let passwords = folder.path().join("p");
+    let arguments = |create: &str, user: &str| {
+        let path = passwords.display().to_string();
+        let words = [create, "-b", "-H", "sha512", &path, user, "pw"];
+        let words = words
+            .map(str::to_owned)
+            .into_iter()
+            .filter(|word| !word.is_empty());
+        ["passwd".to_owned()].into_iter().chain(words).collect::<Vec<_>>()
+    };
+    let passwd = |create: &str, user: &str| {
+        let words = arguments(create, user);
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        assert_eq!(run(&words).code, Some(0));
+    };
+    passwd("-c", "ann");
+    passwd("", "bob");
+    let setup = Setup::default()
+        .tls(&certificates)
+        .listener("allow_anonymous false")
+        .listener(&format!("password_file {}", passwords.display()));
+    let broker = setup.start();
+    let user = |name: &str, certificates: &Certificates| {
+        let config = certificates.client_config(&[&rustls::version::TLS13], false);
+        Options::new(name).tls(config).user(name, "pw")
+    };
+    assert!(is_accepted(&broker, &user("bob", &certificates)));
+
+    let key = std::fs::read(certificates.path("server.key")).unwrap();
     std::fs::write(certificates.path("server.key"), "no key").unwrap();
-    reload(&broker, REFUSED);
-    assert!(is_accepted(&broker, &options));
+    passwd("-c", "ann");
+    reload(&broker, DONE);
+    for text in ["server.key", "stays in effect as it was"] {
+        assert!(broker.log().contains(text), "{text}:\n{}", broker.log());
+    }
+    assert!(
+        is_accepted(&broker, &user("ann", &certificates)),
+        "the TLS of before"
+    );
+    assert!(
+        !is_accepted(&broker, &user("bob", &certificates)),
+        "the passwords of now"
+    );
+
+    std::fs::write(certificates.path("server.key"), key).unwrap();
+    replace(&certificates, &second, &["ca.crt", "server.crt", "server.key"]);
+    std::fs::write(&passwords, "ann\n").unwrap();
+    reload(&broker, DONE);
+    assert!(
+        broker.log().contains("p:1: the line must be user:hash"),
+        "{}",
+        broker.log()
+    );
+    assert!(
+        broker.log().contains("The password_file of listener"),
+        "{}",
+        broker.log()
+    );
+    assert!(
+        is_accepted(&broker, &user("ann", &second)),
+        "the passwords of before, the TLS of now"
+    );
 }
 
 #[test]

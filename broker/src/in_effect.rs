@@ -39,6 +39,14 @@ impl InEffect {
                 .collect(),
         }
     }
+
+    /// Gives a listener the TLS that it had before, and what names its users.
+    pub(crate) fn keep_tls(&mut self, listener: usize, before: &InEffect) {
+        if let (Some(now), Some(had)) = (self.listeners.get_mut(listener), before.listeners.get(listener)) {
+            now.tls.clone_from(&had.tls);
+            now.identity = had.identity;
+        }
+    }
 }
 
 /// How a listener treats the connections that it accepts.

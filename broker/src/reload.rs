@@ -1,21 +1,22 @@
 //! SIGHUP: the configuration is read again, and what can change while clients stay connected is replaced.
 //!
-//! Invariants: what is in effect is replaced whole or not at all, so a mistake in any file leaves everything as it was;
-//! no connection is touched, those accepted later get the new TLS. Files are read and keys are checked on the caller's
-//! thread; a shard does no more than to take a pointer, in its next turn.
+//! Invariants: a mistake in the configuration leaves everything as it was. Of the password files, the ACL files and the
+//! TLS of each listener, each is taken whole or kept whole, and what was kept is logged: an unreadable key does not keep a
+//! removed password valid. No connection is touched, those accepted later get the new TLS. Files are read and keys are
+//! checked on the caller's thread; a shard does no more than to take a pointer, in its next turn.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use transport::tls::TlsConfigError;
+use rustls::ServerConfig;
 
 use crate::args::Args;
-use crate::auth::{Authentication, warn_of_world_readable};
+use crate::auth::{Authentication, KeptFile, warn_of_world_readable};
 use crate::config::{self, Configuration, ListenerSocket};
 use crate::files::FileError;
 use crate::in_effect::{Current, InEffect};
-use crate::listener_tls::tls_of_listeners;
+use crate::listener_tls::tls_of;
 use crate::log::{Log, LogError, NOTICE, PreparedLog};
 use crate::passphrase::Passphrases;
 use crate::privileges::SystemUser;
@@ -27,8 +28,6 @@ use crate::systemd;
 pub(crate) enum ReloadError {
     #[error("{0}")]
     Configuration(#[from] FileError),
-    #[error("{0}")]
-    Tls(#[from] TlsConfigError),
     #[error("{0}")]
     Log(#[from] LogError),
 }
@@ -74,24 +73,57 @@ impl Reloader {
             read.warnings
                 .retain(|warning| !warning.contains("user has no effect"));
         }
-        let (configuration, warnings) = self.fit(read);
-        let tls = tls_of_listeners(&configuration, &self.passphrases)?;
-        let files = configuration.access_files();
-        let policy = self.authentication.load(&files)?;
+        let (mut configuration, warnings) = self.fit(read);
         let log = PreparedLog::open(&configuration.log)?;
         // Nothing can fail from here on.
         self.log.change(log);
         for warning in configuration.warnings.iter().chain(&warnings) {
             tracing::warn!("{warning}");
         }
+        let tls = self.renew_tls(&mut configuration);
+        let files = configuration.access_files();
         warn_of_world_readable(&files);
+        let (policy, kept) = self.authentication.reload(&files);
+        report_kept(&kept, &configuration.listeners);
         let settings = Arc::new(configuration.settings);
         self.authentication.replace(Arc::clone(&settings), policy);
-        tracing::info!("Reloaded the password and ACL files.");
-        let in_effect = InEffect::new(settings, &configuration.listeners, tls);
+        let before = self.current.get();
+        let mut in_effect = InEffect::new(settings, &configuration.listeners, tls.configs);
+        for index in tls.kept {
+            in_effect.keep_tls(index, &before);
+        }
         self.current.replace(in_effect, since);
         self.listeners = configuration.listeners;
         Ok(())
+    }
+
+    /// The TLS of each listener anew. One whose files cannot be used stays as it was, and the settings with it.
+    fn renew_tls(&self, configuration: &mut Configuration) -> RenewedTls {
+        let before = self.current.get();
+        let mut renewed = RenewedTls::default();
+        for (index, listener) in configuration.listeners.iter().enumerate() {
+            let made = listener.tls.as_ref().map(|tls| tls_of(tls, &self.passphrases));
+            let config = match made.transpose() {
+                Ok(made) => made.map(|made| {
+                    made.warnings
+                        .iter()
+                        .for_each(|warning| tracing::warn!("{warning}"));
+                    made.config
+                }),
+                Err(error) => {
+                    tracing::error!("{error}");
+                    tracing::error!("The TLS of {} stays in effect as it was.", name(listener));
+                    let now = configuration.settings.listeners.get_mut(index);
+                    if let (Some(now), Some(had)) = (now, before.settings.listeners.get(index)) {
+                        now.certificate_names_user = had.certificate_names_user;
+                    }
+                    renewed.kept.push(index);
+                    None
+                }
+            };
+            renewed.configs.push(config);
+        }
+        renewed
     }
 
     /// The configuration for the listeners that are open, in their order, and what of it needs a restart.
@@ -135,6 +167,30 @@ impl Reloader {
         }
         read.settings.hash_seed = before.settings.hash_seed;
         (read, warnings)
+    }
+}
+
+/// The TLS of each listener after a reload.
+#[derive(Default)]
+struct RenewedTls {
+    configs: Vec<Option<Arc<ServerConfig>>>,
+    /// Listeners that keep the TLS that they have.
+    kept: Vec<usize>,
+}
+
+/// Logs which password and ACL files could not be used.
+fn report_kept(kept: &[KeptFile], listeners: &[ListenerSocket]) {
+    for file in kept {
+        for problem in &file.error.problems {
+            tracing::error!("{problem}");
+        }
+        if let Some(listener) = listeners.get(file.listener) {
+            let (key, listener) = (file.key, name(listener));
+            tracing::error!("The {key} of {listener} stays in effect as it was.");
+        }
+    }
+    if kept.is_empty() {
+        tracing::info!("Reloaded the password and ACL files.");
     }
 }
 

@@ -7,7 +7,7 @@
 //! [`Authentication::begin_exchange`] instead, and is as decided before it moves.
 //!
 //! Invariants: a password is neither kept nor logged. What a wrong password costs does not depend on whether the user
-//! exists. A reload replaces the policy as a whole or not at all.
+//! exists. A reload takes or keeps each file as a whole.
 
 mod access_file;
 pub mod acl;
@@ -34,9 +34,8 @@ use self::enhanced::{Exchange, Nonces, Proof, Refusal};
 use self::password_checks::{PasswordCheck, PasswordChecks};
 use self::password_file::PasswordFile;
 pub use self::policy::{AccessFiles, Policy};
-pub(crate) use self::policy::{warn_of_world_readable, world_readable_warnings};
+pub(crate) use self::policy::{KeptFile, warn_of_world_readable, world_readable_warnings};
 
-use crate::files::FileError;
 use crate::limits;
 use crate::settings::{ListenerId, Settings};
 use crate::time::Timestamp;
@@ -248,15 +247,13 @@ impl Authentication {
         self.shared.generation.load(Ordering::Acquire)
     }
 
-    /// Reads files, one pair for each listener, for [`Self::replace`].
-    ///
-    /// # Errors
-    /// What is wrong with them.
-    pub fn load(&self, files: &[AccessFiles]) -> Result<Policy, FileError> {
-        Policy::load(files, Some(&self.policy()))
+    /// Reads files, one pair for each listener, for [`Self::replace`]; and those that could not be used, so that what was
+    /// there before stays.
+    pub(crate) fn reload(&self, files: &[AccessFiles]) -> (Policy, Vec<KeptFile>) {
+        Policy::reload(files, &self.policy())
     }
 
-    /// Puts a policy of [`Self::load`] in effect, with the settings that go with it. The caller wakes the shards.
+    /// Puts a policy of [`Self::reload`] in effect, with the settings that go with it. The caller wakes the shards.
     pub fn replace(&self, settings: Arc<Settings>, policy: Policy) {
         let generation = policy.generation();
         let shared = &self.shared;

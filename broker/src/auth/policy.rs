@@ -29,7 +29,7 @@ pub struct Policy {
     listeners: Vec<ListenerPolicy>,
     /// Counts the policies of a broker.
     generation: u64,
-    password_files: HashMap<PathBuf, Loaded<PasswordFile>>,
+    password_files: HashMap<PathBuf, LoadedPasswords>,
 }
 
 #[derive(Debug, Default)]
@@ -38,10 +38,10 @@ struct ListenerPolicy {
     acl: Option<Arc<AclFile>>,
 }
 
-/// A file with the text that it was made from, as a hash.
-#[derive(Debug)]
-struct Loaded<T> {
-    file: Arc<T>,
+/// A password file with the text that it was made from, as a hash.
+#[derive(Clone, Debug)]
+struct LoadedPasswords {
+    file: Arc<PasswordFile>,
     digest: [u8; 32],
 }
 
@@ -51,25 +51,39 @@ impl Policy {
     /// # Errors
     /// Everything that is wrong in any of them.
     pub fn load(listeners: &[AccessFiles], before: Option<&Policy>) -> Result<Policy, FileError> {
-        let mut reader = Reader {
-            before,
-            policy: Policy::default(),
-            acls: HashMap::new(),
-            problems: Vec::new(),
-        };
-        reader.policy.generation = before.map_or(0, |before| before.generation + 1);
+        let mut reader = Reader::new(before);
+        let mut problems: Vec<FileProblem> = Vec::new();
         for files in listeners {
-            let passwords = files
-                .password_file
-                .as_deref()
-                .and_then(|path| reader.password_file(path));
-            let acl = files.acl_file.as_deref().and_then(|path| reader.acl_file(path));
-            reader.policy.listeners.push(ListenerPolicy { passwords, acl });
+            for failed in reader.read_listener(files) {
+                // Listeners that share a file share its mistakes.
+                let new = failed.error.problems.into_iter();
+                problems.extend(
+                    new.filter(|problem| !problems.contains(problem))
+                        .collect::<Vec<_>>(),
+                );
+            }
         }
-        match reader.problems {
-            problems if problems.is_empty() => Ok(reader.policy),
-            problems => Err(FileError { problems }),
+        if problems.is_empty() {
+            Ok(reader.policy)
+        } else {
+            Err(FileError { problems })
         }
+    }
+
+    /// Reads the files of all listeners anew. A file that cannot be used leaves its listener with what it had before.
+    pub(crate) fn reload(listeners: &[AccessFiles], before: &Policy) -> (Policy, Vec<KeptFile>) {
+        let mut reader = Reader::new(Some(before));
+        let mut kept = Vec::new();
+        for (index, files) in listeners.iter().enumerate() {
+            for failed in reader.read_listener(files) {
+                reader.keep(index, failed.key);
+                kept.push(KeptFile {
+                    listener: index,
+                    ..failed
+                });
+            }
+        }
+        (reader.policy, kept)
     }
 
     /// The users of a listener, if it has a password file.
@@ -147,48 +161,120 @@ pub(crate) fn warn_of_world_readable(listeners: &[AccessFiles]) {
     }
 }
 
+/// A file that could not be used, so that its listener keeps what it had.
+#[derive(Debug)]
+pub(crate) struct KeptFile {
+    /// The index of the listener.
+    pub(crate) listener: usize,
+    /// The key that names the file.
+    pub(crate) key: &'static str,
+    /// What is wrong with it.
+    pub(crate) error: FileError,
+}
+
 /// A policy in the reading.
 struct Reader<'a> {
     before: Option<&'a Policy>,
     policy: Policy,
     acls: HashMap<PathBuf, Arc<AclFile>>,
-    problems: Vec<FileProblem>,
 }
 
-impl Reader<'_> {
-    fn password_file(&mut self, path: &Path) -> Option<Arc<PasswordFile>> {
-        if let Some(known) = self.policy.password_files.get(path) {
-            return Some(Arc::clone(&known.file));
+impl<'a> Reader<'a> {
+    fn new(before: Option<&'a Policy>) -> Self {
+        let generation = before.map_or(0, |before| before.generation + 1);
+        Self {
+            before,
+            policy: Policy {
+                generation,
+                ..Policy::default()
+            },
+            acls: HashMap::new(),
         }
-        let text = self.good(access_file::read(path))?;
+    }
+
+    /// Reads the files of the next listener; those that cannot be used.
+    fn read_listener(&mut self, files: &AccessFiles) -> Vec<KeptFile> {
+        let mut failed = Vec::new();
+        let listener = self.policy.listeners.len();
+        let mut note = |key, error| {
+            failed.push(KeptFile { listener, key, error });
+        };
+        let passwords = files
+            .password_file
+            .as_deref()
+            .map(|path| self.password_file(path));
+        let passwords = passwords.transpose().unwrap_or_else(|error| {
+            note(PASSWORD_FILE, error);
+            None
+        });
+        let acl = files.acl_file.as_deref().map(|path| self.acl_file(path));
+        let acl = acl.transpose().unwrap_or_else(|error| {
+            note(ACL_FILE, error);
+            None
+        });
+        self.policy.listeners.push(ListenerPolicy { passwords, acl });
+        failed
+    }
+
+    /// Gives a listener what it had before of this kind.
+    fn keep(&mut self, index: usize, key: &str) {
+        let Some(before) = self.before else {
+            return;
+        };
+        let (Some(had), Some(now)) = (before.listeners.get(index), self.policy.listeners.get_mut(index))
+        else {
+            return;
+        };
+        if key == ACL_FILE {
+            now.acl.clone_from(&had.acl);
+            return;
+        }
+        now.passwords.clone_from(&had.passwords);
+        // The next reload compares the file with what is in effect.
+        let loaded = before.password_files.iter().filter(|(_, loaded)| {
+            had.passwords
+                .as_ref()
+                .is_some_and(|had| Arc::ptr_eq(had, &loaded.file))
+        });
+        for (path, loaded) in loaded {
+            self.policy
+                .password_files
+                .entry(path.clone())
+                .or_insert_with(|| loaded.clone());
+        }
+    }
+
+    fn password_file(&mut self, path: &Path) -> Result<Arc<PasswordFile>, FileError> {
+        if let Some(known) = self.policy.password_files.get(path) {
+            return Ok(Arc::clone(&known.file));
+        }
+        let text = access_file::read(path)?;
         let digest = digest(&text);
         let before = self.before.and_then(|before| before.password_files.get(path));
         let file = match before.filter(|known| known.digest == digest) {
             Some(known) => Arc::clone(&known.file),
-            None => Arc::new(self.good(PasswordFile::parse(path, &text))?),
+            None => Arc::new(PasswordFile::parse(path, &text)?),
         };
-        let loaded = Loaded {
+        let loaded = LoadedPasswords {
             file: Arc::clone(&file),
             digest,
         };
         self.policy.password_files.insert(path.to_owned(), loaded);
-        Some(file)
+        Ok(file)
     }
 
-    fn acl_file(&mut self, path: &Path) -> Option<Arc<AclFile>> {
+    fn acl_file(&mut self, path: &Path) -> Result<Arc<AclFile>, FileError> {
         if let Some(known) = self.acls.get(path) {
-            return Some(Arc::clone(known));
+            return Ok(Arc::clone(known));
         }
-        let file = Arc::new(self.good(AclFile::read(path))?);
+        let file = Arc::new(AclFile::read(path)?);
         self.acls.insert(path.to_owned(), Arc::clone(&file));
-        Some(file)
-    }
-
-    fn good<T>(&mut self, read: Result<T, FileError>) -> Option<T> {
-        read.map_err(|mut error| self.problems.append(&mut error.problems))
-            .ok()
+        Ok(file)
     }
 }
+
+const PASSWORD_FILE: &str = "password_file";
+const ACL_FILE: &str = "acl_file";
 
 fn digest(text: &[u8]) -> [u8; 32] {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text);

@@ -22,9 +22,10 @@ loopback addresses and lets anonymous clients in. As soon as a listener or TLS i
 unless the file says otherwise.
 
 SIGHUP (`systemctl reload`) reads everything again: this file and those that it includes, certificates, authorities,
-revocation lists, password and ACL files; log files are opened anew. Connections stay, and new ones get what is new. If
-anything is wrong it is logged by file and line, and all stays as it was. A restart is needed for listeners that come
-or go, `bind_interface`, `mount_point`, `user` and `pid_file`, and for the command line.
+revocation lists, password and ACL files; log files are opened anew. Connections stay, and new ones get what is new. A
+mistake in the configuration leaves all as it was. Each password file, each ACL file and the TLS of each listener is
+taken whole or, if it cannot be used, kept whole as it was. What is wrong is logged by file and line. A restart is
+needed for listeners that come or go, `bind_interface`, `mount_point`, `user` and `pid_file`, and for the command line.
 ";
 
 /// The text of docs/CONFIGURATION.md.
