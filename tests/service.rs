@@ -157,6 +157,16 @@ fn unknown_users_are_refused() {
     );
 }
 
+/// Keys and passwords are in memory: no core dump writes them to a disk.
+#[test]
+fn no_core_is_dumped() {
+    let broker = Setup::default().start();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", broker.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size"));
+    let words: Vec<_> = core.unwrap().split_whitespace().collect();
+    assert_eq!(words[4..6], ["0", "0"], "{limits}");
+}
+
 /// V35: memory_limit holds, clients that are in go on, and what is above it is dropped.
 #[test]
 fn memory_limit_holds() {

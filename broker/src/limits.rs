@@ -37,8 +37,8 @@ pub const API_NS_MAX: u64 = 5_000_000_000;
 /// Bytes of one packet at most in MQTT: a fixed header of 5 bytes and a body of 268,435,455.
 pub const PACKET_BYTES_MAX: u32 = 268_435_460;
 
-/// Bytes that wait for something: publishers are paused above `high` until no more than `low` is left; above `cap` nothing is
-/// added.
+/// Bytes that wait for something: publishers are paused above `high` until no more than `low` is left; above `cap`
+/// nothing is added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermarks {
     /// Above it publishers are paused.
@@ -61,31 +61,32 @@ impl Watermarks {
     }
 }
 
-/// Bytes waiting for one client's socket (in `out`, and sent but not taken by the kernel). What is on its way when publishers
-/// are paused finds room between `high` and `cap`: what one turn receives, and [`SHARD_IN_FLIGHT_BYTES`] of other shards.
-/// Full: a QoS 0 message is dropped for this client and counted; QoS 1 and 2 go to the session's queue.
+/// Bytes waiting for one client's socket (in `out`, and sent but not taken by the kernel). What is on its way when
+/// publishers are paused finds room between `high` and `cap`: what one turn receives, and [`SHARD_IN_FLIGHT_BYTES`] of
+/// other shards. Full: a QoS 0 message is dropped for this client and counted; QoS 1 and 2 go to the session's queue.
 pub const CLIENT_OUTPUT: Watermarks = Watermarks {
     high: 512 * 1024,
     low: 256 * 1024,
     cap: 3 * 1024 * 1024,
 };
 
-/// Bytes that the ring had received for paused connections, in one shard. Full: the logic handles what comes although its
-/// connection is paused, up to the caps.
+/// Bytes that the ring had received for paused connections, in one shard. Full: the logic handles what comes although
+/// its connection is paused, up to the caps.
 pub const UNREAD_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Bytes waiting for all sockets of a shard; `high` and `low` do not count slow clients. While `memory_limit` is reached, an
-/// eighth of it. A fan-out to very many clients at once can reach the cap before its publishers are paused.
-/// Over for [`GRACE_NS`]: who has more than an even share of `low` is slow. Full: as [`CLIENT_OUTPUT`] for each client. Slow
-/// clients together above `high`: full for them. Above half of the cap: those with the most waiting are disconnected.
+/// Bytes waiting for all sockets of a shard; `high` and `low` do not count slow clients. While `memory_limit` is
+/// reached, an eighth of it. A fan-out to very many clients at once can reach the cap before its publishers are paused.
+/// Over for [`GRACE_NS`]: who has more than an even share of `low` is slow. Full: as [`CLIENT_OUTPUT`] for each client.
+/// Slow clients together above `high`: full for them. Above half of the cap: those with the most waiting are
+/// disconnected.
 pub const SHARD_OUTPUT: Watermarks = Watermarks {
     high: 64 * 1024 * 1024,
     low: 32 * 1024 * 1024,
     cap: 512 * 1024 * 1024,
 };
 
-/// Bytes written for clients in one turn of a shard before it flushes. More: what else has come waits until they are with
-/// the kernel.
+/// Bytes written for clients in one turn of a shard before it flushes. More: what else has come waits until they are
+/// with the kernel.
 pub const TURN_OUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Nanoseconds that publishers wait for a client. Over: it is slow, see [`QUARANTINE_NS`].
@@ -104,12 +105,12 @@ pub const GRACE_BUDGET_SHARE: u64 = 20;
 /// (`high` in this time) do not wait for a client that has stopped reading.
 pub const STANDSTILL_NS: u64 = 25_000_000;
 
-/// Bytes in a session's queue above which its publishers are paused, where the settings allow more than twice of it; half of
-/// it is its low-water mark. The cap is the settings', and [`QUEUE_OVERRUN_BYTES`].
+/// Bytes in a session's queue above which its publishers are paused, where the settings allow more than twice of it;
+/// half of it is its low-water mark. The cap is the settings', and [`QUEUE_OVERRUN_BYTES`].
 pub const QUEUE_HIGH_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Bytes that a session's queue takes beyond the settings while its client is connected and not slow: what was on its way
-/// when its publishers were paused. Full: the newest message is dropped and counted.
+/// Bytes that a session's queue takes beyond the settings while its client is connected and not slow: what was on its
+/// way when its publishers were paused. Full: the newest message is dropped and counted.
 pub const QUEUE_OVERRUN_BYTES: u64 = 1024 * 1024;
 
 /// Bytes that a message in a queue costs in [`QUEUE_OVERRUN_BYTES`] beside its topic and payload.
@@ -118,24 +119,24 @@ pub const QUEUED_MESSAGE_BYTES: u64 = 64;
 /// Bytes that one client can make wait, beside one message and what the settings allow its queue.
 pub const CONSUMER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Retained messages waiting for one session after its SUBSCRIBE packets. Full: the rest of the retained messages of that
-/// SUBSCRIBE is dropped for this client and counted.
+/// Retained messages waiting for one session after its SUBSCRIBE packets. Full: the rest of the retained messages of
+/// that SUBSCRIBE is dropped for this client and counted.
 pub const RETAINED_REPLAY_MAX: usize = 1_000_000;
 
-/// Nodes of the tree of retained messages that a shard walks over in one turn, for all subscriptions. More: the walk goes on
-/// in the next turn.
+/// Nodes of the tree of retained messages that a shard walks over in one turn, for all subscriptions. More: the walk
+/// goes on in the next turn.
 pub const REPLAY_NODES_MAX: usize = 8192;
 
-/// Bytes of the filters of one session whose retained messages are still to be found. Full: those of further filters are
-/// dropped for this client and counted.
+/// Bytes of the filters of one session whose retained messages are still to be found. Full: those of further filters
+/// are dropped for this client and counted.
 pub const REPLAY_FILTER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Packet identifiers there are: 1 to 65,535 [MQTT-2.2.1-3].
 /// All in flight: nothing is sent at QoS 1 and 2 until one is free, messages wait in the queue.
 pub const PACKET_IDENTIFIERS: u16 = u16::MAX;
 
-/// Bytes of publishes on their way to one shard from all others, as far as each message is small beside a batch: what their
-/// outboxes and its queues hold.
+/// Bytes of publishes on their way to one shard from all others, as far as each message is small beside a batch: what
+/// their outboxes and its queues hold.
 pub const SHARD_IN_FLIGHT_BYTES: usize = 2 * 1024 * 1024;
 
 /// Bytes of publishes in one batch between two shards. Full: the next batch of the same tick is begun.
@@ -168,7 +169,8 @@ pub const SESSIONS_MAX: usize = 1 << 30;
 /// Shards of one broker.
 pub const SHARDS_MAX: u16 = 1024;
 
-/// Subscriptions of one session, whatever `max_subscriptions` says. Full: the filter is refused with 0x97 (5.0) or 0x80.
+/// Subscriptions of one session, whatever `max_subscriptions` says. Full: the filter is refused with 0x97 (5.0) or
+/// 0x80.
 pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 2_000_000;
 
 /// Members of a group that are tried where each would have to queue the message. All full: it goes to another shard's
@@ -179,16 +181,17 @@ pub const GROUP_TRIES_MAX: usize = 16;
 /// [`TIMER_STEP_NS`] where it is, and begins anew.
 pub const GROUP_HOPS_MAX: u32 = 8;
 
-/// Messages of groups whose last member left, in one shard, that wait for [`TIMER_STEP_NS`] for another one. Full: dropped and
-/// counted.
+/// Messages of groups whose last member left, in one shard, that wait for [`TIMER_STEP_NS`] for another one. Full:
+/// dropped and counted.
 pub const UNCLAIMED_MAX: usize = 100_000;
 
-/// Seconds that the mark of a deleted retained message lives, so that an older one which comes later from another shard is
-/// recognised. Longer than any batch waits.
+/// Seconds that the mark of a deleted retained message lives, so that an older one which comes later from another shard
+/// is recognised. Longer than any batch waits.
 pub const TOMBSTONE_S: u64 = 60;
 
-/// Marks of deleted retained messages in one shard. Full: the oldest goes before its time. A change of that topic which has
-/// been under way for longer would then be taken in where it comes last, so this is more than is deleted while a batch waits.
+/// Marks of deleted retained messages in one shard. Full: the oldest goes before its time. A change of that topic which
+/// has been under way for longer would then be taken in where it comes last, so this is more than is deleted while a
+/// batch waits.
 pub const TOMBSTONES_MAX: usize = 262_144;
 
 /// The step of the timers in nanoseconds: deadlines are met late by at most this much.
@@ -200,20 +203,22 @@ pub const TOPIC_ALIASES_MAX: u16 = 1024;
 /// Bytes of a topic that is kept for an alias towards a client. Longer ones are sent whole each time.
 pub const ALIASED_TOPIC_BYTES_MAX: usize = 1024;
 
-/// Messages (batches, connections) in the queue from one shard to another. Full: the sender keeps the rest, flushes nothing and
-/// tries again; its batches then reach [`OUTBOX_BATCHES_MAX`].
+/// Messages (batches, connections) in the queue from one shard to another. Full: the sender keeps the rest, flushes
+/// nothing and tries again; its batches then reach [`OUTBOX_BATCHES_MAX`].
 pub const SHARD_QUEUE_MESSAGES_MAX: usize = 16;
 
 /// Bytes received in one turn of a shard before it flushes. More: they wait for the next turn.
 pub const TURN_BYTES_MAX: usize = 512 * 1024;
 
-/// Nanoseconds from accept until it is known who the client is: TLS handshake, CONNECT, password. Over: the connection is closed.
+/// Nanoseconds from accept until it is known who the client is: TLS handshake, CONNECT, password. Over: the connection
+/// is closed.
 pub const PENDING_CONNECTION_NS_MAX: u64 = 5_000_000_000;
 
 /// Nanoseconds that clients have to take their last bytes when the broker ends. Over: they are cut.
 pub const DRAIN_NS_MAX: u64 = 10_000_000_000;
 
-/// Nanoseconds that connections which are there when the broker ends have for their CONNECT, to be told so. Over: they are cut.
+/// Nanoseconds that connections which are there when the broker ends have for their CONNECT, to be told so. Over: they
+/// are cut.
 pub const LATE_CONNECT_NS_MAX: u64 = 1_000_000_000;
 
 /// Nanoseconds that a client has to take its last bytes when it is closed while the broker goes on. Over: it is cut.
@@ -234,8 +239,8 @@ pub const SPARE_BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// Emptied output buffers that are kept. Full: the next one is freed.
 pub const SPARE_BUFFERS_MAX: usize = 256;
 
-/// Passwords that wait to be checked; one address holds half of it at most. Full: CONNECT is refused with 0x89 (5.0) or return
-/// code 3, and the client comes again.
+/// Passwords that wait to be checked; one address holds half of it at most. Full: CONNECT is refused with 0x89 (5.0) or
+/// return code 3, and the client comes again.
 pub const PASSWORD_CHECKS_MAX: usize = 16_384;
 
 /// Bytes of the passwords that wait. Full: as [`PASSWORD_CHECKS_MAX`].
@@ -253,8 +258,8 @@ pub const AUTH_BYTES_MAX: u32 = 8 * 1024;
 /// Bytes of a line of the log. Longer: it is cut, and its end says so.
 pub const LOG_LINE_BYTES_MAX: usize = 1000;
 
-/// Addresses whose wrong passwords are counted. Full: those that were quiet for a minute are forgotten, else the new one is
-/// not counted.
+/// Addresses whose wrong passwords are counted. Full: those that were quiet for a minute are forgotten, else the new
+/// one is not counted.
 pub const BACK_OFF_ADDRESSES_MAX: usize = 65_536;
 
 const _: () = {

@@ -1,9 +1,9 @@
 //! SIGHUP: the configuration is read again, and what can change while clients stay connected is replaced.
 //!
 //! Invariants: a mistake in the configuration leaves everything as it was. Of the password files, the ACL files and the
-//! TLS of each listener, each is taken whole or kept whole, and what was kept is logged: an unreadable key does not keep a
-//! removed password valid. No connection is touched, those accepted later get the new TLS. Files are read and keys are
-//! checked on the caller's thread; a shard does no more than to take a pointer, in its next turn.
+//! TLS of each listener, each is taken whole or kept whole, and what was kept is logged: an unreadable key does not
+//! keep a removed password valid. No connection is touched, those accepted later get the new TLS. Files are read and
+//! keys are checked on the caller's thread; a shard does no more than to take a pointer, in its next turn.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -247,8 +247,8 @@ impl Authentication {
         self.shared.generation.load(Ordering::Acquire)
     }
 
-    /// Reads files, one pair for each listener, for [`Self::replace`]; and those that could not be used, so that what was
-    /// there before stays.
+    /// Reads files, one pair for each listener, for [`Self::replace`]; and those that could not be used, so that what
+    /// was there before stays.
     pub(crate) fn reload(&self, files: &[AccessFiles]) -> (Policy, Vec<KeptFile>) {
         Policy::reload(files, &self.policy())
     }

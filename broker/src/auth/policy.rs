@@ -154,7 +154,7 @@ pub(crate) fn world_readable_warnings(listeners: &[AccessFiles]) -> Vec<String> 
     paths.into_iter().map(warning).collect()
 }
 
-/// Logs [`world_readable_warnings`].
+/// Logs what [`world_readable_warnings`] finds.
 pub(crate) fn warn_of_world_readable(listeners: &[AccessFiles]) {
     for warning in world_readable_warnings(listeners) {
         tracing::warn!("{warning}");

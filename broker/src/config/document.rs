@@ -14,8 +14,8 @@ const HEAD: &str = "\
 
 `broker -c FILE` reads a file in the syntax of mosquitto.conf(5): one `key value` on a line, `#` begins a comment line.
 Keys of a listener speak of the last `listener` line above them. `broker -c FILE --test-config` checks the file and
-prints what is in effect; a mistake is named with file and line, and the exit code is 3. Of a number, a flag or a name the
-first word counts, as in mosquitto; text after it is ignored, with a warning unless it begins with `#`.
+prints what is in effect; a mistake is named with file and line, and the exit code is 3. Of a number, a flag or a name
+the first word counts, as in mosquitto; text after it is ignored, with a warning unless it begins with `#`.
 
 Without a file, or with one that has no `listener`, `port` or `bind_address`, the broker listens on port 1883 of the
 loopback addresses and lets anonymous clients in. As soon as a listener or TLS is configured, `allow_anonymous` is false

@@ -38,8 +38,8 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
                     draft.problems.push(FileProblem {
                         place: listener.place(),
                         text: format!(
-                            "the port {} is listened on by the listener of {other} already; fix: leave one of them out, \
-                             or choose another port",
+                            "the port {} is listened on by the listener of {other} already; fix: leave one of them \
+                             out, or choose another port",
                             socket.port
                         ),
                     });

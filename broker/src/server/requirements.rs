@@ -1,4 +1,4 @@
-//! What the system must have for a broker: io_uring, and memory that may be locked.
+//! What the process needs of the system: io_uring, memory that may be locked, and no core dumps.
 //!
 //! Invariants: what is missing is found before the first shard starts.
 
@@ -9,6 +9,16 @@ use super::error::ServerError;
 
 /// What glommio demands of RLIMIT_MEMLOCK.
 const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
+
+/// Forbids core dumps: keys and passwords are in memory.
+pub(super) fn forbid_core_dumps() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // Where limits are forbidden, the system's own rule for core dumps holds.
+    let _ = setrlimit(Resource::Core, none);
+}
 
 /// Raises the limit of locked memory as far as it goes, and makes a ring: glommio would panic where io_uring is
 /// missing.

@@ -29,19 +29,7 @@ struct Exemption {
     reason: &'static str,
 }
 
-const EXEMPTIONS: [Exemption; 5] = [
-    Exemption {
-        rule: Rule::FileLength,
-        file: "broker/src/config/keys/general.rs",
-        what: "",
-        reason: "the table of the configuration's keys",
-    },
-    Exemption {
-        rule: Rule::FileLength,
-        file: "broker/src/config/keys/listener.rs",
-        what: "",
-        reason: "the table of a listener's keys",
-    },
+const EXEMPTIONS: [Exemption; 3] = [
     Exemption {
         rule: Rule::Width,
         file: "mqtt/src/tests/malformed.rs",

@@ -152,7 +152,8 @@ pub(super) const fn or(default: &'static str, key: Key) -> Key {
     }
 }
 
-/// Sets what may be set once: the last of two lines would count silently otherwise, and open the broker to the wrong ones.
+/// Sets what may be set once: the last of two lines would count silently otherwise, and open the broker to the wrong
+/// ones.
 ///
 /// # Errors
 /// It is set already.

@@ -81,13 +81,13 @@ fn exercise(settings: Settings) {
         let owner = usize::from(owner_shard("c", 2));
         let client = shards[owner].open(now, peer, Ok(&request));
         shards[owner].receive(now, client, &subscribe_and_publish(version));
-        settle(&mut shards, now);
+        exchange_until_quiet(&mut shards, now);
         pass_time(&mut shards, &mut now, 30);
         shards[owner].lost(now, client);
     }
     pass_time(&mut shards, &mut now, 100);
     shards.iter_mut().for_each(|shard| shard.shut_down(now));
-    settle(&mut shards, now);
+    exchange_until_quiet(&mut shards, now);
 }
 
 fn connect_bytes(version: ProtocolVersion) -> Vec<u8> {
@@ -143,7 +143,7 @@ fn pass_time(shards: &mut [Shard; 2], now: &mut Timestamp, seconds: u64) {
         let next = deadlines.min().filter(|&next| next <= until);
         *now = next.map_or(until, |next| next.max(*now));
         shards.iter_mut().for_each(|shard| shard.tick(*now));
-        settle(shards, *now);
+        exchange_until_quiet(shards, *now);
         if next.is_none() {
             return;
         }
@@ -151,7 +151,7 @@ fn pass_time(shards: &mut [Shard; 2], now: &mut Timestamp, seconds: u64) {
 }
 
 /// Batches go to the other shard, and clients take what they are sent, until nothing moves.
-fn settle(shards: &mut [Shard; 2], now: Timestamp) {
+fn exchange_until_quiet(shards: &mut [Shard; 2], now: Timestamp) {
     let mut moved = true;
     while std::mem::take(&mut moved) {
         for from in [0, 1] {

@@ -174,8 +174,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "listener 1\nlistener 2\nlistener 1 127.0.0.1",
-        "t.conf:3: the port 1 is listened on by the listener of t.conf:1 already; fix: leave one of them out, or choose \
-         another port",
+        "t.conf:3: the port 1 is listened on by the listener of t.conf:1 already; fix: leave one of them out, or \
+         choose another port",
     ),
     (
         "autosave_interval x",
