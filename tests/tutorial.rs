@@ -42,7 +42,7 @@ fn the_two_programs_talk(served: &Served, files: &Files) {
     let by_properties = |word: &str, user: &str| {
         let mut command = loadgen(word);
         command.current_dir(files.folder());
-        command.args(["--properties", &format!("{user}.properties"), "--cn-fallback"]);
+        command.args(["--properties", &format!("{user}.properties")]);
         command.args(["-h", "localhost", "-p", &served.port.to_string()]);
         command.args(["-u", user, "-P", &format!("{user}-pw"), "-t", "m2mqtt/test"]);
         command

@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
@@ -33,7 +33,7 @@ use crate::scenario::named;
 use crate::search::args::SearchArguments;
 use crate::selftest::args::SelftestArguments;
 use crate::sweep::args::SweepArguments;
-use crate::system::error::{EXIT_OK, EXIT_USAGE, Failure};
+use crate::system::error::{EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Failure};
 use crate::system::hide_password;
 use crate::system::output::{note, print};
 use crate::target::process;
@@ -192,7 +192,16 @@ fn act<O: Options>(
     act: impl FnOnce(&O::Request, &AtomicBool) -> Result<u8, Failure>,
 ) -> ExitCode {
     match options.request(origin) {
-        Ok(request) => end(watch_signals().and_then(|interrupted| act(&request, &interrupted))),
+        Ok(request) => end(watch_signals().and_then(|interrupted| {
+            let exit_code = act(&request, &interrupted)?;
+            Ok(
+                if exit_code == EXIT_OK && !O::ENDS_BY_SIGNAL && interrupted.load(Ordering::Relaxed) {
+                    EXIT_INTERRUPTED
+                } else {
+                    exit_code
+                },
+            )
+        })),
         Err(sentence) => refuse(&usage(O::WORD, &sentence)),
     }
 }

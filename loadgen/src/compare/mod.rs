@@ -26,6 +26,7 @@ use crate::summary::rounds::BrokerVersion;
 use crate::summary::table;
 use crate::system::error::{EXIT_GENERATOR, EXIT_INTERRUPTED, EXIT_MISSED, EXIT_OK, EXIT_SATURATED, Failure};
 use crate::system::machine::{self, Machine};
+use crate::system::output::{note, print, show_progress};
 use crate::{connect, retained, sweep};
 use args::CompareRequest;
 use folder::Folder;
@@ -38,10 +39,10 @@ use start::{Certificates, Started};
 /// When the results cannot be written, or the certificates not be made.
 pub fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
     for peer in &request.missing {
-        eprintln!(
-            "loadgen: {} is not installed and left out ({})",
+        note(&format!(
+            "{} is not installed and left out ({})",
             peer.name, peer.from
-        );
+        ));
     }
     let certificates = Certificates::make()?;
     let folder = Folder::make(request).map_err(Failure::system("cannot make the folder of the results"))?;
@@ -52,7 +53,7 @@ pub fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<u8, Fai
         cpus: Some(request.settings.cpus.clone()),
     };
     let ceiling = crate::selftest::run(&selftest, interrupted)?;
-    print!("{}", crate::selftest::text(&ceiling));
+    print(&crate::selftest::text(&ceiling))?;
     let kept = folder.write_json("selftest.json", &ceiling);
     kept.map_err(Failure::system("cannot keep the selftest"))?;
     let begun = write_frame(&folder, request, &versions);
@@ -62,8 +63,11 @@ pub fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<u8, Fai
     let summary = folder.sum_up(request, &versions).map_err(written)?;
     let written = Failure::system("cannot write the report");
     crate::html::write(folder.path()).map_err(written)?;
-    print!("{}", table::terminal(&summary));
-    println!("\n{}", folder.path().display());
+    print(&format!(
+        "{}\n{}\n",
+        table::terminal(&summary),
+        folder.path().display()
+    ))?;
     Ok(counts.exit_code(interrupted))
 }
 
@@ -172,12 +176,12 @@ impl CompareProgress {
             began,
         } = self;
         let minutes = began.elapsed().as_secs_f64() / 60.0;
-        eprintln!(
+        show_progress(&format!(
             "[{runs_done}/{runs_in_all}, {minutes:.1} min] {} {} {round}: {}",
             row.name,
             broker.label,
             headline(record)
-        );
+        ));
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the threads of a connect measurement share, and what each of them measures.
 //!
-//! Invariant: only connections whose intended start lies in the measured part enter the histograms; the counts have all.
+//! Invariant: only connections whose intended start lies in the measured part enter the histograms; the counts have
+//! all.
 
 use std::sync::atomic::AtomicU64;
 

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
 
 use super::measurements::{ConnectMeasurements, ConnectState};
-use super::run::UseReadings;
 use super::scenario::{ConnectLoad, ConnectScenario};
 use crate::measure::latency::Summary;
 use crate::measure::numbers::grouped;
@@ -110,16 +109,14 @@ pub(super) struct Frame {
     pub(super) started_unix_s: u64,
     pub(super) machine: Machine,
     pub(super) interrupted: bool,
+    /// What the broker used in the measured part.
+    pub(super) usage: Option<ConnectUse>,
+    /// CPU time of the machine that the hypervisor took, percent.
+    pub(super) steal_percent: f64,
 }
 
-pub(super) fn gather(
-    state: &ConnectState,
-    result: ConnectMeasurements,
-    readings: UseReadings,
-    frame: Frame,
-) -> ConnectOutcome {
+pub(super) fn gather(state: &ConnectState, result: ConnectMeasurements, frame: Frame) -> ConnectOutcome {
     let scenario = &state.scenario;
-    let usage = readings.usage();
     let times = state.timeline.times();
     let measured_ns = times.map_or(0, |times| times.stop_ns.saturating_sub(times.measure_from_ns));
     let measured_s = measured_ns as f64 / 1e9;
@@ -133,13 +130,7 @@ pub(super) fn gather(
         made: state.counts.made.load(Ordering::Relaxed),
         failed: state.counts.failed.load(Ordering::Relaxed),
     };
-    let verdict = assess(
-        scenario,
-        &rates,
-        &result,
-        readings.steal_percent(),
-        frame.interrupted,
-    );
+    let verdict = assess(scenario, &rates, &result, frame.steal_percent, frame.interrupted);
     let subject = &state.subject;
     let program = subject
         .pid
@@ -155,7 +146,7 @@ pub(super) fn gather(
             configuration: subject.configuration.clone(),
             tls: result.stages.negotiated.clone(),
             sha256: program.and_then(|program| machine::sha256_of(&program)),
-            usage,
+            usage: frame.usage,
         },
         rates,
         tcp: result.stages.tcp.summary(),

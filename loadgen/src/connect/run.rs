@@ -59,13 +59,15 @@ pub fn run(
         started_unix_s,
         machine,
         interrupted,
+        usage: readings.usage(),
+        steal_percent: readings.steal_percent(),
     };
-    Ok(outcome::gather(&state, result, readings, base))
+    Ok(outcome::gather(&state, result, base))
 }
 
 /// The broker and the machine at the beginning, and at both ends of the measured part.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct UseReadings {
+struct UseReadings {
     before: UseReading,
     measured: Option<UseReading>,
     stopped: Option<UseReading>,
@@ -94,7 +96,7 @@ impl UseReading {
 }
 
 impl UseReadings {
-    pub(crate) fn usage(&self) -> Option<ConnectUse> {
+    fn usage(&self) -> Option<ConnectUse> {
         let (from, to) = (self.measured?, self.stopped?);
         let cpu_ns = to.cpu_ns?.checked_sub(from.cpu_ns?)?;
         let connections = to.closed - from.closed;
@@ -108,7 +110,7 @@ impl UseReadings {
         })
     }
 
-    pub(crate) fn steal_percent(&self) -> f64 {
+    fn steal_percent(&self) -> f64 {
         match (self.measured, self.stopped) {
             (Some(from), Some(to)) => to.machine.steal_percent_since(&from.machine),
             _ => 0.0,

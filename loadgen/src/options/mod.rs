@@ -40,6 +40,9 @@ pub trait Options: clap::Args {
     /// One sentence on what cannot be.
     fn request(self, origin: Option<Origin>) -> Result<Self::Request, String>;
 
+    /// Whether a signal is the way to end it, so that it is no interruption: its exit code is 0 then.
+    const ENDS_BY_SIGNAL: bool = false;
+
     /// The password among them.
     fn password(&self) -> Option<&str> {
         None

@@ -18,6 +18,7 @@ use crate::outcome::validity::LimitedBy;
 use crate::scenario::{Load, Scenario};
 use crate::system::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK, Failure};
 use crate::system::machine::Machine;
+use crate::system::output::show_progress;
 use crate::target::subject::Subject;
 
 /// One run of a search.
@@ -155,7 +156,7 @@ pub(crate) fn measure(
         return Err(Failure::Interrupted);
     }
     let point = Point::of(&outcome, rate_per_s, slo_ns);
-    eprintln!("{}", line(&point));
+    show_progress(&line(&point));
     Ok(point)
 }
 

@@ -18,7 +18,7 @@ pub const EXIT_CONNECT: u8 = 3;
 pub const EXIT_GENERATOR: u8 = 4;
 /// Exit code: the broker, or the path to it, did not carry the offered rate.
 pub const EXIT_SATURATED: u8 = 5;
-/// Exit code: interrupted before there was an outcome.
+/// Exit code: a signal ended it, with an outcome of what there was until then or without one.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// Why there is no outcome: one sentence with what to do.

@@ -21,7 +21,12 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes a line to standard error, for the user; it is lost where nobody reads it.
+/// Writes a line with the program's name to standard error; it is lost where nobody reads it.
 pub fn note(line: &str) {
-    let _ = writeln!(io::stderr(), "loadgen: {line}");
+    show_progress(&format!("loadgen: {line}"));
+}
+
+/// Writes a line of what has been done to standard error; it is lost where nobody reads it.
+pub fn show_progress(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -23,6 +23,7 @@ use crate::scenario::topics::numbered;
 use crate::scenario::{Credentials, Scenario};
 use crate::system::error::Failure;
 use crate::system::key_passphrase::ClientPassphrase;
+use crate::system::output::note;
 use crate::target::certificates::{self, write_private};
 use crate::target::endpoint::{ClientConfigs, Endpoint, Host};
 use crate::target::process::{BrokerProcess, FreeAddress};
@@ -334,7 +335,7 @@ fn own_clients_tls(folder: &Path, clients: Clients<'_>) -> Result<Option<ClientC
 /// The broker has read its files: they go now, so that nothing is left behind whatever happens later.
 fn remove(folder: TempDir) {
     if let Err(error) = folder.close() {
-        eprintln!("cannot remove the files of the run: {error}");
+        note(&format!("cannot remove the files of the run: {error}"));
     }
 }
 

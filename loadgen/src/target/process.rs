@@ -21,6 +21,7 @@ use transport::socket::reserve_port;
 use crate::system::cpus::Cpus;
 use crate::system::error::{EXIT_USAGE, Failure};
 use crate::system::hide_password::PASSWORD_VARIABLE;
+use crate::system::output::note;
 
 /// The word that makes this program the broker of a run.
 pub const BROKER_WORD: &str = "broker";
@@ -200,7 +201,7 @@ pub fn become_peer(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // A broker that does not raise its own limit could not take the clients of the larger loads.
     transport::socket::raise_descriptor_limit();
     let failed = Command::new(&program).args(arguments).exec();
-    eprintln!("cannot start {}: {failed}", program.display());
+    note(&format!("cannot start {}: {failed}", program.display()));
     ExitCode::FAILURE
 }
 
@@ -213,12 +214,14 @@ fn prepare_child(kind: &str, arguments: &mut impl Iterator<Item = OsString>) -> 
     let is_child = || parent == Some(parent_id());
     // Asked twice: the parent may end before the kernel watches it.
     if !is_child() || set_parent_process_death_signal(Some(Signal::KILL)).is_err() || !is_child() {
-        eprintln!("loadgen {kind} is started by loadgen only; the broker itself is the program `broker`");
+        note(&format!(
+            "{kind} is started by loadgen only; the broker itself is the program `broker`"
+        ));
         return Err(ExitCode::from(EXIT_USAGE));
     }
     let cpus = cpus.to_str().and_then(|list| list.parse::<Cpus>().ok());
     if let Some(Err(error)) = cpus.as_ref().map(Cpus::confine_this_thread) {
-        eprintln!("cannot run on the CPUs that were given: {error}");
+        note(&format!("cannot run on the CPUs that were given: {error}"));
         return Err(ExitCode::FAILURE);
     }
     Ok(())

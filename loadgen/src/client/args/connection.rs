@@ -106,7 +106,11 @@ impl ConnectionArguments {
             Some(path) => Properties::read(path)?,
             None => Properties::default(),
         };
-        let tls = self.tls(&file)?;
+        let mut tls = self.tls(&file)?;
+        let mut warnings = file.warnings.clone();
+        if let Some(warning) = self.trust_common_name(tls.as_mut()) {
+            warnings.push(warning);
+        }
         let five = self.protocol_version == ProtocolVersion::V5;
         let properties = self.packet_properties.given(carriers, self.protocol_version)?;
         let expires = properties.has(Carrier::Connect, SESSION_EXPIRY_INTERVAL);
@@ -148,8 +152,21 @@ impl ConnectionArguments {
             session_expiry_s: self.session_expiry_interval.unwrap_or(forever),
             connect_timeout: self.connect_timeout,
             properties,
-            warnings: file.warnings,
+            warnings,
         })
+    }
+
+    /// The certificates that are handed out with files of properties often have a CN and no subjectAltName: with such a
+    /// file and a CA of its own, which nobody else's certificate comes from, the CN is taken; with one warning.
+    fn trust_common_name(&self, tls: Option<&mut TlsRequest>) -> Option<String> {
+        let tls = tls.filter(|tls| tls.ca.is_some() && !tls.insecure && !tls.cn_fallback)?;
+        let file = self.properties.as_ref()?;
+        tls.cn_fallback = true;
+        Some(format!(
+            "{}: the CN of the broker's certificate is taken for its name where it has no subjectAltName, as with \
+             --cn-fallback",
+            file.display()
+        ))
     }
 
     fn tls(&self, file: &Properties) -> Result<Option<TlsRequest>, String> {

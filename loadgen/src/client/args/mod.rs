@@ -225,6 +225,9 @@ impl Options for SubscribeArguments {
 
     const WORD: &'static str = "sub";
 
+    // As mosquitto_sub: without -C or -W there is no other end.
+    const ENDS_BY_SIGNAL: bool = true;
+
     fn request(self, _: Option<Origin>) -> Result<SubscribeRequest, String> {
         for filter in &self.topics {
             topic::check_filter(filter)

@@ -106,6 +106,30 @@ fn the_command_line_goes_before_the_file() {
     assert_eq!(both.tls.unwrap().ca, Some("own.crt".into()));
 }
 
+/// The certificates of the tutorial have a CN alone; whoever gives a file of properties has no flag for that.
+#[test]
+fn a_file_of_properties_with_a_ca_takes_a_common_name_with_one_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p");
+    std::fs::write(&file, "ssl.ca.certificate.path=file.crt\n").unwrap();
+    let by_file = format!("-t t -n --properties {}", file.display());
+    for (line, cn_fallback, warnings) in [
+        (by_file.clone(), true, 1),
+        (format!("{by_file} --cn-fallback"), true, 0),
+        (format!("{by_file} --insecure"), false, 0),
+        ("-t t -n --cafile own.crt".to_owned(), false, 0),
+    ] {
+        let settings = publishing(words("pub", &line)).unwrap().settings;
+        assert_eq!(settings.tls.unwrap().cn_fallback, cn_fallback, "{line}");
+        assert_eq!(
+            settings.warnings.len(),
+            warnings,
+            "{line}: {:?}",
+            settings.warnings
+        );
+    }
+}
+
 #[test]
 fn what_cannot_be_is_a_sentence_and_exit_2() {
     for (line, part) in [
