@@ -5,6 +5,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use transport::clock::thread_cpu_ns;
@@ -17,13 +18,23 @@ use crate::system::error::Failure;
 ///
 /// # Errors
 /// When the sink cannot be reached or the thread cannot be pinned.
-pub(super) fn measure(sink: SocketAddr, duration: Duration, cpus: Option<&Cpus>) -> Result<Ceiling, Failure> {
-    let measured = std::thread::scope(|scope| scope.spawn(|| send(sink, duration, cpus)).join());
+pub(super) fn measure(
+    sink: SocketAddr,
+    duration: Duration,
+    cpus: Option<&Cpus>,
+    interrupted: &AtomicBool,
+) -> Result<Ceiling, Failure> {
+    let measured = std::thread::scope(|scope| scope.spawn(|| send(sink, duration, cpus, interrupted)).join());
     let measured = measured.map_err(|_| Failure::Thread)?;
     measured.map_err(Failure::system("cannot send to the sink"))
 }
 
-fn send(sink: SocketAddr, duration: Duration, cpus: Option<&Cpus>) -> io::Result<Ceiling> {
+fn send(
+    sink: SocketAddr,
+    duration: Duration,
+    cpus: Option<&Cpus>,
+    interrupted: &AtomicBool,
+) -> io::Result<Ceiling> {
     if let Some(cpus) = cpus {
         cpus.one(0).confine_this_thread()?;
     }
@@ -34,7 +45,7 @@ fn send(sink: SocketAddr, duration: Duration, cpus: Option<&Cpus>) -> io::Result
     let packet = publish();
     let mut sent = 0_u64;
     let (began, cpu_from_ns) = (Instant::now(), thread_cpu_ns());
-    while began.elapsed() < duration {
+    while began.elapsed() < duration && !interrupted.load(Ordering::Relaxed) {
         for connection in &mut connections {
             for _ in 0..SENDS_A_TURN {
                 connection.write_all(&packet)?;
@@ -88,8 +99,15 @@ mod tests {
     #[test]
     fn the_sink_takes_what_is_sent() {
         let sink = Sink::start().unwrap();
-        let bare = measure(sink.address(), Duration::from_millis(50), None).unwrap();
+        let bare = measure(
+            sink.address(),
+            Duration::from_millis(50),
+            None,
+            &AtomicBool::new(false),
+        )
+        .unwrap();
         assert!(bare.per_s > 0.0 && bare.cpu_ns_per_message > 0.0);
-        assert!(measure(SocketAddr::from(([127, 0, 0, 1], 1)), Duration::ZERO, None).is_err());
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+        assert!(measure(nobody, Duration::ZERO, None, &AtomicBool::new(false)).is_err());
     }
 }

@@ -11,7 +11,7 @@ mod bare;
 pub mod sink;
 
 use std::ffi::OsString;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -111,12 +111,22 @@ pub fn run(selftest: &Selftest, interrupted: &AtomicBool) -> Result<SelftestOutc
     };
     let load = |words: &str| {
         let scenario = scenario(selftest, words)?;
-        run::run(&scenario, &subject, interrupted, &mut Silent)
+        let outcome = run::run(&scenario, &subject, interrupted, &mut Silent)?;
+        // What was cut short proves nothing.
+        match interrupted.load(Ordering::Relaxed) {
+            true => Err(Failure::Interrupted),
+            false => Ok(outcome),
+        }
     };
     let pacer = pacer(&load(&format!("--pubs 100 --subs 0 --rate {PACER_RATE}"))?);
     // More than can be sent, so that what is measured is the sending and not the waiting.
     let single = sent(&load("--pubs 10 --subs 0 --one-per-write --rate 20000000")?);
-    let bare = bare::measure(sink.address(), selftest.duration, selftest.cpus.as_ref())?;
+    let bare = bare::measure(
+        sink.address(),
+        selftest.duration,
+        selftest.cpus.as_ref(),
+        interrupted,
+    )?;
     let batched = sent(&load("--pubs 10 --subs 0 --rate 20000000")?);
     let received = received(&load("--pubs 100 --subs 100 --rate max --window 1000")?, &batched);
     let (findings, exit_code) = assess(&pacer, &[&single, &batched, &received], &bare);
