@@ -50,6 +50,7 @@ pub(crate) fn tls_of(
         require_client_certificate: tls.require_client_certificate,
         accept_version_1: tls.accept_version_1,
         ignore_client_dates: tls.ignore_client_dates,
+        rustls_records: tls.rustls_records,
         version_min: tls.version_min,
         ciphers: tls.ciphers.as_deref(),
         ciphers_tls13: tls.ciphers_tls13.as_deref(),

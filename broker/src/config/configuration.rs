@@ -117,6 +117,8 @@ pub struct ListenerTls {
     pub accept_version_1: bool,
     /// `disable_client_cert_date_checks`: clients' certificates are accepted before and after their dates.
     pub ignore_client_dates: bool,
+    /// `rustls_records`: rustls seals and opens records after the handshake too.
+    pub rustls_records: bool,
     /// `use_identity_as_username`, `use_subject_as_username`: what of the certificate names the user.
     pub identity: Option<IdentityKind>,
     /// `tls_version`: the lowest version.
@@ -141,6 +143,7 @@ impl ListenerTls {
             require_client_certificate: false,
             accept_version_1: true,
             ignore_client_dates: false,
+            rustls_records: false,
             identity: None,
             version_min: TlsVersion::V1_2,
             ciphers: None,

@@ -109,6 +109,7 @@ pub(super) struct TlsDraft {
     pub(super) require_client_certificate: bool,
     pub(super) refuse_version_1: bool,
     pub(super) ignore_client_dates: bool,
+    pub(super) rustls_records: bool,
     /// Both kinds were asked for if there are two.
     pub(super) identities: Vec<IdentityKind>,
     pub(super) version_min: Option<TlsVersion>,

@@ -270,6 +270,7 @@ fn tls(listener: &ListenerDraft) -> Result<Option<ListenerTls>, String> {
         require_client_certificate: draft.require_client_certificate,
         accept_version_1: !draft.refuse_version_1,
         ignore_client_dates: draft.ignore_client_dates,
+        rustls_records: draft.rustls_records,
         identity: draft.identities.first().copied(),
         version_min: draft.version_min.unwrap_or(TlsVersion::V1_2),
         ciphers: draft.ciphers.clone(),

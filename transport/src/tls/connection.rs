@@ -1,4 +1,6 @@
-//! One connection's TLS: a client's side by rustls, a server's side as a handshake by rustls and then as records.
+//! One connection's TLS: a client's side by rustls; a server's side as a handshake by rustls and then as records of
+//! our own, or by rustls as a whole where its configuration does not let the keys out
+//! ([`super::ServerTls::rustls_records`]).
 //!
 //! Invariants: nothing plain is kept inside but what waits for the end of the handshake.
 
@@ -7,7 +9,7 @@ use std::io::{BufRead, Write};
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, ServerConfig};
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
 use super::handshake::Handshake;
 use super::records::Records;
@@ -20,8 +22,8 @@ pub struct TlsConnection(State);
 
 #[derive(Debug)]
 enum State {
-    /// A client's side, by rustls from its first byte to its last.
-    Client(Box<ClientConnection>),
+    /// A client's side, and a server's side where it is configured so: by rustls from the first byte to the last.
+    Rustls(Box<Connection>),
     /// A server's side before the handshake is over, and after it.
     Handshake(Box<Handshake>),
     Records(Box<Records>),
@@ -64,20 +66,25 @@ impl std::error::Error for TlsError {}
 
 impl TlsConnection {
     pub(crate) fn server(config: &Arc<ServerConfig>) -> Result<TlsConnection, TlsError> {
-        Ok(TlsConnection(State::Handshake(Box::new(Handshake::new(config)?))))
+        if config.enable_secret_extraction {
+            return Ok(TlsConnection(State::Handshake(Box::new(Handshake::new(config)?))));
+        }
+        let mut connection = Connection::from(ServerConnection::new(Arc::clone(config))?);
+        connection.set_buffer_limit(None);
+        Ok(TlsConnection(State::Rustls(Box::new(connection))))
     }
 
     pub(crate) fn client(config: &Arc<ClientConfig>, server_name: &str) -> Result<TlsConnection, TlsError> {
         let name = ServerName::try_from(server_name.to_owned())
             .map_err(|_| rustls::Error::General(format!("not a server name: {server_name:?}")))?;
-        let mut connection = ClientConnection::new(Arc::clone(config), name)?;
+        let mut connection = Connection::from(ClientConnection::new(Arc::clone(config), name)?);
         connection.set_buffer_limit(None);
-        Ok(TlsConnection(State::Client(Box::new(connection))))
+        Ok(TlsConnection(State::Rustls(Box::new(connection))))
     }
 
     /// The first flight, for [`crate::stream::SecureStream::start`].
     pub(crate) fn start(&mut self, wire_out: &mut Vec<u8>) {
-        if let State::Client(connection) = &mut self.0 {
+        if let State::Rustls(connection) = &mut self.0 {
             write_records(connection, wire_out);
         }
     }
@@ -90,7 +97,7 @@ impl TlsConnection {
         wire_out: &mut Vec<u8>,
     ) -> Result<Opened, TlsError> {
         match &mut self.0 {
-            State::Client(connection) => open_client(connection, wire, plain, wire_out),
+            State::Rustls(connection) => open_by_rustls(connection, wire, plain, wire_out),
             State::Records(records) => {
                 let opened = records.open(wire, plain, wire_out);
                 let peer_closed = opened.map_err(|error| TlsError::of(error, true))?;
@@ -129,7 +136,7 @@ impl TlsConnection {
         match &mut self.0 {
             State::Records(records) => records.seal(plain, wire_out),
             State::Handshake(handshake) => handshake.wait(plain),
-            State::Client(connection) => {
+            State::Rustls(connection) => {
                 // Without a buffer limit the writer takes all.
                 let _ = connection.writer().write_all(plain);
                 write_records(connection, wire_out);
@@ -143,7 +150,8 @@ impl TlsConnection {
         match &mut self.0 {
             State::Handshake(_) | State::Broken => {}
             State::Records(records) => records.close(wire_out),
-            State::Client(connection) => {
+            State::Rustls(connection) if is_server(connection) && connection.is_handshaking() => {}
+            State::Rustls(connection) => {
                 connection.send_close_notify();
                 write_records(connection, wire_out);
             }
@@ -154,7 +162,7 @@ impl TlsConnection {
     pub(crate) fn is_handshaking(&self) -> bool {
         match &self.0 {
             State::Handshake(_) => true,
-            State::Client(connection) => connection.is_handshaking(),
+            State::Rustls(connection) => connection.is_handshaking(),
             State::Records(_) | State::Broken => false,
         }
     }
@@ -163,6 +171,7 @@ impl TlsConnection {
     pub(crate) fn client_certificate(&self) -> Option<&CertificateDer<'static>> {
         match &self.0 {
             State::Records(records) => records.certificate(),
+            State::Rustls(connection) if is_server(connection) => connection.peer_certificates()?.first(),
             _ => None,
         }
     }
@@ -172,7 +181,7 @@ impl TlsConnection {
         match &self.0 {
             State::Records(records) => records.is_closed(),
             State::Broken => true,
-            State::Client(_) | State::Handshake(_) => false,
+            State::Rustls(_) | State::Handshake(_) => false,
         }
     }
 
@@ -195,7 +204,7 @@ impl TlsConnection {
     /// Version and suite, for [`crate::stream::SecureStream::negotiated`].
     pub(crate) fn negotiated(&self) -> Option<String> {
         let (version, suite) = match &self.0 {
-            State::Client(connection) => (
+            State::Rustls(connection) => (
                 connection.protocol_version()?,
                 connection.negotiated_cipher_suite()?,
             ),
@@ -206,8 +215,12 @@ impl TlsConnection {
     }
 }
 
-fn open_client(
-    connection: &mut ClientConnection,
+fn is_server(connection: &Connection) -> bool {
+    matches!(connection, Connection::Server(_))
+}
+
+fn open_by_rustls(
+    connection: &mut Connection,
     mut wire: &[u8],
     plain: &mut Vec<u8>,
     wire_out: &mut Vec<u8>,
@@ -223,14 +236,15 @@ fn open_client(
         if was_handshaking {
             opened.warning = refusal::take_warning().or(opened.warning);
         }
-        let state = processed.map_err(|error| TlsError::of(error, false))?;
-        opened.peer_closed = state.peer_has_closed();
+        // What was readable before a fault counts.
         take_plain(connection, plain);
+        let state = processed.map_err(|error| TlsError::of(error, is_server(connection)))?;
+        opened.peer_closed = state.peer_has_closed();
     }
     Ok(opened)
 }
 
-fn write_records(connection: &mut ClientConnection, wire_out: &mut Vec<u8>) {
+fn write_records(connection: &mut Connection, wire_out: &mut Vec<u8>) {
     while connection.wants_write() {
         // Writing to a Vec cannot fail.
         if connection.write_tls(wire_out).is_err() {
@@ -239,7 +253,7 @@ fn write_records(connection: &mut ClientConnection, wire_out: &mut Vec<u8>) {
     }
 }
 
-fn take_plain(connection: &mut ClientConnection, plain: &mut Vec<u8>) {
+fn take_plain(connection: &mut Connection, plain: &mut Vec<u8>) {
     let mut reader = connection.reader();
     while let Ok(chunk) = reader.fill_buf() {
         let taken = chunk.len();

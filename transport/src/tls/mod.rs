@@ -15,6 +15,7 @@ pub(crate) mod connection;
 mod files;
 pub(crate) mod handshake;
 mod identity;
+mod key_update;
 mod own_certificate;
 mod passphrase;
 mod peer_check;

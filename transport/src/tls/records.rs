@@ -3,8 +3,12 @@
 //! connection costs in memory.
 //!
 //! Invariants: nothing plain is kept inside, and of the wire at most one unfinished record. After an alert of ours,
-//! or a close, nothing is sealed any more; after an error nothing is opened any more. A KeyUpdate has to come in one
-//! record, as everybody sends it.
+//! or a close, nothing is sealed any more; after an error nothing is opened any more. A
+//! KeyUpdate may come in several records (`key_update.rs`). The same bytes mean the same as to rustls' own records,
+//! guarded by `tests/differential.rs`.
+//!
+//! Maximum fragment lengths (RFC 6066, RFC 8449) are not negotiated: rustls does not answer the extensions, which a
+//! client has to take as a refusal, and records of up to 16 KiB are sent.
 
 use std::fmt;
 
@@ -16,6 +20,7 @@ use rustls::{
     ProtocolVersion, SupportedCipherSuite,
 };
 
+use super::key_update::KeyUpdateReader;
 use super::protection::{FRAGMENT_BYTES_MAX, HEADER_BYTES, Protection};
 
 /// What a sealed record may be longer than its content: RFC 5246, 6.2.3.
@@ -45,6 +50,8 @@ pub(crate) struct Records {
     partial: Vec<u8>,
     /// Records that a key may seal: the suite's confidentiality limit.
     records_max: u64,
+    /// A KeyUpdate that has not come whole.
+    key_update: KeyUpdateReader,
     /// Key updates, warnings or empty records since the last application data.
     idle_messages: u8,
     peer_closed: bool,
@@ -81,6 +88,7 @@ impl Records {
             suite,
             certificate,
             partial: Vec::new(),
+            key_update: KeyUpdateReader::default(),
             idle_messages: 0,
             peer_closed: false,
             failed: false,
@@ -217,6 +225,12 @@ impl Records {
             plain.copy_within(start + range.start..start + range.end, start);
         }
         plain.truncate(start + range.len());
+        if self.key_update.is_partial() && content_type != u8::from(ContentType::Handshake) {
+            plain.truncate(start);
+            return Err(Error::PeerMisbehaved(
+                PeerMisbehaved::MessageInterleavedWithHandshakeMessage,
+            ));
+        }
         if content_type == u8::from(ContentType::ApplicationData) {
             if range.is_empty() {
                 return self.count_idle(EMPTY_RECORDS_MAX, PeerMisbehaved::TooManyEmptyFragments);
@@ -261,13 +275,10 @@ impl Records {
                     PeerMisbehaved::TooManyRenegotiationRequests,
                 ))
             }
-            // RFC 8446, 4.6.3: KeyUpdate ends its record, and one byte says whether it wants to be answered.
-            (ContentType::Handshake, &[24, 0, 0, 1, wants_answer @ (0 | 1)]) => {
-                self.handle_key_update(wants_answer == 1, wire_out)
-            }
-            (ContentType::Handshake, &[24, 0, 0, 1, _]) => {
-                Err(Error::InvalidMessage(InvalidMessage::InvalidKeyUpdate))
-            }
+            (ContentType::Handshake, _) => match self.key_update.take(message)? {
+                Some(wants_answer) => self.handle_key_update(wants_answer, wire_out),
+                None => Ok(()),
+            },
             _ => Err(unexpected(content_type)),
         }
     }
@@ -321,6 +332,9 @@ impl Records {
             Error::InvalidMessage(InvalidMessage::InvalidKeyUpdate) => {
                 Some(AlertDescription::IllegalParameter)
             }
+            Error::InvalidMessage(InvalidMessage::MissingData(_) | InvalidMessage::TrailingData(_)) => {
+                Some(AlertDescription::DecodeError)
+            }
             _ => Some(AlertDescription::UnexpectedMessage),
         };
         if let Some(description) = description {
@@ -362,7 +376,7 @@ pub(super) fn record_bytes(wire: &[u8], expansion_bytes_max: usize) -> Result<Op
     Ok(Some(HEADER_BYTES + bytes))
 }
 
-fn unexpected(got: ContentType) -> Error {
+pub(super) fn unexpected(got: ContentType) -> Error {
     Error::InappropriateMessage {
         expect_types: vec![ContentType::ApplicationData, ContentType::Alert],
         got_type: got,

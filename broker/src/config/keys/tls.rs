@@ -98,6 +98,16 @@ pub(super) const KEYS: &[Key] = &[
     or(
         "false",
         of_listener(
+            "rustls_records",
+            "The library rustls seals and opens records after the handshake too. If false Midge does that itself with \
+             the same cipher suites, which costs a connection a third of the memory. Not a key of mosquitto.",
+            Value::Flag(|draft, value| draft.listener().tls.rustls_records = value),
+            Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.rustls_records))),
+        ),
+    ),
+    or(
+        "false",
+        of_listener(
             "use_identity_as_username",
             "The common name of the client's certificate is its user name. It may not hold `+`, `#` or `/`. Needs \
          `require_certificate true`.",

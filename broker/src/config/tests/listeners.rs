@@ -152,10 +152,10 @@ fn keys_belong_to_the_last_listener() {
 fn keys_of_tls() {
     let text = "listener 8883 127.0.0.1\ncertfile server.crt\nkeyfile server.key\nkey_passphrase_file secret\ncapath \
                 folder\ncrlfile crl.pem\nrequire_certificate true\nallow_v1_certificates \
-                false\ndisable_client_cert_date_checks true\nuse_subject_as_username true\nciphers \
-                ECDHE-RSA-AES128-GCM-SHA256\nciphers_tls1.3 TLS_AES_128_GCM_SHA256\nlistener 8884 127.0.0.1\ncertfile \
-                server.crt\nkeyfile server.key\ncafile ca.crt\nrequire_certificate true\nuse_identity_as_username \
-                true\nuse_subject_as_username false";
+                false\ndisable_client_cert_date_checks true\nrustls_records true\nuse_subject_as_username \
+                true\nciphers ECDHE-RSA-AES128-GCM-SHA256\nciphers_tls1.3 TLS_AES_128_GCM_SHA256\nlistener 8884 \
+                127.0.0.1\ncertfile server.crt\nkeyfile server.key\ncafile ca.crt\nrequire_certificate \
+                true\nuse_identity_as_username true\nuse_subject_as_username false";
     let configuration = read(text);
     let tls = |index: usize| configuration.listeners[index].tls.clone().unwrap();
     let first = ListenerTls {
@@ -165,6 +165,7 @@ fn keys_of_tls() {
         require_client_certificate: true,
         accept_version_1: false,
         ignore_client_dates: true,
+        rustls_records: true,
         identity: Some(IdentityKind::Subject),
         ciphers: Some("ECDHE-RSA-AES128-GCM-SHA256".to_owned()),
         ciphers_tls13: Some("TLS_AES_128_GCM_SHA256".to_owned()),

@@ -10,27 +10,36 @@ use crate::stream::{Opened, SecureStream, StreamError};
 use crate::tls::TlsVersion;
 use crate::tls::protection::Protection;
 
-const ALERT: u8 = 21;
-const HANDSHAKE: u8 = 22;
-const DATA: u8 = 23;
+pub(super) const ALERT: u8 = 21;
+pub(super) const HANDSHAKE: u8 = 22;
+pub(super) const DATA: u8 = 23;
 const UNEXPECTED_MESSAGE: u8 = 10;
 const BAD_RECORD_MAC: u8 = 20;
 const RECORD_OVERFLOW: u8 = 22;
 const ILLEGAL_PARAMETER: u8 = 47;
+const DECODE_ERROR: u8 = 50;
 const NO_RENEGOTIATION: u8 = 100;
 
 /// A client that seals whatever it likes.
-struct Forger {
+pub(super) struct Forger {
     server: SecureStream,
     sealer: Protection,
     opener: Protection,
     /// What the server has read.
-    plain: Vec<u8>,
+    pub(super) plain: Vec<u8>,
 }
 
 impl Forger {
     fn new(version: TlsVersion) -> Forger {
+        Forger::new_with(version, false)
+    }
+
+    /// Against a server whose records are rustls' own, or ours.
+    pub(super) fn new_with(version: TlsVersion, rustls_records: bool) -> Forger {
         let (server, client) = configurations_of(Some(version), None);
+        let mut server = Arc::unwrap_or_clone(server);
+        server.enable_secret_extraction = !rustls_records;
+        let server = Arc::new(server);
         let mut client = Arc::unwrap_or_clone(client);
         client.enable_secret_extraction = true;
         let mut client = ClientConnection::new(Arc::new(client), "localhost".try_into().unwrap()).unwrap();
@@ -60,7 +69,7 @@ impl Forger {
         Forger::new(TlsVersion::V1_3)
     }
 
-    fn record(&mut self, content_type: u8, content: &[u8]) -> Vec<u8> {
+    pub(super) fn record(&mut self, content_type: u8, content: &[u8]) -> Vec<u8> {
         let mut wire = Vec::new();
         self.sealer.seal(content_type, content, &mut wire).unwrap();
         wire
@@ -72,14 +81,20 @@ impl Forger {
         self.open(&wire)
     }
 
-    fn open(&mut self, wire: &[u8]) -> (Result<Opened, StreamError>, Vec<[u8; 2]>) {
+    /// Hands bytes over; the alerts are those before an answer to a KeyUpdate, behind which the keys are others.
+    pub(super) fn open(&mut self, wire: &[u8]) -> (Result<Opened, StreamError>, Vec<[u8; 2]>) {
         let mut answer = Vec::new();
         let opened = self.server.open(wire, &mut self.plain, &mut answer);
         let mut alerts = Vec::new();
         let mut rest = &mut answer[..];
         while let Some((&mut header, behind)) = rest.split_first_chunk_mut::<5>() {
             let (body, next) = behind.split_at_mut(usize::from(u16::from_be_bytes([header[3], header[4]])));
-            let (content_type, range) = self.opener.open(&header, body).unwrap();
+            let Ok((content_type, range)) = self.opener.open(&header, body) else {
+                break;
+            };
+            if content_type == HANDSHAKE {
+                break;
+            }
             assert_eq!(content_type, ALERT);
             alerts.push(<[u8; 2]>::try_from(&body[range]).unwrap());
             rest = next;
@@ -132,13 +147,40 @@ fn types_and_messages_that_do_not_belong_after_a_handshake() {
         // ClientHello, Certificate.
         (HANDSHAKE, &[1, 0, 0, 0], UNEXPECTED_MESSAGE),
         (HANDSHAKE, &[11, 0, 0, 0], UNEXPECTED_MESSAGE),
-        // KeyUpdate: of a value that is none; with something behind it; a part of one.
+        // KeyUpdate: of a value that is none; with something behind it; of another length than 1.
         (HANDSHAKE, &[24, 0, 0, 1, 2], ILLEGAL_PARAMETER),
         (HANDSHAKE, &[24, 0, 0, 1, 0, 24, 0, 0, 1, 0], UNEXPECTED_MESSAGE),
-        (HANDSHAKE, &[24, 0], UNEXPECTED_MESSAGE),
+        (HANDSHAKE, &[24, 0, 0, 0], DECODE_ERROR),
+        (HANDSHAKE, &[24, 0, 0, 2, 0, 0], DECODE_ERROR),
+        (HANDSHAKE, &[24, 1, 0, 1, 0], DECODE_ERROR),
     ] {
         Forger::tls13().is_refused(content_type, content, &[[2, alert]]);
     }
+}
+
+/// RFC 8446, 5.1: a message may come in several records, with nothing between them.
+#[test]
+fn a_key_update_comes_in_any_cut() {
+    let update = [24, 0, 0, 1, 0];
+    for cut in 1..update.len() {
+        let mut forger = Forger::tls13();
+        let (begin, end) = update.split_at(cut);
+        forger.is_well(HANDSHAKE, begin);
+        forger.is_well(HANDSHAKE, end);
+        // The next record is under the next key, which the forger has not.
+        forger.is_refused(DATA, b"old key", &[[2, BAD_RECORD_MAC]]);
+
+        for (content_type, content) in [(DATA, &b"x"[..]), (DATA, b""), (ALERT, &[1, 0]), (HANDSHAKE, b"")] {
+            let mut forger = Forger::tls13();
+            forger.is_well(HANDSHAKE, begin);
+            forger.is_refused(content_type, content, &[[2, UNEXPECTED_MESSAGE]]);
+        }
+    }
+    let mut forger = Forger::tls13();
+    update[..4]
+        .iter()
+        .for_each(|byte| forger.is_well(HANDSHAKE, &[*byte]));
+    forger.is_refused(HANDSHAKE, &[0, 0], &[[2, UNEXPECTED_MESSAGE]]);
 }
 
 #[test]

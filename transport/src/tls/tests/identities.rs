@@ -23,10 +23,19 @@ pub(super) const SUBJECTS: [(&str, &str); 8] = [
 fn identity_of(client: &str, kind: IdentityKind, version: TlsVersion) -> Result<String, IdentityError> {
     let pki = pki().unwrap();
     let paths = Paths::of(pki, "server");
-    let server = server_config(&demanding(&paths)).unwrap();
-    let met = meet(&server, &careless_client(pki, client, version), "localhost");
-    assert_eq!(met.server_error, None);
-    client_identity(&met.server, kind)
+    let with = |rustls_records| {
+        let tls = crate::tls::ServerTls {
+            rustls_records,
+            ..demanding(&paths)
+        };
+        let server = server_config(&tls).unwrap();
+        let met = meet(&server, &careless_client(pki, client, version), "localhost");
+        assert_eq!(met.server_error, None);
+        client_identity(&met.server, kind)
+    };
+    let identity = with(false);
+    assert_eq!(format!("{identity:?}"), format!("{:?}", with(true)));
+    identity
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod clients;
 pub(crate) mod configurations;
+mod differential;
 mod forged_records;
 mod identities;
 mod keys;
