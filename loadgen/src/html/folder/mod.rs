@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::plots::Drawings;
 use super::{Level, Notice, Page, Plot};
-use crate::measure::numbers::digits;
+use crate::measure::numbers::{digits, duration};
 use crate::outcome::Outcome;
 use crate::outcome::series::{IntervalReport, Part};
 use crate::search::SearchOutcome;
@@ -62,18 +62,17 @@ fn ceiling(selftest: &SelftestOutcome) -> String {
         received,
         ..
     } = selftest;
-    let us = |ns: f64| digits(ns / 1e3);
     format!(
         "The generator's own limit here, against a sink instead of a broker: {} messages sent per second, {} \
-         received; its CPU time is {} µs for a message sent alone, {} µs for one of a batch and {} µs for a delivery. \
-         Its schedule is {} µs late in the median and {} µs at the 99th percentile.",
+         received; its CPU time is {} for a message sent alone, {} for one of a batch and {} for a delivery. \
+         Its schedule is {} late in the median and {} at the 99th percentile.",
         digits(batched.per_s),
         digits(received.per_s),
-        us(single.cpu_ns_per_message),
-        us(batched.cpu_ns_per_message),
-        us(received.cpu_ns_per_message),
-        us(pacer.lag_p50_ns as f64),
-        us(pacer.lag_p99_ns as f64),
+        duration(single.cpu_ns_per_message),
+        duration(batched.cpu_ns_per_message),
+        duration(received.cpu_ns_per_message),
+        duration(pacer.lag_p50_ns as f64),
+        duration(pacer.lag_p99_ns as f64),
     )
 }
 
