@@ -23,7 +23,7 @@ fn functions(folder: &Path, found: &mut BTreeSet<String>) {
 fn known() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut known = BTreeSet::new();
-    for folder in ["broker/src", "mqtt/src", "transport/src", "tests"] {
+    for folder in ["broker/src", "broker/tests", "mqtt/src", "transport/src", "tests"] {
         functions(&root.join(folder), &mut known);
     }
     known

@@ -217,8 +217,8 @@ pub const PENDING_CONNECTION_NS_MAX: u64 = 5_000_000_000;
 /// Nanoseconds that clients have to take their last bytes when the broker ends. Over: they are cut.
 pub const DRAIN_NS_MAX: u64 = 10_000_000_000;
 
-/// Nanoseconds that connections which are there when the broker ends have for their CONNECT, to be told so. Over: they
-/// are cut.
+/// Nanoseconds that connections which are there when the broker ends have for their CONNECT, so that it can be refused.
+/// Over: they are cut.
 pub const LATE_CONNECT_NS_MAX: u64 = 1_000_000_000;
 
 /// Nanoseconds that a client has to take its last bytes when it is closed while the broker goes on. Over: it is cut.
