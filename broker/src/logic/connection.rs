@@ -58,7 +58,7 @@ impl ConnectionSlot {
 /// Where a connection comes from, and what was found out of its client before the session's owner got it.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// The client's address.
+    /// The client's address, or what a PROXY header has.
     pub address: SocketAddr,
     /// The listener that accepted it.
     pub listener: ListenerId,
@@ -86,15 +86,15 @@ impl Peer {
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// From CONNECT on.
+    /// From the CONNECT until it begins to close.
     Connected,
     /// What is in `out` goes out, then the shell closes.
     Closing,
 }
 
-/// Whether the broker reads a client's bytes, and whether its keep alive is suspended: it is if at any time since it was last
-/// looked at the client was not read from for the sake of others. It stays so if the client falls behind itself after that,
-/// or is read again, as what it sent meanwhile may come only then.
+/// Whether the broker reads a client's bytes, and whether its keep alive is suspended: it is if at any time since it
+/// was last looked at the client was not read from for the sake of others. It stays so if the client falls behind
+/// itself after that, or is read again, as what it sent meanwhile may come only then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reading {
     Open,

@@ -1,8 +1,8 @@
 //! What a shard counts, for `$SYS` and metrics.
 //!
-//! Invariant: only its own shard writes a [`ShardCounters`], so a plain load and store is exact; anybody may read. The map of
-//! users is locked, by whoever makes or ends a session and nowhere else. Each
-//! has its own cache lines, so that counting on one core does not slow another.
+//! Invariant: only its own shard writes a [`ShardCounters`], so a plain load and store is exact; anybody may read.
+//! The map of users is locked, by whoever makes or ends a session and nowhere else. Each has its own cache lines, so
+//! that counting on one core does not slow another.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// The value now.
+    /// The value, which may be a moment old on another core.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
@@ -47,37 +47,37 @@ pub struct ShardCounters {
     pub bytes_received: Counter,
     /// Bytes handed over for sending to clients, before TLS.
     pub bytes_sent: Counter,
-    /// Control packets received.
+    /// MQTT Control Packets received from clients.
     pub packets_received: Counter,
-    /// Control packets sent.
+    /// MQTT Control Packets sent to clients.
     pub packets_sent: Counter,
-    /// PUBLISH packets received.
+    /// PUBLISH packets received from clients.
     pub publishes_received: Counter,
-    /// PUBLISH packets sent.
+    /// PUBLISH packets sent to clients.
     pub publishes_sent: Counter,
-    /// Payload bytes received.
+    /// Payload bytes of received PUBLISH packets.
     pub publish_bytes_received: Counter,
-    /// Payload bytes sent.
+    /// Payload bytes of sent PUBLISH packets.
     pub publish_bytes_sent: Counter,
     /// Messages dropped for one client: its queue or buffer was full, too large for it, or expired.
     pub publishes_dropped: Counter,
-    /// Connections opened.
+    /// Connections that came to their shard.
     pub connections_opened: Counter,
-    /// CONNECT packets accepted.
+    /// CONNECT packets answered with success.
     pub connects_accepted: Counter,
-    /// CONNECT packets refused.
+    /// CONNECT packets answered with an error.
     pub connects_refused: Counter,
-    /// Now: clients connected.
+    /// Now: clients with an accepted CONNECT.
     pub clients_connected: Counter,
     /// Most clients connected at once in this shard.
     pub clients_connected_max: Counter,
     /// Now: sessions, connected or not.
     pub sessions: Counter,
-    /// Sessions that expired.
+    /// Sessions whose Session Expiry Interval ran out.
     pub sessions_expired: Counter,
     /// Now: subscriptions, those that are shared not counted.
     pub subscriptions: Counter,
-    /// Now: Shared Subscriptions.
+    /// Now: Shared Subscriptions of all sessions.
     pub shared_subscriptions: Counter,
     /// Now: retained messages (the same in every shard, once they have converged).
     pub retained: Counter,
@@ -124,11 +124,11 @@ impl ShardCounters {
 pub struct Shown {
     /// The name of its field.
     pub name: &'static str,
-    /// One sentence.
+    /// What it counts, in one sentence.
     pub about: &'static str,
-    /// How it behaves.
+    /// Whether it grows only, and how shards add up.
     pub kind: CounterKind,
-    /// Where it is.
+    /// Reads it from the counters of a shard.
     pub read: fn(&ShardCounters) -> &Counter,
 }
 
@@ -144,7 +144,7 @@ pub enum CounterKind {
 }
 
 impl Shown {
-    /// The broker's value.
+    /// The values of all shards as one.
     #[must_use]
     pub fn of(&self, shards: &[ShardCounters]) -> u64 {
         let values = shards.iter().map(|counters| (self.read)(counters).get());
@@ -166,7 +166,7 @@ macro_rules! shown {
     };
 }
 
-/// Every counter.
+/// Every counter of a shard, in the order of the fields.
 pub const SHOWN: &[Shown] = shown![
     Total bytes_received "Bytes received from clients, after TLS.",
     Total bytes_sent "Bytes handed over for sending to clients, before TLS.",

@@ -1,8 +1,9 @@
 //! How connections and sessions end.
 //!
-//! Invariants: a session is detached from its connection at the moment that the connection begins to close, whatever the
-//! socket still takes; its Will is published or discarded then. A session that ends takes its subscriptions, its queue and
-//! its Will (published, if it waited) with it, and nothing of it stays; what it held for a group goes to another member.
+//! Invariants: a session is detached from its connection at the moment that the connection begins to close, whatever
+//! the socket still takes; its Will is published or discarded then. A session that ends takes its subscriptions, its
+//! queue and its Will (published, if it waited) with it, and nothing of it stays; what it held for a group goes to
+//! another member.
 
 use mqtt::packet::Disconnect;
 use mqtt::property::{PropertiesBuf, Property};

@@ -1,8 +1,9 @@
 //! What other shards send: batches in.
 //!
-//! Invariants: a shard has notified all others of each filter that a session of its own subscribes to, before the SUBACK left;
-//! a message goes to a shard once, however many of its filters match. A retained message goes to all shards as one record that
-//! is both the change and the publish: a subscriber there gets it live or as retained, never neither.
+//! Invariants: a shard has notified all others of each filter that a session of its own subscribes to, before the
+//! SUBACK left; a message goes to a shard once, however many of its filters match. A retained message goes to all
+//! shards as one record that is both the change and the publish: a subscriber there gets it live or as retained,
+//! never neither.
 
 use mqtt::ProtocolVersion;
 

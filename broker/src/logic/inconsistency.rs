@@ -1,15 +1,16 @@
 //! States that cannot be.
 //!
-//! Invariant: whoever finds one calls [`unreachable_state`] and goes on without what is missing. Then a test stops there, and
-//! in production the shard counts it (`inconsistencies`) and logs it once a turn: one client's trouble is not everybody's.
+//! Invariant: whoever finds one calls [`unreachable_state`] and goes on without what is missing. Then a test stops
+//! there, and in production the shard counts it (`inconsistencies`) and logs it once a turn: one client's trouble is
+//! not everybody's.
 
 use std::cell::Cell;
 
 use crate::logic::Shard;
 
 thread_local! {
-    /// How many were found in this thread that no shard has counted yet, and what the last one was. A shard has a thread of
-    /// its own; where several share one, the next that ticks counts them.
+    /// How many were found in this thread that no shard has counted yet, and what the last one was. A shard has a
+    /// thread of its own; where several share one, the next that ticks counts them.
     static FOUND: Cell<(u64, &'static str)> = const { Cell::new((0, "")) };
 }
 

@@ -1,8 +1,8 @@
 //! An application message that outlives its packet: queued, in flight in a kept session, or retained.
 //!
-//! Invariant: it is one allocation, shared by all who hold it and by all shards, and never changes. What is a matter of one
-//! delivery (QoS, RETAIN, subscription identifiers) is not in it. Its properties are those that go on to subscribers;
-//! the Message Expiry Interval is taken out, as it is counted down from `expires_at` [MQTT-3.3.2-6].
+//! Invariant: it is one allocation, shared by all who hold it and by all shards, and never changes. What is a matter
+//! of one delivery (QoS, RETAIN, subscription identifiers) is not in it. Its properties are those that go on to
+//! subscribers; the Message Expiry Interval is taken out, as it is counted down from `expires_at` [MQTT-3.3.2-6].
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(super) struct Message<'a> {
     /// What goes on to 5.0 subscribers: no Topic Alias, no Subscription Identifier.
     pub(super) properties: Properties<'a>,
     pub(super) payload: &'a [u8],
-    /// Who published it.
+    /// For No Local, and for retained messages.
     pub(super) publisher: Publisher,
 }
 
@@ -65,8 +65,8 @@ impl Publisher {
 
 /// A kept message; cloning shares it.
 ///
-/// Layout: expires_at (8 bytes), publisher's identity (8), property bytes (4), topic bytes (2), QoS and RETAIN (1), then the
-/// topic, the properties and the payload.
+/// Layout: expires_at (8 bytes), publisher's identity (8), property bytes (4), topic bytes (2), QoS and RETAIN (1),
+/// then the topic, the properties and the payload.
 #[derive(Clone, Debug)]
 pub struct StoredMessage(Arc<[u8]>);
 
@@ -109,7 +109,7 @@ impl StoredMessage {
         Self(Arc::from(scratch.as_slice()))
     }
 
-    /// The Topic Name.
+    /// The Topic Name, with the mount point of its publisher's listener.
     #[must_use]
     pub fn topic(&self) -> &str {
         let bytes = self
@@ -119,7 +119,7 @@ impl StoredMessage {
         std::str::from_utf8(bytes).unwrap_or_default()
     }
 
-    /// The payload.
+    /// The Application Message, as it was published.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         self.0.get(self.header().properties_end..).unwrap_or_default()
@@ -152,7 +152,7 @@ impl StoredMessage {
         self.header().flags & RETAIN_FLAG != 0
     }
 
-    /// When it expires.
+    /// When it expires; [`Timestamp::NEVER`] without a Message Expiry Interval.
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.header().expires_at

@@ -1,13 +1,22 @@
 //! The broker's logic without any I/O: what decides is here, what waits is in the shell.
 //!
-//! One [`Shard`] a core. Bytes, batches of other shards and the time come in by its methods; bytes for connections, batches
-//! and deadlines are fetched. The way of a message: [`Shard::receive`] (receive.rs: packets out of bytes, runs of QoS 0)
-//! -> handle/publish.rs -> route.rs (topic to targets, cached) -> clients.rs (each target's `out`, window or queue), and
-//! for other shards batch.rs -> [`Shard::receive_batch`] (interest.rs) -> the same from route.rs on.
+//! One [`Shard`] a core. Bytes, batches of other shards and the time come in by its methods; bytes for connections,
+//! batches and deadlines are fetched. [`Shard`] keeps the order of calls; what it has is owned by a few types:
+//!
+//! - `delivery/` ([`Delivery`]): connections, sessions and the accounts of what is sent to them;
+//! - `flow/`: consumers that are slow, and the publishers that wait for them;
+//! - `routing/` ([`Routing`]): subscriptions, groups and other shards' interest: from a topic to those who get it;
+//! - `outbox/` ([`Outboxes`]): batches for the other shards;
+//! - `retained.rs`: retained messages, and what new subscriptions get of them.
+//!
+//! The way of a message: receive.rs (packets out of bytes, runs of QoS 0) -> handle/publish.rs -> routing/route.rs
+//! (topic to targets, cached) -> publish.rs -> delivery/fan_out.rs -> delivery/deliver.rs (each target's output,
+//! window or queue); for other shards publish.rs -> outbox/mod.rs -> inbox.rs -> delivery/fan_out.rs; for groups of
+//! Shared Subscriptions publish.rs -> share/mod.rs.
 //!
 //! Invariants: no clock, socket or random source is read; nothing a peer sends panics or grows without a bound of
-//! [`crate::limits`] or [`crate::settings`]; the same inputs give the same outputs. The order that makes the shards agree:
-//! the shell pushes [`Shard::take_batches`] before it flushes connections, and gives batches to
+//! [`crate::limits`] or [`crate::settings`]; the same inputs give the same outputs. The order that makes the shards
+//! agree: the shell pushes [`Shard::take_batches`] before it flushes connections, and gives batches to
 //! [`Shard::receive_batch`] before bytes to [`Shard::receive`].
 
 mod connect_request;
@@ -129,7 +138,8 @@ impl Shard {
         }
     }
 
-    /// The connection's socket is gone: the Will is published if one is due, the session stays or ends, the slot is free.
+    /// The connection's socket is gone: the Will is published if one is due, the session stays or ends, the slot is
+    /// free.
     pub fn lost(&mut self, now: Timestamp, id: ConnectionId) {
         self.begin(now);
         if self.delivery.by_id(id).is_some() {
@@ -154,8 +164,8 @@ impl Shard {
         self.timers.next_deadline()
     }
 
-    /// Bytes wait to be sent on these connections, or they are to be closed: each once. `taken` is swapped with the list, so
-    /// that both are used again.
+    /// Bytes wait to be sent on these connections, or they are to be closed: each once. `taken` is swapped with the
+    /// list, so that both are used again.
     pub fn swap_dirty(&mut self, taken: &mut Vec<ConnectionId>) {
         self.delivery.swap_dirty(taken);
     }
@@ -173,8 +183,8 @@ impl Shard {
         taken
     }
 
-    /// What is to be sent on a connection; the shell takes it and may leave an empty buffer of its pool. For a connection
-    /// that is gone it is an empty buffer that nobody reads.
+    /// What is to be sent on a connection; the shell takes it and may leave an empty buffer of its pool. For a
+    /// connection that is gone it is an empty buffer that nobody reads.
     pub fn out(&mut self, id: ConnectionId) -> &mut Vec<u8> {
         self.delivery.out(id)
     }
@@ -185,15 +195,16 @@ impl Shard {
         self.delivery.spare_out()
     }
 
-    /// Takes an emptied buffer, to be the `out` of a connection again: so that only those that have something to send have memory for it.
+    /// Takes an emptied buffer, to be the `out` of a connection again: so that only those that have something to send
+    /// have memory for it.
     #[inline]
     pub fn recycle_out(&mut self, buffer: Vec<u8>) {
         self.delivery.recycle_out(buffer);
     }
 
-    /// To be called after each flush of a connection, also a whole one: so many bytes of what was taken from `out` have not
-    /// been taken by the socket yet. They count in the caps; as they fall, what waits in the session's queue flows
-    /// on, and the connection may be dirty again.
+    /// To be called after each flush of a connection, also a whole one: so many bytes of what was taken from `out`
+    /// have not been taken by the socket yet. They count in the caps; as they fall, what waits in the session's queue
+    /// flows on, and the connection may be dirty again.
     #[inline]
     pub fn flushed(&mut self, now: Timestamp, id: ConnectionId, unsent_bytes: usize) {
         self.begin(now);
@@ -261,8 +272,9 @@ impl Shard {
         self.delivery.counters()
     }
 
-    /// From now on these settings hold, for clients that are connected too: windows and keep alives that were agreed on stay.
-    /// The seed of the hash tables, the listeners' numbers and their mount points must be the same as before.
+    /// From now on these settings hold, for clients that are connected too: windows and keep alives that were agreed
+    /// on stay. The seed of the hash tables, the listeners' numbers and their mount points must be the same as
+    /// before.
     pub fn set_settings(&mut self, now: Timestamp, settings: Arc<Settings>) {
         self.begin(now);
         let sys_changed = settings.sys_interval_s != self.delivery.settings().sys_interval_s;
@@ -274,7 +286,8 @@ impl Shard {
         }
     }
 
-    /// Whether the process has reached `memory_limit`: while it has, nothing is queued or retained, and no session is made.
+    /// Whether the process has reached `memory_limit`: while it has, nothing is queued or retained, and no session is
+    /// made.
     pub fn set_memory_full(&mut self, full: bool) {
         self.delivery.set_memory_full(full);
         if full {

@@ -48,8 +48,8 @@ pub(super) fn whole<'a>(topic: &'a str, mount_point: Option<&str>) -> Option<Cow
     }
 }
 
-/// The same of a filter: that of a shared subscription stands behind its group. One that gets too long is left as a filter
-/// that no client may have.
+/// The same of a filter: that of a shared subscription stands behind its group. One that gets too long is left as a
+/// filter that no client may have.
 fn whole_filter<'a>(filter: &'a str, mount_point: Option<&str>) -> Cow<'a, str> {
     let Some(prefix) = mount_point else {
         return Cow::Borrowed(filter);

@@ -1,7 +1,7 @@
 //! A message on its way out of this shard: to the local sessions, to the other shards, into the retained messages.
 //!
-//! Invariants: a message goes to each session once and to each interested shard once, and to one member of each group in the
-//! whole broker (`share/`); a retained one goes to all shards.
+//! Invariants: a message goes to each session once and to each interested shard once, and to one member of each group
+//! in the whole broker (`share/`); a retained one goes to all shards.
 
 use mqtt::QoS;
 use mqtt::property::Properties;
@@ -52,8 +52,8 @@ impl Shard {
         self.publish_on(route, message, None, &acl::Access::default());
     }
 
-    /// To the local sessions, the other shards, and the retained messages (with what its publisher may do); false if nobody
-    /// was there. `raw` is the packet that it came in.
+    /// To the local sessions, the other shards, and the retained messages (with what its publisher may do); false if
+    /// nobody was there. `raw` is the packet that it came in.
     pub(super) fn publish_on(
         &mut self,
         route: RouteSlot,

@@ -10,7 +10,7 @@ use crate::auth::enhanced::Refusal;
 
 /// The listener takes no anonymous clients.
 pub(super) const ANONYMOUS: &str = "anonymous clients may not connect here";
-/// `clientid_prefixes`
+/// The Client Identifier has none of `clientid_prefixes`.
 pub(super) const CLIENT_IDENTIFIER_PREFIX: &str =
     "the Client Identifier begins with a prefix that may not connect here";
 /// A session is the user's who made it.
@@ -24,7 +24,7 @@ pub(super) fn refusal(reason: ReasonCode) -> Refusal {
     Refusal { reason, why }
 }
 
-/// The sentence for a reason code in a packet; none where there is nothing to mend.
+/// The sentence for a reason code in a packet; none where there is nothing to fix.
 pub(super) fn of(packet_type: PacketType, reason: ReasonCode) -> Option<&'static str> {
     if !reason.is_error() {
         return None;

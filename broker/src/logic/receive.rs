@@ -1,9 +1,9 @@
 //! From bytes to packets, and the packets to their handlers.
 //!
-//! Invariants: a packet is handled once, in the order of the bytes; whatever the reads cut, the outcome is the same. The
-//! beginning of a packet is kept as it came, nothing is reserved for what it announces. QoS 0 publishes that need nothing
-//! but passing on are gathered while they follow one another with one topic ([`Run`]) and passed on before anything
-//! else is handled, so their order with everything else is kept.
+//! Invariants: a packet is handled once, in the order of the bytes; whatever the reads cut, the outcome is the same.
+//! The beginning of a packet is kept as it came, nothing is reserved for what it announces. QoS 0 publishes that need
+//! nothing but passing on are gathered while they follow one another with one topic ([`Run`]) and passed on before
+//! anything else is handled, so their order with everything else is kept.
 
 use mqtt::frame::{Frame, PacketType};
 use mqtt::packet::Publish;
@@ -41,8 +41,8 @@ struct Gathering<'a> {
 }
 
 impl Shard {
-    /// Parses and handles every whole packet; an incomplete tail is kept inside, at most `max_packet_size` of it. What breaks the
-    /// protocol makes the connection [`Shard::closing`].
+    /// Parses and handles every whole packet; an incomplete tail is kept inside, at most `max_packet_size` of it.
+    /// What breaks the protocol makes the connection [`Shard::closing`].
     ///
     /// [MQTT3-7.1.1-1], [MQTT3-7.0.0-2], [MQTT-4.2.0-1]
     pub fn receive(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
@@ -296,8 +296,8 @@ fn packet_bytes(start: usize, end: usize) -> u32 {
     u32::try_from(end - start).unwrap_or(u32::MAX)
 }
 
-/// Whether a PUBLISH may go to subscribers as the bytes that came: QoS 0, not retained, and no property that is meant for
-/// this hop alone.
+/// Whether a PUBLISH may go to subscribers as the bytes that came: QoS 0, not retained, and no property that is meant
+/// for this hop alone.
 #[inline]
 fn goes_on_as_it_is(publish: &Publish<'_>) -> bool {
     publish.qos == QoS::AtMostOnce

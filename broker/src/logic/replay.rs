@@ -177,7 +177,7 @@ impl Shard {
     /// Whether the subscription is there still, and its session has room.
     fn is_wanted(&self, session: SessionSlot, replay: &Replay) -> bool {
         let filter = self.routing.find(&replay.filter);
-        if filter.and_then(|filter| self.held(session, filter)).is_none() {
+        if filter.and_then(|filter| self.listed(session, filter)).is_none() {
             return false;
         }
         let session = self.delivery.session(session);

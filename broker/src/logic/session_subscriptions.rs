@@ -1,12 +1,12 @@
 //! Subscriptions of sessions, as they come and go: a session stands in the list of a filter, and the filter in its own.
 //!
-//! Invariants: each list has the position in the other one, so whoever leaves takes a fixed number of steps; the first subscription
-//! of this shard to a filter and the end of the last one are announced to the other shards.
+//! Invariants: each list has the position in the other one, so whoever leaves takes a fixed number of steps; the
+//! first subscription of this shard to a filter and the end of the last one are announced to the other shards.
 
 use crate::logic::Shard;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::routing::subscription::{Added, FilterSlot, HeldAt, Position, Subscriber};
-use crate::logic::session::{Held, SessionSlot};
+use crate::logic::routing::subscription::{Added, FilterSlot, ListedAt, Position, Subscriber};
+use crate::logic::session::{Listed, SessionSlot};
 use crate::logic::slots::shrink_list;
 
 impl Shard {
@@ -20,7 +20,7 @@ impl Shard {
             if session.subscriptions.is_empty() {
                 session.subscriptions.reserve_exact(1);
             }
-            session.subscriptions.push(Held { filter, position });
+            session.subscriptions.push(Listed { filter, position });
         }
         self.delivery.counters().subscriptions.add(1);
         if matches!(added, Added::First { .. }) {
@@ -37,7 +37,7 @@ impl Shard {
 
     /// All subscriptions of a session that ends.
     pub(super) fn drop_subscriptions(&mut self, session: SessionSlot) {
-        let last = |held: usize| held.checked_sub(1).map(HeldAt::from_index);
+        let last = |listed: usize| listed.checked_sub(1).map(ListedAt::from_index);
         while let Some(session_left) = self.delivery.session(session)
             && let Some(at) = last(session_left.subscriptions.len())
         {
@@ -50,48 +50,51 @@ impl Shard {
         }
     }
 
-    /// The subscription of a session to a filter and its place in the session's list: looked for in the shorter of their two
-    /// lists.
+    /// The subscription of a session to a filter and its place in the session's list: looked for in the shorter of
+    /// their two lists.
     ///
     /// [MQTT-3.10.4-1]
-    pub(super) fn held(&self, session: SessionSlot, filter: FilterSlot) -> Option<(HeldAt, Held)> {
+    pub(super) fn listed(&self, session: SessionSlot, filter: FilterSlot) -> Option<(ListedAt, Listed)> {
         let subscribers = self.routing.subscribers(filter);
-        let held = &self.delivery.session(session)?.subscriptions;
-        if held.len() <= subscribers.len() {
-            let (at, held) = held.iter().enumerate().find(|(_, held)| held.filter == filter)?;
-            return Some((HeldAt::from_index(at), *held));
+        let listed = &self.delivery.session(session)?.subscriptions;
+        if listed.len() <= subscribers.len() {
+            let (at, listed) = listed
+                .iter()
+                .enumerate()
+                .find(|(_, listed)| listed.filter == filter)?;
+            return Some((ListedAt::from_index(at), *listed));
         }
         let (at, subscriber) = subscribers
             .iter()
             .enumerate()
             .find(|(_, subscriber)| subscriber.session == session)?;
         let position = Position::from_index(at);
-        Some((subscriber.held_at, Held { filter, position }))
+        Some((subscriber.listed_at, Listed { filter, position }))
     }
 
     /// Takes the subscription at a place of the session's list away.
     ///
     /// [MQTT3-3.10.4-2], [MQTT3-3.10.4-3]
-    pub(super) fn drop_subscription(&mut self, session: SessionSlot, at: HeldAt) {
+    pub(super) fn drop_subscription(&mut self, session: SessionSlot, at: ListedAt) {
         let Some(leaving) = self.delivery.session_mut(session) else {
             return unreachable_state("a session that unsubscribes and is gone");
         };
         if at.index() >= leaving.subscriptions.len() {
             return;
         }
-        let Held { filter, position } = leaving.subscriptions.swap_remove(at.index());
+        let Listed { filter, position } = leaving.subscriptions.swap_remove(at.index());
         shrink_list(&mut leaving.subscriptions);
         if let Some(moved) = leaving.subscriptions.get(at.index()) {
-            self.routing.set_held_at(moved.filter, moved.position, at);
+            self.routing.set_listed_at(moved.filter, moved.position, at);
         }
         let Some(removed) = self.routing.remove(filter, position) else {
             return unreachable_state("a subscription that its filter does not know");
         };
         if let Some(moved) = removed.moved
             && let Some(session) = self.delivery.session_mut(moved.session)
-            && let Some(held) = session.subscriptions.get_mut(moved.held_at.index())
+            && let Some(listed) = session.subscriptions.get_mut(moved.listed_at.index())
         {
-            held.position = position;
+            listed.position = position;
         }
         self.delivery.counters().subscriptions.sub(1);
         if let Some(name) = removed.last_of {

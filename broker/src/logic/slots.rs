@@ -1,9 +1,10 @@
 //! A slab that grows by chunks, and the numbers of its places.
 //!
-//! Why not one vector: that doubles, so a million entries stand still while they are copied, and up to half of the memory
-//! lies empty. Invariants: an entry never moves; a place is used again only after its value was removed; places are dense
-//! from 1; a chunk without values has no memory, but for the first one, so that one value that comes and goes costs
-//! nothing. Place 0 is never given out: so an `Option` of a number has its size, and a look-up by none costs no branch.
+//! Why not one vector: that doubles, so a million entries stand still while they are copied, and up to half of the
+//! memory lies empty. Invariants: an entry never moves; a place is used again only after its value was removed;
+//! places are dense from 1; a chunk without values has no memory, but for the first one, so that one value that comes
+//! and goes costs nothing. Place 0 is never given out: so an `Option` of a number has its size, and a look-up by none
+//! costs no branch.
 
 use std::marker::PhantomData;
 use std::num::NonZeroU32;

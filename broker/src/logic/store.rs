@@ -1,8 +1,9 @@
 //! Where a shard's state goes to survive the process: the logic reports what happened, a store writes it.
 //!
-//! Invariants: records come in the order in which things happened in this shard, and only of sessions that outlive their
-//! connection, and of retained messages. A record is complete: a store needs nothing else. A store numbers the
-//! records and reports up to which of them all is durable; an acknowledgement that promises durability waits for that.
+//! Invariants: records come in the order in which things happened in this shard, and only of sessions that outlive
+//! their connection, and of retained messages. A record is complete: a store needs nothing else. A store numbers the
+//! records and reports up to which of them all is durable; an acknowledgement that promises durability waits for
+//! that.
 
 use mqtt::packet::SubscriptionOptions;
 use mqtt::{PacketIdentifier, QoS};
@@ -14,39 +15,39 @@ use crate::logic::message::StoredMessage;
 pub enum StoreRecord<'a> {
     /// A session is there, or its expiry changed.
     Session {
-        /// Whose.
+        /// The client whose session it is.
         client_identifier: &'a str,
         /// Session Expiry Interval in seconds; 0xFFFFFFFF never.
         expiry_s: u32,
     },
     /// A session ended, with all that belonged to it.
     SessionEnded {
-        /// Whose.
+        /// The client whose session it is.
         client_identifier: &'a str,
     },
     /// A subscription is there, or changed.
     Subscribed {
-        /// Whose.
+        /// The client whose session it is.
         client_identifier: &'a str,
-        /// Topic Filter.
+        /// The whole text of the Topic Filter.
         filter: &'a str,
-        /// Its options.
+        /// As they were granted.
         options: SubscriptionOptions,
-        /// Subscription Identifier.
+        /// The Subscription Identifier, if there is one.
         identifier: Option<u32>,
     },
     /// A subscription is gone.
     Unsubscribed {
-        /// Whose.
+        /// The client whose session it is.
         client_identifier: &'a str,
-        /// Topic Filter.
+        /// The whole text of the Topic Filter.
         filter: &'a str,
     },
     /// A message waits for a session.
     Queued {
-        /// Whose.
+        /// The client whose session it is.
         client_identifier: &'a str,
-        /// What.
+        /// The message, complete.
         message: &'a StoredMessage,
         /// QoS of the delivery.
         qos: QoS,
@@ -55,16 +56,16 @@ pub enum StoreRecord<'a> {
     },
     /// The first waiting message of a session left the queue: sent, expired or too large.
     Dequeued {
-        /// Whose.
+        /// The client whose session it is.
         client_identifier: &'a str,
     },
     /// A message is in flight.
     Sent {
-        /// Whose.
+        /// The client whose session it is.
         client_identifier: &'a str,
-        /// Its identifier.
+        /// The Packet Identifier of the message.
         packet_identifier: PacketIdentifier,
-        /// What.
+        /// The message, complete.
         message: &'a StoredMessage,
         /// QoS of the delivery.
         qos: QoS,
@@ -73,40 +74,40 @@ pub enum StoreRecord<'a> {
     },
     /// PUBREC came for a message in flight: only PUBREL is to be sent again.
     Released {
-        /// Whose.
+        /// The client whose session it is.
         client_identifier: &'a str,
-        /// Its identifier.
+        /// The Packet Identifier of the message.
         packet_identifier: PacketIdentifier,
     },
     /// A message in flight is done.
     Completed {
-        /// Whose.
+        /// The client whose session it is.
         client_identifier: &'a str,
-        /// Its identifier.
+        /// The Packet Identifier of the message.
         packet_identifier: PacketIdentifier,
     },
     /// A QoS 2 message came in and was passed on.
     Received {
-        /// Whose.
+        /// The client whose session it is.
         client_identifier: &'a str,
-        /// Its identifier.
+        /// The Packet Identifier of the message.
         packet_identifier: PacketIdentifier,
     },
-    /// Its PUBREL came.
+    /// PUBREL came for a QoS 2 message: its identifier is free.
     ReceivedReleased {
-        /// Whose.
+        /// The client whose session it is.
         client_identifier: &'a str,
-        /// Its identifier.
+        /// The Packet Identifier of the message.
         packet_identifier: PacketIdentifier,
     },
     /// A retained message was set; deleted if it has no payload.
     Retained {
-        /// What.
+        /// The message, complete.
         message: &'a StoredMessage,
     },
 }
 
-/// Keeps records.
+/// Keeps records, in the order in which they come.
 pub trait Store: std::fmt::Debug {
     /// Takes a record; returns its number, from 1.
     fn append(&mut self, record: StoreRecord<'_>) -> u64;

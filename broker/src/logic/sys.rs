@@ -1,6 +1,7 @@
 //! `$SYS`: figures of the broker itself, under mosquitto's names.
 //!
-//! Invariant: shard 0 publishes for all, from the counters of all, every `sys_interval`, retained, and only what changed.
+//! Invariant: shard 0 publishes for all, from the counters of all, every `sys_interval`, retained, and only what
+//! changed.
 
 use crate::logic::Shard;
 use crate::logic::counters::{Counter, ShardCounters};

@@ -1,4 +1,7 @@
-//! What the passing of time does: keep alive, the end of sessions, delayed Wills, the expiry of retained messages, `$SYS`.
+//! What the passing of time does: keep alive, the end of sessions, delayed Wills, the expiry of retained messages,
+//! `$SYS`.
+//!
+//! Invariant: a timer of what is gone or has changed was cancelled, so what comes up is there.
 
 use mqtt::ReasonCode;
 

@@ -1,8 +1,8 @@
 //! The deadlines of one shard, in steps of [`limits::TIMER_STEP_NS`].
 //!
-//! Invariant: there is one entry at most for each thing that has a deadline, and it goes when the thing goes or its deadline
-//! changes: whoever sets one cancels the one before. So the timers take no more memory than what they belong to. A keep
-//! alive is the exception in its own way: it is not moved by each packet, but looks when it comes up.
+//! Invariant: there is one entry at most for each thing that has a deadline, and it goes when the thing goes or its
+//! deadline changes: whoever sets one cancels the one before. So the timers take no more memory than what they belong
+//! to. A keep alive is the exception in its own way: it is not moved by each packet, but looks when it comes up.
 
 use std::collections::BTreeSet;
 

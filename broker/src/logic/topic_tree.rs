@@ -1,9 +1,9 @@
-//! A tree of topic levels with a value at some of its nodes: of the names of retained messages, to find those that match a
-//! filter.
+//! A tree of topic levels with a value at some of its nodes: of the names of retained messages, to find those that
+//! match a filter.
 //!
-//! Invariants: no walk recurses, so a topic of 65,535 levels cannot exhaust the stack; a node without a value has children,
-//! or is the root. Children are found in one hash table keyed by parent and level, which costs less memory than a map in
-//! each node.
+//! Invariants: no walk recurses, so a topic of 65,535 levels cannot exhaust the stack; a node without a value has
+//! children, or is the root. Children are found in one hash table keyed by parent and level, which costs less memory
+//! than a map in each node.
 
 use std::hash::BuildHasher;
 
@@ -25,7 +25,7 @@ struct Node<V> {
     /// None of the root.
     parent: Option<NodeSlot>,
     first_child: Option<NodeSlot>,
-    /// Its siblings.
+    /// The siblings behind and before it.
     next: Option<NodeSlot>,
     previous: Option<NodeSlot>,
     level: Box<str>,
@@ -44,7 +44,8 @@ pub(in crate::logic) struct TopicTree<V> {
 /// A node that was taken out, and the sibling that followed it then.
 pub(in crate::logic) type RemovedNode = (NodeSlot, Option<NodeSlot>);
 
-/// Where a walk over the names that match a filter goes on: as many places as the deepest topic has levels, at most twice.
+/// Where a walk over the names that match a filter goes on: as many places as the deepest topic has levels, at most
+/// twice.
 #[derive(Debug)]
 pub(in crate::logic) struct Walk {
     stack: Vec<WalkPlace>,
@@ -175,8 +176,8 @@ impl<V> TopicTree<V> {
         value
     }
 
-    /// The nodes, read as names, that a filter matches: the next piece of a walk, of `nodes_left` nodes at most, which is
-    /// counted down. True at the end of the walk.
+    /// The nodes, read as names, that a filter matches: the next piece of a walk, of `nodes_left` nodes at most,
+    /// which is counted down. True at the end of the walk.
     pub(in crate::logic) fn match_filter(
         &self,
         filter: &str,

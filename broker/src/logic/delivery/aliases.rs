@@ -1,10 +1,10 @@
 //! Topic Aliases towards one client (MQTT 5.0, section 3.3.2.3.4): topics that come again are sent as a number.
 //!
-//! Invariants: there is a table only for a connection whose client announced a Topic Alias Maximum, and it ends with the
-//! connection; no alias is 0 or above that maximum [MQTT-3.3.2-11], [MQTT-3.1.2-26], [MQTT-3.1.2-27]. An alias stands for a
-//! topic once the PUBLISH that defines it is in `out`, which is what [`Aliases::commit`] is for: what is encoded and then not
-//! sent changes nothing. A full table takes a topic in only when it comes again soon, so topics that come once do not
-//! drive out those that come often.
+//! Invariants: there is a table only for a connection whose client announced a Topic Alias Maximum, and it ends with
+//! the connection; no alias is 0 or above that maximum [MQTT-3.3.2-11], [MQTT-3.1.2-26], [MQTT-3.1.2-27]. An alias
+//! stands for a topic once the PUBLISH that defines it is in `out`, which is what [`Aliases::commit`] is for: what is
+//! encoded and then not sent changes nothing. A full table takes a topic in only when it comes again soon, so topics
+//! that come once do not drive out those that come often.
 
 use std::hash::BuildHasher as _;
 use std::num::NonZeroU16;
@@ -41,7 +41,7 @@ pub(in crate::logic) struct Outgoing<'a> {
     pub(in crate::logic) retain: bool,
     pub(in crate::logic) topic: &'a str,
     pub(in crate::logic) properties: Properties<'a>,
-    /// Subscription Identifiers.
+    /// The Subscription Identifiers of the subscriber, encoded.
     pub(in crate::logic) identifiers: Properties<'a>,
     pub(in crate::logic) payload: &'a [u8],
 }

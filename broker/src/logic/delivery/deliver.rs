@@ -1,9 +1,9 @@
 //! A message to one session: at once if it may go, else into the session's queue.
 //!
-//! Invariants: a QoS 1 or 2 message never overtakes one that waits in the session's queue, nor a QoS 0 message another QoS 0
-//! message; a message goes out at QoS 1 or 2 only inside the window. A session that ends with its connection keeps no
-//! message in flight, but for those that then go to another member of a group: only what is awaited is known. At QoS 0
-//! nothing but the link and the connection is touched.
+//! Invariants: a QoS 1 or 2 message never overtakes one that waits in the session's queue, nor a QoS 0 message
+//! another QoS 0 message; a message goes out at QoS 1 or 2 only inside the window. A session that ends with its
+//! connection keeps no message in flight, but for those that then go to another member of a group: only what is
+//! awaited is known. At QoS 0 nothing but the link and the connection is touched.
 
 use std::rc::Rc;
 
@@ -263,7 +263,8 @@ enum Delivered {
     Dropped,
 }
 
-/// Whether a message in flight goes to another member of its group when the session ends: at QoS 1 alone [MQTT-4.8.2-5].
+/// Whether a message in flight goes to another member of its group when the session ends: at QoS 1 alone
+/// [MQTT-4.8.2-5].
 #[inline]
 pub(in crate::logic) fn belongs_to_group(via: Option<&Rc<Via>>, qos: QoS) -> bool {
     qos == QoS::AtLeastOnce && via.is_some_and(|via| via.group.is_some())

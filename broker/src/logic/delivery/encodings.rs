@@ -1,7 +1,7 @@
 //! What one PUBLISH needs while it goes to its subscribers: each form encoded once, kept once.
 //!
-//! Invariant: a [`Encodings`] is of one message from [`Encodings::begin`] to the next; what it has encoded or kept is used for
-//! no other.
+//! Invariant: a [`Encodings`] is of one message from [`Encodings::begin`] to the next; what it has encoded or kept is
+//! used for no other.
 
 use mqtt::property::{Properties, PropertiesBuf};
 use mqtt::publish_template::PublishTemplate;
@@ -24,7 +24,7 @@ pub(in crate::logic) struct Encodings {
 }
 
 impl Encodings {
-    /// The next message.
+    /// From here on everything is of the next message.
     #[inline]
     pub(in crate::logic) fn begin(&mut self) {
         self.encoded = 0;

@@ -1,7 +1,7 @@
 //! A message, or a run of them, to all local sessions of a route.
 //!
-//! Invariants: it goes to each session once. A run goes out as the bytes that came wherever the subscriber takes them so; else
-//! in the other encoding, made once for all; else packet by packet.
+//! Invariants: it goes to each session once. A run goes out as the bytes that came wherever the subscriber takes them
+//! so; else in the other encoding, made once for all; else packet by packet.
 
 use mqtt::ProtocolVersion;
 use mqtt::packet::Publish;
@@ -110,7 +110,8 @@ pub(in crate::logic) fn packets_of<'a>(
     })
 }
 
-/// Puts the run in the other encoding into `translated`: 5.0 without properties, or 3.x. Returns all of it but the bytes.
+/// Puts the run in the other encoding into `translated`: 5.0 without properties, or 3.x. Returns all of it but the
+/// bytes.
 fn translate(run: &Run<'_>, translated: &mut Vec<u8>) -> Run<'static> {
     let version = match run.version {
         ProtocolVersion::V5 => ProtocolVersion::V3_1_1,

@@ -1,7 +1,7 @@
 //! Messages at QoS 1 and 2 on their way, in both directions: what acknowledgements do to them.
 //!
-//! Invariant: an identifier that is not awaited changes nothing; whatever changes of a session that outlives its connection
-//! is in the store.
+//! Invariant: an identifier that is not awaited changes nothing; whatever changes of a session that outlives its
+//! connection is in the store.
 
 use std::rc::Rc;
 

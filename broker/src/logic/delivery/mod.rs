@@ -1,12 +1,13 @@
-//! Between a message and one client's output or queue: the connections and sessions of a shard, and what it takes to send to
-//! them.
+//! Between a message and one client's output or queue: the connections and sessions of a shard, and what it takes to
+//! send to them.
 //!
-//! A message goes to the local sessions of its route (fan_out.rs), one after the other (deliver.rs): it is encoded once for all
-//! who get the same packet (encodings.rs, aliases.rs) and appended to an output (outputs.rs), or waits in the session's queue
-//! (waiting.rs) until acknowledgements (flight.rs) and the socket let it go.
+//! A message goes to the local sessions of its route (fan_out.rs), one after the other (deliver.rs): it is encoded
+//! once for all who get the same packet (encodings.rs, aliases.rs) and appended to an output (outputs.rs), or waits
+//! in the session's queue (waiting.rs) until acknowledgements (flight.rs) and the socket let it go.
 //!
-//! Invariants: [`Delivery`] alone changes what it holds, so that its accounts (the shell's list, flow control, counters, store)
-//! are right after each call; whoever has a slot of a connection or a session got it while that was there.
+//! Invariants: [`Delivery`] alone changes what it holds, so that its accounts (the shell's list, flow control,
+//! counters, store) are right after each call; whoever has a slot of a connection or a session got it while that was
+//! there.
 
 pub(super) mod aliases;
 pub(super) mod deliver;
@@ -55,11 +56,11 @@ pub(in crate::logic) struct Delivery {
     store: Box<dyn Store>,
     counters: Arc<[ShardCounters]>,
     index: usize,
-    /// `upgrade_outgoing_qos`
+    /// `upgrade_outgoing_qos` of the settings, read for each copy.
     upgrade: bool,
-    /// `memory_limit` is reached.
+    /// `memory_limit` is reached: nothing is queued.
     memory_full: bool,
-    /// `max_inflight_bytes`
+    /// `max_inflight_bytes` of the settings, read for each copy.
     inflight_bytes_max: u64,
     template: PublishTemplate,
     properties: PropertiesBuf,
@@ -162,7 +163,7 @@ impl Delivery {
         Some(connection).filter(|connection| connection.generation == id.generation)
     }
 
-    /// A connection arrived.
+    /// Takes a connection whose CONNECT is yet to be answered.
     pub(in crate::logic) fn insert_connection(&mut self, connection: Connection) -> ConnectionSlot {
         self.connections.insert(connection)
     }

@@ -1,8 +1,8 @@
 //! What is to be sent on connections, and the accounts of it.
 //!
-//! Invariants: whatever is appended to an `out` passes [`Outputs::append`] (PUBLISH packets) or [`Delivery::send`] (all others):
-//! so the connection is in the shell's list once, the bytes are in the account of the shard and the copies in the counters.
-//! An `out` that was emptied has no memory until something is appended again.
+//! Invariants: whatever is appended to an `out` passes [`Outputs::append`] (PUBLISH packets) or [`Delivery::send`]
+//! (all others): so the connection is in the shell's list once, the bytes are in the account of the shard and the
+//! copies in the counters. An `out` that was emptied has no memory until something is appended again.
 
 use crate::limits;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot};
@@ -12,7 +12,7 @@ use crate::logic::flow::FlowControl;
 /// The connections that have something to be sent, and what was counted meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
-    /// Each once.
+    /// For the shell: each connection once.
     dirty: Vec<ConnectionId>,
     /// Emptied buffers for the next `out` that gets something.
     spare: Vec<Vec<u8>>,
@@ -32,7 +32,7 @@ pub(super) struct Tally {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Appended {
     pub(super) bytes: usize,
-    /// PUBLISH packets.
+    /// How many PUBLISH packets it is.
     pub(super) copies: u64,
     /// They come out of the session's queue, and so are no publisher's doing.
     pub(super) waited: bool,
@@ -87,7 +87,7 @@ impl Outputs {
 }
 
 impl Delivery {
-    /// See [`crate::logic::Shard::swap_dirty`].
+    /// Gives the shell the connections that have something to be sent, see [`crate::logic::Shard::swap_dirty`].
     pub(in crate::logic) fn swap_dirty(&mut self, taken: &mut Vec<ConnectionId>) {
         taken.clear();
         std::mem::swap(taken, &mut self.outputs.dirty);
@@ -104,7 +104,8 @@ impl Delivery {
         self.counters().bytes_sent.add(bytes);
     }
 
-    /// So many bytes of what was taken from a connection's `out` have not been taken by its socket; returns the connection.
+    /// So many bytes of what was taken from a connection's `out` have not been taken by its socket; returns the
+    /// connection.
     #[inline]
     pub(in crate::logic) fn flushed(
         &mut self,
@@ -136,7 +137,7 @@ impl Delivery {
         }
     }
 
-    /// An empty buffer.
+    /// An empty buffer, used before if there is one.
     #[inline]
     pub(in crate::logic) fn spare_out(&mut self) -> Vec<u8> {
         self.outputs.spare.pop().unwrap_or_default()
@@ -173,7 +174,8 @@ impl Delivery {
         self.count_deliveries(|sent| sent * payload_bytes as u64);
     }
 
-    /// One that was to get the message that was begun with does not: in the counters with the next [`Self::count_copies`].
+    /// One that was to get the message that was begun with does not: in the counters with the next
+    /// [`Self::count_copies`].
     pub(in crate::logic) fn count_dropped(&mut self) {
         self.outputs.tally.dropped += 1;
     }

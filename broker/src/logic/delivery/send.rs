@@ -40,10 +40,11 @@ impl Delivery {
         true
     }
 
-    /// As [`Self::send`] with a Reason String for a 5.0 client that wants such [MQTT-3.1.2-29], unless the packet would be larger
-    /// than the client takes: [MQTT-3.2.2-19], [MQTT-3.4.2-2], [MQTT-3.5.2-2], [MQTT-3.6.2-2], [MQTT-3.7.2-2],
-    /// [MQTT-3.9.2-1], [MQTT-3.11.2-1], [MQTT-3.14.2-3], [MQTT-3.15.2-2]. There is no User Property: [MQTT-3.4.2-3],
-    /// [MQTT-3.5.2-3], [MQTT-3.6.2-3], [MQTT-3.7.2-3], [MQTT-3.9.2-2], [MQTT-3.11.2-2], [MQTT-3.14.2-4], [MQTT-3.15.2-3].
+    /// As [`Self::send`] with a Reason String for a 5.0 client that wants such [MQTT-3.1.2-29], unless the packet
+    /// would be larger than the client takes: [MQTT-3.2.2-19], [MQTT-3.4.2-2], [MQTT-3.5.2-2], [MQTT-3.6.2-2],
+    /// [MQTT-3.7.2-2], [MQTT-3.9.2-1], [MQTT-3.11.2-1], [MQTT-3.14.2-3], [MQTT-3.15.2-2]. There is no User Property:
+    /// [MQTT-3.4.2-3], [MQTT-3.5.2-3], [MQTT-3.6.2-3], [MQTT-3.7.2-3], [MQTT-3.9.2-2], [MQTT-3.11.2-2],
+    /// [MQTT-3.14.2-4], [MQTT-3.15.2-3].
     pub(in crate::logic) fn send_explained(
         &mut self,
         slot: ConnectionSlot,

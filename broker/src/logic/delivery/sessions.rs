@@ -1,7 +1,7 @@
 //! The sessions of clients: how they begin and end, and which connection each has.
 //!
-//! Invariants: a session and its connection name each other from [`Delivery::attach`] to [`Delivery::detach`]; what happens to
-//! a session that outlives its connection is in the store; the counters know how many there are.
+//! Invariants: a session and its connection name each other from [`Delivery::attach`] to [`Delivery::detach`]; what
+//! happens to a session that outlives its connection is in the store; the counters know how many there are.
 
 use crate::auth::acl;
 use crate::logic::connection::ConnectionSlot;
@@ -61,7 +61,7 @@ impl Delivery {
         slot
     }
 
-    /// A session ends.
+    /// A session without a connection ends; returns what it held.
     pub(in crate::logic) fn end_session(&mut self, slot: SessionSlot) -> Option<Session> {
         let session = self.sessions.remove(slot)?;
         self.forget_queue(&session);

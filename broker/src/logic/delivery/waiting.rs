@@ -1,9 +1,10 @@
 //! What waits for a client, and how it flows on: after a CONNECT, an acknowledgement, a flush.
 //!
-//! Invariants: what was in flight before goes first, then the queue in its order; no more than half of the low-water mark at once,
-//! so that a queue of any length takes no more memory in `out`. What has expired or is too large for the client is
-//! dropped as if it were done [MQTT-3.1.2-25].
+//! Invariants: what was in flight before goes first, then the queue in its order; no more than half of the low-water
+//! mark at once, so that a queue of any length takes no more memory in `out`. What has expired or is too large for
+//! the client is dropped as if it were done [MQTT-3.1.2-25].
 
+use mqtt::publish_template::PublishTemplate;
 use mqtt::{PacketIdentifier, QoS};
 
 use crate::logic::connection::{Connection, ConnectionSlot};
@@ -13,7 +14,6 @@ use crate::logic::delivery::deliver::{belongs_to_group, fits};
 use crate::logic::delivery::flight::Flight;
 use crate::logic::delivery::outputs::Appended;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::message::Message;
 use crate::logic::mount_point::{mount_point, seen};
 use crate::logic::session::inflight::Awaits;
 use crate::logic::session::queue::Queued;
@@ -61,7 +61,8 @@ impl Delivery {
         true
     }
 
-    /// Sends what a session has waiting as far as window and socket let it: first what is to be sent again, then the queue.
+    /// Sends what a session has waiting as far as window and socket let it: first what is to be sent again, then the
+    /// queue.
     ///
     /// [MQTT3-4.6.0-5], [MQTT3-4.6.0-6], [MQTT-4.6.0-5], [MQTT-4.6.0-6]
     pub(in crate::logic) fn send_waiting(&mut self, session: SessionSlot) {
@@ -98,8 +99,8 @@ impl Delivery {
         }
     }
 
-    /// Sends again what was in flight on the connection before: PUBLISH with DUP, or PUBREL [MQTT-4.4.0-1]; that of a group
-    /// too [MQTT-4.8.2-4].
+    /// Sends again what was in flight on the connection before: PUBLISH with DUP, or PUBREL [MQTT-4.4.0-1]; that of a
+    /// group too [MQTT-4.8.2-4].
     ///
     /// [MQTT3-3.3.1-1], [MQTT3-4.4.0-1], [MQTT3-4.6.0-1], [MQTT-3.3.1-1], [MQTT-4.3.3-6], [MQTT-4.3.3-7]
     fn resend(&mut self, session: SessionSlot, slot: ConnectionSlot) {
@@ -219,39 +220,21 @@ impl Delivery {
             // It has expired.
             return false;
         };
-        let extra = queued
-            .via
-            .as_ref()
-            .map(|via| via.identifiers.as_properties())
-            .unwrap_or_default();
-        let Message {
-            topic,
-            properties,
-            payload,
-            ..
-        } = message;
-        let Some(topic) = seen(topic, mount_point(connection, settings)) else {
+        let Some(topic) = seen(message.topic, mount_point(connection, settings)) else {
             // It lies outside of the mount point.
             return false;
         };
-        let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
-        let (qos, retain) = (queued.qos, queued.retain);
+        let via = queued.via.as_ref();
         let outgoing = Outgoing {
-            qos,
-            retain,
+            qos: queued.qos,
+            retain: queued.retain,
             topic,
-            properties,
-            identifiers: extra,
-            payload,
+            properties: message.properties,
+            identifiers: via.map(|via| via.identifiers.as_properties()).unwrap_or_default(),
+            payload: message.payload,
         };
-        let aliased = connection
-            .outbound_aliases()
-            .is_some_and(|aliases| aliases.encode(&outgoing, bytes_max, template));
-        if !aliased {
-            let encoded = template.encode(version, qos, retain, topic, properties, extra, payload);
-            if encoded.is_err() || !fits(connection, template) {
-                return false;
-            }
+        if !encode(&outgoing, connection, template) {
+            return false;
         }
         let appended = Appended {
             bytes: template.bytes(),
@@ -262,7 +245,7 @@ impl Delivery {
             Some(identifier) => template.append_with_identifier(identifier, dup, out),
             None => template.append(out),
         });
-        let payload_bytes = payload.len();
+        let payload_bytes = message.payload.len();
         self.count_copies(payload_bytes);
         true
     }
@@ -290,4 +273,24 @@ impl Delivery {
             self.drop_copy();
         }
     }
+}
+
+/// Encodes a message as one client is to get it, with a Topic Alias if it has one; false if it is too large for the
+/// client.
+fn encode(outgoing: &Outgoing<'_>, connection: &mut Connection, template: &mut PublishTemplate) -> bool {
+    let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
+    let aliases = connection.outbound_aliases();
+    if aliases.is_some_and(|aliases| aliases.encode(outgoing, bytes_max, template)) {
+        return true;
+    }
+    let Outgoing {
+        qos,
+        retain,
+        topic,
+        properties,
+        identifiers,
+        payload,
+    } = *outgoing;
+    let encoded = template.encode(version, qos, retain, topic, properties, identifiers, payload);
+    encoded.is_ok() && fits(connection, template)
 }

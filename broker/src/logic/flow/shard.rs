@@ -1,4 +1,6 @@
 //! Where the shard calls flow control: before and after whatever publishes, and when something has drained.
+//!
+//! Invariants: those of `flow/mod.rs`.
 
 use mqtt::ReasonCode;
 

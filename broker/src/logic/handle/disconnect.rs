@@ -1,4 +1,6 @@
 //! DISCONNECT: the client goes.
+//!
+//! Invariant: a session that was to end with its connection does [MQTT-3.1.2-23].
 
 use mqtt::packet::Disconnect;
 use mqtt::{ProtocolVersion, ReasonCode};

@@ -1,7 +1,7 @@
 //! One handler for each packet that a client sends.
 //!
-//! Invariant: a [`Handler`] is of a client whose CONNECT was accepted and whose connection does not close; a step that closes
-//! it is the last one.
+//! Invariant: a [`Handler`] is of a client whose CONNECT was accepted and whose connection does not close; a step
+//! that closes it is the last one.
 
 mod ack;
 mod admit;

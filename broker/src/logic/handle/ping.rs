@@ -1,4 +1,6 @@
 //! PINGREQ.
+//!
+//! Invariants: none.
 
 use crate::logic::handle::Handler;
 

@@ -1,8 +1,8 @@
 //! PUBLISH of a client.
 //!
 //! Invariants: a message goes to the local sessions and once to each interested shard before it is acknowledged; an
-//! identifier of a QoS 2 message that has not been released publishes nothing again [MQTT-4.3.3-10]. Nothing on the way of
-//! a QoS 0 message allocates, once the buffers have grown.
+//! identifier of a QoS 2 message that has not been released publishes nothing again [MQTT-4.3.3-10]. Nothing on the
+//! way of a QoS 0 message allocates, once the buffers have grown.
 
 use std::borrow::Cow;
 

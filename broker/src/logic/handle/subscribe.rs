@@ -1,8 +1,8 @@
 //! SUBSCRIBE.
 //!
 //! Invariants: the answer has one code for each filter, in their order [MQTT-3.8.4-6], and stands before the retained
-//! messages in `out`; the other shards' interest is in the outboxes before that. A filter that is refused changes nothing. A
-//! Shared Subscription gets no retained messages [MQTT 5.0, 4.8.2].
+//! messages in `out`; the other shards' interest is in the outboxes before that. A filter that is refused changes
+//! nothing. A Shared Subscription gets no retained messages [MQTT 5.0, 4.8.2].
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::logic::handle::Handler;
 use crate::logic::reason_string;
 use crate::logic::replay::Replay;
 use crate::logic::routing::subscription::group::Via;
-use crate::logic::routing::subscription::{HeldAt, Subscriber};
+use crate::logic::routing::subscription::{ListedAt, Subscriber};
 use crate::logic::store::StoreRecord;
 
 /// One subscription asked for.
@@ -107,22 +107,22 @@ impl Handler<'_> {
     fn subscribe_alone(&mut self, asked: &Asked<'_>) -> Result<Made, ReasonCode> {
         let session = self.session;
         let filter = self.shard.routing.find_or_insert(asked.filter);
-        let held = self.shard.held(session, filter);
-        if held.is_none() && self.is_full() {
+        let listed = self.shard.listed(session, filter);
+        if listed.is_none() && self.is_full() {
             self.shard.routing.drop_unused(filter);
             return Err(ReasonCode::QuotaExceeded);
         }
-        let subscriber = |held_at| Subscriber::new(session, held_at, asked.options, asked.identifier);
-        let made = match held {
-            Some((held_at, held)) => {
-                let subscriber = subscriber(held_at);
-                self.shard.routing.replace(filter, held.position, subscriber);
+        let subscriber = |listed_at| Subscriber::new(session, listed_at, asked.options, asked.identifier);
+        let made = match listed {
+            Some((listed_at, listed)) => {
+                let subscriber = subscriber(listed_at);
+                self.shard.routing.replace(filter, listed.position, subscriber);
                 Made::Replaced
             }
             None => {
-                let held = self.shard.delivery.session(session);
-                let held_at = held.map_or(0, |session| session.subscriptions.len());
-                let subscriber = subscriber(HeldAt::from_index(held_at));
+                let listed = self.shard.delivery.session(session);
+                let listed_at = listed.map_or(0, |session| session.subscriptions.len());
+                let subscriber = subscriber(ListedAt::from_index(listed_at));
                 self.shard.add_subscription(filter, asked.filter, subscriber);
                 Made::New
             }
@@ -133,12 +133,12 @@ impl Handler<'_> {
     fn subscribe_shared(&mut self, asked: &Asked<'_>) -> Result<Made, ReasonCode> {
         let session = self.session;
         let group = self.shard.routing.find_or_insert_group(asked.filter);
-        let held_at = self.shard.share_of(session, group);
-        if held_at.is_none() && self.is_full() {
+        let listed_at = self.shard.share_of(session, group);
+        if listed_at.is_none() && self.is_full() {
             self.shard.routing.drop_unused_group(group);
             return Err(ReasonCode::QuotaExceeded);
         }
-        let place = held_at.unwrap_or(HeldAt::from_index(0));
+        let place = listed_at.unwrap_or(ListedAt::from_index(0));
         let subscriber = Subscriber::new(session, place, asked.options, None);
         let name = self
             .shard
@@ -146,7 +146,7 @@ impl Handler<'_> {
             .group(group)
             .map(|group| Arc::clone(&group.name));
         let via = Rc::new(via(asked, name));
-        match held_at {
+        match listed_at {
             Some(_) => self.shard.replace_member(group, subscriber, via),
             None => self.shard.join_group(group, subscriber, via),
         }

@@ -1,8 +1,8 @@
 //! UNSUBSCRIBE.
 //!
-//! Invariants: once the UNSUBACK is out no message published later goes to the session by that filter [MQTT-3.10.4-2];
-//! what is in flight or queued is still delivered [MQTT-3.10.4-3], that of a group too. A Shared Subscription goes by its whole
-//! text and by nothing else. Whatever leaves takes a fixed number of steps.
+//! Invariants: once the UNSUBACK is out no message published later goes to the session by that filter
+//! [MQTT-3.10.4-2]; what is in flight or queued is still delivered [MQTT-3.10.4-3], that of a group too. A Shared
+//! Subscription goes by its whole text and by nothing else. Whatever leaves takes a fixed number of steps.
 
 use mqtt::ReasonCode;
 use mqtt::frame::PacketType;
@@ -60,8 +60,9 @@ impl Handler<'_> {
                 .is_some();
         }
         let filter = self.shard.routing.find(filter);
-        let held = filter.and_then(|filter| self.shard.held(self.session, filter));
-        held.inspect(|&(at, _)| self.shard.drop_subscription(self.session, at))
+        let listed = filter.and_then(|filter| self.shard.listed(self.session, filter));
+        listed
+            .inspect(|&(at, _)| self.shard.drop_subscription(self.session, at))
             .is_some()
     }
 }

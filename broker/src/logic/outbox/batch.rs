@@ -3,9 +3,10 @@
 //! Layout of a record in `publishes`: its kind (1 byte), the bytes of what follows (4), and then
 //! - a run: packets (4), bytes of the largest packet (4), payload bytes of all (8), whole PUBLISH packets;
 //! - a message: one whole PUBLISH packet;
-//! - a retained message: the index of its [`Control::Retain`] (4). It stands in the log too so that it keeps its place among
-//!   the other publishes;
-//! - a message for a group: shards that it came through (4), bytes of the group's text (4), that text, one PUBLISH packet.
+//! - a retained message: the index of its [`Control::Retain`] (4). It stands in the log too so that it keeps its
+//!   place among the other publishes;
+//! - a message for a group: shards that it came through (4), bytes of the group's text (4), that text, one PUBLISH
+//!   packet.
 //!
 //! Invariant: only [`Batch::push`] writes records; [`Batch::records`] ends at the first that makes no sense.
 
@@ -39,7 +40,7 @@ pub enum Control {
     Members {
         /// The whole text of the Shared Subscription.
         group: Arc<str>,
-        /// How many.
+        /// Those of the sender, by their standing.
         counts: MemberCounts,
     },
     /// A client of the sender is backlogged: publishers to the sender are to be paused, or resumed.
@@ -60,13 +61,13 @@ pub enum Control {
 pub(in crate::logic) enum BatchRecord<'a> {
     /// QoS 0 PUBLISH packets of one topic, to be passed on as they are.
     Run(Run<'a>),
-    /// One PUBLISH packet.
+    /// One PUBLISH packet for all subscribers of its topic.
     Message {
         /// That it is encoded in.
         version: ProtocolVersion,
         packet: &'a [u8],
     },
-    /// A retained message.
+    /// A retained message: a change and a publish.
     Retain {
         /// The index of its [`Control::Retain`].
         control: u32,

@@ -1,8 +1,9 @@
 //! What waits for the other shards: one outbox each, whose batches the shell fetches.
 //!
-//! Invariants: what is put into one outbox comes out in that order. Whatever is put in passes [`Outboxes::put`], which keeps
-//! in mind what the publisher that is handled now has to wait for: outboxes that are full, and shards that asked for their
-//! publishers to be paused. Batches that are empty are used again, up to [`limits::BATCHES_SPARE_MAX`].
+//! Invariants: what is put into one outbox comes out in that order. Whatever is put in passes [`Outboxes::put`],
+//! which keeps in mind what the publisher that is handled now has to wait for: outboxes that are full, and shards
+//! that asked for their publishers to be paused. Batches that are empty are used again, up to
+//! [`limits::BATCHES_SPARE_MAX`].
 
 pub(super) mod batch;
 
@@ -112,8 +113,8 @@ impl Outboxes {
         })
     }
 
-    /// Puts a message for one member of a group into the outbox of a shard, after it came through `hops` shards; returns how
-    /// many records that were.
+    /// Puts a message for one member of a group into the outbox of a shard, after it came through `hops` shards;
+    /// returns how many records that were.
     pub(super) fn send_shared(
         &mut self,
         shard: u16,
@@ -206,7 +207,7 @@ impl Outboxes {
         self.spare = Vec::new();
     }
 
-    /// Batches that wait.
+    /// How many batches wait in all outboxes.
     pub(super) fn len(&self) -> usize {
         self.outboxes.iter().map(Outbox::len).sum()
     }

@@ -1,18 +1,18 @@
-//! From a topic to those who get its messages: the subscriptions of this shard's sessions, the groups of Shared Subscriptions,
-//! the interest of the other shards, and a cache of what they make of a topic.
+//! From a topic to those who get its messages: the subscriptions of this shard's sessions, the groups of Shared
+//! Subscriptions, the interest of the other shards, and a cache of what they make of a topic.
 //!
-//! Invariant: whatever changes who gets a topic's messages goes through [`Routing`], which ends the routes that it touches: so
-//! the sessions that a route names exist, and may read the topic.
+//! Invariant: whatever changes who gets a topic's messages goes through [`Routing`], which ends the routes that it
+//! touches: so the sessions that a route names exist, and may read the topic.
 
 pub(super) mod route;
 pub(super) mod subscription;
 
 use self::route::{Route, RouteSlot, Routes};
 use self::subscription::group::{Group, GroupSlot};
-use self::subscription::{Added, FilterSlot, HeldAt, Position, Removed, Subscriber, Subscriptions};
+use self::subscription::{Added, FilterSlot, ListedAt, Position, Removed, Subscriber, Subscriptions};
 use crate::logic::session::Sessions;
 
-/// Who gets what.
+/// The subscriptions of a shard and what is known of those of the others, with the routes that they make.
 #[derive(Debug)]
 pub(super) struct Routing {
     subscriptions: Subscriptions,
@@ -94,8 +94,8 @@ impl Routing {
     }
 
     /// The session at `position` keeps the filter at another place of its list now.
-    pub(super) fn set_held_at(&mut self, filter: FilterSlot, position: Position, held_at: HeldAt) {
-        self.subscriptions.set_held_at(filter, position, held_at);
+    pub(super) fn set_listed_at(&mut self, filter: FilterSlot, position: Position, listed_at: ListedAt) {
+        self.subscriptions.set_listed_at(filter, position, listed_at);
     }
 
     /// Forgets a filter that nobody wants.
@@ -154,7 +154,7 @@ impl Routing {
 
     /// Filters with those of other shards, and nodes of the tree of those with wildcards.
     pub(super) fn filters(&self) -> (usize, usize) {
-        self.subscriptions.held()
+        self.subscriptions.listed()
     }
 
     /// How many texts of Topic Filters there are.

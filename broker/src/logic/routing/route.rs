@@ -1,10 +1,9 @@
 //! From a topic to those who get its messages: resolved once, then taken from a cache.
 //!
-//! Invariants: a route is used only while it is of the present epoch. Every change of a subscription or interest ends the
-//! epoch of the routes that it may touch: of one topic for a filter without wildcards, of all for one with; a change of
-//! what sessions may read that of all. So the
-//! sessions that a route names exist, and may read the topic. A route's slot may be used for another topic later; whoever keeps a slot as a hint
-//! has the topic compared.
+//! Invariants: a route is used only while it is of the present epoch. Every change of a subscription or interest ends
+//! the epoch of the routes that it may touch: of one topic for a filter without wildcards, of all for one with; a
+//! change of what sessions may read that of all. So the sessions that a route names exist, and may read the topic. A
+//! route's slot may be used for another topic later; whoever keeps a slot as a hint has the topic compared.
 
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
@@ -100,8 +99,8 @@ const STALE: u64 = 0;
 /// The route that is resolved for one use, and is never of the present epoch.
 const FOR_ONCE: RouteSlot = RouteSlot::FIRST;
 
-/// Sets of marks of topics that were seen once. Four marks a set, and a set for each four topics that the cache takes: so
-/// topics that come in turn do not keep one another out.
+/// Sets of marks of topics that were seen once. Four marks a set, and a set for each four topics that the cache
+/// takes: so topics that come in turn do not keep one another out.
 const SEEN: usize = limits::ROUTES_MAX / 4;
 
 impl Routes {
@@ -269,8 +268,8 @@ impl Routes {
 }
 
 impl Route {
-    /// Adds a session with all of its subscriptions that match: it gets one copy, at the highest QoS [MQTT-3.3.4-2], with
-    /// the Subscription Identifiers of all [MQTT-3.3.4-4].
+    /// Adds a session with all of its subscriptions that match: it gets one copy, at the highest QoS [MQTT-3.3.4-2],
+    /// with the Subscription Identifiers of all [MQTT-3.3.4-4].
     ///
     /// [MQTT3-3.3.5-1], [MQTT-3.3.4-3]
     fn add_target(&mut self, subscriptions: &[Subscriber]) {

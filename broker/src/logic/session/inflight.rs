@@ -1,8 +1,9 @@
 //! The QoS 1 and 2 messages on their way to one client.
 //!
-//! Invariants: identifiers are given out in order, 1 to 65,535 and again 1, so that the entry of an identifier is found by
-//! counting from the first one; the first entry is never a free one. An entry that is done before those in front of it
-//! stays as a free one: it costs its place, not time. Nothing is given out while all 65,535 places are taken.
+//! Invariants: identifiers are given out in order, 1 to 65,535 and again 1, so that the entry of an identifier is
+//! found by counting from the first one; the first entry is never a free one. An entry that is done before those in
+//! front of it stays as a free one: it costs its place, not time. Nothing is given out while all 65,535 places are
+//! taken.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -16,11 +17,11 @@ use crate::logic::routing::subscription::group::Via;
 /// What is awaited from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::logic) enum Awaits {
-    /// Nothing: done.
+    /// Nothing: the message is done, and its place is kept for the order.
     Free,
-    /// PUBACK.
+    /// PUBACK, at QoS 1.
     PubAck,
-    /// PUBREC.
+    /// PUBREC, the first answer at QoS 2.
     PubRec,
     /// PUBCOMP; the message is no longer needed.
     PubComp,
@@ -32,7 +33,7 @@ pub(in crate::logic) struct InflightEntry {
     pub(in crate::logic) awaits: Awaits,
     /// The RETAIN flag of this delivery.
     pub(in crate::logic) retain: bool,
-    /// Of its payload.
+    /// Payload bytes, for `max_inflight_bytes`.
     bytes: u32,
     /// Kept only where the session outlives its connection, or the message belongs to a group.
     pub(in crate::logic) message: Option<StoredMessage>,
@@ -47,7 +48,7 @@ pub(in crate::logic) struct Inflight {
     first: u16,
     /// Sent on this connection and not done.
     outstanding: u16,
-    /// Their payload bytes.
+    /// Payload bytes of the outstanding ones.
     outstanding_bytes: u64,
     /// Entries from here to `resend_end` are yet to be sent again on this connection.
     resend: u16,

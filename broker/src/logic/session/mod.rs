@@ -1,8 +1,9 @@
 //! Sessions: what is kept of a client beyond its connection.
 //!
-//! Invariants: a client identifier has one session at most, and always in the same shard, so a takeover is local. The link
-//! of a session (see [`Sessions::link`]) is the slot of its connection, if it has one. `subscriptions` has for each filter
-//! the position of the session in its list, and `shares` the same for groups; whoever moves one there notifies the session.
+//! Invariants: a client identifier has one session at most, and always in the same shard, so a takeover is local. The
+//! link of a session (see [`Sessions::link`]) is the slot of its connection, if it has one. `subscriptions` has for
+//! each filter the position of the session in its list, and `shares` the same for groups; whoever moves one there
+//! notifies the session.
 
 pub(super) mod inflight;
 pub(super) mod queue;
@@ -22,7 +23,7 @@ use crate::auth::Policy;
 use crate::auth::acl::Access;
 use crate::logic::connection::ConnectionSlot;
 use crate::logic::routing::subscription::group::GroupSlot;
-use crate::logic::routing::subscription::{FilterSlot, HeldAt, Position};
+use crate::logic::routing::subscription::{FilterSlot, ListedAt, Position};
 use crate::logic::slots::{Slot, Slots, slot_type};
 use crate::time::Timestamp;
 
@@ -36,14 +37,14 @@ slot_type! {
 
 /// One subscription of a session: the filter, and the session's position in its list.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
+pub(super) struct Listed {
     pub(super) filter: FilterSlot,
     pub(super) position: Position,
 }
 
 /// One Shared Subscription of a session: the group, and the session's position in it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct HeldShare {
+pub(super) struct ListedShare {
     pub(super) group: GroupSlot,
     pub(super) position: Position,
 }
@@ -56,7 +57,7 @@ pub(super) struct Session {
     pub(super) window: u16,
     /// Session Expiry Interval in seconds; 0 ends it with its connection.
     pub(super) expiry_s: u32,
-    pub(super) subscriptions: Vec<Held>,
+    pub(super) subscriptions: Vec<Listed>,
     pub(super) client_identifier: Box<str>,
     rare: Option<Box<RareSession>>,
     pub(super) disconnected_at: Timestamp,
@@ -74,10 +75,10 @@ pub(super) struct RareSession {
     user: Option<Box<str>>,
     /// What its client may do, if there are rules.
     rights: Option<Rights>,
-    /// Shared Subscriptions.
-    pub(super) shares: Vec<HeldShare>,
+    /// The groups that it is in, with its positions there.
+    pub(super) shares: Vec<ListedShare>,
     /// Those of them, by their places, whose groups count the session as busy.
-    pub(super) busy_in: Vec<HeldAt>,
+    pub(super) busy_in: Vec<ListedAt>,
 }
 
 impl Session {
@@ -140,14 +141,14 @@ impl Session {
         }
     }
 
-    /// Its Shared Subscriptions.
-    pub(super) fn shares(&self) -> &[HeldShare] {
+    /// The groups that it is in.
+    pub(super) fn shares(&self) -> &[ListedShare] {
         self.rare.as_ref().map_or(&[], |rare| &rare.shares)
     }
 
     /// The place of its Shared Subscription that has this number.
-    pub(super) fn share_mut(&mut self, held_at: HeldAt) -> Option<&mut HeldShare> {
-        self.rare.as_mut()?.shares.get_mut(held_at.index())
+    pub(super) fn share_mut(&mut self, listed_at: ListedAt) -> Option<&mut ListedShare> {
+        self.rare.as_mut()?.shares.get_mut(listed_at.index())
     }
 
     /// The proved user whose session it is.

@@ -1,10 +1,10 @@
 //! Messages that wait for one client: it is away, its window is full, or its socket is behind.
 //!
-//! Invariant: what is published is bounded in messages and bytes (`max_queued_messages`, `max_queued_bytes`); full, the
-//! newest is dropped and counted, as mosquitto does. Before that the publishers of a connected client are paused
+//! Invariant: what is published is bounded in messages and bytes (`max_queued_messages`, `max_queued_bytes`); full,
+//! the newest is dropped and counted, as mosquitto does. Before that the publishers of a connected client are paused
 //! (flow/mod.rs), and what is on its way then goes in beyond the bounds, up to an overrun. Retained messages on their
-//! way after SUBSCRIBE are bounded on their own ([`crate::limits::RETAINED_REPLAY_MAX`]): they are shared, so each costs its
-//! entry only. Order is kept over both.
+//! way after SUBSCRIBE are bounded on their own ([`crate::limits::RETAINED_REPLAY_MAX`]): they are shared, so each
+//! costs its entry only. Order is kept over both.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use crate::limits;
 use crate::logic::message::StoredMessage;
 use crate::logic::routing::subscription::group::Via;
 
-/// One waiting message.
+/// A message that waits, as it is to be delivered.
 #[derive(Clone, Debug)]
 pub(in crate::logic) struct Queued {
     pub(in crate::logic) message: StoredMessage,
@@ -50,8 +50,8 @@ pub(in crate::logic) struct Bounds {
 }
 
 impl Queue {
-    /// Takes the message in, beyond the bounds as long as that costs no more than `overrun_bytes_max`; false if it does not fit
-    /// and is dropped.
+    /// Takes the message in, beyond the bounds as long as that costs no more than `overrun_bytes_max`; false if it
+    /// does not fit and is dropped.
     pub(in crate::logic) fn push(
         &mut self,
         mut queued: Queued,
@@ -81,7 +81,8 @@ impl Queue {
         true
     }
 
-    /// Whether it is above its high-water mark that many times over: half of the bounds, or [`limits::QUEUE_HIGH_BYTES`].
+    /// Whether it is above its high-water mark that many times over: half of the bounds, or
+    /// [`limits::QUEUE_HIGH_BYTES`].
     pub(in crate::logic) fn is_above_high(&self, bounds: Bounds, times: u64) -> bool {
         let bytes = (bounds.bytes_max / 2).min(limits::QUEUE_HIGH_BYTES);
         self.messages > (bounds.messages_max / 2).saturating_mul(times)

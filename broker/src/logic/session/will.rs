@@ -1,8 +1,8 @@
 //! The Will of a connection.
 //!
-//! Invariant: it is published once, or discarded by a DISCONNECT with reason 0x00 [MQTT-3.1.2-10], and is gone in either
-//! case. With a Will Delay Interval it waits with the session, until that ends or its time has come, and a new connection
-//! of the session discards it [MQTT-3.1.3-9].
+//! Invariant: it is published once, or discarded by a DISCONNECT with reason 0x00 [MQTT-3.1.2-10], and is gone in
+//! either case. With a Will Delay Interval it waits with the session, until that ends or its time has come, and a new
+//! connection of the session discards it [MQTT-3.1.3-9].
 
 use crate::auth::acl::Access;
 use crate::logic::message::StoredMessage;

@@ -1,7 +1,7 @@
 //! Which shard a message of a group goes to, by the counts that the shards notified one another of.
 //!
-//! Invariant: members that are ready come before those that are busy, and those before the ones that are away; in each part
-//! every member has the same share of the messages of a shard's publishers.
+//! Invariant: members that are ready come before those that are busy, and those before the ones that are away; in
+//! each part every member has the same share of the messages of a shard's publishers.
 
 use crate::logic::routing::subscription::group::{Group, Part};
 use crate::settings::SharedSubscriptionStrategy;

@@ -1,8 +1,8 @@
 //! Members of groups come and go, and are busy for a while.
 //!
-//! Invariants: a session without a connection is away in all of its groups, and never ready; whatever its groups count it as
-//! busy for ends with a call of [`Shard::offer_again`]; what a shard has of a group is announced to the others before anything
-//! else leaves it in that turn.
+//! Invariants: a session without a connection is away in all of its groups, and never ready; whatever its groups
+//! count it as busy for ends with a call of [`Shard::offer_again`]; what a shard has of a group is announced to the
+//! others before anything else leaves it in that turn.
 
 use std::rc::Rc;
 
@@ -10,22 +10,22 @@ use crate::logic::Shard;
 use crate::logic::connection::ConnectionSlot;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::routing::subscription::group::{GroupSlot, Member, MemberCounts, Standing, Via};
-use crate::logic::routing::subscription::{HeldAt, Position, Subscriber};
-use crate::logic::session::{HeldShare, SessionSlot, Sessions};
+use crate::logic::routing::subscription::{ListedAt, Position, Subscriber};
+use crate::logic::session::{ListedShare, SessionSlot, Sessions};
 
 impl Shard {
     /// The place of a group in the list of a session: looked for in the shorter of their two lists.
-    pub(in crate::logic) fn share_of(&self, session: SessionSlot, group: GroupSlot) -> Option<HeldAt> {
+    pub(in crate::logic) fn share_of(&self, session: SessionSlot, group: GroupSlot) -> Option<ListedAt> {
         let members = self.routing.group(group)?.members();
         let shares = self.delivery.session(session)?.shares();
         if shares.len() <= members.len() {
-            let at = shares.iter().position(|held| held.group == group)?;
-            return Some(HeldAt::from_index(at));
+            let at = shares.iter().position(|listed| listed.group == group)?;
+            return Some(ListedAt::from_index(at));
         }
         let member = members
             .iter()
             .find(|member| member.subscriber.session == session)?;
-        Some(member.subscriber.held_at)
+        Some(member.subscriber.listed_at)
     }
 
     /// A session that is connected joins a group that it is not in.
@@ -42,9 +42,9 @@ impl Shard {
             return unreachable_state("a session or a group that is gone");
         };
         let shares = &mut session.rare().shares;
-        subscriber.held_at = HeldAt::from_index(shares.len());
+        subscriber.listed_at = ListedAt::from_index(shares.len());
         let position = joined.add(subscriber, via);
-        shares.push(HeldShare { group, position });
+        shares.push(ListedShare { group, position });
         self.delivery.counters().shared_subscriptions.add(1);
         self.set_standing(group, position, Standing::Ready);
     }
@@ -57,18 +57,19 @@ impl Shard {
         via: Rc<Via>,
     ) {
         let session = self.delivery.session(subscriber.session);
-        let Some(held) = session.and_then(|session| session.shares().get(subscriber.held_at.index())) else {
+        let Some(listed) = session.and_then(|session| session.shares().get(subscriber.listed_at.index()))
+        else {
             return unreachable_state("a member that its session does not know");
         };
         let group = self.routing.group_mut(group);
-        if let Some(member) = group.and_then(|group| group.member_mut(held.position)) {
+        if let Some(member) = group.and_then(|group| group.member_mut(listed.position)) {
             member.subscriber = subscriber;
             member.via = via;
         }
     }
 
     /// Takes the Shared Subscription at a place of the session's list away.
-    pub(in crate::logic) fn leave_group(&mut self, session: SessionSlot, at: HeldAt) {
+    pub(in crate::logic) fn leave_group(&mut self, session: SessionSlot, at: ListedAt) {
         self.offer_all(session);
         let Some(leaving) = self.delivery.session_mut(session) else {
             return unreachable_state("a session that leaves and is gone");
@@ -77,13 +78,13 @@ impl Shard {
         if at.index() >= shares.len() {
             return;
         }
-        let HeldShare { group, position } = shares.swap_remove(at.index());
+        let ListedShare { group, position } = shares.swap_remove(at.index());
         let moved = shares.get(at.index()).copied();
-        if let Some(HeldShare { group, position }) = moved
+        if let Some(ListedShare { group, position }) = moved
             && let Some(group) = self.routing.group_mut(group)
             && let Some(member) = group.member_mut(position)
         {
-            member.subscriber.held_at = at;
+            member.subscriber.listed_at = at;
         }
         if let Some(group) = self.routing.group_mut(group) {
             let sessions = self.delivery.sessions_mut();
@@ -149,12 +150,12 @@ impl Shard {
         if offered.shares().is_empty() {
             return;
         }
-        for held_at in std::mem::take(&mut offered.rare().busy_in) {
+        for listed_at in std::mem::take(&mut offered.rare().busy_in) {
             let session = self.delivery.session(session);
-            let held = session
-                .and_then(|session| session.shares().get(held_at.index()))
+            let listed = session
+                .and_then(|session| session.shares().get(listed_at.index()))
                 .copied();
-            if let Some(HeldShare { group, position }) = held {
+            if let Some(ListedShare { group, position }) = listed {
                 self.set_standing(group, position, Standing::Ready);
             }
         }
@@ -170,9 +171,11 @@ impl Shard {
         let Some(member) = counted.and_then(|group| group.member(position)) else {
             return unreachable_state("a position without a member");
         };
-        let Subscriber { session, held_at, .. } = member.subscriber;
+        let Subscriber {
+            session, listed_at, ..
+        } = member.subscriber;
         if let Some(session) = self.delivery.session_mut(session) {
-            session.rare().busy_in.push(held_at);
+            session.rare().busy_in.push(listed_at);
         }
         let slot = self.delivery.link(session);
         if let Some(connection) = self.delivery.connection(slot) {
@@ -184,7 +187,7 @@ impl Shard {
     fn set_all_standings(&mut self, session: SessionSlot, standing: Standing) {
         let mut at = 0;
         while let Some(member) = self.delivery.session(session)
-            && let Some(&HeldShare { group, position }) = member.shares().get(at)
+            && let Some(&ListedShare { group, position }) = member.shares().get(at)
         {
             at += 1;
             self.set_standing(group, position, standing);
@@ -216,8 +219,8 @@ impl Shard {
 
 fn notify_position(sessions: &mut Sessions, member: &Member, position: Position) {
     let session = sessions.get_mut(member.subscriber.session);
-    let held = session.and_then(|session| session.share_mut(member.subscriber.held_at));
-    if let Some(held) = held {
-        held.position = position;
+    let listed = session.and_then(|session| session.share_mut(member.subscriber.listed_at));
+    if let Some(listed) = listed {
+        listed.position = position;
     }
 }

@@ -1,15 +1,15 @@
 //! A message to one member of a group: which shard, which member, and what becomes of it when the member goes.
 //!
-//! The shard where a message is published chooses among all members of the broker, by the counts that the shards notify one
-//! another of: those that are ready before those that are busy, and those before the ones that are away. It hands the message to
-//! one of its own members (placing.rs), or sends it to the chosen shard, which picks a member of its own. If none is there any more,
-//! it passes the message on by what it knows itself.
+//! The shard where a message is published chooses among all members of the broker, by the counts that the shards
+//! notify one another of: those that are ready before those that are busy, and those before the ones that are away.
+//! It hands the message to one of its own members (placing.rs), or sends it to the chosen shard, which picks a member
+//! of its own. If none is there any more, it passes the message on by what it knows itself.
 //!
-//! Invariants: a message that is published once is held once, by one session or as unclaimed or by one record on its way,
-//! until a member has it, or its bound drops it. A shard that finds no member anywhere keeps the message for one more turn
-//! before it gives up: whoever got its SUBACK before the message was published is known by then. What a
-//! session held for a group (queued, or at QoS 1 not acknowledged) goes to another member when the session ends;
-//! at QoS 2 what was sent stays where it is [MQTT-4.8.2-4], [MQTT-4.8.2-5].
+//! Invariants: a message that is published once is held once, by one session or as unclaimed or by one record on its
+//! way, until a member has it, or its bound drops it. A shard that finds no member anywhere keeps the message for one
+//! more turn before it gives up: whoever got its SUBACK before the message was published is known by then. What a
+//! session held for a group (queued, or at QoS 1 not acknowledged) goes to another member when the session ends; at
+//! QoS 2 what was sent stays where it is [MQTT-4.8.2-4], [MQTT-4.8.2-5].
 
 mod choice;
 mod members;

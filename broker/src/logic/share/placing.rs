@@ -1,7 +1,7 @@
 //! One message is given to one member of one group, here or by way of another shard.
 //!
-//! Invariant: a message is given to one member, passed on to one shard, kept as unclaimed or counted as dropped: one of them,
-//! once.
+//! Invariant: a message is given to one member, passed on to one shard, kept as unclaimed or counted as dropped: one
+//! of them, once.
 
 use std::sync::Arc;
 
@@ -161,9 +161,9 @@ impl Placing<'_> {
 
     fn position_of_oldest(&self) -> Option<Position> {
         let oldest = self.group()?.oldest()?;
-        let held_at = self.shard.share_of(oldest, self.group)?;
+        let listed_at = self.shard.share_of(oldest, self.group)?;
         let session = self.shard.delivery.session(oldest)?;
-        Some(session.shares().get(held_at.index())?.position)
+        Some(session.shares().get(listed_at.index())?.position)
     }
 
     fn group(&self) -> Option<&Group> {

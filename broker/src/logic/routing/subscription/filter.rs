@@ -1,7 +1,7 @@
 //! A Topic TopicFilter with all who want it.
 //!
-//! Invariants: most filters have one session, which stands in the filter itself, and need no memory of their own but for
-//! their text; a list that has become short gives its memory back.
+//! Invariants: most filters have one session, which stands in the filter itself, and need no memory of their own but
+//! for their text; a list that has become short gives its memory back.
 
 use super::{Position, Subscriber};
 use crate::logic::routing::subscription::group::GroupSlot;
@@ -17,7 +17,7 @@ pub(in crate::logic) struct TopicFilter {
 #[derive(Debug)]
 enum Wanted {
     Nobody,
-    /// One session alone.
+    /// One session and nobody else, without memory of its own.
     Session(Subscriber),
     /// One other shard alone.
     Shard(u16),
@@ -163,18 +163,18 @@ mod tests {
     use mqtt::packet::{RetainHandling, SubscriptionOptions};
 
     use super::*;
-    use crate::logic::routing::subscription::HeldAt;
+    use crate::logic::routing::subscription::ListedAt;
     use crate::logic::session::SessionSlot;
 
     fn subscriber(session: u32) -> Subscriber {
-        let (session, held_at) = (SessionSlot::test(session + 1), HeldAt::from_index(0));
+        let (session, listed_at) = (SessionSlot::test(session + 1), ListedAt::from_index(0));
         let options = SubscriptionOptions {
             qos: QoS::AtLeastOnce,
             no_local: false,
             retain_as_published: false,
             retain_handling: RetainHandling::SendAtSubscribe,
         };
-        Subscriber::new(session, held_at, options, None)
+        Subscriber::new(session, listed_at, options, None)
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Shared Subscriptions: the groups, their members in this shard, and how many there are in the others.
 //!
-//! Invariants: a group's members stand in three parts, the ready ones first, then the busy ones, then those that are away; a
-//! session stands in it once, at the position that its own list has. A group is kept while it has members in any shard.
-//! How many a shard has is announced to the others whenever it changes, so what is known here of the others is as old as the
-//! batches that are on their way. A ready member may turn out not to be ready: whoever picks it looks, and moves it.
+//! Invariants: a group's members stand in three parts, the ready ones first, then the busy ones, then those that are
+//! away; a session stands in it once, at the position that its own list has. A group is kept while it has members in
+//! any shard. How many a shard has is announced to the others whenever it changes, so what is known here of the
+//! others is as old as the batches that are on their way. A ready member may turn out not to be ready: whoever picks
+//! it looks, and moves it.
 
 use std::hash::BuildHasher;
 use std::rc::Rc;
@@ -39,7 +40,7 @@ pub struct MemberCounts {
     pub ready: u32,
     /// Members that are connected.
     pub connected: u32,
-    /// Members.
+    /// Members, with or without a connection.
     pub all: u32,
     /// Since when the member is there that has been connected longest; [`Timestamp::NEVER`] if none is.
     pub oldest: Timestamp,
@@ -73,7 +74,7 @@ pub(in crate::logic) enum Part {
 /// How a member stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::logic) enum Standing {
-    /// It takes messages.
+    /// It takes messages, as far as is known.
     Ready,
     /// It is connected, and messages would wait for it.
     Busy,

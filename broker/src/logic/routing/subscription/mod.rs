@@ -1,11 +1,11 @@
 //! Who wants what: the subscriptions of this shard's sessions, and the interests of the other shards.
 //!
-//! Invariants: a filter is kept while a session subscribes to it or a group shares it, one with wildcards also while another
-//! shard is interested in it; of other filters that other shards want only marks are kept (`remote.rs`).
-//! Filters without wildcards are found by one look-up, those with wildcards through the tree. A session stands in a filter's
-//! list once, at the position that its own list has, and knows there where in its own list that is: so whoever leaves moves
-//! others in a fixed number of steps. Memory: about 60 bytes a subscription besides the filter's text, and about 15 in each
-//! other shard; the bench `many_subscriptions` shows it. What goes gives it back.
+//! Invariants: a filter is kept while a session subscribes to it or a group shares it, one with wildcards also while
+//! another shard is interested in it; of other filters that other shards want only marks are kept (`remote.rs`).
+//! Filters without wildcards are found by one look-up, those with wildcards through the tree. A session stands in a
+//! filter's list once, at the position that its own list has, and knows there where in its own list that is: so
+//! whoever leaves moves others in a fixed number of steps. Memory: about 60 bytes a subscription besides the filter's
+//! text, and about 15 in each other shard; the bench `many_subscriptions` shows it. What goes gives it back.
 
 mod filter;
 pub(in crate::logic) mod group;
@@ -39,13 +39,13 @@ pub(in crate::logic) struct Position(u32);
 
 /// Where a session holds a filter or a group in its own list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::logic) struct HeldAt(u32);
+pub(in crate::logic) struct ListedAt(u32);
 
 /// One session in the list of a filter, in 12 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::logic) struct Subscriber {
     pub(in crate::logic) session: SessionSlot,
-    pub(in crate::logic) held_at: HeldAt,
+    pub(in crate::logic) listed_at: ListedAt,
     /// The Subscription Identifier (28 bits, 0 for none), and above it QoS (2 bits), No Local and Retain As Published.
     packed: u32,
 }
@@ -66,7 +66,7 @@ impl Position {
     }
 }
 
-impl HeldAt {
+impl ListedAt {
     /// A session has far fewer than 2^32 subscriptions.
     pub(in crate::logic) fn from_index(index: usize) -> Self {
         Self(u32::try_from(index).unwrap_or(u32::MAX))
@@ -80,7 +80,7 @@ impl HeldAt {
 impl Subscriber {
     pub(in crate::logic) fn new(
         session: SessionSlot,
-        held_at: HeldAt,
+        listed_at: ListedAt,
         options: SubscriptionOptions,
         identifier: Option<u32>,
     ) -> Self {
@@ -93,7 +93,7 @@ impl Subscriber {
         }
         Self {
             session,
-            held_at,
+            listed_at,
             packed,
         }
     }
@@ -124,7 +124,7 @@ impl Subscriber {
 pub(in crate::logic) enum Added {
     /// It is the filter's first session: the other shards must know.
     First { position: Position },
-    /// It joined others.
+    /// The filter had sessions: the other shards know of it.
     Another { position: Position },
 }
 
@@ -221,10 +221,15 @@ impl Subscriptions {
     }
 
     /// The session at `position` keeps the filter at another place of its list now.
-    pub(in crate::logic) fn set_held_at(&mut self, filter: FilterSlot, position: Position, held_at: HeldAt) {
+    pub(in crate::logic) fn set_listed_at(
+        &mut self,
+        filter: FilterSlot,
+        position: Position,
+        listed_at: ListedAt,
+    ) {
         let filter = self.filters.get_mut(filter);
         if let Some(place) = filter.and_then(|filter| filter.subscriber_mut(position)) {
-            place.held_at = held_at;
+            place.listed_at = listed_at;
         }
     }
 
@@ -308,11 +313,12 @@ impl Subscriptions {
     }
 
     /// Filters with those of other shards, and nodes of the tree of those with wildcards.
-    pub(in crate::logic) fn held(&self) -> (usize, usize) {
+    pub(in crate::logic) fn listed(&self) -> (usize, usize) {
         (self.filters.len() + self.remote.len(), self.wildcards.nodes())
     }
 
-    /// The group of that whole text, made if there is none: then the filter that it shares has changed, and is returned too.
+    /// The group of that whole text, made if there is none: then the filter that it shares has changed, and is
+    /// returned too.
     pub(in crate::logic) fn find_or_insert_group(&mut self, name: &str) -> (GroupSlot, Option<FilterSlot>) {
         if let Some(group) = self.groups.find(name) {
             return (group, None);
@@ -329,8 +335,8 @@ impl Subscriptions {
         (group, Some(filter))
     }
 
-    /// Forgets a group without members in any shard. What it shared has changed then, and is returned; the caller drops that
-    /// with [`Self::drop_unused`].
+    /// Forgets a group without members in any shard. What it shared has changed then, and is returned; the caller
+    /// drops that with [`Self::drop_unused`].
     pub(in crate::logic) fn drop_unused_group(&mut self, group: GroupSlot) -> Option<FilterSlot> {
         let slot = self.groups.remove_unused(group)?;
         self.filters.get_mut(slot)?.remove_group(group);

@@ -1,7 +1,9 @@
 //! Filters by their text.
 //!
-//! Why not one table: when that grows, every entry is looked up to be put in its new place, and with a million of them all
-//! clients of a shard wait for a fifth of a second. Each of the parts grows by itself.
+//! Why not one table: when that grows, every entry is looked up to be put in its new place, and with a million of
+//! them all clients of a shard wait for a fifth of a second. Each of the parts grows by itself.
+//!
+//! Invariant: a filter is in the part that its hash names, once.
 
 use hashbrown::HashTable;
 

@@ -1,9 +1,10 @@
 //! The filters with wildcards as a tree of their levels, to find those that match a Topic Name.
 //!
-//! Invariants: no walk recurses, so a topic of 65,535 levels cannot exhaust the stack; a node without a filter has children,
-//! or is the root. A `#` is no node but stands at the node that it is below; a `+` is linked from its parent; the other
-//! children are found in one hash table keyed by parent and level, which costs less memory than a map in each node.
-//! Usual levels stand in the node itself: so a step of a walk meets the table, the node and nothing else.
+//! Invariants: no walk recurses, so a topic of 65,535 levels cannot exhaust the stack; a node without a filter has
+//! children, or is the root. A `#` is no node but stands at the node that it is below; a `+` is linked from its
+//! parent; the other children are found in one hash table keyed by parent and level, which costs less memory than a
+//! map in each node. Usual levels stand in the node itself: so a step of a walk meets the table, the node and nothing
+//! else.
 
 use std::hash::BuildHasher;
 
@@ -35,7 +36,7 @@ struct FilterNode {
     rest: Option<FilterSlot>,
 }
 
-/// The tree.
+/// The filters with wildcards, level by level.
 #[derive(Debug)]
 pub(super) struct Wildcards {
     nodes: Slots<FilterNodeSlot, FilterNode>,
@@ -234,7 +235,7 @@ impl FilterNode {
 #[derive(Clone, Copy, Debug)]
 enum Ends {
     Here,
-    /// With a `#`.
+    /// With a `#`, which has no node of its own.
     WithRest,
 }
 
