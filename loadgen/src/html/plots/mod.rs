@@ -2,7 +2,7 @@
 //!
 //! Invariants: plotters draws with colours that stand for names, which become the page's variables, so one drawing does
 //! for light and dark; scales with decades have a label at each. What breaks them: a colour that is drawn and not in
-//! [`paint`].
+//! `canvas::paint`.
 
 mod axes;
 mod canvas;
