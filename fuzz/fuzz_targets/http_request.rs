@@ -1,0 +1,27 @@
+//! Requests to a WebSocket listener: whatever comes is answered, refused or waited for, and more bytes behind a whole
+//! request change nothing.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use transport::websocket::handshake::{ParsedRequest, Wanted, parse_request};
+
+fuzz_target!(|input: (&[u8], &[u8])| {
+    let (request, behind) = input;
+    let wanted = Wanted {
+        header_bytes_max: 512,
+        origins: Vec::new(),
+    };
+    let parsed = parse_request(request, &wanted);
+    match &parsed {
+        ParsedRequest::Incomplete => assert!(request.len() < wanted.header_bytes_max),
+        ParsedRequest::Upgrade { answer, length } => {
+            assert!(*length <= request.len() && answer.starts_with(b"HTTP/1.1 101 "));
+            let more = parse_request(&[request, behind].concat(), &wanted);
+            assert!(matches!(more, ParsedRequest::Upgrade { length: other, .. } if other == *length));
+        }
+        ParsedRequest::Page(_) => {}
+        ParsedRequest::Refused { answer, .. } => {
+            assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"));
+        }
+    }
+});
