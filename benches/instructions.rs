@@ -59,6 +59,7 @@ fn warm(subscribers: u16, others: u32, publishes: u16, qos: QoS) -> Warm {
         read,
     };
     turn(&mut warm);
+    warm.shell.begin_turn();
     warm
 }
 

@@ -123,6 +123,11 @@ impl Shell {
         }
     }
 
+    /// The next turn begins: whatever is measured from here on begins with bytes of clients.
+    pub fn begin_turn(&mut self) {
+        self.reach(TurnStep::Handle);
+    }
+
     /// Goes on to a step, past those in which a bench has nothing to do.
     #[inline]
     fn reach(&mut self, wanted: TurnStep) {
@@ -203,7 +208,7 @@ impl Shell {
     /// A batch of the other shard of a pair.
     #[inline]
     pub fn receive_batch(&mut self, from: u16, batch: &Batch) {
-        let messages_max = usize::MAX;
+        let messages_max = u32::MAX;
         self.reach(TurnStep::Take { from, messages_max });
         self.logic.receive_batch(NOW, from, batch);
     }

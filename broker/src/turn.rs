@@ -37,7 +37,7 @@ pub enum TurnStep {
         /// The number of the shard that sent them.
         from: u16,
         /// At most so many of those that are there when the step begins.
-        messages_max: usize,
+        messages_max: u32,
     },
     /// Adopt the connections of [`Turn::take_adoptable`].
     Adopt,
@@ -55,6 +55,9 @@ pub enum TurnStep {
     ChangeReceiving,
 }
 
+// In one register: a turn has many steps, and most of them find little to do.
+const _: () = assert!(size_of::<TurnStep>() == 8);
+
 /// How a step went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -63,7 +66,7 @@ pub enum Outcome {
     /// [`TurnStep::Take`] stopped as so much was written for clients that a flush is due.
     Full {
         /// So many of the messages that it was to take are left.
-        left: usize,
+        left: u32,
     },
     /// [`TurnStep::Push`] found a queue without room for all of it.
     Blocked,
@@ -107,26 +110,32 @@ impl<T> Turn<T> {
     /// The step was done: what comes next.
     #[inline]
     pub fn advance(&mut self, outcome: Outcome) -> TurnStep {
-        self.step = match (self.step, outcome) {
-            (TurnStep::Wait, _) => self.take_from(0).unwrap_or(TurnStep::Handle),
+        self.step = match self.step {
+            TurnStep::Adopt => TurnStep::Handle,
+            TurnStep::Handle => TurnStep::RunTimers,
+            TurnStep::RunTimers => TurnStep::Push,
+            TurnStep::Close => TurnStep::ChangeReceiving,
+            TurnStep::ChangeReceiving => TurnStep::Wait,
+            step => self.decide(step, outcome),
+        };
+        self.step
+    }
+
+    /// What comes behind a step with more than one successor.
+    fn decide(&mut self, step: TurnStep, outcome: Outcome) -> TurnStep {
+        match (step, outcome) {
+            (TurnStep::Wait, _) => self.first_queue(),
             (TurnStep::Take { from, .. }, Outcome::Full { left }) => {
                 let messages_max = left;
                 self.interrupted = Some(TurnStep::Take { from, messages_max });
                 TurnStep::Push
             }
             (TurnStep::Take { from, .. }, _) => self.after_queue(from),
-            (TurnStep::Adopt, _) => TurnStep::Handle,
-            (TurnStep::Handle, _) => TurnStep::RunTimers,
-            (TurnStep::RunTimers, _) => TurnStep::Push,
-            (TurnStep::Push, Outcome::Blocked) => {
-                self.interrupted.take().unwrap_or(TurnStep::ChangeReceiving)
-            }
+            (TurnStep::Push, Outcome::Blocked) => self.resume_or(TurnStep::ChangeReceiving),
             (TurnStep::Push, _) => TurnStep::Flush,
-            (TurnStep::Flush, _) => self.interrupted.take().unwrap_or(TurnStep::Close),
-            (TurnStep::Close, _) => TurnStep::ChangeReceiving,
-            (TurnStep::ChangeReceiving, _) => TurnStep::Wait,
-        };
-        self.step
+            (TurnStep::Flush, _) => self.resume_or(TurnStep::Close),
+            (step, _) => step,
+        }
     }
 
     /// A connection came with the messages of another shard.
@@ -145,10 +154,27 @@ impl<T> Turn<T> {
         !self.arrived.is_empty() || !self.adoptable.is_empty()
     }
 
+    /// Goes on with what a flush has interrupted.
+    #[inline]
+    fn resume_or(&mut self, otherwise: TurnStep) -> TurnStep {
+        match self.interrupted {
+            None => otherwise,
+            Some(interrupted) => {
+                self.interrupted = None;
+                interrupted
+            }
+        }
+    }
+
+    /// The queues of the others come first; a shard alone has none.
+    fn first_queue(&self) -> TurnStep {
+        self.take_from(0).unwrap_or(TurnStep::Handle)
+    }
+
     /// The first other shard's queue from that number on, if there is one.
     fn take_from(&self, from: u16) -> Option<TurnStep> {
         let from = if from == self.shard { from + 1 } else { from };
-        let messages_max = usize::MAX;
+        let messages_max = u32::MAX;
         (from < self.shards).then_some(TurnStep::Take { from, messages_max })
     }
 

@@ -16,7 +16,7 @@ fn steps(turn: &mut Turn<u32>) -> Vec<TurnStep> {
 fn take(from: u16) -> TurnStep {
     TurnStep::Take {
         from,
-        messages_max: usize::MAX,
+        messages_max: u32::MAX,
     }
 }
 
@@ -95,7 +95,7 @@ fn a_blocked_turn_flushes_and_closes_nothing() {
 fn outcome() -> impl Strategy<Value = (Outcome, bool)> {
     let outcome = prop_oneof![
         4 => Just(Outcome::Done),
-        1 => (0_usize..3).prop_map(|left| Outcome::Full { left }),
+        1 => (0_u32..3).prop_map(|left| Outcome::Full { left }),
         1 => Just(Outcome::Blocked),
     ];
     (outcome, prop::bool::weighted(0.2))

@@ -47,7 +47,7 @@ impl Cluster {
         Outcome::Done
     }
 
-    fn take_from(&mut self, index: usize, from: u16, messages_max: usize, moved: &mut bool) -> Outcome {
+    fn take_from(&mut self, index: usize, from: u16, messages_max: u32, moved: &mut bool) -> Outcome {
         let now = self.now;
         let queue = self
             .on_the_way
@@ -56,7 +56,8 @@ impl Cluster {
         let (Some(queue), Some(shard)) = (queue, self.shards.get_mut(index)) else {
             return Outcome::Done;
         };
-        for left in (0..queue.len().min(messages_max)).rev() {
+        let waiting = u32::try_from(queue.len()).unwrap_or(u32::MAX);
+        for left in (0..waiting.min(messages_max)).rev() {
             let Some(batch) = queue.pop_front() else { break };
             *moved = true;
             shard.receive_batch(now, from, &batch);

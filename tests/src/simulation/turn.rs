@@ -132,8 +132,9 @@ impl World {
         drawn || self.shards[shard].logic.turn_is_full()
     }
 
-    fn take_from(&mut self, shard: usize, from: usize, messages_max: usize) -> Checked<Outcome> {
-        let waiting = self.queues[from][shard].len().min(messages_max);
+    fn take_from(&mut self, shard: usize, from: usize, messages_max: u32) -> Checked<Outcome> {
+        let waiting = u32::try_from(self.queues[from][shard].len()).unwrap_or(u32::MAX);
+        let waiting = waiting.min(messages_max);
         for left in (0..waiting).rev() {
             let Some(message) = self.queues[from][shard].pop_front() else {
                 break;
