@@ -1,9 +1,10 @@
-//! Publishers wait for clients that are behind, and not for ever.
+//! Publishers wait for clients that are backlogged, and not for ever.
 
 use mqtt::frame::PacketType;
 
 use super::*;
 use broker::limits;
+use broker::limits::Watermarks;
 use broker::settings::Settings;
 
 const PAYLOAD_BYTES: usize = 60_000;
@@ -35,7 +36,7 @@ fn dropped(cluster: &Cluster) -> u64 {
 }
 
 #[test]
-fn publishers_wait_for_a_client_that_is_behind_and_nothing_is_lost() {
+fn publishers_wait_for_a_client_that_is_backlogged_and_nothing_is_lost() {
     for shards in [1, 2] {
         let mut cluster = Cluster::new(shards);
         let (first, second) = if shards == 1 {
@@ -88,9 +89,9 @@ fn nobody_waits_for_a_client_that_is_slow() {
     assert!(cluster.paused(publisher), "a minute later it has another chance");
 }
 
-/// Who publishes at a pace is not held up by one that has stopped reading, whose messages find room until it is slow.
+/// Who publishes below the allowed rate does not wait for a client that has stopped reading; its messages wait up to its cap.
 #[test]
-fn a_pace_is_kept_beside_a_client_that_stopped_reading() {
+fn the_allowed_rate_is_kept_beside_a_client_that_stopped_reading() {
     for shards in [1, 2] {
         let mut cluster = Cluster::new(shards);
         let (first, second) = if shards == 1 {
@@ -121,9 +122,9 @@ fn a_pace_is_kept_beside_a_client_that_stopped_reading() {
     }
 }
 
-/// The same for messages that it would have to acknowledge: nothing of a pace is lost while it is waited for.
+/// The same for messages that it would have to acknowledge: nothing is lost in its grace period.
 #[test]
-fn a_pace_is_kept_beside_a_client_that_does_not_acknowledge() {
+fn the_allowed_rate_is_kept_beside_a_client_that_does_not_acknowledge() {
     let mut cluster = Cluster::with_settings(
         1,
         Settings {
@@ -182,10 +183,10 @@ fn a_client_that_does_not_take_its_answers_is_not_read_from() {
 }
 
 /// Its keep alive of a second ends one and a half after its last bytes, or after it is looked at when it was not read from for
-/// the sake of others: then once more, also if it is behind by then.
+/// the sake of others: then once more, also if it is backlogged by then.
 #[test]
-fn who_was_held_for_others_and_falls_behind_is_judged_from_then_on() {
-    for held in [false, true] {
+fn who_was_paused_for_others_and_falls_behind_has_its_keep_alive_from_then_on() {
+    for paused in [false, true] {
         let mut cluster = Cluster::new(1);
         let slow = cluster.join(V3, "slow");
         cluster.subscribe(slow, "t", QoS::AtMostOnce);
@@ -196,19 +197,19 @@ fn who_was_held_for_others_and_falls_behind_is_judged_from_then_on() {
         });
         cluster.subscribe(client, "mine", QoS::AtMostOnce);
         cluster.set_reading(client, false);
-        if held {
+        if paused {
             fill(&mut cluster, client);
         }
-        assert_eq!(cluster.paused(client), held);
+        assert_eq!(cluster.paused(client), paused);
         cluster.advance_ms(200);
         let other = cluster.join(V3, "other");
         fill_topic(&mut cluster, other, "mine");
         cluster.advance_ms(1_200);
         assert!(!cluster.closed(client));
         cluster.advance_ms(200);
-        assert_eq!(cluster.closed(client), !held, "silent for 1.6 s");
+        assert_eq!(cluster.closed(client), !paused, "silent for 1.6 s");
         cluster.advance_ms(1_500);
-        assert!(cluster.closed(client), "silent and behind for 2.9 s");
+        assert!(cluster.closed(client), "silent and backlogged for 2.9 s");
     }
 }
 
@@ -254,7 +255,7 @@ fn publishers_wait_for_acknowledgements_before_a_queue_is_full() {
         let subscriber = join_unacknowledging(&mut cluster, &second);
         let mut sent = 0;
         for _ in 0..4 {
-            // What has been received already when the publisher is told to wait is more than the queue takes.
+            // What has been received already when the publisher is paused is more than the queue takes.
             while !cluster.paused(publisher) {
                 cluster.send(publisher, &burst(sent..sent + 400));
                 sent += 400;
@@ -361,7 +362,7 @@ fn waiting_in_vain_uses_up_the_grace_of_a_shard() {
 
 const SUBSCRIBERS: usize = 300;
 
-/// That many subscribers, each of which may have much without being behind, and a publisher in another shard if there is one.
+/// That many subscribers, each of which may have much without being backlogged, and a publisher in another shard if there is one.
 fn crowd(shards: u16) -> (Cluster, Client, Vec<Client>) {
     let mut cluster = Cluster::new(shards);
     let publisher = cluster.join(V3, "first");
@@ -407,7 +408,7 @@ fn v35_publishers_wait_for_the_sum_over_a_shard_too() {
 }
 
 #[test]
-fn v35_who_holds_the_most_of_the_sum_is_slow_when_the_patience_is_over() {
+fn v35_who_has_the_most_of_the_sum_is_slow_when_the_grace_period_is_over() {
     let (mut cluster, publisher, subscribers) = crowd(1);
     let healthy = cluster.join(V3, "healthy");
     cluster.subscribe(healthy, "t", QoS::AtMostOnce);
@@ -432,6 +433,42 @@ fn v35_who_holds_the_most_of_the_sum_is_slow_when_the_patience_is_over() {
         cluster.cut(subscriber);
     }
     assert_eq!(cluster.shard(0).unwrap().output_bytes(), 0);
+}
+
+/// Slow clients that hold too much together lose their connections, those with the most first.
+#[test]
+fn v35_slow_clients_that_hold_too_much_are_disconnected() {
+    let marks = |high, low, cap| Watermarks { high, low, cap };
+    let shard_output = marks(1_000_000, 500_000, 4_000_000);
+    let settings = Settings {
+        client_output: marks(200_000, 100_000, 800_000),
+        shard_output,
+        sys_interval_s: 0,
+        ..Settings::default()
+    };
+    let mut cluster = Cluster::with_settings(1, settings);
+    let publisher = cluster.join(V3, "p");
+    let healthy = cluster.join(V3, "healthy");
+    cluster.subscribe(healthy, "#", QoS::AtMostOnce);
+    let mut slow = Vec::new();
+    let mut sent = 0;
+    for round in 0..3 {
+        for number in 0..4 {
+            let client = cluster.join(V3, &format!("slow-{round}-{number}"));
+            cluster.subscribe(client, &format!("t/{round}"), QoS::AtMostOnce);
+            cluster.set_reading(client, false);
+            slow.push(client);
+        }
+        sent += fill_topic(&mut cluster, publisher, &format!("t/{round}"));
+        assert!(cluster.paused(publisher), "round {round}");
+        cluster.advance_ms(grace_ms());
+        assert!(!cluster.paused(publisher), "round {round}");
+        let waiting = cluster.shard(0).unwrap().output_bytes();
+        assert!(waiting <= shard_output.cap / 2, "{waiting} in round {round}");
+    }
+    let closed = slow.iter().filter(|&&client| cluster.closed(client)).count();
+    assert!((1..slow.len()).contains(&closed), "{closed} are closed");
+    assert_eq!(cluster.payloads(healthy).len(), sent);
 }
 
 #[test]

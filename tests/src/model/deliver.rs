@@ -230,7 +230,12 @@ impl Model {
     /// Whether a message in flight may be given up instead of being sent again.
     pub(super) fn may_give_up(&self, entry: usize, now: u64) -> bool {
         let entry = &self.entries[entry];
-        !entry.owed || now >= entry.expires_at.0
+        let is_like =
+            |other: &Message| other.topic == entry.message.topic && other.payload == entry.message.payload;
+        // It may be any of those that look alike, of which one has expired.
+        let mut twins = self.entries.iter();
+        let twin_expired = |other: &Entry| now >= other.expires_at.0 && is_like(&other.message);
+        !entry.owed || now >= entry.expires_at.0 || (entry.lenient && twins.any(twin_expired))
     }
 }
 

@@ -32,12 +32,12 @@ pub(super) struct Flow {
     /// Since when it is not read from, and what had drained by then.
     paused: Option<(u64, u64)>,
     keep_alive_suspended: bool,
-    /// It was resumed in the tick in which its keep alive was looked at: nobody can tell what came first.
-    suspended_perhaps: bool,
-    /// When its keep alive was looked at.
+    /// When its keep alive was looked at, and whether it was paused then.
     looked_at: u64,
-    /// When it began again, if it was suspended then.
-    begun_perhaps: Option<u64>,
+    paused_at_look: bool,
+    /// It was resumed in the tick in which its keep alive was looked at: nobody can tell what came first, nor when it is
+    /// looked at from then on.
+    ambiguous: bool,
     /// When it is looked at next.
     watched_until: u64,
 }
@@ -49,9 +49,9 @@ impl Flow {
             pending: 0,
             paused: None,
             keep_alive_suspended: false,
-            suspended_perhaps: false,
             looked_at: NEVER,
-            begun_perhaps: None,
+            paused_at_look: false,
+            ambiguous: false,
             watched_until: NEVER,
         }
     }
@@ -121,7 +121,8 @@ impl Model {
             _ => {}
         }
         flow.paused = paused.then_some((now, drained));
-        flow.suspended_perhaps |= !paused && flow.looked_at == now && flow.keep_alive_suspended;
+        flow.ambiguous |= flow.paused_at_look && flow.looked_at == now;
+        flow.paused_at_look = false;
         flow.suspend_keep_alive(&marks);
         Ok(())
     }
@@ -181,23 +182,23 @@ impl Model {
             let connected = &mut self.connections[connection];
             let watched = connected.shard == shard && !connected.closed && connected.session.is_some();
             let flow = &mut connected.flow;
-            if !watched || flow.watched_until > now {
+            if !watched {
                 continue;
             }
-            flow.looked_at = now;
-            let suspended = std::mem::take(&mut flow.keep_alive_suspended);
-            if std::mem::take(&mut flow.suspended_perhaps) {
-                flow.begun_perhaps = Some(now);
-            } else if suspended {
-                flow.begun_perhaps = None;
+            if flow.ambiguous {
+                if self.keep_alive_deadline(connection) <= now && closes(connection) {
+                    silent.push(connection);
+                }
+                continue;
+            }
+            if flow.watched_until > now {
+                continue;
+            }
+            (flow.looked_at, flow.paused_at_look) = (now, flow.paused.is_some());
+            if std::mem::take(&mut flow.keep_alive_suspended) {
                 connected.last_received = now;
             }
             flow.suspend_keep_alive(&marks);
-            if self.keep_alive_deadline(connection) <= now && !closes(connection) {
-                let connected = &mut self.connections[connection];
-                let begun = connected.flow.begun_perhaps.take().unwrap_or(0);
-                connected.last_received = connected.last_received.max(begun);
-            }
             let deadline = self.keep_alive_deadline(connection);
             if deadline <= now {
                 silent.push(connection);
