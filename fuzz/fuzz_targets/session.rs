@@ -50,7 +50,7 @@ enum Action<'a> {
     Disconnect(Option<Few>),
     Cut,
     Reads(bool),
-    Hold(bool),
+    Pause(bool),
     Wait(u16),
 }
 
@@ -168,7 +168,7 @@ fn act(cluster: &mut Cluster, client: Client, action: &Action<'_>) {
         Action::Disconnect(Some(reason)) => out.extend_from_slice(&[0xe0, 1, reason.of(&[0, 4, 0x80])]),
         Action::Cut => cluster.cut(client),
         Action::Reads(reads) => cluster.set_reading(client, reads),
-        Action::Hold(hold) => cluster.delay_batches(hold),
+        Action::Pause(pause) => cluster.delay_batches(pause),
         Action::Wait(milliseconds) => cluster.advance_ms(milliseconds.into()),
     }
     if !out.is_empty() {

@@ -20,7 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use page::PAGE;
-pub use source::{Place, Role};
+pub use source::{Role, TagPlace};
 pub use statement::{Mark, Statement, Version, Whom};
 
 use source::Source;
@@ -34,9 +34,9 @@ pub struct Row {
     /// The statement itself, from the list.
     pub statement: Statement,
     /// The code that carries its tag.
-    pub code: Vec<Place>,
+    pub code: Vec<TagPlace>,
     /// The tests that carry its tag.
-    pub tests: Vec<Place>,
+    pub tests: Vec<TagPlace>,
 }
 
 /// Every statement with its places, and what is wrong.

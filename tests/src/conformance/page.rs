@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::source::Place;
+use super::source::TagPlace;
 use super::statement::{Mark, Version, Whom};
 use super::{Conformance, Row};
 
@@ -77,7 +77,7 @@ fn line(row: &Row) -> String {
 }
 
 /// `[file](../file): item, item; [file](../file): item`
-fn places(places: &[Place]) -> String {
+fn places(places: &[TagPlace]) -> String {
     let mut text = String::new();
     let mut file = "";
     for place in places {

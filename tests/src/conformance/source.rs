@@ -28,7 +28,7 @@ pub enum Role {
 
 /// An item that carries a tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct TagPlace {
     /// The file, from the root of the tree.
     pub file: String,
     /// The item's name, or nothing for the file's header.
@@ -42,7 +42,7 @@ pub struct Place {
 pub(super) struct Mention {
     pub(super) tag: Tag,
     pub(super) line: usize,
-    pub(super) places: Vec<Place>,
+    pub(super) places: Vec<TagPlace>,
 }
 
 /// What a file says about statements.
@@ -113,7 +113,7 @@ fn is_test_file(file: &str) -> bool {
     (parts.contains("tests") && !file.starts_with("tests/src/")) || file.ends_with("/tests.rs")
 }
 
-fn places(file: &str, items: &[Item], lines: &[&str], line: usize) -> Vec<Place> {
+fn places(file: &str, items: &[Item], lines: &[&str], line: usize) -> Vec<TagPlace> {
     let is_comment = |line: usize| {
         lines
             .get(line - 1)
@@ -126,14 +126,14 @@ fn places(file: &str, items: &[Item], lines: &[&str], line: usize) -> Vec<Place>
     // A comment before an item is the item's.
     let followed = (line..).find(|line| !is_comment(*line)).unwrap_or(line);
     let item = around.or_else(|| items.iter().find(|item| item.first == followed));
-    let place = |item: &Item, role| Place {
+    let place = |item: &Item, role| TagPlace {
         file: file.to_owned(),
         item: item.name.clone(),
         role,
     };
     match item {
         None if is_test_file(file) || file.starts_with("tests/") => Vec::new(),
-        None => vec![Place {
+        None => vec![TagPlace {
             file: file.to_owned(),
             item: String::new(),
             role: Role::Code,
