@@ -121,15 +121,26 @@ pub const CONSUMER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Retained messages waiting for one session after its SUBSCRIBE packets. Full: the rest of the retained messages of
 /// that SUBSCRIBE is dropped for this client and counted.
-pub const RETAINED_REPLAY_MAX: usize = 1_000_000;
+pub const RETAINED_WAITING_MAX: usize = 1_000_000;
 
 /// Nodes of the tree of retained messages that a shard walks over in one turn, for all subscriptions. More: the walk
 /// goes on in the next turn.
-pub const REPLAY_NODES_MAX: usize = 8192;
+pub const RETAINED_NODES_MAX: usize = 8192;
+
+/// Retained messages that a shard sends to another one at once, for one subscription. More: another one has its turn
+/// first.
+pub const RETAINED_FOUND_MAX: usize = 1024;
+
+/// Full batches that may wait for a shard while retained messages are sent to it. More: its walks stand still.
+pub const RETAINED_FOUND_BATCHES_MAX: usize = 2;
+
+/// Topics of which a shard knows that something newer was published while its requests for retained messages are open.
+/// Full: on further topics an older retained message may come to a new subscriber after a newer message.
+pub const RETAINED_NEWER_MAX: usize = 1_000_000;
 
 /// Bytes of the filters of one session whose retained messages are still to be found. Full: those of further filters
 /// are dropped for this client and counted.
-pub const REPLAY_FILTER_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const RETAINED_FILTER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Packet identifiers there are: 1 to 65,535 [MQTT-2.2.1-3].
 /// All in flight: nothing is sent at QoS 1 and 2 until one is free, messages wait in the queue.
@@ -185,14 +196,10 @@ pub const GROUP_HOPS_MAX: u32 = 8;
 /// dropped and counted.
 pub const UNCLAIMED_MAX: usize = 100_000;
 
-/// Seconds that the mark of a deleted retained message lives, so that an older one which comes later from another shard
-/// is recognised. Longer than any batch waits.
-pub const TOMBSTONE_S: u64 = 60;
-
-/// Marks of deleted retained messages in one shard. Full: the oldest goes before its time. A change of that topic which
-/// has been under way for longer would then be taken in where it comes last, so this is more than is deleted while a
-/// batch waits.
-pub const TOMBSTONES_MAX: usize = 262_144;
+/// Topics of which a shard knows that their retained messages were deleted since the other shards last reached a
+/// barrier. Full: a change of a further one that is older than its deletion, and was on its way then, stands if it comes
+/// later.
+pub const RETAINED_REMOVED_MAX: usize = 262_144;
 
 /// The step of the timers in nanoseconds: deadlines are met late by at most this much.
 pub const TIMER_STEP_NS: u64 = 100_000_000;
@@ -279,6 +286,10 @@ const _: () = {
     assert!(TIMER_STEP_NS < GRACE_NS && GRACE_NS < GRACE_BUDGET_NS && GRACE_BUDGET_NS < QUARANTINE_NS);
     assert!(SHARD_IN_FLIGHT_BYTES >= (OUTBOX_BATCHES_MAX + SHARD_QUEUE_MESSAGES_MAX) * BATCH_BYTES_MAX);
     assert!(OUTBOX_BATCHES_MAX >= 2, "half empty must differ from empty");
+    assert!(
+        RETAINED_FOUND_BATCHES_MAX + 1 < OUTBOX_BATCHES_MAX && RETAINED_FOUND_MAX <= BATCH_CONTROL_MAX,
+        "retained messages for a new subscription fill no outbox"
+    );
     assert!(CONNECT_BYTES_MAX < PACKET_BYTES_MAX);
     assert!(AUTHENTICATION_DATA_BYTES_MAX < AUTH_BYTES_MAX as usize);
     assert!(

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::retained::RetainedQuota;
+
 /// One number that its shard writes and everybody reads.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -29,6 +31,11 @@ impl Counter {
     #[inline]
     pub fn sub(&self, amount: u64) {
         self.0.store(self.0.load(Relaxed).saturating_sub(amount), Relaxed);
+    }
+
+    /// Sets it; only for the shard that owns it.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
     }
 
     /// Raises it to `value` if it is lower; only for the shard that owns it.
@@ -79,8 +86,10 @@ pub struct ShardCounters {
     pub subscriptions: Counter,
     /// Now: Shared Subscriptions of all sessions.
     pub shared_subscriptions: Counter,
-    /// Now: retained messages (the same in every shard, once they have converged).
+    /// Now: retained messages that the shard owns.
     pub retained: Counter,
+    /// Now: topic and payload bytes of those.
+    pub retained_bytes: Counter,
     /// Now: messages in sessions' queues.
     pub queued_messages: Counter,
     /// Now: payload and topic bytes in sessions' queues.
@@ -93,6 +102,8 @@ pub struct ShardCounters {
     pub inconsistencies: Counter,
     /// Now: sessions of each user who was proved.
     users: Mutex<HashMap<Box<str>, u64>>,
+    /// Of the topics that the shard owns; all shards write it.
+    pub(super) retained_quota: RetainedQuota,
 }
 
 impl ShardCounters {
@@ -186,7 +197,8 @@ pub const SHOWN: &[Shown] = shown![
     Total sessions_expired "Sessions that expired.",
     Now subscriptions "Subscriptions, those that are shared not counted.",
     Now shared_subscriptions "Shared Subscriptions.",
-    Highest retained "Retained messages.",
+    Now retained "Retained messages.",
+    Now retained_bytes "Topic and payload bytes of the retained messages.",
     Now queued_messages "Messages in queues of sessions.",
     Now queued_bytes "Payload and topic bytes in queues of sessions.",
     Total batch_records_sent "Messages and notes that went from shard to shard.",
@@ -221,9 +233,10 @@ mod tests {
         let shards = shard_counters(3);
         for (counters, value) in shards.iter().zip([5, 7, 6]) {
             counters.packets_sent.add(value);
-            counters.retained.add(value);
+            counters.clients_connected_max.raise(value);
         }
         let of = |name: &str| SHOWN.iter().find(|shown| shown.name == name).unwrap().of(&shards);
-        assert_eq!((of("packets_sent"), of("retained"), of("sessions")), (18, 7, 0));
+        let highest = of("clients_connected_max");
+        assert_eq!((of("packets_sent"), highest, of("sessions")), (18, 7, 0));
     }
 }

@@ -183,7 +183,7 @@ impl Shard {
     /// Ends a session that has no connection.
     pub(super) fn end_session(&mut self, slot: SessionSlot) {
         self.cancel_session_timers(slot);
-        self.replays.forget(slot);
+        self.forget_requests(slot);
         self.drop_subscriptions(slot);
         let Some(mut session) = self.delivery.end_session(slot) else {
             return unreachable_state("a session to be ended that is gone");

@@ -1,20 +1,19 @@
 //! What other shards send: batches in.
 //!
 //! Invariants: a shard has notified all others of each filter that a session of its own subscribes to, before the
-//! SUBACK left; a message goes to a shard once, however many of its filters match. A retained message goes to all
-//! shards as one record that is both the change and the publish: a subscriber there gets it live or as retained,
-//! never neither.
+//! SUBACK left; a message goes to a shard once, however many of its filters match. A retained message goes to the
+//! shards with interest and to the owner of its topic as one record, which is both the change and the publish
+//! (`retained/`).
 
 use mqtt::ProtocolVersion;
 
-use crate::auth::acl::Access;
 use crate::limits;
 use crate::logic::Shard;
 use crate::logic::delivery::fan_out::message_of;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::message::{Run, StoredMessage};
+use crate::logic::message::Run;
 use crate::logic::outbox::batch::{Batch, BatchRecord, Control};
-use crate::logic::retained::Stamp;
+use crate::logic::retained::RetainedChange;
 use crate::time::Timestamp;
 
 impl Shard {
@@ -28,8 +27,8 @@ impl Shard {
                 Control::InterestRemove(filter) => self.routing.remove_interest(from, filter),
                 Control::Members { group, counts } => self.set_members(from, group, *counts),
                 Control::Pause(paused) => self.set_remote_paused(from, *paused),
-                // It is applied where its record stands in the log.
-                Control::Retain { .. } => {}
+                // They are handled where their records stand in the log.
+                Control::Retained(_) | Control::Retain { .. } => {}
             }
         }
         for record in batch.records() {
@@ -42,17 +41,22 @@ impl Shard {
                     group,
                     packet,
                 } => self.receive_shared(version, hops, group, packet),
-                BatchRecord::Retain { control } => {
-                    let control = batch.control.get(control as usize);
-                    if let Some(Control::Retain {
+                BatchRecord::Retained { control } => match batch.control.get(control as usize) {
+                    Some(Control::Retain {
                         message,
-                        stamp,
+                        ticket,
                         source,
-                    }) = control
-                    {
-                        self.receive_retained(message, *stamp, source);
+                    }) => {
+                        let ticket = *ticket;
+                        self.receive_retained(RetainedChange {
+                            message,
+                            ticket,
+                            source,
+                        });
                     }
-                }
+                    Some(Control::Retained(note)) => self.receive_retained_note(from, note),
+                    _ => unreachable_state("a record of no retained message"),
+                },
             }
         }
         self.pause_shard(from);
@@ -83,24 +87,6 @@ impl Shard {
         self.outboxes.recycle(batch);
     }
 
-    /// Puts a retained message in place, in this shard.
-    pub(super) fn apply_retained(&mut self, message: &StoredMessage, stamp: Stamp, source: &Access) {
-        if self
-            .retained
-            .apply(self.now, message, stamp, source, &mut self.timers)
-        {
-            self.delivery.record_retained(message);
-            self.count_retained();
-        }
-    }
-
-    /// Brings the counter up to date.
-    pub(super) fn count_retained(&mut self) {
-        let counter = &self.delivery.counters().retained;
-        counter.sub(counter.get());
-        counter.add(self.retained.len());
-    }
-
     fn receive_run(&mut self, run: &Run<'_>) {
         let Some(first) = first_publish(run.packets, run.version) else {
             return unreachable_state("a record without a PUBLISH");
@@ -121,20 +107,6 @@ impl Shard {
         if let Some(route) = self.routing.route(route) {
             self.delivery.fan_out(route, &message_of(&publish, None), None);
         }
-    }
-
-    fn receive_retained(&mut self, stored: &StoredMessage, stamp: Stamp, source: &Access) {
-        self.apply_retained(stored, stamp, source);
-        let mut properties = std::mem::take(&mut self.properties);
-        if let Some(message) = stored.at(self.now, &mut properties) {
-            let route = self
-                .routing
-                .resolve(message.topic, None, self.delivery.sessions());
-            if let Some(route) = self.routing.route(route) {
-                self.delivery.fan_out(route, &message, Some(stored));
-            }
-        }
-        self.properties = properties;
     }
 }
 

@@ -159,6 +159,7 @@ impl StoredMessage {
     }
 
     /// The same with another expiry; the copy is its own.
+    #[cfg(test)]
     pub(super) fn expiring(&self, at: Timestamp) -> Self {
         let mut bytes = self.0.to_vec();
         if let Some(field) = bytes.first_chunk_mut::<8>() {

@@ -37,7 +37,6 @@ mod publish;
 mod reason_string;
 mod receive;
 mod remains;
-mod replay;
 mod retained;
 mod routing;
 mod session;
@@ -66,9 +65,8 @@ use self::outbox::Outboxes;
 pub use self::outbox::batch::{Batch, Control};
 pub use self::owner::owner_shard;
 pub use self::remains::Remains;
-use self::replay::Replays;
-use self::retained::Retained;
-pub use self::retained::Stamp;
+pub use self::retained::{FoundMessage, RequestId, RetainedNote, RetainedQuota, Ticket};
+use self::retained::{RetainedBounds, RetainedMessages};
 use self::routing::Routing;
 pub use self::routing::subscription::group::MemberCounts;
 use self::share::Unclaimed;
@@ -88,8 +86,7 @@ pub struct Shard {
     delivery: Delivery,
     routing: Routing,
     outboxes: Outboxes,
-    retained: Retained,
-    replays: Replays,
+    retained: RetainedMessages,
     timers: Timers,
     sys: Sys,
     generation: u32,
@@ -121,13 +118,17 @@ impl Shard {
         if index == 0 && settings.sys_interval_s > 0 {
             timers.set(Timestamp(0), Timer::Sys);
         }
+        let bounds = RetainedBounds::of(&settings);
+        let mut retained = RetainedMessages::new(seed, index, count, bounds);
+        if let Some(counters) = counters.get(usize::from(index)) {
+            retained.set_bounds(bounds, counters);
+        }
         Self {
             index,
             now: Timestamp(0),
             routing: Routing::new(seed, settings.topic_levels_max),
             outboxes: Outboxes::new(index, count),
-            retained: Retained::new(seed, index, count),
-            replays: Replays::default(),
+            retained,
             delivery: Delivery::new(index, settings, counters, store),
             timers,
             sys: Sys::default(),
@@ -158,7 +159,7 @@ impl Shard {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
         // A timer's time never comes before that of the next turn.
-        if self.has_replays() {
+        if self.has_retained_walks() {
             return Some(Timestamp(0));
         }
         self.timers.next_deadline()
@@ -278,6 +279,8 @@ impl Shard {
     pub fn set_settings(&mut self, now: Timestamp, settings: Arc<Settings>) {
         self.begin(now);
         let sys_changed = settings.sys_interval_s != self.delivery.settings().sys_interval_s;
+        let bounds = RetainedBounds::of(&settings);
+        self.retained.set_bounds(bounds, self.delivery.counters());
         self.delivery.set_settings(settings);
         if self.index == 0 && sys_changed {
             self.timers.cancel(self.sys.due_at, Timer::Sys);

@@ -1,7 +1,7 @@
 //! A message on its way out of this shard: to the local sessions, to the other shards, into the retained messages.
 //!
 //! Invariants: a message goes to each session once and to each interested shard once, and to one member of each group
-//! in the whole broker (`share/`); a retained one goes to all shards.
+//! in the whole broker (`share/`); a retained one also to the owner of its topic.
 
 use mqtt::QoS;
 use mqtt::property::Properties;
@@ -65,12 +65,7 @@ impl Shard {
             if let Some(session) = self.delivery.session(message.publisher.session) {
                 message.publisher.identity = self.delivery.sessions().identity(&session.client_identifier);
             }
-            self.delivery.begin_message();
-            let stored = self.delivery.kept(&message);
-            let stamp = self.retained.next_stamp();
-            self.apply_retained(&stored, stamp, source);
-            self.outboxes.send_retained(&stored, stamp, source);
-            stored
+            self.retain(route, &message, source)
         });
         let Some(found) = self.routing.route(route) else {
             unreachable_state("a route that was just resolved");
@@ -78,7 +73,7 @@ impl Shard {
         };
         let anybody = message.retain || !found.is_empty();
         self.delivery.fan_out(found, &message, stored.as_ref());
-        // A retained message has gone to all shards.
+        // A retained message has gone with its change.
         if stored.is_none() && !found.shards.is_empty() {
             let sent = self.outboxes.send_message(&found.shards, &message, raw);
             self.delivery.counters().batch_records_sent.add(sent);
@@ -90,8 +85,8 @@ impl Shard {
     /// Whether there is no room for one more retained message.
     pub(super) fn refuses_retained(&self, topic: &str, payload: &[u8]) -> bool {
         let is_full = || {
-            let settings = self.delivery.settings();
-            self.delivery.is_memory_full() || self.retained.is_full_for(topic, payload.len(), settings)
+            let counters = self.delivery.all_counters();
+            self.delivery.is_memory_full() || self.retained.is_full_for(topic, payload.len(), counters)
         };
         !payload.is_empty() && is_full()
     }

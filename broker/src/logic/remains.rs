@@ -29,6 +29,8 @@ pub struct Remains {
     pub retained_nodes: usize,
     /// Retained messages that this shard holds.
     pub retained: u64,
+    /// Requests for retained messages, here and of other shards, and topics whose message went a short while ago.
+    pub retained_passing: usize,
     /// Timers that have not come up.
     pub timers: usize,
     /// Connections that are not read from.
@@ -52,6 +54,7 @@ impl Shard {
     #[must_use]
     pub fn remains(&self) -> Remains {
         let (filters, filter_nodes) = self.routing.filters();
+        let (retained_nodes, retained, retained_passing) = self.retained.remains();
         Remains {
             connections: self.delivery.connections().len(),
             dirty: self.delivery.dirty(),
@@ -62,8 +65,9 @@ impl Shard {
             groups: self.routing.groups(),
             unclaimed: self.unclaimed.len(),
             filter_nodes,
-            retained_nodes: self.retained.nodes(),
-            retained: self.retained.len(),
+            retained_nodes,
+            retained,
+            retained_passing,
             timers: self.timers.len(),
             paused: self.delivery.flow.paused(),
             batches: self.outboxes.len(),

@@ -1,7 +1,7 @@
 //! `$SYS`: figures of the broker itself, under mosquitto's names.
 //!
 //! Invariant: shard 0 publishes for all, from the counters of all, every `sys_interval`, retained, and only what
-//! changed.
+//! changed; it owns what is below `$SYS`.
 
 use crate::logic::Shard;
 use crate::logic::counters::{Counter, ShardCounters};
@@ -99,17 +99,15 @@ impl Shard {
         for (name, read) in TOTALS {
             self.publish_number(name, self.sum(read));
         }
-        let stored = self
-            .retained
-            .len()
-            .saturating_add(self.sum(|counters| &counters.queued_messages));
+        let retained = self.sum(|counters| &counters.retained);
+        let stored = retained.saturating_add(self.sum(|counters| &counters.queued_messages));
         self.publish_number("messages/stored", stored);
         self.publish_number("store/messages/count", stored);
         self.publish_number(
             "store/messages/bytes",
             self.sum(|counters| &counters.queued_bytes),
         );
-        self.publish_number("retained messages/count", self.retained.len());
+        self.publish_number("retained messages/count", retained);
         self.sys.published_at = self.now;
     }
 

@@ -19,7 +19,7 @@ impl Shard {
         self.begin(now);
         self.count_inconsistencies();
         self.begin_flow();
-        self.continue_replays(now);
+        self.continue_retained_walks(now);
         while let Some(timer) = self.timers.take_due(now) {
             match timer {
                 Timer::KeepAlive { slot } => self.check_keep_alive(slot),
@@ -80,7 +80,6 @@ impl Shard {
     }
 
     fn expire_retained(&mut self, node: NodeSlot) {
-        self.retained.expire(self.now, node, &mut self.timers);
-        self.count_retained();
+        self.retained.expire(self.now, node, self.delivery.counters());
     }
 }

@@ -21,7 +21,7 @@ pub(super) enum Timer {
     SessionExpiry { session: SessionSlot },
     /// The Will of a session without a connection, delayed by its Will Delay Interval.
     WillDelay { session: SessionSlot },
-    /// The expiry of a retained message, or the end of the mark of a deleted one.
+    /// The expiry of a retained message.
     Retained { node: NodeSlot },
     /// The end of a client's grace period or quarantine.
     Flow { slot: ConnectionSlot },

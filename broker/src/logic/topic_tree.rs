@@ -139,14 +139,14 @@ impl<V> TopicTree<V> {
         }
     }
 
+    /// All values, in no order.
+    pub(in crate::logic) fn values(&self) -> impl Iterator<Item = &V> {
+        self.nodes.iter().filter_map(|(_, node)| node.value.as_ref())
+    }
+
     /// Nodes below the root.
     pub(in crate::logic) fn nodes(&self) -> usize {
         self.nodes.len().saturating_sub(1)
-    }
-
-    #[cfg(test)]
-    pub(in crate::logic) fn is_empty(&self) -> bool {
-        self.nodes.len() == 1
     }
 
     /// The node of a topic, made if there is none. It is to get a value, or to be removed.

@@ -247,10 +247,8 @@ fn a_turn_ends_though_batches_keep_coming() {
                         0 => Control::InterestAdd("a/+/b".into()),
                         _ => Control::InterestRemove("a/+/b".into()),
                     };
-                    let batch = Batch {
-                        control: (0..limits::BATCH_CONTROL_MAX).map(control).collect(),
-                        publishes: Vec::new(),
-                    };
+                    let mut batch = Batch::default();
+                    batch.control.extend((0..limits::BATCH_CONTROL_MAX).map(control));
                     let _ = queues.push(1, 0, queues::ShardMessage::Batch(batch));
                 }
             }

@@ -7,7 +7,7 @@ use super::message::ConnectRequest;
 use super::reply::Reply;
 use super::session::{Awaits, Session, Subscription};
 use super::shared::is_shared;
-use super::{Checked, Model, Moment, NEVER, SECOND_NS};
+use super::{Model, Moment, NEVER, SECOND_NS};
 
 impl Model {
     pub(super) fn connect(&mut self, connection: usize, request: &ConnectRequest, at: Moment) {
@@ -148,9 +148,9 @@ impl Model {
         identifier: Option<u32>,
         filters: &[(&'static str, SubscriptionOptions)],
         at: Moment,
-    ) -> Checked {
+    ) {
         let Some(number) = self.connections[connection].session else {
-            return Ok(());
+            return;
         };
         let codes = filters.iter().map(|(_, options)| options.qos as u8).collect();
         self.reply(connection, Reply::SubAck(packet_identifier, codes));
@@ -172,11 +172,11 @@ impl Model {
                     made.number = older.number;
                     made.known_since = older.known_since;
                     numbers.push(made.number);
-                    *older = made;
+                    *older = made.clone();
                 }
                 None => {
                     numbers.push(made.number);
-                    held.push(made);
+                    held.push(made.clone());
                 }
             }
             if is_shared(filter) {
@@ -190,11 +190,10 @@ impl Model {
                 RetainHandling::DoNotSend => false,
             };
             if sends {
-                self.send_retained(number, filter, options, identifier, at)?;
+                self.request_retained(number, &made, at);
             }
         }
         self.connections[connection].subacks.push_back(numbers);
-        Ok(())
     }
 
     /// The client has read the next SUBACK: all that is sent after `step` is owed to those subscriptions. Returns a

@@ -90,7 +90,7 @@ impl Model {
             let interval = message.expiry_s.map(|s| u64::from(s) * SECOND_NS);
             let ends = |since: u64| interval.map_or(NEVER, |interval| since + interval);
             let expires_at = (ends(now.min(sent.now)), ends(now.max(sent.now)));
-            let cause = (!message.retain).then_some(sent.cause);
+            let cause = Some(sent.cause);
             self.deliver(
                 to,
                 &Arrival {
@@ -153,7 +153,8 @@ impl Model {
         let mut owed = arrival.cause.is_none_or(known) && now < arrival.expires_at.0;
         // In a tick nothing tells which Will comes first and finds room.
         let wills = self.ending.as_ref().map_or(0, |_| self.sessions.len());
-        let waiting = session.waiting.len() + wills;
+        let published = |&&entry: &&usize| self.entries[entry].request.is_none();
+        let waiting = session.waiting.iter().filter(published).count() + wills;
         // What waits there for a group does not show.
         let crowded = session.shares() && self.bounds.queued_messages_max < 1000;
         let mut at_qos0_to = None;
@@ -180,7 +181,7 @@ impl Model {
             retain,
             identifiers,
             owed,
-            replay: false,
+            request: None,
             lenient: own && silent > 0,
             expires_at: arrival.expires_at,
         };
@@ -206,6 +207,7 @@ impl Model {
         }
         self.entries.push(entry);
         self.sessions[session].waiting.push(number);
+        self.sessions[session].entries.push(number);
         self.waive_too_large(session);
     }
 

@@ -269,4 +269,4 @@ pub(super) fn entry_bytes_max(entry: &Entry) -> usize {
 pub(super) const REPLY_BYTES_MAX: usize = 200;
 
 /// With a cap of so many bytes no run reaches it.
-const PLENTY: usize = 1 << 20;
+pub(super) const PLENTY: usize = 1 << 20;

@@ -34,7 +34,7 @@ use self::flow::Flow;
 pub use self::flow::Marks;
 pub use self::message::{ConnectRequest, Message, Packet, WillRequest};
 use self::reply::Reply;
-use self::retained::Write;
+use self::retained::{RetainedRequest, Write};
 pub use self::session::{Entry, Session, State};
 use self::shared::Share;
 
@@ -111,6 +111,7 @@ pub struct Model {
     sessions: Vec<Session>,
     entries: Vec<Entry>,
     writes: Vec<Write>,
+    requests: Vec<RetainedRequest>,
     /// Messages that each shard has published.
     published: Vec<u64>,
     /// How many messages of the second shard have arrived at the first one.
@@ -146,6 +147,7 @@ impl Model {
             sessions: Vec::new(),
             entries: Vec::new(),
             writes: Vec::new(),
+            requests: Vec::new(),
             published: vec![0; shards],
             arrived: vec![vec![0; shards]; shards],
             on_the_way: (0..shards).map(|_| on_the_way()).collect(),
@@ -186,9 +188,9 @@ impl Model {
     }
 
     /// The broker handled a packet.
-    pub fn handle(&mut self, connection: usize, packet: &Packet, at: Moment) -> Checked {
+    pub fn handle(&mut self, connection: usize, packet: &Packet, at: Moment) {
         if self.connections[connection].closed {
-            return Ok(());
+            return;
         }
         self.drained += u64::from(packet.acknowledges());
         match packet {
@@ -201,7 +203,7 @@ impl Model {
                 packet_identifier,
                 identifier,
                 filters,
-            } => return self.subscribe(connection, *packet_identifier, *identifier, filters, at),
+            } => self.subscribe(connection, *packet_identifier, *identifier, filters, at),
             Packet::Unsubscribe {
                 packet_identifier,
                 filters,
@@ -220,7 +222,6 @@ impl Model {
                 self.close(connection, true, at);
             }
         }
-        Ok(())
     }
 
     /// The connection's socket is gone.

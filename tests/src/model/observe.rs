@@ -206,7 +206,8 @@ impl Model {
                 "{:?} is owed to {} and was not sent",
                 self.entries[entry], session.client
             )),
-            None => Ok(()),
+            None if held_up || !open => Ok(()),
+            None => self.check_retained(number, now),
         }
     }
 
@@ -215,6 +216,11 @@ impl Model {
     /// # Errors
     /// When there is one that was not received.
     pub fn check_received(&mut self, now: u64) -> Checked {
+        for number in 0..self.sessions.len() {
+            if self.sessions[number].alive {
+                self.check_retained(number, now)?;
+            }
+        }
         for session in self.sessions.iter().filter(|session| session.alive) {
             for &entry in &session.obligations {
                 let entry = &self.entries[entry];

@@ -1,15 +1,21 @@
-//! Retained messages: which one a shard may hold for a topic.
+//! Retained messages: which one a SUBSCRIBE may bring, and which one it must.
 //!
-//! Each write knows which writes its shard knew; one that another one knew of is older. Those that did not know of one
-//! another may be ordered either way, but in every shard the same way once all have arrived.
+//! The changes of a topic stand in the order in which the shards handled them, whichever shards those were: the naive
+//! broker writes them into one list. A SUBSCRIBE brings of each topic what was retained at some moment between its
+//! handling and the end of its answer, or nothing if something newer came as a message. So
+//! - nothing comes that is older than what its shard had been sent, or somebody had the acknowledgement of;
+//! - nothing comes that is older than what came as a message;
+//! - when all is at rest, whoever has subscribed has got the last one, as a message or as retained.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use mqtt::QoS;
 use mqtt::packet::SubscriptionOptions;
 
+use super::flow::PLENTY;
 use super::message::Message;
-use super::session::{Entry, State};
+use super::session::{Entry, State, Subscription};
 use super::{Checked, Model, Moment, NEVER, SECOND_NS};
 
 /// A change of a topic's retained message.
@@ -18,21 +24,26 @@ pub(super) struct Write {
     pub(super) message: Rc<Message>,
     shard: usize,
     number: u64,
-    /// What its shard had of each shard.
-    knows: Vec<u64>,
     expires_at: u64,
     /// The step at which the publisher read the acknowledgement.
     known_since: u64,
 }
 
-impl Write {
-    fn knows(&self, older: &Write) -> bool {
-        if self.shard == older.shard {
-            self.number > older.number
-        } else {
-            self.knows[older.shard] >= older.number
-        }
-    }
+/// A SUBSCRIBE that asks for retained messages.
+#[derive(Debug)]
+pub(super) struct RetainedRequest {
+    session: usize,
+    /// The connection that it came by.
+    connection: Option<usize>,
+    filter: String,
+    /// The number of the subscription.
+    subscription: u64,
+    options: SubscriptionOptions,
+    identifier: Option<u32>,
+    /// Changes made from now on may be what it brings.
+    is_open: bool,
+    /// What must come, once it is not open any more: the last ones.
+    due: Vec<Rc<Message>>,
 }
 
 impl Model {
@@ -41,12 +52,18 @@ impl Model {
             message: Rc::clone(message),
             shard,
             number,
-            knows: self.arrived[shard].clone(),
             expires_at: message
                 .expiry_s
                 .map_or(NEVER, |s| at.now + u64::from(s) * SECOND_NS),
             known_since: NEVER,
         });
+        let write = self.writes.len() - 1;
+        for request in 0..self.requests.len() {
+            let asked = &self.requests[request];
+            if asked.is_open && mqtt::topic::matches(&asked.filter, &message.topic) {
+                self.allow_retained(request, write);
+            }
+        }
     }
 
     /// The publisher has read the acknowledgement of a retained message: who subscribes after that gets it.
@@ -68,71 +85,206 @@ impl Model {
     }
 
     /// The retained messages that a SUBSCRIBE asks for.
-    pub(super) fn send_retained(
-        &mut self,
-        session: usize,
-        filter: &str,
-        options: SubscriptionOptions,
-        identifier: Option<u32>,
-        at: Moment,
-    ) -> Checked {
+    pub(super) fn request_retained(&mut self, session: usize, subscription: &Subscription, at: Moment) {
+        let Subscription {
+            number,
+            filter,
+            options,
+            identifier,
+            ..
+        } = *subscription;
         let shard = self.sessions[session].shard;
-        let known: Vec<&Write> = self
-            .writes
-            .iter()
-            .filter(|write| mqtt::topic::matches(filter, &write.message.topic))
-            .filter(|write| write.shard == shard || self.arrived[shard][write.shard] >= write.number)
-            .collect();
-        self.check_known(shard, filter, at)?;
-        let newest = |write: &Write| {
-            let topic = &write.message.topic;
-            !known
-                .iter()
-                .any(|other| other.message.topic == *topic && other.knows(write))
+        let request = self.requests.len();
+        self.requests.push(RetainedRequest {
+            session,
+            connection: self.sessions[session].connection,
+            filter: filter.to_owned(),
+            subscription: number,
+            options,
+            identifier,
+            is_open: true,
+            due: Vec::new(),
+        });
+        let is_known = |write: &Write| {
+            write.shard == shard
+                || self.arrived[shard][write.shard] >= write.number
+                || write.known_since < at.cause
         };
-        let candidates: Vec<&Write> = known.iter().copied().filter(|write| newest(write)).collect();
-        let entries: Vec<Entry> = candidates
-            .iter()
-            .filter(|write| !write.message.payload.is_empty() && write.expires_at > at.now)
-            .filter(|write| !options.no_local || write.message.publisher != self.sessions[session].client)
-            .map(|write| {
-                let topic = &write.message.topic;
-                let rivals = candidates.iter().filter(|other| other.message.topic == *topic);
-                Entry {
-                    message: Rc::clone(&write.message),
-                    qos: options.qos.min(write.message.qos),
-                    state: State::Waiting,
-                    received: 0,
-                    retain: true,
-                    identifiers: identifier.into_iter().collect(),
-                    owed: rivals.count() == 1,
-                    replay: true,
-                    lenient: false,
-                    expires_at: (write.expires_at, write.expires_at),
-                }
-            })
+        let is_replaced = |number: usize, write: &Write| {
+            let mut later = self.writes[number + 1..].iter();
+            later.any(|later| later.message.topic == write.message.topic && is_known(later))
+        };
+        let writes = self.writes.iter().enumerate();
+        let allowed: Vec<usize> = writes
+            .filter(|(_, write)| mqtt::topic::matches(filter, &write.message.topic))
+            .filter(|(number, write)| write.expires_at > at.now && !is_replaced(*number, write))
+            .map(|(number, _)| number)
             .collect();
-        for entry in entries {
-            self.add(session, entry);
+        for write in allowed {
+            self.allow_retained(request, write);
         }
+    }
+
+    /// A change may be what a request brings.
+    fn allow_retained(&mut self, request: usize, write: usize) {
+        let RetainedRequest {
+            session,
+            options,
+            identifier,
+            ..
+        } = self.requests[request];
+        let Write {
+            ref message,
+            expires_at,
+            ..
+        } = self.writes[write];
+        let is_own = options.no_local && message.publisher == self.sessions[session].client;
+        if message.payload.is_empty() || is_own || !self.sessions[session].alive {
+            return;
+        }
+        let entry = Entry {
+            message: Rc::clone(message),
+            qos: options.qos.min(message.qos),
+            state: State::Waiting,
+            received: 0,
+            retain: true,
+            identifiers: identifier.into_iter().collect(),
+            owed: false,
+            request: Some(request),
+            lenient: false,
+            expires_at: (expires_at, expires_at),
+        };
+        self.add(session, entry);
+    }
+
+    /// A session gets a retained message: it is not older than what came as a message, and of its topic no other one
+    /// comes by that SUBSCRIBE.
+    pub(super) fn take_retained(&mut self, number: usize, taken: usize) -> Checked {
+        let Some(request) = self.entries[taken].request else {
+            return Ok(());
+        };
+        let message = Rc::clone(&self.entries[taken].message);
+        for &waiting in &self.sessions[number].waiting {
+            let other = &mut self.entries[waiting];
+            if waiting != taken && other.request == Some(request) && other.message.topic == message.topic {
+                other.state = State::Dropped;
+            }
+        }
+        let place = |message: &Rc<Message>| {
+            let mut writes = self.writes.iter();
+            writes.position(|write| Rc::ptr_eq(&write.message, message))
+        };
+        let came = || {
+            let entries = self.sessions[number].entries.iter();
+            let entries = entries.map(|&entry| &self.entries[entry]);
+            entries.filter(|entry| entry.request.is_none() && entry.message.topic == message.topic)
+        };
+        if came().any(|entry| entry.retain && entry.message.payload == message.payload) {
+            // By Retain As Published the message itself looks like this.
+            return Ok(());
+        }
+        let qos = self.entries[taken].qos;
+        let newer = came().find(|entry| {
+            entry.message.retain
+                && entry.message.payload != message.payload
+                && entry.state == State::Sent
+                && entry.qos == qos
+                && place(&entry.message) > place(&message)
+        });
+        newer.map_or(Ok(()), |newer| {
+            Err(format!(
+                "to {} went retained {message:?} after {:?}, which is newer",
+                self.sessions[number].client, newer.message
+            ))
+        })
+    }
+
+    /// Whether a SUBSCRIBE is being answered.
+    #[must_use]
+    pub fn awaits_retained(&self) -> bool {
+        self.requests.iter().any(|request| request.is_open)
+    }
+
+    /// All that shards sent one another has arrived, and nobody looks for retained messages any more: every answer is
+    /// complete.
+    pub fn retained_answered(&mut self) {
+        for request in self.requests.iter_mut().filter(|request| request.is_open) {
+            request.is_open = false;
+            for (number, write) in self.writes.iter().enumerate() {
+                let message = &write.message;
+                let mut later = self.writes[number + 1..].iter();
+                let is_last = !later.any(|later| later.message.topic == message.topic);
+                if is_last && mqtt::topic::matches(&request.filter, &message.topic) {
+                    request.due.push(Rc::clone(message));
+                }
+            }
+        }
+    }
+
+    /// Whoever subscribed has got the last retained message of each topic, in one way or the other; `number` is idle.
+    pub(super) fn check_retained(&mut self, number: usize, now: u64) -> Checked {
+        for request in 0..self.requests.len() {
+            let asked = &self.requests[request];
+            if asked.session != number || asked.is_open {
+                continue;
+            }
+            let missing = asked
+                .due
+                .iter()
+                .find(|message| self.is_missing(asked, message, now));
+            if let Some(message) = missing {
+                return Err(format!(
+                    "{} subscribed to {} and did not get {message:?}",
+                    self.sessions[number].client, asked.filter
+                ));
+            }
+            self.requests[request].due.clear();
+            for &waiting in &self.sessions[number].waiting {
+                let entry = &mut self.entries[waiting];
+                if entry.request == Some(request) {
+                    entry.state = State::Dropped;
+                }
+            }
+        }
+        let entries = &self.entries;
+        self.sessions[number]
+            .waiting
+            .retain(|&entry| entries[entry].state == State::Waiting);
         Ok(())
     }
 
-    /// Whoever subscribes after a retained message was acknowledged finds it.
-    fn check_known(&self, shard: usize, filter: &str, at: Moment) -> Checked {
-        let missing = self.writes.iter().find(|write| {
-            write.known_since < at.cause
-                && write.shard != shard
-                && self.arrived[shard][write.shard] < write.number
-                && mqtt::topic::matches(filter, &write.message.topic)
-        });
-        match missing {
-            Some(write) => Err(format!(
-                "shard {shard} handles a SUBSCRIBE to {filter} that was sent after the acknowledgement of retained {:?} \
-                 on {}, and does not know it",
-                write.message.payload, write.message.topic
-            )),
-            None => Ok(()),
+    fn is_missing(&self, asked: &RetainedRequest, message: &Rc<Message>, now: u64) -> bool {
+        let session = &self.sessions[asked.session];
+        let write = self
+            .writes
+            .iter()
+            .find(|write| Rc::ptr_eq(&write.message, message));
+        let is_over = write.is_none_or(|write| write.expires_at <= now);
+        let mut subscriptions = session.subscriptions.iter();
+        let Some(subscription) = subscriptions.find(|subscription| subscription.number == asked.subscription)
+        else {
+            return false;
+        };
+        // Its options may have been replaced since.
+        let no_local = asked.options.no_local || subscription.options.no_local;
+        let is_own = no_local && message.publisher == session.client;
+        if message.payload.is_empty() || is_over || is_own {
+            return false;
         }
+        // A copy of a group looks the same; what is too large, or finds no room, is dropped.
+        let is_small = self.bounds.queued_messages_max < 1000;
+        if session.shares() || session.was_small || is_small {
+            return false;
+        }
+        let qos = asked.options.qos.min(subscription.options.qos).min(message.qos);
+        let is_tight = self.is_tight() || self.bounds.shard_output.high < PLENTY;
+        if qos == QoS::AtMostOnce && (is_tight || session.connection != asked.connection) {
+            return false;
+        }
+        let mut entries = session.entries.iter().map(|&entry| &self.entries[entry]);
+        !entries.any(|entry| {
+            let other = &entry.message;
+            other.topic == message.topic && other.payload == message.payload && entry.state == State::Sent
+        })
     }
 }

@@ -36,8 +36,8 @@ pub struct Entry {
     pub(super) identifiers: Vec<u32>,
     /// It must come; otherwise it may.
     pub(super) owed: bool,
-    /// A retained message after SUBSCRIBE.
-    pub(super) replay: bool,
+    /// A retained message after SUBSCRIBE: that one of the model's requests.
+    pub(super) request: Option<usize>,
     /// Overlapping subscriptions of which some are No Local, for an own message: QoS, flags and identifiers are a matter
     /// of taste.
     pub(super) lenient: bool,
@@ -49,7 +49,7 @@ impl Entry {
     /// Whether it is a retained message after SUBSCRIBE.
     #[must_use]
     pub fn is_retained(&self) -> bool {
-        self.replay
+        self.request.is_some()
     }
 
     /// Whether it must still be written.
@@ -107,6 +107,8 @@ pub struct Session {
     pub(super) expiry_s: u32,
     pub(super) window: usize,
     pub(super) subscriptions: Vec<Subscription>,
+    /// Deliveries by its own subscriptions.
+    pub(super) entries: Vec<usize>,
     /// Deliveries not yet written, in order.
     pub(super) waiting: Vec<usize>,
     pub(super) flights: Vec<Flight>,
@@ -137,6 +139,7 @@ impl Session {
             expiry_s: 0,
             window: 0,
             subscriptions: Vec::new(),
+            entries: Vec::new(),
             waiting: Vec::new(),
             flights: Vec::new(),
             resend: VecDeque::new(),

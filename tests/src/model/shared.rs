@@ -265,7 +265,7 @@ fn entry_of(share: &Share, membership: &Membership) -> Entry {
         retain: share.message.retain && membership.options.retain_as_published,
         identifiers: membership.identifier.into_iter().collect(),
         owed: true,
-        replay: false,
+        request: None,
         lenient: false,
         expires_at: share.expires_at,
     }

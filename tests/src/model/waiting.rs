@@ -21,6 +21,7 @@ impl Model {
         self.mix_twins(number, at, publish, version, now);
         self.overtake(number, at, now)?;
         let taken = self.sessions[number].waiting[at];
+        self.take_retained(number, taken)?;
         let entry = &mut self.entries[taken];
         entry.state = State::Sent;
         entry.qos = publish.qos;
@@ -49,8 +50,14 @@ impl Model {
         };
         let what_differs = |entry: usize| differs(&self.entries[entry], publish, version, now);
         let is_own = |entry: &Entry| entry.lenient && is_like(entry);
+        // A message that is passed on with RETAIN looks as a retained one does; a retained one may stand for others.
+        let may_be_published =
+            |entry: usize| self.entries[entry].request.is_none() && !self.overtakes(number, entry, |_| true);
+        let is_exact = |entry: usize| what_differs(entry).is_none();
         let mut waiting = session.waiting.iter();
-        let exact = waiting.position(|&entry| what_differs(entry).is_none());
+        let exact = waiting
+            .position(|&entry| is_exact(entry) && may_be_published(entry))
+            .or_else(|| session.waiting.iter().position(|&entry| is_exact(entry)));
         let mut waiting = session.waiting.iter();
         let found = exact.or_else(|| waiting.position(|&entry| is_own(&self.entries[entry])));
         let similar = || {
@@ -138,8 +145,8 @@ impl Model {
 
 /// Whether the first must be sent before the second: one publisher, topic and QoS [MQTT-4.6.0-6].
 pub(super) fn comes_before(earlier: &Entry, later: &Entry) -> bool {
-    !earlier.replay
-        && !later.replay
+    earlier.request.is_none()
+        && later.request.is_none()
         && earlier.qos == later.qos
         && earlier.message.topic == later.message.topic
         && earlier.message.publisher == later.message.publisher

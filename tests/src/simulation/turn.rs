@@ -192,7 +192,7 @@ impl World {
         connection.model = self.model.open(owner, now.0);
         let cause = first.step;
         self.model
-            .handle(connection.model, &first.packet, Moment { now: now.0, cause })?;
+            .handle(connection.model, &first.packet, Moment { now: now.0, cause });
         let FirstPacket::Connect(connect) = FirstPacket::parse(&packet) else {
             return Err(format!("connection {number} begins without CONNECT"));
         };

@@ -37,7 +37,7 @@ impl World {
                         self.step, next.packet
                     ));
                 }
-                self.model.handle(connection.model, &next.packet, at)?;
+                self.model.handle(connection.model, &next.packet, at);
                 connection.packets.pop_front();
                 if ends {
                     take = usize::try_from(end - connection.read).unwrap_or(left);

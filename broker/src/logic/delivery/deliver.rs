@@ -101,7 +101,7 @@ impl Delivery {
                     via: via.cloned(),
                     qos,
                     retain,
-                    replay: false,
+                    retained: false,
                     is_overrun: false,
                 };
                 let fits = self.enqueue(target.session, queued);

@@ -25,7 +25,7 @@ impl Delivery {
     ///
     /// [MQTT3-3.1.2-5], [MQTT3-4.1.0-1], [MQTT3-4.5.0-1], [MQTT-4.5.0-1]
     pub(in crate::logic) fn enqueue(&mut self, session: SessionSlot, queued: Queued) -> bool {
-        if self.memory_full && !queued.replay {
+        if self.memory_full && !queued.retained {
             return false;
         }
         let bounds = self.queue_bounds();
@@ -132,7 +132,7 @@ impl Delivery {
                 via: entry.via,
                 qos,
                 retain: entry.retain,
-                replay: false,
+                retained: false,
                 is_overrun: false,
             });
             let sent = queued.is_some_and(|queued| self.send_stored(slot, &queued, Some(identifier), true));
@@ -268,7 +268,7 @@ impl Delivery {
     /// A kept message for a session: goes out now if it may, else waits.
     ///
     /// [MQTT3-3.3.1-6], [MQTT3-3.3.1-8]
-    pub(in crate::logic) fn replay(&mut self, session: SessionSlot, queued: Queued) {
+    pub(in crate::logic) fn send_retained(&mut self, session: SessionSlot, queued: Queued) {
         if !self.enqueue(session, queued) {
             self.drop_copy();
         }

@@ -15,7 +15,7 @@ use mqtt::property::Property;
 use crate::log;
 use crate::logic::handle::Handler;
 use crate::logic::reason_string;
-use crate::logic::replay::Replay;
+use crate::logic::retained::RetainedRequest;
 use crate::logic::routing::subscription::group::Via;
 use crate::logic::routing::subscription::{ListedAt, Subscriber};
 use crate::logic::store::StoreRecord;
@@ -43,7 +43,7 @@ impl Handler<'_> {
     pub(in crate::logic) fn handle_subscribe(&mut self, subscribe: &Subscribe<'_>) {
         let identifier = subscribe.properties.subscription_identifier();
         let mut reasons = Vec::new();
-        let mut replays = Vec::new();
+        let mut requests = Vec::new();
         let filters: Vec<_> = subscribe
             .filters
             .iter()
@@ -61,7 +61,7 @@ impl Handler<'_> {
                     self.log_subscribed(&asked);
                     reasons.push(options.qos as u8);
                     if sends_retained(options.retain_handling, made) {
-                        replays.push(asked);
+                        requests.push(asked);
                     }
                 }
                 Err(reason) => reasons.push(reason as u8),
@@ -74,12 +74,17 @@ impl Handler<'_> {
             .send_explained(self.slot, why, |out, version, properties| {
                 mqtt::encode::suback(packet_identifier, properties, &reasons, version, out);
             });
-        for asked in replays {
+        for asked in requests {
             let via = asked.identifier.map(|_| Rc::new(via(&asked, None)));
-            let replay = Replay::new(asked.filter, asked.options.qos, asked.options.no_local, via);
-            self.shard.begin_replay(self.session, replay);
+            let request = RetainedRequest {
+                filter: asked.filter.into(),
+                qos: asked.options.qos,
+                no_local: asked.options.no_local,
+                via,
+            };
+            self.shard.request_retained(self.session, request);
         }
-        self.shard.walk_replays(self.shard.now);
+        self.shard.walk_retained();
     }
 
     fn log_subscribed(&self, asked: &Asked<'_>) {

@@ -3,8 +3,8 @@
 //! Layout of a record in `publishes`: its kind (1 byte), the bytes of what follows (4), and then
 //! - a run: packets (4), bytes of the largest packet (4), payload bytes of all (8), whole PUBLISH packets;
 //! - a message: one whole PUBLISH packet;
-//! - a retained message: the index of its [`Control::Retain`] (4). It stands in the log too so that it keeps its
-//!   place among the other publishes;
+//! - a matter of retained messages: the index of its [`Control::Retain`] or [`Control::Retained`] (4). It stands in
+//!   the log too so that it keeps its place among the publishes;
 //! - a message for a group: shards that it came through (4), bytes of the group's text (4), that text, one PUBLISH
 //!   packet.
 //!
@@ -17,7 +17,7 @@ use mqtt::ProtocolVersion;
 use crate::auth::acl;
 use crate::limits;
 use crate::logic::message::{Run, StoredMessage};
-use crate::logic::retained::Stamp;
+use crate::logic::retained::{RetainedNote, Ticket};
 use crate::logic::routing::subscription::group::MemberCounts;
 
 /// What one shard sends to another, in order.
@@ -27,6 +27,8 @@ pub struct Batch {
     pub control: Vec<Control>,
     /// A flat log of encoded publish records.
     pub publishes: Vec<u8>,
+    /// Retained messages that were found for requests, in the control records.
+    found: usize,
 }
 
 /// A change of what the shards know of one another.
@@ -45,13 +47,15 @@ pub enum Control {
     },
     /// A client of the sender is backlogged: publishers to the sender are to be paused, or resumed.
     Pause(bool),
+    /// A part in finding retained messages; it is handled in its place among the records.
+    Retained(RetainedNote),
     /// A retained message was set, or deleted by one without payload. It is also a publish, see its record.
     Retain {
         /// The message with the QoS it was published at.
         message: StoredMessage,
         /// Orders it among the changes of its topic.
-        stamp: Stamp,
-        /// What its publisher may do.
+        ticket: Ticket,
+        /// What its publisher may do, for the owner of the topic.
         source: acl::Access,
     },
 }
@@ -67,9 +71,9 @@ pub(in crate::logic) enum BatchRecord<'a> {
         version: ProtocolVersion,
         packet: &'a [u8],
     },
-    /// A retained message: a change and a publish.
-    Retain {
-        /// The index of its [`Control::Retain`].
+    /// A matter of retained messages.
+    Retained {
+        /// The index of its [`Control::Retain`] or [`Control::Retained`].
         control: u32,
     },
     /// One PUBLISH packet for one member of a group.
@@ -97,6 +101,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.control.clear();
         self.publishes.clear();
+        self.found = 0;
     }
 
     /// Appends a record to the log.
@@ -114,7 +119,7 @@ impl Batch {
                 self.log(kind, &[&header, run.packets]);
             }
             BatchRecord::Message { version, packet } => self.log(3 + form(version), &[packet]),
-            BatchRecord::Retain { control } => self.log(0, &[&control.to_le_bytes()]),
+            BatchRecord::Retained { control } => self.log(0, &[&control.to_le_bytes()]),
             BatchRecord::Shared {
                 version,
                 hops,
@@ -140,8 +145,19 @@ impl Batch {
         })
     }
 
+    /// Appends a change of a retained message, or a part in finding some: a control record in its place of the log.
+    pub(super) fn push_in_place(&mut self, control: Control) {
+        if let Control::Retained(note) = &control {
+            self.found += note.found();
+        }
+        let at = u32::try_from(self.control.len()).unwrap_or(u32::MAX);
+        self.control.push(control);
+        self.push(&BatchRecord::Retained { control: at });
+    }
+
+    #[inline]
     pub(super) fn is_full(&self, bytes_max: usize) -> bool {
-        self.publishes.len() >= bytes_max || self.control.len() >= limits::BATCH_CONTROL_MAX
+        self.publishes.len() >= bytes_max || self.control.len() + self.found >= limits::BATCH_CONTROL_MAX
     }
 
     #[inline]
@@ -167,7 +183,7 @@ fn parse(kind: u8, body: &[u8]) -> Option<BatchRecord<'_>> {
         _ => ProtocolVersion::V3_1_1,
     };
     Some(match kind {
-        0 => BatchRecord::Retain {
+        0 => BatchRecord::Retained {
             control: u32::from_le_bytes(body.try_into().ok()?),
         },
         1 | 2 => {
@@ -236,7 +252,7 @@ mod tests {
             run(V5, 2),
             message(V3, 3),
             message(V5, 4),
-            BatchRecord::Retain { control: 7 },
+            BatchRecord::Retained { control: 7 },
             shared(V3, 0, "$share/g/t"),
             shared(V5, 8, &long),
         ];
@@ -248,6 +264,7 @@ mod tests {
             let shorter = Batch {
                 control: Vec::new(),
                 publishes: batch.publishes[..cut].to_vec(),
+                found: 0,
             };
             assert!(shorter.records().count() < records.len(), "a cut record is none");
             assert!(

@@ -18,8 +18,8 @@ use self::batch::{Batch, BatchRecord, Control};
 use crate::auth::acl;
 use crate::limits;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::message::{Message, RawPacket, StoredMessage};
-use crate::logic::retained::Stamp;
+use crate::logic::message::{Message, RawPacket};
+use crate::logic::retained::{RetainedChange, RetainedNote};
 use crate::logic::routing::subscription::group::MemberCounts;
 
 /// The outboxes of a shard, in the order of the shards; its own stays empty.
@@ -154,17 +154,30 @@ impl Outboxes {
         });
     }
 
-    /// Sends a change of a retained message to all other shards: both to be applied and to be delivered.
-    pub(super) fn send_retained(&mut self, message: &StoredMessage, stamp: Stamp, source: &acl::Access) {
-        self.put_all(|batch| {
-            let control = u32::try_from(batch.control.len()).unwrap_or(u32::MAX);
-            batch.control.push(Control::Retain {
-                message: message.clone(),
-                stamp,
-                source: source.clone(),
-            });
-            batch.push(&BatchRecord::Retain { control });
-        });
+    /// Sends a change of a retained message to the shards with interest, to be delivered, and to the owner of its topic, to
+    /// be applied; returns how many that were.
+    pub(super) fn send_retained(
+        &mut self,
+        interested: &[u16],
+        owner: u16,
+        change: RetainedChange<'_>,
+    ) -> u64 {
+        for &shard in interested {
+            self.put_retained(shard, shard == owner, change);
+            if self.is_paused(shard) {
+                self.block(Blocked::Paused(shard));
+            }
+        }
+        let is_apart = owner != self.index && !interested.contains(&owner);
+        if is_apart {
+            self.put_retained(owner, true, change);
+        }
+        interested.len() as u64 + u64::from(is_apart)
+    }
+
+    /// Sends a part in finding retained messages to a shard.
+    pub(super) fn send_note(&mut self, shard: u16, note: RetainedNote) {
+        self.put(shard, |batch| batch.push_in_place(Control::Retained(note)));
     }
 
     /// Notifies one shard of what is no matter of a publisher.
@@ -207,6 +220,11 @@ impl Outboxes {
         self.spare = Vec::new();
     }
 
+    /// How many batches wait for one shard.
+    pub(super) fn waiting(&self, shard: u16) -> usize {
+        self.outboxes.get(usize::from(shard)).map_or(0, Outbox::len)
+    }
+
     /// How many batches wait in all outboxes.
     pub(super) fn len(&self) -> usize {
         self.outboxes.iter().map(Outbox::len).sum()
@@ -230,6 +248,21 @@ impl Outboxes {
         };
         self.encoding = encoding;
         sent
+    }
+
+    fn put_retained(&mut self, shard: u16, is_owner: bool, change: RetainedChange<'_>) {
+        self.put(shard, |batch| {
+            let source = if is_owner {
+                change.source.clone()
+            } else {
+                acl::Access::default()
+            };
+            batch.push_in_place(Control::Retain {
+                message: change.message.clone(),
+                ticket: change.ticket,
+                source,
+            });
+        });
     }
 
     fn put_all(&mut self, mut write: impl FnMut(&mut Batch)) {

@@ -3,7 +3,7 @@
 //! Invariant: what is published is bounded in messages and bytes (`max_queued_messages`, `max_queued_bytes`); full,
 //! the newest is dropped and counted, as mosquitto does. Before that the publishers of a connected client are paused
 //! (flow/mod.rs), and what is on its way then goes in beyond the bounds, up to an overrun. Retained messages on their
-//! way after SUBSCRIBE are bounded on their own ([`crate::limits::RETAINED_REPLAY_MAX`]): they are shared, so each
+//! way after SUBSCRIBE are bounded on their own ([`crate::limits::RETAINED_WAITING_MAX`]): they are shared, so each
 //! costs its entry only. Order is kept over both.
 
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ pub(in crate::logic) struct Queued {
     /// The RETAIN flag of this delivery.
     pub(in crate::logic) retain: bool,
     /// A retained message after SUBSCRIBE, not one published since.
-    pub(in crate::logic) replay: bool,
+    pub(in crate::logic) retained: bool,
     /// It was taken in beyond the bounds; [`Queue::push`] says so.
     pub(in crate::logic) is_overrun: bool,
 }
@@ -38,7 +38,7 @@ pub(in crate::logic) struct Queue {
     bytes: u64,
     /// What the messages cost that were taken in beyond the bounds.
     overrun_bytes: u64,
-    replays: usize,
+    retained: usize,
     qos0: usize,
 }
 
@@ -58,11 +58,11 @@ impl Queue {
         bounds: Bounds,
         overrun_bytes_max: u64,
     ) -> bool {
-        if queued.replay {
-            if self.replays >= limits::RETAINED_REPLAY_MAX {
+        if queued.retained {
+            if self.is_full_of_retained() {
                 return false;
             }
-            self.replays += 1;
+            self.retained += 1;
         } else {
             let bytes = self.bytes.saturating_add(queued.message.queue_bytes());
             queued.is_overrun = self.messages >= bounds.messages_max || bytes > bounds.bytes_max;
@@ -96,8 +96,8 @@ impl Queue {
     }
 
     /// Whether no more retained messages are taken in.
-    pub(in crate::logic) fn is_full_of_replays(&self) -> bool {
-        self.replays >= limits::RETAINED_REPLAY_MAX
+    pub(in crate::logic) fn is_full_of_retained(&self) -> bool {
+        self.retained >= limits::RETAINED_WAITING_MAX
     }
 
     pub(in crate::logic) fn front(&self) -> Option<&Queued> {
@@ -106,8 +106,8 @@ impl Queue {
 
     pub(in crate::logic) fn pop(&mut self) -> Option<Queued> {
         let queued = self.entries.pop_front()?;
-        if queued.replay {
-            self.replays = self.replays.saturating_sub(1);
+        if queued.retained {
+            self.retained = self.retained.saturating_sub(1);
         } else {
             self.messages = self.messages.saturating_sub(1);
             self.bytes = self.bytes.saturating_sub(queued.message.queue_bytes());

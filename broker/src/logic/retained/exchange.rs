@@ -1,0 +1,176 @@
+//! Changes, requests and barriers on their way between shards.
+
+use super::{Owners, RequestId, RetainedChange, RetainedMessages, RetainedNote};
+use crate::auth::acl;
+use crate::logic::Shard;
+use crate::logic::message::{Message, StoredMessage};
+use crate::logic::outbox::Outboxes;
+use crate::logic::routing::route::RouteSlot;
+
+impl Shard {
+    /// A message with RETAIN: to the owner of its topic, and to the other shards with interest. Returns it, to be
+    /// given to the subscribers here.
+    pub(in crate::logic) fn retain(
+        &mut self,
+        route: RouteSlot,
+        message: &Message<'_>,
+        source: &acl::Access,
+    ) -> StoredMessage {
+        self.delivery.begin_message();
+        let stored = self.delivery.kept(message);
+        let ticket = self.retained.draw_ticket(&stored, self.delivery.all_counters());
+        let change = RetainedChange {
+            message: &stored,
+            ticket,
+            source,
+        };
+        let owner = self.retained.owner(message.topic);
+        self.take_change(owner, change);
+        let interested = self.routing.route(route).map_or(&[][..], |route| &route.shards);
+        let sent = self.outboxes.send_retained(interested, owner, change);
+        self.delivery.counters().batch_records_sent.add(sent);
+        stored
+    }
+
+    /// Another shard published a message with RETAIN.
+    pub(in crate::logic) fn receive_retained(&mut self, change: RetainedChange<'_>) {
+        let stored = change.message;
+        self.take_change(self.retained.owner(stored.topic()), change);
+        if self.delivery.counters().subscriptions.get() == 0 {
+            // What most shards only own is not worth a route.
+            return;
+        }
+        let mut properties = std::mem::take(&mut self.properties);
+        if let Some(message) = stored.at(self.now, &mut properties) {
+            let route = self
+                .routing
+                .resolve(message.topic, None, self.delivery.sessions());
+            if let Some(route) = self.routing.route(route) {
+                self.delivery.fan_out(route, &message, Some(stored));
+            }
+        }
+        self.properties = properties;
+    }
+
+    /// Another shard's part in a request or a barrier.
+    pub(in crate::logic) fn receive_retained_note(&mut self, from: u16, note: &RetainedNote) {
+        let Self {
+            retained, outboxes, ..
+        } = self;
+        match note {
+            RetainedNote::Barrier { number, to } => retained.pass_barrier_on(from, *number, *to, outboxes),
+            RetainedNote::Reached { of, number } => retained.barriers.reach(*of, from, *number),
+            RetainedNote::Request { id, barrier, filter } => {
+                retained.walks.await_barrier(from, *barrier, *id, filter.clone());
+            }
+            RetainedNote::Cancel(id) => retained.walks.cancel(from, *id),
+            RetainedNote::Found { id, messages, done } => {
+                self.take_found(*id, messages.iter().cloned(), *done);
+            }
+        }
+    }
+
+    /// Applies a change if this shard is the owner, and else remembers how new it is.
+    fn take_change(&mut self, owner: u16, change: RetainedChange<'_>) {
+        let Self {
+            retained,
+            delivery,
+            timers,
+            ..
+        } = self;
+        if owner != retained.me {
+            return retained.requests.published(change.message.topic(), change.ticket);
+        }
+        if retained.apply(change, delivery.counters(), timers) {
+            delivery.record_retained(change.message);
+        }
+    }
+}
+
+impl RetainedMessages {
+    /// A turn of the shard: looks at what was reached, and sets the barriers that are wanted.
+    pub(super) fn exchange_barriers(&mut self, outboxes: &mut Outboxes) {
+        if let Some(number) = self.held.removed.barrier()
+            && self.barriers.all_reached(self.me, number)
+        {
+            self.held.removed.settle();
+        }
+        self.walks.begin_ready(&self.barriers);
+        if self.held.removed.wants_barrier() {
+            let number = self.set_barrier(Some(self.me), outboxes);
+            self.held.removed.set_barrier(number);
+        }
+        match self.asked.take() {
+            None => {}
+            Some(Owners::One(owner)) => {
+                self.set_barrier(Some(owner), outboxes);
+            }
+            Some(Owners::All) => {
+                self.set_barrier(None, outboxes);
+            }
+        }
+    }
+
+    /// Sends a request to the other shards that own something of it.
+    pub(super) fn send_request(&mut self, id: RequestId, owners: Owners, outboxes: &mut Outboxes) {
+        if owners == Owners::One(self.me) {
+            return;
+        }
+        let Some(filter) = self.requests.get(id).map(|request| request.filter.clone()) else {
+            return;
+        };
+        let barrier = self.barriers.next();
+        for to in self.others_of(owners) {
+            let filter = filter.clone();
+            outboxes.send_note(to, RetainedNote::Request { id, barrier, filter });
+        }
+        if self.shards > 2 {
+            // With two there is nobody else to be waited for.
+            self.asked = match self.asked {
+                None => Some(owners),
+                Some(before) if before == owners => Some(owners),
+                Some(_) => Some(Owners::All),
+            };
+        }
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(super) fn cancel_request(&mut self, id: RequestId, outboxes: &mut Outboxes) {
+        let Some(owners) = self.requests.drop_one(id) else {
+            return;
+        };
+        self.walks.cancel(self.me, id);
+        for to in self.others_of(owners) {
+            outboxes.send_note(to, RetainedNote::Cancel(id));
+        }
+    }
+
+    fn pass_barrier_on(&self, of: u16, number: u64, to: Option<u16>, outboxes: &mut Outboxes) {
+        let concerned = |shard: &u16| match to {
+            Some(to) => *shard == to,
+            None => *shard != of,
+        };
+        for to in self.others_of(Owners::All).filter(concerned) {
+            outboxes.send_note(to, RetainedNote::Reached { of, number });
+        }
+    }
+
+    /// Asks all other shards to notify that one when they have got this far, or all.
+    fn set_barrier(&mut self, to: Option<u16>, outboxes: &mut Outboxes) -> u64 {
+        let number = self.barriers.set();
+        for shard in self.others_of(Owners::All).filter(|&shard| Some(shard) != to) {
+            outboxes.send_note(shard, RetainedNote::Barrier { number, to });
+        }
+        number
+    }
+
+    /// The other shards among the owners.
+    fn others_of(&self, owners: Owners) -> impl Iterator<Item = u16> + use<> {
+        let me = self.me;
+        let (first, end) = match owners {
+            Owners::One(owner) => (owner, owner + 1),
+            Owners::All => (0, self.shards),
+        };
+        (first..end).filter(move |&shard| shard != me)
+    }
+}

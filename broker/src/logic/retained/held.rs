@@ -1,0 +1,212 @@
+//! The retained messages that this shard owns, by topic.
+//!
+//! Invariants: of the changes of a topic the one with the latest ticket stands, in whatever order they come
+//! ([MQTT-3.3.1-5], `removed.rs`); what expires has one timer, at its `expires_at`. Memory: about 110 bytes a message
+//! besides topic and payload. A topic level that several messages share is there once in each shard that owns one of
+//! them.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+
+use super::quota::RetainedQuota;
+use super::removed::RemovedTopics;
+use super::{FoundMessage, RetainedChange, Ticket};
+use crate::auth::Policy;
+use crate::auth::acl::Access;
+use crate::logic::message::StoredMessage;
+use crate::logic::timer::{Timer, Timers};
+use crate::logic::topic_tree::{NodeSlot, RemovedNode, TopicTree, Walk};
+use crate::time::Timestamp;
+
+#[derive(Debug)]
+struct HeldMessage {
+    message: StoredMessage,
+    ticket: Ticket,
+    /// What its publisher may do, for `check_retain_source`.
+    source: Access,
+}
+
+#[derive(Debug)]
+pub(super) struct HeldMessages {
+    topics: TopicTree<HeldMessage>,
+    hasher: FixedState,
+    pub(super) removed: RemovedTopics,
+    /// Other shards change these messages too.
+    is_shared: bool,
+    messages: u64,
+    /// Topic and payload bytes of the messages.
+    bytes: u64,
+}
+
+impl HeldMessages {
+    pub(super) fn new(seed: u64, shards: u16) -> Self {
+        Self {
+            topics: TopicTree::new(seed),
+            hasher: FixedState::with_seed(seed),
+            removed: RemovedTopics::new(seed),
+            is_shared: shards > 1,
+            messages: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Puts a message in place of the topic's last one [MQTT-3.3.1-5]; one without payload deletes it [MQTT-3.3.1-6].
+    /// False if a newer one is known.
+    ///
+    /// [MQTT3-3.1.2-7], [MQTT3-3.3.1-5], [MQTT3-3.3.1-7], [MQTT3-3.3.1-10], [MQTT3-3.3.1-11], [MQTT-3.3.1-7]
+    pub(super) fn apply(
+        &mut self,
+        change: RetainedChange<'_>,
+        quota: Option<&RetainedQuota>,
+        timers: &mut Timers,
+    ) -> bool {
+        let RetainedChange {
+            message,
+            ticket,
+            source,
+        } = change;
+        let topic = message.topic();
+        if self.removed.is_older(topic, ticket) {
+            return false;
+        }
+        let node = self.topics.node(topic);
+        let timer = Timer::Retained { node };
+        if let Some(held) = self.topics.value(node) {
+            if held.ticket > ticket {
+                return false;
+            }
+            timers.cancel(held.message.expires_at(), timer);
+            self.messages -= 1;
+            self.bytes -= held.message.queue_bytes();
+        }
+        let deletes = message.payload().is_empty();
+        if let Some(quota) = quota {
+            let bytes = (!deletes).then(|| message.queue_bytes());
+            quota.applied(self.hasher.hash_one(topic), bytes, ticket);
+        }
+        if deletes {
+            self.topics.remove(node);
+            if self.is_shared {
+                self.removed.insert(topic, ticket);
+            }
+        } else {
+            timers.set(message.expires_at(), timer);
+            self.messages += 1;
+            self.bytes += message.queue_bytes();
+            let (message, source) = (message.clone(), source.clone());
+            self.topics.set(
+                node,
+                HeldMessage {
+                    message,
+                    ticket,
+                    source,
+                },
+            );
+        }
+        true
+    }
+
+    /// The node's timer came up: the message goes.
+    pub(super) fn expire(&mut self, now: Timestamp, node: NodeSlot, quota: Option<&RetainedQuota>) {
+        let is_over = |held: &&HeldMessage| held.message.expires_at() <= now;
+        if self.topics.value(node).filter(is_over).is_none() {
+            return;
+        }
+        let Some(held) = self.topics.remove(node) else {
+            return;
+        };
+        self.messages -= 1;
+        self.bytes -= held.message.queue_bytes();
+        let topic = held.message.topic();
+        if let Some(quota) = quota {
+            quota.expired(self.hasher.hash_one(topic), held.ticket);
+        }
+        if self.is_shared {
+            // Or a change that is older, and on its way, would stand from now on.
+            self.removed.insert(topic, held.ticket);
+        }
+    }
+
+    /// The messages that match a filter and have not expired, into `found`; with `policy` only those whose publishers
+    /// may still publish there. A piece of the walk, see [`TopicTree::match_filter`].
+    pub(super) fn find(
+        &self,
+        now: Timestamp,
+        filter: &str,
+        policy: Option<&Policy>,
+        walk: &mut Walk,
+        nodes_left: &mut usize,
+        found: &mut Vec<FoundMessage>,
+    ) -> bool {
+        self.topics.match_filter(filter, walk, nodes_left, |held| {
+            found.extend(held.found(now, policy));
+        })
+    }
+
+    /// The message of exactly this topic, as [`Self::find`] finds it.
+    pub(super) fn find_exact(
+        &self,
+        now: Timestamp,
+        topic: &str,
+        policy: Option<&Policy>,
+    ) -> Option<FoundMessage> {
+        self.held(topic)?.found(now, policy)
+    }
+
+    /// The message of exactly this topic.
+    pub(super) fn get(&self, topic: &str) -> Option<&StoredMessage> {
+        Some(&self.held(topic)?.message)
+    }
+
+    /// The hash of a topic: the same in every shard of a broker.
+    pub(super) fn hash(&self, topic: &str) -> u64 {
+        self.hasher.hash_one(topic)
+    }
+
+    /// Topics with their bytes, for [`RetainedQuota::set_bounds`].
+    pub(super) fn all(&self) -> impl Iterator<Item = (u64, u64, Ticket)> {
+        self.topics.values().map(|held| {
+            let hash = self.hasher.hash_one(held.message.topic());
+            (hash, held.message.queue_bytes(), held.ticket)
+        })
+    }
+
+    /// Whether [`Self::take_removed_nodes`] is to know of topics that go from now on.
+    pub(super) fn watch_removals(&mut self, watch: bool) {
+        self.topics.watch_removals(watch);
+    }
+
+    /// See [`TopicTree::take_removed`].
+    pub(super) fn take_removed_nodes(&mut self) -> Vec<RemovedNode> {
+        self.topics.take_removed()
+    }
+
+    /// Nodes of the tree below its root.
+    pub(super) fn nodes(&self) -> usize {
+        self.topics.nodes()
+    }
+
+    /// How many there are, and their bytes.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        (self.messages, self.bytes)
+    }
+
+    fn held(&self, topic: &str) -> Option<&HeldMessage> {
+        self.topics.value(self.topics.find(topic)?)
+    }
+}
+
+impl HeldMessage {
+    /// What a subscriber gets of it, if anything.
+    fn found(&self, now: Timestamp, policy: Option<&Policy>) -> Option<FoundMessage> {
+        let stands = |policy: &Policy| {
+            self.source.is_unrestricted() || policy.renewed(&self.source).may_write(self.message.topic())
+        };
+        let goes = self.message.expires_at() > now && policy.is_none_or(stands);
+        goes.then(|| FoundMessage {
+            ticket: self.ticket,
+            message: self.message.clone(),
+        })
+    }
+}

@@ -1,0 +1,295 @@
+//! Retained messages: each is held once, by the shard that owns its topic (a hash of it; those of `$SYS` by shard 0).
+//!
+//! **A PUBLISH with RETAIN** is a message to the subscribers as any other, and a change to the topic's owner: one
+//! record to each shard with interest and to the owner, which share its one allocation. The owner alone applies it,
+//! and tells the store, once.
+//!
+//! *Which of two changes stands.* The owner takes its queues one after the other, so it may see a change before
+//! another one that it follows: by a client that had the PUBACK, or the message itself from a shard whose queue was
+//! faster. So the publisher's shard draws a ticket for each change from the owner's counter, which all shards share
+//! (`quota.rs`), and the latest ticket stands (`held.rs`). Of a topic without a message the ticket is kept until
+//! nothing older can come (`removed.rs`). No clock is asked, nobody else hears of a change, and nothing of it lives
+//! longer than a round between shards.
+//!
+//! **A SUBSCRIBE** asks the owners: one, if the filter has no wildcard, else all (`requests.rs`). Each walks over
+//! what it has (`walks.rs`), a bounded piece each turn, and sends what it finds; while the outbox to the asking shard
+//! is filled the walk stands still. What this shard owns is found without a message, by the same walks; a filter
+//! without wildcards by one look-up. With one shard that is all that happens.
+//!
+//! *What the answer contains.* The asking shard announces its interest, asks the owners, and sets a barrier
+//! (`barriers.rs`); an owner answers when all other shards have reached it. A change was either made before its shard
+//! had the barrier: then the owner has it when it answers. Or after: then its shard knew of the interest, and it came
+//! to the subscriber as a message. So a subscriber gets each change, or a later one of the topic, in one of the two
+//! ways, whichever shards they are in. In particular who has the PUBACK of a retained message and then subscribes
+//! gets it: the publisher's shard put it into its outbox before the PUBACK was written, and passes the barrier on
+//! behind it. What comes in both ways comes twice.
+//!
+//! *What it does not contain.* A message may overtake the answer of a third shard. The asking shard remembers the
+//! tickets of what is published while its requests are open, and of the answer it drops what is older: no subscriber
+//! gets an older retained message after a newer one of the topic.
+//!
+//! **On the way** a session or a subscription may go: the answer then finds no request, or is not wanted, and the
+//! owners are told to stop. Retain Handling and the subscription's QoS, No Local and identifier stay with the asking
+//! shard [MQTT-3.3.1-9] to [MQTT-3.3.1-11]; what a publisher may do (`check_retain_source`) and when a message
+//! expires, with the owner. A store that makes a PUBACK wait until the change is durable has to be told by the owner
+//! that it is.
+//!
+//! Invariants: a shard holds messages of topics that it owns and of no other. Requests are bounded by
+//! [`crate::limits::RETAINED_FILTER_BYTES_MAX`] a session where they are made, and share their filters with the
+//! owners; what a session has not taken by [`crate::limits::RETAINED_WAITING_MAX`].
+
+mod barriers;
+mod exchange;
+mod held;
+mod quota;
+mod removed;
+mod requests;
+mod serve;
+mod walks;
+
+use std::sync::Arc;
+
+use self::barriers::Barriers;
+use self::held::HeldMessages;
+pub(super) use self::quota::RetainedBounds;
+pub use self::quota::RetainedQuota;
+pub use self::requests::RequestId;
+use self::requests::Requests;
+pub(super) use self::requests::RetainedRequest;
+use self::walks::Walks;
+use super::counters::ShardCounters;
+use super::message::StoredMessage;
+use super::owner::owner_shard;
+use super::timer::Timers;
+use super::topic_tree::NodeSlot;
+use crate::auth::acl::Access;
+use crate::time::Timestamp;
+
+/// Orders the changes of a topic: the later change has the higher one. All are equal where there is one shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// A retained message that an owner found.
+#[derive(Clone, Debug)]
+pub struct FoundMessage {
+    ticket: Ticket,
+    message: StoredMessage,
+}
+
+/// A retained message is set, or deleted by one without payload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RetainedChange<'a> {
+    pub(super) message: &'a StoredMessage,
+    pub(super) ticket: Ticket,
+    /// What its publisher may do.
+    pub(super) source: &'a Access,
+}
+
+/// The shards that own the topics of a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owners {
+    One(u16),
+    All,
+}
+
+/// What shards send one another for requests.
+#[derive(Debug)]
+pub enum RetainedNote {
+    /// Asks the receiver to send [`Self::Reached`] behind all that it has sent until now.
+    Barrier {
+        /// Of the sender's barriers.
+        number: u64,
+        /// To whom; to all but the sender if none.
+        to: Option<u16>,
+    },
+    /// The sender has got that barrier.
+    Reached {
+        /// Whose.
+        of: u16,
+        /// Its number.
+        number: u64,
+    },
+    /// Asks for the messages that match a filter.
+    Request {
+        /// To be sent back.
+        id: RequestId,
+        /// The sender's barrier that all others are to reach before.
+        barrier: u64,
+        /// The Topic Filter.
+        filter: Arc<str>,
+    },
+    /// Nobody waits for the answer any more.
+    Cancel(RequestId),
+    /// A part of the answer.
+    Found {
+        /// Of the request.
+        id: RequestId,
+        /// What was found.
+        messages: Vec<FoundMessage>,
+        /// It is the last part.
+        done: bool,
+    },
+}
+
+impl RetainedNote {
+    /// Messages that it carries: they count in a batch's room.
+    pub(super) fn found(&self) -> usize {
+        match self {
+            Self::Found { messages, .. } => messages.len(),
+            _ => 0,
+        }
+    }
+}
+
+/// What a shard has to do with retained messages: those that it owns, and its part in finding others'.
+#[derive(Debug)]
+pub(super) struct RetainedMessages {
+    me: u16,
+    shards: u16,
+    bounds: RetainedBounds,
+    held: HeldMessages,
+    requests: Requests,
+    walks: Walks,
+    barriers: Barriers,
+    /// Whom the requests of this turn ask: a barrier is to be set behind them.
+    asked: Option<Owners>,
+}
+
+impl RetainedMessages {
+    pub(super) fn new(seed: u64, me: u16, shards: u16, bounds: RetainedBounds) -> Self {
+        Self {
+            me,
+            shards,
+            bounds,
+            held: HeldMessages::new(seed, shards),
+            requests: Requests::new(seed),
+            walks: Walks::new(shards),
+            barriers: Barriers::new(me, shards),
+            asked: None,
+        }
+    }
+
+    /// The shard that holds the message of a topic.
+    #[inline]
+    pub(super) fn owner(&self, topic: &str) -> u16 {
+        if self.shards == 1 || is_own_to_broker(topic) {
+            0
+        } else {
+            owner_shard(topic, self.shards)
+        }
+    }
+
+    /// Draws the ticket of a change.
+    pub(super) fn draw_ticket(&self, message: &StoredMessage, all: &[ShardCounters]) -> Ticket {
+        if self.shards == 1 {
+            return Ticket(0);
+        }
+        let owner = all.get(usize::from(self.owner(message.topic())));
+        owner.map_or(Ticket(0), |owner| {
+            if !self.bounds.are_set() {
+                return owner.retained_quota.draw();
+            }
+            let bytes = (!message.payload().is_empty()).then(|| message.queue_bytes());
+            let hash = self.held.hash(message.topic());
+            owner.retained_quota.draw_for(hash, bytes)
+        })
+    }
+
+    /// Whether a message of so many payload bytes is one too many.
+    pub(super) fn is_full_for(&self, topic: &str, payload_bytes: usize, all: &[ShardCounters]) -> bool {
+        if !self.bounds.are_set() {
+            return false;
+        }
+        let new = (topic.len() + payload_bytes) as u64;
+        if self.shards == 1 {
+            let (messages, bytes) = self.held.totals();
+            let before = self.held.get(topic).map(StoredMessage::queue_bytes);
+            return self.bounds.refuse(messages, bytes, before, new);
+        }
+        let totals = all.iter().map(|shard| shard.retained_quota.totals());
+        let (messages, bytes) = totals.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        if !self.bounds.refuse(messages, bytes, None, new) {
+            return false;
+        }
+        let owner = all.get(usize::from(self.owner(topic)));
+        let before = owner.and_then(|owner| owner.retained_quota.bytes_of(self.held.hash(topic)));
+        self.bounds.refuse(messages, bytes, before, new)
+    }
+
+    /// Applies a change of a topic that this shard owns; false if a later one stands.
+    pub(super) fn apply(
+        &mut self,
+        change: RetainedChange<'_>,
+        counters: &ShardCounters,
+        timers: &mut Timers,
+    ) -> bool {
+        let quota = self.quota(counters);
+        let applied = self.held.apply(change, quota, timers);
+        self.count(counters);
+        applied
+    }
+
+    /// The timer of a node came up.
+    pub(super) fn expire(&mut self, now: Timestamp, node: NodeSlot, counters: &ShardCounters) {
+        let quota = self.quota(counters);
+        self.held.expire(now, node, quota);
+        self.count(counters);
+    }
+
+    /// The message of exactly this topic, if this shard owns it.
+    pub(super) fn get(&self, topic: &str) -> Option<&StoredMessage> {
+        self.held.get(topic)
+    }
+
+    /// What all retained messages may take from now on.
+    pub(super) fn set_bounds(&mut self, bounds: RetainedBounds, counters: &ShardCounters) {
+        self.bounds = bounds;
+        if self.shards > 1 {
+            counters.retained_quota.set_bounds(bounds, self.held.all());
+        }
+    }
+
+    /// Whether the next turn has something to do.
+    pub(super) fn has_work(&self) -> bool {
+        !self.walks.is_empty() || self.asked.is_some() || self.held.removed.wants_barrier()
+    }
+
+    /// What is left: nodes, messages, and all that is remembered or waited for.
+    pub(super) fn remains(&self) -> (usize, u64, usize) {
+        let passing = self.requests.len() + self.walks.len() + self.held.removed.len();
+        (self.held.nodes(), self.held.totals().0, passing)
+    }
+
+    fn owners(&self, filter: &str) -> Owners {
+        if self.shards == 1 || is_own_to_broker(filter) {
+            Owners::One(0)
+        } else if has_wildcard(filter) {
+            Owners::All
+        } else {
+            Owners::One(self.owner(filter))
+        }
+    }
+
+    fn quota<'a>(&self, counters: &'a ShardCounters) -> Option<&'a RetainedQuota> {
+        (self.shards > 1 && self.bounds.are_set()).then_some(&counters.retained_quota)
+    }
+
+    fn count(&self, counters: &ShardCounters) {
+        let (messages, bytes) = self.held.totals();
+        counters.retained.set(messages);
+        counters.retained_bytes.set(bytes);
+    }
+}
+
+/// Whether a topic is one of the broker's own, or a filter matches such ones alone.
+fn is_own_to_broker(topic: &str) -> bool {
+    let rest = topic.strip_prefix("$SYS");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn has_wildcard(filter: &str) -> bool {
+    filter.bytes().any(|byte| matches!(byte, b'+' | b'#'))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! What all shards know of one owner's topics: the order of their changes, and what they take of the operator's
+//! bounds.
+//!
+//! Whoever publishes a retained message draws its ticket here. Tickets are drawn one after the other, so a change
+//! that somebody made because of another one, of which he had the PUBACK or the message itself, has the later ticket,
+//! whatever shard it is made in: no shard has to hear of it for that. One counter of each owner is enough, as all
+//! changes of a topic have one owner.
+//!
+//! Where `max_retained_messages` or `max_retained_bytes` is set, and there are several shards, the publisher's shard
+//! also enters the message here before the owner has it, so that the next publisher, of whatever shard, knows: what
+//! is on its way counts. Invariant: an entry has the latest ticket of its topic. What may be overshot is one message
+//! of each other shard that looks between this one's look and its entry; what was published before a bound was set is
+//! entered when its owner takes it.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use std::collections::HashMap;
+
+use super::Ticket;
+use crate::settings::{Settings, UNLIMITED};
+
+/// Of one owner; on cache lines of its own, as all shards draw tickets.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct RetainedQuota {
+    tickets: AtomicU64,
+    messages: AtomicU64,
+    bytes: AtomicU64,
+    /// By the hash of the topic; `None` while no bound is set.
+    entries: Mutex<Option<HashMap<u64, QuotaEntry>>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct QuotaEntry {
+    /// Of topic and payload.
+    bytes: u64,
+    ticket: Ticket,
+}
+
+/// What the retained messages of all shards may take.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::logic) struct RetainedBounds {
+    pub(super) messages_max: u64,
+    pub(super) bytes_max: u64,
+}
+
+impl RetainedBounds {
+    pub(in crate::logic) fn of(settings: &Settings) -> Self {
+        Self {
+            messages_max: settings.retained_messages_max,
+            bytes_max: settings.retained_bytes_max,
+        }
+    }
+
+    /// Whether there is one.
+    pub(super) fn are_set(self) -> bool {
+        self.messages_max != UNLIMITED || self.bytes_max != UNLIMITED
+    }
+
+    /// Whether a message of so many bytes does not fit where there are `messages` of `bytes`, with the one of its
+    /// topic before it.
+    pub(super) fn refuse(self, messages: u64, bytes: u64, before: Option<u64>, new: u64) -> bool {
+        let all = bytes.saturating_sub(before.unwrap_or(0)).saturating_add(new);
+        (before.is_none() && messages >= self.messages_max) || all > self.bytes_max
+    }
+}
+
+impl RetainedQuota {
+    /// Draws the ticket of a change.
+    #[inline]
+    pub(super) fn draw(&self) -> Ticket {
+        Ticket(self.tickets.fetch_add(1, Relaxed) + 1)
+    }
+
+    /// As [`Self::draw`], and enters what the change leaves of the topic: so many bytes, none if it deletes.
+    pub(super) fn draw_for(&self, hash: u64, bytes: Option<u64>) -> Ticket {
+        let mut entries = self.entries();
+        // With the lock, so that entries are made in the order of their tickets.
+        let ticket = self.draw();
+        if let Some(entries) = entries.as_mut() {
+            self.enter(entries, hash, bytes, ticket);
+        }
+        ticket
+    }
+
+    /// Messages and bytes that are entered.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        (self.messages.load(Relaxed), self.bytes.load(Relaxed))
+    }
+
+    /// The bytes of a topic that is entered.
+    pub(super) fn bytes_of(&self, hash: u64) -> Option<u64> {
+        Some(self.entries().as_ref()?.get(&hash)?.bytes)
+    }
+
+    /// The owner has applied a change: it is entered if it was not, being made before a bound was set.
+    pub(super) fn applied(&self, hash: u64, bytes: Option<u64>, ticket: Ticket) {
+        if let Some(entries) = self.entries().as_mut()
+            && entries.get(&hash).is_none_or(|entry| entry.ticket < ticket)
+        {
+            self.enter(entries, hash, bytes, ticket);
+        }
+    }
+
+    /// The owner's message of that ticket has expired.
+    pub(super) fn expired(&self, hash: u64, ticket: Ticket) {
+        if let Some(entries) = self.entries().as_mut()
+            && entries.get(&hash).is_some_and(|entry| entry.ticket <= ticket)
+        {
+            self.enter(entries, hash, None, ticket);
+        }
+    }
+
+    /// The owner is told of the bounds: with the first one its topics are entered, without one they are forgotten.
+    pub(super) fn set_bounds(&self, bounds: RetainedBounds, held: impl Iterator<Item = (u64, u64, Ticket)>) {
+        let mut entries = self.entries();
+        if bounds.are_set() == entries.is_some() {
+            return;
+        }
+        self.messages.store(0, Relaxed);
+        self.bytes.store(0, Relaxed);
+        *entries = bounds.are_set().then(|| {
+            let mut all = HashMap::new();
+            for (hash, bytes, ticket) in held {
+                self.enter(&mut all, hash, Some(bytes), ticket);
+            }
+            all
+        });
+    }
+
+    fn enter(&self, entries: &mut HashMap<u64, QuotaEntry>, hash: u64, bytes: Option<u64>, ticket: Ticket) {
+        let before = match bytes {
+            Some(bytes) => entries.insert(hash, QuotaEntry { bytes, ticket }),
+            None => entries.remove(&hash),
+        };
+        // Only with the lock: a plain load and store is exact.
+        let change = |total: &AtomicU64, less: u64, more: u64| {
+            total.store(total.load(Relaxed).saturating_sub(less) + more, Relaxed);
+        };
+        change(
+            &self.messages,
+            u64::from(before.is_some()),
+            u64::from(bytes.is_some()),
+        );
+        change(
+            &self.bytes,
+            before.map_or(0, |entry| entry.bytes),
+            bytes.unwrap_or(0),
+        );
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Option<HashMap<u64, QuotaEntry>>> {
+        // Whoever panicked with it left it whole.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: RetainedBounds = RetainedBounds {
+        messages_max: 2,
+        bytes_max: UNLIMITED,
+    };
+
+    #[test]
+    fn what_is_on_its_way_counts() {
+        let quota = RetainedQuota::default();
+        quota.set_bounds(BOUNDS, std::iter::empty());
+        let first = quota.draw_for(1, Some(10));
+        let second = quota.draw_for(2, Some(20));
+        assert!(first < second);
+        assert_eq!(quota.totals(), (2, 30));
+        assert_eq!((quota.bytes_of(1), quota.bytes_of(3)), (Some(10), None));
+        let third = quota.draw_for(1, Some(15));
+        quota.applied(1, Some(10), first);
+        assert_eq!(quota.totals(), (2, 35), "the older one changes nothing");
+        quota.expired(1, first);
+        assert_eq!(quota.bytes_of(1), Some(15));
+        quota.expired(1, third);
+        quota.draw_for(2, None);
+        assert_eq!(quota.totals(), (0, 0));
+    }
+
+    #[test]
+    fn topics_are_entered_when_a_bound_is_set_and_forgotten_without() {
+        let quota = RetainedQuota::default();
+        let none = RetainedBounds {
+            messages_max: UNLIMITED,
+            ..BOUNDS
+        };
+        let before = quota.draw();
+        assert_eq!(quota.totals(), (0, 0));
+        quota.set_bounds(BOUNDS, [(1, 10, before), (2, 5, Ticket(0))].into_iter());
+        assert_eq!(quota.totals(), (2, 15));
+        quota.set_bounds(BOUNDS, std::iter::empty());
+        assert_eq!(quota.totals(), (2, 15));
+        quota.set_bounds(none, std::iter::empty());
+        assert_eq!((quota.totals(), quota.bytes_of(1)), ((0, 0), None));
+    }
+
+    #[test]
+    fn only_what_fits_is_not_refused() {
+        let bounds = RetainedBounds {
+            messages_max: 2,
+            bytes_max: 20,
+        };
+        assert!(!bounds.refuse(1, 10, None, 10) && bounds.refuse(1, 10, None, 11));
+        assert!(bounds.refuse(2, 2, None, 1) && !bounds.refuse(2, 20, Some(10), 10));
+        assert!(bounds.refuse(2, 20, Some(10), 11));
+    }
+}

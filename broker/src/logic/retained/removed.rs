@@ -1,0 +1,123 @@
+//! Topics whose retained message went a short while ago, so that an older change which comes later does not bring one
+//! back.
+//!
+//! Changes of one topic come to its owner by several queues, and so in another order than that of their tickets. A
+//! message keeps its own ticket; of a topic without a message the ticket is kept here, until every other shard has
+//! reached a barrier (`barriers.rs`) that was set after the removal: what comes from then on has a later ticket.
+//!
+//! Invariants: `recent` is what no barrier was set for yet, `settling` what one is under way for. Each holds at most
+//! [`limits::RETAINED_REMOVED_MAX`] topics, by their hashes.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use std::collections::HashMap;
+
+use super::Ticket;
+use crate::limits;
+
+#[derive(Debug)]
+pub(super) struct RemovedTopics {
+    hasher: FixedState,
+    recent: HashMap<u64, Ticket, FixedState>,
+    settling: HashMap<u64, Ticket, FixedState>,
+    /// The number of the barrier that `settling` waits for.
+    barrier: Option<u64>,
+}
+
+impl RemovedTopics {
+    pub(super) fn new(seed: u64) -> Self {
+        let hasher = FixedState::with_seed(seed);
+        Self {
+            recent: HashMap::with_hasher(hasher.clone()),
+            settling: HashMap::with_hasher(hasher.clone()),
+            hasher,
+            barrier: None,
+        }
+    }
+
+    /// The message of a topic went by the change of that ticket.
+    pub(super) fn insert(&mut self, topic: &str, ticket: Ticket) {
+        if self.recent.len() >= limits::RETAINED_REMOVED_MAX {
+            return;
+        }
+        let latest = self.recent.entry(self.hasher.hash_one(topic)).or_insert(ticket);
+        *latest = ticket.max(*latest);
+    }
+
+    /// Whether a change of that ticket is older than the removal of the topic's message.
+    #[inline]
+    pub(super) fn is_older(&self, topic: &str, ticket: Ticket) -> bool {
+        if self.recent.is_empty() && self.settling.is_empty() {
+            return false;
+        }
+        let hash = self.hasher.hash_one(topic);
+        let is_later = |removals: &HashMap<u64, Ticket, FixedState>| {
+            let removed = removals.get(&hash);
+            removed.is_some_and(|&removed| removed > ticket)
+        };
+        is_later(&self.recent) || is_later(&self.settling)
+    }
+
+    /// Whether a barrier is to be set.
+    pub(super) fn wants_barrier(&self) -> bool {
+        self.barrier.is_none() && !self.recent.is_empty()
+    }
+
+    /// The barrier of that number was set.
+    pub(super) fn set_barrier(&mut self, number: u64) {
+        std::mem::swap(&mut self.recent, &mut self.settling);
+        self.barrier = Some(number);
+    }
+
+    /// The barrier that is waited for.
+    pub(super) fn barrier(&self) -> Option<u64> {
+        self.barrier
+    }
+
+    /// All other shards have reached the barrier.
+    pub(super) fn settle(&mut self) {
+        self.barrier = None;
+        self.settling = HashMap::with_hasher(self.hasher.clone());
+    }
+
+    /// Topics that are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.recent.len() + self.settling.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_removal_is_known_until_the_barrier_behind_it_is_reached() {
+        let mut removed = RemovedTopics::new(7);
+        assert!(!removed.wants_barrier());
+        removed.insert("a", Ticket(5));
+        removed.insert("a", Ticket(3));
+        assert!(removed.is_older("a", Ticket(4)) && !removed.is_older("a", Ticket(6)));
+        assert!(!removed.is_older("b", Ticket(1)));
+        assert!(removed.wants_barrier());
+        removed.set_barrier(1);
+        removed.insert("b", Ticket(9));
+        assert!(!removed.wants_barrier(), "one at a time");
+        assert!(removed.is_older("a", Ticket(4)) && removed.is_older("b", Ticket(8)));
+        removed.settle();
+        assert!(!removed.is_older("a", Ticket(4)) && removed.is_older("b", Ticket(8)));
+        assert!(removed.wants_barrier());
+        removed.set_barrier(2);
+        removed.settle();
+        assert_eq!((removed.len(), removed.barrier()), (0, None));
+    }
+
+    #[test]
+    fn removals_are_bounded() {
+        let mut removed = RemovedTopics::new(7);
+        for number in 0..limits::RETAINED_REMOVED_MAX + 10 {
+            removed.insert(&number.to_string(), Ticket(1));
+        }
+        assert_eq!(removed.len(), limits::RETAINED_REMOVED_MAX);
+    }
+}

@@ -1,0 +1,245 @@
+//! The requests of this shard's new subscriptions that the owners have not answered to the end.
+//!
+//! While one is open at another shard, the ticket of each retained message that is published to the subscribers here
+//! is remembered: of a topic's message that comes as the answer and is older than what was published since, nothing
+//! more is told. So a subscriber never gets an older retained message after a newer one.
+//!
+//! Invariants: a request ends with its last owner's answer, with its session, or when it is dropped; one that is not
+//! here is answered in vain. The requests of a session hold at most [`limits::RETAINED_FILTER_BYTES_MAX`] of filters.
+//! Tickets are remembered for at most [`limits::RETAINED_NEWER_MAX`] topics, by their hashes, and none while no
+//! request is open elsewhere.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use mqtt::QoS;
+
+use super::{FoundMessage, Owners, Ticket};
+use crate::limits;
+use crate::logic::routing::subscription::group::Via;
+use crate::logic::session::SessionSlot;
+
+/// Names a request among those of the shard that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId {
+    pub(super) session: SessionSlot,
+    pub(super) number: u64,
+}
+
+/// A subscription whose retained messages are to be sent.
+#[derive(Clone, Debug)]
+pub(in crate::logic) struct RetainedRequest {
+    pub(in crate::logic) filter: Arc<str>,
+    pub(in crate::logic) qos: QoS,
+    pub(in crate::logic) no_local: bool,
+    pub(in crate::logic) via: Option<Rc<Via>>,
+}
+
+impl RetainedRequest {
+    fn bytes(&self) -> usize {
+        self.filter.len() + size_of::<OpenRequest>()
+    }
+}
+
+#[derive(Debug)]
+struct OpenRequest {
+    request: RetainedRequest,
+    owners: Owners,
+    /// Owners that have not answered to the end.
+    left: u16,
+}
+
+#[derive(Debug)]
+pub(super) struct Requests {
+    open: BTreeMap<RequestId, OpenRequest>,
+    /// Bytes of the filters of each session that has some.
+    filter_bytes: HashMap<SessionSlot, usize>,
+    numbers: u64,
+    hasher: FixedState,
+    /// The latest ticket of what was published to a topic since a request was open.
+    newer: HashMap<u64, Ticket, FixedState>,
+}
+
+impl Requests {
+    pub(super) fn new(seed: u64) -> Self {
+        let hasher = FixedState::with_seed(seed);
+        Self {
+            open: BTreeMap::new(),
+            filter_bytes: HashMap::new(),
+            numbers: 0,
+            newer: HashMap::with_hasher(hasher.clone()),
+            hasher,
+        }
+    }
+
+    /// Takes one in; `None` if the session has too many.
+    pub(super) fn open(
+        &mut self,
+        session: SessionSlot,
+        request: RetainedRequest,
+        owners: Owners,
+        left: u16,
+    ) -> Option<RequestId> {
+        let held = self.filter_bytes.entry(session).or_insert(0);
+        let bytes = request.bytes();
+        if *held > 0 && *held + bytes > limits::RETAINED_FILTER_BYTES_MAX {
+            return None;
+        }
+        *held += bytes;
+        self.numbers += 1;
+        let id = RequestId {
+            session,
+            number: self.numbers,
+        };
+        let open = OpenRequest {
+            request,
+            owners,
+            left,
+        };
+        self.open.insert(id, open);
+        Some(id)
+    }
+
+    /// One that is open.
+    pub(super) fn get(&self, id: RequestId) -> Option<&RetainedRequest> {
+        Some(&self.open.get(&id)?.request)
+    }
+
+    /// An owner has answered to the end.
+    pub(super) fn answered(&mut self, id: RequestId) {
+        let Some(open) = self.open.get_mut(&id) else {
+            return;
+        };
+        open.left = open.left.saturating_sub(1);
+        if open.left == 0 {
+            self.drop_one(id);
+        }
+    }
+
+    /// Nobody waits for the answer any more. Returns those who were asked.
+    pub(super) fn drop_one(&mut self, id: RequestId) -> Option<Owners> {
+        let open = self.open.remove(&id)?;
+        if let Some(bytes) = self.filter_bytes.get_mut(&id.session) {
+            *bytes = bytes.saturating_sub(open.request.bytes());
+            if *bytes == 0 {
+                self.filter_bytes.remove(&id.session);
+            }
+        }
+        if self.open.is_empty() {
+            self.newer = HashMap::with_hasher(self.hasher.clone());
+        }
+        Some(open.owners)
+    }
+
+    /// The open ones of a session.
+    pub(super) fn of_session(&self, session: SessionSlot) -> Vec<RequestId> {
+        if !self.filter_bytes.contains_key(&session) {
+            return Vec::new();
+        }
+        let first = RequestId { session, number: 0 };
+        let last = RequestId {
+            session,
+            number: u64::MAX,
+        };
+        self.open.range(first..=last).map(|(&id, _)| id).collect()
+    }
+
+    /// A retained message of another owner's topic was published to the subscribers here.
+    #[inline]
+    pub(super) fn published(&mut self, topic: &str, ticket: Ticket) {
+        if self.open.is_empty() || self.newer.len() >= limits::RETAINED_NEWER_MAX {
+            return;
+        }
+        let latest = self.newer.entry(self.hasher.hash_one(topic)).or_insert(ticket);
+        *latest = ticket.max(*latest);
+    }
+
+    /// Whether something newer was published to the topic since.
+    pub(super) fn is_outdated(&self, found: &FoundMessage) -> bool {
+        if self.newer.is_empty() {
+            return false;
+        }
+        let newer = self.newer.get(&self.hasher.hash_one(found.message.topic()));
+        newer.is_some_and(|&newer| newer > found.ticket)
+    }
+
+    /// How many are open.
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logic::retained::tests::message;
+
+    fn request(filter: &str) -> RetainedRequest {
+        RetainedRequest {
+            filter: filter.into(),
+            qos: QoS::AtMostOnce,
+            no_local: false,
+            via: None,
+        }
+    }
+
+    #[test]
+    fn a_request_ends_with_its_last_answer_or_its_session() {
+        let mut requests = Requests::new(1);
+        let (one, two) = (SessionSlot::test(1), SessionSlot::test(2));
+        let mut open = |session, left| {
+            let id = requests.open(session, request("a/+"), Owners::All, left);
+            id.unwrap()
+        };
+        let (first, second, third) = (open(one, 2), open(two, 1), open(one, 1));
+        assert_eq!(requests.of_session(one), [first, third]);
+        requests.answered(first);
+        assert!(requests.get(first).is_some());
+        requests.answered(first);
+        assert!(requests.get(first).is_none());
+        requests.answered(first);
+        assert_eq!(requests.drop_one(third), Some(Owners::All));
+        assert_eq!((requests.of_session(one), requests.len()), (Vec::new(), 1));
+        requests.answered(second);
+        assert!(requests.filter_bytes.is_empty() && requests.len() == 0);
+    }
+
+    #[test]
+    fn what_is_older_than_what_was_published_since_is_outdated() {
+        let mut requests = Requests::new(1);
+        let found = |topic, ticket| FoundMessage {
+            ticket: Ticket(ticket),
+            message: message(topic, "x"),
+        };
+        requests.published("a", Ticket(9));
+        assert!(!requests.is_outdated(&found("a", 1)), "no request was open");
+        let session = SessionSlot::test(1);
+        let id = requests.open(session, request("a"), Owners::One(1), 1).unwrap();
+        requests.published("a", Ticket(9));
+        requests.published("a", Ticket(7));
+        assert!(requests.is_outdated(&found("a", 8)) && !requests.is_outdated(&found("a", 9)));
+        assert!(!requests.is_outdated(&found("b", 8)));
+        requests.answered(id);
+        assert!(!requests.is_outdated(&found("a", 8)));
+    }
+
+    #[test]
+    fn the_filters_of_a_session_are_bounded() {
+        let mut requests = Requests::new(1);
+        let long = "x".repeat(65_535);
+        let session = SessionSlot::test(1);
+        let mut taken = 0;
+        while requests
+            .open(session, request(&long), Owners::One(0), 1)
+            .is_some()
+        {
+            taken += 1;
+        }
+        assert!((1..=limits::RETAINED_FILTER_BYTES_MAX / long.len()).contains(&taken));
+        let other = SessionSlot::test(2);
+        assert!(requests.open(other, request(&long), Owners::One(0), 1).is_some());
+    }
+}

@@ -1,0 +1,237 @@
+//! The walks over the messages that this shard owns, for requests of its own sessions and of other shards.
+//!
+//! A filter may lead through every retained message and match none of them, and a SUBSCRIBE may have thousands of
+//! such filters. So a turn walks over [`limits::RETAINED_NODES_MAX`] topic levels at most, for all together: what is
+//! left goes on in the next turn, one asker after the other. A walk finds what is retained when it comes by, never
+//! anything older.
+//!
+//! Invariants: `turns` names each asker that has walks once. A request of another shard waits until all shards have
+//! reached the barrier that was set behind it ([`super::barriers`]).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::barriers::Barriers;
+use super::{FoundMessage, RequestId};
+use crate::limits;
+use crate::logic::session::SessionSlot;
+use crate::logic::topic_tree::{RemovedNode, Walk};
+
+/// A session that has asked, of this shard or of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Asker {
+    pub(super) shard: u16,
+    pub(super) session: SessionSlot,
+}
+
+/// The messages that one request asks for.
+#[derive(Debug)]
+pub(super) struct RetainedWalk {
+    pub(super) id: RequestId,
+    pub(super) filter: Arc<str>,
+    pub(super) walk: Walk,
+}
+
+impl RetainedWalk {
+    pub(super) fn new(id: RequestId, filter: Arc<str>) -> Self {
+        Self {
+            id,
+            filter,
+            walk: Walk::new(),
+        }
+    }
+}
+
+/// A request of another shard that may be answered when all have reached that barrier.
+#[derive(Debug)]
+struct WaitingRequest {
+    barrier: u64,
+    id: RequestId,
+    filter: Arc<str>,
+}
+
+#[derive(Debug)]
+pub(super) struct Walks {
+    by_asker: HashMap<Asker, VecDeque<RetainedWalk>>,
+    turns: VecDeque<Asker>,
+    /// Requests of each other shard, in their order.
+    waiting: Vec<VecDeque<WaitingRequest>>,
+    /// Nodes that may still be walked over in this turn.
+    pub(super) nodes_left: usize,
+    /// What a piece of a walk found, reused.
+    pub(super) found: Vec<FoundMessage>,
+}
+
+impl Walks {
+    pub(super) fn new(shards: u16) -> Self {
+        Self {
+            by_asker: HashMap::new(),
+            turns: VecDeque::new(),
+            waiting: (0..shards).map(|_| VecDeque::new()).collect(),
+            nodes_left: limits::RETAINED_NODES_MAX,
+            found: Vec::new(),
+        }
+    }
+
+    /// Whether nothing is to be walked now.
+    pub(super) fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    /// Those that take turns.
+    pub(super) fn askers(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// Requests that are not answered to the end.
+    pub(super) fn len(&self) -> usize {
+        let walks = self.by_asker.values().map(VecDeque::len);
+        let waiting = self.waiting.iter().map(VecDeque::len);
+        walks.chain(waiting).sum()
+    }
+
+    /// Begins a walk.
+    pub(super) fn push(&mut self, asker: Asker, walk: RetainedWalk) {
+        let walks = self.by_asker.entry(asker).or_default();
+        if walks.is_empty() {
+            self.turns.push_back(asker);
+        }
+        walks.push_back(walk);
+    }
+
+    /// Another shard asks; it set that barrier behind its request.
+    pub(super) fn await_barrier(&mut self, shard: u16, barrier: u64, id: RequestId, filter: Arc<str>) {
+        if let Some(waiting) = self.waiting.get_mut(usize::from(shard)) {
+            waiting.push_back(WaitingRequest { barrier, id, filter });
+        }
+    }
+
+    /// Begins the walks whose barriers were reached.
+    pub(super) fn begin_ready(&mut self, barriers: &Barriers) {
+        for shard in (0_u16..).take(self.waiting.len()) {
+            let mut reached = 0;
+            while let Some(waiting) = self.waiting.get_mut(usize::from(shard))
+                && let Some(first) = waiting.front()
+                && (first.barrier <= reached || barriers.all_reached(shard, first.barrier))
+            {
+                reached = first.barrier;
+                let Some(WaitingRequest { id, filter, .. }) = waiting.pop_front() else {
+                    break;
+                };
+                let session = id.session;
+                self.push(Asker { shard, session }, RetainedWalk::new(id, filter));
+            }
+        }
+    }
+
+    /// The first walk of the asker whose turn it is.
+    pub(super) fn pop(&mut self) -> Option<(Asker, RetainedWalk)> {
+        let asker = self.turns.pop_front()?;
+        let walks = self.by_asker.get_mut(&asker)?;
+        let walk = walks.pop_front()?;
+        if walks.is_empty() {
+            self.by_asker.remove(&asker);
+        } else {
+            self.turns.push_back(asker);
+        }
+        Some((asker, walk))
+    }
+
+    /// One that is not finished goes back to the front of its asker's.
+    pub(super) fn put_back(&mut self, asker: Asker, walk: RetainedWalk) {
+        let walks = self.by_asker.entry(asker).or_default();
+        if walks.is_empty() {
+            self.turns.push_back(asker);
+        }
+        walks.push_front(walk);
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(super) fn cancel(&mut self, shard: u16, id: RequestId) {
+        let session = id.session;
+        let asker = Asker { shard, session };
+        if let Some(walks) = self.by_asker.get_mut(&asker) {
+            walks.retain(|walk| walk.id != id);
+            if walks.is_empty() {
+                self.by_asker.remove(&asker);
+                self.turns.retain(|&other| other != asker);
+            }
+        }
+        if let Some(waiting) = self.waiting.get_mut(usize::from(shard)) {
+            waiting.retain(|waiting| waiting.id != id);
+        }
+    }
+
+    /// Nodes that were taken out of the tree: walks go on behind them.
+    pub(super) fn skip(&mut self, removed: &[RemovedNode]) {
+        for walk in self.by_asker.values_mut().flatten() {
+            walk.walk.skip(removed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(session: u32, number: u64) -> RequestId {
+        RequestId {
+            session: SessionSlot::test(session),
+            number,
+        }
+    }
+
+    fn asker(shard: u16, session: u32) -> Asker {
+        Asker {
+            shard,
+            session: SessionSlot::test(session),
+        }
+    }
+
+    fn walk(id: RequestId) -> RetainedWalk {
+        RetainedWalk::new(id, "a".into())
+    }
+
+    #[test]
+    fn askers_take_turns() {
+        let mut walks = Walks::new(2);
+        walks.push(asker(0, 1), walk(id(1, 1)));
+        walks.push(asker(0, 1), walk(id(1, 2)));
+        walks.push(asker(1, 1), walk(id(1, 1)));
+        let mut order = Vec::new();
+        while let Some((asker, walk)) = walks.pop() {
+            order.push((asker.shard, walk.id.number));
+            if order.len() == 1 {
+                walks.put_back(asker, walk);
+            }
+        }
+        assert_eq!(order, [(0, 1), (1, 1), (0, 1), (0, 2)]);
+        assert!(walks.is_empty() && walks.len() == 0);
+    }
+
+    #[test]
+    fn another_shards_request_waits_for_its_barrier() {
+        let (mut walks, mut barriers) = (Walks::new(3), Barriers::new(0, 3));
+        walks.await_barrier(1, 1, id(5, 1), "a".into());
+        walks.await_barrier(1, 2, id(5, 2), "a".into());
+        walks.await_barrier(2, 1, id(5, 1), "a".into());
+        walks.begin_ready(&barriers);
+        assert!(walks.is_empty());
+        barriers.reach(1, 2, 1);
+        walks.begin_ready(&barriers);
+        let (asker, walk) = walks.pop().unwrap();
+        assert_eq!((asker.shard, walk.id.number), (1, 1));
+        assert!(walks.is_empty() && walks.len() == 2);
+    }
+
+    #[test]
+    fn a_cancelled_request_is_gone_wherever_it_waits() {
+        let mut walks = Walks::new(3);
+        walks.await_barrier(1, 1, id(5, 1), "a".into());
+        walks.push(asker(1, 5), walk(id(5, 2)));
+        walks.push(asker(2, 5), walk(id(5, 2)));
+        walks.cancel(1, id(5, 2));
+        walks.cancel(1, id(5, 1));
+        assert_eq!((walks.len(), walks.turns.len()), (1, 1));
+    }
+}
