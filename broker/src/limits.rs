@@ -197,8 +197,8 @@ pub const GROUP_HOPS_MAX: u32 = 8;
 pub const UNCLAIMED_MAX: usize = 100_000;
 
 /// Topics of which a shard knows that their retained messages were deleted since the other shards last reached a
-/// barrier. Full: a change of a further one that is older than its deletion, and was on its way then, stands if it comes
-/// later.
+/// barrier. Full: a change of a further one that is older than its deletion, and was on its way then, stands if it
+/// comes later.
 pub const RETAINED_REMOVED_MAX: usize = 262_144;
 
 /// The step of the timers in nanoseconds: deadlines are met late by at most this much.

@@ -7,7 +7,7 @@
 //! - `flow/`: consumers that are slow, and the publishers that wait for them;
 //! - `routing/` ([`Routing`]): subscriptions, groups and other shards' interest: from a topic to those who get it;
 //! - `outbox/` ([`Outboxes`]): batches for the other shards;
-//! - `retained.rs`: retained messages, and what new subscriptions get of them.
+//! - `retained/`: retained messages, and what new subscriptions get of them.
 //!
 //! The way of a message: receive.rs (packets out of bytes, runs of QoS 0) -> handle/publish.rs -> routing/route.rs
 //! (topic to targets, cached) -> publish.rs -> delivery/fan_out.rs -> delivery/deliver.rs (each target's output,

@@ -1,7 +1,7 @@
 //! Bytes of paused connections: the ring had received them before its receive could be cancelled.
 //!
-//! They stay here, and the logic does not handle them before the connection is resumed. So what a publisher can still add
-//! to a consumer after it was paused is the rest of one read, and not all that the ring had received for it.
+//! They stay here, and the logic does not handle them before the connection is resumed. So what a publisher can still
+//! add to a consumer after it was paused is the rest of one read, and not all that the ring had received for it.
 //!
 //! Invariants: the bytes of a connection reach the logic in their order; nothing is received for a connection that has
 //! bytes here; a stream that has ended is lost after its last bytes. [`limits::UNREAD_BYTES_MAX`] bounds their sum:

@@ -114,7 +114,10 @@ proptest! {
         for (outcome, arrives) in outcomes {
             let step = turn.step();
             let outcome = match (step, outcome) {
-                (TurnStep::Take { messages_max, .. }, Outcome::Full { left }) => Outcome::Full { left: left.min(messages_max) },
+                (TurnStep::Take { messages_max, .. }, Outcome::Full { left }) => {
+                    let left = left.min(messages_max);
+                    Outcome::Full { left }
+                }
                 (TurnStep::Push, Outcome::Blocked) => Outcome::Blocked,
                 _ => Outcome::Done,
             };

@@ -1,16 +1,19 @@
 //! One client as a consumer: its states, and what brings it from one to the next.
 //!
-//! | state      | above a high-water mark | below a low-water mark              | its timer is due                             |
-//! |------------|-------------------------|-------------------------------------|----------------------------------------------|
-//! | Flowing    | Backlogged, start grace | Flowing                             | Flowing                                      |
-//! | Backlogged | Backlogged, one cause more | one cause less is left: Backlogged; none: Flowing, stop the timer | drained: Flowing; else Slow, start the quarantine |
-//! | Slow       | Slow                    | Slow                                | drained: Flowing; else Slow, start the quarantine |
+//! | state      | above a high-water mark    | below a low-water mark   | its timer is due       |
+//! |------------|----------------------------|--------------------------|------------------------|
+//! | Flowing    | Backlogged, start grace    | Flowing                  | Flowing                |
+//! | Backlogged | Backlogged, one cause more | Backlogged, or Flowing ¹ | Flowing, or Slow ²     |
+//! | Slow       | Slow                       | Slow                     | Flowing, or Slow ²     |
 //!
-//! Publishers wait for a cause, and a cause is there in the state Backlogged alone: [`Step::ended`] names those that a step
-//! ends. A connection that closes is Flowing, whatever it was.
+//! ¹ Backlogged while a cause is left; with the last one it is Flowing, and the timer stops.
+//! ² Flowing if it is drained; else Slow, and the quarantine starts.
 //!
-//! Invariants: the timer runs in every state but Flowing; a client is Backlogged for one grace period at most; a cause that
-//! began ends once. `any_events_keep_the_invariants` holds the function to them.
+//! Publishers wait for a cause, and a cause is there in the state Backlogged alone: [`Step::ended`] names those that a
+//! step ends. A connection that closes is Flowing, whatever it was.
+//!
+//! Invariants: the timer runs in every state but Flowing; a client is Backlogged for one grace period at most; a cause
+//! that began ends once. `any_events_keep_the_invariants` holds the function to them.
 
 /// What waits for a client: bytes for its socket, or messages for its acknowledgements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub(in crate::logic) enum Causes {
 /// How a client takes what it is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::logic) enum State {
-    /// It keeps up.
+    /// It takes what it is sent, and nobody waits for it.
     #[default]
     Flowing,
     /// More than a high-water mark waits for it: publishers wait until it is below the low-water mark.
@@ -51,9 +54,9 @@ pub(in crate::logic) enum Event {
         /// Both are below their low-water marks.
         drained: bool,
     },
-    /// It was found to hold too much of what waits in its shard.
+    /// It was found to have too much of what waits in its shard.
     Overdrawn,
-    /// Its connection closes.
+    /// Its connection closes, so nobody is to wait for it any more.
     Closed,
 }
 

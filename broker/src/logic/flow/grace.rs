@@ -1,7 +1,7 @@
 //! How long publishers wait for clients that turn out to be slow: a budget of the shard.
 //!
-//! Invariant: waiting for a client that catches up costs nothing; waiting in vain costs what was waited, and comes back slowly
-//! ([`limits::GRACE_BUDGET_SHARE`]). So new connections and new client identifiers are no way around the bound.
+//! Invariant: waiting for a client that catches up costs nothing; waiting in vain costs what was waited, and comes back
+//! slowly ([`limits::GRACE_BUDGET_SHARE`]). So new connections and new client identifiers are no way around the bound.
 
 use crate::limits;
 use crate::time::Timestamp;
@@ -32,8 +32,8 @@ impl GraceBudget {
         Some(self.left_ns.min(limits::GRACE_NS)).filter(|&granted_ns| granted_ns >= limits::TIMER_STEP_NS)
     }
 
-    /// Since then publishers waited for a client that did not catch up. Several that kept them waiting at the same time count
-    /// once.
+    /// Since then publishers waited for a client that did not catch up. Several that kept them waiting at the same time
+    /// count once.
     pub(super) fn charge(&mut self, since: Timestamp, now: Timestamp) {
         self.refill(now);
         let waited_ns = now.since_ns(since.max(self.charged_until));

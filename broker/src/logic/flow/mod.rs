@@ -1,25 +1,29 @@
-//! Flow control: publishers that are faster than a consumer are not read from until it has caught up; nobody waits for a slow one.
+//! Flow control: publishers that are faster than a consumer are not read from until it has caught up; nobody waits for
+//! a slow one.
 //!
-//! Three things have watermarks: what waits for a client's socket, a session's queue, and all output of a shard. Who makes one
-//! grow above its high-water mark is paused: a client is not read from, another shard is asked not to read from its publishers
-//! to this one. A pause keeps its reasons (`pauses.rs`) and ends with the last of them: below the low-water mark, or when the
-//! grace period of the consumer is over. Then it is slow (`client.rs`), and for its quarantine nobody waits for it. Above the
-//! cap QoS 0 is dropped and counted; QoS 1 and 2 go to the queue, whose bounds are the operator's.
+//! Three things have watermarks: what waits for a client's socket, a session's queue, and all output of a shard. Who
+//! makes one grow above its high-water mark is paused: a client is not read from, another shard is asked not to read
+//! from its publishers to this one. A pause keeps its reasons (`pauses.rs`) and ends with the last of them: below the
+//! low-water mark, or when the grace period of the consumer is over. Then it is slow (`client.rs`), and for its
+//! quarantine nobody waits for it. Above the cap QoS 0 is dropped and counted; QoS 1 and 2 go to the queue, whose
+//! bounds are the operator's.
 //!
-//! A consumer that takes nothing at all is no reason to pause publishers that are not fast: its high-water mark counts once
-//! more for each [`limits::STANDSTILL_NS`] in which it took nothing. What such publishers send waits up to the cap.
+//! A consumer that takes nothing at all is no reason to pause publishers that are not fast: its high-water mark counts
+//! once more for each [`limits::STANDSTILL_NS`] in which it took nothing. What such publishers send waits up to the
+//! cap.
 //!
 //! What one consumer can hold, whatever it does, is its cap and what its queue takes beyond its bounds
 //! ([`limits::CONSUMER_BYTES_MAX`]). What is on its way when publishers are paused finds room below the cap.
 //!
-//! Invariants: a client can hold others up for its grace period and no longer; who is paused has a reason, and each reason
-//! ends in a call of this module. A client whose acknowledgements are awaited does not wait for another one's
+//! Invariants: a client can hold others up for its grace period and no longer; who is paused has a reason, and each
+//! reason ends in a call of this module. A client whose acknowledgements are awaited does not wait for another one's
 //! acknowledgements: two clients that publish to each other would wait for each other.
 
 pub(in crate::logic) mod client;
 mod grace;
 mod output;
 mod pauses;
+mod pausing;
 mod shard;
 
 use std::collections::BTreeSet;
@@ -29,7 +33,6 @@ use self::grace::GraceBudget;
 use self::output::ShardOutput;
 use self::pauses::{Pauses, Reason, Waiter};
 use super::connection::{Connection, ConnectionId, ConnectionSlot};
-use super::outbox::Blocked;
 use super::session::queue::{Bounds, Queue};
 use super::slots::Slots;
 use super::timer::{Timer, Timers};
@@ -226,7 +229,8 @@ impl FlowControl {
         usize::try_from(steps).unwrap_or(usize::MAX).saturating_add(1)
     }
 
-    /// Begins the grace periods of clients that have become backlogged. Those that are to acknowledge are read from again.
+    /// Begins the grace periods of clients that have become backlogged. Those that are to acknowledge are read from
+    /// again.
     #[inline]
     fn begin_graces(&mut self, connections: &mut Connections, timers: &mut Timers) {
         self.meet_shard_output(timers);
@@ -255,52 +259,8 @@ impl FlowControl {
         }
     }
 
-    /// The publisher was handled: it waits for what it met.
-    fn pause_publisher(&mut self, connections: &mut Connections, id: ConnectionId, blocked: Vec<Blocked>) {
-        for blocked in blocked {
-            self.met.insert(match blocked {
-                Blocked::Full(shard) => Reason::Outbox { shard },
-                Blocked::Paused(shard) => Reason::Remote { shard },
-            });
-        }
-        let high = self.high();
-        let Some(connection) = connections.get(id.slot).filter(|c| c.generation == id.generation) else {
-            return;
-        };
-        if connection.waiting_bytes() > high {
-            self.met.insert(Reason::OwnOutput { slot: id.slot });
-        }
-        if self.met.is_empty() {
-            return;
-        }
-        let acknowledges = connection.flow.has(Cause::Queue);
-        let mut pauses = false;
-        for reason in std::mem::take(&mut self.met) {
-            let applies = !(acknowledges && reason.needs_acknowledgements());
-            if applies && reason_holds(connections, reason) {
-                pauses |= self.pauses.add(Waiter::Publisher(id), reason);
-            }
-        }
-        if pauses && let Some(connection) = connections.get_mut(id.slot) {
-            connection.set_paused(true, high);
-            self.receive_changes.push((id, true));
-        }
-    }
-
-    /// A batch of another shard was handled: that shard waits for what it met.
-    fn pause_shard(&mut self, connections: &Connections, from: u16) {
-        let mut pauses = false;
-        for reason in std::mem::take(&mut self.met) {
-            if reason_holds(connections, reason) {
-                pauses |= self.pauses.add(Waiter::Shard(from), reason);
-            }
-        }
-        if pauses {
-            self.shard_changes.push((from, true));
-        }
-    }
-
-    /// If the sum of all output is above its high-water mark: whoever made it grow waits for it, for a grace period at most.
+    /// If the sum of all output is above its high-water mark: whoever made it grow waits for it, for a grace period at
+    /// most.
     #[inline]
     fn meet_shard_output(&mut self, timers: &mut Timers) {
         if !self.output.grew_above_high() {
@@ -355,44 +315,12 @@ impl FlowControl {
         }
     }
 
-    /// A reason is over: those of whom it was the last one go on.
-    fn end(&mut self, connections: &mut Connections, reason: Reason) {
-        let high = self.high();
-        for waiter in self.pauses.end(reason) {
-            match waiter {
-                Waiter::Shard(shard) => self.shard_changes.push((shard, false)),
-                Waiter::Publisher(id) => {
-                    if let Some(connection) = connections.get_mut(id.slot) {
-                        connection.set_paused(false, high);
-                    }
-                    self.receive_changes.push((id, false));
-                }
-            }
-        }
-    }
-
     /// Whether anybody waits for the client.
     fn is_waited_for(&self, slot: ConnectionSlot) -> bool {
         let causes = [Cause::Output, Cause::Queue];
         causes
             .iter()
             .any(|&cause| self.pauses.is_waited_for(Reason::of(slot, cause)))
-    }
-}
-
-/// Whether a reason that was met is still there: who is handled may have caught up since.
-fn reason_holds(connections: &Connections, reason: Reason) -> bool {
-    let has = |slot, cause| {
-        connections
-            .get(slot)
-            .is_some_and(|connection: &Connection| connection.flow.has(cause))
-    };
-    match reason {
-        Reason::Output { slot } => has(slot, Cause::Output),
-        Reason::Queue { slot } => has(slot, Cause::Queue),
-        Reason::OwnOutput { .. } | Reason::ShardOutput | Reason::Outbox { .. } | Reason::Remote { .. } => {
-            true
-        }
     }
 }
 

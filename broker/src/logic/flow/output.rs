@@ -1,8 +1,8 @@
 //! The bytes that wait for all sockets of a shard: their sums, and what they leave for each connection.
 //!
-//! Invariants: `counted_bytes` of the connections add up to `total`, those of the slow ones to `slow_total`. They are brought
-//! up to date when a connection is handed to the shell and when it was flushed; what was written since is in `written`.
-//! So a delivery adds one number and nothing else.
+//! Invariants: `counted_bytes` of the connections add up to `total`, those of the slow ones to `slow_total`. They are
+//! brought up to date when a connection is handed to the shell and when it was flushed; what was written since is in
+//! `written`. So a delivery adds one number and nothing else.
 
 use crate::limits::Watermarks;
 use crate::logic::connection::Connection;
@@ -56,8 +56,8 @@ impl ShardOutput {
         &self.client
     }
 
-    /// Whether so many bytes more may wait for a connection. One message that is larger than the cap goes to a client that
-    /// keeps up.
+    /// Whether so many bytes more may wait for a connection. One message that is larger than the cap goes to a client
+    /// that keeps up.
     #[inline(always)]
     pub(super) fn has_room(&self, connection: &Connection, bytes: usize) -> bool {
         let waiting = connection.waiting_bytes();
@@ -141,7 +141,8 @@ impl ShardOutput {
         self.shard_marks().low / connections.max(1)
     }
 
-    /// Bytes of slow clients that are to go: their connections end. None up to half of the cap, then all above the high-water mark.
+    /// Bytes of slow clients that are to go: their connections end. None up to half of the cap, then all above the
+    /// high-water mark.
     pub(super) fn slow_excess(&self) -> usize {
         let marks = self.shard_marks();
         if self.slow_total > marks.cap / 2 {

@@ -24,7 +24,7 @@ pub(in crate::logic) enum Reason {
     Remote { shard: u16 },
 }
 
-/// Who waits.
+/// Who is paused until the last of its reasons has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::logic) enum Waiter {
     /// A client, which is not read from.
@@ -54,8 +54,8 @@ impl Reason {
         }
     }
 
-    /// Whether it may end only by acknowledgements: who is to acknowledge itself does not wait for it, or two clients that
-    /// publish to each other would wait for each other.
+    /// Whether it may end only by acknowledgements: who is to acknowledge itself does not wait for it, or two clients
+    /// that publish to each other would wait for each other.
     pub(in crate::logic) fn needs_acknowledgements(self) -> bool {
         matches!(self, Self::Queue { .. } | Self::Remote { .. })
     }
@@ -195,7 +195,11 @@ mod tests {
                         }
                     }
                     5 => {
-                        let mut waited: Vec<_> = pairs.iter().filter(|pair| pair.1 == what).map(|pair| pair.0).collect();
+                        let mut waited: Vec<_> = pairs
+                            .iter()
+                            .filter(|pair| pair.1 == what)
+                            .map(|pair| pair.0)
+                            .collect();
                         pairs.retain(|pair| pair.1 != what);
                         waited.retain(|&who| !paused(&pairs, who));
                         waited.sort_unstable();

@@ -44,7 +44,8 @@ impl Shard {
         flow.pause_publisher(connections, id, blocked);
     }
 
-    /// After another shard's batch: that shard is to pause its publishers if it published to a consumer that is backlogged.
+    /// After another shard's batch: that shard is to pause its publishers if it published to a consumer that is
+    /// backlogged.
     pub(in crate::logic) fn pause_shard(&mut self, from: u16) {
         self.begin_graces();
         let (flow, connections) = self.delivery.flow_and_connections();
@@ -97,7 +98,8 @@ impl Shard {
         }
     }
 
-    /// The connection parts from its session: nobody waits for it. If it was slow it counts so until its socket is gone.
+    /// The connection parts from its session: nobody waits for it. If it was slow it counts so until its socket is
+    /// gone.
     pub(in crate::logic) fn consumer_went(&mut self, slot: ConnectionSlot) {
         let connection = self.delivery.connections().get(slot);
         if connection.is_some_and(|connection| connection.flow != State::Slow) {

@@ -154,8 +154,8 @@ impl Outboxes {
         });
     }
 
-    /// Sends a change of a retained message to the shards with interest, to be delivered, and to the owner of its topic, to
-    /// be applied; returns how many that were.
+    /// Sends a change of a retained message to the shards with interest, to be delivered, and to the owner of its
+    /// topic, to be applied; returns how many that were.
     pub(super) fn send_retained(
         &mut self,
         interested: &[u16],
@@ -348,56 +348,4 @@ impl Outbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::logic::message::Run;
-
-    #[test]
-    fn batches_are_bounded_and_used_again() {
-        let mut outboxes = Outboxes::new(0, 2);
-        assert_eq!(outboxes.batch_bytes, limits::BATCH_BYTES_MAX);
-        let packets = vec![0; 1000];
-        let record = BatchRecord::Run(Run {
-            packets: &packets,
-            version: ProtocolVersion::V3_1_1,
-            count: 1,
-            packet_bytes_max: 0,
-            payload_bytes: 0,
-        });
-        outboxes.recycle(Batch::default());
-        for _ in 0..1000 {
-            assert_eq!(outboxes.send(&[1], &record), 1);
-        }
-        assert_eq!(outboxes.spare.len(), 0);
-        assert_eq!(outboxes.len(), 1000 * 1021 / limits::BATCH_BYTES_MAX + 1);
-        let (batch, _) = outboxes.take(1);
-        assert!(batch.unwrap().publishes.len() < limits::BATCH_BYTES_MAX + 2000);
-        assert!(outboxes.take(0).0.is_none(), "nothing for the shard itself");
-    }
-
-    #[test]
-    fn a_publisher_meets_what_is_full_and_who_is_paused() {
-        let mut outboxes = Outboxes::new(0, 3);
-        let packet = vec![0; limits::BATCH_BYTES_MAX];
-        let version = ProtocolVersion::V5;
-        let record = BatchRecord::Message {
-            version,
-            packet: &packet,
-        };
-        outboxes.set_paused(2, true);
-        outboxes.send(&[1], &record);
-        assert_eq!(outboxes.take_blocked(), []);
-        outboxes.announce_interest("a", true);
-        assert_eq!(outboxes.take_blocked(), [], "that is no message");
-        outboxes.send(&[2], &record);
-        assert_eq!(outboxes.take_blocked(), [Blocked::Paused(2)]);
-        while outboxes.take_blocked() != [Blocked::Full(1)] {
-            outboxes.send(&[1], &record);
-        }
-        let batches = std::iter::from_fn(|| Some(outboxes.take(1)));
-        let drained = batches
-            .take_while(|(batch, _)| batch.is_some())
-            .filter(|&(_, drained)| drained);
-        assert_eq!(drained.count(), 1);
-    }
-}
+mod tests;

@@ -38,7 +38,7 @@ impl Barriers {
         self.last + 1
     }
 
-    /// Sets it.
+    /// Sets the next barrier; returns its number.
     pub(super) fn set(&mut self) -> u64 {
         self.last += 1;
         self.last

@@ -1,4 +1,7 @@
 //! Changes, requests and barriers on their way between shards.
+//!
+//! Invariants: a request is put into an outbox before the barrier that its answer waits for, and a barrier is passed on
+//! behind all that was sent before it came: an answer that did not wait for both could miss a change.
 
 use super::{Owners, RequestId, RetainedChange, RetainedMessages, RetainedNote};
 use crate::auth::acl;
@@ -90,15 +93,15 @@ impl Shard {
 impl RetainedMessages {
     /// A turn of the shard: looks at what was reached, and sets the barriers that are wanted.
     pub(super) fn exchange_barriers(&mut self, outboxes: &mut Outboxes) {
-        if let Some(number) = self.held.removed.barrier()
+        if let Some(number) = self.owned.removed.barrier()
             && self.barriers.all_reached(self.me, number)
         {
-            self.held.removed.settle();
+            self.owned.removed.reached_barrier();
         }
         self.walks.begin_ready(&self.barriers);
-        if self.held.removed.wants_barrier() {
+        if self.owned.removed.wants_barrier() {
             let number = self.set_barrier(Some(self.me), outboxes);
-            self.held.removed.set_barrier(number);
+            self.owned.removed.set_barrier(number);
         }
         match self.asked.take() {
             None => {}

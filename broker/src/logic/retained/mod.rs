@@ -1,14 +1,15 @@
-//! Retained messages: each is held once, by the shard that owns its topic (a hash of it; those of `$SYS` by shard 0).
+//! Retained messages: each is there once, with the shard that owns its topic (a hash of it; those of `$SYS` by shard
+//! 0).
 //!
 //! **A PUBLISH with RETAIN** is a message to the subscribers as any other, and a change to the topic's owner: one
 //! record to each shard with interest and to the owner, which share its one allocation. The owner alone applies it,
-//! and tells the store, once.
+//! and gives it to the store, once.
 //!
 //! *Which of two changes stands.* The owner takes its queues one after the other, so it may see a change before
 //! another one that it follows: by a client that had the PUBACK, or the message itself from a shard whose queue was
 //! faster. So the publisher's shard draws a ticket for each change from the owner's counter, which all shards share
-//! (`quota.rs`), and the latest ticket stands (`held.rs`). Of a topic without a message the ticket is kept until
-//! nothing older can come (`removed.rs`). No clock is asked, nobody else hears of a change, and nothing of it lives
+//! (`quota.rs`), and the latest ticket stands (`owned.rs`). Of a topic without a message the ticket is kept until
+//! nothing older can come (`removed.rs`). No clock is asked, nobody else learns of a change, and nothing of it lives
 //! longer than a round between shards.
 //!
 //! **A SUBSCRIBE** asks the owners: one, if the filter has no wildcard, else all (`requests.rs`). Each walks over
@@ -29,9 +30,9 @@
 //! gets an older retained message after a newer one of the topic.
 //!
 //! **On the way** a session or a subscription may go: the answer then finds no request, or is not wanted, and the
-//! owners are told to stop. Retain Handling and the subscription's QoS, No Local and identifier stay with the asking
+//! owners are asked to stop. Retain Handling and the subscription's QoS, No Local and identifier stay with the asking
 //! shard [MQTT-3.3.1-9] to [MQTT-3.3.1-11]; what a publisher may do (`check_retain_source`) and when a message
-//! expires, with the owner. A store that makes a PUBACK wait until the change is durable has to be told by the owner
+//! expires, with the owner. A store that makes a PUBACK wait until the change is durable has to learn from the owner
 //! that it is.
 //!
 //! Invariants: a shard holds messages of topics that it owns and of no other. Requests are bounded by
@@ -40,7 +41,7 @@
 
 mod barriers;
 mod exchange;
-mod held;
+mod owned;
 mod quota;
 mod removed;
 mod requests;
@@ -50,7 +51,7 @@ mod walks;
 use std::sync::Arc;
 
 use self::barriers::Barriers;
-use self::held::HeldMessages;
+use self::owned::OwnedMessages;
 pub(super) use self::quota::RetainedBounds;
 pub use self::quota::RetainedQuota;
 pub use self::requests::RequestId;
@@ -104,9 +105,9 @@ pub enum RetainedNote {
     },
     /// The sender has got that barrier.
     Reached {
-        /// Whose.
+        /// The shard that set the barrier.
         of: u16,
-        /// Its number.
+        /// The number of the barrier among those of that shard.
         number: u64,
     },
     /// Asks for the messages that match a filter.
@@ -115,16 +116,16 @@ pub enum RetainedNote {
         id: RequestId,
         /// The sender's barrier that all others are to reach before.
         barrier: u64,
-        /// The Topic Filter.
+        /// The Topic Filter of the subscription, shared with the shard that asks.
         filter: Arc<str>,
     },
     /// Nobody waits for the answer any more.
     Cancel(RequestId),
     /// A part of the answer.
     Found {
-        /// Of the request.
+        /// The request that is answered.
         id: RequestId,
-        /// What was found.
+        /// The messages that were found, in the order of the walk.
         messages: Vec<FoundMessage>,
         /// It is the last part.
         done: bool,
@@ -147,7 +148,7 @@ pub(super) struct RetainedMessages {
     me: u16,
     shards: u16,
     bounds: RetainedBounds,
-    held: HeldMessages,
+    owned: OwnedMessages,
     requests: Requests,
     walks: Walks,
     barriers: Barriers,
@@ -161,7 +162,7 @@ impl RetainedMessages {
             me,
             shards,
             bounds,
-            held: HeldMessages::new(seed, shards),
+            owned: OwnedMessages::new(seed, shards),
             requests: Requests::new(seed),
             walks: Walks::new(shards),
             barriers: Barriers::new(me, shards),
@@ -190,7 +191,7 @@ impl RetainedMessages {
                 return owner.retained_quota.draw();
             }
             let bytes = (!message.payload().is_empty()).then(|| message.queue_bytes());
-            let hash = self.held.hash(message.topic());
+            let hash = self.owned.hash(message.topic());
             owner.retained_quota.draw_for(hash, bytes)
         })
     }
@@ -202,8 +203,8 @@ impl RetainedMessages {
         }
         let new = (topic.len() + payload_bytes) as u64;
         if self.shards == 1 {
-            let (messages, bytes) = self.held.totals();
-            let before = self.held.get(topic).map(StoredMessage::queue_bytes);
+            let (messages, bytes) = self.owned.totals();
+            let before = self.owned.get(topic).map(StoredMessage::queue_bytes);
             return self.bounds.refuse(messages, bytes, before, new);
         }
         let totals = all.iter().map(|shard| shard.retained_quota.totals());
@@ -212,7 +213,7 @@ impl RetainedMessages {
             return false;
         }
         let owner = all.get(usize::from(self.owner(topic)));
-        let before = owner.and_then(|owner| owner.retained_quota.bytes_of(self.held.hash(topic)));
+        let before = owner.and_then(|owner| owner.retained_quota.bytes_of(self.owned.hash(topic)));
         self.bounds.refuse(messages, bytes, before, new)
     }
 
@@ -224,7 +225,7 @@ impl RetainedMessages {
         timers: &mut Timers,
     ) -> bool {
         let quota = self.quota(counters);
-        let applied = self.held.apply(change, quota, timers);
+        let applied = self.owned.apply(change, quota, timers);
         self.count(counters);
         applied
     }
@@ -232,32 +233,32 @@ impl RetainedMessages {
     /// The timer of a node came up.
     pub(super) fn expire(&mut self, now: Timestamp, node: NodeSlot, counters: &ShardCounters) {
         let quota = self.quota(counters);
-        self.held.expire(now, node, quota);
+        self.owned.expire(now, node, quota);
         self.count(counters);
     }
 
     /// The message of exactly this topic, if this shard owns it.
     pub(super) fn get(&self, topic: &str) -> Option<&StoredMessage> {
-        self.held.get(topic)
+        self.owned.get(topic)
     }
 
     /// What all retained messages may take from now on.
     pub(super) fn set_bounds(&mut self, bounds: RetainedBounds, counters: &ShardCounters) {
         self.bounds = bounds;
         if self.shards > 1 {
-            counters.retained_quota.set_bounds(bounds, self.held.all());
+            counters.retained_quota.set_bounds(bounds, self.owned.all());
         }
     }
 
     /// Whether the next turn has something to do.
     pub(super) fn has_work(&self) -> bool {
-        !self.walks.is_empty() || self.asked.is_some() || self.held.removed.wants_barrier()
+        !self.walks.is_empty() || self.asked.is_some() || self.owned.removed.wants_barrier()
     }
 
     /// What is left: nodes, messages, and all that is remembered or waited for.
     pub(super) fn remains(&self) -> (usize, u64, usize) {
-        let passing = self.requests.len() + self.walks.len() + self.held.removed.len();
-        (self.held.nodes(), self.held.totals().0, passing)
+        let passing = self.requests.len() + self.walks.len() + self.owned.removed.len();
+        (self.owned.nodes(), self.owned.totals().0, passing)
     }
 
     fn owners(&self, filter: &str) -> Owners {
@@ -275,7 +276,7 @@ impl RetainedMessages {
     }
 
     fn count(&self, counters: &ShardCounters) {
-        let (messages, bytes) = self.held.totals();
+        let (messages, bytes) = self.owned.totals();
         counters.retained.set(messages);
         counters.retained_bytes.set(bytes);
     }

@@ -1,10 +1,10 @@
 //! What all shards know of one owner's topics: the order of their changes, and what they take of the operator's
 //! bounds.
 //!
-//! Whoever publishes a retained message draws its ticket here. Tickets are drawn one after the other, so a change
-//! that somebody made because of another one, of which he had the PUBACK or the message itself, has the later ticket,
-//! whatever shard it is made in: no shard has to hear of it for that. One counter of each owner is enough, as all
-//! changes of a topic have one owner.
+//! Whoever publishes a retained message draws its ticket here. Tickets are drawn one after the other, so a change that
+//! somebody made because of another one, of which he had the PUBACK or the message itself, has the later ticket,
+//! whatever shard it is made in: no shard has to be notified of it for that. One counter of each owner is enough, as
+//! all changes of a topic have one owner.
 //!
 //! Where `max_retained_messages` or `max_retained_bytes` is set, and there are several shards, the publisher's shard
 //! also enters the message here before the owner has it, so that the next publisher, of whatever shard, knows: what
@@ -112,8 +112,8 @@ impl RetainedQuota {
         }
     }
 
-    /// The owner is told of the bounds: with the first one its topics are entered, without one they are forgotten.
-    pub(super) fn set_bounds(&self, bounds: RetainedBounds, held: impl Iterator<Item = (u64, u64, Ticket)>) {
+    /// The owner has other bounds: with the first one its topics are entered, without one they are forgotten.
+    pub(super) fn set_bounds(&self, bounds: RetainedBounds, owned: impl Iterator<Item = (u64, u64, Ticket)>) {
         let mut entries = self.entries();
         if bounds.are_set() == entries.is_some() {
             return;
@@ -122,7 +122,7 @@ impl RetainedQuota {
         self.bytes.store(0, Relaxed);
         *entries = bounds.are_set().then(|| {
             let mut all = HashMap::new();
-            for (hash, bytes, ticket) in held {
+            for (hash, bytes, ticket) in owned {
                 self.enter(&mut all, hash, Some(bytes), ticket);
             }
             all

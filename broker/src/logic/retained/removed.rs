@@ -5,7 +5,7 @@
 //! message keeps its own ticket; of a topic without a message the ticket is kept here, until every other shard has
 //! reached a barrier (`barriers.rs`) that was set after the removal: what comes from then on has a later ticket.
 //!
-//! Invariants: `recent` is what no barrier was set for yet, `settling` what one is under way for. Each holds at most
+//! Invariants: `recent` is what no barrier was set for yet, `awaiting` what one is under way for. Each has at most
 //! [`limits::RETAINED_REMOVED_MAX`] topics, by their hashes.
 
 use std::hash::BuildHasher;
@@ -20,8 +20,8 @@ use crate::limits;
 pub(super) struct RemovedTopics {
     hasher: FixedState,
     recent: HashMap<u64, Ticket, FixedState>,
-    settling: HashMap<u64, Ticket, FixedState>,
-    /// The number of the barrier that `settling` waits for.
+    awaiting: HashMap<u64, Ticket, FixedState>,
+    /// The number of the barrier that `awaiting` waits for.
     barrier: Option<u64>,
 }
 
@@ -30,7 +30,7 @@ impl RemovedTopics {
         let hasher = FixedState::with_seed(seed);
         Self {
             recent: HashMap::with_hasher(hasher.clone()),
-            settling: HashMap::with_hasher(hasher.clone()),
+            awaiting: HashMap::with_hasher(hasher.clone()),
             hasher,
             barrier: None,
         }
@@ -48,7 +48,7 @@ impl RemovedTopics {
     /// Whether a change of that ticket is older than the removal of the topic's message.
     #[inline]
     pub(super) fn is_older(&self, topic: &str, ticket: Ticket) -> bool {
-        if self.recent.is_empty() && self.settling.is_empty() {
+        if self.recent.is_empty() && self.awaiting.is_empty() {
             return false;
         }
         let hash = self.hasher.hash_one(topic);
@@ -56,7 +56,7 @@ impl RemovedTopics {
             let removed = removals.get(&hash);
             removed.is_some_and(|&removed| removed > ticket)
         };
-        is_later(&self.recent) || is_later(&self.settling)
+        is_later(&self.recent) || is_later(&self.awaiting)
     }
 
     /// Whether a barrier is to be set.
@@ -66,7 +66,7 @@ impl RemovedTopics {
 
     /// The barrier of that number was set.
     pub(super) fn set_barrier(&mut self, number: u64) {
-        std::mem::swap(&mut self.recent, &mut self.settling);
+        std::mem::swap(&mut self.recent, &mut self.awaiting);
         self.barrier = Some(number);
     }
 
@@ -76,14 +76,14 @@ impl RemovedTopics {
     }
 
     /// All other shards have reached the barrier.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn reached_barrier(&mut self) {
         self.barrier = None;
-        self.settling = HashMap::with_hasher(self.hasher.clone());
+        self.awaiting = HashMap::with_hasher(self.hasher.clone());
     }
 
     /// Topics that are remembered.
     pub(super) fn len(&self) -> usize {
-        self.recent.len() + self.settling.len()
+        self.recent.len() + self.awaiting.len()
     }
 }
 
@@ -104,11 +104,11 @@ mod tests {
         removed.insert("b", Ticket(9));
         assert!(!removed.wants_barrier(), "one at a time");
         assert!(removed.is_older("a", Ticket(4)) && removed.is_older("b", Ticket(8)));
-        removed.settle();
+        removed.reached_barrier();
         assert!(!removed.is_older("a", Ticket(4)) && removed.is_older("b", Ticket(8)));
         assert!(removed.wants_barrier());
         removed.set_barrier(2);
-        removed.settle();
+        removed.reached_barrier();
         assert_eq!((removed.len(), removed.barrier()), (0, None));
     }
 

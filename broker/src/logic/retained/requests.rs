@@ -2,12 +2,12 @@
 //!
 //! While one is open at another shard, the ticket of each retained message that is published to the subscribers here
 //! is remembered: of a topic's message that comes as the answer and is older than what was published since, nothing
-//! more is told. So a subscriber never gets an older retained message after a newer one.
+//! more is sent. So a subscriber never gets an older retained message after a newer one.
 //!
 //! Invariants: a request ends with its last owner's answer, with its session, or when it is dropped; one that is not
 //! here is answered in vain. The requests of a session hold at most [`limits::RETAINED_FILTER_BYTES_MAX`] of filters.
 //! Tickets are remembered for at most [`limits::RETAINED_NEWER_MAX`] topics, by their hashes, and none while no
-//! request is open elsewhere.
+//! request is open at another shard.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
@@ -83,12 +83,12 @@ impl Requests {
         owners: Owners,
         left: u16,
     ) -> Option<RequestId> {
-        let held = self.filter_bytes.entry(session).or_insert(0);
+        let taken = self.filter_bytes.entry(session).or_insert(0);
         let bytes = request.bytes();
-        if *held > 0 && *held + bytes > limits::RETAINED_FILTER_BYTES_MAX {
+        if *taken > 0 && *taken + bytes > limits::RETAINED_FILTER_BYTES_MAX {
             return None;
         }
-        *held += bytes;
+        *taken += bytes;
         self.numbers += 1;
         let id = RequestId {
             session,

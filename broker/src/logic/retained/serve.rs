@@ -1,4 +1,7 @@
 //! From a new subscription to what its session gets: the request, the walks a piece each turn, the answers.
+//!
+//! Invariants: a turn looks at no more than [`limits::RETAINED_NODES_MAX`] nodes, whatever is asked for; a walk that
+//! is not done is put back, or its request would never be answered.
 
 use super::requests::RetainedRequest;
 use super::walks::{Asker, RetainedWalk};
@@ -63,7 +66,7 @@ impl Shard {
         if self.retained.walks.is_empty() {
             return;
         }
-        let removed = self.retained.held.take_removed_nodes();
+        let removed = self.retained.owned.take_removed_nodes();
         if !removed.is_empty() {
             self.retained.walks.skip(&removed);
         }
@@ -87,7 +90,7 @@ impl Shard {
             }
         }
         let goes_on = !self.retained.walks.is_empty();
-        self.retained.held.watch_removals(goes_on);
+        self.retained.owned.watch_removals(goes_on);
     }
 
     /// What an owner has found for a request, to its session.
@@ -118,7 +121,7 @@ impl Shard {
     /// A filter without wildcards, of a topic that this shard owns: one look-up.
     fn send_exact(&mut self, session: SessionSlot, request: &RetainedRequest) {
         let policy = self.retain_policy();
-        let found = self.retained.held.find_exact(self.now, &request.filter, policy);
+        let found = self.retained.owned.find_exact(self.now, &request.filter, policy);
         let nodes = mqtt::topic::levels(&request.filter).count();
         let nodes_left = &mut self.retained.walks.nodes_left;
         *nodes_left = nodes_left.saturating_sub(nodes);
@@ -165,7 +168,7 @@ impl Shard {
         let RetainedWalk { filter, walk, .. } = walk;
         let done = self
             .retained
-            .held
+            .owned
             .find(self.now, filter, policy, walk, &mut left, found);
         self.retained.walks.nodes_left -= nodes - left;
         done

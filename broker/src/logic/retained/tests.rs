@@ -54,7 +54,7 @@ fn any_order_of_changes_ends_the_same() {
                 let expected = Some(changes[last - 1].0).filter(|payload| !payload.is_empty());
                 let found = retained.get("a/b").map(StoredMessage::payload);
                 assert_eq!(found, expected.map(str::as_bytes));
-                assert_eq!(retained.held.totals().0, u64::from(expected.is_some()));
+                assert_eq!(retained.owned.totals().0, u64::from(expected.is_some()));
             }
         }
     }

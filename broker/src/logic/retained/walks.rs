@@ -90,7 +90,7 @@ impl Walks {
         walks.chain(waiting).sum()
     }
 
-    /// Begins a walk.
+    /// Begins a walk, behind those of the same asker.
     pub(super) fn push(&mut self, asker: Asker, walk: RetainedWalk) {
         let walks = self.by_asker.entry(asker).or_default();
         if walks.is_empty() {

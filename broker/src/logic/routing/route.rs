@@ -153,7 +153,7 @@ impl Routes {
         }
     }
 
-    /// See [`crate::logic::Shard::count_matching`].
+    /// How many subscriptions a message of that topic would reach, see [`crate::logic::Shard::count_matching`].
     pub(in crate::logic) fn count_matching(
         &mut self,
         topic: &str,

@@ -209,7 +209,7 @@ impl Session {
 pub(super) struct Sessions {
     slots: Slots<SessionSlot, Session>,
     /// The connection of each session: apart from the rest, as each delivery needs it and nothing else at QoS 0.
-    links: Vec<Option<ConnectionSlot>>,
+    connection_slots: Vec<Option<ConnectionSlot>>,
     by_client_identifier: HashTable<SessionSlot>,
     hasher: FixedState,
     /// There is, or was, a session with rules.
@@ -220,7 +220,7 @@ impl Sessions {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             slots: Slots::new(),
-            links: Vec::new(),
+            connection_slots: Vec::new(),
             by_client_identifier: HashTable::new(),
             hasher: FixedState::with_seed(seed),
             has_rules: false,
@@ -240,11 +240,11 @@ impl Sessions {
     /// The slot of the session's connection, if it has one.
     #[inline]
     pub(super) fn link(&self, slot: SessionSlot) -> Option<ConnectionSlot> {
-        self.links.get(link_at(slot)).copied().flatten()
+        self.connection_slots.get(link_at(slot)).copied().flatten()
     }
 
     pub(super) fn set_link(&mut self, slot: SessionSlot, connection: Option<ConnectionSlot>) {
-        if let Some(link) = self.links.get_mut(link_at(slot)) {
+        if let Some(link) = self.connection_slots.get_mut(link_at(slot)) {
             *link = connection;
         }
     }
@@ -340,8 +340,8 @@ impl Sessions {
             session.rare().user = user;
         }
         let slot = self.slots.insert(session);
-        if self.links.len() <= link_at(slot) {
-            self.links.resize(link_at(slot) + 1, None);
+        if self.connection_slots.len() <= link_at(slot) {
+            self.connection_slots.resize(link_at(slot) + 1, None);
         }
         self.set_link(slot, None);
         let Self {

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn each_filter_has_the_shards_that_told_of_it() {
+    fn each_filter_has_the_shards_that_announced_it() {
         let mut remote = RemoteInterests::new();
         let hash = |number: u64| number.wrapping_mul(0xD6E8_FEB8_6659_FD93).rotate_left(17);
         for number in 0..10_000 {

@@ -20,7 +20,7 @@ use crate::logic::topic_tree::{NodeSlot, RemovedNode, TopicTree, Walk};
 use crate::time::Timestamp;
 
 #[derive(Debug)]
-struct HeldMessage {
+struct OwnedMessage {
     message: StoredMessage,
     ticket: Ticket,
     /// What its publisher may do, for `check_retain_source`.
@@ -28,8 +28,8 @@ struct HeldMessage {
 }
 
 #[derive(Debug)]
-pub(super) struct HeldMessages {
-    topics: TopicTree<HeldMessage>,
+pub(super) struct OwnedMessages {
+    topics: TopicTree<OwnedMessage>,
     hasher: FixedState,
     pub(super) removed: RemovedTopics,
     /// Other shards change these messages too.
@@ -39,7 +39,7 @@ pub(super) struct HeldMessages {
     bytes: u64,
 }
 
-impl HeldMessages {
+impl OwnedMessages {
     pub(super) fn new(seed: u64, shards: u16) -> Self {
         Self {
             topics: TopicTree::new(seed),
@@ -72,13 +72,13 @@ impl HeldMessages {
         }
         let node = self.topics.node(topic);
         let timer = Timer::Retained { node };
-        if let Some(held) = self.topics.value(node) {
-            if held.ticket > ticket {
+        if let Some(owned) = self.topics.value(node) {
+            if owned.ticket > ticket {
                 return false;
             }
-            timers.cancel(held.message.expires_at(), timer);
+            timers.cancel(owned.message.expires_at(), timer);
             self.messages -= 1;
-            self.bytes -= held.message.queue_bytes();
+            self.bytes -= owned.message.queue_bytes();
         }
         let deletes = message.payload().is_empty();
         if let Some(quota) = quota {
@@ -97,7 +97,7 @@ impl HeldMessages {
             let (message, source) = (message.clone(), source.clone());
             self.topics.set(
                 node,
-                HeldMessage {
+                OwnedMessage {
                     message,
                     ticket,
                     source,
@@ -109,22 +109,22 @@ impl HeldMessages {
 
     /// The node's timer came up: the message goes.
     pub(super) fn expire(&mut self, now: Timestamp, node: NodeSlot, quota: Option<&RetainedQuota>) {
-        let is_over = |held: &&HeldMessage| held.message.expires_at() <= now;
+        let is_over = |owned: &&OwnedMessage| owned.message.expires_at() <= now;
         if self.topics.value(node).filter(is_over).is_none() {
             return;
         }
-        let Some(held) = self.topics.remove(node) else {
+        let Some(owned) = self.topics.remove(node) else {
             return;
         };
         self.messages -= 1;
-        self.bytes -= held.message.queue_bytes();
-        let topic = held.message.topic();
+        self.bytes -= owned.message.queue_bytes();
+        let topic = owned.message.topic();
         if let Some(quota) = quota {
-            quota.expired(self.hasher.hash_one(topic), held.ticket);
+            quota.expired(self.hasher.hash_one(topic), owned.ticket);
         }
         if self.is_shared {
             // Or a change that is older, and on its way, would stand from now on.
-            self.removed.insert(topic, held.ticket);
+            self.removed.insert(topic, owned.ticket);
         }
     }
 
@@ -139,8 +139,8 @@ impl HeldMessages {
         nodes_left: &mut usize,
         found: &mut Vec<FoundMessage>,
     ) -> bool {
-        self.topics.match_filter(filter, walk, nodes_left, |held| {
-            found.extend(held.found(now, policy));
+        self.topics.match_filter(filter, walk, nodes_left, |owned| {
+            found.extend(owned.found(now, policy));
         })
     }
 
@@ -151,12 +151,12 @@ impl HeldMessages {
         topic: &str,
         policy: Option<&Policy>,
     ) -> Option<FoundMessage> {
-        self.held(topic)?.found(now, policy)
+        self.owned(topic)?.found(now, policy)
     }
 
     /// The message of exactly this topic.
     pub(super) fn get(&self, topic: &str) -> Option<&StoredMessage> {
-        Some(&self.held(topic)?.message)
+        Some(&self.owned(topic)?.message)
     }
 
     /// The hash of a topic: the same in every shard of a broker.
@@ -166,9 +166,9 @@ impl HeldMessages {
 
     /// Topics with their bytes, for [`RetainedQuota::set_bounds`].
     pub(super) fn all(&self) -> impl Iterator<Item = (u64, u64, Ticket)> {
-        self.topics.values().map(|held| {
-            let hash = self.hasher.hash_one(held.message.topic());
-            (hash, held.message.queue_bytes(), held.ticket)
+        self.topics.values().map(|owned| {
+            let hash = self.hasher.hash_one(owned.message.topic());
+            (hash, owned.message.queue_bytes(), owned.ticket)
         })
     }
 
@@ -177,7 +177,7 @@ impl HeldMessages {
         self.topics.watch_removals(watch);
     }
 
-    /// See [`TopicTree::take_removed`].
+    /// The nodes of the topics that went since the last call, for [`Walk::skip`].
     pub(super) fn take_removed_nodes(&mut self) -> Vec<RemovedNode> {
         self.topics.take_removed()
     }
@@ -192,12 +192,12 @@ impl HeldMessages {
         (self.messages, self.bytes)
     }
 
-    fn held(&self, topic: &str) -> Option<&HeldMessage> {
+    fn owned(&self, topic: &str) -> Option<&OwnedMessage> {
         self.topics.value(self.topics.find(topic)?)
     }
 }
 
-impl HeldMessage {
+impl OwnedMessage {
     /// What a subscriber gets of it, if anything.
     fn found(&self, now: Timestamp, policy: Option<&Policy>) -> Option<FoundMessage> {
         let stands = |policy: &Policy| {

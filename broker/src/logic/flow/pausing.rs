@@ -1,0 +1,94 @@
+//! Publishers and shards are paused for what they met, and resumed when the last reason has ended.
+//!
+//! Invariants: each pause and each resumption is reported in `receive_changes` or `shard_changes`, or the shell would
+//! go on reading from a paused publisher, or never read from a resumed one again.
+
+use super::client::Cause;
+use super::pauses::{Reason, Waiter};
+use super::{Connections, FlowControl};
+use crate::logic::connection::{Connection, ConnectionId};
+use crate::logic::outbox::Blocked;
+
+impl FlowControl {
+    /// The publisher was handled: it waits for what it met.
+    pub(super) fn pause_publisher(
+        &mut self,
+        connections: &mut Connections,
+        id: ConnectionId,
+        blocked: Vec<Blocked>,
+    ) {
+        for blocked in blocked {
+            self.met.insert(match blocked {
+                Blocked::Full(shard) => Reason::Outbox { shard },
+                Blocked::Paused(shard) => Reason::Remote { shard },
+            });
+        }
+        let high = self.high();
+        let Some(connection) = connections.get(id.slot).filter(|c| c.generation == id.generation) else {
+            return;
+        };
+        if connection.waiting_bytes() > high {
+            self.met.insert(Reason::OwnOutput { slot: id.slot });
+        }
+        if self.met.is_empty() {
+            return;
+        }
+        let acknowledges = connection.flow.has(Cause::Queue);
+        let mut pauses = false;
+        for reason in std::mem::take(&mut self.met) {
+            let applies = !(acknowledges && reason.needs_acknowledgements());
+            if applies && reason_holds(connections, reason) {
+                pauses |= self.pauses.add(Waiter::Publisher(id), reason);
+            }
+        }
+        if pauses && let Some(connection) = connections.get_mut(id.slot) {
+            connection.set_paused(true, high);
+            self.receive_changes.push((id, true));
+        }
+    }
+
+    /// A batch of another shard was handled: that shard waits for what it met.
+    pub(super) fn pause_shard(&mut self, connections: &Connections, from: u16) {
+        let mut pauses = false;
+        for reason in std::mem::take(&mut self.met) {
+            if reason_holds(connections, reason) {
+                pauses |= self.pauses.add(Waiter::Shard(from), reason);
+            }
+        }
+        if pauses {
+            self.shard_changes.push((from, true));
+        }
+    }
+
+    /// A reason is over: those of whom it was the last one go on.
+    pub(super) fn end(&mut self, connections: &mut Connections, reason: Reason) {
+        let high = self.high();
+        for waiter in self.pauses.end(reason) {
+            match waiter {
+                Waiter::Shard(shard) => self.shard_changes.push((shard, false)),
+                Waiter::Publisher(id) => {
+                    if let Some(connection) = connections.get_mut(id.slot) {
+                        connection.set_paused(false, high);
+                    }
+                    self.receive_changes.push((id, false));
+                }
+            }
+        }
+    }
+}
+
+/// Whether a reason that was met is still there: who is handled may have caught up since.
+fn reason_holds(connections: &Connections, reason: Reason) -> bool {
+    let has = |slot, cause| {
+        connections
+            .get(slot)
+            .is_some_and(|connection: &Connection| connection.flow.has(cause))
+    };
+    match reason {
+        Reason::Output { slot } => has(slot, Cause::Output),
+        Reason::Queue { slot } => has(slot, Cause::Queue),
+        Reason::OwnOutput { .. } | Reason::ShardOutput | Reason::Outbox { .. } | Reason::Remote { .. } => {
+            true
+        }
+    }
+}
