@@ -10,12 +10,13 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use mqtt::QoS;
-use mqtt::packet::SubscriptionOptions;
+use mqtt::packet::{Publish, SubscriptionOptions};
+use mqtt::{ProtocolVersion, QoS};
 
 use super::flow::PLENTY;
 use super::message::Message;
 use super::session::{Entry, State, Subscription};
+use super::waiting::differs;
 use super::{Checked, Model, Moment, NEVER, SECOND_NS};
 
 /// A change of a topic's retained message.
@@ -160,20 +161,38 @@ impl Model {
     /// A session gets a retained message: it is not older than what came as a message, and of its topic no other one
     /// comes by that SUBSCRIBE.
     pub(super) fn take_retained(&mut self, number: usize, taken: usize) -> Checked {
-        let Some(request) = self.entries[taken].request else {
+        if self.entries[taken].request.is_none() {
             return Ok(());
-        };
-        let message = Rc::clone(&self.entries[taken].message);
-        for &waiting in &self.sessions[number].waiting {
-            let other = &mut self.entries[waiting];
-            if waiting != taken && other.request == Some(request) && other.message.topic == message.topic {
-                other.state = State::Dropped;
-            }
         }
-        let place = |message: &Rc<Message>| {
-            let mut writes = self.writes.iter();
-            writes.position(|write| Rc::ptr_eq(&write.message, message))
+        let message = Rc::clone(&self.entries[taken].message);
+        let of_topic = |entry: &Entry| entry.message.topic == message.topic;
+        let requests = self.requests.iter();
+        let asked = requests.filter(|request| {
+            request.session == number && mqtt::topic::matches(&request.filter, &message.topic)
+        });
+        let asked = asked.count();
+        let of_session = || {
+            let entries = self.sessions[number].entries.iter();
+            entries
+                .map(|&entry| &self.entries[entry])
+                .filter(|entry| of_topic(entry))
         };
+        // Which of its requests brought which one does not show, nor whether it was one that was passed on with RETAIN.
+        let brought = of_session().filter(|entry| entry.request.is_some() && entry.state == State::Sent);
+        let alike = of_session().filter(|entry| entry.request.is_none() && entry.retain);
+        if brought.count() >= asked + alike.count() {
+            return Err(format!(
+                "to {} went retained {message:?}, one more than it asked for",
+                self.sessions[number].client
+            ));
+        }
+        // A message that was sent again was written again.
+        let is_it = |message: &Rc<Message>, write: &Write| {
+            let is_like = message.topic == write.message.topic && message.payload == write.message.payload;
+            Rc::ptr_eq(&write.message, message) || (is_like && !message.payload.is_empty())
+        };
+        let first = |message| self.writes.iter().position(|write| is_it(message, write));
+        let last = |message| self.writes.iter().rposition(|write| is_it(message, write));
         let came = || {
             let entries = self.sessions[number].entries.iter();
             let entries = entries.map(|&entry| &self.entries[entry]);
@@ -189,7 +208,7 @@ impl Model {
                 && entry.message.payload != message.payload
                 && entry.state == State::Sent
                 && entry.qos == qos
-                && place(&entry.message) > place(&message)
+                && first(&entry.message) > last(&message)
         });
         newer.map_or(Ok(()), |newer| {
             Err(format!(
@@ -197,6 +216,43 @@ impl Model {
                 self.sessions[number].client, newer.message
             ))
         })
+    }
+
+    /// A PUBLISH that looks like what an earlier one was taken for: of a retained message and one that was passed on with
+    /// RETAIN, which nothing told apart, that one was the other.
+    pub(super) fn take_twin_of_retained(
+        &mut self,
+        number: usize,
+        publish: &Publish<'_>,
+        version: ProtocolVersion,
+        now: u64,
+    ) -> Option<usize> {
+        let entries = &self.sessions[number].entries;
+        let like = entries.iter().copied().find(|&entry| {
+            let entry = &self.entries[entry];
+            let was_passed_on = entry.request.is_none() && entry.state == State::Dropped;
+            let may_be_other = was_passed_on || (entry.state == State::Sent && entry.lenient);
+            entry.retain && may_be_other && differs(entry, publish, version, now).is_none()
+        })?;
+        let is_other = |&other: &usize| {
+            let (like, other) = (&self.entries[like], &self.entries[other]);
+            other.state == State::Waiting
+                && other.retain
+                && other.request.is_some() != like.request.is_some()
+                && (&other.message.topic, &other.message.payload)
+                    == (&like.message.topic, &like.message.payload)
+                && other.qos == like.qos
+        };
+        let taken = match self.entries[like].state {
+            State::Sent => entries.iter().copied().find(is_other)?,
+            _ => like,
+        };
+        let entry = &mut self.entries[taken];
+        entry.state = State::Sent;
+        entry.owed = true;
+        entry.lenient = true;
+        self.sessions[number].waiting.retain(|&entry| entry != taken);
+        Some(taken)
     }
 
     /// Whether a SUBSCRIBE is being answered.

@@ -17,7 +17,14 @@ impl Model {
         now: u64,
     ) -> Checked<usize> {
         let version = self.connections[connection].version;
-        let at = self.find_waiting(number, publish, version, now)?;
+        let at = match self.find_waiting(number, publish, version, now) {
+            Ok(at) => at,
+            Err(what) => {
+                return self
+                    .take_twin_of_retained(number, publish, version, now)
+                    .ok_or(what);
+            }
+        };
         self.mix_twins(number, at, publish, version, now);
         self.overtake(number, at, now)?;
         let taken = self.sessions[number].waiting[at];
@@ -50,14 +57,19 @@ impl Model {
         };
         let what_differs = |entry: usize| differs(&self.entries[entry], publish, version, now);
         let is_own = |entry: &Entry| entry.lenient && is_like(entry);
-        // A message that is passed on with RETAIN looks as a retained one does; a retained one may stand for others.
-        let may_be_published =
-            |entry: usize| self.entries[entry].request.is_none() && !self.overtakes(number, entry, |_| true);
-        let is_exact = |entry: usize| what_differs(entry).is_none();
-        let mut waiting = session.waiting.iter();
-        let exact = waiting
-            .position(|&entry| is_exact(entry) && may_be_published(entry))
-            .or_else(|| session.waiting.iter().position(|&entry| is_exact(entry)));
+        let waiting = session.waiting.iter().enumerate();
+        let alike = waiting.filter(|&(_, &entry)| what_differs(entry).is_none());
+        let alike: Vec<(usize, usize)> = alike.map(|(at, &entry)| (at, entry)).collect();
+        // One that is passed on with RETAIN looks as a retained one does; it is that one if it would overtake others.
+        let is_retained = |&(_, entry): &(usize, usize)| self.entries[entry].request.is_some();
+        let published = |at: &&(usize, usize)| !is_retained(at) && !self.overtakes(number, at.1, |_| true);
+        let chosen = if alike.iter().any(is_retained) {
+            let published = alike.iter().find(published);
+            published.or_else(|| alike.iter().find(|at| is_retained(at)))
+        } else {
+            alike.first()
+        };
+        let exact = chosen.map(|&(at, _)| at);
         let mut waiting = session.waiting.iter();
         let found = exact.or_else(|| waiting.position(|&entry| is_own(&self.entries[entry])));
         let similar = || {
