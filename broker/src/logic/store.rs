@@ -47,7 +47,7 @@ pub enum StoreRecord<'a> {
     Queued {
         /// The client whose session it is.
         client_identifier: &'a str,
-        /// The message with all its properties, as it is to be restored.
+        /// The message with all its properties.
         message: &'a StoredMessage,
         /// QoS of the delivery.
         qos: QoS,
@@ -65,7 +65,7 @@ pub enum StoreRecord<'a> {
         client_identifier: &'a str,
         /// The Packet Identifier of the message.
         packet_identifier: PacketIdentifier,
-        /// The message with all its properties, as it is to be restored.
+        /// The message with all its properties.
         message: &'a StoredMessage,
         /// QoS of the delivery.
         qos: QoS,
@@ -102,7 +102,7 @@ pub enum StoreRecord<'a> {
     },
     /// A retained message was set; deleted if it has no payload.
     Retained {
-        /// The message with all its properties, as it is to be restored.
+        /// The message with all its properties.
         message: &'a StoredMessage,
     },
 }

@@ -1,5 +1,4 @@
-//! Retained messages: each is there once, with the shard that owns its topic (a hash of it; those of `$SYS` by shard
-//! 0).
+//! Retained messages: the shard that owns a topic (by a hash of it; shard 0 those of `$SYS`) has its message, alone.
 //!
 //! **A PUBLISH with RETAIN** is a message to the subscribers as any other, and a change to the topic's owner: one
 //! record to each shard with interest and to the owner, which share its one allocation. The owner alone applies it,

@@ -1,7 +1,8 @@
 //! From a new subscription to what its session gets: the request, the walks a piece each turn, the answers.
 //!
-//! Invariants: a turn looks at no more than [`limits::RETAINED_NODES_MAX`] nodes, whatever is asked for; a walk that
-//! is not done is put back, or its request would never be answered.
+//! Invariants: the walks of a turn look at [`limits::RETAINED_NODES_MAX`] nodes at most, all together, and a look-up
+//! of one topic is made only while some of them are left; a walk that is not done is put back, or its request would
+//! never be answered.
 
 use super::requests::RetainedRequest;
 use super::walks::{Asker, RetainedWalk};
