@@ -152,8 +152,8 @@ fn a_mistake_leaves_everything_as_it_was() {
     }
 }
 
-/// V16: what cannot be used is kept as it was, and all else is taken: an unreadable key does not keep a removed password
-/// valid, and a broken password file does not keep an old certificate.
+/// V16: what cannot be used is kept as it was, and all else is taken: an unreadable key does not keep a removed
+/// password valid, and a broken password file does not keep an old certificate.
 #[test]
 fn v16_what_cannot_be_used_is_kept_and_all_else_is_taken() {
     let (certificates, second) = (Certificates::new(), Certificates::new());

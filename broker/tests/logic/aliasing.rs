@@ -160,9 +160,9 @@ fn an_alias_makes_no_packet_too_large() {
     }
 }
 
-/// However topics come, queued or not, the client can tell them.
+/// However topics come, queued or not, the client can resolve them.
 #[test]
-fn any_order_of_topics_can_be_told() {
+fn any_order_of_topics_can_be_resolved() {
     let mut cluster = Cluster::with_settings(
         2,
         Settings {

@@ -1,4 +1,4 @@
-//! Enhanced authentication as the home shard sees it: who comes in by it, and re-authentication.
+//! Enhanced authentication as the owner shard sees it: who comes in by it, and re-authentication.
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -144,7 +144,7 @@ fn the_session_is_the_proved_users() {
 
 /// [MQTT-4.12.0-6]
 #[test]
-fn who_named_no_method_hears_of_none() {
+fn who_named_no_method_receives_none() {
     let mut broker = Broker::new();
     let client = broker.cluster.connect(&connect(V5, "c"));
     let (_, reason, properties) = broker.cluster.connack(client);
@@ -155,25 +155,25 @@ fn who_named_no_method_hears_of_none() {
     broker.cluster.expect_nothing(client);
 }
 
-/// [MQTT-4.12.0-1], [MQTT-4.12.0-4]: what the exchange came to is told, and nobody's session is touched.
+/// [MQTT-4.12.0-1], [MQTT-4.12.0-4]: what the exchange came to is reported, and nobody's session is touched.
 #[test]
-fn who_failed_is_told_why() {
+fn who_failed_gets_the_reason() {
     let mut broker = Broker::new();
     let ann = broker.join("c", "ann");
     for reason in [ReasonCode::BadAuthenticationMethod, ReasonCode::NotAuthorized] {
         let refusal = Refusal { reason, why: "so" };
         let client = broker.cluster.open_with("c", V5, None, Verdict::Failed(refusal));
         broker.cluster.send(client, &connecting("c", None));
-        let (_, told, properties) = broker.cluster.connack(client);
-        assert_eq!(told, reason);
+        let (_, answered, properties) = broker.cluster.connack(client);
+        assert_eq!(answered, reason);
         assert_eq!(properties.as_properties().reason_string(), Some("so"));
         assert_eq!(properties.as_properties().authentication_method(), None);
         assert!(broker.cluster.closed(client) && !broker.cluster.closed(ann));
     }
 }
 
-/// [MQTT-4.12.1-1]: again and again, each with a nonce of its own, and everything else goes on meanwhile. AUTH has the method
-/// and the data alone [MQTT-3.15.2-2], [MQTT-3.15.2-3].
+/// [MQTT-4.12.1-1]: again and again, each with a nonce of its own, and everything else goes on meanwhile. AUTH has the
+/// method and the data alone [MQTT-3.15.2-2], [MQTT-3.15.2-3].
 #[test]
 fn re_authentication() {
     let mut broker = Broker::new();

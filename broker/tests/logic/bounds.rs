@@ -398,8 +398,8 @@ fn v38_the_longest_intervals_and_a_clock_that_jumps_end_nothing_early() {
     alone.shard.tick(alone.now);
 }
 
-/// A session that ends tells the other shards of each of its filters, in more than an outbox's worth of batches: that is not
-/// the doing of whoever is handled next.
+/// A session that ends notifies the other shards of each of its filters, in more than an outbox's worth of batches:
+/// that is not the doing of whoever is handled next.
 #[test]
 fn a_full_outbox_is_not_blamed_on_a_bystander() {
     let mut cluster = with(2, |_| {});
@@ -418,11 +418,11 @@ fn a_full_outbox_is_not_blamed_on_a_bystander() {
         mqtt::encode::subscribe(id(1), Properties::EMPTY, &filters, V3, &mut bytes).unwrap();
         cluster.send(many, &bytes);
     }
-    let home = broker::logic::owner_shard(first, 2);
+    let owner = broker::logic::owner_shard(first, 2);
     let names = (0..).map(|number| format!("beside-{number}"));
     let name = names
         .into_iter()
-        .find(|name| broker::logic::owner_shard(name, 2) == home)
+        .find(|name| broker::logic::owner_shard(name, 2) == owner)
         .unwrap();
     let beside = cluster.open(&name, V3);
     let mut bytes = Vec::new();
@@ -433,8 +433,8 @@ fn a_full_outbox_is_not_blamed_on_a_bystander() {
     cluster.send(beside, &[0xC0, 0]);
     assert!(!cluster.paused(beside));
     cluster.delay_batches(false);
-    let elsewhere = cluster.join(V3, &second);
-    cluster.publish(elsewhere, "1", QoS::AtMostOnce, "x");
+    let remote = cluster.join(V3, &second);
+    cluster.publish(remote, "1", QoS::AtMostOnce, "x");
 }
 
 /// A packet that came in pieces leaves no memory behind.

@@ -252,7 +252,7 @@ fn a_full_broker_refuses_new_clients_and_keeps_known_ones() {
 }
 
 #[test]
-fn capabilities_are_told_to_5_0() {
+fn capabilities_are_reported_to_5_0() {
     // [MQTT-3.2.2-9], [MQTT-3.1.2-21]
     let mut cluster = with(|settings| {
         settings.keep_alive_s_max = 60;
@@ -411,7 +411,7 @@ fn keep_alive_ends_silent_connections_at_one_and_a_half_times() {
 }
 
 #[test]
-fn a_shut_down_says_goodbye() {
+fn a_shut_down_sends_disconnect() {
     let mut cluster = Cluster::new(2);
     let clients: Vec<_> = VERSIONS
         .iter()

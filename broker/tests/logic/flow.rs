@@ -89,7 +89,8 @@ fn nobody_waits_for_a_client_that_is_slow() {
     assert!(cluster.paused(publisher), "a minute later it has another chance");
 }
 
-/// Who publishes below the allowed rate does not wait for a client that has stopped reading; its messages wait up to its cap.
+/// Who publishes below the allowed rate does not wait for a client that has stopped reading; its messages wait up to
+/// its cap.
 #[test]
 fn the_allowed_rate_is_kept_beside_a_client_that_stopped_reading() {
     for shards in [1, 2] {
@@ -182,8 +183,8 @@ fn a_client_that_does_not_take_its_answers_is_not_read_from() {
     assert!(!cluster.paused(client));
 }
 
-/// Its keep alive of a second ends one and a half after its last bytes, or after it is looked at when it was not read from for
-/// the sake of others: then once more, also if it is backlogged by then.
+/// Its keep alive of a second ends one and a half after its last bytes, or after it is looked at when it was not read
+/// from for the sake of others: then once more, also if it is backlogged by then.
 #[test]
 fn who_was_paused_for_others_and_falls_behind_has_its_keep_alive_from_then_on() {
     for paused in [false, true] {
@@ -311,8 +312,8 @@ fn clients_that_publish_to_each_other_do_not_wait_for_each_other() {
     }
 }
 
-/// Milliseconds that a publisher waits while a client that takes nothing connects again and again, with that name or another.
-/// It leaves after so many milliseconds at the latest.
+/// Milliseconds that a publisher waits while a client that takes nothing connects again and again, with that name or
+/// another. It leaves after so many milliseconds at the latest.
 fn waited_for_hostile_ms(cluster: &mut Cluster, publisher: Client, same: bool, stays_ms: u64) -> u64 {
     let mut waited_ms = 0;
     for attempt in 0..40 {
@@ -337,7 +338,8 @@ fn waited_for_hostile_ms(cluster: &mut Cluster, publisher: Client, same: bool, s
     waited_ms
 }
 
-/// Neither a new client identifier nor a new connection is a way around it, nor leaving before the grace period is over.
+/// Neither a new client identifier nor a new connection is a way around it, nor leaving before the grace period is
+/// over.
 #[test]
 fn waiting_in_vain_uses_up_the_grace_of_a_shard() {
     for (same, stays_ms) in [(true, 300), (false, 300), (true, 1000), (false, 1000)] {
@@ -362,14 +364,15 @@ fn waiting_in_vain_uses_up_the_grace_of_a_shard() {
 
 const SUBSCRIBERS: usize = 300;
 
-/// That many subscribers, each of which may have much without being backlogged, and a publisher in another shard if there is one.
+/// That many subscribers, each of which may have much without being backlogged, and a publisher in another shard if
+/// there is one.
 fn crowd(shards: u16) -> (Cluster, Client, Vec<Client>) {
     let mut cluster = Cluster::new(shards);
     let publisher = cluster.join(V3, "first");
-    let home = broker::logic::owner_shard("first", shards);
+    let owner = broker::logic::owner_shard("first", shards);
     let names = (0..).map(|number| format!("s{number}"));
-    let elsewhere = |name: &String| shards == 1 || broker::logic::owner_shard(name, shards) != home;
-    let names: Vec<_> = names.filter(elsewhere).take(SUBSCRIBERS).collect();
+    let is_remote = |name: &String| shards == 1 || broker::logic::owner_shard(name, shards) != owner;
+    let names: Vec<_> = names.filter(is_remote).take(SUBSCRIBERS).collect();
     let subscribers: Vec<_> = names.iter().map(|name| cluster.join(V3, name)).collect();
     for &subscriber in &subscribers {
         cluster.subscribe(subscriber, "t", QoS::AtMostOnce);

@@ -136,7 +136,7 @@ fn payload_bytes_in_flight_are_bounded() {
     assert_eq!(cluster.payloads(reader), ["fourth"]);
 }
 
-/// V35, V36
+/// V35, V36: a message that would need memory beyond the bound is neither queued nor retained.
 #[test]
 fn without_memory_nothing_is_queued_or_retained() {
     let mut cluster = Cluster::new(1);

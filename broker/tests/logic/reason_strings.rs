@@ -1,4 +1,4 @@
-//! What 5.0 clients are told in words, and what they ask to be told.
+//! What 5.0 clients receive as Reason Strings, and what they ask to receive.
 
 use std::num::NonZeroU32;
 
@@ -25,7 +25,7 @@ fn join_with(cluster: &mut Cluster, identifier: &str, properties: &[Property<'_>
 }
 
 /// The next packet's type and Reason String.
-fn told(cluster: &mut Cluster, client: Client) -> (PacketType, Option<String>) {
+fn reason_string(cluster: &mut Cluster, client: Client) -> (PacketType, Option<String>) {
     let received = cluster.expect(client);
     let packet = received.packet().unwrap();
     let (packet_type, properties) = match packet {
@@ -42,7 +42,7 @@ fn told(cluster: &mut Cluster, client: Client) -> (PacketType, Option<String>) {
     let has_user_property = properties
         .iter()
         .any(|property| matches!(property, Property::UserProperty(..)));
-    assert!(!has_user_property, "the broker has none to tell");
+    assert!(!has_user_property, "the broker has none to send");
     (packet_type, properties.reason_string().map(str::to_owned))
 }
 
@@ -57,17 +57,17 @@ fn small_payloads() -> Cluster {
     )
 }
 
-/// Makes one error of each kind; what the client was told.
+/// Makes one error of each kind; what the client received.
 fn errors(cluster: &mut Cluster, client: Client) -> Vec<(PacketType, Option<String>)> {
     let mut all = Vec::new();
     cluster.publish(client, "t", QoS::AtLeastOnce, "long");
-    all.push(told(cluster, client));
+    all.push(reason_string(cluster, client));
     cluster.publish(client, "t", QoS::ExactlyOnce, "long");
-    all.push(told(cluster, client));
+    all.push(reason_string(cluster, client));
     cluster.acknowledge(client, PacketType::PubRec, 5);
-    all.push(told(cluster, client));
+    all.push(reason_string(cluster, client));
     cluster.acknowledge(client, PacketType::PubRel, 6);
-    all.push(told(cluster, client));
+    all.push(reason_string(cluster, client));
     let deep = "a/".repeat(300);
     let mut bytes = Vec::new();
     let filters = [
@@ -76,18 +76,18 @@ fn errors(cluster: &mut Cluster, client: Client) -> Vec<(PacketType, Option<Stri
     ];
     mqtt::encode::subscribe(id(3), Properties::EMPTY, &filters, V5, &mut bytes).unwrap();
     cluster.send(client, &bytes);
-    all.push(told(cluster, client));
+    all.push(reason_string(cluster, client));
     bytes.clear();
     mqtt::encode::unsubscribe(id(4), Properties::EMPTY, &["none"], V5, &mut bytes).unwrap();
     cluster.send(client, &bytes);
-    let unsuback = told(cluster, client);
+    let unsuback = reason_string(cluster, client);
     assert_eq!(
         unsuback,
         (PacketType::UnsubAck, None),
         "that there was none is no error"
     );
     cluster.publish(client, &deep, QoS::AtMostOnce, "x");
-    all.push(told(cluster, client));
+    all.push(reason_string(cluster, client));
     assert!(cluster.closed(client));
     all
 }
@@ -113,7 +113,11 @@ fn errors_come_with_a_reason_string() {
     assert_eq!(all[5].1.as_deref(), Some("too many topic levels"));
     let client = join_with(&mut cluster, "c", &[]);
     cluster.publish(client, "t", QoS::AtLeastOnce, "x");
-    assert_eq!(told(&mut cluster, client).1, None, "what is right needs no words");
+    assert_eq!(
+        reason_string(&mut cluster, client).1,
+        None,
+        "what is right needs no words"
+    );
 }
 
 /// [MQTT-3.1.2-29]
@@ -127,8 +131,8 @@ fn who_wants_no_problem_information_gets_none() {
 }
 
 /// [MQTT-3.2.2-19], [MQTT-3.4.2-2], [MQTT-3.5.2-2], [MQTT-3.6.2-2], [MQTT-3.7.2-2], [MQTT-3.9.2-1], [MQTT-3.11.2-1],
-/// [MQTT-3.14.2-3]; and there are no User Properties, so [MQTT-3.2.2-20], [MQTT-3.4.2-3], [MQTT-3.5.2-3], [MQTT-3.6.2-3],
-/// [MQTT-3.7.2-3], [MQTT-3.9.2-2], [MQTT-3.11.2-2], [MQTT-3.14.2-4].
+/// [MQTT-3.14.2-3]; and there are no User Properties, so [MQTT-3.2.2-20], [MQTT-3.4.2-3], [MQTT-3.5.2-3],
+/// [MQTT-3.6.2-3], [MQTT-3.7.2-3], [MQTT-3.9.2-2], [MQTT-3.11.2-2], [MQTT-3.14.2-4].
 #[test]
 fn a_reason_string_makes_no_packet_too_large() {
     let mut cluster = small_payloads();
@@ -142,11 +146,11 @@ fn a_reason_string_makes_no_packet_too_large() {
         properties: properties.as_properties(),
         ..connect(V5, "d")
     });
-    assert_eq!(told(&mut cluster, refused), (PacketType::ConnAck, None));
+    assert_eq!(reason_string(&mut cluster, refused), (PacketType::ConnAck, None));
 }
 
 #[test]
-fn a_refused_connect_is_told_why() {
+fn a_refused_connect_gets_the_reason() {
     let mut cluster = Cluster::new(1);
     let properties = with(&[Property::AuthenticationMethod("x")]);
     let asked = Connect {
@@ -154,7 +158,7 @@ fn a_refused_connect_is_told_why() {
         ..connect(V5, "c")
     };
     let refused = cluster.connect(&asked);
-    let (_, why) = told(&mut cluster, refused);
+    let (_, why) = reason_string(&mut cluster, refused);
     assert_eq!(
         why.as_deref(),
         Some("the Authentication Method is not offered here")
@@ -165,7 +169,7 @@ fn a_refused_connect_is_told_why() {
         malformed,
         &[16, 14, 0, 4, b'M', b'Q', b'T', b'T', 5, 0x0A, 0, 0, 0, 0, 1, b'c'],
     );
-    let (_, why) = told(&mut cluster, malformed);
+    let (_, why) = reason_string(&mut cluster, malformed);
     assert!(why.unwrap().contains("[MQTT-3.1.2-11]"));
 }
 
@@ -247,8 +251,8 @@ fn response_information_names_one_level_or_nothing() {
     assert_eq!(ann.as_deref(), Some("ann/c/"));
     assert_eq!(information(&mut cluster, "d", Some(true), None), None);
     for identifier in ["#", "a+", "a/b"] {
-        let told = information(&mut cluster, identifier, Some(true), Some("ann"));
-        assert_eq!(told, None, "{identifier}");
+        let received = information(&mut cluster, identifier, Some(true), Some("ann"));
+        assert_eq!(received, None, "{identifier}");
     }
 }
 
@@ -275,15 +279,15 @@ fn the_payload_format_is_checked_when_asked() {
         let subscriber = cluster.join(V5, "s");
         cluster.subscribe(subscriber, "#", QoS::AtMostOnce);
         let publisher = cluster.join(V5, "p");
-        let says_utf8 = with(&[Property::PayloadFormatIndicator(true)]);
-        let says_nothing = with(&[Property::PayloadFormatIndicator(false)]);
+        let claims_utf8 = with(&[Property::PayloadFormatIndicator(true)]);
+        let claims_nothing = with(&[Property::PayloadFormatIndicator(false)]);
         let expected = if checked {
             ReasonCode::PayloadFormatInvalid
         } else {
             ReasonCode::Success
         };
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
-            cluster.publish_with(publisher, &utf8(publish("t", qos, ""), &says_utf8));
+            cluster.publish_with(publisher, &utf8(publish("t", qos, ""), &claims_utf8));
             if qos == QoS::AtLeastOnce {
                 match cluster.expect(publisher).packet() {
                     Some(Packet::PubAck(ack)) => assert_eq!(ack.reason, expected),
@@ -291,13 +295,16 @@ fn the_payload_format_is_checked_when_asked() {
                 }
             }
             assert_eq!(cluster.next(subscriber).is_none(), checked, "{qos:?}");
-            cluster.publish_with(publisher, &utf8(publish("t", QoS::AtMostOnce, ""), &says_nothing));
+            cluster.publish_with(
+                publisher,
+                &utf8(publish("t", QoS::AtMostOnce, ""), &claims_nothing),
+            );
             assert!(cluster.next(subscriber).is_some());
         }
         let will = Will {
             qos: QoS::AtMostOnce,
             retain: false,
-            properties: says_utf8.as_properties(),
+            properties: claims_utf8.as_properties(),
             topic: "w",
             payload: b"\xFF",
         };

@@ -91,8 +91,8 @@ fn for_ever() -> PropertiesBuf {
     properties
 }
 
-const FILE: &str = "user ann\ntopic readwrite own/ann/#\ntopic read open\nuser bob\ntopic write own/ann/x\ntopic write open\n\
-                    user all\ntopic #\n";
+const FILE: &str = "user ann\ntopic readwrite own/ann/#\ntopic read open\nuser bob\ntopic write own/ann/x\ntopic write \
+                    open\nuser all\ntopic #\n";
 
 #[test]
 fn a_publish_without_the_right_is_acknowledged_and_dropped() {
@@ -155,7 +155,8 @@ fn a_delivery_needs_the_right_to_read() {
 #[test]
 fn a_member_that_may_not_read_is_passed_over() {
     for shards in [1, 2, 4] {
-        let acl = "user p\ntopic write t/#\nuser all\ntopic read t/#\nuser some\ntopic read t/x\nuser none\ntopic read u\n";
+        let acl = "user p\ntopic write t/#\nuser all\ntopic read t/#\nuser some\ntopic read t/x\nuser none\ntopic read \
+                   u\n";
         let mut ruled = Ruled::new(shards, acl);
         let publisher = ruled.join_as(V5, "p", "p");
         let some: Vec<_> = (0..4)

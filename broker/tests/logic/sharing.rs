@@ -207,15 +207,15 @@ fn what_a_member_did_not_acknowledge_goes_to_another_when_its_session_ends() {
             let members = members(&mut cluster, 2, qos);
             publish_numbers(&mut cluster, publisher, qos, 0..10);
             let (left, stays) = (members[0], members[1]);
-            let held = cluster.payloads(left);
+            let inflight = cluster.payloads(left);
             let mut got = cluster.payloads(stays);
-            assert_eq!((held.len(), got.len()), (5, 5));
+            assert_eq!((inflight.len(), got.len()), (5, 5));
             cluster.cut(left);
             let handed: Vec<_> = std::iter::from_fn(|| cluster.got(stays)).collect();
             assert!(handed.iter().all(|got| !got.dup));
             got.extend(handed.into_iter().map(|got| got.payload));
             if goes_on {
-                assert_eq!(got.split_off(5), held, "in their order");
+                assert_eq!(got.split_off(5), inflight, "in their order");
             }
             assert_eq!(got.len(), 5);
         }

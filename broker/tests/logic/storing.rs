@@ -1,4 +1,4 @@
-//! What a store is told.
+//! What a store is asked to keep.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,19 +8,19 @@ use super::*;
 use broker::logic::{ConnectionId, Shard, Store, StoreRecord, Timestamp, shard_counters};
 use broker::settings::Settings;
 
-/// A store that keeps what it is told of sessions, in words.
+/// A store that keeps what it is given of sessions, in words.
 #[derive(Debug, Default)]
-struct Told(Arc<Mutex<Vec<String>>>);
+struct Recorded(Arc<Mutex<Vec<String>>>);
 
-impl Store for Told {
+impl Store for Recorded {
     fn append(&mut self, record: StoreRecord<'_>) -> u64 {
-        let mut told = self.0.lock().unwrap();
+        let mut recorded = self.0.lock().unwrap();
         match record {
-            StoreRecord::Session { expiry_s, .. } => told.push(format!("session {expiry_s}")),
-            StoreRecord::SessionEnded { .. } => told.push("ended".to_owned()),
+            StoreRecord::Session { expiry_s, .. } => recorded.push(format!("session {expiry_s}")),
+            StoreRecord::SessionEnded { .. } => recorded.push("ended".to_owned()),
             _ => {}
         }
-        told.len() as u64
+        recorded.len() as u64
     }
 
     fn durable(&self) -> u64 {
@@ -65,14 +65,14 @@ fn leave(shard: &mut Shard, id: ConnectionId, expiry_s: u32) {
 /// MQTT 5.0, section 3.14.2.2.2: a store keeps a session as long as the DISCONNECT says.
 #[test]
 fn an_expiry_that_a_disconnect_changes() {
-    let store = Told::default();
-    let told = Arc::clone(&store.0);
+    let store = Recorded::default();
+    let recorded = Arc::clone(&store.0);
     let settings = Arc::new(Settings {
         sys_interval_s: 0,
         ..Settings::default()
     });
     let mut shard = Shard::with_store(0, 1, settings, shard_counters(1), Box::new(store));
-    let take = || std::mem::take(&mut *told.lock().unwrap());
+    let take = || std::mem::take(&mut *recorded.lock().unwrap());
     let id = join(&mut shard, 100);
     assert_eq!(take(), ["session 100"]);
     leave(&mut shard, id, 50);

@@ -31,10 +31,10 @@ fn sums_over_all_shards_under_mosquittos_names() {
         cluster.advance_s(30);
         let watcher = cluster.join(V5, "watcher");
         cluster.subscribe(watcher, "$SYS/#", QoS::AtMostOnce);
-        let told = read(&mut cluster, watcher);
+        let values = read(&mut cluster, watcher);
         let expect = |name: &str, value: &str| {
             assert_eq!(
-                told.get(&format!("$SYS/broker/{name}")).map(String::as_str),
+                values.get(&format!("$SYS/broker/{name}")).map(String::as_str),
                 Some(value),
                 "{name}"
             );
@@ -47,10 +47,10 @@ fn sums_over_all_shards_under_mosquittos_names() {
         expect("subscriptions/count", "8");
         expect("publish/messages/received", "2");
         expect("publish/bytes/received", "6");
-        assert!(told.contains_key("$SYS/broker/load/messages/received/15min"));
-        assert!(told["$SYS/broker/uptime"].ends_with(" seconds"));
+        assert!(values.contains_key("$SYS/broker/load/messages/received/15min"));
+        assert!(values["$SYS/broker/uptime"].ends_with(" seconds"));
         assert!(
-            told["$SYS/broker/retained messages/count"]
+            values["$SYS/broker/retained messages/count"]
                 .parse::<u64>()
                 .unwrap()
                 > 40
@@ -83,9 +83,9 @@ fn loads_are_rates_a_minute() {
         cluster.advance_s(10);
     }
     cluster.subscribe(client, "$SYS/broker/load/publish/received/+", QoS::AtMostOnce);
-    let told = read(&mut cluster, client);
-    let a_minute: f64 = told["$SYS/broker/load/publish/received/1min"].parse().unwrap();
+    let values = read(&mut cluster, client);
+    let a_minute: f64 = values["$SYS/broker/load/publish/received/1min"].parse().unwrap();
     assert!((595.0..605.0).contains(&a_minute), "{a_minute}");
-    let quarter: f64 = told["$SYS/broker/load/publish/received/15min"].parse().unwrap();
+    let quarter: f64 = values["$SYS/broker/load/publish/received/15min"].parse().unwrap();
     assert!((250.0..350.0).contains(&quarter), "{quarter}");
 }

@@ -24,7 +24,7 @@ fn kept() -> PropertiesBuf {
     properties
 }
 
-fn telling<'a>(properties: &'a PropertiesBuf, payload: &'a str) -> Publish<'a> {
+fn described<'a>(properties: &'a PropertiesBuf, payload: &'a str) -> Publish<'a> {
     Publish {
         retain: true,
         properties: properties.as_properties(),
@@ -48,23 +48,23 @@ fn properties_and_options_outlast_an_older_client() {
         let mut properties = PropertiesBuf::new();
         properties.push(Property::ContentType("text")).unwrap();
         properties.push(Property::UserProperty("k", "v")).unwrap();
-        cluster.publish_with(publisher, &telling(&properties, "queued"));
+        cluster.publish_with(publisher, &described(&properties, "queued"));
 
         let second = cluster.join_with(&resume(older, &kept));
         let got = cluster.got(second).unwrap();
         assert_eq!((&*got.payload, got.dup, got.retain), ("queued", false, true));
         assert!(got.properties.is_empty());
         cluster.cut(second);
-        cluster.publish_with(publisher, &telling(&properties, "later"));
+        cluster.publish_with(publisher, &described(&properties, "later"));
 
         let third = cluster.join_with(&resume(V5, &kept));
         for (payload, dup) in [("queued", true), ("later", false)] {
             let got = cluster.got(third).unwrap();
             assert_eq!((&*got.payload, got.dup, got.retain), (payload, dup, true));
-            let told = got.properties.as_properties();
-            assert_eq!(told.content_type(), Some("text"));
-            assert_eq!(told.subscription_identifier(), Some(5));
-            assert!(told.iter().any(|p| p == Property::UserProperty("k", "v")));
+            let properties = got.properties.as_properties();
+            assert_eq!(properties.content_type(), Some("text"));
+            assert_eq!(properties.subscription_identifier(), Some(5));
+            assert!(properties.iter().any(|p| p == Property::UserProperty("k", "v")));
             cluster.acknowledge(third, PacketType::PubAck, got.identifier.unwrap().get());
         }
         cluster.expect_nothing(third);

@@ -13,8 +13,8 @@ pub const PAGE: &str = "docs/CONFORMANCE.md";
 
 const HEAD: &str = "# Conformance
 
-<!-- Made from tests/statements and from the tags in code and tests. `MIDGE_WRITE_DOCS=1 cargo test -p tests conformance`
-     or `cargo run -p tests --bin conformance` writes it again. -->
+<!-- Made from tests/statements and from the tags in code and tests.
+     `MIDGE_WRITE_DOCS=1 cargo test -p tests conformance` or `cargo run -p tests --bin conformance` writes it again. -->
 
 Every numbered statement of MQTT 3.1.1 and MQTT 5.0 (their Appendix B) in our own words, the code that carries its tag,
 and the tests that prove it. The statement's own text is in the specification: [3.1.1][v3.1.1], [5.0][v5.0].

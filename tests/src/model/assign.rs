@@ -1,14 +1,14 @@
 //! Which message each PUBLISH to a member of groups is, where several look alike.
 //!
-//! A session that is in groups may get one message by each of them and once more by its own subscriptions, and again if the
-//! publisher sends it again; nothing on the wire need tell those copies apart. Each PUBLISH is taken for one of them at first.
-//! A later PUBLISH may show that this was wrong: it can be nothing but what an earlier one was taken for, and that one can
-//! be another. Then they are assigned anew.
+//! A session that is in groups may get one message by each of them and once more by its own subscriptions, and again if
+//! the publisher sends it again; nothing on the wire need distinguish those copies. Each PUBLISH is taken for one of
+//! them at first. A later PUBLISH may show that this was wrong: it can be nothing but what an earlier one was taken
+//! for, and that one can be another. Then they are assigned anew.
 //!
-//! Invariants: a message of a group, and a delivery by a session's own subscriptions, is one PUBLISH at most. A PUBLISH is
-//! refused only if there is no way to assign all that were written, each to one that it may be (a matching in a graph of two
-//! sides, found along its alternating paths). What one may be is settled when it is written: what came before it and was
-//! owed is not overtaken whatever it turns out to be.
+//! Invariants: a message of a group, and a delivery by a session's own subscriptions, is one PUBLISH at most. A PUBLISH
+//! is refused only if there is no way to assign all that were written, each to one that it may be (a matching in a
+//! graph of two sides, found along its alternating paths). What one may be is decided when it is written: what came
+//! before it and was owed is not overtaken whatever it turns out to be.
 
 use std::rc::Rc;
 
@@ -74,7 +74,7 @@ impl Model {
     }
 
     /// The same of those that an earlier PUBLISH was taken for; none after which another one was sent already.
-    pub(super) fn held_like(&self, number: usize, (publish, version): Seen<'_>, now: u64) -> Vec<usize> {
+    pub(super) fn assigned_like(&self, number: usize, (publish, version): Seen<'_>, now: u64) -> Vec<usize> {
         let taken = self.deliveries.iter().enumerate().filter_map(|(at, delivery)| {
             let own = delivery.is_own.filter(|_| delivery.session == number)?;
             Some((at, own))
@@ -92,10 +92,11 @@ impl Model {
         in_order.map(|(_, own)| own).collect()
     }
 
-    /// A PUBLISH that can be nothing but what an earlier one was taken for: it is that, if the earlier one may be another.
-    pub(super) fn take_held(&mut self, number: usize, seen: Seen<'_>, now: u64) -> Option<usize> {
-        let held = self.held_like(number, seen, now);
-        let like = &self.entries[*held.first()?];
+    /// A PUBLISH that can be nothing but what an earlier one was taken for: it is that, if the earlier one may be
+    /// another.
+    pub(super) fn take_assigned(&mut self, number: usize, seen: Seen<'_>, now: u64) -> Option<usize> {
+        let assigned = self.assigned_like(number, seen, now);
+        let like = &self.entries[*assigned.first()?];
         let taken = Entry {
             message: Rc::clone(&like.message),
             identifiers: like.identifiers.clone(),
@@ -105,7 +106,7 @@ impl Model {
             ..*like
         };
         let entry = self.entries.len();
-        if !self.place(Delivery::new(number, entry, Vec::new(), held)) {
+        if !self.place(Delivery::new(number, entry, Vec::new(), assigned)) {
             return None;
         }
         if taken.qos != QoS::AtMostOnce {
@@ -127,8 +128,8 @@ impl Model {
         placed
     }
 
-    /// Only where no message of a group is free for one of them is one what its session's own subscriptions allow and nobody
-    /// got yet: that is not owed, a message of a group may be.
+    /// Only where no message of a group is free for one of them is one what its session's own subscriptions allow and
+    /// nobody got yet: that is not owed, a message of a group may be.
     fn assign(&mut self, delivery: usize, or_own: bool, tried: &mut Tried) -> bool {
         for at in self.deliveries[delivery].may_be.clone() {
             if tried.shares.contains(&at) {
@@ -165,7 +166,7 @@ impl Model {
         if self.entries[own].state == State::Sent {
             return false;
         }
-        // Whether it was received is told of the other entry.
+        // Whether it was received is notified of the other entry.
         self.entries[own].state = State::Sent;
         self.entries[own].owed = false;
         self.sessions[session].waiting.retain(|&entry| entry != own);

@@ -1,4 +1,6 @@
 //! Connections and sessions begin and end; subscriptions; acknowledgements.
+//!
+//! Invariants: none.
 
 use mqtt::packet::{RetainHandling, SubscriptionOptions};
 use mqtt::{ProtocolVersion, ReasonCode};
@@ -14,7 +16,7 @@ impl Model {
         let older = self.alive(&request.client);
         if let Some(older) = older.and_then(|session| self.sessions[session].connection) {
             // [MQTT-3.1.4-3]
-            self.say_goodbye(older, Some(ReasonCode::SessionTakenOver));
+            self.owe_disconnect(older, Some(ReasonCode::SessionTakenOver));
             self.close(older, true, at);
         }
         if request.clean_start
@@ -73,7 +75,7 @@ impl Model {
     }
 
     /// In 5.0 the broker says why it closes.
-    pub(super) fn say_goodbye(&mut self, connection: usize, reason: Option<ReasonCode>) {
+    pub(super) fn owe_disconnect(&mut self, connection: usize, reason: Option<ReasonCode>) {
         let connected = &self.connections[connection];
         if connected.version == ProtocolVersion::V5 && connected.session.is_some() {
             self.reply(connection, Reply::Disconnect(reason));
@@ -133,7 +135,7 @@ impl Model {
         let session = self.connections[connection].session;
         if let (Some(number), Some(expiry_s)) = (session, session_expiry_s) {
             if self.sessions[number].expiry_s == 0 && expiry_s > 0 {
-                self.say_goodbye(connection, Some(ReasonCode::ProtocolError));
+                self.owe_disconnect(connection, Some(ReasonCode::ProtocolError));
                 return self.close(connection, true, at);
             }
             self.sessions[number].expiry_s = expiry_s;
@@ -164,8 +166,8 @@ impl Model {
                 identifier,
                 known_since: NEVER,
             };
-            let held = &mut self.sessions[number].subscriptions;
-            let older = held.iter_mut().find(|older| older.filter == filter);
+            let subscriptions = &mut self.sessions[number].subscriptions;
+            let older = subscriptions.iter_mut().find(|older| older.filter == filter);
             let is_new = older.is_none();
             match older {
                 Some(older) => {
@@ -176,7 +178,7 @@ impl Model {
                 }
                 None => {
                     numbers.push(made.number);
-                    held.push(made.clone());
+                    subscriptions.push(made.clone());
                 }
             }
             if is_shared(filter) {
@@ -223,10 +225,10 @@ impl Model {
         let mut codes = Vec::new();
         for filter in filters {
             self.leave(number, filter);
-            let held = &mut self.sessions[number].subscriptions;
-            let known = held.len();
-            held.retain(|subscription| subscription.filter != *filter);
-            let reason = if held.len() < known {
+            let subscriptions = &mut self.sessions[number].subscriptions;
+            let known = subscriptions.len();
+            subscriptions.retain(|subscription| subscription.filter != *filter);
+            let reason = if subscriptions.len() < known {
                 ReasonCode::Success
             } else {
                 ReasonCode::NoSubscriptionExisted

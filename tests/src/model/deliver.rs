@@ -1,4 +1,6 @@
 //! Messages: published, on their way between shards, and to whom they go.
+//!
+//! Invariants: none.
 
 use std::rc::Rc;
 
@@ -121,8 +123,8 @@ impl Model {
         }
     }
 
-    /// What a session gets by its subscriptions that match: one copy at the highest QoS [MQTT-3.3.4-2], with all Subscription
-    /// Identifiers [MQTT-3.3.4-4].
+    /// What a session gets by its subscriptions that match: one copy at the highest QoS [MQTT-3.3.4-2], with all
+    /// Subscription Identifiers [MQTT-3.3.4-4].
     fn entry_for(
         &self,
         number: usize,
@@ -151,7 +153,7 @@ impl Model {
                 .any(|subscription| subscription.known_since < cause)
         };
         let mut owed = arrival.cause.is_none_or(known) && now < arrival.expires_at.0;
-        // In a tick nothing tells which Will comes first and finds room.
+        // In a tick nothing shows which Will comes first and finds room.
         let wills = self.ending.as_ref().map_or(0, |_| self.sessions.len());
         let published = |&&entry: &&usize| self.entries[entry].request.is_none();
         let waiting = session.waiting.iter().filter(published).count() + wills;

@@ -1,24 +1,25 @@
-//! Flow control as clients can see it: which messages may be dropped for a client that does not read, which connections the
-//! broker may leave unread and for how long, and whose keep alive is suspended meanwhile.
+//! Flow control as clients can see it: which messages may be dropped for a client that does not read, which connections
+//! the broker may leave unread and for how long, and whose keep alive is suspended meanwhile.
 //!
-//! The model knows the bytes that wait for each socket, from what was written to it and what it took. It does not know how
-//! the broker picks those that it pauses, so a pause is allowed where somebody is above a high-water mark; it must end
-//! where nobody is above a low-water mark, and after a grace period.
+//! The model knows the bytes that wait for each socket, from what was written to it and what it took. It does not know
+//! how the broker picks those that it pauses, so a pause is allowed where somebody is above a high-water mark; it must
+//! end where nobody is above a low-water mark, and after a grace period.
 //!
-//! Invariant: whatever waits in the same call of the broker may have come first, so a bound counts as reached where it can be.
+//! Invariant: whatever waits in the same call of the broker may have come first, so a bound counts as reached where it
+//! can be.
 
 use super::session::Entry;
 use super::{Checked, Model, NEVER};
 
-/// Bytes of what waits: publishers are paused above the first until no more than the second is left; QoS 0 is dropped above
-/// the third.
+/// Bytes of what waits: publishers are paused above the first until no more than the second is left; QoS 0 is dropped
+/// above the third.
 #[derive(Clone, Copy, Debug)]
 pub struct Marks {
-    /// High-water mark.
+    /// High-water mark: above it publishers are paused.
     pub high: usize,
-    /// Low-water mark.
+    /// Low-water mark: at or below it publishers go on.
     pub low: usize,
-    /// The most.
+    /// Bound of what waits: QoS 0 above it is dropped.
     pub cap: usize,
 }
 
@@ -35,8 +36,8 @@ pub(super) struct Flow {
     /// When its keep alive was looked at, and whether it was paused then.
     looked_at: u64,
     paused_at_look: bool,
-    /// It was resumed in the tick in which its keep alive was looked at: nobody can tell what came first, nor when it is
-    /// looked at from then on.
+    /// It was resumed in the tick in which its keep alive was looked at: nobody can know what came first, nor when it
+    /// is looked at from then on.
     ambiguous: bool,
     /// When it is looked at next.
     watched_until: u64,
@@ -127,8 +128,8 @@ impl Model {
         Ok(())
     }
 
-    /// No connection of a shard is paused without a reason, or for longer than a grace period for others' sake. With other shards
-    /// beside it a reason may be there.
+    /// No connection of a shard is paused without a reason, or for longer than a grace period for others' sake. With
+    /// other shards beside it a reason may be there.
     ///
     /// # Errors
     /// When one is.
@@ -173,8 +174,8 @@ impl Model {
         self.bounds.client_output.cap < PLENTY
     }
 
-    /// The connections whose keep alive is over. That of those which were not read from begins again. Where nobody can tell
-    /// whether it does, the broker closes it or not.
+    /// The connections whose keep alive is over. That of those which were not read from begins again. Where nobody can
+    /// know whether it does, the broker closes it or not.
     pub(super) fn silent(&mut self, shard: usize, now: u64, closes: impl Fn(usize) -> bool) -> Vec<usize> {
         let marks = self.bounds.client_output;
         let mut silent = Vec::new();
@@ -221,12 +222,12 @@ impl Model {
             low: self.bounds.client_output.high,
             ..self.bounds.client_output
         };
-        let elsewhere = (0..self.shards).any(|shard| shard != connected.shard && self.was_above[shard]);
-        elsewhere || self.is_above(connected.shard, &marks, shard_high, 2)
+        let remote = (0..self.shards).any(|shard| shard != connected.shard && self.was_above[shard]);
+        remote || self.is_above(connected.shard, &marks, shard_high, 2)
     }
 
-    /// Whether anything of a shard is above a low-water mark: a client's output, the sum, or a queue with more than one part in
-    /// `parts` of its bound.
+    /// Whether anything of a shard is above a low-water mark: a client's output, the sum, or a queue with more than one
+    /// part in `parts` of its bound.
     fn is_above(&self, shard: usize, marks: &Marks, sum: usize, parts: usize) -> bool {
         let mut connections = self
             .connections

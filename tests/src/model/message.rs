@@ -1,4 +1,6 @@
 //! What clients send, as the model sees it.
+//!
+//! Invariants: none.
 
 use std::fmt;
 use std::rc::Rc;
@@ -7,16 +9,16 @@ use mqtt::packet::SubscriptionOptions;
 use mqtt::property::PropertiesBuf;
 use mqtt::{ProtocolVersion, QoS};
 
-/// An application message.
+/// A message as its publisher sent it.
 #[derive(Clone)]
 pub struct Message {
-    /// Topic Name.
+    /// Topic Name that it was published to.
     pub topic: String,
     /// Payload: no two messages have the same, but those that are empty.
     pub payload: String,
     /// QoS that it was published at.
     pub qos: QoS,
-    /// RETAIN.
+    /// RETAIN flag that it was published with.
     pub retain: bool,
     /// Properties that go on to subscribers, but the Message Expiry Interval.
     pub properties: PropertiesBuf,
@@ -42,21 +44,21 @@ impl fmt::Debug for Message {
     }
 }
 
-/// A Will.
+/// A Will as CONNECT asks for it.
 #[derive(Clone, Debug)]
 pub struct WillRequest {
-    /// What is published.
+    /// The message that is published.
     pub message: Rc<Message>,
     /// Will Delay Interval in seconds.
     pub delay_s: u32,
 }
 
-/// CONNECT.
+/// CONNECT with what the model uses of it.
 #[derive(Clone, Debug)]
 pub struct ConnectRequest {
     /// Version of the connection.
     pub version: ProtocolVersion,
-    /// Client Identifier.
+    /// Client Identifier of the CONNECT packet.
     pub client: String,
     /// Clean Start or Clean Session.
     pub clean_start: bool,
@@ -64,57 +66,57 @@ pub struct ConnectRequest {
     pub keep_alive_s: u16,
     /// Session Expiry Interval in seconds as 5.0 has it; 0xFFFFFFFF never.
     pub session_expiry_s: u32,
-    /// Receive Maximum.
+    /// Receive Maximum, if the property is there.
     pub receive_max: Option<u16>,
-    /// Maximum Packet Size.
+    /// Maximum Packet Size, if the property is there.
     pub packet_bytes_max: Option<u32>,
-    /// Topic Alias Maximum.
+    /// Topic Alias Maximum, if the property is there.
     pub topic_alias_max: Option<u16>,
-    /// The Will.
+    /// The Will, if there is one.
     pub will: Option<WillRequest>,
 }
 
 /// A packet of a client.
 #[derive(Clone, Debug)]
 pub enum Packet {
-    /// CONNECT.
+    /// CONNECT, which begins a connection.
     Connect(Box<ConnectRequest>),
-    /// PUBLISH.
+    /// PUBLISH with its message.
     Publish {
-        /// What is published.
+        /// The message that is published.
         message: Rc<Message>,
         /// Packet Identifier; 0 at QoS 0.
         packet_identifier: u16,
     },
-    /// SUBSCRIBE.
+    /// SUBSCRIBE with one or more filters.
     Subscribe {
-        /// Packet Identifier.
+        /// Packet Identifier of the request.
         packet_identifier: u16,
-        /// Subscription Identifier.
+        /// Subscription Identifier, if the property is there.
         identifier: Option<u32>,
-        /// Topic Filters.
+        /// Topic Filters of the request, in order.
         filters: Vec<(&'static str, SubscriptionOptions)>,
     },
-    /// UNSUBSCRIBE.
+    /// UNSUBSCRIBE with one or more filters.
     Unsubscribe {
-        /// Packet Identifier.
+        /// Packet Identifier of the request.
         packet_identifier: u16,
-        /// Topic Filters.
+        /// Topic Filters of the request, in order.
         filters: Vec<&'static str>,
     },
-    /// PUBACK.
+    /// PUBACK with its Packet Identifier.
     PubAck(u16),
-    /// PUBREC.
+    /// PUBREC with its Packet Identifier.
     PubRec(u16),
-    /// PUBREL.
+    /// PUBREL with its Packet Identifier.
     PubRel(u16),
-    /// PUBCOMP.
+    /// PUBCOMP with its Packet Identifier.
     PubComp(u16),
-    /// PINGREQ.
+    /// PINGREQ, which has no fields.
     Ping,
-    /// DISCONNECT.
+    /// DISCONNECT with its reason and Session Expiry Interval.
     Disconnect {
-        /// With reason 0x04.
+        /// Whether it has reason 0x04, Disconnect with Will Message.
         with_will: bool,
         /// Session Expiry Interval in seconds.
         session_expiry_s: Option<u32>,

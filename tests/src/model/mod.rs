@@ -1,15 +1,18 @@
 //! A broker as naive as it can be, that says which deliveries are owed to each client and which are allowed.
 //!
-//! It has vectors and loops, no bytes, no indexes and no clock. Whoever drives it tells it in which order each shard
-//! handled what the clients sent, when what one shard told another arrived, and what the broker wrote to each
+//! It has vectors and loops, no bytes, no indexes and no clock. Whoever drives it reports in which order each shard
+//! handled what the clients sent, when what one shard sent another arrived, and what the broker wrote to each
 //! connection; it answers with a violation if that is not what a broker does.
 //!
-//! What is owed does not follow from how shards tell one another of subscriptions, but from what a client can know: who has
-//! read its SUBACK gets every message that is sent after that. What is allowed is what matches a subscription when the
-//! message reaches the subscriber's shard.
+//! What is owed does not follow from how shards notify one another of subscriptions, but from what a client can know:
+//! who has read its SUBACK gets every message that is sent after that. What is allowed is what matches a subscription
+//! when the message reaches the subscriber's shard.
 //!
-//! The model is the specification's, so it knows nothing of the broker's but these choices: full queues drop the newest message;
-//! QoS 0 is not kept for clients that are away; a message that is too large for a client is dropped for it alone.
+//! The model is the specification's, so it knows nothing of the broker's but these choices: full queues drop the newest
+//! message; QoS 0 is not kept for clients that are away; a message that is too large for a client is dropped for it
+//! alone.
+//!
+//! Invariants: none.
 
 mod assign;
 mod connect;
@@ -65,7 +68,7 @@ pub struct Bounds {
 /// When something happens: the virtual time of the shard, and the step of the schedule that caused it.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// Nanoseconds.
+    /// Nanoseconds of the virtual clock of the shard.
     pub now: u64,
     /// The step at which whoever caused it did so: what a client had read before, it knew.
     pub cause: u64,
@@ -73,7 +76,7 @@ pub struct Moment {
 
 /// One connection, from its CONNECT on.
 #[derive(Debug)]
-pub struct Connection {
+pub struct ModelConnection {
     shard: usize,
     version: ProtocolVersion,
     client: String,
@@ -102,12 +105,12 @@ struct Passing {
     sent: Moment,
 }
 
-/// The naive broker.
+/// The naive broker: all that it knows of clients, messages and shards.
 #[derive(Debug)]
 pub struct Model {
     bounds: Bounds,
     shards: usize,
-    connections: Vec<Connection>,
+    connections: Vec<ModelConnection>,
     sessions: Vec<Session>,
     entries: Vec<Entry>,
     writes: Vec<Write>,
@@ -125,7 +128,7 @@ pub struct Model {
     sums: Vec<usize>,
     /// Counts what may let a paused connection go on.
     drained: u64,
-    /// Messages for groups.
+    /// Messages for Shared Subscriptions, each for one member.
     shares: Vec<Share>,
     /// Deliveries that were such messages.
     deliveries: Vec<Delivery>,
@@ -164,7 +167,7 @@ impl Model {
 
     /// A connection that reached its shard; returns its number.
     pub fn open(&mut self, shard: usize, now: u64) -> usize {
-        self.connections.push(Connection {
+        self.connections.push(ModelConnection {
             shard,
             version: ProtocolVersion::V3_1_1,
             client: String::new(),
@@ -218,7 +221,7 @@ impl Model {
                 session_expiry_s,
             } => self.disconnect(connection, *with_will, *session_expiry_s, at),
             Packet::Garbage => {
-                self.say_goodbye(connection, None);
+                self.owe_disconnect(connection, None);
                 self.close(connection, true, at);
             }
         }

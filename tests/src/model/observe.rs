@@ -1,4 +1,6 @@
 //! What the broker wrote, compared with what it owes.
+//!
+//! Invariants: none.
 
 use mqtt::packet::{Ack, Publish};
 use mqtt::{Packet, QoS};
@@ -94,14 +96,14 @@ impl Model {
             return Ok(entry);
         }
         let (may_be, _) = self.shares_like(number, seen, now);
-        let own = [own, self.held_like(number, seen, now)].concat();
+        let own = [own, self.assigned_like(number, seen, now)].concat();
         match self.take_waiting(number, connection, publish, now) {
             Ok(entry) => {
                 let delivery = Delivery::new(number, entry, may_be, own);
                 self.deliveries.push(delivery.taken_for(entry));
                 Ok(entry)
             }
-            Err(what) => self.take_held(number, seen, now).ok_or(what),
+            Err(what) => self.take_assigned(number, seen, now).ok_or(what),
         }
     }
 
@@ -160,7 +162,7 @@ impl Model {
             entry,
             awaits,
         });
-        if session.outstanding() > session.window {
+        if session.assigned() > session.window {
             return Err(format!(
                 "{:?} in flight, {} allowed",
                 session.flights, session.window
@@ -185,7 +187,7 @@ impl Model {
             ));
         }
         let session = &self.sessions[number];
-        let open = session.outstanding() < session.window;
+        let open = session.assigned() < session.window;
         let due = session.flights.iter().find(|flight| {
             let given_up = flight.awaits != Awaits::Completed && self.may_give_up(flight.entry, now);
             session.resend.contains(&flight.packet_identifier) && !given_up
@@ -196,17 +198,17 @@ impl Model {
         // A queue is one line: what waits for the window holds up what is behind it, at QoS 0 too.
         let in_window = |&&entry: &&usize| self.entries[entry].qos != QoS::AtMostOnce;
         let in_line = session.shares() || session.waiting.iter().any(|entry| in_window(&entry));
-        let held_up = !open && in_line;
+        let is_blocked = !open && in_line;
         let stuck = session
             .waiting
             .iter()
-            .find(|&&entry| !held_up && self.entries[entry].is_owed(now));
+            .find(|&&entry| !is_blocked && self.entries[entry].is_owed(now));
         match stuck {
             Some(&entry) => Err(format!(
                 "{:?} is owed to {} and was not sent",
                 self.entries[entry], session.client
             )),
-            None if held_up || !open => Ok(()),
+            None if is_blocked || !open => Ok(()),
             None => self.check_retained(number, now),
         }
     }

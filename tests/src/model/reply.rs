@@ -1,8 +1,10 @@
 //! Answers that the broker owes on a connection, in order.
+//!
+//! Invariants: none.
 
 use mqtt::{Packet, ProtocolVersion, ReasonCode};
 
-/// One answer.
+/// One packet that the broker owes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     ConnAck {

@@ -6,6 +6,8 @@
 //! - nothing comes that is older than what its shard had been sent, or somebody had the acknowledgement of;
 //! - nothing comes that is older than what came as a message;
 //! - when all is at rest, whoever has subscribed has got the last one, as a message or as retained.
+//!
+//! Invariants: the three statements above, checked at each PUBLISH and when all is at rest.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;

@@ -1,4 +1,6 @@
 //! Sessions: subscriptions, deliveries, and what is in flight.
+//!
+//! Invariants: none.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -15,7 +17,7 @@ use super::{NEVER, SECOND_NS};
 pub enum State {
     /// Not yet written to a connection.
     Waiting,
-    /// Written.
+    /// Written to a connection of the session.
     Sent,
     /// Not to be written any more: a newer one was, where that was allowed.
     Dropped,
@@ -24,7 +26,7 @@ pub enum State {
 /// One delivery of a message to a session.
 #[derive(Debug)]
 pub struct Entry {
-    /// The message.
+    /// The message that is delivered.
     pub message: Rc<Message>,
     /// QoS of the delivery.
     pub qos: QoS,
@@ -38,8 +40,8 @@ pub struct Entry {
     pub(super) owed: bool,
     /// A retained message after SUBSCRIBE: that one of the model's requests.
     pub(super) request: Option<usize>,
-    /// Overlapping subscriptions of which some are No Local, for an own message: QoS, flags and identifiers are a matter
-    /// of taste.
+    /// Overlapping subscriptions of which some are No Local, for an own message: QoS, flags and identifiers are a
+    /// matter of taste.
     pub(super) lenient: bool,
     /// It expires not before the first, and not after the second.
     pub(super) expires_at: (u64, u64),
@@ -64,10 +66,10 @@ impl Entry {
     }
 }
 
-/// A subscription.
+/// A subscription of one session.
 #[derive(Clone, Debug)]
 pub(super) struct Subscription {
-    /// Tells it from an earlier one to the same filter.
+    /// Distinguishes it from an earlier one to the same filter.
     pub(super) number: u64,
     pub(super) filter: &'static str,
     pub(super) options: SubscriptionOptions,
@@ -79,11 +81,11 @@ pub(super) struct Subscription {
 /// What is awaited from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Awaits {
-    /// PUBACK.
+    /// PUBACK, for QoS 1.
     Acknowledged,
-    /// PUBREC.
+    /// PUBREC, the first answer of QoS 2.
     Received,
-    /// PUBCOMP.
+    /// PUBCOMP, the last answer of QoS 2.
     Completed,
 }
 
@@ -98,7 +100,7 @@ pub(super) struct Flight {
 /// What is kept of a client.
 #[derive(Debug)]
 pub struct Session {
-    /// Client Identifier.
+    /// Client Identifier that owns it.
     pub client: String,
     /// False once it ended.
     pub alive: bool,
@@ -164,7 +166,7 @@ impl Session {
     }
 
     /// Messages sent on this connection and not acknowledged.
-    pub(super) fn outstanding(&self) -> usize {
+    pub(super) fn assigned(&self) -> usize {
         self.flights.len().saturating_sub(self.resend.len())
     }
 

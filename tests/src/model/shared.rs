@@ -1,10 +1,10 @@
-//! Shared Subscriptions: each message belongs to one member of each group, and nothing says to which until it is written to a
-//! connection.
+//! Shared Subscriptions: each message belongs to one member of each group, and nothing says to which until it is
+//! written to a connection.
 //!
-//! Invariants: a message of a group is free, or it is the one delivery that was written to a session. It is free again if that
-//! was at QoS 1, not acknowledged, and the session has ended; at QoS 2 it is not [MQTT-4.8.2-5]. It must have reached
-//! somebody in the end if there is a member that was told of its subscription before the message was sent and has
-//! stayed. What the broker does with it in between (queues, hands over) does not show.
+//! Invariants: a message of a group is free, or it is the one delivery that was written to a session. It is free again
+//! if that was at QoS 1, not acknowledged, and the session has ended; at QoS 2 it is not [MQTT-4.8.2-5]. It must have
+//! reached somebody in the end if there is a member that was notified of its subscription before the message was sent
+//! and has stayed. What the broker does with it in between (queues, hands over) does not show.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -31,7 +31,7 @@ pub(super) struct Membership {
 #[derive(Debug)]
 pub(super) struct Share {
     message: Rc<Message>,
-    /// The whole text.
+    /// The whole text of the filter, with `$share`.
     filter: &'static str,
     /// Which change of the model published it.
     published: u64,
@@ -39,7 +39,7 @@ pub(super) struct Share {
     expires_at: (u64, u64),
     /// Which delivery it is.
     pub(super) delivery: Option<usize>,
-    /// Nobody can tell whether somebody has it.
+    /// Nobody can know whether somebody has it.
     unclear: bool,
 }
 
@@ -206,8 +206,8 @@ impl Model {
         if as_good && !may_be.first().is_some_and(|&at| self.is_owed(&self.shares[at])) {
             return None;
         }
-        let held = self.held_like(number, (publish, version), now);
-        let own = own.iter().copied().chain(held).collect();
+        let assigned = self.assigned_like(number, (publish, version), now);
+        let own = own.iter().copied().chain(assigned).collect();
         if !self.place(Delivery::new(number, entry, may_be, own)) {
             return None;
         }
@@ -234,13 +234,13 @@ impl Model {
         Ok(())
     }
 
-    /// Whether a member that is there now was told of its subscription before the message was sent, and none was there
-    /// meanwhile that may have lost it.
+    /// Whether a member that is there now was notified of its subscription before the message was sent, and none was
+    /// there meanwhile that may have lost it.
     pub(super) fn is_owed(&self, share: &Share) -> bool {
         let stayed = |session: &Session| {
             let subscriptions = &mut session.subscriptions.iter();
             session.alive
-                && subscriptions.any(|held| held.filter == share.filter && held.known_since < share.cause)
+                && subscriptions.any(|own| own.filter == share.filter && own.known_since < share.cause)
         };
         let may_lose = |session: &Session| {
             let mut memberships = session.memberships_since(share);

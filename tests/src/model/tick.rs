@@ -1,11 +1,13 @@
 //! What the passing of time does: keep alive, the end of sessions, Wills held back.
+//!
+//! Invariants: none.
 
 use mqtt::ReasonCode;
 
 use super::{Model, Moment, SECOND_NS};
 
 impl Model {
-    /// A shard did what is due; `closes` says which connections it closes, for those of which nobody can tell.
+    /// A shard did what is due; `closes` says which connections it closes, for those of which nobody can know.
     pub fn tick(&mut self, shard: usize, at: Moment, closes: impl Fn(usize) -> bool) {
         // A grace period may be over.
         self.drained += 1;
@@ -15,10 +17,10 @@ impl Model {
                 self.sessions[session].unsettled = true;
             }
         }
-        // Whether one of them gets the Will of another one depends on who comes first, which nothing tells.
+        // Whether one of them gets the Will of another one depends on who comes first, which nothing shows.
         self.ending = Some(Vec::new());
         for connection in silent.iter().copied() {
-            self.say_goodbye(connection, Some(ReasonCode::KeepAliveTimeout));
+            self.owe_disconnect(connection, Some(ReasonCode::KeepAliveTimeout));
             self.close(connection, true, at);
         }
         for number in 0..self.sessions.len() {

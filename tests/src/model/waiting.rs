@@ -1,4 +1,6 @@
 //! Which delivery a new PUBLISH is.
+//!
+//! Invariants: none.
 
 use mqtt::ProtocolVersion;
 use mqtt::packet::Publish;
@@ -90,7 +92,8 @@ impl Model {
         })
     }
 
-    /// Deliveries behind the one at `at` that nobody can tell from it on the wire: what holds for one may hold for another.
+    /// Deliveries behind the one at `at` that nobody can distinguish from it on the wire: what holds for one may hold
+    /// for another.
     fn mix_twins(
         &mut self,
         number: usize,

@@ -1,4 +1,6 @@
 //! Topic Aliases as a client keeps them for one connection: what the broker sends has its topic again.
+//!
+//! Invariants: none.
 
 use std::collections::HashMap;
 

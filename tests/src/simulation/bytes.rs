@@ -1,4 +1,6 @@
 //! The packets of clients as bytes.
+//!
+//! Invariants: none.
 
 use std::num::{NonZeroU16, NonZeroU32};
 

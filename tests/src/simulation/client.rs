@@ -1,7 +1,9 @@
 //! The clients: what they do at random, and how they answer.
 //!
-//! A client keeps to the protocol, unless the profile says otherwise: it keeps its side of the session over connections,
-//! sends again what was not acknowledged, and takes a QoS 2 message once.
+//! A client keeps to the protocol, unless the profile says otherwise: it keeps its side of the session over
+//! connections, sends again what was not acknowledged, and takes a QoS 2 message once.
+//!
+//! Invariants: none.
 
 use std::rc::Rc;
 
@@ -11,7 +13,7 @@ use mqtt::packet::SubscriptionOptions;
 use mqtt::{ProtocolVersion, QoS};
 
 use super::bytes::encode;
-use super::connection::{Connection, Place};
+use super::connection::{Place, SimulatedConnection};
 use super::draw::{FILTERS, SHARED, draw_options};
 use super::profile::{chance, pick};
 use super::turn::index_of;
@@ -23,7 +25,7 @@ use crate::model::{Checked, ConnectRequest, Message, Packet};
 pub(super) struct Pending {
     pub(super) packet_identifier: u16,
     pub(super) message: Rc<Message>,
-    /// PUBREC came.
+    /// PUBREC came: PUBREL is sent from then on.
     pub(super) released: bool,
 }
 
@@ -36,24 +38,24 @@ impl Pending {
     }
 }
 
-/// A client.
+/// A client with its side of the session.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) name: String,
     pub(super) connection: Option<usize>,
-    /// CONNACK came.
+    /// CONNACK came on its connection.
     pub(super) connected: bool,
     pub(super) clean_start: bool,
     /// The session that its side belongs to.
     pub(super) session: Option<usize>,
-    /// It asked for a clean start and does not know whether it was heard: it asks again.
+    /// It asked for a clean start and does not know whether it was received: it asks again.
     pub(super) owes_clean_start: bool,
     pub(super) pending: Vec<Pending>,
     next_identifier: u16,
     /// QoS 2 messages that were taken and not released.
     pub(super) inbound: Vec<u16>,
-    /// Acknowledgements that are held back.
-    pub(super) held_back: Vec<Packet>,
+    /// Acknowledgements that are delayed.
+    pub(super) delayed: Vec<Packet>,
     pub(super) received: Vec<u8>,
     /// Payloads of retained messages that came, by topic.
     pub(super) retained: Vec<(String, String)>,
@@ -71,7 +73,7 @@ impl Client {
             pending: Vec::new(),
             next_identifier: 1,
             inbound: Vec::new(),
-            held_back: Vec::new(),
+            delayed: Vec::new(),
             received: Vec::new(),
             retained: Vec::new(),
         }
@@ -80,7 +82,7 @@ impl Client {
     pub(super) fn forget(&mut self) {
         self.pending.clear();
         self.inbound.clear();
-        self.held_back.clear();
+        self.delayed.clear();
     }
 
     pub(super) fn identifier(&mut self) -> u16 {
@@ -151,9 +153,9 @@ impl World {
         let shards = index_of(self.shards.len());
         let owner = usize::from(owner_shard(&request.client, shards));
         let version = request.version;
-        let mut connection = Connection::new(client, version, owner);
+        let mut connection = SimulatedConnection::new(client, version, owner);
         connection.aliases.maximum = request.topic_alias_max.unwrap_or(0);
-        if !self.settling {
+        if !self.quiescing {
             connection.down_max = self.profile.socket_bytes;
         }
         let number = self.connections.len();
@@ -165,7 +167,7 @@ impl World {
         connecting.connected = false;
         connecting.clean_start = request.clean_start;
         connecting.received.clear();
-        connecting.held_back.clear();
+        connecting.delayed.clear();
         if request.clean_start {
             connecting.owes_clean_start = true;
             connecting.forget();
@@ -267,16 +269,16 @@ impl World {
     }
 
     fn unsubscribe(&mut self, client: usize) -> Checked {
-        let held = self.model.session_of(&self.clients[client].name);
-        let is_held = |filter: &&str| held.is_none_or(|session| session.subscribes(filter));
+        let session = self.model.session_of(&self.clients[client].name);
+        let is_subscribed = |filter: &&str| session.is_none_or(|session| session.subscribes(filter));
         let all = FILTERS.iter().chain(&SHARED).copied();
-        let held: Vec<&'static str> = all.filter(is_held).collect();
-        if held.is_empty() {
+        let subscribed: Vec<&'static str> = all.filter(is_subscribed).collect();
+        if subscribed.is_empty() {
             return Ok(());
         }
         let packet = Packet::Unsubscribe {
             packet_identifier: self.clients[client].identifier(),
-            filters: vec![pick(&mut self.rng, &held)],
+            filters: vec![pick(&mut self.rng, &subscribed)],
         };
         self.send(client, packet, false)
     }
@@ -304,10 +306,10 @@ impl World {
 
     /// Sends some of the acknowledgements that were held back.
     pub(super) fn acknowledge(&mut self, client: usize) -> Checked {
-        let held_back = &mut self.clients[client].held_back;
-        if !held_back.is_empty() {
-            let at = self.rng.usize(0..held_back.len());
-            let packet = held_back.remove(at);
+        let delayed = &mut self.clients[client].delayed;
+        if !delayed.is_empty() {
+            let at = self.rng.usize(0..delayed.len());
+            let packet = delayed.remove(at);
             self.send(client, packet, false)?;
         }
         Ok(())

@@ -1,4 +1,6 @@
 //! A connection: the bytes on their way in both directions, and where the broker's shell has it.
+//!
+//! Invariants: none.
 
 use std::collections::VecDeque;
 
@@ -33,7 +35,7 @@ pub(super) struct Upward {
 
 /// A socket with both of its ends.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct SimulatedConnection {
     pub(super) client: usize,
     pub(super) version: ProtocolVersion,
     pub(super) owner: usize,
@@ -55,7 +57,7 @@ pub(super) struct Connection {
     pub(super) down_max: usize,
     /// Bytes with the shell's ring, as the socket took no more.
     pub(super) wire: Vec<u8>,
-    /// Those of them that the logic was told of.
+    /// Those of them that the logic was notified of.
     pub(super) unsent: usize,
     /// The logic does not want it to be read.
     pub(super) paused: bool,
@@ -68,7 +70,7 @@ pub(super) struct Connection {
     pub(super) entries: VecDeque<usize>,
 }
 
-impl Connection {
+impl SimulatedConnection {
     pub(super) fn new(client: usize, version: ProtocolVersion, owner: usize) -> Self {
         Self {
             client,

@@ -1,4 +1,6 @@
 //! What clients draw: CONNECT packets, Wills, messages, options.
+//!
+//! Invariants: none.
 
 use std::rc::Rc;
 
@@ -98,7 +100,7 @@ impl World {
         let mut topic = pick(rng, &TOPICS);
         let deletes = retain && !is_will && chance(rng, 25);
         if deletes && self.profile.shared > 0 {
-            // Of messages that look alike nothing would tell which one a group got: on this topic none is shared.
+            // Of messages that look alike nothing would show which one a group got: on this topic none is shared.
             topic = "$x/y";
         }
         let payload = if deletes {

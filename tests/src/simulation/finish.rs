@@ -1,4 +1,6 @@
 //! The end of a run: everything comes to rest, everybody gets what is owed, and nothing is left when all have gone.
+//!
+//! Invariants: none.
 
 use mqtt::packet::{RetainHandling, SubscriptionOptions};
 use mqtt::property::PropertiesBuf;
@@ -15,12 +17,12 @@ use crate::model::{Checked, ConnectRequest, Message, Packet};
 
 impl World {
     pub(super) fn finish(&mut self) -> Checked {
-        self.settling = true;
+        self.quiescing = true;
         for connection in &mut self.connections {
             connection.down_max = usize::MAX;
         }
         self.note(|| "everybody reads and acknowledges".to_owned());
-        self.settle()?;
+        self.quiesce()?;
         self.come_back()?;
         // What found no member waits for the next step of the timers.
         self.now = self.now.plus_ns(2 * limits::TIMER_STEP_NS);
@@ -44,7 +46,7 @@ impl World {
                     self.connect(client, request)?;
                 }
             }
-            self.settle()?;
+            self.quiesce()?;
         }
         self.check_one_connection()?;
         match self
@@ -99,7 +101,7 @@ impl World {
             };
             self.send(probe, packet, false)?;
         }
-        self.settle()?;
+        self.quiesce()?;
         let mut found = Vec::new();
         for probe in &mut self.clients[probes] {
             probe.retained.sort_unstable();
@@ -116,10 +118,10 @@ impl World {
         for client in 0..clients {
             let request = self.plain_connect(client, true);
             self.connect(client, request)?;
-            self.settle()?;
+            self.quiesce()?;
             self.leave_for_good(client)?;
         }
-        self.settle()
+        self.quiesce()
     }
 
     /// A probe deletes all retained messages; then the probes leave too.
@@ -141,11 +143,11 @@ impl World {
             };
             self.send(probe, packet, false)?;
         }
-        self.settle()?;
+        self.quiesce()?;
         for probe in probe..self.clients.len() {
             self.leave_for_good(probe)?;
         }
-        self.settle()
+        self.quiesce()
     }
 
     fn leave_for_good(&mut self, client: usize) -> Checked {
@@ -160,7 +162,7 @@ impl World {
     fn check_nothing_left(&mut self) -> Checked {
         for _ in 0..2 {
             self.now = self.now.plus_s(365 * 86_400);
-            self.settle()?;
+            self.quiesce()?;
         }
         for (shard, simulated) in self.shards.iter().enumerate() {
             let remains = simulated.logic.remains();

@@ -1,4 +1,6 @@
 //! What one client has read makes another one act at once: the order that shards must keep shows only then.
+//!
+//! Invariants: none.
 
 use mqtt::ProtocolVersion;
 
@@ -9,9 +11,9 @@ use super::world::World;
 use crate::model::{Checked, Packet};
 
 impl World {
-    /// Another client hears of a subscription and publishes what it matches.
-    pub(super) fn tell_of_subscription(&mut self, client: usize, filter: &str) -> Checked {
-        let Some(other) = self.somebody_told(client)? else {
+    /// Another client learns of a subscription and publishes what it matches.
+    pub(super) fn react_to_subscription(&mut self, client: usize, filter: &str) -> Checked {
+        let Some(other) = self.another_client(client)? else {
             return Ok(());
         };
         let mut message = self.draw_message(other, self.version_of(other), false);
@@ -26,9 +28,9 @@ impl World {
         self.hurry(other)
     }
 
-    /// Another client hears of a retained message and subscribes to it.
-    pub(super) fn tell_of_retained(&mut self, client: usize, topic: &str) -> Checked {
-        let Some(other) = self.somebody_told(client)? else {
+    /// Another client learns of a retained message and subscribes to it.
+    pub(super) fn react_to_retained(&mut self, client: usize, topic: &str) -> Checked {
+        let Some(other) = self.another_client(client)? else {
             return Ok(());
         };
         let filters: Vec<&'static str> = FILTERS
@@ -52,8 +54,8 @@ impl World {
     }
 
     /// A client that may act on what another one just read: connected, or newly connecting.
-    fn somebody_told(&mut self, client: usize) -> Checked<Option<usize>> {
-        if self.settling || self.profile.calm || !chance(&mut self.rng, self.profile.gossip) {
+    fn another_client(&mut self, client: usize) -> Checked<Option<usize>> {
+        if self.quiescing || self.profile.calm || !chance(&mut self.rng, self.profile.gossip) {
             return Ok(None);
         }
         self.step += 1;

@@ -1,9 +1,9 @@
 //! A whole broker without a machine: several shards, their queues, sockets, clients and a clock in one thread, under a
 //! scheduler that draws everything from one seed.
 //!
-//! Invariants: nothing but the seed and the options decides what happens, so a seed replays. The order of a shard's turn is
-//! the broker's own ([`broker::turn`]), and other shards run between its steps. Everything that the logic writes is compared
-//! with the [`crate::model`] at once.
+//! Invariants: nothing but the seed and the options decides what happens, so a seed replays. The order of a shard's
+//! turn is the broker's own ([`broker::turn`]), and other shards run between its steps. Everything that the logic
+//! writes is compared with the [`crate::model`] at once.
 
 mod alias;
 mod bytes;
@@ -28,7 +28,7 @@ pub struct Ran {
     pub published: u64,
     /// Messages that clients received.
     pub received: u64,
-    /// Connections made.
+    /// Connections that clients made.
     pub connections: u64,
     /// Connections that were paused.
     pub pauses: u64,
@@ -37,9 +37,9 @@ pub struct Ran {
 /// What went wrong, and how to see it again.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// The seed.
+    /// The seed that failed.
     pub seed: u64,
-    /// What was wrong.
+    /// What was wrong, as the check that failed describes it.
     pub what: String,
     /// The last events before it.
     pub trace: Vec<String>,

@@ -1,6 +1,8 @@
 //! What a seed is like: how many shards and clients, how small the queues, how rude the clients.
 //!
 //! Each seed draws its own profile, so that some runs are calm, some have one fault often, and some all at once.
+//!
+//! Invariants: none.
 
 use broker::limits;
 use broker::limits::Watermarks;
@@ -68,7 +70,8 @@ pub(super) struct Profile {
     pub(super) queue_messages_max: usize,
     pub(super) inflight_messages_max: u16,
     pub(super) queued_messages_max: usize,
-    /// Everything settles after each action of a client: what is left is a comparison with the model, packet by packet.
+    /// The simulation quiesces after each action of a client: what is left is a comparison with the model, packet by
+    /// packet.
     pub(super) calm: bool,
     /// Percent of turns that run whole.
     pub(super) whole_turns: u32,
@@ -85,7 +88,8 @@ pub(super) struct Profile {
     /// What may wait for a client's socket, and for all sockets of a shard.
     pub(super) client_output: Watermarks,
     pub(super) shard_output: Watermarks,
-    /// Percent of the SUBACKs, and of the acknowledgements of retained messages, that make another client act on them at once.
+    /// Percent of the SUBACKs, and of the acknowledgements of retained messages, that make another client act on them
+    /// at once.
     pub(super) gossip: u32,
     /// Percent of the subscriptions that are shared.
     pub(super) shared: u32,

@@ -1,4 +1,6 @@
-//! What clients make of what they read: they answer, resume their side of the session, and tell others.
+//! What clients make of what they read: they answer, resume their side of the session, and make others act.
+//!
+//! Invariants: none.
 
 use mqtt::{Packet as Wire, ProtocolVersion, QoS};
 
@@ -23,14 +25,14 @@ impl World {
         self.read_bytes(client, number, bytes)
     }
 
-    /// The client reads all that there is, and sends all acknowledgements if everything is to settle.
+    /// The client reads all that there is, and sends all acknowledgements if the simulation is to quiesce.
     pub(super) fn read_all(&mut self, client: usize) -> Checked {
         let Some(number) = self.clients[client].connection else {
             return Ok(());
         };
         let there = self.connections[number].down.len();
         self.read_bytes(client, number, there)?;
-        while self.settling && !self.clients[client].held_back.is_empty() {
+        while self.quiescing && !self.clients[client].delayed.is_empty() {
             self.acknowledge(client)?;
         }
         Ok(())
@@ -82,7 +84,7 @@ impl World {
             }
             Wire::SubAck(_) => {
                 let filter = self.model.suback_read(self.connections[number].model, self.step);
-                filter.map_or(Ok(()), |filter| self.tell_of_subscription(client, filter))
+                filter.map_or(Ok(()), |filter| self.react_to_subscription(client, filter))
             }
             _ => Ok(()),
         }
@@ -90,7 +92,7 @@ impl World {
 
     /// Resumes the client's side of the session, or forgets it.
     fn take_connack(&mut self, client: usize, number: usize) -> Checked {
-        // Session Present alone does not tell that it is the session of before: a CONNACK may have got lost in between.
+        // Session Present alone does not show that it is the session of before: a CONNACK may have got lost in between.
         let session = self.model.session_number(self.connections[number].model);
         let connecting = &mut self.clients[client];
         let resumed = connecting.session == session;
@@ -160,8 +162,8 @@ impl World {
     }
 
     fn answer(&mut self, client: usize, packet: Packet) -> Checked {
-        if !self.settling && chance(&mut self.rng, self.profile.late_acknowledgements) {
-            self.clients[client].held_back.push(packet);
+        if !self.quiescing && chance(&mut self.rng, self.profile.late_acknowledgements) {
+            self.clients[client].delayed.push(packet);
             return Ok(());
         }
         self.send(client, packet, false)
@@ -181,7 +183,7 @@ impl World {
         }
         self.model.puback_read(&message, self.step);
         if message.retain {
-            return self.tell_of_retained(client, &message.topic);
+            return self.react_to_retained(client, &message.topic);
         }
         Ok(())
     }

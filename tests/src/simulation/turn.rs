@@ -118,7 +118,7 @@ impl World {
             let connection = &mut self.connections[number];
             let paused = connection.paused;
             let there = if paused { 0 } else { connection.up.len() };
-            let all = self.settling || there < 2 || chance(&mut self.rng, 60);
+            let all = self.quiescing || there < 2 || chance(&mut self.rng, 60);
             connection.ready = if all { there } else { self.rng.usize(1..=there) };
             connection.end_is_ready =
                 connection.ended.is_some() && connection.ready == connection.up.len() && !paused;
@@ -128,7 +128,7 @@ impl World {
 
     /// Whether the shell has written so much that a flush is due; now and then it has though it is little.
     fn is_full(&mut self, shard: usize) -> bool {
-        let drawn = !self.settling && chance(&mut self.rng, self.profile.full_turns);
+        let drawn = !self.quiescing && chance(&mut self.rng, self.profile.full_turns);
         drawn || self.shards[shard].logic.turn_is_full()
     }
 

@@ -1,4 +1,6 @@
 //! Bytes between sockets and logic, as the broker's shell moves them.
+//!
+//! Invariants: none.
 
 use broker::limits;
 use broker::logic::ConnectionId;

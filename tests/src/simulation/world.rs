@@ -1,4 +1,6 @@
 //! The world of one seed: shards, sockets, clients, the model beside them, and the schedule.
+//!
+//! Invariants: none.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,12 +16,12 @@ use mqtt::packet::Publish;
 
 use super::Ran;
 use super::client::Client;
-use super::connection::{Connection, Place};
+use super::connection::{Place, SimulatedConnection};
 use super::profile::{Fault, Options, Profile, chance};
 use super::turn::{Queues, SimulatedShard, index_of};
 use crate::model::{Bounds, Checked, Marks, Model};
 
-/// Everything there is.
+/// Everything that one seed runs.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) rng: Rng,
@@ -31,13 +33,13 @@ pub(super) struct World {
     pub(super) shards: Vec<SimulatedShard>,
     pub(super) counters: Arc<[ShardCounters]>,
     pub(super) queues: Queues,
-    pub(super) connections: Vec<Connection>,
+    pub(super) connections: Vec<SimulatedConnection>,
     pub(super) clients: Vec<Client>,
     pub(super) model: Model,
     /// Something happened since it was last set to false.
     pub(super) moved: bool,
     /// Everybody is fast now.
-    pub(super) settling: bool,
+    pub(super) quiescing: bool,
     pub(super) ran: Ran,
     pub(super) trace: Option<Vec<String>>,
 }
@@ -86,7 +88,7 @@ impl World {
                 .collect(),
             model: Model::new(profile.shards, bounds),
             moved: false,
-            settling: false,
+            quiescing: false,
             ran: Ran::default(),
             trace: traced.then(|| vec![format!("{profile:?}")]),
             shards,
@@ -124,7 +126,7 @@ impl World {
         let client = self.rng.usize(0..self.clients.len());
         if self.profile.calm {
             self.act(client)?;
-            return self.settle();
+            return self.quiesce();
         }
         match self.rng.u32(0..100) {
             0..=54 => {
@@ -181,7 +183,7 @@ impl World {
     }
 
     /// Runs everybody until nothing happens any more.
-    pub(super) fn settle(&mut self) -> Checked {
+    pub(super) fn quiesce(&mut self) -> Checked {
         for _ in 0..ROUNDS_MAX {
             self.step += 1;
             self.moved = false;

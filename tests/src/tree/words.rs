@@ -95,7 +95,8 @@ pub const TERMS: &[Term] = &[
     everywhere(&["mend", "mends", "mended", "mending"], "fix"),
 ];
 
-/// Uses that are not ours to change: a path of Linux, a topic of an example, another's name, a name in files of results.
+/// Uses that are not ours to change: a path of Linux, a topic of an example, another's name, a name in files of
+/// results.
 const OTHERS_USES: [&str; 11] = [
     "home/",
     "/home",
