@@ -99,7 +99,7 @@ impl File {
         if first == "tests" {
             return !self.path.starts_with("tests/src/") || self.path.ends_with("/tests.rs");
         }
-        matches!(first, "benches" | "fuzz") || parts.any(|part| is_test_part(part))
+        matches!(first, "benches" | "fuzz") || parts.any(is_test_part)
     }
 
     /// The package that the file is compiled into.
