@@ -206,7 +206,7 @@ mod tests {
             }
         }
         assert_eq!(order, [(0, 1), (1, 1), (0, 1), (0, 2)]);
-        assert!(walks.is_empty() && walks.len() == 0);
+        assert!(walks.is_empty());
     }
 
     #[test]
