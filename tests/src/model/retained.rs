@@ -220,8 +220,8 @@ impl Model {
         })
     }
 
-    /// A PUBLISH that looks like what an earlier one was taken for: of a retained message and one that was passed on with
-    /// RETAIN, which nothing told apart, that one was the other.
+    /// A PUBLISH that looks like what an earlier one was taken for: of a retained message and one that was passed on
+    /// with RETAIN, which nothing distinguished, that one was the other.
     pub(super) fn take_twin_of_retained(
         &mut self,
         number: usize,
