@@ -289,3 +289,15 @@ mod tests { use crate::server; }
         ]
     );
 }
+
+/// `cargo run -p tests --bin tree` lists the same.
+#[test]
+fn this_tree_keeps_the_rules() {
+    let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let found: Vec<String> = super::check(root)
+        .unwrap()
+        .iter()
+        .map(Violation::to_string)
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
