@@ -270,7 +270,7 @@ pub(in crate::logic) fn belongs_to_group(via: Option<&Rc<Via>>, qos: QoS) -> boo
     qos == QoS::AtLeastOnce && via.is_some_and(|via| via.group.is_some())
 }
 
-/// A message as a connection is to get it; `None` if it cannot be encoded. It is to go through [`Outputs::append`].
+/// A message as a connection is to get it; `None` if it cannot be encoded. It is to go through `Outputs::append`.
 #[inline]
 fn encoded<'a>(
     encodings: &'a mut Encodings,
