@@ -111,6 +111,14 @@ impl Shell {
         (Self::new(0, 2, &counters), Self::new(1, 2, &counters))
     }
 
+    /// All shards of one broker.
+    #[must_use]
+    pub fn all(count: u16) -> Vec<Self> {
+        let counters = shard_counters(count);
+        let shard = |index| Self::new(index, count, &counters);
+        (0..count).map(shard).collect()
+    }
+
     fn new(index: u16, count: u16, counters: &Arc<[ShardCounters]>) -> Self {
         let settings = Settings {
             sys_interval_s: 0,
@@ -178,6 +186,12 @@ impl Shell {
     pub fn tick(&mut self) {
         self.reach(TurnStep::RunTimers);
         self.logic.tick(NOW);
+    }
+
+    /// Whether retained messages are still being looked for.
+    #[must_use]
+    pub fn has_retained_walks(&self) -> bool {
+        self.logic.has_retained_walks()
     }
 
     /// The client's connection breaks.

@@ -146,6 +146,12 @@ fn exchange(owner: &mut Shell, other: Option<&mut Shell>) {
         other.receive_batch(0, &batch);
         owner.recycle_batch(batch);
     }
+    // It answers which retained messages it has for the new subscriptions.
+    other.tick();
+    while let Some(batch) = other.take_batch(0) {
+        owner.receive_batch(1, &batch);
+        other.recycle_batch(batch);
+    }
 }
 
 fn measure_memory(sessions: usize, with_other: bool) {

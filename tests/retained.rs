@@ -18,7 +18,7 @@ fn a_new_subscriber_gets_the_last_retained_message() {
         let message = present.message();
         assert_eq!((message.payload.as_slice(), message.retain), (expected, false));
     }
-    // A PUBACK means that every shard knows it: no subscriber may miss it, wherever it lives.
+    // Who has the PUBACK and then subscribes gets it, wherever the subscriber lives.
     for number in 0..8 {
         let mut late = Client::connect(&broker, &Options::new(&format!("late-{number}")));
         late.subscribe("a/+", QoS::AtMostOnce);
@@ -59,6 +59,46 @@ fn many_retained_messages_arrive_each_once() {
     topics.dedup();
     assert_eq!(topics.len(), 500);
     subscriber.expect_nothing();
+}
+
+/// Whichever shards the publisher, the owner of the topic and the subscriber are in: who subscribes after the PUBACK
+/// gets it, by any filter, and nothing that was replaced or deleted.
+#[test]
+fn each_shard_finds_what_any_shard_retained() {
+    let broker = Setup::default().shards(4).start();
+    let client =
+        |name: &str, number: usize| Client::connect(&broker, &Options::new(&format!("{name}-{number}")));
+    let mut publishers: Vec<_> = (0..8).map(|number| client("p", number)).collect();
+    let mut subscribers: Vec<_> = (0..8).map(|number| client("s", number)).collect();
+    for round in 0..16 {
+        let topic = format!("room/{round}/state");
+        for payload in [&b"old"[..], b"new", b"last"] {
+            let publisher = &mut publishers[(round * 3 + payload.len()) % 8];
+            publisher.publish_retained(&topic, payload, QoS::AtLeastOnce);
+        }
+        let subscriber = &mut subscribers[round % 8];
+        for filter in [topic.as_str(), &format!("+/{round}/#")] {
+            subscriber.subscribe(filter, QoS::AtMostOnce);
+            let message = subscriber.message();
+            assert_eq!(
+                (message.payload.as_slice(), message.retain),
+                (&b"last"[..], true),
+                "{filter}"
+            );
+            subscriber.unsubscribe(filter);
+        }
+    }
+    for round in (0..16).step_by(2) {
+        publishers[round % 8].publish_retained(&format!("room/{round}/state"), b"", QoS::AtLeastOnce);
+    }
+    for subscriber in &mut subscribers {
+        subscriber.subscribe("room/#", QoS::AtMostOnce);
+        let mut topics: Vec<_> = (0..8).map(|_| subscriber.message().topic).collect();
+        topics.sort();
+        topics.dedup();
+        assert_eq!(topics.len(), 8);
+        subscriber.expect_nothing();
+    }
 }
 
 /// [MQTT-3.2.2-14]

@@ -23,6 +23,7 @@ mod operating;
 mod publishing;
 mod random;
 mod reason_strings;
+mod retained_owners;
 mod retaining;
 mod rules;
 mod sessions;
