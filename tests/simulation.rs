@@ -77,7 +77,7 @@ fn each_fault_of_the_shell_is_found() {
 }
 
 /// In so many seeds each fault is found.
-const SEEDS_TO_FIND: u64 = 5_000;
+const SEEDS_TO_FIND: u64 = 50_000;
 
 #[test]
 fn a_failure_says_how_to_replay_it() {

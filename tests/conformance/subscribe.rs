@@ -123,7 +123,7 @@ fn a_subscription_made_again_loses_nothing() {
         client.send(PINGREQ);
         // SUBACKs, messages of any QoS granted meanwhile, the retained one for each SUBSCRIBE.
         let mut subacks = 0;
-        while kept < 20 || subacks < 20 || numbers.last() != Some(&19) {
+        while kept < 20 || subacks < 20 || !numbers.contains(&18) || !numbers.contains(&19) {
             let bytes = client.expect_bytes();
             match bytes[0] {
                 SUBACK => subacks += 1,
@@ -141,8 +141,13 @@ fn a_subscription_made_again_loses_nothing() {
             }
         }
         // The first ones may have been published before the first SUBSCRIBE; from then on none is missing.
-        let expected: Vec<_> = (numbers[0]..20).collect();
-        assert_eq!(numbers, expected);
+        // Those of one QoS are in their order; a message at QoS 0 may overtake those that wait for the window.
+        let first = *numbers.iter().min().unwrap();
+        let (at_most_once, at_least_once): (Vec<_>, Vec<_>) =
+            numbers.into_iter().partition(|number| number % 3 == 0);
+        let expected = |at_most_once| (first..20).filter(move |number| (number % 3 == 0) == at_most_once);
+        assert!(at_most_once.into_iter().eq(expected(true)));
+        assert!(at_least_once.into_iter().eq(expected(false)));
         publisher.send(&publish(version, 0x03, "t/kept", Some(1), ""));
         publisher.expect_bytes();
         publisher.disconnect();

@@ -126,7 +126,12 @@ fn outcomes(version: TlsVersion, rustls_records: bool, script: &[Forged]) -> Vec
 fn without_known_differences(mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
     for outcome in &mut outcomes {
         let alert = outcome.fatal_alert.map(AlertDescription::from);
-        if let Some(AlertDescription::DecodeError | AlertDescription::IllegalParameter) = alert {
+        if let Some(
+            AlertDescription::DecodeError
+            | AlertDescription::IllegalParameter
+            | AlertDescription::RecordOverflow,
+        ) = alert
+        {
             outcome.fatal_alert = Some(AlertDescription::UnexpectedMessage.into());
         }
     }
