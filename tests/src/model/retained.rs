@@ -2,9 +2,7 @@
 //!
 //! The changes of a topic stand in the order in which the shards handled them, whichever shards those were: the naive
 //! broker writes them into one list. A SUBSCRIBE brings of each topic what was retained at some moment between its
-//! handling and the end of its answer, or nothing if something newer came as a message.
-//!
-//! Invariants:
+//! handling and the end of its answer, or nothing if something newer came as a message. So
 //! - nothing comes that is older than what its shard had been sent, or somebody had the acknowledgement of;
 //! - nothing comes that is older than what came as a message;
 //! - when all is at rest, whoever has subscribed has got the last one, as a message or as retained.
