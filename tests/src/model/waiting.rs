@@ -64,9 +64,15 @@ impl Model {
         let alike: Vec<(usize, usize)> = alike.map(|(at, &entry)| (at, entry)).collect();
         // One that is passed on with RETAIN looks as a retained one does; it is that one if it would overtake others.
         let is_retained = |&(_, entry): &(usize, usize)| self.entries[entry].request.is_some();
-        let published = |at: &&(usize, usize)| !is_retained(at) && !self.overtakes(number, at.1, |_| true);
+        let passes = |entry: usize, such: &dyn Fn(&Entry) -> bool| self.overtakes(number, entry, such);
+        let is_owed = |entry: &Entry| entry.is_owed(now);
+        let is_published = |at: &&(usize, usize)| {
+            let owed = is_owed(&self.entries[at.1]);
+            let keeps_order = !passes(at.1, &|_| true) || (owed && !passes(at.1, &is_owed));
+            !is_retained(at) && keeps_order
+        };
         let chosen = if alike.iter().any(is_retained) {
-            let published = alike.iter().find(published);
+            let published = alike.iter().find(is_published);
             published.or_else(|| alike.iter().find(|at| is_retained(at)))
         } else {
             alike.first()
