@@ -164,6 +164,7 @@ impl Model {
                 filter,
                 options,
                 identifier,
+                was_no_local: options.no_local,
                 known_since: NEVER,
             };
             let subscriptions = &mut self.sessions[number].subscriptions;
@@ -173,6 +174,7 @@ impl Model {
                 Some(older) => {
                     made.number = older.number;
                     made.known_since = older.known_since;
+                    made.was_no_local |= older.was_no_local;
                     numbers.push(made.number);
                     *older = made.clone();
                 }

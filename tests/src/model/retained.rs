@@ -324,7 +324,7 @@ impl Model {
             return false;
         };
         // Its options may have been replaced since.
-        let no_local = asked.options.no_local || subscription.options.no_local;
+        let no_local = asked.options.no_local || subscription.was_no_local;
         let is_own = no_local && message.publisher == session.client;
         if message.payload.is_empty() || is_over || is_own {
             return false;

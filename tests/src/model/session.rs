@@ -74,6 +74,8 @@ pub(super) struct Subscription {
     pub(super) filter: &'static str,
     pub(super) options: SubscriptionOptions,
     pub(super) identifier: Option<u32>,
+    /// It was a No Local one at some time.
+    pub(super) was_no_local: bool,
     /// The step at which the client read the SUBACK.
     pub(super) known_since: u64,
 }
