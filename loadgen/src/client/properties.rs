@@ -3,6 +3,7 @@
 //! Invariant: what is not understood is reported with file and line, and never guessed. A relative path is looked for
 //! from the working directory and then from the file's own folder.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -62,13 +63,14 @@ impl Properties {
 
     fn parse(bytes: &[u8], path: &Path) -> Result<Properties, String> {
         // ISO 8859-1 for java.util.Properties; what is UTF-8 is meant to be UTF-8 today.
-        let encoding = match std::str::from_utf8(bytes) {
-            Ok(_) => encoding_rs::UTF_8,
-            Err(_) => encoding_rs::WINDOWS_1252,
+        // Decoded here: the library's decoder panics on a file that is the beginning of a byte order mark.
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => encoding_rs::WINDOWS_1252.decode_without_bom_handling(bytes).0,
         };
         let mut properties = Properties::default();
         let mut seen: Vec<(String, usize)> = Vec::new();
-        for line in PropertiesIter::new_with_encoding(bytes, encoding) {
+        for line in PropertiesIter::new_with_encoding(text.as_bytes(), encoding_rs::UTF_8) {
             let line = line.map_err(|error| format!("{}: {error}", place(path, error.line_number())))?;
             let number = line.line_number();
             let LineContent::KVPair(key, value) = line.consume_content() else {
@@ -246,6 +248,13 @@ mod tests {
             properties.warnings
         );
         assert!(!format!("{properties:?}").contains("\"s\""));
+    }
+
+    #[test]
+    fn the_beginning_of_a_byte_order_mark_is_text() {
+        for bytes in [&b"\xef"[..], b"\xef\xbb", b"\xfe", b"\xff"] {
+            let _read = Properties::parse(bytes, Path::new("a"));
+        }
     }
 
     proptest! {
