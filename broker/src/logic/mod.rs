@@ -169,6 +169,7 @@ impl Shard {
     /// list, so that both are used again.
     pub fn swap_dirty(&mut self, taken: &mut Vec<ConnectionId>) {
         self.delivery.swap_dirty(taken);
+        self.output_counted();
     }
 
     /// Whether [`Self::swap_dirty`] has something to give.

@@ -70,12 +70,26 @@ impl Flow {
 impl Model {
     /// So many bytes wait for the connection's socket: all that was written is known.
     pub fn set_waiting(&mut self, connection: usize, bytes: usize) {
-        let connected = &mut self.connections[connection];
-        connected.flow.waiting = bytes;
-        connected.flow.pending = 0;
-        let shard = connected.shard;
-        self.was_above[shard] |=
-            bytes > self.bounds.client_output.high || self.sum(shard) > self.bounds.shard_output.high;
+        let shard = self.connections[connection].shard;
+        self.look_for_backlog(shard);
+        let flow = &mut self.connections[connection].flow;
+        flow.waiting = bytes;
+        flow.pending = 0;
+        self.look_for_backlog(shard);
+    }
+
+    /// A shard that is above a high-water mark may ask the others to pause their publishers, and they get that later.
+    fn look_for_backlog(&mut self, shard: usize) {
+        if !self.was_above[shard] {
+            let high = self.bounds.client_output.high;
+            let mut connections = self
+                .connections
+                .iter()
+                .filter(|connected| connected.shard == shard);
+            self.was_above[shard] = connections
+                .any(|connected| connected.flow.waiting.saturating_add(connected.flow.pending) > high)
+                || self.is_above_high(shard);
+        }
     }
 
     /// The socket took bytes, or took none; so many wait.
@@ -88,12 +102,14 @@ impl Model {
 
     /// The connection's socket is closed.
     pub fn gone(&mut self, connection: usize) {
+        self.look_for_backlog(self.connections[connection].shard);
         self.connections[connection].lost = true;
         self.drained += 1;
     }
 
     /// A shard begins to flush: what waits now decides what its clients get until the next time.
     pub fn begin_flush(&mut self, shard: usize) {
+        self.look_for_backlog(shard);
         self.sums[shard] = self.sum(shard);
     }
 
@@ -216,14 +232,17 @@ impl Model {
     }
 
     fn may_pause(&self, connection: usize) -> bool {
-        let connected = &self.connections[connection];
-        let shard_high = self.bounds.shard_output.high;
+        let here = self.connections[connection].shard;
+        (0..self.shards).any(|shard| shard != here && self.was_above[shard]) || self.is_above_high(here)
+    }
+
+    /// Whether anything of a shard is above a high-water mark.
+    fn is_above_high(&self, shard: usize) -> bool {
         let marks = Marks {
             low: self.bounds.client_output.high,
             ..self.bounds.client_output
         };
-        let remote = (0..self.shards).any(|shard| shard != connected.shard && self.was_above[shard]);
-        remote || self.is_above(connected.shard, &marks, shard_high, 2)
+        self.is_above(shard, &marks, self.bounds.shard_output.high, 2)
     }
 
     /// Whether anything of a shard is above a low-water mark: a client's output, the sum, or a queue with more than one

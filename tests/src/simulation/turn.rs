@@ -287,7 +287,6 @@ impl World {
         };
         self.model.tick(shard, at, closes);
         self.observe(shard)?;
-        self.model.check_pauses(shard, now.0)?;
         Ok(Outcome::Done)
     }
 

@@ -106,6 +106,8 @@ impl World {
             }
         }
         self.check_idle(shard)?;
+        self.observe(shard)?;
+        self.model.check_pauses(shard, self.shards[shard].now.0)?;
         Ok(Outcome::Done)
     }
 

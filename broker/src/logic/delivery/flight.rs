@@ -34,13 +34,10 @@ impl Delivery {
             return ExactlyOnceArrival::TooMany;
         }
         session.begin_release(packet_identifier.get());
-        if session.outlives_connection() {
-            let client_identifier = &*session.client_identifier;
-            self.store.append(StoreRecord::Received {
-                client_identifier,
-                packet_identifier,
-            });
-        }
+        session.record(&mut *self.store, |client_identifier| StoreRecord::Received {
+            client_identifier,
+            packet_identifier,
+        });
         ExactlyOnceArrival::New
     }
 
@@ -55,11 +52,12 @@ impl Delivery {
             return false;
         };
         let known = session.release(packet_identifier.get());
-        if known && session.outlives_connection() {
-            let client_identifier = &*session.client_identifier;
-            self.store.append(StoreRecord::ReceivedReleased {
-                client_identifier,
-                packet_identifier,
+        if known {
+            session.record(&mut *self.store, |client_identifier| {
+                StoreRecord::ReceivedReleased {
+                    client_identifier,
+                    packet_identifier,
+                }
             });
         }
         known
@@ -76,9 +74,8 @@ impl Delivery {
             return false;
         };
         let known = session.inflight.release(packet_identifier);
-        if known && session.outlives_connection() {
-            let client_identifier = &*session.client_identifier;
-            self.store.append(StoreRecord::Released {
+        if known {
+            session.record(&mut *self.store, |client_identifier| StoreRecord::Released {
                 client_identifier,
                 packet_identifier,
             });
@@ -98,9 +95,8 @@ impl Delivery {
             return false;
         };
         let finished = session.inflight.finish(packet_identifier, awaited);
-        if finished && session.outlives_connection() {
-            let client_identifier = &*session.client_identifier;
-            self.store.append(StoreRecord::Completed {
+        if finished {
+            session.record(&mut *self.store, |client_identifier| StoreRecord::Completed {
                 client_identifier,
                 packet_identifier,
             });
@@ -132,6 +128,14 @@ pub(super) struct Flight<'a> {
 }
 
 impl Session {
+    /// What changes of a session that outlives its connection goes to the store.
+    #[inline]
+    fn record(&self, store: &mut dyn Store, record: impl for<'a> FnOnce(&'a str) -> StoreRecord<'a>) {
+        if self.outlives_connection() {
+            store.append(record(&self.client_identifier));
+        }
+    }
+
     /// Gives a message its identifier, and the store its record.
     #[inline]
     pub(super) fn begin_flight(&mut self, flight: Flight<'_>, store: &mut dyn Store) -> PacketIdentifier {

@@ -66,12 +66,19 @@ impl Shard {
         self.end_reason(Reason::Outbox { shard });
     }
 
-    /// A connection was flushed: so many bytes wait that the socket has not taken.
+    /// What was written was handed to the shell, and the sum over the shard is exact: until now it may have held bytes
+    /// twice, or those of a connection that is gone.
     #[inline]
-    pub(in crate::logic) fn output_drained(&mut self, slot: ConnectionSlot) {
+    pub(in crate::logic) fn output_counted(&mut self) {
         if self.delivery.flow.output.over_until.is_some() {
             self.shard_output_drained();
         }
+    }
+
+    /// A connection was flushed: so many bytes wait that the socket has not taken.
+    #[inline]
+    pub(in crate::logic) fn output_drained(&mut self, slot: ConnectionSlot) {
+        self.output_counted();
         let watched = |c: &Connection| c.is_paused() || c.flow != State::Flowing;
         if self.delivery.connections().get(slot).is_some_and(watched) {
             self.client_drained(slot);
