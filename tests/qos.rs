@@ -1,7 +1,7 @@
 //! Delivery at each QoS: downgrade, windows, order, exactly once.
 
 use mqtt::frame::PacketType;
-use mqtt::{ProtocolVersion, QoS};
+use mqtt::{ProtocolVersion, QoS, ReasonCode};
 
 use crate::harness::{Broker, Client, Options, Setup};
 
@@ -34,6 +34,33 @@ fn messages_come_at_the_lower_qos() {
                     (message.payload.as_slice(), message.retain, message.dup),
                     (&b"payload"[..], false, false)
                 );
+            }
+        }
+    }
+}
+
+/// PUBREC or PUBCOMP for a message at QoS 1, PUBACK or PUBCOMP for one at QoS 2 that has not been received: without an
+/// end the message would keep its place in the window for good.
+///
+/// [MQTT3-4.8.0-1], [MQTT-4.13.1-1]
+#[test]
+fn an_acknowledgement_of_another_kind_ends_the_connection() {
+    use PacketType::{PubAck, PubComp, PubRec};
+    let broker = Broker::start();
+    for version in [ProtocolVersion::V3_1_1, ProtocolVersion::V5] {
+        for (qos, wrong) in [
+            (QoS::AtLeastOnce, [PubRec, PubComp]),
+            (QoS::ExactlyOnce, [PubAck, PubComp]),
+        ] {
+            for packet_type in wrong {
+                let mut client = Client::connect(&broker, &Options::new("client").version(version));
+                client.subscribe("t", qos);
+                Client::connect(&broker, &Options::new("publisher")).publish("t", b"x", qos);
+                let message = client.message_unacknowledged();
+                client.acknowledge(packet_type, message.packet_identifier.unwrap());
+                let (reason, _) = client.expect_closed();
+                let expected = (version == ProtocolVersion::V5).then_some(ReasonCode::ProtocolError);
+                assert_eq!(reason, expected, "{version:?} {qos:?} {packet_type:?}");
             }
         }
     }

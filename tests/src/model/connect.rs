@@ -240,18 +240,18 @@ impl Model {
         self.reply(connection, Reply::UnsubAck(packet_identifier, codes));
     }
 
-    pub(super) fn puback(&mut self, connection: usize, identifier: u16) {
-        if let Some(session) = self.connections[connection].session {
-            self.sessions[session].finish(identifier, Awaits::Acknowledged);
-        }
+    pub(super) fn puback(&mut self, connection: usize, identifier: u16, at: Moment) {
+        self.complete(connection, identifier, Awaits::Acknowledged, at);
     }
 
-    pub(super) fn pubrec(&mut self, connection: usize, identifier: u16) {
+    pub(super) fn pubrec(&mut self, connection: usize, identifier: u16, at: Moment) {
         let Some(session) = self.connections[connection].session else {
             return;
         };
-        let flight = self.sessions[session].flight(identifier);
-        let known = match flight.filter(|flight| flight.awaits != Awaits::Acknowledged) {
+        let known = match self.sessions[session].flight(identifier) {
+            Some(flight) if flight.awaits == Awaits::Acknowledged => {
+                return self.break_protocol(connection, at);
+            }
             Some(flight) => {
                 flight.awaits = Awaits::Completed;
                 true
@@ -271,10 +271,24 @@ impl Model {
         self.reply(connection, Reply::PubComp(identifier, known));
     }
 
-    pub(super) fn pubcomp(&mut self, connection: usize, identifier: u16) {
-        if let Some(session) = self.connections[connection].session {
-            self.sessions[session].finish(identifier, Awaits::Completed);
+    pub(super) fn pubcomp(&mut self, connection: usize, identifier: u16, at: Moment) {
+        self.complete(connection, identifier, Awaits::Completed, at);
+    }
+
+    /// An acknowledgement that ends a flight; one of another kind than the flight awaits ends the connection.
+    fn complete(&mut self, connection: usize, identifier: u16, awaited: Awaits, at: Moment) {
+        let Some(session) = self.connections[connection].session else {
+            return;
+        };
+        let session = &mut self.sessions[session];
+        if !session.finish(identifier, awaited) && session.flight(identifier).is_some() {
+            self.break_protocol(connection, at);
         }
+    }
+
+    fn break_protocol(&mut self, connection: usize, at: Moment) {
+        self.owe_disconnect(connection, Some(ReasonCode::ProtocolError));
+        self.close(connection, true, at);
     }
 
     /// When the client of a connection must have sent something.

@@ -211,10 +211,10 @@ impl Model {
                 packet_identifier,
                 filters,
             } => self.unsubscribe(connection, *packet_identifier, filters),
-            Packet::PubAck(identifier) => self.puback(connection, *identifier),
-            Packet::PubRec(identifier) => self.pubrec(connection, *identifier),
+            Packet::PubAck(identifier) => self.puback(connection, *identifier, at),
+            Packet::PubRec(identifier) => self.pubrec(connection, *identifier, at),
             Packet::PubRel(identifier) => self.pubrel(connection, *identifier),
-            Packet::PubComp(identifier) => self.pubcomp(connection, *identifier),
+            Packet::PubComp(identifier) => self.pubcomp(connection, *identifier, at),
             Packet::Ping => self.reply(connection, Reply::PingResp),
             Packet::Disconnect {
                 with_will,

@@ -133,8 +133,12 @@ impl World {
 
     fn be_rude(&mut self, client: usize) -> Checked {
         let unknown = 60_000;
-        let packet = match self.rng.u32(0..6) {
+        let packet = match self.rng.u32(0..7) {
             0 => Packet::Garbage,
+            5 => match self.mismatched(client) {
+                Some(packet) => packet,
+                None => return self.read(client),
+            },
             1 => Packet::PubAck(unknown),
             2 => Packet::PubRec(unknown),
             3 => Packet::PubRel(unknown),
@@ -145,6 +149,18 @@ impl World {
             },
         };
         self.send(client, packet, false)
+    }
+
+    /// An acknowledgement of another kind than one of those that the client has delayed.
+    fn mismatched(&mut self, client: usize) -> Option<Packet> {
+        type Kind = fn(u16) -> Packet;
+        let (identifier, others): (u16, [Kind; 2]) = match self.clients[client].delayed.first()? {
+            Packet::PubAck(identifier) => (*identifier, [Packet::PubRec, Packet::PubComp]),
+            Packet::PubRec(identifier) => (*identifier, [Packet::PubAck, Packet::PubComp]),
+            Packet::PubComp(identifier) => (*identifier, [Packet::PubAck, Packet::PubAck]),
+            _ => return None,
+        };
+        Some(others[self.rng.usize(0..2)](identifier))
     }
 
     /// Opens a connection; one that there is already is left to itself.

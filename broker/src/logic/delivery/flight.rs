@@ -11,7 +11,7 @@ use crate::logic::delivery::Delivery;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
 use crate::logic::routing::subscription::group::Via;
-use crate::logic::session::inflight::{Awaits, InflightEntry};
+use crate::logic::session::inflight::{Acknowledged, Awaits, InflightEntry};
 use crate::logic::session::{Session, SessionSlot};
 use crate::logic::store::{Store, StoreRecord};
 
@@ -63,39 +63,39 @@ impl Delivery {
         known
     }
 
-    /// PUBREC came for a message in flight. False if it was not awaited.
+    /// PUBREC came for a message in flight.
     pub(in crate::logic) fn release(
         &mut self,
         session: SessionSlot,
         packet_identifier: PacketIdentifier,
-    ) -> bool {
+    ) -> Acknowledged {
         let Some(session) = self.sessions.get_mut(session) else {
             unreachable_state("a client whose session is gone");
-            return false;
+            return Acknowledged::Unknown;
         };
-        let known = session.inflight.release(packet_identifier);
-        if known {
+        let acknowledged = session.inflight.release(packet_identifier);
+        if acknowledged == Acknowledged::Awaited {
             session.record(&mut *self.store, |client_identifier| StoreRecord::Released {
                 client_identifier,
                 packet_identifier,
             });
         }
-        known
+        acknowledged
     }
 
-    /// Ends the flight of a message. False if it was not awaited.
+    /// Ends the flight of a message, if that is awaited.
     pub(in crate::logic) fn finish(
         &mut self,
         session: SessionSlot,
         packet_identifier: PacketIdentifier,
         awaited: Awaits,
-    ) -> bool {
+    ) -> Acknowledged {
         let Some(session) = self.sessions.get_mut(session) else {
             unreachable_state("a client whose session is gone");
-            return false;
+            return Acknowledged::Unknown;
         };
         let finished = session.inflight.finish(packet_identifier, awaited);
-        if finished {
+        if finished == Acknowledged::Awaited {
             session.record(&mut *self.store, |client_identifier| StoreRecord::Completed {
                 client_identifier,
                 packet_identifier,

@@ -1,7 +1,7 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP.
 //!
-//! Invariant: an acknowledgement of an identifier that is not awaited changes nothing; in 5.0 PUBREC and PUBREL are
-//! answered with 0x92.
+//! Invariant: an acknowledgement of an identifier that is not in use changes nothing; in 5.0 PUBREC and PUBREL are
+//! answered with 0x92. One of another kind than the identifier awaits breaks the protocol, and ends the connection.
 
 use mqtt::ReasonCode;
 use mqtt::frame::PacketType;
@@ -11,7 +11,7 @@ use crate::logic::connection::Connection;
 use crate::logic::flow::client::Cause;
 use crate::logic::handle::Handler;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::session::inflight::Awaits;
+use crate::logic::session::inflight::{Acknowledged, Awaits};
 
 impl Handler<'_> {
     /// A QoS 1 message of ours arrived, or was refused: then no other member of a group gets it either [MQTT-4.8.2-6].
@@ -30,8 +30,10 @@ impl Handler<'_> {
             return self.complete(ack, Awaits::PubRec);
         }
         let delivery = &mut self.shard.delivery;
-        let known = delivery.release(self.session, ack.packet_identifier);
-        self.answer(PacketType::PubRel, ack, known);
+        match delivery.release(self.session, ack.packet_identifier) {
+            Acknowledged::Mismatched => self.refuse_mismatched(),
+            acknowledged => self.answer(PacketType::PubRel, ack, acknowledged == Acknowledged::Awaited),
+        }
     }
 
     /// A QoS 2 message of the client is complete: its identifier is free again [MQTT-4.3.3-11].
@@ -58,6 +60,17 @@ impl Handler<'_> {
         delivery.send_ack(self.slot, packet_type, ack.packet_identifier, reason);
     }
 
+    /// PUBACK for a message at QoS 2, PUBREC or PUBCOMP for one at QoS 1, PUBCOMP before PUBREC: without an end the
+    /// message would keep its place in the window for good.
+    ///
+    /// [MQTT3-4.8.0-1], [MQTT-4.13.1-1]
+    fn refuse_mismatched(&mut self) {
+        self.protocol_error(
+            ReasonCode::ProtocolError,
+            "an acknowledgement of another kind than the message awaits",
+        );
+    }
+
     /// A message of ours is done: what waits behind it flows on.
     #[inline]
     fn complete(&mut self, ack: &Ack<'_>, awaited: Awaits) {
@@ -67,7 +80,11 @@ impl Handler<'_> {
         let (waits, busy_in_group) = (connection.waits, connection.busy_in_group);
         let now = self.shard.now;
         let delivery = &mut self.shard.delivery;
-        if delivery.finish(self.session, ack.packet_identifier, awaited) && waits {
+        let acknowledged = delivery.finish(self.session, ack.packet_identifier, awaited);
+        if acknowledged == Acknowledged::Mismatched {
+            return self.refuse_mismatched();
+        }
+        if acknowledged == Acknowledged::Awaited && waits {
             delivery.send_waiting(self.session);
             let queue_is_backlogged = |connection: &mut Connection| {
                 connection.progress_at = now;

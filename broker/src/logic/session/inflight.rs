@@ -27,6 +27,17 @@ pub(in crate::logic) enum Awaits {
     PubComp,
 }
 
+/// What an acknowledgement of the client did to its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::logic) enum Acknowledged {
+    /// It is the one that was awaited.
+    Awaited,
+    /// Nothing is awaited for its identifier.
+    Unknown,
+    /// Its identifier awaits another packet: the client breaks the protocol [MQTT-4.3.2-3], [MQTT-4.3.3-6].
+    Mismatched,
+}
+
 /// One message in flight.
 #[derive(Clone, Debug)]
 pub(in crate::logic) struct InflightEntry {
@@ -86,9 +97,9 @@ impl Inflight {
         identifier
     }
 
-    /// PUBACK came, or a PUBREC with an error: takes the message out if one awaits it.
+    /// PUBACK or PUBCOMP came, or a PUBREC with an error: takes the message out if one awaits it.
     #[inline]
-    pub(in crate::logic) fn finish(&mut self, identifier: PacketIdentifier, awaited: Awaits) -> bool {
+    pub(in crate::logic) fn finish(&mut self, identifier: PacketIdentifier, awaited: Awaits) -> Acknowledged {
         let offset = self.offset(identifier);
         match self.entries.get_mut(offset) {
             Some(entry) if entry.awaits == awaited => {
@@ -101,25 +112,25 @@ impl Inflight {
                     self.outstanding_bytes = self.outstanding_bytes.saturating_sub(u64::from(entry.bytes));
                 }
                 self.pop_free();
-                true
+                Acknowledged::Awaited
             }
-            _ => false,
+            entry => mismatched(entry),
         }
     }
 
     /// PUBREC came: PUBREL is to go out. A repeated one is answered again.
     ///
     /// [MQTT-4.3.3-3]
-    pub(in crate::logic) fn release(&mut self, identifier: PacketIdentifier) -> bool {
+    pub(in crate::logic) fn release(&mut self, identifier: PacketIdentifier) -> Acknowledged {
         let offset = self.offset(identifier);
         match self.entries.get_mut(offset) {
             Some(entry) if matches!(entry.awaits, Awaits::PubRec | Awaits::PubComp) => {
                 entry.awaits = Awaits::PubComp;
                 entry.message = None;
                 entry.via = None;
-                true
+                Acknowledged::Awaited
             }
-            _ => false,
+            entry => mismatched(entry),
         }
     }
 
@@ -223,6 +234,14 @@ impl InflightEntry {
     }
 }
 
+/// What an acknowledgement is that the entry of its identifier, if there is one, does not await.
+fn mismatched(entry: Option<&mut InflightEntry>) -> Acknowledged {
+    match entry {
+        Some(entry) if entry.awaits != Awaits::Free => Acknowledged::Mismatched,
+        _ => Acknowledged::Unknown,
+    }
+}
+
 #[inline]
 fn identifier_at(first: u16, offset: usize) -> PacketIdentifier {
     let identifiers = usize::from(limits::PACKET_IDENTIFIERS);
@@ -247,7 +266,7 @@ mod tests {
         for round in 0..140_000_u32 {
             let identifier = inflight.push(entry());
             assert_eq!(u32::from(identifier.get()), round % 65_535 + 1);
-            assert!(inflight.finish(identifier, Awaits::PubAck));
+            assert_eq!(inflight.finish(identifier, Awaits::PubAck), Acknowledged::Awaited);
         }
         assert_eq!(inflight.outstanding(), 0);
     }
@@ -257,12 +276,39 @@ mod tests {
         let mut inflight = Inflight::default();
         let identifiers: Vec<_> = (0..100).map(|_| inflight.push(entry())).collect();
         for &identifier in identifiers.iter().skip(1).rev() {
-            assert!(inflight.finish(identifier, Awaits::PubAck));
-            assert!(!inflight.finish(identifier, Awaits::PubAck), "only once");
+            assert_eq!(inflight.finish(identifier, Awaits::PubAck), Acknowledged::Awaited);
+            assert_eq!(
+                inflight.finish(identifier, Awaits::PubAck),
+                Acknowledged::Unknown,
+                "only once"
+            );
         }
         assert_eq!((inflight.outstanding(), inflight.entries.len()), (1, 100));
-        assert!(inflight.finish(identifiers[0], Awaits::PubAck));
+        assert_eq!(
+            inflight.finish(identifiers[0], Awaits::PubAck),
+            Acknowledged::Awaited
+        );
         assert_eq!((inflight.outstanding(), inflight.entries.len()), (0, 0));
+    }
+
+    #[test]
+    fn an_acknowledgement_of_another_kind_changes_nothing() {
+        let mut inflight = Inflight::default();
+        let once = inflight.push(entry());
+        let twice = inflight.push(InflightEntry::new(QoS::ExactlyOnce, false, None, None));
+        for awaited in [Awaits::PubRec, Awaits::PubComp] {
+            assert_eq!(inflight.finish(once, awaited), Acknowledged::Mismatched);
+        }
+        assert_eq!(inflight.release(once), Acknowledged::Mismatched);
+        for awaited in [Awaits::PubAck, Awaits::PubComp] {
+            assert_eq!(inflight.finish(twice, awaited), Acknowledged::Mismatched);
+        }
+        assert_eq!(inflight.release(twice), Acknowledged::Awaited);
+        assert_eq!(inflight.release(twice), Acknowledged::Awaited, "repeated");
+        assert_eq!(inflight.outstanding(), 2);
+        let unknown = inflight.push(entry());
+        assert_eq!(inflight.finish(unknown, Awaits::PubAck), Acknowledged::Awaited);
+        assert_eq!(inflight.release(unknown), Acknowledged::Unknown);
     }
 
     #[test]
@@ -271,7 +317,7 @@ mod tests {
         let first = inflight.push(entry().of_bytes(10));
         let second = inflight.push(entry().of_bytes(5));
         assert_eq!(inflight.outstanding_bytes(), 15);
-        assert!(inflight.finish(second, Awaits::PubAck));
+        assert_eq!(inflight.finish(second, Awaits::PubAck), Acknowledged::Awaited);
         assert_eq!(inflight.outstanding_bytes(), 10);
         inflight.reconnected();
         assert_eq!(inflight.outstanding_bytes(), 0);
@@ -280,7 +326,7 @@ mod tests {
             Some(first)
         );
         assert_eq!(inflight.outstanding_bytes(), 10);
-        assert!(inflight.finish(first, Awaits::PubAck));
+        assert_eq!(inflight.finish(first, Awaits::PubAck), Acknowledged::Awaited);
         assert_eq!(inflight.outstanding_bytes(), 0);
     }
 
@@ -292,7 +338,10 @@ mod tests {
             inflight.push(entry());
         }
         assert!(!inflight.has_identifier());
-        assert!(inflight.finish(PacketIdentifier::MIN, Awaits::PubAck));
+        assert_eq!(
+            inflight.finish(PacketIdentifier::MIN, Awaits::PubAck),
+            Acknowledged::Awaited
+        );
         assert_eq!(inflight.push(entry()).get(), 1);
     }
 
@@ -305,7 +354,10 @@ mod tests {
             inflight.next_resend().map(|(identifier, _)| identifier),
             Some(identifiers[0])
         );
-        assert!(inflight.finish(identifiers[0], Awaits::PubAck));
+        assert_eq!(
+            inflight.finish(identifiers[0], Awaits::PubAck),
+            Acknowledged::Awaited
+        );
         assert_eq!(
             inflight.next_resend().map(|(identifier, _)| identifier),
             Some(identifiers[1])
