@@ -30,31 +30,6 @@ fn thousands_of_seeds_find_nothing() {
     });
 }
 
-/// Seeds that found something once.
-#[test]
-fn seeds_of_old_find_nothing_more() {
-    let options = Options {
-        steps: 150,
-        ..Options::default()
-    };
-    for seed in [
-        // Paused for others' sake, then behind itself: its Keep Alive was counted as if it had been silent all the
-        // time.
-        1_208_837,
-        // The model: of copies that look alike in 3.1.1, by a Shared Subscription and not, it took one for the wrong
-        // one.
-        5_139_632,
-        // It knew of one of the session's own that a copy may be, where it may be any of two.
-        5_097_531,
-        // It forgot the delivery that it had found for a message of a group while it looked for another one's.
-        20_259_121,
-    ] {
-        if let Err(failure) = run(seed, &options) {
-            panic!("{failure}");
-        }
-    }
-}
-
 #[test]
 fn each_fault_of_the_shell_is_found() {
     for fault in [

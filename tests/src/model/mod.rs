@@ -24,6 +24,8 @@ mod reply;
 mod retained;
 mod session;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod tick;
 mod waiting;
 

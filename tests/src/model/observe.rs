@@ -91,8 +91,11 @@ impl Model {
         }
         let seen = (publish, self.connections[connection].version);
         let own = self.own_like(number, seen, now);
-        let is_owed = own.first().is_some_and(|&own| self.entries[own].is_owed(now));
-        if !is_owed && let Some(entry) = self.take_share(number, seen, &own, now) {
+        // One that others would count as dropped by is taken only if it can be nothing else.
+        let is_next = |&own: &usize| self.entries[own].is_owed(now) && !self.overtakes(number, own, |_| true);
+        if !own.first().is_some_and(is_next)
+            && let Some(entry) = self.take_share(number, seen, &own, now)
+        {
             return Ok(entry);
         }
         let (may_be, _) = self.shares_like(number, seen, now);
