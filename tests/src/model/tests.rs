@@ -84,6 +84,16 @@ impl Scenario {
             retain_as_published: false,
             retain_handling: RetainHandling::DoNotSend,
         };
+        self.subscribe_with(connection, filter, options, identifier);
+    }
+
+    fn subscribe_with(
+        &mut self,
+        connection: usize,
+        filter: &'static str,
+        options: SubscriptionOptions,
+        identifier: Option<u32>,
+    ) {
         let packet = Packet::Subscribe {
             packet_identifier: 1,
             identifier,
@@ -100,12 +110,16 @@ impl Scenario {
 
     /// Publishes on a/b; it arrives at the other shard.
     fn publish(&mut self, payload: &str, qos: QoS) {
+        self.publish_with(payload, qos, false);
+    }
+
+    fn publish_with(&mut self, payload: &str, qos: QoS, retain: bool) {
         self.step += 1;
         let message = Rc::new(Message {
             topic: "a/b".to_owned(),
             payload: payload.to_owned(),
             qos,
-            retain: false,
+            retain,
             properties: PropertiesBuf::new(),
             expiry_s: None,
             publisher: "publisher".to_owned(),
@@ -129,6 +143,17 @@ impl Scenario {
         qos: QoS,
         identifier: Option<u32>,
     ) -> Checked<usize> {
+        self.write_with(connection, payload, qos, identifier, false)
+    }
+
+    fn write_with(
+        &mut self,
+        connection: usize,
+        payload: &str,
+        qos: QoS,
+        identifier: Option<u32>,
+        retain: bool,
+    ) -> Checked<usize> {
         self.sent += 1;
         let mut properties = PropertiesBuf::new();
         if let Some(identifier) = identifier {
@@ -139,7 +164,7 @@ impl Scenario {
         let publish = Publish {
             dup: false,
             qos,
-            retain: false,
+            retain,
             topic: "a/b",
             packet_identifier: PacketIdentifier::new(self.sent),
             properties: properties.as_properties(),
@@ -178,6 +203,33 @@ fn a_copy_that_may_be_a_groups_does_not_overtake_the_sessions_own() {
     scenario.model.check_received(1).unwrap();
     let once_more = scenario.write(member, "again", QoS::AtLeastOnce, None);
     assert!(once_more.is_err(), "each copy is one PUBLISH");
+}
+
+/// A retained message may come as the answer to SUBSCRIBE before what was published earlier comes as a message. With
+/// Retain As Published it looks like the message that is passed on, which would have overtaken the earlier one.
+#[test]
+fn a_retained_message_that_looks_like_one_that_is_passed_on_overtakes_nothing() {
+    let mut scenario = Scenario::new();
+    let subscriber = scenario.subscriber("subscriber");
+    let options = SubscriptionOptions {
+        qos: QoS::AtLeastOnce,
+        no_local: false,
+        retain_as_published: true,
+        retain_handling: RetainHandling::SendAtSubscribe,
+    };
+    scenario.subscribe_with(subscriber, "a/b", options, None);
+    scenario.publish("earlier", QoS::AtLeastOnce);
+    scenario.read_suback(subscriber);
+    scenario.publish_with("retained", QoS::AtLeastOnce, true);
+    for (payload, retain) in [("retained", true), ("earlier", false), ("retained", true)] {
+        scenario
+            .write_with(subscriber, payload, QoS::AtLeastOnce, None, retain)
+            .unwrap();
+    }
+    scenario.model.retained_answered();
+    scenario.model.check_received(1).unwrap();
+    let once_more = scenario.write_with(subscriber, "retained", QoS::AtLeastOnce, None, true);
+    assert!(once_more.is_err(), "it is passed on once, and retained once");
 }
 
 /// In 3.1.1 nothing distinguishes them. In 5.0 the identifier shows which one comes last, and so which one came first.

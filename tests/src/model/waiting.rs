@@ -28,7 +28,7 @@ impl Model {
             }
         };
         self.mix_twins(number, at, publish, version, now);
-        self.overtake(number, at, now)?;
+        self.overtake(number, at, publish, (version, now))?;
         let taken = self.sessions[number].waiting[at];
         self.take_retained(number, taken)?;
         let entry = &mut self.entries[taken];
@@ -142,8 +142,16 @@ impl Model {
             .any(|earlier| comes_before(earlier, &entries[waiting]) && such(earlier))
     }
 
-    /// What must be sent before the delivery at `at` and was not can only have been dropped.
-    fn overtake(&mut self, number: usize, at: usize, now: u64) -> Checked {
+    /// What must be sent before the delivery at `at` and was not can only have been dropped, unless the PUBLISH may be
+    /// another one.
+    fn overtake(
+        &mut self,
+        number: usize,
+        at: usize,
+        publish: &Publish<'_>,
+        seen: (ProtocolVersion, u64),
+    ) -> Checked {
+        let (version, now) = seen;
         let session = &self.sessions[number];
         let taken = session.waiting[at];
         let overtaken: Vec<usize> = session.waiting[..at]
@@ -157,7 +165,12 @@ impl Model {
                 self.sessions[number].client, self.entries[owed].message, self.entries[taken].message
             ));
         }
-        for entry in overtaken {
+        let mut others = session.waiting.iter();
+        let is_unclear = others.any(|&other| {
+            differs(&self.entries[other], publish, version, now).is_none()
+                && !self.overtakes(number, other, |_| true)
+        });
+        for entry in overtaken.into_iter().filter(|_| !is_unclear) {
             self.entries[entry].state = State::Dropped;
         }
         Ok(())
