@@ -15,6 +15,7 @@ mod auth;
 mod auth_exchange;
 mod before_connect;
 mod bounds;
+mod bridges;
 mod client_certificates;
 mod conformance;
 mod connect;

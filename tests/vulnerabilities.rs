@@ -404,11 +404,14 @@ fn v11_user_properties_take_linear_time() {
     assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
 }
 
-/// Strangers can hold 64 KiB each, for five seconds, and then it is for others.
+/// Strangers can keep 100,000 bytes each, for `connect_timeout`, and then it is for others.
 #[test]
 fn v23_strangers_hold_little_memory_and_not_for_long() {
     const STRANGERS: usize = 100;
-    let broker = Setup::default().global("log_type error").start();
+    let broker = Setup::default()
+        .global("log_type error")
+        .global("connect_timeout 5")
+        .start();
     // A CONNECT of 65,000 bytes of which the last is missing.
     let body = [
         &b"\0\x04MQTT\x04\x06\0\0\0\x01a\0\x01w"[..],

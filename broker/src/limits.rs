@@ -3,8 +3,13 @@
 //! Invariant: whatever a peer can make grow has its bound here or in [`crate::settings::Settings`]. The relations
 //! between the bounds are asserted at compile time, at the end.
 
-/// Bytes of the first packet (CONNECT) at most: larger is refused before anything more is read.
-pub const CONNECT_BYTES_MAX: u32 = 64 * 1024;
+/// Bytes of the first packet (CONNECT) at most, mosquitto's 100,000 behind the fixed header: a larger one is refused
+/// before anything more is read, with 0x95 if it is of 5.0.
+pub const CONNECT_BYTES_MAX: u32 = 100_000 + 4;
+
+/// Bytes of all CONNECTs of a shard that have not come whole or wait for their verdict. Full: those with the most bytes
+/// times age are closed until three quarters are left.
+pub const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Bytes of a PROXY header at most: room for a certificate's names.
 pub const PROXY_HEADER_BYTES_MAX: usize = 4096;
@@ -216,10 +221,6 @@ pub const SHARD_QUEUE_MESSAGES_MAX: usize = 16;
 
 /// Bytes received in one turn of a shard before it flushes. More: they wait for the next turn.
 pub const TURN_BYTES_MAX: usize = 512 * 1024;
-
-/// Nanoseconds from accept until it is known who the client is: TLS handshake, CONNECT, password. Over: the connection
-/// is closed.
-pub const PENDING_CONNECTION_NS_MAX: u64 = 5_000_000_000;
 
 /// Nanoseconds that clients have to take their last bytes when the broker ends. Over: they are cut.
 pub const DRAIN_NS_MAX: u64 = 10_000_000_000;

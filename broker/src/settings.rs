@@ -36,6 +36,9 @@ pub struct Settings {
     /// `max_keepalive`: the longest keep alive of a 5.0 client (announced as Server Keep Alive). For 3.x, which cannot
     /// learn of it, it bounds the time that the broker waits. 0 accepts any, also none at all.
     pub keep_alive_s_max: u16,
+    /// `connect_timeout` in seconds: from accept until it is known who the client is (TLS handshake, CONNECT, password).
+    /// Over: the connection is closed.
+    pub connect_timeout_s: u16,
     /// `retain_available`: retained messages are accepted.
     pub retain_available: bool,
     /// `check_retain_source`: the access of a retained message's publisher is checked again on delivery.
@@ -143,6 +146,7 @@ impl Default for Settings {
             shard_output: limits::SHARD_OUTPUT,
             queue_qos0_messages: false,
             keep_alive_s_max: 0,
+            connect_timeout_s: 15,
             retain_available: true,
             check_retain_source: true,
             persistent_client_expiration_s: None,

@@ -17,7 +17,7 @@ use crate::topic::{self, SHARE_PREFIX};
 use crate::version::ProtocolVersion;
 use crate::wire::Reader;
 
-pub use connect::{connect, connect_version};
+pub use connect::{connect, is_bridge, version_of_connect};
 
 /// Decodes a frame to the packet that its type names.
 pub fn packet<'a>(frame: &Frame<'a>, version: ProtocolVersion) -> Result<Packet<'a>, DecodeError> {

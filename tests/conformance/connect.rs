@@ -137,7 +137,7 @@ fn name_and_level_are_checked() {
             answer.is_empty() || answer == [CONNACK, 2, 0, 1] || answer[..4] == [CONNACK, 3, 0, 0x84];
         assert!(is_refusal, "{name:?}: {answer:x?}");
     }
-    for level in [0, 1, 2, 3, 6, 9, 0x7f, 0x84, 0xff] {
+    for level in [0, 1, 2, 3, 6, 9, 0x7f, 0x85, 0xff] {
         let bytes = packet(0x10, &[&field("MQTT"), &[level, 2, 0, 0], &field("id")]);
         let answer = refusal(&broker, V3_1_1, &bytes);
         let is_refusal = answer == [CONNACK, 2, 0, 1] || answer.starts_with(&[CONNACK, 3, 0, 0x84]);

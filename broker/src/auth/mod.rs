@@ -66,6 +66,8 @@ pub struct Credentials<'a> {
     pub user_name: Option<&'a str>,
     /// Password of the CONNECT.
     pub password: Option<&'a [u8]>,
+    /// Until when the client waits for the verdict.
+    pub deadline: Timestamp,
 }
 
 /// What [`Authentication::check`] comes to.
@@ -170,7 +172,7 @@ impl Authentication {
             candidate,
             password: password.into(),
             source,
-            deadline: now.plus_ns(limits::PENDING_CONNECTION_NS_MAX),
+            deadline: request.deadline,
             shard,
             ticket,
             generation: policy.generation(),

@@ -94,6 +94,7 @@ impl Listeners {
 
 fn request<'a>(user: Option<&'a str>, password: Option<&'a str>) -> Credentials<'a> {
     Credentials {
+        deadline: now().plus_s(5),
         listener: ListenerId(0),
         address: ADDRESS,
         user_name: user,

@@ -29,6 +29,9 @@ pub enum FirstPacket {
 
 /// What a client asks for in its CONNECT.
 pub struct ConnectRequest {
+    /// It is a bridge of another broker, as mosquitto's say: what it publishes does not come back to it, and RETAIN
+    /// stays as it was published.
+    pub is_bridge: bool,
     /// Protocol version of the whole connection.
     pub version: ProtocolVersion,
     /// Clean Start (5.0), Clean Session (3.x).
@@ -111,7 +114,7 @@ impl FirstPacket {
             },
             Ok(Some(frame)) if frame.packet_type == PacketType::Connect => Self::of(&frame),
             Ok(Some(_)) => Self::Foreign(NO_CONNECT),
-            Err(error) if error.reason() == ReasonCode::PacketTooLarge => Self::Foreign(TOO_LARGE),
+            Err(error) if error.reason() == ReasonCode::PacketTooLarge => Self::too_large(bytes, error),
             Err(error) if bytes.first() == Some(&FIRST_BYTE) => Self::Malformed(MalformedConnect {
                 error,
                 version: None,
@@ -121,14 +124,39 @@ impl FirstPacket {
         }
     }
 
+    /// A packet that is longer than a CONNECT may be: it is refused in words as soon as it says that it is of 5.0.
+    fn too_large(bytes: &[u8], error: DecodeError) -> Self {
+        if bytes.first() != Some(&FIRST_BYTE) {
+            return Self::Foreign(NO_CONNECT);
+        }
+        // Behind the first byte are as many bytes of the length as have the highest bit, and one more.
+        let length_bytes = bytes.iter().skip(1).take_while(|&&byte| byte & 0x80 != 0).count() + 1;
+        let body = bytes.get(1 + length_bytes..).unwrap_or_default();
+        match decode::version_of_connect(body) {
+            Some(ProtocolVersion::V5) => Self::Malformed(MalformedConnect {
+                error,
+                version: Some(ProtocolVersion::V5),
+                wire_bytes: None,
+            }),
+            None if body.len() < VERSION_BYTES => Self::Incomplete,
+            _ => Self::Foreign(TOO_LARGE),
+        }
+    }
+
     fn of(frame: &Frame<'_>) -> Self {
         // Bounded by CONNECT_BYTES_MAX.
         let wire_bytes = frame.wire_bytes as u32;
         match decode::connect(frame) {
-            Ok(connect) => Self::Connect(Box::new(ConnectRequest::new(&connect, wire_bytes))),
+            Ok(connect) => {
+                let is_bridge = decode::is_bridge(frame.body);
+                Self::Connect(Box::new(ConnectRequest {
+                    is_bridge,
+                    ..ConnectRequest::new(&connect, wire_bytes)
+                }))
+            }
             Err(error) => Self::Malformed(MalformedConnect {
                 error,
-                version: decode::connect_version(frame),
+                version: decode::version_of_connect(frame.body),
                 wire_bytes: Some(wire_bytes),
             }),
         }
@@ -154,6 +182,7 @@ impl ConnectRequest {
             packet_bytes_max: properties.maximum_packet_size(),
             session_expiry_s: properties.session_expiry_interval_s().unwrap_or(0),
             wire_bytes,
+            is_bridge: false,
             client_identifier: connect.client_identifier.into(),
             user_name: connect.user_name.map(Box::from),
             password: connect.password.map(Box::from),
@@ -205,8 +234,10 @@ fn message_properties(will: Properties<'_>) -> PropertiesBuf {
 }
 
 const NO_CONNECT: &str = "the first packet is not CONNECT";
-const TOO_LARGE: &str = "a CONNECT above 64 KiB";
-const _: () = assert!(limits::CONNECT_BYTES_MAX == 64 * 1024, "what the sentence says");
+const TOO_LARGE: &str = "a CONNECT of more than 100,000 bytes";
+const _: () = assert!(limits::CONNECT_BYTES_MAX == 100_004, "what the sentence says");
+/// Protocol Name and Protocol Version of 5.0 and 3.1.1.
+const VERSION_BYTES: usize = 7;
 /// Of a CONNECT: its flags are all 0.
 const FIRST_BYTE: u8 = (PacketType::Connect as u8) << 4;
 
@@ -287,7 +318,14 @@ mod tests {
     fn what_is_no_connect_is_foreign_or_malformed() {
         let foreign = |bytes: &[u8]| matches!(FirstPacket::parse(bytes), FirstPacket::Foreign(_));
         assert!(foreign(&[0xC0]) && foreign(&[0xC0, 0]) && foreign(&[0]));
-        assert!(foreign(&[0x10, 0x81, 0x80, 0x04]), "above 64 KiB");
+        let too_large = |level| [&[0x10, 0xA1, 0x8D, 0x06, 0, 4][..], b"MQTT", &[level]].concat();
+        assert!(foreign(&too_large(4)), "3.1.1 has no words for it");
+        let malformed = FirstPacket::parse(&too_large(5));
+        assert!(
+            matches!(malformed, FirstPacket::Malformed(wrong) if wrong.version == Some(ProtocolVersion::V5))
+        );
+        let announced = FirstPacket::parse(&too_large(5)[..8]);
+        assert!(matches!(announced, FirstPacket::Incomplete), "it may be of 5.0");
         // A length of five bytes.
         let malformed = FirstPacket::parse(&[0x10, 0xFF, 0xFF, 0xFF, 0xFF, 1]);
         assert!(matches!(malformed, FirstPacket::Malformed(wrong) if wrong.wire_bytes.is_none()));

@@ -162,6 +162,8 @@ pub(super) struct RareConnection {
     pub(super) client_identifier: Option<Box<str>>,
     /// Outbound topic aliases (5.0), if the client takes some.
     pub(super) outbound_aliases: Option<Box<Aliases>>,
+    /// It is a bridge of another broker.
+    pub(super) is_bridge: bool,
     /// Of a connection that named an Authentication Method.
     pub(super) enhanced: Option<Box<Enhanced>>,
 }

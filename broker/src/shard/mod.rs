@@ -259,7 +259,8 @@ impl ShardLoop {
         }
         let deadlines = [
             self.logic.next_deadline(),
-            self.pending.next_deadline(),
+            self.pending
+                .next_deadline(self.logic.settings().connect_timeout_s),
             self.connections.next_deadline(),
             self.acceptor.next_deadline(),
             self.shut_down.next_deadline(),
@@ -321,7 +322,8 @@ impl ShardLoop {
 
     fn run_timers(&mut self) {
         let now = self.now;
-        while let Some(pending) = self.pending.expired(now) {
+        let timeout_s = self.logic.settings().connect_timeout_s;
+        while let Some(pending) = self.pending.expired(now, timeout_s) {
             pending.close();
         }
         while let Some(id) = self.connections.expired(now) {

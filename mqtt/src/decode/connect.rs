@@ -55,9 +55,11 @@ pub fn connect<'a>(frame: &Frame<'a>) -> Result<Connect<'a>, DecodeError> {
     })
 }
 
-/// The version of a CONNECT, if its first bytes have it: for an answer to one that is malformed further behind.
-pub fn connect_version(frame: &Frame<'_>) -> Option<ProtocolVersion> {
-    read_version(&mut Reader::new(frame.body)).ok()
+/// The version of a CONNECT, if the first bytes behind its fixed header have it: for an answer to one that is malformed
+/// further behind, or has not come whole.
+#[must_use]
+pub fn version_of_connect(body: &[u8]) -> Option<ProtocolVersion> {
+    read_version(&mut Reader::new(body)).ok()
 }
 
 #[derive(Clone, Copy)]
@@ -73,12 +75,15 @@ struct ConnectFlags {
 impl ConnectFlags {
     // [MQTT3-3.1.2-11]
     fn read(byte: u8, version: ProtocolVersion) -> Result<Self, DecodeErrorKind> {
+        let will_qos = QoS::from_bits(byte >> 3).ok_or(DecodeErrorKind::WillQoS3)?;
+        // MQTT 3.1 calls the bits of a Will unused where there is none.
+        let unused = version == ProtocolVersion::V3_1 && byte & WILL == 0;
         let flags = Self {
             user_name: byte & 0x80 != 0,
             password: byte & 0x40 != 0,
-            will: byte & 0x04 != 0,
-            will_qos: QoS::from_bits(byte >> 3).ok_or(DecodeErrorKind::WillQoS3)?,
-            will_retain: byte & 0x20 != 0,
+            will: byte & WILL != 0,
+            will_qos: if unused { QoS::AtMostOnce } else { will_qos },
+            will_retain: !unused && byte & WILL_RETAIN != 0,
             clean_start: byte & 0x02 != 0,
         };
         // [MQTT-3.1.2-3]; MQTT 3.1 calls the bit unused.
@@ -100,6 +105,20 @@ impl ConnectFlags {
     }
 }
 
+const WILL: u8 = 0x04;
+const WILL_RETAIN: u8 = 0x20;
+
+/// Whether the CONNECT of that body is a mosquitto bridge's: the highest bit of its level, 0x83 of 3.1 and 0x84 of
+/// 3.1.1, which no version of the specification has (`try_private` in mosquitto.conf(5)).
+#[must_use]
+pub fn is_bridge(body: &[u8]) -> bool {
+    let mut reader = Reader::new(body);
+    reader.binary().is_ok() && reader.u8().is_ok_and(|level| level & BRIDGE != 0)
+}
+
+const BRIDGE: u8 = 0x80;
+
+/// The version of what follows; of a bridge the one that it speaks.
 fn read_version(reader: &mut Reader<'_>) -> Result<ProtocolVersion, DecodeErrorKind> {
     let name = reader.binary()?;
     let levels: &[ProtocolVersion] = match name {
@@ -108,7 +127,11 @@ fn read_version(reader: &mut Reader<'_>) -> Result<ProtocolVersion, DecodeErrorK
         _ => return Err(DecodeErrorKind::ProtocolName),
     };
     let level = reader.u8()?;
-    let version = levels.iter().find(|version| **version as u8 == level);
+    let spoken = match level {
+        0x83 | 0x84 => level & !BRIDGE,
+        _ => level,
+    };
+    let version = levels.iter().find(|version| **version as u8 == spoken);
     version
         .copied()
         .ok_or(DecodeErrorKind::UnsupportedProtocolLevel(level))

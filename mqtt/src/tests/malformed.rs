@@ -5,7 +5,7 @@ use ProtocolVersion::{V3_1, V3_1_1, V5};
 use ReasonCode as Reason;
 
 use super::{decode, packet_bytes};
-use crate::decode::{connect, connect_version};
+use crate::decode::{connect, is_bridge, version_of_connect};
 use crate::error::{DecodeErrorKind, FilterError};
 use crate::frame::{PacketType, split};
 use crate::reason::ReasonCode;
@@ -35,7 +35,7 @@ const CONNECT: &[Row] = &[
     ("[MQTT3-3.1.2-2]", V3_1_1, 0x10, r#""MQTT" 03 02 0000 "a""#, Kind::UnsupportedProtocolLevel(3), Reason::UnsupportedProtocolVersion),
     ("[MQTT3-3.1.2-2]", V3_1_1, 0x10, r#""MQIsdp" 04 02 0000 "a""#, Kind::UnsupportedProtocolLevel(4), Reason::UnsupportedProtocolVersion),
     ("[MQTT-3.1.2-2]", V5, 0x10, r#""MQTT" 06 02 0000 [] "a""#, Kind::UnsupportedProtocolLevel(6), Reason::UnsupportedProtocolVersion),
-    ("[MQTT-3.1.2-2]", V5, 0x10, r#""MQTT" 84 02 0000 [] "a""#, Kind::UnsupportedProtocolLevel(0x84), Reason::UnsupportedProtocolVersion),
+    ("[MQTT-3.1.2-2]", V5, 0x10, r#""MQTT" 85 02 0000 [] "a""#, Kind::UnsupportedProtocolLevel(0x85), Reason::UnsupportedProtocolVersion),
     ("[MQTT3-3.1.2-3]", V3_1_1, 0x10, r#""MQTT" 04 03 0000 "a""#, Kind::ConnectReservedFlag, Reason::MalformedPacket),
     ("[MQTT-3.1.2-3]", V5, 0x10, r#""MQTT" 05 01 0000 [] "a""#, Kind::ConnectReservedFlag, Reason::MalformedPacket),
     ("[MQTT3-3.1.2-13]", V3_1_1, 0x10, r#""MQTT" 04 0A 0000 "a""#, Kind::WillQoSWithoutWill, Reason::MalformedPacket),
@@ -268,7 +268,38 @@ fn the_version_of_a_malformed_connect_is_known() {
     let bytes = packet_bytes(0x10, r#""MQTT" 05 01 0000 [] "a""#);
     let frame = split(&bytes, 1024).unwrap().unwrap();
     assert!(connect(&frame).is_err());
-    assert_eq!(connect_version(&frame), Some(V5));
+    assert_eq!(version_of_connect(frame.body), Some(V5));
     let unknown = packet_bytes(0x10, r#""MQTT" 07"#);
-    assert_eq!(connect_version(&split(&unknown, 1024).unwrap().unwrap()), None);
+    assert_eq!(
+        version_of_connect(split(&unknown, 1024).unwrap().unwrap().body),
+        None
+    );
+}
+
+#[test]
+fn unused_bits_of_mqtt_3_1_are_let_be() {
+    for flags in [0x02, 0x03, 0x0A, 0x12, 0x22, 0x33] {
+        let bytes = packet_bytes(0x10, &format!(r#""MQIsdp" 03 {flags:02X} 0000 "a""#));
+        let frame = split(&bytes, 1024).unwrap().unwrap();
+        assert!(
+            connect(&frame).is_ok_and(|connect| connect.will.is_none()),
+            "{flags:02x}"
+        );
+    }
+}
+
+#[test]
+fn a_bridge_speaks_the_version_below_its_bit() {
+    for (start, version, bridge) in [
+        (r#""MQIsdp" 83"#, Some(V3_1), true),
+        (r#""MQTT" 84"#, Some(V3_1_1), true),
+        (r#""MQTT" 04"#, Some(V3_1_1), false),
+        (r#""MQTT" 85"#, None, true),
+        (r#""MQTT" 83"#, None, true),
+    ] {
+        let bytes = packet_bytes(0x10, &format!(r#"{start} 02 0000 "a""#));
+        let frame = split(&bytes, 1024).unwrap().unwrap();
+        let got = connect(&frame).ok().map(|connect| connect.version);
+        assert_eq!((got, is_bridge(frame.body)), (version, bridge), "{start}");
+    }
 }

@@ -67,6 +67,18 @@ pub(super) const KEYS: &[Key] = &[
         Show::Global(|c| shown(c.settings.keep_alive_s_max)),
     ),
     global(
+        "connect_timeout",
+        "15",
+        "Midge's own. Seconds from the beginning of a connection until its client is known: TLS handshake, request for \
+         WebSocket, CONNECT, password. Over: the connection is closed. A person who types the passphrase of a key has \
+         connected already.",
+        Value::Integer {
+            ranges: &[(1, 600)],
+            set: |draft, seconds| draft.settings.connect_timeout_s = to_u16(seconds),
+        },
+        Show::Global(|c| shown(c.settings.connect_timeout_s)),
+    ),
+    global(
         "persistent_client_expiration",
         "",
         "How long the session of a client that keeps it lives without a connection, such as `14d`; without it, for \

@@ -65,9 +65,9 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_queued_messages",
         "1000",
-        "QoS 1 and 2 messages that wait for one client beyond those in flight; more are dropped. 0: no limit.",
+        "QoS 1 and 2 messages that wait for one client beyond those in flight; more are dropped. 0 or -1: no limit.",
         Value::Integer {
-            ranges: &[(0, i64::MAX)],
+            ranges: &[(-1, i64::MAX)],
             set: |draft, count| draft.settings.queued_messages_max = or_unlimited(count),
         },
         Show::Global(|c| shown(or_zero(c.settings.queued_messages_max))),

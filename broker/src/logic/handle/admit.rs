@@ -99,6 +99,9 @@ impl Shard {
         if will.qos > listener.qos_max {
             return Err(ReasonCode::QoSNotSupported);
         }
+        if will.payload.len() > settings.payload_bytes_max as usize {
+            return Err(ReasonCode::PacketTooLarge);
+        }
         if settings.check_payload_format && !is_as_indicated(will.properties.as_properties(), &will.payload) {
             return Err(ReasonCode::PayloadFormatInvalid);
         }

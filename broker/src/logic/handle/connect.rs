@@ -65,6 +65,9 @@ impl Shard {
             .packet_bytes_max
             .map_or(limits::PACKET_BYTES_MAX, NonZeroU32::get);
         connection.without_reasons = connect.without_reasons;
+        if connect.is_bridge {
+            connection.rare().is_bridge = true;
+        }
         let admitted = match self.admit(connect, &peer) {
             Ok(admitted) => admitted,
             Err(refused) => {

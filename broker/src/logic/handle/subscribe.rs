@@ -49,8 +49,12 @@ impl Handler<'_> {
             .iter()
             .map(|(filter, options)| (self.shard.whole_filter(self.slot, filter), options))
             .collect();
+        let is_bridge = self.is_bridge();
         for (filter, options) in &filters {
-            let options = *options;
+            let mut options = *options;
+            // As mosquitto does for what its own bridges subscribe to.
+            options.no_local |= is_bridge;
+            options.retain_as_published |= is_bridge;
             let asked = Asked {
                 filter,
                 options,
@@ -85,6 +89,13 @@ impl Handler<'_> {
             self.shard.request_retained(self.session, request);
         }
         self.shard.walk_retained();
+    }
+
+    /// Whether the client is a bridge of another broker.
+    fn is_bridge(&mut self) -> bool {
+        let connection = self.shard.delivery.connection(self.slot);
+        let rare = connection.and_then(|connection| connection.rare.as_deref());
+        rare.is_some_and(|rare| rare.is_bridge)
     }
 
     fn log_subscribed(&self, asked: &Asked<'_>) {
@@ -185,6 +196,8 @@ impl Handler<'_> {
         let rights = session.and_then(|session| session.rights());
         match rights {
             Some(rights) if !rights.access().may_subscribe(filter) => Err(ReasonCode::NotAuthorized),
+            // What controls a broker is for those alone to whom a rule of an ACL file gives it.
+            None if is_control(filter) => Err(ReasonCode::NotAuthorized),
             _ => Ok(()),
         }
     }
@@ -199,6 +212,13 @@ impl Handler<'_> {
         }
         Ok(shared.is_some())
     }
+}
+
+/// Whether a filter is below `$CONTROL`, shared or not.
+fn is_control(filter: &str) -> bool {
+    let shared = mqtt::topic::shared(filter).ok().flatten();
+    let filter = shared.map_or(filter, |shared| shared.filter);
+    mqtt::topic::levels(filter).next() == Some("$CONTROL")
 }
 
 fn sends_retained(handling: RetainHandling, made: Made) -> bool {

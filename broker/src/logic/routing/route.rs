@@ -307,8 +307,15 @@ impl Route {
     }
 }
 
+/// `$SYS/broker/connection/NAME/state`, which a bridge publishes itself, as in mosquitto.
+fn is_state_of_bridge(topic: &str) -> bool {
+    let name = topic.strip_prefix("$SYS/broker/connection/");
+    let name = name.and_then(|rest| rest.strip_suffix("/state"));
+    name.is_some_and(|name| !name.contains('/'))
+}
+
 fn access(topic: &str, levels_max: usize) -> TopicAccess {
-    if topic == "$SYS" || topic.starts_with("$SYS/") {
+    if (topic == "$SYS" || topic.starts_with("$SYS/")) && !is_state_of_bridge(topic) {
         TopicAccess::Denied
     } else if mqtt::topic::levels(topic).count() > levels_max {
         TopicAccess::TooDeep

@@ -11,7 +11,7 @@ use transport::ring::ReceiveBuffer;
 use transport::socket::Socket;
 use transport::websocket::handshake::Page;
 
-use super::{Next, PendingConnection, PendingId, Phase};
+use super::{Next, PendingConnection, PendingId, Phase, TOO_MUCH_PENDING};
 use crate::auth::enhanced::Authenticated;
 use crate::auth::{Check, Credentials, Verdict};
 use crate::logic::owner_shard;
@@ -42,6 +42,9 @@ impl ShardLoop {
         let next = pending.map(|pending| pending.receive(self.ring.bytes(&buffer)));
         self.ring.recycle(buffer);
         if let Some(next) = next {
+            for excess in self.pending.count_bytes(self.now, id) {
+                self.close_pending(excess, Some(TOO_MUCH_PENDING));
+            }
             self.follow(id, next);
         }
     }
@@ -63,7 +66,9 @@ impl ShardLoop {
 
     /// Finds out who the client is; goes on at once if that is known at once.
     fn identify(&mut self, id: PendingId) {
-        let Some(pending) = self.pending.get(id) else {
+        let timeout_s = self.logic.settings().connect_timeout_s;
+        let accepted_at = self.pending.accepted_at(id);
+        let (Some(pending), Some(accepted_at)) = (self.pending.get(id), accepted_at) else {
             return;
         };
         let Phase::CheckingCredentials(connect) = &pending.phase else {
@@ -78,6 +83,7 @@ impl ShardLoop {
             address: pending.address.ip(),
             user_name: connect.user_name.as_deref(),
             password: connect.password.as_deref(),
+            deadline: accepted_at.plus_s(u64::from(timeout_s)),
         };
         let shard = self.exchange.shard();
         let check = self

@@ -6,8 +6,8 @@
 //! Invariants: [`PendingConnection::advance`] is the one place where bytes lead from a phase to the next; one receive
 //! at most is in flight, and none once the client has to be identified, so the descriptor can move to another shard; at
 //! most [`crate::limits::CONNECT_BYTES_MAX`] are kept for a client that has not sent its CONNECT, and nothing is
-//! reserved for bytes that were only announced; the whole takes at most [`crate::limits::PENDING_CONNECTION_NS_MAX`]
-//! from accept.
+//! reserved for bytes that were only announced; the whole takes at most
+//! [`crate::settings::Settings::connect_timeout_s`] from accept.
 
 mod auth_exchange;
 mod identify;
@@ -225,6 +225,25 @@ impl PendingConnection {
         }
     }
 
+    /// What is missing when the time is over.
+    fn missing(&self) -> &'static str {
+        match &self.phase {
+            // The first bytes, of a listener without TLS.
+            Phase::TlsHandshake if self.stream.is_plain() => self.after_handshake().missing(),
+            phase => phase.missing(),
+        }
+    }
+
+    /// Bytes of a CONNECT that it keeps, whole or not.
+    fn kept_bytes(&self) -> usize {
+        let connect = match &self.phase {
+            Phase::CheckingCredentials(connect) => connect.wire_bytes,
+            Phase::Challenged(challenge) => challenge.connect.wire_bytes,
+            _ => 0,
+        };
+        self.plain.capacity() + connect as usize
+    }
+
     fn take_connect(&mut self, connect: Box<ConnectRequest>) {
         let length = self.plain.len().min(connect.wire_bytes as usize);
         // Its own memory, so that what the packet took is free again.
@@ -301,6 +320,8 @@ impl PendingConnection {
 }
 
 const DOES_NOT_READ: &str = "it does not read";
+const TOO_MUCH_PENDING: &str = "connections without a whole CONNECT keep too much memory, and this one the most for \
+                                its age";
 
 const _: () = assert!(
     size_of::<PendingConnection>() <= 136,

@@ -1,7 +1,8 @@
 //! All pending connections of a shard, and when the time of each is over.
 //!
-//! Invariants: the deadlines are in the order of accept; an id whose generation is not its slot's names a connection
-//! that is gone.
+//! Invariants: who was accepted first is first to run out of time; an id whose generation is not its slot's names a
+//! connection that is gone; the sum of the bytes that all keep is right after each call, and at most
+//! [`limits::PENDING_BYTES_MAX`].
 
 use std::collections::VecDeque;
 
@@ -22,48 +23,104 @@ pub(in crate::shard) struct PendingId {
 /// All pending connections of a shard.
 #[derive(Default)]
 pub(in crate::shard) struct PendingConnections {
-    /// Each with its generation.
-    slots: Slab<(u32, PendingConnection)>,
-    /// In the order of accept, which is the order of the deadlines.
-    deadlines: VecDeque<(Timestamp, PendingId)>,
+    slots: Slab<Place>,
+    /// In the order of accept, with its time.
+    accepted: VecDeque<(Timestamp, PendingId)>,
     generation: u32,
+    /// The sum over all places.
+    bytes: usize,
+}
+
+struct Place {
+    generation: u32,
+    accepted_at: Timestamp,
+    /// Bytes of its CONNECT that are kept.
+    bytes: usize,
+    pending: PendingConnection,
 }
 
 impl PendingConnections {
     pub(in crate::shard) fn insert(&mut self, now: Timestamp, pending: PendingConnection) -> PendingId {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
-        let slot = self.slots.insert((generation, pending)) as u32;
+        let place = Place {
+            generation,
+            accepted_at: now,
+            bytes: 0,
+            pending,
+        };
+        let slot = self.slots.insert(place) as u32;
         let id = PendingId { slot, generation };
-        let deadline = now.plus_ns(limits::PENDING_CONNECTION_NS_MAX);
-        self.deadlines.push_back((deadline, id));
+        self.accepted.push_back((now, id));
         id
     }
 
     pub(in crate::shard) fn get(&mut self, id: PendingId) -> Option<&mut PendingConnection> {
-        let (generation, pending) = self.slots.get_mut(id.slot as usize)?;
-        same_generation(*generation, id.generation).then_some(pending)
+        self.place(id).map(|place| &mut place.pending)
+    }
+
+    /// When the connection was accepted.
+    pub(in crate::shard) fn accepted_at(&mut self, id: PendingId) -> Option<Timestamp> {
+        self.place(id).map(|place| place.accepted_at)
+    }
+
+    fn place(&mut self, id: PendingId) -> Option<&mut Place> {
+        let place = self.slots.get_mut(id.slot as usize)?;
+        same_generation(place.generation, id.generation).then_some(place)
     }
 
     pub(in crate::shard) fn remove(&mut self, id: PendingId) -> Option<PendingConnection> {
-        self.get(id)?;
-        self.slots
-            .try_remove(id.slot as usize)
-            .map(|(_, pending)| pending)
+        self.place(id)?;
+        let place = self.slots.try_remove(id.slot as usize)?;
+        self.bytes -= place.bytes;
+        Some(place.pending)
     }
 
-    /// The next connection whose time is over; says so in the log.
-    pub(in crate::shard) fn expired(&mut self, now: Timestamp) -> Option<PendingConnection> {
-        while let Some((deadline, id)) = self.deadlines.front().copied() {
-            if deadline > now && self.get(id).is_some() {
+    /// To be called when a connection has received: what it keeps counts. Those that are to be closed, as all of them
+    /// together keep too much.
+    pub(in crate::shard) fn count_bytes(&mut self, now: Timestamp, id: PendingId) -> Vec<PendingId> {
+        if let Some(place) = self.place(id) {
+            let bytes = place.pending.kept_bytes();
+            let before = std::mem::replace(&mut place.bytes, bytes);
+            self.bytes = self.bytes + bytes - before;
+        }
+        if self.bytes <= limits::PENDING_BYTES_MAX {
+            return Vec::new();
+        }
+        self.largest_and_oldest(now)
+    }
+
+    /// The connections with the most bytes times age, so many that three quarters of the bound are left.
+    fn largest_and_oldest(&self, now: Timestamp) -> Vec<PendingId> {
+        let mut places: Vec<_> = self.slots.iter().filter(|(_, place)| place.bytes > 0).collect();
+        places.sort_by_cached_key(|(_, place)| {
+            let cost = place.bytes as u128 * u128::from(now.since_ns(place.accepted_at));
+            std::cmp::Reverse(cost)
+        });
+        let mut excess = self.bytes.saturating_sub(limits::PENDING_BYTES_MAX / 4 * 3);
+        let is_excess = |(_, place): &(usize, &Place)| {
+            let is_excess = excess > 0;
+            excess = excess.saturating_sub(place.bytes);
+            is_excess
+        };
+        let id = |(slot, place): (usize, &Place)| PendingId {
+            slot: slot as u32,
+            generation: place.generation,
+        };
+        places.into_iter().take_while(is_excess).map(id).collect()
+    }
+
+    /// The next connection that has not become a client in so many seconds; says so in the log.
+    pub(in crate::shard) fn expired(&mut self, now: Timestamp, timeout_s: u16) -> Option<PendingConnection> {
+        while let Some((accepted_at, id)) = self.accepted.front().copied() {
+            if accepted_at.plus_s(u64::from(timeout_s)) > now && self.get(id).is_some() {
                 return None;
             }
-            self.deadlines.pop_front();
+            self.accepted.pop_front();
             if let Some(pending) = self.remove(id) {
-                let missing = pending.phase.missing();
-                let seconds = limits::PENDING_CONNECTION_NS_MAX / 1_000_000_000;
+                let missing = pending.missing();
                 tracing::info!(
-                    "Client {} closed: {missing} within {seconds} seconds.",
+                    "Client {} closed: {missing} within {timeout_s} seconds (connect_timeout).",
                     pending.address
                 );
                 return Some(pending);
@@ -72,20 +129,21 @@ impl PendingConnections {
         None
     }
 
-    pub(in crate::shard) fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.front().map(|(deadline, _)| *deadline)
+    pub(in crate::shard) fn next_deadline(&self, timeout_s: u16) -> Option<Timestamp> {
+        let (accepted_at, _) = self.accepted.front()?;
+        Some(accepted_at.plus_s(u64::from(timeout_s)))
     }
 
     /// Those whose password is being checked.
     pub(in crate::shard) fn being_checked(&self) -> Vec<PendingId> {
         let is_being_checked = |id: &PendingId| match self.slots.get(id.slot as usize) {
-            Some((generation, pending)) => {
-                matches!(pending.phase, Phase::CheckingCredentials(_))
-                    && same_generation(*generation, id.generation)
+            Some(place) => {
+                matches!(place.pending.phase, Phase::CheckingCredentials(_))
+                    && same_generation(place.generation, id.generation)
             }
             None => false,
         };
-        let ids = self.deadlines.iter().map(|(_, id)| *id);
+        let ids = self.accepted.iter().map(|(_, id)| *id);
         ids.filter(is_being_checked).collect()
     }
 
@@ -95,8 +153,9 @@ impl PendingConnections {
 
     /// Takes all of them out.
     pub(in crate::shard) fn drain(&mut self) -> impl Iterator<Item = PendingConnection> {
-        self.deadlines.clear();
-        self.slots.drain().map(|(_, pending)| pending)
+        self.accepted.clear();
+        self.bytes = 0;
+        self.slots.drain().map(|place| place.pending)
     }
 
     #[cfg(test)]
