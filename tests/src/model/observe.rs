@@ -86,21 +86,18 @@ impl Model {
         publish: &Publish<'_>,
         now: u64,
     ) -> Checked<usize> {
-        if !self.sessions[number].shares() {
-            return self.take_waiting(number, connection, publish, now);
-        }
         let seen = (publish, self.connections[connection].version);
+        if !self.sessions[number].shares() {
+            return self.take_waiting(number, seen, now, false);
+        }
         let own = self.own_like(number, seen, now);
-        // One that others would count as dropped by is taken only if it can be nothing else.
-        let is_next = |&own: &usize| self.entries[own].is_owed(now) && !self.overtakes(number, own, |_| true);
-        if !own.first().is_some_and(is_next)
-            && let Some(entry) = self.take_share(number, seen, &own, now)
-        {
+        let is_owed = own.first().is_some_and(|&own| self.entries[own].is_owed(now));
+        if !is_owed && let Some(entry) = self.take_share(number, seen, &own, now) {
             return Ok(entry);
         }
         let (may_be, _) = self.shares_like(number, seen, now);
         let own = [own, self.assigned_like(number, seen, now)].concat();
-        match self.take_waiting(number, connection, publish, now) {
+        match self.take_waiting(number, seen, now, !may_be.is_empty()) {
             Ok(entry) => {
                 let delivery = Delivery::new(number, entry, may_be, own);
                 self.deliveries.push(delivery.taken_for(entry));

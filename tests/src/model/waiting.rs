@@ -6,19 +6,21 @@ use mqtt::ProtocolVersion;
 use mqtt::packet::Publish;
 use mqtt::property::Property;
 
+use super::assign::Seen;
 use super::session::{Entry, State};
 use super::{Checked, Model, NEVER, SECOND_NS};
 
 impl Model {
-    /// The delivery that a PUBLISH is; what it overtook must not have been owed.
+    /// The delivery that a PUBLISH is; what it overtook must not have been owed. It may be something else than what
+    /// waits, or it may not.
     pub(super) fn take_waiting(
         &mut self,
         number: usize,
-        connection: usize,
-        publish: &Publish<'_>,
+        seen: Seen<'_>,
         now: u64,
+        may_be_other: bool,
     ) -> Checked<usize> {
-        let version = self.connections[connection].version;
+        let (publish, version) = seen;
         let at = match self.find_waiting(number, publish, version, now) {
             Ok(at) => at,
             Err(what) => {
@@ -28,7 +30,7 @@ impl Model {
             }
         };
         self.mix_twins(number, at, publish, version, now);
-        self.overtake(number, at, publish, (version, now))?;
+        self.overtake(number, at, seen, now, may_be_other)?;
         let taken = self.sessions[number].waiting[at];
         self.take_retained(number, taken)?;
         let entry = &mut self.entries[taken];
@@ -148,10 +150,10 @@ impl Model {
         &mut self,
         number: usize,
         at: usize,
-        publish: &Publish<'_>,
-        seen: (ProtocolVersion, u64),
+        (publish, version): Seen<'_>,
+        now: u64,
+        may_be_other: bool,
     ) -> Checked {
-        let (version, now) = seen;
         let session = &self.sessions[number];
         let taken = session.waiting[at];
         let overtaken: Vec<usize> = session.waiting[..at]
@@ -166,10 +168,11 @@ impl Model {
             ));
         }
         let mut others = session.waiting.iter();
-        let is_unclear = others.any(|&other| {
-            differs(&self.entries[other], publish, version, now).is_none()
-                && !self.overtakes(number, other, |_| true)
-        });
+        let is_unclear = may_be_other
+            || others.any(|&other| {
+                differs(&self.entries[other], publish, version, now).is_none()
+                    && !self.overtakes(number, other, |_| true)
+            });
         for entry in overtaken.into_iter().filter(|_| !is_unclear) {
             self.entries[entry].state = State::Dropped;
         }
