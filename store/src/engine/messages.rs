@@ -1,0 +1,107 @@
+//! Reads messages of publications back from where they lie.
+//!
+//! Invariants: a record is given back only if its crc is that of its place: a segment may be in its next use by then.
+
+use super::Engine;
+use crate::files::read_all;
+use crate::format::commit::{COMMIT_HEADER, CommitHeader};
+use crate::format::segment::SEGMENT_HEADER;
+use crate::format::{Location, frame};
+use crate::index::Place;
+use crate::record::{self, Record};
+use crate::recovered::Recovered;
+
+impl Engine {
+    /// The message of a publication that lives.
+    pub(crate) fn message(&self, publication: u64) -> Option<Vec<u8>> {
+        let place = self.index.place_of(publication)?;
+        let mut window = Window::default();
+        let frame = self.read_frame(place, &mut window)?;
+        message_of(&frame, publication).map(|(_, message)| message)
+    }
+
+    /// Fills in the messages of all publications, up to the memory that they may have.
+    pub(super) fn load_messages(&self, recovered: &mut Recovered) {
+        let mut window = Window::default();
+        let mut left = self.options.messages_max;
+        let places = self.index.publication_places();
+        for (publication, (place, id)) in recovered.publications.iter_mut().zip(places) {
+            let Some(rest) = left.checked_sub(place.len.into()) else {
+                continue;
+            };
+            left = rest;
+            let frame = self.read_frame(place, &mut window);
+            if let Some((share, message)) = frame.and_then(|frame| message_of(&frame, id)) {
+                publication.share = share;
+                publication.message = message;
+            }
+        }
+    }
+
+    /// A whole frame; it may lie in several commits.
+    fn read_frame(&self, place: Place, window: &mut Window) -> Option<Vec<u8>> {
+        let mut frame = Vec::with_capacity(place.len as usize);
+        let mut at = place.location;
+        let mut commit = None;
+        while frame.len() < place.len as usize {
+            let segment = self.segments.by_sequence(at.sequence)?;
+            let wanted = place.len as usize - frame.len();
+            let available = match commit {
+                None => segment.size.saturating_sub(at.offset) as usize,
+                Some(CommitHeader { len, .. }) => len as usize,
+            };
+            let bytes = window.read(segment, at, wanted.min(available))?;
+            frame.extend_from_slice(bytes);
+            if frame.len() < place.len as usize {
+                // The commit filled its segment; the next one begins the next segment.
+                at = Location {
+                    sequence: at.sequence + 1,
+                    offset: SEGMENT_HEADER as u32,
+                };
+                let next = self.segments.by_sequence(at.sequence)?;
+                let header = CommitHeader::parse(window.read(next, at, COMMIT_HEADER)?, at)?;
+                at.offset += COMMIT_HEADER as u32;
+                commit = Some(header);
+            }
+        }
+        frame::is_valid(&frame, place.location).then_some(frame)
+    }
+}
+
+fn message_of(frame: &[u8], publication: u64) -> Option<(String, Vec<u8>)> {
+    let parsed = frame::parse(frame)?;
+    match record::decode(parsed.kind, parsed.body)? {
+        Record::Publication {
+            id, share, message, ..
+        } if id == publication => Some((share.to_owned(), message.to_vec())),
+        _ => None,
+    }
+}
+
+/// The bytes of a segment that were read last: what is read in the order of the log is read at once.
+#[derive(Debug, Default)]
+struct Window {
+    bytes: Vec<u8>,
+    from: Option<Location>,
+}
+
+impl Window {
+    fn read(&mut self, segment: &super::segments::Segment, at: Location, len: usize) -> Option<&[u8]> {
+        let place = self
+            .from
+            .filter(|from| from.sequence == at.sequence && from.offset <= at.offset)
+            .map(|from| (at.offset - from.offset) as usize)
+            .filter(|start| start + len <= self.bytes.len());
+        if let Some(start) = place {
+            return self.bytes.get(start..start + len);
+        }
+        self.bytes.resize(len.max(WINDOW), 0);
+        let count = read_all(&*segment.file, at.offset.into(), &mut self.bytes).ok()?;
+        self.bytes.truncate(count);
+        self.from = Some(at);
+        self.bytes.get(..len)
+    }
+}
+
+/// Bytes that are read at once.
+const WINDOW: usize = 256 << 10;

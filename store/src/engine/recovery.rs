@@ -1,0 +1,230 @@
+//! Opens a log: finds its segments, reads them in their order, and begins a new one.
+//!
+//! Invariants: nothing is written before all is read, and what was read is synced before it counts as durable. A file
+//! that is damaged costs what is in it and nothing else; one of another version is refused.
+
+use std::sync::Arc;
+
+use super::replay::{Replay, Replayed};
+use super::scan::{SegmentBytes, first_commit};
+use super::segments::{FreeSegment, Segment, Segments, file_number};
+use super::{Engine, FREE_MAX};
+use crate::block::{BLOCK, BlockBuffer};
+use crate::counters::Counters;
+use crate::error::StoreError;
+use crate::files::{FileLayer, StoreFile, read_all};
+use crate::format::chain::Layout;
+use crate::format::commit::CommitHeader;
+use crate::format::segment::{FirstBlock, SegmentHeader};
+use crate::index::Index;
+use crate::options::Options;
+use crate::record::{self, Record};
+use crate::recovered::Recovered;
+
+/// Opens the log in a folder, or makes one.
+pub(crate) fn open(
+    files: Box<dyn FileLayer>,
+    options: &Options,
+    counters: Arc<Counters>,
+) -> Result<(Engine, Recovered), StoreError> {
+    let mut index = Index::recovering();
+    let mut segments = Segments::new(files, options.segment_size, options.segments_max());
+    let newest = find_segments(&mut segments)?;
+    let replayed = replay(&mut segments, &newest, &mut index);
+    for segment in &segments.used {
+        let path = segments.files.path(&segment.name);
+        segment.file.sync().map_err(StoreError::io("sync", path))?;
+    }
+    let mut engine = Engine {
+        segments,
+        index,
+        options: options.clone(),
+        counters,
+        previous: replayed.last,
+        number_max: newest.number_max,
+        durable: replayed.last,
+        reclaimed: newest.reclaimed,
+        reclaimed_durable: newest.reclaimed,
+        reclaimed_named: newest.reclaimed,
+        stream: BlockBuffer::default(),
+        layout: Layout::default(),
+        parts: Vec::new(),
+        part_buffer: BlockBuffer::default(),
+        unsynced: Vec::new(),
+        is_marked: false,
+    };
+    let recovered = engine.begin(replayed)?;
+    Ok((engine, recovered))
+}
+
+/// What the newest commits say of all others.
+#[derive(Clone, Copy, Debug, Default)]
+struct Newest {
+    durable: u64,
+    reclaimed: u64,
+    number_max: u64,
+}
+
+impl Engine {
+    /// Makes the index ready, and appends what has to stand at the front of the new segment.
+    fn begin(&mut self, replayed: Replayed) -> Result<Recovered, StoreError> {
+        self.segments.free_up_to(self.reclaimed, FREE_MAX);
+        let (last_epoch, last_shards) = self.index.epoch().unwrap_or_default();
+        let mut batch = replayed.salvaged;
+        crate::format::frame::append(&mut batch, |out| {
+            let record = Record::Epoch {
+                number: last_epoch + 1,
+                shards: self.options.shards,
+                started_ms: self.options.started_ms,
+            };
+            record::encode(&record, out)
+        });
+        self.commit_in_new_segment(&batch)?;
+        let mut recovered = self.index.finish_recovery();
+        recovered.epoch = last_epoch + 1;
+        recovered.shards = last_shards;
+        recovered.damage = replayed.damage;
+        recovered.damage.orphans = self.index.ignored();
+        self.load_messages(&mut recovered);
+        self.counters.damaged(&recovered.damage);
+        self.counters.committed(&self.index, &self.segments);
+        Ok(recovered)
+    }
+
+    fn commit_in_new_segment(&mut self, batch: &[u8]) -> Result<(), StoreError> {
+        self.segments.retire();
+        self.commit(std::iter::once(batch))?;
+        self.sync()
+    }
+}
+
+/// Opens all files and puts the segments in their order. Returns what the newest commits say.
+fn find_segments(segments: &mut Segments) -> Result<Newest, StoreError> {
+    let folder = segments.files.folder().to_owned();
+    let names = segments.files.list().map_err(StoreError::io("read", folder))?;
+    let mut bytes = SegmentBytes::default();
+    let mut used = Vec::new();
+    for name in names {
+        let Some(number) = file_number(&name) else {
+            continue;
+        };
+        segments.next_file = segments.next_file.max(number.saturating_add(1));
+        let path = segments.files.path(&name);
+        let file = segments
+            .files
+            .open(&name, false)
+            .map_err(StoreError::io("open", &path))?;
+        let len = file.size().map_err(StoreError::io("read", &path))?;
+        let header = match first_block(&*file) {
+            FirstBlock::Header(header) => Some(header),
+            FirstBlock::OtherVersion(found) => return Err(StoreError::Version { file: path, found }),
+            FirstBlock::Invalid => {
+                let size = segments.size;
+                bytes.read(&*file, size);
+                bytes.sequence().map(|sequence| SegmentHeader { sequence, size })
+            }
+        };
+        if let Some(SegmentHeader { sequence, size }) = header {
+            segments.next_sequence = segments.next_sequence.max(sequence.saturating_add(1));
+            let size = size.min(SEGMENT_SIZE_MAX);
+            used.push(Segment {
+                name,
+                file,
+                sequence,
+                size,
+                end: size,
+                last_number: 0,
+            });
+        } else if len == u64::from(segments.size) {
+            segments.free.push(FreeSegment { name, file });
+        } else {
+            // It was being made when the process ended.
+            segments.discard(FreeSegment { name, file });
+        }
+    }
+    used.sort_by_key(|segment| segment.sequence);
+    used.dedup_by_key(|segment| segment.sequence);
+    segments.used = used.into();
+    Ok(newest(segments, &mut bytes))
+}
+
+fn first_block(file: &dyn StoreFile) -> FirstBlock {
+    let mut block = vec![0; BLOCK];
+    match read_all(file, 0, &mut block) {
+        Ok(_) => FirstBlock::parse(&block),
+        Err(_) => FirstBlock::Invalid,
+    }
+}
+
+fn newest(segments: &Segments, bytes: &mut SegmentBytes) -> Newest {
+    let mut newest = Newest::default();
+    for segment in segments.used.iter().rev() {
+        bytes.read(&*segment.file, segment.size);
+        let commits = bytes.commits(segment.sequence);
+        for commit in &commits {
+            newest.durable = newest.durable.max(commit.durable);
+            newest.reclaimed = newest.reclaimed.max(commit.reclaimed);
+            newest.number_max = newest.number_max.max(commit.number);
+        }
+        if !commits.is_empty() {
+            break;
+        }
+    }
+    newest
+}
+
+/// Reads the commits that count, in their order.
+fn replay(segments: &mut Segments, newest: &Newest, index: &mut Index) -> Replayed {
+    let mut bytes = SegmentBytes::default();
+    let limits = limits(segments, &mut bytes);
+    let mut replay = Replay::new(index, newest.durable, newest.reclaimed);
+    for (segment, limit) in segments.used.iter_mut().zip(limits) {
+        segment.last_number = limit.min(newest.number_max);
+        if limit <= newest.reclaimed || replay.has_ended() {
+            continue;
+        }
+        bytes.read(&*segment.file, segment.size);
+        for (what, count) in [
+            ("bytes are missing at its end", bytes.missing),
+            ("blocks are unreadable", bytes.unreadable),
+        ] {
+            if count > 0 {
+                replay.damaged(format!("{}: {count} {what}", segment.name));
+            }
+        }
+        let commits = bytes.commits(segment.sequence);
+        for header in commits.iter().filter(|header| header.number <= limit) {
+            replay.commit(header, bytes.body(header));
+        }
+    }
+    replay.finish()
+}
+
+/// For each segment the last commit in it that may count: a later segment may say that the end of it does not.
+fn limits(segments: &Segments, bytes: &mut SegmentBytes) -> Vec<u64> {
+    let mut limit = u64::MAX;
+    let mut limits: Vec<u64> = segments
+        .used
+        .iter()
+        .rev()
+        .map(|segment| {
+            let this = limit;
+            let first = match first_commit(&*segment.file, segment.sequence) {
+                Ok(Some(first)) => Some(first),
+                _ => scanned_first(segment, bytes),
+            };
+            limit = limit.min(first.map_or(u64::MAX, |first| first.previous));
+            this
+        })
+        .collect();
+    limits.reverse();
+    limits
+}
+
+fn scanned_first(segment: &Segment, bytes: &mut SegmentBytes) -> Option<CommitHeader> {
+    bytes.read(&*segment.file, segment.size);
+    bytes.commits(segment.sequence).first().copied()
+}
+
+/// A header that names more is not believed.
+const SEGMENT_SIZE_MAX: u32 = 256 << 20;

@@ -1,0 +1,270 @@
+//! The files of the log: those in use, and those that wait for their next use.
+//!
+//! Invariants: `used` is in the order of the log, and its last one takes commits. A free segment has its whole length
+//! written and synced, and the folder too. A segment is freed only when a durable commit says that nothing in it is
+//! needed. Sequence numbers grow with every use.
+
+use std::collections::VecDeque;
+use std::io;
+
+use crate::block::{BLOCK, BlockBuffer};
+use crate::error::StoreError;
+use crate::files::{FileLayer, StoreFile, write_all};
+use crate::format::segment::{SEGMENT_HEADER, SegmentHeader};
+
+/// A segment with commits.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) name: String,
+    pub(crate) file: Box<dyn StoreFile>,
+    pub(crate) sequence: u32,
+    pub(crate) size: u32,
+    /// Where the next commit goes; `size` if none may.
+    pub(crate) end: u32,
+    /// The last commit in it that counts.
+    pub(crate) last_number: u64,
+}
+
+impl Segment {
+    pub(crate) fn room(&self) -> usize {
+        self.size.saturating_sub(self.end) as usize
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct FreeSegment {
+    pub(crate) name: String,
+    pub(crate) file: Box<dyn StoreFile>,
+}
+
+/// A file that is being written for the first time.
+#[derive(Debug)]
+struct Preparing {
+    segment: FreeSegment,
+    written: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Segments {
+    pub(crate) files: Box<dyn FileLayer>,
+    pub(crate) size: u32,
+    pub(crate) used: VecDeque<Segment>,
+    pub(crate) free: Vec<FreeSegment>,
+    preparing: Option<Preparing>,
+    zeros: BlockBuffer,
+    pub(crate) next_sequence: u32,
+    pub(crate) next_file: u32,
+    segments_max: usize,
+}
+
+impl Segments {
+    pub(crate) fn new(files: Box<dyn FileLayer>, size: u32, segments_max: usize) -> Self {
+        Self {
+            files,
+            size,
+            used: VecDeque::new(),
+            free: Vec::new(),
+            preparing: None,
+            zeros: BlockBuffer::zeros(PREPARE_STEP.min(size as usize)),
+            next_sequence: 1,
+            next_file: 1,
+            segments_max,
+        }
+    }
+
+    /// Bytes of the largest commit.
+    pub(crate) fn commit_max(&self) -> usize {
+        self.size as usize - SEGMENT_HEADER
+    }
+
+    /// Bytes that fit into the segment that takes commits.
+    pub(crate) fn room(&self) -> usize {
+        self.used.back().map_or(0, Segment::room)
+    }
+
+    pub(crate) fn total_bytes(&self) -> u64 {
+        let preparing = usize::from(self.preparing.is_some());
+        (self.used.len() + self.free.len() + preparing) as u64 * u64::from(self.size)
+    }
+
+    /// Whether another segment may be made.
+    pub(crate) fn may_grow(&self) -> bool {
+        self.used.len() + self.free.len() < self.segments_max
+    }
+
+    /// Sees to it that as many segments are free.
+    pub(crate) fn reserve(&mut self, count: usize) -> Result<(), StoreError> {
+        while self.free.len() < count {
+            if !self.may_grow() {
+                return Err(self.full(format!("it has {} segments", self.segments_max)));
+            }
+            if let Err(error) = self.prepare(self.size as usize) {
+                if is_full(&error) {
+                    return Err(self.full(error.to_string()));
+                }
+                let folder = self.files.folder().to_owned();
+                return Err(StoreError::io("make a segment in", folder)(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes some bytes more of the next free segment; nothing of it is used before all is durable.
+    pub(crate) fn prepare(&mut self, budget: usize) -> io::Result<()> {
+        let mut preparing = match self.preparing.take() {
+            Some(preparing) => preparing,
+            None => self.begin_to_prepare()?,
+        };
+        let target = preparing
+            .written
+            .saturating_add(u32::try_from(budget).unwrap_or(u32::MAX))
+            .min(self.size);
+        while preparing.written < target {
+            let left = (self.size - preparing.written) as usize;
+            let zeros = self.zeros.bytes();
+            let zeros = zeros.get(..left).unwrap_or(zeros);
+            let written = write_all(&*preparing.segment.file, preparing.written.into(), zeros, false);
+            if let Err(error) = written {
+                return self.give_up(preparing, error);
+            }
+            preparing.written += u32::try_from(zeros.len()).unwrap_or_default();
+        }
+        if preparing.written < self.size {
+            self.preparing = Some(preparing);
+            return Ok(());
+        }
+        let synced = preparing
+            .segment
+            .file
+            .sync()
+            .and_then(|()| self.files.sync_folder());
+        if let Err(error) = synced {
+            return self.give_up(preparing, error);
+        }
+        self.free.push(preparing.segment);
+        Ok(())
+    }
+
+    fn begin_to_prepare(&mut self) -> io::Result<Preparing> {
+        let name = file_name(self.next_file);
+        let file = self.files.open(&name, true)?;
+        self.next_file += 1;
+        Ok(Preparing {
+            segment: FreeSegment { name, file },
+            written: 0,
+        })
+    }
+
+    /// A file that could not be written is not left behind: it would take the space that is missing.
+    fn give_up(&self, preparing: Preparing, error: io::Error) -> io::Result<()> {
+        let name = preparing.segment.name;
+        drop(preparing.segment.file);
+        if let Err(removing) = self.files.remove(&name) {
+            tracing::warn!("cannot remove {}: {removing}", self.files.path(&name).display());
+        }
+        Err(error)
+    }
+
+    /// Takes a free segment into use: from now on it takes the commits.
+    pub(crate) fn advance(&mut self) -> Result<(), StoreError> {
+        self.reserve(1)?;
+        let Some(FreeSegment { name, file }) = self.free.pop() else {
+            return Err(self.full("none is free".to_owned()));
+        };
+        let header = SegmentHeader {
+            sequence: self.next_sequence,
+            size: self.size,
+        };
+        self.next_sequence += 1;
+        let mut block = BlockBuffer::default();
+        block.extend(&header.encode());
+        write_all(&*file, 0, block.padded(), true)
+            .map_err(StoreError::io("write the header of", self.files.path(&name)))?;
+        self.used.push_back(Segment {
+            name,
+            file,
+            sequence: header.sequence,
+            size: self.size,
+            end: SEGMENT_HEADER as u32,
+            last_number: 0,
+        });
+        Ok(())
+    }
+
+    /// Nothing more is written into the segment that takes commits.
+    pub(crate) fn retire(&mut self) {
+        if let Some(segment) = self.used.back_mut() {
+            segment.end = segment.size;
+        }
+    }
+
+    /// Frees segments whose commits up to this number are not needed; the log has at most `free_max` free ones then.
+    pub(crate) fn free_up_to(&mut self, reclaimed: u64, free_max: usize) {
+        while self.used.len() > 1
+            && self
+                .used
+                .front()
+                .is_some_and(|segment| segment.last_number <= reclaimed)
+        {
+            let Some(segment) = self.used.pop_front() else {
+                return;
+            };
+            let free = FreeSegment {
+                name: segment.name,
+                file: segment.file,
+            };
+            if segment.size == self.size && self.free.len() < free_max {
+                self.free.push(free);
+            } else {
+                self.discard(free);
+            }
+        }
+    }
+
+    pub(crate) fn discard(&mut self, segment: FreeSegment) {
+        drop(segment.file);
+        if let Err(error) = self.files.remove(&segment.name) {
+            tracing::warn!(
+                "cannot remove {}: {error}",
+                self.files.path(&segment.name).display()
+            );
+        }
+    }
+
+    pub(crate) fn by_sequence(&self, sequence: u32) -> Option<&Segment> {
+        let place = self
+            .used
+            .binary_search_by_key(&sequence, |segment| segment.sequence)
+            .ok()?;
+        self.used.get(place)
+    }
+
+    fn full(&self, reason: String) -> StoreError {
+        StoreError::Full {
+            folder: self.files.folder().to_owned(),
+            reason,
+        }
+    }
+}
+
+/// The name of a segment's file.
+pub(crate) fn file_name(number: u32) -> String {
+    format!("{number:08}{SUFFIX}")
+}
+
+/// The number in the name of a segment's file.
+pub(crate) fn file_number(name: &str) -> Option<u32> {
+    name.strip_suffix(SUFFIX)?.parse().ok()
+}
+
+/// Whether an error says that there is no space; all others are failures.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+const SUFFIX: &str = ".segment";
+/// Bytes that are written at once while a segment is made.
+const PREPARE_STEP: usize = 256 * BLOCK;

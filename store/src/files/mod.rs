@@ -1,0 +1,114 @@
+//! The file layer: all that the store asks of the system.
+//!
+//! Invariants: nothing else in this crate touches files. A write that is durable when it returns is so without the
+//! directory only if the file's length does not change, so segments are written once before they take commits.
+
+use std::fmt::Debug;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub(crate) mod lock;
+pub(crate) mod real;
+pub mod simulated;
+
+/// A folder of files.
+pub trait FileLayer: Debug + Send {
+    /// The folder, for messages.
+    fn folder(&self) -> &Path;
+
+    /// Names of the files in it.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Opens a file for reading and writing, and makes it if `create`.
+    ///
+    /// # Errors
+    /// The file is not there, or cannot be opened or made.
+    fn open(&self, name: &str, create: bool) -> io::Result<Box<dyn StoreFile>>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// The file is not there or cannot be removed.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes durable which files there are.
+    ///
+    /// # Errors
+    /// The folder cannot be synced.
+    fn sync_folder(&self) -> io::Result<()>;
+
+    /// The path of a file, for messages.
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder().join(name)
+    }
+}
+
+/// A file that is open.
+pub trait StoreFile: Debug + Send {
+    /// How many bytes the file has.
+    ///
+    /// # Errors
+    /// The system does not report it.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Writes bytes at an offset, both multiples of 4,096; returns how many were written. If `durable`, those that were
+    /// written are on the disk when it returns.
+    ///
+    /// # Errors
+    /// Nothing, or an unknown part, was written.
+    fn write_at(&self, offset: u64, bytes: &[u8], durable: bool) -> io::Result<usize>;
+
+    /// Reads bytes at an offset; fewer than asked for at the file's end.
+    ///
+    /// # Errors
+    /// The bytes cannot be read.
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize>;
+
+    /// Makes all that was written durable.
+    ///
+    /// # Errors
+    /// What was written since the last time may be lost.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Whether writes go past the page cache.
+    fn is_direct(&self) -> bool;
+}
+
+/// Writes all bytes, going on after short writes at whole blocks.
+pub(crate) fn write_all(file: &dyn StoreFile, offset: u64, bytes: &[u8], durable: bool) -> io::Result<()> {
+    let mut written = 0;
+    let mut idle = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        let count = file.write_at(offset + written as u64, rest, durable)?;
+        // Direct I/O cannot go on inside of a block.
+        let whole = if count == rest.len() {
+            count
+        } else {
+            count / crate::block::BLOCK * crate::block::BLOCK
+        };
+        idle = if whole == 0 { idle + 1 } else { 0 };
+        if idle > SHORT_WRITES_MAX {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        written += whole;
+    }
+    Ok(())
+}
+
+/// Fills `bytes` from an offset; returns how many there are before the file ends.
+pub(crate) fn read_all(file: &dyn StoreFile, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(offset + read as u64, rest)? {
+            0 => break,
+            count => read += count,
+        }
+    }
+    Ok(read)
+}
+
+/// Writes in a row that bring nothing before it counts as an error.
+const SHORT_WRITES_MAX: u32 = 3;

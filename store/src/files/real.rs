@@ -1,0 +1,133 @@
+//! The file layer of Linux.
+//!
+//! Invariants: files have mode 0600 and the folder 0700. Writes go past the page cache where the file system allows
+//! it, and are made durable by the same call (`RWF_DSYNC`) where the kernel allows it, by `fdatasync` otherwise.
+
+use std::fs::{self, File};
+use std::io::{self, IoSlice};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use rustix::fs::OFlags;
+use rustix::io::{Errno, ReadWriteFlags};
+
+use super::{FileLayer, StoreFile};
+
+/// A folder of the file system.
+#[derive(Debug)]
+pub(crate) struct RealFiles {
+    folder: PathBuf,
+}
+
+impl RealFiles {
+    /// Makes the folder if it is not there.
+    pub(crate) fn create(folder: &Path) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        Ok(Self::at(folder))
+    }
+
+    pub(crate) fn at(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+        }
+    }
+}
+
+impl FileLayer for RealFiles {
+    fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    fn open(&self, name: &str, create: bool) -> io::Result<Box<dyn StoreFile>> {
+        let path = self.folder.join(name);
+        let mut options = fs::OpenOptions::new();
+        options
+            .read(true)
+            .write(true)
+            .create(create)
+            .truncate(false)
+            .mode(0o600);
+        let cached = options.open(&path)?;
+        let direct_flag = i32::try_from(OFlags::DIRECT.bits()).unwrap_or_default();
+        let direct = options.custom_flags(direct_flag).open(&path).ok();
+        Ok(Box::new(RealFile {
+            is_direct: AtomicBool::new(direct.is_some()),
+            direct,
+            cached,
+            has_durable_writes: AtomicBool::new(true),
+        }))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.folder.join(name))
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+}
+
+/// One file, open twice: reads want the page cache, writes do not.
+#[derive(Debug)]
+struct RealFile {
+    direct: Option<File>,
+    cached: File,
+    is_direct: AtomicBool,
+    has_durable_writes: AtomicBool,
+}
+
+impl RealFile {
+    fn write_with(&self, file: &File, offset: u64, bytes: &[u8], durable: bool) -> io::Result<usize> {
+        if durable && self.has_durable_writes.load(Relaxed) {
+            match rustix::io::pwritev2(file, &[IoSlice::new(bytes)], offset, ReadWriteFlags::DSYNC) {
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.has_durable_writes.store(false, Relaxed),
+                result => return Ok(result?),
+            }
+        }
+        let count = rustix::io::pwrite(file, bytes, offset)?;
+        if durable {
+            rustix::fs::fdatasync(file)?;
+        }
+        Ok(count)
+    }
+}
+
+impl StoreFile for RealFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.cached.metadata()?.len())
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8], durable: bool) -> io::Result<usize> {
+        if let Some(direct) = self.direct.as_ref().filter(|_| self.is_direct.load(Relaxed)) {
+            match self.write_with(direct, offset, bytes, durable) {
+                // The file system takes the flag and then refuses to do it.
+                Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+                    self.is_direct.store(false, Relaxed);
+                }
+                result => return result,
+            }
+        }
+        self.write_with(&self.cached, offset, bytes, durable)
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        self.cached.read_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fdatasync(&self.cached)?)
+    }
+
+    fn is_direct(&self) -> bool {
+        self.is_direct.load(Relaxed)
+    }
+}

@@ -1,0 +1,3 @@
+//! A disk in memory, for tests.
+//!
+//! Invariants: none yet.

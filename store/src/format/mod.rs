@@ -1,0 +1,26 @@
+//! The bytes of a segment.
+//!
+//! ```text
+//! segment: header (one block) | commit | commit | ...            each begins at a block, zeros fill its last block
+//! commit:  header (80 bytes) | a piece of the stream of frames
+//! frame:   length of the body u32 | crc32c u32 | type u8, 0x80 ends a batch | body
+//! ```
+//!
+//! A chain is the commits up to and with the first one that is not continued; the frames are in the chain's stream, so
+//! a frame may lie in several commits, and in several segments.
+//!
+//! Invariants: every crc covers the sequence number of the segment and the offset in it, so that what an earlier use
+//! of the file left there is never taken for valid. The first 16 bytes of a segment (magic, version, their crc) are
+//! the same in every version of the format.
+
+pub(crate) mod chain;
+pub(crate) mod commit;
+pub(crate) mod frame;
+pub(crate) mod segment;
+
+/// Where something begins: the segment's sequence number and the offset in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Location {
+    pub(crate) sequence: u32,
+    pub(crate) offset: u32,
+}

@@ -1,0 +1,377 @@
+//! What lives in the log, and where: the one place that knows what a record does.
+//!
+//! Invariants: the records of a log, applied in their order, give the same index whatever was reclaimed meanwhile:
+//! this is how it is made at recovery and how it is kept up to date. Copies made by reclaiming change nothing but
+//! places. As a copy stands behind its original, what belongs to something may be read before it: while the log is
+//! read ([`Index::finish_recovery`] ends that) everything waits for what it belongs to, afterwards it is ignored and
+//! counted.
+
+mod publications;
+mod reclaim;
+mod recovered;
+mod retained;
+mod session;
+mod table;
+
+use hashbrown::HashMap;
+
+use self::publications::Publications;
+use self::recovered::Texts;
+use self::retained::RetainedTopics;
+use self::session::{InFlightEntry, OpenReference, REFERENCE_BYTES, SessionEntry, SubscriptionEntry};
+use crate::bytes::COUNTER_MAX;
+use crate::format::Location;
+use crate::record::{Record, Reference, ReferenceList};
+
+/// Where a record lies, with its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) location: Location,
+    pub(crate) len: u32,
+}
+
+/// What lives in the log.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    epoch: Option<Epoch>,
+    sessions: HashMap<u64, SessionEntry, foldhash::fast::RandomState>,
+    publications: Publications,
+    retained: RetainedTopics,
+    session_max: u64,
+    publication_max: u64,
+    live_bytes: u64,
+    /// Records that name what is not there.
+    ignored: u64,
+    /// What only a recovery needs; there while the log is read.
+    texts: Option<Box<Texts>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Epoch {
+    number: u64,
+    shards: u16,
+    place: Place,
+}
+
+impl Index {
+    /// An index that is about to read a log.
+    pub(crate) fn recovering() -> Self {
+        Self {
+            texts: Some(Box::default()),
+            ..Self::default()
+        }
+    }
+
+    /// Bytes that reclaiming would append again.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    pub(crate) fn ignored(&self) -> u64 {
+        self.ignored
+    }
+
+    pub(crate) fn session_max(&self) -> u64 {
+        self.session_max
+    }
+
+    pub(crate) fn publication_max(&self) -> u64 {
+        self.publication_max
+    }
+
+    pub(crate) fn epoch(&self) -> Option<(u64, u16)> {
+        self.epoch.map(|epoch| (epoch.number, epoch.shards))
+    }
+
+    /// Counters that were used, though nothing of them may be left.
+    pub(crate) fn raise_counters(&mut self, session_max: u64, publication_max: u64) {
+        self.session_max = self.session_max.max(session_max);
+        self.publication_max = self.publication_max.max(publication_max);
+    }
+
+    /// Where the message of a publication lies.
+    pub(crate) fn place_of(&self, publication: u64) -> Option<Place> {
+        self.publications.get(publication)?.place
+    }
+
+    /// Does what a record says.
+    pub(crate) fn apply(&mut self, record: &Record<'_>, place: Place) {
+        match *record {
+            Record::Epoch { number, shards, .. } => {
+                let old = self.epoch.replace(Epoch {
+                    number,
+                    shards,
+                    place,
+                });
+                self.replace_bytes(old.map(|epoch| epoch.place), place);
+            }
+            Record::Retained {
+                ticket,
+                topic,
+                message,
+            } => {
+                let change = self.retained.apply(ticket, topic, message.is_empty(), place);
+                self.live_bytes = self.live_bytes.saturating_sub(change.freed) + change.added;
+                if let Some(texts) = self.texts.as_mut().filter(|_| change.stands) {
+                    texts.put_retained(topic, message);
+                }
+            }
+            Record::Session(_)
+            | Record::SessionEnded { .. }
+            | Record::Subscribed { .. }
+            | Record::Unsubscribed { .. }
+            | Record::Received { .. }
+            | Record::ReceivedReleased { .. } => self.apply_to_session(record, place),
+            Record::Publication { .. }
+            | Record::Destination { .. }
+            | Record::References { .. }
+            | Record::InFlight { .. }
+            | Record::Released { .. }
+            | Record::Done { .. } => self.apply_to_message(record, place),
+        }
+    }
+
+    /// At the end of a commit: what nobody needs is not there any more.
+    pub(crate) fn end_of_commit(&mut self) {
+        if self.texts.is_none() {
+            let freed = self.publications.remove_unneeded();
+            self.live_bytes = self.live_bytes.saturating_sub(freed);
+        }
+    }
+
+    /// What sessions are beside their messages.
+    fn apply_to_session(&mut self, record: &Record<'_>, place: Place) {
+        match *record {
+            Record::Session(ref session) => {
+                self.raise_counters(session.number & COUNTER_MAX, 0);
+                let old = self
+                    .sessions
+                    .entry(session.number)
+                    .or_default()
+                    .place
+                    .replace(place);
+                self.replace_bytes(old, place);
+                if let Some(texts) = &mut self.texts {
+                    texts.put_session(session);
+                }
+            }
+            Record::SessionEnded { number } => self.end_session(number),
+            Record::Subscribed {
+                session,
+                filter,
+                options,
+                identifier,
+            } => {
+                self.subscribe(
+                    session,
+                    filter,
+                    SubscriptionEntry {
+                        place,
+                        options,
+                        identifier,
+                    },
+                );
+            }
+            Record::Unsubscribed { session, filter } => {
+                let entry = self.sessions.get_mut(&session);
+                let old = entry.and_then(|entry| entry.subscriptions.remove(filter));
+                self.free(old.map(|entry| entry.place));
+            }
+            Record::Received {
+                session,
+                packet_identifier,
+            } => {
+                if let Some(entry) = self.session_mut(session) {
+                    let old = entry.received.insert(packet_identifier, place);
+                    self.replace_bytes(old, place);
+                }
+            }
+            Record::ReceivedReleased {
+                session,
+                packet_identifier,
+            } => {
+                let entry = self.sessions.get_mut(&session);
+                let old = entry.and_then(|entry| entry.received.remove(&packet_identifier));
+                self.free(old);
+            }
+            _ => {}
+        }
+    }
+
+    /// Publications, and the sessions that they wait for.
+    fn apply_to_message(&mut self, record: &Record<'_>, place: Place) {
+        match *record {
+            Record::Publication { id, shards, .. } => {
+                self.raise_counters(0, id & COUNTER_MAX);
+                let old = self.publications.put(id, place, shards.iter());
+                self.replace_bytes(old, place);
+            }
+            Record::Destination { publication, shard } if self.waits_for_publication(publication) => {
+                self.publications.add_destination(publication, shard);
+            }
+            Record::References {
+                publication,
+                shard,
+                references,
+                mark,
+            } => {
+                self.refer(publication, references);
+                if mark {
+                    self.publications.mark(publication, shard);
+                }
+            }
+            Record::InFlight {
+                session,
+                order,
+                packet_identifier,
+                released,
+            } => {
+                self.send(
+                    session,
+                    order,
+                    InFlightEntry {
+                        place,
+                        packet_identifier,
+                        released,
+                    },
+                );
+            }
+            Record::Released { session, order } => self.release(session, order),
+            Record::Done { session, order } => self.finish(session, order),
+            _ => {}
+        }
+    }
+
+    fn end_session(&mut self, number: u64) {
+        let Some(entry) = self.sessions.remove(&number) else {
+            return;
+        };
+        self.live_bytes = self.live_bytes.saturating_sub(entry.live());
+        for (_, reference) in entry
+            .references
+            .iter()
+            .filter(|(_, reference)| !reference.is_released())
+        {
+            self.publications.release(reference.publication);
+        }
+        if let Some(texts) = &mut self.texts {
+            texts.remove_session(number);
+        }
+    }
+
+    fn subscribe(&mut self, session: u64, filter: &str, subscription: SubscriptionEntry) {
+        if let Some(entry) = self.session_mut(session) {
+            let old = match entry.subscriptions.get_mut(filter) {
+                Some(old) => Some(std::mem::replace(old, subscription)),
+                None => entry.subscriptions.insert(filter.into(), subscription),
+            };
+            self.replace_bytes(old.map(|old| old.place), subscription.place);
+        }
+    }
+
+    fn refer(&mut self, publication: u64, references: ReferenceList<'_>) {
+        if !self.waits_for_publication(publication) {
+            self.ignored += references.iter().count() as u64;
+            return;
+        }
+        for reference in references.iter() {
+            self.refer_one(publication, &reference);
+        }
+    }
+
+    fn refer_one(&mut self, publication: u64, reference: &Reference<'_>) {
+        let order = reference.order;
+        let Some(entry) = self.session_mut(reference.session) else {
+            return;
+        };
+        entry.next_order = entry.next_order.max(order.saturating_add(1));
+        if entry.references.get(order).is_some() {
+            // A copy, or an order number that was used twice.
+            return;
+        }
+        let released = entry
+            .in_flight
+            .get(&order)
+            .is_some_and(|in_flight| in_flight.released);
+        let new = OpenReference::new(publication, reference, released);
+        if let Some(place) = entry.references.get_or_insert(order) {
+            *place = new;
+        }
+        if !reference.via.is_empty() {
+            entry.via.insert(order, reference.via.into());
+        }
+        self.live_bytes += REFERENCE_BYTES;
+        if !released {
+            self.publications.open(publication);
+        }
+    }
+
+    fn send(&mut self, session: u64, order: u64, in_flight: InFlightEntry) {
+        if let Some(entry) = self.session_mut(session) {
+            let old = entry.in_flight.insert(order, in_flight);
+            self.replace_bytes(old.map(|old| old.place), in_flight.place);
+            if in_flight.released {
+                self.release(session, order);
+            }
+        }
+    }
+
+    fn release(&mut self, session: u64, order: u64) {
+        let Some(entry) = self.session_mut(session) else {
+            return;
+        };
+        if let Some(in_flight) = entry.in_flight.get_mut(&order) {
+            in_flight.released = true;
+        }
+        let reference = entry.references.get_mut(order);
+        if let Some(reference) = reference.filter(|reference| !reference.is_released()) {
+            reference.release();
+            let publication = reference.publication;
+            self.publications.release(publication);
+        }
+    }
+
+    fn finish(&mut self, session: u64, order: u64) {
+        let Some(entry) = self.session_mut(session) else {
+            return;
+        };
+        let reference = entry.references.remove(order);
+        entry.via.remove(&order);
+        let in_flight = entry.in_flight.remove(&order);
+        self.free(in_flight.map(|in_flight| in_flight.place));
+        let Some(reference) = reference else {
+            return;
+        };
+        self.live_bytes = self.live_bytes.saturating_sub(REFERENCE_BYTES);
+        if !reference.is_released() {
+            self.publications.release(reference.publication);
+        }
+    }
+
+    /// The session; while the log is read it may come later than what belongs to it.
+    fn session_mut(&mut self, number: u64) -> Option<&mut SessionEntry> {
+        if self.texts.is_some() {
+            return Some(self.sessions.entry(number).or_default());
+        }
+        let entry = self.sessions.get_mut(&number);
+        if entry.is_none() {
+            self.ignored += 1;
+        }
+        entry
+    }
+
+    /// Whether references to a publication count.
+    fn waits_for_publication(&self, id: u64) -> bool {
+        self.texts.is_some() || self.publications.get(id).is_some()
+    }
+
+    fn replace_bytes(&mut self, old: Option<Place>, new: Place) {
+        self.free(old);
+        self.live_bytes += u64::from(new.len);
+    }
+
+    fn free(&mut self, place: Option<Place>) {
+        let freed = place.map_or(0, |place| u64::from(place.len));
+        self.live_bytes = self.live_bytes.saturating_sub(freed);
+    }
+}

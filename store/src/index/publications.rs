@@ -1,0 +1,145 @@
+//! Which publications live, and where they lie.
+//!
+//! A publication lives while a shard has not marked it, or a reference to it is open.
+//!
+//! Invariants: `open` is the number of references that are not released. While the log is read, copies may stand
+//! before what they belong to: nothing is removed then until all is read. Later a publication without mark and
+//! reference is removed at the end of the commit, so references may follow it in the same batch.
+
+use hashbrown::HashMap;
+
+use super::Place;
+use super::table::PagedTable;
+use crate::bytes::{COUNTER_BITS, COUNTER_MAX};
+
+#[derive(Debug, Default)]
+pub(super) struct Publications {
+    /// By the upper bits of their numbers, so that each table gets growing numbers.
+    tables: HashMap<u16, PagedTable<Publication>, foldhash::fast::RandomState>,
+    /// Shards that have not marked a publication yet: few, and not for long.
+    unmarked: HashMap<u64, Vec<u16>, foldhash::fast::RandomState>,
+    /// May have become unneeded in this commit.
+    suspects: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Publication {
+    /// Nothing if only references to it were seen.
+    pub(super) place: Option<Place>,
+    open: u32,
+}
+
+impl Publications {
+    pub(super) fn get(&self, id: u64) -> Option<&Publication> {
+        let (shard, counter) = split(id);
+        self.tables.get(&shard)?.get(counter)
+    }
+
+    pub(super) fn unmarked(&self, id: u64) -> &[u16] {
+        self.unmarked.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Puts it in, or moves it; returns where it was.
+    pub(super) fn put(&mut self, id: u64, place: Place, shards: impl Iterator<Item = u16>) -> Option<Place> {
+        let old = self
+            .get_or_add(id)
+            .and_then(|publication| publication.place.replace(place));
+        let shards: Vec<u16> = shards.collect();
+        if shards.is_empty() {
+            self.unmarked.remove(&id);
+            self.suspects.push(id);
+        } else {
+            self.unmarked.insert(id, shards);
+        }
+        old
+    }
+
+    pub(super) fn add_destination(&mut self, id: u64, shard: u16) {
+        let shards = self.unmarked.entry(id).or_default();
+        if !shards.contains(&shard) {
+            shards.push(shard);
+        }
+    }
+
+    pub(super) fn mark(&mut self, id: u64, shard: u16) {
+        if let Some(shards) = self.unmarked.get_mut(&id) {
+            shards.retain(|unmarked| *unmarked != shard);
+            if shards.is_empty() {
+                self.unmarked.remove(&id);
+                self.suspects.push(id);
+            }
+        }
+    }
+
+    /// One more reference is open.
+    pub(super) fn open(&mut self, id: u64) {
+        if let Some(publication) = self.get_or_add(id) {
+            publication.open += 1;
+        }
+    }
+
+    /// A reference is not open any more.
+    pub(super) fn release(&mut self, id: u64) {
+        let (shard, counter) = split(id);
+        if let Some(publication) = self
+            .tables
+            .get_mut(&shard)
+            .and_then(|table| table.get_mut(counter))
+        {
+            publication.open = publication.open.saturating_sub(1);
+            if publication.open == 0 {
+                self.suspects.push(id);
+            }
+        }
+    }
+
+    /// Removes those of this commit that nobody needs; returns the bytes that they had.
+    pub(super) fn remove_unneeded(&mut self) -> u64 {
+        let mut freed = 0;
+        while let Some(id) = self.suspects.pop() {
+            let (shard, counter) = split(id);
+            let Some(table) = self.tables.get_mut(&shard) else {
+                continue;
+            };
+            let needed = |publication: &Publication| publication.open > 0 || self.unmarked.contains_key(&id);
+            if table.get(counter).is_some_and(|publication| !needed(publication)) {
+                let place = table.remove(counter).and_then(|publication| publication.place);
+                freed += place.map_or(0, |place| u64::from(place.len));
+            }
+        }
+        freed
+    }
+
+    /// After all was read: every publication may be unneeded.
+    pub(super) fn suspect_all(&mut self) {
+        self.suspects = self.iter().map(|(id, _)| id).collect();
+        let Self { tables, unmarked, .. } = self;
+        unmarked.retain(|id, _| {
+            let (shard, counter) = split(*id);
+            let publication = tables.get(&shard).and_then(|table| table.get(counter));
+            publication.is_some_and(|publication| publication.place.is_some())
+        });
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Publication)> {
+        self.tables.iter().flat_map(|(shard, table)| {
+            let shard = u64::from(*shard) << COUNTER_BITS;
+            table
+                .iter()
+                .map(move |(counter, publication)| (shard | counter, publication))
+        })
+    }
+
+    fn get_or_add(&mut self, id: u64) -> Option<&mut Publication> {
+        let (shard, counter) = split(id);
+        let table = self.tables.entry(shard).or_default();
+        table.get_or_insert(counter)
+    }
+}
+
+fn split(id: u64) -> (u16, u64) {
+    (
+        u16::try_from(id >> COUNTER_BITS).unwrap_or(u16::MAX),
+        id & COUNTER_MAX,
+    )
+}

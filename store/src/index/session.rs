@@ -1,0 +1,93 @@
+//! What the index knows of one session.
+//!
+//! Invariants: a reference that is released does not count at its publication any more; it is there until it is done,
+//! and has an entry in flight.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+
+use super::Place;
+use super::table::PagedTable;
+use crate::record::Reference;
+
+#[derive(Debug, Default)]
+pub(super) struct SessionEntry {
+    /// Nothing if only what belongs to it was seen.
+    pub(super) place: Option<Place>,
+    pub(super) subscriptions: HashMap<Box<str>, SubscriptionEntry, foldhash::fast::RandomState>,
+    pub(super) references: PagedTable<OpenReference>,
+    /// What references came by, of those few that came by something.
+    pub(super) via: BTreeMap<u64, Box<[u8]>>,
+    pub(super) in_flight: BTreeMap<u64, InFlightEntry>,
+    pub(super) received: BTreeMap<u16, Place>,
+    /// One above the highest order number that was seen.
+    pub(super) next_order: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SubscriptionEntry {
+    pub(super) place: Place,
+    pub(super) options: u8,
+    pub(super) identifier: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InFlightEntry {
+    pub(super) place: Place,
+    pub(super) packet_identifier: u16,
+    pub(super) released: bool,
+}
+
+/// A reference without its numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct OpenReference {
+    pub(super) publication: u64,
+    flags: u8,
+}
+
+impl OpenReference {
+    pub(super) fn new(publication: u64, reference: &Reference<'_>, released: bool) -> Self {
+        let flags = reference.qos & QOS
+            | if reference.retain { RETAIN } else { 0 }
+            | if released { RELEASED } else { 0 };
+        Self { publication, flags }
+    }
+
+    pub(super) fn qos(self) -> u8 {
+        self.flags & QOS
+    }
+
+    pub(super) fn retain(self) -> bool {
+        self.flags & RETAIN != 0
+    }
+
+    pub(super) fn is_released(self) -> bool {
+        self.flags & RELEASED != 0
+    }
+
+    /// Marks it as released; false if it was already.
+    pub(super) fn release(&mut self) -> bool {
+        let was_open = !self.is_released();
+        self.flags |= RELEASED;
+        was_open
+    }
+}
+
+impl SessionEntry {
+    /// Bytes on the disk of all that is here.
+    pub(super) fn live(&self) -> u64 {
+        let places = self.place.iter();
+        let places = places.chain(self.subscriptions.values().map(|entry| &entry.place));
+        let places = places.chain(self.in_flight.values().map(|entry| &entry.place));
+        let places = places.chain(self.received.values());
+        places.map(|place| u64::from(place.len)).sum::<u64>() + self.references.len() as u64 * REFERENCE_BYTES
+    }
+}
+
+/// What a reference is counted as in the bytes that live.
+pub(super) const REFERENCE_BYTES: u64 = 24;
+
+const QOS: u8 = 3;
+const RETAIN: u8 = 4;
+const RELEASED: u8 = 8;

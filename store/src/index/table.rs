@@ -1,0 +1,172 @@
+//! A map from growing numbers to small values, in pages of 64.
+//!
+//! Invariants: pages are in the order of their numbers and none is empty; a page's values are those of the set bits of
+//! its map, in their order. Numbers that come in order and go in about the same order cost a constant; a number in the
+//! middle costs a search, and its page's removal moves the shorter side of the pages.
+
+use std::collections::VecDeque;
+
+/// Values by their numbers.
+#[derive(Debug)]
+pub(crate) struct PagedTable<T> {
+    pages: VecDeque<Page<T>>,
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Page<T> {
+    /// The numbers of the page without their lowest bits.
+    number: u64,
+    /// One bit for each value that is there.
+    present: u64,
+    values: Vec<T>,
+}
+
+impl<T> Default for PagedTable<T> {
+    fn default() -> Self {
+        Self {
+            pages: VecDeque::new(),
+            len: 0,
+        }
+    }
+}
+
+impl<T> PagedTable<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn get(&self, number: u64) -> Option<&T> {
+        let page = self.pages.get(self.find(number >> PAGE_BITS).ok()?)?;
+        page.values.get(page.rank_of(number)?)
+    }
+
+    pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut T> {
+        let place = self.find(number >> PAGE_BITS).ok()?;
+        let page = self.pages.get_mut(place)?;
+        let rank = page.rank_of(number)?;
+        page.values.get_mut(rank)
+    }
+
+    /// Puts a value in; returns the one that was there.
+    #[cfg(test)]
+    pub(crate) fn insert(&mut self, number: u64, value: T) -> Option<T>
+    where
+        T: Copy + Default,
+    {
+        let is_new = self.get(number).is_none();
+        let old = std::mem::replace(self.get_or_insert(number).unwrap(), value);
+        (!is_new).then_some(old)
+    }
+
+    /// The value of a number; the default one if there was none. There always is one.
+    pub(crate) fn get_or_insert(&mut self, number: u64) -> Option<&mut T>
+    where
+        T: Default,
+    {
+        let page_number = number >> PAGE_BITS;
+        let place = self.find(page_number).unwrap_or_else(|place| {
+            let page = Page {
+                number: page_number,
+                present: 0,
+                values: Vec::new(),
+            };
+            self.pages.insert(place, page);
+            place
+        });
+        let page = self.pages.get_mut(place)?;
+        let rank = page.values_below(number);
+        if page.present & bit(number) == 0 {
+            page.values.insert(rank, T::default());
+            page.present |= bit(number);
+            self.len += 1;
+        }
+        page.values.get_mut(rank)
+    }
+
+    pub(crate) fn remove(&mut self, number: u64) -> Option<T> {
+        let place = self.find(number >> PAGE_BITS).ok()?;
+        let page = self.pages.get_mut(place)?;
+        let rank = page.rank_of(number)?;
+        let value = page.values.remove(rank);
+        page.present &= !bit(number);
+        self.len -= 1;
+        if page.present == 0 {
+            self.pages.remove(place);
+        } else if page.values.len() * 4 <= page.values.capacity() {
+            page.values.shrink_to(page.values.len() * 2);
+        }
+        Some(value)
+    }
+
+    /// All values in the order of their numbers.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+        self.pages.iter().flat_map(|page| {
+            let numbers = (0..PAGE_LEN).filter(|place| page.present & bit(*place) != 0);
+            numbers
+                .map(|place| page.number << PAGE_BITS | place)
+                .zip(&page.values)
+        })
+    }
+
+    /// Where the page is, or belongs. The first and the last page are those that are asked for most.
+    fn find(&self, page_number: u64) -> Result<usize, usize> {
+        match (self.pages.front(), self.pages.back()) {
+            (Some(front), _) if front.number == page_number => Ok(0),
+            (_, Some(back)) if back.number == page_number => Ok(self.pages.len() - 1),
+            (_, Some(back)) if back.number < page_number => Err(self.pages.len()),
+            _ => self.pages.binary_search_by_key(&page_number, |page| page.number),
+        }
+    }
+}
+
+impl<T> Page<T> {
+    fn rank_of(&self, number: u64) -> Option<usize> {
+        (self.present & bit(number) != 0).then(|| self.values_below(number))
+    }
+
+    fn values_below(&self, number: u64) -> usize {
+        (self.present & (bit(number) - 1)).count_ones() as usize
+    }
+}
+
+fn bit(number: u64) -> u64 {
+    1 << (number & (PAGE_LEN - 1))
+}
+
+const PAGE_BITS: u32 = 6;
+const PAGE_LEN: u64 = 1 << PAGE_BITS;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn it_does_what_a_map_does() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut table = PagedTable::default();
+        let mut map = BTreeMap::new();
+        for step in 0..20_000_u64 {
+            let number = match random.u8(0..4) {
+                0 => random.u64(..) >> random.u32(0..60),
+                1 => random.u64(0..300),
+                _ => step,
+            };
+            if random.bool() {
+                assert_eq!(table.insert(number, step), map.insert(number, step));
+            } else {
+                let number = map.range(number..).next().map_or(number, |(number, _)| *number);
+                assert_eq!(table.remove(number), map.remove(&number));
+            }
+            assert_eq!(table.get(number).copied(), map.get(&number).copied());
+            assert_eq!(table.len(), map.len());
+        }
+        assert!(
+            table
+                .iter()
+                .eq(map.iter().map(|(number, value)| (*number, value)))
+        );
+    }
+}

@@ -1,0 +1,42 @@
+//! The log that keeps what was acknowledged: sessions, subscriptions, messages, retained messages.
+//!
+//! ```text
+//! shard: append(record), submit() ──► queue ──► storage thread: one commit of all batches that are there
+//!        durable() ◄── number of the last batch that is on the disk ◄── written, applied to the index
+//! ```
+//!
+//! [`open`] recovers what is in a folder; [`Log::shard`] makes the handles of the shards, [`Log::start`] the thread.
+//! `record/` has what is kept, `format/` how it lies on the disk, `index/` what of it lives, `engine/` writes and
+//! recovers, `files/` is all that touches the system.
+//!
+//! Invariants: all shards append to one log, so there is one order: when a record is durable, all that was submitted
+//! before it is. A batch is there after a crash as a whole or not at all. What was reported as durable is there after
+//! the process was killed and after a power cut.
+
+mod block;
+mod bytes;
+mod counters;
+mod engine;
+mod error;
+mod files;
+mod format;
+#[allow(dead_code, reason = "reclaiming is not there yet")]
+mod index;
+mod log;
+mod options;
+mod record;
+mod recovered;
+mod shard_log;
+
+pub use counters::Statistics;
+pub use error::StoreError;
+pub use files::{FileLayer, StoreFile, simulated};
+pub use format::segment::FORMAT_VERSION;
+pub use log::{Log, StorageThread, Wake, open, open_with};
+pub use options::{Durability, Options};
+pub use record::{Record, Reference, ReferenceList, Session, ShardList, Will};
+pub use recovered::{
+    Damage, Recovered, RecoveredPublication, RecoveredReference, RecoveredRetained, RecoveredSession,
+    RecoveredSubscription, RecoveredWill,
+};
+pub use shard_log::{Message, ShardLog};

@@ -1,0 +1,367 @@
+//! The log as a program has it: opened, stepped by hand or by a thread of its own, closed.
+//!
+//! Invariants: one commit takes what all shards have submitted meanwhile. A shard's durable number moves when its batch
+//! is written, and then the shard is woken. After an error that is final nothing moves any more.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Debug, Formatter};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::counters::{Counters, Statistics};
+use crate::engine::{self, Engine};
+use crate::error::StoreError;
+use crate::files::FileLayer;
+use crate::files::lock::FolderLock;
+use crate::files::real::RealFiles;
+use crate::options::{Durability, Options};
+use crate::recovered::Recovered;
+use crate::shard_log::{Batch, Message, Read, Request, ShardLog, Shared};
+
+/// Called with the number of a shard for which something has changed.
+pub type Wake = Box<dyn Fn(u16) + Send>;
+
+/// Opens the store in a folder and reads what is in it; makes one if there is none.
+///
+/// # Errors
+/// Another process has it open, another version wrote it, or a file cannot be opened, read or written. Damage inside of
+/// a file is no error: [`Recovered::damage`] has it.
+pub fn open(folder: &Path, options: &Options, wake: Wake) -> Result<(Log, Recovered), StoreError> {
+    let files = RealFiles::create(folder).map_err(StoreError::io("make", folder))?;
+    let lock = FolderLock::take(folder)?;
+    let (mut log, recovered) = open_with(Box::new(files), options, wake)?;
+    log.lock = Some(lock);
+    Ok((log, recovered))
+}
+
+/// Opens the store in a folder of another file layer, without a lock.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(
+    files: Box<dyn FileLayer>,
+    options: &Options,
+    wake: Wake,
+) -> Result<(Log, Recovered), StoreError> {
+    let counters = Arc::new(Counters::default());
+    let (engine, recovered) = engine::open(files, options, Arc::clone(&counters))?;
+    let (sender, requests) = mpsc::channel();
+    let shared = Shared {
+        backlog: AtomicU64::new(0),
+        is_full: AtomicBool::new(false),
+        has_failed: AtomicBool::new(false),
+        counters,
+        durability: options.durability,
+    };
+    let log = Log {
+        engine,
+        shared: Arc::new(shared),
+        sender,
+        requests,
+        waiting: VecDeque::new(),
+        wake,
+        synced: Instant::now(),
+        lock: None,
+    };
+    Ok((log, recovered))
+}
+
+/// An open store. Nothing is written until [`Log::step`] or [`Log::start`].
+pub struct Log {
+    engine: Engine,
+    shared: Arc<Shared>,
+    sender: Sender<Request>,
+    requests: Receiver<Request>,
+    waiting: VecDeque<Batch>,
+    wake: Wake,
+    synced: Instant,
+    lock: Option<FolderLock>,
+}
+
+/// What a step found to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Idle,
+    Worked,
+    Closed,
+}
+
+impl Log {
+    /// A handle that appends for this shard. Each has batches of its own.
+    pub fn shard(&self, shard: u16) -> ShardLog {
+        ShardLog::new(Arc::clone(&self.shared), shard, self.sender.clone())
+    }
+
+    /// Writes what was submitted, in this thread; returns whether there was anything.
+    ///
+    /// # Errors
+    /// The store cannot go on, or its disk is full: then it may be tried again.
+    pub fn step(&mut self) -> Result<bool, StoreError> {
+        let mut worked = false;
+        while let Ok(request) = self.requests.try_recv() {
+            worked |= self.take(request) != Step::Idle;
+        }
+        if !self.waiting.is_empty() {
+            self.commit()?;
+            worked = true;
+        }
+        Ok(worked)
+    }
+
+    /// The message of a publication, read in this thread.
+    pub fn message(&self, publication: u64) -> Option<Vec<u8>> {
+        self.engine.message(publication)
+    }
+
+    /// The numbers of the store.
+    pub fn statistics(&self) -> Statistics {
+        self.shared.counters.statistics()
+    }
+
+    /// Writes from now on in a thread of its own.
+    ///
+    /// # Errors
+    /// The thread cannot be made.
+    pub fn start(self) -> Result<StorageThread, StoreError> {
+        let sender = self.sender.clone();
+        let shared = Arc::clone(&self.shared);
+        let thread = thread::Builder::new()
+            .name("storage".to_owned())
+            .spawn(move || self.run())
+            .map_err(StoreError::io("start a thread for", "the store"))?;
+        Ok(StorageThread {
+            sender,
+            shared,
+            thread,
+        })
+    }
+
+    fn run(mut self) -> Result<(), StoreError> {
+        let result = self.serve();
+        if let Err(error) = &result {
+            tracing::error!("the store has stopped: {error}");
+            self.shared.has_failed.store(true, Ordering::Relaxed);
+            while let Some(batch) = self.waiting.pop_front() {
+                (self.wake)(batch.lane.shard);
+            }
+        }
+        result
+    }
+
+    fn serve(&mut self) -> Result<(), StoreError> {
+        loop {
+            let mut closed = self.wait() == Step::Closed;
+            while let Ok(request) = self.requests.try_recv() {
+                closed |= self.take(request) == Step::Closed;
+            }
+            while !self.waiting.is_empty() {
+                self.commit_or_wait()?;
+            }
+            self.sync_if_due()?;
+            if closed {
+                return self.finish();
+            }
+        }
+    }
+
+    /// Waits for something to do; what is done when there is nothing is done here.
+    fn wait(&mut self) -> Step {
+        let received = match self.idle_time() {
+            Some(time) => self.requests.recv_timeout(time),
+            None => self.requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match received {
+            Ok(request) => self.take(request),
+            Err(RecvTimeoutError::Timeout) => {
+                if let Err(error) = self.engine.idle() {
+                    tracing::warn!("{error}");
+                }
+                Step::Idle
+            }
+            Err(RecvTimeoutError::Disconnected) => Step::Closed,
+        }
+    }
+
+    /// How long to wait before there is something to do without a request; nothing if there will not be.
+    fn idle_time(&self) -> Option<Duration> {
+        match self.shared.durability {
+            Durability::Interval(interval) if self.engine.has_unsynced() => {
+                Some(interval.saturating_sub(self.synced.elapsed()))
+            }
+            _ => self.engine.has_idle_work().then_some(IDLE),
+        }
+    }
+
+    fn sync_if_due(&mut self) -> Result<(), StoreError> {
+        if let Durability::Interval(interval) = self.shared.durability
+            && self.engine.has_unsynced()
+            && self.synced.elapsed() >= interval
+        {
+            self.engine.sync()?;
+            self.synced = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, request: Request) -> Step {
+        match request {
+            Request::Batch(batch) => {
+                self.waiting.push_back(batch);
+                Step::Worked
+            }
+            Request::Read(read) => {
+                self.answer(read);
+                Step::Worked
+            }
+            Request::Close => Step::Closed,
+        }
+    }
+
+    fn answer(&mut self, read: Read) {
+        let Read {
+            publication,
+            shard,
+            answers,
+        } = read;
+        // It may be in a batch that waits; then it is read when that is written.
+        let message = self.engine.message(publication);
+        let _gone = answers.send(Message { publication, message });
+        (self.wake)(shard);
+    }
+
+    /// Commits; waits where there is no space, as that alone goes away.
+    fn commit_or_wait(&mut self) -> Result<(), StoreError> {
+        match self.commit() {
+            Err(error @ StoreError::Full { .. }) => {
+                if !self.shared.is_full.swap(true, Ordering::Relaxed) {
+                    tracing::error!("{error}; nothing is acknowledged until there is space");
+                }
+                thread::sleep(FULL_RETRY);
+                Ok(())
+            }
+            Ok(()) => {
+                if self.shared.is_full.swap(false, Ordering::Relaxed) {
+                    tracing::warn!("there is space again");
+                }
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Writes as many of the waiting batches as one commit takes, and notifies their shards.
+    fn commit(&mut self) -> Result<(), StoreError> {
+        let count = self.batches_of_commit();
+        let batches = self
+            .waiting
+            .iter()
+            .take(count)
+            .map(|batch| batch.bytes.as_slice());
+        self.engine.commit(batches)?;
+        let mut woken = Vec::new();
+        let mut bytes = 0;
+        for mut batch in self.waiting.drain(..count) {
+            bytes += batch.bytes.len() as u64;
+            batch.lane.durable.store(batch.number, Ordering::Release);
+            if !woken.contains(&batch.lane.shard) {
+                woken.push(batch.lane.shard);
+            }
+            batch.bytes.clear();
+            if batch.bytes.capacity() <= SPARE_MAX
+                && let Ok(mut spare) = batch.lane.spare.lock()
+            {
+                *spare = Some(std::mem::take(&mut batch.bytes));
+            }
+        }
+        self.shared.backlog.fetch_sub(bytes, Ordering::Relaxed);
+        if self.shared.durability == Durability::Sync {
+            for shard in woken {
+                (self.wake)(shard);
+            }
+        }
+        Ok(())
+    }
+
+    /// As many batches as fill a commit, and at least one; fewer if that saves the end of a segment.
+    fn batches_of_commit(&self) -> usize {
+        let room = self.engine.room();
+        let mut bytes = 0;
+        let mut count = 0;
+        for batch in &self.waiting {
+            let with = bytes + batch.bytes.len();
+            if count > 0 && (with > COMMIT_TARGET || (bytes <= room && with > room)) {
+                break;
+            }
+            bytes = with;
+            count += 1;
+        }
+        count
+    }
+
+    fn finish(&mut self) -> Result<(), StoreError> {
+        self.engine.sync()?;
+        match self.engine.mark() {
+            Err(StoreError::Full { .. }) => Ok(()),
+            result => result,
+        }
+    }
+}
+
+impl Debug for Log {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log")
+            .field("engine", &self.engine)
+            .field("lock", &self.lock)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The thread that writes.
+#[derive(Debug)]
+pub struct StorageThread {
+    sender: Sender<Request>,
+    shared: Arc<Shared>,
+    thread: JoinHandle<Result<(), StoreError>>,
+}
+
+impl StorageThread {
+    /// A handle that appends for this shard. Each has batches of its own.
+    pub fn shard(&self, shard: u16) -> ShardLog {
+        ShardLog::new(Arc::clone(&self.shared), shard, self.sender.clone())
+    }
+
+    /// The numbers of the store.
+    pub fn statistics(&self) -> Statistics {
+        self.shared.counters.statistics()
+    }
+
+    /// Whether the store has stopped because of an error.
+    pub fn has_failed(&self) -> bool {
+        self.shared.has_failed.load(Ordering::Relaxed)
+    }
+
+    /// Makes all that was submitted durable, and ends.
+    ///
+    /// # Errors
+    /// The store had stopped, or stops now: what was not acknowledged may be lost.
+    pub fn close(self) -> Result<(), StoreError> {
+        let _ended = self.sender.send(Request::Close);
+        match self.thread.join() {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::Stopped("its thread panicked".to_owned())),
+        }
+    }
+}
+
+/// After this time without work the log is brought into order.
+const IDLE: Duration = Duration::from_millis(50);
+/// How long the disk is left alone after it was full.
+const FULL_RETRY: Duration = Duration::from_millis(200);
+/// Bytes after which a commit is not made larger.
+const COMMIT_TARGET: usize = 4 << 20;
+/// A batch's buffer that is larger is not kept.
+const SPARE_MAX: usize = 1 << 20;

@@ -1,0 +1,59 @@
+//! How a store is to behave.
+//!
+//! Invariants: none.
+
+use std::time::Duration;
+
+/// When what was appended is made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// With each commit; acknowledgements wait for it.
+    Sync,
+    /// After this time at the latest; acknowledgements do not wait.
+    Interval(Duration),
+    /// When the system wants to; acknowledgements do not wait.
+    None,
+}
+
+/// How a store is to behave.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// When what was appended is made durable.
+    pub durability: Durability,
+    /// How many shards append; written into the log.
+    pub shards: u16,
+    /// Wall clock at the start, milliseconds since 1970; written into the log.
+    pub started_ms: u64,
+    /// Bytes that the store may have on the disk; nothing for as many as there are.
+    pub size_max: Option<u64>,
+    /// Bytes of a segment: a multiple of 4,096. Tests make it small.
+    pub segment_size: u32,
+    /// Messages that a recovery brings back into memory, in bytes; others are to be read when they are wanted.
+    pub messages_max: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Sync,
+            shards: 1,
+            started_ms: 0,
+            size_max: None,
+            segment_size: 32 << 20,
+            messages_max: u64::MAX,
+        }
+    }
+}
+
+impl Options {
+    /// Segments that there may be, free ones included.
+    pub(crate) fn segments_max(&self) -> usize {
+        let segments = self
+            .size_max
+            .map_or(u64::MAX, |size| size / u64::from(self.segment_size));
+        usize::try_from(segments).unwrap_or(usize::MAX).max(SEGMENTS_MIN)
+    }
+}
+
+/// With fewer there is no room to reclaim.
+const SEGMENTS_MIN: usize = 4;

@@ -1,0 +1,199 @@
+//! Records to bytes.
+//!
+//! Invariants: what [`encode`] writes, [`super::decode`] reads back equal.
+
+use super::{Kind, Record, Reference, ReferenceList, Session, ShardList};
+use crate::bytes::{put_bytes, put_identifier, put_number};
+
+/// Appends the body of a record; returns its type.
+pub(crate) fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> u8 {
+    let kind = match *record {
+        Record::Epoch {
+            number,
+            shards,
+            started_ms,
+        } => {
+            put_number(out, number);
+            put_number(out, shards.into());
+            put_number(out, started_ms);
+            Kind::Epoch
+        }
+        Record::Retained {
+            ticket,
+            topic,
+            message,
+        } => {
+            put_number(out, ticket);
+            put_bytes(out, topic.as_bytes());
+            out.extend_from_slice(message);
+            Kind::Retained
+        }
+        Record::Session(_)
+        | Record::SessionEnded { .. }
+        | Record::Subscribed { .. }
+        | Record::Unsubscribed { .. }
+        | Record::Received { .. }
+        | Record::ReceivedReleased { .. } => put_of_session(record, out),
+        Record::Publication { .. }
+        | Record::Destination { .. }
+        | Record::References { .. }
+        | Record::InFlight { .. }
+        | Record::Released { .. }
+        | Record::Done { .. } => put_of_message(record, out),
+    };
+    kind as u8
+}
+
+fn put_of_session(record: &Record<'_>, out: &mut Vec<u8>) -> Kind {
+    match *record {
+        Record::Session(ref session) => {
+            put_session(out, session);
+            Kind::Session
+        }
+        Record::SessionEnded { number } => {
+            put_identifier(out, number);
+            Kind::SessionEnded
+        }
+        Record::Subscribed {
+            session,
+            filter,
+            options,
+            identifier,
+        } => {
+            put_identifier(out, session);
+            out.push(options);
+            put_number(out, identifier.into());
+            out.extend_from_slice(filter.as_bytes());
+            Kind::Subscribed
+        }
+        Record::Unsubscribed { session, filter } => {
+            put_identifier(out, session);
+            out.extend_from_slice(filter.as_bytes());
+            Kind::Unsubscribed
+        }
+        Record::Received {
+            session,
+            packet_identifier,
+        } => {
+            put_received(out, session, packet_identifier);
+            Kind::Received
+        }
+        Record::ReceivedReleased {
+            session,
+            packet_identifier,
+        } => {
+            put_received(out, session, packet_identifier);
+            Kind::ReceivedReleased
+        }
+        _ => Kind::Epoch,
+    }
+}
+
+fn put_of_message(record: &Record<'_>, out: &mut Vec<u8>) -> Kind {
+    match *record {
+        Record::Publication {
+            id,
+            shards,
+            share,
+            message,
+        } => {
+            put_identifier(out, id);
+            put_shards(out, shards);
+            put_bytes(out, share.as_bytes());
+            out.extend_from_slice(message);
+            Kind::Publication
+        }
+        Record::Destination { publication, shard } => {
+            put_identifier(out, publication);
+            put_number(out, shard.into());
+            Kind::Destination
+        }
+        Record::References {
+            publication,
+            shard,
+            references,
+            mark,
+        } => {
+            put_identifier(out, publication);
+            put_number(out, shard.into());
+            out.push(mark.into());
+            put_references(out, references);
+            Kind::References
+        }
+        Record::InFlight {
+            session,
+            order,
+            packet_identifier,
+            released,
+        } => {
+            put_reference_name(out, session, order);
+            put_number(out, packet_identifier.into());
+            out.push(released.into());
+            Kind::InFlight
+        }
+        Record::Released { session, order } => {
+            put_reference_name(out, session, order);
+            Kind::Released
+        }
+        Record::Done { session, order } => {
+            put_reference_name(out, session, order);
+            Kind::Done
+        }
+        _ => Kind::Epoch,
+    }
+}
+
+fn put_session(out: &mut Vec<u8>, session: &Session<'_>) {
+    put_identifier(out, session.number);
+    put_bytes(out, session.client_identifier.as_bytes());
+    put_number(out, session.expiry_s.into());
+    put_option(out, session.user.map(str::as_bytes), put_bytes);
+    put_option(out, session.away_since_ms, put_number);
+    put_option(out, session.will, |out, will| {
+        put_number(out, will.delay_s.into());
+        put_option(out, will.expiry_s, |out, expiry_s| {
+            put_number(out, expiry_s.into())
+        });
+        put_bytes(out, will.message);
+    });
+}
+
+fn put_option<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
+    out.push(value.is_some().into());
+    if let Some(value) = value {
+        put(out, value);
+    }
+}
+
+fn put_shards(out: &mut Vec<u8>, shards: ShardList<'_>) {
+    put_number(out, shards.iter().count() as u64);
+    for shard in shards.iter() {
+        out.extend_from_slice(&shard.to_le_bytes());
+    }
+}
+
+fn put_references(out: &mut Vec<u8>, references: ReferenceList<'_>) {
+    for reference in references.iter() {
+        put_reference(out, &reference);
+    }
+}
+
+/// Appends one reference as it stands in the body of [`Record::References`].
+pub(super) fn put_reference(out: &mut Vec<u8>, reference: &Reference<'_>) {
+    let has_via = !reference.via.is_empty();
+    out.push(reference.qos & 3 | u8::from(reference.retain) << 2 | u8::from(has_via) << 3);
+    put_reference_name(out, reference.session, reference.order);
+    if has_via {
+        put_bytes(out, reference.via);
+    }
+}
+
+fn put_reference_name(out: &mut Vec<u8>, session: u64, order: u64) {
+    put_identifier(out, session);
+    put_number(out, order);
+}
+
+fn put_received(out: &mut Vec<u8>, session: u64, packet_identifier: u16) {
+    put_identifier(out, session);
+    put_number(out, packet_identifier.into());
+}

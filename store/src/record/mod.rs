@@ -1,0 +1,249 @@
+//! What the log keeps: one record for each thing that happened.
+//!
+//! Invariants: a session, a publication and an order number are named by numbers that the caller chooses and never
+//! uses again: the upper 16 bits of the first two are a shard, the lower 48 a counter. Messages, Wills and what a
+//! reference came by are bytes that the log does not look into. `encode.rs` writes records, `decode.rs` reads them.
+
+mod decode;
+mod encode;
+
+pub(crate) use decode::decode;
+pub(crate) use encode::encode;
+
+/// One thing that happened.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Record<'a> {
+    /// A start of the broker.
+    Epoch {
+        /// How many starts there were, with this one.
+        number: u64,
+        /// How many shards it has.
+        shards: u16,
+        /// Wall clock, milliseconds since 1970.
+        started_ms: u64,
+    },
+    /// A session is there, or something of it changed; replaces the earlier record of the session.
+    Session(Session<'a>),
+    /// A session ended, with all that belongs to it.
+    SessionEnded {
+        /// The number of the session.
+        number: u64,
+    },
+    /// A subscription is there, or changed.
+    Subscribed {
+        /// The number of the session.
+        session: u64,
+        /// The whole text of the Topic Filter.
+        filter: &'a str,
+        /// The options byte of MQTT 5.0.
+        options: u8,
+        /// The Subscription Identifier; 0 if there is none.
+        identifier: u32,
+    },
+    /// A subscription is gone.
+    Unsubscribed {
+        /// The number of the session.
+        session: u64,
+        /// The whole text of the Topic Filter.
+        filter: &'a str,
+    },
+    /// A message that sessions want.
+    Publication {
+        /// The number of the publication.
+        id: u64,
+        /// The shards that have to mark it; where a mark is missing at recovery, it is routed again.
+        shards: ShardList<'a>,
+        /// Empty, or the shared subscription one of whose members gets it.
+        share: &'a str,
+        /// The message, as the broker encodes it.
+        message: &'a [u8],
+    },
+    /// One more shard has to mark a publication.
+    Destination {
+        /// The number of the publication.
+        publication: u64,
+        /// The shard that has to mark it.
+        shard: u16,
+    },
+    /// The sessions of a shard that a message waits for.
+    References {
+        /// The number of the publication.
+        publication: u64,
+        /// The shard whose sessions these are.
+        shard: u16,
+        /// The sessions; may be empty.
+        references: ReferenceList<'a>,
+        /// The shard has taken the publication: it is not routed there again.
+        mark: bool,
+    },
+    /// A reference was sent and has a Packet Identifier.
+    InFlight {
+        /// The number of the session.
+        session: u64,
+        /// The reference's order number.
+        order: u64,
+        /// Packet Identifier of the PUBLISH.
+        packet_identifier: u16,
+        /// PUBREC has come for it.
+        released: bool,
+    },
+    /// PUBREC came for a reference in flight: the message is not needed any more.
+    Released {
+        /// The number of the session.
+        session: u64,
+        /// The reference's order number.
+        order: u64,
+    },
+    /// A reference is acknowledged, expired or dropped.
+    Done {
+        /// The number of the session.
+        session: u64,
+        /// The reference's order number.
+        order: u64,
+    },
+    /// A QoS 2 message came in and was passed on.
+    Received {
+        /// The session of the publisher.
+        session: u64,
+        /// Packet Identifier of the PUBLISH.
+        packet_identifier: u16,
+    },
+    /// PUBREL came for a QoS 2 message: its identifier is free.
+    ReceivedReleased {
+        /// The session of the publisher.
+        session: u64,
+        /// Packet Identifier of the PUBLISH.
+        packet_identifier: u16,
+    },
+    /// A retained message was set or cleared. The highest ticket of a topic stands; of equal ones the last.
+    Retained {
+        /// From a counter that all shards draw from.
+        ticket: u64,
+        /// The topic's whole text.
+        topic: &'a str,
+        /// The message, as the broker encodes it; empty if it was cleared.
+        message: &'a [u8],
+    },
+}
+
+/// What is kept of a session beside its subscriptions and messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session<'a> {
+    /// The number of the session.
+    pub number: u64,
+    /// The client whose session it is.
+    pub client_identifier: &'a str,
+    /// Who the client proved to be.
+    pub user: Option<&'a str>,
+    /// Session Expiry Interval in seconds; 0xFFFFFFFF never.
+    pub expiry_s: u32,
+    /// Since when the client is away, wall clock; nothing while it is connected.
+    pub away_since_ms: Option<u64>,
+    /// The Will that is still to be published.
+    pub will: Option<Will<'a>>,
+}
+
+/// A Will that outlives its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Will<'a> {
+    /// Will Delay Interval in seconds.
+    pub delay_s: u32,
+    /// Message Expiry Interval in seconds.
+    pub expiry_s: Option<u32>,
+    /// The message, as the broker encodes it.
+    pub message: &'a [u8],
+}
+
+/// That a message waits for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reference<'a> {
+    /// The number of the session.
+    pub session: u64,
+    /// The place in the session's order; never used again.
+    pub order: u64,
+    /// QoS of the delivery.
+    pub qos: u8,
+    /// RETAIN flag of the delivery.
+    pub retain: bool,
+    /// What it came by, as the broker encodes it.
+    pub via: &'a [u8],
+}
+
+/// Shards that a publication goes to.
+#[derive(Clone, Copy, Debug)]
+pub enum ShardList<'a> {
+    /// As the caller has them.
+    Numbers(&'a [u16]),
+    /// As they stand in a record: two bytes each.
+    Encoded(&'a [u8]),
+}
+
+impl<'a> ShardList<'a> {
+    /// The shards in the order in which they were given.
+    pub fn iter(self) -> impl Iterator<Item = u16> + 'a {
+        let (numbers, encoded): (&[u16], &[u8]) = match self {
+            Self::Numbers(numbers) => (numbers, &[]),
+            Self::Encoded(encoded) => (&[], encoded),
+        };
+        let (pairs, _) = encoded.as_chunks::<2>();
+        numbers
+            .iter()
+            .copied()
+            .chain(pairs.iter().map(|pair| u16::from_le_bytes(*pair)))
+    }
+}
+
+impl PartialEq for ShardList<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+/// Sessions that a publication waits for.
+#[derive(Clone, Copy, Debug)]
+pub enum ReferenceList<'a> {
+    /// As the caller has them.
+    Slice(&'a [Reference<'a>]),
+    /// As they stand in a record.
+    Encoded(&'a [u8]),
+}
+
+impl<'a> ReferenceList<'a> {
+    /// The references in the order in which they were given; ends where an encoded one cannot be read.
+    pub fn iter(self) -> impl Iterator<Item = Reference<'a>> {
+        let (slice, encoded): (&[Reference<'a>], &[u8]) = match self {
+            Self::Slice(slice) => (slice, &[]),
+            Self::Encoded(encoded) => (&[], encoded),
+        };
+        slice.iter().copied().chain(decode::references(encoded))
+    }
+}
+
+impl PartialEq for ReferenceList<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+/// The type of a record on the disk. The numbers stay: they are the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Kind {
+    Epoch = 1,
+    Session = 2,
+    SessionEnded = 3,
+    Subscribed = 4,
+    Unsubscribed = 5,
+    Publication = 6,
+    Destination = 7,
+    References = 8,
+    InFlight = 9,
+    Released = 10,
+    Done = 11,
+    Received = 12,
+    ReceivedReleased = 13,
+    Retained = 14,
+}
+
+#[cfg(test)]
+mod tests;

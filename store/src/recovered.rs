@@ -1,0 +1,135 @@
+//! What a recovery brings back.
+//!
+//! Invariants: references are in the order of their order numbers, publications in the order of the log; each reference
+//! that is not released names a publication that is there.
+
+/// All that was in the log.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recovered {
+    /// Number of this start, from 1.
+    pub epoch: u64,
+    /// How many shards the last run had; 0 if this is the first one.
+    pub shards: u16,
+    /// Highest session counter (lower 48 bits of the number) that was ever used.
+    pub number_max: u64,
+    /// Highest publication counter (lower 48 bits of the number) that was ever used.
+    pub publication_max: u64,
+    /// The sessions by their numbers.
+    pub sessions: Vec<RecoveredSession>,
+    /// Publications that a session waits for, or that a shard has not marked.
+    pub publications: Vec<RecoveredPublication>,
+    /// Retained messages by their topics.
+    pub retained: Vec<RecoveredRetained>,
+    /// What could not be read.
+    pub damage: Damage,
+}
+
+/// What could not be read of what was acknowledged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// Commits that are not there or have no valid header.
+    pub commits: u64,
+    /// Records that were changed.
+    pub records: u64,
+    /// Records that belong to something that is not there.
+    pub orphans: u64,
+    /// One sentence for each place, the first ones only.
+    pub findings: Vec<String>,
+}
+
+impl Damage {
+    /// Whether all was read.
+    pub fn is_none(&self) -> bool {
+        self.commits == 0 && self.records == 0
+    }
+}
+
+/// A session with all that belongs to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveredSession {
+    /// The number of the session.
+    pub number: u64,
+    /// The client whose session it is.
+    pub client_identifier: String,
+    /// Who the client proved to be.
+    pub user: Option<String>,
+    /// Session Expiry Interval in seconds; 0xFFFFFFFF never.
+    pub expiry_s: u32,
+    /// Since when the client is away, wall clock; nothing if it was connected.
+    pub away_since_ms: Option<u64>,
+    /// The Will that is still to be published.
+    pub will: Option<RecoveredWill>,
+    /// Its subscriptions, in no order.
+    pub subscriptions: Vec<RecoveredSubscription>,
+    /// Messages that wait or are in flight.
+    pub references: Vec<RecoveredReference>,
+    /// Packet Identifiers of QoS 2 messages that came in and wait for PUBREL.
+    pub received: Vec<u16>,
+    /// One above the highest order number that was seen.
+    pub next_order: u64,
+}
+
+/// A Will that outlives its connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveredWill {
+    /// Will Delay Interval in seconds.
+    pub delay_s: u32,
+    /// Message Expiry Interval in seconds.
+    pub expiry_s: Option<u32>,
+    /// The message, as the broker encoded it.
+    pub message: Vec<u8>,
+}
+
+/// A subscription of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveredSubscription {
+    /// The whole text of the Topic Filter.
+    pub filter: String,
+    /// The options byte of MQTT 5.0.
+    pub options: u8,
+    /// The Subscription Identifier; 0 if there is none.
+    pub identifier: u32,
+}
+
+/// That a message waits for a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveredReference {
+    /// The place in the session's order.
+    pub order: u64,
+    /// The number of the publication.
+    pub publication: u64,
+    /// QoS of the delivery.
+    pub qos: u8,
+    /// RETAIN flag of the delivery.
+    pub retain: bool,
+    /// What it came by, as the broker encoded it.
+    pub via: Vec<u8>,
+    /// There if it was sent.
+    pub packet_identifier: Option<u16>,
+    /// PUBREC has come: only PUBREL is to be sent, and the publication may not be there.
+    pub released: bool,
+}
+
+/// A publication that is still needed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveredPublication {
+    /// The number of the publication.
+    pub id: u64,
+    /// Empty, or the shared subscription one of whose members gets it.
+    pub share: String,
+    /// Shards that have not marked it: it has to be routed there again.
+    pub unmarked: Vec<u16>,
+    /// The message, as the broker encoded it.
+    pub message: Vec<u8>,
+}
+
+/// A retained message that stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveredRetained {
+    /// From the counter that all shards draw from.
+    pub ticket: u64,
+    /// The topic's whole text.
+    pub topic: String,
+    /// The message, as the broker encoded it.
+    pub message: Vec<u8>,
+}

@@ -1,0 +1,184 @@
+//! A shard's end of the log.
+//!
+//! Invariants: nothing here does I/O or waits. Batches of one shard come to the log in the order in which they were
+//! submitted, and what any shard submits after it saw something of another comes after that.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+
+use crate::counters::{Counters, Statistics};
+use crate::format::frame;
+use crate::options::Durability;
+use crate::record::{self, Record};
+
+/// What all handles of a store share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Bytes that were submitted and are not written.
+    pub(crate) backlog: AtomicU64,
+    /// There is no space for more than acknowledgements.
+    pub(crate) is_full: AtomicBool,
+    /// The store has stopped.
+    pub(crate) has_failed: AtomicBool,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) durability: Durability,
+}
+
+/// What the storage thread knows of one handle.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) shard: u16,
+    /// The last batch that is durable.
+    pub(crate) durable: AtomicU64,
+    /// The buffer of a batch that was written, to be used again.
+    pub(crate) spare: std::sync::Mutex<Option<Vec<u8>>>,
+}
+
+/// What is sent to the storage thread.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Batch(Batch),
+    Read(Read),
+    Close,
+}
+
+/// Records that count as a whole or not at all.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) number: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A message that is wanted back.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) publication: u64,
+    pub(crate) shard: u16,
+    pub(crate) answers: Sender<Message>,
+}
+
+/// A message that was read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The number of the publication.
+    pub publication: u64,
+    /// As it was appended; nothing if the publication is not there or cannot be read.
+    pub message: Option<Vec<u8>>,
+}
+
+/// A shard's end of the log.
+#[derive(Debug)]
+pub struct ShardLog {
+    shared: Arc<Shared>,
+    lane: Arc<Lane>,
+    requests: Sender<Request>,
+    answers: (Sender<Message>, std::sync::mpsc::Receiver<Message>),
+    batch: Vec<u8>,
+    /// Where the last frame of the batch begins.
+    last_frame: usize,
+    submitted: u64,
+}
+
+impl ShardLog {
+    pub(crate) fn new(shared: Arc<Shared>, shard: u16, requests: Sender<Request>) -> Self {
+        let lane = Arc::new(Lane {
+            shard,
+            durable: AtomicU64::new(0),
+            spare: std::sync::Mutex::default(),
+        });
+        Self {
+            shared,
+            lane,
+            requests,
+            answers: std::sync::mpsc::channel(),
+            batch: Vec::new(),
+            last_frame: 0,
+            submitted: 0,
+        }
+    }
+
+    /// Puts a record at the end of the batch.
+    #[inline]
+    pub fn append(&mut self, record: &Record<'_>) {
+        self.last_frame = self.batch.len();
+        frame::append(&mut self.batch, |out| record::encode(record, out));
+    }
+
+    /// Number of the batch that records are appended to: [`Self::durable`] reaches it when they are durable.
+    #[inline]
+    pub fn next_batch(&self) -> u64 {
+        self.submitted + 1
+    }
+
+    /// Hands the batch over; returns its number, or that of the batch before if it is empty.
+    pub fn submit(&mut self) -> u64 {
+        if self.batch.is_empty() {
+            return self.submitted;
+        }
+        frame::end_batch(&mut self.batch, self.last_frame);
+        self.submitted += 1;
+        let spare = self.lane.spare.lock().ok().and_then(|mut spare| spare.take());
+        let bytes = std::mem::replace(&mut self.batch, spare.unwrap_or_default());
+        self.shared
+            .backlog
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let batch = Batch {
+            lane: Arc::clone(&self.lane),
+            number: self.submitted,
+            bytes,
+        };
+        // Without a storage thread nothing becomes durable: that is what the receiver of an acknowledgement sees.
+        let _ended = self.requests.send(Request::Batch(batch));
+        self.submitted
+    }
+
+    /// The last batch that is durable; all that were submitted if acknowledgements do not wait.
+    #[inline]
+    pub fn durable(&self) -> u64 {
+        if self.shared.durability == Durability::Sync {
+            self.lane.durable.load(Ordering::Acquire)
+        } else {
+            self.submitted
+        }
+    }
+
+    /// Bytes that all shards have submitted and that are not written.
+    #[inline]
+    pub fn backlog_bytes(&self) -> u64 {
+        self.shared.backlog.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is no space for more than acknowledgements: publications are to be refused.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.shared.is_full.load(Ordering::Relaxed)
+    }
+
+    /// Whether the store has stopped: nothing becomes durable any more.
+    #[inline]
+    pub fn has_failed(&self) -> bool {
+        self.shared.has_failed.load(Ordering::Relaxed)
+    }
+
+    /// Asks for the message of a publication; the shard is woken when the answer is there.
+    pub fn request_message(&self, publication: u64) {
+        let read = Read {
+            publication,
+            shard: self.lane.shard,
+            answers: self.answers.0.clone(),
+        };
+        let _ended = self.requests.send(Request::Read(read));
+    }
+
+    /// The next answer to [`Self::request_message`], in the order of the requests.
+    pub fn next_message(&self) -> Option<Message> {
+        self.answers.1.try_recv().ok()
+    }
+
+    /// The numbers of the store.
+    pub fn statistics(&self) -> Statistics {
+        self.shared.counters.statistics()
+    }
+}
