@@ -13,6 +13,8 @@ mod auth_exchange;
 mod identify;
 mod proxy;
 mod table;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 
 use std::net::SocketAddr;
