@@ -25,6 +25,7 @@ use crate::client::{self, PublishArguments, SubscribeArguments};
 use crate::compare::{self, args::CompareArguments};
 use crate::connect::args::ConnectArguments;
 use crate::html::{self, args::ReportArguments};
+use crate::options::help::HelpArgument;
 use crate::options::run::RunArguments;
 use crate::options::{HELP_COLUMNS, Options, expand};
 use crate::retained::args::RetainedArguments;
@@ -95,9 +96,8 @@ enum Subcommand {
 /// Scenarios need no options.
 #[derive(Clone, Debug, clap::Args)]
 struct ScenariosArguments {
-    /// Print this help and end
-    #[arg(long, action = clap::ArgAction::Help)]
-    help: Option<bool>,
+    #[command(flatten)]
+    help: HelpArgument,
 }
 
 /// The words that [`process`] gives to the processes that it starts.

@@ -4,36 +4,53 @@
 
 use std::sync::atomic::AtomicBool;
 
+use serde::Serialize;
+
 use super::files::{check_writable, write_json};
-use crate::connect::args::ConnectRequest;
+use crate::connect::ConnectScenario;
+use crate::options::measurement::MeasurementRequest;
 use crate::outcome::observer::Silent;
-use crate::retained::args::RetainedRequest;
+use crate::retained::Retained;
 use crate::selftest::args::SelftestRequest;
 use crate::system::error::Failure;
 use crate::system::output::print;
 use crate::target::Target;
+use crate::target::subject::Subject;
 use crate::{connect, retained, selftest};
 
-pub(super) fn connect(request: &ConnectRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
-    check_writable(request.json.as_deref())?;
-    let mut target = Target::open_plainly(&request.target, interrupted)?;
-    let outcome = connect::run(&request.scenario, &target.subject, interrupted, &mut Silent);
-    target.check_alive()?;
-    let outcome = outcome?;
-    print(&connect::outcome::text(&outcome))?;
-    write_json(&outcome, request.json.as_deref())?;
+pub(super) fn connect(
+    request: &MeasurementRequest<ConnectScenario>,
+    interrupted: &AtomicBool,
+) -> Result<u8, Failure> {
+    let measure = |subject: &Subject| connect::run(&request.measurement, subject, interrupted, &mut Silent);
+    let outcome = measured(request, interrupted, measure, connect::outcome::text)?;
     Ok(outcome.verdict.exit_code)
 }
 
-pub(super) fn retained(request: &RetainedRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
+pub(super) fn retained(
+    request: &MeasurementRequest<Retained>,
+    interrupted: &AtomicBool,
+) -> Result<u8, Failure> {
+    let measure = |subject: &Subject| retained::run(&request.measurement, subject, interrupted);
+    let outcome = measured(request, interrupted, measure, retained::text)?;
+    Ok(outcome.verdict.exit_code)
+}
+
+/// Takes the measurement and shows its outcome: on the terminal as `text` has it, and in the file that is asked for.
+fn measured<M, O: Serialize>(
+    request: &MeasurementRequest<M>,
+    interrupted: &AtomicBool,
+    measure: impl FnOnce(&Subject) -> Result<O, Failure>,
+    text: impl FnOnce(&O) -> String,
+) -> Result<O, Failure> {
     check_writable(request.json.as_deref())?;
     let mut target = Target::open_plainly(&request.target, interrupted)?;
-    let outcome = retained::run(&request.retained, &target.subject, interrupted);
+    let outcome = measure(&target.subject);
     target.check_alive()?;
     let outcome = outcome?;
-    print(&retained::text(&outcome))?;
+    print(&text(&outcome))?;
     write_json(&outcome, request.json.as_deref())?;
-    Ok(outcome.verdict.exit_code)
+    Ok(outcome)
 }
 
 pub(super) fn selftest(request: &SelftestRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::peers::Peer;
 use super::plan::{self, Broker, FULL, Row, RunSettings, SHORT};
+use crate::options::help::HelpArgument;
 use crate::options::words::seconds;
 use crate::options::{HELP_COLUMNS, Options, command_line};
 use crate::scenario::Origin;
@@ -79,9 +80,8 @@ pub struct CompareArguments {
     /// Folder of the results [default: results/DATE-HOST-NAMES]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Print this help and exit
-    #[arg(long, action = clap::ArgAction::Help)]
-    help: Option<bool>,
+    #[command(flatten)]
+    help: HelpArgument,
 }
 
 impl Options for CompareArguments {

@@ -152,11 +152,11 @@ impl Row {
             }
             Command::Conn => {
                 let request = parse_as::<ConnectArguments>(words(&length)).map_err(refuse)?;
-                (Work::Connect(Box::new(request.scenario)), request.target)
+                (Work::Connect(Box::new(request.measurement)), request.target)
             }
             Command::Retained => {
                 let request = parse_as::<RetainedArguments>(words(&[])).map_err(refuse)?;
-                (Work::Retained(request.retained), request.target)
+                (Work::Retained(request.measurement), request.target)
             }
         };
         let tls = match target {

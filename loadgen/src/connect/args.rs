@@ -4,11 +4,11 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{ConnectLoad, ConnectScenario};
 use crate::options::broker::BrokerArguments;
+use crate::options::measurement::{MeasurementOutput, MeasurementRequest, ScenarioArgument};
 use crate::options::properties::PropertyArguments;
 use crate::options::words::{seconds, seconds_of};
 use crate::options::{HELP_COLUMNS, Options, half_the_cores};
@@ -16,17 +16,6 @@ use crate::scenario::Origin;
 use crate::scenario::properties::Carrier;
 use crate::system::cpus::Cpus;
 use crate::target::request::TargetRequest;
-
-/// What the command line asks for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ConnectRequest {
-    /// The connections that are asked for.
-    pub scenario: ConnectScenario,
-    /// The broker that they go to.
-    pub target: TargetRequest,
-    /// File for the outcome.
-    pub json: Option<PathBuf>,
-}
 
 /// Makes connections and closes them again. Without -h it starts a broker of its own, over TLS.
 #[derive(Clone, Debug, clap::Args)]
@@ -38,9 +27,8 @@ pub struct ConnectRequest {
     after_help = "Without -h it starts a broker of its own, over TLS."
 )]
 pub struct ConnectArguments {
-    /// A measurement with a name (`loadgen scenarios` lists them), or a TOML file
-    #[arg(long, value_name = "NAME|FILE")]
-    scenario: Option<String>,
+    #[command(flatten)]
+    scenario: ScenarioArgument,
     /// Connections per second, at intended times [default: as fast as --concurrency allows]
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
@@ -75,20 +63,16 @@ pub struct ConnectArguments {
     seed: u64,
     #[command(flatten)]
     broker: BrokerArguments,
-    /// Write the outcome to this file
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    json: Option<PathBuf>,
-    /// Print this help and end
-    #[arg(long, action = clap::ArgAction::Help, help_heading = "Output")]
-    help: Option<bool>,
+    #[command(flatten)]
+    output: MeasurementOutput,
 }
 
 impl Options for ConnectArguments {
-    type Request = ConnectRequest;
+    type Request = MeasurementRequest<ConnectScenario>;
 
     const WORD: &'static str = "conn";
 
-    fn request(self, origin: Option<Origin>) -> Result<ConnectRequest, String> {
+    fn request(self, origin: Option<Origin>) -> Result<Self::Request, String> {
         let half_the_cores = half_the_cores();
         let target = self.broker.target(half_the_cores)?;
         if matches!(&target, TargetRequest::OwnBroker(own) if own.users) {
@@ -121,10 +105,10 @@ impl Options for ConnectArguments {
             credentials: self.broker.credentials()?,
         };
         scenario.check()?;
-        Ok(ConnectRequest {
-            scenario,
+        Ok(MeasurementRequest {
+            measurement: scenario,
             target,
-            json: self.json,
+            json: self.output.json,
         })
     }
 
@@ -139,7 +123,7 @@ mod tests {
     use crate::options::parse_as;
     use std::ffi::OsString;
 
-    fn request(line: &str) -> Result<ConnectRequest, clap::Error> {
+    fn request(line: &str) -> Result<MeasurementRequest<ConnectScenario>, clap::Error> {
         parse_as::<ConnectArguments>(format!("conn {line}").split_whitespace().map(OsString::from))
     }
 
@@ -148,14 +132,14 @@ mod tests {
         let load = |line: &str| {
             request(line)
                 .unwrap_or_else(|error| panic!("{line}: {error}"))
-                .scenario
+                .measurement
                 .load
         };
         assert_eq!(load(""), ConnectLoad::Closed { concurrency: 32 });
         assert_eq!(load("--rate 50"), ConnectLoad::Open { rate_per_s: 50.0 });
         let named = request("--scenario conn-storm-tls-rsa --duration 1").unwrap();
         assert_eq!(
-            named.scenario.origin.map(|origin| origin.name).as_deref(),
+            named.measurement.origin.map(|origin| origin.name).as_deref(),
             Some("conn-storm-tls-rsa")
         );
         assert!(matches!(

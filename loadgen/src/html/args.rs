@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use crate::options::help::HelpArgument;
 use crate::options::{HELP_COLUMNS, Options};
 use crate::scenario::Origin;
 
@@ -20,9 +21,8 @@ pub struct ReportArguments {
     /// The folder of results
     #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
-    /// Print this help and exit
-    #[arg(long, action = clap::ArgAction::Help)]
-    help: Option<bool>,
+    #[command(flatten)]
+    help: HelpArgument,
 }
 
 impl Options for ReportArguments {

@@ -6,7 +6,7 @@ use crate::outcome::series::{IntervalReport, Part};
 use crate::outcome::testing::{latency, outcome, usage, valid};
 use crate::outcome::{BrokerUse, Outcome};
 use crate::search::{Point, SearchOutcome};
-use crate::selftest::{Ceiling, Pacer, SelftestOutcome};
+use crate::selftest::{Ceiling, ScheduleCheck, SelftestOutcome};
 use crate::sweep::{Sweep, SweepOutcome};
 use crate::system::machine::Machine;
 
@@ -73,7 +73,7 @@ fn ceilings() -> SelftestOutcome {
     };
     SelftestOutcome {
         header: Header::new(OutcomeKind::Selftest),
-        pacer: Pacer::default(),
+        schedule: ScheduleCheck::default(),
         single: ceiling(1e6, 900.0),
         bare: None,
         batched: ceiling(9e6, 60.0),

@@ -1,17 +1,20 @@
 //! The options of the command line: each subcommand's become one typed request, once.
 //!
 //! [`Options`] is what every subcommand's struct can do. [`run`] has those of a run; [`rates`] what those of a search
-//! and of a sweep have in common; [`broker`], [`load`], [`properties`] and [`hosts`] are groups that subcommands
-//! share, [`words`] reads single values, [`letters`] refuses what is ambiguous.
+//! and of a sweep have in common, [`measurement`] what those of `conn`, `retained` and `selftest` have; [`broker`],
+//! [`load`], [`properties`], [`hosts`] and [`help`] are groups that subcommands share, [`words`] reads single values,
+//! [`letters`] refuses what is ambiguous.
 //!
 //! Invariant: a letter means what it means to mosquitto_pub; a letter that means different things to the known tools
 //! is refused with the long option named, never guessed. What breaks it: clap's automatic `-h` and `-V`, which are
 //! turned off. A scenario's words stand before those of the command line, so that these have the last word.
 
 pub(crate) mod broker;
+pub(crate) mod help;
 pub(crate) mod hosts;
 pub(crate) mod letters;
 pub(crate) mod load;
+pub mod measurement;
 pub(crate) mod properties;
 pub mod rates;
 pub mod run;

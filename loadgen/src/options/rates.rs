@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use super::broker::BrokerArguments;
 use super::half_the_cores;
+use super::help::HelpArgument;
 use super::load::LoadArguments;
+use super::measurement::ScenarioArgument;
 use crate::scenario::{Load, Origin, Scenario};
 use crate::target::request::TargetRequest;
 
 /// The load, the broker, and where the outcome goes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RatesArguments {
-    /// A load with a name (`loadgen scenarios` lists them), or a TOML file
-    #[arg(long, value_name = "NAME|FILE")]
-    scenario: Option<String>,
+    #[command(flatten)]
+    scenario: ScenarioArgument,
     #[command(flatten)]
     load: LoadArguments,
     #[command(flatten)]
@@ -24,9 +25,8 @@ pub(crate) struct RatesArguments {
     /// Write the outcome as JSON, with report.html, into this new folder
     #[arg(long, value_name = "FOLDER", help_heading = "Output")]
     out: Option<PathBuf>,
-    /// Print this help and exit
-    #[arg(long, action = clap::ArgAction::Help, help_heading = "Output")]
-    help: Option<bool>,
+    #[command(flatten, next_help_heading = "Output")]
+    help: HelpArgument,
 }
 
 /// A load that is run at several rates.

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::broker::BrokerArguments;
+use super::help::HelpArgument;
 use super::load::LoadArguments;
+use super::measurement::ScenarioArgument;
 use super::{HELP_COLUMNS, Options, half_the_cores};
 use crate::scenario::{Origin, Scenario};
 use crate::target::request::TargetRequest;
@@ -42,18 +44,16 @@ pub struct OutcomeFiles {
     term_width = HELP_COLUMNS
 )]
 pub struct RunArguments {
-    /// A load with a name (`loadgen scenarios` lists them), or a TOML file whose keys are the long options
-    #[arg(long, value_name = "NAME|FILE")]
-    scenario: Option<String>,
+    #[command(flatten)]
+    scenario: ScenarioArgument,
     #[command(flatten)]
     load: LoadArguments,
     #[command(flatten)]
     broker: BrokerArguments,
     #[command(flatten)]
     output: OutputArguments,
-    /// Print this help and end
-    #[arg(long, action = clap::ArgAction::Help, help_heading = "Output")]
-    help: Option<bool>,
+    #[command(flatten, next_help_heading = "Output")]
+    help: HelpArgument,
     /// Print the version and end
     #[arg(long, action = clap::ArgAction::Version, help_heading = "Output")]
     version: Option<bool>,

@@ -2,24 +2,12 @@
 //!
 //! Invariants: none.
 
-use std::path::PathBuf;
-
 use super::Retained;
 use crate::options::broker::BrokerArguments;
+use crate::options::measurement::{MeasurementOutput, MeasurementRequest, ScenarioArgument};
 use crate::options::{HELP_COLUMNS, Options, half_the_cores};
 use crate::scenario::Origin;
 use crate::target::request::TargetRequest;
-
-/// What the command line asks for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RetainedRequest {
-    /// The messages that are asked for.
-    pub retained: Retained,
-    /// The broker that they go to.
-    pub target: TargetRequest,
-    /// File for the outcome.
-    pub json: Option<PathBuf>,
-}
 
 /// Publishes retained messages, then subscribes to all of them. Without -h it starts a broker of its own, without TLS.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,9 +19,8 @@ pub struct RetainedRequest {
     after_help = "Without -h it starts a broker of its own, without TLS unless --tls is given."
 )]
 pub struct RetainedArguments {
-    /// A measurement with a name (`loadgen scenarios` lists them), or a TOML file
-    #[arg(long, value_name = "NAME|FILE")]
-    scenario: Option<String>,
+    #[command(flatten)]
+    scenario: ScenarioArgument,
     /// Retained messages, each on a topic of its own
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     messages: u32,
@@ -45,20 +32,16 @@ pub struct RetainedArguments {
     inflight: u16,
     #[command(flatten)]
     broker: BrokerArguments,
-    /// Write the outcome to this file
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    json: Option<PathBuf>,
-    /// Print this help and end
-    #[arg(long, action = clap::ArgAction::Help, help_heading = "Output")]
-    help: Option<bool>,
+    #[command(flatten)]
+    output: MeasurementOutput,
 }
 
 impl Options for RetainedArguments {
-    type Request = RetainedRequest;
+    type Request = MeasurementRequest<Retained>;
 
     const WORD: &'static str = "retained";
 
-    fn request(self, origin: Option<Origin>) -> Result<RetainedRequest, String> {
+    fn request(self, origin: Option<Origin>) -> Result<Self::Request, String> {
         let mut target = self.broker.target(half_the_cores())?;
         match &mut target {
             TargetRequest::Running { hosts, .. } if hosts.len() > 1 => {
@@ -78,10 +61,10 @@ impl Options for RetainedArguments {
             credentials: self.broker.credentials()?,
         };
         retained.check()?;
-        Ok(RetainedRequest {
-            retained,
+        Ok(MeasurementRequest {
+            measurement: retained,
             target,
-            json: self.json,
+            json: self.output.json,
         })
     }
 
@@ -102,7 +85,7 @@ mod tests {
             parse_as::<RetainedArguments>(format!("retained {line}").split_whitespace().map(OsString::from))
         };
         assert_eq!(
-            request("--scenario retained-1M").unwrap().retained.messages,
+            request("--scenario retained-1M").unwrap().measurement.messages,
             1_000_000
         );
         for (line, tls, web_socket) in [

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Selftest;
+use crate::options::measurement::MeasurementOutput;
 use crate::options::words::seconds;
 use crate::options::{HELP_COLUMNS, Options};
 use crate::scenario::Origin;
@@ -22,14 +23,14 @@ pub struct SelftestRequest {
 
 const DURATION_MAX: Duration = Duration::from_secs(60);
 
-/// Proves the pacer and states what the generator itself can do, against a sink. Exit 4 if it does not keep its
+/// Proves the schedule and states what the generator itself can do, against a sink. Exit 4 if it does not keep its
 /// schedule.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     disable_help_flag = true,
     disable_version_flag = true,
     term_width = HELP_COLUMNS,
-    after_help = "Proves the pacer and states what the generator itself can do, against a sink. \
+    after_help = "Proves the schedule and states what the generator itself can do, against a sink. \
                   Exit 4 if it does not keep its schedule."
 )]
 pub struct SelftestArguments {
@@ -39,12 +40,8 @@ pub struct SelftestArguments {
     /// CPU of the generator's thread
     #[arg(long, value_name = "LIST")]
     cpus: Option<Cpus>,
-    /// Write the outcome to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Print this help and end
-    #[arg(long, action = clap::ArgAction::Help)]
-    help: Option<bool>,
+    #[command(flatten)]
+    output: MeasurementOutput,
 }
 
 impl Options for SelftestArguments {
@@ -64,7 +61,7 @@ impl Options for SelftestArguments {
                 duration: self.duration,
                 cpus: self.cpus,
             },
-            json: self.json,
+            json: self.output.json,
         })
     }
 }

@@ -3,7 +3,7 @@
 //! [`sink`] takes what publishers send and hands it to subscribers without a thought; the loads are ordinary runs, so
 //! what is measured is the very code that measures brokers.
 //!
-//! Invariants: the pacer sends what is on its schedule, no more and no less; the ceilings are the generator's only as
+//! Invariants: the generator sends what is on its schedule, no more and no less; the ceilings are the generator's only as
 //! far as the sink is not slower, which on one core they share.
 
 pub mod args;
@@ -43,8 +43,9 @@ pub struct SelftestOutcome {
     /// Its form, its kind and what wrote it.
     #[serde(flatten)]
     pub header: Header,
-    /// Whether the schedule is kept.
-    pub pacer: Pacer,
+    /// Whether the schedule is kept; first versions had another name for it.
+    #[serde(alias = "pacer")]
+    pub schedule: ScheduleCheck,
     /// Each message in a write of its own.
     pub single: Ceiling,
     /// The same by `send(2)` and nothing else, which is the kernel's part of it; first versions did not measure it.
@@ -64,7 +65,7 @@ pub struct SelftestOutcome {
 
 /// How the schedule was kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Pacer {
+pub struct ScheduleCheck {
     /// Messages per second asked for.
     pub asked_per_s: f64,
     /// Messages per second sent in the measured part.
@@ -118,7 +119,7 @@ pub fn run(selftest: &Selftest, interrupted: &AtomicBool) -> Result<SelftestOutc
             false => Ok(outcome),
         }
     };
-    let pacer = pacer(&load(&format!("--pubs 100 --subs 0 --rate {PACER_RATE}"))?);
+    let schedule = schedule(&load(&format!("--pubs 100 --subs 0 --rate {SCHEDULE_RATE}"))?);
     // More than can be sent, so that what is measured is the sending and not the waiting.
     let single = sent(&load("--pubs 10 --subs 0 --one-per-write --rate 20000000")?);
     let bare = bare::measure(
@@ -129,10 +130,10 @@ pub fn run(selftest: &Selftest, interrupted: &AtomicBool) -> Result<SelftestOutc
     )?;
     let batched = sent(&load("--pubs 10 --subs 0 --rate 20000000")?);
     let received = received(&load("--pubs 100 --subs 100 --rate max --window 1000")?, &batched);
-    let (findings, exit_code) = assess(&pacer, &[&single, &batched, &received], &bare);
+    let (findings, exit_code) = assess(&schedule, &[&single, &batched, &received], &bare);
     Ok(SelftestOutcome {
         header: Header::new(OutcomeKind::Selftest),
-        pacer,
+        schedule,
         single,
         bare: Some(bare),
         batched,
@@ -143,7 +144,7 @@ pub fn run(selftest: &Selftest, interrupted: &AtomicBool) -> Result<SelftestOutc
     })
 }
 
-const PACER_RATE: f64 = 10_000.0;
+const SCHEDULE_RATE: f64 = 10_000.0;
 
 fn scenario(selftest: &Selftest, words: &str) -> Result<Scenario, Failure> {
     let seconds = selftest.duration.as_secs_f64();
@@ -156,10 +157,10 @@ fn scenario(selftest: &Selftest, words: &str) -> Result<Scenario, Failure> {
     Ok(request.scenario)
 }
 
-fn pacer(outcome: &Outcome) -> Pacer {
+fn schedule(outcome: &Outcome) -> ScheduleCheck {
     let lag = outcome.lag;
-    Pacer {
-        asked_per_s: PACER_RATE,
+    ScheduleCheck {
+        asked_per_s: SCHEDULE_RATE,
         sent_per_s: outcome.rates.sent_per_s,
         unsent: outcome.ledger.unsent,
         lag_p50_ns: lag.map_or(0, |lag| lag.p50_ns),
@@ -205,19 +206,19 @@ fn by_time(outcome: &Outcome, count: fn(&crate::outcome::series::IntervalReport)
     measured.map(count).sum::<u64>() as f64
 }
 
-fn assess(pacer: &Pacer, ceilings: &[&Ceiling; 3], bare: &Ceiling) -> (Vec<String>, u8) {
+fn assess(schedule: &ScheduleCheck, ceilings: &[&Ceiling; 3], bare: &Ceiling) -> (Vec<String>, u8) {
     let mut findings = Vec::new();
-    let off_percent = 100.0 * (pacer.sent_per_s / pacer.asked_per_s - 1.0).abs();
-    if pacer.unsent > 0 || off_percent > RATE_OFF_PERCENT_MAX {
+    let off_percent = 100.0 * (schedule.sent_per_s / schedule.asked_per_s - 1.0).abs();
+    if schedule.unsent > 0 || off_percent > RATE_OFF_PERCENT_MAX {
         findings.push(format!(
-            "the pacer is wrong: {:.1} per second instead of {:.1}, {} never left",
-            pacer.sent_per_s, pacer.asked_per_s, pacer.unsent
+            "the schedule was not kept: {:.1} per second instead of {:.1}, {} never left",
+            schedule.sent_per_s, schedule.asked_per_s, schedule.unsent
         ));
     }
-    if pacer.lag_p50_ns > LAG_P50_NS_MAX {
-        let lag_ms = pacer.lag_p50_ns as f64 / 1e6;
+    if schedule.lag_p50_ns > LAG_P50_NS_MAX {
+        let lag_ms = schedule.lag_p50_ns as f64 / 1e6;
         findings.push(format!(
-            "the pacer is late by {lag_ms:.3} ms in the median: this machine is too busy to measure"
+            "the generator is late by {lag_ms:.3} ms in the median: this machine is too busy to measure"
         ));
     }
     let exit_code = if findings.is_empty() {
@@ -249,19 +250,19 @@ const LAG_P50_NS_MAX: u64 = 1_000_000;
 
 /// The outcome as text.
 pub fn text(outcome: &SelftestOutcome) -> String {
-    let Pacer {
+    let ScheduleCheck {
         asked_per_s,
         sent_per_s,
         unsent,
         lag_p50_ns,
         lag_p99_ns,
         lag_max_ns,
-    } = outcome.pacer;
+    } = outcome.schedule;
     let us = |ns: u64| ns as f64 / 1e3;
     let mut text = format!(
         "{:>24} {asked_per_s:.0} per second asked, {sent_per_s:.1} sent, {unsent} never left; \
          late by {:.1} µs (p50), {:.1} µs (p99), {:.1} µs (max)\n",
-        "pacer",
+        "schedule",
         us(lag_p50_ns),
         us(lag_p99_ns),
         us(lag_max_ns)
@@ -291,28 +292,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pacer_that_is_off_by_one_in_a_hundred_is_found() {
-        let right = Pacer {
+    fn a_schedule_that_is_off_by_one_in_a_hundred_is_found() {
+        let right = ScheduleCheck {
             asked_per_s: 10_000.0,
             sent_per_s: 10_000.5,
-            ..Pacer::default()
+            ..ScheduleCheck::default()
         };
         let cheap = Ceiling {
             per_s: 1.0,
             cpu_ns_per_message: 50.0,
         };
-        let code = |pacer: Pacer| assess(&pacer, &[&cheap, &cheap, &cheap], &cheap).1;
+        let code = |schedule: ScheduleCheck| assess(&schedule, &[&cheap, &cheap, &cheap], &cheap).1;
         assert_eq!(code(right), EXIT_OK);
         assert_eq!(
-            code(Pacer {
+            code(ScheduleCheck {
                 sent_per_s: 9_900.0,
                 ..right
             }),
             EXIT_GENERATOR
         );
-        assert_eq!(code(Pacer { unsent: 1, ..right }), EXIT_GENERATOR);
+        assert_eq!(code(ScheduleCheck { unsent: 1, ..right }), EXIT_GENERATOR);
         assert_eq!(
-            code(Pacer {
+            code(ScheduleCheck {
                 lag_p50_ns: 2_000_000,
                 ..right
             }),

@@ -60,7 +60,7 @@ pub const TERMS: &[Term] = &[
         &["judge", "judges", "judged", "judging", "recall", "recalls"],
         "mark as slow consumer; assess",
     ),
-    everywhere(&["pace", "paces", "paced", "pacing"], "allowed rate"),
+    everywhere(&["pace", "paces", "paced", "pacing", "pacer"], "allowed rate"),
     everywhere(&["relieve", "relieves", "relieved"], "resume publishers"),
     everywhere(
         &["settle", "settles", "settled", "settling"],
@@ -97,7 +97,7 @@ pub const TERMS: &[Term] = &[
 
 /// Uses that are not ours to change: a path of Linux, a topic of an example, another's name, a name in files of
 /// results.
-const OTHERS_USES: [&str; 11] = [
+const OTHERS_USES: [&str; 12] = [
     "home/",
     "/home",
     "HOME",
@@ -109,6 +109,7 @@ const OTHERS_USES: [&str; 11] = [
     "paced-10k",
     "\"paced\"",
     "\"pace\"",
+    "\"pacer\"",
 ];
 
 /// Files that write of the words themselves, are a record of what was, or are made from files that are read.

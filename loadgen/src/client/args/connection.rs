@@ -11,6 +11,7 @@ use mqtt::version::ProtocolVersion;
 use super::ClientSettings;
 use crate::client::properties::Properties;
 use crate::options::broker::WEB_SOCKET_PATH;
+use crate::options::help::HelpArgument;
 use crate::options::properties::PropertyArguments;
 use crate::options::words::{default_port, seconds, version, web_socket_path};
 use crate::scenario::Credentials;
@@ -92,9 +93,8 @@ pub(super) struct ConnectionArguments {
     /// Trust any certificate (implies --tls)
     #[arg(long)]
     insecure: bool,
-    /// Print this help and end
-    #[arg(long, action = ArgAction::Help)]
-    help: Option<bool>,
+    #[command(flatten)]
+    help: HelpArgument,
     /// Print the version and end
     #[arg(long, action = ArgAction::Version)]
     version: Option<bool>,

@@ -15,7 +15,7 @@ pub(crate) fn outcome(options: &str) -> ConnectOutcome {
     ConnectOutcome {
         header: Header::new(OutcomeKind::Connections),
         started_unix_s: 0,
-        scenario: parse_as::<ConnectArguments>(words).unwrap().scenario,
+        scenario: parse_as::<ConnectArguments>(words).unwrap().measurement,
         broker: ConnectBroker::default(),
         rates: ConnectRates::default(),
         tcp: None,

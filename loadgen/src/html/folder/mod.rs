@@ -56,7 +56,7 @@ pub(super) fn read(folder: &Path) -> io::Result<Page> {
 /// What the generator can do by itself, in a sentence.
 fn ceiling(selftest: &SelftestOutcome) -> String {
     let SelftestOutcome {
-        pacer,
+        schedule,
         single,
         batched,
         received,
@@ -71,8 +71,8 @@ fn ceiling(selftest: &SelftestOutcome) -> String {
         duration(single.cpu_ns_per_message),
         duration(batched.cpu_ns_per_message),
         duration(received.cpu_ns_per_message),
-        duration(pacer.lag_p50_ns as f64),
-        duration(pacer.lag_p99_ns as f64),
+        duration(schedule.lag_p50_ns as f64),
+        duration(schedule.lag_p99_ns as f64),
     )
 }
 
