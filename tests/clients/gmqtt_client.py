@@ -55,7 +55,7 @@ class Client:
         try:
             await self.gmqtt.disconnect()
         except ssl.SSLError:
-            # The broker's last acknowledgement met the client's goodbye; Python's TLS calls that an error.
+            # The broker's last acknowledgement met the client's close; Python's TLS calls that an error.
             pass
 
     async def cut(self):

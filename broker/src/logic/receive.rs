@@ -172,6 +172,7 @@ impl Shard {
     /// Passes a gathered run on.
     #[inline]
     fn pass_on(&mut self, slot: ConnectionSlot, bytes: &[u8], run: Option<Gathering<'_>>) {
+        // Nothing was gathered since the last one.
         let Some(gathered) = run else { return };
         let run = Run {
             packets: bytes.get(gathered.start..gathered.end).unwrap_or_default(),

@@ -30,7 +30,7 @@ pub(crate) struct MeasurementOutput {
 /// A single measurement, the broker that it is taken of, and where its outcome goes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeasurementRequest<M> {
-    /// What is measured.
+    /// What is measured, and at which load.
     pub measurement: M,
     /// The broker that it is measured at.
     pub target: TargetRequest,

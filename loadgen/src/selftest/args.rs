@@ -23,14 +23,14 @@ pub struct SelftestRequest {
 
 const DURATION_MAX: Duration = Duration::from_secs(60);
 
-/// Proves the schedule and states what the generator itself can do, against a sink. Exit 4 if it does not keep its
-/// schedule.
+/// Checks that the generator keeps its schedule, and states what it can do, against a sink. Exit 4 if it does not
+/// keep its schedule.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     disable_help_flag = true,
     disable_version_flag = true,
     term_width = HELP_COLUMNS,
-    after_help = "Proves the schedule and states what the generator itself can do, against a sink. \
+    after_help = "Checks that the generator keeps its schedule, and states what it can do, against a sink. \
                   Exit 4 if it does not keep its schedule."
 )]
 pub struct SelftestArguments {

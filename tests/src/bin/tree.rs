@@ -23,7 +23,15 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let mut args = Args::parse();
+    for path in &mut args.paths {
+        let from_root = path.strip_prefix("./").unwrap_or(path);
+        *path = if from_root == "." {
+            String::new()
+        } else {
+            from_root.to_owned()
+        };
+    }
     let mut found = match tree::check(&args.root) {
         Ok(found) => found,
         Err(error) => {

@@ -4,7 +4,7 @@
 
 /// What a run of text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum RunKind {
     /// Names, keywords, punctuation, numbers.
     Code,
     /// A comment of any form, its slashes included.
@@ -16,7 +16,7 @@ pub(super) enum Kind {
 /// A run of text of one kind, which does not cross a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Run<'a> {
-    pub(super) kind: Kind,
+    pub(super) kind: RunKind,
     pub(super) line: usize,
     pub(super) text: &'a str,
 }
@@ -43,7 +43,7 @@ pub(super) fn runs(text: &str) -> Vec<Run<'_>> {
 }
 
 /// The kind and the length of what `text` begins with; never 0 for a text that is not empty.
-fn next_run(text: &str) -> (Kind, usize) {
+fn next_run(text: &str) -> (RunKind, usize) {
     if let Some(length) = special(text) {
         return length;
     }
@@ -53,7 +53,7 @@ fn next_run(text: &str) -> (Kind, usize) {
         .map(|(at, _)| at)
         .find(|at| starts_special(text, *at))
         .unwrap_or(text.len());
-    (Kind::Code, code)
+    (RunKind::Code, code)
 }
 
 fn starts_special(text: &str, at: usize) -> bool {
@@ -68,12 +68,15 @@ fn starts_special(text: &str, at: usize) -> bool {
 }
 
 /// A comment or a literal at the start of `text`.
-fn special(text: &str) -> Option<(Kind, usize)> {
+fn special(text: &str) -> Option<(RunKind, usize)> {
     if text.starts_with("//") {
-        return Some((Kind::Comment, text.find('\n').unwrap_or(text.len())));
+        return Some((RunKind::Comment, text.find('\n').unwrap_or(text.len())));
     }
     if text.starts_with("/*") {
-        return Some((Kind::Comment, text.find("*/").map_or(text.len(), |end| end + 2)));
+        return Some((
+            RunKind::Comment,
+            text.find("*/").map_or(text.len(), |end| end + 2),
+        ));
     }
     let prefix = text.len() - text.trim_start_matches(['r', 'b', 'c']).len();
     let after = text.get(prefix..).unwrap_or_default();
@@ -85,16 +88,16 @@ fn special(text: &str) -> Option<(Kind, usize)> {
             .get(start..)?
             .find(&close)
             .map(|end| start + end + close.len());
-        return Some((Kind::Literal, length.unwrap_or(text.len())));
+        return Some((RunKind::Literal, length.unwrap_or(text.len())));
     }
     if prefix <= 1 && after.starts_with('"') {
-        return Some((Kind::Literal, prefix + quoted(after, '"')));
+        return Some((RunKind::Literal, prefix + quoted(after, '"')));
     }
     // A lifetime has no second quote after one character.
     if after.starts_with('\'') {
         let mut letters = after.chars().skip(1);
         let is_character = letters.next() == Some('\\') || letters.next() == Some('\'');
-        return is_character.then(|| (Kind::Literal, prefix + quoted(after, '\'')));
+        return is_character.then(|| (RunKind::Literal, prefix + quoted(after, '\'')));
     }
     None
 }

@@ -20,6 +20,14 @@ pub(super) const DOC_COMMENT_WORDS_MIN: usize = 3;
 /// Folders whose files nobody writes by hand, by their names.
 pub(super) const FOLDERS_NOT_READ: [&str; 4] = ["target", "node_modules", "corpus", "artifacts"];
 
+/// Files that are read, by how their names end.
+pub(super) const EXTENSIONS_READ: [&str; 13] = [
+    "c", "css", "html", "java", "js", "md", "py", "rs", "service", "toml", "tsv", "txt", "yml",
+];
+
+/// Files that are read and whose names have no such end, by their paths.
+pub(super) const SCRIPTS: [&str; 3] = [".ci/run", "flamegraphs/record", "fuzz/run"];
+
 struct Exemption {
     rule: Rule,
     file: &'static str,

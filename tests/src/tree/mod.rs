@@ -1,12 +1,13 @@
 //! The rules of CONTRIBUTING.md that a program can check, and what in the tree violates them.
 //!
 //! `text.rs` checks lines and lengths of files, `syntax.rs` what the parser sees (headers, functions, doc comments,
-//! names of types, `unsafe`), `words.rs` the terms, `maps.rs` the file names of the pages, `floors.rs` the imports.
-//! `limits.rs` has the numbers and the exemptions by name.
+//! names of types, `unsafe`), `exits.rs` silent ways out, `words.rs` the terms, `maps.rs` the file names of the
+//! pages, `floors.rs` the imports. `limits.rs` has the numbers and the exemptions by name.
 //!
 //! Invariants: a rule is a pure function of the files, so the same tree gives the same violations in the same order; an
 //! exemption names what it exempts and why, and one that exempts nothing is a violation. `tests.rs` guards them.
 
+mod exits;
 mod floors;
 mod lexer;
 mod limits;
@@ -44,6 +45,8 @@ pub enum Rule {
     Map,
     /// A path does not climb twice by `super`.
     SuperPath,
+    /// A way out of the logic is explained, or calls `unreachable_state`.
+    SilentReturn,
     /// `unsafe` is in `transport` alone.
     Unsafe,
     /// An import goes to the same floor or to one below.
@@ -140,6 +143,7 @@ fn check_files(files: &[File]) -> io::Result<Vec<Violation>> {
         words::check(file, &mut found);
         if file.is_rust() {
             syntax::check(file, &mut found)?;
+            exits::check(file, &mut found)?;
         }
     }
     syntax::check_type_names(files, &mut found)?;
@@ -150,7 +154,7 @@ fn check_files(files: &[File]) -> io::Result<Vec<Violation>> {
     Ok(found)
 }
 
-/// Rust sources, pages and templates; not what is built, fetched or measured.
+/// What people write: sources, pages, templates, scripts and settings; not what is built, fetched or measured.
 fn read_tree(root: &Path) -> io::Result<Vec<File>> {
     let mut files = Vec::new();
     let mut folders = vec![root.to_owned()];
@@ -161,25 +165,28 @@ fn read_tree(root: &Path) -> io::Result<Vec<File>> {
             if path.is_dir() {
                 // Below `results/` are measurements.
                 let is_measured = folder.ends_with("results");
-                let is_made = name.starts_with('.') || limits::FOLDERS_NOT_READ.contains(&name.as_ref());
-                if !is_measured && !is_made {
+                let is_hidden = name.starts_with('.') && name != ".ci";
+                if !is_measured && !is_hidden && !limits::FOLDERS_NOT_READ.contains(&name.as_ref()) {
                     folders.push(path);
                 }
                 continue;
             }
-            if path
-                .extension()
-                .is_some_and(|extension| ["rs", "md", "html"].iter().any(|read| extension == *read))
-            {
+            let relative = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+            if is_read(&relative) {
                 let text = std::fs::read_to_string(&path)?;
-                let relative = path.strip_prefix(root).unwrap_or(&path);
-                files.push(File {
-                    path: relative.display().to_string(),
-                    text,
-                });
+                files.push(File { path: relative, text });
             }
         }
     }
     files.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(files)
+}
+
+/// Whether the file is one of those that people write.
+fn is_read(path: &str) -> bool {
+    let extension = Path::new(path)
+        .extension()
+        .map(|extension| extension.to_string_lossy());
+    extension.is_some_and(|extension| limits::EXTENSIONS_READ.contains(&extension.as_ref()))
+        || limits::SCRIPTS.contains(&path)
 }

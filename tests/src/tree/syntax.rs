@@ -27,7 +27,7 @@ pub(super) fn check(file: &File, found: &mut Vec<Violation>) -> io::Result<()> {
     Ok(())
 }
 
-fn parse(file: &File) -> io::Result<syn::File> {
+pub(super) fn parse(file: &File) -> io::Result<syn::File> {
     syn::parse_file(&file.text).map_err(|error| io::Error::other(format!("{}: {error}", file.path)))
 }
 
@@ -84,7 +84,7 @@ fn doc_text(attributes: &[Attribute]) -> String {
 }
 
 /// Whether the item is compiled for tests only.
-fn is_cfg_test(attributes: &[Attribute]) -> bool {
+pub(super) fn is_cfg_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")
             && attribute

@@ -68,6 +68,25 @@ fn each_rule_finds_its_violation() {
 }
 
 #[test]
+fn a_silent_way_out_of_the_logic_is_found() {
+    let at = |exit: &str| {
+        let text = format!("{HEADER}fn f(x: Option<u8>) {{\n    let Some(x) = x else {{ {exit} }};\n}}\n");
+        (
+            found_in("broker/src/logic/a.rs", &text),
+            found_in("broker/src/shard/a.rs", &text),
+        )
+    };
+    assert_eq!(at("return"), (vec![(Rule::SilentReturn, 5)], vec![]));
+    assert_eq!(at("\n        return;\n    ").0, [(Rule::SilentReturn, 5)]);
+    for explained in [
+        "// It was closed.\n        return;\n    ",
+        "return unreachable_state(\"x\")",
+    ] {
+        assert_eq!(at(explained), (vec![], vec![]), "{explained}");
+    }
+}
+
+#[test]
 fn a_type_name_is_one_type_in_a_crate_and_may_be_another_in_the_next() {
     let text = format!("{HEADER}struct Same;\n");
     let tests = format!("{text}#[cfg(test)]\nmod tests {{\n    struct Same;\n}}\n");
@@ -167,9 +186,9 @@ fn a_source_is_cut_into_code_comments_and_strings() {
         let runs = runs.iter().filter(|run| run.kind == kind && !run.text.is_empty());
         runs.map(|run| (run.line, run.text)).collect()
     };
-    assert_eq!(of(lexer::Kind::Comment), [(1, "// c'"), (4, "/* d */")]);
+    assert_eq!(of(lexer::RunKind::Comment), [(1, "// c'"), (4, "/* d */")]);
     assert_eq!(
-        of(lexer::Kind::Literal),
+        of(lexer::RunKind::Literal),
         [
             (1, "'x'"),
             (2, "\"//\\\"\""),

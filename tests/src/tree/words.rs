@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::lexer::{self, Kind};
+use super::lexer::{self, RunKind};
 use super::{File, Rule, Violation};
 
 /// Where a word is not used.
@@ -95,13 +95,14 @@ pub const TERMS: &[Term] = &[
     everywhere(&["mend", "mends", "mended", "mending"], "fix"),
 ];
 
-/// Uses that are not ours to change: a path of Linux, a topic of an example, another's name, a name in files of
-/// results.
-const OTHERS_USES: [&str; 12] = [
+/// Uses that are not ours to change: a path of Linux, a key of systemd, a topic of an example, another's name, a name
+/// in files of results.
+const OTHERS_USES: [&str; 13] = [
     "home/",
     "/home",
     "HOME",
     "home directory",
+    "ProtectHome",
     "home_dir",
     "Home Assistant",
     "home-assistant",
@@ -148,7 +149,7 @@ pub(super) fn check(file: &File, found: &mut Vec<Violation>) {
     }
     if file.is_rust() {
         for run in lexer::runs(&file.text) {
-            check_text(file, run.line, run.text, run.kind == Kind::Code, found);
+            check_text(file, run.line, run.text, run.kind == RunKind::Code, found);
         }
         return;
     }

@@ -115,6 +115,7 @@ impl Aliases {
     /// What was encoded last is on its way.
     pub(in crate::logic) fn commit(&mut self) {
         let Some(Pending { index, hash, topic }) = self.pending.take() else {
+            // The alias was known already, or there is none.
             return;
         };
         match (

@@ -38,6 +38,7 @@ use super::slots::Slots;
 use super::timer::{Timer, Timers};
 use crate::limits;
 use crate::limits::Watermarks;
+use crate::logic::inconsistency::unreachable_state;
 use crate::time::Timestamp;
 
 /// Consumers and the publishers that wait for them.
@@ -243,6 +244,7 @@ impl FlowControl {
     fn begin_graces_of_begun(&mut self, connections: &mut Connections, timers: &mut Timers) {
         for slot in std::mem::take(&mut self.begun) {
             let Some(connection) = connections.get_mut(slot) else {
+                // It ended since it became backlogged.
                 continue;
             };
             if connection.flow.causes().is_some() && connection.flow_timer == Timestamp::NEVER {
@@ -283,7 +285,7 @@ impl FlowControl {
         event: Event,
     ) {
         let Some(connection) = connections.get_mut(slot) else {
-            return;
+            return unreachable_state("an event of a connection that is gone");
         };
         let next = step(connection.flow, event);
         let began_at = Timestamp(connection.flow_timer.0.saturating_sub(limits::GRACE_NS));

@@ -7,6 +7,7 @@ use super::client::Cause;
 use super::pauses::{Reason, Waiter};
 use super::{Connections, FlowControl};
 use crate::logic::connection::{Connection, ConnectionId};
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::outbox::Blocked;
 
 impl FlowControl {
@@ -25,7 +26,7 @@ impl FlowControl {
         }
         let high = self.high();
         let Some(connection) = connections.get(id.slot).filter(|c| c.generation == id.generation) else {
-            return;
+            return unreachable_state("a publisher whose connection is gone");
         };
         if connection.waiting_bytes() > high {
             self.met.insert(Reason::OwnOutput { slot: id.slot });

@@ -10,6 +10,7 @@ use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot};
 use crate::logic::delivery::Delivery;
 use crate::logic::flow::client::{Cause, Event, State};
 use crate::logic::flow::pauses::{Reason, Waiter};
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::outbox::batch::Control;
 use crate::logic::session::queue::Bounds;
 use crate::logic::timer::Timer;
@@ -90,7 +91,7 @@ impl Shard {
         let bounds = self.delivery.queue_bounds();
         let low = self.delivery.flow.output.client().low;
         let Some(connection) = self.delivery.connections().get(slot) else {
-            return;
+            return unreachable_state("a drained client whose connection is gone");
         };
         let (state, session) = (connection.flow, connection.session);
         let output_is_low = connection.waiting_bytes() <= low;
@@ -129,7 +130,7 @@ impl Shard {
     pub(in crate::logic) fn flow_timer_due(&mut self, slot: ConnectionSlot) {
         let bounds = self.delivery.queue_bounds();
         let Some(connection) = self.delivery.connections().get(slot) else {
-            return;
+            return unreachable_state("a grace period of no connection");
         };
         let drained = connection.waiting_bytes() <= self.delivery.flow.output.client().low
             && !self

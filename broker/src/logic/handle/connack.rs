@@ -15,6 +15,7 @@ use crate::logic::connect_request::{ConnectRequest, MalformedConnect};
 use crate::logic::connection::ConnectionSlot;
 use crate::logic::delivery::aliases::Aliases;
 use crate::logic::handle::admit::Admitted;
+use crate::logic::inconsistency::unreachable_state;
 
 impl Shard {
     /// CONNACK, then what waited for the client.
@@ -38,11 +39,11 @@ impl Shard {
         let settings = self.delivery.settings();
         let (alias_max_own, seed) = (settings.topic_alias_outbound_max, settings.hash_seed);
         let Some(connection) = self.delivery.connection(slot) else {
-            return;
+            return unreachable_state("a CONNACK for a connection that is gone");
         };
         connection.keep_alive_s = keep_alive_s;
         let Some(session) = connection.session else {
-            return;
+            return unreachable_state("a CONNACK without a session");
         };
         if let Some(aliases) = Aliases::new(connect.topic_alias_max.min(alias_max_own), seed) {
             connection.rare().outbound_aliases = Some(aliases);

@@ -17,6 +17,7 @@ use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Peer};
 use crate::logic::handle::admit::{Admitted, refusal};
 use crate::logic::handle::auth::Enhanced;
 use crate::logic::handle::disconnect::bounded_expiry_s;
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, Publisher};
 use crate::logic::session::NEVER_EXPIRES;
 use crate::logic::session::will::Will;
@@ -58,7 +59,7 @@ impl Shard {
     // [MQTT3-3.1.4-2], [MQTT3-3.1.4-3], [MQTT3-3.1.4-4], [MQTT-3.1.4-4], [MQTT-3.1.4-5]
     fn handle_connect(&mut self, slot: ConnectionSlot, connect: &ConnectRequest, peer: Peer) {
         let Some(connection) = self.delivery.connection(slot) else {
-            return;
+            return unreachable_state("a CONNECT of no connection");
         };
         connection.version = connect.version;
         connection.packet_bytes_max = connect
@@ -120,6 +121,7 @@ impl Shard {
         let will = self.will_of(connect, admitted);
         self.give_rights(session_slot, &admitted.access);
         let Some(session) = self.delivery.session_mut(session_slot) else {
+            unreachable_state("a session that was just begun or found");
             return false;
         };
         session.window = window;

@@ -30,6 +30,7 @@ impl Handler<'_> {
         counters.publishes_received.add(u64::from(run.count));
         counters.publish_bytes_received.add(run.payload_bytes);
         let Some(route) = self.resolve(topic) else {
+            // That is counted there.
             return;
         };
         match self.access_to(route, topic) {
@@ -54,6 +55,7 @@ impl Handler<'_> {
             return;
         }
         let Ok(alias) = self.check_properties(publish) else {
+            // The client is disconnected.
             return;
         };
         if !self.may_publish(publish) {
@@ -63,6 +65,7 @@ impl Handler<'_> {
             return self.publish_from(publish, publish.topic, publish.properties, Some(raw));
         };
         let Some(topic) = self.resolve_alias(alias, publish.topic) else {
+            // The client is disconnected.
             return;
         };
         let properties = without_alias(publish.properties);
@@ -88,6 +91,7 @@ impl Handler<'_> {
         let raw = raw.filter(|_| matches!(whole, Cow::Borrowed(_)));
         let topic = &*whole;
         let Some(route) = self.resolve(topic) else {
+            // That is counted there.
             return;
         };
         match self.access_to(route, topic) {

@@ -6,6 +6,7 @@
 use super::{Owners, RequestId, RetainedChange, RetainedMessages, RetainedNote};
 use crate::auth::acl;
 use crate::logic::Shard;
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, StoredMessage};
 use crate::logic::outbox::Outboxes;
 use crate::logic::routing::route::RouteSlot;
@@ -120,7 +121,7 @@ impl RetainedMessages {
             return;
         }
         let Some(filter) = self.requests.get(id).map(|request| request.filter.clone()) else {
-            return;
+            return unreachable_state("a request that was just opened");
         };
         let barrier = self.barriers.next();
         for to in self.others_of(owners) {
@@ -140,6 +141,7 @@ impl RetainedMessages {
     /// Nobody waits for the answer any more.
     pub(super) fn cancel_request(&mut self, id: RequestId, outboxes: &mut Outboxes) {
         let Some(owners) = self.requests.drop_one(id) else {
+            // All owners have answered, or it was cancelled before.
             return;
         };
         self.walks.cancel(self.me, id);

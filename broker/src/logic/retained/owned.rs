@@ -14,6 +14,7 @@ use super::removed::RemovedTopics;
 use super::{FoundMessage, RetainedChange, Ticket};
 use crate::auth::Policy;
 use crate::auth::acl::Access;
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
 use crate::logic::timer::{Timer, Timers};
 use crate::logic::topic_tree::{NodeSlot, RemovedNode, TopicTree, Walk};
@@ -114,7 +115,7 @@ impl OwnedMessages {
             return;
         }
         let Some(owned) = self.topics.remove(node) else {
-            return;
+            return unreachable_state("a retained message that was just there");
         };
         self.messages -= 1;
         self.bytes -= owned.message.queue_bytes();

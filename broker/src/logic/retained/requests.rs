@@ -111,6 +111,7 @@ impl Requests {
     /// An owner has answered to the end.
     pub(super) fn answered(&mut self, id: RequestId) {
         let Some(open) = self.open.get_mut(&id) else {
+            // It was cancelled meanwhile.
             return;
         };
         open.left = open.left.saturating_sub(1);

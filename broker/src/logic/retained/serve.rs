@@ -102,6 +102,7 @@ impl Shard {
         done: bool,
     ) {
         let Some(request) = self.retained.requests.get(id).cloned() else {
+            // It was cancelled when the answer was on its way.
             return;
         };
         if !self.is_wanted(id.session, &request) {

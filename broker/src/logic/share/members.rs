@@ -118,6 +118,7 @@ impl Shard {
     /// A client that groups count as busy may be ready again, with half of its window free.
     pub(in crate::logic) fn offer_again(&mut self, slot: ConnectionSlot) {
         let Some(connection) = self.delivery.connection(slot).filter(|c| c.busy_in_group) else {
+            // It may be gone by now, and no group counts it as busy then.
             return;
         };
         let Some(session) = connection.session else {

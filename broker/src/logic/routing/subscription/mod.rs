@@ -261,7 +261,9 @@ impl Subscriptions {
         if !is_wildcard(name) {
             return self.remote.remove(self.hasher.hash_one(name), shard);
         }
-        let Some(slot) = self.find(name) else { return };
+        let Some(slot) = self.find(name) else {
+            return unreachable_state("a filter of another shard that is not known");
+        };
         if let Some(filter) = self.filters.get_mut(slot) {
             filter.remove_shard(shard);
         }
