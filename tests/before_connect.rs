@@ -1,5 +1,5 @@
-//! Connections before their CONNECT: `connect_timeout` from accept to CONNACK, 100,000 bytes, nothing kept for announced
-//! bytes.
+//! Connections before their CONNECT: `connect_timeout` from accept to CONNACK, 100,000 bytes, nothing kept for
+//! announced bytes.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -102,7 +102,8 @@ fn v01_what_is_not_a_connect_is_closed_at_once() {
     }
 }
 
-/// Who types the passphrase of a key into a client that has connected already has 15 seconds, and the log names the key.
+/// Who types the passphrase of a key into a client that has connected already has 15 seconds, and the log names the
+/// key.
 #[test]
 fn a_client_has_fifteen_seconds_until_its_connect() {
     let broker = Broker::start();
@@ -152,8 +153,8 @@ fn a_connect_may_have_100000_bytes() {
     assert!(begin.elapsed() < Duration::from_secs(1));
 }
 
-/// All CONNECTs that have not come whole keep a bounded sum of bytes: those with the most for their age go, and a client
-/// that says little is let in.
+/// All CONNECTs that have not come whole keep a bounded sum of bytes: those with the most for their age go, and a
+/// client that says little is let in.
 #[test]
 fn unfinished_connects_are_bounded_together() {
     let broker = Setup::default().shards(1).global("log_type error").start();

@@ -18,7 +18,7 @@ fn bridge(broker: &Broker) -> Client {
 }
 
 #[test]
-fn a_bridge_does_not_hear_itself_and_keeps_retain() {
+fn a_bridge_does_not_receive_its_own_and_keeps_retain() {
     let broker = Broker::start();
     let mut bridge = bridge(&broker);
     bridge.subscribe("#", QoS::AtMostOnce);

@@ -36,8 +36,8 @@ pub struct Settings {
     /// `max_keepalive`: the longest keep alive of a 5.0 client (announced as Server Keep Alive). For 3.x, which cannot
     /// learn of it, it bounds the time that the broker waits. 0 accepts any, also none at all.
     pub keep_alive_s_max: u16,
-    /// `connect_timeout` in seconds: from accept until it is known who the client is (TLS handshake, CONNECT, password).
-    /// Over: the connection is closed.
+    /// `connect_timeout` in seconds: from accept until it is known who the client is (TLS handshake, CONNECT,
+    /// password). Over: the connection is closed.
     pub connect_timeout_s: u16,
     /// `retain_available`: retained messages are accepted.
     pub retain_available: bool,

@@ -131,11 +131,11 @@ fn a_connect_in_pieces_is_identified_once_it_is_whole() {
     let mut pair = Pair::new(PLAIN);
     for byte in &bytes[..bytes.len() - 1] {
         assert!(matches!(pair.pending.receive(&[*byte]), Next::Receive));
-        assert_eq!(pair.pending.phase.missing(), "no CONNECT");
+        assert_eq!(pair.pending.missing(), "no CONNECT");
     }
     let last = [&bytes[bytes.len() - 1..], &PINGREQ].concat();
     assert!(matches!(pair.pending.receive(&last), Next::Identify));
-    assert!(pair.pending.phase.missing().contains("password"));
+    assert!(pair.pending.missing().contains("password"));
     assert_eq!(pair.answered(), b"");
 
     let address = pair.client.local_addr().unwrap();
@@ -154,7 +154,7 @@ fn a_connect_in_pieces_is_identified_once_it_is_whole() {
 
 #[test]
 fn what_is_no_connect_is_closed_without_an_answer() {
-    for foreign in [&PINGREQ[..], b"GET / HTTP/1.1\r\n", &[0x10, 0x81, 0x80, 0x04]] {
+    for foreign in [&PINGREQ[..], b"GET / HTTP/1.1\r\n"] {
         let mut pair = Pair::new(PLAIN);
         assert!(
             matches!(pair.pending.receive(foreign), Next::Close(_)),
@@ -195,7 +195,7 @@ fn a_proxy_header_comes_first_and_names_the_client() {
     ]
     .concat();
     assert!(matches!(pair.pending.receive(&bytes[..9]), Next::Receive));
-    assert_eq!(pair.pending.phase.missing(), "no PROXY header");
+    assert_eq!(pair.pending.missing(), "no PROXY header");
     assert!(matches!(pair.pending.receive(&bytes[9..]), Next::Identify));
     let transfer = pair.pending.into_transfer(Verdict::Unproved, None).unwrap();
     assert_eq!(transfer.peer.address, "192.0.2.7:80".parse().unwrap());
@@ -251,13 +251,13 @@ fn tls_comes_before_the_connect_and_ends_in_order() {
         ..PLAIN
     };
     let mut pair = Pair::new(listener.clone());
-    assert_eq!(pair.pending.phase.missing(), "no end of its TLS handshake");
+    assert_eq!(pair.pending.missing(), "no end of its TLS handshake");
     shake(&mut pair, &mut stream);
     let mut wire = Vec::new();
     stream.seal(&connect(), &mut wire);
     let (front, back) = wire.split_at(wire.len() - 1);
     assert!(matches!(pair.pending.receive(front), Next::Receive));
-    assert_eq!(pair.pending.phase.missing(), "no CONNECT");
+    assert_eq!(pair.pending.missing(), "no CONNECT");
     assert!(matches!(pair.pending.receive(back), Next::Identify));
     pair.pending.close();
     let mut end = Vec::new();
@@ -310,7 +310,7 @@ fn the_upgrade_is_answered_and_the_connect_comes_in_a_frame() {
     stream.start(&mut request);
     let (front, back) = request.split_at(20);
     assert!(matches!(pair.pending.receive(front), Next::Receive));
-    assert_eq!(pair.pending.phase.missing(), "no request for WebSocket");
+    assert_eq!(pair.pending.missing(), "no request for WebSocket");
     assert_eq!(pair.answered(), b"");
     assert!(matches!(pair.pending.receive(back), Next::Receive));
     let answer = pair.answered();
@@ -413,7 +413,7 @@ fn a_challenge_is_sent_and_answered() {
         pair.pending.begin_exchange(&authentication),
         Next::Receive
     ));
-    assert_eq!(pair.pending.phase.missing(), "no answer to AUTH");
+    assert_eq!(pair.pending.missing(), "no answer to AUTH");
     let challenge = pair.answered();
     let frame = frame::split(&challenge, limits::AUTH_BYTES_MAX).unwrap().unwrap();
     let Ok(Packet::Auth(auth)) = decode::packet(&frame, ProtocolVersion::V5) else {
@@ -483,12 +483,47 @@ fn the_time_of_each_is_over_once() {
     assert_eq!(second.slot, gone.slot);
     assert!(table.get(gone).is_none() && table.remove(gone).is_none());
 
-    let due = NOW.plus_ns(limits::PENDING_CONNECTION_NS_MAX);
-    assert_eq!(table.next_deadline(), Some(due));
-    assert!(table.expired(NOW).is_none());
-    assert!(table.expired(due).is_some() && table.get(first).is_none());
-    assert!(table.expired(due).is_none() && table.get(second).is_some());
-    assert_eq!(table.next_deadline(), Some(due.plus_ns(1)));
-    assert!(table.expired(due.plus_ns(1)).is_some());
-    assert!(table.is_empty() && table.next_deadline().is_none());
+    let due = NOW.plus_s(5);
+    assert_eq!(table.next_deadline(5), Some(due));
+    assert!(table.expired(NOW, 5).is_none());
+    assert!(table.expired(due, 5).is_some() && table.get(first).is_none());
+    assert!(table.expired(due, 5).is_none() && table.get(second).is_some());
+    assert_eq!(table.next_deadline(5), Some(due.plus_ns(1)));
+    assert!(table.expired(due.plus_ns(1), 5).is_some());
+    assert!(table.is_empty() && table.next_deadline(5).is_none());
+}
+
+/// What all keep together is bounded: those with the most bytes for their age go.
+#[test]
+fn the_bytes_of_all_are_bounded() {
+    let mut table = PendingConnections::default();
+    let piece = [&[0x10, 0xA0, 0x8D, 6][..], &[0; 90_000]].concat();
+    let mut clients = Vec::new();
+    let mut ids = Vec::new();
+    let mut begin = |table: &mut PendingConnections, now, bytes: usize| {
+        let mut pair = Pair::new(PLAIN);
+        assert!(matches!(pair.pending.receive(&piece[..bytes]), Next::Receive));
+        ids.push(table.insert(now, pair.pending));
+        clients.push(pair.client);
+        *ids.last().unwrap()
+    };
+    let small = begin(&mut table, NOW, 100);
+    assert_eq!(table.count_bytes(NOW, small), []);
+    let oldest = begin(&mut table, NOW, piece.len());
+    assert_eq!(table.count_bytes(NOW, oldest), []);
+    let later = NOW.plus_s(1);
+    let closed = loop {
+        let id = begin(&mut table, later, piece.len());
+        let closed = table.count_bytes(NOW.plus_s(2), id);
+        if !closed.is_empty() {
+            break closed;
+        }
+    };
+    assert_eq!(closed.first(), Some(&oldest));
+    assert!(!closed.contains(&small), "it keeps almost nothing");
+    for id in closed {
+        table.remove(id).unwrap();
+    }
+    let newest = *ids.last().unwrap();
+    assert!(table.get(newest).is_none() || table.count_bytes(NOW.plus_s(2), newest).is_empty());
 }
