@@ -204,6 +204,13 @@ fn topic_filter<'a>(reader: &mut Reader<'a>) -> Result<&'a str, DecodeErrorKind>
     Ok(filter)
 }
 
+impl SubscriptionOptions {
+    /// The options of a Subscription Options byte of 5.0, if it is one.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        subscription_options(byte, ProtocolVersion::V5).ok()
+    }
+}
+
 fn subscription_options(byte: u8, version: ProtocolVersion) -> Result<SubscriptionOptions, DecodeErrorKind> {
     let reserved = if version == ProtocolVersion::V5 {
         0b1100_0000

@@ -92,6 +92,16 @@ pub(super) enum Stage {
     Closing,
 }
 
+/// What of a connection waits for the store, see `delivery/deferred.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Deferring {
+    Nothing,
+    /// Acknowledgements, or messages at QoS 2: others of these kinds wait behind them.
+    Acknowledgements,
+    /// The CONNACK, and so everything. The shell does not have the connection in its list meanwhile.
+    Everything,
+}
+
 /// Whether the broker reads a client's bytes, and whether its keep alive is suspended: it is if at any time since it
 /// was last looked at the client was not read from for the sake of others. It stays so if the client falls behind
 /// itself after that, or is read again, as what it sent meanwhile may come only then.
@@ -137,8 +147,8 @@ pub(super) struct Connection {
     pub(super) busy_in_group: bool,
     /// It has Topic Aliases for what it is sent.
     pub(super) aliased: bool,
-    /// Request Problem Information is 0: no Reason Strings.
-    pub(super) without_reasons: bool,
+    /// What of it waits for the store.
+    pub(super) deferring: Deferring,
     // What follows is touched once for each read or flush.
     pub(super) last_received: Timestamp,
     /// When it last took something of what waits for it, or when something began to wait.
@@ -166,6 +176,10 @@ pub(super) struct RareConnection {
     pub(super) is_bridge: bool,
     /// Of a connection that named an Authentication Method.
     pub(super) enhanced: Option<Box<Enhanced>>,
+    /// Request Problem Information is 0: no Reason Strings.
+    pub(super) without_reasons: bool,
+    /// How many of its packets wait for the store.
+    deferred: u32,
 }
 
 impl Connection {
@@ -196,7 +210,7 @@ impl Connection {
             partial: Vec::new(),
             counted_bytes: 0,
             listener,
-            without_reasons: false,
+            deferring: Deferring::Nothing,
             rare: None,
         }
     }
@@ -204,6 +218,32 @@ impl Connection {
     /// The rare state, made if there is none.
     pub(super) fn rare(&mut self) -> &mut RareConnection {
         self.rare.get_or_insert_default()
+    }
+
+    /// One more of its packets waits for the store.
+    pub(super) fn begin_deferring(&mut self, what: Deferring) {
+        self.rare().deferred += 1;
+        self.deferring = self.deferring.max(what);
+        // As if it were in the shell's list: so it is not put there.
+        self.dirty |= what == Deferring::Everything;
+    }
+
+    /// One of its packets waits no more.
+    pub(super) fn end_deferring(&mut self) {
+        let rare = self.rare();
+        rare.deferred = rare.deferred.saturating_sub(1);
+        if rare.deferred == 0 && self.deferring == Deferring::Acknowledgements {
+            self.deferring = Deferring::Nothing;
+        }
+    }
+
+    /// Its CONNACK waits no more.
+    pub(super) fn end_deferring_output(&mut self) {
+        if self.deferring == Deferring::Everything {
+            self.deferring = Deferring::Acknowledgements;
+            self.dirty = false;
+        }
+        self.end_deferring();
     }
 
     /// Its Topic Aliases: a look at a flag for those that have none.

@@ -101,6 +101,7 @@ impl Shard {
         if expiry_s == 0 {
             self.end_session(session_slot);
         } else {
+            self.delivery.note_session(session_slot);
             self.timers.set(
                 expires_at,
                 Timer::SessionExpiry {
@@ -193,7 +194,8 @@ impl Shard {
             self.publish_will(&will);
         }
         // [MQTT-4.8.2-5]
-        self.hand_over(session);
+        let session = self.hand_over(session);
+        self.delivery.note_end(&session);
     }
 
     /// Disconnects all: the process ends. Wills are published first, as after any connection that the

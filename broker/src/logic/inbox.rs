@@ -10,10 +10,13 @@ use mqtt::ProtocolVersion;
 use crate::limits;
 use crate::logic::Shard;
 use crate::logic::delivery::fan_out::message_of;
+use crate::logic::delivery::journal::Kept;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::Run;
 use crate::logic::outbox::batch::{Batch, BatchRecord, Control};
 use crate::logic::retained::RetainedChange;
+use crate::logic::share::ReceivedShare;
+use crate::logic::store::PublicationId;
 use crate::time::Timestamp;
 
 impl Shard {
@@ -34,23 +37,37 @@ impl Shard {
         for record in batch.records() {
             match record {
                 BatchRecord::Run(run) => self.receive_run(&run),
-                BatchRecord::Message { version, packet } => self.receive_message(version, packet),
+                BatchRecord::Message {
+                    version,
+                    publication,
+                    packet,
+                } => self.receive_message(version, publication, packet),
                 BatchRecord::Shared {
                     version,
                     hops,
+                    publication,
                     group,
                     packet,
-                } => self.receive_shared(version, hops, group, packet),
+                } => {
+                    let shared = ReceivedShare {
+                        version,
+                        hops,
+                        publication,
+                        packet,
+                    };
+                    self.receive_shared(group, shared);
+                }
                 BatchRecord::Retained { control } => match batch.control.get(control as usize) {
                     Some(Control::Retain {
                         message,
                         ticket,
+                        publication,
                         source,
                     }) => {
-                        let ticket = *ticket;
                         self.receive_retained(RetainedChange {
                             message,
-                            ticket,
+                            ticket: *ticket,
+                            publication: *publication,
                             source,
                         });
                     }
@@ -97,7 +114,12 @@ impl Shard {
         }
     }
 
-    fn receive_message(&mut self, version: ProtocolVersion, packet: &[u8]) {
+    fn receive_message(
+        &mut self,
+        version: ProtocolVersion,
+        publication: Option<PublicationId>,
+        packet: &[u8],
+    ) {
         let Some(publish) = first_publish(packet, version) else {
             return unreachable_state("a record without a PUBLISH");
         };
@@ -105,7 +127,11 @@ impl Shard {
             .routing
             .resolve_remote(publish.topic, self.delivery.sessions());
         if let Some(route) = self.routing.route(route) {
-            self.delivery.fan_out(route, &message_of(&publish, None), None);
+            let kept = Kept {
+                message: None,
+                publication,
+            };
+            self.delivery.fan_out(route, &message_of(&publish, None), kept);
         }
     }
 }

@@ -10,6 +10,7 @@ use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, QoS};
 
 use crate::logic::session::SessionSlot;
+use crate::logic::store::WallClock;
 use crate::time::Timestamp;
 
 /// A message as it was published, or is to be.
@@ -71,6 +72,7 @@ impl Publisher {
 pub struct StoredMessage(Arc<[u8]>);
 
 const HEADER_BYTES: usize = 23;
+const EXPIRY_BYTES: usize = 8;
 const RETAIN_FLAG: u8 = 0x80;
 
 struct Header {
@@ -181,6 +183,38 @@ impl StoredMessage {
         self.0.len().saturating_sub(HEADER_BYTES + properties) as u64
     }
 
+    /// The bytes of the message for a store: times by the wall clock.
+    pub(super) fn encode_for_store(&self, wall: WallClock, out: &mut Vec<u8>) {
+        out.clear();
+        out.extend_from_slice(&wall.wall_ns(self.expires_at()).to_le_bytes());
+        out.extend_from_slice(self.0.get(EXPIRY_BYTES..).unwrap_or_default());
+    }
+
+    /// The message of bytes that [`Self::encode_for_store`] made; `None` if they are of no message.
+    #[must_use]
+    pub fn from_store(bytes: &[u8], wall: WallClock) -> Option<Self> {
+        let &expires_ns = bytes.first_chunk::<EXPIRY_BYTES>()?;
+        let mut kept = bytes.to_vec();
+        let expires_at = wall.timestamp(u64::from_le_bytes(expires_ns));
+        *kept.first_chunk_mut()? = expires_at.0.to_le_bytes();
+        let stored = Self(Arc::from(kept));
+        stored.is_whole().then_some(stored)
+    }
+
+    /// Whether it is what a client can have published.
+    fn is_whole(&self) -> bool {
+        let header = self.header();
+        let topic = self.0.get(HEADER_BYTES..header.topic_end);
+        let properties = self.0.get(header.topic_end..header.properties_end);
+        let (Some(topic), Some(properties)) = (topic, properties) else {
+            return false;
+        };
+        let topic_is_one =
+            std::str::from_utf8(topic).is_ok_and(|topic| mqtt::topic::check_name(topic).is_ok());
+        let flags_are_some = header.flags & !RETAIN_FLAG <= 2;
+        topic_is_one && flags_are_some && (properties.is_empty() || are_of_a_publish(properties))
+    }
+
     /// As a message to be sent, with the properties in `properties`, which gets what is left of the Message Expiry
     /// Interval in front; `None` if it has expired.
     pub(super) fn at<'a>(&'a self, now: Timestamp, properties: &'a mut PropertiesBuf) -> Option<Message<'a>> {
@@ -259,6 +293,27 @@ impl StoredMessage {
             properties_end: topic_end + u32::from_le_bytes([r0, r1, r2, r3]) as usize,
             flags,
         }
+    }
+}
+
+/// Whether bytes are properties of a PUBLISH: as only packets are decoded, one with them is.
+fn are_of_a_publish(properties: &[u8]) -> bool {
+    let mut packet = Vec::new();
+    let publish = mqtt::packet::Publish {
+        dup: false,
+        qos: QoS::AtMostOnce,
+        retain: false,
+        topic: "t",
+        packet_identifier: None,
+        properties: Properties::from_validated(properties),
+        payload: &[],
+    };
+    if publish.encode(ProtocolVersion::V5, &mut packet).is_err() {
+        return false;
+    }
+    match mqtt::frame::split(&packet, crate::limits::PACKET_BYTES_MAX) {
+        Ok(Some(frame)) => mqtt::decode::publish(&frame, ProtocolVersion::V5).is_ok(),
+        _ => false,
     }
 }
 

@@ -36,6 +36,7 @@ mod policy;
 mod publish;
 mod reason_string;
 mod receive;
+pub mod recover;
 mod remains;
 mod retained;
 mod routing;
@@ -43,7 +44,7 @@ mod session;
 mod session_subscriptions;
 mod share;
 mod slots;
-mod store;
+pub mod store;
 mod sys;
 mod tick;
 mod timer;
@@ -60,6 +61,7 @@ use self::connection::{Connection, Stage};
 pub use self::connection::{ConnectionId, ConnectionSlot, Peer};
 pub use self::counters::{Counter, CounterKind, SHOWN, ShardCounters, Shown, shard_counters};
 use self::delivery::Delivery;
+pub use self::delivery::journal::FirstNumbers;
 pub use self::message::StoredMessage;
 use self::outbox::Outboxes;
 pub use self::outbox::batch::{Batch, Control};
@@ -70,7 +72,7 @@ use self::retained::{RetainedBounds, RetainedMessages};
 use self::routing::Routing;
 pub use self::routing::subscription::group::MemberCounts;
 use self::share::Unclaimed;
-pub use self::store::{MemoryStore, Store, StoreRecord};
+use self::store::{Store, WallClock};
 use self::sys::Sys;
 pub use self::sys::sys_totals;
 use self::timer::{Timer, Timers};
@@ -98,21 +100,10 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// The shard of that index out of `count`, with an in-memory store.
+    /// The shard of that index out of `count`. Nothing of it survives the process, unless it is given a store by
+    /// [`Self::open_store`].
     #[must_use]
     pub fn new(index: u16, count: u16, settings: Arc<Settings>, counters: Arc<[ShardCounters]>) -> Self {
-        Self::with_store(index, count, settings, counters, Box::new(MemoryStore::default()))
-    }
-
-    /// The same with a store of the caller's.
-    #[must_use]
-    pub fn with_store(
-        index: u16,
-        count: u16,
-        settings: Arc<Settings>,
-        counters: Arc<[ShardCounters]>,
-        store: Box<dyn Store>,
-    ) -> Self {
         let seed = settings.hash_seed;
         let mut timers = Timers::default();
         if index == 0 && settings.sys_interval_s > 0 {
@@ -129,7 +120,7 @@ impl Shard {
             routing: Routing::new(seed, settings.topic_levels_max),
             outboxes: Outboxes::new(index, count),
             retained,
-            delivery: Delivery::new(index, settings, counters, store),
+            delivery: Delivery::new(index, settings, counters),
             timers,
             sys: Sys::default(),
             generation: 0,
@@ -137,6 +128,18 @@ impl Shard {
             unclaimed: Vec::new(),
             properties: PropertiesBuf::new(),
         }
+    }
+
+    /// From now on what happens goes to a store, which it must before the first client connects.
+    pub fn open_store(&mut self, store: Box<dyn Store>, wall: WallClock, first: FirstNumbers) {
+        self.delivery.journal.open(store, wall, first);
+    }
+
+    /// Hands over what is to be stored; before the batches for other shards are pushed, so that whatever they cause is
+    /// stored later.
+    #[inline]
+    pub fn submit_records(&mut self) {
+        self.delivery.journal.submit();
     }
 
     /// The connection's socket is gone: the Will is published if one is due, the session stays or ends, the slot is

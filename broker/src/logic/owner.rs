@@ -1,16 +1,23 @@
-//! Which shard owns the session of a client.
+//! Which shard owns the session of a client, and whose message one is.
 //!
-//! Invariant: the same in every process and version, for a store keeps sessions by it.
+//! Invariants: both are the same in every process and version, for a store keeps sessions by it.
+
+/// A hash of a client identifier: for marks of who published a message.
+#[must_use]
+pub(in crate::logic) fn identity(client_identifier: &str) -> u64 {
+    let mut hash: u64 = 0xCBF2_9CE4_8422_2325;
+    for &byte in client_identifier.as_bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+    }
+    hash
+}
 
 /// The owner of a client identifier among `shards` shards: FNV-1a, mixed, modulo.
 ///
 /// [MQTT3-3.1.3-2], [MQTT-3.1.3-2]
 #[must_use]
 pub fn owner_shard(client_identifier: &str, shards: u16) -> u16 {
-    let mut hash: u64 = 0xCBF2_9CE4_8422_2325;
-    for &byte in client_identifier.as_bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
-    }
+    let mut hash = identity(client_identifier);
     hash ^= hash >> 32;
     hash = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let owner = (hash >> 32) % u64::from(shards.max(1));

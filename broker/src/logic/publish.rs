@@ -8,9 +8,11 @@ use mqtt::property::Properties;
 
 use crate::auth::acl;
 use crate::logic::Shard;
+use crate::logic::delivery::journal::Kept;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, Publisher, RawPacket, Run};
 use crate::logic::outbox::batch::BatchRecord;
+use crate::logic::owner::identity;
 use crate::logic::routing::route::{RouteSlot, TopicAccess};
 use crate::logic::session::SessionSlot;
 
@@ -61,9 +63,9 @@ impl Shard {
         raw: Option<RawPacket<'_>>,
         source: &acl::Access,
     ) -> bool {
-        let stored = message.retain.then(|| {
+        let retained = message.retain.then(|| {
             if let Some(session) = self.delivery.session(message.publisher.session) {
-                message.publisher.identity = self.delivery.sessions().identity(&session.client_identifier);
+                message.publisher.identity = identity(&session.client_identifier);
             }
             self.retain(route, &message, source)
         });
@@ -72,12 +74,20 @@ impl Shard {
             return false;
         };
         let anybody = message.retain || !found.is_empty();
-        self.delivery.fan_out(found, &message, stored.as_ref());
         // A retained message has gone with its change.
-        if stored.is_none() && !found.shards.is_empty() {
-            let sent = self.outboxes.send_message(&found.shards, &message, raw);
-            self.delivery.counters().batch_records_sent.add(sent);
-        }
+        let kept = match retained {
+            Some(retained) => retained,
+            None if found.shards.is_empty() => Kept::default(),
+            None => {
+                let kept = self.delivery.keep_for(&found.shards, &message);
+                let sent = self
+                    .outboxes
+                    .send_message(&found.shards, &message, raw, kept.publication);
+                self.delivery.counters().batch_records_sent.add(sent);
+                kept
+            }
+        };
+        self.delivery.fan_out(found, &message, kept);
         self.share_message(route, &message, raw);
         anybody
     }

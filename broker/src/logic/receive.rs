@@ -156,6 +156,7 @@ impl Shard {
                     version,
                     bytes: bytes.get(start..end).unwrap_or_default(),
                 };
+                self.delivery.journal.begin_packet();
                 self.handler(slot, session).handle_publish(&publish, raw);
                 continue;
             }
@@ -234,6 +235,7 @@ impl Shard {
             Ok(packet) => packet,
             Err(error) => return self.refuse_bytes(slot, error),
         };
+        self.delivery.journal.begin_packet();
         let mut handler = self.handler(slot, session);
         match packet {
             Packet::PubAck(ack) => handler.handle_puback(&ack),

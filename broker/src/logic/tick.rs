@@ -18,6 +18,7 @@ impl Shard {
     pub fn tick(&mut self, now: Timestamp) {
         self.begin(now);
         self.count_inconsistencies();
+        self.delivery.release_deferred();
         self.begin_flow();
         self.continue_retained_walks(now);
         while let Some(timer) = self.timers.take_due(now) {
@@ -76,6 +77,7 @@ impl Shard {
             .and_then(|session| session.take_will());
         if let Some(will) = will {
             self.publish_will(&will);
+            self.delivery.note_session(session);
         }
     }
 

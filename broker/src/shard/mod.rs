@@ -185,7 +185,10 @@ impl ShardLoop {
             TurnStep::Adopt => self.adopt_arrived(),
             TurnStep::Handle => self.handle_completions(),
             TurnStep::RunTimers => self.run_timers(),
-            TurnStep::Push => return self.exchange.push(&mut self.logic, &mut self.ring),
+            TurnStep::Push => {
+                self.logic.submit_records();
+                return self.exchange.push(&mut self.logic, &mut self.ring);
+            }
             TurnStep::Flush => self.flush(),
             TurnStep::Close => self.lose_ended(),
             TurnStep::ChangeReceiving => self.change_receiving(),

@@ -1,30 +1,168 @@
-//! What a store is asked to keep.
+//! What a store is asked to keep, and what waits until it has kept it.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
 
+use mqtt::frame::PacketType;
 use mqtt::packet::Disconnect;
 
 use super::*;
-use broker::logic::{ConnectionId, Shard, Store, StoreRecord, Timestamp, shard_counters};
+use broker::logic::store::{SessionRecord, Store, StoreRecord, WallClock};
+use broker::logic::{ConnectionId, FirstNumbers, Shard, Timestamp, shard_counters};
 use broker::settings::Settings;
 
-/// A store that keeps what it is given of sessions, in words.
+/// A store that keeps what it is given in words, and whose durable batch the test moves.
+#[derive(Clone, Debug, Default)]
+struct Recorded(Arc<Mutex<Kept>>);
+
 #[derive(Debug, Default)]
-struct Recorded(Arc<Mutex<Vec<String>>>);
+struct Kept {
+    words: Vec<String>,
+    is_filled: bool,
+    batch: u64,
+    durable: u64,
+}
+
+impl Recorded {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap().words)
+    }
+
+    /// All that was handed over is durable.
+    fn sync(&self) {
+        let mut kept = self.0.lock().unwrap();
+        kept.durable = kept.batch;
+    }
+}
 
 impl Store for Recorded {
-    fn append(&mut self, record: StoreRecord<'_>) -> u64 {
-        let mut recorded = self.0.lock().unwrap();
-        match record {
-            StoreRecord::Session { expiry_s, .. } => recorded.push(format!("session {expiry_s}")),
-            StoreRecord::SessionEnded { .. } => recorded.push("ended".to_owned()),
-            _ => {}
-        }
-        recorded.len() as u64
+    fn append(&mut self, record: &StoreRecord<'_>) {
+        let words = match record {
+            StoreRecord::Session(SessionRecord {
+                expiry_s,
+                away_since_ms,
+                ..
+            }) => {
+                let is_away = if away_since_ms.is_some() { " away" } else { "" };
+                format!("session {expiry_s}{is_away}")
+            }
+            StoreRecord::SessionEnded { .. } => "ended".to_owned(),
+            StoreRecord::Subscribed { filter, options, .. } => format!("subscribed {filter} {options}"),
+            StoreRecord::Unsubscribed { filter, .. } => format!("unsubscribed {filter}"),
+            StoreRecord::Publication { shards, share, .. } => format!("publication {shards:?} {share:?}"),
+            StoreRecord::References { references, .. } => {
+                let orders: Vec<_> = references.iter().map(|reference| reference.order).collect();
+                format!("references {orders:?}")
+            }
+            StoreRecord::InFlight {
+                order,
+                packet_identifier,
+                ..
+            } => format!("in flight {order} as {packet_identifier}"),
+            StoreRecord::Released { order, .. } => format!("released {order}"),
+            StoreRecord::Done { order, .. } => format!("done {order}"),
+            StoreRecord::Received {
+                packet_identifier, ..
+            } => format!("received {packet_identifier}"),
+            StoreRecord::ReceivedReleased {
+                packet_identifier, ..
+            } => {
+                format!("received released {packet_identifier}")
+            }
+            StoreRecord::Retained {
+                topic, message: [], ..
+            } => format!("retained nothing {topic}"),
+            StoreRecord::Retained { topic, .. } => format!("retained {topic}"),
+        };
+        let mut kept = self.0.lock().unwrap();
+        kept.words.push(words);
+        kept.is_filled = true;
+    }
+
+    fn submit(&mut self) -> u64 {
+        let mut kept = self.0.lock().unwrap();
+        kept.batch += u64::from(std::mem::take(&mut kept.is_filled));
+        kept.batch
     }
 
     fn durable(&self) -> u64 {
-        self.0.lock().unwrap().len() as u64
+        self.0.lock().unwrap().durable
+    }
+}
+
+/// A shard with a store.
+struct Stored {
+    shard: Shard,
+    store: Recorded,
+    now: Timestamp,
+}
+
+impl Stored {
+    fn new() -> Self {
+        let settings = Arc::new(Settings {
+            sys_interval_s: 0,
+            ..Settings::default()
+        });
+        let store = Recorded::default();
+        let mut shard = Shard::new(0, 1, settings, shard_counters(1));
+        let wall = WallClock::new(Timestamp(0), UNIX_EPOCH + Duration::from_secs(1));
+        shard.open_store(Box::new(store.clone()), wall, FirstNumbers::default());
+        let now = Timestamp(0);
+        Self { shard, store, now }
+    }
+
+    fn join(&mut self, client: &str, expiry_s: u32) -> ConnectionId {
+        let mut bytes = Vec::new();
+        let properties = expiring(expiry_s);
+        let asked = Connect {
+            clean_start: false,
+            properties: properties.as_properties(),
+            ..connect(V5, client)
+        };
+        asked.encode(&mut bytes).unwrap();
+        let id = test_support::open(&mut self.shard, self.now, test_support::peer(), &bytes);
+        assert!(self.shard.connected(id));
+        id
+    }
+
+    fn leave(&mut self, id: ConnectionId, expiry_s: u32) {
+        let mut bytes = Vec::new();
+        let properties = expiring(expiry_s);
+        Disconnect {
+            reason: ReasonCode::NormalDisconnection,
+            properties: properties.as_properties(),
+        }
+        .encode(V5, &mut bytes);
+        self.send(id, &bytes);
+        self.shard.closed(self.now, id);
+    }
+
+    fn send(&mut self, id: ConnectionId, bytes: &[u8]) {
+        self.shard.receive(self.now, id, bytes);
+    }
+
+    /// The types of the packets that go out on a connection at the end of a turn.
+    fn turn(&mut self, id: ConnectionId) -> Vec<u8> {
+        self.shard.tick(self.now);
+        self.shard.submit_records();
+        let mut types = Vec::new();
+        for dirty in self.shard.take_dirty() {
+            let out = std::mem::take(self.shard.out(dirty));
+            let mut rest = out.as_slice();
+            while let Ok(Some(frame)) = mqtt::frame::split(rest, u32::MAX) {
+                if dirty == id {
+                    types.push(rest[0] >> 4);
+                }
+                rest = &rest[frame.wire_bytes..];
+            }
+        }
+        types
+    }
+
+    /// The same after what was handed over has become durable.
+    fn turn_durable(&mut self, id: ConnectionId) -> Vec<u8> {
+        self.store.sync();
+        self.turn(id)
     }
 }
 
@@ -36,49 +174,153 @@ fn expiring(expiry_s: u32) -> PropertiesBuf {
     properties
 }
 
-fn join(shard: &mut Shard, expiry_s: u32) -> ConnectionId {
+fn publishes(qos: QoS, packet_identifier: u16, retain: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let properties = expiring(expiry_s);
-    let asked = Connect {
-        clean_start: false,
-        properties: properties.as_properties(),
-        ..connect(V5, "c")
+    let publish = Publish {
+        dup: false,
+        qos,
+        retain,
+        topic: "t",
+        packet_identifier: PacketIdentifier::new(packet_identifier),
+        properties: Properties::EMPTY,
+        payload: b"x",
     };
-    asked.encode(&mut bytes).unwrap();
-    let id = test_support::open(shard, Timestamp(0), test_support::peer(), &bytes);
-    assert!(shard.connected(id));
-    id
+    publish.encode(V5, &mut bytes).unwrap();
+    bytes
 }
 
-fn leave(shard: &mut Shard, id: ConnectionId, expiry_s: u32) {
+fn acknowledges(packet_type: PacketType, packet_identifier: u16) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let properties = expiring(expiry_s);
-    Disconnect {
-        reason: ReasonCode::NormalDisconnection,
-        properties: properties.as_properties(),
-    }
-    .encode(V5, &mut bytes);
-    shard.receive(Timestamp(0), id, &bytes);
-    shard.closed(Timestamp(0), id);
+    let identifier = PacketIdentifier::new(packet_identifier).unwrap();
+    mqtt::encode::ack(packet_type, identifier, ReasonCode::Success, V5, &mut bytes);
+    bytes
 }
+
+fn subscribes(qos: QoS) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let identifier = PacketIdentifier::new(9).unwrap();
+    let options = options(qos);
+    mqtt::encode::subscribe(identifier, Properties::EMPTY, &[("t", options)], V5, &mut bytes).unwrap();
+    bytes
+}
+
+const NOTHING: [u8; 0] = [];
+const CONNACK: u8 = 2;
+const PUBLISH: u8 = 3;
+const PUBACK: u8 = 4;
+const PUBREC: u8 = 5;
+const PUBREL: u8 = 6;
+const PUBCOMP: u8 = 7;
+const SUBACK: u8 = 9;
+const PINGRESP: u8 = 13;
 
 /// MQTT 5.0, section 3.14.2.2.2: a store keeps a session as long as the DISCONNECT says.
 #[test]
 fn an_expiry_that_a_disconnect_changes() {
-    let store = Recorded::default();
-    let recorded = Arc::clone(&store.0);
-    let settings = Arc::new(Settings {
-        sys_interval_s: 0,
-        ..Settings::default()
-    });
-    let mut shard = Shard::with_store(0, 1, settings, shard_counters(1), Box::new(store));
-    let take = || std::mem::take(&mut *recorded.lock().unwrap());
-    let id = join(&mut shard, 100);
-    assert_eq!(take(), ["session 100"]);
-    leave(&mut shard, id, 50);
-    assert_eq!(take(), ["session 50"]);
-    let id = join(&mut shard, 100);
-    assert_eq!(take(), ["session 100"]);
-    leave(&mut shard, id, 0);
-    assert_eq!(take(), ["ended"]);
+    let mut stored = Stored::new();
+    let id = stored.join("c", 100);
+    assert_eq!(stored.store.take(), ["session 100"]);
+    stored.leave(id, 50);
+    assert_eq!(stored.store.take(), ["session 50", "session 50 away"]);
+    let id = stored.join("c", 100);
+    assert_eq!(stored.store.take(), ["session 100"]);
+    stored.leave(id, 0);
+    assert_eq!(stored.store.take(), ["ended"]);
+}
+
+#[test]
+fn a_connack_waits_and_keeps_back_what_stands_behind_it() {
+    let mut stored = Stored::new();
+    let id = stored.join("c", 100);
+    stored.send(id, &[0xC0, 0]);
+    assert_eq!(stored.turn(id), NOTHING);
+    stored.send(id, &[0xC0, 0]);
+    assert_eq!(stored.turn(id), NOTHING, "not durable yet");
+    assert_eq!(stored.turn_durable(id), [CONNACK, PINGRESP, PINGRESP]);
+    let clean = stored.join("clean", 0);
+    assert_eq!(
+        stored.turn(clean),
+        [CONNACK],
+        "a session that ends with its connection"
+    );
+}
+
+#[test]
+fn acknowledgements_wait_in_their_order_and_nothing_else_does() {
+    let mut stored = Stored::new();
+    let subscriber = stored.join("s", 100);
+    stored.send(subscriber, &subscribes(QoS::AtLeastOnce));
+    assert_eq!(stored.turn(subscriber), NOTHING);
+    assert_eq!(stored.turn_durable(subscriber), [CONNACK, SUBACK]);
+    let publisher = stored.join("p", 0);
+    assert_eq!(stored.turn(publisher), [CONNACK]);
+    stored.store.take();
+    stored.send(publisher, &publishes(QoS::AtLeastOnce, 1, false));
+    stored.send(publisher, &[0xC0, 0]);
+    let expected = ["publication [] \"\"", "references [1]", "in flight 1 as 1"];
+    assert_eq!(stored.store.take(), expected);
+    assert_eq!(stored.turn(subscriber), [PUBLISH], "QoS 1 goes out at once");
+    stored.send(publisher, &publishes(QoS::AtLeastOnce, 2, false));
+    assert_eq!(stored.turn_durable(publisher), [PUBACK]);
+    assert_eq!(stored.turn_durable(publisher), [PUBACK]);
+    // Nobody has this one, so nothing is kept; it may not overtake.
+    stored.send(publisher, &publishes(QoS::AtLeastOnce, 3, false));
+    let mut other = publishes(QoS::AtLeastOnce, 4, false);
+    other[4] = b'u';
+    stored.send(publisher, &other);
+    assert_eq!(stored.turn(publisher), NOTHING);
+    assert_eq!(stored.turn_durable(publisher), [PUBACK, PUBACK]);
+    stored.send(publisher, &other);
+    assert_eq!(stored.turn(publisher), [PUBACK], "nothing of it is kept");
+}
+
+#[test]
+fn at_qos_2_each_step_waits() {
+    let mut stored = Stored::new();
+    let subscriber = stored.join("s", 100);
+    stored.send(subscriber, &subscribes(QoS::ExactlyOnce));
+    stored.turn(subscriber);
+    stored.turn_durable(subscriber);
+    stored.store.take();
+    stored.send(subscriber, &publishes(QoS::ExactlyOnce, 7, false));
+    assert_eq!(
+        stored.store.take(),
+        [
+            "received 7",
+            "publication [] \"\"",
+            "references [1]",
+            "in flight 1 as 1"
+        ]
+    );
+    assert_eq!(stored.turn(subscriber), NOTHING);
+    assert_eq!(stored.turn_durable(subscriber), [PUBLISH, PUBREC]);
+    stored.send(subscriber, &acknowledges(PacketType::PubRec, 1));
+    stored.send(subscriber, &acknowledges(PacketType::PubRel, 7));
+    assert_eq!(stored.store.take(), ["released 1", "received released 7"]);
+    assert_eq!(stored.turn(subscriber), NOTHING);
+    assert_eq!(stored.turn_durable(subscriber), [PUBREL, PUBCOMP]);
+    stored.send(subscriber, &acknowledges(PacketType::PubComp, 1));
+    assert_eq!(stored.store.take(), ["done 1"]);
+}
+
+#[test]
+fn the_puback_of_a_retained_message_waits() {
+    let mut stored = Stored::new();
+    let publisher = stored.join("p", 0);
+    stored.turn(publisher);
+    stored.send(publisher, &publishes(QoS::AtLeastOnce, 1, true));
+    assert_eq!(stored.store.take(), ["retained t"]);
+    assert_eq!(stored.turn(publisher), NOTHING);
+    assert_eq!(stored.turn_durable(publisher), [PUBACK]);
+}
+
+#[test]
+fn what_waits_for_a_connection_that_is_gone_goes_to_nobody() {
+    let mut stored = Stored::new();
+    let first = stored.join("c", 100);
+    stored.turn(first);
+    stored.shard.lost(stored.now, first);
+    let second = stored.join("d", 0);
+    assert_eq!(first.slot, second.slot, "the place is used again");
+    assert_eq!(stored.turn_durable(second), [CONNACK]);
 }

@@ -35,7 +35,10 @@ impl Cluster {
                 *moved |= shard.has_retained_walks();
                 shard.tick(now);
             }
-            TurnStep::Push => self.push(index, moved),
+            TurnStep::Push => {
+                shard.submit_records();
+                self.push(index, moved);
+            }
             TurnStep::Flush => {
                 self.flush(index, moved);
                 self.take_unread(index, moved);

@@ -294,6 +294,7 @@ impl World {
     fn push(&mut self, shard: usize) -> Outcome {
         let published = self.model.published(shard);
         let turning = &mut self.shards[shard];
+        turning.logic.submit_records();
         for to in (0..self.queues.len()).filter(|&to| to != shard) {
             let queue = &mut self.queues[shard][to];
             while queue.len() < self.profile.queue_messages_max {

@@ -9,13 +9,14 @@ use std::rc::Rc;
 
 use mqtt::property::PropertiesBuf;
 use mqtt::publish_template::PublishTemplate;
-use mqtt::{ProtocolVersion, QoS};
+use mqtt::{PacketIdentifier, ProtocolVersion, QoS};
 
-use crate::logic::connection::Connection;
+use crate::logic::connection::{Connection, ConnectionSlot};
 use crate::logic::delivery::Delivery;
 use crate::logic::delivery::aliases::Outgoing;
 use crate::logic::delivery::encodings::Encodings;
 use crate::logic::delivery::flight::Flight;
+use crate::logic::delivery::journal::Taken;
 use crate::logic::delivery::outputs::Appended;
 use crate::logic::flow::client::State;
 use crate::logic::inconsistency::unreachable_state;
@@ -101,6 +102,7 @@ impl Delivery {
                     via: via.cloned(),
                     qos,
                     retain,
+                    order: 0,
                     retained: false,
                     is_overrun: false,
                 };
@@ -240,7 +242,15 @@ impl Delivery {
             via,
             payload_bytes: message.payload.len(),
         };
-        let identifier = session.begin_flight(flight, &mut *self.store);
+        let order = session.next_order();
+        let identifier = session.begin_flight(flight, order);
+        if outlives && session.number > 0 {
+            let taken = Taken::sent(session.number, order, qos, retain, identifier, via);
+            self.journal.take(taken);
+            if qos == QoS::ExactlyOnce {
+                return self.deliver_once_kept(slot, qos, retain, via, message, identifier);
+            }
+        }
         let appended = Appended {
             bytes: template.bytes(),
             copies: 1,
@@ -250,6 +260,41 @@ impl Delivery {
             .append(&mut self.flow, slot, connection, appended, |out| {
                 template.append_with_identifier(identifier, false, out);
             });
+        Delivered::Sent
+    }
+}
+
+impl Delivery {
+    /// A QoS 2 message that the store is to have first: it is given out without a Topic Alias, as others may overtake
+    /// it.
+    #[cold]
+    #[allow(clippy::too_many_arguments, reason = "what a delivery is made of")]
+    fn deliver_once_kept(
+        &mut self,
+        slot: ConnectionSlot,
+        qos: QoS,
+        retain: bool,
+        via: Option<&Rc<Via>>,
+        message: &Message<'_>,
+        identifier: PacketIdentifier,
+    ) -> Delivered {
+        let mut packet = std::mem::take(&mut self.translated);
+        packet.clear();
+        let Some(connection) = self.connections.get(slot) else {
+            return Delivered::Dropped;
+        };
+        let identifiers = via.map(|via| &via.identifiers);
+        let mount_point = mount_point(connection, &self.settings);
+        let version = connection.version;
+        let template = self
+            .encodings
+            .template(message, version, qos, retain, identifiers, mount_point);
+        if let Some(template) = template {
+            template.append_with_identifier(identifier, false, &mut packet);
+        }
+        self.defer(slot, |out, _| out.extend_from_slice(&packet));
+        self.translated = packet;
+        self.outputs.tally.sent += 1;
         Delivered::Sent
     }
 }

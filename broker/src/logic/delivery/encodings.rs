@@ -84,6 +84,11 @@ impl Encodings {
             .clone()
     }
 
+    /// The message, if it is kept.
+    pub(in crate::logic) fn kept(&self) -> Option<&StoredMessage> {
+        self.stored.as_ref()
+    }
+
     /// What [`Self::stored`] is to give out: the message is kept already.
     pub(in crate::logic) fn set_stored(&mut self, stored: StoredMessage) {
         self.stored = Some(stored);

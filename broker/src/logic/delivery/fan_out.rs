@@ -8,7 +8,8 @@ use mqtt::packet::Publish;
 
 use crate::limits;
 use crate::logic::delivery::Delivery;
-use crate::logic::message::{Message, Publisher, Run, StoredMessage};
+use crate::logic::delivery::journal::Kept;
+use crate::logic::message::{Message, Publisher, Run};
 use crate::logic::routing::route::{Route, Target};
 use crate::logic::session::SessionSlot;
 
@@ -39,19 +40,16 @@ impl Delivery {
 
     /// Gives a message to the local subscribers of a route.
     #[inline]
-    pub(in crate::logic) fn fan_out(
-        &mut self,
-        route: &Route,
-        message: &Message<'_>,
-        stored: Option<&StoredMessage>,
-    ) {
+    pub(in crate::logic) fn fan_out(&mut self, route: &Route, message: &Message<'_>, kept: Kept) {
         self.encodings.begin();
-        if let Some(stored) = stored {
-            self.encodings.set_stored(stored.clone());
+        self.journal.begin(kept.publication);
+        if let Some(message) = kept.message {
+            self.encodings.set_stored(message);
         }
         for target in &route.targets {
             self.deliver(target, route.via(target), message);
         }
+        self.note_taken();
         self.flow.fanned_out();
         let payload_bytes = message.payload.len() as u64;
         self.count_deliveries(|sent| sent * payload_bytes);
@@ -79,8 +77,9 @@ impl Delivery {
         }
         for (publish, _) in packets_of(run) {
             let message = message_of(&publish, publisher);
-            self.encodings.begin();
+            self.begin_message();
             self.deliver(target, route.via(target), &message);
+            self.note_taken();
         }
     }
 }

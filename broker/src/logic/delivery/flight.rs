@@ -8,12 +8,13 @@ use std::rc::Rc;
 use mqtt::{PacketIdentifier, QoS};
 
 use crate::logic::delivery::Delivery;
+use crate::logic::delivery::journal::Journal;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
 use crate::logic::routing::subscription::group::Via;
 use crate::logic::session::inflight::{Acknowledged, Awaits, InflightEntry};
 use crate::logic::session::{Session, SessionSlot};
-use crate::logic::store::{Store, StoreRecord};
+use crate::logic::store::StoreRecord;
 
 impl Delivery {
     /// A QoS 2 message of a client came.
@@ -34,9 +35,9 @@ impl Delivery {
             return ExactlyOnceArrival::TooMany;
         }
         session.begin_release(packet_identifier.get());
-        session.record(&mut *self.store, |client_identifier| StoreRecord::Received {
-            client_identifier,
-            packet_identifier,
+        session.record(&mut self.journal, |session| StoreRecord::Received {
+            session,
+            packet_identifier: packet_identifier.get(),
         });
         ExactlyOnceArrival::New
     }
@@ -53,11 +54,9 @@ impl Delivery {
         };
         let known = session.release(packet_identifier.get());
         if known {
-            session.record(&mut *self.store, |client_identifier| {
-                StoreRecord::ReceivedReleased {
-                    client_identifier,
-                    packet_identifier,
-                }
+            session.record(&mut self.journal, |session| StoreRecord::ReceivedReleased {
+                session,
+                packet_identifier: packet_identifier.get(),
             });
         }
         known
@@ -74,10 +73,11 @@ impl Delivery {
             return Acknowledged::Unknown;
         };
         let acknowledged = session.inflight.release(packet_identifier);
-        if acknowledged == Acknowledged::Awaited {
-            session.record(&mut *self.store, |client_identifier| StoreRecord::Released {
-                client_identifier,
-                packet_identifier,
+        if acknowledged == Acknowledged::Awaited && self.journal.is_open() {
+            let order = session.inflight.order_of(packet_identifier);
+            session.record(&mut self.journal, |session| StoreRecord::Released {
+                session,
+                order,
             });
         }
         acknowledged
@@ -94,12 +94,14 @@ impl Delivery {
             unreachable_state("a client whose session is gone");
             return Acknowledged::Unknown;
         };
+        let order = if self.journal.is_open() {
+            session.inflight.order_of(packet_identifier)
+        } else {
+            0
+        };
         let finished = session.inflight.finish(packet_identifier, awaited);
         if finished == Acknowledged::Awaited {
-            session.record(&mut *self.store, |client_identifier| StoreRecord::Completed {
-                client_identifier,
-                packet_identifier,
-            });
+            session.record(&mut self.journal, |session| StoreRecord::Done { session, order });
         }
         finished
     }
@@ -130,15 +132,15 @@ pub(super) struct Flight<'a> {
 impl Session {
     /// What changes of a session that outlives its connection goes to the store.
     #[inline]
-    fn record(&self, store: &mut dyn Store, record: impl for<'a> FnOnce(&'a str) -> StoreRecord<'a>) {
-        if self.outlives_connection() {
-            store.append(record(&self.client_identifier));
+    pub(super) fn record<'a>(&self, journal: &mut Journal, record: impl FnOnce(u64) -> StoreRecord<'a>) {
+        if self.outlives_connection() && journal.is_open() {
+            journal.append(&record(self.number));
         }
     }
 
-    /// Gives a message its identifier, and the store its record.
+    /// Gives a message its identifier, and its place in the order of what the session gets if it has none.
     #[inline]
-    pub(super) fn begin_flight(&mut self, flight: Flight<'_>, store: &mut dyn Store) -> PacketIdentifier {
+    pub(super) fn begin_flight(&mut self, flight: Flight<'_>, order: u64) -> PacketIdentifier {
         let Flight {
             qos,
             retain,
@@ -147,19 +149,7 @@ impl Session {
             payload_bytes,
         } = flight;
         let via = if message.is_some() { via.cloned() } else { None };
-        let recorded = message.clone().filter(|_| self.outlives_connection());
-        let entry = InflightEntry::new(qos, retain, message, via).of_bytes(payload_bytes);
-        let packet_identifier = self.inflight.push(entry);
-        if let Some(message) = recorded {
-            let client_identifier = &*self.client_identifier;
-            store.append(StoreRecord::Sent {
-                client_identifier,
-                packet_identifier,
-                message: &message,
-                qos,
-                retain,
-            });
-        }
-        packet_identifier
+        let entry = InflightEntry::new(qos, retain, message, via);
+        self.inflight.push(entry.of_bytes(payload_bytes).of_order(order))
     }
 }

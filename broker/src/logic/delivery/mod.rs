@@ -10,10 +10,12 @@
 //! there.
 
 pub(super) mod aliases;
+mod deferred;
 pub(super) mod deliver;
 mod encodings;
 pub(super) mod fan_out;
 pub(super) mod flight;
+pub(super) mod journal;
 mod outputs;
 mod send;
 mod sessions;
@@ -25,7 +27,9 @@ use mqtt::QoS;
 use mqtt::property::PropertiesBuf;
 use mqtt::publish_template::PublishTemplate;
 
+use self::deferred::Deferred;
 use self::encodings::Encodings;
+use self::journal::Journal;
 use self::outputs::Outputs;
 use crate::auth::Policy;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot};
@@ -34,7 +38,6 @@ use crate::logic::flow::FlowControl;
 use crate::logic::message::{Message, StoredMessage};
 use crate::logic::session::Sessions;
 use crate::logic::slots::Slots;
-use crate::logic::store::{Store, StoreRecord};
 use crate::settings::{ListenerId, Settings};
 use crate::time::Timestamp;
 
@@ -53,7 +56,8 @@ pub(in crate::logic) struct Delivery {
     settings: Arc<Settings>,
     /// Who may do what.
     policy: Arc<Policy>,
-    store: Box<dyn Store>,
+    pub(in crate::logic) journal: Journal,
+    deferred: Deferred,
     counters: Arc<[ShardCounters]>,
     index: usize,
     /// `upgrade_outgoing_qos` of the settings, read for each copy.
@@ -67,12 +71,7 @@ pub(in crate::logic) struct Delivery {
 }
 
 impl Delivery {
-    pub(in crate::logic) fn new(
-        index: u16,
-        settings: Arc<Settings>,
-        counters: Arc<[ShardCounters]>,
-        store: Box<dyn Store>,
-    ) -> Self {
+    pub(in crate::logic) fn new(index: u16, settings: Arc<Settings>, counters: Arc<[ShardCounters]>) -> Self {
         Self {
             now: Timestamp(0),
             connections: Slots::new(),
@@ -86,7 +85,8 @@ impl Delivery {
             flow: FlowControl::new(settings.client_output, settings.shard_output),
             settings,
             policy: Arc::default(),
-            store,
+            journal: Journal::new(index),
+            deferred: Deferred::default(),
             counters,
             index: usize::from(index),
             template: PublishTemplate::new(),
@@ -209,11 +209,6 @@ impl Delivery {
         qos != QoS::AtMostOnce || self.upgrade || self.settings.queue_qos0_messages
     }
 
-    /// A retained message is set or deleted.
-    pub(in crate::logic) fn record_retained(&mut self, message: &StoredMessage) {
-        self.store.append(StoreRecord::Retained { message });
-    }
-
     pub(in crate::logic) fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -227,11 +222,12 @@ impl Delivery {
     /// Begins with the next message.
     pub(in crate::logic) fn begin_message(&mut self) {
         self.encodings.begin();
+        self.journal.begin(None);
     }
 
     /// Begins with a message that is kept already.
     pub(in crate::logic) fn begin_stored(&mut self, stored: &StoredMessage) {
-        self.encodings.begin();
+        self.begin_message();
         self.encodings.set_stored(stored.clone());
     }
 

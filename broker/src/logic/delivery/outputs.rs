@@ -5,7 +5,7 @@
 //! copies in the counters. An `out` that was emptied has no memory until something is appended again.
 
 use crate::limits;
-use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot};
+use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Deferring};
 use crate::logic::delivery::Delivery;
 use crate::logic::flow::FlowControl;
 
@@ -128,7 +128,10 @@ impl Delivery {
     /// What is to be sent on a connection; nothing that anybody reads if it is gone.
     pub(in crate::logic) fn out(&mut self, id: ConnectionId) -> &mut Vec<u8> {
         let connection = self.connections.get_mut(id.slot);
-        match connection.filter(|connection| connection.generation == id.generation) {
+        let is_it = |connection: &&mut Connection| {
+            connection.generation == id.generation && connection.deferring != Deferring::Everything
+        };
+        match connection.filter(is_it) {
             Some(connection) => &mut connection.out,
             None => {
                 self.outputs.nobodys.clear();

@@ -40,6 +40,23 @@ impl Delivery {
         true
     }
 
+    /// As [`Self::send`], of a packet that promises the client something: once the store has that.
+    #[inline]
+    pub(in crate::logic) fn send_promise(
+        &mut self,
+        slot: ConnectionSlot,
+        write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
+    ) {
+        let Some(connection) = self.connections.get(slot) else {
+            return unreachable_state("a packet for a connection that is gone");
+        };
+        if !self.defers(connection) {
+            self.send(slot, write);
+        } else if connection.stage != Stage::Closing && self.defer(slot, write) {
+            self.counters().packets_sent.add(1);
+        }
+    }
+
     /// As [`Self::send`] with a Reason String for a 5.0 client that wants such [MQTT-3.1.2-29], unless the packet
     /// would be larger than the client takes: [MQTT-3.2.2-19], [MQTT-3.4.2-2], [MQTT-3.5.2-2], [MQTT-3.6.2-2],
     /// [MQTT-3.7.2-2], [MQTT-3.9.2-1], [MQTT-3.11.2-1], [MQTT-3.14.2-3], [MQTT-3.15.2-2]. There is no User Property:
@@ -51,24 +68,54 @@ impl Delivery {
         why: Option<&str>,
         write: impl Fn(&mut Vec<u8>, ProtocolVersion, Properties<'_>),
     ) {
+        if let Some(write) = self.explained(slot, why, write) {
+            self.send(slot, write);
+        }
+    }
+
+    /// As [`Self::send_explained`], of a packet that promises the client something.
+    pub(in crate::logic) fn send_explained_promise(
+        &mut self,
+        slot: ConnectionSlot,
+        why: Option<&str>,
+        write: impl Fn(&mut Vec<u8>, ProtocolVersion, Properties<'_>),
+    ) {
+        if let Some(write) = self.explained(slot, why, write) {
+            self.send_promise(slot, write);
+        }
+    }
+
+    /// Writes a packet with a Reason String, or without it where that has no room.
+    fn explained<W>(
+        &self,
+        slot: ConnectionSlot,
+        why: Option<&str>,
+        write: W,
+    ) -> Option<impl FnOnce(&mut Vec<u8>, ProtocolVersion) + use<W>>
+    where
+        W: Fn(&mut Vec<u8>, ProtocolVersion, Properties<'_>),
+    {
         let Some(connection) = self.connections.get(slot) else {
-            return unreachable_state("a packet for a connection that is gone");
+            unreachable_state("a packet for a connection that is gone");
+            return None;
         };
         let bytes_max = connection.packet_bytes_max as usize;
-        let explains = connection.version == ProtocolVersion::V5 && !connection.without_reasons;
+        let rare = connection.rare.as_ref();
+        let explains =
+            connection.version == ProtocolVersion::V5 && rare.is_none_or(|rare| !rare.without_reasons);
         let mut reason = PropertiesBuf::new();
         if let Some(why) = why.filter(|_| explains) {
             // Ours are shorter than what a string may have.
             let _ = reason.push(Property::ReasonString(why));
         }
-        self.send(slot, |out, version| {
+        Some(move |out: &mut Vec<u8>, version| {
             let start = out.len();
             write(out, version, reason.as_properties());
             if out.len() - start > bytes_max && !reason.is_empty() {
                 out.truncate(start);
                 write(out, version, Properties::EMPTY);
             }
-        });
+        })
     }
 
     /// Sends a PUBACK, PUBREC, PUBREL or PUBCOMP; an error with a Reason String.
@@ -81,13 +128,13 @@ impl Delivery {
         reason: ReasonCode,
     ) {
         if !reason.is_error() {
-            self.send(slot, |out, version| {
+            self.send_promise(slot, |out, version| {
                 mqtt::encode::ack(packet_type, packet_identifier, reason, version, out);
             });
             return;
         }
         let why = reason_string::of(packet_type, reason);
-        self.send_explained(slot, why, |out, version, properties| {
+        self.send_explained_promise(slot, why, |out, version, properties| {
             let ack = Ack {
                 packet_identifier,
                 reason,

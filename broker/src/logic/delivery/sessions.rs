@@ -67,12 +67,27 @@ impl Delivery {
         self.forget_queue(&session);
         self.count_user(&session, false);
         self.counters().sessions.sub(1);
-        if session.outlives_connection() {
-            self.store.append(StoreRecord::SessionEnded {
-                client_identifier: &session.client_identifier,
-            });
-        }
         Some(session)
+    }
+
+    /// A session has ended, and what it held for groups is with others.
+    pub(in crate::logic) fn note_end(&mut self, session: &Session) {
+        if session.outlives_connection() && session.number > 0 {
+            let session = session.number;
+            self.journal.append(&StoreRecord::SessionEnded { session });
+        }
+    }
+
+    /// The Will of a session, or its connection, is another one, or none.
+    pub(in crate::logic) fn note_session(&mut self, slot: SessionSlot) {
+        let is_away = self.sessions.link(slot).is_none();
+        if let Some(session) = self.sessions.get(slot)
+            && session.outlives_connection()
+            && session.number > 0
+        {
+            let away_since = is_away.then_some(session.disconnected_at);
+            self.journal.append_session(session, away_since);
+        }
     }
 
     /// From now on a connection is that of a session.
@@ -117,26 +132,24 @@ impl Delivery {
         };
         let outlived = session.outlives_connection();
         session.expiry_s = expiry_s;
-        let client_identifier = &*session.client_identifier;
         if expiry_s > 0 {
-            self.store.append(StoreRecord::Session {
-                client_identifier,
-                expiry_s,
-            });
-        } else if outlived {
-            self.store.append(StoreRecord::SessionEnded { client_identifier });
+            self.journal.number(session);
+            self.journal.append_session(session, None);
+        } else if outlived && session.number > 0 {
+            let session = session.number;
+            self.journal.append(&StoreRecord::SessionEnded { session });
         }
     }
 
     /// Appends a record to the store, if the session outlives its connection.
     pub(in crate::logic) fn record<'a>(
-        &'a mut self,
+        &mut self,
         session: SessionSlot,
-        record: impl FnOnce(&'a str) -> StoreRecord<'a>,
+        record: impl FnOnce(u64) -> StoreRecord<'a>,
     ) {
         let session = self.sessions.get(session);
-        if let Some(session) = session.filter(|session| session.outlives_connection()) {
-            self.store.append(record(&session.client_identifier));
+        if let Some(session) = session.filter(|session| session.outlives_connection() && session.number > 0) {
+            self.journal.append(&record(session.number));
         }
     }
 }

@@ -5,13 +5,14 @@
 //! the client is dropped as if it were done [MQTT-3.1.2-25].
 
 use mqtt::publish_template::PublishTemplate;
-use mqtt::{PacketIdentifier, QoS};
+use mqtt::{PacketIdentifier, ProtocolVersion, QoS};
 
 use crate::logic::connection::{Connection, ConnectionSlot};
 use crate::logic::delivery::Delivery;
-use crate::logic::delivery::aliases::Outgoing;
-use crate::logic::delivery::deliver::{belongs_to_group, fits};
+use crate::logic::delivery::aliases::{Aliases, Outgoing};
+use crate::logic::delivery::deliver::belongs_to_group;
 use crate::logic::delivery::flight::Flight;
+use crate::logic::delivery::journal::Taken;
 use crate::logic::delivery::outputs::Appended;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::mount_point::{mount_point, seen};
@@ -24,7 +25,7 @@ impl Delivery {
     /// Puts a message into a session's queue; false if it does not fit.
     ///
     /// [MQTT3-3.1.2-5], [MQTT3-4.1.0-1], [MQTT3-4.5.0-1], [MQTT-4.5.0-1]
-    pub(in crate::logic) fn enqueue(&mut self, session: SessionSlot, queued: Queued) -> bool {
+    pub(in crate::logic) fn enqueue(&mut self, session: SessionSlot, mut queued: Queued) -> bool {
         if self.memory_full && !queued.retained {
             return false;
         }
@@ -36,7 +37,13 @@ impl Delivery {
             return false;
         };
         let bytes = queued.message.queue_bytes();
-        let (qos, retain, message) = (queued.qos, queued.retain, queued.message.clone());
+        let (qos, retain) = (queued.qos, queued.retain);
+        let keeps = session.outlives_connection() && session.number > 0;
+        let via = queued.via.clone().filter(|_| keeps);
+        if keeps {
+            queued.order = session.next_order();
+        }
+        let order = queued.order;
         let queue = session.queue.get_or_insert_default();
         if !queue.push(queued, bounds, overrun_bytes) {
             return false;
@@ -46,13 +53,14 @@ impl Delivery {
             connection.qos0_waits |= qos == QoS::AtMostOnce;
             self.flow.queued(slot, connection, queue, bounds);
         }
-        if session.outlives_connection() {
-            let client_identifier = &*session.client_identifier;
-            self.store.append(StoreRecord::Queued {
-                client_identifier,
-                message: &message,
+        if keeps {
+            self.journal.take(Taken {
+                session: session.number,
+                order,
                 qos,
                 retain,
+                packet_identifier: None,
+                via,
             });
         }
         let counters = self.counters();
@@ -132,6 +140,7 @@ impl Delivery {
                 via: entry.via,
                 qos,
                 retain: entry.retain,
+                order: entry.order,
                 retained: false,
                 is_overrun: false,
             });
@@ -154,10 +163,10 @@ impl Delivery {
         };
         session.queue.take_if(|queue| queue.is_empty());
         let outlives = session.outlives_connection();
-        if outlives {
-            self.store.append(StoreRecord::Dequeued {
-                client_identifier: &session.client_identifier,
-            });
+        let order = queued.order;
+        let keeps = outlives && order > 0;
+        if keeps && queued.qos == QoS::AtMostOnce {
+            session.record(&mut self.journal, |session| StoreRecord::Done { session, order });
         }
         let identifier = (queued.qos != QoS::AtMostOnce).then(|| {
             let via = queued.via.as_ref();
@@ -169,8 +178,16 @@ impl Delivery {
                 via,
                 payload_bytes: queued.message.payload().len(),
             };
-            session.begin_flight(flight, &mut *self.store)
+            session.begin_flight(flight, order)
         });
+        if keeps && let Some(identifier) = identifier {
+            let packet_identifier = identifier.get();
+            session.record(&mut self.journal, |session| StoreRecord::InFlight {
+                session,
+                order,
+                packet_identifier,
+            });
+        }
         let counters = self.counters();
         counters.queued_messages.sub(1);
         counters.queued_bytes.sub(queued.message.queue_bytes());
@@ -224,6 +241,7 @@ impl Delivery {
             // It lies outside of the mount point.
             return false;
         };
+        let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
         let via = queued.via.as_ref();
         let outgoing = Outgoing {
             qos: queued.qos,
@@ -233,8 +251,14 @@ impl Delivery {
             identifiers: via.map(|via| via.identifiers.as_properties()).unwrap_or_default(),
             payload: message.payload,
         };
-        if !encode(&outgoing, connection, template) {
+        let is_first = queued.qos == QoS::ExactlyOnce && queued.order > 0 && !dup;
+        let aliases = connection.outbound_aliases().filter(|_| !is_first);
+        if !encode(&outgoing, version, bytes_max, aliases, template) {
             return false;
+        }
+        let payload_bytes = message.payload.len();
+        if is_first && let Some(identifier) = identifier {
+            return self.defer_publish(slot, identifier, payload_bytes);
         }
         let appended = Appended {
             bytes: template.bytes(),
@@ -245,7 +269,24 @@ impl Delivery {
             Some(identifier) => template.append_with_identifier(identifier, dup, out),
             None => template.append(out),
         });
-        let payload_bytes = message.payload.len();
+        self.count_copies(payload_bytes);
+        true
+    }
+
+    /// The message that was encoded waits for the store.
+    #[cold]
+    fn defer_publish(
+        &mut self,
+        slot: ConnectionSlot,
+        identifier: PacketIdentifier,
+        payload_bytes: usize,
+    ) -> bool {
+        let template = std::mem::take(&mut self.template);
+        self.defer(slot, |out, _| {
+            template.append_with_identifier(identifier, false, out);
+        });
+        self.template = template;
+        self.outputs.tally.sent += 1;
         self.count_copies(payload_bytes);
         true
     }
@@ -269,17 +310,26 @@ impl Delivery {
     ///
     /// [MQTT3-3.3.1-6], [MQTT3-3.3.1-8]
     pub(in crate::logic) fn send_retained(&mut self, session: SessionSlot, queued: Queued) {
+        let message = self.journal.is_open().then(|| queued.message.clone());
         if !self.enqueue(session, queued) {
             self.drop_copy();
+        }
+        if let Some(message) = message {
+            self.journal.begin(None);
+            self.note_taken_of(&message);
         }
     }
 }
 
 /// Encodes a message as one client is to get it, with a Topic Alias if it has one; false if it is too large for the
 /// client.
-fn encode(outgoing: &Outgoing<'_>, connection: &mut Connection, template: &mut PublishTemplate) -> bool {
-    let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
-    let aliases = connection.outbound_aliases();
+fn encode(
+    outgoing: &Outgoing<'_>,
+    version: ProtocolVersion,
+    bytes_max: u32,
+    aliases: Option<&mut Aliases>,
+    template: &mut PublishTemplate,
+) -> bool {
     if aliases.is_some_and(|aliases| aliases.encode(outgoing, bytes_max, template)) {
         return true;
     }
@@ -292,5 +342,5 @@ fn encode(outgoing: &Outgoing<'_>, connection: &mut Connection, template: &mut P
         payload,
     } = *outgoing;
     let encoded = template.encode(version, qos, retain, topic, properties, identifiers, payload);
-    encoded.is_ok() && fits(connection, template)
+    encoded.is_ok() && template.bytes() <= bytes_max as usize
 }

@@ -51,6 +51,9 @@ impl Shard {
         }
         // The bit is 3.1.1's and later [MQTT-3.2.2-2].
         let session_present = session_present && connect.version != ProtocolVersion::V3_1;
+        if self.delivery.journal.has_changed() {
+            self.delivery.defer_output(slot);
+        }
         let sent = self.delivery.send(slot, |out, version| {
             let properties = properties.as_properties();
             ConnAck {

@@ -19,6 +19,7 @@ use crate::logic::handle::auth::Enhanced;
 use crate::logic::handle::disconnect::bounded_expiry_s;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, Publisher};
+use crate::logic::owner::identity;
 use crate::logic::session::NEVER_EXPIRES;
 use crate::logic::session::will::Will;
 use crate::time::Timestamp;
@@ -39,6 +40,7 @@ impl Shard {
         let slot = self.delivery.insert_connection(connection);
         let id = ConnectionId { slot, generation };
         self.begin_flow();
+        self.delivery.journal.begin_packet();
         let wire_bytes = connect.map_or_else(|malformed| malformed.wire_bytes, |it| Some(it.wire_bytes));
         let too_large = wire_bytes.is_some_and(|bytes| bytes > self.delivery.settings().packet_bytes_max);
         let counters = self.delivery.counters();
@@ -65,7 +67,9 @@ impl Shard {
         connection.packet_bytes_max = connect
             .packet_bytes_max
             .map_or(limits::PACKET_BYTES_MAX, NonZeroU32::get);
-        connection.without_reasons = connect.without_reasons;
+        if connect.without_reasons {
+            connection.rare().without_reasons = true;
+        }
         if connect.is_bridge {
             connection.rare().is_bridge = true;
         }
@@ -147,7 +151,7 @@ impl Shard {
     // [MQTT3-3.1.2-8], [MQTT3-3.1.2-9], [MQTT3-3.1.2-12], [MQTT-3.1.2-7], [MQTT-3.1.2-9], [MQTT-3.1.3-10]
     fn will_of(&self, connect: &ConnectRequest, admitted: &Admitted<'_>) -> Option<Box<Will>> {
         let will = connect.will.as_ref()?;
-        let identity = self.delivery.sessions().identity(admitted.client_identifier);
+        let identity = identity(admitted.client_identifier);
         let message = Message {
             topic: admitted.will_topic.as_deref().unwrap_or(&will.topic),
             qos: will.qos,

@@ -7,10 +7,10 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mqtt::ReasonCode;
 use mqtt::frame::PacketType;
 use mqtt::packet::{RetainHandling, Subscribe, SubscriptionOptions};
 use mqtt::property::Property;
+use mqtt::{ProtocolVersion, ReasonCode};
 
 use crate::log;
 use crate::logic::handle::Handler;
@@ -75,7 +75,7 @@ impl Handler<'_> {
         let why = reason_string::of_first(PacketType::SubAck, &reasons);
         self.shard
             .delivery
-            .send_explained(self.slot, why, |out, version, properties| {
+            .send_explained_promise(self.slot, why, |out, version, properties| {
                 mqtt::encode::suback(packet_identifier, properties, &reasons, version, out);
             });
         for asked in requests {
@@ -182,11 +182,11 @@ impl Handler<'_> {
         } = asked;
         self.shard
             .delivery
-            .record(self.session, |client_identifier| StoreRecord::Subscribed {
-                client_identifier,
+            .record(self.session, |session| StoreRecord::Subscribed {
+                session,
                 filter,
-                options,
-                identifier,
+                options: options.to_byte(ProtocolVersion::V5),
+                identifier: identifier.unwrap_or(0),
             });
     }
 

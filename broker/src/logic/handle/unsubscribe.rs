@@ -30,7 +30,7 @@ impl Handler<'_> {
         let why = reason_string::of_first(PacketType::UnsubAck, &reasons);
         self.shard
             .delivery
-            .send_explained(self.slot, why, |out, version, properties| {
+            .send_explained_promise(self.slot, why, |out, version, properties| {
                 mqtt::encode::unsuback(packet_identifier, properties, &reasons, version, out);
             });
     }
@@ -44,8 +44,8 @@ impl Handler<'_> {
         if let Some(session) = delivery.session(self.session) {
             tracing::info!(target: log::UNSUBSCRIBE, "{} {filter}", session.client_identifier);
         }
-        delivery.record(self.session, |client_identifier| StoreRecord::Unsubscribed {
-            client_identifier,
+        delivery.record(self.session, |session| StoreRecord::Unsubscribed {
+            session,
             filter,
         });
         ReasonCode::Success

@@ -2,11 +2,11 @@
 //!
 //! Layout of a record in `publishes`: its kind (1 byte), the bytes of what follows (4), and then
 //! - a run: packets (4), bytes of the largest packet (4), payload bytes of all (8), whole PUBLISH packets;
-//! - a message: one whole PUBLISH packet;
+//! - a message: one whole PUBLISH packet; of a message that the store keeps its number (8) before that;
 //! - a matter of retained messages: the index of its [`Control::Retain`] or [`Control::Retained`] (4). It stands in
 //!   the log too so that it keeps its place among the publishes;
-//! - a message for a group: shards that it came through (4), bytes of the group's text (4), that text, one PUBLISH
-//!   packet.
+//! - a message for a group: shards that it came through (4), its number with the store or 0 (8), bytes of the group's
+//!   text (4), that text, one PUBLISH packet.
 //!
 //! Invariant: only [`Batch::push`] writes records; [`Batch::records`] ends at the first that makes no sense.
 
@@ -19,6 +19,7 @@ use crate::limits;
 use crate::logic::message::{Run, StoredMessage};
 use crate::logic::retained::{RetainedNote, Ticket};
 use crate::logic::routing::subscription::group::MemberCounts;
+use crate::logic::store::PublicationId;
 
 /// What one shard sends to another, in order.
 #[derive(Debug, Default)]
@@ -55,6 +56,8 @@ pub enum Control {
         message: StoredMessage,
         /// Orders it among the changes of its topic.
         ticket: Ticket,
+        /// Its number, if the store keeps it for subscribers.
+        publication: Option<PublicationId>,
         /// What its publisher may do, for the owner of the topic.
         source: acl::Access,
     },
@@ -69,6 +72,8 @@ pub(in crate::logic) enum BatchRecord<'a> {
     Message {
         /// That it is encoded in.
         version: ProtocolVersion,
+        /// Its number, if the store keeps it.
+        publication: Option<PublicationId>,
         packet: &'a [u8],
     },
     /// A matter of retained messages.
@@ -82,6 +87,8 @@ pub(in crate::logic) enum BatchRecord<'a> {
         version: ProtocolVersion,
         /// Shards that it came through.
         hops: u32,
+        /// Its number, if the store keeps it.
+        publication: Option<PublicationId>,
         /// The whole text of the Shared Subscription.
         group: &'a str,
         packet: &'a [u8],
@@ -118,17 +125,30 @@ impl Batch {
                 payload.copy_from_slice(&run.payload_bytes.to_le_bytes());
                 self.log(kind, &[&header, run.packets]);
             }
-            BatchRecord::Message { version, packet } => self.log(3 + form(version), &[packet]),
+            BatchRecord::Message {
+                version,
+                publication,
+                packet,
+            } => match publication {
+                None => self.log(3 + form(version), &[packet]),
+                Some(publication) => {
+                    let publication = publication.to_u64().to_le_bytes();
+                    self.log(7 + form(version), &[&publication, packet]);
+                }
+            },
             BatchRecord::Retained { control } => self.log(0, &[&control.to_le_bytes()]),
             BatchRecord::Shared {
                 version,
                 hops,
+                publication,
                 group,
                 packet,
             } => {
                 let hops = hops.to_le_bytes();
+                let publication = publication.map_or(0, PublicationId::to_u64).to_le_bytes();
                 let name_bytes = u32::try_from(group.len()).unwrap_or(0).to_le_bytes();
-                self.log(5 + form(version), &[&hops, &name_bytes, group.as_bytes(), packet]);
+                let parts = [&hops[..], &publication, &name_bytes, group.as_bytes(), packet];
+                self.log(5 + form(version), &parts);
             }
         }
     }
@@ -179,7 +199,7 @@ fn form(version: ProtocolVersion) -> u8 {
 
 fn parse(kind: u8, body: &[u8]) -> Option<BatchRecord<'_>> {
     let version = match kind {
-        1 | 3 | 5 => ProtocolVersion::V5,
+        1 | 3 | 5 | 7 => ProtocolVersion::V5,
         _ => ProtocolVersion::V3_1_1,
     };
     Some(match kind {
@@ -200,15 +220,27 @@ fn parse(kind: u8, body: &[u8]) -> Option<BatchRecord<'_>> {
         }
         3 | 4 => BatchRecord::Message {
             version,
+            publication: None,
             packet: body,
         },
+        7 | 8 => {
+            let (&publication, packet) = body.split_first_chunk()?;
+            BatchRecord::Message {
+                version,
+                publication: Some(PublicationId::new(u64::from_le_bytes(publication))),
+                packet,
+            }
+        }
         5 | 6 => {
             let (&hops, rest) = body.split_first_chunk()?;
+            let (&publication, rest) = rest.split_first_chunk()?;
             let (&name_bytes, rest) = rest.split_first_chunk()?;
+            let publication = Some(u64::from_le_bytes(publication)).filter(|&number| number > 0);
             let (group, packet) = rest.split_at_checked(u32::from_le_bytes(name_bytes) as usize)?;
             BatchRecord::Shared {
                 version,
                 hops: u32::from_le_bytes(hops),
+                publication: publication.map(PublicationId::new),
                 group: std::str::from_utf8(group).ok()?,
                 packet,
             }
@@ -237,14 +269,17 @@ mod tests {
             })
         };
         let long = "$share/g/".to_owned() + &"x".repeat(65_526);
+        let number = |number| Some(PublicationId::new(number));
         let shared = |version, hops, group| BatchRecord::Shared {
             version,
             hops,
+            publication: number(u64::from(hops)).filter(|_| hops > 0),
             group,
             packet: b"packet",
         };
         let message = |version, bytes: usize| BatchRecord::Message {
             version,
+            publication: number(bytes as u64).filter(|_| bytes > 4),
             packet: &packets[..bytes],
         };
         let records = [
@@ -252,6 +287,8 @@ mod tests {
             run(V5, 2),
             message(V3, 3),
             message(V5, 4),
+            message(V3, 5),
+            message(V5, 200),
             BatchRecord::Retained { control: 7 },
             shared(V3, 0, "$share/g/t"),
             shared(V5, 8, &long),

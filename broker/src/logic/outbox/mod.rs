@@ -21,6 +21,7 @@ use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, RawPacket};
 use crate::logic::retained::{RetainedChange, RetainedNote};
 use crate::logic::routing::subscription::group::MemberCounts;
+use crate::logic::store::PublicationId;
 
 /// The outboxes of a shard, in the order of the shards; its own stays empty.
 #[derive(Debug)]
@@ -107,9 +108,15 @@ impl Outboxes {
         shards: &[u16],
         message: &Message<'_>,
         raw: Option<RawPacket<'_>>,
+        publication: Option<PublicationId>,
     ) -> u64 {
         self.with_packet(message, raw, |outboxes, version, packet| {
-            outboxes.send(shards, &BatchRecord::Message { version, packet })
+            let record = BatchRecord::Message {
+                version,
+                publication,
+                packet,
+            };
+            outboxes.send(shards, &record)
         })
     }
 
@@ -122,11 +129,13 @@ impl Outboxes {
         hops: u32,
         message: &Message<'_>,
         raw: Option<RawPacket<'_>>,
+        publication: Option<PublicationId>,
     ) -> u64 {
         self.with_packet(message, raw, |outboxes, version, packet| {
             let record = BatchRecord::Shared {
                 version,
                 hops,
+                publication,
                 group,
                 packet,
             };
@@ -215,6 +224,14 @@ impl Outboxes {
         }
     }
 
+    /// Forgets all that waits.
+    pub(super) fn drop_all(&mut self) {
+        for outbox in &mut self.outboxes {
+            outbox.full.clear();
+            outbox.current.clear();
+        }
+    }
+
     /// Gives the memory of batches that are not in use back.
     pub(super) fn drop_spare(&mut self) {
         self.spare = Vec::new();
@@ -260,6 +277,7 @@ impl Outboxes {
             batch.push_in_place(Control::Retain {
                 message: change.message.clone(),
                 ticket: change.ticket,
+                publication: change.publication,
                 source,
             });
         });

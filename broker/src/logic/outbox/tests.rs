@@ -33,6 +33,7 @@ fn a_publisher_meets_what_is_full_and_who_is_paused() {
     let version = ProtocolVersion::V5;
     let record = BatchRecord::Message {
         version,
+        publication: None,
         packet: &packet,
     };
     outboxes.set_paused(2, true);

@@ -3,37 +3,47 @@
 //! Invariants: a request is put into an outbox before the barrier that its answer waits for, and a barrier is passed on
 //! behind all that was sent before it came: an answer that did not wait for both could miss a change.
 
-use super::{Owners, RequestId, RetainedChange, RetainedMessages, RetainedNote};
+use super::{Owners, RequestId, RetainedChange, RetainedMessages, RetainedNote, is_own_to_broker};
 use crate::auth::acl;
 use crate::logic::Shard;
+use crate::logic::delivery::journal::Kept;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::message::{Message, StoredMessage};
+use crate::logic::message::Message;
 use crate::logic::outbox::Outboxes;
 use crate::logic::routing::route::RouteSlot;
 
 impl Shard {
     /// A message with RETAIN: to the owner of its topic, and to the other shards with interest. Returns it, to be
-    /// given to the subscribers here.
+    /// given to the subscribers here, with its number.
     pub(in crate::logic) fn retain(
         &mut self,
         route: RouteSlot,
         message: &Message<'_>,
         source: &acl::Access,
-    ) -> StoredMessage {
+    ) -> Kept {
         self.delivery.begin_message();
         let stored = self.delivery.kept(message);
         let ticket = self.retained.draw_ticket(&stored, self.delivery.all_counters());
+        if self.delivery.journal.is_open() && !is_own_to_broker(message.topic) {
+            self.delivery.journal.append_retained(&stored, ticket);
+        }
+        let owner = self.retained.owner(message.topic);
+        let interested = self.routing.route(route).map_or(&[][..], |route| &route.shards);
+        let publication = self.delivery.publish_for(interested, &stored);
         let change = RetainedChange {
             message: &stored,
             ticket,
+            publication,
             source,
         };
-        let owner = self.retained.owner(message.topic);
         self.take_change(owner, change);
         let interested = self.routing.route(route).map_or(&[][..], |route| &route.shards);
         let sent = self.outboxes.send_retained(interested, owner, change);
         self.delivery.counters().batch_records_sent.add(sent);
-        stored
+        Kept {
+            message: Some(stored),
+            publication,
+        }
     }
 
     /// Another shard published a message with RETAIN.
@@ -42,6 +52,9 @@ impl Shard {
         self.take_change(self.retained.owner(stored.topic()), change);
         if self.delivery.counters().subscriptions.get() == 0 {
             // What most shards only own is not worth a route.
+            self.delivery.begin_stored(stored);
+            self.delivery.begin_publication(change.publication);
+            self.delivery.note_taken();
             return;
         }
         let mut properties = std::mem::take(&mut self.properties);
@@ -50,8 +63,16 @@ impl Shard {
                 .routing
                 .resolve(message.topic, None, self.delivery.sessions());
             if let Some(route) = self.routing.route(route) {
-                self.delivery.fan_out(route, &message, Some(stored));
+                let kept = Kept {
+                    message: Some(stored.clone()),
+                    publication: change.publication,
+                };
+                self.delivery.fan_out(route, &message, kept);
             }
+        } else {
+            self.delivery.begin_stored(stored);
+            self.delivery.begin_publication(change.publication);
+            self.delivery.note_taken();
         }
         self.properties = properties;
     }
@@ -85,9 +106,7 @@ impl Shard {
         if owner != retained.me {
             return retained.requests.published(change.message.topic(), change.ticket);
         }
-        if retained.apply(change, delivery.counters(), timers) {
-            delivery.record_retained(change.message);
-        }
+        retained.apply(change, delivery.counters(), timers);
     }
 }
 

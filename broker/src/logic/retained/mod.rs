@@ -1,8 +1,7 @@
 //! Retained messages: the shard that owns a topic (by a hash of it; shard 0 those of `$SYS`) has its message, alone.
 //!
 //! **A PUBLISH with RETAIN** is a message to the subscribers as any other, and a change to the topic's owner: one
-//! record to each shard with interest and to the owner, which share its one allocation. The owner alone applies it,
-//! and gives it to the store, once.
+//! record to each shard with interest and to the owner, which share its one allocation. The owner alone applies it.
 //!
 //! *Which of two changes stands.* The owner takes its queues one after the other, so it may see a change before
 //! another one that it follows: by a client that had the PUBACK, or the message itself from a shard whose queue was
@@ -31,8 +30,8 @@
 //! **On the way** a session or a subscription may go: the answer then finds no request, or is not wanted, and the
 //! owners are asked to stop. Retain Handling and the subscription's QoS, No Local and identifier stay with the asking
 //! shard [MQTT-3.3.1-9] to [MQTT-3.3.1-11]; what a publisher may do (`check_retain_source`) and when a message
-//! expires, with the owner. A store that makes a PUBACK wait until the change is durable has to learn from the owner
-//! that it is.
+//! expires, with the owner. The store gets a change from the publisher's shard, with its ticket: so a PUBACK waits for
+//! no other shard.
 //!
 //! Invariants: a shard holds messages of topics that it owns and of no other. Requests are bounded by
 //! [`crate::limits::RETAINED_FILTER_BYTES_MAX`] a session where they are made, and share their filters with the
@@ -60,6 +59,7 @@ use self::walks::Walks;
 use super::counters::ShardCounters;
 use super::message::StoredMessage;
 use super::owner::owner_shard;
+use super::store::PublicationId;
 use super::timer::Timers;
 use super::topic_tree::NodeSlot;
 use crate::auth::acl::Access;
@@ -68,6 +68,12 @@ use crate::time::Timestamp;
 /// Orders the changes of a topic: the later change has the higher one. All are equal where there is one shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
+
+impl Ticket {
+    pub(super) fn to_u64(self) -> u64 {
+        self.0
+    }
+}
 
 /// A retained message that an owner found.
 #[derive(Clone, Debug)]
@@ -81,6 +87,8 @@ pub struct FoundMessage {
 pub(super) struct RetainedChange<'a> {
     pub(super) message: &'a StoredMessage,
     pub(super) ticket: Ticket,
+    /// Its number, if the store keeps it for subscribers.
+    pub(super) publication: Option<PublicationId>,
     /// What its publisher may do.
     pub(super) source: &'a Access,
 }

@@ -66,6 +66,7 @@ impl OwnedMessages {
             message,
             ticket,
             source,
+            ..
         } = change;
         let topic = message.topic();
         if self.removed.is_older(topic, ticket) {

@@ -9,6 +9,7 @@ use super::walks::{Asker, RetainedWalk};
 use super::{FoundMessage, Owners, RequestId, RetainedNote, has_wildcard};
 use crate::limits;
 use crate::logic::Shard;
+use crate::logic::owner::identity;
 use crate::logic::session::SessionSlot;
 use crate::logic::session::queue::Queued;
 use crate::time::Timestamp;
@@ -199,7 +200,7 @@ impl Shard {
     /// Whose messages a request does not ask for [MQTT-3.8.3-3].
     fn not_from(&self, session: SessionSlot, request: &RetainedRequest) -> Option<u64> {
         let session = self.delivery.session(session).filter(|_| request.no_local)?;
-        Some(self.delivery.sessions().identity(&session.client_identifier))
+        Some(identity(&session.client_identifier))
     }
 
     /// Queues one message for a session, if it is not from that one.
@@ -225,6 +226,7 @@ impl Shard {
             via,
             qos,
             retain: true,
+            order: 0,
             retained: true,
             is_overrun: false,
         };

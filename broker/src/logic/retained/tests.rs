@@ -30,6 +30,7 @@ fn apply(retained: &mut RetainedMessages, message: &StoredMessage, ticket: u64, 
     let change = RetainedChange {
         message,
         ticket: Ticket(ticket),
+        publication: None,
         source: &Access::default(),
     };
     retained.apply(change, &ShardCounters::default(), timers)

@@ -46,6 +46,8 @@ pub(in crate::logic) struct InflightEntry {
     pub(in crate::logic) retain: bool,
     /// Payload bytes, for `max_inflight_bytes`.
     bytes: u32,
+    /// Its place in the order of what the session gets, where the session outlives its connection.
+    pub(in crate::logic) order: u64,
     /// Kept only where the session outlives its connection, or the message belongs to a group.
     pub(in crate::logic) message: Option<StoredMessage>,
     pub(in crate::logic) via: Option<Rc<Via>>,
@@ -95,6 +97,32 @@ impl Inflight {
         self.entries.push_back(entry);
         self.outstanding = self.outstanding.saturating_add(1);
         identifier
+    }
+
+    /// Takes what was in flight when the process ended, in the order of identifiers; false if it stands before another
+    /// one.
+    pub(in crate::logic) fn restore(&mut self, identifier: PacketIdentifier, entry: InflightEntry) -> bool {
+        if self.entries.is_empty() {
+            self.first = identifier.get() - 1;
+        }
+        let offset = self.offset(identifier);
+        if offset < self.entries.len() {
+            return false;
+        }
+        let free = || InflightEntry {
+            awaits: Awaits::Free,
+            ..InflightEntry::new(QoS::AtLeastOnce, false, None, None)
+        };
+        self.entries.resize_with(offset, free);
+        self.entries.push_back(entry);
+        true
+    }
+
+    /// The place of a message in flight in the order of what the session gets.
+    pub(in crate::logic) fn order_of(&self, identifier: PacketIdentifier) -> u64 {
+        self.entries
+            .get(self.offset(identifier))
+            .map_or(0, |entry| entry.order)
     }
 
     /// PUBACK or PUBCOMP came, or a PUBREC with an error: takes the message out if one awaits it.
@@ -221,9 +249,17 @@ impl InflightEntry {
             awaits,
             retain,
             bytes: 0,
+            order: 0,
             message,
             via,
         }
+    }
+
+    /// The same with its place in the order of what the session gets.
+    #[inline]
+    pub(in crate::logic) fn of_order(mut self, order: u64) -> Self {
+        self.order = order;
+        self
     }
 
     /// The same with the size of its payload.

@@ -61,6 +61,10 @@ pub(super) struct Session {
     pub(super) client_identifier: Box<str>,
     rare: Option<Box<RareSession>>,
     pub(super) disconnected_at: Timestamp,
+    /// Its number with the store; 0 if that does not know it.
+    pub(super) number: u64,
+    /// How many messages it got since it has a number.
+    orders: u64,
 }
 
 /// What most sessions do without.
@@ -139,6 +143,18 @@ impl Session {
         if will.is_some() || self.rare.is_some() {
             self.rare().will = will;
         }
+    }
+
+    /// The place of the next message in the order of what the session gets; 0 where no store knows the session.
+    #[inline]
+    pub(super) fn next_order(&mut self) -> u64 {
+        self.orders += u64::from(self.number > 0);
+        self.orders
+    }
+
+    /// A message of that order was there before the process began.
+    pub(super) fn set_order(&mut self, order: u64) {
+        self.orders = self.orders.max(order);
     }
 
     /// The groups that it is in.
@@ -320,7 +336,7 @@ impl Sessions {
     }
 
     /// A hash of a client identifier.
-    pub(super) fn identity(&self, client_identifier: &str) -> u64 {
+    fn identity(&self, client_identifier: &str) -> u64 {
         self.hasher.hash_one(client_identifier)
     }
 
@@ -335,6 +351,8 @@ impl Sessions {
             client_identifier: client_identifier.into(),
             rare: None,
             disconnected_at: Timestamp::default(),
+            number: 0,
+            orders: 0,
         };
         if user.is_some() {
             session.rare().user = user;

@@ -23,6 +23,8 @@ pub(in crate::logic) struct Queued {
     pub(in crate::logic) qos: QoS,
     /// The RETAIN flag of this delivery.
     pub(in crate::logic) retain: bool,
+    /// Its place in the order of what the session gets, where the session outlives its connection; else 0.
+    pub(in crate::logic) order: u64,
     /// A retained message after SUBSCRIBE, not one published since.
     pub(in crate::logic) retained: bool,
     /// It was taken in beyond the bounds; [`Queue::push`] says so.

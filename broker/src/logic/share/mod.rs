@@ -29,6 +29,7 @@ use crate::logic::message::{Message, RawPacket, Run, StoredMessage};
 use crate::logic::routing::route::RouteSlot;
 use crate::logic::routing::subscription::group::GroupSlot;
 use crate::logic::session::Session;
+use crate::logic::store::PublicationId;
 use crate::logic::timer::Timer;
 
 /// A message of a group that had no member.
@@ -36,6 +37,19 @@ use crate::logic::timer::Timer;
 pub(super) struct Unclaimed {
     group: Arc<str>,
     message: StoredMessage,
+    /// Its number, if the store keeps it.
+    publication: Option<PublicationId>,
+}
+
+/// A message for one member of a group, as it comes from another shard.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReceivedShare<'a> {
+    pub(super) version: ProtocolVersion,
+    /// Shards that it came through.
+    pub(super) hops: u32,
+    /// Its number, if the store keeps it.
+    pub(super) publication: Option<PublicationId>,
+    pub(super) packet: &'a [u8],
 }
 
 /// A message on its way to a group, and the packet that it came in.
@@ -86,12 +100,19 @@ impl Shard {
     }
 
     /// Takes in a message that another shard chose this one for.
-    pub(super) fn receive_shared(&mut self, version: ProtocolVersion, hops: u32, name: &str, packet: &[u8]) {
+    pub(super) fn receive_shared(&mut self, name: &str, received: ReceivedShare<'_>) {
+        let ReceivedShare {
+            version,
+            hops,
+            publication,
+            packet,
+        } = received;
         let Some(publish) = first_publish(packet, version) else {
             return unreachable_state("a record without a PUBLISH");
         };
         let message = message_of(&publish, None);
         self.delivery.begin_message();
+        self.delivery.begin_publication(publication);
         let shared = SharedMessage {
             message: &message,
             raw: Some(RawPacket {
@@ -108,25 +129,39 @@ impl Shard {
         });
     }
 
-    /// What a session that has ended held for groups goes to other members.
-    pub(super) fn hand_over(&mut self, session: Session) {
+    /// What a session that has ended held for groups goes to other members. Returns what is left of it.
+    pub(super) fn hand_over(&mut self, mut session: Session) -> Session {
         if self.shuts_down {
-            return;
+            return session;
         }
-        let Session { inflight, queue, .. } = session;
-        let queued = queue.into_iter().flat_map(|queue| queue.into_shared());
+        let inflight = std::mem::take(&mut session.inflight);
+        let queued = session
+            .queue
+            .take()
+            .into_iter()
+            .flat_map(|queue| queue.into_shared());
         for (message, via) in inflight.into_shared().chain(queued) {
             if let Some(group) = &via.group {
-                self.place_stored(group, &message);
+                self.place_stored(group, &message, None);
             }
         }
+        session
     }
 
     /// Messages that found no member have waited: those for whom nobody has come are dropped.
     pub(super) fn place_unclaimed(&mut self) {
-        for Unclaimed { group, message } in std::mem::take(&mut self.unclaimed) {
+        for unclaimed in std::mem::take(&mut self.unclaimed) {
+            let Unclaimed {
+                group,
+                message,
+                publication,
+            } = unclaimed;
             if self.routing.find_group(&group).is_some() {
-                self.place_stored(&group, &message);
+                self.place_stored(&group, &message, publication);
+            } else {
+                self.delivery.begin_stored(&message);
+                self.delivery.begin_publication(publication);
+                self.delivery.note_taken();
             }
         }
     }
@@ -143,10 +178,11 @@ impl Shard {
         });
     }
 
-    fn place_stored(&mut self, name: &Arc<str>, stored: &StoredMessage) {
+    fn place_stored(&mut self, name: &Arc<str>, stored: &StoredMessage, publication: Option<PublicationId>) {
         let mut properties = std::mem::take(&mut self.properties);
+        self.delivery.begin_stored(stored);
+        self.delivery.begin_publication(publication);
         if let Some(message) = stored.at(self.now, &mut properties) {
-            self.delivery.begin_stored(stored);
             let shared = SharedMessage {
                 message: &message,
                 raw: None,
@@ -158,6 +194,8 @@ impl Shard {
                     None => shard.keep_unclaimed(Arc::clone(name), &message),
                 }
             });
+        } else {
+            self.delivery.note_taken();
         }
         self.properties = properties;
     }
@@ -165,6 +203,7 @@ impl Shard {
     /// Counts what goes out and is dropped meanwhile.
     fn counting(&mut self, payload_bytes: usize, share: impl FnOnce(&mut Self)) {
         share(self);
+        self.delivery.note_taken();
         self.delivery.count_copies(payload_bytes);
     }
 
@@ -185,7 +224,12 @@ impl Shard {
         if self.unclaimed.is_empty() {
             self.timers.set(self.now.plus_ns(1), Timer::Unclaimed);
         }
+        let publication = self.delivery.publish_for_member(self.index, &group, message);
         let message = self.delivery.kept(message);
-        self.unclaimed.push(Unclaimed { group, message });
+        self.unclaimed.push(Unclaimed {
+            group,
+            message,
+            publication,
+        });
     }
 }

@@ -134,8 +134,10 @@ impl Placing<'_> {
             return unreachable_state("a group that is gone");
         };
         let hops = self.shared.hops + 1;
+        let SharedMessage { message, raw, .. } = *self.shared;
+        let publication = self.shard.delivery.publish_for_member(to, &group.name, message);
         let outboxes = &mut self.shard.outboxes;
-        let sent = outboxes.send_shared(to, &group.name, hops, self.shared.message, self.shared.raw);
+        let sent = outboxes.send_shared(to, &group.name, hops, message, raw, publication);
         self.shard.delivery.counters().batch_records_sent.add(sent);
     }
 

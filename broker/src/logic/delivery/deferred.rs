@@ -1,0 +1,189 @@
+//! Packets that wait until the store has what they promise.
+//!
+//! An acknowledgement waits for the batch in which its cause is, and so does a PUBLISH or PUBREL at QoS 2 of a session
+//! that outlives its connection: if one went out before, a crash could deliver the message twice. Behind one that
+//! waits, later ones of the same kinds wait too, so that their order stays [MQTT-4.6.0-2]; QoS 0 and QoS 1 messages and
+//! PINGRESP pass. A CONNACK that waits keeps back everything of its connection, as nothing may stand before it.
+//!
+//! Invariants: packets leave in the order in which they came here; none follows once its connection closes; a
+//! connection says whether something of it is here ([`Deferring`]), so that one without pays for a look at a byte.
+
+use std::collections::VecDeque;
+
+use mqtt::ProtocolVersion;
+
+use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Deferring, Stage};
+use crate::logic::delivery::Delivery;
+
+/// What waits for the store, batch by batch.
+#[derive(Debug, Default)]
+pub(super) struct Deferred {
+    batches: VecDeque<DeferredBatch>,
+    spare: Vec<DeferredBatch>,
+    packet: Vec<u8>,
+}
+
+/// What waits for one batch of records.
+#[derive(Debug, Default)]
+struct DeferredBatch {
+    number: u64,
+    packets: Vec<DeferredPacket>,
+    bytes: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct DeferredPacket {
+    id: ConnectionId,
+    /// Bytes of the packet; none if it is the CONNACK, which is in the connection's output.
+    bytes: Option<u32>,
+}
+
+/// Batches that are kept to be used again.
+const SPARE_MAX: usize = 4;
+
+impl Deferred {
+    fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// The packets that wait for a batch, which is the last one.
+    fn last(&mut self, number: u64) -> Option<&mut DeferredBatch> {
+        if self.batches.back().is_none_or(|batch| batch.number != number) {
+            let mut batch = self.spare.pop().unwrap_or_default();
+            batch.number = number;
+            self.batches.push_back(batch);
+        }
+        self.batches.back_mut()
+    }
+
+    /// The first batch, if it is durable.
+    fn pop(&mut self, durable: u64) -> Option<DeferredBatch> {
+        let first = self.batches.front()?;
+        if first.number > durable {
+            return None;
+        }
+        self.batches.pop_front()
+    }
+
+    fn recycle(&mut self, mut batch: DeferredBatch) {
+        if self.spare.len() < SPARE_MAX {
+            batch.packets.clear();
+            batch.bytes.clear();
+            self.spare.push(batch);
+        }
+    }
+}
+
+impl Delivery {
+    /// Whether a packet of that connection that promises something has to wait.
+    #[inline]
+    pub(super) fn defers(&self, connection: &Connection) -> bool {
+        connection.deferring != Deferring::Nothing || self.journal.has_changed()
+    }
+
+    /// Keeps a packet back until the batch that is being filled is durable; not one that is larger than the client
+    /// takes [MQTT-3.1.2-24]. Whether it is kept.
+    #[cold]
+    pub(super) fn defer(
+        &mut self,
+        slot: ConnectionSlot,
+        write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
+    ) -> bool {
+        let Self {
+            connections,
+            deferred,
+            journal,
+            ..
+        } = self;
+        let Some(connection) = connections.get_mut(slot) else {
+            return false;
+        };
+        let mut packet = std::mem::take(&mut deferred.packet);
+        packet.clear();
+        write(&mut packet, connection.version);
+        let fits = packet.len() <= connection.packet_bytes_max as usize;
+        if fits && let Some(batch) = deferred.last(journal.batch()) {
+            batch.packets.push(DeferredPacket {
+                id: connection.id(slot),
+                bytes: u32::try_from(packet.len()).ok(),
+            });
+            batch.bytes.extend_from_slice(&packet);
+            connection.begin_deferring(Deferring::Acknowledgements);
+        }
+        deferred.packet = packet;
+        fits
+    }
+
+    /// Keeps back all that is sent on a connection until the batch that is being filled is durable; its CONNACK is
+    /// the first of it.
+    pub(in crate::logic) fn defer_output(&mut self, slot: ConnectionSlot) {
+        let Self {
+            connections,
+            deferred,
+            journal,
+            ..
+        } = self;
+        if let Some(connection) = connections.get_mut(slot)
+            && let Some(batch) = deferred.last(journal.batch())
+        {
+            batch.packets.push(DeferredPacket {
+                id: connection.id(slot),
+                bytes: None,
+            });
+            connection.begin_deferring(Deferring::Everything);
+        }
+    }
+
+    /// Gives what has become durable to the outputs.
+    #[inline]
+    pub(in crate::logic) fn release_deferred(&mut self) {
+        if !self.deferred.is_empty() {
+            self.release_durable();
+        }
+    }
+
+    fn release_durable(&mut self) {
+        let durable = self.journal.durable();
+        while let Some(batch) = self.deferred.pop(durable) {
+            let mut bytes = batch.bytes.as_slice();
+            for packet in &batch.packets {
+                match packet.bytes {
+                    None => self.release_output(packet.id),
+                    Some(length) => {
+                        let (first, rest) = bytes.split_at_checked(length as usize).unwrap_or((bytes, &[]));
+                        bytes = rest;
+                        self.release_packet(packet.id, first);
+                    }
+                }
+            }
+            self.deferred.recycle(batch);
+        }
+    }
+
+    /// A packet may go.
+    fn release_packet(&mut self, id: ConnectionId, packet: &[u8]) {
+        let Some(connection) = self.connections.get_mut(id.slot) else {
+            return;
+        };
+        if connection.generation != id.generation {
+            return;
+        }
+        connection.end_deferring();
+        if connection.stage == Stage::Closing {
+            return;
+        }
+        self.outputs.open(connection);
+        connection.out.extend_from_slice(packet);
+        self.outputs.mark_dirty(id.slot, connection);
+        self.flow.poured(packet.len());
+    }
+
+    /// The CONNACK may go, and what stands behind it.
+    fn release_output(&mut self, id: ConnectionId) {
+        let connection = self.connections.get_mut(id.slot);
+        if let Some(connection) = connection.filter(|connection| connection.generation == id.generation) {
+            connection.end_deferring_output();
+            self.outputs.mark_dirty(id.slot, connection);
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! What the store is to know: the records of what happens, and the numbers in them.
+//!
+//! A message that goes to sessions which outlive their connections is one publication, however many they are. Each
+//! delivery to such a session is noted while the message is handed out, and all of them become one record when it has
+//! gone to everybody here ([`Delivery::note_taken`]).
+//!
+//! Invariants: without a store nothing is noted, and each call costs a look at a flag. The references of a publication
+//! follow its record; a message that another shard sent with a number is noted here in any case, so that it is not
+//! given to anybody again after a crash. What a session got is in the order of its references.
+
+use std::rc::Rc;
+
+use mqtt::{PacketIdentifier, QoS};
+
+use crate::logic::delivery::Delivery;
+use crate::logic::message::{Message, StoredMessage};
+use crate::logic::recover::encode_via;
+use crate::logic::retained::Ticket;
+use crate::logic::routing::subscription::group::Via;
+use crate::logic::session::Session;
+use crate::logic::store::{
+    PublicationId, Reference, SessionRecord, Store, StoreRecord, WallClock, WillRecord,
+};
+use crate::time::Timestamp;
+
+/// Bits of a number that count; above them is the shard that gave it out.
+const COUNT_BITS: u32 = 48;
+/// Bits of a ticket that count within one run of the broker; above them is the number of the run.
+const TICKET_BITS: u32 = 44;
+
+/// The store, and what is on its way to it.
+#[derive(Debug)]
+pub(in crate::logic) struct Journal {
+    store: Option<Box<dyn Store>>,
+    pub(in crate::logic) wall: WallClock,
+    /// The number of this run of the broker.
+    run: u64,
+    shard: u16,
+    /// The last session and the last publication that got a number here.
+    sessions: u64,
+    publications: u64,
+    /// Records since the beginning, and how many there were when the packet came that is handled now.
+    records: u64,
+    records_before: u64,
+    /// The batch that is being filled.
+    batch: u64,
+    /// The publication that is being handed out, if it has a number.
+    current: Option<PublicationId>,
+    /// Who got something of it, since the last record.
+    taken: Vec<Taken>,
+    scratch: Vec<u8>,
+}
+
+/// One session's part in the message that is being handed out.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) session: u64,
+    pub(super) order: u64,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    /// The Packet Identifier, if it went out at once.
+    pub(super) packet_identifier: Option<u16>,
+    pub(super) via: Option<Rc<Via>>,
+}
+
+impl Taken {
+    /// A message that went out at once.
+    pub(super) fn sent(
+        session: u64,
+        order: u64,
+        qos: QoS,
+        retain: bool,
+        packet_identifier: PacketIdentifier,
+        via: Option<&Rc<Via>>,
+    ) -> Self {
+        Self {
+            session,
+            order,
+            qos,
+            retain,
+            packet_identifier: Some(packet_identifier.get()),
+            via: via.cloned(),
+        }
+    }
+}
+
+/// What is kept of a message that is handed out.
+#[derive(Debug, Default)]
+pub(in crate::logic) struct Kept {
+    pub(in crate::logic) message: Option<StoredMessage>,
+    /// Its number, if the store knows of it.
+    pub(in crate::logic) publication: Option<PublicationId>,
+}
+
+/// Where the numbers of a run begin.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FirstNumbers {
+    /// How often the broker has started with this store.
+    pub run: u64,
+    /// The highest count of any session before.
+    pub sessions: u64,
+    /// The highest count of any publication before.
+    pub publications: u64,
+}
+
+impl Journal {
+    pub(super) fn new(shard: u16) -> Self {
+        Self {
+            store: None,
+            wall: WallClock::default(),
+            run: 0,
+            shard,
+            sessions: 0,
+            publications: 0,
+            records: 0,
+            records_before: 0,
+            batch: 1,
+            current: None,
+            taken: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// From now on what happens goes to that store.
+    pub(in crate::logic) fn open(&mut self, store: Box<dyn Store>, wall: WallClock, first: FirstNumbers) {
+        let counts = (1 << COUNT_BITS) - 1;
+        self.batch = store.durable() + 1;
+        self.store = Some(store);
+        self.wall = wall;
+        self.run = first.run;
+        self.sessions = first.sessions & counts;
+        self.publications = first.publications & counts;
+    }
+
+    /// Whether there is a store.
+    #[inline]
+    pub(in crate::logic) fn is_open(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// The next packet of a client is handled.
+    #[inline]
+    pub(in crate::logic) fn begin_packet(&mut self) {
+        self.records_before = self.records;
+    }
+
+    /// Whether the packet that is handled now has changed what the store keeps.
+    #[inline]
+    pub(in crate::logic) fn has_changed(&self) -> bool {
+        self.records != self.records_before
+    }
+
+    /// The number of the batch that is being filled.
+    pub(super) fn batch(&self) -> u64 {
+        self.batch
+    }
+
+    /// All batches up to this number are durable.
+    pub(super) fn durable(&self) -> u64 {
+        self.store.as_ref().map_or(0, |store| store.durable())
+    }
+
+    /// Hands over what was appended.
+    #[inline]
+    pub(in crate::logic) fn submit(&mut self) {
+        if let Some(store) = &mut self.store {
+            self.batch = store.submit() + 1;
+        }
+    }
+
+    #[inline]
+    pub(in crate::logic) fn append(&mut self, record: &StoreRecord<'_>) {
+        if let Some(store) = &mut self.store {
+            store.append(record);
+            self.records += 1;
+        }
+    }
+
+    /// Gives a session its number, if it outlives its connection and has none.
+    pub(super) fn number(&mut self, session: &mut Session) {
+        if session.number == 0 && self.is_open() {
+            self.sessions += 1;
+            session.number = u64::from(self.shard) << COUNT_BITS | self.sessions;
+        }
+    }
+
+    /// A session as it is now.
+    pub(super) fn append_session(&mut self, session: &Session, away_since: Option<Timestamp>) {
+        if !self.is_open() {
+            return;
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let wall = self.wall;
+        let will = session.will().map(|will| {
+            will.message.encode_for_store(wall, &mut scratch);
+            WillRecord {
+                delay_s: will.delay_s,
+                expiry_s: will.expiry_s,
+                message: &scratch,
+            }
+        });
+        self.append(&StoreRecord::Session(SessionRecord {
+            session: session.number,
+            client_identifier: &session.client_identifier,
+            user: session.user(),
+            expiry_s: session.expiry_s,
+            away_since_ms: away_since.map(|at| wall.wall_ns(at) / 1_000_000),
+            will,
+        }));
+        self.scratch = scratch;
+    }
+
+    /// A retained message is set, or deleted by one without payload.
+    pub(in crate::logic) fn append_retained(&mut self, message: &StoredMessage, ticket: Ticket) {
+        if !self.is_open() {
+            return;
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        if !message.payload().is_empty() {
+            message.encode_for_store(self.wall, &mut scratch);
+        }
+        self.append(&StoreRecord::Retained {
+            ticket: self.run << TICKET_BITS | ticket.to_u64(),
+            topic: message.topic(),
+            message: &scratch,
+        });
+        self.scratch = scratch;
+    }
+
+    /// The next message is handed out, which has this number already.
+    #[inline]
+    pub(super) fn begin(&mut self, publication: Option<PublicationId>) {
+        self.current = publication;
+    }
+
+    /// A session got something of the message that is handed out.
+    pub(super) fn take(&mut self, taken: Taken) {
+        self.taken.push(taken);
+    }
+
+    /// A message that those shards are to note what they take of it.
+    fn publish(&mut self, shards: &[u16], share: &str, message: &StoredMessage) -> PublicationId {
+        self.publications += 1;
+        let publication = PublicationId::new(u64::from(self.shard) << COUNT_BITS | self.publications);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        message.encode_for_store(self.wall, &mut scratch);
+        self.append(&StoreRecord::Publication {
+            publication: publication.to_u64(),
+            shards,
+            share,
+            message: &scratch,
+        });
+        self.scratch = scratch;
+        publication
+    }
+
+    /// The message that is handed out, which gets a number if it has none, has gone to everybody here.
+    fn note_taken(&mut self, message: Option<&StoredMessage>) {
+        if self.current.is_none()
+            && let Some(message) = message
+        {
+            self.current = Some(self.publish(&[], "", message));
+        }
+        let Some(publication) = self.current else {
+            return self.taken.clear();
+        };
+        let taken = std::mem::take(&mut self.taken);
+        let mut vias = std::mem::take(&mut self.scratch);
+        vias.clear();
+        let ends: Vec<usize> = taken
+            .iter()
+            .map(|taken| {
+                encode_via(taken.via.as_deref(), &mut vias);
+                vias.len()
+            })
+            .collect();
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let references: Vec<Reference<'_>> = taken
+            .iter()
+            .zip(starts.zip(&ends))
+            .map(|(taken, (start, &end))| Reference {
+                session: taken.session,
+                order: taken.order,
+                qos: taken.qos as u8,
+                retain: taken.retain,
+                via: vias.get(start..end).unwrap_or_default(),
+            })
+            .collect();
+        self.append(&StoreRecord::References {
+            publication: publication.to_u64(),
+            shard: self.shard,
+            references: &references,
+        });
+        drop(references);
+        self.scratch = vias;
+        for taken in &taken {
+            if let Some(packet_identifier) = taken.packet_identifier {
+                self.append(&StoreRecord::InFlight {
+                    session: taken.session,
+                    order: taken.order,
+                    packet_identifier,
+                });
+            }
+        }
+        self.taken = taken;
+        self.taken.clear();
+    }
+}
+
+impl Delivery {
+    /// A message is about to go to other shards: what of it is kept, if the store is to know of it.
+    #[inline]
+    pub(in crate::logic) fn keep_for(&mut self, shards: &[u16], message: &Message<'_>) -> Kept {
+        if !self.journal.is_open() || message.qos == QoS::AtMostOnce {
+            return Kept::default();
+        }
+        let message = self.store_message(message);
+        Kept {
+            publication: self.publish_for(shards, &message),
+            message: Some(message),
+        }
+    }
+
+    /// The same of a message that is kept already.
+    pub(in crate::logic) fn publish_for(
+        &mut self,
+        shards: &[u16],
+        message: &StoredMessage,
+    ) -> Option<PublicationId> {
+        let is_kept = self.journal.is_open() && message.qos() > QoS::AtMostOnce && !shards.is_empty();
+        is_kept.then(|| self.journal.publish(shards, "", message))
+    }
+
+    /// The message that was begun with is about to go to one member of a group in another shard, or waits for one
+    /// here.
+    pub(in crate::logic) fn publish_for_member(
+        &mut self,
+        shard: u16,
+        share: &str,
+        message: &Message<'_>,
+    ) -> Option<PublicationId> {
+        if !self.journal.is_open() || message.qos == QoS::AtMostOnce {
+            return None;
+        }
+        let stored = self.encodings.stored(self.now, message);
+        Some(self.journal.publish(&[shard], share, &stored))
+    }
+
+    /// The message that was begun with is a publication that has this number already.
+    pub(in crate::logic) fn begin_publication(&mut self, publication: Option<PublicationId>) {
+        self.journal.begin(publication);
+    }
+
+    /// The message that was begun with has gone to everybody here.
+    #[inline]
+    pub(in crate::logic) fn note_taken(&mut self) {
+        if self.journal.current.is_some() || !self.journal.taken.is_empty() {
+            self.journal.note_taken(self.encodings.kept());
+        }
+    }
+
+    /// The same of a message that is kept already.
+    pub(super) fn note_taken_of(&mut self, message: &StoredMessage) {
+        if !self.journal.taken.is_empty() {
+            self.journal.note_taken(Some(message));
+        }
+    }
+}

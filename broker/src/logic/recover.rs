@@ -1,0 +1,363 @@
+//! What a store kept becomes the state of the shards, before the first client connects.
+//!
+//! Invariants: each shard takes the sessions and the retained messages that it owns, and what the others' sessions
+//! want, so that no message is published before all shards know of it. A session that was connected when the process
+//! ended has lost its connection now. What makes no sense is left out and counted, and never stops the rest.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mqtt::packet::SubscriptionOptions;
+use mqtt::property::{Properties, Property};
+use mqtt::{PacketIdentifier, QoS};
+
+use crate::auth::acl::Access;
+use crate::logic::delivery::journal::FirstNumbers;
+use crate::logic::message::StoredMessage;
+use crate::logic::owner::owner_shard;
+use crate::logic::retained::{RetainedChange, Ticket};
+use crate::logic::routing::subscription::group::{MemberCounts, Via};
+use crate::logic::routing::subscription::{ListedAt, Subscriber};
+use crate::logic::session::inflight::{Awaits, InflightEntry};
+use crate::logic::session::queue::{Bounds, Queued};
+use crate::logic::session::will::Will;
+use crate::logic::session::{NEVER_EXPIRES, SessionSlot};
+use crate::logic::timer::Timer;
+use crate::logic::{Shard, Timestamp};
+use crate::settings::UNLIMITED;
+
+/// What all shards had.
+#[derive(Clone, Debug, Default)]
+pub struct RecoveredState {
+    /// Sessions, in any order.
+    pub sessions: Vec<RecoveredSession>,
+    /// The messages that they get, by the numbers of the publications.
+    pub messages: HashMap<u64, StoredMessage>,
+    /// Retained messages, one for each topic.
+    pub retained: Vec<StoredMessage>,
+    /// Where the numbers of this run begin.
+    pub first: FirstNumbers,
+    /// The wall clock now, in milliseconds.
+    pub wall_ms: u64,
+}
+
+/// A session with all that belongs to it.
+#[derive(Clone, Debug, Default)]
+pub struct RecoveredSession {
+    /// The number of the session.
+    pub number: u64,
+    /// The client whose session it is.
+    pub client_identifier: String,
+    /// The user whose session it is, where the user was proved.
+    pub user: Option<String>,
+    /// Session Expiry Interval in seconds; 0xFFFFFFFF never.
+    pub expiry_s: u32,
+    /// Since when it has no connection, in milliseconds of the wall clock; none if it had one.
+    pub away_since_ms: Option<u64>,
+    /// A Will that is to be published.
+    pub will: Option<RecoveredWill>,
+    /// Its subscriptions, in any order.
+    pub subscriptions: Vec<RecoveredSubscription>,
+    /// What it gets, in order.
+    pub messages: Vec<RecoveredMessage>,
+    /// Packet Identifiers of QoS 2 messages that await PUBREL.
+    pub received: Vec<u16>,
+}
+
+/// A Will that is to be published.
+#[derive(Clone, Debug)]
+pub struct RecoveredWill {
+    /// Will Delay Interval in seconds.
+    pub delay_s: u32,
+    /// Message Expiry Interval in seconds.
+    pub expiry_s: Option<u32>,
+    /// The message of the Will.
+    pub message: StoredMessage,
+}
+
+/// A subscription, also a shared one.
+#[derive(Clone, Debug)]
+pub struct RecoveredSubscription {
+    /// The whole text of the Topic Filter.
+    pub filter: String,
+    /// The Subscription Options byte of MQTT 5.0.
+    pub options: u8,
+    /// The Subscription Identifier; 0 if there is none.
+    pub identifier: u32,
+}
+
+/// A message that a session gets.
+#[derive(Clone, Debug, Default)]
+pub struct RecoveredMessage {
+    /// Its place in the order of what the session gets.
+    pub order: u64,
+    /// The number of the publication.
+    pub publication: u64,
+    /// QoS of the delivery.
+    pub qos: u8,
+    /// RETAIN flag of the delivery.
+    pub retain: bool,
+    /// By which subscriptions it comes, as [`crate::logic::store::Reference`] has it.
+    pub via: Vec<u8>,
+    /// The Packet Identifier, if it is in flight.
+    pub packet_identifier: Option<u16>,
+    /// PUBREC came for it: only PUBREL is sent.
+    pub released: bool,
+}
+
+impl Shard {
+    /// Takes what this shard owns of the state that a store kept; returns how many things of it made no sense. The
+    /// store is to be open already, as sessions may end by this.
+    pub fn recover(&mut self, now: Timestamp, state: &RecoveredState) -> u64 {
+        self.begin(now);
+        let shards = self.delivery.all_counters().len();
+        let shards = u16::try_from(shards).unwrap_or(1).max(1);
+        let (mut senseless, mut expired) = (0, Vec::new());
+        let mut remote_members: HashMap<(u16, &str), u32> = HashMap::new();
+        for session in &state.sessions {
+            let owner = owner_shard(&session.client_identifier, shards);
+            if owner == self.index {
+                match self.restore_session(session, state, &mut senseless) {
+                    None => senseless += 1,
+                    Some((slot, true)) => expired.push(slot),
+                    Some(_) => {}
+                }
+                continue;
+            }
+            for RecoveredSubscription { filter, .. } in &session.subscriptions {
+                match mqtt::topic::shared(filter) {
+                    Ok(None) => self.routing.add_interest(owner, filter),
+                    Ok(Some(_)) => *remote_members.entry((owner, filter)).or_default() += 1,
+                    Err(_) => {}
+                }
+            }
+        }
+        for ((owner, group), all) in remote_members {
+            let counts = MemberCounts {
+                all,
+                ..MemberCounts::NONE
+            };
+            self.set_members(owner, group, counts);
+        }
+        self.restore_retained(&state.retained);
+        // The other shards take the same state, and need not be notified of it.
+        self.outboxes.drop_all();
+        for session in expired {
+            self.delivery.counters().sessions_expired.add(1);
+            self.end_session(session);
+        }
+        senseless
+    }
+
+    /// Makes a session; whether it has expired while the process was not there. `None` if there is one already.
+    fn restore_session(
+        &mut self,
+        recovered: &RecoveredSession,
+        state: &RecoveredState,
+        senseless: &mut u64,
+    ) -> Option<(SessionSlot, bool)> {
+        let client_identifier = &*recovered.client_identifier;
+        if self.delivery.sessions().find(client_identifier).is_some() || recovered.expiry_s == 0 {
+            return None;
+        }
+        let user = recovered.user.as_deref().map(Into::into);
+        let slot = self.delivery.begin_session(client_identifier, user);
+        for subscription in &recovered.subscriptions {
+            *senseless += u64::from(!self.restore_subscription(slot, subscription));
+        }
+        let away_ms = recovered
+            .away_since_ms
+            .map_or(0, |since| state.wall_ms.saturating_sub(since));
+        let away_s = u32::try_from(away_ms / 1000).unwrap_or(u32::MAX);
+        let now = self.now;
+        let session = self.delivery.session_mut(slot)?;
+        session.number = recovered.number;
+        session.disconnected_at = now;
+        let never = recovered.expiry_s == NEVER_EXPIRES;
+        let left_s = recovered.expiry_s.saturating_sub(away_s);
+        session.expiry_s = if never { NEVER_EXPIRES } else { left_s.max(1) };
+        for &packet_identifier in &recovered.received {
+            session.begin_release(packet_identifier);
+        }
+        let will = recovered.will.as_ref().map(|will| Will {
+            message: will.message.clone(),
+            delay_s: will.delay_s.saturating_sub(away_s),
+            expiry_s: will.expiry_s,
+            access: Access::default(),
+        });
+        let will_due = will.as_ref().map(|will| now.plus_s(u64::from(will.delay_s)));
+        session.set_will(will.map(Box::new));
+        let expires_at = session.expires_at();
+        self.restore_messages(slot, recovered, state, senseless);
+        self.timers
+            .set(expires_at, Timer::SessionExpiry { session: slot });
+        if let Some(due) = will_due {
+            self.timers.set(due, Timer::WillDelay { session: slot });
+        }
+        Some((slot, !never && left_s == 0))
+    }
+
+    /// Subscribes a session; false if the subscription is none.
+    fn restore_subscription(&mut self, session: SessionSlot, recovered: &RecoveredSubscription) -> bool {
+        let filter = &*recovered.filter;
+        let options = SubscriptionOptions::from_byte(recovered.options);
+        let shared = mqtt::topic::check_filter(filter)
+            .ok()
+            .and_then(|()| mqtt::topic::shared(filter).ok());
+        let (Some(options), Some(shared)) = (options, shared) else {
+            return false;
+        };
+        let identifier = Some(recovered.identifier).filter(|&identifier| identifier > 0);
+        if shared.is_none() {
+            let slot = self.routing.find_or_insert(filter);
+            if self.listed(session, slot).is_some() {
+                return false;
+            }
+            let listed = self.delivery.session(session);
+            let listed_at = ListedAt::from_index(listed.map_or(0, |session| session.subscriptions.len()));
+            let subscriber = Subscriber::new(session, listed_at, options, identifier);
+            self.add_subscription(slot, filter, subscriber);
+            return true;
+        }
+        let group = self.routing.find_or_insert_group(filter);
+        if self.share_of(session, group).is_some() {
+            return false;
+        }
+        let subscriber = Subscriber::new(session, ListedAt::from_index(0), options, None);
+        let mut via = Via {
+            group: self.routing.group(group).map(|group| Arc::clone(&group.name)),
+            ..Via::default()
+        };
+        if let Some(identifier) = identifier {
+            // One is short.
+            let _ = via.identifiers.push(Property::SubscriptionIdentifier(identifier));
+        }
+        self.join_group(group, subscriber, Rc::new(via));
+        self.member_went(session);
+        true
+    }
+
+    /// What the session gets: what is in flight, and what waits.
+    fn restore_messages(
+        &mut self,
+        slot: SessionSlot,
+        recovered: &RecoveredSession,
+        state: &RecoveredState,
+        senseless: &mut u64,
+    ) {
+        let bounds = Bounds {
+            messages_max: UNLIMITED,
+            bytes_max: UNLIMITED,
+        };
+        let (mut messages, mut bytes) = (0, 0);
+        let Some(session) = self.delivery.session_mut(slot) else {
+            return;
+        };
+        for reference in &recovered.messages {
+            session.set_order(reference.order);
+            let message = state.messages.get(&reference.publication);
+            if let Some((identifier, entry)) = in_flight(reference, message)
+                && session.inflight.restore(identifier, entry)
+            {
+                continue;
+            }
+            match queued(reference, message) {
+                None => *senseless += 1,
+                Some(queued) => {
+                    let queued_bytes = queued.message.queue_bytes();
+                    let queue = session.queue.get_or_insert_default();
+                    if queue.push(queued, bounds, UNLIMITED) {
+                        messages += 1;
+                        bytes += queued_bytes;
+                    }
+                }
+            }
+        }
+        let counters = self.delivery.counters();
+        counters.queued_messages.add(messages);
+        counters.queued_bytes.add(bytes);
+    }
+
+    fn restore_retained(&mut self, retained: &[StoredMessage]) {
+        let source = Access::default();
+        for message in retained {
+            if self.retained.owner(message.topic()) == self.index {
+                let change = RetainedChange {
+                    message,
+                    ticket: Ticket::default(),
+                    publication: None,
+                    source: &source,
+                };
+                let counters = self.delivery.counters();
+                self.retained.apply(change, counters, &mut self.timers);
+            }
+        }
+    }
+}
+
+/// A message in flight, if it is one.
+fn in_flight(
+    reference: &RecoveredMessage,
+    message: Option<&StoredMessage>,
+) -> Option<(PacketIdentifier, InflightEntry)> {
+    let identifier = PacketIdentifier::new(reference.packet_identifier?)?;
+    let qos = QoS::from_bits(reference.qos).filter(|&qos| qos > QoS::AtMostOnce)?;
+    if reference.released && qos == QoS::ExactlyOnce {
+        let mut entry = InflightEntry::new(qos, reference.retain, None, None).of_order(reference.order);
+        entry.awaits = Awaits::PubComp;
+        return Some((identifier, entry));
+    }
+    let message = message?;
+    let via = decode_via(&reference.via);
+    let entry = InflightEntry::new(qos, reference.retain, Some(message.clone()), via);
+    let entry = entry.of_bytes(message.payload().len());
+    Some((identifier, entry.of_order(reference.order)))
+}
+
+/// A message that waits.
+fn queued(reference: &RecoveredMessage, message: Option<&StoredMessage>) -> Option<Queued> {
+    Some(Queued {
+        message: message?.clone(),
+        via: decode_via(&reference.via),
+        qos: QoS::from_bits(reference.qos)?,
+        retain: reference.retain,
+        order: reference.order,
+        retained: false,
+        is_overrun: false,
+    })
+}
+
+/// Appends by which subscriptions a message comes, as a store has it: bytes of the Subscription Identifiers (2), these,
+/// the whole text of the Shared Subscription. Nothing if it is nothing.
+pub(super) fn encode_via(via: Option<&Via>, out: &mut Vec<u8>) {
+    let Some(via) = via else { return };
+    let identifiers = via.identifiers.as_properties().as_bytes();
+    let Ok(bytes) = u16::try_from(identifiers.len()) else {
+        return;
+    };
+    out.extend_from_slice(&bytes.to_le_bytes());
+    out.extend_from_slice(identifiers);
+    out.extend_from_slice(via.group.as_deref().unwrap_or_default().as_bytes());
+}
+
+/// What [`encode_via`] made; nothing of what makes no sense.
+fn decode_via(bytes: &[u8]) -> Option<Rc<Via>> {
+    let (&identifiers, rest) = bytes.split_first_chunk()?;
+    let (identifiers, group) = rest.split_at_checked(usize::from(u16::from_le_bytes(identifiers)))?;
+    let mut via = Via {
+        group: std::str::from_utf8(group)
+            .ok()
+            .filter(|group| !group.is_empty())
+            .map(Into::into),
+        ..Via::default()
+    };
+    let properties = Properties::from_validated(identifiers);
+    for property in properties.iter() {
+        if let Property::SubscriptionIdentifier(_) = property {
+            // They were in one packet.
+            let _ = via.identifiers.push(property);
+        }
+    }
+    Some(Rc::new(via))
+}
