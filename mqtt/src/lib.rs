@@ -4,6 +4,9 @@
 //! [`packet::Packet`] of it, and each packet's `encode` appends it to an output buffer. [`publish_template`] encodes a
 //! PUBLISH once for many subscribers. [`topic`] has the rules of topic names and filters.
 //!
+//! `property.rs` has properties, `reason.rs` reason codes, `version.rs` protocol versions, `error.rs` what is wrong
+//! with bytes.
+//!
 //! Invariants: nothing in here allocates on the path of a PUBLISH, and nothing that a peer sends makes it panic.
 #![forbid(unsafe_code)]
 

@@ -9,6 +9,9 @@
 //! `record/` has what is kept, `format/` how it lies on the disk, `index/` what of it lives, `engine/` writes and
 //! recovers, `files/` is all that touches the system.
 //!
+//! The files beside: `log.rs` and `shard_log.rs` are the two ends, `options.rs`, `counters.rs`, `recovered.rs` and
+//! `error.rs` what goes in and comes out, `bytes.rs` and `block.rs` numbers and memory.
+//!
 //! Invariants: all shards append to one log, so there is one order: when a record is durable, all that was submitted
 //! before it is. A batch is there after a crash as a whole or not at all. What was reported as durable is there after
 //! the process was killed and after a power cut.

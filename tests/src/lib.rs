@@ -2,6 +2,8 @@
 //! runs the shards' logic under a seeded scheduler and compares it with the model, the page of the specifications'
 //! statements, and the rules of the tree.
 //!
+//! In that order: `simulation/`, `model/`, `conformance/` and `tree/`.
+//!
 //! Invariants: none.
 #![allow(
     clippy::indexing_slicing,

@@ -3,6 +3,9 @@
 //! [`ring::Ring`] submits and reaps; [`stream::SecureStream`] turns wire bytes into plain ones and back without any
 //! I/O of its own; [`tls`] makes the configurations of rustls from files.
 //!
+//! `socket.rs` makes sockets, `provided_buffers.rs` has the ring's buffers, `websocket/` is a layer of the stream,
+//! `http/` writes responses.
+//!
 //! Invariants: this is the only crate of the project with `unsafe`: the ring, its provided buffers and one clock.
 //! Nothing here knows of MQTT.
 

@@ -6,6 +6,10 @@
 //! takes the client's [`acl::Access`] from the [`Policy`]. A CONNECT that names an Authentication Method goes by
 //! [`Authentication::begin_exchange`] instead, and is as decided before it moves.
 //!
+//! The files: `access_file.rs` reads them, `password_file.rs` and `acl/` know what is in them, `policy.rs` has those of
+//! all listeners. The checks: `password.rs` knows the hashes (`hash_text.rs` their texts), `back_off.rs` makes who
+//! guesses wait, `enhanced.rs` leads exchanges of AUTH packets, `scram/` is their one method.
+//!
 //! Invariants: a password is neither kept nor logged. What a wrong password costs does not depend on whether the user
 //! exists. A reload takes or keeps each file as a whole.
 

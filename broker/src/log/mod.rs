@@ -1,5 +1,8 @@
 //! Log lines as mosquitto writes them: `<time>: text`, each on one line.
 //!
+//! `settings.rs` is what is asked for, `types.rs` the kinds of messages, `line.rs` a line, `output.rs` and `syslog.rs`
+//! where lines go.
+//!
 //! Invariants: a line never holds a control character of its own, whatever a client put into its identifier or topic
 //! (test `v29_control_characters_are_escaped`); a destination that cannot be written never stops the broker; an event
 //! whose type is off costs one look at a cached flag.

@@ -1,5 +1,8 @@
 //! The order in which a broker starts and ends.
 //!
+//! `requirements.rs` and `user.rs` see to the process, `pid_file.rs` to its number, `shards.rs` and `http.rs` to the
+//! threads, `signals.rs` to the end and to reloads; `error.rs` is why it did not start.
+//!
 //! Invariants: nothing is half started: everything that can be wrong with files, ports and limits is found before the
 //! first shard runs, and whoever can connect finds signals being watched. Passphrases are asked for before a port is
 //! opened.

@@ -7,6 +7,9 @@
 //! to the shard that owns its session, [`connection`] and [`flush`]. [`exchange`] is this shard's end of the queues,
 //! [`shut_down`] its end.
 //!
+//! Beside it: `cpus.rs` (where the thread runs), `token.rs` (names of requests on the ring), `unread.rs` (bytes of
+//! paused connections).
+//!
 //! Invariants: a step is done when [`Turn`] names it and at no other time; the loop never blocks but in [`Ring::wait`],
 //! and no `.await` stands inside a turn.
 

@@ -3,6 +3,8 @@
 //! [`plan`] has what is measured and with whom, [`peers`] how each broker is started; the rounds lie in a [`folder`],
 //! from which [`crate::summary`] makes figures and tables.
 //!
+//! `args.rs` has its options, `start.rs` starts a broker for a round.
+//!
 //! Invariants: each run has a broker of its own, in a process of its own, on its cores alone; the rounds go A B B A; a
 //! run that fails is kept as such and the rest goes on.
 

@@ -5,6 +5,8 @@
 //! ring from TCP to CONNECT, [`login`] writes CONNECT and checks what answers it, whichever kind the connection is
 //! of.
 //!
+//! `non_blocking.rs` and `blocking.rs` are the two kinds; `frames.rs` cuts packets, `broken.rs` is why one ends.
+//!
 //! Invariant: a CONNACK, a SUBACK and a DISCONNECT are checked here and nowhere else.
 
 mod blocking;

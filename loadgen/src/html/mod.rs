@@ -2,6 +2,8 @@
 //!
 //! `folder` reads what is there: a run, a comparison, a search; `plots` draws it; `page.html` is the template.
 //!
+//! `args.rs` has the options.
+//!
 //! Invariants: everything is read from the folder's files, so a report can be made again at any time; the page loads
 //! nothing; what comes from files is escaped. What breaks the last: a name that does not end in `.html`, by which the
 //! template engine knows to escape.

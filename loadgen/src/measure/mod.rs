@@ -1,5 +1,8 @@
 //! What measurements are made of: times, histograms, ledgers.
 //!
+//! `timeline.rs` has the phases, `latency.rs` the histograms, `ledger.rs` what came, `thread_use.rs` the CPU time of a
+//! thread, `numbers.rs` how figures are written.
+//!
 //! Invariants: none.
 
 pub mod latency;

@@ -1,5 +1,7 @@
 //! Retained messages: so many are published, then one subscriber of all receives them.
 //!
+//! `args.rs` has the options.
+//!
 //! Invariants: every message is acknowledged (QoS 1) before its cost is read, and the subscriber counts what comes,
 //! so nothing is taken for done that was only handed over. Blocking connections do: the broker's cost is read from
 //! its process, not here.

@@ -1,5 +1,7 @@
 //! `loadgen search`: the highest rate at which the objective is kept.
 //!
+//! `args.rs` has the options.
+//!
 //! Invariants: a rate passes only if the run is valid, its p99 is within the objective, 99.9 % was delivered, the
 //! backlog is flat and nothing broke; what is found was confirmed three times. What breaks them: a generator that
 //! cannot follow, which ends the search with what was found as a lower bound, and reports that.

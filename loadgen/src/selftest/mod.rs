@@ -3,6 +3,8 @@
 //! [`sink`] takes what publishers send and hands it to subscribers without a thought; the loads are ordinary runs, so
 //! what is measured is the very code that measures brokers.
 //!
+//! `args.rs` has the options; `bare.rs` sends without the generator.
+//!
 //! Invariants: the generator sends what is on its schedule, no more and no less; the ceilings are the generator's only
 //! as far as the sink is not slower, which on one core they share.
 

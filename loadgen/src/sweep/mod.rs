@@ -1,5 +1,7 @@
 //! `loadgen sweep`: the latency at one offered rate after the other, from little to more than the broker can take.
 //!
+//! `args.rs` has the options.
+//!
 //! Invariants: the rates are fixed before the first run, so brokers can be compared at each; it goes on for
 //! [`BEYOND`] steps behind the first that misses the objective, so that the bend is seen and no more time is spent on
 //! it. What breaks it: a backlog that one step leaves to the next, which `--drain` is for.

@@ -1,5 +1,8 @@
 //! The machine and this process on it.
 //!
+//! `machine.rs` and `cpus.rs` are the machine; `output.rs`, `error.rs`, `hide_password.rs` and `key_passphrase.rs` this
+//! process.
+//!
 //! Invariants: none.
 
 pub mod cpus;

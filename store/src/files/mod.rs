@@ -1,5 +1,7 @@
 //! The file layer: all that the store asks of the system.
 //!
+//! `real.rs` is Linux, `simulated.rs` a disk in memory, `lock.rs` keeps a second process out.
+//!
 //! Invariants: nothing else in this crate touches files. A write that is durable when it returns is so without the
 //! directory only if the file's length does not change, so segments are written once before they take commits.
 

@@ -1,5 +1,8 @@
 //! What lives in the log, and where: the one place that knows what a record does.
 //!
+//! `session.rs`, `publications.rs` and `retained.rs` are its parts, `table.rs` their container; `reclaim.rs` is what is
+//! appended again, `recovered.rs` what the broker gets back.
+//!
 //! Invariants: the records of a log, applied in their order, give the same index whatever was reclaimed meanwhile:
 //! this is how it is made at recovery and how it is kept up to date. Copies made by reclaiming change nothing but
 //! places. As a copy stands behind its original, what belongs to something may be read before it: while the log is

@@ -1,6 +1,6 @@
 //! Records to bytes.
 //!
-//! Invariants: what [`encode`] writes, [`super::decode`] reads back equal.
+//! Invariants: what [`encode`] writes, [`super::decode()`] reads back equal.
 
 use super::{Kind, Record, Reference, ReferenceList, Session, ShardList};
 use crate::bytes::{put_bytes, put_identifier, put_number};

@@ -5,6 +5,8 @@
 //! specifications. Code and tests carry tags: `[MQTT-3.1.2-24]` is a statement of 5.0, `[MQTT3-3.1.2-24]` one of
 //! 3.1.1, and `[MQTT-4.3.2-1] to [MQTT-4.3.2-5]` are five.
 //!
+//! `source.rs` finds the tags in a source.
+//!
 //! Invariants: a tag names a statement; a statement about the server has code and a test, or a mark that says why
 //! not; the page is what this module makes of the tree. `tests.rs` guards them.
 

@@ -12,6 +12,10 @@
 //! message; QoS 0 is not kept for clients that are away; a message that is too large for a client is dropped for it
 //! alone.
 //!
+//! What happens: `connect.rs`, `deliver.rs`, `shared.rs`, `retained.rs`, `tick.rs` (time passes) and `flow.rs` (flow
+//! control). What came of it: `observe.rs`, with `waiting.rs` and `assign.rs` (which delivery it was) and `reply.rs`.
+//! What is kept: `session.rs` and `message.rs`.
+//!
 //! Invariants: none.
 
 mod assign;

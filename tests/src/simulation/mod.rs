@@ -1,6 +1,9 @@
 //! A whole broker without a machine: several shards, their queues, sockets, clients and a clock in one thread, under a
 //! scheduler that draws everything from one seed.
 //!
+//! `profile.rs` and `draw.rs` are what a seed draws, `world.rs` and `finish.rs` its run and its end. Clients:
+//! `client.rs`, `reading.rs`, `gossip.rs`, `alias.rs`, `bytes.rs`. The shell: `turn.rs`, `wire.rs`, `connection.rs`.
+//!
 //! Invariants: nothing but the seed and the options decides what happens, so a seed replays. The order of a shard's
 //! turn is the broker's own ([`broker::turn`]), and other shards run between its steps. Everything that the logic
 //! writes is compared with the [`crate::model`] at once.

@@ -1,4 +1,5 @@
-//! The pages that name files: `docs/ARCHITECTURE.md`, and the headers that are maps of a folder or a crate.
+//! The pages that name files: `docs/ARCHITECTURE.md`, and the headers, of which that of a `lib.rs` or `mod.rs` is the
+//! map of its folder and names each of its modules.
 //!
 //! A name is a path that ends in `.rs`, or a folder in backticks that ends in `/`. It is looked for at the end of the
 //! paths below the map's folder, so `handle/publish.rs` is enough where one file ends so.
@@ -12,9 +13,13 @@ const PAGES: [&str; 3] = ["docs/ARCHITECTURE.md", "README.md", "CONTRIBUTING.md"
 pub(super) fn check(files: &[File], found: &mut Vec<Violation>) {
     for file in files {
         let is_page = PAGES.contains(&file.path.as_str());
-        let Some(folder) = folder_of_map(&file.path).or(is_page.then_some("")) else {
+        if !is_page && !file.is_rust() {
             continue;
-        };
+        }
+        if folder_of_map(&file.path).is_some() && !file.is_test() {
+            check_modules(file, found);
+        }
+        let folder = folder_of_map(&file.path).unwrap_or_default();
         for (line, text) in (1..).zip(file.text.lines()) {
             if !is_page && !text.starts_with("//!") {
                 continue;
@@ -26,6 +31,27 @@ pub(super) fn check(files: &[File], found: &mut Vec<Violation>) {
                 }
             }
         }
+    }
+}
+
+/// Each module of the file is named in its header, as a word or as a file.
+fn check_modules(file: &File, found: &mut Vec<Violation>) {
+    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let header: Vec<&str> = file
+        .text
+        .lines()
+        .filter(|line| line.starts_with("//!"))
+        .flat_map(|line| line.split(|letter| !is_word(letter)))
+        .collect();
+    let mut is_of_tests = false;
+    for (line, text) in (1..).zip(file.text.lines()) {
+        let name = text.split("mod ").nth(1).and_then(|rest| rest.strip_suffix(';'));
+        let is_module = !text.starts_with([' ', '/']) && name.is_some_and(|name| name.chars().all(is_word));
+        if let Some(name) = name.filter(|name| is_module && !is_of_tests && !header.contains(name)) {
+            let message = format!("the header does not say what `{name}` is for");
+            found.push(file.violation(line, Rule::Map, message));
+        }
+        is_of_tests = text.starts_with("#[cfg(test)]");
     }
 }
 

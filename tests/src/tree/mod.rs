@@ -1,8 +1,9 @@
 //! The rules of CONTRIBUTING.md that a program can check, and what in the tree violates them.
 //!
 //! `text.rs` checks lines and lengths of files, `syntax.rs` what the parser sees (headers, functions, doc comments,
-//! names of types, `unsafe`), `exits.rs` silent ways out, `words.rs` the terms, `maps.rs` the file names of the
-//! pages, `floors.rs` the imports. `limits.rs` has the numbers and the exemptions by name.
+//! names of types, `unsafe`), `exits.rs` silent ways out, `words.rs` the terms, `maps.rs` the maps of folders
+//! and pages, `floors.rs` the imports. `limits.rs` has the numbers and the exemptions by name; `lexer.rs` cuts a source
+//! into code, comments and strings.
 //!
 //! Invariants: a rule is a pure function of the files, so the same tree gives the same violations in the same order; an
 //! exemption names what it exempts and why, and one that exempts nothing is a violation. `tests.rs` guards them.
@@ -41,7 +42,7 @@ pub enum Rule {
     TypeName,
     /// No term of the list is used for something that has a name in the field.
     Word,
-    /// A file that a page names exists.
+    /// A file that a page or a header names exists, and a folder's map names its modules.
     Map,
     /// A path does not climb twice by `super`.
     SuperPath,

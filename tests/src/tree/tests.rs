@@ -222,6 +222,28 @@ fn names_of_files_are_found_and_looked_for() {
     assert_eq!(messages, ["there is no `c.rs`", "there is no `d/`"]);
 }
 
+#[test]
+fn a_map_names_its_modules() {
+    let map = format!(
+        "//! a.rs, and [`c`].\n{HEADER}mod a;\nmod b;\npub(crate) mod c;\n#[cfg(test)]\nmod tests;\n"
+    );
+    let is_found = |path| {
+        let all = check_files(&[
+            file(path, &map),
+            file("mqtt/src/a.rs", HEADER),
+            file("mqtt/src/b.rs", HEADER),
+            file("mqtt/src/c.rs", HEADER),
+        ]);
+        let map = all
+            .unwrap()
+            .into_iter()
+            .filter(|violation| violation.rule == Rule::Map);
+        map.map(|violation| violation.line).collect::<Vec<_>>()
+    };
+    assert_eq!(is_found("mqtt/src/lib.rs"), [6]);
+    assert!(is_found("mqtt/src/other.rs").is_empty(), "it is no map");
+}
+
 const PICTURE: &str = "flowchart TD
     top[\"broker::server, loadgen\"] --> middle[\"broker::shard<br>broker::http\"]
     middle --> low[transport]

@@ -3,6 +3,8 @@
 //! Requests are parsed in [`crate::websocket::handshake`]. No crate that is here already writes responses without
 //! being a server as a whole.
 //!
+//! `open_metrics.rs` writes pages of OpenMetrics.
+//!
 //! Invariants: a response says how long its body is, and that the connection ends with it.
 
 pub mod open_metrics;

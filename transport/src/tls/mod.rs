@@ -5,6 +5,9 @@
 //! `peer_check`, and `refusal` says what is wrong with them. `connection` is one connection: a `handshake`, then
 //! `records` under their `protection`.
 //!
+//! `client_config.rs` and `server_config.rs` are those two, with `ciphers.rs` and `passphrase.rs`; `identity.rs` is who
+//! a client is; `version1.rs` and `revocation.rs` are for certificates of version 1; `key_update.rs` renews keys.
+//!
 //! Invariants: an error names the file and what to do; nothing here does I/O but reading files.
 
 mod certificate;

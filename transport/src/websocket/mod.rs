@@ -3,6 +3,8 @@
 //! The server's half of the upgrade is in [`handshake`], before there is a [`WebSocket`]; the client's half is in
 //! [`client`], and a [`WebSocket`] waits for its answer.
 //!
+//! `masking.rs` masks.
+//!
 //! Invariants: a frame is never gathered, its bytes go on as they come, so a connection holds the state of one frame
 //! header and at most one control frame's payload (125 bytes). Whatever the peer does wrong is answered by a close
 //! frame with its code, and nothing is read after that.

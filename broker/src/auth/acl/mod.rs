@@ -4,6 +4,8 @@
 //! [read|write|readwrite|deny] FILTER` belongs to its section, `pattern ...` to everybody, with the client identifier
 //! for `%c` and the user name for `%u`.
 //!
+//! `rule.rs` reads a line, `draft.rs` gathers the lines of a file, `filters.rs` compares Topic Filters.
+//!
 //! Invariants: what no line allows is denied, also by an empty file. A denial is looked at before what allows, in the
 //! section and again in the patterns; the section goes first. What a client calls itself never widens a pattern: names
 //! with `+` or `#`, empty ones and such that would lead into a `$` topic void all patterns for that client.

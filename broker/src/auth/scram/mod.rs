@@ -1,5 +1,7 @@
 //! SCRAM-SHA-256 (RFC 5802, RFC 7677), the server's side: two messages in, two messages out.
 //!
+//! `message.rs` parses the client's messages, `verifier.rs` is what is kept of a password.
+//!
 //! Invariants: the server never sees the password, and what it keeps of it ([`ScramVerifier`]) does not let anybody in.
 //! Whether a user exists shows in neither the messages nor what they cost: who has no verifier gets a salt that is
 //! always the same for the name, and fails at the proof. Channel binding is not offered, so `p=` is refused and `n` and

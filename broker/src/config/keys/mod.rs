@@ -1,5 +1,9 @@
 //! The one table of configuration keys: the parser, `--test-config` and docs/CONFIGURATION.md are made from it.
 //!
+//! `key.rs` is the form of an entry; `access.rs`, `clients.rs`, `listener.rs`, `log.rs`, `messages.rs`,
+//! `persistence.rs`, `process.rs`, `retained.rs` and `tls.rs` have the keys of a theme, `refused.rs` those that are not
+//! supported; `numbers.rs` converts.
+//!
 //! Invariants: each key of mosquitto 2.0 and 2.1 stands here once, so that no key of a working mosquitto.conf is called
 //! unknown; guarded by the test `every_key_of_mosquitto_is_known`.
 

@@ -1,5 +1,7 @@
 //! What waits for the other shards: one outbox each, whose batches the shell fetches.
 //!
+//! `batch.rs` is what travels.
+//!
 //! Invariants: what is put into one outbox comes out in that order. Whatever is put in passes [`Outboxes::put`],
 //! which keeps in mind what the publisher that is handled now has to wait for: outboxes that are full, and shards
 //! that asked for their publishers to be paused. Batches that are empty are used again, up to

@@ -1,6 +1,9 @@
 //! From a topic to those who get its messages: the subscriptions of this shard's sessions, the groups of Shared
 //! Subscriptions, the interest of the other shards, and a cache of what they make of a topic.
 //!
+//! `subscription/` has the Topic Filters of sessions, groups and other shards; `route.rs` is the cache of what a topic
+//! has among them.
+//!
 //! Invariant: whatever changes who gets a topic's messages goes through [`Routing`], which ends the routes that it
 //! touches: so the sessions that a route names exist, and may read the topic.
 

@@ -1,5 +1,8 @@
 //! Sessions: what is kept of a client beyond its connection.
 //!
+//! `inflight.rs` and `queue.rs` have the messages that are on their way or wait, `rights.rs` what the client may do,
+//! `will.rs` its Will.
+//!
 //! Invariants: a client identifier has one session at most, and always in the same shard, so a takeover is local. The
 //! link of a session (see [`Sessions::link`]) is the slot of its connection, if it has one. `subscriptions` has for
 //! each filter the position of the session in its list, and `shares` the same for groups; whoever moves one there

@@ -5,6 +5,9 @@
 //! It hands the message to one of its own members (placing.rs), or sends it to the chosen shard, which picks a member
 //! of its own. If none is there any more, it passes the message on by what it knows itself.
 //!
+//! `members.rs` has who is in a group and how busy, `choice.rs` chooses a shard, `placing.rs` gives a message to a
+//! member.
+//!
 //! Invariants: a message that is published once is held once, by one session or as unclaimed or by one record on its
 //! way, until a member has it, or its bound drops it. A shard that finds no member anywhere keeps the message for one
 //! more turn before it gives up: whoever got its SUBACK before the message was published is known by then. What a

@@ -3,6 +3,9 @@
 //! A [`PendingConnection`] goes from one [`Phase`] to the next as its bytes come. It does no more than to answer what
 //! its stream asks for; the shard does what [`Next`] says.
 //!
+//! The phases: `proxy.rs`, `upgrade.rs` and `auth_exchange.rs`; `identify.rs` is what the shard does then, `table.rs`
+//! has all of a shard.
+//!
 //! Invariants: [`PendingConnection::advance`] is the one place where bytes lead from a phase to the next; one receive
 //! at most is in flight, and none once the client has to be identified, so the descriptor can move to another shard; at
 //! most [`crate::limits::CONNECT_BYTES_MAX`] are kept for a client that has not sent its CONNECT, and nothing is

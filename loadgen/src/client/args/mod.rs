@@ -1,5 +1,7 @@
 //! The command lines of `loadgen pub` and `loadgen sub`: words become a typed request, once.
 //!
+//! `connection.rs` has those that both share: the broker, TLS, and who the client is.
+//!
 //! Invariant: a letter means what it means to mosquitto_pub and mosquitto_sub. What is on the command line goes before
 //! what is in a file of properties.
 

@@ -1,5 +1,8 @@
 //! A thread of the generator: one ring, its share of the clients, and the loop that drives them.
 //!
+//! `connect.rs` makes the connections, `publish.rs` sends, `receive.rs` takes what comes, `stall.rs` has the slow
+//! subscribers, `lose.rs` what breaks, `upkeep.rs` what is done now and then, `state.rs` what all clients add to.
+//!
 //! Invariants: a client belongs to one thread for good; each turn of the loop reaps what the ring has, publishes what
 //! is due, and flushes each connection once; between turns it sleeps in the ring until the next intended time. What
 //! breaks them: work in the loop that is not bounded, which shows as schedule lag.

@@ -1,5 +1,7 @@
 //! From the files of a folder to the content of a page.
 //!
+//! `one_run.rs`, `steps.rs` (of a search or a sweep) and `comparison/` are the three kinds.
+//!
 //! Invariants: a file is read as the type that wrote it; a folder without results is refused, and nothing is written.
 
 mod comparison;

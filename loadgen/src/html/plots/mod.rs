@@ -1,5 +1,7 @@
 //! The plots, as SVG that takes its colours from the page.
 //!
+//! `axes.rs` and `canvas.rs` draw what they have in common.
+//!
 //! Invariants: plotters draws with colours that stand for names, which become the page's variables, so one drawing does
 //! for light and dark; scales with decades have a label at each. What breaks them: a colour that is drawn and not in
 //! `canvas::paint`.

@@ -1,5 +1,7 @@
 //! The verdict of a run on the broker and on itself.
 //!
+//! `finding.rs` is one finding, `deliveries.rs` those of the ledgers.
+//!
 //! Invariants: a result that the generator limited is never shown as the broker's; what was lost, doubled or out of
 //! order is reported whatever the latency is. Lag of the generator's own and waiting for the broker differ in whether
 //! the socket or the in-flight window was full.

@@ -1,5 +1,7 @@
 //! Loads with names, and loads in files: words that stand before those of the command line.
 //!
+//! `list.rs` has the scenarios.
+//!
 //! Invariant: a name means the same load everywhere; what the command line changes of it can be seen in the outcome,
 //! which has the scenario as it was run, its name and its scale.
 

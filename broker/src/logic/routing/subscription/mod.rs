@@ -1,5 +1,7 @@
 //! Who wants what: the subscriptions of this shard's sessions, and the interests of the other shards.
 //!
+//! `names.rs` finds a filter by its text.
+//!
 //! Invariants: a filter is kept while a session subscribes to it or a group shares it, one with wildcards also while
 //! another shard is interested in it; of other filters that other shards want only marks are kept (`remote.rs`).
 //! Filters without wildcards are found by one look-up, those with wildcards through the tree. A session stands in a

@@ -1,5 +1,7 @@
 //! The page of a comparison.
 //!
+//! `plots.rs` draws its rows.
+//!
 //! Invariants: everything is summed up from the rounds of the folder; the scenarios have the order in which they were
 //! measured; a broker has the same colour in every plot.
 
