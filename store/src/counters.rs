@@ -10,7 +10,6 @@ use hdrhistogram::Histogram;
 
 use crate::engine::segments::Segments;
 use crate::index::Index;
-use crate::recovered::Damage;
 
 /// The numbers of a store, shared.
 #[derive(Debug)]
@@ -117,9 +116,8 @@ impl Counters {
         self.ignored.store(index.ignored(), Relaxed);
     }
 
-    pub(crate) fn damaged(&self, damage: &Damage) {
-        self.quarantined
-            .fetch_add(damage.commits + damage.records, Relaxed);
+    pub(crate) fn quarantined(&self, count: u64) {
+        self.quarantined.fetch_add(count, Relaxed);
     }
 
     pub(crate) fn statistics(&self) -> Statistics {

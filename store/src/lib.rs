@@ -23,7 +23,6 @@ mod engine;
 mod error;
 mod files;
 mod format;
-#[allow(dead_code, reason = "reclaiming is not there yet")]
 mod index;
 mod log;
 mod options;

@@ -65,6 +65,7 @@ pub fn open_with(
         waiting: VecDeque::new(),
         wake,
         synced: Instant::now(),
+        is_waiting: false,
         lock: None,
     };
     Ok((log, recovered))
@@ -79,6 +80,8 @@ pub struct Log {
     waiting: VecDeque<Batch>,
     wake: Wake,
     synced: Instant,
+    /// The disk is full, and that was reported.
+    is_waiting: bool,
     lock: Option<FolderLock>,
 }
 
@@ -154,7 +157,7 @@ impl Log {
 
     fn serve(&mut self) -> Result<(), StoreError> {
         loop {
-            let mut closed = self.wait() == Step::Closed;
+            let mut closed = self.wait()? == Step::Closed;
             while let Ok(request) = self.requests.try_recv() {
                 closed |= self.take(request) == Step::Closed;
             }
@@ -169,21 +172,29 @@ impl Log {
     }
 
     /// Waits for something to do; what is done when there is nothing is done here.
-    fn wait(&mut self) -> Step {
+    fn wait(&mut self) -> Result<Step, StoreError> {
         let received = match self.idle_time() {
             Some(time) => self.requests.recv_timeout(time),
             None => self.requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match received {
-            Ok(request) => self.take(request),
-            Err(RecvTimeoutError::Timeout) => {
-                if let Err(error) = self.engine.idle() {
-                    tracing::warn!("{error}");
-                }
-                Step::Idle
-            }
-            Err(RecvTimeoutError::Disconnected) => Step::Closed,
+            Ok(request) => Ok(self.take(request)),
+            Err(RecvTimeoutError::Timeout) => match self.idle() {
+                Ok(()) | Err(StoreError::Full { .. }) => Ok(Step::Idle),
+                Err(error) => Err(error),
+            },
+            Err(RecvTimeoutError::Disconnected) => Ok(Step::Closed),
         }
+    }
+
+    /// Does what there is time for: brings the log into order, frees segments, makes some ahead.
+    ///
+    /// # Errors
+    /// The store cannot go on, or its disk is full: then it may be tried again.
+    pub fn idle(&mut self) -> Result<(), StoreError> {
+        let result = self.engine.idle();
+        self.report_space();
+        result
     }
 
     /// How long to wait before there is something to do without a request; nothing if there will not be.
@@ -237,19 +248,18 @@ impl Log {
     fn commit_or_wait(&mut self) -> Result<(), StoreError> {
         match self.commit() {
             Err(error @ StoreError::Full { .. }) => {
-                if !self.shared.is_full.swap(true, Ordering::Relaxed) {
+                if !std::mem::replace(&mut self.is_waiting, true) {
                     tracing::error!("{error}; nothing is acknowledged until there is space");
                 }
+                self.shared.is_full.store(true, Ordering::Relaxed);
                 thread::sleep(FULL_RETRY);
+                self.engine.try_to_grow_again();
                 Ok(())
             }
-            Ok(()) => {
-                if self.shared.is_full.swap(false, Ordering::Relaxed) {
-                    tracing::warn!("there is space again");
-                }
-                Ok(())
+            result => {
+                self.is_waiting = false;
+                result
             }
-            result => result,
         }
     }
 
@@ -262,6 +272,7 @@ impl Log {
             .take(count)
             .map(|batch| batch.bytes.as_slice());
         self.engine.commit(batches)?;
+        self.report_space();
         let mut woken = Vec::new();
         let mut bytes = 0;
         for mut batch in self.waiting.drain(..count) {
@@ -300,6 +311,17 @@ impl Log {
             count += 1;
         }
         count
+    }
+
+    fn report_space(&self) {
+        let is_short = self.engine.is_short();
+        if self.shared.is_full.swap(is_short, Ordering::Relaxed) != is_short {
+            if is_short {
+                tracing::error!("there is no space for more messages: only acknowledgements are taken");
+            } else {
+                tracing::warn!("there is space for messages again");
+            }
+        }
     }
 
     fn finish(&mut self) -> Result<(), StoreError> {

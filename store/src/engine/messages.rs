@@ -3,7 +3,7 @@
 //! Invariants: a record is given back only if its crc is that of its place: a segment may be in its next use by then.
 
 use super::Engine;
-use crate::files::read_all;
+use super::window::Window;
 use crate::format::commit::{COMMIT_HEADER, CommitHeader};
 use crate::format::segment::SEGMENT_HEADER;
 use crate::format::{Location, frame};
@@ -20,10 +20,11 @@ impl Engine {
         message_of(&frame, publication).map(|(_, message)| message)
     }
 
-    /// Fills in the messages of all publications, up to the memory that they may have.
+    /// Fills in the messages of all publications, up to the memory that they may have. What cannot be read is damage.
     pub(super) fn load_messages(&self, recovered: &mut Recovered) {
         let mut window = Window::default();
         let mut left = self.options.messages_max;
+        let mut lost = Vec::new();
         let places = self.index.publication_places();
         for (publication, (place, id)) in recovered.publications.iter_mut().zip(places) {
             let Some(rest) = left.checked_sub(place.len.into()) else {
@@ -31,9 +32,23 @@ impl Engine {
             };
             left = rest;
             let frame = self.read_frame(place, &mut window);
-            if let Some((share, message)) = frame.and_then(|frame| message_of(&frame, id)) {
-                publication.share = share;
-                publication.message = message;
+            match frame.and_then(|frame| message_of(&frame, id)) {
+                Some((share, message)) => {
+                    publication.share = share;
+                    publication.message = message;
+                }
+                None => lost.push(id),
+            }
+        }
+        if !lost.is_empty() {
+            recovered.damage.records += lost.len() as u64;
+            recovered
+                .publications
+                .retain(|publication| !lost.contains(&publication.id));
+            for session in &mut recovered.sessions {
+                session
+                    .references
+                    .retain(|reference| reference.released || !lost.contains(&reference.publication));
             }
         }
     }
@@ -50,7 +65,10 @@ impl Engine {
                 None => segment.size.saturating_sub(at.offset) as usize,
                 Some(CommitHeader { len, .. }) => len as usize,
             };
-            let bytes = window.read(segment, at, wanted.min(available))?;
+            let bytes = window.read(segment, at, wanted.min(available)).ok()?;
+            if bytes.is_empty() {
+                return None;
+            }
             frame.extend_from_slice(bytes);
             if frame.len() < place.len as usize {
                 // The commit filled its segment; the next one begins the next segment.
@@ -59,7 +77,7 @@ impl Engine {
                     offset: SEGMENT_HEADER as u32,
                 };
                 let next = self.segments.by_sequence(at.sequence)?;
-                let header = CommitHeader::parse(window.read(next, at, COMMIT_HEADER)?, at)?;
+                let header = CommitHeader::parse(window.read(next, at, COMMIT_HEADER).ok()?, at)?;
                 at.offset += COMMIT_HEADER as u32;
                 commit = Some(header);
             }
@@ -77,31 +95,3 @@ fn message_of(frame: &[u8], publication: u64) -> Option<(String, Vec<u8>)> {
         _ => None,
     }
 }
-
-/// The bytes of a segment that were read last: what is read in the order of the log is read at once.
-#[derive(Debug, Default)]
-struct Window {
-    bytes: Vec<u8>,
-    from: Option<Location>,
-}
-
-impl Window {
-    fn read(&mut self, segment: &super::segments::Segment, at: Location, len: usize) -> Option<&[u8]> {
-        let place = self
-            .from
-            .filter(|from| from.sequence == at.sequence && from.offset <= at.offset)
-            .map(|from| (at.offset - from.offset) as usize)
-            .filter(|start| start + len <= self.bytes.len());
-        if let Some(start) = place {
-            return self.bytes.get(start..start + len);
-        }
-        self.bytes.resize(len.max(WINDOW), 0);
-        let count = read_all(&*segment.file, at.offset.into(), &mut self.bytes).ok()?;
-        self.bytes.truncate(count);
-        self.from = Some(at);
-        self.bytes.get(..len)
-    }
-}
-
-/// Bytes that are read at once.
-const WINDOW: usize = 256 << 10;

@@ -9,10 +9,13 @@
 //! commit that is torn are not there. A segment is freed when a durable header has named it.
 
 mod messages;
+mod reclaim;
 mod recovery;
 mod replay;
 mod scan;
 pub(crate) mod segments;
+mod window;
+mod write;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,15 +23,13 @@ use std::time::Instant;
 use crate::block::{BLOCK, BlockBuffer};
 use crate::counters::Counters;
 use crate::error::StoreError;
-use crate::files::write_all;
-use crate::format::Location;
-use crate::format::chain::{Layout, Piece, close_frames};
-use crate::format::commit::{COMMIT_HEADER, CommitHeader};
-use crate::format::{frame, segment::SEGMENT_HEADER};
-use crate::index::{Index, Place};
+use crate::format::chain::Layout;
+use crate::format::commit::COMMIT_HEADER;
+use crate::index::Index;
 use crate::options::{Durability, Options};
-use crate::record;
+use reclaim::Reclaim;
 use segments::Segments;
+use write::Part;
 
 pub(crate) use recovery::open;
 
@@ -51,6 +52,7 @@ pub(crate) struct Engine {
     reclaimed_durable: u64,
     /// What the last header that was written names.
     reclaimed_named: u64,
+    reclaim: Reclaim,
     /// The header's place, and the stream of the next commit.
     stream: BlockBuffer,
     layout: Layout,
@@ -61,17 +63,10 @@ pub(crate) struct Engine {
     unsynced: Vec<u32>,
     /// The last commit has no records.
     is_marked: bool,
-}
-
-/// One commit of a chain before it is written.
-#[derive(Clone, Copy, Debug)]
-struct Part {
-    /// Where in the stream it begins.
-    start: usize,
-    len: usize,
-    /// It begins a new segment.
-    advances: bool,
-    location: Location,
+    /// Another segment could not be made: so many commits and idle times until it is tried again.
+    grow_after: u32,
+    /// That it could not be made was reported.
+    growth_failed: bool,
 }
 
 impl Engine {
@@ -85,8 +80,10 @@ impl Engine {
     /// # Errors
     /// [`StoreError::Full`]: nothing was written, and it may be tried again. All others are final.
     pub(crate) fn commit<'a>(&mut self, batches: impl Iterator<Item = &'a [u8]>) -> Result<(), StoreError> {
+        self.collect();
         self.stream.clear();
         self.stream.extend(&[0; COMMIT_HEADER]);
+        self.stream.extend(&self.reclaim.copies);
         for batch in batches {
             self.stream.extend(batch);
         }
@@ -97,12 +94,16 @@ impl Engine {
                 tracing::warn!(
                     "{error}; the segment is not used any more, and the commit is written once more"
                 );
-                self.segments.retire();
+                self.segments.retire(self.previous);
                 self.write_stream()?;
             }
         }
         self.is_marked = false;
         self.apply_stream();
+        self.collected();
+        let written = self.stream.bytes().len().next_multiple_of(BLOCK);
+        self.owe(written);
+        self.prepare(written);
         if self.options.durability == Durability::None && self.parts.iter().any(|part| part.advances) {
             // Segments are freed by what is durable.
             self.sync()?;
@@ -139,7 +140,7 @@ impl Engine {
     /// # Errors
     /// As [`Self::commit`].
     pub(crate) fn mark(&mut self) -> Result<(), StoreError> {
-        if !self.has_idle_work() {
+        if self.is_marked || self.durable < self.previous {
             return Ok(());
         }
         self.commit(std::iter::empty())?;
@@ -153,7 +154,12 @@ impl Engine {
 
     /// Whether [`Self::idle`] would do something.
     pub(crate) fn has_idle_work(&self) -> bool {
-        !self.is_marked && self.durable == self.previous
+        (!self.is_marked && self.durable == self.previous) || self.has_reclaim_work() || self.may_prepare()
+    }
+
+    /// Whether there is only what is reserved for acknowledgements and reclaiming.
+    pub(crate) fn is_short(&self) -> bool {
+        self.segments.free.len() < RESERVE && (self.growth_failed || !self.segments.may_grow())
     }
 
     /// Has time: what can be done ahead is done.
@@ -161,7 +167,45 @@ impl Engine {
     /// # Errors
     /// The store cannot go on; or the disk is full, which is no harm here.
     pub(crate) fn idle(&mut self) -> Result<(), StoreError> {
+        if self.may_prepare() {
+            self.prepare(IDLE_PREPARED);
+        }
+        if self.has_reclaim_work() {
+            self.owe_idle();
+            return self.commit(std::iter::empty());
+        }
         self.mark()
+    }
+
+    /// There may be space now.
+    pub(crate) fn try_to_grow_again(&mut self) {
+        self.grow_after = 0;
+    }
+
+    /// Makes segments ahead, so that no commit waits for one. Without space it is tried again when there is time.
+    fn prepare(&mut self, written: usize) {
+        if self.grow_after > 0 {
+            self.grow_after -= 1;
+            return;
+        }
+        if !self.may_prepare() {
+            return;
+        }
+        match self.segments.prepare(written * PREPARED_AHEAD) {
+            Ok(()) => self.growth_failed = false,
+            Err(error) => {
+                if !self.growth_failed {
+                    let folder = self.segments.files.folder().display();
+                    tracing::warn!("cannot make another segment in {folder}: {error}");
+                }
+                self.growth_failed = true;
+                self.grow_after = GROW_AFTER;
+            }
+        }
+    }
+
+    fn may_prepare(&self) -> bool {
+        self.segments.free.len() < FREE_WANTED && self.segments.may_grow()
     }
 
     fn became_durable(&mut self) {
@@ -169,179 +213,19 @@ impl Engine {
         self.reclaimed_durable = self.reclaimed;
         self.segments.free_up_to(self.reclaimed_named, FREE_MAX);
     }
-
-    fn write_stream(&mut self) -> Result<(), StoreError> {
-        self.plan()?;
-        self.layout.clear();
-        for part in &self.parts {
-            self.layout.push(Piece {
-                start: part.start,
-                location: Location {
-                    sequence: part.location.sequence,
-                    offset: part.location.offset + COMMIT_HEADER as u32,
-                },
-            });
-        }
-        let stream = self
-            .stream
-            .bytes_mut()
-            .get_mut(COMMIT_HEADER..)
-            .unwrap_or_default();
-        close_frames(stream, &self.layout);
-        let mut last = self.previous;
-        for place in 0..self.parts.len() {
-            last = self.write_part(place, last)?;
-        }
-        self.previous = last;
-        if self.options.durability == Durability::Sync {
-            self.became_durable();
-        }
-        Ok(())
-    }
-
-    /// Decides where the stream goes: into one commit if it fits into a segment, else into as many as it needs.
-    fn plan(&mut self) -> Result<(), StoreError> {
-        let len = self.stream.bytes().len() - COMMIT_HEADER;
-        let room = self.segments.room();
-        let mut advances = false;
-        let mut available = room;
-        if COMMIT_HEADER + len > room && (COMMIT_HEADER + len <= self.segments.commit_max() || room <= BLOCK)
-        {
-            advances = true;
-            available = self.segments.commit_max();
-        }
-        self.parts.clear();
-        let mut sequence = self.segments.used.back().map_or(0, |segment| segment.sequence);
-        let mut start = 0;
-        loop {
-            let offset = match self.segments.used.back() {
-                Some(segment) if !advances => segment.end,
-                _ => SEGMENT_HEADER as u32,
-            };
-            if advances {
-                sequence = self.segments.next_sequence + self.advances_planned();
-            }
-            let part_len = (len - start).min(available - COMMIT_HEADER);
-            let location = Location { sequence, offset };
-            self.parts.push(Part {
-                start,
-                len: part_len,
-                advances,
-                location,
-            });
-            start += part_len;
-            if start == len {
-                break;
-            }
-            advances = true;
-            available = self.segments.commit_max();
-        }
-        self.segments.reserve(self.advances_planned() as usize)
-    }
-
-    fn advances_planned(&self) -> u32 {
-        self.parts.iter().map(|part| u32::from(part.advances)).sum()
-    }
-
-    /// Writes one commit of the chain; returns its number.
-    fn write_part(&mut self, place: usize, last: u64) -> Result<u64, StoreError> {
-        let Some(part) = self.parts.get(place).copied() else {
-            return Ok(last);
-        };
-        if part.advances {
-            self.segments.advance()?;
-        }
-        self.number_max += 1;
-        let number = self.number_max;
-        let header = CommitHeader {
-            location: part.location,
-            len: u32::try_from(part.len).unwrap_or_default(),
-            first_frame: self.first_frame(part),
-            continues: place + 1 < self.parts.len(),
-            number,
-            previous: last,
-            durable: self.durable,
-            reclaimed: self.reclaimed_durable,
-            session_max: self.index.session_max(),
-            publication_max: self.index.publication_max(),
-        };
-        let bytes = if place == 0 {
-            if let Some(start) = self.stream.bytes_mut().first_chunk_mut() {
-                *start = header.encode();
-            }
-            if self.parts.len() == 1 {
-                self.stream.padded()
-            } else {
-                self.part_buffer.clear();
-                self.part_buffer.extend(
-                    self.stream
-                        .bytes()
-                        .get(..COMMIT_HEADER + part.len)
-                        .unwrap_or_default(),
-                );
-                self.part_buffer.padded()
-            }
-        } else {
-            let start = COMMIT_HEADER + part.start;
-            self.part_buffer.clear();
-            self.part_buffer.extend(&header.encode());
-            self.part_buffer.extend(
-                self.stream
-                    .bytes()
-                    .get(start..start + part.len)
-                    .unwrap_or_default(),
-            );
-            self.part_buffer.padded()
-        };
-        let Some(segment) = self.segments.used.back_mut() else {
-            return Ok(last);
-        };
-        let durable = self.options.durability == Durability::Sync;
-        let started = Instant::now();
-        write_all(&*segment.file, part.location.offset.into(), bytes, durable)
-            .map_err(StoreError::io("write", self.segments.files.path(&segment.name)))?;
-        self.counters.wrote(bytes.len(), part.len);
-        if durable {
-            self.counters.synced(started.elapsed());
-        } else if !self.unsynced.contains(&segment.sequence) {
-            self.unsynced.push(segment.sequence);
-        }
-        segment.end = part.location.offset + u32::try_from(bytes.len()).unwrap_or_default();
-        segment.last_number = number;
-        self.reclaimed_named = header.reclaimed;
-        Ok(number)
-    }
-
-    /// Where in a part the first frame begins.
-    fn first_frame(&self, part: Part) -> u32 {
-        let stream = self.stream.bytes().get(COMMIT_HEADER..).unwrap_or_default();
-        let mut place = 0;
-        // Only chains have frames that began earlier, and they are rare.
-        while place < part.start {
-            match stream.get(place..).and_then(frame::parse) {
-                Some(frame) => place += frame.len,
-                None => break,
-            }
-        }
-        u32::try_from((place.max(part.start) - part.start).min(part.len)).unwrap_or_default()
-    }
-
-    fn apply_stream(&mut self) {
-        let stream = self.stream.bytes().get(COMMIT_HEADER..).unwrap_or_default();
-        let mut place = 0;
-        while let Some(frame) = stream.get(place..).and_then(frame::parse) {
-            let location = self.layout.locate(place);
-            if let Some((location, record)) = location.zip(record::decode(frame.kind, frame.body)) {
-                let len = u32::try_from(frame.len).unwrap_or(u32::MAX);
-                self.index.apply(&record, Place { location, len });
-            }
-            place += frame.len;
-        }
-        self.index.end_of_commit();
-    }
 }
 
 /// Free segments that are kept; others are removed.
 const FREE_MAX: usize = 4;
+/// Free segments that are made ahead.
+const FREE_WANTED: usize = 3;
+/// Free segments that only acknowledgements and copies may use.
+const RESERVE: usize = 2;
+/// Bytes of the next segment that are written for each byte of a commit.
+const PREPARED_AHEAD: usize = 4;
+/// Commits and idle times after a segment could not be made before the next is tried.
+const GROW_AFTER: u32 = 20;
+/// Bytes of the next segment that are written when there is time.
+const IDLE_PREPARED: usize = 1 << 20;
 /// A commit buffer that is larger is given back.
 const STREAM_KEPT: usize = 16 << 20;

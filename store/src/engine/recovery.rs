@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::reclaim::Reclaim;
 use super::replay::{Replay, Replayed};
 use super::scan::{SegmentBytes, first_commit};
 use super::segments::{FreeSegment, Segment, Segments, file_number};
@@ -46,12 +47,15 @@ pub(crate) fn open(
         reclaimed: newest.reclaimed,
         reclaimed_durable: newest.reclaimed,
         reclaimed_named: newest.reclaimed,
+        reclaim: Reclaim::from(newest.reclaimed),
         stream: BlockBuffer::default(),
         layout: Layout::default(),
         parts: Vec::new(),
         part_buffer: BlockBuffer::default(),
         unsynced: Vec::new(),
         is_marked: false,
+        grow_after: 0,
+        growth_failed: false,
     };
     let recovered = engine.begin(replayed)?;
     Ok((engine, recovered))
@@ -86,13 +90,14 @@ impl Engine {
         recovered.damage = replayed.damage;
         recovered.damage.orphans = self.index.ignored();
         self.load_messages(&mut recovered);
-        self.counters.damaged(&recovered.damage);
+        self.counters
+            .quarantined(recovered.damage.commits + recovered.damage.records);
         self.counters.committed(&self.index, &self.segments);
         Ok(recovered)
     }
 
     fn commit_in_new_segment(&mut self, batch: &[u8]) -> Result<(), StoreError> {
-        self.segments.retire();
+        self.segments.retire(self.previous);
         self.commit(std::iter::once(batch))?;
         self.sync()
     }

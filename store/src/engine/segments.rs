@@ -191,10 +191,13 @@ impl Segments {
         Ok(())
     }
 
-    /// Nothing more is written into the segment that takes commits.
-    pub(crate) fn retire(&mut self) {
+    /// Nothing more is written into the segment that takes commits; those after `last` do not count.
+    pub(crate) fn retire(&mut self, last: u64) {
         if let Some(segment) = self.used.back_mut() {
             segment.end = segment.size;
+        }
+        for segment in &mut self.used {
+            segment.last_number = segment.last_number.min(last);
         }
     }
 
@@ -236,6 +239,12 @@ impl Segments {
             .used
             .binary_search_by_key(&sequence, |segment| segment.sequence)
             .ok()?;
+        self.used.get(place)
+    }
+
+    /// The first segment in use whose sequence number is not lower.
+    pub(crate) fn at_or_after(&self, sequence: u32) -> Option<&Segment> {
+        let place = self.used.partition_point(|segment| segment.sequence < sequence);
         self.used.get(place)
     }
 

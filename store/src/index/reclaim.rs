@@ -16,11 +16,7 @@ impl Index {
         append: &mut dyn FnMut(&Record<'_>),
     ) {
         match *record {
-            Record::Epoch { .. } => {
-                if self.epoch.is_some_and(|epoch| epoch.place == place) {
-                    append(record);
-                }
-            }
+            Record::Epoch { .. } if self.epoch.is_some_and(|epoch| epoch.place == place) => append(record),
             Record::Retained { topic, .. } => {
                 let stands = self.retained.get(topic).filter(|entry| entry.place == place);
                 if let Some(entry) = stands.copied() {
@@ -31,23 +27,21 @@ impl Index {
                     }
                 }
             }
-            Record::Session(_) | Record::Subscribed { .. } | Record::Received { .. } => {
-                if self.is_current(record, place) {
-                    append(record);
-                }
+            Record::Session(_) | Record::Subscribed { .. } | Record::Received { .. }
+                if self.is_current(record, place) =>
+            {
+                append(record);
             }
             Record::Publication {
                 id, share, message, ..
-            } => {
-                if self.place_of(id) == Some(place) {
-                    let shards = ShardList::Numbers(self.publications.unmarked(id));
-                    append(&Record::Publication {
-                        id,
-                        shards,
-                        share,
-                        message,
-                    });
-                }
+            } if self.place_of(id) == Some(place) => {
+                let shards = ShardList::Numbers(self.publications.unmarked(id));
+                append(&Record::Publication {
+                    id,
+                    shards,
+                    share,
+                    message,
+                });
             }
             Record::References {
                 publication,

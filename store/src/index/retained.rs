@@ -19,7 +19,7 @@ pub(super) struct RetainedEntry {
     pub(super) ticket: u64,
     pub(super) place: Place,
     pub(super) cleared: bool,
-    /// An older ticket lies behind its record.
+    /// Its record is to be appended again: an older ticket lies behind it, or could still come.
     outlived: bool,
 }
 
@@ -37,7 +37,7 @@ impl RetainedTopics {
             ticket,
             place,
             cleared,
-            outlived: false,
+            outlived: cleared,
         };
         let Some(entry) = self.topics.get_mut(topic) else {
             self.topics.insert(topic.into(), new);
@@ -55,7 +55,9 @@ impl RetainedTopics {
                 added: 0,
             };
         }
+        let is_copy = ticket == entry.ticket && cleared == entry.cleared;
         let old = std::mem::replace(entry, new);
+        entry.outlived &= !is_copy;
         Change {
             stands: true,
             freed: old.place.len.into(),

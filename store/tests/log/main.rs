@@ -10,6 +10,9 @@
 
 mod basics;
 mod kill;
+mod model;
+mod power;
+mod workload;
 
 use std::path::Path;
 

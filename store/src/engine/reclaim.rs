@@ -1,0 +1,263 @@
+//! Frees the oldest segments: what lives in them is appended again.
+//!
+//! Invariants: the cursor goes over whole chains in the order of the log and never into the segment that takes commits.
+//! Copies stand in a commit before what the shards appended meanwhile: they say what was true before it. What cannot be
+//! read any more is counted and left behind.
+
+use super::Engine;
+use super::window::Window;
+use crate::block::BLOCK;
+use crate::format::chain::{Layout, Piece};
+use crate::format::commit::{COMMIT_HEADER, CommitHeader};
+use crate::format::segment::SEGMENT_HEADER;
+use crate::format::{Location, frame};
+use crate::index::{Index, Place};
+use crate::record;
+
+/// How far reclaiming is.
+#[derive(Debug, Default)]
+pub(super) struct Reclaim {
+    /// Where the next commit is looked for; nothing before the first segment was looked at.
+    cursor: Option<Location>,
+    /// The last commit of the last chain that was collected.
+    collected: u64,
+    /// Frames that are to be appended.
+    pub(super) copies: Vec<u8>,
+    window: Window,
+    /// Bytes that are still to be looked through.
+    owed: usize,
+}
+
+impl Reclaim {
+    pub(super) fn from(reclaimed: u64) -> Self {
+        Self {
+            collected: reclaimed,
+            ..Self::default()
+        }
+    }
+}
+
+/// What lies at the cursor.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Commit(CommitHeader),
+    Nothing,
+    /// The log that may be reclaimed ends here.
+    End,
+}
+
+impl Engine {
+    /// Looks through the oldest commits, as far as what was written makes it necessary.
+    pub(super) fn collect(&mut self) {
+        while self.reclaim.owed > 0 && self.reclaim.copies.len() < COPIES_MAX {
+            let looked_through = self.collect_chain();
+            if looked_through == 0 {
+                self.reclaim.owed = 0;
+            }
+            self.reclaim.owed = self.reclaim.owed.saturating_sub(looked_through);
+        }
+    }
+
+    /// The copies are written.
+    pub(super) fn collected(&mut self) {
+        self.reclaim.copies.clear();
+        self.reclaim.copies.shrink_to(COPIES_MAX);
+        self.reclaimed = self.reclaim.collected;
+    }
+
+    /// Decides how much is to be looked through after as many bytes were written.
+    pub(super) fn owe(&mut self, written: usize) {
+        let factor = match self.segments_over() {
+            _ if self.is_short() => 8,
+            over if over >= 0 => 4,
+            -1 => 2,
+            _ => return,
+        };
+        self.reclaim.owed = (self.reclaim.owed + written * factor).min(self.segments.size as usize);
+    }
+
+    /// Whether reclaiming would bring something though nothing is written.
+    pub(super) fn has_reclaim_work(&self) -> bool {
+        let used = self.segments.used.len() as u64 * u64::from(self.segments.size);
+        let wanted = self.segments_over() > 0 || self.is_short();
+        wanted && self.segments.used.len() > 1 && self.index.live_bytes() < used / 4 * 3
+    }
+
+    /// Looks through some commits though nothing is written.
+    pub(super) fn owe_idle(&mut self) {
+        self.reclaim.owed = IDLE_BYTES.min(self.segments.size as usize);
+    }
+
+    /// Segments in use above what there should be: the larger of eight, and four times what lives.
+    fn segments_over(&self) -> i64 {
+        let live = self
+            .index
+            .live_bytes()
+            .saturating_mul(LIVE_FACTOR)
+            .div_ceil(self.segments.size.into());
+        let bound = live.max(SEGMENTS_BOUND).min(self.options.segments_max() as u64);
+        // Those that the cursor has left are freed with the next commits.
+        let cursor = self.reclaim.cursor.map_or(0, |cursor| cursor.sequence);
+        let used = self
+            .segments
+            .used
+            .iter()
+            .rev()
+            .take_while(|segment| segment.sequence >= cursor);
+        let used = i64::try_from(used.count()).unwrap_or(i64::MAX);
+        used - i64::try_from(bound).unwrap_or(i64::MAX) + FREE_SHARE
+    }
+
+    /// Looks through one chain; returns the bytes that were passed, 0 if there is none.
+    fn collect_chain(&mut self) -> usize {
+        let Some(start) = self.reclaim.cursor.or_else(|| self.first_cursor()) else {
+            return 0;
+        };
+        let mut cursor = start;
+        let mut passed = 0;
+        let mut stream = Vec::new();
+        let mut layout = Layout::default();
+        loop {
+            match self.next(&mut cursor) {
+                Next::End => {
+                    // The rest of the chain is in the segment that takes commits: it is looked at again later.
+                    if stream.is_empty() {
+                        self.reclaim.cursor = Some(cursor);
+                    }
+                    return passed;
+                }
+                Next::Nothing => passed += BLOCK,
+                Next::Commit(header) => {
+                    let len = (COMMIT_HEADER + header.len as usize).next_multiple_of(BLOCK);
+                    passed += len;
+                    let body_at = Location {
+                        offset: header.location.offset + COMMIT_HEADER as u32,
+                        ..header.location
+                    };
+                    cursor.offset = cursor
+                        .offset
+                        .saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
+                    if header.number <= self.reclaim.collected {
+                        continue;
+                    }
+                    layout.push(Piece {
+                        start: stream.len(),
+                        location: body_at,
+                    });
+                    self.read_body(body_at, header.len as usize, &mut stream);
+                    if !header.continues {
+                        self.copy_chain(&stream, &layout);
+                        self.reclaim.collected = header.number;
+                        self.reclaim.cursor = Some(cursor);
+                        return passed;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The commit at the cursor, which goes on to the next segment at the end of one.
+    fn next(&mut self, cursor: &mut Location) -> Next {
+        loop {
+            let newest = self.segments.used.back().map_or(0, |segment| segment.sequence);
+            if cursor.sequence >= newest {
+                return Next::End;
+            }
+            let Some(segment) = self.segments.at_or_after(cursor.sequence) else {
+                return Next::End;
+            };
+            if segment.sequence > cursor.sequence {
+                *cursor = Location {
+                    sequence: segment.sequence,
+                    offset: SEGMENT_HEADER as u32,
+                };
+                continue;
+            }
+            if cursor.offset >= segment.size {
+                *cursor = Location {
+                    sequence: cursor.sequence + 1,
+                    offset: SEGMENT_HEADER as u32,
+                };
+                continue;
+            }
+            let bytes = self
+                .reclaim
+                .window
+                .read(segment, *cursor, COMMIT_HEADER)
+                .unwrap_or_default();
+            match CommitHeader::parse(bytes, *cursor) {
+                Some(header) if header.number <= segment.last_number => return Next::Commit(header),
+                // The end of the log that a recovery did not use.
+                Some(_) => cursor.offset = segment.size,
+                None => {
+                    cursor.offset += BLOCK as u32;
+                    return Next::Nothing;
+                }
+            }
+        }
+    }
+
+    fn read_body(&mut self, at: Location, len: usize, stream: &mut Vec<u8>) {
+        let start = stream.len();
+        if let Some(segment) = self.segments.by_sequence(at.sequence) {
+            match self.reclaim.window.read(segment, at, len) {
+                Ok(bytes) => stream.extend_from_slice(bytes),
+                Err(error) => {
+                    let path = self.segments.files.path(&segment.name);
+                    tracing::error!(
+                        "cannot read {}: {error}; what it has at {} is lost",
+                        path.display(),
+                        at.offset
+                    );
+                    self.counters.quarantined(1);
+                }
+            }
+        }
+        stream.resize(start + len, 0);
+    }
+
+    fn copy_chain(&mut self, stream: &[u8], layout: &Layout) {
+        let mut place = 0;
+        while let Some(rest) = stream.get(place..).filter(|rest| !rest.is_empty()) {
+            let Some((frame, location)) = frame::parse(rest).zip(layout.locate(place)) else {
+                self.counters.quarantined(1);
+                return;
+            };
+            if frame::is_valid(rest, location) {
+                copy_frame(&mut self.index, &mut self.reclaim.copies, &frame, location);
+            } else {
+                self.counters.quarantined(1);
+            }
+            place += frame.len;
+        }
+    }
+
+    fn first_cursor(&self) -> Option<Location> {
+        let segment = self.segments.used.front()?;
+        Some(Location {
+            sequence: segment.sequence,
+            offset: SEGMENT_HEADER as u32,
+        })
+    }
+}
+
+fn copy_frame(index: &mut Index, copies: &mut Vec<u8>, frame: &frame::Frame<'_>, location: Location) {
+    let Some(record) = record::decode(frame.kind, frame.body) else {
+        return;
+    };
+    let len = u32::try_from(frame.len).unwrap_or(u32::MAX);
+    index.copy_live(&record, Place { location, len }, &mut |record| {
+        frame::append(copies, |out| record::encode(record, out));
+    });
+}
+
+/// Segments that may be there however little lives: 256 MB.
+const SEGMENTS_BOUND: u64 = 8;
+/// Of these some are free, or being freed.
+const FREE_SHARE: i64 = 4;
+/// Bytes on the disk for one that lives.
+const LIVE_FACTOR: u64 = 4;
+/// Copies in one commit, unless one message is larger.
+const COPIES_MAX: usize = 1 << 20;
+/// Bytes that are looked through at once when there is time.
+const IDLE_BYTES: usize = 4 << 20;
