@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use tests::simulation::{self, Failure, Options};
+use tests::simulation::{self, Failure, Fault, Options};
 
 /// Shards, queues, sockets, clients and a clock in one thread, under a scheduler that draws everything from a seed.
 #[derive(Debug, Parser)]
@@ -29,6 +29,9 @@ struct Arguments {
     /// Shards, 1 to 4; each seed draws its own if not given.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=4))]
     shards: Option<u8>,
+    /// A rule that the shell is to break: how many seeds fail is how well the simulator finds it.
+    #[arg(long, value_enum)]
+    fault: Option<Fault>,
     /// Threads; as many as the machine has by default.
     #[arg(long)]
     threads: Option<usize>,
@@ -45,7 +48,7 @@ fn main() -> ExitCode {
     let options = Options {
         shards: arguments.shards.map(usize::from),
         steps: arguments.steps,
-        fault: None,
+        fault: arguments.fault,
     };
     say_seed_in_panics(&options);
     match arguments.seed {
@@ -91,7 +94,8 @@ fn run_all(arguments: &Arguments, options: &Options) -> ExitCode {
     if let Ok(style) = ProgressStyle::with_template(style) {
         progress.set_style(style);
     }
-    let (next, published, received) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let count = || AtomicU64::new(0);
+    let (next, published, received, disconnected) = (count(), count(), count(), count());
     let (stop, failures) = (AtomicBool::new(false), Mutex::new(Vec::<Box<Failure>>::new()));
     let work = || {
         while !stop.load(Ordering::Relaxed) {
@@ -103,6 +107,7 @@ fn run_all(arguments: &Arguments, options: &Options) -> ExitCode {
                     Ok(ran) => {
                         published.fetch_add(ran.published, Ordering::Relaxed);
                         received.fetch_add(ran.received, Ordering::Relaxed);
+                        disconnected.fetch_add(ran.disconnected, Ordering::Relaxed);
                     }
                     Err(failure) => {
                         let mut failures = failures.lock().unwrap_or_else(|error| error.into_inner());
@@ -128,11 +133,12 @@ fn run_all(arguments: &Arguments, options: &Options) -> ExitCode {
         println!("{failure}\n");
     }
     println!(
-        "{} seeds in {:.1} s: {} messages published, {} received, {} seeds failed",
+        "{} seeds in {:.1} s: {} messages published, {} received, {} slow clients disconnected, {} seeds failed",
         progress.position(),
         progress.elapsed().as_secs_f64(),
         published.into_inner(),
         received.into_inner(),
+        disconnected.into_inner(),
         failures.len()
     );
     if failures.is_empty() {

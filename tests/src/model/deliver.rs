@@ -155,7 +155,7 @@ impl Model {
         let mut owed = arrival.cause.is_none_or(known) && now < arrival.expires_at.0;
         // In a tick nothing shows which Will comes first and finds room.
         let wills = self.ending.as_ref().map_or(0, |_| self.sessions.len());
-        let published = |&&entry: &&usize| self.entries[entry].request.is_none();
+        let published = |&&entry: &&usize| self.may_be_published(number, entry);
         let waiting = session.waiting.iter().filter(published).count() + wills;
         // What waits there for a group does not show.
         let crowded = session.shares() && self.bounds.queued_messages_max < 1000;
@@ -192,6 +192,21 @@ impl Model {
             entry.owed &= !unknown && !self.may_drop(connection, entry_bytes_max(&entry), waiting);
         }
         Some(entry)
+    }
+
+    /// Whether what waits counts in the queue: no retained message does, but one for which the message that was passed
+    /// on may have been taken.
+    fn may_be_published(&self, number: usize, waiting: usize) -> bool {
+        let waiting = &self.entries[waiting];
+        let is_twin = |&other: &usize| {
+            let other = &self.entries[other];
+            other.request.is_none()
+                && other.retain
+                && other.state == State::Sent
+                && (&other.message.topic, &other.message.payload)
+                    == (&waiting.message.topic, &waiting.message.payload)
+        };
+        waiting.request.is_none() || self.sessions[number].entries.iter().any(is_twin)
     }
 
     pub(super) fn add(&mut self, session: usize, entry: Entry) {

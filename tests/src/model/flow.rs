@@ -9,7 +9,7 @@
 //! can be.
 
 use super::session::Entry;
-use super::{Checked, Model, NEVER};
+use super::{Checked, Model, ModelConnection, NEVER};
 
 /// Bytes of what waits: publishers are paused above the first until no more than the second is left; QoS 0 is dropped
 /// above the third.
@@ -155,7 +155,9 @@ impl Model {
         }
         let marks = self.bounds.client_output;
         let reason = self.is_above(shard, &marks, self.bounds.shard_output.low, 4);
-        for connected in self.connections.iter().filter(|connected| !connected.lost) {
+        // What ends is read no more, with or without a reason.
+        let is_read = |connected: &&ModelConnection| !connected.lost && !connected.closed;
+        for connected in self.connections.iter().filter(is_read) {
             let Some((since, _)) = connected.flow.paused else {
                 continue;
             };
@@ -183,6 +185,17 @@ impl Model {
         let waiting = connected.flow.waiting + connected.flow.pending + poured;
         waiting.saturating_add(entry_bytes) > self.bounds.client_output.cap
             || self.sum(connected.shard).max(self.sums[connected.shard]) > self.bounds.shard_output.high
+    }
+
+    /// Whether a connection may end because slow clients hold more than half of the shard's cap: those with the most
+    /// do, so it has something.
+    pub(super) fn may_be_disconnected(&self, shard: usize, connection: usize) -> bool {
+        let connected = &self.connections[connection];
+        let is_there = connected.shard == shard && !connected.closed && connected.session.is_some();
+        is_there
+            && self.was_above[shard]
+            && connected.flow.waiting + connected.flow.pending > 0
+            && self.sum(shard) > self.bounds.shard_output.cap / 2
     }
 
     /// Whether a session's queue may be above its bounds by what belongs to groups, which does not show.

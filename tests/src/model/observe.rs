@@ -58,7 +58,9 @@ impl Model {
             .session
             .ok_or("a PUBLISH without a session")?;
         let entry = match publish.packet_identifier.map(|identifier| identifier.get()) {
-            Some(identifier) if publish.dup => self.observe_resent(number, identifier, now)?,
+            Some(identifier) if publish.dup && !self.was_unseen(number, identifier) => {
+                self.observe_resent(number, identifier, now)?
+            }
             identifier => {
                 if identifier.is_some() {
                     self.give_up(number, None, now);
@@ -105,6 +107,13 @@ impl Model {
             }
             Err(what) => self.take_assigned(number, seen, now).ok_or(what),
         }
+    }
+
+    /// Whether a message that is sent again was written first where nobody saw it.
+    fn was_unseen(&self, number: usize, identifier: u16) -> bool {
+        let session = &self.sessions[number];
+        let is_it = |flight: &Flight| flight.packet_identifier == identifier;
+        session.lost_output && !session.flights.iter().any(is_it)
     }
 
     /// A message sent again: the next one of those that are due, with its identifier.

@@ -121,6 +121,9 @@ pub struct Session {
     pub(super) unreleased: Vec<u16>,
     pub(super) will: Option<WillRequest>,
     pub(super) disconnected_at: u64,
+    /// What was written to one of its connections was given up before anybody saw it: a message sent again may be one
+    /// of those.
+    pub(super) lost_output: bool,
     /// It loses its connection in this tick, before or after what else happens in it.
     pub(super) unsettled: bool,
     /// The groups that it is in, and was.
@@ -150,6 +153,7 @@ impl Session {
             unreleased: Vec::new(),
             will: None,
             disconnected_at: 0,
+            lost_output: false,
             unsettled: false,
             memberships: Vec::new(),
             was_small: false,

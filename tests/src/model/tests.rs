@@ -28,9 +28,13 @@ const PLENTY: Marks = Marks {
 
 impl Scenario {
     fn new() -> Self {
+        Self::with_queues(1000)
+    }
+
+    fn with_queues(queued_messages_max: usize) -> Self {
         let bounds = Bounds {
             inflight_messages_max: 100,
-            queued_messages_max: 1000,
+            queued_messages_max,
             client_output: PLENTY,
             shard_output: PLENTY,
             grace_ns: 1,
@@ -205,19 +209,21 @@ fn a_copy_that_may_be_a_groups_does_not_overtake_the_sessions_own() {
     assert!(once_more.is_err(), "each copy is one PUBLISH");
 }
 
+/// Every retained message as the answer to SUBSCRIBE, and with its RETAIN flag when it is passed on.
+const AS_PUBLISHED: SubscriptionOptions = SubscriptionOptions {
+    qos: QoS::AtLeastOnce,
+    no_local: false,
+    retain_as_published: true,
+    retain_handling: RetainHandling::SendAtSubscribe,
+};
+
 /// A retained message may come as the answer to SUBSCRIBE before what was published earlier comes as a message. With
 /// Retain As Published it looks like the message that is passed on, which would have overtaken the earlier one.
 #[test]
 fn a_retained_message_that_looks_like_one_that_is_passed_on_overtakes_nothing() {
     let mut scenario = Scenario::new();
     let subscriber = scenario.subscriber("subscriber");
-    let options = SubscriptionOptions {
-        qos: QoS::AtLeastOnce,
-        no_local: false,
-        retain_as_published: true,
-        retain_handling: RetainHandling::SendAtSubscribe,
-    };
-    scenario.subscribe_with(subscriber, "a/b", options, None);
+    scenario.subscribe_with(subscriber, "a/b", AS_PUBLISHED, None);
     scenario.publish("earlier", QoS::AtLeastOnce);
     scenario.read_suback(subscriber);
     scenario.publish_with("retained", QoS::AtLeastOnce, true);
@@ -230,6 +236,25 @@ fn a_retained_message_that_looks_like_one_that_is_passed_on_overtakes_nothing() 
     scenario.model.check_received(1).unwrap();
     let once_more = scenario.write_with(subscriber, "retained", QoS::AtLeastOnce, None, true);
     assert!(once_more.is_err(), "it is passed on once, and retained once");
+}
+
+/// The message that is passed on waits in the queue while the retained one has come, or the other way round: then the
+/// queue is full.
+#[test]
+fn a_message_that_looks_like_the_retained_one_may_fill_the_queue() {
+    for is_owed in [false, true] {
+        let mut scenario = Scenario::with_queues(if is_owed { 2 } else { 1 });
+        let subscriber = scenario.subscriber("subscriber");
+        scenario.subscribe_with(subscriber, "a/b", AS_PUBLISHED, None);
+        scenario.read_suback(subscriber);
+        scenario.publish_with("retained", QoS::AtLeastOnce, true);
+        scenario
+            .write_with(subscriber, "retained", QoS::AtLeastOnce, None, true)
+            .unwrap();
+        scenario.publish("next", QoS::AtLeastOnce);
+        scenario.model.retained_answered();
+        assert_eq!(scenario.model.check_received(1).is_err(), is_owed);
+    }
 }
 
 /// In 3.1.1 nothing distinguishes them. In 5.0 the identifier shows which one comes last, and so which one came first.

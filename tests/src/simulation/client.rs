@@ -153,8 +153,8 @@ impl World {
 
     /// An acknowledgement of another kind than one of those that the client has delayed.
     fn mismatched(&mut self, client: usize) -> Option<Packet> {
-        type Kind = fn(u16) -> Packet;
-        let (identifier, others): (u16, [Kind; 2]) = match self.clients[client].delayed.first()? {
+        type Acknowledgement = fn(u16) -> Packet;
+        let (identifier, others): (u16, [Acknowledgement; 2]) = match self.clients[client].delayed.first()? {
             Packet::PubAck(identifier) => (*identifier, [Packet::PubRec, Packet::PubComp]),
             Packet::PubRec(identifier) => (*identifier, [Packet::PubAck, Packet::PubComp]),
             Packet::PubComp(identifier) => (*identifier, [Packet::PubAck, Packet::PubAck]),
@@ -166,8 +166,7 @@ impl World {
     /// Opens a connection; one that there is already is left to itself.
     pub(super) fn connect(&mut self, client: usize, request: ConnectRequest) -> Checked {
         self.ran.connections += 1;
-        let shards = index_of(self.shards.len());
-        let owner = usize::from(owner_shard(&request.client, shards));
+        let owner = self.owner_of(client);
         let version = request.version;
         let mut connection = SimulatedConnection::new(client, version, owner);
         connection.aliases.maximum = request.topic_alias_max.unwrap_or(0);
@@ -176,7 +175,12 @@ impl World {
         }
         let number = self.connections.len();
         self.connections.push(connection);
-        let accepted = self.rng.usize(0..self.shards.len());
+        let drawn = self.rng.usize(0..self.shards.len());
+        // One that comes by the queue which its owner looks at next may overtake what is in those before.
+        let accepted = self
+            .next_queue(owner)
+            .filter(|_| self.rng.bool())
+            .unwrap_or(drawn);
         self.shards[accepted].pending.push(number);
         let connecting = &mut self.clients[client];
         connecting.connection = Some(number);
@@ -189,6 +193,14 @@ impl World {
             connecting.forget();
         }
         self.send(client, Packet::Connect(Box::new(request)), false)
+    }
+
+    /// The shard that owns a client's session.
+    pub(super) fn owner_of(&self, client: usize) -> usize {
+        usize::from(owner_shard(
+            &self.clients[client].name,
+            index_of(self.shards.len()),
+        ))
     }
 
     /// Writes a packet to the client's connection.

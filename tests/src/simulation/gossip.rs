@@ -2,6 +2,7 @@
 //!
 //! Invariants: none.
 
+use broker::turn::TurnStep;
 use mqtt::ProtocolVersion;
 
 use super::draw::{FILTERS, TOPICS, draw_options};
@@ -59,17 +60,31 @@ impl World {
             return Ok(None);
         }
         self.step += 1;
-        let other = self.rng.usize(0..self.clients.len());
+        let drawn = self.rng.usize(0..self.clients.len());
+        // Rather one whose shard has looked at some of its queues and not yet at the others.
+        let in_between = (drawn..self.clients.len())
+            .chain(0..drawn)
+            .find(|&other| other != client && self.next_queue(self.owner_of(other)).is_some());
+        let other = in_between.filter(|_| self.rng.bool()).unwrap_or(drawn);
         if other == client {
             return Ok(None);
         }
-        if self.clients[other].connection.is_none() {
+        let reconnects = chance(&mut self.rng, self.profile.reconnects);
+        if reconnects || self.clients[other].connection.is_none() {
             let mut request = self.draw_connect(other);
             request.clean_start = true;
             self.connect(other, request)?;
             return Ok(Some(other));
         }
         Ok(Some(other).filter(|&other| self.clients[other].connected))
+    }
+
+    /// The shard whose queue a shard looks at next, if its turn is there.
+    pub(super) fn next_queue(&self, shard: usize) -> Option<usize> {
+        match self.shards[shard].turn.step() {
+            TurnStep::Take { from, .. } => Some(usize::from(from)),
+            _ => None,
+        }
     }
 
     /// The shards that have a client's connection turn now, or not.
@@ -79,6 +94,8 @@ impl World {
         };
         let is_pending = |shard: &SimulatedShard| shard.pending.contains(&number);
         if let Some(accepted) = self.shards.iter().position(is_pending) {
+            // What it reads in a turn is fixed when that begins.
+            self.run_turn(accepted)?;
             self.run_turn(accepted)?;
         }
         let owner = self.connections[number].owner;

@@ -35,6 +35,8 @@ pub struct Ran {
     pub connections: u64,
     /// Connections that were paused.
     pub pauses: u64,
+    /// Connections that ended as slow clients held more than half of a shard's cap.
+    pub disconnected: u64,
 }
 
 /// What went wrong, and how to see it again.

@@ -9,7 +9,7 @@ use broker::limits::Watermarks;
 use fastrand::Rng;
 
 /// A shell that does not keep to its rules: the simulator must find each of these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Fault {
     /// Connections are flushed before batches are pushed.
     FlushesBeforePush,
@@ -75,6 +75,11 @@ pub(super) struct Profile {
     pub(super) calm: bool,
     /// Percent of turns that run whole.
     pub(super) whole_turns: u32,
+    /// A shard whose core is busy with other things: it does one step in the time of many turns of the others, which
+    /// run whole then.
+    pub(super) slow_shard: Option<usize>,
+    /// A client that reads little beside its CONNACK, until all come to rest.
+    pub(super) stalled_client: Option<usize>,
     /// Bytes that a client's socket takes.
     pub(super) socket_bytes: usize,
     /// Percent of acknowledgements that are held back.
@@ -88,6 +93,8 @@ pub(super) struct Profile {
     /// What may wait for a client's socket, and for all sockets of a shard.
     pub(super) client_output: Watermarks,
     pub(super) shard_output: Watermarks,
+    /// Percent of clients that act on what another one did by a new connection.
+    pub(super) reconnects: u32,
     /// Percent of the SUBACKs, and of the acknowledgements of retained messages, that make another client act on them
     /// at once.
     pub(super) gossip: u32,
@@ -105,14 +112,17 @@ impl Profile {
     pub(super) fn draw(rng: &mut Rng, options: &Options) -> Self {
         let shards = options.shards.unwrap_or_else(|| rng.usize(1..=4));
         let small_queues = rng.u32(0..4) == 0;
+        let clients = rng.usize(2..=5);
         Self {
             shards,
-            clients: rng.usize(2..=5),
+            clients,
+            stalled_client: chance(rng, 30).then(|| rng.usize(0..clients)),
             queue_messages_max: pick(rng, &[1, 1, 2, 4, 64]),
             inflight_messages_max: pick(rng, &[1, 2, 3, 20]),
             queued_messages_max: if small_queues { rng.usize(1..4) } else { 1000 },
             calm: rng.u32(0..4) == 0,
             whole_turns: pick(rng, &[0, 50, 90]),
+            slow_shard: chance(rng, 30).then(|| rng.usize(0..shards)),
             socket_bytes: pick(rng, &[10, 60, 400, 100_000]),
             late_acknowledgements: pick(rng, &[0, 30, 80]),
             jumps: pick(rng, &[0, 2, 8]),
@@ -120,7 +130,8 @@ impl Profile {
             clean: pick(rng, &[5, 40, 80]),
             client_output: pick(rng, &CLIENT_OUTPUTS),
             shard_output: pick(rng, &SHARD_OUTPUTS),
-            gossip: pick(rng, &[0, 50, 100]),
+            reconnects: pick(rng, &[0, 50, 90]),
+            gossip: pick(rng, &[0, 50, 100, 100]),
             shared: pick(rng, &[0, 30, 80]),
             full_turns: pick(rng, &[0, 0, 10, 50]),
             pipelined: rng.bool(),
@@ -136,14 +147,13 @@ const CLIENT_OUTPUTS: [Watermarks; 4] = [
     marks(300, 150, 600),
     marks(60, 30, 150),
 ];
-const SHARD_OUTPUTS: [Watermarks; 3] = [
+const SHARD_OUTPUTS: [Watermarks; 4] = [
     limits::SHARD_OUTPUT,
-    marks(1500, 700, PLENTY),
-    marks(300, 100, PLENTY),
+    marks(1500, 700, 1 << 20),
+    marks(300, 100, 1 << 20),
+    // A slow client or two hold more than half of it, and are disconnected.
+    marks(150, 50, 320),
 ];
-
-/// Nobody is disconnected for the sake of others: what that does is for a test of its own.
-const PLENTY: usize = 1 << 20;
 
 const fn marks(high: usize, low: usize, cap: usize) -> Watermarks {
     Watermarks { high, low, cap }

@@ -16,6 +16,10 @@ impl World {
         let Some(number) = self.clients[client].connection else {
             return Ok(());
         };
+        let is_stalled = self.profile.stalled_client == Some(client) && self.clients[client].connected;
+        if is_stalled && chance(&mut self.rng, STALLED_PERCENT) {
+            return Ok(());
+        }
         let there = self.connections[number].down.len();
         let bytes = if self.rng.bool() {
             there
@@ -188,3 +192,6 @@ impl World {
         Ok(())
     }
 }
+
+/// Percent of its chances to read that a stalled client lets pass.
+const STALLED_PERCENT: u32 = 95;

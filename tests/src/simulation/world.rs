@@ -129,15 +129,15 @@ impl World {
             return self.quiesce();
         }
         match self.rng.u32(0..100) {
-            0..=54 => {
-                let shard = self.rng.usize(0..self.shards.len());
-                if chance(&mut self.rng, self.profile.whole_turns) {
-                    self.run_turn(shard)
-                } else {
-                    self.run_step(shard)
+            0..=49 => {
+                let from = self.rng.usize(0..self.shards.len());
+                let has_work = |&shard: &usize| self.has_work(shard);
+                match (from..self.shards.len()).chain(0..from).find(has_work) {
+                    Some(shard) => self.run_some(shard),
+                    None => self.act(client),
                 }
             }
-            55..=84 => self.act(client),
+            50..=74 => self.act(client),
             _ => {
                 let has_bytes = |&client: &usize| {
                     let connection = self.clients[client].connection;
@@ -146,6 +146,40 @@ impl World {
                 let behind = (client..self.clients.len()).chain(0..client).find(has_bytes);
                 self.read(behind.unwrap_or(client))
             }
+        }
+    }
+
+    /// Whether a turn of a shard would do anything: the ring wakes it.
+    fn has_work(&self, shard: usize) -> bool {
+        let turning = &self.shards[shard];
+        let mut connections = turning.pending.iter().chain(&turning.connections);
+        let has_completion = |&number: &usize| {
+            let connection = &self.connections[number];
+            let arrived = !connection.up.is_empty() || connection.ended.is_some();
+            let sends = !connection.wire.is_empty() && connection.room() > 0;
+            (arrived && !connection.paused) || sends
+        };
+        turning.turn.step() != TurnStep::Wait
+            || turning.now != self.now
+            || turning.is_blocked(self.shards.len())
+            || turning.turn.has_arrivals()
+            || turning.logic.has_retained_walks()
+            || self.queues.iter().any(|from| !from[shard].is_empty())
+            || connections.any(has_completion)
+    }
+
+    /// A shard does a step, or what is left of its turn.
+    fn run_some(&mut self, shard: usize) -> Checked {
+        let whole = match self.profile.slow_shard {
+            Some(slow) if slow != shard => true,
+            Some(_) if !chance(&mut self.rng, SLOW_PERCENT) => return Ok(()),
+            Some(_) => false,
+            None => chance(&mut self.rng, self.profile.whole_turns),
+        };
+        if whole {
+            self.run_turn(shard)
+        } else {
+            self.run_steps(shard)
         }
     }
 
@@ -252,6 +286,8 @@ impl World {
         let turning = &mut self.shards[shard];
         let now = turning.now.0;
         let out = turning.logic.out(id);
+        // What waited for a slow client may be given up.
+        connection.observed = connection.observed.min(out.len());
         while connection.observed < out.len() {
             let unseen = &out[connection.observed..];
             let frame = mqtt::frame::split(unseen, limits::PACKET_BYTES_MAX)
@@ -312,6 +348,9 @@ impl World {
         Ok(())
     }
 }
+
+/// Percent of the chances to do a step that a slow shard takes.
+const SLOW_PERCENT: u32 = 25;
 
 /// Rounds after which whatever goes on would go on for ever.
 const ROUNDS_MAX: usize = 10_000;

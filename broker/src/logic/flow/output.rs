@@ -146,7 +146,7 @@ impl ShardOutput {
     pub(super) fn slow_excess(&self) -> usize {
         let marks = self.shard_marks();
         if self.slow_total > marks.cap / 2 {
-            self.slow_total - marks.high
+            self.slow_total.saturating_sub(marks.high)
         } else {
             0
         }
