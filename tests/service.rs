@@ -4,12 +4,13 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use mqtt::{QoS, ReasonCode};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Client, Options, Setup, TIMEOUT, eventually, free_port, program, run};
+use crate::harness::{Broker, Client, Options, Setup, TIMEOUT, eventually, free_port, program, run};
 
 /// Ends the process when the test is over.
 struct Started(Child);
@@ -202,4 +203,129 @@ fn memory_limit_holds() {
         "{}",
         broker.resident_kib()
     );
+}
+
+/// What an attack made the broker keep goes back to the system by itself when nothing holds it any more: an attack
+/// leaves at most a fifth and 16 MiB more than there was.
+#[test]
+fn memory_comes_back_after_each_attack() {
+    let broker = Setup::default()
+        .shards(2)
+        .global("log_type error")
+        .global("max_queued_messages 0")
+        .start();
+    warm_up(&broker);
+    let start_kib = broker.resident_kib();
+    let most_kib = start_kib + start_kib / 5 + (16 << 10);
+    let attacks: [(&str, u64, fn(&Broker)); 5] = [
+        ("unfinished packets", 100 << 10, unfinished_packets),
+        ("slow readers", 20 << 10, slow_readers),
+        ("queues", 60 << 10, long_queues),
+        ("retained messages", 60 << 10, retained_messages),
+        ("user properties", 8 << 10, user_properties),
+    ];
+    for (attack, grows_kib, run) in attacks {
+        let highest_kib = std::sync::atomic::AtomicU64::new(0);
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Relaxed) {
+                    highest_kib.fetch_max(broker.resident_kib(), Relaxed);
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+            run(&broker);
+            is_over.store(true, Relaxed);
+        });
+        let highest_kib = highest_kib.load(Relaxed);
+        assert!(
+            highest_kib > start_kib + grows_kib / 2,
+            "{attack}: {start_kib} to {highest_kib} KiB"
+        );
+        let begin = Instant::now();
+        while broker.resident_kib() > most_kib {
+            let kib = broker.resident_kib();
+            assert!(
+                begin.elapsed() < Duration::from_secs(10),
+                "{attack}: {start_kib}, {highest_kib}, then {kib} KiB"
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// What any work brings into memory for good: code, receive buffers, tables.
+fn warm_up(broker: &Broker) {
+    let mut clients: Vec<_> = (0..10)
+        .map(|number| Client::connect(broker, &Options::new(&format!("warm{number}"))))
+        .collect();
+    for client in &mut clients {
+        client.subscribe("warm", QoS::AtLeastOnce);
+    }
+    clients[0].publish("warm", &[0; 1000], QoS::AtLeastOnce);
+    clients[1].ping();
+}
+
+fn unfinished_packets(broker: &Broker) {
+    let clients: Vec<_> = (0..100)
+        .map(|number| {
+            let mut client = Client::connect(broker, &Options::new(&format!("c{number}")));
+            client.send(b"\x30\x80\xf0\x79\x00\x01t");
+            client.send(&vec![b'x'; 1_900_000]);
+            client
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    drop(clients);
+}
+
+fn slow_readers(broker: &Broker) {
+    let mut readers: Vec<_> = (0..20)
+        .map(|number| Client::connect(broker, &Options::new(&format!("r{number}"))))
+        .collect();
+    for reader in &mut readers {
+        reader.subscribe("slow", QoS::AtMostOnce);
+    }
+    let mut writer = Client::connect(broker, &Options::new("w"));
+    for _ in 0..100 {
+        writer.publish("slow", &[1; 100_000], QoS::AtMostOnce);
+    }
+    writer.ping();
+}
+
+fn long_queues(broker: &Broker) {
+    let away = Options::new("away").persistent();
+    let mut client = Client::connect(broker, &away);
+    client.subscribe("queue", QoS::AtLeastOnce);
+    client.disconnect();
+    let mut writer = Client::connect(broker, &Options::new("w"));
+    for _ in 0..800 {
+        writer.publish("queue", &[1; 100_000], QoS::AtLeastOnce);
+    }
+    Client::connect(broker, &Options::new("away")).ping();
+}
+
+fn retained_messages(broker: &Broker) {
+    let mut writer = Client::connect(broker, &Options::new("w"));
+    for number in 0..800 {
+        writer.publish_retained(&format!("kept/{number}"), &[1; 100_000], QoS::AtLeastOnce);
+    }
+    for number in 0..800 {
+        writer.publish_retained(&format!("kept/{number}"), b"", QoS::AtLeastOnce);
+    }
+}
+
+fn user_properties(broker: &Broker) {
+    let clients: Vec<_> = (0..50)
+        .map(|number| {
+            let options = Options::new(&format!("u{number}")).v5();
+            let mut client = Client::connect(broker, &options);
+            // 200,000 pairs of empty strings, in a PUBLISH whose last byte is missing.
+            let properties = [0x26, 0, 0, 0, 0].repeat(200_000);
+            client.send(&[&b"\x30\xc9\x84\x3d\x00\x01t\xc0\x84\x3d"[..], &properties].concat());
+            client
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    drop(clients);
 }

@@ -14,6 +14,8 @@ pub(crate) struct Health {
     /// The last question that each shard has answered, by turning.
     answered: Vec<AtomicU64>,
     memory_full: AtomicBool,
+    /// How often the shards were asked to give freed memory back.
+    give_backs: AtomicU64,
     wake_shards: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -24,6 +26,7 @@ impl Health {
             round: AtomicU64::new(0),
             answered: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             memory_full: AtomicBool::new(false),
+            give_backs: AtomicU64::new(0),
             wake_shards: Box::new(wake_shards),
         }
     }
@@ -56,6 +59,18 @@ impl Health {
     #[inline]
     pub(crate) fn memory_full(&self) -> bool {
         self.memory_full.load(Ordering::Relaxed)
+    }
+
+    /// Asks every shard to give back the memory that it does not need.
+    pub(crate) fn ask_to_give_back(&self) {
+        self.give_backs.fetch_add(1, Ordering::Relaxed);
+        (self.wake_shards)();
+    }
+
+    /// How often shards were asked to give memory back: another number than before is another time.
+    #[inline]
+    pub(crate) fn give_backs(&self) -> u64 {
+        self.give_backs.load(Ordering::Relaxed)
     }
 
     /// Lets every shard know whether `memory_limit` is reached.

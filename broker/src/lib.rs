@@ -39,6 +39,7 @@ pub mod limits;
 mod listener_tls;
 pub mod log;
 pub mod logic;
+mod memory;
 mod monitor;
 pub mod passphrase;
 pub mod passwd;

@@ -1,7 +1,10 @@
-//! A thread beside the shards that watches memory against `memory_limit`, and answers systemd's watchdog for them.
+//! A thread beside the shards that watches memory against `memory_limit`, has freed memory given back, and answers
+//! systemd's watchdog for them.
 //!
 //! Invariants: the watchdog is notified only if every shard has turned since the last time; a shard that hangs lets
-//! systemd restart the broker.
+//! systemd restart the broker. Load is shed from nine tenths of the limit on, so that what is on its way then still
+//! finds memory. Memory that nothing holds goes back to the system within seconds, so that the limit is left again by
+//! itself.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,8 +32,10 @@ impl Monitor {
         let run = move || {
             let mut asked_at = Instant::now();
             let mut question = 0;
+            let mut given_back_at = Instant::now();
             loop {
                 self.watch_memory();
+                self.give_back(&mut given_back_at);
                 if watchdog.is_some_and(|every| asked_at.elapsed() >= every) {
                     asked_at = Instant::now();
                     question = self.notify_watchdog(question);
@@ -62,6 +67,15 @@ impl Monitor {
             .max(PAUSE_MIN)
     }
 
+    /// Has freed memory given back, by the shards and by this thread for what all share.
+    fn give_back(&self, last: &mut Instant) {
+        if last.elapsed() >= GIVE_BACK_PAUSE {
+            *last = Instant::now();
+            self.health.ask_to_give_back();
+            transport::memory::give_back();
+        }
+    }
+
     fn watch_memory(&self) {
         let limit = self.current.get().settings.memory_bytes_max;
         let was_full = self.health.memory_full();
@@ -70,10 +84,11 @@ impl Monitor {
         }
         // Where the system does not say, there is no limit to keep.
         let used = clock::process_rss_bytes(std::process::id()).unwrap_or(0);
+        let shed_from = limit / 10 * 9;
         let full = if was_full {
-            used > limit / 20 * 19
+            used > shed_from / 20 * 19
         } else {
-            used > limit
+            used > shed_from
         };
         if full == was_full {
             return;
@@ -81,7 +96,7 @@ impl Monitor {
         self.health.set_memory_full(full);
         if full {
             tracing::error!(
-                "memory_limit is reached ({used} of {limit} bytes): nothing is queued or retained and no session is \
+                "memory_limit is reached by nine tenths ({used} of {limit} bytes): nothing is queued or retained and no session is \
                  made until less is in use."
             );
         } else {
@@ -90,6 +105,8 @@ impl Monitor {
     }
 }
 
+/// Longer than what is used again at once, and short enough for a limit to be left within seconds.
+const GIVE_BACK_PAUSE: Duration = Duration::from_secs(3);
 const MEMORY_PAUSE: Duration = Duration::from_millis(50);
 const IDLE_PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(10);

@@ -1,7 +1,8 @@
 //! What the operator chose, typed: the shards' logic reads nothing else.
 //!
 //! Invariants: every value is usable as it stands. mosquitto's "0 means no limit" is resolved where the file is read
-//! (to [`UNLIMITED`] or the type's maximum), so no code behind it asks again. `Default` is mosquitto's default.
+//! (to [`UNLIMITED`] or the type's maximum), so no code behind it asks again. `Default` is mosquitto's default, but
+//! for the bytes of a session's queue and of the retained messages, which are bounded here.
 
 use mqtt::QoS;
 
@@ -141,7 +142,7 @@ impl Default for Settings {
             inflight_messages_max: 20,
             inflight_bytes_max: UNLIMITED,
             queued_messages_max: 1000,
-            queued_bytes_max: UNLIMITED,
+            queued_bytes_max: 64 << 20,
             client_output: limits::CLIENT_OUTPUT,
             shard_output: limits::SHARD_OUTPUT,
             queue_qos0_messages: false,
@@ -159,7 +160,7 @@ impl Default for Settings {
             connections_max: UNLIMITED,
             client_identifier_prefix: None,
             retained_messages_max: UNLIMITED,
-            retained_bytes_max: UNLIMITED,
+            retained_bytes_max: 1 << 30,
             subscriptions_max: 200_000,
             user_sessions_max: UNLIMITED,
             memory_bytes_max: UNLIMITED,

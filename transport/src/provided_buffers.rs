@@ -15,7 +15,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use io_uring::types::BufRingEntry;
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 /// A filled receive buffer, to be given back by [`crate::ring::Ring::recycle`].
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub(crate) struct ProvidedBuffers {
     begun: u16,
     buffer_bytes: u32,
     tail: u16,
+    /// Buffers that are out as a [`ReceiveBuffer`].
+    out: u16,
 }
 
 /// The number of the next ring of this process.
@@ -61,6 +63,7 @@ impl ProvidedBuffers {
             begun: 0,
             buffer_bytes,
             tail: 0,
+            out: 0,
         };
         buffers.begin(FIRST_BUFFERS);
         Ok(buffers)
@@ -90,7 +93,8 @@ impl ProvidedBuffers {
     }
 
     /// The buffer that the kernel took out of the ring and wrote `bytes` bytes into.
-    pub(crate) fn filled(&self, identifier: u16, bytes: u32) -> ReceiveBuffer {
+    pub(crate) fn filled(&mut self, identifier: u16, bytes: u32) -> ReceiveBuffer {
+        self.out += 1;
         debug_assert!(identifier < self.begun && bytes <= self.buffer_bytes);
         ReceiveBuffer {
             ring: self.ring,
@@ -110,8 +114,23 @@ impl ProvidedBuffers {
 
     pub(crate) fn recycle(&mut self, buffer: ReceiveBuffer) {
         assert_eq!(buffer.ring, self.ring, "{FOREIGN}");
+        self.out -= 1;
         self.push(buffer.identifier);
         self.publish();
+    }
+
+    /// Gives the pages of all buffers back to the system, if none is out; whether it did. The kernel gets empty pages
+    /// for those that it fills next.
+    ///
+    /// Only while no completion waits that names a buffer: its bytes would be gone.
+    pub(crate) fn give_back(&mut self) -> bool {
+        if self.out > 0 {
+            return false;
+        }
+        let bytes = usize::from(self.begun) * self.buffer_bytes as usize;
+        // SAFETY: the range lies inside `memory`, which is an anonymous private mapping: its pages read as zeros from
+        // now on. Nobody borrows from it, as no buffer is out.
+        unsafe { madvise(self.memory.as_ptr().cast(), bytes, Advice::LinuxDontNeed) }.is_ok()
     }
 
     fn push(&mut self, identifier: u16) {

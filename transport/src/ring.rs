@@ -247,6 +247,16 @@ impl Ring {
         }
     }
 
+    /// Gives the memory of the receive buffers back to the system, if none is out and no completion waits; whether it
+    /// did. The kernel fills buffers only while it is called by this thread, as it is asked to (DEFER_TASKRUN).
+    pub fn give_back_buffers(&mut self) -> bool {
+        let waits = self.reaped > 0 || self.submissions.has_completions();
+        match &mut self.buffers {
+            Some(buffers) if !waits => buffers.give_back(),
+            _ => false,
+        }
+    }
+
     /// Once for all receives that found none.
     fn grow_buffers(&mut self) {
         if let Some(buffers) = &mut self.buffers
@@ -306,7 +316,7 @@ impl Ring {
         let buffer = cqueue::buffer_select(entry.flags());
         if let (Ok(bytes), Some(identifier)) = (&result, buffer)
             && *bytes > 0
-            && let Some(buffers) = &self.buffers
+            && let Some(buffers) = &mut self.buffers
         {
             let buffer = buffers.filled(identifier, *bytes);
             return Completion::Received { token, buffer, more };

@@ -21,6 +21,8 @@ pub(super) struct Draft {
     pub(super) log: LogDraft,
     pub(super) pid_file: Option<PathBuf>,
     pub(super) user: Option<SystemUser>,
+    /// The value of `memory_limit`, where it is given.
+    pub(super) memory_bytes_max: Option<u64>,
     /// The value of `user` is `root`.
     pub(super) stays_root: bool,
     pub(super) per_listener_settings: bool,

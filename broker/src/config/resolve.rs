@@ -16,6 +16,7 @@ use super::draft::{AccessDraft, Draft, ListenerDraft, ProtocolDraft, TlsDraft};
 use crate::args::Args;
 use crate::auth::AccessFiles;
 use crate::files::{FileError, FilePlace, FileProblem};
+use crate::memory;
 use crate::settings::ListenerSettings;
 
 const DEFAULT_PORT: u16 = 1883;
@@ -60,6 +61,7 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
     }
     let (settings, listeners) = opened.into_iter().unzip();
     draft.settings.listeners = settings;
+    draft.settings.memory_bytes_max = draft.memory_bytes_max.unwrap_or_else(memory::default_limit_bytes);
     Ok(Configuration {
         settings: draft.settings,
         listeners,

@@ -309,6 +309,12 @@ impl Shard {
         }
     }
 
+    /// Frees the memory that is kept for use again.
+    pub fn drop_spare(&mut self) {
+        self.delivery.drop_spare_outs();
+        self.outboxes.drop_spare();
+    }
+
     /// A call is made at that time.
     #[inline]
     fn begin(&mut self, now: Timestamp) {

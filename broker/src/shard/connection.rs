@@ -108,6 +108,12 @@ impl ClientConnections {
         self.slots.get_mut(id.slot.to_u32() as usize)?.take()
     }
 
+    /// Frees the memory that is kept for use again.
+    pub(super) fn drop_spare(&mut self) {
+        self.plain = Vec::new();
+        self.slots.shrink_to_fit();
+    }
+
     pub(super) fn linger(&mut self, until: Timestamp, id: ConnectionId) {
         self.lingering.push_back((until, id));
     }

@@ -84,6 +84,16 @@ pub(crate) struct ShardLoop {
     /// Who serves the files of `http_dir`.
     pages: Pages,
     shut_down: ShutDown,
+    give_back: GiveBack,
+}
+
+/// Where the shard is with giving memory back.
+#[derive(Default)]
+struct GiveBack {
+    /// How often it had been asked when it last looked.
+    asked: u64,
+    /// The receive buffers are still to be given back.
+    buffers_due: bool,
 }
 
 /// What of the configuration this shard goes by.
@@ -153,6 +163,7 @@ impl ShardLoop {
             health: shared.health,
             pages: shared.pages,
             shut_down: ShutDown::new(shared.shut_down),
+            give_back: GiveBack::default(),
         };
         shard.give_policy();
         Ok(shard)
@@ -194,7 +205,10 @@ impl ShardLoop {
             }
             TurnStep::Flush => self.flush(),
             TurnStep::Close => self.lose_ended(),
-            TurnStep::ChangeReceiving => self.change_receiving(),
+            TurnStep::ChangeReceiving => {
+                self.change_receiving();
+                self.give_memory_back();
+            }
         }
         Ok(Outcome::Done)
     }
@@ -230,6 +244,22 @@ impl ShardLoop {
         }
         self.health.turned(self.exchange.shard());
         self.logic.set_memory_full(self.health.memory_full());
+    }
+
+    /// Gives back what was only kept for use again, once each time that the shards are asked to. The receive buffers
+    /// may have to wait for a turn that handles all completions.
+    fn give_memory_back(&mut self) {
+        let asked = self.health.give_backs();
+        if asked != self.give_back.asked {
+            self.give_back.asked = asked;
+            self.give_back.buffers_due = true;
+            self.logic.drop_spare();
+            self.connections.drop_spare();
+            transport::memory::give_back();
+        }
+        if self.give_back.buffers_due && self.ring.give_back_buffers() {
+            self.give_back.buffers_due = false;
+        }
     }
 
     /// Gives the logic the rules that are in effect, if it goes by others.

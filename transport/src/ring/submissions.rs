@@ -53,6 +53,11 @@ impl Submissions {
         self.io.completion()
     }
 
+    /// Whether the kernel has completions that were not read, in the queue or beside it.
+    pub(super) fn has_completions(&mut self) -> bool {
+        self.io.submission().cq_overflow() || !self.io.completion().is_empty()
+    }
+
     /// Queues a request that names this descriptor, or none.
     ///
     /// # Safety

@@ -74,8 +74,9 @@ pub(super) const KEYS: &[Key] = &[
     ),
     global(
         "max_queued_bytes",
-        "0",
-        "Bytes of the messages that wait for one client beyond those in flight; more are dropped. 0: no limit.",
+        "67108864",
+        "Bytes of the messages that wait for one client beyond those in flight; more are dropped. 0: no limit, which \
+         is mosquitto's default.",
         Value::Integer {
             ranges: &[(0, i64::MAX)],
             set: |draft, bytes| draft.settings.queued_bytes_max = or_unlimited(bytes),

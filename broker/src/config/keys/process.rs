@@ -49,13 +49,13 @@ pub(super) const KEYS: &[Key] = &[
     ),
     global(
         "memory_limit",
-        "0",
-        "Bytes of memory (resident) above which nothing more is queued or retained, no session is made and less waits \
-         for sockets, until less is in use; looked at twenty times a second. 0: no limit. systemd's MemoryMax= is a \
-         harder bound.",
+        "four fifths of the memory of the cgroup or the machine",
+        "Bytes of memory (resident). From nine tenths of it on nothing more is queued or retained, no session is made \
+         and less waits for sockets, until less is in use; looked at twenty times a second. 0: no limit, which is \
+         mosquitto's default. systemd's MemoryMax= is a harder bound.",
         Value::Integer {
             ranges: &[(0, i64::MAX)],
-            set: |draft, bytes| draft.settings.memory_bytes_max = or_unlimited(bytes),
+            set: |draft, bytes| draft.memory_bytes_max = Some(or_unlimited(bytes)),
         },
         Show::Global(|c| shown(or_zero(c.settings.memory_bytes_max))),
     ),

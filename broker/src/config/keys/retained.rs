@@ -33,8 +33,9 @@ pub(super) const KEYS: &[Key] = &[
     ),
     global(
         "max_retained_bytes",
-        "0",
-        "Topic and payload bytes of all retained messages; as `max_retained_messages`. 0: no limit.",
+        "1073741824",
+        "Topic and payload bytes of all retained messages; as `max_retained_messages`. 0: no limit, as mosquitto has \
+         none.",
         Value::Integer {
             ranges: &[(0, i64::MAX)],
             set: |draft, bytes| draft.settings.retained_bytes_max = or_unlimited(bytes),

@@ -1,0 +1,16 @@
+//! Memory that was freed, on its way back to the system.
+//!
+//! mimalloc keeps freed pages for a while, and gives them back when it is asked for memory again; a process that was
+//! attacked and is idle would keep them for good.
+//!
+//! Invariants: none.
+#![allow(unsafe_code, reason = "a call into the allocator")]
+
+/// Gives freed memory of this thread, and what all threads share, back to the system.
+///
+/// A call takes time in proportion to the pages of the calling thread, about a millisecond for a gigabyte. In a process
+/// with another allocator it does nothing.
+pub fn give_back() {
+    // SAFETY: `mi_collect` may be called by any thread at any time, and touches no block that is in use.
+    unsafe { libmimalloc_sys::mi_collect(true) };
+}
