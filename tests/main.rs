@@ -20,6 +20,7 @@ mod client_certificates;
 mod conformance;
 mod connect;
 mod descriptors;
+mod fair_work;
 mod keep_alive;
 mod key_passphrase;
 mod listeners;

@@ -3,6 +3,8 @@
 //! Invariant: whatever a peer can make grow has its bound here or in [`crate::settings::Settings`]. The relations
 //! between the bounds are asserted at compile time, at the end.
 
+use crate::turn::WorkLimits;
+
 /// Bytes of the first packet (CONNECT) at most, mosquitto's 100,000 behind the fixed header: a larger one is refused
 /// before anything more is read, with 0x95 if it is of 5.0.
 pub const CONNECT_BYTES_MAX: u32 = 100_000 + 4;
@@ -132,6 +134,9 @@ pub const RETAINED_WAITING_MAX: usize = 1_000_000;
 /// goes on in the next turn.
 pub const RETAINED_NODES_MAX: usize = 8192;
 
+/// Requests for retained messages of each other shard whose walks begin in one turn. More: in the next turn.
+pub const RETAINED_BEGUN_MAX: usize = 1024;
+
 /// Retained messages that a shard sends to another one at once, for one subscription. More: another one has its turn
 /// first.
 pub const RETAINED_FOUND_MAX: usize = 1024;
@@ -165,6 +170,25 @@ pub const fn batch_bytes(shards: u16) -> usize {
     let others = if shards > 1 { shards as usize - 1 } else { 1 };
     let bytes = SHARD_IN_FLIGHT_BYTES / (OUTBOX_BATCHES_MAX + SHARD_QUEUE_MESSAGES_MAX) / others;
     if bytes > 1024 { bytes } else { 1024 }
+}
+
+/// Units of work (see [`WORK`]) that a shard may have to do for what waits in its queues, from all other shards. More:
+/// the sender keeps the rest, as if the queue were full.
+pub const SHARD_QUEUES_WORK_MAX: u64 = 24_576;
+
+/// Units of work in the queue from one shard to another one in a broker with so many shards.
+#[must_use]
+pub const fn queue_work(shards: u16) -> u64 {
+    let others = if shards > 1 { shards as u64 - 1 } else { 1 };
+    SHARD_QUEUES_WORK_MAX / others
+}
+
+/// Units of work in one batch between two shards in a broker with so many. Full: the next batch of the same tick is
+/// begun.
+#[must_use]
+pub const fn batch_work(shards: u16) -> u64 {
+    let units = queue_work(shards) / 4;
+    if units > 256 { units } else { 256 }
 }
 
 /// Control records in one batch between shards. Full: the next batch of the same tick is begun.
@@ -218,6 +242,33 @@ pub const ALIASED_TOPIC_BYTES_MAX: usize = 1024;
 /// Messages (batches, connections) in the queue from one shard to another. Full: the sender keeps the rest, flushes
 /// nothing and tries again; its batches then reach [`OUTBOX_BATCHES_MAX`].
 pub const SHARD_QUEUE_MESSAGES_MAX: usize = 16;
+
+/// Work in one turn of a shard, see [`crate::turn::WorkBudget`]: about three milliseconds. Spent: what else has come
+/// waits for the next turn; a connection that has spent its share waits behind all others.
+pub const WORK: WorkLimits = WorkLimits {
+    turn: 24_576,
+    share: 4096,
+    quiet: 128,
+    walk: 8192,
+};
+
+/// Units of work that a new connection costs.
+pub const CONNECTION_WORK: u64 = 64;
+
+/// Places in the tree of filters with wildcards that the filters of one session may make a walk visit, for any topic:
+/// the different sequences of `+` and other levels that they begin with. More: the filter is refused with 0x97 (5.0) or
+/// 0x80.
+pub const BRANCHES_PER_SESSION_MAX: usize = 8192;
+
+/// Filters with wildcards of a session from which on its branches are counted.
+pub const BRANCHES_COUNTED_FROM: u8 = 8;
+
+/// Walks over the filters, in one shard, that stand still until their connections have their turn again. Full: a
+/// further one begins anew when one of them is over.
+pub const MATCHES_SUSPENDED_MAX: usize = 16;
+
+/// Turns after which a walk that nobody goes on with gives way.
+pub const MATCH_IDLE_TURNS_MAX: u64 = 64;
 
 /// Bytes received in one turn of a shard before it flushes. More: they wait for the next turn.
 pub const TURN_BYTES_MAX: usize = 512 * 1024;

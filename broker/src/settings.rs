@@ -8,6 +8,7 @@ use mqtt::QoS;
 
 use crate::limits;
 use crate::limits::Watermarks;
+use crate::turn::WorkLimits;
 
 /// The value of a count or size that is not limited.
 pub const UNLIMITED: u64 = u64::MAX;
@@ -79,6 +80,8 @@ pub struct Settings {
     pub client_output: Watermarks,
     /// Watermarks of what waits for all sockets of a shard. No key of the configuration.
     pub shard_output: Watermarks,
+    /// How much work a turn of a shard may hold. No key of the configuration.
+    pub work: WorkLimits,
     /// `memory_limit` in bytes: above it messages for queues are refused.
     pub memory_bytes_max: u64,
     /// Levels of a topic name or filter at most; more are refused.
@@ -145,6 +148,7 @@ impl Default for Settings {
             queued_bytes_max: 64 << 20,
             client_output: limits::CLIENT_OUTPUT,
             shard_output: limits::SHARD_OUTPUT,
+            work: limits::WORK,
             queue_qos0_messages: false,
             keep_alive_s_max: 0,
             connect_timeout_s: 15,

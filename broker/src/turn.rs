@@ -23,9 +23,15 @@
 //! - What a connection leaves behind when it breaks (a Will) is for other shards too, so it is closed after the flush
 //!   and what it causes goes out in the next turn, behind its batches.
 //! - A step takes what was there when it began, so a turn ends although others keep sending.
+//! - A turn holds a bounded amount of work ([`WorkBudget`]), whatever it costs to handle what came: in `Handle` a
+//!   connection that has used its share goes to the back of the queue with the rest of its bytes.
 //!
 //! What breaks them: a driver that does a step at another time than it is named. The simulator has such drivers
 //! (`tests/src/simulation/profile.rs`, `Fault`), and a test that finds each of them.
+
+mod budget;
+
+pub use self::budget::{WorkBudget, WorkLimits};
 
 /// What a shard does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -43,6 +43,16 @@ pub fn packet<'a>(frame: &Frame<'a>, version: ProtocolVersion) -> Result<Packet<
     })
 }
 
+/// Decodes a SUBSCRIBE or an UNSUBSCRIBE that [`packet`] has decoded before: its filters are not looked at again.
+pub fn decoded_before<'a>(frame: &Frame<'a>, version: ProtocolVersion) -> Result<Packet<'a>, DecodeError> {
+    let mut reader = Reader::new(frame.body);
+    Ok(match frame.packet_type {
+        PacketType::Subscribe => Packet::Subscribe(subscribe_of_any(&mut reader, version)?),
+        PacketType::Unsubscribe => Packet::Unsubscribe(unsubscribe_of_any(&mut reader, version)?),
+        _ => return packet(frame, version),
+    })
+}
+
 /// Decodes the frame of a PUBLISH: the hot path.
 ///
 /// [MQTT3-2.3.1-5], [MQTT-2.2.1-2], [MQTT-3.3.2-19]
@@ -177,9 +187,7 @@ fn subscribe<'a>(
     reader: &mut Reader<'a>,
     version: ProtocolVersion,
 ) -> Result<Subscribe<'a>, DecodeErrorKind> {
-    let packet_identifier = reader.packet_identifier()?;
-    let properties = read_properties(reader, PropertySet::SUBSCRIBE, version)?;
-    let filters = SubscribeFilters(reader.rest());
+    let subscribe = subscribe_of_any(reader, version)?;
     if reader.is_empty() {
         return Err(DecodeErrorKind::SubscribeEmpty);
     }
@@ -190,10 +198,20 @@ fn subscribe<'a>(
             return Err(DecodeErrorKind::NoLocalOnShared);
         }
     }
+    Ok(subscribe)
+}
+
+/// Whatever its filters are; they are left to be read.
+fn subscribe_of_any<'a>(
+    reader: &mut Reader<'a>,
+    version: ProtocolVersion,
+) -> Result<Subscribe<'a>, DecodeErrorKind> {
+    let packet_identifier = reader.packet_identifier()?;
+    let properties = read_properties(reader, PropertySet::SUBSCRIBE, version)?;
     Ok(Subscribe {
         packet_identifier,
         properties,
-        filters,
+        filters: SubscribeFilters(reader.rest()),
     })
 }
 
@@ -253,19 +271,27 @@ fn unsubscribe<'a>(
     reader: &mut Reader<'a>,
     version: ProtocolVersion,
 ) -> Result<Unsubscribe<'a>, DecodeErrorKind> {
-    let packet_identifier = reader.packet_identifier()?;
-    let properties = read_properties(reader, PropertySet::UNSUBSCRIBE, version)?;
-    let filters = UnsubscribeFilters(reader.rest());
+    let unsubscribe = unsubscribe_of_any(reader, version)?;
     if reader.is_empty() {
         return Err(DecodeErrorKind::UnsubscribeEmpty);
     }
     while !reader.is_empty() {
         topic_filter(reader)?;
     }
+    Ok(unsubscribe)
+}
+
+/// Whatever its filters are; they are left to be read.
+fn unsubscribe_of_any<'a>(
+    reader: &mut Reader<'a>,
+    version: ProtocolVersion,
+) -> Result<Unsubscribe<'a>, DecodeErrorKind> {
+    let packet_identifier = reader.packet_identifier()?;
+    let properties = read_properties(reader, PropertySet::UNSUBSCRIBE, version)?;
     Ok(Unsubscribe {
         packet_identifier,
         properties,
-        filters,
+        filters: UnsubscribeFilters(reader.rest()),
     })
 }
 

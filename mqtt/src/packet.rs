@@ -219,3 +219,31 @@ pub struct Auth<'a> {
     /// Properties: the method, and what it wants to send.
     pub properties: Properties<'a>,
 }
+
+impl SubscribeFilters<'_> {
+    /// Those behind so many bytes, which are whole entries of this packet.
+    #[must_use]
+    pub fn after(&self, bytes: usize) -> Self {
+        Self(self.0.get(bytes..).unwrap_or_default())
+    }
+
+    /// Bytes that the entry of a filter takes.
+    #[must_use]
+    pub fn bytes_of(filter: &str) -> usize {
+        filter.len() + 3
+    }
+}
+
+impl UnsubscribeFilters<'_> {
+    /// Those behind so many bytes, which are whole entries of this packet.
+    #[must_use]
+    pub fn after(&self, bytes: usize) -> Self {
+        Self(self.0.get(bytes..).unwrap_or_default())
+    }
+
+    /// Bytes that the entry of a filter takes.
+    #[must_use]
+    pub fn bytes_of(filter: &str) -> usize {
+        filter.len() + 2
+    }
+}

@@ -355,7 +355,10 @@ impl Connected {
     /// Bytes go to the logic once the CONNECT is whole.
     fn send(&mut self, shard: &mut Shard, now: Timestamp, bytes: &[u8]) {
         let Some(mut pending) = self.pending.take() else {
-            return self.id.iter().for_each(|&id| shard.receive(now, id, bytes));
+            // The shard's turns have no end of work, so all is taken.
+            return self.id.iter().for_each(|&id| {
+                shard.receive(now, id, bytes);
+            });
         };
         pending.bytes.extend_from_slice(bytes);
         let opened = match FirstPacket::parse(&pending.bytes) {

@@ -375,6 +375,15 @@ impl Client {
         }
     }
 
+    /// The socket of a client without TLS, for a test that reads and writes bytes as they come.
+    pub(crate) fn into_non_blocking(self) -> TcpStream {
+        let Stream::Plain(socket) = self.stream else {
+            panic!("bytes below TLS");
+        };
+        socket.set_nonblocking(true).unwrap();
+        socket
+    }
+
     /// Cuts the connection without a word.
     pub(crate) fn cut(self) {
         drop(self);

@@ -16,6 +16,7 @@ use crate::logic::connect_request::ConnectRequest;
 use crate::logic::delivery::aliases::Aliases;
 use crate::logic::flow::client::State;
 use crate::logic::handle::auth::Enhanced;
+use crate::logic::handle::filters::FiltersBegun;
 use crate::logic::routing::route::RouteSlot;
 use crate::logic::session::SessionSlot;
 use crate::logic::slots::{Slot, slot_type};
@@ -180,6 +181,8 @@ pub(super) struct RareConnection {
     pub(super) without_reasons: bool,
     /// How many of its packets wait for the store.
     deferred: u32,
+    /// A packet with so many filters that it takes more than one turn.
+    pub(super) filters_begun: Option<Box<FiltersBegun>>,
 }
 
 impl Connection {

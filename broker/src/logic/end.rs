@@ -74,6 +74,7 @@ impl Shard {
             rare.aliases = Vec::new();
             rare.enhanced = None;
             rare.outbound_aliases = None;
+            rare.filters_begun = None;
         }
         self.timers
             .cancel(connection.watched_until, Timer::KeepAlive { slot });

@@ -25,6 +25,7 @@ impl Shard {
         self.begin(now);
         self.begin_flow();
         for control in &batch.control {
+            self.work.spend(control.work());
             match control {
                 Control::InterestAdd(filter) => self.routing.add_interest(from, filter),
                 Control::InterestRemove(filter) => self.routing.remove_interest(from, filter),
@@ -108,8 +109,10 @@ impl Shard {
         let Some(first) = first_publish(run.packets, run.version) else {
             return unreachable_state("a record without a PUBLISH");
         };
-        let route = self.routing.resolve_remote(first.topic, self.delivery.sessions());
+        let sessions = self.delivery.sessions();
+        let route = self.routing.resolve_remote(first.topic, sessions, &mut self.work);
         if let Some(route) = self.routing.route(route) {
+            self.work.spend(u64::from(run.count) + route.work().0);
             self.delivery.fan_out_run(route, run, None);
         }
     }
@@ -123,10 +126,12 @@ impl Shard {
         let Some(publish) = first_publish(packet, version) else {
             return unreachable_state("a record without a PUBLISH");
         };
+        let sessions = self.delivery.sessions();
         let route = self
             .routing
-            .resolve_remote(publish.topic, self.delivery.sessions());
+            .resolve_remote(publish.topic, sessions, &mut self.work);
         if let Some(route) = self.routing.route(route) {
+            self.work.spend(1 + route.work().0);
             let kept = Kept {
                 message: None,
                 publication,

@@ -9,10 +9,10 @@
 //! - `outbox/` ([`Outboxes`]): batches for the other shards;
 //! - `retained/`: retained messages, and what new subscriptions get of them.
 //!
-//! The way of a message: receive.rs (packets out of bytes, runs of QoS 0) -> handle/publish.rs -> routing/route.rs
-//! (topic to targets, cached) -> publish.rs -> delivery/fan_out.rs -> delivery/deliver.rs (each target's output,
-//! window or queue); for other shards publish.rs -> outbox/mod.rs -> inbox.rs -> delivery/fan_out.rs; for groups of
-//! Shared Subscriptions publish.rs -> share/mod.rs.
+//! The way of a message: receive.rs and consume.rs (packets out of bytes, runs of QoS 0) -> handle/publish.rs ->
+//! routing/route.rs (topic to targets, cached) -> publish.rs -> delivery/fan_out.rs -> delivery/deliver.rs (each
+//! target's output, window or queue); for other shards publish.rs -> outbox/mod.rs -> inbox.rs ->
+//! delivery/fan_out.rs; for groups of Shared Subscriptions publish.rs -> share/mod.rs.
 //!
 //! Beside that way: connect_request.rs (a CONNECT that was parsed), connection.rs, session/ and
 //! session_subscriptions.rs (what a client has), owner.rs (the shard of a session), end.rs (how connections and
@@ -28,6 +28,7 @@
 
 mod connect_request;
 mod connection;
+mod consume;
 mod counters;
 mod delivery;
 mod end;
@@ -85,6 +86,7 @@ pub use self::sys::sys_totals;
 use self::timer::{Timer, Timers};
 use crate::settings::Settings;
 pub use crate::time::Timestamp;
+use crate::turn::WorkBudget;
 
 /// The logic of one shard: its connections, sessions, subscriptions and retained messages.
 #[derive(Debug)]
@@ -92,6 +94,8 @@ pub struct Shard {
     index: u16,
     /// When the call that is being handled was made.
     now: Timestamp,
+    /// What a turn may cost, and what it has cost so far.
+    work: WorkBudget,
     delivery: Delivery,
     routing: Routing,
     outboxes: Outboxes,
@@ -124,6 +128,7 @@ impl Shard {
         Self {
             index,
             now: Timestamp(0),
+            work: WorkBudget::default(),
             routing: Routing::new(seed, settings.topic_levels_max),
             outboxes: Outboxes::new(index, count),
             retained,
@@ -147,6 +152,18 @@ impl Shard {
     #[inline]
     pub fn submit_records(&mut self) {
         self.delivery.journal.submit();
+    }
+
+    /// A turn begins: its work is counted from here on. Without such calls there is no end to it.
+    pub fn begin_turn(&mut self) {
+        let limits = self.delivery.settings().work;
+        self.work.begin_turn(limits.turn);
+        self.routing.begin_turn();
+    }
+
+    /// How much work the turn may hold, and how much it has held.
+    pub fn work(&mut self) -> &mut WorkBudget {
+        &mut self.work
     }
 
     /// The connection's socket is gone: the Will is published if one is due, the session stays or ends, the slot is
@@ -271,6 +288,14 @@ impl Shard {
     #[must_use]
     pub fn receive_paused(&self, id: ConnectionId) -> bool {
         self.delivery.named(id).is_some_and(Connection::is_paused)
+    }
+
+    /// Whether the connection has sent a packet that is handled in part, and goes on when [`Self::receive`] is called,
+    /// also without bytes.
+    #[must_use]
+    pub fn is_unfinished(&self, id: ConnectionId) -> bool {
+        let connection = self.delivery.named(id);
+        connection.is_some_and(|connection| receive::is_whole(&connection.partial))
     }
 
     /// Connections whose [`Self::receive_paused`] changed, with its new value, since the last call.

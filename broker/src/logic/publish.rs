@@ -23,17 +23,20 @@ impl Shard {
         let Some(found) = self.routing.route(route) else {
             return unreachable_state("a route that was just resolved");
         };
+        let (copies, nodes) = found.work();
+        self.work.spend(u64::from(run.count) + copies);
         self.delivery.fan_out_run(found, run, Some(publisher));
-        let sent = self.outboxes.send(&found.shards, &BatchRecord::Run(*run));
+        let sent = self.outboxes.send(&found.shards, &BatchRecord::Run(*run), nodes);
         self.delivery.counters().batch_records_sent.add(sent);
         self.share_run(route, run);
     }
 
     /// Publishes a message that no packet carries: a Will. `$SYS` is not for it.
     pub(super) fn publish(&mut self, message: &Message<'_>, source: &acl::Access) {
+        let sessions = self.delivery.sessions();
         let route = self
             .routing
-            .resolve(message.topic, None, self.delivery.sessions());
+            .resolve_whole(message.topic, sessions, &mut self.work);
         let route_access = self.routing.route(route).map(|route| route.access);
         if route_access == Some(TopicAccess::Allowed) {
             self.publish_on(route, *message, None, source);
@@ -50,7 +53,8 @@ impl Shard {
             payload,
             publisher: Publisher::REMOTE,
         };
-        let route = self.routing.resolve(topic, None, self.delivery.sessions());
+        let sessions = self.delivery.sessions();
+        let route = self.routing.resolve_whole(topic, sessions, &mut self.work);
         self.publish_on(route, message, None, &acl::Access::default());
     }
 
@@ -74,6 +78,8 @@ impl Shard {
             return false;
         };
         let anybody = message.retain || !found.is_empty();
+        let (copies, nodes) = found.work();
+        self.work.spend(PUBLISH_WORK + copies);
         // A retained message has gone with its change.
         let kept = match retained {
             Some(retained) => retained,
@@ -82,7 +88,7 @@ impl Shard {
                 let kept = self.delivery.keep_for(&found.shards, &message);
                 let sent = self
                     .outboxes
-                    .send_message(&found.shards, &message, raw, kept.publication);
+                    .send_message(&found.shards, &message, raw, kept.publication, nodes);
                 self.delivery.counters().batch_records_sent.add(sent);
                 kept
             }
@@ -101,3 +107,6 @@ impl Shard {
         !payload.is_empty() && is_full()
     }
 }
+
+/// Units of work that a message costs beside its route and its copies.
+const PUBLISH_WORK: u64 = 3;

@@ -3,10 +3,11 @@
 //! Invariants: each list has the position in the other one, so whoever leaves takes a fixed number of steps; the
 //! first subscription of this shard to a filter and the end of the last one are announced to the other shards.
 
+use crate::limits;
 use crate::logic::Shard;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::routing::subscription::{Added, FilterSlot, ListedAt, Position, Subscriber};
-use crate::logic::session::{Listed, SessionSlot};
+use crate::logic::routing::subscription::{Added, FilterSlot, ListedAt, Position, Subscriber, is_wildcard};
+use crate::logic::session::{Branches, Listed, Session, SessionSlot};
 use crate::logic::slots::shrink_list;
 
 impl Shard {
@@ -23,6 +24,7 @@ impl Shard {
             session.subscriptions.push(Listed { filter, position });
         }
         self.delivery.counters().subscriptions.add(1);
+        self.count_branches(subscriber.session, name);
         if matches!(added, Added::First { .. }) {
             self.outboxes.announce_interest(name, true);
         }
@@ -72,6 +74,40 @@ impl Shard {
         Some((subscriber.listed_at, Listed { filter, position }))
     }
 
+    /// Whether one more filter of a session adds no more to the branching of walks than a session may.
+    pub(super) fn has_room_for_branches(&mut self, session: SessionSlot, name: &str) -> bool {
+        let branches = self.delivery.session_mut(session).and_then(Session::branches);
+        branches.is_none_or(|branches| branches.has_room(of_subscription(name)))
+    }
+
+    /// A session has one more filter, which is in its list.
+    pub(super) fn count_branches(&mut self, slot: SessionSlot, name: &str) {
+        let Some(session) = self.delivery.session_mut(slot).filter(|_| is_wildcard(name)) else {
+            return;
+        };
+        if let Some(branches) = session.branches() {
+            return branches.add(of_subscription(name));
+        }
+        session.wildcards += 1;
+        if session.wildcards < limits::BRANCHES_COUNTED_FROM {
+            return;
+        }
+        let mut branches = Box::new(Branches::new(self.delivery.settings().hash_seed));
+        let Some(session) = self.delivery.session(slot) else {
+            return;
+        };
+        let listed = session.subscriptions.iter();
+        let names = listed.filter_map(|listed| self.routing.name(listed.filter));
+        let shares = session.shares().iter();
+        let shared = shares.filter_map(|share| self.routing.group(share.group).map(|group| &*group.name));
+        for name in names.chain(shared).filter(|name| is_wildcard(name)) {
+            branches.add(of_subscription(name));
+        }
+        if let Some(session) = self.delivery.session_mut(slot) {
+            session.rare().branches = Some(branches);
+        }
+    }
+
     /// Takes the subscription at a place of the session's list away.
     ///
     /// [MQTT3-3.10.4-2], [MQTT3-3.10.4-3]
@@ -87,6 +123,9 @@ impl Shard {
         if let Some(moved) = leaving.subscriptions.get(at.index()) {
             self.routing.set_listed_at(moved.filter, moved.position, at);
         }
+        if let Some(name) = self.routing.name(filter) {
+            forget_branches(leaving, name);
+        }
         let Some(removed) = self.routing.remove(filter, position) else {
             return unreachable_state("a subscription that its filter does not know");
         };
@@ -100,5 +139,24 @@ impl Shard {
         if let Some(name) = removed.last_of {
             self.outboxes.announce_interest(&name, false);
         }
+    }
+}
+
+/// A session has one filter less.
+pub(super) fn forget_branches(session: &mut Session, name: &str) {
+    if !is_wildcard(name) {
+        return;
+    }
+    match session.branches() {
+        Some(branches) => branches.remove(of_subscription(name)),
+        None => session.wildcards = session.wildcards.saturating_sub(1),
+    }
+}
+
+/// The filter that a subscription is for, shared or not.
+fn of_subscription(name: &str) -> &str {
+    match mqtt::topic::shared(name) {
+        Ok(Some(shared)) => shared.filter,
+        _ => name,
     }
 }

@@ -34,8 +34,8 @@ pub(super) struct ClientConnection {
     /// The ring holds a send; nothing else may be sent before it is over.
     pub(super) sending: bool,
     /// A receive is in flight.
-    receiving: bool,
-    /// Received while it was paused.
+    pub(super) receiving: bool,
+    /// Received and not handled.
     pub(super) unread: Unread,
     /// It will be closed when everything is sent.
     pub(super) closing: bool,
@@ -63,12 +63,14 @@ pub(super) struct ClientConnections {
     pub(super) unflushed: Vec<ConnectionId>,
     /// Ended by themselves, to be lost after the flush.
     pub(super) ended: Vec<(ConnectionId, LostCause)>,
-    /// Resumed, with bytes that came while they were paused.
-    pub(super) resumed: Vec<ConnectionId>,
-    /// The sum of those bytes over all connections.
+    /// Connections whose bytes, or whose packet, go on in their turn.
+    pub(super) waiting: VecDeque<ConnectionId>,
+    /// Bytes that were received and not handled, of all connections.
     pub(super) unread_bytes: usize,
-    /// Bytes received in this turn.
+    /// Bytes handled in this turn.
     pub(super) turn_bytes: usize,
+    /// The number of this turn.
+    pub(super) turn: u64,
     /// Plain bytes out of a TLS stream, reused.
     plain: Vec<u8>,
     /// The logic's list of connections to flush, reused.
@@ -82,7 +84,7 @@ impl ClientConnections {
 
     /// Whether connections wait for the next flush, or to be lost after it, or to be read on.
     pub(super) fn has_unfinished(&self) -> bool {
-        !self.unflushed.is_empty() || !self.ended.is_empty() || !self.resumed.is_empty()
+        !self.unflushed.is_empty() || !self.ended.is_empty() || self.has_waiting()
     }
 
     pub(super) fn get(&mut self, id: ConnectionId) -> Option<&mut ClientConnection> {
@@ -179,7 +181,7 @@ impl ShardLoop {
         };
         self.connections.insert(id, connection);
         if !unread.is_empty() {
-            self.logic.receive(self.now, id, &unread);
+            self.connections.hand_over(&mut self.logic, self.now, id, &unread);
         }
         if !self.logic.closing(id) {
             self.receive_again(id);
@@ -209,11 +211,8 @@ impl ShardLoop {
     /// Hands the bytes of a buffer to the logic; returns why the connection is over, if it is.
     fn read(&mut self, id: ConnectionId, buffer: &ReceiveBuffer) -> Option<LostCause> {
         let wire = self.ring.bytes(buffer);
-        self.connections.turn_bytes += wire.len();
         if self.connections.get(id)?.stream.is_plain() {
-            if !self.connections.keep_unread(&self.logic, id, wire) {
-                self.logic.receive(self.now, id, wire);
-            }
+            self.connections.take_in(&mut self.logic, self.now, id, wire);
             return None;
         }
         let mut plain = std::mem::take(&mut self.connections.plain);
@@ -222,8 +221,8 @@ impl ShardLoop {
         let mut answer = Vec::new();
         let opened = connection.stream.open(wire, &mut plain, &mut answer);
         // Records without content are no sign of life of the client.
-        if !plain.is_empty() && !self.connections.keep_unread(&self.logic, id, &plain) {
-            self.logic.receive(self.now, id, &plain);
+        if !plain.is_empty() {
+            self.connections.take_in(&mut self.logic, self.now, id, &plain);
         }
         let connection = self.connections.get(id)?;
         let answers = !answer.is_empty();
@@ -250,7 +249,8 @@ impl ShardLoop {
         let Some(connection) = self.connections.get(id) else {
             return;
         };
-        connection.receiving = !connection.closing && !paused && connection.unread.is_empty();
+        connection.receiving = !connection.closing && !paused && !connection.unread.waits();
+        connection.unread.is_cancelled = false;
         if connection.receiving {
             self.ring
                 .receive_multishot(&connection.socket, Subject::Connection(id).token());
@@ -260,12 +260,13 @@ impl ShardLoop {
     /// Stops reading from publishers whose messages find no room, and goes on when there is some.
     pub(super) fn change_receiving(&mut self) {
         for (id, paused) in self.logic.take_receive_changes() {
+            let unfinished = self.logic.is_unfinished(id);
             match self.connections.get(id) {
                 Some(connection) if connection.receiving && paused => {
                     self.ring.cancel(Subject::Connection(id).token());
                 }
-                Some(connection) if !paused && !connection.unread.is_empty() => {
-                    self.connections.resumed.push(id);
+                Some(connection) if !paused && (unfinished || connection.unread.len() > 0) => {
+                    self.connections.wait_for_turn(id);
                 }
                 Some(_) if !paused => self.resume_receiving(id),
                 _ => {}
@@ -291,7 +292,10 @@ impl ShardLoop {
         };
         connection.sending = false;
         match result {
-            Err(error) => self.fail(id, &error),
+            Err(error) => {
+                tracing::debug!("Connection {id:?}: {error}");
+                self.lose(id, LostCause::Error);
+            }
             Ok(()) => {
                 self.logic.flushed(self.now, id, 0);
                 self.connections.unflushed.push(id);
@@ -299,9 +303,15 @@ impl ShardLoop {
         }
     }
 
+    /// The socket failed. What had come before is handled.
     pub(super) fn fail(&mut self, id: ConnectionId, error: &io::Error) {
         tracing::debug!("Connection {id:?}: {error}");
-        self.lose(id, LostCause::Error);
+        match self.connections.get(id) {
+            Some(connection) if connection.unread.waits_for_turn() => {
+                self.connections.end_of_stream(id, LostCause::Error);
+            }
+            _ => self.lose(id, LostCause::Error),
+        }
     }
 
     /// Loses the connections whose clients ended the stream, as their answers are out, and those that broke in the

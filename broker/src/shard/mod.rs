@@ -216,23 +216,33 @@ impl ShardLoop {
     fn begin_turn(&mut self) -> io::Result<()> {
         self.wait()?;
         self.now = Timestamp(monotonic_ns());
+        self.logic.begin_turn();
         self.take_settings();
         Ok(())
     }
 
+    /// First what is new, then what had to wait. A client that has nothing waiting is handled in the turn in which its
+    /// bytes came, whatever others sent.
     fn handle_completions(&mut self) {
-        self.connections.turn_bytes = 0;
-        self.read_unread();
-        while !self.turn_is_over()
+        self.connections.begin_turn();
+        let work = self.logic.settings().work;
+        self.logic.work().extend_turn(work.turn);
+        let bytes_max = if self.connections.has_waiting() {
+            limits::TURN_BYTES_MAX / 2
+        } else {
+            limits::TURN_BYTES_MAX
+        };
+        while !self.is_full(bytes_max)
             && let Some(completion) = self.ring.next()
         {
             self.handle(completion);
         }
+        self.read_waiting();
     }
 
     /// Whether so much was received or written in this turn that the rest waits for the next one.
-    fn turn_is_over(&self) -> bool {
-        self.connections.turn_bytes >= limits::TURN_BYTES_MAX || self.logic.turn_is_full()
+    fn is_full(&self, bytes_max: usize) -> bool {
+        self.connections.turn_bytes >= bytes_max || self.logic.turn_is_full()
     }
 
     /// After a reload: connections that are accepted from now on, and the logic, go by what was read.

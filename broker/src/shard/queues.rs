@@ -1,11 +1,12 @@
 //! What shards share: a bounded queue for each ordered pair of shards, the way back for emptied batches, and wakes.
 //!
-//! Invariants: a full queue never blocks, the sender keeps what does not fit and tries again in its next turn (policy
+//! Invariants: a queue is full of messages or of work, so that what a shard has to take in one turn is bounded; a full
+//! queue never blocks, the sender keeps what does not fit and tries again in its next turn (policy
 //! of the queue: back-pressure on the sender's publishers). A message is never lost to sleep: the sender pushes before
 //! it reads `asleep`, the sleeper sets `asleep` before it looks at its queues once more (all SeqCst).
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use transport::ring::{RingHandle, Waker};
@@ -22,14 +23,28 @@ pub(crate) enum ShardMessage {
     Connection(Box<ConnectionTransfer>),
 }
 
+impl ShardMessage {
+    /// About what it costs the shard that takes it, in units of work.
+    fn work(&self) -> u64 {
+        match self {
+            Self::Batch(batch) => batch.work(),
+            Self::Connection(_) => limits::CONNECTION_WORK,
+        }
+    }
+}
+
 /// The queues between all shards.
 pub(crate) struct ShardQueues {
     inboxes: Vec<Inbox>,
+    /// Units of work in one queue, above which it has no room.
+    work_max: u64,
 }
 
 struct Inbox {
     /// What others sent, by the number of the sender.
     messages: Vec<ArrayQueue<ShardMessage>>,
+    /// The work of the batches among them, by the number of the sender.
+    work: Vec<AtomicU64>,
     /// Emptied batches on their way back, by the shard that emptied them.
     returned: Vec<ArrayQueue<Batch>>,
     asleep: AtomicBool,
@@ -54,6 +69,7 @@ impl ShardQueues {
         };
         let inbox = || Inbox {
             messages: queues(),
+            work: (0..count).map(|_| AtomicU64::new(0)).collect(),
             returned: returns(),
             asleep: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
@@ -62,6 +78,7 @@ impl ShardQueues {
         };
         ShardQueues {
             inboxes: (0..count).map(|_| inbox()).collect(),
+            work_max: limits::queue_work(count),
         }
     }
 
@@ -74,23 +91,31 @@ impl ShardQueues {
 
     /// Puts a message into the queue, or gives it back if that is full.
     pub(crate) fn push(&self, from: u16, to: u16, message: ShardMessage) -> Result<(), ShardMessage> {
-        match self
-            .inboxes
-            .get(usize::from(to))
-            .and_then(|inbox| inbox.messages.get(usize::from(from)))
-        {
-            Some(queue) => queue.push(message),
-            None => Err(message),
-        }
+        let Some((queue, work)) = self.queue(to, from) else {
+            return Err(message);
+        };
+        let units = message.work();
+        // Counted before it can be taken.
+        work.fetch_add(units, Ordering::Relaxed);
+        queue.push(message).inspect_err(|_| {
+            work.fetch_sub(units, Ordering::Relaxed);
+        })
     }
 
-    /// Whether the next push succeeds; only the sender of the queue may rely on it.
+    /// Whether the next push succeeds, and what is there is not too much work; only the sender of the queue may rely on
+    /// it.
     pub(crate) fn has_room(&self, from: u16, to: u16) -> bool {
-        let queue = self
-            .inboxes
-            .get(usize::from(to))
-            .and_then(|inbox| inbox.messages.get(usize::from(from)));
-        queue.is_some_and(|queue| !queue.is_full()) || self.is_gone(to)
+        let has_room = |(queue, work): (&ArrayQueue<ShardMessage>, &AtomicU64)| {
+            !queue.is_full() && (work.load(Ordering::Relaxed) < self.work_max || queue.is_empty())
+        };
+        self.queue(to, from).is_some_and(has_room) || self.is_gone(to)
+    }
+
+    /// The queue of a shard from another one, and the work in it.
+    fn queue(&self, shard: u16, from: u16) -> Option<(&ArrayQueue<ShardMessage>, &AtomicU64)> {
+        let inbox = self.inboxes.get(usize::from(shard))?;
+        let from = usize::from(from);
+        Some((inbox.messages.get(from)?, inbox.work.get(from)?))
     }
 
     /// The shard ends, and sends no more connections to others.
@@ -129,11 +154,10 @@ impl ShardQueues {
     }
 
     pub(crate) fn pop(&self, shard: u16, from: u16) -> Option<ShardMessage> {
-        self.inboxes
-            .get(usize::from(shard))?
-            .messages
-            .get(usize::from(from))?
-            .pop()
+        let (queue, work) = self.queue(shard, from)?;
+        let message = queue.pop()?;
+        work.fetch_sub(message.work(), Ordering::Relaxed);
+        Some(message)
     }
 
     /// Gives an emptied batch back to the shard that filled it; if the way back is full its memory is freed.

@@ -1,112 +1,247 @@
-//! Bytes of paused connections: the ring had received them before its receive could be cancelled.
+//! Bytes that were received and are not handled yet: of connections that are paused, and of those that have used their
+//! share of a turn's work.
 //!
-//! They stay here, and the logic does not handle them before the connection is resumed. So what a publisher can still
-//! add to a consumer after it was paused is the rest of one read, and not all that the ring had received for it.
+//! A paused connection's bytes stay here until it is resumed. So what a publisher can still add to a consumer after
+//! it was paused is the rest of one read, and not all that the ring had received for it. A connection whose bytes
+//! cost more than its share waits here for its turn, one after the other; nothing more is received for it meanwhile.
 //!
 //! Invariants: the bytes of a connection reach the logic in their order; nothing is received for a connection that has
-//! bytes here; a stream that has ended is lost after its last bytes. [`limits::UNREAD_BYTES_MAX`] bounds their sum:
+//! bytes here, but what the ring had before the receive could be cancelled; a stream that has ended is lost after its
+//! last bytes. Each connection stands in the queue once. [`limits::UNREAD_BYTES_MAX`] bounds the bytes of paused ones:
 //! above it the logic gets what comes although the connection is paused.
 
 use super::ShardLoop;
 use super::connection::{ClientConnections, LostCause};
+use super::token::Subject;
 use crate::limits;
 use crate::logic::{ConnectionId, Shard};
+use crate::time::Timestamp;
 
 /// What a connection has unread.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
     bytes: Vec<u8>,
+    /// So many of them are handled.
+    handled: usize,
     /// Its stream has ended behind them.
     ended: Option<LostCause>,
+    /// It stands in the queue of those that wait for their turn.
+    is_queued: bool,
+    /// Its receive was cancelled, and has not ended.
+    pub(super) is_cancelled: bool,
+    /// What it has spent, and in which turn.
+    spent: u64,
+    turn: u64,
 }
 
 impl Unread {
     pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() - self.handled
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+    /// Whether what comes next has to wait behind something.
+    pub(super) fn waits(&self) -> bool {
+        self.len() > 0 || self.is_queued
+    }
+
+    /// Whether it waits for nothing but its turn.
+    pub(super) fn waits_for_turn(&self) -> bool {
+        self.is_queued
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        if self.handled > self.bytes.len() / 2 {
+            self.bytes.drain(..self.handled);
+            self.handled = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// So many more are handled.
+    fn advance(&mut self, bytes: usize) {
+        self.handled += bytes;
+        if self.handled >= self.bytes.len() {
+            self.bytes = Vec::new();
+            self.handled = 0;
+        }
+    }
+
+    /// What it has spent in that turn.
+    fn spent_in(&mut self, turn: u64) -> &mut u64 {
+        if self.turn != turn {
+            (self.turn, self.spent) = (turn, 0);
+        }
+        &mut self.spent
     }
 }
 
 impl ClientConnections {
-    /// Keeps bytes of a connection that is paused, or has older ones here. False if the logic is to get them.
+    /// Begins with a turn: nobody has spent anything in it.
+    pub(super) fn begin_turn(&mut self) {
+        self.turn += 1;
+        self.turn_bytes = 0;
+    }
+
+    /// Whether connections wait for their turn.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Takes bytes that were received: they are handled, unless the connection is paused, has older ones here, or has
+    /// used its share.
     #[inline]
-    pub(super) fn keep_unread(&mut self, logic: &Shard, id: ConnectionId, bytes: &[u8]) -> bool {
+    pub(super) fn take_in(&mut self, logic: &mut Shard, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
         let paused = logic.receive_paused(id) && self.unread_bytes < limits::UNREAD_BYTES_MAX;
-        let Some(connection) = self
-            .get(id)
-            .filter(|connection| paused || !connection.unread.is_empty())
-        else {
-            return false;
+        let Some(connection) = self.get(id) else {
+            return;
         };
-        connection.unread.bytes.extend_from_slice(bytes);
-        self.unread_bytes += bytes.len();
-        true
+        if paused || connection.unread.waits() {
+            connection.unread.push(bytes);
+            self.unread_bytes += bytes.len();
+        } else {
+            self.hand_over(logic, now, id, bytes);
+        }
+    }
+
+    /// Hands bytes to the logic; what its share does not allow waits for its turn.
+    pub(super) fn hand_over(&mut self, logic: &mut Shard, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
+        let work = logic.settings().work;
+        let turn = self.turn;
+        let Some(connection) = self.get(id) else {
+            return;
+        };
+        let spent = *connection.unread.spent_in(turn);
+        let at_least = if spent == 0 { work.quiet } else { 0 };
+        let taken = self.receive(logic, now, id, bytes, work.share.saturating_sub(spent), at_least);
+        let rest = bytes.get(taken..).unwrap_or_default();
+        if (!rest.is_empty() || logic.is_unfinished(id))
+            && let Some(connection) = self.get(id)
+        {
+            connection.unread.push(rest);
+            self.unread_bytes += rest.len();
+            self.wait_for_turn(id);
+        }
+    }
+
+    /// Puts a connection at the end of the queue.
+    pub(super) fn wait_for_turn(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get(id)
+            && !std::mem::replace(&mut connection.unread.is_queued, true)
+        {
+            self.waiting.push_back(id);
+        }
     }
 
     /// The stream of a connection has ended: it is to be lost after the flush, or after its last bytes.
     pub(super) fn end_of_stream(&mut self, id: ConnectionId, cause: LostCause) {
         match self.get(id) {
-            Some(connection) if !connection.unread.is_empty() => connection.unread.ended = Some(cause),
+            Some(connection) if connection.unread.waits() => connection.unread.ended = Some(cause),
             _ => self.ended.push((id, cause)),
         }
     }
 
-    /// The next bytes of a connection that are to be handled; `None` if there are no more.
-    fn take_unread(&mut self, id: ConnectionId) -> Option<Vec<u8>> {
-        let unread = &mut self.get(id)?.unread;
-        let bytes = std::mem::take(&mut unread.bytes);
-        self.unread_bytes -= bytes.len();
-        (!bytes.is_empty()).then_some(bytes)
-    }
-
-    /// Puts back what was not handled.
-    fn put_unread_back(&mut self, id: ConnectionId, bytes: Vec<u8>) {
-        let count = bytes.len();
+    /// Gives the logic a share of work for these bytes; returns how many were taken.
+    fn receive(
+        &mut self,
+        logic: &mut Shard,
+        now: Timestamp,
+        id: ConnectionId,
+        bytes: &[u8],
+        units: u64,
+        at_least: u64,
+    ) -> usize {
+        let before = logic.work().spent_in_turn();
+        logic.work().begin_share(units, at_least);
+        let taken = if logic.work().is_spent() {
+            0
+        } else {
+            logic.receive(now, id, bytes)
+        };
+        logic.work().end_share();
+        let spent = logic.work().spent_in_turn() - before;
+        let turn = self.turn;
         if let Some(connection) = self.get(id) {
-            connection.unread.bytes = bytes;
-            self.unread_bytes += count;
+            *connection.unread.spent_in(turn) += spent;
         }
+        self.turn_bytes += taken;
+        taken
     }
 }
 
 impl ShardLoop {
-    /// Hands on the bytes of connections that were resumed, as long as they are not paused again.
-    pub(super) fn read_unread(&mut self) {
-        for id in std::mem::take(&mut self.connections.resumed) {
-            if self.turn_is_over() {
-                self.connections.resumed.push(id);
-            } else {
-                self.read_unread_of(id);
+    /// Goes on with the connections that wait for their turn, a share of work for each, until the turn is full.
+    pub(super) fn read_waiting(&mut self) {
+        if !self.connections.has_waiting() {
+            return;
+        }
+        let work = self.logic.settings().work;
+        self.logic.work().extend_turn(work.turn);
+        while !self.is_full(limits::TURN_BYTES_MAX)
+            && !self.logic.work().turn_is_over()
+            && let Some(id) = self.connections.waiting.pop_front()
+        {
+            self.read_waiting_of(id);
+        }
+        self.cancel_receiving();
+    }
+
+    fn read_waiting_of(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        connection.unread.is_queued = false;
+        let mut bytes = std::mem::take(&mut connection.unread.bytes);
+        let from = std::mem::take(&mut connection.unread.handled);
+        let mut at = from;
+        let units = self.logic.settings().work.share;
+        let mut left = units;
+        let mut stopped = false;
+        while !stopped && !self.logic.receive_paused(id) && (at < bytes.len() || self.logic.is_unfinished(id))
+        {
+            let piece = bytes
+                .get(at..bytes.len().min(at + READ_BYTES))
+                .unwrap_or_default();
+            let before = self.logic.work().spent_in_turn();
+            let taken = self
+                .connections
+                .receive(&mut self.logic, self.now, id, piece, left, 0);
+            left = left.saturating_sub(self.logic.work().spent_in_turn() - before);
+            stopped = taken < piece.len() || self.logic.is_unfinished(id);
+            at += taken;
+        }
+        let unfinished = self.logic.is_unfinished(id);
+        let paused = self.logic.receive_paused(id);
+        self.connections.unread_bytes -= at - from;
+        let Some(connection) = self.connections.get(id) else {
+            self.connections.unread_bytes -= bytes.len() - at;
+            return;
+        };
+        if at < bytes.len() || unfinished {
+            connection.unread.bytes = std::mem::take(&mut bytes);
+            connection.unread.advance(at);
+            if !paused {
+                self.connections.wait_for_turn(id);
             }
+            return;
+        }
+        match connection.unread.ended.take() {
+            Some(cause) => self.connections.ended.push((id, cause)),
+            None => self.resume_receiving(id),
         }
     }
 
-    fn read_unread_of(&mut self, id: ConnectionId) {
-        let Some(mut bytes) = self.connections.take_unread(id) else {
-            return;
-        };
-        let mut handled = 0;
-        while handled < bytes.len() && !self.logic.receive_paused(id) {
-            let until = bytes.len().min(handled + READ_BYTES);
-            self.logic
-                .receive(self.now, id, bytes.get(handled..until).unwrap_or_default());
-            handled = until;
-        }
-        self.connections.turn_bytes += handled;
-        if handled < bytes.len() {
-            bytes.drain(..handled);
-            return self.connections.put_unread_back(id, bytes);
-        }
-        match self
-            .connections
-            .get(id)
-            .and_then(|connection| connection.unread.ended.take())
-        {
-            Some(cause) => self.connections.ended.push((id, cause)),
-            None => self.resume_receiving(id),
+    /// Nothing more is received for those that wait.
+    fn cancel_receiving(&mut self) {
+        for at in 0..self.connections.waiting.len() {
+            let Some(&id) = self.connections.waiting.get(at) else {
+                return;
+            };
+            if let Some(connection) = self.connections.get(id)
+                && connection.receiving
+                && !std::mem::replace(&mut connection.unread.is_cancelled, true)
+            {
+                self.ring.cancel(Subject::Connection(id).token());
+            }
         }
     }
 }

@@ -144,6 +144,11 @@ impl Journal {
         self.records_before = self.records;
     }
 
+    /// A packet that was begun in an earlier turn is handled on, and had changed what the store keeps.
+    pub(in crate::logic) fn continue_packet(&mut self, had_changed: bool) {
+        self.records_before = self.records.wrapping_sub(u64::from(had_changed));
+    }
+
     /// Whether the packet that is handled now has changed what the store keeps.
     #[inline]
     pub(in crate::logic) fn has_changed(&self) -> bool {

@@ -33,6 +33,7 @@ impl Shard {
         connect: Result<&ConnectRequest, &MalformedConnect>,
     ) -> ConnectionId {
         self.begin(now);
+        self.work.spend(limits::CONNECTION_WORK);
         self.generation = (self.generation + 1) % ConnectionId::GENERATIONS;
         let generation = self.generation;
         let mut connection = Connection::new(now, generation, peer.listener);

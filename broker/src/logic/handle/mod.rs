@@ -13,6 +13,7 @@ pub(in crate::logic) mod auth;
 mod connack;
 mod connect;
 mod disconnect;
+pub(in crate::logic) mod filters;
 mod ping;
 pub(in crate::logic) mod publish;
 mod subscribe;

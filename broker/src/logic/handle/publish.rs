@@ -23,58 +23,64 @@ use crate::logic::message::{Message, RawPacket, Run};
 use crate::logic::routing::route::{RouteSlot, TopicAccess};
 
 impl Handler<'_> {
-    /// Passes on a run of QoS 0 packets of one topic as they are.
+    /// Passes on a run of QoS 0 packets of one topic as they are. False if that takes more work than is left: nothing
+    /// has happened then, and it is to be tried again.
     #[inline]
-    pub(in crate::logic) fn handle_run(&mut self, topic: &str, run: &Run<'_>) {
+    pub(in crate::logic) fn handle_run(&mut self, topic: &str, run: &Run<'_>) -> bool {
+        let Some(route) = self.resolve(topic) else {
+            return false;
+        };
         let counters = self.shard.delivery.counters();
         counters.publishes_received.add(u64::from(run.count));
         counters.publish_bytes_received.add(run.payload_bytes);
-        let Some(route) = self.resolve(topic) else {
-            // That is counted there.
-            return;
-        };
         match self.access_to(route, topic) {
             TopicAccess::Allowed => self.shard.publish_run(route, run, self.session),
             // At QoS 0 nobody is to be answered.
             TopicAccess::Denied => {}
             TopicAccess::TooDeep => self.refuse_levels(),
         }
+        true
     }
 
-    /// A PUBLISH that is more than a QoS 0 message to be passed on.
+    /// A PUBLISH that is more than a QoS 0 message to be passed on. False as from [`Self::handle_run`].
     ///
     /// [MQTT3-3.3.4-1], [MQTT3-4.3.2-2], [MQTT3-4.3.3-2], [MQTT-3.3.4-1], [MQTT-4.3.2-5]
-    pub(in crate::logic) fn handle_publish(&mut self, publish: &Publish<'_>, raw: RawPacket<'_>) {
-        let counters = self.shard.delivery.counters();
-        counters.publishes_received.add(1);
-        counters.publish_bytes_received.add(publish.payload.len() as u64);
+    pub(in crate::logic) fn handle_publish(&mut self, publish: &Publish<'_>, raw: RawPacket<'_>) -> bool {
+        let done = self.handle_whole_publish(publish, raw);
+        if done {
+            let counters = self.shard.delivery.counters();
+            counters.publishes_received.add(1);
+            counters.publish_bytes_received.add(publish.payload.len() as u64);
+        }
+        done
+    }
+
+    #[inline]
+    fn handle_whole_publish(&mut self, publish: &Publish<'_>, raw: RawPacket<'_>) -> bool {
         if publish.properties.is_empty() {
-            if self.may_publish(publish) {
-                self.publish_from(publish, publish.topic, Properties::EMPTY, Some(raw));
-            }
-            return;
+            return !self.may_publish(publish)
+                || self.publish_from(publish, publish.topic, Properties::EMPTY, Some(raw));
         }
         let Ok(alias) = self.check_properties(publish) else {
-            // The client is disconnected.
-            return;
+            return true;
         };
         if !self.may_publish(publish) {
-            return;
+            return true;
         }
         let Some(alias) = alias else {
             return self.publish_from(publish, publish.topic, publish.properties, Some(raw));
         };
         let Some(topic) = self.resolve_alias(alias, publish.topic) else {
-            // The client is disconnected.
-            return;
+            return true;
         };
         let properties = without_alias(publish.properties);
-        self.publish_from(publish, &topic, properties.as_properties(), None);
+        let done = self.publish_from(publish, &topic, properties.as_properties(), None);
         // The name goes back into the map.
         self.set_alias(alias, topic);
+        done
     }
 
-    /// Publishes a message of a client, acknowledges it.
+    /// Publishes a message of a client, acknowledges it; false as from [`Self::handle_run`].
     ///
     /// [MQTT3-3.3.1-9], [MQTT3-3.3.1-12], [MQTT-3.3.1-8]
     fn publish_from(
@@ -83,17 +89,30 @@ impl Handler<'_> {
         topic: &str,
         properties: Properties<'_>,
         raw: Option<RawPacket<'_>>,
-    ) {
+    ) -> bool {
         let Some(whole) = self.shard.whole_topic(self.slot, topic) else {
-            return self.refuse_levels();
+            self.refuse_levels();
+            return true;
         };
         // What came is not what goes on where a mount point stands in front.
         let raw = raw.filter(|_| matches!(whole, Cow::Borrowed(_)));
         let topic = &*whole;
         let Some(route) = self.resolve(topic) else {
-            // That is counted there.
-            return;
+            return false;
         };
+        self.publish_on(route, publish, topic, properties, raw);
+        true
+    }
+
+    /// Publishes a message on its route.
+    fn publish_on(
+        &mut self,
+        route: RouteSlot,
+        publish: &Publish<'_>,
+        topic: &str,
+        properties: Properties<'_>,
+        raw: Option<RawPacket<'_>>,
+    ) {
         match self.access_to(route, topic) {
             TopicAccess::Allowed => {}
             // `$SYS`, or a topic that is not for this client: dropped.
@@ -122,17 +141,20 @@ impl Handler<'_> {
         self.acknowledge(publish, reached(anybody));
     }
 
-    /// The route of a topic; `None` if the connection is gone, which cannot be.
+    /// The route of a topic; `None` if it takes more work than is left.
     #[inline]
     fn resolve(&mut self, topic: &str) -> Option<RouteSlot> {
         let Shard {
-            delivery, routing, ..
+            delivery,
+            routing,
+            work,
+            ..
         } = &mut *self.shard;
         let Some((connection, sessions)) = delivery.connection_and_sessions(self.slot) else {
             unreachable_state("a client whose connection is gone");
             return None;
         };
-        let route = routing.resolve(topic, connection.route, sessions);
+        let route = routing.resolve(topic, connection.route, sessions, work)?;
         connection.route = Some(route);
         Some(route)
     }

@@ -8,12 +8,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use mqtt::frame::PacketType;
-use mqtt::packet::{RetainHandling, Subscribe, SubscriptionOptions};
+use mqtt::packet::{PacketIdentifier, RetainHandling, Subscribe, SubscribeFilters, SubscriptionOptions};
 use mqtt::property::Property;
 use mqtt::{ProtocolVersion, ReasonCode};
 
 use crate::log;
 use crate::logic::handle::Handler;
+use crate::logic::handle::filters::{FiltersBegun, filter_work};
 use crate::logic::reason_string;
 use crate::logic::retained::RetainedRequest;
 use crate::logic::routing::subscription::group::Via;
@@ -37,58 +38,68 @@ enum Made {
 }
 
 impl Handler<'_> {
-    /// Subscribes, answers, and sends the retained messages.
+    /// Subscribes, answers, and sends the retained messages; false if that is to go on.
     ///
     /// [MQTT3-3.8.4-1], [MQTT3-3.8.4-4], [MQTT3-3.9.3-1], [MQTT-3.8.4-1], [MQTT-3.8.4-5], [MQTT-3.9.3-1]
-    pub(in crate::logic) fn handle_subscribe(&mut self, subscribe: &Subscribe<'_>) {
+    pub(in crate::logic) fn handle_subscribe(
+        &mut self,
+        subscribe: &Subscribe<'_>,
+        mut begun: FiltersBegun,
+    ) -> bool {
         let identifier = subscribe.properties.subscription_identifier();
-        let mut reasons = Vec::new();
-        let mut requests = Vec::new();
-        let filters: Vec<_> = subscribe
-            .filters
-            .iter()
-            .map(|(filter, options)| (self.shard.whole_filter(self.slot, filter), options))
-            .collect();
         let is_bridge = self.is_bridge();
-        for (filter, options) in &filters {
-            let mut options = *options;
+        for (named, options) in subscribe.filters.after(begun.bytes).iter() {
+            if !begun.reasons.is_empty() && self.shard.work.is_spent() {
+                return self.keep_begun(begun);
+            }
+            begun.bytes += SubscribeFilters::bytes_of(named);
+            let filter = self.shard.whole_filter(self.slot, named);
+            let mut options = options;
             // As mosquitto does for what its own bridges subscribe to.
             options.no_local |= is_bridge;
             options.retain_as_published |= is_bridge;
             let asked = Asked {
-                filter,
+                filter: &filter,
                 options,
                 identifier,
             };
+            self.shard
+                .work
+                .spend(filter_work(&filter, self.shard.outboxes.shards()));
             match self.subscribe(asked) {
                 Ok(made) => {
                     self.log_subscribed(&asked);
-                    reasons.push(options.qos as u8);
+                    begun.reasons.push(options.qos as u8);
                     if sends_retained(options.retain_handling, made) {
-                        requests.push(asked);
+                        begun.requests.push(request(&asked));
                     }
                 }
-                Err(reason) => reasons.push(reason as u8),
+                Err(reason) => begun.reasons.push(reason as u8),
             }
         }
-        let packet_identifier = subscribe.packet_identifier;
-        let why = reason_string::of_first(PacketType::SubAck, &reasons);
+        if !begun.is_answered {
+            begun.is_answered = true;
+            begun.requests.reverse();
+            self.answer_subscribe(subscribe.packet_identifier, &begun.reasons);
+        }
+        while let Some(request) = begun.requests.pop() {
+            self.shard.work.spend(REQUEST_WORK);
+            self.shard.request_retained(self.session, request);
+            if !begun.requests.is_empty() && self.shard.work.is_spent() {
+                return self.keep_begun(begun);
+            }
+        }
+        self.shard.walk_retained();
+        true
+    }
+
+    fn answer_subscribe(&mut self, packet_identifier: PacketIdentifier, reasons: &[u8]) {
+        let why = reason_string::of_first(PacketType::SubAck, reasons);
         self.shard
             .delivery
             .send_explained_promise(self.slot, why, |out, version, properties| {
-                mqtt::encode::suback(packet_identifier, properties, &reasons, version, out);
+                mqtt::encode::suback(packet_identifier, properties, reasons, version, out);
             });
-        for asked in requests {
-            let via = asked.identifier.map(|_| Rc::new(via(&asked, None)));
-            let request = RetainedRequest {
-                filter: asked.filter.into(),
-                qos: asked.options.qos,
-                no_local: asked.options.no_local,
-                via,
-            };
-            self.shard.request_retained(self.session, request);
-        }
-        self.shard.walk_retained();
     }
 
     /// Whether the client is a bridge of another broker.
@@ -124,7 +135,7 @@ impl Handler<'_> {
         let session = self.session;
         let filter = self.shard.routing.find_or_insert(asked.filter);
         let listed = self.shard.listed(session, filter);
-        if listed.is_none() && self.is_full() {
+        if listed.is_none() && (self.is_full() || !self.shard.has_room_for_branches(session, asked.filter)) {
             self.shard.routing.drop_unused(filter);
             return Err(ReasonCode::QuotaExceeded);
         }
@@ -150,7 +161,8 @@ impl Handler<'_> {
         let session = self.session;
         let group = self.shard.routing.find_or_insert_group(asked.filter);
         let listed_at = self.shard.share_of(session, group);
-        if listed_at.is_none() && self.is_full() {
+        if listed_at.is_none() && (self.is_full() || !self.shard.has_room_for_branches(session, asked.filter))
+        {
             self.shard.routing.drop_unused_group(group);
             return Err(ReasonCode::QuotaExceeded);
         }
@@ -230,6 +242,19 @@ fn sends_retained(handling: RetainHandling, made: Made) -> bool {
         RetainHandling::DoNotSend => false,
     }
 }
+
+/// What is to be found of the retained messages.
+fn request(asked: &Asked<'_>) -> RetainedRequest {
+    RetainedRequest {
+        filter: asked.filter.into(),
+        qos: asked.options.qos,
+        no_local: asked.options.no_local,
+        via: asked.identifier.map(|_| Rc::new(via(asked, None))),
+    }
+}
+
+/// Units of work that asking for the retained messages of a filter costs.
+const REQUEST_WORK: u64 = 6;
 
 fn via(asked: &Asked<'_>, group: Option<Arc<str>>) -> Via {
     let mut via = Via {

@@ -6,33 +6,43 @@
 
 use mqtt::ReasonCode;
 use mqtt::frame::PacketType;
-use mqtt::packet::Unsubscribe;
+use mqtt::packet::{Unsubscribe, UnsubscribeFilters};
 
 use crate::log;
 use crate::logic::handle::Handler;
+use crate::logic::handle::filters::{FiltersBegun, filter_work};
 use crate::logic::reason_string;
 use crate::logic::store::StoreRecord;
 
 impl Handler<'_> {
-    /// Takes subscriptions away, filter by filter [MQTT-3.10.4-6].
+    /// Takes subscriptions away, filter by filter [MQTT-3.10.4-6]; false if that is to go on.
     ///
     /// [MQTT3-3.10.4-5], [MQTT3-3.10.4-6], [MQTT-3.10.4-4], [MQTT-3.11.3-1]
-    pub(in crate::logic) fn handle_unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>) {
-        let reasons: Vec<u8> = unsubscribe
-            .filters
-            .iter()
-            .map(|filter| {
-                let filter = self.shard.whole_filter(self.slot, filter);
-                self.unsubscribe(&filter) as u8
-            })
-            .collect();
-        let packet_identifier = unsubscribe.packet_identifier;
-        let why = reason_string::of_first(PacketType::UnsubAck, &reasons);
+    pub(in crate::logic) fn handle_unsubscribe(
+        &mut self,
+        unsubscribe: &Unsubscribe<'_>,
+        mut begun: FiltersBegun,
+    ) -> bool {
+        for named in unsubscribe.filters.after(begun.bytes).iter() {
+            if !begun.reasons.is_empty() && self.shard.work.is_spent() {
+                return self.keep_begun(begun);
+            }
+            begun.bytes += UnsubscribeFilters::bytes_of(named);
+            let filter = self.shard.whole_filter(self.slot, named);
+            self.shard
+                .work
+                .spend(filter_work(&filter, self.shard.outboxes.shards()));
+            let reason = self.unsubscribe(&filter);
+            begun.reasons.push(reason as u8);
+        }
+        let (packet_identifier, reasons) = (unsubscribe.packet_identifier, &begun.reasons);
+        let why = reason_string::of_first(PacketType::UnsubAck, reasons);
         self.shard
             .delivery
             .send_explained_promise(self.slot, why, |out, version, properties| {
-                mqtt::encode::unsuback(packet_identifier, properties, &reasons, version, out);
+                mqtt::encode::unsuback(packet_identifier, properties, reasons, version, out);
             });
+        true
     }
 
     // [MQTT3-3.10.4-1]

@@ -30,6 +30,8 @@ pub struct Batch {
     pub publishes: Vec<u8>,
     /// Retained messages that were found for requests, in the control records.
     found: usize,
+    /// About what it costs the shard that takes it, in units of work.
+    work: u64,
 }
 
 /// A change of what the shards know of one another.
@@ -109,11 +111,31 @@ impl Batch {
         self.control.clear();
         self.publishes.clear();
         self.found = 0;
+        self.work = 0;
+    }
+
+    /// About what it costs the shard that takes it, in units of work.
+    #[must_use]
+    pub fn work(&self) -> u64 {
+        self.work
+    }
+
+    /// It costs that much more to take.
+    #[inline]
+    pub(super) fn add_work(&mut self, units: u64) {
+        self.work += units;
+    }
+
+    /// Appends a change of what the shards know of one another.
+    pub(super) fn push_control(&mut self, control: Control) {
+        self.work += control.work();
+        self.control.push(control);
     }
 
     /// Appends a record to the log.
     #[inline]
     pub(super) fn push(&mut self, record: &BatchRecord<'_>) {
+        self.work += 1;
         match *record {
             BatchRecord::Run(run) => {
                 let kind = 1 + form(run.version);
@@ -171,13 +193,15 @@ impl Batch {
             self.found += note.found();
         }
         let at = u32::try_from(self.control.len()).unwrap_or(u32::MAX);
-        self.control.push(control);
+        self.push_control(control);
         self.push(&BatchRecord::Retained { control: at });
     }
 
     #[inline]
-    pub(super) fn is_full(&self, bytes_max: usize) -> bool {
-        self.publishes.len() >= bytes_max || self.control.len() + self.found >= limits::BATCH_CONTROL_MAX
+    pub(super) fn is_full(&self, bytes_max: usize, work_max: u64) -> bool {
+        self.publishes.len() >= bytes_max
+            || self.work >= work_max
+            || self.control.len() + self.found >= limits::BATCH_CONTROL_MAX
     }
 
     #[inline]
@@ -191,6 +215,27 @@ impl Batch {
         }
     }
 }
+
+impl Control {
+    /// About what it costs the shard that takes it, in units of work.
+    pub(in crate::logic) fn work(&self) -> u64 {
+        let text = match self {
+            Self::InterestAdd(filter) | Self::InterestRemove(filter) => filter.len(),
+            Self::Members { group, .. } => group.len(),
+            Self::Pause(_) => 0,
+            Self::Retained(note) => note.found() * FOUND_BYTES,
+            Self::Retain { message, .. } => message.topic().len(),
+        };
+        CONTROL_WORK + (text / CONTROL_BYTES) as u64
+    }
+}
+
+/// Units of work that a control record costs, and bytes of its text that cost one more.
+const CONTROL_WORK: u64 = 10;
+const CONTROL_BYTES: usize = 4;
+
+/// What a retained message that was found costs is as if it were so many bytes.
+const FOUND_BYTES: usize = 8;
 
 /// Packets of 3.1 and 3.1.1 are the same.
 fn form(version: ProtocolVersion) -> u8 {
@@ -302,6 +347,7 @@ mod tests {
                 control: Vec::new(),
                 publishes: batch.publishes[..cut].to_vec(),
                 found: 0,
+                work: 0,
             };
             assert!(shorter.records().count() < records.len(), "a cut record is none");
             assert!(

@@ -33,6 +33,8 @@ pub(super) struct Outboxes {
     spare: Vec<Batch>,
     /// Bytes of publishes in one batch.
     batch_bytes: usize,
+    /// Units of work in one batch.
+    batch_work: u64,
     blocked: Vec<Blocked>,
     encoding: Encoding,
 }
@@ -69,6 +71,7 @@ impl Outboxes {
             outboxes: (0..count).map(|_| Outbox::default()).collect(),
             spare: Vec::new(),
             batch_bytes: limits::batch_bytes(count),
+            batch_work: limits::batch_work(count),
             blocked: Vec::new(),
             encoding: Encoding::default(),
         }
@@ -92,11 +95,14 @@ impl Outboxes {
         }
     }
 
-    /// Puts a record into the outboxes of some shards; returns how many.
+    /// Puts a record into the outboxes of some shards, for which they visit so many nodes; returns how many.
     #[inline]
-    pub(super) fn send(&mut self, shards: &[u16], record: &BatchRecord<'_>) -> u64 {
+    pub(super) fn send(&mut self, shards: &[u16], record: &BatchRecord<'_>, nodes: u64) -> u64 {
         for &shard in shards {
-            self.put(shard, |batch| batch.push(record));
+            self.put(shard, |batch| {
+                batch.push(record);
+                batch.add_work(nodes.saturating_sub(USUAL_NODES));
+            });
             if self.is_paused(shard) {
                 self.block(Blocked::Paused(shard));
             }
@@ -111,6 +117,7 @@ impl Outboxes {
         message: &Message<'_>,
         raw: Option<RawPacket<'_>>,
         publication: Option<PublicationId>,
+        nodes: u64,
     ) -> u64 {
         self.with_packet(message, raw, |outboxes, version, packet| {
             let record = BatchRecord::Message {
@@ -118,7 +125,7 @@ impl Outboxes {
                 publication,
                 packet,
             };
-            outboxes.send(shards, &record)
+            outboxes.send(shards, &record, nodes)
         })
     }
 
@@ -141,7 +148,7 @@ impl Outboxes {
                 group,
                 packet,
             };
-            outboxes.send(&[shard], &record)
+            outboxes.send(&[shard], &record, 0)
         })
     }
 
@@ -149,7 +156,7 @@ impl Outboxes {
     pub(super) fn announce_interest(&mut self, filter: &str, added: bool) {
         self.put_all(|batch| {
             let filter = filter.into();
-            batch.control.push(if added {
+            batch.push_control(if added {
                 Control::InterestAdd(filter)
             } else {
                 Control::InterestRemove(filter)
@@ -161,7 +168,7 @@ impl Outboxes {
     pub(super) fn announce_members(&mut self, group: &Arc<str>, counts: MemberCounts) {
         self.put_all(|batch| {
             let group = Arc::clone(group);
-            batch.control.push(Control::Members { group, counts });
+            batch.push_control(Control::Members { group, counts });
         });
     }
 
@@ -195,9 +202,8 @@ impl Outboxes {
     pub(super) fn notify(&mut self, shard: u16, control: Control) {
         if let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) {
             outbox
-                .open(self.batch_bytes, &mut self.spare)
-                .control
-                .push(control);
+                .open(self.batch_bytes, self.batch_work, &mut self.spare)
+                .push_control(control);
         }
     }
 
@@ -216,6 +222,11 @@ impl Outboxes {
     pub(super) fn has_batch(&self, shard: u16) -> bool {
         let outbox = self.outboxes.get(usize::from(shard));
         outbox.is_some_and(|outbox| outbox.len() > 0)
+    }
+
+    /// How many shards there are.
+    pub(super) fn shards(&self) -> u16 {
+        u16::try_from(self.outboxes.len()).unwrap_or(u16::MAX)
     }
 
     /// Takes a batch to be used again.
@@ -298,7 +309,7 @@ impl Outboxes {
         let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) else {
             return unreachable_state("an outbox for no shard");
         };
-        write(outbox.open(self.batch_bytes, &mut self.spare));
+        write(outbox.open(self.batch_bytes, self.batch_work, &mut self.spare));
         if outbox.len() > limits::OUTBOX_BATCHES_MAX {
             self.block(Blocked::Full(shard));
         }
@@ -347,8 +358,8 @@ impl Outbox {
 
     /// The batch that takes the next record.
     #[inline]
-    fn open(&mut self, batch_bytes: usize, spare: &mut Vec<Batch>) -> &mut Batch {
-        if self.current.is_full(batch_bytes) {
+    fn open(&mut self, batch_bytes: usize, batch_work: u64, spare: &mut Vec<Batch>) -> &mut Batch {
+        if self.current.is_full(batch_bytes, batch_work) {
             let next = spare.pop().unwrap_or_default();
             self.full.push_back(std::mem::replace(&mut self.current, next));
         }
@@ -366,6 +377,9 @@ impl Outbox {
         Some(std::mem::replace(&mut self.current, next))
     }
 }
+
+/// Nodes that a message's topic meets in the tree of filters without costing more than the message itself.
+const USUAL_NODES: u64 = 32;
 
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ fn batches_are_bounded_and_used_again() {
     });
     outboxes.recycle(Batch::default());
     for _ in 0..1000 {
-        assert_eq!(outboxes.send(&[1], &record), 1);
+        assert_eq!(outboxes.send(&[1], &record, 0), 1);
     }
     assert_eq!(outboxes.spare.len(), 0);
     assert_eq!(outboxes.len(), 1000 * 1021 / limits::BATCH_BYTES_MAX + 1);
@@ -37,14 +37,14 @@ fn a_publisher_meets_what_is_full_and_who_is_paused() {
         packet: &packet,
     };
     outboxes.set_paused(2, true);
-    outboxes.send(&[1], &record);
+    outboxes.send(&[1], &record, 0);
     assert_eq!(outboxes.take_blocked(), []);
     outboxes.announce_interest("a", true);
     assert_eq!(outboxes.take_blocked(), [], "that is no message");
-    outboxes.send(&[2], &record);
+    outboxes.send(&[2], &record, 0);
     assert_eq!(outboxes.take_blocked(), [Blocked::Paused(2)]);
     while outboxes.take_blocked() != [Blocked::Full(1)] {
-        outboxes.send(&[1], &record);
+        outboxes.send(&[1], &record, 0);
     }
     let batches = std::iter::from_fn(|| Some(outboxes.take(1)));
     let drained = batches

@@ -59,9 +59,10 @@ impl Shard {
         }
         let mut properties = std::mem::take(&mut self.properties);
         if let Some(message) = stored.at(self.now, &mut properties) {
+            let sessions = self.delivery.sessions();
             let route = self
                 .routing
-                .resolve(message.topic, None, self.delivery.sessions());
+                .resolve_whole(message.topic, sessions, &mut self.work);
             if let Some(route) = self.routing.route(route) {
                 let kept = Kept {
                     message: Some(stored.clone()),

@@ -261,7 +261,10 @@ impl RetainedMessages {
 
     /// Whether the next turn has something to do.
     pub(super) fn has_work(&self) -> bool {
-        !self.walks.is_empty() || self.asked.is_some() || self.owned.removed.wants_barrier()
+        !self.walks.is_empty()
+            || self.walks.more_ready
+            || self.asked.is_some()
+            || self.owned.removed.wants_barrier()
     }
 
     /// What is left: nodes, messages, and all that is remembered or waited for.

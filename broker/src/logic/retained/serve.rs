@@ -83,12 +83,14 @@ impl Shard {
                 self.walk_for_other(asker, &mut walk)
             } else {
                 standing += 1;
-                self.retained.walks.put_back(asker, walk);
+                self.retained.walks.push(asker, walk);
                 continue;
             };
             standing = 0;
+            let nodes_left = &mut self.retained.walks.nodes_left;
+            *nodes_left = nodes_left.saturating_sub(WALK_NODES);
             if !done {
-                self.retained.walks.put_back(asker, walk);
+                self.retained.walks.push(asker, walk);
             }
         }
         let goes_on = !self.retained.walks.is_empty();
@@ -239,3 +241,6 @@ impl Shard {
         checks.then(|| self.delivery.policy())
     }
 }
+
+/// Nodes that a piece of a walk costs beside those that it visits.
+const WALK_NODES: usize = 4;

@@ -6,9 +6,10 @@
 //! anything older.
 //!
 //! Invariants: `turns` names each asker that has walks once. A request of another shard waits until all shards have
-//! reached the barrier that was set behind it ([`super::barriers`]).
+//! reached the barrier that was set behind it ([`super::barriers`]). Of an asker's walks the first alone may have been
+//! begun. A request is found by its number, so that one that is cancelled costs the same however many wait.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::barriers::Barriers;
@@ -50,12 +51,23 @@ struct WaitingRequest {
     filter: Arc<str>,
 }
 
+/// The walks of one asker, by the numbers of their requests, which is their order.
+#[derive(Debug)]
+struct AskerWalks {
+    /// Its place in the turns.
+    turn: u64,
+    walks: BTreeMap<u64, RetainedWalk>,
+}
+
 #[derive(Debug)]
 pub(super) struct Walks {
-    by_asker: HashMap<Asker, VecDeque<RetainedWalk>>,
-    turns: VecDeque<Asker>,
-    /// Requests of each other shard, in their order.
-    waiting: Vec<VecDeque<WaitingRequest>>,
+    by_asker: HashMap<Asker, AskerWalks>,
+    turns: BTreeMap<u64, Asker>,
+    turn: u64,
+    /// Requests of each other shard, by their numbers, which is their order.
+    waiting: Vec<BTreeMap<u64, WaitingRequest>>,
+    /// More of them may begin than did in the last turn.
+    pub(super) more_ready: bool,
     /// Nodes that may still be walked over in this turn.
     pub(super) nodes_left: usize,
     /// What a piece of a walk found, reused.
@@ -66,8 +78,10 @@ impl Walks {
     pub(super) fn new(shards: u16) -> Self {
         Self {
             by_asker: HashMap::new(),
-            turns: VecDeque::new(),
-            waiting: (0..shards).map(|_| VecDeque::new()).collect(),
+            turns: BTreeMap::new(),
+            turn: 0,
+            waiting: (0..shards).map(|_| BTreeMap::new()).collect(),
+            more_ready: false,
             nodes_left: limits::RETAINED_NODES_MAX,
             found: Vec::new(),
         }
@@ -85,37 +99,53 @@ impl Walks {
 
     /// Requests that are not answered to the end.
     pub(super) fn len(&self) -> usize {
-        let walks = self.by_asker.values().map(VecDeque::len);
-        let waiting = self.waiting.iter().map(VecDeque::len);
+        let walks = self.by_asker.values().map(|asker| asker.walks.len());
+        let waiting = self.waiting.iter().map(BTreeMap::len);
         walks.chain(waiting).sum()
     }
 
-    /// Begins a walk, behind those of the same asker.
+    /// Begins a walk, behind those of the same asker; or puts one back that is not finished.
     pub(super) fn push(&mut self, asker: Asker, walk: RetainedWalk) {
-        let walks = self.by_asker.entry(asker).or_default();
-        if walks.is_empty() {
-            self.turns.push_back(asker);
-        }
-        walks.push_back(walk);
+        let Self {
+            by_asker,
+            turns,
+            turn,
+            ..
+        } = self;
+        let of_asker = by_asker.entry(asker).or_insert_with(|| {
+            *turn += 1;
+            turns.insert(*turn, asker);
+            AskerWalks {
+                turn: *turn,
+                walks: BTreeMap::new(),
+            }
+        });
+        of_asker.walks.insert(walk.id.number, walk);
     }
 
     /// Another shard asks; it set that barrier behind its request.
     pub(super) fn await_barrier(&mut self, shard: u16, barrier: u64, id: RequestId, filter: Arc<str>) {
         if let Some(waiting) = self.waiting.get_mut(usize::from(shard)) {
-            waiting.push_back(WaitingRequest { barrier, id, filter });
+            waiting.insert(id.number, WaitingRequest { barrier, id, filter });
         }
     }
 
-    /// Begins the walks whose barriers were reached.
+    /// Begins the walks whose barriers were reached, [`limits::RETAINED_BEGUN_MAX`] of each shard at most.
     pub(super) fn begin_ready(&mut self, barriers: &Barriers) {
+        self.more_ready = false;
         for shard in (0_u16..).take(self.waiting.len()) {
-            let mut reached = 0;
+            let (mut reached, mut begun) = (0, 0);
             while let Some(waiting) = self.waiting.get_mut(usize::from(shard))
-                && let Some(first) = waiting.front()
+                && let Some((_, first)) = waiting.first_key_value()
                 && (first.barrier <= reached || barriers.all_reached(shard, first.barrier))
             {
+                if begun >= limits::RETAINED_BEGUN_MAX {
+                    self.more_ready = true;
+                    break;
+                }
+                begun += 1;
                 reached = first.barrier;
-                let Some(WaitingRequest { id, filter, .. }) = waiting.pop_front() else {
+                let Some((_, WaitingRequest { id, filter, .. })) = waiting.pop_first() else {
                     break;
                 };
                 let session = id.session;
@@ -126,46 +156,41 @@ impl Walks {
 
     /// The first walk of the asker whose turn it is.
     pub(super) fn pop(&mut self) -> Option<(Asker, RetainedWalk)> {
-        let asker = self.turns.pop_front()?;
-        let walks = self.by_asker.get_mut(&asker)?;
-        let walk = walks.pop_front()?;
-        if walks.is_empty() {
+        let (_, asker) = self.turns.pop_first()?;
+        let of_asker = self.by_asker.get_mut(&asker)?;
+        let (_, walk) = of_asker.walks.pop_first()?;
+        if of_asker.walks.is_empty() {
             self.by_asker.remove(&asker);
         } else {
-            self.turns.push_back(asker);
+            self.turn += 1;
+            of_asker.turn = self.turn;
+            self.turns.insert(self.turn, asker);
         }
         Some((asker, walk))
-    }
-
-    /// One that is not finished goes back to the front of its asker's.
-    pub(super) fn put_back(&mut self, asker: Asker, walk: RetainedWalk) {
-        let walks = self.by_asker.entry(asker).or_default();
-        if walks.is_empty() {
-            self.turns.push_back(asker);
-        }
-        walks.push_front(walk);
     }
 
     /// Nobody waits for the answer any more.
     pub(super) fn cancel(&mut self, shard: u16, id: RequestId) {
         let session = id.session;
         let asker = Asker { shard, session };
-        if let Some(walks) = self.by_asker.get_mut(&asker) {
-            walks.retain(|walk| walk.id != id);
-            if walks.is_empty() {
-                self.by_asker.remove(&asker);
-                self.turns.retain(|&other| other != asker);
-            }
+        if let Some(of_asker) = self.by_asker.get_mut(&asker)
+            && of_asker.walks.remove(&id.number).is_some()
+            && of_asker.walks.is_empty()
+        {
+            self.turns.remove(&of_asker.turn);
+            self.by_asker.remove(&asker);
         }
         if let Some(waiting) = self.waiting.get_mut(usize::from(shard)) {
-            waiting.retain(|waiting| waiting.id != id);
+            waiting.remove(&id.number);
         }
     }
 
     /// Nodes that were taken out of the tree: walks go on behind them.
     pub(super) fn skip(&mut self, removed: &[RemovedNode]) {
-        for walk in self.by_asker.values_mut().flatten() {
-            walk.walk.skip(removed);
+        for of_asker in self.by_asker.values_mut() {
+            if let Some(mut first) = of_asker.walks.first_entry() {
+                first.get_mut().walk.skip(removed);
+            }
         }
     }
 }
@@ -202,7 +227,7 @@ mod tests {
         while let Some((asker, walk)) = walks.pop() {
             order.push((asker.shard, walk.id.number));
             if order.len() == 1 {
-                walks.put_back(asker, walk);
+                walks.push(asker, walk);
             }
         }
         assert_eq!(order, [(0, 1), (1, 1), (0, 1), (0, 2)]);

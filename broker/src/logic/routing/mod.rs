@@ -14,6 +14,7 @@ use self::route::{Route, RouteSlot, Routes};
 use self::subscription::group::{Group, GroupSlot};
 use self::subscription::{Added, FilterSlot, ListedAt, Position, Removed, Subscriber, Subscriptions};
 use crate::logic::session::Sessions;
+use crate::turn::WorkBudget;
 
 /// The subscriptions of a shard and what is known of those of the others, with the routes that they make.
 #[derive(Debug)]
@@ -33,17 +34,48 @@ impl Routing {
         }
     }
 
-    /// The route of a topic; `hint` is where it may be.
+    /// A turn of the shard begins.
+    pub(super) fn begin_turn(&mut self) {
+        self.subscriptions.begin_turn();
+    }
+
+    /// The route of a topic; `hint` is where it may be. `None` if it takes more than the work that is left.
     #[inline]
-    pub(super) fn resolve(&mut self, topic: &str, hint: Option<RouteSlot>, sessions: &Sessions) -> RouteSlot {
+    pub(super) fn resolve(
+        &mut self,
+        topic: &str,
+        hint: Option<RouteSlot>,
+        sessions: &Sessions,
+        work: &mut WorkBudget,
+    ) -> Option<RouteSlot> {
         self.routes
-            .resolve(topic, hint, &mut self.subscriptions, sessions)
+            .resolve(topic, hint, &mut self.subscriptions, sessions, work)
+    }
+
+    /// The route of a topic of a message that cannot wait.
+    #[inline]
+    pub(super) fn resolve_whole(
+        &mut self,
+        topic: &str,
+        sessions: &Sessions,
+        work: &mut WorkBudget,
+    ) -> RouteSlot {
+        self.routes
+            .resolve_whole(topic, None, &mut self.subscriptions, sessions, work)
     }
 
     /// The route of the topic of another shard's record.
     #[inline]
-    pub(super) fn resolve_remote(&mut self, topic: &str, sessions: &Sessions) -> RouteSlot {
-        let route = self.resolve(topic, self.remote_hint, sessions);
+    pub(super) fn resolve_remote(
+        &mut self,
+        topic: &str,
+        sessions: &Sessions,
+        work: &mut WorkBudget,
+    ) -> RouteSlot {
+        let hint = self.remote_hint;
+        let route = self
+            .routes
+            .resolve_whole(topic, hint, &mut self.subscriptions, sessions, work);
         self.remote_hint = Some(route);
         route
     }
@@ -65,6 +97,11 @@ impl Routing {
     /// The filter of that text, made if there is none. It is to get a subscriber, or [`Self::drop_unused`].
     pub(super) fn find_or_insert(&mut self, filter: &str) -> FilterSlot {
         self.subscriptions.find_or_insert(filter)
+    }
+
+    /// The text of a filter.
+    pub(super) fn name(&self, filter: FilterSlot) -> Option<&str> {
+        self.subscriptions.filter(filter).map(|filter| &*filter.name)
     }
 
     /// The sessions of this shard that subscribe to a filter.

@@ -20,6 +20,7 @@ use crate::logic::routing::subscription::group::{GroupSlot, Via};
 use crate::logic::routing::subscription::{FilterSlot, Subscriber, Subscriptions, is_wildcard};
 use crate::logic::session::{SessionSlot, Sessions};
 use crate::logic::slots::{Slot, Slots, slot_type};
+use crate::turn::WorkBudget;
 
 slot_type! {
     /// The place of a route in the cache.
@@ -64,6 +65,8 @@ pub(in crate::logic) struct Route {
     /// Groups of which one member in the whole broker gets it.
     pub(in crate::logic) groups: Vec<GroupSlot>,
     via: Vec<Rc<Via>>,
+    /// Nodes that were visited to find it: about what it costs each shard that gets its messages.
+    nodes: u32,
 }
 
 impl Route {
@@ -72,6 +75,12 @@ impl Route {
     pub(in crate::logic) fn via(&self, target: &Target) -> Option<&Rc<Via>> {
         let via = target.via?;
         self.via.get(via.number().get() as usize - 1)
+    }
+
+    /// About what a message on it costs this shard, in units of work, and what finding it costs another one.
+    #[inline]
+    pub(in crate::logic) fn work(&self) -> (u64, u64) {
+        (self.targets.len() as u64, u64::from(self.nodes))
     }
 
     /// Whether nobody gets it.
@@ -90,11 +99,15 @@ pub(in crate::logic) struct Routes {
     /// For topics that were not seen before: most of them never come again, and are not worth a place.
     seen: Vec<[u32; 4]>,
     found: Vec<FilterSlot>,
+    found_shards: Vec<u16>,
     gathered: Vec<Subscriber>,
 }
 
 /// The epoch of a route that is not valid.
 const STALE: u64 = 0;
+
+/// Nodes that a walk may visit however little work is left, so that most are over at once.
+const NODES_MIN: u64 = 64;
 
 /// The route that is resolved for one use, and is never of the present epoch.
 const FOR_ONCE: RouteSlot = RouteSlot::FIRST;
@@ -115,6 +128,7 @@ impl Routes {
             levels_max: usize::from(levels_max),
             seen: vec![[0; 4]; SEEN],
             found: Vec::new(),
+            found_shards: Vec::new(),
             gathered: Vec::new(),
         }
     }
@@ -124,7 +138,8 @@ impl Routes {
         self.slots.get(route)
     }
 
-    /// The route of `topic`; `hint` is the slot where it may be.
+    /// The route of `topic`; `hint` is the slot where it may be. `None` if that takes more than the work that is left:
+    /// what was done of it is not lost, unless too many wait.
     #[inline]
     pub(in crate::logic) fn resolve(
         &mut self,
@@ -132,10 +147,29 @@ impl Routes {
         hint: Option<RouteSlot>,
         subscriptions: &mut Subscriptions,
         sessions: &Sessions,
+        work: &mut WorkBudget,
+    ) -> Option<RouteSlot> {
+        match (hint, self.slots.get(hint)) {
+            (Some(hint), Some(route)) if route.epoch == self.epoch && &*route.topic == topic => Some(hint),
+            _ => self.look_up(topic, subscriptions, sessions, work, false),
+        }
+    }
+
+    /// The same, found to the end.
+    #[inline]
+    pub(in crate::logic) fn resolve_whole(
+        &mut self,
+        topic: &str,
+        hint: Option<RouteSlot>,
+        subscriptions: &mut Subscriptions,
+        sessions: &Sessions,
+        work: &mut WorkBudget,
     ) -> RouteSlot {
         match (hint, self.slots.get(hint)) {
             (Some(hint), Some(route)) if route.epoch == self.epoch && &*route.topic == topic => hint,
-            _ => self.look_up(topic, subscriptions, sessions),
+            _ => self
+                .look_up(topic, subscriptions, sessions, work, true)
+                .unwrap_or(FOR_ONCE),
         }
     }
 
@@ -159,7 +193,8 @@ impl Routes {
         topic: &str,
         subscriptions: &mut Subscriptions,
     ) -> usize {
-        subscriptions.matching(topic, &mut self.found, &mut Vec::new());
+        let work = &mut WorkBudget::default();
+        subscriptions.matching(topic, u64::MAX, work, &mut self.found, &mut Vec::new());
         self.found.len()
     }
 
@@ -168,20 +203,41 @@ impl Routes {
         self.by_topic.find(self.hasher.hash_one(topic), is_it).copied()
     }
 
-    fn look_up(&mut self, topic: &str, subscriptions: &mut Subscriptions, sessions: &Sessions) -> RouteSlot {
-        if let Some(slot) = self.find(topic) {
-            if self.get(slot).is_some_and(|route| route.epoch != self.epoch) {
-                self.build(slot, topic, subscriptions, sessions);
-            }
-            return slot;
+    fn look_up(
+        &mut self,
+        topic: &str,
+        subscriptions: &mut Subscriptions,
+        sessions: &Sessions,
+        work: &mut WorkBudget,
+        whole: bool,
+    ) -> Option<RouteSlot> {
+        let known = self.find(topic);
+        if let Some(slot) = known
+            && self.get(slot).is_some_and(|route| route.epoch == self.epoch)
+        {
+            return Some(slot);
         }
-        let again = self.was_seen(topic);
-        let slot = if again { self.insert(topic) } else { FOR_ONCE };
-        self.build(slot, topic, subscriptions, sessions);
-        if let Some(route) = self.slots.get_mut(FOR_ONCE) {
+        let nodes_max = if whole {
+            u64::MAX
+        } else {
+            work.left().max(NODES_MIN)
+        };
+        let Self {
+            found, found_shards, ..
+        } = self;
+        let nodes = subscriptions.matching(topic, nodes_max, work, found, found_shards)?;
+        let slot = match known {
+            Some(slot) => slot,
+            None if self.was_seen(topic) => self.insert(topic),
+            None => FOR_ONCE,
+        };
+        self.build(slot, topic, nodes, subscriptions, sessions, work);
+        if known.is_none()
+            && let Some(route) = self.slots.get_mut(FOR_ONCE)
+        {
             route.epoch = STALE;
         }
-        slot
+        Some(slot)
     }
 
     /// Whether the topic was looked up before, unless four others took its mark since.
@@ -226,8 +282,10 @@ impl Routes {
         &mut self,
         slot: RouteSlot,
         topic: &str,
-        subscriptions: &mut Subscriptions,
+        nodes: u64,
+        subscriptions: &Subscriptions,
         sessions: &Sessions,
+        work: &mut WorkBudget,
     ) {
         let Some(route) = self.slots.get_mut(slot) else {
             return unreachable_state("a topic whose route is gone");
@@ -237,8 +295,9 @@ impl Routes {
         route.targets.clear();
         route.groups.clear();
         route.via.clear();
+        route.nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
         self.gathered.clear();
-        subscriptions.matching(topic, &mut self.found, &mut route.shards);
+        route.shards.clone_from(&self.found_shards);
         for filter in self
             .found
             .iter()
@@ -253,6 +312,7 @@ impl Routes {
             route.shards.extend_from_slice(filter.shards());
             route.groups.extend_from_slice(filter.groups());
         }
+        work.spend((self.found.len() + self.gathered.len()) as u64);
         if self.found.len() > 1 {
             self.gathered.sort_by_key(|subscriber| subscriber.session);
         }

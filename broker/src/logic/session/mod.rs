@@ -8,6 +8,7 @@
 //! each filter the position of the session in its list, and `shares` the same for groups; whoever moves one there
 //! notifies the session.
 
+mod branches;
 pub(super) mod inflight;
 pub(super) mod queue;
 pub(super) mod rights;
@@ -18,6 +19,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
+pub(super) use self::branches::Branches;
 use self::inflight::Inflight;
 use self::queue::{Bounds, Queue};
 use self::rights::Rights;
@@ -58,6 +60,8 @@ pub(super) struct Session {
     pub(super) queue: Option<Box<Queue>>,
     /// Outbound window: the client's Receive Maximum or `max_inflight_messages`, whichever is smaller.
     pub(super) window: u16,
+    /// Its filters with wildcards, until [`RareSession::branches`] counts them.
+    pub(super) wildcards: u8,
     /// Session Expiry Interval in seconds; 0 ends it with its connection.
     pub(super) expiry_s: u32,
     pub(super) subscriptions: Vec<Listed>,
@@ -86,6 +90,8 @@ pub(super) struct RareSession {
     pub(super) shares: Vec<ListedShare>,
     /// Those of them, by their places, whose groups count the session as busy.
     pub(super) busy_in: Vec<ListedAt>,
+    /// What its filters with wildcards add to the branching of a walk, if they are not few.
+    pub(super) branches: Option<Box<Branches>>,
 }
 
 impl Session {
@@ -190,6 +196,11 @@ impl Session {
         self.rare().rights = rights;
         // Who of a group may read is asked at each message.
         !self.subscriptions.is_empty()
+    }
+
+    /// What its filters add to the branching of a walk, where that is counted.
+    pub(super) fn branches(&mut self) -> Option<&mut Branches> {
+        self.rare.as_mut()?.branches.as_deref_mut()
     }
 
     /// Whether it outlives its connection: then its messages are kept until they are acknowledged.
@@ -349,6 +360,7 @@ impl Sessions {
             inflight: Inflight::default(),
             queue: None,
             window: 0,
+            wildcards: 0,
             expiry_s: 0,
             subscriptions: Vec::new(),
             client_identifier: client_identifier.into(),

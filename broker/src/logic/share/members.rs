@@ -5,6 +5,7 @@
 //! others before anything else leaves it in that turn.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::logic::Shard;
 use crate::logic::connection::ConnectionSlot;
@@ -12,6 +13,7 @@ use crate::logic::inconsistency::unreachable_state;
 use crate::logic::routing::subscription::group::{GroupSlot, Member, MemberCounts, Standing, Via};
 use crate::logic::routing::subscription::{ListedAt, Position, Subscriber};
 use crate::logic::session::{ListedShare, SessionSlot, Sessions};
+use crate::logic::session_subscriptions::forget_branches;
 
 impl Shard {
     /// The place of a group in the list of a session: looked for in the shorter of their two lists.
@@ -45,7 +47,9 @@ impl Shard {
         subscriber.listed_at = ListedAt::from_index(shares.len());
         let position = joined.add(subscriber, via);
         shares.push(ListedShare { group, position });
+        let name = Arc::clone(&joined.name);
         self.delivery.counters().shared_subscriptions.add(1);
+        self.count_branches(subscriber.session, &name);
         self.set_standing(group, position, Standing::Ready);
     }
 
@@ -80,6 +84,9 @@ impl Shard {
         }
         let ListedShare { group, position } = shares.swap_remove(at.index());
         let moved = shares.get(at.index()).copied();
+        if let Some(group) = self.routing.group(group) {
+            forget_branches(leaving, &group.name);
+        }
         if let Some(ListedShare { group, position }) = moved
             && let Some(group) = self.routing.group_mut(group)
             && let Some(member) = group.member_mut(position)

@@ -11,6 +11,7 @@
 
 mod filter;
 pub(in crate::logic) mod group;
+mod matching;
 mod names;
 mod remote;
 mod wildcards;
@@ -23,12 +24,14 @@ use mqtt::packet::SubscriptionOptions;
 
 pub(in crate::logic) use self::filter::TopicFilter;
 use self::group::{GroupSlot, Groups};
+use self::matching::Matches;
 use self::names::Names;
 use self::remote::RemoteInterests;
 use self::wildcards::Wildcards;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::session::SessionSlot;
 use crate::logic::slots::{Slots, slot_type};
+use crate::turn::WorkBudget;
 
 slot_type! {
     /// The place of a Topic TopicFilter in its shard.
@@ -144,6 +147,7 @@ pub(in crate::logic) struct Subscriptions {
     filters: Slots<FilterSlot, TopicFilter>,
     by_name: Names,
     wildcards: Wildcards,
+    matches: Matches,
     remote: RemoteInterests,
     hasher: FixedState,
     groups: Groups,
@@ -155,6 +159,7 @@ impl Subscriptions {
             filters: Slots::new(),
             by_name: Names::new(),
             wildcards: Wildcards::new(seed),
+            matches: Matches::default(),
             remote: RemoteInterests::new(),
             hasher: FixedState::with_seed(seed),
             groups: Groups::new(seed),
@@ -281,7 +286,10 @@ impl Subscriptions {
             return unreachable_state("a filter that is gone");
         };
         if is_wildcard(&filter.name) {
-            self.wildcards.remove(&filter.name);
+            let matches = &mut self.matches;
+            self.wildcards
+                .remove(&filter.name, |node| matches.node_went(node));
+            matches.filter_went(slot);
         }
         let Self {
             filters,
@@ -301,19 +309,33 @@ impl Subscriptions {
         &mut self.groups
     }
 
-    /// All filters that match a topic name, and the other shards that want it without wildcards.
+    /// A turn of the shard begins.
+    pub(in crate::logic) fn begin_turn(&mut self) {
+        self.matches.begin_turn();
+    }
+
+    /// All filters that match a topic name, and the other shards that want it without wildcards; `None` if `nodes_max`
+    /// nodes of the tree were not enough, and else how many were visited. What was visited in this call is spent.
     pub(in crate::logic) fn matching(
         &mut self,
         name: &str,
+        nodes_max: u64,
+        work: &mut WorkBudget,
         found: &mut Vec<FilterSlot>,
         shards: &mut Vec<u16>,
-    ) {
-        let hash = self.hasher.hash_one(name);
+    ) -> Option<u64> {
         found.clear();
+        let mut spent = 0;
+        let all = self
+            .matches
+            .find(&self.wildcards, name, nodes_max, &mut spent, found);
+        work.spend(spent);
+        let visited = all?;
+        let hash = self.hasher.hash_one(name);
         found.extend(self.find_hashed(hash, name));
-        self.wildcards.matching(name, found);
         shards.clear();
         shards.extend(self.remote.shards(hash));
+        Some(visited)
     }
 
     /// Filters with those of other shards, and nodes of the tree of those with wildcards.

@@ -18,7 +18,7 @@ use crate::logic::slots::{Slots, shrink_table, slot_type};
 
 slot_type! {
     /// The place of a node in the tree.
-    struct FilterNodeSlot
+    pub(super) struct FilterNodeSlot
 }
 
 const ROOT: FilterNodeSlot = FilterNodeSlot::FIRST;
@@ -42,11 +42,35 @@ pub(super) struct Wildcards {
     nodes: Slots<FilterNodeSlot, FilterNode>,
     children: HashTable<FilterNodeSlot>,
     hasher: FixedState,
-    walk: Vec<MatchPlace>,
 }
 
 /// Where a walk goes on: at a node, with the rest of the name from this byte, if there is one.
 type MatchPlace = (FilterNodeSlot, Option<usize>);
+
+/// A walk for one Topic Name. It may stand still while the tree changes, see [`Self::skip`].
+#[derive(Debug, Default)]
+pub(super) struct MatchWalk {
+    places: Vec<MatchPlace>,
+    pub(super) found: Vec<FilterSlot>,
+}
+
+impl MatchWalk {
+    /// Begins anew, at the root.
+    pub(super) fn begin(&mut self) {
+        self.places.clear();
+        self.found.clear();
+        self.places.push((ROOT, Some(0)));
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Nodes went while the walk stood still. There was nothing below them.
+    pub(super) fn skip(&mut self, removed: &[FilterNodeSlot]) {
+        self.places.retain(|(node, _)| !removed.contains(node));
+    }
+}
 
 impl Wildcards {
     pub(super) fn new(seed: u64) -> Self {
@@ -56,7 +80,6 @@ impl Wildcards {
             nodes,
             children: HashTable::new(),
             hasher: FixedState::with_seed(seed),
-            walk: Vec::new(),
         }
     }
 
@@ -78,8 +101,8 @@ impl Wildcards {
         self.set(node, ends, Some(filter));
     }
 
-    /// Takes a filter away, and the nodes that it alone kept.
-    pub(super) fn remove(&mut self, name: &str) {
+    /// Takes a filter away, and the nodes that it alone kept; `gone` is called for each of these.
+    pub(super) fn remove(&mut self, name: &str, mut gone: impl FnMut(FilterNodeSlot)) {
         let (levels, ends) = split(name);
         let mut node = ROOT;
         for level in levels.into_iter().flat_map(|levels| levels.split('/')) {
@@ -95,21 +118,20 @@ impl Wildcards {
             && let Some(parent) = found.parent
         {
             self.unlink(node);
+            gone(node);
             node = parent;
         }
     }
 
     /// The filters that match a Topic Name [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.2-1], [MQTT-4.7.3-4];
-    /// [MQTT3-4.7.1-2], [MQTT3-4.7.1-3], [MQTT3-4.7.2-1], [MQTT3-4.7.3-4].
-    pub(super) fn matching(&mut self, name: &str, found: &mut Vec<FilterSlot>) {
-        let mut walk = std::mem::take(&mut self.walk);
-        let mut visit = |filter: Option<FilterSlot>| {
-            if let Some(filter) = filter {
-                found.push(filter);
-            }
-        };
-        walk.push((ROOT, Some(0)));
-        while let Some((slot, from)) = walk.pop() {
+    /// [MQTT3-4.7.1-2], [MQTT3-4.7.1-3], [MQTT3-4.7.2-1], [MQTT3-4.7.3-4]: the next piece of a walk, of `nodes_max`
+    /// nodes at most; returns how many it visited.
+    pub(super) fn matching(&self, name: &str, walk: &mut MatchWalk, nodes_max: u64) -> u64 {
+        let mut visited = 0;
+        while visited < nodes_max
+            && let Some((slot, from)) = walk.places.pop()
+        {
+            visited += 1;
             let Some(node) = self.nodes.get(slot) else {
                 unreachable_state("a walk to no node");
                 continue;
@@ -118,23 +140,23 @@ impl Wildcards {
             let with_wildcards = from != Some(0) || !name.starts_with('$');
             if with_wildcards {
                 // Also where the name ends: `sport/#` matches `sport` [MQTT 5.0, 4.7.1.2].
-                visit(node.rest);
+                walk.found.extend(node.rest);
             }
             let Some(from) = from else {
-                visit(node.filter);
+                walk.found.extend(node.filter);
                 continue;
             };
             let (level, next) = level_from(name, from);
             if let Some(plus) = node.plus.filter(|_| with_wildcards) {
-                walk.push((plus, next));
+                walk.places.push((plus, next));
             }
             if node.literals > 0
                 && let Some(child) = self.literal(slot, level)
             {
-                walk.push((child, next));
+                walk.places.push((child, next));
             }
         }
-        self.walk = walk;
+        visited
     }
 
     #[inline]
@@ -275,10 +297,17 @@ mod tests {
     use crate::logic::slots::Slot;
     use crate::logic::topic_tree::tests::{FILTERS, TOPICS};
 
-    fn matching(tree: &mut Wildcards, name: &str) -> Vec<u32> {
-        let mut found = Vec::new();
-        tree.matching(name, &mut found);
-        let mut found: Vec<u32> = found.into_iter().map(|filter| filter.number().get()).collect();
+    /// Found in one walk, and in one that stands still behind each node.
+    fn matching(tree: &Wildcards, name: &str) -> Vec<u32> {
+        let mut walk = MatchWalk::default();
+        walk.begin();
+        let visited = tree.matching(name, &mut walk, u64::MAX);
+        let mut pieces = MatchWalk::default();
+        pieces.begin();
+        let steps = std::iter::from_fn(|| (!pieces.is_over()).then(|| tree.matching(name, &mut pieces, 1)));
+        assert_eq!(steps.sum::<u64>(), visited);
+        assert_eq!(pieces.found, walk.found);
+        let mut found: Vec<u32> = walk.found.iter().map(|filter| filter.number().get()).collect();
         found.sort_unstable();
         found
     }
@@ -293,7 +322,7 @@ mod tests {
             let matches = |&(_, filter): &(u32, &&str)| mqtt::topic::matches(filter, name);
             let expected: Vec<_> = (1..).zip(FILTERS).filter(matches).collect();
             let expected: Vec<_> = expected.into_iter().map(|(number, _)| number).collect();
-            assert_eq!(matching(&mut tree, name), expected, "{name}");
+            assert_eq!(matching(&tree, name), expected, "{name}");
         }
     }
 
@@ -304,20 +333,35 @@ mod tests {
             for (number, filter) in (1..).zip(FILTERS) {
                 tree.insert(filter, FilterSlot::test(number));
             }
-            tree.remove("none/such/+");
+            tree.remove("none/such/+", drop);
             for filter in &FILTERS[..gone] {
-                tree.remove(filter);
+                tree.remove(filter, drop);
             }
             for name in TOPICS {
                 let stays = |&number: &u32| number as usize > gone;
                 let matches = |&number: &u32| mqtt::topic::matches(FILTERS[number as usize - 1], name);
                 let expected: Vec<_> = (1..=20).filter(stays).filter(matches).collect();
-                assert_eq!(
-                    matching(&mut tree, name),
-                    expected,
-                    "{name} without the first {gone}"
-                );
+                assert_eq!(matching(&tree, name), expected, "{name} without the first {gone}");
             }
+        }
+    }
+
+    #[test]
+    fn a_walk_that_stands_still_goes_on_without_the_nodes_that_went() {
+        for stops_behind in 0..8 {
+            let mut tree = Wildcards::new(1);
+            for (number, filter) in (1..).zip(["a/+/c", "+/b/c", "a/#", "+/b/#"]) {
+                tree.insert(filter, FilterSlot::test(number));
+            }
+            let mut walk = MatchWalk::default();
+            walk.begin();
+            tree.matching("a/b/c", &mut walk, stops_behind);
+            tree.remove("+/b/#", |node| walk.skip(&[node]));
+            tree.remove("+/b/c", |node| walk.skip(&[node]));
+            tree.insert("x/y/+", FilterSlot::test(5));
+            tree.matching("a/b/c", &mut walk, u64::MAX);
+            let found = |number| walk.found.contains(&FilterSlot::test(number));
+            assert!(found(1) && found(3) && !found(5), "behind {stops_behind}");
         }
     }
 
@@ -329,10 +373,10 @@ mod tests {
         }
         let long = "a level of a length that is not usual at all/+";
         tree.insert(long, FilterSlot::test(2));
-        assert!(matching(&mut tree, &long.replace('+', "x")).contains(&2));
-        tree.remove(long);
+        assert!(matching(&tree, &long.replace('+', "x")).contains(&2));
+        tree.remove(long, drop);
         for filter in FILTERS {
-            tree.remove(filter);
+            tree.remove(filter, drop);
         }
         assert_eq!((tree.nodes(), tree.children.len()), (0, 0));
         assert!(tree.nodes.get(ROOT).unwrap().is_empty());
@@ -346,10 +390,10 @@ mod tests {
         for filter in [&filter, &deep] {
             tree.insert(filter, FilterSlot::test(7));
         }
-        assert_eq!(matching(&mut tree, &deep), [7, 7]);
-        tree.remove(&deep);
-        assert_eq!(matching(&mut tree, &deep), [7]);
-        tree.remove(&filter);
+        assert_eq!(matching(&tree, &deep), [7, 7]);
+        tree.remove(&deep, drop);
+        assert_eq!(matching(&tree, &deep), [7]);
+        tree.remove(&filter, drop);
         assert_eq!(tree.nodes(), 0);
     }
 }

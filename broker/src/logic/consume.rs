@@ -1,0 +1,289 @@
+//! Whole packets out of bytes, as many as the share of work allows.
+//!
+//! Invariants: QoS 0 publishes that need nothing but passing on are gathered while they follow one another with one
+//! topic ([`Run`]) and passed on before anything else is handled, so their order with everything else is kept. What
+//! was not handled is not consumed; what was gathered and could not be passed on comes again.
+
+use mqtt::frame::{Frame, PacketType};
+use mqtt::packet::Publish;
+use mqtt::{DecodeError, ProtocolVersion, QoS};
+
+use crate::logic::Shard;
+use crate::logic::connection::ConnectionSlot;
+use crate::logic::handle::publish::is_as_indicated;
+use crate::logic::message::{RawPacket, Run};
+use crate::logic::session::SessionSlot;
+
+/// How the bytes of a connection are to be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PacketContext {
+    pub(super) version: ProtocolVersion,
+    pub(super) session: SessionSlot,
+    pub(super) packet_bytes_max: u32,
+}
+
+/// How far [`Shard::consume`] came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Consumed {
+    pub(super) bytes: usize,
+    /// The share of work is used up: there may be more packets.
+    pub(super) stopped: bool,
+}
+
+/// Where to go on later.
+#[derive(Clone, Copy, Debug)]
+struct Stopped {
+    at: usize,
+    /// Packets from there on that were gathered, and not handled.
+    packets: u64,
+}
+
+impl Stopped {
+    fn before(at: usize) -> Self {
+        Self { at, packets: 0 }
+    }
+}
+
+/// A run being gathered: where it lies in the bytes that are being read.
+#[derive(Clone, Copy, Debug)]
+struct Gathering<'a> {
+    session: SessionSlot,
+    version: ProtocolVersion,
+    topic: &'a str,
+    start: usize,
+    end: usize,
+    count: u32,
+    packet_bytes_max: u32,
+    payload_bytes: u64,
+}
+
+/// A packet that is not gathered, where it lies, and what was gathered before it.
+struct Alone<'a, 'p> {
+    context: PacketContext,
+    frame: &'p Frame<'a>,
+    publish: Option<&'p Publish<'a>>,
+    start: usize,
+    end: usize,
+    run: Option<Gathering<'a>>,
+}
+
+impl Shard {
+    /// Handles whole packets at the front of `bytes`: all, or as many as the share of work allows.
+    pub(super) fn consume(&mut self, slot: ConnectionSlot, bytes: &[u8]) -> Consumed {
+        let mut at = 0;
+        let mut run: Option<Gathering<'_>> = None;
+        let mut stopped = None;
+        let mut packets = 0;
+        let mounted = self
+            .delivery
+            .connection(slot)
+            .is_some_and(|connection| connection.mounted);
+        while let Some(context) = self.reading(slot) {
+            let PacketContext { version, session, .. } = context;
+            let rest = bytes.get(at..).unwrap_or_default();
+            let (frame, publish) = match split(rest, context) {
+                Ok(Some(packet)) => packet,
+                Ok(None) => break,
+                Err(error) => {
+                    stopped = self.pass_on_then_refuse(slot, bytes, run.take(), at, error);
+                    break;
+                }
+            };
+            let (start, end) = (at, at + frame.wire_bytes);
+            if let Some(publish) = &publish
+                && !mounted
+                && goes_on_as_it_is(publish)
+                && self.payload_fits(publish)
+            {
+                match &mut run {
+                    Some(run) if run.topic == publish.topic && run.end == start => run.add(end, publish),
+                    _ => {
+                        stopped = self.pass_on(slot, bytes, run.take(), start);
+                        if stopped.is_some() {
+                            break;
+                        }
+                        run = Some(Gathering::new(session, version, start, end, publish));
+                    }
+                }
+                (at, packets) = (end, packets + 1);
+                continue;
+            }
+            let (frame, publish, run) = (&frame, publish.as_ref(), run.take());
+            let alone = Alone {
+                context,
+                frame,
+                publish,
+                start,
+                end,
+                run,
+            };
+            stopped = self.consume_alone(slot, bytes, alone);
+            if stopped.is_none_or(|stopped| stopped.at == end) {
+                (at, packets) = (end, packets + 1);
+            }
+            if stopped.is_some() {
+                break;
+            }
+        }
+        if let Some(left) = self.pass_on(slot, bytes, run, at).filter(|left| left.at < at) {
+            stopped = Some(left);
+        }
+        let Stopped { at, packets: left } = stopped.unwrap_or(Stopped::before(at));
+        self.delivery.counters().packets_received.add(packets - left);
+        Consumed {
+            bytes: at,
+            stopped: stopped.is_some(),
+        }
+    }
+
+    /// Handles a packet that is not gathered; where to go on later, if the share of work is used up.
+    #[inline]
+    fn consume_alone(&mut self, slot: ConnectionSlot, bytes: &[u8], alone: Alone<'_, '_>) -> Option<Stopped> {
+        let Alone {
+            context,
+            frame,
+            publish,
+            start,
+            end,
+            run,
+        } = alone;
+        let PacketContext { version, session, .. } = context;
+        if let Some(run) = run {
+            let stopped = self.pass_on(slot, bytes, Some(run), start);
+            if stopped.is_some() {
+                return stopped;
+            }
+        }
+        let done = match publish {
+            Some(publish) => {
+                let bytes = bytes.get(start..end).unwrap_or_default();
+                let raw = RawPacket { version, bytes };
+                self.delivery.journal.begin_packet();
+                self.handler(slot, session).handle_publish(publish, raw)
+            }
+            None => self.handle(slot, session, version, frame),
+        };
+        if !done {
+            return Some(Stopped::before(start));
+        }
+        self.work.is_spent().then_some(Stopped::before(end))
+    }
+
+    /// Passes a gathered run on. Where to go on later, if the share of work is used up: before the run, if there was
+    /// not enough for it, or else at `next`.
+    #[inline]
+    fn pass_on(
+        &mut self,
+        slot: ConnectionSlot,
+        bytes: &[u8],
+        run: Option<Gathering<'_>>,
+        next: usize,
+    ) -> Option<Stopped> {
+        let gathered = run?;
+        let run = Run {
+            packets: bytes.get(gathered.start..gathered.end).unwrap_or_default(),
+            version: gathered.version,
+            count: gathered.count,
+            packet_bytes_max: gathered.packet_bytes_max,
+            payload_bytes: gathered.payload_bytes,
+        };
+        let done = self
+            .handler(slot, gathered.session)
+            .handle_run(gathered.topic, &run);
+        if !done {
+            return Some(Stopped {
+                at: gathered.start,
+                packets: u64::from(gathered.count),
+            });
+        }
+        self.work.is_spent().then_some(Stopped::before(next))
+    }
+
+    /// The same before bytes that are no packet; they are refused unless it is to go on later.
+    #[cold]
+    fn pass_on_then_refuse(
+        &mut self,
+        slot: ConnectionSlot,
+        bytes: &[u8],
+        run: Option<Gathering<'_>>,
+        at: usize,
+        error: DecodeError,
+    ) -> Option<Stopped> {
+        let stopped = self.pass_on(slot, bytes, run, at);
+        if stopped.is_none() {
+            self.refuse_bytes(slot, error);
+        }
+        stopped
+    }
+
+    // [MQTT3-4.8.0-2]
+    #[inline]
+    fn payload_fits(&self, publish: &Publish<'_>) -> bool {
+        let settings = self.delivery.settings();
+        publish.payload.len() <= settings.payload_bytes_max as usize
+            && (publish.properties.is_empty()
+                || !settings.check_payload_format
+                || is_as_indicated(publish.properties, publish.payload))
+    }
+}
+
+/// The packet at the front of the bytes, decoded if it is a PUBLISH.
+#[inline(always)]
+fn split(
+    bytes: &[u8],
+    context: PacketContext,
+) -> Result<Option<(Frame<'_>, Option<Publish<'_>>)>, DecodeError> {
+    let Some(frame) = mqtt::frame::split(bytes, context.packet_bytes_max)? else {
+        return Ok(None);
+    };
+    let publish = match frame.packet_type {
+        PacketType::Publish => Some(mqtt::decode::publish(&frame, context.version)?),
+        _ => None,
+    };
+    Ok(Some((frame, publish)))
+}
+
+impl<'a> Gathering<'a> {
+    fn new(
+        session: SessionSlot,
+        version: ProtocolVersion,
+        start: usize,
+        end: usize,
+        publish: &Publish<'a>,
+    ) -> Self {
+        Self {
+            session,
+            version,
+            topic: publish.topic,
+            start,
+            end,
+            count: 1,
+            packet_bytes_max: packet_bytes(start, end),
+            payload_bytes: publish.payload.len() as u64,
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, end: usize, publish: &Publish<'_>) {
+        self.packet_bytes_max = self.packet_bytes_max.max(packet_bytes(self.end, end));
+        self.end = end;
+        self.count += 1;
+        self.payload_bytes += publish.payload.len() as u64;
+    }
+}
+
+fn packet_bytes(start: usize, end: usize) -> u32 {
+    u32::try_from(end - start).unwrap_or(u32::MAX)
+}
+
+/// Whether a PUBLISH may go to subscribers as the bytes that came: QoS 0, not retained, and no property that is meant
+/// for this hop alone.
+#[inline]
+fn goes_on_as_it_is(publish: &Publish<'_>) -> bool {
+    publish.qos == QoS::AtMostOnce
+        && !publish.retain
+        && !publish.topic.is_empty()
+        && (publish.properties.is_empty()
+            || (publish.properties.topic_alias().is_none()
+                && publish.properties.subscription_identifier().is_none()))
+}

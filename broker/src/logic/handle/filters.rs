@@ -1,0 +1,82 @@
+//! SUBSCRIBE and UNSUBSCRIBE with so many filters that they take more than one turn.
+//!
+//! Invariants: the packet stays with whoever has its bytes, and nothing behind it is handled; what was done of it is
+//! kept with the connection and done once. It is answered once, when all of its filters are handled.
+
+use mqtt::frame::Frame;
+use mqtt::{Packet, ProtocolVersion};
+
+use crate::logic::Shard;
+use crate::logic::connection::ConnectionSlot;
+use crate::logic::handle::Handler;
+use crate::logic::inconsistency::unreachable_state;
+use crate::logic::retained::RetainedRequest;
+
+/// What was done of a packet with many filters.
+#[derive(Debug, Default)]
+pub(in crate::logic) struct FiltersBegun {
+    /// Bytes of the filters that were handled.
+    pub(super) bytes: usize,
+    /// What became of them.
+    pub(super) reasons: Vec<u8>,
+    /// Those whose retained messages are to be found, the last one first once the packet is answered.
+    pub(super) requests: Vec<RetainedRequest>,
+    pub(super) is_answered: bool,
+    /// Whether the store has something to keep of it.
+    changed: bool,
+}
+
+impl Shard {
+    /// Whether the packet that comes next was begun.
+    #[inline]
+    pub(in crate::logic) fn has_begun_filters(&mut self, slot: ConnectionSlot) -> bool {
+        let connection = self.delivery.connection(slot);
+        let rare = connection.and_then(|connection| connection.rare.as_ref());
+        rare.is_some_and(|rare| rare.filters_begun.is_some())
+    }
+}
+
+impl Handler<'_> {
+    /// Goes on with the packet that was begun; false if that is not its end.
+    pub(in crate::logic) fn go_on_with_filters(
+        &mut self,
+        frame: &Frame<'_>,
+        version: ProtocolVersion,
+    ) -> bool {
+        let connection = self.shard.delivery.connection(self.slot);
+        let rare = connection.and_then(|connection| connection.rare.as_mut());
+        let Some(begun) = rare.and_then(|rare| rare.filters_begun.take()) else {
+            unreachable_state("a packet that was not begun");
+            return true;
+        };
+        let delivery = &mut self.shard.delivery;
+        delivery.journal.continue_packet(begun.changed);
+        match mqtt::decode::decoded_before(frame, version) {
+            Ok(Packet::Subscribe(subscribe)) => self.handle_subscribe(&subscribe, *begun),
+            Ok(Packet::Unsubscribe(unsubscribe)) => self.handle_unsubscribe(&unsubscribe, *begun),
+            _ => {
+                unreachable_state("a packet that is another one than before");
+                true
+            }
+        }
+    }
+
+    /// The share of work is used up: keeps what was done until [`Self::go_on_with_filters`].
+    pub(super) fn keep_begun(&mut self, mut begun: FiltersBegun) -> bool {
+        begun.changed = self.shard.delivery.journal.has_changed();
+        if let Some(connection) = self.shard.delivery.connection(self.slot) {
+            connection.rare().filters_begun = Some(Box::new(begun));
+        }
+        false
+    }
+}
+
+/// Units of work that a filter costs that comes or goes: its look-ups in the tables, and what other shards learn of it.
+pub(super) fn filter_work(filter: &str, shards: u16) -> u64 {
+    FILTER_WORK + u64::from(shards) + (filter.len() / FILTER_BYTES) as u64
+}
+
+const FILTER_WORK: u64 = 12;
+
+/// Bytes of a filter that cost a unit: about a level.
+const FILTER_BYTES: usize = 4;

@@ -1,0 +1,127 @@
+//! Walks over the filters with wildcards that may stand still: each turn goes on as far as its budget allows.
+//!
+//! Many clients together may have filters that make a walk for one Topic Name visit millions of nodes. So a walk that
+//! has used up its share is kept, the connection that publishes waits with its packet, and the walk goes on
+//! when it has its turn again.
+//!
+//! Invariants: a walk that stands still knows of every node and filter that went since; what was added since it may
+//! find or not, as the message was published before. There are [`limits::MATCHES_SUSPENDED_MAX`] at most; one that
+//! nobody goes on with gives way to another one.
+
+use std::collections::HashSet;
+
+use super::FilterSlot;
+use super::wildcards::{FilterNodeSlot, MatchWalk, Wildcards};
+use crate::limits;
+
+/// The walks of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Matches {
+    /// For walks that are over at once.
+    walk: MatchWalk,
+    suspended: Vec<Suspended>,
+    turn: u64,
+}
+
+/// A walk that stands still.
+#[derive(Debug)]
+struct Suspended {
+    name: Box<str>,
+    walk: MatchWalk,
+    visited: u64,
+    /// Filters that went since it began. Their places may be others' by now, which the walk need not find.
+    gone: HashSet<FilterSlot>,
+    /// The turn in which it last went on.
+    turn: u64,
+}
+
+impl Matches {
+    pub(super) fn begin_turn(&mut self) {
+        self.turn += 1;
+    }
+
+    /// Finds the filters that match a name; `None` if `nodes_max` nodes were not enough, and else how many were visited
+    /// in all. `spent` is raised by the nodes of this call.
+    pub(super) fn find(
+        &mut self,
+        wildcards: &Wildcards,
+        name: &str,
+        nodes_max: u64,
+        spent: &mut u64,
+        found: &mut Vec<FilterSlot>,
+    ) -> Option<u64> {
+        if !self.suspended.is_empty()
+            && let Some(at) = self
+                .suspended
+                .iter()
+                .position(|suspended| &*suspended.name == name)
+        {
+            return self.go_on(at, wildcards, nodes_max, spent, found);
+        }
+        self.walk.begin();
+        let visited = wildcards.matching(name, &mut self.walk, nodes_max);
+        *spent += visited;
+        if !self.walk.is_over() {
+            self.suspend(name, visited);
+            return None;
+        }
+        found.append(&mut self.walk.found);
+        Some(visited)
+    }
+
+    /// A node of the tree went.
+    pub(super) fn node_went(&mut self, node: FilterNodeSlot) {
+        for suspended in &mut self.suspended {
+            suspended.walk.skip(&[node]);
+        }
+    }
+
+    /// A filter went, and its place may be used again.
+    pub(super) fn filter_went(&mut self, filter: FilterSlot) {
+        for suspended in &mut self.suspended {
+            suspended.gone.insert(filter);
+        }
+    }
+
+    fn go_on(
+        &mut self,
+        at: usize,
+        wildcards: &Wildcards,
+        nodes_max: u64,
+        spent: &mut u64,
+        found: &mut Vec<FilterSlot>,
+    ) -> Option<u64> {
+        let turn = self.turn;
+        let suspended = self.suspended.get_mut(at)?;
+        let visited = wildcards.matching(&suspended.name, &mut suspended.walk, nodes_max);
+        *spent += visited;
+        suspended.visited += visited;
+        suspended.turn = turn;
+        if !suspended.walk.is_over() {
+            return None;
+        }
+        let over = self.suspended.swap_remove(at);
+        let stays = |filter: &FilterSlot| !over.gone.contains(filter);
+        found.extend(over.walk.found.into_iter().filter(stays));
+        Some(over.visited)
+    }
+
+    /// Keeps the walk that was begun, if there is room.
+    fn suspend(&mut self, name: &str, visited: u64) {
+        if self.suspended.len() >= limits::MATCHES_SUSPENDED_MAX {
+            let turn = self.turn;
+            let is_idle = |it: &Suspended| turn - it.turn > limits::MATCH_IDLE_TURNS_MAX;
+            let Some(idle) = self.suspended.iter().position(is_idle) else {
+                return;
+            };
+            self.suspended.swap_remove(idle);
+        }
+        self.suspended.push(Suspended {
+            name: name.into(),
+            walk: std::mem::take(&mut self.walk),
+            visited,
+            gone: HashSet::new(),
+            turn: self.turn,
+        });
+    }
+}

@@ -1,0 +1,128 @@
+//! What the filters of one session add to the branching of a walk over the filters with wildcards.
+//!
+//! A Topic Name determines each level that is no wildcard. So of the beginnings that a session's filters have in the
+//! tree a topic meets one at most for each sequence of `+` and other levels; how many such sequences there are bounds
+//! what a walk visits for this session, whatever the topic. A session of usual filters has a handful of them, however
+//! many filters it has. `{+,x}/{+,x}/...` has one for each filter, and a walk for `x/x/...` visits them all.
+//!
+//! Invariants: each filter with wildcards is counted once, with all of its beginnings; a session with few of them has
+//! no table, but only how many they are.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+
+use crate::limits;
+use crate::logic::inconsistency::unreachable_state;
+
+/// How many filters of a session begin with each sequence.
+#[derive(Debug)]
+pub(in crate::logic) struct Branches {
+    counts: HashMap<u64, u32, FixedState>,
+    seed: u64,
+}
+
+impl Branches {
+    pub(in crate::logic) fn new(seed: u64) -> Self {
+        Self {
+            counts: HashMap::with_hasher(FixedState::with_seed(seed)),
+            seed,
+        }
+    }
+
+    /// Whether one more filter stays within [`limits::BRANCHES_PER_SESSION_MAX`].
+    pub(in crate::logic) fn has_room(&self, filter: &str) -> bool {
+        let room = limits::BRANCHES_PER_SESSION_MAX.saturating_sub(self.counts.len());
+        let mut new =
+            Beginnings::new(self.seed, filter).filter(|beginning| !self.counts.contains_key(beginning));
+        new.nth(room).is_none()
+    }
+
+    /// Counts one more filter.
+    pub(in crate::logic) fn add(&mut self, filter: &str) {
+        for beginning in Beginnings::new(self.seed, filter) {
+            *self.counts.entry(beginning).or_default() += 1;
+        }
+    }
+
+    /// Counts a filter no more.
+    pub(in crate::logic) fn remove(&mut self, filter: &str) {
+        for beginning in Beginnings::new(self.seed, filter) {
+            match self.counts.get_mut(&beginning) {
+                Some(1) => drop(self.counts.remove(&beginning)),
+                Some(count) => *count -= 1,
+                None => unreachable_state("a filter whose branches were not counted"),
+            }
+        }
+    }
+}
+
+/// A number for each of the sequences that a filter begins with.
+struct Beginnings<'a> {
+    hasher: FixedState,
+    levels: std::str::Split<'a, char>,
+    sequence: u64,
+}
+
+impl<'a> Beginnings<'a> {
+    fn new(seed: u64, filter: &'a str) -> Self {
+        Self {
+            hasher: FixedState::with_seed(seed),
+            levels: filter.split('/'),
+            sequence: 0,
+        }
+    }
+}
+
+impl Iterator for Beginnings<'_> {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        // A `#` has no place of its own.
+        let level = self.levels.next().filter(|&level| level != "#")?;
+        self.sequence = self.hasher.hash_one((self.sequence, level == "+"));
+        Some(self.sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_filters_have_few_branches_however_many_they_are() {
+        let mut branches = Branches::new(1);
+        for number in 0..10_000 {
+            for filter in ["site/N/device/+/state", "site/N/#", "+/N/#"] {
+                let filter = filter.replace('N', &number.to_string());
+                assert!(branches.has_room(&filter));
+                branches.add(&filter);
+            }
+        }
+        assert_eq!(branches.counts.len(), 7);
+    }
+
+    #[test]
+    fn branching_ones_fill_the_bound_and_make_room_again() {
+        let mut branches = Branches::new(1);
+        let filter = |number: u32| -> String {
+            let levels = (0..17).map(|level| if number >> level & 1 == 0 { "+/" } else { "x/" });
+            levels.chain(["zz"]).collect()
+        };
+        let fitting: Vec<_> = (0..1 << 17)
+            .map(filter)
+            .filter(|filter| {
+                let has_room = branches.has_room(filter);
+                if has_room {
+                    branches.add(filter);
+                }
+                has_room
+            })
+            .collect();
+        assert!(branches.counts.len() <= limits::BRANCHES_PER_SESSION_MAX);
+        assert!((500..8000).contains(&fitting.len()), "{}", fitting.len());
+        fitting.iter().for_each(|filter| branches.remove(filter));
+        assert!(branches.counts.is_empty());
+    }
+}

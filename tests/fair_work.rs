@@ -1,0 +1,215 @@
+//! What one client sends may cost the broker much; the others do not wait for it.
+//!
+//! The longest wait of a quiet client, idle and in each flood: `cargo test -p tests fair_work -- --nocapture`. On a
+//! free core it is at most 20 ms longer than without the flood; what is asserted leaves room for other programs.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mqtt::frame::PacketType;
+use mqtt::packet::{Packet, PacketIdentifier, RetainHandling, SubscriptionOptions};
+use mqtt::property::Properties;
+use mqtt::{ProtocolVersion, QoS, encode};
+
+use crate::harness::{Broker, Client, Options, Setup};
+
+/// The longest wait that is no failure: each flood made it a multiple of this.
+const WAIT_MAX: Duration = Duration::from_millis(200);
+
+/// How often a wait that is too long is measured again.
+const TRIES: usize = 3;
+
+/// How long each is measured.
+const MEASURED: Duration = Duration::from_secs(2);
+
+fn subscribe(filters: &[String]) -> Vec<u8> {
+    let options = SubscriptionOptions {
+        qos: QoS::AtMostOnce,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::DoNotSend,
+    };
+    let filters: Vec<_> = filters.iter().map(|filter| (filter.as_str(), options)).collect();
+    let mut out = Vec::new();
+    let version = ProtocolVersion::V3_1_1;
+    encode::subscribe(
+        PacketIdentifier::MIN,
+        Properties::EMPTY,
+        &filters,
+        version,
+        &mut out,
+    )
+    .unwrap();
+    out
+}
+
+fn unsubscribe(filters: &[String]) -> Vec<u8> {
+    let filters: Vec<_> = filters.iter().map(String::as_str).collect();
+    let mut out = Vec::new();
+    let version = ProtocolVersion::V3_1_1;
+    encode::unsubscribe(
+        PacketIdentifier::MIN,
+        Properties::EMPTY,
+        &filters,
+        version,
+        &mut out,
+    )
+    .unwrap();
+    out
+}
+
+/// How many of these filters a client gets.
+fn subscribe_all(client: &mut Client, filters: &[String]) -> usize {
+    let mut granted = 0;
+    for filters in filters.chunks(500) {
+        client.send(&subscribe(filters));
+        let answer = client.expect(PacketType::SubAck);
+        let Packet::SubAck(suback) = answer.packet() else {
+            panic!("another answer: {answer:?}");
+        };
+        granted += suback.reason_codes.iter().filter(|&&code| code < 0x80).count();
+    }
+    granted
+}
+
+/// The longest wait of quiet clients for a PINGRESP, and of one that connects each time for its CONNACK.
+fn longest_wait(broker: &Broker, until: impl Fn() -> bool) -> Duration {
+    let mut quiet: Vec<_> = (0..4)
+        .map(|number| Client::connect(broker, &Options::new(&format!("quiet-{number}"))))
+        .collect();
+    let mut longest = Duration::ZERO;
+    let mut number = 0;
+    while !until() {
+        for client in &mut quiet {
+            let begin = Instant::now();
+            client.ping();
+            longest = longest.max(begin.elapsed());
+        }
+        number += 1;
+        let begin = Instant::now();
+        drop(Client::connect(broker, &Options::new(&format!("new-{number}"))));
+        longest = longest.max(begin.elapsed());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    longest
+}
+
+/// The longest wait while that goes on, which ends with the flag. The shortest of a few: another program may have
+/// taken the core.
+fn longest_wait_in(broker: &Broker, what: &str, mut flood: impl FnMut(&AtomicBool) + Send) -> Duration {
+    let mut shortest = Duration::MAX;
+    for _ in 0..TRIES {
+        shortest = shortest.min(longest_wait_once(broker, what, &mut flood));
+        if shortest < WAIT_MAX {
+            break;
+        }
+    }
+    shortest
+}
+
+fn longest_wait_once(broker: &Broker, what: &str, flood: impl FnOnce(&AtomicBool) + Send) -> Duration {
+    let idle_until = Instant::now() + MEASURED / 4;
+    let idle = longest_wait(broker, || Instant::now() > idle_until);
+    let ends = AtomicBool::new(false);
+    let longest = std::thread::scope(|scope| {
+        let flood = scope.spawn(|| flood(&ends));
+        let begin = Instant::now();
+        let longest = longest_wait(broker, || begin.elapsed() > MEASURED);
+        ends.store(true, Ordering::Relaxed);
+        flood.join().unwrap();
+        longest
+    });
+    println!("{what}: longest wait {longest:?}, {idle:?} without");
+    longest
+}
+
+/// `{+,x}/{+,x}/...`: as many filters as a session may have, each with wildcards at other levels.
+fn branching() -> Vec<String> {
+    let level = |number: u32, at: u32| if number >> at & 1 == 0 { "+" } else { "x" };
+    (0..1 << 17)
+        .map(|number| {
+            let levels: Vec<_> = (0..17).map(|at| level(number, at)).collect();
+            levels.join("/") + "/zz"
+        })
+        .collect()
+}
+
+#[test]
+fn filters_that_branch_at_each_level_stop_nobody() {
+    let filters = branching();
+    for shards in [1, 2] {
+        let broker = Setup::default().shards(shards).start();
+        let mut attackers: Vec<_> = (0..8)
+            .map(|number| Client::connect(&broker, &Options::new(&format!("attacker-{number}"))))
+            .collect();
+        let granted = subscribe_all(&mut attackers[0], &filters);
+        assert!(granted < 8192, "{granted} filters");
+        // Each has others, so that they add up.
+        for (attacker, filters) in attackers[1..].iter_mut().zip(filters.chunks(filters.len() / 7)) {
+            attacker.send(&subscribe(&filters[..2000]));
+            attacker.expect(PacketType::SubAck);
+        }
+        let deep = vec!["x"; 17].join("/");
+        let longest = longest_wait_in(&broker, &format!("branching filters, {shards} shards"), |_| {
+            for number in 0..700 {
+                attackers[0].send_publish(&format!("{deep}/{number}"), b"", QoS::AtMostOnce, false);
+            }
+        });
+        assert!(longest < WAIT_MAX, "{longest:?}");
+        // Others' filters are never refused for it, and get what they match.
+        let mut other = Client::connect(&broker, &Options::new("other"));
+        assert_eq!(
+            other.subscribe(&format!("{}/+", vec!["+"; 17].join("/")), QoS::AtMostOnce),
+            0
+        );
+        attackers[0].publish(&format!("{deep}/last"), b"found", QoS::AtLeastOnce);
+        assert_eq!(other.message().payload, b"found");
+    }
+}
+
+#[test]
+fn a_flood_of_subscribe_and_unsubscribe_stops_nobody() {
+    for shards in [1, 2] {
+        let broker = Setup::default().shards(shards).start();
+        let longest = longest_wait_in(&broker, &format!("SUBSCRIBE, {shards} shards"), |ends| {
+            flood(&broker, ends, 20, |number| {
+                let filters: Vec<_> = (0..200)
+                    .map(|filter| format!("flood/{number}/+/{filter}"))
+                    .collect();
+                [subscribe(&filters), unsubscribe(&filters)].concat()
+            });
+        });
+        assert!(longest < WAIT_MAX, "{longest:?}");
+    }
+}
+
+#[test]
+fn a_flood_of_pingreq_stops_nobody() {
+    for shards in [1, 2] {
+        let broker = Setup::default().shards(shards).start();
+        let longest = longest_wait_in(&broker, &format!("PINGREQ, {shards} shards"), |ends| {
+            flood(&broker, ends, 50, |_| [0xc0, 0].repeat(8192));
+        });
+        assert!(longest < WAIT_MAX, "{longest:?}");
+    }
+}
+
+/// So many connections that send the same again and again, and read what comes.
+fn flood(broker: &Broker, ends: &AtomicBool, connections: usize, bytes: impl Fn(usize) -> Vec<u8>) {
+    let mut clients: Vec<_> = (0..connections)
+        .map(|number| {
+            let client = Client::connect(broker, &Options::new(&format!("flood-{number}")));
+            (client.into_non_blocking(), bytes(number), 0)
+        })
+        .collect();
+    let mut chunk = vec![0; 256 << 10];
+    while !ends.load(Ordering::Relaxed) {
+        for (stream, bytes, sent) in &mut clients {
+            use std::io::{Read as _, Write as _};
+            if let Ok(count) = stream.write(&bytes[*sent..]) {
+                *sent = (*sent + count) % bytes.len();
+            }
+            while stream.read(&mut chunk).is_ok_and(|count| count == chunk.len()) {}
+        }
+    }
+}
