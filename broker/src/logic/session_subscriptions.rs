@@ -83,6 +83,7 @@ impl Shard {
     /// A session has one more filter, which is in its list.
     pub(super) fn count_branches(&mut self, slot: SessionSlot, name: &str) {
         let Some(session) = self.delivery.session_mut(slot).filter(|_| is_wildcard(name)) else {
+            // No filter with wildcards, no branches.
             return;
         };
         if let Some(branches) = session.branches() {
@@ -94,7 +95,7 @@ impl Shard {
         }
         let mut branches = Box::new(Branches::new(self.delivery.settings().hash_seed));
         let Some(session) = self.delivery.session(slot) else {
-            return;
+            return unreachable_state("a session that subscribes and is gone");
         };
         let listed = session.subscriptions.iter();
         let names = listed.filter_map(|listed| self.routing.name(listed.filter));

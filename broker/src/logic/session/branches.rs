@@ -15,6 +15,7 @@ use foldhash::fast::FixedState;
 
 use crate::limits;
 use crate::logic::inconsistency::unreachable_state;
+use crate::logic::session::Session;
 
 /// How many filters of a session begin with each sequence.
 #[derive(Debug)]
@@ -55,6 +56,13 @@ impl Branches {
                 None => unreachable_state("a filter whose branches were not counted"),
             }
         }
+    }
+}
+
+impl Session {
+    /// What its filters add to the branching of a walk, where that is counted.
+    pub(in crate::logic) fn branches(&mut self) -> Option<&mut Branches> {
+        self.rare.as_mut()?.branches.as_deref_mut()
     }
 }
 

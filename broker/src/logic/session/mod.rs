@@ -1,7 +1,7 @@
 //! Sessions: what is kept of a client beyond its connection.
 //!
 //! `inflight.rs` and `queue.rs` have the messages that are on their way or wait, `rights.rs` what the client may do,
-//! `will.rs` its Will.
+//! `will.rs` its Will, `branches.rs` what its filters make walks visit.
 //!
 //! Invariants: a client identifier has one session at most, and always in the same shard, so a takeover is local. The
 //! link of a session (see [`Sessions::link`]) is the slot of its connection, if it has one. `subscriptions` has for
@@ -140,20 +140,6 @@ impl Session {
         }
     }
 
-    pub(super) fn will(&self) -> Option<&Will> {
-        self.rare.as_ref()?.will.as_deref()
-    }
-
-    pub(super) fn take_will(&mut self) -> Option<Box<Will>> {
-        self.rare.as_mut()?.will.take()
-    }
-
-    pub(super) fn set_will(&mut self, will: Option<Box<Will>>) {
-        if will.is_some() || self.rare.is_some() {
-            self.rare().will = will;
-        }
-    }
-
     /// The place of the next message in the order of what the session gets; 0 where no store knows the session.
     #[inline]
     pub(super) fn next_order(&mut self) -> u64 {
@@ -196,11 +182,6 @@ impl Session {
         self.rare().rights = rights;
         // Who of a group may read is asked at each message.
         !self.subscriptions.is_empty()
-    }
-
-    /// What its filters add to the branching of a walk, where that is counted.
-    pub(super) fn branches(&mut self) -> Option<&mut Branches> {
-        self.rare.as_mut()?.branches.as_deref_mut()
     }
 
     /// Whether it outlives its connection: then its messages are kept until they are acknowledged.

@@ -6,6 +6,7 @@
 
 use crate::auth::acl::Access;
 use crate::logic::message::StoredMessage;
+use crate::logic::session::Session;
 
 /// A Will that may be published.
 #[derive(Debug)]
@@ -18,4 +19,20 @@ pub(in crate::logic) struct Will {
     pub(in crate::logic) expiry_s: Option<u32>,
     /// What its client may do.
     pub(in crate::logic) access: Access,
+}
+
+impl Session {
+    pub(in crate::logic) fn will(&self) -> Option<&Will> {
+        self.rare.as_ref()?.will.as_deref()
+    }
+
+    pub(in crate::logic) fn take_will(&mut self) -> Option<Box<Will>> {
+        self.rare.as_mut()?.will.take()
+    }
+
+    pub(in crate::logic) fn set_will(&mut self, will: Option<Box<Will>>) {
+        if will.is_some() || self.rare.is_some() {
+            self.rare().will = will;
+        }
+    }
 }

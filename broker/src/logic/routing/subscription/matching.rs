@@ -112,6 +112,7 @@ impl Matches {
             let turn = self.turn;
             let is_idle = |it: &Suspended| turn - it.turn > limits::MATCH_IDLE_TURNS_MAX;
             let Some(idle) = self.suspended.iter().position(is_idle) else {
+                // All go on: this one begins anew when one of them is over.
                 return;
             };
             self.suspended.swap_remove(idle);

@@ -1,6 +1,6 @@
 //! Who wants what: the subscriptions of this shard's sessions, and the interests of the other shards.
 //!
-//! `names.rs` finds a filter by its text.
+//! `names.rs` finds a filter by its text, `matching.rs` those that match a name, over several turns if need be.
 //!
 //! Invariants: a filter is kept while a session subscribes to it or a group shares it, one with wildcards also while
 //! another shard is interested in it; of other filters that other shards want only marks are kept (`remote.rs`).
