@@ -96,8 +96,8 @@ impl Monitor {
         self.health.set_memory_full(full);
         if full {
             tracing::error!(
-                "memory_limit is reached by nine tenths ({used} of {limit} bytes): nothing is queued or retained and no session is \
-                 made until less is in use."
+                "memory_limit is reached by nine tenths ({used} of {limit} bytes): nothing is queued or retained \
+                 and no session is made until less is in use."
             );
         } else {
             tracing::warn!("Less memory is in use again ({used} of {limit} bytes).");
