@@ -170,7 +170,7 @@ fn no_core_is_dumped() {
 
 /// V35: memory_limit holds, clients that are in go on, and what is above it is dropped.
 #[test]
-fn memory_limit_holds() {
+fn memory_limit_is_kept() {
     let idle_kib = Setup::default().start().resident_kib();
     let limit = idle_kib * 1024 + (32 << 20);
     let broker = Setup::default()

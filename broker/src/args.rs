@@ -11,6 +11,7 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 use crate::certs::CertsArgs;
 use crate::exit_code::EXIT_INVALID;
+use crate::limits;
 use crate::passwd::PasswdArgs;
 
 /// The command line of `broker`.
@@ -41,7 +42,7 @@ pub struct Args {
     pub(crate) daemon: bool,
 
     /// Threads that serve clients, each with its own core [default: the cores this process may use]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = shards)]
     pub shards: Option<NonZeroU16>,
 
     /// Check the configuration, print what is in effect and exit
@@ -98,6 +99,13 @@ where
     Ok(args)
 }
 
+fn shards(text: &str) -> Result<NonZeroU16, String> {
+    let number = text.parse::<NonZeroU16>().ok();
+    number
+        .filter(|number| number.get() <= limits::SHARDS_MAX)
+        .ok_or_else(|| format!("must be a number from 1 to {}", limits::SHARDS_MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +145,7 @@ mod tests {
     fn wrong_options_are_refused() {
         for line in [
             "broker --shards 0",
+            "broker --shards 1025",
             "broker -p 65536",
             "broker -p x",
             "broker --unknown",

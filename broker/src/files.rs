@@ -34,9 +34,6 @@ pub struct FilePlace {
     pub line: u32,
 }
 
-/// Mistakes reported of one set of files at most; files with more are others by mistake.
-pub(crate) const PROBLEMS_MAX: usize = 20;
-
 impl FileError {
     /// A single mistake that no line has.
     pub(crate) fn of_file(path: &Path, text: String) -> Self {

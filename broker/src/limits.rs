@@ -206,7 +206,7 @@ pub const ROUTES_MAX: usize = 65_536;
 /// Sessions in one shard. Full: CONNECT is refused with 0x97 (5.0) or return code 3.
 pub const SESSIONS_MAX: usize = 1 << 30;
 
-/// Shards of one broker.
+/// Shards of one broker. More: `--shards` is refused; a machine with more cores has shards on so many of them.
 pub const SHARDS_MAX: u16 = 1024;
 
 /// Subscriptions of one session, whatever `max_subscriptions` says. Full: the filter is refused with 0x97 (5.0) or
@@ -320,6 +320,39 @@ pub const LOG_LINE_BYTES_MAX: usize = 1000;
 /// Addresses whose wrong passwords are counted. Full: those that were quiet for a minute are forgotten, else the new
 /// one is not counted.
 pub const BACK_OFF_ADDRESSES_MAX: usize = 65_536;
+
+/// Bytes of a password. Longer: it is wrong, and is not hashed.
+pub const PASSWORD_BYTES_MAX: usize = 4096;
+
+/// Iterations of PBKDF2 for one password: about ten seconds. More: the password file is refused.
+pub const PBKDF2_ITERATIONS_MAX: u32 = 10_000_000;
+
+/// KiB of memory of one argon2 check. More: the password file is refused.
+pub const ARGON2_KIB_MAX: u32 = 1 << 20;
+
+/// Passes, and lanes, of one argon2 check. More: the password file is refused.
+pub const ARGON2_PASSES_MAX: u32 = 64;
+
+/// Bytes of the salt of a hash; mosquitto 2.1 writes 64. More: the password file is refused.
+pub const SALT_BYTES_MAX: usize = 1024;
+
+/// Bytes of a password or ACL file: a million users. More: it is another file by mistake, and is refused.
+pub const ACCESS_FILE_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes of a configuration file. More: it is another file by mistake, and is refused.
+pub const CONFIGURATION_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Mistakes that are reported of files at once. More: the rest is not looked for.
+pub const FILE_PROBLEMS_MAX: usize = 20;
+
+/// Listeners of a configuration. More: the configuration is refused.
+pub const LISTENERS_MAX: usize = 1000;
+
+/// Bytes of a `mount_point`. More: the configuration is refused.
+pub const MOUNT_POINT_BYTES_MAX: usize = 1000;
+
+/// Bytes of an `auto_id_prefix`. More: the configuration is refused.
+pub const ASSIGNED_PREFIX_BYTES_MAX: usize = 50;
 
 const _: () = {
     let marks = CLIENT_OUTPUT;

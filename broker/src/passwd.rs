@@ -18,6 +18,7 @@ use clap::{ArgAction, Parser, ValueEnum};
 use self::edit::{EditError, EditedLines};
 use self::prompt::PromptError;
 use crate::auth::password::{self, Algorithm, MakeError, PasswordHash};
+use crate::limits;
 
 /// Make and change password files; they are those of mosquitto_passwd.
 #[derive(Clone, Debug, Default, Parser)]
@@ -49,7 +50,7 @@ pub struct PasswdArgs {
     #[arg(
         short = 'I',
         value_name = "ITERATIONS",
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(password::ITERATIONS_MAX))
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::PBKDF2_ITERATIONS_MAX))
     )]
     iterations: Option<u32>,
 

@@ -6,17 +6,15 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::files::{self, FileError, FilePlace, FileProblem, PROBLEMS_MAX};
-
-/// Bytes of one file at most: a million users. A larger one is another file by mistake.
-const FILE_BYTES_MAX: u64 = 256 << 20;
+use crate::files::{self, FileError, FilePlace, FileProblem};
+use crate::limits;
 
 /// The text of a file.
 ///
 /// # Errors
 /// It cannot be read.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    files::read_bounded(path, "password or ACL file", FILE_BYTES_MAX).map_err(|cause| {
+    files::read_bounded(path, "password or ACL file", limits::ACCESS_FILE_BYTES_MAX).map_err(|cause| {
         let fix =
             "fix: check the path (password_file, acl_file) and that the user who runs the broker may read it";
         FileError::of_file(path, format!("cannot be read: {cause}; {fix}"))
@@ -47,7 +45,7 @@ pub(super) fn for_each_line<'a>(
             };
             problems.push(FileProblem { place, text });
         }
-        if problems.len() >= PROBLEMS_MAX {
+        if problems.len() >= limits::FILE_PROBLEMS_MAX {
             break;
         }
     }

@@ -1,11 +1,13 @@
 //! What the texts of password hashes have in common: iterations, salts and bytes in base64, each within its bounds.
 //!
-//! Invariants: nothing that leaves here costs more than [`ITERATIONS_MAX`] to check.
+//! Invariants: nothing that leaves here costs more than [`limits::PBKDF2_ITERATIONS_MAX`] to check.
 
 use std::num::NonZeroU32;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+
+use crate::limits;
 
 /// Why a text is not a hash that can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,11 +26,6 @@ pub enum HashError {
     TooExpensive,
 }
 
-/// Iterations of PBKDF2 at most: about ten seconds.
-pub const ITERATIONS_MAX: u32 = 10_000_000;
-/// Bytes of a salt that is read at most; mosquitto 2.1 writes 64.
-const SALT_BYTES_MAX: usize = 1024;
-
 /// Iterations in digits.
 ///
 /// # Errors
@@ -38,7 +35,7 @@ pub(super) fn iterations_of(text: &str) -> Result<NonZeroU32, HashError> {
         return Err(HashError::Malformed);
     }
     let iterations: NonZeroU32 = text.parse().map_err(|_| HashError::Malformed)?;
-    if iterations.get() > ITERATIONS_MAX {
+    if iterations.get() > limits::PBKDF2_ITERATIONS_MAX {
         return Err(HashError::TooExpensive);
     }
     Ok(iterations)
@@ -50,7 +47,7 @@ pub(super) fn iterations_of(text: &str) -> Result<NonZeroU32, HashError> {
 /// The text is none, or one of a length that nobody writes.
 pub(super) fn salt_of(text: &str) -> Result<Box<[u8]>, HashError> {
     let salt = STANDARD.decode(text).map_err(|_| HashError::Malformed)?;
-    if !(1..=SALT_BYTES_MAX).contains(&salt.len()) {
+    if !(1..=limits::SALT_BYTES_MAX).contains(&salt.len()) {
         return Err(HashError::Malformed);
     }
     Ok(salt.into())

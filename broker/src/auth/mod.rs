@@ -110,9 +110,6 @@ struct AuthenticationState {
     answers: Vec<SegQueue<CheckOutcome>>,
 }
 
-/// Bytes of a password at most; a longer one is wrong.
-const PASSWORD_BYTES_MAX: usize = 4096;
-
 impl Authentication {
     /// Starts with a policy that was made of `files`, one for each listener. `wake` is called with a shard for which
     /// there is an answer, on another thread.
@@ -159,7 +156,7 @@ impl Authentication {
         };
         let Some(password) = request
             .password
-            .filter(|password| password.len() <= PASSWORD_BYTES_MAX)
+            .filter(|password| password.len() <= limits::PASSWORD_BYTES_MAX)
         else {
             return Check::Decided(Verdict::Refused(ReasonCode::BadUserNameOrPassword));
         };

@@ -16,9 +16,10 @@ use aws_lc_rs::pbkdf2::{self, PBKDF2_HMAC_SHA512};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-pub use super::hash_text::{HashError, ITERATIONS_MAX};
+pub use super::hash_text::HashError;
 use super::hash_text::{bytes_of, iterations_of, salt_of};
 use super::scram::ScramVerifier;
+use crate::limits;
 
 /// A hash of a password with everything that checking one needs.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,14 +32,14 @@ pub enum Algorithm {
     Sha512,
     /// `$7$`: PBKDF2 with so many iterations; mosquitto 1.6.13 and later.
     Sha512Pbkdf2 {
-        /// Rounds of the hash, at most [`ITERATIONS_MAX`].
+        /// Rounds of the hash, at most [`limits::PBKDF2_ITERATIONS_MAX`].
         iterations: NonZeroU32,
     },
     /// `$argon2id$`, 46 MiB and one pass as mosquitto 2.1 makes it.
     Argon2id,
     /// `SCRAM-SHA-256$`: for clients that prove the password without sending it, too.
     ScramSha256 {
-        /// At most [`ITERATIONS_MAX`]; clients ask for [`SCRAM_ITERATIONS_MIN`].
+        /// At most [`limits::PBKDF2_ITERATIONS_MAX`]; clients ask for [`SCRAM_ITERATIONS_MIN`].
         iterations: NonZeroU32,
     },
 }
@@ -59,10 +60,6 @@ pub const ITERATIONS_DEFAULT: u32 = 10_000;
 /// Iterations of SCRAM-SHA-256 that a client has to refuse less of (RFC 7677, section 4).
 pub const SCRAM_ITERATIONS_MIN: u32 = 4096;
 
-/// Memory of one argon2 check at most, in KiB.
-const ARGON2_KIB_MAX: u32 = 1 << 20;
-/// Passes and lanes of one argon2 check at most.
-const ARGON2_PASSES_MAX: u32 = 64;
 /// Memory of a new argon2 hash in KiB, as mosquitto 2.1 chooses it.
 const ARGON2_KIB: u32 = 47_104;
 const ARGON2_SALT_BYTES: usize = 16;
@@ -228,9 +225,9 @@ fn argon2id(text: &str) -> Result<Form, HashError> {
         return Err(HashError::Malformed);
     }
     let params = Params::try_from(&hash.password_hash()).map_err(|_| HashError::Malformed)?;
-    let is_affordable = params.m_cost() <= ARGON2_KIB_MAX
-        && params.t_cost() <= ARGON2_PASSES_MAX
-        && params.p_cost() <= ARGON2_PASSES_MAX;
+    let is_affordable = params.m_cost() <= limits::ARGON2_KIB_MAX
+        && params.t_cost() <= limits::ARGON2_PASSES_MAX
+        && params.p_cost() <= limits::ARGON2_PASSES_MAX;
     if !is_affordable {
         return Err(HashError::TooExpensive);
     }

@@ -124,7 +124,7 @@ fn verdicts() {
             "{user:?} {password:?}"
         );
     }
-    let long = "x".repeat(PASSWORD_BYTES_MAX + 1);
+    let long = "x".repeat(limits::PASSWORD_BYTES_MAX + 1);
     assert_eq!(broker.ask(&request(Some("ann"), Some(&long))), (WRONG, false));
 }
 

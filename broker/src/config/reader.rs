@@ -10,10 +10,8 @@ use std::sync::Arc;
 use super::draft::Draft;
 use super::keys::{self, Key, Scope, Status, Value};
 use super::parse::{self, KeyValue};
-use crate::files::{self, FilePlace, FileProblem, PROBLEMS_MAX};
-
-/// Bytes of one configuration file at most; a larger one is another file by mistake.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+use crate::files::{self, FilePlace, FileProblem};
+use crate::limits;
 
 impl Draft {
     /// Reads a configuration file and what it includes.
@@ -33,7 +31,7 @@ impl Draft {
                 Ok(setting) => self.apply(&setting, may_include),
                 Err(wrong) => self.problem(wrong.to_owned()),
             }
-            if self.problems.len() >= PROBLEMS_MAX {
+            if self.problems.len() >= limits::FILE_PROBLEMS_MAX {
                 return;
             }
         }
@@ -119,7 +117,7 @@ impl Draft {
     }
 
     fn read_path(&mut self, path: &Path, may_include: bool) {
-        match files::read_bounded(path, "configuration file", FILE_BYTES_MAX) {
+        match files::read_bounded(path, "configuration file", limits::CONFIGURATION_FILE_BYTES_MAX) {
             Ok(text) => self.read(path, &text, may_include),
             Err(cause) => {
                 self.problems.push(FileProblem {

@@ -16,6 +16,7 @@ use super::draft::{AccessDraft, Draft, ListenerDraft, ProtocolDraft, TlsDraft};
 use crate::args::Args;
 use crate::auth::AccessFiles;
 use crate::files::{FileError, FilePlace, FileProblem};
+use crate::limits;
 use crate::memory;
 use crate::settings::ListenerSettings;
 
@@ -371,5 +372,6 @@ fn overlap(one: &ListenerSocket, other: &ListenerSocket) -> bool {
 
 fn usable_cores() -> NonZeroU16 {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    NonZeroU16::new(u16::try_from(cores).unwrap_or(u16::MAX)).unwrap_or(NonZeroU16::MIN)
+    let shards = u16::try_from(cores).unwrap_or(u16::MAX).min(limits::SHARDS_MAX);
+    NonZeroU16::new(shards).unwrap_or(NonZeroU16::MIN)
 }

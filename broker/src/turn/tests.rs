@@ -105,7 +105,7 @@ proptest! {
     /// However the steps go: a flush stands behind a push that left nothing, bytes are handled after every queue was
     /// looked at, connections are adopted after a whole second look, and each is adopted once.
     #[test]
-    fn the_order_holds(shard in 0_u16..4, more in 0_u16..4, outcomes in prop::collection::vec(outcome(), 0..200)) {
+    fn the_order_is_kept(shard in 0_u16..4, more in 0_u16..4, outcomes in prop::collection::vec(outcome(), 0..200)) {
         let shards = shard + 1 + more;
         let mut turn = Turn::new(shard, shards);
         let mut looks_since = Vec::new();

@@ -67,7 +67,7 @@ pub const TERMS: &[Term] = &[
         "resume publishers; wait until it is steady",
     ),
     everywhere(&["let go", "lets go", "letting go"], "resume publishers; release"),
-    names(&["hold", "holding", "held"], "pause, paused; keep"),
+    names(&["hold", "holds", "holding", "held"], "pause, paused; keep"),
     everywhere(&["excuse", "excuses", "excused"], "keep alive suspended"),
     everywhere(&["hear", "hears", "heard", "hearing"], "parse, parsed; receive"),
     everywhere(

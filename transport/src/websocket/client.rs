@@ -107,13 +107,13 @@ impl Upgrade {
             let headers = response.headers.iter().filter(of_name);
             headers.filter_map(|header| std::str::from_utf8(header.value).ok())
         };
-        let holds = |name: &'static str, wanted: &str| {
+        let has = |name: &'static str, wanted: &str| {
             let mut words = values(name).flat_map(|value| value.split(',')).map(str::trim);
             words.any(|word| word.eq_ignore_ascii_case(wanted))
         };
         let faults = [
-            (!holds("Upgrade", "websocket"), "lacks `Upgrade: websocket`"),
-            (!holds("Connection", "Upgrade"), "lacks `Connection: Upgrade`"),
+            (!has("Upgrade", "websocket"), "lacks `Upgrade: websocket`"),
+            (!has("Connection", "Upgrade"), "lacks `Connection: Upgrade`"),
             (
                 !values("Sec-WebSocket-Accept").eq([self.accept.as_str()]),
                 "has not the Sec-WebSocket-Accept of the request",

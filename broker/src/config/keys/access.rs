@@ -4,8 +4,7 @@
 
 use super::key::{Key, Scope, Show, Status, Value, either, key, of_listener, or, set_once, shown, shown_if};
 use crate::config::draft::Draft;
-
-const AUTO_ID_PREFIX_BYTES_MAX: usize = 50;
+use crate::limits::ASSIGNED_PREFIX_BYTES_MAX;
 
 pub(super) const KEYS: &[Key] = &[
     or(
@@ -112,8 +111,8 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 fn checked_prefix(prefix: &str) -> Result<String, String> {
-    if prefix.len() > AUTO_ID_PREFIX_BYTES_MAX {
-        return Err(format!("must be at most {AUTO_ID_PREFIX_BYTES_MAX} bytes"));
+    if prefix.len() > ASSIGNED_PREFIX_BYTES_MAX {
+        return Err(format!("must be at most {ASSIGNED_PREFIX_BYTES_MAX} bytes"));
     }
     Ok(prefix.to_owned())
 }

@@ -7,12 +7,11 @@ use mqtt::QoS;
 use super::key::{Key, Show, Value, of_listener, or, shown, shown_if};
 use crate::config::configuration::{AddressFamily, ListenerSocket, Protocol};
 use crate::config::draft::{Draft, ProtocolDraft};
+use crate::limits::{LISTENERS_MAX, MOUNT_POINT_BYTES_MAX};
 use crate::settings::{ListenerSettings, UNLIMITED};
 
-const MOUNT_POINT_BYTES_MAX: usize = 1000;
 /// IFNAMSIZ without its end.
 const INTERFACE_BYTES_MAX: usize = 15;
-const LISTENERS_MAX: usize = 1000;
 
 pub(super) const KEYS: &[Key] = &[
     of_listener(

@@ -5,11 +5,13 @@
 use super::key::{Key, Show, Value, global, ignored, shown};
 use super::numbers::{U16_MAX, or_unlimited, or_zero, to_u16, to_u32};
 use crate::config::draft::Draft;
+use crate::limits;
 use crate::settings::SharedSubscriptionStrategy;
 
 const PACKET_BYTES_MIN: i64 = 20;
-const PACKET_BYTES_MAX: i64 = 268_435_460;
-const PAYLOAD_BYTES_MAX: i64 = 268_435_455;
+const PACKET_BYTES_MAX: i64 = limits::PACKET_BYTES_MAX as i64;
+/// Of a packet without its fixed header.
+const PAYLOAD_BYTES_MAX: i64 = PACKET_BYTES_MAX - 5;
 
 pub(super) const KEYS: &[Key] = &[
     global(

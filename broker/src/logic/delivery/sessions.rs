@@ -101,7 +101,7 @@ impl Delivery {
         connection.session = Some(session_slot);
         connection.restricted = session.rights().is_some();
         connection.waits = !session.queue_is_empty() || session.inflight.resends();
-        connection.qos0_waits = session.queue.as_ref().is_some_and(|queue| queue.holds_qos0());
+        connection.qos0_waits = session.queue.as_ref().is_some_and(|queue| queue.has_qos0());
     }
 
     /// A session has no connection any more.

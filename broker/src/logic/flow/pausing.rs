@@ -37,8 +37,8 @@ impl FlowControl {
         let acknowledges = connection.flow.has(Cause::Queue);
         let mut pauses = false;
         for reason in std::mem::take(&mut self.met) {
-            let applies = !(acknowledges && reason.needs_acknowledgements());
-            if applies && reason_holds(connections, reason) {
+            let may_wait = !(acknowledges && reason.needs_acknowledgements());
+            if may_wait && reason_applies(connections, reason) {
                 pauses |= self.pauses.add(Waiter::Publisher(id), reason);
             }
         }
@@ -52,7 +52,7 @@ impl FlowControl {
     pub(super) fn pause_shard(&mut self, connections: &Connections, from: u16) {
         let mut pauses = false;
         for reason in std::mem::take(&mut self.met) {
-            if reason_holds(connections, reason) {
+            if reason_applies(connections, reason) {
                 pauses |= self.pauses.add(Waiter::Shard(from), reason);
             }
         }
@@ -79,7 +79,7 @@ impl FlowControl {
 }
 
 /// Whether a reason that was met is still there: who is handled may have caught up since.
-fn reason_holds(connections: &Connections, reason: Reason) -> bool {
+fn reason_applies(connections: &Connections, reason: Reason) -> bool {
     let has = |slot, cause| {
         connections
             .get(slot)

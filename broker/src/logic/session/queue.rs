@@ -154,7 +154,7 @@ impl Queue {
     }
 
     /// Whether QoS 0 messages wait: those published now go behind them.
-    pub(in crate::logic) fn holds_qos0(&self) -> bool {
+    pub(in crate::logic) fn has_qos0(&self) -> bool {
         self.qos0 > 0
     }
 }

@@ -27,7 +27,7 @@ impl PendingConnection {
         let mut seed = [0; 32];
         if let Err(error) = getrandom::fill(&mut seed) {
             tracing::error!("no random bytes for an authentication: {error}");
-            return Next::Fail;
+            return Next::CloseLogged;
         }
         let mut nonces = Nonces::new(seed);
         let (exchange, packet) = match self.challenge(authentication, &mut nonces) {
@@ -36,7 +36,7 @@ impl PendingConnection {
         };
         let Phase::CheckingCredentials(connect) = std::mem::replace(&mut self.phase, Phase::Connect) else {
             debug_assert!(false, "an exchange begins with a CONNECT");
-            return Next::Fail;
+            return Next::CloseLogged;
         };
         self.phase = Phase::Challenged(Box::new(ChallengedConnect {
             connect,

@@ -60,7 +60,7 @@ impl ShardLoop {
             Next::AnswerMalformed => self.turn_away(id),
             Next::Serve(page, folder) => self.serve_page(id, page, folder),
             Next::Close(why) => self.close_pending(id, Some(why)),
-            Next::Fail => self.close_pending(id, None),
+            Next::CloseLogged => self.close_pending(id, None),
         }
     }
 

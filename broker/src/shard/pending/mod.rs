@@ -96,7 +96,7 @@ pub(super) enum Next {
     /// Close it, and log why.
     Close(&'static str),
     /// Close it: why is logged already.
-    Fail,
+    CloseLogged,
 }
 
 impl Phase {
@@ -158,7 +158,7 @@ impl PendingConnection {
         };
         let sent = answer.is_empty() || self.send(&answer);
         match next {
-            Next::Close(_) | Next::Fail => next,
+            Next::Close(_) | Next::CloseLogged => next,
             _ if !sent => Next::Close(DOES_NOT_READ),
             next => next,
         }
@@ -172,7 +172,7 @@ impl PendingConnection {
                 // In TLS 1.3 a client that is refused believes at first that it is connected: this line is where it
                 // shows.
                 tracing::warn!("Client {} refused: {error}.", self.address);
-                return Next::Fail;
+                return Next::CloseLogged;
             }
         };
         if let Some(warning) = &opened.warning {

@@ -268,7 +268,7 @@ fn tls_comes_before_the_connect_and_ends_in_order() {
 
     // Plain bytes get an alert, and the log has why.
     let mut pair = Pair::new(listener);
-    assert!(matches!(pair.pending.receive(&connect()), Next::Fail));
+    assert!(matches!(pair.pending.receive(&connect()), Next::CloseLogged));
     assert_eq!(pair.answered().first(), Some(&21), "an alert");
 }
 
@@ -469,7 +469,7 @@ fn an_exchange_that_is_none_is_refused() {
 
 /// Each has its own time from accept; the id of one that is gone names nobody.
 #[test]
-fn the_time_of_each_is_over_once() {
+fn v12_the_time_of_each_pending_connection_is_over_once() {
     let mut table = PendingConnections::default();
     let begin = |table: &mut PendingConnections, now| {
         let pair = Pair::new(PLAIN);
@@ -495,7 +495,7 @@ fn the_time_of_each_is_over_once() {
 
 /// What all keep together is bounded: those with the most bytes for their age go.
 #[test]
-fn the_bytes_of_all_are_bounded() {
+fn v23_the_bytes_of_all_pending_connections_are_bounded() {
     let mut table = PendingConnections::default();
     let piece = [&[0x10, 0xA0, 0x8D, 6][..], &[0; 90_000]].concat();
     let mut clients = Vec::new();
