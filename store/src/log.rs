@@ -63,6 +63,7 @@ pub fn open_with(
         sender,
         requests,
         waiting: VecDeque::new(),
+        reads: Vec::new(),
         wake,
         synced: Instant::now(),
         is_waiting: false,
@@ -78,6 +79,8 @@ pub struct Log {
     sender: Sender<Request>,
     requests: Receiver<Request>,
     waiting: VecDeque<Batch>,
+    /// They may be of what waits, so they are answered when that is written.
+    reads: Vec<Read>,
     wake: Wake,
     synced: Instant,
     /// The disk is full, and that was reported.
@@ -112,6 +115,7 @@ impl Log {
             self.commit()?;
             worked = true;
         }
+        self.answer_reads();
         Ok(worked)
     }
 
@@ -164,6 +168,7 @@ impl Log {
             while !self.waiting.is_empty() {
                 self.commit_or_wait()?;
             }
+            self.answer_reads();
             self.sync_if_due()?;
             if closed {
                 return self.finish();
@@ -225,20 +230,25 @@ impl Log {
                 Step::Worked
             }
             Request::Read(read) => {
-                self.answer(read);
+                self.reads.push(read);
                 Step::Worked
             }
             Request::Close => Step::Closed,
         }
     }
 
-    fn answer(&mut self, read: Read) {
+    fn answer_reads(&mut self) {
+        for read in std::mem::take(&mut self.reads) {
+            self.answer(read);
+        }
+    }
+
+    fn answer(&self, read: Read) {
         let Read {
             publication,
             shard,
             answers,
         } = read;
-        // It may be in a batch that waits; then it is read when that is written.
         let message = self.engine.message(publication);
         let _gone = answers.send(Message { publication, message });
         (self.wake)(shard);
@@ -300,11 +310,12 @@ impl Log {
     /// As many batches as fill a commit, and at least one; fewer if that saves the end of a segment.
     fn batches_of_commit(&self) -> usize {
         let room = self.engine.room();
+        let target = self.engine.commit_target();
         let mut bytes = 0;
         let mut count = 0;
         for batch in &self.waiting {
             let with = bytes + batch.bytes.len();
-            if count > 0 && (with > COMMIT_TARGET || (bytes <= room && with > room)) {
+            if count > 0 && (with > target || (bytes <= room && with > room)) {
                 break;
             }
             bytes = with;
@@ -383,7 +394,5 @@ impl StorageThread {
 const IDLE: Duration = Duration::from_millis(50);
 /// How long the disk is left alone after it was full.
 const FULL_RETRY: Duration = Duration::from_millis(200);
-/// Bytes after which a commit is not made larger.
-const COMMIT_TARGET: usize = 4 << 20;
 /// A batch's buffer that is larger is not kept.
 const SPARE_MAX: usize = 1 << 20;

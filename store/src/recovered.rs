@@ -27,6 +27,8 @@ pub struct Recovered {
 /// What could not be read of what was acknowledged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Damage {
+    /// Files that are shorter than they were made, or cannot be read.
+    pub files: u64,
     /// Commits that are not there or have no valid header.
     pub commits: u64,
     /// Records that were changed.
@@ -40,7 +42,7 @@ pub struct Damage {
 impl Damage {
     /// Whether all was read.
     pub fn is_none(&self) -> bool {
-        self.commits == 0 && self.records == 0
+        self.files == 0 && self.commits == 0 && self.records == 0
     }
 }
 

@@ -75,6 +75,11 @@ impl Engine {
         self.segments.room().saturating_sub(COMMIT_HEADER)
     }
 
+    /// Bytes of frames after which a commit is not made larger: reclaiming goes by commits.
+    pub(crate) fn commit_target(&self) -> usize {
+        self.segments.commit_max() / COMMITS_OF_SEGMENT
+    }
+
     /// Writes batches, whole, in their order. In [`Durability::Sync`] they are durable when it returns.
     ///
     /// # Errors
@@ -191,8 +196,10 @@ impl Engine {
         if !self.may_prepare() {
             return;
         }
+        let free = self.segments.free.len();
         match self.segments.prepare(written * PREPARED_AHEAD) {
-            Ok(()) => self.growth_failed = false,
+            // One that has only been begun may still be too large.
+            Ok(()) => self.growth_failed &= self.segments.free.len() == free,
             Err(error) => {
                 if !self.growth_failed {
                     let folder = self.segments.files.folder().display();
@@ -215,12 +222,14 @@ impl Engine {
     }
 }
 
+/// Commits of the largest size in a segment.
+const COMMITS_OF_SEGMENT: usize = 8;
 /// Free segments that are kept; others are removed.
-const FREE_MAX: usize = 4;
+const FREE_MAX: usize = 5;
 /// Free segments that are made ahead.
-const FREE_WANTED: usize = 3;
+const FREE_WANTED: usize = 4;
 /// Free segments that only acknowledgements and copies may use.
-const RESERVE: usize = 2;
+const RESERVE: usize = 3;
 /// Bytes of the next segment that are written for each byte of a commit.
 const PREPARED_AHEAD: usize = 4;
 /// Commits and idle times after a segment could not be made before the next is tried.

@@ -5,6 +5,7 @@
 //! read any more is counted and left behind.
 
 use super::Engine;
+use super::segments::Segment;
 use super::window::Window;
 use crate::block::BLOCK;
 use crate::format::chain::{Layout, Piece};
@@ -49,7 +50,9 @@ enum Next {
 impl Engine {
     /// Looks through the oldest commits, as far as what was written makes it necessary.
     pub(super) fn collect(&mut self) {
-        while self.reclaim.owed > 0 && self.reclaim.copies.len() < COPIES_MAX {
+        // Copies use space before they free some.
+        let copies_max = COPIES_MAX.min(self.commit_target());
+        while self.reclaim.owed > 0 && self.reclaim.copies.len() < copies_max {
             let looked_through = self.collect_chain();
             if looked_through == 0 {
                 self.reclaim.owed = 0;
@@ -68,19 +71,28 @@ impl Engine {
     /// Decides how much is to be looked through after as many bytes were written.
     pub(super) fn owe(&mut self, written: usize) {
         let factor = match self.segments_over() {
-            _ if self.is_short() => 8,
+            _ if self.is_short() => {
+                if self.gains() {
+                    FACTOR_MAX
+                } else {
+                    return;
+                }
+            }
             over if over >= 0 => 4,
             -1 => 2,
             _ => return,
         };
-        self.reclaim.owed = (self.reclaim.owed + written * factor).min(self.segments.size as usize);
+        let owed_max = self.segments.size as usize * 2;
+        self.reclaim.owed = (self.reclaim.owed + written * factor).min(owed_max);
     }
 
     /// Whether reclaiming would bring something though nothing is written.
     pub(super) fn has_reclaim_work(&self) -> bool {
-        let used = self.segments.used.len() as u64 * u64::from(self.segments.size);
-        let wanted = self.segments_over() > 0 || self.is_short();
-        wanted && self.segments.used.len() > 1 && self.index.live_bytes() < used / 4 * 3
+        if self.is_short() {
+            self.gains()
+        } else {
+            self.segments_over() > 0
+        }
     }
 
     /// Looks through some commits though nothing is written.
@@ -90,22 +102,34 @@ impl Engine {
 
     /// Segments in use above what there should be: the larger of eight, and four times what lives.
     fn segments_over(&self) -> i64 {
-        let live = self
-            .index
-            .live_bytes()
-            .saturating_mul(LIVE_FACTOR)
-            .div_ceil(self.segments.size.into());
-        let bound = live.max(SEGMENTS_BOUND).min(self.options.segments_max() as u64);
-        // Those that the cursor has left are freed with the next commits.
+        let live = self.index.live_bytes().saturating_mul(LIVE_FACTOR);
+        let bound = live.div_ceil(self.segments.size.into()).max(SEGMENTS_BOUND);
+        let bound = bound.min(self.options.segments_max() as u64);
+        let used = i64::try_from(self.not_reclaimed().count()).unwrap_or(i64::MAX);
+        used - i64::try_from(bound).unwrap_or(i64::MAX) + FREE_SHARE
+    }
+
+    /// Whether copies of the oldest segments would need at least a segment less than these have. Without that they
+    /// would only use up what is left.
+    fn gains(&self) -> bool {
+        let size = u64::from(self.segments.size);
+        let mut gain = 0;
+        let newest = self.segments.used.back().map_or(0, |segment| segment.sequence);
+        self.not_reclaimed()
+            .filter(|segment| segment.sequence < newest)
+            .any(|segment| {
+                gain += size.saturating_sub(self.index.live_bytes_of(segment.sequence));
+                gain >= size
+            })
+    }
+
+    /// The segments that the cursor has not left; those that it has left are freed with the next commits.
+    fn not_reclaimed(&self) -> impl Iterator<Item = &Segment> {
         let cursor = self.reclaim.cursor.map_or(0, |cursor| cursor.sequence);
-        let used = self
-            .segments
+        self.segments
             .used
             .iter()
-            .rev()
-            .take_while(|segment| segment.sequence >= cursor);
-        let used = i64::try_from(used.count()).unwrap_or(i64::MAX);
-        used - i64::try_from(bound).unwrap_or(i64::MAX) + FREE_SHARE
+            .filter(move |segment| segment.sequence >= cursor)
     }
 
     /// Looks through one chain; returns the bytes that were passed, 0 if there is none.
@@ -257,6 +281,8 @@ const SEGMENTS_BOUND: u64 = 8;
 const FREE_SHARE: i64 = 4;
 /// Bytes on the disk for one that lives.
 const LIVE_FACTOR: u64 = 4;
+/// Bytes that are looked through for each that is written, when there is no space.
+const FACTOR_MAX: usize = 8;
 /// Copies in one commit, unless one message is larger.
 const COPIES_MAX: usize = 1 << 20;
 /// Bytes that are looked through at once when there is time.

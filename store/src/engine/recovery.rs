@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::reclaim::Reclaim;
 use super::replay::{Replay, Replayed};
 use super::scan::{SegmentBytes, first_commit};
-use super::segments::{FreeSegment, Segment, Segments, file_number};
+use super::segments::{ASIDE, FreeSegment, Segment, Segments, file_number};
 use super::{Engine, FREE_MAX};
 use crate::block::{BLOCK, BlockBuffer};
 use crate::counters::Counters;
@@ -20,7 +20,7 @@ use crate::format::segment::{FirstBlock, SegmentHeader};
 use crate::index::Index;
 use crate::options::Options;
 use crate::record::{self, Record};
-use crate::recovered::Recovered;
+use crate::recovered::{Damage, Recovered};
 
 /// Opens the log in a folder, or makes one.
 pub(crate) fn open(
@@ -30,8 +30,9 @@ pub(crate) fn open(
 ) -> Result<(Engine, Recovered), StoreError> {
     let mut index = Index::recovering();
     let mut segments = Segments::new(files, options.segment_size, options.segments_max());
-    let newest = find_segments(&mut segments)?;
-    let replayed = replay(&mut segments, &newest, &mut index);
+    let mut damage = Damage::default();
+    let newest = find_segments(&mut segments, &mut damage)?;
+    let replayed = replay(&mut segments, &newest, &mut index, damage);
     for segment in &segments.used {
         let path = segments.files.path(&segment.name);
         segment.file.sync().map_err(StoreError::io("sync", path))?;
@@ -91,7 +92,7 @@ impl Engine {
         recovered.damage.orphans = self.index.ignored();
         self.load_messages(&mut recovered);
         self.counters
-            .quarantined(recovered.damage.commits + recovered.damage.records);
+            .quarantined(recovered.damage.files + recovered.damage.commits + recovered.damage.records);
         self.counters.committed(&self.index, &self.segments);
         Ok(recovered)
     }
@@ -104,16 +105,20 @@ impl Engine {
 }
 
 /// Opens all files and puts the segments in their order. Returns what the newest commits say.
-fn find_segments(segments: &mut Segments) -> Result<Newest, StoreError> {
+fn find_segments(segments: &mut Segments, damage: &mut Damage) -> Result<Newest, StoreError> {
     let folder = segments.files.folder().to_owned();
     let names = segments.files.list().map_err(StoreError::io("read", folder))?;
     let mut bytes = SegmentBytes::default();
     let mut used = Vec::new();
+    segments.remove_unfinished(&names);
     for name in names {
         let Some(number) = file_number(&name) else {
             continue;
         };
         segments.next_file = segments.next_file.max(number.saturating_add(1));
+        if name.ends_with(ASIDE) {
+            continue;
+        }
         let path = segments.files.path(&name);
         let file = segments
             .files
@@ -143,8 +148,12 @@ fn find_segments(segments: &mut Segments) -> Result<Newest, StoreError> {
         } else if len == u64::from(segments.size) {
             segments.free.push(FreeSegment { name, file });
         } else {
-            // It was being made when the process ended.
-            segments.discard(FreeSegment { name, file });
+            damage.files += 1;
+            let size = segments.size;
+            damage.findings.push(format!(
+                "{name} has {len} bytes instead of {size}, and no valid header"
+            ));
+            segments.put_aside(&name);
         }
     }
     used.sort_by_key(|segment| segment.sequence);
@@ -179,10 +188,10 @@ fn newest(segments: &Segments, bytes: &mut SegmentBytes) -> Newest {
 }
 
 /// Reads the commits that count, in their order.
-fn replay(segments: &mut Segments, newest: &Newest, index: &mut Index) -> Replayed {
+fn replay(segments: &mut Segments, newest: &Newest, index: &mut Index, damage: Damage) -> Replayed {
     let mut bytes = SegmentBytes::default();
     let limits = limits(segments, &mut bytes);
-    let mut replay = Replay::new(index, newest.durable, newest.reclaimed);
+    let mut replay = Replay::new(index, newest.durable, newest.reclaimed, damage);
     for (segment, limit) in segments.used.iter_mut().zip(limits) {
         segment.last_number = limit.min(newest.number_max);
         if limit <= newest.reclaimed || replay.has_ended() {

@@ -52,7 +52,7 @@ pub(super) struct Replayed {
 }
 
 impl<'a> Replay<'a> {
-    pub(super) fn new(index: &'a mut Index, durable: u64, reclaimed: u64) -> Self {
+    pub(super) fn new(index: &'a mut Index, durable: u64, reclaimed: u64, damage: Damage) -> Self {
         Self {
             index,
             durable,
@@ -61,7 +61,7 @@ impl<'a> Replay<'a> {
             chain: Chain::default(),
             ended: false,
             salvaged: Vec::new(),
-            damage: Damage::default(),
+            damage,
         }
     }
 
@@ -69,7 +69,9 @@ impl<'a> Replay<'a> {
         self.ended
     }
 
+    /// Something is wrong with a file.
     pub(super) fn damaged(&mut self, finding: String) {
+        self.damage.files += 1;
         note(&mut self.damage, finding);
     }
 

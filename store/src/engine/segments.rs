@@ -133,22 +133,23 @@ impl Segments {
             self.preparing = Some(preparing);
             return Ok(());
         }
-        let synced = preparing
-            .segment
-            .file
-            .sync()
-            .and_then(|()| self.files.sync_folder());
-        if let Err(error) = synced {
+        if let Err(error) = preparing.segment.file.sync() {
             return self.give_up(preparing, error);
         }
-        self.free.push(preparing.segment);
+        let name = file_name(self.next_file);
+        self.next_file += 1;
+        self.files.rename(&preparing.segment.name, &name)?;
+        self.files.sync_folder()?;
+        self.free.push(FreeSegment {
+            name,
+            ..preparing.segment
+        });
         Ok(())
     }
 
     fn begin_to_prepare(&mut self) -> io::Result<Preparing> {
-        let name = file_name(self.next_file);
-        let file = self.files.open(&name, true)?;
-        self.next_file += 1;
+        let file = self.files.open(UNFINISHED, true)?;
+        let name = UNFINISHED.to_owned();
         Ok(Preparing {
             segment: FreeSegment { name, file },
             written: 0,
@@ -189,6 +190,23 @@ impl Segments {
             last_number: 0,
         });
         Ok(())
+    }
+
+    /// Removes what was being made when the process ended.
+    pub(crate) fn remove_unfinished(&self, names: &[String]) {
+        if names.iter().any(|name| name == UNFINISHED)
+            && let Err(error) = self.files.remove(UNFINISHED)
+        {
+            tracing::warn!("cannot remove {}: {error}", self.files.path(UNFINISHED).display());
+        }
+    }
+
+    /// Puts a file aside that is no segment any more; its name is never used again.
+    pub(crate) fn put_aside(&self, name: &str) {
+        let aside = format!("{name}{ASIDE}");
+        if let Err(error) = self.files.rename(name, &aside) {
+            tracing::warn!("cannot rename {}: {error}", self.files.path(name).display());
+        }
     }
 
     /// Nothing more is written into the segment that takes commits; those after `last` do not count.
@@ -261,8 +279,9 @@ pub(crate) fn file_name(number: u32) -> String {
     format!("{number:08}{SUFFIX}")
 }
 
-/// The number in the name of a segment's file.
+/// The number in the name of a segment's file, also of one that was put aside.
 pub(crate) fn file_number(name: &str) -> Option<u32> {
+    let name = name.strip_suffix(ASIDE).unwrap_or(name);
     name.strip_suffix(SUFFIX)?.parse().ok()
 }
 
@@ -275,5 +294,9 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 }
 
 const SUFFIX: &str = ".segment";
+/// The file that is being written for the first time.
+const UNFINISHED: &str = "unfinished";
+/// At the end of the name of a damaged file.
+pub(crate) const ASIDE: &str = ".damaged";
 /// Bytes that are written at once while a segment is made.
 const PREPARE_STEP: usize = 256 * BLOCK;

@@ -36,6 +36,12 @@ pub trait FileLayer: Debug + Send {
     /// The file is not there or cannot be removed.
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// Gives a file another name, which no file has.
+    ///
+    /// # Errors
+    /// The file is not there or cannot be renamed.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
     /// Makes durable which files there are.
     ///
     /// # Errors

@@ -179,7 +179,8 @@ impl State {
         let grown = self.files.get(&file).map_or(0, |content| {
             (offset + bytes.len()).saturating_sub(content.seen.len())
         });
-        let total: usize = self.files.values().map(|content| content.seen.len()).sum();
+        let sizes = self.names.values().filter_map(|file| self.files.get(file));
+        let total: usize = sizes.map(|content| content.seen.len()).sum();
         if grown > 0 && self.space.is_some_and(|space| (total + grown) as u64 > space) {
             return Err(self.fail(Fault::NoSpace));
         }
@@ -286,15 +287,19 @@ impl FileLayer for SimulatedDisk {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.state();
         state.whole_operation()?;
-        match state.names.remove(name) {
-            Some(file) => {
-                if !state.durable_names.contains_key(name) {
-                    state.files.remove(&file);
-                }
-                Ok(())
-            }
-            None => Err(io::ErrorKind::NotFound.into()),
-        }
+        state
+            .names
+            .remove(name)
+            .map(drop)
+            .ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.state();
+        state.whole_operation()?;
+        let file = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        state.names.insert(to.to_owned(), file);
+        Ok(())
     }
 
     fn sync_folder(&self) -> io::Result<()> {

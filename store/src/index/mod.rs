@@ -9,6 +9,7 @@
 //! read ([`Index::finish_recovery`] ends that) everything waits for what it belongs to, afterwards it is ignored and
 //! counted.
 
+mod live;
 mod publications;
 mod reclaim;
 mod recovered;
@@ -18,10 +19,11 @@ mod table;
 
 use hashbrown::HashMap;
 
+use self::live::LiveBytes;
 use self::publications::Publications;
 use self::recovered::Texts;
-use self::retained::RetainedTopics;
-use self::session::{InFlightEntry, OpenReference, REFERENCE_BYTES, SessionEntry, SubscriptionEntry};
+use self::retained::{Change, RetainedTopics};
+use self::session::{InFlightEntry, OpenReference, SessionEntry, SubscriptionEntry};
 use crate::bytes::COUNTER_MAX;
 use crate::format::Location;
 use crate::record::{Record, Reference, ReferenceList};
@@ -42,7 +44,7 @@ pub(crate) struct Index {
     retained: RetainedTopics,
     session_max: u64,
     publication_max: u64,
-    live_bytes: u64,
+    live: LiveBytes,
     /// Records that name what is not there.
     ignored: u64,
     /// What only a recovery needs; there while the log is read.
@@ -67,7 +69,12 @@ impl Index {
 
     /// Bytes that reclaiming would append again.
     pub(crate) fn live_bytes(&self) -> u64 {
-        self.live_bytes
+        self.live.total()
+    }
+
+    /// As [`Self::live_bytes`], of one segment and without references.
+    pub(crate) fn live_bytes_of(&self, sequence: u32) -> u64 {
+        self.live.of_segment(sequence)
     }
 
     pub(crate) fn ignored(&self) -> u64 {
@@ -113,10 +120,11 @@ impl Index {
                 topic,
                 message,
             } => {
-                let change = self.retained.apply(ticket, topic, message.is_empty(), place);
-                self.live_bytes = self.live_bytes.saturating_sub(change.freed) + change.added;
-                if let Some(texts) = self.texts.as_mut().filter(|_| change.stands) {
-                    texts.put_retained(topic, message);
+                if let Change::Stands(old) = self.retained.apply(ticket, topic, message.is_empty(), place) {
+                    self.replace_bytes(old, place);
+                    if let Some(texts) = &mut self.texts {
+                        texts.put_retained(topic, message);
+                    }
                 }
             }
             Record::Session(_)
@@ -137,8 +145,10 @@ impl Index {
     /// At the end of a commit: what nobody needs is not there any more.
     pub(crate) fn end_of_commit(&mut self) {
         if self.texts.is_none() {
-            let freed = self.publications.remove_unneeded();
-            self.live_bytes = self.live_bytes.saturating_sub(freed);
+            let Self {
+                publications, live, ..
+            } = self;
+            publications.remove_unneeded(|place| live.free(place));
         }
     }
 
@@ -249,7 +259,8 @@ impl Index {
         let Some(entry) = self.sessions.remove(&number) else {
             return;
         };
-        self.live_bytes = self.live_bytes.saturating_sub(entry.live());
+        entry.places().for_each(|place| self.live.free(place));
+        self.live.free_references(entry.references.len());
         for (_, reference) in entry
             .references
             .iter()
@@ -303,7 +314,7 @@ impl Index {
         if !reference.via.is_empty() {
             entry.via.insert(order, reference.via.into());
         }
-        self.live_bytes += REFERENCE_BYTES;
+        self.live.add_reference();
         if !released {
             self.publications.open(publication);
         }
@@ -345,7 +356,7 @@ impl Index {
         let Some(reference) = reference else {
             return;
         };
-        self.live_bytes = self.live_bytes.saturating_sub(REFERENCE_BYTES);
+        self.live.free_references(1);
         if !reference.is_released() {
             self.publications.release(reference.publication);
         }
@@ -370,11 +381,12 @@ impl Index {
 
     fn replace_bytes(&mut self, old: Option<Place>, new: Place) {
         self.free(old);
-        self.live_bytes += u64::from(new.len);
+        self.live.add(new);
     }
 
     fn free(&mut self, place: Option<Place>) {
-        let freed = place.map_or(0, |place| u64::from(place.len));
-        self.live_bytes = self.live_bytes.saturating_sub(freed);
+        if let Some(place) = place {
+            self.live.free(place);
+        }
     }
 }

@@ -93,9 +93,8 @@ impl Publications {
         }
     }
 
-    /// Removes those of this commit that nobody needs; returns the bytes that they had.
-    pub(super) fn remove_unneeded(&mut self) -> u64 {
-        let mut freed = 0;
+    /// Removes those of this commit that nobody needs, and calls `freed` with where they were.
+    pub(super) fn remove_unneeded(&mut self, mut freed: impl FnMut(Place)) {
         while let Some(id) = self.suspects.pop() {
             let (shard, counter) = split(id);
             let Some(table) = self.tables.get_mut(&shard) else {
@@ -103,11 +102,11 @@ impl Publications {
             };
             let needed = |publication: &Publication| publication.open > 0 || self.unmarked.contains_key(&id);
             if table.get(counter).is_some_and(|publication| !needed(publication)) {
-                let place = table.remove(counter).and_then(|publication| publication.place);
-                freed += place.map_or(0, |place| u64::from(place.len));
+                if let Some(place) = table.remove(counter).and_then(|publication| publication.place) {
+                    freed(place);
+                }
             }
         }
-        freed
     }
 
     /// After all was read: every publication may be unneeded.

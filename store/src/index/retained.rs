@@ -25,10 +25,11 @@ pub(super) struct RetainedEntry {
 
 /// What a record changed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Change {
-    pub(super) stands: bool,
-    pub(super) freed: u64,
-    pub(super) added: u64,
+pub(super) enum Change {
+    /// It stands; the one before it lies here.
+    Stands(Option<Place>),
+    /// A newer one was there before.
+    TooOld,
 }
 
 impl RetainedTopics {
@@ -41,28 +42,16 @@ impl RetainedTopics {
         };
         let Some(entry) = self.topics.get_mut(topic) else {
             self.topics.insert(topic.into(), new);
-            return Change {
-                stands: true,
-                freed: 0,
-                added: place.len.into(),
-            };
+            return Change::Stands(None);
         };
         if ticket < entry.ticket {
             entry.outlived = true;
-            return Change {
-                stands: false,
-                freed: 0,
-                added: 0,
-            };
+            return Change::TooOld;
         }
         let is_copy = ticket == entry.ticket && cleared == entry.cleared;
         let old = std::mem::replace(entry, new);
         entry.outlived &= !is_copy;
-        Change {
-            stands: true,
-            freed: old.place.len.into(),
-            added: place.len.into(),
-        }
+        Change::Stands(Some(old.place))
     }
 
     pub(super) fn get(&self, topic: &str) -> Option<&RetainedEntry> {

@@ -75,18 +75,14 @@ impl OpenReference {
 }
 
 impl SessionEntry {
-    /// Bytes on the disk of all that is here.
-    pub(super) fn live(&self) -> u64 {
+    /// Where all lies that is here, but references.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
         let places = self.place.iter();
         let places = places.chain(self.subscriptions.values().map(|entry| &entry.place));
         let places = places.chain(self.in_flight.values().map(|entry| &entry.place));
-        let places = places.chain(self.received.values());
-        places.map(|place| u64::from(place.len)).sum::<u64>() + self.references.len() as u64 * REFERENCE_BYTES
+        places.chain(self.received.values()).copied()
     }
 }
-
-/// What a reference is counted as in the bytes that live.
-pub(super) const REFERENCE_BYTES: u64 = 24;
 
 const QOS: u8 = 3;
 const RETAIN: u8 = 4;

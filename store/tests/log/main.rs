@@ -9,9 +9,11 @@
 )]
 
 mod basics;
+mod damage;
 mod kill;
 mod model;
 mod power;
+mod thread;
 mod workload;
 
 use std::path::Path;

@@ -83,10 +83,11 @@ fn live(mut log: Log, disk: &SimulatedDisk, workload: &mut Workload, faults: &[F
 
 fn states() -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    match number("STORE_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("STORE_STATES").unwrap_or(250),
-    }
+    let (first, count) = match number("STORE_SEED") {
+        Some(seed) => (seed, 1),
+        None => (0, 250),
+    };
+    first..first + number("STORE_STATES").unwrap_or(count)
 }
 
 #[test]
