@@ -190,8 +190,8 @@ impl Shell {
 
     /// Whether retained messages are still being looked for.
     #[must_use]
-    pub fn has_retained_walks(&self) -> bool {
-        self.logic.has_retained_walks()
+    pub fn has_walks(&self) -> bool {
+        self.logic.has_walks()
     }
 
     /// The client's connection breaks.

@@ -164,7 +164,7 @@ fn turn(shards: &mut [Shell]) -> Option<usize> {
                 bytes = bytes.get(frame.wire_bytes..).unwrap_or_default();
             }
         });
-        moved |= sent > 0 || !batches.is_empty() || shard.has_retained_walks();
+        moved |= sent > 0 || !batches.is_empty() || shard.has_walks();
         for (to, batch) in batches {
             if let Some(other) = shards.get_mut(usize::from(to)) {
                 other.receive_batch(from, &batch);

@@ -252,6 +252,12 @@ pub const WORK: WorkLimits = WorkLimits {
     walk: 8192,
 };
 
+/// Units of work up to which a session ends at once. More: it goes on in later turns.
+pub const END_WORK_AT_ONCE: u64 = 2048;
+
+/// Messages that waited for a session that ends which are dropped in one piece of its end.
+pub const QUEUED_DROPPED_AT_ONCE: usize = 6;
+
 /// Units of work that a new connection costs.
 pub const CONNECTION_WORK: u64 = 64;
 

@@ -9,12 +9,14 @@ use mqtt::packet::Disconnect;
 use mqtt::property::{PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, ReasonCode};
 
+use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Stage};
+use crate::logic::ending::end_work;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::Message;
-use crate::logic::session::SessionSlot;
 use crate::logic::session::will::Will;
+use crate::logic::session::{Session, SessionSlot};
 use crate::logic::timer::Timer;
 use crate::time::Timestamp;
 
@@ -88,9 +90,13 @@ impl Shard {
         };
         session.disconnected_at = self.now;
         let (expiry_s, expires_at) = (session.expiry_s, session.expires_at());
+        let cost = end_work(session);
         let will = session.take_will().filter(|_| with_will);
         self.delivery.detach(session_slot);
-        self.member_went(session_slot);
+        if expiry_s > 0 || cost <= limits::END_WORK_AT_ONCE {
+            // One that ends over several turns leaves its groups then.
+            self.member_went(session_slot);
+        }
         self.delivery.counters().clients_connected.sub(1);
         if let Some(will) = will {
             if will.delay_s == 0 || expiry_s == 0 {
@@ -185,6 +191,16 @@ impl Shard {
     /// Ends a session that has no connection.
     pub(super) fn end_session(&mut self, slot: SessionSlot) {
         self.cancel_session_timers(slot);
+        let cost = self.delivery.session(slot).map_or(0, end_work);
+        if cost > limits::END_WORK_AT_ONCE {
+            let will = self.delivery.session_mut(slot).and_then(Session::take_will);
+            self.begin_ending(slot);
+            if let Some(will) = will {
+                self.publish_will(&will);
+            }
+            return;
+        }
+        self.work.spend(cost);
         self.forget_requests(slot);
         self.drop_subscriptions(slot);
         let Some(mut session) = self.delivery.end_session(slot) else {

@@ -15,7 +15,7 @@
 //! delivery/fan_out.rs; for groups of Shared Subscriptions publish.rs -> share/mod.rs.
 //!
 //! Beside that way: connect_request.rs (a CONNECT that was parsed), connection.rs, session/ and
-//! session_subscriptions.rs (what a client has), owner.rs (the shard of a session), end.rs (how connections and
+//! session_subscriptions.rs (what a client has), owner.rs (the shard of a session), end.rs and ending.rs (how connections and
 //! sessions end), tick.rs and timer.rs (what is due), policy.rs and mount_point.rs (what a client may do, and where
 //! its topics are), message.rs (a message, and how it is kept), store.rs (what is to be kept for good), counters.rs
 //! and sys.rs (figures), reason_string.rs, inconsistency.rs (states that cannot be), remains.rs (what tests compare),
@@ -32,6 +32,7 @@ mod consume;
 mod counters;
 mod delivery;
 mod end;
+mod ending;
 mod flow;
 mod handle;
 mod inbox;
@@ -58,6 +59,7 @@ mod tick;
 mod timer;
 mod topic_tree;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use mqtt::property::PropertiesBuf;
@@ -70,6 +72,7 @@ pub use self::connection::{ConnectionId, ConnectionSlot, Peer};
 pub use self::counters::{Counter, CounterKind, SHOWN, ShardCounters, Shown, shard_counters};
 use self::delivery::Delivery;
 pub use self::delivery::journal::FirstNumbers;
+use self::ending::Ending;
 pub use self::message::StoredMessage;
 use self::outbox::Outboxes;
 pub use self::outbox::batch::{Batch, Control};
@@ -84,6 +87,7 @@ use self::store::{Store, WallClock};
 use self::sys::Sys;
 pub use self::sys::sys_totals;
 use self::timer::{Timer, Timers};
+use crate::limits;
 use crate::settings::Settings;
 pub use crate::time::Timestamp;
 use crate::turn::WorkBudget;
@@ -105,6 +109,8 @@ pub struct Shard {
     generation: u32,
     /// The broker shuts down: nobody may connect, and what members of groups leave behind goes to nobody.
     shuts_down: bool,
+    /// Sessions whose end takes more than one turn.
+    endings: VecDeque<Ending>,
     /// Messages of groups that had no member.
     unclaimed: Vec<Unclaimed>,
     properties: PropertiesBuf,
@@ -137,6 +143,7 @@ impl Shard {
             sys: Sys::default(),
             generation: 0,
             shuts_down: false,
+            endings: VecDeque::new(),
             unclaimed: Vec::new(),
             properties: PropertiesBuf::new(),
         }
@@ -170,6 +177,7 @@ impl Shard {
     /// free.
     pub fn lost(&mut self, now: Timestamp, id: ConnectionId) {
         self.begin(now);
+        self.work.spend(limits::CONNECTION_WORK);
         if self.delivery.by_id(id).is_some() {
             self.detach(id.slot, true);
             self.flow_closed(id);
@@ -186,7 +194,7 @@ impl Shard {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
         // A timer's time never comes before that of the next turn.
-        if self.has_retained_walks() {
+        if self.has_walks() {
             return Some(Timestamp(0));
         }
         self.timers.next_deadline()

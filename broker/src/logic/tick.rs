@@ -20,8 +20,13 @@ impl Shard {
         self.count_inconsistencies();
         self.delivery.release_deferred();
         self.begin_flow();
+        let walk = self.delivery.settings().work.walk;
+        self.work.extend_turn(walk);
         self.continue_retained_walks(now);
-        while let Some(timer) = self.timers.take_due(now) {
+        while !self.work.is_spent()
+            && let Some(timer) = self.timers.take_due(now)
+        {
+            self.work.spend(TIMER_WORK);
             match timer {
                 Timer::KeepAlive { slot } => self.check_keep_alive(slot),
                 Timer::SessionExpiry { session } => self.expire_session(session),
@@ -33,6 +38,7 @@ impl Shard {
                 Timer::Sys => self.publish_sys(),
             }
         }
+        self.continue_endings();
         self.begin_flow();
     }
 
@@ -85,3 +91,6 @@ impl Shard {
         self.retained.expire(self.now, node, self.delivery.counters());
     }
 }
+
+/// Units of work that a timer costs that comes up.
+const TIMER_WORK: u64 = 8;

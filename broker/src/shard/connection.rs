@@ -62,7 +62,7 @@ pub(super) struct ClientConnections {
     /// To be flushed for the shell's own reasons, beside those that the logic names.
     pub(super) unflushed: Vec<ConnectionId>,
     /// Ended by themselves, to be lost after the flush.
-    pub(super) ended: Vec<(ConnectionId, LostCause)>,
+    pub(super) ended: VecDeque<(ConnectionId, LostCause)>,
     /// Connections whose bytes, or whose packet, go on in their turn.
     pub(super) waiting: VecDeque<ConnectionId>,
     /// Bytes that were received and not handled, of all connections.
@@ -317,7 +317,11 @@ impl ShardLoop {
     /// Loses the connections whose clients ended the stream, as their answers are out, and those that broke in the
     /// flush.
     pub(super) fn lose_ended(&mut self) {
-        for (id, cause) in std::mem::take(&mut self.connections.ended) {
+        let work = self.logic.settings().work;
+        self.logic.work().extend_turn(work.walk);
+        while !self.logic.work().turn_is_over()
+            && let Some((id, cause)) = self.connections.ended.pop_front()
+        {
             self.lose(id, cause);
         }
     }

@@ -55,7 +55,7 @@ impl ShardLoop {
             Err(error) => {
                 // Lost after the flush: its Will must not reach a client before other shards have it.
                 tracing::debug!("Connection {id:?}: {error}");
-                self.connections.ended.push((id, LostCause::Error));
+                self.connections.ended.push_back((id, LostCause::Error));
             }
         }
     }
@@ -99,7 +99,7 @@ impl ShardLoop {
         let connection = self.connections.get(id);
         if connection.is_some_and(|connection| connection.stream.is_closed()) {
             tracing::info!("Connection {id:?}: its key of TLS 1.2 is worn out.");
-            self.connections.ended.push((id, LostCause::Error));
+            self.connections.ended.push_back((id, LostCause::Error));
         }
     }
 }

@@ -136,7 +136,7 @@ impl ClientConnections {
     pub(super) fn end_of_stream(&mut self, id: ConnectionId, cause: LostCause) {
         match self.get(id) {
             Some(connection) if connection.unread.waits() => connection.unread.ended = Some(cause),
-            _ => self.ended.push((id, cause)),
+            _ => self.ended.push_back((id, cause)),
         }
     }
 
@@ -225,7 +225,7 @@ impl ShardLoop {
             return;
         }
         match connection.unread.ended.take() {
-            Some(cause) => self.connections.ended.push((id, cause)),
+            Some(cause) => self.connections.ended.push_back((id, cause)),
             None => self.resume_receiving(id),
         }
     }

@@ -273,7 +273,7 @@ fn many_filters_over_many_retained_messages_are_spread_over_turns() {
     alone.subscribe(other, &["n7/#"]);
     let mut others = alone.read(other);
     let mut turns = 0;
-    while alone.shard.has_retained_walks() {
+    while alone.shard.has_walks() {
         assert_eq!(
             alone.shard.next_deadline(),
             Some(Timestamp(0)),
@@ -311,7 +311,7 @@ fn walks_over_retained_messages_end_with_their_session_or_subscription() {
         let filters = ["+", "+/t"].map(|filter| (filter, options(QoS::AtMostOnce)));
         mqtt::encode::subscribe(id(1), Properties::EMPTY, &filters, V5, &mut bytes).unwrap();
         alone.shard.receive(alone.now, reader, &bytes);
-        assert!(alone.shard.has_retained_walks());
+        assert!(alone.shard.has_walks());
         let mut got = alone.read(reader);
         if unsubscribes {
             let mut bytes = Vec::new();
@@ -321,7 +321,7 @@ fn walks_over_retained_messages_end_with_their_session_or_subscription() {
         } else {
             alone.shard.lost(alone.now, reader);
         }
-        assert!(!alone.shard.has_retained_walks());
+        assert!(!alone.shard.has_walks());
         got.extend(alone.read(reader));
         assert!(count(&got, PacketType::Publish) < TOPICS);
     }

@@ -32,7 +32,7 @@ impl Cluster {
             TurnStep::Take { from, messages_max } => return self.take_from(index, from, messages_max, moved),
             TurnStep::Handle => self.take_unread(index, moved),
             TurnStep::RunTimers => {
-                *moved |= shard.has_retained_walks();
+                *moved |= shard.has_walks();
                 shard.tick(now);
             }
             TurnStep::Push => {

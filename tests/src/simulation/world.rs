@@ -163,7 +163,7 @@ impl World {
             || turning.now != self.now
             || turning.is_blocked(self.shards.len())
             || turning.turn.has_arrivals()
-            || turning.logic.has_retained_walks()
+            || turning.logic.has_walks()
             || self.queues.iter().any(|from| !from[shard].is_empty())
             || connections.any(has_completion)
     }
@@ -202,7 +202,7 @@ impl World {
             shard.turn.step() == TurnStep::Wait
                 && !shard.is_blocked(shards)
                 && !shard.turn.has_arrivals()
-                && !shard.logic.has_retained_walks()
+                && !shard.logic.has_walks()
         };
         self.queues.iter().flatten().all(VecDeque::is_empty) && self.shards.iter().all(at_rest)
     }

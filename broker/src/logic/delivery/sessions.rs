@@ -7,6 +7,7 @@ use crate::auth::acl;
 use crate::logic::connection::ConnectionSlot;
 use crate::logic::delivery::Delivery;
 use crate::logic::inconsistency::unreachable_state;
+use crate::logic::session::queue::Queued;
 use crate::logic::session::{Session, SessionSlot, Sessions};
 use crate::logic::store::StoreRecord;
 
@@ -68,6 +69,49 @@ impl Delivery {
         self.count_user(&session, false);
         self.counters().sessions.sub(1);
         Some(session)
+    }
+
+    /// A session without a connection ends over several turns: from now on it is nobody's. What a store keeps of it is
+    /// kept until what it held for groups is with others.
+    pub(in crate::logic) fn begin_ending(&mut self, slot: SessionSlot) {
+        self.sessions.begin_ending(slot);
+        let Some(session) = self.sessions.get(slot) else {
+            return unreachable_state("a session to be ended that is gone");
+        };
+        self.count_user(session, false);
+        self.counters().sessions.sub(1);
+        if session.shares().is_empty() {
+            self.note_end_of(slot);
+        }
+    }
+
+    /// The next message that waited for a session that ends.
+    pub(in crate::logic) fn pop_of_ending(&mut self, slot: SessionSlot) -> Option<Queued> {
+        let queue = self.sessions.get_mut(slot)?.queue.as_mut()?;
+        let queued = queue.pop()?;
+        let counters = self.counters();
+        counters.queued_messages.sub(1);
+        counters.queued_bytes.sub(queued.message.queue_bytes());
+        Some(queued)
+    }
+
+    /// Nothing names a session that ends any more.
+    pub(in crate::logic) fn finish_ending(&mut self, slot: SessionSlot) {
+        self.note_end_of(slot);
+        self.sessions.finish_ending(slot);
+    }
+
+    /// Once: a session that has ended has no number.
+    fn note_end_of(&mut self, slot: SessionSlot) {
+        let Some(session) = self.sessions.get_mut(slot) else {
+            return unreachable_state("a session that ends and is gone");
+        };
+        let outlives = session.outlives_connection();
+        let number = std::mem::take(&mut session.number);
+        if outlives && number > 0 {
+            self.journal
+                .append(&StoreRecord::SessionEnded { session: number });
+        }
     }
 
     /// A session has ended, and what it held for groups is with others.

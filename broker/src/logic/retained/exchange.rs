@@ -159,7 +159,7 @@ impl RetainedMessages {
     }
 
     /// Nobody waits for the answer any more.
-    pub(super) fn cancel_request(&mut self, id: RequestId, outboxes: &mut Outboxes) {
+    pub(in crate::logic) fn cancel_request(&mut self, id: RequestId, outboxes: &mut Outboxes) {
         let Some(owners) = self.requests.drop_one(id) else {
             // All owners have answered, or it was cancelled before.
             return;

@@ -61,6 +61,7 @@ use self::walks::Walks;
 use super::counters::ShardCounters;
 use super::message::StoredMessage;
 use super::owner::owner_shard;
+use super::session::SessionSlot;
 use super::store::PublicationId;
 use super::timer::Timers;
 use super::topic_tree::NodeSlot;
@@ -257,6 +258,11 @@ impl RetainedMessages {
         if self.shards > 1 {
             counters.retained_quota.set_bounds(bounds, self.owned.all());
         }
+    }
+
+    /// A request of a session that is not answered.
+    pub(super) fn request_of(&self, session: SessionSlot) -> Option<RequestId> {
+        self.requests.first_of_session(session)
     }
 
     /// Whether the next turn has something to do.

@@ -148,6 +148,16 @@ impl Requests {
         self.open.range(first..=last).map(|(&id, _)| id).collect()
     }
 
+    /// One of the open ones of a session.
+    pub(super) fn first_of_session(&self, session: SessionSlot) -> Option<RequestId> {
+        if !self.filter_bytes.contains_key(&session) {
+            return None;
+        }
+        let first = RequestId { session, number: 0 };
+        let (&id, _) = self.open.range(first..).next()?;
+        Some(id).filter(|id| id.session == session)
+    }
+
     /// A retained message of another owner's topic was published to the subscribers here.
     #[inline]
     pub(super) fn published(&mut self, topic: &str, ticket: Ticket) {

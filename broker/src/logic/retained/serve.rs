@@ -47,10 +47,10 @@ impl Shard {
         }
     }
 
-    /// Whether retained messages are still being looked for here.
+    /// Whether something goes on in each turn until it is done: retained messages are looked for, or sessions end.
     #[must_use]
-    pub fn has_retained_walks(&self) -> bool {
-        self.retained.has_work()
+    pub fn has_walks(&self) -> bool {
+        self.retained.has_work() || self.has_endings()
     }
 
     /// A turn of the shard: goes on where the last one ended, and takes the other shards' part in it further.
@@ -181,6 +181,9 @@ impl Shard {
 
     /// Whether the subscription is there still, and its session has room.
     fn is_wanted(&self, session: SessionSlot, request: &RetainedRequest) -> bool {
+        if self.delivery.sessions().ends(session) {
+            return false;
+        }
         let filter = self.routing.find(&request.filter);
         if filter.and_then(|filter| self.listed(session, filter)).is_none() {
             return false;

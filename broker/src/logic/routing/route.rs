@@ -307,7 +307,7 @@ impl Routes {
                 filter
                     .subscribers()
                     .iter()
-                    .filter(|s| sessions.may_read(s.session, topic)),
+                    .filter(|s| sessions.may_read(s.session, topic) && !sessions.ends(s.session)),
             );
             route.shards.extend_from_slice(filter.shards());
             route.groups.extend_from_slice(filter.groups());

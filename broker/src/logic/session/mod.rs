@@ -1,7 +1,7 @@
 //! Sessions: what is kept of a client beyond its connection.
 //!
 //! `inflight.rs` and `queue.rs` have the messages that are on their way or wait, `rights.rs` what the client may do,
-//! `will.rs` its Will, `branches.rs` what its filters make walks visit.
+//! `will.rs` its Will, `branches.rs` what its filters make walks visit, `ends.rs` its end.
 //!
 //! Invariants: a client identifier has one session at most, and always in the same shard, so a takeover is local. The
 //! link of a session (see [`Sessions::link`]) is the slot of its connection, if it has one. `subscriptions` has for
@@ -9,6 +9,7 @@
 //! notifies the session.
 
 mod branches;
+mod ends;
 pub(super) mod inflight;
 pub(super) mod queue;
 pub(super) mod rights;
@@ -62,6 +63,8 @@ pub(super) struct Session {
     pub(super) window: u16,
     /// Its filters with wildcards, until [`RareSession::branches`] counts them.
     pub(super) wildcards: u8,
+    /// It has ended, and its place is kept until nothing names it, see `ending.rs` of the logic.
+    ends: bool,
     /// Session Expiry Interval in seconds; 0 ends it with its connection.
     pub(super) expiry_s: u32,
     pub(super) subscriptions: Vec<Listed>,
@@ -225,6 +228,8 @@ pub(super) struct Sessions {
     hasher: FixedState,
     /// There is, or was, a session with rules.
     has_rules: bool,
+    /// Sessions that end over several turns.
+    ending: usize,
 }
 
 impl Sessions {
@@ -235,6 +240,7 @@ impl Sessions {
             by_client_identifier: HashTable::new(),
             hasher: FixedState::with_seed(seed),
             has_rules: false,
+            ending: 0,
         }
     }
 
@@ -342,6 +348,7 @@ impl Sessions {
             queue: None,
             window: 0,
             wildcards: 0,
+            ends: false,
             expiry_s: 0,
             subscriptions: Vec::new(),
             client_identifier: client_identifier.into(),
@@ -374,13 +381,9 @@ impl Sessions {
     }
 
     pub(super) fn remove(&mut self, slot: SessionSlot) -> Option<Session> {
-        let session = self.slots.remove(slot)?;
-        let hash = self.identity(&session.client_identifier);
-        if let Ok(entry) = self.by_client_identifier.find_entry(hash, |&other| other == slot) {
-            entry.remove();
-        }
+        self.forget_client_identifier(slot);
         self.set_link(slot, None);
-        Some(session)
+        self.slots.remove(slot)
     }
 }
 

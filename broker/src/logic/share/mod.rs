@@ -181,7 +181,12 @@ impl Shard {
         });
     }
 
-    fn place_stored(&mut self, name: &Arc<str>, stored: &StoredMessage, publication: Option<PublicationId>) {
+    pub(super) fn place_stored(
+        &mut self,
+        name: &Arc<str>,
+        stored: &StoredMessage,
+        publication: Option<PublicationId>,
+    ) {
         let mut properties = std::mem::take(&mut self.properties);
         self.delivery.begin_stored(stored);
         self.delivery.begin_publication(publication);
@@ -211,8 +216,12 @@ impl Shard {
     }
 
     fn placing<'a>(&'a mut self, group: GroupSlot, shared: &'a SharedMessage<'a>) -> Placing<'a> {
-        let shard = self;
-        Placing { shard, group, shared }
+        Placing {
+            shard: self,
+            group,
+            shared,
+            emptied: None,
+        }
     }
 
     /// No shard has a member: one may come by what is on its way.

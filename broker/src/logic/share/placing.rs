@@ -11,8 +11,8 @@ use crate::limits;
 use crate::logic::Shard;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::routing::route::Target;
-use crate::logic::routing::subscription::Position;
 use crate::logic::routing::subscription::group::{Group, GroupSlot, MemberCounts, Part, Standing};
+use crate::logic::routing::subscription::{Position, Subscriber};
 use crate::logic::share::SharedMessage;
 use crate::logic::share::choice::{Choice, choose, shard_in_turn};
 use crate::settings::SharedSubscriptionStrategy;
@@ -23,6 +23,8 @@ pub(super) struct Placing<'a> {
     pub(super) shard: &'a mut Shard,
     pub(super) group: GroupSlot,
     pub(super) shared: &'a SharedMessage<'a>,
+    /// The text of the group, once its last member was found to have ended.
+    pub(super) emptied: Option<Arc<str>>,
 }
 
 impl Placing<'_> {
@@ -66,8 +68,11 @@ impl Placing<'_> {
             }
         } else if let Some(to) = self.other_shard(Part::All) {
             self.pass_on_to(to);
-        } else if let Some(group) = self.group() {
-            let name = Arc::clone(&group.name);
+        } else if let Some(name) = self
+            .group()
+            .map(|group| Arc::clone(&group.name))
+            .or(self.emptied.take())
+        {
             self.shard.keep_unclaimed(name, self.shared.message);
         }
     }
@@ -157,15 +162,48 @@ impl Placing<'_> {
         member.is_some_and(|member| delivery.takes_at_once(member.subscriber.session))
     }
 
+    /// The member whose turn it is. One whose session has ended leaves.
     fn next_of(&mut self, standing: Standing) -> Option<Position> {
-        self.shard.routing.group_mut(self.group)?.next(standing)
+        loop {
+            let position = self.shard.routing.group_mut(self.group)?.next(standing)?;
+            if !self.leaves(position) {
+                return Some(position);
+            }
+        }
     }
 
-    fn position_of_oldest(&self) -> Option<Position> {
-        let oldest = self.group()?.oldest()?;
-        let listed_at = self.shard.share_of(oldest, self.group)?;
-        let session = self.shard.delivery.session(oldest)?;
-        Some(session.shares().get(listed_at.index())?.position)
+    /// Takes a member out whose session has ended; whether it was one.
+    fn leaves(&mut self, position: Position) -> bool {
+        let Some(group) = self.shard.routing.group(self.group) else {
+            // It went with its last member.
+            return false;
+        };
+        let Some(member) = group.member(position) else {
+            unreachable_state("a position without a member");
+            return false;
+        };
+        let Subscriber {
+            session, listed_at, ..
+        } = member.subscriber;
+        if !self.shard.delivery.sessions().ends(session) {
+            return false;
+        }
+        let name = Arc::clone(&group.name);
+        self.shard.leave_group(session, listed_at);
+        self.emptied = self.group().is_none().then_some(name);
+        true
+    }
+
+    fn position_of_oldest(&mut self) -> Option<Position> {
+        loop {
+            let oldest = self.group()?.oldest()?;
+            let listed_at = self.shard.share_of(oldest, self.group)?;
+            let session = self.shard.delivery.session(oldest)?;
+            let position = session.shares().get(listed_at.index())?.position;
+            if !self.leaves(position) {
+                return Some(position);
+            }
+        }
     }
 
     fn group(&self) -> Option<&Group> {

@@ -1,0 +1,51 @@
+//! Sessions that end over several turns.
+//!
+//! Invariant: such a session has no connection and no client identifier; its place is not used again before
+//! [`Sessions::finish_ending`].
+
+use crate::logic::inconsistency::unreachable_state;
+use crate::logic::session::branches::Branches;
+use crate::logic::session::{SessionSlot, Sessions};
+
+impl Sessions {
+    /// Whether the session has ended, and is only to be taken out of what names it.
+    #[inline]
+    pub(in crate::logic) fn ends(&self, slot: SessionSlot) -> bool {
+        self.ending > 0 && self.get(slot).is_some_and(|session| session.ends)
+    }
+
+    /// Its client identifier names it no more.
+    pub(super) fn forget_client_identifier(&mut self, slot: SessionSlot) {
+        let Some(session) = self.get(slot) else {
+            return unreachable_state("a session that is gone");
+        };
+        let hash = self.identity(&session.client_identifier);
+        if let Ok(entry) = self.by_client_identifier.find_entry(hash, |&other| other == slot) {
+            entry.remove();
+        }
+    }
+
+    /// From now on it is nobody's session.
+    pub(in crate::logic) fn begin_ending(&mut self, slot: SessionSlot) {
+        self.forget_client_identifier(slot);
+        self.set_link(slot, None);
+        if let Some(session) = self.get_mut(slot) {
+            session.ends = true;
+            // Nobody asks for the branches of what goes.
+            session.wildcards = u8::MAX;
+            let branches: Option<Box<Branches>> = session.rare.as_mut().and_then(|rare| rare.branches.take());
+            drop(branches);
+            if let Some(rare) = &mut session.rare {
+                rare.busy_in = Vec::new();
+            }
+            self.ending += 1;
+        }
+    }
+
+    /// Nothing names it any more.
+    pub(in crate::logic) fn finish_ending(&mut self, slot: SessionSlot) {
+        if self.slots.remove(slot).is_some() {
+            self.ending -= 1;
+        }
+    }
+}
