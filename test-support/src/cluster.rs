@@ -7,6 +7,7 @@
 
 mod received;
 mod turns;
+mod work;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -40,6 +41,8 @@ struct Connected {
     received: Vec<u8>,
     /// Sent by the broker while the client does not read.
     unread: Vec<u8>,
+    /// Sent by the client and not taken by its shard, where turns are bounded.
+    sent: Vec<u8>,
     reads: bool,
     closed: bool,
 }
@@ -62,6 +65,9 @@ pub struct Cluster {
     /// Batches on their way: to, from.
     on_the_way: Vec<Vec<VecDeque<Batch>>>,
     delays_batches: bool,
+    /// Turns hold a bounded amount of work, and the most that one held so far.
+    bounds_work: bool,
+    most_work: u64,
     /// Where connections come from.
     listener: ListenerId,
     /// Who the next connection proved to be.
@@ -96,6 +102,8 @@ impl Cluster {
             clients: Vec::new(),
             on_the_way: (0..shards).map(|_| queues()).collect(),
             delays_batches: false,
+            bounds_work: false,
+            most_work: 0,
             listener: ListenerId(0),
             authenticated: None,
         }
@@ -209,6 +217,7 @@ impl Cluster {
             version,
             received,
             unread,
+            sent: Vec::new(),
             reads: true,
             closed: false,
         });
@@ -232,7 +241,11 @@ impl Cluster {
         };
         let now = self.now;
         if let Some(shard) = self.shards.get_mut(connected.shard).filter(|_| !connected.closed) {
-            connected.send(shard, now, bytes);
+            if self.bounds_work && connected.id.is_some() {
+                connected.sent.extend_from_slice(bytes);
+            } else {
+                connected.send(shard, now, bytes);
+            }
         }
         self.run_until_idle();
     }
@@ -355,7 +368,7 @@ impl Connected {
     /// Bytes go to the logic once the CONNECT is whole.
     fn send(&mut self, shard: &mut Shard, now: Timestamp, bytes: &[u8]) {
         let Some(mut pending) = self.pending.take() else {
-            // The shard's turns have no end of work, so all is taken.
+            // A turn without an end of work takes all.
             return self.id.iter().for_each(|&id| {
                 shard.receive(now, id, bytes);
             });

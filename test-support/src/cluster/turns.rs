@@ -30,7 +30,10 @@ impl Cluster {
         };
         match step {
             TurnStep::Take { from, messages_max } => return self.take_from(index, from, messages_max, moved),
-            TurnStep::Handle => self.take_unread(index, moved),
+            TurnStep::Handle => {
+                self.take_sent(index, moved);
+                self.take_unread(index, moved);
+            }
             TurnStep::RunTimers => {
                 *moved |= shard.has_walks();
                 shard.tick(now);
@@ -45,7 +48,8 @@ impl Cluster {
             }
             TurnStep::ChangeReceiving => drop(shard.take_receive_changes()),
             // Connections are opened where their session lives, and closed when they are flushed.
-            TurnStep::Wait | TurnStep::Adopt | TurnStep::Close => {}
+            TurnStep::Wait => self.begin_turn(index),
+            TurnStep::Adopt | TurnStep::Close => {}
         }
         Outcome::Done
     }
