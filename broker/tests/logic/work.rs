@@ -76,7 +76,7 @@ fn filters(count: usize) -> Vec<String> {
         .collect()
 }
 
-/// `{+,x}/{+,x}/...`
+/// Filters `{+,x}/{+,x}/...`, each with wildcards at other levels.
 fn branching(levels: u32) -> Vec<String> {
     let level = |number: u32, at: u32| if number >> at & 1 == 0 { "+" } else { "x" };
     let filter = |number| {
