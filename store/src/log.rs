@@ -111,7 +111,7 @@ impl Log {
         while let Ok(request) = self.requests.try_recv() {
             worked |= self.take(request) != Step::Idle;
         }
-        if !self.waiting.is_empty() {
+        while !self.waiting.is_empty() {
             self.commit()?;
             worked = true;
         }

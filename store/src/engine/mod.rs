@@ -1,7 +1,8 @@
 //! The log without threads: commits, the index, recovery. Each call does its I/O and returns.
 //!
-//! `scan.rs` reads segments, `replay.rs` applies them and `recovery.rs` opens a log with both; `segments.rs` has the
-//! files, `messages.rs` reads messages back.
+//! `write.rs` writes commits, into the files of `segments.rs`; `recovery.rs` opens a log, with `scan.rs` to find its
+//! commits and `replay.rs` to apply them; `reclaim.rs` frees the oldest segments; `messages.rs` reads messages back,
+//! through a `window.rs` of the segment.
 //!
 //! Invariants: a commit is applied to the index when it is written, so the index knows nothing that is not in the log.
 //! `previous` is the last commit that counts; numbers that a failed attempt used are never used again. What is durable

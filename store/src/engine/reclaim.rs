@@ -71,13 +71,8 @@ impl Engine {
     /// Decides how much is to be looked through after as many bytes were written.
     pub(super) fn owe(&mut self, written: usize) {
         let factor = match self.segments_over() {
-            _ if self.is_short() => {
-                if self.gains() {
-                    FACTOR_MAX
-                } else {
-                    return;
-                }
-            }
+            _ if self.is_short() && self.gains() => FACTOR_MAX,
+            _ if self.is_short() => return,
             over if over >= 0 => 4,
             -1 => 2,
             _ => return,

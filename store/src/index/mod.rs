@@ -1,7 +1,7 @@
 //! What lives in the log, and where: the one place that knows what a record does.
 //!
-//! `session.rs`, `publications.rs` and `retained.rs` are its parts, `table.rs` their container; `reclaim.rs` is what is
-//! appended again, `recovered.rs` what the broker gets back.
+//! `session.rs`, `publications.rs` and `retained.rs` are its parts, `table.rs` is the map that keeps it small,
+//! `live.rs` counts bytes; `reclaim.rs` decides what is appended again, `recovered.rs` gives all of it to the broker.
 //!
 //! Invariants: the records of a log, applied in their order, give the same index whatever was reclaimed meanwhile:
 //! this is how it is made at recovery and how it is kept up to date. Copies made by reclaiming change nothing but

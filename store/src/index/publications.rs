@@ -101,10 +101,11 @@ impl Publications {
                 continue;
             };
             let needed = |publication: &Publication| publication.open > 0 || self.unmarked.contains_key(&id);
-            if table.get(counter).is_some_and(|publication| !needed(publication)) {
-                if let Some(place) = table.remove(counter).and_then(|publication| publication.place) {
-                    freed(place);
-                }
+            if table.get(counter).is_none_or(needed) {
+                continue;
+            }
+            if let Some(place) = table.remove(counter).and_then(|publication| publication.place) {
+                freed(place);
             }
         }
     }
