@@ -20,6 +20,7 @@ mod client_certificates;
 mod conformance;
 mod connect;
 mod descriptors;
+mod durability;
 mod fair_work;
 mod keep_alive;
 mod key_passphrase;

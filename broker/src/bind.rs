@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -45,7 +45,20 @@ pub(crate) struct Bound {
     pub(crate) operators: Vec<(OwnedFd, ListenerId)>,
 }
 
-/// Binds every listener.
+impl Bound {
+    /// From now on clients can connect.
+    ///
+    /// # Errors
+    /// Another program listens on one of the addresses since it was bound.
+    pub(crate) fn listen(&self) -> Result<(), BindError> {
+        for listening in &self.clients {
+            begin_listening(listening.socket.as_fd())?;
+        }
+        Ok(())
+    }
+}
+
+/// Binds every listener; operators can connect from then on, clients after [`Bound::listen`].
 ///
 /// # Errors
 /// Which address cannot be listened on, and what to do.
@@ -56,7 +69,7 @@ pub(crate) fn all(configuration: &Configuration) -> Result<Bound, BindError> {
         for socket in any(&listener.addresses, listener.interface.as_deref())? {
             log_opening(listener, &socket);
             match listener.protocol {
-                Protocol::HttpApi => bound.operators.push((socket, ListenerId(index))),
+                Protocol::HttpApi => bound.operators.push((listening(socket)?, ListenerId(index))),
                 Protocol::Mqtt | Protocol::WebSockets(_) => bound.clients.push(Listening {
                     socket: socket.into(),
                     listener: ListenerId(index),
@@ -67,6 +80,21 @@ pub(crate) fn all(configuration: &Configuration) -> Result<Bound, BindError> {
         warn_of_open_api(listener);
     }
     Ok(bound)
+}
+
+/// Lets a socket of operators listen.
+fn listening(socket: OwnedFd) -> Result<OwnedFd, BindError> {
+    begin_listening(socket.as_fd())?;
+    Ok(socket)
+}
+
+fn begin_listening(socket: BorrowedFd<'_>) -> Result<(), BindError> {
+    socket::begin_listening(socket).map_err(|source| BindError {
+        address: socket::local_address(socket).unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))),
+        source,
+        hint: PORT_TAKEN,
+        absent: false,
+    })
 }
 
 fn log_opening(listener: &ListenerSocket, socket: &OwnedFd) {
@@ -118,18 +146,14 @@ fn any(addresses: &[SocketAddr], interface: Option<&str>) -> Result<Vec<OwnedFd>
 
 fn one(address: SocketAddr, interface: Option<&str>) -> Result<OwnedFd, BindError> {
     let until = Instant::now() + PORT_WAIT;
-    let mut listening = socket::listen_on(address, interface, true);
-    while Instant::now() < until
-        && matches!(&listening, Err(error) if error.kind() == io::ErrorKind::AddrInUse)
-    {
+    let mut bound = socket::bind_on(address, interface, true);
+    while Instant::now() < until && matches!(&bound, Err(error) if error.kind() == io::ErrorKind::AddrInUse) {
         std::thread::sleep(PORT_WAIT / 20);
-        listening = socket::listen_on(address, interface, true);
+        bound = socket::bind_on(address, interface, true);
     }
-    listening.map_err(|source| {
+    bound.map_err(|source| {
         let hint = match source.kind() {
-            io::ErrorKind::AddrInUse => {
-                "; another program has the port; fix: stop it, or choose another port with -p or `listener`"
-            }
+            io::ErrorKind::AddrInUse => PORT_TAKEN,
             io::ErrorKind::PermissionDenied => {
                 "; fix: give the broker the capability CAP_NET_BIND_SERVICE, or choose a port above 1023"
             }
@@ -153,3 +177,6 @@ fn one(address: SocketAddr, interface: Option<&str>) -> Result<OwnedFd, BindErro
 /// How long is waited for a port that is another's: the kernel holds that of a broker that was killed until it has
 /// taken its rings apart.
 const PORT_WAIT: Duration = Duration::from_millis(500);
+
+const PORT_TAKEN: &str =
+    "; another program has the port; fix: stop it, or choose another port with -p or `listener`";

@@ -16,6 +16,8 @@ pub(crate) struct Health {
     memory_full: AtomicBool,
     /// How often the shards were asked to give freed memory back.
     give_backs: AtomicU64,
+    /// The shards serve clients: before that nobody asks whether they turn.
+    started: AtomicBool,
     wake_shards: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -27,6 +29,7 @@ impl Health {
             answered: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             memory_full: AtomicBool::new(false),
             give_backs: AtomicU64::new(0),
+            started: AtomicBool::new(false),
             wake_shards: Box::new(wake_shards),
         }
     }
@@ -52,7 +55,17 @@ impl Health {
     /// Whether all shards have turned since this question.
     pub(crate) fn have_turned(&self, round: u64) -> bool {
         let mut shards = self.answered.iter();
-        shards.all(|answered| answered.load(Ordering::Relaxed) >= round)
+        !self.has_started() || shards.all(|answered| answered.load(Ordering::Relaxed) >= round)
+    }
+
+    /// The shards serve clients from now on.
+    pub(crate) fn start(&self) {
+        self.started.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the shards serve clients.
+    pub(crate) fn has_started(&self) -> bool {
+        self.started.load(Ordering::Relaxed)
     }
 
     /// Whether `memory_limit` is reached.
@@ -103,6 +116,8 @@ mod tests {
         let health = Health::new(2, move || {
             wake.fetch_add(1, Ordering::Relaxed);
         });
+        assert!(health.have_turned(health.ask()), "they have not begun");
+        health.start();
         let round = health.ask();
         assert!(!health.have_turned(round), "nobody has turned since");
         health.turned(0);
@@ -115,7 +130,7 @@ mod tests {
         );
         assert_eq!(
             woken.load(Ordering::Relaxed),
-            2,
+            3,
             "shards that sleep are woken to answer"
         );
     }

@@ -360,6 +360,9 @@ pub const MOUNT_POINT_BYTES_MAX: usize = 1000;
 /// Bytes of an `auto_id_prefix`. More: the configuration is refused.
 pub const ASSIGNED_PREFIX_BYTES_MAX: usize = 50;
 
+/// Bytes of records that may wait to be written to the store. Above it publishers at QoS 1 and 2 are paused.
+pub const STORE_BACKLOG_BYTES_MAX: u64 = 64 << 20;
+
 const _: () = {
     let marks = CLIENT_OUTPUT;
     assert!(marks.low < marks.high && marks.high < marks.cap);

@@ -48,6 +48,8 @@ pub struct Settings {
     /// `persistent_client_expiration` in seconds: a 3.x session without Clean Session, or a 5.0 session that never
     /// expires, ends so long after its connection. `None`: never.
     pub persistent_client_expiration_s: Option<u64>,
+    /// `retained_persistence`: retained messages outlive the process, where anything does.
+    pub retained_persistence: bool,
     /// `sys_interval` in seconds: how often `$SYS` is published; 0 turns it off.
     pub sys_interval_s: u32,
     /// `max_topic_alias_broker`: topic aliases that the broker uses towards one 5.0 client that takes some; bounded by
@@ -155,6 +157,7 @@ impl Default for Settings {
             retain_available: true,
             check_retain_source: true,
             persistent_client_expiration_s: None,
+            retained_persistence: true,
             sys_interval_s: 10,
             topic_alias_outbound_max: 10,
             response_information: None,

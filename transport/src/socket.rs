@@ -61,6 +61,16 @@ pub fn listen(address: SocketAddr, nodelay: bool) -> io::Result<OwnedFd> {
 /// # Errors
 /// What [`listen`] gives; `NotFound` if there is no such interface.
 pub fn listen_on(address: SocketAddr, interface: Option<&str>, nodelay: bool) -> io::Result<OwnedFd> {
+    let socket = bind_on(address, interface, nodelay)?;
+    begin_listening(socket.as_fd())?;
+    Ok(socket)
+}
+
+/// A socket that is to listen, and does not yet: see [`begin_listening`].
+///
+/// # Errors
+/// What [`listen_on`] gives.
+pub fn bind_on(address: SocketAddr, interface: Option<&str>, nodelay: bool) -> io::Result<OwnedFd> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(nodelay)?;
@@ -73,8 +83,15 @@ pub fn listen_on(address: SocketAddr, interface: Option<&str>, nodelay: bool) ->
             .map_err(absent_interface)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// From now on the kernel takes connections to the address of a socket that is bound.
+///
+/// # Errors
+/// What the system says; `AddrInUse` if another socket listens there.
+pub fn begin_listening(socket: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::net::listen(socket, BACKLOG)?)
 }
 
 fn absent_interface(error: io::Error) -> io::Error {

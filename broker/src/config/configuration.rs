@@ -3,7 +3,7 @@
 //! Invariants: nothing here is to be checked again. What the logic of the shards reads is in [`crate::settings`].
 
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
 use transport::tls::{IdentityKind, TlsVersion};
@@ -31,10 +31,39 @@ pub struct Configuration {
     pub stays_root: bool,
     /// `pid_file`: where to write the process identifier.
     pub pid_file: Option<PathBuf>,
+    /// `persistence`: where state is kept; nowhere if it ends with the process.
+    pub persistence: Option<Persistence>,
     /// No listener was configured: only this machine can connect, without a user name.
     pub local_only: bool,
     /// Each setting that has no effect, or not the one that was asked for: one line each, to be logged at start.
     pub warnings: Vec<String>,
+}
+
+/// `persistence true`: what outlives the process, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Persistence {
+    /// The folder of the store: the name of `persistence_file` with `.midge` behind it, in `persistence_location`.
+    pub folder: PathBuf,
+    /// `persistence_location`: where an older broker's file may be too.
+    pub location: PathBuf,
+    /// `persistence_file`: the file that mosquitto would have.
+    pub file: String,
+    /// `durability`: when what was acknowledged is on the disk.
+    pub durability: Durability,
+    /// `store_size_max`: bytes that the store may have on the disk.
+    pub size_max: Option<u64>,
+}
+
+/// When what happens is made durable: the key `durability`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// `sync`: before it is acknowledged.
+    #[default]
+    Sync,
+    /// `interval`: so many milliseconds later at most.
+    Interval(NonZeroU32),
+    /// `none`: when the system wants to.
+    None,
 }
 
 /// The socket of a listener and what it speaks.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use transport::tls::{IdentityKind, TlsVersion};
 
-use super::configuration::AddressFamily;
+use super::configuration::{AddressFamily, Durability};
 use crate::auth::AccessFiles;
 use crate::files::{FilePlace, FileProblem};
 use crate::log::{LogDestination, LogSettings, LogTypes};
@@ -20,6 +20,7 @@ pub(super) struct Draft {
     pub(super) settings: Settings,
     pub(super) log: LogDraft,
     pub(super) pid_file: Option<PathBuf>,
+    pub(super) persistence: PersistenceDraft,
     pub(super) user: Option<SystemUser>,
     /// The value of `memory_limit`, where it is given.
     pub(super) memory_bytes_max: Option<u64>,
@@ -38,6 +39,18 @@ pub(super) struct Draft {
     pub(super) place: Option<FilePlace>,
     /// The first key that `Scope::Either` applies to: `per_listener_settings` may not follow it.
     pub(super) first_access_key: Option<&'static str>,
+}
+
+/// The keys of what outlives the process.
+#[derive(Debug, Default)]
+pub(super) struct PersistenceDraft {
+    pub(super) is_on: bool,
+    pub(super) location: Option<PathBuf>,
+    pub(super) file: Option<String>,
+    pub(super) durability: Option<Durability>,
+    pub(super) size_max: Option<u64>,
+    /// `autosave_interval` or `autosave_on_changes` is given: one line says that neither is needed.
+    pub(super) autosaves: bool,
 }
 
 /// The log's settings: given ones add up, and replace the default as a whole.

@@ -20,7 +20,8 @@ mod resolve;
 mod tests;
 
 pub use self::configuration::{
-    AddressFamily, Configuration, ListenerSocket, ListenerTls, Protocol, ProxyProtocol,
+    AddressFamily, Configuration, Durability, ListenerSocket, ListenerTls, Persistence, Protocol,
+    ProxyProtocol,
 };
 pub use self::document::reference;
 use crate::args::Args;

@@ -13,6 +13,7 @@ use super::configuration::{
     AddressFamily, Configuration, ListenerSocket, ListenerTls, Protocol, ProxyProtocol,
 };
 use super::draft::{AccessDraft, Draft, ListenerDraft, ProtocolDraft, TlsDraft};
+use super::keys;
 use crate::args::Args;
 use crate::auth::AccessFiles;
 use crate::files::{FileError, FilePlace, FileProblem};
@@ -60,6 +61,7 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
             problems: draft.problems,
         });
     }
+    let persistence = keys::persistence(&mut draft);
     let (settings, listeners) = opened.into_iter().unzip();
     draft.settings.listeners = settings;
     draft.settings.memory_bytes_max = draft.memory_bytes_max.unwrap_or_else(memory::default_limit_bytes);
@@ -71,6 +73,7 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
         user: draft.user,
         stays_root: draft.stays_root,
         pid_file: draft.pid_file,
+        persistence,
         local_only,
         warnings: draft.warnings,
     })

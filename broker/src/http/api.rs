@@ -229,6 +229,9 @@ impl ApiState {
         if self.shut_down.load(Ordering::Relaxed) {
             return Err("the broker is shutting down");
         }
+        if !self.health.has_started() {
+            return Err("the broker is starting");
+        }
         self.is_healthy()
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, QoS};
 
+use crate::logic::owner::identity;
 use crate::logic::session::SessionSlot;
 use crate::logic::store::WallClock;
 use crate::time::Timestamp;
@@ -168,6 +169,12 @@ impl StoredMessage {
             *field = at.0.to_le_bytes();
         }
         Self(Arc::from(bytes))
+    }
+
+    /// Whether a client published it, as far as is known.
+    #[must_use]
+    pub fn is_from(&self, client_identifier: &str) -> bool {
+        self.publisher() == identity(client_identifier)
     }
 
     /// The hash of its publisher's client identifier.

@@ -173,6 +173,13 @@ impl Shard {
         &mut self.work
     }
 
+    /// Whether there is a store in which nothing becomes durable any more: the broker has to end.
+    #[inline]
+    #[must_use]
+    pub fn store_has_failed(&self) -> bool {
+        self.delivery.journal.has_failed()
+    }
+
     /// The connection's socket is gone: the Will is published if one is due, the session stays or ends, the slot is
     /// free.
     pub fn lost(&mut self, now: Timestamp, id: ConnectionId) {
@@ -193,8 +200,8 @@ impl Shard {
     /// When [`Self::tick`] has something to do next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        // A timer's time never comes before that of the next turn.
-        if self.has_walks() {
+        // A timer's time never comes before that of the next turn. What a flush let flow on is handed over in that.
+        if self.has_walks() || self.delivery.journal.has_records() {
             return Some(Timestamp(0));
         }
         self.timers.next_deadline()

@@ -23,6 +23,7 @@ use crate::logic::session::inflight::{Awaits, InflightEntry};
 use crate::logic::session::queue::{Bounds, Queued};
 use crate::logic::session::will::Will;
 use crate::logic::session::{NEVER_EXPIRES, SessionSlot};
+use crate::logic::store::Record;
 use crate::logic::timer::Timer;
 use crate::logic::{Shard, Timestamp};
 use crate::settings::UNLIMITED;
@@ -63,6 +64,8 @@ pub struct RecoveredSession {
     pub messages: Vec<RecoveredMessage>,
     /// Packet Identifiers of QoS 2 messages that await PUBREL.
     pub received: Vec<u16>,
+    /// The highest place in the order of what it gets that was ever given out.
+    pub orders: u64,
 }
 
 /// A Will that is to be published.
@@ -106,6 +109,34 @@ pub struct RecoveredMessage {
     pub released: bool,
 }
 
+/// By which subscriptions a message comes that is routed anew.
+#[derive(Debug, Default)]
+pub struct RecoveredVia(Via);
+
+impl RecoveredVia {
+    /// One of the subscriptions has that identifier, if it is not 0.
+    pub fn add(&mut self, identifier: u32) {
+        if identifier > 0 {
+            // Five bytes each, for at most as many as the session has subscriptions.
+            let _ = self
+                .0
+                .identifiers
+                .push(Property::SubscriptionIdentifier(identifier));
+        }
+    }
+
+    /// As a store has it; with the whole text of a Shared Subscription, or none.
+    #[must_use]
+    pub fn encode(mut self, share: &str) -> Vec<u8> {
+        let mut encoded = Vec::new();
+        self.0.group = Some(share).filter(|share| !share.is_empty()).map(Into::into);
+        if self.0.group.is_some() || !self.0.identifiers.is_empty() {
+            encode_via(Some(&self.0), &mut encoded);
+        }
+        encoded
+    }
+}
+
 impl Shard {
     /// Takes what this shard owns of the state that a store kept; returns how many things of it made no sense. The
     /// store is to be open already, as sessions may end by this.
@@ -119,7 +150,11 @@ impl Shard {
             let owner = owner_shard(&session.client_identifier, shards);
             if owner == self.index {
                 match self.restore_session(session, state, &mut senseless) {
-                    None => senseless += 1,
+                    None => {
+                        senseless += 1;
+                        let number = session.number;
+                        self.delivery.journal.append(&Record::SessionEnded { number });
+                    }
                     Some((slot, true)) => expired.push(slot),
                     Some(_) => {}
                 }
@@ -173,6 +208,7 @@ impl Shard {
         let now = self.now;
         let session = self.delivery.session_mut(slot)?;
         session.number = recovered.number;
+        session.set_order(recovered.orders);
         session.disconnected_at = now;
         let never = recovered.expiry_s == NEVER_EXPIRES;
         let left_s = recovered.expiry_s.saturating_sub(away_s);
@@ -255,7 +291,6 @@ impl Shard {
             return;
         };
         for reference in &recovered.messages {
-            session.set_order(reference.order);
             let message = state.messages.get(&reference.publication);
             if let Some((identifier, entry)) = in_flight(reference, message)
                 && session.inflight.restore(identifier, entry)

@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use glommio::GlommioError;
+use store::StoreError;
 use transport::ring::RingError;
 use transport::tls::TlsConfigError;
 
@@ -36,6 +37,9 @@ pub enum ServerError {
         /// The bytes that one shard needs.
         needed: u64,
     },
+    /// The store of `persistence` cannot be used.
+    #[error("{0}")]
+    Store(#[from] StoreError),
     /// An executor could not be made.
     #[error("cannot start shard {shard}: {source}")]
     Executor {

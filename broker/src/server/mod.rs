@@ -24,6 +24,7 @@ use transport::socket;
 
 pub use self::error::ServerError;
 use self::pid_file::PidFile;
+use self::shards::ShardHandle;
 use crate::args::Args;
 use crate::auth::{AccessFiles, Authentication, Policy, warn_of_world_readable};
 use crate::bind;
@@ -35,6 +36,7 @@ use crate::log::Log;
 use crate::logic::shard_counters;
 use crate::monitor::Monitor;
 use crate::passphrase::Passphrases;
+use crate::persistence::Persisted;
 use crate::reload::Reloader;
 use crate::settings::Settings;
 use crate::shard::{ShardQueues, Shared};
@@ -81,7 +83,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     monitor.start().map_err(ServerError::Monitor)?;
     let pages = http::start_pages(configuration)?;
 
-    let bound = bind::all(configuration)?;
+    let mut bound = bind::all(configuration)?;
     let pid_file = PidFile::write(configuration.pid_file.as_deref())?;
     user::become_user(configuration)?;
     let shared = Shared {
@@ -93,11 +95,18 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         pages,
     };
     let counters = shard_counters(shards.get());
-    let executors = shards::start_shards(shards, &shared, &bound.clients, &counters)?;
-    http::start_api(configuration, bound.operators, &shared, counters)?;
+    let operators = std::mem::take(&mut bound.operators);
+    http::start_api(configuration, operators, &shared, Arc::clone(&counters))?;
+    let mut persisted = open_store(configuration, &shared)?;
+    bound.listen()?;
+    let executors = shards::start_shards(shards, &shared, &bound.clients, &counters, persisted.as_ref())?;
+    if let Some(persisted) = &mut persisted {
+        persisted.forget_state();
+    }
+    shared.health.start();
     systemd::notify_ready();
 
-    let ended = shards::join_all(executors);
+    let ended = end(executors, persisted);
     for listening in &bound.clients {
         // The kernel takes the rings apart later, and what they know of the socket would keep its port until then.
         socket::shut_down(listening.socket.as_fd());
@@ -105,6 +114,29 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     signals.close();
     drop(pid_file);
     ended
+}
+
+/// Waits for the shards; what they have appended is durable then.
+fn end(executors: Vec<ShardHandle>, persisted: Option<Persisted>) -> Result<(), ServerError> {
+    let ended = shards::join_all(executors);
+    match persisted {
+        None => ended,
+        Some(persisted) => ended.and(persisted.close().map_err(ServerError::Store)),
+    }
+}
+
+/// Opens the store of `persistence`, if there is to be one, and brings back what it has.
+fn open_store(configuration: &Configuration, shared: &Shared) -> Result<Option<Persisted>, ServerError> {
+    let Some(persistence) = &configuration.persistence else {
+        return Ok(None);
+    };
+    let queues = Arc::clone(&shared.queues);
+    let (shards, upgrades_qos) = (
+        configuration.shards.get(),
+        configuration.settings.upgrade_outgoing_qos,
+    );
+    let persisted = Persisted::open(persistence, shards, upgrades_qos, move |shard| queues.wake(shard))?;
+    Ok(Some(persisted))
 }
 
 /// The settings that the shards start with. The seed is random, so that no client can choose topics that fall together

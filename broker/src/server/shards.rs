@@ -12,6 +12,7 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder};
 use super::error::ServerError;
 use crate::bind::Listening;
 use crate::logic::{Shard, ShardCounters};
+use crate::persistence::Persisted;
 use crate::shard::{ShardLoop, ShardQueues, Shared, allowed_cpus, placement};
 
 /// The thread of a shard.
@@ -26,12 +27,14 @@ pub(super) fn start_shards(
     shared: &Shared,
     listening: &[Listening],
     counters: &Arc<[ShardCounters]>,
+    persisted: Option<&Persisted>,
 ) -> Result<Vec<ShardHandle>, ServerError> {
     let count = shards.get();
     let cpus = allowed_cpus();
     let start = |shard: u16| {
         let (counters, shared) = (Arc::clone(counters), shared.clone());
         let listening = listening.to_vec();
+        let persistence = persisted.map(|persisted| persisted.shard(shard));
         LocalExecutorBuilder::new(placement(shard, count, &cpus))
             .name(&format!("shard-{shard}"))
             .io_memory(GLOMMIO_IO_MEMORY_BYTES)
@@ -43,7 +46,10 @@ pub(super) fn start_shards(
                     shard,
                 };
                 let settings = Arc::clone(&shared.current.get().settings);
-                let logic = Shard::new(shard, count, settings, counters);
+                let mut logic = Shard::new(shard, count, settings, counters);
+                if let Some(persistence) = persistence {
+                    persistence.give_to(&mut logic, shard);
+                }
                 let shard = ShardLoop::new(shard, count, logic, listening, shared);
                 match shard {
                     Ok(shard) => shard.run().await.map_err(|error| error.to_string()),

@@ -215,6 +215,10 @@ impl ShardLoop {
 
     fn begin_turn(&mut self) -> io::Result<()> {
         self.wait()?;
+        if self.logic.store_has_failed() {
+            // Nothing would be acknowledged any more.
+            return Err(io::Error::other("the store has failed"));
+        }
         self.now = Timestamp(monotonic_ns());
         self.logic.begin_turn();
         self.take_settings();

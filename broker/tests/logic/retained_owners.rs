@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 
 use broker::limits;
-use broker::logic::store::{Store, StoreRecord, WallClock};
+use broker::logic::store::{Record, Store, WallClock};
 use broker::logic::{ConnectionId, FirstNumbers, Shard, Timestamp, owner_shard, shard_counters};
 use broker::settings::Settings;
 
@@ -18,8 +18,8 @@ const NOW: Timestamp = Timestamp(1_000_000_000);
 struct RetainedTopics(Arc<Mutex<Vec<String>>>);
 
 impl Store for RetainedTopics {
-    fn append(&mut self, record: &StoreRecord<'_>) {
-        if let StoreRecord::Retained { topic, .. } = *record {
+    fn append(&mut self, record: &Record<'_>) {
+        if let Record::Retained { topic, .. } = *record {
             self.0.lock().unwrap().push(topic.to_owned());
         }
     }

@@ -7,7 +7,7 @@ use mqtt::frame::PacketType;
 use mqtt::packet::Disconnect;
 
 use super::*;
-use broker::logic::store::{SessionRecord, Store, StoreRecord, WallClock};
+use broker::logic::store::{Record, SessionRecord, Store, WallClock};
 use broker::logic::{ConnectionId, FirstNumbers, Shard, Timestamp, shard_counters};
 use broker::settings::Settings;
 
@@ -36,9 +36,9 @@ impl Recorded {
 }
 
 impl Store for Recorded {
-    fn append(&mut self, record: &StoreRecord<'_>) {
+    fn append(&mut self, record: &Record<'_>) {
         let words = match record {
-            StoreRecord::Session(SessionRecord {
+            Record::Session(SessionRecord {
                 expiry_s,
                 away_since_ms,
                 ..
@@ -46,33 +46,37 @@ impl Store for Recorded {
                 let is_away = if away_since_ms.is_some() { " away" } else { "" };
                 format!("session {expiry_s}{is_away}")
             }
-            StoreRecord::SessionEnded { .. } => "ended".to_owned(),
-            StoreRecord::Subscribed { filter, options, .. } => format!("subscribed {filter} {options}"),
-            StoreRecord::Unsubscribed { filter, .. } => format!("unsubscribed {filter}"),
-            StoreRecord::Publication { shards, share, .. } => format!("publication {shards:?} {share:?}"),
-            StoreRecord::References { references, .. } => {
+            Record::SessionEnded { .. } => "ended".to_owned(),
+            Record::Subscribed { filter, options, .. } => format!("subscribed {filter} {options}"),
+            Record::Unsubscribed { filter, .. } => format!("unsubscribed {filter}"),
+            Record::Publication { shards, share, .. } => {
+                let shards: Vec<_> = shards.iter().collect();
+                format!("publication {shards:?} {share:?}")
+            }
+            Record::References { references, .. } => {
                 let orders: Vec<_> = references.iter().map(|reference| reference.order).collect();
                 format!("references {orders:?}")
             }
-            StoreRecord::InFlight {
+            Record::InFlight {
                 order,
                 packet_identifier,
                 ..
             } => format!("in flight {order} as {packet_identifier}"),
-            StoreRecord::Released { order, .. } => format!("released {order}"),
-            StoreRecord::Done { order, .. } => format!("done {order}"),
-            StoreRecord::Received {
+            Record::Released { order, .. } => format!("released {order}"),
+            Record::Done { order, .. } => format!("done {order}"),
+            Record::Received {
                 packet_identifier, ..
             } => format!("received {packet_identifier}"),
-            StoreRecord::ReceivedReleased {
+            Record::ReceivedReleased {
                 packet_identifier, ..
             } => {
                 format!("received released {packet_identifier}")
             }
-            StoreRecord::Retained {
+            Record::Retained {
                 topic, message: [], ..
             } => format!("retained nothing {topic}"),
-            StoreRecord::Retained { topic, .. } => format!("retained {topic}"),
+            Record::Epoch { .. } | Record::Destination { .. } => "other".to_owned(),
+            Record::Retained { topic, .. } => format!("retained {topic}"),
         };
         let mut kept = self.0.lock().unwrap();
         kept.words.push(words);

@@ -21,6 +21,7 @@ mod retained;
 mod tls;
 
 pub(super) use self::key::{Key, Scope, Show, Status, Value};
+pub(super) use self::persistence::persistence;
 
 /// The table: sections with their titles.
 pub(super) const SECTIONS: &[(&str, &[Key])] = &[

@@ -178,6 +178,15 @@ const MISTAKES: &[(&str, &str)] = &[
          choose another port",
     ),
     (
+        "durability interval 0",
+        "t.conf:1: durability interval 0: must be sync, none, or interval and milliseconds from 1 to 3600000, such as \
+         interval 100",
+    ),
+    (
+        "persistence_file a/b",
+        "t.conf:1: persistence_file a/b: must be a file name; fix: name the folder in persistence_location",
+    ),
+    (
         "autosave_interval x",
         "t.conf:1: autosave_interval x: must be 0 or more",
     ),
@@ -214,9 +223,8 @@ fn all_mistakes_are_reported_at_once_up_to_a_bound() {
 /// Texts whose keys have no effect, and what is said of them.
 const WARNINGS: &[(&str, &str)] = &[
     (
-        "persistence true",
-        "t.conf:1: persistence true: nothing is stored on disk yet, sessions and messages are kept in memory and are \
-         gone after a restart",
+        "persistence true\nautosave_interval 5\nautosave_on_changes true",
+        "autosave_interval and autosave_on_changes have no effect: what happens is stored when it happens",
     ),
     (
         "set_tcp_nodelay false",
@@ -254,7 +262,7 @@ fn keys_without_effect_are_warnings() {
         assert_eq!(read(text).warnings, [*expected], "{text}");
     }
     assert_eq!(
-        read("set_tcp_nodelay true\npersistence false\ntls_keyform pem").warnings,
+        read("set_tcp_nodelay true\npersistence false\nautosave_interval 5\ntls_keyform pem").warnings,
         [""; 0]
     );
 }

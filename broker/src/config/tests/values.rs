@@ -135,6 +135,8 @@ fn the_effective_configuration_reads_as_itself() {
          1000000\nmax_inflight_bytes 7\npersistent_client_expiration 90s",
         "websockets_headers_size 9000\nlistener 1\nprotocol websockets\nhttp_dir /\nwebsockets_origin http://a\n\
          websockets_origin http://b:80\nlistener 2",
+        "persistence true\npersistence_location /var/lib\npersistence_file a.db\ndurability interval 100\n\
+         store_size_max 300000000\nretained_persistence false",
         "message_size_limit 5\nmax_queued_messages 0\nmax_inflight_messages 0\nport 1884\ntls_version \
          tlsv1.3\ncertfile a\nkeyfile b",
     ] {

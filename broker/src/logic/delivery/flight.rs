@@ -14,7 +14,7 @@ use crate::logic::message::StoredMessage;
 use crate::logic::routing::subscription::group::Via;
 use crate::logic::session::inflight::{Acknowledged, Awaits, InflightEntry};
 use crate::logic::session::{Session, SessionSlot};
-use crate::logic::store::StoreRecord;
+use crate::logic::store::Record;
 
 impl Delivery {
     /// A QoS 2 message of a client came.
@@ -35,7 +35,7 @@ impl Delivery {
             return ExactlyOnceArrival::TooMany;
         }
         session.begin_release(packet_identifier.get());
-        session.record(&mut self.journal, |session| StoreRecord::Received {
+        session.record(&mut self.journal, |session| Record::Received {
             session,
             packet_identifier: packet_identifier.get(),
         });
@@ -54,7 +54,7 @@ impl Delivery {
         };
         let known = session.release(packet_identifier.get());
         if known {
-            session.record(&mut self.journal, |session| StoreRecord::ReceivedReleased {
+            session.record(&mut self.journal, |session| Record::ReceivedReleased {
                 session,
                 packet_identifier: packet_identifier.get(),
             });
@@ -75,10 +75,7 @@ impl Delivery {
         let acknowledged = session.inflight.release(packet_identifier);
         if acknowledged == Acknowledged::Awaited && self.journal.is_open() {
             let order = session.inflight.order_of(packet_identifier);
-            session.record(&mut self.journal, |session| StoreRecord::Released {
-                session,
-                order,
-            });
+            session.record(&mut self.journal, |session| Record::Released { session, order });
         }
         acknowledged
     }
@@ -101,7 +98,7 @@ impl Delivery {
         };
         let finished = session.inflight.finish(packet_identifier, awaited);
         if finished == Acknowledged::Awaited {
-            session.record(&mut self.journal, |session| StoreRecord::Done { session, order });
+            session.record(&mut self.journal, |session| Record::Done { session, order });
         }
         finished
     }
@@ -132,7 +129,7 @@ pub(super) struct Flight<'a> {
 impl Session {
     /// What changes of a session that outlives its connection goes to the store.
     #[inline]
-    pub(super) fn record<'a>(&self, journal: &mut Journal, record: impl FnOnce(u64) -> StoreRecord<'a>) {
+    pub(super) fn record<'a>(&self, journal: &mut Journal, record: impl FnOnce(u64) -> Record<'a>) {
         if self.outlives_connection() && journal.is_open() {
             journal.append(&record(self.number));
         }

@@ -19,7 +19,7 @@ use crate::logic::retained::Ticket;
 use crate::logic::routing::subscription::group::Via;
 use crate::logic::session::Session;
 use crate::logic::store::{
-    PublicationId, Reference, SessionRecord, Store, StoreRecord, WallClock, WillRecord,
+    PublicationId, Record, Reference, ReferenceList, SessionRecord, ShardList, Store, WallClock, WillRecord,
 };
 use crate::time::Timestamp;
 
@@ -42,8 +42,9 @@ pub(in crate::logic) struct Journal {
     /// Records since the beginning, and how many there were when the packet came that is handled now.
     records: u64,
     records_before: u64,
-    /// The batch that is being filled.
+    /// The batch that is being filled, and how many records there were when it was begun.
     batch: u64,
+    submitted: u64,
     /// The publication that is being handed out, if it has a number.
     current: Option<PublicationId>,
     /// Who got something of it, since the last record.
@@ -115,6 +116,7 @@ impl Journal {
             records: 0,
             records_before: 0,
             batch: 1,
+            submitted: 0,
             current: None,
             taken: Vec::new(),
             scratch: Vec::new(),
@@ -165,16 +167,29 @@ impl Journal {
         self.store.as_ref().map_or(0, |store| store.durable())
     }
 
+    /// Whether nothing becomes durable any more.
+    #[inline]
+    pub(in crate::logic) fn has_failed(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.has_failed())
+    }
+
     /// Hands over what was appended.
     #[inline]
     pub(in crate::logic) fn submit(&mut self) {
         if let Some(store) = &mut self.store {
             self.batch = store.submit() + 1;
+            self.submitted = self.records;
         }
     }
 
+    /// Whether records wait to be handed over.
     #[inline]
-    pub(in crate::logic) fn append(&mut self, record: &StoreRecord<'_>) {
+    pub(in crate::logic) fn has_records(&self) -> bool {
+        self.records != self.submitted
+    }
+
+    #[inline]
+    pub(in crate::logic) fn append(&mut self, record: &Record<'_>) {
         if let Some(store) = &mut self.store {
             store.append(record);
             self.records += 1;
@@ -204,8 +219,8 @@ impl Journal {
                 message: &scratch,
             }
         });
-        self.append(&StoreRecord::Session(SessionRecord {
-            session: session.number,
+        self.append(&Record::Session(SessionRecord {
+            number: session.number,
             client_identifier: &session.client_identifier,
             user: session.user(),
             expiry_s: session.expiry_s,
@@ -225,7 +240,7 @@ impl Journal {
         if !message.payload().is_empty() {
             message.encode_for_store(self.wall, &mut scratch);
         }
-        self.append(&StoreRecord::Retained {
+        self.append(&Record::Retained {
             ticket: self.run << TICKET_BITS | ticket.to_u64(),
             topic: message.topic(),
             message: &scratch,
@@ -250,9 +265,9 @@ impl Journal {
         let publication = PublicationId::new(u64::from(self.shard) << COUNT_BITS | self.publications);
         let mut scratch = std::mem::take(&mut self.scratch);
         message.encode_for_store(self.wall, &mut scratch);
-        self.append(&StoreRecord::Publication {
-            publication: publication.to_u64(),
-            shards,
+        self.append(&Record::Publication {
+            id: publication.to_u64(),
+            shards: ShardList::Numbers(shards),
             share,
             message: &scratch,
         });
@@ -292,19 +307,21 @@ impl Journal {
                 via: vias.get(start..end).unwrap_or_default(),
             })
             .collect();
-        self.append(&StoreRecord::References {
+        self.append(&Record::References {
             publication: publication.to_u64(),
             shard: self.shard,
-            references: &references,
+            references: ReferenceList::Slice(&references),
+            mark: true,
         });
         drop(references);
         self.scratch = vias;
         for taken in &taken {
             if let Some(packet_identifier) = taken.packet_identifier {
-                self.append(&StoreRecord::InFlight {
+                self.append(&Record::InFlight {
                     session: taken.session,
                     order: taken.order,
                     packet_identifier,
+                    released: false,
                 });
             }
         }

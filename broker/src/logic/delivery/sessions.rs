@@ -9,7 +9,7 @@ use crate::logic::delivery::Delivery;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::session::queue::Queued;
 use crate::logic::session::{Session, SessionSlot, Sessions};
-use crate::logic::store::StoreRecord;
+use crate::logic::store::Record;
 
 impl Delivery {
     /// Sessions of a user, in all shards.
@@ -109,8 +109,7 @@ impl Delivery {
         let outlives = session.outlives_connection();
         let number = std::mem::take(&mut session.number);
         if outlives && number > 0 {
-            self.journal
-                .append(&StoreRecord::SessionEnded { session: number });
+            self.journal.append(&Record::SessionEnded { number });
         }
     }
 
@@ -118,7 +117,7 @@ impl Delivery {
     pub(in crate::logic) fn note_end(&mut self, session: &Session) {
         if session.outlives_connection() && session.number > 0 {
             let session = session.number;
-            self.journal.append(&StoreRecord::SessionEnded { session });
+            self.journal.append(&Record::SessionEnded { number: session });
         }
     }
 
@@ -181,7 +180,7 @@ impl Delivery {
             self.journal.append_session(session, None);
         } else if outlived && session.number > 0 {
             let session = session.number;
-            self.journal.append(&StoreRecord::SessionEnded { session });
+            self.journal.append(&Record::SessionEnded { number: session });
         }
     }
 
@@ -189,7 +188,7 @@ impl Delivery {
     pub(in crate::logic) fn record<'a>(
         &mut self,
         session: SessionSlot,
-        record: impl FnOnce(u64) -> StoreRecord<'a>,
+        record: impl FnOnce(u64) -> Record<'a>,
     ) {
         let session = self.sessions.get(session);
         if let Some(session) = session.filter(|session| session.outlives_connection() && session.number > 0) {

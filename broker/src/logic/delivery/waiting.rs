@@ -19,7 +19,7 @@ use crate::logic::mount_point::{mount_point, seen};
 use crate::logic::session::inflight::Awaits;
 use crate::logic::session::queue::Queued;
 use crate::logic::session::{Session, SessionSlot};
-use crate::logic::store::StoreRecord;
+use crate::logic::store::Record;
 
 impl Delivery {
     /// Puts a message into a session's queue; false if it does not fit.
@@ -166,7 +166,7 @@ impl Delivery {
         let order = queued.order;
         let keeps = outlives && order > 0;
         if keeps && queued.qos == QoS::AtMostOnce {
-            session.record(&mut self.journal, |session| StoreRecord::Done { session, order });
+            session.record(&mut self.journal, |session| Record::Done { session, order });
         }
         let identifier = (queued.qos != QoS::AtMostOnce).then(|| {
             let via = queued.via.as_ref();
@@ -182,10 +182,11 @@ impl Delivery {
         });
         if keeps && let Some(identifier) = identifier {
             let packet_identifier = identifier.get();
-            session.record(&mut self.journal, |session| StoreRecord::InFlight {
+            session.record(&mut self.journal, |session| Record::InFlight {
                 session,
                 order,
                 packet_identifier,
+                released: false,
             });
         }
         let counters = self.counters();

@@ -19,7 +19,7 @@ use crate::logic::reason_string;
 use crate::logic::retained::RetainedRequest;
 use crate::logic::routing::subscription::group::Via;
 use crate::logic::routing::subscription::{ListedAt, Subscriber};
-use crate::logic::store::StoreRecord;
+use crate::logic::store::Record;
 
 /// One subscription asked for.
 #[derive(Clone, Copy, Debug)]
@@ -194,7 +194,7 @@ impl Handler<'_> {
         } = asked;
         self.shard
             .delivery
-            .record(self.session, |session| StoreRecord::Subscribed {
+            .record(self.session, |session| Record::Subscribed {
                 session,
                 filter,
                 options: options.to_byte(ProtocolVersion::V5),

@@ -12,7 +12,7 @@ use crate::log;
 use crate::logic::handle::Handler;
 use crate::logic::handle::filters::{FiltersBegun, filter_work};
 use crate::logic::reason_string;
-use crate::logic::store::StoreRecord;
+use crate::logic::store::Record;
 
 impl Handler<'_> {
     /// Takes subscriptions away, filter by filter [MQTT-3.10.4-6]; false if that is to go on.
@@ -54,10 +54,7 @@ impl Handler<'_> {
         if let Some(session) = delivery.session(self.session) {
             tracing::info!(target: log::UNSUBSCRIBE, "{} {filter}", session.client_identifier);
         }
-        delivery.record(self.session, |session| StoreRecord::Unsubscribed {
-            session,
-            filter,
-        });
+        delivery.record(self.session, |session| Record::Unsubscribed { session, filter });
         ReasonCode::Success
     }
 

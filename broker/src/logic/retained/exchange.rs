@@ -24,7 +24,8 @@ impl Shard {
         self.delivery.begin_message();
         let stored = self.delivery.kept(message);
         let ticket = self.retained.draw_ticket(&stored, self.delivery.all_counters());
-        if self.delivery.journal.is_open() && !is_own_to_broker(message.topic) {
+        let persists = self.delivery.journal.is_open() && self.delivery.settings().retained_persistence;
+        if persists && !is_own_to_broker(message.topic) {
             self.delivery.journal.append_retained(&stored, ticket);
         }
         let owner = self.retained.owner(message.topic);

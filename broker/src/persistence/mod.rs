@@ -1,0 +1,168 @@
+//! The store of a broker: opened before a listener, closed behind the last shard.
+//!
+//! [`Persisted::open`] recovers what is there, routes anew what a shard had not taken (`reroute.rs`), and gives each
+//! shard its handle and the state; [`Persisted::close`] makes the rest durable.
+//!
+//! Invariants: nothing is appended by a shard before what recovery itself appends is submitted. What cannot be used is
+//! counted and reported in one line, and the broker starts with the rest.
+
+mod recovered;
+mod reroute;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use store::{Log, Options, ShardLog, Statistics, StorageThread, StoreError};
+use transport::clock::monotonic_ns;
+
+use crate::config::{Durability, Persistence};
+use crate::logic::Shard;
+use crate::logic::recover::RecoveredState;
+use crate::logic::store::WallClock;
+use crate::time::Timestamp;
+
+/// A store that shards write to.
+#[derive(Debug)]
+pub(crate) struct Persisted {
+    thread: StorageThread,
+    state: Option<Arc<RecoveredState>>,
+    wall: WallClock,
+}
+
+/// What one shard needs of the store.
+#[derive(Debug)]
+pub(crate) struct ShardPersistence {
+    pub(crate) log: ShardLog,
+    pub(crate) state: Arc<RecoveredState>,
+    pub(crate) wall: WallClock,
+}
+
+impl Persisted {
+    /// Opens the store, and brings back what it has. `wake` wakes a shard for which something has become durable.
+    ///
+    /// # Errors
+    /// The store cannot be used at all.
+    pub(crate) fn open(
+        persistence: &Persistence,
+        shards: u16,
+        upgrades_qos: bool,
+        wake: impl Fn(u16) + Send + 'static,
+    ) -> Result<Self, StoreError> {
+        report_older_file(persistence);
+        let began = Instant::now();
+        let wall_now = SystemTime::now();
+        let wall = WallClock::new(Timestamp(monotonic_ns()), wall_now);
+        let wall_ms = wall.wall_ns(Timestamp(monotonic_ns())) / 1_000_000;
+        let options = Options {
+            durability: match persistence.durability {
+                Durability::Sync => store::Durability::Sync,
+                Durability::Interval(milliseconds) => {
+                    store::Durability::Interval(Duration::from_millis(milliseconds.get().into()))
+                }
+                Durability::None => store::Durability::None,
+            },
+            shards,
+            started_ms: wall_ms,
+            size_max: persistence.size_max,
+            ..Options::default()
+        };
+        let (mut log, recovered) = store::open(&persistence.folder, &options, Box::new(wake))?;
+        if !recovered.damage.is_none() {
+            let damage = &recovered.damage;
+            tracing::error!(
+                "{}: {} commits and {} records are damaged and left out: {}.",
+                persistence.folder.display(),
+                damage.commits,
+                damage.records,
+                damage.findings.join("; ")
+            );
+        }
+        let (mut state, unrouted) = recovered::state_of(recovered, wall, wall_ms);
+        let routed = unrouted.len();
+        append_routed(&mut log, &mut state, &unrouted, upgrades_qos)?;
+        tracing::info!(
+            "Recovered {} sessions, {} messages for them and {} retained messages from {} in {} ms; {routed} messages \
+             were routed anew.",
+            state.sessions.len(),
+            state.messages.len(),
+            state.retained.len(),
+            persistence.folder.display(),
+            began.elapsed().as_millis()
+        );
+        Ok(Self {
+            thread: log.start()?,
+            state: Some(Arc::new(state)),
+            wall,
+        })
+    }
+
+    /// What a shard needs.
+    pub(crate) fn shard(&self, shard: u16) -> ShardPersistence {
+        ShardPersistence {
+            log: self.thread.shard(shard),
+            state: self.state.clone().unwrap_or_default(),
+            wall: self.wall,
+        }
+    }
+
+    /// All shards have theirs: the memory of what was recovered is theirs alone.
+    pub(crate) fn forget_state(&mut self) {
+        self.state = None;
+    }
+
+    /// The numbers of the store.
+    #[allow(dead_code, reason = "for the metrics")]
+    pub(crate) fn statistics(&self) -> Statistics {
+        self.thread.statistics()
+    }
+
+    /// Makes all that was submitted durable.
+    ///
+    /// # Errors
+    /// The store has failed.
+    pub(crate) fn close(self) -> Result<(), StoreError> {
+        self.thread.close()
+    }
+}
+
+impl ShardPersistence {
+    /// Opens the store of a shard's logic, and gives it what it owns of the state.
+    pub(crate) fn give_to(self, logic: &mut Shard, shard: u16) {
+        let Self { log, state, wall } = self;
+        logic.open_store(Box::new(log), wall, state.first);
+        let senseless = logic.recover(Timestamp(monotonic_ns()), &state);
+        if senseless > 0 {
+            tracing::error!("Shard {shard} left {senseless} records out that made no sense.");
+        }
+    }
+}
+
+/// Gives what a shard had not taken to the sessions that are to get it, and makes that durable.
+fn append_routed(
+    log: &mut Log,
+    state: &mut RecoveredState,
+    unrouted: &[reroute::Unrouted],
+    upgrades_qos: bool,
+) -> Result<(), StoreError> {
+    if unrouted.is_empty() {
+        return Ok(());
+    }
+    let mut own = log.shard(0);
+    reroute::route(state, unrouted, upgrades_qos, |record| own.append(record));
+    own.submit();
+    while log.step()? {}
+    Ok(())
+}
+
+/// A file of mosquitto's beside a store that is not there yet is not read by itself.
+fn report_older_file(persistence: &Persistence) {
+    let file = persistence.location.join(&persistence.file);
+    if file.is_file() && !persistence.folder.exists() {
+        tracing::warn!(
+            "{} is mosquitto's, and nothing of it is taken; fix: stop the broker and run `midge-broker import {}`, if \
+             its sessions and messages are wanted",
+            file.display(),
+            file.display()
+        );
+    }
+}
