@@ -3,9 +3,10 @@
 //! Invariant: shard 0 publishes for all, from the counters of all, every `sys_interval`, retained, and only what
 //! changed; it owns what is below `$SYS`.
 
+use std::sync::Arc;
+
 use crate::logic::Shard;
 use crate::logic::counters::{Counter, ShardCounters};
-use crate::logic::inconsistency::unreachable_state;
 use crate::logic::timer::Timer;
 use crate::time::Timestamp;
 
@@ -70,13 +71,9 @@ const MINUTES: [(&str, f64); 3] = [("1min", 60.0), ("5min", 300.0), ("15min", 90
 
 /// The numbers under `$SYS/broker` that are counted, with their topics: those that a round of `$SYS` publishes.
 pub fn sys_totals(shards: &[ShardCounters]) -> impl Iterator<Item = (String, u64)> {
-    TOTALS.into_iter().map(|(name, read)| {
-        let sum = shards
-            .iter()
-            .map(|counters| read(counters).get())
-            .fold(0, u64::wrapping_add);
-        (format!("$SYS/broker/{name}"), sum)
-    })
+    TOTALS
+        .into_iter()
+        .map(|(name, read)| (format!("$SYS/broker/{name}"), sum(shards, read)))
 }
 
 impl Shard {
@@ -86,78 +83,77 @@ impl Shard {
         if interval_s == 0 {
             return;
         }
-        if self.sys.started_at.is_none() {
-            self.sys.published_at = self.now;
-        }
-        let started_at = *self.sys.started_at.get_or_insert(self.now);
         self.sys.due_at = self.now.plus_s(interval_s);
         self.timers.set(self.sys.due_at, Timer::Sys);
-        self.publish_text("version", concat!("midge version ", env!("CARGO_PKG_VERSION")));
-        self.publish_text("uptime", &format!("{} seconds", self.now.since_s(started_at)));
-        self.publish_clients();
-        self.publish_loads();
-        for (name, read) in TOTALS {
-            self.publish_number(name, self.sum(read));
-        }
-        let retained = self.sum(|counters| &counters.retained);
-        let stored = retained.saturating_add(self.sum(|counters| &counters.queued_messages));
-        self.publish_number("messages/stored", stored);
-        self.publish_number("store/messages/count", stored);
-        self.publish_number(
-            "store/messages/bytes",
-            self.sum(|counters| &counters.queued_bytes),
-        );
-        self.publish_number("retained messages/count", retained);
-        self.sys.published_at = self.now;
+        let (now, counters) = (self.now, Arc::clone(self.delivery.all_counters()));
+        let mut sys = std::mem::take(&mut self.sys);
+        sys.round(now, &counters, &mut |name, text| self.publish_figure(name, text));
+        self.sys = sys;
     }
 
-    fn publish_clients(&mut self) {
-        let sessions = self.sum(|counters| &counters.sessions);
-        let connected = self.sum(|counters| &counters.clients_connected);
-        self.sys.clients_max = self.sys.clients_max.max(connected);
-        let away = sessions.saturating_sub(connected);
-        self.publish_number("clients/disconnected", away);
-        self.publish_number("clients/inactive", away);
-        self.publish_number("clients/maximum", self.sys.clients_max);
-    }
-
-    fn publish_loads(&mut self) {
-        let elapsed_s = self.now.since_ns(self.sys.published_at) as f64 / 1e9;
-        for (at, (name, read)) in LOADS.into_iter().enumerate() {
-            let total = self.sum(read);
-            let Some(load) = self.sys.loads.get_mut(at) else {
-                unreachable_state("a load without its averages");
-                continue;
-            };
-            load.add(total, elapsed_s);
-            for ((minutes, _), average) in MINUTES.into_iter().zip(load.averages) {
-                self.publish_text(&format!("load/{name}/{minutes}"), &format!("{average:.2}"));
-            }
-        }
-    }
-
-    fn sum(&self, read: Read) -> u64 {
-        self.delivery
-            .all_counters()
-            .iter()
-            .map(|counters| read(counters).get())
-            .fold(0, u64::wrapping_add)
-    }
-
-    fn publish_number(&mut self, name: &str, number: u64) {
-        self.publish_text(name, &number.to_string());
-    }
-
-    fn publish_text(&mut self, name: &str, text: &str) {
+    fn publish_figure(&mut self, name: &str, text: &str) {
         let topic = format!("$SYS/broker/{name}");
-        if self
-            .retained
-            .get(&topic)
-            .is_none_or(|message| message.payload() != text.as_bytes())
-        {
+        let retained = self.retained.get(&topic);
+        if retained.is_none_or(|message| message.payload() != text.as_bytes()) {
             self.publish_own(&topic, text.as_bytes());
         }
     }
+}
+
+/// Takes the name of a figure and its text.
+type Publish<'a> = &'a mut dyn FnMut(&str, &str);
+
+impl Sys {
+    /// Reports all figures; each is read when it is reported, so that it counts those before it.
+    fn round(&mut self, now: Timestamp, counters: &[ShardCounters], publish: Publish<'_>) {
+        let started_at = *self.started_at.get_or_insert_with(|| {
+            self.published_at = now;
+            now
+        });
+        publish("version", concat!("midge version ", env!("CARGO_PKG_VERSION")));
+        publish("uptime", &format!("{} seconds", now.since_s(started_at)));
+        self.report_clients(counters, publish);
+        self.report_loads(now, counters, publish);
+        let mut report = |name: &str, number: u64| publish(name, &number.to_string());
+        for (name, read) in TOTALS {
+            report(name, sum(counters, read));
+        }
+        let retained = sum(counters, |counters| &counters.retained);
+        let stored = retained.saturating_add(sum(counters, |counters| &counters.queued_messages));
+        report("messages/stored", stored);
+        report("store/messages/count", stored);
+        report(
+            "store/messages/bytes",
+            sum(counters, |counters| &counters.queued_bytes),
+        );
+        report("retained messages/count", retained);
+        self.published_at = now;
+    }
+
+    fn report_clients(&mut self, counters: &[ShardCounters], publish: Publish<'_>) {
+        let sessions = sum(counters, |counters| &counters.sessions);
+        let connected = sum(counters, |counters| &counters.clients_connected);
+        self.clients_max = self.clients_max.max(connected);
+        let away = sessions.saturating_sub(connected).to_string();
+        publish("clients/disconnected", &away);
+        publish("clients/inactive", &away);
+        publish("clients/maximum", &self.clients_max.to_string());
+    }
+
+    fn report_loads(&mut self, now: Timestamp, counters: &[ShardCounters], publish: Publish<'_>) {
+        let elapsed_s = now.since_ns(self.published_at) as f64 / 1e9;
+        for ((name, read), load) in LOADS.into_iter().zip(&mut self.loads) {
+            load.add(sum(counters, read), elapsed_s);
+            for ((minutes, _), average) in MINUTES.into_iter().zip(load.averages) {
+                publish(&format!("load/{name}/{minutes}"), &format!("{average:.2}"));
+            }
+        }
+    }
+}
+
+fn sum(counters: &[ShardCounters], read: Read) -> u64 {
+    let numbers = counters.iter().map(|counters| read(counters).get());
+    numbers.fold(0, u64::wrapping_add)
 }
 
 impl Load {

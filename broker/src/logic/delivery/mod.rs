@@ -109,7 +109,7 @@ impl Delivery {
     }
 
     /// The counters of all shards.
-    pub(in crate::logic) fn all_counters(&self) -> &[ShardCounters] {
+    pub(in crate::logic) fn all_counters(&self) -> &Arc<[ShardCounters]> {
         &self.counters
     }
 

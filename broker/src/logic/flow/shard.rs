@@ -151,7 +151,7 @@ impl Shard {
             let has_too_much = |connection: &Connection| {
                 connection.flow != State::Slow && connection.waiting_bytes() > share
             };
-            for slot in self.slots_where(has_too_much) {
+            for slot in self.delivery.slots_where(has_too_much) {
                 self.change_client(slot, Event::Overdrawn);
             }
             self.delivery.flow.budget.charge(since, self.now);
@@ -197,41 +197,11 @@ impl Shard {
 
     /// Ends connections of slow clients while they hold too much together, those with the most waiting first.
     fn disconnect_slow(&mut self) {
-        let mut excess = self.delivery.flow.output.slow_excess();
-        if excess == 0 {
-            return;
-        }
-        let mut slots = self.slots_where(|connection| connection.flow == State::Slow);
-        let connections = self.delivery.connections();
-        let waiting = |slot: ConnectionSlot| connections.get(slot).map_or(0, Connection::waiting_bytes);
-        slots.sort_by_cached_key(|&slot| std::cmp::Reverse(waiting(slot)));
-        for slot in slots {
-            if excess == 0 {
-                return;
-            }
-            let waiting = self
-                .delivery
-                .connections()
-                .get(slot)
-                .map_or(0, Connection::waiting_bytes);
+        for slot in self.delivery.slow_in_excess() {
             let why = "it does not read, and the memory for output is full";
             self.disconnect(slot, ReasonCode::QuotaExceeded, why);
-            excess = excess.saturating_sub(waiting);
-            let (flow, connections) = self.delivery.flow_and_connections();
-            if let Some(connection) = connections.get_mut(slot) {
-                // What is with the kernel's ring goes with the socket.
-                connection.out = Vec::new();
-                flow.output.count(connection);
-            }
+            self.delivery.give_up_output(slot);
         }
-    }
-
-    fn slots_where(&self, is_it: impl Fn(&Connection) -> bool) -> Vec<ConnectionSlot> {
-        let connections = self.delivery.connections().iter();
-        connections
-            .filter(|(_, connection)| is_it(connection))
-            .map(|(slot, _)| slot)
-            .collect()
     }
 }
 
@@ -242,5 +212,41 @@ impl Delivery {
             messages_max: self.settings().queued_messages_max,
             bytes_max: self.settings().queued_bytes_max,
         }
+    }
+
+    /// The slow clients that are to be disconnected so that the others hold no more than they may together: those with
+    /// the most waiting, in that order.
+    fn slow_in_excess(&self) -> Vec<ConnectionSlot> {
+        let mut excess = self.flow.output.slow_excess();
+        if excess == 0 {
+            return Vec::new();
+        }
+        let waiting =
+            |slot: ConnectionSlot| self.connections().get(slot).map_or(0, Connection::waiting_bytes);
+        let mut slots = self.slots_where(|connection| connection.flow == State::Slow);
+        slots.sort_by_cached_key(|&slot| std::cmp::Reverse(waiting(slot)));
+        let in_excess = slots.into_iter().take_while(|&slot| {
+            let is_over = excess > 0;
+            excess = excess.saturating_sub(waiting(slot));
+            is_over
+        });
+        in_excess.collect()
+    }
+
+    /// What waits for a connection that closes is not sent. What is with the kernel's ring goes with the socket.
+    fn give_up_output(&mut self, slot: ConnectionSlot) {
+        let (flow, connections) = self.flow_and_connections();
+        if let Some(connection) = connections.get_mut(slot) {
+            connection.out = Vec::new();
+            flow.output.count(connection);
+        }
+    }
+
+    fn slots_where(&self, is_it: impl Fn(&Connection) -> bool) -> Vec<ConnectionSlot> {
+        let connections = self.connections().iter();
+        connections
+            .filter(|(_, connection)| is_it(connection))
+            .map(|(slot, _)| slot)
+            .collect()
     }
 }

@@ -13,6 +13,7 @@ use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connect_request::{ConnectRequest, WillRequest};
 use crate::logic::connection::Peer;
+use crate::logic::handle::granted::Granted;
 use crate::logic::handle::publish::is_as_indicated;
 use crate::logic::mount_point::whole;
 use crate::logic::reason_string;
@@ -64,7 +65,7 @@ impl Shard {
         if let Some(will) = &connect.will {
             self.check_will(will, listener).map_err(reason_string::refusal)?;
         }
-        if self.refuses_keep_alive(connect) {
+        if Granted::new(settings, connect).refuses_keep_alive() {
             return Err(reason_string::refusal(ReasonCode::ClientIdentifierNotValid));
         }
         self.check_capacity(client_identifier, user.as_deref())?;

@@ -5,16 +5,15 @@
 use mqtt::error::{DecodeError, DecodeErrorKind};
 use mqtt::frame::PacketType;
 use mqtt::packet::ConnAck;
-use mqtt::property::{PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, ReasonCode};
 
 use crate::auth::enhanced;
-use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connect_request::{ConnectRequest, MalformedConnect};
 use crate::logic::connection::ConnectionSlot;
 use crate::logic::delivery::aliases::Aliases;
 use crate::logic::handle::admit::Admitted;
+use crate::logic::handle::granted::Granted;
 use crate::logic::inconsistency::unreachable_state;
 
 impl Shard {
@@ -30,13 +29,18 @@ impl Shard {
         session_present: bool,
         authenticated: Option<&enhanced::Authenticated>,
     ) {
-        let keep_alive_s = self.keep_alive_s(connect.keep_alive_s);
-        let mut properties = self.capabilities(slot, connect, admitted, keep_alive_s);
+        let settings = self.delivery.settings();
+        let connection = self.delivery.connections().get(slot);
+        let listener = connection
+            .map(|connection| connection.listener)
+            .unwrap_or_default();
+        let granted = Granted::new(settings, connect);
+        let keep_alive_s = granted.keep_alive_s();
+        let mut properties = granted.properties(settings.listener(listener), admitted);
         if let Some(authenticated) = authenticated {
             // [MQTT-4.12.0-5]; both are short.
             let _ = properties.extend_raw(enhanced::properties(&authenticated.data).as_properties());
         }
-        let settings = self.delivery.settings();
         let (alias_max_own, seed) = (settings.topic_alias_outbound_max, settings.hash_seed);
         let Some(connection) = self.delivery.connection(slot) else {
             return unreachable_state("a CONNACK for a connection that is gone");
@@ -75,105 +79,6 @@ impl Shard {
             return self.close(slot, "its Maximum Packet Size has no room for the CONNACK", false);
         }
         self.delivery.send_waiting(session);
-    }
-
-    /// Whether `max_keepalive` forbids the keep alive of a client that cannot learn of another one; mosquitto answers
-    /// so.
-    pub(super) fn refuses_keep_alive(&self, connect: &ConnectRequest) -> bool {
-        connect.version != ProtocolVersion::V5
-            && self.keep_alive_s(connect.keep_alive_s) != connect.keep_alive_s
-    }
-
-    /// The keep alive that holds: the client's, or `max_keepalive` if that is shorter.
-    ///
-    /// [MQTT-3.2.2-22]
-    pub(super) fn keep_alive_s(&self, asked_s: u16) -> u16 {
-        match self.delivery.settings().keep_alive_s_max {
-            0 => asked_s,
-            keep_alive_s_max if asked_s == 0 => keep_alive_s_max,
-            keep_alive_s_max => asked_s.min(keep_alive_s_max),
-        }
-    }
-
-    /// What a 5.0 client learns of the broker: only what differs from the specification's default.
-    ///
-    /// [MQTT-3.2.2-9], [MQTT-3.2.2-16], [MQTT-3.2.2-20], [MQTT-3.3.2-12]
-    fn capabilities(
-        &self,
-        slot: ConnectionSlot,
-        connect: &ConnectRequest,
-        admitted: &Admitted<'_>,
-        keep_alive_s: u16,
-    ) -> PropertiesBuf {
-        let mut properties = PropertiesBuf::new();
-        if connect.version != ProtocolVersion::V5 {
-            return properties;
-        }
-        let settings = self.delivery.settings();
-        let connection = self.delivery.connections().get(slot);
-        let listener = settings.listener(
-            connection
-                .map(|connection| connection.listener)
-                .unwrap_or_default(),
-        );
-        let mut add = |property: Property<'_>| {
-            // Each is short, and there are few.
-            let _ = properties.push(property);
-        };
-        let expiry_s = self.expiry_s(connect);
-        if expiry_s != connect.session_expiry_s {
-            add(Property::SessionExpiryInterval(expiry_s));
-        }
-        if let Some(receive_max) =
-            std::num::NonZeroU16::new(settings.inflight_messages_max).filter(|m| m.get() < u16::MAX)
-        {
-            add(Property::ReceiveMaximum(receive_max));
-        }
-        if listener.qos_max < mqtt::QoS::ExactlyOnce {
-            add(Property::MaximumQoS(listener.qos_max));
-        }
-        if !settings.retain_available {
-            add(Property::RetainAvailable(false));
-        }
-        if let Some(maximum) = std::num::NonZeroU32::new(settings.packet_bytes_max)
-            .filter(|m| m.get() < limits::PACKET_BYTES_MAX)
-        {
-            add(Property::MaximumPacketSize(maximum));
-        }
-        if admitted.assigned {
-            // [MQTT-3.1.3-7]
-            add(Property::AssignedClientIdentifier(admitted.client_identifier));
-        }
-        let topic_alias_max = listener.topic_alias_max.min(limits::TOPIC_ALIASES_MAX);
-        if topic_alias_max > 0 {
-            add(Property::TopicAliasMaximum(topic_alias_max));
-        }
-        if keep_alive_s != connect.keep_alive_s {
-            // [MQTT-3.1.2-21]
-            add(Property::ServerKeepAlive(keep_alive_s));
-        }
-        // [MQTT-3.1.2-28]
-        if connect.wants_response_information
-            && let Some(information) = self.response_information(admitted)
-        {
-            add(Property::ResponseInformation(&information));
-        }
-        properties
-    }
-
-    /// `response_information` for a client. None for one whose names would make more or less than a level of a topic.
-    fn response_information(&self, admitted: &Admitted<'_>) -> Option<String> {
-        let pattern = self.delivery.settings().response_information.as_deref()?;
-        let level = |name: &'_ str| !name.is_empty() && !name.contains(['/', '+', '#']);
-        let mut information = pattern.to_owned();
-        let user = admitted.user.as_deref().unwrap_or_default();
-        for (place, name) in [("%c", admitted.client_identifier), ("%u", user)] {
-            if pattern.contains(place) {
-                Some(name).filter(|name| level(name))?;
-                information = information.replace(place, name);
-            }
-        }
-        Some(information)
     }
 
     /// A CONNECT that is none: in 5.0, and where 3.x has a return code for it, it is answered before the end.

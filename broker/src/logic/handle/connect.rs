@@ -7,8 +7,8 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 
+use mqtt::ReasonCode;
 use mqtt::error::DecodeErrorKind;
-use mqtt::{ProtocolVersion, ReasonCode};
 
 use crate::limits;
 use crate::logic::Shard;
@@ -16,11 +16,10 @@ use crate::logic::connect_request::{ConnectRequest, MalformedConnect};
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Peer};
 use crate::logic::handle::admit::{Admitted, refusal};
 use crate::logic::handle::auth::Enhanced;
-use crate::logic::handle::disconnect::bounded_expiry_s;
+use crate::logic::handle::granted::Granted;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, Publisher};
 use crate::logic::owner::identity;
-use crate::logic::session::NEVER_EXPIRES;
 use crate::logic::session::will::Will;
 use crate::time::Timestamp;
 
@@ -120,7 +119,7 @@ impl Shard {
             let (client_identifier, user) = (admitted.client_identifier, admitted.user.clone());
             self.delivery.begin_session(client_identifier, user)
         });
-        let expiry_s = self.expiry_s(connect);
+        let expiry_s = Granted::new(self.delivery.settings(), connect).expiry_s();
         let window = connect.receive_max.map_or(u16::MAX, NonZeroU16::get);
         let window = window.min(self.delivery.settings().inflight_messages_max);
         let will = self.will_of(connect, admitted);
@@ -137,16 +136,6 @@ impl Shard {
         self.delivery.attach(session_slot, slot);
         self.member_came(session_slot);
         known.is_some()
-    }
-
-    /// Session Expiry Interval: 3.x ends a clean session with its connection and keeps the others.
-    pub(super) fn expiry_s(&self, connect: &ConnectRequest) -> u32 {
-        let expiry_s = match connect.version {
-            ProtocolVersion::V5 => connect.session_expiry_s,
-            _ if connect.clean_start => 0,
-            _ => NEVER_EXPIRES,
-        };
-        bounded_expiry_s(expiry_s, self.delivery.settings().persistent_client_expiration_s)
     }
 
     // [MQTT3-3.1.2-8], [MQTT3-3.1.2-9], [MQTT3-3.1.2-12], [MQTT-3.1.2-7], [MQTT-3.1.2-9], [MQTT-3.1.3-10]
