@@ -450,11 +450,16 @@ fn malformed_packets_end_only_their_connection() {
 }
 
 #[test]
-fn a_connect_above_64_kib_is_refused_before_it_has_come() {
-    let mut cluster = Cluster::new(1);
-    let client = cluster.open("c", V5);
-    cluster.send(client, &[0x10, 0x81, 0x80, 0x04]);
-    assert!(cluster.closed(client));
+fn a_connect_above_its_bound_is_refused_before_it_has_come() {
+    // Remaining Lengths of 100,000 and of one more; the version says how it is refused.
+    for (length, is_refused) in [([0xa0, 0x8d, 0x06], false), ([0xa1, 0x8d, 0x06], true)] {
+        for (version, level) in [(V3, 4), (V5, 5)] {
+            let mut cluster = Cluster::new(1);
+            let client = cluster.open("c", version);
+            cluster.send(client, &[&[0x10][..], &length, b"\0\x04MQTT", &[level]].concat());
+            assert_eq!(cluster.closed(client), is_refused, "{length:x?}, {version:?}");
+        }
+    }
 }
 
 #[test]
