@@ -2,8 +2,9 @@
 //!
 //! Shards append changes of one topic each for itself, so an older ticket may stand behind a newer one in the log.
 //!
-//! Invariants: the highest ticket stands, of equal ones the last. A cleared topic is kept until its record is
-//! reclaimed, and once more if an older ticket came after it: else that one would stand after the next recovery.
+//! Invariants: the highest ticket stands, of equal ones the last. A cleared topic is kept until its record was appended
+//! again some times without an older ticket coming: a shard that is late must not make that one stand. What breaks it: a
+//! shard that appends a change when four times the log was written since it drew its ticket.
 
 use hashbrown::HashMap;
 
@@ -19,8 +20,8 @@ pub(super) struct RetainedEntry {
     pub(super) ticket: u64,
     pub(super) place: Place,
     pub(super) cleared: bool,
-    /// Its record is to be appended again: an older ticket lies behind it, or could still come.
-    outlived: bool,
+    /// How often its record was appended again since an older ticket came.
+    copies: u8,
 }
 
 /// What a record changed.
@@ -38,19 +39,21 @@ impl RetainedTopics {
             ticket,
             place,
             cleared,
-            outlived: cleared,
+            copies: 0,
         };
         let Some(entry) = self.topics.get_mut(topic) else {
             self.topics.insert(topic.into(), new);
             return Change::Stands(None);
         };
         if ticket < entry.ticket {
-            entry.outlived = true;
+            entry.copies = 0;
             return Change::TooOld;
         }
         let is_copy = ticket == entry.ticket && cleared == entry.cleared;
         let old = std::mem::replace(entry, new);
-        entry.outlived &= !is_copy;
+        if is_copy {
+            entry.copies = old.copies.saturating_add(1);
+        }
         Change::Stands(Some(old.place))
     }
 
@@ -60,7 +63,10 @@ impl RetainedTopics {
 
     /// Whether the record of a cleared topic is still needed when its segment is reclaimed; if not it is forgotten.
     pub(super) fn keep_cleared(&mut self, topic: &str) -> bool {
-        let needed = self.topics.get(topic).is_some_and(|entry| entry.outlived);
+        let needed = self
+            .topics
+            .get(topic)
+            .is_some_and(|entry| entry.copies < COPIES_OF_CLEARED);
         if !needed {
             self.topics.remove(topic);
         }
@@ -71,3 +77,6 @@ impl RetainedTopics {
         self.topics.iter().map(|(topic, entry)| (topic.as_ref(), entry))
     }
 }
+
+/// How often the record of a cleared topic is appended again.
+const COPIES_OF_CLEARED: u8 = 4;
