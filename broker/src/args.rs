@@ -13,6 +13,7 @@ use crate::certs::CertsArgs;
 use crate::exit_code::EXIT_INVALID;
 use crate::limits;
 use crate::passwd::PasswdArgs;
+use crate::store_command::StoreArgs;
 
 /// The command line of `broker`.
 #[derive(Clone, Debug, Default, Parser)]
@@ -61,6 +62,8 @@ pub enum Command {
     Certs(CertsArgs),
     /// Make and change password files; they are those of mosquitto_passwd
     Passwd(PasswdArgs),
+    /// Look into the folder of a store, check it, copy it
+    Store(StoreArgs),
 }
 
 /// The command line of this process. Prints help, version or the mistake and exits if there is nothing to run.
@@ -139,6 +142,9 @@ mod tests {
         assert!(matches!(args.command, Some(Command::Certs(_))));
         assert!(parse("broker -c a.conf certs folder").is_err());
         assert!(parse("broker certs").is_err());
+        let args = parse("broker store backup from to").unwrap();
+        assert!(matches!(args.command, Some(Command::Store(_))));
+        assert!(parse("broker store check").is_err());
     }
 
     #[test]

@@ -12,7 +12,8 @@
 //! 1. `time`, `limits`, `settings`: what the logic counts with. `files`, `exit_code`: mistakes and how they end. `log`,
 //!    `systemd`, `privileges`, `passphrase`, `thread_priority`: the system around the process. `admission`, `health`,
 //!    `turn`: what shards share with those beside them.
-//! 2. `auth`: who may connect, and do what. `certs`: the subcommand that makes certificates.
+//! 2. `auth`: who may connect, and do what. `certs`, `store_command`: subcommands that make certificates and
+//!    look into stores.
 //! 3. `logic`: MQTT without I/O. `passwd`: the subcommand that makes password files.
 //! 4. `args`: the command line.
 //! 5. `config`: from files and the command line to settings.
@@ -50,6 +51,7 @@ mod reload;
 mod server;
 pub mod settings;
 mod shard;
+pub mod store_command;
 mod systemd;
 mod test_config;
 mod thread_priority;

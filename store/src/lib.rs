@@ -7,7 +7,7 @@
 //!
 //! [`open`] recovers what is in a folder; [`Log::shard`] makes the handles of the shards, [`Log::start`] the thread.
 //! `record/` has what is kept, `format/` how it lies on the disk, `index/` what of it lives, `engine/` writes and
-//! recovers, `files/` is all that touches the system.
+//! recovers, `files/` is all that touches the system; `inspect.rs` reads a store that others may write.
 //!
 //! The files beside: `log.rs` and `shard_log.rs` are the two ends, `options.rs`, `counters.rs`, `recovered.rs` and
 //! `error.rs` what goes in and comes out, `bytes.rs` and `block.rs` numbers and memory.
@@ -24,6 +24,7 @@ mod error;
 mod files;
 mod format;
 mod index;
+mod inspect;
 mod log;
 mod options;
 mod record;
@@ -34,6 +35,7 @@ pub use counters::Statistics;
 pub use error::StoreError;
 pub use files::{FileLayer, StoreFile, simulated};
 pub use format::segment::FORMAT_VERSION;
+pub use inspect::{Inspection, backup, backup_with, inspect, inspect_with};
 pub use log::{Log, StorageThread, Wake, open, open_with};
 pub use options::{Durability, Options};
 pub use record::{Record, Reference, ReferenceList, Session, ShardList, Will};

@@ -3,11 +3,12 @@
 //! Invariants: a record is given back only if its crc is that of its place: a segment may be in its next use by then.
 
 use super::Engine;
+use super::segments::Segments;
 use super::window::Window;
 use crate::format::commit::{COMMIT_HEADER, CommitHeader};
 use crate::format::segment::SEGMENT_HEADER;
 use crate::format::{Location, frame};
-use crate::index::Place;
+use crate::index::{Index, Place};
 use crate::record::{self, Record};
 use crate::recovered::Recovered;
 
@@ -16,76 +17,80 @@ impl Engine {
     pub(crate) fn message(&self, publication: u64) -> Option<Vec<u8>> {
         let place = self.index.place_of(publication)?;
         let mut window = Window::default();
-        let frame = self.read_frame(place, &mut window)?;
+        let frame = read_frame(&self.segments, place, &mut window)?;
         message_of(&frame, publication).map(|(_, message)| message)
-    }
-
-    /// Fills in the messages of all publications, up to the memory that they may have. What cannot be read is damage.
-    pub(super) fn load_messages(&self, recovered: &mut Recovered) {
-        let mut window = Window::default();
-        let mut left = self.options.messages_max;
-        let mut lost = Vec::new();
-        let places = self.index.publication_places();
-        for (publication, (place, id)) in recovered.publications.iter_mut().zip(places) {
-            let Some(rest) = left.checked_sub(place.len.into()) else {
-                continue;
-            };
-            left = rest;
-            let frame = self.read_frame(place, &mut window);
-            match frame.and_then(|frame| message_of(&frame, id)) {
-                Some((share, message)) => {
-                    publication.share = share;
-                    publication.message = message;
-                }
-                None => lost.push(id),
-            }
-        }
-        if !lost.is_empty() {
-            recovered.damage.records += lost.len() as u64;
-            recovered
-                .publications
-                .retain(|publication| !lost.contains(&publication.id));
-            for session in &mut recovered.sessions {
-                session
-                    .references
-                    .retain(|reference| reference.released || !lost.contains(&reference.publication));
-            }
-        }
-    }
-
-    /// A whole frame; it may lie in several commits.
-    fn read_frame(&self, place: Place, window: &mut Window) -> Option<Vec<u8>> {
-        let mut frame = Vec::with_capacity(place.len as usize);
-        let mut at = place.location;
-        let mut commit = None;
-        while frame.len() < place.len as usize {
-            let segment = self.segments.by_sequence(at.sequence)?;
-            let wanted = place.len as usize - frame.len();
-            let available = match commit {
-                None => segment.size.saturating_sub(at.offset) as usize,
-                Some(CommitHeader { len, .. }) => len as usize,
-            };
-            let bytes = window.read(segment, at, wanted.min(available)).ok()?;
-            if bytes.is_empty() {
-                return None;
-            }
-            frame.extend_from_slice(bytes);
-            if frame.len() < place.len as usize {
-                // The commit filled its segment; the next one begins the next segment.
-                at = Location {
-                    sequence: at.sequence + 1,
-                    offset: SEGMENT_HEADER as u32,
-                };
-                let next = self.segments.by_sequence(at.sequence)?;
-                let header = CommitHeader::parse(window.read(next, at, COMMIT_HEADER).ok()?, at)?;
-                at.offset += COMMIT_HEADER as u32;
-                commit = Some(header);
-            }
-        }
-        frame::is_valid(&frame, place.location).then_some(frame)
     }
 }
 
+/// Fills in the messages of all publications, up to the memory that they may have. What cannot be read is damage.
+pub(super) fn load_messages(
+    index: &Index,
+    segments: &Segments,
+    messages_max: u64,
+    recovered: &mut Recovered,
+) {
+    let mut window = Window::default();
+    let mut left = messages_max;
+    let mut lost = Vec::new();
+    let places = index.publication_places();
+    for (publication, (place, id)) in recovered.publications.iter_mut().zip(places) {
+        let Some(rest) = left.checked_sub(place.len.into()) else {
+            continue;
+        };
+        left = rest;
+        let frame = read_frame(segments, place, &mut window);
+        match frame.and_then(|frame| message_of(&frame, id)) {
+            Some((share, message)) => {
+                publication.share = share;
+                publication.message = message;
+            }
+            None => lost.push(id),
+        }
+    }
+    if !lost.is_empty() {
+        recovered.damage.records += lost.len() as u64;
+        recovered
+            .publications
+            .retain(|publication| !lost.contains(&publication.id));
+        for session in &mut recovered.sessions {
+            session
+                .references
+                .retain(|reference| reference.released || !lost.contains(&reference.publication));
+        }
+    }
+}
+
+/// A whole frame; it may lie in several commits.
+fn read_frame(segments: &Segments, place: Place, window: &mut Window) -> Option<Vec<u8>> {
+    let mut frame = Vec::with_capacity(place.len as usize);
+    let mut at = place.location;
+    let mut commit = None;
+    while frame.len() < place.len as usize {
+        let segment = segments.by_sequence(at.sequence)?;
+        let wanted = place.len as usize - frame.len();
+        let available = match commit {
+            None => segment.size.saturating_sub(at.offset) as usize,
+            Some(CommitHeader { len, .. }) => len as usize,
+        };
+        let bytes = window.read(segment, at, wanted.min(available)).ok()?;
+        if bytes.is_empty() {
+            return None;
+        }
+        frame.extend_from_slice(bytes);
+        if frame.len() < place.len as usize {
+            // The commit filled its segment; the next one begins the next segment.
+            at = Location {
+                sequence: at.sequence + 1,
+                offset: SEGMENT_HEADER as u32,
+            };
+            let next = segments.by_sequence(at.sequence)?;
+            let header = CommitHeader::parse(window.read(next, at, COMMIT_HEADER).ok()?, at)?;
+            at.offset += COMMIT_HEADER as u32;
+            commit = Some(header);
+        }
+    }
+    frame::is_valid(&frame, place.location).then_some(frame)
+}
 fn message_of(frame: &[u8], publication: u64) -> Option<(String, Vec<u8>)> {
     let parsed = frame::parse(frame)?;
     match record::decode(parsed.kind, parsed.body)? {

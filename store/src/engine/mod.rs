@@ -32,7 +32,7 @@ use reclaim::Reclaim;
 use segments::Segments;
 use write::Part;
 
-pub(crate) use recovery::open;
+pub(crate) use recovery::{Inspected, inspect, open};
 
 /// The log and what lives in it.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::messages::load_messages;
 use super::reclaim::Reclaim;
 use super::replay::{Replay, Replayed};
 use super::scan::{SegmentBytes, first_commit};
@@ -62,6 +63,40 @@ pub(crate) fn open(
     Ok((engine, recovered))
 }
 
+/// What is in a log that is only read.
+#[derive(Debug)]
+pub(crate) struct Inspected {
+    pub(crate) recovered: Recovered,
+    pub(crate) segments: Segments,
+    pub(crate) live_bytes: u64,
+    /// The last commit that counts, the last one that is marked as durable, the last one that is not needed.
+    pub(crate) last: u64,
+    pub(crate) durable: u64,
+    pub(crate) reclaimed: u64,
+}
+
+/// Reads a log without changing anything: also what was not acknowledged at its end is left out.
+pub(crate) fn inspect(files: Box<dyn FileLayer>, options: &Options) -> Result<Inspected, StoreError> {
+    let mut index = Index::recovering();
+    let mut segments = Segments::new(files, options.segment_size, options.segments_max());
+    segments.is_read_only = true;
+    let mut damage = Damage::default();
+    let newest = find_segments(&mut segments, &mut damage)?;
+    let replayed = replay(&mut segments, &newest, &mut index, damage);
+    let mut recovered = index.finish_recovery();
+    recovered.damage = replayed.damage;
+    recovered.damage.orphans = index.ignored();
+    load_messages(&index, &segments, options.messages_max, &mut recovered);
+    Ok(Inspected {
+        recovered,
+        live_bytes: index.live_bytes(),
+        segments,
+        last: replayed.last,
+        durable: newest.durable,
+        reclaimed: newest.reclaimed,
+    })
+}
+
 /// What the newest commits say of all others.
 #[derive(Clone, Copy, Debug, Default)]
 struct Newest {
@@ -90,7 +125,12 @@ impl Engine {
         recovered.shards = last_shards;
         recovered.damage = replayed.damage;
         recovered.damage.orphans = self.index.ignored();
-        self.load_messages(&mut recovered);
+        load_messages(
+            &self.index,
+            &self.segments,
+            self.options.messages_max,
+            &mut recovered,
+        );
         self.counters
             .quarantined(recovered.damage.files + recovered.damage.commits + recovered.damage.records);
         self.counters.committed(&self.index, &self.segments);
@@ -110,7 +150,9 @@ fn find_segments(segments: &mut Segments, damage: &mut Damage) -> Result<Newest,
     let names = segments.files.list().map_err(StoreError::io("read", folder))?;
     let mut bytes = SegmentBytes::default();
     let mut used = Vec::new();
-    segments.remove_unfinished(&names);
+    if !segments.is_read_only {
+        segments.remove_unfinished(&names);
+    }
     for name in names {
         let Some(number) = file_number(&name) else {
             continue;
@@ -147,6 +189,11 @@ fn find_segments(segments: &mut Segments, damage: &mut Damage) -> Result<Newest,
             });
         } else if len == u64::from(segments.size) {
             segments.free.push(FreeSegment { name, file });
+        } else if segments.is_read_only {
+            damage.files += 1;
+            damage
+                .findings
+                .push(format!("{name} has {len} bytes and no valid header"));
         } else {
             damage.files += 1;
             let size = segments.size;

@@ -55,6 +55,8 @@ pub(crate) struct Segments {
     pub(crate) next_sequence: u32,
     pub(crate) next_file: u32,
     segments_max: usize,
+    /// Nothing is written, renamed or removed.
+    pub(crate) is_read_only: bool,
 }
 
 impl Segments {
@@ -69,6 +71,7 @@ impl Segments {
             next_sequence: 1,
             next_file: 1,
             segments_max,
+            is_read_only: false,
         }
     }
 

@@ -18,18 +18,24 @@ use super::{FileLayer, StoreFile};
 #[derive(Debug)]
 pub(crate) struct RealFiles {
     folder: PathBuf,
+    is_read_only: bool,
 }
 
 impl RealFiles {
     /// Makes the folder if it is not there.
     pub(crate) fn create(folder: &Path) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        Ok(Self::at(folder))
+        Ok(Self {
+            folder: folder.to_owned(),
+            is_read_only: false,
+        })
     }
 
-    pub(crate) fn at(folder: &Path) -> Self {
+    /// A folder that is only read.
+    pub(crate) fn read_only(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
+            is_read_only: true,
         }
     }
 }
@@ -49,6 +55,14 @@ impl FileLayer for RealFiles {
 
     fn open(&self, name: &str, create: bool) -> io::Result<Box<dyn StoreFile>> {
         let path = self.folder.join(name);
+        if self.is_read_only {
+            return Ok(Box::new(RealFile {
+                direct: None,
+                cached: File::open(&path)?,
+                is_direct: AtomicBool::new(false),
+                has_durable_writes: AtomicBool::new(true),
+            }));
+        }
         let mut options = fs::OpenOptions::new();
         options
             .read(true)

@@ -10,6 +10,7 @@
 
 mod basics;
 mod damage;
+mod inspecting;
 mod kill;
 mod model;
 mod power;

@@ -1,0 +1,176 @@
+//! A store as somebody else sees it: read, counted, copied, never changed.
+//!
+//! Invariants: nothing is written into the folder, and no lock is taken, so a broker may run on it. What it frees while
+//! it is read looks like damage: so what looks damaged is read again.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use crate::engine::segments::file_number;
+use crate::engine::{self, Inspected};
+use crate::error::StoreError;
+use crate::files::real::RealFiles;
+use crate::format::segment::FirstBlock;
+use crate::options::Options;
+use crate::recovered::Recovered;
+
+/// What is in a store.
+#[derive(Debug)]
+pub struct Inspection {
+    /// As a recovery would bring it back; `epoch` is the number of the last start.
+    pub recovered: Recovered,
+    /// Sequence numbers of the segments with commits.
+    pub segments: Vec<u32>,
+    /// Files that wait for their next use.
+    pub segments_free: usize,
+    /// Bytes of all segments.
+    pub bytes_total: u64,
+    /// Bytes of records that are still needed.
+    pub bytes_live: u64,
+    /// The last commit that counts.
+    pub commit_last: u64,
+    /// Up to this commit the log says that all is durable.
+    pub commit_durable: u64,
+    /// Up to this commit nothing is needed any more.
+    pub commit_reclaimed: u64,
+}
+
+/// Reads a store without changing it.
+///
+/// # Errors
+/// There is no store, another version wrote it, or a file cannot be opened.
+pub fn inspect(folder: &Path) -> Result<Inspection, StoreError> {
+    inspect_with(folder, &Options::default())
+}
+
+/// As [`inspect`], of a store with other segments than usual.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_with(folder: &Path, options: &Options) -> Result<Inspection, StoreError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let inspected = engine::inspect(Box::new(RealFiles::read_only(folder)), options)?;
+        if inspected.segments.used.is_empty() && inspected.segments.free.is_empty() {
+            let missing = io::Error::new(io::ErrorKind::NotFound, "there is no store in it");
+            return Err(StoreError::io("read", folder)(missing));
+        }
+        if inspected.recovered.damage.is_none() || tries == TRIES {
+            return Ok(inspection(inspected));
+        }
+    }
+}
+
+fn inspection(inspected: Inspected) -> Inspection {
+    Inspection {
+        segments: inspected
+            .segments
+            .used
+            .iter()
+            .map(|segment| segment.sequence)
+            .collect(),
+        segments_free: inspected.segments.free.len(),
+        bytes_total: inspected.segments.total_bytes(),
+        bytes_live: inspected.live_bytes,
+        commit_last: inspected.last,
+        commit_durable: inspected.durable,
+        commit_reclaimed: inspected.reclaimed,
+        recovered: inspected.recovered,
+    }
+}
+
+/// Copies a store into a new folder while a broker may write to it. The copy is what was there at some time after the
+/// call; it is read again before this returns.
+///
+/// # Errors
+/// The folder is not new, a file cannot be read or written, or the copy is damaged.
+pub fn backup(folder: &Path, target: &Path) -> Result<Inspection, StoreError> {
+    backup_with(folder, target, &Options::default())
+}
+
+/// As [`backup`], of a store with other segments than usual.
+///
+/// # Errors
+/// As [`backup`].
+pub fn backup_with(folder: &Path, target: &Path, options: &Options) -> Result<Inspection, StoreError> {
+    inspect_with(folder, options)?;
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(target)
+        .map_err(StoreError::io("make", target))?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        copy_segments(folder, target)?;
+        let inspected = engine::inspect(Box::new(RealFiles::read_only(target)), options)?;
+        if inspected.recovered.damage.is_none() || tries == TRIES {
+            return Ok(inspection(inspected));
+        }
+    }
+}
+
+/// Copies the segments from the oldest to the newest, and again those that are in another use by then: so each copy is
+/// at least as new as all that were made before it.
+fn copy_segments(folder: &Path, target: &Path) -> Result<(), StoreError> {
+    let mut copied: Vec<(String, u32)> = Vec::new();
+    loop {
+        let found = segments(folder).map_err(StoreError::io("read", folder))?;
+        let newest = found.last().map(|(_, sequence)| *sequence);
+        let is_copied = |segment: &(String, u32)| copied.contains(segment) && Some(segment.1) != newest;
+        let missing: Vec<_> = found
+            .iter()
+            .filter(|segment| !is_copied(segment))
+            .cloned()
+            .collect();
+        let only_newest = missing.len() <= 1 && missing.iter().all(|segment| copied.contains(segment));
+        if only_newest {
+            break;
+        }
+        for segment in missing {
+            let from = folder.join(&segment.0);
+            copy(&from, &target.join(&segment.0)).map_err(StoreError::io("copy", from))?;
+            copied.retain(|(name, _)| *name != segment.0);
+            copied.push(segment);
+        }
+    }
+    let folder = File::open(target).and_then(|folder| folder.sync_all());
+    folder.map_err(StoreError::io("sync", target))
+}
+
+/// Names and sequence numbers of the segments in use, in their order.
+fn segments(folder: &Path) -> io::Result<Vec<(String, u32)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let Ok(name) = entry?.file_name().into_string() else {
+            continue;
+        };
+        if file_number(&name).is_none() {
+            continue;
+        }
+        let mut block = Vec::new();
+        File::open(folder.join(&name))?
+            .take(4096)
+            .read_to_end(&mut block)?;
+        if let FirstBlock::Header(header) = FirstBlock::parse(&block) {
+            found.push((name, header.sequence));
+        }
+    }
+    found.sort_by_key(|(_, sequence)| *sequence);
+    Ok(found)
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut target = options.open(to)?;
+    let mut source = File::open(from)?;
+    source.seek(SeekFrom::Start(0))?;
+    io::copy(&mut source, &mut target)?;
+    target.sync_all()
+}
+
+/// How often a store is read that looks damaged.
+const TRIES: u32 = 3;
