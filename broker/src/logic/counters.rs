@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::retained::RetainedQuota;
+use super::retained::quota::RetainedQuota;
 
 /// One number that its shard writes and everybody reads.
 #[derive(Debug, Default)]

@@ -7,12 +7,11 @@
 
 use mqtt::ProtocolVersion;
 
-use crate::limits;
 use crate::logic::Shard;
 use crate::logic::delivery::fan_out::message_of;
 use crate::logic::delivery::journal::Kept;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::message::Run;
+use crate::logic::message::{Run, first_publish};
 use crate::logic::outbox::batch::{Batch, BatchRecord, Control};
 use crate::logic::retained::RetainedChange;
 use crate::logic::share::ReceivedShare;
@@ -139,10 +138,4 @@ impl Shard {
             self.delivery.fan_out(route, &message_of(&publish, None), kept);
         }
     }
-}
-
-/// The PUBLISH at the front of the packets of a record.
-pub(super) fn first_publish(packets: &[u8], version: ProtocolVersion) -> Option<mqtt::packet::Publish<'_>> {
-    let frame = mqtt::frame::split(packets, limits::PACKET_BYTES_MAX).ok()??;
-    mqtt::decode::publish(&frame, version).ok()
 }

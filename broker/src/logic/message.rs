@@ -9,8 +9,9 @@ use std::sync::Arc;
 use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, QoS};
 
+use crate::limits;
+use crate::logic::ids::SessionSlot;
 use crate::logic::owner::identity;
-use crate::logic::session::SessionSlot;
 use crate::logic::store::WallClock;
 use crate::time::Timestamp;
 
@@ -333,4 +334,10 @@ fn without_expiry(properties: Properties<'_>, kept: &mut PropertiesBuf) {
         // What was in one packet fits in another one.
         let _ = kept.push(property);
     }
+}
+
+/// The PUBLISH at the front of the packets of a record.
+pub(super) fn first_publish(packets: &[u8], version: ProtocolVersion) -> Option<mqtt::packet::Publish<'_>> {
+    let frame = mqtt::frame::split(packets, limits::PACKET_BYTES_MAX).ok()??;
+    mqtt::decode::publish(&frame, version).ok()
 }

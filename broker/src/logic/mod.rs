@@ -35,6 +35,7 @@ mod end;
 mod ending;
 mod flow;
 mod handle;
+mod ids;
 mod inbox;
 mod inconsistency;
 mod message;

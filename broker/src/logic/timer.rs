@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use crate::limits;
-use crate::logic::connection::ConnectionSlot;
-use crate::logic::session::SessionSlot;
+use crate::logic::ids::ConnectionSlot;
+use crate::logic::ids::SessionSlot;
 use crate::logic::topic_tree::NodeSlot;
 use crate::time::Timestamp;
 

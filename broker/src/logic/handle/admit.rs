@@ -2,35 +2,19 @@
 //!
 //! Invariant: nothing is changed here, so who is refused has touched nobody's session.
 
-use std::borrow::Cow;
-
 use mqtt::{ProtocolVersion, ReasonCode};
 
 use crate::auth::Verdict;
-use crate::auth::acl::Access;
 use crate::auth::enhanced::Refusal;
 use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connect_request::{ConnectRequest, WillRequest};
 use crate::logic::connection::Peer;
-use crate::logic::handle::granted::Granted;
+use crate::logic::handle::granted::{Admitted, Granted};
 use crate::logic::handle::publish::is_as_indicated;
 use crate::logic::mount_point::whole;
 use crate::logic::reason_string;
 use crate::settings::{ListenerSettings, UNLIMITED};
-
-/// A client that may connect.
-pub(super) struct Admitted<'a> {
-    pub(super) client_identifier: &'a str,
-    /// The identifier is the broker's.
-    pub(super) assigned: bool,
-    /// The user, where it was proved: whose session it is.
-    pub(super) user: Option<Box<str>>,
-    /// What the client may do.
-    pub(super) access: Access,
-    /// The topic of its Will, as the broker sees it.
-    pub(super) will_topic: Option<Cow<'a, str>>,
-}
 
 impl Shard {
     /// Whether the client may connect; nothing is changed.

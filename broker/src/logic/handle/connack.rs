@@ -12,8 +12,7 @@ use crate::logic::Shard;
 use crate::logic::connect_request::{ConnectRequest, MalformedConnect};
 use crate::logic::connection::ConnectionSlot;
 use crate::logic::delivery::aliases::Aliases;
-use crate::logic::handle::admit::Admitted;
-use crate::logic::handle::granted::Granted;
+use crate::logic::handle::granted::{Admitted, Granted};
 use crate::logic::inconsistency::unreachable_state;
 
 impl Shard {

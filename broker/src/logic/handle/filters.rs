@@ -7,8 +7,8 @@ use mqtt::frame::Frame;
 use mqtt::{Packet, ProtocolVersion};
 
 use crate::logic::Shard;
-use crate::logic::connection::ConnectionSlot;
 use crate::logic::handle::Handler;
+use crate::logic::ids::ConnectionSlot;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::retained::RetainedRequest;
 

@@ -3,15 +3,30 @@
 //!
 //! Invariants: none.
 
+use std::borrow::Cow;
+
 use mqtt::ProtocolVersion;
 use mqtt::property::{PropertiesBuf, Property};
 
+use crate::auth::acl::Access;
 use crate::limits;
 use crate::logic::connect_request::ConnectRequest;
-use crate::logic::handle::admit::Admitted;
 use crate::logic::handle::disconnect::bounded_expiry_s;
 use crate::logic::session::NEVER_EXPIRES;
 use crate::settings::{ListenerSettings, Settings};
+
+/// A client that may connect.
+pub(super) struct Admitted<'a> {
+    pub(super) client_identifier: &'a str,
+    /// The identifier is the broker's.
+    pub(super) assigned: bool,
+    /// The user, where it was proved: whose session it is.
+    pub(super) user: Option<Box<str>>,
+    /// What the client may do.
+    pub(super) access: Access,
+    /// The topic of its Will, as the broker sees it.
+    pub(super) will_topic: Option<Cow<'a, str>>,
+}
 
 /// What follows from a CONNECT and the settings alone.
 #[derive(Clone, Copy, Debug)]

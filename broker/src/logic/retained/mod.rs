@@ -42,7 +42,7 @@
 mod barriers;
 mod exchange;
 mod owned;
-mod quota;
+pub(in crate::logic) mod quota;
 mod removed;
 mod requests;
 mod serve;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::barriers::Barriers;
 use super::{FoundMessage, RequestId};
 use crate::limits;
-use crate::logic::session::SessionSlot;
+use crate::logic::ids::SessionSlot;
 use crate::logic::topic_tree::{RemovedNode, Walk};
 
 /// A session that has asked, of this shard or of another one.

@@ -27,19 +27,15 @@ use self::rights::Rights;
 use self::will::Will;
 use crate::auth::Policy;
 use crate::auth::acl::Access;
-use crate::logic::connection::ConnectionSlot;
+use crate::logic::ids::ConnectionSlot;
+pub(super) use crate::logic::ids::SessionSlot;
 use crate::logic::routing::subscription::group::GroupSlot;
 use crate::logic::routing::subscription::{FilterSlot, ListedAt, Position};
-use crate::logic::slots::{Slot, Slots, slot_type};
+use crate::logic::slots::{Slot, Slots};
 use crate::time::Timestamp;
 
 /// A Session Expiry Interval that never ends [MQTT 5.0, 3.1.2.11.2].
 pub(super) const NEVER_EXPIRES: u32 = u32::MAX;
-
-slot_type! {
-    /// The place of a session in its shard.
-    pub(super) struct SessionSlot
-}
 
 /// One subscription of a session: the filter, and the session's position in its list.
 #[derive(Clone, Copy, Debug)]

@@ -163,8 +163,8 @@ mod tests {
     use mqtt::packet::{RetainHandling, SubscriptionOptions};
 
     use super::*;
+    use crate::logic::ids::SessionSlot;
     use crate::logic::routing::subscription::ListedAt;
-    use crate::logic::session::SessionSlot;
 
     fn subscriber(session: u32) -> Subscriber {
         let (session, listed_at) = (SessionSlot::test(session + 1), ListedAt::from_index(0));

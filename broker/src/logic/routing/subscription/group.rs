@@ -15,7 +15,7 @@ use hashbrown::HashTable;
 use mqtt::property::PropertiesBuf;
 
 use super::{FilterSlot, Position, Subscriber};
-use crate::logic::session::SessionSlot;
+use crate::logic::ids::SessionSlot;
 use crate::logic::slots::{Slots, slot_type};
 use crate::time::Timestamp;
 

@@ -28,8 +28,8 @@ use self::matching::Matches;
 use self::names::Names;
 use self::remote::RemoteInterests;
 use self::wildcards::Wildcards;
+use crate::logic::ids::SessionSlot;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::session::SessionSlot;
 use crate::logic::slots::{Slots, slot_type};
 use crate::turn::WorkBudget;
 
