@@ -19,7 +19,7 @@
 //! connections and sessions end), tick.rs and timer.rs (what is due), policy.rs and mount_point.rs (what a client may
 //! do, and where its topics are), message.rs (a message, and how it is kept), store.rs (what is to be kept for good),
 //! counters.rs and sys.rs (figures), reason_string.rs, inconsistency.rs (states that cannot be), remains.rs (what
-//! tests compare), slots.rs and topic_tree/ (containers).
+//! tests compare), ids.rs, slots.rs and topic_tree/ (names and containers).
 //!
 //! Invariants: no clock, socket or random source is read; nothing a peer sends panics or grows without a bound of
 //! [`crate::limits`] or [`crate::settings`]; the same inputs give the same outputs. The order that makes the shards

@@ -21,6 +21,8 @@ mod turn;
 mod wire;
 mod world;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 pub use self::profile::{Fault, Options};
 use self::world::World;
 
@@ -73,7 +75,7 @@ const TRACE_LINES: usize = 60;
 pub fn run(seed: u64, options: &Options) -> Result<Ran, Box<Failure>> {
     run_quietly(seed, options).map_err(|what| {
         let mut world = World::new(seed, options, true);
-        let again = world.run();
+        let again = run_world(&mut world, options);
         debug_assert!(again.is_err(), "seed {seed} fails once and then does not");
         Box::new(Failure {
             seed,
@@ -88,12 +90,28 @@ pub fn run(seed: u64, options: &Options) -> Result<Ran, Box<Failure>> {
 #[must_use]
 pub fn trace(seed: u64, options: &Options) -> Vec<String> {
     let mut world = World::new(seed, options, true);
-    let ended = world.run();
+    let ended = run_world(&mut world, options);
     let mut trace = world.take_trace();
     trace.push(ended.map_or_else(|what| what, |ran| format!("{ran:?}")));
     trace
 }
 
 fn run_quietly(seed: u64, options: &Options) -> Result<Ran, String> {
-    World::new(seed, options, false).run()
+    run_world(&mut World::new(seed, options, false), options)
+}
+
+/// Runs a world. Where the shell has a fault, the logic may notice it first: in a state that cannot be, it panics.
+fn run_world(world: &mut World, options: &Options) -> Result<Ran, String> {
+    if options.fault.is_none() {
+        return world.run();
+    }
+    let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
+    ended.unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<&str>().copied();
+        let what = what.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Err(format!(
+            "the logic panicked: {}",
+            what.unwrap_or("without a word")
+        ))
+    })
 }
