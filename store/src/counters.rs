@@ -142,10 +142,39 @@ impl Counters {
     }
 }
 
-#[expect(clippy::expect_used, reason = "two significant digits are allowed")]
+#[expect(clippy::expect_used, reason = "these bounds and digits are allowed")]
 fn histogram() -> Histogram<u64> {
-    Histogram::new(2).expect("two significant digits are allowed")
+    Histogram::new_with_bounds(1, COUNTED_MAX, 2).expect("these bounds and digits are allowed")
 }
 
+/// Microseconds and bytes above it count as it.
+const COUNTED_MAX: u64 = 1 << 32;
 /// A sync that takes longer is worth a line in the log.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_syncs_and_large_commits_are_counted_as_they_are() {
+        let counters = Counters::default();
+        counters.synced(Duration::from_millis(900));
+        counters.wrote(8192, 8000);
+        let found = counters.statistics();
+        assert!(
+            found.sync_us.max().abs_diff(900_000) < 10_000,
+            "{}",
+            found.sync_us.max()
+        );
+        assert!(
+            found.commit_bytes.max().abs_diff(8000) < 100,
+            "{}",
+            found.commit_bytes.max()
+        );
+        assert_eq!(
+            (found.commits, found.bytes_written, found.bytes_appended),
+            (1, 8192, 8000)
+        );
+    }
+}
