@@ -217,7 +217,8 @@ fn memory_comes_back_after_each_attack() {
     warm_up(&broker);
     let start_kib = broker.resident_kib();
     let most_kib = start_kib + start_kib / 5 + (16 << 10);
-    let attacks: [(&str, u64, fn(&Broker)); 5] = [
+    type Attack = (&'static str, u64, fn(&Broker));
+    let attacks: [Attack; 5] = [
         ("unfinished packets", 100 << 10, unfinished_packets),
         ("slow readers", 20 << 10, slow_readers),
         ("queues", 60 << 10, long_queues),

@@ -73,19 +73,21 @@ impl Model {
         own
     }
 
-    /// The same of those that an earlier PUBLISH was taken for; none after which another one was sent already.
+    /// The same of those that an earlier PUBLISH was taken for; none after which another one was sent already, but for
+    /// those that look like it: which of these came first does not show.
     pub(super) fn assigned_like(&self, number: usize, (publish, version): Seen<'_>, now: u64) -> Vec<usize> {
         let taken = self.deliveries.iter().enumerate().filter_map(|(at, delivery)| {
             let own = delivery.is_own.filter(|_| delivery.session == number)?;
             Some((at, own))
         });
-        let like = taken.filter(|&(_, own)| differs(&self.entries[own], publish, version, now).is_none());
+        let is_like = |own: usize| differs(&self.entries[own], publish, version, now).is_none();
+        let like = taken.filter(|&(_, own)| is_like(own));
         let in_order = like.filter(|&(at, own)| {
             let mut since = self.deliveries[at + 1..].iter();
             !since.any(|later| {
                 let later = later
                     .is_own
-                    .filter(|&other| later.session == number && other > own);
+                    .filter(|&other| later.session == number && other > own && !is_like(other));
                 later.is_some_and(|later| comes_before(&self.entries[own], &self.entries[later]))
             })
         });

@@ -282,6 +282,32 @@ fn a_copy_that_an_older_version_did_not_show_may_turn_out_to_be_the_groups() {
     }
 }
 
+/// The same with copies of one message that was published three times: each of the session's own may be any of them.
+#[test]
+fn copies_that_an_older_version_did_not_show_may_have_come_in_any_order() {
+    let mut scenario = Scenario::new();
+    let first = scenario.subscriber("member");
+    scenario.subscribe(first, "$share/g/a/b", QoS::AtLeastOnce, Some(7));
+    scenario.subscribe(first, "a/b", QoS::AtLeastOnce, None);
+    scenario.read_suback(first);
+    scenario.read_suback(first);
+    let old = scenario.connect(1, "member", ProtocolVersion::V3_1_1);
+    for identifier in 1..=3 {
+        scenario.publish("m", QoS::AtLeastOnce);
+        scenario.write(old, "m", QoS::AtLeastOnce, None).unwrap();
+        scenario.handle(old, &Packet::PubAck(identifier));
+    }
+    let new = scenario.subscriber("member");
+    for identifier in [None, Some(7), None] {
+        scenario.write(new, "m", QoS::AtLeastOnce, identifier).unwrap();
+    }
+    scenario.model.check_received(1).unwrap();
+    for identifier in [None, Some(7)] {
+        let once_more = scenario.write(new, "m", QoS::AtLeastOnce, identifier);
+        assert!(once_more.is_err(), "{identifier:?}");
+    }
+}
+
 /// Another member shows that both copies of the first one were its own, and each may be either.
 #[test]
 fn a_copy_may_be_any_of_the_sessions_own_that_look_alike() {
