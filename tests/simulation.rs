@@ -46,6 +46,8 @@ fn each_fault_of_the_shell_is_found() {
         Fault::LosesBatches,
         Fault::RepeatsBatches,
         Fault::NeverTicks,
+        Fault::TakesOverAtOnce,
+        Fault::NeverStops,
     ] {
         let options = Options {
             shards: Some(3),

@@ -80,3 +80,38 @@ fn a_flood_leaves_one_connection() {
     assert_eq!(last.payloads(1), ["x"]);
     last.expect_nothing();
 }
+
+/// A message and a DISCONNECT, the end of the connection, and the next CONNECT at once: on whichever shard that comes,
+/// what was sent before is handled before. The message arrives, the Will does not, and a Session Expiry Interval of 0
+/// in the DISCONNECT ends the session. [MQTT-3.1.4-3], [MQTT-3.14.4-3]
+#[test]
+fn what_was_sent_before_is_handled_before() {
+    let broker = Setup::default().shards(2).start();
+    let mut watcher = Client::connect(&broker, &Options::new("watcher"));
+    watcher.subscribe("#", QoS::AtMostOnce);
+    let mut expected = Vec::new();
+    for round in 0..300 {
+        let options = Options::new(&format!("client-{}", round % 7))
+            .v5()
+            .persistent()
+            .will("will", b"gone", QoS::AtMostOnce, false);
+        let (mut client, _) = Client::connect_session(&broker, &options);
+        client.subscribe("of/the/session", QoS::AtMostOnce);
+        let payload = format!("message {round}");
+        client.send_publish("before", payload.as_bytes(), QoS::AtMostOnce, false);
+        let ends = round % 2 == 0;
+        let disconnect: &[u8] = if ends {
+            &[0xe0, 7, 0, 5, 0x11, 0, 0, 0, 0]
+        } else {
+            &[0xe0, 0]
+        };
+        client.send(disconnect);
+        client.cut();
+        let (again, session_present) = Client::connect_session(&broker, &options);
+        assert_eq!(session_present, !ends, "round {round}");
+        again.disconnect();
+        expected.push(payload);
+    }
+    assert_eq!(watcher.payloads(expected.len()), expected);
+    watcher.expect_nothing();
+}

@@ -3,7 +3,13 @@
 //! Invariant: whatever a peer can make grow has its bound here or in [`crate::settings::Settings`]. The relations
 //! between the bounds are asserted at compile time, at the end.
 
-use crate::turn::WorkLimits;
+mod work;
+
+pub use self::work::{
+    BRANCHES_COUNTED_FROM, BRANCHES_PER_SESSION_MAX, CONNECTION_WORK, END_WORK_AT_ONCE, MATCH_IDLE_TURNS_MAX,
+    MATCHES_SUSPENDED_MAX, QUEUED_DROPPED_AT_ONCE, SHARD_QUEUES_WORK_MAX, WORK, batch_work, outbox_work,
+    queue_work,
+};
 
 /// Bytes of the first packet (CONNECT) at most, mosquitto's 100,000 behind the fixed header: a larger one is refused
 /// before anything more is read, with 0x95 if it is of 5.0.
@@ -172,29 +178,11 @@ pub const fn batch_bytes(shards: u16) -> usize {
     if bytes > 1024 { bytes } else { 1024 }
 }
 
-/// Units of work (see [`WORK`]) that a shard may have to do for what waits in its queues, from all other shards. More:
-/// the sender keeps the rest, as if the queue were full.
-pub const SHARD_QUEUES_WORK_MAX: u64 = 24_576;
-
-/// Units of work in the queue from one shard to another one in a broker with so many shards.
-#[must_use]
-pub const fn queue_work(shards: u16) -> u64 {
-    let others = if shards > 1 { shards as u64 - 1 } else { 1 };
-    SHARD_QUEUES_WORK_MAX / others
-}
-
-/// Units of work in one batch between two shards in a broker with so many. Full: the next batch of the same tick is
-/// begun.
-#[must_use]
-pub const fn batch_work(shards: u16) -> u64 {
-    let units = queue_work(shards) / 4;
-    if units > 256 { units } else { 256 }
-}
-
 /// Control records in one batch between shards. Full: the next batch of the same tick is begun.
 pub const BATCH_CONTROL_MAX: usize = 4096;
 
-/// Batches that wait for one other shard. Full: the connections that fill it are not read from until it is half empty.
+/// Batches that wait for one other shard. Full: the connections that fill it are not read from until it is empty:
+/// a shard whose outbox is never empty would flush nothing.
 pub const OUTBOX_BATCHES_MAX: usize = 16;
 
 /// Empty batches kept for use again. Full: a returned batch is freed.
@@ -243,38 +231,12 @@ pub const ALIASED_TOPIC_BYTES_MAX: usize = 1024;
 /// nothing and tries again; its batches then reach [`OUTBOX_BATCHES_MAX`].
 pub const SHARD_QUEUE_MESSAGES_MAX: usize = 16;
 
-/// Work in one turn of a shard, see [`crate::turn::WorkBudget`]: about three milliseconds. Spent: what else has come
-/// waits for the next turn; a connection that has spent its share waits behind all others.
-pub const WORK: WorkLimits = WorkLimits {
-    turn: 24_576,
-    share: 4096,
-    quiet: 128,
-    walk: 8192,
-};
+/// Bytes that are read of a connection before a newer one takes its session over. More: they are lost, as bytes that
+/// come after it.
+pub const TAKEOVER_BYTES_MAX: usize = 256 * 1024;
 
-/// Units of work up to which a session ends at once. More: it goes on in later turns.
-pub const END_WORK_AT_ONCE: u64 = 2048;
-
-/// Messages that waited for a session that ends which are dropped in one piece of its end.
-pub const QUEUED_DROPPED_AT_ONCE: usize = 6;
-
-/// Units of work that a new connection costs.
-pub const CONNECTION_WORK: u64 = 64;
-
-/// Places in the tree of filters with wildcards that the filters of one session may make a walk visit, for any topic:
-/// the different sequences of `+` and other levels that they begin with. More: the filter is refused with 0x97 (5.0) or
-/// 0x80.
-pub const BRANCHES_PER_SESSION_MAX: usize = 8192;
-
-/// Filters with wildcards of a session from which on its branches are counted.
-pub const BRANCHES_COUNTED_FROM: u8 = 8;
-
-/// Walks over the filters, in one shard, that stand still until their connections have their turn again. Full: a
-/// further one begins anew when one of them is over.
-pub const MATCHES_SUSPENDED_MAX: usize = 16;
-
-/// Turns after which a walk that nobody goes on with gives way.
-pub const MATCH_IDLE_TURNS_MAX: u64 = 64;
+/// Bytes of them that are read at once.
+pub const TAKEOVER_READ_BYTES: usize = 16 * 1024;
 
 /// Bytes received in one turn of a shard before it flushes. More: they wait for the next turn.
 pub const TURN_BYTES_MAX: usize = 512 * 1024;
@@ -379,7 +341,7 @@ const _: () = {
     );
     assert!(TIMER_STEP_NS < GRACE_NS && GRACE_NS < GRACE_BUDGET_NS && GRACE_BUDGET_NS < QUARANTINE_NS);
     assert!(SHARD_IN_FLIGHT_BYTES >= (OUTBOX_BATCHES_MAX + SHARD_QUEUE_MESSAGES_MAX) * BATCH_BYTES_MAX);
-    assert!(OUTBOX_BATCHES_MAX >= 2, "half empty must differ from empty");
+    assert!(OUTBOX_BATCHES_MAX >= 2, "full must differ from empty");
     assert!(
         RETAINED_FOUND_BATCHES_MAX + 1 < OUTBOX_BATCHES_MAX && RETAINED_FOUND_MAX <= BATCH_CONTROL_MAX,
         "retained messages for a new subscription fill no outbox"

@@ -23,6 +23,8 @@
 //! - What a connection leaves behind when it breaks (a Will) is for other shards too, so it is closed after the flush
 //!   and what it causes goes out in the next turn, behind its batches.
 //! - A step takes what was there when it began, so a turn ends although others keep sending.
+//! - What a client sent on one connection is handled before a newer one takes the session over ([`TakeOvers`]): what
+//!   the kernel has of the older one is read in one turn and handled in the next, behind the queues.
 //! - A turn holds a bounded amount of work ([`WorkBudget`]), whatever it costs to handle what came: in `Handle` a
 //!   connection that has used its share goes to the back of the queue with the rest of its bytes.
 //!
@@ -30,8 +32,10 @@
 //! (`tests/src/simulation/profile.rs`, `Fault`), and a test that finds each of them.
 
 mod budget;
+mod takeover;
 
 pub use self::budget::{WorkBudget, WorkLimits};
+pub use self::takeover::{Coming, TakeOvers};
 
 /// What a shard does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

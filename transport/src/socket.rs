@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use rustix::net::{SendFlags, Shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use rustix::process::{Resource, Rlimit};
 use socket2::{Domain, Protocol, SockRef, Type};
 
@@ -150,6 +150,15 @@ pub fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
         bytes,
         SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
     )?)
+}
+
+/// Receives what is there now, as far as it fits; 0 at the end of the stream.
+///
+/// # Errors
+/// `WouldBlock` if nothing is there, else what `recv(2)` gives.
+pub fn receive_now(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
+    let (count, _) = rustix::net::recv(socket, into, RecvFlags::DONTWAIT)?;
+    Ok(count)
 }
 
 /// The other end's address.

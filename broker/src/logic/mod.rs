@@ -271,6 +271,26 @@ impl Shard {
         }
     }
 
+    /// The client identifier that a CONNECT names, as [`Self::open`] takes it, and the connection that its session has.
+    #[must_use]
+    pub fn older_connection<'a>(
+        &self,
+        peer: &'a Peer,
+        connect: &'a ConnectRequest,
+    ) -> (&'a str, Option<ConnectionId>) {
+        let listener = self.delivery.settings().listener(peer.listener);
+        let assigned = peer.assigned_client_identifier.as_deref();
+        let named = match listener.user_name_is_client_identifier {
+            true => peer.user(connect).unwrap_or_default(),
+            false if connect.client_identifier.is_empty() => assigned.unwrap_or_default(),
+            false => &connect.client_identifier,
+        };
+        let session = self.delivery.sessions().find(named);
+        let slot = session.and_then(|session| self.delivery.link(session));
+        let connection = slot.and_then(|slot| self.delivery.connections().get(slot).map(|it| it.id(slot)));
+        (named, connection)
+    }
+
     /// Whether the shell is to close the connection once its `out` is sent. It then calls [`Self::closed`].
     #[must_use]
     pub fn closing(&self, id: ConnectionId) -> bool {

@@ -14,7 +14,7 @@ use transport::stream::SecureStream;
 use super::ShardLoop;
 use super::token::{Subject, same_generation};
 use super::transfer::ConnectionTransfer;
-use super::unread::Unread;
+use super::unread::{Rest, Unread};
 use crate::admission::Admission;
 use crate::limits;
 use crate::log::CONNECTION;
@@ -65,6 +65,8 @@ pub(super) struct ClientConnections {
     pub(super) ended: VecDeque<(ConnectionId, LostCause)>,
     /// Connections whose bytes, or whose packet, go on in their turn.
     pub(super) waiting: VecDeque<ConnectionId>,
+    /// Connections of which the kernel's bytes were read in this turn, to be handled in the next one.
+    pub(super) read_ahead: Vec<ConnectionId>,
     /// Bytes that were received and not handled, of all connections.
     pub(super) unread_bytes: usize,
     /// Bytes handled in this turn.
@@ -84,7 +86,10 @@ impl ClientConnections {
 
     /// Whether connections wait for the next flush, or to be lost after it, or to be read on.
     pub(super) fn has_unfinished(&self) -> bool {
-        !self.unflushed.is_empty() || !self.ended.is_empty() || self.has_waiting()
+        !self.unflushed.is_empty()
+            || !self.ended.is_empty()
+            || self.has_waiting()
+            || !self.read_ahead.is_empty()
     }
 
     pub(super) fn get(&mut self, id: ConnectionId) -> Option<&mut ClientConnection> {
@@ -156,7 +161,7 @@ impl ClientConnection {
 
 impl ShardLoop {
     /// Takes a connection that this shard owns, or has to answer.
-    pub(super) fn adopt(&mut self, transfer: ConnectionTransfer) {
+    pub(super) fn adopt(&mut self, transfer: ConnectionTransfer) -> ConnectionId {
         let ConnectionTransfer {
             socket,
             stream,
@@ -189,6 +194,7 @@ impl ShardLoop {
         if let Some(client) = self.logic.client_identifier(id) {
             tracing::info!(target: CONNECTION, "New client connected from {address} as {client}.");
         }
+        id
     }
 
     pub(super) fn connection_received(&mut self, id: ConnectionId, buffer: ReceiveBuffer, more: bool) {
@@ -245,6 +251,13 @@ impl ShardLoop {
 
     /// A receive ended without ending the connection: goes on, unless the logic does not want it.
     pub(super) fn receive_again(&mut self, id: ConnectionId) {
+        if self
+            .connections
+            .get(id)
+            .is_some_and(|it| it.unread.rest != Rest::Unasked)
+        {
+            return self.read_rest(id);
+        }
         let paused = self.logic.receive_paused(id);
         let Some(connection) = self.connections.get(id) else {
             return;

@@ -161,7 +161,7 @@ impl ShardLoop {
 
     pub(super) fn adopt_arrived(&mut self) {
         for transfer in self.turn.take_adoptable() {
-            self.adopt(*transfer);
+            self.admit(transfer);
         }
     }
 }

@@ -7,8 +7,8 @@
 //! to the shard that owns its session, [`connection`] and [`flush`]. [`exchange`] is this shard's end of the queues,
 //! [`shut_down`] its end.
 //!
-//! Beside it: `cpus.rs` (where the thread runs), `token.rs` (names of requests on the ring), `unread.rs` (bytes of
-//! paused connections).
+//! Beside it: `cpus.rs` (where the thread runs), `token.rs` (names of requests on the ring), `unread.rs` (bytes
+//! that wait), `takeover.rs` (newer connections of a session).
 //!
 //! Invariants: a step is done when [`Turn`] names it and at no other time; the loop never blocks but in [`Ring::wait`],
 //! and no `.await` stands inside a turn.
@@ -21,6 +21,7 @@ mod flush;
 mod pending;
 mod queues;
 mod shut_down;
+mod takeover;
 mod token;
 mod transfer;
 mod unread;
@@ -52,9 +53,9 @@ use crate::health::Health;
 use crate::http::Pages;
 use crate::in_effect::{Current, InEffect};
 use crate::limits;
-use crate::logic::Shard;
+use crate::logic::{ConnectionId, Shard};
 use crate::time::Timestamp;
-use crate::turn::{Outcome, Turn, TurnStep};
+use crate::turn::{Outcome, TakeOvers, Turn, TurnStep};
 
 /// What the shards of a broker have in common.
 #[derive(Clone)]
@@ -77,6 +78,8 @@ pub(crate) struct ShardLoop {
     acceptor: Acceptor,
     pending: PendingConnections,
     connections: ClientConnections,
+    /// Connections whose sessions have older ones.
+    take_overs: TakeOvers<Box<ConnectionTransfer>, ConnectionId>,
     exchange: QueueEnds,
     configured: Configured,
     access: ShardAccess,
@@ -154,6 +157,7 @@ impl ShardLoop {
             ring,
             pending: PendingConnections::default(),
             connections: ClientConnections::default(),
+            take_overs: TakeOvers::default(),
             exchange,
             configured: Configured::new(shared.current),
             access: ShardAccess {
@@ -225,23 +229,33 @@ impl ShardLoop {
         Ok(())
     }
 
-    /// First what is new, then what had to wait. A client that has nothing waiting is handled in the turn in which its
-    /// bytes came, whatever others sent.
+    /// What is new and what had to wait, in turn first: neither takes all that a turn may write. A client that has
+    /// nothing waiting is handled in the turn in which its bytes came, whatever others sent.
     fn handle_completions(&mut self) {
         self.connections.begin_turn();
+        for id in std::mem::take(&mut self.connections.read_ahead) {
+            self.connections.wait_for_turn(id);
+        }
+        let waits = self.connections.has_waiting();
+        if waits && self.connections.turn.is_multiple_of(2) {
+            self.read_waiting(limits::TURN_BYTES_MAX / 2);
+            self.handle_new(limits::TURN_BYTES_MAX);
+        } else {
+            self.handle_new(limits::TURN_BYTES_MAX / if waits { 2 } else { 1 });
+            self.read_waiting(limits::TURN_BYTES_MAX);
+        }
+        self.connections.cancel_receiving(&mut self.ring);
+        self.admit_waiting();
+    }
+
+    fn handle_new(&mut self, bytes_max: usize) {
         let work = self.logic.settings().work;
         self.logic.work().extend_turn(work.turn);
-        let bytes_max = if self.connections.has_waiting() {
-            limits::TURN_BYTES_MAX / 2
-        } else {
-            limits::TURN_BYTES_MAX
-        };
         while !self.is_full(bytes_max)
             && let Some(completion) = self.ring.next()
         {
             self.handle(completion);
         }
-        self.read_waiting();
     }
 
     /// Whether so much was received or written in this turn that the rest waits for the next one.

@@ -85,6 +85,7 @@ impl ShardLoop {
     fn begin_shut_down(&mut self) {
         self.shut_down.begin(self.now);
         self.acceptor.stop(&mut self.ring);
+        self.admit_all();
         for id in self.pending.being_checked() {
             self.turn_away(id);
         }
@@ -95,7 +96,12 @@ impl ShardLoop {
         let Some(until) = self.shut_down.drain_until else {
             return false;
         };
-        let is_empty = || self.connections.is_empty() && !self.turn.has_arrivals() && self.pending.is_empty();
+        let is_empty = || {
+            self.connections.is_empty()
+                && !self.turn.has_arrivals()
+                && self.pending.is_empty()
+                && self.take_overs.is_empty()
+        };
         let nothing_comes = || self.exchange.is_quiet() && !self.exchange.is_blocked(&self.logic);
         until <= self.now || (is_empty() && nothing_comes())
     }

@@ -10,6 +10,8 @@
 //! last bytes. Each connection stands in the queue once. [`limits::UNREAD_BYTES_MAX`] bounds the bytes of paused ones:
 //! above it the logic gets what comes although the connection is paused.
 
+use transport::ring::Ring;
+
 use super::ShardLoop;
 use super::connection::{ClientConnections, LostCause};
 use super::token::Subject;
@@ -29,9 +31,23 @@ pub(super) struct Unread {
     is_queued: bool,
     /// Its receive was cancelled, and has not ended.
     pub(super) is_cancelled: bool,
+    /// How far it is read for the sake of a newer connection of its session.
+    pub(super) rest: Rest,
     /// What it has spent, and in which turn.
     spent: u64,
     turn: u64,
+}
+
+/// How far a connection is read to its end, as a newer one waits for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Nobody waits for it.
+    #[default]
+    Unasked,
+    /// As soon as its receive has ended what the kernel has is read.
+    Asked,
+    /// All was read that the kernel had.
+    Read,
 }
 
 impl Unread {
@@ -49,7 +65,17 @@ impl Unread {
         self.is_queued
     }
 
-    fn push(&mut self, bytes: &[u8]) {
+    /// Whether all that the kernel had was read and handled.
+    pub(super) fn is_at_its_end(&self) -> bool {
+        self.rest == Rest::Read && !self.waits()
+    }
+
+    /// Its stream ends behind what is here.
+    pub(super) fn end(&mut self, cause: LostCause) {
+        self.ended = Some(cause);
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
         if self.handled > self.bytes.len() / 2 {
             self.bytes.drain(..self.handled);
             self.handled = 0;
@@ -95,7 +121,7 @@ impl ClientConnections {
         let Some(connection) = self.get(id) else {
             return;
         };
-        if paused || connection.unread.waits() {
+        if paused && connection.unread.rest == Rest::Unasked || connection.unread.waits() {
             connection.unread.push(bytes);
             self.unread_bytes += bytes.len();
         } else {
@@ -140,6 +166,22 @@ impl ClientConnections {
         }
     }
 
+    /// Nothing more is received for those that wait.
+    pub(super) fn cancel_receiving(&mut self, ring: &mut Ring) {
+        for at in 0..self.waiting.len() {
+            let Some(&id) = self.waiting.get(at) else {
+                // It cannot be: nothing leaves the queue meanwhile.
+                return;
+            };
+            if let Some(connection) = self.get(id)
+                && connection.receiving
+                && !std::mem::replace(&mut connection.unread.is_cancelled, true)
+            {
+                ring.cancel(Subject::Connection(id).token());
+            }
+        }
+    }
+
     /// Gives the logic a share of work for these bytes; returns how many were taken.
     fn receive(
         &mut self,
@@ -170,19 +212,18 @@ impl ClientConnections {
 
 impl ShardLoop {
     /// Goes on with the connections that wait for their turn, a share of work for each, until the turn is full.
-    pub(super) fn read_waiting(&mut self) {
+    pub(super) fn read_waiting(&mut self, bytes_max: usize) {
         if !self.connections.has_waiting() {
             return;
         }
         let work = self.logic.settings().work;
         self.logic.work().extend_turn(work.turn);
-        while !self.is_full(limits::TURN_BYTES_MAX)
+        while !self.is_full(bytes_max)
             && !self.logic.work().turn_is_over()
             && let Some(id) = self.connections.waiting.pop_front()
         {
             self.read_waiting_of(id);
         }
-        self.cancel_receiving();
     }
 
     fn read_waiting_of(&mut self, id: ConnectionId) {
@@ -190,13 +231,16 @@ impl ShardLoop {
             return;
         };
         connection.unread.is_queued = false;
+        let is_awaited = connection.unread.rest != Rest::Unasked;
         let mut bytes = std::mem::take(&mut connection.unread.bytes);
         let from = std::mem::take(&mut connection.unread.handled);
         let mut at = from;
         let units = self.logic.settings().work.share;
         let mut left = units;
         let mut stopped = false;
-        while !stopped && !self.logic.receive_paused(id) && (at < bytes.len() || self.logic.is_unfinished(id))
+        while !stopped
+            && (is_awaited || !self.logic.receive_paused(id))
+            && (at < bytes.len() || self.logic.is_unfinished(id))
         {
             let piece = bytes
                 .get(at..bytes.len().min(at + READ_BYTES))
@@ -210,7 +254,7 @@ impl ShardLoop {
             at += taken;
         }
         let unfinished = self.logic.is_unfinished(id);
-        let paused = self.logic.receive_paused(id);
+        let paused = self.logic.receive_paused(id) && !is_awaited;
         self.connections.unread_bytes -= at - from;
         let Some(connection) = self.connections.get(id) else {
             self.connections.unread_bytes -= bytes.len() - at;
@@ -227,21 +271,6 @@ impl ShardLoop {
         match connection.unread.ended.take() {
             Some(cause) => self.connections.ended.push_back((id, cause)),
             None => self.resume_receiving(id),
-        }
-    }
-
-    /// Nothing more is received for those that wait.
-    fn cancel_receiving(&mut self) {
-        for at in 0..self.connections.waiting.len() {
-            let Some(&id) = self.connections.waiting.get(at) else {
-                return;
-            };
-            if let Some(connection) = self.connections.get(id)
-                && connection.receiving
-                && !std::mem::replace(&mut connection.unread.is_cancelled, true)
-            {
-                self.ring.cancel(Subject::Connection(id).token());
-            }
         }
     }
 }

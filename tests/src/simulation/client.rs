@@ -115,6 +115,9 @@ impl World {
         if !self.clients[client].connected && !pipelined {
             return Ok(());
         }
+        if chance(&mut self.rng, self.profile.bursts) {
+            return self.burst(client);
+        }
         match self.rng.u32(0..100) {
             0..=44 => self.publish(client),
             45..=64 => self.subscribe(client),
@@ -294,6 +297,18 @@ impl World {
             filters,
         };
         self.send(client, packet, false)
+    }
+
+    /// Many packets at once, among them such that cost much.
+    fn burst(&mut self, client: usize) -> Checked {
+        for _ in 0..self.rng.u32(3..12) {
+            match self.rng.u32(0..4) {
+                0 | 1 => self.subscribe(client)?,
+                2 => self.publish(client)?,
+                _ => self.send(client, Packet::Ping, false)?,
+            }
+        }
+        Ok(())
     }
 
     fn unsubscribe(&mut self, client: usize) -> Checked {

@@ -61,6 +61,10 @@ pub(super) struct SimulatedConnection {
     pub(super) unsent: usize,
     /// The logic does not want it to be read.
     pub(super) paused: bool,
+    /// A newer connection waits until it was read to its end.
+    pub(super) awaited: bool,
+    /// All that the kernel had since then is among this turn's completions, or was.
+    pub(super) rest_is_read: bool,
     pub(super) linger_until: Option<u64>,
     /// Bytes of the logic's `out` that were compared with the model.
     pub(super) observed: usize,
@@ -90,6 +94,8 @@ impl SimulatedConnection {
             wire: Vec::new(),
             unsent: 0,
             paused: false,
+            awaited: false,
+            rest_is_read: false,
             linger_until: None,
             observed: 0,
             aliases: Aliases::default(),

@@ -6,6 +6,7 @@
 
 use broker::limits;
 use broker::limits::Watermarks;
+use broker::turn::WorkLimits;
 use fastrand::Rng;
 
 /// A shell that does not keep to its rules: the simulator must find each of these.
@@ -23,6 +24,10 @@ pub enum Fault {
     RepeatsBatches,
     /// A shard does not look at the clock.
     NeverTicks,
+    /// A newer connection takes a session over while the kernel has bytes of the older one.
+    TakesOverAtOnce,
+    /// Bytes are handled whatever that costs.
+    NeverStops,
 }
 
 /// What the caller chooses.
@@ -102,6 +107,10 @@ pub(super) struct Profile {
     pub(super) shared: u32,
     /// Percent of the messages of other shards, and of the completions, behind which a turn counts as full.
     pub(super) full_turns: u32,
+    /// How much work a turn may hold.
+    pub(super) work: WorkLimits,
+    /// Percent of the actions of clients that are many packets at once.
+    pub(super) bursts: u32,
     /// Whether clients send more before CONNACK.
     pub(super) pipelined: bool,
     /// Whether clients break the protocol.
@@ -134,6 +143,8 @@ impl Profile {
             gossip: pick(rng, &[0, 50, 100, 100]),
             shared: pick(rng, &[0, 30, 80]),
             full_turns: pick(rng, &[0, 0, 10, 50]),
+            work: pick(rng, &WORKS),
+            bursts: pick(rng, &[0, 0, 5, 20]),
             pipelined: rng.bool(),
             rude: rng.u32(0..4) == 0,
         }
@@ -157,6 +168,19 @@ const SHARD_OUTPUTS: [Watermarks; 4] = [
 
 const fn marks(high: usize, low: usize, cap: usize) -> Watermarks {
     Watermarks { high, low, cap }
+}
+
+/// The broker's own, and some that a few packets use up.
+const WORKS: [WorkLimits; 4] = [limits::WORK, limits::WORK, works(60, 25), works(200, 60)];
+
+const fn works(turn: u64, share: u64) -> WorkLimits {
+    WorkLimits {
+        turn,
+        share,
+        quiet: 8,
+        // The model knows the time of what is due by the clock.
+        walk: limits::WORK.walk,
+    }
 }
 
 /// One of the choices.

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use broker::logic::{Batch, FirstPacket, Shard, Timestamp};
-use broker::turn::{Outcome, Turn, TurnStep};
+use broker::turn::{Outcome, TakeOvers, Turn, TurnStep};
 
 use super::connection::Place;
 use super::profile::{Fault, chance};
@@ -28,6 +28,8 @@ pub(super) struct SimulatedShard {
     /// Connections of sessions that this shard owns.
     pub(super) connections: Vec<usize>,
     transfers: Vec<usize>,
+    /// Connections whose clients have older ones that are to be read to their end.
+    pub(super) take_overs: TakeOvers<usize, usize>,
     pub(super) unflushed: Vec<usize>,
     /// Connections whose stream ended, to be lost after the flush.
     ended: Vec<usize>,
@@ -44,6 +46,7 @@ impl SimulatedShard {
             pending: Vec::new(),
             connections: Vec::new(),
             transfers: Vec::new(),
+            take_overs: TakeOvers::default(),
             unflushed: Vec::new(),
             ended: Vec::new(),
         }
@@ -127,11 +130,13 @@ impl World {
         let turning = &mut self.shards[shard];
         turning.now = self.now;
         turning.waited_at = self.step;
+        turning.logic.begin_turn();
         for &number in turning.pending.iter().chain(&turning.connections) {
             let connection = &mut self.connections[number];
-            let paused = connection.paused;
+            let paused = connection.paused && !connection.awaited;
             let there = if paused { 0 } else { connection.up.len() };
-            let all = self.quiescing || there < 2 || chance(&mut self.rng, 60);
+            let all = self.quiescing || connection.awaited || there < 2 || chance(&mut self.rng, 60);
+            connection.rest_is_read = connection.awaited;
             connection.ready = if all { there } else { self.rng.usize(1..=there) };
             connection.end_is_ready =
                 connection.ended.is_some() && connection.ready == connection.up.len() && !paused;
@@ -156,7 +161,7 @@ impl World {
             match message {
                 ShardMessage::Batch(batch, published) => self.take_batch(shard, from, batch, published)?,
                 ShardMessage::Connection(number) if self.fault == Some(Fault::AdoptsAtOnce) => {
-                    self.adopt(number)?
+                    self.admit(number)?
                 }
                 ShardMessage::Connection(number) => self.shards[shard].turn.arrived(number),
             }
@@ -185,15 +190,17 @@ impl World {
 
     fn adopt_arrived(&mut self, shard: usize) -> Checked<Outcome> {
         for number in self.shards[shard].turn.take_adoptable() {
-            self.adopt(number)?;
+            self.admit(number)?;
         }
         Ok(Outcome::Done)
     }
 
     /// A connection comes to the shard that owns its session, with its CONNECT and the bytes behind it that were read.
-    fn adopt(&mut self, number: usize) -> Checked {
+    pub(super) fn adopt(&mut self, number: usize) -> Checked {
         let owner = self.connections[number].owner;
         self.note(|| format!("shard {owner} adopts connection {number}"));
+        self.check_nothing_is_left(number)?;
+        self.ended_session = true;
         self.moved = true;
         let now = self.shards[owner].now;
         let connection = &mut self.connections[number];
@@ -219,6 +226,9 @@ impl World {
 
     /// Completions in any order; those that a full turn does not come to are there in the next one.
     fn handle_completions(&mut self, shard: usize) -> Checked<Outcome> {
+        let work = self.profile.work;
+        self.shards[shard].logic.work().extend_turn(work.turn);
+        let before = self.shards[shard].logic.work().spent_in_turn();
         for number in self.shards[shard].pending.clone() {
             self.read_connect(shard, number)?;
         }
@@ -236,6 +246,8 @@ impl World {
                 self.shards[shard].ended.push(number);
             }
         }
+        self.admit_waiting(shard)?;
+        self.check_work(shard, before)?;
         Ok(Outcome::Done)
     }
 
@@ -259,7 +271,7 @@ impl World {
         if whole {
             self.shards[shard].pending.retain(|&other| other != number);
             if connection.owner == shard {
-                return self.adopt(number);
+                return self.admit(number);
             }
             connection.place = Place::Transferred;
             self.shards[shard].transfers.push(number);

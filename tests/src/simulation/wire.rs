@@ -7,6 +7,7 @@ use broker::logic::ConnectionId;
 use broker::turn::Outcome;
 
 use super::connection::Place;
+use super::profile::Fault;
 use super::world::World;
 use crate::model::{Checked, Moment, Packet};
 
@@ -21,18 +22,32 @@ impl World {
         let now = self.shards[shard].now;
         let mut left = bytes;
         self.connections[number].ready = 0;
-        while left > 0 && !self.connections[number].paused {
+        let stops = self.fault != Some(Fault::NeverStops);
+        let work = self.profile.work;
+        self.shards[shard]
+            .logic
+            .work()
+            .begin_share(work.share, work.quiet);
+        while left > 0 && (!self.connections[number].paused || self.connections[number].awaited) {
+            if stops && self.shards[shard].logic.work().is_spent() {
+                // What is left has its turn later.
+                self.connections[number].ready = left;
+                self.moved = true;
+                break;
+            }
             self.moved = true;
             let connection = &mut self.connections[number];
             self.model.received(connection.model, now.0);
             let until = connection.read + left as u64;
             let mut take = left;
+            let one_by_one = work != limits::WORK;
             while let Some(next) = connection.packets.front().filter(|packet| packet.end <= until) {
                 let at = Moment {
                     now: now.0,
                     cause: next.step,
                 };
-                let (ends, end) = (ends_call(&next.packet), next.end);
+                self.ended_session |= matches!(next.packet, Packet::Disconnect { .. });
+                let (ends, end) = (one_by_one || ends_call(&next.packet), next.end);
                 if let Some(trace) = &mut self.trace {
                     trace.push(format!(
                         "{} shard {shard} reads of connection {number}: {:?}",
@@ -49,9 +64,17 @@ impl World {
             let chunk: Vec<u8> = connection.up.drain(..take).collect();
             connection.read += take as u64;
             left -= take;
-            self.shards[shard].logic.receive(now, id, &chunk);
+            let logic = &mut self.shards[shard].logic;
+            if !stops {
+                logic.work().begin_share(u64::MAX, u64::MAX);
+            }
+            let taken = logic.receive(now, id, &chunk);
+            if taken < chunk.len() {
+                return Err(format!("{taken} of {} bytes are taken", chunk.len()));
+            }
             self.observe(shard)?;
         }
+        self.shards[shard].logic.work().end_share();
         Ok(())
     }
 

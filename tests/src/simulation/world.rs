@@ -38,6 +38,8 @@ pub(super) struct World {
     pub(super) model: Model,
     /// Something happened since it was last set to false.
     pub(super) moved: bool,
+    /// A session may have ended since the work of a turn was last looked at.
+    pub(super) ended_session: bool,
     /// Everybody is fast now.
     pub(super) quiescing: bool,
     pub(super) ran: Ran,
@@ -58,6 +60,7 @@ impl World {
             queued_messages_max: profile.queued_messages_max as u64,
             client_output: profile.client_output,
             shard_output: profile.shard_output,
+            work: profile.work,
             hash_seed: seed,
             ..Settings::default()
         });
@@ -88,6 +91,7 @@ impl World {
                 .collect(),
             model: Model::new(profile.shards, bounds),
             moved: false,
+            ended_session: false,
             quiescing: false,
             ran: Ran::default(),
             trace: traced.then(|| vec![format!("{profile:?}")]),
@@ -202,6 +206,7 @@ impl World {
             shard.turn.step() == TurnStep::Wait
                 && !shard.is_blocked(shards)
                 && !shard.turn.has_arrivals()
+                && shard.take_overs.is_empty()
                 && !shard.logic.has_walks()
         };
         self.queues.iter().flatten().all(VecDeque::is_empty) && self.shards.iter().all(at_rest)

@@ -62,7 +62,7 @@ impl Shard {
         }
     }
 
-    /// The outbox of another shard is half empty.
+    /// The outbox of another shard was full, and is empty.
     pub(in crate::logic) fn outbox_drained(&mut self, shard: u16) {
         self.end_reason(Reason::Outbox { shard });
     }

@@ -26,6 +26,13 @@ pub(in crate::logic) struct FiltersBegun {
     changed: bool,
 }
 
+impl FiltersBegun {
+    /// Whether it may go on later here: a packet with few filters does not.
+    pub(super) fn may_stop(&self) -> bool {
+        !self.reasons.is_empty() && self.reasons.len().is_multiple_of(FILTERS_AT_ONCE)
+    }
+}
+
 impl Shard {
     /// Whether the packet that comes next was begun.
     #[inline]
@@ -75,6 +82,9 @@ impl Handler<'_> {
 pub(super) fn filter_work(filter: &str, shards: u16) -> u64 {
     FILTER_WORK + u64::from(shards) + (filter.len() / FILTER_BYTES) as u64
 }
+
+/// Filters of a packet that are handled together.
+pub(super) const FILTERS_AT_ONCE: usize = 8;
 
 const FILTER_WORK: u64 = 12;
 

@@ -14,7 +14,7 @@ use mqtt::{ProtocolVersion, ReasonCode};
 
 use crate::log;
 use crate::logic::handle::Handler;
-use crate::logic::handle::filters::{FiltersBegun, filter_work};
+use crate::logic::handle::filters::{FILTERS_AT_ONCE, FiltersBegun, filter_work};
 use crate::logic::reason_string;
 use crate::logic::retained::RetainedRequest;
 use crate::logic::routing::subscription::group::Via;
@@ -49,7 +49,7 @@ impl Handler<'_> {
         let identifier = subscribe.properties.subscription_identifier();
         let is_bridge = self.is_bridge();
         for (named, options) in subscribe.filters.after(begun.bytes).iter() {
-            if !begun.reasons.is_empty() && self.shard.work.is_spent() {
+            if begun.may_stop() && self.shard.work.is_spent() {
                 return self.keep_begun(begun);
             }
             begun.bytes += SubscribeFilters::bytes_of(named);
@@ -85,7 +85,7 @@ impl Handler<'_> {
         while let Some(request) = begun.requests.pop() {
             self.shard.work.spend(REQUEST_WORK);
             self.shard.request_retained(self.session, request);
-            if !begun.requests.is_empty() && self.shard.work.is_spent() {
+            if begun.requests.len() > FILTERS_AT_ONCE && self.shard.work.is_spent() {
                 return self.keep_begun(begun);
             }
         }

@@ -24,7 +24,7 @@ impl Handler<'_> {
         mut begun: FiltersBegun,
     ) -> bool {
         for named in unsubscribe.filters.after(begun.bytes).iter() {
-            if !begun.reasons.is_empty() && self.shard.work.is_spent() {
+            if begun.may_stop() && self.shard.work.is_spent() {
                 return self.keep_begun(begun);
             }
             begun.bytes += UnsubscribeFilters::bytes_of(named);

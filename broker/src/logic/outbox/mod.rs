@@ -35,6 +35,8 @@ pub(super) struct Outboxes {
     batch_bytes: usize,
     /// Units of work in one batch.
     batch_work: u64,
+    /// Units of work in one outbox.
+    outbox_work: u64,
     blocked: Vec<Blocked>,
     encoding: Encoding,
 }
@@ -62,6 +64,10 @@ struct Outbox {
     current: Batch,
     /// The shard asked for its publishers to be paused.
     paused: bool,
+    /// The work in `full`.
+    work: u64,
+    /// Publishers wait until it is empty.
+    was_full: bool,
 }
 
 impl Outboxes {
@@ -72,6 +78,7 @@ impl Outboxes {
             spare: Vec::new(),
             batch_bytes: limits::batch_bytes(count),
             batch_work: limits::batch_work(count),
+            outbox_work: limits::outbox_work(count),
             blocked: Vec::new(),
             encoding: Encoding::default(),
         }
@@ -207,15 +214,15 @@ impl Outboxes {
         }
     }
 
-    /// The next batch for a shard, and whether its outbox went down to half by that.
+    /// The next batch for a shard, and whether its outbox was full and is empty by that.
     pub(super) fn take(&mut self, shard: u16) -> (Option<Batch>, bool) {
         let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) else {
             unreachable_state("an outbox for no shard");
             return (None, false);
         };
-        let was_long = outbox.len() > limits::OUTBOX_BATCHES_MAX / 2;
         let batch = outbox.pop(&mut self.spare);
-        (batch, was_long && outbox.len() <= limits::OUTBOX_BATCHES_MAX / 2)
+        let drained = outbox.len() == 0 && std::mem::take(&mut outbox.was_full);
+        (batch, drained)
     }
 
     /// Whether there is a batch for a shard.
@@ -310,7 +317,8 @@ impl Outboxes {
             return unreachable_state("an outbox for no shard");
         };
         write(outbox.open(self.batch_bytes, self.batch_work, &mut self.spare));
-        if outbox.len() > limits::OUTBOX_BATCHES_MAX {
+        if outbox.len() > limits::OUTBOX_BATCHES_MAX || outbox.work > self.outbox_work {
+            outbox.was_full = true;
             self.block(Blocked::Full(shard));
         }
     }
@@ -361,6 +369,7 @@ impl Outbox {
     fn open(&mut self, batch_bytes: usize, batch_work: u64, spare: &mut Vec<Batch>) -> &mut Batch {
         if self.current.is_full(batch_bytes, batch_work) {
             let next = spare.pop().unwrap_or_default();
+            self.work += self.current.work();
             self.full.push_back(std::mem::replace(&mut self.current, next));
         }
         &mut self.current
@@ -368,6 +377,7 @@ impl Outbox {
 
     fn pop(&mut self, spare: &mut Vec<Batch>) -> Option<Batch> {
         if let Some(batch) = self.full.pop_front() {
+            self.work -= batch.work();
             return Some(batch);
         }
         if self.current.is_empty() {

@@ -138,7 +138,7 @@ impl ShardLoop {
             return;
         };
         if owner == self.exchange.shard() {
-            self.adopt(transfer);
+            self.admit(Box::new(transfer));
         } else {
             self.exchange.send_connection(owner, transfer);
         }

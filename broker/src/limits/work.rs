@@ -1,0 +1,65 @@
+//! The bounds of work, which is counted by [`crate::turn::WorkBudget`].
+//!
+//! Invariants: those of [`crate::limits`].
+
+use crate::turn::WorkLimits;
+
+/// Work in one turn of a shard, see [`crate::turn::WorkBudget`]: about three milliseconds. Spent: what else has come
+/// waits for the next turn; a connection that has spent its share waits behind all others.
+pub const WORK: WorkLimits = WorkLimits {
+    turn: 24_576,
+    share: 4096,
+    quiet: 128,
+    walk: 8192,
+};
+
+/// Units of work up to which a session ends at once. More: it goes on in later turns.
+pub const END_WORK_AT_ONCE: u64 = 2048;
+
+/// Messages that waited for a session that ends which are dropped in one piece of its end.
+pub const QUEUED_DROPPED_AT_ONCE: usize = 6;
+
+/// Units of work that a new connection costs.
+pub const CONNECTION_WORK: u64 = 64;
+
+/// Places in the tree of filters with wildcards that the filters of one session may make a walk visit, for any topic:
+/// the different sequences of `+` and other levels that they begin with. More: the filter is refused with 0x97 (5.0) or
+/// 0x80.
+pub const BRANCHES_PER_SESSION_MAX: usize = 8192;
+
+/// Filters with wildcards of a session from which on its branches are counted.
+pub const BRANCHES_COUNTED_FROM: u8 = 8;
+
+/// Walks over the filters, in one shard, that stand still until their connections have their turn again. Full: a
+/// further one begins anew when one of them is over.
+pub const MATCHES_SUSPENDED_MAX: usize = 16;
+
+/// Turns after which a walk that nobody goes on with gives way.
+pub const MATCH_IDLE_TURNS_MAX: u64 = 64;
+
+/// Units of work (see [`WORK`]) that a shard may have to do for what waits in its queues, from all other shards. More:
+/// the sender keeps the rest, as if the queue were full.
+pub const SHARD_QUEUES_WORK_MAX: u64 = 24_576;
+
+/// Units of work in the queue from one shard to another one in a broker with so many shards.
+#[must_use]
+pub const fn queue_work(shards: u16) -> u64 {
+    let others = if shards > 1 { shards as u64 - 1 } else { 1 };
+    SHARD_QUEUES_WORK_MAX / others
+}
+
+/// Units of work in one batch between two shards in a broker with so many. Full: the next batch of the same tick is
+/// begun.
+#[must_use]
+pub const fn batch_work(shards: u16) -> u64 {
+    let units = queue_work(shards) / 4;
+    if units > 256 { units } else { 256 }
+}
+
+/// Units of work (see [`WORK`]) in the batches that wait for one other shard in a broker with so many. Full: as
+/// [`OUTBOX_BATCHES_MAX`].
+#[must_use]
+pub const fn outbox_work(shards: u16) -> u64 {
+    let units = queue_work(shards);
+    if units > 8192 { units } else { 8192 }
+}

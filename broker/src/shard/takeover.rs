@@ -1,0 +1,156 @@
+//! A newer connection of a session waits until the older one was read to its end, see [`crate::turn::TakeOvers`].
+//!
+//! Invariants: what the kernel has is read when the receive of the older connection has ended, so its bytes stay in
+//! their order; it is handled in the next turn, behind the queues. At most [`limits::TAKEOVER_BYTES_MAX`] are read.
+
+use std::io;
+use std::os::fd::AsFd as _;
+
+use transport::socket;
+
+use super::ShardLoop;
+use super::connection::{ClientConnection, LostCause};
+use super::token::Subject;
+use super::transfer::ConnectionTransfer;
+use super::unread::Rest;
+use crate::limits;
+use crate::logic::ConnectionId;
+use crate::turn::Coming;
+
+impl ShardLoop {
+    /// Lets a connection in, once the older one of its session was read to its end.
+    pub(super) fn admit(&mut self, transfer: Box<ConnectionTransfer>) {
+        let Ok(connect) = &transfer.connect else {
+            self.adopt(*transfer);
+            // It touches no session.
+            return;
+        };
+        let (client_identifier, older) = self.logic.older_connection(&transfer.peer, connect);
+        let client_identifier: Box<str> = client_identifier.into();
+        match self.take_overs.come(&client_identifier, older, transfer) {
+            Coming::Now(transfer) => {
+                self.adopt(*transfer);
+            }
+            Coming::First => older.into_iter().for_each(|older| self.ask_for_rest(older)),
+            Coming::Behind => {}
+        }
+    }
+
+    /// Lets those in whose turn it is.
+    pub(super) fn admit_waiting(&mut self) {
+        while !self.take_overs.is_empty() {
+            let connections = &mut self.connections;
+            let is_at_its_end = |older: ConnectionId| {
+                let older = connections.get(older);
+                older.is_none_or(|older| older.closing || older.unread.is_at_its_end())
+            };
+            let Some((transfer, older)) = self.take_overs.next_ready(is_at_its_end) else {
+                // Their older connections are being read.
+                return;
+            };
+            let Ok(connect) = &transfer.connect else {
+                self.adopt(*transfer);
+                continue;
+            };
+            let (client_identifier, _) = self.logic.older_connection(&transfer.peer, connect);
+            let client_identifier: Box<str> = client_identifier.into();
+            let id = self.adopt(*transfer);
+            if let Some(older) = older {
+                self.leave_rest(older);
+            }
+            let connected = self.logic.connected(id).then_some(id);
+            if let Some(awaited) = self.take_overs.came_in(&client_identifier, connected) {
+                self.ask_for_rest(awaited);
+            }
+        }
+    }
+
+    /// Lets all in: the shard ends, and refuses them.
+    pub(super) fn admit_all(&mut self) {
+        for transfer in self.take_overs.drain().collect::<Vec<_>>() {
+            self.adopt(*transfer);
+        }
+    }
+
+    /// A newer connection waits for this one.
+    fn ask_for_rest(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(id) else {
+            // It has gone.
+            return;
+        };
+        connection.unread.rest = Rest::Asked;
+        if !connection.receiving {
+            return self.read_rest(id);
+        }
+        if !std::mem::replace(&mut connection.unread.is_cancelled, true) {
+            self.ring.cancel(Subject::Connection(id).token());
+        }
+    }
+
+    /// The newer connection has come in; if it was refused, the older one goes on.
+    fn leave_rest(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get(id) {
+            connection.unread.rest = Rest::Unasked;
+            if !connection.unread.waits() {
+                self.resume_receiving(id);
+            }
+        }
+    }
+
+    /// Nothing is in flight on a connection that a newer one waits for: reads what the kernel has.
+    pub(super) fn read_rest(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(id) else {
+            // It has gone.
+            return;
+        };
+        connection.receiving = false;
+        connection.unread.is_cancelled = false;
+        if std::mem::replace(&mut connection.unread.rest, Rest::Read) == Rest::Read || connection.closing {
+            // It was read already, or nothing of it matters any more.
+            return;
+        }
+        let before = connection.unread.len();
+        connection.receive_rest();
+        self.connections.unread_bytes += connection.unread.len() - before;
+        self.connections.unflushed.push(id);
+        self.connections.read_ahead.push(id);
+    }
+}
+
+impl ClientConnection {
+    /// Receives what the kernel has, as far as the bound goes.
+    fn receive_rest(&mut self) {
+        let mut chunk = vec![0; limits::TAKEOVER_READ_BYTES];
+        let mut left = limits::TAKEOVER_BYTES_MAX;
+        while left > 0 {
+            match socket::receive_now(self.socket.as_fd(), &mut chunk) {
+                Ok(0) => return self.unread.end(LostCause::EndOfStream),
+                Ok(count) => {
+                    left = left.saturating_sub(count);
+                    if let Some(cause) = self.open_rest(chunk.get(..count).unwrap_or_default()) {
+                        return self.unread.end(cause);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => return self.unread.end(LostCause::Error),
+            }
+        }
+    }
+
+    /// Takes bytes that the kernel had; why nothing can follow them, if that is so.
+    fn open_rest(&mut self, wire: &[u8]) -> Option<LostCause> {
+        if self.stream.is_plain() {
+            self.unread.push(wire);
+            return None;
+        }
+        let (mut plain, mut answer) = (Vec::new(), Vec::new());
+        let opened = self.stream.open(wire, &mut plain, &mut answer);
+        self.unread.push(&plain);
+        self.records.append(&mut answer);
+        match opened {
+            Ok(opened) => opened.peer_closed.then_some(LostCause::EndOfStream),
+            Err(_) => Some(LostCause::Error),
+        }
+    }
+}

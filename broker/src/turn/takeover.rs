@@ -1,0 +1,129 @@
+//! Connections that wait until an older connection of their session was read to its end.
+//!
+//! A client that sends a PUBLISH and a DISCONNECT, closes, and connects again at once has done the one before the
+//! other; but the bytes of the first connection may still be with the kernel when the CONNECT of the second has come to
+//! the shard by another way. So what the kernel has of the older connection is read and handled before the newer one is
+//! let in.
+//!
+//! Invariants: those of one client identifier are let in one after the other, in the order in which they came, each
+//! after what the one before it had sent. The driver reads a bounded number of bytes, so nobody waits for ever.
+
+use std::collections::VecDeque;
+
+/// Who waits: `T` is a connection that comes, `C` names one that is there.
+#[derive(Debug)]
+pub struct TakeOvers<T, C> {
+    lines: Vec<Line<T, C>>,
+}
+
+/// Those of one client identifier.
+#[derive(Debug)]
+struct Line<T, C> {
+    client_identifier: Box<str>,
+    /// Which connection is to be read to its end; none if the next one may come in.
+    older: Option<C>,
+    connections: VecDeque<T>,
+}
+
+/// What becomes of a connection that comes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Coming<T> {
+    /// It may come in.
+    Now(T),
+    /// It waits for the older connection, which is to be read to its end from now on.
+    First,
+    /// It waits behind another one.
+    Behind,
+}
+
+impl<T, C> Default for TakeOvers<T, C> {
+    fn default() -> Self {
+        Self { lines: Vec::new() }
+    }
+}
+
+impl<T, C: Copy + PartialEq> TakeOvers<T, C> {
+    /// A connection comes for a session that `older` is connected to, if there is one.
+    pub fn come(&mut self, client_identifier: &str, older: Option<C>, connection: T) -> Coming<T> {
+        let mut lines = self.lines.iter_mut();
+        if let Some(line) = lines.find(|line| &*line.client_identifier == client_identifier) {
+            line.connections.push_back(connection);
+            return Coming::Behind;
+        }
+        if older.is_none() {
+            return Coming::Now(connection);
+        }
+        self.lines.push(Line {
+            client_identifier: client_identifier.into(),
+            older,
+            connections: VecDeque::from([connection]),
+        });
+        Coming::First
+    }
+
+    /// The next connection that may come in, and the older one that it waited for. To be followed by
+    /// [`Self::came_in`].
+    pub fn next_ready(&mut self, mut is_at_its_end: impl FnMut(C) -> bool) -> Option<(T, Option<C>)> {
+        let ready = |line: &Line<T, C>| line.older.is_none_or(&mut is_at_its_end);
+        let at = self.lines.iter().position(ready)?;
+        let line = self.lines.get_mut(at)?;
+        let older = line.older.take();
+        let connection = line.connections.pop_front()?;
+        Some((connection, older))
+    }
+
+    /// What [`Self::next_ready`] gave has come in, if `connected` names it. Returns it if another one waits for it.
+    pub fn came_in(&mut self, client_identifier: &str, connected: Option<C>) -> Option<C> {
+        let is_it = |line: &Line<T, C>| &*line.client_identifier == client_identifier;
+        let at = self.lines.iter().position(is_it)?;
+        let line = self.lines.get_mut(at)?;
+        if line.connections.is_empty() {
+            self.lines.swap_remove(at);
+            return None;
+        }
+        line.older = connected;
+        connected
+    }
+
+    /// Whether no connection waits for an older one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Takes all out, in their order.
+    pub fn drain(&mut self) -> impl Iterator<Item = T> {
+        std::mem::take(&mut self.lines)
+            .into_iter()
+            .flat_map(|line| line.connections)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_of_one_client_come_in_one_after_the_other() {
+        let mut waiting: TakeOvers<&str, u32> = TakeOvers::default();
+        assert_eq!(waiting.come("a", None, "first"), Coming::Now("first"));
+        assert_eq!(waiting.come("a", Some(1), "second"), Coming::First);
+        assert_eq!(waiting.come("b", Some(2), "other"), Coming::First);
+        assert_eq!(waiting.come("a", Some(1), "third"), Coming::Behind);
+        assert_eq!(waiting.next_ready(|_| false), None);
+        assert_eq!(waiting.next_ready(|older| older == 2), Some(("other", Some(2))));
+        assert_eq!(waiting.came_in("b", Some(4)), None);
+        assert_eq!(waiting.next_ready(|older| older == 1), Some(("second", Some(1))));
+        assert_eq!(
+            waiting.came_in("a", Some(3)),
+            Some(3),
+            "the third waits for the second"
+        );
+        assert_eq!(waiting.come("a", Some(3), "fourth"), Coming::Behind);
+        assert_eq!(waiting.next_ready(|older| older == 3), Some(("third", Some(3))));
+        assert_eq!(waiting.came_in("a", None), None, "it was refused");
+        assert_eq!(waiting.next_ready(|_| false), Some(("fourth", None)));
+        assert_eq!(waiting.came_in("a", Some(5)), None);
+        assert!(waiting.is_empty());
+    }
+}
