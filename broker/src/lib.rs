@@ -17,7 +17,8 @@
 //! 3. `logic`: MQTT without I/O. `passwd`: the subcommand that makes password files.
 //! 4. `args`: the command line.
 //! 5. `config`: from files and the command line to settings.
-//! 6. What is made of a configuration: `bind` (sockets), `listener_tls`, `in_effect`, and `test_config`.
+//! 6. What is made of a configuration: `bind` (sockets), `listener_tls`, `in_effect`, `persistence` (the store), and
+//!    `test_config`.
 //! 7. The threads beside the shards: `http`, `monitor`, `reload`.
 //! 8. `shard`: sockets, ring and TLS around the logic.
 //! 9. `server`: the order of start and end.

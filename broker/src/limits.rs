@@ -325,6 +325,9 @@ pub const ASSIGNED_PREFIX_BYTES_MAX: usize = 50;
 /// Bytes of records that may wait to be written to the store. Above it publishers at QoS 1 and 2 are paused.
 pub const STORE_BACKLOG_BYTES_MAX: u64 = 64 << 20;
 
+/// How long such publishers wait before the store is looked at again.
+pub const STORE_RETRY_NS: u64 = 10_000_000;
+
 const _: () = {
     let marks = CLIENT_OUTPUT;
     assert!(marks.low < marks.high && marks.high < marks.cap);

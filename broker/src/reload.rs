@@ -64,6 +64,15 @@ impl Reloader {
         }
     }
 
+    /// Opens the files of the log anew: others may be in their places.
+    pub(crate) fn reopen_log(&self) {
+        let log = config::load(&self.args).map_err(ReloadError::from);
+        match log.and_then(|read| Ok(PreparedLog::open(&read.log)?)) {
+            Ok(log) => self.log.change(log),
+            Err(error) => tracing::error!("The log is not opened anew: {error}"),
+        }
+    }
+
     fn try_reload(&mut self) -> Result<(), ReloadError> {
         let since = Instant::now();
         let mut read = config::load(&self.args)?;

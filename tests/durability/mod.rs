@@ -3,6 +3,7 @@
 //! `MIDGE_KILL_ROUNDS=200` kills it so often instead of 10 times, `MIDGE_KILL_SEED=N` at other times.
 
 mod client;
+mod stopping;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,14 +24,17 @@ const SILENCE: Duration = Duration::from_millis(700);
 struct Restarted {
     setup: Setup,
     port: u16,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Restarted {
     fn new(shards: u16) -> Self {
+        Self::with(Setup::default().shards(shards))
+    }
+
+    fn with(setup: Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let setup = Setup::default()
-            .shards(shards)
+        let setup = setup
             .global("persistence true")
             .global(&format!("persistence_location {}", folder.path().display()))
             .global("max_queued_messages 0")
@@ -38,7 +42,7 @@ impl Restarted {
         Self {
             setup,
             port: free_port(),
-            _folder: folder,
+            folder,
         }
     }
 

@@ -5,11 +5,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
+use store::{ShardLog, Statistics};
 use transport::clock;
 use transport::http::{PLAIN_TEXT, ResponseHead, open_metrics};
 use transport::socket;
@@ -30,6 +31,7 @@ use crate::settings::{ListenerId, ListenerSettings};
 /// What there is to know.
 pub(crate) struct ApiState {
     pub(crate) counters: Arc<[ShardCounters]>,
+    pub(crate) store: WatchedStore,
     pub(crate) health: Arc<Health>,
     pub(crate) current: Arc<Current>,
     pub(crate) shut_down: Arc<AtomicBool>,
@@ -37,6 +39,9 @@ pub(crate) struct ApiState {
     /// Of each listener, for `/api/v1/listeners`.
     pub(crate) listeners: Vec<Value>,
 }
+
+/// A handle of the store, once there is one: for its numbers.
+pub(crate) type WatchedStore = Arc<OnceLock<Mutex<ShardLog>>>;
 
 /// The listeners of operators.
 pub(crate) struct Api;
@@ -160,7 +165,7 @@ fn answer(state: &ApiState, page: &Page) -> Option<ApiAnswer> {
     match page.target.split('?').next().unwrap_or_default() {
         "/metrics" => ok(
             open_metrics::CONTENT_TYPE,
-            metrics::open_metrics(&state.counters, &state.process()),
+            metrics::open_metrics(&state.counters, &state.process(), state.store_numbers().as_ref()),
         ),
         "/healthz" => Some(verdict(state.is_healthy())),
         "/readyz" => Some(verdict(state.is_ready())),
@@ -209,6 +214,12 @@ impl ApiState {
             cpu_ns: clock::process_cpu_ns(pid).ok(),
             memory_full: self.health.memory_full(),
         }
+    }
+
+    /// The numbers of the store, if there is one.
+    fn store_numbers(&self) -> Option<Statistics> {
+        let store = self.store.get()?.lock().ok()?;
+        Some(store.statistics())
     }
 
     /// Whether every shard turns: they are woken, and have a while to do so.

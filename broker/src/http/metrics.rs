@@ -5,6 +5,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
+use store::Statistics;
 use transport::http::open_metrics::OpenMetricsPage;
 
 use crate::logic::{CounterKind, SHOWN, ShardCounters, sys_totals};
@@ -19,7 +20,11 @@ pub(super) struct Process {
 }
 
 /// A page for Prometheus and its like.
-pub(super) fn open_metrics(shards: &[ShardCounters], process: &Process) -> String {
+pub(super) fn open_metrics(
+    shards: &[ShardCounters],
+    process: &Process,
+    store: Option<&Statistics>,
+) -> String {
     let mut page = OpenMetricsPage::default();
     page.info(
         "midge_build",
@@ -55,7 +60,69 @@ pub(super) fn open_metrics(shards: &[ShardCounters], process: &Process) -> Strin
         "When the broker started, in seconds since 1970.",
         seconds_since_1970(process.started_at),
     );
+    if let Some(store) = store {
+        of_store(&mut page, store);
+    }
     page.finish()
+}
+
+fn of_store(page: &mut OpenMetricsPage, store: &Statistics) {
+    for (name, about, value) in [
+        (
+            "commits",
+            "Commits that were written to the store.",
+            store.commits,
+        ),
+        (
+            "bytes_written",
+            "Bytes that were written to the store.",
+            store.bytes_written,
+        ),
+        (
+            "bytes_appended",
+            "Bytes of records that were written.",
+            store.bytes_appended,
+        ),
+        ("ignored", "Records of what was not there.", store.ignored),
+        (
+            "quarantined",
+            "Commits and records that could not be read.",
+            store.quarantined,
+        ),
+    ] {
+        page.counter(&format!("midge_store_{name}"), about, value);
+    }
+    for (name, about, value) in [
+        (
+            "live_bytes",
+            "Bytes of records that are still needed.",
+            store.bytes_live,
+        ),
+        ("disk_bytes", "Bytes of the store on the disk.", store.bytes_total),
+        (
+            "segment_oldest",
+            "Number of the oldest segment.",
+            store.segment_oldest,
+        ),
+        (
+            "segment_newest",
+            "Number of the newest segment.",
+            store.segment_newest,
+        ),
+    ] {
+        page.gauge(&format!("midge_store_{name}"), about, value);
+    }
+    for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
+        let sync_s = store.sync_us.value_at_quantile(quantile) as f64 / 1e6;
+        let about = "How long the disk took to make a commit durable, since the start.";
+        page.gauge(&format!("midge_store_sync_{name}_seconds"), about, sync_s);
+        let bytes = store.commit_bytes.value_at_quantile(quantile);
+        page.gauge(
+            &format!("midge_store_commit_{name}_bytes"),
+            "Bytes of records in a commit.",
+            bytes,
+        );
+    }
 }
 
 /// The same numbers as mosquitto's `/api/v1/systree` has them.
@@ -141,7 +208,7 @@ mod tests {
             counters.publishes_received.add(value);
             counters.sessions.add(value);
         }
-        let samples = samples(&open_metrics(&shards, &process()));
+        let samples = samples(&open_metrics(&shards, &process(), None));
         assert!(samples.len() > SHOWN.len());
         assert_eq!(samples["midge_publishes_received_total"], 7.0);
         assert_eq!(samples["midge_sessions"], 7.0);

@@ -26,7 +26,7 @@ use transport::websocket::handshake::Page;
 
 use crate::admission::Admission;
 use crate::limits;
-pub(crate) use api::{Api, ApiState, described};
+pub(crate) use api::{Api, ApiState, WatchedStore, described};
 use client::HttpClient;
 use pool::Pool;
 

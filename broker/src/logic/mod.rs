@@ -17,7 +17,8 @@
 //! Beside that way: connect_request.rs (a CONNECT that was parsed), connection.rs, session/ and
 //! session_subscriptions.rs (what a client has), owner.rs (the shard of a session), end.rs and ending.rs (how
 //! connections and sessions end), tick.rs and timer.rs (what is due), policy.rs and mount_point.rs (what a client may
-//! do, and where its topics are), message.rs (a message, and how it is kept), store.rs (what is to be kept for good),
+//! do, and where its topics are), message.rs (a message, and how it is kept), store.rs and recover.rs (what is
+//! kept for good, and comes back),
 //! counters.rs and sys.rs (figures), reason_string.rs, inconsistency.rs (states that cannot be), remains.rs (what
 //! tests compare), ids.rs, slots.rs and topic_tree/ (names and containers).
 //!
@@ -108,6 +109,10 @@ pub struct Shard {
     timers: Timers,
     sys: Sys,
     generation: u32,
+    /// Records for the store when what is handled now began.
+    records_before: u64,
+    /// Publishers wait for the store, and a timer looks whether it has caught up.
+    awaits_store: bool,
     /// The broker shuts down: nobody may connect, and what members of groups leave behind goes to nobody.
     shuts_down: bool,
     /// Sessions whose end takes more than one turn.
@@ -143,6 +148,8 @@ impl Shard {
             timers,
             sys: Sys::default(),
             generation: 0,
+            records_before: 0,
+            awaits_store: false,
             shuts_down: false,
             endings: VecDeque::new(),
             unclaimed: Vec::new(),
@@ -160,6 +167,8 @@ impl Shard {
     #[inline]
     pub fn submit_records(&mut self) {
         self.delivery.journal.submit();
+        // Where nothing waits for the disk.
+        self.delivery.release_deferred();
     }
 
     /// A turn begins: its work is counted from here on. Without such calls there is no end to it.

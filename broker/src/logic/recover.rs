@@ -14,6 +14,7 @@ use mqtt::{PacketIdentifier, QoS};
 
 use crate::auth::acl::Access;
 use crate::logic::delivery::journal::FirstNumbers;
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
 use crate::logic::owner::owner_shard;
 use crate::logic::retained::{RetainedChange, Ticket};
@@ -288,7 +289,7 @@ impl Shard {
         };
         let (mut messages, mut bytes) = (0, 0);
         let Some(session) = self.delivery.session_mut(slot) else {
-            return;
+            return unreachable_state("a session that was just made");
         };
         for reference in &recovered.messages {
             let message = state.messages.get(&reference.publication);
@@ -366,14 +367,14 @@ fn queued(reference: &RecoveredMessage, message: Option<&StoredMessage>) -> Opti
 /// Appends by which subscriptions a message comes, as a store has it: bytes of the Subscription Identifiers (2), these,
 /// the whole text of the Shared Subscription. Nothing if it is nothing.
 pub(super) fn encode_via(via: Option<&Via>, out: &mut Vec<u8>) {
-    let Some(via) = via else { return };
-    let identifiers = via.identifiers.as_properties().as_bytes();
-    let Ok(bytes) = u16::try_from(identifiers.len()) else {
-        return;
-    };
-    out.extend_from_slice(&bytes.to_le_bytes());
-    out.extend_from_slice(identifiers);
-    out.extend_from_slice(via.group.as_deref().unwrap_or_default().as_bytes());
+    if let Some(via) = via
+        && let identifiers = via.identifiers.as_properties().as_bytes()
+        && let Ok(bytes) = u16::try_from(identifiers.len())
+    {
+        out.extend_from_slice(&bytes.to_le_bytes());
+        out.extend_from_slice(identifiers);
+        out.extend_from_slice(via.group.as_deref().unwrap_or_default().as_bytes());
+    }
 }
 
 /// What [`encode_via`] made; nothing of what makes no sense.

@@ -9,8 +9,8 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use store::ShardLog;
 pub use store::{Record, Reference, ReferenceList, Session as SessionRecord, ShardList, Will as WillRecord};
+use store::{ShardLog, Statistics};
 
 use crate::limits;
 use crate::time::Timestamp;
@@ -51,6 +51,11 @@ pub trait Store: std::fmt::Debug {
     fn has_failed(&self) -> bool {
         false
     }
+
+    /// The numbers of the store, if it has some.
+    fn statistics(&self) -> Option<Statistics> {
+        None
+    }
 }
 
 impl Store for ShardLog {
@@ -72,6 +77,10 @@ impl Store for ShardLog {
 
     fn has_failed(&self) -> bool {
         Self::has_failed(self)
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        Some(Self::statistics(self))
     }
 }
 

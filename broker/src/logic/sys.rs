@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use store::Statistics;
+
 use crate::logic::Shard;
 use crate::logic::counters::{Counter, ShardCounters};
 use crate::logic::timer::Timer;
@@ -89,6 +91,26 @@ impl Shard {
         let mut sys = std::mem::take(&mut self.sys);
         sys.round(now, &counters, &mut |name, text| self.publish_figure(name, text));
         self.sys = sys;
+        if let Some(store) = self.delivery.journal.statistics() {
+            self.publish_store(&store);
+        }
+    }
+
+    fn publish_store(&mut self, store: &Statistics) {
+        for (name, number) in [
+            ("store/commits", store.commits),
+            ("store/bytes/written", store.bytes_written),
+            ("store/bytes/live", store.bytes_live),
+            ("store/bytes/disk", store.bytes_total),
+            ("store/segments/oldest", store.segment_oldest),
+            ("store/quarantined", store.quarantined),
+            (
+                "store/sync/p99 microseconds",
+                store.sync_us.value_at_quantile(0.99),
+            ),
+        ] {
+            self.publish_figure(name, &number.to_string());
+        }
     }
 
     fn publish_figure(&mut self, name: &str, text: &str) {

@@ -35,6 +35,7 @@ impl Shard {
                 Timer::Flow { slot } => self.flow_timer_due(slot),
                 Timer::Unclaimed => self.place_unclaimed(),
                 Timer::Output => self.output_timer_due(),
+                Timer::Store => self.store_timer_due(),
                 Timer::Sys => self.publish_sys(),
             }
         }

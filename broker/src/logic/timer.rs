@@ -29,6 +29,8 @@ pub(super) enum Timer {
     Unclaimed,
     /// The end of the time that publishers wait for the sum over all sockets.
     Output,
+    /// The next look at whether the store has caught up.
+    Store,
     /// The next round of `$SYS`.
     Sys,
 }

@@ -1,7 +1,7 @@
 //! The store of a broker: opened before a listener, closed behind the last shard.
 //!
-//! [`Persisted::open`] recovers what is there, routes anew what a shard had not taken (`reroute.rs`), and gives each
-//! shard its handle and the state; [`Persisted::close`] makes the rest durable.
+//! [`Persisted::open`] recovers what is there (`recovered.rs`), routes anew what a shard had not taken (`reroute.rs`), and
+//! gives each shard its handle and the state; [`Persisted::close`] makes the rest durable.
 //!
 //! Invariants: nothing is appended by a shard before what recovery itself appends is submitted. What cannot be used is
 //! counted and reported in one line, and the broker starts with the rest.
@@ -12,7 +12,7 @@ mod reroute;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use store::{Log, Options, ShardLog, Statistics, StorageThread, StoreError};
+use store::{Log, Options, ShardLog, StorageThread, StoreError};
 use transport::clock::monotonic_ns;
 
 use crate::config::{Durability, Persistence};
@@ -110,10 +110,9 @@ impl Persisted {
         self.state = None;
     }
 
-    /// The numbers of the store.
-    #[allow(dead_code, reason = "for the metrics")]
-    pub(crate) fn statistics(&self) -> Statistics {
-        self.thread.statistics()
+    /// A handle for those who look at the numbers of the store.
+    pub(crate) fn watch(&self) -> ShardLog {
+        self.thread.shard(0)
     }
 
     /// Makes all that was submitted durable.

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use super::error::ServerError;
 use crate::config::{Configuration, ListenerSocket, Protocol};
-use crate::http::{Api, ApiState, Pages, described};
+use crate::http::{Api, ApiState, Pages, WatchedStore, described};
 use crate::logic::ShardCounters;
 use crate::settings::ListenerId;
 use crate::shard::Shared;
@@ -34,6 +34,7 @@ pub(super) fn start_api(
     sockets: Vec<(OwnedFd, ListenerId)>,
     shared: &Shared,
     counters: Arc<[ShardCounters]>,
+    store: WatchedStore,
 ) -> Result<(), ServerError> {
     let listeners = configuration
         .listeners
@@ -41,6 +42,7 @@ pub(super) fn start_api(
         .zip(&configuration.settings.listeners);
     let state = ApiState {
         counters,
+        store,
         health: Arc::clone(&shared.health),
         current: Arc::clone(&shared.current),
         shut_down: Arc::clone(&shared.shut_down),

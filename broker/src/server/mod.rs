@@ -16,8 +16,8 @@ mod signals;
 mod user;
 
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use transport::clock::monotonic_ns;
 use transport::socket;
@@ -27,13 +27,13 @@ use self::pid_file::PidFile;
 use self::shards::ShardHandle;
 use crate::args::Args;
 use crate::auth::{AccessFiles, Authentication, Policy, warn_of_world_readable};
-use crate::bind;
+use crate::bind::{self, Bound};
 use crate::config::Configuration;
 use crate::health::Health;
 use crate::in_effect::{Current, InEffect};
 use crate::listener_tls::tls_of_listeners;
 use crate::log::Log;
-use crate::logic::shard_counters;
+use crate::logic::{ShardCounters, shard_counters};
 use crate::monitor::Monitor;
 use crate::passphrase::Passphrases;
 use crate::persistence::Persisted;
@@ -61,6 +61,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     let in_effect = InEffect::new(settings, &configuration.listeners, tls);
     let current = Arc::new(Current::new(in_effect, shards.get()));
     let queues = Arc::new(ShardQueues::new(shards.get()));
+    let counters = shard_counters(shards.get());
     let shut_down = Arc::new(AtomicBool::new(false));
     let authentication = start_authentication(configuration, &files, policy, &queues)?;
     let reloader = Reloader {
@@ -73,7 +74,12 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         user: configuration.user.clone(),
         pid_file: configuration.pid_file.clone(),
     };
-    let signals = signals::watch_signals(Arc::clone(&queues), Arc::clone(&shut_down), reloader)?;
+    let signals = signals::watch_signals(
+        Arc::clone(&queues),
+        Arc::clone(&shut_down),
+        reloader,
+        Arc::clone(&counters),
+    )?;
     let woken = Arc::clone(&queues);
     let health = Arc::new(Health::new(shards.get(), move || woken.wake_all()));
     let monitor = Monitor {
@@ -94,19 +100,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         health,
         pages,
     };
-    let counters = shard_counters(shards.get());
-    let operators = std::mem::take(&mut bound.operators);
-    http::start_api(configuration, operators, &shared, Arc::clone(&counters))?;
-    let mut persisted = open_store(configuration, &shared)?;
-    bound.listen()?;
-    let executors = shards::start_shards(shards, &shared, &bound.clients, &counters, persisted.as_ref())?;
-    if let Some(persisted) = &mut persisted {
-        persisted.forget_state();
-    }
-    shared.health.start();
-    systemd::notify_ready();
-
-    let ended = end(executors, persisted);
+    let ended = run(configuration, &shared, &mut bound, &counters);
     for listening in &bound.clients {
         // The kernel takes the rings apart later, and what they know of the socket would keep its port until then.
         socket::shut_down(listening.socket.as_fd());
@@ -114,6 +108,43 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     signals.close();
     drop(pid_file);
     ended
+}
+
+/// Recovers what is stored, opens the listeners, and serves until the end. Operators are answered from the beginning.
+fn run(
+    configuration: &Configuration,
+    shared: &Shared,
+    bound: &mut Bound,
+    counters: &Arc<[ShardCounters]>,
+) -> Result<(), ServerError> {
+    let operators = std::mem::take(&mut bound.operators);
+    let watched = Arc::new(OnceLock::new());
+    http::start_api(
+        configuration,
+        operators,
+        shared,
+        Arc::clone(counters),
+        Arc::clone(&watched),
+    )?;
+    let mut persisted = open_store(configuration, shared)?;
+    if let Some(persisted) = &persisted {
+        let _first = watched.set(Mutex::new(persisted.watch()));
+    }
+    bound.listen()?;
+    let executors = shards::start_shards(
+        configuration.shards,
+        shared,
+        &bound.clients,
+        counters,
+        persisted.as_ref(),
+    )?;
+    if let Some(persisted) = &mut persisted {
+        persisted.forget_state();
+    }
+    shared.health.start();
+    systemd::notify_ready();
+
+    end(executors, persisted)
 }
 
 /// Waits for the shards; what they have appended is durable then.

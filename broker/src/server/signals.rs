@@ -5,16 +5,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use super::error::ServerError;
+use crate::logic::{SHOWN, ShardCounters};
 use crate::reload::Reloader;
 use crate::shard::ShardQueues;
 use crate::systemd;
 
 /// Starts the thread that waits for signals: SIGTERM and SIGINT end the broker, a second one at once; SIGHUP reads the
-/// configuration again.
+/// configuration again; SIGUSR1, SIGUSR2 and SIGRTMIN do what mosquitto does at them.
 ///
 /// # Errors
 /// Signals cannot be caught, or the system does not give a thread.
@@ -22,8 +23,11 @@ pub(super) fn watch_signals(
     queues: Arc<ShardQueues>,
     shut_down: Arc<AtomicBool>,
     mut reloader: Reloader,
+    counters: Arc<[ShardCounters]>,
 ) -> Result<signal_hook::iterator::Handle, ServerError> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(ServerError::Signals)?;
+    let reopen_log = libc::SIGRTMIN();
+    let watched = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, reopen_log];
+    let mut signals = Signals::new(watched).map_err(ServerError::Signals)?;
     let handle = signals.handle();
     let watch = move || {
         for signal in signals.forever() {
@@ -31,6 +35,10 @@ pub(super) fn watch_signals(
                 if reloader.reload() {
                     queues.wake_all();
                 }
+                continue;
+            }
+            if [SIGUSR1, SIGUSR2, reopen_log].contains(&signal) {
+                report(signal, &reloader, &counters);
                 continue;
             }
             if shut_down.swap(true, Ordering::Relaxed) {
@@ -46,4 +54,26 @@ pub(super) fn watch_signals(
         .spawn(watch)
         .map_err(ServerError::Signals)?;
     Ok(handle)
+}
+
+/// The signals for which mosquitto saves its state, prints what is subscribed and retained, and opens its log anew.
+fn report(signal: i32, reloader: &Reloader, counters: &[ShardCounters]) {
+    match signal {
+        SIGUSR1 => {
+            tracing::info!("Nothing is to be saved: with `persistence true` what happens is stored at once.")
+        }
+        SIGUSR2 => {
+            let number = |name: &str| {
+                let shown = SHOWN.iter().find(|shown| shown.name == name);
+                shown.map_or(0, |shown| shown.of(counters))
+            };
+            tracing::info!(
+                "{} sessions have {} subscriptions; {} messages are retained.",
+                number("sessions"),
+                number("subscriptions"),
+                number("retained")
+            );
+        }
+        _ => reloader.reopen_log(),
+    }
 }

@@ -184,6 +184,7 @@ impl ShardLoop {
         while !self.is_drained() {
             self.turn()?;
         }
+        self.logic.submit_records();
         Ok(())
     }
 

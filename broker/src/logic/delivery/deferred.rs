@@ -162,12 +162,11 @@ impl Delivery {
 
     /// A packet may go.
     fn release_packet(&mut self, id: ConnectionId, packet: &[u8]) {
-        let Some(connection) = self.connections.get_mut(id.slot) else {
+        let connection = self.connections.get_mut(id.slot);
+        let Some(connection) = connection.filter(|connection| connection.generation == id.generation) else {
+            // It is gone, and the packet with it.
             return;
         };
-        if connection.generation != id.generation {
-            return;
-        }
         connection.end_deferring();
         if connection.stage == Stage::Closing {
             return;

@@ -2,7 +2,7 @@
 //!
 //! A message that goes to sessions which outlive their connections is one publication, however many they are. Each
 //! delivery to such a session is noted while the message is handed out, and all of them become one record when it has
-//! gone to everybody here ([`Delivery::note_taken`]).
+//! gone to everybody here (publications.rs).
 //!
 //! Invariants: without a store nothing is noted, and each call costs a look at a flag. The references of a publication
 //! follow its record; a message that another shard sent with a number is noted here in any case, so that it is not
@@ -11,9 +11,9 @@
 use std::rc::Rc;
 
 use mqtt::{PacketIdentifier, QoS};
+use store::Statistics;
 
-use crate::logic::delivery::Delivery;
-use crate::logic::message::{Message, StoredMessage};
+use crate::logic::message::StoredMessage;
 use crate::logic::recover::encode_via;
 use crate::logic::retained::Ticket;
 use crate::logic::routing::subscription::group::Via;
@@ -46,9 +46,9 @@ pub(in crate::logic) struct Journal {
     batch: u64,
     submitted: u64,
     /// The publication that is being handed out, if it has a number.
-    current: Option<PublicationId>,
+    pub(super) current: Option<PublicationId>,
     /// Who got something of it, since the last record.
-    taken: Vec<Taken>,
+    pub(super) taken: Vec<Taken>,
     scratch: Vec<u8>,
 }
 
@@ -167,6 +167,23 @@ impl Journal {
         self.store.as_ref().map_or(0, |store| store.durable())
     }
 
+    /// The numbers of the store.
+    pub(in crate::logic) fn statistics(&self) -> Option<Statistics> {
+        self.store.as_ref()?.statistics()
+    }
+
+    /// Whether publishers are to wait for the store.
+    #[inline]
+    pub(in crate::logic) fn is_backlogged(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.is_backlogged())
+    }
+
+    /// Records since the beginning.
+    #[inline]
+    pub(in crate::logic) fn records(&self) -> u64 {
+        self.records
+    }
+
     /// Whether nothing becomes durable any more.
     #[inline]
     pub(in crate::logic) fn has_failed(&self) -> bool {
@@ -260,7 +277,7 @@ impl Journal {
     }
 
     /// A message that those shards are to note what they take of it.
-    fn publish(&mut self, shards: &[u16], share: &str, message: &StoredMessage) -> PublicationId {
+    pub(super) fn publish(&mut self, shards: &[u16], share: &str, message: &StoredMessage) -> PublicationId {
         self.publications += 1;
         let publication = PublicationId::new(u64::from(self.shard) << COUNT_BITS | self.publications);
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -276,7 +293,7 @@ impl Journal {
     }
 
     /// The message that is handed out, which gets a number if it has none, has gone to everybody here.
-    fn note_taken(&mut self, message: Option<&StoredMessage>) {
+    pub(super) fn note_taken(&mut self, message: Option<&StoredMessage>) {
         if self.current.is_none()
             && let Some(message) = message
         {
@@ -327,65 +344,5 @@ impl Journal {
         }
         self.taken = taken;
         self.taken.clear();
-    }
-}
-
-impl Delivery {
-    /// A message is about to go to other shards: what of it is kept, if the store is to know of it.
-    #[inline]
-    pub(in crate::logic) fn keep_for(&mut self, shards: &[u16], message: &Message<'_>) -> Kept {
-        if !self.journal.is_open() || message.qos == QoS::AtMostOnce {
-            return Kept::default();
-        }
-        let message = self.store_message(message);
-        Kept {
-            publication: self.publish_for(shards, &message),
-            message: Some(message),
-        }
-    }
-
-    /// The same of a message that is kept already.
-    pub(in crate::logic) fn publish_for(
-        &mut self,
-        shards: &[u16],
-        message: &StoredMessage,
-    ) -> Option<PublicationId> {
-        let is_kept = self.journal.is_open() && message.qos() > QoS::AtMostOnce && !shards.is_empty();
-        is_kept.then(|| self.journal.publish(shards, "", message))
-    }
-
-    /// The message that was begun with is about to go to one member of a group in another shard, or waits for one
-    /// here.
-    pub(in crate::logic) fn publish_for_member(
-        &mut self,
-        shard: u16,
-        share: &str,
-        message: &Message<'_>,
-    ) -> Option<PublicationId> {
-        if !self.journal.is_open() || message.qos == QoS::AtMostOnce {
-            return None;
-        }
-        let stored = self.encodings.stored(self.now, message);
-        Some(self.journal.publish(&[shard], share, &stored))
-    }
-
-    /// The message that was begun with is a publication that has this number already.
-    pub(in crate::logic) fn begin_publication(&mut self, publication: Option<PublicationId>) {
-        self.journal.begin(publication);
-    }
-
-    /// The message that was begun with has gone to everybody here.
-    #[inline]
-    pub(in crate::logic) fn note_taken(&mut self) {
-        if self.journal.current.is_some() || !self.journal.taken.is_empty() {
-            self.journal.note_taken(self.encodings.kept());
-        }
-    }
-
-    /// The same of a message that is kept already.
-    pub(super) fn note_taken_of(&mut self, message: &StoredMessage) {
-        if !self.journal.taken.is_empty() {
-            self.journal.note_taken(Some(message));
-        }
     }
 }

@@ -18,6 +18,8 @@ pub(in crate::logic) enum Reason {
     Queue { slot: ConnectionSlot },
     /// All clients of this shard together have too much waiting.
     ShardOutput,
+    /// Too much waits to be stored.
+    Store,
     /// Too much waits to be sent to that shard.
     Outbox { shard: u16 },
     /// That shard asked for it.
@@ -162,6 +164,7 @@ mod tests {
             2 => Reason::Queue { slot },
             3 => Reason::Outbox { shard },
             4 => Reason::Remote { shard },
+            5 => Reason::Store,
             _ => Reason::ShardOutput,
         }
     }

@@ -88,8 +88,10 @@ fn reason_applies(connections: &Connections, reason: Reason) -> bool {
     match reason {
         Reason::Output { slot } => has(slot, Cause::Output),
         Reason::Queue { slot } => has(slot, Cause::Queue),
-        Reason::OwnOutput { .. } | Reason::ShardOutput | Reason::Outbox { .. } | Reason::Remote { .. } => {
-            true
-        }
+        Reason::OwnOutput { .. }
+        | Reason::ShardOutput
+        | Reason::Store
+        | Reason::Outbox { .. }
+        | Reason::Remote { .. } => true,
     }
 }

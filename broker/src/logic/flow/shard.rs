@@ -32,6 +32,7 @@ impl Shard {
     /// Before the bytes of a client, a batch of another shard or a tick are handled.
     pub(in crate::logic) fn begin_flow(&mut self) {
         self.outboxes.begin();
+        self.records_before = self.delivery.journal.records();
         self.delivery.flow.begin();
         self.begin_graces();
     }
@@ -40,6 +41,11 @@ impl Shard {
     #[inline]
     pub(in crate::logic) fn pause_publisher(&mut self, id: ConnectionId) {
         self.begin_graces();
+        if self.delivery.journal.records() != self.records_before && self.delivery.journal.is_backlogged() {
+            self.delivery.flow.met.insert(Reason::Store);
+            self.timers
+                .set(self.now.plus_ns(limits::STORE_RETRY_NS), Timer::Store);
+        }
         let blocked = self.outboxes.take_blocked();
         let (flow, connections) = self.delivery.flow_and_connections();
         flow.pause_publisher(connections, id, blocked);
@@ -59,6 +65,17 @@ impl Shard {
         self.outboxes.set_paused(shard, paused);
         if !paused {
             self.end_reason(Reason::Remote { shard });
+        }
+    }
+
+    /// Publishers wait for the store: they go on if it has caught up.
+    pub(in crate::logic) fn store_timer_due(&mut self) {
+        if self.delivery.journal.is_backlogged() {
+            self.timers
+                .set(self.now.plus_ns(limits::STORE_RETRY_NS), Timer::Store);
+        } else {
+            self.awaits_store = false;
+            self.end_reason(Reason::Store);
         }
     }
 

@@ -1,0 +1,71 @@
+//! Messages that the store keeps, as they go to other shards, to members of groups, and to the sessions here.
+//!
+//! Invariants: a message at QoS 0 has no number when it leaves the shard: nobody is promised that it arrives. What is
+//! begun with a number is noted once it has gone to everybody here.
+
+use mqtt::QoS;
+
+use crate::logic::delivery::Delivery;
+use crate::logic::delivery::journal::Kept;
+use crate::logic::message::{Message, StoredMessage};
+use crate::logic::store::PublicationId;
+
+impl Delivery {
+    /// A message is about to go to other shards: what of it is kept, if the store is to know of it.
+    #[inline]
+    pub(in crate::logic) fn keep_for(&mut self, shards: &[u16], message: &Message<'_>) -> Kept {
+        if !self.journal.is_open() || message.qos == QoS::AtMostOnce {
+            return Kept::default();
+        }
+        let message = self.store_message(message);
+        Kept {
+            publication: self.publish_for(shards, &message),
+            message: Some(message),
+        }
+    }
+
+    /// The same of a message that is kept already.
+    pub(in crate::logic) fn publish_for(
+        &mut self,
+        shards: &[u16],
+        message: &StoredMessage,
+    ) -> Option<PublicationId> {
+        let is_kept = self.journal.is_open() && message.qos() > QoS::AtMostOnce && !shards.is_empty();
+        is_kept.then(|| self.journal.publish(shards, "", message))
+    }
+
+    /// The message that was begun with is about to go to one member of a group in another shard, or waits for one
+    /// here.
+    pub(in crate::logic) fn publish_for_member(
+        &mut self,
+        shard: u16,
+        share: &str,
+        message: &Message<'_>,
+    ) -> Option<PublicationId> {
+        if !self.journal.is_open() || message.qos == QoS::AtMostOnce {
+            return None;
+        }
+        let stored = self.encodings.stored(self.now, message);
+        Some(self.journal.publish(&[shard], share, &stored))
+    }
+
+    /// The message that was begun with is a publication that has this number already.
+    pub(in crate::logic) fn begin_publication(&mut self, publication: Option<PublicationId>) {
+        self.journal.begin(publication);
+    }
+
+    /// The message that was begun with has gone to everybody here.
+    #[inline]
+    pub(in crate::logic) fn note_taken(&mut self) {
+        if self.journal.current.is_some() || !self.journal.taken.is_empty() {
+            self.journal.note_taken(self.encodings.kept());
+        }
+    }
+
+    /// The same of a message that is kept already.
+    pub(super) fn note_taken_of(&mut self, message: &StoredMessage) {
+        if !self.journal.taken.is_empty() {
+            self.journal.note_taken(Some(message));
+        }
+    }
+}
