@@ -1,7 +1,7 @@
 //! The store of a broker: opened before a listener, closed behind the last shard.
 //!
-//! [`Persisted::open`] recovers what is there (`recovered.rs`), routes anew what a shard had not taken (`reroute.rs`), and
-//! gives each shard its handle and the state; [`Persisted::close`] makes the rest durable.
+//! [`Persisted::open`] recovers what is there (`recovered.rs`), routes anew what a shard had not taken
+//! (`reroute.rs`), and gives each shard its handle and the state; [`Persisted::close`] makes the rest durable.
 //!
 //! Invariants: nothing is appended by a shard before what recovery itself appends is submitted. What cannot be used is
 //! counted and reported in one line, and the broker starts with the rest.
