@@ -105,7 +105,8 @@ fn commits(criterion: &mut Criterion) {
             let found = bench.log.statistics();
             let payload = bench.next * 256;
             eprintln!(
-                "{name} {count}: {:.2} bytes written a byte of payload, {} MB live, {} MB on the disk, sync p50 {} us p99 {} us",
+                "{name} {count}: {:.2} bytes written a byte of payload, {} MB live, {} MB on the disk, \
+                 sync p50 {} us p99 {} us",
                 found.bytes_written as f64 / payload as f64,
                 found.bytes_live >> 20,
                 found.bytes_total >> 20,

@@ -2,9 +2,9 @@
 //!
 //! Shards append changes of one topic each for itself, so an older ticket may stand behind a newer one in the log.
 //!
-//! Invariants: the highest ticket stands, of equal ones the last. A cleared topic is kept until its record was appended
-//! again some times without an older ticket coming: a shard that is late must not make that one stand. What breaks it: a
-//! shard that appends a change when four times the log was written since it drew its ticket.
+//! Invariants: the highest ticket stands, of equal ones the last. A cleared topic is kept until its record was
+//! appended again some times without an older ticket coming: a shard that is late must not make that one stand. What
+//! breaks it: a shard that appends a change when four times the log was written since it drew its ticket.
 
 use hashbrown::HashMap;
 
