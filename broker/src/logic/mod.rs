@@ -85,7 +85,6 @@ use self::retained::{RetainedBounds, RetainedMessages};
 use self::routing::Routing;
 pub use self::routing::subscription::group::MemberCounts;
 use self::share::Unclaimed;
-use self::store::{Store, WallClock};
 use self::sys::Sys;
 pub use self::sys::sys_totals;
 use self::timer::{Timer, Timers};
@@ -157,20 +156,6 @@ impl Shard {
         }
     }
 
-    /// From now on what happens goes to a store, which it must before the first client connects.
-    pub fn open_store(&mut self, store: Box<dyn Store>, wall: WallClock, first: FirstNumbers) {
-        self.delivery.journal.open(store, wall, first);
-    }
-
-    /// Hands over what is to be stored; before the batches for other shards are pushed, so that whatever they cause is
-    /// stored later.
-    #[inline]
-    pub fn submit_records(&mut self) {
-        self.delivery.journal.submit();
-        // Where nothing waits for the disk.
-        self.delivery.release_deferred();
-    }
-
     /// A turn begins: its work is counted from here on. Without such calls there is no end to it.
     pub fn begin_turn(&mut self) {
         let limits = self.delivery.settings().work;
@@ -181,13 +166,6 @@ impl Shard {
     /// How much work the turn may hold, and how much it has held.
     pub fn work(&mut self) -> &mut WorkBudget {
         &mut self.work
-    }
-
-    /// Whether there is a store in which nothing becomes durable any more: the broker has to end.
-    #[inline]
-    #[must_use]
-    pub fn store_has_failed(&self) -> bool {
-        self.delivery.journal.has_failed()
     }
 
     /// The connection's socket is gone: the Will is published if one is due, the session stays or ends, the slot is

@@ -13,6 +13,7 @@ pub use store::{Record, Reference, ReferenceList, Session as SessionRecord, Shar
 use store::{ShardLog, Statistics};
 
 use crate::limits;
+use crate::logic::{FirstNumbers, Shard};
 use crate::time::Timestamp;
 
 /// The number of a message that the store keeps, as it goes from shard to shard.
@@ -116,6 +117,29 @@ impl WallClock {
             u64::MAX => Timestamp::NEVER,
             wall_ns => Timestamp(wall_ns.saturating_sub(self.offset_ns)),
         }
+    }
+}
+
+impl Shard {
+    /// From now on what happens goes to a store, which it must before the first client connects.
+    pub fn open_store(&mut self, store: Box<dyn Store>, wall: WallClock, first: FirstNumbers) {
+        self.delivery.journal.open(store, wall, first);
+    }
+
+    /// Hands over what is to be stored; before the batches for other shards are pushed, so that whatever they cause is
+    /// stored later.
+    #[inline]
+    pub fn submit_records(&mut self) {
+        self.delivery.journal.submit();
+        // Where nothing waits for the disk.
+        self.delivery.release_deferred();
+    }
+
+    /// Whether there is a store in which nothing becomes durable any more: the broker has to end.
+    #[inline]
+    #[must_use]
+    pub fn store_has_failed(&self) -> bool {
+        self.delivery.journal.has_failed()
     }
 }
 

@@ -72,6 +72,8 @@ impl QueueEnds {
     /// Pushes what is for other shards and wakes who sleeps. What does not fit stays with the logic, which stops
     /// reading from those who fill it.
     pub(super) fn push(&mut self, logic: &mut Shard, ring: &mut Ring) -> io::Result<Outcome> {
+        // Before any other shard can append what this causes.
+        logic.submit_records();
         let mut woken = false;
         let mut outcome = Outcome::Done;
         for to in self.others() {

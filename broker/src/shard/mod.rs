@@ -204,10 +204,7 @@ impl ShardLoop {
             TurnStep::Adopt => self.adopt_arrived(),
             TurnStep::Handle => self.handle_completions(),
             TurnStep::RunTimers => self.run_timers(),
-            TurnStep::Push => {
-                self.logic.submit_records();
-                return self.exchange.push(&mut self.logic, &mut self.ring);
-            }
+            TurnStep::Push => return self.exchange.push(&mut self.logic, &mut self.ring),
             TurnStep::Flush => self.flush(),
             TurnStep::Close => self.lose_ended(),
             TurnStep::ChangeReceiving => {
@@ -221,7 +218,6 @@ impl ShardLoop {
     fn begin_turn(&mut self) -> io::Result<()> {
         self.wait()?;
         if self.logic.store_has_failed() {
-            // Nothing would be acknowledged any more.
             return Err(io::Error::other("the store has failed"));
         }
         self.now = Timestamp(monotonic_ns());
