@@ -5,22 +5,23 @@
 //! `STORE_STATES=10000` takes as many instead of some hundreds.
 
 use store::simulated::{Fault, SimulatedDisk};
-use store::{Log, Options, StoreError};
+use store::{Durability, Log, Options, StoreError};
 
 use super::model::Model;
 use super::workload::{SHARDS, Workload};
 
-fn options() -> Options {
+fn options(durability: Durability) -> Options {
     Options {
         // A header and three blocks: reclaiming has much to do.
         segment_size: 16 << 10,
         shards: SHARDS,
+        durability,
         ..Options::default()
     }
 }
 
-fn open(disk: &SimulatedDisk) -> Result<(Log, Model), StoreError> {
-    let (log, recovered) = store::open_with(disk.layer(), &options(), Box::new(|_| {}))?;
+fn open(disk: &SimulatedDisk, durability: Durability) -> Result<(Log, Model), StoreError> {
+    let (log, recovered) = store::open_with(disk.layer(), &options(durability), Box::new(|_| {}))?;
     if disk.is_off() {
         return Err(StoreError::Stopped("in the middle of its recovery".to_owned()));
     }
@@ -30,10 +31,10 @@ fn open(disk: &SimulatedDisk) -> Result<(Log, Model), StoreError> {
 }
 
 /// Runs some lives of a store on one disk; each ends in the way that `fault` says, at an operation by chance.
-fn run(seed: u64, faults: &[Fault]) {
+fn run(seed: u64, durability: Durability, faults: &[Fault]) {
     let disk = SimulatedDisk::new(seed);
-    let mut workload = Workload::new(seed);
-    let mut opened = Some(open(&disk).unwrap());
+    let mut workload = Workload::new(seed, durability == Durability::Sync);
+    let mut opened = Some(open(&disk, durability).unwrap());
     for life in 0..workload.random.u32(1..6) {
         if let Some((log, recovered)) = opened.take() {
             let Some(state) = workload.state_of(&recovered) else {
@@ -52,7 +53,7 @@ fn run(seed: u64, faults: &[Fault]) {
             let operation = disk.operations() + workload.random.u64(1..60);
             disk.fail_at(operation, Fault::Stop);
         }
-        opened = std::panic::catch_unwind(|| open(&disk))
+        opened = std::panic::catch_unwind(|| open(&disk, durability))
             .unwrap_or_else(|_| panic!("seed {seed}, life {life}"))
             .ok();
         if opened.is_none() {
@@ -93,13 +94,24 @@ fn states() -> std::ops::Range<u64> {
 #[test]
 fn power_cuts_and_kills_lose_nothing() {
     for seed in states() {
-        run(seed, &[Fault::Stop]);
+        run(seed, Durability::Sync, &[Fault::Stop]);
     }
 }
 
 #[test]
 fn failing_disks_lose_nothing() {
     for seed in states() {
-        run(seed, &[Fault::Io, Fault::NoSpace, Fault::Short, Fault::Stop]);
+        run(
+            seed,
+            Durability::Sync,
+            &[Fault::Io, Fault::NoSpace, Fault::Short, Fault::Stop],
+        );
+    }
+}
+
+#[test]
+fn without_durability_what_is_there_is_a_beginning() {
+    for seed in states() {
+        run(seed, Durability::None, &[Fault::Stop]);
     }
 }
