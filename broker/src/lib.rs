@@ -10,8 +10,8 @@
 //! The floors, from the ground up:
 //!
 //! 1. `time`, `limits`, `settings`: what the logic counts with. `files`, `exit_code`: mistakes and how they end. `log`,
-//!    `systemd`, `privileges`, `passphrase`, `thread_priority`: the system around the process. `admission`, `health`,
-//!    `turn`: what shards share with those beside them.
+//!    `systemd`, `privileges`, `passphrase`, `thread_priority`, `memory`: the system around the process. `admission`,
+//!    `health`, `turn`: what shards share with those beside them.
 //! 2. `auth`: who may connect, and do what. `certs`, `store_command`: subcommands that make certificates and
 //!    look into stores.
 //! 3. `logic`: MQTT without I/O. `passwd`: the subcommand that makes password files.

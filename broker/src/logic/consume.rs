@@ -78,7 +78,9 @@ impl Shard {
             .delivery
             .connection(slot)
             .is_some_and(|connection| connection.mounted);
-        while let Some(context) = self.reading(slot) {
+        // What is gathered changes nothing, so how the bytes are to be read is asked again only behind what is handled.
+        let mut reading = self.reading(slot);
+        while let Some(context) = reading {
             let PacketContext { version, session, .. } = context;
             let rest = bytes.get(at..).unwrap_or_default();
             let (frame, publish) = match split(rest, context) {
@@ -103,6 +105,7 @@ impl Shard {
                             break;
                         }
                         run = Some(Gathering::new(session, version, start, end, publish));
+                        reading = self.reading(slot);
                     }
                 }
                 (at, packets) = (end, packets + 1);
@@ -124,6 +127,7 @@ impl Shard {
             if stopped.is_some() {
                 break;
             }
+            reading = self.reading(slot);
         }
         if let Some(left) = self.pass_on(slot, bytes, run, at).filter(|left| left.at < at) {
             stopped = Some(left);
