@@ -52,8 +52,13 @@ impl Shard {
         });
     }
 
-    /// Goes on with sessions that end, as long as there is work left.
+    /// Goes on with sessions that end, as long as there is work left. Not while other shards' queues are full: what it
+    /// puts there would keep this shard from flushing.
     pub(super) fn continue_endings(&mut self) {
+        if self.is_blocked {
+            // It goes on in the next turn.
+            return;
+        }
         while !self.work.is_spent()
             && let Some(mut ending) = self.endings.pop_front()
         {

@@ -114,6 +114,8 @@ pub struct Shard {
     awaits_store: bool,
     /// The broker shuts down: nobody may connect, and what members of groups leave behind goes to nobody.
     shuts_down: bool,
+    /// When the turn began, batches had found no room in other shards' queues.
+    is_blocked: bool,
     /// Sessions whose end takes more than one turn.
     endings: VecDeque<Ending>,
     /// Messages of groups that had no member.
@@ -150,6 +152,7 @@ impl Shard {
             records_before: 0,
             awaits_store: false,
             shuts_down: false,
+            is_blocked: false,
             endings: VecDeque::new(),
             unclaimed: Vec::new(),
             properties: PropertiesBuf::new(),
@@ -160,6 +163,7 @@ impl Shard {
     pub fn begin_turn(&mut self) {
         let limits = self.delivery.settings().work;
         self.work.begin_turn(limits.turn);
+        self.is_blocked = self.outboxes.len() > 0;
         self.routing.begin_turn();
     }
 
