@@ -83,16 +83,29 @@ impl Shard {
         while let Some(context) = reading {
             let PacketContext { version, session, .. } = context;
             let rest = bytes.get(at..).unwrap_or_default();
-            let (frame, publish) = match split(rest, context) {
-                Ok(Some(packet)) => packet,
+            let frame = match mqtt::frame::split(rest, context.packet_bytes_max) {
+                Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 Err(error) => {
                     stopped = self.pass_on_then_refuse(slot, bytes, run.take(), at, error);
                     break;
                 }
             };
+            let decoded;
+            let publish = if frame.packet_type == PacketType::Publish {
+                decoded = mqtt::decode::publish(&frame, version);
+                match &decoded {
+                    Ok(publish) => Some(publish),
+                    Err(error) => {
+                        stopped = self.pass_on_then_refuse(slot, bytes, run.take(), at, *error);
+                        break;
+                    }
+                }
+            } else {
+                None
+            };
             let (start, end) = (at, at + frame.wire_bytes);
-            if let Some(publish) = &publish
+            if let Some(publish) = publish
                 && !mounted
                 && goes_on_as_it_is(publish)
                 && self.payload_fits(publish)
@@ -111,7 +124,7 @@ impl Shard {
                 (at, packets) = (end, packets + 1);
                 continue;
             }
-            let (frame, publish, run) = (&frame, publish.as_ref(), run.take());
+            let (frame, run) = (&frame, run.take());
             let alone = Alone {
                 context,
                 frame,
@@ -229,22 +242,6 @@ impl Shard {
                 || !settings.check_payload_format
                 || is_as_indicated(publish.properties, publish.payload))
     }
-}
-
-/// The packet at the front of the bytes, decoded if it is a PUBLISH.
-#[inline(always)]
-fn split(
-    bytes: &[u8],
-    context: PacketContext,
-) -> Result<Option<(Frame<'_>, Option<Publish<'_>>)>, DecodeError> {
-    let Some(frame) = mqtt::frame::split(bytes, context.packet_bytes_max)? else {
-        return Ok(None);
-    };
-    let publish = match frame.packet_type {
-        PacketType::Publish => Some(mqtt::decode::publish(&frame, context.version)?),
-        _ => None,
-    };
-    Ok(Some((frame, publish)))
 }
 
 impl<'a> Gathering<'a> {
