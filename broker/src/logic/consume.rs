@@ -137,7 +137,7 @@ impl Shard {
             if stopped.is_none_or(|stopped| stopped.at == end) {
                 (at, packets) = (end, packets + 1);
             }
-            if stopped.is_some() {
+            if stopped.is_some() || at == bytes.len() {
                 break;
             }
             reading = self.reading(slot);
