@@ -45,8 +45,8 @@ pub struct SelftestOutcome {
     /// Its form, its kind and what wrote it.
     #[serde(flatten)]
     pub header: Header,
-    /// Whether the schedule is kept; first versions had another name for it.
-    #[serde(alias = "pacer")]
+    /// Whether the schedule is kept. Files of results have it under the name that it had first.
+    #[serde(rename = "pacer")]
     pub schedule: ScheduleCheck,
     /// Each message in a write of its own.
     pub single: Ceiling,
