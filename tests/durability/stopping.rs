@@ -116,6 +116,10 @@ fn a_file_of_mosquitto_stays_as_it_is_and_is_named() {
     let file = restarted.folder.path().join("mosquitto.db");
     std::fs::write(&file, b"\x00\xB5\x00mosquitto db").unwrap();
     let broker = restarted.start();
-    assert!(broker.log().contains("midge-broker import"), "{}", broker.log());
+    assert!(
+        broker.log().contains("mosquitto.db is mosquitto's"),
+        "{}",
+        broker.log()
+    );
     assert_eq!(std::fs::read(&file).unwrap(), b"\x00\xB5\x00mosquitto db");
 }

@@ -158,9 +158,7 @@ fn report_older_file(persistence: &Persistence) {
     let file = persistence.location.join(&persistence.file);
     if file.is_file() && !persistence.folder.exists() {
         tracing::warn!(
-            "{} is mosquitto's, and nothing of it is taken; fix: stop the broker and run `midge-broker import {}`, if \
-             its sessions and messages are wanted",
-            file.display(),
+            "{} is mosquitto's: it stays as it is, and none of its sessions and messages is taken",
             file.display()
         );
     }

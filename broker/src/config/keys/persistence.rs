@@ -40,7 +40,7 @@ pub(super) const KEYS: &[Key] = &[
         "persistence_file",
         "mosquitto.db",
         "The store is the folder of this name with `.midge` behind it. A file of this name is mosquitto's: it is left \
-         as it is, and `midge-broker import` reads it.",
+         as it is, and not read.",
         Value::Text {
             shape: "file name",
             set: set_file,
@@ -62,8 +62,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "store_size_max",
         "",
-        "Bytes that the store may have on the disk; without it as many as there are. When it is full, QoS 1 and 2 \
-         messages and retained messages wait or are refused until there is room again.",
+        "Bytes that the store may have on the disk; without it as many as there are. When it is full, clients that \
+         publish at QoS 1 and 2 wait until there is room again.",
         Value::Integer {
             ranges: &[(STORE_BYTES_MIN, i64::MAX)],
             set: |draft, bytes| draft.persistence.size_max = u64::try_from(bytes).ok(),
