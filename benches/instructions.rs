@@ -72,8 +72,8 @@ fn turn(warm: &mut Warm) -> usize {
 }
 
 #[library_benchmark]
-#[bench::pair(args = (1, 0, 16, QoS::AtMostOnce), setup = warm, config = took(10_361))]
-#[bench::among_10_000_filters(args = (1, 5_000, 16, QoS::AtMostOnce), setup = warm, config = took(10_463))]
+#[bench::pair(args = (1, 0, 16, QoS::AtMostOnce), setup = warm, config = took(10_391))]
+#[bench::among_10_000_filters(args = (1, 5_000, 16, QoS::AtMostOnce), setup = warm, config = took(10_493))]
 #[bench::fan_out_100(args = (100, 0, 16, QoS::AtMostOnce), setup = warm, config = took(73_070))]
 #[bench::qos_1(args = (1, 0, 1, QoS::AtLeastOnce), setup = warm, config = took(4_945))]
 fn publishes(mut warm: Warm) -> (Warm, usize) {

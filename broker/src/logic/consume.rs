@@ -68,17 +68,14 @@ struct Alone<'a, 'p> {
 }
 
 impl Shard {
-    /// Handles whole packets at the front of `bytes`: all, or as many as the share of work allows.
+    /// Handles whole packets at the front of `bytes`: all, or as many as the share of work allows. What is gathered
+    /// changes nothing, so how the bytes are to be read is asked again only behind what is handled.
     pub(super) fn consume(&mut self, slot: ConnectionSlot, bytes: &[u8]) -> Consumed {
         let mut at = 0;
         let mut run: Option<Gathering<'_>> = None;
         let mut stopped = None;
         let mut packets = 0;
-        let mounted = self
-            .delivery
-            .connection(slot)
-            .is_some_and(|connection| connection.mounted);
-        // What is gathered changes nothing, so how the bytes are to be read is asked again only behind what is handled.
+        let mounted = self.is_mounted(slot);
         let mut reading = self.reading(slot);
         while let Some(context) = reading {
             let PacketContext { version, session, .. } = context;
@@ -124,14 +121,13 @@ impl Shard {
                 (at, packets) = (end, packets + 1);
                 continue;
             }
-            let (frame, run) = (&frame, run.take());
             let alone = Alone {
                 context,
-                frame,
+                frame: &frame,
                 publish,
                 start,
                 end,
-                run,
+                run: run.take(),
             };
             stopped = self.consume_alone(slot, bytes, alone);
             if stopped.is_none_or(|stopped| stopped.at == end) {
@@ -142,6 +138,20 @@ impl Shard {
             }
             reading = self.reading(slot);
         }
+        self.end_consuming(slot, bytes, run, at, packets, stopped)
+    }
+
+    /// Passes on what was gathered last, and counts the packets that were handled.
+    #[inline(always)]
+    fn end_consuming(
+        &mut self,
+        slot: ConnectionSlot,
+        bytes: &[u8],
+        run: Option<Gathering<'_>>,
+        at: usize,
+        packets: u64,
+        mut stopped: Option<Stopped>,
+    ) -> Consumed {
         if let Some(left) = self.pass_on(slot, bytes, run, at).filter(|left| left.at < at) {
             stopped = Some(left);
         }
@@ -151,6 +161,11 @@ impl Shard {
             bytes: at,
             stopped: stopped.is_some(),
         }
+    }
+
+    fn is_mounted(&mut self, slot: ConnectionSlot) -> bool {
+        let connection = self.delivery.connection(slot);
+        connection.is_some_and(|connection| connection.mounted)
     }
 
     /// Handles a packet that is not gathered; where to go on later, if the share of work is used up.
