@@ -300,7 +300,7 @@ fn other_packets_before_the_connack() {
 #[test]
 fn an_exchange_that_is_not_ended_is_closed() {
     let users = Users::new();
-    let broker = users.setup().start();
+    let broker = users.setup().global("connect_timeout 5").start();
     let begun = Instant::now();
     let scram = ScramClient::new("ann", "ann-pw", "nonce");
     let (mut client, _) = Client::try_connect(&broker, &connecting("c", &scram));

@@ -188,6 +188,10 @@ impl Broker {
     pub(crate) fn kill(mut self) {
         self.signal(Signal::KILL);
         self.process.wait(END_TIMEOUT).expect("the broker did not end");
+        // The kernel takes the ring apart behind the process: until then the port has a listener that nobody reads.
+        super::eventually("the port is free", || {
+            TcpStream::connect(("127.0.0.1", self.port)).is_err()
+        });
         // It did not leave by itself, so there is nothing to ask for.
         self.process.status = Some(ExitStatus::default());
     }
