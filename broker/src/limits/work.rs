@@ -57,7 +57,7 @@ pub const fn batch_work(shards: u16) -> u64 {
 }
 
 /// Units of work (see [`WORK`]) in the batches that wait for one other shard in a broker with so many. Full: as
-/// [`OUTBOX_BATCHES_MAX`].
+/// [`crate::limits::OUTBOX_BATCHES_MAX`].
 #[must_use]
 pub const fn outbox_work(shards: u16) -> u64 {
     let units = queue_work(shards);
