@@ -84,7 +84,7 @@ fn v01_what_is_not_a_connect_is_closed_at_once() {
     let broker = Broker::start();
     let publish = &b"\x30\x03\x00\x01t"[..];
     let http = &b"GET / HTTP/1.1\r\n\r\n"[..];
-    let announces_256_mib = &b"\x10\xff\xff\xff\x7f\x00\x04MQTT\x04"[..];
+    let announces_256_mib = &b"\x10\xff\xff\xff\x7f"[..];
     let five_bytes = &b"\x10\xff\xff\xff\xff\x01"[..];
     for first in [
         publish,

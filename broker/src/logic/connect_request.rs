@@ -124,7 +124,8 @@ impl FirstPacket {
         }
     }
 
-    /// A packet that is longer than a CONNECT may be: it is refused in words as soon as it says that it is of 5.0.
+    /// A packet that is longer than a CONNECT may be: refused at once, with a CONNACK if what came with its length says
+    /// that it is of 5.0.
     fn too_large(bytes: &[u8], error: DecodeError) -> Self {
         if bytes.first() != Some(&FIRST_BYTE) {
             return Self::Foreign(NO_CONNECT);
@@ -138,7 +139,6 @@ impl FirstPacket {
                 version: Some(ProtocolVersion::V5),
                 wire_bytes: None,
             }),
-            None if body.len() < VERSION_BYTES => Self::Incomplete,
             _ => Self::Foreign(TOO_LARGE),
         }
     }
@@ -236,8 +236,6 @@ fn message_properties(will: Properties<'_>) -> PropertiesBuf {
 const NO_CONNECT: &str = "the first packet is not CONNECT";
 const TOO_LARGE: &str = "a CONNECT of more than 100,000 bytes";
 const _: () = assert!(limits::CONNECT_BYTES_MAX == 100_004, "what the sentence says");
-/// Protocol Name and Protocol Version of 5.0 and 3.1.1.
-const VERSION_BYTES: usize = 7;
 /// Of a CONNECT: its flags are all 0.
 const FIRST_BYTE: u8 = (PacketType::Connect as u8) << 4;
 
@@ -324,8 +322,7 @@ mod tests {
         assert!(
             matches!(malformed, FirstPacket::Malformed(wrong) if wrong.version == Some(ProtocolVersion::V5))
         );
-        let announced = FirstPacket::parse(&too_large(5)[..8]);
-        assert!(matches!(announced, FirstPacket::Incomplete), "it may be of 5.0");
+        assert!(foreign(&too_large(5)[..8]), "nobody waits for its version");
         // A length of five bytes.
         let malformed = FirstPacket::parse(&[0x10, 0xFF, 0xFF, 0xFF, 0xFF, 1]);
         assert!(matches!(malformed, FirstPacket::Malformed(wrong) if wrong.wire_bytes.is_none()));
