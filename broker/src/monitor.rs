@@ -82,8 +82,9 @@ impl Monitor {
         if limit == UNLIMITED && !was_full {
             return;
         }
-        // Where the system does not say, there is no limit to keep.
-        let used = clock::process_rss_bytes(std::process::id()).unwrap_or(0);
+        // Where the system does not say, there is no limit to keep. The exact number would take a walk over all pages,
+        // twenty times a second.
+        let used = clock::process_rss_bytes_about(std::process::id()).unwrap_or(0);
         let shed_from = limit / 10 * 9;
         let full = if was_full {
             used > shed_from / 20 * 19

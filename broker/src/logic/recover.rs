@@ -11,6 +11,7 @@ use std::sync::Arc;
 use mqtt::packet::SubscriptionOptions;
 use mqtt::property::{Properties, Property};
 use mqtt::{PacketIdentifier, QoS};
+use store::{RecoveredReference, RecoveredSession, RecoveredSubscription};
 
 use crate::auth::acl::Access;
 use crate::logic::delivery::journal::FirstNumbers;
@@ -29,7 +30,7 @@ use crate::logic::timer::Timer;
 use crate::logic::{Shard, Timestamp};
 use crate::settings::UNLIMITED;
 
-/// What all shards had.
+/// What all shards had: as the store has it, with the messages as the logic has them.
 #[derive(Clone, Debug, Default)]
 pub struct RecoveredState {
     /// Sessions, in any order.
@@ -42,72 +43,6 @@ pub struct RecoveredState {
     pub first: FirstNumbers,
     /// The wall clock now, in milliseconds.
     pub wall_ms: u64,
-}
-
-/// A session with all that belongs to it.
-#[derive(Clone, Debug, Default)]
-pub struct RecoveredSession {
-    /// The number of the session.
-    pub number: u64,
-    /// The client whose session it is.
-    pub client_identifier: String,
-    /// The user whose session it is, where the user was proved.
-    pub user: Option<String>,
-    /// Session Expiry Interval in seconds; 0xFFFFFFFF never.
-    pub expiry_s: u32,
-    /// Since when it has no connection, in milliseconds of the wall clock; none if it had one.
-    pub away_since_ms: Option<u64>,
-    /// A Will that is to be published.
-    pub will: Option<RecoveredWill>,
-    /// Its subscriptions, in any order.
-    pub subscriptions: Vec<RecoveredSubscription>,
-    /// What it gets, in order.
-    pub messages: Vec<RecoveredMessage>,
-    /// Packet Identifiers of QoS 2 messages that await PUBREL.
-    pub received: Vec<u16>,
-    /// The highest place in the order of what it gets that was ever given out.
-    pub orders: u64,
-}
-
-/// A Will that is to be published.
-#[derive(Clone, Debug)]
-pub struct RecoveredWill {
-    /// Will Delay Interval in seconds.
-    pub delay_s: u32,
-    /// Message Expiry Interval in seconds.
-    pub expiry_s: Option<u32>,
-    /// The message of the Will.
-    pub message: StoredMessage,
-}
-
-/// A subscription, also a shared one.
-#[derive(Clone, Debug)]
-pub struct RecoveredSubscription {
-    /// The whole text of the Topic Filter.
-    pub filter: String,
-    /// The Subscription Options byte of MQTT 5.0.
-    pub options: u8,
-    /// The Subscription Identifier; 0 if there is none.
-    pub identifier: u32,
-}
-
-/// A message that a session gets.
-#[derive(Clone, Debug, Default)]
-pub struct RecoveredMessage {
-    /// Its place in the order of what the session gets.
-    pub order: u64,
-    /// The number of the publication.
-    pub publication: u64,
-    /// QoS of the delivery.
-    pub qos: u8,
-    /// RETAIN flag of the delivery.
-    pub retain: bool,
-    /// By which subscriptions it comes, as [`crate::logic::store::Reference`] has it.
-    pub via: Vec<u8>,
-    /// The Packet Identifier, if it is in flight.
-    pub packet_identifier: Option<u16>,
-    /// PUBREC came for it: only PUBREL is sent.
-    pub released: bool,
 }
 
 /// By which subscriptions a message comes that is routed anew.
@@ -206,10 +141,10 @@ impl Shard {
             .away_since_ms
             .map_or(0, |since| state.wall_ms.saturating_sub(since));
         let away_s = u32::try_from(away_ms / 1000).unwrap_or(u32::MAX);
-        let now = self.now;
+        let (now, wall) = (self.now, self.delivery.journal.wall);
         let session = self.delivery.session_mut(slot)?;
         session.number = recovered.number;
-        session.set_order(recovered.orders);
+        session.set_order(recovered.next_order.saturating_sub(1));
         session.disconnected_at = now;
         let never = recovered.expiry_s == NEVER_EXPIRES;
         let left_s = recovered.expiry_s.saturating_sub(away_s);
@@ -217,11 +152,13 @@ impl Shard {
         for &packet_identifier in &recovered.received {
             session.begin_release(packet_identifier);
         }
-        let will = recovered.will.as_ref().map(|will| Will {
-            message: will.message.clone(),
-            delay_s: will.delay_s.saturating_sub(away_s),
-            expiry_s: will.expiry_s,
-            access: Access::default(),
+        let will = recovered.will.as_ref().and_then(|will| {
+            Some(Will {
+                message: StoredMessage::from_store(&will.message, wall)?,
+                delay_s: will.delay_s.saturating_sub(away_s),
+                expiry_s: will.expiry_s,
+                access: Access::default(),
+            })
         });
         let will_due = will.as_ref().map(|will| now.plus_s(u64::from(will.delay_s)));
         session.set_will(will.map(Box::new));
@@ -291,7 +228,7 @@ impl Shard {
         let Some(session) = self.delivery.session_mut(slot) else {
             return unreachable_state("a session that was just made");
         };
-        for reference in &recovered.messages {
+        for reference in &recovered.references {
             let message = state.messages.get(&reference.publication);
             if let Some((identifier, entry)) = in_flight(reference, message)
                 && session.inflight.restore(identifier, entry)
@@ -334,7 +271,7 @@ impl Shard {
 
 /// A message in flight, if it is one.
 fn in_flight(
-    reference: &RecoveredMessage,
+    reference: &RecoveredReference,
     message: Option<&StoredMessage>,
 ) -> Option<(PacketIdentifier, InflightEntry)> {
     let identifier = PacketIdentifier::new(reference.packet_identifier?)?;
@@ -352,7 +289,7 @@ fn in_flight(
 }
 
 /// A message that waits.
-fn queued(reference: &RecoveredMessage, message: Option<&StoredMessage>) -> Option<Queued> {
+fn queued(reference: &RecoveredReference, message: Option<&StoredMessage>) -> Option<Queued> {
     Some(Queued {
         message: message?.clone(),
         via: decode_via(&reference.via),

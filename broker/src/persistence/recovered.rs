@@ -4,12 +4,10 @@
 
 use std::collections::HashMap;
 
-use store::{Recovered, RecoveredPublication, RecoveredReference};
+use store::{Recovered, RecoveredPublication};
 
 use super::reroute::Unrouted;
-use crate::logic::recover::{
-    RecoveredMessage, RecoveredSession, RecoveredState, RecoveredSubscription, RecoveredWill,
-};
+use crate::logic::recover::RecoveredState;
 use crate::logic::store::WallClock;
 use crate::logic::{FirstNumbers, StoredMessage};
 
@@ -40,8 +38,7 @@ pub(super) fn state_of(
         }
         messages.insert(id, message);
     }
-    let sessions = recovered.sessions.into_iter();
-    let mut sessions: Vec<_> = sessions.map(|session| session_of(session, wall)).collect();
+    let mut sessions = recovered.sessions;
     // Of two of one client the older one was ending.
     sessions.sort_by_key(|session| std::cmp::Reverse(session.number << 16));
     let retained = recovered.retained.iter();
@@ -59,45 +56,4 @@ pub(super) fn state_of(
         wall_ms,
     };
     (state, unrouted)
-}
-
-fn session_of(session: store::RecoveredSession, wall: WallClock) -> RecoveredSession {
-    RecoveredSession {
-        number: session.number,
-        client_identifier: session.client_identifier,
-        user: session.user,
-        expiry_s: session.expiry_s,
-        away_since_ms: session.away_since_ms,
-        will: session.will.and_then(|will| {
-            Some(RecoveredWill {
-                delay_s: will.delay_s,
-                expiry_s: will.expiry_s,
-                message: StoredMessage::from_store(&will.message, wall)?,
-            })
-        }),
-        subscriptions: session.subscriptions.into_iter().map(subscription_of).collect(),
-        messages: session.references.into_iter().map(message_of).collect(),
-        received: session.received,
-        orders: session.next_order.saturating_sub(1),
-    }
-}
-
-fn subscription_of(subscription: store::RecoveredSubscription) -> RecoveredSubscription {
-    RecoveredSubscription {
-        filter: subscription.filter,
-        options: subscription.options,
-        identifier: subscription.identifier,
-    }
-}
-
-fn message_of(reference: RecoveredReference) -> RecoveredMessage {
-    RecoveredMessage {
-        order: reference.order,
-        publication: reference.publication,
-        qos: reference.qos,
-        retain: reference.retain,
-        via: reference.via,
-        packet_identifier: reference.packet_identifier,
-        released: reference.released,
-    }
 }

@@ -8,11 +8,11 @@ use std::collections::HashMap;
 
 use mqtt::QoS;
 use mqtt::packet::SubscriptionOptions;
-use store::{Record, Reference, ReferenceList};
+use store::{Record, RecoveredReference, Reference, ReferenceList};
 
 use crate::logic::StoredMessage;
 use crate::logic::owner_shard;
-use crate::logic::recover::{RecoveredMessage, RecoveredState, RecoveredVia};
+use crate::logic::recover::{RecoveredState, RecoveredVia};
 
 /// A publication that shards had not taken.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ fn give(
     publication: &Unrouted,
     message: &StoredMessage,
     upgrades_qos: bool,
-) -> Option<(u64, RecoveredMessage)> {
+) -> Option<(u64, RecoveredReference)> {
     let session = state.sessions.get_mut(at)?;
     let mut granted = None;
     let (mut retain, mut is_foreign) = (false, false);
@@ -165,9 +165,10 @@ fn give(
     if qos == QoS::AtMostOnce || (is_own && !is_foreign) {
         return None;
     }
-    session.orders += 1;
-    let got = RecoveredMessage {
-        order: session.orders,
+    let order = session.next_order.max(1);
+    session.next_order = order + 1;
+    let got = RecoveredReference {
+        order,
         publication: publication.publication,
         qos: qos as u8,
         retain,
@@ -175,11 +176,11 @@ fn give(
         packet_identifier: None,
         released: false,
     };
-    session.messages.push(got.clone());
+    session.references.push(got.clone());
     Some((session.number, got))
 }
 
-fn reference(session: u64, got: &RecoveredMessage) -> Reference<'_> {
+fn reference(session: u64, got: &RecoveredReference) -> Reference<'_> {
     Reference {
         session,
         order: got.order,
