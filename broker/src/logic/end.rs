@@ -211,8 +211,8 @@ impl Shard {
             self.publish_will(&will);
         }
         // [MQTT-4.8.2-5]
-        let session = self.hand_over(session);
-        self.delivery.note_end(&session);
+        let mut session = self.hand_over(session);
+        self.delivery.note_end(&mut session);
     }
 
     /// Disconnects all: the process ends. Wills are published first, as after any connection that the

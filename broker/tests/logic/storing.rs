@@ -116,8 +116,11 @@ impl Stored {
     }
 
     fn join(&mut self, client: &str, expiry_s: u32) -> ConnectionId {
+        self.join_with(client, &expiring(expiry_s))
+    }
+
+    fn join_with(&mut self, client: &str, properties: &PropertiesBuf) -> ConnectionId {
         let mut bytes = Vec::new();
-        let properties = expiring(expiry_s);
         let asked = Connect {
             clean_start: false,
             properties: properties.as_properties(),
@@ -179,7 +182,6 @@ fn expiring(expiry_s: u32) -> PropertiesBuf {
 }
 
 fn publishes(qos: QoS, packet_identifier: u16, retain: bool) -> Vec<u8> {
-    let mut bytes = Vec::new();
     let publish = Publish {
         dup: false,
         qos,
@@ -189,6 +191,11 @@ fn publishes(qos: QoS, packet_identifier: u16, retain: bool) -> Vec<u8> {
         properties: Properties::EMPTY,
         payload: b"x",
     };
+    bytes_of(&publish)
+}
+
+fn bytes_of(publish: &Publish<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
     publish.encode(V5, &mut bytes).unwrap();
     bytes
 }
@@ -201,10 +208,21 @@ fn acknowledges(packet_type: PacketType, packet_identifier: u16) -> Vec<u8> {
 }
 
 fn subscribes(qos: QoS) -> Vec<u8> {
+    subscribes_to("t", qos)
+}
+
+fn subscribes_to(filter: &str, qos: QoS) -> Vec<u8> {
     let mut bytes = Vec::new();
     let identifier = PacketIdentifier::new(9).unwrap();
     let options = options(qos);
-    mqtt::encode::subscribe(identifier, Properties::EMPTY, &[("t", options)], V5, &mut bytes).unwrap();
+    mqtt::encode::subscribe(
+        identifier,
+        Properties::EMPTY,
+        &[(filter, options)],
+        V5,
+        &mut bytes,
+    )
+    .unwrap();
     bytes
 }
 
@@ -305,6 +323,41 @@ fn at_qos_2_each_step_waits() {
     assert_eq!(stored.turn_durable(subscriber), [PUBREL, PUBCOMP]);
     stored.send(subscriber, &acknowledges(PacketType::PubComp, 1));
     assert_eq!(stored.store.take(), ["done 1"]);
+}
+
+/// What waits for the store names its topic: where the packet is too large for the client by that, the message is
+/// dropped, and holds no place in the window.
+#[test]
+fn at_qos_2_no_topic_alias_makes_a_message_fit() {
+    let mut stored = Stored::new();
+    let mut properties = expiring(100);
+    properties.push(Property::TopicAliasMaximum(5)).unwrap();
+    let maximum = std::num::NonZeroU32::new(70).unwrap();
+    properties.push(Property::MaximumPacketSize(maximum)).unwrap();
+    let subscriber = stored.join_with("s", &properties);
+    let topic = "a/topic/of/about/fifty/bytes/that/an/alias/shortens";
+    stored.send(subscriber, &subscribes_to(topic, QoS::ExactlyOnce));
+    let publish = |qos, identifier, payload| Publish {
+        dup: false,
+        qos,
+        retain: false,
+        topic,
+        packet_identifier: PacketIdentifier::new(identifier),
+        properties: Properties::EMPTY,
+        payload,
+    };
+    stored.send(subscriber, &bytes_of(&publish(QoS::AtMostOnce, 0, b"the alias")));
+    stored.turn(subscriber);
+    assert_eq!(stored.turn_durable(subscriber), [CONNACK, PUBLISH, SUBACK]);
+    let large = publish(QoS::ExactlyOnce, 7, b"too large with its topic");
+    stored.send(subscriber, &bytes_of(&large));
+    stored.turn(subscriber);
+    assert_eq!(stored.turn_durable(subscriber), [PUBREC]);
+    stored.store.take();
+    stored.send(subscriber, &bytes_of(&publish(QoS::ExactlyOnce, 8, b"fits")));
+    assert!(stored.store.take().contains(&"in flight 1 as 1".to_owned()));
+    stored.turn(subscriber);
+    assert_eq!(stored.turn_durable(subscriber), [PUBLISH, PUBREC]);
 }
 
 #[test]

@@ -20,7 +20,6 @@ use crate::logic::delivery::Delivery;
 pub(super) struct Deferred {
     batches: VecDeque<DeferredBatch>,
     spare: Vec<DeferredBatch>,
-    packet: Vec<u8>,
 }
 
 /// What waits for one batch of records.
@@ -56,6 +55,34 @@ impl Deferred {
         self.batches.back_mut()
     }
 
+    /// Keeps a packet back until the batch of that number, which is being filled, is durable; not one that is larger
+    /// than the client takes [MQTT-3.1.2-24]. Whether it is kept.
+    #[cold]
+    pub(super) fn push(
+        &mut self,
+        number: u64,
+        slot: ConnectionSlot,
+        connection: &mut Connection,
+        write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
+    ) -> bool {
+        let Some(batch) = self.last(number) else {
+            return false;
+        };
+        let start = batch.bytes.len();
+        write(&mut batch.bytes, connection.version);
+        let length = batch.bytes.len() - start;
+        if length > connection.packet_bytes_max as usize {
+            batch.bytes.truncate(start);
+            return false;
+        }
+        batch.packets.push(DeferredPacket {
+            id: connection.id(slot),
+            bytes: u32::try_from(length).ok(),
+        });
+        connection.begin_deferring(Deferring::Acknowledgements);
+        true
+    }
+
     /// The first batch, if it is durable.
     fn pop(&mut self, durable: u64) -> Option<DeferredBatch> {
         let first = self.batches.front()?;
@@ -81,37 +108,15 @@ impl Delivery {
         connection.deferring != Deferring::Nothing || self.journal.has_changed()
     }
 
-    /// Keeps a packet back until the batch that is being filled is durable; not one that is larger than the client
-    /// takes [MQTT-3.1.2-24]. Whether it is kept.
-    #[cold]
+    /// As [`Deferred::push`], of a packet that promises what is in the batch that is being filled.
     pub(super) fn defer(
         &mut self,
         slot: ConnectionSlot,
         write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
     ) -> bool {
-        let Self {
-            connections,
-            deferred,
-            journal,
-            ..
-        } = self;
-        let Some(connection) = connections.get_mut(slot) else {
-            return false;
-        };
-        let mut packet = std::mem::take(&mut deferred.packet);
-        packet.clear();
-        write(&mut packet, connection.version);
-        let fits = packet.len() <= connection.packet_bytes_max as usize;
-        if fits && let Some(batch) = deferred.last(journal.batch()) {
-            batch.packets.push(DeferredPacket {
-                id: connection.id(slot),
-                bytes: u32::try_from(packet.len()).ok(),
-            });
-            batch.bytes.extend_from_slice(&packet);
-            connection.begin_deferring(Deferring::Acknowledgements);
-        }
-        deferred.packet = packet;
-        fits
+        let number = self.journal.batch();
+        let connection = self.connections.get_mut(slot);
+        connection.is_some_and(|connection| self.deferred.push(number, slot, connection, write))
     }
 
     /// Keeps back all that is sent on a connection until the batch that is being filled is durable; its CONNACK is

@@ -9,9 +9,9 @@ use std::rc::Rc;
 
 use mqtt::property::PropertiesBuf;
 use mqtt::publish_template::PublishTemplate;
-use mqtt::{PacketIdentifier, ProtocolVersion, QoS};
+use mqtt::{ProtocolVersion, QoS};
 
-use crate::logic::connection::{Connection, ConnectionSlot};
+use crate::logic::connection::Connection;
 use crate::logic::delivery::Delivery;
 use crate::logic::delivery::aliases::Outgoing;
 use crate::logic::delivery::encodings::Encodings;
@@ -213,17 +213,17 @@ impl Delivery {
         if !session.window_is_open(self.inflight_bytes_max) || !session.queue_is_empty() {
             return Delivered::Waits;
         }
-        let outlives = session.outlives_connection();
-        let kept = (outlives || belongs_to_group(via, qos)).then(|| self.encodings.stored(self.now, message));
-        let template = encoded(
-            &mut self.encodings,
-            connection,
-            &self.settings,
-            message,
-            qos,
-            retain,
-            via,
-        );
+        let kept = (session.outlives_connection() || belongs_to_group(via, qos))
+            .then(|| self.encodings.stored(self.now, message));
+        let is_stored = session.is_stored();
+        // It waits for the store, and others may overtake it: so it names its topic.
+        let waits_for_store = is_stored && qos == QoS::ExactlyOnce;
+        let (encodings, settings) = (&mut self.encodings, &*self.settings);
+        let template = if waits_for_store {
+            encoded_whole(encodings, connection, settings, message, qos, retain, via)
+        } else {
+            encoded(encodings, connection, settings, message, qos, retain, via)
+        };
         let Some(template) = template.filter(|template| fits(connection, template)) else {
             self.outputs.tally.dropped += 1;
             return Delivered::Dropped;
@@ -244,12 +244,17 @@ impl Delivery {
         };
         let order = session.next_order();
         let identifier = session.begin_flight(flight, order);
-        if outlives && session.number > 0 {
+        if is_stored {
             let taken = Taken::sent(session.number, order, qos, retain, identifier, via);
             self.journal.take(taken);
-            if qos == QoS::ExactlyOnce {
-                return self.deliver_once_kept(slot, qos, retain, via, message, identifier);
-            }
+        }
+        if waits_for_store {
+            let number = self.journal.batch();
+            self.deferred.push(number, slot, connection, |out, _| {
+                template.append_with_identifier(identifier, false, out);
+            });
+            self.outputs.tally.sent += 1;
+            return Delivered::Sent;
         }
         let appended = Appended {
             bytes: template.bytes(),
@@ -260,41 +265,6 @@ impl Delivery {
             .append(&mut self.flow, slot, connection, appended, |out| {
                 template.append_with_identifier(identifier, false, out);
             });
-        Delivered::Sent
-    }
-}
-
-impl Delivery {
-    /// A QoS 2 message that the store is to have first: it is given out without a Topic Alias, as others may overtake
-    /// it.
-    #[cold]
-    #[allow(clippy::too_many_arguments, reason = "what a delivery is made of")]
-    fn deliver_once_kept(
-        &mut self,
-        slot: ConnectionSlot,
-        qos: QoS,
-        retain: bool,
-        via: Option<&Rc<Via>>,
-        message: &Message<'_>,
-        identifier: PacketIdentifier,
-    ) -> Delivered {
-        let mut packet = std::mem::take(&mut self.translated);
-        packet.clear();
-        let Some(connection) = self.connections.get(slot) else {
-            return Delivered::Dropped;
-        };
-        let identifiers = via.map(|via| &via.identifiers);
-        let mount_point = mount_point(connection, &self.settings);
-        let version = connection.version;
-        let template = self
-            .encodings
-            .template(message, version, qos, retain, identifiers, mount_point);
-        if let Some(template) = template {
-            template.append_with_identifier(identifier, false, &mut packet);
-        }
-        self.defer(slot, |out, _| out.extend_from_slice(&packet));
-        self.translated = packet;
-        self.outputs.tally.sent += 1;
         Delivered::Sent
     }
 }
@@ -327,7 +297,7 @@ fn encoded<'a>(
     via: Option<&Rc<Via>>,
 ) -> Option<&'a PublishTemplate> {
     let mount_point = mount_point(connection, settings);
-    let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
+    let bytes_max = connection.packet_bytes_max;
     let identifiers = via.map(|via| &via.identifiers);
     if let Some(aliases) = connection.outbound_aliases() {
         let outgoing = Outgoing {
@@ -342,6 +312,22 @@ fn encoded<'a>(
             return Some(encodings.own_template());
         }
     }
+    encoded_whole(encodings, connection, settings, message, qos, retain, via)
+}
+
+/// The same with its topic in any case.
+#[inline]
+fn encoded_whole<'a>(
+    encodings: &'a mut Encodings,
+    connection: &mut Connection,
+    settings: &Settings,
+    message: &Message<'_>,
+    qos: QoS,
+    retain: bool,
+    via: Option<&Rc<Via>>,
+) -> Option<&'a PublishTemplate> {
+    let (version, mount_point) = (connection.version, mount_point(connection, settings));
+    let identifiers = via.map(|via| &via.identifiers);
     encodings.template(message, version, qos, retain, identifiers, mount_point)
 }
 

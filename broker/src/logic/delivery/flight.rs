@@ -73,9 +73,11 @@ impl Delivery {
             return Acknowledged::Unknown;
         };
         let acknowledged = session.inflight.release(packet_identifier);
-        if acknowledged == Acknowledged::Awaited && self.journal.is_open() {
-            let order = session.inflight.order_of(packet_identifier);
-            session.record(&mut self.journal, |session| Record::Released { session, order });
+        if acknowledged == Acknowledged::Awaited {
+            session.record(&mut self.journal, |number| Record::Released {
+                session: number,
+                order: session.inflight.order_of(packet_identifier),
+            });
         }
         acknowledged
     }
@@ -91,7 +93,7 @@ impl Delivery {
             unreachable_state("a client whose session is gone");
             return Acknowledged::Unknown;
         };
-        let order = if self.journal.is_open() {
+        let order = if session.is_stored() {
             session.inflight.order_of(packet_identifier)
         } else {
             0
@@ -127,10 +129,10 @@ pub(super) struct Flight<'a> {
 }
 
 impl Session {
-    /// What changes of a session that outlives its connection goes to the store.
+    /// What changes of a session that the store knows goes there.
     #[inline]
     pub(super) fn record<'a>(&self, journal: &mut Journal, record: impl FnOnce(u64) -> Record<'a>) {
-        if self.outlives_connection() && journal.is_open() {
+        if self.is_stored() {
             journal.append(&record(self.number));
         }
     }

@@ -221,6 +221,14 @@ impl Journal {
         }
     }
 
+    /// A session has ended, once: it has no number any more.
+    pub(super) fn append_end(&mut self, session: &mut Session) {
+        let number = std::mem::take(&mut session.number);
+        if number > 0 {
+            self.append(&Record::SessionEnded { number });
+        }
+    }
+
     /// A session as it is now.
     pub(super) fn append_session(&mut self, session: &Session, away_since: Option<Timestamp>) {
         if !self.is_open() {

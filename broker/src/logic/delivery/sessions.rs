@@ -101,32 +101,23 @@ impl Delivery {
         self.sessions.finish_ending(slot);
     }
 
-    /// Once: a session that has ended has no number.
     fn note_end_of(&mut self, slot: SessionSlot) {
-        let Some(session) = self.sessions.get_mut(slot) else {
-            return unreachable_state("a session that ends and is gone");
-        };
-        let outlives = session.outlives_connection();
-        let number = std::mem::take(&mut session.number);
-        if outlives && number > 0 {
-            self.journal.append(&Record::SessionEnded { number });
+        match self.sessions.get_mut(slot) {
+            Some(session) => self.journal.append_end(session),
+            None => unreachable_state("a session that ends and is gone"),
         }
     }
 
     /// A session has ended, and what it held for groups is with others.
-    pub(in crate::logic) fn note_end(&mut self, session: &Session) {
-        if session.outlives_connection() && session.number > 0 {
-            let session = session.number;
-            self.journal.append(&Record::SessionEnded { number: session });
-        }
+    pub(in crate::logic) fn note_end(&mut self, session: &mut Session) {
+        self.journal.append_end(session);
     }
 
     /// The Will of a session, or its connection, is another one, or none.
     pub(in crate::logic) fn note_session(&mut self, slot: SessionSlot) {
         let is_away = self.sessions.link(slot).is_none();
         if let Some(session) = self.sessions.get(slot)
-            && session.outlives_connection()
-            && session.number > 0
+            && session.is_stored()
         {
             let away_since = is_away.then_some(session.disconnected_at);
             self.journal.append_session(session, away_since);
@@ -173,25 +164,23 @@ impl Delivery {
         let Some(session) = self.sessions.get_mut(slot) else {
             return unreachable_state("an expiry of a session that is gone");
         };
-        let outlived = session.outlives_connection();
         session.expiry_s = expiry_s;
         if expiry_s > 0 {
             self.journal.number(session);
             self.journal.append_session(session, None);
-        } else if outlived && session.number > 0 {
-            let session = session.number;
-            self.journal.append(&Record::SessionEnded { number: session });
+        } else {
+            self.journal.append_end(session);
         }
     }
 
-    /// Appends a record to the store, if the session outlives its connection.
+    /// Appends a record, if the store knows the session.
     pub(in crate::logic) fn record<'a>(
         &mut self,
         session: SessionSlot,
         record: impl FnOnce(u64) -> Record<'a>,
     ) {
         let session = self.sessions.get(session);
-        if let Some(session) = session.filter(|session| session.outlives_connection() && session.number > 0) {
+        if let Some(session) = session.filter(|session| session.is_stored()) {
             self.journal.append(&record(session.number));
         }
     }

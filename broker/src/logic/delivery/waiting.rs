@@ -38,7 +38,7 @@ impl Delivery {
         };
         let bytes = queued.message.queue_bytes();
         let (qos, retain) = (queued.qos, queued.retain);
-        let keeps = session.outlives_connection() && session.number > 0;
+        let keeps = session.is_stored();
         let via = queued.via.clone().filter(|_| keeps);
         if keeps {
             queued.order = session.next_order();
@@ -221,6 +221,8 @@ impl Delivery {
             outputs,
             settings,
             flow,
+            deferred,
+            journal,
             ..
         } = self;
         let Some(connection) = connections.get_mut(slot) else {
@@ -258,36 +260,21 @@ impl Delivery {
             return false;
         }
         let payload_bytes = message.payload.len();
-        if is_first && let Some(identifier) = identifier {
-            return self.defer_publish(slot, identifier, payload_bytes);
-        }
-        let appended = Appended {
-            bytes: template.bytes(),
-            copies: 1,
-            waited: true,
-        };
-        outputs.append(flow, slot, connection, appended, |out| match identifier {
+        let write = |out: &mut Vec<u8>| match identifier {
             Some(identifier) => template.append_with_identifier(identifier, dup, out),
             None => template.append(out),
-        });
-        self.count_copies(payload_bytes);
-        true
-    }
-
-    /// The message that was encoded waits for the store.
-    #[cold]
-    fn defer_publish(
-        &mut self,
-        slot: ConnectionSlot,
-        identifier: PacketIdentifier,
-        payload_bytes: usize,
-    ) -> bool {
-        let template = std::mem::take(&mut self.template);
-        self.defer(slot, |out, _| {
-            template.append_with_identifier(identifier, false, out);
-        });
-        self.template = template;
-        self.outputs.tally.sent += 1;
+        };
+        if is_first {
+            deferred.push(journal.batch(), slot, connection, |out, _| write(out));
+            outputs.tally.sent += 1;
+        } else {
+            let appended = Appended {
+                bytes: template.bytes(),
+                copies: 1,
+                waited: true,
+            };
+            outputs.append(flow, slot, connection, appended, write);
+        }
         self.count_copies(payload_bytes);
         true
     }

@@ -139,6 +139,12 @@ impl Session {
         }
     }
 
+    /// Whether the store knows it: it outlives its connection, and has a number.
+    #[inline]
+    pub(super) fn is_stored(&self) -> bool {
+        self.number > 0 && self.outlives_connection()
+    }
+
     /// The place of the next message in the order of what the session gets; 0 where no store knows the session.
     #[inline]
     pub(super) fn next_order(&mut self) -> u64 {
