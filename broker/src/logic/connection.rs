@@ -19,7 +19,7 @@ use crate::logic::handle::filters::FiltersBegun;
 use crate::logic::ids::SessionSlot;
 pub use crate::logic::ids::{ConnectionId, ConnectionSlot};
 use crate::logic::routing::route::RouteSlot;
-use crate::settings::ListenerId;
+use crate::settings::{ListenerId, ListenerSettings};
 use crate::time::Timestamp;
 
 /// Where a connection comes from, and what was found out of its client before the session's owner got it.
@@ -47,6 +47,19 @@ impl Peer {
         let authenticated = authenticated.map(|authenticated| &*authenticated.user);
         let proved = self.certificate_identity.as_deref().or(authenticated);
         proved.or(connect.user_name.as_deref())
+    }
+
+    /// What its session is found by: the user name where the listener has it so, else the client's own identifier, else
+    /// the one that was assigned. Empty if there is none (yet).
+    #[must_use]
+    pub fn session_name<'a>(&'a self, connect: &'a ConnectRequest, listener: &ListenerSettings) -> &'a str {
+        if listener.user_name_is_client_identifier {
+            return self.user(connect).unwrap_or_default();
+        }
+        match &*connect.client_identifier {
+            "" => self.assigned_client_identifier.as_deref().unwrap_or_default(),
+            own => own,
+        }
     }
 }
 

@@ -270,12 +270,7 @@ impl Shard {
         connect: &'a ConnectRequest,
     ) -> (&'a str, Option<ConnectionId>) {
         let listener = self.delivery.settings().listener(peer.listener);
-        let assigned = peer.assigned_client_identifier.as_deref();
-        let named = match listener.user_name_is_client_identifier {
-            true => peer.user(connect).unwrap_or_default(),
-            false if connect.client_identifier.is_empty() => assigned.unwrap_or_default(),
-            false => &connect.client_identifier,
-        };
+        let named = peer.session_name(connect, listener);
         let session = self.delivery.sessions().find(named);
         let slot = session.and_then(|session| self.delivery.link(session));
         let connection = slot.and_then(|slot| self.delivery.connections().get(slot).map(|it| it.id(slot)));

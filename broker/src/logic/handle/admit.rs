@@ -35,8 +35,7 @@ impl Shard {
         }
         let user: Option<Box<str>> = named.filter(|_| proved).map(Into::into);
         let assigned = connect.client_identifier.is_empty();
-        let client_identifier =
-            client_identifier(connect, peer, listener, named).map_err(reason_string::refusal)?;
+        let client_identifier = client_identifier(connect, peer, listener).map_err(reason_string::refusal)?;
         if let Some(prefix) = &settings.client_identifier_prefix
             && !client_identifier.starts_with(prefix.as_str())
         {
@@ -201,24 +200,18 @@ fn client_identifier<'a>(
     connect: &'a ConnectRequest,
     peer: &'a Peer,
     listener: &ListenerSettings,
-    named: Option<&'a str>,
 ) -> Result<&'a str, ReasonCode> {
+    let name = Some(peer.session_name(connect, listener)).filter(|name| !name.is_empty());
     if listener.user_name_is_client_identifier {
-        let name = named.filter(|name| !name.is_empty());
         return name.ok_or(ReasonCode::NotAuthorized);
-    }
-    if !connect.client_identifier.is_empty() {
-        return Ok(&connect.client_identifier);
     }
     // Where the session is to outlive the connection, 3.1.1 has the client name itself [MQTT-3.1.3-8].
     let may = match connect.version {
+        _ if !connect.client_identifier.is_empty() => true,
+        _ if !listener.allow_zero_length_client_identifier => false,
         ProtocolVersion::V3_1 => false,
         ProtocolVersion::V3_1_1 => connect.clean_start,
         ProtocolVersion::V5 => true,
     };
-    let may = may && listener.allow_zero_length_client_identifier;
-    let identifier = peer.assigned_client_identifier.as_deref();
-    identifier
-        .filter(|_| may)
-        .ok_or(ReasonCode::ClientIdentifierNotValid)
+    name.filter(|_| may).ok_or(ReasonCode::ClientIdentifierNotValid)
 }

@@ -161,10 +161,7 @@ impl ShardLoop {
         };
         let settings = self.logic.settings().listener(peer.listener);
         // The logic takes the same one, and refuses who has none.
-        let client_identifier = match settings.user_name_is_client_identifier {
-            true => peer.user(connect).unwrap_or_default(),
-            false => &connect.client_identifier,
-        };
+        let client_identifier = peer.session_name(connect, settings);
         let shards = self.exchange.shards();
         if !client_identifier.is_empty() {
             return Some(owner_shard(client_identifier, shards));
