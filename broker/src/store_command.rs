@@ -91,17 +91,7 @@ fn print_check(out: &mut impl Write, inspection: &Inspection) -> io::Result<()> 
     if damage.is_none() {
         writeln!(out, "nothing is damaged")
     } else {
-        let store::Damage {
-            files,
-            commits,
-            records,
-            orphans,
-            ..
-        } = damage;
-        writeln!(
-            out,
-            "damaged: {files} files, {commits} commits, {records} records; {orphans} records lost what they belong to"
-        )
+        writeln!(out, "{damage}")
     }
 }
 

@@ -1,10 +1,10 @@
 //! A store as somebody else sees it: read, counted, copied, never changed.
 //!
 //! Invariants: nothing is written into the folder, and no lock is taken, so a broker may run on it. What it frees while
-//! it is read looks like damage: so what looks damaged is read again.
+//! it is read is missing, or looks like damage: so it is read again.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -53,7 +53,10 @@ pub fn inspect_with(folder: &Path, options: &Options) -> Result<Inspection, Stor
     let mut tries = 0;
     loop {
         tries += 1;
-        let inspected = engine::inspect(Box::new(RealFiles::read_only(folder)), options)?;
+        let inspected = match engine::inspect(Box::new(RealFiles::read_only(folder)), options) {
+            Err(error) if is_gone(&error) && tries < TRIES => continue,
+            inspected => inspected?,
+        };
         if inspected.segments.used.is_empty() && inspected.segments.free.is_empty() {
             let missing = io::Error::new(io::ErrorKind::NotFound, "there is no store in it");
             return Err(StoreError::io("read", folder)(missing));
@@ -104,7 +107,10 @@ pub fn backup_with(folder: &Path, target: &Path, options: &Options) -> Result<In
     let mut tries = 0;
     loop {
         tries += 1;
-        copy_segments(folder, target)?;
+        match copy_segments(folder, target) {
+            Err(error) if is_gone(&error) && tries < TRIES => continue,
+            copied => copied?,
+        }
         let inspected = engine::inspect(Box::new(RealFiles::read_only(target)), options)?;
         if inspected.recovered.damage.is_none() || tries == TRIES {
             return Ok(inspection(inspected));
@@ -167,10 +173,14 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut target = options.open(to)?;
     let mut source = File::open(from)?;
-    source.seek(SeekFrom::Start(0))?;
     io::copy(&mut source, &mut target)?;
     target.sync_all()
 }
 
-/// How often a store is read that looks damaged.
-const TRIES: u32 = 3;
+/// Whether a file was freed between the look at the folder and the look at the file.
+fn is_gone(error: &StoreError) -> bool {
+    matches!(error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+}
+
+/// How often a store is read that looks damaged, or frees files meanwhile.
+const TRIES: u32 = 10;

@@ -34,7 +34,6 @@ mod shard_log;
 pub use counters::Statistics;
 pub use error::StoreError;
 pub use files::{FileLayer, StoreFile, simulated};
-pub use format::segment::FORMAT_VERSION;
 pub use inspect::{Inspection, backup, backup_with, inspect, inspect_with};
 pub use log::{Log, StorageThread, Wake, open, open_with};
 pub use options::{Durability, Options};
@@ -43,4 +42,4 @@ pub use recovered::{
     Damage, Recovered, RecoveredPublication, RecoveredReference, RecoveredRetained, RecoveredSession,
     RecoveredSubscription, RecoveredWill,
 };
-pub use shard_log::{Message, ShardLog};
+pub use shard_log::ShardLog;

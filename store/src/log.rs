@@ -20,7 +20,7 @@ use crate::files::lock::FolderLock;
 use crate::files::real::RealFiles;
 use crate::options::{Durability, Options};
 use crate::recovered::Recovered;
-use crate::shard_log::{Batch, Message, Read, Request, ShardLog, Shared};
+use crate::shard_log::{Batch, Request, ShardLog, Shared};
 
 /// Called with the number of a shard for which something has changed.
 pub type Wake = Box<dyn Fn(u16) + Send>;
@@ -63,8 +63,8 @@ pub fn open_with(
         sender,
         requests,
         waiting: VecDeque::new(),
-        reads: Vec::new(),
         wake,
+        shards: options.shards,
         synced: Instant::now(),
         is_waiting: false,
         lock: None,
@@ -79,9 +79,8 @@ pub struct Log {
     sender: Sender<Request>,
     requests: Receiver<Request>,
     waiting: VecDeque<Batch>,
-    /// They may be of what waits, so they are answered when that is written.
-    reads: Vec<Read>,
     wake: Wake,
+    shards: u16,
     synced: Instant,
     /// The disk is full, and that was reported.
     is_waiting: bool,
@@ -115,13 +114,7 @@ impl Log {
             self.commit()?;
             worked = true;
         }
-        self.answer_reads();
         Ok(worked)
-    }
-
-    /// The message of a publication, read in this thread.
-    pub fn message(&self, publication: u64) -> Option<Vec<u8>> {
-        self.engine.message(publication)
     }
 
     /// The numbers of the store.
@@ -152,8 +145,9 @@ impl Log {
         if let Err(error) = &result {
             tracing::error!("the store has stopped: {error}");
             self.shared.has_failed.store(true, Ordering::Relaxed);
-            while let Some(batch) = self.waiting.pop_front() {
-                (self.wake)(batch.lane.shard);
+            // Whoever waits for nothing has to know as well.
+            for shard in 0..self.shards {
+                (self.wake)(shard);
             }
         }
         result
@@ -162,18 +156,24 @@ impl Log {
     fn serve(&mut self) -> Result<(), StoreError> {
         loop {
             let mut closed = self.wait()? == Step::Closed;
-            while let Ok(request) = self.requests.try_recv() {
-                closed |= self.take(request) == Step::Closed;
-            }
+            closed |= self.is_asked_to_close();
             while !self.waiting.is_empty() {
                 self.commit_or_wait()?;
             }
-            self.answer_reads();
             self.sync_if_due()?;
             if closed {
                 return self.finish();
             }
         }
+    }
+
+    /// Takes what has come meanwhile; whether the end is asked for.
+    fn is_asked_to_close(&mut self) -> bool {
+        let mut closed = false;
+        while let Ok(request) = self.requests.try_recv() {
+            closed |= self.take(request) == Step::Closed;
+        }
+        closed
     }
 
     /// Waits for something to do; what is done when there is nothing is done here.
@@ -229,29 +229,8 @@ impl Log {
                 self.waiting.push_back(batch);
                 Step::Worked
             }
-            Request::Read(read) => {
-                self.reads.push(read);
-                Step::Worked
-            }
             Request::Close => Step::Closed,
         }
-    }
-
-    fn answer_reads(&mut self) {
-        for read in std::mem::take(&mut self.reads) {
-            self.answer(read);
-        }
-    }
-
-    fn answer(&self, read: Read) {
-        let Read {
-            publication,
-            shard,
-            answers,
-        } = read;
-        let message = self.engine.message(publication);
-        let _gone = answers.send(Message { publication, message });
-        (self.wake)(shard);
     }
 
     /// Commits; waits where there is no space, as that alone goes away.

@@ -28,8 +28,6 @@ pub struct Options {
     pub size_max: Option<u64>,
     /// Bytes of a segment: a multiple of 4,096. Tests make it small.
     pub segment_size: u32,
-    /// Messages that a recovery brings back into memory, in bytes; others are to be read when they are wanted.
-    pub messages_max: u64,
 }
 
 impl Default for Options {
@@ -40,7 +38,6 @@ impl Default for Options {
             started_ms: 0,
             size_max: None,
             segment_size: 32 << 20,
-            messages_max: u64::MAX,
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Invariants: references are in the order of their order numbers, publications in the order of the log; each reference
 //! that is not released names a publication that is there.
 
+use std::fmt;
+
 /// All that was in the log.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recovered {
@@ -43,6 +45,23 @@ impl Damage {
     /// Whether all was read.
     pub fn is_none(&self) -> bool {
         self.files == 0 && self.commits == 0 && self.records == 0
+    }
+}
+
+/// How much it is; not where.
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            files,
+            commits,
+            records,
+            orphans,
+            ..
+        } = self;
+        write!(
+            f,
+            "damaged: {files} files, {commits} commits, {records} records; {orphans} records lost what they belong to"
+        )
     }
 }
 

@@ -39,7 +39,6 @@ pub(crate) struct Lane {
 #[derive(Debug)]
 pub(crate) enum Request {
     Batch(Batch),
-    Read(Read),
     Close,
 }
 
@@ -51,30 +50,12 @@ pub(crate) struct Batch {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// A message that is wanted back.
-#[derive(Debug)]
-pub(crate) struct Read {
-    pub(crate) publication: u64,
-    pub(crate) shard: u16,
-    pub(crate) answers: Sender<Message>,
-}
-
-/// A message that was read back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// The number of the publication.
-    pub publication: u64,
-    /// As it was appended; nothing if the publication is not there or cannot be read.
-    pub message: Option<Vec<u8>>,
-}
-
 /// A shard's end of the log.
 #[derive(Debug)]
 pub struct ShardLog {
     shared: Arc<Shared>,
     lane: Arc<Lane>,
     requests: Sender<Request>,
-    answers: (Sender<Message>, std::sync::mpsc::Receiver<Message>),
     batch: Vec<u8>,
     /// Where the last frame of the batch begins.
     last_frame: usize,
@@ -92,7 +73,6 @@ impl ShardLog {
             shared,
             lane,
             requests,
-            answers: std::sync::mpsc::channel(),
             batch: Vec::new(),
             last_frame: 0,
             submitted: 0,
@@ -160,21 +140,6 @@ impl ShardLog {
     #[inline]
     pub fn has_failed(&self) -> bool {
         self.shared.has_failed.load(Ordering::Relaxed)
-    }
-
-    /// Asks for the message of a publication; the shard is woken when the answer is there.
-    pub fn request_message(&self, publication: u64) {
-        let read = Read {
-            publication,
-            shard: self.lane.shard,
-            answers: self.answers.0.clone(),
-        };
-        let _ended = self.requests.send(Request::Read(read));
-    }
-
-    /// The next answer to [`Self::request_message`], in the order of the requests.
-    pub fn next_message(&self) -> Option<Message> {
-        self.answers.1.try_recv().ok()
     }
 
     /// The numbers of the store.

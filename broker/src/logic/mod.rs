@@ -74,6 +74,7 @@ pub use self::connection::{ConnectionId, ConnectionSlot, Peer};
 pub use self::counters::{Counter, CounterKind, SHOWN, ShardCounters, Shown, shard_counters};
 use self::delivery::Delivery;
 pub use self::delivery::journal::FirstNumbers;
+use self::delivery::journal::JournalMark;
 use self::ending::Ending;
 pub use self::message::StoredMessage;
 use self::outbox::Outboxes;
@@ -108,10 +109,8 @@ pub struct Shard {
     timers: Timers,
     sys: Sys,
     generation: u32,
-    /// Records for the store when what is handled now began.
-    records_before: u64,
-    /// Publishers wait for the store, and a timer looks whether it has caught up.
-    awaits_store: bool,
+    /// What the store was given when what is handled now began.
+    journal_before: JournalMark,
     /// The broker shuts down: nobody may connect, and what members of groups leave behind goes to nobody.
     shuts_down: bool,
     /// When the turn began, batches had found no room in other shards' queues.
@@ -149,8 +148,7 @@ impl Shard {
             timers,
             sys: Sys::default(),
             generation: 0,
-            records_before: 0,
-            awaits_store: false,
+            journal_before: JournalMark::default(),
             shuts_down: false,
             is_blocked: false,
             endings: VecDeque::new(),

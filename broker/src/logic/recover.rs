@@ -163,6 +163,10 @@ impl Shard {
         let will_due = will.as_ref().map(|will| now.plus_s(u64::from(will.delay_s)));
         session.set_will(will.map(Box::new));
         let expires_at = session.expires_at();
+        if recovered.away_since_ms.is_none() {
+            // From now on, over further starts too.
+            self.delivery.note_session(slot);
+        }
         self.restore_messages(slot, recovered, state, senseless);
         self.timers
             .set(expires_at, Timer::SessionExpiry { session: slot });

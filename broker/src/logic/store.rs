@@ -48,6 +48,11 @@ pub trait Store: std::fmt::Debug {
         false
     }
 
+    /// Whether there is no space for more than acknowledgements.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// Whether nothing becomes durable any more.
     fn has_failed(&self) -> bool {
         false
@@ -74,6 +79,10 @@ impl Store for ShardLog {
 
     fn is_backlogged(&self) -> bool {
         self.backlog_bytes() > limits::STORE_BACKLOG_BYTES_MAX
+    }
+
+    fn is_full(&self) -> bool {
+        Self::is_full(self)
     }
 
     fn has_failed(&self) -> bool {

@@ -70,10 +70,8 @@ impl Persisted {
         if !recovered.damage.is_none() {
             let damage = &recovered.damage;
             tracing::error!(
-                "{}: {} commits and {} records are damaged and left out: {}.",
+                "{}: {damage}; what is damaged is left out: {}.",
                 persistence.folder.display(),
-                damage.commits,
-                damage.records,
                 damage.findings.join("; ")
             );
         }

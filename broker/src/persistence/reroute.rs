@@ -4,7 +4,7 @@
 //! Invariants: a message goes once to a session, with the highest QoS and the identifiers of all its subscriptions that
 //! match; to one member of a group if it is for that. Each missing mark is made, also where nobody gets the message.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use mqtt::QoS;
 use mqtt::packet::SubscriptionOptions;
@@ -83,7 +83,12 @@ impl Filters {
             exact: HashMap::new(),
             wildcards: HashMap::new(),
         };
+        let mut clients = HashSet::new();
         for (at, session) in state.sessions.iter().enumerate() {
+            if !clients.insert(&session.client_identifier) {
+                // Of two of one client the newer one comes first, and the other one is about to end.
+                continue;
+            }
             for (number, subscription) in session.subscriptions.iter().enumerate() {
                 let is_shared = !matches!(mqtt::topic::shared(&subscription.filter), Ok(None));
                 let table = if is_shared || !subscription.filter.contains(['+', '#']) {

@@ -2,7 +2,8 @@
 //!
 //! Invariants: a record is given back only if its crc is that of its place: a segment may be in its next use by then.
 
-use super::Engine;
+use std::collections::HashSet;
+
 use super::segments::Segments;
 use super::window::Window;
 use crate::format::commit::{COMMIT_HEADER, CommitHeader};
@@ -12,39 +13,21 @@ use crate::index::{Index, Place};
 use crate::record::{self, Record};
 use crate::recovered::Recovered;
 
-impl Engine {
-    /// The message of a publication that lives.
-    pub(crate) fn message(&self, publication: u64) -> Option<Vec<u8>> {
-        let place = self.index.place_of(publication)?;
-        let mut window = Window::default();
-        let frame = read_frame(&self.segments, place, &mut window)?;
-        message_of(&frame, publication).map(|(_, message)| message)
-    }
-}
-
-/// Fills in the messages of all publications, up to the memory that they may have. What cannot be read is damage.
-pub(super) fn load_messages(
-    index: &Index,
-    segments: &Segments,
-    messages_max: u64,
-    recovered: &mut Recovered,
-) {
+/// Fills in the messages of all publications. What cannot be read is damage.
+pub(super) fn load_messages(index: &Index, segments: &Segments, recovered: &mut Recovered) {
     let mut window = Window::default();
-    let mut left = messages_max;
-    let mut lost = Vec::new();
+    let mut lost = HashSet::new();
     let places = index.publication_places();
     for (publication, (place, id)) in recovered.publications.iter_mut().zip(places) {
-        let Some(rest) = left.checked_sub(place.len.into()) else {
-            continue;
-        };
-        left = rest;
         let frame = read_frame(segments, place, &mut window);
         match frame.and_then(|frame| message_of(&frame, id)) {
             Some((share, message)) => {
                 publication.share = share;
                 publication.message = message;
             }
-            None => lost.push(id),
+            None => {
+                lost.insert(id);
+            }
         }
     }
     if !lost.is_empty() {
@@ -91,6 +74,7 @@ fn read_frame(segments: &Segments, place: Place, window: &mut Window) -> Option<
     }
     frame::is_valid(&frame, place.location).then_some(frame)
 }
+
 fn message_of(frame: &[u8], publication: u64) -> Option<(String, Vec<u8>)> {
     let parsed = frame::parse(frame)?;
     match record::decode(parsed.kind, parsed.body)? {

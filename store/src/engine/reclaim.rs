@@ -139,11 +139,12 @@ impl Engine {
         loop {
             match self.next(&mut cursor) {
                 Next::End => {
-                    // The rest of the chain is in the segment that takes commits: it is looked at again later.
                     if stream.is_empty() {
                         self.reclaim.cursor = Some(cursor);
+                        return passed;
                     }
-                    return passed;
+                    // The rest of the chain is in the segment that takes commits: it is looked at again later.
+                    return 0;
                 }
                 Next::Nothing => passed += BLOCK,
                 Next::Commit(header) => {

@@ -86,7 +86,7 @@ pub(crate) fn inspect(files: Box<dyn FileLayer>, options: &Options) -> Result<In
     let mut recovered = index.finish_recovery();
     recovered.damage = replayed.damage;
     recovered.damage.orphans = index.ignored();
-    load_messages(&index, &segments, options.messages_max, &mut recovered);
+    load_messages(&index, &segments, &mut recovered);
     Ok(Inspected {
         recovered,
         live_bytes: index.live_bytes(),
@@ -125,12 +125,7 @@ impl Engine {
         recovered.shards = last_shards;
         recovered.damage = replayed.damage;
         recovered.damage.orphans = self.index.ignored();
-        load_messages(
-            &self.index,
-            &self.segments,
-            self.options.messages_max,
-            &mut recovered,
-        );
+        load_messages(&self.index, &self.segments, &mut recovered);
         self.counters
             .quarantined(recovered.damage.files + recovered.damage.commits + recovered.damage.records);
         self.counters.committed(&self.index, &self.segments);

@@ -80,9 +80,6 @@ pub trait StoreFile: Debug + Send {
     /// # Errors
     /// What was written since the last time may be lost.
     fn sync(&self) -> io::Result<()>;
-
-    /// Whether writes go past the page cache.
-    fn is_direct(&self) -> bool;
 }
 
 /// Writes all bytes, going on after short writes at whole blocks.

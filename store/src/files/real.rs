@@ -144,8 +144,4 @@ impl StoreFile for RealFile {
     fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fdatasync(&self.cached)?)
     }
-
-    fn is_direct(&self) -> bool {
-        self.is_direct.load(Relaxed)
-    }
 }

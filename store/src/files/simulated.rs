@@ -361,10 +361,6 @@ impl StoreFile for SimulatedFile {
         }
         Ok(())
     }
-
-    fn is_direct(&self) -> bool {
-        true
-    }
 }
 
 fn put(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {

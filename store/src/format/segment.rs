@@ -6,7 +6,7 @@ use crate::block::BLOCK;
 use crate::bytes::{array_at, u32_at, u64_at};
 
 /// Version of the format that this crate writes, and the only one that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 1;
 
 /// Bytes of the header; the rest of its block is zero.
 pub(crate) const SEGMENT_HEADER: usize = BLOCK;

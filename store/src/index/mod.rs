@@ -134,7 +134,6 @@ impl Index {
             | Record::Received { .. }
             | Record::ReceivedReleased { .. } => self.apply_to_session(record, place),
             Record::Publication { .. }
-            | Record::Destination { .. }
             | Record::References { .. }
             | Record::InFlight { .. }
             | Record::Released { .. }
@@ -218,9 +217,6 @@ impl Index {
                 self.raise_counters(0, id & COUNTER_MAX);
                 let old = self.publications.put(id, place, shards.iter());
                 self.replace_bytes(old, place);
-            }
-            Record::Destination { publication, shard } if self.waits_for_publication(publication) => {
-                self.publications.add_destination(publication, shard);
             }
             Record::References {
                 publication,
@@ -337,9 +333,9 @@ impl Index {
         if let Some(in_flight) = entry.in_flight.get_mut(&order) {
             in_flight.released = true;
         }
-        let reference = entry.references.get_mut(order);
-        if let Some(reference) = reference.filter(|reference| !reference.is_released()) {
-            reference.release();
+        if let Some(reference) = entry.references.get_mut(order)
+            && reference.release()
+        {
             let publication = reference.publication;
             self.publications.release(publication);
         }

@@ -54,13 +54,6 @@ impl Publications {
         old
     }
 
-    pub(super) fn add_destination(&mut self, id: u64, shard: u16) {
-        let shards = self.unmarked.entry(id).or_default();
-        if !shards.contains(&shard) {
-            shards.push(shard);
-        }
-    }
-
     pub(super) fn mark(&mut self, id: u64, shard: u16) {
         if let Some(shards) = self.unmarked.get_mut(&id) {
             shards.retain(|unmarked| *unmarked != shard);

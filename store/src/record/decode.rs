@@ -39,10 +39,6 @@ fn read<'a>(kind: Kind, from: &mut Reader<'a>) -> Option<Record<'a>> {
             share: from.text()?,
             message: from.rest(),
         },
-        Kind::Destination => Record::Destination {
-            publication: from.identifier()?,
-            shard: from.small()?,
-        },
         Kind::References => Record::References {
             publication: from.identifier()?,
             shard: from.small()?,
@@ -150,7 +146,6 @@ impl Kind {
             4 => Self::Subscribed,
             5 => Self::Unsubscribed,
             6 => Self::Publication,
-            7 => Self::Destination,
             8 => Self::References,
             9 => Self::InFlight,
             10 => Self::Released,

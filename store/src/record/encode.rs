@@ -18,34 +18,6 @@ pub(crate) fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> u8 {
             put_number(out, started_ms);
             Kind::Epoch
         }
-        Record::Retained {
-            ticket,
-            topic,
-            message,
-        } => {
-            put_number(out, ticket);
-            put_bytes(out, topic.as_bytes());
-            out.extend_from_slice(message);
-            Kind::Retained
-        }
-        Record::Session(_)
-        | Record::SessionEnded { .. }
-        | Record::Subscribed { .. }
-        | Record::Unsubscribed { .. }
-        | Record::Received { .. }
-        | Record::ReceivedReleased { .. } => put_of_session(record, out),
-        Record::Publication { .. }
-        | Record::Destination { .. }
-        | Record::References { .. }
-        | Record::InFlight { .. }
-        | Record::Released { .. }
-        | Record::Done { .. } => put_of_message(record, out),
-    };
-    kind as u8
-}
-
-fn put_of_session(record: &Record<'_>, out: &mut Vec<u8>) -> Kind {
-    match *record {
         Record::Session(ref session) => {
             put_session(out, session);
             Kind::Session
@@ -71,26 +43,6 @@ fn put_of_session(record: &Record<'_>, out: &mut Vec<u8>) -> Kind {
             out.extend_from_slice(filter.as_bytes());
             Kind::Unsubscribed
         }
-        Record::Received {
-            session,
-            packet_identifier,
-        } => {
-            put_received(out, session, packet_identifier);
-            Kind::Received
-        }
-        Record::ReceivedReleased {
-            session,
-            packet_identifier,
-        } => {
-            put_received(out, session, packet_identifier);
-            Kind::ReceivedReleased
-        }
-        _ => Kind::Epoch,
-    }
-}
-
-fn put_of_message(record: &Record<'_>, out: &mut Vec<u8>) -> Kind {
-    match *record {
         Record::Publication {
             id,
             shards,
@@ -102,11 +54,6 @@ fn put_of_message(record: &Record<'_>, out: &mut Vec<u8>) -> Kind {
             put_bytes(out, share.as_bytes());
             out.extend_from_slice(message);
             Kind::Publication
-        }
-        Record::Destination { publication, shard } => {
-            put_identifier(out, publication);
-            put_number(out, shard.into());
-            Kind::Destination
         }
         Record::References {
             publication,
@@ -139,8 +86,32 @@ fn put_of_message(record: &Record<'_>, out: &mut Vec<u8>) -> Kind {
             put_reference_name(out, session, order);
             Kind::Done
         }
-        _ => Kind::Epoch,
-    }
+        Record::Received {
+            session,
+            packet_identifier,
+        } => {
+            put_received(out, session, packet_identifier);
+            Kind::Received
+        }
+        Record::ReceivedReleased {
+            session,
+            packet_identifier,
+        } => {
+            put_received(out, session, packet_identifier);
+            Kind::ReceivedReleased
+        }
+        Record::Retained {
+            ticket,
+            topic,
+            message,
+        } => {
+            put_number(out, ticket);
+            put_bytes(out, topic.as_bytes());
+            out.extend_from_slice(message);
+            Kind::Retained
+        }
+    };
+    kind as u8
 }
 
 fn put_session(out: &mut Vec<u8>, session: &Session<'_>) {

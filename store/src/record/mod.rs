@@ -58,13 +58,6 @@ pub enum Record<'a> {
         /// The message, as the broker encodes it.
         message: &'a [u8],
     },
-    /// One more shard has to mark a publication.
-    Destination {
-        /// The number of the publication.
-        publication: u64,
-        /// The shard that has to mark it.
-        shard: u16,
-    },
     /// The sessions of a shard that a message waits for.
     References {
         /// The number of the publication.
@@ -225,7 +218,7 @@ impl PartialEq for ReferenceList<'_> {
     }
 }
 
-/// The type of a record on the disk. The numbers stay: they are the format.
+/// The type of a record on the disk. The numbers stay: they are the format. There is no 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Kind {
@@ -235,7 +228,6 @@ enum Kind {
     Subscribed = 4,
     Unsubscribed = 5,
     Publication = 6,
-    Destination = 7,
     References = 8,
     InFlight = 9,
     Released = 10,

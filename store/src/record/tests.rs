@@ -71,10 +71,6 @@ fn messages_are_read_as_they_were_written() {
         share: "",
         message: b"",
     });
-    round_trip(&Record::Destination {
-        publication: 1,
-        shard: 2,
-    });
     let references = [
         Reference {
             session: 1 << 48 | 9,

@@ -185,10 +185,6 @@ fn a_publication_without_a_mark_is_routed_again() {
         references,
         mark: true,
     });
-    other.append(&Record::Destination {
-        publication: 5,
-        shard: 9,
-    });
     other.submit();
     log.step().unwrap();
     drop(log);
@@ -196,7 +192,7 @@ fn a_publication_without_a_mark_is_routed_again() {
     let [publication] = recovered.publications.as_slice() else {
         panic!("{recovered:?}");
     };
-    assert_eq!(publication.unmarked, [0, 2, 9]);
+    assert_eq!(publication.unmarked, [0, 2]);
     assert_eq!(
         (publication.share.as_str(), publication.message.as_slice()),
         ("$share/g/f", b"m".as_slice())
@@ -217,17 +213,14 @@ fn messages_larger_than_a_segment_come_back() {
         shard.submit();
         log.step().unwrap();
     }
-    assert_eq!(log.message(2).unwrap(), large[2..]);
     drop(log);
-    let (log, recovered) = open(folder.path());
+    let (_log, recovered) = open(folder.path());
     let messages = waiting(&recovered, 1);
     assert_eq!(messages.len(), 8);
     for id in 0..4 {
         assert_eq!(messages[id], &large[id..]);
         assert_eq!(messages[4 + id], b"small");
     }
-    assert_eq!(log.message(3).unwrap(), large[3..]);
-    assert_eq!(log.message(4), None);
 }
 
 #[test]
@@ -255,9 +248,8 @@ fn another_version_is_refused_and_both_are_named() {
     let refused = store::open(folder.path(), &options(), Box::new(|_| {}))
         .unwrap_err()
         .to_string();
-    let read = format!("reads format {}", store::FORMAT_VERSION);
     assert!(
-        refused.contains("has format 77") && refused.contains(&read),
+        refused.contains("has format 77") && refused.contains("reads format 1"),
         "{refused}"
     );
 }

@@ -126,11 +126,6 @@ impl Model {
                 };
                 self.publications.insert(id, publication);
             }
-            Record::Destination { publication, shard } => {
-                if let Some(publication) = self.publications.get_mut(&publication) {
-                    publication.unmarked.insert(shard);
-                }
-            }
             Record::References {
                 publication,
                 shard,

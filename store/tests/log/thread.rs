@@ -1,4 +1,4 @@
-//! The storage thread: several shards, a full disk, a failing disk, reading back.
+//! The storage thread: several shards, a full disk, a failing disk.
 //!
 //! Invariants: none.
 
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use store::simulated::{Fault, SimulatedDisk};
-use store::{Durability, Options, Record, ShardLog, StorageThread, Wake};
+use store::{Durability, Options, Record, ShardLog, StorageThread, StoreError, Wake};
 
 use super::{publish, session, waiting};
 
@@ -90,30 +90,6 @@ fn shards_are_woken_when_their_batches_are_durable() {
 }
 
 #[test]
-fn messages_are_read_back() {
-    let disk = SimulatedDisk::new(2);
-    let thread = start(&disk, &options(), ignore());
-    let mut shard = thread.shard(0);
-    shard.append(&session(1, "client"));
-    fill(&mut shard, 1, 100);
-    for id in [50, 1, 1000, 100] {
-        shard.request_message(id);
-    }
-    let mut answers = Vec::new();
-    wait_until("answers", || {
-        answers.extend(shard.next_message());
-        answers.len() == 4
-    });
-    let found: Vec<_> = answers
-        .iter()
-        .map(|answer| (answer.publication, answer.message.is_some()))
-        .collect();
-    assert_eq!(found, [(50, true), (1, true), (1000, false), (100, true)]);
-    assert_eq!(answers[0].message.as_deref(), Some([7; 2000].as_slice()));
-    thread.close().unwrap();
-}
-
-#[test]
 fn a_full_disk_takes_acknowledgements_and_recovers_by_itself() {
     let disk = SimulatedDisk::new(3);
     let thread = start(&disk, &options(), ignore());
@@ -165,6 +141,26 @@ fn a_store_that_is_full_waits_for_space_and_acknowledges_nothing_meanwhile() {
     assert_eq!(waiting(&recovered, 1).len(), 1000);
 }
 
+/// What waits for space was not acknowledged: it keeps nobody from ending.
+#[test]
+fn a_store_that_waits_for_space_ends_when_it_is_asked_to() {
+    let disk = SimulatedDisk::new(8);
+    let thread = start(&disk, &options(), ignore());
+    let mut shard = thread.shard(0);
+    shard.append(&session(1, "client"));
+    disk.set_space(Some(u64::from(SEGMENT) * 6));
+    fill(&mut shard, 1, 1000);
+    wait_until("full", || shard.is_full());
+    std::thread::sleep(Duration::from_millis(300));
+    let durable = shard.durable();
+    let begin = Instant::now();
+    assert!(matches!(thread.close(), Err(StoreError::Full { .. })));
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    disk.set_space(None);
+    let (_, recovered) = store::open_with(disk.layer(), &options(), ignore()).unwrap();
+    assert_eq!(waiting(&recovered, 1).len() as u64, durable);
+}
+
 #[test]
 fn a_disk_that_fails_stops_the_store_and_wakes_the_shards() {
     let disk = SimulatedDisk::new(5);
@@ -184,6 +180,30 @@ fn a_disk_that_fails_stops_the_store_and_wakes_the_shards() {
     assert!(shard.has_failed());
     fill(&mut shard, 2, 1);
     assert!(thread.close().is_err());
+}
+
+/// One that fails while nobody waits for anything, too.
+#[test]
+fn a_sync_that_fails_later_wakes_the_shards() {
+    let disk = SimulatedDisk::new(9);
+    let woken = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&woken);
+    let wake: Wake = Box::new(move |shard| {
+        counted.fetch_or(1 << shard, Ordering::SeqCst);
+    });
+    let interval = Options {
+        durability: Durability::Interval(Duration::from_millis(300)),
+        shards: 3,
+        ..options()
+    };
+    let thread = start(&disk, &interval, wake);
+    let mut shard = thread.shard(0);
+    shard.append(&session(1, "client"));
+    fill(&mut shard, 1, 1);
+    wait_until("written", || shard.backlog_bytes() == 0);
+    disk.fail_at(disk.operations() + 1, Fault::Io);
+    wait_until("woken", || woken.load(Ordering::SeqCst) == 0b111);
+    assert!(shard.has_failed() && thread.close().is_err());
 }
 
 #[test]
@@ -237,7 +257,11 @@ fn without_durability_segments_are_freed_and_a_kill_loses_nothing_that_was_writt
         found.bytes_live,
         found.commits
     );
-    drop(thread);
+    disk.fail_at(disk.operations() + 1, Fault::Stop);
+    fill(&mut shard, 3000, 1);
+    wait_until("stopped", || shard.has_failed());
+    assert!(thread.close().is_err());
+    disk.kill();
     let (_, recovered) = store::open_with(disk.layer(), &none, ignore()).unwrap();
     assert!(recovered.damage.is_none());
     assert_eq!(waiting(&recovered, 1).len(), 0);

@@ -235,13 +235,6 @@ impl Batch<'_> {
             return;
         }
         let (publication, shard) = unmarked[self.random.usize(0..unmarked.len())];
-        if self.random.u8(0..5) == 0 {
-            let other = self.random.u16(0..SHARDS);
-            self.append(&Record::Destination {
-                publication,
-                shard: other,
-            });
-        }
         let sessions = self.state.open();
         let references = self.references(&sessions);
         let references: Vec<_> = references.iter().map(|order| reference(*order)).collect();

@@ -42,6 +42,8 @@ pub(in crate::logic) struct Journal {
     /// Records since the beginning, and how many there were when the packet came that is handled now.
     records: u64,
     records_before: u64,
+    /// Those of them that have messages.
+    messages: u64,
     /// The batch that is being filled, and how many records there were when it was begun.
     batch: u64,
     submitted: u64,
@@ -93,6 +95,13 @@ pub(in crate::logic) struct Kept {
     pub(in crate::logic) publication: Option<PublicationId>,
 }
 
+/// How much was appended at some time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::logic) struct JournalMark {
+    records: u64,
+    messages: u64,
+}
+
 /// Where the numbers of a run begin.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FirstNumbers {
@@ -115,6 +124,7 @@ impl Journal {
             publications: 0,
             records: 0,
             records_before: 0,
+            messages: 0,
             batch: 1,
             submitted: 0,
             current: None,
@@ -173,15 +183,28 @@ impl Journal {
     }
 
     /// Whether publishers are to wait for the store.
-    #[inline]
-    pub(in crate::logic) fn is_backlogged(&self) -> bool {
-        self.store.as_ref().is_some_and(|store| store.is_backlogged())
+    pub(in crate::logic) fn keeps_waiting(&self) -> bool {
+        let store = self.store.as_ref();
+        store.is_some_and(|store| store.is_backlogged() || store.is_full())
     }
 
-    /// Records since the beginning.
+    /// What was appended until now, for [`Self::is_to_wait`].
     #[inline]
-    pub(in crate::logic) fn records(&self) -> u64 {
-        self.records
+    pub(in crate::logic) fn mark(&self) -> JournalMark {
+        JournalMark {
+            records: self.records,
+            messages: self.messages,
+        }
+    }
+
+    /// Whether a client that has appended something since then is to wait: one with any record where much waits to be
+    /// written, one with a message where there is no space. What acknowledgements append makes space.
+    #[inline]
+    pub(in crate::logic) fn is_to_wait(&self, since: JournalMark) -> bool {
+        self.records != since.records
+            && self.store.as_ref().is_some_and(|store| {
+                store.is_backlogged() || (self.messages != since.messages && store.is_full())
+            })
     }
 
     /// Whether nothing becomes durable any more.
@@ -265,6 +288,7 @@ impl Journal {
         if !message.payload().is_empty() {
             message.encode_for_store(self.wall, &mut scratch);
         }
+        self.messages += 1;
         self.append(&Record::Retained {
             ticket: self.run << TICKET_BITS | ticket.to_u64(),
             topic: message.topic(),
@@ -287,6 +311,7 @@ impl Journal {
     /// A message that those shards are to note what they take of it.
     pub(super) fn publish(&mut self, shards: &[u16], share: &str, message: &StoredMessage) -> PublicationId {
         self.publications += 1;
+        self.messages += 1;
         let publication = PublicationId::new(u64::from(self.shard) << COUNT_BITS | self.publications);
         let mut scratch = std::mem::take(&mut self.scratch);
         message.encode_for_store(self.wall, &mut scratch);

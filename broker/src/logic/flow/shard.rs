@@ -32,7 +32,7 @@ impl Shard {
     /// Before the bytes of a client, a batch of another shard or a tick are handled.
     pub(in crate::logic) fn begin_flow(&mut self) {
         self.outboxes.begin();
-        self.records_before = self.delivery.journal.records();
+        self.journal_before = self.delivery.journal.mark();
         self.delivery.flow.begin();
         self.begin_graces();
     }
@@ -41,7 +41,7 @@ impl Shard {
     #[inline]
     pub(in crate::logic) fn pause_publisher(&mut self, id: ConnectionId) {
         self.begin_graces();
-        if self.delivery.journal.records() != self.records_before && self.delivery.journal.is_backlogged() {
+        if self.delivery.journal.is_to_wait(self.journal_before) {
             self.delivery.flow.met.insert(Reason::Store);
             self.timers
                 .set(self.now.plus_ns(limits::STORE_RETRY_NS), Timer::Store);
@@ -70,11 +70,10 @@ impl Shard {
 
     /// Publishers wait for the store: they go on if it has caught up.
     pub(in crate::logic) fn store_timer_due(&mut self) {
-        if self.delivery.journal.is_backlogged() {
+        if self.delivery.journal.keeps_waiting() {
             self.timers
                 .set(self.now.plus_ns(limits::STORE_RETRY_NS), Timer::Store);
         } else {
-            self.awaits_store = false;
             self.end_reason(Reason::Store);
         }
     }
