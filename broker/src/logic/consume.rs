@@ -228,7 +228,8 @@ impl Shard {
                 packets: u64::from(gathered.count),
             });
         }
-        self.work.is_spent().then_some(Stopped::before(next))
+        // A connection that it ended is read no further.
+        (self.work.is_spent() || self.reading(slot).is_none()).then_some(Stopped::before(next))
     }
 
     /// The same before bytes that are no packet; they are refused unless it is to go on later.

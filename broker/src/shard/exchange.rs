@@ -94,7 +94,7 @@ impl QueueEnds {
 
     /// Whether something waits for room in another shard's queue.
     pub(super) fn is_blocked(&self, logic: &Shard) -> bool {
-        !self.transfers.is_empty() || self.others().any(|to| logic.has_batch(to))
+        self.others().any(|to| self.waits_for(to, logic))
     }
 
     /// The shard sends no more connections.
@@ -119,7 +119,10 @@ impl QueueEnds {
             logic.recycle_batch(batch);
         }
         let mut pushed = false;
-        while self.queues.has_room(self.shard, to) {
+        while self.waits_for(to, logic) {
+            if !self.queues.has_room(self.shard, to) {
+                return (pushed, true);
+            }
             let Some(message) = self.next_message(to, logic) else {
                 return (pushed, false);
             };
@@ -127,7 +130,12 @@ impl QueueEnds {
             let _ = self.queues.push(self.shard, to, message);
             pushed = true;
         }
-        (pushed, true)
+        (pushed, false)
+    }
+
+    /// Whether something is to be pushed to a shard.
+    fn waits_for(&self, to: u16, logic: &Shard) -> bool {
+        logic.has_batch(to) || self.transfers.iter().any(|(owner, _)| *owner == to)
     }
 
     fn next_message(&mut self, to: u16, logic: &mut Shard) -> Option<ShardMessage> {

@@ -44,16 +44,10 @@ impl ShardLoop {
                 let older = connections.get(older);
                 older.is_none_or(|older| older.closing || older.unread.is_at_its_end())
             };
-            let Some((transfer, older)) = self.take_overs.next_ready(is_at_its_end) else {
+            let Some((transfer, older, client_identifier)) = self.take_overs.next_ready(is_at_its_end) else {
                 // Their older connections are being read.
                 return;
             };
-            let Ok(connect) = &transfer.connect else {
-                self.adopt(*transfer);
-                continue;
-            };
-            let (client_identifier, _) = self.logic.older_connection(&transfer.peer, connect);
-            let client_identifier: Box<str> = client_identifier.into();
             let id = self.adopt(*transfer);
             if let Some(older) = older {
                 self.leave_rest(older);

@@ -61,15 +61,18 @@ impl<T, C: Copy + PartialEq> TakeOvers<T, C> {
         Coming::First
     }
 
-    /// The next connection that may come in, and the older one that it waited for. To be followed by
-    /// [`Self::came_in`].
-    pub fn next_ready(&mut self, mut is_at_its_end: impl FnMut(C) -> bool) -> Option<(T, Option<C>)> {
+    /// The next connection that may come in, the older one that it waited for, and the client identifier under which it
+    /// came, for [`Self::came_in`], which is to follow.
+    pub fn next_ready(
+        &mut self,
+        mut is_at_its_end: impl FnMut(C) -> bool,
+    ) -> Option<(T, Option<C>, Box<str>)> {
         let ready = |line: &Line<T, C>| line.older.is_none_or(&mut is_at_its_end);
         let at = self.lines.iter().position(ready)?;
         let line = self.lines.get_mut(at)?;
         let older = line.older.take();
         let connection = line.connections.pop_front()?;
-        Some((connection, older))
+        Some((connection, older, line.client_identifier.clone()))
     }
 
     /// What [`Self::next_ready`] gave has come in, if `connected` names it. Returns it if another one waits for it.
@@ -111,18 +114,27 @@ mod tests {
         assert_eq!(waiting.come("b", Some(2), "other"), Coming::First);
         assert_eq!(waiting.come("a", Some(1), "third"), Coming::Behind);
         assert_eq!(waiting.next_ready(|_| false), None);
-        assert_eq!(waiting.next_ready(|older| older == 2), Some(("other", Some(2))));
+        assert_eq!(
+            waiting.next_ready(|older| older == 2),
+            Some(("other", Some(2), "b".into()))
+        );
         assert_eq!(waiting.came_in("b", Some(4)), None);
-        assert_eq!(waiting.next_ready(|older| older == 1), Some(("second", Some(1))));
+        assert_eq!(
+            waiting.next_ready(|older| older == 1),
+            Some(("second", Some(1), "a".into()))
+        );
         assert_eq!(
             waiting.came_in("a", Some(3)),
             Some(3),
             "the third waits for the second"
         );
         assert_eq!(waiting.come("a", Some(3), "fourth"), Coming::Behind);
-        assert_eq!(waiting.next_ready(|older| older == 3), Some(("third", Some(3))));
+        assert_eq!(
+            waiting.next_ready(|older| older == 3),
+            Some(("third", Some(3), "a".into()))
+        );
         assert_eq!(waiting.came_in("a", None), None, "it was refused");
-        assert_eq!(waiting.next_ready(|_| false), Some(("fourth", None)));
+        assert_eq!(waiting.next_ready(|_| false), Some(("fourth", None, "a".into())));
         assert_eq!(waiting.came_in("a", Some(5)), None);
         assert!(waiting.is_empty());
     }

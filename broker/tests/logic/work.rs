@@ -242,3 +242,67 @@ fn a_session_with_many_subscriptions_ends_in_pieces() {
         );
     }
 }
+
+#[test]
+fn who_subscribes_while_a_walk_stands_still_gets_what_follows() {
+    let mut cluster = bounded(1);
+    let attackers: Vec<_> = (0..8)
+        .map(|number| cluster.join(V3, &format!("attacker-{number}")))
+        .collect();
+    for (&attacker, filters) in attackers.iter().zip(branching(13).chunks(1024)) {
+        cluster.send(attacker, &subscribe(filters));
+        assert!(reasons(&mut cluster, attacker).iter().all(|&code| code < 0x80));
+    }
+    let publisher = cluster.join(V3, "publisher");
+    let new = cluster.join(V3, "new");
+    let topic = format!("{}/found", vec!["x"; 13].join("/"));
+    let send = |cluster: &mut Cluster, payload: &str| {
+        let mut bytes = Vec::new();
+        publish(&topic, QoS::AtMostOnce, payload)
+            .encode(V3, &mut bytes)
+            .unwrap();
+        cluster.queue(publisher, &bytes);
+    };
+    for _ in 0..3 {
+        send(&mut cluster, "before");
+        while cluster.is_waiting(publisher) {
+            cluster.take_turns();
+        }
+    }
+    cluster.queue(attackers[7], &subscribe(&["other/+".to_owned()]));
+    cluster.take_turns();
+    send(&mut cluster, "meanwhile");
+    cluster.queue(new, &subscribe(&["#".to_owned()]));
+    cluster.take_turns();
+    assert!(cluster.is_waiting(publisher), "its walk stands still");
+    while cluster.is_waiting(publisher) {
+        cluster.take_turns();
+    }
+    cluster.run_until_idle();
+    assert!(reasons(&mut cluster, new).iter().all(|&code| code < 0x80));
+    send(&mut cluster, "later");
+    while cluster.is_waiting(publisher) {
+        cluster.take_turns();
+    }
+    cluster.run_until_idle();
+    let got = cluster.payloads(new);
+    assert!(got.contains(&"later".to_owned()), "{got:?}");
+}
+
+#[test]
+fn nothing_is_handled_behind_what_ends_the_connection() {
+    let mut cluster = Cluster::new(1);
+    let publisher = cluster.join(V5, "publisher");
+    let other = cluster.join(V3, "other");
+    cluster.subscribe(other, "#", QoS::AtMostOnce);
+    let mut bytes = Vec::new();
+    publish(&vec!["x"; 5000].join("/"), QoS::AtMostOnce, "deep")
+        .encode(V5, &mut bytes)
+        .unwrap();
+    publish("behind", QoS::AtMostOnce, "behind")
+        .encode(V5, &mut bytes)
+        .unwrap();
+    cluster.send(publisher, &bytes);
+    cluster.run_until_idle();
+    assert_eq!(cluster.payloads(other), Vec::<String>::new());
+}

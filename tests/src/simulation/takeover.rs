@@ -42,7 +42,7 @@ impl World {
                 })
                 .collect();
             let take_overs = &mut self.shards[shard].take_overs;
-            let Some((number, older)) = take_overs.next_ready(|older| ready[older]) else {
+            let Some((number, older, name)) = take_overs.next_ready(|older| ready[older]) else {
                 return Ok(());
             };
             self.adopt(number)?;
@@ -51,7 +51,6 @@ impl World {
             }
             let client = self.connections[number].client;
             let connected = self.connected_of(shard, client);
-            let name = self.clients[client].name.clone();
             let awaited = self.shards[shard].take_overs.came_in(&name, connected);
             self.ask_for_rest(awaited);
         }

@@ -194,7 +194,14 @@ impl Routes {
         subscriptions: &mut Subscriptions,
     ) -> usize {
         let work = &mut WorkBudget::default();
-        subscriptions.matching(topic, u64::MAX, work, &mut self.found, &mut Vec::new());
+        subscriptions.matching(
+            topic,
+            u64::MAX,
+            self.epoch,
+            work,
+            &mut self.found,
+            &mut Vec::new(),
+        );
         self.found.len()
     }
 
@@ -223,9 +230,12 @@ impl Routes {
             work.left().max(NODES_MIN)
         };
         let Self {
-            found, found_shards, ..
+            found,
+            found_shards,
+            epoch,
+            ..
         } = self;
-        let nodes = subscriptions.matching(topic, nodes_max, work, found, found_shards)?;
+        let (nodes, epoch) = subscriptions.matching(topic, nodes_max, *epoch, work, found, found_shards)?;
         let slot = match known {
             Some(slot) => slot,
             None if self.was_seen(topic) => self.insert(topic),
@@ -236,6 +246,10 @@ impl Routes {
             && let Some(route) = self.slots.get_mut(FOR_ONCE)
         {
             route.epoch = STALE;
+        }
+        if let Some(route) = self.slots.get_mut(slot).filter(|route| route.epoch != STALE) {
+            // A walk of an earlier epoch may have missed what was added since: its route is for this message alone.
+            route.epoch = epoch;
         }
         Some(slot)
     }

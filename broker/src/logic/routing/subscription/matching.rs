@@ -29,6 +29,8 @@ struct Suspended {
     name: Box<str>,
     walk: MatchWalk,
     visited: u64,
+    /// The epoch of the routes in which it began: what was added since it may have missed.
+    epoch: u64,
     /// Filters that went since it began. Their places may be others' by now, which the walk need not find.
     gone: HashSet<FilterSlot>,
     /// The turn in which it last went on.
@@ -41,15 +43,16 @@ impl Matches {
     }
 
     /// Finds the filters that match a name; `None` if `nodes_max` nodes were not enough, and else how many were visited
-    /// in all. `spent` is raised by the nodes of this call.
+    /// in all, and in which epoch the walk began. `spent` is raised by the nodes of this call.
     pub(super) fn find(
         &mut self,
         wildcards: &Wildcards,
         name: &str,
         nodes_max: u64,
+        epoch: u64,
         spent: &mut u64,
         found: &mut Vec<FilterSlot>,
-    ) -> Option<u64> {
+    ) -> Option<(u64, u64)> {
         if !self.suspended.is_empty()
             && let Some(at) = self
                 .suspended
@@ -62,11 +65,11 @@ impl Matches {
         let visited = wildcards.matching(name, &mut self.walk, nodes_max);
         *spent += visited;
         if !self.walk.is_over() {
-            self.suspend(name, visited);
+            self.suspend(name, visited, epoch);
             return None;
         }
         found.append(&mut self.walk.found);
-        Some(visited)
+        Some((visited, epoch))
     }
 
     /// A node of the tree went.
@@ -90,7 +93,7 @@ impl Matches {
         nodes_max: u64,
         spent: &mut u64,
         found: &mut Vec<FilterSlot>,
-    ) -> Option<u64> {
+    ) -> Option<(u64, u64)> {
         let turn = self.turn;
         let suspended = self.suspended.get_mut(at)?;
         let visited = wildcards.matching(&suspended.name, &mut suspended.walk, nodes_max);
@@ -103,11 +106,11 @@ impl Matches {
         let over = self.suspended.swap_remove(at);
         let stays = |filter: &FilterSlot| !over.gone.contains(filter);
         found.extend(over.walk.found.into_iter().filter(stays));
-        Some(over.visited)
+        Some((over.visited, over.epoch))
     }
 
     /// Keeps the walk that was begun, if there is room.
-    fn suspend(&mut self, name: &str, visited: u64) {
+    fn suspend(&mut self, name: &str, visited: u64, epoch: u64) {
         if self.suspended.len() >= limits::MATCHES_SUSPENDED_MAX {
             let turn = self.turn;
             let is_idle = |it: &Suspended| turn - it.turn > limits::MATCH_IDLE_TURNS_MAX;
@@ -121,6 +124,7 @@ impl Matches {
             name: name.into(),
             walk: std::mem::take(&mut self.walk),
             visited,
+            epoch,
             gone: HashSet::new(),
             turn: self.turn,
         });

@@ -320,22 +320,23 @@ impl Subscriptions {
         &mut self,
         name: &str,
         nodes_max: u64,
+        epoch: u64,
         work: &mut WorkBudget,
         found: &mut Vec<FilterSlot>,
         shards: &mut Vec<u16>,
-    ) -> Option<u64> {
+    ) -> Option<(u64, u64)> {
         found.clear();
         let mut spent = 0;
         let all = self
             .matches
-            .find(&self.wildcards, name, nodes_max, &mut spent, found);
+            .find(&self.wildcards, name, nodes_max, epoch, &mut spent, found);
         work.spend(spent);
-        let visited = all?;
+        let (visited, epoch) = all?;
         let hash = self.hasher.hash_one(name);
         found.extend(self.find_hashed(hash, name));
         shards.clear();
         shards.extend(self.remote.shards(hash));
-        Some(visited)
+        Some((visited, epoch))
     }
 
     /// Filters with those of other shards, and nodes of the tree of those with wildcards.
