@@ -66,7 +66,6 @@ pub fn open_with(
         wake,
         shards: options.shards,
         synced: Instant::now(),
-        is_waiting: false,
         lock: None,
     };
     Ok((log, recovered))
@@ -82,8 +81,6 @@ pub struct Log {
     wake: Wake,
     shards: u16,
     synced: Instant,
-    /// The disk is full, and that was reported.
-    is_waiting: bool,
     lock: Option<FolderLock>,
 }
 
@@ -158,7 +155,11 @@ impl Log {
             let mut closed = self.wait()? == Step::Closed;
             closed |= self.is_asked_to_close();
             while !self.waiting.is_empty() {
-                self.commit_or_wait()?;
+                let committed = self.commit();
+                match committed {
+                    Err(error @ StoreError::Full { .. }) if !closed => closed = self.wait_for_space(&error),
+                    result => result?,
+                }
             }
             self.sync_if_due()?;
             if closed {
@@ -233,23 +234,17 @@ impl Log {
         }
     }
 
-    /// Commits; waits where there is no space, as that alone goes away.
-    fn commit_or_wait(&mut self) -> Result<(), StoreError> {
-        match self.commit() {
-            Err(error @ StoreError::Full { .. }) => {
-                if !std::mem::replace(&mut self.is_waiting, true) {
-                    tracing::error!("{error}; nothing is acknowledged until there is space");
-                }
-                self.shared.is_full.store(true, Ordering::Relaxed);
-                thread::sleep(FULL_RETRY);
-                self.engine.try_to_grow_again();
-                Ok(())
-            }
-            result => {
-                self.is_waiting = false;
-                result
-            }
+    /// A full disk alone goes away: waits for it, unless the end is asked for, which is returned.
+    fn wait_for_space(&mut self, error: &StoreError) -> bool {
+        if !self.shared.is_full.swap(true, Ordering::Relaxed) {
+            tracing::error!("{error}; nothing is acknowledged until there is space");
         }
+        if self.is_asked_to_close() {
+            return true;
+        }
+        thread::sleep(FULL_RETRY);
+        self.engine.try_to_grow_again();
+        false
     }
 
     /// Writes as many of the waiting batches as one commit takes, and notifies their shards.
