@@ -201,7 +201,7 @@ fn a_sync_that_fails_later_wakes_the_shards() {
     shard.append(&session(1, "client"));
     fill(&mut shard, 1, 1);
     wait_until("written", || shard.backlog_bytes() == 0);
-    disk.fail_at(disk.operations() + 1, Fault::Io);
+    disk.fail_at(disk.operations() + 1, Fault::Stop);
     wait_until("woken", || woken.load(Ordering::SeqCst) == 0b111);
     assert!(shard.has_failed() && thread.close().is_err());
 }
