@@ -326,7 +326,7 @@ pub const ASSIGNED_PREFIX_BYTES_MAX: usize = 50;
 pub const STORE_BACKLOG_BYTES_MAX: u64 = 64 << 20;
 
 /// How long such publishers wait before the store is looked at again.
-pub const STORE_RETRY_NS: u64 = 10_000_000;
+pub const STORE_RETRY_NS: u64 = 100_000_000;
 
 const _: () = {
     let marks = CLIENT_OUTPUT;

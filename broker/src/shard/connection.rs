@@ -65,6 +65,8 @@ pub(super) struct ClientConnections {
     pub(super) ended: VecDeque<(ConnectionId, LostCause)>,
     /// Connections whose bytes, or whose packet, go on in their turn.
     pub(super) waiting: VecDeque<ConnectionId>,
+    /// So many at the end of [`Self::waiting`] may still be received for.
+    pub(super) newly_waiting: usize,
     /// Connections of which the kernel's bytes were read in this turn, to be handled in the next one.
     pub(super) read_ahead: Vec<ConnectionId>,
     /// Bytes that were received and not handled, of all connections.
@@ -115,10 +117,14 @@ impl ClientConnections {
         self.slots.get_mut(id.slot.to_u32() as usize)?.take()
     }
 
-    /// Frees the memory that is kept for use again.
+    /// Frees the memory that is kept for use again, where it is much beside what is used.
     pub(super) fn drop_spare(&mut self) {
         self.plain = Vec::new();
-        self.slots.shrink_to_fit();
+        let used = self.slots.iter().rposition(Option::is_some);
+        self.slots.truncate(used.map_or(0, |last| last + 1));
+        if self.slots.capacity() > 2 * self.slots.len() {
+            self.slots.shrink_to_fit();
+        }
     }
 
     pub(super) fn linger(&mut self, until: Timestamp, id: ConnectionId) {
@@ -208,7 +214,8 @@ impl ShardLoop {
         self.ring.recycle(buffer);
         match ended {
             Some(cause @ LostCause::EndOfStream) => self.connections.end_of_stream(id, cause),
-            Some(cause) => self.lose(id, cause),
+            Some(cause @ LostCause::Error) => self.lose_behind_unread(id, cause),
+            Some(cause @ LostCause::Timeout) => self.lose(id, cause),
             None if !more => self.receive_again(id),
             None => {}
         }
@@ -251,11 +258,8 @@ impl ShardLoop {
 
     /// A receive ended without ending the connection: goes on, unless the logic does not want it.
     pub(super) fn receive_again(&mut self, id: ConnectionId) {
-        if self
-            .connections
-            .get(id)
-            .is_some_and(|it| it.unread.rest != Rest::Unasked)
-        {
+        let rest = self.connections.get(id).map(|it| it.unread.rest);
+        if rest.is_some_and(|rest| rest != Rest::Unasked) {
             return self.read_rest(id);
         }
         let paused = self.logic.receive_paused(id);
@@ -289,10 +293,7 @@ impl ShardLoop {
 
     /// Receives again, unless a receive is still in flight: if that is being cancelled, its end comes here again.
     pub(super) fn resume_receiving(&mut self, id: ConnectionId) {
-        let receiving = self
-            .connections
-            .get(id)
-            .is_some_and(|connection| connection.receiving);
+        let receiving = self.connections.get(id).is_some_and(|it| it.receiving);
         if !receiving {
             self.receive_again(id);
         }
@@ -319,11 +320,14 @@ impl ShardLoop {
     /// The socket failed. What had come before is handled.
     pub(super) fn fail(&mut self, id: ConnectionId, error: &io::Error) {
         tracing::debug!("Connection {id:?}: {error}");
+        self.lose_behind_unread(id, LostCause::Error);
+    }
+
+    /// Loses a connection: at once, or when what had come before is handled.
+    fn lose_behind_unread(&mut self, id: ConnectionId, cause: LostCause) {
         match self.connections.get(id) {
-            Some(connection) if connection.unread.waits_for_turn() => {
-                self.connections.end_of_stream(id, LostCause::Error);
-            }
-            _ => self.lose(id, LostCause::Error),
+            Some(connection) if connection.unread.waits() => self.connections.end_of_stream(id, cause),
+            _ => self.lose(id, cause),
         }
     }
 

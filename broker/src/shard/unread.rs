@@ -60,11 +60,6 @@ impl Unread {
         self.len() > 0 || self.is_queued
     }
 
-    /// Whether it waits for nothing but its turn.
-    pub(super) fn waits_for_turn(&self) -> bool {
-        self.is_queued
-    }
-
     /// Whether all that the kernel had was read and handled.
     pub(super) fn is_at_its_end(&self) -> bool {
         self.rest == Rest::Read && !self.waits()
@@ -155,6 +150,7 @@ impl ClientConnections {
             && !std::mem::replace(&mut connection.unread.is_queued, true)
         {
             self.waiting.push_back(id);
+            self.newly_waiting += 1;
         }
     }
 
@@ -166,9 +162,10 @@ impl ClientConnections {
         }
     }
 
-    /// Nothing more is received for those that wait.
+    /// Nothing more is received for those that wait now.
     pub(super) fn cancel_receiving(&mut self, ring: &mut Ring) {
-        for at in 0..self.waiting.len() {
+        let new = std::mem::take(&mut self.newly_waiting);
+        for at in self.waiting.len().saturating_sub(new)..self.waiting.len() {
             let Some(&id) = self.waiting.get(at) else {
                 // It cannot be: nothing leaves the queue meanwhile.
                 return;

@@ -2,12 +2,12 @@
 //!
 //! Invariants: what [`encode`] writes, [`super::decode()`] reads back equal.
 
-use super::{Kind, Record, Reference, ReferenceList, Session, ShardList};
+use super::{Record, Reference, ReferenceList, Session, ShardList};
 use crate::bytes::{put_bytes, put_identifier, put_number};
 
 /// Appends the body of a record; returns its type.
 pub(crate) fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> u8 {
-    let kind = match *record {
+    match *record {
         Record::Epoch {
             number,
             shards,
@@ -16,15 +16,12 @@ pub(crate) fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> u8 {
             put_number(out, number);
             put_number(out, shards.into());
             put_number(out, started_ms);
-            Kind::Epoch
         }
         Record::Session(ref session) => {
             put_session(out, session);
-            Kind::Session
         }
         Record::SessionEnded { number } => {
             put_identifier(out, number);
-            Kind::SessionEnded
         }
         Record::Subscribed {
             session,
@@ -36,13 +33,26 @@ pub(crate) fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> u8 {
             out.push(options);
             put_number(out, identifier.into());
             out.extend_from_slice(filter.as_bytes());
-            Kind::Subscribed
         }
         Record::Unsubscribed { session, filter } => {
             put_identifier(out, session);
             out.extend_from_slice(filter.as_bytes());
-            Kind::Unsubscribed
         }
+        Record::Publication { .. }
+        | Record::References { .. }
+        | Record::InFlight { .. }
+        | Record::Released { .. }
+        | Record::Done { .. }
+        | Record::Received { .. }
+        | Record::ReceivedReleased { .. }
+        | Record::Retained { .. } => encode_message(record, out),
+    }
+    record.kind() as u8
+}
+
+/// The same of what becomes of a message.
+fn encode_message(record: &Record<'_>, out: &mut Vec<u8>) {
+    match *record {
         Record::Publication {
             id,
             shards,
@@ -53,7 +63,6 @@ pub(crate) fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> u8 {
             put_shards(out, shards);
             put_bytes(out, share.as_bytes());
             out.extend_from_slice(message);
-            Kind::Publication
         }
         Record::References {
             publication,
@@ -65,7 +74,6 @@ pub(crate) fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> u8 {
             put_number(out, shard.into());
             out.push(mark.into());
             put_references(out, references);
-            Kind::References
         }
         Record::InFlight {
             session,
@@ -76,29 +84,24 @@ pub(crate) fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> u8 {
             put_reference_name(out, session, order);
             put_number(out, packet_identifier.into());
             out.push(released.into());
-            Kind::InFlight
         }
         Record::Released { session, order } => {
             put_reference_name(out, session, order);
-            Kind::Released
         }
         Record::Done { session, order } => {
             put_reference_name(out, session, order);
-            Kind::Done
         }
         Record::Received {
             session,
             packet_identifier,
         } => {
             put_received(out, session, packet_identifier);
-            Kind::Received
         }
         Record::ReceivedReleased {
             session,
             packet_identifier,
         } => {
             put_received(out, session, packet_identifier);
-            Kind::ReceivedReleased
         }
         Record::Retained {
             ticket,
@@ -108,10 +111,13 @@ pub(crate) fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> u8 {
             put_number(out, ticket);
             put_bytes(out, topic.as_bytes());
             out.extend_from_slice(message);
-            Kind::Retained
         }
-    };
-    kind as u8
+        Record::Epoch { .. }
+        | Record::Session(_)
+        | Record::SessionEnded { .. }
+        | Record::Subscribed { .. }
+        | Record::Unsubscribed { .. } => {}
+    }
 }
 
 fn put_session(out: &mut Vec<u8>, session: &Session<'_>) {

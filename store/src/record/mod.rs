@@ -218,6 +218,26 @@ impl PartialEq for ReferenceList<'_> {
     }
 }
 
+impl Record<'_> {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Epoch { .. } => Kind::Epoch,
+            Self::Session(_) => Kind::Session,
+            Self::SessionEnded { .. } => Kind::SessionEnded,
+            Self::Subscribed { .. } => Kind::Subscribed,
+            Self::Unsubscribed { .. } => Kind::Unsubscribed,
+            Self::Publication { .. } => Kind::Publication,
+            Self::References { .. } => Kind::References,
+            Self::InFlight { .. } => Kind::InFlight,
+            Self::Released { .. } => Kind::Released,
+            Self::Done { .. } => Kind::Done,
+            Self::Received { .. } => Kind::Received,
+            Self::ReceivedReleased { .. } => Kind::ReceivedReleased,
+            Self::Retained { .. } => Kind::Retained,
+        }
+    }
+}
+
 /// The type of a record on the disk. The numbers stay: they are the format. There is no 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

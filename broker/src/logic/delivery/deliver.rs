@@ -171,11 +171,7 @@ impl Delivery {
             Some(template)
                 if fits(connection, template) && self.flow.has_room(connection, template.bytes()) =>
             {
-                let appended = Appended {
-                    bytes: template.bytes(),
-                    copies: 1,
-                    waited: false,
-                };
+                let appended = Appended::one(template.bytes());
                 self.outputs
                     .append(&mut self.flow, slot, connection, appended, |out| {
                         template.append(out);
@@ -256,11 +252,7 @@ impl Delivery {
             self.outputs.tally.sent += 1;
             return Delivered::Sent;
         }
-        let appended = Appended {
-            bytes: template.bytes(),
-            copies: 1,
-            waited: false,
-        };
+        let appended = Appended::one(template.bytes());
         self.outputs
             .append(&mut self.flow, slot, connection, appended, |out| {
                 template.append_with_identifier(identifier, false, out);

@@ -38,6 +38,17 @@ pub(super) struct Appended {
     pub(super) waited: bool,
 }
 
+impl Appended {
+    /// One PUBLISH that has just come.
+    pub(super) fn one(bytes: usize) -> Self {
+        Self {
+            bytes,
+            copies: 1,
+            waited: false,
+        }
+    }
+}
+
 impl Outputs {
     /// The way of every PUBLISH into an `out`. Always inline: a call would cost a fan-out more than what it does.
     #[inline(always)]

@@ -245,13 +245,12 @@ impl Delivery {
             return false;
         };
         let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
-        let via = queued.via.as_ref();
         let outgoing = Outgoing {
             qos: queued.qos,
             retain: queued.retain,
             topic,
             properties: message.properties,
-            identifiers: via.map(|via| via.identifiers.as_properties()).unwrap_or_default(),
+            identifiers: queued.identifiers(),
             payload: message.payload,
         };
         let is_first = queued.qos == QoS::ExactlyOnce && queued.order > 0 && !dup;
@@ -269,9 +268,8 @@ impl Delivery {
             outputs.tally.sent += 1;
         } else {
             let appended = Appended {
-                bytes: template.bytes(),
-                copies: 1,
                 waited: true,
+                ..Appended::one(template.bytes())
             };
             outputs.append(flow, slot, connection, appended, write);
         }

@@ -49,7 +49,7 @@ impl Routing {
         work: &mut WorkBudget,
     ) -> Option<RouteSlot> {
         self.routes
-            .resolve(topic, hint, &mut self.subscriptions, sessions, work)
+            .resolve(topic, hint, &mut self.subscriptions, sessions, work, false)
     }
 
     /// The route of a topic of a message that cannot wait.

@@ -138,8 +138,8 @@ impl Routes {
         self.slots.get(route)
     }
 
-    /// The route of `topic`; `hint` is the slot where it may be. `None` if that takes more than the work that is left:
-    /// what was done of it is not lost, unless too many wait.
+    /// The route of `topic`; `hint` is the slot where it may be. `None` if it is not to be found `whole` and that takes
+    /// more than the work that is left: what was done of it is not lost, unless too many wait.
     #[inline]
     pub(in crate::logic) fn resolve(
         &mut self,
@@ -148,10 +148,11 @@ impl Routes {
         subscriptions: &mut Subscriptions,
         sessions: &Sessions,
         work: &mut WorkBudget,
+        whole: bool,
     ) -> Option<RouteSlot> {
         match (hint, self.slots.get(hint)) {
             (Some(hint), Some(route)) if route.epoch == self.epoch && &*route.topic == topic => Some(hint),
-            _ => self.look_up(topic, subscriptions, sessions, work, false),
+            _ => self.look_up(topic, subscriptions, sessions, work, whole),
         }
     }
 
@@ -165,12 +166,8 @@ impl Routes {
         sessions: &Sessions,
         work: &mut WorkBudget,
     ) -> RouteSlot {
-        match (hint, self.slots.get(hint)) {
-            (Some(hint), Some(route)) if route.epoch == self.epoch && &*route.topic == topic => hint,
-            _ => self
-                .look_up(topic, subscriptions, sessions, work, true)
-                .unwrap_or(FOR_ONCE),
-        }
+        self.resolve(topic, hint, subscriptions, sessions, work, true)
+            .unwrap_or(FOR_ONCE)
     }
 
     /// What sessions may read changed.
@@ -241,15 +238,11 @@ impl Routes {
             None if self.was_seen(topic) => self.insert(topic),
             None => FOR_ONCE,
         };
-        self.build(slot, topic, nodes, subscriptions, sessions, work);
+        self.build(slot, topic, epoch, nodes, subscriptions, sessions, work);
         if known.is_none()
             && let Some(route) = self.slots.get_mut(FOR_ONCE)
         {
             route.epoch = STALE;
-        }
-        if let Some(route) = self.slots.get_mut(slot).filter(|route| route.epoch != STALE) {
-            // A walk of an earlier epoch may have missed what was added since: its route is for this message alone.
-            route.epoch = epoch;
         }
         Some(slot)
     }
@@ -292,10 +285,14 @@ impl Routes {
         slot
     }
 
+    /// `epoch` is that in which its walk began: one that is over may have missed what was added since, so the route is
+    /// for this message alone.
+    #[allow(clippy::too_many_arguments, reason = "what a route is made of")]
     fn build(
         &mut self,
         slot: RouteSlot,
         topic: &str,
+        epoch: u64,
         nodes: u64,
         subscriptions: &Subscriptions,
         sessions: &Sessions,
@@ -304,7 +301,7 @@ impl Routes {
         let Some(route) = self.slots.get_mut(slot) else {
             return unreachable_state("a topic whose route is gone");
         };
-        route.epoch = self.epoch;
+        route.epoch = epoch;
         route.access = access(topic, self.levels_max);
         route.targets.clear();
         route.groups.clear();

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use mqtt::QoS;
+use mqtt::property::Properties;
 
 use crate::limits;
 use crate::logic::message::StoredMessage;
@@ -160,6 +161,12 @@ impl Queue {
 }
 
 impl Queued {
+    /// The Subscription Identifiers by which it came.
+    pub(in crate::logic) fn identifiers(&self) -> Properties<'_> {
+        let via = self.via.as_ref();
+        via.map(|via| via.identifiers.as_properties()).unwrap_or_default()
+    }
+
     /// What it costs in the overrun: its bytes, and its own place.
     fn overrun_bytes(&self) -> u64 {
         self.message

@@ -5,8 +5,8 @@
 //! when it has its turn again.
 //!
 //! Invariants: a walk that stands still knows of every node and filter that went since; what was added since it may
-//! find or not, as the message was published before. There are [`limits::MATCHES_SUSPENDED_MAX`] at most; one that
-//! nobody goes on with gives way to another one.
+//! find or not, as the message was published before, so its route is of the epoch in which it began. There are
+//! [`limits::MATCHES_SUSPENDED_MAX`] at most; one that nobody goes on with gives way to another one.
 
 use std::collections::HashSet;
 
