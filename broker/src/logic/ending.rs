@@ -13,7 +13,7 @@ use crate::logic::Shard;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
 use crate::logic::routing::subscription::ListedAt;
-use crate::logic::routing::subscription::group::Via;
+use crate::logic::routing::subscription::via::Via;
 use crate::logic::session::{Session, SessionSlot};
 
 /// A session that ends.

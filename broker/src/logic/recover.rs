@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use mqtt::packet::SubscriptionOptions;
-use mqtt::property::{Properties, Property};
+use mqtt::property::Property;
 use mqtt::{PacketIdentifier, QoS};
 use store::{RecoveredReference, RecoveredSession, RecoveredSubscription};
 
@@ -19,7 +19,8 @@ use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
 use crate::logic::owner::owner_shard;
 use crate::logic::retained::{RetainedChange, Ticket};
-use crate::logic::routing::subscription::group::{MemberCounts, Via};
+use crate::logic::routing::subscription::group::MemberCounts;
+use crate::logic::routing::subscription::via::Via;
 use crate::logic::routing::subscription::{ListedAt, Subscriber};
 use crate::logic::session::inflight::{Awaits, InflightEntry};
 use crate::logic::session::queue::{Bounds, Queued};
@@ -67,7 +68,7 @@ impl RecoveredVia {
         let mut encoded = Vec::new();
         self.0.group = Some(share).filter(|share| !share.is_empty()).map(Into::into);
         if self.0.group.is_some() || !self.0.identifiers.is_empty() {
-            encode_via(Some(&self.0), &mut encoded);
+            self.0.encode(&mut encoded);
         }
         encoded
     }
@@ -286,7 +287,7 @@ fn in_flight(
         return Some((identifier, entry));
     }
     let message = message?;
-    let via = decode_via(&reference.via);
+    let via = Via::decode(&reference.via);
     let entry = InflightEntry::new(qos, reference.retain, Some(message.clone()), via);
     let entry = entry.of_bytes(message.payload().len());
     Some((identifier, entry.of_order(reference.order)))
@@ -296,45 +297,11 @@ fn in_flight(
 fn queued(reference: &RecoveredReference, message: Option<&StoredMessage>) -> Option<Queued> {
     Some(Queued {
         message: message?.clone(),
-        via: decode_via(&reference.via),
+        via: Via::decode(&reference.via),
         qos: QoS::from_bits(reference.qos)?,
         retain: reference.retain,
         order: reference.order,
         retained: false,
         is_overrun: false,
     })
-}
-
-/// Appends by which subscriptions a message comes, as a store has it: bytes of the Subscription Identifiers (2), these,
-/// the whole text of the Shared Subscription. Nothing if it is nothing.
-pub(super) fn encode_via(via: Option<&Via>, out: &mut Vec<u8>) {
-    if let Some(via) = via
-        && let identifiers = via.identifiers.as_properties().as_bytes()
-        && let Ok(bytes) = u16::try_from(identifiers.len())
-    {
-        out.extend_from_slice(&bytes.to_le_bytes());
-        out.extend_from_slice(identifiers);
-        out.extend_from_slice(via.group.as_deref().unwrap_or_default().as_bytes());
-    }
-}
-
-/// What [`encode_via`] made; nothing of what makes no sense.
-fn decode_via(bytes: &[u8]) -> Option<Rc<Via>> {
-    let (&identifiers, rest) = bytes.split_first_chunk()?;
-    let (identifiers, group) = rest.split_at_checked(usize::from(u16::from_le_bytes(identifiers)))?;
-    let mut via = Via {
-        group: std::str::from_utf8(group)
-            .ok()
-            .filter(|group| !group.is_empty())
-            .map(Into::into),
-        ..Via::default()
-    };
-    let properties = Properties::from_validated(identifiers);
-    for property in properties.iter() {
-        if let Property::SubscriptionIdentifier(_) = property {
-            // They were in one packet.
-            let _ = via.identifiers.push(property);
-        }
-    }
-    Some(Rc::new(via))
 }

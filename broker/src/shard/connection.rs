@@ -14,7 +14,7 @@ use transport::stream::SecureStream;
 use super::ShardLoop;
 use super::token::{Subject, same_generation};
 use super::transfer::ConnectionTransfer;
-use super::unread::{Rest, Unread};
+use super::unread::{LostCause, Rest, Unread};
 use crate::admission::Admission;
 use crate::limits;
 use crate::log::CONNECTION;
@@ -39,17 +39,6 @@ pub(super) struct ClientConnection {
     pub(super) unread: Unread,
     /// It will be closed when everything is sent.
     pub(super) closing: bool,
-}
-
-/// Why a connection ended by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LostCause {
-    /// The client ended the stream.
-    EndOfStream,
-    /// The socket or TLS failed.
-    Error,
-    /// The client does not take what TLS has to send it.
-    Timeout,
 }
 
 /// All connections of a shard, in the logic's slots.

@@ -9,8 +9,8 @@ use std::os::fd::AsFd;
 use transport::socket;
 
 use super::ShardLoop;
-use super::connection::LostCause;
 use super::token::Subject;
+use super::unread::LostCause;
 use crate::logic::ConnectionId;
 
 impl ShardLoop {

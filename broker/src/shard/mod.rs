@@ -8,7 +8,7 @@
 //! [`shut_down`] its end.
 //!
 //! Beside it: `cpus.rs` (where the thread runs), `token.rs` (names of requests on the ring), `unread.rs` (bytes
-//! that wait), `takeover.rs` (newer connections of a session).
+//! that wait), `reading.rs` (whose turn it is), `takeover.rs` (newer connections of a session).
 //!
 //! Invariants: a step is done when [`Turn`] names it and at no other time; the loop never blocks but in [`Ring::wait`],
 //! and no `.await` stands inside a turn.
@@ -20,6 +20,7 @@ mod exchange;
 mod flush;
 mod pending;
 mod queues;
+mod reading;
 mod shut_down;
 mod takeover;
 mod token;
@@ -38,7 +39,7 @@ use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, RingOptions, Token};
 
 use self::accept::Acceptor;
-use self::connection::{ClientConnections, LostCause};
+use self::connection::ClientConnections;
 pub use self::cpus::allowed_cpus;
 pub(crate) use self::cpus::placement;
 use self::exchange::QueueEnds;
@@ -47,6 +48,7 @@ pub(crate) use self::queues::ShardQueues;
 use self::shut_down::ShutDown;
 use self::token::Subject;
 use self::transfer::ConnectionTransfer;
+use self::unread::LostCause;
 use crate::auth::Authentication;
 use crate::bind::Listening;
 use crate::health::Health;
@@ -119,10 +121,6 @@ impl Configured {
             in_effect: current.get(),
             current,
         }
-    }
-
-    fn in_effect(&self) -> &InEffect {
-        &self.in_effect
     }
 
     /// Takes what was read since; whether there was something.
@@ -263,7 +261,7 @@ impl ShardLoop {
     /// After a reload: connections that are accepted from now on, and the logic, go by what was read.
     fn take_settings(&mut self) {
         if self.configured.take_newer() {
-            let settings = Arc::clone(&self.configured.in_effect().settings);
+            let settings = Arc::clone(&self.configured.in_effect.settings);
             self.logic.set_settings(self.now, settings);
             self.give_policy();
         }

@@ -9,10 +9,10 @@ use std::os::fd::AsFd as _;
 use transport::socket;
 
 use super::ShardLoop;
-use super::connection::{ClientConnection, LostCause};
+use super::connection::ClientConnection;
 use super::token::Subject;
 use super::transfer::ConnectionTransfer;
-use super::unread::Rest;
+use super::unread::{LostCause, Rest};
 use crate::limits;
 use crate::logic::ConnectionId;
 use crate::turn::Coming;

@@ -1,34 +1,28 @@
-//! Bytes that were received and are not handled yet: of connections that are paused, and of those that have used their
-//! share of a turn's work.
+//! What a connection has received and not handled yet, and how far it is to be read.
 //!
-//! A paused connection's bytes stay here until it is resumed. So what a publisher can still add to a consumer after
-//! it was paused is the rest of one read, and not all that the ring had received for it. A connection whose bytes
-//! cost more than its share waits here for its turn, one after the other; nothing more is received for it meanwhile.
-//!
-//! Invariants: the bytes of a connection reach the logic in their order; nothing is received for a connection that has
-//! bytes here, but what the ring had before the receive could be cancelled; a stream that has ended is lost after its
-//! last bytes. Each connection stands in the queue once. [`limits::UNREAD_BYTES_MAX`] bounds the bytes of paused ones:
-//! above it the logic gets what comes although the connection is paused.
+//! Invariants: the bytes of a connection stay in their order; a stream that has ended is over behind its last bytes.
 
-use transport::ring::Ring;
-
-use super::ShardLoop;
-use super::connection::{ClientConnections, LostCause};
-use super::token::Subject;
-use crate::limits;
-use crate::logic::{ConnectionId, Shard};
-use crate::time::Timestamp;
+/// Why a connection ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LostCause {
+    /// The client ended the stream.
+    EndOfStream,
+    /// The socket or TLS failed.
+    Error,
+    /// The client does not take what TLS has to send it.
+    Timeout,
+}
 
 /// What a connection has unread.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     /// So many of them are handled.
-    handled: usize,
+    pub(super) handled: usize,
     /// Its stream has ended behind them.
-    ended: Option<LostCause>,
+    pub(super) ended: Option<LostCause>,
     /// It stands in the queue of those that wait for their turn.
-    is_queued: bool,
+    pub(super) is_queued: bool,
     /// Its receive was cancelled, and has not ended.
     pub(super) is_cancelled: bool,
     /// How far it is read for the sake of a newer connection of its session.
@@ -79,7 +73,7 @@ impl Unread {
     }
 
     /// So many more are handled.
-    fn advance(&mut self, bytes: usize) {
+    pub(super) fn advance(&mut self, bytes: usize) {
         self.handled += bytes;
         if self.handled >= self.bytes.len() {
             self.bytes = Vec::new();
@@ -88,189 +82,10 @@ impl Unread {
     }
 
     /// What it has spent in that turn.
-    fn spent_in(&mut self, turn: u64) -> &mut u64 {
+    pub(super) fn spent_in(&mut self, turn: u64) -> &mut u64 {
         if self.turn != turn {
             (self.turn, self.spent) = (turn, 0);
         }
         &mut self.spent
     }
 }
-
-impl ClientConnections {
-    /// Begins with a turn: nobody has spent anything in it.
-    pub(super) fn begin_turn(&mut self) {
-        self.turn += 1;
-        self.turn_bytes = 0;
-    }
-
-    /// Whether connections wait for their turn.
-    pub(super) fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    /// Takes bytes that were received: they are handled, unless the connection is paused, has older ones here, or has
-    /// used its share.
-    #[inline]
-    pub(super) fn take_in(&mut self, logic: &mut Shard, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
-        let paused = logic.receive_paused(id) && self.unread_bytes < limits::UNREAD_BYTES_MAX;
-        let Some(connection) = self.get(id) else {
-            return;
-        };
-        if paused && connection.unread.rest == Rest::Unasked || connection.unread.waits() {
-            connection.unread.push(bytes);
-            self.unread_bytes += bytes.len();
-        } else {
-            self.hand_over(logic, now, id, bytes);
-        }
-    }
-
-    /// Hands bytes to the logic; what its share does not allow waits for its turn.
-    pub(super) fn hand_over(&mut self, logic: &mut Shard, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
-        let work = logic.settings().work;
-        let turn = self.turn;
-        let Some(connection) = self.get(id) else {
-            return;
-        };
-        let spent = *connection.unread.spent_in(turn);
-        let at_least = if spent == 0 { work.quiet } else { 0 };
-        let taken = self.receive(logic, now, id, bytes, work.share.saturating_sub(spent), at_least);
-        let rest = bytes.get(taken..).unwrap_or_default();
-        if (!rest.is_empty() || logic.is_unfinished(id))
-            && let Some(connection) = self.get(id)
-        {
-            connection.unread.push(rest);
-            self.unread_bytes += rest.len();
-            self.wait_for_turn(id);
-        }
-    }
-
-    /// Puts a connection at the end of the queue.
-    pub(super) fn wait_for_turn(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.get(id)
-            && !std::mem::replace(&mut connection.unread.is_queued, true)
-        {
-            self.waiting.push_back(id);
-            self.newly_waiting += 1;
-        }
-    }
-
-    /// The stream of a connection has ended: it is to be lost after the flush, or after its last bytes.
-    pub(super) fn end_of_stream(&mut self, id: ConnectionId, cause: LostCause) {
-        match self.get(id) {
-            Some(connection) if connection.unread.waits() => connection.unread.ended = Some(cause),
-            _ => self.ended.push_back((id, cause)),
-        }
-    }
-
-    /// Nothing more is received for those that wait now.
-    pub(super) fn cancel_receiving(&mut self, ring: &mut Ring) {
-        let new = std::mem::take(&mut self.newly_waiting);
-        for at in self.waiting.len().saturating_sub(new)..self.waiting.len() {
-            let Some(&id) = self.waiting.get(at) else {
-                // It cannot be: nothing leaves the queue meanwhile.
-                return;
-            };
-            if let Some(connection) = self.get(id)
-                && connection.receiving
-                && !std::mem::replace(&mut connection.unread.is_cancelled, true)
-            {
-                ring.cancel(Subject::Connection(id).token());
-            }
-        }
-    }
-
-    /// Gives the logic a share of work for these bytes; returns how many were taken.
-    fn receive(
-        &mut self,
-        logic: &mut Shard,
-        now: Timestamp,
-        id: ConnectionId,
-        bytes: &[u8],
-        units: u64,
-        at_least: u64,
-    ) -> usize {
-        let before = logic.work().spent_in_turn();
-        logic.work().begin_share(units, at_least);
-        let taken = if logic.work().is_spent() {
-            0
-        } else {
-            logic.receive(now, id, bytes)
-        };
-        logic.work().end_share();
-        let spent = logic.work().spent_in_turn() - before;
-        let turn = self.turn;
-        if let Some(connection) = self.get(id) {
-            *connection.unread.spent_in(turn) += spent;
-        }
-        self.turn_bytes += taken;
-        taken
-    }
-}
-
-impl ShardLoop {
-    /// Goes on with the connections that wait for their turn, a share of work for each, until the turn is full.
-    pub(super) fn read_waiting(&mut self, bytes_max: usize) {
-        if !self.connections.has_waiting() {
-            return;
-        }
-        let work = self.logic.settings().work;
-        self.logic.work().extend_turn(work.turn);
-        while !self.is_full(bytes_max)
-            && !self.logic.work().turn_is_over()
-            && let Some(id) = self.connections.waiting.pop_front()
-        {
-            self.read_waiting_of(id);
-        }
-    }
-
-    fn read_waiting_of(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get(id) else {
-            return;
-        };
-        connection.unread.is_queued = false;
-        let is_awaited = connection.unread.rest != Rest::Unasked;
-        let mut bytes = std::mem::take(&mut connection.unread.bytes);
-        let from = std::mem::take(&mut connection.unread.handled);
-        let mut at = from;
-        let units = self.logic.settings().work.share;
-        let mut left = units;
-        let mut stopped = false;
-        while !stopped
-            && (is_awaited || !self.logic.receive_paused(id))
-            && (at < bytes.len() || self.logic.is_unfinished(id))
-        {
-            let piece = bytes
-                .get(at..bytes.len().min(at + READ_BYTES))
-                .unwrap_or_default();
-            let before = self.logic.work().spent_in_turn();
-            let taken = self
-                .connections
-                .receive(&mut self.logic, self.now, id, piece, left, 0);
-            left = left.saturating_sub(self.logic.work().spent_in_turn() - before);
-            stopped = taken < piece.len() || self.logic.is_unfinished(id);
-            at += taken;
-        }
-        let unfinished = self.logic.is_unfinished(id);
-        let paused = self.logic.receive_paused(id) && !is_awaited;
-        self.connections.unread_bytes -= at - from;
-        let Some(connection) = self.connections.get(id) else {
-            self.connections.unread_bytes -= bytes.len() - at;
-            return;
-        };
-        if at < bytes.len() || unfinished {
-            connection.unread.bytes = std::mem::take(&mut bytes);
-            connection.unread.advance(at);
-            if !paused {
-                self.connections.wait_for_turn(id);
-            }
-            return;
-        }
-        match connection.unread.ended.take() {
-            Some(cause) => self.connections.ended.push_back((id, cause)),
-            None => self.resume_receiving(id),
-        }
-    }
-}
-
-/// Bytes that are handled at once, as many as one read brings.
-const READ_BYTES: usize = 16 * 1024;

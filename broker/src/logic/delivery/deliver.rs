@@ -23,7 +23,7 @@ use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, Run};
 use crate::logic::mount_point::{mount_point, seen};
 use crate::logic::routing::route::Target;
-use crate::logic::routing::subscription::group::Via;
+use crate::logic::routing::subscription::via::Via;
 use crate::logic::session::SessionSlot;
 use crate::logic::session::queue::Queued;
 use crate::settings::Settings;

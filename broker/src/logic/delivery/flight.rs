@@ -11,7 +11,7 @@ use crate::logic::delivery::Delivery;
 use crate::logic::delivery::journal::Journal;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
-use crate::logic::routing::subscription::group::Via;
+use crate::logic::routing::subscription::via::Via;
 use crate::logic::session::inflight::{Acknowledged, Awaits, InflightEntry};
 use crate::logic::session::{Session, SessionSlot};
 use crate::logic::store::Record;

@@ -14,9 +14,8 @@ use mqtt::{PacketIdentifier, QoS};
 use store::Statistics;
 
 use crate::logic::message::StoredMessage;
-use crate::logic::recover::encode_via;
 use crate::logic::retained::Ticket;
-use crate::logic::routing::subscription::group::Via;
+use crate::logic::routing::subscription::via::Via;
 use crate::logic::session::Session;
 use crate::logic::store::{
     PublicationId, Record, Reference, ReferenceList, SessionRecord, ShardList, Store, WallClock, WillRecord,
@@ -341,7 +340,9 @@ impl Journal {
         let ends: Vec<usize> = taken
             .iter()
             .map(|taken| {
-                encode_via(taken.via.as_deref(), &mut vias);
+                if let Some(via) = &taken.via {
+                    via.encode(&mut vias);
+                }
                 vias.len()
             })
             .collect();

@@ -17,7 +17,7 @@ use crate::logic::handle::Handler;
 use crate::logic::handle::filters::{FILTERS_AT_ONCE, FiltersBegun, filter_work};
 use crate::logic::reason_string;
 use crate::logic::retained::RetainedRequest;
-use crate::logic::routing::subscription::group::Via;
+use crate::logic::routing::subscription::via::Via;
 use crate::logic::routing::subscription::{ListedAt, Subscriber};
 use crate::logic::store::Record;
 

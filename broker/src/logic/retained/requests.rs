@@ -20,7 +20,7 @@ use mqtt::QoS;
 use super::{FoundMessage, Owners, Ticket};
 use crate::limits;
 use crate::logic::ids::SessionSlot;
-use crate::logic::routing::subscription::group::Via;
+use crate::logic::routing::subscription::via::Via;
 
 /// Names a request among those of the shard that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -16,7 +16,8 @@ use mqtt::property::Property;
 
 use crate::limits;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::routing::subscription::group::{GroupSlot, Via};
+use crate::logic::routing::subscription::group::GroupSlot;
+use crate::logic::routing::subscription::via::Via;
 use crate::logic::routing::subscription::{FilterSlot, Subscriber, Subscriptions, is_wildcard};
 use crate::logic::session::{SessionSlot, Sessions};
 use crate::logic::slots::{Slot, Slots, slot_type};

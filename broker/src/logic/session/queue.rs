@@ -14,7 +14,7 @@ use mqtt::property::Properties;
 
 use crate::limits;
 use crate::logic::message::StoredMessage;
-use crate::logic::routing::subscription::group::Via;
+use crate::logic::routing::subscription::via::Via;
 
 /// A message that waits, as it is to be delivered.
 #[derive(Clone, Debug)]

@@ -22,7 +22,7 @@ use crate::shard::transfer::ConnectionTransfer;
 impl ShardLoop {
     /// A connection that a listener accepted.
     pub(in crate::shard) fn begin_pending(&mut self, listener: usize, socket: Socket) {
-        let in_effect = self.configured.in_effect();
+        let in_effect = &self.configured.in_effect;
         let listening = self.acceptor.listening(listener);
         let pending = listening.and_then(|it| PendingConnection::new(it, in_effect, socket));
         if let Some(pending) = pending {

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use mqtt::property::PropertiesBuf;
 
+use super::via::Via;
 use super::{FilterSlot, Position, Subscriber};
 use crate::logic::ids::SessionSlot;
 use crate::logic::slots::{Slots, slot_type};
@@ -22,15 +22,6 @@ use crate::time::Timestamp;
 slot_type! {
     /// The place of a group in its shard.
     pub(in crate::logic) struct GroupSlot
-}
-
-/// By which subscriptions a message comes to a session.
-#[derive(Debug, Default)]
-pub(in crate::logic) struct Via {
-    /// Their Subscription Identifiers, encoded.
-    pub(in crate::logic) identifiers: PropertiesBuf,
-    /// The whole text of the Shared Subscription, if it is one: the message then belongs to the group.
-    pub(in crate::logic) group: Option<Arc<str>>,
 }
 
 /// How many members of a group a shard has, as it announces it to the others. Each number counts those before it too.

@@ -1,6 +1,7 @@
 //! Who wants what: the subscriptions of this shard's sessions, and the interests of the other shards.
 //!
-//! `names.rs` finds a filter by its text, `matching.rs` those that match a name, over several turns if need be.
+//! `names.rs` finds a filter by its text, `matching.rs` those that match a name, over several turns if need be;
+//! `via.rs` is by which of them a message comes.
 //!
 //! Invariants: a filter is kept while a session subscribes to it or a group shares it, one with wildcards also while
 //! another shard is interested in it; of other filters that other shards want only marks are kept (`remote.rs`).
@@ -14,6 +15,7 @@ pub(in crate::logic) mod group;
 mod matching;
 mod names;
 mod remote;
+pub(in crate::logic) mod via;
 mod wildcards;
 
 use std::hash::BuildHasher;
