@@ -10,6 +10,7 @@ use mqtt::{DecodeError, ProtocolVersion, QoS};
 
 use crate::logic::Shard;
 use crate::logic::connection::ConnectionSlot;
+use crate::logic::delivery::Delivery;
 use crate::logic::handle::publish::is_as_indicated;
 use crate::logic::message::{RawPacket, Run};
 use crate::logic::session::SessionSlot;
@@ -75,8 +76,8 @@ impl Shard {
         let mut run: Option<Gathering<'_>> = None;
         let mut stopped = None;
         let mut packets = 0;
-        let mounted = self.is_mounted(slot);
-        let mut reading = self.reading(slot);
+        let mounted = self.delivery.is_mounted(slot);
+        let mut reading = self.delivery.reading(slot);
         while let Some(context) = reading {
             let PacketContext { version, session, .. } = context;
             let rest = bytes.get(at..).unwrap_or_default();
@@ -105,7 +106,7 @@ impl Shard {
             if let Some(publish) = publish
                 && !mounted
                 && goes_on_as_it_is(publish)
-                && self.payload_fits(publish)
+                && self.delivery.payload_fits(publish)
             {
                 match &mut run {
                     Some(run) if run.topic == publish.topic && run.end == start => run.add(end, publish),
@@ -115,7 +116,7 @@ impl Shard {
                             break;
                         }
                         run = Some(Gathering::new(session, version, start, end, publish));
-                        reading = self.reading(slot);
+                        reading = self.delivery.reading(slot);
                     }
                 }
                 (at, packets) = (end, packets + 1);
@@ -136,7 +137,7 @@ impl Shard {
             if stopped.is_some() || at == bytes.len() {
                 break;
             }
-            reading = self.reading(slot);
+            reading = self.delivery.reading(slot);
         }
         self.end_consuming(slot, bytes, run, at, packets, stopped)
     }
@@ -161,11 +162,6 @@ impl Shard {
             bytes: at,
             stopped: stopped.is_some(),
         }
-    }
-
-    fn is_mounted(&mut self, slot: ConnectionSlot) -> bool {
-        let connection = self.delivery.connection(slot);
-        connection.is_some_and(|connection| connection.mounted)
     }
 
     /// Handles a packet that is not gathered; where to go on later, if the share of work is used up.
@@ -229,7 +225,7 @@ impl Shard {
             });
         }
         // A connection that it ended is read no further.
-        (self.work.is_spent() || self.reading(slot).is_none()).then_some(Stopped::before(next))
+        (self.work.is_spent() || self.delivery.reading(slot).is_none()).then_some(Stopped::before(next))
     }
 
     /// The same before bytes that are no packet; they are refused unless it is to go on later.
@@ -248,11 +244,18 @@ impl Shard {
         }
         stopped
     }
+}
+
+impl Delivery {
+    fn is_mounted(&mut self, slot: ConnectionSlot) -> bool {
+        let connection = self.connection(slot);
+        connection.is_some_and(|connection| connection.mounted)
+    }
 
     // [MQTT3-4.8.0-2]
     #[inline]
     fn payload_fits(&self, publish: &Publish<'_>) -> bool {
-        let settings = self.delivery.settings();
+        let settings = self.settings();
         publish.payload.len() <= settings.payload_bytes_max as usize
             && (publish.properties.is_empty()
                 || !settings.check_payload_format

@@ -28,7 +28,7 @@ impl Shard {
             match control {
                 Control::InterestAdd(filter) => self.routing.add_interest(from, filter),
                 Control::InterestRemove(filter) => self.routing.remove_interest(from, filter),
-                Control::Members { group, counts } => self.set_members(from, group, *counts),
+                Control::Members { group, counts } => self.routing.set_members(from, group, *counts),
                 Control::Pause(paused) => self.set_remote_paused(from, *paused),
                 // They are handled where their records stand in the log.
                 Control::Retained(_) | Control::Retain { .. } => {}

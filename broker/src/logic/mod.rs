@@ -1,7 +1,8 @@
 //! The broker's logic without any I/O: what decides is here, what waits is in the shell.
 //!
 //! One [`Shard`] a core. Bytes, batches of other shards and the time come in by its methods; bytes for connections,
-//! batches and deadlines are fetched. [`Shard`] keeps the order of calls; what it has is owned by a few types:
+//! batches and deadlines are fetched. [`Shard`] keeps the order of calls; what it has is owned by a few types, and a method
+//! that is about one of them alone is that one's:
 //!
 //! - `delivery/` ([`Delivery`]): connections, sessions and the accounts of what is sent to them;
 //! - `flow/`: consumers that are slow, and the publishers that wait for them;
@@ -18,9 +19,8 @@
 //! session_subscriptions.rs (what a client has), owner.rs (the shard of a session), end.rs and ending.rs (how
 //! connections and sessions end), tick.rs and timer.rs (what is due), policy.rs and mount_point.rs (what a client may
 //! do, and where its topics are), message.rs (a message, and how it is kept), store.rs and recover.rs (what is
-//! kept for good, and comes back),
-//! counters.rs and sys.rs (figures), reason_string.rs, inconsistency.rs (states that cannot be), remains.rs (what
-//! tests compare), ids.rs, slots.rs and topic_tree/ (names and containers).
+//! kept for good, and comes back), counters.rs and sys.rs (figures), reason_string.rs, inconsistency.rs (states that
+//! cannot be), remains.rs (what tests compare), ids.rs, slots.rs and topic_tree/ (names and containers).
 //!
 //! Invariants: no clock, socket or random source is read; nothing a peer sends panics or grows without a bound of
 //! [`crate::limits`] or [`crate::settings`]; the same inputs give the same outputs. The order that makes the shards

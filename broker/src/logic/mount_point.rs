@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 
-use crate::logic::Shard;
 use crate::logic::connection::{Connection, ConnectionSlot};
 use crate::logic::delivery::Delivery;
 use crate::settings::Settings;
@@ -65,16 +64,16 @@ fn whole_filter<'a>(filter: &'a str, mount_point: Option<&str>) -> Cow<'a, str> 
     }
 }
 
-impl Shard {
+impl Delivery {
     /// A client's topic name as the broker sees it; `None` if it gets too long.
     #[inline]
     pub(super) fn whole_topic<'a>(&self, slot: ConnectionSlot, topic: &'a str) -> Option<Cow<'a, str>> {
-        whole(topic, self.delivery.mount_point(slot))
+        whole(topic, self.mount_point(slot))
     }
 
     /// A client's topic filter as the broker sees it.
     pub(super) fn whole_filter<'a>(&self, slot: ConnectionSlot, filter: &'a str) -> Cow<'a, str> {
-        whole_filter(filter, self.delivery.mount_point(slot))
+        whole_filter(filter, self.mount_point(slot))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connection::{ConnectionId, ConnectionSlot, Stage};
 use crate::logic::consume::PacketContext;
+use crate::logic::delivery::Delivery;
 use crate::logic::handle::Handler;
 use crate::logic::handle::filters::FiltersBegun;
 use crate::logic::inconsistency::unreachable_state;
@@ -111,20 +112,8 @@ impl Shard {
         }
     }
 
-    /// How the connection is to be read, unless it is closing.
-    #[inline]
-    pub(super) fn reading(&mut self, slot: ConnectionSlot) -> Option<PacketContext> {
-        let packet_bytes_max = self.delivery.settings().packet_bytes_max;
-        let connection = self.delivery.connection(slot)?;
-        (connection.stage != Stage::Closing).then_some(PacketContext {
-            version: connection.version,
-            session: connection.session?,
-            packet_bytes_max,
-        })
-    }
-
     fn is_open(&mut self, slot: ConnectionSlot) -> bool {
-        self.reading(slot).is_some()
+        self.delivery.reading(slot).is_some()
     }
 
     /// Everything but CONNECT and PUBLISH. False if it goes on when there is work to be done again.
@@ -138,7 +127,7 @@ impl Shard {
         frame: &Frame<'_>,
     ) -> bool {
         let has_filters = matches!(frame.packet_type, PacketType::Subscribe | PacketType::Unsubscribe);
-        if has_filters && self.has_begun_filters(slot) {
+        if has_filters && self.delivery.has_begun_filters(slot) {
             return self.handler(slot, session).go_on_with_filters(frame, version);
         }
         self.work.spend(1 + (frame.wire_bytes / DECODED_BYTES) as u64);
@@ -182,6 +171,20 @@ impl Shard {
     pub(super) fn refuse_bytes(&mut self, slot: ConnectionSlot, error: DecodeError) {
         let why = format!("{error} {}", error.statement());
         self.protocol_error(slot, error.reason(), &why);
+    }
+}
+
+impl Delivery {
+    /// How the connection is to be read, unless it is closing.
+    #[inline]
+    pub(super) fn reading(&mut self, slot: ConnectionSlot) -> Option<PacketContext> {
+        let packet_bytes_max = self.settings().packet_bytes_max;
+        let connection = self.connection(slot)?;
+        (connection.stage != Stage::Closing).then_some(PacketContext {
+            version: connection.version,
+            session: connection.session?,
+            packet_bytes_max,
+        })
     }
 }
 

@@ -14,6 +14,7 @@ use mqtt::{PacketIdentifier, QoS};
 use store::{RecoveredReference, RecoveredSession, RecoveredSubscription};
 
 use crate::auth::acl::Access;
+use crate::logic::delivery::Delivery;
 use crate::logic::delivery::journal::FirstNumbers;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
@@ -110,7 +111,7 @@ impl Shard {
                 all,
                 ..MemberCounts::NONE
             };
-            self.set_members(owner, group, counts);
+            self.routing.set_members(owner, group, counts);
         }
         self.restore_retained(&state.retained);
         // The other shards take the same state, and need not be notified of it.
@@ -168,7 +169,7 @@ impl Shard {
             // From now on, over further starts too.
             self.delivery.note_session(slot);
         }
-        self.restore_messages(slot, recovered, state, senseless);
+        self.delivery.restore_messages(slot, recovered, state, senseless);
         self.timers
             .set(expires_at, Timer::SessionExpiry { session: slot });
         if let Some(due) = will_due {
@@ -217,6 +218,24 @@ impl Shard {
         true
     }
 
+    fn restore_retained(&mut self, retained: &[StoredMessage]) {
+        let source = Access::default();
+        for message in retained {
+            if self.retained.owner(message.topic()) == self.index {
+                let change = RetainedChange {
+                    message,
+                    ticket: Ticket::default(),
+                    publication: None,
+                    source: &source,
+                };
+                let counters = self.delivery.counters();
+                self.retained.apply(change, counters, &mut self.timers);
+            }
+        }
+    }
+}
+
+impl Delivery {
     /// What the session gets: what is in flight, and what waits.
     fn restore_messages(
         &mut self,
@@ -230,7 +249,7 @@ impl Shard {
             bytes_max: UNLIMITED,
         };
         let (mut messages, mut bytes) = (0, 0);
-        let Some(session) = self.delivery.session_mut(slot) else {
+        let Some(session) = self.session_mut(slot) else {
             return unreachable_state("a session that was just made");
         };
         for reference in &recovered.references {
@@ -252,25 +271,9 @@ impl Shard {
                 }
             }
         }
-        let counters = self.delivery.counters();
+        let counters = self.counters();
         counters.queued_messages.add(messages);
         counters.queued_bytes.add(bytes);
-    }
-
-    fn restore_retained(&mut self, retained: &[StoredMessage]) {
-        let source = Access::default();
-        for message in retained {
-            if self.retained.owner(message.topic()) == self.index {
-                let change = RetainedChange {
-                    message,
-                    ticket: Ticket::default(),
-                    publication: None,
-                    source: &source,
-                };
-                let counters = self.delivery.counters();
-                self.retained.apply(change, counters, &mut self.timers);
-            }
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::limits;
 use crate::logic::Shard;
+use crate::logic::delivery::Delivery;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::routing::subscription::{Added, FilterSlot, ListedAt, Position, Subscriber, is_wildcard};
 use crate::logic::session::{Branches, Listed, Session, SessionSlot};
@@ -28,13 +29,6 @@ impl Shard {
         if matches!(added, Added::First { .. }) {
             self.outboxes.announce_interest(name, true);
         }
-    }
-
-    /// How many subscriptions a session has, Shared Subscriptions among them.
-    pub(super) fn subscriptions_of(&self, session: SessionSlot) -> usize {
-        self.delivery
-            .session(session)
-            .map_or(0, |session| session.subscriptions.len() + session.shares().len())
     }
 
     /// All subscriptions of a session that ends.
@@ -72,12 +66,6 @@ impl Shard {
             .find(|(_, subscriber)| subscriber.session == session)?;
         let position = Position::from_index(at);
         Some((subscriber.listed_at, Listed { filter, position }))
-    }
-
-    /// Whether one more filter of a session adds no more to the branching of walks than a session may.
-    pub(super) fn has_room_for_branches(&mut self, session: SessionSlot, name: &str) -> bool {
-        let branches = self.delivery.session_mut(session).and_then(Session::branches);
-        branches.is_none_or(|branches| branches.has_room(of_subscription(name)))
     }
 
     /// A session has one more filter, which is in its list.
@@ -140,6 +128,20 @@ impl Shard {
         if let Some(name) = removed.last_of {
             self.outboxes.announce_interest(&name, false);
         }
+    }
+}
+
+impl Delivery {
+    /// How many subscriptions a session has, Shared Subscriptions among them.
+    pub(super) fn subscriptions_of(&self, session: SessionSlot) -> usize {
+        self.session(session)
+            .map_or(0, |session| session.subscriptions.len() + session.shares().len())
+    }
+
+    /// Whether one more filter of a session adds no more to the branching of walks than a session may.
+    pub(super) fn has_room_for_branches(&mut self, session: SessionSlot, name: &str) -> bool {
+        let branches = self.session_mut(session).and_then(Session::branches);
+        branches.is_none_or(|branches| branches.has_room(of_subscription(name)))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connect_request::{ConnectRequest, WillRequest};
 use crate::logic::connection::Peer;
+use crate::logic::delivery::Delivery;
 use crate::logic::handle::granted::{Admitted, Granted};
 use crate::logic::handle::publish::is_as_indicated;
 use crate::logic::mount_point::whole;
@@ -46,7 +47,9 @@ impl Shard {
             });
         }
         if let Some(will) = &connect.will {
-            self.check_will(will, listener).map_err(reason_string::refusal)?;
+            self.delivery
+                .check_will(will, listener)
+                .map_err(reason_string::refusal)?;
         }
         if Granted::new(settings, connect).refuses_keep_alive() {
             return Err(reason_string::refusal(ReasonCode::ClientIdentifierNotValid));
@@ -74,24 +77,6 @@ impl Shard {
         })
     }
 
-    /// A Will that the broker could not publish is refused at once [MQTT-3.2.2-12], [MQTT-3.2.2-13].
-    fn check_will(&self, will: &WillRequest, listener: &ListenerSettings) -> Result<(), ReasonCode> {
-        let settings = self.delivery.settings();
-        if will.retain && !settings.retain_available {
-            return Err(ReasonCode::RetainNotSupported);
-        }
-        if will.qos > listener.qos_max {
-            return Err(ReasonCode::QoSNotSupported);
-        }
-        if will.payload.len() > settings.payload_bytes_max as usize {
-            return Err(ReasonCode::PacketTooLarge);
-        }
-        if settings.check_payload_format && !is_as_indicated(will.properties.as_properties(), &will.payload) {
-            return Err(ReasonCode::PayloadFormatInvalid);
-        }
-        Ok(())
-    }
-
     /// Room for one more, and the session is this user's, if there is one.
     fn check_capacity(&self, client_identifier: &str, user: Option<&str>) -> Result<(), Refusal> {
         if let Some(session) = self
@@ -113,19 +98,13 @@ impl Shard {
         let full = self.delivery.is_memory_full()
             || sessions >= settings.clients_max
             || connected >= settings.connections_max
-            || user.is_some_and(|user| self.user_is_full(user))
+            || user.is_some_and(|user| self.delivery.user_is_full(user))
             || self.delivery.sessions().len() >= limits::SESSIONS_MAX;
         if full {
             Err(reason_string::refusal(ReasonCode::QuotaExceeded))
         } else {
             Ok(())
         }
-    }
-
-    /// Whether `max_sessions_per_user` is reached. Shards that ask at the same time may each let one in.
-    fn user_is_full(&self, user: &str) -> bool {
-        let sessions_max = self.delivery.settings().user_sessions_max;
-        sessions_max < UNLIMITED && self.delivery.sessions_of_user(user) >= sessions_max
     }
 
     /// The listener takes clients of that version, and the broker any at all.
@@ -147,6 +126,32 @@ impl Shard {
             return Err(ReasonCode::ServerUnavailable);
         }
         Ok(())
+    }
+}
+
+impl Delivery {
+    /// A Will that the broker could not publish is refused at once [MQTT-3.2.2-12], [MQTT-3.2.2-13].
+    fn check_will(&self, will: &WillRequest, listener: &ListenerSettings) -> Result<(), ReasonCode> {
+        let settings = self.settings();
+        if will.retain && !settings.retain_available {
+            return Err(ReasonCode::RetainNotSupported);
+        }
+        if will.qos > listener.qos_max {
+            return Err(ReasonCode::QoSNotSupported);
+        }
+        if will.payload.len() > settings.payload_bytes_max as usize {
+            return Err(ReasonCode::PacketTooLarge);
+        }
+        if settings.check_payload_format && !is_as_indicated(will.properties.as_properties(), &will.payload) {
+            return Err(ReasonCode::PayloadFormatInvalid);
+        }
+        Ok(())
+    }
+
+    /// Whether `max_sessions_per_user` is reached. Shards that ask at the same time may each let one in.
+    fn user_is_full(&self, user: &str) -> bool {
+        let sessions_max = self.settings().user_sessions_max;
+        sessions_max < UNLIMITED && self.sessions_of_user(user) >= sessions_max
     }
 }
 

@@ -14,6 +14,7 @@ use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connect_request::{ConnectRequest, MalformedConnect};
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Peer};
+use crate::logic::delivery::Delivery;
 use crate::logic::handle::admit::refusal;
 use crate::logic::handle::auth::Enhanced;
 use crate::logic::handle::granted::{Admitted, Granted};
@@ -122,7 +123,7 @@ impl Shard {
         let expiry_s = Granted::new(self.delivery.settings(), connect).expiry_s();
         let window = connect.receive_max.map_or(u16::MAX, NonZeroU16::get);
         let window = window.min(self.delivery.settings().inflight_messages_max);
-        let will = self.will_of(connect, admitted);
+        let will = self.delivery.will_of(connect, admitted);
         self.give_rights(session_slot, &admitted.access);
         let Some(session) = self.delivery.session_mut(session_slot) else {
             unreachable_state("a session that was just begun or found");
@@ -137,7 +138,9 @@ impl Shard {
         self.member_came(session_slot);
         known.is_some()
     }
+}
 
+impl Delivery {
     // [MQTT3-3.1.2-8], [MQTT3-3.1.2-9], [MQTT3-3.1.2-12], [MQTT-3.1.2-7], [MQTT-3.1.2-9], [MQTT-3.1.3-10]
     fn will_of(&self, connect: &ConnectRequest, admitted: &Admitted<'_>) -> Option<Box<Will>> {
         let will = connect.will.as_ref()?;
@@ -154,7 +157,7 @@ impl Shard {
             },
         };
         Some(Box::new(Will {
-            message: self.delivery.store_message(&message),
+            message: self.store_message(&message),
             delay_s: will.delay_s,
             expiry_s: will.expiry_s,
             access: admitted.access.clone(),

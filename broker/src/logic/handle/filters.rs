@@ -6,7 +6,7 @@
 use mqtt::frame::Frame;
 use mqtt::{Packet, ProtocolVersion};
 
-use crate::logic::Shard;
+use crate::logic::delivery::Delivery;
 use crate::logic::handle::Handler;
 use crate::logic::ids::ConnectionSlot;
 use crate::logic::inconsistency::unreachable_state;
@@ -33,11 +33,11 @@ impl FiltersBegun {
     }
 }
 
-impl Shard {
+impl Delivery {
     /// Whether the packet that comes next was begun.
     #[inline]
     pub(in crate::logic) fn has_begun_filters(&mut self, slot: ConnectionSlot) -> bool {
-        let connection = self.delivery.connection(slot);
+        let connection = self.connection(slot);
         let rare = connection.and_then(|connection| connection.rare.as_ref());
         rare.is_some_and(|rare| rare.filters_begun.is_some())
     }

@@ -90,7 +90,7 @@ impl Handler<'_> {
         properties: Properties<'_>,
         raw: Option<RawPacket<'_>>,
     ) -> bool {
-        let Some(whole) = self.shard.whole_topic(self.slot, topic) else {
+        let Some(whole) = self.shard.delivery.whole_topic(self.slot, topic) else {
             self.refuse_levels();
             return true;
         };

@@ -53,7 +53,7 @@ impl Handler<'_> {
                 return self.keep_begun(begun);
             }
             begun.bytes += SubscribeFilters::bytes_of(named);
-            let filter = self.shard.whole_filter(self.slot, named);
+            let filter = self.shard.delivery.whole_filter(self.slot, named);
             let mut options = options;
             // As mosquitto does for what its own bridges subscribe to.
             options.no_local |= is_bridge;
@@ -135,7 +135,9 @@ impl Handler<'_> {
         let session = self.session;
         let filter = self.shard.routing.find_or_insert(asked.filter);
         let listed = self.shard.listed(session, filter);
-        if listed.is_none() && (self.is_full() || !self.shard.has_room_for_branches(session, asked.filter)) {
+        if listed.is_none()
+            && (self.is_full() || !self.shard.delivery.has_room_for_branches(session, asked.filter))
+        {
             self.shard.routing.drop_unused(filter);
             return Err(ReasonCode::QuotaExceeded);
         }
@@ -161,7 +163,8 @@ impl Handler<'_> {
         let session = self.session;
         let group = self.shard.routing.find_or_insert_group(asked.filter);
         let listed_at = self.shard.share_of(session, group);
-        if listed_at.is_none() && (self.is_full() || !self.shard.has_room_for_branches(session, asked.filter))
+        if listed_at.is_none()
+            && (self.is_full() || !self.shard.delivery.has_room_for_branches(session, asked.filter))
         {
             self.shard.routing.drop_unused_group(group);
             return Err(ReasonCode::QuotaExceeded);
@@ -183,7 +186,7 @@ impl Handler<'_> {
 
     /// Whether the session has as many subscriptions as it may have.
     fn is_full(&self) -> bool {
-        self.shard.subscriptions_of(self.session) >= self.shard.settings().subscriptions_max
+        self.shard.delivery.subscriptions_of(self.session) >= self.shard.settings().subscriptions_max
     }
 
     fn record_subscribed(&mut self, asked: Asked<'_>) {

@@ -28,7 +28,7 @@ impl Handler<'_> {
                 return self.keep_begun(begun);
             }
             begun.bytes += UnsubscribeFilters::bytes_of(named);
-            let filter = self.shard.whole_filter(self.slot, named);
+            let filter = self.shard.delivery.whole_filter(self.slot, named);
             self.shard
                 .work
                 .spend(filter_work(&filter, self.shard.outboxes.shards()));

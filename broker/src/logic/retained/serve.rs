@@ -9,6 +9,7 @@ use super::walks::{Asker, RetainedWalk};
 use super::{FoundMessage, Owners, RequestId, RetainedNote, has_wildcard};
 use crate::limits;
 use crate::logic::Shard;
+use crate::logic::delivery::Delivery;
 use crate::logic::owner::identity;
 use crate::logic::session::SessionSlot;
 use crate::logic::session::queue::Queued;
@@ -111,10 +112,10 @@ impl Shard {
         if !self.is_wanted(id.session, &request) {
             return self.retained.cancel_request(id, &mut self.outboxes);
         }
-        let own = self.not_from(id.session, &request);
+        let own = self.delivery.not_from(id.session, &request);
         for found in messages {
             if !self.retained.requests.is_outdated(&found) {
-                self.send_retained(id.session, &request, own, found);
+                self.delivery.send_found(id.session, &request, own, found);
             }
         }
         if done {
@@ -125,14 +126,14 @@ impl Shard {
 
     /// A filter without wildcards, of a topic that this shard owns: one look-up.
     fn send_exact(&mut self, session: SessionSlot, request: &RetainedRequest) {
-        let policy = self.retain_policy();
+        let policy = self.delivery.retain_policy();
         let found = self.retained.owned.find_exact(self.now, &request.filter, policy);
         let nodes = mqtt::topic::levels(&request.filter).count();
         let nodes_left = &mut self.retained.walks.nodes_left;
         *nodes_left = nodes_left.saturating_sub(nodes);
         if let Some(found) = found {
-            let own = self.not_from(session, request);
-            self.send_retained(session, request, own, found);
+            let own = self.delivery.not_from(session, request);
+            self.delivery.send_found(session, request, own, found);
             self.delivery.send_waiting(session);
         }
     }
@@ -168,7 +169,7 @@ impl Shard {
 
     /// Walks over so many nodes at most.
     fn find(&mut self, walk: &mut RetainedWalk, nodes: usize, found: &mut Vec<FoundMessage>) -> bool {
-        let policy = self.retain_policy();
+        let policy = self.delivery.retain_policy();
         let mut left = nodes;
         let RetainedWalk { filter, walk, .. } = walk;
         let done = self
@@ -201,15 +202,17 @@ impl Shard {
     fn has_room_for_found(&self, shard: u16) -> bool {
         self.outboxes.waiting(shard) <= limits::RETAINED_FOUND_BATCHES_MAX
     }
+}
 
+impl Delivery {
     /// Whose messages a request does not ask for [MQTT-3.8.3-3].
     fn not_from(&self, session: SessionSlot, request: &RetainedRequest) -> Option<u64> {
-        let session = self.delivery.session(session).filter(|_| request.no_local)?;
+        let session = self.session(session).filter(|_| request.no_local)?;
         Some(identity(&session.client_identifier))
     }
 
     /// Queues one message for a session, if it is not from that one.
-    fn send_retained(
+    fn send_found(
         &mut self,
         session: SessionSlot,
         request: &RetainedRequest,
@@ -220,7 +223,7 @@ impl Shard {
         if not_from == Some(message.publisher()) {
             return;
         }
-        let qos = if self.delivery.settings().upgrade_outgoing_qos {
+        let qos = if self.settings().upgrade_outgoing_qos {
             request.qos
         } else {
             request.qos.min(message.qos())
@@ -235,13 +238,13 @@ impl Shard {
             retained: true,
             is_overrun: false,
         };
-        self.delivery.send_retained(session, queued);
+        self.send_retained(session, queued);
     }
 
     /// By which what a retained message's publisher may do is checked again, if it is.
     fn retain_policy(&self) -> Option<&crate::auth::Policy> {
-        let checks = self.delivery.settings().check_retain_source;
-        checks.then(|| self.delivery.policy())
+        let checks = self.settings().check_retain_source;
+        checks.then(|| self.policy())
     }
 }
 

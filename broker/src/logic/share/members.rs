@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::logic::Shard;
 use crate::logic::connection::ConnectionSlot;
 use crate::logic::inconsistency::unreachable_state;
+use crate::logic::routing::Routing;
 use crate::logic::routing::subscription::group::{GroupSlot, Member, MemberCounts, Standing};
 use crate::logic::routing::subscription::via::Via;
 use crate::logic::routing::subscription::{ListedAt, Position, Subscriber};
@@ -142,15 +143,6 @@ impl Shard {
         }
     }
 
-    /// Another shard said how many members it has.
-    pub(in crate::logic) fn set_members(&mut self, from: u16, name: &str, counts: MemberCounts) {
-        let group = self.routing.find_or_insert_group(name);
-        if let Some(group) = self.routing.group_mut(group) {
-            group.set_remote(from, counts);
-        }
-        self.routing.drop_unused_group(group);
-    }
-
     /// In no group does the session count as busy.
     fn offer_all(&mut self, session: SessionSlot) {
         let Some(offered) = self.delivery.session_mut(session) else {
@@ -223,6 +215,17 @@ impl Shard {
             return;
         };
         self.outboxes.announce_members(&group.name, counts);
+    }
+}
+
+impl Routing {
+    /// Another shard said how many members it has.
+    pub(in crate::logic) fn set_members(&mut self, from: u16, name: &str, counts: MemberCounts) {
+        let group = self.find_or_insert_group(name);
+        if let Some(group) = self.group_mut(group) {
+            group.set_remote(from, counts);
+        }
+        self.drop_unused_group(group);
     }
 }
 
