@@ -1,8 +1,8 @@
 //! The broker's logic without any I/O: what decides is here, what waits is in the shell.
 //!
 //! One [`Shard`] a core. Bytes, batches of other shards and the time come in by its methods; bytes for connections,
-//! batches and deadlines are fetched. [`Shard`] keeps the order of calls; what it has is owned by a few types, and a method
-//! that is about one of them alone is that one's:
+//! batches and deadlines are fetched. [`Shard`] keeps the order of calls; what it has is owned by a few types, and a
+//! method that is about one of them alone is that one's:
 //!
 //! - `delivery/` ([`Delivery`]): connections, sessions and the accounts of what is sent to them;
 //! - `flow/`: consumers that are slow, and the publishers that wait for them;
