@@ -328,6 +328,18 @@ pub const STORE_BACKLOG_BYTES_MAX: u64 = 64 << 20;
 /// How long such publishers wait before the store is looked at again.
 pub const STORE_RETRY_NS: u64 = 100_000_000;
 
+/// Bytes of a 3.x client's PUBLISH packets that wait for space on the disk. Above it the client is not read from.
+pub const UNSTORED_BYTES_MAX: u32 = 1 << 20;
+
+/// Such packets of all clients of a shard. Above it a client that sends another one is not read from.
+pub const UNSTORED_PACKETS_MAX: usize = 1000;
+
+/// How long a PUBLISH of a 3.x client waits for space on the disk. Then its connection is closed.
+pub const UNSTORED_WAIT_NS: u64 = 20_000_000_000;
+
+/// How long such packets wait before the store is looked at again.
+pub const UNSTORED_RETRY_NS: u64 = 50_000_000;
+
 const _: () = {
     let marks = CLIENT_OUTPUT;
     assert!(marks.low < marks.high && marks.high < marks.cap);

@@ -3,8 +3,10 @@
 //! `MIDGE_KILL_ROUNDS=200` kills it so often instead of 10 times, `MIDGE_KILL_SEED=N` at other times.
 
 mod client;
+mod full;
 mod stopping;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -34,15 +36,25 @@ impl Restarted {
 
     fn with(setup: Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let location = folder.path().to_owned();
+        Self {
+            folder,
+            ..Self::at(setup, &location)
+        }
+    }
+
+    /// With a store in a folder of the test's choice.
+    fn at(setup: Setup, location: &Path) -> Self {
         let setup = setup
             .global("persistence true")
-            .global(&format!("persistence_location {}", folder.path().display()))
+            .global(&format!("persistence_location {}", location.display()))
             .global("max_queued_messages 0")
+            .global("max_queued_bytes 0")
             .global("max_inflight_messages 100");
         Self {
             setup,
             port: free_port(),
-            folder,
+            folder: tempfile::tempdir().unwrap(),
         }
     }
 

@@ -160,6 +160,8 @@ pub(super) struct RareConnection {
     pub(super) without_reasons: bool,
     /// How many of its packets wait for the store.
     deferred: u32,
+    /// Bytes of its packets that wait for space on the disk.
+    pub(super) unstored_bytes: u32,
     /// A packet with so many filters that it takes more than one turn.
     pub(super) filters_begun: Option<Box<FiltersBegun>>,
 }

@@ -74,8 +74,8 @@ pub use self::connection::{ConnectionId, ConnectionSlot, Peer};
 pub use self::counters::{Counter, CounterKind, SHOWN, ShardCounters, Shown, shard_counters};
 use self::delivery::Delivery;
 pub use self::delivery::journal::FirstNumbers;
-use self::delivery::journal::JournalMark;
 use self::ending::Ending;
+use self::handle::no_space::Unstored;
 pub use self::message::StoredMessage;
 use self::outbox::Outboxes;
 pub use self::outbox::batch::{Batch, Control};
@@ -110,7 +110,7 @@ pub struct Shard {
     sys: Sys,
     generation: u32,
     /// What the store was given when what is handled now began.
-    journal_before: JournalMark,
+    journal_before: u64,
     /// The broker shuts down: nobody may connect, and what members of groups leave behind goes to nobody.
     shuts_down: bool,
     /// When the turn began, batches had found no room in other shards' queues.
@@ -119,6 +119,8 @@ pub struct Shard {
     endings: VecDeque<Ending>,
     /// Messages of groups that had no member.
     unclaimed: Vec<Unclaimed>,
+    /// Packets for which the store has no space.
+    unstored: VecDeque<Unstored>,
     properties: PropertiesBuf,
 }
 
@@ -148,11 +150,12 @@ impl Shard {
             timers,
             sys: Sys::default(),
             generation: 0,
-            journal_before: JournalMark::default(),
+            journal_before: 0,
             shuts_down: false,
             is_blocked: false,
             endings: VecDeque::new(),
             unclaimed: Vec::new(),
+            unstored: VecDeque::new(),
             properties: PropertiesBuf::new(),
         }
     }

@@ -67,7 +67,9 @@ fn publish(reason: ReasonCode) -> Option<&'static str> {
     Some(match reason {
         ReasonCode::ImplementationSpecificError => "the payload is larger than this broker takes",
         ReasonCode::NotAuthorized => "the client may not publish to this topic",
-        ReasonCode::QuotaExceeded => "the broker has no memory for another retained message",
+        ReasonCode::QuotaExceeded => {
+            "the broker has no memory or no space on its disk for another such message"
+        }
         ReasonCode::PayloadFormatInvalid => "the payload is not UTF-8 as its Payload Format Indicator says",
         _ => return None,
     })

@@ -23,6 +23,8 @@ pub struct Remains {
     pub groups: usize,
     /// Messages of groups that nobody has taken.
     pub unclaimed: usize,
+    /// Packets that wait for space on the disk.
+    pub unstored: usize,
     /// Nodes below the root of the tree of filters with wildcards.
     pub filter_nodes: usize,
     /// Nodes below the root of the tree of retained messages.
@@ -45,7 +47,7 @@ impl Remains {
     pub fn is_bare(&self) -> bool {
         let of_clients = self.connections + self.sessions + self.client_identifiers;
         let of_filters = self.filters + self.filter_names + self.filter_nodes + self.groups;
-        of_clients + of_filters + self.timers + self.unclaimed == 0
+        of_clients + of_filters + self.timers + self.unclaimed + self.unstored == 0
     }
 }
 
@@ -64,6 +66,7 @@ impl Shard {
             filter_names: self.routing.filter_names(),
             groups: self.routing.groups(),
             unclaimed: self.unclaimed.len(),
+            unstored: self.unstored(),
             filter_nodes,
             retained_nodes,
             retained,

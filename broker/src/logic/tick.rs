@@ -36,6 +36,7 @@ impl Shard {
                 Timer::Unclaimed => self.place_unclaimed(),
                 Timer::Output => self.output_timer_due(),
                 Timer::Store => self.store_timer_due(),
+                Timer::Unstored => self.unstored_timer_due(),
                 Timer::Sys => self.publish_sys(),
             }
         }

@@ -31,6 +31,8 @@ pub(super) enum Timer {
     Output,
     /// The next look at whether the store has caught up.
     Store,
+    /// The next look at whether there is space for packets that wait for it.
+    Unstored,
     /// The next round of `$SYS`.
     Sys,
 }

@@ -142,6 +142,15 @@ impl Stored {
         id
     }
 
+    /// A 3.1.1 client whose session ends with its connection.
+    fn join_3_1_1(&mut self, client: &str) -> ConnectionId {
+        let mut bytes = Vec::new();
+        connect(V3, client).encode(&mut bytes).unwrap();
+        let id = test_support::open(&mut self.shard, self.now, test_support::peer(), &bytes);
+        assert!(self.shard.connected(id));
+        id
+    }
+
     fn leave(&mut self, id: ConnectionId, expiry_s: u32) {
         let mut bytes = Vec::new();
         let properties = expiring(expiry_s);
@@ -160,20 +169,26 @@ impl Stored {
 
     /// The types of the packets that go out on a connection at the end of a turn.
     fn turn(&mut self, id: ConnectionId) -> Vec<u8> {
+        let packets = self.packets(id);
+        packets.iter().map(|packet| packet[0] >> 4).collect()
+    }
+
+    /// The packets that go out on a connection at the end of a turn.
+    fn packets(&mut self, id: ConnectionId) -> Vec<Vec<u8>> {
         self.shard.tick(self.now);
         self.shard.submit_records();
-        let mut types = Vec::new();
+        let mut packets = Vec::new();
         for dirty in self.shard.take_dirty() {
             let out = std::mem::take(self.shard.out(dirty));
             let mut rest = out.as_slice();
             while let Ok(Some(frame)) = mqtt::frame::split(rest, u32::MAX) {
                 if dirty == id {
-                    types.push(rest[0] >> 4);
+                    packets.push(rest[..frame.wire_bytes].to_vec());
                 }
                 rest = &rest[frame.wire_bytes..];
             }
         }
-        types
+        packets
     }
 
     /// The same after what was handed over has become durable.
@@ -202,6 +217,25 @@ fn publishes(qos: QoS, packet_identifier: u16, retain: bool) -> Vec<u8> {
         payload: b"x",
     };
     bytes_of(&publish)
+}
+
+fn topics(topic: &str, qos: QoS, packet_identifier: u16) -> Vec<u8> {
+    topics_of(V5, topic, qos, packet_identifier)
+}
+
+fn topics_of(version: ProtocolVersion, topic: &str, qos: QoS, packet_identifier: u16) -> Vec<u8> {
+    let publish = Publish {
+        dup: false,
+        qos,
+        retain: false,
+        topic,
+        packet_identifier: PacketIdentifier::new(packet_identifier),
+        properties: Properties::EMPTY,
+        payload: b"x",
+    };
+    let mut bytes = Vec::new();
+    publish.encode(version, &mut bytes).unwrap();
+    bytes
 }
 
 fn bytes_of(publish: &Publish<'_>) -> Vec<u8> {
@@ -370,33 +404,148 @@ fn at_qos_2_no_topic_alias_makes_a_message_fit() {
     assert_eq!(stored.turn_durable(subscriber), [PUBLISH, PUBREC]);
 }
 
-/// Without space those wait who publish; who acknowledges makes space, and is read on.
-#[test]
-fn on_a_full_disk_publishers_wait_and_acknowledgements_are_taken() {
+/// A stored session that subscribes to `t`, with a message in flight to it, and then a disk that is full.
+fn full() -> (Stored, ConnectionId) {
     let mut stored = Stored::new();
     let subscriber = stored.join("s", 100);
-    stored.send(subscriber, &subscribes(QoS::AtLeastOnce));
-    let publisher = stored.join("p", 0);
-    stored.send(publisher, &publishes(QoS::AtLeastOnce, 1, false));
+    stored.send(subscriber, &subscribes(QoS::ExactlyOnce));
+    let first = stored.join("first", 0);
+    stored.send(first, &publishes(QoS::AtLeastOnce, 1, false));
     stored.turn(subscriber);
     stored.turn_durable(subscriber);
     stored.store.set_full(true);
     stored.store.take();
+    (stored, subscriber)
+}
+
+/// MQTT 5.0, sections 3.4.2.1 and 3.5.2.1: what would have to be stored is refused, and nothing waits.
+#[test]
+fn on_a_full_disk_5_0_publishers_are_refused() {
+    let (mut stored, subscriber) = full();
+    let publisher = stored.join("p", 0);
+    assert_eq!(stored.turn(publisher), [CONNACK]);
+    let full = ReasonCode::QuotaExceeded as u8;
+    let refused = |stored: &mut Stored, packet: Vec<u8>| {
+        stored.send(publisher, &packet);
+        let packets = stored.packets(publisher);
+        // Without the Reason String.
+        let starts = packets.iter().map(|packet| packet[..5].to_vec());
+        starts
+            .map(|mut start| (start.remove(0), start[1..].to_vec()))
+            .collect::<Vec<_>>()
+    };
+    let puback = refused(&mut stored, publishes(QoS::AtLeastOnce, 2, false));
+    assert_eq!(puback, [(PUBACK << 4, vec![0, 2, full])]);
+    let pubrec = refused(&mut stored, publishes(QoS::ExactlyOnce, 3, false));
+    assert_eq!(pubrec, [(PUBREC << 4, vec![0, 3, full])]);
+    let retained = refused(&mut stored, publishes(QoS::AtMostOnce, 0, true));
+    assert!(retained.is_empty(), "nobody gets it");
+    let nobodys = topics("u", QoS::AtLeastOnce, 4);
+    let none = ReasonCode::NoMatchingSubscribers as u8;
+    assert_eq!(refused(&mut stored, nobodys), [(PUBACK << 4, vec![0, 4, none])]);
+    assert!(stored.store.take().is_empty());
+    // It takes no space, it makes some.
+    let mut deletes = publishes(QoS::AtLeastOnce, 5, true);
+    deletes.pop();
+    deletes[1] -= 1;
+    deletes[3 + 1] = b'n';
+    stored.send(publisher, &deletes);
+    assert_eq!(stored.store.take(), ["retained nothing n"]);
+    stored.send(publisher, &publishes(QoS::AtMostOnce, 0, false));
+    assert_eq!(stored.turn(subscriber), [PUBLISH], "QoS 0 is not stored");
     stored.send(subscriber, &acknowledges(PacketType::PubAck, 1));
     assert_eq!(stored.store.take(), ["done 1"]);
-    stored.send(publisher, &publishes(QoS::AtMostOnce, 0, false));
-    assert!(!stored.shard.receive_paused(subscriber) && !stored.shard.receive_paused(publisher));
-    stored.send(publisher, &publishes(QoS::AtLeastOnce, 2, false));
-    assert!(stored.shard.receive_paused(publisher) && !stored.shard.receive_paused(subscriber));
-    stored.send(subscriber, &acknowledges(PacketType::PubAck, 2));
-    let later = |stored: &mut Stored| {
-        stored.now = stored.now.plus_s(1);
-        stored.turn(subscriber);
-        stored.shard.receive_paused(publisher)
-    };
-    assert!(later(&mut stored), "there is no space yet");
     stored.store.set_full(false);
-    assert!(!later(&mut stored));
+    stored.send(publisher, &publishes(QoS::ExactlyOnce, 3, false));
+    assert_eq!(stored.store.take()[0], "publication [] \"\"");
+    assert!(stored.turn(publisher).is_empty());
+    assert_eq!(stored.turn_durable(publisher), [PUBACK, PUBREC]);
+}
+
+/// A QoS 2 message that came while there was space is there, also if it comes again [MQTT-4.3.3-10].
+#[test]
+fn a_full_disk_refuses_no_message_that_it_has() {
+    let (mut stored, _) = full();
+    let publisher = stored.join("p", 0);
+    stored.turn(publisher);
+    stored.store.set_full(false);
+    stored.send(publisher, &publishes(QoS::ExactlyOnce, 3, false));
+    stored.turn(publisher);
+    assert_eq!(stored.turn_durable(publisher), [PUBREC]);
+    stored.store.set_full(true);
+    let mut again = publishes(QoS::ExactlyOnce, 3, false);
+    again[0] |= 0b1000;
+    stored.send(publisher, &again);
+    assert_eq!(stored.packets(publisher), [vec![PUBREC << 4, 2, 0, 3]]);
+}
+
+/// In 3.1.1 nothing can be refused: what there is no space for waits, in its order, and everything else is handled.
+#[test]
+fn on_a_full_disk_3_1_1_publishers_wait_and_are_read_on() {
+    let (mut stored, subscriber) = full();
+    let publisher = stored.join_3_1_1("p");
+    stored.turn(publisher);
+    stored.store.take();
+    let publish = |topic, qos, identifier| topics_of(V3, topic, qos, identifier);
+    stored.send(publisher, &publish("t", QoS::AtLeastOnce, 1));
+    stored.send(publisher, &publish("t", QoS::ExactlyOnce, 2));
+    stored.send(publisher, &publish("u", QoS::AtLeastOnce, 3));
+    stored.send(publisher, &[0xC0, 0]);
+    assert_eq!(stored.turn(publisher), [PINGRESP], "nothing overtakes but that");
+    assert_eq!(stored.shard.remains().unstored, 3);
+    assert!(!stored.shard.receive_paused(publisher));
+    stored.send(subscriber, &acknowledges(PacketType::PubAck, 1));
+    assert_eq!(stored.store.take(), ["done 1"]);
+    let later = |stored: &mut Stored| {
+        stored.now = stored.now.plus_ns(100_000_000);
+        stored.turn(publisher)
+    };
+    assert_eq!(later(&mut stored), NOTHING);
+    stored.store.set_full(false);
+    assert_eq!(later(&mut stored), NOTHING, "it is on its way to the disk");
+    let expected = [
+        "publication [] \"\"",
+        "references [2]",
+        "in flight 2 as 2",
+        "publication [] \"\"",
+        "references [3]",
+        "in flight 3 as 3",
+    ];
+    assert_eq!(stored.store.take(), expected);
+    assert_eq!(stored.turn_durable(publisher), [PUBACK, PUBREC, PUBACK]);
+    assert_eq!(stored.shard.remains().unstored, 0);
+}
+
+/// Nobody waits for ever, and no client fills the memory with what waits.
+#[test]
+fn who_waits_for_space_too_long_is_disconnected() {
+    let (mut stored, _) = full();
+    let [quiet, greedy] = ["quiet", "greedy"].map(|client| stored.join_3_1_1(client));
+    stored.send(quiet, &topics_of(V3, "t", QoS::AtLeastOnce, 1));
+    for identifier in 1..2000 {
+        if stored.shard.receive_paused(greedy) {
+            break;
+        }
+        stored.send(greedy, &topics_of(V3, "t", QoS::AtLeastOnce, identifier));
+    }
+    assert!(stored.shard.receive_paused(greedy) && !stored.shard.receive_paused(quiet));
+    assert!(stored.shard.remains().unstored < 1100);
+    for _ in 0..150 {
+        stored.now = stored.now.plus_ns(100_000_000);
+        stored.turn(quiet);
+    }
+    assert!(!stored.shard.closing(quiet), "15 seconds");
+    for _ in 0..60 {
+        stored.now = stored.now.plus_ns(100_000_000);
+        stored.turn(quiet);
+    }
+    for id in [quiet, greedy] {
+        assert!(stored.shard.closing(id), "21 seconds");
+        stored.shard.closed(stored.now, id);
+    }
+    stored.now = stored.now.plus_s(1);
+    stored.turn(quiet);
+    assert_eq!(stored.shard.remains().unstored, 0);
 }
 
 /// A session that was connected at the end of the process is away from the next start on, however often that comes.

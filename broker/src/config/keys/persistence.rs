@@ -62,8 +62,9 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "store_size_max",
         "",
-        "Bytes that the store may have on the disk; without it as many as there are. When it is full, clients that \
-         publish at QoS 1 and 2 wait until there is room again.",
+        "Bytes that the store may have on the disk; without it as many as there are. When it is full, and when the \
+         disk is, messages that would have to be stored are refused with 0x97 (Quota exceeded); those of 3.x clients \
+         wait for 20 seconds, then their connections are closed.",
         Value::Integer {
             ranges: &[(STORE_BYTES_MIN, i64::MAX)],
             set: |draft, bytes| draft.persistence.size_max = u64::try_from(bytes).ok(),

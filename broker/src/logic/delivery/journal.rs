@@ -41,8 +41,6 @@ pub(in crate::logic) struct Journal {
     /// Records since the beginning, and how many there were when the packet came that is handled now.
     records: u64,
     records_before: u64,
-    /// Those of them that have messages.
-    messages: u64,
     /// The batch that is being filled, and how many records there were when it was begun.
     batch: u64,
     submitted: u64,
@@ -94,13 +92,6 @@ pub(in crate::logic) struct Kept {
     pub(in crate::logic) publication: Option<PublicationId>,
 }
 
-/// How much was appended at some time.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::logic) struct JournalMark {
-    records: u64,
-    messages: u64,
-}
-
 /// Where the numbers of a run begin.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FirstNumbers {
@@ -123,7 +114,6 @@ impl Journal {
             publications: 0,
             records: 0,
             records_before: 0,
-            messages: 0,
             batch: 1,
             submitted: 0,
             current: None,
@@ -183,27 +173,25 @@ impl Journal {
 
     /// Whether publishers are to wait for the store.
     pub(in crate::logic) fn keeps_waiting(&self) -> bool {
-        let store = self.store.as_ref();
-        store.is_some_and(|store| store.is_backlogged() || store.is_full())
+        self.store.as_ref().is_some_and(|store| store.is_backlogged())
+    }
+
+    /// Whether there is no space for messages.
+    #[inline]
+    pub(in crate::logic) fn is_full(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.is_full())
     }
 
     /// What was appended until now, for [`Self::is_to_wait`].
     #[inline]
-    pub(in crate::logic) fn mark(&self) -> JournalMark {
-        JournalMark {
-            records: self.records,
-            messages: self.messages,
-        }
+    pub(in crate::logic) fn mark(&self) -> u64 {
+        self.records
     }
 
-    /// Whether a client that has appended something since then is to wait: one with any record where much waits to be
-    /// written, one with a message where there is no space. What acknowledgements append makes space.
+    /// Whether a client that has appended something since then is to wait, as much waits to be written.
     #[inline]
-    pub(in crate::logic) fn is_to_wait(&self, since: JournalMark) -> bool {
-        self.records != since.records
-            && self.store.as_ref().is_some_and(|store| {
-                store.is_backlogged() || (self.messages != since.messages && store.is_full())
-            })
+    pub(in crate::logic) fn is_to_wait(&self, since: u64) -> bool {
+        self.records != since && self.keeps_waiting()
     }
 
     /// Whether nothing becomes durable any more.
@@ -287,7 +275,6 @@ impl Journal {
         if !message.payload().is_empty() {
             message.encode_for_store(self.wall, &mut scratch);
         }
-        self.messages += 1;
         self.append(&Record::Retained {
             ticket: self.run << TICKET_BITS | ticket.to_u64(),
             topic: message.topic(),
@@ -310,7 +297,6 @@ impl Journal {
     /// A message that those shards are to note what they take of it.
     pub(super) fn publish(&mut self, shards: &[u16], share: &str, message: &StoredMessage) -> PublicationId {
         self.publications += 1;
-        self.messages += 1;
         let publication = PublicationId::new(u64::from(self.shard) << COUNT_BITS | self.publications);
         let mut scratch = std::mem::take(&mut self.scratch);
         message.encode_for_store(self.wall, &mut scratch);

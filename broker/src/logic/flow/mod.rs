@@ -34,7 +34,8 @@ use std::collections::BTreeSet;
 use self::client::{Cause, Causes, Event, State, TimerChange, step};
 use self::grace::GraceBudget;
 use self::output::ShardOutput;
-use self::pauses::{Pauses, Reason, Waiter};
+pub(in crate::logic) use self::pauses::Reason;
+use self::pauses::{Pauses, Waiter};
 use super::connection::{Connection, ConnectionId, ConnectionSlot};
 use super::session::queue::{Bounds, Queue};
 use super::slots::Slots;
@@ -53,7 +54,7 @@ pub(super) struct FlowControl {
     /// The time of the call.
     now: Timestamp,
     /// What deliveries met since the last [`Self::begin`] that publishers have to wait for.
-    met: BTreeSet<Reason>,
+    pub(in crate::logic) met: BTreeSet<Reason>,
     /// Clients that have become backlogged: their grace periods are to be begun.
     begun: Vec<ConnectionSlot>,
     /// Connections that are to be read from no more, or again.

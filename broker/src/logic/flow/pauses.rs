@@ -20,6 +20,8 @@ pub(in crate::logic) enum Reason {
     ShardOutput,
     /// Too much waits to be stored.
     Store,
+    /// Too many packets of the client in that slot wait for space on the disk; it is the publisher itself.
+    Space { slot: ConnectionSlot },
     /// Too much waits to be sent to that shard.
     Outbox { shard: u16 },
     /// That shard asked for it.
@@ -165,6 +167,7 @@ mod tests {
             3 => Reason::Outbox { shard },
             4 => Reason::Remote { shard },
             5 => Reason::Store,
+            6 => Reason::Space { slot },
             _ => Reason::ShardOutput,
         }
     }
@@ -184,7 +187,7 @@ mod tests {
     proptest! {
         /// Beside a plain list of pairs.
         #[test]
-        fn any_reasons_end_their_pauses(calls in proptest::collection::vec((0..8_u8, 0..6_u8, 0..18_u8), 0..60)) {
+        fn any_reasons_end_their_pauses(calls in proptest::collection::vec((0..8_u8, 0..6_u8, 0..22_u8), 0..60)) {
             let mut pauses = Pauses::default();
             let mut pairs: Vec<(Waiter, Reason)> = Vec::new();
             for (call, who, what) in calls {

@@ -91,6 +91,7 @@ fn reason_applies(connections: &Connections, reason: Reason) -> bool {
         Reason::OwnOutput { .. }
         | Reason::ShardOutput
         | Reason::Store
+        | Reason::Space { .. }
         | Reason::Outbox { .. }
         | Reason::Remote { .. } => true,
     }

@@ -196,7 +196,7 @@ impl Shard {
         self.notify_shards();
     }
 
-    fn end_reason(&mut self, reason: Reason) {
+    pub(in crate::logic) fn end_reason(&mut self, reason: Reason) {
         let (flow, connections) = self.delivery.flow_and_connections();
         flow.end(connections, reason);
         self.notify_shards();

@@ -1,8 +1,8 @@
 //! One handler for each packet that a client sends.
 //!
 //! `connect.rs` is CONNECT (`admit.rs` decides, `granted.rs` says what it grants, `connack.rs` answers), `auth.rs`
-//! AUTH, `publish.rs` PUBLISH (`alias.rs` its Topic Alias), `ack.rs` PUBACK to PUBCOMP, then `subscribe.rs` and
-//! `unsubscribe.rs` (`filters.rs`: over several turns), `ping.rs` and `disconnect.rs`.
+//! AUTH, `publish.rs` PUBLISH (`alias.rs` its Topic Alias, `no_space.rs` a full disk), `ack.rs` PUBACK to PUBCOMP,
+//! then `subscribe.rs` and `unsubscribe.rs` (`filters.rs`: over several turns), `ping.rs` and `disconnect.rs`.
 //!
 //! Invariant: a [`Handler`] is of a client whose CONNECT was accepted and whose connection does not close; a step
 //! that closes it is the last one.
@@ -16,6 +16,7 @@ mod connect;
 mod disconnect;
 pub(in crate::logic) mod filters;
 mod granted;
+pub(in crate::logic) mod no_space;
 mod ping;
 pub(in crate::logic) mod publish;
 mod subscribe;

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use mqtt::frame::PacketType;
 use mqtt::packet::Publish;
 use mqtt::property::Properties;
-use mqtt::{ProtocolVersion, QoS, ReasonCode};
+use mqtt::{PacketIdentifier, ProtocolVersion, QoS, ReasonCode};
 
 use crate::auth::acl;
 use crate::limits;
@@ -46,7 +46,7 @@ impl Handler<'_> {
     ///
     /// [MQTT3-3.3.4-1], [MQTT3-4.3.2-2], [MQTT3-4.3.3-2], [MQTT-3.3.4-1], [MQTT-4.3.2-5]
     pub(in crate::logic) fn handle_publish(&mut self, publish: &Publish<'_>, raw: RawPacket<'_>) -> bool {
-        let done = self.handle_whole_publish(publish, raw);
+        let done = self.waits_behind_others(publish) || self.handle_whole_publish(publish, raw);
         if done {
             let counters = self.shard.delivery.counters();
             counters.publishes_received.add(1);
@@ -83,7 +83,7 @@ impl Handler<'_> {
     /// Publishes a message of a client, acknowledges it; false as from [`Self::handle_run`].
     ///
     /// [MQTT3-3.3.1-9], [MQTT3-3.3.1-12], [MQTT-3.3.1-8]
-    fn publish_from(
+    pub(super) fn publish_from(
         &mut self,
         publish: &Publish<'_>,
         topic: &str,
@@ -119,10 +119,16 @@ impl Handler<'_> {
             TopicAccess::Denied => return self.acknowledge(publish, ReasonCode::NotAuthorized),
             TopicAccess::TooDeep => return self.refuse_levels(),
         }
-        if let Err(reason) = self.check_content(publish, topic, properties) {
+        let refused = self.check_content(publish, topic, properties);
+        if let Err(reason) = refused
+            && !self.has_come(publish)
+        {
             // Acknowledged, which notifies 5.0 of it, and dropped.
             self.shard.delivery.counters().publishes_dropped.add(1);
             return self.acknowledge(publish, reason);
+        }
+        if self.lacks_space(route, publish, topic) && !self.has_come(publish) {
+            return self.go_without_space(publish);
         }
         if publish.qos == QoS::ExactlyOnce && !self.begin_exactly_once(publish) {
             return;
@@ -216,6 +222,17 @@ impl Handler<'_> {
         Ok(())
     }
 
+    /// Whether a QoS 2 message was taken in already: what is wrong now was not wrong then.
+    #[cold]
+    fn has_come(&self, publish: &Publish<'_>) -> bool {
+        let session = self.shard.delivery.session(Some(self.session));
+        let identifier = publish.packet_identifier.map(PacketIdentifier::get);
+        publish.qos == QoS::ExactlyOnce
+            && session
+                .zip(identifier)
+                .is_some_and(|(session, identifier)| session.unreleased().contains(&identifier))
+    }
+
     /// Takes a QoS 2 message in; false if it is here already, or one too many.
     ///
     /// [MQTT3-4.3.3-2], [MQTT-4.3.3-12], [MQTT-4.3.3-9]
@@ -248,7 +265,7 @@ impl Handler<'_> {
 
     /// PUBACK or PUBREC [MQTT-4.3.2-4], [MQTT-4.3.3-8].
     #[inline]
-    fn acknowledge(&mut self, publish: &Publish<'_>, reason: ReasonCode) {
+    pub(super) fn acknowledge(&mut self, publish: &Publish<'_>, reason: ReasonCode) {
         let Some(identifier) = publish.packet_identifier else {
             // QoS 0.
             return;

@@ -301,7 +301,7 @@ impl RetainedMessages {
 }
 
 /// Whether a topic is one of the broker's own, or a filter matches such ones alone.
-fn is_own_to_broker(topic: &str) -> bool {
+pub(in crate::logic) fn is_own_to_broker(topic: &str) -> bool {
     let rest = topic.strip_prefix("$SYS");
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -1,0 +1,216 @@
+//! PUBLISH packets for which the store has no space, because the disk is full or `store_size_max` is reached.
+//!
+//! A 5.0 client is refused with Quota exceeded (0x97). A 3.x client has no such answer: its packet waits, for a while,
+//! and its other packets are handled, as what it acknowledges makes space. Then the connection is closed, and the
+//! client has the message to send again.
+//!
+//! Invariants: only what has to be stored is refused or waits, and at QoS 1 and 2 what the same client sends behind it.
+//! Packets of a client are handled in their order [MQTT-4.6.0-6]. What waits is bounded for each client, which is not
+//! read from above that, and in all.
+
+use mqtt::packet::Publish;
+use mqtt::property::Properties;
+use mqtt::{ProtocolVersion, QoS, ReasonCode};
+
+use crate::limits;
+use crate::logic::Shard;
+use crate::logic::connection::{Connection, ConnectionId, Stage};
+use crate::logic::flow::Reason;
+use crate::logic::handle::Handler;
+use crate::logic::message::RawPacket;
+use crate::logic::retained::is_own_to_broker;
+use crate::logic::routing::route::RouteSlot;
+use crate::logic::timer::Timer;
+use crate::time::Timestamp;
+
+/// A PUBLISH at QoS 1 or 2 that waits for space.
+#[derive(Debug)]
+pub(in crate::logic) struct Unstored {
+    id: ConnectionId,
+    came: Timestamp,
+    packet: Vec<u8>,
+}
+
+impl Handler<'_> {
+    /// Whether a PUBLISH has to wait because one before it does; if so it waits.
+    #[inline]
+    pub(super) fn waits_behind_others(&mut self, publish: &Publish<'_>) -> bool {
+        !self.shard.unstored.is_empty() && self.waits_behind_own(publish)
+    }
+
+    #[cold]
+    fn waits_behind_own(&mut self, publish: &Publish<'_>) -> bool {
+        let connection = self.shard.delivery.connection(self.slot);
+        let rare = connection.and_then(|connection| connection.rare.as_deref());
+        let waits = publish.qos > QoS::AtMostOnce && rare.is_some_and(|rare| rare.unstored_bytes > 0);
+        if waits {
+            self.wait_for_space(publish);
+        }
+        waits
+    }
+
+    /// Whether there is no space for a message that would have to be stored.
+    #[inline]
+    pub(super) fn lacks_space(&self, route: RouteSlot, publish: &Publish<'_>, topic: &str) -> bool {
+        self.shard.delivery.journal.is_full() && self.is_to_be_stored(route, publish, topic)
+    }
+
+    #[cold]
+    fn is_to_be_stored(&self, route: RouteSlot, publish: &Publish<'_>, topic: &str) -> bool {
+        let delivery = &self.shard.delivery;
+        let is_retained =
+            publish.retain && delivery.settings().retained_persistence && !is_own_to_broker(topic);
+        if is_retained && !publish.payload.is_empty() {
+            return true;
+        }
+        let Some(route) = self.shard.routing.route(route) else {
+            return false;
+        };
+        let is_stored = |session| {
+            delivery
+                .session(session)
+                .is_some_and(|session| session.is_stored())
+        };
+        let upgrades_qos = delivery.settings().upgrade_outgoing_qos;
+        (publish.qos > QoS::AtMostOnce || upgrades_qos)
+            && (!route.shards.is_empty()
+                || !route.groups.is_empty()
+                || route
+                    .targets
+                    .iter()
+                    .any(|target| target.qos > QoS::AtMostOnce && is_stored(target.session)))
+    }
+
+    /// Refuses a message that there is no space for, or lets it wait.
+    #[cold]
+    pub(super) fn go_without_space(&mut self, publish: &Publish<'_>) {
+        let connection = self.shard.delivery.connection(self.slot);
+        let version = connection.map(|connection| connection.version);
+        if publish.qos > QoS::AtMostOnce && version != Some(ProtocolVersion::V5) {
+            return self.wait_for_space(publish);
+        }
+        self.shard.delivery.counters().publishes_dropped.add(1);
+        self.acknowledge(publish, ReasonCode::QuotaExceeded);
+    }
+
+    fn wait_for_space(&mut self, publish: &Publish<'_>) {
+        let shard = &mut *self.shard;
+        let slot = self.slot;
+        let Some(connection) = shard.delivery.connection(slot) else {
+            // It ended by what stands before this packet.
+            return;
+        };
+        let mut packet = Vec::new();
+        if publish.encode(connection.version, &mut packet).is_err() {
+            // It was a packet of that size.
+            return;
+        }
+        let bytes = u32::try_from(packet.len()).unwrap_or(u32::MAX);
+        let id = connection.id(slot);
+        let own = &mut connection.rare().unstored_bytes;
+        *own = own.saturating_add(bytes);
+        let is_over = *own > limits::UNSTORED_BYTES_MAX;
+        if shard.unstored.is_empty() {
+            let next = shard.now.plus_ns(limits::UNSTORED_RETRY_NS);
+            shard.timers.set(next, Timer::Unstored);
+        }
+        let came = shard.now;
+        shard.unstored.push_back(Unstored { id, came, packet });
+        if is_over || shard.unstored.len() > limits::UNSTORED_PACKETS_MAX {
+            shard.delivery.flow.met.insert(Reason::Space { slot });
+        }
+    }
+
+    /// Handles a PUBLISH that has waited. False if that takes more work than is left.
+    fn publish_again(&mut self, packet: &[u8], version: ProtocolVersion) -> bool {
+        let frame = mqtt::frame::split(packet, limits::PACKET_BYTES_MAX);
+        let Some(frame) = frame.ok().flatten() else {
+            return true;
+        };
+        let Ok(publish) = mqtt::decode::publish(&frame, version) else {
+            return true;
+        };
+        let raw = RawPacket {
+            version,
+            bytes: packet,
+        };
+        self.shard.delivery.journal.begin_packet();
+        self.publish_from(&publish, publish.topic, Properties::EMPTY, Some(raw))
+    }
+}
+
+impl Shard {
+    /// Packets wait for space: they are handled if there is some.
+    pub(in crate::logic) fn unstored_timer_due(&mut self) {
+        let mut waiting = std::mem::take(&mut self.unstored);
+        // What had no space after all stands before the others again.
+        while self.unstored.is_empty()
+            && !self.work.is_spent()
+            && let Some(first) = waiting.pop_front()
+        {
+            if self.publish_unstored(&first) {
+                self.unstored_went(&first);
+            } else {
+                waiting.push_front(first);
+                break;
+            }
+        }
+        self.unstored.append(&mut waiting);
+        if !self.unstored.is_empty() {
+            let next = self.now.plus_ns(limits::UNSTORED_RETRY_NS);
+            self.timers.set(next, Timer::Unstored);
+        }
+    }
+
+    /// Packets that wait for space.
+    pub(in crate::logic) fn unstored(&self) -> usize {
+        self.unstored.len()
+    }
+
+    /// Handles a packet that has waited; false if it is to wait on.
+    fn publish_unstored(&mut self, unstored: &Unstored) -> bool {
+        let id = unstored.id;
+        let is_over = self.now >= unstored.came.plus_ns(limits::UNSTORED_WAIT_NS);
+        let is_full = self.delivery.journal.is_full();
+        let Some(Connection {
+            stage: Stage::Connected,
+            session: Some(session),
+            version,
+            ..
+        }) = self.delivery.by_id(id)
+        else {
+            // Its client is gone.
+            return true;
+        };
+        let (session, version) = (*session, *version);
+        if is_full && is_over {
+            let why = "there is no space on the disk for what it publishes";
+            self.disconnect(id.slot, ReasonCode::QuotaExceeded, why);
+            return true;
+        }
+        if is_full {
+            return false;
+        }
+        self.begin_flow();
+        let done = self
+            .handler(id.slot, session)
+            .publish_again(&unstored.packet, version);
+        self.pause_publisher(id);
+        done
+    }
+
+    /// A packet waits no more, which its client may have been waiting for.
+    fn unstored_went(&mut self, unstored: &Unstored) {
+        let slot = unstored.id.slot;
+        let Some(connection) = self.delivery.by_id(unstored.id) else {
+            // Its client is gone.
+            return;
+        };
+        let bytes = u32::try_from(unstored.packet.len()).unwrap_or(u32::MAX);
+        let rare = connection.rare();
+        rare.unstored_bytes = rare.unstored_bytes.saturating_sub(bytes);
+        if rare.unstored_bytes == 0 {
+            self.end_reason(Reason::Space { slot });
+        }
+    }
+}
