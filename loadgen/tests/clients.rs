@@ -24,7 +24,8 @@ use serde_json::Value;
 fn web_sockets_are_a_stage_of_their_own_with_and_without_tls() {
     for (line, tls) in [("--ws --no-tls", false), ("--ws -V 5", true)] {
         let conn = format!("conn {line} --concurrency 4 --warmup 0.2 --duration 0.5");
-        let conn = outcome(&conn, &[0]);
+        // On a busy machine the figures are the generator's, which is said.
+        let conn = outcome(&conn, &[0, 4]);
         assert!(number(&conn, "/rates/made") > 0.0);
         assert_eq!(number(&conn, "/rates/failed"), 0.0);
         assert!(number(&conn, "/web_socket/count") > 0.0);
@@ -51,7 +52,8 @@ fn web_sockets_to_mosquitto() {
     let at = format!("-h 127.0.0.1 -p {} --ws", mosquitto.port);
     // Its frames leave at its leisure: what is sent first has to be measured.
     let line = format!(
-        "{at} --pubs 2 --subs 2 -q 1 --size 70000 --rate max --window 5 --warmup 0 --duration 0.5 --drain 20"
+        "{at} --pubs 2 --subs 2 -q 1 --size 70000 --ledger-only --rate max --window 5 \
+         --warmup 0 --duration 0.5 --drain 20"
     );
     assert!(number(&outcome(&line, &[0]), "/ledger/received") > 0.0);
     let publish = format!("pub {at} -t kept -m value -r -q 1");
@@ -124,8 +126,8 @@ fn the_receive_maximum_of_a_server_is_kept() {
     };
     for qos in ["1", "2"] {
         let line = format!(
-            "run -h 127.0.0.1 -p {} -V 5 -q {qos} --pubs 2 --subs 2 --rate max --window 50 --inflight 50 \
-             --warmup 0.2 --duration 0.5 --drain 20",
+            "run -h 127.0.0.1 -p {} -V 5 -q {qos} --pubs 2 --subs 2 --ledger-only --rate max --window 50 --inflight 50 \
+             --ledger-only --warmup 0.2 --duration 0.5 --drain 20",
             mosquitto.port
         );
         assert!(number(&outcome(&line, &[0]), "/ledger/received") > 0.0);
@@ -213,7 +215,7 @@ fn clients_are_spread_over_hosts_by_their_numbers() {
         return;
     };
     let hosts = format!("-h 127.0.0.1:{},localhost:{}", first.port, second.port);
-    let load = "-q 1 --rate max --window 5 --warmup 0.2 --duration 0.5 --drain 5";
+    let load = "-q 1 --ledger-only --rate max --window 5 --warmup 0.2 --duration 0.5 --drain 5";
     let pairs = outcome(&format!("run {hosts} --pubs 4 --subs 4 {load}"), &[0]);
     assert!(number(&pairs, "/ledger/received") > 0.0);
     let address = pairs.pointer("/broker/address").and_then(Value::as_str).unwrap();
@@ -222,7 +224,7 @@ fn clients_are_spread_over_hosts_by_their_numbers() {
         "{address}"
     );
     let conn = format!("conn {hosts} --concurrency 2 --warmup 0 --duration 0.3");
-    assert_eq!(number(&outcome(&conn, &[0]), "/rates/failed"), 0.0);
+    assert_eq!(number(&outcome(&conn, &[0, 4]), "/rates/failed"), 0.0);
     // What is published on one host does not come on the other, and the verdict says why.
     let line = format!(
         "run {hosts} --topics fan-in --pubs 2 --subs 1 -q 1 --rate 20 --warmup 0 --duration 0.3 --drain 0.3"

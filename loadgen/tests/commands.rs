@@ -24,7 +24,8 @@ use serde_json::Value;
 fn connections_are_made_and_closed_with_and_without_tls() {
     for line in ["--no-tls", "", "--broker-key rsa2048 -V 5"] {
         let line = format!("conn {line} --concurrency 4 --warmup 0.2 --duration 0.5");
-        let outcome = outcome(&line, &[0]);
+        // On a busy machine the figures are the generator's, which is said.
+        let outcome = outcome(&line, &[0, 4]);
         assert!(number(&outcome, "/rates/made") > 0.0);
         assert_eq!(number(&outcome, "/rates/failed"), 0.0);
         assert!(number(&outcome, "/whole/count") > 0.0);
@@ -230,7 +231,7 @@ fn a_scenario_file_says_what_is_run() {
     let file = folder.path().join("two.toml");
     std::fs::write(
         &file,
-        "pubs = 2\nsubs = 2\nqos = 1\nrate = \"max\"\nwindow = 3\nno_tls = true\nwarmup = 0.1\n",
+        "pubs = 2\nsubs = 2\nqos = 1\nrate = \"max\"\nwindow = 3\nno_tls = true\nwarmup = 0.1\nledger_only = true\n",
     )
     .unwrap();
     let outcome = outcome(&format!("--scenario {} --duration 0.3", file.display()), &[0]);
@@ -249,7 +250,7 @@ fn each_group_of_a_shared_subscription_gets_each_message_once() {
     };
     let line = format!(
         "-h 127.0.0.1 -p {} --share 2 --pubs 4 --subs 6 -q 1 --threads 2 --rate max --window 5 \
-         --warmup 0.2 --duration 0.5 --drain 20",
+         --ledger-only --warmup 0.2 --duration 0.5 --drain 20",
         mosquitto.port
     );
     let outcome = outcome(&line, &[0]);

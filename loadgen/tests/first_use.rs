@@ -16,7 +16,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_loadgen");
 
-const SHORT: &str = "--no-tls --rate max --window 10 --warmup 0.1 --duration 0.3 --pubs 2 --subs 2";
+const SHORT: &str =
+    "--ledger-only --no-tls --rate max --window 10 --warmup 0.1 --duration 0.3 --pubs 2 --subs 2";
 
 fn command(line: &str) -> Command {
     let mut command = Command::new(PROGRAM);

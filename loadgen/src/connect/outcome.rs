@@ -15,7 +15,7 @@ use crate::measure::thread_use::ThreadUse;
 use crate::measure::timeline::nanoseconds;
 use crate::outcome::header::{Header, OutcomeKind};
 use crate::outcome::report::{security, write_findings, write_table};
-use crate::outcome::validity::{Finding, Gravity, LimitedBy, OWN_LAG_NS_LIMIT, STEAL_PERCENT_MAX, Verdict};
+use crate::outcome::validity::{Findings, LimitedBy, OwnEvidence, STEAL_PERCENT_MAX, Throttling, Verdict};
 use crate::system::error::{EXIT_CONNECT, EXIT_GENERATOR, EXIT_MISSED, EXIT_OK};
 use crate::system::machine::{self, Machine};
 
@@ -113,6 +113,8 @@ pub(super) struct Frame {
     pub(super) usage: Option<ConnectUse>,
     /// CPU time of the machine that the hypervisor took, percent.
     pub(super) steal_percent: f64,
+    /// How control groups limited the generator.
+    pub(super) throttling: Throttling,
 }
 
 pub(super) fn gather(state: &ConnectState, result: ConnectMeasurements, frame: Frame) -> ConnectOutcome {
@@ -130,7 +132,14 @@ pub(super) fn gather(state: &ConnectState, result: ConnectMeasurements, frame: F
         made: state.counts.made.load(Ordering::Relaxed),
         failed: state.counts.failed.load(Ordering::Relaxed),
     };
-    let verdict = assess(scenario, &rates, &result, frame.steal_percent, frame.interrupted);
+    let own = OwnEvidence {
+        threads: result.threads.clone(),
+        throttling: frame.throttling.clone(),
+        latency: result.whole.summary(),
+        lag: result.lag.summary().filter(|_| rates.offered_per_s.is_some()),
+        read_delay: None,
+    };
+    let verdict = assess(scenario, &rates, &result, &own, &frame);
     let subject = &state.subject;
     let program = subject
         .pid
@@ -165,51 +174,49 @@ fn assess(
     scenario: &ConnectScenario,
     rates: &ConnectRates,
     result: &ConnectMeasurements,
-    steal_percent: f64,
-    interrupted: bool,
+    own: &OwnEvidence,
+    frame: &Frame,
 ) -> Verdict {
-    let mut findings = Vec::new();
-    let mut add = |gravity: Gravity, text: String| findings.push(Finding { gravity, text });
+    let mut findings = Findings::default();
     let nothing = rates.made == 0;
-    let behind = rates.offered_per_s.is_some() && result.lag.quantile_ns(0.99) > OWN_LAG_NS_LIMIT;
+    let reasons = own.reasons();
+    let behind = !reasons.is_empty();
     if nothing {
         let causes = result.causes.join("; ");
-        add(Gravity::Fault, format!("no connection was made: {causes}"));
+        findings.add(true, format!("no connection was made: {causes}"));
     } else if rates.failed > 0 {
         let (failed, causes) = (rates.failed, result.causes.join("; "));
-        add(Gravity::Fault, format!("{failed} connections failed: {causes}"));
+        findings.add(true, format!("{failed} connections failed: {causes}"));
     }
     if !nothing && result.whole.count() == 0 {
-        add(
-            Gravity::Fault,
-            "no connection was made in the measured part".to_owned(),
-        );
+        findings.add(true, "no connection was made in the measured part".to_owned());
     }
     if behind {
-        let text = "the generator started connections late: the result is invalid; lower --rate or free CPU";
-        add(Gravity::Fault, text.to_owned());
+        let reasons = reasons.join("; ");
+        let text = format!(
+            "the generator was the bottleneck ({reasons}): the result is invalid; lower --rate or free CPU"
+        );
+        findings.add(true, text);
     }
+    own.note(&mut findings);
     let p99_ns = result.whole.quantile_ns(0.99);
     if let Some(slo) = scenario.slo_p99.filter(|slo| p99_ns > nanoseconds(*slo)) {
         let (p99_ms, slo_ms) = (p99_ns as f64 / 1e6, slo.as_secs_f64() * 1e3);
-        add(
-            Gravity::Fault,
+        findings.add(
+            true,
             format!("p99 of the time to CONNACK is {p99_ms:.3} ms, above the objective of {slo_ms:.3} ms"),
         );
     }
-    if steal_percent > STEAL_PERCENT_MAX {
-        add(
-            Gravity::Warning,
-            format!("the hypervisor took {steal_percent:.1} % of the CPU time"),
-        );
+    if frame.steal_percent > STEAL_PERCENT_MAX {
+        findings.warn(format!(
+            "the hypervisor took {:.1} % of the CPU time",
+            frame.steal_percent
+        ));
     }
-    if interrupted {
-        add(
-            Gravity::Warning,
-            "a signal ended the measurement early".to_owned(),
-        );
+    if frame.interrupted {
+        findings.warn("a signal ended the measurement early".to_owned());
     }
-    let faults = findings.iter().any(|finding| finding.gravity == Gravity::Fault);
+    let faults = findings.faults() > 0;
     Verdict {
         exit_code: match (nothing, behind, faults) {
             (true, _, _) => EXIT_CONNECT,
@@ -223,7 +230,7 @@ fn assess(
         } else {
             LimitedBy::Nothing
         },
-        findings,
+        findings: findings.sorted(),
     }
 }
 

@@ -14,6 +14,8 @@ use super::scenario::ConnectScenario;
 use super::worker;
 use crate::measure::timeline::{Phase, Progress, Timeline};
 use crate::outcome::observer::Observer;
+use crate::outcome::validity::Throttling;
+use crate::system::cgroup::CpuGroups;
 use crate::system::error::Failure;
 use crate::system::machine::{CpuTimes, Machine};
 use crate::target::subject::Subject;
@@ -47,7 +49,8 @@ pub fn run(
             .map_err(Failure::system("cannot start a thread"))
     });
     let handles: Vec<_> = handles.collect::<Result<_, _>>()?;
-    let readings = watch(&state, interrupted, observer);
+    let groups = CpuGroups::find();
+    let readings = watch(&state, &groups, interrupted, observer);
     let mut result = ConnectMeasurements::default();
     for handle in handles {
         result.merge(handle.join().map_err(|_| Failure::Thread)??);
@@ -61,6 +64,7 @@ pub fn run(
         interrupted,
         usage: readings.usage(),
         steal_percent: readings.steal_percent(),
+        throttling: readings.throttling(&groups),
     };
     Ok(outcome::gather(&state, result, base))
 }
@@ -80,10 +84,11 @@ struct UseReading {
     rss_bytes: Option<u64>,
     closed: u64,
     machine: CpuTimes,
+    throttled_ns: Option<u64>,
 }
 
 impl UseReading {
-    fn now(state: &ConnectState) -> UseReading {
+    fn now(state: &ConnectState, groups: &CpuGroups) -> UseReading {
         let pid = state.subject.pid;
         UseReading {
             at_ns: monotonic_ns(),
@@ -91,6 +96,7 @@ impl UseReading {
             rss_bytes: pid.and_then(|pid| process_rss_bytes(pid).ok()),
             closed: state.counts.closed.load(Ordering::Relaxed),
             machine: CpuTimes::now(),
+            throttled_ns: groups.throttled_ns(),
         }
     }
 }
@@ -110,6 +116,17 @@ impl UseReadings {
         })
     }
 
+    fn throttling(&self, groups: &CpuGroups) -> Throttling {
+        let readings = self.measured.zip(self.stopped);
+        let throttled = readings.and_then(|(from, to)| to.throttled_ns.zip(from.throttled_ns));
+        let wall_ns = readings.map_or(0, |(from, to)| to.at_ns.saturating_sub(from.at_ns));
+        Throttling::new(
+            groups,
+            throttled.map(|(to, from)| to.saturating_sub(from)),
+            wall_ns,
+        )
+    }
+
     fn steal_percent(&self) -> f64 {
         match (self.measured, self.stopped) {
             (Some(from), Some(to)) => to.machine.steal_percent_since(&from.machine),
@@ -119,9 +136,14 @@ impl UseReadings {
 }
 
 /// Reads the meters at the right moments until the threads have ended.
-fn watch(state: &ConnectState, interrupted: &AtomicBool, observer: &mut dyn Observer) -> UseReadings {
+fn watch(
+    state: &ConnectState,
+    groups: &CpuGroups,
+    interrupted: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> UseReadings {
     let mut readings = UseReadings {
-        before: UseReading::now(state),
+        before: UseReading::now(state, groups),
         ..UseReadings::default()
     };
     while let Some(times) = state.timeline.times() {
@@ -131,10 +153,10 @@ fn watch(state: &ConnectState, interrupted: &AtomicBool, observer: &mut dyn Obse
         }
         let phase = times.phase(now_ns);
         if phase != Phase::WarmUp && readings.measured.is_none() {
-            readings.measured = Some(UseReading::now(state));
+            readings.measured = Some(UseReading::now(state, groups));
         }
         if phase == Phase::Draining {
-            readings.stopped = Some(UseReading::now(state));
+            readings.stopped = Some(UseReading::now(state, groups));
             break;
         }
         let progress = Progress {

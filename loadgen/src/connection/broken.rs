@@ -12,7 +12,7 @@ use transport::stream::StreamError;
 #[non_exhaustive]
 pub enum Broken {
     /// The socket failed, or could not be connected.
-    #[error("{0}")]
+    #[error("{0}{hint}", hint = socket_hint(.0))]
     Socket(#[from] io::Error),
     /// The broker closed it.
     #[error("the broker closed the connection")]
@@ -35,4 +35,35 @@ pub enum Broken {
     /// It took too long.
     #[error("no answer within {0} s")]
     Timeout(u64),
+}
+
+/// What to do about a socket that failed, where that is known.
+fn socket_hint(error: &io::Error) -> &'static str {
+    // With --bind the ports of an address run out when it is bound, otherwise when it connects.
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => {
+            ": all local ports to this address are in use, or the address of --bind is not this machine's; add \
+             addresses with --bind, wait a minute until closed connections release theirs, or widen the range with \
+             `sysctl -w net.ipv4.ip_local_port_range='1024 65535'`"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_that_are_all_in_use_are_named_with_what_to_do() {
+        for number in [99, 98] {
+            let text = Broken::Socket(io::Error::from_raw_os_error(number)).to_string();
+            assert!(
+                text.contains("all local ports") && text.contains("--bind"),
+                "{text}"
+            );
+        }
+        let text = Broken::Socket(io::Error::from_raw_os_error(111)).to_string();
+        assert!(text.contains("refused") && !text.contains("ports"), "{text}");
+    }
 }

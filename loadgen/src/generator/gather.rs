@@ -13,7 +13,7 @@ use crate::outcome::background::BackgroundReport;
 use crate::outcome::header::{Header, OutcomeKind};
 use crate::outcome::series::Series;
 use crate::outcome::steadiness::Steadiness;
-use crate::outcome::validity::{Evidence, assess};
+use crate::outcome::validity::{Evidence, OwnEvidence, assess, own_shares};
 use crate::outcome::{
     BrokerReport, ConnectReport, GeneratorReport, Histograms, LedgerReport, NeverCame, Outcome, Rates,
     SlowReport, WindowReport,
@@ -60,16 +60,17 @@ pub(crate) fn outcome(
     };
     let mut latency = measurements.whole_latency();
     let deliveries_measured = latency.count();
-    let generator = generator_report(workers, &ledger, deliveries_measured, meter);
+    let mut generator = generator_report(workers, &ledger, deliveries_measured, meter);
     let never_came = never_came(state, &ledger, deliveries_measured, meter);
     if let Some(never_came) = never_came {
         latency.record_many(never_came.counted_as_ns, never_came.deliveries);
     }
+    let own = own_evidence(&mut generator, &latency, &measurements);
     let evidence = Evidence {
+        own,
         ledger: ledger.totals,
         sent: ledger.sent_measured,
         unsent: ledger.unsent,
-        latency_p99_ns: latency.summary().map(|summary| summary.p99_ns),
         steadiness,
         interrupted: circumstances.interrupted,
         churn_failed: circumstances.churn.as_ref().map_or(0, |churn| churn.failed),
@@ -108,6 +109,24 @@ pub(crate) fn outcome(
     }
 }
 
+/// What the generator knows about itself; its report gets its share of each percentile.
+fn own_evidence(
+    generator: &mut GeneratorReport,
+    latency: &Latency,
+    measurements: &Measurements,
+) -> OwnEvidence {
+    let own = OwnEvidence {
+        threads: generator.threads.clone(),
+        throttling: generator.throttling.clone(),
+        latency: latency.summary(),
+        lag: measurements.lag_own.summary(),
+        read_delay: None,
+    };
+    let shares = own.latency.zip(own.lag);
+    generator.own_shares = shares.map_or(Vec::new(), |(latency, lag)| own_shares(&latency, &lag));
+    own
+}
+
 /// The measured deliveries that never came, where there is a schedule: without one a lost message delays no other.
 fn never_came(state: &Run, ledger: &LedgerReport, came: u64, meter: &Meter) -> Option<NeverCame> {
     let has_schedule = matches!(state.scenario.load, Load::Scheduled { .. });
@@ -135,9 +154,9 @@ fn evidence_of(
     let drain = meter.drain();
     let progress = state.progress();
     Evidence {
-        thread_cpu_percent: workers.iter().map(|worker| worker.usage.cpu_percent()).collect(),
         steal_percent: meter.steal_percent(),
         drain_cut_off: drain.cut_off.then_some(state.scenario.drain),
+        still_coming: drain.still_coming,
         drain_ns: drain.wall_ns,
         has_schedule: matches!(state.scenario.load, Load::Scheduled { .. }),
         idle: state.scenario.load == Load::Idle,
@@ -151,8 +170,7 @@ fn evidence_of(
         crosses_hosts: state.plan.crosses(state.endpoint.hosts()),
         qos: Some(state.scenario.qos),
         waited_for_broker: measurements.lag_blocked.count(),
-        own_lag_p50_ns: measurements.lag_own.quantile_ns(0.5),
-        own_lag_p99_ns: measurements.lag_own.quantile_ns(0.99),
+        ledger_only: state.scenario.ledger_only,
         broken: progress.broken,
         overtaken: progress.overtaken,
         causes: workers
@@ -240,6 +258,8 @@ fn generator_report(
         threads,
         cpu_ns_per_message: (messages > 0).then(|| cpu_ns as f64 / messages as f64),
         steal_percent: meter.steal_percent(),
+        throttling: meter.throttling(),
+        own_shares: Vec::new(),
     }
 }
 

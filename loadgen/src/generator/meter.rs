@@ -5,13 +5,16 @@
 use transport::clock::{monotonic_ns, process_cpu_ns, process_rss_bytes, process_rss_bytes_about};
 
 use crate::measure::timeline::{Phase, Progress};
+use crate::outcome::validity::Throttling;
 use crate::outcome::{BrokerUse, DrainReport};
+use crate::system::cgroup::CpuGroups;
 use crate::system::machine::CpuTimes;
 
 /// Reads, and keeps what it read.
 #[derive(Default)]
 pub(crate) struct Meter {
     pid: Option<u32>,
+    groups: CpuGroups,
     before: Reading,
     pub(crate) connected: Reading,
     measured: Option<Reading>,
@@ -35,6 +38,7 @@ pub(crate) struct Reading {
     rss_bytes: Option<u64>,
     received: u64,
     machine: CpuTimes,
+    throttled_ns: Option<u64>,
 }
 
 impl Meter {
@@ -42,6 +46,7 @@ impl Meter {
     pub(crate) fn new(pid: Option<u32>) -> Meter {
         let mut meter = Meter {
             pid,
+            groups: CpuGroups::find(),
             ..Meter::default()
         };
         meter.before = meter.read(&Progress::default());
@@ -55,6 +60,7 @@ impl Meter {
             rss_bytes: self.pid.and_then(|pid| process_rss_bytes(pid).ok()),
             received: progress.received,
             machine: CpuTimes::now(),
+            throttled_ns: self.groups.throttled_ns(),
         }
     }
 
@@ -90,9 +96,10 @@ impl Meter {
     }
 
     /// The run is over: nothing will come any more, or it is not waited for.
-    pub(crate) fn end(&mut self, progress: &Progress, cut_off: bool) {
+    pub(crate) fn end(&mut self, progress: &Progress, cut_off: bool, still_coming: bool) {
         self.drained = Some(self.read(progress));
         self.drain.cut_off = cut_off;
+        self.drain.still_coming = still_coming;
     }
 
     /// What came behind the end of the load.
@@ -135,6 +142,15 @@ impl Meter {
                 .zip(self.before.cpu_ns)
                 .map(|(after, before)| after - before),
         })
+    }
+
+    /// How the control groups limited the CPU time in the measured part.
+    pub(crate) fn throttling(&self) -> Throttling {
+        let readings = self.measured.zip(self.stopped);
+        let throttled = readings.and_then(|(from, to)| to.throttled_ns.zip(from.throttled_ns));
+        let wall_ns = readings.map_or(0, |(from, to)| to.at_ns.saturating_sub(from.at_ns));
+        let throttled_ns = throttled.map(|(to, from)| to.saturating_sub(from));
+        Throttling::new(&self.groups, throttled_ns, wall_ns)
     }
 
     pub(crate) fn steal_percent(&self) -> f64 {

@@ -225,7 +225,8 @@ fn drive_load(
         if phase == Phase::Draining
             && let Some(end) = drain.end(state, &progress, now_ns)
         {
-            watch.meter.end(&progress, end == DrainEnd::CutOff);
+            let cut_off = end != DrainEnd::AtRest;
+            watch.meter.end(&progress, cut_off, end == DrainEnd::StillComing);
             break;
         }
         std::thread::sleep(pause(&times, now_ns, phase));
@@ -245,8 +246,10 @@ struct Drain {
 enum DrainEnd {
     /// All came, or nothing comes any more.
     AtRest,
-    /// The time is over, and some were still coming.
+    /// The time is over, and nothing came for a moment: that proves nothing yet.
     CutOff,
+    /// The time is over, and some were still coming.
+    StillComing,
 }
 
 impl Drain {
@@ -272,8 +275,8 @@ impl Drain {
         match () {
             () if (is_complete && at_rest) || quiet => Some(DrainEnd::AtRest),
             () if now_ns - began_ns < nanoseconds(state.scenario.drain) => None,
-            () if idle_ns < nanoseconds(LOOK) => Some(DrainEnd::CutOff),
-            () => Some(DrainEnd::AtRest),
+            () if idle_ns < nanoseconds(MOMENT.min(state.scenario.drain / 2)) => Some(DrainEnd::StillComing),
+            () => Some(DrainEnd::CutOff),
         }
     }
 }
@@ -306,6 +309,8 @@ fn check_limits(scenario: &Scenario, subject: &Subject) -> Result<(), Failure> {
 const LEAD: Duration = Duration::from_millis(100);
 /// Interval of looking at the threads.
 const LOOK: Duration = Duration::from_millis(100);
+/// Deliveries that are closer to each other than this, or than half of the wait, are still coming.
+const MOMENT: Duration = Duration::from_millis(500);
 /// Nothing moves for so long while draining: nothing will come.
 const QUIET: Duration = Duration::from_secs(3);
 /// Descriptors besides the connections: rings, files, the broker's pipes.

@@ -108,6 +108,9 @@ pub(crate) struct LoadArguments {
     /// At QoS 0 what is lost is a figure and no failure
     #[arg(long, conflicts_with = "no_loss")]
     allow_loss: bool,
+    /// Only the ledger is asked for: a generator that did not keep up is a warning, and its latencies are marked
+    #[arg(long)]
+    ledger_only: bool,
     /// QoS 1 and 2: unacknowledged messages of a publisher, at most [default: 20, with --rate max the window]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     inflight: Option<u16>,
@@ -203,6 +206,7 @@ impl LoadArguments {
             slo_p99,
             no_loss: self.no_loss,
             allow_loss: self.allow_loss,
+            ledger_only: self.ledger_only,
             client_identifiers: self.client_id,
             credentials: broker.credentials()?,
         })

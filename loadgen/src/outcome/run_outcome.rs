@@ -12,7 +12,7 @@ use crate::outcome::background::BackgroundReport;
 use crate::outcome::header::Header;
 use crate::outcome::series::{IntervalReport, Series};
 use crate::outcome::steadiness::Steadiness;
-use crate::outcome::validity::Verdict;
+use crate::outcome::validity::{OwnShare, Throttling, Verdict};
 use crate::scenario::Scenario;
 use crate::system::machine::Machine;
 
@@ -194,8 +194,11 @@ pub struct DrainReport {
     pub backlog: u64,
     /// From then to the last delivery that came, to some 20 ms, ns.
     pub wall_ns: u64,
-    /// Whether deliveries were still coming when the time to wait for them was over: they count as lost.
+    /// Whether the time to wait for them was over before it was clear that nothing would come any more.
     pub cut_off: bool,
+    /// Whether deliveries were still coming then.
+    #[serde(default)]
+    pub still_coming: bool,
 }
 
 /// Subscribers that stop reading, and what they do to the others.
@@ -235,4 +238,10 @@ pub struct GeneratorReport {
     pub cpu_ns_per_message: Option<f64>,
     /// CPU time of the machine that the hypervisor took, percent.
     pub steal_percent: f64,
+    /// How control groups limit it.
+    #[serde(default)]
+    pub throttling: Throttling,
+    /// How much of each percentile of the latency is its own.
+    #[serde(default)]
+    pub own_shares: Vec<OwnShare>,
 }

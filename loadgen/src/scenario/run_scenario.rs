@@ -94,6 +94,9 @@ pub struct Scenario {
     /// Whether a loss at QoS 0 is a figure and no failure.
     #[serde(default)]
     pub allow_loss: bool,
+    /// Whether a generator that did not keep up is no failure, because only the ledger is asked for.
+    #[serde(default)]
+    pub ledger_only: bool,
     /// Pattern of the client identifiers: `%i` is the number, `%k` the kind, `%r` the run.
     pub client_identifiers: Option<String>,
     /// User name and password; `%i` in the user name is the number of the client.

@@ -16,7 +16,6 @@ use crate::generator::run;
 use crate::outcome::Outcome;
 use crate::outcome::header::{Header, OutcomeKind};
 use crate::outcome::observer::Observer;
-use crate::outcome::validity::LimitedBy;
 use crate::scenario::{Load, Scenario};
 use crate::system::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK, Failure};
 use crate::system::machine::Machine;
@@ -172,7 +171,7 @@ impl Point {
             .steadiness
             .is_none_or(|steadiness| !steadiness.backlog_grows());
         let whole = totals.duplicate + totals.reordered == 0 && outcome.ledger.unsent == 0;
-        let valid = outcome.verdict.limited_by != LimitedBy::Generator;
+        let valid = outcome.verdict.valid;
         Point {
             rate_per_s,
             delivered_percent,

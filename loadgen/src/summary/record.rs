@@ -117,10 +117,12 @@ impl Record {
             Record::Run(outcome) => outcome.broker.usage.map(|usage| ThreadUse {
                 cpu_ns: usage.cpu_ns,
                 wall_ns: usage.wall_ns,
+                ..ThreadUse::default()
             }),
             Record::Connections(outcome) => outcome.broker.usage.map(|usage| ThreadUse {
                 cpu_ns: usage.cpu_ns,
                 wall_ns: usage.wall_ns,
+                ..ThreadUse::default()
             }),
             Record::Retained(_) | Record::Search(_) | Record::Sweep(_) | Record::Failed(_) => None,
         }

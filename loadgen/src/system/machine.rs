@@ -9,6 +9,8 @@ use rustix::process::{Resource, getrlimit};
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::CpuGroups;
+
 /// Where a run took place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
@@ -20,7 +22,7 @@ pub struct Machine {
     pub kernel: Option<String>,
     /// Memory of the machine, KiB.
     pub memory_kib: Option<u64>,
-    /// CPU limit of the control group: quota and period, µs.
+    /// The tightest CPU limit of the control groups of this process: quota and period, µs.
     pub cgroup_cpu: Option<String>,
     /// Soft limit of open descriptors.
     pub descriptors_limit: Option<u64>,
@@ -42,7 +44,9 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
             kernel: line("/proc/sys/kernel/osrelease"),
             memory_kib: memory,
-            cgroup_cpu: line("/sys/fs/cgroup/cpu.max"),
+            cgroup_cpu: CpuGroups::find()
+                .limit()
+                .map(|(quota, period)| format!("{quota} {period}")),
             descriptors_limit: getrlimit(Resource::Nofile).current,
             locked_memory_limit: getrlimit(Resource::Memlock).current,
             sysctls: SYSCTLS

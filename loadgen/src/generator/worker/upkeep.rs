@@ -78,6 +78,9 @@ impl Worker<'_> {
     pub(super) fn finish(mut self) -> WorkerOutcome {
         self.publish_gauges();
         let now_ns = monotonic_ns();
+        if let Some(times) = self.run.timeline.times() {
+            self.usage.look(&times, now_ns);
+        }
         if let Some(times) = self.load.times {
             self.end_interval(times.start_ns, now_ns);
         }

@@ -93,6 +93,7 @@ fn write_latencies(out: &mut String, outcome: &Outcome) -> fmt::Result {
         ("schedule lag", outcome.lag),
     ];
     write_table(out, "latency, ms", &rows)?;
+    write_doubts(out, outcome)?;
     if let Some(never_came) = outcome.never_came {
         let NeverCame {
             deliveries,
@@ -106,6 +107,29 @@ fn write_latencies(out: &mut String, outcome: &Outcome) -> fmt::Result {
             grouped(deliveries),
             counted_as_ns as f64 / 1e9
         )?;
+    }
+    Ok(())
+}
+
+/// Which percentiles are not the broker's, below the table in which they stand.
+fn write_doubts(out: &mut String, outcome: &Outcome) -> fmt::Result {
+    let too_much = outcome
+        .generator
+        .own_shares
+        .iter()
+        .filter(|share| share.is_too_much());
+    let marked: Vec<String> = too_much
+        .map(|share| format!("p{} ({:.0} %)", share.percentile, share.percent))
+        .collect();
+    if !marked.is_empty() {
+        let marked = marked.join(", ");
+        writeln!(
+            out,
+            "{:>24} {marked}: mostly the generator's own lag\n",
+            "not the broker's"
+        )?;
+    } else if !outcome.verdict.valid && outcome.latency.is_some() {
+        writeln!(out, "{:>24} all of them: see the verdict\n", "not the broker's")?;
     }
     Ok(())
 }
@@ -305,6 +329,7 @@ const DRAIN_NS_NOTABLE: u64 = 200_000_000;
 pub(crate) fn write_findings(out: &mut String, verdict: &Verdict) -> fmt::Result {
     let headline = match (verdict.limited_by, verdict.exit_code) {
         (LimitedBy::Generator, _) => "INVALID: limited by the generator",
+        (LimitedBy::Unknown, _) => "INVALID: limited by the generator or by the broker",
         (LimitedBy::Broker, EXIT_SATURATED) => {
             "SATURATED: the broker, or the path to it, did not carry the offered rate"
         }

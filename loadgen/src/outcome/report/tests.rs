@@ -62,6 +62,7 @@ fn outcome() -> Outcome {
             backlog: 7_000,
             wall_ns: 1_250_000_000,
             cut_off: false,
+            still_coming: false,
         },
         slow: Some(slow(latency.summary())),
         verdict: Verdict {
@@ -105,4 +106,23 @@ fn a_run_that_the_generator_limited_is_called_invalid() {
     let mut outcome = outcome();
     outcome.verdict.limited_by = LimitedBy::Generator;
     assert!(text(&outcome).contains("verdict INVALID"));
+}
+
+#[test]
+fn percentiles_that_are_not_the_brokers_are_marked_where_they_stand() {
+    let mut outcome = outcome();
+    outcome.verdict.valid = false;
+    assert!(text(&outcome).contains("not the broker's all of them"));
+    let share = |percentile, percent| crate::outcome::validity::OwnShare {
+        percentile,
+        latency_ns: 100,
+        own_ns: percent as u64,
+        percent,
+    };
+    outcome.generator.own_shares = vec![share(50.0, 20.0), share(99.0, 51.0), share(99.9, 95.0)];
+    let text = text(&outcome);
+    assert!(
+        text.contains("not the broker's p99 (51 %), p99.9 (95 %): mostly"),
+        "{text}"
+    );
 }

@@ -59,21 +59,38 @@ impl Evidence {
         let Totals { expected, lost, .. } = self.ledger;
         let outstanding = self.outstanding();
         let lost = lost - outstanding;
+        let acknowledged = self.qos.is_some_and(|qos| qos != QoS::AtMostOnce);
+        let allowed = !acknowledged && (self.flood || self.found_sockets_full() || self.allow_loss);
+        let bridged = if self.crosses_hosts {
+            "; subscribers receive from publishers on other hosts, which only brokers that are bridged forward"
+        } else {
+            ""
+        };
         if outstanding > 0 {
-            let drain_s = self.drain_cut_off.map_or(0.0, |drain| drain.as_secs_f64());
+            let when = self
+                .drain_cut_off
+                .map_or("when nothing moved any more".to_owned(), |drain| {
+                    format!("{} s after the load", drain.as_secs_f64())
+                });
+            let others = match () {
+                () if self.still_coming => "others were still coming: give a longer --drain",
+                () if self.own.is_starved() => "the generator had too little CPU to see whether they would",
+                () if acknowledged => {
+                    "nothing else came: they are late, or they are lost although they were published with QoS 1 or 2; \
+                     give a longer --drain"
+                }
+                () => "nothing else came: they are late or they are lost; give a longer --drain",
+            };
+            // A deadline proves no loss, but where nothing moves any more nobody can call it fine either.
+            let fault = !self.still_coming && !self.own.is_starved() && !allowed;
             findings.add(
-                self.no_loss,
-                format!(
-                    "{outstanding} of {expected} deliveries had not come {drain_s} s after the load, and others were \
-                     still coming: give a longer --drain"
-                ),
+                fault || self.no_loss,
+                format!("{outstanding} of {expected} deliveries had not come {when}, and {others}{bridged}"),
             );
         }
         if lost == 0 {
             return;
         }
-        let acknowledged = self.qos.is_some_and(|qos| qos != QoS::AtMostOnce);
-        let allowed = !acknowledged && (self.flood || self.found_sockets_full() || self.allow_loss);
         let why = match () {
             () if acknowledged => "although they were published with QoS 1 or 2".to_owned(),
             () if self.flood => "as QoS 0 allows in a flood".to_owned(),
@@ -84,17 +101,15 @@ impl Evidence {
             () if self.allow_loss => "as --allow-loss allows".to_owned(),
             () => "although no socket was full".to_owned(),
         };
-        let bridged = if self.crosses_hosts {
-            "; subscribers receive from publishers on other hosts, which only brokers that are bridged forward"
-        } else {
-            ""
-        };
         let share = percent(lost, expected);
         findings.add(
             !allowed || self.no_loss,
             format!("{lost} of {expected} deliveries were lost ({share:.3} %), {why}{bridged}"),
         );
-        if let Some(drain) = self.drain_cut_off.filter(|_| outstanding == 0) {
+        if let Some(drain) = self
+            .drain_cut_off
+            .filter(|_| outstanding == 0 && self.still_coming)
+        {
             findings.warn(format!(
                 "deliveries were still coming {} s after the load and count as lost from then on: give a longer \
                  --drain",
@@ -105,7 +120,8 @@ impl Evidence {
 
     /// Deliveries that a deadline cut off and nothing overtook: they may still come, so they are not lost.
     fn outstanding(&self) -> u64 {
-        if self.has_schedule && self.drain_cut_off.is_some() {
+        // A generator without CPU does not read what came, and takes that for silence.
+        if self.own.is_starved() || (self.has_schedule && self.drain_cut_off.is_some()) {
             self.ledger.lost.saturating_sub(self.overtaken)
         } else {
             0

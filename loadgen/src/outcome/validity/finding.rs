@@ -25,30 +25,37 @@ pub struct Finding {
     pub text: String,
 }
 
+/// The sentences of a verdict as they are found.
 #[derive(Default)]
-pub(super) struct Findings(pub(super) Vec<Finding>);
+pub(crate) struct Findings(pub(super) Vec<Finding>);
 
 impl Findings {
-    pub(super) fn add(&mut self, fault: bool, text: String) {
+    pub(crate) fn add(&mut self, fault: bool, text: String) {
         let gravity = if fault { Gravity::Fault } else { Gravity::Warning };
         self.0.push(Finding { gravity, text });
     }
 
-    pub(super) fn warn(&mut self, text: String) {
+    pub(crate) fn warn(&mut self, text: String) {
         self.0.push(Finding {
             gravity: Gravity::Warning,
             text,
         });
     }
 
-    pub(super) fn note(&mut self, text: String) {
+    pub(crate) fn note(&mut self, text: String) {
         self.0.push(Finding {
             gravity: Gravity::Note,
             text,
         });
     }
 
-    pub(super) fn faults(&self) -> usize {
+    /// The sentences in the order of their gravity, faults first.
+    pub(crate) fn sorted(mut self) -> Vec<Finding> {
+        self.0.sort_by_key(|finding| std::cmp::Reverse(finding.gravity));
+        self.0
+    }
+
+    pub(crate) fn faults(&self) -> usize {
         self.0
             .iter()
             .filter(|finding| finding.gravity == Gravity::Fault)

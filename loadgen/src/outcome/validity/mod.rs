@@ -1,13 +1,15 @@
 //! The verdict of a run on the broker and on itself.
 //!
-//! `finding.rs` is one finding, `deliveries.rs` those of the ledgers.
+//! `finding.rs` is one finding, `deliveries.rs` those of the ledgers, `generator.rs` whether the generator kept up.
 //!
-//! Invariants: a result that the generator limited is never shown as the broker's; what was lost, doubled or out of
-//! order is reported whatever the latency is. Lag of the generator's own and waiting for the broker differ in whether
-//! the socket or the in-flight window was full.
+//! Invariants: a result that the generator limited is never shown as the broker's, whatever the load is; what was lost,
+//! doubled or out of order is reported whatever the latency is. Lag of the generator's own and waiting for the broker
+//! differ in whether the socket or the in-flight window was full; where every message waited, only the threads' own
+//! figures show whether it was for the broker.
 
 mod deliveries;
 mod finding;
+mod generator;
 
 use std::time::Duration;
 
@@ -15,18 +17,17 @@ use mqtt::packet::QoS;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::ledger::Totals;
+use crate::measure::numbers::duration;
+use crate::measure::thread_use::ThreadUse;
 use crate::measure::timeline::nanoseconds;
 use crate::outcome::steadiness::Steadiness;
 use crate::system::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK, EXIT_SATURATED};
-use finding::Findings;
+pub(crate) use finding::Findings;
 pub use finding::{Finding, Gravity};
+pub use generator::{OwnEvidence, OwnShare, Throttling, own_shares};
 
-/// p99 of the generator's own lag above which a run is invalid.
+/// p99 of the generator's own lag above which a run is invalid where there is no latency to compare it with.
 pub const OWN_LAG_NS_LIMIT: u64 = 10_000_000;
-/// Median of the generator's own lag above which a run is invalid: it does not keep up, rather than being disturbed.
-pub const OWN_LAG_NS_MEDIAN_LIMIT: u64 = 1_000_000;
-/// p99 of the generator's own lag above which it is worth a word.
-pub const OWN_LAG_NS_NOTABLE: u64 = 1_000_000;
 /// CPU of a generator thread above which its latencies are suspect, in percent.
 pub const THREAD_CPU_PERCENT_MAX: f64 = 80.0;
 /// CPU time that the hypervisor took above which all figures are suspect, in percent.
@@ -47,8 +48,10 @@ pub struct Evidence {
     pub idle: bool,
     /// More is sent than anybody can take: losses at QoS 0 are a figure.
     pub flood: bool,
-    /// The time to wait for deliveries, where it was over while some still came.
+    /// The time to wait for deliveries, where it was over before it was clear that nothing would come any more.
     pub drain_cut_off: Option<Duration>,
+    /// Whether deliveries were still coming then.
+    pub still_coming: bool,
     /// From the end of the load to the last delivery, ns.
     pub drain_ns: u64,
     /// A loss is a failure, whatever the QoS and the load.
@@ -79,12 +82,10 @@ pub struct Evidence {
     pub waited_for_broker: u64,
     /// Messages of the schedule that never left.
     pub unsent: u64,
-    /// Median of the generator's own lag.
-    pub own_lag_p50_ns: u64,
-    /// p99 of the generator's own lag.
-    pub own_lag_p99_ns: u64,
-    /// CPU of each generator thread.
-    pub thread_cpu_percent: Vec<f64>,
+    /// What the generator knows about itself.
+    pub own: OwnEvidence,
+    /// Only the ledger is asked for: a generator that did not keep up is no failure.
+    pub ledger_only: bool,
     /// CPU time that the hypervisor took.
     pub steal_percent: f64,
     /// Connections that broke during the load, and why.
@@ -93,8 +94,6 @@ pub struct Evidence {
     pub causes: Vec<String>,
     /// Publishes that the broker refused.
     pub refused: u64,
-    /// p99 of the latency, if anything came.
-    pub latency_p99_ns: Option<u64>,
     /// The objective for it.
     pub slo_p99: Option<Duration>,
     /// Whether the measured part was steady.
@@ -113,6 +112,8 @@ pub enum LimitedBy {
     Broker,
     /// The generator: the result is invalid.
     Generator,
+    /// The generator or the broker, and nothing shows which: the result is invalid.
+    Unknown,
 }
 
 /// What is concluded from a run.
@@ -137,37 +138,52 @@ pub fn assess(evidence: &Evidence) -> Verdict {
     let missed = evidence.check_objective(limited_by, &mut findings);
     let missed = evidence.check_substance(&mut findings) || missed;
     evidence.check_surroundings(&mut findings);
-    let generator = limited_by == LimitedBy::Generator;
+    let invalid = matches!(limited_by, LimitedBy::Generator | LimitedBy::Unknown);
     let exit_code = match () {
         () if dishonest => EXIT_MISSED,
-        () if generator => EXIT_GENERATOR,
+        () if invalid && !evidence.ledger_only => EXIT_GENERATOR,
         () if missed => EXIT_MISSED,
         () if evidence.is_saturated() => EXIT_SATURATED,
         () => EXIT_OK,
     };
-    findings
-        .0
-        .sort_by_key(|finding| std::cmp::Reverse(finding.gravity));
     Verdict {
         exit_code,
-        valid: !generator,
+        valid: !invalid,
         limited_by,
-        findings: findings.0,
+        findings: findings.sorted(),
     }
 }
 
 impl Evidence {
     fn limited_by(&self) -> LimitedBy {
-        let waited = self.found_sockets_full();
         match () {
-            () if !self.has_schedule => LimitedBy::Nothing,
-            () if self.own_lag_p99_ns > OWN_LAG_NS_LIMIT || self.own_lag_p50_ns > OWN_LAG_NS_MEDIAN_LIMIT => {
-                LimitedBy::Generator
-            }
-            () if self.unsent > 0 && !waited && self.broken == 0 && !self.interrupted => LimitedBy::Generator,
-            () if waited || self.is_saturated() => LimitedBy::Broker,
+            () if self.idle => LimitedBy::Nothing,
+            () if !self.own_reasons().is_empty() => LimitedBy::Generator,
+            () if self.is_undecided() => LimitedBy::Unknown,
+            () if self.found_sockets_full() || self.is_saturated() => LimitedBy::Broker,
             () => LimitedBy::Nothing,
         }
+    }
+
+    /// Why the figures are the generator's; nothing if they are not.
+    fn own_reasons(&self) -> Vec<String> {
+        let mut reasons = self.own.reasons();
+        let lag_p99_ns = self.own.lag.map_or(0, |lag| lag.p99_ns);
+        if self.has_schedule && self.own.latency.is_none() && lag_p99_ns > OWN_LAG_NS_LIMIT {
+            reasons.push(format!("p99 of its own lag {}", duration(lag_p99_ns as f64)));
+        }
+        let is_unhindered = !self.found_sockets_full() && self.broken == 0 && !self.interrupted;
+        if self.has_schedule && self.unsent > 0 && is_unhindered {
+            reasons.push(format!("{} messages never left", self.unsent));
+        }
+        reasons
+    }
+
+    /// Whether every message waited for an acknowledgement or a socket, so that no lag of its own shows whether the
+    /// generator kept up, and its threads do not show it either.
+    fn is_undecided(&self) -> bool {
+        let all_waited = self.own.lag.is_none() && self.waited_for_broker > 0;
+        self.has_schedule && all_waited && !self.own.is_known_to_keep_up()
     }
 
     fn waited_percent(&self) -> f64 {
@@ -185,7 +201,7 @@ impl Evidence {
         let grown = self
             .steadiness
             .is_some_and(|steadiness| steadiness.backlog_percent > BACKLOG_PERCENT_SATURATED);
-        let outstanding = self.drain_cut_off.is_some() || self.drain_ns >= DRAIN_NS_SATURATED;
+        let outstanding = self.still_coming || self.drain_ns >= DRAIN_NS_SATURATED;
         self.has_schedule && grown && outstanding
     }
 
@@ -225,15 +241,21 @@ impl Evidence {
     }
 
     fn check_rate(&self, limited_by: LimitedBy, findings: &mut Findings) {
-        let lag_ms = self.own_lag_p99_ns as f64 / 1e6;
+        let reasons = self.own_reasons().join("; ");
         match limited_by {
             LimitedBy::Generator => findings.add(
-                true,
+                !self.ledger_only,
                 format!(
-                    "the generator was the bottleneck (p99 of its own lag {lag_ms:.2} ms, {} messages never left): \
-                     the result is invalid; lower --rate, raise --threads or free CPU",
-                    self.unsent
+                    "the generator was the bottleneck ({reasons}): the result is invalid; lower --rate, raise \
+                     --threads or free CPU"
                 ),
+            ),
+            LimitedBy::Unknown => findings.add(
+                !self.ledger_only,
+                "nothing shows whether the generator or the broker was the bottleneck: every message waited for the \
+                 broker, and the generator's threads were full or their run delay is not known: the result is \
+                 invalid; raise --threads or free CPU"
+                    .to_owned(),
             ),
             LimitedBy::Broker if self.is_saturated() => {
                 let grown = self.steadiness.map_or(0.0, |steadiness| steadiness.backlog_percent);
@@ -251,11 +273,9 @@ impl Evidence {
                 self.waited_percent(),
                 self.unsent
             )),
-            LimitedBy::Nothing if self.has_schedule && self.own_lag_p99_ns > OWN_LAG_NS_NOTABLE => {
-                findings.warn(format!("p99 of the generator's own lag is {lag_ms:.2} ms, and the latency holds it"));
-            }
             LimitedBy::Nothing => {}
         }
+        self.own.note(findings);
     }
 
     fn check_objective(&self, limited_by: LimitedBy, findings: &mut Findings) -> bool {
@@ -269,7 +289,7 @@ impl Evidence {
                 ),
             );
         }
-        match (self.slo_p99, self.latency_p99_ns) {
+        match (self.slo_p99, self.own.latency.map(|latency| latency.p99_ns)) {
             (Some(slo), Some(p99_ns)) if p99_ns > nanoseconds(slo) => findings.add(
                 true,
                 format!(
@@ -288,7 +308,7 @@ impl Evidence {
     }
 
     fn check_surroundings(&self, findings: &mut Findings) {
-        for (thread, &cpu) in self.thread_cpu_percent.iter().enumerate() {
+        for (thread, cpu) in self.own.threads.iter().map(ThreadUse::cpu_percent).enumerate() {
             if cpu > THREAD_CPU_PERCENT_MAX && self.has_schedule {
                 findings.warn(format!(
                     "generator thread {thread} used {cpu:.0} % of a core: its queueing is in the latency"

@@ -1,6 +1,8 @@
 //! Tables of runs and their verdicts.
 
 use super::*;
+use crate::measure::latency::Summary;
+use crate::outcome::testing;
 
 fn good() -> Evidence {
     let ledger = Totals {
@@ -14,11 +16,28 @@ fn good() -> Evidence {
         qos: Some(QoS::AtMostOnce),
         ledger,
         sent: 1_000,
-        own_lag_p99_ns: 100_000,
-        thread_cpu_percent: vec![30.0],
-        latency_p99_ns: Some(2_000_000),
+        own: OwnEvidence {
+            threads: vec![thread(30)],
+            latency: Some(testing::latency(1_000_000, 2_000_000)),
+            lag: lag(50_000, 100_000),
+            ..OwnEvidence::default()
+        },
         steadiness,
         ..Evidence::default()
+    }
+}
+
+fn lag(p50_ns: u64, p99_ns: u64) -> Option<Summary> {
+    Some(testing::latency(p50_ns, p99_ns))
+}
+
+/// A thread that used so much of its core and never waited for it.
+fn thread(cpu_percent: u64) -> ThreadUse {
+    ThreadUse {
+        cpu_ns: 10_000_000 * cpu_percent,
+        wall_ns: 1_000_000_000,
+        run_delay_ns: Some(0),
+        turns: 1_000,
     }
 }
 
@@ -26,7 +45,8 @@ fn verdict(change: impl FnOnce(&mut Evidence)) -> (u8, LimitedBy, String) {
     let mut evidence = good();
     change(&mut evidence);
     let verdict = assess(&evidence);
-    assert_eq!(verdict.valid, verdict.limited_by != LimitedBy::Generator);
+    let invalid = [LimitedBy::Generator, LimitedBy::Unknown].contains(&verdict.limited_by);
+    assert_eq!(verdict.valid, !invalid);
     let text = verdict
         .findings
         .iter()
@@ -43,10 +63,10 @@ fn a_good_run_has_nothing_to_say() {
 
 #[test]
 fn lag_without_a_full_socket_is_the_generators() {
-    let (code, limited_by, text) = verdict(|evidence| evidence.own_lag_p99_ns = OWN_LAG_NS_LIMIT + 1);
+    let (code, limited_by, text) = verdict(|evidence| evidence.own.lag = lag(50_000, 1_000_001));
     assert_eq!((code, limited_by), (4, LimitedBy::Generator));
     assert!(text.contains("invalid"), "{text}");
-    let (code, limited_by, _) = verdict(|evidence| evidence.own_lag_p50_ns = OWN_LAG_NS_MEDIAN_LIMIT + 1);
+    let (code, limited_by, _) = verdict(|evidence| evidence.own.lag = lag(500_001, 600_000));
     assert_eq!((code, limited_by), (4, LimitedBy::Generator));
     let (code, limited_by, _) = verdict(|evidence| evidence.unsent = 5);
     assert_eq!((code, limited_by), (4, LimitedBy::Generator));
@@ -97,6 +117,7 @@ fn a_flood_may_lose_at_qos_0_unless_it_must_not() {
             evidence.has_schedule = false;
             evidence.flood = true;
             evidence.drain_cut_off = Some(Duration::from_secs(7));
+            evidence.still_coming = true;
             evidence.no_loss = no_loss;
             evidence.qos = Some(qos);
             evidence.ledger.lost = 1;
@@ -120,6 +141,7 @@ fn a_backlog_that_grows_to_the_end_is_saturation() {
     let behind = |evidence: &mut Evidence| {
         evidence.steadiness = Steadiness::of(&[200; 5], &[0, 25, 50, 75, 100]);
         evidence.drain_cut_off = Some(Duration::from_secs(10));
+        evidence.still_coming = true;
         evidence.ledger.lost = 10;
     };
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
@@ -146,6 +168,7 @@ fn a_backlog_that_grows_to_the_end_is_saturation() {
         behind(evidence);
         evidence.ledger.lost = 0;
         evidence.drain_cut_off = None;
+        evidence.still_coming = false;
         evidence.drain_ns = 5_000_000_000;
     });
     assert_eq!(code, 5, "all came, long after the end");
@@ -153,6 +176,7 @@ fn a_backlog_that_grows_to_the_end_is_saturation() {
         behind(evidence);
         evidence.ledger.lost = 0;
         evidence.drain_cut_off = None;
+        evidence.still_coming = false;
         evidence.drain_ns = 20_000_000;
     });
     assert_eq!(code, 0, "a moment's delay is no saturation");
@@ -194,7 +218,7 @@ fn order_connections_and_refusals_are_faults() {
 
 #[test]
 fn a_lost_message_weighs_more_than_a_slow_generator_and_that_more_than_the_objective() {
-    let slow = |evidence: &mut Evidence| evidence.own_lag_p99_ns = 2 * OWN_LAG_NS_LIMIT;
+    let slow = |evidence: &mut Evidence| evidence.own.lag = lag(50_000, 1_500_000);
     let missed = |evidence: &mut Evidence| evidence.slo_p99 = Some(Duration::from_millis(1));
     assert_eq!(verdict(missed).0, 1);
     assert_eq!(
@@ -216,7 +240,7 @@ fn a_lost_message_weighs_more_than_a_slow_generator_and_that_more_than_the_objec
 #[test]
 fn busy_threads_and_steal_are_flagged() {
     let (code, _, text) = verdict(|evidence| {
-        evidence.thread_cpu_percent = vec![10.0, 81.0];
+        evidence.own.threads = vec![thread(10), thread(81)];
         evidence.steal_percent = 2.5;
     });
     assert_eq!(code, 0);
@@ -224,4 +248,106 @@ fn busy_threads_and_steal_are_flagged() {
         text.contains("thread 1 used 81 %") && text.contains("2.5 %"),
         "{text}"
     );
+}
+
+/// A control group with a tenth of a core at QoS 1: everything waits for acknowledgements that nobody reads.
+#[test]
+fn a_starved_generator_is_no_bottleneck_of_the_broker_and_loses_nothing() {
+    let starved = |evidence: &mut Evidence| {
+        evidence.qos = Some(QoS::AtLeastOnce);
+        evidence.own.lag = None;
+        evidence.waited_for_broker = 1_000;
+        evidence.unsent = 500;
+        evidence.ledger.lost = 200;
+        evidence.own.threads = vec![ThreadUse {
+            run_delay_ns: Some(900_000_000),
+            ..thread(10)
+        }];
+    };
+    for drain_cut_off in [None, Some(Duration::from_secs(1))] {
+        let (code, limited_by, text) = verdict(|evidence| {
+            starved(evidence);
+            evidence.drain_cut_off = drain_cut_off;
+        });
+        assert_eq!((code, limited_by), (4, LimitedBy::Generator), "{text}");
+        assert!(text.contains("90.0 % of the time"), "{text}");
+        assert!(
+            !text.contains("lost") && !text.contains("broker was the bottleneck"),
+            "{text}"
+        );
+    }
+    for (has_schedule, flood) in [(false, false), (false, true), (true, false)] {
+        let (code, ..) = verdict(|evidence| {
+            starved(evidence);
+            (evidence.has_schedule, evidence.flood) = (has_schedule, flood);
+        });
+        assert_eq!(code, 4, "in a closed loop and in a flood too");
+    }
+    let (code, _, text) = verdict(|evidence| {
+        starved(evidence);
+        evidence.ledger_only = true;
+        evidence.unsent = 0;
+    });
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("invalid"), "{text}");
+    let (code, ..) = verdict(|evidence| {
+        starved(evidence);
+        evidence.overtaken = 200;
+    });
+    assert_eq!(code, 1, "what was overtaken is lost, whoever had no CPU");
+}
+
+/// No message left without waiting: there is no lag of its own, and that is not a lag of 0.
+#[test]
+fn where_every_message_waited_the_threads_have_to_show_that_they_kept_up() {
+    for (threads, limited_by, code) in [
+        (vec![thread(30)], LimitedBy::Broker, 0),
+        (vec![thread(30), thread(81)], LimitedBy::Unknown, 4),
+        (
+            vec![ThreadUse {
+                run_delay_ns: None,
+                ..thread(30)
+            }],
+            LimitedBy::Unknown,
+            4,
+        ),
+        (Vec::new(), LimitedBy::Unknown, 4),
+    ] {
+        let (exit_code, limited, text) = verdict(|evidence| {
+            evidence.own.lag = None;
+            evidence.waited_for_broker = 1_000;
+            evidence.own.threads = threads;
+        });
+        assert_eq!((exit_code, limited), (code, limited_by), "{text}");
+        assert_eq!(text.contains("nothing shows whether"), code == 4, "{text}");
+    }
+}
+
+/// Nothing moves any more, and the time is over before that is a proof.
+#[test]
+fn a_deadline_makes_nothing_lost_and_silence_is_a_fault() {
+    for (still_coming, allow_loss, code) in [(true, false, 0), (false, false, 1), (false, true, 0)] {
+        let (exit_code, _, text) = verdict(|evidence| {
+            evidence.ledger.lost = 10;
+            evidence.drain_cut_off = Some(Duration::from_secs(1));
+            (evidence.still_coming, evidence.allow_loss) = (still_coming, allow_loss);
+        });
+        assert_eq!(exit_code, code, "{text}");
+        assert!(!text.contains("were lost"), "{text}");
+        assert!(
+            text.contains("10 of 1000 deliveries had not come 1 s after"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn without_deliveries_lag_has_no_latency_to_be_compared_with() {
+    for (p99_ns, code) in [(OWN_LAG_NS_LIMIT, 0), (OWN_LAG_NS_LIMIT + 1, 4)] {
+        let (exit_code, ..) = verdict(|evidence| {
+            evidence.own.latency = None;
+            evidence.own.lag = lag(50_000, p99_ns);
+        });
+        assert_eq!(exit_code, code);
+    }
 }

@@ -161,6 +161,7 @@ fn nobody_is_worse_by_what_was_the_generators_limit() {
         run.generator = vec![ThreadUse {
             cpu_ns,
             wall_ns: 1_000,
+            ..ThreadUse::default()
         }];
         run.verdict = valid();
         Record::Connections(run.into())

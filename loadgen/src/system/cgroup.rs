@@ -1,0 +1,189 @@
+//! The CPU limit of the control groups that this process is in, version 1 or 2, and how long it was throttled.
+//!
+//! Invariants: all groups above count too, as far as they can be seen; a group that cannot be seen is reported and
+//! taken neither for one without a limit nor for one with.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The groups of this process that decide about CPU time, the innermost first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CpuGroups {
+    groups: Vec<PathBuf>,
+    /// The path of the innermost group, where the file system shows no such folder.
+    hidden: Option<String>,
+}
+
+impl CpuGroups {
+    /// Those of this process.
+    pub(crate) fn find() -> CpuGroups {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        CpuGroups::locate(
+            &read("/proc/self/cgroup"),
+            &read("/proc/self/mountinfo"),
+            Path::is_dir,
+        )
+    }
+
+    fn locate(memberships: &str, mounts: &str, exists: impl Fn(&Path) -> bool) -> CpuGroups {
+        let mut found = CpuGroups::default();
+        for membership in memberships.lines() {
+            let mut parts = membership.splitn(3, ':').skip(1);
+            let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
+                continue;
+            };
+            let is_version_2 = controllers.is_empty();
+            if !is_version_2 && !controllers.split(',').any(|controller| controller == "cpu") {
+                continue;
+            }
+            let Some((root, point)) = mounts.lines().find_map(|line| mount_of(line, is_version_2)) else {
+                continue;
+            };
+            // Seen from a namespace of its own, the path may lie outside of what is mounted.
+            let relative = path.strip_prefix(root.trim_end_matches('/')).unwrap_or("/..");
+            let folder = point.join(relative.trim_start_matches('/'));
+            let is_hidden = relative.starts_with("/..") || !exists(&folder);
+            let innermost = if is_hidden { point.clone() } else { folder };
+            if is_hidden {
+                found.hidden = Some(path.to_owned());
+            }
+            let above = innermost
+                .ancestors()
+                .take_while(|group| group.starts_with(&point));
+            found.groups.extend(above.map(Path::to_owned));
+        }
+        found
+    }
+
+    /// The tightest limit: quota and period, µs.
+    pub(crate) fn limit(&self) -> Option<(u64, u64)> {
+        let limits = self.groups.iter().filter_map(|group| limit_of(group));
+        limits.min_by(|(one, of_one), (other, of_other)| (one * of_other).cmp(&(other * of_one)))
+    }
+
+    /// How long threads of these groups were throttled since the groups were made, ns; `None` if no group counts it.
+    pub(crate) fn throttled_ns(&self) -> Option<u64> {
+        let stats = self
+            .groups
+            .iter()
+            .filter_map(|group| line(&group.join("cpu.stat")));
+        stats
+            .filter_map(|stat| throttled_in(&stat))
+            .reduce(|one, other| one + other)
+    }
+
+    /// The path of the group whose limit cannot be seen.
+    pub(crate) fn hidden(&self) -> Option<&str> {
+        self.hidden.as_deref()
+    }
+}
+
+/// Root and mount point of a line of `mountinfo` if it is where the CPU controller is.
+fn mount_of(line: &str, is_version_2: bool) -> Option<(&str, PathBuf)> {
+    let (mount, system) = line.split_once(" - ")?;
+    let mut mount = mount.split(' ').skip(3);
+    let (root, point) = (mount.next()?, mount.next()?);
+    let mut system = system.split(' ');
+    let (kind, options) = (system.next()?, system.nth(1).unwrap_or_default());
+    let is_here = match kind {
+        "cgroup2" => is_version_2,
+        "cgroup" => !is_version_2 && options.split(',').any(|option| option == "cpu"),
+        _ => false,
+    };
+    is_here.then(|| (root, PathBuf::from(point)))
+}
+
+fn limit_of(group: &Path) -> Option<(u64, u64)> {
+    if let Some(max) = line(&group.join("cpu.max")) {
+        let (quota, period) = max.split_once(' ')?;
+        return Some((quota.parse().ok()?, period.parse().ok()?));
+    }
+    let read = |name: &str| line(&group.join(name))?.parse().ok();
+    Some((read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?))
+}
+
+/// Version 2 counts in µs, version 1 in ns.
+fn throttled_in(stat: &str) -> Option<u64> {
+    stat.lines().find_map(|line| match line.split_once(' ')? {
+        ("throttled_usec", number) => number.parse::<u64>().ok().map(|us| us.saturating_mul(1_000)),
+        ("throttled_time", number) => number.parse().ok(),
+        _ => None,
+    })
+}
+
+fn line(path: &Path) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VERSION_1: &str = "35 25 0:30 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid - cgroup cgroup rw,cpu,cpuacct\n\
+                             36 25 0:31 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n";
+    const VERSION_2: &str =
+        "30 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+
+    fn groups(found: &CpuGroups) -> Vec<&str> {
+        found.groups.iter().filter_map(|group| group.to_str()).collect()
+    }
+
+    #[test]
+    fn groups_of_both_versions_are_found_with_those_above() {
+        let one = CpuGroups::locate("4:cpuset:/x\n3:cpu,cpuacct:/a/b\n", VERSION_1, |_| true);
+        assert_eq!(
+            groups(&one),
+            [
+                "/sys/fs/cgroup/cpu,cpuacct/a/b",
+                "/sys/fs/cgroup/cpu,cpuacct/a",
+                "/sys/fs/cgroup/cpu,cpuacct"
+            ]
+        );
+        let two = CpuGroups::locate("0::/user.slice\n", VERSION_2, |_| true);
+        assert_eq!(groups(&two), ["/sys/fs/cgroup/user.slice", "/sys/fs/cgroup"]);
+        assert_eq!((one.hidden(), two.hidden()), (None, None));
+    }
+
+    #[test]
+    fn a_container_sees_its_own_group_as_the_mount_point() {
+        let mounts = VERSION_1.replace("0:30 / ", "0:30 /docker/7f ");
+        let found = CpuGroups::locate("3:cpu,cpuacct:/docker/7f\n", &mounts, |_| true);
+        assert_eq!(groups(&found), ["/sys/fs/cgroup/cpu,cpuacct/"]);
+        assert_eq!(found.hidden(), None);
+    }
+
+    #[test]
+    fn a_closed_path_is_reported() {
+        for path in ["/docker/7f", "/../other"] {
+            let membership = format!("3:cpu,cpuacct:{path}\n");
+            let found = CpuGroups::locate(&membership, VERSION_1, |folder| !folder.ends_with("docker/7f"));
+            assert_eq!(found.hidden(), Some(path));
+            assert_eq!(groups(&found), ["/sys/fs/cgroup/cpu,cpuacct"]);
+        }
+        assert_eq!(CpuGroups::locate("", "", |_| true), CpuGroups::default());
+    }
+
+    #[test]
+    fn limits_and_throttling_of_both_versions() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        let of_folder = || CpuGroups {
+            groups: vec![folder.path().to_owned()],
+            hidden: None,
+        };
+        assert_eq!((of_folder().limit(), of_folder().throttled_ns()), (None, None));
+        write("cpu.cfs_quota_us", "-1\n");
+        write("cpu.cfs_period_us", "100000\n");
+        assert_eq!(of_folder().limit(), None, "no limit");
+        write("cpu.cfs_quota_us", "10000\n");
+        write("cpu.stat", "nr_periods 5\nnr_throttled 4\nthrottled_time 7000\n");
+        assert_eq!(of_folder().limit(), Some((10_000, 100_000)));
+        assert_eq!(of_folder().throttled_ns(), Some(7_000));
+        write("cpu.max", "max 100000\n");
+        write("cpu.stat", "usage_usec 9\nthrottled_usec 7\n");
+        assert_eq!(
+            (of_folder().limit(), of_folder().throttled_ns()),
+            (None, Some(7_000))
+        );
+    }
+}
