@@ -53,6 +53,10 @@ impl Matches {
         spent: &mut u64,
         found: &mut Vec<FilterSlot>,
     ) -> Option<(u64, u64)> {
+        if wildcards.nodes() == 0 {
+            *spent += 1;
+            return Some((1, epoch));
+        }
         if !self.suspended.is_empty()
             && let Some(at) = self
                 .suspended
