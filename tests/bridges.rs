@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mqtt::frame::PacketType;
 use mqtt::{ProtocolVersion, QoS};
 
-use crate::harness::{Broker, Client, Options};
+use crate::harness::{Broker, Client, Options, free_port};
 use crate::real_clients::skip;
 
 /// A client whose CONNECT of 3.1.1 has the level 0x84, as mosquitto's bridges send it first (`try_private`).
@@ -58,10 +58,7 @@ fn mosquitto_bridges_with_its_defaults() {
     let broker = Broker::start();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("mosquitto.conf");
-    let port = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap().port()
-    };
+    let port = free_port();
     let text = format!(
         "listener {port} 127.0.0.1\nallow_anonymous true\nconnection midge\naddress {}\ntopic # both 1\nuser root\n",
         broker.address()

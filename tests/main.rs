@@ -26,6 +26,7 @@ mod keep_alive;
 mod key_passphrase;
 mod listeners;
 mod load;
+mod logins;
 mod malformed;
 mod many_subscriptions;
 mod operators;

@@ -3,11 +3,7 @@
 //! The figure for a million, of 1,000 connections:
 //! `MIDGE_SUBSCRIPTIONS=1000000 cargo test -p tests many_subscriptions -- --nocapture`
 
-use mqtt::encode;
-use mqtt::frame::PacketType;
-use mqtt::packet::{PacketIdentifier, QoS, RetainHandling, SubscriptionOptions};
-use mqtt::property::Properties;
-use mqtt::version::ProtocolVersion;
+use mqtt::QoS;
 
 use crate::harness::{Broker, Client, Options, Setup};
 
@@ -30,27 +26,9 @@ fn filter(number: usize) -> String {
 /// A client with its share of the subscriptions.
 fn subscriber(broker: &Broker, number: usize) -> Client {
     let mut client = Client::connect(broker, &Options::new(&format!("subscriber-{number}")));
-    let options = SubscriptionOptions {
-        qos: QoS::AtMostOnce,
-        no_local: false,
-        retain_as_published: false,
-        retain_handling: RetainHandling::DoNotSend,
-    };
     let filters: Vec<_> = (number * OF_EACH..(number + 1) * OF_EACH).map(filter).collect();
     for filters in filters.chunks(AT_ONCE) {
-        let filters: Vec<_> = filters.iter().map(|filter| (filter.as_str(), options)).collect();
-        let mut out = Vec::new();
-        let version = ProtocolVersion::V3_1_1;
-        encode::subscribe(
-            PacketIdentifier::MIN,
-            Properties::EMPTY,
-            &filters,
-            version,
-            &mut out,
-        )
-        .unwrap();
-        client.send(&out);
-        client.expect(PacketType::SubAck);
+        client.subscribe_all(filters, QoS::AtMostOnce);
     }
     client
 }

@@ -227,8 +227,9 @@ pub const TOPIC_ALIASES_MAX: u16 = 1024;
 /// Bytes of a topic that is kept for an alias towards a client. Longer ones are sent whole each time.
 pub const ALIASED_TOPIC_BYTES_MAX: usize = 1024;
 
-/// Messages (batches, connections) in the queue from one shard to another. Full: the sender keeps the rest, flushes
-/// nothing and tries again; its batches then reach [`OUTBOX_BATCHES_MAX`].
+/// Messages (batches, connections) in the queue from one shard to another. Full of these, or of work
+/// ([`SHARD_QUEUES_WORK_MAX`]): the sender keeps the rest, flushes nothing and tries again; its batches then reach
+/// [`OUTBOX_BATCHES_MAX`].
 pub const SHARD_QUEUE_MESSAGES_MAX: usize = 16;
 
 /// Bytes that are read of a connection before a newer one takes its session over. More: they are lost, as bytes that
@@ -285,9 +286,13 @@ pub const AUTH_BYTES_MAX: u32 = 8 * 1024;
 /// Bytes of a line of the log. Longer: it is cut, and its end says so.
 pub const LOG_LINE_BYTES_MAX: usize = 1000;
 
-/// Addresses whose wrong passwords are counted. Full: those that were quiet for a minute are forgotten, else the new
-/// one is not counted.
-pub const BACK_OFF_ADDRESSES_MAX: usize = 65_536;
+/// Pairs of address and user whose wrong passwords are counted. Full: the oldest is forgotten, which costs whoever
+/// wants that so many wrong passwords.
+pub const BACK_OFF_PAIRS_MAX: usize = 65_536;
+
+/// Passwords that wait to be checked for a user who has failed often, from one address: more than come to their turn
+/// before their clients give up. Full: CONNECT is refused with 0x9F (5.0) or return code 3.
+pub const SUSPECT_CHECKS_MAX: usize = 64;
 
 /// Bytes of a password. Longer: it is wrong, and is not hashed.
 pub const PASSWORD_BYTES_MAX: usize = 4096;

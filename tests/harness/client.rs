@@ -238,23 +238,7 @@ impl Client {
     /// Subscribes to one filter; the reason code.
     pub(crate) fn subscribe(&mut self, filter: &str, qos: QoS) -> u8 {
         let packet_identifier = self.take_identifier();
-        let options = SubscriptionOptions {
-            qos,
-            no_local: false,
-            retain_as_published: false,
-            retain_handling: RetainHandling::SendAtSubscribe,
-        };
-        let mut out = Vec::new();
-        let filters = [(filter, options)];
-        encode::subscribe(
-            packet_identifier,
-            Properties::EMPTY,
-            &filters,
-            self.version,
-            &mut out,
-        )
-        .unwrap();
-        self.send(&out);
+        self.send(&subscribe_packet(&[filter], qos, packet_identifier, self.version));
         let answer = self.expect(PacketType::SubAck);
         match answer.packet() {
             Packet::SubAck(suback) if suback.packet_identifier == packet_identifier => suback.reason_codes[0],
@@ -262,18 +246,20 @@ impl Client {
         }
     }
 
+    /// Subscribes to all of them in one packet; how many are granted.
+    pub(crate) fn subscribe_all(&mut self, filters: &[String], qos: QoS) -> usize {
+        let packet_identifier = self.take_identifier();
+        self.send(&subscribe_packet(filters, qos, packet_identifier, self.version));
+        let answer = self.expect(PacketType::SubAck);
+        let Packet::SubAck(suback) = answer.packet() else {
+            panic!("another answer: {answer:?}");
+        };
+        suback.reason_codes.iter().filter(|&&code| code < 0x80).count()
+    }
+
     pub(crate) fn unsubscribe(&mut self, filter: &str) {
         let packet_identifier = self.take_identifier();
-        let mut out = Vec::new();
-        encode::unsubscribe(
-            packet_identifier,
-            Properties::EMPTY,
-            &[filter],
-            self.version,
-            &mut out,
-        )
-        .unwrap();
-        self.send(&out);
+        self.send(&unsubscribe_packet(&[filter], packet_identifier, self.version));
         assert_eq!(
             self.expect(PacketType::UnsubAck).acknowledged(),
             Some(packet_identifier)
@@ -415,4 +401,37 @@ impl Client {
             }
         }
     }
+}
+
+/// A SUBSCRIBE to all of these filters.
+pub(crate) fn subscribe_packet(
+    filters: &[impl AsRef<str>],
+    qos: QoS,
+    packet_identifier: PacketIdentifier,
+    version: ProtocolVersion,
+) -> Vec<u8> {
+    let options = SubscriptionOptions {
+        qos,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::SendAtSubscribe,
+    };
+    let filters: Vec<_> = filters.iter().map(|filter| (filter.as_ref(), options)).collect();
+    let mut out = Vec::new();
+    let properties = Properties::EMPTY;
+    encode::subscribe(packet_identifier, properties, &filters, version, &mut out).unwrap();
+    out
+}
+
+/// An UNSUBSCRIBE from all of these filters.
+pub(crate) fn unsubscribe_packet(
+    filters: &[impl AsRef<str>],
+    packet_identifier: PacketIdentifier,
+    version: ProtocolVersion,
+) -> Vec<u8> {
+    let filters: Vec<_> = filters.iter().map(AsRef::as_ref).collect();
+    let mut out = Vec::new();
+    let properties = Properties::EMPTY;
+    encode::unsubscribe(packet_identifier, properties, &filters, version, &mut out).unwrap();
+    out
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use broker::{Broker, Setup, free_port, program, run};
 pub(crate) use certificates::Certificates;
-pub(crate) use client::Client;
+pub(crate) use client::{Client, subscribe_packet, unsubscribe_packet};
 pub(crate) use options::Options;
 pub(crate) use packet::{Message, Received};
 

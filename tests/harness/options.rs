@@ -104,7 +104,7 @@ impl Options {
         self
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut properties = self.properties.clone();
         if let Some(expiry_s) = self.session_expiry_s {
             properties

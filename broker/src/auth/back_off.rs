@@ -1,25 +1,46 @@
-//! Who sent many wrong passwords has to wait: a guesser gets about one try a second, and costs no more than that.
+//! Who sent many wrong passwords for a user has to wait: a guesser gets about one try a second for each user, and costs
+//! no more than that.
 //!
-//! Invariants: bounded in addresses ([`limits::BACK_OFF_ADDRESSES_MAX`]); an address that has been quiet is forgotten;
-//! the first few mistakes cost nothing. What is known to be right is not asked here, so a guesser behind the same
-//! address does not lock out the clients that are in.
+//! Invariants: counted by address and user, so a device with a stale password slows nobody but itself; bounded in
+//! pairs of these ([`limits::BACK_OFF_PAIRS_MAX`]), the oldest is forgotten first, and one that has been quiet at
+//! all; the first few mistakes cost nothing. A right password is never charged: what is known to be right is not
+//! asked here, and one that is found right frees its pair. Of passwords nothing is kept but keyed digests of the last
+//! wrong ones.
 
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
-
-use dashmap::DashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::limits;
 use crate::time::Timestamp;
 
-/// Wrong passwords by address.
+/// Wrong passwords by address and user.
 #[derive(Debug, Default)]
 pub(super) struct BackOff {
-    failures: DashMap<Source, Failures, foldhash::fast::RandomState>,
+    failures: Mutex<FailureTable>,
+    /// Keys what is kept of names and passwords.
+    hasher: RandomState,
 }
 
 /// Whom an address belongs to: an IPv6 network of 64 bits is one customer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Source(IpAddr);
+
+/// Who is counted: a user name as it comes from one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Claimant {
+    pub(super) source: Source,
+    /// Keyed digest of the name.
+    user: u64,
+}
+
+#[derive(Debug, Default)]
+struct FailureTable {
+    pairs: HashMap<Claimant, Failures, foldhash::fast::RandomState>,
+    /// In the order in which they came.
+    oldest: VecDeque<Claimant>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Failures {
@@ -27,14 +48,18 @@ struct Failures {
     last: Timestamp,
     /// No try before that.
     until: Timestamp,
+    /// Keyed digests of the last wrong passwords, the next to be replaced first.
+    wrong: [u64; WRONG_KEPT],
 }
 
 /// Wrong passwords without a consequence.
 const FREE: u32 = 10;
 const FIRST_DELAY_NS: u64 = 50_000_000;
 const DELAY_NS_MAX: u64 = 1_000_000_000;
-/// How long an address must be quiet to be forgotten.
+/// How long a pair must be quiet to be forgotten.
 const FORGET_S: u64 = 60;
+/// Wrong passwords of a pair that are known again without hashing: what devices have stored, a few of them for a user.
+const WRONG_KEPT: usize = 4;
 
 impl Source {
     pub(super) fn of(address: IpAddr) -> Self {
@@ -49,38 +74,101 @@ impl Source {
 }
 
 impl BackOff {
-    /// Whether the address may try a password now. A yes to one that has failed often is for one try.
-    pub(super) fn admits(&self, now: Timestamp, source: Source) -> bool {
-        let Some(mut failures) = self.failures.get_mut(&source) else {
-            return true;
-        };
-        if now < failures.until {
-            return false;
+    pub(super) fn claimant(&self, address: IpAddr, user: &str) -> Claimant {
+        Claimant {
+            source: Source::of(address),
+            user: self.hasher.hash_one(user),
         }
+    }
+
+    /// What a password, or whatever stands for it, is known by here; never 0.
+    pub(super) fn digest(&self, password: impl Hash) -> u64 {
+        self.hasher.hash_one(password) | 1
+    }
+
+    /// When the claimant may try next: not later than now for one that has hardly failed.
+    pub(super) fn not_before(&self, claimant: Claimant) -> Timestamp {
+        let table = self.table();
+        table
+            .pairs
+            .get(&claimant)
+            .map_or(Timestamp(0), |failures| failures.until)
+    }
+
+    /// Whether the claimant has failed so often that its tries are spaced out.
+    pub(super) fn is_suspect(&self, now: Timestamp, claimant: Claimant) -> bool {
+        let table = self.table();
+        let failures = table.pairs.get(&claimant);
+        failures.is_some_and(|failures| failures.count > FREE && now.since_s(failures.last) < FORGET_S)
+    }
+
+    /// Whether this was wrong a moment ago.
+    pub(super) fn knows_wrong(&self, now: Timestamp, claimant: Claimant, digest: u64) -> bool {
+        let table = self.table();
+        let failures = table.pairs.get(&claimant);
+        failures
+            .is_some_and(|failures| now.since_s(failures.last) < FORGET_S && failures.wrong.contains(&digest))
+    }
+
+    /// A try of the claimant begins: until it is decided, the next one waits as if it had failed.
+    pub(super) fn begins(&self, now: Timestamp, claimant: Claimant) {
+        if let Some(failures) = self.table().pairs.get_mut(&claimant) {
+            if now.since_s(failures.last) >= FORGET_S {
+                failures.count = 0;
+            }
+            failures.until = now.plus_ns(delay_ns(failures.count));
+        }
+    }
+
+    /// The password was right: the next try need not wait for that.
+    pub(super) fn succeeded(&self, now: Timestamp, claimant: Claimant) {
+        if let Some(failures) = self.table().pairs.get_mut(&claimant) {
+            failures.until = failures.until.min(now);
+        }
+    }
+
+    /// The claimant could not prove itself; `digest` is that of its password, if it sent one.
+    pub(super) fn failed(&self, now: Timestamp, claimant: Claimant, digest: Option<u64>) {
+        let mut table = self.table();
+        let failures = table.entry(now, claimant);
         if now.since_s(failures.last) >= FORGET_S {
             failures.count = 0;
         }
-        failures.until = now.plus_ns(delay_ns(failures.count));
-        true
-    }
-
-    /// A wrong password came from there.
-    pub(super) fn failed(&self, now: Timestamp, source: Source) {
-        if self.failures.len() >= limits::BACK_OFF_ADDRESSES_MAX && !self.failures.contains_key(&source) {
-            self.failures
-                .retain(|_, failures| now.since_s(failures.last) < FORGET_S);
-            if self.failures.len() >= limits::BACK_OFF_ADDRESSES_MAX {
-                return;
-            }
-        }
-        let mut failures = self.failures.entry(source).or_insert(Failures {
-            count: 0,
-            last: now,
-            until: now,
-        });
         failures.count = failures.count.saturating_add(1);
         failures.last = now;
         failures.until = failures.until.max(now.plus_ns(delay_ns(failures.count)));
+        if let Some(digest) = digest {
+            failures.wrong.rotate_left(1);
+            failures.wrong[WRONG_KEPT - 1] = digest;
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, FailureTable> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FailureTable {
+    /// The entry of the claimant; a new one takes the place of those that are over, or of the oldest.
+    fn entry(&mut self, now: Timestamp, claimant: Claimant) -> &mut Failures {
+        if !self.pairs.contains_key(&claimant) {
+            while let Some(oldest) = self.oldest.front() {
+                let is_over = |failures: &Failures| now.since_s(failures.last) >= FORGET_S;
+                let is_full = self.pairs.len() >= limits::BACK_OFF_PAIRS_MAX;
+                if !is_full && !self.pairs.get(oldest).is_none_or(is_over) {
+                    break;
+                }
+                self.pairs.remove(oldest);
+                self.oldest.pop_front();
+            }
+            self.oldest.push_back(claimant);
+        }
+        self.pairs.entry(claimant).or_insert(Failures {
+            count: 0,
+            last: now,
+            until: now,
+            wrong: [0; WRONG_KEPT],
+        })
     }
 }
 
@@ -97,54 +185,93 @@ mod tests {
 
     use super::*;
 
-    fn source(number: u32) -> Source {
-        Source::of(IpAddr::V4(Ipv4Addr::from(number)))
+    fn claimant(back_off: &BackOff, address: u32, user: &str) -> Claimant {
+        back_off.claimant(IpAddr::V4(Ipv4Addr::from(address)), user)
     }
 
-    /// V40: a guesser gets about one try a second.
+    /// V40: a guesser gets about one try a second for a user, and the users beside it do not wait.
     #[test]
     fn v40_guessing_becomes_slow() {
         let back_off = BackOff::default();
         let mut now = Timestamp(0);
-        let (mut tries, guesser) = (0, source(1));
+        let (mut tries, guesser) = (0, claimant(&back_off, 1, "ann"));
         while now < Timestamp(0).plus_s(60) {
-            if back_off.admits(now, guesser) {
+            if back_off.not_before(guesser) <= now {
+                back_off.begins(now, guesser);
                 tries += 1;
-                back_off.failed(now, guesser);
+                back_off.failed(now, guesser, Some(tries));
             }
-            assert!(back_off.admits(now, source(2)), "others are not concerned");
+            for other in [claimant(&back_off, 1, "bob"), claimant(&back_off, 2, "ann")] {
+                assert!(back_off.not_before(other) <= now && !back_off.is_suspect(now, other));
+            }
             now = now.plus_ns(1_000_000);
         }
         assert!((60..90).contains(&tries), "{tries}");
+        assert!(back_off.is_suspect(now, guesser));
         now = now.plus_s(FORGET_S);
-        assert!(back_off.admits(now, guesser));
-        back_off.failed(now, guesser);
-        assert!(back_off.admits(now, guesser), "forgotten after a quiet minute");
-    }
-
-    #[test]
-    fn one_try_at_a_time_after_many_failures() {
-        let back_off = BackOff::default();
-        let now = Timestamp(0).plus_s(1);
-        (0..FREE + 5).for_each(|_| back_off.failed(now, source(1)));
-        let later = now.plus_s(2);
-        assert!(back_off.admits(later, source(1)));
+        assert!(back_off.not_before(guesser) <= now && !back_off.is_suspect(now, guesser));
+        back_off.failed(now, guesser, None);
         assert!(
-            !back_off.admits(later, source(1)),
-            "before the first try has been decided"
+            back_off.not_before(guesser) <= now,
+            "forgotten after a quiet minute"
         );
     }
 
     #[test]
-    fn v40_addresses_are_bounded() {
+    fn one_try_at_a_time_after_many_failures_and_a_right_one_is_not_charged() {
+        let back_off = BackOff::default();
+        let now = Timestamp(0).plus_s(1);
+        let ann = claimant(&back_off, 1, "ann");
+        (0..FREE + 5).for_each(|_| back_off.failed(now, ann, Some(1)));
+        let later = now.plus_s(2);
+        assert!(back_off.not_before(ann) <= later);
+        back_off.begins(later, ann);
+        assert!(
+            back_off.not_before(ann) > later,
+            "before the first try has been decided"
+        );
+        back_off.succeeded(later, ann);
+        assert!(back_off.not_before(ann) <= later);
+    }
+
+    #[test]
+    fn the_last_wrong_passwords_are_known() {
+        let back_off = BackOff::default();
+        let now = Timestamp(0).plus_s(1);
+        let ann = claimant(&back_off, 1, "ann");
+        let digests: Vec<u64> = (0..6).map(|number| back_off.digest(number)).collect();
+        digests
+            .iter()
+            .for_each(|&digest| back_off.failed(now, ann, Some(digest)));
+        let known = |&digest: &u64| back_off.knows_wrong(now, ann, digest);
+        assert!(digests[6 - WRONG_KEPT..].iter().all(known));
+        assert!(!digests[..6 - WRONG_KEPT].iter().any(known));
+        assert!(!back_off.knows_wrong(now, claimant(&back_off, 1, "bob"), digests[5]));
+        assert!(!back_off.knows_wrong(now.plus_s(FORGET_S), ann, digests[5]));
+    }
+
+    /// V40: the table is bounded, and whoever fills it makes room for itself alone.
+    #[test]
+    fn v40_pairs_are_bounded() {
         let back_off = BackOff::default();
         let now = Timestamp(0);
-        for number in 0..limits::BACK_OFF_ADDRESSES_MAX as u32 + 100 {
-            back_off.failed(now, source(number));
+        for number in 0..limits::BACK_OFF_PAIRS_MAX as u32 + 100 {
+            back_off.failed(now, claimant(&back_off, number, "ann"), Some(1));
         }
-        assert_eq!(back_off.failures.len(), limits::BACK_OFF_ADDRESSES_MAX);
-        back_off.failed(now.plus_s(FORGET_S), source(u32::MAX));
-        assert_eq!(back_off.failures.len(), 1);
+        let pairs = || {
+            let table = back_off.table();
+            assert_eq!(table.pairs.len(), table.oldest.len());
+            table.pairs.len()
+        };
+        assert_eq!(pairs(), limits::BACK_OFF_PAIRS_MAX);
+        let newest = claimant(&back_off, limits::BACK_OFF_PAIRS_MAX as u32 + 99, "ann");
+        assert!(back_off.knows_wrong(now, newest, 1));
+        back_off.failed(
+            now.plus_s(FORGET_S),
+            claimant(&back_off, u32::MAX, "ann"),
+            Some(1),
+        );
+        assert_eq!(pairs(), 1);
     }
 
     #[test]

@@ -80,6 +80,12 @@ impl Exchange {
         Ok((Exchange { scram }, first.into_bytes()))
     }
 
+    /// Who the client says it is.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        self.scram.user()
+    }
+
     /// Ends with the client's AUTH. `file` is the one that is in effect now.
     ///
     /// # Errors

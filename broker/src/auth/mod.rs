@@ -33,9 +33,9 @@ use mqtt::ReasonCode;
 use mqtt::packet::Auth;
 use transport::clock::monotonic_ns;
 
-use self::back_off::{BackOff, Source};
+use self::back_off::BackOff;
 use self::enhanced::{Exchange, Nonces, Proof, Refusal};
-use self::password_checks::{PasswordCheck, PasswordChecks};
+use self::password_checks::{NotQueued, PasswordCheck, PasswordChecks};
 use self::password_file::PasswordFile;
 pub use self::policy::{AccessFiles, Policy};
 pub(crate) use self::policy::{KeptFile, warn_of_world_readable, world_readable_warnings};
@@ -105,7 +105,7 @@ struct AuthenticationState {
     /// Those that go with the policy.
     settings: RwLock<Arc<Settings>>,
     generation: AtomicU64,
-    back_off: BackOff,
+    back_off: Arc<BackOff>,
     /// The queue of answers of each shard.
     answers: Vec<SegQueue<CheckOutcome>>,
 }
@@ -132,7 +132,7 @@ impl Authentication {
             settings: RwLock::new(settings),
             generation: AtomicU64::new(policy.generation()),
             policy: RwLock::new(Arc::new(policy)),
-            back_off: BackOff::default(),
+            back_off: Arc::default(),
             answers: (0..shards).map(|_| SegQueue::new()).collect(),
         });
         let answering = Arc::clone(&shared);
@@ -140,7 +140,8 @@ impl Authentication {
             answering.answer(&job, right);
             wake(job.shard);
         };
-        let checks = PasswordChecks::start(threads.min(limits::PASSWORD_THREADS_MAX), now, answer)?;
+        let threads = threads.min(limits::PASSWORD_THREADS_MAX);
+        let checks = PasswordChecks::start(threads, now, Arc::clone(&shared.back_off), answer)?;
         Ok(Authentication { shared, checks })
     }
 
@@ -164,24 +165,30 @@ impl Authentication {
         if file.remembers(candidate, password) {
             return Check::Decided(Verdict::Proved);
         }
-        let source = Source::of(request.address);
-        if !self.shared.back_off.admits(now, source) {
-            return Check::Decided(Verdict::Refused(ReasonCode::ConnectionRateExceeded));
+        let back_off = &self.shared.back_off;
+        let claimant = back_off.claimant(request.address, user);
+        // What is wrong in one file may be right in another one.
+        let digest = back_off.digest((Arc::as_ptr(file) as usize, policy.generation(), password));
+        if back_off.knows_wrong(now, claimant, digest) {
+            return Check::Decided(Verdict::Refused(ReasonCode::BadUserNameOrPassword));
         }
-        let queued = self.checks.submit(PasswordCheck {
+        let check = PasswordCheck {
             file: Arc::clone(file),
             candidate,
             password: password.into(),
-            source,
+            claimant,
+            digest,
             deadline: request.deadline,
             shard,
             ticket,
             generation: policy.generation(),
-        });
-        if queued {
-            Check::Pending
-        } else {
-            Check::Decided(Verdict::Refused(ReasonCode::ServerBusy))
+        };
+        match self.checks.submit(now, check) {
+            Ok(()) => Check::Pending,
+            Err(NotQueued::Full) => Check::Decided(Verdict::Refused(ReasonCode::ServerBusy)),
+            Err(NotQueued::TooManyTries) => {
+                Check::Decided(Verdict::Refused(ReasonCode::ConnectionRateExceeded))
+            }
         }
     }
 
@@ -199,7 +206,8 @@ impl Authentication {
         Exchange::begin(self.scram_file(listener).as_ref(), method, data, nonces)
     }
 
-    /// Ends an exchange with the client's AUTH. Who failed often has to wait here as with passwords.
+    /// Ends an exchange with the client's AUTH. Who failed often for a user is refused here before the proof is looked
+    /// at, as there is nothing to compute that could be queued.
     ///
     /// # Errors
     /// The client is not let in.
@@ -211,16 +219,17 @@ impl Authentication {
         exchange: Exchange,
         auth: &Auth<'_>,
     ) -> Result<Proof, Refusal> {
-        let source = Source::of(address);
-        if !self.shared.back_off.admits(now, source) {
+        let back_off = &self.shared.back_off;
+        let claimant = back_off.claimant(address, exchange.user());
+        if back_off.not_before(claimant) > now {
             return Err(Refusal {
                 reason: ReasonCode::ConnectionRateExceeded,
-                why: "too many wrong passwords from this address, try again later",
+                why: "too many wrong passwords for this user from this address, try again later",
             });
         }
         exchange
             .finish(self.scram_file(listener).as_ref(), auth)
-            .inspect_err(|_| self.shared.back_off.failed(now, source))
+            .inspect_err(|_| back_off.failed(now, claimant, None))
     }
 
     /// The users that may prove themselves in an exchange; none where certificates name the users.
@@ -277,14 +286,12 @@ impl Authentication {
 
 impl AuthenticationState {
     fn answer(&self, job: &PasswordCheck, right: bool) {
-        let verdict = match right {
-            true if job.generation != self.generation.load(Ordering::Acquire) => None,
-            true => Some(Verdict::Proved),
-            false => Some(Verdict::Refused(ReasonCode::BadUserNameOrPassword)),
-        };
-        if !right {
-            self.back_off.failed(now(), job.source);
-        }
+        // Under other rules the same password may be right, or wrong.
+        let is_of_now = job.generation == self.generation.load(Ordering::Acquire);
+        let verdict = is_of_now.then_some(match right {
+            true => Verdict::Proved,
+            false => Verdict::Refused(ReasonCode::BadUserNameOrPassword),
+        });
         if let Some(answers) = self.answers.get(usize::from(job.shard)) {
             answers.push(CheckOutcome {
                 ticket: job.ticket,

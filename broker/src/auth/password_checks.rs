@@ -1,14 +1,18 @@
 //! Passwords are checked here, outside the shards: a few threads of low priority behind a bounded, fair queue.
 //!
 //! Invariants: the queue is bounded in checks and bytes, and one address holds at most half of it; addresses take
-//! turns, so many from one do not keep others waiting; what waited longer than a client waits is not computed any more.
-//! A thread looks at what is known before it computes, so that many clients of one user cost one computation.
+//! turns, and the users of an address do, so many from one do not keep others waiting; users that fail again and
+//! again wait for their time, have every second turn at most, and [`limits::SUSPECT_CHECKS_MAX`] places; what waited
+//! longer than a client waits is not computed any more. A thread looks at what is known before it computes, so that
+//! many clients of one user, or many tries of one wrong password, cost one computation.
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::back_off::Source;
+use super::back_off::{BackOff, Claimant, Source};
 use super::password_file::{Candidate, PasswordFile};
 use crate::limits;
 use crate::thread_priority::give_way_to_shards;
@@ -19,7 +23,9 @@ pub(super) struct PasswordCheck {
     pub(super) file: Arc<PasswordFile>,
     pub(super) candidate: Candidate,
     pub(super) password: Box<[u8]>,
-    pub(super) source: Source,
+    pub(super) claimant: Claimant,
+    /// What [`BackOff::digest`] makes of the file and the password.
+    pub(super) digest: u64,
     /// After that nobody waits for the answer.
     pub(super) deadline: Timestamp,
     /// Whom the answer goes to: see `Authentication::check`.
@@ -32,10 +38,19 @@ pub(super) struct PasswordCheck {
 impl fmt::Debug for PasswordCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PasswordCheck")
-            .field("source", &self.source)
+            .field("claimant", &self.claimant)
             .field("ticket", &self.ticket)
             .finish_non_exhaustive()
     }
+}
+
+/// Why a check is not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotQueued {
+    /// There is no room, or none for the address.
+    Full,
+    /// Too many tries wait of one that failed often.
+    TooManyTries,
 }
 
 /// The threads and their queue. Dropping it ends them after what they are at.
@@ -44,20 +59,38 @@ pub(super) struct PasswordChecks {
     shared: Arc<CheckState>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct CheckState {
     queue: Mutex<CheckQueue>,
     filled: Condvar,
+    back_off: Arc<BackOff>,
+    now: fn() -> Timestamp,
 }
 
 #[derive(Debug, Default)]
 struct CheckQueue {
-    by_source: HashMap<Source, VecDeque<PasswordCheck>>,
-    /// Sources with jobs, the next to be served in front.
-    turns: VecDeque<Source>,
+    /// Each of these is in `fresh`, in `suspect` or in `delayed`, once; one may have no check any more.
+    claimants: HashMap<Claimant, VecDeque<PasswordCheck>>,
+    /// Checks that wait of each address.
+    sources: HashMap<Source, usize>,
+    fresh: Turns,
+    /// Those that have failed often, and whose time has come.
+    suspect: Turns,
+    /// Those whose time has not come.
+    delayed: BinaryHeap<Reverse<(Timestamp, Claimant)>>,
+    /// The last turn was one of `suspect`.
+    suspect_had_turn: bool,
     jobs: usize,
     bytes: usize,
     closed: bool,
+}
+
+/// Claimants in the order of their turns: addresses take turns, and the users of each address.
+#[derive(Debug, Default)]
+struct Turns {
+    by_source: HashMap<Source, VecDeque<Claimant>>,
+    /// The next to be served in front.
+    sources: VecDeque<Source>,
 }
 
 impl PasswordChecks {
@@ -65,9 +98,15 @@ impl PasswordChecks {
     pub(super) fn start(
         threads: usize,
         now: fn() -> Timestamp,
+        back_off: Arc<BackOff>,
         answer: impl Fn(PasswordCheck, bool) + Send + Sync + 'static,
     ) -> std::io::Result<PasswordChecks> {
-        let shared = Arc::new(CheckState::default());
+        let shared = Arc::new(CheckState {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            back_off,
+            now,
+        });
         let answer = Arc::new(answer);
         for number in 0..threads.max(1) {
             let (shared, answer) = (Arc::clone(&shared), Arc::clone(&answer));
@@ -75,26 +114,22 @@ impl PasswordChecks {
                 .name(format!("password-{number}"))
                 .spawn(move || {
                     give_way_to_shards();
-                    while let Some(job) = shared.next() {
-                        if job.deadline <= now() {
-                            continue;
-                        }
-                        let right = job.file.remembers(job.candidate, &job.password)
-                            || job.file.verify(job.candidate, &job.password);
-                        answer(job, right);
+                    while let Some((job, known)) = shared.next() {
+                        shared.decide(job, known, &*answer);
                     }
                 })?;
         }
         Ok(PasswordChecks { shared })
     }
 
-    /// Queues a check; false if there is no room.
-    pub(super) fn submit(&self, job: PasswordCheck) -> bool {
-        let taken = self.shared.lock().push(job);
-        if taken {
-            self.shared.filled.notify_one();
-        }
-        taken
+    /// Queues a check.
+    ///
+    /// # Errors
+    /// It is not queued.
+    pub(super) fn submit(&self, now: Timestamp, job: PasswordCheck) -> Result<(), NotQueued> {
+        self.shared.lock().push(now, &self.shared.back_off, job)?;
+        self.shared.filled.notify_one();
+        Ok(())
     }
 }
 
@@ -106,17 +141,45 @@ impl Drop for PasswordChecks {
 }
 
 impl CheckState {
-    /// The next job; `None` when the verifier is gone.
-    fn next(&self) -> Option<PasswordCheck> {
+    /// The next job, with its verdict if that is known; `None` when the verifier is gone.
+    fn next(&self) -> Option<(PasswordCheck, Option<bool>)> {
         let mut queue = self.lock();
         loop {
             if queue.closed {
                 return None;
             }
-            if let Some(job) = queue.pop() {
+            let now = (self.now)();
+            if let Some(job) = queue.pop(now, &self.back_off) {
                 return Some(job);
             }
-            queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = match queue.next_time() {
+                None => self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(at) => {
+                    let wait = Duration::from_nanos(at.since_ns(now).max(1_000_000));
+                    let waited = self.filled.wait_timeout(queue, wait);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// Finds the verdict of a job, and answers whoever waits for the same one.
+    fn decide(&self, job: PasswordCheck, known: Option<bool>, answer: &impl Fn(PasswordCheck, bool)) {
+        if let Some(right) = known {
+            return answer(job, right);
+        }
+        let right = job.file.verify(job.candidate, &job.password);
+        let (claimant, digest, now) = (job.claimant, job.digest, (self.now)());
+        if right {
+            self.back_off.succeeded(now, claimant);
+        } else {
+            self.back_off.failed(now, claimant, Some(digest));
+        }
+        let same = self.lock().take_same(claimant, digest);
+        answer(job, right);
+        for job in same {
+            let right = right && job.file.remembers(job.candidate, &job.password);
+            answer(job, right);
         }
     }
 
@@ -126,117 +189,175 @@ impl CheckState {
 }
 
 impl CheckQueue {
-    fn push(&mut self, job: PasswordCheck) -> bool {
+    fn push(&mut self, now: Timestamp, back_off: &BackOff, job: PasswordCheck) -> Result<(), NotQueued> {
+        let claimant = job.claimant;
+        self.drop_expired(now, claimant);
         let bytes = self.bytes + job.password.len();
-        if self.jobs >= limits::PASSWORD_CHECKS_MAX || bytes > limits::PASSWORD_CHECK_BYTES_MAX {
-            return false;
+        let of_source = self.sources.get(&claimant.source).copied().unwrap_or_default();
+        if self.jobs >= limits::PASSWORD_CHECKS_MAX
+            || bytes > limits::PASSWORD_CHECK_BYTES_MAX
+            || of_source >= limits::PASSWORD_CHECKS_MAX / 2
+        {
+            return Err(NotQueued::Full);
         }
-        let jobs = self.by_source.entry(job.source).or_default();
-        if jobs.len() >= limits::PASSWORD_CHECKS_MAX / 2 {
-            return false;
+        let waiting = self.claimants.get(&claimant).map_or(0, VecDeque::len);
+        if waiting >= limits::SUSPECT_CHECKS_MAX && back_off.is_suspect(now, claimant) {
+            return Err(NotQueued::TooManyTries);
         }
-        if jobs.is_empty() {
-            self.turns.push_back(job.source);
-        }
-        jobs.push_back(job);
+        let is_scheduled = self.claimants.contains_key(&claimant);
+        self.claimants.entry(claimant).or_default().push_back(job);
         self.jobs += 1;
         self.bytes = bytes;
-        true
+        *self.sources.entry(claimant.source).or_default() += 1;
+        if !is_scheduled {
+            self.schedule(now, back_off, claimant);
+        }
+        Ok(())
     }
 
-    fn pop(&mut self) -> Option<PasswordCheck> {
-        let source = self.turns.pop_front()?;
-        let jobs = self.by_source.get_mut(&source)?;
-        let job = jobs.pop_front();
-        if jobs.is_empty() {
-            self.by_source.remove(&source);
-        } else {
-            self.turns.push_back(source);
+    /// The next job whose time has come, with its verdict if that is known.
+    fn pop(&mut self, now: Timestamp, back_off: &BackOff) -> Option<(PasswordCheck, Option<bool>)> {
+        while let Some(&Reverse((at, claimant))) = self.delayed.peek() {
+            if at > now {
+                break;
+            }
+            self.delayed.pop();
+            self.suspect.push(claimant);
         }
-        let job = job?;
+        loop {
+            let claimant = self.next_claimant()?;
+            self.drop_expired(now, claimant);
+            // Another thread may have begun a try of it since it was put here.
+            let must_wait = back_off.not_before(claimant) > now;
+            let job = if must_wait {
+                None
+            } else {
+                self.take_first(claimant)
+            };
+            let known = job.as_ref().map(|job| job.known_verdict(now, back_off));
+            if known == Some(None) {
+                back_off.begins(now, claimant);
+            }
+            self.schedule(now, back_off, claimant);
+            if let (Some(job), Some(known)) = (job, known) {
+                return Some((job, known));
+            }
+        }
+    }
+
+    /// Whose turn it is: every second one belongs to those that have not failed, if one of them waits.
+    fn next_claimant(&mut self) -> Option<Claimant> {
+        let suspect_first = !self.suspect_had_turn;
+        self.suspect_had_turn = suspect_first;
+        let (first, second) = if suspect_first {
+            (&mut self.suspect, &mut self.fresh)
+        } else {
+            (&mut self.fresh, &mut self.suspect)
+        };
+        first.pop().or_else(|| second.pop())
+    }
+
+    /// Gives a claimant that is in no queue its place, if it has a check.
+    fn schedule(&mut self, now: Timestamp, back_off: &BackOff, claimant: Claimant) {
+        if self.claimants.get(&claimant).is_none_or(VecDeque::is_empty) {
+            self.claimants.remove(&claimant);
+            return;
+        }
+        let at = back_off.not_before(claimant);
+        if at > now {
+            self.delayed.push(Reverse((at, claimant)));
+        } else if back_off.is_suspect(now, claimant) {
+            self.suspect.push(claimant);
+        } else {
+            self.fresh.push(claimant);
+        }
+    }
+
+    /// When the next of those that are delayed may be served.
+    fn next_time(&self) -> Option<Timestamp> {
+        self.delayed.peek().map(|Reverse((at, _))| *at)
+    }
+
+    fn take_first(&mut self, claimant: Claimant) -> Option<PasswordCheck> {
+        let job = self.claimants.get_mut(&claimant)?.pop_front()?;
+        self.forget(&job);
+        Some(job)
+    }
+
+    /// Drops what of a claimant nobody waits for any more.
+    fn drop_expired(&mut self, now: Timestamp, claimant: Claimant) {
+        let is_expired = |job: &PasswordCheck| job.deadline <= now;
+        while self
+            .claimants
+            .get(&claimant)
+            .and_then(VecDeque::front)
+            .is_some_and(is_expired)
+        {
+            self.take_first(claimant);
+        }
+    }
+
+    /// Takes out what waits for the same verdict.
+    fn take_same(&mut self, claimant: Claimant, digest: u64) -> Vec<PasswordCheck> {
+        let Some(jobs) = self.claimants.get_mut(&claimant) else {
+            return Vec::new();
+        };
+        let (same, others) = std::mem::take(jobs)
+            .into_iter()
+            .partition(|job| job.digest == digest);
+        *jobs = others;
+        let same: VecDeque<PasswordCheck> = same;
+        same.iter().for_each(|job| self.forget(job));
+        same.into()
+    }
+
+    /// A check does not wait any more.
+    fn forget(&mut self, job: &PasswordCheck) {
         self.jobs -= 1;
         self.bytes -= job.password.len();
-        Some(job)
+        let source = job.claimant.source;
+        if let Some(count) = self.sources.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.sources.remove(&source);
+            }
+        }
+    }
+}
+
+impl PasswordCheck {
+    /// The verdict, if it is known without hashing.
+    fn known_verdict(&self, now: Timestamp, back_off: &BackOff) -> Option<bool> {
+        if self.file.remembers(self.candidate, &self.password) {
+            return Some(true);
+        }
+        back_off
+            .knows_wrong(now, self.claimant, self.digest)
+            .then_some(false)
+    }
+}
+
+impl Turns {
+    fn push(&mut self, claimant: Claimant) {
+        let claimants = self.by_source.entry(claimant.source).or_default();
+        if claimants.is_empty() {
+            self.sources.push_back(claimant.source);
+        }
+        claimants.push_back(claimant);
+    }
+
+    fn pop(&mut self) -> Option<Claimant> {
+        let source = self.sources.pop_front()?;
+        let claimants = self.by_source.get_mut(&source)?;
+        let claimant = claimants.pop_front();
+        if claimants.is_empty() {
+            self.by_source.remove(&source);
+        } else {
+            self.sources.push_back(source);
+        }
+        claimant
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
-    use std::path::Path;
-
-    use super::*;
-
-    fn job(file: &Arc<PasswordFile>, address: u32, ticket: u64) -> PasswordCheck {
-        PasswordCheck {
-            file: Arc::clone(file),
-            candidate: file.find("ann"),
-            password: Box::from(*b"pw"),
-            source: Source::of(IpAddr::V4(Ipv4Addr::from(address))),
-            deadline: Timestamp::NEVER,
-            shard: 0,
-            ticket,
-            generation: 0,
-        }
-    }
-
-    fn file() -> Arc<PasswordFile> {
-        Arc::new(PasswordFile::parse(Path::new("p"), b"").unwrap())
-    }
-
-    /// V40: addresses take turns, and one cannot fill the queue.
-    #[test]
-    fn v40_the_queue_is_fair_and_bounded() {
-        let (file, mut queue) = (file(), CheckQueue::default());
-        let taken = (0..limits::PASSWORD_CHECKS_MAX as u64)
-            .filter(|&n| queue.push(job(&file, 1, n)))
-            .count();
-        assert_eq!(taken, limits::PASSWORD_CHECKS_MAX / 2);
-        assert!(queue.push(job(&file, 2, 1_000_000)));
-        let order: Vec<u64> = (0..3).map(|_| queue.pop().unwrap().ticket).collect();
-        assert_eq!(
-            order,
-            [0, 1_000_000, 1],
-            "the second address waits for one check only"
-        );
-        for address in 3.. {
-            if !queue.push(job(&file, address, 0)) {
-                break;
-            }
-        }
-        assert_eq!(queue.jobs, limits::PASSWORD_CHECKS_MAX);
-        while queue.pop().is_some() {}
-        assert!(queue.jobs == 0 && queue.bytes == 0 && queue.by_source.is_empty() && queue.turns.is_empty());
-    }
-
-    #[test]
-    fn v40_queued_passwords_are_bounded_in_bytes() {
-        let (file, mut queue) = (file(), CheckQueue::default());
-        let large = |address| PasswordCheck {
-            password: vec![0; limits::PASSWORD_CHECK_BYTES_MAX / 2].into(),
-            ..job(&file, address, 0)
-        };
-        assert!(queue.push(large(1)) && queue.push(large(2)));
-        assert!(!queue.push(job(&file, 3, 0)));
-    }
-
-    #[test]
-    fn what_nobody_waits_for_is_not_computed() {
-        let (sender, answers) = std::sync::mpsc::channel();
-        let answer = move |job: PasswordCheck, right| sender.send((job.ticket, right)).unwrap();
-        let now = || Timestamp(100);
-        let verifier = PasswordChecks::start(1, now, answer).unwrap();
-        let file = file();
-        assert!(verifier.submit(PasswordCheck {
-            deadline: Timestamp(100),
-            ..job(&file, 1, 1)
-        }));
-        assert!(verifier.submit(PasswordCheck {
-            deadline: Timestamp(101),
-            ..job(&file, 1, 2)
-        }));
-        assert_eq!(answers.recv().unwrap(), (2, false));
-        drop(verifier);
-        assert!(answers.recv().is_err(), "the thread ended");
-    }
-}
+mod tests;

@@ -1,9 +1,10 @@
 //! `password_file`: users and the hashes of their passwords, one `user:hash` on a line.
 //!
-//! Invariants: a file is taken whole or not at all, so no line can leave a user without a password; a user stands once.
-//! What was found right once is known again without hashing: of each user at most one keyed digest is kept, in memory
-//! only and under a key that dies with this value, so a reload forgets it. Who cannot prove itself by SCRAM gets a
-//! challenge all the same, which stays as long as the process lives: a reload does not show which challenges are real.
+//! Invariants: a file is taken whole or not at all, so no line can leave a user without a password; a user stands
+//! once. What was found right once is known again without hashing: of each user at most one keyed digest is kept, in
+//! memory only and under a key of the process. A reload forgets it of users that are gone or whose hash is another
+//! one. Who cannot prove itself by SCRAM gets a challenge all the same, which stays as long as the process lives: a
+//! reload does not show which challenges are real.
 
 use std::collections::HashMap;
 use std::collections::hash_map;
@@ -69,6 +70,15 @@ impl PasswordFile {
     /// # Errors
     /// A line is wrong; each with its place.
     pub fn parse(path: &Path, text: &[u8]) -> Result<PasswordFile, FileError> {
+        Self::parse_again(path, text, None)
+    }
+
+    /// As [`Self::parse`]; what `before` knows of users whose hash is the same is known here too.
+    pub(super) fn parse_again(
+        path: &Path,
+        text: &[u8],
+        before: Option<&PasswordFile>,
+    ) -> Result<PasswordFile, FileError> {
         let mut users = HashMap::new();
         let mut entries = Vec::new();
         access_file::for_each_line(path, text, |line| {
@@ -77,14 +87,16 @@ impl PasswordFile {
                 return Err(format!("the user {user} stands twice"));
             };
             place.insert(u32::try_from(entries.len()).map_err(|_| "too many users".to_owned())?);
+            let right = before.and_then(|before| before.right_password(user, &hash));
             entries.push(PasswordEntry {
+                right: right.map_or_else(OnceLock::new, OnceLock::from),
                 hash,
-                right: OnceLock::new(),
             });
             Ok(())
         })?;
         let no_secrets = |error: MakeError| FileError::of_file(path, error.to_string());
         let (key, nobody) = secrets().map_err(no_secrets)?;
+        let hasher = before.map_or_else(hash_map::RandomState::new, |before| before.hasher.clone());
         let scram_model = entries.iter().position(|entry| entry.hash.scram().is_some());
         Ok(PasswordFile {
             users,
@@ -92,8 +104,8 @@ impl PasswordFile {
             nobody,
             scram_model: scram_model.and_then(|index| u32::try_from(index).ok()),
             imitation_key: imitation_key().map_err(no_secrets)?,
-            key,
-            hasher: hash_map::RandomState::new(),
+            key: before.map_or(key, |before| before.key.clone()),
+            hasher,
         })
     }
 
@@ -178,6 +190,12 @@ impl PasswordFile {
     pub fn keeps(&self, before: &PasswordFile, user: &str) -> bool {
         let hash = |file: &PasswordFile| Some(file.entry(file.find(user).known()?)?.hash.clone());
         hash(self).is_some_and(|hash_here| hash(before).as_ref() == Some(&hash_here))
+    }
+
+    /// The digest of the user's password, if it has been seen and the hash is this one.
+    fn right_password(&self, user: &str, hash: &PasswordHash) -> Option<hmac::Tag> {
+        let entry = self.entry(self.find(user).known()?)?;
+        (entry.hash == *hash).then(|| entry.right.get().copied())?
     }
 
     fn entry(&self, candidate: Candidate) -> Option<&PasswordEntry> {

@@ -1,8 +1,8 @@
 //! What the password and ACL files of all listeners say, read as a whole.
 //!
 //! Invariants: a policy never changes; a reload makes another one or, if any file is wrong, none at all, and then the
-//! old one goes on whole. Listeners that name the same file share it. A file that has not changed keeps what is known
-//! of it, so a reload for another file's sake costs no computation.
+//! old one goes on whole. Listeners that name the same file share it. What is known of the password of a user whose
+//! line has not changed stays known, so that a reload costs no computation for those that are as they were.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,16 @@ pub struct AccessFiles {
     pub password_file: Option<PathBuf>,
     /// The key `acl_file`: access rules.
     pub acl_file: Option<PathBuf>,
+    /// The key `pattern_names_with_slash`: names with `/` get something out of a pattern.
+    pub names_with_slash: bool,
+}
+
+impl AccessFiles {
+    /// Whether there is neither file.
+    #[must_use]
+    pub fn are_none(&self) -> bool {
+        self.password_file.is_none() && self.acl_file.is_none()
+    }
 }
 
 /// Who may connect where, and do what.
@@ -36,6 +46,7 @@ pub struct Policy {
 struct ListenerPolicy {
     passwords: Option<Arc<PasswordFile>>,
     acl: Option<Arc<AclFile>>,
+    names_with_slash: bool,
 }
 
 /// A password file with the text that it was made from, as a hash.
@@ -93,15 +104,14 @@ impl Policy {
     /// What a client may do.
     #[must_use]
     pub fn access(&self, listener: ListenerId, client_identifier: &str, user_name: Option<&str>) -> Access {
-        let rules = self
-            .listeners
-            .get(usize::from(listener.0))
-            .and_then(|listener| listener.acl.as_ref());
-        rules.map_or_else(Access::default, |rules| {
+        let of_listener = self.listeners.get(usize::from(listener.0));
+        let rules = of_listener.and_then(|it| Some((it.acl.as_ref()?, it.names_with_slash)));
+        rules.map_or_else(Access::default, |(rules, names_with_slash)| {
             let identity = Identity {
                 listener,
                 client_identifier: client_identifier.into(),
                 user_name: user_name.map(Into::into),
+                names_with_slash,
             };
             rules.access(identity, self.generation)
         })
@@ -210,7 +220,11 @@ impl<'a> Reader<'a> {
             note(ACL_FILE, error);
             None
         });
-        self.policy.listeners.push(ListenerPolicy { passwords, acl });
+        self.policy.listeners.push(ListenerPolicy {
+            passwords,
+            acl,
+            names_with_slash: files.names_with_slash,
+        });
         failed
     }
 
@@ -249,9 +263,12 @@ impl<'a> Reader<'a> {
         let text = access_file::read(path)?;
         let digest = digest(&text);
         let before = self.before.and_then(|before| before.password_files.get(path));
-        let file = match before.filter(|known| known.digest == digest) {
-            Some(known) => Arc::clone(&known.file),
-            None => Arc::new(PasswordFile::parse(path, &text)?),
+        let file = match before {
+            Some(known) if known.digest == digest => Arc::clone(&known.file),
+            _ => {
+                let before = before.map(|known| &*known.file);
+                Arc::new(PasswordFile::parse_again(path, &text, before)?)
+            }
         };
         let loaded = LoadedPasswords {
             file: Arc::clone(&file),

@@ -15,7 +15,6 @@ use super::configuration::{
 use super::draft::{AccessDraft, Draft, ListenerDraft, ProtocolDraft, TlsDraft};
 use super::keys;
 use crate::args::Args;
-use crate::auth::AccessFiles;
 use crate::files::{FileError, FilePlace, FileProblem};
 use crate::limits;
 use crate::memory;
@@ -170,7 +169,7 @@ fn open(
         &draft.access
     };
     let files = access.files.clone();
-    let opens_by_default = local_only && !listener.has_tls_keys() && files == AccessFiles::default();
+    let opens_by_default = local_only && !listener.has_tls_keys() && files.are_none();
     let settings = settings(listener, access, opens_by_default);
     let proxy = proxy(listener)?;
     if listener.protocol == ProtocolDraft::HttpApi && proxy.is_some() {

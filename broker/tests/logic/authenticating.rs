@@ -28,7 +28,7 @@ fn line(user: &str, password: &str) -> String {
 fn load(folder: &Path, before: Option<&Policy>) -> Arc<Policy> {
     let files = AccessFiles {
         password_file: Some(folder.join("passfile")),
-        acl_file: None,
+        ..AccessFiles::default()
     };
     Arc::new(Policy::load(&[files], before).unwrap())
 }

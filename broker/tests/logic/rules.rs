@@ -52,8 +52,8 @@ impl Ruled {
 
 fn load(folder: &Path, before: Option<&Policy>) -> Policy {
     let files = AccessFiles {
-        password_file: None,
         acl_file: Some(folder.join("acl")),
+        ..AccessFiles::default()
     };
     Policy::load(&[files], before).unwrap()
 }
@@ -479,7 +479,7 @@ fn v18_users_removed_by_a_reload_are_disconnected() {
     let line = |user: &str, salt: &str| format!("{user}:$6${salt}${}==\n", "A".repeat(86));
     let files = [AccessFiles {
         password_file: Some(path.clone()),
-        acl_file: None,
+        ..AccessFiles::default()
     }];
     std::fs::write(
         &path,

@@ -8,7 +8,8 @@
 //!
 //! Invariants: what no line allows is denied, also by an empty file. A denial is looked at before what allows, in the
 //! section and again in the patterns; the section goes first. What a client calls itself never widens a pattern: names
-//! with `+` or `#`, empty ones and such that would lead into a `$` topic void all patterns for that client.
+//! with `+` or `#`, empty ones and such that would lead into a `$` topic void all patterns for that client; so do names
+//! with `/` that stand in a pattern, unless the listener allows them.
 
 mod draft;
 mod filters;
@@ -49,6 +50,8 @@ pub struct Identity {
     pub client_identifier: Box<str>,
     /// The user name, for the section and `%u`.
     pub user_name: Option<Box<str>>,
+    /// A name with `/` stands for several levels of a pattern, as in mosquitto 2.0.
+    pub names_with_slash: bool,
 }
 
 /// The rules that apply to one client.
@@ -91,16 +94,25 @@ impl AclFile {
         };
         Access(Some(Arc::new(Rules {
             section: section.cloned().unwrap_or_default(),
-            patterns: self.patterns_for(&identity.client_identifier, user_name),
+            patterns: self.patterns_for(&identity, user_name),
             identity,
             generation,
         })))
     }
 
-    fn patterns_for(&self, client_identifier: &str, user_name: Option<&str>) -> Box<[Rule]> {
+    fn patterns_for(&self, identity: &Identity, user_name: Option<&str>) -> Box<[Rule]> {
+        let client_identifier = &*identity.client_identifier;
         let mut rules = Vec::with_capacity(self.patterns.len());
         let widens = |name: &str| name.is_empty() || name.contains(['+', '#', '\0']);
         if !self.patterns.is_empty() && (widens(client_identifier) || user_name.is_some_and(widens)) {
+            return Box::default();
+        }
+        let has_levels = |name: &str| !identity.names_with_slash && name.contains('/');
+        let (client_has, user_has) = (has_levels(client_identifier), user_name.is_some_and(has_levels));
+        let takes_in =
+            |pattern: &Pattern| pattern.names_client && client_has || pattern.names_user && user_has;
+        // All of them: without one that denies, the others would allow more.
+        if self.patterns.iter().any(takes_in) {
             return Box::default();
         }
         for pattern in &self.patterns {

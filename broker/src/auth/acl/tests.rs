@@ -14,6 +14,7 @@ fn access(file: &AclFile, client_identifier: &str, user_name: Option<&str>) -> A
         listener: ListenerId(0),
         client_identifier: client_identifier.into(),
         user_name: user_name.map(Into::into),
+        names_with_slash: false,
     };
     file.access(identity, 0)
 }
@@ -95,7 +96,7 @@ fn patterns() {
         ("c1", None, "from//x", ""),
         ("%u", Some("eve"), "to/%u/x", "w"),
         ("%u", Some("eve"), "to/eve/x", ""),
-        ("a/b", Some("eve"), "to/a/b/x", "w"),
+        ("a/b", Some("eve"), "to/a/b/x", ""),
     ] {
         assert_eq!(
             rights(&access(&file, client, user), topic),
@@ -122,13 +123,17 @@ fn v13_names_never_widen_a_pattern() {
         ("#", None),
         ("a/+", None),
         ("a#", None),
+        ("a/b", None),
+        ("c", Some("a/b")),
         ("", None),
         ("c", Some("#")),
         ("c", Some("x+")),
         ("c", Some("")),
     ] {
         let access = access(&file, client, user);
-        for topic in ["a/x", "c/x", "u/a/x", "u//x", "a#/x", "x", "/x"] {
+        for topic in [
+            "a/x", "c/x", "u/a/x", "u//x", "a#/x", "x", "/x", "a/b/x", "u/a/b/x",
+        ] {
             assert_eq!(rights(&access, topic), "", "{client} {user:?} {topic}");
         }
     }
@@ -144,6 +149,43 @@ fn v13_names_never_widen_a_pattern() {
         "",
         "nor does a name lead to $ topics"
     );
+}
+
+/// V13: a name with `/` would take in levels of others; as in mosquitto 2.0 it does where that is asked for.
+#[test]
+fn v13_names_with_levels_get_nothing_out_of_the_patterns_that_they_stand_in() {
+    let topic = "m/a/b/x";
+    for (rules, client, user, expected) in [
+        ("pattern m/%c/#\n", "a/b", None, ""),
+        ("pattern m/%u/#\n", "c", Some("a/b"), ""),
+        ("pattern m/a/%c/#\n", "b", None, "rw"),
+        // Who it is does not stand in them.
+        ("pattern m/#\n", "a/b", Some("u/v"), "rw"),
+        ("pattern m/a/%u/#\n", "a/b", Some("b"), "rw"),
+        // A denial that does not hold leaves nothing of what it denies.
+        ("pattern deny m/%c/x\npattern m/#\n", "a/b", None, ""),
+    ] {
+        let file = parse(rules).unwrap();
+        assert_eq!(
+            rights(&access(&file, client, user), topic),
+            expected,
+            "{rules} {client} {user:?}"
+        );
+    }
+    let asked_for = |client: &str, user: Option<&str>| Identity {
+        listener: ListenerId(0),
+        client_identifier: client.into(),
+        user_name: user.map(Into::into),
+        names_with_slash: true,
+    };
+    let file = parse("pattern m/%c/#\npattern u/%u/#\n").unwrap();
+    let access = file.access(asked_for("a/b", Some("c/d")), 0);
+    assert_eq!(
+        (rights(&access, topic), rights(&access, "u/c/d")),
+        ("rw".into(), "rw".into())
+    );
+    let widened = file.access(asked_for("a/+", None), 0);
+    assert_eq!(rights(&widened, topic), "", "wildcards never");
 }
 
 /// V14: an empty file denies everything.

@@ -86,6 +86,12 @@ impl ScramExchange {
         Ok((exchange, server_first))
     }
 
+    /// Who the client says it is.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
     /// Takes the client's last message.
     ///
     /// # Errors

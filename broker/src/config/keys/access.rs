@@ -100,6 +100,17 @@ pub(super) const KEYS: &[Key] = &[
     ),
     or(
         "false",
+        either(
+            "pattern_names_with_slash",
+            "A client identifier or user name with `/` in it stands for several levels where a `pattern` of `acl_file` \
+             has `%c` or `%u`, as in mosquitto 2.0: the client `a/b` has what `b` has below `a`. Without it the \
+             patterns give nothing to a client whose name in them has a `/`.",
+            Value::Flag(|draft, value| draft.access().files.names_with_slash = value),
+            Show::Listener(|_, socket| shown(socket.access.names_with_slash)),
+        ),
+    ),
+    or(
+        "false",
         of_listener(
             "use_username_as_clientid",
             "The user name replaces the client identifier, so that no user can end another's connection. Who has no \

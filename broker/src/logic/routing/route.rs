@@ -50,7 +50,7 @@ pub(in crate::logic) struct Target {
 pub(in crate::logic) enum TopicAccess {
     #[default]
     Allowed,
-    /// `$SYS` is the broker's alone.
+    /// `$SYS` is the broker's, but for the states of bridges, which any client may publish.
     Denied,
     /// More levels than `topic_levels_max`.
     TooDeep,
@@ -379,15 +379,11 @@ impl Route {
     }
 }
 
-/// `$SYS/broker/connection/NAME/state`, which a bridge publishes itself, as in mosquitto.
-fn is_state_of_bridge(topic: &str) -> bool {
-    let name = topic.strip_prefix("$SYS/broker/connection/");
-    let name = name.and_then(|rest| rest.strip_suffix("/state"));
-    name.is_some_and(|name| !name.contains('/'))
-}
+/// What a bridge publishes itself, as in mosquitto; an ACL file may deny it.
+const STATES_OF_BRIDGES: &str = "$SYS/broker/connection/+/state";
 
 fn access(topic: &str, levels_max: usize) -> TopicAccess {
-    if (topic == "$SYS" || topic.starts_with("$SYS/")) && !is_state_of_bridge(topic) {
+    if (topic == "$SYS" || topic.starts_with("$SYS/")) && !mqtt::topic::matches(STATES_OF_BRIDGES, topic) {
         TopicAccess::Denied
     } else if mqtt::topic::levels(topic).count() > levels_max {
         TopicAccess::TooDeep

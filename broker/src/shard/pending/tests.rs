@@ -381,7 +381,7 @@ fn authentication() -> Authentication {
     std::fs::write(&path, format!("ann:{hash}\n")).unwrap();
     let files = [AccessFiles {
         password_file: Some(path),
-        acl_file: None,
+        ..AccessFiles::default()
     }];
     let settings = Settings {
         listeners: vec![ListenerSettings::default()],

@@ -1,0 +1,216 @@
+//! The order in which passwords are checked, without threads but for the last tests.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+
+fn job(file: &Arc<PasswordFile>, claimant: Claimant, ticket: u64) -> PasswordCheck {
+    PasswordCheck {
+        file: Arc::clone(file),
+        candidate: file.find("ann"),
+        password: Box::from(*b"pw"),
+        claimant,
+        digest: ticket,
+        deadline: Timestamp::NEVER,
+        shard: 0,
+        ticket,
+        generation: 0,
+    }
+}
+
+fn file() -> Arc<PasswordFile> {
+    Arc::new(PasswordFile::parse(Path::new("p"), b"").unwrap())
+}
+
+fn claimant(back_off: &BackOff, address: u32, user: &str) -> Claimant {
+    back_off.claimant(IpAddr::V4(Ipv4Addr::from(address)), user)
+}
+
+const START: Timestamp = Timestamp(0);
+
+/// A claimant that has failed often.
+fn suspect(back_off: &BackOff, now: Timestamp, user: &str) -> Claimant {
+    let suspect = claimant(back_off, 1, user);
+    (0..20).for_each(|_| back_off.failed(now, suspect, None));
+    suspect
+}
+
+fn is_empty(queue: &CheckQueue) -> bool {
+    let (fresh, suspect) = (&queue.fresh, &queue.suspect);
+    queue.jobs == 0
+        && queue.bytes == 0
+        && queue.claimants.is_empty()
+        && queue.sources.is_empty()
+        && queue.delayed.is_empty()
+        && fresh.by_source.is_empty()
+        && fresh.sources.is_empty()
+        && suspect.by_source.is_empty()
+        && suspect.sources.is_empty()
+}
+
+/// V40: addresses take turns, and one cannot fill the queue.
+#[test]
+fn v40_the_queue_is_fair_and_bounded() {
+    let (file, mut queue, back_off) = (file(), CheckQueue::default(), BackOff::default());
+    let push = |queue: &mut CheckQueue, address: u32, user: &str, ticket| {
+        let claimant = claimant(&back_off, address, user);
+        queue.push(START, &back_off, job(&file, claimant, ticket))
+    };
+    let taken = (0..limits::PASSWORD_CHECKS_MAX as u64)
+        .filter(|&n| push(&mut queue, 1, "ann", n).is_ok())
+        .count();
+    assert_eq!(taken, limits::PASSWORD_CHECKS_MAX / 2);
+    assert_eq!(push(&mut queue, 2, "bob", 1_000_000), Ok(()));
+    assert_eq!(push(&mut queue, 2, "cat", 2_000_000), Ok(()));
+    let order: Vec<u64> = (0..5)
+        .map(|_| queue.pop(START, &back_off).unwrap().0.ticket)
+        .collect();
+    assert_eq!(
+        order,
+        [0, 1_000_000, 1, 2_000_000, 2],
+        "the second address waits for one check only"
+    );
+    for address in 3.. {
+        if push(&mut queue, address, "ann", 0).is_err() {
+            break;
+        }
+    }
+    assert_eq!(queue.jobs, limits::PASSWORD_CHECKS_MAX);
+    while queue.pop(START, &back_off).is_some() {}
+    assert!(is_empty(&queue));
+}
+
+/// V40: the users of an address take turns, and one that has failed often has every second turn at most.
+#[test]
+fn v40_users_behind_one_address_do_not_wait_for_one_that_guesses() {
+    let (file, mut queue, back_off) = (file(), CheckQueue::default(), BackOff::default());
+    let guesser = claimant(&back_off, 1, "guesser");
+    for ticket in 0..100 {
+        queue.push(START, &back_off, job(&file, guesser, ticket)).unwrap();
+    }
+    for user in 0..60 {
+        let user = claimant(&back_off, 1, &format!("user{user}"));
+        queue.push(START, &back_off, job(&file, user, 1000)).unwrap();
+    }
+    let mut guesses = 0;
+    for served in 1..=61 {
+        let (job, _) = queue.pop(START, &back_off).unwrap();
+        guesses += usize::from(job.claimant == guesser);
+        assert!(guesses <= 1, "{served}");
+    }
+    // Its tries are wrong from now on, so they are spaced out.
+    (0..20).for_each(|_| back_off.failed(START, guesser, None));
+    assert!(queue.pop(START, &back_off).is_none(), "its time has not come");
+    let later = queue.next_time().unwrap();
+    assert!(later > START);
+    assert!(queue.pop(later, &back_off).is_some());
+    assert!(queue.pop(later, &back_off).is_none(), "one try in its time");
+}
+
+#[test]
+fn suspects_have_every_second_turn() {
+    let (file, mut queue, back_off) = (file(), CheckQueue::default(), BackOff::default());
+    let later = START.plus_s(5);
+    for number in 0..40 {
+        let guesser = suspect(&back_off, START, &format!("guesser{number}"));
+        queue.push(later, &back_off, job(&file, guesser, 0)).unwrap();
+        let user = claimant(&back_off, 1, &format!("user{number}"));
+        queue.push(later, &back_off, job(&file, user, 1)).unwrap();
+    }
+    let order: Vec<u64> = (0..80)
+        .map(|_| queue.pop(later, &back_off).unwrap().0.ticket)
+        .collect();
+    assert!(order.chunks(2).all(|pair| pair[0] != pair[1]), "{order:?}");
+}
+
+#[test]
+fn tries_of_one_that_failed_often_are_bounded() {
+    let (file, mut queue, back_off) = (file(), CheckQueue::default(), BackOff::default());
+    let guesser = suspect(&back_off, START, "ann");
+    let expiring = |ticket| PasswordCheck {
+        deadline: START.plus_s(1),
+        ..job(&file, guesser, ticket)
+    };
+    for ticket in 0..limits::SUSPECT_CHECKS_MAX as u64 {
+        queue.push(START, &back_off, expiring(ticket)).unwrap();
+    }
+    assert_eq!(
+        queue.push(START, &back_off, expiring(0)),
+        Err(NotQueued::TooManyTries)
+    );
+    let later = START.plus_s(2);
+    queue.push(later, &back_off, job(&file, guesser, 7)).unwrap();
+    assert_eq!(queue.jobs, 1, "what nobody waits for makes room");
+    assert_eq!(queue.pop(later, &back_off).unwrap().0.ticket, 7);
+    assert!(is_empty(&queue));
+}
+
+#[test]
+fn v40_queued_passwords_are_bounded_in_bytes() {
+    let (file, mut queue, back_off) = (file(), CheckQueue::default(), BackOff::default());
+    let large = |address| PasswordCheck {
+        password: vec![0; limits::PASSWORD_CHECK_BYTES_MAX / 2].into(),
+        ..job(&file, claimant(&back_off, address, "ann"), 0)
+    };
+    assert!(queue.push(START, &back_off, large(1)).is_ok() && queue.push(START, &back_off, large(2)).is_ok());
+    let third = job(&file, claimant(&back_off, 3, "ann"), 0);
+    assert_eq!(queue.push(START, &back_off, third), Err(NotQueued::Full));
+}
+
+/// What waits for the same verdict gets it at once, and what is known already is not computed.
+#[test]
+fn one_password_is_computed_once() {
+    let (file, mut queue, back_off) = (file(), CheckQueue::default(), BackOff::default());
+    let ann = claimant(&back_off, 1, "ann");
+    for digest in [5, 6, 5, 5] {
+        queue.push(START, &back_off, job(&file, ann, digest)).unwrap();
+    }
+    let (first, known) = queue.pop(START, &back_off).unwrap();
+    assert_eq!((first.digest, known), (5, None));
+    back_off.failed(START, ann, Some(5));
+    assert_eq!(queue.take_same(ann, 5).len(), 2);
+    assert_eq!(queue.jobs, 1);
+    assert_eq!(queue.pop(START, &back_off).unwrap().0.digest, 6);
+    queue.push(START, &back_off, job(&file, ann, 5)).unwrap();
+    let (again, known) = queue.pop(START, &back_off).unwrap();
+    assert_eq!((again.digest, known), (5, Some(false)));
+    assert!(is_empty(&queue));
+}
+
+#[test]
+fn what_nobody_waits_for_is_not_computed() {
+    let (sender, answers) = std::sync::mpsc::channel();
+    let answer = move |job: PasswordCheck, right| sender.send((job.ticket, right)).unwrap();
+    let now = || Timestamp(100);
+    let back_off = Arc::new(BackOff::default());
+    let verifier = PasswordChecks::start(1, now, Arc::clone(&back_off), answer).unwrap();
+    let file = file();
+    for (ticket, deadline) in [(1, 100), (2, 101)] {
+        let check = PasswordCheck {
+            deadline: Timestamp(deadline),
+            ..job(&file, claimant(&back_off, 1, "ann"), ticket)
+        };
+        verifier.submit(Timestamp(0), check).unwrap();
+    }
+    assert_eq!(answers.recv().unwrap(), (2, false));
+    drop(verifier);
+    assert!(answers.recv().is_err(), "the thread ended");
+}
+
+/// A thread that sleeps wakes when the time of a try has come.
+#[test]
+fn a_delayed_try_is_served_in_its_time() {
+    static NOW: AtomicU64 = AtomicU64::new(0);
+    let now = || Timestamp(NOW.load(Ordering::Relaxed));
+    let (sender, answers) = std::sync::mpsc::channel();
+    let answer = move |job: PasswordCheck, _| sender.send(job.ticket).unwrap();
+    let back_off = Arc::new(BackOff::default());
+    let guesser = suspect(&back_off, START, "ann");
+    let verifier = PasswordChecks::start(1, now, Arc::clone(&back_off), answer).unwrap();
+    verifier.submit(START, job(&file(), guesser, 9)).unwrap();
+    assert!(answers.recv_timeout(Duration::from_millis(50)).is_err());
+    NOW.store(START.plus_s(2).0, Ordering::Relaxed);
+    assert_eq!(answers.recv_timeout(Duration::from_secs(20)), Ok(9));
+}
