@@ -1,6 +1,9 @@
 //! The start: what is refused, with which exit code, and what is said about it.
 
+use std::fs::Permissions;
+use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use mqtt::QoS;
@@ -181,6 +184,104 @@ fn a_tested_configuration_can_be_started() {
         "{}",
         ended.stderr
     );
+}
+
+/// Whatever a start warns of, `--test-config` warns of too.
+#[test]
+fn a_test_prints_each_warning_of_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("mosquitto.db"), "").unwrap();
+    std::fs::write(path("passwords"), "").unwrap();
+    std::fs::set_permissions(path("passwords"), Permissions::from_mode(0o644)).unwrap();
+    let port = free_port();
+    let text = format!(
+        "user root\nretry_interval 5\npersistence true\nautosave_interval 5\npersistence_location {}\n\
+         listener {} 0.0.0.0\nprotocol http_api\nlistener {port} 127.0.0.1\npassword_file {}\n",
+        folder.path().display(),
+        free_port(),
+        path("passwords")
+    );
+    std::fs::write(path("c"), &text).unwrap();
+    let tested = run(&["-c", &path("c"), "--test-config"]);
+    assert_eq!(tested.code, Some(0), "{}", tested.stderr);
+    let tested: Vec<_> = tested
+        .stderr
+        .lines()
+        .filter_map(|line| line.strip_prefix("Warning: "))
+        .map(str::to_owned)
+        .collect();
+    let started = started(&path("c"), port);
+    let started: Vec<_> = started
+        .lines()
+        .filter_map(|line| Some(line.split_once("Warning: ")?.1.trim_end_matches('.').to_owned()))
+        .collect();
+    for of in [
+        "mosquitto.db",
+        "autosave",
+        "http_api",
+        "chmod 0600",
+        "retry_interval",
+    ] {
+        assert!(
+            started.iter().any(|warning| warning.contains(of)),
+            "{of}: {started:?}"
+        );
+    }
+    for warning in &started {
+        let is_printed = tested
+            .iter()
+            .any(|printed| printed.trim_end_matches('.') == warning);
+        assert!(is_printed, "{warning}\n{tested:?}");
+    }
+}
+
+/// The log of a broker until it answers at that port.
+fn started(configuration: &str, port: u16) -> String {
+    let mut broker = Command::new(crate::harness::program())
+        .args(["-c", configuration, "--shards", "1"])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    eventually("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    kill_process(Pid::from_child(&broker), Signal::TERM).unwrap();
+    broker.wait().unwrap();
+    let mut log = String::new();
+    broker.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    broker.stdout.take().unwrap().read_to_string(&mut log).unwrap();
+    log
+}
+
+/// What would refuse a start because of the store.
+#[test]
+fn a_folder_that_cannot_be_the_stores_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = folder.path().display().to_string();
+    let store = folder.path().join("mosquitto.db.midge");
+    let (_configuration, path) = configuration(&format!(
+        "user root\npersistence true\npersistence_location {location}\nlistener {} 127.0.0.1\n",
+        free_port()
+    ));
+    let tested = |arguments: &[&str]| run(&[&["-c", &path, "--test-config"], arguments].concat());
+    assert_eq!(tested(&[]).code, Some(0), "it is made");
+    assert!(!store.exists(), "but not by a test");
+    std::fs::write(&store, "").unwrap();
+    let refused = tested(&[]);
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("mosquitto.db.midge is no folder"),
+        "{}",
+        refused.stderr
+    );
+    std::fs::remove_file(&store).unwrap();
+    std::fs::create_dir(&store).unwrap();
+    // Magic, version 9 and their CRC-32C.
+    let segment = [b"MIDGELOG\x09\0\0\0".as_slice(), &[39, 185, 4, 202]].concat();
+    std::fs::write(store.join("00000001.segment"), segment).unwrap();
+    let refused = tested(&[]);
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+    assert!(refused.stderr.contains("has format 9"), "{}", refused.stderr);
 }
 
 #[test]

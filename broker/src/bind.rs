@@ -77,7 +77,9 @@ pub(crate) fn all(configuration: &Configuration) -> Result<Bound, BindError> {
                 }),
             }
         }
-        warn_of_open_api(listener);
+        if let Some(warning) = open_api_warning(listener) {
+            tracing::warn!("{warning}");
+        }
     }
     Ok(bound)
 }
@@ -108,23 +110,20 @@ fn log_opening(listener: &ListenerSocket, socket: &OwnedFd) {
     tracing::info!("Opening {kind} socket on {address}{tls}.");
 }
 
-fn warn_of_open_api(listener: &ListenerSocket) {
-    let is_local = listener
-        .addresses
-        .iter()
-        .all(|address| address.ip().is_loopback());
-    let asks = listener
-        .tls
-        .as_ref()
-        .is_some_and(|tls| tls.require_client_certificate);
-    if listener.protocol == Protocol::HttpApi && !is_local && !asks {
-        tracing::warn!(
+/// That a listener for operators answers everybody, if it does.
+pub(crate) fn open_api_warning(listener: &ListenerSocket) -> Option<String> {
+    let mut addresses = listener.addresses.iter();
+    let is_local = addresses.all(|address| address.ip().is_loopback());
+    let tls = listener.tls.as_ref();
+    let asks = tls.is_some_and(|tls| tls.require_client_certificate);
+    let is_open = listener.protocol == Protocol::HttpApi && !is_local && !asks;
+    is_open.then(|| {
+        format!(
             "The http_api on port {} answers everybody who can reach it: `listener {} 127.0.0.1` keeps it to this \
              machine, require_certificate to those with a certificate.",
-            listener.port,
-            listener.port
-        );
-    }
+            listener.port, listener.port
+        )
+    })
 }
 
 /// Binds a listener's addresses; those that this machine does not have may be missing as long as one is there.

@@ -35,9 +35,51 @@ pub(crate) fn find(name: &str) -> Result<SystemUser, String> {
     }
 }
 
-/// Who a broker becomes that was started as root without `user`, as with mosquitto; `None` where there is neither user.
-pub(crate) fn default() -> Option<SystemUser> {
-    DEFAULTS.into_iter().find_map(|name| find(name).ok())
+/// Who a broker is once its ports are open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RunsAs {
+    /// It was not started as root.
+    Itself,
+    Root,
+    Named(SystemUser),
+    /// As with mosquitto, if there is no `user`.
+    Default(SystemUser),
+}
+
+impl RunsAs {
+    /// What a broker becomes that this process is, with the `user` of its configuration.
+    pub(crate) fn find(user: Option<&SystemUser>, stays_root: bool) -> Self {
+        let default = || DEFAULTS.into_iter().find_map(|name| find(name).ok());
+        match user {
+            _ if !is_root() => Self::Itself,
+            Some(user) => Self::Named(user.clone()),
+            None if stays_root => Self::Root,
+            None => default().map_or(Self::Root, Self::Default),
+        }
+    }
+
+    /// The user that it becomes, if it becomes another one.
+    pub(crate) fn user(&self) -> Option<&SystemUser> {
+        match self {
+            Self::Itself | Self::Root => None,
+            Self::Named(user) | Self::Default(user) => Some(user),
+        }
+    }
+
+    /// What whoever starts it is to know of that.
+    pub(crate) fn warning(&self) -> Option<String> {
+        match self {
+            Self::Itself | Self::Named(_) => None,
+            Self::Root => Some(
+                "The broker runs as root: `user NAME` in the configuration makes it give that up.".to_owned(),
+            ),
+            Self::Default(user) => Some(format!(
+                "The broker was started as root and has become the user {}, who must be able to read what SIGHUP reads \
+                 again: `user NAME` in the configuration chooses another one, `user root` none.",
+                user.name
+            )),
+        }
+    }
 }
 
 const DEFAULTS: [&str; 2] = ["mosquitto", "nobody"];
@@ -81,6 +123,11 @@ mod tests {
         let root = find("root").unwrap();
         assert_eq!((root.uid, root.gid), (0, 0));
         assert!(find("no-such-user-here").is_err());
-        assert!(default().is_none_or(|user| user.uid != 0));
+        assert!(
+            RunsAs::find(None, false)
+                .user()
+                .cloned()
+                .is_none_or(|user| user.uid != 0)
+        );
     }
 }

@@ -11,9 +11,12 @@ use std::path::Path;
 use transport::tls::TlsConfigError;
 
 use crate::auth::{self, Policy};
+use crate::bind::open_api_warning;
 use crate::config::{Configuration, ListenerSocket, ListenerTls};
 use crate::listener_tls::tls_of;
 use crate::passphrase::Passphrases;
+use crate::persistence;
+use crate::privileges::RunsAs;
 
 /// What a start would find.
 #[derive(Debug, Default)]
@@ -40,6 +43,16 @@ pub(crate) fn check(configuration: &Configuration) -> Findings {
     for listener in &configuration.listeners {
         findings.check_listener(listener);
     }
+    let runs_as = RunsAs::find(configuration.user.as_ref(), configuration.stays_root);
+    findings.warnings.extend(runs_as.warning());
+    if let Some(persistence) = &configuration.persistence {
+        findings
+            .warnings
+            .extend(persistence::older_file_warning(persistence));
+        if let Err(problem) = persistence::check_folder(persistence, runs_as.user()) {
+            findings.problems.push(problem);
+        }
+    }
     let pid_file = configuration.pid_file.as_deref().map(|path| ("pid_file", path));
     let logs = configuration.log.files().map(|path| ("log_dest file", path));
     for (key, path) in logs.chain(pid_file) {
@@ -51,6 +64,7 @@ pub(crate) fn check(configuration: &Configuration) -> Findings {
 impl Findings {
     fn check_listener(&mut self, listener: &ListenerSocket) {
         let port = listener.port;
+        self.warnings.extend(open_api_warning(listener));
         if let Some(tls) = &listener.tls {
             self.check_tls(port, tls);
         }

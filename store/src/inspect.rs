@@ -12,7 +12,7 @@ use crate::engine::segments::file_number;
 use crate::engine::{self, Inspected};
 use crate::error::StoreError;
 use crate::files::real::RealFiles;
-use crate::format::segment::FirstBlock;
+use crate::format::segment::{FirstBlock, SEGMENT_HEADER};
 use crate::options::Options;
 use crate::recovered::Recovered;
 
@@ -65,6 +65,24 @@ pub fn inspect_with(folder: &Path, options: &Options) -> Result<Inspection, Stor
             return Ok(inspection(inspected));
         }
     }
+}
+
+/// Whether a store is of a version that this program reads. Nothing else is looked at.
+///
+/// # Errors
+/// It is of another version, or a file cannot be read.
+pub fn check_version(folder: &Path) -> Result<(), StoreError> {
+    for name in names(folder).map_err(StoreError::io("read", folder))? {
+        let path = folder.join(&name);
+        match first_block(&path) {
+            Ok(FirstBlock::OtherVersion(found)) => return Err(StoreError::Version { file: path, found }),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::io("read", path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn inspection(inspected: Inspected) -> Inspection {
@@ -149,23 +167,31 @@ fn copy_segments(folder: &Path, target: &Path) -> Result<(), StoreError> {
 /// Names and sequence numbers of the segments in use, in their order.
 fn segments(folder: &Path) -> io::Result<Vec<(String, u32)>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let Ok(name) = entry?.file_name().into_string() else {
-            continue;
-        };
-        if file_number(&name).is_none() {
-            continue;
-        }
-        let mut block = Vec::new();
-        File::open(folder.join(&name))?
-            .take(4096)
-            .read_to_end(&mut block)?;
-        if let FirstBlock::Header(header) = FirstBlock::parse(&block) {
+    for name in names(folder)? {
+        if let FirstBlock::Header(header) = first_block(&folder.join(&name))? {
             found.push((name, header.sequence));
         }
     }
     found.sort_by_key(|(_, sequence)| *sequence);
     Ok(found)
+}
+
+/// Names of the files of segments, in no order.
+fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name().into_string();
+        names.extend(name.ok().filter(|name| file_number(name).is_some()));
+    }
+    Ok(names)
+}
+
+fn first_block(path: &Path) -> io::Result<FirstBlock> {
+    let mut block = Vec::new();
+    File::open(path)?
+        .take(SEGMENT_HEADER as u64)
+        .read_to_end(&mut block)?;
+    Ok(FirstBlock::parse(&block))
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {

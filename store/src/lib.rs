@@ -34,7 +34,7 @@ mod shard_log;
 pub use counters::Statistics;
 pub use error::StoreError;
 pub use files::{FileLayer, StoreFile, simulated};
-pub use inspect::{Inspection, backup, backup_with, inspect, inspect_with};
+pub use inspect::{Inspection, backup, backup_with, check_version, inspect, inspect_with};
 pub use log::{Log, StorageThread, Wake, open, open_with};
 pub use options::{Durability, Options};
 pub use record::{Record, Reference, ReferenceList, Session, ShardList, Will};

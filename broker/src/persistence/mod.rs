@@ -3,9 +3,12 @@
 //! [`Persisted::open`] recovers what is there (`recovered.rs`), routes anew what a shard had not taken
 //! (`reroute.rs`), and gives each shard its handle and the state; [`Persisted::close`] makes the rest durable.
 //!
+//! `folder.rs` looks at the folder for `--test-config`.
+//!
 //! Invariants: nothing is appended by a shard before what recovery itself appends is submitted. What cannot be used is
 //! counted and reported in one line, and the broker starts with the rest.
 
+mod folder;
 mod recovered;
 mod reroute;
 
@@ -15,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 use store::{Log, Options, ShardLog, StorageThread, StoreError};
 use transport::clock::monotonic_ns;
 
+pub(crate) use self::folder::check_folder;
 use crate::config::{Durability, Persistence};
 use crate::logic::Shard;
 use crate::logic::recover::RecoveredState;
@@ -48,7 +52,9 @@ impl Persisted {
         upgrades_qos: bool,
         wake: impl Fn(u16) + Send + 'static,
     ) -> Result<Self, StoreError> {
-        report_older_file(persistence);
+        if let Some(warning) = older_file_warning(persistence) {
+            tracing::warn!("{warning}");
+        }
         let began = Instant::now();
         let wall_now = SystemTime::now();
         let wall = WallClock::new(Timestamp(monotonic_ns()), wall_now);
@@ -152,12 +158,12 @@ fn append_routed(
 }
 
 /// A file of mosquitto's beside a store that is not there yet is not read by itself.
-fn report_older_file(persistence: &Persistence) {
+pub(crate) fn older_file_warning(persistence: &Persistence) -> Option<String> {
     let file = persistence.location.join(&persistence.file);
-    if file.is_file() && !persistence.folder.exists() {
-        tracing::warn!(
+    (file.is_file() && !persistence.folder.exists()).then(|| {
+        format!(
             "{} is mosquitto's: it stays as it is, and none of its sessions and messages is taken",
             file.display()
-        );
-    }
+        )
+    })
 }
