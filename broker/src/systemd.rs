@@ -8,7 +8,15 @@ use sd_notify::NotifyState;
 
 /// The broker serves: its start, or a reload, is over.
 pub(crate) fn notify_ready() {
-    notify(&[NotifyState::Ready]);
+    notify(&[NotifyState::Ready, NotifyState::Status("")]);
+}
+
+/// The start goes on, and takes a while longer.
+pub(crate) fn notify_starting(status: &str) {
+    notify(&[
+        NotifyState::Status(status),
+        NotifyState::ExtendTimeoutUsec(START_EXTENDED_US),
+    ]);
 }
 
 /// A reload begins. systemd compares the time with that of its own request.
@@ -36,3 +44,6 @@ pub(crate) fn watchdog_limit() -> Option<Duration> {
 fn notify(states: &[NotifyState<'_>]) {
     let _failed = sd_notify::notify(states);
 }
+
+/// How long a start may take from the last notification on.
+const START_EXTENDED_US: u32 = 60_000_000;

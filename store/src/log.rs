@@ -19,6 +19,7 @@ use crate::files::FileLayer;
 use crate::files::lock::FolderLock;
 use crate::files::real::RealFiles;
 use crate::options::{Durability, Options};
+use crate::progress::Report;
 use crate::recovered::Recovered;
 use crate::shard_log::{Batch, Request, ShardLog, Shared};
 
@@ -31,9 +32,22 @@ pub type Wake = Box<dyn Fn(u16) + Send>;
 /// Another process has it open, another version wrote it, or a file cannot be opened, read or written. Damage inside of
 /// a file is no error: [`Recovered::damage`] has it.
 pub fn open(folder: &Path, options: &Options, wake: Wake) -> Result<(Log, Recovered), StoreError> {
+    open_reporting(folder, options, wake, &mut |_| {})
+}
+
+/// As [`open`], and reports how far it is.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_reporting(
+    folder: &Path,
+    options: &Options,
+    wake: Wake,
+    report: Report<'_>,
+) -> Result<(Log, Recovered), StoreError> {
     let files = RealFiles::create(folder).map_err(StoreError::io("make", folder))?;
     let lock = FolderLock::take(folder)?;
-    let (mut log, recovered) = open_with(Box::new(files), options, wake)?;
+    let (mut log, recovered) = open_files(Box::new(files), options, wake, report)?;
     log.lock = Some(lock);
     Ok((log, recovered))
 }
@@ -47,8 +61,17 @@ pub fn open_with(
     options: &Options,
     wake: Wake,
 ) -> Result<(Log, Recovered), StoreError> {
+    open_files(files, options, wake, &mut |_| {})
+}
+
+fn open_files(
+    files: Box<dyn FileLayer>,
+    options: &Options,
+    wake: Wake,
+    report: Report<'_>,
+) -> Result<(Log, Recovered), StoreError> {
     let counters = Arc::new(Counters::default());
-    let (engine, recovered) = engine::open(files, options, Arc::clone(&counters))?;
+    let (engine, recovered) = engine::open(files, options, Arc::clone(&counters), report)?;
     let (sender, requests) = mpsc::channel();
     let shared = Shared {
         backlog: AtomicU64::new(0),

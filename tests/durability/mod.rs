@@ -4,6 +4,7 @@
 
 mod client;
 mod full;
+mod starting;
 mod stopping;
 
 use std::path::Path;

@@ -3,12 +3,13 @@
 //! [`Persisted::open`] recovers what is there (`recovered.rs`), routes anew what a shard had not taken
 //! (`reroute.rs`), and gives each shard its handle and the state; [`Persisted::close`] makes the rest durable.
 //!
-//! `folder.rs` looks at the folder for `--test-config`.
+//! `folder.rs` looks at the folder for `--test-config`; `progress.rs` reports how far a recovery is.
 //!
 //! Invariants: nothing is appended by a shard before what recovery itself appends is submitted. What cannot be used is
 //! counted and reported in one line, and the broker starts with the rest.
 
 mod folder;
+mod progress;
 mod recovered;
 mod reroute;
 
@@ -19,6 +20,7 @@ use store::{Log, Options, ShardLog, StorageThread, StoreError};
 use transport::clock::monotonic_ns;
 
 pub(crate) use self::folder::check_folder;
+use self::progress::ProgressReport;
 use crate::config::{Durability, Persistence};
 use crate::logic::Shard;
 use crate::logic::recover::RecoveredState;
@@ -72,7 +74,10 @@ impl Persisted {
             size_max: persistence.size_max,
             ..Options::default()
         };
-        let (mut log, recovered) = store::open(&persistence.folder, &options, Box::new(wake))?;
+        let mut progress = ProgressReport::new();
+        let mut report = |read| progress.report(read);
+        let (mut log, recovered) =
+            store::open_reporting(&persistence.folder, &options, Box::new(wake), &mut report)?;
         if !recovered.damage.is_none() {
             let damage = &recovered.damage;
             tracing::error!(

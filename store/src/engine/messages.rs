@@ -10,15 +10,25 @@ use crate::format::commit::{COMMIT_HEADER, CommitHeader};
 use crate::format::segment::SEGMENT_HEADER;
 use crate::format::{Location, frame};
 use crate::index::{Index, Place};
+use crate::progress::{Progress, Report};
 use crate::record::{self, Record};
 use crate::recovered::Recovered;
 
 /// Fills in the messages of all publications. What cannot be read is damage.
-pub(super) fn load_messages(index: &Index, segments: &Segments, recovered: &mut Recovered) {
+pub(super) fn load_messages(
+    index: &Index,
+    segments: &Segments,
+    recovered: &mut Recovered,
+    report: Report<'_>,
+) {
     let mut window = Window::default();
     let mut lost = HashSet::new();
     let places = index.publication_places();
-    for (publication, (place, id)) in recovered.publications.iter_mut().zip(places) {
+    let all = places.len();
+    for (read, (publication, (place, id))) in recovered.publications.iter_mut().zip(places).enumerate() {
+        if read.is_multiple_of(REPORTED) {
+            report(Progress::Messages { read, all });
+        }
         let frame = read_frame(segments, place, &mut window);
         match frame.and_then(|frame| message_of(&frame, id)) {
             Some((share, message)) => {
@@ -84,3 +94,6 @@ fn message_of(frame: &[u8], publication: u64) -> Option<(String, Vec<u8>)> {
         _ => None,
     }
 }
+
+/// Messages between two reports.
+const REPORTED: usize = 10_000;

@@ -20,6 +20,7 @@ use crate::format::commit::CommitHeader;
 use crate::format::segment::{FirstBlock, SegmentHeader};
 use crate::index::Index;
 use crate::options::Options;
+use crate::progress::{Progress, Report};
 use crate::record::{self, Record};
 use crate::recovered::{Damage, Recovered};
 
@@ -28,12 +29,13 @@ pub(crate) fn open(
     files: Box<dyn FileLayer>,
     options: &Options,
     counters: Arc<Counters>,
+    report: Report<'_>,
 ) -> Result<(Engine, Recovered), StoreError> {
     let mut index = Index::recovering();
     let mut segments = Segments::new(files, options.segment_size, options.segments_max());
     let mut damage = Damage::default();
     let newest = find_segments(&mut segments, &mut damage)?;
-    let replayed = replay(&mut segments, &newest, &mut index, damage);
+    let replayed = replay(&mut segments, &newest, &mut index, damage, report);
     for segment in &segments.used {
         let path = segments.files.path(&segment.name);
         segment.file.sync().map_err(StoreError::io("sync", path))?;
@@ -59,7 +61,7 @@ pub(crate) fn open(
         grow_after: 0,
         growth_failed: false,
     };
-    let recovered = engine.begin(replayed)?;
+    let recovered = engine.begin(replayed, report)?;
     Ok((engine, recovered))
 }
 
@@ -82,11 +84,12 @@ pub(crate) fn inspect(files: Box<dyn FileLayer>, options: &Options) -> Result<In
     segments.is_read_only = true;
     let mut damage = Damage::default();
     let newest = find_segments(&mut segments, &mut damage)?;
-    let replayed = replay(&mut segments, &newest, &mut index, damage);
+    let report: Report<'_> = &mut |_| {};
+    let replayed = replay(&mut segments, &newest, &mut index, damage, report);
     let mut recovered = index.finish_recovery();
     recovered.damage = replayed.damage;
     recovered.damage.orphans = index.ignored();
-    load_messages(&index, &segments, &mut recovered);
+    load_messages(&index, &segments, &mut recovered, report);
     Ok(Inspected {
         recovered,
         live_bytes: index.live_bytes(),
@@ -107,7 +110,7 @@ struct Newest {
 
 impl Engine {
     /// Makes the index ready, and appends what has to stand at the front of the new segment.
-    fn begin(&mut self, replayed: Replayed) -> Result<Recovered, StoreError> {
+    fn begin(&mut self, replayed: Replayed, report: Report<'_>) -> Result<Recovered, StoreError> {
         self.segments.free_up_to(self.reclaimed, FREE_MAX);
         let (last_epoch, last_shards) = self.index.epoch().unwrap_or_default();
         let mut batch = replayed.salvaged;
@@ -125,7 +128,7 @@ impl Engine {
         recovered.shards = last_shards;
         recovered.damage = replayed.damage;
         recovered.damage.orphans = self.index.ignored();
-        load_messages(&self.index, &self.segments, &mut recovered);
+        load_messages(&self.index, &self.segments, &mut recovered, report);
         self.counters
             .quarantined(recovered.damage.files + recovered.damage.commits + recovered.damage.records);
         self.counters.committed(&self.index, &self.segments);
@@ -165,6 +168,8 @@ fn find_segments(segments: &mut Segments, damage: &mut Damage) -> Result<Newest,
         let header = match first_block(&*file) {
             FirstBlock::Header(header) => Some(header),
             FirstBlock::OtherVersion(found) => return Err(StoreError::Version { file: path, found }),
+            // Prepared, and never used.
+            FirstBlock::Invalid if begins_with_zeros(&*file) => None,
             FirstBlock::Invalid => {
                 let size = segments.size;
                 bytes.read(&*file, size);
@@ -212,6 +217,13 @@ fn first_block(file: &dyn StoreFile) -> FirstBlock {
     }
 }
 
+/// Whether there is nothing at the front of a file: commits lie there before any others, so it has none.
+fn begins_with_zeros(file: &dyn StoreFile) -> bool {
+    let mut front = vec![0; ZEROS_READ];
+    let read = read_all(file, 0, &mut front);
+    read.is_ok_and(|read| read == ZEROS_READ) && front.iter().all(|&byte| byte == 0)
+}
+
 fn newest(segments: &Segments, bytes: &mut SegmentBytes) -> Newest {
     let mut newest = Newest::default();
     for segment in segments.used.iter().rev() {
@@ -230,11 +242,19 @@ fn newest(segments: &Segments, bytes: &mut SegmentBytes) -> Newest {
 }
 
 /// Reads the commits that count, in their order.
-fn replay(segments: &mut Segments, newest: &Newest, index: &mut Index, damage: Damage) -> Replayed {
+fn replay(
+    segments: &mut Segments,
+    newest: &Newest,
+    index: &mut Index,
+    damage: Damage,
+    report: Report<'_>,
+) -> Replayed {
     let mut bytes = SegmentBytes::default();
     let limits = limits(segments, &mut bytes);
     let mut replay = Replay::new(index, newest.durable, newest.reclaimed, damage);
-    for (segment, limit) in segments.used.iter_mut().zip(limits) {
+    let all = segments.used.len();
+    for (read, (segment, limit)) in segments.used.iter_mut().zip(limits).enumerate() {
+        report(Progress::Segments { read, all });
         segment.last_number = limit.min(newest.number_max);
         if limit <= newest.reclaimed || replay.has_ended() {
             continue;
@@ -284,3 +304,5 @@ fn scanned_first(segment: &Segment, bytes: &mut SegmentBytes) -> Option<CommitHe
 
 /// A header that names more is not believed.
 const SEGMENT_SIZE_MAX: u32 = 256 << 20;
+/// With so many zeros at its front a file has no commits: more than one write that was lost.
+const ZEROS_READ: usize = 256 << 10;
