@@ -46,7 +46,6 @@ impl World {
                     now: now.0,
                     cause: next.step,
                 };
-                self.ended_session |= matches!(next.packet, Packet::Disconnect { .. });
                 let (ends, end) = (one_by_one || ends_call(&next.packet), next.end);
                 if let Some(trace) = &mut self.trace {
                     trace.push(format!(
@@ -72,6 +71,8 @@ impl World {
             if taken < chunk.len() {
                 return Err(format!("{taken} of {} bytes are taken", chunk.len()));
             }
+            // By DISCONNECT, or as the broker refuses what the client sent.
+            self.ended_session |= logic.closing(id);
             self.observe(shard)?;
         }
         self.shards[shard].logic.work().end_share();

@@ -53,7 +53,7 @@ impl Matches {
         spent: &mut u64,
         found: &mut Vec<FilterSlot>,
     ) -> Option<(u64, u64)> {
-        if wildcards.nodes() == 0 {
+        if wildcards.is_empty() {
             *spent += 1;
             return Some((1, epoch));
         }
@@ -132,5 +132,23 @@ impl Matches {
             gone: HashSet::new(),
             turn: self.turn,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_is_begun_where_any_filter_has_wildcards() {
+        for filter in ["#", "+", "a/#"] {
+            let mut wildcards = Wildcards::new(1);
+            let (mut matches, mut spent, mut found) = (Matches::default(), 0, Vec::new());
+            let none = matches.find(&wildcards, "a", 9, 3, &mut spent, &mut found);
+            assert_eq!((none, spent, found.len()), (Some((1, 3)), 1, 0));
+            wildcards.insert(filter, FilterSlot::test(1));
+            matches.find(&wildcards, "a", 9, 3, &mut spent, &mut found);
+            assert_eq!(found, [FilterSlot::test(1)], "{filter}");
+        }
     }
 }

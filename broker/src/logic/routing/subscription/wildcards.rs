@@ -44,13 +44,11 @@ pub(super) struct Wildcards {
     hasher: FixedState,
 }
 
-/// Where a walk goes on: at a node, with the rest of the name from this byte, if there is one.
-type MatchPlace = (FilterNodeSlot, Option<usize>);
-
 /// A walk for one Topic Name. It may stand still while the tree changes, see [`Self::skip`].
 #[derive(Debug, Default)]
 pub(super) struct MatchWalk {
-    places: Vec<MatchPlace>,
+    /// Where it goes on: at a node, with the rest of the name from this byte, if there is one.
+    places: Vec<(FilterNodeSlot, Option<usize>)>,
     pub(super) found: Vec<FilterSlot>,
 }
 
@@ -81,6 +79,10 @@ impl Wildcards {
             children: HashTable::new(),
             hasher: FixedState::with_seed(seed),
         }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.nodes.get(ROOT).is_none_or(FilterNode::is_empty)
     }
 
     /// Nodes below the root.
@@ -297,6 +299,14 @@ mod tests {
     use crate::logic::slots::Slot;
     use crate::logic::topic_tree::tests::{FILTERS, TOPICS};
 
+    fn of_all() -> Wildcards {
+        let mut tree = Wildcards::new(1);
+        for (number, filter) in (1..).zip(FILTERS) {
+            tree.insert(filter, FilterSlot::test(number));
+        }
+        tree
+    }
+
     /// Found in one walk, and in one that stands still behind each node.
     fn matching(tree: &Wildcards, name: &str) -> Vec<u32> {
         let mut walk = MatchWalk::default();
@@ -314,14 +324,11 @@ mod tests {
 
     #[test]
     fn names_find_the_filters_that_match() {
-        let mut tree = Wildcards::new(1);
-        for (number, filter) in (1..).zip(FILTERS) {
-            tree.insert(filter, FilterSlot::test(number));
-        }
+        let tree = of_all();
         for name in TOPICS {
             let matches = |&(_, filter): &(u32, &&str)| mqtt::topic::matches(filter, name);
-            let expected: Vec<_> = (1..).zip(FILTERS).filter(matches).collect();
-            let expected: Vec<_> = expected.into_iter().map(|(number, _)| number).collect();
+            let matching_filters = (1..).zip(FILTERS).filter(matches);
+            let expected: Vec<_> = matching_filters.map(|(number, _)| number).collect();
             assert_eq!(matching(&tree, name), expected, "{name}");
         }
     }
@@ -329,10 +336,7 @@ mod tests {
     #[test]
     fn what_is_removed_is_found_no_more_and_what_stays_is() {
         for gone in 0..FILTERS.len() {
-            let mut tree = Wildcards::new(1);
-            for (number, filter) in (1..).zip(FILTERS) {
-                tree.insert(filter, FilterSlot::test(number));
-            }
+            let mut tree = of_all();
             tree.remove("none/such/+", drop);
             for filter in &FILTERS[..gone] {
                 tree.remove(filter, drop);
@@ -367,19 +371,16 @@ mod tests {
 
     #[test]
     fn removing_all_leaves_the_root_alone() {
-        let mut tree = Wildcards::new(1);
-        for filter in FILTERS {
-            tree.insert(filter, FilterSlot::test(1));
-        }
+        let mut tree = of_all();
         let long = "a level of a length that is not usual at all/+";
-        tree.insert(long, FilterSlot::test(2));
-        assert!(matching(&tree, &long.replace('+', "x")).contains(&2));
+        tree.insert(long, FilterSlot::test(99));
+        assert!(matching(&tree, &long.replace('+', "x")).contains(&99));
         tree.remove(long, drop);
         for filter in FILTERS {
             tree.remove(filter, drop);
         }
         assert_eq!((tree.nodes(), tree.children.len()), (0, 0));
-        assert!(tree.nodes.get(ROOT).unwrap().is_empty());
+        assert!(tree.is_empty());
     }
 
     #[test]
