@@ -128,7 +128,7 @@ fn a_load_balancer_names_its_clients() {
         eventually("the client's address is logged", || {
             broker
                 .log()
-                .contains("New client connected from 192.0.2.7:4660 as a.")
+                .contains("New client connected from 192.0.2.7:4660 as a (p2, c1, k0).")
         });
         let mut client = Client::open(&broker);
         client.send(CONNECT);
@@ -154,7 +154,7 @@ fn a_load_balancer_answers_for_tls_and_certificates() {
     eventually("the certificate names the client", || {
         broker
             .log()
-            .contains("New client connected from 192.0.2.7:4660 as user.")
+            .contains("New client connected from 192.0.2.7:4660 as user (p2, c1, k0, u'user').")
     });
     for header in [header(0, "user"), header(1, "user")] {
         let mut client = Client::open(&broker);

@@ -157,6 +157,8 @@ impl ClientConnection {
 impl ShardLoop {
     /// Takes a connection that this shard owns, or has to answer.
     pub(super) fn adopt(&mut self, transfer: ConnectionTransfer) -> ConnectionId {
+        let is_logged = tracing::enabled!(target: CONNECTION, tracing::Level::INFO);
+        let description = is_logged.then(|| transfer.description());
         let ConnectionTransfer {
             socket,
             stream,
@@ -186,8 +188,8 @@ impl ShardLoop {
         if !self.logic.closing(id) {
             self.receive_again(id);
         }
-        if let Some(client) = self.logic.client_identifier(id) {
-            tracing::info!(target: CONNECTION, "New client connected from {address} as {client}.");
+        if let (Some(description), Some(client)) = (description, self.logic.client_identifier(id)) {
+            tracing::info!(target: CONNECTION, "New client connected from {address} as {client} ({description}).");
         }
         id
     }

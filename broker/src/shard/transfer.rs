@@ -3,6 +3,7 @@
 //! Invariants: nothing is in flight on the socket, so the descriptor may be another ring's; the CONNECT travels as it
 //! was parsed, and the bytes behind it as they were read.
 
+use mqtt::ProtocolVersion;
 use transport::socket::Socket;
 use transport::stream::SecureStream;
 
@@ -19,4 +20,22 @@ pub(crate) struct ConnectionTransfer {
     pub(super) connect: Result<Box<ConnectRequest>, MalformedConnect>,
     /// Plain bytes behind it that were read already.
     pub(super) unread: Vec<u8>,
+}
+
+impl ConnectionTransfer {
+    /// What the client asked for, as mosquitto's log has it: protocol, clean session, keep alive, user.
+    pub(super) fn description(&self) -> String {
+        let Ok(connect) = &self.connect else {
+            return String::new();
+        };
+        let protocol = match connect.version {
+            ProtocolVersion::V3_1 => 1,
+            ProtocolVersion::V3_1_1 => 2,
+            ProtocolVersion::V5 => 5,
+        };
+        let (clean, keep_alive) = (u8::from(connect.clean_start), connect.keep_alive_s);
+        let user = self.peer.user(connect);
+        let user = user.map(|user| format!(", u'{user}'")).unwrap_or_default();
+        format!("p{protocol}, c{clean}, k{keep_alive}{user}")
+    }
 }
