@@ -1,6 +1,6 @@
-//! How many connections a listener has.
+//! Counts the open connections of each listener and refuses those above `max_connections`.
 //!
-//! Invariants: a connection is counted from accept until its descriptor is closed, whichever shard or thread has it.
+//! Invariants: a connection is counted from accept until its descriptor is closed, on whichever shard or thread it is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
-//! Listening sockets: bound before anything runs.
+//! Binds the listening sockets before any shard runs.
 //!
-//! Invariants: a port that is another's, or an address that this machine does not have, is reported with what to do,
-//! and nothing is half started.
+//! Invariants: if a port is in use, or this machine does not have an address, the error says what to do, and the broker
+//! does not start with a part of its listeners.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Exit codes of the program; they are mosquitto's.
+//! Exit codes of the program. They are those of mosquitto.
 //!
 //! Invariants: none.
 

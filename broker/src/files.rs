@@ -1,7 +1,7 @@
-//! Files that an operator wrote: read whole and bounded, and every mistake in them named by its place.
+//! Reads files that an operator wrote, as a whole and up to a bound, and names the place of every mistake in them.
 //!
-//! Invariants: a line that leaves here is UTF-8 without control characters, so that it may stand in messages and logs
-//! as it is; a file that is larger than its bound is not read to its end.
+//! Invariants: a line that is returned is UTF-8 without control characters, so messages and logs may show it as it is.
+//! A file that is larger than its bound is not read to its end.
 
 use std::fmt;
 use std::fs::File;

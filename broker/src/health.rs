@@ -1,8 +1,8 @@
-//! Whether every shard turns, and whether there is memory to go on with: what the shards and those who watch them
-//! share.
+//! Whether every shard still turns, and whether there is memory left. The shards, the monitor and the operators'
+//! interface share this state.
 //!
-//! Invariants: a shard is alive only if it has turned since it was asked. Asking costs a shard one look at a number in
-//! each turn, and wakes those that sleep.
+//! Invariants: a shard counts as alive only if it has turned since it was asked. Asking wakes the shards that sleep,
+//! and costs each shard one comparison of a number in each turn.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

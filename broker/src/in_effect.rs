@@ -1,7 +1,8 @@
-//! What the shards go by now: the settings, and how each listener treats the connections that it accepts.
+//! The configuration that is in effect now: the settings, and how each listener treats the connections that it accepts.
+//! A reload replaces it.
 //!
-//! Invariants: what is in effect is never changed, only replaced whole; a shard takes the newer one in its next turn,
-//! so one turn goes by one of them from its beginning to its end.
+//! Invariants: what is in effect is never changed, only replaced as a whole. A shard takes the new one at the beginning
+//! of its next turn, so each turn uses one configuration from its beginning to its end.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};

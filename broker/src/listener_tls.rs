@@ -1,7 +1,7 @@
-//! The TLS of each listener, made from its files as they are now.
+//! Makes the TLS configuration of each listener from its files.
 //!
-//! Invariants: a configuration of TLS is made anew each time, so nothing of an older authority or revocation list is
-//! left.
+//! Invariants: a TLS configuration is always made anew, so it contains nothing of an older authority or revocation
+//! list.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! How much memory there is for this process: the machine's, or less where a cgroup says so.
+//! How much memory this process may use: the machine's, or less if a cgroup limits it.
 //!
 //! Invariants: none.
 

@@ -1,9 +1,9 @@
-//! A thread beside the shards that watches memory against `memory_limit`, has freed memory given back, and answers
-//! systemd's watchdog for them.
+//! A thread beside the shards. It compares the process's memory with `memory_limit`, has freed memory given back to the
+//! system, and notifies systemd's watchdog.
 //!
-//! Invariants: the watchdog is notified only if every shard has turned since the last time; a shard that hangs lets
-//! systemd restart the broker. Load is shed from nine tenths of the limit on, so that what is on its way then still
-//! finds memory. Memory that nothing holds goes back to the system within seconds, so that the limit is left again by
+//! Invariants: the watchdog is notified only if every shard has turned since the last time, so systemd restarts a
+//! broker with a shard that hangs. Load is shed from nine tenths of the limit on, so that messages already on their way
+//! still find memory. Freed memory goes back to the system within seconds, so the process falls below the limit by
 //! itself.
 
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! Where the broker takes the passphrase of an encrypted private key from: the file that the listener names, a systemd
-//! credential, the environment, or the terminal, whichever comes first.
+//! Where the broker gets the passphrase of an encrypted private key: from the file that the listener names, a systemd
+//! credential, the environment, or the terminal, in this order.
 //!
-//! Invariants: the terminal is asked only before the broker serves, so that a reload never waits for a person; what was
-//! typed then is remembered for reloads, in memory that is overwritten when it ends. No passphrase is ever logged.
+//! Invariants: the terminal is used only before the broker serves clients, so a reload never waits for a person. What
+//! was typed is remembered for reloads, in memory that is overwritten when it is freed. No passphrase is ever logged.
 
 use std::collections::HashMap;
 use std::io;

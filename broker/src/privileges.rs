@@ -1,7 +1,7 @@
-//! `user`: from root to a user that may do less, once the ports are open.
+//! `user`: changes from root to a user with fewer rights once the ports are open.
 //!
-//! Invariants: it is done whole or the broker does not start; groups before the user, as nothing may change groups
-//! after.
+//! Invariants: the change is complete or the broker does not start. The groups are set before the user, because nobody
+//! but root may set groups.
 
 use std::io;
 use std::path::Path;

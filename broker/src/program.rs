@@ -1,7 +1,7 @@
-//! The broker as a program: its arguments, its subcommands, its exit code.
+//! The broker as a program: arguments, subcommands, exit code.
 //!
-//! Invariants: a mistake is one sentence on standard error, or in the log once there is one, and an exit code of its
-//! own.
+//! Invariants: a mistake in the command line or the configuration is one sentence on standard error, or in the log once
+//! there is one, and has an exit code of its own.
 
 use std::ffi::OsString;
 use std::io::Write as _;

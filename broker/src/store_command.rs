@@ -1,6 +1,6 @@
-//! `broker store`: looks into the folder of a store, and copies it.
+//! `broker store`: inspects the folder of a store, and copies it.
 //!
-//! Invariants: the folder is only read, so a broker may run on it. The exit code is 1 if something in it is damaged.
+//! Invariants: the folder is only read, so a broker may be using it. The exit code is 1 if something in it is damaged.
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
-//! What systemd is notified of, where it started this process and asked for it.
+//! Notifications to systemd, if it started this process and asked for them.
 //!
-//! Invariants: a manager that does not listen is no reason to stop, so no failure leaves this file.
+//! Invariants: a failed notification is ignored, because the broker serves clients without them too.
 
 use std::time::Duration;
 

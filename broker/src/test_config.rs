@@ -1,7 +1,7 @@
-//! `--test-config`: what a start would find wrong with the files, addresses and folders that a configuration names.
+//! `--test-config`: checks the files, addresses and folders that a configuration names, as a start would.
 //!
-//! Invariants: nothing is asked for, and no port is bound. What the machine lacks (io_uring, locked memory) is not
-//! looked at: a configuration may be tested on another machine than the one that it is for.
+//! Invariants: no passphrase is asked for and no port is bound. What this machine lacks (io_uring, locked memory) is
+//! not checked, because a configuration may be tested on another machine than the one that it is for.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,4 @@
-//! The priority of the threads beside the shards.
+//! Lowers the priority of the threads beside the shards.
 //!
 //! Invariants: none.
 

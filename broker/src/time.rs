@@ -1,6 +1,6 @@
-//! Time as it comes in from the shell.
+//! A point in time that the shell passes into the logic.
 //!
-//! Invariants: it is monotonic, so that a change of the wall clock expires nothing.
+//! Invariants: time is monotonic, so a change of the wall clock expires nothing.
 
 /// Nanoseconds of a monotonic clock. All arithmetic saturates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,6 +1,6 @@
-//! What a configuration is once it is read: typed and usable as it stands.
+//! A configuration that was read and checked: typed, with all defaults applied.
 //!
-//! Invariants: nothing here is to be checked again. What the logic of the shards reads is in [`crate::settings`].
+//! Invariants: no value has to be checked again. The part that the shards' logic reads is in [`crate::settings`].
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32};

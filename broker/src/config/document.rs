@@ -1,4 +1,4 @@
-//! docs/CONFIGURATION.md: the table of keys for operators.
+//! Writes docs/CONFIGURATION.md, the operators' page, from the table of keys.
 //!
 //! Invariants: none.
 

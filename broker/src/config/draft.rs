@@ -1,4 +1,4 @@
-//! What the lines read so far have set, before defaults that depend on each other are known.
+//! The values that the lines read so far have set, before defaults are applied that depend on other keys.
 //!
 //! Invariants: none.
 

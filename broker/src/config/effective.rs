@@ -1,4 +1,4 @@
-//! A configuration as a configuration file again.
+//! Writes a configuration back as a configuration file, for `--test-config`.
 //!
 //! Invariants: reading that file gives the same configuration.
 

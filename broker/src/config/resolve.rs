@@ -1,7 +1,8 @@
-//! The configuration of a draft: defaults that depend on other keys, TLS as a whole, addresses of host names.
+//! Makes a configuration of a draft: applies the defaults that depend on other keys, checks the TLS keys as a whole,
+//! and looks host names up.
 //!
-//! Invariants: who configured a listener, TLS, users or access rules has closed the broker to anonymous clients, and
-//! without a `listener`, `port` or `bind_address` nobody but this machine can connect.
+//! Invariants: if the operator configured a listener, TLS, users or access rules, anonymous clients are refused by
+//! default. Without a `listener`, `port` or `bind_address`, only this machine can connect.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::num::NonZeroU16;

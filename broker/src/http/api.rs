@@ -1,6 +1,6 @@
-//! `protocol http_api`: what operators and their programs ask a broker.
+//! `protocol http_api`: metrics, health and JSON for operators and their programs.
 //!
-//! Invariants: nothing can be changed here, and nothing of a client's (names, topics, payloads) can be read.
+//! Invariants: a request changes nothing, and no answer contains a client's name, topic or payload.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
-//! A client of HTTP: its request and its answer.
+//! Reads the request of an HTTP client and writes the response.
 //!
-//! Invariants: both are over within the time that the connection was given.
+//! Invariants: both end within the time that the connection was given.
 
 use std::io::{self, Read, Write as _};
 use std::net::{Shutdown, TcpStream};

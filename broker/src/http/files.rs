@@ -1,7 +1,8 @@
-//! The files of a folder.
+//! Serves the files of a folder.
 //!
 //! Invariants: the kernel resolves each path beneath the folder (RESOLVE_BENEATH), so neither `..` nor a symbolic link
-//! leads out of it; only regular files are served, and none whose name, or a folder's on the way, begins with a dot.
+//! leads out of it. Only regular files are served, and none whose own name, or that of a folder on its path, begins
+//! with a dot.
 
 use std::fs::File;
 use std::io::{self, Read as _};

@@ -1,6 +1,6 @@
-//! What shards count, as OpenMetrics and as JSON.
+//! The counters of the shards as OpenMetrics and as JSON.
 //!
-//! Invariants: a page is one pass over the counters without a lock, so asking for it costs the shards nothing.
+//! Invariants: a page is one pass over the counters without a lock, so a request costs the shards nothing.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

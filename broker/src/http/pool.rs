@@ -1,6 +1,6 @@
-//! A few threads behind a bounded queue.
+//! A few threads behind a bounded queue, which run jobs of HTTP.
 //!
-//! Invariants: giving a job never waits; what does not fit is refused.
+//! Invariants: adding a job never waits; a job that does not fit is refused.
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

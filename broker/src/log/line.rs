@@ -1,6 +1,6 @@
-//! One event as one line.
+//! Formats one event as one line.
 //!
-//! Invariants: a line holds no control character of its own, whatever a client put into its identifier or topic (test
+//! Invariants: a line contains no control character, whatever a client put into its identifier or topic (test
 //! `v29_control_characters_are_escaped`).
 
 use std::fmt::{self, Write as _};

@@ -1,4 +1,4 @@
-//! What is logged, where to, and how a line begins.
+//! The settings of the log: which types of messages, to which destinations, and with which timestamp.
 //!
 //! Invariants: none.
 

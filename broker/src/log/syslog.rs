@@ -1,6 +1,6 @@
-//! The system's log: one datagram a line to its socket, in the form that syslog(3) sends.
+//! Sends log lines to the system's log: one datagram a line to its socket, in the form that syslog(3) uses.
 //!
-//! Invariants: the broker never waits for it; a line that the socket does not take is lost.
+//! Invariants: the broker never waits for the socket; a line that the socket does not take is lost.
 
 use std::io;
 use std::io::Write as _;

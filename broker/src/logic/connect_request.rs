@@ -1,8 +1,9 @@
-//! CONNECT, parsed once, where it was received: it travels with the connection to the shard that owns the session.
+//! A CONNECT packet as an owned value. It is parsed once, on the shard that received it, and travels with the
+//! connection to the shard that owns the session.
 //!
-//! Invariants: nothing behind [`FirstPacket::parse`] looks at the bytes of a CONNECT again; a request owns what it
-//! holds, which is no more than the packet had, so it is bounded by [`limits::CONNECT_BYTES_MAX`]; nothing is reserved
-//! for bytes that were only announced.
+//! Invariants: nothing after [`FirstPacket::parse`] looks at the bytes of a CONNECT again. A request owns its strings,
+//! which are no larger than the packet was, so its size is bounded by [`limits::CONNECT_BYTES_MAX`]. No memory is
+//! reserved for bytes that were only announced.
 
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};

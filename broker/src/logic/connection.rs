@@ -1,8 +1,9 @@
-//! What is kept of one network connection.
+//! The logic's state of one network connection: protocol version, output buffer, session, and what flow control counts
+//! for it.
 //!
-//! Invariants: `session` is set from an accepted CONNECT until the connection begins to close, and then the session's
-//! link points back here; `dirty`: the connection is in the list for the shell. The fields that a delivery
-//! touches come first, to lie in one cache line.
+//! Invariants: `session` is set from the accepted CONNECT until the connection begins to close; during that time the
+//! session's link points back to this connection. `dirty` is true while the connection is in the shell's list of
+//! connections with output. The fields that a delivery uses come first, so that they share one cache line.
 
 use std::net::SocketAddr;
 

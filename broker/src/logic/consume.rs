@@ -1,8 +1,11 @@
-//! Whole packets out of bytes, as many as the share of work allows.
+//! Cuts received bytes into packets and handles them, until the bytes or the connection's share of work are used up.
 //!
-//! Invariants: QoS 0 publishes that need nothing but passing on are gathered while they follow one another with one
-//! topic ([`Run`]) and passed on before anything else is handled, so their order with everything else is kept. What
-//! was not handled is not consumed; what was gathered and could not be passed on comes again.
+//! QoS 0 publishes that need nothing but forwarding are gathered into a [`Run`] while they follow one another with the
+//! same topic, and are published together.
+//!
+//! Invariants: a run is published before any other packet is handled, so the order of packets is kept. Bytes of a
+//! packet that was not handled are not consumed. If a run could not be published, its bytes are not consumed either,
+//! and the caller passes them in again.
 
 use mqtt::frame::{Frame, PacketType};
 use mqtt::packet::Publish;

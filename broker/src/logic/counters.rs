@@ -1,8 +1,8 @@
-//! What a shard counts, for `$SYS` and metrics.
+//! The counters of a shard, which `$SYS` and the metrics show.
 //!
-//! Invariant: only its own shard writes a [`ShardCounters`], so a plain load and store is exact; anybody may read.
-//! The map of users is locked, by whoever makes or ends a session and nowhere else. Each has its own cache lines, so
-//! that counting on one core does not slow another.
+//! Invariants: only the shard itself writes its [`ShardCounters`], so a plain load and store is exact; any thread may
+//! read them. The map of users is behind a lock that is taken when a session begins or ends, and at no other time. Each
+//! shard's counters have cache lines of their own, so that counting on one core does not slow another one.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

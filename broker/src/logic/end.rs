@@ -1,9 +1,9 @@
 //! How connections and sessions end.
 //!
-//! Invariants: a session is detached from its connection at the moment that the connection begins to close, whatever
-//! the socket still takes; its Will is published or discarded then. A session that ends takes its subscriptions, its
-//! queue and its Will (published, if it waited) with it, and nothing of it stays; what it held for a group goes to
-//! another member.
+//! Invariants: a session is detached from its connection when the connection begins to close, whatever the socket still
+//! has to send; at that moment its Will is published, delayed or discarded. A session that ends loses its
+//! subscriptions, its queue and its delayed Will (which is published); nothing of it remains. Messages that it held for
+//! a group go to another member.
 
 use mqtt::packet::Disconnect;
 use mqtt::property::{PropertiesBuf, Property};

@@ -1,9 +1,9 @@
-//! Sessions that held so much that their end takes more than one turn.
+//! Ends sessions that own so much that it takes more than one turn.
 //!
-//! Invariants: from the first moment nothing more is delivered to such a session, its client identifier is free, and it
-//! counts no more. Its place is kept until no filter, no group and no request names it. Who picks it as a member of a
-//! group takes it out instead (`share/placing.rs`); what it held for groups goes to other members once it has left its
-//! own ones, then what else it held is dropped.
+//! Invariants: from the first step on no message is delivered to such a session, its client identifier is free, and it
+//! is no longer counted. Its slot is kept until no filter, group or request refers to it. If it is chosen as the member
+//! of a group, the caller removes it from the group instead (`share/placing.rs`). Messages that it held for groups go
+//! to other members after it has left its own groups; everything else that it owned is dropped last.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! What connections and sessions are named by, everywhere in the shard.
+//! The identifiers of connections and sessions in a shard.
 //!
 //! Invariants: none.
 

@@ -1,8 +1,8 @@
-//! What other shards send: batches in.
+//! Handles the batches that other shards sent. The shell calls it with each batch before the bytes of clients.
 //!
-//! Invariants: a shard has notified all others of each filter that a session of its own subscribes to, before the
-//! SUBACK left; a message goes to a shard once, however many of its filters match. A retained message goes to the
-//! shards with interest and to the owner of its topic as one record, which is both the change and the publish
+//! Invariants: a shard has announced every filter of its own sessions to all other shards before the SUBACK is sent. A
+//! message goes to a shard once, however many of its filters match. A retained message goes to the shards with interest
+//! and to the owner of its topic as one record, which is both the change of the retained message and the publish
 //! (`retained/`).
 
 use mqtt::ProtocolVersion;

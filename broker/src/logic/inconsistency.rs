@@ -1,8 +1,8 @@
-//! States that cannot be.
+//! States that cannot occur unless the broker has a bug.
 //!
-//! Invariant: whoever finds one calls [`unreachable_state`] and goes on without what is missing. Then a test stops
-//! there, and in production the shard counts it (`inconsistencies`) and logs it once a turn: one client's trouble is
-//! not everybody's.
+//! Invariant: code that finds such a state calls [`unreachable_state`] and continues without what is missing. A test
+//! stops there. In production the shard counts it (`inconsistencies`) and logs it at most once a turn, so that the
+//! error of one client does not affect the others.
 
 use std::cell::Cell;
 

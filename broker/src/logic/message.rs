@@ -1,8 +1,9 @@
-//! An application message that outlives its packet: queued, in flight in a kept session, or retained.
+//! An application message that outlives its packet: it is queued, in flight in a session that is kept, or retained.
 //!
-//! Invariant: it is one allocation, shared by all who hold it and by all shards, and never changes. What is a matter
-//! of one delivery (QoS, RETAIN, subscription identifiers) is not in it. Its properties are those that go on to
-//! subscribers; the Message Expiry Interval is taken out, as it is counted down from `expires_at` [MQTT-3.3.2-6].
+//! Invariants: a message is one allocation that never changes and that all its holders in all shards share. What
+//! belongs to one delivery (QoS, RETAIN, Subscription Identifiers) is not in it. Its properties are those that are
+//! forwarded to subscribers, without the Message Expiry Interval, which is computed from `expires_at` at each delivery
+//! [MQTT-3.3.2-6].
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
-//! `mount_point`: a listener's clients live below a topic that they never see.
+//! `mount_point`: the clients of a listener use topics below a prefix that they do not see.
 //!
-//! Invariants: inside the logic a topic is always whole, the mount point included: in subscriptions, queues, retained
-//! messages and access rules. It is put in front where a packet of such a client is read, and taken away where one is
-//! written; what lies outside of the mount point does not go to the client.
+//! Invariants: inside the logic every topic includes the mount point: in subscriptions, queues, retained messages and
+//! access rules. It is prepended where a packet of such a client is read and removed where one is written. Messages
+//! outside of the mount point are not sent to the client.
 
 use std::borrow::Cow;
 

@@ -1,6 +1,6 @@
-//! Which shard owns the session of a client, and whose message one is.
+//! Computes from a client identifier which shard owns the session, and a mark of who published a message.
 //!
-//! Invariants: both are the same in every process and version, for a store keeps sessions by it.
+//! Invariants: both results are the same in every process and every version, because a store keeps them.
 
 /// A hash of a client identifier: for marks of who published a message.
 #[must_use]

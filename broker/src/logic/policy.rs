@@ -1,8 +1,8 @@
-//! A new policy: the password and ACL files were read again.
+//! Applies a new policy after the password and ACL files were read again.
 //!
-//! Invariants: from then on nothing goes by the old rules: subscriptions stand but bring only what may be read, queued
-//! messages, retained messages and Wills are checked as they are delivered. Who lost the user name, or has another
-//! password now, is disconnected; nobody else notices.
+//! Invariants: from then on the old rules have no effect. Subscriptions stay but deliver only what the client may read;
+//! queued messages, retained messages and Wills are checked when they are delivered. A client whose user was removed,
+//! or has another password now, is disconnected; no other client is affected.
 
 use std::sync::Arc;
 

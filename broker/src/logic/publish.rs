@@ -1,7 +1,7 @@
-//! A message on its way out of this shard: to the local sessions, to the other shards, into the retained messages.
+//! Publishes a message of this shard: to the local sessions, to the other shards and to the retained messages.
 //!
-//! Invariants: a message goes to each session once and to each interested shard once, and to one member of each group
-//! in the whole broker (`share/`); a retained one also to the owner of its topic.
+//! Invariants: a message goes to each session once, to each interested shard once, and to one member of each group in
+//! the whole broker (`share/`). A retained message also goes to the owner of its topic.
 
 use mqtt::QoS;
 use mqtt::property::Properties;

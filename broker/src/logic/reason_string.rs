@@ -1,7 +1,7 @@
-//! Reason Strings for 5.0 clients: the one place where the sentences for acknowledgements live. A
-//! DISCONNECT, and a CONNACK that refuses what is malformed, carry the sentence that stands in the log.
+//! Reason Strings for MQTT 5.0 clients. This is the only file with the sentences for acknowledgements. A DISCONNECT,
+//! and a CONNACK that refuses a malformed packet, carry the sentence that the log has.
 //!
-//! Invariant: a sentence has nothing that its receiver may not know: not whether a user or a topic exists.
+//! Invariant: a sentence contains nothing that its receiver may not know, such as whether a user or a topic exists.
 
 use mqtt::ReasonCode;
 use mqtt::frame::PacketType;

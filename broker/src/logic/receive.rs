@@ -1,9 +1,10 @@
-//! From the bytes of a connection to its packets, and to their handlers: what a call brings, and what it leaves.
+//! Takes the bytes that a connection received, keeps the beginning of an incomplete packet, and calls the handler of
+//! each packet. The shell calls it, and passes in again what was not taken.
 //!
-//! Invariants: a packet is handled once, in the order of the bytes; whatever the reads cut, the outcome is the same.
-//! The beginning of a packet is kept as it came, nothing is reserved for what it announces. Once the share of work is
-//! used up nothing more is handled, and the bytes from there on are the caller's: so a packet that takes more than one
-//! turn keeps its place.
+//! Invariants: each packet is handled once, in the order of the bytes, and the result does not depend on where the
+//! reads cut them. The beginning of a packet is kept as it came; no memory is reserved for the announced length. When
+//! the share of work is used up, nothing more is handled and the rest of the bytes stays with the caller, so a packet
+//! that takes more than one turn keeps its place.
 
 use mqtt::frame::{Frame, PacketType};
 use mqtt::{DecodeError, Packet, ProtocolVersion, ReasonCode};

@@ -1,8 +1,9 @@
-//! What a store kept becomes the state of the shards, before the first client connects.
+//! Restores the state of the shards from what a store recovered, before the first client connects.
 //!
-//! Invariants: each shard takes the sessions and the retained messages that it owns, and what the others' sessions
-//! want, so that no message is published before all shards know of it. A session that was connected when the process
-//! ended has lost its connection now. What makes no sense is left out and counted, and never stops the rest.
+//! Invariants: each shard takes the sessions and retained messages that it owns, and the interest of the other shards'
+//! sessions, so no message is published before all shards know where it has to go. A session that was connected when
+//! the process ended is treated as disconnected at recovery. Entries that make no sense are left out and counted; they
+//! never prevent the start.
 
 use std::collections::HashMap;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! What a shard holds at a moment: for tests, to see that nothing stays behind and that bounds are kept.
+//! Counts what a shard holds at a moment. Tests use it to check that nothing stays behind and that bounds are kept.
 //!
 //! Invariants: none.
 

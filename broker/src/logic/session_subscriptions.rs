@@ -1,7 +1,8 @@
-//! Subscriptions of sessions, as they come and go: a session stands in the list of a filter, and the filter in its own.
+//! Adds and removes subscriptions. A session is an entry in the filter's list of subscribers, and the filter is an
+//! entry in the session's list of subscriptions.
 //!
-//! Invariants: each list has the position in the other one, so whoever leaves takes a fixed number of steps; the
-//! first subscription of this shard to a filter and the end of the last one are announced to the other shards.
+//! Invariants: each entry has the position of the other one, so removing a subscription takes a fixed number of steps.
+//! The first subscription of this shard to a filter, and the end of the last one, are announced to the other shards.
 
 use crate::limits;
 use crate::logic::Shard;

@@ -1,10 +1,12 @@
-//! A slab that grows by chunks, and the numbers of its places.
+//! A slab: values in numbered slots, in chunks that never move.
 //!
-//! Why not one vector: that doubles, so a million entries stand still while they are copied, and up to half of the
-//! memory lies empty. Invariants: an entry never moves; a place is used again only after its value was removed;
-//! places are dense from 1; a chunk without values has no memory, but for the first one, so that one value that comes
-//! and goes costs nothing. Place 0 is never given out: so an `Option` of a number has its size, and a look-up by none
-//! costs no branch.
+//! A vector would double when it is full: with a million entries everything would wait while they are copied, and up to
+//! half of the memory would be empty.
+//!
+//! Invariants: a value never moves. A slot is used again only after its value was removed. Slots are numbered densely
+//! from 1, so an `Option` of a slot is as small as a slot. Slot 0 is never given out, and looking up `None` costs no
+//! branch. A chunk without values has no memory, except for the first one, so that a single value that comes and goes
+//! costs no allocation.
 
 use std::marker::PhantomData;
 use std::num::NonZeroU32;

@@ -1,10 +1,10 @@
-//! Where a shard's state goes to survive the process: the logic reports what happened, a store writes it.
+//! The interface between the logic and a store: the logic reports what happened, the store writes it.
 //!
-//! Invariants: records come in the order in which things happened in this shard, and only of sessions that outlive
-//! their connection, of messages for them, and of retained messages. Numbers are given out by the logic and never used
-//! again: a session's number, a publication's, and in each session the order of what it gets. What is handed over by
-//! one [`Store::submit`] is durable as a whole or not at all, and an acknowledgement that promises durability waits for
-//! the batch that is being filled when it is written (`delivery/deferred.rs`).
+//! Invariants: records are in the order in which things happened in this shard. They are only about sessions that
+//! outlive their connections, messages for these sessions, and retained messages. The logic gives out the numbers of
+//! sessions, of publications and, in each session, of deliveries, and never uses one again. The records of one
+//! [`Store::submit`] become durable together or not at all. An acknowledgement that promises durability waits for the
+//! batch that is being filled when the acknowledgement is written (`delivery/deferred.rs`).
 
 use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,7 +1,7 @@
 //! `$SYS`: figures of the broker itself, under mosquitto's names.
 //!
-//! Invariant: shard 0 publishes for all, from the counters of all, every `sys_interval`, retained, and only what
-//! changed; it owns what is below `$SYS`.
+//! Invariants: shard 0 owns the topics below `$SYS` and publishes them for all shards, from the counters of all shards.
+//! It does so every `sys_interval`, with RETAIN, and only for values that changed.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! What the passing of time does: keep alive, the end of sessions, delayed Wills, the expiry of retained messages,
+//! Handles the timers that are due: Keep Alive, the end of sessions, delayed Wills, the expiry of retained messages,
 //! `$SYS`.
 //!
-//! Invariant: a timer of what is gone or has changed was cancelled, so what comes up is there.
+//! Invariant: the timer of something that is gone or was changed has been cancelled, so what a timer refers to exists.
 
 use mqtt::ReasonCode;
 

@@ -1,8 +1,8 @@
 //! The deadlines of one shard, in steps of [`limits::TIMER_STEP_NS`].
 //!
-//! Invariant: there is one entry at most for each thing that has a deadline, and it goes when the thing goes or its
-//! deadline changes: whoever sets one cancels the one before. So the timers take no more memory than what they belong
-//! to. A keep alive is the exception in its own way: it is not moved by each packet, but looks when it comes up.
+//! Invariants: an owner has at most one entry for each of its deadlines. The entry is removed when its owner is removed
+//! or the deadline changes: setting a deadline cancels the one before. So timers take no more memory than their owners.
+//! Keep Alive is an exception: packets do not move its entry; when it is due, the time of the last packet is checked.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
-//! The lines of a password file as a person keeps it.
+//! The lines of a password file, for changing some of them.
 //!
-//! Invariants: comments and the order of the lines stay.
+//! Invariants: comments and the order of the lines are kept.
 
 use crate::auth::password::{MakeError, PasswordHash};
 

@@ -1,6 +1,6 @@
-//! Asking for a password.
+//! Reads a password from the terminal.
 //!
-//! Invariants: it is asked for twice, and does not show on the terminal.
+//! Invariants: a password is read twice, and the terminal does not show it.
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 

@@ -1,4 +1,4 @@
-//! The threads that answer HTTP beside the shards.
+//! Starts the threads that answer HTTP requests beside the shards.
 //!
 //! Invariants: none.
 

@@ -1,4 +1,4 @@
-//! `pid_file`: the number of the process in a file.
+//! `pid_file`: writes the process id into a file.
 //!
 //! Invariants: the file is removed when the broker ends.
 

@@ -1,6 +1,6 @@
-//! What the process needs of the system: io_uring, memory that may be locked, and no core dumps.
+//! Checks what the process needs from the system (io_uring, memory that may be locked) and forbids core dumps.
 //!
-//! Invariants: what is missing is found before the first shard starts.
+//! Invariants: what is missing is reported before the first shard starts.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use transport::ring::{Ring, RingOptions};

@@ -1,4 +1,4 @@
-//! Signals: the end of the broker, and a reload.
+//! Handles the signals that end the broker or make it reload.
 //!
 //! Invariants: files are read on the thread of the signals, so no shard waits for a reload.
 

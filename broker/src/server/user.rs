@@ -1,6 +1,6 @@
-//! From root to the user that the broker runs as.
+//! Changes from root to the user that the broker runs as.
 //!
-//! Invariants: everything that needs root is done before.
+//! Invariants: everything that needs root has been done before.
 
 use super::error::ServerError;
 use crate::config::Configuration;

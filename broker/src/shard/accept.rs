@@ -1,8 +1,8 @@
-//! Accepting connections, also when descriptors run out.
+//! Accepts connections, also when the process runs out of descriptors.
 //!
-//! Invariants: one accept is in flight on each listener, or all are stopped until the pause is over; one descriptor is
-//! kept in reserve, and given up when there is no other one, so that clients learn at once that they are not let in
-//! instead of waiting in the backlog; what cannot be accepted is logged once in [`limits::ACCEPT_QUIET_NS`].
+//! Invariants: one accept is in flight on each listener, or all are stopped until a pause is over. One descriptor is
+//! kept in reserve and used when there is no other one, so that clients are closed at once instead of waiting in the
+//! kernel's backlog. Errors of accept are logged once in [`limits::ACCEPT_QUIET_NS`].
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};

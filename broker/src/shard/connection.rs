@@ -1,6 +1,7 @@
-//! The shell's half (socket, TLS, what is in flight) of each connection that the logic knows by the same id.
+//! The shell's part of a connection: socket, TLS, and requests in flight. The logic knows the connection by the same
+//! id.
 //!
-//! Invariant: one send at most is in flight on a connection, and its bytes go before anything newer.
+//! Invariant: a connection has at most one send in flight, and the bytes of that send precede all newer ones.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,4 +1,4 @@
-//! Which CPU a shard runs on.
+//! Chooses the CPU that a shard runs on.
 //!
 //! Invariants: none.
 

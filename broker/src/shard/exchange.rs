@@ -1,7 +1,8 @@
-//! A shard's end of the queues between shards: what it takes, what it pushes, and connections that wait for room.
+//! A shard's end of the queues between shards: takes batches and connections, pushes its own, and keeps connections
+//! that wait for room.
 //!
-//! Invariant: what finds no room stays in order where it is, batches with the logic and connections here, and a shard
-//! with something left is blocked: [`crate::turn`] lets it flush nothing then.
+//! Invariant: what finds no room stays in order where it is, batches with the logic and connections here. A shard that
+//! has something left is blocked: [`crate::turn`] lets it flush nothing then.
 
 use std::io;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! The flush: each connection with something to send is sealed and sent once.
+//! Flushes connections: each one with output is sealed into TLS records and sent once a turn.
 //!
-//! Invariant: nothing that happens here writes for another connection: what does (a connection that broke has a Will)
-//! waits until all are flushed, and goes out in the next turn, after its batches.
+//! Invariant: nothing here writes output for another connection. What does (a connection that broke may have a Will)
+//! waits until all are flushed, and is sent in the next turn, after that turn's batches.
 
 use std::io;
 use std::os::fd::AsFd;

@@ -1,8 +1,10 @@
-//! The end of a shard: it stops to accept, closes its connections in order, and ends when no other shard sends it one.
+//! The end of a shard: it stops accepting, closes its connections in order, and ends when no other shard sends it a
+//! connection any more.
 //!
-//! Invariants: what is open is cut [`limits::DRAIN_NS_MAX`] after the beginning; connections that were accepted before
-//! have [`limits::LATE_CONNECT_NS_MAX`] to send a CONNECT, which is refused. A shard leaves when it has sent its last
-//! connection to another one, and is drained only when all have left and their queues are empty.
+//! Invariants: connections that are open [`limits::DRAIN_NS_MAX`] after the beginning are cut. Connections that were
+//! accepted before the shutdown have [`limits::LATE_CONNECT_NS_MAX`] to send a CONNECT, which is refused. A shard has
+//! left when it has sent its last connection to another shard; it is drained only when all shards have left and their
+//! queues are empty.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,7 +1,8 @@
-//! A newer connection of a session waits until the older one was read to its end, see [`crate::turn::TakeOvers`].
+//! Reads the older connection of a session to its end before a newer one takes the session over, see
+//! [`crate::turn::TakeOvers`].
 //!
-//! Invariants: what the kernel has is read when the receive of the older connection has ended, so its bytes stay in
-//! their order; it is handled in the next turn, behind the queues. At most [`limits::TAKEOVER_BYTES_MAX`] are read.
+//! Invariants: the rest of the older connection is read after its receive in the ring has ended, so its bytes stay in
+//! order, and is handled in the next turn, behind the queues. At most [`limits::TAKEOVER_BYTES_MAX`] bytes are read.
 
 use std::io;
 use std::os::fd::AsFd as _;

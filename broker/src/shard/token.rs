@@ -1,7 +1,7 @@
-//! Names of requests on the ring: what kind of thing, its slot, and a generation.
+//! Tokens of requests on the ring: the kind of object, its slot, and a generation.
 //!
-//! Invariant: the generation distinguishes those that have a slot one after the other. A completion whose generation is
-//! not the slot's present one belongs to something that is gone.
+//! Invariant: the generation distinguishes the objects that use a slot one after the other. A completion whose
+//! generation is not the present one of the slot belongs to an object that is gone.
 
 use transport::ring::Token;
 

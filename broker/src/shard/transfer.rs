@@ -1,6 +1,6 @@
-//! Connections on their way to the shard that owns their session.
+//! A connection on its way to the shard that owns its session.
 //!
-//! Invariants: nothing is in flight on the socket, so the descriptor may be another ring's; the CONNECT travels as it
+//! Invariants: no request is in flight on the socket, so another ring may use the descriptor. The CONNECT travels as it
 //! was parsed, and the bytes behind it as they were read.
 
 use mqtt::ProtocolVersion;

@@ -1,6 +1,6 @@
-//! What a connection has received and not handled yet, and how far it is to be read.
+//! The bytes that a connection has received and not handled yet, and whether the stream ends behind them.
 //!
-//! Invariants: the bytes of a connection stay in their order; a stream that has ended is over behind its last bytes.
+//! Invariants: the bytes of a connection stay in order; the end of the stream is handled after the last byte.
 
 /// Why a connection ended by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

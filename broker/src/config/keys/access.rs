@@ -1,4 +1,4 @@
-//! Keys of authentication and access: who may connect, and do what.
+//! Keys of authentication and access control: who may connect and what clients may do.
 //!
 //! Invariants: none.
 

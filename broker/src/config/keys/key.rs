@@ -1,4 +1,4 @@
-//! What a key of the configuration is, and how entries of the table are written.
+//! The type of an entry of the table of keys, and the functions that make entries.
 //!
 //! Invariants: none.
 

@@ -1,4 +1,4 @@
-//! Keys of messages on their way: sizes, windows and queues.
+//! Keys of messages: their sizes, the windows of clients, and the queues of sessions.
 //!
 //! Invariants: none.
 

@@ -1,4 +1,5 @@
-//! Between the numbers of a configuration file and those of the settings.
+//! Conversions between the numbers of a configuration file and those of the settings, in particular mosquitto's 0 for
+//! "no limit".
 //!
 //! Invariants: none.
 

@@ -1,4 +1,4 @@
-//! Keys of what outlives the process.
+//! Keys of the store, which keeps sessions and messages beyond the process.
 //!
 //! Invariants: none.
 

@@ -1,10 +1,11 @@
-//! Topic Aliases towards one client (MQTT 5.0, section 3.3.2.3.4): topics that come again are sent as a number.
+//! Topic Aliases towards one client (MQTT 5.0, section 3.3.2.3.4): a topic that is sent repeatedly is replaced by a
+//! number.
 //!
-//! Invariants: there is a table only for a connection whose client announced a Topic Alias Maximum, and it ends with
-//! the connection; no alias is 0 or above that maximum [MQTT-3.3.2-11], [MQTT-3.1.2-26], [MQTT-3.1.2-27]. An alias
-//! stands for a topic once the PUBLISH that defines it is in `out`, which is what [`Aliases::commit`] is for: what is
-//! encoded and then not sent changes nothing. A full table takes a topic in only when it comes again soon, so topics
-//! that come once do not drive out those that come often.
+//! Invariants: a connection has a table only if its client announced a Topic Alias Maximum, and the table ends with the
+//! connection. No alias is 0 or above that maximum [MQTT-3.3.2-11], [MQTT-3.1.2-26], [MQTT-3.1.2-27]. An alias is valid
+//! once the PUBLISH that defines it is in `out`; the caller confirms that with [`Aliases::commit`], so a packet that
+//! was encoded but not sent changes nothing. A full table takes a new topic only when that topic comes again soon, so
+//! topics that are sent once do not replace those that are sent often.
 
 use std::hash::BuildHasher as _;
 use std::num::NonZeroU16;

@@ -1,9 +1,11 @@
-//! A message to one session: at once if it may go, else into the session's queue.
+//! Delivers a message to one session: appends it to the connection's output if it may be sent now, and else queues it
+//! in the session.
 //!
-//! Invariants: a QoS 1 or 2 message never overtakes one that waits in the session's queue, nor a QoS 0 message
-//! another QoS 0 message; a message goes out at QoS 1 or 2 only inside the window. A session that ends with its
-//! connection keeps no message in flight, but for those that then go to another member of a group: only what is
-//! awaited is known. At QoS 0 nothing but the link and the connection is touched.
+//! Invariants: a QoS 1 or 2 message never overtakes one that waits in the session's queue, and a QoS 0 message never
+//! overtakes another QoS 0 message. A QoS 1 or 2 message is sent only while the window has room. Of a session that ends
+//! with its connection, only the awaited acknowledgements are kept and not the messages in flight, except for those
+//! that would then go to another member of a group. Delivery at QoS 0 reads nothing but the session's link and the
+//! connection.
 
 use std::rc::Rc;
 

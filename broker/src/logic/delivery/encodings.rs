@@ -1,7 +1,8 @@
-//! What one PUBLISH needs while it goes to its subscribers: each form encoded once, kept once.
+//! The encodings of one PUBLISH while it is delivered to its subscribers. Each form (protocol version, QoS, RETAIN) is
+//! encoded once, and a copy for queues is made once.
 //!
-//! Invariant: a [`Encodings`] is of one message from [`Encodings::begin`] to the next; what it has encoded or kept is
-//! used for no other.
+//! Invariant: [`Encodings`] belongs to one message from [`Encodings::begin`] until the next call of it; nothing that
+//! was encoded or kept for one message is used for another one.
 
 use mqtt::property::{Properties, PropertiesBuf};
 use mqtt::publish_template::PublishTemplate;

@@ -1,7 +1,8 @@
-//! A message, or a run of them, to all local sessions of a route.
+//! Delivers a message, or a run of messages, to all local sessions of a route.
 //!
-//! Invariants: it goes to each session once. A run goes out as the bytes that came wherever the subscriber takes them
-//! so; else in the other encoding, made once for all; else packet by packet.
+//! Invariants: a message goes to each session once. A run is sent to a subscriber as the bytes that were received, if
+//! its protocol version and subscription allow that; else in the other version's encoding, which is made once for all
+//! subscribers; else packet by packet.
 
 use mqtt::ProtocolVersion;
 use mqtt::packet::Publish;

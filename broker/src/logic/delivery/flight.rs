@@ -1,7 +1,8 @@
-//! Messages at QoS 1 and 2 on their way, in both directions: what acknowledgements do to them.
+//! Messages at QoS 1 and 2 in flight, in both directions, and what acknowledgements do to them. The handlers of PUBACK,
+//! PUBREC, PUBREL and PUBCOMP (`handle/ack.rs`) call it.
 //!
-//! Invariant: an identifier that is not awaited changes nothing; whatever changes of a session that outlives its
-//! connection is in the store.
+//! Invariants: an acknowledgement whose Packet Identifier is not in use changes nothing. Every change of a session that
+//! outlives its connection is recorded in the store.
 
 use std::rc::Rc;
 

@@ -1,12 +1,13 @@
-//! What the store is to know: the records of what happens, and the numbers in them.
+//! The records that the store gets from this shard, and the numbers (of sessions, publications and deliveries) in them.
 //!
-//! A message that goes to sessions which outlive their connections is one publication, however many they are. Each
-//! delivery to such a session is noted while the message is handed out, and all of them become one record when it has
-//! gone to everybody here (publications.rs).
+//! A message for sessions that outlive their connections is one publication, however many these sessions are. Each
+//! delivery to such a session is noted while the message is handed out. When every local session has got it, the notes
+//! become one record (publications.rs).
 //!
-//! Invariants: without a store nothing is noted, and each call costs a look at a flag. The references of a publication
-//! follow its record; a message that another shard sent with a number is noted here in any case, so that it is not
-//! given to anybody again after a crash. What a session got is in the order of its references.
+//! Invariants: without a store nothing is noted, and each call costs one check of a flag. The references of a
+//! publication follow its record. A message that came from another shard with a publication number is always noted
+//! here, even without a receiver, so that it is not delivered again after a crash. References are in the order in which
+//! the session got its messages.
 
 use std::rc::Rc;
 

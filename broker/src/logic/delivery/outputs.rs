@@ -1,8 +1,8 @@
-//! What is to be sent on connections, and the accounts of it.
+//! The output buffers of connections and everything that is counted about them.
 //!
-//! Invariants: whatever is appended to an `out` passes [`Outputs::append`] (PUBLISH packets) or [`Delivery::send`]
-//! (all others): so the connection is in the shell's list once, the bytes are in the account of the shard and the
-//! copies in the counters. An `out` that was emptied has no memory until something is appended again.
+//! Invariants: every byte that is appended to an `out` passes through [`Outputs::append`] (PUBLISH packets) or
+//! [`Delivery::send`] (all others). So the connection is in the shell's list once, its bytes are in the shard's total,
+//! and the copies are in the counters. An `out` that was emptied has no memory until something is appended again.
 
 use crate::limits;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Deferring};

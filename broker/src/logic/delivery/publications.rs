@@ -1,7 +1,8 @@
-//! Messages that the store keeps, as they go to other shards, to members of groups, and to the sessions here.
+//! Publication numbers of messages that the store keeps: for copies to other shards, to members of groups, and to local
+//! sessions.
 //!
-//! Invariants: a message at QoS 0 has no number when it leaves the shard: nobody is promised that it arrives. What is
-//! begun with a number is noted once it has gone to everybody here.
+//! Invariants: a QoS 0 message leaves the shard without a number, because its arrival is not promised to anybody. A
+//! message that began with a number is noted once it has been given to every local session.
 
 use mqtt::QoS;
 

@@ -1,6 +1,7 @@
-//! Packets to clients that are no PUBLISH.
+//! Sends packets other than PUBLISH to a client.
 //!
-//! Invariants: a packet is never larger than its client takes; none follows once the connection closes.
+//! Invariants: a packet is never larger than the client's Maximum Packet Size; no packet is appended once the
+//! connection closes.
 
 use mqtt::frame::PacketType;
 use mqtt::packet::Ack;

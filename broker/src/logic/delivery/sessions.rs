@@ -1,7 +1,8 @@
-//! The sessions of clients: how they begin and end, and which connection each has.
+//! The beginning and end of sessions, and the connection that each has.
 //!
-//! Invariants: a session and its connection name each other from [`Delivery::attach`] to [`Delivery::detach`]; what
-//! happens to a session that outlives its connection is in the store; the counters know how many there are.
+//! Invariants: a session and its connection refer to each other from [`Delivery::attach`] to [`Delivery::detach`].
+//! Every change of a session that outlives its connection is recorded in the store. The counters of sessions are exact
+//! after each call.
 
 use crate::auth::acl;
 use crate::logic::connection::ConnectionSlot;

@@ -1,7 +1,8 @@
-//! How long publishers wait for clients that turn out to be slow: a budget of the shard.
+//! How long publishers may be paused for clients that turn out to be slow: a time budget of the shard.
 //!
-//! Invariant: waiting for a client that catches up costs nothing; waiting in vain costs what was waited, and comes back
-//! slowly ([`limits::GRACE_BUDGET_SHARE`]). So new connections and new client identifiers are no way around the bound.
+//! Invariant: a pause for a client that catches up costs nothing. A pause for a client that becomes slow costs its
+//! whole length, and the budget comes back slowly ([`limits::GRACE_BUDGET_SHARE`]). So new connections or client
+//! identifiers do not get around the bound.
 
 use crate::limits;
 use crate::time::Timestamp;

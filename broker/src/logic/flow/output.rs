@@ -1,8 +1,8 @@
-//! The bytes that wait for all sockets of a shard: their sums, and what they leave for each connection.
+//! The bytes that wait for all sockets of a shard: their sums, and the room that they leave for each connection.
 //!
-//! Invariants: `counted_bytes` of the connections add up to `total`, those of the slow ones to `slow_total`. They are
-//! brought up to date when a connection is handed to the shell and when it was flushed; what was written since is in
-//! `written`. So a delivery adds one number and nothing else.
+//! Invariants: the `counted_bytes` of all connections add up to `total`, and those of the slow ones to `slow_total`.
+//! Both are updated when a connection is given to the shell and after it was flushed; bytes that were appended since
+//! are in `written`. So a delivery costs one addition here.
 
 use crate::limits::Watermarks;
 use crate::logic::connection::Connection;

@@ -1,4 +1,5 @@
-//! Where the shard calls flow control: before and after whatever publishes, and when something has drained.
+//! The shard's calls of flow control: before and after everything that publishes, and when a connection or queue has
+//! drained.
 //!
 //! Invariants: those of `flow/mod.rs`.
 

@@ -1,7 +1,8 @@
-//! PUBACK, PUBREC, PUBREL and PUBCOMP.
+//! Handles PUBACK, PUBREC, PUBREL and PUBCOMP.
 //!
-//! Invariant: an acknowledgement of an identifier that is not in use changes nothing; in 5.0 PUBREC and PUBREL are
-//! answered with 0x92. One of another kind than the identifier awaits breaks the protocol, and ends the connection.
+//! Invariants: an acknowledgement of an identifier that is not in use changes nothing; in MQTT 5.0 such a PUBREC or
+//! PUBREL is answered with reason 0x92. An acknowledgement of another type than the one that the identifier awaits is a
+//! protocol error and closes the connection.
 
 use mqtt::ReasonCode;
 use mqtt::frame::PacketType;

@@ -1,6 +1,6 @@
-//! Whether a client that sent CONNECT may come in.
+//! Decides whether a client that sent CONNECT is accepted.
 //!
-//! Invariant: nothing is changed here, so who is refused has touched nobody's session.
+//! Invariant: nothing is changed here, so a client that is refused has not affected any session.
 
 use mqtt::{ProtocolVersion, ReasonCode};
 

@@ -1,7 +1,8 @@
-//! Topic aliases of clients [MQTT 5.0, 3.3.2.3.4], and the other properties of a PUBLISH that concern this hop alone.
+//! Topic Aliases that clients send [MQTT 5.0, 3.3.2.3.4], and the other properties of a PUBLISH that belong to this
+//! network connection alone.
 //!
-//! Invariant: the map of a connection lives as long as the connection and has an entry for an alias only after a
-//! PUBLISH that came with both alias and topic.
+//! Invariant: the map of aliases lives as long as the connection. It has an entry for an alias only after a PUBLISH
+//! that had both the alias and a topic.
 
 use mqtt::ReasonCode;
 use mqtt::packet::Publish;

@@ -1,8 +1,8 @@
-//! AUTH on a connection that is in: re-authentication (MQTT 5.0, section 4.12.1).
+//! Handles AUTH on a connection whose CONNECT was accepted: re-authentication (MQTT 5.0, section 4.12.1).
 //!
-//! Invariants: who named no method in CONNECT sends no AUTH [MQTT-4.12.0-7]; the method stays, and so does the user,
-//! to whom the session belongs. Everything else goes on meanwhile as it was; what fails ends the connection
-//! [MQTT-4.12.1-2].
+//! Invariants: a client that named no Authentication Method in CONNECT may not send AUTH [MQTT-4.12.0-7]. The method
+//! does not change, and neither does the user, because the session belongs to the user. All other packets are handled
+//! as before while the exchange goes on. An exchange that fails closes the connection [MQTT-4.12.1-2].
 
 use mqtt::ReasonCode;
 use mqtt::packet::Auth;

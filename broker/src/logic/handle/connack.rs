@@ -1,6 +1,6 @@
-//! CONNACK: the client is in, with what it has to know of the broker, or it is refused.
+//! Writes the CONNACK, which accepts the client and lists the broker's limits, or refuses the client.
 //!
-//! Invariant: the client learns less of a refusal than the log.
+//! Invariant: a CONNACK that refuses contains less about the reason than the log.
 
 use mqtt::error::{DecodeError, DecodeErrorKind};
 use mqtt::frame::PacketType;

@@ -1,9 +1,9 @@
-//! CONNECT: a connection begins, with a session that is new, resumed or taken over.
+//! Handles CONNECT: begins a connection of the logic, with a session that is new, resumed or taken over.
 //!
-//! Invariants: nothing of a session is touched before the client was admitted; one connection at most is linked to a
-//! session, so the older one is ended first [MQTT-3.1.4-3]; the CONNACK stands before anything else in `out`
-//! [MQTT-3.2.0-1]. Who named an Authentication Method has been through its exchange before it came here. A connection
-//! of the logic begins with its CONNECT: there is none that waits for one.
+//! Invariants: no session is changed before the client is admitted. A session has one connection at most, so the older
+//! connection is closed first [MQTT-3.1.4-3]. The CONNACK is the first packet in `out` [MQTT-3.2.0-1]. A client with an
+//! Authentication Method has completed its exchange before it comes here. The logic has no connection that waits for a
+//! CONNECT.
 
 use std::num::{NonZeroU16, NonZeroU32};
 

@@ -1,6 +1,6 @@
-//! DISCONNECT: the client goes.
+//! Handles DISCONNECT: the client closes its connection.
 //!
-//! Invariant: a session that was to end with its connection does [MQTT-3.1.2-23].
+//! Invariant: a session whose expiry is 0 ends with the connection [MQTT-3.1.2-23].
 
 use mqtt::packet::Disconnect;
 use mqtt::{ProtocolVersion, ReasonCode};

@@ -1,7 +1,8 @@
-//! SUBSCRIBE and UNSUBSCRIBE with so many filters that they take more than one turn.
+//! SUBSCRIBE and UNSUBSCRIBE packets with so many filters that they take more than one turn.
 //!
-//! Invariants: the packet stays with whoever has its bytes, and nothing behind it is handled; what was done of it is
-//! kept with the connection and done once. It is answered once, when all of its filters are handled.
+//! Invariants: the caller keeps the bytes of the packet, and no later packet of the connection is handled before it.
+//! The connection keeps the results so far, so each filter is handled once. The packet is answered once, after its last
+//! filter.
 
 use mqtt::frame::Frame;
 use mqtt::{Packet, ProtocolVersion};

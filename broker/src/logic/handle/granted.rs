@@ -1,5 +1,5 @@
-//! What is granted to a client with its CONNECT: keep alive, expiry of its session, and what a CONNACK of 5.0 says of
-//! the broker.
+//! What a CONNECT grants to the client: Keep Alive, Session Expiry Interval, and the limits of the broker in a CONNACK
+//! of MQTT 5.0.
 //!
 //! Invariants: none.
 

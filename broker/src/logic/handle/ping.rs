@@ -1,4 +1,4 @@
-//! PINGREQ.
+//! Handles PINGREQ.
 //!
 //! Invariants: none.
 

@@ -1,8 +1,8 @@
-//! SUBSCRIBE.
+//! Handles SUBSCRIBE.
 //!
-//! Invariants: the answer has one code for each filter, in their order [MQTT-3.8.4-6], and stands before the retained
-//! messages in `out`; the other shards' interest is in the outboxes before that. A filter that is refused changes
-//! nothing. A Shared Subscription gets no retained messages [MQTT 5.0, 4.8.2].
+//! Invariants: the SUBACK has one code for each filter, in the order of the filters [MQTT-3.8.4-6], and precedes the
+//! retained messages in `out`. Before that, the other shards' outboxes have this shard's interest. A filter that is
+//! refused changes nothing. A Shared Subscription gets no retained messages [MQTT 5.0, 4.8.2].
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
-//! UNSUBSCRIBE.
+//! Handles UNSUBSCRIBE.
 //!
-//! Invariants: once the UNSUBACK is out no message published later goes to the session by that filter
-//! [MQTT-3.10.4-2]; what is in flight or queued is still delivered [MQTT-3.10.4-3], that of a group too. A Shared
-//! Subscription goes by its whole text and by nothing else. Whatever leaves takes a fixed number of steps.
+//! Invariants: after the UNSUBACK no message that is published later goes to the session because of the filter
+//! [MQTT-3.10.4-2]. Messages in flight or in the queue are still delivered [MQTT-3.10.4-3], those of a group too. A
+//! Shared Subscription is found by its whole text, `$share/...` included. Removing a subscription takes a fixed number
+//! of steps.
 
 use mqtt::ReasonCode;
 use mqtt::frame::PacketType;

@@ -1,11 +1,9 @@
-//! What waits for the other shards: one outbox each, whose batches the shell fetches.
+//! The outboxes of this shard: for each other shard the batches that the shell has not fetched yet. `batch.rs` is the
+//! format of a batch.
 //!
-//! `batch.rs` is what travels.
-//!
-//! Invariants: what is put into one outbox comes out in that order. Whatever is put in passes [`Outboxes::put`],
-//! which keeps in mind what the publisher that is handled now has to wait for: outboxes that are full, and shards
-//! that asked for their publishers to be paused. Batches that are empty are used again, up to
-//! [`limits::BATCHES_SPARE_MAX`].
+//! Invariants: records leave an outbox in the order in which they were added. Everything is added by [`Outboxes::put`],
+//! which also notes what the publisher that is handled now has to wait for: outboxes that are full, and shards that
+//! asked to pause their publishers. Emptied batches are used again, up to [`limits::BATCHES_SPARE_MAX`].
 
 pub(super) mod batch;
 

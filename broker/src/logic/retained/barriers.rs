@@ -1,12 +1,12 @@
-//! Barriers: what a shard learns of how far the others have come.
+//! Barriers: how a shard learns that all others have handled what it sent them.
 //!
-//! A shard that sets a barrier sends its number to all other shards, behind all that it sent them before. Each of
-//! them sends the number on to those concerned, behind all that it had sent to these. So whoever has it from every
-//! shard has got everything that any of them did before it knew what the barrier's shard had sent: queues between
-//! shards keep their order, and no clock is asked.
+//! A shard that sets a barrier sends its number to all other shards, behind everything that it has sent to them. Each
+//! of them sends the number on to the shards concerned, behind everything that it has sent to these. So a shard that
+//! has got the number from every other shard has also got what each of them did before that one handled the records in
+//! front of the barrier. This needs no clock, only queues between shards that keep their order.
 //!
-//! Invariant: the numbers of a shard only grow, and every queue keeps their order: who has reached one has reached
-//! all before it.
+//! Invariant: the numbers of a shard only grow, and every queue keeps their order, so a shard that has reached one
+//! number has reached all lower ones.
 
 #[derive(Debug)]
 pub(super) struct Barriers {

@@ -1,7 +1,7 @@
-//! Changes, requests and barriers on their way between shards.
+//! Changes, requests and barriers of retained messages on their way between shards.
 //!
-//! Invariants: a request is put into an outbox before the barrier that its answer waits for, and a barrier is passed on
-//! behind all that was sent before it came: an answer that did not wait for both could miss a change.
+//! Invariants: a request is added to an outbox before the barrier that its answer waits for, and a barrier is passed on
+//! behind everything that was sent before it arrived. Otherwise the answer could miss a change.
 
 use super::{Owners, RequestId, RetainedChange, RetainedMessages, RetainedNote, is_own_to_broker};
 use crate::auth::acl;

@@ -1,9 +1,9 @@
 //! The retained messages that this shard owns, by topic.
 //!
-//! Invariants: of the changes of a topic the one with the latest ticket stands, in whatever order they come
-//! ([MQTT-3.3.1-5], `removed.rs`); what expires has one timer, at its `expires_at`. Memory: about 110 bytes a message
-//! besides topic and payload. A topic level that several messages share is there once in each shard that owns one of
-//! them.
+//! Invariants: of the changes of a topic, the one with the latest ticket wins, in whatever order they arrive
+//! ([MQTT-3.3.1-5], `removed.rs`). A message that expires has one timer, at its `expires_at`. Memory: about 110 bytes a
+//! message besides topic and payload. A topic level that several messages share is stored once in each shard that owns
+//! one of them.
 
 use std::hash::BuildHasher;
 

@@ -1,16 +1,18 @@
-//! What all shards know of one owner's topics: the order of their changes, and what they take of the operator's
-//! bounds.
+//! What all shards know of one owner's topics: the order of their changes (tickets), and how much of the operator's
+//! bounds they use.
 //!
-//! Whoever publishes a retained message draws its ticket here. Tickets are drawn one after the other, so a change that
-//! somebody made because of another one, of which he had the PUBACK or the message itself, has the later ticket,
-//! whatever shard it is made in: no shard has to be notified of it for that. One counter of each owner is enough, as
-//! all changes of a topic have one owner.
+//! The shard that publishes a retained message draws its ticket here. Tickets are drawn one after the other. A client
+//! may make a change because it has got another change, or the PUBACK of it; then its change has the later ticket, on
+//! whatever shard it is made, and no shard has to be notified. One counter for each owner is enough, because all
+//! changes of a topic have one owner.
 //!
-//! Where `max_retained_messages` or `max_retained_bytes` is set, and there are several shards, the publisher's shard
-//! also enters the message here before the owner has it, so that the next publisher, of whatever shard, knows: what
-//! is on its way counts. Invariant: an entry has the latest ticket of its topic. What may be overshot is one message
-//! of each other shard that looks between this one's look and its entry; what was published before a bound was set is
-//! entered when its owner takes it.
+//! If `max_retained_messages` or `max_retained_bytes` is set and there are several shards, the publisher's shard also
+//! enters the message here before the owner has it. So the next publisher, on any shard, sees messages that are still
+//! on their way.
+//!
+//! Invariant: an entry has the latest ticket of its topic. The bounds may be exceeded by one message of each other
+//! shard that checks them between this shard's check and its entry. Messages that were published before a bound was set
+//! are entered when their owner takes them.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};

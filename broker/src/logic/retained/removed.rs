@@ -1,12 +1,12 @@
-//! Topics whose retained message went a short while ago, so that an older change which comes later does not bring one
-//! back.
+//! Topics whose retained message was removed a short while ago. Their tickets are kept so that an older change that
+//! arrives later does not restore a message.
 //!
-//! Changes of one topic come to its owner by several queues, and so in another order than that of their tickets. A
-//! message keeps its own ticket; of a topic without a message the ticket is kept here, until every other shard has
-//! reached a barrier (`barriers.rs`) that was set after the removal: what comes from then on has a later ticket.
+//! Changes of one topic reach its owner through several queues, and therefore not always in the order of their tickets.
+//! A message has its own ticket. The ticket of a topic without a message is kept here until every other shard has
+//! reached a barrier (`barriers.rs`) that was set after the removal: what arrives after that has a later ticket.
 //!
-//! Invariants: `recent` is what no barrier was set for yet, `awaiting` what one is under way for. Each has at most
-//! [`limits::RETAINED_REMOVED_MAX`] topics, by their hashes.
+//! Invariants: `recent` has the topics for which no barrier was set yet, `awaiting` those with a barrier under way.
+//! Each has at most [`limits::RETAINED_REMOVED_MAX`] topics, by their hashes.
 
 use std::hash::BuildHasher;
 

@@ -1,13 +1,13 @@
-//! The requests of this shard's new subscriptions that the owners have not answered to the end.
+//! The requests of this shard's new subscriptions that the owners have not fully answered.
 //!
-//! While one is open at another shard, the ticket of each retained message that is published to the subscribers here
-//! is remembered: of a topic's message that comes as the answer and is older than what was published since, nothing
-//! more is sent. So a subscriber never gets an older retained message after a newer one.
+//! While a request is open at another shard, the ticket of each retained message that is published to subscribers here
+//! is remembered. A message of the answer that is older than such a ticket of its topic is dropped. So a subscriber
+//! never gets an older retained message after a newer one.
 //!
-//! Invariants: a request ends with its last owner's answer, with its session, or when it is dropped; one that is not
-//! here is answered in vain. The requests of a session hold at most [`limits::RETAINED_FILTER_BYTES_MAX`] of filters.
-//! Tickets are remembered for at most [`limits::RETAINED_NEWER_MAX`] topics, by their hashes, and none while no
-//! request is open at another shard.
+//! Invariants: a request ends with its last owner's answer, with its session, or when it is cancelled; an answer to a
+//! request that has ended is ignored. The requests of a session have at most [`limits::RETAINED_FILTER_BYTES_MAX`]
+//! bytes of filters. Tickets are remembered for at most [`limits::RETAINED_NEWER_MAX`] topics, by their hashes, and for
+//! none while no request is open at another shard.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;

@@ -1,8 +1,9 @@
-//! From a new subscription to what its session gets: the request, the walks a piece each turn, the answers.
+//! Serves new subscriptions with retained messages: makes the request, continues the walks in each turn, delivers the
+//! answers.
 //!
-//! Invariants: the walks of a turn look at [`limits::RETAINED_NODES_MAX`] nodes at most, all together, and a look-up
-//! of one topic is made only while some of them are left; a walk that is not done is put back, or its request would
-//! never be answered.
+//! Invariants: all walks of a turn together visit at most [`limits::RETAINED_NODES_MAX`] nodes, and the look-up of a
+//! single topic is made only while some of these are left. A walk that is not complete is put back; otherwise its
+//! request would never be answered.
 
 use super::requests::RetainedRequest;
 use super::walks::{Asker, RetainedWalk};

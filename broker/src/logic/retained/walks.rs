@@ -1,13 +1,13 @@
 //! The walks over the messages that this shard owns, for requests of its own sessions and of other shards.
 //!
-//! A filter may lead through every retained message and match none of them, and a SUBSCRIBE may have thousands of
-//! such filters. So a turn walks over [`limits::RETAINED_NODES_MAX`] topic levels at most, for all together: what is
-//! left goes on in the next turn, one asker after the other. A walk finds what is retained when it comes by, never
-//! anything older.
+//! A filter may lead through every retained message and match none of them, and a SUBSCRIBE may have thousands of such
+//! filters. So all walks together visit at most [`limits::RETAINED_NODES_MAX`] topic levels a turn; the rest follows in
+//! later turns, and the askers (sessions and shards) take turns. A walk finds the message that is retained when it
+//! visits the topic, never an older one.
 //!
-//! Invariants: `turns` names each asker that has walks once. A request of another shard waits until all shards have
-//! reached the barrier that was set behind it ([`super::barriers`]). Of an asker's walks the first alone may have been
-//! begun. A request is found by its number, so that one that is cancelled costs the same however many wait.
+//! Invariants: `turns` has each asker with walks once. A request of another shard waits until all shards have reached
+//! the barrier that was set behind it ([`super::barriers`]). Only the first of an asker's walks may have begun. A
+//! request is found by its number, so cancelling one costs the same however many wait.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -1,11 +1,10 @@
-//! From a topic to those who get its messages: the subscriptions of this shard's sessions, the groups of Shared
-//! Subscriptions, the interest of the other shards, and a cache of what they make of a topic.
+//! From a topic to those who receive its messages: the subscriptions of this shard's sessions, the groups of Shared
+//! Subscriptions, the interest of the other shards, and a cache of the result for each topic.
 //!
-//! `subscription/` has the Topic Filters of sessions, groups and other shards; `route.rs` is the cache of what a topic
-//! has among them.
+//! `subscription/` has the Topic Filters of sessions, groups and other shards; `route.rs` is the cache.
 //!
-//! Invariant: whatever changes who gets a topic's messages goes through [`Routing`], which ends the routes that it
-//! touches: so the sessions that a route names exist, and may read the topic.
+//! Invariant: every change of who receives a topic's messages is made through [`Routing`], which invalidates the routes
+//! that the change affects. So the sessions in a route exist and may read the topic.
 
 pub(super) mod route;
 pub(super) mod subscription;

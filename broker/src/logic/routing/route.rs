@@ -1,9 +1,9 @@
-//! From a topic to those who get its messages: resolved once, then taken from a cache.
+//! From a topic to those who receive its messages: resolved once, then taken from a cache.
 //!
-//! Invariants: a route is used only while it is of the present epoch. Every change of a subscription or interest ends
-//! the epoch of the routes that it may touch: of one topic for a filter without wildcards, of all for one with; a
-//! change of what sessions may read that of all. So the sessions that a route names exist, and may read the topic. A
-//! route's slot may be used for another topic later; whoever keeps a slot as a hint has the topic compared.
+//! Invariants: a route is used only in the epoch in which it was made. A change of a subscription or interest ends the
+//! epoch of the routes that it may affect: the route of one topic for a filter without wildcards, all routes for a
+//! filter with wildcards or a change of what sessions may read. So the sessions in a route exist and may read the
+//! topic. A slot may be used again for another topic: a caller that keeps a slot as a hint has the topic compared.
 
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;

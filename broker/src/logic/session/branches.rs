@@ -1,12 +1,13 @@
-//! What the filters of one session add to the branching of a walk over the filters with wildcards.
+//! How much the filters of one session make a walk over the tree of wildcard filters branch.
 //!
-//! A Topic Name determines each level that is no wildcard. So of the beginnings that a session's filters have in the
-//! tree a topic meets one at most for each sequence of `+` and other levels; how many such sequences there are bounds
-//! what a walk visits for this session, whatever the topic. A session of usual filters has a handful of them, however
-//! many filters it has. `{+,x}/{+,x}/...` has one for each filter, and a walk for `x/x/...` visits them all.
+//! A Topic Name determines each level that is not a wildcard. So of the prefixes of a session's filters, a topic meets
+//! one at most for each sequence of `+` and other levels. The number of such sequences bounds the nodes that a walk
+//! visits because of this session, whatever the topic is. A session with usual filters has a handful of sequences,
+//! however many filters it has. Filters such as `{+,x}/{+,x}/...` have one sequence for each filter, and a walk for
+//! `x/x/...` visits them all.
 //!
-//! Invariants: each filter with wildcards is counted once, with all of its beginnings; a session with few of them has
-//! no table, but only how many they are.
+//! Invariants: each filter with wildcards is counted once, with all of its prefixes. A session with few such filters
+//! has no table, only their number.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;

@@ -1,6 +1,6 @@
 //! Sessions that end over several turns.
 //!
-//! Invariant: such a session has no connection and no client identifier; its place is not used again before
+//! Invariant: such a session has no connection and no client identifier, and its slot is not used again before
 //! [`Sessions::finish_ending`].
 
 use crate::logic::inconsistency::unreachable_state;

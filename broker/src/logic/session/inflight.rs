@@ -1,9 +1,9 @@
-//! The QoS 1 and 2 messages on their way to one client.
+//! The QoS 1 and 2 messages in flight to one client.
 //!
-//! Invariants: identifiers are given out in order, 1 to 65,535 and again 1, so that the entry of an identifier is
-//! found by counting from the first one; the first entry is never a free one. An entry that is done before those in
-//! front of it stays as a free one: it costs its place, not time. Nothing is given out while all 65,535 places are
-//! taken.
+//! Invariants: Packet Identifiers are given out in order, from 1 to 65,535 and then from 1 again, so the entry of an
+//! identifier is found by its distance from the first entry. The first entry is never a free one. An entry that is
+//! completed before those in front of it stays as a free entry: it takes space but no time. No identifier is given out
+//! while all 65,535 are taken.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

@@ -1,12 +1,12 @@
 //! Sessions: what is kept of a client beyond its connection.
 //!
-//! `inflight.rs` and `queue.rs` have the messages that are on their way or wait, `rights.rs` what the client may do,
-//! `will.rs` its Will, `branches.rs` what its filters make walks visit, `ends.rs` its end.
+//! `inflight.rs` has the messages in flight and `queue.rs` those that wait, `rights.rs` what the client may do,
+//! `will.rs` its Will, `branches.rs` what its filters cost a walk, `ends.rs` sessions that end over several turns.
 //!
-//! Invariants: a client identifier has one session at most, and always in the same shard, so a takeover is local. The
-//! link of a session (see [`Sessions::link`]) is the slot of its connection, if it has one. `subscriptions` has for
-//! each filter the position of the session in its list, and `shares` the same for groups; whoever moves one there
-//! notifies the session.
+//! Invariants: a client identifier has one session at most, always in the same shard, so a takeover is local. The link
+//! of a session (see [`Sessions::link`]) is the slot of its connection, if it has one. `subscriptions` has for each
+//! filter the session's position in the filter's list, and `shares` the same for groups; the code that moves an entry
+//! there updates the session.
 
 mod branches;
 mod ends;

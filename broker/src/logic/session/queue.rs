@@ -1,10 +1,11 @@
-//! Messages that wait for one client: it is away, its window is full, or its socket is behind.
+//! The messages that wait for one client because it is away, its window is full, or its socket has too much output.
 //!
-//! Invariant: what is published is bounded in messages and bytes (`max_queued_messages`, `max_queued_bytes`); full,
-//! the newest is dropped and counted, as mosquitto does. Before that the publishers of a connected client are paused
-//! (flow/mod.rs), and what is on its way then goes in beyond the bounds, up to an overrun. Retained messages on their
-//! way after SUBSCRIBE are bounded on their own ([`crate::limits::RETAINED_WAITING_MAX`]): they are shared, so each
-//! costs its entry only. Order is kept over both.
+//! Invariants: published messages are bounded in number and bytes (`max_queued_messages`, `max_queued_bytes`). When the
+//! queue is full, the newest message is dropped and counted, as in mosquitto. Before that, the publishers of a
+//! connected client are paused (flow/mod.rs), and messages that were on their way then are queued beyond the bounds, up
+//! to an overrun. Retained messages after a SUBSCRIBE have a bound of their own
+//! ([`crate::limits::RETAINED_WAITING_MAX`]); they are shared, so each costs its entry only. Both kinds are in one
+//! order.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

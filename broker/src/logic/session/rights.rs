@@ -1,7 +1,7 @@
-//! What the client of a session may do, where the listener has an ACL file.
+//! What the client of a session may publish and read, where the listener has an ACL file.
 //!
-//! Invariant: a session without rules has none of this, and its messages meet one branch. What was decided for the last
-//! topic is kept with the rules that decided, so it ends with them.
+//! Invariant: a session without rules has no [`Rights`], and its messages cost one branch. The decision for the last
+//! topic is kept together with the rules that made it, so it ends with them.
 
 use crate::auth::acl::Access;
 

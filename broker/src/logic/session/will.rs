@@ -1,8 +1,8 @@
-//! The Will of a connection.
+//! The Will Message of a connection.
 //!
-//! Invariant: it is published once, or discarded by a DISCONNECT with reason 0x00 [MQTT-3.1.2-10], and is gone in
-//! either case. With a Will Delay Interval it waits with the session, until that ends or its time has come, and a new
-//! connection of the session discards it [MQTT-3.1.3-9].
+//! Invariant: a Will is published once, or is discarded by a DISCONNECT with reason 0x00 [MQTT-3.1.2-10]; in either
+//! case it is removed. With a Will Delay Interval it stays with the session until the session ends or the interval is
+//! over; a new connection of the session discards it [MQTT-3.1.3-9].
 
 use crate::auth::acl::Access;
 use crate::logic::message::StoredMessage;

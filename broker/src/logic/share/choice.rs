@@ -1,7 +1,8 @@
-//! Which shard a message of a group goes to, by the counts that the shards notified one another of.
+//! Chooses the shard that a message of a group goes to, by the counts of members that the shards announce to one
+//! another.
 //!
-//! Invariant: members that are ready come before those that are busy, and those before the ones that are away; in
-//! each part every member has the same share of the messages of a shard's publishers.
+//! Invariant: ready members are chosen before busy ones, and busy ones before those that are away. Within each of these
+//! parts, every member gets the same share of the messages that this shard's clients publish.
 
 use crate::logic::routing::subscription::group::{Group, Part};
 use crate::settings::SharedSubscriptionStrategy;

@@ -1,8 +1,8 @@
-//! Members of groups come and go, and are busy for a while.
+//! Members of groups: how they join and leave, and when they are busy.
 //!
-//! Invariants: a session without a connection is away in all of its groups, and never ready; whatever its groups
-//! count it as busy for ends with a call of [`Shard::offer_again`]; what a shard has of a group is announced to the
-//! others before anything else leaves it in that turn.
+//! Invariants: a session without a connection is away in all of its groups and never ready. When the reason for which
+//! its groups count it as busy ends, [`Shard::offer_again`] is called. A change of this shard's counts is announced to
+//! the others before anything else leaves the shard in that turn.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -1,18 +1,18 @@
-//! A message to one member of a group: which shard, which member, and what becomes of it when the member goes.
+//! Shared Subscriptions: gives a message to one member of a group, and to another one if the member ends.
 //!
-//! The shard where a message is published chooses among all members of the broker, by the counts that the shards
-//! notify one another of: those that are ready before those that are busy, and those before the ones that are away.
-//! It hands the message to one of its own members (placing.rs), or sends it to the chosen shard, which picks a member
-//! of its own. If none is there any more, it passes the message on by what it knows itself.
+//! The shard on which a message is published chooses among all members of the broker, by the counts that the shards
+//! announce to one another: ready members before busy ones, and those before the ones that are away. If one of its own
+//! members is chosen, it gets the message (placing.rs). Otherwise the message goes to the chosen shard, which picks one
+//! of its own members. If that shard has none any more, it passes the message on by the counts that it knows.
 //!
-//! `members.rs` has who is in a group and how busy, `choice.rs` chooses a shard, `placing.rs` gives a message to a
-//! member.
+//! `members.rs` has the members of groups and when they are busy, `choice.rs` chooses a shard, `placing.rs` gives a
+//! message to a member.
 //!
-//! Invariants: a message that is published once is held once, by one session or as unclaimed or by one record on its
-//! way, until a member has it, or its bound drops it. A shard that finds no member anywhere keeps the message for one
-//! more turn before it gives up: whoever got its SUBACK before the message was published is known by then. What a
-//! session held for a group (queued, or at QoS 1 not acknowledged) goes to another member when the session ends; at
-//! QoS 2 what was sent stays where it is [MQTT-4.8.2-4], [MQTT-4.8.2-5].
+//! Invariants: a message that is published once is held once: by one session, as unclaimed, or by one record on its
+//! way, until a member has it or a bound drops it. A shard that knows of no member keeps the message for one more turn
+//! before it drops it: by then it knows every member that had its SUBACK before the message was published. When a
+//! session ends, what it held for a group (queued, or at QoS 1 not acknowledged) goes to another member; at QoS 2 a
+//! message that was sent stays with the session [MQTT-4.8.2-4], [MQTT-4.8.2-5].
 
 mod choice;
 mod members;

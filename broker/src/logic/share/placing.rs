@@ -1,7 +1,7 @@
-//! One message is given to one member of one group, here or by way of another shard.
+//! Gives one message to one member of a group, on this shard or on another one.
 //!
-//! Invariant: a message is given to one member, passed on to one shard, kept as unclaimed or counted as dropped: one
-//! of them, once.
+//! Invariant: exactly one of these happens to a message: it is given to one member, passed on to one shard, kept as
+//! unclaimed, or counted as dropped.
 
 use std::sync::Arc;
 

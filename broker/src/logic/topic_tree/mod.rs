@@ -1,8 +1,8 @@
-//! A tree of topic levels with a value at some of its nodes: of the names of retained messages, to find those that
-//! match a filter.
+//! A tree of topic levels with a value at some of its nodes. Retained messages are kept in it, to find those that match
+//! a filter.
 //!
-//! Invariants: no walk recurses, so a topic of 65,535 levels cannot exhaust the stack; a node without a value has
-//! children, or is the root. Children are found in one hash table keyed by parent and level, which costs less memory
+//! Invariants: no walk recurses, so a topic of 65,535 levels cannot exhaust the stack. A node without a value has
+//! children or is the root. Children are found in one hash table whose key is parent and level, which costs less memory
 //! than a map in each node.
 
 use std::hash::BuildHasher;

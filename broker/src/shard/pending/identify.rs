@@ -1,8 +1,9 @@
-//! What the shard does for pending connections: from received bytes to the shard that owns the session.
+//! What the shard does for pending connections, from received bytes until the connection is sent to the shard that owns
+//! the session.
 //!
-//! Invariants: a connection leaves for its owner with a verdict, so nothing of a session is touched before; while the
-//! password is checked by other threads nothing is received on the connection, and its time from accept runs on. When
-//! the shard shuts down, whoever comes is answered here, where the logic refuses everybody.
+//! Invariants: a connection is sent to its owner only after authentication, so no session is changed before. While
+//! other threads check the password, nothing is received on the connection, and its time from accept continues to run.
+//! When the shard shuts down, new clients are answered here, as the logic refuses everybody then.
 
 use std::path::Path;
 use std::sync::Arc;

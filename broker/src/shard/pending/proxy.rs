@@ -1,8 +1,8 @@
-//! The PROXY protocol: what a load balancer says of the client, before the client's own bytes.
+//! The PROXY protocol: a header in which a load balancer describes the client, before the client's own bytes.
 //!
-//! Invariants: a header is taken once, first, and only of the version that the listener expects; at most
-//! [`limits::PROXY_HEADER_BYTES_MAX`] are kept of one that is not whole. A listener that expects it takes nothing
-//! without it, so a client cannot do without the load balancer's checks by leaving it out.
+//! Invariants: a header is read once, first, and only in the version that the listener expects. At most
+//! [`limits::PROXY_HEADER_BYTES_MAX`] bytes of an incomplete header are kept. A listener that expects a header accepts
+//! nothing without it, so a client cannot avoid the load balancer's checks by leaving it out.
 
 use std::net::SocketAddr;
 

@@ -1,8 +1,8 @@
 //! All pending connections of a shard, and when the time of each is over.
 //!
-//! Invariants: who was accepted first is first to run out of time; an id whose generation is not its slot's names a
-//! connection that is gone; the sum of the bytes that all keep is right after each call, and at most
-//! [`limits::PENDING_BYTES_MAX`].
+//! Invariants: connections run out of time in the order in which they were accepted. An id whose generation differs
+//! from its slot's refers to a connection that is gone. The sum of the bytes that all of them keep is exact after each
+//! call, and at most [`limits::PENDING_BYTES_MAX`].
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,7 @@
-//! From HTTP to WebSocket, before the CONNECT.
+//! The upgrade from HTTP to WebSocket, before the CONNECT.
 //!
-//! Invariant: of a request at most `websockets_headers_size` bytes are kept, within the time of the pending connection;
-//! one that is not let in is answered by a status, and the log says why.
+//! Invariant: at most `websockets_headers_size` bytes of a request are kept, within the time of the pending connection.
+//! A request that is refused is answered by a status code, and the log has the reason.
 
 use std::path::Path;
 use std::sync::Arc;

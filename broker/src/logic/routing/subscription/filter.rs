@@ -1,7 +1,7 @@
-//! A Topic TopicFilter with all who want it.
+//! A Topic Filter with its subscribers, groups and interested shards.
 //!
-//! Invariants: most filters have one session, which stands in the filter itself, and need no memory of their own but
-//! for their text; a list that has become short gives its memory back.
+//! Invariants: most filters have one session, which is stored in the filter itself, and need no memory beside their
+//! text. A list that has become short gives its memory back.
 
 use super::{Position, Subscriber};
 use crate::logic::routing::subscription::group::GroupSlot;

@@ -1,10 +1,9 @@
-//! Shared Subscriptions: the groups, their members in this shard, and how many there are in the others.
+//! Groups of Shared Subscriptions: their members in this shard, and how many members the other shards have.
 //!
-//! Invariants: a group's members stand in three parts, the ready ones first, then the busy ones, then those that are
-//! away; a session stands in it once, at the position that its own list has. A group is kept while it has members in
-//! any shard. How many a shard has is announced to the others whenever it changes, so what is known here of the
-//! others is as old as the batches that are on their way. A ready member may turn out not to be ready: whoever picks
-//! it looks, and moves it.
+//! Invariants: the list of a group's members has three parts: ready, busy, and away. A session is in it once, at the
+//! position that the session's own list has. A group is kept while any shard has a member. A shard announces its counts
+//! whenever they change, so the counts of other shards are as old as the batches on their way. A member in the ready
+//! part may turn out not to be ready: the code that picks it checks that, and moves it.
 
 use std::hash::BuildHasher;
 use std::rc::Rc;

@@ -1,12 +1,13 @@
-//! Walks over the filters with wildcards that may stand still: each turn goes on as far as its budget allows.
+//! Walks over the filters with wildcards that may be suspended: each turn continues them as far as its budget allows.
 //!
-//! Many clients together may have filters that make a walk for one Topic Name visit millions of nodes. So a walk that
-//! has used up its share is kept, the connection that publishes waits with its packet, and the walk goes on
-//! when it has its turn again.
+//! Many clients together may have filters that make the walk for one Topic Name visit millions of nodes. A walk that
+//! has used up its share is kept, the publishing connection waits with its packet, and the walk continues in the
+//! connection's next share.
 //!
-//! Invariants: a walk that stands still knows of every node and filter that went since; what was added since it may
-//! find or not, as the message was published before, so its route is of the epoch in which it began. There are
-//! [`limits::MATCHES_SUSPENDED_MAX`] at most; one that nobody goes on with gives way to another one.
+//! Invariants: a suspended walk is notified of every node and filter that is removed. It may or may not find filters
+//! that were added since, because the message was published before; its route belongs to the epoch in which the walk
+//! began. At most [`limits::MATCHES_SUSPENDED_MAX`] walks are suspended; one that nobody continues is replaced by a new
+//! one.
 
 use std::collections::HashSet;
 

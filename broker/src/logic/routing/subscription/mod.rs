@@ -1,14 +1,15 @@
-//! Who wants what: the subscriptions of this shard's sessions, and the interests of the other shards.
+//! The subscriptions of this shard's sessions and the interest of the other shards.
 //!
-//! `names.rs` finds a filter by its text, `matching.rs` those that match a name, over several turns if need be;
-//! `via.rs` is by which of them a message comes.
+//! `names.rs` finds a filter by its text; `matching.rs` finds those that match a Topic Name, over several turns if
+//! necessary; `via.rs` records through which of a session's subscriptions a message comes.
 //!
-//! Invariants: a filter is kept while a session subscribes to it or a group shares it, one with wildcards also while
-//! another shard is interested in it; of other filters that other shards want only marks are kept (`remote.rs`).
-//! Filters without wildcards are found by one look-up, those with wildcards through the tree. A session stands in a
-//! filter's list once, at the position that its own list has, and knows there where in its own list that is: so
-//! whoever leaves moves others in a fixed number of steps. Memory: about 60 bytes a subscription besides the filter's
-//! text, and about 15 in each other shard; the bench `many_subscriptions` shows it. What goes gives it back.
+//! Invariants: a filter is kept while a session subscribes to it or a group shares it; a filter with wildcards also
+//! while another shard is interested in it. Of other filters that only other shards want, marks are kept (`remote.rs`).
+//! Filters without wildcards are found by one look-up, those with wildcards through the tree. A session is in a
+//! filter's list once. The session's own list has that position, and the filter's list has the position in the
+//! session's list, so removing an entry moves others in a fixed number of steps. Memory: about 60 bytes a subscription
+//! beside the filter's text, and about 15 in each other shard, as the bench `many_subscriptions` shows; it is given
+//! back when a subscription ends.
 
 mod filter;
 pub(in crate::logic) mod group;

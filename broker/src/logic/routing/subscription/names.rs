@@ -1,9 +1,9 @@
-//! Filters by their text.
+//! A table of filters by their text, in several parts.
 //!
-//! Why not one table: when that grows, every entry is looked up to be put in its new place, and with a million of
-//! them all clients of a shard wait for a fifth of a second. Each of the parts grows by itself.
+//! One table would be too slow when it grows: every entry is moved to its new place, and with a million entries all
+//! clients of the shard wait for a fifth of a second. Each part grows by itself.
 //!
-//! Invariant: a filter is in the part that its hash names, once.
+//! Invariant: a filter is in the part that its hash selects, once.
 
 use hashbrown::HashTable;
 

@@ -1,12 +1,12 @@
 //! Which other shards are interested in a filter without wildcards.
 //!
-//! Of a filter that only other shards want, nothing is kept but a mark of 48 bits and the shard, in eight bytes. So
-//! with many shards a subscription does not cost its text in each of them. Two filters may have the same mark, once
-//! in many millions: then a message goes to a shard that does not want it, and is dropped there as if the last
+//! If only other shards want a filter, this shard keeps eight bytes: a mark of 48 bits (a part of the hash) and the
+//! shard. So with many shards a subscription does not cost its text in each of them. About once in many millions two
+//! filters have the same mark. Then a message goes to a shard that does not want it, which drops it, as if its last
 //! subscription had just ended.
 //!
-//! Invariant: there are as many entries of a mark and a shard as filters that the shard wants, so the one that goes
-//! takes nothing of another one's. The shard announces each filter once, and once again when it wants it no more.
+//! Invariant: a mark and a shard have as many entries as filters that the shard wants, so removing one does not remove
+//! that of another filter. A shard announces each filter once, and its end once.
 
 use hashbrown::HashTable;
 

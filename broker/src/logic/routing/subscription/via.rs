@@ -1,6 +1,6 @@
-//! By which subscriptions a message comes to a session, and how a store has it.
+//! Through which subscriptions a message comes to a session, and how a store keeps that.
 //!
-//! Invariant: what [`Via::encode`] appends, [`Via::decode`] reads back equal.
+//! Invariant: [`Via::decode`] reads back what [`Via::encode`] appended.
 
 use std::rc::Rc;
 use std::sync::Arc;
