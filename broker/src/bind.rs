@@ -30,7 +30,7 @@ pub(crate) struct Listening {
 pub struct BindError {
     /// The address that was to be listened on.
     pub address: SocketAddr,
-    /// What the system said.
+    /// The error of the operating system.
     pub source: io::Error,
     /// What to do; begins with its own separator, empty where there is nothing to say.
     hint: &'static str,

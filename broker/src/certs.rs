@@ -38,21 +38,21 @@ pub struct CertsArgs {
     days: u32,
 }
 
-/// Why no certificates were made.
+/// The reasons for which `broker certs` makes no certificates.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertsError {
     /// A name cannot be used.
     #[error("the {what} {name:?} cannot be used: {why}")]
     Name {
-        /// What the name is for.
+        /// Which certificate the name is for.
         what: &'static str,
         /// The name as it was given.
         name: String,
-        /// What is wrong with it.
+        /// Why the name cannot be used.
         why: &'static str,
     },
-    /// A file is there already.
+    /// A file that would be written exists already.
     #[error("{} is there already and is not replaced; fix: choose another folder, or move it away", .0.display())]
     Exists(PathBuf),
     /// A file or the folder cannot be written.
@@ -60,10 +60,10 @@ pub enum CertsError {
     Write {
         /// The path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A certificate cannot be made.
+    /// rcgen could not make a key or a certificate.
     #[error("cannot make a certificate: {0}")]
     Make(#[from] rcgen::Error),
 }
@@ -101,7 +101,7 @@ pub fn make(args: &CertsArgs) -> Result<String, CertsError> {
     Ok(advice(&folder, &names, &args.clients))
 }
 
-/// A file to write.
+/// A file that `broker certs` writes.
 struct File {
     name: String,
     text: String,

@@ -16,7 +16,7 @@ pub struct FileError {
     pub problems: Vec<FileProblem>,
 }
 
-/// A mistake and its place.
+/// A mistake in a file, with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileProblem {
     /// Where the mistake is.
@@ -45,7 +45,7 @@ impl FileError {
 }
 
 impl FilePlace {
-    /// The file as a whole.
+    /// A place that is the file as a whole, without a line.
     pub(crate) fn whole(path: &Path) -> Self {
         Self {
             file: Arc::from(path),

@@ -34,7 +34,7 @@ impl Health {
         }
     }
 
-    /// Notes that a shard turns.
+    /// Notes that the shard has turned since it was last asked. Each shard calls it once a turn.
     #[inline]
     pub(crate) fn turned(&self, shard: u16) {
         let round = self.round.load(Ordering::Relaxed);
@@ -63,12 +63,12 @@ impl Health {
         self.started.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the shards serve clients.
+    /// Whether the shards serve clients yet.
     pub(crate) fn has_started(&self) -> bool {
         self.started.load(Ordering::Relaxed)
     }
 
-    /// Whether `memory_limit` is reached.
+    /// Whether the process uses as much memory as `memory_limit` allows.
     #[inline]
     pub(crate) fn memory_full(&self) -> bool {
         self.memory_full.load(Ordering::Relaxed)

@@ -58,9 +58,9 @@ pub(crate) struct ListenerInEffect {
     pub(crate) identity: Option<IdentityKind>,
     /// A load balancer names the client first.
     pub(crate) proxy: Option<ProxyProtocol>,
-    /// Clients come by WebSocket.
+    /// How WebSocket upgrades are answered; `None` if clients of this listener use plain MQTT.
     pub(crate) upgrade: Option<Arc<Upgrade>>,
-    /// `http_dir` of an operators' listener.
+    /// The folder of `http_dir` on a listener with `protocol http_api`.
     pub(crate) pages: Option<Arc<Path>>,
 }
 

@@ -54,16 +54,16 @@ pub const PACKET_BYTES_MAX: u32 = 268_435_460;
 /// nothing is added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermarks {
-    /// Above it publishers are paused.
+    /// Bytes above which publishers are paused.
     pub high: usize,
-    /// At it they are resumed.
+    /// Bytes at which paused publishers are resumed.
     pub low: usize,
     /// More never waits, but for one message.
     pub cap: usize,
 }
 
 impl Watermarks {
-    /// An eighth of each.
+    /// An eighth of each mark.
     #[must_use]
     pub const fn eighth(self) -> Self {
         Self {

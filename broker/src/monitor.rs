@@ -16,7 +16,7 @@ use crate::in_effect::Current;
 use crate::settings::UNLIMITED;
 use crate::systemd;
 
-/// What the thread watches.
+/// The state of the thread that watches memory and shards.
 pub(crate) struct Monitor {
     pub(crate) health: Arc<Health>,
     pub(crate) current: Arc<Current>,

@@ -89,7 +89,7 @@ enum Hash {
     ScramSha256,
 }
 
-/// Why it was not done.
+/// Why a password file was not changed.
 #[derive(Debug, thiserror::Error)]
 enum PasswdError {
     #[error("{}: cannot be {what}: {source}", path.display())]

@@ -32,7 +32,7 @@ pub(crate) enum ReloadError {
     Log(#[from] LogError),
 }
 
-/// What a reload works with.
+/// What a reload reads and replaces.
 pub(crate) struct Reloader {
     pub(crate) args: Args,
     pub(crate) log: Log,

@@ -98,7 +98,7 @@ pub struct Settings {
 /// Who of those who share a subscription gets a message, among the members that are connected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SharedSubscriptionStrategy {
-    /// The members take turns.
+    /// The members of a group take turns.
     #[default]
     Fair,
     /// The member that has been connected longest, until it goes.

@@ -26,7 +26,7 @@ pub(crate) fn notify_reloading() {
     }
 }
 
-/// The broker shuts down.
+/// Notifies systemd that the broker shuts down.
 pub(crate) fn notify_stopping() {
     notify(&[NotifyState::Stopping]);
 }

@@ -18,12 +18,12 @@ use crate::passphrase::Passphrases;
 use crate::persistence;
 use crate::privileges::RunsAs;
 
-/// What a start would find.
+/// What a start with this configuration would find wrong.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     /// What would be logged at the start.
     pub(crate) warnings: Vec<String>,
-    /// What would refuse the start.
+    /// Problems that would prevent the start.
     pub(crate) problems: Vec<String>,
 }
 

@@ -9,16 +9,16 @@ pub struct Timestamp(pub u64);
 const NS_PER_S: u64 = 1_000_000_000;
 
 impl Timestamp {
-    /// A time that never comes.
+    /// The end of time: as a deadline it is never reached.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// So many whole seconds later.
+    /// The time this many seconds later; at most [`Self::NEVER`].
     #[must_use]
     pub const fn plus_s(self, seconds: u64) -> Self {
         Self(self.0.saturating_add(seconds.saturating_mul(NS_PER_S)))
     }
 
-    /// So many nanoseconds later.
+    /// The time this many nanoseconds later; at most [`Self::NEVER`].
     #[must_use]
     pub const fn plus_ns(self, nanoseconds: u64) -> Self {
         Self(self.0.saturating_add(nanoseconds))

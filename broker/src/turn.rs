@@ -37,7 +37,7 @@ mod takeover;
 pub use self::budget::{WorkBudget, WorkLimits};
 pub use self::takeover::{Coming, TakeOvers};
 
-/// What a shard does next.
+/// The step that a shard has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnStep {
     /// Wait for something to happen, and fix the completions of this turn.
@@ -49,7 +49,7 @@ pub enum TurnStep {
         /// At most so many of those that are there when the step begins.
         messages_max: u32,
     },
-    /// Adopt the connections of [`Turn::take_adoptable`].
+    /// Adopt the connections that [`Turn::take_adoptable`] returns.
     Adopt,
     /// Handle completions, until there are no more or the turn is full.
     Handle,
@@ -68,7 +68,7 @@ pub enum TurnStep {
 // In one register: a turn has many steps, and most of them find little to do.
 const _: () = assert!(size_of::<TurnStep>() == 8);
 
-/// How a step went.
+/// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// All that there was to do is done.

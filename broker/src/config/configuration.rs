@@ -14,10 +14,10 @@ use crate::log::LogSettings;
 use crate::privileges::SystemUser;
 use crate::settings::Settings;
 
-/// Everything the operator chose.
+/// The whole configuration of a broker: settings of the logic, listeners, log, store and process.
 #[derive(Clone, Debug)]
 pub struct Configuration {
-    /// What the shards' logic reads.
+    /// The part that the logic of the shards reads.
     pub settings: Settings,
     /// What the shell reads of each listener; at the same index as in [`Settings::listeners`].
     pub listeners: Vec<ListenerSocket>,
@@ -57,7 +57,7 @@ pub struct Persistence {
 /// When what happens is made durable: the key `durability`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// `sync`: before it is acknowledged.
+    /// `sync`: the disk has a record before it is acknowledged.
     #[default]
     Sync,
     /// `interval`: so many milliseconds later at most.
@@ -76,7 +76,7 @@ pub struct ListenerSocket {
     pub port: u16,
     /// The address or host name as it was given.
     pub host: Option<String>,
-    /// `socket_domain`: one address family only.
+    /// `socket_domain`: the only address family to bind, or both if `None`.
     pub family: Option<AddressFamily>,
     /// `bind_interface`: only what comes by this network interface.
     pub interface: Option<String>,
@@ -115,7 +115,7 @@ pub enum AddressFamily {
 /// What a listener behind a load balancer expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxyProtocol {
-    /// `enable_proxy_protocol`: 1 or 2.
+    /// `enable_proxy_protocol`: the version of the header, 1 or 2.
     pub version: u8,
     /// `proxy_protocol_v2_require_tls`: clients must have come to the load balancer by TLS.
     pub require_tls: bool,
@@ -136,7 +136,7 @@ pub struct ListenerTls {
     pub key_passphrase_file: Option<PathBuf>,
     /// `cafile`: certificate authorities for client certificates, PEM.
     pub client_ca: Option<PathBuf>,
-    /// `capath`: a folder of them.
+    /// `capath`: a folder of CA certificates that clients' certificates are checked with.
     pub client_ca_folder: Option<PathBuf>,
     /// `crlfile`: revoked client certificates, PEM.
     pub revocation_list: Option<PathBuf>,
@@ -150,7 +150,7 @@ pub struct ListenerTls {
     pub rustls_records: bool,
     /// `use_identity_as_username`, `use_subject_as_username`: what of the certificate names the user.
     pub identity: Option<IdentityKind>,
-    /// `tls_version`: the lowest version.
+    /// `tls_version`: the lowest version that is accepted.
     pub version_min: TlsVersion,
     /// `ciphers`: suites of TLS 1.2.
     pub ciphers: Option<String>,

@@ -13,7 +13,7 @@ use crate::log::{LogDestination, LogSettings, LogTypes};
 use crate::privileges::SystemUser;
 use crate::settings::{ListenerSettings, Settings};
 
-/// A configuration in the making.
+/// The values of a configuration while its lines are read.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     /// The settings of the whole broker; its listeners are made by [`super::resolve`].
@@ -35,7 +35,7 @@ pub(super) struct Draft {
     pub(super) listeners: Vec<ListenerDraft>,
     pub(super) warnings: Vec<String>,
     pub(super) problems: Vec<FileProblem>,
-    /// The line being read.
+    /// The place of the line that is being read.
     pub(super) place: Option<FilePlace>,
     /// The first key that `Scope::Either` applies to: `per_listener_settings` may not follow it.
     pub(super) first_access_key: Option<&'static str>,
@@ -75,7 +75,7 @@ pub(super) struct AccessDraft {
     pub(super) files: AccessFiles,
 }
 
-/// A listener in the making.
+/// The values of a listener while its lines are read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ListenerDraft {
     /// Its `listener` line; none for the default listener.
@@ -138,7 +138,7 @@ impl Draft {
         self.listeners.last_mut().unwrap_or(&mut self.default_listener)
     }
 
-    /// What keys of `Scope::Either` set.
+    /// The access options that a key of `Scope::Either` changes: those of the listener, or the global ones.
     pub(super) fn access(&mut self) -> &mut AccessDraft {
         if self.per_listener_settings {
             &mut self.listener().access
@@ -202,7 +202,7 @@ impl Draft {
         self.problems.push(FileProblem { place, text });
     }
 
-    /// The line being read.
+    /// The place of the line that is being read, for messages.
     pub(super) fn place(&self) -> FilePlace {
         self.place.clone().unwrap_or_else(FilePlace::command_line)
     }

@@ -27,7 +27,7 @@ const WEBSOCKET_HEADER_BYTES: usize = 4096;
 /// The host name of a listener that nobody asked for.
 const LOCAL_HOST: &str = "localhost";
 
-/// The configuration, or every mistake.
+/// The configuration that a draft makes, or every mistake that was found.
 pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configuration, FileError> {
     let local_only = draft.is_local_only();
     let mut opened: Vec<(ListenerSettings, ListenerSocket)> = Vec::new();

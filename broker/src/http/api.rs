@@ -28,7 +28,7 @@ use crate::limits;
 use crate::logic::ShardCounters;
 use crate::settings::{ListenerId, ListenerSettings};
 
-/// What there is to know.
+/// The data that answers of `http_api` are made from.
 pub(crate) struct ApiState {
     pub(crate) counters: Arc<[ShardCounters]>,
     pub(crate) store: WatchedStore,
@@ -36,14 +36,14 @@ pub(crate) struct ApiState {
     pub(crate) current: Arc<Current>,
     pub(crate) shut_down: Arc<AtomicBool>,
     pub(crate) started_at: SystemTime,
-    /// Of each listener, for `/api/v1/listeners`.
+    /// The JSON of each listener, for `/api/v1/listeners`.
     pub(crate) listeners: Vec<Value>,
 }
 
 /// A handle of the store, once there is one: for its numbers.
 pub(crate) type WatchedStore = Arc<OnceLock<Mutex<ShardLog>>>;
 
-/// The listeners of operators.
+/// The threads that serve the listeners of `http_api`.
 pub(crate) struct Api;
 
 /// A listener for `/api/v1/listeners`.
@@ -62,12 +62,12 @@ pub(crate) fn described(socket: &ListenerSocket, settings: &ListenerSettings) ->
     })
 }
 
-/// A connection that was accepted.
+/// An accepted connection of an operator that waits for a thread.
 struct Accepted {
     socket: OwnedFd,
     address: SocketAddr,
     listener: ListenerId,
-    /// When it is cut.
+    /// The time at which the connection is closed, even if its answer is not complete.
     until: Instant,
 }
 
@@ -235,7 +235,7 @@ impl ApiState {
         Ok(())
     }
 
-    /// Whether clients should come here.
+    /// Whether the broker is ready for clients; else the reason for `/readyz`.
     fn is_ready(&self) -> Result<(), &'static str> {
         if self.shut_down.load(Ordering::Relaxed) {
             return Err("the broker is shutting down");
@@ -247,7 +247,7 @@ impl ApiState {
     }
 }
 
-/// A request needs no more.
+/// The limits of a request: a bound for its header, and any Origin.
 const WANTED: Wanted = Wanted {
     header_bytes_max: 8192,
     origins: Vec::new(),

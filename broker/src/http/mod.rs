@@ -42,7 +42,7 @@ pub(crate) struct PageRequest {
     pub(crate) _admission: Admission,
 }
 
-/// Where shards hand requests over.
+/// The queue to which shards hand requests for pages; `None` if no listener has pages.
 #[derive(Clone, Default)]
 pub(crate) struct Pages(Option<Pool<PageRequest>>);
 

@@ -17,7 +17,7 @@ use super::settings::LogTimestamp;
 /// The form of a line, without the time: syslog has its own.
 pub(super) struct LineFormat;
 
-/// How a line begins.
+/// The timestamp at the beginning of a line.
 #[derive(Debug)]
 pub(super) enum TimePrefix {
     None,
@@ -37,7 +37,7 @@ impl TimePrefix {
         }
     }
 
-    /// Writes the time of now.
+    /// Writes the present time and the separator.
     pub(super) fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
         match self {
             Self::None => Ok(()),

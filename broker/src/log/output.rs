@@ -27,7 +27,7 @@ pub enum LogError {
     File {
         /// The path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         cause: io::Error,
     },
     /// The system's log has no socket.
@@ -42,7 +42,7 @@ pub enum LogError {
 #[derive(Clone, Debug)]
 pub(super) struct LogOutput(Arc<RwLock<Arc<OpenLog>>>);
 
-/// Destinations that are open.
+/// The destinations that lines are written to.
 #[derive(Debug)]
 pub(super) struct OpenLog {
     timestamp: TimePrefix,

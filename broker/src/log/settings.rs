@@ -39,7 +39,7 @@ impl LogSettings {
     }
 }
 
-/// Where log lines go.
+/// A destination of log lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogDestination {
     /// The standard output of the process.
@@ -52,12 +52,12 @@ pub enum LogDestination {
     Syslog,
 }
 
-/// How a line begins.
+/// The timestamp at the beginning of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogTimestamp {
     /// With the text, without a time.
     None,
-    /// With the seconds since 1970.
+    /// Seconds since 1970.
     EpochSeconds,
     /// With the local time in a format of strftime(3) that [`check_timestamp_format`] accepted.
     Format(String),

@@ -27,24 +27,24 @@ impl LogTypes {
     pub const WARNING: Self = Self(1 << 1);
     /// The start, the end and reloads.
     pub const NOTICE: Self = Self(1 << 2);
-    /// Clients that come and go.
+    /// Clients that connect and disconnect.
     pub const INFORMATION: Self = Self(1 << 3);
-    /// Each packet and its fate.
+    /// Each packet, and what was done with it.
     pub const DEBUG: Self = Self(1 << 4);
     /// Subscriptions that were made.
     pub const SUBSCRIBE: Self = Self(1 << 5);
     /// Subscriptions that were ended.
     pub const UNSUBSCRIBE: Self = Self(1 << 6);
-    /// What concerns WebSocket listeners.
+    /// Events of WebSocket listeners.
     pub const WEBSOCKETS: Self = Self(1 << 7);
-    /// What only developers ask for.
+    /// Details for developers.
     pub const INTERNAL: Self = Self(1 << 8);
     /// All of the types.
     pub const ALL: Self = Self((1 << 9) - 1);
     /// What is logged if nothing else is said.
     pub const USUAL: Self = Self(0b1111);
 
-    /// The names in `log_type`.
+    /// The names of the types in `log_type`.
     const NAMES: [(&'static str, Self); 11] = [
         ("error", Self::ERROR),
         ("warning", Self::WARNING),
@@ -79,7 +79,7 @@ impl LogTypes {
         if names.is_empty() { vec!["none"] } else { names }
     }
 
-    /// The types of both sets.
+    /// Both sets of types together.
     #[must_use]
     pub fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -107,7 +107,7 @@ impl LogTypes {
     }
 }
 
-/// The type of an event.
+/// The log type of an event, from its level and target.
 pub(super) fn type_of(event: &Metadata<'_>) -> LogTypes {
     match (event.target(), *event.level()) {
         (NOTICE | CONNECTION, _) => LogTypes::NOTICE,

@@ -37,7 +37,7 @@ pub struct ConnectRequest {
     pub version: ProtocolVersion,
     /// Clean Start (5.0), Clean Session (3.x).
     pub clean_start: bool,
-    /// Request Response Information is 1.
+    /// Whether Request Response Information is 1.
     pub wants_response_information: bool,
     /// Request Problem Information is 0: no Reason Strings.
     pub without_reasons: bool,
@@ -51,13 +51,13 @@ pub struct ConnectRequest {
     pub packet_bytes_max: Option<NonZeroU32>,
     /// Session Expiry Interval (5.0); 0 if it is missing.
     pub session_expiry_s: u32,
-    /// Bytes of the packet.
+    /// Length of the packet in bytes.
     pub wire_bytes: u32,
     /// Client Identifier; may be empty.
     pub client_identifier: Box<str>,
     /// User Name, which proves nothing by itself.
     pub user_name: Option<Box<str>>,
-    /// Password, until it was checked.
+    /// Password, until it has been checked.
     pub password: Option<Box<[u8]>>,
     /// How the client proves who it is, if not by a password.
     pub authentication: Option<Box<AuthenticationRequest>>,

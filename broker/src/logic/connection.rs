@@ -64,7 +64,7 @@ impl Peer {
     }
 }
 
-/// Where a connection stands.
+/// The stage of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// From the CONNECT until it begins to close.
@@ -113,7 +113,7 @@ pub(super) struct Connection {
     pub(super) version: ProtocolVersion,
     pub(super) stage: Stage,
     pub(super) dirty: bool,
-    /// The session's queue holds messages.
+    /// Whether the session's queue has messages.
     pub(super) waits: bool,
     /// The session's queue holds QoS 0 messages (retained ones on their way): newer ones must not overtake them.
     pub(super) qos0_waits: bool,
@@ -222,7 +222,7 @@ impl Connection {
         }
     }
 
-    /// Its CONNACK waits no more.
+    /// The CONNACK does not wait for the store any more, so later packets may be sent.
     pub(super) fn end_deferring_output(&mut self) {
         if self.deferring == Deferring::Everything {
             self.deferring = Deferring::Acknowledgements;

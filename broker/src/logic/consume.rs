@@ -26,7 +26,7 @@ pub(super) struct PacketContext {
     pub(super) packet_bytes_max: u32,
 }
 
-/// How far [`Shard::consume`] came.
+/// How far [`Shard::consume`] came, and why it stopped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Consumed {
     pub(super) bytes: usize,
@@ -34,7 +34,7 @@ pub(super) struct Consumed {
     pub(super) stopped: bool,
 }
 
-/// Where to go on later.
+/// Where a later call has to continue.
 #[derive(Clone, Copy, Debug)]
 struct Stopped {
     at: usize,

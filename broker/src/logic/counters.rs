@@ -78,7 +78,7 @@ pub struct ShardCounters {
     pub clients_connected: Counter,
     /// Most clients connected at once in this shard.
     pub clients_connected_max: Counter,
-    /// Now: sessions, connected or not.
+    /// Present number of sessions, with or without a connection.
     pub sessions: Counter,
     /// Sessions whose Session Expiry Interval ran out.
     pub sessions_expired: Counter,
@@ -90,7 +90,7 @@ pub struct ShardCounters {
     pub retained: Counter,
     /// Now: topic and payload bytes of those.
     pub retained_bytes: Counter,
-    /// Now: messages in sessions' queues.
+    /// Present number of messages in the queues of sessions.
     pub queued_messages: Counter,
     /// Now: payload and topic bytes in sessions' queues.
     pub queued_bytes: Counter,
@@ -98,7 +98,7 @@ pub struct ShardCounters {
     pub batch_records_sent: Counter,
     /// Connections ended for a protocol error or malformed packet.
     pub protocol_errors: Counter,
-    /// States found that cannot be.
+    /// States that were found although they cannot occur.
     pub inconsistencies: Counter,
     /// Now: sessions of each user who was proved.
     users: Mutex<HashMap<Box<str>, u64>>,
@@ -133,7 +133,7 @@ impl ShardCounters {
 /// A counter as it is shown outside: its name, its meaning, and how shards' values become one.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown {
-    /// The name of its field.
+    /// The name of the counter's field.
     pub name: &'static str,
     /// What it counts, in one sentence.
     pub about: &'static str,
@@ -143,7 +143,7 @@ pub struct Shown {
     pub read: fn(&ShardCounters) -> &Counter,
 }
 
-/// How a counter behaves.
+/// How the value of a counter may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CounterKind {
     /// It only grows; the broker's value is the sum.

@@ -16,7 +16,7 @@ use crate::logic::routing::subscription::ListedAt;
 use crate::logic::routing::subscription::via::Via;
 use crate::logic::session::{Session, SessionSlot};
 
-/// A session that ends.
+/// A session that ends over several turns, and how far its end has come.
 #[derive(Debug)]
 pub(super) struct Ending {
     session: SessionSlot,
@@ -32,7 +32,7 @@ pub(super) fn end_work(session: &Session) -> u64 {
 }
 
 impl Shard {
-    /// Whether sessions are ending.
+    /// Whether some session still has to be ended.
     pub(super) fn has_endings(&self) -> bool {
         !self.endings.is_empty()
     }

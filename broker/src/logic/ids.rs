@@ -9,7 +9,7 @@ use crate::logic::slots::{Slot, slot_type};
 /// A connection as shell and logic name it. The slot is used again; the generation differs for each use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
-    /// Where the shard keeps it.
+    /// The slot in the shard's table of connections.
     pub slot: ConnectionSlot,
     /// Counts the connections of the shard.
     pub generation: u32,

@@ -32,7 +32,7 @@ pub(super) struct Message<'a> {
 /// The packet that a message came in, to be passed on as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RawPacket<'a> {
-    /// That it is encoded in.
+    /// The protocol version in which the packet is encoded.
     pub(super) version: ProtocolVersion,
     pub(super) bytes: &'a [u8],
 }
@@ -41,12 +41,12 @@ pub(super) struct RawPacket<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Run<'a> {
     pub(super) packets: &'a [u8],
-    /// That they are encoded in.
+    /// The protocol version in which the packets are encoded.
     pub(super) version: ProtocolVersion,
     pub(super) count: u32,
-    /// Bytes of the largest packet.
+    /// Length of the largest packet in bytes.
     pub(super) packet_bytes_max: u32,
-    /// Sum over the packets.
+    /// Payload bytes of all packets together.
     pub(super) payload_bytes: u64,
 }
 

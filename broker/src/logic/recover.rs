@@ -297,7 +297,7 @@ fn in_flight(
     Some((identifier, entry.of_order(reference.order)))
 }
 
-/// A message that waits.
+/// The queue entry of a message that waits for the session; `None` if the message is missing in the store.
 fn queued(reference: &RecoveredReference, message: Option<&StoredMessage>) -> Option<Queued> {
     Some(Queued {
         message: message?.clone(),

@@ -17,7 +17,7 @@ pub struct Remains {
     pub client_identifiers: usize,
     /// Topic Filters that somebody in any shard wants.
     pub filters: usize,
-    /// Texts of Topic Filters.
+    /// Topic Filters in the table of their texts.
     pub filter_names: usize,
     /// Groups that have members in any shard.
     pub groups: usize,
@@ -37,7 +37,7 @@ pub struct Remains {
     pub timers: usize,
     /// Connections that are not read from.
     pub paused: usize,
-    /// Batches for other shards.
+    /// Batches that wait for other shards.
     pub batches: usize,
 }
 

@@ -15,10 +15,10 @@ use hashbrown::HashTable;
 
 /// The number of a place in [`Slots`]. Each kind of thing has a type of its own, made by [`slot_type!`].
 pub(super) trait Slot: Copy {
-    /// The place of that number.
+    /// The slot with this number.
     fn from_number(number: NonZeroU32) -> Self;
 
-    /// Its number, from 1.
+    /// The number of the slot, from 1 on.
     fn number(self) -> NonZeroU32;
 }
 
@@ -60,7 +60,7 @@ macro_rules! slot_type {
 
 pub(super) use slot_type;
 
-/// Values in numbered places.
+/// Values in numbered slots.
 #[derive(Debug)]
 pub(super) struct Slots<S, T> {
     chunks: Vec<Chunk<T>>,

@@ -21,7 +21,7 @@ use crate::time::Timestamp;
 pub struct PublicationId(NonZeroU64);
 
 impl PublicationId {
-    /// Numbers begin at 1.
+    /// Makes a publication's number; numbers begin at 1.
     pub(in crate::logic) fn new(number: u64) -> Self {
         Self(NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN))
     }

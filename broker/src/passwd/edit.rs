@@ -4,7 +4,7 @@
 
 use crate::auth::password::{MakeError, PasswordHash};
 
-/// The lines of a file.
+/// The lines of a password file, in their order.
 #[derive(Debug, Default)]
 pub(super) struct EditedLines(Vec<EditedLine>);
 

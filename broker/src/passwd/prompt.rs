@@ -4,7 +4,7 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 
-/// Why there is no password.
+/// Why no password was read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PromptError {
     /// Neither the terminal nor standard input gave one.

@@ -45,7 +45,7 @@ pub enum ServerError {
     Executor {
         /// The number of the shard.
         shard: u16,
-        /// What the system says.
+        /// The error of glommio.
         source: GlommioError<()>,
     },
     /// A shard ended although the broker was not shut down.
@@ -53,7 +53,7 @@ pub enum ServerError {
     Shard {
         /// The number of the shard.
         shard: u16,
-        /// What the system says.
+        /// The error of the shard.
         detail: String,
     },
     /// The file of `pid_file` cannot be written.
@@ -61,7 +61,7 @@ pub enum ServerError {
     PidFile {
         /// The path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The broker cannot become the user of `user`.
@@ -69,7 +69,7 @@ pub enum ServerError {
     User {
         /// The name of the user.
         name: String,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The thread that watches memory and shards cannot be started.
@@ -84,7 +84,7 @@ pub enum ServerError {
     /// The threads that check passwords cannot be started.
     #[error("cannot start the threads that check passwords: {0}")]
     Authentication(#[source] io::Error),
-    /// Signals cannot be caught.
+    /// The handlers of the signals could not be set.
     #[error("cannot catch signals: {0}")]
     Signals(#[source] io::Error),
 }

@@ -7,7 +7,7 @@ use transport::ring::{Ring, RingOptions};
 
 use super::error::ServerError;
 
-/// What glommio demands of RLIMIT_MEMLOCK.
+/// The RLIMIT_MEMLOCK that glommio needs.
 const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
 
 /// Forbids core dumps: keys and passwords are in memory.

@@ -24,7 +24,7 @@ pub(super) struct Acceptor {
     retry_at: Option<Timestamp>,
     /// Accept was cancelled on all listeners until then.
     is_paused: bool,
-    /// The shard shuts down.
+    /// Whether the shard shuts down, so that nothing is accepted any more.
     is_stopped: bool,
     /// Connections that were closed at once for want of descriptors and not logged yet.
     refused: u64,
@@ -140,7 +140,7 @@ impl Acceptor {
         }
     }
 
-    /// The shard shuts down.
+    /// Stops accepting for good, because the shard shuts down.
     pub(super) fn stop(&mut self, ring: &mut Ring) {
         self.is_stopped = true;
         self.retry_at = None;

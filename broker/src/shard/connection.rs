@@ -34,9 +34,9 @@ pub(super) struct ClientConnection {
     pub(super) records: Vec<u8>,
     /// The ring holds a send; nothing else may be sent before it is over.
     pub(super) sending: bool,
-    /// A receive is in flight.
+    /// Whether a receive is in flight.
     pub(super) receiving: bool,
-    /// Received and not handled.
+    /// Bytes that were received and not handled.
     pub(super) unread: Unread,
     /// It will be closed when everything is sent.
     pub(super) closing: bool,
@@ -61,9 +61,9 @@ pub(super) struct ClientConnections {
     pub(super) read_ahead: Vec<ConnectionId>,
     /// Bytes that were received and not handled, of all connections.
     pub(super) unread_bytes: usize,
-    /// Bytes handled in this turn.
+    /// Bytes that were handled in the present turn.
     pub(super) turn_bytes: usize,
-    /// The number of this turn.
+    /// The turn that `turn_bytes` belongs to.
     pub(super) turn: u64,
     /// Plain bytes out of a TLS stream, reused.
     plain: Vec<u8>,

@@ -20,7 +20,7 @@ pub(super) struct QueueEnds {
     shard: u16,
     shards: u16,
     queues: Arc<ShardQueues>,
-    /// Connections for their owners.
+    /// Connections that wait for room in the queue to their owner.
     transfers: Vec<(u16, Box<ConnectionTransfer>)>,
 }
 

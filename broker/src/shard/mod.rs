@@ -70,9 +70,9 @@ pub(crate) struct Shared {
     pub(crate) pages: Pages,
 }
 
-/// One shard's sockets and logic.
+/// The sockets and the logic of one shard.
 pub(crate) struct ShardLoop {
-    /// The time of this turn.
+    /// The time at the beginning of the turn.
     now: Timestamp,
     ring: Ring,
     logic: Shard,

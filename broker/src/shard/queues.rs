@@ -15,7 +15,7 @@ use crate::limits;
 use crate::logic::Batch;
 use crate::shard::transfer::ConnectionTransfer;
 
-/// What one shard sends another.
+/// A message from one shard to another.
 pub(crate) enum ShardMessage {
     /// Publishes, and what the sender's clients want or no longer want.
     Batch(Batch),
@@ -132,7 +132,7 @@ impl ShardQueues {
         shards.all(|inbox| inbox.has_left.load(Ordering::Acquire))
     }
 
-    /// The shard has ended.
+    /// Notes that the shard has ended, so that nothing is sent to it any more.
     pub(crate) fn end(&self, shard: u16) {
         if let Some(inbox) = self.inboxes.get(usize::from(shard)) {
             inbox.gone.store(true, Ordering::Release);

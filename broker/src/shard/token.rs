@@ -8,12 +8,12 @@ use transport::ring::Token;
 use super::pending::PendingId;
 use crate::logic::{ConnectionId, ConnectionSlot};
 
-/// What a completion is for.
+/// The object that a completion belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     /// A listening socket, by its index.
     Listener(usize),
-    /// A connection without a CONNACK.
+    /// A connection that has no CONNACK yet.
     Pending(PendingId),
     /// A connection that the logic knows.
     Connection(ConnectionId),

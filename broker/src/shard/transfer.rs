@@ -10,13 +10,13 @@ use transport::stream::SecureStream;
 use crate::admission::Admission;
 use crate::logic::{ConnectRequest, MalformedConnect, Peer};
 
-/// A connection between two shards.
+/// A connection that is sent to the shard that owns its session.
 pub(crate) struct ConnectionTransfer {
     pub(super) socket: Socket,
     pub(super) stream: SecureStream,
     pub(super) admission: Admission,
     pub(super) peer: Peer,
-    /// What the client sent first.
+    /// The client's first packet, or why it is malformed.
     pub(super) connect: Result<Box<ConnectRequest>, MalformedConnect>,
     /// Plain bytes behind it that were read already.
     pub(super) unread: Vec<u8>,

@@ -5,15 +5,15 @@
 /// Why a connection ended by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LostCause {
-    /// The client ended the stream.
+    /// The client closed its side of the stream.
     EndOfStream,
-    /// The socket or TLS failed.
+    /// The socket or TLS reported an error.
     Error,
     /// The client does not take what TLS has to send it.
     Timeout,
 }
 
-/// What a connection has unread.
+/// The unhandled bytes of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
     pub(super) bytes: Vec<u8>,
@@ -35,7 +35,7 @@ pub(super) struct Unread {
 /// How far a connection is read to its end, as a newer one waits for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Rest {
-    /// Nobody waits for it.
+    /// No newer connection waits for the rest of this one.
     #[default]
     Unasked,
     /// As soon as its receive has ended what the kernel has is read.
@@ -72,7 +72,7 @@ impl Unread {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// So many more are handled.
+    /// Removes bytes that were handled.
     pub(super) fn advance(&mut self, bytes: usize) {
         self.handled += bytes;
         if self.handled >= self.bytes.len() {

@@ -65,7 +65,7 @@ impl WorkBudget {
         self.share_until = self.turn_until;
     }
 
-    /// So many units were done.
+    /// Subtracts this many units of work from the budget.
     #[inline]
     pub fn spend(&mut self, units: u64) {
         self.spent = self.spent.saturating_add(units);

@@ -16,7 +16,7 @@ pub struct TakeOvers<T, C> {
     lines: Vec<Line<T, C>>,
 }
 
-/// Those of one client identifier.
+/// The connections of one client identifier that wait, in order.
 #[derive(Debug)]
 struct Line<T, C> {
     client_identifier: Box<str>,
@@ -28,11 +28,11 @@ struct Line<T, C> {
 /// What becomes of a connection that comes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Coming<T> {
-    /// It may come in.
+    /// The connection may be adopted at once.
     Now(T),
     /// It waits for the older connection, which is to be read to its end from now on.
     First,
-    /// It waits behind another one.
+    /// The connection waits behind another one of the same client identifier.
     Behind,
 }
 

@@ -6,7 +6,7 @@ use crate::config::configuration::{Configuration, ListenerSocket};
 use crate::config::draft::Draft;
 use crate::settings::ListenerSettings;
 
-/// An entry of the table.
+/// An entry of the table of keys.
 pub(in crate::config) struct Key {
     pub(in crate::config) name: &'static str,
     pub(in crate::config) scope: Scope,
@@ -17,10 +17,10 @@ pub(in crate::config) struct Key {
     pub(in crate::config) status: Status,
 }
 
-/// What a key speaks of.
+/// What a key belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) enum Scope {
-    /// The broker as a whole.
+    /// The key belongs to the broker as a whole.
     Global,
     /// The last `listener` above it; the default listener if there is none.
     Listener,
@@ -30,7 +30,7 @@ pub(in crate::config) enum Scope {
 
 /// What the broker makes of a key. The text of the last two says why, and what to do instead.
 pub(in crate::config) enum Status {
-    /// It does what it says.
+    /// The key is supported and has an effect.
     Effective(Value, Show),
     /// It is read and has no effect, on purpose: a warning.
     Ignored(&'static str),

@@ -45,7 +45,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
     SECTIONS.iter().flat_map(|(_, keys)| keys.iter())
 }
 
-/// The key of this name.
+/// The entry of a key, or `None` if the key is unknown.
 pub(super) fn find(name: &str) -> Option<&'static Key> {
     let known = if REFUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
         "plugin"

@@ -8,7 +8,7 @@ use crate::settings::UNLIMITED;
 /// The largest number of 16 bits, for ranges.
 pub(super) const U16_MAX: i64 = 65_535;
 
-/// mosquitto's 0 means no limit.
+/// A limit of the configuration file, where mosquitto's 0 means no limit.
 pub(super) fn or_unlimited(number: i64) -> u64 {
     match u64::try_from(number) {
         Ok(0) | Err(_) => UNLIMITED,

@@ -17,7 +17,7 @@ use mqtt::{ProtocolVersion, QoS};
 
 use crate::limits;
 
-/// The aliases of one connection.
+/// The Topic Aliases that this connection's client has been sent.
 #[derive(Debug)]
 pub(in crate::logic) struct Aliases {
     /// Hashes of the topics: alias 1 stands first. Apart from the topics, as they are looked through.

@@ -165,7 +165,7 @@ impl Delivery {
         }
     }
 
-    /// A packet may go.
+    /// Sends a packet that does not wait for the store any more.
     fn release_packet(&mut self, id: ConnectionId, packet: &[u8]) {
         let connection = self.connections.get_mut(id.slot);
         let Some(connection) = connection.filter(|connection| connection.generation == id.generation) else {

@@ -267,7 +267,7 @@ impl Delivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Delivered {
     Sent,
-    /// It is to be queued.
+    /// The message has to be queued in the session.
     Waits,
     Dropped,
 }

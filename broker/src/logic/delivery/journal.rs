@@ -134,7 +134,7 @@ impl Journal {
         self.publications = first.publications & counts;
     }
 
-    /// Whether there is a store.
+    /// Whether this shard has a store.
     #[inline]
     pub(in crate::logic) fn is_open(&self) -> bool {
         self.store.is_some()
@@ -167,7 +167,7 @@ impl Journal {
         self.store.as_ref().map_or(0, |store| store.durable())
     }
 
-    /// The numbers of the store.
+    /// The figures of the store, for `$SYS` and metrics.
     pub(in crate::logic) fn statistics(&self) -> Option<Statistics> {
         self.store.as_ref()?.statistics()
     }
@@ -201,7 +201,7 @@ impl Journal {
         self.store.as_ref().is_some_and(|store| store.has_failed())
     }
 
-    /// Hands over what was appended.
+    /// Submits the records that were appended since the last call as one batch.
     #[inline]
     pub(in crate::logic) fn submit(&mut self) {
         if let Some(store) = &mut self.store {

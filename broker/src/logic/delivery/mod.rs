@@ -56,7 +56,7 @@ pub(in crate::logic) struct Delivery {
     translated: Vec<u8>,
     pub(in crate::logic) flow: FlowControl,
     settings: Arc<Settings>,
-    /// Who may do what.
+    /// The password and ACL rules in effect.
     policy: Arc<Policy>,
     pub(in crate::logic) journal: Journal,
     deferred: Deferred,
@@ -103,19 +103,19 @@ impl Delivery {
         self.flow.set_time(now);
     }
 
-    /// The counters of this shard.
+    /// The counters of this shard, which only this shard writes.
     #[inline]
     pub(in crate::logic) fn counters(&self) -> &ShardCounters {
         static NOWHERE: std::sync::LazyLock<ShardCounters> = std::sync::LazyLock::new(ShardCounters::default);
         self.counters.get(self.index).unwrap_or(&NOWHERE)
     }
 
-    /// The counters of all shards.
+    /// The counters of all shards, for `$SYS`.
     pub(in crate::logic) fn all_counters(&self) -> &Arc<[ShardCounters]> {
         &self.counters
     }
 
-    /// The connection in a slot.
+    /// The connection in a slot, if there is one.
     #[inline]
     pub(in crate::logic) fn connection(
         &mut self,
@@ -124,7 +124,7 @@ impl Delivery {
         self.connections.get_mut(slot)
     }
 
-    /// A connection, and all sessions.
+    /// The connection in a slot, together with the table of sessions, which it borrows separately.
     #[inline]
     pub(in crate::logic) fn connection_and_sessions(
         &mut self,
@@ -183,7 +183,7 @@ impl Delivery {
         self.settings = settings;
     }
 
-    /// Who may do what.
+    /// The password and ACL rules in effect.
     pub(in crate::logic) fn policy(&self) -> &Policy {
         &self.policy
     }
@@ -193,7 +193,7 @@ impl Delivery {
         std::mem::replace(&mut self.policy, policy)
     }
 
-    /// Whether `memory_limit` is reached.
+    /// Whether the process uses as much memory as `memory_limit` allows.
     pub(in crate::logic) fn is_memory_full(&self) -> bool {
         self.memory_full
     }
@@ -221,7 +221,7 @@ impl Delivery {
         Some(connection).filter(|connection| connection.generation == id.generation)
     }
 
-    /// Begins with the next message.
+    /// Discards the encodings of the message before: the next message begins.
     pub(in crate::logic) fn begin_message(&mut self) {
         self.encodings.begin();
         self.journal.begin(None);

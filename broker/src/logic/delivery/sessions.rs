@@ -160,7 +160,7 @@ impl Delivery {
         rights.map(|rights| rights.access().clone()).unwrap_or_default()
     }
 
-    /// Sets a Session Expiry Interval.
+    /// Sets the Session Expiry Interval of a session, and records it in the store.
     pub(in crate::logic) fn set_expiry(&mut self, slot: SessionSlot, expiry_s: u32) {
         let Some(session) = self.sessions.get_mut(slot) else {
             return unreachable_state("an expiry of a session that is gone");

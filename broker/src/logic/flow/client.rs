@@ -22,7 +22,7 @@ pub(in crate::logic) enum Cause {
     Queue,
 }
 
-/// One cause or both.
+/// Why a client is backlogged: one cause or both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::logic) enum Causes {
     Output,
@@ -42,10 +42,10 @@ pub(in crate::logic) enum State {
     Slow,
 }
 
-/// What happens to a client.
+/// What can happen to a client as a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::logic) enum Event {
-    /// A high-water mark was passed.
+    /// A high-water mark was exceeded.
     Above(Cause),
     /// What waits is at a low-water mark or below it.
     Below(Cause),

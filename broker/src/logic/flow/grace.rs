@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub(super) struct GraceBudget {
     left_ns: u64,
-    /// When `left_ns` was right.
+    /// The time for which `left_ns` was computed.
     counted_at: Timestamp,
     /// Until then waiting in vain has been charged.
     charged_until: Timestamp,

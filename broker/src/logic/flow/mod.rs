@@ -51,7 +51,7 @@ pub(super) struct FlowControl {
     output: ShardOutput,
     pauses: Pauses,
     budget: GraceBudget,
-    /// The time of the call.
+    /// The time of the present call of the shard.
     now: Timestamp,
     /// What deliveries met since the last [`Self::begin`] that publishers have to wait for.
     pub(in crate::logic) met: BTreeSet<Reason>,

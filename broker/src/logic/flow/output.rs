@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 
 use super::client::State;
 
-/// The sums over a shard.
+/// The sums of all connections of a shard.
 #[derive(Debug)]
 pub(super) struct ShardOutput {
     client: Watermarks,
@@ -50,7 +50,7 @@ impl ShardOutput {
         self.set_caps();
     }
 
-    /// The marks of a client.
+    /// The watermarks of one client's output.
     #[inline]
     pub(super) fn client(&self) -> &Watermarks {
         &self.client
@@ -103,12 +103,12 @@ impl ShardOutput {
         self.recount(connection, bytes);
     }
 
-    /// The connection is gone.
+    /// Subtracts the bytes of a connection that is gone.
     pub(super) fn forget(&mut self, connection: &mut Connection) {
         self.recount(connection, 0);
     }
 
-    /// The client's next state.
+    /// Sets the state of a client and moves its bytes between the sums.
     pub(super) fn set_state(&mut self, connection: &mut Connection, state: State) {
         let counted = std::mem::take(&mut connection.counted_bytes);
         self.take_off(connection.flow, counted);
@@ -157,7 +157,7 @@ impl ShardOutput {
         self.written
     }
 
-    /// All bytes that wait.
+    /// Bytes that wait for all sockets of the shard.
     pub(super) fn total(&self) -> usize {
         self.total + self.written
     }

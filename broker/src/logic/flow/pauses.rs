@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::client::Cause;
 use crate::logic::connection::{ConnectionId, ConnectionSlot};
 
-/// What a publisher waits for.
+/// The reason for which a publisher is paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::logic) enum Reason {
     /// The client in that slot has too much waiting for its socket, and is the publisher itself.
@@ -24,7 +24,7 @@ pub(in crate::logic) enum Reason {
     Space { slot: ConnectionSlot },
     /// Too much waits to be sent to that shard.
     Outbox { shard: u16 },
-    /// That shard asked for it.
+    /// The other shard asked to pause the publishers to it.
     Remote { shard: u16 },
 }
 
@@ -37,7 +37,7 @@ pub(in crate::logic) enum Waiter {
     Shard(u16),
 }
 
-/// All reasons of all waiters.
+/// All waiters that are paused, with their reasons.
 #[derive(Debug, Default)]
 pub(in crate::logic) struct Pauses {
     by_reason: BTreeSet<(Reason, Waiter)>,
@@ -45,7 +45,7 @@ pub(in crate::logic) struct Pauses {
 }
 
 impl Reason {
-    /// The first one in order.
+    /// The lowest value in the order, for range queries.
     const FIRST: Self = Self::OwnOutput {
         slot: ConnectionSlot::FIRST,
     };
@@ -66,7 +66,7 @@ impl Reason {
 }
 
 impl Waiter {
-    /// The first one in order.
+    /// The lowest value in the order, for range queries.
     const FIRST: Self = Self::Publisher(ConnectionId {
         slot: ConnectionSlot::FIRST,
         generation: 0,
@@ -105,19 +105,19 @@ impl Pauses {
         resumed
     }
 
-    /// The waiter is gone.
+    /// Removes a waiter that is gone, with all of its reasons.
     pub(in crate::logic) fn forget(&mut self, waiter: Waiter) {
         for reason in self.reasons(waiter).collect::<Vec<_>>() {
             self.remove(waiter, reason);
         }
     }
 
-    /// Whether anybody waits for it.
+    /// Whether any waiter is paused for this reason.
     pub(in crate::logic) fn is_waited_for(&self, reason: Reason) -> bool {
         self.first_waiter(reason).is_some()
     }
 
-    /// Connections that are paused.
+    /// The number of connections that are paused.
     pub(in crate::logic) fn publishers(&self) -> usize {
         let mut count = 0;
         let mut last = None;

@@ -132,7 +132,7 @@ impl Shard {
         }
     }
 
-    /// The connection's socket is gone.
+    /// Updates the sums and ends the pauses of a connection whose socket is closed.
     pub(in crate::logic) fn flow_closed(&mut self, id: ConnectionId) {
         self.change_client(id.slot, Event::Closed);
         let (flow, connections) = self.delivery.flow_and_connections();

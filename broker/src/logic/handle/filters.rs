@@ -18,7 +18,7 @@ use crate::logic::retained::RetainedRequest;
 pub(in crate::logic) struct FiltersBegun {
     /// Bytes of the filters that were handled.
     pub(super) bytes: usize,
-    /// What became of them.
+    /// The reason codes of the filters that were handled so far.
     pub(super) reasons: Vec<u8>,
     /// Those whose retained messages are to be found, the last one first once the packet is answered.
     pub(super) requests: Vec<RetainedRequest>,

@@ -15,14 +15,14 @@ use crate::logic::handle::disconnect::bounded_expiry_s;
 use crate::logic::session::NEVER_EXPIRES;
 use crate::settings::{ListenerSettings, Settings};
 
-/// A client that may connect.
+/// A client that was admitted, and what it was granted.
 pub(super) struct Admitted<'a> {
     pub(super) client_identifier: &'a str,
-    /// The identifier is the broker's.
+    /// Whether the broker chose the client identifier.
     pub(super) assigned: bool,
     /// The user, where it was proved: whose session it is.
     pub(super) user: Option<Box<str>>,
-    /// What the client may do.
+    /// What the client may publish and read.
     pub(super) access: Access,
     /// The topic of its Will, as the broker sees it.
     pub(super) will_topic: Option<Cow<'a, str>>,

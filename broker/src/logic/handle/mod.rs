@@ -39,12 +39,12 @@ pub(super) struct Handler<'a> {
 }
 
 impl Handler<'_> {
-    /// The client broke the protocol.
+    /// Closes the connection because the client broke the protocol; in MQTT 5.0 a DISCONNECT has the reason.
     pub(super) fn protocol_error(&mut self, reason: ReasonCode, why: &str) {
         self.shard.protocol_error(self.slot, reason, why);
     }
 
-    /// The broker ends the connection.
+    /// Closes the connection on the broker's decision; in MQTT 5.0 a DISCONNECT has the reason.
     pub(super) fn disconnect(&mut self, reason: ReasonCode, why: &str) {
         self.shard.disconnect(self.slot, reason, why);
     }

@@ -21,7 +21,7 @@ use crate::logic::routing::subscription::via::Via;
 use crate::logic::routing::subscription::{ListedAt, Subscriber};
 use crate::logic::store::Record;
 
-/// One subscription asked for.
+/// One filter of a SUBSCRIBE with its options.
 #[derive(Clone, Copy, Debug)]
 struct Asked<'a> {
     filter: &'a str,

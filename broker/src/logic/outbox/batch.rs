@@ -39,7 +39,7 @@ pub struct Batch {
 pub enum Control {
     /// The sender has a subscription to this filter.
     InterestAdd(Box<str>),
-    /// It has none any more.
+    /// The sender has no subscription to this filter any more.
     InterestRemove(Box<str>),
     /// The sender has so many members of a group.
     Members {
@@ -72,13 +72,13 @@ pub(in crate::logic) enum BatchRecord<'a> {
     Run(Run<'a>),
     /// One PUBLISH packet for all subscribers of its topic.
     Message {
-        /// That it is encoded in.
+        /// The protocol version in which the packet is encoded.
         version: ProtocolVersion,
         /// Its number, if the store keeps it.
         publication: Option<PublicationId>,
         packet: &'a [u8],
     },
-    /// A matter of retained messages.
+    /// A change, request, answer or barrier of retained messages.
     Retained {
         /// The index of its [`Control::Retain`] or [`Control::Retained`].
         control: u32,
@@ -87,7 +87,7 @@ pub(in crate::logic) enum BatchRecord<'a> {
     Shared {
         /// That the packet is encoded in.
         version: ProtocolVersion,
-        /// Shards that it came through.
+        /// The number of shards that have passed the message on.
         hops: u32,
         /// Its number, if the store keeps it.
         publication: Option<PublicationId>,
@@ -106,7 +106,7 @@ impl Batch {
         self.control.is_empty() && self.publishes.is_empty()
     }
 
-    /// Empties it for use again.
+    /// Removes all records and keeps the memory, so the batch can be used again.
     pub fn clear(&mut self) {
         self.control.clear();
         self.publishes.clear();

@@ -62,7 +62,7 @@ struct Outbox {
     current: Batch,
     /// The shard asked for its publishers to be paused.
     paused: bool,
-    /// The work in `full`.
+    /// The work of the batches in `full`, in units.
     work: u64,
     /// Publishers wait until it is empty.
     was_full: bool,
@@ -229,7 +229,7 @@ impl Outboxes {
         outbox.is_some_and(|outbox| outbox.len() > 0)
     }
 
-    /// How many shards there are.
+    /// The number of shards, this one included.
     pub(super) fn shards(&self) -> u16 {
         u16::try_from(self.outboxes.len()).unwrap_or(u16::MAX)
     }
@@ -242,7 +242,7 @@ impl Outboxes {
         }
     }
 
-    /// Forgets all that waits.
+    /// Drops all batches that wait.
     pub(super) fn drop_all(&mut self) {
         for outbox in &mut self.outboxes {
             outbox.full.clear();

@@ -92,7 +92,7 @@ pub(super) struct RetainedChange<'a> {
     pub(super) ticket: Ticket,
     /// Its number, if the store keeps it for subscribers.
     pub(super) publication: Option<PublicationId>,
-    /// What its publisher may do.
+    /// What the publisher may do, for `check_retain_source`.
     pub(super) source: &'a Access,
 }
 
@@ -108,7 +108,7 @@ enum Owners {
 pub enum RetainedNote {
     /// Asks the receiver to send [`Self::Reached`] behind all that it has sent until now.
     Barrier {
-        /// Of the sender's barriers.
+        /// The number among the sender's barriers.
         number: u64,
         /// To whom; to all but the sender if none.
         to: Option<u16>,
@@ -122,7 +122,7 @@ pub enum RetainedNote {
     },
     /// Asks for the messages that match a filter.
     Request {
-        /// To be sent back.
+        /// The number of the request, which each answer repeats.
         id: RequestId,
         /// The sender's barrier that all others are to reach before.
         barrier: u64,
@@ -131,13 +131,13 @@ pub enum RetainedNote {
     },
     /// Nobody waits for the answer any more.
     Cancel(RequestId),
-    /// A part of the answer.
+    /// A part of the answer to a request.
     Found {
         /// The request that is answered.
         id: RequestId,
         /// The messages that were found, in the order of the walk.
         messages: Vec<FoundMessage>,
-        /// It is the last part.
+        /// Whether this is the last part.
         done: bool,
     },
 }

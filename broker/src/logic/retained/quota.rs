@@ -35,7 +35,7 @@ pub struct RetainedQuota {
 
 #[derive(Clone, Copy, Debug)]
 struct QuotaEntry {
-    /// Of topic and payload.
+    /// Bytes of topic and payload.
     bytes: u64,
     ticket: Ticket,
 }
@@ -55,7 +55,7 @@ impl RetainedBounds {
         }
     }
 
-    /// Whether there is one.
+    /// Whether any bound is configured.
     pub(super) fn are_set(self) -> bool {
         self.messages_max != UNLIMITED || self.bytes_max != UNLIMITED
     }

@@ -81,7 +81,7 @@ impl RemovedTopics {
         self.awaiting = HashMap::with_hasher(self.hasher.clone());
     }
 
-    /// Topics that are remembered.
+    /// The number of topics whose tickets are remembered.
     pub(super) fn len(&self) -> usize {
         self.recent.len() + self.awaiting.len()
     }

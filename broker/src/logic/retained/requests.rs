@@ -103,7 +103,7 @@ impl Requests {
         Some(id)
     }
 
-    /// One that is open.
+    /// The open request with this number, if there is one.
     pub(super) fn get(&self, id: RequestId) -> Option<&RetainedRequest> {
         Some(&self.open.get(&id)?.request)
     }
@@ -177,7 +177,7 @@ impl Requests {
         newer.is_some_and(|&newer| newer > found.ticket)
     }
 
-    /// How many are open.
+    /// The number of open requests.
     pub(super) fn len(&self) -> usize {
         self.open.len()
     }

@@ -54,7 +54,7 @@ struct WaitingRequest {
 /// The walks of one asker, by the numbers of their requests, which is their order.
 #[derive(Debug)]
 struct AskerWalks {
-    /// Its place in the turns.
+    /// The asker's place in the order of turns.
     turn: u64,
     walks: BTreeMap<u64, RetainedWalk>,
 }
@@ -92,7 +92,7 @@ impl Walks {
         self.turns.is_empty()
     }
 
-    /// Those that take turns.
+    /// The number of askers that have walks.
     pub(super) fn askers(&self) -> usize {
         self.turns.len()
     }

@@ -84,7 +84,7 @@ impl Routing {
         self.routes.get(slot)
     }
 
-    /// What sessions may read changed.
+    /// Invalidates all routes, because the rules for what sessions may read have changed.
     pub(super) fn rights_changed(&mut self) {
         self.routes.rights_changed();
     }
@@ -98,7 +98,7 @@ impl Routing {
         self.subscriptions.find_or_insert(filter)
     }
 
-    /// The text of a filter.
+    /// The text of a filter, if the slot is in use.
     pub(super) fn name(&self, filter: FilterSlot) -> Option<&str> {
         self.subscriptions.filter(filter).map(|filter| &*filter.name)
     }

@@ -52,7 +52,7 @@ pub(in crate::logic) enum TopicAccess {
     Allowed,
     /// `$SYS` is the broker's, but for the states of bridges, which any client may publish.
     Denied,
-    /// More levels than `topic_levels_max`.
+    /// The topic has more levels than `topic_levels_max`.
     TooDeep,
 }
 
@@ -84,7 +84,7 @@ impl Route {
         (self.targets.len() as u64, u64::from(self.nodes))
     }
 
-    /// Whether nobody gets it.
+    /// Whether no session, group or shard receives the topic.
     pub(in crate::logic) fn is_empty(&self) -> bool {
         self.targets.is_empty() && self.shards.is_empty() && self.groups.is_empty()
     }
@@ -171,7 +171,7 @@ impl Routes {
             .unwrap_or(FOR_ONCE)
     }
 
-    /// What sessions may read changed.
+    /// Invalidates all routes, because the rules for what sessions may read have changed.
     pub(in crate::logic) fn rights_changed(&mut self) {
         self.epoch += 1;
     }

@@ -41,14 +41,14 @@ impl Branches {
         new.nth(room).is_none()
     }
 
-    /// Counts one more filter.
+    /// Adds a filter with wildcards.
     pub(in crate::logic) fn add(&mut self, filter: &str) {
         for beginning in Beginnings::new(self.seed, filter) {
             *self.counts.entry(beginning).or_default() += 1;
         }
     }
 
-    /// Counts a filter no more.
+    /// Removes a filter that was added.
     pub(in crate::logic) fn remove(&mut self, filter: &str) {
         for beginning in Beginnings::new(self.seed, filter) {
             match self.counts.get_mut(&beginning) {

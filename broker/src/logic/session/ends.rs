@@ -42,7 +42,7 @@ impl Sessions {
         }
     }
 
-    /// Nothing names it any more.
+    /// Frees the slot of a session that nothing refers to any more.
     pub(in crate::logic) fn finish_ending(&mut self, slot: SessionSlot) {
         if self.slots.remove(slot).is_some() {
             self.ending -= 1;

@@ -38,7 +38,7 @@ pub(in crate::logic) enum Acknowledged {
     Mismatched,
 }
 
-/// One message in flight.
+/// One message in flight, or a free entry.
 #[derive(Clone, Debug)]
 pub(in crate::logic) struct InflightEntry {
     pub(in crate::logic) awaits: Awaits,
@@ -53,7 +53,7 @@ pub(in crate::logic) struct InflightEntry {
     pub(in crate::logic) via: Option<Rc<Via>>,
 }
 
-/// The window of one session.
+/// The messages in flight to one session, by Packet Identifier.
 #[derive(Debug, Default)]
 pub(in crate::logic) struct Inflight {
     entries: VecDeque<InflightEntry>,

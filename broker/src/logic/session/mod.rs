@@ -73,7 +73,7 @@ pub(super) struct Session {
     orders: u64,
 }
 
-/// What most sessions do without.
+/// Fields that most sessions do not need, in an allocation of their own.
 #[derive(Debug, Default)]
 pub(super) struct RareSession {
     /// Identifiers of inbound QoS 2 messages that await PUBREL [MQTT-4.3.3-10].

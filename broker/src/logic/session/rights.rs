@@ -5,7 +5,7 @@
 
 use crate::auth::acl::Access;
 
-/// The rules of one session.
+/// The ACL rules of one session, with the decision for the last topic.
 #[derive(Debug)]
 pub(in crate::logic) struct Rights {
     access: Access,
@@ -14,7 +14,7 @@ pub(in crate::logic) struct Rights {
 }
 
 impl Rights {
-    /// `None` if everything is allowed.
+    /// The rights that the rules give; `None` if everything is allowed.
     pub(in crate::logic) fn new(access: Access) -> Option<Rights> {
         (!access.is_unrestricted()).then(|| Rights {
             access,

@@ -17,7 +17,7 @@ pub(in crate::logic) struct Will {
     pub(in crate::logic) delay_s: u32,
     /// Message Expiry Interval in seconds.
     pub(in crate::logic) expiry_s: Option<u32>,
-    /// What its client may do.
+    /// What the client may do, checked when the Will is published.
     pub(in crate::logic) access: Access,
 }
 

@@ -48,7 +48,7 @@ pub(super) struct Unclaimed {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReceivedShare<'a> {
     pub(super) version: ProtocolVersion,
-    /// Shards that it came through.
+    /// The number of shards that have passed the message on.
     pub(super) hops: u32,
     /// Its number, if the store keeps it.
     pub(super) publication: Option<PublicationId>,
@@ -60,7 +60,7 @@ pub(super) struct ReceivedShare<'a> {
 struct SharedMessage<'a> {
     message: &'a Message<'a>,
     raw: Option<RawPacket<'a>>,
-    /// Shards that it came through.
+    /// The number of shards that have passed the message on.
     hops: u32,
 }
 

@@ -22,7 +22,7 @@ const ROOT: NodeSlot = NodeSlot::FIRST;
 
 #[derive(Debug)]
 struct Node<V> {
-    /// None of the root.
+    /// `None` for the root.
     parent: Option<NodeSlot>,
     first_child: Option<NodeSlot>,
     /// The siblings behind and before it.
@@ -92,9 +92,9 @@ impl Walk {
 enum WalkStep {
     /// Go on with the rest of the topic from this byte.
     Rest(u32),
-    /// The topic is used up.
+    /// The topic has no more levels.
     End,
-    /// Everything below belongs to it.
+    /// The filter has `#` here, so all values below match.
     All,
 }
 
@@ -139,12 +139,12 @@ impl<V> TopicTree<V> {
         }
     }
 
-    /// All values, in no order.
+    /// All values, in any order.
     pub(in crate::logic) fn values(&self) -> impl Iterator<Item = &V> {
         self.nodes.iter().filter_map(|(_, node)| node.value.as_ref())
     }
 
-    /// Nodes below the root.
+    /// The number of nodes below the root.
     pub(in crate::logic) fn nodes(&self) -> usize {
         self.nodes.len().saturating_sub(1)
     }

@@ -66,9 +66,9 @@ enum Phase {
     ProxyHeader(ProxyProtocol),
     /// The end of the TLS handshake.
     TlsHandshake,
-    /// The request for WebSocket.
+    /// Receives the request for the WebSocket upgrade.
     Upgrade,
-    /// The rest of the CONNECT.
+    /// Receives the rest of the CONNECT.
     Connect,
     /// The answer of those who check passwords, which may be there at once.
     CheckingCredentials(Box<ConnectRequest>),
@@ -93,7 +93,7 @@ pub(super) enum Next {
     AnswerMalformed,
     /// Hand the connection to those who serve pages, of this folder.
     Serve(Page, Arc<Path>),
-    /// Close it, and log why.
+    /// Close the connection, and log the reason.
     Close(&'static str),
     /// Close it: why is logged already.
     CloseLogged,
@@ -145,7 +145,7 @@ impl PendingConnection {
         })
     }
 
-    /// Takes bytes of the client.
+    /// Handles bytes that the client sent.
     pub(super) fn receive(&mut self, wire: &[u8]) -> Next {
         let mut answer = Vec::new();
         let next = if let Phase::ProxyHeader(_) = self.phase {

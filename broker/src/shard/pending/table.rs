@@ -27,7 +27,7 @@ pub(in crate::shard) struct PendingConnections {
     /// In the order of accept, with its time.
     accepted: VecDeque<(Timestamp, PendingId)>,
     generation: u32,
-    /// The sum over all places.
+    /// The bytes that all pending connections keep.
     bytes: usize,
 }
 
@@ -59,7 +59,7 @@ impl PendingConnections {
         self.place(id).map(|place| &mut place.pending)
     }
 
-    /// When the connection was accepted.
+    /// When the connection was accepted; its time runs from then.
     pub(in crate::shard) fn accepted_at(&mut self, id: PendingId) -> Option<Timestamp> {
         self.place(id).map(|place| place.accepted_at)
     }
@@ -151,7 +151,7 @@ impl PendingConnections {
         self.slots.is_empty()
     }
 
-    /// Takes all of them out.
+    /// Removes all pending connections and returns them.
     pub(in crate::shard) fn drain(&mut self) -> impl Iterator<Item = PendingConnection> {
         self.accepted.clear();
         self.bytes = 0;

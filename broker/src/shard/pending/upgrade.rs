@@ -49,7 +49,7 @@ impl PendingConnection {
         }
     }
 
-    /// Frames begin behind the request.
+    /// Answers the upgrade; the bytes behind the request are WebSocket frames.
     fn begin_frames(&mut self, request_bytes: usize, answer: &mut Vec<u8>) -> Result<Opened, StreamError> {
         self.upgrade = None;
         self.phase = Phase::Connect;

@@ -13,13 +13,13 @@ pub(in crate::logic) struct TopicFilter {
     wanted: Wanted,
 }
 
-/// Who wants a filter.
+/// The subscribers of a filter.
 #[derive(Debug)]
 enum Wanted {
     Nobody,
     /// One session and nobody else, without memory of its own.
     Session(Subscriber),
-    /// One other shard alone.
+    /// One other shard and no session.
     Shard(u16),
     Lists(Box<Lists>),
 }
@@ -29,7 +29,7 @@ struct Lists {
     subscribers: Vec<Subscriber>,
     /// Other shards with an interest; only of filters with wildcards.
     shards: Vec<u16>,
-    /// Groups that share it.
+    /// The groups of Shared Subscriptions with this filter.
     groups: Vec<GroupSlot>,
 }
 
@@ -59,7 +59,7 @@ impl TopicFilter {
         }
     }
 
-    /// The groups that share it.
+    /// The groups of Shared Subscriptions with this filter.
     pub(in crate::logic) fn groups(&self) -> &[GroupSlot] {
         match &self.wanted {
             Wanted::Lists(lists) => &lists.groups,

@@ -28,7 +28,7 @@ slot_type! {
 pub struct MemberCounts {
     /// Members that take a message at once, as far as is known.
     pub ready: u32,
-    /// Members that are connected.
+    /// Members with a connection, ready or busy.
     pub connected: u32,
     /// Members, with or without a connection.
     pub all: u32,
@@ -61,7 +61,7 @@ pub(in crate::logic) enum Part {
     All,
 }
 
-/// How a member stands.
+/// The standing of a member: ready, busy or away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::logic) enum Standing {
     /// It takes messages, as far as is known.
@@ -72,7 +72,7 @@ pub(in crate::logic) enum Standing {
     Away,
 }
 
-/// One session in a group.
+/// A session as a member of a group.
 #[derive(Debug)]
 pub(in crate::logic) struct Member {
     pub(in crate::logic) subscriber: Subscriber,
@@ -131,7 +131,7 @@ impl Group {
         self.members.get_mut(position.index())
     }
 
-    /// The members of this shard.
+    /// The counts of this shard's members.
     pub(in crate::logic) fn here(&self) -> MemberCounts {
         let count = |members: usize| u32::try_from(members).unwrap_or(u32::MAX);
         MemberCounts {
@@ -183,7 +183,7 @@ impl Group {
         Some(Position::from_index(part.start + turn as usize))
     }
 
-    /// Members of a standing.
+    /// The number of this shard's members with a standing.
     pub(in crate::logic) fn count(&self, standing: Standing) -> usize {
         self.part(standing).len()
     }
@@ -214,7 +214,7 @@ impl Group {
         Position::from_index(self.members.len() - 1)
     }
 
-    /// Takes a member out.
+    /// Removes the member at a position; `moved` is called for members that change their position.
     pub(in crate::logic) fn remove(&mut self, position: Position, moved: Moved<'_>) {
         let position = self.set_standing(Timestamp::NEVER, position, Standing::Away, moved);
         if position.index() < self.members.len() {
@@ -288,7 +288,7 @@ impl Group {
     }
 }
 
-/// The groups of a shard.
+/// All groups of a shard.
 #[derive(Debug)]
 pub(in crate::logic) struct Groups {
     slots: Slots<GroupSlot, Group>,

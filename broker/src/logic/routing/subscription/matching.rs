@@ -15,7 +15,7 @@ use super::FilterSlot;
 use super::wildcards::{FilterNodeSlot, MatchWalk, Wildcards};
 use crate::limits;
 
-/// The walks of a shard.
+/// The suspended walks of a shard.
 #[derive(Debug, Default)]
 pub(super) struct Matches {
     /// For walks that are over at once.
@@ -24,7 +24,7 @@ pub(super) struct Matches {
     turn: u64,
 }
 
-/// A walk that stands still.
+/// A walk that was suspended because its budget was used up.
 #[derive(Debug)]
 struct Suspended {
     name: Box<str>,

@@ -255,7 +255,7 @@ impl Subscriptions {
         })
     }
 
-    /// Another shard is interested.
+    /// Notes that another shard is interested in a filter.
     pub(in crate::logic) fn add_shard(&mut self, name: &str, shard: u16) {
         if !is_wildcard(name) {
             return self.remote.add(self.hasher.hash_one(name), shard);

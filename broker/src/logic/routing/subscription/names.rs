@@ -49,7 +49,7 @@ impl Names {
         }
     }
 
-    /// How many names there are.
+    /// The number of filters.
     pub(super) fn len(&self) -> usize {
         self.parts.iter().map(HashTable::len).sum()
     }

@@ -40,7 +40,7 @@ impl RemoteInterest {
     }
 }
 
-/// The upper 48 bits.
+/// The bits of an entry that hold the mark; the lower 16 hold the shard.
 const MARK: u64 = !0xFFFF;
 
 /// Odd, and with as many ones as zeros: spreads what is in the lower bits over the upper ones.
@@ -64,7 +64,7 @@ impl RemoteInterests {
         self.entries.insert_unique(entry.hash(), entry, hash);
     }
 
-    /// It is no longer.
+    /// Removes one entry of the shard for the filter.
     pub(super) fn remove(&mut self, filter_hash: u64, shard: u16) {
         let entry = RemoteInterest::new(filter_hash, shard);
         let found = self.entries.find_entry(entry.hash(), |&other| other == entry);

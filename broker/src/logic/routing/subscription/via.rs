@@ -10,7 +10,7 @@ use mqtt::property::{Properties, PropertiesBuf, Property};
 /// By which subscriptions a message comes to a session.
 #[derive(Debug, Default)]
 pub(in crate::logic) struct Via {
-    /// Their Subscription Identifiers, encoded.
+    /// The Subscription Identifiers of these subscriptions, encoded as properties.
     pub(in crate::logic) identifiers: PropertiesBuf,
     /// The whole text of the Shared Subscription, if it is one: the message then belongs to the group.
     pub(in crate::logic) group: Option<Arc<str>>,

@@ -26,7 +26,7 @@ const ROOT: FilterNodeSlot = FilterNodeSlot::FIRST;
 #[derive(Debug)]
 struct FilterNode {
     level: SmolStr,
-    /// None of the root.
+    /// `None` for the root.
     parent: Option<FilterNodeSlot>,
     /// How many children there are besides `plus`.
     literals: u32,
@@ -53,7 +53,7 @@ pub(super) struct MatchWalk {
 }
 
 impl MatchWalk {
-    /// Begins anew, at the root.
+    /// Begins a new walk at the root.
     pub(super) fn begin(&mut self) {
         self.places.clear();
         self.found.clear();
@@ -85,7 +85,7 @@ impl Wildcards {
         self.nodes.get(ROOT).is_none_or(FilterNode::is_empty)
     }
 
-    /// Nodes below the root.
+    /// The number of nodes below the root.
     pub(super) fn nodes(&self) -> usize {
         self.nodes.len().saturating_sub(1)
     }
@@ -249,7 +249,7 @@ impl FilterNode {
         }
     }
 
-    /// Whether nothing keeps it.
+    /// Whether the node has neither a filter nor children.
     fn is_empty(&self) -> bool {
         self.literals == 0 && self.plus.is_none() && self.filter.is_none() && self.rest.is_none()
     }
