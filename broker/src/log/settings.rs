@@ -57,7 +57,7 @@ pub enum LogDestination {
 pub enum LogTimestamp {
     /// With the text, without a time.
     None,
-    /// Seconds since 1970.
+    /// Each line begins with the seconds since 1970.
     EpochSeconds,
     /// With the local time in a format of strftime(3) that [`check_timestamp_format`] accepted.
     Format(String),

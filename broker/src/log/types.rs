@@ -37,7 +37,7 @@ impl LogTypes {
     pub const UNSUBSCRIBE: Self = Self(1 << 6);
     /// Events of WebSocket listeners.
     pub const WEBSOCKETS: Self = Self(1 << 7);
-    /// Details for developers.
+    /// Internal details, for the developers of the broker.
     pub const INTERNAL: Self = Self(1 << 8);
     /// All of the types.
     pub const ALL: Self = Self((1 << 9) - 1);
