@@ -1,11 +1,11 @@
-//! `loadgen pub` and `loadgen sub`: one client that publishes or subscribes, with the letters of mosquitto_pub and
-//! mosquitto_sub.
+//! `loadgen pub` and `loadgen sub`: one client that publishes or subscribes, with the option letters of mosquitto_pub
+//! and mosquitto_sub.
 //!
-//! `args` turns words into settings, with the help of a file of `properties`; `session` is the MQTT connection;
+//! `args` parses the command line, with a file of `properties` for defaults; `session` is the MQTT connection;
 //! `publish` and `subscribe` do the work.
 //!
-//! Invariants: the program ends only when each QoS handshake that it began is complete or known to be broken; what was
-//! not delivered is reported and shows in the exit code. Sockets block: there is one connection.
+//! Invariants: the program ends only when each QoS handshake that it began is complete or known to be broken. What was
+//! not delivered is reported and changes the exit code. Sockets block, because there is only one connection.
 
 mod args;
 mod properties;

@@ -1,7 +1,7 @@
-//! Files of properties as Java programs read them, with the names of a client's TLS files.
+//! Java properties files with the names of a client's TLS files, for `loadgen pub` and `loadgen sub`.
 //!
-//! Invariant: what is not understood is reported with file and line, and never guessed. A relative path is looked for
-//! from the working directory and then from the file's own folder.
+//! Invariant: an entry that is not understood is reported with file and line, and never guessed. A relative path is
+//! looked for in the working directory and then in the folder of the properties file.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -1,7 +1,7 @@
-//! `loadgen pub`: messages out, their acknowledgements in.
+//! `loadgen pub`: sends messages and receives their acknowledgements.
 //!
-//! Invariant: a Packet Identifier is in use from its PUBLISH to the PUBACK or PUBCOMP that ends it (or the PUBREC that
-//! refuses it); the program ends when none is.
+//! Invariant: a Packet Identifier is in use from its PUBLISH until the PUBACK or PUBCOMP that completes it, or the
+//! PUBREC that refuses it. The program ends when none is in use.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Read as _};

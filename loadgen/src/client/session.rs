@@ -1,7 +1,7 @@
-//! One MQTT connection: CONNECT and CONNACK, keep alive, DISCONNECT.
+//! The MQTT connection of `loadgen pub` and `loadgen sub`: CONNECT and CONNACK, Keep Alive, DISCONNECT.
 //!
-//! Invariant: while [`Session::next`] is called at least once in half a keep alive, the connection is kept alive, and
-//! a broker that does not answer in a whole one is given up.
+//! Invariant: the connection is kept alive as long as [`Session::next`] is called at least once in half a Keep Alive. A
+//! broker that does not answer for a whole Keep Alive is given up.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::target::{client_tls, resource};
 pub(super) struct Session<'a> {
     connection: BlockingConnection,
     pub(super) version: ProtocolVersion,
-    /// What the broker allows.
+    /// The limits that the broker's CONNACK stated.
     pub(super) granted: Granted,
     keep_alive: Option<Duration>,
     sent: Instant,
@@ -36,14 +36,14 @@ pub(super) struct Session<'a> {
     interrupted: &'a AtomicBool,
 }
 
-/// What [`Session::next`] waited for.
+/// The event that ended [`Session::next`].
 #[derive(Debug)]
 pub(super) enum SessionEvent {
     /// A packet that its caller has to handle.
     Packet(WholePacket),
-    /// None came in time.
+    /// No packet arrived in time.
     Quiet,
-    /// The user wants to end.
+    /// The user interrupted the program.
     Interrupted,
 }
 
@@ -164,7 +164,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// All addresses of a host.
+/// All addresses that a host name resolves to.
 fn addresses_of(host: &str, port: u16) -> Result<Vec<SocketAddr>, Broken> {
     let no_address = |why: String| Broken::Refused(format!("{host} has no address: {why}"));
     let found: Vec<SocketAddr> = (host, port)

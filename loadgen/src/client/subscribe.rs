@@ -1,8 +1,8 @@
-//! `loadgen sub`: messages to standard output.
+//! `loadgen sub`: writes the messages that it receives to standard output.
 //!
-//! Invariants: a QoS 2 message is printed once, when it comes first; what is not printed is not acknowledged, so that
-//! a kept session has it the next time. A connection that is lost after it was there is made again, as mosquitto_sub
-//! does; a broker that refuses is not asked again.
+//! Invariants: a QoS 2 message is printed once, when it arrives for the first time. A message that could not be printed
+//! is not acknowledged, so a session that is kept receives it again. A connection that is lost after it was accepted is
+//! made again, as mosquitto_sub does; a broker that refused the client is not asked again.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind, Write as _};

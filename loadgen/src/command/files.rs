@@ -1,6 +1,7 @@
-//! What an outcome leaves besides the terminal: a JSON file, or a folder with the generator's ceiling and a report.
+//! Files that a command writes besides its text on the terminal: the outcome as JSON, or a folder with the generator's
+//! ceiling and a report.
 //!
-//! Invariant: what cannot be written is reported before anything is measured, as far as it can be known then.
+//! Invariant: a path that cannot be written is reported before anything is measured, as far as that can be known then.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;

@@ -1,6 +1,7 @@
-//! Loads of messages: `loadgen run`, `search` and `sweep`.
+//! Runs loads of messages: `loadgen run`, `search` and `sweep`.
 //!
-//! Invariant: a broker that has died explains more than what the clients saw of it, so it is asked first.
+//! Invariant: if the broker's process has died, that is the error that is reported, because it explains what the
+//! clients saw.
 
 use std::sync::atomic::AtomicBool;
 

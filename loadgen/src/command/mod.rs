@@ -1,10 +1,10 @@
 //! The subcommands: from the command line to the exit code.
 //!
-//! [`Subcommand`] has a variant for each with the struct of its options; [`loads`] are the loads of messages,
-//! [`single`] the single measurements, [`files`] what is written besides the terminal.
+//! [`Subcommand`] has a variant for each, with the struct of its options. [`loads`] runs loads of messages, [`single`]
+//! the single measurements; [`files`] writes files.
 //!
-//! Invariant: a password among the words is hidden before anything is done with them, whichever subcommand they are
-//! for. What breaks it: a subcommand whose [`Options::password`] does not return it.
+//! Invariant: before anything else happens, a password on the command line is hidden, for every subcommand. What breaks
+//! it: a subcommand whose [`Options::password`] does not return it.
 
 mod files;
 mod loads;
@@ -60,7 +60,7 @@ struct Program {
     run: RunArguments,
 }
 
-/// What can be done.
+/// The subcommands of the program.
 #[derive(Debug, clap::Subcommand)]
 enum Subcommand {
     /// A load of messages: the same as without a word
@@ -93,7 +93,7 @@ enum Subcommand {
     Peer(ChildArguments),
 }
 
-/// Scenarios need no options.
+/// `loadgen scenarios` has no options of its own.
 #[derive(Clone, Debug, clap::Args)]
 struct ScenariosArguments {
     #[command(flatten)]

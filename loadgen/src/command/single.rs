@@ -1,4 +1,4 @@
-//! Single measurements: `loadgen conn`, `retained` and `selftest`.
+//! Runs single measurements: `loadgen conn`, `retained` and `selftest`.
 //!
 //! Invariant: as for [`super::loads`].
 

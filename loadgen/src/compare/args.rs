@@ -1,6 +1,6 @@
 //! The command line of `loadgen compare`.
 //!
-//! Invariants: a comparison that comes out of here has at least two brokers.
+//! Invariants: a parsed comparison has at least two brokers.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! The folder of a comparison: everything that is needed to believe it and to repeat it.
+//! Writes the folder of a comparison, with everything that is needed to check and to repeat it.
 //!
-//! Invariants: nothing of an older comparison is overwritten; the folder is new.
+//! Invariants: the folder is new, so no older comparison is overwritten.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -116,8 +116,7 @@ impl Folder {
 
 /// Sums the rounds of a folder up once more, as this version does it: the summary and the tables of its page.
 ///
-/// # Errors
-/// What reading and writing give; `InvalidData` where the old summary is none.
+/// # Errors The errors of reading and writing; `InvalidData` if the old file is not a summary.
 pub fn sum_up_again(path: &Path) -> io::Result<()> {
     let folder = Folder(path.to_owned());
     let order = comparison::order(path)?;
@@ -179,7 +178,7 @@ fn word(text: &str) -> String {
     }
 }
 
-/// What stands above the tables.
+/// The text above the tables: command, machine and versions.
 fn head(request: &CompareRequest, versions: &[BrokerVersion]) -> String {
     let settings = &request.settings;
     let versions: Vec<String> = versions

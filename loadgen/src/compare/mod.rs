@@ -1,12 +1,11 @@
-//! `loadgen compare`: Midge and other brokers on the same work, in turns.
+//! `loadgen compare`: measures Midge and other brokers with the same scenarios, in turns.
 //!
-//! [`plan`] has what is measured and with whom, [`peers`] how each broker is started; the rounds lie in a [`folder`],
-//! from which [`crate::summary`] makes figures and tables.
+//! [`plan`] has the scenarios and the brokers, [`peers`] knows how to start each broker. The rounds are written to a
+//! [`folder`], from which [`crate::summary`] makes figures and tables. `args.rs` has the options, `start.rs` starts a
+//! broker for a round.
 //!
-//! `args.rs` has its options, `start.rs` starts a broker for a round.
-//!
-//! Invariants: each run has a broker of its own, in a process of its own, on its cores alone; the rounds go A B B A; a
-//! run that fails is kept as such and the rest goes on.
+//! Invariants: each run has a broker process of its own, which has its cores alone. The rounds go A B B A. A run that
+//! fails is recorded as failed, and the other runs go on.
 
 pub mod args;
 pub mod folder;
@@ -76,7 +75,7 @@ pub fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<u8, Fai
 /// Length of each run of the selftest that stands before a comparison.
 const SELFTEST: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// What became of the runs.
+/// How many runs are done, and how many failed.
 #[derive(Debug, Default)]
 struct RunCounts {
     runs: u32,
@@ -161,7 +160,7 @@ fn in_turn<'a>(brokers: &[&'a Broker], round: u32) -> Vec<&'a Broker> {
     turn
 }
 
-/// How far the comparison is.
+/// The progress of a comparison, for the line on the terminal.
 #[derive(Clone, Copy)]
 struct CompareProgress {
     runs_done: u32,
@@ -187,7 +186,7 @@ impl CompareProgress {
     }
 }
 
-/// The figure of a run that shows most, or why there is none.
+/// The most important figure of a run, or the reason why the run has none.
 fn headline(record: &Record) -> String {
     let cost = |cpu_ns: Option<f64>, each: &str| {
         cpu_ns.map_or(String::new(), |cpu_ns| {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::target::certificates::ServerCertificates;
 use crate::target::process::first_line_of;
 
-/// A kind of broker.
+/// A broker that Midge can be compared with.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
     /// Its name, in options and in files.
@@ -19,7 +19,7 @@ pub struct Peer {
     program: &'static str,
     /// The option with which it prints its version.
     version_word: &'static str,
-    /// Where it can be had.
+    /// Where the program can be obtained.
     pub from: &'static str,
     /// The name of its configuration file.
     file: &'static str,
@@ -30,13 +30,13 @@ pub struct Peer {
 /// What a broker is started with.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
-    /// Its port on 127.0.0.1.
+    /// The port on 127.0.0.1 that it has to listen on.
     pub port: u16,
     /// Its certificate, where it is to speak TLS.
     pub tls: Option<&'a ServerCertificates>,
-    /// A folder of its own.
+    /// The folder for the broker's own files.
     pub folder: &'a Path,
-    /// Whether Nagle's delay is off.
+    /// Whether TCP_NODELAY is set, which turns Nagle's delay off.
     pub nodelay: bool,
     /// Threads that it may have, where it has a key for that.
     pub threads: usize,
@@ -47,7 +47,7 @@ pub struct Setting<'a> {
 pub struct Configured {
     /// What the file holds, kept with the results.
     pub text: String,
-    /// Where it was written.
+    /// The path of the configuration file.
     pub file: PathBuf,
 }
 
@@ -144,7 +144,7 @@ pub const ALL: &[Peer] = &[
     },
 ];
 
-/// Also what Midge reads.
+/// The configuration of mosquitto, which Midge reads too.
 pub fn mosquitto(setting: &Setting<'_>) -> String {
     let mut lines = vec![
         // Who becomes somebody else is no longer ended with its parent.

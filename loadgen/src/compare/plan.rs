@@ -1,7 +1,7 @@
-//! What is measured: the rows of a comparison, and who takes part.
+//! The plan of a comparison: its scenarios and its brokers.
 //!
-//! Invariants: a row is a named scenario, and only its length and its threads are the comparison's; so each row can be
-//! run alone with `loadgen run|conn|retained --scenario NAME`.
+//! Invariants: a row is a named scenario, of which the comparison chooses only the length and the threads. So each row
+//! can be run alone with `loadgen run|conn|retained --scenario NAME`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ pub struct Row {
     pub name: String,
     /// What it is, in one line.
     pub title: String,
-    /// What is measured in it.
+    /// The measurement of this row.
     pub work: Work,
     /// The key of the brokers' certificate; `None` without TLS.
     pub tls: Option<ServerKey>,
@@ -39,7 +39,7 @@ pub struct Row {
 /// The four kinds of measurements.
 #[derive(Clone, Debug)]
 pub enum Work {
-    /// A load of messages.
+    /// Messages at one rate, or as fast as possible.
     Load(Box<Scenario>),
     /// Messages at one rate after the other.
     Sweep(Box<Sweep>),
@@ -65,22 +65,22 @@ pub struct RunSettings {
 /// One broker of a comparison.
 #[derive(Clone, Debug)]
 pub struct Broker {
-    /// Its name in files.
+    /// The name of the broker in files and tables.
     pub label: String,
     /// Whether it is Midge or which other one.
     pub kind: BrokerKind,
-    /// Whether Nagle's delay is off.
+    /// Whether TCP_NODELAY is set, which turns Nagle's delay off.
     pub nodelay: bool,
     /// Its CPUs; Midge has a shard on each.
     pub cores: Cpus,
 }
 
-/// What a broker is.
+/// Which program a broker is.
 #[derive(Clone, Debug)]
 pub enum BrokerKind {
     /// Midge, which is in this program.
     Midge,
-    /// Another one and its program.
+    /// Another broker, with the path of its program.
     Peer(&'static Peer, PathBuf),
 }
 

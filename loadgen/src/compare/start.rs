@@ -1,7 +1,7 @@
-//! One broker of a comparison: its folder, its configuration, its process.
+//! Starts one broker of a comparison: its folder, its configuration, its process.
 //!
-//! Invariants: the private keys are of one comparison alone and gone with it; they are readable by all, because a
-//! broker that gives up its privileges must read them.
+//! Invariants: the private keys are made for one comparison and deleted with it. They are readable by everybody,
+//! because a broker that gives up its privileges must still read them.
 
 use std::ffi::OsString;
 use std::io;
@@ -19,13 +19,13 @@ use crate::target::endpoint::{ClientConfigs, Endpoint};
 use crate::target::process::{BrokerProcess, FreeAddress};
 use crate::target::subject::Subject;
 
-/// A broker that takes connections.
+/// A broker that was started and accepts connections.
 pub(super) struct Started {
-    /// Where the clients find it.
+    /// Its address and name, for the clients.
     pub(super) subject: Subject,
     /// The process, which ends with this value.
     pub(super) process: BrokerProcess,
-    /// What it was started with.
+    /// The configuration that it was started with.
     pub(super) configuration: String,
     _folder: TempDir,
 }

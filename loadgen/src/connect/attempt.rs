@@ -1,6 +1,7 @@
-//! One connection that is made and closed again, from TCP to the broker's close.
+//! One connection that is made and closed again, from the TCP connect until the broker closes it.
 //!
-//! Invariant: it counts as made when the broker has accepted it, whether or not the broker closes after DISCONNECT.
+//! Invariant: it counts as made when the broker has accepted it, whether or not the broker closes it after the
+//! DISCONNECT.
 
 use std::sync::atomic::Ordering;
 
@@ -23,7 +24,7 @@ pub(super) struct ConnectThread<'a> {
     pub(super) result: ConnectMeasurements,
 }
 
-/// A connection on its way.
+/// A connection that is being made and closed.
 pub(super) struct Attempt {
     pub(super) connection: Connection,
     pub(super) opening: Opening,
@@ -66,7 +67,7 @@ impl Attempt {
         self.go_on(thread)
     }
 
-    /// CONNECT, once TLS and WebSocket are there; and what waits to be sent.
+    /// Sends CONNECT once TLS and WebSocket are ready, and everything that waits to be sent.
     fn go_on(&mut self, thread: &mut ConnectThread<'_>) -> Result<(), Broken> {
         let times = &mut thread.result.stages;
         if self
@@ -112,7 +113,7 @@ impl Attempt {
             .close(&mut thread.ring, &mut thread.scratch, now_ns);
     }
 
-    /// Sends what waits to be sent.
+    /// Sends the waiting bytes.
     pub(super) fn flush(&mut self, thread: &mut ConnectThread<'_>) -> Result<(), Broken> {
         self.connection
             .flush(&mut thread.ring, &mut thread.scratch, monotonic_ns())

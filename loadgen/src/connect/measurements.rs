@@ -1,7 +1,7 @@
-//! What the threads of a connect measurement share, and what each of them measures.
+//! The figures that the threads of a connect measurement share, and the histograms of each thread.
 //!
-//! Invariant: only connections whose intended start lies in the measured part enter the histograms; the counts have
-//! all.
+//! Invariant: only connections whose intended start is in the measured part enter the histograms; the counts have all
+//! connections.
 
 use std::sync::atomic::AtomicU64;
 
@@ -19,11 +19,11 @@ pub struct ConnectState {
     pub scenario: ConnectScenario,
     /// The broker that they go to.
     pub subject: Subject,
-    /// Its number, in client identifiers.
+    /// The number of the thread, which is part of its client identifiers.
     pub number: u16,
     /// When the phases begin and end.
     pub timeline: Timeline,
-    /// What has been done.
+    /// Counts of connections, warm-up included.
     pub counts: ConnectCounts,
 }
 
@@ -38,14 +38,14 @@ pub struct ConnectCounts {
     pub failed: AtomicU64,
 }
 
-/// What a thread measured.
+/// The figures of one thread.
 #[derive(Debug, Default)]
 pub struct ConnectMeasurements {
     /// How long the stages took.
     pub stages: StageTimes,
-    /// Intended start to CONNACK.
+    /// Time from the intended start to CONNACK.
     pub whole: Latency,
-    /// Intended to actual start.
+    /// Time from the intended to the actual start.
     pub lag: Latency,
     /// Why connections failed; the first few.
     pub causes: Vec<String>,

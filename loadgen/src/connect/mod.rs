@@ -1,13 +1,13 @@
 //! `loadgen conn`: connections that are made and closed again, measured alone or beside a load.
 //!
-//! [`scenario`] is what is asked for, and [`args`] its options; [`worker`] makes the connections in one thread with one
-//! ring, each an `attempt`, and enters them in its [`measurements`]; [`mod@run`] is the whole measurement with its
+//! [`scenario`] is the request, and [`args`] its options. [`worker`] makes the connections in one thread with one ring,
+//! each as an `attempt`, and records them in its [`measurements`]. [`mod@run`] is the whole measurement with its
 //! [`outcome`].
 //!
-//! Invariants: each connection goes through TCP, TLS, CONNECT, CONNACK, DISCONNECT and waits for the broker to close,
-//! so that the broker's side is whole and local ports come back at once; in open loop the time counts from the
+//! Invariants: each connection goes through TCP, TLS, CONNECT, CONNACK and DISCONNECT and waits for the broker to close
+//! it, so the broker's work is complete and local ports are free at once. In open loop the time counts from the
 //! intended start. What breaks them: a broker that does not close after DISCONNECT [MQTT-3.14.4-3], which costs
-//! [`worker::CLOSES_WITHIN_NS`] a connection.
+//! [`worker::CLOSES_WITHIN_NS`] for each connection.
 
 pub mod args;
 mod attempt;

@@ -1,6 +1,6 @@
-//! What is asked of a connect measurement.
+//! The request of a connect measurement.
 //!
-//! Invariant: what [`ConnectScenario::check`] has let through can be run.
+//! Invariant: a scenario that passed [`ConnectScenario::check`] can be run.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,46 +17,46 @@ use crate::system::cpus::Cpus;
 pub struct ConnectScenario {
     /// Its name, if it has one.
     pub origin: Option<Origin>,
-    /// How connections follow one another.
+    /// The rate, or the number of connections at a time.
     #[serde(rename = "pace")]
     pub load: ConnectLoad,
     /// Protocol version of MQTT.
     #[serde(with = "json::version")]
     pub version: ProtocolVersion,
-    /// Connections before the measured part.
+    /// Length of the part before the measured one.
     #[serde(rename = "warmup_s", with = "json::seconds")]
     pub warmup: Duration,
     /// Length of the measured part.
     #[serde(rename = "duration_s", with = "json::seconds")]
     pub duration: Duration,
-    /// Longest time for a connection.
+    /// Longest time for one connection, from TCP to CONNACK.
     #[serde(rename = "connect_timeout_s", with = "json::seconds")]
     pub connect_timeout: Duration,
     /// How many threads make connections.
     pub threads: usize,
     /// The CPUs that they are pinned to, in turns.
     pub cpus: Option<Cpus>,
-    /// Local addresses, in turns.
+    /// Local addresses that connections are made from, in turns.
     pub bind: Vec<IpAddr>,
     /// p99 of the time to CONNACK that must not be exceeded.
     #[serde(rename = "slo_p99_s", default, with = "json::optional_seconds")]
     pub slo_p99: Option<Duration>,
     /// Properties of MQTT 5.0 in the CONNECT.
     pub properties: GivenProperties,
-    /// Seed of the phases.
+    /// Seed of the random phases of the schedule.
     pub seed: u64,
     /// User name and password.
     #[serde(skip)]
     pub credentials: Credentials,
 }
 
-/// How connections follow one another.
+/// When connections are started.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectLoad {
     /// So many are always on their way.
     Closed {
-        /// How many, all threads together.
+        /// Connections that are open at a time, over all threads.
         concurrency: u32,
     },
     /// At intended times, whatever the broker does.

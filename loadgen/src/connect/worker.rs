@@ -1,7 +1,7 @@
-//! One thread of a connect measurement: a ring and the connections that are on their way.
+//! One thread of a connect measurement: a ring and the connections that are being made.
 //!
-//! Invariant: a token holds the slot and its generation, so that what comes late for a connection that is gone is not
-//! taken for its successor's.
+//! Invariant: a token has the slot and its generation, so a late completion of a connection that is gone is not
+//! attributed to the next connection in the slot.
 
 use std::num::NonZeroU64;
 use std::sync::atomic::Ordering;

@@ -1,7 +1,7 @@
-//! A connection of its own, over a blocking socket with its TLS and WebSocket: packets out, whole packets in.
+//! A single connection over a blocking socket, with TLS and WebSocket: sends packets and receives whole packets.
 //!
-//! Invariant: what was sent has reached the kernel when [`BlockingConnection::send`] returns, and the broker has read
-//! it when [`BlockingConnection::close`] returns, unless the broker is gone or silent.
+//! Invariant: when [`BlockingConnection::send`] returns, the kernel has the bytes. When [`BlockingConnection::close`]
+//! returns, the broker has read them, unless the broker is gone or silent.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -17,14 +17,14 @@ use super::broken::Broken;
 use super::frames::each_frame;
 use super::login::{self, Granted};
 
-/// The connection to the broker.
+/// A connection whose calls block.
 #[derive(Debug)]
 pub struct BlockingConnection {
     socket: TcpStream,
     stream: SecureStream,
     /// Plain bytes that are no whole packet yet.
     unread: Vec<u8>,
-    /// Where bytes are received.
+    /// The buffer that the socket is read into.
     chunk: Box<[u8]>,
     closed: bool,
 }
@@ -149,7 +149,8 @@ impl BlockingConnection {
         }
     }
 
-    /// Hands over each whole packet that is there, after one read if there is none; false if none is whole at `until`.
+    /// Passes each whole packet to `handle`, after one read if none has been received; false if no packet is whole by
+    /// `until`.
     ///
     /// # Errors
     /// The end of the connection, a bad packet, or what `handle` gives.

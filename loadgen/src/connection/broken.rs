@@ -1,4 +1,4 @@
-//! Why a connection ends.
+//! The reasons for which a connection ends.
 //!
 //! Invariants: none.
 

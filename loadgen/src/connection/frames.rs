@@ -1,6 +1,6 @@
-//! Whole packets at the head of received bytes.
+//! Cuts received bytes into whole packets.
 //!
-//! Invariant: a packet is handed over once, and only when it is whole.
+//! Invariant: a packet is passed on once, and only when it is complete.
 
 use mqtt::frame::{self, Frame};
 

@@ -1,7 +1,7 @@
-//! CONNECT and what answers it, SUBSCRIBE's answer, and the broker's DISCONNECT.
+//! Writes CONNECT and checks CONNACK, SUBACK and the broker's DISCONNECT.
 //!
-//! Invariant: a client is accepted only by a CONNACK with the reason Success; every other answer is an error that has
-//! the broker's reason and, in MQTT 5.0, its Reason String.
+//! Invariant: a client is accepted only by a CONNACK with the reason Success. Every other answer is an error with the
+//! broker's reason and, in MQTT 5.0, its Reason String.
 
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -31,7 +31,7 @@ pub struct Login<'a> {
     pub credentials: &'a Credentials,
     /// The client's number, which takes the place of `%i` in the user name.
     pub number: Option<u32>,
-    /// Properties of MQTT 5.0.
+    /// Properties of the CONNECT, for MQTT 5.0.
     pub properties: Properties<'a>,
     /// The Will, if the client has one.
     pub will: Option<Will<'a>>,
@@ -71,7 +71,7 @@ pub struct Granted {
     pub packet_bytes_max: u32,
     /// The highest QoS that it takes.
     pub maximum_qos: QoS,
-    /// Whether it keeps retained messages.
+    /// Whether the broker supports retained messages.
     pub retain_available: bool,
     /// Topic Alias Maximum; 0 if there are none.
     pub topic_alias_maximum: u16,

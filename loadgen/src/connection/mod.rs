@@ -1,13 +1,12 @@
-//! Connections to the broker: the engine that the generator, the connect measurement, the retained measurement and the
-//! clients share.
+//! Connections to the broker, which the generator, the connect measurement, the retained measurement and the clients
+//! share.
 //!
-//! [`Connection`] is one of many in a ring, [`BlockingConnection`] is one alone; [`opening`] takes a connection of a
-//! ring from TCP to CONNECT, [`login`] writes CONNECT and checks what answers it, whichever kind the connection is
-//! of.
+//! [`Connection`] is one of many in a ring, [`BlockingConnection`] is a single one. [`opening`] takes a connection of a
+//! ring from TCP to CONNECT. [`login`] writes CONNECT and checks the answer, for both kinds of connection.
+//! `non_blocking.rs` and `blocking.rs` are the two kinds; `frames.rs` cuts packets, `broken.rs` has the reasons for
+//! which a connection ends.
 //!
-//! `non_blocking.rs` and `blocking.rs` are the two kinds; `frames.rs` cuts packets, `broken.rs` is why one ends.
-//!
-//! Invariant: a CONNACK, a SUBACK and a DISCONNECT are checked here and nowhere else.
+//! Invariant: CONNACK, SUBACK and DISCONNECT are checked here and nowhere else.
 
 mod blocking;
 mod broken;

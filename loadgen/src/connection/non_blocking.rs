@@ -1,8 +1,8 @@
-//! One of many connections in a ring: socket, TLS, the packet that is not whole yet, and what waits to be sent.
+//! One of many connections in a ring: the socket, TLS, an incomplete packet, and the bytes that wait to be sent.
 //!
-//! Invariants: bytes leave in the order in which they were appended; while a send is under way in the ring nothing
-//! else is sent, and [`Connection::is_blocked`] is true; a whole packet is handled where it was received, without a
-//! copy (TLS: without a second one). What breaks them: sending around [`Connection::flush`].
+//! Invariants: bytes are sent in the order in which they were appended. While the ring has a send of this connection,
+//! nothing else is sent and [`Connection::is_blocked`] is true. A whole packet is handled in the buffer where it was
+//! received, without a copy (with TLS: without a second one). What breaks them: sending without [`Connection::flush`].
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -32,7 +32,7 @@ pub struct Connection {
     packet_bytes_max: u32,
     /// The beginning of a packet whose rest has not come.
     unread: Vec<u8>,
-    /// Packets for the next flush.
+    /// Packets that the next flush sends.
     out: Vec<u8>,
     /// TLS records that are neither sent nor in the ring.
     wire: Vec<u8>,
@@ -96,7 +96,7 @@ impl Connection {
         !self.out.is_empty() || !self.wire.is_empty()
     }
 
-    /// Ends both directions at once.
+    /// Shuts both directions of the socket down.
     pub fn shut_down(&self) {
         socket::shut_down(self.socket.as_fd());
     }

@@ -1,30 +1,30 @@
-//! From the TCP connection to CONNECT and its answer, with the time that each stage took.
+//! Opens a connection, from the TCP connect to the answer of CONNECT, and measures the time of each stage.
 //!
-//! Invariant: each stage is timed from the end of the one before, so the stages add up to the whole. Sans I/O: the
-//! owner of the ring passes in what came, and sends what is to be sent.
+//! Invariant: each stage is timed from the end of the one before, so the stages add up to the whole. There is no I/O
+//! here: the owner of the ring passes in what was received, and sends what is to be sent.
 
 use transport::stream::SecureStream;
 
 use crate::measure::latency::Latency;
 
-/// How far a connection is.
+/// The stages in which a connection is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Waits for the TCP connection.
+    /// The TCP connection is being made.
     Tcp,
     /// Waits for the end of the TLS handshake.
     Tls,
-    /// The upgrade to WebSocket.
+    /// The answer to the WebSocket upgrade has not arrived.
     WebSocket,
     /// Has sent CONNECT and waits for CONNACK.
     ConnAck,
     /// Waits for this number of SUBACKs.
     SubAck(u32),
-    /// May publish or receive.
+    /// The CONNACK has arrived: packets may be sent and received.
     Ready,
     /// Has sent DISCONNECT and waits for the broker to close.
     Closing,
-    /// Is over, for whatever reason.
+    /// The connection has ended.
     Closed,
 }
 
@@ -75,10 +75,10 @@ impl StageTimes {
 /// A connection's stage, and when it entered it.
 #[derive(Clone, Copy, Debug)]
 pub struct Opening {
-    /// How far it is.
+    /// The stage that the connection has reached.
     pub stage: Stage,
     entered_at_ns: u64,
-    /// Whether its times count.
+    /// Whether the times of this connection are recorded.
     measured: bool,
 }
 
@@ -97,7 +97,7 @@ impl Opening {
         self.entered_at_ns
     }
 
-    /// The TCP connection is there.
+    /// Notes that the TCP connection has been made.
     pub fn connected(&mut self, now_ns: u64, times: &mut StageTimes) {
         self.end_stage(Stage::Tls, now_ns, &mut times.tcp);
     }

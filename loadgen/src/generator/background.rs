@@ -1,7 +1,7 @@
-//! Connections that are made and closed beside a load, in a thread of their own: `--churn`.
+//! `--churn`: connections that are made and closed beside a load, in a thread of their own.
 //!
-//! Invariant: it begins and ends with the load; what it costs the broker is in the load's figures, because that is what
-//! is asked.
+//! Invariant: the thread begins and ends with the load. What it costs the broker is part of the load's figures, because
+//! that is the purpose of the option.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

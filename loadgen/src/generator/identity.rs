@@ -1,11 +1,11 @@
-//! Who the clients of a run are: their numbers, client identifiers and topics.
+//! The clients of a run: their numbers, client identifiers and topics.
 //!
-//! Invariant: two runs that follow one another share no client identifier and no topic, unless they were asked for.
+//! Invariant: two runs one after the other share no client identifier and no topic, unless the user asked for that.
 
 use crate::scenario::Scenario;
 use crate::scenario::topics::{Topics, numbered};
 
-/// Who a client is.
+/// A client of the run: a publisher or a subscriber with its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     /// The publisher with this number.
@@ -37,7 +37,7 @@ impl Who {
         }
     }
 
-    /// The number among its kind.
+    /// The number among the publishers or among the subscribers.
     pub fn number(self) -> u32 {
         match self {
             Who::Publisher(number) | Who::Subscriber(number) | Who::Slow(number) => number,

@@ -1,6 +1,7 @@
-//! What one thread measures, and what it hands over at the end.
+//! The figures that one thread measures, and what it returns at the end.
 //!
-//! Invariant: only messages whose intended time lies in the measured part enter the histograms; the ledger has all.
+//! Invariant: only messages whose intended time is in the measured part enter the histograms; the ledger has all
+//! messages.
 
 use crate::connection::opening::StageTimes;
 use crate::generator::subscriber::SubscriberLedger;
@@ -13,7 +14,7 @@ use crate::measure::timeline::{Times, WINDOWS};
 pub struct Measurements {
     /// Intended send time to receive, for each of the measured part's windows.
     pub latency: [Latency; WINDOWS],
-    /// Time from write to receive.
+    /// Time from the actual send to the receipt.
     pub service: Latency,
     /// Write to the last acknowledgement: PUBACK or PUBCOMP.
     pub acknowledged: Latency,
@@ -64,7 +65,7 @@ impl Measurements {
         }
     }
 
-    /// A message came that counts.
+    /// Records a measured message that was received.
     #[inline]
     pub fn received(&mut self, window: usize, latency_ns: u64, lag_ns: Option<u32>) {
         if let Some(latency) = self.latency.get_mut(window) {
@@ -88,7 +89,7 @@ impl Measurements {
         self.latency_of(0..WINDOWS)
     }
 
-    /// The lag of all messages.
+    /// The schedule lag of all measured messages together.
     pub fn whole_lag(&self) -> Latency {
         let mut whole = self.lag_own.clone();
         whole.merge(&self.lag_blocked);
@@ -126,7 +127,7 @@ pub struct WorkerOutcome {
     pub refused: u64,
     /// Publishers that could not use the Topic Alias that was asked for.
     pub without_alias: u64,
-    /// Connections that were made again.
+    /// Connections that were made again after they were lost.
     pub reconnected: u64,
     /// Why connections broke during the load; the first few.
     pub broken: Vec<String>,

@@ -1,8 +1,7 @@
 //! OpenMetrics over HTTP while a load runs.
 //!
-//! Invariants: the load is not slowed: what is shown is what the coordinator knows anyway, ten times a second; a
-//! client that is slow or silent is given up after a second. What breaks them: serving more than one client at a
-//! time, which is not wanted here.
+//! Invariants: the load is not slowed down. The page shows what the coordinator knows anyway, ten times a second, and a
+//! client that is slow or silent is given up after a second. What breaks them: serving more than one client at a time.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,9 +1,10 @@
-//! A run: many clients, their load, and what becomes of it.
+//! A run of the generator: many clients, their load, and the figures of it.
 //!
-//! `run.rs` is the whole; `worker/` is a thread with its `publisher.rs` and `subscriber.rs` (`identity.rs`: who they
-//! are, `handshake.rs`: what they send first, `window.rs`: the closed loop), `background.rs` the connections beside
-//! them. The threads share `state.rs`. `measure.rs` is what a thread measures and `meter.rs` what the broker uses;
-//! `gather.rs` makes the outcome of both, `progress.rs` and `metrics.rs` show it meanwhile.
+//! `run.rs` is the whole run. `worker/` is a thread with its clients: `publisher.rs` and `subscriber.rs`, whose names
+//! and topics are in `identity.rs`, whose first packets are in `handshake.rs`, and whose window of the closed loop is
+//! in `window.rs`. `background.rs` makes connections beside them. The threads share `state.rs`. `measure.rs` has what a
+//! thread measures and `meter.rs` what the broker uses; `gather.rs` makes the outcome of both. `progress.rs` and
+//! `metrics.rs` show the run while it goes on.
 //!
 //! Invariants: none.
 

@@ -20,7 +20,7 @@ pub struct ProgressLine {
 }
 
 impl ProgressLine {
-    /// A line for this scenario.
+    /// A progress line for a run of this scenario.
     pub fn new(scenario: &Scenario) -> ProgressLine {
         let connections = scenario.connections();
         let bar = ProgressBar::new(100);
@@ -35,7 +35,7 @@ impl ProgressLine {
         }
     }
 
-    /// Takes the line away.
+    /// Removes the line from the terminal.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
     }

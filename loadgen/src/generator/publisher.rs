@@ -1,8 +1,8 @@
-//! A publisher: its schedule, its PUBLISH encoded once, and what it has in flight.
+//! A publisher: its schedule, its encoded PUBLISH, and its messages in flight.
 //!
-//! Invariants: the packet of a message is the template with its stamp and packet identifier patched; an identifier is
-//! in use from the PUBLISH to the PUBACK or PUBCOMP [MQTT-2.2.1-4]. What breaks them: a payload shorter than the stamp,
-//! which [`crate::scenario::Scenario::check`] refuses.
+//! Invariants: the packet of a message is the template with its stamp and Packet Identifier patched. An identifier is
+//! in use from the PUBLISH to the PUBACK or PUBCOMP [MQTT-2.2.1-4]. What breaks them: a payload that is shorter than
+//! the stamp, which [`crate::scenario::Scenario::check`] refuses.
 
 use std::num::NonZeroU16;
 
@@ -33,7 +33,7 @@ pub struct Publisher {
     pub flights: Option<Flights>,
     /// Its slots; `None` in closed loop.
     pub schedule: Option<Schedule>,
-    /// Its window in closed loop.
+    /// The window of this publisher, for the closed loop.
     pub outstanding: Outstanding,
     /// Whether the socket or the in-flight window blocked it since its last message.
     pub blocked: bool,
@@ -41,7 +41,7 @@ pub struct Publisher {
     pub progress_at_ns: u64,
     /// Whether it waits for its next intended time.
     pub scheduled: bool,
-    /// Whether its load is over.
+    /// Whether it has sent all of its messages.
     pub finished: bool,
     /// How many subscribers receive each of its messages.
     pub subscribers: u32,
@@ -92,7 +92,7 @@ impl Publisher {
         })
     }
 
-    /// The number among the publishers.
+    /// The number of this publisher.
     pub fn number(&self) -> u32 {
         self.number
     }
@@ -102,7 +102,7 @@ impl Publisher {
         self.sent
     }
 
-    /// Bytes of the largest PUBLISH.
+    /// Length of the largest PUBLISH in bytes.
     pub fn packet_bytes(&self) -> usize {
         let aliased = self.aliased.as_ref();
         aliased.map_or(self.template.bytes(), |aliased| aliased.first.bytes())
@@ -213,7 +213,7 @@ struct Aliased {
     others: PublishTemplate,
     /// The topic alone, for a broker that does not take the alias.
     without: PublishTemplate,
-    /// Whether the broker takes it.
+    /// Whether the broker's Topic Alias Maximum allows the alias.
     allowed: bool,
 }
 
@@ -261,7 +261,7 @@ impl Flights {
         self.limit = self.limit.min(receive_maximum).max(1);
     }
 
-    /// How many are in flight.
+    /// The number of messages in flight.
     pub fn count(&self) -> usize {
         self.left_at_ns.len() - self.free.len()
     }
@@ -282,7 +282,8 @@ impl Flights {
         Some(identifier)
     }
 
-    /// The last acknowledgement came: when the PUBLISH left; `None` if there is none in flight.
+    /// Completes a message after its last acknowledgement; returns when its PUBLISH was sent, `None` if none is in
+    /// flight.
     pub fn finish(&mut self, identifier: PacketIdentifier) -> Option<u64> {
         let left_at_ns = std::mem::replace(self.entry(identifier)?, NOT_IN_FLIGHT);
         if left_at_ns == NOT_IN_FLIGHT {

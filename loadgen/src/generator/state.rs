@@ -20,11 +20,11 @@ use crate::target::endpoint::Endpoint;
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Gauges {
-    /// Connections that are ready.
+    /// Connections that have their CONNACK and their subscriptions.
     pub ready: AtomicU64,
-    /// Messages that have left.
+    /// Messages that were sent.
     pub sent: AtomicU64,
-    /// Deliveries that they call for.
+    /// Deliveries that the sent messages should cause.
     pub expected: AtomicU64,
     /// Deliveries received, each counted once.
     pub received: AtomicU64,
@@ -62,7 +62,7 @@ impl Mailbox {
         self.wake();
     }
 
-    /// Takes everything that was posted.
+    /// Moves everything that was posted into `into`.
     pub fn take(&self, into: &mut Vec<u32>) {
         if let Ok(mut waiting) = self.publishers.lock() {
             into.append(&mut waiting);
@@ -88,15 +88,15 @@ pub struct Run {
     pub number: u16,
     /// Where stamps count from, CLOCK_MONOTONIC ns.
     pub epoch_ns: u64,
-    /// Where the broker is.
+    /// The address of the broker.
     pub endpoint: Endpoint,
     /// Length of the intervals of the time series, ns.
     pub interval_ns: u64,
     /// When the phases begin and end.
     pub timeline: Timeline,
-    /// One for each thread.
+    /// The gauges of each thread.
     pub gauges: Vec<Gauges>,
-    /// One for each thread.
+    /// The mailbox of each thread.
     pub mailboxes: Vec<Mailbox>,
     /// One for each publisher; empty in open loop.
     pub windows: Vec<DeliveryWindow>,

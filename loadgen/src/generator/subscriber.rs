@@ -1,7 +1,7 @@
-//! A subscriber: acknowledges what comes and enters it in its ledger.
+//! A subscriber: acknowledges the messages that it receives and records them in its ledger.
 //!
 //! Invariants: each QoS 1 PUBLISH is answered by one PUBACK, each QoS 2 PUBLISH by PUBREC and each PUBREL by PUBCOMP
-//! [MQTT-4.3.2-4], [MQTT-4.3.3-8]; a QoS 2 message counts when its PUBLISH comes, and a second PUBLISH of it is a
+//! [MQTT-4.3.2-4], [MQTT-4.3.3-8]. A QoS 2 message counts when its PUBLISH arrives; a second PUBLISH of it is a
 //! duplicate in the ledger.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,16 +24,17 @@ pub struct Subscriber {
     slow: bool,
 }
 
-/// Where a subscriber enters what comes.
+/// The ledger in which a subscriber records its messages.
 #[derive(Debug)]
 pub enum SubscriberLedger {
-    /// A ledger of its own.
+    /// The ledger belongs to this subscriber alone.
     Own(Ledger),
     /// Those of its group of a shared subscription.
     Group(Member),
 }
 
-/// A member of a group: what comes twice to the group is a duplicate, what comes late to the member is out of order.
+/// A member of a group. A message that the group receives twice is a duplicate; one that the member receives late is
+/// out of order.
 #[derive(Debug)]
 pub struct Member {
     group: Arc<Mutex<Ledger>>,
@@ -45,7 +46,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// A member of a group that receives from so many publishers.
+    /// A member of a group that receives from `publishers`.
     pub fn new(group: Arc<Mutex<Ledger>>, publishers: u32) -> Member {
         Member {
             group,

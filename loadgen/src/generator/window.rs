@@ -1,8 +1,9 @@
-//! The closed loop's window: messages of a publisher that not all of its subscribers have received.
+//! The window of the closed loop: the messages of a publisher that some of its subscribers have not received yet.
 //!
-//! Invariants: a publisher never has more than `size` messages under way, so each has a counter of its own; a counter
-//! is set before the message leaves and counts its subscribers down. What breaks them: counting a duplicate down (the
-//! ledger distinguishes it), or a lost message, after which the window stands still until [`Outstanding::give_up`].
+//! Invariants: a publisher never has more than `size` messages under way, so each message has a counter of its own. The
+//! counter is set before the message is sent, and counts its subscribers down. What breaks them: counting a duplicate
+//! down (the ledger distinguishes duplicates), or a lost message, after which the window is blocked until
+//! [`Outstanding::give_up`].
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -18,7 +19,7 @@ pub struct DeliveryWindow {
 }
 
 impl DeliveryWindow {
-    /// A window of `size` messages for a publisher with so many `subscribers`.
+    /// A window of `size` messages for a publisher whose messages `subscribers` receive.
     pub fn new(size: u32, subscribers: u32) -> DeliveryWindow {
         let remaining = (0..size.next_power_of_two()).map(|_| AtomicU32::new(0)).collect();
         DeliveryWindow {

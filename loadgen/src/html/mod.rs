@@ -1,12 +1,11 @@
-//! The HTML report of a folder of results: one file that needs nothing else.
+//! `loadgen report`: the HTML report of a folder of results, in one file that loads nothing else.
 //!
-//! `folder` reads what is there: a run, a comparison, a search; `plots` draws it; `page.html` is the template.
+//! `folder` reads the results (a run, a comparison, a search or a sweep), `plots` draws them, `page.html` is the
+//! template, `args.rs` has the options.
 //!
-//! `args.rs` has the options.
-//!
-//! Invariants: everything is read from the folder's files, so a report can be made again at any time; the page loads
-//! nothing; what comes from files is escaped. What breaks the last: a name that does not end in `.html`, by which the
-//! template engine knows to escape.
+//! Invariants: everything is read from the folder's files, so a report can be made again at any time. The page loads
+//! nothing. Text from files is escaped. What breaks the last: a template whose name does not end in `.html`, because
+//! the template engine escapes by that ending.
 
 pub mod args;
 mod folder;
@@ -37,7 +36,7 @@ struct Notice {
     text: String,
 }
 
-/// How a notice looks.
+/// The severity of a notice, which sets its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Level {
@@ -60,7 +59,7 @@ struct Table {
     last: LastColumn,
 }
 
-/// What stands in the last column of a table.
+/// The kind of content in the last column of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum LastColumn {

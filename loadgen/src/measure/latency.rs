@@ -30,7 +30,7 @@ impl Latency {
         self.0.saturating_record(duration_ns);
     }
 
-    /// Counts so many of one duration.
+    /// Records the same duration `count` times.
     pub fn record_many(&mut self, duration_ns: u64, count: u64) {
         self.0.saturating_record_n(duration_ns, count);
     }

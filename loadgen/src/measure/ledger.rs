@@ -1,9 +1,11 @@
-//! The ledger of a subscriber: for each publisher that it receives from, what came, twice, late, or never.
+//! The ledger of a subscriber: for each of its publishers, how many messages arrived, arrived twice, arrived late, or
+//! never arrived.
 //!
-//! Invariants: `unique + lost = sent` for each pair once the run has drained; memory is constant for each pair (the
-//! highest sequence and a bitmap of those just below it), whatever is lost. What breaks them: a message older than
-//! the bitmap cannot be distinguished from a duplicate by itself; it is taken for a late one as long as the pair
-//! still misses messages older than the bitmap. The proptest compares with a model that keeps everything.
+//! Invariants: `unique + lost = sent` for each pair of publisher and subscriber once the run has drained. The memory of
+//! a pair is constant (the highest sequence number and a bitmap of those just below it), however much is lost. What
+//! breaks them: a message older than the bitmap cannot be distinguished from a duplicate; it is counted as late as long
+//! as the pair still misses messages older than the bitmap. The proptest compares the ledger with a model that keeps
+//! everything.
 
 /// The publishers that one subscriber receives from: `first`, `first + step`, ... (`count` of them).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +14,7 @@ pub struct PublisherRange {
     pub first: u32,
     /// Distance to the next; at least 1.
     pub step: u32,
-    /// How many publishers there are.
+    /// The number of publishers in the set.
     pub count: u32,
 }
 
@@ -36,7 +38,7 @@ impl PublisherRange {
     }
 }
 
-/// What a received message was.
+/// What a received message means for the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// Received for the first time, in order.
@@ -110,7 +112,7 @@ impl Ledger {
         self.overtaken
     }
 
-    /// Enters a received message.
+    /// Records a message that was received, and returns what it was.
     #[inline]
     pub fn enter(&mut self, publisher: u32, sequence: u32) -> Entry {
         let pair = self

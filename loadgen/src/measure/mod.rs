@@ -1,7 +1,7 @@
-//! What measurements are made of: times, histograms, ledgers.
+//! The parts of measurements: times, histograms, ledgers.
 //!
-//! `timeline.rs` has the phases, `latency.rs` the histograms, `ledger.rs` what came, `thread_use.rs` the CPU time of a
-//! thread, `numbers.rs` how figures are written.
+//! `timeline.rs` has the phases, `latency.rs` the histograms, `ledger.rs` the deliveries of a subscriber,
+//! `thread_use.rs` the CPU time of a thread, `numbers.rs` the formats of figures.
 //!
 //! Invariants: none.
 

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Where a run stands.
+/// The phase of a run at some moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Connections are being made.
@@ -36,12 +36,12 @@ pub struct Timeline {
 
 const NOT_YET: u64 = u64::MAX;
 
-/// One look at the timeline.
+/// The times of a timeline, read together.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// When the load begins.
+    /// The time at which the load begins, CLOCK_MONOTONIC ns.
     pub start_ns: u64,
-    /// The measured part begins.
+    /// The time at which the measured part begins, CLOCK_MONOTONIC ns.
     pub measure_from_ns: u64,
     /// The load and the measured part end.
     pub stop_ns: u64,
@@ -83,7 +83,7 @@ impl Timeline {
         self.over.load(Ordering::Acquire)
     }
 
-    /// The phases; `None` before [`Timeline::begin`].
+    /// The times of the phases; `None` before [`Timeline::begin`].
     #[inline]
     pub fn times(&self) -> Option<Times> {
         let start_ns = self.start_ns.load(Ordering::Acquire);
@@ -114,7 +114,7 @@ impl Times {
         self.measure_from_ns + measured_ns / WINDOWS as u64 * READING_WINDOWS as u64
     }
 
-    /// The phase at `now_ns`.
+    /// The phase of the run at `now_ns`.
     pub fn phase(&self, now_ns: u64) -> Phase {
         match now_ns {
             _ if now_ns < self.measure_from_ns.min(self.stop_ns) => Phase::WarmUp,

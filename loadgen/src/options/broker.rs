@@ -1,4 +1,4 @@
-//! Options of the broker: its address, TLS, WebSocket, and who the clients are.
+//! Options of the broker: its address, TLS, WebSocket, and the identity of the clients.
 //!
 //! Invariant: TLS to a running broker is never used without a CA or `--insecure`.
 

@@ -1,4 +1,4 @@
-//! `--help`, which every subcommand has in the place of clap's own: that would take `-h`, which is a host here.
+//! `--help` of every subcommand. It replaces clap's own option, which would take `-h`; here `-h` is a host.
 //!
 //! Invariants: none.
 

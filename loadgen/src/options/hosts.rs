@@ -1,19 +1,19 @@
-//! The word of `-h`: one host or several, each with a port of its own or not.
+//! Parses the value of `-h`: one host or several, each with or without a port.
 //!
-//! Invariant: a text with more than one colon is an IPv6 address unless brackets end it.
+//! Invariant: a text with more than one colon is an IPv6 address, unless it is in brackets.
 
 use std::str::FromStr;
 
 /// A host as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HostWord {
-    /// Name or address, without brackets.
+    /// The host's name or address, without the brackets of an IPv6 address.
     pub(crate) name: String,
     /// The port that stands behind the name.
     pub(crate) port: Option<u16>,
 }
 
-/// At least one host.
+/// The hosts of `-h`, one at least.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HostWords(pub(crate) Vec<HostWord>);
 

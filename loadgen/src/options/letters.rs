@@ -1,6 +1,6 @@
-//! Letters that mean different things to the known tools.
+//! Option letters that have different meanings in other load generators and clients.
 //!
-//! Invariant: such a letter is refused with the long option named, never guessed.
+//! Invariant: such a letter is refused, and the error names the long option; it is never guessed.
 
 use std::ffi::OsString;
 

@@ -1,7 +1,7 @@
-//! What the command lines of scenarios and of single measurements share: `--scenario`, and where an outcome goes.
+//! Options that scenarios and single measurements share: `--scenario`, and where an outcome is written.
 //!
-//! Invariants: a scenario's words were put among those of the command line before these are read ([`super::expand`]),
-//! so `--scenario` itself is only accepted here.
+//! Invariants: the words of a scenario are inserted into the command line before these options are parsed
+//! ([`super::expand`]), so `--scenario` itself is only accepted here.
 
 use std::path::PathBuf;
 

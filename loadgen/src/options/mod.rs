@@ -1,13 +1,13 @@
-//! The options of the command line: each subcommand's become one typed request, once.
+//! The options of the command line: those of each subcommand are parsed once, into a typed request.
 //!
-//! [`Options`] is what every subcommand's struct can do. [`run`] has those of a run; [`rates`] what those of a search
-//! and of a sweep have in common, [`measurement`] what those of `conn`, `retained` and `selftest` have; [`broker`],
-//! [`load`], [`properties`], [`hosts`] and [`help`] are groups that subcommands share, [`words`] reads single values,
+//! [`Options`] is the trait of every subcommand's struct. [`run`] has the options of a run, [`rates`] those that a
+//! search and a sweep share, [`measurement`] those that `conn`, `retained` and `selftest` share. [`broker`], [`load`],
+//! [`properties`], [`hosts`] and [`help`] are groups that several subcommands use. [`words`] parses single values,
 //! [`letters`] refuses what is ambiguous.
 //!
-//! Invariant: a letter means what it means to mosquitto_pub; a letter that means different things to the known tools
-//! is refused with the long option named, never guessed. What breaks it: clap's automatic `-h` and `-V`, which are
-//! turned off. A scenario's words stand before those of the command line, so that these have the last word.
+//! Invariant: a letter has the meaning that it has in mosquitto_pub. A letter with different meanings in the known
+//! tools is refused, and the error names the long option. What breaks it: clap's automatic `-h` and `-V`, which are
+//! turned off. A scenario's words stand before those of the command line, so the command line overrides them.
 
 pub(crate) mod broker;
 pub(crate) mod help;
@@ -31,10 +31,10 @@ use run::{RunArguments, RunRequest};
 
 /// The options of one subcommand.
 pub trait Options: clap::Args {
-    /// What they ask for.
+    /// The typed request that the options are parsed into.
     type Request;
 
-    /// The subcommand's word.
+    /// The name of the subcommand.
     const WORD: &'static str;
 
     /// What they ask for; `origin` is the scenario that they named.
@@ -46,7 +46,7 @@ pub trait Options: clap::Args {
     /// Whether a signal is the way to end it, so that it is no interruption: its exit code is 0 then.
     const ENDS_BY_SIGNAL: bool = false;
 
-    /// The password among them.
+    /// The password among the options, so that it can be hidden.
     fn password(&self) -> Option<&str> {
         None
     }
@@ -105,7 +105,7 @@ pub(crate) fn half_the_cores() -> usize {
         .max(1)
 }
 
-/// Columns of help texts.
+/// The width of help texts.
 pub(crate) const HELP_COLUMNS: usize = 80;
 
 #[cfg(test)]

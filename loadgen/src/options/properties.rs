@@ -1,6 +1,6 @@
-//! `-D`, and the options of subscriptions: what MQTT 5.0 has besides.
+//! `-D` and the options of subscriptions that MQTT 5.0 added.
 //!
-//! Invariant: any of it without `-V 5` is refused, because the broker would never see it.
+//! Invariant: any of these without `-V 5` is refused, because the broker would not receive it.
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use mqtt::packet::RetainHandling;
@@ -14,7 +14,7 @@ use crate::scenario::subscription::{SubscriptionChoices, retain_handling};
 pub(crate) struct PropertyArguments(Vec<Vec<String>>);
 
 impl PropertyArguments {
-    /// The value of these options.
+    /// The properties that the options give.
     pub(crate) fn given(
         &self,
         carriers: &[Carrier],
@@ -84,7 +84,7 @@ pub(crate) struct SubscriptionArguments {
 }
 
 impl SubscriptionArguments {
-    /// The value of these options.
+    /// The subscription options that were chosen.
     pub(crate) fn choices(self, version: ProtocolVersion) -> Result<SubscriptionChoices, String> {
         let SubscriptionArguments {
             no_local,

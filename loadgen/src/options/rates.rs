@@ -1,6 +1,6 @@
-//! Options of what runs one load at several rates: `loadgen search` and `loadgen sweep`.
+//! Options of commands that run one load at several rates: `loadgen search` and `loadgen sweep`.
 //!
-//! Invariants: a load that comes out of here has a rate that can be varied, subscribers, and an objective for its p99.
+//! Invariants: a load that was parsed here has a rate that can be varied, subscribers, and an objective for its p99.
 
 use std::path::PathBuf;
 use std::time::Duration;

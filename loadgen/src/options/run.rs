@@ -1,4 +1,4 @@
-//! The options of `loadgen run`, which is what `loadgen` does without a word.
+//! The options of `loadgen run`, which is also what `loadgen` does without a subcommand.
 //!
 //! Invariants: none.
 
@@ -59,7 +59,7 @@ pub struct RunArguments {
     version: Option<bool>,
 }
 
-/// Where an outcome goes.
+/// Options for where an outcome is written.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArguments {

@@ -1,4 +1,4 @@
-//! Words of the command line that become values.
+//! Parses single words of the command line into values.
 //!
 //! Invariants: none.
 
@@ -13,7 +13,7 @@ use crate::scenario::topics::Topics;
 /// A rate of messages, by a number or a word.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Rate {
-    /// So many messages per second.
+    /// This many messages per second.
     PerSecond(f64),
     /// As fast as possible.
     Max,
@@ -56,7 +56,7 @@ pub(crate) fn version(word: &str) -> Result<ProtocolVersion, String> {
     }
 }
 
-/// A path of WebSocket.
+/// Parses the path of a WebSocket upgrade.
 pub(crate) fn web_socket_path(word: &str) -> Result<String, &'static str> {
     Resource::new("localhost", word).map(|_| word.to_owned())
 }
@@ -82,7 +82,7 @@ pub(crate) fn topics(word: &str) -> Result<Topics, String> {
     }
 }
 
-/// A number of seconds.
+/// Parses a number of seconds, which may have a fraction.
 pub(crate) fn seconds(word: &str) -> Result<Duration, String> {
     seconds_of(
         word.trim_end_matches('s')

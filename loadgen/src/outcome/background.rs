@@ -1,4 +1,4 @@
-//! What the connections beside a load did.
+//! The outcome of the connections that were made beside a load.
 //!
 //! Invariants: none.
 

@@ -1,7 +1,7 @@
-//! What every file of an outcome begins with: which form it has, what it holds and what wrote it.
+//! The beginning of every file with an outcome: the schema, the kind of outcome, and the program that wrote it.
 //!
-//! Invariants: [`SCHEMA`] changes whenever a field of any outcome changes its meaning or goes away; a field that is
-//! added has a default, so that older files are read. `tests/results.rs` reads every file under `results/`.
+//! Invariants: [`SCHEMA`] changes whenever a field of any outcome changes its meaning or is removed. A field that is
+//! added has a default, so older files can be read. `tests/results.rs` reads every file under `results/`.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +33,7 @@ pub enum OutcomeKind {
     Retained,
     /// The highest rate within an objective.
     Search,
-    /// One rate after the other.
+    /// Runs at one rate after the other.
     Sweep,
     /// The generator against its own sink.
     Selftest,

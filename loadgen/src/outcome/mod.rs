@@ -1,8 +1,9 @@
-//! What a run found out, whether to believe it, and how it is shown.
+//! The outcome of a run: its figures, whether they are valid, and how they are shown.
 //!
-//! `run_outcome.rs` is the value, behind the `header.rs` that all files have; `series.rs` is the run in time and
-//! `background.rs` what ran beside it. `validity/` and `steadiness.rs` assess it; `report/` is its text and `export/`
-//! its files. `observer.rs` watches while it runs; `testing.rs` makes outcomes for tests.
+//! `run_outcome.rs` is the outcome, behind the `header.rs` that all files have; `series.rs` is the run as a time series
+//! and `background.rs` the connections beside it. `validity/` and `steadiness.rs` assess the outcome; `report/` is its
+//! text and `export/` its files. `observer.rs` is notified while the run goes on; `testing.rs` makes outcomes for
+//! tests.
 //!
 //! Invariants: none.
 

@@ -1,4 +1,4 @@
-//! Who watches a measurement while it runs.
+//! The interface for observers of a measurement while it runs.
 //!
 //! Invariants: none.
 

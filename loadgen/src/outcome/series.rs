@@ -12,13 +12,13 @@ use crate::measure::latency::Latency;
 use crate::measure::timeline::{Times, nanoseconds};
 use crate::scenario::Scenario;
 
-/// About so many intervals in a run.
+/// The approximate number of intervals in a run.
 pub const INTERVALS: u64 = 60;
 
 /// What one thread saw in one interval.
 #[derive(Clone, Debug, Default)]
 pub struct IntervalPart {
-    /// The number of the thread.
+    /// The number of the thread that measured the interval.
     pub thread: usize,
     /// The interval, counted from the beginning of the load.
     pub index: usize,
@@ -70,7 +70,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// Its word in tables.
+    /// The name of the part in tables.
     pub fn word(self) -> &'static str {
         match self {
             Part::WarmUp => "warm_up",
@@ -133,7 +133,7 @@ impl Series {
         }
     }
 
-    /// A thread's interval is over.
+    /// Adds the interval of one thread.
     pub fn add(&mut self, part: &IntervalPart) {
         let interval = self.interval(part.index);
         interval.latency.merge(&part.latency);

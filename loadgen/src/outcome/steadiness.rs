@@ -1,6 +1,6 @@
-//! Whether the measured part was one state or several.
+//! Whether the measured part was one steady state or several different ones.
 //!
-//! Invariants: what varies by chance alone is not complained about: the fewer the messages, the more they may vary.
+//! Invariants: variation that chance explains is not reported: the fewer the messages, the more the parts may vary.
 
 use serde::{Deserialize, Serialize};
 

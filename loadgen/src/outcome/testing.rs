@@ -1,4 +1,4 @@
-//! Outcomes for the tests of what reads them.
+//! Outcomes for the tests of the code that reads outcomes.
 //!
 //! Invariants: none.
 

@@ -1,10 +1,9 @@
-//! Retained messages: so many are published, then one subscriber of all receives them.
+//! `loadgen retained`: publishes many retained messages, then one subscriber receives all of them. `args.rs` has the
+//! options.
 //!
-//! `args.rs` has the options.
-//!
-//! Invariants: every message is acknowledged (QoS 1) before its cost is read, and the subscriber counts what comes,
-//! so nothing is taken for done that was only handed over. Blocking connections do: the broker's cost is read from
-//! its process, not here.
+//! Invariants: every message is acknowledged (QoS 1) before the broker's cost is read, and the subscriber counts what
+//! it receives, so the figures contain no work that was only handed over. Blocking connections are enough, because the
+//! broker's cost is read from its process.
 
 pub mod args;
 
@@ -54,7 +53,7 @@ fn version_default() -> ProtocolVersion {
     ProtocolVersion::V3_1_1
 }
 
-/// Everything that was found out.
+/// The outcome of a measurement of retained messages.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RetainedOutcome {
     /// Its form, its kind and what wrote it.
@@ -62,7 +61,7 @@ pub struct RetainedOutcome {
     pub header: Header,
     /// Wall clock at the beginning, seconds since 1970.
     pub started_unix_s: u64,
-    /// What was asked for.
+    /// The scenario that was measured.
     pub scenario: Retained,
     /// The broker, and what it used.
     pub broker: RetainedBroker,
@@ -74,16 +73,16 @@ pub struct RetainedOutcome {
     pub received_per_s: f64,
     /// The machine that it ran on.
     pub machine: Machine,
-    /// Whether to believe it.
+    /// Whether the outcome is valid, and why.
     pub verdict: Verdict,
 }
 
 /// The broker and what it used.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RetainedBroker {
-    /// Its address and port.
+    /// The address and port of the broker.
     pub address: String,
-    /// What it is, for people.
+    /// The name and version of the broker, for people.
     pub name: String,
     /// Its configuration, if it is known.
     pub configuration: Option<String>,
@@ -93,7 +92,7 @@ pub struct RetainedBroker {
     /// TLS version and cipher suite; `None` without TLS.
     #[serde(default)]
     pub tls: Option<String>,
-    /// SHA-256 of its program.
+    /// SHA-256 of the broker's program.
     pub sha256: Option<String>,
     /// CPU time for each insert, ns.
     pub cpu_ns_per_insert: Option<f64>,
@@ -330,7 +329,7 @@ fn ended(frame: &Frame<'_>, version: ProtocolVersion) -> Result<(), Broken> {
     }
 }
 
-/// Longest wait for the broker.
+/// The longest time without an answer before the broker is given up.
 const ANSWER: Duration = Duration::from_secs(30);
 /// Nothing comes for so long: nothing more will.
 const QUIET: Duration = Duration::from_secs(3);

@@ -9,7 +9,7 @@ use mqtt::packet::QoS;
 use mqtt::version::ProtocolVersion;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-/// A duration in seconds.
+/// For `#[serde(with = ...)]`: a duration as a number of seconds.
 pub(crate) mod seconds {
     use super::*;
 

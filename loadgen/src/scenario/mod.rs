@@ -1,7 +1,7 @@
-//! What is asked for: the load of a run, and what it is made of.
+//! The scenario of a run: its load, and the parts that a load consists of.
 //!
-//! `run_scenario.rs` is the value; `topics.rs`, `schedule.rs`, `payload.rs`, `properties.rs` and `subscription.rs` are
-//! its parts, `named/` has those with names, `json.rs` how they are written.
+//! `run_scenario.rs` is the scenario. `topics.rs`, `schedule.rs`, `payload.rs`, `properties.rs` and `subscription.rs`
+//! are its parts, `named/` has the scenarios with names, `json.rs` the formats of values in files.
 //!
 //! Invariants: none.
 

@@ -1,10 +1,10 @@
-//! The stamp at the head of each payload: who sent it, as what number, and when it was meant to leave.
+//! The stamp at the head of each payload: the publisher, the sequence number, and the intended send time.
 //!
 //! Layout, big endian: 2 bytes run, 6 bytes intended time (ns since the run's epoch), 4 bytes publisher, 4 bytes
 //! sequence; where the payload has 20 bytes or more, 4 bytes send lag (ns, saturating) follow.
 //!
-//! Invariant: a stamp of another run is never counted (the run number differs, or the payload is foreign). What
-//! breaks it: two generators that draw the same run number and share topics; topics therefore carry the number too.
+//! Invariant: a stamp of another run is never counted, because the run number differs or the payload is foreign. What
+//! breaks it: two generators that draw the same run number and share topics; so the topics have the number too.
 
 use std::sync::Arc;
 
@@ -77,7 +77,7 @@ enum Source {
 }
 
 impl PayloadText {
-    /// The bytes of a file.
+    /// A payload that has the bytes of a file behind its stamp.
     pub fn file(bytes: Vec<u8>) -> PayloadText {
         PayloadText(Source::File(bytes.into()))
     }

@@ -18,7 +18,7 @@ use crate::scenario::topics::numbered;
 pub enum Carrier {
     /// A property of CONNECT.
     Connect,
-    /// The Will in a CONNECT.
+    /// A property of the Will in a CONNECT.
     Will,
     /// A property of each PUBLISH.
     Publish,
@@ -76,12 +76,12 @@ impl GivenProperties {
         }
     }
 
-    /// Whether there is none.
+    /// Whether no property was given.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether a packet has any.
+    /// Whether properties were given for a packet.
     pub fn any_of(&self, carrier: Carrier) -> bool {
         self.0.iter().any(|given| given.carrier == carrier)
     }

@@ -1,4 +1,4 @@
-//! The options of subscriptions that MQTT 5.0 has besides the QoS.
+//! The options of subscriptions that MQTT 5.0 added to the QoS.
 //!
 //! Invariants: none.
 

@@ -1,8 +1,7 @@
-//! Who publishes where, and which publishers each subscriber receives from.
+//! The topics of a run: where each publisher publishes, and which publishers each subscriber receives from.
 //!
-//! Invariant: [`TopicPlan::publishers_of`] is exactly what the filters of [`TopicPlan::filters`] let through; the
-//! ledger's "lost" and "foreign" rest on it. What breaks it: a pattern whose topics other clients use at the same
-//! time.
+//! Invariant: [`TopicPlan::publishers_of`] is exactly what the filters of [`TopicPlan::filters`] match; the ledger's
+//! "lost" and "foreign" depend on it. What breaks it: a pattern whose topics other clients use at the same time.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +19,7 @@ pub enum Topics {
     FanIn,
     /// Publishers as in `FanIn`; the subscribers form groups of a shared subscription, in turns.
     Shared {
-        /// How many groups there are.
+        /// The number of groups.
         groups: u32,
     },
     /// A topic of the caller's, in which `%i` is the number of the client.
@@ -105,8 +104,8 @@ impl TopicPlan {
         }
     }
 
-    /// Whether a subscriber should receive from a publisher that is on another of so many hosts, on which clients
-    /// take turns by their numbers.
+    /// Whether some subscriber should receive from a publisher on another host, if client n connects to host n modulo
+    /// `hosts`.
     pub fn crosses(&self, hosts: u32) -> bool {
         let hosts = hosts.max(1);
         let is_on_another_host = |subscriber: u32, publisher: u32| subscriber % hosts != publisher % hosts;
@@ -125,7 +124,7 @@ impl TopicPlan {
         }
     }
 
-    /// How many groups there are.
+    /// The number of groups of Shared Subscriptions.
     pub fn groups(&self) -> u32 {
         match self.topics {
             Topics::Shared { groups } => groups,

@@ -1,7 +1,7 @@
-//! What the kernel alone takes for a message in a write of its own: the limit of what the generator can do.
+//! Measures what the kernel alone needs for a message in a write of its own, which limits what the generator can do.
 //!
-//! Invariant: the same bytes on as many connections to the same sink, in the same turns, from a thread on the same
-//! CPU; so whatever the kernel does for a send (a segment, the wake of the receiver) it does here as well.
+//! Invariant: it writes the same bytes to as many connections of the same sink, in the same turns, from a thread on the
+//! same CPU. So the kernel does the same work for a send (a segment, the wake of the receiver) as for the generator.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

@@ -1,12 +1,11 @@
-//! `loadgen selftest`: what the generator can do by itself, against a sink in the place of a broker.
+//! `loadgen selftest`: measures the generator itself, against a sink in the place of a broker.
 //!
-//! [`sink`] takes what publishers send and hands it to subscribers without a thought; the loads are ordinary runs, so
-//! what is measured is the very code that measures brokers.
+//! [`sink`] takes what publishers send and passes it to subscribers without any other work. The loads are ordinary
+//! runs, so the code that is measured is the code that measures brokers. `args.rs` has the options; `bare.rs` sends
+//! without the generator.
 //!
-//! `args.rs` has the options; `bare.rs` sends without the generator.
-//!
-//! Invariants: the generator sends what is on its schedule, no more and no less; the ceilings are the generator's only
-//! as far as the sink is not slower, which on one core they share.
+//! Invariants: the generator sends exactly what its schedule contains. The ceilings are those of the generator only if
+//! the sink is not slower; on one core they share it.
 
 pub mod args;
 mod bare;
@@ -39,7 +38,7 @@ pub struct Selftest {
     pub cpus: Option<Cpus>,
 }
 
-/// What was found out.
+/// The outcome of a self-test.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SelftestOutcome {
     /// Its form, its kind and what wrote it.
@@ -65,7 +64,7 @@ pub struct SelftestOutcome {
     pub machine: Machine,
 }
 
-/// How the schedule was kept.
+/// How well the generator kept its schedule at one rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ScheduleCheck {
     /// Messages per second asked for.

@@ -1,9 +1,9 @@
-//! A server that takes everything and hands a PUBLISH to whoever subscribed to its very topic: no broker, no session,
-//! no QoS 2.
+//! A server that accepts every client and passes a PUBLISH to the subscribers of exactly its topic. It has no sessions
+//! and no QoS 2.
 //!
-//! Invariants: one thread with one ring; each connection has at most one send in the ring, and what comes meanwhile
-//! waits; the thread ends with the [`Sink`]. It lets in the clients that it is made for, on 127.0.0.1 only, and
-//! bounds nothing else: it is for the generator's own clients.
+//! Invariants: it is one thread with one ring. Each connection has at most one send in the ring, and newer output
+//! waits. The thread ends with the [`Sink`]. It listens on 127.0.0.1 only and serves only the generator's own clients,
+//! so nothing else is bounded.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -199,7 +199,7 @@ impl Server {
         }
     }
 
-    /// Answers what came whole, and hands on what others subscribed to.
+    /// Answers whole packets, and passes each PUBLISH on to the subscribers of its topic.
     fn read(&mut self, slot: usize, mut client: SinkClient, more: bool) {
         let mut taken = 0;
         let mut went_well = true;

@@ -12,7 +12,7 @@ use crate::sweep::SweepOutcome;
 
 /// A figure and where it is found.
 pub(super) struct Figure {
-    /// Its name in tables.
+    /// The name of the figure in tables.
     pub(super) name: &'static str,
     /// The unit that it has in tables.
     pub(super) unit: &'static str,

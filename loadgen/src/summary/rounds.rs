@@ -1,6 +1,6 @@
-//! The rounds of a comparison as they lie in its folder: `raw/SCENARIO/BROKER/ROUND.json`.
+//! The rounds of a comparison in the files of its folder: `raw/SCENARIO/BROKER/ROUND.json`.
 //!
-//! Invariants: rounds are in the order of their numbers, so that the same place is the same round of every broker.
+//! Invariants: rounds are in the order of their numbers, so the same position is the same round for every broker.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,11 +17,11 @@ pub type Rounds = BTreeMap<String, BTreeMap<String, Vec<Record>>>;
 /// A broker in the list of versions.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BrokerVersion {
-    /// Its name in this comparison.
+    /// The name of the broker in this comparison.
     pub broker: String,
     /// The version that it reports of itself.
     pub version: String,
-    /// SHA-256 of its program.
+    /// SHA-256 of the broker's program.
     pub sha256: Option<String>,
 }
 

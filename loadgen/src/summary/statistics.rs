@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// A median and the interval that holds it in 95 of 100 samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// Median of the rounds.
+    /// The median over the rounds.
     pub median: f64,
     /// Lower end of the interval.
     pub low: f64,
@@ -17,10 +17,10 @@ pub struct Estimate {
     pub high: f64,
 }
 
-/// Two series of rounds compared.
+/// The rounds of Midge compared with those of another broker.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// Ours divided by theirs.
+    /// The figure of Midge divided by that of the other broker.
     pub ratio: Estimate,
     /// Ours minus theirs, in the unit of the figure.
     pub difference: Estimate,
@@ -28,7 +28,7 @@ pub struct Comparison {
     pub sign: Sign,
 }
 
-/// Which of two is lower.
+/// Which of two figures is lower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sign {

@@ -1,4 +1,4 @@
-//! A summary for people: a table on the terminal, the same in Markdown, and one line a figure in CSV.
+//! A summary for people: a table on the terminal, the same table in Markdown, and CSV with one line for each figure.
 //!
 //! Invariants: none.
 

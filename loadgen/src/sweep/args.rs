@@ -1,6 +1,6 @@
 //! The command line of `loadgen sweep`.
 //!
-//! Invariants: the last rate of a sweep that comes out of here is one that a load can have.
+//! Invariants: the last rate of a parsed sweep is one that a load can have.
 
 use std::path::PathBuf;
 

@@ -1,10 +1,9 @@
-//! `loadgen sweep`: the latency at one offered rate after the other, from little to more than the broker can take.
+//! `loadgen sweep`: measures the latency at one offered rate after the other, from a low rate to more than the broker
+//! can take. `args.rs` has the options.
 //!
-//! `args.rs` has the options.
-//!
-//! Invariants: the rates are fixed before the first run, so brokers can be compared at each; it goes on for
-//! [`BEYOND`] steps behind the first that misses the objective, so that the bend is seen and no more time is spent on
-//! it. What breaks it: a backlog that one step leaves to the next, which `--drain` is for.
+//! Invariants: the rates are fixed before the first run, so brokers can be compared at each rate. The sweep continues
+//! for [`BEYOND`] steps after the first one that misses the objective, so that the bend of the curve is visible and no
+//! more time is spent on it. What breaks it: a backlog that one step leaves to the next; `--drain` is for that.
 
 pub mod args;
 

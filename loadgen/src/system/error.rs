@@ -1,6 +1,6 @@
-//! What ends a run without an outcome, and the exit codes.
+//! The errors that end a command without an outcome, and the exit codes.
 //!
-//! Invariant: an exit code keeps its meaning: scripts depend on it.
+//! Invariant: an exit code keeps its meaning, because scripts depend on it.
 
 use std::io;
 

@@ -1,8 +1,8 @@
-//! A password on the command line is there for every user of the machine to see. It is moved to the environment, which
-//! only the same user can read, by starting the program again in its own process.
+//! Hides a password on the command line, which every user of the machine can read. The program starts itself again in
+//! the same process, with the password in the environment, which only the same user can read.
 //!
-//! Invariant: the process has the same words as before but for the password. What breaks it: nothing that is worse than
-//! a password that can be seen, because the program goes on where it cannot be started again.
+//! Invariant: apart from the password the process has the same words as before. If the program cannot be started again,
+//! it goes on with the visible password.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;

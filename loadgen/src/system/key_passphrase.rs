@@ -1,7 +1,7 @@
-//! Where the passphrase of a client's encrypted private key comes from: a file, what the caller was given, the
-//! environment, or the terminal, whichever comes first.
+//! Where the passphrase of a client's encrypted private key comes from: a file, an argument of the caller, the
+//! environment, or the terminal, in this order.
 //!
-//! Invariant: a person is asked once, whatever the number of keys; no passphrase is part of any message.
+//! Invariant: a person is asked once, whatever the number of keys. No message contains a passphrase.
 
 use std::io;
 use std::path::{Path, PathBuf};

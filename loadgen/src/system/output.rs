@@ -1,7 +1,7 @@
-//! Text to standard output and standard error.
+//! Writes text to standard output and standard error.
 //!
-//! Invariant: nothing here panics, whoever reads the other end: a reader that has gone wants no more, and what cannot
-//! be written for another reason is a [`Failure`]. What breaks it: `println!` and `eprintln!`, which panic.
+//! Invariant: nothing here panics, whatever reads the other end. If the reader is gone, the output is dropped; if a
+//! write fails for another reason, that is a [`Failure`]. What breaks it: `println!` and `eprintln!`, which panic.
 
 use std::io::{self, ErrorKind, Write as _};
 

@@ -1,7 +1,8 @@
-//! Certificates for one run: a CA, a server's and, where they are wanted, clients', gone with the run.
+//! Certificates for one run: a CA, a server's certificate and, if wanted, clients' certificates. They are deleted with
+//! the run.
 //!
-//! Invariant: private keys are readable by their owner only from the moment the file exists, and the CA's key is
-//! never written.
+//! Invariant: a private key's file is readable by its owner only from the moment it exists, and the CA's key is never
+//! written.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};

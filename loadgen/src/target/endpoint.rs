@@ -1,8 +1,8 @@
-//! Where the broker is and how it is spoken to: one host or several.
+//! The address of the broker, on one host or several, and the layers (TLS, WebSocket) above TCP.
 //!
-//! Invariant: the client with the number n goes to the host n modulo their number, whatever its kind, so publisher n
-//! and subscriber n meet on one host. What breaks it: numbers that differ between those who are to meet, which
-//! [`crate::scenario::topics::TopicPlan::crosses`] finds.
+//! Invariant: the client with the number n, publisher or subscriber, connects to host n modulo the number of hosts, so
+//! publisher n and subscriber n are on the same host. What breaks it: a publisher and its subscriber with different
+//! numbers, which [`crate::scenario::topics::TopicPlan::crosses`] finds.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -70,7 +70,7 @@ impl Endpoint {
         }
     }
 
-    /// How many hosts there are.
+    /// The number of hosts.
     pub fn hosts(&self) -> u32 {
         u32::try_from(self.others.len()).map_or(u32::MAX, |others| others.saturating_add(1))
     }
@@ -82,12 +82,12 @@ impl Endpoint {
         other.unwrap_or(&self.first)
     }
 
-    /// Whether TLS is spoken.
+    /// Whether clients use TLS.
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// The addresses, for people.
+    /// The addresses of all hosts, for people.
     pub fn addresses(&self) -> String {
         let mut addresses = self.first.address.to_string();
         for host in &self.others {
@@ -97,10 +97,9 @@ impl Endpoint {
         addresses
     }
 
-    /// What lies between the socket and the packets of the client with this number.
+    /// The stream (plain, TLS, WebSocket) between the socket and the packets of the client with this number.
     ///
-    /// # Errors
-    /// When the host's name is no name for TLS.
+    /// # Errors The host's name is not valid for TLS.
     pub fn stream(&self, number: u32) -> Result<SecureStream, StreamError> {
         let host = self.host(number);
         let tls = self.tls.as_ref().and_then(|tls| tls.of(number));

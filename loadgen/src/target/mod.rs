@@ -1,7 +1,7 @@
-//! The broker that is measured: found or started, and how it is reached.
+//! The broker that is measured: how it is found or started, and how clients reach it.
 //!
-//! `request.rs` is which broker is asked for, `open.rs` finds or starts it (`process.rs`, `certificates.rs`),
-//! `subject.rs` is what is there then, `endpoint.rs` how it is reached.
+//! `request.rs` says which broker is wanted. `open.rs` finds or starts it (`process.rs`, `certificates.rs`).
+//! `subject.rs` describes the broker that was found, `endpoint.rs` its address.
 //!
 //! Invariants: none.
 

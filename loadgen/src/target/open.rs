@@ -1,7 +1,7 @@
-//! The broker of a run: one that runs already, or one of our own in a process of its own.
+//! Finds the broker of a run, or starts one as a process of its own.
 //!
-//! Invariant: the key file of a broker of our own is gone as soon as it listens; the broker itself ends with its
-//! [`BrokerProcess`].
+//! Invariant: the key file of a broker that was started is deleted as soon as it listens. The broker itself ends with
+//! its [`BrokerProcess`].
 
 use std::ffi::OsString;
 use std::io;
@@ -29,12 +29,12 @@ use crate::target::endpoint::{ClientConfigs, Endpoint, Host};
 use crate::target::process::{BrokerProcess, FreeAddress};
 use crate::target::subject::Subject;
 
-/// A broker to load.
+/// The broker that is loaded.
 #[derive(Debug)]
 pub struct Target {
-    /// Where and what it is.
+    /// Its address and name.
     pub subject: Subject,
-    /// Ends it when dropped.
+    /// The process, if it was started here; it ends when this is dropped.
     own: Option<BrokerProcess>,
 }
 
@@ -123,7 +123,7 @@ fn endpoint(
     Ok(Endpoint::new(first, found.collect(), tls))
 }
 
-/// Looks a host up.
+/// Resolves a host name to an address.
 fn find(name: &str, port: u16, web_socket: Option<&str>) -> Result<Host, Failure> {
     let no_address = |why: String| Failure::Connect(format!("{name} has no address: {why}"));
     let found = (name, port)
@@ -191,9 +191,9 @@ fn client_configs(
 /// Whom a broker of our own lets in.
 #[derive(Clone, Copy)]
 enum Clients<'a> {
-    /// Anyone.
+    /// Clients without a certificate, over TCP.
     Plain,
-    /// Anyone, over TLS.
+    /// Clients without a certificate, over TLS.
     Tls,
     /// Those of a scenario, by certificate, user name and password.
     Users(&'a Scenario),

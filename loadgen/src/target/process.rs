@@ -1,9 +1,9 @@
-//! A broker in a process of its own: started, waited for, watched and ended.
+//! A broker in a process of its own: starts it, waits until it listens, watches it and ends it.
 //!
-//! Invariants: a process that was started here is ended by its process id when the [`BrokerProcess`] is dropped, and
-//! by the kernel if the generator is killed before that. What breaks them: starting it from a thread that ends before
-//! the program does, because the kernel watches the thread; a program that becomes another user by itself, because the
-//! kernel then forgets whom to watch.
+//! Invariants: a process that was started here is ended by its process id when the [`BrokerProcess`] is dropped, and by
+//! the kernel if the generator is killed before that. What breaks them: starting it from a thread that ends before the
+//! program does, because the kernel watches the thread; and a program that changes its user, because the kernel then
+//! forgets to end it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -91,7 +91,7 @@ impl BrokerProcess {
         Ok(BrokerProcess { process, log: kept })
     }
 
-    /// Its process id.
+    /// The id of the process.
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
@@ -230,7 +230,7 @@ fn prepare_child(kind: &str, arguments: &mut impl Iterator<Item = OsString>) -> 
 /// A free port of 127.0.0.1, which the kernel gives to nobody else as long as this is held.
 #[derive(Debug)]
 pub struct FreeAddress {
-    /// The address.
+    /// The address that it listens on.
     pub address: SocketAddr,
     _reserved: OwnedFd,
 }
@@ -270,7 +270,7 @@ const ANY_CPU: &str = "any";
 const LISTENS_WITHIN: Duration = Duration::from_secs(20);
 /// Time for the broker to end after SIGTERM.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
-/// Pace of looking at it.
+/// Time between two checks of the process.
 const POLL: Duration = Duration::from_millis(20);
 /// Lines of its log that are shown.
 const LOG_LINES: usize = 10;

@@ -1,4 +1,4 @@
-//! Which broker is asked for: one of our own, or one that runs already.
+//! Which broker is wanted: one that the generator starts, or one that runs already.
 //!
 //! Invariants: none.
 
@@ -9,16 +9,16 @@ use transport::tls::ClientTls;
 use super::certificates::ServerKey;
 use crate::system::cpus::Cpus;
 
-/// The broker to load.
+/// The broker that is to be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetRequest {
     /// One of our own, started for the run.
     OwnBroker(OwnRequest),
-    /// One that runs already.
+    /// A broker that runs already.
     Running {
         /// Names or addresses with their ports: at least one.
         hosts: Vec<(String, u16)>,
-        /// TLS, if it is wanted.
+        /// The TLS options; `None` for plain TCP.
         tls: Option<TlsRequest>,
         /// Path of WebSocket, if that is wanted.
         web_socket: Option<String>,
@@ -29,14 +29,14 @@ pub enum TargetRequest {
     },
 }
 
-/// A broker of our own.
+/// A broker that the generator starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnRequest {
-    /// Its shards.
+    /// The number of its shards.
     pub shards: usize,
     /// Whether it listens with TLS.
     pub tls: bool,
-    /// The key of its certificate.
+    /// The kind of key of its certificate.
     pub key: ServerKey,
     /// Path of WebSocket, if clients come by it.
     pub web_socket: Option<String>,
@@ -53,14 +53,14 @@ pub struct TlsRequest {
     pub ca: Option<PathBuf>,
     /// PEM files of the client's certificate and key; `%i` in their paths is the number of the client.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// Trust any certificate.
+    /// Whether any certificate is accepted.
     pub insecure: bool,
     /// Take a CN for the broker's name.
     pub cn_fallback: bool,
 }
 
 impl TlsRequest {
-    /// As the transport has it.
+    /// The same options in the transport's form.
     pub fn as_client(&self) -> ClientTls<'_> {
         let certificate = self.certificate.as_ref();
         ClientTls {

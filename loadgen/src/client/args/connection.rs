@@ -1,6 +1,6 @@
-//! Options of a client's connection: the broker, TLS, and who the client is.
+//! Options of a client's connection: the broker's address, TLS, and the identity of the client.
 //!
-//! Invariant: TLS is used where anything of it is given, and never without a CA or `--insecure`.
+//! Invariant: TLS is used if any TLS option is given, and never without a CA or `--insecure`.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,9 +1,9 @@
-//! The command lines of `loadgen pub` and `loadgen sub`: words become a typed request, once.
+//! The command lines of `loadgen pub` and `loadgen sub`: the words are parsed once, into a typed request.
 //!
-//! `connection.rs` has those that both share: the broker, TLS, and who the client is.
+//! `connection.rs` has the options that both share: the broker, TLS, and the identity of the client.
 //!
-//! Invariant: a letter means what it means to mosquitto_pub and mosquitto_sub. What is on the command line goes before
-//! what is in a file of properties.
+//! Invariant: a letter has the meaning that it has in mosquitto_pub and mosquitto_sub. The command line overrides a
+//! file of properties.
 
 mod connection;
 
@@ -43,7 +43,7 @@ pub(super) struct ClientSettings {
     /// MQTT 5.0; 0: the session ends with the connection, or when the properties end it.
     pub(super) session_expiry_s: u32,
     pub(super) connect_timeout: Duration,
-    /// Properties of its packets.
+    /// The MQTT 5.0 properties for its packets.
     pub(super) properties: GivenProperties,
     /// What the user should know, whole sentences.
     pub(super) warnings: Vec<String>,
@@ -61,14 +61,14 @@ pub struct PublishRequest {
     pub(super) repeat_delay: Duration,
 }
 
-/// Where messages come from.
+/// The source of the messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Message {
     /// The text of `-m`; nothing with `-n`.
     Text(Vec<u8>),
-    /// A file, as one message.
+    /// The content of a file, as one message.
     File(PathBuf),
-    /// Standard input, as one message.
+    /// The whole standard input, as one message.
     StandardInput,
     /// Standard input, a message for each line.
     Lines,

@@ -1,4 +1,4 @@
-//! An outcome for the tests of what reads it.
+//! An outcome for the tests of the code that reads outcomes.
 //!
 //! Invariants: none.
 

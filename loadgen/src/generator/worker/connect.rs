@@ -1,6 +1,6 @@
-//! Connecting with a bounded number of connections on their way.
+//! Makes the connections of a thread, a bounded number at a time.
 //!
-//! Invariant: no more connections are on their way than the scenario allows this thread.
+//! Invariant: the number of connections that are being made never exceeds what the scenario allows this thread.
 
 use std::io;
 use std::sync::Arc;
@@ -191,7 +191,7 @@ impl Worker<'_> {
         self.mark_dirty(slot);
     }
 
-    /// Goes from stage to stage as far as what came allows.
+    /// Advances a connection from stage to stage, as far as the received bytes allow.
     pub(super) fn advance(&mut self, slot: usize, now_ns: u64) {
         let Some(client) = self.clients.get_mut(slot) else {
             return;

@@ -1,7 +1,7 @@
-//! Connections that are over before their time, and how their late completions are distinguished from their
-//! successors'.
+//! Handles connections that end too early, and distinguishes their late completions from those of the connections that
+//! replace them.
 //!
-//! Invariant: a completion counts only for the connection that it was begun for: the token has its generation.
+//! Invariant: a completion counts only for the connection that it was begun for, because the token has its generation.
 
 use transport::clock::monotonic_ns;
 use transport::ring::Token;

@@ -1,11 +1,12 @@
 //! A thread of the generator: one ring, its share of the clients, and the loop that drives them.
 //!
-//! `connect.rs` makes the connections, `publish.rs` sends, `receive.rs` takes what comes, `stall.rs` has the slow
-//! subscribers, `lose.rs` what breaks, `upkeep.rs` what is done now and then, `state.rs` what all clients add to.
+//! `connect.rs` makes the connections, `publish.rs` sends, `receive.rs` handles what the broker sends, `stall.rs` has
+//! the slow subscribers, `lose.rs` handles connections that break, `upkeep.rs` has the periodic work, `state.rs` what
+//! all clients of the thread add to.
 //!
-//! Invariants: a client belongs to one thread for good; each turn of the loop reaps what the ring has, publishes what
-//! is due, and flushes each connection once; between turns it sleeps in the ring until the next intended time. What
-//! breaks them: work in the loop that is not bounded, which shows as schedule lag.
+//! Invariants: a client belongs to the same thread for the whole run. Each turn of the loop takes the completions of
+//! the ring, publishes what is due, and flushes each connection once. Between turns the thread sleeps in the ring until
+//! the next intended time. What breaks them: unbounded work in the loop, which shows as schedule lag.
 
 mod connect;
 mod lose;
@@ -43,7 +44,7 @@ use state::LoadState;
 pub enum Event {
     /// All of its clients are ready.
     Ready,
-    /// It ended before that.
+    /// The thread ended with an error.
     Failed(Failure),
     /// An interval of the load is over.
     Interval(Box<IntervalPart>),
@@ -92,7 +93,7 @@ struct Client {
     role: Role,
     opening: Opening,
     who: Who,
-    /// How many connections it had before: what comes late for those is not for this one.
+    /// The number of connections that the client had before, so that late completions of those are ignored.
     generation: u64,
     /// Whether it does not read for now.
     stalled: bool,

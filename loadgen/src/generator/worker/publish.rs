@@ -1,6 +1,6 @@
-//! Sending: at the intended times, as fast as the windows allow, or as the sockets take it.
+//! Sends messages: at their intended times, as fast as the windows allow, or as fast as the sockets take them.
 //!
-//! Invariant: a bounded number of publishers and bytes a turn, so that receiving is not starved.
+//! Invariant: a turn handles a bounded number of publishers and bytes, so that receiving is not starved.
 
 use std::cmp::Reverse;
 
@@ -156,9 +156,9 @@ impl Worker<'_> {
     }
 }
 
-/// When a publisher goes on.
+/// When a publisher can send its next message.
 enum Next {
-    /// At once, after a flush.
+    /// At once, after its connection was flushed.
     More,
     /// When those that are due have had their turn.
     InTurn,
@@ -166,7 +166,7 @@ enum Next {
     At(u64),
     /// When something that comes in resumes it.
     Resumed,
-    /// Never: its load is over.
+    /// Never, because it has sent all of its messages.
     Finished,
 }
 

@@ -1,7 +1,7 @@
-//! What the broker sends: acknowledgements to publishers, messages to subscribers, answers to the handshake.
+//! Handles what the broker sends: acknowledgements for publishers, messages for subscribers, answers to the handshake.
 //!
-//! Invariant: a delivery is counted once, by the ledger of its subscriber; what is measured is decided by its
-//! intended time.
+//! Invariant: a delivery is counted once, by the ledger of its subscriber. Its intended time decides whether it is
+//! measured.
 
 use mqtt::decode;
 use mqtt::encode;

@@ -1,7 +1,7 @@
-//! Slow subscribers: they read like the others, then not at all, and from the end of the load on again, so that what
-//! the broker kept for them is distinguished from what it dropped.
+//! Slow subscribers. They read like the others, then stop reading, and read again from the end of the load on, so that
+//! messages that the broker kept for them can be distinguished from messages that it dropped.
 //!
-//! Invariant: they stall and resume at the times of the timeline, all of them together.
+//! Invariant: all of them stop and resume together, at the times of the timeline.
 
 use super::{Client, Worker, token_of};
 use crate::connection::opening::{Opening, Stage};

@@ -1,8 +1,8 @@
-//! From the files of a folder to the content of a page.
+//! Reads the files of a folder of results and makes the content of its report.
 //!
-//! `one_run.rs`, `steps.rs` (of a search or a sweep) and `comparison/` are the three kinds.
+//! `one_run.rs`, `steps.rs` (for a search or a sweep) and `comparison/` are the three kinds of reports.
 //!
-//! Invariants: a file is read as the type that wrote it; a folder without results is refused, and nothing is written.
+//! Invariants: a file is read as the type that wrote it. A folder without results is refused, and nothing is written.
 
 mod comparison;
 mod one_run;

@@ -1,6 +1,6 @@
-//! The page of one run.
+//! The report of one run.
 //!
-//! Invariants: the verdict stands above the figures, and each figure has its unit in its row or head.
+//! Invariants: the verdict is above the figures, and each figure has its unit in its row or in the head of its table.
 
 use std::io;
 

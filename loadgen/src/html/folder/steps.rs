@@ -1,4 +1,4 @@
-//! The pages of a search and of a sweep: steps of offered rates and their latencies.
+//! The reports of a search and of a sweep: steps with their offered rates and latencies.
 //!
 //! Invariants: a step that the generator limited is drawn hollow and called invalid, whatever its latency is.
 

@@ -1,6 +1,7 @@
-//! What plots are drawn on: SVG in two sizes, with the page's colours.
+//! The surface for plots: SVG in two sizes, with the page's colours.
 //!
-//! Invariants: every colour that is drawn stands for a variable of the page, which [`paint`] puts in its place.
+//! Invariants: every colour that is drawn stands for a variable of the page, and [`paint`] replaces it by that
+//! variable.
 
 use std::io;
 

@@ -1,10 +1,8 @@
-//! The plots, as SVG that takes its colours from the page.
+//! Plots as SVG that takes its colours from the page. `axes.rs` and `canvas.rs` have what all kinds of plots share.
 //!
-//! `axes.rs` and `canvas.rs` draw what they have in common.
-//!
-//! Invariants: plotters draws with colours that stand for names, which become the page's variables, so one drawing does
-//! for light and dark; scales with decades have a label at each. What breaks them: a colour that is drawn and not in
-//! `canvas::paint`.
+//! Invariants: plotters draws with placeholder colours, which are replaced by the page's variables, so one drawing
+//! serves the light and the dark page. A logarithmic scale has a label at each decade. What breaks them: a colour that
+//! is drawn and not in `canvas::paint`.
 
 mod axes;
 mod canvas;
@@ -21,7 +19,7 @@ use canvas::{GRID, INK, drawings, series, text};
 /// A line of a plot: points of x and y.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Line {
-    /// Number of its colour.
+    /// The index of its colour, below [`COLOURS`].
     pub(super) colour: usize,
     /// Its points, x and y, from left to right.
     pub(super) points: Vec<(f64, f64)>,
@@ -32,9 +30,9 @@ pub(super) struct Line {
 /// How values are spread over an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scale {
-    /// Evenly, from 0 on.
+    /// A linear scale that begins at 0.
     Even,
-    /// One label for each decade.
+    /// A logarithmic scale with a label at each decade.
     Decades,
     /// 1 / (1 - quantile), with the percentiles as labels.
     Percentiles,
@@ -92,7 +90,7 @@ pub(super) struct Drawings {
     pub(super) narrow: String,
 }
 
-/// A point with an interval.
+/// A point with its confidence interval.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Whisker {
     pub(super) colour: usize,
@@ -102,17 +100,17 @@ pub(super) struct Whisker {
     pub(super) high: f64,
 }
 
-/// A point of a search.
+/// A step of a search, by its rate and latency.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark {
     pub(super) colour: usize,
     pub(super) x: f64,
     pub(super) y: f64,
-    /// Whether it may be believed.
+    /// Whether the generator could follow, so that the point is valid.
     pub(super) valid: bool,
 }
 
-/// How many colours there are.
+/// The number of colours that the page has.
 pub(super) const COLOURS: usize = 8;
 
 const HEIGHT: u32 = 380;

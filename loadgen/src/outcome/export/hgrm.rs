@@ -1,4 +1,4 @@
-//! Percentiles in the text form of HdrHistogram's plotters; values in ms.
+//! Writes percentiles in the text format of HdrHistogram's plotters, in ms.
 //!
 //! Invariants: none.
 
@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use crate::measure::latency::Latency;
 
-/// The text of the file.
+/// The content of the file.
 pub(super) fn text(latency: &Latency) -> String {
     let histogram = latency.histogram();
     let mut text = format!(

@@ -1,4 +1,4 @@
-//! The latency of each interval in HdrHistogram's interval log: V2, compressed; the maximum in ms.
+//! Writes the latency of each interval as HdrHistogram's interval log: V2, compressed, with the maximum in ms.
 //!
 //! Invariants: none.
 

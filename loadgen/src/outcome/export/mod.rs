@@ -1,9 +1,9 @@
-//! The outcome in files.
+//! Writes an outcome to files.
 //!
-//! `windows` is the time series as CSV, `hgrm` the percentiles as HdrHistogram's plotters read them, `hlog` the
-//! histogram of each interval as its log readers do.
+//! `windows` is the time series as CSV, `hgrm` the percentiles in the format of HdrHistogram's plotters, `hlog` the
+//! histogram of each interval in the format of its log readers.
 //!
-//! Invariants: a file of JSON is there whole or not at all.
+//! Invariants: a JSON file is complete or does not exist.
 
 mod hgrm;
 mod hlog;

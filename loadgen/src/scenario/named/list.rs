@@ -1,6 +1,6 @@
-//! The table of all loads with names: a table, so it may be longer than other files.
+//! The table of all scenarios with names. It may be longer than other files because it is a table.
 //!
-//! Invariant: a name keeps its meaning: results are compared by it.
+//! Invariant: a name keeps its meaning, because results are compared by it.
 
 use super::{Command, Named};
 

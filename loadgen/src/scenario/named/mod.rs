@@ -1,9 +1,8 @@
-//! Loads with names, and loads in files: words that stand before those of the command line.
+//! Scenarios with names, and scenarios in files. Each is a list of words that are inserted before those of the command
+//! line. `list.rs` has the named ones.
 //!
-//! `list.rs` has the scenarios.
-//!
-//! Invariant: a name means the same load everywhere; what the command line changes of it can be seen in the outcome,
-//! which has the scenario as it was run, its name and its scale.
+//! Invariant: a name means the same load everywhere. The outcome has the scenario as it was run, its name and its
+//! scale, so changes by the command line are visible.
 
 mod list;
 
@@ -51,7 +50,7 @@ impl Command {
         }
     }
 
-    /// The word of the subcommand.
+    /// The subcommand that the scenario is for.
     pub fn word(self) -> &'static str {
         match self {
             Command::Run => "run",
@@ -111,7 +110,7 @@ fn duration_of(words: &[OsString]) -> Option<f64> {
     None
 }
 
-/// A scenario that was found.
+/// A scenario that was found by its name or file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     /// The name that `--scenario` takes.

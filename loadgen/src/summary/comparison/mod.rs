@@ -25,7 +25,7 @@ pub const MIDGE: &str = "midge";
 /// The figures of a whole comparison.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ComparisonSummary {
-    /// One for each scenario.
+    /// One summary for each scenario.
     pub rows: Vec<RowSummary>,
 }
 
@@ -51,9 +51,9 @@ pub struct FigureSummary {
     pub unit: String,
     /// Whether lower is better; `None` where neither is.
     pub lower_is_better: Option<bool>,
-    /// The rounds of each broker.
+    /// The figure in each round, by broker.
     pub rounds: BTreeMap<String, Vec<f64>>,
-    /// The median of each broker.
+    /// The median with its interval, by broker.
     pub values: BTreeMap<String, Estimate>,
     /// Midge against each other broker.
     pub comparisons: BTreeMap<String, Comparison>,
@@ -91,8 +91,7 @@ impl FigureSummary {
 
 /// The scenarios in the order of a folder's summary, whichever version wrote it; none where there is no summary.
 ///
-/// # Errors
-/// What reading gives; `InvalidData` where the summary is none.
+/// # Errors The errors of reading; `InvalidData` if the file is not a summary.
 pub fn order(folder: &Path) -> io::Result<Vec<String>> {
     let text = match fs::read_to_string(folder.join("summary.json")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -209,7 +208,7 @@ fn wrong(record: &Record) -> u64 {
     })
 }
 
-/// Share of a core above which who has it may be what limits a run.
+/// Share of a core above which a process may be the limit of a run.
 const FULL: f64 = 0.95;
 
 const GENERATOR_LIMITED: &str = "generator-limited";

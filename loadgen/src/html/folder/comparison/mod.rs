@@ -1,9 +1,7 @@
-//! The page of a comparison.
+//! The report of a comparison. `plots.rs` draws its plots.
 //!
-//! `plots.rs` draws its rows.
-//!
-//! Invariants: everything is summed up from the rounds of the folder; the scenarios have the order in which they were
-//! measured; a broker has the same colour in every plot.
+//! Invariants: everything is summed up from the rounds of the folder. The scenarios are in the order in which they were
+//! measured. A broker has the same colour in every plot.
 
 mod plots;
 

@@ -1,7 +1,7 @@
 //! The plots of a comparison.
 //!
-//! Invariants: what the generator limited is drawn hollow or left out; a plot has the legend of the brokers that it
-//! shows, and no others.
+//! Invariants: values that the generator limited are drawn hollow or left out. The legend of a plot lists exactly the
+//! brokers that it shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -29,7 +29,7 @@ pub(super) struct ComparisonPlots<'a> {
 }
 
 impl<'a> ComparisonPlots<'a> {
-    /// The plots of these rounds.
+    /// Prepares the plots of these rounds.
     pub(super) fn of(rounds: &'a Rounds) -> ComparisonPlots<'a> {
         let names: BTreeSet<&String> = rounds.values().flat_map(BTreeMap::keys).collect();
         let mut brokers: Vec<String> = names.into_iter().cloned().collect();
@@ -124,7 +124,7 @@ impl<'a> ComparisonPlots<'a> {
         ))
     }
 
-    /// The latency by percentile.
+    /// The plot of latencies by percentile; `None` if no run of the scenario has a latency.
     pub(super) fn percentiles(&self, scenario: &str) -> io::Result<Option<Plot>> {
         let (mut shown, mut drawn) = (BTreeSet::new(), Vec::new());
         for (colour, records) in self.of_scenario(scenario) {
