@@ -1,7 +1,8 @@
-//! What the decoder refuses, and what the encoder cannot write.
+//! Errors of the decoder and of the encoder.
 //!
-//! Invariant: each [`DecodeErrorKind`] has one reason code and the number of the statement it breaks, in MQTT 5.0 and
-//! in 3.1.1; a kind without a statement of its own carries the general one on malformed packets and protocol errors.
+//! Invariant: each [`DecodeErrorKind`] has one reason code and the number of the statement that it breaks, for MQTT 5.0
+//! and for 3.1.1. A kind without a statement of its own has the general one about malformed packets and protocol
+//! errors.
 
 use thiserror::Error;
 
@@ -9,11 +10,11 @@ use crate::frame::PacketType;
 use crate::reason::ReasonCode;
 use crate::topic::TopicError;
 
-/// A packet that is refused.
+/// Why a packet is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{kind}")]
 pub struct DecodeError {
-    /// Which rule the bytes break.
+    /// The rule that the bytes break.
     pub kind: DecodeErrorKind,
 }
 
@@ -91,16 +92,16 @@ pub enum DecodeErrorKind {
     /// The packet goes on behind its last field.
     #[error("the packet has bytes behind its end")]
     TrailingBytes,
-    /// Not UTF-8, surrogates included.
+    /// A string is not UTF-8, or encodes surrogates.
     #[error("a string is not well-formed UTF-8")]
     InvalidUtf8,
-    /// U+0000 in a string.
+    /// A string contains U+0000.
     #[error("a string contains the character U+0000")]
     NulInString,
     /// A Packet Identifier is zero, which stands for none.
     #[error("the Packet Identifier is zero")]
     PacketIdentifierZero,
-    /// PUBLISH with QoS 3.
+    /// A PUBLISH has QoS 3.
     #[error("the QoS is 3")]
     QoS3,
     /// PUBLISH with DUP and QoS 0.
@@ -136,7 +137,7 @@ pub enum DecodeErrorKind {
     /// A Topic Alias is zero, which stands for none.
     #[error("the Topic Alias is zero")]
     TopicAliasZero,
-    /// Maximum Packet Size 0.
+    /// The Maximum Packet Size is 0.
     #[error("the Maximum Packet Size is zero")]
     MaximumPacketSizeZero,
     /// A Subscription Identifier is zero, which stands for none.
@@ -178,16 +179,16 @@ pub enum DecodeErrorKind {
     /// A reason code that the packet may not carry.
     #[error("the reason code is not one of {0:?}")]
     ReasonCodeInvalid(PacketType),
-    /// SUBSCRIBE without a Topic Filter.
+    /// A SUBSCRIBE has no Topic Filter.
     #[error("SUBSCRIBE has no Topic Filter")]
     SubscribeEmpty,
-    /// UNSUBSCRIBE without a Topic Filter.
+    /// An UNSUBSCRIBE has no Topic Filter.
     #[error("UNSUBSCRIBE has no Topic Filter")]
     UnsubscribeEmpty,
     /// The reserved bits of the Subscription Options.
     #[error("the reserved Subscription Options are set")]
     SubscriptionOptionsReserved,
-    /// SUBSCRIBE with QoS 3.
+    /// A SUBSCRIBE asks for QoS 3.
     #[error("the Subscription Options have QoS 3")]
     SubscriptionQoS3,
     /// Retain Handling is 3, which has no meaning.
@@ -283,7 +284,7 @@ pub enum EncodeError {
     /// PUBLISH with QoS 1 or 2 and no Packet Identifier [MQTT-2.2.1-3].
     #[error("there is no Packet Identifier")]
     NoPacketIdentifier,
-    /// AUTH before MQTT 5.0.
+    /// An AUTH packet in a version before MQTT 5.0.
     #[error("the protocol version does not have this packet")]
     NotInVersion,
 }

@@ -111,7 +111,7 @@ pub struct ConnAck<'a> {
 pub struct Publish<'a> {
     /// The DUP flag: it may have been sent before.
     pub dup: bool,
-    /// The QoS of this delivery.
+    /// The QoS of this delivery, which may be lower than that of the publish.
     pub qos: QoS,
     /// The RETAIN flag: it is to be retained, or was.
     pub retain: bool,

@@ -23,7 +23,7 @@ pub(crate) use set::{
 /// One property (MQTT 5.0, section 2.2.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Property<'a> {
-    /// Whether the payload is UTF-8.
+    /// Whether the payload is UTF-8 text.
     PayloadFormatIndicator(bool),
     /// Message Expiry Interval in seconds.
     MessageExpiryInterval(u32),
@@ -93,7 +93,7 @@ impl<'a> Properties<'a> {
         Properties(bytes)
     }
 
-    /// Whether there is none.
+    /// Whether there is no property.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -105,7 +105,7 @@ impl<'a> Properties<'a> {
         self.0
     }
 
-    /// The properties in their order.
+    /// The properties in the order of the packet.
     pub fn iter(&self) -> impl Iterator<Item = Property<'a>> + use<'a> {
         let mut reader = Reader::new(self.0);
         std::iter::from_fn(move || {

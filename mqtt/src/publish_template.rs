@@ -70,7 +70,7 @@ impl PublishTemplate {
         self.bytes.len()
     }
 
-    /// Appends the packet: QoS 0.
+    /// Appends the packet for a subscriber at QoS 0.
     #[inline]
     pub fn append(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.bytes);

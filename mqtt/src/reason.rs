@@ -1,7 +1,7 @@
-//! Reason codes: the one byte that says how something ended.
+//! Reason codes: the byte that gives the result of an operation.
 //!
-//! Invariant: one enum serves every packet and every version. [`ReasonCode::belongs_to`] has which codes a packet may
-//! carry, [`ReasonCode::to_v3_return_code`] what becomes of one in a CONNACK of MQTT 3.x.
+//! Invariant: one enum serves every packet and every version. [`ReasonCode::belongs_to`] says which codes a packet may
+//! carry, [`ReasonCode::to_v3_return_code`] which return code stands for one in a CONNACK of MQTT 3.x.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ macro_rules! reason_codes {
                 }
             }
 
-            /// The specification's name.
+            /// The name of the code in the specification.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*

@@ -1,7 +1,7 @@
-//! Topic Names and Topic Filters: what they may look like, and which filter matches which name.
+//! Topic Names and Topic Filters: their syntax, and which filter matches which name.
 //!
-//! Invariant: a filter that [`check_filter`] took has `#` only as its last level and `+` only as a whole level, which
-//! [`matches()`] relies on: on other filters its answer means nothing, but it never panics.
+//! Invariant: a filter that [`check_filter`] accepted has `#` only as its last level and `+` only as a whole level.
+//! [`matches()`] relies on that: for other filters its result has no meaning, but it never panics.
 
 use thiserror::Error;
 
@@ -42,7 +42,7 @@ pub enum TopicError {
 pub struct SharedFilter<'a> {
     /// The Share Name, which is the group's.
     pub group: &'a str,
-    /// The Topic Filter behind it.
+    /// The Topic Filter behind the Share Name.
     pub filter: &'a str,
 }
 
@@ -175,7 +175,7 @@ fn zero_bytes(bytes: u64) -> u64 {
     bytes.wrapping_sub(EACH_BYTE) & !bytes & (EACH_BYTE << 7)
 }
 
-/// 1 in each byte.
+/// The byte 1 in each of the eight bytes of a word.
 const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
 
 #[inline]

@@ -23,7 +23,7 @@ impl<'a> Reader<'a> {
         self.bytes.is_empty()
     }
 
-    /// What has not been read.
+    /// The bytes that have not been read.
     #[inline]
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.bytes

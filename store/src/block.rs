@@ -1,7 +1,7 @@
-//! Memory for direct I/O: whole blocks at addresses that are multiples of their size.
+//! Memory for direct I/O: whole blocks at addresses that are multiples of the block size.
 //!
-//! Invariants: what [`BlockBuffer::padded`] returns begins at a multiple of [`BLOCK`] and is a multiple of it long, and
-//! what was not appended is zero.
+//! Invariants: the slice that [`BlockBuffer::padded`] returns begins at a multiple of [`BLOCK`] and has a length that
+//! is a multiple of it; bytes that were not appended are zero.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

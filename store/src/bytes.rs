@@ -1,7 +1,7 @@
-//! Numbers and texts in the body of a record.
+//! Reads and writes numbers and texts in the body of a record.
 //!
-//! Invariants: what [`Reader`] reads is within its bytes; a read that finds too few bytes, or a number that does not
-//! fit, is `None` and leaves nothing to be read. What [`put_number`] writes, [`Reader::number`] reads.
+//! Invariants: [`Reader`] never reads beyond its bytes. A read that finds too few bytes, or a number that does not fit,
+//! returns `None` and leaves nothing to be read. [`Reader::number`] reads what [`put_number`] writes.
 
 /// Appends a number, seven bits a byte, the lowest first.
 pub(crate) fn put_number(out: &mut Vec<u8>, mut number: u64) {
@@ -39,7 +39,7 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
-    /// All that was not read.
+    /// Returns all bytes that have not been read, and leaves none.
     pub(crate) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)
     }
@@ -109,7 +109,7 @@ pub(crate) fn u64_at(bytes: &[u8], start: usize) -> Option<u64> {
 
 /// Bits of the counter in an identifier; the shard is above.
 pub(crate) const COUNTER_BITS: u32 = 48;
-/// The counter of an identifier.
+/// The highest counter that an identifier can have.
 pub(crate) const COUNTER_MAX: u64 = (1 << COUNTER_BITS) - 1;
 
 fn low_bits(number: u64) -> u8 {

@@ -1,6 +1,6 @@
-//! What the store counts, for whoever watches it.
+//! The counters of the store, for metrics.
 //!
-//! Invariants: only the storage thread writes; readers see each number as it was at the end of some commit.
+//! Invariants: only the storage thread writes them; a reader sees each number as it was at the end of some commit.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

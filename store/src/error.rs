@@ -1,6 +1,6 @@
-//! Why the store cannot go on.
+//! The errors that stop the store.
 //!
-//! Invariants: every sentence names the file or folder, what is wrong, and what to do where something can be done.
+//! Invariants: every message names the file or folder, what is wrong, and what to do if something can be done.
 
 use std::io;
 use std::path::PathBuf;
@@ -27,17 +27,17 @@ pub enum StoreError {
     Version {
         /// The file of the segment.
         file: PathBuf,
-        /// The version that it names.
+        /// The version that the file names.
         found: u32,
     },
     /// An operation on a file or folder failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was to be done.
+        /// What the store tried to do.
         action: &'static str,
-        /// The file or folder.
+        /// The file or folder that it was done to.
         path: PathBuf,
-        /// What the system reports.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The disk is full, or the store has as many segments as it may have.

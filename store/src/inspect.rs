@@ -1,7 +1,7 @@
-//! A store as somebody else sees it: read, counted, copied, never changed.
+//! Reads, counts and copies a store that another process may be writing. It never changes the store.
 //!
-//! Invariants: nothing is written into the folder, and no lock is taken, so a broker may run on it. What it frees while
-//! it is read is missing, or looks like damage: so it is read again.
+//! Invariants: nothing is written into the folder and no lock is taken, so a broker may be running on it. Segments that
+//! the broker frees meanwhile are missing or look damaged, so the store is read again in that case.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
@@ -16,7 +16,7 @@ use crate::format::segment::{FirstBlock, SEGMENT_HEADER};
 use crate::options::Options;
 use crate::recovered::Recovered;
 
-/// What is in a store.
+/// The content of a store, in figures.
 #[derive(Debug)]
 pub struct Inspection {
     /// As a recovery would bring it back; `epoch` is the number of the last start.
@@ -25,11 +25,11 @@ pub struct Inspection {
     pub segments: Vec<u32>,
     /// Files that wait for their next use.
     pub segments_free: usize,
-    /// Bytes of all segments.
+    /// The bytes of all segment files.
     pub bytes_total: u64,
     /// Bytes of records that are still needed.
     pub bytes_live: u64,
-    /// The last commit that counts.
+    /// The number of the last commit that counts.
     pub commit_last: u64,
     /// Up to this commit the log says that all is durable.
     pub commit_durable: u64,
@@ -103,8 +103,8 @@ fn inspection(inspected: Inspected) -> Inspection {
     }
 }
 
-/// Copies a store into a new folder while a broker may write to it. The copy is what was there at some time after the
-/// call; it is read again before this returns.
+/// Copies a store into a new folder while a broker may write to it. The copy is the store's state at some time after
+/// the call; the copy is read and checked before this returns.
 ///
 /// # Errors
 /// The folder is not new, a file cannot be read or written, or the copy is damaged.

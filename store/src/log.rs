@@ -1,7 +1,7 @@
-//! The log as a program has it: opened, stepped by hand or by a thread of its own, closed.
+//! The log as a program uses it: opened, driven by calls or by a thread of its own, closed.
 //!
-//! Invariants: one commit takes what all shards have submitted meanwhile. A shard's durable number moves when its batch
-//! is written, and then the shard is woken. After an error that is final nothing moves any more.
+//! Invariants: one commit takes everything that the shards have submitted meanwhile. A shard's durable number advances
+//! when its batch is written, and then the shard is woken. After a final error nothing advances any more.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Debug, Formatter};
@@ -26,7 +26,7 @@ use crate::shard_log::{Batch, Request, ShardLog, Shared};
 /// Called with the number of a shard for which something has changed.
 pub type Wake = Box<dyn Fn(u16) + Send>;
 
-/// Opens the store in a folder and reads what is in it; makes one if there is none.
+/// Opens the store in a folder and recovers its content; makes a new one if the folder has none.
 ///
 /// # Errors
 /// Another process has it open, another version wrote it, or a file cannot be opened, read or written. Damage inside of
@@ -137,7 +137,7 @@ impl Log {
         Ok(worked)
     }
 
-    /// The numbers of the store.
+    /// The figures of the store, for metrics.
     pub fn statistics(&self) -> Statistics {
         self.shared.counters.statistics()
     }
@@ -216,7 +216,7 @@ impl Log {
         }
     }
 
-    /// Does what there is time for: brings the log into order, frees segments, makes some ahead.
+    /// Does work that can wait until there is time: orders the log, frees segments, makes new ones ahead.
     ///
     /// # Errors
     /// The store cannot go on, or its disk is full: then it may be tried again.
@@ -350,7 +350,7 @@ impl Debug for Log {
     }
 }
 
-/// The thread that writes.
+/// The thread that writes commits; it ends when it is stopped.
 #[derive(Debug)]
 pub struct StorageThread {
     sender: Sender<Request>,
@@ -364,7 +364,7 @@ impl StorageThread {
         ShardLog::new(Arc::clone(&self.shared), shard, self.sender.clone())
     }
 
-    /// The numbers of the store.
+    /// The figures of the store, for metrics.
     pub fn statistics(&self) -> Statistics {
         self.shared.counters.statistics()
     }

@@ -1,4 +1,4 @@
-//! How a store is to behave.
+//! The options of a store.
 //!
 //! Invariants: none.
 

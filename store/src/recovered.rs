@@ -1,7 +1,7 @@
-//! What a recovery brings back.
+//! The state that a recovery returns.
 //!
-//! Invariants: references are in the order of their order numbers, publications in the order of the log; each reference
-//! that is not released names a publication that is there.
+//! Invariants: references are in the order of their order numbers, publications in the order of the log. Each reference
+//! that is not released names a publication that exists.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ pub struct Recovered {
     pub publications: Vec<RecoveredPublication>,
     /// Retained messages by their topics.
     pub retained: Vec<RecoveredRetained>,
-    /// What could not be read.
+    /// What was damaged and left out.
     pub damage: Damage,
 }
 
@@ -33,7 +33,7 @@ pub struct Damage {
     pub files: u64,
     /// Commits that are not there or have no valid header.
     pub commits: u64,
-    /// Records that were changed.
+    /// Records whose bytes were changed on the disk.
     pub records: u64,
     /// Records that belong to something that is not there.
     pub orphans: u64,
@@ -42,7 +42,7 @@ pub struct Damage {
 }
 
 impl Damage {
-    /// Whether all was read.
+    /// Whether nothing was damaged.
     pub fn is_none(&self) -> bool {
         self.files == 0 && self.commits == 0 && self.records == 0
     }
@@ -80,7 +80,7 @@ pub struct RecoveredSession {
     pub away_since_ms: Option<u64>,
     /// The Will that is still to be published.
     pub will: Option<RecoveredWill>,
-    /// Its subscriptions, in no order.
+    /// The subscriptions of the session, in any order.
     pub subscriptions: Vec<RecoveredSubscription>,
     /// Messages that wait or are in flight.
     pub references: Vec<RecoveredReference>,
@@ -125,7 +125,7 @@ pub struct RecoveredReference {
     pub retain: bool,
     /// What it came by, as the broker encoded it.
     pub via: Vec<u8>,
-    /// There if it was sent.
+    /// The Packet Identifier, if the message was sent.
     pub packet_identifier: Option<u16>,
     /// PUBREC has come: only PUBREL is to be sent, and the publication may not be there.
     pub released: bool,
@@ -144,12 +144,12 @@ pub struct RecoveredPublication {
     pub message: Vec<u8>,
 }
 
-/// A retained message that stands.
+/// The valid retained message of a topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveredRetained {
     /// From the counter that all shards draw from.
     pub ticket: u64,
-    /// The topic's whole text.
+    /// The whole text of the topic.
     pub topic: String,
     /// The message, as the broker encoded it.
     pub message: Vec<u8>,

@@ -1,7 +1,8 @@
-//! A shard's end of the log.
+//! A shard's handle of the log.
 //!
-//! Invariants: nothing here does I/O or waits. Batches of one shard come to the log in the order in which they were
-//! submitted, and what any shard submits after it saw something of another comes after that.
+//! Invariants: nothing here does I/O or waits. The batches of one shard reach the log in the order in which they were
+//! submitted. If a shard has seen something of another shard's batch and then submits its own, that one comes later in
+//! the log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,7 +20,7 @@ pub(crate) struct Shared {
     pub(crate) backlog: AtomicU64,
     /// There is no space for more than acknowledgements.
     pub(crate) is_full: AtomicBool,
-    /// The store has stopped.
+    /// Whether the store has stopped because of an error.
     pub(crate) has_failed: AtomicBool,
     pub(crate) counters: Arc<Counters>,
     pub(crate) durability: Durability,
@@ -142,7 +143,7 @@ impl ShardLog {
         self.shared.has_failed.load(Ordering::Relaxed)
     }
 
-    /// The numbers of the store.
+    /// The figures of the store, for metrics.
     pub fn statistics(&self) -> Statistics {
         self.shared.counters.statistics()
     }

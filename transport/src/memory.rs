@@ -1,7 +1,7 @@
-//! Memory that was freed, on its way back to the system.
+//! Gives freed memory back to the operating system.
 //!
-//! mimalloc keeps freed pages for a while, and gives them back when it is asked for memory again; a process that was
-//! attacked and is idle would keep them for good.
+//! mimalloc keeps freed pages for a while, and returns them when it is asked for memory again. A process that was
+//! attacked and is idle now would keep them for good.
 //!
 //! Invariants: none.
 #![allow(unsafe_code, reason = "a call into the allocator")]

@@ -1,7 +1,7 @@
-//! TCP sockets: made, asked, and sent to without waiting.
+//! TCP sockets: makes them, queries them, and sends without waiting.
 //!
-//! Invariants: a [`Socket`] is closed when its owner drops it and no request of a ring that names it waits any more,
-//! so a queued request never meets another connection under the number of its own.
+//! Invariants: a [`Socket`] is closed when its owner has dropped it and no request of a ring that names it waits any
+//! more. So a queued request never meets another connection with the same descriptor number.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -56,7 +56,7 @@ pub fn listen(address: SocketAddr, nodelay: bool) -> io::Result<OwnedFd> {
     listen_on(address, None, nodelay)
 }
 
-/// The same on one network interface, such as `eth0`: what comes by another one is not for this socket.
+/// As [`listen`], on one network interface such as `eth0`: connections on other interfaces are not accepted.
 ///
 /// # Errors
 /// What [`listen`] gives; `NotFound` if there is no such interface.

@@ -13,10 +13,10 @@ use crate::tls::connection::TlsConnection;
 use crate::websocket::client::{Resource, UpgradeError};
 use crate::websocket::{WebSocket, WebSocketError};
 
-/// What lies between one connection's socket and its packets.
+/// The layers between a connection's socket and its packets: none, TLS, WebSocket, or both.
 #[derive(Debug)]
 pub enum SecureStream {
-    /// Bytes as they are.
+    /// Bytes are not encrypted.
     Plain,
     /// TLS 1.2 or 1.3.
     Tls(TlsConnection),
@@ -27,7 +27,7 @@ pub enum SecureStream {
 /// What [`SecureStream::open`] found besides the plain bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Opened {
-    /// The peer sent close_notify.
+    /// Whether the peer sent close_notify.
     pub peer_closed: bool,
     /// What the operator should know of the peer's certificate, though it was accepted: one sentence, once for each
     /// certificate.
@@ -43,7 +43,7 @@ pub enum StreamError {
     /// The fault is in a WebSocket frame.
     #[error("{0}")]
     WebSocket(#[from] WebSocketError),
-    /// The server's answer to the upgrade to WebSocket is none that was asked for.
+    /// The server's answer does not accept the WebSocket upgrade.
     #[error("{0}")]
     Upgrade(#[from] UpgradeError),
 }
@@ -230,7 +230,7 @@ impl SecureStream {
         self.connection()?.negotiated()
     }
 
-    /// For tests: the server's key wears out after so many records.
+    /// For tests: the server's key has to be renewed after this many records.
     #[cfg(test)]
     pub(crate) fn limit_records(&mut self, records_max: u64) -> Option<u64> {
         match self {

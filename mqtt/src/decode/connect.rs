@@ -76,7 +76,7 @@ impl ConnectFlags {
     // [MQTT3-3.1.2-11]
     fn read(byte: u8, version: ProtocolVersion) -> Result<Self, DecodeErrorKind> {
         let will_qos = QoS::from_bits(byte >> 3).ok_or(DecodeErrorKind::WillQoS3)?;
-        // MQTT 3.1 calls the bits of a Will unused where there is none.
+        // In MQTT 3.1 the bits of the Will are unused in a CONNECT without a Will.
         let unused = version == ProtocolVersion::V3_1 && byte & WILL == 0;
         let flags = Self {
             user_name: byte & 0x80 != 0,

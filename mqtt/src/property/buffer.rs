@@ -1,6 +1,6 @@
-//! Properties being collected, and how each is written.
+//! A buffer in which properties are collected, and the encoding of each property.
 //!
-//! Invariant: the buffer holds whole properties, at most as many bytes as a packet may have.
+//! Invariant: the buffer has whole properties, and at most as many bytes as a packet may have.
 
 use super::{Properties, Property, SUBSCRIPTION_IDENTIFIER};
 use crate::error::EncodeError;
@@ -40,7 +40,7 @@ impl PropertiesBuf {
         self.check_length().inspect_err(|_| self.bytes.truncate(before))
     }
 
-    /// Whether there is none.
+    /// Whether there is no property.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -50,7 +50,7 @@ impl PropertiesBuf {
         self.bytes.clear();
     }
 
-    /// As properties to encode.
+    /// The properties as a packet has them.
     pub fn as_properties(&self) -> Properties<'_> {
         Properties::from_validated(&self.bytes)
     }

@@ -1,6 +1,7 @@
-//! Reads messages of publications back from where they lie.
+//! Reads the messages of publications back from the log.
 //!
-//! Invariants: a record is given back only if its crc is that of its place: a segment may be in its next use by then.
+//! Invariants: a record is returned only if its crc is right for its place, because its segment may have been used
+//! again meanwhile.
 
 use std::collections::HashSet;
 

@@ -1,13 +1,13 @@
 //! The log without threads: commits, the index, recovery. Each call does its I/O and returns.
 //!
-//! `write.rs` writes commits, into the files of `segments.rs`; `recovery.rs` opens a log, with `scan.rs` to find its
-//! commits and `replay.rs` to apply them; `reclaim.rs` frees the oldest segments; `messages.rs` reads messages back,
-//! through a `window.rs` of the segment.
+//! `write.rs` writes commits into the files of `segments.rs`. `recovery.rs` opens a log: `scan.rs` finds its commits
+//! and `replay.rs` applies them. `reclaim.rs` frees the oldest segments. `messages.rs` reads messages back, through a
+//! `window.rs` of the segment.
 //!
-//! Invariants: a commit is applied to the index when it is written, so the index knows nothing that is not in the log.
-//! `previous` is the last commit that counts; numbers that a failed attempt used are never used again. What is durable
-//! stays as it is until its segment is freed. A header names as reclaimed only what has durable copies: the copies of a
-//! commit that is torn are not there. A segment is freed when a durable header has named it.
+//! Invariants: a commit is applied to the index when it is written, so the index has nothing that is not in the log.
+//! `previous` is the last commit that counts; numbers of a failed attempt are never used again. Durable bytes are not
+//! changed until their segment is freed. A header names a segment as reclaimed only if the copies of its records are
+//! durable, because the copies of a torn commit are lost. A segment is freed when a durable header has named it.
 
 mod messages;
 mod reclaim;
@@ -41,7 +41,7 @@ pub(crate) struct Engine {
     pub(crate) index: Index,
     options: Options,
     counters: Arc<Counters>,
-    /// The last commit that counts.
+    /// The number of the last commit that counts.
     previous: u64,
     /// The highest number that was ever used.
     number_max: u64,
@@ -64,9 +64,9 @@ pub(crate) struct Engine {
     unsynced: Vec<u32>,
     /// The last commit has no records.
     is_marked: bool,
-    /// Another segment could not be made: so many commits and idle times until it is tried again.
+    /// After a segment could not be made: the commits and idle times until the next attempt.
     grow_after: u32,
-    /// That it could not be made was reported.
+    /// Whether the failure to make a segment was reported.
     growth_failed: bool,
 }
 
@@ -158,7 +158,7 @@ impl Engine {
         !self.unsynced.is_empty()
     }
 
-    /// Whether [`Self::idle`] would do something.
+    /// Whether [`Self::idle`] has work to do.
     pub(crate) fn has_idle_work(&self) -> bool {
         (!self.is_marked && self.durable == self.previous) || self.has_reclaim_work() || self.may_prepare()
     }
@@ -183,7 +183,7 @@ impl Engine {
         self.mark()
     }
 
-    /// There may be space now.
+    /// Allows attempts to make the log larger again, because there may be space now.
     pub(crate) fn try_to_grow_again(&mut self) {
         self.grow_after = 0;
     }

@@ -1,8 +1,8 @@
-//! Frees the oldest segments: what lives in them is appended again.
+//! Frees the oldest segments by appending their live records again.
 //!
-//! Invariants: the cursor goes over whole chains in the order of the log and never into the segment that takes commits.
-//! Copies stand in a commit before what the shards appended meanwhile: they say what was true before it. What cannot be
-//! read any more is counted and left behind.
+//! Invariants: the cursor moves over whole chains in the order of the log and never into the segment that takes
+//! commits. In a commit, copies precede what the shards appended meanwhile, because they describe the state before it.
+//! A record that cannot be read any more is counted and left behind.
 
 use super::Engine;
 use super::segments::Segment;
@@ -15,7 +15,7 @@ use crate::format::{Location, frame};
 use crate::index::{Index, Place};
 use crate::record;
 
-/// How far reclaiming is.
+/// The progress of reclaiming.
 #[derive(Debug, Default)]
 pub(super) struct Reclaim {
     /// Where the next commit is looked for; nothing before the first segment was looked at.
@@ -38,7 +38,7 @@ impl Reclaim {
     }
 }
 
-/// What lies at the cursor.
+/// What was found at the cursor.
 #[derive(Clone, Copy, Debug)]
 enum Next {
     Commit(CommitHeader),
@@ -61,7 +61,7 @@ impl Engine {
         }
     }
 
-    /// The copies are written.
+    /// Forgets the copies, because they have been written.
     pub(super) fn collected(&mut self) {
         self.reclaim.copies.clear();
         self.reclaim.copies.shrink_to(COPIES_MAX);
@@ -127,7 +127,7 @@ impl Engine {
             .filter(move |segment| segment.sequence >= cursor)
     }
 
-    /// Looks through one chain; returns the bytes that were passed, 0 if there is none.
+    /// Looks through one chain; returns its length in bytes, 0 if there is no chain to look through.
     fn collect_chain(&mut self) -> usize {
         let Some(start) = self.reclaim.cursor.or_else(|| self.first_cursor()) else {
             return 0;

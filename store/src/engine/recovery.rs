@@ -1,7 +1,7 @@
-//! Opens a log: finds its segments, reads them in their order, and begins a new one.
+//! Opens a log: finds its segments, reads them in order, and begins a new one.
 //!
-//! Invariants: nothing is written before all is read, and what was read is synced before it counts as durable. A file
-//! that is damaged costs what is in it and nothing else; one of another version is refused.
+//! Invariants: nothing is written before everything is read, and what was read is synced before it counts as durable. A
+//! damaged file loses its own records and nothing else; a file of another version is refused.
 
 use std::sync::Arc;
 
@@ -302,7 +302,7 @@ fn scanned_first(segment: &Segment, bytes: &mut SegmentBytes) -> Option<CommitHe
     bytes.commits(segment.sequence).first().copied()
 }
 
-/// A header that names more is not believed.
+/// A header with a larger size is damaged.
 const SEGMENT_SIZE_MAX: u32 = 256 << 20;
-/// With so many zeros at its front a file has no commits: more than one write that was lost.
+/// A file that begins with this many zeros has no commits, because a single lost write is smaller.
 const ZEROS_READ: usize = 256 << 10;

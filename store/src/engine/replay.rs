@@ -1,8 +1,8 @@
 //! Applies the commits of a log in their order.
 //!
-//! Invariants: what is used is what was durable, and then a beginning of what was not: the first gap above the highest
-//! "durable up to" ends the log. A gap below it is damage: it is counted, and the rest is used. Of the commit that ends
-//! the log whole batches are taken over, to be appended again.
+//! Invariants: everything that was durable is used, and then the commits behind it up to the first gap. The first gap
+//! above the highest "durable up to" ends the log; a gap below it is damage, which is counted, and the rest is used.
+//! Whole batches of the commit that ends the log are kept and appended again.
 
 use crate::format::Location;
 use crate::format::chain::{Layout, Piece};
@@ -23,7 +23,7 @@ pub(super) struct Replay<'a> {
     /// The last commit that was used.
     last: u64,
     chain: Chain,
-    /// Nothing more is used.
+    /// Whether the end of the log was found, so that no later commit is used.
     ended: bool,
     /// Whole batches of a commit that is torn.
     salvaged: Vec<u8>,
@@ -35,17 +35,17 @@ pub(super) struct Replay<'a> {
 struct Chain {
     stream: Vec<u8>,
     layout: Layout,
-    /// The commit before the chain.
+    /// The number of the commit before the chain.
     previous: u64,
-    /// The last commit of it.
+    /// The number of the last commit of the chain.
     last: u64,
     is_open: bool,
 }
 
-/// What a replay found.
+/// The result of a replay.
 #[derive(Debug)]
 pub(super) struct Replayed {
-    /// The last commit that counts.
+    /// The number of the last commit that counts.
     pub(super) last: u64,
     pub(super) salvaged: Vec<u8>,
     pub(super) damage: Damage,
@@ -204,7 +204,7 @@ impl<'a> Replay<'a> {
         (whole, true)
     }
 
-    /// All commits were given.
+    /// Ends the replay after the last commit.
     pub(super) fn finish(mut self) -> Replayed {
         if self.chain.is_open && !self.ended && self.chain.last < self.durable {
             self.apply_valid();

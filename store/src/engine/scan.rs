@@ -1,6 +1,6 @@
-//! Reads segments as they lie on the disk.
+//! Reads the segments of a log from the disk.
 //!
-//! Invariants: what cannot be read is taken for zeros and reported; nothing is written.
+//! Invariants: a block that cannot be read is treated as zeros and reported; nothing is written.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use crate::format::Location;
 use crate::format::commit::{COMMIT_HEADER, CommitHeader};
 use crate::format::segment::SEGMENT_HEADER;
 
-/// All bytes of a segment.
+/// A segment, read whole into memory.
 #[derive(Debug, Default)]
 pub(super) struct SegmentBytes {
     bytes: Vec<u8>,

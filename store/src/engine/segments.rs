@@ -1,8 +1,8 @@
-//! The files of the log: those in use, and those that wait for their next use.
+//! The files of the log: those in use, and free ones that wait to be used again.
 //!
-//! Invariants: `used` is in the order of the log, and its last one takes commits. A free segment has its whole length
-//! written and synced, and the folder too. A segment is freed only when a durable commit says that nothing in it is
-//! needed. Sequence numbers grow with every use.
+//! Invariants: `used` is in the order of the log, and its last segment takes commits. A free segment has been written
+//! to its whole length and synced, and so has the folder. A segment is freed only when a durable commit states that
+//! nothing in it is needed. Sequence numbers grow with every use.
 
 use std::collections::VecDeque;
 use std::io;
@@ -75,7 +75,7 @@ impl Segments {
         }
     }
 
-    /// Bytes of the largest commit.
+    /// The largest number of bytes that a commit may have.
     pub(crate) fn commit_max(&self) -> usize {
         self.size as usize - SEGMENT_HEADER
     }

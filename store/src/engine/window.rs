@@ -1,6 +1,6 @@
-//! Reads a segment in the order of the log, much at once.
+//! Reads a segment in the order of the log, in large pieces.
 //!
-//! Invariants: a window is kept over commits only by reclaiming, which reads no segment that is still written.
+//! Invariants: only reclaiming keeps a window over several commits, and it reads no segment that is still written.
 
 use std::io;
 

@@ -23,7 +23,7 @@ pub(super) struct Part {
     /// Where in the stream it begins.
     start: usize,
     len: usize,
-    /// It begins a new segment.
+    /// Whether the commit begins a new segment.
     pub(super) advances: bool,
     location: Location,
 }

@@ -1,6 +1,6 @@
-//! The lock on a store's folder.
+//! Locks the folder of a store.
 //!
-//! Invariants: one process at most has the lock; it ends with the process, however that ends.
+//! Invariants: at most one process has the lock, and the lock ends with the process in any case.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};

@@ -1,9 +1,10 @@
-//! The file layer: all that the store asks of the system.
+//! The file layer: the store's interface to the operating system.
 //!
-//! `real.rs` is Linux, `simulated.rs` a disk in memory, `lock.rs` keeps a second process out.
+//! `real.rs` is Linux, `simulated.rs` a disk in memory, `lock.rs` excludes a second process.
 //!
-//! Invariants: nothing else in this crate touches files. A write that is durable when it returns is so without the
-//! directory only if the file's length does not change, so segments are written once before they take commits.
+//! Invariants: nothing else in this crate touches files. A durable write makes its bytes durable without a sync of the
+//! folder only if the file's length does not change, so segments are written to their whole length before they take
+//! commits.
 
 use std::fmt::Debug;
 use std::io;
@@ -13,9 +14,9 @@ pub(crate) mod lock;
 pub(crate) mod real;
 pub mod simulated;
 
-/// A folder of files.
+/// The files of one folder.
 pub trait FileLayer: Debug + Send {
-    /// The folder, for messages.
+    /// The path of the folder, for messages.
     fn folder(&self) -> &Path;
 
     /// Names of the files in it.
@@ -54,7 +55,7 @@ pub trait FileLayer: Debug + Send {
     }
 }
 
-/// A file that is open.
+/// A file of the folder that is open for reading and writing.
 pub trait StoreFile: Debug + Send {
     /// How many bytes the file has.
     ///

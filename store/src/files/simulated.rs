@@ -17,7 +17,7 @@ pub struct SimulatedDisk {
     state: Arc<Mutex<State>>,
 }
 
-/// What goes wrong with an operation.
+/// The fault of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// It fails, and a part of a write may be done.
@@ -47,7 +47,7 @@ struct State {
 
 #[derive(Clone, Debug, Default)]
 struct Content {
-    /// As the process sees it.
+    /// The content that the process reads, synced or not.
     seen: Vec<u8>,
     /// As it is on the disk without the writes below.
     durable: Vec<u8>,
@@ -63,7 +63,7 @@ struct Write {
 }
 
 impl SimulatedDisk {
-    /// A disk without files.
+    /// An empty disk; everything that it does follows from the seed.
     pub fn new(seed: u64) -> Self {
         let state = State {
             random: fastrand::Rng::with_seed(seed),
@@ -94,7 +94,7 @@ impl SimulatedDisk {
         self.state().space = space;
     }
 
-    /// Whether it has stopped.
+    /// Whether the disk is off, so that every call fails.
     pub fn is_off(&self) -> bool {
         self.state().is_off
     }
@@ -146,7 +146,7 @@ impl SimulatedDisk {
 }
 
 impl State {
-    /// Counts an operation; returns what goes wrong with it.
+    /// Counts an operation, and returns its fault if it has one.
     fn operation(&mut self) -> io::Result<Option<Fault>> {
         if self.is_off {
             return Err(io::Error::other("the machine is off"));

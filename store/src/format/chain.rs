@@ -9,7 +9,7 @@ use super::{Location, frame};
 pub(crate) struct Piece {
     /// Where in the stream it begins.
     pub(crate) start: usize,
-    /// Where its first byte lies.
+    /// The place of the piece's first byte.
     pub(crate) location: Location,
 }
 

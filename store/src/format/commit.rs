@@ -12,10 +12,10 @@ pub(crate) const COMMIT_HEADER: usize = 80;
 const MAGIC: [u8; 4] = *b"MCMT";
 const BODY: usize = 8;
 
-/// What stands before the frames of a commit.
+/// The header in front of the frames of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CommitHeader {
-    /// Where it was written.
+    /// The place at which the commit was written.
     pub(crate) location: Location,
     /// Bytes of the stream in this commit.
     pub(crate) len: u32,
@@ -25,7 +25,7 @@ pub(crate) struct CommitHeader {
     pub(crate) continues: bool,
     /// The number of the commit.
     pub(crate) number: u64,
-    /// The commit before this one.
+    /// The number of the commit before this one.
     pub(crate) previous: u64,
     /// Up to this one all are known to be durable.
     pub(crate) durable: u64,

@@ -1,11 +1,11 @@
 //! The frame around the body of a record.
 //!
-//! Invariants: a frame without its crc is what shards append; [`close`] makes it valid for the place where it lies.
+//! Invariants: shards append frames without a crc; [`close`] makes a frame valid for the place where it is written.
 
 use super::Location;
 use crate::bytes::{array_at, u32_at};
 
-/// Bytes before the body.
+/// The length of a frame's header in bytes.
 pub(crate) const FRAME_HEADER: usize = 9;
 
 /// In the type of the last frame of a batch.
@@ -19,7 +19,7 @@ pub(crate) struct Frame<'a> {
     pub(crate) kind: u8,
     pub(crate) ends_batch: bool,
     pub(crate) body: &'a [u8],
-    /// Of header and body.
+    /// The length of header and body in bytes.
     pub(crate) len: usize,
 }
 

@@ -1,6 +1,6 @@
-//! The first block of a segment.
+//! The header of a segment, in its first block.
 //!
-//! Invariants: a header is valid only as a whole; of one with an unknown version nothing but the version is read.
+//! Invariants: a header is valid only as a whole. Of a header with an unknown version, only the version is read.
 
 use crate::block::BLOCK;
 use crate::bytes::{array_at, u32_at, u64_at};

@@ -1,6 +1,6 @@
-//! How many bytes live, in all and in each segment.
+//! How many live bytes there are, in all and in each segment.
 //!
-//! Invariants: a place is added once and freed once. References have no place: they count in all only.
+//! Invariants: a place is added once and freed once. References have no place, so they count in the total only.
 
 use std::collections::VecDeque;
 
@@ -66,5 +66,5 @@ impl LiveBytes {
     }
 }
 
-/// What a reference counts as.
+/// The bytes that a reference counts as.
 const REFERENCE_BYTES: u64 = 24;

@@ -1,13 +1,13 @@
-//! What lives in the log, and where: the one place that knows what a record does.
+//! The index: which records live in the log, and where. It is the only code that knows the effect of a record.
 //!
 //! `session.rs`, `publications.rs` and `retained.rs` are its parts, `table.rs` is the map that keeps it small,
-//! `live.rs` counts bytes; `reclaim.rs` decides what is appended again, `recovered.rs` gives all of it to the broker.
+//! `live.rs` counts bytes. `reclaim.rs` decides what is appended again, `recovered.rs` returns everything to the
+//! broker.
 //!
-//! Invariants: the records of a log, applied in their order, give the same index whatever was reclaimed meanwhile:
-//! this is how it is made at recovery and how it is kept up to date. Copies made by reclaiming change nothing but
-//! places. As a copy stands behind its original, what belongs to something may be read before it: while the log is
-//! read ([`Index::finish_recovery`] ends that) everything waits for what it belongs to, afterwards it is ignored and
-//! counted.
+//! Invariants: applying the records of a log in order gives the same index, whatever was reclaimed meanwhile. Recovery
+//! makes the index in this way, and commits keep it up to date in this way. Copies that reclaiming appends change only
+//! places. A copy stands behind its original, so while the log is read a record may come before the record that it
+//! belongs to. Until [`Index::finish_recovery`] such records wait; after that they are ignored and counted.
 
 mod live;
 mod publications;
@@ -35,7 +35,7 @@ pub(crate) struct Place {
     pub(crate) len: u32,
 }
 
-/// What lives in the log.
+/// The live records of the log and their places.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     epoch: Option<Epoch>,
@@ -104,7 +104,7 @@ impl Index {
         self.publications.get(publication)?.place
     }
 
-    /// Does what a record says.
+    /// Changes the index as a record demands.
     pub(crate) fn apply(&mut self, record: &Record<'_>, place: Place) {
         match *record {
             Record::Epoch { number, shards, .. } => {

@@ -1,10 +1,10 @@
-//! Which publications live, and where they lie.
+//! Which publications live, and where they are in the log.
 //!
-//! A publication lives while a shard has not marked it, or a reference to it is open.
+//! A publication lives while some shard has not marked it, or while a reference to it is open.
 //!
-//! Invariants: `open` is the number of references that are not released. While the log is read, copies may stand
-//! before what they belong to: nothing is removed then until all is read. Later a publication without mark and
-//! reference is removed at the end of the commit, so references may follow it in the same batch.
+//! Invariants: `open` is the number of references that are not released. While the log is read, copies may come before
+//! the records that they belong to, so nothing is removed until everything is read. Later, a publication without a mark
+//! or a reference is removed at the end of the commit, so references may follow it in the same batch.
 
 use hashbrown::HashMap;
 
@@ -64,7 +64,7 @@ impl Publications {
         }
     }
 
-    /// One more reference is open.
+    /// Counts one more open reference to a publication.
     pub(super) fn open(&mut self, id: u64) {
         if let Some(publication) = self.get_or_add(id) {
             publication.open += 1;

@@ -1,8 +1,9 @@
-//! What of a record has to be appended again when its segment is reclaimed.
+//! Decides what of a record has to be appended again when its segment is reclaimed.
 //!
-//! Invariants: the record is the next one in the order of the log that was not reclaimed, so nothing before it is
-//! needed: what only undoes earlier records (ends, marks, acknowledgements) is not needed either. A copy says what is
-//! true now: of references only the open ones, of a publication only the shards that have not marked it.
+//! Invariants: the record is the next one in the order of the log that was not reclaimed, so there is nothing before it
+//! that is still needed. Records that only undo earlier ones (ends, marks, acknowledgements) are therefore not needed
+//! either. A copy describes the present state: of references only the open ones, of a publication only the shards that
+//! have not marked it.
 
 use super::{Index, Place};
 use crate::record::{Record, Reference, ReferenceList, Session, ShardList};

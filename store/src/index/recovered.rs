@@ -1,6 +1,6 @@
-//! The index, as the broker gets it back.
+//! Returns the content of the index to the broker after recovery.
 //!
-//! Invariants: what belongs to a session or a publication that is not in the log is not there either; it is counted.
+//! Invariants: what belongs to a session or publication that is not in the log is left out and counted.
 
 use hashbrown::HashMap;
 
@@ -50,7 +50,8 @@ impl Texts {
 }
 
 impl Index {
-    /// All is read: what waits for something that did not come is dropped, and the index is as it was.
+    /// Ends the recovery after the last record: records that wait for a missing one are dropped, and the state is
+    /// returned.
     ///
     /// Messages of the publications are still missing.
     pub(crate) fn finish_recovery(&mut self) -> Recovered {

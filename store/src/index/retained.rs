@@ -1,10 +1,11 @@
-//! Which retained message of a topic stands.
+//! Which retained message of a topic is valid.
 //!
-//! Shards append changes of one topic each for itself, so an older ticket may stand behind a newer one in the log.
+//! Each shard appends its changes of a topic by itself, so an older ticket may come behind a newer one in the log.
 //!
-//! Invariants: the highest ticket stands, of equal ones the last. A cleared topic is kept until its record was
-//! appended again some times without an older ticket coming: a shard that is late must not make that one stand. What
-//! breaks it: a shard that appends a change when four times the log was written since it drew its ticket.
+//! Invariants: the highest ticket wins; of equal tickets, the last one. A cleared topic is kept until its record was
+//! appended again several times without an older ticket arriving, because a late shard must not restore an older
+//! message. What breaks it: a shard that appends a change after the log was written four times over since it drew its
+//! ticket.
 
 use hashbrown::HashMap;
 
@@ -24,7 +25,7 @@ pub(super) struct RetainedEntry {
     copies: u8,
 }
 
-/// What a record changed.
+/// The effect of a record on the retained message of its topic.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Change {
     /// It stands; the one before it lies here.

@@ -1,7 +1,7 @@
-//! What the index knows of one session.
+//! The index's state of one session.
 //!
-//! Invariants: a reference that is released does not count at its publication any more; it is there until it is done,
-//! and has an entry in flight.
+//! Invariants: a reference that is released no longer counts at its publication. It stays until it is done, and has an
+//! entry in flight.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ pub(super) struct InFlightEntry {
     pub(super) released: bool,
 }
 
-/// A reference without its numbers.
+/// A reference of a session, without the numbers that it is found by.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OpenReference {
     pub(super) publication: u64,

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-/// Values by their numbers.
+/// A map from growing numbers to values.
 #[derive(Debug)]
 pub(crate) struct PagedTable<T> {
     pages: VecDeque<Page<T>>,

@@ -1,6 +1,6 @@
-//! Bytes to records.
+//! Decodes records.
 //!
-//! Invariants: any bytes are read or refused, nothing panics, and no more is allocated than there are bytes.
+//! Invariants: any bytes are decoded or refused. Nothing panics, and no more memory is allocated than there are bytes.
 
 use super::{Kind, Record, Reference, ReferenceList, Session, ShardList, Will};
 use crate::bytes::Reader;

@@ -1,6 +1,6 @@
-//! Records to bytes.
+//! Encodes records.
 //!
-//! Invariants: what [`encode`] writes, [`super::decode()`] reads back equal.
+//! Invariants: [`super::decode()`] reads back what [`encode`] writes.
 
 use super::{Record, Reference, ReferenceList, Session, ShardList};
 use crate::bytes::{put_bytes, put_identifier, put_number};

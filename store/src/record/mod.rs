@@ -1,8 +1,8 @@
-//! What the log keeps: one record for each thing that happened.
+//! The records of the log: one for each event that it keeps. `encode.rs` writes records, `decode.rs` reads them.
 //!
-//! Invariants: a session, a publication and an order number are named by numbers that the caller chooses and never
-//! uses again: the upper 16 bits of the first two are a shard, the lower 48 a counter. Messages, Wills and what a
-//! reference came by are bytes that the log does not look into. `encode.rs` writes records, `decode.rs` reads them.
+//! Invariants: a session, a publication and a delivery are named by numbers that the caller chooses and never uses
+//! again. In the first two, the upper 16 bits are a shard and the lower 48 a counter. Messages, Wills and the
+//! subscriptions of a reference are bytes that the log does not look into.
 
 mod decode;
 mod encode;
@@ -10,16 +10,16 @@ mod encode;
 pub(crate) use decode::decode;
 pub(crate) use encode::encode;
 
-/// One thing that happened.
+/// One event that the log keeps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Record<'a> {
-    /// A start of the broker.
+    /// The broker was started.
     Epoch {
         /// How many starts there were, with this one.
         number: u64,
-        /// How many shards it has.
+        /// The number of shards of the broker.
         shards: u16,
-        /// Wall clock, milliseconds since 1970.
+        /// The time of the start: wall clock, milliseconds since 1970.
         started_ms: u64,
     },
     /// A session is there, or something of it changed; replaces the earlier record of the session.
@@ -40,14 +40,14 @@ pub enum Record<'a> {
         /// The Subscription Identifier; 0 if there is none.
         identifier: u32,
     },
-    /// A subscription is gone.
+    /// A subscription of a session ended.
     Unsubscribed {
         /// The number of the session.
         session: u64,
         /// The whole text of the Topic Filter.
         filter: &'a str,
     },
-    /// A message that sessions want.
+    /// A message for sessions of any shard.
     Publication {
         /// The number of the publication.
         id: u64,
@@ -64,7 +64,7 @@ pub enum Record<'a> {
         publication: u64,
         /// The shard whose sessions these are.
         shard: u16,
-        /// The sessions; may be empty.
+        /// The references of the sessions of this shard; there may be none.
         references: ReferenceList<'a>,
         /// The shard has taken the publication: it is not routed there again.
         mark: bool,
@@ -73,25 +73,25 @@ pub enum Record<'a> {
     InFlight {
         /// The number of the session.
         session: u64,
-        /// The reference's order number.
+        /// The order number of the reference in its session.
         order: u64,
         /// Packet Identifier of the PUBLISH.
         packet_identifier: u16,
-        /// PUBREC has come for it.
+        /// Whether PUBREC has arrived, so that only PUBCOMP is awaited.
         released: bool,
     },
     /// PUBREC came for a reference in flight: the message is not needed any more.
     Released {
         /// The number of the session.
         session: u64,
-        /// The reference's order number.
+        /// The order number of the reference in its session.
         order: u64,
     },
     /// A reference is acknowledged, expired or dropped.
     Done {
         /// The number of the session.
         session: u64,
-        /// The reference's order number.
+        /// The order number of the reference in its session.
         order: u64,
     },
     /// A QoS 2 message came in and was passed on.
@@ -112,7 +112,7 @@ pub enum Record<'a> {
     Retained {
         /// From a counter that all shards draw from.
         ticket: u64,
-        /// The topic's whole text.
+        /// The whole text of the topic.
         topic: &'a str,
         /// The message, as the broker encodes it; empty if it was cleared.
         message: &'a [u8],
@@ -165,7 +165,7 @@ pub struct Reference<'a> {
 /// Shards that a publication goes to.
 #[derive(Clone, Copy, Debug)]
 pub enum ShardList<'a> {
-    /// As the caller has them.
+    /// The numbers as the caller has them in memory.
     Numbers(&'a [u16]),
     /// As they stand in a record: two bytes each.
     Encoded(&'a [u8]),
@@ -195,7 +195,7 @@ impl PartialEq for ShardList<'_> {
 /// Sessions that a publication waits for.
 #[derive(Clone, Copy, Debug)]
 pub enum ReferenceList<'a> {
-    /// As the caller has them.
+    /// The references as the caller has them in memory.
     Slice(&'a [Reference<'a>]),
     /// As they stand in a record.
     Encoded(&'a [u8]),

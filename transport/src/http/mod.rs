@@ -1,11 +1,9 @@
-//! What the programs say over HTTP/1.1: the head of a response, and pages in the format of OpenMetrics.
+//! Writes HTTP/1.1 responses and pages in the OpenMetrics format, for the broker and the load generator.
 //!
-//! Requests are parsed in [`crate::websocket::handshake`]. No crate that is here already writes responses without
-//! being a server as a whole.
+//! Requests are parsed in [`crate::websocket::handshake`]. No crate among the dependencies writes responses without
+//! being a whole server. `open_metrics.rs` writes the pages.
 //!
-//! `open_metrics.rs` writes pages of OpenMetrics.
-//!
-//! Invariants: a response says how long its body is, and that the connection ends with it.
+//! Invariants: a response states the length of its body, and that the connection ends with it.
 
 pub mod open_metrics;
 

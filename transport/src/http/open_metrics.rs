@@ -11,7 +11,7 @@ use std::fmt::{Display, Write as _};
 /// The media type of a page.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A page being written.
+/// The text of a page, to which families of metrics are appended.
 #[derive(Debug, Default)]
 pub struct OpenMetricsPage(String);
 
@@ -22,7 +22,7 @@ impl OpenMetricsPage {
         self.sample(&format!("{name}_info"), Some((label, value)), 1);
     }
 
-    /// A number that only grows.
+    /// Appends a counter: a number that only grows.
     pub fn counter(&mut self, name: &str, help: &str, value: impl Display) {
         self.family(name, "counter", None, help);
         self.sample(&format!("{name}_total"), None, value);

@@ -1,7 +1,7 @@
-//! What a ring finished, and how a completion says which request it belongs to.
+//! Completions of a ring, and how each names its request.
 //!
-//! Invariants: the highest byte of the user data is the [`Operation`], the rest the caller's [`Token`] or a key of the
-//! ring's own tables; so a token is below 2^56.
+//! Invariants: the highest byte of the user data is the [`Operation`], the rest is the caller's [`Token`] or a key of
+//! the ring's own tables. So a token is below 2^56.
 
 use std::io;
 
@@ -12,7 +12,7 @@ use crate::socket::Socket;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(pub u64);
 
-/// Something that a ring finished.
+/// The result of a request, or of a part of it.
 #[derive(Debug)]
 pub enum Completion {
     /// A listener accepted a connection, or could not.
@@ -28,7 +28,7 @@ pub enum Completion {
     Connected {
         /// The token of the request to connect.
         token: Token,
-        /// What `connect(2)` would give.
+        /// The result of `connect(2)`.
         result: io::Result<()>,
     },
     /// Bytes arrived in a provided buffer.
@@ -44,14 +44,14 @@ pub enum Completion {
     ReceiveEnded {
         /// The token of the request to receive.
         token: Token,
-        /// Why no more bytes come.
+        /// Why the receive ended.
         cause: ReceiveEnd,
     },
     /// A send ended: all bytes are with the kernel, or none of the rest will be.
     Sent {
         /// The token of the request to send.
         token: Token,
-        /// The buffer, given back.
+        /// The buffer of the send, returned to the caller.
         bytes: Vec<u8>,
         /// What `send(2)` would give; a short send is an error.
         result: io::Result<()>,
@@ -62,7 +62,7 @@ pub enum Completion {
     NotWoken {
         /// The token of the request to wake.
         token: Token,
-        /// Why it was not woken.
+        /// The error for which the other ring was not woken.
         error: io::Error,
     },
 }
@@ -70,11 +70,11 @@ pub enum Completion {
 /// Why a receive ended without bytes.
 #[derive(Debug)]
 pub enum ReceiveEnd {
-    /// The peer closed its side.
+    /// The peer closed its side of the stream.
     EndOfStream,
     /// No provided buffer was free: ask again after recycling.
     NoBuffers,
-    /// [`super::Ring::cancel`] was called for it.
+    /// [`super::Ring::cancel`] was called for the request.
     Cancelled,
     /// The socket failed, for example by a reset of the connection.
     Error(io::Error),

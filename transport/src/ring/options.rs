@@ -1,10 +1,10 @@
-//! How large a ring is, and why one could not be made.
+//! The sizes of a ring, and the error if a ring cannot be made.
 //!
 //! Invariants: none.
 
 use std::io;
 
-/// Sizes of a ring.
+/// The sizes of a ring's queues and buffers.
 #[derive(Clone, Copy, Debug)]
 pub struct RingOptions {
     /// Entries of the submission queue: requests that wait for the next submit.
@@ -50,7 +50,7 @@ pub enum RingError {
     /// The limit RLIMIT_NOFILE is too low, or the system's file table is full.
     #[error("no file descriptor is left for io_uring ({0}): raise the limit, for example `ulimit -n 65536`")]
     Descriptors(#[source] io::Error),
-    /// The system gives a reason that is none of the above.
+    /// Any other error of the operating system.
     #[error("cannot set up io_uring: {0}")]
     Other(#[source] io::Error),
 }

@@ -1,11 +1,11 @@
-//! The way of requests into the kernel.
+//! Passes requests to the kernel.
 //!
 //! Invariants: requests reach the kernel in the order in which they were pushed. A request names its descriptor by
-//! number; were that closed first, the next connection could get the number, and the request would take or send
-//! another's bytes. So what a waiting request names is owned here, and stays open until the kernel has taken the
-//! request, whoever drops it meanwhile. A kernel that takes nothing for the moment (EAGAIN, EBUSY) delays requests
-//! and loses none, and nobody spins: what finds no room waits in `backlog`. The tests with a failing kernel in
-//! `tests.rs` guard them.
+//! number. If the descriptor were closed first, the next connection could get the number, and the request would read or
+//! write the bytes of that one. So the socket of a waiting request is owned here and stays open until the kernel has
+//! taken the request, even if everybody else drops it. If the kernel takes nothing for the moment (EAGAIN, EBUSY),
+//! requests are delayed and none is lost; nothing spins, and what finds no room waits in `backlog`. The tests with a
+//! failing kernel in `tests.rs` guard this.
 #![allow(unsafe_code, reason = "submission entries point to memory")]
 
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ pub(super) struct Submissions {
     io: IoUring,
     /// Requests beyond the submission queue, in their order.
     backlog: VecDeque<squeue::Entry>,
-    /// What the waiting requests name.
+    /// The descriptors that the waiting requests use.
     named: Vec<Arc<OwnedFd>>,
     /// For tests: the kernel fails with this error until it is taken away.
     #[cfg(test)]
@@ -74,7 +74,7 @@ impl Submissions {
         let _ = self.submit();
     }
 
-    /// Hands over what waits, as far as the kernel takes it.
+    /// Passes the waiting requests to the kernel, as far as it takes them.
     pub(super) fn submit(&mut self) -> io::Result<()> {
         loop {
             self.refill();
@@ -87,7 +87,7 @@ impl Submissions {
         }
     }
 
-    /// Hands over what waits, and waits for a completion or the end of `timeout`.
+    /// Passes the waiting requests to the kernel, and waits for a completion or the end of `timeout`.
     pub(super) fn submit_and_wait(&mut self, timeout: Option<&Timespec>) -> io::Result<()> {
         self.refill();
         if !self.backlog.is_empty() {
@@ -125,7 +125,7 @@ impl Submissions {
             Err(error) => match error.raw_os_error() {
                 // Interrupted, or the end of the time.
                 Some(libc::ETIME | libc::EINTR) => Ok(()),
-                // Completions have to be read first, or there is no memory: what waits goes on waiting.
+                // Completions have to be read first, or there is no memory: the requests stay in the queue.
                 Some(libc::EBUSY | libc::EAGAIN) => {
                     std::thread::yield_now();
                     Ok(())

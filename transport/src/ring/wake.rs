@@ -1,6 +1,6 @@
-//! Who may wake a ring: any thread by a [`Waker`], another ring by a [`RingHandle`].
+//! Wakes a ring: from any thread with a [`Waker`], from another ring with a [`RingHandle`].
 //!
-//! Invariants: both own a descriptor of what they wake, so that its number is never another file's, also when the
+//! Invariants: both own a descriptor of what they wake, so its number never belongs to another file, even after the
 //! ring has ended.
 #![allow(unsafe_code, reason = "io_uring gives its descriptor as a number alone")]
 

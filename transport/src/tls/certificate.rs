@@ -1,7 +1,7 @@
-//! A look into an X.509 certificate (RFC 5280), for what webpki does not report: names, sizes, versions, purposes.
+//! Parses the parts of an X.509 certificate (RFC 5280) that webpki does not report: names, sizes, versions, purposes.
 //!
-//! Invariant: nothing here decides by itself that a certificate is trusted; that is webpki's, and for version 1 that of
-//! [`super::version1`].
+//! Invariant: this file never decides that a certificate is trusted. webpki decides that, and [`super::version1`] for
+//! version 1.
 
 use std::fmt;
 
@@ -40,7 +40,7 @@ pub(super) struct Certificate {
     inner: CertificateInner<Raw>,
 }
 
-/// What a certificate is for.
+/// The purpose of a certificate: a server's or a client's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Server,
@@ -86,7 +86,7 @@ impl Certificate {
         self.fields().version() != Version::V3
     }
 
-    /// 1, 2 or 3.
+    /// The X.509 version: 1, 2 or 3.
     pub(super) fn version(&self) -> u8 {
         match self.fields().version() {
             Version::V1 => 1,
@@ -148,7 +148,7 @@ impl Certificate {
         Some(rsa_modulus_bits(modulus.value()))
     }
 
-    /// An RSA key below [`RSA_BITS_MIN`].
+    /// The bits of the RSA key, if they are fewer than [`RSA_BITS_MIN`].
     pub(super) fn weak_key_bits(&self) -> Option<u32> {
         self.rsa_bits().filter(|bits| *bits < RSA_BITS_MIN)
     }
@@ -261,7 +261,7 @@ impl<'a> Signed<'a> {
     }
 }
 
-/// Bits of a big-endian modulus.
+/// The number of bits of a big-endian modulus.
 pub(super) fn rsa_modulus_bits(modulus: &[u8]) -> u32 {
     let modulus = without_leading_zeros(modulus);
     let Some(first) = modulus.first() else {

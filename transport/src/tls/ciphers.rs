@@ -1,7 +1,7 @@
-//! Cipher suites by the names that OpenSSL gives them (`ciphers`, `ciphers_tls1.3`).
+//! Cipher suites by their OpenSSL names (`ciphers`, `ciphers_tls1.3`).
 //!
-//! Invariant: a list never lets in more than rustls's suites, all of which are forward secret and authenticated; words
-//! that name none of them are warned about.
+//! Invariant: a list never allows more than rustls's suites, all of which are forward secret and authenticated. There
+//! is a warning for each word that names none of them.
 
 use rustls::crypto::CryptoProvider;
 use rustls::{CipherSuite, ProtocolVersion, SupportedCipherSuite};

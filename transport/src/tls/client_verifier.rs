@@ -1,8 +1,9 @@
-//! The check of clients' certificates: webpki's, a second look for X.509 version 1, and words for every refusal.
+//! Verifies clients' certificates: webpki's check, a second check for X.509 version 1, and a sentence for every
+//! refusal.
 //!
-//! Invariants: webpki decides first and alone about certificates of version 3, except that the operator may let expired
-//! ones in; its error, and so the alert, is what a refused client gets. The way of a good certificate parses nothing
-//! besides webpki.
+//! Invariants: webpki decides first, and alone about certificates of version 3, except that the operator may accept
+//! expired ones. A client that is refused gets webpki's error, and so its alert. For a valid certificate nothing is
+//! parsed besides webpki.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,7 +35,7 @@ pub(super) struct ClientVerifier {
 }
 
 impl ClientVerifier {
-    /// webpki refused a certificate.
+    /// Checks a certificate that webpki refused: version 1 and expired ones may be accepted.
     fn second_look(
         &self,
         leaf: &CertificateDer<'_>,

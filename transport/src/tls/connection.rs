@@ -82,14 +82,14 @@ impl TlsConnection {
         Ok(TlsConnection(State::Rustls(Box::new(connection))))
     }
 
-    /// The first flight, for [`crate::stream::SecureStream::start`].
+    /// Appends the first flight, for [`crate::stream::SecureStream::start`].
     pub(crate) fn start(&mut self, wire_out: &mut Vec<u8>) {
         if let State::Rustls(connection) = &mut self.0 {
             write_records(connection, wire_out);
         }
     }
 
-    /// Opens what came, for [`crate::stream::SecureStream::open`].
+    /// Opens received records, for [`crate::stream::SecureStream::open`].
     pub(crate) fn open(
         &mut self,
         wire: &[u8],
@@ -119,7 +119,8 @@ impl TlsConnection {
         }
     }
 
-    /// From the handshake to the records, with what has come and what waits; true if the peer has closed.
+    /// Replaces the handshake by the record layer, which takes over received and waiting bytes; true if the peer has
+    /// closed.
     fn begin_records(&mut self, plain: &mut Vec<u8>, wire_out: &mut Vec<u8>) -> Result<bool, TlsError> {
         let State::Handshake(handshake) = std::mem::replace(&mut self.0, State::Broken) else {
             return Ok(false);
@@ -131,7 +132,7 @@ impl TlsConnection {
         opened.map_err(|error| TlsError::of(error, true))
     }
 
-    /// Seals what goes out, for [`crate::stream::SecureStream::seal`].
+    /// Seals bytes into records, for [`crate::stream::SecureStream::seal`].
     pub(crate) fn seal(&mut self, plain: &[u8], wire_out: &mut Vec<u8>) {
         match &mut self.0 {
             State::Records(records) => records.seal(plain, wire_out),
@@ -192,7 +193,7 @@ impl TlsConnection {
         }
     }
 
-    /// For tests: the server's key wears out after so many records.
+    /// For tests: the server's key has to be renewed after `records_max` records.
     #[cfg(test)]
     pub(crate) fn limit_records(&mut self, records_max: u64) -> Option<u64> {
         match &mut self.0 {

@@ -1,6 +1,6 @@
-//! Certificates, authorities and revocation lists out of PEM files and folders.
+//! Reads certificates, authorities and revocation lists from PEM files and folders.
 //!
-//! Invariants: an error names the file; a file of no certificate or list is an error too.
+//! Invariants: an error names the file. A file without a certificate or list is an error too.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -107,7 +107,8 @@ impl Handshake {
         !self.connection.is_handshaking()
     }
 
-    /// The records after the handshake, what has come of them, and what waits to be sealed.
+    /// Ends the handshake: the record layer, bytes that were received behind the handshake, and bytes that wait to be
+    /// sealed.
     pub(crate) fn into_records(self) -> Result<(Records, Vec<u8>, Vec<u8>), Error> {
         let chain = self.connection.peer_certificates();
         let certificate = chain

@@ -1,7 +1,7 @@
-//! Who a client is by its certificate: the common name, or the subject in the form of RFC 2253.
+//! The identity of a client from its certificate: the common name, or the subject in the form of RFC 2253.
 //!
-//! Invariant: an identity never holds what MQTT or an access rule would read as more than a name: no control character,
-//! no `+`, `#` or `/`; such a certificate gets an error instead.
+//! Invariant: an identity never contains what MQTT or an access rule would interpret: no control character, no `+`, `#`
+//! or `/`. A certificate with such a name gets an error.
 
 use std::fmt::Write as _;
 
@@ -22,11 +22,11 @@ pub enum IdentityKind {
     Subject,
 }
 
-/// Why a certificate names nobody.
+/// Why a client has no identity by its certificate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
-    /// There is no certificate.
+    /// The client sent no certificate.
     #[error("the client sent no certificate to name it: `require_certificate true` makes it a condition")]
     NoCertificate,
     /// The certificate cannot be parsed.
@@ -46,7 +46,7 @@ pub enum IdentityError {
     Unusable {
         /// The name, escaped so that a log can show it.
         name: String,
-        /// What is wrong with it.
+        /// Why the name cannot be used.
         why: &'static str,
     },
 }

@@ -1,14 +1,16 @@
-//! Configurations of rustls, made from files: one plain sentence for each thing that can be wrong with them.
+//! Makes TLS configurations for rustls from files, with one plain sentence for each possible error, and runs TLS on
+//! connections.
 //!
-//! [`server_config_with`] and [`client_config_with`] read what `files` and `private_key` find; `own_certificate`
-//! looks at one's own certificate before peers do; `client_verifier` and `server_verifier` check those of peers, by
-//! `peer_check`, and `refusal` says what is wrong with them. `connection` is one connection: a `handshake`, then
-//! `records` under their `protection`.
+//! [`server_config_with`] and [`client_config_with`] use what `files` and `private_key` read. `own_certificate` checks
+//! the program's own certificate before peers do. `client_verifier` and `server_verifier` check the certificates of
+//! peers, by `peer_check`, and `refusal` describes what is wrong with them. `connection` is one connection: a
+//! `handshake`, then `records` under their `protection`.
 //!
-//! `client_config.rs` and `server_config.rs` are those two, with `ciphers.rs` and `passphrase.rs`; `identity.rs` is who
-//! a client is; `version1.rs` and `revocation.rs` are for certificates of version 1; `key_update.rs` renews keys.
+//! `client_config.rs` and `server_config.rs` are the two configurations, with `ciphers.rs` and `passphrase.rs`.
+//! `identity.rs` gets a client's identity from its certificate; `version1.rs` and `revocation.rs` are for certificates
+//! of version 1; `key_update.rs` renews keys.
 //!
-//! Invariants: an error names the file and what to do; nothing here does I/O but reading files.
+//! Invariants: an error names the file and what to do. Nothing here does I/O except reading files.
 
 mod certificate;
 mod ciphers;

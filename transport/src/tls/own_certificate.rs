@@ -1,4 +1,5 @@
-//! One's own certificate and key: what makes them useless is an error, what some peers will refuse is a warning.
+//! Checks the program's own certificate and key. What makes them unusable is an error, what some peers will refuse is a
+//! warning.
 //!
 //! Invariants: none.
 

@@ -1,8 +1,7 @@
-//! Where the passphrase of an encrypted private key comes from: the caller decides the order of the sources; the
-//! file, the environment and the terminal are read here.
+//! Reads the passphrase of an encrypted private key from a file, the environment or the terminal. The caller decides
+//! the order of these sources.
 //!
-//! Invariants: a passphrase is overwritten in memory when it is dropped, and never shows in a `Debug` text or a
-//! message.
+//! Invariants: a passphrase is overwritten in memory when it is dropped, and no `Debug` text or message contains it.
 
 use std::fmt;
 use std::fs::File;

@@ -1,7 +1,7 @@
-//! What the check of a client's certificate and that of a server's have in common: the authorities, certificates of
-//! X.509 version 1, the signature of the handshake, and the sentence about a refusal.
+//! What the checks of clients' and of servers' certificates share: the authorities, certificates of X.509 version 1,
+//! the signature of the handshake, and the sentence about a refusal.
 //!
-//! Invariants: webpki decides first; a second look accepts nothing but certificates of version 1, and those only where
+//! Invariants: webpki decides first. The second check accepts nothing but certificates of version 1, and those only if
 //! `accept_version_1` is set.
 
 use rustls::client::danger::HandshakeSignatureValid;

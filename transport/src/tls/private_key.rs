@@ -1,6 +1,7 @@
-//! Private keys out of PEM files, encrypted ones too: PKCS#8 (RFC 5958) and the older form of RFC 1421's headers.
+//! Reads private keys from PEM files, encrypted ones too: PKCS#8 (RFC 5958) and the older form with the headers of RFC
+//! 1421.
 //!
-//! Invariant: what was decrypted lives in buffers that are overwritten when dropped, until rustls has the key.
+//! Invariant: decrypted bytes are kept in buffers that are overwritten when dropped, until rustls has the key.
 
 use std::path::Path;
 

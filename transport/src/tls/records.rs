@@ -42,9 +42,9 @@ pub(crate) struct Records {
     sealer: Protection,
     version: ProtocolVersion,
     suite: SupportedCipherSuite,
-    /// Makes the next keys; in TLS 1.2 there are none.
+    /// Makes the next keys; `None` in TLS 1.2, which renews none.
     keys: Option<KernelConnection<ServerConnectionData>>,
-    /// For the client's identity.
+    /// The client's certificate, from which its identity is read.
     certificate: Option<CertificateDer<'static>>,
     /// The beginning of a record that has not come whole.
     partial: Vec<u8>,
@@ -59,7 +59,7 @@ pub(crate) struct Records {
     closed: bool,
 }
 
-/// Without the keys.
+/// Leaves the keys out.
 impl fmt::Debug for Records {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Records").finish_non_exhaustive()
@@ -163,7 +163,7 @@ impl Records {
         std::mem::replace(&mut self.records_max, records_max)
     }
 
-    /// Takes a record, or what there is of one.
+    /// Opens one record, or keeps the beginning of an incomplete one.
     fn open_some(
         &mut self,
         wire: &mut &[u8],

@@ -1,11 +1,11 @@
-//! Why a handshake failed, in words for the log: whose certificate, what is wrong with it, and the command that fixes
-//! it.
+//! The reason of a failed handshake, in words for the log: whose certificate, what is wrong with it, and the command
+//! that fixes it.
 //!
-//! rustls has no place for such words that would leave the alert right that the peer gets. A verifier runs inside
-//! [`crate::stream::SecureStream::open`], on the same thread, so it leaves its words in a cell of the thread, and
-//! `open` takes them out again.
+//! rustls has no place for such words that would not change the alert that the peer gets. A verifier runs inside
+//! [`crate::stream::SecureStream::open`], on the same thread. So it leaves its words in a thread-local cell, and `open`
+//! takes them from there.
 //!
-//! Invariant: `open` takes them whenever a handshake fails, so no words outlive their connection.
+//! Invariant: `open` takes the words whenever a handshake fails, so no words outlive their connection.
 
 use std::cell::RefCell;
 
@@ -43,10 +43,10 @@ pub(crate) fn take_warning() -> Option<Box<str>> {
 
 /// What a verifier knows besides the certificate.
 pub(super) struct Scene<'a> {
-    /// Whose certificate it is.
+    /// Whose certificate was refused: a server's or a client's.
     pub(super) peer: Purpose,
     pub(super) authorities: &'a [Certificate],
-    /// The CA file or folder.
+    /// The path of the CA file or folder.
     pub(super) source: &'a str,
     /// The revocation list, if there is one.
     pub(super) revocation_list: Option<&'a str>,
@@ -93,7 +93,7 @@ impl Scene<'_> {
         self.of_purpose(certificate).unwrap_or_else(|| error.to_string())
     }
 
-    /// Errors that say all themselves.
+    /// The sentence for errors that need no look at the certificate.
     fn by_error(&self, certificate: &Certificate, error: &Error) -> Option<String> {
         let error = match error {
             Error::InvalidCertificate(error) => error,

@@ -1,7 +1,7 @@
-//! The client's check of a server's certificate, for clients that are to accept what OpenSSL's clients accept: a
-//! certificate that has the name only as CN, of X.509 version 1 perhaps.
+//! Verifies servers' certificates, for clients that are to accept what OpenSSL's clients accept: a certificate that has
+//! its name only as CN, and perhaps of X.509 version 1.
 //!
-//! Invariant: the chain is always checked; only where the name is looked for is more than webpki allows.
+//! Invariant: the chain is always checked. The only difference from webpki is where the name is looked for.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};

@@ -139,7 +139,7 @@ const SUBPROTOCOL: &str = "mqtt";
 const SWITCHING_PROTOCOLS: u16 = 101;
 /// Bytes of an answer's header at most.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
-/// Lines of it at most.
+/// The largest number of header lines of an answer.
 const HEADERS_MAX: usize = 100;
 /// Characters of a reason that are shown.
 const REASON_CHARACTERS_MAX: usize = 100;

@@ -14,7 +14,7 @@ use super::{WebSocketError, masking};
 pub(super) const HEADER_BYTES_MAX: usize = 14;
 /// RFC 6455, section 5.5.
 const CONTROL_BYTES_MAX: u64 = 125;
-/// The mask that changes nothing.
+/// A mask of zeros, which leaves the bytes as they are.
 const UNMASKED: [u8; 4] = [0; 4];
 
 /// Which end of a connection this is: a client masks what it sends, a server does not.
@@ -261,7 +261,7 @@ pub(super) fn push_close(code: CloseCode, side: Side, out: &mut Vec<u8>) {
     push_frame(OpCode::Control(Control::Close), &payload, side, out);
 }
 
-/// A whole binary message.
+/// Appends a whole message as one binary frame.
 pub(super) fn push_binary(payload: &[u8], side: Side, out: &mut Vec<u8>) {
     push_frame(OpCode::Data(Data::Binary), payload, side, out);
 }
@@ -282,7 +282,7 @@ fn push_frame(opcode: OpCode, payload: &[u8], side: Side, out: &mut Vec<u8>) {
     }
 }
 
-/// The header of a whole binary message of so many bytes, and its length.
+/// The header of a whole binary message with `length` bytes, and the length of that header.
 pub(super) fn binary_header(length: usize) -> ([u8; HEADER_BYTES_MAX], usize) {
     let header = FrameHeader {
         opcode: OpCode::Data(Data::Binary),

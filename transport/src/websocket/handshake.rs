@@ -22,13 +22,13 @@ pub struct Wanted {
 /// What the bytes so far are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ParsedRequest {
-    /// The header is not whole.
+    /// The header has not arrived whole.
     Incomplete,
     /// An upgrade to MQTT: `answer` is to be sent, and frames begin `length` bytes from the front.
     Upgrade {
         /// The response that agrees to it.
         answer: Vec<u8>,
-        /// Bytes of the request.
+        /// Length of the request in bytes.
         length: usize,
     },
     /// A request for something else, whole.
@@ -37,7 +37,7 @@ pub enum ParsedRequest {
     Refused {
         /// The response; empty if it was no HTTP.
         answer: Vec<u8>,
-        /// Why, for the log.
+        /// The reason, for the log.
         why: &'static str,
     },
 }

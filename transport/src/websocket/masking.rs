@@ -1,7 +1,7 @@
-//! Keys that a client masks its frames with: RFC 6455, section 5.3.
+//! The keys with which a client masks its frames: RFC 6455, section 5.3.
 //!
-//! Invariant: each frame has a key of its own that nobody can foretell, from the system's generator of TLS keys. That
-//! one is asked for many keys at once, because asking costs more than all the rest of a short frame.
+//! Invariant: each frame has its own unpredictable key from the generator of TLS keys. Many keys are drawn at once,
+//! because one call costs more than the rest of a short frame.
 
 use std::cell::RefCell;
 

@@ -1,12 +1,12 @@
-//! WebSocket (RFC 6455), both sides: the upgrade from HTTP, and frames in and out. Bytes in, bytes out, no I/O.
+//! WebSocket (RFC 6455), both sides: the upgrade from HTTP, and frames in both directions. It takes and returns bytes,
+//! without I/O.
 //!
-//! The server's half of the upgrade is in [`handshake`], before there is a [`WebSocket`]; the client's half is in
-//! [`client`], and a [`WebSocket`] waits for its answer.
+//! The server's half of the upgrade is in [`handshake`], before there is a [`WebSocket`]. The client's half is in
+//! [`client`], and its [`WebSocket`] waits for the answer. `frames.rs` reads and writes frames, `masking.rs` has the
+//! keys for masking.
 //!
-//! `masking.rs` masks.
-//!
-//! Invariants: a frame is never gathered, its bytes go on as they come, so a connection holds the state of one frame
-//! header and at most one control frame's payload (125 bytes). Whatever the peer does wrong is answered by a close
+//! Invariants: a frame is never gathered; its bytes are passed on as they arrive. So a connection keeps the state of
+//! one frame header and at most one control frame's payload (125 bytes). Any error of the peer is answered by a close
 //! frame with its code, and nothing is read after that.
 
 pub mod client;
@@ -72,7 +72,7 @@ impl WebSocket {
         }
     }
 
-    /// The first flight, for [`crate::stream::SecureStream::start`].
+    /// Appends the first flight, for [`crate::stream::SecureStream::start`].
     pub(crate) fn start(&mut self, wire_out: &mut Vec<u8>) {
         if let Some(tls) = &mut self.tls {
             tls.start(wire_out);
@@ -100,7 +100,7 @@ impl WebSocket {
         }
     }
 
-    /// Opens what came, for [`crate::stream::SecureStream::open`].
+    /// Opens received frames, for [`crate::stream::SecureStream::open`].
     pub(crate) fn open(
         &mut self,
         wire: &[u8],
@@ -115,7 +115,7 @@ impl WebSocket {
         };
         let mut frames = Vec::new();
         let opened = tls.open(wire, &mut frames, wire_out);
-        // What came before a fault of TLS counts.
+        // Bytes that arrived before an error of TLS are valid.
         let peer_closed = self.read(&frames, plain, wire_out)?;
         let opened = opened?;
         Ok(Opened {
@@ -124,7 +124,7 @@ impl WebSocket {
         })
     }
 
-    /// Reads what comes past TLS: a client's answer to its upgrade, and frames; whether the peer closed.
+    /// Reads bytes that TLS has opened: the answer to a client's upgrade, and frames. Returns whether the peer closed.
     pub(crate) fn read(
         &mut self,
         bytes: &[u8],
