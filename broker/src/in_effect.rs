@@ -64,7 +64,7 @@ pub(crate) struct ListenerInEffect {
     pub(crate) pages: Option<Arc<Path>>,
 }
 
-/// What `protocol websockets` asks of those who come, and what it has for others.
+/// How a listener with `protocol websockets` checks upgrades, and which pages it serves to other requests.
 #[derive(Debug)]
 pub(crate) struct Upgrade {
     pub(crate) wanted: Wanted,

@@ -83,14 +83,14 @@ pub const CLIENT_OUTPUT: Watermarks = Watermarks {
     cap: 3 * 1024 * 1024,
 };
 
-/// Bytes that the ring had received for paused connections, in one shard. Full: the logic handles what comes although
-/// its connection is paused, up to the caps.
+/// Bytes that the ring had received for paused connections, in one shard. Full: the logic handles received bytes
+/// although their connection is paused, up to the caps.
 pub const UNREAD_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Bytes waiting for all sockets of a shard; `high` and `low` do not count slow clients. While `memory_limit` is
 /// reached, an eighth of it. A fan-out to very many clients at once can reach the cap before its publishers are paused.
-/// Over for [`GRACE_NS`]: who has more than an even share of `low` is slow. Full: as [`CLIENT_OUTPUT`] for each client.
-/// Slow clients together above `high`: full for them. Above half of the cap: those with the most waiting are
+/// Over for [`GRACE_NS`]: clients with more than an even share of `low` are slow. Full: as [`CLIENT_OUTPUT`] for each
+/// client. Slow clients together above `high`: full for them. Above half of the cap: those with the most waiting are
 /// disconnected.
 pub const SHARD_OUTPUT: Watermarks = Watermarks {
     high: 64 * 1024 * 1024,
@@ -111,7 +111,7 @@ pub const QUARANTINE_NS: u64 = 60_000_000_000;
 /// Nanoseconds that a shard's publishers may have waited in vain. Spent: nobody waits for a client that is backlogged.
 pub const GRACE_BUDGET_NS: u64 = 2_000_000_000;
 
-/// One nanosecond of [`GRACE_BUDGET_NS`] comes back in so many.
+/// Nanoseconds in which one nanosecond of [`GRACE_BUDGET_NS`] comes back.
 pub const GRACE_BUDGET_SHARE: u64 = 20;
 
 /// Nanoseconds in which a client takes nothing, so that its high-water mark counts once more: publishers below 20 MB/s
@@ -169,7 +169,7 @@ pub const SHARD_IN_FLIGHT_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes of publishes in one batch between two shards. Full: the next batch of the same tick is begun.
 pub const BATCH_BYTES_MAX: usize = 64 * 1024;
 
-/// Bytes of publishes in one batch of a broker with so many shards: each other shard has its share of
+/// Bytes of publishes in one batch, in a broker with this many shards: each other shard has its share of
 /// [`SHARD_IN_FLIGHT_BYTES`]. Above 65 shards it is more than that.
 #[must_use]
 pub const fn batch_bytes(shards: u16) -> usize {
@@ -194,7 +194,7 @@ pub const ROUTES_MAX: usize = 65_536;
 /// Sessions in one shard. Full: CONNECT is refused with 0x97 (5.0) or return code 3.
 pub const SESSIONS_MAX: usize = 1 << 30;
 
-/// Shards of one broker. More: `--shards` is refused; a machine with more cores has shards on so many of them.
+/// Shards of one broker. More: `--shards` is refused; on a machine with more cores, this many have shards.
 pub const SHARDS_MAX: u16 = 1024;
 
 /// Subscriptions of one session, whatever `max_subscriptions` says. Full: the filter is refused with 0x97 (5.0) or

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::settings::UNLIMITED;
 
-/// What `memory_limit` is where nobody gives it: four fifths of what there is; no limit where the system does not say.
+/// The default of `memory_limit`: four fifths of the memory that the process may use, or no limit if that is unknown.
 pub(crate) fn default_limit_bytes() -> u64 {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let machine = read("/proc/meminfo").and_then(|text| machine_bytes(&text));

@@ -21,8 +21,7 @@ pub struct SystemUser {
 
 /// The user of this name.
 ///
-/// # Errors
-/// There is none, or the system's users cannot be read.
+/// # Errors There is no such user, or the system's users cannot be read.
 pub(crate) fn find(name: &str) -> Result<SystemUser, String> {
     match User::from_name(name) {
         Ok(Some(user)) => Ok(SystemUser {
@@ -102,7 +101,7 @@ pub(crate) fn drop_to<'a>(user: &SystemUser, files: impl IntoIterator<Item = &'a
 }
 
 fn give(path: &Path, user: &SystemUser) -> io::Result<()> {
-    // Only what lies on a disk: a log may go to a device.
+    // Only regular files, because a log may be a device.
     if path.is_file() {
         std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid))?;
     }

@@ -46,7 +46,7 @@ pub enum TurnStep {
     Take {
         /// The number of the shard that sent them.
         from: u16,
-        /// At most so many of those that are there when the step begins.
+        /// The most messages to take, of those that are in the queue when the step begins.
         messages_max: u32,
     },
     /// Adopt the connections that [`Turn::take_adoptable`] returns.
@@ -88,7 +88,7 @@ pub struct Turn<T> {
     shard: u16,
     shards: u16,
     step: TurnStep,
-    /// What goes on after a flush in the middle of a turn.
+    /// The step that continues after a flush in the middle of a turn.
     interrupted: Option<TurnStep>,
     /// Connections that came since the queues were last looked at twice.
     arrived: Vec<T>,
@@ -117,7 +117,7 @@ impl<T> Turn<T> {
         self.step
     }
 
-    /// The step was done: what comes next.
+    /// Notes that the step was done, and returns the next step.
     #[inline]
     pub fn advance(&mut self, outcome: Outcome) -> TurnStep {
         self.step = match self.step {
@@ -131,7 +131,7 @@ impl<T> Turn<T> {
         self.step
     }
 
-    /// What comes behind a step with more than one successor.
+    /// The next step after one that has more than one successor.
     fn decide(&mut self, step: TurnStep, outcome: Outcome) -> TurnStep {
         match (step, outcome) {
             (TurnStep::Wait, _) => self.first_queue(),

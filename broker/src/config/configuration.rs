@@ -60,7 +60,7 @@ pub enum Durability {
     /// `sync`: the disk has a record before it is acknowledged.
     #[default]
     Sync,
-    /// `interval`: so many milliseconds later at most.
+    /// `interval`: at most this many milliseconds later.
     Interval(NonZeroU32),
     /// `none`: when the system wants to.
     None,
@@ -78,13 +78,13 @@ pub struct ListenerSocket {
     pub host: Option<String>,
     /// `socket_domain`: the only address family to bind, or both if `None`.
     pub family: Option<AddressFamily>,
-    /// `bind_interface`: only what comes by this network interface.
+    /// `bind_interface`: only connections on this network interface are accepted.
     pub interface: Option<String>,
     /// TLS; `None` is plain TCP.
     pub tls: Option<ListenerTls>,
     /// `enable_proxy_protocol`: a load balancer says where each client comes from.
     pub proxy: Option<ProxyProtocol>,
-    /// `password_file`, `acl_file`: who may use it.
+    /// `password_file`, `acl_file`: which clients may use the listener, and for what.
     pub access: AccessFiles,
     /// `protocol`: what is spoken on it.
     pub protocol: Protocol,

@@ -34,30 +34,30 @@ pub const BRANCHES_COUNTED_FROM: u8 = 8;
 /// further one begins anew when one of them is over.
 pub const MATCHES_SUSPENDED_MAX: usize = 16;
 
-/// Turns after which a walk that nobody goes on with gives way.
+/// Turns after which a suspended walk that nobody continues may be replaced by a new one.
 pub const MATCH_IDLE_TURNS_MAX: u64 = 64;
 
-/// Units of work (see [`WORK`]) that a shard may have to do for what waits in its queues, from all other shards. More:
-/// the sender keeps the rest, as if the queue were full.
+/// Units of work (see [`WORK`]) of all batches in the queues to one shard, from all other shards. More: the sender
+/// keeps the rest, as if the queue were full.
 pub const SHARD_QUEUES_WORK_MAX: u64 = 24_576;
 
-/// Units of work in the queue from one shard to another one in a broker with so many shards.
+/// Units of work in the queue from one shard to another one, in a broker with this many shards.
 #[must_use]
 pub const fn queue_work(shards: u16) -> u64 {
     let others = if shards > 1 { shards as u64 - 1 } else { 1 };
     SHARD_QUEUES_WORK_MAX / others
 }
 
-/// Units of work in one batch between two shards in a broker with so many. Full: the next batch of the same tick is
-/// begun.
+/// Units of work in one batch between two shards in a broker with this many shards. Full: the next batch of the same
+/// tick is begun.
 #[must_use]
 pub const fn batch_work(shards: u16) -> u64 {
     let units = queue_work(shards) / 4;
     if units > 256 { units } else { 256 }
 }
 
-/// Units of work (see [`WORK`]) in the batches that wait for one other shard in a broker with so many. Full: as
-/// [`crate::limits::OUTBOX_BATCHES_MAX`].
+/// Units of work (see [`WORK`]) in the batches that wait for one other shard, in a broker with this many shards. Full:
+/// as [`crate::limits::OUTBOX_BATCHES_MAX`].
 #[must_use]
 pub const fn outbox_work(shards: u16) -> u64 {
     let units = queue_work(shards);

@@ -125,8 +125,8 @@ impl FirstPacket {
         }
     }
 
-    /// A packet that is longer than a CONNECT may be: refused at once, with a CONNACK if what came with its length says
-    /// that it is of 5.0.
+    /// A packet that is longer than a CONNECT may be is refused at once, with a CONNACK if the bytes so far show that
+    /// it is of MQTT 5.0.
     fn too_large(bytes: &[u8], error: DecodeError) -> Self {
         if bytes.first() != Some(&FIRST_BYTE) {
             return Self::Foreign(NO_CONNECT);

@@ -100,7 +100,7 @@ pub struct Shard {
     index: u16,
     /// When the call that is being handled was made.
     now: Timestamp,
-    /// What a turn may cost, and what it has cost so far.
+    /// The work that this turn may do, and has done so far.
     work: WorkBudget,
     delivery: Delivery,
     routing: Routing,
@@ -239,9 +239,9 @@ impl Shard {
         self.delivery.recycle_out(buffer);
     }
 
-    /// To be called after each flush of a connection, also a whole one: so many bytes of what was taken from `out`
-    /// have not been taken by the socket yet. They count in the caps; as they fall, what waits in the session's queue
-    /// flows on, and the connection may be dirty again.
+    /// To be called after each flush of a connection, also a complete one: the socket has not taken `unsent_bytes` of
+    /// the bytes that were taken from `out`. They count in the caps. As they become fewer, messages of the session's
+    /// queue are sent, and the connection may become dirty again.
     #[inline]
     pub fn flushed(&mut self, now: Timestamp, id: ConnectionId, unsent_bytes: usize) {
         self.begin(now);
@@ -379,7 +379,7 @@ impl Shard {
 
 #[cfg(test)]
 impl Shard {
-    /// As if so many connections had been.
+    /// Begins as if this many connections had existed before.
     pub(crate) fn begin_generations_at(&mut self, generation: u32) {
         self.generation = generation;
     }

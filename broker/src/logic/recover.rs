@@ -179,7 +179,7 @@ impl Shard {
         Some((slot, !never && left_s == 0))
     }
 
-    /// Subscribes a session; false if the subscription is none.
+    /// Restores a subscription of a session; false if it is invalid.
     fn restore_subscription(&mut self, session: SessionSlot, recovered: &RecoveredSubscription) -> bool {
         let filter = &*recovered.filter;
         let options = SubscriptionOptions::from_byte(recovered.options);
@@ -237,7 +237,7 @@ impl Shard {
 }
 
 impl Delivery {
-    /// What the session gets: what is in flight, and what waits.
+    /// Restores the messages of a session: those in flight and those in its queue.
     fn restore_messages(
         &mut self,
         slot: SessionSlot,

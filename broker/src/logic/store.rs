@@ -36,8 +36,8 @@ pub trait Store: std::fmt::Debug {
     /// Takes a record into the batch that is being filled.
     fn append(&mut self, record: &Record<'_>);
 
-    /// Hands the batch over; its number. Batches are numbered from 1, and one without a record is none: then it is
-    /// the number of the one before.
+    /// Submits the batch and returns its number. Batches are numbered from 1. If no record was appended, there is no
+    /// new batch, and the number is that of the batch before.
     fn submit(&mut self) -> u64;
 
     /// All batches up to this number are durable.

@@ -149,8 +149,9 @@ impl QueueEnds {
 }
 
 impl ShardLoop {
-    /// Takes what another shard has sent. What comes while this goes on waits, or a busy sender would keep this shard
-    /// for ever; and it stops when much was written, as one batch may go to thousands of subscribers.
+    /// Takes the messages that another shard has sent. Messages that arrive meanwhile wait for the next turn, because a
+    /// busy sender would otherwise keep this shard here for ever. It stops early when much output was written, as one
+    /// batch may go to thousands of subscribers.
     pub(super) fn take_from(&mut self, from: u16, messages_max: u32) -> Outcome {
         let QueueEnds { shard, queues, .. } = &self.exchange;
         let waiting = queues.waiting(*shard, from).min(messages_max as usize) as u32;

@@ -102,8 +102,8 @@ impl ShardQueues {
         })
     }
 
-    /// Whether the next push succeeds, and what is there is not too much work; only the sender of the queue may rely on
-    /// it.
+    /// Whether the next push succeeds and the batches in the queue are not too much work. Only the sender of the queue
+    /// may rely on the answer.
     pub(crate) fn has_room(&self, from: u16, to: u16) -> bool {
         let has_room = |(queue, work): (&ArrayQueue<ShardMessage>, &AtomicU64)| {
             !queue.is_full() && (work.load(Ordering::Relaxed) < self.work_max || queue.is_empty())

@@ -27,7 +27,7 @@ pub(super) struct Unread {
     pub(super) is_cancelled: bool,
     /// How far it is read for the sake of a newer connection of its session.
     pub(super) rest: Rest,
-    /// What it has spent, and in which turn.
+    /// The units of work that it has used, and the turn in which it did.
     spent: u64,
     turn: u64,
 }
@@ -49,7 +49,7 @@ impl Unread {
         self.bytes.len() - self.handled
     }
 
-    /// Whether what comes next has to wait behind something.
+    /// Whether bytes that are received now have to wait behind others.
     pub(super) fn waits(&self) -> bool {
         self.len() > 0 || self.is_queued
     }
@@ -81,7 +81,7 @@ impl Unread {
         }
     }
 
-    /// What it has spent in that turn.
+    /// The units of work that it has used in that turn.
     pub(super) fn spent_in(&mut self, turn: u64) -> &mut u64 {
         if self.turn != turn {
             (self.turn, self.spent) = (turn, 0);

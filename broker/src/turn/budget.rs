@@ -16,7 +16,7 @@ pub struct WorkLimits {
     pub share: u64,
     /// Units that a client gets which has nothing waiting, even if the turn has spent its budget.
     pub quiet: u64,
-    /// Units for what goes on by itself: sessions that end, timers.
+    /// Units for work that no packet causes: sessions that end, timers.
     pub walk: u64,
 }
 
@@ -41,20 +41,20 @@ impl Default for WorkBudget {
 }
 
 impl WorkBudget {
-    /// A turn begins, with so many units.
+    /// Begins a turn with a budget of `units`.
     pub fn begin_turn(&mut self, units: u64) {
         self.turn_from = self.spent;
         self.turn_until = self.spent.saturating_add(units);
         self.share_until = self.turn_until;
     }
 
-    /// From here on there are so many units in this turn, whatever was spent before; no fewer than are left.
+    /// Raises what is left of the turn's budget to `units`, if it is less.
     pub fn extend_turn(&mut self, units: u64) {
         self.turn_until = self.turn_until.max(self.spent.saturating_add(units));
         self.share_until = self.turn_until;
     }
 
-    /// A share of so many units begins. It ends with the turn's budget, but not before `at_least` units.
+    /// Begins a share of `units`. It ends with the turn's budget, but not before `at_least` units.
     pub fn begin_share(&mut self, units: u64, at_least: u64) {
         let until = self.spent.saturating_add(units).min(self.turn_until);
         self.share_until = until.max(self.spent.saturating_add(at_least));

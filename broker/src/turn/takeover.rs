@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-/// Who waits: `T` is a connection that comes, `C` names one that is there.
+/// The connections that wait. `T` is the newer connection, `C` identifies the older one.
 #[derive(Debug)]
 pub struct TakeOvers<T, C> {
     lines: Vec<Line<T, C>>,

@@ -22,9 +22,9 @@ pub(in crate::config) struct Key {
 pub(in crate::config) enum Scope {
     /// The key belongs to the broker as a whole.
     Global,
-    /// The last `listener` above it; the default listener if there is none.
+    /// The key belongs to the last `listener` line above it, or to the default listener if there is no such line.
     Listener,
-    /// The whole broker, or with `per_listener_settings true` as [`Scope::Listener`].
+    /// The key belongs to the broker as a whole, or with `per_listener_settings true` as [`Scope::Listener`].
     Either,
 }
 

@@ -116,7 +116,7 @@ impl Aliases {
     /// What was encoded last is on its way.
     pub(in crate::logic) fn commit(&mut self) {
         let Some(Pending { index, hash, topic }) = self.pending.take() else {
-            // The alias was known already, or there is none.
+            // The client knows the alias already, or the packet has none.
             return;
         };
         match (

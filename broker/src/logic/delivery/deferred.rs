@@ -15,14 +15,14 @@ use mqtt::ProtocolVersion;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Deferring, Stage};
 use crate::logic::delivery::Delivery;
 
-/// What waits for the store, batch by batch.
+/// The packets that wait for the store, by batch.
 #[derive(Debug, Default)]
 pub(super) struct Deferred {
     batches: VecDeque<DeferredBatch>,
     spare: Vec<DeferredBatch>,
 }
 
-/// What waits for one batch of records.
+/// The packets that wait for one batch of records.
 #[derive(Debug, Default)]
 struct DeferredBatch {
     number: u64,
@@ -182,7 +182,7 @@ impl Delivery {
         self.flow.poured(packet.len());
     }
 
-    /// The CONNACK may go, and what stands behind it.
+    /// Sends the CONNACK and the packets behind it.
     fn release_output(&mut self, id: ConnectionId) {
         let connection = self.connections.get_mut(id.slot);
         if let Some(connection) = connection.filter(|connection| connection.generation == id.generation) {

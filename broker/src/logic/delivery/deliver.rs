@@ -115,7 +115,7 @@ impl Delivery {
         }
     }
 
-    /// Gives a message to one of those who may get it; false if it is to be offered to another one.
+    /// Offers a message of a group to one member; false if it has to be offered to another one.
     pub(in crate::logic) fn offer(
         &mut self,
         target: &Target,

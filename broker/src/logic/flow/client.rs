@@ -15,7 +15,7 @@
 //! Invariants: the timer runs in every state but Flowing; a client is Backlogged for one grace period at most; a cause
 //! that began ends once. `any_events_keep_the_invariants` holds the function to them.
 
-/// What waits for a client: bytes for its socket, or messages for its acknowledgements.
+/// The cause of a backlog: bytes that wait for the client's socket, or messages that wait for its acknowledgements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::logic) enum Cause {
     Output,
@@ -47,16 +47,16 @@ pub(in crate::logic) enum State {
 pub(in crate::logic) enum Event {
     /// A high-water mark was exceeded.
     Above(Cause),
-    /// What waits is at a low-water mark or below it.
+    /// The backlog is at a low-water mark or below it.
     Below(Cause),
     /// The grace period or the quarantine is over.
     TimerDue {
         /// Both are below their low-water marks.
         drained: bool,
     },
-    /// It was found to have too much of what waits in its shard.
+    /// The client has more than its share of all output of the shard.
     Overdrawn,
-    /// Its connection closes, so nobody is to wait for it any more.
+    /// The connection closes, so no publisher may wait for it any more.
     Closed,
 }
 

@@ -94,13 +94,13 @@ impl FlowControl {
         self.output.set_memory_full(full);
     }
 
-    /// The high-water mark of what waits for a client's socket.
+    /// The high-water mark of the bytes that wait for a client's socket.
     #[inline]
     pub(super) fn high(&self) -> usize {
         self.output.client().high
     }
 
-    /// Whether so many bytes more may wait for the connection.
+    /// Whether `bytes` more may wait for the connection.
     #[inline]
     pub(super) fn has_room(&self, connection: &Connection, bytes: usize) -> bool {
         self.output.has_room(connection, bytes)

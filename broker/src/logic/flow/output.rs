@@ -56,8 +56,8 @@ impl ShardOutput {
         &self.client
     }
 
-    /// Whether so many bytes more may wait for a connection. One message that is larger than the cap goes to a client
-    /// that keeps up.
+    /// Whether `bytes` more may wait for a connection. One message that is larger than the cap goes to a client that
+    /// keeps up.
     #[inline(always)]
     pub(super) fn has_room(&self, connection: &Connection, bytes: usize) -> bool {
         let waiting = connection.waiting_bytes();
@@ -136,7 +136,7 @@ impl ShardOutput {
         self.waited_for() <= self.shard_marks().low
     }
 
-    /// The even share of each of so many connections, with which the sum is below its low-water mark.
+    /// The share of each of `connections`, if all have the same and the sum is at the low-water mark of the shard.
     pub(super) fn share(&self, connections: usize) -> usize {
         self.shard_marks().low / connections.max(1)
     }

@@ -28,7 +28,7 @@ pub(in crate::logic) enum Reason {
     Remote { shard: u16 },
 }
 
-/// Who is paused until the last of its reasons has ended.
+/// A waiter: it is paused until the last of its reasons has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::logic) enum Waiter {
     /// A client, which is not read from.
@@ -58,8 +58,8 @@ impl Reason {
         }
     }
 
-    /// Whether it may end only by acknowledgements: who is to acknowledge itself does not wait for it, or two clients
-    /// that publish to each other would wait for each other.
+    /// Whether the reason may end only by acknowledgements. A client whose own acknowledgements are awaited is not
+    /// paused for it; otherwise two clients that publish to each other would wait for each other.
     pub(in crate::logic) fn needs_acknowledgements(self) -> bool {
         matches!(self, Self::Queue { .. } | Self::Remote { .. })
     }

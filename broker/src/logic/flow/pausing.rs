@@ -78,7 +78,7 @@ impl FlowControl {
     }
 }
 
-/// Whether a reason that was met is still there: who is handled may have caught up since.
+/// Whether a reason for a pause still applies: the consumer may have caught up since.
 fn reason_applies(connections: &Connections, reason: Reason) -> bool {
     let has = |slot, cause| {
         connections

@@ -93,7 +93,7 @@ impl Shard {
         }
     }
 
-    /// A connection was flushed: so many bytes wait that the socket has not taken.
+    /// Updates the sums after a flush of the connection, and ends pauses if its backlog is at the low-water mark.
     #[inline]
     pub(in crate::logic) fn output_drained(&mut self, slot: ConnectionSlot) {
         self.output_counted();
@@ -159,7 +159,8 @@ impl Shard {
         self.disconnect_slow();
     }
 
-    /// Publishers have waited for the sum over the shard for a grace period: who has more than its share of it is slow.
+    /// Publishers have been paused for the shard's sum for a grace period: clients with more than their share of it
+    /// become slow.
     pub(in crate::logic) fn output_timer_due(&mut self) {
         let until = self.delivery.flow.output.over_until.take().unwrap_or(self.now);
         let since = Timestamp(until.0.saturating_sub(limits::GRACE_NS));
@@ -250,7 +251,7 @@ impl Delivery {
         in_excess.collect()
     }
 
-    /// What waits for a connection that closes is not sent. What is with the kernel's ring goes with the socket.
+    /// Drops the output of a connection that closes. Bytes of a send in the ring end with the socket.
     fn give_up_output(&mut self, slot: ConnectionSlot) {
         let (flow, connections) = self.flow_and_connections();
         if let Some(connection) = connections.get_mut(slot) {

@@ -72,7 +72,7 @@ impl Handler<'_> {
         );
     }
 
-    /// A message of ours is done: what waits behind it flows on.
+    /// Completes a message that was sent to the client, and sends the next ones from the queue.
     #[inline]
     fn complete(&mut self, ack: &Ack<'_>, awaited: Awaits) {
         let Some(connection) = self.shard.delivery.connection(self.slot) else {

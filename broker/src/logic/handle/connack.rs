@@ -80,7 +80,7 @@ impl Shard {
         self.delivery.send_waiting(session);
     }
 
-    /// A CONNECT that is none: in 5.0, and where 3.x has a return code for it, it is answered before the end.
+    /// Refuses a malformed CONNECT: in MQTT 5.0, and where 3.x has a return code for it, with a CONNACK.
     ///
     /// [MQTT3-3.1.4-1], [MQTT3-3.2.2-6], [MQTT-3.1.4-1], [MQTT-3.14.0-1]
     pub(super) fn refuse_malformed(&mut self, slot: ConnectionSlot, malformed: &MalformedConnect) {

@@ -94,7 +94,7 @@ impl Handler<'_> {
             self.refuse_levels();
             return true;
         };
-        // What came is not what goes on where a mount point stands in front.
+        // With a mount point the received packet cannot be forwarded as it is.
         let raw = raw.filter(|_| matches!(whole, Cow::Borrowed(_)));
         let topic = &*whole;
         let Some(route) = self.resolve(topic) else {

@@ -41,7 +41,7 @@ pub enum Control {
     InterestAdd(Box<str>),
     /// The sender has no subscription to this filter any more.
     InterestRemove(Box<str>),
-    /// The sender has so many members of a group.
+    /// The sender has this many members of a group.
     Members {
         /// The whole text of the Shared Subscription.
         group: Arc<str>,
@@ -234,7 +234,7 @@ impl Control {
 const CONTROL_WORK: u64 = 10;
 const CONTROL_BYTES: usize = 4;
 
-/// What a retained message that was found costs is as if it were so many bytes.
+/// The bytes that a retained message of an answer counts as.
 const FOUND_BYTES: usize = 8;
 
 /// Packets of 3.1 and 3.1.1 are the same.

@@ -100,7 +100,8 @@ impl Outboxes {
         }
     }
 
-    /// Puts a record into the outboxes of some shards, for which they visit so many nodes; returns how many.
+    /// Adds a record to the outboxes of `shards`, which costs each of them a visit of `nodes` nodes; returns the number
+    /// of shards.
     #[inline]
     pub(super) fn send(&mut self, shards: &[u16], record: &BatchRecord<'_>, nodes: u64) -> u64 {
         for &shard in shards {

@@ -60,8 +60,8 @@ impl RetainedBounds {
         self.messages_max != UNLIMITED || self.bytes_max != UNLIMITED
     }
 
-    /// Whether a message of so many bytes does not fit where there are `messages` of `bytes`, with the one of its
-    /// topic before it.
+    /// Whether a message of `new` bytes exceeds a bound, where `messages` have `bytes`, among them the topic's present
+    /// message of `before` bytes.
     pub(super) fn refuse(self, messages: u64, bytes: u64, before: Option<u64>, new: u64) -> bool {
         let all = bytes.saturating_sub(before.unwrap_or(0)).saturating_add(new);
         (before.is_none() && messages >= self.messages_max) || all > self.bytes_max

@@ -31,7 +31,7 @@ impl Sessions {
         self.set_link(slot, None);
         if let Some(session) = self.get_mut(slot) {
             session.ends = true;
-            // Nobody asks for the branches of what goes.
+            // The branches of a session that ends are not needed any more.
             session.wildcards = u8::MAX;
             let branches: Option<Box<Branches>> = session.rare.as_mut().and_then(|rare| rare.branches.take());
             drop(branches);

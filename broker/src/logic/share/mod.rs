@@ -208,7 +208,7 @@ impl Shard {
         self.properties = properties;
     }
 
-    /// Counts what goes out and is dropped meanwhile.
+    /// Runs `share` and counts the copies that it sends and drops.
     fn counting(&mut self, payload_bytes: usize, share: impl FnOnce(&mut Self)) {
         share(self);
         self.delivery.note_taken();

@@ -62,7 +62,7 @@ impl Placing<'_> {
             return;
         }
         if here.all > 0 {
-            // Who is away has no claim to QoS 0.
+            // A member that is away gets no QoS 0 messages, so a drop is not counted.
             if here.connected > 0 || self.shared.message.qos != QoS::AtMostOnce {
                 self.shard.delivery.count_dropped();
             }

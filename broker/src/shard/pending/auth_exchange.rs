@@ -22,7 +22,7 @@ pub(super) struct ChallengedConnect {
 }
 
 impl PendingConnection {
-    /// Sends the challenge that the CONNECT asks for, unless there is none.
+    /// Sends the challenge for the Authentication Method of the CONNECT, or refuses the client if the method has none.
     pub(super) fn begin_exchange(&mut self, authentication: &Authentication) -> Next {
         let mut seed = [0; 32];
         if let Err(error) = getrandom::fill(&mut seed) {
@@ -78,7 +78,8 @@ impl PendingConnection {
         Ok((exchange, packet))
     }
 
-    /// Ends the exchange with the AUTH of so many bytes at the front of what came: who the client is.
+    /// Ends the exchange with the AUTH packet at the front of the received bytes, and returns the identity of the
+    /// client.
     ///
     /// # Errors
     /// It is not who it says.

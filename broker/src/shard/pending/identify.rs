@@ -50,7 +50,7 @@ impl ShardLoop {
         }
     }
 
-    /// Does what comes next for a pending connection.
+    /// Does the next step of a pending connection.
     fn follow(&mut self, id: PendingId, next: Next) {
         match next {
             Next::Receive => self.receive_pending(id),
@@ -161,7 +161,7 @@ impl ShardLoop {
             return Some(self.exchange.shard());
         };
         let settings = self.logic.settings().listener(peer.listener);
-        // The logic takes the same one, and refuses who has none.
+        // The logic uses the same identifier, and refuses clients without one.
         let client_identifier = peer.session_name(connect, settings);
         let shards = self.exchange.shards();
         if !client_identifier.is_empty() {

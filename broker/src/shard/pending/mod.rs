@@ -85,7 +85,7 @@ pub(super) enum Next {
     Receive,
     /// Find out who the client is: its CONNECT is whole.
     Identify,
-    /// End the exchange with the AUTH of so many bytes.
+    /// End the exchange with the AUTH packet of this many bytes.
     FinishExchange(usize),
     /// Let the logic refuse the client.
     Refuse(Refusal),

@@ -27,7 +27,7 @@ pub(super) struct ProxyHeader {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
     Incomplete,
-    /// The header is whole, and so many bytes long.
+    /// The header is complete, and this many bytes long.
     Whole(ProxyHeader, usize),
     Refused(&'static str),
 }

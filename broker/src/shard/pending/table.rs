@@ -13,7 +13,7 @@ use crate::limits;
 use crate::shard::token::same_generation;
 use crate::time::Timestamp;
 
-/// The name of a pending connection: its slot, and the generation of who is there.
+/// Identifies a pending connection: its slot, and the generation of the connection in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::shard) struct PendingId {
     pub(in crate::shard) slot: u32,
@@ -90,7 +90,8 @@ impl PendingConnections {
         self.largest_and_oldest(now)
     }
 
-    /// The connections with the most bytes times age, so many that three quarters of the bound are left.
+    /// The connections with the largest product of bytes and age; without them, the sum is at most three quarters of
+    /// the bound.
     fn largest_and_oldest(&self, now: Timestamp) -> Vec<PendingId> {
         let mut places: Vec<_> = self.slots.iter().filter(|(_, place)| place.bytes > 0).collect();
         places.sort_by_cached_key(|(_, place)| {
@@ -110,7 +111,7 @@ impl PendingConnections {
         places.into_iter().take_while(is_excess).map(id).collect()
     }
 
-    /// The next connection that has not become a client in so many seconds; says so in the log.
+    /// The next connection that has not become a client within this many seconds; it is logged.
     pub(in crate::shard) fn expired(&mut self, now: Timestamp, timeout_s: u16) -> Option<PendingConnection> {
         while let Some((accepted_at, id)) = self.accepted.front().copied() {
             if accepted_at.plus_s(u64::from(timeout_s)) > now && self.get(id).is_some() {

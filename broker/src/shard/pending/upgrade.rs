@@ -17,8 +17,7 @@ use crate::limits;
 impl PendingConnection {
     /// Reads the request, and opens the frames that follow it.
     ///
-    /// # Errors
-    /// What comes next where there is no upgrade.
+    /// # Errors The next step, if the request is not an upgrade or is not complete.
     pub(super) fn upgrade(&mut self, answer: &mut Vec<u8>) -> Result<Result<Opened, StreamError>, Next> {
         let Some(upgrade) = self.upgrade.clone() else {
             self.phase = Phase::Connect;
@@ -73,7 +72,7 @@ impl PendingConnection {
     }
 }
 
-/// For those who came by a browser.
+/// The answer to a browser, where the listener has no pages.
 fn no_pages() -> Vec<u8> {
     text_response(
         "426 Upgrade Required",
