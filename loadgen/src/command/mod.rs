@@ -60,7 +60,7 @@ struct Program {
     run: RunArguments,
 }
 
-/// The subcommands of the program.
+/// What can be done.
 #[derive(Debug, clap::Subcommand)]
 enum Subcommand {
     /// A load of messages: the same as without a word
@@ -93,7 +93,7 @@ enum Subcommand {
     Peer(ChildArguments),
 }
 
-/// `loadgen scenarios` has no options of its own.
+/// Scenarios need no options.
 #[derive(Clone, Debug, clap::Args)]
 struct ScenariosArguments {
     #[command(flatten)]

@@ -59,7 +59,7 @@ pub struct RunArguments {
     version: Option<bool>,
 }
 
-/// Options for where an outcome is written.
+/// Where an outcome goes.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArguments {
