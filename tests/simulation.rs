@@ -69,6 +69,7 @@ fn a_failure_says_how_to_replay_it() {
         shards: Some(3),
         steps: 100,
         fault: Some(Fault::LosesBatches),
+        stored: false,
     };
     let failure = (0..SEEDS_TO_FIND).find_map(|seed| run(seed, &options).err());
     let failure = failure.unwrap();

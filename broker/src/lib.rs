@@ -45,7 +45,7 @@ mod memory;
 mod monitor;
 pub mod passphrase;
 pub mod passwd;
-mod persistence;
+pub mod persistence;
 pub mod privileges;
 mod program;
 mod reload;

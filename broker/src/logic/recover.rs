@@ -64,6 +64,28 @@ impl RecoveredVia {
         }
     }
 
+    /// As a store had it.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Self {
+        let via = decode_via(bytes).and_then(Rc::into_inner);
+        Self(via.unwrap_or_default())
+    }
+
+    /// The Subscription Identifiers.
+    pub fn identifiers(&self) -> impl Iterator<Item = u32> {
+        let properties = self.0.identifiers.as_properties().iter();
+        properties.filter_map(|property| match property {
+            Property::SubscriptionIdentifier(identifier) => Some(identifier),
+            _ => None,
+        })
+    }
+
+    /// The whole text of the Shared Subscription, if it came by one.
+    #[must_use]
+    pub fn share(&self) -> Option<&str> {
+        self.0.group.as_deref()
+    }
+
     /// As a store has it; with the whole text of a Shared Subscription, or none.
     #[must_use]
     pub fn encode(mut self, share: &str) -> Vec<u8> {

@@ -13,7 +13,8 @@ pub use store::{Record, Reference, ReferenceList, Session as SessionRecord, Shar
 use store::{ShardLog, Statistics};
 
 use crate::limits;
-use crate::logic::{FirstNumbers, Shard};
+use crate::logic::connection::Deferring;
+use crate::logic::{ConnectionId, FirstNumbers, Shard};
 use crate::time::Timestamp;
 
 /// The number of a message that the store keeps, as it goes from shard to shard.
@@ -142,6 +143,13 @@ impl Shard {
         self.delivery.journal.submit();
         // Where nothing waits for the disk.
         self.delivery.release_deferred();
+    }
+
+    /// Whether a packet of the connection waits until the store has what it promises.
+    #[must_use]
+    pub fn waits_for_store(&self, id: ConnectionId) -> bool {
+        let connection = self.delivery.named(id);
+        connection.is_some_and(|connection| connection.deferring != Deferring::Nothing)
     }
 
     /// Whether there is a store in which nothing becomes durable any more: the broker has to end.

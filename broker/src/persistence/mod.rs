@@ -16,7 +16,7 @@ mod reroute;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use store::{Log, Options, ShardLog, StorageThread, StoreError};
+use store::{Log, Options, Recovered, ShardLog, StorageThread, StoreError};
 use transport::clock::monotonic_ns;
 
 pub(crate) use self::folder::check_folder;
@@ -37,10 +37,13 @@ pub(crate) struct Persisted {
 
 /// What one shard needs of the store.
 #[derive(Debug)]
-pub(crate) struct ShardPersistence {
-    pub(crate) log: ShardLog,
-    pub(crate) state: Arc<RecoveredState>,
-    pub(crate) wall: WallClock,
+pub struct ShardPersistence {
+    /// The shard's end of the log.
+    pub log: ShardLog,
+    /// What all shards had.
+    pub state: Arc<RecoveredState>,
+    /// The wall clock beside the monotonic one.
+    pub wall: WallClock,
 }
 
 impl Persisted {
@@ -86,9 +89,7 @@ impl Persisted {
                 damage.findings.join("; ")
             );
         }
-        let (mut state, unrouted) = recovered::state_of(recovered, wall, wall_ms);
-        let routed = unrouted.len();
-        append_routed(&mut log, &mut state, &unrouted, upgrades_qos)?;
+        let (state, routed) = restore(&mut log, recovered, wall, wall_ms, upgrades_qos)?;
         tracing::info!(
             "Recovered {} sessions, {} messages for them and {} retained messages from {} in {} ms; {routed} messages \
              were routed anew.",
@@ -134,15 +135,30 @@ impl Persisted {
 }
 
 impl ShardPersistence {
-    /// Opens the store of a shard's logic, and gives it what it owns of the state.
-    pub(crate) fn give_to(self, logic: &mut Shard, shard: u16) {
+    /// Opens the store of a shard's logic, and gives it what it owns of the state; returns how many records made no
+    /// sense.
+    pub fn give_to(self, logic: &mut Shard, now: Timestamp) -> u64 {
         let Self { log, state, wall } = self;
         logic.open_store(Box::new(log), wall, state.first);
-        let senseless = logic.recover(Timestamp(monotonic_ns()), &state);
-        if senseless > 0 {
-            tracing::error!("Shard {shard} left {senseless} records out that made no sense.");
-        }
+        logic.recover(now, &state)
     }
+}
+
+/// What a log brought back, as the shards take it: with what a shard had not taken, which is routed anew. Returns how
+/// many messages those were too.
+///
+/// # Errors
+/// The store cannot go on.
+pub fn restore(
+    log: &mut Log,
+    recovered: Recovered,
+    wall: WallClock,
+    wall_ms: u64,
+    upgrades_qos: bool,
+) -> Result<(RecoveredState, usize), StoreError> {
+    let (mut state, unrouted) = recovered::state_of(recovered, wall, wall_ms);
+    append_routed(log, &mut state, &unrouted, upgrades_qos)?;
+    Ok((state, unrouted.len()))
 }
 
 /// Gives what a shard had not taken to the sessions that are to get it, and makes that durable.

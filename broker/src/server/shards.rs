@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder};
+use transport::clock::monotonic_ns;
 
 use super::error::ServerError;
 use crate::bind::Listening;
 use crate::logic::{Shard, ShardCounters};
 use crate::persistence::Persisted;
+use crate::time::Timestamp;
 use crate::shard::{ShardLoop, ShardQueues, Shared, allowed_cpus, placement};
 
 /// The thread of a shard.
@@ -48,7 +50,10 @@ pub(super) fn start_shards(
                 let settings = Arc::clone(&shared.current.get().settings);
                 let mut logic = Shard::new(shard, count, settings, counters);
                 if let Some(persistence) = persistence {
-                    persistence.give_to(&mut logic, shard);
+                    let senseless = persistence.give_to(&mut logic, Timestamp(monotonic_ns()));
+                    if senseless > 0 {
+                        tracing::error!("Shard {shard} left {senseless} records out that made no sense.");
+                    }
                 }
                 let shard = ShardLoop::new(shard, count, logic, listening, shared);
                 match shard {

@@ -32,6 +32,9 @@ struct Arguments {
     /// A rule that the shell is to break: how many seeds fail is how well the simulator finds it.
     #[arg(long, value_enum)]
     fault: Option<Fault>,
+    /// With a store under the broker: a disk that is slow, and crashes.
+    #[arg(long)]
+    stored: bool,
     /// Threads; as many as the machine has by default.
     #[arg(long)]
     threads: Option<usize>,
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         shards: arguments.shards.map(usize::from),
         steps: arguments.steps,
         fault: arguments.fault,
+        stored: arguments.stored,
     };
     say_seed_in_panics(&options);
     match arguments.seed {

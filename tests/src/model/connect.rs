@@ -94,6 +94,8 @@ impl Model {
         let session = &mut self.sessions[number];
         session.connection = None;
         session.disconnected_at = at.now;
+        // What waits for the store is gone with it.
+        session.lost_output |= self.bounds.is_stored;
         for &entry in &session.waiting {
             // What waits at QoS 0 may be kept or not.
             let entry = &mut self.entries[entry];

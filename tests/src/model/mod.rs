@@ -69,6 +69,8 @@ pub struct Bounds {
     pub shard_output: Marks,
     /// Nanoseconds that a client is left unread for others' sake, with the steps of the timers.
     pub grace_ns: u64,
+    /// What promises something waits for a store: messages at QoS 0 and 1 pass it.
+    pub is_stored: bool,
 }
 
 /// When something happens: the virtual time of the shard, and the step of the schedule that caused it.

@@ -29,6 +29,9 @@ impl Model {
         if pop_front_if(&mut connected.replies, |reply| reply.is(packet, version)).is_some() {
             return Ok(None);
         }
+        if self.bounds.is_stored && self.observe_passing(connection, packet) {
+            return Ok(None);
+        }
         if let Packet::PubRel(ack) = packet
             && !awaits_connack
             && self.observe_resent_pubrel(connection, ack, now)
@@ -45,12 +48,32 @@ impl Model {
         let Some(number) = self.connections[connection].session else {
             return false;
         };
-        self.give_up(number, Some(ack.packet_identifier.get()), now);
-        let session = &mut self.sessions[number];
         let identifier = ack.packet_identifier.get();
+        self.give_up(number, Some(identifier), Some(Awaits::Completed), now);
+        let session = &mut self.sessions[number];
         let awaits = session.flight(identifier).map(|flight| flight.awaits);
-        awaits == Some(Awaits::Completed)
-            && pop_front_if(&mut session.resend, |resend| *resend == identifier).is_some()
+        awaits == Some(Awaits::Completed) && self.pop_resend(number, identifier)
+    }
+
+    /// Takes the next one of those that are to be sent again, if it is the one. What waits for a store is passed by
+    /// what does not: then each kind has an order of its own.
+    fn pop_resend(&mut self, number: usize, identifier: u16) -> bool {
+        let session = &mut self.sessions[number];
+        let awaits = |identifier: u16| {
+            let mut flights = session.flights.iter();
+            let flight = flights.find(|flight| flight.packet_identifier == identifier);
+            flight.map(|flight| flight.awaits)
+        };
+        let kind = awaits(identifier);
+        let next = session
+            .resend
+            .iter()
+            .position(|&resend| !self.bounds.is_stored || awaits(resend) == kind);
+        let Some(at) = next.filter(|&at| session.resend[at] == identifier) else {
+            return false;
+        };
+        session.resend.remove(at);
+        true
     }
 
     fn observe_publish(&mut self, connection: usize, publish: &Publish<'_>, now: u64) -> Checked<usize> {
@@ -63,7 +86,7 @@ impl Model {
             }
             identifier => {
                 if identifier.is_some() {
-                    self.give_up(number, None, now);
+                    self.give_up(number, None, Some(awaited_at(publish.qos)), now);
                 }
                 let entry = self.take_new(number, connection, publish, now)?;
                 if let Some(identifier) = identifier {
@@ -118,10 +141,10 @@ impl Model {
 
     /// A message sent again: the next one of those that are due, with its identifier.
     fn observe_resent(&mut self, number: usize, identifier: u16, now: u64) -> Checked<usize> {
-        self.give_up(number, Some(identifier), now);
-        let session = &mut self.sessions[number];
-        let due = pop_front_if(&mut session.resend, |resend| *resend == identifier).is_some();
-        match session.flight(identifier).filter(|_| due) {
+        let awaits = self.sessions[number].flight(identifier).map(|flight| flight.awaits);
+        self.give_up(number, Some(identifier), awaits, now);
+        let due = self.pop_resend(number, identifier);
+        match self.sessions[number].flight(identifier).filter(|_| due) {
             Some(flight) if flight.awaits != Awaits::Completed => Ok(flight.entry),
             flight => Err(format!(
                 "PUBLISH {identifier} sent again, which {}",
@@ -135,12 +158,16 @@ impl Model {
     }
 
     /// What was to be sent again before `identifier`, or is next, and need not be, as it has expired or is too large.
-    fn give_up(&mut self, number: usize, identifier: Option<u16>, now: u64) {
-        while let Some(&next) = self.sessions[number].resend.front() {
+    /// Where things wait for a store, only what awaits the same has to come before.
+    fn give_up(&mut self, number: usize, identifier: Option<u16>, awaits: Option<Awaits>, now: u64) {
+        for next in self.sessions[number].resend.clone() {
             let flight = self.sessions[number].flight(next).copied();
             let Some(flight) = flight.filter(|_| Some(next) != identifier) else {
                 return;
             };
+            if self.bounds.is_stored && Some(flight.awaits) != awaits {
+                continue;
+            }
             if flight.awaits == Awaits::Completed || !self.may_give_up(flight.entry, now) {
                 return;
             }
@@ -151,15 +178,17 @@ impl Model {
 
     /// A new message takes off: in the window, behind those sent again, with a free identifier [MQTT-2.2.1-3].
     fn take_off(&mut self, number: usize, packet_identifier: u16, entry: usize) -> Checked {
-        let awaits = match self.entries[entry].qos {
-            QoS::ExactlyOnce => Awaits::Received,
-            _ => Awaits::Acknowledged,
-        };
+        let awaits = awaited_at(self.entries[entry].qos);
         let session = &mut self.sessions[number];
         if session.flight(packet_identifier).is_some() {
             return Err(format!("packet identifier {packet_identifier} is in use"));
         }
-        if !session.resend.is_empty() {
+        let resends = |&resend: &u16| {
+            let mut flights = session.flights.iter();
+            let flight = flights.find(|flight| flight.packet_identifier == resend);
+            !self.bounds.is_stored || flight.is_some_and(|flight| flight.awaits == awaits)
+        };
+        if session.resend.iter().any(resends) {
             return Err(format!(
                 "a new message before {:?} was sent again",
                 session.resend
@@ -241,5 +270,13 @@ impl Model {
             }
         }
         self.check_shares(now)
+    }
+}
+
+/// What a message awaits first.
+fn awaited_at(qos: QoS) -> Awaits {
+    match qos {
+        QoS::ExactlyOnce => Awaits::Received,
+        _ => Awaits::Acknowledged,
     }
 }

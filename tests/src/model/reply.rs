@@ -4,6 +4,8 @@
 
 use mqtt::{Packet, ProtocolVersion, ReasonCode};
 
+use super::Model;
+
 /// One packet that the broker owes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
@@ -20,6 +22,34 @@ pub(super) enum Reply {
     PingResp,
     /// With that reason, or any.
     Disconnect(Option<ReasonCode>),
+}
+
+impl Model {
+    /// An answer that passes those which wait for a store: of a PING, or the last one. None but the CONNACK keeps
+    /// everything back.
+    pub(super) fn observe_passing(&mut self, connection: usize, packet: &Packet<'_>) -> bool {
+        let connected = &mut self.connections[connection];
+        let version = connected.version;
+        let Some(at) = connected.replies.iter().position(|reply| reply.is(packet, version)) else {
+            return false;
+        };
+        let mut passed = connected.replies.iter().take(at);
+        if passed.any(|reply| matches!(reply, Reply::ConnAck { .. })) {
+            return false;
+        }
+        match connected.replies[at] {
+            Reply::PingResp => {
+                connected.replies.remove(at);
+                true
+            }
+            Reply::Disconnect(_) => {
+                // Nothing follows it.
+                connected.replies.clear();
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Reply {

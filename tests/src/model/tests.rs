@@ -38,6 +38,7 @@ impl Scenario {
             client_output: PLENTY,
             shard_output: PLENTY,
             grace_ns: 1,
+            is_stored: false,
         };
         let mut scenario = Self {
             model: Model::new(2, bounds),

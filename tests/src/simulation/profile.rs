@@ -39,6 +39,8 @@ pub struct Options {
     pub steps: u32,
     /// What is wrong with the shell.
     pub fault: Option<Fault>,
+    /// With a store, a disk under it, crashes and restarts.
+    pub stored: bool,
 }
 
 impl Default for Options {
@@ -47,6 +49,7 @@ impl Default for Options {
             shards: None,
             steps: 150,
             fault: None,
+            stored: false,
         }
     }
 }
@@ -59,8 +62,9 @@ impl Options {
             .shards
             .map(|shards| format!(" --shards {shards}"))
             .unwrap_or_default();
+        let stored = if self.stored { " --stored" } else { "" };
         format!(
-            "cargo run --release -p tests --bin simulate -- --seed {seed} --steps {}{shards}",
+            "cargo run --release -p tests --bin simulate -- --seed {seed} --steps {}{shards}{stored}",
             self.steps
         )
     }
@@ -115,6 +119,19 @@ pub(super) struct Profile {
     pub(super) pipelined: bool,
     /// Whether clients break the protocol.
     pub(super) rude: bool,
+    /// How the store and its disk are, if there is one.
+    pub(super) store: Option<StoreProfile>,
+}
+
+/// What the store of a seed is like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StoreProfile {
+    /// Percent of the steps in which the disk gets on.
+    pub(super) writes: u32,
+    /// Per mille of the steps in which all ends and starts again.
+    pub(super) restarts: u32,
+    /// Bytes of a segment of the log.
+    pub(super) segment_size: u32,
 }
 
 impl Profile {
@@ -147,7 +164,22 @@ impl Profile {
             bursts: pick(rng, &[0, 0, 5, 20]),
             pipelined: rng.bool(),
             rude: rng.u32(0..4) == 0,
+            store: None,
         }
+    }
+
+    /// The same with a store; what it has else stays.
+    pub(super) fn with_store(mut self, rng: &mut Rng) -> Self {
+        // What waits for the disk is in no account of the model.
+        self.client_output = limits::CLIENT_OUTPUT;
+        self.shard_output = limits::SHARD_OUTPUT;
+        self.shared = 0;
+        self.store = Some(StoreProfile {
+            writes: pick(rng, &[2, 10, 30, 100]),
+            restarts: pick(rng, &[0, 10, 30]),
+            segment_size: pick(rng, &[16 << 10, 32 << 10]),
+        });
+        self
     }
 }
 

@@ -87,10 +87,10 @@ impl World {
                     return self.flush(shard).map(drop);
                 }
                 self.shards[shard].flushed_early = false;
-                self.push(shard);
+                self.push(shard)?;
                 Outcome::Blocked
             }
-            TurnStep::Push => match self.push(shard) {
+            TurnStep::Push => match self.push(shard)? {
                 Outcome::Blocked if self.fault == Some(Fault::FlushesWhileBlocked) => Outcome::Done,
                 outcome => outcome,
             },
@@ -127,6 +127,7 @@ impl World {
     }
 
     fn wait(&mut self, shard: usize) -> Outcome {
+        self.take_wake(shard);
         let turning = &mut self.shards[shard];
         turning.now = self.now;
         turning.waited_at = self.step;
@@ -316,10 +317,14 @@ impl World {
     }
 
     /// Pushes what the queues of the other shards have room for.
-    fn push(&mut self, shard: usize) -> Outcome {
+    fn push(&mut self, shard: usize) -> Checked<Outcome> {
         let published = self.model.published(shard);
         let turning = &mut self.shards[shard];
         turning.logic.submit_records();
+        if self.store.is_some() {
+            self.observe(shard)?;
+        }
+        let turning = &mut self.shards[shard];
         for to in (0..self.queues.len()).filter(|&to| to != shard) {
             let queue = &mut self.queues[shard][to];
             while queue.len() < self.profile.queue_messages_max {
@@ -336,11 +341,11 @@ impl World {
                 self.moved = true;
             }
         }
-        if turning.is_blocked(self.queues.len()) {
+        Ok(if turning.is_blocked(self.queues.len()) {
             Outcome::Blocked
         } else {
             Outcome::Done
-        }
+        })
     }
 }
 

@@ -183,7 +183,8 @@ impl World {
             let Place::Owned(id) = connection.place else {
                 continue;
             };
-            let idle = connection.waiting() == 0 && self.shards[shard].logic.connected(id);
+            let logic = &self.shards[shard].logic;
+            let idle = connection.waiting() == 0 && logic.connected(id) && !logic.waits_for_store(id);
             if idle {
                 self.model
                     .check_idle(connection.model, self.shards[shard].now.0)?;

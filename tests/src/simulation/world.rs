@@ -18,6 +18,7 @@ use super::Ran;
 use super::client::Client;
 use super::connection::{Place, SimulatedConnection};
 use super::profile::{Fault, Options, Profile, chance};
+use super::store::SimulatedStore;
 use super::turn::{Queues, SimulatedShard, index_of};
 use crate::model::{Bounds, Checked, Marks, Model};
 
@@ -32,6 +33,8 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) shards: Vec<SimulatedShard>,
     pub(super) counters: Arc<[ShardCounters]>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) store: Option<SimulatedStore>,
     pub(super) queues: Queues,
     pub(super) connections: Vec<SimulatedConnection>,
     pub(super) clients: Vec<Client>,
@@ -53,6 +56,11 @@ impl World {
     pub(super) fn new(seed: u64, options: &Options, traced: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
         let profile = Profile::draw(&mut rng, options);
+        let profile = if options.stored {
+            profile.with_store(&mut Rng::with_seed(!seed))
+        } else {
+            profile
+        };
         let counters = shard_counters(index_of(profile.shards));
         let settings = Arc::new(Settings {
             sys_interval_s: 0,
@@ -64,19 +72,15 @@ impl World {
             hash_seed: seed,
             ..Settings::default()
         });
-        let shard = |index| {
-            let (settings, counters) = (Arc::clone(&settings), Arc::clone(&counters));
-            let logic = Shard::new(index_of(index), index_of(profile.shards), settings, counters);
-            SimulatedShard::new(logic, index, profile.shards)
-        };
-        let shards: Vec<_> = (0..profile.shards).map(shard).collect();
-        let queues = || (0..profile.shards).map(|_| Default::default()).collect();
+        let shards = new_shards(profile.shards, &settings, &counters);
+        let store = profile.store.map(|_| SimulatedStore::new(seed, profile.shards));
         let bounds = Bounds {
             inflight_messages_max: profile.inflight_messages_max,
             queued_messages_max: profile.queued_messages_max,
             client_output: marks_of(profile.client_output),
             shard_output: marks_of(profile.shard_output),
             grace_ns: limits::GRACE_NS + 2 * limits::TIMER_STEP_NS,
+            is_stored: options.stored,
         };
         Self {
             steps: options.steps,
@@ -84,7 +88,9 @@ impl World {
             step: 0,
             now: Timestamp(1_000_000_000),
             counters,
-            queues: (0..profile.shards).map(|_| queues()).collect(),
+            settings,
+            store,
+            queues: new_queues(profile.shards),
             connections: Vec::new(),
             clients: (0..profile.clients)
                 .map(|number| Client::new(&format!("c{number}")))
@@ -103,6 +109,7 @@ impl World {
 
     /// Runs the schedule, then lets everything come to rest and looks at what is left.
     pub(super) fn run(&mut self) -> Checked<Ran> {
+        self.start()?;
         for _ in 0..self.steps {
             self.step += 1;
             self.do_something()?;
@@ -126,6 +133,9 @@ impl World {
     fn do_something(&mut self) -> Checked {
         if chance(&mut self.rng, self.profile.jumps) {
             self.jump();
+        }
+        if let Some(store) = self.profile.store {
+            self.use_store(store)?;
         }
         let client = self.rng.usize(0..self.clients.len());
         if self.profile.calm {
@@ -168,6 +178,7 @@ impl World {
             || turning.is_blocked(self.shards.len())
             || turning.turn.has_arrivals()
             || turning.logic.has_walks()
+            || self.store_wakes(shard)
             || self.queues.iter().any(|from| !from[shard].is_empty())
             || connections.any(has_completion)
     }
@@ -189,6 +200,11 @@ impl World {
 
     /// Lets time pass, however long a batch waits.
     fn jump(&mut self) {
+        let turns = |shard: &SimulatedShard| shard.turn.step() != TurnStep::Wait;
+        if self.store.is_some() && (self.waits_for_store() || self.shards.iter().any(turns)) {
+            // What is written already keeps its Message Expiry Interval.
+            return;
+        }
         let steps = match self.rng.u32(0..20) {
             0..=13 => self.rng.u64(1..20),
             14..=18 => self.rng.u64(20..200),
@@ -233,6 +249,7 @@ impl World {
                 self.read_all(client)?;
             }
             self.moved |= self.complete_answers();
+            self.moved |= self.step_store()?;
             let between = self
                 .shards
                 .iter()
@@ -359,6 +376,26 @@ const SLOW_PERCENT: u32 = 25;
 
 /// Rounds after which whatever goes on would go on for ever.
 const ROUNDS_MAX: usize = 10_000;
+
+/// Shards that nobody has connected to.
+pub(super) fn new_shards(
+    shards: usize,
+    settings: &Arc<Settings>,
+    counters: &Arc<[ShardCounters]>,
+) -> Vec<SimulatedShard> {
+    let shard = |index| {
+        let (settings, counters) = (Arc::clone(settings), Arc::clone(counters));
+        let logic = Shard::new(index_of(index), index_of(shards), settings, counters);
+        SimulatedShard::new(logic, index, shards)
+    };
+    (0..shards).map(shard).collect()
+}
+
+/// The queues between them.
+pub(super) fn new_queues(shards: usize) -> Queues {
+    let queues = || (0..shards).map(|_| VecDeque::new()).collect();
+    (0..shards).map(|_| queues()).collect()
+}
 
 /// Watermarks as the model has them.
 fn marks_of(marks: Watermarks) -> Marks {

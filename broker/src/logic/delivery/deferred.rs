@@ -45,9 +45,9 @@ impl Deferred {
         self.batches.is_empty()
     }
 
-    /// The packets that wait for a batch, which is the last one.
+    /// The packets that wait for a batch, and for all before it.
     fn last(&mut self, number: u64) -> Option<&mut DeferredBatch> {
-        if self.batches.back().is_none_or(|batch| batch.number != number) {
+        if self.batches.back().is_none_or(|batch| batch.number < number) {
             let mut batch = self.spare.pop().unwrap_or_default();
             batch.number = number;
             self.batches.push_back(batch);
@@ -55,8 +55,8 @@ impl Deferred {
         self.batches.back_mut()
     }
 
-    /// Keeps a packet back until the batch of that number, which is being filled, is durable; not one that is larger
-    /// than the client takes [MQTT-3.1.2-24]. Whether it is kept.
+    /// Keeps a packet back until the batch of that number, which has or gets a record, is durable; not one that is
+    /// larger than the client takes [MQTT-3.1.2-24]. Whether it is kept.
     #[cold]
     pub(super) fn push(
         &mut self,
@@ -108,13 +108,14 @@ impl Delivery {
         connection.deferring != Deferring::Nothing || self.journal.has_changed()
     }
 
-    /// As [`Deferred::push`], of a packet that promises what is in the batch that is being filled.
+    /// As [`Deferred::push`], of a packet that promises what is appended already. One that promises nothing new waits
+    /// for no batch to come: nobody knows when that would be handed over.
     pub(super) fn defer(
         &mut self,
         slot: ConnectionSlot,
         write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
     ) -> bool {
-        let number = self.journal.batch();
+        let number = self.journal.last_batch();
         let connection = self.connections.get_mut(slot);
         connection.is_some_and(|connection| self.deferred.push(number, slot, connection, write))
     }

@@ -162,6 +162,11 @@ impl Journal {
         self.batch
     }
 
+    /// The number of the last batch that has or gets a record which is appended already.
+    pub(super) fn last_batch(&self) -> u64 {
+        self.batch - u64::from(!self.has_records())
+    }
+
     /// All batches up to this number are durable.
     pub(super) fn durable(&self) -> u64 {
         self.store.as_ref().map_or(0, |store| store.durable())

@@ -253,7 +253,10 @@ impl Delivery {
             identifiers: queued.identifiers(),
             payload: message.payload,
         };
-        let is_first = queued.qos == QoS::ExactlyOnce && queued.order > 0 && !dup;
+        let is_stored = sessions
+            .get(connection.session)
+            .is_some_and(Session::is_stored);
+        let is_first = queued.qos == QoS::ExactlyOnce && queued.order > 0 && !dup && is_stored;
         let aliases = connection.outbound_aliases().filter(|_| !is_first);
         if !encode(&outgoing, version, bytes_max, aliases, template) {
             return false;
