@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tests::simulation::{Fault, Options, run};
 
 const SEEDS: u64 = 3_000;
+const STORED_SEEDS: u64 = 600;
 
 #[test]
 fn thousands_of_seeds_find_nothing() {
@@ -35,6 +36,31 @@ fn thousands_of_seeds_find_nothing() {
         disconnected > 0,
         "no slow client held more than half of a shard's cap"
     );
+}
+
+/// With a store: what waits for the disk, and in which order.
+#[test]
+fn hundreds_of_seeds_with_a_store_find_nothing() {
+    let options = Options {
+        stored: true,
+        ..Options::default()
+    };
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= STORED_SEEDS {
+                        return;
+                    }
+                    if let Err(failure) = run(seed, &options) {
+                        panic!("{failure}");
+                    }
+                }
+            });
+        }
+    });
 }
 
 #[test]

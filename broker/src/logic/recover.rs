@@ -71,7 +71,7 @@ impl RecoveredVia {
         Self(via.unwrap_or_default())
     }
 
-    /// The Subscription Identifiers.
+    /// The Subscription Identifiers of those that match.
     pub fn identifiers(&self) -> impl Iterator<Item = u32> {
         let properties = self.0.identifiers.as_properties().iter();
         properties.filter_map(|property| match property {

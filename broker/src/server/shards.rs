@@ -14,8 +14,8 @@ use super::error::ServerError;
 use crate::bind::Listening;
 use crate::logic::{Shard, ShardCounters};
 use crate::persistence::Persisted;
-use crate::time::Timestamp;
 use crate::shard::{ShardLoop, ShardQueues, Shared, allowed_cpus, placement};
+use crate::time::Timestamp;
 
 /// The thread of a shard.
 pub(super) type ShardHandle = ExecutorJoinHandle<Result<(), String>>;

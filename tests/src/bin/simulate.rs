@@ -32,7 +32,7 @@ struct Arguments {
     /// A rule that the shell is to break: how many seeds fail is how well the simulator finds it.
     #[arg(long, value_enum)]
     fault: Option<Fault>,
-    /// With a store under the broker: a disk that is slow, and crashes.
+    /// With a store under the broker: a disk that is slow.
     #[arg(long)]
     stored: bool,
     /// Threads; as many as the machine has by default.

@@ -49,10 +49,19 @@ impl Model {
             return false;
         };
         let identifier = ack.packet_identifier.get();
-        self.give_up(number, Some(identifier), Some(Awaits::Completed), now);
+        let is_late = self.is_late(connection, number);
+        if !is_late {
+            self.give_up(number, Some(identifier), Some(Awaits::Completed), now);
+        }
         let session = &mut self.sessions[number];
         let awaits = session.flight(identifier).map(|flight| flight.awaits);
-        awaits == Some(Awaits::Completed) && self.pop_resend(number, identifier)
+        awaits == Some(Awaits::Completed) && (is_late || self.pop_resend(number, identifier))
+    }
+
+    /// Whether the session has another connection already: what waited for a store is seen then.
+    fn is_late(&self, connection: usize, number: usize) -> bool {
+        let current = self.sessions[number].connection;
+        self.bounds.is_stored && current.is_some_and(|current| current != connection)
     }
 
     /// Takes the next one of those that are to be sent again, if it is the one. What waits for a store is passed by
@@ -82,7 +91,7 @@ impl Model {
             .ok_or("a PUBLISH without a session")?;
         let entry = match publish.packet_identifier.map(|identifier| identifier.get()) {
             Some(identifier) if publish.dup && !self.was_unseen(number, identifier) => {
-                self.observe_resent(number, identifier, now)?
+                self.observe_resent(connection, number, identifier, now)?
             }
             identifier => {
                 if identifier.is_some() {
@@ -90,7 +99,7 @@ impl Model {
                 }
                 let entry = self.take_new(number, connection, publish, now)?;
                 if let Some(identifier) = identifier {
-                    self.take_off(number, identifier, entry)?;
+                    self.take_off(number, connection, identifier, entry)?;
                 }
                 entry
             }
@@ -140,10 +149,20 @@ impl Model {
     }
 
     /// A message sent again: the next one of those that are due, with its identifier.
-    fn observe_resent(&mut self, number: usize, identifier: u16, now: u64) -> Checked<usize> {
-        let awaits = self.sessions[number].flight(identifier).map(|flight| flight.awaits);
-        self.give_up(number, Some(identifier), awaits, now);
-        let due = self.pop_resend(number, identifier);
+    fn observe_resent(
+        &mut self,
+        connection: usize,
+        number: usize,
+        identifier: u16,
+        now: u64,
+    ) -> Checked<usize> {
+        let due = self.is_late(connection, number) || {
+            let awaits = self.sessions[number]
+                .flight(identifier)
+                .map(|flight| flight.awaits);
+            self.give_up(number, Some(identifier), awaits, now);
+            self.pop_resend(number, identifier)
+        };
         match self.sessions[number].flight(identifier).filter(|_| due) {
             Some(flight) if flight.awaits != Awaits::Completed => Ok(flight.entry),
             flight => Err(format!(
@@ -177,8 +196,15 @@ impl Model {
     }
 
     /// A new message takes off: in the window, behind those sent again, with a free identifier [MQTT-2.2.1-3].
-    fn take_off(&mut self, number: usize, packet_identifier: u16, entry: usize) -> Checked {
+    fn take_off(
+        &mut self,
+        number: usize,
+        connection: usize,
+        packet_identifier: u16,
+        entry: usize,
+    ) -> Checked {
         let awaits = awaited_at(self.entries[entry].qos);
+        let is_late = self.is_late(connection, number);
         let session = &mut self.sessions[number];
         if session.flight(packet_identifier).is_some() {
             return Err(format!("packet identifier {packet_identifier} is in use"));
@@ -188,11 +214,14 @@ impl Model {
             let flight = flights.find(|flight| flight.packet_identifier == resend);
             !self.bounds.is_stored || flight.is_some_and(|flight| flight.awaits == awaits)
         };
-        if session.resend.iter().any(resends) {
+        if !is_late && session.resend.iter().any(resends) {
             return Err(format!(
                 "a new message before {:?} was sent again",
                 session.resend
             ));
+        }
+        if is_late {
+            session.resend.push_back(packet_identifier);
         }
         session.written.push(entry);
         session.flights.push(Flight {

@@ -30,7 +30,11 @@ impl Model {
     pub(super) fn observe_passing(&mut self, connection: usize, packet: &Packet<'_>) -> bool {
         let connected = &mut self.connections[connection];
         let version = connected.version;
-        let Some(at) = connected.replies.iter().position(|reply| reply.is(packet, version)) else {
+        let Some(at) = connected
+            .replies
+            .iter()
+            .position(|reply| reply.is(packet, version))
+        else {
             return false;
         };
         let mut passed = connected.replies.iter().take(at);

@@ -108,7 +108,9 @@ impl World {
     pub(super) fn store_wakes(&self, shard: usize) -> bool {
         let is_woken = |store: &SimulatedStore| store.woken[shard].load(Ordering::Relaxed);
         let hands_over = || self.shards[shard].logic.next_deadline() == Some(Timestamp(0));
-        self.store.as_ref().is_some_and(|store| is_woken(store) || hands_over())
+        self.store
+            .as_ref()
+            .is_some_and(|store| is_woken(store) || hands_over())
     }
 
     /// Whether anything that was written to a client waits for the disk.

@@ -89,6 +89,22 @@ impl World {
         }
     }
 
+    /// At most one connection of a client is connected [MQTT-3.1.4-3].
+    pub(super) fn check_one_connection(&self) -> Checked {
+        for client in 0..self.clients.len() {
+            let connected = self.connections.iter().filter(|connection| {
+                let Place::Owned(id) = connection.place else {
+                    return false;
+                };
+                connection.client == client && self.shards[connection.owner].logic.connected(id)
+            });
+            if connected.count() > 1 {
+                return Err(format!("client {client} is connected twice"));
+            }
+        }
+        Ok(())
+    }
+
     /// Bytes of clients cost no more in a turn than its budget, and a piece that was begun within it. The end of a
     /// session has a bound of its own.
     pub(super) fn check_work(&mut self, shard: usize, before: u64) -> Checked {

@@ -3,8 +3,10 @@
 //! Invariant: a step is done when [`Turn`] names it, unless a [`Fault`] is to be found.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use broker::logic::{Batch, FirstPacket, Shard, Timestamp};
+use broker::logic::{Batch, FirstPacket, Shard, ShardCounters, Timestamp};
+use broker::settings::Settings;
 use broker::turn::{Outcome, TakeOvers, Turn, TurnStep};
 
 use super::connection::Place;
@@ -347,6 +349,26 @@ impl World {
             Outcome::Done
         })
     }
+}
+
+/// Shards that nobody has connected to.
+pub(super) fn new_shards(
+    shards: usize,
+    settings: &Arc<Settings>,
+    counters: &Arc<[ShardCounters]>,
+) -> Vec<SimulatedShard> {
+    let shard = |index| {
+        let (settings, counters) = (Arc::clone(settings), Arc::clone(counters));
+        let logic = Shard::new(index_of(index), index_of(shards), settings, counters);
+        SimulatedShard::new(logic, index, shards)
+    };
+    (0..shards).map(shard).collect()
+}
+
+/// The queues between them.
+pub(super) fn new_queues(shards: usize) -> Queues {
+    let queues = || (0..shards).map(|_| VecDeque::new()).collect();
+    (0..shards).map(|_| queues()).collect()
 }
 
 /// A shard's number as the logic has it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use broker::limits;
 use broker::limits::Watermarks;
-use broker::logic::{Shard, ShardCounters, Timestamp, shard_counters};
+use broker::logic::{ShardCounters, Timestamp, shard_counters};
 use broker::settings::Settings;
 use broker::turn::TurnStep;
 use fastrand::Rng;
@@ -19,7 +19,7 @@ use super::client::Client;
 use super::connection::{Place, SimulatedConnection};
 use super::profile::{Fault, Options, Profile, chance};
 use super::store::SimulatedStore;
-use super::turn::{Queues, SimulatedShard, index_of};
+use super::turn::{Queues, SimulatedShard, index_of, new_queues, new_shards};
 use crate::model::{Bounds, Checked, Marks, Model};
 
 /// Everything that one seed runs.
@@ -33,7 +33,6 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) shards: Vec<SimulatedShard>,
     pub(super) counters: Arc<[ShardCounters]>,
-    pub(super) settings: Arc<Settings>,
     pub(super) store: Option<SimulatedStore>,
     pub(super) queues: Queues,
     pub(super) connections: Vec<SimulatedConnection>,
@@ -88,7 +87,6 @@ impl World {
             step: 0,
             now: Timestamp(1_000_000_000),
             counters,
-            settings,
             store,
             queues: new_queues(profile.shards),
             connections: Vec::new(),
@@ -353,22 +351,6 @@ impl World {
         }
         Ok(())
     }
-
-    /// At most one connection of a client is connected [MQTT-3.1.4-3].
-    pub(super) fn check_one_connection(&self) -> Checked {
-        for client in 0..self.clients.len() {
-            let connected = self.connections.iter().filter(|connection| {
-                let Place::Owned(id) = connection.place else {
-                    return false;
-                };
-                connection.client == client && self.shards[connection.owner].logic.connected(id)
-            });
-            if connected.count() > 1 {
-                return Err(format!("client {client} is connected twice"));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Percent of the chances to do a step that a slow shard takes.
@@ -376,26 +358,6 @@ const SLOW_PERCENT: u32 = 25;
 
 /// Rounds after which whatever goes on would go on for ever.
 const ROUNDS_MAX: usize = 10_000;
-
-/// Shards that nobody has connected to.
-pub(super) fn new_shards(
-    shards: usize,
-    settings: &Arc<Settings>,
-    counters: &Arc<[ShardCounters]>,
-) -> Vec<SimulatedShard> {
-    let shard = |index| {
-        let (settings, counters) = (Arc::clone(settings), Arc::clone(counters));
-        let logic = Shard::new(index_of(index), index_of(shards), settings, counters);
-        SimulatedShard::new(logic, index, shards)
-    };
-    (0..shards).map(shard).collect()
-}
-
-/// The queues between them.
-pub(super) fn new_queues(shards: usize) -> Queues {
-    let queues = || (0..shards).map(|_| VecDeque::new()).collect();
-    (0..shards).map(|_| queues()).collect()
-}
 
 /// Watermarks as the model has them.
 fn marks_of(marks: Watermarks) -> Marks {
