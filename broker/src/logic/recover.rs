@@ -67,7 +67,7 @@ impl RecoveredVia {
     /// As a store had it.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Self {
-        let via = decode_via(bytes).and_then(Rc::into_inner);
+        let via = Via::decode(bytes).and_then(Rc::into_inner);
         Self(via.unwrap_or_default())
     }
 

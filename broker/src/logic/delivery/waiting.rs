@@ -253,9 +253,7 @@ impl Delivery {
             identifiers: queued.identifiers(),
             payload: message.payload,
         };
-        let is_stored = sessions
-            .get(connection.session)
-            .is_some_and(Session::is_stored);
+        let is_stored = sessions.get(connection.session).is_some_and(Session::is_stored);
         let is_first = queued.qos == QoS::ExactlyOnce && queued.order > 0 && !dup && is_stored;
         let aliases = connection.outbound_aliases().filter(|_| !is_first);
         if !encode(&outgoing, version, bytes_max, aliases, template) {
@@ -270,10 +268,8 @@ impl Delivery {
             deferred.push(journal.batch(), slot, connection, |out, _| write(out));
             outputs.tally.sent += 1;
         } else {
-            let appended = Appended {
-                waited: true,
-                ..Appended::one(template.bytes())
-            };
+            let one = Appended::one(template.bytes());
+            let appended = Appended { waited: true, ..one };
             outputs.append(flow, slot, connection, appended, write);
         }
         self.count_copies(payload_bytes);
