@@ -99,6 +99,11 @@ impl SimulatedDisk {
         self.state().is_off
     }
 
+    /// What was to go wrong does not.
+    pub fn heal(&self) {
+        self.state().faults.clear();
+    }
+
     /// The process ended: all that it wrote is there.
     pub fn kill(&self) {
         let mut state = self.state();

@@ -32,7 +32,7 @@ struct Arguments {
     /// A rule that the shell is to break: how many seeds fail is how well the simulator finds it.
     #[arg(long, value_enum)]
     fault: Option<Fault>,
-    /// With a store under the broker: a disk that is slow.
+    /// With a store under the broker: a disk that is slow, and crashes.
     #[arg(long)]
     stored: bool,
     /// Threads; as many as the machine has by default.
@@ -100,6 +100,7 @@ fn run_all(arguments: &Arguments, options: &Options) -> ExitCode {
     }
     let count = || AtomicU64::new(0);
     let (next, published, received, disconnected) = (count(), count(), count(), count());
+    let crashes = count();
     let (stop, failures) = (AtomicBool::new(false), Mutex::new(Vec::<Box<Failure>>::new()));
     let work = || {
         while !stop.load(Ordering::Relaxed) {
@@ -112,6 +113,7 @@ fn run_all(arguments: &Arguments, options: &Options) -> ExitCode {
                         published.fetch_add(ran.published, Ordering::Relaxed);
                         received.fetch_add(ran.received, Ordering::Relaxed);
                         disconnected.fetch_add(ran.disconnected, Ordering::Relaxed);
+                        crashes.fetch_add(ran.crashes, Ordering::Relaxed);
                     }
                     Err(failure) => {
                         let mut failures = failures.lock().unwrap_or_else(|error| error.into_inner());
@@ -137,12 +139,14 @@ fn run_all(arguments: &Arguments, options: &Options) -> ExitCode {
         println!("{failure}\n");
     }
     println!(
-        "{} seeds in {:.1} s: {} messages published, {} received, {} slow clients disconnected, {} seeds failed",
+        "{} seeds in {:.1} s: {} messages published, {} received, {} slow clients disconnected, \
+         {} crashes, {} seeds failed",
         progress.position(),
         progress.elapsed().as_secs_f64(),
         published.into_inner(),
         received.into_inner(),
         disconnected.into_inner(),
+        crashes.into_inner(),
         failures.len()
     );
     if failures.is_empty() {

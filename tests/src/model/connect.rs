@@ -38,6 +38,13 @@ impl Model {
             (false, true) => 0,
             (false, false) => u32::MAX,
         };
+        let expiry_s = session.expiry_s;
+        session.last_connection = Some(connection);
+        session.lasting.was_kept |= expiry_s > 0;
+        session.lasting.is_certain &= expiry_s > 0;
+        session.lasting.older = (session.lasting.expiries_s.len(), session.lasting.went.len());
+        session.lasting.expiries_s.push(expiry_s);
+        session.lasting.wills.extend(request.will.clone());
         let receive_max = request.receive_max.filter(|_| v5).unwrap_or(u16::MAX);
         session.window = usize::from(receive_max.min(self.bounds.inflight_messages_max));
         session.will = request.will.clone();
@@ -51,6 +58,7 @@ impl Model {
         connected.client.clone_from(&request.client);
         connected.session = Some(number);
         connected.resumed = resumed.is_some();
+        connected.is_kept = expiry_s > 0;
         connected.keep_alive_s = request.keep_alive_s;
         connected.packet_bytes_max = request
             .packet_bytes_max
@@ -94,6 +102,7 @@ impl Model {
         let session = &mut self.sessions[number];
         session.connection = None;
         session.disconnected_at = at.now;
+        session.lasting.went.push(at.now);
         // What waits for the store is gone with it.
         session.lost_output |= self.bounds.is_stored;
         for &entry in &session.waiting {
@@ -140,7 +149,9 @@ impl Model {
                 self.owe_disconnect(connection, Some(ReasonCode::ProtocolError));
                 return self.close(connection, true, at);
             }
-            self.sessions[number].expiry_s = expiry_s;
+            let session = &mut self.sessions[number];
+            session.expiry_s = expiry_s;
+            session.lasting.expiries_s.push(expiry_s);
         }
         self.close(connection, with_will, at);
     }
@@ -185,6 +196,7 @@ impl Model {
                     subscriptions.push(made.clone());
                 }
             }
+            self.note_subscription(number, filter, Some(made.clone()), packet_identifier);
             if is_shared(filter) {
                 self.join(number, filter, options, identifier);
             }
@@ -232,7 +244,11 @@ impl Model {
             let subscriptions = &mut self.sessions[number].subscriptions;
             let known = subscriptions.len();
             subscriptions.retain(|subscription| subscription.filter != *filter);
-            let reason = if subscriptions.len() < known {
+            let is_known = subscriptions.len() < known;
+            if is_known {
+                self.note_subscription(number, filter, None, packet_identifier);
+            }
+            let reason = if is_known {
                 ReasonCode::Success
             } else {
                 ReasonCode::NoSubscriptionExisted
@@ -270,6 +286,9 @@ impl Model {
         let unreleased = &mut self.sessions[session].unreleased;
         let known = unreleased.contains(&identifier);
         unreleased.retain(|&other| other != identifier);
+        if known {
+            self.note_received(session, identifier, false);
+        }
         self.reply(connection, Reply::PubComp(identifier, known));
     }
 

@@ -17,6 +17,7 @@ use super::{Model, Moment, NEVER, Passing, SECOND_NS, pop_front_if};
 /// A message that reaches a shard.
 struct Arrival<'a> {
     message: &'a Rc<Message>,
+    published: usize,
     expires_at: (u64, u64),
     /// The step from which on all subscriptions that a client knows of count; `None` if all do.
     cause: Option<u64>,
@@ -45,17 +46,24 @@ impl Model {
                     return;
                 }
                 unreleased.push(packet_identifier);
+                self.note_received(session, packet_identifier, true);
             }
         }
-        self.publish(self.connections[connection].shard, message, at);
+        let by = Some((session, packet_identifier));
+        self.publish_by(by, self.connections[connection].shard, message, at);
     }
 
     /// A message is published in a shard: it goes to the sessions there, and on its way to the others.
     pub(super) fn publish(&mut self, shard: usize, message: &Rc<Message>, at: Moment) {
+        self.publish_by(None, shard, message, at);
+    }
+
+    fn publish_by(&mut self, by: Option<(usize, u16)>, shard: usize, message: &Rc<Message>, at: Moment) {
+        let published = self.publish_of(by, message);
         self.published[shard] += 1;
         let number = self.published[shard];
         if message.retain {
-            self.write_retained(shard, number, message, at);
+            self.write_retained((shard, number), published, message, at);
         }
         let expires_at = message
             .expiry_s
@@ -64,6 +72,7 @@ impl Model {
             shard,
             &Arrival {
                 message,
+                published,
                 expires_at: (expires_at, expires_at),
                 cause: None,
             },
@@ -76,6 +85,7 @@ impl Model {
                 number,
                 message,
                 sent: at,
+                published,
             });
         }
     }
@@ -88,7 +98,13 @@ impl Model {
                 passing.number <= number
             })
         };
-        while let Some(Passing { message, sent, .. }) = queue(self) {
+        while let Some(Passing {
+            message,
+            sent,
+            published,
+            ..
+        }) = queue(self)
+        {
             let interval = message.expiry_s.map(|s| u64::from(s) * SECOND_NS);
             let ends = |since: u64| interval.map_or(NEVER, |interval| since + interval);
             let expires_at = (ends(now.min(sent.now)), ends(now.max(sent.now)));
@@ -97,6 +113,7 @@ impl Model {
                 to,
                 &Arrival {
                     message: &message,
+                    published,
                     expires_at,
                     cause,
                 },
@@ -180,6 +197,7 @@ impl Model {
             qos,
             state: State::Waiting,
             received: 0,
+            published: arrival.published,
             retain,
             identifiers,
             owed,

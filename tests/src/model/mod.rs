@@ -14,12 +14,14 @@
 //!
 //! What happens: `connect.rs`, `deliver.rs`, `shared.rs`, `retained.rs`, `tick.rs` (time passes) and `flow.rs` (flow
 //! control). What came of it: `observe.rs`, with `waiting.rs` and `assign.rs` (which delivery it was) and `reply.rs`.
-//! What is kept: `session.rs` and `message.rs`.
+//! What is kept: `session.rs` and `message.rs`. The broker ends and starts again: `crash.rs`, `crash_messages.rs`.
 //!
 //! Invariants: none.
 
 mod assign;
 mod connect;
+mod crash;
+mod crash_messages;
 mod deliver;
 mod flow;
 mod message;
@@ -39,6 +41,8 @@ use std::rc::Rc;
 use mqtt::ProtocolVersion;
 
 use self::assign::Delivery;
+use self::crash::Published;
+pub use self::crash::{Kept, KeptMessage, KeptSession};
 use self::flow::Flow;
 pub use self::flow::Marks;
 pub use self::message::{ConnectRequest, Message, Packet, WillRequest};
@@ -91,6 +95,8 @@ pub struct ModelConnection {
     /// The session, also after it was detached.
     session: Option<usize>,
     resumed: bool,
+    /// Its session was to outlive it when it began.
+    is_kept: bool,
     /// The broker is to end it, or did.
     closed: bool,
     /// Answers that the broker owes, in order.
@@ -111,6 +117,7 @@ struct Passing {
     number: u64,
     message: Rc<Message>,
     sent: Moment,
+    published: usize,
 }
 
 /// The naive broker: all that it knows of clients, messages and shards.
@@ -121,6 +128,7 @@ pub struct Model {
     connections: Vec<ModelConnection>,
     sessions: Vec<Session>,
     entries: Vec<Entry>,
+    publishes: Vec<Published>,
     writes: Vec<Write>,
     requests: Vec<RetainedRequest>,
     /// Messages that each shard has published.
@@ -157,6 +165,7 @@ impl Model {
             connections: Vec::new(),
             sessions: Vec::new(),
             entries: Vec::new(),
+            publishes: Vec::new(),
             writes: Vec::new(),
             requests: Vec::new(),
             published: vec![0; shards],
@@ -181,6 +190,7 @@ impl Model {
             client: String::new(),
             session: None,
             resumed: false,
+            is_kept: false,
             closed: false,
             replies: VecDeque::new(),
             subacks: VecDeque::new(),

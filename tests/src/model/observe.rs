@@ -26,7 +26,8 @@ impl Model {
             return self.observe_publish(connection, publish, now).map(Some);
         }
         let version = connected.version;
-        if pop_front_if(&mut connected.replies, |reply| reply.is(packet, version)).is_some() {
+        if let Some(reply) = pop_front_if(&mut connected.replies, |reply| reply.is(packet, version)) {
+            self.acknowledge(connection, &reply);
             return Ok(None);
         }
         if self.bounds.is_stored && self.observe_passing(connection, packet) {
@@ -55,7 +56,11 @@ impl Model {
         }
         let session = &mut self.sessions[number];
         let awaits = session.flight(identifier).map(|flight| flight.awaits);
-        awaits == Some(Awaits::Completed) && (is_late || self.pop_resend(number, identifier))
+        let is_due = awaits == Some(Awaits::Completed) && (is_late || self.pop_resend(number, identifier));
+        if is_due {
+            self.sessions[number].lasting.released.push(identifier);
+        }
+        is_due
     }
 
     /// Whether the session has another connection already: what waited for a store is seen then.
@@ -224,6 +229,11 @@ impl Model {
             session.resend.push_back(packet_identifier);
         }
         session.written.push(entry);
+        session.lasting.flown.push((packet_identifier, entry));
+        session
+            .lasting
+            .released
+            .retain(|&other| other != packet_identifier);
         session.flights.push(Flight {
             packet_identifier,
             entry,

@@ -25,11 +25,13 @@ use super::{Checked, Model, Moment, NEVER, SECOND_NS};
 #[derive(Debug)]
 pub(super) struct Write {
     pub(super) message: Rc<Message>,
-    shard: usize,
-    number: u64,
-    expires_at: u64,
+    pub(super) shard: usize,
+    pub(super) number: u64,
+    pub(super) expires_at: u64,
     /// The step at which the publisher read the acknowledgement.
-    known_since: u64,
+    pub(super) known_since: u64,
+    /// Which publish it is.
+    pub(super) published: usize,
 }
 
 /// A SUBSCRIBE that asks for retained messages.
@@ -49,8 +51,22 @@ pub(super) struct RetainedRequest {
     due: Vec<Rc<Message>>,
 }
 
+impl RetainedRequest {
+    /// What has not come does not come any more.
+    pub(super) fn close(&mut self) {
+        self.is_open = false;
+        self.due.clear();
+    }
+}
+
 impl Model {
-    pub(super) fn write_retained(&mut self, shard: usize, number: u64, message: &Rc<Message>, at: Moment) {
+    pub(super) fn write_retained(
+        &mut self,
+        (shard, number): (usize, u64),
+        published: usize,
+        message: &Rc<Message>,
+        at: Moment,
+    ) {
         self.writes.push(Write {
             message: Rc::clone(message),
             shard,
@@ -59,6 +75,7 @@ impl Model {
                 .expiry_s
                 .map_or(NEVER, |s| at.now + u64::from(s) * SECOND_NS),
             known_since: NEVER,
+            published,
         });
         let write = self.writes.len() - 1;
         for request in 0..self.requests.len() {
@@ -150,6 +167,7 @@ impl Model {
             qos: options.qos.min(message.qos),
             state: State::Waiting,
             received: 0,
+            published: usize::MAX,
             retain: true,
             identifiers: identifier.into_iter().collect(),
             owed: false,

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use mqtt::QoS;
 use mqtt::packet::SubscriptionOptions;
 
+use super::crash::Lasting;
 use super::message::{Message, WillRequest};
 use super::shared::Membership;
 use super::{NEVER, SECOND_NS};
@@ -34,6 +35,8 @@ pub struct Entry {
     pub state: State,
     /// How often the client took it.
     pub received: u32,
+    /// Which publish it is of, see [`super::crash::Published`]; none for what is retained.
+    pub(super) published: usize,
     pub(super) retain: bool,
     pub(super) identifiers: Vec<u32>,
     /// It must come; otherwise it may.
@@ -134,6 +137,10 @@ pub struct Session {
     pub(super) written: Vec<usize>,
     /// Every delivery of its life at QoS 1 and 2, those of groups not counted.
     pub(super) obligations: Vec<usize>,
+    /// The last connection that it had.
+    pub(super) last_connection: Option<usize>,
+    /// What a store keeps of it.
+    pub(super) lasting: Lasting,
 }
 
 impl Session {
@@ -159,6 +166,8 @@ impl Session {
             was_small: false,
             written: Vec::new(),
             obligations: Vec::new(),
+            last_connection: None,
+            lasting: Lasting::default(),
         }
     }
 

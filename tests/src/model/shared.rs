@@ -262,6 +262,7 @@ fn entry_of(share: &Share, membership: &Membership) -> Entry {
         qos: membership.options.qos.min(share.message.qos),
         state: State::Sent,
         received: 0,
+        published: usize::MAX,
         retain: share.message.retain && membership.options.retain_as_published,
         identifiers: membership.identifier.into_iter().collect(),
         owed: true,

@@ -3,7 +3,7 @@
 //!
 //! `profile.rs` and `draw.rs` are what a seed draws, `world.rs` and `finish.rs` its run and its end. Clients:
 //! `client.rs`, `reading.rs`, `gossip.rs`, `alias.rs`, `bytes.rs`. The shell: `turn.rs`, `wire.rs`, `connection.rs`,
-//! `takeover.rs`. The disk: `store.rs`.
+//! `takeover.rs`. The disk: `store.rs`, `crash.rs`.
 //!
 //! Invariants: nothing but the seed and the options decides what happens, so a seed replays. The order of a shard's
 //! turn is the broker's own ([`broker::turn`]), and other shards run between its steps. Everything that the logic
@@ -13,6 +13,7 @@ mod alias;
 mod bytes;
 mod client;
 mod connection;
+mod crash;
 mod draw;
 mod finish;
 mod gossip;
@@ -38,6 +39,8 @@ pub struct Ran {
     pub received: u64,
     /// Connections that clients made.
     pub connections: u64,
+    /// How often all ended and started again.
+    pub crashes: u64,
     /// Connections that were paused.
     pub pauses: u64,
     /// Connections that ended as slow clients held more than half of a shard's cap.

@@ -39,7 +39,7 @@ pub struct Options {
     pub steps: u32,
     /// What is wrong with the shell.
     pub fault: Option<Fault>,
-    /// With a store, and a disk under it that is slow.
+    /// With a store, a disk under it that is slow, and crashes.
     pub stored: bool,
 }
 
@@ -128,6 +128,8 @@ pub(super) struct Profile {
 pub(super) struct StoreProfile {
     /// Percent of the steps in which the disk gets on.
     pub(super) writes: u32,
+    /// Per mille of the steps in which all ends and starts again.
+    pub(super) crashes: u32,
     /// Bytes of a segment of the log.
     pub(super) segment_size: u32,
 }
@@ -174,6 +176,7 @@ impl Profile {
         self.shared = 0;
         self.store = Some(StoreProfile {
             writes: pick(rng, &[2, 10, 30, 100]),
+            crashes: pick(rng, &[0, 5, 10, 30]),
             segment_size: pick(rng, &[16 << 10, 32 << 10]),
         });
         self

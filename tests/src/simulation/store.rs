@@ -10,14 +10,15 @@ use std::time::{Duration, UNIX_EPOCH};
 use broker::logic::Timestamp;
 use broker::logic::store::WallClock;
 use broker::persistence::{ShardPersistence, restore};
-use store::simulated::SimulatedDisk;
+use store::simulated::{Fault, SimulatedDisk};
 use store::{Durability, Log, Options};
 
 use super::connection::Place;
+use super::crash::kept_of;
 use super::profile::{StoreProfile, chance};
 use super::turn::index_of;
 use super::world::World;
-use crate::model::Checked;
+use crate::model::{Checked, Kept};
 
 /// A disk, and the log on it.
 #[derive(Debug)]
@@ -41,10 +42,10 @@ impl SimulatedStore {
 }
 
 impl World {
-    /// The shards begin with what the disk has.
-    pub(super) fn start(&mut self) -> Checked {
+    /// The shards begin with what the disk has, which is returned.
+    pub(super) fn start(&mut self) -> Checked<Kept> {
         let (Some(store), Some(profile)) = (&mut self.store, self.profile.store) else {
-            return Ok(());
+            return Ok(Kept::default());
         };
         let shards = index_of(self.shards.len());
         let wall_ms = store.wall.wall_ns(self.now) / 1_000_000;
@@ -77,7 +78,21 @@ impl World {
             }
         }
         store.log = Some(log);
-        Ok(())
+        kept_of(&state)
+    }
+
+    /// What goes wrong with the disk now and then, before the machine or the program ends.
+    pub(super) fn fail_in_the_middle(&mut self) {
+        let operations = self.rng.u64(1..40);
+        if let Some(store) = &mut self.store {
+            store
+                .disk
+                .fail_at(store.disk.operations() + operations, Fault::Stop);
+            if let Some(log) = &mut store.log {
+                // It is over with either way.
+                let _ended = log.step();
+            }
+        }
     }
 
     /// The disk gets on, or not.

@@ -33,6 +33,7 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) shards: Vec<SimulatedShard>,
     pub(super) counters: Arc<[ShardCounters]>,
+    settings: Arc<Settings>,
     pub(super) store: Option<SimulatedStore>,
     pub(super) queues: Queues,
     pub(super) connections: Vec<SimulatedConnection>,
@@ -87,6 +88,7 @@ impl World {
             step: 0,
             now: Timestamp(1_000_000_000),
             counters,
+            settings,
             store,
             queues: new_queues(profile.shards),
             connections: Vec::new(),
@@ -103,6 +105,13 @@ impl World {
             rng,
             profile,
         }
+    }
+
+    /// Other shards, to which nobody has connected.
+    pub(super) fn renew_shards(&mut self) {
+        self.counters = shard_counters(index_of(self.profile.shards));
+        self.shards = new_shards(self.profile.shards, &self.settings, &self.counters);
+        self.queues = new_queues(self.profile.shards);
     }
 
     /// Runs the schedule, then lets everything come to rest and looks at what is left.
@@ -134,6 +143,9 @@ impl World {
         }
         if let Some(store) = self.profile.store {
             self.use_store(store)?;
+            if self.rng.u32(0..1000) < store.crashes {
+                return self.crash();
+            }
         }
         let client = self.rng.usize(0..self.clients.len());
         if self.profile.calm {
@@ -203,6 +215,11 @@ impl World {
             // What is written already keeps its Message Expiry Interval.
             return;
         }
+        self.pass();
+    }
+
+    /// Some time passes.
+    pub(super) fn pass(&mut self) {
         let steps = match self.rng.u32(0..20) {
             0..=13 => self.rng.u64(1..20),
             14..=18 => self.rng.u64(20..200),

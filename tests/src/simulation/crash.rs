@@ -1,0 +1,141 @@
+//! The broker ends in some way and starts again: all that is left is what the disk has.
+//!
+//! Invariants: what the model is given is what the product's recovery took back.
+
+use broker::logic::recover::{RecoveredState, RecoveredVia};
+use mqtt::QoS;
+use mqtt::packet::SubscriptionOptions;
+use store::{RecoveredReference, RecoveredSession};
+
+use super::connection::Place;
+use super::profile::chance;
+use super::world::World;
+use crate::model::{Checked, Kept, KeptMessage, KeptSession, Moment};
+
+impl World {
+    /// Ends in the middle of something, and starts again after a while.
+    pub(super) fn crash(&mut self) -> Checked {
+        self.ran.crashes += 1;
+        if chance(&mut self.rng, MIDDLE_PERCENT) {
+            self.fail_in_the_middle();
+        }
+        loop {
+            self.go_down();
+            if chance(&mut self.rng, MIDDLE_PERCENT) {
+                // The start does not come to its end either.
+                let operations = self.rng.u64(1..60);
+                if let Some(store) = &self.store {
+                    let disk = &store.disk;
+                    disk.fail_at(disk.operations() + operations, store::simulated::Fault::Stop);
+                }
+            }
+            let started = self.start();
+            if self.store.as_ref().is_some_and(|store| store.disk.is_off()) {
+                continue;
+            }
+            match started {
+                Err(what) => return Err(what),
+                Ok(kept) => {
+                    if let Some(store) = &self.store {
+                        store.disk.heal();
+                    }
+                    self.note(|| format!("all starts again with {kept:?}"));
+                    let (now, cause) = (self.now.0, self.step);
+                    return self.model.restart(&kept, Moment { now, cause });
+                }
+            }
+        }
+    }
+
+    /// The program is killed, or the power is cut; some time passes.
+    fn go_down(&mut self) {
+        let cuts_power = self.rng.bool();
+        if let Some(store) = &mut self.store {
+            store.log = None;
+            if cuts_power {
+                store.disk.power_cut();
+            } else {
+                store.disk.kill();
+            }
+        }
+        self.note(|| {
+            if cuts_power {
+                "the power is cut"
+            } else {
+                "it is killed"
+            }
+            .to_owned()
+        });
+        for connection in &mut self.connections {
+            // Its client reads what is on its way, and then the end.
+            connection.place = Place::Gone;
+        }
+        self.renew_shards();
+        if self.rng.bool() {
+            self.pass();
+        }
+    }
+}
+
+/// What the product took back, as the model has it.
+pub(super) fn kept_of(state: &RecoveredState) -> Checked<Kept> {
+    let sessions = state.sessions.iter().map(|session| kept_session(session, state));
+    let retained = state.retained.iter().map(|message| {
+        let (topic, payload) = (message.topic().to_owned(), message.payload().to_vec());
+        (topic, payload, message.qos())
+    });
+    Ok(Kept {
+        sessions: sessions.collect::<Checked<_>>()?,
+        retained: retained.collect(),
+    })
+}
+
+fn kept_session(session: &RecoveredSession, state: &RecoveredState) -> Checked<KeptSession> {
+    let will = session.will.as_ref().map(|will| {
+        let message = broker::logic::StoredMessage::from_store(&will.message, Default::default());
+        let payload = message.map(|message| message.payload().to_vec());
+        (payload.unwrap_or_default(), will.delay_s)
+    });
+    let subscriptions = session.subscriptions.iter().map(|subscription| {
+        let options = SubscriptionOptions::from_byte(subscription.options).ok_or("options that are none")?;
+        let identifier = Some(subscription.identifier).filter(|&identifier| identifier > 0);
+        Ok((subscription.filter.clone(), options, identifier))
+    });
+    let messages = session
+        .references
+        .iter()
+        .map(|reference| kept_message(reference, state));
+    let mut received = session.received.clone();
+    received.sort_unstable();
+    Ok(KeptSession {
+        client: session.client_identifier.clone(),
+        expiry_s: session.expiry_s,
+        away_ms: session
+            .away_since_ms
+            .map(|since| state.wall_ms.saturating_sub(since)),
+        will,
+        subscriptions: subscriptions.collect::<Checked<_>>()?,
+        messages: messages.collect::<Checked<_>>()?,
+        received,
+    })
+}
+
+fn kept_message(reference: &RecoveredReference, state: &RecoveredState) -> Checked<KeptMessage> {
+    let message = state
+        .messages
+        .get(&reference.publication)
+        .filter(|_| !reference.released);
+    if message.is_none() && !reference.released {
+        return Err(format!("the message of {reference:?} is not there"));
+    }
+    Ok(KeptMessage {
+        content: message.map(|message| (message.topic().to_owned(), message.payload().to_vec())),
+        qos: QoS::from_bits(reference.qos).ok_or("a QoS that is none")?,
+        retain: reference.retain,
+        identifiers: RecoveredVia::decode(&reference.via).identifiers().collect(),
+        packet_identifier: reference.packet_identifier,
+    })
+}
+
+/// Percent of the ends and starts that come in the middle of a write.
+const MIDDLE_PERCENT: u32 = 30;
