@@ -38,7 +38,7 @@ fn thousands_of_seeds_find_nothing() {
     );
 }
 
-/// With a store: what waits for the disk, and in which order.
+/// With a store: what waits for the disk, in which order, and what of it is there after a crash.
 #[test]
 fn hundreds_of_seeds_with_a_store_find_nothing() {
     let options = Options {

@@ -5,7 +5,7 @@
 //! the process ended is treated as disconnected at recovery. Entries that make no sense are left out and counted; they
 //! never prevent the start.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -106,6 +106,8 @@ impl Shard {
         let shards = self.delivery.all_counters().len();
         let shards = u16::try_from(shards).unwrap_or(1).max(1);
         let (mut senseless, mut expired) = (0, Vec::new());
+        // A shard announces a filter once, however many of its sessions want it.
+        let mut interests: HashSet<(u16, &str)> = HashSet::new();
         let mut remote_members: HashMap<(u16, &str), u32> = HashMap::new();
         for session in &state.sessions {
             let owner = owner_shard(&session.client_identifier, shards);
@@ -123,7 +125,10 @@ impl Shard {
             }
             for RecoveredSubscription { filter, .. } in &session.subscriptions {
                 match mqtt::topic::shared(filter) {
-                    Ok(None) => self.routing.add_interest(owner, filter),
+                    Ok(None) if interests.insert((owner, filter)) => {
+                        self.routing.add_interest(owner, filter);
+                    }
+                    Ok(None) => {}
                     Ok(Some(_)) => *remote_members.entry((owner, filter)).or_default() += 1,
                     Err(_) => {}
                 }

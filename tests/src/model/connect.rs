@@ -22,6 +22,7 @@ impl Model {
         if request.clean_start
             && let Some(older) = self.alive(&request.client)
         {
+            self.connections[connection].ended = Some(older);
             self.end_session(older, at);
         }
         let resumed = self.alive(&request.client);
@@ -42,6 +43,7 @@ impl Model {
         session.last_connection = Some(connection);
         session.lasting.was_kept |= expiry_s > 0;
         session.lasting.is_certain &= expiry_s > 0;
+        session.lasting.knows_will = false;
         session.lasting.older = (session.lasting.expiries_s.len(), session.lasting.went.len());
         session.lasting.expiries_s.push(expiry_s);
         session.lasting.wills.extend(request.will.clone());

@@ -18,7 +18,9 @@ impl Model {
         let mut taken: Vec<usize> = Vec::new();
         let (mut flights, mut waiting) = (Vec::new(), Vec::new());
         for message in kept {
-            let found = self.find_kept(number, message, &taken);
+            // One of which more is known rather than one that may look in several ways.
+            let exact = self.find_kept(number, message, &taken, false);
+            let found = exact.or_else(|| self.find_kept(number, message, &taken, true));
             let entry = found.or_else(|| self.add_routed(number, message));
             let client = &self.sessions[number].client;
             let entry = entry.ok_or_else(|| format!("{client} has {message:?}, which nobody sent it"))?;
@@ -34,7 +36,10 @@ impl Model {
                 ));
             }
             let is_later = |&&other: &&usize| {
+                // What is retained may also have come by a request.
                 entry < other
+                    && !message.retain
+                    && !self.entries[other].retain
                     && self.entries[entry].message.payload != self.entries[other].message.payload
                     && comes_before(&self.entries[entry], &self.entries[other])
             };
@@ -59,14 +64,24 @@ impl Model {
             }
         }
         self.check_kept(number, &taken, &flights, now)?;
-        self.go_on(number, flights, waiting);
+        self.go_on(number, &taken, flights, waiting);
         Ok(())
     }
 
-    fn go_on(&mut self, number: usize, flights: Vec<Flight>, waiting: Vec<usize>) {
+    fn go_on(&mut self, number: usize, taken: &[usize], flights: Vec<Flight>, waiting: Vec<usize>) {
         let session = &mut self.sessions[number];
         for &entry in &session.waiting {
             self.entries[entry].state = State::Dropped;
+        }
+        for entry in session.obligations.iter().filter(|entry| !taken.contains(entry)) {
+            // It may have been lost on its way to the client.
+            self.entries[*entry].owed = false;
+        }
+        for &entry in taken {
+            // From now on it is a message as any other, but for its order; and which request brought it does not show.
+            let entry = &mut self.entries[entry];
+            entry.was_retained |= entry.request.take().is_some();
+            entry.lenient |= entry.was_retained;
         }
         for flight in &flights {
             session
@@ -75,15 +90,12 @@ impl Model {
                 .push((flight.packet_identifier, flight.entry));
             let entry = &mut self.entries[flight.entry];
             entry.state = State::Sent;
-            entry.request = None;
             session.written.push(flight.entry);
         }
         for &entry in &waiting {
             let entry = &mut self.entries[entry];
             entry.state = State::Waiting;
-            entry.owed = true;
-            // From now on it is a message as any other.
-            entry.request = None;
+            entry.owed = entry.qos != QoS::AtMostOnce;
         }
         session.lasting.released.clear();
         session.flights = flights;
@@ -91,10 +103,16 @@ impl Model {
     }
 
     /// The delivery that a message is: none that another one is already.
-    fn find_kept(&self, number: usize, message: &KeptMessage, taken: &[usize]) -> Option<usize> {
+    fn find_kept(
+        &self,
+        number: usize,
+        message: &KeptMessage,
+        taken: &[usize],
+        or_lenient: bool,
+    ) -> Option<usize> {
         let session = &self.sessions[number];
         let is_free = |entry: &usize| !taken.contains(entry);
-        let is_like = |&entry: &usize| self.is_like_kept(entry, message);
+        let is_like = |&entry: &usize| self.is_like_kept(entry, message, or_lenient);
         if let Some(identifier) = message.packet_identifier {
             let flights = session
                 .flights
@@ -107,13 +125,17 @@ impl Model {
                 return Some(entry);
             }
         }
+        // Without the message it can only be what was written.
+        message.content.as_ref()?;
         let waiting = session.waiting.iter().copied();
-        let mut waiting = waiting.filter(|entry| is_free(entry) && is_like(entry));
-        waiting.next().or_else(|| {
-            // At QoS 1 what was written may have been forgotten; and what nobody had to get may be there.
+        let waiting = waiting.filter(|entry| is_free(entry) && is_like(entry));
+        // Rather a message than the same one as a retained one: that is not owed.
+        let first = waiting.min_by_key(|&entry| self.entries[entry].request.is_some());
+        first.or_else(|| {
+            // What was written may have been forgotten, but at QoS 2; and what nobody had to get may be there.
             let may_be_again = |&entry: &usize| {
                 let entry = &self.entries[entry];
-                entry.qos == QoS::AtLeastOnce || entry.state == State::Dropped
+                entry.qos != QoS::ExactlyOnce || entry.state == State::Dropped
             };
             let entries = session.entries.iter().copied().filter(may_be_again);
             let mut entries = entries.filter(|entry| is_free(entry) && is_like(entry));
@@ -150,6 +172,7 @@ impl Model {
             identifiers: kept.identifiers.clone(),
             owed: true,
             request: None,
+            was_retained: false,
             lenient: false,
         });
         let session = &mut self.sessions[number];
@@ -158,17 +181,18 @@ impl Model {
         Some(entry)
     }
 
-    fn is_like_kept(&self, entry: usize, kept: &KeptMessage) -> bool {
+    fn is_like_kept(&self, entry: usize, kept: &KeptMessage, or_lenient: bool) -> bool {
         let entry = &self.entries[entry];
         let Some((topic, payload)) = &kept.content else {
             return entry.qos == QoS::ExactlyOnce;
         };
+        let is_lenient = entry.lenient && or_lenient;
         let mut identifiers = kept.identifiers.clone();
         identifiers.sort_unstable();
         entry.message.topic == *topic
             && entry.message.payload.as_bytes() == payload
-            && (entry.lenient || (entry.qos, entry.retain) == (kept.qos, kept.retain))
-            && (entry.lenient || entry.identifiers == identifiers)
+            && (is_lenient || (entry.qos, entry.retain) == (kept.qos, kept.retain))
+            && (is_lenient || entry.identifiers == identifiers)
     }
 
     /// All that must be there is there.

@@ -202,6 +202,7 @@ impl Model {
             identifiers,
             owed,
             request: None,
+            was_retained: false,
             lenient: own && silent > 0,
             expires_at: arrival.expires_at,
         };

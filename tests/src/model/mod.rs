@@ -14,7 +14,8 @@
 //!
 //! What happens: `connect.rs`, `deliver.rs`, `shared.rs`, `retained.rs`, `tick.rs` (time passes) and `flow.rs` (flow
 //! control). What came of it: `observe.rs`, with `waiting.rs` and `assign.rs` (which delivery it was) and `reply.rs`.
-//! What is kept: `session.rs` and `message.rs`. The broker ends and starts again: `crash.rs`, `crash_messages.rs`.
+//! What is kept: `session.rs` and `message.rs`. The broker ends and starts again: `crash.rs`, `crash_messages.rs`,
+//! `lasting.rs`.
 //!
 //! Invariants: none.
 
@@ -24,6 +25,7 @@ mod crash;
 mod crash_messages;
 mod deliver;
 mod flow;
+mod lasting;
 mod message;
 mod observe;
 mod reply;
@@ -41,10 +43,10 @@ use std::rc::Rc;
 use mqtt::ProtocolVersion;
 
 use self::assign::Delivery;
-use self::crash::Published;
 pub use self::crash::{Kept, KeptMessage, KeptSession};
 use self::flow::Flow;
 pub use self::flow::Marks;
+use self::lasting::Published;
 pub use self::message::{ConnectRequest, Message, Packet, WillRequest};
 use self::reply::Reply;
 use self::retained::{RetainedRequest, Write};
@@ -97,6 +99,8 @@ pub struct ModelConnection {
     resumed: bool,
     /// Its session was to outlive it when it began.
     is_kept: bool,
+    /// A session that it ended when it began.
+    ended: Option<usize>,
     /// The broker is to end it, or did.
     closed: bool,
     /// Answers that the broker owes, in order.
@@ -191,6 +195,7 @@ impl Model {
             session: None,
             resumed: false,
             is_kept: false,
+            ended: None,
             closed: false,
             replies: VecDeque::new(),
             subacks: VecDeque::new(),

@@ -172,6 +172,7 @@ impl Model {
             identifiers: identifier.into_iter().collect(),
             owed: false,
             request: Some(request),
+            was_retained: false,
             lenient: false,
             expires_at: (expires_at, expires_at),
         };

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use mqtt::QoS;
 use mqtt::packet::SubscriptionOptions;
 
-use super::crash::Lasting;
+use super::lasting::Lasting;
 use super::message::{Message, WillRequest};
 use super::shared::Membership;
 use super::{NEVER, SECOND_NS};
@@ -35,7 +35,7 @@ pub struct Entry {
     pub state: State,
     /// How often the client took it.
     pub received: u32,
-    /// Which publish it is of, see [`super::crash::Published`]; none for what is retained.
+    /// Which publish it is of, see [`super::lasting::Published`]; none for what is retained.
     pub(super) published: usize,
     pub(super) retain: bool,
     pub(super) identifiers: Vec<u32>,
@@ -43,6 +43,8 @@ pub struct Entry {
     pub(super) owed: bool,
     /// A retained message after SUBSCRIBE: that one of the model's requests.
     pub(super) request: Option<usize>,
+    /// It was one before the broker ended.
+    pub(super) was_retained: bool,
     /// Overlapping subscriptions of which some are No Local, for an own message: QoS, flags and identifiers are a
     /// matter of taste.
     pub(super) lenient: bool,

@@ -267,6 +267,7 @@ fn entry_of(share: &Share, membership: &Membership) -> Entry {
         identifiers: membership.identifier.into_iter().collect(),
         owed: true,
         request: None,
+        was_retained: false,
         lenient: false,
         expires_at: share.expires_at,
     }

@@ -184,6 +184,8 @@ impl Model {
 pub(super) fn comes_before(earlier: &Entry, later: &Entry) -> bool {
     earlier.request.is_none()
         && later.request.is_none()
+        && !earlier.was_retained
+        && !later.was_retained
         && earlier.qos == later.qos
         && earlier.message.topic == later.message.topic
         && earlier.message.publisher == later.message.publisher

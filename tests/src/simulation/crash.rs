@@ -3,12 +3,14 @@
 //! Invariants: what the model is given is what the product's recovery took back.
 
 use broker::logic::recover::{RecoveredState, RecoveredVia};
+use broker::logic::shard_counters;
 use mqtt::QoS;
 use mqtt::packet::SubscriptionOptions;
 use store::{RecoveredReference, RecoveredSession};
 
 use super::connection::Place;
 use super::profile::chance;
+use super::turn::{index_of, new_queues, new_shards};
 use super::world::World;
 use crate::model::{Checked, Kept, KeptMessage, KeptSession, Moment};
 
@@ -70,7 +72,10 @@ impl World {
             // Its client reads what is on its way, and then the end.
             connection.place = Place::Gone;
         }
-        self.renew_shards();
+        let shards = self.profile.shards;
+        self.counters = shard_counters(index_of(shards));
+        self.shards = new_shards(shards, &self.settings, &self.counters);
+        self.queues = new_queues(shards);
         if self.rng.bool() {
             self.pass();
         }

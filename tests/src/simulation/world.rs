@@ -33,7 +33,7 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) shards: Vec<SimulatedShard>,
     pub(super) counters: Arc<[ShardCounters]>,
-    settings: Arc<Settings>,
+    pub(super) settings: Arc<Settings>,
     pub(super) store: Option<SimulatedStore>,
     pub(super) queues: Queues,
     pub(super) connections: Vec<SimulatedConnection>,
@@ -105,13 +105,6 @@ impl World {
             rng,
             profile,
         }
-    }
-
-    /// Other shards, to which nobody has connected.
-    pub(super) fn renew_shards(&mut self) {
-        self.counters = shard_counters(index_of(self.profile.shards));
-        self.shards = new_shards(self.profile.shards, &self.settings, &self.counters);
-        self.queues = new_queues(self.profile.shards);
     }
 
     /// Runs the schedule, then lets everything come to rest and looks at what is left.
@@ -218,7 +211,7 @@ impl World {
         self.pass();
     }
 
-    /// Some time passes.
+    /// Lets a drawn time pass.
     pub(super) fn pass(&mut self) {
         let steps = match self.rng.u32(0..20) {
             0..=13 => self.rng.u64(1..20),

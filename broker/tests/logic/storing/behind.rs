@@ -43,3 +43,42 @@ fn at_qos_2_a_session_that_is_kept_no_more_waits_for_nothing() {
     stored.send(subscriber, &acknowledges(PacketType::PubComp, 1));
     assert_eq!(stored.turn(subscriber), [PUBREL, PUBLISH]);
 }
+
+/// A shard announces each filter once, and once that nobody there wants it any more: so a start takes it once too,
+/// however many of its sessions want it.
+#[test]
+fn a_filter_that_several_sessions_of_a_shard_want_goes_with_the_last_one() {
+    let settings = Arc::new(Settings {
+        sys_interval_s: 0,
+        ..Settings::default()
+    });
+    let mut shards = [0, 1].map(|index| Shard::new(index, 2, Arc::clone(&settings), shard_counters(2)));
+    let names = (0..).map(|number| format!("c{number}"));
+    let names = names.filter(|name| broker::logic::owner_shard(name, 2) == 1);
+    let session = |(number, client_identifier)| store::RecoveredSession {
+        number,
+        client_identifier,
+        expiry_s: 100,
+        subscriptions: vec![store::RecoveredSubscription {
+            filter: "t".to_owned(),
+            options: 1,
+            identifier: 0,
+        }],
+        ..store::RecoveredSession::default()
+    };
+    let state = RecoveredState {
+        sessions: (1..).zip(names.take(2)).map(session).collect(),
+        ..RecoveredState::default()
+    };
+    let now = Timestamp(0);
+    for shard in &mut shards {
+        assert_eq!(shard.recover(now, &state), 0);
+    }
+    assert_eq!(shards[0].remains().filters, 1);
+    let later = now.plus_s(1000);
+    shards[1].tick(later);
+    while let Some(batch) = shards[1].take_batch(0) {
+        shards[0].receive_batch(later, 1, &batch);
+    }
+    assert_eq!(shards[0].remains().filters, 0);
+}
