@@ -139,6 +139,28 @@ fn a_load_balancer_names_its_clients() {
     }
 }
 
+/// What others say of themselves proves nothing.
+#[test]
+fn load_balancers_may_be_named() {
+    let header = b"PROXY TCP4 192.0.2.7 192.0.2.8 4660 1883\r\n";
+    for (trusted, is_in) in [("192.0.2.0/24 127.0.0.0/8", true), ("192.0.2.0/24", false)] {
+        let setup = Setup::default().listener("enable_proxy_protocol 1");
+        let broker = setup
+            .listener(&format!("proxy_protocol_trusted {trusted}"))
+            .start();
+        let mut client = Client::open(&broker);
+        client.send(&[&header[..], CONNECT].concat());
+        if is_in {
+            client.expect(PacketType::ConnAck);
+        } else {
+            assert_eq!(client.read_to_end(), b"");
+            eventually("it is logged", || {
+                broker.log().contains("not in proxy_protocol_trusted")
+            });
+        }
+    }
+}
+
 #[test]
 fn a_load_balancer_answers_for_tls_and_certificates() {
     let broker = Setup::default()

@@ -81,7 +81,7 @@ fn health_readiness_and_what_it_is() {
     let mut deaf = Client::connect(&broker, &Options::new("deaf"));
     deaf.subscribe("#", QoS::AtMostOnce);
     let mut publisher = Client::connect(&broker, &Options::new("p"));
-    for _ in 0..20 {
+    for _ in 0..60 {
         publisher.publish("t", &vec![b'x'; 1_000_000], QoS::AtMostOnce);
     }
     publisher.ping();
@@ -138,6 +138,37 @@ fn silent_operators_are_cut() {
     }
     assert!(begin.elapsed() < Duration::from_secs(9), "{:?}", begin.elapsed());
     assert_eq!(get(port, "/healthz").status, "200");
+}
+
+/// Readers that take nothing of a page keep nobody waiting who asks for health.
+#[test]
+fn slow_readers_do_not_hold_up_health() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("large"), vec![b'x'; 32 << 20]).unwrap();
+    let (_broker, port) = start(&format!("http_dir {}", folder.path().display()));
+    let mut slow = Vec::new();
+    for round in 0..3 {
+        for number in 0..80 {
+            let mut socket = open(port);
+            let path = if number % 2 == 0 { "/large" } else { "/metrics" };
+            socket.write_all(http::request("GET", path).as_bytes()).unwrap();
+            slow.push(socket);
+            slow.push(open(port));
+        }
+        let begin = Instant::now();
+        assert_eq!(get(port, "/healthz").status, "200", "{round}");
+        assert_eq!(get(port, "/readyz").status, "200", "{round}");
+        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    }
+    // They are cut soon, so pages are served again.
+    eventually("a page is served", || {
+        let mut socket = open(port);
+        socket
+            .write_all(http::request("GET", "/metrics").as_bytes())
+            .unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
+    });
 }
 
 #[test]

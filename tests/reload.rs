@@ -296,3 +296,36 @@ fn log_files_that_were_moved_away_are_made_anew() {
             .contains("Opening listen socket")
     );
 }
+
+/// A broker that was started as root has the keys that root alone may read, and makes the TLS of a reload of them.
+#[test]
+fn a_key_that_was_read_as_root_serves_a_reload() {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("SKIPPED: only root can become another user");
+    }
+    let open = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let certificates = Certificates::new();
+    open(certificates.path("ca.crt").parent().unwrap(), 0o755);
+    open(&certificates.path("server.key"), 0o600);
+    let setup = Setup::default().global("user nobody").tls(&certificates);
+    let broker = setup.start();
+    open(broker.path("broker.conf").parent().unwrap(), 0o755);
+    let config = |with_certificate| certificates.client_config(&[&rustls::version::TLS12], with_certificate);
+    let options = |with_certificate| Options::new("a").tls(config(with_certificate));
+    assert!(is_accepted(&broker, &options(false)));
+    broker.configure(&setup.clone().listener("require_certificate true"));
+    reload(&broker, DONE);
+    assert!(
+        !broker.log().contains("stays in effect as it was"),
+        "{}",
+        broker.log()
+    );
+    assert!(
+        !is_accepted(&broker, &options(false)),
+        "a certificate is asked for"
+    );
+    assert!(is_accepted(&broker, &options(true)));
+}

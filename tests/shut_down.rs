@@ -1,11 +1,13 @@
 //! SIGTERM and SIGINT: clients get a DISCONNECT, the broker leaves with 0.
 
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mqtt::{QoS, ReasonCode};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Client, Options, Setup};
+use crate::harness::{Client, Options, Setup, eventually, free_port, program};
 
 #[test]
 fn clients_get_a_disconnect() {
@@ -45,4 +47,35 @@ fn a_client_that_does_not_read_does_not_keep_the_broker() {
     broker.signal(Signal::TERM);
     let (status, log) = broker.wait();
     assert!(status.success(), "{status:?}\n{log}");
+}
+
+/// Neither clients nor the end wait for whoever should read the log.
+#[test]
+fn a_log_that_nobody_reads_stops_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, port) = (folder.path().join("broker.conf"), free_port());
+    let text = format!("user root\nlog_type all\nlistener {port} 127.0.0.1\nallow_anonymous true\n");
+    std::fs::write(&path, text).unwrap();
+    let mut broker = Command::new(program())
+        .arg("-c")
+        .arg(&path)
+        .args(["--shards", "1"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    eventually("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let mut quiet = Client::connect_at(port, &Options::new("quiet"));
+    // A pipe takes 64 KiB.
+    for number in 0..300 {
+        let identifier = format!("{number}{}", "x".repeat(60_000));
+        drop(Client::connect_at(port, &Options::new(&identifier)));
+    }
+    let begun = Instant::now();
+    quiet.ping();
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    kill_process(Pid::from_child(&broker), Signal::TERM).unwrap();
+    let begun = Instant::now();
+    eventually("it ends", || broker.try_wait().unwrap().is_some());
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    assert!(broker.wait().unwrap().success());
 }

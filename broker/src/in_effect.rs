@@ -4,6 +4,7 @@
 //! Invariants: what is in effect is never changed, only replaced as a whole. A shard takes the new one at the beginning
 //! of its next turn, so each turn uses one configuration from its beginning to its end.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use rustls::ServerConfig;
 use transport::tls::IdentityKind;
 use transport::websocket::handshake::Wanted;
 
-use crate::config::{ListenerSocket, Protocol, ProxyProtocol};
+use crate::config::{ListenerSocket, Network, Protocol, ProxyProtocol};
 use crate::log::NOTICE;
 use crate::settings::Settings;
 
@@ -58,6 +59,8 @@ pub(crate) struct ListenerInEffect {
     pub(crate) identity: Option<IdentityKind>,
     /// A load balancer names the client first.
     pub(crate) proxy: Option<ProxyProtocol>,
+    /// Where the load balancer may come from; `None` if from anywhere.
+    pub(crate) trusted_proxies: Option<Arc<[Network]>>,
     /// How WebSocket upgrades are answered; `None` if clients of this listener use plain MQTT.
     pub(crate) upgrade: Option<Arc<Upgrade>>,
     /// The folder of `http_dir` on a listener with `protocol http_api`.
@@ -138,6 +141,12 @@ impl Current {
 }
 
 impl ListenerInEffect {
+    /// Whether who connects from there may say where its clients come from, if that is what is expected of it.
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        let of = |trusted: &Arc<[Network]>| trusted.iter().any(|network| network.contains(address));
+        self.trusted_proxies.as_ref().is_none_or(of)
+    }
+
     fn new(socket: &ListenerSocket, tls: Option<Arc<ServerConfig>>) -> Self {
         let identity = socket.tls.as_ref().and_then(|tls| tls.identity);
         let pages: Option<Arc<Path>> = socket.pages.as_deref().map(Arc::from);
@@ -152,6 +161,9 @@ impl ListenerInEffect {
             tls,
             identity,
             proxy: socket.proxy,
+            trusted_proxies: Some(socket.trusted_proxies.as_slice())
+                .filter(|trusted| !trusted.is_empty())
+                .map(Arc::from),
             upgrade,
             pages,
         }

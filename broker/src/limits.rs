@@ -38,14 +38,27 @@ pub const PAGE_THREADS_MAX: usize = 8;
 /// Nanoseconds that a client has to take a page. Over: it is cut.
 pub const PAGE_NS_MAX: u64 = 30_000_000_000;
 
-/// Requests of operators that wait to be answered. Full: the connection is closed.
+/// Requests of operators for pages that wait to be answered. Full: the connection is closed.
 pub const API_REQUESTS_MAX: usize = 16;
 
-/// Threads that answer operators.
+/// Threads that read operators' requests, and answer those for health.
 pub const API_THREADS_MAX: usize = 2;
 
-/// Nanoseconds from accept until an operator has its answer. Over: it is cut.
+/// Threads that send operators all other pages, which may be long and their readers slow.
+pub const API_PAGE_THREADS_MAX: usize = 2;
+
+/// Connections of operators that have sent nothing yet, and as many whose requests wait to be read. Full: of the first
+/// the oldest is closed, of the others the newest.
+pub const API_SILENT_MAX: usize = 256;
+
+/// Nanoseconds from accept until an operator has begun its request, and then until it has its answer. Over: it is cut.
 pub const API_NS_MAX: u64 = 5_000_000_000;
+
+/// Nanoseconds in which a request that has begun has to come whole. Over: it is cut.
+pub const API_REQUEST_NS_MAX: u64 = 1_000_000_000;
+
+/// Bytes a second that a reader of a page takes at least. Fewer, after a second: it is cut.
+pub const PAGE_BYTES_A_SECOND_MIN: u64 = 16 * 1024;
 
 /// Bytes of one packet at most in MQTT: a fixed header of 5 bytes and a body of 268,435,455.
 pub const PACKET_BYTES_MAX: u32 = 268_435_460;
@@ -286,12 +299,20 @@ pub const AUTH_BYTES_MAX: u32 = 8 * 1024;
 /// Bytes of a line of the log. Longer: it is cut, and its end says so.
 pub const LOG_LINE_BYTES_MAX: usize = 1000;
 
+/// Lines that wait to be written to one destination of the log. Full: further ones are lost, counted and reported.
+pub const LOG_LINES_WAITING_MAX: usize = 4096;
+
+/// Nanoseconds that the process waits at its end for its log to be written. Over: what waits is lost.
+pub const LOG_DRAIN_NS_MAX: u64 = 2_000_000_000;
+
+/// Nanoseconds for which standard error is not told again that a file of the log cannot be written.
+pub const LOG_COMPLAINT_NS: u64 = 60_000_000_000;
+
 /// Pairs of address and user whose wrong passwords are counted. Full: the oldest is forgotten, which costs whoever
 /// wants that so many wrong passwords.
 pub const BACK_OFF_PAIRS_MAX: usize = 65_536;
 
-/// Passwords that wait to be checked for a user who has failed often, from one address: more than come to their turn
-/// before their clients give up. Full: CONNECT is refused with 0x9F (5.0) or return code 3.
+/// Passwords that wait for a user who has failed often, from one address. Full: CONNECT is refused with 0x9F (5.0) or 3.
 pub const SUSPECT_CHECKS_MAX: usize = 64;
 
 /// Bytes of a password. Longer: it is wrong, and is not hashed.

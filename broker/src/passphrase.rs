@@ -2,7 +2,8 @@
 //! credential, the environment, or the terminal, in this order.
 //!
 //! Invariants: the terminal is used only before the broker serves clients, so a reload never waits for a person. What
-//! was typed is remembered for reloads, in memory that is overwritten when it is freed. No passphrase is ever logged.
+//! was typed, and keys that were read as root, are remembered for reloads, in memory that is overwritten when it is
+//! freed. No passphrase is ever logged.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,6 +20,8 @@ pub const CREDENTIAL: &str = "midge-key-passphrase";
 #[derive(Debug, Default)]
 pub struct Passphrases {
     typed: Mutex<HashMap<PathBuf, Passphrase>>,
+    /// The keys that were read as root.
+    keys: Mutex<HashMap<PathBuf, Passphrase>>,
     /// The broker serves: nobody is at the terminal any more.
     serves: AtomicBool,
 }
@@ -59,11 +62,19 @@ pub struct ListenerPassphrase<'a> {
 
 impl KeyPassphrase for ListenerPassphrase<'_> {
     fn passphrase(&self, key: &Path, refused: u32) -> Result<Option<Passphrase>, String> {
+        let remembered = self.all.remembered(key);
         if let Some(found) = self.without_a_person() {
+            let found = match found {
+                Ok(passphrase) => {
+                    self.all.remember(key, &passphrase);
+                    Ok(passphrase)
+                }
+                // Its file was root's too, perhaps.
+                Err(why) => remembered.ok_or(why),
+            };
             // Asked again, the same source would say the same.
             return found.map(|passphrase| Some(passphrase).filter(|_| refused == 0));
         }
-        let remembered = self.all.remembered(key);
         if self.all.serves.load(Ordering::Relaxed) {
             return match remembered {
                 Some(passphrase) => Ok(Some(passphrase).filter(|_| refused == 0)),
@@ -77,6 +88,19 @@ impl KeyPassphrase for ListenerPassphrase<'_> {
         let passphrase = (self.ask)(key, refused).map_err(|error| no_terminal(&error))?;
         self.all.remember(key, &passphrase);
         Ok(Some(passphrase))
+    }
+
+    fn keep_key(&self, key: &Path, bytes: &[u8]) {
+        // Who reads it as somebody else can read it again.
+        if rustix::process::geteuid().is_root() {
+            let mut keys = self.all.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            keys.insert(key.to_owned(), Passphrase::new(bytes.to_vec()));
+        }
+    }
+
+    fn kept_key(&self, key: &Path) -> Option<Passphrase> {
+        let keys = self.all.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.get(key).cloned()
     }
 }
 

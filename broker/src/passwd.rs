@@ -42,11 +42,11 @@ pub struct PasswdArgs {
     #[arg(short = 'U', action = ArgAction::SetTrue)]
     update: bool,
 
-    /// How passwords are hashed
-    #[arg(short = 'H', value_name = "HASH", default_value = "sha512-pbkdf2")]
-    hash: Hash,
+    /// How passwords are hashed [default: argon2id, with -I sha512-pbkdf2]
+    #[arg(short = 'H', value_name = "HASH")]
+    hash: Option<Hash>,
 
-    /// Iterations of sha512-pbkdf2 and scram-sha-256 [default: 10000]
+    /// Iterations of sha512-pbkdf2 [default: 210000] and scram-sha-256 [default: 10000], which its clients compute too
     #[arg(
         short = 'I',
         value_name = "ITERATIONS",
@@ -72,12 +72,11 @@ pub struct PasswdArgs {
 }
 
 /// The values of `-H`: how a password is hashed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Hash {
     /// One round of SHA-512, for mosquitto 1.6 and earlier
     Sha512,
     /// PBKDF2, for mosquitto 2.0 and later
-    #[default]
     #[value(name = "sha512-pbkdf2")]
     Sha512Pbkdf2,
     /// For mosquitto 2.1 and later
@@ -141,7 +140,7 @@ impl PasswdArgs {
         let few = self
             .iterations
             .is_some_and(|iterations| iterations < password::SCRAM_ITERATIONS_MIN);
-        if few && self.hash == Hash::ScramSha256 {
+        if few && self.hash() == Hash::ScramSha256 {
             return Err(PasswdError::TooFewIterations);
         }
         if self.update {
@@ -187,10 +186,23 @@ impl PasswdArgs {
         replace(path, &lines.to_text())
     }
 
+    /// As asked for; who speaks of iterations means the hash that mosquitto_passwd has them for.
+    fn hash(&self) -> Hash {
+        let default = match self.iterations {
+            Some(_) => Hash::Sha512Pbkdf2,
+            None => Hash::Argon2id,
+        };
+        self.hash.unwrap_or(default)
+    }
+
     fn hashed(&self, password: &[u8]) -> Result<PasswordHash, MakeError> {
-        let iterations = self.iterations.unwrap_or(password::ITERATIONS_DEFAULT);
+        let default = match self.hash() {
+            Hash::ScramSha256 => password::SCRAM_ITERATIONS_DEFAULT,
+            _ => password::ITERATIONS_DEFAULT,
+        };
+        let iterations = self.iterations.unwrap_or(default);
         let iterations = NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN);
-        let algorithm = match self.hash {
+        let algorithm = match self.hash() {
             Hash::Sha512 => Algorithm::Sha512,
             Hash::Sha512Pbkdf2 => Algorithm::Sha512Pbkdf2 { iterations },
             Hash::Argon2id => Algorithm::Argon2id,

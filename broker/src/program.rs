@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::args::{self, Command};
+use crate::args::{self, Args, Command};
 use crate::exit_code::EXIT_INVALID;
 use crate::log::LogDestination;
 use crate::server::{ServerError, serve};
@@ -49,7 +49,15 @@ where
     for warning in &configuration.warnings {
         tracing::warn!("{warning}");
     }
-    match serve(&args, &configuration, log) {
+    let ending = log.clone();
+    let code = serve_to_end(&args, &configuration, log);
+    ending.drain();
+    code
+}
+
+/// Serves, and reports why that came to nothing.
+fn serve_to_end(args: &Args, configuration: &config::Configuration, log: log::Log) -> ExitCode {
+    match serve(args, configuration, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

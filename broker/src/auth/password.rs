@@ -55,8 +55,10 @@ pub enum MakeError {
     Refused,
 }
 
-/// Iterations of a new `$7$` hash: a few milliseconds, a hundred times what mosquitto 2.0 takes. mosquitto reads it.
-pub const ITERATIONS_DEFAULT: u32 = 10_000;
+/// Iterations of a new `$7$` hash: what OWASP advises for PBKDF2 with SHA-512. mosquitto reads it.
+pub const ITERATIONS_DEFAULT: u32 = 210_000;
+/// Iterations of new verifiers of SCRAM-SHA-256, which each client computes too, small ones as well.
+pub const SCRAM_ITERATIONS_DEFAULT: u32 = 10_000;
 /// Iterations of SCRAM-SHA-256 that a client has to refuse less of (RFC 7677, section 4).
 pub const SCRAM_ITERATIONS_MIN: u32 = 4096;
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use transport::tls::{IdentityKind, TlsVersion};
 use transport::websocket::handshake::Wanted;
 
+use super::network::Network;
 use crate::auth::AccessFiles;
 use crate::log::LogSettings;
 use crate::privileges::SystemUser;
@@ -84,6 +85,8 @@ pub struct ListenerSocket {
     pub tls: Option<ListenerTls>,
     /// `enable_proxy_protocol`: a load balancer says where each client comes from.
     pub proxy: Option<ProxyProtocol>,
+    /// `proxy_protocol_trusted`: where load balancers may come from; anywhere if it is empty.
+    pub trusted_proxies: Vec<Network>,
     /// `password_file`, `acl_file`: which clients may use the listener, and for what.
     pub access: AccessFiles,
     /// `protocol`: what is spoken on it.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use transport::tls::{IdentityKind, TlsVersion};
 
 use super::configuration::{AddressFamily, Durability};
+use super::network::Network;
 use crate::auth::AccessFiles;
 use crate::files::{FilePlace, FileProblem};
 use crate::log::{LogDestination, LogSettings, LogTypes};
@@ -90,6 +91,8 @@ pub(super) struct ListenerDraft {
     pub(super) proxy_version: Option<u8>,
     /// The value of `proxy_protocol_v2_require_tls`.
     pub(super) proxy_requires_tls: bool,
+    /// The values of all `proxy_protocol_trusted` lines.
+    pub(super) trusted_proxies: Vec<Network>,
     pub(super) protocol: ProtocolDraft,
     /// The values of all `websockets_origin` lines.
     pub(super) origins: Vec<String>,

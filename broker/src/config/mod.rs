@@ -2,7 +2,7 @@
 //!
 //! `parse` cuts a file into keys and values, `reader` looks each key up in the table `keys`, whose entries change the
 //! `draft`, and `resolve` makes the [`Configuration`] of it; `effective` shows that again as a file, and `document`
-//! makes the page for operators.
+//! makes the page for operators. `network` is what a listener trusts.
 //!
 //! Invariants: a configuration is usable whole or refused whole, with every mistake named by file and line; nothing
 //! that was asked for and would make the broker safer is left out in silence.
@@ -12,6 +12,7 @@ mod document;
 mod draft;
 mod effective;
 mod keys;
+mod network;
 mod parse;
 mod reader;
 mod resolve;
@@ -24,6 +25,7 @@ pub use self::configuration::{
     ProxyProtocol,
 };
 pub use self::document::reference;
+pub use self::network::Network;
 use crate::args::Args;
 use crate::files::FileError;
 

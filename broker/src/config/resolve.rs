@@ -185,6 +185,7 @@ fn open(
         interface: listener.interface.clone(),
         tls: if proxy.is_some() { None } else { tls(listener)? },
         proxy,
+        trusted_proxies: listener.trusted_proxies.clone(),
         access: files,
         protocol: protocol(listener, draft),
         pages: listener.pages.clone(),
@@ -224,7 +225,9 @@ fn settings(listener: &ListenerDraft, access: &AccessDraft, opens_by_default: bo
 fn proxy(listener: &ListenerDraft) -> Result<Option<ProxyProtocol>, String> {
     let draft = &listener.tls;
     let Some(version) = listener.proxy_version else {
-        return if listener.proxy_requires_tls {
+        return if !listener.trusted_proxies.is_empty() {
+            Err("proxy_protocol_trusted needs enable_proxy_protocol".to_owned())
+        } else if listener.proxy_requires_tls {
             Err("proxy_protocol_v2_require_tls needs enable_proxy_protocol 2".to_owned())
         } else {
             Ok(None)

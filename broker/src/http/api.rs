@@ -1,14 +1,22 @@
 //! `protocol http_api`: metrics, health and JSON for operators and their programs.
 //!
-//! Invariants: a request changes nothing, and no answer contains a client's name, topic or payload.
+//! One thread for each listener waits for connections and for the first byte of their requests. A few threads read
+//! the requests, which have to come whole at once, and answer those for health; pages, which may be long, are sent by
+//! others.
+//!
+//! Invariants: a request changes nothing, and no answer contains a client's name, topic or payload. A client that sends
+//! nothing occupies no thread, and one that reads slowly occupies none of those that answer for health.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 use store::{ShardLog, Statistics};
 use transport::clock;
@@ -67,7 +75,7 @@ struct Accepted {
     socket: OwnedFd,
     address: SocketAddr,
     listener: ListenerId,
-    /// The time at which the connection is closed, even if its answer is not complete.
+    /// The time at which the connection is closed if it has sent nothing.
     until: Instant,
 }
 
@@ -81,8 +89,15 @@ impl Api {
             return Ok(());
         }
         let state = Arc::new(state);
-        let work = move |accepted| serve(&state, accepted);
-        let pool = Pool::start("api", limits::API_THREADS_MAX, limits::API_REQUESTS_MAX, work)?;
+        let of_pages = Arc::clone(&state);
+        let pages = Pool::start(
+            "api-page",
+            limits::API_PAGE_THREADS_MAX,
+            limits::API_REQUESTS_MAX,
+            move |request| send_page(&of_pages, request),
+        )?;
+        let work = move |accepted| serve(&state, &pages, accepted);
+        let pool = Pool::start("api", limits::API_THREADS_MAX, limits::API_SILENT_MAX, work)?;
         for (socket, listener) in sockets {
             let pool = pool.clone();
             std::thread::Builder::new()
@@ -94,32 +109,74 @@ impl Api {
 }
 
 fn accept_all(listening: &OwnedFd, listener: ListenerId, pool: &Pool<Accepted>) {
+    let mut silent: VecDeque<Accepted> = VecDeque::new();
     loop {
+        let (is_ready, begun) = wait(listening, &silent);
+        let now = Instant::now();
+        let waiting = std::mem::take(&mut silent).into_iter().zip(begun);
+        for (accepted, has_begun) in waiting.filter(|(accepted, _)| accepted.until > now) {
+            if has_begun {
+                // Without room it is closed.
+                let _taken = pool.give(accepted);
+            } else {
+                silent.push_back(accepted);
+            }
+        }
+        if !is_ready {
+            continue;
+        }
+        if silent.len() >= limits::API_SILENT_MAX {
+            silent.pop_front();
+        }
         let accepted = rustix::net::accept_with(listening, rustix::net::SocketFlags::CLOEXEC)
             .map_err(io::Error::from)
             .and_then(|socket| Ok((socket::peer_address(socket.as_fd())?, socket)));
         match accepted {
-            // Without room it is closed.
-            Ok((address, socket)) => {
-                let _taken = pool.give(Accepted {
-                    socket,
-                    address,
-                    listener,
-                    until: Instant::now() + Duration::from_nanos(limits::API_NS_MAX),
-                });
-            }
+            Ok((address, socket)) => silent.push_back(Accepted {
+                socket,
+                address,
+                listener,
+                until: Instant::now() + Duration::from_nanos(limits::API_NS_MAX),
+            }),
             // Out of descriptors, or a client that has gone: not in a busy loop.
             Err(_) => std::thread::sleep(Duration::from_nanos(limits::ACCEPT_PAUSE_NS)),
         }
     }
 }
 
-fn serve(state: &ApiState, accepted: Accepted) {
+/// Waits until somebody comes or says something, or for a moment; whether somebody came, and who said something.
+fn wait(listening: &OwnedFd, silent: &VecDeque<Accepted>) -> (bool, Vec<bool>) {
+    let sockets = silent.iter().map(|accepted| &accepted.socket);
+    let sockets = std::iter::once(listening).chain(sockets);
+    let mut polled: Vec<_> = sockets.map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+    let timeout = Timespec {
+        tv_sec: 0,
+        tv_nsec: SILENT_LOOK_NS,
+    };
+    // Those that have said nothing are looked at again: their time may be over.
+    let timeout = (!silent.is_empty()).then_some(&timeout);
+    if poll(&mut polled, timeout).is_err() {
+        std::thread::sleep(Duration::from_nanos(limits::ACCEPT_PAUSE_NS));
+    }
+    let mut ready = polled.iter().map(|polled| !polled.revents().is_empty());
+    let is_ready = ready.next().unwrap_or_default();
+    (is_ready, ready.collect())
+}
+
+/// A request that is read, for those who send pages.
+struct PageFor {
+    client: HttpClient,
+    page: Page,
+    folder: Option<Arc<Path>>,
+    address: SocketAddr,
+}
+
+fn serve(state: &ApiState, pages: &Pool<PageFor>, accepted: Accepted) {
     let Accepted {
         socket,
         address,
         listener,
-        until,
+        ..
     } = accepted;
     let in_effect = state.current.get();
     let Some(kind) = in_effect.listeners.get(usize::from(listener.0)) else {
@@ -127,17 +184,24 @@ fn serve(state: &ApiState, accepted: Accepted) {
     };
     let serve = || -> io::Result<()> {
         let stream = SecureStream::server(kind.tls.as_ref()).map_err(io::Error::other)?;
+        let until = Instant::now() + Duration::from_nanos(limits::API_REQUEST_NS_MAX);
         let mut client = HttpClient::new(socket, stream, until)?;
         let Some(page) = client.read(&WANTED)? else {
             return Ok(());
         };
-        let status = match answer(state, &page) {
-            Some(answer) => send(client, &page, &answer),
-            None => match &kind.pages {
-                Some(folder) => files::serve(client, &page, folder),
-                None => client.send_status("404 Not Found", &[], page.method == "HEAD"),
-            },
+        let Some(answer) = health(state, &page) else {
+            let folder = kind.pages.clone();
+            // Without room it is closed.
+            let _taken = pages.give(PageFor {
+                client,
+                page,
+                folder,
+                address,
+            });
+            return Ok(());
         };
+        client.set_until(Instant::now() + Duration::from_nanos(limits::API_REQUEST_NS_MAX));
+        let status = send(client, &page, &answer);
         request_log::log(address, &page, &status);
         Ok(())
     };
@@ -146,11 +210,42 @@ fn serve(state: &ApiState, accepted: Accepted) {
     }
 }
 
+fn send_page(state: &ApiState, request: PageFor) {
+    let PageFor {
+        mut client,
+        page,
+        folder,
+        address,
+    } = request;
+    client.set_until(Instant::now() + Duration::from_nanos(limits::API_NS_MAX));
+    let status = match answer(state, &page) {
+        Some(answer) => send(client, &page, &answer),
+        None => match &folder {
+            Some(folder) => files::serve(client, &page, folder),
+            None => client.send_status("404 Not Found", &[], page.method == "HEAD"),
+        },
+    };
+    request_log::log(address, &page, &status);
+}
+
 /// What one path is answered with.
 struct ApiAnswer {
     status: &'static str,
     content_type: &'static str,
     body: String,
+}
+
+/// The answer to a question for health.
+fn health(state: &ApiState, page: &Page) -> Option<ApiAnswer> {
+    match path(page) {
+        "/healthz" => Some(verdict(state.is_healthy())),
+        "/readyz" => Some(verdict(state.is_ready())),
+        _ => None,
+    }
+}
+
+fn path(page: &Page) -> &str {
+    page.target.split('?').next().unwrap_or_default()
 }
 
 /// The answer, unless there is nothing of that name.
@@ -162,13 +257,11 @@ fn answer(state: &ApiState, page: &Page) -> Option<ApiAnswer> {
             body,
         })
     };
-    match page.target.split('?').next().unwrap_or_default() {
+    match path(page) {
         "/metrics" => ok(
             open_metrics::CONTENT_TYPE,
             metrics::open_metrics(&state.counters, &state.process(), state.store_numbers().as_ref()),
         ),
-        "/healthz" => Some(verdict(state.is_healthy())),
-        "/readyz" => Some(verdict(state.is_ready())),
         "/api/v1/systree" => ok(JSON, metrics::systree(&state.counters, &state.process())),
         "/api/v1/version" => ok(PLAIN_TEXT, concat!(env!("CARGO_PKG_VERSION"), "\n").to_owned()),
         "/api/v1/listeners" => ok(JSON, format!("{:#}\n", json!({ "listeners": state.listeners }))),
@@ -252,5 +345,7 @@ const WANTED: Wanted = Wanted {
     header_bytes_max: 8192,
     origins: Vec::new(),
 };
+/// How often those that have said nothing are looked at.
+const SILENT_LOOK_NS: i64 = 250_000_000;
 const JSON: &str = "application/json";
 const TURN_TIME_MAX: Duration = Duration::from_secs(2);

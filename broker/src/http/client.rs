@@ -1,6 +1,7 @@
 //! Reads the request of an HTTP client and writes the response.
 //!
-//! Invariants: both end within the time that the connection was given.
+//! Invariants: both end within the time that the connection was given, and the answer is taken at
+//! [`limits::PAGE_BYTES_A_SECOND_MIN`] at least.
 
 use std::io::{self, Read, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -11,11 +12,15 @@ use transport::http::{PLAIN_TEXT, ResponseHead};
 use transport::stream::SecureStream;
 use transport::websocket::handshake::{self, Page, ParsedRequest, Wanted};
 
+use crate::limits;
+
 /// A client that waits for its answer.
 pub(super) struct HttpClient {
     socket: TcpStream,
     stream: SecureStream,
     until: Instant,
+    /// Since when it has been sent something, and how much it has taken.
+    sending: Option<(Instant, u64)>,
     /// Bytes on their way to the client.
     wire: Vec<u8>,
 }
@@ -29,8 +34,14 @@ impl HttpClient {
             socket,
             stream,
             until,
+            sending: None,
             wire: Vec::new(),
         })
+    }
+
+    /// From now on it is to be over at `until`.
+    pub(super) fn set_until(&mut self, until: Instant) {
+        self.until = until;
     }
 
     /// Waits for the request; `None` if it was none that can be answered, and was refused.
@@ -110,9 +121,18 @@ impl HttpClient {
 
     fn flush(&mut self) -> io::Result<()> {
         let mut wire = self.wire.as_slice();
+        let (since, mut taken) = *self.sending.get_or_insert((Instant::now(), 0));
         while !wire.is_empty() {
-            self.socket.set_write_timeout(Some(self.left()?))?;
+            // As long as the bytes taken so far allow, and a second.
+            let allowed = Duration::from_millis(1000 + taken * 1000 / limits::PAGE_BYTES_A_SECOND_MIN);
+            let left = allowed.saturating_sub(since.elapsed()).min(self.left()?);
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.socket.set_write_timeout(Some(left))?;
             let written = self.socket.write(wire)?;
+            taken += written as u64;
+            self.sending = Some((since, taken));
             wire = wire.get(written..).unwrap_or_default();
         }
         self.wire.clear();

@@ -39,6 +39,11 @@ pub(super) fn open_metrics(
             CounterKind::Now | CounterKind::Highest => page.gauge(&name, shown.about, shown.of(shards)),
         }
     }
+    page.counter(
+        "midge_log_lines_lost",
+        "Lines of the log that a destination did not take, or not in time.",
+        crate::log::lost_lines(),
+    );
     page.gauge("midge_shards", "Threads that serve clients.", shards.len());
     page.gauge(
         "midge_memory_full",

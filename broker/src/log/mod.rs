@@ -1,17 +1,18 @@
 //! Log lines as mosquitto writes them: `<time>: text`, each on one line.
 //!
 //! `settings.rs` is what is asked for, `types.rs` the kinds of messages, `line.rs` a line, `output.rs` and `syslog.rs`
-//! where lines go.
+//! where lines go, `sink.rs` the queue of one destination.
 //!
 //! Invariants: a line never holds a control character of its own, whatever a client put into its identifier or topic
-//! (test `v29_control_characters_are_escaped`); a destination that cannot be written never stops the broker; an event
-//! whose type is off costs one look at a cached flag.
+//! (test `v29_control_characters_are_escaped`); a destination that cannot be written, or that nobody reads, never
+//! stops the broker nor makes it wait; an event whose type is off costs one look at a cached flag.
 //!
 //! The types of mosquitto that are no level of `tracing` are targets: `tracing::info!(target: log::NOTICE, ...)`.
 
 mod line;
 mod output;
 mod settings;
+mod sink;
 mod syslog;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use self::output::{LogOutput, OpenLog};
 pub use self::settings::{
     FACILITY_DAEMON, LogDestination, LogSettings, LogTimestamp, check_timestamp_format,
 };
+pub use self::sink::lost_lines;
 use self::types::type_of;
 pub use self::types::{CONNECTION, LogTypes, NOTICE, SUBSCRIBE, UNSUBSCRIBE};
 
@@ -85,6 +87,11 @@ impl PreparedLog {
 }
 
 impl Log {
+    /// Waits until the lines so far are written, for a while at most: the process may end then.
+    pub fn drain(&self) {
+        self.output.drain();
+    }
+
     /// From the next line on the log is this one.
     pub fn change(&self, prepared: PreparedLog) {
         self.output.replace(prepared.open);

@@ -1,19 +1,22 @@
 //! The destinations of the log.
 //!
-//! Invariants: a line is written whole; a destination that cannot be written never stops the broker.
+//! Invariants: a line is written whole; whoever logs never waits for a destination, and one that cannot be written
+//! never stops the broker.
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::line::{Escaped, TimePrefix};
 use super::settings::{LogDestination, LogSettings};
+use super::sink::{STDERR, Sink};
 use super::syslog::Syslog;
 use super::types::{LogTypes, type_of};
 use crate::limits;
@@ -33,6 +36,9 @@ pub enum LogError {
     /// The system's log has no socket.
     #[error("the system's log cannot be reached: {0}; fix: choose another log_dest")]
     Syslog(#[source] io::Error),
+    /// The system gives no thread.
+    #[error("there is no thread for the log: {0}")]
+    Thread(#[source] io::Error),
     /// The process has a log already.
     #[error("the log was started twice")]
     Started,
@@ -63,6 +69,14 @@ impl LogOutput {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = open;
     }
 
+    /// Waits until the lines so far are written, for a while at most.
+    pub(super) fn drain(&self) {
+        let until = Instant::now() + Duration::from_nanos(limits::LOG_DRAIN_NS_MAX);
+        for sink in &self.get().destinations.sinks {
+            sink.drain(until);
+        }
+    }
+
     fn get(&self) -> Arc<OpenLog> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -84,43 +98,36 @@ impl OpenLog {
 /// The open destinations. A line that one of them does not take is lost there.
 #[derive(Debug)]
 struct Destinations {
-    stdout: bool,
-    stderr: bool,
     syslog: Option<Syslog>,
-    files: Vec<Mutex<File>>,
+    /// Standard output, standard error and files.
+    sinks: Vec<Sink>,
 }
 
 impl Destinations {
     fn open(settings: &LogSettings) -> Result<Self, LogError> {
         let destinations = &settings.destinations;
-        let files = settings
+        let files: Vec<_> = settings
             .files()
-            .map(|path| open_file(path).map(Mutex::new))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|path| Ok((path.display().to_string(), open_file(path)?)))
+            .collect::<Result<_, _>>()?;
         let wants_syslog = destinations.contains(&LogDestination::Syslog);
+        let syslog = wants_syslog
+            .then(|| Syslog::open(settings.facility))
+            .transpose()
+            .map_err(LogError::Syslog)?;
+        let mut sinks = Vec::new();
+        if destinations.contains(&LogDestination::Stdout) {
+            sinks.push(Sink::start("stdout".to_owned(), io::stdout()));
+        }
+        if destinations.contains(&LogDestination::Stderr) {
+            sinks.push(Sink::start(STDERR.to_owned(), io::stderr()));
+        }
+        sinks.extend(files.into_iter().map(|(name, file)| Sink::start(name, file)));
+        let sinks = sinks.into_iter().collect::<Result<_, _>>();
         Ok(Self {
-            stdout: destinations.contains(&LogDestination::Stdout),
-            stderr: destinations.contains(&LogDestination::Stderr),
-            syslog: wants_syslog
-                .then(|| Syslog::open(settings.facility))
-                .transpose()
-                .map_err(LogError::Syslog)?,
-            files,
+            syslog,
+            sinks: sinks.map_err(LogError::Thread)?,
         })
-    }
-
-    fn write(&self, line: &[u8]) {
-        // A full disk or a closed terminal must not stop the broker, and there is nowhere left to report it.
-        if self.stdout {
-            let _lost = io::stdout().lock().write_all(line);
-        }
-        if self.stderr {
-            let _lost = io::stderr().lock().write_all(line);
-        }
-        for file in &self.files {
-            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            let _lost = file.write_all(line);
-        }
     }
 }
 
@@ -187,7 +194,9 @@ impl io::Write for LineWriter {
         let _written = timestamp.write(&mut Escaped(&mut time));
         let mut bytes = time.into_bytes();
         bytes.extend_from_slice(line);
-        destinations.write(&bytes);
+        for sink in &destinations.sinks {
+            sink.take(&bytes);
+        }
         Ok(taken)
     }
 

@@ -1,11 +1,12 @@
 //! Sends log lines to the system's log: one datagram a line to its socket, in the form that syslog(3) uses.
 //!
-//! Invariants: the broker never waits for the socket; a line that the socket does not take is lost.
+//! Invariants: the broker never waits for the socket; a line that the socket does not take is lost and counted.
 
 use std::io;
 use std::io::Write as _;
 use std::os::unix::net::UnixDatagram;
 
+use super::sink::count_lost;
 use super::types::LogTypes;
 
 const SOCKET: &str = "/dev/log";
@@ -35,7 +36,9 @@ impl Syslog {
         // Writing to a Vec does not fail.
         let _written = write!(datagram, "<{priority}>{NAME}[{}]: ", std::process::id());
         datagram.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
-        let _lost = self.socket.send(&datagram);
+        if self.socket.send(&datagram).is_err() {
+            count_lost();
+        }
     }
 }
 

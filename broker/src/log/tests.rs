@@ -17,8 +17,9 @@ fn logged(types: LogTypes, timestamp: LogTimestamp, events: impl FnOnce()) -> St
         timestamp,
         ..LogSettings::default()
     };
-    let (subscriber, _log) = subscriber(&settings).unwrap();
+    let (subscriber, log) = subscriber(&settings).unwrap();
     tracing::subscriber::with_default(subscriber, events);
+    log.drain();
     std::fs::read_to_string(path).unwrap()
 }
 
@@ -143,6 +144,7 @@ fn a_change_holds_from_the_next_line_on_and_makes_moved_files_anew() {
         let log_line = |text| tracing::info!("{text}");
         log_line("not wanted");
         tracing::error!("first");
+        log.drain();
         std::fs::rename(&path, &moved).unwrap();
         settings.types = LogTypes::USUAL;
         log.change(PreparedLog::open(&settings).unwrap());
@@ -151,6 +153,7 @@ fn a_change_holds_from_the_next_line_on_and_makes_moved_files_anew() {
         assert!(PreparedLog::open(&settings).is_err());
         log_line("still");
     });
+    log.drain();
     assert_eq!(std::fs::read_to_string(moved).unwrap(), "Error: first\n");
     assert_eq!(std::fs::read_to_string(path).unwrap(), "wanted now\nstill\n");
 }

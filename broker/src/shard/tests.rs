@@ -36,6 +36,7 @@ impl Loops {
             tls: None,
             identity: None,
             proxy: None,
+            trusted_proxies: None,
             upgrade: None,
             pages: None,
         };

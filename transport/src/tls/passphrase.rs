@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 /// The environment variable that may hold the passphrase.
 pub const PASSPHRASE_VARIABLE: &str = "MIDGE_KEY_PASSPHRASE";
 
-/// The passphrase of a private key.
+/// The passphrase of a private key, or the bytes of its file: what is to be kept secret.
 #[derive(Clone)]
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
@@ -89,6 +89,14 @@ pub trait KeyPassphrase {
     /// # Errors
     /// Why there is none, as the rest of a sentence that begins "the private key FILE is encrypted, and".
     fn passphrase(&self, key: &Path, refused: u32) -> Result<Option<Passphrase>, String>;
+
+    /// Takes the bytes of the private key file `key`, for a process that may not read it later.
+    fn keep_key(&self, _key: &Path, _bytes: &[u8]) {}
+
+    /// The bytes of the private key file `key`, which may not be read any more, from when it could be.
+    fn kept_key(&self, _key: &Path) -> Option<Passphrase> {
+        None
+    }
 }
 
 /// The source for callers that have no passphrases: an encrypted key is an error.

@@ -3,6 +3,7 @@
 //!
 //! Invariant: decrypted bytes are kept in buffers that are overwritten when dropped, until rustls has the key.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use aes::{Aes128, Aes192, Aes256};
@@ -30,7 +31,7 @@ pub(super) fn private_key(
     path: &Path,
     source: &dyn KeyPassphrase,
 ) -> Result<PrivateKeyDer<'static>, TlsConfigError> {
-    let bytes = Zeroizing::new(read(path, WHAT)?);
+    let bytes = Zeroizing::new(bytes_of(path, source)?);
     if let Some(encrypted) = encrypted(&bytes) {
         return decrypt(path, &encrypted, source);
     }
@@ -42,6 +43,24 @@ pub(super) fn private_key(
             other => other.to_string(),
         },
     })
+}
+
+/// The bytes of the file. Those that it had when it could be read, if this process may read it no more: a server is
+/// often started as root and becomes somebody else. Whether they go with the certificate of now is checked later.
+fn bytes_of(path: &Path, source: &dyn KeyPassphrase) -> Result<Vec<u8>, TlsConfigError> {
+    match read(path, WHAT) {
+        Ok(bytes) => {
+            source.keep_key(path, &bytes);
+            Ok(bytes)
+        }
+        Err(TlsConfigError::Unreadable { source: cause, .. })
+            if cause.kind() == ErrorKind::PermissionDenied && source.kept_key(path).is_some() =>
+        {
+            let kept = source.kept_key(path);
+            Ok(kept.map(|kept| kept.as_bytes().to_vec()).unwrap_or_default())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The size of an RSA key; `None` for other kinds and what cannot be read.

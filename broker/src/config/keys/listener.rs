@@ -7,6 +7,7 @@ use mqtt::QoS;
 use super::key::{Key, Show, Value, of_listener, or, shown, shown_if};
 use crate::config::configuration::{AddressFamily, ListenerSocket, Protocol};
 use crate::config::draft::{Draft, ProtocolDraft};
+use crate::config::network::Network;
 use crate::limits::{LISTENERS_MAX, MOUNT_POINT_BYTES_MAX};
 use crate::settings::{ListenerSettings, UNLIMITED};
 
@@ -179,6 +180,17 @@ pub(super) const KEYS: &[Key] = &[
         },
         Show::Listener(|_, socket| shown_if(socket.proxy.map(|proxy| proxy.version))),
     ),
+    of_listener(
+        "proxy_protocol_trusted",
+        "Where load balancers come from: addresses or networks (`10.0.0.0/8`), separated by blanks. May be given several \
+         times. Connections from other places are closed, as what they say of themselves proves nothing; without it any \
+         are taken. Midge goes by no other word of a client's address, such as X-Forwarded-For.",
+        Value::Text {
+            shape: "addresses and networks",
+            set: set_trusted_proxies,
+        },
+        Show::Listener(|_, socket| socket.trusted_proxies.iter().map(ToString::to_string).collect()),
+    ),
     or(
         "false",
         of_listener(
@@ -250,6 +262,14 @@ fn set_listener(draft: &mut Draft, text: &str) -> Result<(), String> {
             Ok(())
         }
     }
+}
+
+fn set_trusted_proxies(draft: &mut Draft, text: &str) -> Result<(), String> {
+    for network in text.split_whitespace() {
+        let network = Network::parse(network)?;
+        draft.listener().trusted_proxies.push(network);
+    }
+    Ok(())
 }
 
 fn set_socket_domain(draft: &mut Draft, text: &str) -> Result<(), String> {

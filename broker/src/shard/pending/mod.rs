@@ -124,6 +124,10 @@ impl PendingConnection {
             return None;
         };
         let kind = in_effect.listeners.get(usize::from(listening.listener.0))?;
+        if !kind.trusts(address.ip()) {
+            tracing::warn!("Client connection from {address} denied: it is not in proxy_protocol_trusted.");
+            return None;
+        }
         let stream = SecureStream::server(kind.tls.as_ref())
             .inspect_err(|error| tracing::error!("{error}"))
             .ok()?;

@@ -36,6 +36,7 @@ const PLAIN: ListenerInEffect = ListenerInEffect {
     tls: None,
     identity: None,
     proxy: None,
+    trusted_proxies: None,
     upgrade: None,
     pages: None,
 };

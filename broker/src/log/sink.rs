@@ -1,0 +1,235 @@
+//! One destination of the log: a bounded queue of lines, and a thread that writes them.
+//!
+//! Invariants: whoever logs never waits, whatever becomes of the destination; a line is written whole, and lines keep
+//! their order; what is not written is counted, in [`lost_lines`] for the whole process, and reported in the
+//! destination once it takes lines again. The thread ends with the last line of a sink that is gone.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::limits;
+
+/// A destination that takes lines without delay.
+#[derive(Debug)]
+pub(super) struct Sink {
+    lines: SyncSender<Box<[u8]>>,
+    state: Arc<SinkState>,
+}
+
+#[derive(Debug, Default)]
+struct SinkState {
+    /// Lines that are in the queue or being written.
+    waiting: AtomicUsize,
+    /// Lines that were lost and not reported yet.
+    lost: AtomicU64,
+    /// Why the last one could not be written, if that is why.
+    cause: Mutex<Option<io::Error>>,
+}
+
+/// Lines of the log that were lost, in this process.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// How many lines of the log were lost since the process began.
+#[must_use]
+pub fn lost_lines() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
+
+/// A line that a destination does not take, and that has no sink.
+pub(super) fn count_lost() {
+    LOST.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Sink {
+    /// Starts the thread of a destination; `name` is for messages.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(super) fn start(name: String, destination: impl Write + Send + 'static) -> io::Result<Self> {
+        let (lines, queue) = sync_channel(limits::LOG_LINES_WAITING_MAX);
+        let state = Arc::new(SinkState::default());
+        let writer = SinkWriter {
+            name,
+            destination,
+            state: Arc::clone(&state),
+            reported_at: None,
+        };
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || writer.write_all(&queue))?;
+        Ok(Self { lines, state })
+    }
+
+    /// Takes a line, or counts it as lost if too many wait.
+    pub(super) fn take(&self, line: &[u8]) {
+        self.state.waiting.fetch_add(1, Ordering::AcqRel);
+        if self.lines.try_send(line.into()).is_err() {
+            self.state.waiting.fetch_sub(1, Ordering::AcqRel);
+            self.state.count_lost(None);
+        }
+    }
+
+    /// Waits until what was taken is written, or the time is over.
+    pub(super) fn drain(&self, until: Instant) {
+        while self.state.waiting.load(Ordering::Acquire) > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl SinkState {
+    fn count_lost(&self, cause: Option<io::Error>) {
+        count_lost();
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        if cause.is_some() {
+            *self.cause.lock().unwrap_or_else(PoisonError::into_inner) = cause;
+        }
+    }
+
+    /// What is to be reported of lost lines, if there are any.
+    fn report(&self) -> Option<String> {
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost == 0 {
+            return None;
+        }
+        let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Some(match cause {
+            Some(cause) => format!("Warning: {lost} lines of the log were lost here: {cause}.\n"),
+            None => format!("Warning: {lost} lines of the log were lost here: nobody took them in time.\n"),
+        })
+    }
+}
+
+/// The side of the thread that writes.
+struct SinkWriter<W> {
+    name: String,
+    destination: W,
+    state: Arc<SinkState>,
+    /// When it was last said on standard error that the destination takes no lines.
+    reported_at: Option<Instant>,
+}
+
+impl<W: Write> SinkWriter<W> {
+    fn write_all(mut self, queue: &Receiver<Box<[u8]>>) {
+        while let Ok(line) = queue.recv() {
+            self.write(&line);
+            self.state.waiting.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    fn write(&mut self, line: &[u8]) {
+        if let Err(cause) = self
+            .destination
+            .write_all(line)
+            .and_then(|()| self.destination.flush())
+        {
+            self.complain(&cause);
+            self.state.count_lost(Some(cause));
+            return;
+        }
+        if let Some(report) = self.state.report()
+            && let Err(cause) = self.destination.write_all(report.as_bytes())
+        {
+            self.state.count_lost(Some(cause));
+        }
+    }
+
+    /// Whoever looks at the terminal, or at the journal, sees why the log stands still; not each time.
+    fn complain(&mut self, cause: &io::Error) {
+        let quiet = Duration::from_nanos(limits::LOG_COMPLAINT_NS);
+        if self.name == STDERR || self.reported_at.is_some_and(|at| at.elapsed() < quiet) {
+            return;
+        }
+        self.reported_at = Some(Instant::now());
+        let name = &self.name;
+        let _nowhere_left = writeln!(
+            io::stderr(),
+            "Error: the log cannot be written to {name}: {cause}; lines are lost until that is over."
+        );
+    }
+}
+
+/// The name of standard error, which needs no report of itself.
+pub(super) const STDERR: &str = "stderr";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    /// A destination that takes a line each time that it is allowed to, or refuses it.
+    struct Slow {
+        allowed: Receiver<bool>,
+        taken: Sender<String>,
+    }
+
+    impl Write for Slow {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            match self.allowed.recv() {
+                Ok(true) => {
+                    self.taken
+                        .send(String::from_utf8_lossy(line).into_owned())
+                        .unwrap();
+                    Ok(line.len())
+                }
+                _ => Err(io::ErrorKind::StorageFull.into()),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn slow() -> (Sink, Sender<bool>, Receiver<String>) {
+        let ((allow, allowed), (taken, lines)) = (channel(), channel());
+        let sink = Sink::start("test".to_owned(), Slow { allowed, taken }).unwrap();
+        (sink, allow, lines)
+    }
+
+    /// Whoever logs does not wait for a destination that nobody reads.
+    #[test]
+    fn lines_beyond_the_bound_are_counted_and_reported() {
+        let (sink, allow, lines) = slow();
+        let lost_before = lost_lines();
+        let begun = Instant::now();
+        for number in 0..limits::LOG_LINES_WAITING_MAX + 100 {
+            sink.take(format!("{number}\n").as_bytes());
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(lost_lines() - lost_before >= 99);
+        sink.drain(Instant::now() + Duration::from_millis(20));
+        (0..limits::LOG_LINES_WAITING_MAX + 2).for_each(|_| allow.send(true).unwrap());
+        assert_eq!(lines.recv().unwrap(), "0\n");
+        let report = lines.recv().unwrap();
+        assert!(
+            report.contains("lines of the log were lost here: nobody"),
+            "{report}"
+        );
+        assert_eq!(lines.recv().unwrap(), "1\n");
+        sink.drain(Instant::now() + Duration::from_secs(20));
+        let written = lines.try_iter().count() + 2;
+        assert!((limits::LOG_LINES_WAITING_MAX..limits::LOG_LINES_WAITING_MAX + 2).contains(&written));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted_and_reported() {
+        let (sink, allow, lines) = slow();
+        for (line, is_allowed) in [("a\n", true), ("b\n", false), ("c\n", false), ("d\n", true)] {
+            sink.take(line.as_bytes());
+            allow.send(is_allowed).unwrap();
+        }
+        allow.send(true).unwrap();
+        let written: Vec<_> = (0..3).map(|_| lines.recv().unwrap()).collect();
+        assert_eq!(written[..2], ["a\n", "d\n"]);
+        assert!(
+            written[2].contains("2 lines of the log were lost here"),
+            "{}",
+            written[2]
+        );
+    }
+}
