@@ -305,14 +305,14 @@ pub const LOG_LINES_WAITING_MAX: usize = 4096;
 /// Nanoseconds that the process waits at its end for its log to be written. Over: what waits is lost.
 pub const LOG_DRAIN_NS_MAX: u64 = 2_000_000_000;
 
-/// Nanoseconds for which standard error is not told again that a file of the log cannot be written.
+/// Nanoseconds after which standard error says again that a file of the log cannot be written.
 pub const LOG_COMPLAINT_NS: u64 = 60_000_000_000;
 
 /// Pairs of address and user whose wrong passwords are counted. Full: the oldest is forgotten, which costs whoever
 /// wants that so many wrong passwords.
 pub const BACK_OFF_PAIRS_MAX: usize = 65_536;
 
-/// Passwords that wait for a user who has failed often, from one address. Full: CONNECT is refused with 0x9F (5.0) or 3.
+/// Passwords that wait for a user who has failed often, from one address. Full: CONNECT is refused with 0x9F or 3.
 pub const SUSPECT_CHECKS_MAX: usize = 64;
 
 /// Bytes of a password. Longer: it is wrong, and is not hashed.

@@ -182,9 +182,9 @@ pub(super) const KEYS: &[Key] = &[
     ),
     of_listener(
         "proxy_protocol_trusted",
-        "Where load balancers come from: addresses or networks (`10.0.0.0/8`), separated by blanks. May be given several \
-         times. Connections from other places are closed, as what they say of themselves proves nothing; without it any \
-         are taken. Midge goes by no other word of a client's address, such as X-Forwarded-For.",
+        "Where load balancers come from: addresses or networks (`10.0.0.0/8`), separated by blanks. May be given \
+         several times. Connections from other places are closed, as what they say of themselves proves nothing; \
+         without it any are taken. Midge goes by no other word of a client's address, such as X-Forwarded-For.",
         Value::Text {
             shape: "addresses and networks",
             set: set_trusted_proxies,
