@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::logic::{Batch, ConnectionId, Remains, Shard, ShardCounters, Timestamp, shard_counters};
+use broker::logic::{Batch, ConnectionId, ResourceCounts, Shard, ShardCounters, Timestamp, shard_counters};
 use broker::settings::Settings;
 use broker::turn::{Outcome, Turn, TurnStep};
 use criterion::Criterion;
@@ -208,8 +208,8 @@ impl Shell {
 
     /// What the shard holds.
     #[must_use]
-    pub fn remains(&self) -> Remains {
-        self.logic.remains()
+    pub fn resource_counts(&self) -> ResourceCounts {
+        self.logic.resource_counts()
     }
 
     /// The next batch for the other shard of a pair.

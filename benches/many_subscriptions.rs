@@ -178,7 +178,7 @@ fn measure_memory(sessions: usize, with_other: bool) {
         each(rss_bytes().saturating_sub(before)),
         "bytes a subscription",
     );
-    assert_eq!(world.owner.remains().filters, 0);
+    assert_eq!(world.owner.resource_counts().filters, 0);
 }
 
 fn measure_times(sessions: usize) {

@@ -35,7 +35,7 @@ mod budget;
 mod takeover;
 
 pub use self::budget::{WorkBudget, WorkLimits};
-pub use self::takeover::{Coming, TakeOvers};
+pub use self::takeover::{TakeOver, TakeOvers};
 
 /// The step that a shard has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

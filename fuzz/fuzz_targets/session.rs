@@ -84,7 +84,7 @@ fuzz_target!(|input: Vec<(Few, Action<'_>)>| {
     }
     cluster.advance_s(10);
     for index in 0..2 {
-        let remains = cluster.shard(index).expect("a shard").remains();
+        let remains = cluster.shard(index).expect("a shard").resource_counts();
         let left = (remains.connections, remains.dirty, remains.paused, remains.batches);
         assert_eq!(left, (0, 0, 0, 0), "{remains:?}");
     }

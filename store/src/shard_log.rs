@@ -28,7 +28,7 @@ pub(crate) struct Shared {
 
 /// What the storage thread knows of one handle.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct ShardLogState {
     pub(crate) shard: u16,
     /// The last batch that is durable.
     pub(crate) durable: AtomicU64,
@@ -46,7 +46,7 @@ pub(crate) enum Request {
 /// Records that count as a whole or not at all.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    pub(crate) lane: Arc<Lane>,
+    pub(crate) lane: Arc<ShardLogState>,
     pub(crate) number: u64,
     pub(crate) bytes: Vec<u8>,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 pub struct ShardLog {
     shared: Arc<Shared>,
-    lane: Arc<Lane>,
+    lane: Arc<ShardLogState>,
     requests: Sender<Request>,
     batch: Vec<u8>,
     /// Where the last frame of the batch begins.
@@ -65,7 +65,7 @@ pub struct ShardLog {
 
 impl ShardLog {
     pub(crate) fn new(shared: Arc<Shared>, shard: u16, requests: Sender<Request>) -> Self {
-        let lane = Arc::new(Lane {
+        let lane = Arc::new(ShardLogState {
             shard,
             durable: AtomicU64::new(0),
             spare: std::sync::Mutex::default(),

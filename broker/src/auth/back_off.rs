@@ -29,7 +29,7 @@ pub(super) struct Source(IpAddr);
 
 /// Who is counted: a user name as it comes from one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Claimant {
+pub(super) struct UserAtAddress {
     pub(super) source: Source,
     /// Keyed digest of the name.
     user: u64,
@@ -37,9 +37,9 @@ pub(super) struct Claimant {
 
 #[derive(Debug, Default)]
 struct FailureTable {
-    pairs: HashMap<Claimant, Failures, foldhash::fast::RandomState>,
+    pairs: HashMap<UserAtAddress, Failures, foldhash::fast::RandomState>,
     /// In the order in which they came.
-    oldest: VecDeque<Claimant>,
+    oldest: VecDeque<UserAtAddress>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +74,8 @@ impl Source {
 }
 
 impl BackOff {
-    pub(super) fn claimant(&self, address: IpAddr, user: &str) -> Claimant {
-        Claimant {
+    pub(super) fn claimant(&self, address: IpAddr, user: &str) -> UserAtAddress {
+        UserAtAddress {
             source: Source::of(address),
             user: self.hasher.hash_one(user),
         }
@@ -87,7 +87,7 @@ impl BackOff {
     }
 
     /// When the claimant may try next: not later than now for one that has hardly failed.
-    pub(super) fn not_before(&self, claimant: Claimant) -> Timestamp {
+    pub(super) fn not_before(&self, claimant: UserAtAddress) -> Timestamp {
         let table = self.table();
         table
             .pairs
@@ -96,14 +96,14 @@ impl BackOff {
     }
 
     /// Whether the claimant has failed so often that its tries are spaced out.
-    pub(super) fn is_suspect(&self, now: Timestamp, claimant: Claimant) -> bool {
+    pub(super) fn is_suspect(&self, now: Timestamp, claimant: UserAtAddress) -> bool {
         let table = self.table();
         let failures = table.pairs.get(&claimant);
         failures.is_some_and(|failures| failures.count > FREE && now.since_s(failures.last) < FORGET_S)
     }
 
     /// Whether this was wrong a moment ago.
-    pub(super) fn knows_wrong(&self, now: Timestamp, claimant: Claimant, digest: u64) -> bool {
+    pub(super) fn knows_wrong(&self, now: Timestamp, claimant: UserAtAddress, digest: u64) -> bool {
         let table = self.table();
         let failures = table.pairs.get(&claimant);
         failures
@@ -111,7 +111,7 @@ impl BackOff {
     }
 
     /// A try of the claimant begins: until it is decided, the next one waits as if it had failed.
-    pub(super) fn begins(&self, now: Timestamp, claimant: Claimant) {
+    pub(super) fn begins(&self, now: Timestamp, claimant: UserAtAddress) {
         if let Some(failures) = self.table().pairs.get_mut(&claimant) {
             if now.since_s(failures.last) >= FORGET_S {
                 failures.count = 0;
@@ -121,14 +121,14 @@ impl BackOff {
     }
 
     /// The password was right: the next try need not wait for that.
-    pub(super) fn succeeded(&self, now: Timestamp, claimant: Claimant) {
+    pub(super) fn succeeded(&self, now: Timestamp, claimant: UserAtAddress) {
         if let Some(failures) = self.table().pairs.get_mut(&claimant) {
             failures.until = failures.until.min(now);
         }
     }
 
     /// The claimant could not prove itself; `digest` is that of its password, if it sent one.
-    pub(super) fn failed(&self, now: Timestamp, claimant: Claimant, digest: Option<u64>) {
+    pub(super) fn failed(&self, now: Timestamp, claimant: UserAtAddress, digest: Option<u64>) {
         let mut table = self.table();
         let failures = table.entry(now, claimant);
         if now.since_s(failures.last) >= FORGET_S {
@@ -150,7 +150,7 @@ impl BackOff {
 
 impl FailureTable {
     /// The entry of the claimant; a new one takes the place of those that are over, or of the oldest.
-    fn entry(&mut self, now: Timestamp, claimant: Claimant) -> &mut Failures {
+    fn entry(&mut self, now: Timestamp, claimant: UserAtAddress) -> &mut Failures {
         if !self.pairs.contains_key(&claimant) {
             while let Some(oldest) = self.oldest.front() {
                 let is_over = |failures: &Failures| now.since_s(failures.last) >= FORGET_S;
@@ -185,7 +185,7 @@ mod tests {
 
     use super::*;
 
-    fn claimant(back_off: &BackOff, address: u32, user: &str) -> Claimant {
+    fn claimant(back_off: &BackOff, address: u32, user: &str) -> UserAtAddress {
         back_off.claimant(IpAddr::V4(Ipv4Addr::from(address)), user)
     }
 

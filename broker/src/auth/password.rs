@@ -23,7 +23,7 @@ use crate::limits;
 
 /// A hash of a password with everything that checking one needs.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PasswordHash(Form);
+pub struct PasswordHash(HashedPassword);
 
 /// How a new hash is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ const SALT_BYTES: usize = 12;
 const SCRAM_SALT_BYTES: usize = 16;
 
 #[derive(Clone, PartialEq, Eq)]
-enum Form {
+enum HashedPassword {
     Sha512 {
         salt: Box<[u8]>,
         hash: [u8; SHA512_OUTPUT_LEN],
@@ -92,7 +92,7 @@ impl PasswordHash {
     /// It is none, or one that cannot be used.
     pub fn parse(text: &str) -> Result<PasswordHash, HashError> {
         if let Some(verifier) = ScramVerifier::parse(text) {
-            return Ok(PasswordHash(Form::Scram(verifier?)));
+            return Ok(PasswordHash(HashedPassword::Scram(verifier?)));
         }
         let form = match text.strip_prefix('$').and_then(|rest| rest.split_once('$')) {
             Some(("6", rest)) => sha512(rest)?,
@@ -112,22 +112,22 @@ impl PasswordHash {
             Algorithm::Sha512 => {
                 let salt: Box<[u8]> = random::<SALT_BYTES>()?.into();
                 let hash = digest_of(password, &salt);
-                Form::Sha512 { salt, hash }
+                HashedPassword::Sha512 { salt, hash }
             }
             Algorithm::Sha512Pbkdf2 { iterations } => {
                 let salt: Box<[u8]> = random::<SALT_BYTES>()?.into();
                 let mut hash = [0; SHA512_OUTPUT_LEN];
                 pbkdf2::derive(PBKDF2_HMAC_SHA512, iterations, &salt, password, &mut hash);
-                Form::Pbkdf2 {
+                HashedPassword::Pbkdf2 {
                     iterations,
                     salt,
                     hash,
                 }
             }
-            Algorithm::Argon2id => Form::Argon2id(make_argon2id(password)?),
+            Algorithm::Argon2id => HashedPassword::Argon2id(make_argon2id(password)?),
             Algorithm::ScramSha256 { iterations } => {
                 let salt = random::<SCRAM_SALT_BYTES>()?;
-                Form::Scram(ScramVerifier::make(password, iterations, &salt))
+                HashedPassword::Scram(ScramVerifier::make(password, iterations, &salt))
             }
         }))
     }
@@ -136,16 +136,18 @@ impl PasswordHash {
     #[must_use]
     pub fn verify(&self, password: &[u8]) -> bool {
         match &self.0 {
-            Form::Sha512 { salt, hash } => verify_slices_are_equal(&digest_of(password, salt), hash).is_ok(),
-            Form::Pbkdf2 {
+            HashedPassword::Sha512 { salt, hash } => {
+                verify_slices_are_equal(&digest_of(password, salt), hash).is_ok()
+            }
+            HashedPassword::Pbkdf2 {
                 iterations,
                 salt,
                 hash,
             } => pbkdf2::verify(PBKDF2_HMAC_SHA512, *iterations, salt, password, hash).is_ok(),
-            Form::Argon2id(hash) => Argon2::default()
+            HashedPassword::Argon2id(hash) => Argon2::default()
                 .verify_password(password, &hash.password_hash())
                 .is_ok(),
-            Form::Scram(verifier) => verifier.verify(password),
+            HashedPassword::Scram(verifier) => verifier.verify(password),
         }
     }
 
@@ -153,7 +155,7 @@ impl PasswordHash {
     #[must_use]
     pub fn scram(&self) -> Option<&ScramVerifier> {
         match &self.0 {
-            Form::Scram(verifier) => Some(verifier),
+            HashedPassword::Scram(verifier) => Some(verifier),
             _ => None,
         }
     }
@@ -163,10 +165,10 @@ impl PasswordHash {
 impl fmt::Display for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Form::Sha512 { salt, hash } => {
+            HashedPassword::Sha512 { salt, hash } => {
                 write!(f, "$6${}${}", STANDARD.encode(salt), STANDARD.encode(hash))
             }
-            Form::Pbkdf2 {
+            HashedPassword::Pbkdf2 {
                 iterations,
                 salt,
                 hash,
@@ -178,8 +180,8 @@ impl fmt::Display for PasswordHash {
                     STANDARD.encode(hash)
                 )
             }
-            Form::Argon2id(hash) => f.write_str(hash.as_str()),
-            Form::Scram(verifier) => verifier.fmt(f),
+            HashedPassword::Argon2id(hash) => f.write_str(hash.as_str()),
+            HashedPassword::Scram(verifier) => verifier.fmt(f),
         }
     }
 }
@@ -188,26 +190,26 @@ impl fmt::Display for PasswordHash {
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {
-            Form::Sha512 { .. } => "PasswordHash($6$)",
-            Form::Pbkdf2 { .. } => "PasswordHash($7$)",
-            Form::Argon2id(_) => "PasswordHash($argon2id$)",
-            Form::Scram(_) => "PasswordHash(SCRAM-SHA-256$)",
+            HashedPassword::Sha512 { .. } => "PasswordHash($6$)",
+            HashedPassword::Pbkdf2 { .. } => "PasswordHash($7$)",
+            HashedPassword::Argon2id(_) => "PasswordHash($argon2id$)",
+            HashedPassword::Scram(_) => "PasswordHash(SCRAM-SHA-256$)",
         })
     }
 }
 
 /// Reads what follows `$6$`: `salt$hash`.
-fn sha512(rest: &str) -> Result<Form, HashError> {
+fn sha512(rest: &str) -> Result<HashedPassword, HashError> {
     let (salt, hash) = salt_and_hash(rest)?;
-    Ok(Form::Sha512 { salt, hash })
+    Ok(HashedPassword::Sha512 { salt, hash })
 }
 
 /// Reads what follows `$7$`: `iterations$salt$hash`.
-fn pbkdf2(rest: &str) -> Result<Form, HashError> {
+fn pbkdf2(rest: &str) -> Result<HashedPassword, HashError> {
     let (iterations, rest) = rest.split_once('$').ok_or(HashError::Malformed)?;
     // A line with two mistakes is malformed rather than too expensive.
     let (salt, hash) = salt_and_hash(rest)?;
-    Ok(Form::Pbkdf2 {
+    Ok(HashedPassword::Pbkdf2 {
         iterations: iterations_of(iterations)?,
         salt,
         hash,
@@ -220,7 +222,7 @@ fn salt_and_hash(text: &str) -> Result<(Box<[u8]>, [u8; SHA512_OUTPUT_LEN]), Has
 }
 
 /// A PHC string. Its parameters are checked here, so that [`PasswordHash::verify`] has no other reason to say no.
-fn argon2id(text: &str) -> Result<Form, HashError> {
+fn argon2id(text: &str) -> Result<HashedPassword, HashError> {
     let hash = PasswordHashString::new(text).map_err(|_| HashError::Malformed)?;
     if hash.salt().is_none() || hash.hash().is_none() || hash.version() != Some(argon2::Version::V0x13.into())
     {
@@ -233,7 +235,7 @@ fn argon2id(text: &str) -> Result<Form, HashError> {
     if !is_affordable {
         return Err(HashError::TooExpensive);
     }
-    Ok(Form::Argon2id(hash))
+    Ok(HashedPassword::Argon2id(hash))
 }
 
 fn make_argon2id(password: &[u8]) -> Result<PasswordHashString, MakeError> {

@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::back_off::{BackOff, Claimant, Source};
+use super::back_off::{BackOff, Source, UserAtAddress};
 use super::password_file::{Candidate, PasswordFile};
 use crate::limits;
 use crate::thread_priority::give_way_to_shards;
@@ -23,7 +23,7 @@ pub(super) struct PasswordCheck {
     pub(super) file: Arc<PasswordFile>,
     pub(super) candidate: Candidate,
     pub(super) password: Box<[u8]>,
-    pub(super) claimant: Claimant,
+    pub(super) claimant: UserAtAddress,
     /// What [`BackOff::digest`] makes of the file and the password.
     pub(super) digest: u64,
     /// After that nobody waits for the answer.
@@ -70,14 +70,14 @@ struct CheckState {
 #[derive(Debug, Default)]
 struct CheckQueue {
     /// Each of these is in `fresh`, in `suspect` or in `delayed`, once; one may have no check any more.
-    claimants: HashMap<Claimant, VecDeque<PasswordCheck>>,
+    claimants: HashMap<UserAtAddress, VecDeque<PasswordCheck>>,
     /// Checks that wait of each address.
     sources: HashMap<Source, usize>,
     fresh: Turns,
     /// Those that have failed often, and whose time has come.
     suspect: Turns,
     /// Those whose time has not come.
-    delayed: BinaryHeap<Reverse<(Timestamp, Claimant)>>,
+    delayed: BinaryHeap<Reverse<(Timestamp, UserAtAddress)>>,
     /// The last turn was one of `suspect`.
     suspect_had_turn: bool,
     jobs: usize,
@@ -88,7 +88,7 @@ struct CheckQueue {
 /// Claimants in the order of their turns: addresses take turns, and the users of each address.
 #[derive(Debug, Default)]
 struct Turns {
-    by_source: HashMap<Source, VecDeque<Claimant>>,
+    by_source: HashMap<Source, VecDeque<UserAtAddress>>,
     /// The next to be served in front.
     sources: VecDeque<Source>,
 }
@@ -246,7 +246,7 @@ impl CheckQueue {
     }
 
     /// Whose turn it is: every second one belongs to those that have not failed, if one of them waits.
-    fn next_claimant(&mut self) -> Option<Claimant> {
+    fn next_claimant(&mut self) -> Option<UserAtAddress> {
         let suspect_first = !self.suspect_had_turn;
         self.suspect_had_turn = suspect_first;
         let (first, second) = if suspect_first {
@@ -258,7 +258,7 @@ impl CheckQueue {
     }
 
     /// Gives a claimant that is in no queue its place, if it has a check.
-    fn schedule(&mut self, now: Timestamp, back_off: &BackOff, claimant: Claimant) {
+    fn schedule(&mut self, now: Timestamp, back_off: &BackOff, claimant: UserAtAddress) {
         if self.claimants.get(&claimant).is_none_or(VecDeque::is_empty) {
             self.claimants.remove(&claimant);
             return;
@@ -278,14 +278,14 @@ impl CheckQueue {
         self.delayed.peek().map(|Reverse((at, _))| *at)
     }
 
-    fn take_first(&mut self, claimant: Claimant) -> Option<PasswordCheck> {
+    fn take_first(&mut self, claimant: UserAtAddress) -> Option<PasswordCheck> {
         let job = self.claimants.get_mut(&claimant)?.pop_front()?;
         self.forget(&job);
         Some(job)
     }
 
     /// Drops what of a claimant nobody waits for any more.
-    fn drop_expired(&mut self, now: Timestamp, claimant: Claimant) {
+    fn drop_expired(&mut self, now: Timestamp, claimant: UserAtAddress) {
         let is_expired = |job: &PasswordCheck| job.deadline <= now;
         while self
             .claimants
@@ -298,7 +298,7 @@ impl CheckQueue {
     }
 
     /// Takes out what waits for the same verdict.
-    fn take_same(&mut self, claimant: Claimant, digest: u64) -> Vec<PasswordCheck> {
+    fn take_same(&mut self, claimant: UserAtAddress, digest: u64) -> Vec<PasswordCheck> {
         let Some(jobs) = self.claimants.get_mut(&claimant) else {
             return Vec::new();
         };
@@ -338,7 +338,7 @@ impl PasswordCheck {
 }
 
 impl Turns {
-    fn push(&mut self, claimant: Claimant) {
+    fn push(&mut self, claimant: UserAtAddress) {
         let claimants = self.by_source.entry(claimant.source).or_default();
         if claimants.is_empty() {
             self.sources.push_back(claimant.source);
@@ -346,7 +346,7 @@ impl Turns {
         claimants.push_back(claimant);
     }
 
-    fn pop(&mut self) -> Option<Claimant> {
+    fn pop(&mut self) -> Option<UserAtAddress> {
         let source = self.sources.pop_front()?;
         let claimants = self.by_source.get_mut(&source)?;
         let claimant = claimants.pop_front();

@@ -28,7 +28,7 @@ pub(super) struct PacketContext {
 
 /// How far [`Shard::consume`] came, and why it stopped.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Consumed {
+pub(super) struct ConsumeResult {
     pub(super) bytes: usize,
     /// The share of work is used up: there may be more packets.
     pub(super) stopped: bool,
@@ -50,7 +50,7 @@ impl Stopped {
 
 /// A run being gathered: where it lies in the bytes that are being read.
 #[derive(Clone, Copy, Debug)]
-struct Gathering<'a> {
+struct RunInProgress<'a> {
     session: SessionSlot,
     version: ProtocolVersion,
     topic: &'a str,
@@ -62,21 +62,21 @@ struct Gathering<'a> {
 }
 
 /// A packet that is not gathered, where it lies, and what was gathered before it.
-struct Alone<'a, 'p> {
+struct SinglePacket<'a, 'p> {
     context: PacketContext,
     frame: &'p Frame<'a>,
     publish: Option<&'p Publish<'a>>,
     start: usize,
     end: usize,
-    run: Option<Gathering<'a>>,
+    run: Option<RunInProgress<'a>>,
 }
 
 impl Shard {
     /// Handles whole packets at the front of `bytes`: all, or as many as the share of work allows. What is gathered
     /// changes nothing, so how the bytes are to be read is asked again only behind what is handled.
-    pub(super) fn consume(&mut self, slot: ConnectionSlot, bytes: &[u8]) -> Consumed {
+    pub(super) fn consume(&mut self, slot: ConnectionSlot, bytes: &[u8]) -> ConsumeResult {
         let mut at = 0;
-        let mut run: Option<Gathering<'_>> = None;
+        let mut run: Option<RunInProgress<'_>> = None;
         let mut stopped = None;
         let mut packets = 0;
         let mounted = self.delivery.is_mounted(slot);
@@ -108,7 +108,7 @@ impl Shard {
             let (start, end) = (at, at + frame.wire_bytes);
             if let Some(publish) = publish
                 && !mounted
-                && goes_on_as_it_is(publish)
+                && is_forwarded_unchanged(publish)
                 && self.delivery.payload_fits(publish)
             {
                 match &mut run {
@@ -118,14 +118,14 @@ impl Shard {
                         if stopped.is_some() {
                             break;
                         }
-                        run = Some(Gathering::new(session, version, start, end, publish));
+                        run = Some(RunInProgress::new(session, version, start, end, publish));
                         reading = self.delivery.reading(slot);
                     }
                 }
                 (at, packets) = (end, packets + 1);
                 continue;
             }
-            let alone = Alone {
+            let alone = SinglePacket {
                 context,
                 frame: &frame,
                 publish,
@@ -151,17 +151,17 @@ impl Shard {
         &mut self,
         slot: ConnectionSlot,
         bytes: &[u8],
-        run: Option<Gathering<'_>>,
+        run: Option<RunInProgress<'_>>,
         at: usize,
         packets: u64,
         mut stopped: Option<Stopped>,
-    ) -> Consumed {
+    ) -> ConsumeResult {
         if let Some(left) = self.pass_on(slot, bytes, run, at).filter(|left| left.at < at) {
             stopped = Some(left);
         }
         let Stopped { at, packets: left } = stopped.unwrap_or(Stopped::before(at));
         self.delivery.counters().packets_received.add(packets - left);
-        Consumed {
+        ConsumeResult {
             bytes: at,
             stopped: stopped.is_some(),
         }
@@ -169,8 +169,13 @@ impl Shard {
 
     /// Handles a packet that is not gathered; where to go on later, if the share of work is used up.
     #[inline]
-    fn consume_alone(&mut self, slot: ConnectionSlot, bytes: &[u8], alone: Alone<'_, '_>) -> Option<Stopped> {
-        let Alone {
+    fn consume_alone(
+        &mut self,
+        slot: ConnectionSlot,
+        bytes: &[u8],
+        alone: SinglePacket<'_, '_>,
+    ) -> Option<Stopped> {
+        let SinglePacket {
             context,
             frame,
             publish,
@@ -207,7 +212,7 @@ impl Shard {
         &mut self,
         slot: ConnectionSlot,
         bytes: &[u8],
-        run: Option<Gathering<'_>>,
+        run: Option<RunInProgress<'_>>,
         next: usize,
     ) -> Option<Stopped> {
         let gathered = run?;
@@ -237,7 +242,7 @@ impl Shard {
         &mut self,
         slot: ConnectionSlot,
         bytes: &[u8],
-        run: Option<Gathering<'_>>,
+        run: Option<RunInProgress<'_>>,
         at: usize,
         error: DecodeError,
     ) -> Option<Stopped> {
@@ -266,7 +271,7 @@ impl Delivery {
     }
 }
 
-impl<'a> Gathering<'a> {
+impl<'a> RunInProgress<'a> {
     fn new(
         session: SessionSlot,
         version: ProtocolVersion,
@@ -302,7 +307,7 @@ fn packet_bytes(start: usize, end: usize) -> u32 {
 /// Whether a PUBLISH may go to subscribers as the bytes that came: QoS 0, not retained, and no property that is meant
 /// for this hop alone.
 #[inline]
-fn goes_on_as_it_is(publish: &Publish<'_>) -> bool {
+fn is_forwarded_unchanged(publish: &Publish<'_>) -> bool {
     publish.qos == QoS::AtMostOnce
         && !publish.retain
         && !publish.topic.is_empty()

@@ -132,7 +132,7 @@ impl ShardCounters {
 
 /// A counter as it is shown outside: its name, its meaning, and how shards' values become one.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown {
+pub struct PublicCounter {
     /// The name of the counter's field.
     pub name: &'static str,
     /// What it counts, in one sentence.
@@ -154,7 +154,7 @@ pub enum CounterKind {
     Highest,
 }
 
-impl Shown {
+impl PublicCounter {
     /// The values of all shards as one.
     #[must_use]
     pub fn of(&self, shards: &[ShardCounters]) -> u64 {
@@ -168,7 +168,7 @@ impl Shown {
 
 macro_rules! shown {
     ($($kind:ident $name:ident $about:literal,)*) => {
-        &[$(Shown {
+        &[$(PublicCounter {
             name: stringify!($name),
             about: $about,
             kind: CounterKind::$kind,
@@ -178,7 +178,7 @@ macro_rules! shown {
 }
 
 /// Every counter of a shard, in the order of the fields.
-pub const SHOWN: &[Shown] = shown![
+pub const SHOWN: &[PublicCounter] = shown![
     Total bytes_received "Bytes received from clients, after TLS.",
     Total bytes_sent "Bytes handed over for sending to clients, before TLS.",
     Total packets_received "Control packets received.",

@@ -80,7 +80,7 @@ impl Shard {
         }
         self.timers
             .cancel(connection.watched_until, Timer::KeepAlive { slot });
-        self.consumer_went(slot);
+        self.consumer_detached(slot);
         let Some(session_slot) = session_slot else {
             // CONNECT has not come, or it is detached since it began to close.
             return;
@@ -95,7 +95,7 @@ impl Shard {
         self.delivery.detach(session_slot);
         if expiry_s > 0 || cost <= limits::END_WORK_AT_ONCE {
             // One that ends over several turns leaves its groups then.
-            self.member_went(session_slot);
+            self.member_disconnected(session_slot);
         }
         self.delivery.counters().clients_connected.sub(1);
         if let Some(will) = will {

@@ -12,7 +12,7 @@ use crate::limits;
 use crate::logic::Shard;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
-use crate::logic::routing::subscription::ListedAt;
+use crate::logic::routing::subscription::SessionPosition;
 use crate::logic::routing::subscription::via::Via;
 use crate::logic::session::{Session, SessionSlot};
 
@@ -71,7 +71,7 @@ impl Shard {
     /// A piece of the end of a session; true at its end.
     fn continue_ending(&mut self, ending: &mut Ending) -> bool {
         let slot = ending.session;
-        let last = |listed: usize| listed.checked_sub(1).map(ListedAt::from_index);
+        let last = |listed: usize| listed.checked_sub(1).map(SessionPosition::from_index);
         while !self.work.is_spent() {
             self.work.spend(SUBSCRIPTION_WORK);
             if let Some(request) = self.retained.request_of(slot) {
@@ -87,7 +87,7 @@ impl Shard {
             } else if let Some(at) = last(session.shares().len()) {
                 self.leave_group(slot, at);
             } else if let Some((message, via)) = ending.in_flight.pop_front() {
-                self.hand_one_over(&message, &via);
+                self.hand_to_other_member(&message, &via);
             } else if !self.drop_queued(slot) {
                 self.delivery.finish_ending(slot);
                 return true;
@@ -103,14 +103,14 @@ impl Shard {
                 return false;
             };
             if let Some(via) = queued.via {
-                self.hand_one_over(&queued.message, &via);
+                self.hand_to_other_member(&queued.message, &via);
             }
         }
         true
     }
 
-    /// What a session held for a group goes to another member [MQTT-4.8.2-5].
-    fn hand_one_over(&mut self, message: &StoredMessage, via: &Via) {
+    /// Gives a message of an ended session's group to another member [MQTT-4.8.2-5].
+    fn hand_to_other_member(&mut self, message: &StoredMessage, via: &Via) {
         if let Some(group) = &via.group
             && !self.shuts_down
         {

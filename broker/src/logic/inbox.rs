@@ -9,7 +9,7 @@ use mqtt::ProtocolVersion;
 
 use crate::logic::Shard;
 use crate::logic::delivery::fan_out::message_of;
-use crate::logic::delivery::journal::Kept;
+use crate::logic::delivery::journal::StoredPublication;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Run, first_publish};
 use crate::logic::outbox::batch::{Batch, BatchRecord, Control};
@@ -131,7 +131,7 @@ impl Shard {
             .resolve_remote(publish.topic, sessions, &mut self.work);
         if let Some(route) = self.routing.route(route) {
             self.work.spend(1 + route.work().0);
-            let kept = Kept {
+            let kept = StoredPublication {
                 message: None,
                 publication,
             };

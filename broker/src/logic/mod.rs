@@ -20,7 +20,7 @@
 //! connections and sessions end), tick.rs and timer.rs (what is due), policy.rs and mount_point.rs (what a client may
 //! do, and where its topics are), message.rs (a message, and how it is kept), store.rs and recover.rs (what is
 //! kept for good, and comes back), counters.rs and sys.rs (figures), reason_string.rs, inconsistency.rs (states that
-//! cannot be), remains.rs (what tests compare), ids.rs, slots.rs and topic_tree/ (names and containers).
+//! cannot be), resource_counts.rs (what tests compare), ids.rs, slots.rs and topic_tree/ (names and containers).
 //!
 //! Invariants: no clock, socket or random source is read; nothing a peer sends panics or grows without a bound of
 //! [`crate::limits`] or [`crate::settings`]; the same inputs give the same outputs. The order that makes the shards
@@ -48,7 +48,7 @@ mod publish;
 mod reason_string;
 mod receive;
 pub mod recover;
-mod remains;
+mod resource_counts;
 mod retained;
 mod routing;
 mod session;
@@ -71,7 +71,7 @@ pub use self::connect_request::{
 };
 use self::connection::{Connection, Stage};
 pub use self::connection::{ConnectionId, ConnectionSlot, Peer};
-pub use self::counters::{Counter, CounterKind, SHOWN, ShardCounters, Shown, shard_counters};
+pub use self::counters::{Counter, CounterKind, PublicCounter, SHOWN, ShardCounters, shard_counters};
 use self::delivery::Delivery;
 pub use self::delivery::journal::FirstNumbers;
 use self::ending::Ending;
@@ -80,7 +80,7 @@ pub use self::message::StoredMessage;
 use self::outbox::Outboxes;
 pub use self::outbox::batch::{Batch, Control};
 pub use self::owner::owner_shard;
-pub use self::remains::Remains;
+pub use self::resource_counts::ResourceCounts;
 pub use self::retained::{FoundMessage, RequestId, RetainedNote, RetainedQuota, Ticket};
 use self::retained::{RetainedBounds, RetainedMessages};
 use self::routing::Routing;
@@ -245,7 +245,7 @@ impl Shard {
     #[inline]
     pub fn flushed(&mut self, now: Timestamp, id: ConnectionId, unsent_bytes: usize) {
         self.begin(now);
-        let pour_bytes = self.delivery.flow.pour_bytes();
+        let pour_bytes = self.delivery.flow.fill_bytes();
         let Some(connection) = self.delivery.flushed(id, unsent_bytes) else {
             // What was sent last was taken when it was gone.
             return;

@@ -29,17 +29,17 @@ pub(super) fn mount_point<'a>(connection: &Connection, settings: &'a Settings) -
     settings.listener(connection.listener).mount_point.as_deref()
 }
 
-/// The topic that the client sees; `None` if it sees nothing of it.
+/// The topic without the mount point, as the client sees it; `None` if it lies outside.
 #[inline]
-pub(super) fn seen<'a>(topic: &'a str, mount_point: Option<&str>) -> Option<&'a str> {
+pub(super) fn without_mount_point<'a>(topic: &'a str, mount_point: Option<&str>) -> Option<&'a str> {
     match mount_point {
         None => Some(topic),
         Some(mount_point) => topic.strip_prefix(mount_point).filter(|seen| !seen.is_empty()),
     }
 }
 
-/// A topic name as the broker sees it; `None` if it gets too long.
-pub(super) fn whole<'a>(topic: &'a str, mount_point: Option<&str>) -> Option<Cow<'a, str>> {
+/// The topic with the mount point, as the broker sees it; `None` if it gets too long.
+pub(super) fn with_mount_point<'a>(topic: &'a str, mount_point: Option<&str>) -> Option<Cow<'a, str>> {
     match mount_point {
         None => Some(Cow::Borrowed(topic)),
         Some(mount_point) if mount_point.len() + topic.len() > TOPIC_BYTES_MAX => None,
@@ -49,7 +49,7 @@ pub(super) fn whole<'a>(topic: &'a str, mount_point: Option<&str>) -> Option<Cow
 
 /// The same of a filter: that of a shared subscription stands behind its group. One that gets too long is left as a
 /// filter that no client may have.
-fn whole_filter<'a>(filter: &'a str, mount_point: Option<&str>) -> Cow<'a, str> {
+fn mounted_filter<'a>(filter: &'a str, mount_point: Option<&str>) -> Cow<'a, str> {
     let Some(prefix) = mount_point else {
         return Cow::Borrowed(filter);
     };
@@ -58,7 +58,7 @@ fn whole_filter<'a>(filter: &'a str, mount_point: Option<&str>) -> Cow<'a, str> 
         .and_then(|rest| rest.find('/'))
         .map_or(0, |at| "$share/".len() + at + 1);
     let (group, rest) = filter.split_at_checked(group_end).unwrap_or(("", filter));
-    match whole(rest, Some(prefix)) {
+    match with_mount_point(rest, Some(prefix)) {
         Some(rest) => Cow::Owned(format!("{group}{rest}")),
         None => Cow::Borrowed("$share/"),
     }
@@ -67,13 +67,13 @@ fn whole_filter<'a>(filter: &'a str, mount_point: Option<&str>) -> Cow<'a, str> 
 impl Delivery {
     /// A client's topic name as the broker sees it; `None` if it gets too long.
     #[inline]
-    pub(super) fn whole_topic<'a>(&self, slot: ConnectionSlot, topic: &'a str) -> Option<Cow<'a, str>> {
-        whole(topic, self.mount_point(slot))
+    pub(super) fn mounted_topic<'a>(&self, slot: ConnectionSlot, topic: &'a str) -> Option<Cow<'a, str>> {
+        with_mount_point(topic, self.mount_point(slot))
     }
 
     /// A client's topic filter as the broker sees it.
-    pub(super) fn whole_filter<'a>(&self, slot: ConnectionSlot, filter: &'a str) -> Cow<'a, str> {
-        whole_filter(filter, self.mount_point(slot))
+    pub(super) fn mounted_filter<'a>(&self, slot: ConnectionSlot, filter: &'a str) -> Cow<'a, str> {
+        mounted_filter(filter, self.mount_point(slot))
     }
 }
 
@@ -83,22 +83,22 @@ mod tests {
 
     #[test]
     fn filters_keep_their_group() {
-        let mounted = |filter| whole_filter(filter, Some("m/")).into_owned();
+        let mounted = |filter| mounted_filter(filter, Some("m/")).into_owned();
         assert_eq!(mounted("a/#"), "m/a/#");
         assert_eq!(mounted("$share/g/a/+"), "$share/g/m/a/+");
         assert_eq!(mounted("$SYS/#"), "m/$SYS/#");
         assert_eq!(mounted("$share/g"), "m/$share/g");
         assert_eq!(mounted(&"x".repeat(65_535)), "$share/");
-        assert_eq!(whole_filter("a", None), "a");
+        assert_eq!(mounted_filter("a", None), "a");
     }
 
     #[test]
     fn what_was_put_in_front_is_taken_away() {
-        assert_eq!(whole("a", Some("m/")).as_deref(), Some("m/a"));
-        assert_eq!(whole(&"x".repeat(65_534), Some("m/")), None);
-        assert_eq!(seen("m/a", Some("m/")), Some("a"));
-        assert_eq!(seen("m/", Some("m/")), None);
-        assert_eq!(seen("n/a", Some("m/")), None);
-        assert_eq!(seen("n/a", None), Some("n/a"));
+        assert_eq!(with_mount_point("a", Some("m/")).as_deref(), Some("m/a"));
+        assert_eq!(with_mount_point(&"x".repeat(65_534), Some("m/")), None);
+        assert_eq!(without_mount_point("m/a", Some("m/")), Some("a"));
+        assert_eq!(without_mount_point("m/", Some("m/")), None);
+        assert_eq!(without_mount_point("n/a", Some("m/")), None);
+        assert_eq!(without_mount_point("n/a", None), Some("n/a"));
     }
 }

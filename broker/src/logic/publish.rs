@@ -8,7 +8,7 @@ use mqtt::property::Properties;
 
 use crate::auth::acl;
 use crate::logic::Shard;
-use crate::logic::delivery::journal::Kept;
+use crate::logic::delivery::journal::StoredPublication;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, Publisher, RawPacket, Run};
 use crate::logic::outbox::batch::BatchRecord;
@@ -83,7 +83,7 @@ impl Shard {
         // A retained message has gone with its change.
         let kept = match retained {
             Some(retained) => retained,
-            None if found.shards.is_empty() => Kept::default(),
+            None if found.shards.is_empty() => StoredPublication::default(),
             None => {
                 let kept = self.delivery.keep_for(&found.shards, &message);
                 let sent = self

@@ -129,7 +129,7 @@ impl Shard {
     ) -> bool {
         let has_filters = matches!(frame.packet_type, PacketType::Subscribe | PacketType::Unsubscribe);
         if has_filters && self.delivery.has_begun_filters(slot) {
-            return self.handler(slot, session).go_on_with_filters(frame, version);
+            return self.handler(slot, session).continue_filters(frame, version);
         }
         self.work.spend(1 + (frame.wire_bytes / DECODED_BYTES) as u64);
         let packet = match mqtt::decode::packet(frame, version) {

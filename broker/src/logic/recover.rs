@@ -23,7 +23,7 @@ use crate::logic::owner::owner_shard;
 use crate::logic::retained::{RetainedChange, Ticket};
 use crate::logic::routing::subscription::group::MemberCounts;
 use crate::logic::routing::subscription::via::Via;
-use crate::logic::routing::subscription::{ListedAt, Subscriber};
+use crate::logic::routing::subscription::{SessionPosition, Subscriber};
 use crate::logic::session::inflight::{Awaits, InflightEntry};
 use crate::logic::session::queue::{Bounds, Queued};
 use crate::logic::session::will::Will;
@@ -223,7 +223,8 @@ impl Shard {
                 return false;
             }
             let listed = self.delivery.session(session);
-            let listed_at = ListedAt::from_index(listed.map_or(0, |session| session.subscriptions.len()));
+            let listed_at =
+                SessionPosition::from_index(listed.map_or(0, |session| session.subscriptions.len()));
             let subscriber = Subscriber::new(session, listed_at, options, identifier);
             self.add_subscription(slot, filter, subscriber);
             return true;
@@ -232,7 +233,7 @@ impl Shard {
         if self.share_of(session, group).is_some() {
             return false;
         }
-        let subscriber = Subscriber::new(session, ListedAt::from_index(0), options, None);
+        let subscriber = Subscriber::new(session, SessionPosition::from_index(0), options, None);
         let mut via = Via {
             group: self.routing.group(group).map(|group| Arc::clone(&group.name)),
             ..Via::default()
@@ -242,7 +243,7 @@ impl Shard {
             let _ = via.identifiers.push(Property::SubscriptionIdentifier(identifier));
         }
         self.join_group(group, subscriber, Rc::new(via));
-        self.member_went(session);
+        self.member_disconnected(session);
         true
     }
 

@@ -8,8 +8,10 @@ use crate::limits;
 use crate::logic::Shard;
 use crate::logic::delivery::Delivery;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::routing::subscription::{Added, FilterSlot, ListedAt, Position, Subscriber, is_wildcard};
-use crate::logic::session::{Branches, Listed, Session, SessionSlot};
+use crate::logic::routing::subscription::{
+    Added, FilterSlot, Position, SessionPosition, Subscriber, is_wildcard,
+};
+use crate::logic::session::{Branches, Session, SessionSlot, SessionSubscription};
 use crate::logic::slots::shrink_list;
 
 impl Shard {
@@ -23,7 +25,9 @@ impl Shard {
             if session.subscriptions.is_empty() {
                 session.subscriptions.reserve_exact(1);
             }
-            session.subscriptions.push(Listed { filter, position });
+            session
+                .subscriptions
+                .push(SessionSubscription { filter, position });
         }
         self.delivery.counters().subscriptions.add(1);
         self.count_branches(subscriber.session, name);
@@ -34,7 +38,7 @@ impl Shard {
 
     /// All subscriptions of a session that ends.
     pub(super) fn drop_subscriptions(&mut self, session: SessionSlot) {
-        let last = |listed: usize| listed.checked_sub(1).map(ListedAt::from_index);
+        let last = |listed: usize| listed.checked_sub(1).map(SessionPosition::from_index);
         while let Some(session_left) = self.delivery.session(session)
             && let Some(at) = last(session_left.subscriptions.len())
         {
@@ -51,7 +55,11 @@ impl Shard {
     /// their two lists.
     ///
     /// [MQTT-3.10.4-1]
-    pub(super) fn listed(&self, session: SessionSlot, filter: FilterSlot) -> Option<(ListedAt, Listed)> {
+    pub(super) fn listed(
+        &self,
+        session: SessionSlot,
+        filter: FilterSlot,
+    ) -> Option<(SessionPosition, SessionSubscription)> {
         let subscribers = self.routing.subscribers(filter);
         let listed = &self.delivery.session(session)?.subscriptions;
         if listed.len() <= subscribers.len() {
@@ -59,14 +67,14 @@ impl Shard {
                 .iter()
                 .enumerate()
                 .find(|(_, listed)| listed.filter == filter)?;
-            return Some((ListedAt::from_index(at), *listed));
+            return Some((SessionPosition::from_index(at), *listed));
         }
         let (at, subscriber) = subscribers
             .iter()
             .enumerate()
             .find(|(_, subscriber)| subscriber.session == session)?;
         let position = Position::from_index(at);
-        Some((subscriber.listed_at, Listed { filter, position }))
+        Some((subscriber.listed_at, SessionSubscription { filter, position }))
     }
 
     /// A session has one more filter, which is in its list.
@@ -101,14 +109,14 @@ impl Shard {
     /// Takes the subscription at a place of the session's list away.
     ///
     /// [MQTT3-3.10.4-2], [MQTT3-3.10.4-3]
-    pub(super) fn drop_subscription(&mut self, session: SessionSlot, at: ListedAt) {
+    pub(super) fn drop_subscription(&mut self, session: SessionSlot, at: SessionPosition) {
         let Some(leaving) = self.delivery.session_mut(session) else {
             return unreachable_state("a session that unsubscribes and is gone");
         };
         if at.index() >= leaving.subscriptions.len() {
             return;
         }
-        let Listed { filter, position } = leaving.subscriptions.swap_remove(at.index());
+        let SessionSubscription { filter, position } = leaving.subscriptions.swap_remove(at.index());
         shrink_list(&mut leaving.subscriptions);
         if let Some(moved) = leaving.subscriptions.get(at.index()) {
             self.routing.set_listed_at(moved.filter, moved.position, at);

@@ -165,7 +165,7 @@ pub fn restore(
 fn append_routed(
     log: &mut Log,
     state: &mut RecoveredState,
-    unrouted: &[reroute::Unrouted],
+    unrouted: &[reroute::UnroutedPublication],
     upgrades_qos: bool,
 ) -> Result<(), StoreError> {
     if unrouted.is_empty() {

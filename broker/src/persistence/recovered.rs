@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use store::{Recovered, RecoveredPublication};
 
-use super::reroute::Unrouted;
+use super::reroute::UnroutedPublication;
 use crate::logic::recover::RecoveredState;
 use crate::logic::store::WallClock;
 use crate::logic::{FirstNumbers, StoredMessage};
@@ -16,7 +16,7 @@ pub(super) fn state_of(
     recovered: Recovered,
     wall: WallClock,
     wall_ms: u64,
-) -> (RecoveredState, Vec<Unrouted>) {
+) -> (RecoveredState, Vec<UnroutedPublication>) {
     let message = |bytes: &[u8]| StoredMessage::from_store(bytes, wall);
     let mut unrouted = Vec::new();
     let mut messages = HashMap::with_capacity(recovered.publications.len());
@@ -29,7 +29,7 @@ pub(super) fn state_of(
         } = publication;
         let Some(message) = message(&bytes) else { continue };
         if !unmarked.is_empty() {
-            unrouted.push(Unrouted {
+            unrouted.push(UnroutedPublication {
                 publication: id,
                 share,
                 shards: unmarked,

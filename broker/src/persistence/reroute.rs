@@ -16,7 +16,7 @@ use crate::logic::recover::{RecoveredState, RecoveredVia};
 
 /// A publication that shards had not taken.
 #[derive(Debug)]
-pub(super) struct Unrouted {
+pub(super) struct UnroutedPublication {
     pub(super) publication: u64,
     /// The whole text of a Shared Subscription if it is for one member of that group, else empty.
     pub(super) share: String,
@@ -39,7 +39,7 @@ struct Filters {
 /// Routes each of them, and appends what came of it.
 pub(super) fn route(
     state: &mut RecoveredState,
-    unrouted: &[Unrouted],
+    unrouted: &[UnroutedPublication],
     upgrades_qos: bool,
     mut append: impl FnMut(&Record<'_>),
 ) {
@@ -107,7 +107,7 @@ impl Filters {
     fn targets(
         &self,
         state: &RecoveredState,
-        publication: &Unrouted,
+        publication: &UnroutedPublication,
         message: &StoredMessage,
     ) -> Vec<(usize, Vec<usize>)> {
         let mut matching: Vec<Subscribed> = Vec::new();
@@ -142,7 +142,7 @@ fn give(
     state: &mut RecoveredState,
     at: usize,
     subscriptions: &[usize],
-    publication: &Unrouted,
+    publication: &UnroutedPublication,
     message: &StoredMessage,
     upgrades_qos: bool,
 ) -> Option<(u64, RecoveredReference)> {

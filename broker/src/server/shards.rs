@@ -42,7 +42,7 @@ pub(super) fn start_shards(
             .io_memory(GLOMMIO_IO_MEMORY_BYTES)
             .preempt_timer(PREEMPT_TIMER)
             .spawn(move || async move {
-                let _others = EndsWithMe {
+                let _others = StopOthersOnDrop {
                     queues: Arc::clone(&shared.queues),
                     shut_down: Arc::clone(&shared.shut_down),
                     shard,
@@ -67,13 +67,13 @@ pub(super) fn start_shards(
 }
 
 /// A shard that ends, in whatever way, ends the others too: half a broker is none.
-struct EndsWithMe {
+struct StopOthersOnDrop {
     queues: Arc<ShardQueues>,
     shut_down: Arc<AtomicBool>,
     shard: u16,
 }
 
-impl Drop for EndsWithMe {
+impl Drop for StopOthersOnDrop {
     fn drop(&mut self) {
         self.shut_down.store(true, Ordering::Relaxed);
         self.queues.end(self.shard);

@@ -15,7 +15,7 @@ use transport::stream::SecureStream;
 use super::ShardLoop;
 use super::token::{Subject, same_generation};
 use super::transfer::ConnectionTransfer;
-use super::unread::{LostCause, Rest, Unread};
+use super::unread::{Drain, LostCause, Unread};
 use crate::admission::Admission;
 use crate::limits;
 use crate::log::CONNECTION;
@@ -206,7 +206,7 @@ impl ShardLoop {
         self.ring.recycle(buffer);
         match ended {
             Some(cause @ LostCause::EndOfStream) => self.connections.end_of_stream(id, cause),
-            Some(cause @ LostCause::Error) => self.lose_behind_unread(id, cause),
+            Some(cause @ LostCause::Error) => self.end_behind_unread(id, cause),
             Some(cause @ LostCause::Timeout) => self.lose(id, cause),
             None if !more => self.receive_again(id),
             None => {}
@@ -217,7 +217,8 @@ impl ShardLoop {
     fn read(&mut self, id: ConnectionId, buffer: &ReceiveBuffer) -> Option<LostCause> {
         let wire = self.ring.bytes(buffer);
         if self.connections.get(id)?.stream.is_plain() {
-            self.connections.take_in(&mut self.logic, self.now, id, wire);
+            self.connections
+                .handle_or_keep(&mut self.logic, self.now, id, wire);
             return None;
         }
         let mut plain = std::mem::take(&mut self.connections.plain);
@@ -227,7 +228,8 @@ impl ShardLoop {
         let opened = connection.stream.open(wire, &mut plain, &mut answer);
         // Records without content are no sign of life of the client.
         if !plain.is_empty() {
-            self.connections.take_in(&mut self.logic, self.now, id, &plain);
+            self.connections
+                .handle_or_keep(&mut self.logic, self.now, id, &plain);
         }
         let connection = self.connections.get(id)?;
         let answers = !answer.is_empty();
@@ -250,9 +252,9 @@ impl ShardLoop {
 
     /// A receive ended without ending the connection: goes on, unless the logic does not want it.
     pub(super) fn receive_again(&mut self, id: ConnectionId) {
-        let rest = self.connections.get(id).map(|it| it.unread.rest);
-        if rest.is_some_and(|rest| rest != Rest::Unasked) {
-            return self.read_rest(id);
+        let rest = self.connections.get(id).map(|it| it.unread.drain);
+        if rest.is_some_and(|rest| rest != Drain::NotRequested) {
+            return self.read_remaining(id);
         }
         let paused = self.logic.receive_paused(id);
         let Some(connection) = self.connections.get(id) else {
@@ -312,11 +314,11 @@ impl ShardLoop {
     /// The socket failed. What had come before is handled.
     pub(super) fn fail(&mut self, id: ConnectionId, error: &io::Error) {
         tracing::debug!("Connection {id:?}: {error}");
-        self.lose_behind_unread(id, LostCause::Error);
+        self.end_behind_unread(id, LostCause::Error);
     }
 
     /// Loses a connection: at once, or when what had come before is handled.
-    fn lose_behind_unread(&mut self, id: ConnectionId, cause: LostCause) {
+    fn end_behind_unread(&mut self, id: ConnectionId, cause: LostCause) {
         match self.connections.get(id) {
             Some(connection) if connection.unread.waits() => self.connections.end_of_stream(id, cause),
             _ => self.lose(id, cause),
@@ -325,7 +327,7 @@ impl ShardLoop {
 
     /// Loses the connections whose clients ended the stream, as their answers are out, and those that broke in the
     /// flush.
-    pub(super) fn lose_ended(&mut self) {
+    pub(super) fn end_closed(&mut self) {
         let work = self.logic.settings().work;
         self.logic.work().extend_turn(work.walk);
         while !self.logic.work().turn_is_over()
@@ -335,7 +337,7 @@ impl ShardLoop {
         }
     }
 
-    /// The connection ended by itself: the logic decides what becomes of its session.
+    /// The network connection is lost: the logic decides what happens to its session.
     pub(super) fn lose(&mut self, id: ConnectionId, cause: LostCause) {
         if let Some(mut connection) = self.connections.remove(id) {
             connection.end_stream();

@@ -47,8 +47,8 @@ impl QueueEnds {
     }
 
     /// Whether the shard may sleep: if it may, others wake it until [`Self::woke`].
-    pub(super) fn fall_asleep(&self) -> bool {
-        self.queues.fall_asleep(self.shard)
+    pub(super) fn may_sleep(&self) -> bool {
+        self.queues.may_sleep(self.shard)
     }
 
     pub(super) fn woke(&self) {

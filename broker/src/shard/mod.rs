@@ -204,7 +204,7 @@ impl ShardLoop {
             TurnStep::RunTimers => self.run_timers(),
             TurnStep::Push => return self.exchange.push(&mut self.logic, &mut self.ring),
             TurnStep::Flush => self.flush(),
-            TurnStep::Close => self.lose_ended(),
+            TurnStep::Close => self.end_closed(),
             TurnStep::ChangeReceiving => {
                 self.change_receiving();
                 self.give_memory_back();
@@ -300,7 +300,7 @@ impl ShardLoop {
 
     fn wait(&mut self) -> io::Result<()> {
         let timeout = self.timeout();
-        if timeout != Some(Duration::ZERO) && self.exchange.fall_asleep() {
+        if timeout != Some(Duration::ZERO) && self.exchange.may_sleep() {
             self.ring.wait(timeout)?;
             self.exchange.woke();
             return Ok(());

@@ -185,7 +185,7 @@ impl ShardQueues {
     }
 
     /// Whether `shard` may sleep: says so to the others, then looks at its queues once more.
-    pub(crate) fn fall_asleep(&self, shard: u16) -> bool {
+    pub(crate) fn may_sleep(&self, shard: u16) -> bool {
         let Some(inbox) = self.inboxes.get(usize::from(shard)) else {
             return true;
         };

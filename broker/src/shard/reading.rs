@@ -15,7 +15,7 @@ use transport::ring::Ring;
 use super::ShardLoop;
 use super::connection::ClientConnections;
 use super::token::Subject;
-use super::unread::{LostCause, Rest};
+use super::unread::{Drain, LostCause};
 use crate::limits;
 use crate::logic::{ConnectionId, Shard};
 use crate::time::Timestamp;
@@ -32,15 +32,21 @@ impl ClientConnections {
         !self.waiting.is_empty()
     }
 
-    /// Takes bytes that were received: they are handled, unless the connection is paused, has older ones here, or has
+    /// Handles bytes that were received, or keeps them if the connection is paused, has older ones here, or has
     /// used its share.
     #[inline]
-    pub(super) fn take_in(&mut self, logic: &mut Shard, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
+    pub(super) fn handle_or_keep(
+        &mut self,
+        logic: &mut Shard,
+        now: Timestamp,
+        id: ConnectionId,
+        bytes: &[u8],
+    ) {
         let paused = logic.receive_paused(id) && self.unread_bytes < limits::UNREAD_BYTES_MAX;
         let Some(connection) = self.get(id) else {
             return;
         };
-        if paused && connection.unread.rest == Rest::Unasked || connection.unread.waits() {
+        if paused && connection.unread.drain == Drain::NotRequested || connection.unread.waits() {
             connection.unread.push(bytes);
             self.unread_bytes += bytes.len();
         } else {
@@ -152,7 +158,7 @@ impl ShardLoop {
             return;
         };
         connection.unread.is_queued = false;
-        let is_awaited = connection.unread.rest != Rest::Unasked;
+        let is_awaited = connection.unread.drain != Drain::NotRequested;
         let mut bytes = std::mem::take(&mut connection.unread.bytes);
         let from = std::mem::take(&mut connection.unread.handled);
         let mut at = from;

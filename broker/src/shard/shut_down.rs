@@ -89,7 +89,7 @@ impl ShardLoop {
         self.acceptor.stop(&mut self.ring);
         self.admit_all();
         for id in self.pending.being_checked() {
-            self.turn_away(id);
+            self.answer_without_session(id);
         }
         self.logic.shut_down(self.now);
     }

@@ -13,10 +13,10 @@ use super::ShardLoop;
 use super::connection::ClientConnection;
 use super::token::Subject;
 use super::transfer::ConnectionTransfer;
-use super::unread::{LostCause, Rest};
+use super::unread::{Drain, LostCause};
 use crate::limits;
 use crate::logic::ConnectionId;
-use crate::turn::Coming;
+use crate::turn::TakeOver;
 
 impl ShardLoop {
     /// Lets a connection in, once the older one of its session was read to its end.
@@ -28,12 +28,12 @@ impl ShardLoop {
         };
         let (client_identifier, older) = self.logic.older_connection(&transfer.peer, connect);
         let client_identifier: Box<str> = client_identifier.into();
-        match self.take_overs.come(&client_identifier, older, transfer) {
-            Coming::Now(transfer) => {
+        match self.take_overs.request_for(&client_identifier, older, transfer) {
+            TakeOver::Adopt(transfer) => {
                 self.adopt(*transfer);
             }
-            Coming::First => older.into_iter().for_each(|older| self.ask_for_rest(older)),
-            Coming::Behind => {}
+            TakeOver::AwaitOlder => older.into_iter().for_each(|older| self.ask_for_rest(older)),
+            TakeOver::Queued => {}
         }
     }
 
@@ -51,10 +51,10 @@ impl ShardLoop {
             };
             let id = self.adopt(*transfer);
             if let Some(older) = older {
-                self.leave_rest(older);
+                self.resume_older(older);
             }
             let connected = self.logic.connected(id).then_some(id);
-            if let Some(awaited) = self.take_overs.came_in(&client_identifier, connected) {
+            if let Some(awaited) = self.take_overs.connected(&client_identifier, connected) {
                 self.ask_for_rest(awaited);
             }
         }
@@ -73,19 +73,19 @@ impl ShardLoop {
             // It has gone.
             return;
         };
-        connection.unread.rest = Rest::Asked;
+        connection.unread.drain = Drain::Requested;
         if !connection.receiving {
-            return self.read_rest(id);
+            return self.read_remaining(id);
         }
         if !std::mem::replace(&mut connection.unread.is_cancelled, true) {
             self.ring.cancel(Subject::Connection(id).token());
         }
     }
 
-    /// The newer connection has come in; if it was refused, the older one goes on.
-    fn leave_rest(&mut self, id: ConnectionId) {
+    /// The newer connection was answered; if it was refused, the older one is read from again.
+    fn resume_older(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get(id) {
-            connection.unread.rest = Rest::Unasked;
+            connection.unread.drain = Drain::NotRequested;
             if !connection.unread.waits() {
                 self.resume_receiving(id);
             }
@@ -93,14 +93,14 @@ impl ShardLoop {
     }
 
     /// Nothing is in flight on a connection that a newer one waits for: reads what the kernel has.
-    pub(super) fn read_rest(&mut self, id: ConnectionId) {
+    pub(super) fn read_remaining(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get(id) else {
             // It has gone.
             return;
         };
         connection.receiving = false;
         connection.unread.is_cancelled = false;
-        if std::mem::replace(&mut connection.unread.rest, Rest::Read) == Rest::Read || connection.closing {
+        if std::mem::replace(&mut connection.unread.drain, Drain::Done) == Drain::Done || connection.closing {
             // It was read already, or nothing of it matters any more.
             return;
         }

@@ -26,7 +26,7 @@ pub(super) struct Unread {
     /// Its receive was cancelled, and has not ended.
     pub(super) is_cancelled: bool,
     /// How far it is read for the sake of a newer connection of its session.
-    pub(super) rest: Rest,
+    pub(super) drain: Drain,
     /// The units of work that it has used, and the turn in which it did.
     spent: u64,
     turn: u64,
@@ -34,14 +34,14 @@ pub(super) struct Unread {
 
 /// How far a connection is read to its end, as a newer one waits for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(super) enum Drain {
     /// No newer connection waits for the rest of this one.
     #[default]
-    Unasked,
+    NotRequested,
     /// As soon as its receive has ended what the kernel has is read.
-    Asked,
+    Requested,
     /// All was read that the kernel had.
-    Read,
+    Done,
 }
 
 impl Unread {
@@ -56,7 +56,7 @@ impl Unread {
 
     /// Whether all that the kernel had was read and handled.
     pub(super) fn is_at_its_end(&self) -> bool {
-        self.rest == Rest::Read && !self.waits()
+        self.drain == Drain::Done && !self.waits()
     }
 
     /// Its stream ends behind what is here.

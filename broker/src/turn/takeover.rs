@@ -3,9 +3,9 @@
 //! A client that sends a PUBLISH and a DISCONNECT, closes, and connects again at once has done the one before the
 //! other; but the bytes of the first connection may still be with the kernel when the CONNECT of the second has come to
 //! the shard by another way. So what the kernel has of the older connection is read and handled before the newer one is
-//! let in.
+//! adopted.
 //!
-//! Invariants: those of one client identifier are let in one after the other, in the order in which they came, each
+//! Invariants: those of one client identifier are adopted one after the other, in the order in which they came, each
 //! after what the one before it had sent. The driver reads a bounded number of bytes, so nobody waits for ever.
 
 use std::collections::VecDeque;
@@ -20,20 +20,20 @@ pub struct TakeOvers<T, C> {
 #[derive(Debug)]
 struct Line<T, C> {
     client_identifier: Box<str>,
-    /// Which connection is to be read to its end; none if the next one may come in.
+    /// Which connection is to be read to its end; none if the next one may be adopted.
     older: Option<C>,
     connections: VecDeque<T>,
 }
 
-/// What becomes of a connection that comes.
+/// What to do with a new connection of a session.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Coming<T> {
+pub enum TakeOver<T> {
     /// The connection may be adopted at once.
-    Now(T),
+    Adopt(T),
     /// It waits for the older connection, which is to be read to its end from now on.
-    First,
+    AwaitOlder,
     /// The connection waits behind another one of the same client identifier.
-    Behind,
+    Queued,
 }
 
 impl<T, C> Default for TakeOvers<T, C> {
@@ -43,26 +43,26 @@ impl<T, C> Default for TakeOvers<T, C> {
 }
 
 impl<T, C: Copy + PartialEq> TakeOvers<T, C> {
-    /// A connection comes for a session that `older` is connected to, if there is one.
-    pub fn come(&mut self, client_identifier: &str, older: Option<C>, connection: T) -> Coming<T> {
+    /// What to do with a new connection for a session that `older` is connected to, if there is one.
+    pub fn request_for(&mut self, client_identifier: &str, older: Option<C>, connection: T) -> TakeOver<T> {
         let mut lines = self.lines.iter_mut();
         if let Some(line) = lines.find(|line| &*line.client_identifier == client_identifier) {
             line.connections.push_back(connection);
-            return Coming::Behind;
+            return TakeOver::Queued;
         }
         if older.is_none() {
-            return Coming::Now(connection);
+            return TakeOver::Adopt(connection);
         }
         self.lines.push(Line {
             client_identifier: client_identifier.into(),
             older,
             connections: VecDeque::from([connection]),
         });
-        Coming::First
+        TakeOver::AwaitOlder
     }
 
-    /// The next connection that may come in, the older one that it waited for, and the client identifier under which it
-    /// came, for [`Self::came_in`], which is to follow.
+    /// The next connection that may be adopted, the older one that it waited for, and its client identifier. The driver
+    /// adopts it and then calls [`Self::connected`].
     pub fn next_ready(
         &mut self,
         mut is_at_its_end: impl FnMut(C) -> bool,
@@ -75,8 +75,8 @@ impl<T, C: Copy + PartialEq> TakeOvers<T, C> {
         Some((connection, older, line.client_identifier.clone()))
     }
 
-    /// What [`Self::next_ready`] gave has come in, if `connected` names it. Returns it if another one waits for it.
-    pub fn came_in(&mut self, client_identifier: &str, connected: Option<C>) -> Option<C> {
+    /// What [`Self::next_ready`] gave is connected, if `connected` names it. Returns it if another one waits for it.
+    pub fn connected(&mut self, client_identifier: &str, connected: Option<C>) -> Option<C> {
         let is_it = |line: &Line<T, C>| &*line.client_identifier == client_identifier;
         let at = self.lines.iter().position(is_it)?;
         let line = self.lines.get_mut(at)?;
@@ -109,33 +109,33 @@ mod tests {
     #[test]
     fn those_of_one_client_come_in_one_after_the_other() {
         let mut waiting: TakeOvers<&str, u32> = TakeOvers::default();
-        assert_eq!(waiting.come("a", None, "first"), Coming::Now("first"));
-        assert_eq!(waiting.come("a", Some(1), "second"), Coming::First);
-        assert_eq!(waiting.come("b", Some(2), "other"), Coming::First);
-        assert_eq!(waiting.come("a", Some(1), "third"), Coming::Behind);
+        assert_eq!(waiting.request_for("a", None, "first"), TakeOver::Adopt("first"));
+        assert_eq!(waiting.request_for("a", Some(1), "second"), TakeOver::AwaitOlder);
+        assert_eq!(waiting.request_for("b", Some(2), "other"), TakeOver::AwaitOlder);
+        assert_eq!(waiting.request_for("a", Some(1), "third"), TakeOver::Queued);
         assert_eq!(waiting.next_ready(|_| false), None);
         assert_eq!(
             waiting.next_ready(|older| older == 2),
             Some(("other", Some(2), "b".into()))
         );
-        assert_eq!(waiting.came_in("b", Some(4)), None);
+        assert_eq!(waiting.connected("b", Some(4)), None);
         assert_eq!(
             waiting.next_ready(|older| older == 1),
             Some(("second", Some(1), "a".into()))
         );
         assert_eq!(
-            waiting.came_in("a", Some(3)),
+            waiting.connected("a", Some(3)),
             Some(3),
             "the third waits for the second"
         );
-        assert_eq!(waiting.come("a", Some(3), "fourth"), Coming::Behind);
+        assert_eq!(waiting.request_for("a", Some(3), "fourth"), TakeOver::Queued);
         assert_eq!(
             waiting.next_ready(|older| older == 3),
             Some(("third", Some(3), "a".into()))
         );
-        assert_eq!(waiting.came_in("a", None), None, "it was refused");
+        assert_eq!(waiting.connected("a", None), None, "it was refused");
         assert_eq!(waiting.next_ready(|_| false), Some(("fourth", None, "a".into())));
-        assert_eq!(waiting.came_in("a", Some(5)), None);
+        assert_eq!(waiting.connected("a", Some(5)), None);
         assert!(waiting.is_empty());
     }
 }

@@ -51,7 +51,7 @@ fn whatever_clients_do_nothing_is_left_behind() {
         clean_up(&mut cluster);
         for shard in 0..usize::from(shards) {
             assert!(
-                cluster.shard(shard).unwrap().remains().is_bare(),
+                cluster.shard(shard).unwrap().resource_counts().is_bare(),
                 "seed {seed}, shard {shard}"
             );
         }

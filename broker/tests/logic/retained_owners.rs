@@ -129,7 +129,7 @@ impl Three {
     }
 
     fn passing(&self, shard: usize) -> usize {
-        self.shards[shard].remains().retained_passing
+        self.shards[shard].resource_counts().retained_passing
     }
 }
 
@@ -158,7 +158,7 @@ fn the_owner_alone_holds_a_message_and_the_shard_of_the_publisher_stores_it() {
             .cloned()
             .collect();
         let at = usize::from(shard);
-        assert_eq!(three.shards[at].remains().retained, owned.len() as u64);
+        assert_eq!(three.shards[at].resource_counts().retained, owned.len() as u64);
         let published: Vec<_> = topics.iter().skip(at).step_by(3).cloned().collect();
         assert_eq!(*three.stores[at].0.lock().unwrap(), published);
     }
@@ -249,7 +249,7 @@ fn a_walk_stands_still_while_the_outbox_is_filled() {
     for _ in 0..20 {
         three.shards[2].tick(NOW);
     }
-    let waiting = three.shards[2].remains().batches;
+    let waiting = three.shards[2].resource_counts().batches;
     assert!(
         waiting <= limits::RETAINED_FOUND_BATCHES_MAX + 2,
         "{waiting} batches"

@@ -81,7 +81,7 @@ fn an_empty_payload_deletes_and_is_passed_on() {
             cluster.cut(client);
         }
         for shard in 0..usize::from(shards) {
-            let remains = cluster.shard(shard).unwrap().remains();
+            let remains = cluster.shard(shard).unwrap().resource_counts();
             assert!(remains.is_bare(), "nothing is remembered");
         }
     }
@@ -232,7 +232,7 @@ fn they_expire() {
     for client in [client, publisher] {
         cluster.cut(client);
     }
-    assert!(cluster.shard(0).unwrap().remains().is_bare());
+    assert!(cluster.shard(0).unwrap().resource_counts().is_bare());
 }
 
 #[test]

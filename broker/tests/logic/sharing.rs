@@ -440,7 +440,7 @@ fn whoever_comes_at_once_after_the_last_member_gets_what_that_one_left() {
         cluster.cut(publisher);
         cluster.advance_ms(200);
         for shard in 0..usize::from(shards) {
-            assert!(cluster.shard(shard).unwrap().remains().is_bare());
+            assert!(cluster.shard(shard).unwrap().resource_counts().is_bare());
         }
     }
 }

@@ -494,7 +494,7 @@ fn on_a_full_disk_3_1_1_publishers_wait_and_are_read_on() {
     stored.send(publisher, &publish("u", QoS::AtLeastOnce, 3));
     stored.send(publisher, &[0xC0, 0]);
     assert_eq!(stored.turn(publisher), [PINGRESP], "nothing overtakes but that");
-    assert_eq!(stored.shard.remains().unstored, 3);
+    assert_eq!(stored.shard.resource_counts().unstored, 3);
     assert!(!stored.shard.receive_paused(publisher));
     stored.send(subscriber, &acknowledges(PacketType::PubAck, 1));
     assert_eq!(stored.store.take(), ["done 1"]);
@@ -515,7 +515,7 @@ fn on_a_full_disk_3_1_1_publishers_wait_and_are_read_on() {
     ];
     assert_eq!(stored.store.take(), expected);
     assert_eq!(stored.turn_durable(publisher), [PUBACK, PUBREC, PUBACK]);
-    assert_eq!(stored.shard.remains().unstored, 0);
+    assert_eq!(stored.shard.resource_counts().unstored, 0);
 }
 
 /// Nobody waits for ever, and no client fills the memory with what waits.
@@ -531,7 +531,7 @@ fn who_waits_for_space_too_long_is_disconnected() {
         stored.send(greedy, &topics_of(V3, "t", QoS::AtLeastOnce, identifier));
     }
     assert!(stored.shard.receive_paused(greedy) && !stored.shard.receive_paused(quiet));
-    assert!(stored.shard.remains().unstored < 1100);
+    assert!(stored.shard.resource_counts().unstored < 1100);
     for _ in 0..150 {
         stored.now = stored.now.plus_ns(100_000_000);
         stored.turn(quiet);
@@ -547,7 +547,7 @@ fn who_waits_for_space_too_long_is_disconnected() {
     }
     stored.now = stored.now.plus_s(1);
     stored.turn(quiet);
-    assert_eq!(stored.shard.remains().unstored, 0);
+    assert_eq!(stored.shard.resource_counts().unstored, 0);
 }
 
 /// A session that was connected at the end of the process is away from the next start on, however often that comes.

@@ -108,7 +108,7 @@ impl Engine {
         self.apply_stream();
         self.collected();
         let written = self.stream.bytes().len().next_multiple_of(BLOCK);
-        self.owe(written);
+        self.plan_reclaim(written);
         self.prepare(written);
         if self.options.durability == Durability::None && self.parts.iter().any(|part| part.advances) {
             // Segments are freed by what is durable.
@@ -177,7 +177,7 @@ impl Engine {
             self.prepare(IDLE_PREPARED);
         }
         if self.has_reclaim_work() {
-            self.owe_idle();
+            self.plan_idle_reclaim();
             return self.commit(std::iter::empty());
         }
         self.mark()

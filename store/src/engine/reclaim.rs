@@ -68,10 +68,10 @@ impl Engine {
         self.reclaimed = self.reclaim.collected;
     }
 
-    /// Decides how much is to be looked through after as many bytes were written.
-    pub(super) fn owe(&mut self, written: usize) {
+    /// Plans how much of the oldest segments is checked for live records after `written` bytes.
+    pub(super) fn plan_reclaim(&mut self, written: usize) {
         let factor = match self.segments_over() {
-            _ if self.is_short() && self.gains() => FACTOR_MAX,
+            _ if self.is_short() && self.frees_a_segment() => FACTOR_MAX,
             _ if self.is_short() => return,
             over if over >= 0 => 4,
             -1 => 2,
@@ -84,14 +84,14 @@ impl Engine {
     /// Whether reclaiming would bring something though nothing is written.
     pub(super) fn has_reclaim_work(&self) -> bool {
         if self.is_short() {
-            self.gains()
+            self.frees_a_segment()
         } else {
             self.segments_over() > 0
         }
     }
 
-    /// Looks through some commits though nothing is written.
-    pub(super) fn owe_idle(&mut self) {
+    /// Plans some work while nothing is written.
+    pub(super) fn plan_idle_reclaim(&mut self) {
         self.reclaim.owed = IDLE_BYTES.min(self.segments.size as usize);
     }
 
@@ -106,7 +106,7 @@ impl Engine {
 
     /// Whether copies of the oldest segments would need at least a segment less than these have. Without that they
     /// would only use up what is left.
-    fn gains(&self) -> bool {
+    fn frees_a_segment(&self) -> bool {
         let size = u64::from(self.segments.size);
         let mut gain = 0;
         let newest = self.segments.used.back().map_or(0, |segment| segment.sequence);

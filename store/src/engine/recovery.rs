@@ -200,7 +200,7 @@ fn find_segments(segments: &mut Segments, damage: &mut Damage) -> Result<Newest,
             damage.findings.push(format!(
                 "{name} has {len} bytes instead of {size}, and no valid header"
             ));
-            segments.put_aside(&name);
+            segments.quarantine(&name);
         }
     }
     used.sort_by_key(|segment| segment.sequence);

@@ -204,8 +204,8 @@ impl Segments {
         }
     }
 
-    /// Puts a file aside that is no segment any more; its name is never used again.
-    pub(crate) fn put_aside(&self, name: &str) {
+    /// Renames a file that is no valid segment; its name is never used again.
+    pub(crate) fn quarantine(&self, name: &str) {
         let aside = format!("{name}{ASIDE}");
         if let Err(error) = self.files.rename(name, &aside) {
             tracing::warn!("cannot rename {}: {error}", self.files.path(name).display());

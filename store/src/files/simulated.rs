@@ -99,8 +99,8 @@ impl SimulatedDisk {
         self.state().is_off
     }
 
-    /// What was to go wrong does not.
-    pub fn heal(&self) {
+    /// Removes all faults that were set.
+    pub fn clear_faults(&self) {
         self.state().faults.clear();
     }
 
@@ -116,7 +116,7 @@ impl SimulatedDisk {
         let mut state = self.state();
         state.is_off = false;
         state.faults.clear();
-        state.lose_names();
+        state.drop_unsynced_names();
         let State { files, random, .. } = &mut *state;
         for content in files.values_mut() {
             content.lose(random);
@@ -207,7 +207,7 @@ impl State {
     }
 
     /// Each change of the folder that was not synced is there or not.
-    fn lose_names(&mut self) {
+    fn drop_unsynced_names(&mut self) {
         let mut names = self.durable_names.clone();
         for (name, file) in &self.names {
             if !names.contains_key(name) && self.random.bool() {

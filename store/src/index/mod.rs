@@ -21,7 +21,7 @@ use hashbrown::HashMap;
 
 use self::live::LiveBytes;
 use self::publications::Publications;
-use self::recovered::Texts;
+use self::recovered::RecoveredTexts;
 use self::retained::{Change, RetainedTopics};
 use self::session::{InFlightEntry, OpenReference, SessionEntry, SubscriptionEntry};
 use crate::bytes::COUNTER_MAX;
@@ -48,7 +48,7 @@ pub(crate) struct Index {
     /// Records that name what is not there.
     ignored: u64,
     /// What only a recovery needs; there while the log is read.
-    texts: Option<Box<Texts>>,
+    texts: Option<Box<RecoveredTexts>>,
 }
 
 #[derive(Clone, Copy, Debug)]

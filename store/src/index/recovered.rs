@@ -13,12 +13,12 @@ use crate::recovered::{
 
 /// What a recovery collects beside the index.
 #[derive(Debug, Default)]
-pub(super) struct Texts {
+pub(super) struct RecoveredTexts {
     sessions: HashMap<u64, RecoveredSession, foldhash::fast::RandomState>,
     retained: HashMap<Box<str>, Vec<u8>, foldhash::fast::RandomState>,
 }
 
-impl Texts {
+impl RecoveredTexts {
     pub(super) fn put_session(&mut self, session: &Session<'_>) {
         let recovered = RecoveredSession {
             number: session.number,

@@ -39,7 +39,7 @@ impl World {
                 Err(what) => return Err(what),
                 Ok(kept) => {
                     if let Some(store) = &self.store {
-                        store.disk.heal();
+                        store.disk.clear_faults();
                     }
                     self.note(|| format!("all starts again with {kept:?}"));
                     let (now, cause) = (self.now.0, self.step);

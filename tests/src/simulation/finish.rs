@@ -8,7 +8,7 @@ use mqtt::{ProtocolVersion, QoS};
 use std::rc::Rc;
 
 use broker::limits;
-use broker::logic::{Remains, owner_shard};
+use broker::logic::{ResourceCounts, owner_shard};
 
 use super::client::Client;
 use super::turn::index_of;
@@ -165,9 +165,9 @@ impl World {
             self.quiesce()?;
         }
         for (shard, simulated) in self.shards.iter().enumerate() {
-            let remains = simulated.logic.remains();
-            if remains != Remains::default() {
-                return Err(format!("in shard {shard} is left: {remains:?}"));
+            let left = simulated.logic.resource_counts();
+            if left != ResourceCounts::default() {
+                return Err(format!("in shard {shard} is left: {left:?}"));
             }
         }
         let sum =

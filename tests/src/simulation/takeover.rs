@@ -4,7 +4,7 @@
 //! simulator tests it.
 
 use broker::limits;
-use broker::turn::Coming;
+use broker::turn::TakeOver;
 
 use super::connection::Place;
 use super::profile::Fault;
@@ -22,10 +22,10 @@ impl World {
         self.connections[number].place = Place::Transferred;
         let older = self.connected_of(owner, client);
         let name = self.clients[client].name.clone();
-        match self.shards[owner].take_overs.come(&name, older, number) {
-            Coming::Now(number) => self.adopt(number)?,
-            Coming::First => self.ask_for_rest(older),
-            Coming::Behind => {}
+        match self.shards[owner].take_overs.request_for(&name, older, number) {
+            TakeOver::Adopt(number) => self.adopt(number)?,
+            TakeOver::AwaitOlder => self.ask_for_rest(older),
+            TakeOver::Queued => {}
         }
         Ok(())
     }
@@ -51,7 +51,7 @@ impl World {
             }
             let client = self.connections[number].client;
             let connected = self.connected_of(shard, client);
-            let awaited = self.shards[shard].take_overs.came_in(&name, connected);
+            let awaited = self.shards[shard].take_overs.connected(&name, connected);
             self.ask_for_rest(awaited);
         }
     }

@@ -97,7 +97,7 @@ impl World {
                 outcome => outcome,
             },
             TurnStep::Flush => self.flush(shard)?,
-            TurnStep::Close => self.lose_ended(shard)?,
+            TurnStep::Close => self.end_closed(shard)?,
             // Whom the logic pauses is not read from at once.
             TurnStep::ChangeReceiving => Outcome::Done,
         };
@@ -255,7 +255,7 @@ impl World {
     }
 
     /// Loses the connections whose clients ended the stream, as their answers are out.
-    fn lose_ended(&mut self, shard: usize) -> Checked<Outcome> {
+    fn end_closed(&mut self, shard: usize) -> Checked<Outcome> {
         for number in std::mem::take(&mut self.shards[shard].ended) {
             if let Place::Owned(id) = self.connections[number].place {
                 self.lose(shard, number, id)?;

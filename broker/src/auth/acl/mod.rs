@@ -24,7 +24,7 @@ use std::sync::Arc;
 use mqtt::topic;
 
 use self::draft::AclDraft;
-use self::rule::{Pattern, Rule, Use, decide, denials_first, readable};
+use self::rule::{Pattern, Rule, TopicUse, decide, denials_first, readable};
 use super::access_file;
 use crate::files::FileError;
 use crate::settings::ListenerId;
@@ -171,14 +171,18 @@ impl Access {
     #[inline]
     #[must_use]
     pub fn may_write(&self, topic: &str) -> bool {
-        self.0.as_ref().is_none_or(|rules| rules.allow(topic, Use::Write))
+        self.0
+            .as_ref()
+            .is_none_or(|rules| rules.allow(topic, TopicUse::Write))
     }
 
     /// Whether a message under this Topic Name may be delivered.
     #[inline]
     #[must_use]
     pub fn may_read(&self, topic: &str) -> bool {
-        self.0.as_ref().is_none_or(|rules| rules.allow(topic, Use::Read))
+        self.0
+            .as_ref()
+            .is_none_or(|rules| rules.allow(topic, TopicUse::Read))
     }
 
     /// Whether there may be a topic under this Topic Filter that [`Self::may_read`]; a filter without one is not worth
@@ -194,7 +198,7 @@ impl Access {
 }
 
 impl Rules {
-    fn allow(&self, topic: &str, access: Use) -> bool {
+    fn allow(&self, topic: &str, access: TopicUse) -> bool {
         let decided = decide(&self.section, topic, access).or_else(|| decide(&self.patterns, topic, access));
         decided.unwrap_or(false)
     }

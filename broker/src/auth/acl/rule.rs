@@ -33,13 +33,13 @@ pub(super) enum Grant {
 
 /// What a client wants to do with a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Use {
+pub(super) enum TopicUse {
     Read,
     Write,
 }
 
 /// What the rules decide about a topic, if anything; denials stand first.
-pub(super) fn decide(rules: &[Rule], topic: &str, access: Use) -> Option<bool> {
+pub(super) fn decide(rules: &[Rule], topic: &str, access: TopicUse) -> Option<bool> {
     let is_decisive = |rule: &&Rule| rule.grant == Grant::Deny || rule.grant.allows(access);
     let decisive = rules
         .iter()
@@ -59,16 +59,16 @@ pub(super) fn readable(rules: &[Rule], earlier: &[Rule], filter: &str) -> bool {
     let open = |rule: &Rule| {
         !denials().any(|denial| covers(&denial.filter, filter) || covers(&denial.filter, &rule.filter))
     };
-    let allowing = |rule: &&Rule| rule.grant.allows(Use::Read) && overlap(&rule.filter, filter);
+    let allowing = |rule: &&Rule| rule.grant.allows(TopicUse::Read) && overlap(&rule.filter, filter);
     !denials().any(|denial| covers(&denial.filter, filter)) && rules.iter().filter(allowing).any(open)
 }
 
 impl Grant {
-    pub(super) fn allows(self, access: Use) -> bool {
+    pub(super) fn allows(self, access: TopicUse) -> bool {
         match self {
             Grant::Deny => false,
-            Grant::Read => access == Use::Read,
-            Grant::Write => access == Use::Write,
+            Grant::Read => access == TopicUse::Read,
+            Grant::Write => access == TopicUse::Write,
             Grant::ReadWrite => true,
         }
     }

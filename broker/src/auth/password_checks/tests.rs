@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 
-fn job(file: &Arc<PasswordFile>, claimant: Claimant, ticket: u64) -> PasswordCheck {
+fn job(file: &Arc<PasswordFile>, claimant: UserAtAddress, ticket: u64) -> PasswordCheck {
     PasswordCheck {
         file: Arc::clone(file),
         candidate: file.find("ann"),
@@ -24,14 +24,14 @@ fn file() -> Arc<PasswordFile> {
     Arc::new(PasswordFile::parse(Path::new("p"), b"").unwrap())
 }
 
-fn claimant(back_off: &BackOff, address: u32, user: &str) -> Claimant {
+fn claimant(back_off: &BackOff, address: u32, user: &str) -> UserAtAddress {
     back_off.claimant(IpAddr::V4(Ipv4Addr::from(address)), user)
 }
 
 const START: Timestamp = Timestamp(0);
 
 /// A claimant that has failed often.
-fn suspect(back_off: &BackOff, now: Timestamp, user: &str) -> Claimant {
+fn suspect(back_off: &BackOff, now: Timestamp, user: &str) -> UserAtAddress {
     let suspect = claimant(back_off, 1, user);
     (0..20).for_each(|_| back_off.failed(now, suspect, None));
     suspect

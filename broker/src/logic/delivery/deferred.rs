@@ -180,7 +180,7 @@ impl Delivery {
         self.outputs.open(connection);
         connection.out.extend_from_slice(packet);
         self.outputs.mark_dirty(id.slot, connection);
-        self.flow.poured(packet.len());
+        self.flow.output_filled(packet.len());
     }
 
     /// Sends the CONNACK and the packets behind it.

@@ -18,12 +18,12 @@ use crate::logic::delivery::Delivery;
 use crate::logic::delivery::aliases::Outgoing;
 use crate::logic::delivery::encodings::Encodings;
 use crate::logic::delivery::flight::Flight;
-use crate::logic::delivery::journal::Taken;
+use crate::logic::delivery::journal::SessionDelivery;
 use crate::logic::delivery::outputs::Appended;
 use crate::logic::flow::client::State;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, Run};
-use crate::logic::mount_point::{mount_point, seen};
+use crate::logic::mount_point::{mount_point, without_mount_point};
 use crate::logic::routing::route::Target;
 use crate::logic::routing::subscription::via::Via;
 use crate::logic::session::SessionSlot;
@@ -227,7 +227,7 @@ impl Delivery {
             return Delivered::Dropped;
         };
         if !self.flow.has_room(connection, template.bytes()) {
-            if connection.waiting_bytes() < self.flow.pour_bytes() {
+            if connection.waiting_bytes() < self.flow.fill_bytes() {
                 // It is the shard that has no room. Nothing of this client is on its way that would come back to it.
                 self.outputs.mark_dirty(slot, connection);
             }
@@ -243,7 +243,7 @@ impl Delivery {
         let order = session.next_order();
         let identifier = session.begin_flight(flight, order);
         if is_stored {
-            let taken = Taken::sent(session.number, order, qos, retain, identifier, via);
+            let taken = SessionDelivery::sent(session.number, order, qos, retain, identifier, via);
             self.journal.take(taken);
         }
         if waits_for_store {
@@ -297,7 +297,7 @@ fn encoded<'a>(
         let outgoing = Outgoing {
             qos,
             retain,
-            topic: seen(message.topic, mount_point)?,
+            topic: without_mount_point(message.topic, mount_point)?,
             properties: message.properties,
             identifiers: identifiers.map(PropertiesBuf::as_properties).unwrap_or_default(),
             payload: message.payload,

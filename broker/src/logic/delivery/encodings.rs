@@ -9,7 +9,7 @@ use mqtt::publish_template::PublishTemplate;
 use mqtt::{ProtocolVersion, QoS};
 
 use crate::logic::message::{Message, StoredMessage};
-use crate::logic::mount_point::seen;
+use crate::logic::mount_point::without_mount_point;
 use crate::time::Timestamp;
 
 /// Forms of a PUBLISH without Subscription Identifiers: two encodings, three QoS, RETAIN or not.
@@ -53,7 +53,7 @@ impl Encodings {
             payload,
             ..
         } = *message;
-        let topic = seen(topic, mount_point)?;
+        let topic = without_mount_point(topic, mount_point)?;
         if !extra.is_empty() || mount_point.is_some() {
             self.identified
                 .encode(version, qos, retain, topic, properties, extra, payload)

@@ -9,7 +9,7 @@ use mqtt::packet::Publish;
 
 use crate::limits;
 use crate::logic::delivery::Delivery;
-use crate::logic::delivery::journal::Kept;
+use crate::logic::delivery::journal::StoredPublication;
 use crate::logic::message::{Message, Publisher, Run};
 use crate::logic::routing::route::{Route, Target};
 use crate::logic::session::SessionSlot;
@@ -41,7 +41,12 @@ impl Delivery {
 
     /// Gives a message to the local subscribers of a route.
     #[inline]
-    pub(in crate::logic) fn fan_out(&mut self, route: &Route, message: &Message<'_>, kept: Kept) {
+    pub(in crate::logic) fn fan_out(
+        &mut self,
+        route: &Route,
+        message: &Message<'_>,
+        kept: StoredPublication,
+    ) {
         self.encodings.begin();
         self.journal.begin(kept.publication);
         if let Some(message) = kept.message {
@@ -50,7 +55,7 @@ impl Delivery {
         for target in &route.targets {
             self.deliver(target, route.via(target), message);
         }
-        self.note_taken();
+        self.note_delivered_to_all();
         self.flow.fanned_out();
         let payload_bytes = message.payload.len() as u64;
         self.count_deliveries(|sent| sent * payload_bytes);
@@ -80,7 +85,7 @@ impl Delivery {
             let message = message_of(&publish, publisher);
             self.begin_message();
             self.deliver(target, route.via(target), &message);
-            self.note_taken();
+            self.note_delivered_to_all();
         }
     }
 }

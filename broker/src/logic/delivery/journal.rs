@@ -48,13 +48,13 @@ pub(in crate::logic) struct Journal {
     /// The publication that is being handed out, if it has a number.
     pub(super) current: Option<PublicationId>,
     /// Who got something of it, since the last record.
-    pub(super) taken: Vec<Taken>,
+    pub(super) taken: Vec<SessionDelivery>,
     scratch: Vec<u8>,
 }
 
 /// One session's part in the message that is being handed out.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct SessionDelivery {
     pub(super) session: u64,
     pub(super) order: u64,
     pub(super) qos: QoS,
@@ -64,7 +64,7 @@ pub(super) struct Taken {
     pub(super) via: Option<Rc<Via>>,
 }
 
-impl Taken {
+impl SessionDelivery {
     /// A message that went out at once.
     pub(super) fn sent(
         session: u64,
@@ -87,7 +87,7 @@ impl Taken {
 
 /// What is kept of a message that is handed out.
 #[derive(Debug, Default)]
-pub(in crate::logic) struct Kept {
+pub(in crate::logic) struct StoredPublication {
     pub(in crate::logic) message: Option<StoredMessage>,
     /// Its number, if the store knows of it.
     pub(in crate::logic) publication: Option<PublicationId>,
@@ -296,7 +296,7 @@ impl Journal {
     }
 
     /// A session got something of the message that is handed out.
-    pub(super) fn take(&mut self, taken: Taken) {
+    pub(super) fn take(&mut self, taken: SessionDelivery) {
         self.taken.push(taken);
     }
 
@@ -316,8 +316,8 @@ impl Journal {
         publication
     }
 
-    /// The message that is handed out, which gets a number if it has none, has gone to everybody here.
-    pub(super) fn note_taken(&mut self, message: Option<&StoredMessage>) {
+    /// Records that the message was delivered to all of this shard's sessions; it gets a number if it has none.
+    pub(super) fn note_delivered_to_all(&mut self, message: Option<&StoredMessage>) {
         if self.current.is_none()
             && let Some(message) = message
         {

@@ -206,8 +206,8 @@ impl Delivery {
         }
     }
 
-    /// Whether a message of that QoS waits for a client that is away.
-    pub(in crate::logic) fn waits_away(&self, qos: QoS) -> bool {
+    /// Whether a message of that QoS is queued for a client that is not connected.
+    pub(in crate::logic) fn is_queued_offline(&self, qos: QoS) -> bool {
         qos != QoS::AtMostOnce || self.upgrade || self.settings.queue_qos0_messages
     }
 

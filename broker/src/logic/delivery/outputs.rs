@@ -16,14 +16,14 @@ pub(super) struct Outputs {
     dirty: Vec<ConnectionId>,
     /// Emptied buffers for the next `out` that gets something.
     spare: Vec<Vec<u8>>,
-    pub(super) tally: Tally,
+    pub(super) tally: CopyCounts,
     /// What is given out for a connection that is gone.
     nobodys: Vec<u8>,
 }
 
 /// Copies of messages that went out to clients or were dropped, and are not in the counters yet.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct CopyCounts {
     pub(super) sent: u64,
     pub(super) dropped: u64,
 }
@@ -67,7 +67,7 @@ impl Outputs {
         }
         self.mark_dirty(slot, connection);
         if appended.waited {
-            flow.poured(appended.bytes);
+            flow.output_filled(appended.bytes);
         } else {
             flow.wrote(slot, connection, appended.bytes);
         }
@@ -175,7 +175,7 @@ impl Delivery {
     /// Brings the counters up to date after a message, or messages of one size, went to its subscribers.
     #[inline]
     pub(super) fn count_deliveries(&mut self, payload_bytes: impl FnOnce(u64) -> u64) {
-        let Tally { sent, dropped } = std::mem::take(&mut self.outputs.tally);
+        let CopyCounts { sent, dropped } = std::mem::take(&mut self.outputs.tally);
         let counters = self.counters();
         counters.packets_sent.add(sent);
         counters.publishes_sent.add(sent);

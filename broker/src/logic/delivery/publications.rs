@@ -7,25 +7,25 @@
 use mqtt::QoS;
 
 use crate::logic::delivery::Delivery;
-use crate::logic::delivery::journal::Kept;
+use crate::logic::delivery::journal::StoredPublication;
 use crate::logic::message::{Message, StoredMessage};
 use crate::logic::store::PublicationId;
 
 impl Delivery {
     /// A message is about to go to other shards: what of it is kept, if the store is to know of it.
     #[inline]
-    pub(in crate::logic) fn keep_for(&mut self, shards: &[u16], message: &Message<'_>) -> Kept {
+    pub(in crate::logic) fn keep_for(&mut self, shards: &[u16], message: &Message<'_>) -> StoredPublication {
         if !self.journal.is_open() || message.qos == QoS::AtMostOnce {
-            return Kept::default();
+            return StoredPublication::default();
         }
         let message = self.store_message(message);
-        Kept {
+        StoredPublication {
             publication: self.publish_for(shards, &message),
             message: Some(message),
         }
     }
 
-    /// The same of a message that is kept already.
+    /// Records the same of a message that is stored already.
     pub(in crate::logic) fn publish_for(
         &mut self,
         shards: &[u16],
@@ -55,18 +55,18 @@ impl Delivery {
         self.journal.begin(publication);
     }
 
-    /// The message that was begun with has gone to everybody here.
+    /// Records that the message was delivered to all of this shard's sessions.
     #[inline]
-    pub(in crate::logic) fn note_taken(&mut self) {
+    pub(in crate::logic) fn note_delivered_to_all(&mut self) {
         if self.journal.current.is_some() || !self.journal.taken.is_empty() {
-            self.journal.note_taken(self.encodings.kept());
+            self.journal.note_delivered_to_all(self.encodings.kept());
         }
     }
 
-    /// The same of a message that is kept already.
-    pub(super) fn note_taken_of(&mut self, message: &StoredMessage) {
+    /// Records the same of a message that is stored already.
+    pub(super) fn note_delivered_to_all_of(&mut self, message: &StoredMessage) {
         if !self.journal.taken.is_empty() {
-            self.journal.note_taken(Some(message));
+            self.journal.note_delivered_to_all(Some(message));
         }
     }
 }

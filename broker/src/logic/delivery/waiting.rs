@@ -12,10 +12,10 @@ use crate::logic::delivery::Delivery;
 use crate::logic::delivery::aliases::{Aliases, Outgoing};
 use crate::logic::delivery::deliver::belongs_to_group;
 use crate::logic::delivery::flight::Flight;
-use crate::logic::delivery::journal::Taken;
+use crate::logic::delivery::journal::SessionDelivery;
 use crate::logic::delivery::outputs::Appended;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::mount_point::{mount_point, seen};
+use crate::logic::mount_point::{mount_point, without_mount_point};
 use crate::logic::session::inflight::Awaits;
 use crate::logic::session::queue::Queued;
 use crate::logic::session::{Session, SessionSlot};
@@ -54,7 +54,7 @@ impl Delivery {
             self.flow.queued(slot, connection, queue, bounds);
         }
         if keeps {
-            self.journal.take(Taken {
+            self.journal.take(SessionDelivery {
                 session: session.number,
                 order,
                 qos,
@@ -83,7 +83,7 @@ impl Delivery {
             let Some(connection) = self.connections.get(slot) else {
                 return unreachable_state("a session of a connection that is gone");
             };
-            let has_room = connection.waiting_bytes() < self.flow.pour_bytes();
+            let has_room = connection.waiting_bytes() < self.flow.fill_bytes();
             let Some(waiting) = self.sessions.get(session) else {
                 return unreachable_state("a queue of a session that is gone");
             };
@@ -112,7 +112,7 @@ impl Delivery {
     ///
     /// [MQTT3-3.3.1-1], [MQTT3-4.4.0-1], [MQTT3-4.6.0-1], [MQTT-3.3.1-1], [MQTT-4.3.3-6], [MQTT-4.3.3-7]
     fn resend(&mut self, session: SessionSlot, slot: ConnectionSlot) {
-        let pour_bytes = self.flow.pour_bytes();
+        let pour_bytes = self.flow.fill_bytes();
         let has_room = |connection: &Connection| connection.waiting_bytes() < pour_bytes;
         while self.connections.get(slot).is_some_and(has_room)
             && let Some(waiting) = self.sessions.get_mut(session)
@@ -240,7 +240,7 @@ impl Delivery {
             // It has expired.
             return false;
         };
-        let Some(topic) = seen(message.topic, mount_point(connection, settings)) else {
+        let Some(topic) = without_mount_point(message.topic, mount_point(connection, settings)) else {
             // It lies outside of the mount point.
             return false;
         };
@@ -301,7 +301,7 @@ impl Delivery {
         }
         if let Some(message) = message {
             self.journal.begin(None);
-            self.note_taken_of(&message);
+            self.note_delivered_to_all_of(&message);
         }
     }
 }

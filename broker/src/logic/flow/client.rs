@@ -61,8 +61,8 @@ pub(in crate::logic) enum Event {
 }
 
 impl Event {
-    /// Whether those who wait for the client have waited in vain.
-    pub(in crate::logic) fn is_in_vain(self) -> bool {
+    /// Whether publishers have waited for the client longer than its grace period.
+    pub(in crate::logic) fn has_passed_grace(self) -> bool {
         matches!(
             self,
             Self::TimerDue { drained: false } | Self::Overdrawn | Self::Closed

@@ -111,19 +111,19 @@ impl FlowControl {
     pub(super) fn wrote(&mut self, slot: ConnectionSlot, connection: &mut Connection, bytes: usize) {
         self.output.wrote(bytes);
         if connection.waiting_bytes() > self.high() {
-            self.output_rose(slot, connection);
+            self.output_grew(slot, connection);
         }
     }
 
-    /// A message of a session's queue was appended to its client's `out`.
+    /// Counts a message of a session's queue that was appended to its client's `out`.
     #[inline]
-    pub(super) fn poured(&mut self, bytes: usize) {
+    pub(super) fn output_filled(&mut self, bytes: usize) {
         self.output.wrote(bytes);
     }
 
-    /// Bytes up to which a session's queue is poured into an empty `out` at once; the rest follows when they are gone.
+    /// Bytes up to which a session's queue is moved to an empty `out` at once; the rest follows when they are gone.
     #[inline]
-    pub(super) fn pour_bytes(&self) -> usize {
+    pub(super) fn fill_bytes(&self) -> usize {
         self.output.client().low / 2
     }
 
@@ -154,7 +154,7 @@ impl FlowControl {
         }
         if queue.is_above_high(bounds, 1) {
             let times = self.times_high(connection);
-            self.rose(
+            self.mark_above_high_water(
                 slot,
                 connection,
                 Cause::Queue,
@@ -202,15 +202,21 @@ impl FlowControl {
 
     #[cold]
     #[inline(never)]
-    fn output_rose(&mut self, slot: ConnectionSlot, connection: &mut Connection) {
+    fn output_grew(&mut self, slot: ConnectionSlot, connection: &mut Connection) {
         let high = self.high();
         let times = self.times_high(connection);
         let waits = connection.waiting_bytes() > high.saturating_mul(times);
-        self.rose(slot, connection, Cause::Output, waits);
+        self.mark_above_high_water(slot, connection, Cause::Output, waits);
     }
 
     /// A client is above its high-water mark, and `waits` says whether a publisher that made it so has to wait.
-    fn rose(&mut self, slot: ConnectionSlot, connection: &mut Connection, cause: Cause, waits: bool) {
+    fn mark_above_high_water(
+        &mut self,
+        slot: ConnectionSlot,
+        connection: &mut Connection,
+        cause: Cause,
+        waits: bool,
+    ) {
         if connection.flow == State::Flowing && self.budget.granted_ns(self.now).is_none() {
             return;
         }
@@ -238,14 +244,14 @@ impl FlowControl {
     /// again.
     #[inline]
     fn begin_graces(&mut self, connections: &mut Connections, timers: &mut Timers) {
-        self.meet_shard_output(timers);
+        self.pause_for_shard_output(timers);
         if !self.begun.is_empty() {
-            self.begin_graces_of_begun(connections, timers);
+            self.begin_graces_of_consumers(connections, timers);
         }
     }
 
     #[cold]
-    fn begin_graces_of_begun(&mut self, connections: &mut Connections, timers: &mut Timers) {
+    fn begin_graces_of_consumers(&mut self, connections: &mut Connections, timers: &mut Timers) {
         for slot in std::mem::take(&mut self.begun) {
             let Some(connection) = connections.get_mut(slot) else {
                 // It ended since it became backlogged.
@@ -268,7 +274,7 @@ impl FlowControl {
     /// If the sum of all output is above its high-water mark: whoever made it grow waits for it, for a grace period at
     /// most.
     #[inline]
-    fn meet_shard_output(&mut self, timers: &mut Timers) {
+    fn pause_for_shard_output(&mut self, timers: &mut Timers) {
         if !self.output.grew_above_high() {
             return;
         }
@@ -293,7 +299,7 @@ impl FlowControl {
         };
         let next = step(connection.flow, event);
         let began_at = Timestamp(connection.flow_timer.0.saturating_sub(limits::GRACE_NS));
-        if event.is_in_vain() && self.is_waited_for(slot) {
+        if event.has_passed_grace() && self.is_waited_for(slot) {
             self.budget.charge(began_at.min(self.now), self.now);
         }
         self.output.set_state(connection, next.state);

@@ -123,9 +123,9 @@ impl Shard {
         }
     }
 
-    /// The connection parts from its session: nobody waits for it. If it was slow it counts so until its socket is
-    /// gone.
-    pub(in crate::logic) fn consumer_went(&mut self, slot: ConnectionSlot) {
+    /// The connection is no longer that of its session: nobody waits for it. If it was slow it counts as slow until
+    /// its socket is closed.
+    pub(in crate::logic) fn consumer_detached(&mut self, slot: ConnectionSlot) {
         let connection = self.delivery.connections().get(slot);
         if connection.is_some_and(|connection| connection.flow != State::Slow) {
             self.change_client(slot, Event::Closed);

@@ -13,7 +13,7 @@ use crate::logic::connection::Peer;
 use crate::logic::delivery::Delivery;
 use crate::logic::handle::granted::{Admitted, Granted};
 use crate::logic::handle::publish::is_as_indicated;
-use crate::logic::mount_point::whole;
+use crate::logic::mount_point::with_mount_point;
 use crate::logic::reason_string;
 use crate::settings::{ListenerSettings, UNLIMITED};
 
@@ -57,7 +57,8 @@ impl Shard {
         self.check_capacity(client_identifier, user.as_deref())?;
         let mount_point = listener.mount_point.as_deref();
         let will_topic = connect.will.as_ref().map(|will| {
-            whole(&will.topic, mount_point).ok_or(reason_string::refusal(ReasonCode::TopicNameInvalid))
+            with_mount_point(&will.topic, mount_point)
+                .ok_or(reason_string::refusal(ReasonCode::TopicNameInvalid))
         });
         let will_topic = will_topic.transpose()?;
         let access = self

@@ -135,7 +135,7 @@ impl Shard {
         session.reconnected();
         self.delivery.set_expiry(session_slot, expiry_s);
         self.delivery.attach(session_slot, slot);
-        self.member_came(session_slot);
+        self.member_connected(session_slot);
         known.is_some()
     }
 }

@@ -45,12 +45,8 @@ impl Delivery {
 }
 
 impl Handler<'_> {
-    /// Goes on with the packet that was begun; false if that is not its end.
-    pub(in crate::logic) fn go_on_with_filters(
-        &mut self,
-        frame: &Frame<'_>,
-        version: ProtocolVersion,
-    ) -> bool {
+    /// Continues the packet that was begun; false if its end is not reached.
+    pub(in crate::logic) fn continue_filters(&mut self, frame: &Frame<'_>, version: ProtocolVersion) -> bool {
         let connection = self.shard.delivery.connection(self.slot);
         let rare = connection.and_then(|connection| connection.rare.as_mut());
         let Some(begun) = rare.and_then(|rare| rare.filters_begun.take()) else {
@@ -69,8 +65,8 @@ impl Handler<'_> {
         }
     }
 
-    /// The share of work is used up: keeps what was done until [`Self::go_on_with_filters`].
-    pub(super) fn keep_begun(&mut self, mut begun: FiltersBegun) -> bool {
+    /// The share of work is used up: keeps what was done until [`Self::continue_filters`].
+    pub(super) fn keep_unfinished(&mut self, mut begun: FiltersBegun) -> bool {
         begun.changed = self.shard.delivery.journal.has_changed();
         if let Some(connection) = self.shard.delivery.connection(self.slot) {
             connection.rare().filters_begun = Some(Box::new(begun));

@@ -81,9 +81,9 @@ impl Handler<'_> {
                     .any(|target| target.qos > QoS::AtMostOnce && is_stored(target.session)))
     }
 
-    /// Refuses a message that there is no space for, or lets it wait.
+    /// Refuses a message that there is no space for, or defers it.
     #[cold]
-    pub(super) fn go_without_space(&mut self, publish: &Publish<'_>) {
+    pub(super) fn refuse_or_defer_without_space(&mut self, publish: &Publish<'_>) {
         let connection = self.shard.delivery.connection(self.slot);
         let version = connection.map(|connection| connection.version);
         if publish.qos > QoS::AtMostOnce && version != Some(ProtocolVersion::V5) {
@@ -149,7 +149,7 @@ impl Shard {
             && let Some(first) = waiting.pop_front()
         {
             if self.publish_unstored(&first) {
-                self.unstored_went(&first);
+                self.unstored_removed(&first);
             } else {
                 waiting.push_front(first);
                 break;
@@ -199,8 +199,8 @@ impl Shard {
         done
     }
 
-    /// A packet waits no more, which its client may have been waiting for.
-    fn unstored_went(&mut self, unstored: &Unstored) {
+    /// A deferred packet was removed; its client may have been waiting for it.
+    fn unstored_removed(&mut self, unstored: &Unstored) {
         let slot = unstored.id.slot;
         let Some(connection) = self.delivery.by_id(unstored.id) else {
             // Its client is gone.

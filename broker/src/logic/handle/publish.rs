@@ -90,7 +90,7 @@ impl Handler<'_> {
         properties: Properties<'_>,
         raw: Option<RawPacket<'_>>,
     ) -> bool {
-        let Some(whole) = self.shard.delivery.whole_topic(self.slot, topic) else {
+        let Some(whole) = self.shard.delivery.mounted_topic(self.slot, topic) else {
             self.refuse_levels();
             return true;
         };
@@ -121,14 +121,14 @@ impl Handler<'_> {
         }
         let refused = self.check_content(publish, topic, properties);
         if let Err(reason) = refused
-            && !self.has_come(publish)
+            && !self.is_repeated(publish)
         {
             // Acknowledged, which notifies 5.0 of it, and dropped.
             self.shard.delivery.counters().publishes_dropped.add(1);
             return self.acknowledge(publish, reason);
         }
-        if self.lacks_space(route, publish, topic) && !self.has_come(publish) {
-            return self.go_without_space(publish);
+        if self.lacks_space(route, publish, topic) && !self.is_repeated(publish) {
+            return self.refuse_or_defer_without_space(publish);
         }
         if publish.qos == QoS::ExactlyOnce && !self.begin_exactly_once(publish) {
             return;
@@ -222,9 +222,9 @@ impl Handler<'_> {
         Ok(())
     }
 
-    /// Whether a QoS 2 message was taken in already: what is wrong now was not wrong then.
+    /// Whether a QoS 2 message was accepted already: a check that fails now passed then.
     #[cold]
-    fn has_come(&self, publish: &Publish<'_>) -> bool {
+    fn is_repeated(&self, publish: &Publish<'_>) -> bool {
         let session = self.shard.delivery.session(Some(self.session));
         let identifier = publish.packet_identifier.map(PacketIdentifier::get);
         publish.qos == QoS::ExactlyOnce

@@ -18,7 +18,7 @@ use crate::logic::handle::filters::{FILTERS_AT_ONCE, FiltersBegun, filter_work};
 use crate::logic::reason_string;
 use crate::logic::retained::RetainedRequest;
 use crate::logic::routing::subscription::via::Via;
-use crate::logic::routing::subscription::{ListedAt, Subscriber};
+use crate::logic::routing::subscription::{SessionPosition, Subscriber};
 use crate::logic::store::Record;
 
 /// One filter of a SUBSCRIBE with its options.
@@ -31,7 +31,7 @@ struct Asked<'a> {
 
 /// What a subscription turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Made {
+enum SubscribeOutcome {
     New,
     Replaced,
     Shared,
@@ -50,10 +50,10 @@ impl Handler<'_> {
         let is_bridge = self.is_bridge();
         for (named, options) in subscribe.filters.after(begun.bytes).iter() {
             if begun.may_stop() && self.shard.work.is_spent() {
-                return self.keep_begun(begun);
+                return self.keep_unfinished(begun);
             }
             begun.bytes += SubscribeFilters::bytes_of(named);
-            let filter = self.shard.delivery.whole_filter(self.slot, named);
+            let filter = self.shard.delivery.mounted_filter(self.slot, named);
             let mut options = options;
             // As mosquitto does for what its own bridges subscribe to.
             options.no_local |= is_bridge;
@@ -86,7 +86,7 @@ impl Handler<'_> {
             self.shard.work.spend(REQUEST_WORK);
             self.shard.request_retained(self.session, request);
             if begun.requests.len() > FILTERS_AT_ONCE && self.shard.work.is_spent() {
-                return self.keep_begun(begun);
+                return self.keep_unfinished(begun);
             }
         }
         self.shard.walk_retained();
@@ -119,7 +119,7 @@ impl Handler<'_> {
     /// What was made of it, or why it is refused.
     ///
     /// [MQTT-3.2.2-10]
-    fn subscribe(&mut self, asked: Asked<'_>) -> Result<Made, ReasonCode> {
+    fn subscribe(&mut self, asked: Asked<'_>) -> Result<SubscribeOutcome, ReasonCode> {
         let is_shared = self.check_filter(asked.filter)?;
         self.check_rights(asked.filter)?;
         let made = if is_shared {
@@ -131,7 +131,7 @@ impl Handler<'_> {
         Ok(made)
     }
 
-    fn subscribe_alone(&mut self, asked: &Asked<'_>) -> Result<Made, ReasonCode> {
+    fn subscribe_alone(&mut self, asked: &Asked<'_>) -> Result<SubscribeOutcome, ReasonCode> {
         let session = self.session;
         let filter = self.shard.routing.find_or_insert(asked.filter);
         let listed = self.shard.listed(session, filter);
@@ -146,20 +146,20 @@ impl Handler<'_> {
             Some((listed_at, listed)) => {
                 let subscriber = subscriber(listed_at);
                 self.shard.routing.replace(filter, listed.position, subscriber);
-                Made::Replaced
+                SubscribeOutcome::Replaced
             }
             None => {
                 let listed = self.shard.delivery.session(session);
                 let listed_at = listed.map_or(0, |session| session.subscriptions.len());
-                let subscriber = subscriber(ListedAt::from_index(listed_at));
+                let subscriber = subscriber(SessionPosition::from_index(listed_at));
                 self.shard.add_subscription(filter, asked.filter, subscriber);
-                Made::New
+                SubscribeOutcome::New
             }
         };
         Ok(made)
     }
 
-    fn subscribe_shared(&mut self, asked: &Asked<'_>) -> Result<Made, ReasonCode> {
+    fn subscribe_shared(&mut self, asked: &Asked<'_>) -> Result<SubscribeOutcome, ReasonCode> {
         let session = self.session;
         let group = self.shard.routing.find_or_insert_group(asked.filter);
         let listed_at = self.shard.share_of(session, group);
@@ -169,7 +169,7 @@ impl Handler<'_> {
             self.shard.routing.drop_unused_group(group);
             return Err(ReasonCode::QuotaExceeded);
         }
-        let place = listed_at.unwrap_or(ListedAt::from_index(0));
+        let place = listed_at.unwrap_or(SessionPosition::from_index(0));
         let subscriber = Subscriber::new(session, place, asked.options, None);
         let name = self
             .shard
@@ -181,7 +181,7 @@ impl Handler<'_> {
             Some(_) => self.shard.replace_member(group, subscriber, via),
             None => self.shard.join_group(group, subscriber, via),
         }
-        Ok(Made::Shared)
+        Ok(SubscribeOutcome::Shared)
     }
 
     /// Whether the session has as many subscriptions as it may have.
@@ -236,12 +236,12 @@ fn is_control(filter: &str) -> bool {
     mqtt::topic::levels(filter).next() == Some("$CONTROL")
 }
 
-fn sends_retained(handling: RetainHandling, made: Made) -> bool {
+fn sends_retained(handling: RetainHandling, made: SubscribeOutcome) -> bool {
     match handling {
-        _ if made == Made::Shared => false,
+        _ if made == SubscribeOutcome::Shared => false,
         // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
         RetainHandling::SendAtSubscribe => true,
-        RetainHandling::SendIfNew => made == Made::New,
+        RetainHandling::SendIfNew => made == SubscribeOutcome::New,
         RetainHandling::DoNotSend => false,
     }
 }

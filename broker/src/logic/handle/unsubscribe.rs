@@ -26,10 +26,10 @@ impl Handler<'_> {
     ) -> bool {
         for named in unsubscribe.filters.after(begun.bytes).iter() {
             if begun.may_stop() && self.shard.work.is_spent() {
-                return self.keep_begun(begun);
+                return self.keep_unfinished(begun);
             }
             begun.bytes += UnsubscribeFilters::bytes_of(named);
-            let filter = self.shard.delivery.whole_filter(self.slot, named);
+            let filter = self.shard.delivery.mounted_filter(self.slot, named);
             self.shard
                 .work
                 .spend(filter_work(&filter, self.shard.outboxes.shards()));

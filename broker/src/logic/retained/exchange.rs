@@ -6,7 +6,7 @@
 use super::{Owners, RequestId, RetainedChange, RetainedMessages, RetainedNote, is_own_to_broker};
 use crate::auth::acl;
 use crate::logic::Shard;
-use crate::logic::delivery::journal::Kept;
+use crate::logic::delivery::journal::StoredPublication;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::Message;
 use crate::logic::outbox::Outboxes;
@@ -20,7 +20,7 @@ impl Shard {
         route: RouteSlot,
         message: &Message<'_>,
         source: &acl::Access,
-    ) -> Kept {
+    ) -> StoredPublication {
         self.delivery.begin_message();
         let stored = self.delivery.kept(message);
         let ticket = self.retained.draw_ticket(&stored, self.delivery.all_counters());
@@ -41,7 +41,7 @@ impl Shard {
         let interested = self.routing.route(route).map_or(&[][..], |route| &route.shards);
         let sent = self.outboxes.send_retained(interested, owner, change);
         self.delivery.counters().batch_records_sent.add(sent);
-        Kept {
+        StoredPublication {
             message: Some(stored),
             publication,
         }
@@ -55,7 +55,7 @@ impl Shard {
             // What most shards only own is not worth a route.
             self.delivery.begin_stored(stored);
             self.delivery.begin_publication(change.publication);
-            self.delivery.note_taken();
+            self.delivery.note_delivered_to_all();
             return;
         }
         let mut properties = std::mem::take(&mut self.properties);
@@ -65,7 +65,7 @@ impl Shard {
                 .routing
                 .resolve_whole(message.topic, sessions, &mut self.work);
             if let Some(route) = self.routing.route(route) {
-                let kept = Kept {
+                let kept = StoredPublication {
                     message: Some(stored.clone()),
                     publication: change.publication,
                 };
@@ -74,7 +74,7 @@ impl Shard {
         } else {
             self.delivery.begin_stored(stored);
             self.delivery.begin_publication(change.publication);
-            self.delivery.note_taken();
+            self.delivery.note_delivered_to_all();
         }
         self.properties = properties;
     }

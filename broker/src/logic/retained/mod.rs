@@ -274,7 +274,7 @@ impl RetainedMessages {
     }
 
     /// What is left: nodes, messages, and all that is remembered or waited for.
-    pub(super) fn remains(&self) -> (usize, u64, usize) {
+    pub(super) fn resource_counts(&self) -> (usize, u64, usize) {
         let passing = self.requests.len() + self.walks.len() + self.owned.removed.len();
         (self.owned.nodes(), self.owned.totals().0, passing)
     }

@@ -11,7 +11,7 @@ pub(super) mod subscription;
 
 use self::route::{Route, RouteSlot, Routes};
 use self::subscription::group::{Group, GroupSlot};
-use self::subscription::{Added, FilterSlot, ListedAt, Position, Removed, Subscriber, Subscriptions};
+use self::subscription::{Added, FilterSlot, Position, Removed, SessionPosition, Subscriber, Subscriptions};
 use crate::logic::session::Sessions;
 use crate::turn::WorkBudget;
 
@@ -133,7 +133,12 @@ impl Routing {
     }
 
     /// The session at `position` keeps the filter at another place of its list now.
-    pub(super) fn set_listed_at(&mut self, filter: FilterSlot, position: Position, listed_at: ListedAt) {
+    pub(super) fn set_listed_at(
+        &mut self,
+        filter: FilterSlot,
+        position: Position,
+        listed_at: SessionPosition,
+    ) {
         self.subscriptions.set_listed_at(filter, position, listed_at);
     }
 

@@ -37,20 +37,20 @@ impl Branches {
     pub(in crate::logic) fn has_room(&self, filter: &str) -> bool {
         let room = limits::BRANCHES_PER_SESSION_MAX.saturating_sub(self.counts.len());
         let mut new =
-            Beginnings::new(self.seed, filter).filter(|beginning| !self.counts.contains_key(beginning));
+            PrefixHashes::new(self.seed, filter).filter(|beginning| !self.counts.contains_key(beginning));
         new.nth(room).is_none()
     }
 
     /// Adds a filter with wildcards.
     pub(in crate::logic) fn add(&mut self, filter: &str) {
-        for beginning in Beginnings::new(self.seed, filter) {
+        for beginning in PrefixHashes::new(self.seed, filter) {
             *self.counts.entry(beginning).or_default() += 1;
         }
     }
 
     /// Removes a filter that was added.
     pub(in crate::logic) fn remove(&mut self, filter: &str) {
-        for beginning in Beginnings::new(self.seed, filter) {
+        for beginning in PrefixHashes::new(self.seed, filter) {
             match self.counts.get_mut(&beginning) {
                 Some(1) => drop(self.counts.remove(&beginning)),
                 Some(count) => *count -= 1,
@@ -68,13 +68,13 @@ impl Session {
 }
 
 /// A number for each of the sequences that a filter begins with.
-struct Beginnings<'a> {
+struct PrefixHashes<'a> {
     hasher: FixedState,
     levels: std::str::Split<'a, char>,
     sequence: u64,
 }
 
-impl<'a> Beginnings<'a> {
+impl<'a> PrefixHashes<'a> {
     fn new(seed: u64, filter: &'a str) -> Self {
         Self {
             hasher: FixedState::with_seed(seed),
@@ -84,7 +84,7 @@ impl<'a> Beginnings<'a> {
     }
 }
 
-impl Iterator for Beginnings<'_> {
+impl Iterator for PrefixHashes<'_> {
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {

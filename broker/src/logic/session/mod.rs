@@ -30,7 +30,7 @@ use crate::auth::acl::Access;
 use crate::logic::ids::ConnectionSlot;
 pub(super) use crate::logic::ids::SessionSlot;
 use crate::logic::routing::subscription::group::GroupSlot;
-use crate::logic::routing::subscription::{FilterSlot, ListedAt, Position};
+use crate::logic::routing::subscription::{FilterSlot, Position, SessionPosition};
 use crate::logic::slots::{Slot, Slots};
 use crate::time::Timestamp;
 
@@ -39,7 +39,7 @@ pub(super) const NEVER_EXPIRES: u32 = u32::MAX;
 
 /// One subscription of a session: the filter, and the session's position in its list.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Listed {
+pub(super) struct SessionSubscription {
     pub(super) filter: FilterSlot,
     pub(super) position: Position,
 }
@@ -63,7 +63,7 @@ pub(super) struct Session {
     ends: bool,
     /// Session Expiry Interval in seconds; 0 ends it with its connection.
     pub(super) expiry_s: u32,
-    pub(super) subscriptions: Vec<Listed>,
+    pub(super) subscriptions: Vec<SessionSubscription>,
     pub(super) client_identifier: Box<str>,
     rare: Option<Box<RareSession>>,
     pub(super) disconnected_at: Timestamp,
@@ -88,7 +88,7 @@ pub(super) struct RareSession {
     /// The groups that it is in, with its positions there.
     pub(super) shares: Vec<ListedShare>,
     /// Those of them, by their places, whose groups count the session as busy.
-    pub(super) busy_in: Vec<ListedAt>,
+    pub(super) busy_in: Vec<SessionPosition>,
     /// What its filters with wildcards add to the branching of a walk, if they are not few.
     pub(super) branches: Option<Box<Branches>>,
 }
@@ -163,7 +163,7 @@ impl Session {
     }
 
     /// The place of its Shared Subscription that has this number.
-    pub(super) fn share_mut(&mut self, listed_at: ListedAt) -> Option<&mut ListedShare> {
+    pub(super) fn share_mut(&mut self, listed_at: SessionPosition) -> Option<&mut ListedShare> {
         self.rare.as_mut()?.shares.get_mut(listed_at.index())
     }
 

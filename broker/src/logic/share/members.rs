@@ -13,18 +13,22 @@ use crate::logic::inconsistency::unreachable_state;
 use crate::logic::routing::Routing;
 use crate::logic::routing::subscription::group::{GroupSlot, Member, MemberCounts, Standing};
 use crate::logic::routing::subscription::via::Via;
-use crate::logic::routing::subscription::{ListedAt, Position, Subscriber};
+use crate::logic::routing::subscription::{Position, SessionPosition, Subscriber};
 use crate::logic::session::{ListedShare, SessionSlot, Sessions};
 use crate::logic::session_subscriptions::forget_branches;
 
 impl Shard {
     /// The place of a group in the list of a session: looked for in the shorter of their two lists.
-    pub(in crate::logic) fn share_of(&self, session: SessionSlot, group: GroupSlot) -> Option<ListedAt> {
+    pub(in crate::logic) fn share_of(
+        &self,
+        session: SessionSlot,
+        group: GroupSlot,
+    ) -> Option<SessionPosition> {
         let members = self.routing.group(group)?.members();
         let shares = self.delivery.session(session)?.shares();
         if shares.len() <= members.len() {
             let at = shares.iter().position(|listed| listed.group == group)?;
-            return Some(ListedAt::from_index(at));
+            return Some(SessionPosition::from_index(at));
         }
         let member = members
             .iter()
@@ -46,7 +50,7 @@ impl Shard {
             return unreachable_state("a session or a group that is gone");
         };
         let shares = &mut session.rare().shares;
-        subscriber.listed_at = ListedAt::from_index(shares.len());
+        subscriber.listed_at = SessionPosition::from_index(shares.len());
         let position = joined.add(subscriber, via);
         shares.push(ListedShare { group, position });
         let name = Arc::clone(&joined.name);
@@ -75,7 +79,7 @@ impl Shard {
     }
 
     /// Takes the Shared Subscription at a place of the session's list away.
-    pub(in crate::logic) fn leave_group(&mut self, session: SessionSlot, at: ListedAt) {
+    pub(in crate::logic) fn leave_group(&mut self, session: SessionSlot, at: SessionPosition) {
         self.offer_all(session);
         let Some(leaving) = self.delivery.session_mut(session) else {
             return unreachable_state("a session that leaves and is gone");
@@ -110,12 +114,12 @@ impl Shard {
     }
 
     /// A session has a connection now.
-    pub(in crate::logic) fn member_came(&mut self, session: SessionSlot) {
+    pub(in crate::logic) fn member_connected(&mut self, session: SessionSlot) {
         self.set_all_standings(session, Standing::Ready);
     }
 
     /// A session has no connection any more.
-    pub(in crate::logic) fn member_went(&mut self, session: SessionSlot) {
+    pub(in crate::logic) fn member_disconnected(&mut self, session: SessionSlot) {
         if let Some(session) = self.delivery.session_mut(session)
             && !session.shares().is_empty()
         {
@@ -210,7 +214,7 @@ impl Shard {
         let Some(group) = self.routing.group_mut(group) else {
             return unreachable_state("a group that is gone");
         };
-        let Some(counts) = group.take_news() else {
+        let Some(counts) = group.take_changed_counts() else {
             // The others know.
             return;
         };

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use mqtt::{ProtocolVersion, QoS};
 
-use self::placing::Placing;
+use self::placing::GroupMessage;
 use crate::limits;
 use crate::logic::Shard;
 use crate::logic::delivery::fan_out::{message_of, packets_of};
@@ -164,7 +164,7 @@ impl Shard {
             } else {
                 self.delivery.begin_stored(&message);
                 self.delivery.begin_publication(publication);
-                self.delivery.note_taken();
+                self.delivery.note_delivered_to_all();
             }
         }
     }
@@ -203,7 +203,7 @@ impl Shard {
                 }
             });
         } else {
-            self.delivery.note_taken();
+            self.delivery.note_delivered_to_all();
         }
         self.properties = properties;
     }
@@ -211,12 +211,12 @@ impl Shard {
     /// Runs `share` and counts the copies that it sends and drops.
     fn counting(&mut self, payload_bytes: usize, share: impl FnOnce(&mut Self)) {
         share(self);
-        self.delivery.note_taken();
+        self.delivery.note_delivered_to_all();
         self.delivery.count_copies(payload_bytes);
     }
 
-    fn placing<'a>(&'a mut self, group: GroupSlot, shared: &'a SharedMessage<'a>) -> Placing<'a> {
-        Placing {
+    fn placing<'a>(&'a mut self, group: GroupSlot, shared: &'a SharedMessage<'a>) -> GroupMessage<'a> {
+        GroupMessage {
             shard: self,
             group,
             shared,

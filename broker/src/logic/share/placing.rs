@@ -19,7 +19,7 @@ use crate::settings::SharedSubscriptionStrategy;
 
 /// A message that is to be given to a member of a group.
 #[derive(Debug)]
-pub(super) struct Placing<'a> {
+pub(super) struct GroupMessage<'a> {
     pub(super) shard: &'a mut Shard,
     pub(super) group: GroupSlot,
     pub(super) shared: &'a SharedMessage<'a>,
@@ -27,12 +27,12 @@ pub(super) struct Placing<'a> {
     pub(super) emptied: Option<Arc<str>>,
 }
 
-impl Placing<'_> {
+impl GroupMessage<'_> {
     /// To a member of any shard.
     pub(super) fn anywhere(&mut self) {
         let index = self.shard.index;
         let strategy = self.strategy();
-        let waits_away = self.shard.delivery.waits_away(self.shared.message.qos);
+        let waits_away = self.shard.delivery.is_queued_offline(self.shared.message.qos);
         let Some(group) = self.shard.routing.group_mut(self.group) else {
             return unreachable_state("a group that is gone");
         };

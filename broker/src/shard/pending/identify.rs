@@ -46,19 +46,21 @@ impl ShardLoop {
             for excess in self.pending.count_bytes(self.now, id) {
                 self.close_pending(excess, Some(TOO_MUCH_PENDING));
             }
-            self.follow(id, next);
+            self.advance_pending(id, next);
         }
     }
 
-    /// Does the next step of a pending connection.
-    fn follow(&mut self, id: PendingId, next: Next) {
+    /// Carries out the next step of a pending connection.
+    fn advance_pending(&mut self, id: PendingId, next: Next) {
         match next {
             Next::Receive => self.receive_pending(id),
-            Next::Identify | Next::FinishExchange(_) if self.shut_down.has_begun() => self.turn_away(id),
+            Next::Identify | Next::FinishExchange(_) if self.shut_down.has_begun() => {
+                self.answer_without_session(id)
+            }
             Next::Identify => self.identify(id),
             Next::FinishExchange(bytes) => self.finish_exchange(id, bytes),
             Next::Refuse(refusal) => self.transfer(id, Verdict::Failed(refusal), None),
-            Next::AnswerMalformed => self.turn_away(id),
+            Next::AnswerMalformed => self.answer_without_session(id),
             Next::Serve(page, folder) => self.serve_page(id, page, folder),
             Next::Close(why) => self.close_pending(id, Some(why)),
             Next::CloseLogged => self.close_pending(id, None),
@@ -77,7 +79,7 @@ impl ShardLoop {
         };
         if connect.authentication.is_some() {
             let next = pending.begin_exchange(&self.access.authentication);
-            return self.follow(id, next);
+            return self.advance_pending(id, next);
         }
         let credentials = Credentials {
             listener: pending.listener,
@@ -121,7 +123,7 @@ impl ShardLoop {
     }
 
     /// The logic answers here, and touches no session: the CONNECT is malformed, or the broker shuts down.
-    pub(in crate::shard) fn turn_away(&mut self, id: PendingId) {
+    pub(in crate::shard) fn answer_without_session(&mut self, id: PendingId) {
         if let Some(transfer) = self.take_transfer(id, Verdict::Unproved, None) {
             self.adopt(transfer);
         }
@@ -130,7 +132,7 @@ impl ShardLoop {
     /// Sends the connection to the shard that owns the session of its client identifier.
     fn transfer(&mut self, id: PendingId, verdict: Verdict, authenticated: Option<Box<Authenticated>>) {
         if self.shut_down.has_begun() {
-            return self.turn_away(id);
+            return self.answer_without_session(id);
         }
         let Some(mut transfer) = self.take_transfer(id, verdict, authenticated) else {
             return;

@@ -74,11 +74,11 @@ fn a_filter_that_several_sessions_of_a_shard_want_goes_with_the_last_one() {
     for shard in &mut shards {
         assert_eq!(shard.recover(now, &state), 0);
     }
-    assert_eq!(shards[0].remains().filters, 1);
+    assert_eq!(shards[0].resource_counts().filters, 1);
     let later = now.plus_s(1000);
     shards[1].tick(later);
     while let Some(batch) = shards[1].take_batch(0) {
         shards[0].receive_batch(later, 1, &batch);
     }
-    assert_eq!(shards[0].remains().filters, 0);
+    assert_eq!(shards[0].resource_counts().filters, 0);
 }

@@ -159,7 +159,7 @@ impl<'a> Worker<'a> {
             self.publish_due();
             self.flush_dirty();
             self.publish_gauges();
-            self.look_around();
+            self.check_periodically();
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::outcome::series::IntervalPart;
 
 impl Worker<'_> {
     /// What is done about ten times a second.
-    pub(super) fn look_around(&mut self) {
+    pub(super) fn check_periodically(&mut self) {
         let now_ns = monotonic_ns();
         if let Some(times) = self.run.timeline.times() {
             self.load.times = Some(times);

@@ -10,12 +10,12 @@ use crate::logic::slots::shrink_list;
 #[derive(Debug)]
 pub(in crate::logic) struct TopicFilter {
     pub(in crate::logic) name: Box<str>,
-    wanted: Wanted,
+    wanted: SubscriberSet,
 }
 
 /// The subscribers of a filter.
 #[derive(Debug)]
-enum Wanted {
+enum SubscriberSet {
     Nobody,
     /// One session and nobody else, without memory of its own.
     Session(Subscriber),
@@ -37,44 +37,44 @@ impl TopicFilter {
     pub(super) fn new(name: &str) -> Self {
         Self {
             name: name.into(),
-            wanted: Wanted::Nobody,
+            wanted: SubscriberSet::Nobody,
         }
     }
 
     #[inline]
     pub(in crate::logic) fn subscribers(&self) -> &[Subscriber] {
         match &self.wanted {
-            Wanted::Session(subscriber) => std::slice::from_ref(subscriber),
-            Wanted::Lists(lists) => &lists.subscribers,
-            Wanted::Nobody | Wanted::Shard(_) => &[],
+            SubscriberSet::Session(subscriber) => std::slice::from_ref(subscriber),
+            SubscriberSet::Lists(lists) => &lists.subscribers,
+            SubscriberSet::Nobody | SubscriberSet::Shard(_) => &[],
         }
     }
 
     /// Other shards with an interest in a filter with wildcards.
     pub(in crate::logic) fn shards(&self) -> &[u16] {
         match &self.wanted {
-            Wanted::Shard(shard) => std::slice::from_ref(shard),
-            Wanted::Lists(lists) => &lists.shards,
-            Wanted::Nobody | Wanted::Session(_) => &[],
+            SubscriberSet::Shard(shard) => std::slice::from_ref(shard),
+            SubscriberSet::Lists(lists) => &lists.shards,
+            SubscriberSet::Nobody | SubscriberSet::Session(_) => &[],
         }
     }
 
     /// The groups of Shared Subscriptions with this filter.
     pub(in crate::logic) fn groups(&self) -> &[GroupSlot] {
         match &self.wanted {
-            Wanted::Lists(lists) => &lists.groups,
+            SubscriberSet::Lists(lists) => &lists.groups,
             _ => &[],
         }
     }
 
     pub(super) fn is_wanted(&self) -> bool {
-        !matches!(self.wanted, Wanted::Nobody)
+        !matches!(self.wanted, SubscriberSet::Nobody)
     }
 
     pub(super) fn subscriber_mut(&mut self, position: Position) -> Option<&mut Subscriber> {
         match &mut self.wanted {
-            Wanted::Session(subscriber) if position.index() == 0 => Some(subscriber),
-            Wanted::Lists(lists) => lists.subscribers.get_mut(position.index()),
+            SubscriberSet::Session(subscriber) if position.index() == 0 => Some(subscriber),
+            SubscriberSet::Lists(lists) => lists.subscribers.get_mut(position.index()),
             _ => None,
         }
     }
@@ -84,7 +84,7 @@ impl TopicFilter {
         if self.is_wanted() {
             self.change_lists(|lists| lists.subscribers.push(subscriber));
         } else {
-            self.wanted = Wanted::Session(subscriber);
+            self.wanted = SubscriberSet::Session(subscriber);
         }
     }
 
@@ -94,8 +94,8 @@ impl TopicFilter {
         if position >= self.subscribers().len() {
             return false;
         }
-        if matches!(self.wanted, Wanted::Session(_)) {
-            self.wanted = Wanted::Nobody;
+        if matches!(self.wanted, SubscriberSet::Session(_)) {
+            self.wanted = SubscriberSet::Nobody;
             return true;
         }
         self.change_lists(|lists| {
@@ -125,17 +125,17 @@ impl TopicFilter {
 
     /// Changes the lists, and keeps them only if they hold more than one session or one shard.
     fn change_lists(&mut self, change: impl FnOnce(&mut Lists)) {
-        let mut lists = match std::mem::replace(&mut self.wanted, Wanted::Nobody) {
-            Wanted::Nobody => Box::default(),
-            Wanted::Session(subscriber) => Box::new(Lists {
+        let mut lists = match std::mem::replace(&mut self.wanted, SubscriberSet::Nobody) {
+            SubscriberSet::Nobody => Box::default(),
+            SubscriberSet::Session(subscriber) => Box::new(Lists {
                 subscribers: vec![subscriber],
                 ..Lists::default()
             }),
-            Wanted::Shard(shard) => Box::new(Lists {
+            SubscriberSet::Shard(shard) => Box::new(Lists {
                 shards: vec![shard],
                 ..Lists::default()
             }),
-            Wanted::Lists(lists) => lists,
+            SubscriberSet::Lists(lists) => lists,
         };
         change(&mut lists);
         let all = (
@@ -144,10 +144,10 @@ impl TopicFilter {
             lists.groups.as_slice(),
         );
         self.wanted = match all {
-            ([], [], []) => Wanted::Nobody,
-            (&[subscriber], [], []) => Wanted::Session(subscriber),
-            ([], &[shard], []) => Wanted::Shard(shard),
-            _ => Wanted::Lists(lists),
+            ([], [], []) => SubscriberSet::Nobody,
+            (&[subscriber], [], []) => SubscriberSet::Session(subscriber),
+            ([], &[shard], []) => SubscriberSet::Shard(shard),
+            _ => SubscriberSet::Lists(lists),
         };
     }
 }
@@ -164,10 +164,10 @@ mod tests {
 
     use super::*;
     use crate::logic::ids::SessionSlot;
-    use crate::logic::routing::subscription::ListedAt;
+    use crate::logic::routing::subscription::SessionPosition;
 
     fn subscriber(session: u32) -> Subscriber {
-        let (session, listed_at) = (SessionSlot::test(session + 1), ListedAt::from_index(0));
+        let (session, listed_at) = (SessionSlot::test(session + 1), SessionPosition::from_index(0));
         let options = SubscriptionOptions {
             qos: QoS::AtLeastOnce,
             no_local: false,
@@ -204,7 +204,7 @@ mod tests {
                 list.get(at).copied()
             );
             assert_eq!(filter.is_wanted(), !list.is_empty() || filter.shards() == [3]);
-            let has_lists = matches!(filter.wanted, Wanted::Lists(_));
+            let has_lists = matches!(filter.wanted, SubscriberSet::Lists(_));
             assert_eq!(has_lists, list.len() + filter.shards().len() > 1);
         }
     }
@@ -215,7 +215,7 @@ mod tests {
         (0..1000).for_each(|session| filter.push(subscriber(session)));
         while filter.subscribers().len() > 2 {
             filter.swap_remove(Position::from_index(0));
-            let Wanted::Lists(lists) = &filter.wanted else {
+            let SubscriberSet::Lists(lists) = &filter.wanted else {
                 panic!("two are more than one");
             };
             assert!(lists.subscribers.capacity() <= 4 * lists.subscribers.len());

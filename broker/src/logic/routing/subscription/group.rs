@@ -101,7 +101,7 @@ pub(in crate::logic) struct Group {
 }
 
 /// A session was moved within its group: the session, its own place of the group, its new position there.
-pub(in crate::logic) type Moved<'a> = &'a mut dyn FnMut(&Member, Position);
+pub(in crate::logic) type OnMoved<'a> = &'a mut dyn FnMut(&Member, Position);
 
 impl Group {
     fn new(name: &str, filter: FilterSlot) -> Self {
@@ -142,8 +142,8 @@ impl Group {
         }
     }
 
-    /// The members of this shard, if that is news for the others.
-    pub(in crate::logic) fn take_news(&mut self) -> Option<MemberCounts> {
+    /// The counts of this shard's members, if they changed since the others were notified.
+    pub(in crate::logic) fn take_changed_counts(&mut self) -> Option<MemberCounts> {
         let here = self.here();
         let before = std::mem::replace(&mut self.announced, here);
         (before != here).then_some(here)
@@ -215,7 +215,7 @@ impl Group {
     }
 
     /// Removes the member at a position; `moved` is called for members that change their position.
-    pub(in crate::logic) fn remove(&mut self, position: Position, moved: Moved<'_>) {
+    pub(in crate::logic) fn remove(&mut self, position: Position, moved: OnMoved<'_>) {
         let position = self.set_standing(Timestamp::NEVER, position, Standing::Away, moved);
         if position.index() < self.members.len() {
             self.members.swap_remove(position.index());
@@ -231,7 +231,7 @@ impl Group {
         now: Timestamp,
         position: Position,
         standing: Standing,
-        moved: Moved<'_>,
+        moved: OnMoved<'_>,
     ) -> Position {
         let before = self.standing(position);
         let mut at = position.index();
@@ -257,7 +257,7 @@ impl Group {
     }
 
     /// Swaps two members; returns where the first one is now.
-    fn swap(&mut self, first: usize, second: usize, moved: Moved<'_>) -> usize {
+    fn swap(&mut self, first: usize, second: usize, moved: OnMoved<'_>) -> usize {
         if first == second || first.max(second) >= self.members.len() {
             return first;
         }

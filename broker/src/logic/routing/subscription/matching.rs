@@ -77,15 +77,15 @@ impl Matches {
         Some((visited, epoch))
     }
 
-    /// A node of the tree went.
-    pub(super) fn node_went(&mut self, node: FilterNodeSlot) {
+    /// A node of the tree was removed.
+    pub(super) fn node_removed(&mut self, node: FilterNodeSlot) {
         for suspended in &mut self.suspended {
             suspended.walk.skip(&[node]);
         }
     }
 
-    /// A filter went, and its place may be used again.
-    pub(super) fn filter_went(&mut self, filter: FilterSlot) {
+    /// A filter was removed, and its slot may be used again.
+    pub(super) fn filter_removed(&mut self, filter: FilterSlot) {
         for suspended in &mut self.suspended {
             suspended.gone.insert(filter);
         }

@@ -1,7 +1,7 @@
 //! The subscriptions of this shard's sessions and the interest of the other shards.
 //!
-//! `names.rs` finds a filter by its text; `matching.rs` finds those that match a Topic Name, over several turns if
-//! necessary; `via.rs` records through which of a session's subscriptions a message comes.
+//! `filter_index.rs` finds a filter by its text; `matching.rs` finds those that match a Topic Name, over several turns
+//! if necessary; `via.rs` records through which of a session's subscriptions a message comes.
 //!
 //! Invariants: a filter is kept while a session subscribes to it or a group shares it; a filter with wildcards also
 //! while another shard is interested in it. Of other filters that only other shards want, marks are kept (`remote.rs`).
@@ -12,9 +12,9 @@
 //! back when a subscription ends.
 
 mod filter;
+mod filter_index;
 pub(in crate::logic) mod group;
 mod matching;
-mod names;
 mod remote;
 pub(in crate::logic) mod via;
 mod wildcards;
@@ -26,9 +26,9 @@ use mqtt::QoS;
 use mqtt::packet::SubscriptionOptions;
 
 pub(in crate::logic) use self::filter::TopicFilter;
+use self::filter_index::FilterIndex;
 use self::group::{GroupSlot, Groups};
 use self::matching::Matches;
-use self::names::Names;
 use self::remote::RemoteInterests;
 use self::wildcards::Wildcards;
 use crate::logic::ids::SessionSlot;
@@ -47,13 +47,13 @@ pub(in crate::logic) struct Position(u32);
 
 /// Where a session holds a filter or a group in its own list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::logic) struct ListedAt(u32);
+pub(in crate::logic) struct SessionPosition(u32);
 
 /// One session in the list of a filter, in 12 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::logic) struct Subscriber {
     pub(in crate::logic) session: SessionSlot,
-    pub(in crate::logic) listed_at: ListedAt,
+    pub(in crate::logic) listed_at: SessionPosition,
     /// The Subscription Identifier (28 bits, 0 for none), and above it QoS (2 bits), No Local and Retain As Published.
     packed: u32,
 }
@@ -74,7 +74,7 @@ impl Position {
     }
 }
 
-impl ListedAt {
+impl SessionPosition {
     /// A session has far fewer than 2^32 subscriptions.
     pub(in crate::logic) fn from_index(index: usize) -> Self {
         Self(u32::try_from(index).unwrap_or(u32::MAX))
@@ -88,7 +88,7 @@ impl ListedAt {
 impl Subscriber {
     pub(in crate::logic) fn new(
         session: SessionSlot,
-        listed_at: ListedAt,
+        listed_at: SessionPosition,
         options: SubscriptionOptions,
         identifier: Option<u32>,
     ) -> Self {
@@ -148,7 +148,7 @@ pub(in crate::logic) struct Removed {
 #[derive(Debug)]
 pub(in crate::logic) struct Subscriptions {
     filters: Slots<FilterSlot, TopicFilter>,
-    by_name: Names,
+    by_name: FilterIndex,
     wildcards: Wildcards,
     matches: Matches,
     remote: RemoteInterests,
@@ -160,7 +160,7 @@ impl Subscriptions {
     pub(in crate::logic) fn new(seed: u64) -> Self {
         Self {
             filters: Slots::new(),
-            by_name: Names::new(),
+            by_name: FilterIndex::new(),
             wildcards: Wildcards::new(seed),
             matches: Matches::default(),
             remote: RemoteInterests::new(),
@@ -235,7 +235,7 @@ impl Subscriptions {
         &mut self,
         filter: FilterSlot,
         position: Position,
-        listed_at: ListedAt,
+        listed_at: SessionPosition,
     ) {
         let filter = self.filters.get_mut(filter);
         if let Some(place) = filter.and_then(|filter| filter.subscriber_mut(position)) {
@@ -291,8 +291,8 @@ impl Subscriptions {
         if is_wildcard(&filter.name) {
             let matches = &mut self.matches;
             self.wildcards
-                .remove(&filter.name, |node| matches.node_went(node));
-            matches.filter_went(slot);
+                .remove(&filter.name, |node| matches.node_removed(node));
+            matches.filter_removed(slot);
         }
         let Self {
             filters,

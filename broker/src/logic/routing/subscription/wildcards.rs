@@ -227,11 +227,11 @@ impl Wildcards {
         shrink_table(children, |&slot| hash_of(nodes, hasher, slot));
     }
 
-    fn set(&mut self, node: FilterNodeSlot, ends: Ends, filter: Option<FilterSlot>) {
+    fn set(&mut self, node: FilterNodeSlot, ends: FilterEnd, filter: Option<FilterSlot>) {
         if let Some(node) = self.nodes.get_mut(node) {
             match ends {
-                Ends::Here => node.filter = filter,
-                Ends::WithRest => node.rest = filter,
+                FilterEnd::Here => node.filter = filter,
+                FilterEnd::WithRest => node.rest = filter,
             }
         }
     }
@@ -257,17 +257,17 @@ impl FilterNode {
 
 /// What a filter is for the last of its nodes.
 #[derive(Clone, Copy, Debug)]
-enum Ends {
+enum FilterEnd {
     Here,
     /// With a `#`, which has no node of its own.
     WithRest,
 }
 
 /// The levels of a filter that are nodes, which `#` has none of, and how it ends.
-fn split(name: &str) -> (Option<&str>, Ends) {
+fn split(name: &str) -> (Option<&str>, FilterEnd) {
     match name.strip_suffix('#') {
-        Some(levels) => (levels.strip_suffix('/'), Ends::WithRest),
-        None => (Some(name), Ends::Here),
+        Some(levels) => (levels.strip_suffix('/'), FilterEnd::WithRest),
+        None => (Some(name), FilterEnd::Here),
     }
 }
 

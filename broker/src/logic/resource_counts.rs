@@ -4,9 +4,9 @@
 
 use crate::logic::Shard;
 
-/// What a shard holds. All are 0 when every client and every retained message has gone and all timers have come up.
+/// What a shard holds. All are 0 when all sessions have ended, no message is retained and no timer is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Remains {
+pub struct ResourceCounts {
     /// Connections that the shell has not closed.
     pub connections: usize,
     /// Connections in the list for the shell.
@@ -41,7 +41,7 @@ pub struct Remains {
     pub batches: usize,
 }
 
-impl Remains {
+impl ResourceCounts {
     /// Whether nothing is left of any client.
     #[must_use]
     pub fn is_bare(&self) -> bool {
@@ -54,10 +54,10 @@ impl Remains {
 impl Shard {
     /// What is in this shard now.
     #[must_use]
-    pub fn remains(&self) -> Remains {
+    pub fn resource_counts(&self) -> ResourceCounts {
         let (filters, filter_nodes) = self.routing.filters();
-        let (retained_nodes, retained, retained_passing) = self.retained.remains();
-        Remains {
+        let (retained_nodes, retained, retained_passing) = self.retained.resource_counts();
+        ResourceCounts {
             connections: self.delivery.connections().len(),
             dirty: self.delivery.dirty(),
             sessions: self.delivery.sessions().len(),

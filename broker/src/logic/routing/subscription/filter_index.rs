@@ -13,13 +13,13 @@ use crate::logic::slots::shrink_table;
 
 /// Numbers of filters, in parts by their hashes.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct FilterIndex {
     parts: Box<[HashTable<FilterSlot>]>,
 }
 
 const PARTS: usize = 64;
 
-impl Names {
+impl FilterIndex {
     pub(super) fn new() -> Self {
         Self {
             parts: (0..PARTS).map(|_| HashTable::new()).collect(),
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn each_is_found_until_it_is_removed_and_the_parts_are_alike() {
         let hash = |filter: FilterSlot| u64::from(filter.number().get()).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let mut names = Names::new();
+        let mut names = FilterIndex::new();
         let filters = || (1..=64_000).map(FilterSlot::test);
         filters().for_each(|filter| names.insert(hash(filter), filter, hash));
         assert!(names.parts.iter().all(|part| (500..2000).contains(&part.len())));
