@@ -1,5 +1,6 @@
 //! A broker that is ended in order, and what goes with it: signals, modes, a folder that is in use.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -79,19 +80,39 @@ fn a_will_that_waits_outlives_the_broker() {
     assert_eq!(watching.payloads(1), ["gone"]);
 }
 
-/// mosquitto(8): SIGUSR1, SIGUSR2 and SIGRTMIN end nothing.
+/// mosquitto(8): SIGUSR1 saves, SIGUSR2 prints what is there, SIGRTMIN opens the files of the log anew. None ends it.
 #[test]
-fn signals_of_mosquitto_end_nothing() {
-    let restarted = Restarted::new(1);
+fn signals_of_mosquitto_do_what_they_do_there() {
+    let logs = tempfile::tempdir().unwrap();
+    let (file, moved) = (logs.path().join("broker.log"), logs.path().join("broker.log.1"));
+    let setup = Setup::default()
+        .global(&format!("log_dest file {}", file.display()))
+        .global("log_dest stderr");
+    let restarted = Restarted::with(setup);
     let broker = restarted.start();
+    let mut client = Client::connect(&broker, &Options::new("c"));
+    client.subscribe("t", QoS::AtMostOnce);
+    client.publish_retained("r", b"kept", QoS::AtLeastOnce);
     for (signal, line) in [
         (Signal::USR1, "Nothing is to be saved"),
-        (Signal::USR2, "messages are retained"),
+        (Signal::USR2, "1 sessions have 1 subscriptions; "),
     ] {
         broker.signal(signal);
         eventually(line, || broker.log().contains(line));
     }
-    Client::connect(&broker, &Options::new("c")).ping();
+    std::fs::rename(&file, &moved).unwrap();
+    let sent = Command::new("kill")
+        .args(["-34", &broker.pid().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+    eventually("the log is opened anew", || file.exists());
+    broker.signal(Signal::USR1);
+    eventually("the new file is written to", || {
+        std::fs::read_to_string(&file).is_ok_and(|text| text.contains("Nothing is to be saved"))
+    });
+    let before = std::fs::read_to_string(&moved).unwrap();
+    assert_eq!(before.matches("Nothing is to be saved").count(), 1, "{before}");
+    client.ping();
 }
 
 #[test]

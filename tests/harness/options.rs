@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mqtt::packet::{Connect, Will};
-use mqtt::property::{Properties, PropertiesBuf, Property};
+use mqtt::property::{PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, QoS};
 use rustls::ClientConfig;
 
@@ -23,6 +23,7 @@ pub(crate) struct Options {
     pub(super) web_socket: bool,
     /// More properties of the CONNECT.
     pub(super) properties: PropertiesBuf,
+    pub(super) will_properties: PropertiesBuf,
 }
 
 impl Options {
@@ -41,6 +42,7 @@ impl Options {
             tls: None,
             web_socket: false,
             properties: PropertiesBuf::new(),
+            will_properties: PropertiesBuf::new(),
         }
     }
 
@@ -53,6 +55,18 @@ impl Options {
     /// A property of the CONNECT.
     pub(crate) fn property(mut self, property: Property<'_>) -> Self {
         self.properties.push(property).unwrap();
+        self
+    }
+
+    /// A property of the Will.
+    pub(crate) fn will_property(mut self, property: Property<'_>) -> Self {
+        self.will_properties.push(property).unwrap();
+        self
+    }
+
+    /// The Session Expiry Interval of a 5.0 client.
+    pub(crate) fn session_expiry_s(mut self, expiry_s: u32) -> Self {
+        self.session_expiry_s = Some(expiry_s);
         self
     }
 
@@ -119,7 +133,7 @@ impl Options {
         let will = self.will.as_ref().map(|(topic, payload, qos, retain)| Will {
             qos: *qos,
             retain: *retain,
-            properties: Properties::EMPTY,
+            properties: self.will_properties.as_properties(),
             topic,
             payload,
         });

@@ -216,24 +216,16 @@ impl Shard {
     }
 
     /// Disconnects all: the process ends. Wills are published first, as after any connection that the
-    /// client did not end itself. Whoever connects from now on is answered that the broker is not available.
+    /// client did not end itself; those with a delay of sessions that the store keeps wait there until the broker runs
+    /// again, and those of other sessions are due, because their sessions end. Whoever connects from now on is answered
+    /// that the broker is not available.
     pub fn shut_down(&mut self, now: Timestamp) {
         self.begin(now);
         self.shuts_down = true;
-        let all: Vec<ConnectionId> = self.delivery.connections().iter().map(connection_id).collect();
-        for id in &all {
-            let session = self
-                .delivery
-                .connection(id.slot)
-                .and_then(|connection| connection.session);
-            let will = self
-                .delivery
-                .session_mut(session)
-                .and_then(|session| session.take_will());
-            if let Some(will) = will {
-                self.publish_will(&will);
-            }
+        for will in self.delivery.sessions_mut().take_due_wills() {
+            self.publish_will(&will);
         }
+        let all: Vec<ConnectionId> = self.delivery.connections().iter().map(connection_id).collect();
         for id in all {
             self.disconnect(id.slot, ReasonCode::ServerShuttingDown, "the broker shuts down");
         }

@@ -171,11 +171,13 @@ impl Shard {
             .away_since_ms
             .map_or(0, |since| state.wall_ms.saturating_sub(since));
         let away_s = u32::try_from(away_ms / 1000).unwrap_or(u32::MAX);
-        let (now, wall) = (self.now, self.delivery.journal.wall);
+        // The seconds are taken from what is left, as the monotonic clock may have begun after the client went.
+        let away_since = Timestamp(self.now.0.saturating_sub(away_ms % 1000 * NS_PER_MS));
+        let wall = self.delivery.journal.wall;
         let session = self.delivery.session_mut(slot)?;
         session.number = recovered.number;
         session.set_order(recovered.next_order.saturating_sub(1));
-        session.disconnected_at = now;
+        session.disconnected_at = away_since;
         let never = recovered.expiry_s == NEVER_EXPIRES;
         let left_s = recovered.expiry_s.saturating_sub(away_s);
         session.expiry_s = if never { NEVER_EXPIRES } else { left_s.max(1) };
@@ -190,7 +192,9 @@ impl Shard {
                 access: Access::default(),
             })
         });
-        let will_due = will.as_ref().map(|will| now.plus_s(u64::from(will.delay_s)));
+        let will_due = will
+            .as_ref()
+            .map(|will| away_since.plus_s(u64::from(will.delay_s)));
         session.set_will(will.map(Box::new));
         let expires_at = session.expires_at();
         if recovered.away_since_ms.is_none() {
@@ -337,3 +341,6 @@ fn queued(reference: &RecoveredReference, message: Option<&StoredMessage>) -> Op
         is_overrun: false,
     })
 }
+
+/// Nanoseconds of a millisecond.
+const NS_PER_MS: u64 = 1_000_000;

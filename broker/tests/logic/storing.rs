@@ -1,6 +1,7 @@
 //! What a store is asked to keep, and what waits until it has kept it.
 
 mod behind;
+mod restarting;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
@@ -9,7 +10,6 @@ use mqtt::frame::PacketType;
 use mqtt::packet::Disconnect;
 
 use super::*;
-use broker::logic::recover::RecoveredState;
 use broker::logic::store::{Record, SessionRecord, Store, WallClock};
 use broker::logic::{ConnectionId, FirstNumbers, Shard, Timestamp, shard_counters};
 use broker::settings::Settings;
@@ -25,6 +25,8 @@ struct Kept {
     batch: u64,
     durable: u64,
     is_full: bool,
+    /// The Will of the last record of a session.
+    will: Option<Vec<u8>>,
 }
 
 impl Recorded {
@@ -88,6 +90,9 @@ impl Store for Recorded {
         };
         let mut kept = self.0.lock().unwrap();
         kept.words.push(words);
+        if let Record::Session(session) = record {
+            kept.will = session.will.map(|will| will.message.to_vec());
+        }
         kept.is_filled = true;
     }
 
@@ -548,30 +553,6 @@ fn who_waits_for_space_too_long_is_disconnected() {
     stored.now = stored.now.plus_s(1);
     stored.turn(quiet);
     assert_eq!(stored.shard.resource_counts().unstored, 0);
-}
-
-/// A session that was connected at the end of the process is away from the next start on, however often that comes.
-#[test]
-fn who_was_connected_at_a_crash_is_away_since_the_start() {
-    let mut stored = Stored::new();
-    let session = |number, away_since_ms| store::RecoveredSession {
-        number,
-        client_identifier: format!("c{number}"),
-        expiry_s: 100,
-        away_since_ms,
-        ..store::RecoveredSession::default()
-    };
-    let state = RecoveredState {
-        sessions: vec![session(1, None), session(2, Some(900))],
-        wall_ms: 1000,
-        ..RecoveredState::default()
-    };
-    assert_eq!(stored.shard.recover(stored.now, &state), 0);
-    assert_eq!(
-        stored.store.take(),
-        ["session 100 away"],
-        "the other one is away already"
-    );
 }
 
 #[test]

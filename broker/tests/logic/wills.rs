@@ -202,3 +202,27 @@ fn a_will_to_sys_is_nobodys() {
     cluster.cut(client);
     cluster.expect_nothing(watcher);
 }
+
+/// Without a store all sessions end with the broker, and the delays of their Wills with them [MQTT-3.1.3-9].
+#[test]
+fn a_shut_down_publishes_delayed_wills_too() {
+    let mut cluster = Cluster::new(1);
+    let watcher = watcher(&mut cluster);
+    for client in ["connected", "away"] {
+        let (of_will, of_session) = delayed(60, 100);
+        let connect = Connect {
+            will: Some(will("will/c", of_will.as_properties())),
+            properties: of_session.as_properties(),
+            ..connect(V5, client)
+        };
+        let joined = cluster.join_with(&connect);
+        if client == "away" {
+            cluster.cut(joined);
+        }
+    }
+    cluster.expect_nothing(watcher);
+    cluster.shut_down();
+    for _ in 0..2 {
+        assert_eq!(cluster.got(watcher).unwrap().payload, "gone");
+    }
+}

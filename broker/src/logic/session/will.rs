@@ -6,7 +6,7 @@
 
 use crate::auth::acl::Access;
 use crate::logic::message::StoredMessage;
-use crate::logic::session::Session;
+use crate::logic::session::{Session, SessionSlot, Sessions};
 
 /// A Will that may be published.
 #[derive(Debug)]
@@ -34,5 +34,22 @@ impl Session {
         if will.is_some() || self.rare.is_some() {
             self.rare().will = will;
         }
+    }
+}
+
+impl Sessions {
+    /// The Wills that are due when the broker ends: all, but for those with a delay that the store keeps.
+    pub(in crate::logic) fn take_due_wills(&mut self) -> Vec<Box<Will>> {
+        let is_due = |session: &Session| {
+            let will = session.will()?;
+            (will.delay_s == 0 || !session.is_stored()).then_some(())
+        };
+        let due = self
+            .slots
+            .iter()
+            .filter_map(|(slot, session)| is_due(session).map(|()| slot));
+        let due: Vec<SessionSlot> = due.collect();
+        let wills = due.into_iter().filter_map(|slot| self.get_mut(slot)?.take_will());
+        wills.collect()
     }
 }
