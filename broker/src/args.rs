@@ -11,6 +11,7 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 use crate::certs::CertsArgs;
 use crate::exit_code::EXIT_INVALID;
+use crate::import::ImportArgs;
 use crate::limits;
 use crate::passwd::PasswdArgs;
 use crate::store_command::StoreArgs;
@@ -60,6 +61,8 @@ pub struct Args {
 pub enum Command {
     /// Make an authority, a server's certificate and clients' certificates for a start with TLS
     Certs(CertsArgs),
+    /// Make a store of the persistence file of mosquitto (mosquitto.db)
+    Import(ImportArgs),
     /// Make and change password files; they are those of mosquitto_passwd
     Passwd(PasswdArgs),
     /// Look into the folder of a store, check it, copy it

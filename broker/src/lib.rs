@@ -14,7 +14,8 @@
 //!    `health`, `turn`: what shards share with those beside them.
 //! 2. `auth`: who may connect, and do what. `certs`, `store_command`: subcommands that make certificates and
 //!    look into stores.
-//! 3. `logic`: MQTT without I/O. `passwd`: the subcommand that makes password files.
+//! 3. `logic`: MQTT without I/O. `passwd`: the subcommand that makes password files. `import`: the
+//!    subcommand that makes a store of a file of mosquitto.
 //! 4. `args`: the command line.
 //! 5. `config`: from files and the command line to settings.
 //! 6. What is made of a configuration: `bind` (sockets), `listener_tls`, `in_effect`, `persistence` (the store), and
@@ -36,6 +37,7 @@ pub mod exit_code;
 pub mod files;
 mod health;
 mod http;
+pub mod import;
 mod in_effect;
 pub mod limits;
 mod listener_tls;

@@ -4,6 +4,7 @@
 
 mod client;
 mod full;
+mod importing;
 mod sessions;
 mod starting;
 mod stopping;

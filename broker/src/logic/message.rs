@@ -5,11 +5,14 @@
 //! forwarded to subscribers, without the Message Expiry Interval, which is computed from `expires_at` at each delivery
 //! [MQTT-3.3.2-6].
 
+mod foreign;
+
 use std::sync::Arc;
 
 use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, QoS};
 
+pub use self::foreign::{ForeignMessage, subscription_identifiers};
 use crate::limits;
 use crate::logic::ids::SessionSlot;
 use crate::logic::owner::identity;

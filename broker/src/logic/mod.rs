@@ -76,7 +76,7 @@ use self::delivery::Delivery;
 pub use self::delivery::journal::FirstNumbers;
 use self::ending::Ending;
 use self::handle::no_space::Unstored;
-pub use self::message::StoredMessage;
+pub use self::message::{ForeignMessage, StoredMessage, subscription_identifiers};
 use self::outbox::Outboxes;
 pub use self::outbox::batch::{Batch, Control};
 pub use self::owner::owner_shard;

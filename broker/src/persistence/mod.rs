@@ -183,8 +183,10 @@ pub(crate) fn older_file_warning(persistence: &Persistence) -> Option<String> {
     let file = persistence.location.join(&persistence.file);
     (file.is_file() && !persistence.folder.exists()).then(|| {
         format!(
-            "{} is mosquitto's: it stays as it is, and none of its sessions and messages is taken",
-            file.display()
+            "{file} is mosquitto's: it stays as it is, and none of its sessions and messages is taken; fix: stop the \
+             broker, move {folder} away, and run `broker import {file}`",
+            file = file.display(),
+            folder = persistence.folder.display()
         )
     })
 }

@@ -10,6 +10,7 @@ use mqtt::frame::PacketType;
 use mqtt::packet::Disconnect;
 
 use super::*;
+use broker::logic::recover::RecoveredState;
 use broker::logic::store::{Record, SessionRecord, Store, WallClock};
 use broker::logic::{ConnectionId, FirstNumbers, Shard, Timestamp, shard_counters};
 use broker::settings::Settings;

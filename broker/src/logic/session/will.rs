@@ -39,7 +39,7 @@ impl Session {
 
 impl Sessions {
     /// The Wills that are due when the broker ends: all, but for those with a delay that the store keeps.
-    pub(in crate::logic) fn take_due_wills(&mut self) -> Vec<Box<Will>> {
+    pub(in crate::logic) fn take_due_wills(&mut self) -> Vec<Will> {
         let is_due = |session: &Session| {
             let will = session.will()?;
             (will.delay_s == 0 || !session.is_stored()).then_some(())
@@ -49,7 +49,9 @@ impl Sessions {
             .iter()
             .filter_map(|(slot, session)| is_due(session).map(|()| slot));
         let due: Vec<SessionSlot> = due.collect();
-        let wills = due.into_iter().filter_map(|slot| self.get_mut(slot)?.take_will());
+        let wills = due
+            .into_iter()
+            .filter_map(|slot| Some(*self.get_mut(slot)?.take_will()?));
         wills.collect()
     }
 }

@@ -2,8 +2,6 @@
 
 use mqtt::packet::Will;
 
-use broker::logic::recover::RecoveredState;
-
 use super::*;
 
 /// Sessions of a store, away since that many milliseconds before the start, which is at second 1,000.
