@@ -5,7 +5,7 @@ use super::*;
 /// What mosquitto 2.0.11 writes for a client that is away, and one message at QoS 2 that waits for it.
 const WRITTEN: &[u8] = b"\0\xb5\0mosquitto db\0\0\0\0\0\0\0\x06\
     \0\0\0\x01\0\0\0\x106\0\0\0\0\0\0\0\0\x08\0\0\0\0\0\0\
-    \0\0\0\x02\0\0\045\0\0\0\0\0\0\04\xcf\x0bk\0\0\0\0\0\0\0\x05\0\x01\0\x04\0\0\0\x03J7\x02\0autoa/1hel\
+    \0\0\0\x02\0\0\0\x345\0\0\0\0\0\0\0\x34\xcf\x0bk\0\0\0\0\0\0\0\x05\0\x01\0\x04\0\0\0\x03J7\x02\0autoa/1hel\
     lo\x07&\0\x01k\0\x01v\
     \0\0\0\x06\0\0\0\x1c\0\0\0\0\0\0\0\0\xff\xff\xff\xff\0\x01\0\x04J7\0\0\0\0\0\0away\
     \0\0\0\x03\0\0\0\x145\0\0\0\0\0\0\0\0\x01\0\x04\x02\x0b\0\x01away\
