@@ -58,7 +58,7 @@ impl Options {
         self
     }
 
-    /// A property of the Will.
+    /// Adds to what the CONNECT has about its Will.
     pub(crate) fn will_property(mut self, property: Property<'_>) -> Self {
         self.will_properties.push(property).unwrap();
         self

@@ -17,7 +17,7 @@ pub(super) struct Database<'a> {
     /// By their numbers.
     pub(super) messages: HashMap<u64, BaseMessage<'a>>,
     /// In the order in which each client gets them.
-    pub(super) deliveries: Vec<Delivery<'a>>,
+    pub(super) deliveries: Vec<ClientMessage<'a>>,
     pub(super) subscriptions: Vec<Subscription<'a>>,
     /// Numbers of the messages that are retained.
     pub(super) retained: Vec<u64>,
@@ -50,20 +50,20 @@ pub(super) struct BaseMessage<'a> {
 
 /// What one client has of a message.
 #[derive(Debug)]
-pub(super) struct Delivery<'a> {
+pub(super) struct ClientMessage<'a> {
     pub(super) client_identifier: &'a str,
     pub(super) message: u64,
     pub(super) packet_identifier: u16,
     pub(super) qos: u8,
     pub(super) retain: bool,
-    pub(super) stage: Stage,
+    pub(super) stage: DeliveryStage,
     /// Those of the PUBLISH to this client.
     pub(super) properties: &'a [u8],
 }
 
 /// How far a delivery is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum DeliveryStage {
     /// To a client, not sent.
     Waits,
     /// To a client: PUBLISH was sent.
@@ -112,7 +112,7 @@ impl fmt::Display for DatabaseError {
 
 impl<'a> Database<'a> {
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, DatabaseError> {
-        let mut file = Fields { bytes, at: 0 };
+        let mut file = ChunkFields { bytes, at: 0 };
         if file.take(MAGIC.len()) != Ok(MAGIC) {
             return Err(DatabaseError::NotOne);
         }
@@ -128,7 +128,7 @@ impl<'a> Database<'a> {
             let chunk = bytes.get(..end).ok_or(DatabaseError::Damaged(file.at))?;
             database.chunk(
                 kind,
-                Fields {
+                ChunkFields {
                     bytes: chunk,
                     at: file.at,
                 },
@@ -139,7 +139,7 @@ impl<'a> Database<'a> {
         Ok(database)
     }
 
-    fn chunk(&mut self, kind: u32, mut fields: Fields<'a>, version: u32) -> Result<(), DatabaseError> {
+    fn chunk(&mut self, kind: u32, mut fields: ChunkFields<'a>, version: u32) -> Result<(), DatabaseError> {
         match kind {
             CHUNK_CONFIGURATION => {}
             CHUNK_MESSAGE => {
@@ -156,7 +156,7 @@ impl<'a> Database<'a> {
     }
 }
 
-fn client<'a>(fields: &mut Fields<'a>, version: u32) -> Result<Client<'a>, DatabaseError> {
+fn client<'a>(fields: &mut ChunkFields<'a>, version: u32) -> Result<Client<'a>, DatabaseError> {
     let expires_at_s = fields.native_u64()?;
     let expiry_s = fields.u32()?;
     let _last_packet_identifier = fields.u16()?;
@@ -175,7 +175,7 @@ fn client<'a>(fields: &mut Fields<'a>, version: u32) -> Result<Client<'a>, Datab
     })
 }
 
-fn message<'a>(fields: &mut Fields<'a>) -> Result<(u64, BaseMessage<'a>), DatabaseError> {
+fn message<'a>(fields: &mut ChunkFields<'a>) -> Result<(u64, BaseMessage<'a>), DatabaseError> {
     let number = fields.native_u64()?;
     let expires_at_s = fields.native_u64()?;
     let payload_len = fields.u32()?;
@@ -202,7 +202,7 @@ fn message<'a>(fields: &mut Fields<'a>) -> Result<(u64, BaseMessage<'a>), Databa
     Ok((number, message))
 }
 
-fn delivery<'a>(fields: &mut Fields<'a>) -> Result<Delivery<'a>, DatabaseError> {
+fn delivery<'a>(fields: &mut ChunkFields<'a>) -> Result<ClientMessage<'a>, DatabaseError> {
     let message = fields.native_u64()?;
     let packet_identifier = fields.u16()?;
     let client_len = fields.u16()?;
@@ -211,13 +211,13 @@ fn delivery<'a>(fields: &mut Fields<'a>) -> Result<Delivery<'a>, DatabaseError> 
     let retain = fields.u8()? >> 4 != 0;
     let is_outgoing = fields.u8()? != 0;
     let stage = match (is_outgoing, state) {
-        (true, STATE_WAIT_FOR_PUBACK | STATE_WAIT_FOR_PUBREC) => Stage::Sent,
-        (true, STATE_RESEND_PUBREL | STATE_WAIT_FOR_PUBCOMP) => Stage::Released,
-        (true, _) => Stage::Waits,
-        (false, STATE_WAIT_FOR_PUBREL) => Stage::Received,
-        (false, _) => Stage::Unacknowledged,
+        (true, STATE_WAIT_FOR_PUBACK | STATE_WAIT_FOR_PUBREC) => DeliveryStage::Sent,
+        (true, STATE_RESEND_PUBREL | STATE_WAIT_FOR_PUBCOMP) => DeliveryStage::Released,
+        (true, _) => DeliveryStage::Waits,
+        (false, STATE_WAIT_FOR_PUBREL) => DeliveryStage::Received,
+        (false, _) => DeliveryStage::Unacknowledged,
     };
-    Ok(Delivery {
+    Ok(ClientMessage {
         client_identifier: fields.text(client_len)?,
         message,
         packet_identifier,
@@ -228,7 +228,7 @@ fn delivery<'a>(fields: &mut Fields<'a>) -> Result<Delivery<'a>, DatabaseError> 
     })
 }
 
-fn subscription<'a>(fields: &mut Fields<'a>) -> Result<Subscription<'a>, DatabaseError> {
+fn subscription<'a>(fields: &mut ChunkFields<'a>) -> Result<Subscription<'a>, DatabaseError> {
     let identifier = fields.u32()?;
     let client_len = fields.u16()?;
     let filter_len = fields.u16()?;
@@ -252,13 +252,13 @@ fn user(bytes: &[u8]) -> &str {
 
 /// The fields of a chunk, one after the other.
 #[derive(Debug)]
-struct Fields<'a> {
+struct ChunkFields<'a> {
     /// The file up to the end of the chunk.
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> ChunkFields<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], DatabaseError> {
         let end = self.at.saturating_add(len);
         let taken = self

@@ -11,7 +11,7 @@ use mqtt::packet::SubscriptionOptions;
 use mqtt::{QoS, topic};
 use store::{Log, Record, Reference, ReferenceList, Session, ShardList, ShardLog, StoreError};
 
-use super::mosquitto_db::{BaseMessage, Database, Delivery, Stage};
+use super::mosquitto_db::{BaseMessage, ClientMessage, Database, DeliveryStage};
 use crate::logic::recover::RecoveredVia;
 use crate::logic::{ForeignMessage, subscription_identifiers};
 
@@ -60,7 +60,7 @@ struct Referred<'a> {
     session: u64,
     order: u64,
     via: Vec<u8>,
-    delivery: &'a Delivery<'a>,
+    delivery: &'a ClientMessage<'a>,
 }
 
 /// Writes everything.
@@ -170,7 +170,7 @@ impl Writer<'_> {
                 continue;
             };
             match delivery.stage {
-                Stage::Waits | Stage::Sent | Stage::Released => {
+                DeliveryStage::Waits | DeliveryStage::Sent | DeliveryStage::Released => {
                     let mut via = RecoveredVia::default();
                     subscription_identifiers(delivery.properties).for_each(|identifier| via.add(identifier));
                     let order = session.next_order;
@@ -182,9 +182,9 @@ impl Writer<'_> {
                         delivery,
                     });
                 }
-                Stage::Received => incoming.push((session.number, delivery)),
+                DeliveryStage::Received => incoming.push((session.number, delivery)),
                 // The client sends it again.
-                Stage::Unacknowledged => {}
+                DeliveryStage::Unacknowledged => {}
             }
         }
         for (number, referred) in outgoing {
@@ -229,13 +229,13 @@ impl Writer<'_> {
             ..
         } in referred
         {
-            let is_sent = delivery.stage != Stage::Waits && delivery.packet_identifier > 0;
+            let is_sent = delivery.stage != DeliveryStage::Waits && delivery.packet_identifier > 0;
             if is_sent {
                 self.shard.append(&Record::InFlight {
                     session: *session,
                     order: *order,
                     packet_identifier: delivery.packet_identifier,
-                    released: delivery.stage == Stage::Released,
+                    released: delivery.stage == DeliveryStage::Released,
                 });
             }
             self.taken.in_flight += u64::from(is_sent);
@@ -248,7 +248,7 @@ impl Writer<'_> {
     fn incoming(
         &mut self,
         session: u64,
-        delivery: &Delivery<'_>,
+        delivery: &ClientMessage<'_>,
         message: Option<&BaseMessage<'_>>,
     ) -> Result<(), StoreError> {
         let bytes = message.and_then(|message| encode(message, message.retain));

@@ -34,7 +34,10 @@ fn a_file_of_mosquitto_is_read() {
         (delivery.client_identifier, delivery.message, delivery.qos),
         ("away", 0x35, 2)
     );
-    assert_eq!((delivery.stage, delivery.packet_identifier), (Stage::Waits, 1));
+    assert_eq!(
+        (delivery.stage, delivery.packet_identifier),
+        (DeliveryStage::Waits, 1)
+    );
     let subscription = &database.subscriptions[0];
     assert_eq!(
         (subscription.filter, subscription.options, subscription.identifier),

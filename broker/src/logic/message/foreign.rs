@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 /// A message of another broker's file.
 #[derive(Clone, Copy, Debug)]
 pub struct ForeignMessage<'a> {
-    /// The Topic Name.
+    /// The Topic Name that it was published to.
     pub topic: &'a str,
     /// The QoS that it was published at.
     pub qos: QoS,
@@ -21,7 +21,7 @@ pub struct ForeignMessage<'a> {
     pub retain: bool,
     /// Properties of its PUBLISH, encoded, without their length.
     pub properties: &'a [u8],
-    /// The Application Message.
+    /// The Application Message, byte for byte.
     pub payload: &'a [u8],
     /// Client Identifier of its publisher; empty if it is not known.
     pub publisher: &'a str,
