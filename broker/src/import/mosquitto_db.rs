@@ -14,7 +14,7 @@ use std::fmt;
 #[derive(Debug, Default)]
 pub(super) struct Database<'a> {
     pub(super) clients: Vec<Client<'a>>,
-    /// By their numbers.
+    /// Messages by the numbers that mosquitto gave them.
     pub(super) messages: HashMap<u64, BaseMessage<'a>>,
     /// In the order in which each client gets them.
     pub(super) deliveries: Vec<ClientMessage<'a>>,
@@ -24,7 +24,7 @@ pub(super) struct Database<'a> {
     pub(super) unknown_chunks: u64,
 }
 
-/// A session.
+/// A session that outlives its connection.
 #[derive(Debug)]
 pub(super) struct Client<'a> {
     pub(super) client_identifier: &'a str,
@@ -100,7 +100,7 @@ impl fmt::Display for DatabaseError {
             Self::NotOne => write!(f, "it is no persistence file of mosquitto"),
             Self::Version(version) => write!(
                 f,
-                "it has format {version}, and 5 and 6 are read; fix: let mosquitto 2 open it once, which writes format 6"
+                "it has format {version}, and 5 and 6 are read; fix: let mosquitto 2 open it, which writes format 6"
             ),
             Self::Damaged(at) => write!(
                 f,

@@ -63,7 +63,7 @@ struct Referred<'a> {
     delivery: &'a ClientMessage<'a>,
 }
 
-/// Writes everything.
+/// Writes what the file has, and returns how much it was.
 pub(super) fn write(database: &Database<'_>, keeps_users: bool, log: &mut Log) -> Result<Taken, StoreError> {
     let mut writer = Writer {
         shard: log.shard(0),
