@@ -67,6 +67,47 @@ fn metrics_follow_what_clients_do() {
     assert!(tree.contains("\"$SYS/broker/clients/connected\": 3"), "{tree}");
 }
 
+/// What did not arrive is counted by its reason, and what was denied is in the log as mosquitto words it.
+#[test]
+fn what_does_not_arrive_has_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let acl = folder.path().join("acl");
+    std::fs::write(&acl, "topic readwrite open/#\n").unwrap();
+    let (port, shards) = (free_port(), 1);
+    let broker = Setup::default()
+        .shards(shards)
+        .global("log_type all")
+        .global("max_queued_messages 3")
+        .listener(&format!("acl_file {}", acl.display()))
+        .listener(&format!("listener {port} 127.0.0.1\nprotocol http_api"))
+        .start();
+    let mut away = Client::connect(&broker, &Options::new("away").persistent());
+    away.subscribe("open/#", QoS::AtLeastOnce);
+    away.disconnect();
+    let mut client = Client::connect(&broker, &Options::new("someone"));
+    assert_eq!(client.subscribe("secret/#", QoS::AtMostOnce), 0x80);
+    client.publish("secret/door", b"12345", QoS::AtLeastOnce);
+    for _ in 0..10 {
+        client.publish("open/door", b"1", QoS::AtLeastOnce);
+    }
+    assert_eq!(metric(port, "midge_denied_total{action=\"publish\"}"), 1.0);
+    assert_eq!(metric(port, "midge_denied_total{action=\"subscribe\"}"), 1.0);
+    let full = metric(port, "midge_dropped_total{reason=\"queue_full\"}");
+    assert!((1.0..10.0).contains(&full), "{full}");
+    assert_eq!(metric(port, "midge_publishes_dropped_total"), full);
+    assert_eq!(metric(port, "midge_dropped_total{reason=\"too_large\"}"), 0.0);
+    let log = broker.log();
+    assert!(
+        log.contains("Denied PUBLISH from someone (d0, q1, r0, m"),
+        "{log}"
+    );
+    assert!(log.contains(", 'secret/door', ... (5 bytes))"), "{log}");
+    assert!(
+        log.contains("Denied SUBSCRIBE from someone (q0, 'secret/#')"),
+        "{log}"
+    );
+}
+
 #[test]
 fn health_readiness_and_what_it_is() {
     let (broker, port) = start("");

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use store::Statistics;
 use transport::http::open_metrics::OpenMetricsPage;
 
-use crate::logic::{CounterKind, SHOWN, ShardCounters, sys_totals};
+use crate::logic::{CounterKind, CounterLabel, CountersByCause, SHOWN, ShardCounters, sys_totals};
 
 /// What is known of the process, besides what shards count.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,18 @@ pub(super) fn open_metrics(
             CounterKind::Now | CounterKind::Highest => page.gauge(&name, shown.about, shown.of(shards)),
         }
     }
+    page.counters(
+        "midge_dropped",
+        "Messages dropped by reason; the sum is midge_publishes_dropped.",
+        "reason",
+        by_cause(shards, |counters| &counters.dropped),
+    );
+    page.counters(
+        "midge_denied",
+        "PUBLISH packets and Topic Filters that access rules denied.",
+        "action",
+        by_cause(shards, |counters| &counters.denied),
+    );
     page.counter(
         "midge_log_lines_lost",
         "Lines of the log that a destination did not take, or not in time.",
@@ -69,6 +81,20 @@ pub(super) fn open_metrics(
         of_store(&mut page, store);
     }
     page.finish()
+}
+
+/// The sums over the shards.
+fn by_cause<C: CounterLabel>(
+    shards: &[ShardCounters],
+    read: fn(&ShardCounters) -> &CountersByCause<C>,
+) -> Vec<(&'static str, u64)> {
+    let mut sums: Vec<_> = C::LABELS.iter().map(|label| (*label, 0)).collect();
+    for counters in shards {
+        for (sum, (_, value)) in sums.iter_mut().zip(read(counters).values()) {
+            sum.1 += value;
+        }
+    }
+    sums
 }
 
 fn of_store(page: &mut OpenMetricsPage, store: &Statistics) {
@@ -166,7 +192,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::logic::shard_counters;
+    use crate::logic::{DropReason, shard_counters};
 
     fn process() -> Process {
         Process {
@@ -177,12 +203,12 @@ mod tests {
         }
     }
 
-    /// The samples, after a look at the rules of OpenMetrics: a TYPE and a HELP before each family's sample, `_total`
+    /// The samples, after a look at the rules of OpenMetrics: a TYPE and a HELP before each family's samples, `_total`
     /// at the end of each counter, `# EOF` at the end of all.
     fn samples(page: &str) -> HashMap<String, f64> {
         let body = page.strip_suffix("# EOF\n").unwrap();
         let mut samples = HashMap::new();
-        let mut lines = body.lines();
+        let mut lines = body.lines().peekable();
         while let Some(kind) = lines.next() {
             let (family, kind) = kind.strip_prefix("# TYPE ").unwrap().split_once(' ').unwrap();
             let help = lines.next().unwrap();
@@ -190,18 +216,23 @@ mod tests {
                 help.starts_with(&format!("# HELP {family} ")) && help.ends_with('.'),
                 "{help}"
             );
-            let (name, value) = lines.next().unwrap().rsplit_once(' ').unwrap();
-            let suffix = name.strip_prefix(family).unwrap();
-            match kind {
-                "counter" => assert_eq!(suffix, "_total"),
-                "gauge" => assert_eq!(suffix, ""),
-                "info" => assert!(suffix.starts_with("_info{"), "{suffix}"),
-                other => panic!("{other}"),
+            let mut is_empty = true;
+            while let Some(line) = lines.next_if(|line| !line.starts_with('#')) {
+                is_empty = false;
+                let (name, value) = line.rsplit_once(' ').unwrap();
+                let suffix = name.strip_prefix(family).unwrap();
+                match kind {
+                    "counter" => assert!(suffix == "_total" || suffix.starts_with("_total{"), "{suffix}"),
+                    "gauge" => assert_eq!(suffix, ""),
+                    "info" => assert!(suffix.starts_with("_info{"), "{suffix}"),
+                    other => panic!("{other}"),
+                }
+                assert!(
+                    samples.insert(name.to_owned(), value.parse().unwrap()).is_none(),
+                    "{name} twice"
+                );
             }
-            assert!(
-                samples.insert(name.to_owned(), value.parse().unwrap()).is_none(),
-                "{name} twice"
-            );
+            assert!(!is_empty, "{family}");
         }
         samples
     }
@@ -212,11 +243,16 @@ mod tests {
         for (counters, value) in shards.iter().zip([3, 4]) {
             counters.publishes_received.add(value);
             counters.sessions.add(value);
+            counters.count_dropped(DropReason::QueueFull, value);
         }
         let samples = samples(&open_metrics(&shards, &process(), None));
         assert!(samples.len() > SHOWN.len());
         assert_eq!(samples["midge_publishes_received_total"], 7.0);
         assert_eq!(samples["midge_sessions"], 7.0);
+        assert_eq!(samples["midge_publishes_dropped_total"], 7.0);
+        assert_eq!(samples[r#"midge_dropped_total{reason="queue_full"}"#], 7.0);
+        assert_eq!(samples[r#"midge_dropped_total{reason="expired"}"#], 0.0);
+        assert_eq!(samples[r#"midge_denied_total{action="publish"}"#], 0.0);
         assert_eq!(samples["midge_shards"], 2.0);
         assert_eq!(samples["process_cpu_seconds_total"], 1.5);
     }

@@ -19,7 +19,7 @@
 //! session_subscriptions.rs (what a client has), owner.rs (the shard of a session), end.rs and ending.rs (how
 //! connections and sessions end), tick.rs and timer.rs (what is due), policy.rs and mount_point.rs (what a client may
 //! do, and where its topics are), message.rs (a message, and how it is kept), store.rs and recover.rs (what is
-//! kept for good, and comes back), counters.rs and sys.rs (figures), reason_string.rs, inconsistency.rs (states that
+//! kept for good, and comes back), counters/ and sys.rs (figures), reason_string.rs, inconsistency.rs (states that
 //! cannot be), resource_counts.rs (what tests compare), ids.rs, slots.rs and topic_tree/ (names and containers).
 //!
 //! Invariants: no clock, socket or random source is read; nothing a peer sends panics or grows without a bound of
@@ -71,7 +71,10 @@ pub use self::connect_request::{
 };
 use self::connection::{Connection, Stage};
 pub use self::connection::{ConnectionId, ConnectionSlot, Peer};
-pub use self::counters::{Counter, CounterKind, PublicCounter, SHOWN, ShardCounters, shard_counters};
+pub use self::counters::{
+    Counter, CounterKind, CounterLabel, CountersByCause, Denied, DropReason, PublicCounter, SHOWN,
+    ShardCounters, shard_counters,
+};
 use self::delivery::Delivery;
 pub use self::delivery::journal::FirstNumbers;
 use self::ending::Ending;

@@ -28,6 +28,20 @@ impl OpenMetricsPage {
         self.sample(&format!("{name}_total"), None, value);
     }
 
+    /// Counters of one family, which differ in the value of a label.
+    pub fn counters<'a, V: Display>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        samples: impl IntoIterator<Item = (&'a str, V)>,
+    ) {
+        self.family(name, "counter", None, help);
+        for (value_of_label, value) in samples {
+            self.sample(&format!("{name}_total"), Some((label, value_of_label)), value);
+        }
+    }
+
     /// A number that grows and shrinks.
     pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.family(name, "gauge", None, help);
@@ -103,6 +117,7 @@ mod tests {
         let mut page = OpenMetricsPage::default();
         page.info("a_build", "The version.", "version", "1\"\\\n");
         page.counter("a_sent", "Messages sent.", 7);
+        page.counters("a_lost", "Lost.", "reason", [("full", 1), ("late", 2)]);
         page.gauge("a_open", "Connections.", 1.5);
         page.gauges(
             "a_seconds",
@@ -115,6 +130,8 @@ mod tests {
             page.finish(),
             "# TYPE a_build info\n# HELP a_build The version.\na_build_info{version=\"1\\\"\\\\\\n\"} 1\n\
              # TYPE a_sent counter\n# HELP a_sent Messages sent.\na_sent_total 7\n\
+             # TYPE a_lost counter\n# HELP a_lost Lost.\na_lost_total{reason=\"full\"} 1\n\
+             a_lost_total{reason=\"late\"} 2\n\
              # TYPE a_open gauge\n# HELP a_open Connections.\na_open 1.5\n\
              # TYPE a_seconds gauge\n# UNIT a_seconds seconds\n# HELP a_seconds Latency.\n\
              a_seconds{quantile=\"0.5\"} 0.1\na_seconds{quantile=\"1\"} 2\n# EOF\n"

@@ -14,6 +14,7 @@ use mqtt::publish_template::PublishTemplate;
 use mqtt::{ProtocolVersion, QoS};
 
 use crate::logic::connection::Connection;
+use crate::logic::counters::DropReason;
 use crate::logic::delivery::Delivery;
 use crate::logic::delivery::aliases::Outgoing;
 use crate::logic::delivery::encodings::Encodings;
@@ -56,7 +57,8 @@ impl Delivery {
             if run.count > 1 && self.flow.has_room(connection, run.packet_bytes_max as usize) {
                 return false;
             }
-            self.outputs.tally.dropped += u64::from(run.count);
+            self.counters()
+                .count_dropped(DropReason::SlowConsumer, u64::from(run.count));
             return true;
         }
         let appended = Appended {
@@ -81,9 +83,29 @@ impl Delivery {
         via: Option<&Rc<Via>>,
         message: &Message<'_>,
     ) -> bool {
+        match self.attempt(target, via, message) {
+            Ok(()) => true,
+            Err(reason) => {
+                if let Some(reason) = reason {
+                    self.count_dropped(reason);
+                }
+                false
+            }
+        }
+    }
+
+    /// Gives a message to one subscriber without counting a drop; the reason is `None` where that is no drop, as the
+    /// client is away and the message is not to be queued.
+    #[inline]
+    fn attempt(
+        &mut self,
+        target: &Target,
+        via: Option<&Rc<Via>>,
+        message: &Message<'_>,
+    ) -> Result<(), Option<DropReason>> {
         if target.no_local && Some(target.session) == message.publisher.session {
             // [MQTT-3.8.3-3]
-            return true;
+            return Ok(());
         }
         let qos = if self.upgrade {
             target.qos
@@ -96,8 +118,9 @@ impl Delivery {
             _ => self.deliver_in_window(target.session, qos, retain, via, message),
         };
         match delivered {
-            Delivered::Sent => true,
-            Delivered::Dropped => false,
+            Delivered::Sent => Ok(()),
+            Delivered::NotQueued => Err(None),
+            Delivered::Dropped(reason) => Err(Some(reason)),
             Delivered::Waits => {
                 let queued = Queued {
                     message: self.encodings.stored(self.now, message),
@@ -108,9 +131,7 @@ impl Delivery {
                     retained: false,
                     is_overrun: false,
                 };
-                let fits = self.enqueue(target.session, queued);
-                self.outputs.tally.dropped += u64::from(!fits);
-                fits
+                self.enqueue(target.session, queued).map_err(Some)
             }
         }
     }
@@ -122,10 +143,7 @@ impl Delivery {
         via: Option<&Rc<Via>>,
         message: &Message<'_>,
     ) -> bool {
-        let dropped = self.outputs.tally.dropped;
-        let taken = self.deliver(target, via, message);
-        self.outputs.tally.dropped = dropped;
-        taken
+        self.attempt(target, via, message).is_ok()
     }
 
     /// Whether a session takes a message at once, at any QoS: it is connected, keeps up, and its window is open.
@@ -154,7 +172,7 @@ impl Delivery {
             return if self.settings.queue_qos0_messages {
                 Delivered::Waits
             } else {
-                Delivered::Dropped
+                Delivered::NotQueued
             };
         };
         if connection.qos0_waits {
@@ -180,10 +198,8 @@ impl Delivery {
                     });
                 Delivered::Sent
             }
-            _ => {
-                self.outputs.tally.dropped += 1;
-                Delivered::Dropped
-            }
+            Some(template) if fits(connection, template) => Delivered::Dropped(DropReason::SlowConsumer),
+            _ => Delivered::Dropped(DropReason::TooLarge),
         }
     }
 
@@ -206,7 +222,7 @@ impl Delivery {
         };
         let Some(session) = self.sessions.get_mut(session) else {
             unreachable_state("a target whose session is gone");
-            return Delivered::Dropped;
+            return Delivered::NotQueued;
         };
         if !session.window_is_open(self.inflight_bytes_max) || !session.queue_is_empty() {
             return Delivered::Waits;
@@ -223,8 +239,7 @@ impl Delivery {
             encoded(encodings, connection, settings, message, qos, retain, via)
         };
         let Some(template) = template.filter(|template| fits(connection, template)) else {
-            self.outputs.tally.dropped += 1;
-            return Delivered::Dropped;
+            return Delivered::Dropped(DropReason::TooLarge);
         };
         if !self.flow.has_room(connection, template.bytes()) {
             if connection.waiting_bytes() < self.flow.fill_bytes() {
@@ -269,7 +284,9 @@ enum Delivered {
     Sent,
     /// The message has to be queued in the session.
     Waits,
-    Dropped,
+    /// The client is away, and the message is not queued for it.
+    NotQueued,
+    Dropped(DropReason),
 }
 
 /// Whether a message in flight goes to another member of its group when the session ends: at QoS 1 alone

@@ -6,6 +6,7 @@
 
 use crate::limits;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Deferring};
+use crate::logic::counters::DropReason;
 use crate::logic::delivery::Delivery;
 use crate::logic::flow::FlowControl;
 
@@ -21,11 +22,10 @@ pub(super) struct Outputs {
     nobodys: Vec<u8>,
 }
 
-/// Copies of messages that went out to clients or were dropped, and are not in the counters yet.
+/// Copies of messages that went out to clients and are not in the counters yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CopyCounts {
     pub(super) sent: u64,
-    pub(super) dropped: u64,
 }
 
 /// What is appended, for the accounts.
@@ -175,12 +175,11 @@ impl Delivery {
     /// Brings the counters up to date after a message, or messages of one size, went to its subscribers.
     #[inline]
     pub(super) fn count_deliveries(&mut self, payload_bytes: impl FnOnce(u64) -> u64) {
-        let CopyCounts { sent, dropped } = std::mem::take(&mut self.outputs.tally);
+        let CopyCounts { sent } = std::mem::take(&mut self.outputs.tally);
         let counters = self.counters();
         counters.packets_sent.add(sent);
         counters.publishes_sent.add(sent);
         counters.publish_bytes_sent.add(payload_bytes(sent));
-        counters.publishes_dropped.add(dropped);
     }
 
     /// Copies of the message that was begun with have gone to single sessions.
@@ -188,9 +187,9 @@ impl Delivery {
         self.count_deliveries(|sent| sent * payload_bytes as u64);
     }
 
-    /// One that was to get the message that was begun with does not: in the counters with the next
-    /// [`Self::count_copies`].
-    pub(in crate::logic) fn count_dropped(&mut self) {
-        self.outputs.tally.dropped += 1;
+    /// Counts a message that one client was to get and does not.
+    #[cold]
+    pub(in crate::logic) fn count_dropped(&self, reason: DropReason) {
+        self.counters().count_dropped(reason, 1);
     }
 }

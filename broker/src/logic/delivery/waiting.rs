@@ -8,6 +8,7 @@ use mqtt::publish_template::PublishTemplate;
 use mqtt::{PacketIdentifier, ProtocolVersion, QoS};
 
 use crate::logic::connection::{Connection, ConnectionSlot};
+use crate::logic::counters::DropReason;
 use crate::logic::delivery::Delivery;
 use crate::logic::delivery::aliases::{Aliases, Outgoing};
 use crate::logic::delivery::deliver::belongs_to_group;
@@ -22,19 +23,23 @@ use crate::logic::session::{Session, SessionSlot};
 use crate::logic::store::Record;
 
 impl Delivery {
-    /// Puts a message into a session's queue; false if it does not fit.
+    /// Puts a message into a session's queue, or says why it is dropped.
     ///
     /// [MQTT3-3.1.2-5], [MQTT3-4.1.0-1], [MQTT3-4.5.0-1], [MQTT-4.5.0-1]
-    pub(in crate::logic) fn enqueue(&mut self, session: SessionSlot, mut queued: Queued) -> bool {
+    pub(in crate::logic) fn enqueue(
+        &mut self,
+        session: SessionSlot,
+        mut queued: Queued,
+    ) -> Result<(), DropReason> {
         if self.memory_full && !queued.retained {
-            return false;
+            return Err(DropReason::MemoryFull);
         }
         let bounds = self.queue_bounds();
         let link = self.sessions.link(session);
         let overrun_bytes = self.flow.queue_overrun(self.connections.get(link));
         let Some(session) = self.sessions.get_mut(session) else {
             unreachable_state("a message for a session that is gone");
-            return false;
+            return Err(DropReason::QueueFull);
         };
         let bytes = queued.message.queue_bytes();
         let (qos, retain) = (queued.qos, queued.retain);
@@ -46,7 +51,7 @@ impl Delivery {
         let order = queued.order;
         let queue = session.queue.get_or_insert_default();
         if !queue.push(queued, bounds, overrun_bytes) {
-            return false;
+            return Err(DropReason::QueueFull);
         }
         if let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) {
             connection.waits = true;
@@ -66,7 +71,7 @@ impl Delivery {
         let counters = self.counters();
         counters.queued_messages.add(1);
         counters.queued_bytes.add(bytes);
-        true
+        Ok(())
     }
 
     /// Sends what a session has waiting as far as window and socket let it: first what is to be sent again, then the
@@ -144,7 +149,8 @@ impl Delivery {
                 retained: false,
                 is_overrun: false,
             });
-            let sent = queued.is_some_and(|queued| self.send_stored(slot, &queued, Some(identifier), true));
+            let sent =
+                queued.is_some_and(|queued| self.send_stored(slot, &queued, Some(identifier), true).is_ok());
             if !sent {
                 self.finish(session, identifier, entry.awaits);
             }
@@ -192,8 +198,8 @@ impl Delivery {
         let counters = self.counters();
         counters.queued_messages.sub(1);
         counters.queued_bytes.sub(queued.message.queue_bytes());
-        if !self.send_stored(slot, &queued, identifier, false) {
-            self.drop_copy();
+        if let Err(reason) = self.send_stored(slot, &queued, identifier, false) {
+            self.count_dropped(reason);
             if let Some(identifier) = identifier {
                 let awaited = if queued.qos == QoS::ExactlyOnce {
                     Awaits::PubRec
@@ -205,14 +211,14 @@ impl Delivery {
         }
     }
 
-    /// Encodes a kept message to a connection; false if it has expired, is too large for the client or not for it.
+    /// Encodes a kept message to a connection, or says why the client does not get it.
     fn send_stored(
         &mut self,
         slot: ConnectionSlot,
         queued: &Queued,
         identifier: Option<PacketIdentifier>,
         dup: bool,
-    ) -> bool {
+    ) -> Result<(), DropReason> {
         let Self {
             connections,
             sessions,
@@ -227,22 +233,21 @@ impl Delivery {
         } = self;
         let Some(connection) = connections.get_mut(slot) else {
             unreachable_state("a session of a connection that is gone");
-            return false;
+            return Err(DropReason::NotAllowed);
         };
         // The rules may have changed while it waited.
         if connection.restricted
             && let Some(session) = connection.session
             && !sessions.may_read(session, queued.message.topic())
         {
-            return false;
+            return Err(DropReason::NotAllowed);
         }
         let Some(message) = queued.message.at(self.now, properties) else {
-            // It has expired.
-            return false;
+            return Err(DropReason::Expired);
         };
         let Some(topic) = without_mount_point(message.topic, mount_point(connection, settings)) else {
             // It lies outside of the mount point.
-            return false;
+            return Err(DropReason::NotAllowed);
         };
         let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
         let outgoing = Outgoing {
@@ -257,7 +262,7 @@ impl Delivery {
         let is_first = queued.qos == QoS::ExactlyOnce && queued.order > 0 && !dup && is_stored;
         let aliases = connection.outbound_aliases().filter(|_| !is_first);
         if !encode(&outgoing, version, bytes_max, aliases, template) {
-            return false;
+            return Err(DropReason::TooLarge);
         }
         let payload_bytes = message.payload.len();
         let write = |out: &mut Vec<u8>| match identifier {
@@ -273,13 +278,7 @@ impl Delivery {
             outputs.append(flow, slot, connection, appended, write);
         }
         self.count_copies(payload_bytes);
-        true
-    }
-
-    /// A message that waited is dropped.
-    fn drop_copy(&mut self) {
-        self.count_dropped();
-        self.count_copies(0);
+        Ok(())
     }
 
     /// Forgets the queue of a session that ends, in the counters.
@@ -296,8 +295,8 @@ impl Delivery {
     /// [MQTT3-3.3.1-6], [MQTT3-3.3.1-8]
     pub(in crate::logic) fn send_retained(&mut self, session: SessionSlot, queued: Queued) {
         let message = self.journal.is_open().then(|| queued.message.clone());
-        if !self.enqueue(session, queued) {
-            self.drop_copy();
+        if let Err(reason) = self.enqueue(session, queued) {
+            self.count_dropped(reason);
         }
         if let Some(message) = message {
             self.journal.begin(None);

@@ -15,6 +15,7 @@ use mqtt::{ProtocolVersion, QoS, ReasonCode};
 use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connection::{Connection, ConnectionId, Stage};
+use crate::logic::counters::DropReason;
 use crate::logic::flow::Reason;
 use crate::logic::handle::Handler;
 use crate::logic::message::RawPacket;
@@ -89,7 +90,7 @@ impl Handler<'_> {
         if publish.qos > QoS::AtMostOnce && version != Some(ProtocolVersion::V5) {
             return self.wait_for_space(publish);
         }
-        self.shard.delivery.counters().publishes_dropped.add(1);
+        self.shard.delivery.count_dropped(DropReason::NoSpace);
         self.acknowledge(publish, ReasonCode::QuotaExceeded);
     }
 

@@ -14,6 +14,7 @@ use mqtt::{PacketIdentifier, ProtocolVersion, QoS, ReasonCode};
 use crate::auth::acl;
 use crate::limits;
 use crate::logic::Shard;
+use crate::logic::counters::{Denied, DropReason};
 use crate::logic::delivery::fan_out::message_of;
 use crate::logic::delivery::flight::ExactlyOnceArrival;
 use crate::logic::handle::Handler;
@@ -116,7 +117,7 @@ impl Handler<'_> {
         match self.access_to(route, topic) {
             TopicAccess::Allowed => {}
             // `$SYS`, or a topic that is not for this client: dropped.
-            TopicAccess::Denied => return self.acknowledge(publish, ReasonCode::NotAuthorized),
+            TopicAccess::Denied => return self.deny(publish, topic),
             TopicAccess::TooDeep => return self.refuse_levels(),
         }
         let refused = self.check_content(publish, topic, properties);
@@ -124,7 +125,7 @@ impl Handler<'_> {
             && !self.is_repeated(publish)
         {
             // Acknowledged, which notifies 5.0 of it, and dropped.
-            self.shard.delivery.counters().publishes_dropped.add(1);
+            self.shard.delivery.count_dropped(DropReason::Refused);
             return self.acknowledge(publish, reason);
         }
         if self.lacks_space(route, publish, topic) && !self.is_repeated(publish) {
@@ -220,6 +221,25 @@ impl Handler<'_> {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(())
+    }
+
+    /// Logs, counts and acknowledges a PUBLISH whose topic is not for this client.
+    #[cold]
+    fn deny(&mut self, publish: &Publish<'_>, topic: &str) {
+        let delivery = &self.shard.delivery;
+        delivery.counters().denied.add(Denied::Publish, 1);
+        if let Some(session) = delivery.session(Some(self.session)) {
+            tracing::debug!(
+                "Denied PUBLISH from {} (d{}, q{}, r{}, m{}, '{topic}', ... ({} bytes))",
+                session.client_identifier,
+                u8::from(publish.dup),
+                publish.qos as u8,
+                u8::from(publish.retain),
+                publish.packet_identifier.map_or(0, PacketIdentifier::get),
+                publish.payload.len(),
+            );
+        }
+        self.acknowledge(publish, ReasonCode::NotAuthorized);
     }
 
     /// Whether a QoS 2 message was accepted already: a check that fails now passed then.

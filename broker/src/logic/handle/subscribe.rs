@@ -13,6 +13,7 @@ use mqtt::property::Property;
 use mqtt::{ProtocolVersion, ReasonCode};
 
 use crate::log;
+use crate::logic::counters::Denied;
 use crate::logic::handle::Handler;
 use crate::logic::handle::filters::{FILTERS_AT_ONCE, FiltersBegun, filter_work};
 use crate::logic::reason_string;
@@ -121,7 +122,8 @@ impl Handler<'_> {
     /// [MQTT-3.2.2-10]
     fn subscribe(&mut self, asked: Asked<'_>) -> Result<SubscribeOutcome, ReasonCode> {
         let is_shared = self.check_filter(asked.filter)?;
-        self.check_rights(asked.filter)?;
+        self.check_rights(asked.filter)
+            .inspect_err(|_| self.note_denied(&asked))?;
         let made = if is_shared {
             self.subscribe_shared(&asked)?
         } else {
@@ -203,6 +205,21 @@ impl Handler<'_> {
                 options: options.to_byte(ProtocolVersion::V5),
                 identifier: identifier.unwrap_or(0),
             });
+    }
+
+    /// Logs and counts a Topic Filter that access rules deny.
+    #[cold]
+    fn note_denied(&self, asked: &Asked<'_>) {
+        let delivery = &self.shard.delivery;
+        delivery.counters().denied.add(Denied::Subscribe, 1);
+        if let Some(session) = delivery.session(self.session) {
+            tracing::debug!(
+                "Denied SUBSCRIBE from {} (q{}, '{}')",
+                session.client_identifier,
+                asked.options.qos as u8,
+                asked.filter,
+            );
+        }
     }
 
     /// A filter under which the client may not read anything is not worth a subscription.

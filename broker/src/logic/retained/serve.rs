@@ -10,6 +10,7 @@ use super::walks::{Asker, RetainedWalk};
 use super::{FoundMessage, Owners, RequestId, RetainedNote, has_wildcard};
 use crate::limits;
 use crate::logic::Shard;
+use crate::logic::counters::DropReason;
 use crate::logic::delivery::Delivery;
 use crate::logic::owner::identity;
 use crate::logic::session::SessionSlot;
@@ -33,7 +34,7 @@ impl Shard {
         };
         let filter = request.filter.clone();
         let Some(id) = self.retained.requests.open(session, request, owners, left) else {
-            return self.delivery.counters().publishes_dropped.add(1);
+            return self.delivery.count_dropped(DropReason::RetainedRequests);
         };
         if is_here || owners == Owners::All {
             let asker = Asker { shard: me, session };
@@ -194,7 +195,7 @@ impl Shard {
         let queue = session.and_then(|session| session.queue.as_ref());
         let is_full = queue.is_some_and(|queue| queue.is_full_of_retained());
         if is_full {
-            self.delivery.counters().publishes_dropped.add(1);
+            self.delivery.count_dropped(DropReason::QueueFull);
         }
         !is_full
     }

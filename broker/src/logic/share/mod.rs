@@ -25,6 +25,7 @@ use mqtt::{ProtocolVersion, QoS};
 use self::placing::GroupMessage;
 use crate::limits;
 use crate::logic::Shard;
+use crate::logic::counters::DropReason;
 use crate::logic::delivery::fan_out::{message_of, packets_of};
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::first_publish;
@@ -230,7 +231,7 @@ impl Shard {
             return;
         }
         if self.unclaimed.len() >= limits::UNCLAIMED_MAX {
-            self.delivery.count_dropped();
+            self.delivery.count_dropped(DropReason::NoMember);
             return;
         }
         if self.unclaimed.is_empty() {

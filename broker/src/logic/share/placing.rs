@@ -9,6 +9,7 @@ use mqtt::QoS;
 
 use crate::limits;
 use crate::logic::Shard;
+use crate::logic::counters::DropReason;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::routing::route::Target;
 use crate::logic::routing::subscription::group::{Group, GroupSlot, MemberCounts, Part, Standing};
@@ -64,7 +65,7 @@ impl GroupMessage<'_> {
         if here.all > 0 {
             // A member that is away gets no QoS 0 messages, so a drop is not counted.
             if here.connected > 0 || self.shared.message.qos != QoS::AtMostOnce {
-                self.shard.delivery.count_dropped();
+                self.shard.delivery.count_dropped(DropReason::NoMember);
             }
         } else if let Some(to) = self.other_shard(Part::All) {
             self.pass_on_to(to);

@@ -1,4 +1,4 @@
-//! The counters of a shard, which `$SYS` and the metrics show.
+//! The counters of a shard, which `$SYS` and the metrics show; causes.rs has those that are divided by cause.
 //!
 //! Invariants: only the shard itself writes its [`ShardCounters`], so a plain load and store is exact; any thread may
 //! read them. The map of users is behind a lock that is taken when a session begins or ends, and at no other time. Each
@@ -8,6 +8,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+mod causes;
+
+pub use self::causes::{CounterLabel, CountersByCause, Denied, DropReason};
 use super::retained::quota::RetainedQuota;
 
 /// One number that its shard writes and everybody reads.
@@ -100,6 +103,10 @@ pub struct ShardCounters {
     pub protocol_errors: Counter,
     /// States that were found although they cannot occur.
     pub inconsistencies: Counter,
+    /// Dropped messages by reason; their sum is `publishes_dropped`.
+    pub dropped: CountersByCause<DropReason>,
+    /// What access rules denied.
+    pub denied: CountersByCause<Denied>,
     /// Now: sessions of each user who was proved.
     users: Mutex<HashMap<Box<str>, u64>>,
     /// Of the topics that the shard owns; all shards write it.
@@ -107,6 +114,12 @@ pub struct ShardCounters {
 }
 
 impl ShardCounters {
+    /// Counts messages that were dropped.
+    pub fn count_dropped(&self, reason: DropReason, messages: u64) {
+        self.publishes_dropped.add(messages);
+        self.dropped.add(reason, messages);
+    }
+
     /// Sessions that a user has in this shard.
     #[must_use]
     pub fn sessions_of(&self, user: &str) -> u64 {
@@ -191,7 +204,7 @@ pub const SHOWN: &[PublicCounter] = shown![
     Total connections_opened "Connections opened.",
     Total connects_accepted "CONNECT packets accepted.",
     Total connects_refused "CONNECT packets refused.",
-    Now clients_connected "Delivery connected.",
+    Now clients_connected "Clients connected.",
     Highest clients_connected_max "Most clients that were connected at once in one shard.",
     Now sessions "Sessions, with or without a connection.",
     Total sessions_expired "Sessions that expired.",
@@ -221,7 +234,7 @@ mod tests {
         let fields = format!("{:#?}", ShardCounters::default());
         let fields: Vec<_> = fields
             .lines()
-            .filter_map(|line| line.strip_prefix("    ")?.split_once(": Counter"))
+            .filter_map(|line| line.strip_prefix("    ")?.split_once(": Counter("))
             .map(|(name, _)| name)
             .collect();
         let shown: Vec<_> = SHOWN.iter().map(|shown| shown.name).collect();
