@@ -8,8 +8,8 @@
 //! - The clients: [`client`] publishes and subscribes.
 //! - Comparison and report: [`compare`] (Midge and other brokers in turns), [`summary`] (the rounds of a folder summed
 //!   up) and [`html`] (the report of a folder).
-//! - Single measurements: [`connect`] (connections), [`retained`] (retained messages) and [`selftest`] (the generator
-//!   against a sink).
+//! - Single measurements: [`connect`] (connections), [`retained`] (retained messages), [`selftest`] (the generator
+//!   against a sink) and [`prove`] (the generator's verdicts on faults that are played to it).
 //!
 //! [`command`] has the subcommands, above all of them. What they share, from the top floor down: [`options`] turns
 //! words into a [`scenario::Scenario`] and a [`target::request`]; [`outcome`] is what a run found out, its verdict and
@@ -29,6 +29,7 @@ pub mod html;
 pub mod measure;
 pub mod options;
 pub mod outcome;
+pub mod prove;
 pub mod retained;
 pub mod scenario;
 pub mod search;

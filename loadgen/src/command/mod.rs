@@ -28,6 +28,7 @@ use crate::html::{self, args::ReportArguments};
 use crate::options::help::HelpArgument;
 use crate::options::run::RunArguments;
 use crate::options::{HELP_COLUMNS, Options, expand};
+use crate::prove::args::ProveArguments;
 use crate::retained::args::RetainedArguments;
 use crate::scenario::Origin;
 use crate::scenario::named;
@@ -77,6 +78,8 @@ enum Subcommand {
     Retained(Box<RetainedArguments>),
     /// What the generator itself can do
     Selftest(SelftestArguments),
+    /// Faults played to the generator, and whether its verdicts on them are right
+    Prove(ProveArguments),
     /// The HTML report of a folder of results
     Report(ReportArguments),
     /// The loads that have names
@@ -161,6 +164,7 @@ impl Subcommand {
             Subcommand::Sub(options) => options.password(),
             Subcommand::Compare(options) => options.password(),
             Subcommand::Selftest(options) => options.password(),
+            Subcommand::Prove(options) => options.password(),
             Subcommand::Report(options) => options.password(),
             Subcommand::Scenarios(_) | Subcommand::Broker(_) | Subcommand::Peer(_) => None,
         }
@@ -174,6 +178,7 @@ impl Subcommand {
             Subcommand::Conn(options) => act(*options, origin, single::connect),
             Subcommand::Retained(options) => act(*options, origin, single::retained),
             Subcommand::Selftest(options) => act(options, origin, single::selftest),
+            Subcommand::Prove(options) => act(options, origin, single::prove),
             Subcommand::Compare(options) => act(options, origin, compare::run),
             Subcommand::Report(options) => act(options, origin, |folder, _| report(folder)),
             Subcommand::Pub(options) => act(*options, origin, client::publish),

@@ -1,4 +1,4 @@
-//! Runs single measurements: `loadgen conn`, `retained` and `selftest`.
+//! Runs single measurements: `loadgen conn`, `retained`, `selftest` and `prove`.
 //!
 //! Invariant: as for [`super::loads`].
 
@@ -10,13 +10,14 @@ use super::files::{check_writable, write_json};
 use crate::connect::ConnectScenario;
 use crate::options::measurement::MeasurementRequest;
 use crate::outcome::observer::Silent;
+use crate::prove::args::ProveRequest;
 use crate::retained::Retained;
 use crate::selftest::args::SelftestRequest;
 use crate::system::error::Failure;
 use crate::system::output::print;
 use crate::target::Target;
 use crate::target::subject::Subject;
-use crate::{connect, retained, selftest};
+use crate::{connect, prove, retained, selftest};
 
 pub(super) fn connect(
     request: &MeasurementRequest<ConnectScenario>,
@@ -59,4 +60,12 @@ pub(super) fn selftest(request: &SelftestRequest, interrupted: &AtomicBool) -> R
     print(&selftest::text(&outcome))?;
     write_json(&outcome, request.json.as_deref())?;
     Ok(outcome.exit_code)
+}
+
+pub(super) fn prove(request: &ProveRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
+    check_writable(request.json.as_deref())?;
+    let proved = prove::run(request, interrupted)?;
+    print(&prove::text(&proved))?;
+    write_json(&proved, request.json.as_deref())?;
+    Ok(prove::exit_code(&proved, interrupted))
 }

@@ -62,8 +62,9 @@ pub struct CompareArguments {
     /// All scenarios, with 5 s of warm-up and 5 s measured
     #[arg(long)]
     full: bool,
-    /// Rounds; the brokers take turns, and every second round goes the other way round
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// Rounds; the brokers take turns, and every second round goes the other way round. Six are the least for a
+    /// verdict, a table of thirty verdicts needs eleven
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// Seconds of each measured part [default: 2, with --full 5]
     #[arg(long, value_name = "S", value_parser = seconds)]

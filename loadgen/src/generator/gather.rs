@@ -6,6 +6,7 @@ use crate::generator::measure::{Measurements, WorkerOutcome};
 use crate::generator::meter::Meter;
 use crate::generator::state::Run;
 use crate::generator::subscriber::close_group;
+use crate::measure::differences::Differences;
 use crate::measure::latency::{Latency, Summary};
 use crate::measure::ledger::Totals;
 use crate::measure::timeline::{READING_WINDOWS, WINDOWS};
@@ -68,13 +69,10 @@ pub(crate) fn outcome(
     let own = own_evidence(&mut generator, &latency, &measurements);
     let evidence = Evidence {
         own,
-        ledger: ledger.totals,
-        sent: ledger.sent_measured,
-        unsent: ledger.unsent,
         steadiness,
         interrupted: circumstances.interrupted,
         churn_failed: circumstances.churn.as_ref().map_or(0, |churn| churn.failed),
-        ..evidence_of(state, workers, &measurements, meter)
+        ..evidence_of(state, workers, &measurements, &ledger, meter)
     };
     let times = state.timeline.times();
     let rates = rates(state, &ledger, deliveries_measured, meter);
@@ -149,11 +147,18 @@ fn evidence_of(
     state: &Run,
     workers: &[WorkerOutcome],
     measurements: &Measurements,
+    ledger: &LedgerReport,
     meter: &Meter,
 ) -> Evidence {
     let drain = meter.drain();
     let progress = state.progress();
     Evidence {
+        // What nobody was owed was overtaken too.
+        overtaken: progress.overtaken.saturating_sub(ledger.totals.unowed),
+        ledger: ledger.totals,
+        differences: ledger.differences.unwrap_or_default(),
+        sent: ledger.sent_measured,
+        unsent: ledger.unsent,
         steal_percent: meter.steal_percent(),
         drain_cut_off: drain.cut_off.then_some(state.scenario.drain),
         still_coming: drain.still_coming,
@@ -170,9 +175,9 @@ fn evidence_of(
         crosses_hosts: state.plan.crosses(state.endpoint.hosts()),
         qos: Some(state.scenario.qos),
         waited_for_broker: measurements.lag_blocked.count(),
+        waited_for_connection: measurements.lag_cut_off.count(),
         ledger_only: state.scenario.ledger_only,
         broken: progress.broken,
-        overtaken: progress.overtaken,
         causes: workers
             .iter()
             .flat_map(|worker| worker.broken.iter().cloned())
@@ -199,7 +204,8 @@ fn slow_report(state: &Run, outcomes: &[WorkerOutcome], measurements: &Measureme
     let sent = sent(state, outcomes);
     let mut totals = Totals::default();
     for ledger in outcomes.iter().flat_map(|outcome| &outcome.slow_ledgers) {
-        totals.add(&ledger.close(|publisher| sent.get(publisher as usize).copied().unwrap_or(0)));
+        let sent_by = |publisher: u32| sent.get(publisher as usize).copied().unwrap_or(0);
+        totals.add(&ledger.close(sent_by, &state.interruptions));
     }
     let reading = measurements.latency_of(0..READING_WINDOWS).summary();
     let stalled = measurements.latency_of(READING_WINDOWS..WINDOWS).summary();
@@ -221,16 +227,23 @@ fn close_ledgers(state: &Run, outcomes: &[WorkerOutcome], measurements: &Measure
     let mut totals = Totals::default();
     let sent_by = |publisher: u32| sent.get(publisher as usize).copied().unwrap_or(0);
     for ledger in outcomes.iter().flat_map(|outcome| &outcome.ledgers) {
-        totals.add(&ledger.close(sent_by));
+        totals.add(&ledger.close(sent_by, &state.interruptions));
     }
     for group in &state.groups {
-        totals.add(&close_group(group, sent_by));
+        totals.add(&close_group(group, sent_by, &state.interruptions));
     }
     LedgerReport {
         sent: sent.iter().sum(),
         sent_measured: measurements.sent.iter().sum(),
         unsent: outcomes.iter().map(|outcome| outcome.unsent).sum(),
         given_up: outcomes.iter().map(|outcome| outcome.given_up).sum(),
+        differences: state.verified.is_some().then(|| {
+            let mut differences = Differences::default();
+            outcomes
+                .iter()
+                .for_each(|outcome| differences.add(&outcome.differences));
+            differences
+        }),
         totals,
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::connection::opening::StageTimes;
 use crate::generator::subscriber::SubscriberLedger;
+use crate::measure::differences::Differences;
 use crate::measure::latency::Latency;
 use crate::measure::thread_use::ThreadUse;
 use crate::measure::timeline::{Times, WINDOWS};
@@ -22,6 +23,8 @@ pub struct Measurements {
     pub lag_own: Latency,
     /// Intended to actual send time, where the socket or the in-flight window was full.
     pub lag_blocked: Latency,
+    /// Intended to actual send time, where the connection had to be made again.
+    pub lag_cut_off: Latency,
     /// Messages sent in each window.
     pub sent: [u64; WINDOWS],
     /// How long the stages of connecting took.
@@ -45,6 +48,7 @@ impl Measurements {
             (&mut self.acknowledged, &other.acknowledged),
             (&mut self.lag_own, &other.lag_own),
             (&mut self.lag_blocked, &other.lag_blocked),
+            (&mut self.lag_cut_off, &other.lag_cut_off),
         ];
         for (mine, theirs) in pairs {
             mine.merge(theirs);
@@ -53,11 +57,11 @@ impl Measurements {
 
     /// A message left that was meant to leave at `intended_ns`.
     #[inline]
-    pub fn sent(&mut self, window: usize, lag_ns: u64, blocked: bool) {
-        let lag = if blocked {
-            &mut self.lag_blocked
-        } else {
-            &mut self.lag_own
+    pub fn sent(&mut self, window: usize, lag_ns: u64, wait: Wait) {
+        let lag = match wait {
+            Wait::Nothing => &mut self.lag_own,
+            Wait::Broker => &mut self.lag_blocked,
+            Wait::Connection => &mut self.lag_cut_off,
         };
         lag.record(lag_ns);
         if let Some(sent) = self.sent.get_mut(window) {
@@ -93,8 +97,20 @@ impl Measurements {
     pub fn whole_lag(&self) -> Latency {
         let mut whole = self.lag_own.clone();
         whole.merge(&self.lag_blocked);
+        whole.merge(&self.lag_cut_off);
         whole
     }
+}
+
+/// What a message waited for after its intended time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Nothing but the generator itself.
+    Nothing,
+    /// The socket or the in-flight window was full.
+    Broker,
+    /// The connection had broken.
+    Connection,
 }
 
 /// The window of the measured part that `intended_ns` lies in; `None` outside of it.
@@ -123,6 +139,8 @@ pub struct WorkerOutcome {
     pub unsent: u64,
     /// Closed loop: messages taken for lost because nothing moved any more.
     pub given_up: u64,
+    /// Messages that were not what was sent.
+    pub differences: Differences,
     /// Publishes that the broker refused with a reason code.
     pub refused: u64,
     /// Publishers that could not use the Topic Alias that was asked for.

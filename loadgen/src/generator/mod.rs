@@ -2,7 +2,8 @@
 //!
 //! `run.rs` is the whole run. `worker/` is a thread with its clients: `publisher.rs` and `subscriber.rs`, whose names
 //! and topics are in `identity.rs`, whose first packets are in `handshake.rs`, and whose window of the closed loop is
-//! in `window.rs`. `background.rs` makes connections beside them. The threads share `state.rs`. `measure.rs` has what a
+//! in `window.rs`. `interruptions.rs` knows what nobody was owed, `verify.rs` what each message has to be like.
+//! `background.rs` makes connections beside them. The threads share `state.rs`. `measure.rs` has what a
 //! thread measures and `meter.rs` what the broker uses; `gather.rs` makes the outcome of both. `progress.rs` and
 //! `metrics.rs` show the run while it goes on.
 //!
@@ -12,6 +13,7 @@ pub mod background;
 mod gather;
 pub mod handshake;
 pub mod identity;
+pub mod interruptions;
 pub mod measure;
 pub mod meter;
 pub mod metrics;
@@ -20,5 +22,6 @@ pub mod publisher;
 pub mod run;
 pub mod state;
 pub mod subscriber;
+pub mod verify;
 pub mod window;
 pub mod worker;

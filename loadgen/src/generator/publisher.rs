@@ -28,6 +28,8 @@ pub struct Publisher {
     registers_alias: bool,
     aliased: Option<Box<Aliased>>,
     payload_bytes: usize,
+    /// The checksum of the payload behind its head, where messages are verified.
+    crc_of_filler: Option<u32>,
     sent: u64,
     /// Its QoS 1 and 2 messages; `None` at QoS 0.
     pub flights: Option<Flights>,
@@ -37,6 +39,8 @@ pub struct Publisher {
     pub outstanding: Outstanding,
     /// Whether the socket or the in-flight window blocked it since its last message.
     pub blocked: bool,
+    /// Whether its connection broke since its last message that left in time.
+    pub cut_off: bool,
     /// When its closed-loop window moved last, CLOCK_MONOTONIC ns.
     pub progress_at_ns: u64,
     /// Whether it waits for its next intended time.
@@ -55,7 +59,7 @@ impl Publisher {
     pub fn new(scenario: &Scenario, run: u16, number: u32, topic: &str) -> Result<Publisher, EncodeError> {
         let random = || payload::filler(scenario.payload_bytes, scenario.seed ^ u64::from(number));
         let text = scenario.text.as_ref();
-        let payload = text.map_or_else(random, |text| text.payload(number));
+        let payload = text.map_or_else(random, |text| text.payload(number, scenario.head_bytes()));
         let properties = scenario.properties.of(Carrier::Publish, Some(number))?;
         let encode = |topic: &str, alias: Properties<'_>| {
             let mut template = PublishTemplate::new();
@@ -80,11 +84,13 @@ impl Publisher {
             registers_alias: false,
             aliased: aliased.map(Box::new),
             payload_bytes: payload.len(),
+            crc_of_filler: scenario.verify.then(|| payload::crc_of_filler(&payload)),
             sent: 0,
             flights: (scenario.qos != QoS::AtMostOnce).then(|| Flights::new(scenario.inflight)),
             schedule,
             outstanding: Outstanding::default(),
             blocked: false,
+            cut_off: false,
             progress_at_ns: 0,
             scheduled: false,
             finished: false,
@@ -195,7 +201,11 @@ impl Publisher {
             lag_ns: (self.payload_bytes >= LAG_BYTES_FROM).then(|| u32::try_from(lag_ns).unwrap_or(u32::MAX)),
         };
         let payload_at = out.len().saturating_sub(self.payload_bytes);
-        stamp.write(out.get_mut(payload_at..).unwrap_or_default());
+        let payload = out.get_mut(payload_at..).unwrap_or_default();
+        stamp.write(payload);
+        if let Some(crc) = self.crc_of_filler {
+            payload::seal(crc, payload);
+        }
         self.sent += 1;
         if self.registers_alias {
             self.end_registration();

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use transport::ring::Waker;
 
 use crate::generator::identity;
+use crate::generator::interruptions::Interruptions;
+use crate::generator::verify::Expected;
 use crate::generator::window::DeliveryWindow;
 use crate::measure::ledger::Ledger;
 use crate::measure::timeline::{Progress, Timeline};
@@ -100,6 +102,10 @@ pub struct Run {
     pub mailboxes: Vec<Mailbox>,
     /// One for each publisher; empty in open loop.
     pub windows: Vec<DeliveryWindow>,
+    /// What each message has to be like; `None` if none is compared.
+    pub verified: Option<Expected>,
+    /// The breaks of connections.
+    pub interruptions: Interruptions,
     /// The ledgers of the groups of a shared subscription.
     pub groups: Vec<Arc<Mutex<Ledger>>>,
 }
@@ -125,6 +131,8 @@ impl Run {
                 .collect(),
         };
         Run {
+            verified: Expected::new(&scenario, &plan),
+            interruptions: Interruptions::new(publishers, scenario.reconnect),
             interval_ns: series::interval_ns(&scenario),
             scenario,
             plan,

@@ -12,6 +12,9 @@ use mqtt::packet::{Publish, QoS};
 use mqtt::reason::ReasonCode;
 use mqtt::version::ProtocolVersion;
 
+use crate::generator::interruptions::Interruptions;
+use crate::generator::state::Run;
+use crate::measure::differences::Differences;
 use crate::measure::ledger::{Entry, Ledger, Totals};
 use crate::scenario::payload::Stamp;
 
@@ -41,6 +44,8 @@ pub struct Member {
     /// For each publisher, one more than the highest sequence that came.
     next: Box<[u32]>,
     reordered: u64,
+    /// While it is away, how many messages of each publisher had come to the group before.
+    came_before: Option<Box<[u32]>>,
     /// What this member's messages changed of [`Ledger::overtaken`]; wraps, because a late one may come to this member.
     overtaken: u64,
 }
@@ -52,11 +57,26 @@ impl Member {
             group,
             next: vec![0; publishers as usize].into_boxed_slice(),
             reordered: 0,
+            came_before: None,
             overtaken: 0,
         }
     }
 
-    fn enter(&mut self, publisher: u32, sequence: u32) -> Entry {
+    /// What is on its way to it may now be missing in the group.
+    fn leave(&mut self) {
+        self.came_before = Some(lock(&self.group).unique());
+    }
+
+    /// It is there again, or the run is over: what was sent meanwhile and did not come is not lost.
+    fn come_back(&mut self, sent: impl Fn(u32) -> u32) {
+        let came_before = self.came_before.take().into_iter().flatten();
+        let missing = (0..).zip(came_before);
+        let missing = missing.map(|(publisher, came)| u64::from(sent(publisher).saturating_sub(came)));
+        let missing = missing.sum();
+        lock(&self.group).allow(missing);
+    }
+
+    fn enter(&mut self, publisher: u32, sequence: u32, breaks: &Interruptions) -> Entry {
         let next = self.next.get_mut(publisher as usize);
         let behind = next.is_some_and(|next| {
             let behind = (sequence.wrapping_sub(*next) as i32) < 0;
@@ -67,7 +87,9 @@ impl Member {
         });
         let mut group = lock(&self.group);
         let before = group.overtaken();
-        let entry = group.enter(publisher, sequence);
+        let entry = group.enter(publisher, sequence, |publisher, missing| {
+            breaks.unowed(publisher, missing)
+        });
         let change = group.overtaken().wrapping_sub(before);
         drop(group);
         self.overtaken = self.overtaken.wrapping_add(change);
@@ -83,10 +105,11 @@ impl Member {
 }
 
 impl SubscriberLedger {
-    fn enter(&mut self, publisher: u32, sequence: u32) -> Entry {
+    fn enter(&mut self, publisher: u32, sequence: u32, breaks: &Interruptions) -> Entry {
+        let cut = |publisher, missing| breaks.unowed(publisher, missing);
         match self {
-            SubscriberLedger::Own(ledger) => ledger.enter(publisher, sequence),
-            SubscriberLedger::Group(member) => member.enter(publisher, sequence),
+            SubscriberLedger::Own(ledger) => ledger.enter(publisher, sequence, cut),
+            SubscriberLedger::Group(member) => member.enter(publisher, sequence, breaks),
         }
     }
 
@@ -105,9 +128,11 @@ impl SubscriberLedger {
     }
 
     /// Closes it; a group's own ledger is closed by [`close_group`].
-    pub fn close(&self, sent: impl Fn(u32) -> u64) -> Totals {
+    pub fn close(&self, sent: impl Fn(u32) -> u64, breaks: &Interruptions) -> Totals {
         match self {
-            SubscriberLedger::Own(ledger) => ledger.close(sent),
+            SubscriberLedger::Own(ledger) => {
+                ledger.close(sent, |publisher, missing| breaks.unowed(publisher, missing))
+            }
             SubscriberLedger::Group(member) => Totals {
                 reordered: member.reordered,
                 ..Totals::default()
@@ -117,10 +142,11 @@ impl SubscriberLedger {
 }
 
 /// Closes the ledger of a group: each message once to the group, in any order between its members.
-pub fn close_group(group: &Mutex<Ledger>, sent: impl Fn(u32) -> u64) -> Totals {
+pub fn close_group(group: &Mutex<Ledger>, sent: impl Fn(u32) -> u64, breaks: &Interruptions) -> Totals {
+    let cut = |publisher, missing| breaks.unowed(publisher, missing);
     Totals {
         reordered: 0,
-        ..lock(group).close(sent)
+        ..lock(group).close(sent, cut)
     }
 }
 
@@ -154,9 +180,32 @@ impl Subscriber {
         self.slow
     }
 
-    /// Acknowledges a message and enters it. Gives its stamp if it counts: received for the first time.
+    /// Its connection has broken.
+    pub fn leave(&mut self) {
+        match &mut self.ledger {
+            SubscriberLedger::Own(ledger) => ledger.leave(),
+            SubscriberLedger::Group(member) => member.leave(),
+        }
+    }
+
+    /// It is subscribed again; `sent` returns how many messages a publisher has sent until now, modulo 2^32.
+    pub fn come_back(&mut self, sent: impl Fn(u32) -> u32) {
+        match &mut self.ledger {
+            SubscriberLedger::Own(ledger) => ledger.come_back(sent),
+            SubscriberLedger::Group(member) => member.come_back(sent),
+        }
+    }
+
+    /// Acknowledges a message and enters it. Gives its stamp if it counts: received for the first time. What is not
+    /// what was sent is counted in `differences`; with a wrong payload it counts as nothing else.
     #[inline]
-    pub fn receive(&mut self, publish: &Publish<'_>, out: &mut Vec<u8>) -> Option<Stamp> {
+    pub fn receive(
+        &mut self,
+        publish: &Publish<'_>,
+        run: &Run,
+        differences: &mut Differences,
+        out: &mut Vec<u8>,
+    ) -> Option<Stamp> {
         if let Some(identifier) = publish.packet_identifier {
             let answer = if publish.qos == QoS::ExactlyOnce {
                 PacketType::PubRec
@@ -169,7 +218,18 @@ impl Subscriber {
             self.ledger.enter_foreign();
             return None;
         };
-        match self.ledger.enter(stamp.publisher, stamp.sequence) {
+        if let Some(expected) = &run.verified {
+            let before = differences.payload;
+            expected.check(stamp.publisher, publish, differences);
+            // Nobody knows what a stamp says in which a byte may be wrong.
+            if differences.payload > before {
+                return None;
+            }
+        }
+        match self
+            .ledger
+            .enter(stamp.publisher, stamp.sequence, &run.interruptions)
+        {
             Entry::InOrder | Entry::Reordered => Some(stamp),
             Entry::Duplicate | Entry::Foreign => None,
         }
@@ -192,6 +252,7 @@ mod tests {
     use super::*;
     use crate::measure::ledger::PublisherRange;
     use crate::scenario::payload::filler;
+    use crate::target::endpoint::Endpoint;
     use mqtt::packet::PacketIdentifier;
     use mqtt::property::Properties;
 
@@ -206,6 +267,14 @@ mod tests {
             properties: Properties::EMPTY,
             payload,
         }
+    }
+
+    fn receive(subscriber: &mut Subscriber, publish: &Publish<'_>, out: &mut Vec<u8>) -> Option<Stamp> {
+        let words = "loadgen --pubs 1 --subs 1 --size 16".split(' ').map(Into::into);
+        let scenario = crate::options::parse(words).unwrap().scenario;
+        let address = "127.0.0.1:1883".parse().unwrap();
+        let run = Run::new(scenario, Endpoint::one(address, "localhost", None), 7, 0);
+        subscriber.receive(publish, &run, &mut Differences::default(), out)
     }
 
     fn stamped(run: u16, sequence: u32) -> Vec<u8> {
@@ -237,14 +306,12 @@ mod tests {
             let payload = stamped(7, qos as u32);
             for first in [true, false] {
                 let mut out = Vec::new();
-                assert_eq!(
-                    subscriber.receive(&publish(qos, &payload), &mut out).is_some(),
-                    first
-                );
+                let received = receive(&mut subscriber, &publish(qos, &payload), &mut out);
+                assert_eq!(received.is_some(), first);
                 assert_eq!(out, answer);
             }
         }
-        let totals = subscriber.into_ledger().close(|_| 3);
+        let totals = subscriber.into_ledger().close(|_| 3, &Interruptions::default());
         assert_eq!((totals.received, totals.duplicate, totals.lost), (3, 3, 0));
     }
 
@@ -258,13 +325,17 @@ mod tests {
         let mut subscriber = Subscriber::new(7, ProtocolVersion::V3_1_1, SubscriberLedger::Own(ledger));
         for payload in [stamped(8, 0), b"short".to_vec()] {
             let mut out = Vec::new();
-            assert_eq!(
-                subscriber.receive(&publish(QoS::AtLeastOnce, &payload), &mut out),
-                None
-            );
+            let received = receive(&mut subscriber, &publish(QoS::AtLeastOnce, &payload), &mut out);
+            assert_eq!(received, None);
             assert_eq!(out.len(), 4);
         }
-        assert_eq!(subscriber.into_ledger().close(|_| 0).foreign, 2);
+        assert_eq!(
+            subscriber
+                .into_ledger()
+                .close(|_| 0, &Interruptions::default())
+                .foreign,
+            2
+        );
     }
 
     #[test]
@@ -276,21 +347,30 @@ mod tests {
         };
         let group = Arc::new(Mutex::new(Ledger::new(publishers)));
         let mut members = [0, 1].map(|_| Member::new(Arc::clone(&group), 1));
+        let breaks = Interruptions::default();
         let entries = [(0, 0), (0, 2), (1, 1), (1, 3), (0, 3), (1, 0)]
-            .map(|(member, sequence)| members[member].enter(0, sequence));
+            .map(|(member, sequence)| members[member].enter(0, sequence, &breaks));
         use Entry::{Duplicate, InOrder};
         assert_eq!(
             entries,
             [InOrder, InOrder, InOrder, InOrder, Duplicate, Duplicate]
         );
-        let totals = close_group(&group, |_| 5);
+        let totals = close_group(&group, |_| 5, &breaks);
         assert_eq!((totals.expected, totals.received, totals.lost), (5, 4, 1));
         assert_eq!((totals.duplicate, totals.reordered), (2, 0));
-        assert_eq!(members[1].enter(0, 2), Duplicate);
+        assert_eq!(members[1].enter(0, 2, &breaks), Duplicate);
+        members[0].leave();
+        members[0].come_back(|_| 5);
+        let totals = close_group(&group, |_| 5, &breaks);
+        assert_eq!(
+            (totals.expected, totals.lost, totals.unowed),
+            (4, 0, 1),
+            "a member was away"
+        );
         let late = Ledger::new(publishers);
         let mut member = Member::new(Arc::new(Mutex::new(late)), 1);
         assert_eq!(
-            [1, 0].map(|sequence| member.enter(0, sequence)),
+            [1, 0].map(|sequence| member.enter(0, sequence, &breaks)),
             [InOrder, Entry::Reordered]
         );
     }

@@ -1,11 +1,14 @@
 //! The ledger of a subscriber: for each of its publishers, how many messages arrived, arrived twice, arrived late, or
 //! never arrived.
 //!
-//! Invariants: `unique + lost = sent` for each pair of publisher and subscriber once the run has drained. The memory of
+//! Invariants: `unique + lost + unowed = sent` for each pair of publisher and subscriber once the run has drained; what
+//! nobody was owed, because the subscriber was away or the publisher's connection broke, is not lost. The memory of
 //! a pair is constant (the highest sequence number and a bitmap of those just below it), however much is lost. What
 //! breaks them: a message older than the bitmap cannot be distinguished from a duplicate; it is counted as late as long
 //! as the pair still misses messages older than the bitmap. The proptest compares the ledger with a model that keeps
 //! everything.
+
+use std::ops::Range;
 
 /// The publishers that one subscriber receives from: `first`, `first + step`, ... (`count` of them).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +57,16 @@ pub enum Entry {
 /// Counts of one or of many subscribers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Totals {
-    /// Deliveries that the publishers' messages call for.
+    /// Deliveries that the publishers' messages call for, without those that nobody was owed.
     pub expected: u64,
     /// Deliveries received, each counted once.
     pub received: u64,
     /// Deliveries that never came.
     pub lost: u64,
+    /// Deliveries that never came and that nobody was owed: the subscriber was away, or the publisher's connection
+    /// broke.
+    #[serde(default)]
+    pub unowed: u64,
     /// Deliveries that came again.
     pub duplicate: u64,
     /// Deliveries that came behind a later one of the same publisher.
@@ -74,6 +81,7 @@ impl Totals {
         self.expected += other.expected;
         self.received += other.received;
         self.lost += other.lost;
+        self.unowed += other.unowed;
         self.duplicate += other.duplicate;
         self.reordered += other.reordered;
         self.foreign += other.foreign;
@@ -90,6 +98,14 @@ pub struct Ledger {
     foreign: u64,
     /// Messages that did not come although a later one of their publisher did.
     overtaken: u64,
+    /// Of these, the ones that nobody was owed.
+    unowed: u64,
+    /// Messages that may be missing without being lost, because members of the group were away.
+    allowance: u64,
+    /// Whether the subscriber is away.
+    away: bool,
+    /// For each pair the first sequence that is owed again; none if the subscriber was never away.
+    owed_from: Option<Box<[u32]>>,
 }
 
 impl Ledger {
@@ -103,31 +119,81 @@ impl Ledger {
             reordered: 0,
             foreign: 0,
             overtaken: 0,
+            unowed: 0,
+            allowance: 0,
+            away: false,
+            owed_from: None,
         }
     }
 
-    /// Messages that did not come although a later one of their publisher did: they are no backlog, they are lost.
+    /// Messages that did not come although a later one of their publisher did: they are no backlog, they will not come.
     #[inline]
     pub fn overtaken(&self) -> u64 {
         self.overtaken
     }
 
-    /// Records a message that was received, and returns what it was.
+    /// Records a message that was received, and returns what it was. `cut` returns how many messages of a range that is
+    /// missing were on a connection of their publisher that broke.
     #[inline]
-    pub fn enter(&mut self, publisher: u32, sequence: u32) -> Entry {
-        let pair = self
+    pub fn enter(&mut self, publisher: u32, sequence: u32, cut: impl Fn(u32, Range<u32>) -> u32) -> Entry {
+        let Some((position, pair)) = self
             .publishers
             .position(publisher)
-            .and_then(|position| self.pairs.get_mut(position));
-        let overtaken = &mut self.overtaken;
-        let entry = pair.map_or(Entry::Foreign, |pair| pair.enter(sequence, overtaken));
+            .and_then(|position| Some((position, self.pairs.get_mut(position)?)))
+        else {
+            self.foreign += 1;
+            return Entry::Foreign;
+        };
+        let before = pair.next;
+        let entry = pair.enter(sequence, &mut self.overtaken);
+        if entry == Entry::InOrder && sequence != before {
+            let missing = before..sequence;
+            self.unowed += u64::from(self.unowed_of(position, missing, |range| cut(publisher, range)));
+        }
         match entry {
             Entry::InOrder => {}
             Entry::Reordered => self.reordered += 1,
             Entry::Duplicate => self.duplicate += 1,
-            Entry::Foreign => self.foreign += 1,
+            Entry::Foreign => {}
         }
         entry
+    }
+
+    /// How many of the messages that are missing nobody was owed.
+    fn unowed_of(&self, position: usize, missing: Range<u32>, cut: impl Fn(Range<u32>) -> u32) -> u32 {
+        let owed_from = self.owed_from.as_ref();
+        let owed_from = owed_from.and_then(|owed_from| owed_from.get(position).copied());
+        let Range { start, end } = missing;
+        let owed_from = owed_from.map_or(start, |from| if self.away { end } else { from });
+        let owed_from = owed_from.clamp(start, end.max(start));
+        owed_from - start + cut(owed_from..end)
+    }
+
+    /// The subscriber has lost its connection: what is under way to it is not owed any more, nor what is published now.
+    pub fn leave(&mut self) {
+        self.away = true;
+        self.owed_from
+            .get_or_insert_with(|| vec![0; self.pairs.len()].into_boxed_slice());
+    }
+
+    /// The subscriber is subscribed again; `sent` returns how many messages a publisher has sent until now, modulo
+    /// 2^32.
+    pub fn come_back(&mut self, sent: impl Fn(u32) -> u32) {
+        self.away = false;
+        let owed_from = self.owed_from.iter_mut().flatten();
+        for (publisher, owed_from) in self.publishers.publishers().zip(owed_from) {
+            *owed_from = sent(publisher);
+        }
+    }
+
+    /// For each publisher how many of its messages have come.
+    pub fn unique(&self) -> Box<[u32]> {
+        self.pairs.iter().map(|pair| pair.unique as u32).collect()
+    }
+
+    /// So many more messages may be missing without being lost.
+    pub fn allow(&mut self, messages: u64) {
+        self.allowance += messages;
     }
 
     /// Counts a message that carries no stamp of this run.
@@ -135,20 +201,26 @@ impl Ledger {
         self.foreign += 1;
     }
 
-    /// Closes the ledger; `sent` returns how many messages a publisher sent.
-    pub fn close(&self, sent: impl Fn(u32) -> u64) -> Totals {
+    /// Closes the ledger; `sent` returns how many messages a publisher sent, `cut` is that of [`Ledger::enter`].
+    pub fn close(&self, sent: impl Fn(u32) -> u64, cut: impl Fn(u32, Range<u32>) -> u32) -> Totals {
         let mut totals = Totals {
             duplicate: self.duplicate,
             reordered: self.reordered,
             foreign: self.foreign,
             ..Totals::default()
         };
-        for (publisher, pair) in self.publishers.publishers().zip(self.pairs.iter()) {
+        let mut unowed = self.unowed + self.allowance;
+        for (position, (publisher, pair)) in self.publishers.publishers().zip(self.pairs.iter()).enumerate() {
             let expected = sent(publisher);
             totals.expected += expected;
             totals.received += pair.unique;
             totals.lost += expected.saturating_sub(pair.unique);
+            let missing = pair.next..(expected as u32).max(pair.next);
+            unowed += u64::from(self.unowed_of(position, missing, |range| cut(publisher, range)));
         }
+        totals.unowed = unowed.min(totals.lost);
+        totals.lost -= totals.unowed;
+        totals.expected -= totals.unowed;
         totals
     }
 }
@@ -217,155 +289,4 @@ impl Pair {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use Entry::{Duplicate, Foreign, InOrder, Reordered};
-    use proptest::prelude::*;
-    use std::collections::HashSet;
-
-    const ONE: PublisherRange = PublisherRange {
-        first: 0,
-        step: 1,
-        count: 1,
-    };
-
-    fn entries(sequences: &[u32]) -> Vec<Entry> {
-        let mut ledger = Ledger::new(ONE);
-        sequences
-            .iter()
-            .map(|&sequence| ledger.enter(0, sequence))
-            .collect()
-    }
-
-    #[test]
-    fn table_of_entries() {
-        let table: [(&[u32], &[Entry]); 6] = [
-            (&[0, 1, 2], &[InOrder, InOrder, InOrder]),
-            (&[0, 0, 1, 0], &[InOrder, Duplicate, InOrder, Duplicate]),
-            (&[0, 2, 1, 3], &[InOrder, InOrder, Reordered, InOrder]),
-            (&[0, 2, 1, 1], &[InOrder, InOrder, Reordered, Duplicate]),
-            (&[5, 4, 4, 0], &[InOrder, Reordered, Duplicate, Reordered]),
-            (
-                &[0, 500, 1, 0, 2],
-                &[InOrder, InOrder, Reordered, Reordered, Reordered],
-            ),
-        ];
-        // The last row shows the documented limit: 0 came again, but 499 older messages are missing, so it counts as
-        // one.
-        for (sequences, expected) in table {
-            assert_eq!(entries(sequences), expected, "{sequences:?}");
-        }
-    }
-
-    #[test]
-    fn a_very_old_message_is_a_duplicate_when_nothing_older_is_missing() {
-        let mut ledger = Ledger::new(ONE);
-        for sequence in 0..1_000 {
-            assert_eq!(ledger.enter(0, sequence), InOrder);
-        }
-        assert_eq!(ledger.enter(0, 3), Duplicate);
-        assert_eq!(
-            ledger.close(|_| 1_000),
-            Totals {
-                expected: 1_000,
-                received: 1_000,
-                duplicate: 1,
-                ..Totals::default()
-            }
-        );
-    }
-
-    #[test]
-    fn what_never_came_is_lost_and_a_message_of_another_run_is_foreign() {
-        let mut ledger = Ledger::new(PublisherRange {
-            first: 2,
-            step: 3,
-            count: 2,
-        });
-        assert_eq!(ledger.enter(2, 0), InOrder);
-        assert_eq!(ledger.enter(5, 7), InOrder);
-        for publisher in [0, 1, 3, 4, 8] {
-            assert_eq!(ledger.enter(publisher, 0), Foreign, "{publisher}");
-        }
-        let totals = ledger.close(|publisher| if publisher == 2 { 1 } else { 10 });
-        assert_eq!(
-            totals,
-            Totals {
-                expected: 11,
-                received: 2,
-                lost: 9,
-                foreign: 5,
-                ..Totals::default()
-            }
-        );
-    }
-
-    #[test]
-    fn what_later_messages_overtook_is_known_before_the_end() {
-        let mut ledger = Ledger::new(ONE);
-        let overtaken = [0, 2, 5, 5, 3, 300, 4, 1, 301].map(|sequence| {
-            ledger.enter(0, sequence);
-            ledger.overtaken()
-        });
-        assert_eq!(overtaken, [0, 1, 3, 3, 2, 296, 295, 294, 294]);
-        let lost = ledger.close(|_| 302).lost;
-        assert_eq!(lost, 294, "and here nothing else is");
-    }
-
-    #[test]
-    fn sequences_wrap() {
-        let mut ledger = Ledger::new(ONE);
-        if let Some(pair) = ledger.pairs.first_mut() {
-            pair.next = u32::MAX;
-        }
-        assert_eq!(ledger.enter(0, u32::MAX), InOrder);
-        assert_eq!(ledger.enter(0, 1), InOrder);
-        assert_eq!(ledger.enter(0, 0), Reordered);
-    }
-
-    proptest! {
-        /// Within the bitmap's reach the ledger agrees with a model that keeps every sequence.
-        #[test]
-        fn agrees_with_a_model_that_keeps_everything(
-            steps in proptest::collection::vec((0_u32..4, 0_u32..120), 1..400),
-        ) {
-            let mut ledger = Ledger::new(ONE);
-            let mut seen = HashSet::new();
-            let mut highest: Option<u32> = None;
-            for (kind, distance) in steps {
-                let next = highest.map_or(0, |highest| highest + 1);
-                let sequence = match kind {
-                    0 => next.saturating_sub(distance),
-                    1 => next + distance,
-                    _ => next,
-                };
-                let expected = match (seen.insert(sequence), highest) {
-                    (false, _) => Duplicate,
-                    (true, Some(highest)) if sequence < highest => Reordered,
-                    _ => InOrder,
-                };
-                highest = highest.max(Some(sequence));
-                prop_assert_eq!(ledger.enter(0, sequence), expected);
-                let missing = highest.map_or(0, u64::from) + 1 - seen.len() as u64;
-                prop_assert_eq!(ledger.overtaken(), missing);
-            }
-            let sent = u64::from(highest.unwrap_or(0)) + 1;
-            let totals = ledger.close(|_| sent);
-            prop_assert_eq!(totals.received, seen.len() as u64);
-            prop_assert_eq!(totals.received + totals.lost, sent);
-        }
-
-        /// However far apart the sequences are, each is counted once when each comes once.
-        #[test]
-        fn a_permutation_is_neither_lost_nor_duplicate(
-            order in Just((0..2_000_u32).collect::<Vec<_>>()).prop_shuffle(),
-        ) {
-            let mut ledger = Ledger::new(ONE);
-            for sequence in order {
-                prop_assert_ne!(ledger.enter(0, sequence), Duplicate);
-            }
-            let totals = ledger.close(|_| 2_000);
-            prop_assert_eq!((totals.received, totals.lost, totals.duplicate), (2_000, 0, 0));
-        }
-    }
-}
+mod tests;

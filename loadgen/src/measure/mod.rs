@@ -1,10 +1,12 @@
 //! The parts of measurements: times, histograms, ledgers.
 //!
 //! `timeline.rs` has the phases, `latency.rs` the histograms, `ledger.rs` the deliveries of a subscriber,
-//! `thread_use.rs` the CPU time of a thread, `numbers.rs` the formats of figures.
+//! `differences.rs` what was not as it was sent, `thread_use.rs` the CPU time of a thread, `numbers.rs` the formats of
+//! figures.
 //!
 //! Invariants: none.
 
+pub mod differences;
 pub mod latency;
 pub mod ledger;
 pub mod numbers;

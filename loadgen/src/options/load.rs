@@ -12,7 +12,7 @@ use mqtt::packet::QoS;
 use super::broker::BrokerArguments;
 use super::properties::{PropertyArguments, SubscriptionArguments};
 use super::words::{Rate, qos, seconds, seconds_of, topics};
-use crate::scenario::payload::{LAG_BYTES_FROM, PayloadText};
+use crate::scenario::payload::{CHECKED_BYTES_FROM, CHECKED_BYTES_UNASKED, LAG_BYTES_FROM, PayloadText};
 use crate::scenario::properties::Carrier;
 use crate::scenario::schedule::Arrival;
 use crate::scenario::topics::Topics;
@@ -108,6 +108,12 @@ pub(crate) struct LoadArguments {
     /// At QoS 0 what is lost is a figure and no failure
     #[arg(long, conflicts_with = "no_loss")]
     allow_loss: bool,
+    /// Compare each message with what was sent: payload, topic, QoS, properties [default: payloads of 24 to 256 bytes]
+    #[arg(long, overrides_with = "no_verify")]
+    verify: bool,
+    /// Compare no message with what was sent
+    #[arg(long, overrides_with = "verify")]
+    no_verify: bool,
     /// Only the ledger is asked for: a generator that did not keep up is a warning, and its latencies are marked
     #[arg(long)]
     ledger_only: bool,
@@ -167,9 +173,15 @@ impl LoadArguments {
             .map(|limit_ms| seconds_of(limit_ms / 1e3))
             .transpose()?;
         let text = self.text()?;
+        let verify = self.verifies();
+        let head_bytes = if verify {
+            CHECKED_BYTES_FROM
+        } else {
+            LAG_BYTES_FROM
+        };
         let payload_bytes = text
             .as_ref()
-            .map_or(self.size, |text| LAG_BYTES_FROM + text.longest_bytes());
+            .map_or(self.size, |text| head_bytes + text.longest_bytes());
         let scale = self.scale;
         Ok(Scenario {
             origin: origin.map(|origin| Origin { scale, ..origin }),
@@ -206,6 +218,7 @@ impl LoadArguments {
             slo_p99,
             no_loss: self.no_loss,
             allow_loss: self.allow_loss,
+            verify,
             ledger_only: self.ledger_only,
             client_identifiers: self.client_id,
             credentials: broker.credentials()?,
@@ -236,6 +249,14 @@ impl LoadArguments {
                 arrival,
             },
         }
+    }
+
+    /// Whether messages are compared with what was sent; unasked only where that costs next to nothing.
+    fn verifies(&self) -> bool {
+        let has_text = self.payload.is_some() || self.payload_file.is_some();
+        let is_cheap = (CHECKED_BYTES_FROM..=CHECKED_BYTES_UNASKED).contains(&self.size);
+        let is_unasked = is_cheap && !has_text && self.publishers() <= VERIFIED_PUBLISHERS_UNASKED;
+        self.verify || (is_unasked && !self.no_verify)
     }
 
     fn text(&self) -> Result<Option<PayloadText>, String> {
@@ -270,6 +291,9 @@ const CARRIERS: &[Carrier] = &[
 
 /// Connections of a kind for which no number was given.
 const CONNECTIONS_DEFAULT: u32 = 100;
+
+/// Publishers whose topics are kept for the comparison without being asked for.
+const VERIFIED_PUBLISHERS_UNASKED: u32 = 100_000;
 
 /// At least one of those that there were.
 fn scaled(count: u32, scale: f64) -> u32 {

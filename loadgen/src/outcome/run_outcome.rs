@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::measure::differences::Differences;
 use crate::measure::latency::{Latency, Summary};
 use crate::measure::ledger::Totals;
 use crate::measure::thread_use::ThreadUse;
@@ -169,6 +170,9 @@ pub struct LedgerReport {
     pub unsent: u64,
     /// Closed loop: messages taken for lost because nothing moved any more.
     pub given_up: u64,
+    /// Messages that were not what was sent; `None` if they were not compared.
+    #[serde(default)]
+    pub differences: Option<Differences>,
     /// Deliveries to all subscribers but the slow ones.
     #[serde(flatten)]
     pub totals: Totals,

@@ -11,7 +11,9 @@ use mqtt::version::ProtocolVersion;
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::json;
-use crate::scenario::payload::{INTENDED_NS_MAX, PayloadText, STAMP_BYTES};
+use crate::scenario::payload::{
+    CHECKED_BYTES_FROM, INTENDED_NS_MAX, LAG_BYTES_FROM, PayloadText, STAMP_BYTES,
+};
 use crate::scenario::properties::{Carrier, GivenProperties};
 use crate::scenario::schedule::Arrival;
 use crate::scenario::subscription::SubscriptionChoices;
@@ -94,6 +96,9 @@ pub struct Scenario {
     /// Whether a loss at QoS 0 is a figure and no failure.
     #[serde(default)]
     pub allow_loss: bool,
+    /// Whether each message that is received is compared with what was sent.
+    #[serde(default)]
+    pub verify: bool,
     /// Whether a generator that did not keep up is no failure, because only the ledger is asked for.
     #[serde(default)]
     pub ledger_only: bool,
@@ -263,6 +268,11 @@ impl Scenario {
         if self.subscription.no_local && matches!(self.topics, Topics::Shared { .. }) {
             return Err("--no-local is not for shared subscriptions".to_owned());
         }
+        if self.verify && self.payload_bytes < CHECKED_BYTES_FROM {
+            return Err(format!(
+                "--verify needs a --size of at least {CHECKED_BYTES_FROM} bytes"
+            ));
+        }
         if self.will.is_none() && self.properties.any_of(Carrier::Will) {
             return Err("properties of the Will need --will-topic".to_owned());
         }
@@ -325,6 +335,15 @@ impl Scenario {
         mqtt::topic::check_name(&crate::scenario::topics::numbered(pattern, 0)).map_err(|error| {
             format!("--topics {pattern:?} is not pairs, fan-out, fan-in or a topic name: {error}")
         })
+    }
+
+    /// Bytes at the head of each payload that are the generator's: stamp, lag, checksum.
+    pub fn head_bytes(&self) -> usize {
+        if self.verify {
+            CHECKED_BYTES_FROM
+        } else {
+            LAG_BYTES_FROM
+        }
     }
 
     /// One more than the highest number of a client.

@@ -1,54 +1,123 @@
-//! Medians with bootstrap intervals.
+//! Medians, and the intervals of paired ratios.
 //!
-//! Invariants: the same rounds give the same intervals (the seed is fixed); a ratio is resampled by rounds, so that
-//! what disturbed both brokers of a round does not widen it; there is a difference only where the interval of the
-//! difference does not contain 0.
+//! Invariants: rounds are compared in pairs, so that what disturbed both brokers of a round does not widen the
+//! interval.
+//! The interval of a ratio is that of order statistics: it holds the true median with the confidence that was asked
+//! for whatever the distribution is, and nothing is drawn at random. The chance that one of several verdicts on equals
+//! is wrong is at most 5 %, so with more verdicts each needs more rounds. Below that there is no verdict.
 
 use serde::{Deserialize, Serialize};
 
-/// A median and the interval that holds it in 95 of 100 samples.
+/// A median, and the lowest and the highest round.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The median over the rounds.
     pub median: f64,
-    /// Lower end of the interval.
+    /// Lower end of the interval; of single figures the lowest round.
     pub low: f64,
-    /// Upper end of the interval.
+    /// Upper end of the interval; of single figures the highest round.
     pub high: f64,
 }
 
-/// The rounds of Midge compared with those of another broker.
+/// The rounds of one broker compared with those of another.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// The figure of Midge divided by that of the other broker.
+    /// The figure of the first divided by that of the other: the median of the rounds' ratios with its interval.
     pub ratio: Estimate,
-    /// Ours minus theirs, in the unit of the figure.
+    /// The first minus the other in the unit of the figure, likewise.
     pub difference: Estimate,
     /// Whether there is a difference, and for whom.
     pub sign: Sign,
+    /// Rounds in which both have the figure.
+    #[serde(default)]
+    pub rounds: usize,
+    /// Rounds that a verdict needs.
+    #[serde(default)]
+    pub rounds_needed: usize,
 }
 
 /// Which of two figures is lower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sign {
-    /// Ours is certainly the lower one.
+    /// The first is certainly the lower one.
     Lower,
-    /// Ours is certainly the higher one.
+    /// The first is certainly the higher one.
     Higher,
-    /// The interval of the difference holds 0.
+    /// The interval of the ratio holds 1.
     None,
-    /// Fewer than [`ROUNDS_MIN`] rounds: no interval can be given.
+    /// Too few rounds for a verdict.
     Unknown,
 }
 
-/// Fewest rounds that an interval is made of.
-pub const ROUNDS_MIN: usize = 3;
+/// Fewest rounds that a verdict is made of: with five equals the interval of all ratios misses 1 in 6 % of all cases.
+pub const ROUNDS_MIN: usize = 6;
+
+/// Share of all tables in which a verdict on equals may be wrong.
+const WRONG_MAX: f64 = 0.05;
+
+/// Rounds that each verdict needs where there are so many.
+pub fn rounds_needed(verdicts: usize) -> usize {
+    let needed = 1.0 + (verdicts.max(1) as f64 / WRONG_MAX).log2();
+    (needed.ceil() as usize).max(ROUNDS_MIN)
+}
 
 /// The median; `None` of nothing.
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
     sorted.sort_by(f64::total_cmp);
+    middle_of(&sorted)
+}
+
+/// The median of some rounds with the lowest and the highest; `None` of nothing.
+pub fn estimate(values: &[f64]) -> Option<Estimate> {
+    let finite = || values.iter().copied().filter(|value| value.is_finite());
+    Some(Estimate {
+        median: median(values)?,
+        low: finite().min_by(f64::total_cmp)?,
+        high: finite().max_by(f64::total_cmp)?,
+    })
+}
+
+/// Compares rounds in pairs, as one of so many verdicts; `None` where there is nothing to compare.
+pub fn compare(pairs: &[(f64, f64)], verdicts: usize) -> Option<Comparison> {
+    let wrong = WRONG_MAX / verdicts.max(1) as f64;
+    let has_ratio = |(ours, theirs): &&(f64, f64)| *ours > 0.0 && *theirs > 0.0;
+    let sorted = |of: fn(&(f64, f64)) -> f64| {
+        let mut values: Vec<f64> = pairs.iter().filter(has_ratio).map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values
+    };
+    let ratios = sorted(|(ours, theirs)| (ours / theirs).ln());
+    let differences = sorted(|(ours, theirs)| ours - theirs);
+    let rounds = ratios.len();
+    let rounds_needed = rounds_needed(verdicts);
+    let (low, high) = interval(&ratios, wrong)?;
+    let (lowest, highest) = interval(&differences, wrong)?;
+    let sign = match () {
+        () if rounds < rounds_needed => Sign::Unknown,
+        () if high < 0.0 => Sign::Lower,
+        () if low > 0.0 => Sign::Higher,
+        () => Sign::None,
+    };
+    Some(Comparison {
+        ratio: Estimate {
+            median: middle_of(&ratios)?.exp(),
+            low: low.exp(),
+            high: high.exp(),
+        },
+        difference: Estimate {
+            median: middle_of(&differences)?,
+            low: lowest,
+            high: highest,
+        },
+        sign,
+        rounds,
+        rounds_needed,
+    })
+}
+
+fn middle_of(sorted: &[f64]) -> Option<f64> {
     let middle = sorted.len() / 2;
     let upper = *sorted.get(middle)?;
     if sorted.len() % 2 == 1 {
@@ -58,85 +127,27 @@ pub fn median(values: &[f64]) -> Option<f64> {
     Some((lower + upper) / 2.0)
 }
 
-/// The median of some rounds with its interval; `None` of nothing.
-pub fn estimate(values: &[f64]) -> Option<Estimate> {
-    let whole = median(values)?;
-    let resampled = resample(values.len(), |picks| {
-        median(
-            &picks
-                .iter()
-                .filter_map(|&pick| values.get(pick).copied())
-                .collect::<Vec<_>>(),
-        )
-    });
-    Some(interval(whole, resampled))
-}
-
-/// Compares rounds of ours with rounds of theirs, the same index being the same round; `None` where there is nothing to
-/// compare.
-pub fn compare(ours: &[f64], theirs: &[f64]) -> Option<Comparison> {
-    let rounds = ours.len().min(theirs.len());
-    let (ours, theirs) = (ours.get(..rounds)?, theirs.get(..rounds)?);
-    let both = |picks: &[usize]| {
-        let of = |values: &[f64]| {
-            median(
-                &picks
-                    .iter()
-                    .filter_map(|&pick| values.get(pick).copied())
-                    .collect::<Vec<_>>(),
-            )
-        };
-        Some((of(ours)?, of(theirs)?))
-    };
-    let (our_median, their_median) = both(&(0..rounds).collect::<Vec<_>>())?;
-    if their_median == 0.0 {
-        return None;
+/// The narrowest interval between two order statistics that misses the median in at most `wrong` of all cases; all
+/// values where none is narrow enough.
+fn interval(sorted: &[f64], wrong: f64) -> Option<(f64, f64)> {
+    let count = sorted.len();
+    // Chance that at most `left_out` of the values lie on one side of the median, which is 1/2 for each.
+    let mut left_out = 0;
+    let mut term = 0.5_f64.powi(i32::try_from(count).ok()?);
+    let mut below = term;
+    while left_out + 1 < count.div_ceil(2) {
+        term *= (count - left_out) as f64 / (left_out + 1) as f64;
+        if 2.0 * (below + term) > wrong {
+            break;
+        }
+        below += term;
+        left_out += 1;
     }
-    let ratios = resample(rounds, |picks| both(picks).map(|(ours, theirs)| ours / theirs));
-    let differences = resample(rounds, |picks| both(picks).map(|(ours, theirs)| ours - theirs));
-    let difference = interval(our_median - their_median, differences);
-    let sign = match difference {
-        _ if rounds < ROUNDS_MIN => Sign::Unknown,
-        Estimate { high, .. } if high < 0.0 => Sign::Lower,
-        Estimate { low, .. } if low > 0.0 => Sign::Higher,
-        _ => Sign::None,
-    };
-    Some(Comparison {
-        ratio: interval(our_median / their_median, ratios),
-        difference,
-        sign,
-    })
+    Some((
+        *sorted.get(left_out)?,
+        *sorted.get(count.checked_sub(left_out + 1)?)?,
+    ))
 }
-
-/// The figure of many samples of the rounds, each as large as the whole, drawn with replacement.
-fn resample(rounds: usize, figure: impl Fn(&[usize]) -> Option<f64>) -> Vec<f64> {
-    let mut random = fastrand::Rng::with_seed(SEED);
-    let mut picks = vec![0; rounds];
-    let mut samples = Vec::with_capacity(RESAMPLES);
-    for _ in 0..RESAMPLES {
-        picks
-            .iter_mut()
-            .for_each(|pick| *pick = random.usize(0..rounds.max(1)));
-        samples.extend(figure(&picks).filter(|value| value.is_finite()));
-    }
-    samples.sort_by(f64::total_cmp);
-    samples
-}
-
-fn interval(median: f64, sorted: Vec<f64>) -> Estimate {
-    let at = |share: f64| {
-        let index = (share * sorted.len().saturating_sub(1) as f64).round() as usize;
-        sorted.get(index).copied().unwrap_or(median)
-    };
-    Estimate {
-        median,
-        low: at(0.025),
-        high: at(0.975),
-    }
-}
-
-const RESAMPLES: usize = 2_000;
-const SEED: u64 = 0x6d69_6467;
 
 #[cfg(test)]
 mod tests {
@@ -148,42 +159,95 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(&[f64::NAN, 1.0]), Some(1.0));
+        let all = estimate(&[10.0, 11.0, 9.0, 30.0, f64::NAN]).unwrap();
+        assert_eq!((all.low, all.median, all.high), (9.0, 10.5, 30.0));
     }
 
     #[test]
-    fn an_interval_holds_the_median_and_is_the_same_twice() {
-        let values = [10.0, 11.0, 9.0, 10.5, 30.0];
-        let one = estimate(&values).unwrap();
-        assert_eq!(Some(one), estimate(&values));
-        assert!(one.low <= one.median && one.median <= one.high, "{one:?}");
-        assert!((one.low, one.high) == (9.0, 30.0) || one.low >= 9.0, "{one:?}");
-        let alone = estimate(&[7.0]).unwrap();
-        assert_eq!((alone.low, alone.median, alone.high), (7.0, 7.0, 7.0));
+    fn a_table_needs_more_rounds_than_one_verdict() {
+        let needed = [1, 2, 10, 30, 100].map(rounds_needed);
+        assert_eq!(needed, [6, 7, 9, 11, 12]);
     }
 
     #[test]
-    fn better_is_said_only_where_the_interval_does_not_hold_0() {
-        let sign = |ours: &[f64], theirs: &[f64]| compare(ours, theirs).unwrap().sign;
+    fn the_interval_leaves_out_as_many_as_the_confidence_allows() {
+        let values = |count: u32| -> Vec<f64> { (0..count).map(f64::from).collect() };
+        // The tables of the sign test at 5 %.
+        for (count, low) in [
+            (5, 0.0),
+            (6, 0.0),
+            (8, 0.0),
+            (9, 1.0),
+            (12, 2.0),
+            (15, 3.0),
+            (20, 5.0),
+        ] {
+            let (from, to) = interval(&values(count), 0.05).unwrap();
+            assert_eq!((from, to), (low, f64::from(count) - 1.0 - low), "{count}");
+        }
+        assert_eq!(interval(&[], 0.05), None);
+        assert_eq!(interval(&[1.0], 0.05), Some((1.0, 1.0)));
+    }
+
+    fn sign(ours: &[f64], theirs: &[f64]) -> Sign {
+        let pairs: Vec<(f64, f64)> = ours.iter().copied().zip(theirs.iter().copied()).collect();
+        compare(&pairs, 1).unwrap().sign
+    }
+
+    #[test]
+    fn better_is_said_only_where_the_interval_does_not_hold_1() {
+        let theirs = [2.0, 2.1, 1.9, 2.2, 2.0, 2.1];
+        assert_eq!(sign(&[1.0, 1.1, 0.9, 1.0, 1.2, 1.1], &theirs), Sign::Lower);
+        assert_eq!(sign(&[3.0, 3.1, 2.9, 3.0, 3.2, 3.1], &theirs), Sign::Higher);
+        assert_eq!(sign(&[3.0, 3.1, 1.5, 3.0, 3.2, 3.1], &theirs), Sign::None);
         assert_eq!(
-            sign(&[1.0, 1.1, 0.9, 1.0, 1.2], &[2.0, 2.1, 1.9, 2.2, 2.0]),
-            Sign::Lower
+            sign(&[1.0, 1.1, 0.9, 1.0, 1.2], &theirs),
+            Sign::Unknown,
+            "five rounds"
         );
-        assert_eq!(sign(&[3.0, 3.1, 2.9], &[2.0, 2.1, 1.9]), Sign::Higher);
+        let pairs = [(1.0, 2.0); 6];
         assert_eq!(
-            sign(&[1.0, 2.0, 3.0, 2.0, 1.0], &[2.0, 1.0, 2.0, 3.0, 2.0]),
-            Sign::None
+            compare(&pairs, 2).unwrap().sign,
+            Sign::Unknown,
+            "two verdicts of six rounds"
         );
-        assert_eq!(sign(&[1.0], &[2.0]), Sign::Unknown);
-        assert_eq!(compare(&[], &[1.0]), None);
+        assert_eq!(compare(&[], 1), None);
+        assert_eq!(compare(&[(0.0, 1.0)], 1), None, "nothing has no ratio");
     }
 
     /// Both brokers of a round suffer alike: the ratio is sharp although the figures are not.
     #[test]
-    fn rounds_are_resampled_together() {
-        let theirs = [10.0, 20.0, 40.0, 15.0, 30.0];
-        let ours = theirs.map(|value| value / 2.0);
-        let comparison = compare(&ours, &theirs).unwrap();
-        assert_eq!((comparison.ratio.low, comparison.ratio.high), (0.5, 0.5));
+    fn rounds_are_compared_in_pairs() {
+        let theirs = [10.0, 20.0, 40.0, 15.0, 30.0, 12.0];
+        let pairs = theirs.map(|value| (value / 2.0, value));
+        let comparison = compare(&pairs, 1).unwrap();
+        assert!((comparison.ratio.low - 0.5).abs() < 1e-12 && (comparison.ratio.high - 0.5).abs() < 1e-12);
         assert_eq!(comparison.sign, Sign::Lower);
+    }
+
+    /// Equals, with the noise that machines have: a table of ten verdicts is wrong at most once in twenty.
+    #[test]
+    fn equals_are_hardly_ever_called_different() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let (tables, verdicts) = (1_000, 10);
+        let rounds = rounds_needed(verdicts);
+        let noise = move || {
+            let sum: f64 = (0..4).map(|_| random.f64()).sum();
+            (sum - 2.0).exp()
+        };
+        let mut noise = noise;
+        let wrong = (0..tables).filter(|_| {
+            let differs = |_| {
+                let pairs: Vec<(f64, f64)> = (0..rounds).map(|_| (noise(), noise())).collect();
+                compare(&pairs, verdicts).unwrap().sign != Sign::None
+            };
+            let differ: Vec<bool> = (0..verdicts).map(differs).collect();
+            differ.contains(&true)
+        });
+        let wrong = wrong.count();
+        assert!(
+            wrong <= 65,
+            "{wrong} of {tables} tables, and 50 are expected at most"
+        );
     }
 }

@@ -56,7 +56,7 @@ fn line(
         broker.to_owned(),
         shown(theirs),
         ratio,
-        figure.verdict(broker).to_owned(),
+        figure.verdict(broker),
     ]
 }
 
@@ -133,7 +133,7 @@ pub fn csv(summary: &ComparisonSummary) -> Result<Vec<u8>, csv::Error> {
                     ratio(|ratio| ratio.median),
                     ratio(|ratio| ratio.low),
                     ratio(|ratio| ratio.high),
-                    figure.verdict(broker).to_owned(),
+                    figure.verdict(broker),
                 ])?;
             }
         }
@@ -161,7 +161,7 @@ mod tests {
 
     fn summary() -> ComparisonSummary {
         let rounds = |cpu_ns: f64| {
-            (0..3)
+            (0..7)
                 .map(|round| scheduled(cpu_ns + f64::from(round), 5_000, true))
                 .collect()
         };

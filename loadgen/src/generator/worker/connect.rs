@@ -213,6 +213,10 @@ impl Worker<'_> {
             if client.generation > 0 {
                 self.load.reconnected += 1;
                 self.load.resumed.push(slot as u32);
+                if let Role::Subscriber(subscriber) = &mut client.role {
+                    let interruptions = &self.run.interruptions;
+                    subscriber.come_back(|publisher| interruptions.sent(publisher));
+                }
             }
         }
     }

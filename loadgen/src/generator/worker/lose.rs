@@ -43,8 +43,16 @@ impl Worker<'_> {
         self.load.causes.truncate(CAUSES_MAX);
         let again = self.run.scenario.reconnect && self.load.times.is_some();
         let was_ready = client.opening.stage == Stage::Ready && client.started_at_ns == 0;
+        if let Role::Subscriber(subscriber) = &mut client.role {
+            subscriber.leave();
+        }
         if let Role::Publisher(publisher) = &mut client.role {
+            let has_acknowledgements = publisher.flights.is_some();
             let flights = publisher.forget_flights();
+            let unacknowledged = has_acknowledgements.then_some(flights);
+            let interruptions = &self.run.interruptions;
+            interruptions.cut(publisher.number(), publisher.sent(), unacknowledged);
+            publisher.cut_off = true;
             if again {
                 self.load.in_flight = self.load.in_flight.saturating_sub(flights);
             } else {

@@ -8,7 +8,7 @@ use transport::clock::monotonic_ns;
 
 use super::{Client, LoadState, Role, Worker};
 use crate::connection::opening::{Opening, Stage};
-use crate::generator::measure::window_of;
+use crate::generator::measure::{Wait, window_of};
 use crate::generator::publisher::Publisher;
 use crate::generator::state::Run;
 use crate::measure::timeline::Times;
@@ -200,7 +200,7 @@ fn fill_overdue(
             return Next::Finished;
         }
         if intended_ns > now_ns {
-            publisher.blocked = false;
+            (publisher.blocked, publisher.cut_off) = (false, false);
             return Next::At(intended_ns);
         }
         if !publisher.may_publish() {
@@ -214,9 +214,14 @@ fn fill_overdue(
         load.interval.lag.record(lag_ns);
         publisher.publish(intended_ns.saturating_sub(run.epoch_ns), lag_ns, now_ns, out);
         publisher.advance();
-        load.count_sent(publisher);
+        load.count_sent(publisher, run);
         if let Some(window) = window_of(times, load.window_ns, intended_ns) {
-            load.measurements.sent(window, lag_ns, publisher.blocked);
+            let wait = match () {
+                () if publisher.cut_off => Wait::Connection,
+                () if publisher.blocked => Wait::Broker,
+                () => Wait::Nothing,
+            };
+            load.measurements.sent(window, lag_ns, wait);
         }
     }
 }
@@ -248,7 +253,7 @@ fn fill_window(
         publisher.outstanding.leave(delivery);
         publisher.publish(now_ns.saturating_sub(run.epoch_ns), 0, now_ns, out);
         publisher.progress_at_ns = now_ns;
-        load.count_sent(publisher);
+        load.count_sent(publisher, run);
         if let Some(sent) = measured.and_then(|window| load.measurements.sent.get_mut(window)) {
             *sent += 1;
         }
@@ -276,7 +281,7 @@ fn fill_flood(
             return Next::Resumed;
         }
         publisher.publish(now_ns.saturating_sub(run.epoch_ns), 0, now_ns, out);
-        load.count_sent(publisher);
+        load.count_sent(publisher, run);
         if let Some(sent) = measured.and_then(|window| load.measurements.sent.get_mut(window)) {
             *sent += 1;
         }
@@ -287,8 +292,9 @@ fn fill_flood(
 
 impl LoadState {
     #[inline]
-    fn count_sent(&mut self, publisher: &Publisher) {
+    fn count_sent(&mut self, publisher: &Publisher, run: &Run) {
         self.sent += 1;
+        run.interruptions.note_sent(publisher.number(), publisher.sent());
         self.interval.sent += 1;
         self.in_flight += u64::from(publisher.flights.is_some());
         self.expected += u64::from(publisher.subscribers);

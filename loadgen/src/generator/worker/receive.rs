@@ -89,7 +89,7 @@ fn message(
 ) -> Result<(), Broken> {
     let publish = decode::publish(frame, arrived.run.scenario.version)?;
     let overtaken = subscriber.overtaken();
-    match subscriber.receive(&publish, out) {
+    match subscriber.receive(&publish, arrived.run, &mut load.differences, out) {
         Some(_) if subscriber.is_slow() => load.slow_received += 1,
         Some(stamp) => {
             let change = subscriber.overtaken().wrapping_sub(overtaken);

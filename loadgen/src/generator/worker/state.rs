@@ -5,6 +5,7 @@
 use crate::generator::measure::Measurements;
 use crate::generator::state::Run;
 use crate::generator::window::Tally;
+use crate::measure::differences::Differences;
 use crate::measure::timeline::{Times, WINDOWS, nanoseconds};
 use crate::outcome::series::IntervalPart;
 use crate::scenario::Load;
@@ -27,6 +28,7 @@ pub(super) struct LoadState {
     pub(super) overtaken: u64,
     pub(super) in_flight: u64,
     pub(super) refused: u64,
+    pub(super) differences: Differences,
     pub(super) given_up: u64,
     pub(super) unfinished: u64,
     pub(super) broken: u64,
@@ -62,6 +64,7 @@ impl LoadState {
             overtaken: 0,
             in_flight: 0,
             refused: 0,
+            differences: Differences::default(),
             given_up: 0,
             unfinished: 0,
             broken: 0,

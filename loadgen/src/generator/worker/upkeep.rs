@@ -95,6 +95,7 @@ impl Worker<'_> {
         let mut outcome = WorkerOutcome {
             given_up: self.load.given_up,
             refused: self.load.refused,
+            differences: self.load.differences,
             reconnected: self.load.reconnected,
             slow_broken: self.load.slow_broken,
             broken: self.load.causes,

@@ -335,6 +335,8 @@ pub(crate) fn write_findings(out: &mut String, verdict: &Verdict) -> fmt::Result
         }
         (LimitedBy::Broker, 0) => "valid; limited by the broker",
         (LimitedBy::Broker, _) => "FAILED; limited by the broker",
+        (LimitedBy::Network, 0) => "valid; limited by connections that broke",
+        (LimitedBy::Network, _) => "FAILED; limited by connections that broke",
         (LimitedBy::Nothing, 0) => "valid",
         (LimitedBy::Nothing, _) => "FAILED",
     };

@@ -16,10 +16,23 @@ impl Evidence {
             duplicate,
             reordered,
             foreign,
+            unowed,
             ..
         } = self.ledger;
         let before = findings.faults();
         self.report_losses(findings);
+        for (count, what) in self.differences.named() {
+            findings.add(
+                true,
+                format!("{count} deliveries came with another {what} than was sent"),
+            );
+        }
+        if unowed > 0 {
+            findings.note(format!(
+                "{unowed} deliveries did not come and were not owed: their connection broke while they were under way, \
+                 or their subscriber was away"
+            ));
+        }
         if duplicate > 0 {
             let allowed = self.qos == Some(QoS::AtLeastOnce);
             findings.add(!allowed, format!("{duplicate} deliveries came more than once"));
@@ -58,7 +71,8 @@ impl Evidence {
     fn report_losses(&self, findings: &mut Findings) {
         let Totals { expected, lost, .. } = self.ledger;
         let outstanding = self.outstanding();
-        let lost = lost - outstanding;
+        // What came with a wrong payload did come.
+        let lost = (lost - outstanding).saturating_sub(self.differences.payload);
         let acknowledged = self.qos.is_some_and(|qos| qos != QoS::AtMostOnce);
         let allowed = !acknowledged && (self.flood || self.found_sockets_full() || self.allow_loss);
         let bridged = if self.crosses_hosts {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use mqtt::packet::QoS;
 use serde::{Deserialize, Serialize};
 
+use crate::measure::differences::Differences;
 use crate::measure::ledger::Totals;
 use crate::measure::numbers::duration;
 use crate::measure::thread_use::ThreadUse;
@@ -80,6 +81,10 @@ pub struct Evidence {
     pub sent: u64,
     /// Of these, the ones that waited for the broker.
     pub waited_for_broker: u64,
+    /// Of these, the ones that waited until their connection was made again.
+    pub waited_for_connection: u64,
+    /// Messages that were not what was sent.
+    pub differences: Differences,
     /// Messages of the schedule that never left.
     pub unsent: u64,
     /// What the generator knows about itself.
@@ -110,6 +115,8 @@ pub enum LimitedBy {
     Nothing,
     /// The broker did not take messages as fast as they were due.
     Broker,
+    /// The network, or whoever else broke connections: messages waited until they were made again.
+    Network,
     /// The generator: the result is invalid.
     Generator,
     /// The generator or the broker, and nothing shows which: the result is invalid.
@@ -160,6 +167,9 @@ impl Evidence {
             () if self.idle => LimitedBy::Nothing,
             () if !self.own_reasons().is_empty() => LimitedBy::Generator,
             () if self.is_undecided() => LimitedBy::Unknown,
+            () if percent(self.waited_for_connection, self.sent) >= WAITED_PERCENT_SATURATED => {
+                LimitedBy::Network
+            }
             () if self.found_sockets_full() || self.is_saturated() => LimitedBy::Broker,
             () => LimitedBy::Nothing,
         }
@@ -272,6 +282,11 @@ impl Evidence {
                 "the broker was the bottleneck: {:.1} % of the messages waited for it, {} never left",
                 self.waited_percent(),
                 self.unsent
+            )),
+            LimitedBy::Network => findings.warn(format!(
+                "connections that broke were the bottleneck: {:.1} % of the messages waited until theirs was made \
+                 again; that is the fault of the network, or of the broker if it closed them",
+                percent(self.waited_for_connection, self.sent)
             )),
             LimitedBy::Nothing => {}
         }

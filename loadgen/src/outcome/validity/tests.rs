@@ -135,6 +135,37 @@ fn a_flood_may_lose_at_qos_0_unless_it_must_not() {
     assert_eq!(code, 1, "a saturated broker must not either");
 }
 
+#[test]
+fn what_is_not_as_it_was_sent_is_a_fault_and_counts_once() {
+    let (code, _, text) = verdict(|evidence| {
+        evidence.differences.payload = 3;
+        evidence.ledger.lost = 3;
+        evidence.overtaken = 3;
+    });
+    assert_eq!(code, 1);
+    assert_eq!(text, "3 deliveries came with another payload than was sent");
+}
+
+/// A path that cuts connections, which are made again.
+#[test]
+fn connections_that_break_are_neither_the_generators_nor_a_loss() {
+    let (code, limited_by, text) = verdict(|evidence| {
+        (evidence.broken, evidence.reconnected, evidence.reconnects) = (4, 4, true);
+        evidence.waited_for_connection = 100;
+        evidence.ledger.unowed = 60;
+    });
+    assert_eq!((code, limited_by), (0, LimitedBy::Network));
+    assert!(
+        text.contains("10.0 % of the messages waited until theirs"),
+        "{text}"
+    );
+    assert!(
+        text.contains("60 deliveries did not come and were not owed"),
+        "{text}"
+    );
+    assert!(!text.contains("lost") && !text.contains("generator"), "{text}");
+}
+
 /// A path that carries half: what is behind has not come when the wait is over, and nothing overtook it.
 #[test]
 fn a_backlog_that_grows_to_the_end_is_saturation() {

@@ -65,27 +65,43 @@ pub struct FigureSummary {
 }
 
 impl FigureSummary {
-    /// Whether Midge is better or worse than this broker, in a word.
-    pub fn verdict(&self, broker: &str) -> &'static str {
+    /// Whether Midge is better or worse than this broker, in a word; behind it the reason to doubt it, if there is one.
+    pub fn verdict(&self, broker: &str) -> String {
         let Some(comparison) = self.comparisons.get(broker) else {
-            return "";
+            return String::new();
         };
         if self.delivered_nothing.contains(MIDGE) {
-            return "Midge delivered nothing";
+            return "Midge delivered nothing".to_owned();
         }
         if self.delivered_nothing.contains(broker) {
-            return "peer delivered nothing";
+            return "peer delivered nothing".to_owned();
         }
-        let limited = |who: &str| self.at_generator_limit.contains(who);
-        match (comparison.sign, self.lower_is_better) {
-            (_, None) => "",
-            (Sign::Lower, Some(true)) | (Sign::Higher, Some(false)) if limited(broker) => GENERATOR_LIMITED,
-            (Sign::Lower, Some(false)) | (Sign::Higher, Some(true)) if limited(MIDGE) => GENERATOR_LIMITED,
-            (Sign::Lower, Some(true)) | (Sign::Higher, Some(false)) => "better",
-            (Sign::Lower, Some(false)) | (Sign::Higher, Some(true)) => "worse",
-            (Sign::None, _) => "no difference",
-            (Sign::Unknown, _) => "too few rounds",
+        let (word, behind) = match (comparison.sign, self.lower_is_better) {
+            (_, None) => return String::new(),
+            (Sign::Lower, Some(true)) | (Sign::Higher, Some(false)) => ("better", Some((broker, "peer"))),
+            (Sign::Lower, Some(false)) | (Sign::Higher, Some(true)) => ("worse", Some((MIDGE, "Midge"))),
+            (Sign::None, _) => ("no difference", None),
+            (Sign::Unknown, _) => return no_verdict(comparison),
+        };
+        match behind {
+            Some((who, name)) if self.at_generator_limit.contains(who) => {
+                format!("{word} (generator full with {name})")
+            }
+            _ => word.to_owned(),
         }
+    }
+}
+
+/// What stands in the place of a verdict: how many rounds there are, and how many are needed.
+fn no_verdict(comparison: &Comparison) -> String {
+    match comparison {
+        // A summary of an earlier version.
+        Comparison { rounds: 0, .. } => "too few rounds".to_owned(),
+        Comparison {
+            rounds,
+            rounds_needed,
+            ..
+        } => format!("{rounds} rounds: no verdict ({rounds_needed} needed)"),
     }
 }
 
@@ -122,13 +138,18 @@ pub fn sum_up(rounds: &Rounds, order: &[String]) -> ComparisonSummary {
     };
     let mut names: Vec<&String> = rounds.keys().collect();
     names.sort_by_key(|scenario| place(scenario));
+    let verdicts = names
+        .iter()
+        .filter_map(|scenario| rounds.get(*scenario))
+        .map(verdicts_of)
+        .sum();
     let rows = names.into_iter().filter_map(|scenario| {
         let brokers = rounds.get(scenario)?;
         Some(RowSummary {
             scenario: scenario.clone(),
             figures: FIGURES
                 .iter()
-                .filter_map(|figure| figure_summary(figure, brokers))
+                .filter_map(|figure| figure_summary(figure, brokers, verdicts))
                 .collect(),
             findings: brokers
                 .iter()
@@ -143,7 +164,34 @@ pub fn sum_up(rounds: &Rounds, order: &[String]) -> ComparisonSummary {
     ComparisonSummary { rows: rows.collect() }
 }
 
-fn figure_summary(figure: &Figure, brokers: &BTreeMap<String, Vec<Record>>) -> Option<FigureSummary> {
+/// How many verdicts a scenario gives.
+fn verdicts_of(brokers: &BTreeMap<String, Vec<Record>>) -> usize {
+    let has_verdict = |figure: &&Figure| figure.lower_is_better.is_some();
+    let of_figure = |figure: &Figure| {
+        let others = brokers.keys().filter(|broker| *broker != MIDGE);
+        others
+            .filter(|broker| !pairs(figure, brokers, broker).is_empty())
+            .count()
+    };
+    FIGURES.iter().filter(has_verdict).map(of_figure).sum()
+}
+
+/// The figure of Midge and of another broker in each round that has both.
+fn pairs(figure: &Figure, brokers: &BTreeMap<String, Vec<Record>>, broker: &str) -> Vec<(f64, f64)> {
+    let (Some(ours), Some(theirs)) = (brokers.get(MIDGE), brokers.get(broker)) else {
+        return Vec::new();
+    };
+    ours.iter()
+        .zip(theirs)
+        .filter_map(|(ours, theirs)| Some((figure.of(ours)?, figure.of(theirs)?)))
+        .collect()
+}
+
+fn figure_summary(
+    figure: &Figure,
+    brokers: &BTreeMap<String, Vec<Record>>,
+    verdicts: usize,
+) -> Option<FigureSummary> {
     let rounds: BTreeMap<String, Vec<f64>> = brokers
         .iter()
         .map(|(broker, records)| {
@@ -158,11 +206,15 @@ fn figure_summary(figure: &Figure, brokers: &BTreeMap<String, Vec<Record>>) -> O
     let values = rounds
         .iter()
         .filter_map(|(broker, values)| Some((broker.clone(), estimate(values)?)));
-    let ours = rounds.get(MIDGE);
     let comparisons = rounds
-        .iter()
-        .filter(|(broker, _)| *broker != MIDGE)
-        .filter_map(|(broker, theirs)| Some((broker.clone(), compare(ours?, theirs)?)));
+        .keys()
+        .filter(|broker| *broker != MIDGE)
+        .filter_map(|broker| {
+            Some((
+                broker.clone(),
+                compare(&pairs(figure, brokers, broker), verdicts)?,
+            ))
+        });
     Some(FigureSummary {
         figure: figure.name.to_owned(),
         unit: figure.unit.to_owned(),
@@ -210,8 +262,6 @@ fn wrong(record: &Record) -> u64 {
 
 /// Share of a core above which a process may be the limit of a run.
 const FULL: f64 = 0.95;
-
-const GENERATOR_LIMITED: &str = "generator-limited";
 
 #[cfg(test)]
 pub(crate) mod tests;

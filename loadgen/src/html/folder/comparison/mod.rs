@@ -32,8 +32,8 @@ pub(super) fn page(folder: &Path) -> io::Result<Page> {
     Ok(Page {
         title: format!("Midge beside {}", peers.join(", ")),
         lead: "Each broker alone in a process of its own, in turns, with equal settings and the same work. Figures are \
-               medians over the rounds with 95 % bootstrap intervals; a difference is shown as one only where the \
-               interval of the difference does not contain 0."
+               medians over the rounds with the lowest and the highest. Ratios are those of the rounds in pairs, with \
+               the interval of order statistics; a difference is shown as one only where that does not contain 1."
             .to_owned(),
         notices: versions.map(|versions| named(&versions)).into_iter().collect(),
         tables: tables(&summary),

@@ -1,0 +1,232 @@
+//! `loadgen prove`: plays faults of the path, the broker and the machine to the generator, and checks its
+//! conclusions.
+//!
+//! [`cases`] has the faults with the verdict that is right for each, `path.rs` the proxy that stands between the
+//! generator and a broker of our own, `starve.rs` takes the generator's CPU away, `answer.rs` reads what a run
+//! concluded. `args.rs` has the options.
+//!
+//! Invariants: the generator under proof is a process of its own that knows nothing of the fault. A run that a busy
+//! machine made invalid proves nothing and is repeated; it is never counted as right.
+
+mod answer;
+pub mod args;
+pub mod cases;
+pub mod path;
+pub mod starve;
+
+use std::ffi::OsString;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::system::error::{EXIT_GENERATOR, EXIT_INTERRUPTED, EXIT_MISSED, EXIT_OK, Failure};
+use crate::system::output::show_progress;
+use crate::target::process::{BrokerProcess, FreeAddress};
+use answer::Answer;
+use args::ProveRequest;
+use cases::{Case, Fault};
+use path::Proxy;
+use starve::{BusyCore, Quota};
+
+/// What the proof of one case came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Proof {
+    /// The conclusion is the right one.
+    Right,
+    /// The conclusion is another one.
+    Wrong,
+    /// The machine was too busy, or does not allow the fault.
+    Unproven,
+}
+
+/// One line of the table.
+#[derive(Clone, Debug, Serialize)]
+pub struct Proved {
+    /// The name of the case.
+    pub case: &'static str,
+    /// What was done to the generator.
+    pub done: &'static str,
+    /// The conclusion of the generator.
+    pub concluded: String,
+    /// The conclusion that is right.
+    pub right: &'static str,
+    /// Whether the two agree.
+    pub proof: Proof,
+}
+
+/// Plays the cases that were asked for.
+///
+/// # Errors
+/// When the broker cannot be started, or a process of the generator cannot.
+pub fn run(request: &ProveRequest, interrupted: &AtomicBool) -> Result<Vec<Proved>, Failure> {
+    let free = FreeAddress::find()?;
+    let port = free.address.port().to_string();
+    let words = ["-p", &port, "--shards", "1"].map(OsString::from);
+    let mut broker = BrokerProcess::own(words, None)?;
+    broker.wait_until_it_listens(free.address, interrupted)?;
+    let mut proved = Vec::new();
+    for case in &request.cases {
+        let line = prove(case, request, free.address.port(), interrupted)?;
+        if interrupted.load(Ordering::Relaxed) {
+            break;
+        }
+        show_progress(&format!("{}: {:?}", case.name, line.proof));
+        proved.push(line);
+    }
+    broker.check_alive()?;
+    Ok(proved)
+}
+
+/// The exit code: 1 if a conclusion is wrong, 4 if something could not be proved.
+pub fn exit_code(proved: &[Proved], interrupted: &AtomicBool) -> u8 {
+    let any = |proof: Proof| proved.iter().any(|line| line.proof == proof);
+    match () {
+        () if interrupted.load(Ordering::Relaxed) => EXIT_INTERRUPTED,
+        () if any(Proof::Wrong) => EXIT_MISSED,
+        () if any(Proof::Unproven) => EXIT_GENERATOR,
+        () => EXIT_OK,
+    }
+}
+
+/// The table for the terminal: four lines a case, because sentences are longer than columns.
+pub fn text(proved: &[Proved]) -> String {
+    let of = |line: &Proved| {
+        let mark = match line.proof {
+            Proof::Right => "right",
+            Proof::Wrong => "WRONG",
+            Proof::Unproven => "unproven",
+        };
+        format!(
+            "{mark:<9}{}\n         done:  {}\n         said:  {}\n         right: {}\n",
+            line.case, line.done, line.concluded, line.right
+        )
+    };
+    let count = |proof: Proof| proved.iter().filter(|line| line.proof == proof).count();
+    let lines: String = proved.iter().map(of).collect();
+    format!(
+        "{lines}{} right, {} wrong, {} unproven\n",
+        count(Proof::Right),
+        count(Proof::Wrong),
+        count(Proof::Unproven)
+    )
+}
+
+fn prove(
+    case: &Case,
+    request: &ProveRequest,
+    broker_port: u16,
+    interrupted: &AtomicBool,
+) -> Result<Proved, Failure> {
+    let mut line = Proved {
+        case: case.name,
+        done: case.done,
+        concluded: String::new(),
+        right: case.right,
+        proof: Proof::Unproven,
+    };
+    for _ in 0..ATTEMPTS {
+        let answer = match play(case, request, broker_port, interrupted)? {
+            Ok(answer) => answer,
+            Err(reason) => {
+                line.concluded = format!("not played: {reason}");
+                return Ok(line);
+            }
+        };
+        line.concluded = answer.text();
+        line.proof = match () {
+            () if request.against.is_some() => case.noticed_by_another(&answer),
+            () if (case.is_right)(&answer) => Proof::Right,
+            () if answer.exit_code == i32::from(EXIT_GENERATOR) => Proof::Unproven,
+            () => Proof::Wrong,
+        };
+        if line.proof != Proof::Unproven || interrupted.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    Ok(line)
+}
+
+/// Plays a fault once; the reason if this machine does not allow it.
+fn play(
+    case: &Case,
+    request: &ProveRequest,
+    broker_port: u16,
+    interrupted: &AtomicBool,
+) -> Result<Result<Answer, String>, Failure> {
+    let folder = tempfile::tempdir().map_err(Failure::system("cannot make a folder"))?;
+    let file = folder.path().join("outcome.json");
+    let proxy = match case.fault {
+        Fault::Path(fault) => {
+            let proxy = Proxy::start(broker_port, fault);
+            Some(proxy.map_err(Failure::system("cannot start the proxy"))?)
+        }
+        _ => None,
+    };
+    let port = proxy.as_ref().map_or(broker_port, Proxy::port);
+    let busy = match case.fault {
+        Fault::BusyCore => Some(BusyCore::start().map_err(Failure::system("cannot keep a core busy"))?),
+        _ => None,
+    };
+    let quota = match case.fault {
+        Fault::Quota => match Quota::make() {
+            Ok(quota) => Some(quota),
+            Err(reason) => return Ok(Err(reason)),
+        },
+        _ => None,
+    };
+    let words = match &request.against {
+        Some(command) => cases::of_another(command, port),
+        None => {
+            let Some(words) = case.words(port, &file, busy.as_ref().map(BusyCore::core)) else {
+                return Ok(Err("it needs a second CPU".to_owned()));
+            };
+            let program = std::env::current_exe().map_err(Failure::system("cannot find this program"))?;
+            std::iter::once(program.into_os_string()).chain(words).collect()
+        }
+    };
+    let output = tempfile::tempfile().map_err(Failure::system("cannot make a file"))?;
+    let mut child = spawn(&words, &output)?;
+    if let Some(quota) = &quota {
+        quota
+            .limit(child.id())
+            .map_err(Failure::system("cannot limit the generator"))?;
+    }
+    let status = wait(&mut child, interrupted);
+    Ok(Ok(Answer::read(status, &file, output)))
+}
+
+fn spawn(words: &[OsString], output: &std::fs::File) -> Result<Child, Failure> {
+    let (program, rest) = words.split_first().ok_or(Failure::Thread)?;
+    let stream = || output.try_clone().map_err(Failure::system("cannot open a file"));
+    Command::new(program)
+        .args(rest)
+        .stdin(Stdio::null())
+        .stdout(stream()?)
+        .stderr(stream()?)
+        .spawn()
+        .map_err(Failure::system(format!("cannot start {}", program.display())))
+}
+
+/// Waits until it has ended, or ends it.
+fn wait(child: &mut Child, interrupted: &AtomicBool) -> Option<ExitStatus> {
+    let began = Instant::now();
+    while began.elapsed() < ENDS_WITHIN && !interrupted.load(Ordering::Relaxed) {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) => std::thread::sleep(Duration::from_millis(20)),
+            Err(_) => return None,
+        }
+    }
+    // Both fail where it has just ended.
+    let _ = child.kill();
+    let _ = child.wait();
+    None
+}
+
+/// How often a case is played until a run is valid enough to conclude something.
+const ATTEMPTS: u32 = 3;
+/// How long a generator may take for one case.
+const ENDS_WITHIN: Duration = Duration::from_secs(90);

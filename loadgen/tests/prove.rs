@@ -1,0 +1,77 @@
+//! The reproductions of verdicts that were wrong, played by `loadgen prove`: a path that harms what it carries, and a
+//! generator without CPU.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[expect(dead_code, reason = "each test program uses some of it")]
+mod harness;
+
+use harness::{expect, json, run, shown};
+
+/// What is concluded on these cases is right; a busy machine may leave some of them unproven, which is said.
+fn prove(cases: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("proved.json");
+    let chosen: String = cases.iter().map(|case| format!("--case {case} ")).collect();
+    let line = format!("prove {chosen}--json {}", file.display());
+    let output = run(&line);
+    expect(&line, &output, &[0, 4]);
+    let proved = json(&file);
+    let proved = proved.as_array().unwrap();
+    assert_eq!(proved.len(), cases.len(), "{}", shown(&output));
+    for line in proved.iter().filter(|line| line["proof"] == "unproven") {
+        eprintln!("unproven: {line}");
+    }
+}
+
+#[test]
+fn a_path_that_only_delays_is_measured_right() {
+    prove(&["nothing", "delay", "stall"]);
+}
+
+#[test]
+fn what_a_path_drops_is_lost_and_no_backlog() {
+    prove(&["drop-60", "drop-5", "drop-2", "drop-allowed"]);
+}
+
+#[test]
+fn what_a_path_repeats_swaps_and_corrupts_is_found() {
+    prove(&["duplicate", "duplicate-q2", "swap", "corrupt"]);
+}
+
+#[test]
+fn what_nobody_was_owed_is_not_lost_and_a_networks_fault_is_called_so() {
+    prove(&["cut", "cut-reconnect"]);
+}
+
+#[test]
+fn a_path_that_carries_half_is_saturated_and_what_never_came_is_late() {
+    prove(&["half"]);
+}
+
+#[test]
+fn a_generator_without_cpu_is_invalid_whatever_the_load_is() {
+    prove(&[
+        "quota",
+        "busy-core",
+        "busy-core-closed-loop",
+        "busy-core-flood",
+        "busy-core-connects",
+    ]);
+}
+
+#[test]
+fn another_generator_is_asked_for_its_exit_code() {
+    let output = run("prove --case drop-5 --against true %h %p");
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    assert!(shown(&output).contains("WRONG"), "{}", shown(&output));
+    let output = run("prove --case drop-5 --against false");
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    let output = run("prove --case no-such");
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    assert!(shown(&output).contains("drop-60"), "{}", shown(&output));
+}
