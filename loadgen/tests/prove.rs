@@ -61,6 +61,7 @@ fn a_generator_without_cpu_is_invalid_whatever_the_load_is() {
         "busy-core-closed-loop",
         "busy-core-flood",
         "busy-core-connects",
+        "busy-receiver",
     ]);
 }
 

@@ -24,7 +24,25 @@ pub struct ReceiveBuffer {
     /// The number of its ring, of which the identifier means nothing to another.
     ring: u32,
     identifier: u16,
+    /// Bytes at its head that are the kernel's and not the peer's.
+    head_bytes: u32,
     bytes: u32,
+    /// CLOCK_REALTIME ns; 0: not known.
+    arrived_ns: u64,
+}
+
+impl ReceiveBuffer {
+    /// When the kernel had the last of the bytes, CLOCK_REALTIME ns; `None` where that was not asked for.
+    pub fn arrived_ns(&self) -> Option<u64> {
+        (self.arrived_ns > 0).then_some(self.arrived_ns)
+    }
+
+    /// The first bytes are not the peer's: they have the time at which the others came.
+    pub(crate) fn cut_head(&mut self, bytes: u32, arrived_ns: Option<u64>) {
+        self.head_bytes = bytes.min(self.bytes);
+        self.bytes -= self.head_bytes;
+        self.arrived_ns = arrived_ns.unwrap_or(0);
+    }
 }
 
 pub(crate) struct ProvidedBuffers {
@@ -99,16 +117,19 @@ impl ProvidedBuffers {
         ReceiveBuffer {
             ring: self.ring,
             identifier,
+            head_bytes: 0,
             bytes,
+            arrived_ns: 0,
         }
     }
 
     /// The bytes that the kernel wrote into `buffer`.
     pub(crate) fn bytes(&mut self, buffer: &ReceiveBuffer) -> &mut [u8] {
         assert_eq!(buffer.ring, self.ring, "{FOREIGN}");
-        let offset = usize::from(buffer.identifier) * self.buffer_bytes as usize;
-        // SAFETY: the identifier came from the kernel for this ring, so the range lies inside `memory`; the buffer is
-        // out of the ring while a ReceiveBuffer for it lives, so nobody else writes; the pages are zeroed or written.
+        let offset = usize::from(buffer.identifier) * self.buffer_bytes as usize + buffer.head_bytes as usize;
+        // SAFETY: the identifier came from the kernel for this ring and the head is a part of it, so the range lies
+        // inside `memory`; the buffer is out of the ring while a ReceiveBuffer for it lives, so nobody else writes;
+        // the pages are zeroed or written.
         unsafe { std::slice::from_raw_parts_mut(self.memory.as_ptr().add(offset), buffer.bytes as usize) }
     }
 

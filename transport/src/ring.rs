@@ -6,6 +6,7 @@
 //! ring cancels what is in flight first; no socket is closed under a request that names it (`submissions.rs`).
 #![allow(unsafe_code, reason = "submission entries point to memory")]
 
+mod arrivals;
 mod completion;
 mod options;
 mod submissions;
@@ -25,6 +26,8 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use slab::Slab;
 use socket2::SockAddr;
 
+use self::arrivals::TimedHeader;
+pub use self::arrivals::note_arrivals;
 pub use self::completion::{Completion, ReceiveEnd, Token};
 use self::completion::{Operation, result_of};
 pub use self::options::{RingError, RingOptions};
@@ -43,6 +46,7 @@ pub struct Ring {
     handle: RingHandle,
     waker: Waker,
     event_count: Box<[u8; 8]>,
+    timed: TimedHeader,
     /// Completions that the last wait found and that were not yielded yet.
     reaped: usize,
     /// The receive buffers ran out in what the last wait found, and there are more now.
@@ -94,6 +98,7 @@ impl Ring {
             sends: Slab::new(),
             connects: Slab::new(),
             event_count: Box::new([0; 8]),
+            timed: TimedHeader::new(),
             reaped: 0,
             grown: false,
             not_send: PhantomData,
@@ -285,6 +290,7 @@ impl Ring {
                 })
             }
             Operation::Receive => Some(self.received(Token(value), entry, result, more)),
+            Operation::ReceiveTimed => Some(self.received_timed(Token(value), entry, result)),
             Operation::Connect => {
                 let pending = self.connects.try_remove(value as usize)?;
                 Some(Completion::Connected {

@@ -22,7 +22,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::client::{self, PublishArguments, SubscribeArguments};
-use crate::compare::{self, args::CompareArguments};
+use crate::compare::{self, args::CompareArguments, diff::DiffArguments};
 use crate::connect::args::ConnectArguments;
 use crate::html::{self, args::ReportArguments};
 use crate::options::help::HelpArgument;
@@ -68,6 +68,8 @@ enum Subcommand {
     Run(Box<RunArguments>),
     /// Midge and other brokers on the same work, side by side
     Compare(CompareArguments),
+    /// Two runs or two folders of results side by side
+    Diff(DiffArguments),
     /// The highest rate within an objective
     Search(Box<SearchArguments>),
     /// The latency at one rate after the other
@@ -163,6 +165,7 @@ impl Subcommand {
             Subcommand::Pub(options) => options.password(),
             Subcommand::Sub(options) => options.password(),
             Subcommand::Compare(options) => options.password(),
+            Subcommand::Diff(options) => options.password(),
             Subcommand::Selftest(options) => options.password(),
             Subcommand::Prove(options) => options.password(),
             Subcommand::Report(options) => options.password(),
@@ -180,6 +183,7 @@ impl Subcommand {
             Subcommand::Selftest(options) => act(options, origin, single::selftest),
             Subcommand::Prove(options) => act(options, origin, single::prove),
             Subcommand::Compare(options) => act(options, origin, compare::run),
+            Subcommand::Diff(options) => act(options, origin, |request, _| compare::diff::run(request)),
             Subcommand::Report(options) => act(options, origin, |folder, _| report(folder)),
             Subcommand::Pub(options) => act(*options, origin, client::publish),
             Subcommand::Sub(options) => act(*options, origin, client::subscribe),

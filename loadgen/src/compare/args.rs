@@ -5,12 +5,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::gate::Gate;
 use super::peers::Peer;
 use super::plan::{self, Broker, FULL, Row, RunSettings, SHORT};
 use crate::options::help::HelpArgument;
 use crate::options::words::seconds;
 use crate::options::{HELP_COLUMNS, Options, command_line};
 use crate::scenario::Origin;
+use crate::summary::comparison::MIDGE;
 use crate::system::cpus::Cpus;
 
 /// What the command line asks for.
@@ -18,10 +20,14 @@ use crate::system::cpus::Cpus;
 pub struct CompareRequest {
     /// The rows: what is measured, in this order.
     pub rows: Vec<Row>,
-    /// The brokers that take part, Midge first.
+    /// The brokers that take part, the one that the others are compared with first.
     pub brokers: Vec<Broker>,
     /// Brokers that were asked for and are not installed.
-    pub missing: Vec<&'static Peer>,
+    pub missing: Vec<Peer>,
+    /// Whether brokers are killed, instead of the rows, to see what they have kept.
+    pub kill: bool,
+    /// What may not be worse, and by how much.
+    pub gates: Vec<Gate>,
     /// How often each broker has its turn in each row.
     pub rounds: u32,
     /// CPUs of the broker under test; the generator has others.
@@ -34,6 +40,13 @@ pub struct CompareRequest {
     pub line: String,
 }
 
+impl CompareRequest {
+    /// The broker that the others are compared with.
+    pub fn first(&self) -> &str {
+        self.brokers.first().map_or(MIDGE, |broker| &broker.label)
+    }
+}
+
 /// Starts Midge and other brokers in turns, gives them the same work, and shows what each cost.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
@@ -44,7 +57,8 @@ pub struct CompareRequest {
     after_help = "Starts Midge and other brokers in turns, gives them the same work, and shows what each cost."
 )]
 pub struct CompareArguments {
-    /// The others: mosquitto, flashmq, nanomq, rumqttd, rmqtt, nats
+    /// The others: mosquitto, flashmq, nanomq, rumqttd, rmqtt, nats, emqx, vernemq, hivemq-ce, or a TOML file with the
+    /// command, configuration and process of any broker
     #[arg(
         long,
         value_name = "NAMES",
@@ -52,6 +66,17 @@ pub struct CompareArguments {
         required_unless_present = "shards"
     )]
     with: Vec<String>,
+    /// Without Midge: the first of --with is what the others are compared with
+    #[arg(long, conflicts_with = "shards")]
+    without_midge: bool,
+    /// Exit 1 if the first broker is worse than another by this figure and more than this, for example `latency p99=10`
+    /// (percent), or if that cannot be decided; may be repeated
+    #[arg(long, value_name = "FIGURE=PERCENT")]
+    gate: Vec<Gate>,
+    /// Kill each broker with -9 under load at QoS 1 and 2, each round once, and count what it had acknowledged and has
+    /// not kept; with its best documented setting, in place of the scenarios
+    #[arg(long, conflicts_with_all = ["scenario", "full", "gate"])]
+    kill: bool,
     /// Shards of Midge, each on a CPU of --cores; of several numbers the first is compared with the others
     /// [default: one for each CPU of --cores]
     #[arg(long, value_name = "N,N...", value_delimiter = ',')]
@@ -59,17 +84,17 @@ pub struct CompareArguments {
     /// A scenario by its name or file; may be repeated [default: a short set]
     #[arg(long, value_name = "NAME|FILE", conflicts_with = "full")]
     scenario: Vec<String>,
-    /// All scenarios, with 5 s of warm-up and 5 s measured
+    /// All scenarios, which takes hours with the rounds that their verdicts need
     #[arg(long)]
     full: bool,
     /// Rounds; the brokers take turns, and every second round goes the other way round. Six are the least for a
     /// verdict, a table of thirty verdicts needs eleven
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// Seconds of each measured part [default: 2, with --full 5]
+    /// Seconds of each measured part [default: 5]
     #[arg(long, value_name = "S", value_parser = seconds)]
     duration: Option<Duration>,
-    /// Seconds of load before it [default: 1, with --full 5]
+    /// Seconds of load before it [default: 5]
     #[arg(long, value_name = "S", value_parser = seconds)]
     warmup: Option<Duration>,
     /// Publishers, subscribers and rates of loads of messages times this
@@ -98,7 +123,8 @@ impl Options for CompareArguments {
         }
         // With nothing left over the generator shares the brokers' cores: the verdicts report it.
         let cpus = allowed.except(&cores).unwrap_or_else(|| cores.clone());
-        let length = if self.full { (5.0, 5.0) } else { (2.0, 1.0) };
+        // Shorter ones measure caches, timers and the allocator as they begin.
+        let length = (5.0, 5.0);
         let settings = RunSettings {
             duration: self.duration.unwrap_or(Duration::from_secs_f64(length.0)),
             warmup: self.warmup.unwrap_or(Duration::from_secs_f64(length.1)),
@@ -112,19 +138,21 @@ impl Options for CompareArguments {
         };
         let rows: Result<Vec<Row>, String> = names.iter().map(|name| Row::of(name, &settings)).collect();
         let all_cores = [cores.count()];
-        let shards = if self.shards.is_empty() {
-            &all_cores
-        } else {
-            self.shards.as_slice()
+        let shards = match () {
+            () if self.without_midge => &[][..],
+            () if self.shards.is_empty() => &all_cores,
+            () => self.shards.as_slice(),
         };
         let (brokers, missing) = plan::brokers(shards, &self.with, &cores)?;
-        if brokers.len() == 1 {
+        if brokers.iter().filter(|broker| broker.nodelay).count() < 2 {
             return Err(nothing_to_compare_with(&missing));
         }
         Ok(CompareRequest {
             rows: rows?,
             brokers,
             missing,
+            gates: self.gate,
+            kill: self.kill,
             rounds: self.rounds,
             cores,
             settings,
@@ -134,7 +162,7 @@ impl Options for CompareArguments {
     }
 }
 
-fn nothing_to_compare_with(missing: &[&Peer]) -> String {
+fn nothing_to_compare_with(missing: &[Peer]) -> String {
     let names: Vec<String> = missing
         .iter()
         .map(|peer| format!("{} ({})", peer.name, peer.from))
@@ -159,7 +187,10 @@ mod tests {
     fn what_cannot_be_compared_is_refused() {
         for (line, part) in [
             ("", "--with"),
-            ("--with emqx", "emqx"),
+            ("--with no-such", "no-such"),
+            ("--with mosquitto --without-midge", "nothing to compare"),
+            ("--with mosquitto --gate p99", "FIGURE=PERCENT"),
+            ("--with mosquitto --gate nonsense=5", "latency p99"),
             ("--with mosquitto --rounds 0", "--rounds"),
             ("--with mosquitto --scenario nothing", "nothing"),
             ("--with mosquitto --duration 0", "--duration"),

@@ -99,14 +99,14 @@ impl Folder {
         versions: &[BrokerVersion],
     ) -> io::Result<ComparisonSummary> {
         let order: Vec<String> = request.rows.iter().map(|row| row.name.clone()).collect();
-        let summary = self.write_summary(&order)?;
+        let summary = self.write_summary(request.first(), &order)?;
         let text = head(request, versions) + &tables(&summary);
         self.write("README.md", text.as_bytes())?;
         Ok(summary)
     }
 
-    fn write_summary(&self, order: &[String]) -> io::Result<ComparisonSummary> {
-        let summary = comparison::sum_up(&rounds::read(&self.0)?, order);
+    fn write_summary(&self, first: &str, order: &[String]) -> io::Result<ComparisonSummary> {
+        let summary = comparison::sum_up(&rounds::read(&self.0)?, first, order);
         self.write_json("summary.json", &summary)?;
         let csv = table::csv(&summary).map_err(io::Error::other)?;
         self.write("summary.csv", &csv)?;
@@ -120,7 +120,7 @@ impl Folder {
 pub fn sum_up_again(path: &Path) -> io::Result<()> {
     let folder = Folder(path.to_owned());
     let order = comparison::order(path)?;
-    let summary = folder.write_summary(&order)?;
+    let summary = folder.write_summary(&comparison::first(path)?, &order)?;
     let page = fs::read_to_string(path.join("README.md"))?;
     let text = above_the_tables(&page).to_owned() + &tables(&summary);
     folder.write("README.md", text.as_bytes())
@@ -188,8 +188,9 @@ fn head(request: &CompareRequest, versions: &[BrokerVersion]) -> String {
     let mut text = format!(
         "# {}\n\n`{}`\n\n{}\n\n\
          Each broker alone on CPU {}{}, the generator on CPU {}, {} rounds in turns (A B B A), {} s measured after \
-         {} s of warm-up. Medians with 95 % bootstrap intervals; \"better\" and \"worse\" only where the interval of \
-         the difference does not contain 0. `mosquitto-nagle` is mosquitto with its default, `set_tcp_nodelay false`. \
+         {} s of warm-up. Medians with the lowest and the highest round; ratios of the rounds in pairs with their \
+         order-statistic interval, \"better\" and \"worse\" only where that does not contain 1. \
+         `mosquitto-nagle` is mosquitto with its default, `set_tcp_nodelay false`. \
          `configurations/` has the configuration of each broker, `raw/` every round, `machine.json` the machine, \
          `report.html` the plots.\n\n",
         title(request),
@@ -209,7 +210,7 @@ fn head(request: &CompareRequest, versions: &[BrokerVersion]) -> String {
         ));
     }
     if !request.missing.is_empty() {
-        let missing: Vec<&str> = request.missing.iter().map(|peer| peer.name).collect();
+        let missing: Vec<&str> = request.missing.iter().map(|peer| peer.name.as_str()).collect();
         text.push_str(&format!(
             "Asked for and not installed: {}.\n\n",
             missing.join(", ")
@@ -224,10 +225,10 @@ fn tables(summary: &ComparisonSummary) -> String {
 
 fn title(request: &CompareRequest) -> &'static str {
     let is_midge = |broker: &Broker| matches!(broker.kind, BrokerKind::Midge);
-    if request.brokers.iter().all(is_midge) {
-        "Midge with different numbers of shards"
-    } else {
-        "Midge beside other brokers"
+    match () {
+        () if request.brokers.iter().all(is_midge) => "Midge with different numbers of shards",
+        () if request.brokers.iter().any(is_midge) => "Midge beside other brokers",
+        () => "Brokers side by side",
     }
 }
 

@@ -1,6 +1,7 @@
 //! `loadgen compare`: measures Midge and other brokers with the same scenarios, in turns.
 //!
-//! [`plan`] has the scenarios and the brokers, [`peers`] knows how to start each broker. The rounds are written to a
+//! [`plan`] has the scenarios and the brokers, [`peers`] knows how to start each broker, [`gate`] what may not be
+//! worse; [`diff`] shows two results side by side; `kill.rs` ends brokers with -9. The rounds are written to a
 //! [`folder`], from which [`crate::summary`] makes figures and tables. `args.rs` has the options, `start.rs` starts a
 //! broker for a round.
 //!
@@ -8,13 +9,16 @@
 //! fails is recorded as failed, and the other runs go on.
 
 pub mod args;
+pub mod diff;
 pub mod folder;
+pub mod gate;
+mod kill;
 pub mod peers;
 pub mod plan;
 mod start;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -45,6 +49,9 @@ pub fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<u8, Fai
             peer.name, peer.from
         ));
     }
+    if request.kill {
+        return kill::run(request, interrupted);
+    }
     let certificates = Certificates::make()?;
     let folder = Folder::make(request).map_err(Failure::system("cannot make the folder of the results"))?;
     let written = Failure::system(format!("cannot write into {}", folder.path().display()));
@@ -69,7 +76,14 @@ pub fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<u8, Fai
         table::terminal(&summary),
         folder.path().display()
     ))?;
-    Ok(counts.exit_code(interrupted))
+    let failed = gate::check(&summary, &request.gates);
+    print(&failed.iter().map(|text| format!("{text}\n")).collect::<String>())?;
+    let exit_code = counts.exit_code(interrupted);
+    Ok(if failed.is_empty() || exit_code == EXIT_INTERRUPTED {
+        exit_code
+    } else {
+        EXIT_MISSED
+    })
 }
 
 /// Length of each run of the selftest that stands before a comparison.
@@ -252,10 +266,38 @@ fn versions(brokers: &[Broker]) -> Vec<BrokerVersion> {
         BrokerVersion {
             broker: broker.label.clone(),
             version,
-            sha256: program.and_then(|program| machine::sha256_of(&program)),
+            sha256: program.as_deref().and_then(machine::sha256_of),
+            build: match broker.kind {
+                BrokerKind::Midge => program.as_deref().and_then(build_of),
+                BrokerKind::Peer(..) => None,
+            },
         }
     };
     brokers.iter().map(version).collect()
+}
+
+/// The commit of the tree in which this program lies, with a star if the tree has changes, and how it was built.
+fn build_of(program: &Path) -> Option<String> {
+    let git = |words: &[&str]| {
+        let folder = program.parent()?;
+        let output = std::process::Command::new("git")
+            .arg("-C")
+            .arg(folder)
+            .args(words)
+            .output()
+            .ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success().then_some(text)
+    };
+    let commit = git(&["rev-parse", "HEAD"])?;
+    let is_changed =
+        git(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|text| !text.is_empty());
+    let star = if is_changed { "*" } else { "" };
+    let assertions = if cfg!(debug_assertions) { "with" } else { "without" };
+    let flags = option_env!("RUSTFLAGS").unwrap_or_default();
+    Some(format!(
+        "commit {commit}{star}, {assertions} debug assertions, RUSTFLAGS {flags:?}"
+    ))
 }
 
 #[cfg(test)]
@@ -290,7 +332,7 @@ mod tests {
                 let mut broker = broker("x");
                 if !ours {
                     let peer = peers::Peer::of("mosquitto").unwrap();
-                    broker.kind = BrokerKind::Peer(peer, PathBuf::new());
+                    broker.kind = BrokerKind::Peer(Box::new(peer), PathBuf::new());
                 }
                 counts.count(&broker, record);
             }

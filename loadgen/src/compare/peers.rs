@@ -1,30 +1,79 @@
-//! The brokers that Midge is compared with: how each is found, asked for its version, configured and started.
+//! The brokers that can be compared: each is a TOML file with its command, its configuration and how its process is
+//! found. Those that are known are in `brokers/`; any other is a file of the user's.
 //!
-//! Invariants: all get the same settings as far as they have them: one listener on 127.0.0.1, anybody may connect,
-//! queues without a bound, TCP_NODELAY, no persistence, no log but of errors. Each configuration is kept with the
-//! results. What breaks it: a key that a newer version renames, which shows as a broker that does not start.
+//! Invariants: the known ones get the same settings as far as they have them: one listener on 127.0.0.1, anybody may
+//! connect, queues without a bound, TCP_NODELAY, no persistence, no log but of errors. Each configuration is kept with
+//! the results. What breaks it: a key that a newer version renames, which shows as a broker that does not start.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use minijinja::value::ValueKind;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use serde::Deserialize;
 
 use crate::target::certificates::ServerCertificates;
 use crate::target::process::first_line_of;
 
-/// A broker that Midge can be compared with.
-#[derive(Clone, Copy, Debug)]
+/// A broker that can be compared, as its file has it. Texts are templates with `port`, `folder`, `threads`, `nodelay`,
+/// `durable`, `configuration` (the path of its file) and `tls` (`ca`, `certificate`, `key`; nothing without TLS).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Peer {
     /// Its name, in options and in files.
-    pub name: &'static str,
-    /// The name of its program, as it is found on the PATH.
-    program: &'static str,
-    /// The option with which it prints its version.
-    version_word: &'static str,
+    pub name: String,
+    /// Its program: a name that is found on the PATH, or a path.
+    program: String,
     /// Where the program can be obtained.
-    pub from: &'static str,
-    /// The name of its configuration file.
-    file: &'static str,
-    configuration: fn(&Setting<'_>) -> String,
-    words: fn(&Path) -> Vec<OsString>,
+    #[serde(default)]
+    pub from: String,
+    /// The words with which it prints its version and ends; none: it is not asked.
+    #[serde(default)]
+    version: Vec<String>,
+    /// The words that start it.
+    #[serde(default)]
+    arguments: Vec<String>,
+    /// Variables of its environment.
+    #[serde(default)]
+    environment: BTreeMap<String, String>,
+    /// Whether it has a setting for Nagle's delay, so that it takes part with it as well.
+    #[serde(default)]
+    pub has_nodelay: bool,
+    /// Whether it has a documented setting in which it keeps what it has acknowledged; `durable` is true in it.
+    #[serde(default)]
+    pub has_durable: bool,
+    /// Which process is measured.
+    #[serde(default)]
+    pub process: MeasuredProcess,
+    /// Seconds until it has to listen.
+    #[serde(default = "ready_within_s")]
+    ready_within_s: u64,
+    /// Its configuration file; none if the words and variables are enough.
+    configuration: Option<ConfigurationFile>,
+}
+
+/// Which process a broker's CPU time and memory are read of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MeasuredProcess {
+    /// The one that was started.
+    #[default]
+    Started,
+    /// Of that and what it started, the one with most memory: for scripts that start a virtual machine.
+    LargestChild,
+}
+
+/// The configuration file of a broker.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigurationFile {
+    /// Its name in the broker's folder.
+    file: String,
+    /// The template of its text.
+    text: String,
 }
 
 /// What a broker is started with.
@@ -40,220 +89,165 @@ pub struct Setting<'a> {
     pub nodelay: bool,
     /// Threads that it may have, where it has a key for that.
     pub threads: usize,
+    /// Whether it is to keep what it has acknowledged.
+    pub durable: bool,
 }
 
-/// The broker's configuration in a file.
+/// How a broker is started.
 #[derive(Clone, Debug)]
 pub struct Configured {
-    /// What the file holds, kept with the results.
+    /// What its configuration file holds, or its variables where it has none; kept with the results.
     pub text: String,
     /// The path of the configuration file.
     pub file: PathBuf,
+    /// The words that start it, its program first.
+    pub words: Vec<OsString>,
 }
 
 impl Peer {
-    /// The peer of this name.
-    pub fn of(name: &str) -> Option<&'static Peer> {
-        ALL.iter().find(|peer| peer.name == name || peer.program == name)
+    /// The known peer of this name, or that of a file whose name ends with `.toml`.
+    ///
+    /// # Errors
+    /// A sentence on what is wrong with the file, or the names that are known.
+    pub fn of(chosen: &str) -> Result<Peer, String> {
+        if chosen.ends_with(".toml") {
+            let text = std::fs::read_to_string(chosen).map_err(|error| format!("{chosen}: {error}"))?;
+            return toml::from_str(&text).map_err(|error| format!("{chosen}: {error}"));
+        }
+        let known = known();
+        let names: Vec<&str> = known.iter().map(|peer| peer.name.as_str()).collect();
+        let names = names.join(", ");
+        let found = known
+            .iter()
+            .find(|peer| peer.name == chosen || peer.program == chosen);
+        found
+            .cloned()
+            .ok_or_else(|| format!("the brokers are {names}, or a file that ends with .toml"))
+    }
+
+    /// Midge, which is in this program.
+    ///
+    /// # Errors
+    /// That its file cannot be read.
+    pub fn midge() -> Result<Peer, String> {
+        toml::from_str(include_str!("brokers/midge.toml")).map_err(|error| error.to_string())
     }
 
     /// Its program, if it is installed.
     pub fn find(&self) -> Option<PathBuf> {
-        find_program(self.program)
+        if self.program.contains('/') {
+            return Some(PathBuf::from(&self.program)).filter(|file| file.is_file());
+        }
+        find_program(&self.program)
     }
 
     /// What it says of its version.
     pub fn version(&self, program: &Path) -> String {
-        first_line_of(program.as_os_str(), &[self.version_word]).unwrap_or_default()
+        if self.version.is_empty() {
+            // Without words it would begin to serve.
+            return String::new();
+        }
+        let words: Vec<&str> = self.version.iter().map(String::as_str).collect();
+        first_line_of(program.as_os_str(), &words).unwrap_or_default()
+    }
+
+    /// How long it may take until it listens.
+    pub fn ready_within(&self) -> Duration {
+        Duration::from_secs(self.ready_within_s)
     }
 
     /// Writes its configuration into the setting's folder.
     ///
     /// # Errors
-    /// What writing gives.
-    pub fn configure(&self, setting: &Setting<'_>) -> std::io::Result<Configured> {
-        let text = (self.configuration)(setting);
-        let file = setting.folder.join(self.file);
-        std::fs::write(&file, &text)?;
-        Ok(Configured { text, file })
-    }
-
-    /// The words that start it with a configuration file.
-    pub fn command(&self, program: &Path, file: &Path) -> Vec<OsString> {
-        let mut words = vec![program.as_os_str().to_owned()];
-        words.extend((self.words)(file));
-        words
+    /// What writing gives, and a template that cannot be filled in.
+    pub fn configure(&self, program: &Path, setting: &Setting<'_>) -> io::Result<Configured> {
+        let name = self
+            .configuration
+            .as_ref()
+            .map(|configuration| &configuration.file);
+        let file = name.map_or(PathBuf::new(), |name| setting.folder.join(name));
+        let fill = |template: &str| fill(template, setting, &file);
+        let mut words = Vec::new();
+        if !self.environment.is_empty() {
+            words.push(OsString::from("env"));
+            for (variable, value) in &self.environment {
+                words.push(format!("{variable}={}", fill(value)?).into());
+            }
+        }
+        words.push(program.as_os_str().to_owned());
+        for argument in &self.arguments {
+            words.push(fill(argument)?.into());
+        }
+        let variables = self.environment.iter().map(|(variable, value)| {
+            let value = fill(value)?;
+            Ok(format!("{variable}={value}\n"))
+        });
+        let text = match &self.configuration {
+            Some(configuration) => fill(&configuration.text)?,
+            None => variables.collect::<io::Result<String>>()?,
+        };
+        if self.configuration.is_some() {
+            std::fs::write(&file, &text)?;
+        }
+        Ok(Configured { text, file, words })
     }
 }
 
-/// All brokers that a comparison can start besides Midge.
-pub const ALL: &[Peer] = &[
-    Peer {
-        name: "mosquitto",
-        program: "mosquitto",
-        version_word: "-h",
-        from: "the package mosquitto",
-        file: "mosquitto.conf",
-        configuration: mosquitto,
-        words: |file| vec!["-c".into(), file.into()],
-    },
-    Peer {
-        name: "flashmq",
-        program: "flashmq",
-        version_word: "--version",
-        from: "www.flashmq.org",
-        file: "flashmq.conf",
-        configuration: flashmq,
-        words: |file| vec!["--config-file".into(), file.into()],
-    },
-    Peer {
-        name: "nanomq",
-        program: "nanomq",
-        version_word: "--version",
-        from: "nanomq.io",
-        file: "nanomq.conf",
-        configuration: nanomq,
-        words: |file| vec!["start".into(), "--conf".into(), file.into()],
-    },
-    Peer {
-        name: "rumqttd",
-        program: "rumqttd",
-        version_word: "--version",
-        from: "the crate rumqttd",
-        file: "rumqttd.toml",
-        configuration: rumqttd,
-        words: |file| vec!["--config".into(), file.into()],
-    },
-    Peer {
-        name: "rmqtt",
-        program: "rmqttd",
-        version_word: "--version",
-        from: "the crate rmqttd",
-        file: "rmqtt.toml",
-        configuration: rmqtt,
-        words: |file| vec!["--config".into(), file.into()],
-    },
-    Peer {
-        name: "nats",
-        program: "nats-server",
-        version_word: "--version",
-        from: "the package nats-server",
-        file: "nats.conf",
-        configuration: nats,
-        words: |file| vec!["--config".into(), file.into()],
-    },
+/// All brokers that are known besides Midge.
+pub fn known() -> Vec<Peer> {
+    // A file that cannot be read fails the test below.
+    KNOWN
+        .iter()
+        .filter_map(|text| toml::from_str(text).ok())
+        .collect()
+}
+
+const KNOWN: &[&str] = &[
+    include_str!("brokers/mosquitto.toml"),
+    include_str!("brokers/flashmq.toml"),
+    include_str!("brokers/nanomq.toml"),
+    include_str!("brokers/rumqttd.toml"),
+    include_str!("brokers/rmqtt.toml"),
+    include_str!("brokers/nats.toml"),
+    include_str!("brokers/emqx.toml"),
+    include_str!("brokers/vernemq.toml"),
+    include_str!("brokers/hivemq-ce.toml"),
 ];
 
-/// The configuration of mosquitto, which Midge reads too.
-pub fn mosquitto(setting: &Setting<'_>) -> String {
-    let mut lines = vec![
-        // Who becomes somebody else is no longer ended with its parent.
-        "user root".to_owned(),
-        format!("listener {} 127.0.0.1", setting.port),
-        "allow_anonymous true".to_owned(),
-        format!("set_tcp_nodelay {}", setting.nodelay),
-        "max_queued_messages 0".to_owned(),
-        "max_inflight_messages 1000".to_owned(),
-        "persistence false".to_owned(),
-        "log_type error".to_owned(),
-        "log_type warning".to_owned(),
-    ];
-    if let Some(tls) = setting.tls {
-        lines.push(format!("certfile {}", tls.certificate.display()));
-        lines.push(format!("keyfile {}", tls.key.display()));
-    }
-    lines.join("\n") + "\n"
+/// Seconds until a broker has to listen, where its file does not say it.
+fn ready_within_s() -> u64 {
+    20
 }
 
-fn flashmq(setting: &Setting<'_>) -> String {
-    let tls = setting.tls.map_or(String::new(), |tls| {
-        let (chain, key) = (tls.certificate.display(), tls.key.display());
-        format!("    fullchain {chain}\n    privkey {key}\n")
+fn fill(template: &str, setting: &Setting<'_>, file: &Path) -> io::Result<String> {
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    // A name that is misspelt is no empty text.
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_keep_trailing_newline(true);
+    // As configurations have it; the engine writes True and False.
+    environment.set_formatter(|output, state, value| match value.kind() {
+        ValueKind::Bool => Ok(output.write_str(if value.is_true() { "true" } else { "false" })?),
+        _ => minijinja::escape_formatter(output, state, value),
     });
-    let Setting {
-        port,
-        nodelay,
-        threads,
-        ..
-    } = setting;
-    let folder = setting.folder.display();
-    format!(
-        "listen {{\n    protocol mqtt\n    port {port}\n    inet_protocol ip4\n    inet4_bind_address 127.0.0.1\n    \
-         tcp_nodelay {nodelay}\n{tls}}}\n\
-         allow_anonymous true\nthread_count {threads}\nlog_level warning\nlog_file {folder}/flashmq.log\n\
-         max_qos_msg_pending_per_client 65535\nmax_qos_bytes_pending_per_client 268435456\n"
-    )
-}
-
-fn nanomq(setting: &Setting<'_>) -> String {
-    let (port, threads) = (setting.port, setting.threads);
-    let listener = match setting.tls {
-        None => format!("listeners.tcp {{\n  bind = \"127.0.0.1:{port}\"\n}}\n"),
-        Some(tls) => format!(
-            "listeners.ssl {{\n  bind = \"127.0.0.1:{port}\"\n  keyfile = \"{}\"\n  certfile = \"{}\"\n  \
-             cacertfile = \"{}\"\n  verify_peer = false\n  fail_if_no_peer_cert = false\n}}\n",
-            tls.key.display(),
-            tls.certificate.display(),
-            tls.ca.display()
-        ),
+    let tls = setting.tls.map(|tls| {
+        context! {
+            ca => tls.ca.to_string_lossy(),
+            certificate => tls.certificate.to_string_lossy(),
+            key => tls.key.to_string_lossy(),
+        }
+    });
+    let values = context! {
+        port => setting.port,
+        folder => setting.folder.to_string_lossy(),
+        threads => setting.threads,
+        nodelay => setting.nodelay,
+        durable => setting.durable,
+        configuration => file.to_string_lossy(),
+        tls => tls,
     };
-    format!(
-        "{listener}system {{\n  num_taskq_thread = {threads}\n  max_taskq_thread = {threads}\n  parallel = 1024\n}}\n\
-         mqtt {{\n  max_mqueue_len = 65535\n  max_inflight_window = 1000\n}}\n\
-         auth {{\n  allow_anonymous = true\n  no_match = allow\n  deny_action = ignore\n}}\n\
-         log {{\n  to = [console]\n  level = error\n}}\n"
-    )
-}
-
-fn rumqttd(setting: &Setting<'_>) -> String {
-    let tls = setting.tls.map_or(String::new(), |tls| {
-        let (chain, key) = (tls.certificate.display(), tls.key.display());
-        format!("[v4.1.tls]\ncertpath = \"{chain}\"\nkeypath = \"{key}\"\n")
-    });
-    format!(
-        "id = 0\n[router]\nid = 0\nmax_connections = 100010\nmax_outgoing_packet_count = 200\n\
-         max_segment_size = 104857600\nmax_segment_count = 10\n\
-         [v4.1]\nname = \"v4-1\"\nlisten = \"127.0.0.1:{}\"\nnext_connection_delay_ms = 1\n\
-         [v4.1.connections]\nconnection_timeout_ms = 60000\nmax_payload_size = 1048576\nmax_inflight_count = 1000\n\
-         dynamic_filters = true\n{tls}",
-        setting.port
-    )
-}
-
-fn rmqtt(setting: &Setting<'_>) -> String {
-    let kind = if setting.tls.is_some() { "tls" } else { "tcp" };
-    let tls = setting.tls.map_or(String::new(), |tls| {
-        let (chain, key) = (tls.certificate.display(), tls.key.display());
-        format!("cert = \"{chain}\"\nkey = \"{key}\"\n")
-    });
-    let Setting {
-        port,
-        nodelay,
-        threads,
-        ..
-    } = setting;
-    format!(
-        "[node]\nid = 1\n[rpc]\nserver_addr = \"127.0.0.1:0\"\n[log]\nto = \"console\"\nlevel = \"error\"\n\
-         [plugins]\ndir = \"{}\"\ndefault_startups = []\n\
-         [listener.{kind}.external]\naddr = \"127.0.0.1:{port}\"\nworkers = {threads}\nmax_connections = 1024000\n\
-         max_handshaking_limit = 100000\nallow_anonymous = true\nmax_inflight = 1000\nmax_mqueue_len = 1000000\n\
-         mqueue_rate_limit = \"4294967295,1s\"\nnodelay = {nodelay}\n{tls}",
-        setting.folder.display()
-    )
-}
-
-fn nats(setting: &Setting<'_>) -> String {
-    let tls = setting.tls.map_or(String::new(), |tls| {
-        let (chain, key) = (tls.certificate.display(), tls.key.display());
-        format!("  tls {{\n    cert_file: \"{chain}\"\n    key_file: \"{key}\"\n  }}\n")
-    });
-    format!(
-        "server_name: compared\nlisten: \"127.0.0.1:-1\"\nmax_pending: 1073741824\n\
-         jetstream {{\n  store_dir: \"{}\"\n}}\n\
-         mqtt {{\n  listen: \"127.0.0.1:{}\"\n  max_ack_pending: 65535\n{tls}}}\n",
-        setting.folder.display(),
-        setting.port
-    )
+    let filled = environment.render_str(template.trim_start(), values);
+    filled.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
 fn find_program(name: &str) -> Option<PathBuf> {
@@ -278,21 +272,27 @@ mod tests {
         }
     }
 
-    fn text(peer: &Peer, tls: Option<&ServerCertificates>, nodelay: bool) -> String {
-        (peer.configuration)(&Setting {
+    fn configured(peer: &Peer, tls: Option<&ServerCertificates>, nodelay: bool) -> Configured {
+        let folder = tempfile::tempdir().unwrap();
+        let setting = Setting {
             port: 21_883,
             tls,
-            folder: Path::new("/f"),
+            folder: folder.path(),
             nodelay,
             threads: 1,
-        })
+            durable: false,
+        };
+        peer.configure(Path::new("/p"), &setting).unwrap()
     }
 
     #[test]
-    fn every_peer_listens_on_its_port_of_this_machine_with_tls_where_it_is_wanted() {
+    fn every_known_broker_listens_on_its_port_of_this_machine_with_tls_where_it_is_wanted() {
         let certificates = certificates();
-        for peer in ALL {
-            let (plain, tls) = (text(peer, None, true), text(peer, Some(&certificates), true));
+        assert_eq!(known().len(), KNOWN.len(), "a file cannot be read");
+        let midge = Peer::midge().unwrap();
+        for peer in known().into_iter().chain([midge]) {
+            let plain = configured(&peer, None, true).text;
+            let tls = configured(&peer, Some(&certificates), true).text;
             for text in [&plain, &tls] {
                 assert!(
                     text.contains("21883") && text.contains("127.0.0.1"),
@@ -302,33 +302,72 @@ mod tests {
                 assert!(!text.contains("0.0.0.0"), "{}: {text}", peer.name);
             }
             assert!(!plain.contains("/c/"), "{}: {plain}", peer.name);
-            for file in ["/c/server.crt", "/c/server.key"] {
-                assert!(tls.contains(file), "{}: {tls}", peer.name);
-            }
+            assert!(tls.contains("/c/server.crt"), "{}: {tls}", peer.name);
         }
     }
 
     #[test]
-    fn toml_peers_get_toml_and_midge_reads_mosquittos() {
+    fn toml_peers_get_toml_and_nagle_is_a_setting() {
         let certificates = certificates();
         for peer in [Peer::of("rumqttd").unwrap(), Peer::of("rmqttd").unwrap()] {
             for tls in [None, Some(&certificates)] {
-                let text = text(peer, tls, true);
+                let text = configured(&peer, tls, true).text;
                 let table: Result<toml::Table, _> = text.parse();
                 assert!(table.is_ok(), "{}: {text}: {table:?}", peer.name);
             }
         }
-        let nagle = text(Peer::of("mosquitto").unwrap(), None, false);
-        assert!(nagle.contains("set_tcp_nodelay false"), "{nagle}");
+        let nagle = configured(&Peer::of("mosquitto").unwrap(), None, false).text;
+        assert!(nagle.contains("set_tcp_nodelay false\n"), "{nagle}");
+        assert!(
+            nagle.starts_with("user root\n") && nagle.ends_with('\n'),
+            "{nagle:?}"
+        );
     }
 
     #[test]
-    fn a_peer_is_known_by_its_name_and_its_program() {
-        assert_eq!(Peer::of("nats-server").map(|peer| peer.name), Some("nats"));
-        assert!(Peer::of("emqx").is_none());
-        let peer = Peer::of("mosquitto").unwrap();
-        let words = peer.command(Path::new("/usr/sbin/mosquitto"), Path::new("/f/m.conf"));
-        assert_eq!(words, ["/usr/sbin/mosquitto", "-c", "/f/m.conf"]);
+    fn a_peer_is_known_by_its_name_and_its_program_and_any_other_is_a_file() {
+        let name = |chosen: &str| Peer::of(chosen).map(|peer| peer.name);
+        assert_eq!(name("nats-server").as_deref(), Ok("nats"));
+        let error = name("no-such").unwrap_err();
+        assert!(
+            error.contains("flashmq, nanomq") && error.contains(".toml"),
+            "{error}"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mine.toml");
+        let chosen = file.to_str().unwrap();
+        let text = "name = \"mine\"\nprogram = \"/bin/sh\"\narguments = [\"-p\", \"{{ port }}\"]\n\
+                    [environment]\nFOLDER = \"{{ folder }}\"\n";
+        std::fs::write(&file, text).unwrap();
+        let mine = Peer::of(chosen).unwrap();
+        assert_eq!(mine.find(), Some(PathBuf::from("/bin/sh")));
+        let words = configured(&mine, None, true).words;
+        assert_eq!((words.len(), words[0].to_str()), (5, Some("env")));
+        assert_eq!(words[2..], ["/p", "-p", "21883"]);
+        for (text, part) in [
+            ("name = \"mine\"", "program"),
+            ("name = \"mine\"\nprogram = \"x\"\nprogramm = \"y\"", "programm"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            assert!(Peer::of(chosen).unwrap_err().contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_name_in_a_template_is_an_error() {
+        let peer = Peer {
+            arguments: vec!["{{ prot }}".to_owned()],
+            ..Peer::of("mosquitto").unwrap()
+        };
+        let setting = Setting {
+            port: 1,
+            tls: None,
+            folder: Path::new("/nonexistent"),
+            nodelay: true,
+            threads: 1,
+            durable: false,
+        };
+        assert!(peer.configure(Path::new("/p"), &setting).is_err());
         assert_eq!(find_program("no-such-broker"), None);
         assert!(find_program("sh").is_some());
     }

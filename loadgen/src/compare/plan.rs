@@ -81,7 +81,7 @@ pub enum BrokerKind {
     /// Midge, which is in this program.
     Midge,
     /// Another broker, with the path of its program.
-    Peer(&'static Peer, PathBuf),
+    Peer(Box<Peer>, PathBuf),
 }
 
 /// The rows of a short comparison, which takes a few minutes.
@@ -206,11 +206,7 @@ impl Row {
 ///
 /// # Errors
 /// A name that no peer has, more shards than cores, or a number of shards twice.
-pub fn brokers(
-    shards: &[usize],
-    names: &[String],
-    cores: &Cpus,
-) -> Result<(Vec<Broker>, Vec<&'static Peer>), String> {
+pub fn brokers(shards: &[usize], names: &[String], cores: &Cpus) -> Result<(Vec<Broker>, Vec<Peer>), String> {
     let mut brokers = Vec::new();
     for (place, &count) in shards.iter().enumerate() {
         // The second would overwrite the rounds of the first.
@@ -239,17 +235,10 @@ pub fn brokers(
     Ok((brokers, missing))
 }
 
-fn add_peers(
-    brokers: &mut Vec<Broker>,
-    names: &[String],
-    cores: &Cpus,
-) -> Result<Vec<&'static Peer>, String> {
+fn add_peers(brokers: &mut Vec<Broker>, names: &[String], cores: &Cpus) -> Result<Vec<Peer>, String> {
     let mut missing = Vec::new();
     for name in names {
-        let peer = Peer::of(name).ok_or_else(|| {
-            let known: Vec<&str> = super::peers::ALL.iter().map(|peer| peer.name).collect();
-            format!("--with {name}: the peers are {}", known.join(", "))
-        })?;
+        let peer = Peer::of(name).map_err(|sentence| format!("--with {name}: {sentence}"))?;
         if brokers.iter().any(|broker| broker.label == peer.name) {
             continue;
         }
@@ -259,13 +248,13 @@ fn add_peers(
         };
         let broker = |label: &str, nodelay: bool| Broker {
             label: label.to_owned(),
-            kind: BrokerKind::Peer(peer, program.clone()),
+            kind: BrokerKind::Peer(Box::new(peer.clone()), program.clone()),
             nodelay,
             cores: cores.clone(),
         };
-        brokers.push(broker(peer.name, true));
-        if peer.name == "mosquitto" {
-            brokers.push(broker("mosquitto-nagle", false));
+        brokers.push(broker(&peer.name, true));
+        if peer.has_nodelay {
+            brokers.push(broker(&format!("{}-nagle", peer.name), false));
         }
     }
     Ok(missing)
@@ -348,7 +337,7 @@ mod tests {
             assert!(Row::of(name, &settings()).unwrap_err().contains(part), "{name}");
         }
         let cores: Cpus = "0-3".parse().unwrap();
-        let error = brokers(&[1], &["emqx".to_owned()], &cores).unwrap_err();
+        let error = brokers(&[1], &["no-such".to_owned()], &cores).unwrap_err();
         assert!(error.contains("flashmq"), "{error}");
         for shards in [0, 5] {
             let error = brokers(&[1, shards], &[], &cores).unwrap_err();

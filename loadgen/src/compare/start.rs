@@ -7,16 +7,18 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::peers::{self, Configured, Setting};
+use super::peers::{Configured, MeasuredProcess, Peer, Setting};
 use super::plan::{Broker, BrokerKind};
 use crate::system::error::Failure;
+use crate::system::processes;
 use crate::target::certificates::{self, ServerCertificates, ServerKey};
 use crate::target::client_tls;
 use crate::target::endpoint::{ClientConfigs, Endpoint};
-use crate::target::process::{BrokerProcess, FreeAddress};
+use crate::target::process::{BrokerProcess, FreeAddress, LISTENS_WITHIN};
 use crate::target::subject::Subject;
 
 /// A broker that was started and accepts connections.
@@ -51,13 +53,14 @@ impl Started {
             folder: folder.path(),
             nodelay: broker.nodelay,
             threads: broker.cores.count(),
+            durable: false,
         };
         let (mut process, configured) = start(broker, &setting)?;
-        process.wait_until_it_listens(address, interrupted)?;
+        process.wait_until_it_listens_within(address, ready_within(broker), interrupted)?;
         let tls = tls.map(|key| certificates.clients(key)).transpose()?;
         let subject = Subject {
             endpoint: Endpoint::one(address, "localhost", tls),
-            pid: Some(process.pid()),
+            pid: Some(measured(broker, process.pid())),
             name: broker.label.clone(),
             configuration: Some(configured.text.clone()),
         };
@@ -70,7 +73,8 @@ impl Started {
     }
 }
 
-fn start(broker: &Broker, setting: &Setting<'_>) -> Result<(BrokerProcess, Configured), Failure> {
+/// Starts the process of a broker with its configuration.
+pub(super) fn start(broker: &Broker, setting: &Setting<'_>) -> Result<(BrokerProcess, Configured), Failure> {
     let cores = Some(&broker.cores);
     let cannot = |error: io::Error| Failure::System {
         what: "cannot write a broker's configuration".to_owned(),
@@ -78,14 +82,14 @@ fn start(broker: &Broker, setting: &Setting<'_>) -> Result<(BrokerProcess, Confi
     };
     match &broker.kind {
         BrokerKind::Peer(peer, program) => {
-            let configured = peer.configure(setting).map_err(cannot)?;
-            let process = BrokerProcess::peer(peer.command(program, &configured.file), cores)?;
+            let configured = peer.configure(program, setting).map_err(cannot)?;
+            let process = BrokerProcess::peer(configured.words.clone(), cores)?;
             Ok((process, configured))
         }
         BrokerKind::Midge => {
-            let text = peers::mosquitto(setting);
-            let file = setting.folder.join("midge.conf");
-            std::fs::write(&file, &text).map_err(cannot)?;
+            let midge = Peer::midge().map_err(Failure::Broker)?;
+            let configured = midge.configure(Path::new(""), setting).map_err(cannot)?;
+            let file = &configured.file;
             let shards = broker.cores.count().to_string();
             let words = [
                 "-c".into(),
@@ -94,8 +98,26 @@ fn start(broker: &Broker, setting: &Setting<'_>) -> Result<(BrokerProcess, Confi
                 shards.into(),
             ];
             let process = BrokerProcess::own(words as [OsString; 4], cores)?;
-            Ok((process, Configured { text, file }))
+            Ok((process, configured))
         }
+    }
+}
+
+/// How long a broker may take until it listens.
+pub(super) fn ready_within(broker: &Broker) -> Duration {
+    match &broker.kind {
+        BrokerKind::Peer(peer, _) => peer.ready_within(),
+        BrokerKind::Midge => LISTENS_WITHIN,
+    }
+}
+
+/// The process whose CPU time and memory are those of the broker.
+pub(super) fn measured(broker: &Broker, started: u32) -> u32 {
+    match &broker.kind {
+        BrokerKind::Peer(peer, _) if peer.process == MeasuredProcess::LargestChild => {
+            processes::largest_below(started)
+        }
+        _ => started,
     }
 }
 
@@ -160,6 +182,7 @@ fn readable(path: &Path, mode: u32) -> io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
-fn open_to_all(folder: &Path) -> Result<(), Failure> {
+/// Lets everybody read a folder.
+pub(super) fn open_to_all(folder: &Path) -> Result<(), Failure> {
     readable(folder, 0o755).map_err(Failure::system("cannot open a folder to the brokers"))
 }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
 use mqtt::frame::Frame;
-use transport::ring::{Ring, Token};
+use transport::ring::{Ring, Token, note_arrivals};
 use transport::socket::{self, Socket};
 use transport::stream::SecureStream;
 
@@ -37,6 +37,8 @@ pub struct Connection {
     /// TLS records that are neither sent nor in the ring.
     wire: Vec<u8>,
     sending: bool,
+    /// Whether the kernel notes when its bytes arrive.
+    timed: bool,
     sent_at_ns: u64,
 }
 
@@ -66,6 +68,7 @@ impl Connection {
             out,
             wire,
             sending: false,
+            timed: false,
             sent_at_ns: 0,
         })
     }
@@ -76,9 +79,19 @@ impl Connection {
         self.stream.start(&mut self.wire);
     }
 
+    /// Has the kernel note when its bytes arrive, from the next [`Connection::receive`] on; where that is not possible
+    /// nothing changes.
+    pub fn note_arrivals(&mut self) {
+        self.timed = note_arrivals(&self.socket).is_ok();
+    }
+
     /// Asks for bytes until a completion shows that no more will come by itself.
     pub fn receive(&mut self, ring: &mut Ring) {
-        ring.receive_multishot(&self.socket, self.token);
+        if self.timed {
+            ring.receive_multishot_timed(&self.socket, self.token);
+        } else {
+            ring.receive_multishot(&self.socket, self.token);
+        }
     }
 
     /// Where packets for the next flush are appended.

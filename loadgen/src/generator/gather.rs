@@ -14,7 +14,7 @@ use crate::outcome::background::BackgroundReport;
 use crate::outcome::header::{Header, OutcomeKind};
 use crate::outcome::series::Series;
 use crate::outcome::steadiness::Steadiness;
-use crate::outcome::validity::{Evidence, OwnEvidence, assess, own_shares};
+use crate::outcome::validity::{Evidence, OwnEvidence, Reached, assess, own_shares};
 use crate::outcome::{
     BrokerReport, ConnectReport, GeneratorReport, Histograms, LedgerReport, NeverCame, Outcome, Rates,
     SlowReport, WindowReport,
@@ -67,15 +67,16 @@ pub(crate) fn outcome(
         latency.record_many(never_came.counted_as_ns, never_came.deliveries);
     }
     let own = own_evidence(&mut generator, &latency, &measurements);
+    let rates = rates(state, &ledger, deliveries_measured, meter);
     let evidence = Evidence {
         own,
+        reached: reached(&rates, meter),
         steadiness,
         interrupted: circumstances.interrupted,
         churn_failed: circumstances.churn.as_ref().map_or(0, |churn| churn.failed),
         ..evidence_of(state, workers, &measurements, &ledger, meter)
     };
     let times = state.timeline.times();
-    let rates = rates(state, &ledger, deliveries_measured, meter);
     Outcome {
         header: Header::new(OutcomeKind::Run),
         started_unix_s: circumstances.started_unix_s,
@@ -92,6 +93,7 @@ pub(crate) fn outcome(
         acknowledged: measurements.acknowledged.summary(),
         lag: measurements.whole_lag().summary(),
         lag_own: measurements.lag_own.summary(),
+        read_delay: measurements.read_delay.summary(),
         ledger,
         windows,
         series: times.map_or(Vec::new(), |times| circumstances.series.reports(&times)),
@@ -118,11 +120,21 @@ fn own_evidence(
         throttling: generator.throttling.clone(),
         latency: latency.summary(),
         lag: measurements.lag_own.summary(),
-        read_delay: None,
+        read_delay: measurements.read_delay.summary(),
     };
     let shares = own.latency.zip(own.lag);
     generator.own_shares = shares.map_or(Vec::new(), |(latency, lag)| own_shares(&latency, &lag));
     own
+}
+
+/// What was reached of the objectives that are no latencies.
+fn reached(rates: &Rates, meter: &Meter) -> Reached {
+    let usage = meter.usage();
+    Reached {
+        delivered_per_s: rates.delivered_per_s,
+        broker_cpu_ns: usage.and_then(|usage| usage.cpu_ns_per_delivery),
+        broker_rss_bytes: usage.and_then(|usage| usage.rss_bytes_peak),
+    }
 }
 
 /// The measured deliveries that never came, where there is a schedule: without one a lost message delays no other.
@@ -184,6 +196,7 @@ fn evidence_of(
             .collect(),
         refused: workers.iter().map(|worker| worker.refused).sum(),
         slo_p99: state.scenario.slo_p99,
+        objectives: state.scenario.objectives,
         ..Evidence::default()
     }
 }

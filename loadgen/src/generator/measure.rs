@@ -25,6 +25,8 @@ pub struct Measurements {
     pub lag_blocked: Latency,
     /// Intended to actual send time, where the connection had to be made again.
     pub lag_cut_off: Latency,
+    /// From the arrival in the kernel to the read, of each read of some connections.
+    pub read_delay: Latency,
     /// Messages sent in each window.
     pub sent: [u64; WINDOWS],
     /// How long the stages of connecting took.
@@ -49,6 +51,7 @@ impl Measurements {
             (&mut self.lag_own, &other.lag_own),
             (&mut self.lag_blocked, &other.lag_blocked),
             (&mut self.lag_cut_off, &other.lag_cut_off),
+            (&mut self.read_delay, &other.read_delay),
         ];
         for (mine, theirs) in pairs {
             mine.merge(theirs);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use transport::http::open_metrics::{self, OpenMetricsPage};
 use transport::http::{ResponseHead, text_response};
 
+use crate::measure::latency::Latency;
 use crate::measure::timeline::{Phase, Progress};
 use crate::outcome::observer::Observer;
 use crate::outcome::series::IntervalReport;
@@ -31,7 +32,33 @@ struct Seen {
     phase: Option<Phase>,
     progress: Progress,
     interval: Option<IntervalReport>,
+    latency: Buckets,
 }
+
+/// The latencies of the whole run so far, warm-up included, by fixed bounds: those of several generators can be added.
+#[derive(Clone, Copy, Debug, Default)]
+struct Buckets {
+    at_most: [u64; BOUNDS_S.len()],
+    count: u64,
+    sum_s: f64,
+}
+
+impl Buckets {
+    fn add(&mut self, latency: &Latency) {
+        for (at_most, bound_s) in self.at_most.iter_mut().zip(BOUNDS_S) {
+            *at_most += latency.count_at_most((bound_s * 1e9) as u64);
+        }
+        let summary = latency.summary();
+        self.count += latency.count();
+        self.sum_s += summary.map_or(0.0, |summary| summary.mean_ns * summary.count as f64 / 1e9);
+    }
+}
+
+/// Upper bounds of the buckets, seconds.
+const BOUNDS_S: [f64; 18] = [
+    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+    10.0, 60.0,
+];
 
 impl MetricsServer {
     /// Listens on an address and serves it.
@@ -72,8 +99,11 @@ impl Observer for MetricsServer {
         self.change(|seen| (seen.phase, seen.progress) = (Some(phase), *progress));
     }
 
-    fn interval(&mut self, interval: &IntervalReport) {
-        self.change(|seen| seen.interval = Some(*interval));
+    fn interval(&mut self, interval: &IntervalReport, latency: &Latency) {
+        self.change(|seen| {
+            seen.interval = Some(*interval);
+            seen.latency.add(latency);
+        });
     }
 }
 
@@ -96,9 +126,9 @@ impl Observer for Both<'_> {
         self.1.observe(phase, elapsed, progress);
     }
 
-    fn interval(&mut self, interval: &IntervalReport) {
-        self.0.interval(interval);
-        self.1.interval(interval);
+    fn interval(&mut self, interval: &IntervalReport, latency: &Latency) {
+        self.0.interval(interval, latency);
+        self.1.interval(interval, latency);
     }
 }
 
@@ -168,9 +198,17 @@ fn text(seen: &Seen) -> String {
         in_flight,
     );
     if let Some(interval) = seen.interval {
+        let buckets: Vec<(f64, u64)> = BOUNDS_S.into_iter().zip(seen.latency.at_most).collect();
+        page.histogram(
+            "loadgen_latency_seconds",
+            "seconds",
+            "Intended send time to receive, the whole run so far.",
+            &buckets,
+            (seen.latency.count, seen.latency.sum_s),
+        );
         quantiles(
             &mut page,
-            "loadgen_latency_seconds",
+            "loadgen_latency_interval_seconds",
             "Intended send time to receive, last interval.",
             &[
                 ("0.5", interval.p50_ns),
@@ -229,7 +267,10 @@ mod tests {
             ..Progress::default()
         };
         server.observe(Phase::Measuring, Duration::ZERO, &progress);
-        server.interval(&IntervalReport {
+        let mut latency = Latency::new();
+        latency.record(1_500_000);
+        latency.record(2_500_000);
+        let interval = IntervalReport {
             from_s: 0.0,
             part: Part::Measured,
             sent: 1,
@@ -241,14 +282,19 @@ mod tests {
             max_ns: 2_000_000,
             lag_p50_ns: 0,
             lag_p99_ns: 0,
-        });
+        };
+        server.interval(&interval, &latency);
         let answer = get(server.address(), "/metrics");
         for part in [
             "HTTP/1.1 200 OK",
             "application/openmetrics-text",
             "loadgen_messages_sent_total 12\n",
             "loadgen_backlog 5\n",
-            "loadgen_latency_seconds{quantile=\"0.5\"} 0.0015\n",
+            "loadgen_latency_interval_seconds{quantile=\"0.5\"} 0.0015\n",
+            "loadgen_latency_seconds_bucket{le=\"0.001\"} 0\n",
+            "loadgen_latency_seconds_bucket{le=\"0.002\"} 1\n",
+            "loadgen_latency_seconds_bucket{le=\"+Inf\"} 2\n",
+            "loadgen_latency_seconds_sum 0.00",
             "phase=\"measuring\"",
         ] {
             assert!(answer.contains(part), "{part} in {answer}");

@@ -1,22 +1,27 @@
 //! The progress line of a run.
 //!
-//! Invariant: it is drawn on standard error only where that is a terminal, so that files and pipes stay clean.
+//! Invariant: where standard error is no terminal, nothing is drawn; a line of text every ten seconds shows that the
+//! run goes on.
 
-use std::time::Duration;
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::measure::timeline::{Phase, Progress};
 use crate::outcome::observer::Observer;
 use crate::scenario::Scenario;
+use crate::system::output::show_progress;
 
-/// The progress line; silent where standard error is no terminal.
+/// The progress line; a line of text now and then where standard error is no terminal.
 #[derive(Debug)]
 pub struct ProgressLine {
     bar: ProgressBar,
     connections: u64,
     whole: Duration,
     before: Option<(Duration, u64)>,
+    /// When the last line of text was written; `None` on a terminal.
+    written_at: Option<Instant>,
 }
 
 impl ProgressLine {
@@ -32,6 +37,7 @@ impl ProgressLine {
             connections,
             whole: scenario.warmup + scenario.duration,
             before: None,
+            written_at: (!std::io::stderr().is_terminal()).then(Instant::now),
         }
     }
 
@@ -74,6 +80,13 @@ impl Observer for ProgressLine {
             let behind = progress.expected.saturating_sub(progress.received);
             format!("{delivered_per_s:.0}/s delivered, {behind} under way")
         };
+        if self.written_at.is_some_and(|at| at.elapsed() >= LINE_EACH) {
+            self.written_at = Some(Instant::now());
+            show_progress(&format!("{name}, {:.0} s: {message}", elapsed.as_secs_f64()));
+        }
         self.bar.set_message(message);
     }
 }
+
+/// Between two lines of text where there is no terminal.
+const LINE_EACH: Duration = Duration::from_secs(10);

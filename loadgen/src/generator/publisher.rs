@@ -1,20 +1,21 @@
 //! A publisher: its schedule, its encoded PUBLISH, and its messages in flight.
 //!
-//! Invariants: the packet of a message is the template with its stamp and Packet Identifier patched. An identifier is
-//! in use from the PUBLISH to the PUBACK or PUBCOMP [MQTT-2.2.1-4]. What breaks them: a payload that is shorter than
-//! the stamp, which [`crate::scenario::Scenario::check`] refuses.
+//! Invariants: the packet of a message is the template with its stamp and Packet Identifier patched. What breaks
+//! them: a payload that is shorter than the stamp, which [`crate::scenario::Scenario::check`] refuses.
 
 use std::num::NonZeroU16;
 
 use mqtt::error::EncodeError;
-use mqtt::packet::{PacketIdentifier, QoS};
+use mqtt::packet::QoS;
 use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::publish_template::PublishTemplate;
 
+use crate::generator::flights::Flights;
 use crate::generator::window::Outstanding;
 use crate::measure::timeline::Times;
 use crate::scenario::Scenario;
-use crate::scenario::payload::{self, LAG_BYTES_FROM, Stamp};
+use crate::scenario::json_payload;
+use crate::scenario::payload::{self, LAG_BYTES_FROM, PayloadText, Stamp};
 use crate::scenario::properties::Carrier;
 use crate::scenario::schedule::{self, Schedule};
 
@@ -27,6 +28,8 @@ pub struct Publisher {
     /// The next message is the one that registers the alias with the broker.
     registers_alias: bool,
     aliased: Option<Box<Aliased>>,
+    /// Where the payload is JSON.
+    json: Option<JsonFields>,
     payload_bytes: usize,
     /// The checksum of the payload behind its head, where messages are verified.
     crc_of_filler: Option<u32>,
@@ -57,9 +60,12 @@ impl Publisher {
     /// # Errors
     /// When the PUBLISH would be larger than the protocol allows.
     pub fn new(scenario: &Scenario, run: u16, number: u32, topic: &str) -> Result<Publisher, EncodeError> {
-        let random = || payload::filler(scenario.payload_bytes, scenario.seed ^ u64::from(number));
+        let own_seed = scenario.seed ^ u64::from(number);
+        let random = || (payload::filler(scenario.payload_bytes, own_seed), Vec::new());
         let text = scenario.text.as_ref();
-        let payload = text.map_or_else(random, |text| text.payload(number, scenario.head_bytes()));
+        let (payload, random_at) = text.map_or_else(random, |text| {
+            text.payload(number, payload::head_bytes(scenario.verify))
+        });
         let properties = scenario.properties.of(Carrier::Publish, Some(number))?;
         let encode = |topic: &str, alias: Properties<'_>| {
             let mut template = PublishTemplate::new();
@@ -83,6 +89,10 @@ impl Publisher {
             template,
             registers_alias: false,
             aliased: aliased.map(Box::new),
+            json: text.is_some_and(PayloadText::is_json).then(|| JsonFields {
+                random_at,
+                random: fastrand::Rng::with_seed(own_seed),
+            }),
             payload_bytes: payload.len(),
             crc_of_filler: scenario.verify.then(|| payload::crc_of_filler(&payload)),
             sent: 0,
@@ -181,7 +191,7 @@ impl Publisher {
             return 0;
         };
         let count = flights.count() as u64;
-        *flights = Flights::new(flights.limit);
+        *flights = flights.emptied();
         count
     }
 
@@ -202,15 +212,27 @@ impl Publisher {
         };
         let payload_at = out.len().saturating_sub(self.payload_bytes);
         let payload = out.get_mut(payload_at..).unwrap_or_default();
-        stamp.write(payload);
-        if let Some(crc) = self.crc_of_filler {
-            payload::seal(crc, payload);
+        if let Some(json) = &mut self.json {
+            json_payload::draw(&json.random_at, &mut json.random, payload);
+            json_payload::write(&stamp, self.crc_of_filler.is_some(), payload);
+        } else {
+            stamp.write(payload);
+            if let Some(crc) = self.crc_of_filler {
+                payload::seal(crc, payload);
+            }
         }
         self.sent += 1;
         if self.registers_alias {
             self.end_registration();
         }
     }
+}
+
+/// What differs in each message of a publisher besides the stamp.
+#[derive(Debug)]
+struct JsonFields {
+    random_at: Vec<usize>,
+    random: fastrand::Rng,
 }
 
 /// The packets of a publisher with a Topic Alias.
@@ -242,69 +264,6 @@ impl Aliased {
             without: encode(topic, Properties::EMPTY)?,
             allowed: false,
         })
-    }
-}
-
-/// The messages of one publisher that are not acknowledged.
-#[derive(Debug)]
-pub struct Flights {
-    limit: u16,
-    free: Vec<PacketIdentifier>,
-    /// For each identifier handed out so far, less one: when its PUBLISH left; [`NOT_IN_FLIGHT`] if it is free.
-    left_at_ns: Vec<u64>,
-}
-
-const NOT_IN_FLIGHT: u64 = u64::MAX;
-
-impl Flights {
-    /// At most `limit` messages at a time.
-    pub fn new(limit: u16) -> Flights {
-        Flights {
-            limit: limit.max(1),
-            free: Vec::new(),
-            left_at_ns: Vec::new(),
-        }
-    }
-
-    /// Lowers the limit to what the broker takes (Receive Maximum [MQTT-3.3.4-7]).
-    pub fn restrict(&mut self, receive_maximum: u16) {
-        self.limit = self.limit.min(receive_maximum).max(1);
-    }
-
-    /// The number of messages in flight.
-    pub fn count(&self) -> usize {
-        self.left_at_ns.len() - self.free.len()
-    }
-
-    fn has_room(&self) -> bool {
-        self.count() < usize::from(self.limit)
-    }
-
-    fn start(&mut self, now_ns: u64) -> Option<PacketIdentifier> {
-        let identifier = match self.free.pop() {
-            Some(identifier) => identifier,
-            None => {
-                self.left_at_ns.push(NOT_IN_FLIGHT);
-                PacketIdentifier::new(u16::try_from(self.left_at_ns.len()).ok()?)?
-            }
-        };
-        *self.entry(identifier)? = now_ns;
-        Some(identifier)
-    }
-
-    /// Completes a message after its last acknowledgement; returns when its PUBLISH was sent, `None` if none is in
-    /// flight.
-    pub fn finish(&mut self, identifier: PacketIdentifier) -> Option<u64> {
-        let left_at_ns = std::mem::replace(self.entry(identifier)?, NOT_IN_FLIGHT);
-        if left_at_ns == NOT_IN_FLIGHT {
-            return None;
-        }
-        self.free.push(identifier);
-        Some(left_at_ns)
-    }
-
-    fn entry(&mut self, identifier: PacketIdentifier) -> Option<&mut u64> {
-        self.left_at_ns.get_mut(usize::from(identifier.get()) - 1)
     }
 }
 
@@ -352,35 +311,5 @@ mod tests {
             assert_eq!(published(&mut publisher, 5), (topic(), None));
             assert_eq!(published(&mut publisher, 6), (topic(), None));
         }
-    }
-
-    fn identifier(number: u16) -> PacketIdentifier {
-        PacketIdentifier::new(number).unwrap()
-    }
-
-    #[test]
-    fn identifiers_are_unique_while_in_flight_and_come_back() {
-        let mut flights = Flights::new(3);
-        let mut started: Vec<u16> = (0..3).map(|now| flights.start(now).unwrap().get()).collect();
-        started.sort_unstable();
-        assert_eq!(started, [1, 2, 3]);
-        assert!(!flights.has_room());
-        assert_eq!(flights.finish(identifier(2)), Some(1));
-        assert_eq!(flights.finish(identifier(2)), None, "acknowledged twice");
-        assert_eq!(flights.finish(identifier(9)), None, "never sent");
-        assert!(flights.has_room());
-        assert_eq!(flights.start(7).map(PacketIdentifier::get), Some(2));
-        assert_eq!(flights.finish(identifier(2)), Some(7));
-    }
-
-    #[test]
-    fn all_identifiers_can_be_in_flight() {
-        let mut flights = Flights::new(u16::MAX);
-        for _ in 0..u16::MAX {
-            assert!(flights.has_room() && flights.start(0).is_some());
-        }
-        assert!(!flights.has_room());
-        flights.restrict(10);
-        assert!(!flights.has_room());
     }
 }

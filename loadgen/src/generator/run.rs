@@ -162,7 +162,7 @@ impl Watch<'_> {
             }
         }
         while let Some(interval) = self.series.next_complete(times) {
-            self.observer.interval(&interval);
+            self.observer.interval(&interval, self.series.last_reported());
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use crate::generator::window::DeliveryWindow;
 use crate::measure::ledger::Ledger;
 use crate::measure::timeline::{Progress, Timeline};
 use crate::outcome::series;
+use crate::scenario::payload::PayloadText;
 use crate::scenario::topics::TopicPlan;
 use crate::scenario::{Load, Scenario};
 use crate::target::endpoint::Endpoint;
@@ -102,6 +103,8 @@ pub struct Run {
     pub mailboxes: Vec<Mailbox>,
     /// One for each publisher; empty in open loop.
     pub windows: Vec<DeliveryWindow>,
+    /// Whether payloads are JSON.
+    pub json: bool,
     /// What each message has to be like; `None` if none is compared.
     pub verified: Option<Expected>,
     /// The breaks of connections.
@@ -131,6 +134,7 @@ impl Run {
                 .collect(),
         };
         Run {
+            json: scenario.text.as_ref().is_some_and(PayloadText::is_json),
             verified: Expected::new(&scenario, &plan),
             interruptions: Interruptions::new(publishers, scenario.reconnect),
             interval_ns: series::interval_ns(&scenario),

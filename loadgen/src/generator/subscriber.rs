@@ -16,6 +16,7 @@ use crate::generator::interruptions::Interruptions;
 use crate::generator::state::Run;
 use crate::measure::differences::Differences;
 use crate::measure::ledger::{Entry, Ledger, Totals};
+use crate::scenario::json_payload;
 use crate::scenario::payload::Stamp;
 
 /// One subscribing client and its ledger.
@@ -214,7 +215,12 @@ impl Subscriber {
             };
             encode::ack(answer, identifier, ReasonCode::Success, self.version, out);
         }
-        let Some(stamp) = Stamp::read(publish.payload).filter(|stamp| stamp.run == self.run) else {
+        let stamp = if run.json {
+            json_payload::read(publish.payload)
+        } else {
+            Stamp::read(publish.payload)
+        };
+        let Some(stamp) = stamp.filter(|stamp| stamp.run == self.run) else {
             self.ledger.enter_foreign();
             return None;
         };

@@ -8,7 +8,8 @@ use mqtt::property::{Properties, PropertiesBuf, Property};
 
 use crate::measure::differences::Differences;
 use crate::scenario::Scenario;
-use crate::scenario::payload;
+use crate::scenario::json_payload;
+use crate::scenario::payload::{self, PayloadText};
 use crate::scenario::properties::Carrier;
 use crate::scenario::topics::TopicPlan;
 
@@ -17,6 +18,7 @@ use crate::scenario::topics::TopicPlan;
 pub struct Expected {
     qos: QoS,
     retain: bool,
+    json: bool,
     /// The topic of each publisher.
     topics: Vec<String>,
     /// The properties of each publisher's messages; empty if there are none.
@@ -37,6 +39,7 @@ impl Expected {
         scenario.verify.then(|| Expected {
             qos: scenario.qos,
             retain: scenario.retain && scenario.subscription.retain_as_published,
+            json: scenario.text.as_ref().is_some_and(PayloadText::is_json),
             topics: publishers().map(|number| plan.name(number)).collect(),
             properties,
         })
@@ -48,7 +51,7 @@ impl Expected {
         let place = publisher as usize;
         let topic = self.topics.get(place);
         let counter = match () {
-            () if !payload::is_whole(received.payload) => &mut differences.payload,
+            () if !self.is_whole(received.payload) => &mut differences.payload,
             // A Topic Alias stands in the place of a topic that was checked with the first message.
             () if !received.topic.is_empty() && topic.is_none_or(|topic| topic != received.topic) => {
                 &mut differences.topic
@@ -61,6 +64,14 @@ impl Expected {
         };
         *counter += 1;
         false
+    }
+
+    fn is_whole(&self, received: &[u8]) -> bool {
+        if self.json {
+            json_payload::is_whole(received)
+        } else {
+            payload::is_whole(received)
+        }
     }
 
     fn has_properties(&self, place: usize, received: Properties<'_>) -> bool {

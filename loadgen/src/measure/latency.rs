@@ -52,6 +52,15 @@ impl Latency {
         self.0.value_at_quantile(quantile)
     }
 
+    /// How many durations are at most as long as this.
+    pub fn count_at_most(&self, duration_ns: u64) -> u64 {
+        if self.0.is_empty() {
+            0
+        } else {
+            self.0.count_between(0, duration_ns)
+        }
+    }
+
     /// The figures of a report; `None` if nothing was recorded.
     pub fn summary(&self) -> Option<Summary> {
         (!self.0.is_empty()).then(|| Summary {

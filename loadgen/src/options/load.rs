@@ -10,9 +10,10 @@ use std::time::Duration;
 use mqtt::packet::QoS;
 
 use super::broker::BrokerArguments;
+use super::objectives::ObjectiveArguments;
 use super::properties::{PropertyArguments, SubscriptionArguments};
 use super::words::{Rate, qos, seconds, seconds_of, topics};
-use crate::scenario::payload::{CHECKED_BYTES_FROM, CHECKED_BYTES_UNASKED, LAG_BYTES_FROM, PayloadText};
+use crate::scenario::payload::{CHECKED_BYTES_FROM, CHECKED_BYTES_UNASKED, PayloadText, head_bytes};
 use crate::scenario::properties::Carrier;
 use crate::scenario::schedule::Arrival;
 use crate::scenario::topics::Topics;
@@ -62,6 +63,10 @@ pub(crate) struct LoadArguments {
     /// Text that follows the stamp; %i is the number of the publisher
     #[arg(long, value_name = "TEXT", conflicts_with = "size")]
     payload: Option<String>,
+    /// A JSON object as payload; the stamp is its first member, %i the number of the publisher, %r a random number of
+    /// six digits
+    #[arg(long, value_name = "OBJECT", conflicts_with_all = ["size", "payload", "payload_file"])]
+    payload_json: Option<String>,
     /// Publish all messages with RETAIN
     #[arg(short, long)]
     retain: bool,
@@ -102,13 +107,16 @@ pub(crate) struct LoadArguments {
     /// Exit 1 if the p99 of the latency is above this
     #[arg(long, value_name = "MS")]
     slo_p99_ms: Option<f64>,
+    #[command(flatten)]
+    objectives: ObjectiveArguments,
     /// Exit 1 if anything is lost, even where QoS 0 allows it: a flood, full sockets
     #[arg(long)]
     no_loss: bool,
     /// At QoS 0 what is lost is a figure and no failure
     #[arg(long, conflicts_with = "no_loss")]
     allow_loss: bool,
-    /// Compare each message with what was sent: payload, topic, QoS, properties [default: payloads of 24 to 256 bytes]
+    /// Compare each message with what was sent: payload, topic, QoS, properties [default: payloads of 24 to 256 bytes
+    /// at a rate]
     #[arg(long, overrides_with = "no_verify")]
     verify: bool,
     /// Compare no message with what was sent
@@ -174,14 +182,8 @@ impl LoadArguments {
             .transpose()?;
         let text = self.text()?;
         let verify = self.verifies();
-        let head_bytes = if verify {
-            CHECKED_BYTES_FROM
-        } else {
-            LAG_BYTES_FROM
-        };
-        let payload_bytes = text
-            .as_ref()
-            .map_or(self.size, |text| head_bytes + text.longest_bytes());
+        let longest = |text: &PayloadText| text.longest_bytes(head_bytes(verify));
+        let payload_bytes = text.as_ref().map_or(self.size, longest);
         let scale = self.scale;
         Ok(Scenario {
             origin: origin.map(|origin| Origin { scale, ..origin }),
@@ -216,8 +218,9 @@ impl LoadArguments {
             bind: self.bind,
             seed: self.seed,
             slo_p99,
+            objectives: self.objectives.objectives()?,
             no_loss: self.no_loss,
-            allow_loss: self.allow_loss,
+            allow_loss: self.allow_loss || self.objectives.allow_loss(),
             verify,
             ledger_only: self.ledger_only,
             client_identifiers: self.client_id,
@@ -253,10 +256,12 @@ impl LoadArguments {
 
     /// Whether messages are compared with what was sent; unasked only where that costs next to nothing.
     fn verifies(&self) -> bool {
-        let has_text = self.payload.is_some() || self.payload_file.is_some();
+        let has_text = self.payload.is_some() || self.payload_file.is_some() || self.payload_json.is_some();
         let is_cheap = (CHECKED_BYTES_FROM..=CHECKED_BYTES_UNASKED).contains(&self.size);
         let is_unasked = is_cheap && !has_text && self.publishers() <= VERIFIED_PUBLISHERS_UNASKED;
-        self.verify || (is_unasked && !self.no_verify)
+        // Without a schedule a message takes a tenth of the time, and comparing it a fifth of that.
+        let has_schedule = matches!(self.load(), Load::Scheduled { .. });
+        self.verify || (is_unasked && has_schedule && !self.no_verify)
     }
 
     fn text(&self) -> Result<Option<PayloadText>, String> {
@@ -267,7 +272,7 @@ impl LoadArguments {
                 Ok(Some(PayloadText::file(bytes)))
             }
             (None, Some(text)) => Ok(Some(PayloadText::template(text.clone()))),
-            (None, None) => Ok(None),
+            (None, None) => self.payload_json.clone().map(PayloadText::json).transpose(),
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! [`Options`] is the trait of every subcommand's struct. [`run`] has the options of a run, [`rates`] those that a
 //! search and a sweep share, [`measurement`] those that `conn`, `retained` and `selftest` share. [`broker`], [`load`],
-//! [`properties`], [`hosts`] and [`help`] are groups that several subcommands use. [`words`] parses single values,
-//! [`letters`] refuses what is ambiguous.
+//! [`properties`], [`objectives`], [`hosts`] and [`help`] are groups that several subcommands use. [`words`] parses
+//! single values, [`letters`] refuses what is ambiguous.
 //!
 //! Invariant: a letter has the meaning that it has in mosquitto_pub. A letter with different meanings in the known
 //! tools is refused, and the error names the long option. What breaks it: clap's automatic `-h` and `-V`, which are
@@ -15,6 +15,7 @@ pub(crate) mod hosts;
 pub(crate) mod letters;
 pub(crate) mod load;
 pub mod measurement;
+pub(crate) mod objectives;
 pub(crate) mod properties;
 pub mod rates;
 pub mod run;

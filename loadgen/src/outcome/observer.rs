@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::series::IntervalReport;
+use crate::measure::latency::Latency;
 use crate::measure::timeline::{Phase, Progress};
 
 /// Gets the progress of a run ten times a second.
@@ -12,8 +13,8 @@ pub trait Observer {
     /// `elapsed` counts from the beginning of the load, in the connecting phase from the beginning of the run.
     fn observe(&mut self, phase: Phase, elapsed: Duration, progress: &Progress);
 
-    /// An interval of the time series is complete.
-    fn interval(&mut self, _interval: &IntervalReport) {}
+    /// An interval of the time series is complete, with the latencies of what came in it.
+    fn interval(&mut self, _interval: &IntervalReport, _latency: &Latency) {}
 }
 
 /// An observer of nothing, for runs without a terminal.

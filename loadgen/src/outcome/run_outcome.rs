@@ -46,6 +46,10 @@ pub struct Outcome {
     pub lag: Option<Summary>,
     /// The same, of the messages that did not wait for the broker.
     pub lag_own: Option<Summary>,
+    /// Arrival in the kernel to read, of each read of a few subscribers of each thread; absent without a schedule and
+    /// where the kernel does not note arrivals.
+    #[serde(default)]
+    pub read_delay: Option<Summary>,
     /// Messages and deliveries counted.
     pub ledger: LedgerReport,
     /// Messages per second in the measured part.

@@ -88,6 +88,7 @@ pub struct Series {
     /// For each thread, the first interval that it has not reported.
     unreported: Vec<usize>,
     reported: usize,
+    none: Latency,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -130,6 +131,7 @@ impl Series {
             intervals: Vec::new(),
             unreported: vec![0; threads],
             reported: 0,
+            none: Latency::new(),
         }
     }
 
@@ -169,6 +171,14 @@ impl Series {
         }
         self.reported += 1;
         self.report(self.reported - 1, times)
+    }
+
+    /// The latencies of the interval that [`Series::next_complete`] has given last.
+    pub fn last_reported(&self) -> &Latency {
+        let index = self.reported.saturating_sub(1);
+        self.intervals
+            .get(index)
+            .map_or(&self.none, |interval| &interval.latency)
     }
 
     /// The reports of all intervals, complete or not.
@@ -249,6 +259,7 @@ mod tests {
             (first.received, first.sent, first.backlog, first.part),
             (1, 2, 7, Part::WarmUp)
         );
+        assert_eq!(series.last_reported().count(), 1);
         assert_eq!(series.next_complete(&TIMES), None);
         series.add(&part(0, 3, 40));
         let parts: Vec<Part> = series.reports(&TIMES).iter().map(|report| report.part).collect();

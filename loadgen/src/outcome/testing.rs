@@ -27,6 +27,7 @@ pub(crate) fn outcome(options: &str) -> Outcome {
         acknowledged: None,
         lag: None,
         lag_own: None,
+        read_delay: None,
         ledger: LedgerReport::default(),
         rates: Rates::default(),
         drain: DrainReport::default(),

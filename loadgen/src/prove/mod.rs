@@ -188,12 +188,19 @@ fn play(
         }
     };
     let output = tempfile::tempfile().map_err(Failure::system("cannot make a file"))?;
+    let words = if quota.is_some() {
+        starve::waiting(words)
+    } else {
+        words
+    };
     let mut child = spawn(&words, &output)?;
     if let Some(quota) = &quota {
         quota
             .limit(child.id())
             .map_err(Failure::system("cannot limit the generator"))?;
     }
+    // Its end lets a generator go on that waits to be limited.
+    drop(child.stdin.take());
     let status = wait(&mut child, interrupted);
     Ok(Ok(Answer::read(status, &file, output)))
 }
@@ -203,7 +210,7 @@ fn spawn(words: &[OsString], output: &std::fs::File) -> Result<Child, Failure> {
     let stream = || output.try_clone().map_err(Failure::system("cannot open a file"));
     Command::new(program)
         .args(rest)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(stream()?)
         .stderr(stream()?)
         .spawn()

@@ -2,6 +2,7 @@
 //!
 //! Invariant: both end with their values: the loops stop, and the group is removed once nothing is in it.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,12 @@ impl Drop for BusyCore {
             let _ = thread.join();
         }
     }
+}
+
+/// The words of a program that begins when its standard input ends: so it is in its control group before it looks.
+pub(super) fn waiting(words: Vec<OsString>) -> Vec<OsString> {
+    let shell = ["sh", "-c", "read -r line; exec \"$@\"", "sh"].map(OsString::from);
+    shell.into_iter().chain(words).collect()
 }
 
 /// A control group, version 1 or 2, in which a tenth of a core may be used.

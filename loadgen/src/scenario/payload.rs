@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::scenario::json_payload;
 use crate::scenario::topics::numbered;
 
 /// Bytes of the stamp: the least payload size.
@@ -22,8 +23,8 @@ pub const LAG_BYTES_FROM: usize = 20;
 /// Payload size from which a checksum fits: it stands behind the lag.
 pub const CHECKED_BYTES_FROM: usize = 24;
 
-/// Largest payload whose checksum costs so little that it is there without being asked for: at 20 bytes each ns or
-/// more under 3 % of the microsecond that receiving a message takes.
+/// Largest payload whose checksum costs so little at a rate that it is there without being asked for: at 20 bytes each
+/// ns or more under 3 % of the microsecond that receiving a message takes.
 pub const CHECKED_BYTES_UNASKED: usize = 256;
 
 /// Longest time that fits the stamp: 48 bits of nanoseconds, about 78 hours.
@@ -74,6 +75,15 @@ impl Stamp {
     }
 }
 
+/// Bytes at the head of a payload that are the generator's: the stamp, the lag, and the checksum if there is one.
+pub fn head_bytes(is_checked: bool) -> usize {
+    if is_checked {
+        CHECKED_BYTES_FROM
+    } else {
+        LAG_BYTES_FROM
+    }
+}
+
 /// The checksum of what follows the checksum's place, the same for all messages of a publisher.
 pub fn crc_of_filler(payload: &[u8]) -> u32 {
     crc32c::crc32c(payload.get(CHECKED_BYTES_FROM..).unwrap_or_default())
@@ -108,6 +118,7 @@ pub struct PayloadText(Source);
 enum Source {
     File(Arc<[u8]>),
     Template(String),
+    Json(String),
 }
 
 impl PayloadText {
@@ -121,22 +132,36 @@ impl PayloadText {
         PayloadText(Source::Template(text))
     }
 
-    /// Bytes of the longest that any publisher has.
-    pub fn longest_bytes(&self) -> usize {
-        match &self.0 {
-            Source::File(bytes) => bytes.len(),
-            Source::Template(text) => numbered(text, u32::MAX).len(),
-        }
+    /// A JSON object in which `%i` is the number of the publisher and `%r` a random number; the stamp is its first
+    /// member.
+    ///
+    /// # Errors
+    /// A sentence on what is wrong with it.
+    pub fn json(object: String) -> Result<PayloadText, String> {
+        json_payload::check(&object)?;
+        Ok(PayloadText(Source::Json(object)))
     }
 
-    /// The payload of a publisher, with room for the stamp and what follows it at its head.
-    pub fn payload(&self, publisher: u32, head_bytes: usize) -> Vec<u8> {
+    /// Whether the stamp is a member of a JSON object.
+    pub fn is_json(&self) -> bool {
+        matches!(self.0, Source::Json(_))
+    }
+
+    /// Bytes of the longest payload that any publisher has, where the generator has so many at its head.
+    pub fn longest_bytes(&self, head_bytes: usize) -> usize {
+        self.payload(u32::MAX, head_bytes).0.len()
+    }
+
+    /// The payload of a publisher, with room for the stamp and what follows it at its head, and the places of fields
+    /// that differ in each message.
+    pub fn payload(&self, publisher: u32, head_bytes: usize) -> (Vec<u8>, Vec<usize>) {
         let mut payload = vec![0; head_bytes];
         match &self.0 {
             Source::File(bytes) => payload.extend_from_slice(bytes),
             Source::Template(text) => payload.extend_from_slice(numbered(text, publisher).as_bytes()),
+            Source::Json(object) => return json_payload::compose(object, publisher),
         }
-        payload
+        (payload, Vec::new())
     }
 }
 
@@ -144,7 +169,7 @@ impl Serialize for PayloadText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
             Source::File(bytes) => serializer.serialize_str(&format!("a file of {} bytes", bytes.len())),
-            Source::Template(text) => serializer.serialize_str(text),
+            Source::Template(text) | Source::Json(text) => serializer.serialize_str(text),
         }
     }
 }
@@ -204,13 +229,11 @@ mod tests {
     #[test]
     fn a_text_stands_behind_the_stamp_with_the_publishers_number() {
         let text = PayloadText::template("sensor %i: on".to_owned());
+        let payload = |text: &PayloadText, publisher| text.payload(publisher, LAG_BYTES_FROM).0;
+        assert_eq!(payload(&text, 12)[LAG_BYTES_FROM..], *b"sensor 12: on");
+        assert_eq!(text.longest_bytes(LAG_BYTES_FROM), payload(&text, u32::MAX).len());
         assert_eq!(
-            text.payload(12, LAG_BYTES_FROM)[LAG_BYTES_FROM..],
-            *b"sensor 12: on"
-        );
-        assert!(text.longest_bytes() >= text.payload(u32::MAX, LAG_BYTES_FROM).len() - LAG_BYTES_FROM);
-        assert_eq!(
-            PayloadText::file(vec![7; 3]).payload(0, LAG_BYTES_FROM).len(),
+            payload(&PayloadText::file(vec![7; 3]), 0).len(),
             LAG_BYTES_FROM + 3
         );
     }

@@ -11,9 +11,8 @@ use mqtt::version::ProtocolVersion;
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::json;
-use crate::scenario::payload::{
-    CHECKED_BYTES_FROM, INTENDED_NS_MAX, LAG_BYTES_FROM, PayloadText, STAMP_BYTES,
-};
+use crate::scenario::objectives::Objectives;
+use crate::scenario::payload::{CHECKED_BYTES_FROM, INTENDED_NS_MAX, PayloadText, STAMP_BYTES};
 use crate::scenario::properties::{Carrier, GivenProperties};
 use crate::scenario::schedule::Arrival;
 use crate::scenario::subscription::SubscriptionChoices;
@@ -91,6 +90,9 @@ pub struct Scenario {
     /// p99 of the latency that the run must not exceed.
     #[serde(rename = "slo_p99_s", default, with = "json::optional_seconds")]
     pub slo_p99: Option<Duration>,
+    /// What else the run must reach.
+    #[serde(default)]
+    pub objectives: Objectives,
     /// Whether a loss is a failure even where QoS 0 allows it.
     pub no_loss: bool,
     /// Whether a loss at QoS 0 is a figure and no failure.
@@ -335,15 +337,6 @@ impl Scenario {
         mqtt::topic::check_name(&crate::scenario::topics::numbered(pattern, 0)).map_err(|error| {
             format!("--topics {pattern:?} is not pairs, fan-out, fan-in or a topic name: {error}")
         })
-    }
-
-    /// Bytes at the head of each payload that are the generator's: stamp, lag, checksum.
-    pub fn head_bytes(&self) -> usize {
-        if self.verify {
-            CHECKED_BYTES_FROM
-        } else {
-            LAG_BYTES_FROM
-        }
     }
 
     /// One more than the highest number of a client.

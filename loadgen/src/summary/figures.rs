@@ -4,6 +4,7 @@
 //! cost from every run.
 
 use crate::connect::outcome::ConnectOutcome;
+use crate::measure::thread_use::ThreadUse;
 use crate::outcome::Outcome;
 use crate::retained::RetainedOutcome;
 use crate::scenario::Load;
@@ -64,6 +65,18 @@ impl Figure {
     }
 }
 
+/// The names of the figures of which one direction is better.
+pub(crate) fn with_direction() -> Vec<&'static str> {
+    let named = FIGURES.iter().filter(|figure| figure.lower_is_better.is_some());
+    let mut names: Vec<&str> = Vec::new();
+    for figure in named {
+        if !names.contains(&figure.name) {
+            names.push(figure.name);
+        }
+    }
+    names
+}
+
 /// The headline of a load of messages.
 pub(crate) const CPU_PER_MESSAGE: &str = "broker CPU per message";
 /// The cost of a connection that is made.
@@ -77,6 +90,22 @@ pub(super) const FIGURES: &[Figure] = &[
         CPU_PER_MESSAGE,
         "µs",
         FigureSource::Run(|run| Some(run.broker.usage?.cpu_ns_per_delivery? / NS_PER_US)),
+    ),
+    Figure {
+        lower_is_better: None,
+        ..Figure::cost(
+            "client CPU per message",
+            "µs",
+            FigureSource::Run(|run| Some(client_cpu_ns(run)? / NS_PER_US)),
+        )
+    },
+    Figure::cost(
+        "broker and client CPU per message",
+        "µs",
+        FigureSource::Run(|run| {
+            let broker_ns = run.broker.usage?.cpu_ns_per_delivery?;
+            Some((broker_ns + client_cpu_ns(run)?) / NS_PER_US)
+        }),
     ),
     Figure::rate(
         "delivered",
@@ -164,6 +193,15 @@ pub(super) const FIGURES: &[Figure] = &[
             Some(connections.broker.usage?.cpu_ns_per_connection? / NS_PER_US)
         }),
     ),
+    Figure::cost(
+        "broker and client CPU per connection",
+        "µs",
+        FigureSource::Connections(|connections| {
+            let made = Some(connections.rates.made).filter(|made| *made > 0)?;
+            let client_ns = threads_cpu_ns(&connections.generator)? / made as f64;
+            Some((connections.broker.usage?.cpu_ns_per_connection? + client_ns) / NS_PER_US)
+        }),
+    ),
     Figure::rate(
         "connections made",
         FigureSource::Connections(|connections| Some(connections.rates.made_per_s)),
@@ -205,6 +243,19 @@ fn connections(run: &Outcome) -> Option<f64> {
 }
 
 const CONNECTIONS_MIN: u64 = 1_000;
+
+/// CPU time of the generator for each delivery. On one machine the kernel's work for a message lands on either side, so
+/// that the broker's alone is not the whole.
+fn client_cpu_ns(run: &Outcome) -> Option<f64> {
+    let deliveries = run.broker.usage.map(|usage| usage.deliveries);
+    let deliveries = deliveries.filter(|deliveries| *deliveries > 0)?;
+    Some(threads_cpu_ns(&run.generator.threads)? / deliveries as f64)
+}
+
+fn threads_cpu_ns(threads: &[ThreadUse]) -> Option<f64> {
+    let cpu_ns: u64 = threads.iter().map(|thread| thread.cpu_ns).sum();
+    (cpu_ns > 0).then_some(cpu_ns as f64)
+}
 
 fn is_flood(run: &Outcome) -> bool {
     run.scenario.load == Load::Flood

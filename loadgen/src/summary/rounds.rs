@@ -23,6 +23,9 @@ pub struct BrokerVersion {
     pub version: String,
     /// SHA-256 of the broker's program.
     pub sha256: Option<String>,
+    /// The commit of the tree that the program was built in, where that is known, and how it was built.
+    #[serde(default)]
+    pub build: Option<String>,
 }
 
 /// Reads the rounds of a folder.

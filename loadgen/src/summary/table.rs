@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::comparison::{ComparisonSummary, FigureSummary};
+use super::comparison::{ComparisonSummary, FigureSummary, shown as shown_broker};
 use super::statistics::Estimate;
 use crate::measure::numbers::digits;
 
@@ -13,13 +13,19 @@ pub(crate) fn cells(summary: &ComparisonSummary) -> Vec<[String; 7]> {
     let mut lines = Vec::new();
     for row in &summary.rows {
         for figure in &row.figures {
-            let ours = figure.values.get(super::comparison::MIDGE);
+            let ours = figure.values.get(&summary.first);
             let others = figure
                 .values
                 .iter()
-                .filter(|(broker, _)| *broker != super::comparison::MIDGE);
+                .filter(|(broker, _)| **broker != summary.first);
             for (broker, theirs) in others {
-                lines.push(line(&row.scenario, figure, broker, ours, theirs));
+                lines.push(line(
+                    &row.scenario,
+                    figure,
+                    (&summary.first, broker),
+                    ours,
+                    theirs,
+                ));
             }
         }
     }
@@ -30,20 +36,23 @@ pub(crate) fn cells(summary: &ComparisonSummary) -> Vec<[String; 7]> {
 pub(crate) const FINDINGS: &str = "What the runs reported about themselves";
 
 /// The heads of the columns.
-pub(crate) const HEADS: [&str; 7] = [
-    "scenario",
-    "figure",
-    "Midge",
-    "peer",
-    "",
-    "Midge / peer",
-    "Midge is",
-];
+pub(crate) fn heads(summary: &ComparisonSummary) -> [String; 7] {
+    let first = shown_broker(&summary.first);
+    [
+        "scenario".to_owned(),
+        "figure".to_owned(),
+        first.to_owned(),
+        "peer".to_owned(),
+        String::new(),
+        format!("{first} / peer"),
+        format!("{first} is"),
+    ]
+}
 
 fn line(
     scenario: &str,
     figure: &FigureSummary,
-    broker: &str,
+    (first, broker): (&str, &str),
     ours: Option<&Estimate>,
     theirs: &Estimate,
 ) -> [String; 7] {
@@ -56,14 +65,14 @@ fn line(
         broker.to_owned(),
         shown(theirs),
         ratio,
-        figure.verdict(broker),
+        figure.verdict(first, broker),
     ]
 }
 
 /// The table for a terminal.
 pub fn terminal(summary: &ComparisonSummary) -> String {
     let lines = cells(summary);
-    let heads = HEADS.map(str::to_owned);
+    let heads = heads(summary);
     let mut widths = [0; 7];
     for line in std::iter::once(&heads).chain(&lines) {
         for (width, cell) in widths.iter_mut().zip(line) {
@@ -84,7 +93,8 @@ pub fn terminal(summary: &ComparisonSummary) -> String {
 
 /// The table in Markdown.
 pub fn markdown(summary: &ComparisonSummary) -> String {
-    let mut text = format!("| {} |\n|{}\n", HEADS.join(" | "), "---|".repeat(HEADS.len()));
+    let heads = heads(summary);
+    let mut text = format!("| {} |\n|{}\n", heads.join(" | "), "---|".repeat(heads.len()));
     for line in cells(summary) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "| {} |", line.join(" | "));
@@ -107,10 +117,10 @@ pub fn csv(summary: &ComparisonSummary) -> Result<Vec<u8>, csv::Error> {
         "low",
         "high",
         "rounds",
-        "midge_ratio",
+        "first_ratio",
         "ratio_low",
         "ratio_high",
-        "midge_is",
+        "first_is",
     ])?;
     for row in &summary.rows {
         for figure in &row.figures {
@@ -133,7 +143,7 @@ pub fn csv(summary: &ComparisonSummary) -> Result<Vec<u8>, csv::Error> {
                     ratio(|ratio| ratio.median),
                     ratio(|ratio| ratio.low),
                     ratio(|ratio| ratio.high),
-                    figure.verdict(broker),
+                    figure.verdict(&summary.first, broker),
                 ])?;
             }
         }
@@ -155,7 +165,7 @@ pub fn shown(estimate: &Estimate) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::summary::comparison::{sum_up, tests::scheduled};
+    use crate::summary::comparison::{MIDGE, sum_up, tests::scheduled};
     use crate::summary::rounds::Rounds;
     use std::collections::BTreeMap;
 
@@ -169,7 +179,7 @@ mod tests {
             ("midge".to_owned(), rounds(1_000.0)),
             ("mosquitto".to_owned(), rounds(9_000.0)),
         ]);
-        sum_up(&Rounds::from([("pairs".to_owned(), brokers)]), &[])
+        sum_up(&Rounds::from([("pairs".to_owned(), brokers)]), MIDGE, &[])
     }
 
     #[test]

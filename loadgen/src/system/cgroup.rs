@@ -37,6 +37,10 @@ impl CpuGroups {
                 continue;
             }
             let Some((root, point)) = mounts.lines().find_map(|line| mount_of(line, is_version_2)) else {
+                // Version 2 is in every list, whether it decides about anything or not.
+                if !is_version_2 || path != "/" {
+                    found.hidden = Some(path.to_owned());
+                }
                 continue;
             };
             // Seen from a namespace of its own, the path may lie outside of what is mounted.
@@ -160,6 +164,13 @@ mod tests {
             assert_eq!(found.hidden(), Some(path));
             assert_eq!(groups(&found), ["/sys/fs/cgroup/cpu,cpuacct"]);
         }
+        let without_mounts = CpuGroups::locate("3:cpu,cpuacct:/\n0::/\n", "", |_| true);
+        assert_eq!(
+            without_mounts.hidden(),
+            Some("/"),
+            "the controller is mounted nowhere"
+        );
+        assert_eq!(CpuGroups::locate("0::/\n", "", |_| true).hidden(), None);
         assert_eq!(CpuGroups::locate("", "", |_| true), CpuGroups::default());
     }
 

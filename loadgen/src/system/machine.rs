@@ -22,6 +22,9 @@ pub struct Machine {
     pub kernel: Option<String>,
     /// Memory of the machine, KiB.
     pub memory_kib: Option<u64>,
+    /// How many threads wanted a CPU on average when it was looked at: of 1, 5 and 15 minutes.
+    #[serde(default)]
+    pub load_average: Option<String>,
     /// The tightest CPU limit of the control groups of this process: quota and period, µs.
     pub cgroup_cpu: Option<String>,
     /// Soft limit of open descriptors.
@@ -44,6 +47,10 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
             kernel: line("/proc/sys/kernel/osrelease"),
             memory_kib: memory,
+            load_average: line("/proc/loadavg").map(|text| {
+                let averages: Vec<&str> = text.split(' ').take(3).collect();
+                averages.join(" ")
+            }),
             cgroup_cpu: CpuGroups::find()
                 .limit()
                 .map(|(quota, period)| format!("{quota} {period}")),

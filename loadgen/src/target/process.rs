@@ -105,8 +105,21 @@ impl BrokerProcess {
         address: SocketAddr,
         interrupted: &AtomicBool,
     ) -> Result<(), Failure> {
+        self.wait_until_it_listens_within(address, LISTENS_WITHIN, interrupted)
+    }
+
+    /// The same within this time.
+    ///
+    /// # Errors
+    /// As [`BrokerProcess::wait_until_it_listens`].
+    pub fn wait_until_it_listens_within(
+        &mut self,
+        address: SocketAddr,
+        within: Duration,
+        interrupted: &AtomicBool,
+    ) -> Result<(), Failure> {
         let began = Instant::now();
-        while began.elapsed() < LISTENS_WITHIN {
+        while began.elapsed() < within {
             self.check_alive()?;
             if interrupted.load(Ordering::Relaxed) {
                 return Err(Failure::Interrupted);
@@ -118,8 +131,19 @@ impl BrokerProcess {
         }
         let log = self.end_of_log();
         Err(Failure::Broker(format!(
-            "the broker does not listen on {address} after {LISTENS_WITHIN:?}{log}"
+            "the broker does not listen on {address} after {within:?}{log}"
         )))
+    }
+
+    /// Ends it as `kill -9` does, and waits until it has ended.
+    ///
+    /// # Errors
+    /// What killing gives.
+    pub fn kill(&mut self) -> Result<(), Failure> {
+        self.process
+            .kill()
+            .and_then(|()| self.process.wait().map(drop))
+            .map_err(Failure::system("cannot kill the broker"))
     }
 
     /// Whether it still runs; with the end of its log if not.
@@ -266,8 +290,8 @@ pub fn first_line_of(program: &OsStr, words: &[&str]) -> Option<String> {
 
 /// In the place of a list of CPUs: all that are allowed. Not a list.
 const ANY_CPU: &str = "any";
-/// Time for the broker to listen.
-const LISTENS_WITHIN: Duration = Duration::from_secs(20);
+/// Time for a broker to listen, where nothing else is known of it.
+pub const LISTENS_WITHIN: Duration = Duration::from_secs(20);
 /// Time for the broker to end after SIGTERM.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
 /// Time between two checks of the process.

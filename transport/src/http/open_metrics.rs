@@ -63,6 +63,27 @@ impl OpenMetricsPage {
         }
     }
 
+    /// A histogram of a unit, which the name ends in: how many values are at most as large as each bound, in the order
+    /// of the bounds, how many there are, and their sum. Those of several processes can be added up.
+    pub fn histogram(
+        &mut self,
+        name: &str,
+        unit: &str,
+        help: &str,
+        buckets: &[(f64, u64)],
+        (count, sum): (u64, f64),
+    ) {
+        self.family(name, "histogram", Some(unit), help);
+        for (bound, at_most) in buckets {
+            // OpenMetrics wants numbers of this form in `le`.
+            let bound = format!("{bound:?}");
+            self.sample(&format!("{name}_bucket"), Some(("le", &bound)), at_most);
+        }
+        self.sample(&format!("{name}_bucket"), Some(("le", "+Inf")), count);
+        self.sample(&format!("{name}_count"), None, count);
+        self.sample(&format!("{name}_sum"), None, sum);
+    }
+
     /// The page with its last line.
     #[must_use]
     pub fn finish(mut self) -> String {
@@ -111,6 +132,19 @@ impl Display for Escaped<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_histogram_ends_with_all_values() {
+        let mut page = OpenMetricsPage::default();
+        let buckets = [(0.001, 3), (1.0, 5)];
+        page.histogram("a_seconds", "seconds", "Latency.", &buckets, (6, 4.5));
+        assert_eq!(
+            page.finish(),
+            "# TYPE a_seconds histogram\n# UNIT a_seconds seconds\n# HELP a_seconds Latency.\n\
+             a_seconds_bucket{le=\"0.001\"} 3\na_seconds_bucket{le=\"1.0\"} 5\n\
+             a_seconds_bucket{le=\"+Inf\"} 6\na_seconds_count 6\na_seconds_sum 4.5\n# EOF\n"
+        );
+    }
 
     #[test]
     fn each_kind_of_family() {

@@ -105,6 +105,7 @@ pub(super) enum Operation {
     Event = 5,
     Woken = 6,
     Wake = 7,
+    ReceiveTimed = 8,
 }
 
 impl Operation {
@@ -122,6 +123,7 @@ impl Operation {
             5 => Operation::Event,
             6 => Operation::Woken,
             7 => Operation::Wake,
+            8 => Operation::ReceiveTimed,
             _ => Operation::Ignore,
         };
         (operation, user_data & VALUE_MASK)

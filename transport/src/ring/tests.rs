@@ -127,6 +127,40 @@ fn end_of_stream_and_cancel_end_a_receive() {
 }
 
 #[test]
+fn a_timed_receive_knows_when_its_bytes_came() {
+    let mut ring = super::Ring::new(&RingOptions {
+        buffer_bytes: 4096,
+        ..RingOptions::default()
+    })
+    .unwrap();
+    let (mut client, server) = connected(&mut ring);
+    note_arrivals(&server).unwrap();
+    ring.receive_multishot_timed(&server, PEER);
+    ring.submit().unwrap();
+    for text in [&b"one"[..], b"another"] {
+        client.write_all(text).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+        let (arrived_ns, bytes) = until(&mut ring, |ring, completion| match completion {
+            Completion::Received { buffer, .. } => {
+                let received = (buffer.arrived_ns(), ring.bytes(&buffer).to_vec());
+                ring.recycle(buffer);
+                Some(received)
+            }
+            _ => None,
+        });
+        let waited_ns = crate::clock::real_ns() - arrived_ns.unwrap();
+        assert_eq!(bytes, text);
+        assert!((30_000_000..5_000_000_000).contains(&waited_ns), "{waited_ns}");
+    }
+    drop(client);
+    let cause = until(&mut ring, |_, completion| match completion {
+        Completion::ReceiveEnded { cause, .. } => Some(cause),
+        _ => None,
+    });
+    assert!(matches!(cause, ReceiveEnd::EndOfStream), "{cause:?}");
+}
+
+#[test]
 fn an_owned_send_waits_for_room_and_ends_when_shut_down() {
     let mut ring = ring();
     let (mut client, server) = connected(&mut ring);

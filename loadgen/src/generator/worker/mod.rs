@@ -188,6 +188,9 @@ impl<'a> Worker<'a> {
 
     fn received(&mut self, token: Token, buffer: ReceiveBuffer, more: bool) {
         let now_ns = monotonic_ns();
+        if let Some(arrived_ns) = buffer.arrived_ns() {
+            self.load.count_read(arrived_ns, now_ns);
+        }
         let Some(slot) = self.slot_of_token(token) else {
             return self.ring.recycle(buffer);
         };

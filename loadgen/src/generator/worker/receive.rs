@@ -9,6 +9,7 @@ use mqtt::frame::{Frame, PacketType};
 use mqtt::packet::{Ack, Packet};
 use mqtt::reason::ReasonCode;
 use mqtt::version::ProtocolVersion;
+use transport::clock::real_ns;
 
 use super::{Client, LoadState, Role};
 use crate::connection::opening::Stage;
@@ -102,6 +103,14 @@ fn message(
 }
 
 impl LoadState {
+    /// Bytes were read that the kernel has had since then, CLOCK_REALTIME ns.
+    pub(super) fn count_read(&mut self, arrived_ns: u64, now_ns: u64) {
+        if self.times.is_some_and(|times| times.is_measured(now_ns)) {
+            let waited_ns = real_ns().saturating_sub(arrived_ns);
+            self.measurements.read_delay.record(waited_ns);
+        }
+    }
+
     /// A message was received for the first time.
     #[inline]
     fn count(&mut self, stamp: &Stamp, arrived: Arrived<'_>) {

@@ -91,6 +91,7 @@ fn write_latencies(out: &mut String, outcome: &Outcome) -> fmt::Result {
         ("write to receive", outcome.service),
         ("write to acknowledged", outcome.acknowledged),
         ("schedule lag", outcome.lag),
+        ("arrival to read", outcome.read_delay),
     ];
     write_table(out, "latency, ms", &rows)?;
     write_doubts(out, outcome)?;

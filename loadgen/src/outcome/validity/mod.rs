@@ -1,6 +1,7 @@
 //! The verdict of a run on the broker and on itself.
 //!
-//! `finding.rs` is one finding, `deliveries.rs` those of the ledgers, `generator.rs` whether the generator kept up.
+//! `finding.rs` is one finding, `deliveries.rs` those of the ledgers, `generator.rs` whether the generator kept up,
+//! `objectives.rs` what was to be reached.
 //!
 //! Invariants: a result that the generator limited is never shown as the broker's, whatever the load is; what was lost,
 //! doubled or out of order is reported whatever the latency is. Lag of the generator's own and waiting for the broker
@@ -10,6 +11,7 @@
 mod deliveries;
 mod finding;
 mod generator;
+mod objectives;
 
 use std::time::Duration;
 
@@ -20,12 +22,13 @@ use crate::measure::differences::Differences;
 use crate::measure::ledger::Totals;
 use crate::measure::numbers::duration;
 use crate::measure::thread_use::ThreadUse;
-use crate::measure::timeline::nanoseconds;
 use crate::outcome::steadiness::Steadiness;
+use crate::scenario::Objectives;
 use crate::system::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK, EXIT_SATURATED};
 pub(crate) use finding::Findings;
 pub use finding::{Finding, Gravity};
 pub use generator::{OwnEvidence, OwnShare, Throttling, own_shares};
+pub use objectives::Reached;
 
 /// p99 of the generator's own lag above which a run is invalid where there is no latency to compare it with.
 pub const OWN_LAG_NS_LIMIT: u64 = 10_000_000;
@@ -99,8 +102,12 @@ pub struct Evidence {
     pub causes: Vec<String>,
     /// Publishes that the broker refused.
     pub refused: u64,
-    /// The objective for it.
+    /// The objective for its p99.
     pub slo_p99: Option<Duration>,
+    /// The objectives besides the p99.
+    pub objectives: Objectives,
+    /// What was reached of those that are no latencies.
+    pub reached: Reached,
     /// Whether the measured part was steady.
     pub steadiness: Option<Steadiness>,
     /// A signal ended the run early.
@@ -291,35 +298,6 @@ impl Evidence {
             LimitedBy::Nothing => {}
         }
         self.own.note(findings);
-    }
-
-    fn check_objective(&self, limited_by: LimitedBy, findings: &mut Findings) -> bool {
-        let before = findings.faults();
-        if self.unsent > 0 && limited_by != LimitedBy::Generator && !self.interrupted {
-            findings.add(
-                true,
-                format!(
-                    "{} messages of the schedule never left: the offered rate was not reached",
-                    self.unsent
-                ),
-            );
-        }
-        match (self.slo_p99, self.own.latency.map(|latency| latency.p99_ns)) {
-            (Some(slo), Some(p99_ns)) if p99_ns > nanoseconds(slo) => findings.add(
-                true,
-                format!(
-                    "p99 of the latency is {:.3} ms, above the objective of {:.3} ms",
-                    p99_ns as f64 / 1e6,
-                    slo.as_secs_f64() * 1e3
-                ),
-            ),
-            (Some(_), None) => findings.add(
-                true,
-                "nothing was measured, so the objective was not reached".to_owned(),
-            ),
-            _ => {}
-        }
-        findings.faults() > before
     }
 
     fn check_surroundings(&self, findings: &mut Findings) {

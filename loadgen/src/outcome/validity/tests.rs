@@ -269,6 +269,67 @@ fn a_lost_message_weighs_more_than_a_slow_generator_and_that_more_than_the_objec
 }
 
 #[test]
+fn each_objective_can_be_missed_and_what_was_not_measured_is() {
+    let reach = |evidence: &mut Evidence| {
+        evidence.reached = Reached {
+            delivered_per_s: 200.0,
+            broker_cpu_ns: Some(5_000.0),
+            broker_rss_bytes: Some(10 << 20),
+        };
+    };
+    let ms = Duration::from_millis;
+    type Change = fn(&mut Objectives, f64);
+    let table: [(Change, f64, f64, &str); 4] = [
+        (
+            |of, limit| of.loss_percent_max = Some(limit),
+            1.0,
+            -1.0,
+            "share of lost",
+        ),
+        (
+            |of, limit| of.broker_cpu_us_max = Some(limit),
+            5.0,
+            4.9,
+            "CPU time",
+        ),
+        (
+            |of, limit| of.broker_rss_mib_max = Some(limit),
+            10.0,
+            9.0,
+            "memory",
+        ),
+        (
+            |of, limit| of.rate_per_s_min = Some(limit),
+            200.0,
+            201.0,
+            "deliveries per second",
+        ),
+    ];
+    for (change, reached, missed, part) in table {
+        let (code, _, text) = verdict(|evidence| {
+            reach(evidence);
+            change(&mut evidence.objectives, reached);
+        });
+        assert_eq!((code, text.as_str()), (0, ""), "{part}");
+        let (code, _, text) = verdict(|evidence| {
+            reach(evidence);
+            change(&mut evidence.objectives, missed);
+        });
+        assert!(code == 1 && text.contains(part), "{text}");
+    }
+    let (code, _, text) = verdict(|evidence| evidence.objectives.broker_rss_mib_max = Some(1.0));
+    assert!(code == 1 && text.contains("--broker-pid"), "{text}");
+    assert_eq!(verdict(|evidence| evidence.objectives.p50 = Some(ms(1))).0, 0);
+    let (code, _, text) = verdict(|evidence| {
+        (evidence.objectives.p50, evidence.objectives.p99_9) = (Some(ms(1) / 2), Some(ms(1)));
+    });
+    assert!(
+        code == 1 && text.contains("p50 of") && text.contains("p99.9 of"),
+        "{text}"
+    );
+}
+
+#[test]
 fn busy_threads_and_steal_are_flagged() {
     let (code, _, text) = verdict(|evidence| {
         evidence.own.threads = vec![thread(10), thread(81)];

@@ -1,5 +1,5 @@
-//! The rounds of a comparison summed up: for each scenario and figure the medians, their intervals, and Midge against
-//! each other broker.
+//! The rounds of a comparison summed up: for each scenario and figure the medians, their intervals, and the first
+//! broker against each other one.
 //!
 //! Invariants: everything comes from the rounds of a folder, so a summary can be made again from a folder alone;
 //! latencies of a run that the generator limited do not count, its costs do. Nobody is worse by a figure of "as fast as
@@ -19,12 +19,15 @@ use super::statistics::{Comparison, Estimate, Sign, compare, estimate};
 use crate::measure::thread_use::ThreadUse;
 use crate::summary::record::Record;
 
-/// The name of our own broker: what the others are compared with.
+/// The name of our own broker: what the others are compared with if it takes part.
 pub const MIDGE: &str = "midge";
 
 /// The figures of a whole comparison.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ComparisonSummary {
+    /// The broker that the others are compared with.
+    #[serde(default = "midge")]
+    pub first: String,
     /// One summary for each scenario.
     pub rows: Vec<RowSummary>,
 }
@@ -55,7 +58,7 @@ pub struct FigureSummary {
     pub rounds: BTreeMap<String, Vec<f64>>,
     /// The median with its interval, by broker.
     pub values: BTreeMap<String, Estimate>,
-    /// Midge against each other broker.
+    /// The first broker against each other one.
     pub comparisons: BTreeMap<String, Comparison>,
     /// Of a speed: the brokers with which the generator had no CPU time left, so that they may be faster than this.
     pub at_generator_limit: BTreeSet<String>,
@@ -65,13 +68,14 @@ pub struct FigureSummary {
 }
 
 impl FigureSummary {
-    /// Whether Midge is better or worse than this broker, in a word; behind it the reason to doubt it, if there is one.
-    pub fn verdict(&self, broker: &str) -> String {
+    /// Whether the first broker is better or worse than this one, in a word; behind it the reason to doubt it, if
+    /// there is one.
+    pub fn verdict(&self, first: &str, broker: &str) -> String {
         let Some(comparison) = self.comparisons.get(broker) else {
             return String::new();
         };
-        if self.delivered_nothing.contains(MIDGE) {
-            return "Midge delivered nothing".to_owned();
+        if self.delivered_nothing.contains(first) {
+            return format!("{} delivered nothing", shown(first));
         }
         if self.delivered_nothing.contains(broker) {
             return "peer delivered nothing".to_owned();
@@ -79,7 +83,7 @@ impl FigureSummary {
         let (word, behind) = match (comparison.sign, self.lower_is_better) {
             (_, None) => return String::new(),
             (Sign::Lower, Some(true)) | (Sign::Higher, Some(false)) => ("better", Some((broker, "peer"))),
-            (Sign::Lower, Some(false)) | (Sign::Higher, Some(true)) => ("worse", Some((MIDGE, "Midge"))),
+            (Sign::Lower, Some(false)) | (Sign::Higher, Some(true)) => ("worse", Some((first, shown(first)))),
             (Sign::None, _) => ("no difference", None),
             (Sign::Unknown, _) => return no_verdict(comparison),
         };
@@ -90,6 +94,15 @@ impl FigureSummary {
             _ => word.to_owned(),
         }
     }
+}
+
+fn midge() -> String {
+    MIDGE.to_owned()
+}
+
+/// The name of a broker in tables.
+pub(crate) fn shown(broker: &str) -> &str {
+    if broker == MIDGE { "Midge" } else { broker }
 }
 
 /// What stands in the place of a verdict: how many rounds there are, and how many are needed.
@@ -109,17 +122,27 @@ fn no_verdict(comparison: &Comparison) -> String {
 ///
 /// # Errors The errors of reading; `InvalidData` if the file is not a summary.
 pub fn order(folder: &Path) -> io::Result<Vec<String>> {
-    let text = match fs::read_to_string(folder.join("summary.json")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        text => text?,
-    };
-    let named: NamedRows = serde_json::from_str(&text)?;
-    Ok(named.rows.into_iter().map(|row| row.scenario).collect())
+    Ok(named(folder)?.rows.into_iter().map(|row| row.scenario).collect())
+}
+
+/// The broker that the others are compared with, by a folder's summary.
+///
+/// # Errors As those of [`order`].
+pub fn first(folder: &Path) -> io::Result<String> {
+    Ok(named(folder)?.first.unwrap_or_else(midge))
+}
+
+fn named(folder: &Path) -> io::Result<NamedRows> {
+    match fs::read_to_string(folder.join("summary.json")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(NamedRows::default()),
+        text => Ok(serde_json::from_str(&text?)?),
+    }
 }
 
 /// What every version of a summary has.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct NamedRows {
+    first: Option<String>,
     rows: Vec<NamedRow>,
 }
 
@@ -128,8 +151,8 @@ struct NamedRow {
     scenario: String,
 }
 
-/// Sums the rounds up; the scenarios that `order` names stand first, in its order.
-pub fn sum_up(rounds: &Rounds, order: &[String]) -> ComparisonSummary {
+/// Sums the rounds up, each broker against the `first`; the scenarios that `order` names stand first, in its order.
+pub fn sum_up(rounds: &Rounds, first: &str, order: &[String]) -> ComparisonSummary {
     let place = |scenario: &String| {
         order
             .iter()
@@ -141,7 +164,7 @@ pub fn sum_up(rounds: &Rounds, order: &[String]) -> ComparisonSummary {
     let verdicts = names
         .iter()
         .filter_map(|scenario| rounds.get(*scenario))
-        .map(verdicts_of)
+        .map(|brokers| verdicts_of(first, brokers))
         .sum();
     let rows = names.into_iter().filter_map(|scenario| {
         let brokers = rounds.get(scenario)?;
@@ -149,7 +172,7 @@ pub fn sum_up(rounds: &Rounds, order: &[String]) -> ComparisonSummary {
             scenario: scenario.clone(),
             figures: FIGURES
                 .iter()
-                .filter_map(|figure| figure_summary(figure, brokers, verdicts))
+                .filter_map(|figure| figure_summary(figure, first, brokers, verdicts))
                 .collect(),
             findings: brokers
                 .iter()
@@ -161,24 +184,32 @@ pub fn sum_up(rounds: &Rounds, order: &[String]) -> ComparisonSummary {
                 .collect(),
         })
     });
-    ComparisonSummary { rows: rows.collect() }
+    ComparisonSummary {
+        first: first.to_owned(),
+        rows: rows.collect(),
+    }
 }
 
 /// How many verdicts a scenario gives.
-fn verdicts_of(brokers: &BTreeMap<String, Vec<Record>>) -> usize {
+fn verdicts_of(first: &str, brokers: &BTreeMap<String, Vec<Record>>) -> usize {
     let has_verdict = |figure: &&Figure| figure.lower_is_better.is_some();
     let of_figure = |figure: &Figure| {
-        let others = brokers.keys().filter(|broker| *broker != MIDGE);
+        let others = brokers.keys().filter(|broker| *broker != first);
         others
-            .filter(|broker| !pairs(figure, brokers, broker).is_empty())
+            .filter(|broker| !pairs(figure, brokers, first, broker).is_empty())
             .count()
     };
     FIGURES.iter().filter(has_verdict).map(of_figure).sum()
 }
 
-/// The figure of Midge and of another broker in each round that has both.
-fn pairs(figure: &Figure, brokers: &BTreeMap<String, Vec<Record>>, broker: &str) -> Vec<(f64, f64)> {
-    let (Some(ours), Some(theirs)) = (brokers.get(MIDGE), brokers.get(broker)) else {
+/// The figure of the first broker and of another one in each round that has both.
+fn pairs(
+    figure: &Figure,
+    brokers: &BTreeMap<String, Vec<Record>>,
+    first: &str,
+    broker: &str,
+) -> Vec<(f64, f64)> {
+    let (Some(ours), Some(theirs)) = (brokers.get(first), brokers.get(broker)) else {
         return Vec::new();
     };
     ours.iter()
@@ -189,6 +220,7 @@ fn pairs(figure: &Figure, brokers: &BTreeMap<String, Vec<Record>>, broker: &str)
 
 fn figure_summary(
     figure: &Figure,
+    first: &str,
     brokers: &BTreeMap<String, Vec<Record>>,
     verdicts: usize,
 ) -> Option<FigureSummary> {
@@ -208,11 +240,11 @@ fn figure_summary(
         .filter_map(|(broker, values)| Some((broker.clone(), estimate(values)?)));
     let comparisons = rounds
         .keys()
-        .filter(|broker| *broker != MIDGE)
+        .filter(|broker| *broker != first)
         .filter_map(|broker| {
             Some((
                 broker.clone(),
-                compare(&pairs(figure, brokers, broker), verdicts)?,
+                compare(&pairs(figure, brokers, first, broker), verdicts)?,
             ))
         });
     Some(FigureSummary {

@@ -44,13 +44,13 @@ fn rounds() -> Rounds {
 
 #[test]
 fn figures_are_compared_and_latencies_of_invalid_runs_left_out() {
-    let summary = sum_up(&rounds(), &["b".to_owned(), "a".to_owned()]);
+    let summary = sum_up(&rounds(), MIDGE, &["b".to_owned(), "a".to_owned()]);
     assert_eq!(summary.rows.len(), 2);
     let row = &summary.rows[0];
     assert_eq!(row.scenario, "b");
     let cpu = &row.figures[0];
     assert_eq!(
-        (cpu.figure.as_str(), cpu.verdict("mosquitto").as_str()),
+        (cpu.figure.as_str(), cpu.verdict(MIDGE, "mosquitto").as_str()),
         (CPU_PER_MESSAGE, "better")
     );
     assert!((cpu.values["midge"].median - 1.004).abs() < 1e-9);
@@ -93,7 +93,11 @@ fn a_flood_has_figures_of_its_own_and_what_was_offered_is_no_merit() {
         ("midge".to_owned(), vec![flood(1.0); 9]),
         ("mosquitto".to_owned(), vec![flood(9.0); 9]),
     ];
-    let summary = sum_up(&Rounds::from([("flood-q0".to_owned(), brokers.into())]), &[]);
+    let summary = sum_up(
+        &Rounds::from([("flood-q0".to_owned(), brokers.into())]),
+        MIDGE,
+        &[],
+    );
     let figures: Vec<_> = summary.rows[0]
         .figures
         .iter()
@@ -101,7 +105,7 @@ fn a_flood_has_figures_of_its_own_and_what_was_offered_is_no_merit() {
             (
                 figure.figure.as_str(),
                 figure.values["midge"].median,
-                figure.verdict("mosquitto"),
+                figure.verdict(MIDGE, "mosquitto"),
             )
         })
         .collect();
@@ -135,8 +139,8 @@ fn a_peer_that_delivered_nothing_makes_nobody_better() {
                 [vec![run(9_000.0, theirs)], vec![run(9_000.0, 100); 8]].concat(),
             ),
         ];
-        let summary = sum_up(&Rounds::from([("a".to_owned(), brokers.into())]), &[]);
-        summary.rows[0].figures[0].verdict("nats")
+        let summary = sum_up(&Rounds::from([("a".to_owned(), brokers.into())]), MIDGE, &[]);
+        summary.rows[0].figures[0].verdict(MIDGE, "nats")
     };
     assert_eq!(verdict(100, 100), "better");
     assert_eq!(verdict(100, 0), "peer delivered nothing");
@@ -147,7 +151,7 @@ fn a_peer_that_delivered_nothing_makes_nobody_better() {
 fn scenarios_have_the_order_of_the_summary_that_was_written() {
     let folder = tempfile::tempdir().unwrap();
     assert!(order(folder.path()).unwrap().is_empty());
-    let summary = serde_json::to_string(&sum_up(&rounds(), &["b".to_owned()])).unwrap();
+    let summary = serde_json::to_string(&sum_up(&rounds(), MIDGE, &["b".to_owned()])).unwrap();
     fs::write(folder.path().join("summary.json"), summary).unwrap();
     assert_eq!(order(folder.path()).unwrap(), ["b", "a"]);
 }
@@ -171,10 +175,14 @@ fn nobody_is_worse_by_what_was_the_generators_limit() {
             ("midge".to_owned(), vec![run(ours, cpu_ns); 9]),
             ("mosquitto".to_owned(), vec![run(500.0, 900); 9]),
         ];
-        let summary = sum_up(&Rounds::from([("connections".to_owned(), brokers.into())]), &[]);
+        let summary = sum_up(
+            &Rounds::from([("connections".to_owned(), brokers.into())]),
+            MIDGE,
+            &[],
+        );
         let figure = &summary.rows[0].figures[0];
         assert_eq!(figure.figure, "connections made");
-        figure.verdict("mosquitto")
+        figure.verdict(MIDGE, "mosquitto")
     };
     assert_eq!(verdict(400.0, 900), "worse");
     assert_eq!(verdict(400.0, 990), "worse (generator full with Midge)");
@@ -200,13 +208,35 @@ fn rounds_are_pairs_and_too_few_give_no_verdict() {
         ours.truncate(rounds);
         theirs.truncate(rounds);
         let brokers = [("midge".to_owned(), ours), ("mosquitto".to_owned(), theirs)];
-        sum_up(&Rounds::from([("a".to_owned(), brokers.into())]), &[])
+        sum_up(&Rounds::from([("a".to_owned(), brokers.into())]), MIDGE, &[])
     };
-    let verdict = |rounds, lost| summary(rounds, lost).rows[0].figures[0].verdict("mosquitto");
+    let verdict = |rounds, lost| summary(rounds, lost).rows[0].figures[0].verdict(MIDGE, "mosquitto");
     assert_eq!(
         verdict(10, 3),
         "better",
         "a tenth less in each round, whatever the noise"
     );
     assert_eq!(verdict(6, 3), "5 rounds: no verdict (6 needed)");
+}
+
+/// Two brokers without ours: the first that was named is what the other is compared with.
+#[test]
+fn any_broker_can_be_the_first() {
+    let runs = |cpu_ns: f64| vec![scheduled(cpu_ns, 5_000, false); 9];
+    let brokers = [
+        ("nats".to_owned(), runs(1_000.0)),
+        ("mosquitto".to_owned(), runs(2_000.0)),
+    ];
+    let summary = sum_up(&Rounds::from([("a".to_owned(), brokers.into())]), "nats", &[]);
+    let cpu = &summary.rows[0].figures[0];
+    assert_eq!(cpu.verdict("nats", "mosquitto"), "better");
+    assert!((cpu.comparisons["mosquitto"].ratio.median - 0.5).abs() < 1e-9);
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(first(folder.path()).unwrap(), MIDGE);
+    fs::write(
+        folder.path().join("summary.json"),
+        serde_json::to_string(&summary).unwrap(),
+    )
+    .unwrap();
+    assert_eq!(first(folder.path()).unwrap(), "nats");
 }

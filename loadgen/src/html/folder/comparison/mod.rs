@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::{facts, json};
 use crate::html::{LastColumn, Level, Notice, Page, Plot, Table};
-use crate::summary::comparison::{self, ComparisonSummary, MIDGE};
+use crate::summary::comparison::{self, ComparisonSummary};
 use crate::summary::figures::{CPU_PER_CONNECTION, CPU_PER_MESSAGE};
 use crate::summary::rounds::{self, BrokerVersion};
 use crate::summary::table;
@@ -19,18 +19,18 @@ use plots::ComparisonPlots;
 
 pub(super) fn page(folder: &Path) -> io::Result<Page> {
     let rounds = rounds::read(folder)?;
-    let summary = comparison::sum_up(&rounds, &comparison::order(folder)?);
-    let all = ComparisonPlots::of(&rounds);
+    let summary = comparison::sum_up(&rounds, &comparison::first(folder)?, &comparison::order(folder)?);
+    let all = ComparisonPlots::of(&rounds, &summary.first);
     let peers: Vec<&str> = all
         .brokers
         .iter()
         .map(String::as_str)
-        .filter(|name| *name != MIDGE && !name.ends_with("-nagle"))
+        .filter(|name| *name != summary.first && !name.ends_with("-nagle"))
         .collect();
     let versions: Option<Vec<BrokerVersion>> = json(folder, "versions.json")?;
     let machine: Option<Machine> = json(folder, "machine.json")?;
     Ok(Page {
-        title: format!("Midge beside {}", peers.join(", ")),
+        title: format!("{} beside {}", comparison::shown(&summary.first), peers.join(", ")),
         lead: "Each broker alone in a process of its own, in turns, with equal settings and the same work. Figures are \
                medians over the rounds with the lowest and the highest. Ratios are those of the rounds in pairs, with \
                the interval of order statistics; a difference is shown as one only where that does not contain 1."
@@ -87,7 +87,7 @@ fn unbroken(cell: &str) -> String {
 fn tables(summary: &ComparisonSummary) -> Vec<Table> {
     let mut tables = vec![Table {
         title: "All figures".to_owned(),
-        heads: table::HEADS.map(str::to_owned).to_vec(),
+        heads: table::heads(summary).to_vec(),
         rows: table::cells(summary)
             .into_iter()
             .map(|cells| cells.map(|cell| unbroken(&cell)).into())

@@ -16,7 +16,6 @@ use crate::outcome::Outcome;
 use crate::scenario::Load;
 use crate::search::Point;
 use crate::summary::comparison::ComparisonSummary;
-use crate::summary::comparison::MIDGE;
 use crate::summary::record::Record;
 use crate::summary::rounds::Rounds;
 use crate::summary::statistics::median;
@@ -30,10 +29,10 @@ pub(super) struct ComparisonPlots<'a> {
 
 impl<'a> ComparisonPlots<'a> {
     /// Prepares the plots of these rounds.
-    pub(super) fn of(rounds: &'a Rounds) -> ComparisonPlots<'a> {
+    pub(super) fn of(rounds: &'a Rounds, first: &str) -> ComparisonPlots<'a> {
         let names: BTreeSet<&String> = rounds.values().flat_map(BTreeMap::keys).collect();
         let mut brokers: Vec<String> = names.into_iter().cloned().collect();
-        brokers.sort_by_key(|name| name != MIDGE);
+        brokers.sort_by_key(|name| name != first);
         ComparisonPlots { rounds, brokers }
     }
 

@@ -1,0 +1,62 @@
+//! Processes and what they started, as `/proc` shows them.
+//!
+//! Invariant: a process that ends while it is looked at is left out.
+
+use std::fs;
+
+use transport::clock::process_rss_bytes_about;
+
+/// Of a process and everything that it started, the one with most memory.
+pub(crate) fn largest_below(pid: u32) -> u32 {
+    let parents = parents();
+    let mut family = vec![pid];
+    let mut looked_at = 0;
+    while let Some(&parent) = family.get(looked_at) {
+        looked_at += 1;
+        let children = parents.iter().filter(|(_, its_parent)| *its_parent == parent);
+        let children: Vec<u32> = children.map(|(child, _)| *child).collect();
+        family.extend(children.into_iter().filter(|child| *child != pid));
+    }
+    let memory = |pid: &u32| process_rss_bytes_about(*pid).unwrap_or(0);
+    family.into_iter().max_by_key(memory).unwrap_or(pid)
+}
+
+/// Every process with its parent.
+fn parents() -> Vec<(u32, u32)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pid = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
+    let parent = |pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may have spaces and parentheses of its own.
+        let rest = stat.rsplit_once(") ")?.1;
+        Some((pid, rest.split(' ').nth(1)?.parse().ok()?))
+    };
+    entries.filter_map(pid).filter_map(parent).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_child_with_more_memory_is_found() {
+        // A shell that starts another one, which reads a megabyte times eight into a variable and then waits.
+        let inner = "x=$(head -c 8000000 /dev/zero | tr '\\0' x); read -r line; echo ${#x}";
+        let mut shell = Command::new("sh")
+            .args(["-c", "sh -c \"$0\"; true", inner])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let began = std::time::Instant::now();
+        let mut found = shell.id();
+        while found == shell.id() && began.elapsed().as_secs() < 20 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            found = largest_below(shell.id());
+        }
+        assert!(parents().contains(&(found, shell.id())), "{found}");
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+    }
+}
