@@ -230,13 +230,22 @@ impl StoredMessage {
     /// As a message to be sent, with the properties in `properties`, which gets what is left of the Message Expiry
     /// Interval in front; `None` if it has expired.
     pub(super) fn at<'a>(&'a self, now: Timestamp, properties: &'a mut PropertiesBuf) -> Option<Message<'a>> {
+        if self.header().expires_at <= now {
+            return None;
+        }
+        self.at_whether_expired(now, properties)
+    }
+
+    /// The same of a message that was sent before and does not expire any more: nothing is left of its interval then.
+    pub(super) fn at_whether_expired<'a>(
+        &'a self,
+        now: Timestamp,
+        properties: &'a mut PropertiesBuf,
+    ) -> Option<Message<'a>> {
         let header = self.header();
         let properties = if header.expires_at == Timestamp::NEVER {
             self.properties()
         } else {
-            if header.expires_at <= now {
-                return None;
-            }
             let left_s = header.expires_at.since_ns(now).div_ceil(1_000_000_000);
             properties.clear();
             let left_s = u32::try_from(left_s).unwrap_or(u32::MAX);

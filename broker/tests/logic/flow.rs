@@ -1,10 +1,13 @@
 //! Publishers wait for clients that are backlogged, and not for ever.
 
+use std::sync::Arc;
+
 use mqtt::frame::PacketType;
 
 use super::*;
 use broker::limits;
 use broker::limits::Watermarks;
+use broker::logic::{Shard, Timestamp, shard_counters};
 use broker::settings::Settings;
 
 const PAYLOAD_BYTES: usize = 60_000;
@@ -472,6 +475,51 @@ fn v35_slow_clients_that_hold_too_much_are_disconnected() {
     let closed = slow.iter().filter(|&&client| cluster.closed(client)).count();
     assert!((1..slow.len()).contains(&closed), "{closed} are closed");
     assert_eq!(cluster.payloads(healthy).len(), sent);
+}
+
+/// What was written since the bytes of all clients were counted is not in their sum: it decides about nobody.
+#[test]
+fn v35_who_is_disconnected_has_bytes_in_the_sum() {
+    let marks = |high, low, cap| Watermarks { high, low, cap };
+    let settings = Settings {
+        client_output: marks(100_000, 50_000, 1_000_000),
+        shard_output: marks(100_000, 50_000, 400_000),
+        sys_interval_s: 0,
+        ..Settings::default()
+    };
+    let mut shard = Shard::new(0, 1, Arc::new(settings), shard_counters(1));
+    let mut now = Timestamp(1_000_000_000);
+    let mut join = |name: &str, now| {
+        let mut bytes = Vec::new();
+        connect(V3, name).encode(&mut bytes).unwrap();
+        let filters = [(name, options(QoS::AtMostOnce))];
+        mqtt::encode::subscribe(id(1), Properties::EMPTY, &filters, V3, &mut bytes).unwrap();
+        test_support::open(&mut shard, now, test_support::peer(), &bytes)
+    };
+    let [publisher, first, second] = ["p", "first", "second"].map(|name| join(name, now));
+    let publish_to = |shard: &mut Shard, topic: &str, bytes: usize, now| {
+        let mut packet = Vec::new();
+        publish(topic, QoS::AtMostOnce, &"x".repeat(bytes))
+            .encode(V3, &mut packet)
+            .unwrap();
+        shard.receive(now, publisher, &packet);
+    };
+    let flush = |shard: &mut Shard, client, takes_all: bool, now| {
+        shard.swap_dirty(&mut Vec::new());
+        let out = std::mem::take(shard.out(client));
+        shard.flushed(now, client, if takes_all { 0 } else { out.len() });
+    };
+    publish_to(&mut shard, "second", 150_000, now);
+    flush(&mut shard, second, false, now);
+    now = now.plus_ns(limits::GRACE_NS + 2 * limits::TIMER_STEP_NS);
+    shard.tick(now);
+    flush(&mut shard, second, true, now);
+    publish_to(&mut shard, "first", 250_000, now);
+    flush(&mut shard, first, false, now);
+    now = now.plus_ns(limits::GRACE_NS + 2 * limits::TIMER_STEP_NS);
+    publish_to(&mut shard, "second", 300_000, now);
+    shard.tick(now);
+    assert!(shard.closing(first) && !shard.closing(second));
 }
 
 #[test]

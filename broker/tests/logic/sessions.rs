@@ -375,3 +375,84 @@ fn a_session_may_change_its_version() {
     let got = cluster.got(client).unwrap();
     assert_eq!(got.properties.as_properties().subscription_identifier(), Some(5));
 }
+
+/// Publishes at QoS 2 with that Message Expiry Interval.
+fn publish_for(cluster: &mut Cluster, publisher: Client, payload: &str, expiry_s: u32) {
+    let mut properties = PropertiesBuf::new();
+    properties
+        .push(Property::MessageExpiryInterval(expiry_s))
+        .unwrap();
+    let message = Publish {
+        properties: properties.as_properties(),
+        ..publish("t", QoS::ExactlyOnce, payload)
+    };
+    cluster.publish_with(publisher, &message);
+    cluster.acknowledge(publisher, PacketType::PubRel, 9);
+}
+
+/// [MQTT-4.3.3-7]: nothing is left of its interval then. At QoS 1 a client loses nothing by it.
+#[test]
+fn what_was_sent_at_qos_2_does_not_expire() {
+    for version in VERSIONS {
+        let mut cluster = Cluster::new(1);
+        let publisher = cluster.join(V5, "p");
+        let subscriber = cluster.join_with(&kept(version, "s"));
+        cluster.subscribe(subscriber, "t", QoS::ExactlyOnce);
+        publish_for(&mut cluster, publisher, "sent", 2);
+        assert_eq!(cluster.payloads(subscriber), ["sent"]);
+        cluster.cut(subscriber);
+        publish_for(&mut cluster, publisher, "waits", 2);
+        cluster.advance_s(3);
+        let subscriber = resume(&mut cluster, &kept(version, "s"));
+        let got = cluster.got(subscriber).unwrap();
+        assert_eq!(
+            (got.payload.as_str(), got.dup, got.identifier),
+            ("sent", true, Some(id(1)))
+        );
+        if version == V5 {
+            assert_eq!(
+                got.properties.as_properties().message_expiry_interval_s(),
+                Some(0)
+            );
+        }
+        cluster.expect_nothing(subscriber);
+    }
+}
+
+/// A client that has a message at QoS 2 takes the next one with its identifier for the same one. So where it cannot be
+/// sent again the identifier is free only after PUBREL and PUBCOMP.
+#[test]
+fn what_was_sent_at_qos_2_and_is_too_large_now_is_released() {
+    let mut cluster = Cluster::new(1);
+    let publisher = cluster.join(V5, "p");
+    let subscriber = cluster.join_with(&kept(V5, "s"));
+    cluster.subscribe(subscriber, "t", QoS::ExactlyOnce);
+    for payload in [&"x".repeat(100), "y"] {
+        publish_for(&mut cluster, publisher, payload, 100);
+    }
+    assert_eq!(cluster.payloads(subscriber).len(), 2);
+    cluster.cut(subscriber);
+    let mut properties = PropertiesBuf::new();
+    for property in [
+        Property::SessionExpiryInterval(u32::MAX),
+        Property::MaximumPacketSize(60.try_into().unwrap()),
+    ] {
+        properties.push(property).unwrap();
+    }
+    let small = Connect {
+        properties: properties.as_properties(),
+        ..kept(V5, "s")
+    };
+    let subscriber = resume(&mut cluster, &small);
+    let released = cluster.expect(subscriber);
+    assert!(
+        matches!(released.packet(), Some(Packet::PubRel(ack)) if ack.packet_identifier == id(1)),
+        "{:?}",
+        released.packet()
+    );
+    assert_eq!(cluster.got(subscriber).unwrap().identifier, Some(id(2)));
+    cluster.acknowledge(subscriber, PacketType::PubComp, 1);
+    publish_for(&mut cluster, publisher, "z", 100);
+    assert_eq!(cluster.got(subscriber).unwrap().payload, "z");
+    cluster.expect_nothing(subscriber);
+}

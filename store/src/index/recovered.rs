@@ -1,6 +1,7 @@
 //! Returns the content of the index to the broker after recovery.
 //!
-//! Invariants: what belongs to a session or publication that is not in the log is left out and counted.
+//! Invariants: what belongs to a session or publication that is not in the log is left out and counted. Everything has
+//! an order that is the same each time.
 
 use hashbrown::HashMap;
 
@@ -75,6 +76,8 @@ impl Index {
                         identifier: subscription.identifier,
                     })
                     .collect();
+                let subscriptions = &mut session.subscriptions;
+                subscriptions.sort_unstable_by(|a, b| a.filter.cmp(&b.filter));
                 session.references = entry
                     .references
                     .iter()

@@ -100,7 +100,7 @@ fn run_all(arguments: &Arguments, options: &Options) -> ExitCode {
     }
     let count = || AtomicU64::new(0);
     let (next, published, received, disconnected) = (count(), count(), count(), count());
-    let crashes = count();
+    let (crashes, stops) = (count(), count());
     let (stop, failures) = (AtomicBool::new(false), Mutex::new(Vec::<Box<Failure>>::new()));
     let work = || {
         while !stop.load(Ordering::Relaxed) {
@@ -114,6 +114,7 @@ fn run_all(arguments: &Arguments, options: &Options) -> ExitCode {
                         received.fetch_add(ran.received, Ordering::Relaxed);
                         disconnected.fetch_add(ran.disconnected, Ordering::Relaxed);
                         crashes.fetch_add(ran.crashes, Ordering::Relaxed);
+                        stops.fetch_add(ran.stops, Ordering::Relaxed);
                     }
                     Err(failure) => {
                         let mut failures = failures.lock().unwrap_or_else(|error| error.into_inner());
@@ -140,13 +141,14 @@ fn run_all(arguments: &Arguments, options: &Options) -> ExitCode {
     }
     println!(
         "{} seeds in {:.1} s: {} messages published, {} received, {} slow clients disconnected, \
-         {} crashes, {} seeds failed",
+         {} crashes, {} stops, {} seeds failed",
         progress.position(),
         progress.elapsed().as_secs_f64(),
         published.into_inner(),
         received.into_inner(),
         disconnected.into_inner(),
         crashes.into_inner(),
+        stops.into_inner(),
         failures.len()
     );
     if failures.is_empty() {

@@ -50,6 +50,7 @@ impl Model {
         let receive_max = request.receive_max.filter(|_| v5).unwrap_or(u16::MAX);
         session.window = usize::from(receive_max.min(self.bounds.inflight_messages_max));
         session.will = request.will.clone();
+        session.pubrels.clear();
         session.resend = session
             .flights
             .iter()

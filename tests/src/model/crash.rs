@@ -11,56 +11,13 @@
 use std::rc::Rc;
 
 use mqtt::QoS;
-use mqtt::packet::SubscriptionOptions;
 
+use super::kept::{Kept, KeptRetained, KeptSession};
 use super::lasting::{Change, allowed};
 use super::message::{Message, WillRequest};
 use super::retained::Write;
 use super::session::{Session, Subscription};
 use super::{Checked, Model, Moment, NEVER};
-
-/// All that the broker took back.
-#[derive(Debug, Default)]
-pub struct Kept {
-    /// Sessions, one for each client at most.
-    pub sessions: Vec<KeptSession>,
-    /// Retained messages: topic, payload and QoS.
-    pub retained: Vec<(String, Vec<u8>, QoS)>,
-}
-
-/// A session that the broker took back.
-#[derive(Clone, Debug)]
-pub struct KeptSession {
-    /// Client Identifier that owns it.
-    pub client: String,
-    /// Session Expiry Interval in seconds; 0xFFFFFFFF never.
-    pub expiry_s: u32,
-    /// For so many milliseconds its client is away; nothing if it was connected.
-    pub away_ms: Option<u64>,
-    /// Payload of its Will, and the Will Delay Interval in seconds.
-    pub will: Option<(Vec<u8>, u32)>,
-    /// Topic Filters with options and Subscription Identifier.
-    pub subscriptions: Vec<(String, SubscriptionOptions, Option<u32>)>,
-    /// Messages that wait or are in flight, in their order.
-    pub messages: Vec<KeptMessage>,
-    /// Packet Identifiers of QoS 2 messages that came in and wait for PUBREL.
-    pub received: Vec<u16>,
-}
-
-/// A message that waits for a session or is in flight.
-#[derive(Clone, Debug)]
-pub struct KeptMessage {
-    /// Topic and payload; not there if only PUBREL is to be sent.
-    pub content: Option<(String, Vec<u8>)>,
-    /// QoS of the delivery.
-    pub qos: QoS,
-    /// RETAIN flag of the delivery.
-    pub retain: bool,
-    /// The Subscription Identifiers that it came by.
-    pub identifiers: Vec<u32>,
-    /// There if it was sent.
-    pub packet_identifier: Option<u16>,
-}
 
 impl Model {
     /// The broker ended and took that back; nobody is connected.
@@ -109,20 +66,26 @@ impl Model {
         }
         self.adopt_retained(&kept.retained, at.now)?;
         self.begin_again(&adopted, kept, at);
+        self.is_stopped = false;
         Ok(())
     }
 
     /// The session that one which was taken back is.
     fn adopt_session(&mut self, kept: &KeptSession, now: u64) -> Checked<usize> {
         let mut refused = None;
-        for number in (0..self.sessions.len()).rev() {
+        // Of several that look alike it is the one that must be there, or else the newest one.
+        let mut numbers: Vec<usize> = (0..self.sessions.len()).rev().collect();
+        numbers.sort_by_key(|&number| {
+            let session = &self.sessions[number];
+            !(session.alive && session.lasting.is_certain)
+        });
+        for number in numbers {
             let session = &self.sessions[number];
             let lasting = &session.lasting;
             if session.client != kept.client || lasting.is_gone || !lasting.was_kept {
                 continue;
             }
-            match check_session(session, kept, now) {
-                // The newest one is the likeliest.
+            match check_session(session, kept, now, self.is_stopped) {
                 Err(what) => refused = refused.or(Some(format!("{}: {what}", session.client))),
                 Ok(subscriptions) => {
                     self.adopt(number, kept, subscriptions, now);
@@ -137,8 +100,15 @@ impl Model {
     fn adopt(&mut self, number: usize, kept: &KeptSession, subscriptions: Vec<Subscription>, now: u64) {
         let session = &mut self.sessions[number];
         session.alive = true;
-        session.disconnected_at = now;
-        session.subscriptions = subscriptions;
+        // The whole seconds are taken off what is left.
+        session.disconnected_at = now.saturating_sub(kept.away_ms.unwrap_or(0) % 1000 * 1_000_000);
+        // What had ended comes back without what was sent since.
+        let before = std::mem::replace(&mut session.subscriptions, subscriptions);
+        for subscription in &mut session.subscriptions {
+            let mut before = before.iter();
+            let same = before.find(|before| before.number == subscription.number);
+            subscription.known_since = same.map_or(NEVER, |same| same.known_since);
+        }
         session.unreleased.clone_from(&kept.received);
         let away_s = u32::try_from(kept.away_ms.unwrap_or(0) / 1000).unwrap_or(u32::MAX);
         session.expiry_s = match kept.expiry_s {
@@ -182,11 +152,11 @@ impl Model {
     }
 
     /// Of each topic there is what was acknowledged last, or what came after it.
-    fn adopt_retained(&mut self, kept: &[(String, Vec<u8>, QoS)], now: u64) -> Checked {
+    fn adopt_retained(&mut self, kept: &[KeptRetained], now: u64) -> Checked {
         let mut topics = self.retained_topics();
-        topics.extend(kept.iter().map(|(topic, ..)| topic.clone()));
+        topics.extend(kept.iter().map(|retained| retained.topic.clone()));
         for topic in topics {
-            let found = kept.iter().find(|(other, ..)| *other == topic);
+            let found = kept.iter().find(|retained| retained.topic == topic);
             let of_topic: Vec<usize> = (0..self.writes.len())
                 .filter(|&write| self.writes[write].message.topic == topic)
                 .collect();
@@ -200,10 +170,11 @@ impl Model {
                 let is_nothing = message.payload.is_empty() || *expires_at <= now;
                 match found {
                     None => is_nothing,
-                    Some((_, payload, qos)) => {
+                    Some(found) => {
+                        // A 3.x client that sends it again sends it without its interval.
                         !message.payload.is_empty()
-                            && message.payload.as_bytes() == payload
-                            && message.qos == *qos
+                            && message.payload.as_bytes() == found.payload
+                            && (message.qos, message.expiry_s.is_some()) == (found.qos, found.expires)
                     }
                 }
             };
@@ -276,7 +247,7 @@ impl Model {
             lasting.is_gone = false;
             // A record of before may be what the next start finds.
             lasting.expiries_s = vec![kept.expiry_s, session.expiry_s];
-            lasting.went.push(at.now);
+            lasting.went.extend([session.disconnected_at, at.now]);
             lasting.older = (0, 0);
         }
         for shard in 0..self.shards {
@@ -291,7 +262,12 @@ impl Model {
 }
 
 /// Whether a session may be as it was taken back; its subscriptions then.
-fn check_session(session: &Session, kept: &KeptSession, now: u64) -> Checked<Vec<Subscription>> {
+fn check_session(
+    session: &Session,
+    kept: &KeptSession,
+    now: u64,
+    is_stopped: bool,
+) -> Checked<Vec<Subscription>> {
     let lasting = &session.lasting;
     if !lasting.expiries_s.contains(&kept.expiry_s) {
         return Err(format!("the expiry is {} s", kept.expiry_s));
@@ -312,6 +288,7 @@ fn check_session(session: &Session, kept: &KeptSession, now: u64) -> Checked<Vec
     };
     match (&kept.will, &session.will) {
         (Some((payload, _)), _) if !is_known(payload) => return Err("its Will is another one".to_owned()),
+        (Some(_), None) if is_stopped => return Err("its Will was published and is there".to_owned()),
         (None, Some(will)) if lasting.knows_will => {
             return Err(format!("its Will {:?} is lost", will.message));
         }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use mqtt::QoS;
 
-use super::crash::KeptMessage;
+use super::kept::KeptMessage;
 use super::message::Message;
 use super::session::{Awaits, Entry, Flight, State};
 use super::waiting::comes_before;
@@ -18,9 +18,8 @@ impl Model {
         let mut taken: Vec<usize> = Vec::new();
         let (mut flights, mut waiting) = (Vec::new(), Vec::new());
         for message in kept {
-            // One of which more is known rather than one that may look in several ways.
-            let exact = self.find_kept(number, message, &taken, false);
-            let found = exact.or_else(|| self.find_kept(number, message, &taken, true));
+            let flown = self.find_flown(number, message, &taken);
+            let found = flown.or_else(|| self.find_kept(number, message, &taken, now));
             let entry = found.or_else(|| self.add_routed(number, message));
             let client = &self.sessions[number].client;
             let entry = entry.ok_or_else(|| format!("{client} has {message:?}, which nobody sent it"))?;
@@ -36,11 +35,12 @@ impl Model {
                 ));
             }
             let is_later = |&&other: &&usize| {
-                // What is retained may also have come by a request.
-                entry < other
+                // What is retained may also have come by a request; those without payload look alike.
+                let mut both = [entry, other].into_iter();
+                self.last_alike(number, entry) < self.first_alike(number, other)
+                    && !both.any(|entry| self.entries[entry].message.payload.is_empty())
                     && !message.retain
                     && !self.entries[other].retain
-                    && self.entries[entry].message.payload != self.entries[other].message.payload
                     && comes_before(&self.entries[entry], &self.entries[other])
             };
             if let Some(&other) = taken.iter().find(is_later) {
@@ -68,6 +68,22 @@ impl Model {
         Ok(())
     }
 
+    /// Whether two deliveries are of the same message: its publisher may have sent it again.
+    fn are_alike(&self, entry: usize, other: usize) -> bool {
+        let (entry, other) = (&self.entries[entry].message, &self.entries[other].message);
+        (&entry.topic, &entry.payload) == (&other.topic, &other.payload)
+    }
+
+    fn first_alike(&self, number: usize, entry: usize) -> Option<usize> {
+        let mut entries = self.sessions[number].entries.iter().copied();
+        entries.find(|&other| self.are_alike(entry, other))
+    }
+
+    fn last_alike(&self, number: usize, entry: usize) -> Option<usize> {
+        let mut entries = self.sessions[number].entries.iter().copied();
+        entries.rfind(|&other| self.are_alike(entry, other))
+    }
+
     fn go_on(&mut self, number: usize, taken: &[usize], flights: Vec<Flight>, waiting: Vec<usize>) {
         let session = &mut self.sessions[number];
         for &entry in &session.waiting {
@@ -80,6 +96,7 @@ impl Model {
         for &entry in taken {
             // From now on it is a message as any other, but for its order; and which request brought it does not show.
             let entry = &mut self.entries[entry];
+            entry.promised = true;
             entry.was_retained |= entry.request.take().is_some();
             entry.lenient |= entry.was_retained;
         }
@@ -97,66 +114,88 @@ impl Model {
             entry.state = State::Waiting;
             entry.owed = entry.qos != QoS::AtMostOnce;
         }
+
         session.lasting.released.clear();
         session.flights = flights;
         session.waiting = waiting;
     }
 
-    /// The delivery that a message is: none that another one is already.
-    fn find_kept(
-        &self,
-        number: usize,
-        message: &KeptMessage,
-        taken: &[usize],
-        or_lenient: bool,
-    ) -> Option<usize> {
-        let session = &self.sessions[number];
-        let is_free = |entry: &usize| !taken.contains(entry);
-        let is_like = |&entry: &usize| self.is_like_kept(entry, message, or_lenient);
-        if let Some(identifier) = message.packet_identifier {
-            let flights = session
-                .flights
-                .iter()
-                .map(|flight| (flight.packet_identifier, flight.entry));
-            let flown = session.lasting.flown.iter().rev().copied();
-            let mut flown = flights.chain(flown).filter(|&(other, _)| other == identifier);
-            let flown = flown.find(|(_, entry)| is_free(entry) && is_like(entry));
-            if let Some((_, entry)) = flown {
-                return Some(entry);
-            }
-        }
+    /// The delivery that went out with the Packet Identifier of a message: none that another one is already.
+    fn find_flown(&self, number: usize, message: &KeptMessage, taken: &[usize]) -> Option<usize> {
+        let (session, identifier) = (&self.sessions[number], message.packet_identifier?);
+        let flights = session
+            .flights
+            .iter()
+            .map(|flight| (flight.packet_identifier, flight.entry));
+        let flown = flights.chain(session.lasting.flown.iter().rev().copied());
+        let flown = flown.filter(|&(other, entry)| other == identifier && !taken.contains(&entry));
+        let flown: Vec<usize> = flown.map(|(_, entry)| entry).collect();
+        // One of which more is known rather than one that may look in several ways.
+        [false, true].into_iter().find_map(|or_lenient| {
+            let mut flown = flown.iter().copied();
+            flown.find(|&entry| self.is_like_kept(entry, message, or_lenient))
+        })
+    }
+
+    /// The delivery that a message is if it did not go out, or nobody knows of it any more.
+    fn find_kept(&self, number: usize, message: &KeptMessage, taken: &[usize], now: u64) -> Option<usize> {
         // Without the message it can only be what was written.
         message.content.as_ref()?;
-        let waiting = session.waiting.iter().copied();
-        let waiting = waiting.filter(|entry| is_free(entry) && is_like(entry));
-        // Rather a message than the same one as a retained one: that is not owed.
-        let first = waiting.min_by_key(|&entry| self.entries[entry].request.is_some());
-        first.or_else(|| {
-            // What was written may have been forgotten, but at QoS 2; and what nobody had to get may be there.
-            let may_be_again = |&entry: &usize| {
-                let entry = &self.entries[entry];
-                entry.qos != QoS::ExactlyOnce || entry.state == State::Dropped
-            };
-            let entries = session.entries.iter().copied().filter(may_be_again);
-            let mut entries = entries.filter(|entry| is_free(entry) && is_like(entry));
-            entries.next()
+        // What was written may have been forgotten, but at QoS 2; and what nobody had to get may be there.
+        let may_be_again = |entry: usize| {
+            let entry = &self.entries[entry];
+            entry.qos != QoS::ExactlyOnce || entry.state != State::Sent
+        };
+        let is_exact = |entry: usize| self.is_like_kept(entry, message, false);
+        let entries = self.sessions[number].entries.iter().copied();
+        // What was written to a 3.x client may have been another one that looks like it there.
+        let is_twin = |entry: usize| {
+            let of = &self.entries[entry];
+            let mut sent = entries
+                .clone()
+                .filter(|&other| self.are_alike(entry, other) && is_exact(other));
+            sent.any(|other| {
+                let other = &self.entries[other];
+                other.lenient
+                    && other.state == State::Sent
+                    && (other.qos, other.retain) == (of.qos, of.retain)
+            })
+        };
+        let like = entries.clone().filter(|&entry| {
+            let is_like = is_exact(entry) || self.is_like_kept(entry, message, true) || is_twin(entry);
+            is_like && may_be_again(entry) && !taken.contains(&entry)
+        });
+        // Rather what must be there, then what waits, and rather a message than the same one as a retained one.
+        like.min_by_key(|&entry| {
+            let at = &self.entries[entry];
+            (
+                !is_exact(entry),
+                !self.is_promised(number, entry, now),
+                at.state != State::Waiting,
+                at.request.is_some(),
+            )
         })
     }
 
     /// A message that was on its way when the session was not to get it, and is now by what came back.
     fn add_routed(&mut self, number: usize, kept: &KeptMessage) -> Option<usize> {
-        let (topic, payload) = kept
+        let content = kept
             .content
             .as_ref()
             .filter(|_| kept.packet_identifier.is_none())?;
-        let is_it = |message: &Message| message.topic == *topic && message.payload.as_bytes() == payload;
+        let is_it = |message: &Message| {
+            message.topic == content.topic && message.payload.as_bytes() == content.payload
+        };
         let session = &self.sessions[number];
         let mut subscriptions = session.subscriptions.iter();
-        let is_new = !session
-            .entries
-            .iter()
-            .any(|&entry| is_it(&self.entries[entry].message));
-        let matches = subscriptions.any(|subscription| mqtt::topic::matches(subscription.filter, topic));
+        // What was sent at QoS 2 is there since before that. Anything else may come again by the subscriptions that
+        // came back, as those that it came by may be lost with it.
+        let is_new = !session.entries.iter().any(|&entry| {
+            let entry = &self.entries[entry];
+            is_it(&entry.message) && entry.qos == QoS::ExactlyOnce && entry.state == State::Sent
+        });
+        let matches =
+            subscriptions.any(|subscription| mqtt::topic::matches(subscription.filter, &content.topic));
         let published = self.publishes.iter().rposition(|other| is_it(&other.message));
         let published = published.filter(|_| is_new && matches)?;
         let message = Rc::clone(&self.publishes[published].message);
@@ -171,6 +210,7 @@ impl Model {
             retain: kept.retain,
             identifiers: kept.identifiers.clone(),
             owed: true,
+            promised: true,
             request: None,
             was_retained: false,
             lenient: false,
@@ -183,16 +223,20 @@ impl Model {
 
     fn is_like_kept(&self, entry: usize, kept: &KeptMessage, or_lenient: bool) -> bool {
         let entry = &self.entries[entry];
-        let Some((topic, payload)) = &kept.content else {
+        let Some(content) = &kept.content else {
             return entry.qos == QoS::ExactlyOnce;
         };
         let is_lenient = entry.lenient && or_lenient;
         let mut identifiers = kept.identifiers.clone();
         identifiers.sort_unstable();
-        entry.message.topic == *topic
-            && entry.message.payload.as_bytes() == payload
-            && (is_lenient || (entry.qos, entry.retain) == (kept.qos, kept.retain))
-            && (is_lenient || entry.identifiers == identifiers)
+        let (message, (first, last)) = (&entry.message, entry.expires_at);
+        let is_same = (entry.qos, entry.retain) == (kept.qos, kept.retain)
+            && entry.identifiers == identifiers
+            && message.properties.as_properties() == content.properties.as_properties()
+            && (first..=last).contains(&content.expires_at);
+        message.topic == content.topic
+            && message.payload.as_bytes() == content.payload
+            && (is_lenient || is_same)
     }
 
     /// All that must be there is there.
@@ -200,10 +244,7 @@ impl Model {
         let session = &self.sessions[number];
         for before in &session.flights {
             let entry = &self.entries[before.entry];
-            if entry.qos != QoS::ExactlyOnce
-                || before.is_kept_by(flights)
-                || self.may_give_up(before.entry, now)
-            {
+            if entry.qos != QoS::ExactlyOnce || before.is_kept_by(flights) {
                 continue;
             }
             return Err(format!(
@@ -219,16 +260,21 @@ impl Model {
                 return Err(format!("{}: {released} is to be published again", session.client));
             }
         }
-        let missing = session.obligations.iter().find(|&&entry| {
-            let is_acknowledged = self.publishes.get(self.entries[entry].published);
-            !taken.contains(&entry)
-                && is_acknowledged.is_some_and(|published| published.acknowledged)
-                && self.must_be_kept(number, entry, now)
-        });
+        let mut obligations = session.obligations.iter();
+        let missing =
+            obligations.find(|&&entry| !taken.contains(&entry) && self.is_promised(number, entry, now));
         missing.map_or(Ok(()), |&entry| {
             let entry = &self.entries[entry];
             Err(format!("{entry:?} of {} is lost", session.client))
         })
+    }
+
+    /// Whether a delivery must be there: somebody has the acknowledgement of the message, and it was to come by a
+    /// subscription of which the same holds.
+    fn is_promised(&self, number: usize, entry: usize, now: u64) -> bool {
+        let published = self.publishes.get(self.entries[entry].published);
+        let is_acknowledged = published.is_some_and(|published| published.acknowledged);
+        is_acknowledged && self.entries[entry].promised && self.must_be_kept(number, entry, now)
     }
 
     fn must_be_kept(&self, number: usize, at: usize, now: u64) -> bool {

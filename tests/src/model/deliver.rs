@@ -11,7 +11,7 @@ use mqtt::{PacketIdentifier, ProtocolVersion, QoS};
 use super::flow::entry_bytes_max;
 use super::message::Message;
 use super::reply::Reply;
-use super::session::{Entry, State, Subscription};
+use super::session::{Awaits, Entry, Flight, State, Subscription};
 use super::{Model, Moment, NEVER, Passing, SECOND_NS, pop_front_if};
 
 /// A message that reaches a shard.
@@ -21,6 +21,8 @@ struct Arrival<'a> {
     expires_at: (u64, u64),
     /// The step from which on all subscriptions that a client knows of count; `None` if all do.
     cause: Option<u64>,
+    /// So many may come before it in any order.
+    among: usize,
 }
 
 impl Model {
@@ -68,6 +70,8 @@ impl Model {
         let expires_at = message
             .expiry_s
             .map_or(NEVER, |s| at.now + u64::from(s) * SECOND_NS);
+        // In a tick nothing shows which Will comes first.
+        let among = self.ending.as_ref().map_or(0, |_| self.sessions.len());
         self.deliver(
             shard,
             &Arrival {
@@ -75,6 +79,7 @@ impl Model {
                 published,
                 expires_at: (expires_at, expires_at),
                 cause: None,
+                among,
             },
             at.now,
         );
@@ -86,6 +91,7 @@ impl Model {
                 message,
                 sent: at,
                 published,
+                among,
             });
         }
     }
@@ -102,6 +108,7 @@ impl Model {
             message,
             sent,
             published,
+            among,
             ..
         }) = queue(self)
         {
@@ -116,6 +123,7 @@ impl Model {
                     published,
                     expires_at,
                     cause,
+                    among,
                 },
                 now,
             );
@@ -164,16 +172,11 @@ impl Model {
         let retain = message.retain && matching.iter().any(|s| s.options.retain_as_published);
         let mut identifiers: Vec<u32> = matching.iter().filter_map(|s| s.identifier).collect();
         identifiers.sort_unstable();
-        let known = |cause: u64| {
-            matching
-                .iter()
-                .any(|subscription| subscription.known_since < cause)
-        };
-        let mut owed = arrival.cause.is_none_or(known) && now < arrival.expires_at.0;
-        // In a tick nothing shows which Will comes first and finds room.
-        let wills = self.ending.as_ref().map_or(0, |_| self.sessions.len());
+        let known = |cause: u64| matching.iter().any(|s| s.known_since < cause);
+        let is_known = arrival.cause.is_none_or(known);
+        let mut owed = is_known && now < arrival.expires_at.0;
         let published = |&&entry: &&usize| self.may_be_published(number, entry);
-        let waiting = session.waiting.iter().filter(published).count() + wills;
+        let waiting = session.waiting.iter().filter(published).count() + arrival.among;
         // What waits there for a group does not show.
         let crowded = session.shares() && self.bounds.queued_messages_max < 1000;
         let mut at_qos0_to = None;
@@ -201,6 +204,8 @@ impl Model {
             retain,
             identifiers,
             owed,
+            // Of a session that ends with its connection the store has nothing, and may not have that it is such a one.
+            promised: is_known && session.expiry_s > 0,
             request: None,
             was_retained: false,
             lenient: own && silent > 0,
@@ -266,8 +271,12 @@ impl Model {
     }
 
     /// Whether a message in flight may be given up instead of being sent again.
-    pub(super) fn may_give_up(&self, entry: usize, now: u64) -> bool {
-        let entry = &self.entries[entry];
+    pub(super) fn may_give_up(&self, flight: &Flight, now: u64) -> bool {
+        let entry = &self.entries[flight.entry];
+        if flight.awaits != Awaits::Acknowledged {
+            // [MQTT-4.3.3-7]: it does not expire any more.
+            return flight.awaits == Awaits::Received && !entry.owed;
+        }
         let is_like =
             |other: &Message| other.topic == entry.message.topic && other.payload == entry.message.payload;
         // It may be any of those that look alike, of which one has expired.

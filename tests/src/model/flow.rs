@@ -32,6 +32,9 @@ pub(super) struct Flow {
     pending: usize,
     /// Since when it is not read from, and what had drained by then.
     paused: Option<(u64, u64)>,
+    /// When it was read last although it is paused, for a newer connection's sake: what came of that may be one reason
+    /// more.
+    read_while_paused: u64,
     keep_alive_suspended: bool,
     /// When its keep alive was looked at, and whether it was paused then.
     looked_at: u64,
@@ -49,6 +52,7 @@ impl Flow {
             waiting: 0,
             pending: 0,
             paused: None,
+            read_while_paused: 0,
             keep_alive_suspended: false,
             looked_at: NEVER,
             paused_at_look: false,
@@ -60,6 +64,13 @@ impl Flow {
     /// A packet that is not longer may be written.
     pub(super) fn expect(&mut self, bytes: usize) {
         self.pending = self.pending.saturating_add(bytes);
+    }
+
+    /// Bytes of its client were handled at that time.
+    pub(super) fn was_read(&mut self, now: u64) {
+        if self.paused.is_some() {
+            self.read_while_paused = now;
+        }
     }
 
     fn suspend_keep_alive(&mut self, marks: &Marks) {
@@ -167,6 +178,7 @@ impl Model {
             if !reason {
                 return Err(format!("{} is paused, and nothing waits", connected.client));
             }
+            let since = since.max(connected.flow.read_while_paused);
             if now.saturating_sub(since) > self.bounds.grace_ns {
                 return Err(format!("{} is paused since {since}", connected.client));
             }

@@ -14,8 +14,8 @@
 //!
 //! What happens: `connect.rs`, `deliver.rs`, `shared.rs`, `retained.rs`, `tick.rs` (time passes) and `flow.rs` (flow
 //! control). What came of it: `observe.rs`, with `waiting.rs` and `assign.rs` (which delivery it was) and `reply.rs`.
-//! What is kept: `session.rs` and `message.rs`. The broker ends and starts again: `crash.rs`, `crash_messages.rs`,
-//! `lasting.rs`.
+//! What is kept: `session.rs` and `message.rs`. The broker ends and starts again: `shut_down.rs`, `crash.rs`,
+//! `crash_messages.rs`, `kept.rs`, `lasting.rs`.
 //!
 //! Invariants: none.
 
@@ -25,6 +25,7 @@ mod crash;
 mod crash_messages;
 mod deliver;
 mod flow;
+mod kept;
 mod lasting;
 mod message;
 mod observe;
@@ -32,6 +33,7 @@ mod reply;
 mod retained;
 mod session;
 mod shared;
+mod shut_down;
 #[cfg(test)]
 mod tests;
 mod tick;
@@ -43,9 +45,9 @@ use std::rc::Rc;
 use mqtt::ProtocolVersion;
 
 use self::assign::Delivery;
-pub use self::crash::{Kept, KeptMessage, KeptSession};
 use self::flow::Flow;
 pub use self::flow::Marks;
+pub use self::kept::{Kept, KeptContent, KeptMessage, KeptRetained, KeptSession};
 use self::lasting::Published;
 pub use self::message::{ConnectRequest, Message, Packet, WillRequest};
 use self::reply::Reply;
@@ -122,6 +124,8 @@ struct Passing {
     message: Rc<Message>,
     sent: Moment,
     published: usize,
+    /// So many may come before it in any order.
+    among: usize,
 }
 
 /// The naive broker: all that it knows of clients, messages and shards.
@@ -156,6 +160,8 @@ pub struct Model {
     changes: u64,
     /// Sessions that end with this tick.
     ending: Option<Vec<usize>>,
+    /// It ended in order, so a store has all.
+    is_stopped: bool,
 }
 
 impl Model {
@@ -183,6 +189,7 @@ impl Model {
             deliveries: Vec::new(),
             changes: 0,
             ending: None,
+            is_stopped: false,
         }
     }
 
@@ -210,7 +217,9 @@ impl Model {
 
     /// The broker read something from a connection.
     pub fn received(&mut self, connection: usize, now: u64) {
-        self.connections[connection].last_received = now;
+        let connected = &mut self.connections[connection];
+        connected.last_received = now;
+        connected.flow.was_read(now);
     }
 
     /// The broker handled a packet.

@@ -54,13 +54,49 @@ impl Model {
         if !is_late {
             self.give_up(number, Some(identifier), Some(Awaits::Completed), now);
         }
-        let session = &mut self.sessions[number];
-        let awaits = session.flight(identifier).map(|flight| flight.awaits);
-        let is_due = awaits == Some(Awaits::Completed) && (is_late || self.pop_resend(number, identifier));
-        if is_due {
-            self.sessions[number].lasting.released.push(identifier);
+        self.release_unseen(number, identifier);
+        let flight = self.sessions[number].flight(identifier).copied();
+        let Some(flight) = flight.filter(|flight| flight.awaits != Awaits::Acknowledged) else {
+            return false;
+        };
+        if flight.awaits == Awaits::Received && self.may_give_up(&flight, now) {
+            self.sessions[number].give_up_exactly_once(identifier);
         }
-        is_due
+        let session = &mut self.sessions[number];
+        let given_up = session.pubrels.iter().position(|&other| other == identifier);
+        let is_due = given_up.is_some() || is_late || self.pop_resend(number, identifier);
+        let session = &mut self.sessions[number];
+        given_up.map(|at| session.pubrels.remove(at));
+        let is_released = session
+            .flight(identifier)
+            .is_some_and(|flight| flight.awaits == Awaits::Completed);
+        if is_due && is_released {
+            session.lasting.released.push(identifier);
+        }
+        is_due && is_released
+    }
+
+    /// PUBREL for a message that waited for the store, so that nobody saw it, and is too large to be sent now.
+    fn release_unseen(&mut self, number: usize, identifier: u16) {
+        if !self.was_unseen(number, identifier) {
+            return;
+        }
+        let is_it = |&entry: &usize| {
+            let entry = &self.entries[entry];
+            entry.qos == QoS::ExactlyOnce && !entry.owed && entry.state != State::Sent
+        };
+        let session = &mut self.sessions[number];
+        let Some(entry) = session.entries.iter().copied().find(is_it) else {
+            return;
+        };
+        session.waiting.retain(|&other| other != entry);
+        self.entries[entry].state = State::Dropped;
+        session.flights.push(Flight {
+            packet_identifier: identifier,
+            entry,
+            awaits: Awaits::Completed,
+        });
+        session.pubrels.push(identifier);
     }
 
     /// Whether the session has another connection already: what waited for a store is seen then.
@@ -99,7 +135,8 @@ impl Model {
                 self.observe_resent(connection, number, identifier, now)?
             }
             identifier => {
-                if identifier.is_some() {
+                // An older connection says nothing of what the newer one has to send again.
+                if identifier.is_some() && !self.is_late(connection, number) {
                     self.give_up(number, None, Some(awaited_at(publish.qos)), now);
                 }
                 let entry = self.take_new(number, connection, publish, now)?;
@@ -192,8 +229,12 @@ impl Model {
             if self.bounds.is_stored && Some(flight.awaits) != awaits {
                 continue;
             }
-            if flight.awaits == Awaits::Completed || !self.may_give_up(flight.entry, now) {
+            if !self.may_give_up(&flight, now) {
                 return;
+            }
+            if flight.awaits == Awaits::Received {
+                self.sessions[number].give_up_exactly_once(next);
+                continue;
             }
             self.entries[flight.entry].state = State::Dropped;
             self.sessions[number].finish(next, flight.awaits);
@@ -266,8 +307,12 @@ impl Model {
         let session = &self.sessions[number];
         let open = session.assigned() < session.window;
         let due = session.flights.iter().find(|flight| {
-            let given_up = flight.awaits != Awaits::Completed && self.may_give_up(flight.entry, now);
+            let given_up = flight.awaits == Awaits::Acknowledged && self.may_give_up(flight, now);
             session.resend.contains(&flight.packet_identifier) && !given_up
+        });
+        let due = due.or_else(|| {
+            let mut flights = session.flights.iter();
+            flights.find(|flight| session.pubrels.contains(&flight.packet_identifier))
         });
         if let Some(resend) = due.filter(|_| open) {
             return Err(format!("{resend:?} was not sent again to {}", session.client));

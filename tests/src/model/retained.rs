@@ -171,6 +171,7 @@ impl Model {
             retain: true,
             identifiers: identifier.into_iter().collect(),
             owed: false,
+            promised: false,
             request: Some(request),
             was_retained: false,
             lenient: false,
@@ -257,7 +258,13 @@ impl Model {
         })?;
         let is_other = |&other: &usize| {
             let (like, other) = (&self.entries[like], &self.entries[other]);
-            other.state == State::Waiting
+            // One that was passed on counts as dropped once another message of its publisher came.
+            let is_free = match other.state {
+                State::Waiting => true,
+                State::Dropped => other.request.is_none(),
+                State::Sent => false,
+            };
+            is_free
                 && other.retain
                 && other.request.is_some() != like.request.is_some()
                 && (&other.message.topic, &other.message.payload)

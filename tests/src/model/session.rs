@@ -41,6 +41,8 @@ pub struct Entry {
     pub(super) identifiers: Vec<u32>,
     /// It must come; otherwise it may.
     pub(super) owed: bool,
+    /// Who publishes it gets the acknowledgement when a store keeps it for this session.
+    pub(super) promised: bool,
     /// A retained message after SUBSCRIBE: that one of the model's requests.
     pub(super) request: Option<usize>,
     /// It was one before the broker ended.
@@ -123,6 +125,8 @@ pub struct Session {
     pub(super) flights: Vec<Flight>,
     /// Packet Identifiers that are to be sent again on this connection before anything new.
     pub(super) resend: VecDeque<u16>,
+    /// Those at QoS 2 that cannot be sent again: PUBREL is to come for each on this connection, in any order.
+    pub(super) pubrels: Vec<u16>,
     pub(super) unreleased: Vec<u16>,
     pub(super) will: Option<WillRequest>,
     pub(super) disconnected_at: u64,
@@ -159,6 +163,7 @@ impl Session {
             waiting: Vec::new(),
             flights: Vec::new(),
             resend: VecDeque::new(),
+            pubrels: Vec::new(),
             unreleased: Vec::new(),
             will: None,
             disconnected_at: 0,
@@ -202,7 +207,17 @@ impl Session {
         };
         self.flights.remove(at);
         self.resend.retain(|&resend| resend != packet_identifier);
+        self.pubrels.retain(|&other| other != packet_identifier);
         true
+    }
+
+    /// A message in flight at QoS 2 that cannot be sent again: the client may have it, so it is released.
+    pub(super) fn give_up_exactly_once(&mut self, packet_identifier: u16) {
+        if let Some(flight) = self.flight(packet_identifier) {
+            flight.awaits = Awaits::Completed;
+        }
+        self.resend.retain(|&resend| resend != packet_identifier);
+        self.pubrels.push(packet_identifier);
     }
 
     /// Whether it has a subscription to exactly that filter.

@@ -266,6 +266,7 @@ fn entry_of(share: &Share, membership: &Membership) -> Entry {
         retain: share.message.retain && membership.options.retain_as_published,
         identifiers: membership.identifier.into_iter().collect(),
         owed: true,
+        promised: true,
         request: None,
         was_retained: false,
         lenient: false,

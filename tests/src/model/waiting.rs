@@ -2,9 +2,9 @@
 //!
 //! Invariants: none.
 
-use mqtt::ProtocolVersion;
 use mqtt::packet::Publish;
 use mqtt::property::Property;
+use mqtt::{ProtocolVersion, QoS};
 
 use super::assign::Seen;
 use super::session::{Entry, State};
@@ -211,7 +211,9 @@ pub(super) fn differs(
     if entry.retain != publish.retain {
         return Some("RETAIN");
     }
-    if now >= entry.expires_at.1 {
+    // [MQTT-4.3.3-7]
+    let expires_no_more = publish.dup && publish.qos == QoS::ExactlyOnce;
+    if now >= entry.expires_at.1 && !expires_no_more {
         return Some("that it has expired");
     }
     if version != ProtocolVersion::V5 {
@@ -239,7 +241,7 @@ pub(super) fn differs(
         Some(seconds) => {
             message.expiry_s.is_some()
                 && (left(lo) / SECOND_NS..=left(hi).div_ceil(SECOND_NS)).contains(&seconds)
-                && left(hi) > 0
+                && (left(hi) > 0 || expires_no_more)
         }
     };
     (!fits).then_some("the Message Expiry Interval")

@@ -3,16 +3,17 @@
 //! Invariants: what the model is given is what the product's recovery took back.
 
 use broker::logic::recover::{RecoveredState, RecoveredVia};
-use broker::logic::shard_counters;
+use broker::logic::{Timestamp, shard_counters};
 use mqtt::QoS;
 use mqtt::packet::SubscriptionOptions;
+use mqtt::property::PropertiesBuf;
 use store::{RecoveredReference, RecoveredSession};
 
 use super::connection::Place;
 use super::profile::chance;
 use super::turn::{index_of, new_queues, new_shards};
 use super::world::World;
-use crate::model::{Checked, Kept, KeptMessage, KeptSession, Moment};
+use crate::model::{Checked, Kept, KeptContent, KeptMessage, KeptRetained, KeptSession, Moment};
 
 impl World {
     /// Ends in the middle of something, and starts again after a while.
@@ -21,6 +22,11 @@ impl World {
         if chance(&mut self.rng, MIDDLE_PERCENT) {
             self.fail_in_the_middle();
         }
+        self.start_again()
+    }
+
+    /// Goes down and starts, until a start comes to its end.
+    pub(super) fn start_again(&mut self) -> Checked {
         loop {
             self.go_down();
             if chance(&mut self.rng, MIDDLE_PERCENT) {
@@ -85,9 +91,11 @@ impl World {
 /// What the product took back, as the model has it.
 pub(super) fn kept_of(state: &RecoveredState) -> Checked<Kept> {
     let sessions = state.sessions.iter().map(|session| kept_session(session, state));
-    let retained = state.retained.iter().map(|message| {
-        let (topic, payload) = (message.topic().to_owned(), message.payload().to_vec());
-        (topic, payload, message.qos())
+    let retained = state.retained.iter().map(|message| KeptRetained {
+        topic: message.topic().to_owned(),
+        payload: message.payload().to_vec(),
+        qos: message.qos(),
+        expires: message.expires_at() != Timestamp::NEVER,
     });
     Ok(Kept {
         sessions: sessions.collect::<Checked<_>>()?,
@@ -133,8 +141,19 @@ fn kept_message(reference: &RecoveredReference, state: &RecoveredState) -> Check
     if message.is_none() && !reference.released {
         return Err(format!("the message of {reference:?} is not there"));
     }
+    let content = message.map(|message| {
+        let mut properties = PropertiesBuf::new();
+        let pushed = properties.extend_raw(message.properties());
+        pushed.map_err(|error| error.to_string())?;
+        Ok::<_, String>(KeptContent {
+            topic: message.topic().to_owned(),
+            payload: message.payload().to_vec(),
+            properties,
+            expires_at: message.expires_at().0,
+        })
+    });
     Ok(KeptMessage {
-        content: message.map(|message| (message.topic().to_owned(), message.payload().to_vec())),
+        content: content.transpose()?,
         qos: QoS::from_bits(reference.qos).ok_or("a QoS that is none")?,
         retain: reference.retain,
         identifiers: RecoveredVia::decode(&reference.via).identifiers().collect(),

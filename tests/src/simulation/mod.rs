@@ -3,7 +3,7 @@
 //!
 //! `profile.rs` and `draw.rs` are what a seed draws, `world.rs` and `finish.rs` its run and its end. Clients:
 //! `client.rs`, `reading.rs`, `gossip.rs`, `alias.rs`, `bytes.rs`. The shell: `turn.rs`, `wire.rs`, `connection.rs`,
-//! `takeover.rs`. The disk: `store.rs`, `crash.rs`.
+//! `takeover.rs`. The disk: `store.rs`, `crash.rs`, `stop.rs`.
 //!
 //! Invariants: nothing but the seed and the options decides what happens, so a seed replays. The order of a shard's
 //! turn is the broker's own ([`broker::turn`]), and other shards run between its steps. Everything that the logic
@@ -19,6 +19,7 @@ mod finish;
 mod gossip;
 mod profile;
 mod reading;
+mod stop;
 mod store;
 mod takeover;
 mod turn;
@@ -41,6 +42,8 @@ pub struct Ran {
     pub connections: u64,
     /// How often all ended and started again.
     pub crashes: u64,
+    /// How often it ended in order and started again.
+    pub stops: u64,
     /// Connections that were paused.
     pub pauses: u64,
     /// Connections that ended as slow clients held more than half of a shard's cap.

@@ -130,6 +130,8 @@ pub(super) struct StoreProfile {
     pub(super) writes: u32,
     /// Per mille of the steps in which all ends and starts again.
     pub(super) crashes: u32,
+    /// Per mille of the steps in which it ends in order and starts again.
+    pub(super) stops: u32,
     /// Bytes of a segment of the log.
     pub(super) segment_size: u32,
 }
@@ -178,6 +180,7 @@ impl Profile {
             writes: pick(rng, &[2, 10, 30, 100]),
             crashes: pick(rng, &[0, 5, 10, 30]),
             segment_size: pick(rng, &[16 << 10, 32 << 10]),
+            stops: pick(rng, &[0, 0, 5, 20]),
         });
         self
     }

@@ -136,8 +136,12 @@ impl World {
         }
         if let Some(store) = self.profile.store {
             self.use_store(store)?;
-            if self.rng.u32(0..1000) < store.crashes {
+            let drawn = self.rng.u32(0..1000);
+            if drawn < store.crashes {
                 return self.crash();
+            }
+            if drawn < store.crashes + store.stops {
+                return self.stop();
             }
         }
         let client = self.rng.usize(0..self.clients.len());
@@ -224,7 +228,7 @@ impl World {
     }
 
     /// Whether all that shards sent one another has arrived, and no turn goes on.
-    fn is_exchanged(&self) -> bool {
+    pub(super) fn is_exchanged(&self) -> bool {
         let shards = self.shards.len();
         let at_rest = |shard: &SimulatedShard| {
             shard.turn.step() == TurnStep::Wait
@@ -237,7 +241,7 @@ impl World {
     }
 
     /// The model learns that what SUBSCRIBEs asked for has been sent; whether it learned something.
-    fn complete_answers(&mut self) -> bool {
+    pub(super) fn complete_answers(&mut self) -> bool {
         let complete = self.model.awaits_retained() && self.is_exchanged();
         if complete {
             self.model.retained_answered();

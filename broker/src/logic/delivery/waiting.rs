@@ -2,10 +2,13 @@
 //!
 //! Invariants: what was in flight before goes first, then the queue in its order; no more than half of the low-water
 //! mark at once, so that a queue of any length takes no more memory in `out`. What has expired or is too large for
-//! the client is dropped as if it were done [MQTT-3.1.2-25].
+//! the client is dropped as if it were done [MQTT-3.1.2-25]; but a message that was sent at QoS 2 does not expire any
+//! more, and is released if it is too large.
 
+use mqtt::frame::PacketType;
+use mqtt::property::PropertiesBuf;
 use mqtt::publish_template::PublishTemplate;
-use mqtt::{PacketIdentifier, ProtocolVersion, QoS};
+use mqtt::{PacketIdentifier, ProtocolVersion, QoS, ReasonCode};
 
 use crate::logic::connection::{Connection, ConnectionSlot};
 use crate::logic::counters::DropReason;
@@ -16,11 +19,13 @@ use crate::logic::delivery::flight::Flight;
 use crate::logic::delivery::journal::SessionDelivery;
 use crate::logic::delivery::outputs::Appended;
 use crate::logic::inconsistency::unreachable_state;
+use crate::logic::message::Message;
 use crate::logic::mount_point::{mount_point, without_mount_point};
 use crate::logic::session::inflight::Awaits;
 use crate::logic::session::queue::Queued;
 use crate::logic::session::{Session, SessionSlot};
 use crate::logic::store::Record;
+use crate::time::Timestamp;
 
 impl Delivery {
     /// Puts a message into a session's queue, or says why it is dropped.
@@ -129,13 +134,7 @@ impl Delivery {
                 Awaits::PubRec => QoS::ExactlyOnce,
                 Awaits::PubComp | Awaits::Free => {
                     self.send(slot, |out, version| {
-                        mqtt::encode::ack(
-                            mqtt::frame::PacketType::PubRel,
-                            identifier,
-                            mqtt::ReasonCode::Success,
-                            version,
-                            out,
-                        );
+                        mqtt::encode::ack(PacketType::PubRel, identifier, ReasonCode::Success, version, out);
                     });
                     continue;
                 }
@@ -152,8 +151,25 @@ impl Delivery {
             let sent =
                 queued.is_some_and(|queued| self.send_stored(slot, &queued, Some(identifier), true).is_ok());
             if !sent {
-                self.finish(session, identifier, entry.awaits);
+                self.give_up(session, slot, identifier, entry.awaits);
             }
+        }
+    }
+
+    /// Gives up a message in flight that cannot be sent again. At QoS 2 the client may have it: its next message with
+    /// that identifier would count as the same one, so the identifier is free only after PUBREL and PUBCOMP.
+    fn give_up(
+        &mut self,
+        session: SessionSlot,
+        slot: ConnectionSlot,
+        identifier: PacketIdentifier,
+        awaits: Awaits,
+    ) {
+        if awaits == Awaits::PubRec {
+            self.release(session, identifier);
+            self.send_ack(slot, PacketType::PubRel, identifier, ReasonCode::Success);
+        } else {
+            self.finish(session, identifier, awaits);
         }
     }
 
@@ -242,7 +258,7 @@ impl Delivery {
         {
             return Err(DropReason::NotAllowed);
         }
-        let Some(message) = queued.message.at(self.now, properties) else {
+        let Some(message) = message_to_send(queued, dup, self.now, properties) else {
             return Err(DropReason::Expired);
         };
         let Some(topic) = without_mount_point(message.topic, mount_point(connection, settings)) else {
@@ -302,6 +318,20 @@ impl Delivery {
             self.journal.begin(None);
             self.note_delivered_to_all_of(&message);
         }
+    }
+}
+
+/// A kept message as it is now; `None` if it has expired. What was sent at QoS 2 does not [MQTT-4.3.3-7].
+fn message_to_send<'a>(
+    queued: &'a Queued,
+    dup: bool,
+    now: Timestamp,
+    properties: &'a mut PropertiesBuf,
+) -> Option<Message<'a>> {
+    if dup && queued.qos == QoS::ExactlyOnce {
+        queued.message.at_whether_expired(now, properties)
+    } else {
+        queued.message.at(now, properties)
     }
 }
 

@@ -213,7 +213,7 @@ impl Shard {
         }
     }
 
-    /// Ends connections of slow clients while they hold too much together, those with the most waiting first.
+    /// Ends connections of slow clients while they hold too much together, those with the most bytes first.
     fn disconnect_slow(&mut self) {
         for slot in self.delivery.slow_in_excess() {
             let why = "it does not read, and the memory for output is full";
@@ -233,19 +233,22 @@ impl Delivery {
     }
 
     /// The slow clients that are to be disconnected so that the others hold no more than they may together: those with
-    /// the most waiting, in that order.
+    /// the most bytes in the sum that is too large, in that order. What was written since the sum was taken is in
+    /// neither: by it a client might be chosen whose end brings the sum no lower.
     fn slow_in_excess(&self) -> Vec<ConnectionSlot> {
         let mut excess = self.flow.output.slow_excess();
         if excess == 0 {
             return Vec::new();
         }
-        let waiting =
-            |slot: ConnectionSlot| self.connections().get(slot).map_or(0, Connection::waiting_bytes);
+        let counted = |slot: ConnectionSlot| {
+            let connection = self.connections().get(slot);
+            connection.map_or(0, |connection| connection.counted_bytes as usize)
+        };
         let mut slots = self.slots_where(|connection| connection.flow == State::Slow);
-        slots.sort_by_cached_key(|&slot| std::cmp::Reverse(waiting(slot)));
+        slots.sort_by_cached_key(|&slot| std::cmp::Reverse(counted(slot)));
         let in_excess = slots.into_iter().take_while(|&slot| {
             let is_over = excess > 0;
-            excess = excess.saturating_sub(waiting(slot));
+            excess = excess.saturating_sub(counted(slot));
             is_over
         });
         in_excess.collect()
