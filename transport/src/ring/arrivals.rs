@@ -1,7 +1,7 @@
 //! Receives with the time at which the kernel had the bytes (SO_TIMESTAMPING), so that a program knows how long they
 //! waited until it read them.
 //!
-//! Invariants: what the kernel writes in front of the bytes of such a receive is cut off here; a [`ReceiveBuffer`]
+//! Invariants: what the kernel writes in front of the bytes of such a receive is cut off here; a `ReceiveBuffer`
 //! shows the bytes alone. The time is that of the last segment among them, of CLOCK_REALTIME.
 
 use std::io;
