@@ -421,3 +421,27 @@ fn mqtt_js_proves_itself() {
         assert_eq!(output_text.trim(), expected, "{user}: {errors}");
     }
 }
+
+/// A listener that takes no passwords looks at none.
+#[test]
+fn a_listener_can_demand_scram() {
+    let users = Users::new();
+    let broker = users.setup().listener("require_scram true").start();
+    let mut scram = ScramClient::new("ann", "ann-pw", "nonce");
+    drop(join(&broker, &connecting("c", &scram), &mut scram));
+    for password in ["ann-pw", "wrong"] {
+        let options = Options::new("c").user("ann", password);
+        for options in [options.clone(), options.v5()] {
+            let (_, answer) = Client::try_connect(&broker, &options);
+            match answer.as_ref().map(Received::packet) {
+                Some(Packet::ConnAck(connack)) => assert_eq!(connack.reason, ReasonCode::NotAuthorized),
+                other => panic!("no CONNACK but {other:?}"),
+            }
+        }
+    }
+    assert!(
+        broker.log().contains("this listener takes no passwords"),
+        "{}",
+        broker.log()
+    );
+}

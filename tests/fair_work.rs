@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mqtt::frame::PacketType;
-use mqtt::packet::PacketIdentifier;
+use mqtt::packet::{PacketIdentifier, Publish};
+use mqtt::property::Properties;
 use mqtt::{ProtocolVersion, QoS};
 
 use crate::harness::{Broker, Client, Options, Setup, subscribe_packet, unsubscribe_packet};
@@ -197,6 +198,39 @@ fn a_flood_of_pingreq_stops_nobody() {
         });
         assert!(longest < WAIT_MAX, "{longest:?}");
     }
+}
+
+/// While a queue to another shard is full, a shard flushes nothing; that lasts until the other one has had a turn or
+/// two, each of bounded work (docs/ARCHITECTURE.md, "The order that makes shards agree").
+#[test]
+fn full_queues_between_shards_stop_nobody() {
+    let broker = Setup::default().shards(2).start();
+    let wait = longest_wait_in(&broker, "publishes to all of the other shard", |ends| {
+        flood(&broker, ends, 12, |number| {
+            let mut bytes = subscribe(&["flood/+".to_owned()]);
+            let topic = format!("flood/{number}");
+            for _ in 0..200 {
+                bytes.extend(publish_packet(&topic, &[b'x'; 200]));
+            }
+            bytes
+        });
+    });
+    assert!(wait < WAIT_MAX, "{wait:?}");
+}
+
+fn publish_packet(topic: &str, payload: &[u8]) -> Vec<u8> {
+    let publish = Publish {
+        dup: false,
+        qos: QoS::AtMostOnce,
+        retain: false,
+        topic,
+        packet_identifier: None,
+        properties: Properties::EMPTY,
+        payload,
+    };
+    let mut bytes = Vec::new();
+    publish.encode(ProtocolVersion::V3_1_1, &mut bytes).unwrap();
+    bytes
 }
 
 /// So many connections that send the same again and again, and read what comes.

@@ -111,6 +111,8 @@ fn what_does_not_arrive_has_a_reason() {
 #[test]
 fn health_readiness_and_what_it_is() {
     let (broker, port) = start("");
+    // Until its shards run it is healthy and not ready.
+    eventually("ready", || get(port, "/readyz").status == "200");
     for target in ["/healthz", "/readyz"] {
         let http::Response { status, body, .. } = get(port, target);
         assert_eq!((status.as_str(), body.as_str()), ("200", "ok\n"));

@@ -218,8 +218,9 @@ fn memory_comes_back_after_each_attack() {
     let start_kib = broker.resident_kib();
     let most_kib = start_kib + start_kib / 5 + (32 << 10);
     type Attack = (&'static str, u64, fn(&Broker));
-    let attacks: [Attack; 5] = [
+    let attacks: [Attack; 6] = [
         ("unfinished packets", 100 << 10, unfinished_packets),
+        ("aliases", 50 << 10, topic_aliases),
         ("slow readers", 20 << 10, slow_readers),
         ("queues", 60 << 10, long_queues),
         ("retained messages", 60 << 10, retained_messages),
@@ -277,6 +278,25 @@ fn unfinished_packets(broker: &Broker) {
         })
         .collect();
     std::thread::sleep(Duration::from_millis(300));
+    drop(clients);
+}
+
+fn topic_aliases(broker: &Broker) {
+    let clients: Vec<_> = (0..100)
+        .map(|number| {
+            let mut client = Client::connect(broker, &Options::new(&format!("a{number}")).v5());
+            for alias in 1..=10 {
+                // A PUBLISH with a topic of 60,000 bytes, a Topic Alias and no payload.
+                let mut packet = b"\x30\xe6\xd4\x03\xea\x60".to_vec();
+                packet.resize(6 + 60_000, b't');
+                packet.extend([3, 0x23, 0, alias]);
+                client.send(&packet);
+            }
+            client.ping();
+            client
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(100));
     drop(clients);
 }
 

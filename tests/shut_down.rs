@@ -49,6 +49,26 @@ fn a_client_that_does_not_read_does_not_keep_the_broker() {
     assert!(status.success(), "{status:?}\n{log}");
 }
 
+/// A shard that cannot start ends the others and the process: half a broker would answer nobody.
+#[test]
+fn a_shard_that_cannot_start_ends_the_others() {
+    let (status, log) = Setup::default().shards(12).descriptors(60).start_in_vain();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(
+        log.contains("Error: shard ") && log.contains("ulimit -n"),
+        "{log}"
+    );
+}
+
+#[test]
+fn sigterm_ends_a_broker_whose_shards_start() {
+    let setup = Setup::default().shards(16);
+    for _ in 0..4 {
+        let (status, log) = setup.end_while_starting("Opening listen socket");
+        assert!(status.success(), "{status:?}\n{log}");
+    }
+}
+
 /// Neither clients nor the end wait for whoever should read the log.
 #[test]
 fn a_log_that_nobody_reads_stops_nobody() {

@@ -415,3 +415,57 @@ fn the_pid_file_is_there_while_the_broker_runs() {
     drop(broker);
     assert!(!path.exists());
 }
+
+/// Clients of all shards are served.
+fn is_served(broker: &Broker) {
+    for number in 0..40 {
+        let mut client = Client::connect(broker, &Options::new(&format!("c{number}")));
+        client.subscribe("t", QoS::AtMostOnce);
+        client.ping();
+    }
+}
+
+/// The usual limit of systems, and more shards than it has room for with full rings.
+#[test]
+fn many_shards_fit_into_the_usual_lockable_memory() {
+    let broker = Setup::default().shards(16).locked_kib(8192).start();
+    is_served(&broker);
+    let log = broker.log();
+    assert!(
+        log.contains("Only 8192 KiB of memory may be locked, so the rings of the 16 shards"),
+        "{log}"
+    );
+    assert!(log.contains("fix: as root `ulimit -l "), "{log}");
+}
+
+#[test]
+fn fewer_shards_run_where_lockable_memory_is_short() {
+    let broker = Setup::default().shards(9).locked_kib(1024).start();
+    is_served(&broker);
+    let log = broker.log();
+    assert!(log.contains("shards run in place of 9"), "{log}");
+}
+
+/// Root may lock as much as it likes; the user that it becomes may not.
+#[test]
+fn lockable_memory_is_that_of_the_user_who_runs() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root can become another user");
+    }
+    let setup = |user: &str| {
+        Setup::default()
+            .global(user)
+            .shards(9)
+            .locked_kib_but_for_root(1024)
+    };
+    let broker = setup("user nobody").start();
+    is_served(&broker);
+    assert!(
+        broker.log().contains("shards run in place of 9"),
+        "{}",
+        broker.log()
+    );
+    let broker = setup("user root").start();
+    is_served(&broker);
+    assert!(!broker.log().contains("may be locked"), "{}", broker.log());
+}

@@ -202,12 +202,12 @@ fn v06_levels_are_bounded() {
     let mut watcher = Client::connect(&broker, &Options::new("watcher"));
     watcher.subscribe("#", QoS::AtMostOnce);
     let mut client = Client::connect(&broker, &Options::new("a").v5());
-    assert_eq!(client.subscribe(&levels(200), QoS::AtMostOnce), 0);
-    client.publish(&levels(200), b"deep", QoS::AtLeastOnce);
+    assert_eq!(client.subscribe(&levels(201), QoS::AtMostOnce), 0);
+    client.publish(&levels(201), b"deep", QoS::AtLeastOnce);
     assert_eq!(client.payloads(1), ["deep"]);
     assert_eq!(watcher.payloads(1), ["deep"]);
     for filter in [
-        levels(201),
+        levels(202),
         "/".repeat(65_535),
         vec!["+"; 32_768].join("/"),
         format!("{}#", "+/".repeat(300)),
@@ -217,7 +217,7 @@ fn v06_levels_are_bounded() {
             ReasonCode::TopicFilterInvalid as u8
         );
     }
-    for topic in [levels(201), "/".repeat(65_535)] {
+    for topic in [levels(202), "/".repeat(65_535)] {
         let mut client = Client::connect(&broker, &Options::new("b").v5());
         client.send_publish(&topic, b"too deep", QoS::AtMostOnce, false);
         assert_eq!(client.expect_closed().0, Some(ReasonCode::TopicNameInvalid));

@@ -1,5 +1,5 @@
 //! `broker certs`: an authority, a server's certificate with its names and a certificate for each client, and the lines
-//! of configuration that use them.
+//! of configuration that use them. Where they are there already, certificates for more clients.
 //!
 //! Invariants: no file is replaced; either all files are written or none is left; private keys are readable by their
 //! owner alone.
@@ -9,12 +9,18 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, date_time_ymd,
 };
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 
 use crate::exit_code::EXIT_INVALID;
 
@@ -29,7 +35,8 @@ pub struct CertsArgs {
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
 
-    /// A client to make a certificate for; with `use_identity_as_username` this is its user name. Several are possible
+    /// A client to make a certificate for; with `use_identity_as_username` this is its user name. Several are possible,
+    /// also later in the same folder, where ca.crt and ca.key sign them
     #[arg(long = "client", value_name = "NAME")]
     clients: Vec<String>,
 
@@ -63,6 +70,18 @@ pub enum CertsError {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// A file of the authority that is to sign cannot be used.
+    #[error(
+        "{} cannot sign a client's certificate: {why}; fix: give the folder that `broker certs` made, with ca.crt and \
+         ca.key as they were",
+        path.display()
+    )]
+    Authority {
+        /// The path of the file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// rcgen could not make a key or a certificate.
     #[error("cannot make a certificate: {0}")]
     Make(#[from] rcgen::Error),
@@ -95,10 +114,52 @@ pub fn make(args: &CertsArgs) -> Result<String, CertsError> {
     for name in &args.clients {
         check_client(name, &args.clients)?;
     }
+    let adds_clients = args.names.is_empty() && !args.clients.is_empty();
+    if adds_clients && AUTHORITY_FILES.iter().all(|name| args.folder.join(name).exists()) {
+        return add_clients(args);
+    }
     let files = generate(&names, &args.clients, args.days)?;
     write_all(&args.folder, &files)?;
     let folder = fs::canonicalize(&args.folder).unwrap_or_else(|_| args.folder.clone());
     Ok(advice(&folder, &names, &args.clients))
+}
+
+/// Makes certificates for clients in a folder that has an authority.
+fn add_clients(args: &CertsArgs) -> Result<String, CertsError> {
+    let [certificate, key] = AUTHORITY_FILES.map(|name| args.folder.join(name));
+    let unusable = |path: &Path, why: String| CertsError::Authority {
+        path: path.to_owned(),
+        why,
+    };
+    let read = |path: &Path| fs::read_to_string(path).map_err(|error| unusable(path, error.to_string()));
+    let (certificate_text, key_text) = (read(&certificate)?, read(&key)?);
+    let ca_key = KeyPair::from_pem(&key_text).map_err(|error| unusable(&key, error.to_string()))?;
+    let issuer = Issuer::new(authority(args.days)?, ca_key);
+    let mut files = Vec::new();
+    for name in &args.clients {
+        let made = push_client(&mut files, name, args.days, &issuer)?;
+        // The authority may be another one's, with another name or key.
+        is_signed_by(&made, &certificate_text).map_err(|why| unusable(&certificate, why))?;
+    }
+    write_all(&args.folder, &files)?;
+    let folder = fs::canonicalize(&args.folder).unwrap_or_else(|_| args.folder.clone());
+    Ok(client_advice(&folder, "localhost", &args.clients))
+}
+
+/// Whether clients with this certificate are let in where `authority` is the cafile.
+fn is_signed_by(certificate: &CertificateDer<'_>, authority: &str) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    for der in CertificateDer::pem_slice_iter(authority.as_bytes()) {
+        let der = der.map_err(|error| error.to_string())?;
+        roots.add(der).map_err(|error| error.to_string())?;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    let verifier = verifier.map_err(|error| error.to_string())?;
+    let verified = verifier.verify_client_cert(certificate, &[], UnixTime::now());
+    verified
+        .map(|_| ())
+        .map_err(|_| "ca.key does not belong to it, or `broker certs` has not made it".to_owned())
 }
 
 /// A file that `broker certs` writes.
@@ -148,9 +209,7 @@ fn check_client(name: &str, all: &[String]) -> Result<(), CertsError> {
 fn generate(names: &[String], clients: &[String], days: u32) -> Result<Vec<File>, CertsError> {
     let mut files = Vec::new();
     let ca_key = KeyPair::generate()?;
-    let mut ca = params(Vec::new(), "Midge CA", CA_DAYS.max(days))?;
-    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let ca = authority(days)?;
     push(&mut files, "ca", &ca.self_signed(&ca_key)?.pem(), &ca_key);
     let issuer = Issuer::new(ca, ca_key);
 
@@ -166,12 +225,30 @@ fn generate(names: &[String], clients: &[String], days: u32) -> Result<Vec<File>
     );
 
     for name in clients {
-        let mut client = params(Vec::new(), name, days)?;
-        client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let key = KeyPair::generate()?;
-        push(&mut files, name, &client.signed_by(&key, &issuer)?.pem(), &key);
+        push_client(&mut files, name, days, &issuer)?;
     }
     Ok(files)
+}
+
+fn authority(days: u32) -> Result<CertificateParams, CertsError> {
+    let mut ca = params(Vec::new(), "Midge CA", CA_DAYS.max(days))?;
+    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(ca)
+}
+
+fn push_client(
+    files: &mut Vec<File>,
+    name: &str,
+    days: u32,
+    issuer: &Issuer<'_, KeyPair>,
+) -> Result<CertificateDer<'static>, CertsError> {
+    let mut client = params(Vec::new(), name, days)?;
+    client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate()?;
+    let made = client.signed_by(&key, issuer)?;
+    push(files, name, &made.pem(), &key);
+    Ok(made.der().clone())
 }
 
 /// Of X.509 version 3, valid from yesterday: clocks differ.
@@ -271,15 +348,13 @@ fn advice(folder: &Path, names: &[String], clients: &[String]) -> String {
     });
     let host = names.first().map_or("localhost", String::as_str);
     let common = format!("-h {host} -p 8883 --cafile {}", path("ca.crt"));
-    text.push_str("\n# A client then connects with, for example:\n");
+    text.push('\n');
     if clients.is_empty() {
-        text.push_str(&format!("mosquitto_sub {common} -t '#'\n"));
-    }
-    for client in clients {
-        let (certificate, key) = (path(&format!("{client}.crt")), path(&format!("{client}.key")));
         text.push_str(&format!(
-            "mosquitto_sub {common} --cert {certificate} --key {key} -t '#'\n"
+            "# A client then connects with, for example:\nmosquitto_sub {common} -t '#'\n"
         ));
+    } else {
+        text.push_str(&client_advice(folder, host, clients));
     }
     text.push_str(&format!(
         "\n# {} signs further certificates: keep it away from the broker's machine.\n",
@@ -288,6 +363,22 @@ fn advice(folder: &Path, names: &[String], clients: &[String]) -> String {
     text
 }
 
+/// How clients with certificates connect.
+fn client_advice(folder: &Path, host: &str, clients: &[String]) -> String {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let mut text = "# A client then connects with, for example:\n".to_owned();
+    for client in clients {
+        let (certificate, key) = (path(&format!("{client}.crt")), path(&format!("{client}.key")));
+        text.push_str(&format!(
+            "mosquitto_sub -h {host} -p 8883 --cafile {} --cert {certificate} --key {key} -t '#'\n",
+            path("ca.crt")
+        ));
+    }
+    text
+}
+
+/// What signs clients' certificates.
+const AUTHORITY_FILES: [&str; 2] = ["ca.crt", "ca.key"];
 const DAY: Duration = Duration::from_secs(86_400);
 /// Days that the authority is valid.
 const CA_DAYS: u32 = 3650;

@@ -64,4 +64,4 @@ pub mod turn;
 pub use bind::BindError;
 pub use program::run;
 pub use server::{ServerError, serve};
-pub use shard::allowed_cpus;
+pub use shard::{allowed_cpus, proxy_header_bytes};

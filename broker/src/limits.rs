@@ -7,8 +7,8 @@ mod work;
 
 pub use self::work::{
     BRANCHES_COUNTED_FROM, BRANCHES_PER_SESSION_MAX, CONNECTION_WORK, END_WORK_AT_ONCE, MATCH_IDLE_TURNS_MAX,
-    MATCHES_SUSPENDED_MAX, QUEUED_DROPPED_AT_ONCE, SHARD_QUEUES_WORK_MAX, WORK, batch_work, outbox_work,
-    queue_work,
+    MATCHES_SUSPENDED_MAX, PARTIAL_BYTES_MIN, QUEUED_DROPPED_AT_ONCE, SHARD_QUEUES_WORK_MAX, WORK,
+    batch_work, outbox_work, partial_bytes, queue_work,
 };
 
 /// Bytes of the first packet (CONNECT) at most, mosquitto's 100,000 behind the fixed header: a larger one is refused
@@ -268,7 +268,7 @@ pub const LINGER_NS_MAX: u64 = 5_000_000_000;
 /// Nanoseconds until accept is tried again when it failed for want of descriptors or memory.
 pub const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 
-/// Nanoseconds for which a failing accept is not logged again.
+/// Nanoseconds for which a failing accept, or another new client that does not read, is not logged again.
 pub const ACCEPT_QUIET_NS: u64 = 1_000_000_000;
 
 /// Bytes up to which a connection keeps the memory in which it gathered a packet of several reads. Larger: it is freed.

@@ -86,7 +86,7 @@ pub struct Settings {
     pub work: WorkLimits,
     /// `memory_limit` in bytes: above it messages for queues are refused.
     pub memory_bytes_max: u64,
-    /// Levels of a topic name or filter at most; more are refused.
+    /// Slashes of a topic name or filter at most; more are refused.
     pub topic_levels_max: u16,
     /// `shared_subscription_strategy`: who of a group gets a message.
     pub shared_subscription_strategy: SharedSubscriptionStrategy,
@@ -136,6 +136,8 @@ pub struct ListenerSettings {
     pub certificate_names_user: bool,
     /// `use_username_as_clientid`: the user name replaces the client identifier.
     pub user_name_is_client_identifier: bool,
+    /// `require_scram`: only clients that prove themselves by AUTH packets are let in.
+    pub scram_required: bool,
 }
 
 impl Default for Settings {
@@ -194,6 +196,7 @@ impl Default for ListenerSettings {
             accept_v5: true,
             certificate_names_user: false,
             user_name_is_client_identifier: false,
+            scram_required: false,
         }
     }
 }

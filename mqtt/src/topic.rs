@@ -127,6 +127,11 @@ pub fn levels(topic: &str) -> impl Iterator<Item = &str> {
     topic.split('/')
 }
 
+/// The slashes of a Topic Name or Topic Filter: one less than its levels.
+pub fn slashes(topic: &str) -> usize {
+    topic.bytes().filter(|&byte| byte == b'/').count()
+}
+
 /// The check of a Topic Name of at least one byte.
 #[inline]
 pub(crate) fn check_name_bytes(name: &[u8]) -> Result<(), TopicError> {

@@ -28,6 +28,14 @@ pub(crate) struct Setup {
     listener: String,
     shards: Option<u16>,
     descriptors: Option<u32>,
+    locked: Option<LockedMemory>,
+}
+
+/// RLIMIT_MEMLOCK, and whether root may lock more.
+#[derive(Clone, Copy)]
+struct LockedMemory {
+    kib: u32,
+    keeps_right: bool,
 }
 
 /// A running broker, with one listener on 127.0.0.1 that lets anonymous clients in.
@@ -77,6 +85,20 @@ impl Setup {
         self
     }
 
+    /// The process may lock so much memory, and root too has not the right to lock more.
+    pub(crate) fn locked_kib(mut self, kib: u32) -> Self {
+        let keeps_right = false;
+        self.locked = Some(LockedMemory { kib, keeps_right });
+        self
+    }
+
+    /// The process may lock so much memory, but root is not bound by that.
+    pub(crate) fn locked_kib_but_for_root(mut self, kib: u32) -> Self {
+        let keeps_right = true;
+        self.locked = Some(LockedMemory { kib, keeps_right });
+        self
+    }
+
     /// Starts the broker and waits until it takes connections.
     pub(crate) fn start(&self) -> Broker {
         self.start_at(free_port())
@@ -84,10 +106,7 @@ impl Setup {
 
     /// The same at a port of the test's choice.
     pub(crate) fn start_at(&self, port: u16) -> Broker {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("broker.conf");
-        std::fs::write(&path, self.text(port)).unwrap();
-        let mut process = Process::spawn(&mut self.command(&path));
+        let (mut process, folder) = self.spawn(port);
         let deadline = Instant::now() + TIMEOUT;
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             if process.has_ended() {
@@ -121,22 +140,58 @@ impl Setup {
     }
 
     fn command(&self, configuration: &Path) -> Command {
-        let mut command = match self.descriptors {
-            None => Command::new(program()),
-            Some(count) => {
-                let mut shell = Command::new("sh");
-                shell
-                    .arg("-c")
-                    .arg(format!("ulimit -n {count} && exec \"$0\" \"$@\""))
-                    .arg(program());
-                shell
-            }
+        let mut command = if self.descriptors.is_none() && self.locked.is_none() {
+            Command::new(program())
+        } else {
+            let mut shell = Command::new("bash");
+            shell.arg("-c").arg(self.limits()).arg(program());
+            shell
         };
         command
             .arg("-c")
             .arg(configuration)
             .args(["--shards", &self.shards.unwrap_or(1).to_string()]);
         command
+    }
+
+    /// What a shell does to run a program with the limits.
+    fn limits(&self) -> String {
+        let mut script = String::new();
+        if let Some(count) = self.descriptors {
+            let _written = write!(script, "ulimit -n {count} && ");
+        }
+        let mut without_right = "";
+        if let Some(locked) = self.locked {
+            let _written = write!(script, "ulimit -l {} && ", locked.kib);
+            if !locked.keeps_right && rustix::process::geteuid().is_root() {
+                without_right = "setpriv --bounding-set -ipc_lock -- ";
+            }
+        }
+        let _written = write!(script, "exec {without_right}\"$0\" \"$@\"");
+        script
+    }
+
+    /// Starts the broker where it is expected to end by itself, and waits for that.
+    pub(crate) fn start_in_vain(&self) -> (ExitStatus, String) {
+        let (mut process, _folder) = self.spawn(free_port());
+        let status = process.wait(END_TIMEOUT).expect("the broker did not end");
+        (status, process.take_log())
+    }
+
+    fn spawn(&self, port: u16) -> (Process, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("broker.conf");
+        std::fs::write(&path, self.text(port)).unwrap();
+        (Process::spawn(&mut self.command(&path)), folder)
+    }
+
+    /// Ends the broker with SIGTERM while it starts, once it has logged this.
+    pub(crate) fn end_while_starting(&self, logged: &str) -> (ExitStatus, String) {
+        let (mut process, _folder) = self.spawn(free_port());
+        super::eventually("it starts", || process.log().contains(logged));
+        process.signal(Signal::TERM);
+        let status = process.wait(END_TIMEOUT).expect("the broker did not end");
+        (status, process.take_log())
     }
 }
 

@@ -66,6 +66,40 @@ fn the_files_serve_and_name_their_clients() {
 }
 
 #[test]
+fn clients_may_be_added_later() {
+    let folder = tempfile::tempdir().unwrap();
+    make(&args(folder.path(), &["broker.example"], &[])).unwrap();
+    let before = fs::read(folder.path().join("server.crt")).unwrap();
+    let text = make(&args(folder.path(), &[], &["late"])).unwrap();
+    assert!(text.contains("late.crt") && !text.contains("listener"), "{text}");
+    assert_eq!(fs::read(folder.path().join("server.crt")).unwrap(), before);
+    let certificate = fs::read_to_string(folder.path().join("late.crt")).unwrap();
+    let authority = fs::read_to_string(folder.path().join("ca.crt")).unwrap();
+    let der = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    assert_eq!(is_signed_by(&der, &authority), Ok(()));
+    // Each name once.
+    assert!(matches!(
+        make(&args(folder.path(), &[], &["late"])),
+        Err(CertsError::Exists(_))
+    ));
+}
+
+#[test]
+fn an_authority_of_somebody_else_signs_nothing() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    for folder in &folders {
+        make(&args(folder.path(), &[], &[])).unwrap();
+    }
+    fs::copy(folders[0].path().join("ca.crt"), folders[1].path().join("ca.crt")).unwrap();
+    let error = make(&args(folders[1].path(), &[], &["late"])).unwrap_err();
+    assert!(
+        matches!(&error, CertsError::Authority { path, .. } if path.ends_with("ca.crt")),
+        "{error}"
+    );
+    assert!(!folders[1].path().join("late.crt").exists());
+}
+
+#[test]
 fn keys_are_their_owners_alone() {
     let folder = tempfile::tempdir().unwrap();
     make(&args(folder.path(), &["broker.example"], &["a"])).unwrap();

@@ -13,6 +13,19 @@ pub const WORK: WorkLimits = WorkLimits {
     walk: 8192,
 };
 
+/// Bytes of packets that have not come whole which each shard may keep, however small `memory_limit` is.
+pub const PARTIAL_BYTES_MIN: usize = 16 << 20;
+
+/// Bytes of packets that have not come whole, in one shard: a quarter of its part of `memory_limit`, and not less than
+/// room for a few. Full: the connections with the most bytes times the time since they last brought any are closed
+/// (0x97) until three quarters are left.
+#[must_use]
+pub fn partial_bytes(memory_bytes_max: u64, shards: u16, packet_bytes_max: u32) -> usize {
+    let few_packets = 2 * u64::from(packet_bytes_max);
+    let share = memory_bytes_max / 4 / u64::from(shards.max(1));
+    usize::try_from(share.clamp(PARTIAL_BYTES_MIN as u64, 1 << 30).max(few_packets)).unwrap_or(usize::MAX)
+}
+
 /// Units of work up to which a session ends at once. More: it goes on in later turns.
 pub const END_WORK_AT_ONCE: u64 = 2048;
 

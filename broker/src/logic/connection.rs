@@ -131,6 +131,7 @@ pub(super) struct Connection {
     /// What of it waits for the store.
     pub(super) deferring: Deferring,
     // What follows is touched once for each read or flush.
+    /// When it last sent a whole packet, or a good piece of a large one.
     pub(super) last_received: Timestamp,
     /// When it last took something of what waits for it, or when something began to wait.
     pub(super) progress_at: Timestamp,

@@ -56,7 +56,7 @@ impl Shard {
         let rare = connection.rare();
         rare.client_identifier = client_identifier;
         rare.why_closing = Some(why.into());
-        connection.partial = Vec::new();
+        self.drop_partial(slot);
         self.detach(slot, with_will);
         if let Some(connection) = self.delivery.connection(slot) {
             connection.stage = Stage::Closing;

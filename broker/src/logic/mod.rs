@@ -15,12 +15,13 @@
 //! target's output, window or queue); for other shards publish.rs -> outbox/mod.rs -> inbox.rs ->
 //! delivery/fan_out.rs; for groups of Shared Subscriptions publish.rs -> share/mod.rs.
 //!
-//! Beside that way: connect_request.rs (a CONNECT that was parsed), connection.rs, session/ and
-//! session_subscriptions.rs (what a client has), owner.rs (the shard of a session), end.rs and ending.rs (how
-//! connections and sessions end), tick.rs and timer.rs (what is due), policy.rs and mount_point.rs (what a client may
-//! do, and where its topics are), message.rs (a message, and how it is kept), store.rs and recover.rs (what is
-//! kept for good, and comes back), counters/ and sys.rs (figures), reason_string.rs, inconsistency.rs (states that
-//! cannot be), resource_counts.rs (what tests compare), ids.rs, slots.rs and topic_tree/ (names and containers).
+//! Beside that way: partial.rs (packets that have not come whole), connect_request.rs (a CONNECT that was parsed),
+//! connection.rs, session/ and session_subscriptions.rs (what a client has), owner.rs (the shard of a session), end.rs
+//! and ending.rs (how connections and sessions end), tick.rs and timer.rs (what is due), policy.rs and mount_point.rs
+//! (what a client may do, and where its topics are), message.rs (a message, and how it is kept), store.rs and
+//! recover.rs (what is kept for good, and comes back), counters/ and sys.rs (figures), reason_string.rs,
+//! inconsistency.rs (states that cannot be), resource_counts.rs (what tests compare), ids.rs, slots.rs and topic_tree/
+//! (names and containers).
 //!
 //! Invariants: no clock, socket or random source is read; nothing a peer sends panics or grows without a bound of
 //! [`crate::limits`] or [`crate::settings`]; the same inputs give the same outputs. The order that makes the shards
@@ -43,6 +44,7 @@ mod message;
 mod mount_point;
 mod outbox;
 mod owner;
+mod partial;
 mod policy;
 mod publish;
 mod reason_string;
@@ -124,6 +126,8 @@ pub struct Shard {
     unclaimed: Vec<Unclaimed>,
     /// Packets for which the store has no space.
     unstored: VecDeque<Unstored>,
+    /// Memory of packets that have not come whole.
+    partial_bytes: usize,
     properties: PropertiesBuf,
 }
 
@@ -159,6 +163,7 @@ impl Shard {
             endings: VecDeque::new(),
             unclaimed: Vec::new(),
             unstored: VecDeque::new(),
+            partial_bytes: 0,
             properties: PropertiesBuf::new(),
         }
     }
@@ -184,6 +189,7 @@ impl Shard {
         if self.delivery.by_id(id).is_some() {
             self.detach(id.slot, true);
             self.flow_closed(id);
+            self.drop_partial(id.slot);
             self.delivery.remove_connection(id.slot);
         }
     }

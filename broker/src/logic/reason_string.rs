@@ -58,7 +58,9 @@ fn connack(reason: ReasonCode) -> Option<&'static str> {
         }
         ReasonCode::RetainNotSupported => "retained messages are not available, and the Will is one",
         ReasonCode::QoSNotSupported => "the Will QoS is above the Maximum QoS of this listener",
-        ReasonCode::ConnectionRateExceeded => "too many wrong passwords from this address, try again later",
+        ReasonCode::ConnectionRateExceeded => {
+            "too many wrong passwords for this user from this address, try again later"
+        }
         _ => return None,
     })
 }

@@ -17,6 +17,7 @@ use crate::logic::delivery::Delivery;
 use crate::logic::handle::Handler;
 use crate::logic::handle::filters::FiltersBegun;
 use crate::logic::inconsistency::unreachable_state;
+use crate::logic::partial::PartialBefore;
 use crate::logic::session::SessionSlot;
 use crate::time::Timestamp;
 
@@ -36,19 +37,23 @@ impl Shard {
         if connection.stage == Stage::Closing {
             return bytes.len();
         }
-        connection.last_received = now;
         self.begin_flow();
         let Some(connection) = self.delivery.by_id(id) else {
             unreachable_state("a connection that was just there");
             return bytes.len();
         };
         let mut partial = std::mem::take(&mut connection.partial);
+        self.partial_bytes -= partial.capacity();
+        let before = PartialBefore::of(&partial);
+        let had_begun = !partial.is_empty();
         let (rest, mut stopped) = self.complete(id.slot, &mut partial, bytes);
         let mut taken = bytes.len() - rest.len();
+        let mut is_alive = stopped || had_begun && partial.is_empty();
         if !stopped && partial.is_empty() {
             let consumed = self.consume(id.slot, rest);
             stopped = consumed.stopped;
             taken += consumed.bytes;
+            is_alive |= stopped || consumed.bytes > 0;
         }
         self.pause_publisher(id);
         let Some(connection) = self.delivery.by_id(id) else {
@@ -68,10 +73,15 @@ impl Shard {
                 connection.partial = Vec::new();
             }
         }
+        if is_alive || before.has_moved(&connection.partial) {
+            connection.last_received = now;
+        }
+        self.partial_bytes += connection.partial.capacity();
         if !is_open || !stopped {
             taken = bytes.len();
         }
         self.delivery.counters().bytes_received.add(taken as u64);
+        self.bound_partials();
         taken
     }
 

@@ -5,7 +5,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use glommio::GlommioError;
 use store::StoreError;
 use transport::ring::RingError;
 use transport::tls::TlsConfigError;
@@ -26,10 +25,10 @@ pub enum ServerError {
     /// io_uring is missing, or not allowed.
     #[error("{0}")]
     Ring(#[from] RingError),
-    /// RLIMIT_MEMLOCK is below what the rings of glommio need.
+    /// RLIMIT_MEMLOCK is below what one shard needs.
     #[error(
-        "only {bytes} bytes of memory may be locked, and {needed} are needed; fix: raise the limit, for example with \
-         `ulimit -l 8192`, or with LimitMEMLOCK=8M in the systemd unit"
+        "only {bytes} bytes of memory may be locked, and {needed} are needed; fix: raise the limit, as root with \
+         `ulimit -l 8192` before the start, or with LimitMEMLOCK=8M in the systemd unit"
     )]
     LockedMemory {
         /// The limit that is in effect.
@@ -40,13 +39,16 @@ pub enum ServerError {
     /// The store of `persistence` cannot be used.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// An executor could not be made.
-    #[error("cannot start shard {shard}: {source}")]
-    Executor {
+    /// The thread of a shard cannot be made.
+    #[error(
+        "cannot start the thread of shard {shard}: {source}; fix: allow more threads (`ulimit -u`, TasksMax in the \
+         systemd unit), or fewer `--shards`"
+    )]
+    Thread {
         /// The number of the shard.
         shard: u16,
-        /// The error of glommio.
-        source: GlommioError<()>,
+        /// The error of the operating system.
+        source: io::Error,
     },
     /// A shard ended although the broker was not shut down.
     #[error("shard {shard} failed: {detail}")]

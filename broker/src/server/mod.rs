@@ -1,7 +1,7 @@
 //! The order in which a broker starts and ends.
 //!
-//! `requirements.rs` and `user.rs` see to the process, `pid_file.rs` to its number, `shards.rs` and `http.rs` to the
-//! threads, `signals.rs` to the end and to reloads; `error.rs` is why it did not start.
+//! `requirements.rs`, `locked_memory.rs` and `user.rs` see to the process, `pid_file.rs` to its number, `shards.rs` and
+//! `http.rs` to the threads, `signals.rs` to the end and to reloads; `error.rs` is why it did not start.
 //!
 //! Invariants: nothing is half started: everything that can be wrong with files, ports and limits is found before the
 //! first shard runs, and whoever can connect finds signals being watched. Passphrases are asked for before a port is
@@ -9,12 +9,14 @@
 
 mod error;
 mod http;
+mod locked_memory;
 mod pid_file;
 mod requirements;
 mod shards;
 mod signals;
 mod user;
 
+use std::num::NonZeroU16;
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -23,8 +25,9 @@ use transport::clock::monotonic_ns;
 use transport::socket;
 
 pub use self::error::ServerError;
+use self::locked_memory::LockedMemoryPlan;
 use self::pid_file::PidFile;
-use self::shards::ShardHandle;
+use self::shards::ShardThreads;
 use crate::args::Args;
 use crate::auth::{AccessFiles, Authentication, Policy, warn_of_world_readable};
 use crate::bind::{self, Bound};
@@ -47,7 +50,11 @@ use crate::systemd;
 /// # Errors
 /// Why it could not start or go on, in one sentence with what to do.
 pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(), ServerError> {
-    let shards = configuration.shards;
+    let plan = locked_memory::plan(configuration)?;
+    if let Some(warning) = &plan.warning {
+        tracing::warn!("{warning}");
+    }
+    let shards = plan.shards;
     let files = configuration.access_files();
     let policy = Policy::load(&files, None)?;
     requirements::check_io_uring()?;
@@ -63,7 +70,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     let queues = Arc::new(ShardQueues::new(shards.get()));
     let counters = shard_counters(shards.get());
     let shut_down = Arc::new(AtomicBool::new(false));
-    let authentication = start_authentication(configuration, &files, policy, &queues)?;
+    let authentication = start_authentication(configuration, shards, &files, policy, &queues)?;
     let reloader = Reloader {
         args: args.clone(),
         log,
@@ -100,7 +107,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         health,
         pages,
     };
-    let ended = run(configuration, &shared, &mut bound, &counters);
+    let ended = run(configuration, &plan, &shared, &mut bound, &counters);
     for listening in &bound.clients {
         // The kernel takes the rings apart later, and what they know of the socket would keep its port until then.
         socket::shut_down(listening.socket.as_fd());
@@ -113,6 +120,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
 /// Recovers what is stored, opens the listeners, and serves until the end. Operators are answered from the beginning.
 fn run(
     configuration: &Configuration,
+    plan: &LockedMemoryPlan,
     shared: &Shared,
     bound: &mut Bound,
     counters: &Arc<[ShardCounters]>,
@@ -126,13 +134,14 @@ fn run(
         Arc::clone(counters),
         Arc::clone(&watched),
     )?;
-    let mut persisted = open_store(configuration, shared)?;
+    let mut persisted = open_store(configuration, plan.shards, shared)?;
     if let Some(persisted) = &persisted {
         let _first = watched.set(Mutex::new(persisted.watch()));
     }
     bound.listen()?;
-    let executors = shards::start_shards(
-        configuration.shards,
+    let shards = shards::start_shards(
+        plan.shards,
+        &plan.ring,
         shared,
         &bound.clients,
         counters,
@@ -141,15 +150,16 @@ fn run(
     if let Some(persisted) = &mut persisted {
         persisted.forget_state();
     }
-    shared.health.start();
-    systemd::notify_ready();
-
-    end(executors, persisted)
+    if shards.all_started {
+        shared.health.start();
+        systemd::notify_ready();
+    }
+    end(shards, persisted)
 }
 
 /// Waits for the shards; what they have appended is durable then.
-fn end(executors: Vec<ShardHandle>, persisted: Option<Persisted>) -> Result<(), ServerError> {
-    let ended = shards::join_all(executors);
+fn end(shards: ShardThreads, persisted: Option<Persisted>) -> Result<(), ServerError> {
+    let ended = shards.join();
     match persisted {
         None => ended,
         Some(persisted) => ended.and(persisted.close().map_err(ServerError::Store)),
@@ -157,16 +167,19 @@ fn end(executors: Vec<ShardHandle>, persisted: Option<Persisted>) -> Result<(), 
 }
 
 /// Opens the store of `persistence`, if there is to be one, and brings back what it has.
-fn open_store(configuration: &Configuration, shared: &Shared) -> Result<Option<Persisted>, ServerError> {
+fn open_store(
+    configuration: &Configuration,
+    shards: NonZeroU16,
+    shared: &Shared,
+) -> Result<Option<Persisted>, ServerError> {
     let Some(persistence) = &configuration.persistence else {
         return Ok(None);
     };
     let queues = Arc::clone(&shared.queues);
-    let (shards, upgrades_qos) = (
-        configuration.shards.get(),
-        configuration.settings.upgrade_outgoing_qos,
-    );
-    let persisted = Persisted::open(persistence, shards, upgrades_qos, move |shard| queues.wake(shard))?;
+    let upgrades_qos = configuration.settings.upgrade_outgoing_qos;
+    let persisted = Persisted::open(persistence, shards.get(), upgrades_qos, move |shard| {
+        queues.wake(shard)
+    })?;
     Ok(Some(persisted))
 }
 
@@ -185,6 +198,7 @@ fn settings_with_seed(configuration: &Configuration) -> Settings {
 
 fn start_authentication(
     configuration: &Configuration,
+    shards: NonZeroU16,
     files: &[AccessFiles],
     policy: Policy,
     queues: &Arc<ShardQueues>,
@@ -192,8 +206,9 @@ fn start_authentication(
     warn_of_world_readable(files);
     let settings = Arc::new(configuration.settings.clone());
     let queues = Arc::clone(queues);
-    let shards = configuration.shards.get();
-    Authentication::start(settings, files, policy, shards, move |shard| queues.wake(shard))
-        .map(Arc::new)
-        .map_err(ServerError::Authentication)
+    Authentication::start(settings, files, policy, shards.get(), move |shard| {
+        queues.wake(shard)
+    })
+    .map(Arc::new)
+    .map_err(ServerError::Authentication)
 }

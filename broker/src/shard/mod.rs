@@ -36,7 +36,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use transport::clock::monotonic_ns;
-use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, RingError, RingOptions, Token};
+use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, Token};
 
 use self::accept::Acceptor;
 use self::connection::ClientConnections;
@@ -44,6 +44,7 @@ pub use self::cpus::allowed_cpus;
 pub(crate) use self::cpus::placement;
 use self::exchange::QueueEnds;
 use self::pending::PendingConnections;
+pub use self::pending::proxy_header_bytes;
 pub(crate) use self::queues::ShardQueues;
 use self::shut_down::ShutDown;
 use self::token::Subject;
@@ -134,18 +135,15 @@ impl Configured {
 }
 
 impl ShardLoop {
-    /// Makes the ring of the calling thread and starts to accept.
-    ///
-    /// # Errors
-    /// When the ring cannot be made.
+    /// Starts to accept on the ring of the calling thread.
     pub(crate) fn new(
         index: u16,
         shards: u16,
+        mut ring: Ring,
         logic: Shard,
         listening: Vec<Listening>,
         shared: Shared,
-    ) -> Result<ShardLoop, RingError> {
-        let mut ring = Ring::new(&RingOptions::default())?;
+    ) -> ShardLoop {
         let exchange = QueueEnds::new(index, shards, shared.queues, &ring);
         let mut shard = ShardLoop {
             now: Timestamp(monotonic_ns()),
@@ -168,7 +166,7 @@ impl ShardLoop {
             give_back: GiveBack::default(),
         };
         shard.give_policy();
-        Ok(shard)
+        shard
     }
 
     /// Turns until the broker is shut down.

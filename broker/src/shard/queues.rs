@@ -6,7 +6,7 @@
 //! it reads `asleep`, the sleeper sets `asleep` before it looks at its queues once more (all SeqCst).
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use crossbeam::queue::ArrayQueue;
 use transport::ring::{RingHandle, Waker};
@@ -82,10 +82,12 @@ impl ShardQueues {
         }
     }
 
-    /// Registers how a shard's ring is woken; until then nobody can find it asleep.
+    /// Registers how a shard's ring is woken; until then nobody can find it asleep. What was changed before a
+    /// [`Self::wake_all`] that comes too early for this shard is what the shard reads from here on.
     pub(crate) fn register(&self, shard: u16, handle: RingHandle, waker: Waker) {
         if let Some(inbox) = self.inboxes.get(usize::from(shard)) {
             let _ = inbox.ring.set((handle, waker));
+            fence(Ordering::SeqCst);
         }
     }
 
@@ -216,6 +218,7 @@ impl ShardQueues {
 
     /// Wakes every registered shard: for threads without a ring.
     pub(crate) fn wake_all(&self) {
+        fence(Ordering::SeqCst);
         for (_, waker) in self.inboxes.iter().filter_map(|inbox| inbox.ring.get()) {
             waker.wake();
         }

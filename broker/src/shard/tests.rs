@@ -10,6 +10,7 @@ use mqtt::ProtocolVersion;
 use mqtt::frame::PacketType;
 use mqtt::packet::{Connect, Publish, Will};
 use mqtt::property::Properties;
+use transport::ring::RingOptions;
 use transport::socket;
 
 use super::*;
@@ -67,7 +68,8 @@ impl Loops {
         let counters = shard_counters(count);
         let shard = |index| {
             let logic = Shard::new(index, count, Arc::clone(&settings), Arc::clone(&counters));
-            ShardLoop::new(index, count, logic, vec![listening.clone()], shared.clone()).unwrap()
+            let ring = Ring::new(&RingOptions::default()).unwrap();
+            ShardLoop::new(index, count, ring, logic, vec![listening.clone()], shared.clone())
         };
         Self {
             shards: (0..count).map(shard).collect(),

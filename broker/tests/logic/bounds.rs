@@ -454,3 +454,40 @@ fn who_sent_a_large_packet_once_is_no_larger_for_it() {
     assert_eq!(cluster.count(|counters| counters.publishes_received.get()), 1);
     assert!(gathered(&cluster) <= limits::PARTIAL_KEPT_BYTES_MAX);
 }
+
+/// Packets that do not end cost their senders the connection, and nobody else.
+#[test]
+fn unfinished_packets_are_bounded_in_sum() {
+    let mut cluster = with(1, |settings| settings.memory_bytes_max = 0);
+    let most = limits::partial_bytes(0, 1, Settings::default().packet_bytes_max);
+    let bystander = cluster.join(V5, "bystander");
+    cluster.send(bystander, &[0x30, 0xC0, 0x84, 0x3D, 0, 1, b't', 0]);
+    let piece = vec![b'x'; 100_000];
+    let stalled: Vec<_> = (0..8)
+        .map(|number| {
+            let client = cluster.join(V5, &format!("stalled{number}"));
+            cluster.send(client, &[0x30, 0xC0, 0x84, 0x3D, 0, 1, b't', 0]);
+            for _ in 0..9 {
+                cluster.send(client, &piece);
+            }
+            client
+        })
+        .collect();
+    assert!(stalled.iter().all(|&client| !cluster.closed(client)));
+    cluster.advance_s(60);
+    let moving: Vec<_> = (0..8)
+        .map(|number| {
+            let client = cluster.join(V5, &format!("moving{number}"));
+            cluster.send(client, &[0x30, 0xC0, 0x84, 0x3D, 0, 1, b't', 0]);
+            for _ in 0..9 {
+                cluster.send(client, &piece);
+                assert!(cluster.shard(0).unwrap().partial_bytes() <= most);
+            }
+            client
+        })
+        .collect();
+    let cut = stalled.iter().filter(|&&client| cluster.closed(client)).count();
+    assert!(cut > 0, "the stalled ones pay");
+    assert!(moving.iter().all(|&client| !cluster.closed(client)));
+    assert!(!cluster.closed(bystander));
+}

@@ -410,6 +410,34 @@ fn keep_alive_ends_silent_connections_at_one_and_a_half_times() {
     }
 }
 
+/// A part of a packet is no sign of life; a large packet that moves is, as with mosquitto.
+#[test]
+fn unfinished_packets_keep_no_silent_client() {
+    // [MQTT-3.1.2-22]
+    let mut cluster = Cluster::new(1);
+    let join = |cluster: &mut Cluster, name| {
+        cluster.join_with(&Connect {
+            keep_alive_s: 10,
+            ..connect(V5, name)
+        })
+    };
+    let (drips, moves) = (join(&mut cluster, "drips"), join(&mut cluster, "moves"));
+    // A PUBLISH of 20,000 bytes.
+    for client in [drips, moves] {
+        cluster.send(client, &[0x30, 0xA0, 0x9C, 0x01]);
+    }
+    for _ in 0..15 {
+        cluster.send(drips, &[0]);
+        cluster.send(moves, &[b'x'; 600]);
+        cluster.send(moves, &[b'x'; 400]);
+        cluster.advance_ms(1_100);
+    }
+    cluster.expect_disconnect(drips, ReasonCode::KeepAliveTimeout);
+    assert!(!cluster.closed(moves));
+    cluster.advance_ms(15_200);
+    cluster.expect_disconnect(moves, ReasonCode::KeepAliveTimeout);
+}
+
 #[test]
 fn a_shut_down_sends_disconnect() {
     let mut cluster = Cluster::new(2);

@@ -421,7 +421,7 @@ fn sys_is_the_brokers_alone() {
 fn topics_and_filters_have_so_many_levels_at_most() {
     let mut cluster = Cluster::new(1);
     let client = cluster.join(V5, "c");
-    let (allowed, too_deep) = ("/".repeat(199), "/".repeat(200));
+    let (allowed, too_deep) = ("/".repeat(200), "/".repeat(201));
     cluster.subscribe(client, &allowed, QoS::AtMostOnce);
     cluster.publish(client, &allowed, QoS::AtMostOnce, "x");
     assert_eq!(cluster.payloads(client), ["x"]);

@@ -1,5 +1,8 @@
 //! SUBSCRIBE and UNSUBSCRIBE: filters, overlaps, options, identifiers.
 
+use std::num::NonZeroU32;
+
+use mqtt::encode;
 use mqtt::frame::PacketType;
 
 use super::*;
@@ -254,4 +257,44 @@ fn in_flight_messages_are_finished_after_unsubscribe() {
     cluster.unsubscribe(client, "t");
     cluster.acknowledge(client, PacketType::PubRec, 1);
     assert!(matches!(cluster.expect(client).packet(), Some(Packet::PubRel(_))));
+}
+
+/// A packet whose answer the client does not take is not done in part.
+#[test]
+fn an_answer_larger_than_the_client_takes_ends_the_connection() {
+    // [MQTT-3.1.2-24]
+    let mut properties = PropertiesBuf::new();
+    properties
+        .push(Property::MaximumPacketSize(NonZeroU32::new(24).unwrap()))
+        .unwrap();
+    let texts: Vec<_> = (0..20).map(|number| format!("t/{number}")).collect();
+    for (count, fits) in [(19, true), (20, false)] {
+        for unsubscribes in [false, true] {
+            let mut cluster = Cluster::new(1);
+            let client = cluster.join_with(&Connect {
+                properties: properties.as_properties(),
+                ..connect(V5, "c")
+            });
+            let mut out = Vec::new();
+            if unsubscribes {
+                let filters: Vec<_> = texts.iter().take(count).map(String::as_str).collect();
+                encode::unsubscribe(id(1), Properties::EMPTY, &filters, V5, &mut out).unwrap();
+            } else {
+                let filters: Vec<_> = texts
+                    .iter()
+                    .take(count)
+                    .map(|text| (text.as_str(), options(QoS::AtMostOnce)))
+                    .collect();
+                encode::subscribe(id(1), Properties::EMPTY, &filters, V5, &mut out).unwrap();
+            }
+            cluster.send(client, &out);
+            if fits {
+                assert!(cluster.expect(client).packet().is_some());
+                assert!(!cluster.closed(client));
+            } else {
+                cluster.expect_disconnect(client, ReasonCode::PacketTooLarge);
+                assert_eq!(cluster.count(|counters| counters.subscriptions.get()), 0);
+            }
+        }
+    }
 }

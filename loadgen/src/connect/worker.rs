@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use transport::clock::monotonic_ns;
-use transport::ring::{Completion, ReceiveEnd, Ring, RingOptions, Token};
+use transport::ring::{Completion, ReceiveEnd, RingOptions, Token};
 
 use super::attempt::{Attempt, ConnectThread};
 use super::measurements::{CAUSES_MAX, ConnectMeasurements, ConnectState};
@@ -72,7 +72,7 @@ impl<'a> ConnectWorker<'a> {
         };
         Ok(ConnectWorker {
             thread: ConnectThread {
-                ring: Ring::new(&options)?,
+                ring: options.ring_or_smaller()?,
                 state,
                 index,
                 scratch: Scratch::default(),

@@ -48,7 +48,7 @@ impl Sink {
         let over = Arc::new(AtomicBool::new(false));
         let (sender, made) = std::sync::mpsc::channel();
         let ended = Arc::clone(&over);
-        let work = move || match Ring::new(&RING) {
+        let work = move || match RING.ring_or_smaller() {
             Ok(ring) => {
                 // Whoever started this waits for it.
                 let _ = sender.send(Ok(ring.waker()));

@@ -16,8 +16,9 @@ const HEAD: &str = "# Conformance
 <!-- Made from tests/statements and from the tags in code and tests.
      `MIDGE_WRITE_DOCS=1 cargo test -p tests conformance` or `cargo run -p tests --bin conformance` writes it again. -->
 
-Every numbered statement of MQTT 3.1.1 and MQTT 5.0 (their Appendix B) in our own words, the code that carries its tag,
-and the tests that prove it. The statement's own text is in the specification: [3.1.1][v3.1.1], [5.0][v5.0].
+What is not met stands first. Then comes every numbered statement of MQTT 3.1.1 and MQTT 5.0 (their Appendix B) in our
+own words, the code that carries its tag, and the tests that prove it. The statement's own text is in the specification:
+[3.1.1][v3.1.1], [5.0][v5.0].
 
 A tag is `[MQTT-3.1.2-24]` for 5.0 and `[MQTT3-3.1.2-24]` for 3.1.1. A test fails where a statement about the server has
 no code or no test, where a tag names no statement, and where this page is not made from the tree. Statements about
@@ -27,8 +28,44 @@ clients bind the load generator; the broker refuses what breaks them where it ca
 [v5.0]: https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html
 ";
 
+/// What no statement is open for, and what a user may meet all the same.
+const LIMITS: &str = "
+Beside the statements, these are met within limits alone:
+
+- An acknowledged message is not delivered if the queue of its session was full (`max_queued_messages`,
+  `max_queued_bytes`) or `memory_limit` was reached. Each is counted.
+- State ends with the process without `persistence true`. What a power cut may take with each `durability` is in
+  [DURABILITY.md](DURABILITY.md).
+- A Topic Name or Topic Filter with more slashes than `max_topic_levels` is refused, and so are filters of one session
+  whose wildcards stand at too many different levels.
+- Retained messages of a new subscription are cut off where a session would have more than a million waiting.
+- The Keep Alive of a client is suspended while it is not read from for the sake of others.
+- There is one Authentication Method, SCRAM-SHA-256. Server redirection (0x9C, 0x9D) is not used.
+";
+
 pub(super) fn render(conformance: &Conformance) -> String {
     let mut page = HEAD.to_owned();
+    page.push_str("\n## What is not met\n\n");
+    let open = conformance
+        .rows
+        .iter()
+        .filter_map(|row| match &row.statement.mark {
+            Some(Mark::Open(what)) if row.tests.is_empty() => Some((row, what)),
+            _ => None,
+        });
+    let open: Vec<_> = open
+        .map(|(row, what)| {
+            format!(
+                "- MQTT {} {}: {what}\n",
+                row.statement.version, row.statement.number
+            )
+        })
+        .collect();
+    if open.is_empty() {
+        page.push_str("No statement is open.\n");
+    }
+    page.extend(open);
+    page.push_str(LIMITS);
     for version in [Version::V3_1_1, Version::V5] {
         let rows: Vec<_> = conformance
             .rows

@@ -215,7 +215,7 @@ impl Model {
         self.connections.len() - 1
     }
 
-    /// The broker read something from a connection.
+    /// The broker read a whole packet of a connection.
     pub fn received(&mut self, connection: usize, now: u64) {
         let connected = &mut self.connections[connection];
         connected.last_received = now;

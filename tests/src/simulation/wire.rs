@@ -37,7 +37,6 @@ impl World {
             }
             self.moved = true;
             let connection = &mut self.connections[number];
-            self.model.received(connection.model, now.0);
             let until = connection.read + left as u64;
             let mut take = left;
             let one_by_one = work != limits::WORK;
@@ -53,6 +52,8 @@ impl World {
                         self.step, next.packet
                     ));
                 }
+                // A part of a packet is no sign of life, as all of them are small.
+                self.model.received(connection.model, now.0);
                 self.model.handle(connection.model, &next.packet, at);
                 connection.packets.pop_front();
                 if ends {

@@ -4,6 +4,8 @@
 
 use std::io;
 
+use super::Ring;
+
 /// The sizes of a ring's queues and buffers.
 #[derive(Clone, Copy, Debug)]
 pub struct RingOptions {
@@ -28,6 +30,63 @@ impl Default for RingOptions {
     }
 }
 
+impl RingOptions {
+    /// The smallest ring that serves a thread.
+    #[must_use]
+    pub fn smallest() -> Self {
+        RingOptions {
+            entries: ENTRIES_MIN,
+            completions: 8 * ENTRIES_MIN,
+            ..Self::default()
+        }
+    }
+
+    /// The same with half of the entries, if that is not too small.
+    #[must_use]
+    pub fn smaller(&self) -> Option<Self> {
+        let options = RingOptions {
+            entries: self.entries / 2,
+            completions: self.completions / 2,
+            ..*self
+        };
+        (options.entries >= ENTRIES_MIN).then_some(options)
+    }
+
+    /// A ring of the calling thread, with fewer entries where too little memory may be locked for all of them.
+    ///
+    /// # Errors
+    /// Those of [`Ring::new`].
+    pub fn ring_or_smaller(&self) -> Result<Ring, RingError> {
+        match (Ring::new(self), self.smaller()) {
+            (Err(RingError::LockedMemory(_)), Some(smaller)) => smaller.ring_or_smaller(),
+            (made, _) => made,
+        }
+    }
+
+    /// The bytes that the ring adds to what RLIMIT_MEMLOCK bounds, for a user without CAP_IPC_LOCK. Kernels from 6.14
+    /// on count the ring itself and its buffer ring; older ones count less.
+    #[must_use]
+    pub fn locked_bytes(&self) -> u64 {
+        let pages = |bytes: u64| bytes.next_multiple_of(PAGE_BYTES);
+        let entries = u64::from(self.entries.next_power_of_two());
+        let completions = u64::from(self.completions.next_power_of_two());
+        let requests = pages(entries * REQUEST_BYTES);
+        let rings = pages(RINGS_HEADER_BYTES + completions * COMPLETION_BYTES + entries * INDEX_BYTES);
+        requests + rings + pages(u64::from(self.buffers) * BUFFER_ENTRY_BYTES)
+    }
+}
+
+/// Entries of the smallest ring.
+const ENTRIES_MIN: u32 = 64;
+/// The sizes of `struct io_uring_sqe`, `io_uring_cqe` and `io_uring_buf`, and of an index of the submission ring.
+const REQUEST_BYTES: u64 = 64;
+const COMPLETION_BYTES: u64 = 16;
+const BUFFER_ENTRY_BYTES: u64 = 16;
+const INDEX_BYTES: u64 = 4;
+/// At most what the kernel's `struct io_rings` takes, with its alignment.
+const RINGS_HEADER_BYTES: u64 = 512;
+const PAGE_BYTES: u64 = 4096;
+
 /// Why a ring could not be made, with what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -43,8 +102,8 @@ pub enum RingError {
     TooOld(#[source] io::Error),
     /// The limit RLIMIT_MEMLOCK is too low.
     #[error(
-        "not enough lockable memory for io_uring ({0}): raise the limit, for example `ulimit -l 8192` or \
-         LimitMEMLOCK=8M in the systemd unit"
+        "not enough lockable memory for io_uring ({0}): other programs of this user lock memory too; raise \
+         the limit, as root with `ulimit -l 65536` before the start or with LimitMEMLOCK=64M in the systemd unit"
     )]
     LockedMemory(#[source] io::Error),
     /// The limit RLIMIT_NOFILE is too low, or the system's file table is full.

@@ -77,6 +77,10 @@ impl Certificate {
         })
     }
 
+    pub(super) fn der(&self) -> &CertificateDer<'static> {
+        &self.der
+    }
+
     fn fields(&self) -> &TbsCertificateInner<Raw> {
         self.inner.tbs_certificate()
     }

@@ -224,12 +224,42 @@ pub(crate) fn explain(error: &Error, is_server: bool) -> Option<&'static str> {
             "client and server have no cipher suite in common: see `ciphers` and `ciphers_tls1.3` in the configuration \
              and the client's settings"
         }
+        Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon) => {
+            "client and server have no curve in common for the exchange of keys: X25519, P-256 and P-384 are served \
+             here, so let the client have one of them (its list of `groups` or `curves`)"
+        }
+        Error::PeerIncompatible(
+            PeerIncompatible::NoSignatureSchemesInCommon
+            | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon,
+        ) => {
+            "the client takes no signature that the server's key can make: a key on P-256 or of RSA with 2048 bits \
+             serves nearly all clients"
+        }
+        Error::PeerIncompatible(PeerIncompatible::ExtendedMasterSecretExtensionRequired) => {
+            "the other side's TLS 1.2 lacks the extended master secret (RFC 7627), without which it is not safe: \
+             update its TLS library, or let it use TLS 1.3"
+        }
+        Error::PeerIncompatible(_) => {
+            "the two sides' TLS have no way in common: let both have TLS 1.2 or 1.3 with ECDHE and AES-GCM or \
+             ChaCha20, as current libraries have by default"
+        }
         Error::InvalidMessage(InvalidMessage::InvalidContentType) if is_server => {
             "the client does not speak TLS on this TLS port: give it --cafile, or let it use a plain port"
         }
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             "the server does not speak TLS on this port: use a TLS port, or connect without TLS"
         }
+        Error::InvalidMessage(_)
+        | Error::InappropriateMessage { .. }
+        | Error::InappropriateHandshakeMessage { .. } => {
+            "the other side sent what is no TLS, or not as TLS has it: look for a program or a middlebox that is none, \
+             and update its TLS library"
+        }
+        Error::DecryptError => {
+            "a record does not open with the connection's key: it was damaged on its way, or the other side's TLS \
+             library is at fault"
+        }
+        Error::PeerMisbehaved(_) => "the other side breaks the rules of TLS: update its TLS library",
         _ => return None,
     };
     Some(text)

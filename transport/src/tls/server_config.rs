@@ -20,12 +20,13 @@ use super::own_certificate::{own_certificate, warnings_about_authorities};
 use super::passphrase::{KeyPassphrase, NoPassphrase};
 use super::peer_check::PeerCheck;
 use super::revocation::Revocations;
-use super::{TlsConfigError, TlsVersion, ciphers, files, provider};
+use super::{TlsConfigError, TlsVersion, chain, ciphers, files, provider};
 
 /// What a TLS listener is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerTls<'a> {
-    /// PEM file: the server's certificate, then its intermediates.
+    /// PEM file: the server's certificate, then its intermediates. Those are taken from the authorities where the file
+    /// has the server's certificate alone.
     pub certificate_chain: &'a Path,
     /// PEM file: the private key.
     pub private_key: &'a Path,
@@ -109,12 +110,21 @@ pub fn server_config_with(
         ciphers::restrict(&mut provider, tls.ciphers, tls.ciphers_tls13).map_err(TlsConfigError::Ciphers)?;
     let provider = Arc::new(provider);
     let paths = (tls.certificate_chain, tls.private_key);
-    let own = own_certificate(paths, Purpose::Server, passphrase, &provider)?;
+    let mut own = own_certificate(paths, Purpose::Server, passphrase, &provider)?;
     warnings.extend(own.warnings);
+    let authorities = match (tls.client_ca, tls.client_ca_folder) {
+        (None, None) => None,
+        (file, folder) => Some(files::authorities(file, folder)?),
+    };
+    if let Some(authorities) = &authorities {
+        let algorithms = provider.signature_verification_algorithms;
+        let warning = chain::complete(&mut own.certified.cert, authorities, &algorithms);
+        warnings.extend(warning.map(|text| format!("{}: {text}", tls.certificate_chain.display())));
+    }
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(tls.version_min.and_newer())
         .map_err(refused)?;
-    let builder = match client_verifier(tls, &provider, &mut warnings)? {
+    let builder = match client_verifier(tls, authorities, &provider, &mut warnings)? {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
@@ -133,14 +143,14 @@ pub fn server_config_with(
 /// `None` if clients are not asked for certificates. The files are read all the same: what is wrong with them is wrong.
 fn client_verifier(
     tls: &ServerTls<'_>,
+    authorities: Option<files::Authorities>,
     provider: &Arc<CryptoProvider>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsConfigError> {
-    if tls.client_ca.is_none() && tls.client_ca_folder.is_none() {
+    let Some(authorities) = authorities else {
         return Ok(None);
-    }
+    };
     let algorithms = provider.signature_verification_algorithms;
-    let authorities = files::authorities(tls.client_ca, tls.client_ca_folder)?;
     warnings.extend(warnings_about_authorities(&authorities));
     let mut builder =
         WebPkiClientVerifier::builder_with_provider(Arc::new(authorities.roots), Arc::clone(provider));

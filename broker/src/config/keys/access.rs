@@ -119,6 +119,16 @@ pub(super) const KEYS: &[Key] = &[
             Show::Listener(|settings, _| shown(settings.user_name_is_client_identifier)),
         ),
     ),
+    or(
+        "false",
+        of_listener(
+            "require_scram",
+            "Only clients of MQTT 5.0 that prove their password by SCRAM-SHA-256 (AUTH packets) are let in, so that no \
+             client sends its password. Needs `password_file`; not with certificates that name the users.",
+            Value::Flag(|draft, value| draft.listener().settings.scram_required = value),
+            Show::Listener(|settings, _| shown(settings.scram_required)),
+        ),
+    ),
 ];
 
 fn checked_prefix(prefix: &str) -> Result<String, String> {

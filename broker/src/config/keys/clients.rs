@@ -114,8 +114,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_topic_levels",
         "200",
-        "Levels that a topic name or filter may have; a client that uses more is refused. Not a key of mosquitto, \
-         which has this number built in.",
+        "Slashes that a topic name or filter may have, so one level more; a client that uses more is refused. Not a \
+         key of mosquitto, which has this number built in and counts like this.",
         Value::Integer {
             ranges: &[(1, U16_MAX)],
             set: |draft, levels| draft.settings.topic_levels_max = to_u16(levels),

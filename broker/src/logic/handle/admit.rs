@@ -30,7 +30,7 @@ impl Shard {
         let listener = settings.listener(peer.listener);
         self.check_available(connect.version, listener)
             .map_err(reason_string::refusal)?;
-        let (named, proved) = who(connect, peer)?;
+        let (named, proved) = who(connect, peer, listener)?;
         if !proved && (listener.certificate_names_user || !listener.allow_anonymous) {
             return Err(not_authorized(reason_string::ANONYMOUS));
         }
@@ -157,7 +157,16 @@ impl Delivery {
 }
 
 /// The user whom the client names, and whether that is proved.
-fn who<'a>(connect: &'a ConnectRequest, peer: &'a Peer) -> Result<(Option<&'a str>, bool), Refusal> {
+fn who<'a>(
+    connect: &'a ConnectRequest,
+    peer: &'a Peer,
+    listener: &ListenerSettings,
+) -> Result<(Option<&'a str>, bool), Refusal> {
+    if listener.scram_required && connect.authentication.is_none() {
+        return Err(not_authorized(
+            "this listener takes no passwords: prove yours by SCRAM-SHA-256 with MQTT 5.0",
+        ));
+    }
     let proved = match peer.verdict {
         Verdict::Refused(reason) => return Err(reason_string::refusal(reason)),
         Verdict::Failed(refusal) => return Err(refusal),

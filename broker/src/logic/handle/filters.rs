@@ -5,7 +5,7 @@
 //! filter.
 
 use mqtt::frame::Frame;
-use mqtt::{Packet, ProtocolVersion};
+use mqtt::{Packet, ProtocolVersion, ReasonCode};
 
 use crate::logic::delivery::Delivery;
 use crate::logic::handle::Handler;
@@ -65,6 +65,24 @@ impl Handler<'_> {
         }
     }
 
+    /// Whether the client takes a SUBACK or UNSUBACK for so many filters; if not, its connection ends, as such a packet
+    /// cannot be answered and nothing of it is to be done.
+    pub(super) fn answer_fits(&mut self, filters: usize) -> bool {
+        let Some(connection) = self.shard.delivery.connection(self.slot) else {
+            unreachable_state("a packet of a connection that is gone");
+            return false;
+        };
+        // Type and length, the Packet Identifier, and the length of the properties.
+        let bytes_max = connection.packet_bytes_max as usize;
+        let length = ANSWER_BYTES + filters;
+        let fits = length + length_bytes(length) < bytes_max;
+        if !fits {
+            let why = "the answer to its packet is larger than the Maximum Packet Size that it has set";
+            self.shard.disconnect(self.slot, ReasonCode::PacketTooLarge, why);
+        }
+        fits
+    }
+
     /// The share of work is used up: keeps what was done until [`Self::continue_filters`].
     pub(super) fn keep_unfinished(&mut self, mut begun: FiltersBegun) -> bool {
         begun.changed = self.shard.delivery.journal.has_changed();
@@ -79,6 +97,19 @@ impl Handler<'_> {
 pub(super) fn filter_work(filter: &str, shards: u16) -> u64 {
     FILTER_WORK + u64::from(shards) + (filter.len() / FILTER_BYTES) as u64
 }
+
+/// The bytes in which a Remaining Length is written.
+fn length_bytes(length: usize) -> usize {
+    match length {
+        0..128 => 1,
+        128..16_384 => 2,
+        16_384..2_097_152 => 3,
+        _ => 4,
+    }
+}
+
+/// Bytes of a SUBACK or UNSUBACK behind its fixed header, beside its reason codes.
+const ANSWER_BYTES: usize = 3;
 
 /// Filters of a packet that are handled together.
 pub(super) const FILTERS_AT_ONCE: usize = 8;

@@ -48,6 +48,9 @@ impl Handler<'_> {
         mut begun: FiltersBegun,
     ) -> bool {
         let identifier = subscribe.properties.subscription_identifier();
+        if begun.reasons.is_empty() && !self.answer_fits(subscribe.filters.iter().count()) {
+            return true;
+        }
         let is_bridge = self.is_bridge();
         for (named, options) in subscribe.filters.after(begun.bytes).iter() {
             if begun.may_stop() && self.shard.work.is_spent() {
@@ -238,8 +241,7 @@ impl Handler<'_> {
     fn check_filter(&self, filter: &str) -> Result<bool, ReasonCode> {
         let levels_max = usize::from(self.shard.settings().topic_levels_max);
         let shared = mqtt::topic::shared(filter).map_err(|_| ReasonCode::TopicFilterInvalid)?;
-        let levels = mqtt::topic::levels(shared.map_or(filter, |shared| shared.filter));
-        if levels.count() > levels_max {
+        if mqtt::topic::slashes(shared.map_or(filter, |shared| shared.filter)) > levels_max {
             return Err(ReasonCode::TopicFilterInvalid);
         }
         Ok(shared.is_some())

@@ -24,6 +24,9 @@ impl Handler<'_> {
         unsubscribe: &Unsubscribe<'_>,
         mut begun: FiltersBegun,
     ) -> bool {
+        if begun.reasons.is_empty() && !self.answer_fits(unsubscribe.filters.iter().count()) {
+            return true;
+        }
         for named in unsubscribe.filters.after(begun.bytes).iter() {
             if begun.may_stop() && self.shard.work.is_spent() {
                 return self.keep_unfinished(begun);

@@ -52,7 +52,7 @@ pub(in crate::logic) enum TopicAccess {
     Allowed,
     /// `$SYS` is the broker's, but for the states of bridges, which any client may publish.
     Denied,
-    /// The topic has more levels than `topic_levels_max`.
+    /// The topic has more slashes than `topic_levels_max`.
     TooDeep,
 }
 
@@ -385,7 +385,7 @@ const STATES_OF_BRIDGES: &str = "$SYS/broker/connection/+/state";
 fn access(topic: &str, levels_max: usize) -> TopicAccess {
     if (topic == "$SYS" || topic.starts_with("$SYS/")) && !mqtt::topic::matches(STATES_OF_BRIDGES, topic) {
         TopicAccess::Denied
-    } else if mqtt::topic::levels(topic).count() > levels_max {
+    } else if mqtt::topic::slashes(topic) > levels_max {
         TopicAccess::TooDeep
     } else {
         TopicAccess::Allowed

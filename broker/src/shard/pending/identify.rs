@@ -12,7 +12,7 @@ use transport::ring::ReceiveBuffer;
 use transport::socket::Socket;
 use transport::websocket::handshake::Page;
 
-use super::{Next, PendingConnection, PendingId, Phase, TOO_MUCH_PENDING};
+use super::{DOES_NOT_READ, Next, PendingConnection, PendingId, Phase, TOO_MUCH_PENDING};
 use crate::auth::enhanced::Authenticated;
 use crate::auth::{Check, Credentials, Verdict};
 use crate::logic::owner_shard;
@@ -80,6 +80,10 @@ impl ShardLoop {
         if connect.authentication.is_some() {
             let next = pending.begin_exchange(&self.access.authentication);
             return self.advance_pending(id, next);
+        }
+        if self.logic.settings().listener(pending.listener).scram_required {
+            // It is refused by the logic, whatever its password: that is not looked at.
+            return self.transfer(id, Verdict::Unproved, None);
         }
         let credentials = Credentials {
             listener: pending.listener,
@@ -194,8 +198,17 @@ impl ShardLoop {
         let Some(pending) = self.pending.remove(id) else {
             return;
         };
-        if let Some(why) = why {
-            tracing::info!("Client {} refused: {why}.", pending.address);
+        match why {
+            Some(DOES_NOT_READ) => {
+                if let Some(others) = self.pending.count_not_reading(self.now) {
+                    let address = pending.address;
+                    tracing::info!(
+                        "Client {address} refused: {DOES_NOT_READ}; {others} more since the last such line."
+                    );
+                }
+            }
+            Some(why) => tracing::info!("Client {} refused: {why}.", pending.address),
+            None => {}
         }
         pending.close();
     }

@@ -30,6 +30,7 @@ use transport::stream::{Opened, SecureStream, StreamError};
 use transport::tls::{self, IdentityKind};
 use transport::websocket::handshake::Page;
 
+pub use self::proxy::proxy_header_bytes;
 pub(super) use self::table::{PendingConnections, PendingId};
 use crate::admission::Admission;
 use crate::auth::Verdict;

@@ -32,6 +32,18 @@ pub(super) enum Parsed {
     Refused(&'static str),
 }
 
+/// The length of the header at the front of `bytes`; `None` as long as it is incomplete.
+///
+/// # Errors
+/// Why it is no header that the listener takes.
+pub fn proxy_header_bytes(bytes: &[u8], wanted: &ProxyProtocol) -> Result<Option<usize>, &'static str> {
+    match parse(bytes, wanted) {
+        Parsed::Incomplete => Ok(None),
+        Parsed::Whole(_, length) => Ok(Some(length)),
+        Parsed::Refused(why) => Err(why),
+    }
+}
+
 /// Reads the header at the front of `bytes`.
 pub(super) fn parse(bytes: &[u8], wanted: &ProxyProtocol) -> Parsed {
     let parsed = match wanted.version {

@@ -124,7 +124,7 @@ impl<'a> Worker<'a> {
         order.extend(mine(run.scenario.slow_subscribers).map(Who::Slow));
         let subscribers = order.len();
         order.extend(mine(run.scenario.publishers).map(Who::Publisher));
-        let ring = Ring::new(&ring_options(order.len()))?;
+        let ring = ring_options(order.len()).ring_or_smaller()?;
         if let Some(mailbox) = run.mailboxes.get(index) {
             mailbox.open(ring.waker());
         }

@@ -30,6 +30,52 @@ fn a_good_certificate_has_no_warnings() {
     assert_eq!(warnings(pki, "server.crt", "server.key"), Ok(Vec::new()));
 }
 
+/// As servers with OpenSSL do: clients that know only the root get what lies between.
+#[test]
+fn a_certificate_alone_is_completed_from_the_authorities() {
+    let Some(pki) = pki() else { return };
+    for (name, by, number, extensions) in [
+        ("middle", "ca", 7001, "authority"),
+        ("below", "middle", 7002, "local"),
+    ] {
+        pki.openssl(&format!(
+            "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name} -keyout {name}.key -out \
+             {name}.csr"
+        ));
+        pki.openssl(&format!(
+            "x509 -req -in {name}.csr -CA {by}.crt -CAkey {by}.key -days 30 -sha256 -set_serial {number} -extfile \
+             openssl.cnf -extensions {extensions} -out {name}.crt"
+        ));
+    }
+    let text = |name: &str| std::fs::read_to_string(pki.path(name)).unwrap();
+    std::fs::write(pki.path("both.crt"), text("ca.crt") + &text("middle.crt")).unwrap();
+    let (certificate, key) = (pki.path("below.crt"), pki.path("below.key"));
+    let root = pki.path("ca.crt");
+    let client = client_config(&ClientTls {
+        ca: Some(&root),
+        ..ClientTls::default()
+    });
+    let client = client.unwrap();
+    for (authorities, is_whole) in [("both.crt", true), ("ca.crt", false)] {
+        let authorities = pki.path(authorities);
+        let server = ServerTls {
+            client_ca: Some(&authorities),
+            ..ServerTls::new(&certificate, &key)
+        };
+        let made = server_config_with(&server, &NoPassphrase).unwrap();
+        let met = meet(&made.config, &client, "localhost");
+        assert_eq!(met.client_error.is_none(), is_whole, "{:?}", met.client_error);
+        if is_whole {
+            assert_eq!(made.warnings, Vec::<String>::new());
+        } else {
+            assert_message(
+                Some(&made.warnings.join("")),
+                &["below.crt", "CN=middle", "fix: append"],
+            );
+        }
+    }
+}
+
 #[test]
 fn what_some_clients_refuse_is_warned_about() {
     let Some(pki) = pki() else { return };
