@@ -12,7 +12,7 @@
 use std::rc::Rc;
 
 use mqtt::{PacketIdentifier, QoS};
-use store::Statistics;
+use store::{ReadRequest, Statistics};
 
 use crate::logic::message::StoredMessage;
 use crate::logic::retained::Ticket;
@@ -31,7 +31,7 @@ const TICKET_BITS: u32 = 44;
 /// The store, and what is on its way to it.
 #[derive(Debug)]
 pub(in crate::logic) struct Journal {
-    store: Option<Box<dyn Store>>,
+    pub(super) store: Option<Box<dyn Store>>,
     pub(in crate::logic) wall: WallClock,
     /// The number of this run of the broker.
     run: u64,
@@ -50,6 +50,8 @@ pub(in crate::logic) struct Journal {
     /// Who got something of it, since the last record.
     pub(super) taken: Vec<SessionDelivery>,
     scratch: Vec<u8>,
+    /// Requests for messages, which follow the records.
+    pub(super) requests: Vec<ReadRequest>,
 }
 
 /// One session's part in the message that is being handed out.
@@ -120,6 +122,7 @@ impl Journal {
             current: None,
             taken: Vec::new(),
             scratch: Vec::new(),
+            requests: Vec::new(),
         }
     }
 
@@ -212,6 +215,9 @@ impl Journal {
         if let Some(store) = &mut self.store {
             self.batch = store.submit() + 1;
             self.submitted = self.records;
+            for request in self.requests.drain(..) {
+                store.read_back(request);
+            }
         }
     }
 
